@@ -1,0 +1,92 @@
+import { EventEmitter } from 'node:events';
+import type { Exchange } from './exchange.ts';
+import type { Outcome } from './outcome.ts';
+
+export type CircuitStateName = 'closed' | 'open' | 'half-open' | 'isolated';
+
+/** What a limiter works with: its shared store, or the local stand-in while that store fails. */
+export type LimiterMode = 'memory' | 'redis' | 'local';
+
+export interface LimitedEvent {
+  readonly exchange: Exchange;
+  readonly limiter: string;
+  readonly key: string;
+  readonly limit: number;
+  readonly retryAfterMs: number;
+}
+
+export interface ForwardedEvent {
+  readonly exchange: Exchange;
+  readonly backend: string;
+  readonly outcome: Outcome;
+  /** Milliseconds from picking the backend to the end of its answer. */
+  readonly durationMs: number;
+}
+
+export interface RejectedEvent {
+  readonly exchange: Exchange;
+  readonly outcome: Outcome;
+}
+
+export interface AttemptFailedEvent {
+  readonly exchange: Exchange;
+  readonly backend: string;
+  readonly outcome: Outcome;
+  /** Whether another backend is asked next. */
+  readonly retried: boolean;
+}
+
+export interface CircuitStateChangeEvent {
+  /** The backend's origin, or the name of the guarded route. */
+  readonly circuit: string;
+  readonly from: CircuitStateName;
+  readonly to: CircuitStateName;
+  /** Milliseconds until the next trial, when `to` is `open`. */
+  readonly retryAfterMs: number;
+}
+
+export interface LimiterModeChangeEvent {
+  readonly limiter: string;
+  readonly from: LimiterMode;
+  readonly to: LimiterMode;
+  /** Why, when the store failed. */
+  readonly error: Error | undefined;
+}
+
+export interface BackendsChangedEvent {
+  readonly added: readonly string[];
+  readonly removed: readonly string[];
+}
+
+export interface GatewayEventMap {
+  /** A request was over its limit and got 429. */
+  limited: [LimitedEvent];
+  /** A backend's answer went to the client, whole or cut. */
+  forwarded: [ForwardedEvent];
+  /** The gateway answered by itself: no backend, an open circuit, or all attempts failed. */
+  rejected: [RejectedEvent];
+  /** One attempt failed before the client saw a byte of its answer. */
+  attemptFailed: [AttemptFailedEvent];
+  circuitStateChange: [CircuitStateChangeEvent];
+  limiterModeChange: [LimiterModeChangeEvent];
+  backendsChanged: [BackendsChangedEvent];
+}
+
+/**
+ * The events of a gateway. Give one emitter to all middlewares, or use the one that each has as `events`.
+ * A listener that throws does not harm the request: the error becomes a process warning.
+ */
+export class GatewayEvents extends EventEmitter<GatewayEventMap> {
+  override emit<K extends keyof GatewayEventMap>(name: K, ...args: GatewayEventMap[K]): boolean {
+    try {
+      // biome-ignore lint/suspicious/noExplicitAny: EventEmitter's own overloads cannot see through a generic key.
+      return (super.emit as any)(name, ...args) as boolean;
+    } catch (error) {
+      process.emitWarning(error instanceof Error ? error : new Error(String(error)), {
+        type: 'ExpresswayListenerWarning',
+        detail: `A listener of "${name}" threw`,
+      });
+      return true;
+    }
+  }
+}

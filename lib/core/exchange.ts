@@ -1,0 +1,90 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { GatewayRequest } from './http.ts';
+import { ABORTED, type Outcome } from './outcome.ts';
+
+/** Is told once how an exchange ended. */
+export interface ExchangeObserver {
+  settled(outcome: Outcome, exchange: Exchange): void;
+}
+
+/** The raw connection of a request that asks for another protocol. */
+export interface UpgradeSocket {
+  readonly socket: Duplex;
+  /** What the client sent behind its request head. */
+  readonly head: Buffer;
+}
+
+const kExchange = Symbol('expressway.exchange');
+
+type Tagged = IncomingMessage & { [kExchange]?: Exchange };
+
+/**
+ * The facts of one request, shared by every middleware that it passes. Settles once: with the outcome
+ * that a middleware knows, else with what the closed response shows.
+ */
+export class Exchange {
+  readonly req: GatewayRequest;
+  readonly res: ServerResponse;
+  readonly startedAt: number = Date.now();
+  /** Set when the request came through `upgradeHandler()`. */
+  upgrade: UpgradeSocket | undefined;
+  /** Origin of the backend that was asked last. */
+  backend: string | undefined;
+  /** How many backends were asked. */
+  attempts = 0;
+  #outcome: Outcome | undefined;
+  #observers: ExchangeObserver[] = [];
+
+  constructor(req: GatewayRequest, res: ServerResponse) {
+    this.req = req;
+    this.res = res;
+    res.once('close', () => this.settle(observed(res)));
+  }
+
+  /** How it ended, once it has. */
+  get outcome(): Outcome | undefined {
+    return this.#outcome;
+  }
+
+  /** The first call decides; later ones are ignored. */
+  settle(outcome: Outcome): void {
+    if (this.#outcome !== undefined) return;
+    this.#outcome = outcome;
+    const observers = this.#observers;
+    this.#observers = [];
+    for (const observer of observers) observer.settled(outcome, this);
+  }
+
+  observe(observer: ExchangeObserver): void {
+    if (this.#outcome !== undefined) observer.settled(this.#outcome, this);
+    else this.#observers.push(observer);
+  }
+
+  /** The client's address under the app's `trust proxy`; IPv4-mapped IPv6 is folded to IPv4. */
+  get clientAddress(): string | undefined {
+    return foldAddress(this.req.ip ?? this.req.socket?.remoteAddress);
+  }
+}
+
+/** The exchange of a request; made on first sight. */
+export function exchangeOf(req: IncomingMessage, res: ServerResponse): Exchange {
+  const tagged = req as Tagged;
+  tagged[kExchange] ??= new Exchange(req, res);
+  return tagged[kExchange];
+}
+
+/** `::ffff:192.0.2.1` is the host `192.0.2.1` seen through a dual-stack socket (RFC 4291 §2.5.5.2). */
+export function foldAddress(address: string | undefined): string | undefined {
+  return address?.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address;
+}
+
+/** What a closed response shows when nobody knew better. */
+function observed(res: ServerResponse): Outcome {
+  if (res.writableFinished) return { kind: 'completed', status: res.statusCode };
+  // An event stream has no end of its own: the client that leaves it got what it asked for.
+  if (res.headersSent && String(res.getHeader('content-type')).startsWith('text/event-stream')) {
+    return { kind: 'completed', status: res.statusCode };
+  }
+  return ABORTED;
+}

@@ -1,0 +1,96 @@
+import { GatewayError } from './errors.ts';
+
+/** Says what is wrong with a value, or nothing when it is fine. */
+export type Check = (value: unknown) => string | undefined;
+
+/** One check per option: the compiler asks for a check where an option is added. */
+export type Checks<T> = { readonly [K in keyof Required<T>]: Check };
+
+/** Bad options. Every problem is in `problems`, and all of them are in the message. */
+export class OptionsError extends GatewayError {
+  readonly problems: readonly string[];
+
+  constructor(subject: string, problems: readonly string[]) {
+    super('ERR_EXPRESSWAY_OPTIONS', `${subject}: ${problems.join('; ')}`);
+    this.name = 'OptionsError';
+    this.problems = problems;
+  }
+}
+
+/**
+ * Fills in defaults and checks every option; an explicit `undefined` means the default.
+ *
+ * @throws {OptionsError} that names each unknown key and each bad value.
+ */
+export function resolveOptions<T extends object, D extends Partial<T>>(
+  subject: string,
+  given: T | undefined,
+  defaults: D,
+  checks: Checks<T>,
+): T & D {
+  if (given !== undefined && (typeof given !== 'object' || given === null || Array.isArray(given))) {
+    throw new OptionsError(subject, [`options must be an object, got ${show(given)}`]);
+  }
+  const problems: string[] = [];
+  const resolved: Record<string, unknown> = { ...defaults };
+  const known = checks as Readonly<Record<string, Check>>;
+  for (const [key, value] of Object.entries(given ?? {})) {
+    if (!Object.hasOwn(known, key)) problems.push(`unknown option "${key}"`);
+    else if (value !== undefined) resolved[key] = value;
+  }
+  for (const [key, check] of Object.entries(known)) {
+    const problem = check(resolved[key]);
+    if (problem !== undefined) problems.push(`${key} ${problem}, got ${show(resolved[key])}`);
+  }
+  if (problems.length > 0) throw new OptionsError(subject, problems);
+  return resolved as T & D;
+}
+
+/** A short picture of a value for an error message. */
+function show(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value);
+  if (typeof value === 'function') return 'a function';
+  if (Array.isArray(value)) return value.length === 0 ? 'an empty array' : `[${value.map(show).join(', ')}]`;
+  if (typeof value === 'object' && value !== null) return `an object of ${value.constructor?.name ?? 'no class'}`;
+  return String(value);
+}
+
+/** Node's timers hold 31 bits: a longer delay would fire at once. */
+export const MAX_DELAY_MS = 2 ** 31 - 1;
+
+export const integer =
+  (minimum: number, maximum: number = Number.MAX_SAFE_INTEGER): Check =>
+  (value) =>
+    Number.isSafeInteger(value) && (value as number) >= minimum && (value as number) <= maximum
+      ? undefined
+      : `must be an integer ${maximum === Number.MAX_SAFE_INTEGER ? `of at least ${minimum}` : `from ${minimum} to ${maximum}`}`;
+
+/** A duration that must be more than nothing. */
+export const durationMs: Check = integer(1, MAX_DELAY_MS);
+
+/** A duration for which 0 means "off". */
+export const optionalDurationMs: Check = integer(0, MAX_DELAY_MS);
+
+export const ratio: Check = (value) =>
+  typeof value === 'number' && value > 0 && value <= 1 ? undefined : 'must be a number over 0 and up to 1';
+
+export const boolean: Check = (value) => (typeof value === 'boolean' ? undefined : 'must be true or false');
+
+export const func: Check = (value) => (typeof value === 'function' ? undefined : 'must be a function');
+
+export const nonEmptyString: Check = (value) =>
+  typeof value === 'string' && value.length > 0 ? undefined : 'must be a non-empty string';
+
+export const oneOf =
+  (...allowed: readonly unknown[]): Check =>
+  (value) =>
+    allowed.includes(value) ? undefined : `must be one of ${allowed.map(show).join(', ')}`;
+
+/** Accepts a missing value beside what `check` accepts. */
+export const optional =
+  (check: Check): Check =>
+  (value) =>
+    value === undefined ? undefined : check(value);
+
+/** For options whose check lies elsewhere (a callback's result, an object checked by its own class). */
+export const anything: Check = () => undefined;

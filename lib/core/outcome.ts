@@ -1,0 +1,87 @@
+/**
+ * Why an attempt got no complete answer from its backend. The labels are the error types of
+ * RFC 9209 §2.3, so that log, metric and `Proxy-Status` say the same word.
+ */
+export type FailureCause =
+  | 'dns_error'
+  | 'connection_refused'
+  | 'destination_ip_unroutable'
+  | 'connection_timeout'
+  | 'connection_terminated'
+  | 'tls_certificate_error'
+  | 'tls_protocol_error'
+  | 'http_protocol_error'
+  | 'http_response_header_section_size'
+  | 'http_response_timeout'
+  | 'http_response_incomplete'
+  | 'http_upgrade_failed'
+  | 'connection_read_timeout'
+  | 'handler_timeout'
+  | 'handler_error';
+
+/** Why the gateway itself refused a request. */
+export type RejectionCause =
+  | 'rate_limited'
+  | 'limiter_unavailable'
+  | 'circuit_open'
+  | 'no_backend'
+  | 'client_timeout'
+  | 'bad_request'
+  | 'content_already_read'
+  | 'upgrade_not_supported';
+
+export type Cause = FailureCause | RejectionCause | 'client_abort';
+
+/** A complete answer, whatever its status. */
+export interface Completed {
+  readonly kind: 'completed';
+  readonly status: number;
+}
+
+/** The backend, or the guarded handler, is to blame. */
+export interface Failed {
+  readonly kind: 'failed';
+  readonly cause: FailureCause;
+  readonly error: Error;
+  /** Whether any byte of the request may have reached a backend: if not, any method may be tried elsewhere. */
+  readonly sent: boolean;
+  /** Whether the client has already received the head of an answer. */
+  readonly headSent: boolean;
+}
+
+/** The client left before its answer was complete. Nobody else is to blame. */
+export interface Aborted {
+  readonly kind: 'aborted';
+}
+
+/** The gateway refused, and no backend was asked (or asked again). */
+export interface Rejected {
+  readonly kind: 'rejected';
+  readonly cause: RejectionCause;
+  /** Milliseconds until it is worth trying again. */
+  readonly retryAfterMs?: number;
+  readonly detail?: string;
+}
+
+/** How an attempt, or a whole exchange, ended. Traffic failures are values: nothing on the request path throws them. */
+export type Outcome = Completed | Failed | Aborted | Rejected;
+
+/** What an outcome says about the health of whoever was asked. */
+export type Verdict = 'success' | 'failure' | 'neutral';
+
+export const ABORTED: Aborted = Object.freeze({ kind: 'aborted' });
+
+/**
+ * The one place where blame is decided: a 5xx and a failure count against the guarded party, a client
+ * that leaves and a refusal of our own count for nothing, all else is a success.
+ */
+export function verdictOf(outcome: Outcome): Verdict {
+  switch (outcome.kind) {
+    case 'completed':
+      return outcome.status >= 500 ? 'failure' : 'success';
+    case 'failed':
+      return 'failure';
+    default:
+      return 'neutral';
+  }
+}

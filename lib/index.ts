@@ -1,0 +1,4 @@
+export type { GatewayEventMap } from './core/events.ts';
+export { GatewayEvents } from './core/events.ts';
+export { GatewayError } from './core/errors.ts';
+export { OptionsError } from './core/options.ts';
