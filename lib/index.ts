@@ -1,4 +1,4 @@
+export { GatewayError } from './core/errors.ts';
 export type { GatewayEventMap } from './core/events.ts';
 export { GatewayEvents } from './core/events.ts';
-export { GatewayError } from './core/errors.ts';
 export { OptionsError } from './core/options.ts';
