@@ -1,4 +1,37 @@
-export { GatewayError } from './core/errors.ts';
-export type { GatewayEventMap } from './core/events.ts';
-export { GatewayEvents } from './core/events.ts';
+export type { BackendStatus } from './backends/backend.ts';
+export {
+  type CircuitBreaker,
+  type CircuitBreakerOptions,
+  type CircuitOptions,
+  circuitBreaker,
+  circuitBreakerDefaults,
+  circuitDefaults,
+  type Isolation,
+} from './circuit-breaker/circuit-breaker.ts';
+export { GatewayError, type GatewayErrorCode } from './core/errors.ts';
+export {
+  type AttemptFailedEvent,
+  type BackendsChangedEvent,
+  type CircuitStateChangeEvent,
+  type CircuitStateName,
+  type ForwardedEvent,
+  type GatewayEventMap,
+  GatewayEvents,
+  type LimitedEvent,
+  type LimiterMode,
+  type LimiterModeChangeEvent,
+  type RejectedEvent,
+} from './core/events.ts';
+export type { Exchange } from './core/exchange.ts';
+export type { Middleware } from './core/http.ts';
 export { OptionsError } from './core/options.ts';
+export type { Cause, FailureCause, Outcome, RejectionCause } from './core/outcome.ts';
+export type { ForwardedMode } from './proxy/forwarding-fields.ts';
+export {
+  type RoundRobinProxy,
+  type RoundRobinProxyOptions,
+  roundRobinProxy,
+  roundRobinProxyDefaults,
+} from './proxy/round-robin-proxy.ts';
+export { type UndiciTransportOptions, undiciTransport, undiciTransportDefaults } from './proxy/undici-transport.ts';
+export { upgradeHandler } from './proxy/upgrade-handler.ts';

@@ -15,6 +15,11 @@ export interface UpgradeSocket {
   readonly head: Buffer;
 }
 
+/** Work in progress on behalf of a client, to be stopped when the client's connection is gone. */
+export interface Abortable {
+  abort(): void;
+}
+
 const kExchange = Symbol('expressway.exchange');
 
 type Tagged = IncomingMessage & { [kExchange]?: Exchange };
@@ -33,13 +38,17 @@ export class Exchange {
   backend: string | undefined;
   /** How many backends were asked. */
   attempts = 0;
+  /** What still works on the answer; whoever sets it clears it when done. */
+  working: Abortable | undefined;
   #outcome: Outcome | undefined;
   #observers: ExchangeObserver[] = [];
+  #peerTrusted: boolean | undefined;
+  #clientAddress: string | undefined;
 
   constructor(req: GatewayRequest, res: ServerResponse) {
     this.req = req;
     this.res = res;
-    res.once('close', () => this.settle(observed(res)));
+    res.once('close', () => this.#closed());
   }
 
   /** How it ended, once it has. */
@@ -61,9 +70,29 @@ export class Exchange {
     else this.#observers.push(observer);
   }
 
-  /** The client's address under the app's `trust proxy`; IPv4-mapped IPv6 is folded to IPv4. */
+  /** Whether the peer at the other end of the connection is trusted by the app's `trust proxy` setting. */
+  get peerTrusted(): boolean {
+    if (this.#peerTrusted === undefined) {
+      const trust = this.req.app?.get('trust proxy fn') as ((address: string, hop: number) => boolean) | undefined;
+      const peer = this.req.socket?.remoteAddress;
+      this.#peerTrusted = trust !== undefined && peer !== undefined && trust(peer, 0);
+    }
+    return this.#peerTrusted;
+  }
+
+  /**
+   * The client's address under the app's `trust proxy`, IPv4-mapped IPv6 folded to IPv4; `undefined` when
+   * the connection is already gone.
+   */
   get clientAddress(): string | undefined {
-    return foldAddress(this.req.ip ?? this.req.socket?.remoteAddress);
+    // Express's own getter parses X-Forwarded-For on every read, trusted or not.
+    this.#clientAddress ??= foldAddress(this.peerTrusted ? this.req.ip : this.req.socket?.remoteAddress);
+    return this.#clientAddress;
+  }
+
+  #closed(): void {
+    this.settle(observed(this.res));
+    this.working?.abort();
   }
 }
 

@@ -48,7 +48,8 @@ export function resolveOptions<T extends object, D extends Partial<T>>(
 
 /** A short picture of a value for an error message. */
 function show(value: unknown): string {
-  if (typeof value === 'string') return JSON.stringify(value);
+  // A URL's password must not end up in a log through an error message.
+  if (typeof value === 'string') return JSON.stringify(value.replace(/\/\/[^/@\s]*@/g, '//***@'));
   if (typeof value === 'function') return 'a function';
   if (Array.isArray(value)) return value.length === 0 ? 'an empty array' : `[${value.map(show).join(', ')}]`;
   if (typeof value === 'object' && value !== null) return `an object of ${value.constructor?.name ?? 'no class'}`;

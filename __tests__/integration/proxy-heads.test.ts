@@ -1,0 +1,257 @@
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { RawClient, rawRequest } from '../support/raw-client.ts';
+import { answer, answerOk, RecorderBackend } from '../support/recorder-backend.ts';
+
+const cleanup = new Cleanup();
+afterEach(() => cleanup.run());
+
+async function setUp(
+  script = answerOk,
+  options: Partial<Parameters<typeof proxyGateway>[0]> = {},
+  trust?: string | number,
+) {
+  const backend = cleanup.add(await RecorderBackend.start(script));
+  const gateway = cleanup.add(
+    await proxyGateway({ backends: [backend.url], ...options }, (app) => {
+      if (trust !== undefined) app.set('trust proxy', trust);
+    }),
+  );
+  return { backend, port: gateway.port, gateway };
+}
+
+const get = (fields = '', target = '/') => `GET ${target} HTTP/1.1\r\nHost: gw.example\r\n${fields}\r\n`;
+
+describe('request fields', () => {
+  test('B01: fields that Connection names end here, in any spelling', async () => {
+    const { backend, port } = await setUp();
+    await rawRequest(
+      port,
+      get(
+        'Connection: close, X-Foo, x-bar\r\nConnection: \tX-BAZ ,,\r\nX-Foo: 1\r\nX-Bar: 1\r\nX-Baz: 1\r\nX-Keep: 1\r\n',
+      ),
+    );
+    const [seen] = backend.requests;
+    expect(
+      seen?.fields.map(([name]) => name).filter((name) => name.startsWith('x-') && !name.startsWith('x-forw')),
+    ).toEqual(['x-keep']);
+    expect(seen?.all('connection')).toEqual(['keep-alive']);
+  });
+
+  test('B03: a client cannot strip what the gateway adds, nor Host', async () => {
+    const { backend, port } = await setUp();
+    await rawRequest(
+      port,
+      get('Connection: X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, X-Real-IP, Forwarded, Via, Host\r\n'),
+    );
+    const [seen] = backend.requests;
+    expect(seen?.field('x-forwarded-for')).toBe('127.0.0.1');
+    expect(seen?.field('x-forwarded-proto')).toBe('http');
+    expect(seen?.field('x-forwarded-host')).toBe('gw.example');
+    expect(seen?.field('via')).toBe('1.1 expressway');
+    expect(seen?.all('host')).toEqual(['gw.example']);
+  });
+
+  test('B04: naming a framing field in Connection does not unframe the content', async () => {
+    const { backend, port } = await setUp();
+    const response = await rawRequest(
+      port,
+      'POST / HTTP/1.1\r\nHost: a\r\nConnection: Content-Length\r\nContent-Length: 5\r\n\r\nhello',
+      'POST',
+    );
+    expect(response.status).toBe(200);
+    expect(backend.requests[0]?.all('content-length')).toEqual(['5']);
+    expect(backend.received[0]?.toString('latin1').endsWith('\r\n\r\nhello')).toBe(true);
+  });
+
+  test('B05: hop-by-hop fields go no further, named or not', async () => {
+    const { backend, port } = await setUp();
+    const response = await rawRequest(
+      port,
+      get(
+        'Keep-Alive: timeout=9\r\nProxy-Connection: keep-alive\r\nProxy-Authorization: Basic x\r\nTE: trailers, gzip\r\n' +
+          'Trailer: X-T\r\nHTTP2-Settings: AAMAAABk\r\n',
+      ),
+    );
+    expect(response.status).toBe(200);
+    const names = backend.requests[0]?.fields.map(([name]) => name);
+    for (const name of ['keep-alive', 'proxy-connection', 'proxy-authorization', 'te', 'trailer', 'http2-settings']) {
+      expect(names).not.toContain(name);
+    }
+  });
+
+  test('C03: repeated lines keep count and order; what a middleware wrote into req.headers goes along', async () => {
+    const backend = cleanup.add(await RecorderBackend.start());
+    const { port } = cleanup.add(
+      await proxyGateway({ backends: [backend.url] }, (app) => {
+        app.use((req, _res, next) => {
+          req.headers['x-user'] = 'ada';
+          delete req.headers['x-secret'];
+          next();
+        });
+      }),
+    );
+    await rawRequest(port, get('X-A: 1\r\nX-B: b, c\r\nX-A: 2\r\nX-Secret: s\r\nX-Empty:\r\nX-L: caf\xe9\r\n'));
+    const [seen] = backend.requests;
+    expect(seen?.all('x-a')).toEqual(['1', '2']);
+    expect(seen?.all('x-b')).toEqual(['b, c']);
+    expect(seen?.field('x-user')).toBe('ada');
+    expect(seen?.field('x-secret')).toBeUndefined();
+    expect(seen?.field('x-empty')).toBe('');
+    expect(seen?.field('x-l')).toBe('caf\xe9');
+  });
+
+  test('C04: neither User-Agent nor Accept is invented', async () => {
+    const { backend, port } = await setUp();
+    await rawRequest(port, get());
+    expect(backend.requests[0]?.fields.map(([name]) => name).sort()).toEqual([
+      'connection',
+      'host',
+      'via',
+      'x-forwarded-for',
+      'x-forwarded-host',
+      'x-forwarded-proto',
+    ]);
+  });
+
+  test.each(['/a%2Fb', '/a//b', '/a/./b', '/a;v=1', '/?', '/?a=%zz', '/?q=[]|"', '/%E2%82%AC'])(
+    'C02: the target %s arrives as it was sent',
+    async (target) => {
+      const { backend, port } = await setUp();
+      await rawRequest(port, get('', target));
+      expect(backend.requests[0]?.target).toBe(target);
+    },
+  );
+
+  test.each(['PROPFIND', 'QUERY', 'PURGE', 'OPTIONS', 'PATCH'])('C02: the method %s passes', async (method) => {
+    const { backend, port } = await setUp();
+    expect((await rawRequest(port, `${method} /x HTTP/1.1\r\nHost: a\r\n\r\n`)).status).toBe(200);
+    expect(backend.requests[0]?.method).toBe(method);
+  });
+
+  test('S15: the authority of an absolute target is the host; the backend stays the configured one', async () => {
+    const { backend, port } = await setUp();
+    const response = await rawRequest(port, 'GET http://other.example/p?q HTTP/1.1\r\nHost: gw.example\r\n\r\n');
+    expect(response.status).toBe(200);
+    expect(backend.requests[0]).toMatchObject({ target: '/p?q' });
+    expect(backend.requests[0]?.all('host')).toEqual(['other.example']);
+  });
+
+  test('changeOrigin sends the backend its own authority', async () => {
+    const { backend, port } = await setUp(answerOk, { changeOrigin: true });
+    await rawRequest(port, get());
+    expect(backend.requests[0]?.field('host')).toBe(`127.0.0.1:${backend.port}`);
+    expect(backend.requests[0]?.field('x-forwarded-host')).toBe('gw.example');
+  });
+});
+
+describe('forwarding fields', () => {
+  const spoofed =
+    'X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\nX-Real-IP: 6.6.6.6\r\n' +
+    'X-Forwarded-Port: 1\r\nX-Forwarded-Prefix: /evil\r\nForwarded: for=6.6.6.6\r\n';
+
+  test('A01: nothing that an untrusted peer says of the client survives', async () => {
+    const { backend, port } = await setUp();
+    await rawRequest(port, get(spoofed));
+    expect(backend.received[0]?.toString('latin1')).not.toMatch(/6\.6\.6\.6|evil|https/);
+    expect(backend.requests[0]?.all('x-forwarded-for')).toEqual(['127.0.0.1']);
+  });
+
+  test('a trusted peer is believed: replaced by the client that it names', async () => {
+    const { backend, port } = await setUp(answerOk, {}, 'loopback');
+    await rawRequest(port, get('X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: shop\r\n'));
+    const [seen] = backend.requests;
+    expect(seen?.all('x-forwarded-for')).toEqual(['192.0.2.7']);
+    expect(seen?.all('x-forwarded-proto')).toEqual(['https']);
+    expect(seen?.all('x-forwarded-host')).toEqual(['shop']);
+  });
+
+  test('append adds a trusted peer to the list, and still drops an untrusted one', async () => {
+    const trusted = await setUp(answerOk, { forwarded: 'append' }, 'loopback');
+    await rawRequest(trusted.port, get('X-Forwarded-For: 192.0.2.7, 198.51.100.1\r\n'));
+    expect(trusted.backend.requests[0]?.all('x-forwarded-for')).toEqual(['192.0.2.7, 198.51.100.1, 127.0.0.1']);
+    const untrusted = await setUp(answerOk, { forwarded: 'append' });
+    await rawRequest(untrusted.port, get(spoofed));
+    expect(untrusted.backend.requests[0]?.all('x-forwarded-for')).toEqual(['127.0.0.1']);
+  });
+
+  test('C09: Via is appended, with the version that came in', async () => {
+    const { backend, port } = await setUp(answerOk, { via: 'edge' });
+    await rawRequest(port, get('Via: 1.0 fred, 1.1 p.example\r\n'));
+    await rawRequest(port, 'GET / HTTP/1.0\r\nHost: a\r\n\r\n');
+    expect(backend.requests.map((r) => r.field('via'))).toEqual(['1.0 fred, 1.1 p.example, 1.1 edge', '1.0 edge']);
+  });
+});
+
+describe('response fields', () => {
+  test.each([
+    'Connection: X-Int, X-Other, close\r\n',
+    'Connection: X-Int\r\nConnection: X-Other, close\r\n',
+    'Connection:\r\nConnection: x-int\r\nConnection: x-other\r\n',
+    'connection: close,X-INT ,\tX-Other\r\n',
+  ])('B02: hop-by-hop fields of a backend end here: %j', async (connection) => {
+    const { port } = await setUp(
+      answer(
+        `HTTP/1.1 200 OK\r\n${connection}X-Int: secret\r\nX-Other: s\r\nKeep-Alive: timeout=5\r\nProxy-Connection: x\r\n` +
+          'X-Ext: keep\r\nContent-Length: 2\r\n\r\nok',
+      ),
+    );
+    const client = cleanup.add(await RawClient.connect(port));
+    for (let i = 0; i < 2; i += 1) {
+      client.send(get());
+      const response = await client.response();
+      expect(response.content.toString()).toBe('ok');
+      expect(response.field('x-ext')).toBe('keep');
+      for (const name of ['x-int', 'x-other', 'proxy-connection']) expect(response.field(name)).toBeUndefined();
+      expect(response.field('connection')).toBe('keep-alive');
+    }
+  });
+
+  test('C03: Set-Cookie and other repeated lines keep count, order and bytes', async () => {
+    const { port } = await setUp(
+      answer(
+        'HTTP/1.1 200 Fine\r\nSet-Cookie: a=1\r\nX-A: 1\r\nSet-Cookie: b=2; Path=/\r\nX-A: 2\r\nX-L: caf\xe9\r\n' +
+          'WWW-Authenticate: Basic realm="x"\r\nWWW-Authenticate: Bearer\r\nContent-Length: 0\r\n\r\n',
+      ),
+    );
+    const response = await rawRequest(port, get());
+    expect(response.startLine).toBe('HTTP/1.1 200 Fine');
+    expect(response.all('set-cookie')).toEqual(['a=1', 'b=2; Path=/']);
+    expect(response.all('x-a')).toEqual(['1', '2']);
+    expect(response.field('x-l')).toBe('caf\xe9');
+    expect(response.all('www-authenticate')).toEqual(['Basic realm="x"', 'Bearer']);
+  });
+
+  test('C04: Date is added when missing and kept when there; Express does not sign', async () => {
+    const without = await setUp();
+    const response = await rawRequest(without.port, get());
+    expect(Number.isNaN(Date.parse(response.field('date') ?? ''))).toBe(false);
+    expect(response.field('x-powered-by')).toBeUndefined();
+    const date = 'Tue, 15 Nov 1994 08:12:31 GMT';
+    const { port } = await setUp(
+      answer(`HTTP/1.1 200 OK\r\nDate: ${date}\r\nX-Powered-By: PHP\r\nServer: old\r\nContent-Length: 0\r\n\r\n`),
+    );
+    const kept = await rawRequest(port, get());
+    expect([kept.all('date'), kept.field('x-powered-by'), kept.field('server')]).toEqual([[date], 'PHP', 'old']);
+  });
+
+  test("D11: a backend's RateLimit members stand beside the gateway's; other fields replace the app's", async () => {
+    const backend = cleanup.add(
+      await RecorderBackend.start(
+        answer('HTTP/1.1 200 OK\r\nRateLimit: "api";r=1;t=5\r\nX-App: backend\r\nContent-Length: 0\r\n\r\n'),
+      ),
+    );
+    const { port } = cleanup.add(
+      await proxyGateway({ backends: [backend.url] }, (app) => {
+        app.use((_req, res, next) => {
+          res.setHeader('RateLimit', '"ip";r=9;t=60');
+          res.setHeader('X-App', 'gateway');
+          next();
+        });
+      }),
+    );
+    const response = await rawRequest(port, get());
+    expect(response.all('ratelimit')).toEqual(['"ip";r=9;t=60', '"api";r=1;t=5']);
+    expect(response.all('x-app')).toEqual(['backend']);
+  });
+});

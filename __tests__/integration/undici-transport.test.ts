@@ -1,0 +1,177 @@
+import { afterEach, describe, expect, test } from '@jest/globals';
+import express from 'express';
+import { undiciTransport } from 'expressway';
+import { createProxyMiddleware, type Options, type Plugin } from 'http-proxy-middleware';
+import { Cleanup } from '../support/gateway.ts';
+import { type RawMessage, rawRequest } from '../support/raw-client.ts';
+import { answer, answerOk, type RecordedRequest, RecorderBackend, type Script } from '../support/recorder-backend.ts';
+import { closedPort, listen } from '../support/servers.ts';
+
+const cleanup = new Cleanup();
+afterEach(() => cleanup.run());
+
+interface Seen {
+  readonly response: RawMessage;
+  readonly request: RecordedRequest | undefined;
+}
+
+/** One request through http-proxy-middleware, on the native transport and on ours. */
+async function both(
+  options: Options,
+  request: string,
+  script: Script = answerOk,
+): Promise<{ native: Seen; ours: Seen }> {
+  const run = async (plugins: Plugin[]): Promise<Seen> => {
+    const backend = cleanup.add(await RecorderBackend.start(script));
+    const target = `${backend.url}${options.target ?? ''}`;
+    const app = express();
+    app.use(createProxyMiddleware({ ...options, target, plugins: [...(options.plugins ?? []), ...plugins] }));
+    const { port } = cleanup.add(await listen(app));
+    const response = await rawRequest(port, request);
+    const [seen] = backend.requests;
+    return { response, request: seen };
+  };
+  return { native: await run([]), ours: await run([undiciTransport()]) };
+}
+
+const GET = 'GET /api/x?q=1 HTTP/1.1\r\nHost: gw.example:81\r\nX-A: 1\r\n\r\n';
+
+describe('undiciTransport() sends what the native transport sends', () => {
+  const backendPort = /127\.0\.0\.1:\d+/;
+  test.each<[string, Options]>([
+    ['a plain target', {}],
+    ['a target with a path', { target: '/base/' }],
+    ['a target with a path and a query', { target: '/base?k=v' }],
+    ['pathRewrite', { pathRewrite: { '^/api': '/v2' } }],
+    ['ignorePath', { target: '/only', ignorePath: true }],
+    ['changeOrigin', { changeOrigin: true }],
+    ['headers', { headers: { 'X-A': '2', 'x-new': 'n', Host: 'other' } }],
+    ['xfwd', { xfwd: true }],
+    ['router', { router: (() => undefined) as never }],
+  ])('%s', async (_name, options) => {
+    const { native, ours } = await both(options, GET);
+    expect(ours.response.status).toBe(200);
+    expect(ours.request?.target).toBe(native.request?.target);
+    const fields = ({ request }: Seen) =>
+      (request?.fields ?? [])
+        .filter(([name]) => name !== 'connection')
+        .map(([name, value]) => `${name}: ${value.replace(backendPort, 'BACKEND')}`)
+        .sort();
+    expect(fields(ours)).toEqual(fields(native));
+  });
+
+  test('pathFilter leaves the rest to the next handler', async () => {
+    const { native, ours } = await both({ pathFilter: '/other' }, GET);
+    expect([native.response.status, ours.response.status]).toEqual([404, 404]);
+  });
+
+  test('what only concerned the client connection stays behind', async () => {
+    const request = 'GET / HTTP/1.1\r\nHost: a\r\nConnection: X-Gone\r\nX-Gone: 1\r\nTE: trailers\r\nX-Stay: 1\r\n\r\n';
+    const { ours } = await both({}, request);
+    const names = ours.request?.fields.map(([name]) => name);
+    expect(names).toContain('x-stay');
+    expect(names).not.toContain('x-gone');
+    expect(names).not.toContain('te');
+  });
+});
+
+describe('failures', () => {
+  test("a refused connection reaches the user's error handler, once", async () => {
+    const app = express();
+    const seen: unknown[] = [];
+    app.use(
+      createProxyMiddleware({
+        target: `http://127.0.0.1:${await closedPort()}`,
+        plugins: [undiciTransport()],
+        on: {
+          error: (error, _req, res) => {
+            seen.push((error as NodeJS.ErrnoException).code);
+            if ('writeHead' in res) res.writeHead(502).end('mine');
+          },
+        },
+      }),
+    );
+    const { url } = cleanup.add(await listen(app));
+    const response = await fetch(url);
+    expect([response.status, await response.text(), seen]).toEqual([502, 'mine', ['ECONNREFUSED']]);
+  });
+
+  test('without an error handler the default one of http-proxy-middleware answers', async () => {
+    const app = express();
+    app.use(createProxyMiddleware({ target: `http://127.0.0.1:${await closedPort()}`, plugins: [undiciTransport()] }));
+    const { url } = cleanup.add(await listen(app));
+    expect((await fetch(url)).status).toBe(504);
+  });
+
+  test('proxyTimeout bounds the wait for a head, and a cut answer looks cut', async () => {
+    const { ours } = await both({ proxyTimeout: 200 }, GET, () => {});
+    expect(ours.response.status).toBe(504);
+    const cut = await both({}, GET, (socket) => {
+      socket.write('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf', () => setTimeout(() => socket.destroy(), 20));
+    });
+    expect([cut.ours.response.status, cut.ours.response.framingComplete]).toEqual([200, false]);
+  });
+});
+
+describe('what needs the native transport keeps it', () => {
+  const marker = { 'x-hook': 'ran' };
+  test.each<[string, Options, (seen: Seen) => void]>([
+    [
+      'on.proxyReq',
+      { on: { proxyReq: (proxyReq) => void proxyReq.setHeader('x-hook', 'ran') } },
+      ({ request }) => expect(request?.field('x-hook')).toBe('ran'),
+    ],
+    [
+      'on.proxyRes',
+      { on: { proxyRes: (proxyRes) => void Object.assign(proxyRes.headers, marker) } },
+      ({ response }) => expect(response.field('x-hook')).toBe('ran'),
+    ],
+    [
+      'a plugin that listens to proxyRes',
+      { plugins: [(server) => void server.on('proxyRes', (proxyRes) => Object.assign(proxyRes.headers, marker))] },
+      ({ response }) => expect(response.field('x-hook')).toBe('ran'),
+    ],
+    [
+      'selfHandleResponse',
+      {
+        selfHandleResponse: true,
+        on: {
+          proxyRes: (proxyRes, _req, res) => {
+            proxyRes.resume();
+            res.setHeader('x-hook', 'ran');
+            res.end('own');
+          },
+        },
+      },
+      ({ response }) => expect([response.field('x-hook'), response.content.toString()]).toEqual(['ran', 'own']),
+    ],
+    [
+      'cookieDomainRewrite',
+      { cookieDomainRewrite: 'new.example' },
+      ({ response }) => expect(response.field('set-cookie')).toBe('a=1; Domain=new.example'),
+    ],
+    ['auth', { auth: 'u:p' }, ({ request }) => expect(request?.field('authorization')).toBe('Basic dTpw')],
+    ['followRedirects', { followRedirects: true }, ({ response }) => expect(response.status).toBe(200)],
+  ])('%s', async (_name, options, check) => {
+    const script: Script = (socket, request, index) => {
+      if (options.followRedirects && request.target !== '/there') {
+        answer('HTTP/1.1 302 Found\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n')(socket, request, index);
+      } else {
+        const cookie = 'Set-Cookie: a=1; Domain=old.example\r\n';
+        answer(`HTTP/1.1 200 OK\r\n${cookie}Content-Length: 2\r\n\r\nok`)(socket, request, index);
+      }
+    };
+    const { native, ours } = await both(options, GET, script);
+    check(native);
+    check(ours);
+  });
+});
+
+test('bad options throw at construction of the middleware, all in one error', () => {
+  const make = () =>
+    createProxyMiddleware({
+      target: 'http://a',
+      plugins: [undiciTransport({ connectTimeoutMs: -1, nope: 1 } as never)],
+    });
+  expect(make).toThrow(/nope.*connectTimeoutMs/);
+});

@@ -1,0 +1,83 @@
+import type { ServerResponse } from 'node:http';
+import type { GatewayEvents } from '../core/events.ts';
+import type { Exchange, ExchangeObserver } from '../core/exchange.ts';
+import { type Failed, type Outcome, type Verdict, verdictOf } from '../core/outcome.ts';
+import { sendProblem } from '../core/problem.ts';
+import { ignoreLateAnswer } from './late-answer.ts';
+import type { Permit } from './permit.ts';
+
+export interface GuardRules {
+  readonly timeoutMs: number;
+  readonly isFailure?: ((outcome: Outcome) => boolean) | undefined;
+  readonly events: GatewayEvents;
+}
+
+/** One request that the circuit let through to the guarded handler. */
+export class GuardedCall implements ExchangeObserver {
+  readonly #exchange: Exchange;
+  readonly #permit: Permit;
+  readonly #rules: GuardRules;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(exchange: Exchange, permit: Permit, rules: GuardRules) {
+    this.#exchange = exchange;
+    this.#permit = permit;
+    this.#rules = rules;
+  }
+
+  watch(): void {
+    const { timeoutMs } = this.#rules;
+    if (timeoutMs > 0) this.#timer = setTimeout(() => this.#expire(), timeoutMs).unref();
+    // A long download must not hold up recovery.
+    if (this.#permit.isTrial) onHead(this.#exchange.res, (status) => this.settled({ kind: 'completed', status }));
+    this.#exchange.observe(this);
+  }
+
+  settled(outcome: Outcome): void {
+    clearTimeout(this.#timer);
+    this.#permit.settle(this.#verdict(outcome));
+  }
+
+  #verdict(outcome: Outcome): Verdict {
+    const { isFailure } = this.#rules;
+    if (isFailure === undefined || outcome.kind === 'aborted' || outcome.kind === 'rejected') return verdictOf(outcome);
+    try {
+      return isFailure(outcome) ? 'failure' : 'success';
+    } catch (error) {
+      // Thrown on, it would leave a trial's slot taken for ever.
+      process.emitWarning(`isFailure of circuitBreaker() threw, the default rule is used: ${error}`, {
+        type: 'ExpresswayPredicateWarning',
+      });
+      return verdictOf(outcome);
+    }
+  }
+
+  #expire(): void {
+    const exchange = this.#exchange;
+    const { res } = exchange;
+    // An answer that has begun is its handler's, and so is an event stream: those have no time limit here.
+    if (res.headersSent) return;
+    const error = new Error(`the guarded handler sent no response head within ${this.#rules.timeoutMs} ms`);
+    const outcome: Failed = { kind: 'failed', cause: 'handler_timeout', error, sent: true, headSent: false };
+    exchange.settle(outcome);
+    // A late error makes Express destroy the connection, which must not carry another request by then.
+    res.shouldKeepAlive = false;
+    // Whoever works on the answer gets the chance to give this one.
+    exchange.working?.abort();
+    if (!res.headersSent) {
+      this.#rules.events.emit('rejected', { exchange, outcome });
+      sendProblem(res, 'handler_timeout');
+    }
+    ignoreLateAnswer(res);
+  }
+}
+
+/** Calls back once a head is on its way; implicit heads pass through `writeHead()` as well. */
+function onHead(res: ServerResponse, listener: (status: number) => void): void {
+  const writeHead = res.writeHead as (...args: unknown[]) => ServerResponse;
+  res.writeHead = (...args: unknown[]): ServerResponse => {
+    writeHead.apply(res, args);
+    listener(res.statusCode);
+    return res;
+  };
+}

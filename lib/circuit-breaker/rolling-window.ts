@@ -1,0 +1,96 @@
+const BUCKETS = 10;
+
+/** Without an end, all calls fall into one bucket. */
+const ENDLESS = Number.MAX_SAFE_INTEGER;
+
+export interface WindowCounts {
+  /** Completed calls in the window, failed or not. */
+  readonly calls: number;
+  readonly failures: number;
+}
+
+export interface TripRule {
+  readonly failureRatio: number;
+  readonly minimumRequests: number;
+  readonly windowMs: number;
+}
+
+/**
+ * The completed calls of the last `windowMs`. The window rolls on by time, a tenth at a time: a call is
+ * forgotten between 0.9 and 1 window after its end. cockatiel's own `SamplingBreaker` rolls on by calls, so
+ * that on a quiet route failures of an hour ago would still count.
+ *
+ * Only completed calls are in the denominator; sony/gobreaker counts the calls in progress as well, and so
+ * trips later the more of them there are.
+ */
+export class RollingWindow {
+  readonly #rule: TripRule;
+  readonly #bucketMs: number;
+  readonly #calls: number[] = new Array(BUCKETS).fill(0);
+  readonly #failures: number[] = new Array(BUCKETS).fill(0);
+  #totalCalls = 0;
+  #totalFailures = 0;
+  /** Index of the current bucket since the epoch, and its bounds: they spare each call a division. */
+  #bucket = 0;
+  #slot = 0;
+  #startsAt = 0;
+  #endsAt = 0;
+
+  constructor(rule: TripRule) {
+    this.#rule = rule;
+    // Whole milliseconds: the bounds of fractional buckets would depend on rounding.
+    this.#bucketMs = rule.windowMs === 0 ? ENDLESS : Math.ceil(rule.windowMs / BUCKETS);
+    this.#enter(Math.floor(Date.now() / this.#bucketMs));
+  }
+
+  get counts(): WindowCounts {
+    this.#roll();
+    return { calls: this.#totalCalls, failures: this.#totalFailures };
+  }
+
+  success(): void {
+    this.#roll();
+    this.#calls[this.#slot]! += 1;
+    this.#totalCalls += 1;
+  }
+
+  /** @returns Whether this failure trips the circuit. A success never does, whatever the ratio is. */
+  failure(): boolean {
+    this.success();
+    this.#failures[this.#slot]! += 1;
+    this.#totalFailures += 1;
+    const { failureRatio, minimumRequests } = this.#rule;
+    // A quotient is rounded as the literal in the options was (3 / 5 is 0.6), a product may be off: 0.07 * 100 > 7.
+    return this.#totalCalls >= minimumRequests && this.#totalFailures / this.#totalCalls >= failureRatio;
+  }
+
+  #roll(): void {
+    const now = Date.now();
+    if (now >= this.#startsAt && now < this.#endsAt) return;
+    const bucket = Math.floor(now / this.#bucketMs);
+    const steps = bucket - this.#bucket;
+    // A clock set back a little catches up soon enough; until then the newest bucket takes the calls.
+    if (steps < 0 && steps > -BUCKETS) return;
+    this.#enter(bucket);
+    if (steps < 0 || steps >= BUCKETS) this.#clear();
+    else for (let passed = 0; passed < steps; passed += 1) this.#forget((bucket - passed) % BUCKETS);
+  }
+
+  #enter(bucket: number): void {
+    this.#bucket = bucket;
+    this.#slot = bucket % BUCKETS;
+    this.#startsAt = bucket * this.#bucketMs;
+    this.#endsAt = this.#startsAt + this.#bucketMs;
+  }
+
+  #forget(slot: number): void {
+    this.#totalCalls -= this.#calls[slot]!;
+    this.#totalFailures -= this.#failures[slot]!;
+    this.#calls[slot] = 0;
+    this.#failures[slot] = 0;
+  }
+
+  #clear(): void {
+    for (let slot = 0; slot < BUCKETS; slot += 1) this.#forget(slot);
+  }
+}

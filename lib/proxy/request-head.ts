@@ -1,0 +1,63 @@
+import type { IncomingMessage } from 'node:http';
+import type { Exchange } from '../core/exchange.ts';
+import { pushEndToEndFields } from './end-to-end-fields.ts';
+import { type ForwardedMode, isForwardingField, isWrittenHere, pushForwardingFields } from './forwarding-fields.ts';
+
+/** How a request's head is rewritten for its backend. */
+export interface RequestHeadRules {
+  readonly forwarded: ForwardedMode;
+  readonly via: string;
+  /** Send the backend's own authority as `Host` instead of the client's. */
+  readonly changeOrigin: boolean;
+}
+
+/** The parts of a request that go into a backend's request line and field section. */
+export interface RequestHead {
+  readonly path: string;
+  /** Names and values in turn. */
+  readonly fields: string[];
+}
+
+/**
+ * Cleans a request of what concerned only the client's connection, then adds what the gateway says of it:
+ * in this order, so that a client cannot strip the gateway's fields by naming them in `Connection`.
+ * Gives nothing when the target is none that a gateway forwards.
+ */
+export function requestHead(exchange: Exchange, origin: URL, rules: RequestHeadRules): RequestHead | undefined {
+  const { req } = exchange;
+  const target = targetOf(req.url ?? '', req.headers.host);
+  if (target === undefined) return undefined;
+  const host = rules.changeOrigin ? origin.host : target.host;
+  const fields: string[] = host === undefined ? [] : ['host', host];
+  pushEndToEndFields(fields, req, exchange.peerTrusted ? isRewritten : isRewrittenOrSpoofed);
+  pushForwardingFields(fields, exchange, rules.forwarded, rules.via, target.host);
+  return { path: target.path, fields };
+}
+
+function isRewritten(name: string): boolean {
+  return name === 'host' || isWrittenHere(name);
+}
+
+function isRewrittenOrSpoofed(name: string): boolean {
+  return isRewritten(name) || isForwardingField(name);
+}
+
+/**
+ * Origin-form passes untouched; absolute-form gives its authority, which wins over `Host` (RFC 9112 §3.2.2),
+ * and its path. The backend never comes from the target.
+ */
+function targetOf(url: string, hostField: string | undefined): { path: string; host: string | undefined } | undefined {
+  if (url.startsWith('/')) return { path: url, host: hostField };
+  const absolute = /^https?:\/\/([^/?#]*)(.*)$/i.exec(url);
+  if (absolute === null) return undefined;
+  const [, authority, rest] = absolute;
+  if (!authority || authority.includes('@')) return undefined;
+  return { path: rest?.startsWith('/') ? rest : `/${rest ?? ''}`, host: authority };
+}
+
+/** Whether a request has content, by its framing (RFC 9112 §6.3). */
+export function hasContent({ headers }: IncomingMessage): boolean {
+  if (headers['transfer-encoding'] !== undefined) return true;
+  const length = headers['content-length'];
+  return length !== undefined && length !== '0';
+}

@@ -1,0 +1,47 @@
+import type { ServerResponse } from 'node:http';
+import { isHopByHop, namedInConnection } from './hop-by-hop.ts';
+
+/** A backend's field section as undici parsed it: names in lower case, repeated lines as arrays. */
+export type ResponseFields = Readonly<Record<string, string | string[] | undefined>>;
+
+/** Structured lists in which the gateway's members and the backend's stand side by side. */
+const JOINED = new Set(['ratelimit', 'ratelimit-policy']);
+
+/**
+ * Puts a backend's head on the client's response. Fields that the app set before are replaced by the
+ * backend's of the same name, save for the rate-limit lists, which are joined.
+ *
+ * @throws when the backend sent a value that may not go into a field (the caller blames the backend).
+ */
+export function applyResponseHead(
+  res: ServerResponse,
+  status: number,
+  statusMessage: string | undefined,
+  fields: ResponseFields,
+): void {
+  const named = namedInConnection(fields.connection);
+  const joined: string[] = [];
+  // Express says so of its own answers only.
+  res.removeHeader('x-powered-by');
+  for (const name in fields) {
+    const value = fields[name];
+    if (value === undefined || isHopByHop(name)) continue;
+    if (named.size > 0 && named.has(name)) continue;
+    if (JOINED.has(name)) joined.push(name);
+    else res.setHeader(name, value);
+  }
+  for (const name of joined) res.appendHeader(name, fields[name] as string | string[]);
+  res.statusCode = status;
+  if (statusMessage) res.statusMessage = statusMessage;
+}
+
+/** Takes a backend's fields off again, so that the gateway can answer by itself. */
+export function removeResponseHead(res: ServerResponse, fields: ResponseFields): void {
+  for (const name in fields) if (!JOINED.has(name)) res.removeHeader(name);
+  res.statusMessage = '';
+}
+
+export function isEventStream(fields: ResponseFields): boolean {
+  const type = fields['content-type'];
+  return typeof type === 'string' && /^text\/event-stream(?:$|[\s;])/i.test(type);
+}

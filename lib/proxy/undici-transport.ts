@@ -1,0 +1,164 @@
+import { EventEmitter } from 'node:events';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { debugProxyErrorsPlugin, type Options as HpmOptions, loggerPlugin, type Plugin } from 'http-proxy-middleware';
+import { exchangeOf } from '../core/exchange.ts';
+import { type Checks, durationMs, resolveOptions } from '../core/options.ts';
+import type { Outcome } from '../core/outcome.ts';
+import { Attempt, type AttemptOwner } from './attempt.ts';
+import { Connections } from './connections.ts';
+import { type NativeOptions, nativeLikeHead, plainTarget } from './native-like-head.ts';
+import { hasContent } from './request-head.ts';
+import { Watchdog } from './watchdog.ts';
+
+type ProxyServer = Parameters<Plugin>[0];
+
+export interface UndiciTransportOptions {
+  /** Milliseconds to connect to a target. Default 10 000. */
+  connectTimeoutMs?: number;
+  /** Milliseconds from the end of a request to the head of its answer. Default: `proxyTimeout`, else 120 000. */
+  responseTimeoutMs?: number;
+  /** Milliseconds without a byte; event streams are exempt. Default: `proxyTimeout`, else 120 000. */
+  idleTimeoutMs?: number;
+}
+
+export const undiciTransportDefaults = Object.freeze({
+  connectTimeoutMs: 10_000,
+  responseTimeoutMs: 120_000,
+  idleTimeoutMs: 120_000,
+});
+
+const checks: Checks<UndiciTransportOptions> = {
+  connectTimeoutMs: durationMs,
+  responseTimeoutMs: durationMs,
+  idleTimeoutMs: durationMs,
+};
+
+/** Options of http-proxy-middleware whose meaning is bound to its native transport. */
+const NATIVE_ONLY = [
+  'selfHandleResponse',
+  'followRedirects',
+  'forward',
+  'buffer',
+  'agent',
+  'ssl',
+  'localAddress',
+  'timeout',
+  'auth',
+  'toProxy',
+  'hostRewrite',
+  'autoRewrite',
+  'protocolRewrite',
+  'cookieDomainRewrite',
+  'cookiePathRewrite',
+  'preserveHeaderKeyCase',
+] as const satisfies readonly (keyof NativeOptions)[];
+
+/** Events that hand out the native transport's own request or response objects. */
+const NATIVE_EVENTS = ['proxyReq', 'proxyRes', 'start', 'end'] as const;
+
+/**
+ * A plugin for http-proxy-middleware that sends requests with undici instead of `node:http`:
+ *
+ * ```ts
+ * app.use(createProxyMiddleware({ target: 'http://localhost:3000', plugins: [undiciTransport()] }));
+ * ```
+ *
+ * Filters, router, rewrites, `changeOrigin`, `headers`, `xfwd` and the `error` event work as without it. What
+ * needs the native transport (`selfHandleResponse`, `followRedirects`, `forward`, `buffer`, `agent`, cookie and
+ * location rewrites, listeners of `proxyReq`, `proxyRes`, `start` or `end`, TLS material in the target) goes on
+ * over it, per request, without a word. WebSockets always do.
+ *
+ * @throws {OptionsError} that names each unknown key and each bad value.
+ */
+export function undiciTransport<
+  TReq extends IncomingMessage = IncomingMessage,
+  TRes extends ServerResponse = ServerResponse,
+>(given?: UndiciTransportOptions): Plugin<TReq, TRes> {
+  const plugin: Plugin = function undiciTransportPlugin(proxyServer, hpmOptions) {
+    const { proxyTimeout } = hpmOptions;
+    const inherited = proxyTimeout ? { responseTimeoutMs: proxyTimeout, idleTimeoutMs: proxyTimeout } : {};
+    const defaults = { ...undiciTransportDefaults, ...inherited };
+    const timeouts = resolveOptions<UndiciTransportOptions, typeof defaults>(
+      'undiciTransport',
+      given,
+      defaults,
+      checks,
+    );
+    const connections = new Connections(timeouts);
+    const watchdog = new Watchdog(Math.min(timeouts.responseTimeoutMs, timeouts.idleTimeoutMs));
+    const native = proxyServer.web;
+    const byDefault = listenersByDefault(hpmOptions);
+
+    proxyServer.web = (req, res, options = {}, head) => {
+      const target = plainTarget(options.target);
+      const needsNative =
+        target === undefined ||
+        NATIVE_ONLY.some((name) => options[name]) ||
+        options.secure === false ||
+        req.httpVersionMajor > 1 ||
+        NATIVE_EVENTS.some((name) => proxyServer.listenerCount(name) > byDefault.listenerCount(name));
+      if (needsNative) return native.call(proxyServer, req, res, options, head);
+      return new Promise<void>((resolve, reject) => {
+        const owner = new PluginOwner(proxyServer, req, res, target, resolve, reject);
+        new Attempt(exchangeOf(req, res), owner, watchdog, timeouts).start(
+          connections.to(target.origin),
+          nativeLikeHead(req, target, options),
+          hasContent(req),
+        );
+      });
+    };
+  };
+  // It reads of request and response only what every server's have.
+  return plugin as Plugin<TReq, TRes>;
+}
+
+/** http-proxy-middleware's default plugins listen too, for logging only: those must not count. */
+function listenersByDefault({ ejectPlugins }: HpmOptions): EventEmitter {
+  const probe = new EventEmitter();
+  if (!ejectPlugins) for (const plugin of [debugProxyErrorsPlugin, loggerPlugin]) plugin(probe as ProxyServer, {});
+  return probe;
+}
+
+/** Reports as the native transport does: failures become the proxy server's `error` event. */
+class PluginOwner implements AttemptOwner {
+  readonly #server: ProxyServer;
+  readonly #req: IncomingMessage;
+  readonly #res: ServerResponse;
+  readonly #target: URL;
+  readonly #resolve: () => void;
+  readonly #reject: (error: Error) => void;
+
+  constructor(
+    server: ProxyServer,
+    req: IncomingMessage,
+    res: ServerResponse,
+    target: URL,
+    resolve: () => void,
+    reject: (error: Error) => void,
+  ) {
+    this.#server = server;
+    this.#req = req;
+    this.#res = res;
+    this.#target = target;
+    this.#resolve = resolve;
+    this.#reject = reject;
+  }
+
+  answered(): void {}
+
+  upgraded(): void {
+    throw new Error('an upgrade never comes this way');
+  }
+
+  ended(outcome: Outcome): void {
+    if (outcome.kind === 'failed' && outcome.headSent) this.#res.destroy();
+    else if (outcome.kind === 'failed') this.#report(outcome.error);
+    else if (outcome.kind === 'rejected') this.#report(new Error(outcome.detail ?? outcome.cause));
+    this.#resolve();
+  }
+
+  #report(error: Error): void {
+    if (this.#server.listenerCount('error') === 0) this.#reject(error);
+    else this.#server.emit('error', error, this.#req, this.#res, this.#target);
+  }
+}
