@@ -35,3 +35,9 @@ export {
 } from './proxy/round-robin-proxy.ts';
 export { type UndiciTransportOptions, undiciTransport, undiciTransportDefaults } from './proxy/undici-transport.ts';
 export { upgradeHandler } from './proxy/upgrade-handler.ts';
+export { type IpRateLimiter, ipRateLimit } from './rate-limit/ip-rate-limit.ts';
+export {
+  IP_RATE_LIMIT_DEFAULTS as ipRateLimitDefaults,
+  type IpRateLimitOptions,
+} from './rate-limit/ip-rate-limit-options.ts';
+export { assertTrustProxy, type TrustProxy } from './rate-limit/trust-proxy.ts';

@@ -1,7 +1,10 @@
 import { GatewayError } from './errors.ts';
 
-/** Says what is wrong with a value, or nothing when it is fine. */
-export type Check = (value: unknown) => string | undefined;
+/**
+ * Says what is wrong with a value, as the rest of a sentence that begins with the option's name; or nothing when
+ * it is fine. A group of options says it with one whole sentence for each of its own.
+ */
+export type Check = (value: unknown) => string | readonly string[] | undefined;
 
 /** One check per option: the compiler asks for a check where an option is added. */
 export type Checks<T> = { readonly [K in keyof Required<T>]: Check };
@@ -28,22 +31,37 @@ export function resolveOptions<T extends object, D extends Partial<T>>(
   defaults: D,
   checks: Checks<T>,
 ): T & D {
-  if (given !== undefined && (typeof given !== 'object' || given === null || Array.isArray(given))) {
-    throw new OptionsError(subject, [`options must be an object, got ${show(given)}`]);
-  }
-  const problems: string[] = [];
-  const resolved: Record<string, unknown> = { ...defaults };
-  const known = checks as Readonly<Record<string, Check>>;
-  for (const [key, value] of Object.entries(given ?? {})) {
-    if (!Object.hasOwn(known, key)) problems.push(`unknown option "${key}"`);
-    else if (value !== undefined) resolved[key] = value;
-  }
-  for (const [key, check] of Object.entries(known)) {
-    const problem = check(resolved[key]);
-    if (problem !== undefined) problems.push(`${key} ${problem}, got ${show(resolved[key])}`);
-  }
+  const { resolved, problems } = resolve(given, defaults, checks);
   if (problems.length > 0) throw new OptionsError(subject, problems);
   return resolved as T & D;
+}
+
+/** Checks an option that is itself a set of options, so that its problems appear among all the others. */
+export const group =
+  <T extends object, D extends Partial<T>>(defaults: D, checks: Checks<T>): Check =>
+  (value) =>
+    resolve(value, defaults, checks).problems;
+
+function resolve(
+  given: unknown,
+  defaults: object,
+  checks: Readonly<Record<string, Check>>,
+): { resolved: Record<string, unknown>; problems: string[] } {
+  const resolved: Record<string, unknown> = { ...defaults };
+  if (given !== undefined && (typeof given !== 'object' || given === null || Array.isArray(given))) {
+    return { resolved, problems: [`options must be an object, got ${show(given)}`] };
+  }
+  const problems: string[] = [];
+  for (const [key, value] of Object.entries(given ?? {})) {
+    if (!Object.hasOwn(checks, key)) problems.push(`unknown option "${key}"`);
+    else if (value !== undefined) resolved[key] = value;
+  }
+  for (const [key, check] of Object.entries(checks)) {
+    const problem = check(resolved[key]);
+    if (typeof problem === 'string') problems.push(`${key} ${problem}, got ${show(resolved[key])}`);
+    else if (problem !== undefined) for (const part of problem) problems.push(`${key}: ${part}`);
+  }
+  return { resolved, problems };
 }
 
 /** A short picture of a value for an error message. */

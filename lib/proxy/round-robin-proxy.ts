@@ -15,6 +15,7 @@ import {
   type Checks,
   durationMs,
   func,
+  group,
   nonEmptyString,
   OptionsError,
   oneOf,
@@ -69,7 +70,7 @@ export const roundRobinProxyDefaults = Object.freeze({
 
 const checks: Checks<RoundRobinProxyOptions> = {
   backends: backendList,
-  circuit: anything,
+  circuit: group(circuitDefaults, circuitChecks),
   connectTimeoutMs: durationMs,
   responseTimeoutMs: durationMs,
   idleTimeoutMs: durationMs,

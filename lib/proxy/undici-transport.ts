@@ -109,7 +109,7 @@ export function undiciTransport<
     };
   };
   // It reads of request and response only what every server's have.
-  return plugin as Plugin<TReq, TRes>;
+  return plugin as unknown as Plugin<TReq, TRes>;
 }
 
 /** http-proxy-middleware's default plugins listen too, for logging only: those must not count. */

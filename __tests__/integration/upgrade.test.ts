@@ -1,0 +1,156 @@
+import { createServer } from 'node:http';
+import { afterEach, describe, expect, test } from '@jest/globals';
+import express from 'express';
+import { circuitBreaker, ipRateLimit, roundRobinProxy, upgradeHandler } from 'expressway';
+import { WebSocket, WebSocketServer } from 'ws';
+import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { RawClient } from '../support/raw-client.ts';
+import { answer, RecorderBackend } from '../support/recorder-backend.ts';
+import { closedPort, eventually, listen } from '../support/servers.ts';
+
+const cleanup = new Cleanup();
+afterEach(() => cleanup.run());
+
+/** A WebSocket backend that says its name first and then echoes. */
+async function echoBackend(name: string) {
+  const { server, url, close } = await listen((_req, res) => res.end(name));
+  const sockets = new WebSocketServer({ server, handleProtocols: (protocols) => [...protocols][0] ?? false });
+  sockets.on('connection', (socket) => {
+    socket.send(`hello from ${name}`);
+    socket.on('message', (data, isBinary) => socket.send(data, { binary: isBinary }));
+  });
+  return cleanup.add({
+    url,
+    sockets,
+    close() {
+      for (const socket of sockets.clients) socket.terminate();
+      return close();
+    },
+  });
+}
+
+/** Collects messages from before the first can arrive. */
+async function open(url: string, protocols: string[] = []) {
+  const socket = new WebSocket(url.replace('http', 'ws'), protocols);
+  const messages: string[] = [];
+  socket.on('message', (data) => messages.push(String(data)));
+  await new Promise((resolve, reject) => {
+    socket.once('open', resolve);
+    socket.once('error', reject);
+  });
+  cleanup.add({ close: () => socket.terminate() });
+  return { socket, messages };
+}
+
+async function refusal(url: string): Promise<{ status: number | undefined; retryAfter: string | undefined }> {
+  const socket = new WebSocket(url.replace('http', 'ws'));
+  return new Promise((resolve, reject) => {
+    socket.on('unexpected-response', (_request, response) => {
+      resolve({ status: response.statusCode, retryAfter: response.headers['retry-after'] });
+      response.destroy();
+    });
+    socket.on('open', () => reject(new Error('opened')));
+    socket.on('error', reject);
+  });
+}
+
+describe('WebSocket', () => {
+  test('the very first request of a gateway may be an upgrade; bytes pass both ways', async () => {
+    const backend = await echoBackend('one');
+    const gateway = cleanup.add(await proxyGateway({ backends: [backend.url] }));
+    const { socket, messages } = await open(gateway.url, ['chat']);
+    expect(socket.protocol).toBe('chat');
+    await eventually('the greeting', () => messages.includes('hello from one'));
+    const long = 'x'.repeat(300_000);
+    socket.send(long);
+    await eventually('the echo', () => messages.includes(long));
+    expect(gateway.proxy.status()[0]?.inFlight).toBe(1);
+    socket.close();
+    await eventually('the backend sees the end', () => backend.sockets.clients.size === 0);
+    await eventually('nothing in flight', () => gateway.proxy.status()[0]?.inFlight === 0);
+  });
+
+  test('upgrades rotate, and skip a backend that refuses', async () => {
+    const [one, two] = [await echoBackend('one'), await echoBackend('two')];
+    const dead = `http://127.0.0.1:${await closedPort()}`;
+    const gateway = cleanup.add(await proxyGateway({ backends: [one.url, dead, two.url] }));
+    const greetings: string[] = [];
+    for (let i = 0; i < 4; i += 1) {
+      const { messages } = await open(gateway.url);
+      await eventually('the greeting', () => messages[0]);
+      greetings.push(messages[0] as string);
+    }
+    expect(greetings.filter((g) => g.endsWith('one')).length).toBeGreaterThan(0);
+    expect(greetings.filter((g) => g.endsWith('two')).length).toBeGreaterThan(0);
+    expect((await fetch(gateway.url)).status).toBe(200);
+  });
+
+  test('W01: limiter and circuit apply to upgrades, with real statuses', async () => {
+    const backend = await echoBackend('one');
+    const app = express();
+    const breaker = circuitBreaker();
+    const proxy = cleanup.add(roundRobinProxy({ backends: [backend.url] }));
+    app.use(ipRateLimit({ limit: 2 }), breaker, proxy);
+    const server = createServer(app);
+    server.on('upgrade', upgradeHandler(app));
+    const gateway = cleanup.add(await listen(app, server));
+    await open(gateway.url);
+    const isolation = breaker.isolate();
+    expect(await refusal(gateway.url)).toMatchObject({ status: 503 });
+    isolation.dispose();
+    const limited = await refusal(gateway.url);
+    expect(limited.status).toBe(429);
+    expect(Number(limited.retryAfter)).toBeGreaterThan(0);
+  });
+
+  test("a backend's refusal comes through as it is; a dead backend is 502", async () => {
+    const refusing = cleanup.add(
+      await RecorderBackend.start(answer('HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno')),
+    );
+    const gateway = cleanup.add(await proxyGateway({ backends: [refusing.url] }));
+    expect((await refusal(gateway.url)).status).toBe(403);
+    expect(refusing.requests[0]?.field('upgrade')).toBe('websocket');
+    const dead = cleanup.add(await proxyGateway({ backends: [`http://127.0.0.1:${await closedPort()}`] }));
+    expect((await refusal(dead.url)).status).toBe(502);
+  });
+
+  test('W04: another protocol is not switched to: the request is answered, the connection closed', async () => {
+    const backend = cleanup.add(await RecorderBackend.start());
+    const gateway = cleanup.add(await proxyGateway({ backends: [backend.url] }));
+    const client = cleanup.add(await RawClient.connect(gateway.port));
+    client.send(
+      'GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n\r\n',
+    );
+    const response = await client.response();
+    expect([response.status, response.field('connection')]).toEqual([200, 'close']);
+    await client.closed();
+    expect(backend.requests[0]?.field('upgrade')).toBeUndefined();
+  });
+
+  test('W02: a backend that breaks off ends the tunnel; closing the proxy ends it too', async () => {
+    const backend = await echoBackend('one');
+    const gateway = cleanup.add(await proxyGateway({ backends: [backend.url] }));
+    const first = await open(gateway.url);
+    const gone = new Promise((resolve) => first.socket.once('close', resolve));
+    for (const socket of backend.sockets.clients) socket.terminate();
+    await gone;
+    const second = await open(gateway.url);
+    const ended = new Promise((resolve) => second.socket.once('close', resolve));
+    await gateway.proxy.close();
+    await ended;
+  });
+
+  test('what the client sends behind its handshake is not lost', async () => {
+    const backend = cleanup.add(
+      await RecorderBackend.start(
+        answer('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nfirst'),
+      ),
+    );
+    const gateway = cleanup.add(await proxyGateway({ backends: [backend.url] }));
+    const client = cleanup.add(await RawClient.connect(gateway.port));
+    client.send('GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nearly bytes');
+    expect((await client.response()).status).toBe(101);
+    await client.until((bytes) => bytes.includes('first'));
+    await eventually('the early bytes arrive', () => backend.received[0]?.includes('early bytes'));
+  });
+});

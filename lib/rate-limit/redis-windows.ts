@@ -1,0 +1,45 @@
+import type { ClientRateLimitInfo, Options } from 'express-rate-limit';
+import { RedisStore, type SendCommandFn } from 'rate-limit-redis';
+import type { Send, SharedCounts } from './shared-counts.ts';
+
+const MOST_SCRIPT_LOADS = 3;
+
+/** Fixed windows in Redis, on Redis's clock, by rate-limit-redis. */
+export class RedisWindows implements SharedCounts {
+  readonly loaded: Promise<void>;
+  readonly #store: RedisStore;
+
+  constructor(send: Send, prefix: string, windowMs: number) {
+    const sendCommand = ((...args: string[]) => send(args)) as SendCommandFn;
+    this.#store = new RedisStore({ prefix, sendCommand });
+    this.loaded = this.#store.init({ windowMs } as Options);
+    // No loss: increment() waits for the same script and rejects with the same error.
+    this.loaded.catch(() => {});
+  }
+
+  async increment(key: string): Promise<ClientRateLimitInfo> {
+    const count = await this.#count(key, MOST_SCRIPT_LOADS);
+    // A reply that is no number would be under every limit.
+    if (!(count.totalHits >= 1) || !count.resetTime || Number.isNaN(count.resetTime.getTime())) {
+      throw new TypeError('Redis gave no count');
+    }
+    return count;
+  }
+
+  /**
+   * rate-limit-redis loads a lost script once, and gives up when that is lost as well before it was run (a
+   * SCRIPT FLUSH for each of several gateways). NOSCRIPT says that nothing was counted, so trying again is safe.
+   */
+  async #count(key: string, attempts: number): Promise<ClientRateLimitInfo> {
+    try {
+      return await this.#store.increment(key);
+    } catch (error) {
+      if (attempts <= 1 || !(error as Error).message.startsWith('NOSCRIPT')) throw error;
+      return this.#count(key, attempts - 1);
+    }
+  }
+
+  resetKey(key: string): Promise<void> {
+    return this.#store.resetKey(key);
+  }
+}
