@@ -1,0 +1,193 @@
+import { once } from 'node:events';
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { WebSocket } from 'ws';
+import { ask } from './ask.ts';
+import { closeAll, openBackend, openGateway } from './gateways.ts';
+import { endAll, Proc } from './proc.ts';
+import { until } from './until.ts';
+
+afterEach(async () => {
+  await closeAll();
+  await endAll();
+});
+
+describe('the example gateway', () => {
+  test('gives requests to its backends in turn and says nothing of itself that it need not', async () => {
+    const [one, two] = [await openBackend('one'), await openBackend('two')];
+    const { url } = await openGateway([one.url, two.url]);
+    const names: string[] = [];
+    for (let i = 0; i < 6; i += 1) names.push((await ask(`${url}/hello?a=%20b`)).json.backend);
+    expect(names).toEqual(['one', 'two', 'one', 'two', 'one', 'two']);
+
+    const answer = await ask(`${url}/hello?a=%20b`, { method: 'POST', content: 'four' });
+    expect(answer).toMatchObject({ status: 200, json: { method: 'POST', url: '/hello?a=%20b', bytes: 4 } });
+    expect(answer.headers).not.toHaveProperty('x-powered-by');
+    expect(answer.headers).not.toHaveProperty('etag');
+  });
+
+  test('answers 429 to the 101st request of a window', async () => {
+    const one = await openBackend('one');
+    const { url, logged } = await openGateway([one.url]);
+    for (let i = 0; i < 100; i += 1) expect((await ask(url)).status).toBe(200);
+    const limited = await ask(url);
+    expect(limited.status).toBe(429);
+    expect(Number(limited.headers['retry-after'])).toBeGreaterThanOrEqual(1);
+    expect(logged).toContainEqual(
+      expect.objectContaining({ level: 'debug', msg: 'client over its limit', limit: 100 }),
+    );
+  });
+
+  test('counts by the address that a trusted proxy names', async () => {
+    const one = await openBackend('one');
+    const { url } = await openGateway([one.url], { RATE_LIMIT_MAX: '1', TRUST_PROXY: 'loopback' });
+    const statusFor = async (client: string) => (await ask(url, { headers: { 'X-Forwarded-For': client } })).status;
+    expect(await statusFor('192.0.2.1')).toBe(200);
+    expect(await statusFor('192.0.2.1')).toBe(429);
+    expect(await statusFor('192.0.2.2')).toBe(200);
+  });
+
+  test('answers, limits and closes while its Redis is down, and says so', async () => {
+    const one = await openBackend('one');
+    const redis = await openBackend('a port that nothing listens on');
+    await redis.close();
+    const env = { REDIS_URL: redis.url.replace('http', 'redis'), RATE_LIMIT_MAX: '2' };
+    const { gateway, url, adminUrl, logged } = await openGateway([one.url], env);
+    const statuses: number[] = [];
+    for (let i = 0; i < 3; i += 1) statuses.push((await ask(url)).status);
+    expect(statuses).toEqual([200, 200, 429]);
+    await until(() => logged.some(({ msg }) => msg === 'limiter works with local'));
+    expect((await ask(`${adminUrl}/status`)).json.limiter).toEqual({ mode: 'local' });
+    await gateway.close();
+  });
+
+  test('loses no GET when a backend is killed', async () => {
+    const doomed = new Proc('demo-backend.ts', {}, ['--name', 'doomed', '--port', '0']);
+    const doomedUrl = await doomed.said(/listens on (\S+),/);
+    const other = await openBackend('other');
+    const { url, adminUrl, logged } = await openGateway([doomedUrl, other.url], { RATE_LIMIT_MAX: '1000' });
+    const seen = new Set<string>();
+    const statuses = new Set<number>();
+    const askOften = async (times: number): Promise<void> => {
+      for (let i = 0; i < times; i += 1) {
+        const { status, json } = await ask(url);
+        statuses.add(status);
+        seen.add(json?.backend);
+      }
+    };
+    await askOften(4);
+    expect([...seen].sort()).toEqual(['doomed', 'other']);
+
+    doomed.kill('SIGKILL');
+    await doomed.exit();
+    seen.clear();
+    await askOften(40);
+    expect([...statuses]).toEqual([200]);
+    expect([...seen]).toEqual(['other']);
+
+    const { json } = await ask(`${adminUrl}/status`);
+    expect(json).toMatchObject({
+      circuit: { state: 'closed' },
+      backends: [
+        { backend: doomedUrl, circuit: 'open', available: false },
+        { backend: other.url, circuit: 'closed' },
+      ],
+    });
+    expect(logged).toContainEqual(
+      expect.objectContaining({
+        level: 'warn',
+        msg: 'attempt failed',
+        backend: doomedUrl,
+        cause: 'connection_refused',
+      }),
+    );
+  });
+
+  test('opens the circuit of a backend that answers 500, says so, and closes it after trials', async () => {
+    const [good, bad] = [await openBackend('good'), await openBackend('bad')];
+    const { url, adminUrl, logged } = await openGateway([good.url, bad.url], { CIRCUIT_OPEN_MS: '1000' });
+    const circuits = async () => {
+      const { json } = await ask(`${adminUrl}/status`);
+      return [json.circuit.state, ...json.backends.map((backend: { circuit: string }) => backend.circuit)];
+    };
+    await ask(`${bad.url}/fail?on=1`, { method: 'POST' });
+    const statuses: number[] = [];
+    for (let i = 0; i < 14; i += 1) statuses.push((await ask(url)).status);
+    expect(statuses.filter((status) => status === 500)).toHaveLength(5);
+    expect(await circuits()).toEqual(['closed', 'closed', 'open']);
+    expect(logged).toContainEqual(
+      expect.objectContaining({ level: 'warn', msg: 'circuit open', circuit: bad.url, from: 'closed', to: 'open' }),
+    );
+
+    await ask(`${bad.url}/fail?on=0`, { method: 'POST' });
+    await until(async () => {
+      expect((await ask(url)).status).toBe(200);
+      return (await circuits()).join() === 'closed,closed,closed';
+    });
+    expect(logged).toContainEqual(expect.objectContaining({ level: 'info', msg: 'circuit closed', circuit: bad.url }));
+  });
+
+  test('answers 503 with Retry-After when no backend is left, and stays ready for traffic', async () => {
+    const one = await openBackend('one');
+    const { url, adminUrl } = await openGateway([one.url]);
+    for (let i = 0; i < 5; i += 1) expect((await ask(`${url}/status/500`)).status).toBe(500);
+    const refused = await ask(url);
+    expect(refused).toMatchObject({ status: 503, json: { status: 503 } });
+    expect(Number(refused.headers['retry-after'])).toBeGreaterThanOrEqual(1);
+    expect((await ask(`${adminUrl}/readyz`)).status).toBe(200);
+  });
+
+  test('passes event streams and WebSockets', async () => {
+    const one = await openBackend('one');
+    const { url, adminUrl } = await openGateway([one.url]);
+    const stream = await ask(`${url}/stream`);
+    expect(stream.text.match(/^data: /gm)).toHaveLength(5);
+
+    const webSocket = new WebSocket(url.replace('http', 'ws'));
+    const message = once(webSocket, 'message');
+    await once(webSocket, 'open');
+    webSocket.send('hello');
+    expect(String((await message)[0])).toBe('one: hello');
+    expect((await ask(`${adminUrl}/status`)).json.backends[0].inFlight).toBe(1);
+    const closed = once(webSocket, 'close');
+    webSocket.close();
+    await closed;
+  });
+
+  test('limits WebSockets as any other request', async () => {
+    const one = await openBackend('one');
+    const { url } = await openGateway([one.url], { RATE_LIMIT_MAX: '1' });
+    await ask(url);
+    const webSocket = new WebSocket(url.replace('http', 'ws'));
+    const [, answer] = await once(webSocket, 'unexpected-response');
+    expect(answer.statusCode).toBe(429);
+  });
+
+  test('shows an operator its state, and only on the admin listener', async () => {
+    const one = await openBackend('one');
+    const { url, adminUrl } = await openGateway([one.url]);
+    expect((await ask(`${adminUrl}/status`)).json).toEqual({
+      phase: 'running',
+      uptimeMs: expect.any(Number),
+      limiter: { mode: 'memory' },
+      circuit: { state: 'closed', retryAfterMs: 0 },
+      backends: [{ backend: one.url, circuit: 'closed', available: true, inFlight: 0, retryAfterMs: 0 }],
+    });
+    expect((await ask(`${url}/status`)).json.backend).toBe('one');
+  });
+
+  test('an empty ADMIN_PORT turns the admin listener off', async () => {
+    const one = await openBackend('one');
+    const { gateway, url } = await openGateway([one.url], { ADMIN_PORT: '' });
+    expect(gateway.adminUrl).toBeUndefined();
+    expect((await ask(url)).status).toBe(200);
+  });
+
+  test('close() is one thing, however often it is asked for', async () => {
+    const one = await openBackend('one');
+    const { gateway, url, adminUrl } = await openGateway([one.url]);
+    await ask(url);
+    await Promise.all([gateway.close(), gateway.close()]);
+    await expect(ask(url)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+    await expect(ask(`${adminUrl}/livez`)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+  });
+});

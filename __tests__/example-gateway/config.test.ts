@@ -1,0 +1,148 @@
+import { describe, expect, test } from '@jest/globals';
+import { ConfigError, readConfig } from '../../example-gateway/config.ts';
+
+function problemsOf(env: NodeJS.ProcessEnv): readonly string[] {
+  try {
+    readConfig(env);
+  } catch (error) {
+    if (error instanceof ConfigError) return error.problems;
+    throw error;
+  }
+  return [];
+}
+
+const DEFAULTS = {
+  host: '0.0.0.0',
+  port: 8080,
+  backends: ['http://localhost:8081', 'http://localhost:8082'],
+  redisUrl: undefined,
+  trustProxy: false,
+  rateLimit: { limit: 100, windowMs: 60_000 },
+  circuit: { failureRatio: 0.6, minimumRequests: 5, windowMs: 10_000, openMs: 10_000, halfOpenRequests: 3 },
+  connectTimeoutMs: 2_000,
+  responseTimeoutMs: 15_000,
+  idleTimeoutMs: 60_000,
+  shutdownTimeoutMs: 10_000,
+  admin: { host: '127.0.0.1', port: 9090 },
+  logLevel: 'info',
+};
+
+const BAD: readonly (readonly [string, string, RegExp])[] = [
+  ['HOST', 'http://localhost', /without port/],
+  ['HOST', 'a b', /without port/],
+  ['HOST', '[::1]', /brackets/],
+  ['PORT', 'eighty', /from 0 to 65535, got "eighty"/],
+  ['PORT', '65536', /from 0 to 65535/],
+  ['PORT', '-1', /from 0 to 65535/],
+  ['PORT', '80.5', /from 0 to 65535/],
+  ['PORT', '0x50', /from 0 to 65535/],
+  ['BACKENDS', 'localhost:8081', /neither http nor https/],
+  ['BACKENDS', 'nonsense', /"nonsense" is not a URL/],
+  ['BACKENDS', 'ftp://a', /neither http nor https/],
+  ['BACKENDS', 'http://a,', /an item is empty/],
+  ['BACKENDS', ',', /an item is empty/],
+  ['BACKENDS', 'http://a/api', /"http:\/\/a\/api" has a path/],
+  ['BACKENDS', 'http://a?x=1', /has a path or query/],
+  ['BACKENDS', 'http://a#x', /has a path or query/],
+  ['BACKENDS', 'http://a,http://A:80/', /http:\/\/a is named twice/],
+  ['BACKENDS', 'http://user:geheim@a', /carries credentials/],
+  ['REDIS_URL', 'http://localhost:6379', /a URL like redis:/],
+  ['REDIS_URL', 'localhost', /a URL like redis:/],
+  ['REDIS_URL', 'redis:///0', /a URL like redis:/],
+  ['REDIS_URL', 'redis://localhost/first', /a URL like redis:/],
+  ['TRUST_PROXY', 'true', /must not be true: the client could/],
+  ['TRUST_PROXY', 'TRUE', /must not be true: the client could/],
+  ['TRUST_PROXY', '1.5', /1\.5/],
+  ['TRUST_PROXY', 'loopback,,', /""/],
+  ['TRUST_PROXY', 'everyone', /everyone/],
+  ['TRUST_PROXY', '10.0.0.0/99', /10\.0\.0\.0\/99/],
+  ['RATE_LIMIT_MAX', '0', /from 1/],
+  ['RATE_LIMIT_MAX', 'many', /from 1/],
+  ['RATE_LIMIT_WINDOW_MS', '0', /from 1 to 2147483647/],
+  ['RATE_LIMIT_WINDOW_MS', '60s', /from 1 to 2147483647/],
+  ['CIRCUIT_FAILURE_RATIO', '0', /over 0 and up to 1/],
+  ['CIRCUIT_FAILURE_RATIO', '1.1', /over 0 and up to 1/],
+  ['CIRCUIT_FAILURE_RATIO', '60%', /over 0 and up to 1/],
+  ['CIRCUIT_MINIMUM_REQUESTS', '0', /from 1/],
+  ['CIRCUIT_WINDOW_MS', '1e4', /from 0 to 2147483647/],
+  ['CIRCUIT_OPEN_MS', '2147483648', /from 1 to 2147483647/],
+  ['CIRCUIT_HALF_OPEN_REQUESTS', '0', /from 1/],
+  ['CONNECT_TIMEOUT_MS', '0', /from 1/],
+  ['RESPONSE_TIMEOUT_MS', 'no', /from 1/],
+  ['IDLE_TIMEOUT_MS', 'NaN', /from 1/],
+  ['SHUTDOWN_TIMEOUT_MS', '-5', /from 1/],
+  ['ADMIN_HOST', 'a/b', /without port/],
+  ['ADMIN_PORT', 'off', /from 0 to 65535/],
+  ['LOG_LEVEL', 'verbose', /one of silent, error, warn, info, debug, got "verbose"/],
+];
+
+const GOOD: readonly (readonly [string, string, object])[] = [
+  ['HOST', '::', { host: '::' }],
+  ['PORT', '0', { port: 0 }],
+  ['PORT', ' 81 ', { port: 81 }],
+  ['BACKENDS', 'https://a', { backends: ['https://a'] }],
+  ['BACKENDS', 'http://A:80/ , http://[::1]:81', { backends: ['http://a', 'http://[::1]:81'] }],
+  ['REDIS_URL', 'rediss://u:p@r:6380/1', { redisUrl: 'rediss://u:p@r:6380/1' }],
+  ['TRUST_PROXY', '2', { trustProxy: 2 }],
+  ['TRUST_PROXY', 'loopback, 10.0.0.0/8', { trustProxy: ['loopback', '10.0.0.0/8'] }],
+  ['TRUST_PROXY', 'fd00::/8', { trustProxy: ['fd00::/8'] }],
+  ['RATE_LIMIT_MAX', '7', { rateLimit: { limit: 7, windowMs: 60_000 } }],
+  ['RATE_LIMIT_WINDOW_MS', '1000', { rateLimit: { limit: 100, windowMs: 1_000 } }],
+  ['CIRCUIT_FAILURE_RATIO', '.5', { circuit: { ...DEFAULTS.circuit, failureRatio: 0.5 } }],
+  ['CIRCUIT_FAILURE_RATIO', '1', { circuit: { ...DEFAULTS.circuit, failureRatio: 1 } }],
+  ['CIRCUIT_MINIMUM_REQUESTS', '9', { circuit: { ...DEFAULTS.circuit, minimumRequests: 9 } }],
+  ['CIRCUIT_WINDOW_MS', '9', { circuit: { ...DEFAULTS.circuit, windowMs: 9 } }],
+  ['CIRCUIT_WINDOW_MS', '0', { circuit: { ...DEFAULTS.circuit, windowMs: 0 } }],
+  ['CIRCUIT_OPEN_MS', '9', { circuit: { ...DEFAULTS.circuit, openMs: 9 } }],
+  ['CIRCUIT_HALF_OPEN_REQUESTS', '9', { circuit: { ...DEFAULTS.circuit, halfOpenRequests: 9 } }],
+  ['CONNECT_TIMEOUT_MS', '9', { connectTimeoutMs: 9 }],
+  ['RESPONSE_TIMEOUT_MS', '9', { responseTimeoutMs: 9 }],
+  ['IDLE_TIMEOUT_MS', '9', { idleTimeoutMs: 9 }],
+  ['SHUTDOWN_TIMEOUT_MS', '9', { shutdownTimeoutMs: 9 }],
+  ['ADMIN_HOST', 'localhost', { admin: { host: 'localhost', port: 9090 } }],
+  ['ADMIN_PORT', '0', { admin: { host: '127.0.0.1', port: 0 } }],
+  ['ADMIN_PORT', '', { admin: undefined }],
+  ['LOG_LEVEL', 'silent', { logLevel: 'silent' }],
+];
+
+describe('readConfig', () => {
+  test('has a default for everything', () => {
+    expect(readConfig({})).toEqual(DEFAULTS);
+  });
+
+  test('takes an empty value for the default, save for ADMIN_PORT, and ignores what it does not know', () => {
+    const names = new Set([...BAD, ...GOOD].map(([name]) => name));
+    names.delete('ADMIN_PORT');
+    const empty = Object.fromEntries([...names].map((name) => [name, '']));
+    expect(readConfig({ ...empty, SOMETHING_ELSE: 'x' })).toEqual(DEFAULTS);
+  });
+
+  test.each(GOOD)('%s=%s', (name, text, expected) => {
+    expect(readConfig({ [name]: text })).toEqual({ ...DEFAULTS, ...expected });
+  });
+
+  test.each(BAD)('refuses %s=%s', (name, text, why) => {
+    const problems = problemsOf({ [name]: text });
+    expect(problems).toHaveLength(1);
+    expect(problems[0]).toMatch(new RegExp(`^${name}: `));
+    expect(problems[0]).toMatch(why);
+  });
+
+  test('lists every bad variable in one error', () => {
+    const bad = Object.fromEntries(BAD.map(([name, text]) => [name, text]));
+    const problems = problemsOf(bad);
+    expect(problems.map((problem) => problem.split(':')[0]).sort()).toEqual(Object.keys(bad).sort());
+    expect(() => readConfig(bad)).toThrow(problems.join('\n'));
+  });
+
+  test('says everything that is wrong with a list of backends', () => {
+    const [problem] = problemsOf({ BACKENDS: 'nonsense,http://a/x,http://b,http://b,http://b' });
+    expect(problem).toMatch(/"nonsense" is not a URL, "http:\/\/a\/x" has a path or query, http:\/\/b is named twice$/);
+  });
+
+  test('keeps secrets out of its errors', () => {
+    const problems = problemsOf({ BACKENDS: 'http://u:geheim@a', REDIS_URL: 'http://u:geheim@r' });
+    expect(problems).toHaveLength(2);
+    expect(problems.join()).not.toMatch(/geheim/);
+  });
+});

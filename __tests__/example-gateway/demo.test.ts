@@ -1,0 +1,79 @@
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { ask } from './ask.ts';
+import { endAll, Proc } from './proc.ts';
+import { until } from './until.ts';
+
+const ANY_PORT = { HOST: '127.0.0.1', PORT: '0', ADMIN_PORT: '0' };
+
+const isAlive = (pid: number): boolean => {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+};
+
+/** The demo, once it has printed what to try. */
+async function startDemo(env: Readonly<Record<string, string>> = ANY_PORT) {
+  const proc = new Proc('demo.ts', env);
+  await proc.said(/Ctrl-C ends it all/);
+  const url = await proc.said(/^ {2}gateway +(http:\S+)$/m);
+  const pids = [...proc.stdout.matchAll(/^ {2}backend \w+ .*\(pid (\d+)\)$/gm)].map((match) => Number(match[1]));
+  expect(pids).toHaveLength(2);
+  return { proc, url, pids: pids as [number, number] };
+}
+
+afterEach(endAll);
+
+describe('npm run demo', () => {
+  test('prints what to try, answers in turn, and ends everything on Ctrl-C', async () => {
+    const { proc, url, pids } = await startDemo();
+    const names = [];
+    for (let i = 0; i < 4; i += 1) names.push((await ask(`${url}/hello`)).json.backend);
+    expect(names).toEqual(['one', 'two', 'one', 'two']);
+    expect(proc.stdout).toContain(`curl -s ${url}/hello`);
+    const adminUrl = await proc.said(/^ {2}admin +(http:\S+)$/m);
+    expect((await ask(`${adminUrl}/status`)).json).toMatchObject({ limiter: { mode: 'memory' } });
+
+    proc.kill('SIGINT');
+    expect(await proc.exit()).toBe(0);
+    expect(pids.filter(isAlive)).toEqual([]);
+  });
+
+  test('goes on without a backend that was killed, and says how to bring it back', async () => {
+    const { proc, url, pids } = await startDemo();
+    process.kill(pids[0], 'SIGTERM');
+    await proc.said(/Backend one \(pid \d+\) is gone.*\n.*--name one --port \d+\n/);
+    for (let i = 0; i < 6; i += 1) expect((await ask(url)).json).toMatchObject({ backend: 'two' });
+    proc.kill('SIGTERM');
+    expect(await proc.exit()).toBe(0);
+  });
+
+  test('leaves no backend behind when it is killed itself', async () => {
+    const { proc, pids } = await startDemo();
+    proc.kill('SIGKILL');
+    await until(() => pids.filter(isAlive).length === 0);
+  });
+
+  test('takes other ports when its own are taken, and says so', async () => {
+    const occupant = createServer().listen(0, '127.0.0.1');
+    await once(occupant, 'listening');
+    const { port } = occupant.address() as { port: number };
+    try {
+      const { proc, url } = await startDemo({ ...ANY_PORT, PORT: String(port) });
+      expect(proc.stdout).toContain(`Port ${port} is taken, so another one is used.`);
+      expect(new URL(url).port).not.toBe(String(port));
+      expect((await ask(url)).status).toBe(200);
+    } finally {
+      occupant.close();
+    }
+  });
+
+  test('refuses a bad environment as the gateway does', async () => {
+    const proc = new Proc('demo.ts', { ...ANY_PORT, RATE_LIMIT_MAX: 'all', LOG_LEVEL: 'loud' });
+    expect(await proc.exit()).toBe(1);
+    expect(proc.stderr).toMatch(/^RATE_LIMIT_MAX: .*\nLOG_LEVEL: .*\n$/);
+  });
+});

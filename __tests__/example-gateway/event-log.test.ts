@@ -1,0 +1,55 @@
+import { expect, test } from '@jest/globals';
+import { type Exchange, GatewayEvents } from 'expressway';
+import { logEvents } from '../../example-gateway/event-log.ts';
+import { createLogger, type LogLevel } from '../../example-gateway/logger.ts';
+
+const exchange = { req: { method: 'GET', url: '/secret?token=1' } } as unknown as Exchange;
+
+function emitAll(level: LogLevel): Record<string, unknown>[] {
+  const lines: Record<string, unknown>[] = [];
+  const events = new GatewayEvents();
+  logEvents(
+    events,
+    createLogger(level, (line) => lines.push(JSON.parse(line))),
+  );
+  const failed = { kind: 'failed', cause: 'connection_refused', error: new Error('no'), sent: false, headSent: false };
+  events.emit('circuitStateChange', { circuit: 'http://a', from: 'closed', to: 'open', retryAfterMs: 9 });
+  events.emit('circuitStateChange', { circuit: 'http://a', from: 'open', to: 'half-open', retryAfterMs: 0 });
+  events.emit('limiterModeChange', { limiter: 'ip', from: 'redis', to: 'local', error: new Error('down') });
+  events.emit('limiterModeChange', { limiter: 'ip', from: 'local', to: 'redis', error: undefined });
+  events.emit('backendsChanged', { added: ['http://b'], removed: [] });
+  events.emit('attemptFailed', { exchange, backend: 'http://a', outcome: failed as never, retried: true });
+  events.emit('limited', { exchange, limiter: 'ip', key: '192.0.2.1', limit: 1, retryAfterMs: 5 });
+  events.emit('rejected', { exchange, outcome: { kind: 'rejected', cause: 'no_backend' } });
+  return lines;
+}
+
+test('changes of state and failed attempts are in the log, single refusals only for debugging', () => {
+  const summary = emitAll('debug').map(({ level, msg }) => `${level} ${msg}`);
+  expect(summary).toEqual([
+    'warn circuit open',
+    'info circuit half-open',
+    'warn limiter works with local',
+    'info limiter works with redis',
+    'info backends changed',
+    'warn attempt failed',
+    'debug client over its limit',
+    'debug request rejected',
+  ]);
+  expect(emitAll('info')).toHaveLength(6);
+});
+
+test('the log says which and why, and no request target', () => {
+  const lines = emitAll('debug');
+  expect(lines[0]).toMatchObject({ circuit: 'http://a', from: 'closed', to: 'open', retryAfterMs: 9 });
+  expect(lines[2]).toMatchObject({ limiter: 'ip', from: 'redis', to: 'local', error: 'down' });
+  expect(lines[5]).toMatchObject({
+    backend: 'http://a',
+    method: 'GET',
+    cause: 'connection_refused',
+    error: 'no',
+    retried: true,
+  });
+  expect(lines[7]).toMatchObject({ cause: 'no_backend' });
+  expect(JSON.stringify(lines)).not.toMatch(/secret/);
+});

@@ -1,0 +1,64 @@
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { until } from './until.ts';
+
+/** Half of what a start takes is compiling. */
+const NODE_COMPILE_CACHE = join(tmpdir(), 'expressway-test-compile-cache');
+
+const running = new Set<Proc>();
+
+/** One of the example's programs in a process of its own. */
+export class Proc {
+  stdout = '';
+  stderr = '';
+  readonly #child: ChildProcessWithoutNullStreams;
+  readonly #exited: Promise<unknown>;
+
+  /** The child sees `env` only: the machine's own variables must not decide a test. */
+  constructor(script: string, env: Readonly<Record<string, string>> = {}, args: readonly string[] = []) {
+    const path = fileURLToPath(new URL(`../../example-gateway/${script}`, import.meta.url));
+    this.#child = spawn(process.execPath, ['--conditions=expressway-source', path, ...args], {
+      env: { NODE_COMPILE_CACHE, ...env },
+    });
+    this.#child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      this.stdout += text;
+    });
+    this.#child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      this.stderr += text;
+    });
+    // 'close' and not 'exit': only then has all output arrived.
+    this.#exited = once(this.#child, 'close').then(() => running.delete(this));
+    running.add(this);
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    this.#child.kill(signal);
+  }
+
+  /** Waits for the pattern in its standard output, and gives what the first group matched. */
+  async said(pattern: RegExp): Promise<string> {
+    await until(() => {
+      if (pattern.test(this.stdout)) return true;
+      if (this.#child.exitCode === null && this.#child.signalCode === null) return false;
+      throw new Error(`ended without saying ${pattern}:\n${this.stdout}\n${this.stderr}`);
+    });
+    const match = pattern.exec(this.stdout);
+    return match?.[1] ?? '';
+  }
+
+  /** Its exit code, or the signal that ended it. */
+  async exit(): Promise<number | NodeJS.Signals | null> {
+    await this.#exited;
+    return this.#child.exitCode ?? this.#child.signalCode;
+  }
+}
+
+/** For `afterEach`: nothing outlives its test. */
+export async function endAll(): Promise<void> {
+  const left = [...running];
+  for (const proc of left) proc.kill('SIGKILL');
+  await Promise.all(left.map((proc) => proc.exit()));
+}

@@ -1,0 +1,118 @@
+import { once } from 'node:events';
+import { Agent } from 'node:http';
+import { type AddressInfo, createServer, type Server } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { ask } from './ask.ts';
+import { closeAll, openBackend } from './gateways.ts';
+import { endAll, Proc } from './proc.ts';
+import { until } from './until.ts';
+
+const ANY_PORT = { HOST: '127.0.0.1', PORT: '0', ADMIN_PORT: '0' };
+
+let occupant: Server | undefined;
+
+async function occupyPort(): Promise<string> {
+  occupant = createServer().listen(0, '127.0.0.1');
+  await once(occupant, 'listening');
+  return String((occupant.address() as AddressInfo).port);
+}
+
+/** The program in front of one backend, with a request under way that takes `slowMs`. */
+async function startBusy(slowMs: number, env: Readonly<Record<string, string>> = {}) {
+  const backend = await openBackend('one');
+  const proc = new Proc('server.ts', { ...ANY_PORT, BACKENDS: backend.url, ...env });
+  const url = await proc.said(/"url":"([^"]+)"/);
+  const adminUrl = await proc.said(/"adminUrl":"([^"]+)"/);
+  const agent = new Agent({ keepAlive: true });
+  const asked = ask(`${url}/slow?ms=${slowMs}`, { agent }).finally(() => agent.destroy());
+  // A rejection is looked at later.
+  asked.catch(() => {});
+  const inFlight = async () => (await ask(`${adminUrl}/status`)).json.backends[0].inFlight;
+  await until(async () => (await inFlight()) === 1);
+  const isStopping = async () => (await ask(`${adminUrl}/readyz`)).status === 503;
+  return { proc, url, adminUrl, asked, isStopping };
+}
+
+afterEach(async () => {
+  await endAll();
+  await closeAll();
+  occupant?.close();
+  occupant = undefined;
+});
+
+describe('npm start', () => {
+  test('says where it listens, in one line', async () => {
+    const proc = new Proc('server.ts', ANY_PORT);
+    const url = await proc.said(/"msg":"listening".*"url":"([^"]+)".*\n/);
+    expect(proc.stdout.trim().split('\n')).toHaveLength(1);
+    expect(new URL(url).hostname).toBe('127.0.0.1');
+  });
+
+  test('refuses a bad configuration with a line for each bad variable', async () => {
+    const bad = { PORT: 'x', BACKENDS: 'ftp://a', TRUST_PROXY: 'true', RATE_LIMIT_MAX: '0', LOG_LEVEL: 'loud' };
+    const proc = new Proc('server.ts', bad);
+    expect(await proc.exit()).toBe(1);
+    const lines = proc.stderr.trim().split('\n');
+    expect(lines.map((line) => line.split(':')[0])).toEqual(Object.keys(bad));
+    expect(proc.stdout).toBe('');
+  });
+
+  test.each([
+    ['PORT', 'gateway'],
+    ['ADMIN_PORT', 'admin listener'],
+  ])('says in one line that %s is in use', async (variable, what) => {
+    const port = await occupyPort();
+    const proc = new Proc('server.ts', { ...ANY_PORT, [variable]: port });
+    expect(await proc.exit()).toBe(1);
+    expect(proc.stderr).toBe(`The ${what} cannot listen on 127.0.0.1:${port}: the port is in use\n`);
+    expect(proc.stdout).toBe('');
+  });
+
+  test('SIGTERM: no longer ready, nothing new accepted, the running request ends, exit 0', async () => {
+    const { proc, url, asked, isStopping } = await startBusy(2_000);
+    proc.kill('SIGTERM');
+    await until(isStopping);
+    await expect(ask(url)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+    const answer = await asked;
+    expect(answer).toMatchObject({ status: 200, json: { backend: 'one' } });
+    expect(answer.headers.connection).toBe('close');
+    expect(await proc.exit()).toBe(0);
+    expect(proc.stdout).toMatch(/"msg":"stopping","signal":"SIGTERM"/);
+    expect(proc.stdout).toMatch(/"msg":"stopped"}\n$/);
+  });
+
+  test('cuts what still runs at SHUTDOWN_TIMEOUT_MS and exits with 0', async () => {
+    const { proc, asked } = await startBusy(60_000, { SHUTDOWN_TIMEOUT_MS: '200' });
+    proc.kill('SIGTERM');
+    await expect(asked).rejects.toMatchObject({ code: 'ECONNRESET' });
+    expect(await proc.exit()).toBe(0);
+    expect(proc.stdout).toMatch(/"level":"warn".*connections cut","connections":1/);
+  });
+
+  test('a second signal does not wait', async () => {
+    const { proc, asked, isStopping } = await startBusy(60_000);
+    proc.kill('SIGTERM');
+    await until(isStopping);
+    await delay(600);
+    proc.kill('SIGINT');
+    expect(await proc.exit()).toBe(1);
+    await expect(asked).rejects.toThrow();
+  });
+
+  test('one Ctrl-C that arrives twice, from the terminal and from npm, still stops cleanly', async () => {
+    const { proc, asked, isStopping } = await startBusy(1_500);
+    proc.kill('SIGINT');
+    await until(isStopping);
+    proc.kill('SIGINT');
+    expect((await asked).status).toBe(200);
+    expect(await proc.exit()).toBe(0);
+  });
+
+  test('stops when it is idle, at once', async () => {
+    const proc = new Proc('server.ts', ANY_PORT);
+    await proc.said(/"msg":"listening"/);
+    proc.kill('SIGTERM');
+    expect(await proc.exit()).toBe(0);
+  });
+});

@@ -1,0 +1,104 @@
+import { z } from 'zod';
+import {
+  durationMs,
+  host,
+  integer,
+  oneOf,
+  optionalDurationMs,
+  optionalPort,
+  origins,
+  port,
+  ratio,
+  redisUrl,
+  type TrustProxy,
+  trustProxy,
+} from './env-values.ts';
+import { LOG_LEVELS, type LogLevel } from './logger.ts';
+import { StartError } from './start-error.ts';
+
+/** What the example gateway is told by its environment. */
+export interface Config {
+  readonly host: string;
+  readonly port: number;
+  /** Origins, like `http://localhost:8081`. */
+  readonly backends: readonly string[];
+  readonly redisUrl: string | undefined;
+  readonly trustProxy: TrustProxy;
+  readonly rateLimit: { readonly limit: number; readonly windowMs: number };
+  readonly circuit: {
+    readonly failureRatio: number;
+    readonly minimumRequests: number;
+    readonly windowMs: number;
+    readonly openMs: number;
+    readonly halfOpenRequests: number;
+  };
+  readonly connectTimeoutMs: number;
+  readonly responseTimeoutMs: number;
+  readonly idleTimeoutMs: number;
+  readonly shutdownTimeoutMs: number;
+  /** Nothing when the admin listener is off. */
+  readonly admin: { readonly host: string; readonly port: number } | undefined;
+  readonly logLevel: LogLevel;
+}
+
+/** A bad environment. Every bad variable has its line in `problems`. */
+export class ConfigError extends StartError {}
+
+const variables = z.object({
+  HOST: host('0.0.0.0'),
+  PORT: port(8080),
+  BACKENDS: origins('http://localhost:8081,http://localhost:8082'),
+  REDIS_URL: redisUrl(),
+  TRUST_PROXY: trustProxy(),
+  RATE_LIMIT_MAX: integer(100, 1),
+  RATE_LIMIT_WINDOW_MS: durationMs(60_000),
+  CIRCUIT_FAILURE_RATIO: ratio(0.6),
+  CIRCUIT_MINIMUM_REQUESTS: integer(5, 1),
+  CIRCUIT_WINDOW_MS: optionalDurationMs(10_000),
+  CIRCUIT_OPEN_MS: durationMs(10_000),
+  CIRCUIT_HALF_OPEN_REQUESTS: integer(3, 1),
+  CONNECT_TIMEOUT_MS: durationMs(2_000),
+  RESPONSE_TIMEOUT_MS: durationMs(15_000),
+  IDLE_TIMEOUT_MS: durationMs(60_000),
+  SHUTDOWN_TIMEOUT_MS: durationMs(10_000),
+  ADMIN_HOST: host('127.0.0.1'),
+  ADMIN_PORT: optionalPort(9090),
+  LOG_LEVEL: oneOf('info', LOG_LEVELS),
+});
+
+/** The variables for which present but empty differs from absent. */
+const EMPTY_MEANS_OFF = new Set(['ADMIN_PORT']);
+
+/**
+ * @throws {ConfigError} that names every bad variable.
+ */
+export function readConfig(env: NodeJS.ProcessEnv): Config {
+  const given: Record<string, string> = {};
+  for (const name of Object.keys(variables.shape)) {
+    const text = env[name]?.trim();
+    if (text !== undefined && (text !== '' || EMPTY_MEANS_OFF.has(name))) given[name] = text;
+  }
+  const { success, data: read, error } = variables.safeParse(given);
+  if (!success) throw new ConfigError(error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`));
+  return {
+    host: read.HOST,
+    port: read.PORT,
+    backends: read.BACKENDS,
+    redisUrl: read.REDIS_URL,
+    trustProxy: read.TRUST_PROXY,
+    rateLimit: { limit: read.RATE_LIMIT_MAX, windowMs: read.RATE_LIMIT_WINDOW_MS },
+    circuit: {
+      failureRatio: read.CIRCUIT_FAILURE_RATIO,
+      minimumRequests: read.CIRCUIT_MINIMUM_REQUESTS,
+      windowMs: read.CIRCUIT_WINDOW_MS,
+      openMs: read.CIRCUIT_OPEN_MS,
+      halfOpenRequests: read.CIRCUIT_HALF_OPEN_REQUESTS,
+    },
+    connectTimeoutMs: read.CONNECT_TIMEOUT_MS,
+    responseTimeoutMs: read.RESPONSE_TIMEOUT_MS,
+    idleTimeoutMs: read.IDLE_TIMEOUT_MS,
+    shutdownTimeoutMs: read.SHUTDOWN_TIMEOUT_MS,
+    admin: read.ADMIN_PORT === undefined ? undefined : { host: read.ADMIN_HOST, port: read.ADMIN_PORT },
+    logLevel: read.LOG_LEVEL,
+  };
+}

@@ -1,0 +1,116 @@
+import { isIP } from 'node:net';
+import { assertTrustProxy } from 'expressway';
+import { z } from 'zod';
+
+/** A value for Express's `trust proxy` setting that is safe to use. */
+export type TrustProxy = false | number | string[];
+
+/** Node's timers hold 31 bits: a longer delay would fire at once. */
+const MAX_DELAY_MS = 2 ** 31 - 1;
+
+/** Far above any use, and far below where numbers lose their units. */
+const MAX_COUNT = 1_000_000_000;
+
+/**
+ * Reads the text of one variable. `read` gives the value, or throws an `Error` whose message says what is wrong.
+ */
+function variable<T>(fallback: string, read: (text: string) => T) {
+  return z
+    .string()
+    .default(fallback)
+    .transform((text, context): T => {
+      try {
+        return read(text);
+      } catch (error) {
+        context.addIssue({ code: 'custom', message: (error as Error).message });
+        return z.NEVER;
+      }
+    });
+}
+
+const got = (text: string): string => `got ${JSON.stringify(text)}`;
+
+function readInteger(text: string, minimum: number, maximum: number): number {
+  const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (value >= minimum && value <= maximum) return value;
+  throw new Error(`must be an integer from ${minimum} to ${maximum}, ${got(text)}`);
+}
+
+export const integer = (fallback: number, minimum: number, maximum: number = MAX_COUNT) =>
+  variable(String(fallback), (text) => readInteger(text, minimum, maximum));
+
+export const durationMs = (fallback: number) => integer(fallback, 1, MAX_DELAY_MS);
+
+/** 0 means no limit. */
+export const optionalDurationMs = (fallback: number) => integer(fallback, 0, MAX_DELAY_MS);
+
+export const port = (fallback: number) => integer(fallback, 0, 65_535);
+
+/** Present but empty means that nothing listens. */
+export const optionalPort = (fallback: number) =>
+  variable(String(fallback), (text) => (text === '' ? undefined : readInteger(text, 0, 65_535)));
+
+export const ratio = (fallback: number) =>
+  variable(String(fallback), (text) => {
+    const value = /^(?:\d+\.?\d*|\.\d+)$/.test(text) ? Number(text) : Number.NaN;
+    if (value > 0 && value <= 1) return value;
+    throw new Error(`must be a number over 0 and up to 1, ${got(text)}`);
+  });
+
+export const oneOf = <const T extends string>(fallback: T, allowed: readonly T[]) =>
+  variable(fallback, (text) => {
+    const found = allowed.find((one) => one === text);
+    if (found !== undefined) return found;
+    throw new Error(`must be one of ${allowed.join(', ')}, ${got(text)}`);
+  });
+
+export const host = (fallback: string) =>
+  variable(fallback, (text) => {
+    if (isIP(text) !== 0 || /^[\w.-]+$/.test(text)) return text;
+    throw new Error(`must be an IP address or a host name, without port or brackets, ${got(text)}`);
+  });
+
+export const redisUrl = () =>
+  variable('', (text) => {
+    if (text === '') return undefined;
+    // Not echoed: it may hold a password.
+    const url = URL.parse(text);
+    if (url === null || !/^rediss?:$/.test(url.protocol) || url.hostname === '' || !/^\/?\d*$/.test(url.pathname)) {
+      throw new Error('must be a URL like redis://localhost:6379 or rediss://user:password@redis.example:6380/1');
+    }
+    return text;
+  });
+
+/** Origins, one or more, each once. */
+export const origins = (fallback: string) =>
+  variable(fallback, (text) => {
+    const urls = text.split(',').map((item) => readOrigin(item.trim()));
+    const problems = urls.filter((url) => typeof url === 'string');
+    const found = urls.filter((url) => typeof url !== 'string').map((url) => url.origin);
+    for (const origin of new Set(found.filter((one, index) => found.indexOf(one) !== index))) {
+      problems.push(`${origin} is named twice`);
+    }
+    if (problems.length === 0) return found;
+    throw new Error(`must be a comma-separated list of URLs like http://localhost:8081: ${problems.join(', ')}`);
+  });
+
+/** Gives the problem as text where the item is no origin. */
+function readOrigin(item: string): URL | string {
+  if (item === '') return 'an item is empty';
+  if (!URL.canParse(item)) return `${JSON.stringify(item)} is not a URL`;
+  const url = new URL(item);
+  // Not echoed: whoever reads the log need not see the password.
+  if (url.username !== '' || url.password !== '') return 'an item carries credentials';
+  if (!/^https?:$/.test(url.protocol)) return `${JSON.stringify(item)} is neither http nor https`;
+  if (url.pathname + url.search + url.hash !== '/') return `${JSON.stringify(item)} has a path or query`;
+  return url;
+}
+
+export const trustProxy = () =>
+  variable('', (text): TrustProxy => {
+    if (text === '') return false;
+    const value = /^\d+$/.test(text) ? Number(text) : text.split(',').map((item) => item.trim());
+    // The package knows why `true` is unsafe; as a list item it would only be an unknown name.
+    assertTrustProxy(text.toLowerCase() === 'true' ? true : value);
+    return value;
+  });

@@ -1,0 +1,26 @@
+import type { GatewayEvents } from 'expressway';
+import type { Logger } from './logger.ts';
+
+/** Writes what an operator must know to the log. Single requests are only for debugging: a flood must not fill a disk. */
+export function logEvents(events: GatewayEvents, log: Logger): void {
+  events.on('circuitStateChange', ({ circuit, from, to, retryAfterMs }) => {
+    const write = to === 'open' ? log.warn : log.info;
+    write({ circuit, from, to, retryAfterMs }, `circuit ${to}`);
+  });
+  events.on('limiterModeChange', ({ limiter, from, to, error }) => {
+    const write = error === undefined ? log.info : log.warn;
+    write({ limiter, from, to, error: error?.message }, `limiter works with ${to}`);
+  });
+  events.on('backendsChanged', ({ added, removed }) => log.info({ added, removed }, 'backends changed'));
+  events.on('attemptFailed', ({ backend, outcome, retried, exchange }) => {
+    const { method } = exchange.req;
+    if (outcome.kind !== 'failed') log.warn({ backend, method, outcome: outcome.kind, retried }, 'attempt failed');
+    else log.warn({ backend, method, cause: outcome.cause, error: outcome.error.message, retried }, 'attempt failed');
+  });
+  events.on('limited', ({ limiter, key, limit, retryAfterMs }) =>
+    log.debug({ limiter, key, limit, retryAfterMs }, 'client over its limit'),
+  );
+  events.on('rejected', ({ outcome }) =>
+    log.debug({ outcome: outcome.kind, cause: 'cause' in outcome ? outcome.cause : undefined }, 'request rejected'),
+  );
+}

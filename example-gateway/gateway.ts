@@ -1,0 +1,115 @@
+import { createServer, type Server } from 'node:http';
+import { GatewayEvents, upgradeHandler } from 'expressway';
+import { type AdminView, createAdminServer, type Phase } from './admin.ts';
+import { type App, createApp } from './app.ts';
+import type { Config } from './config.ts';
+import { Drain } from './drain.ts';
+import { logEvents } from './event-log.ts';
+import { listen } from './listener.ts';
+import { createLogger, type Logger } from './logger.ts';
+
+export interface GatewayDeps {
+  readonly log?: Logger;
+  readonly events?: GatewayEvents;
+}
+
+/** The running example: the gateway's listener and the operator's. */
+export class Gateway implements AdminView {
+  readonly #config: Config;
+  readonly #log: Logger;
+  readonly #parts: App;
+  readonly #server: Server;
+  readonly #drain: Drain;
+  readonly #admin: Server | undefined;
+  readonly #startedAt = Date.now();
+  #phase: Phase = 'starting';
+  #closing: Promise<void> | undefined;
+  #url = '';
+  #adminUrl: string | undefined;
+
+  constructor(config: Config, log: Logger, events: GatewayEvents) {
+    this.#config = config;
+    this.#log = log;
+    this.#parts = createApp(config, events, log);
+    this.#server = createServer();
+    this.#drain = new Drain(this.#server);
+    this.#server.on('request', this.#parts.app);
+    this.#server.on('upgrade', upgradeHandler(this.#parts.app));
+    this.#admin = config.admin && createAdminServer(this);
+  }
+
+  get url(): string {
+    return this.#url;
+  }
+
+  /** Nothing when the admin listener is off. */
+  get adminUrl(): string | undefined {
+    return this.#adminUrl;
+  }
+
+  get phase(): Phase {
+    return this.#phase;
+  }
+
+  status(): object {
+    const { limiter, breaker, proxy } = this.#parts;
+    return {
+      phase: this.#phase,
+      uptimeMs: Date.now() - this.#startedAt,
+      limiter: { mode: limiter.mode },
+      circuit: { state: breaker.state, retryAfterMs: breaker.retryAfterMs() },
+      backends: proxy.status(),
+    };
+  }
+
+  async open(): Promise<void> {
+    const { host, port, admin } = this.#config;
+    // The operator's listener first: traffic is taken only once everything else stands.
+    if (this.#admin && admin) this.#adminUrl = await this.#listen(this.#admin, 'admin listener', admin);
+    this.#url = await this.#listen(this.#server, 'gateway', { host, port });
+    this.#phase = 'running';
+    this.#log.info({ url: this.#url, host, adminUrl: this.#adminUrl, backends: this.#config.backends }, 'listening');
+  }
+
+  /** Lets running requests end within `shutdownTimeoutMs`, then releases everything. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    this.#phase = 'stopping';
+    const cut = await this.#drain.run(this.#config.shutdownTimeoutMs);
+    if (cut > 0) this.#log.warn({ connections: cut }, 'shutdown time is up: connections cut');
+    const released = await Promise.allSettled([this.#parts.limiter.close(), this.#parts.proxy.close()]);
+    // Last, so that the operator can watch to the end.
+    this.#admin?.close();
+    this.#admin?.closeAllConnections();
+    const errors = released.filter((one) => one.status === 'rejected').map((one) => one.reason);
+    if (errors.length > 0) throw new AggregateError(errors, 'The gateway did not close cleanly');
+  }
+
+  async #listen(server: Server, what: string, address: { host: string; port: number }): Promise<string> {
+    const url = await listen(server, what, address);
+    // One connection that could not be accepted (too many open files) must not end the process.
+    server.on('error', (error) => this.#log.error({ error }, `${what} failed`));
+    return url;
+  }
+}
+
+/**
+ * @throws {ListenError} when a port cannot be had; nothing is left open then.
+ */
+export async function startGateway(config: Config, deps: GatewayDeps = {}): Promise<Gateway> {
+  const log = deps.log ?? createLogger(config.logLevel);
+  const events = deps.events ?? new GatewayEvents();
+  logEvents(events, log);
+  const gateway = new Gateway(config, log, events);
+  try {
+    await gateway.open();
+  } catch (error) {
+    await gateway.close();
+    throw error;
+  }
+  return gateway;
+}

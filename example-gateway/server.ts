@@ -1,0 +1,21 @@
+import { readConfig } from './config.ts';
+import { startGateway } from './gateway.ts';
+import { createLogger } from './logger.ts';
+import { exitOnStartError } from './start-error.ts';
+import { stopOnSignals } from './stop-signals.ts';
+
+try {
+  const config = readConfig(process.env);
+  const log = createLogger(config.logLevel);
+  const starting = startGateway(config, { log });
+  // Before the start is complete: a supervisor may change its mind at any moment.
+  stopOnSignals(async (signal) => {
+    log.info({ signal, timeoutMs: config.shutdownTimeoutMs }, 'stopping');
+    const gateway = await starting;
+    await gateway.close();
+    log.info({}, 'stopped');
+  });
+  await starting;
+} catch (error) {
+  exitOnStartError(error);
+}
