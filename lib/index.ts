@@ -1,4 +1,5 @@
 export type { BackendStatus } from './backends/backend.ts';
+export type { BackendOptions } from './backends/backend-url.ts';
 export {
   type CircuitBreaker,
   type CircuitBreakerOptions,
@@ -27,12 +28,8 @@ export type { Middleware } from './core/http.ts';
 export { OptionsError } from './core/options.ts';
 export type { Cause, FailureCause, Outcome, RejectionCause } from './core/outcome.ts';
 export type { ForwardedMode } from './proxy/forwarding-fields.ts';
-export {
-  type RoundRobinProxy,
-  type RoundRobinProxyOptions,
-  roundRobinProxy,
-  roundRobinProxyDefaults,
-} from './proxy/round-robin-proxy.ts';
+export { type RoundRobinProxy, roundRobinProxy } from './proxy/round-robin-proxy.ts';
+export { type RoundRobinProxyOptions, roundRobinProxyDefaults } from './proxy/round-robin-proxy-options.ts';
 export { type UndiciTransportOptions, undiciTransport, undiciTransportDefaults } from './proxy/undici-transport.ts';
 export { upgradeHandler } from './proxy/upgrade-handler.ts';
 export { type IpRateLimiter, ipRateLimit } from './rate-limit/ip-rate-limit.ts';

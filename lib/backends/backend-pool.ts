@@ -1,5 +1,6 @@
 import type { Exchange } from '../core/exchange.ts';
 import type { Backend, BackendStatus } from './backend.ts';
+import type { BackendConfig } from './backend-url.ts';
 import type { SelectionPolicy } from './selection-policy.ts';
 
 /** How membership changed. */
@@ -11,10 +12,10 @@ export interface MembershipChange {
 /** The group of backends that share the traffic. Membership is replaced whole, never spliced. */
 export class BackendPool {
   readonly #policy: SelectionPolicy;
-  readonly #makeBackend: (url: URL) => Backend;
+  readonly #makeBackend: (config: BackendConfig) => Backend;
   #backends: readonly Backend[] = [];
 
-  constructor(policy: SelectionPolicy, makeBackend: (url: URL) => Backend) {
+  constructor(policy: SelectionPolicy, makeBackend: (config: BackendConfig) => Backend) {
     this.#policy = policy;
     this.#makeBackend = makeBackend;
   }
@@ -28,15 +29,20 @@ export class BackendPool {
   }
 
   /** A backend that stays keeps its circuit, its requests and its connections. */
-  setBackends(urls: readonly URL[]): MembershipChange {
+  setBackends(configs: readonly BackendConfig[]): MembershipChange {
     const before = new Map(this.#backends.map((backend) => [backend.origin, backend]));
-    const after = urls.map((url) => before.get(url.origin) ?? this.#makeBackend(url));
-    const change = {
-      added: after.filter((backend) => !before.has(backend.origin)),
-      removed: this.#backends.filter((backend) => !after.includes(backend)),
-    };
+    const added: Backend[] = [];
+    const after = configs.map((config) => {
+      const staying = before.get(config.url.origin);
+      staying?.configure(config);
+      if (staying !== undefined) return staying;
+      const backend = this.#makeBackend(config);
+      added.push(backend);
+      return backend;
+    });
+    const removed = this.#backends.filter((backend) => !after.includes(backend));
     this.#backends = Object.freeze(after);
-    return change;
+    return { added, removed };
   }
 
   /** Milliseconds to the earliest moment at which a backend may be available again. */

@@ -1,27 +1,64 @@
 import type { Check } from '../core/options.ts';
 
-/** Reads one backend's URL; gives the problem as text where it is none. */
-export function parseBackendUrl(value: unknown): URL | string {
-  if (typeof value !== 'string') return 'must be a URL string';
-  if (!URL.canParse(value)) return `"${value}" is not a URL`;
-  const url = new URL(value);
-  if (url.protocol !== 'http:' && url.protocol !== 'https:') return `"${value}" must start with http:// or https://`;
-  // Not echoed: whoever reads the error need not see the password.
-  if (url.username !== '' || url.password !== '') return 'a backend URL must not carry credentials';
-  if (url.pathname !== '/' || url.search !== '' || url.hash !== '') return `"${value}" must be an origin, without path`;
-  return url;
+/** One backend as the user names it. */
+export interface BackendOptions {
+  /** Its origin, `http://host:port` or `https://host:port`. */
+  readonly url: string;
+  /** Its share of the traffic relative to the others, for policies that weigh; 0 takes it out of rotation. Default 1. */
+  readonly weight?: number;
 }
 
-/** One or more distinct backend URLs. */
+/** A backend's configuration, read and complete. */
+export interface BackendConfig {
+  readonly url: URL;
+  readonly weight: number;
+}
+
+/** @throws {TypeError} for a value that {@link backendList} does not accept. */
+export function readBackends(list: readonly (string | BackendOptions)[]): BackendConfig[] {
+  return list.map((item) => {
+    const config = readBackend(item);
+    if (typeof config === 'string') throw new TypeError(config);
+    return config;
+  });
+}
+
+/** One or more distinct backends. */
 export const backendList: Check = (value) => {
-  if (!Array.isArray(value) || value.length === 0) return 'must be a non-empty array of URLs';
+  if (!Array.isArray(value) || value.length === 0) return 'must be a non-empty array of backends';
   const problems: string[] = [];
   const seen = new Set<string>();
   for (const item of value) {
-    const url = parseBackendUrl(item);
-    if (typeof url === 'string') problems.push(url);
-    else if (seen.has(url.origin)) problems.push(`"${url.origin}" is named twice`);
-    else seen.add(url.origin);
+    const config = readBackend(item);
+    if (typeof config === 'string') problems.push(config);
+    else if (seen.has(config.url.origin)) problems.push(`"${config.url.origin}" is named twice`);
+    else seen.add(config.url.origin);
   }
-  return problems.length > 0 ? `is not usable: ${problems.join(', ')}` : undefined;
+  return problems.length > 0 ? problems : undefined;
 };
+
+/** Reads one backend; gives the problem as text where it is none. */
+function readBackend(item: unknown): BackendConfig | string {
+  if (typeof item === 'string') return readUrl(item, 1);
+  if (typeof item !== 'object' || item === null) return 'a backend must be a URL, or an object with a url';
+  const { url, weight = 1, ...rest } = item as BackendOptions;
+  const unknown = Object.keys(rest);
+  if (unknown.length > 0) return `a backend has no option "${unknown.join('", "')}"`;
+  if (!Number.isSafeInteger(weight) || weight < 0 || weight > MAX_WEIGHT) {
+    return `weight must be an integer from 0 to ${MAX_WEIGHT}, got ${String(weight)}`;
+  }
+  return readUrl(url, weight);
+}
+
+const MAX_WEIGHT = 1_000;
+
+function readUrl(text: unknown, weight: number): BackendConfig | string {
+  if (typeof text !== 'string') return 'a backend must be a URL, or an object with a url';
+  if (!URL.canParse(text)) return `"${text}" is not a URL`;
+  const url = new URL(text);
+  // Not echoed: whoever reads the error need not see the password.
+  if (url.username !== '' || url.password !== '') return 'a backend URL must not carry credentials';
+  if (url.protocol !== 'http:' && url.protocol !== 'https:') return `"${text}" must start with http:// or https://`;
+  if (url.pathname !== '/' || url.search !== '' || url.hash !== '') return `"${text}" must be an origin, without path`;
+  return { url, weight };
+}

@@ -1,12 +1,14 @@
 import type { Circuit, Permit } from '../circuit-breaker/circuit.ts';
 import type { CircuitStateName } from '../core/events.ts';
 import type { Verdict } from '../core/outcome.ts';
+import type { BackendConfig } from './backend-url.ts';
 
 /** What an operator sees of one backend. */
 export interface BackendStatus {
   /** Its origin, `http://host:port`. */
   readonly backend: string;
   readonly circuit: CircuitStateName;
+  readonly weight: number;
   /** Whether it would be picked now. */
   readonly available: boolean;
   /** Requests that it is answering now. */
@@ -22,10 +24,22 @@ export class Backend {
   readonly circuit: Circuit;
   #inFlight = 0;
 
-  constructor(url: URL, circuit: Circuit) {
-    this.url = url;
-    this.origin = url.origin;
+  #weight: number;
+
+  constructor(config: BackendConfig, circuit: Circuit) {
+    this.url = config.url;
+    this.origin = config.url.origin;
     this.circuit = circuit;
+    this.#weight = config.weight;
+  }
+
+  /** Takes over what may change while it stays in the pool. */
+  configure(config: BackendConfig): void {
+    this.#weight = config.weight;
+  }
+
+  get weight(): number {
+    return this.#weight;
   }
 
   get inFlight(): number {
@@ -34,7 +48,7 @@ export class Backend {
 
   /** The only question that a selection policy may ask. */
   isAvailable(): boolean {
-    return this.circuit.isAvailable();
+    return this.#weight > 0 && this.circuit.isAvailable();
   }
 
   /** Enters the circuit and counts one request in flight; nothing when the circuit refuses. */
@@ -49,6 +63,7 @@ export class Backend {
     return {
       backend: this.origin,
       circuit: this.circuit.state,
+      weight: this.#weight,
       available: this.isAvailable(),
       inFlight: this.#inFlight,
       retryAfterMs: this.circuit.retryAfterMs(),

@@ -139,8 +139,6 @@ export class Circuit {
     const from = this.#state;
     this.#state = to;
     this.#closed.end();
-    // The era of the trial that makes the circuit half-open has begun already.
-    if (to !== 'half-open') this.#halfOpen?.end();
     if (to === 'closed') this.#closed = this.#newClosedEra();
     const retryAfterMs = to === 'open' ? this.#openPeriod.remainingMs() : 0;
     for (const listener of this.#listeners) listener(from, to, retryAfterMs);

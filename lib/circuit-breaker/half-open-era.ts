@@ -10,7 +10,7 @@ export class HalfOpenEra implements Era {
   /** Slots given back by trials that ended neutral: for cockatiel they are still in flight. */
   readonly #returned: Slot[] = [];
   #unstarted: number;
-  #over = false;
+  #failed = false;
 
   /** @param startTrial Makes cockatiel await one more trial, and returns the way to end it. */
   constructor(trials: number, startTrial: () => Slot) {
@@ -19,26 +19,21 @@ export class HalfOpenEra implements Era {
   }
 
   get hasRoom(): boolean {
-    return !this.#over && (this.#unstarted > 0 || this.#returned.length > 0);
-  }
-
-  /** What cockatiel still awaits of it is dropped unanswered, and collected with the permits. */
-  end(): void {
-    this.#over = true;
+    return !this.#failed && (this.#unstarted > 0 || this.#returned.length > 0);
   }
 
   acquire(): Permit | undefined {
     return this.hasRoom ? new EraPermit(this, this.#returned.pop() ?? this.#nextSlot()) : undefined;
   }
 
+  // Once the era is over this has no effect: cockatiel ignores the trials of a half-open time that has passed.
   take(verdict: Verdict, slot: Slot): void {
-    if (this.#over) return;
     if (verdict === 'neutral') {
       this.#returned.push(slot);
       return;
     }
     // The circuit will open a few microtasks from now: nobody may slip in until then.
-    if (verdict === 'failure') this.#over = true;
+    if (verdict === 'failure') this.#failed = true;
     slot(verdict);
   }
 

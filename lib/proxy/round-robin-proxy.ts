@@ -1,87 +1,23 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { createProxyMiddleware, type Filter, type Options as HpmOptions, type Plugin } from 'http-proxy-middleware';
+import { createProxyMiddleware, type Plugin } from 'http-proxy-middleware';
 import { Backend, type BackendStatus } from '../backends/backend.ts';
 import { BackendPool } from '../backends/backend-pool.ts';
-import { backendList } from '../backends/backend-url.ts';
+import { type BackendOptions, backendList, readBackends } from '../backends/backend-url.ts';
 import { RoundRobin } from '../backends/round-robin.ts';
-import { Circuit, type CircuitOptions, circuitChecks, circuitDefaults } from '../circuit-breaker/circuit.ts';
+import { Circuit, circuitChecks, circuitDefaults } from '../circuit-breaker/circuit.ts';
 import { GatewayEvents } from '../core/events.ts';
 import { exchangeOf } from '../core/exchange.ts';
 import type { Middleware } from '../core/http.ts';
-import {
-  anything,
-  boolean,
-  type Checks,
-  durationMs,
-  func,
-  group,
-  nonEmptyString,
-  OptionsError,
-  oneOf,
-  optional,
-  resolveOptions,
-} from '../core/options.ts';
-import type { Outcome } from '../core/outcome.ts';
+import { OptionsError, resolveOptions } from '../core/options.ts';
 import { Connections } from './connections.ts';
 import { type ForwarderParts, Forwarding } from './forwarder.ts';
-import type { ForwardedMode } from './forwarding-fields.ts';
+import {
+  type RoundRobinProxyOptions,
+  roundRobinProxyChecks,
+  roundRobinProxyDefaults,
+} from './round-robin-proxy-options.ts';
 import { Watchdog } from './watchdog.ts';
-
-export interface RoundRobinProxyOptions {
-  /** Origins of the backends, `http://host:port` or `https://host:port`; at least one, none twice. */
-  backends: readonly string[];
-  /** The circuit that each backend has for itself. Default: {@link circuitDefaults}. */
-  circuit?: CircuitOptions;
-  /** Milliseconds to connect to a backend; then the next one is asked. Default 2 000. */
-  connectTimeoutMs?: number;
-  /** Milliseconds from the end of a request to the head of its answer; then 504. Default 15 000. */
-  responseTimeoutMs?: number;
-  /** Milliseconds without a byte; then the exchange is cut. Event streams and upgrades are exempt. Default 60 000. */
-  idleTimeoutMs?: number;
-  /**
-   * `replace` sends the client's address alone as `X-Forwarded-For`; `append` adds to the list that a trusted peer
-   * sent (an untrusted peer's is dropped in both). Default `replace`.
-   */
-  forwarded?: ForwardedMode;
-  /** Pseudonym of this gateway in `Via` (RFC 9110 §7.6.3): says nothing about the machine. Default `expressway`. */
-  via?: string;
-  /** Send the backend's authority as `Host` instead of the client's. Default false. */
-  changeOrigin?: boolean;
-  /** Which requests to proxy, as in http-proxy-middleware; the others go to the next handler. Default all. */
-  pathFilter?: Filter;
-  /** Rewrites the path, as in http-proxy-middleware. Default none. */
-  pathRewrite?: NonNullable<HpmOptions['pathRewrite']>;
-  /** Replaces the rule that a failure and a status of 500 or more count against a backend. */
-  isFailure?: (outcome: Outcome) => boolean;
-  /** Where events go. Default: an emitter of its own, as `events`. */
-  events?: GatewayEvents;
-}
-
-export const roundRobinProxyDefaults = Object.freeze({
-  circuit: {},
-  connectTimeoutMs: 2_000,
-  responseTimeoutMs: 15_000,
-  idleTimeoutMs: 60_000,
-  forwarded: 'replace' as ForwardedMode,
-  via: 'expressway',
-  changeOrigin: false,
-});
-
-const checks: Checks<RoundRobinProxyOptions> = {
-  backends: backendList,
-  circuit: group(circuitDefaults, circuitChecks),
-  connectTimeoutMs: durationMs,
-  responseTimeoutMs: durationMs,
-  idleTimeoutMs: durationMs,
-  forwarded: oneOf('replace', 'append'),
-  via: nonEmptyString,
-  changeOrigin: boolean,
-  pathFilter: anything,
-  pathRewrite: anything,
-  isFailure: optional(func),
-  events: optional((value) => (value instanceof GatewayEvents ? undefined : 'must be a GatewayEvents')),
-};
 
 /** The middleware, and what can be asked of it. */
 export interface RoundRobinProxy extends Middleware {
@@ -93,7 +29,7 @@ export interface RoundRobinProxy extends Middleware {
    *
    * @throws {OptionsError} and changes nothing, when the list is not usable.
    */
-  setBackends(backends: readonly string[]): void;
+  setBackends(backends: readonly (string | BackendOptions)[]): void;
   /** Ends tunnels at once, and the connections to backends when their running requests have ended. */
   close(): Promise<void>;
 }
@@ -105,17 +41,18 @@ export interface RoundRobinProxy extends Middleware {
  * @throws {OptionsError} that names each unknown key and each bad value.
  */
 export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy {
-  const options = resolveOptions('roundRobinProxy', given, roundRobinProxyDefaults, checks);
+  const options = resolveOptions('roundRobinProxy', given, roundRobinProxyDefaults, roundRobinProxyChecks);
   const circuitOptions = resolveOptions('roundRobinProxy.circuit', options.circuit, circuitDefaults, circuitChecks);
   const events = options.events ?? new GatewayEvents();
-  const pool = new BackendPool(new RoundRobin(), (url) => {
-    const circuit = new Circuit(url.origin, circuitOptions);
+  const pool = new BackendPool(new RoundRobin(), (config) => {
+    const { origin } = config.url;
+    const circuit = new Circuit(origin, circuitOptions);
     circuit.onStateChange((from, to, retryAfterMs) =>
-      events.emit('circuitStateChange', { circuit: url.origin, from, to, retryAfterMs }),
+      events.emit('circuitStateChange', { circuit: origin, from, to, retryAfterMs }),
     );
-    return new Backend(url, circuit);
+    return new Backend(config, circuit);
   });
-  pool.setBackends(options.backends.map((backend) => new URL(backend)));
+  pool.setBackends(readBackends(options.backends));
   const connections = new Connections(options);
   const watchdog = new Watchdog(Math.min(options.responseTimeoutMs, options.idleTimeoutMs));
   const tunnels = new Set<Duplex>();
@@ -145,10 +82,10 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
     {
       events,
       status: () => pool.status(),
-      setBackends(backends: readonly string[]): void {
-        const problem = backendList(backends);
-        if (problem !== undefined) throw new OptionsError('setBackends', [`backends ${problem}`]);
-        const { added, removed } = pool.setBackends(backends.map((backend) => new URL(backend)));
+      setBackends(backends: readonly (string | BackendOptions)[]): void {
+        const problems = backendList(backends);
+        if (problems !== undefined) throw new OptionsError('setBackends', [problems].flat());
+        const { added, removed } = pool.setBackends(readBackends(backends));
         for (const backend of removed) void connections.remove(backend.origin);
         const origins = (list: readonly Backend[]) => list.map((backend) => backend.origin);
         events.emit('backendsChanged', { added: origins(added), removed: origins(removed) });
