@@ -1,0 +1,69 @@
+import type { LoadGenerator } from '../load/load-generator.ts';
+import type { Backends } from './backends.ts';
+import type { RunningTarget } from './target.ts';
+
+/** One target in one round. */
+export interface Sample {
+  readonly requests: number;
+  readonly errors: number;
+  readonly firstError: string | undefined;
+  readonly seconds: number;
+  readonly requestsPerSecond: number;
+  /** CPU time of the gateway process per good answer. */
+  readonly cpuMicrosPerRequest: number;
+  /** Part of the time in which the gateway's process used its core. */
+  readonly gatewayBusy: number;
+  /** The same for load and backends together, over all their cores. */
+  readonly loadBusy: number | undefined;
+  readonly rssBytes: number;
+  /** Answers per backend in the measured stretch. */
+  readonly served: readonly number[];
+}
+
+export interface SamplePlan {
+  readonly connections: number;
+  readonly warmupSeconds: number;
+  readonly seconds: number;
+  readonly loadCpuCount: number;
+}
+
+/** Puts load on one target and reads all counters at the borders of the measured stretch. */
+export async function takeSample(
+  target: RunningTarget,
+  load: LoadGenerator,
+  backends: Backends,
+  plan: SamplePlan,
+): Promise<Sample> {
+  const readAll = async () => {
+    const [gateway, served, generator] = await Promise.all([target.usage(), backends.usage(), load.cpuMicros()]);
+    return { gateway, served, generator, at: performance.now() };
+  };
+  type Reading = Awaited<ReturnType<typeof readAll>>;
+  const readings: Reading[] = [];
+  const read = async () => void readings.push(await readAll());
+
+  const count = await load.measure({ ...plan, port: target.port }, read, read);
+  const [before, after] = readings as [Reading, Reading];
+  const elapsedMicros = (after.at - before.at) * 1000;
+  const cpuMicros = after.gateway.cpuMicros - before.gateway.cpuMicros;
+  return {
+    ...count,
+    requestsPerSecond: count.requests / count.seconds,
+    cpuMicrosPerRequest: cpuMicros / count.requests,
+    gatewayBusy: cpuMicros / elapsedMicros,
+    loadBusy: loadBusy(before, after, elapsedMicros * plan.loadCpuCount),
+    rssBytes: after.gateway.rssBytes,
+    served: after.served.served.map((total, index) => total - (before.served.served[index] ?? 0)),
+  };
+}
+
+interface LoadSideReading {
+  readonly served: { readonly cpuMicros: number };
+  readonly generator: number | undefined;
+}
+
+function loadBusy(before: LoadSideReading, after: LoadSideReading, micros: number): number | undefined {
+  if (before.generator === undefined || after.generator === undefined) return undefined;
+  const used = after.served.cpuMicros - before.served.cpuMicros + after.generator - before.generator;
+  return used / micros;
+}

@@ -1,0 +1,26 @@
+/** What one measured stretch of load brought. */
+export interface LoadCount {
+  readonly requests: number;
+  readonly errors: number;
+  readonly firstError: string | undefined;
+  readonly seconds: number;
+}
+
+export interface LoadPlan {
+  readonly port: number;
+  readonly connections: number;
+  readonly warmupSeconds: number;
+  readonly seconds: number;
+}
+
+/** Puts a closed loop of requests on a port and counts good answers. */
+export interface LoadGenerator {
+  readonly name: string;
+  /** What it checks of every answer, for the report. */
+  readonly checks: string;
+  /** `begin` and `end` are called at the borders of the measured stretch, to read other counters there. */
+  measure(plan: LoadPlan, begin: () => Promise<void>, end: () => Promise<void>): Promise<LoadCount>;
+  /** CPU time that it has used so far, when it can tell. */
+  cpuMicros(): Promise<number | undefined>;
+  stop(): Promise<void>;
+}

@@ -1,0 +1,60 @@
+import { serveParent } from '../harness/child-side.ts';
+import { RawConnection, type Tally } from './raw-connection.ts';
+
+export interface RawStart {
+  readonly port: number;
+  readonly connections: number;
+  /** After this the load stops by itself, whatever became of the parent. */
+  readonly atMostSeconds: number;
+}
+
+export interface RawSample {
+  readonly requests: number;
+  readonly errors: number;
+  readonly firstError: string | undefined;
+  /** Connections without an answer since the last sample. */
+  readonly stuck: number;
+  /** Milliseconds of a monotonic clock. */
+  readonly at: number;
+}
+
+interface Load {
+  readonly tally: Tally;
+  readonly connections: readonly RawConnection[];
+  readonly seen: number[];
+  readonly limit: NodeJS.Timeout;
+}
+
+let load: Load | undefined;
+
+function start({ port, connections, atMostSeconds }: RawStart): void {
+  stop();
+  const tally: Tally = { requests: 0, errors: 0, firstError: undefined, sent: 0 };
+  load = {
+    tally,
+    connections: Array.from({ length: connections }, () => new RawConnection(port, tally)),
+    seen: new Array<number>(connections).fill(0),
+    limit: setTimeout(stop, atMostSeconds * 1000),
+  };
+}
+
+function sample(): RawSample {
+  if (load === undefined) throw new Error('no load under way');
+  const { tally, connections, seen } = load;
+  let stuck = 0;
+  for (const [index, connection] of connections.entries()) {
+    if (connection.answered === seen[index]) stuck++;
+    seen[index] = connection.answered;
+  }
+  const { requests, errors, firstError } = tally;
+  return { requests, errors, firstError, stuck, at: performance.now() };
+}
+
+function stop(): void {
+  if (load === undefined) return;
+  clearTimeout(load.limit);
+  for (const connection of load.connections) connection.close();
+  load = undefined;
+}
+
+serveParent({}, { start, sample, stop });

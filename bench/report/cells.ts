@@ -1,0 +1,91 @@
+import type { Spread } from './statistics.ts';
+import type { Summary } from './summary.ts';
+import type { Column } from './table.ts';
+
+const NONE = '–';
+const SATURATED = 0.9;
+
+type Pick = (summary: Summary) => Spread | undefined;
+
+const median =
+  (pick: Pick, show: (value: number) => string) =>
+  (summary: Summary): string => {
+    const spread = pick(summary);
+    return spread === undefined ? NONE : show(spread.median);
+  };
+
+const range =
+  (pick: Pick, digits: number) =>
+  (summary: Summary): string => {
+    const spread = pick(summary);
+    return spread === undefined ? NONE : `${spread.min.toFixed(digits)}–${spread.max.toFixed(digits)}`;
+  };
+
+const percent = (value: number) => `${Math.round(value * 100)} %`;
+const whole = (value: number) => Math.round(value).toLocaleString('en');
+
+/** The columns that every comparison has. */
+export const COLUMNS = {
+  target: { head: 'target', align: 'left', cell: ({ name }) => name },
+  throughput: { head: 'req/s', cell: median((s) => s.requestsPerSecond, whole) },
+  cpu: {
+    head: 'CPU µs/req',
+    cell: median(
+      (s) => s.cpuMicrosPerRequest,
+      (value) => value.toFixed(1),
+    ),
+  },
+  cpuRange: { head: 'min–max', cell: range((s) => s.cpuMicrosPerRequest, 1) },
+  memory: {
+    head: 'RSS MB',
+    cell: median(
+      (s) => s.rssBytes,
+      (value) => whole(value / 1e6),
+    ),
+  },
+  gatewayBusy: { head: 'gateway busy', cell: median((s) => s.gatewayBusy, percent) },
+  loadBusy: { head: 'load busy', cell: median((s) => s.loadBusy, percent) },
+  errors: { head: 'errors', cell: ({ errors }) => String(errors) },
+  status: { head: 'status', align: 'left', cell: ({ status }) => (status === 'ok' ? 'ok' : status.toUpperCase()) },
+} satisfies Record<string, Column<Summary>>;
+
+export function cpuRatioColumns(baseline: string): Column<Summary>[] {
+  return [
+    {
+      head: `CPU ÷ ${baseline}`,
+      cell: median(
+        (s) => s.cpuRatio,
+        (value) => `${value.toFixed(2)}×`,
+      ),
+    },
+    { head: 'min–max', cell: range((s) => s.cpuRatio, 2) },
+  ];
+}
+
+export function throughputRatioColumn(baseline: string): Column<Summary> {
+  return {
+    head: `req/s ÷ ${baseline}`,
+    cell: median(
+      (s) => s.throughputRatio,
+      (value) => `${value.toFixed(2)}×`,
+    ),
+  };
+}
+
+/** What a reader must know before believing the table. */
+export function warnings(summaries: readonly Summary[]): string[] {
+  const lines: string[] = [];
+  for (const { name, status, failure } of summaries) {
+    if (status !== 'ok') lines.push(`${name}: ${status}: ${failure ?? 'no request was answered'}`);
+  }
+  const idle = summaries.filter(({ gatewayBusy }) => gatewayBusy !== undefined && gatewayBusy.median < SATURATED);
+  if (idle.length > 0) {
+    const loadIsFull = idle.some(({ loadBusy }) => loadBusy !== undefined && loadBusy.median >= SATURATED);
+    lines.push(
+      `not saturated: ${idle.map(({ name }) => name).join(', ')}: ` +
+        `${loadIsFull ? 'the load side was the limit' : 'other work on this machine was in the way'}; ` +
+        'the throughput is a lower bound there, and CPU per request is higher than it would be under full load',
+    );
+  }
+  return lines;
+}

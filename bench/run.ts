@@ -1,0 +1,43 @@
+import { parseFlags, USAGE } from './flags.ts';
+import { planPlacement } from './harness/placement.ts';
+import { Processes } from './harness/processes.ts';
+import { layers } from './subcommands/layers.ts';
+import { profile } from './subcommands/profile.ts';
+import type { Subcommand } from './subcommands/subcommand.ts';
+import { suite } from './subcommands/suite.ts';
+
+const SUBCOMMANDS: readonly Subcommand[] = [suite, layers, profile];
+
+const print = (text: string) => void process.stdout.write(`${text}\n`);
+const progress = (line: string) => void process.stderr.write(`${line}\n`);
+
+async function main(args: readonly string[]): Promise<boolean> {
+  const flags = parseFlags(args);
+  if (flags === 'help') {
+    print([USAGE, '', ...SUBCOMMANDS.map(({ name, about }) => `${name.padEnd(10)}${about}`)].join('\n'));
+    return true;
+  }
+  const subcommand = SUBCOMMANDS.find(({ name }) => name === flags.subcommand);
+  if (subcommand === undefined) {
+    throw new Error(`no subcommand "${flags.subcommand}"; there are ${SUBCOMMANDS.map(({ name }) => name).join(', ')}`);
+  }
+  const atMostSeconds = subcommand.atMostSeconds(flags);
+  const processes = new Processes();
+  const limit = setTimeout(() => {
+    progress(`stopped: it took longer than ${Math.round(atMostSeconds)} s`);
+    process.exit(1);
+  }, atMostSeconds * 1000);
+  try {
+    return await subcommand.run({ flags, processes, placement: planPlacement(), print, progress });
+  } finally {
+    clearTimeout(limit);
+    processes.killAll();
+  }
+}
+
+try {
+  process.exitCode = (await main(process.argv.slice(2))) ? 0 : 1;
+} catch (error) {
+  progress(error instanceof Error ? error.message : String(error));
+  process.exitCode = 1;
+}

@@ -1,0 +1,18 @@
+import { createServer } from 'node:http';
+import express, { type Request, type Response } from 'express';
+import { undiciTransport } from 'expressway';
+import { createProxyMiddleware } from 'http-proxy-middleware';
+import { backendOrigins, serveTarget } from '../harness/target-side.ts';
+
+// One backend: http-proxy-middleware by itself knows no more, and a router function would be measured along.
+
+const app = express();
+app.disable('x-powered-by');
+app.use(
+  createProxyMiddleware<Request, Response>({
+    target: backendOrigins()[0] as string,
+    plugins: [undiciTransport()],
+  }),
+);
+
+await serveTarget(createServer(app));
