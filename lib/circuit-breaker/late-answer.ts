@@ -19,8 +19,6 @@ export function ignoreLateAnswer(res: ServerResponse): void {
     setHeaders: chain,
     appendHeader: chain,
     removeHeader: nothing,
-    addTrailers: nothing,
-    flushHeaders: nothing,
     writeHead: chain,
     writeContinue: nothing,
     writeProcessing: nothing,

@@ -4,7 +4,7 @@ import type { Verdict } from '../core/outcome.ts';
 export interface Permit {
   /** Whether the call decides if a half-open circuit closes: its verdict is wanted as early as it is known. */
   readonly isTrial: boolean;
-  /** Says how the call went. The first verdict counts; so does none that comes after the circuit changed state. */
+  /** Says how the call went. The first verdict counts, unless the circuit changed state since the call was admitted. */
   settle(verdict: Verdict): void;
 }
 

@@ -82,9 +82,10 @@ export class GatewayEvents extends EventEmitter<GatewayEventMap> {
       // biome-ignore lint/suspicious/noExplicitAny: EventEmitter's own overloads cannot see through a generic key.
       return (super.emit as any)(name, ...args) as boolean;
     } catch (error) {
-      process.emitWarning(error instanceof Error ? error : new Error(String(error)), {
+      // Given an Error, emitWarning() would ignore the type.
+      process.emitWarning(`A listener of "${name}" threw: ${error}`, {
         type: 'ExpresswayListenerWarning',
-        detail: `A listener of "${name}" threw`,
+        detail: error instanceof Error ? (error.stack ?? '') : '',
       });
       return true;
     }

@@ -34,7 +34,8 @@ export interface AttemptOwner {
  * Never throws and never rejects. It answers the client only with what the backend sent.
  */
 export class Attempt implements Dispatcher.DispatchHandler, Abortable, Watched {
-  deadline = Number.POSITIVE_INFINITY;
+  timeoutMs = Number.POSITIVE_INFINITY;
+  silentSince = 0;
   readonly #exchange: Exchange;
   readonly #owner: AttemptOwner;
   readonly #watchdog: Watchdog;
@@ -42,7 +43,6 @@ export class Attempt implements Dispatcher.DispatchHandler, Abortable, Watched {
   readonly #res: ServerResponse;
   #controller: Dispatcher.DispatchController | undefined;
   #content: RequestContent | undefined;
-  #lastProgress = 0;
   #status = 0;
   /** Bytes that the answer's length field still promises; NaN when it has none. */
   #remaining = Number.NaN;
@@ -82,15 +82,13 @@ export class Attempt implements Dispatcher.DispatchHandler, Abortable, Watched {
     this.#stop(known?.kind === 'failed' ? known : ABORTED, 'the client closed the connection');
   }
 
-  expired(now: number): void {
+  expired(silentMs: number): void {
     if (this.#status !== 0) {
       this.#timedOut('connection_read_timeout', 'the backend stopped sending');
-    } else if (this.#content?.starved === true) {
-      const idleSince = this.#lastProgress + this.#timeouts.idleTimeoutMs;
-      if (now < idleSince) this.deadline = idleSince;
-      else this.#stop({ kind: 'rejected', cause: 'client_timeout' }, 'the client stopped sending');
-    } else {
+    } else if (this.#content?.starved !== true) {
       this.#timedOut('http_response_timeout', 'the backend sent no response head in time');
+    } else if (silentMs >= this.#timeouts.idleTimeoutMs) {
+      this.#stop({ kind: 'rejected', cause: 'client_timeout' }, 'the client stopped sending');
     }
   }
 
@@ -141,7 +139,7 @@ export class Attempt implements Dispatcher.DispatchHandler, Abortable, Watched {
       else this.#res.end(chunk);
     } else if (!this.#res.write(chunk)) {
       // The client reads slowly: that is not for the backend to answer for.
-      this.deadline = Number.POSITIVE_INFINITY;
+      this.timeoutMs = Number.POSITIVE_INFINITY;
       controller.pause();
       this.#paused = true;
       this.#res.once('drain', this.#onDrain);
@@ -184,9 +182,8 @@ export class Attempt implements Dispatcher.DispatchHandler, Abortable, Watched {
   };
 
   #progress(timeoutMs: number): void {
-    const now = Date.now();
-    this.#lastProgress = now;
-    this.deadline = this.#isStream ? Number.POSITIVE_INFINITY : now + timeoutMs;
+    this.silentSince = 0;
+    this.timeoutMs = this.#isStream ? Number.POSITIVE_INFINITY : timeoutMs;
   }
 
   #timedOut(cause: FailureCause, message: string): void {

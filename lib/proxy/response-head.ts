@@ -22,7 +22,7 @@ export function applyResponseHead(
   const named = namedInConnection(fields.connection);
   const joined: string[] = [];
   // Express says so of its own answers only.
-  res.removeHeader('x-powered-by');
+  if (res.hasHeader('x-powered-by')) res.removeHeader('x-powered-by');
   for (const name in fields) {
     const value = fields[name];
     if (value === undefined || isHopByHop(name)) continue;

@@ -1,12 +1,14 @@
-/** Something that must make progress before its deadline. */
+/** Something that must make progress. It says so without reading a clock: on the request path that would add up. */
 export interface Watched {
-  /** `Date.now()` at which it counts as stalled; `Infinity` while nothing is due. */
-  readonly deadline: number;
-  /** Called when the deadline has passed: end it, or set a later deadline. */
-  expired(now: number): void;
+  /** Milliseconds that it may be silent for; `Infinity` while nothing is due. */
+  readonly timeoutMs: number;
+  /** Set to 0 at each sign of progress; the first sweep after that notes the time. */
+  silentSince: number;
+  /** Called at each sweep that finds it silent for too long: ends it, or bears with it. */
+  expired(silentMs: number): void;
 }
 
-/** Sweeps this many times within the shortest time-out, so that a time-out is at most 5 % late. */
+/** Sweeps this many times within the shortest time-out, so that a time-out is at most a tenth late. */
 const SWEEPS = 20;
 const MAX_PERIOD_MS = 500;
 const MIN_PERIOD_MS = 5;
@@ -41,7 +43,10 @@ export class Watchdog {
 
   #sweep(): void {
     const now = Date.now();
-    for (const watched of this.#watched) if (watched.deadline <= now) watched.expired(now);
+    for (const watched of this.#watched) {
+      if (watched.silentSince === 0) watched.silentSince = now;
+      else if (now - watched.silentSince >= watched.timeoutMs) watched.expired(now - watched.silentSince);
+    }
     if (this.#watched.size === 0) {
       clearInterval(this.#timer);
       this.#timer = undefined;

@@ -1,0 +1,49 @@
+import { jest } from '@jest/globals';
+import { RollingWindow } from '../../../lib/circuit-breaker/rolling-window.ts';
+
+const T0 = 1_700_000_000_000;
+const rule = { failureRatio: 0.5, minimumRequests: 4, windowMs: 10_000 };
+
+beforeEach(() => jest.useFakeTimers({ now: T0 }));
+afterEach(() => jest.useRealTimers());
+
+test('a call counts to the last millisecond of the tenth bucket', () => {
+  const window = new RollingWindow(rule);
+  jest.advanceTimersByTime(999);
+  window.success();
+  jest.advanceTimersByTime(9_000);
+  expect(window.counts.calls).toBe(1);
+  jest.advanceTimersByTime(1);
+  expect(window.counts.calls).toBe(0);
+});
+
+test('a window that is no multiple of ten is rounded up', () => {
+  const window = new RollingWindow({ ...rule, windowMs: 5 });
+  window.success();
+  jest.advanceTimersByTime(9);
+  expect(window.counts.calls).toBe(1);
+  jest.advanceTimersByTime(1);
+  expect(window.counts.calls).toBe(0);
+});
+
+test('a clock set back a little keeps the counts, and they expire when it has caught up', () => {
+  const window = new RollingWindow(rule);
+  window.success();
+  jest.setSystemTime(T0 - 8_999);
+  window.failure();
+  expect(window.counts).toEqual({ calls: 2, failures: 1 });
+  jest.setSystemTime(T0 + 10_000);
+  expect(window.counts).toEqual({ calls: 0, failures: 0 });
+});
+
+test('a clock set back by more than the window starts afresh, and time passes from there', () => {
+  const window = new RollingWindow(rule);
+  window.failure();
+  jest.setSystemTime(T0 - 3_600_000);
+  expect(window.counts).toEqual({ calls: 0, failures: 0 });
+  window.failure();
+  jest.advanceTimersByTime(9_999);
+  expect(window.counts).toEqual({ calls: 1, failures: 1 });
+  jest.advanceTimersByTime(1);
+  expect(window.counts).toEqual({ calls: 0, failures: 0 });
+});

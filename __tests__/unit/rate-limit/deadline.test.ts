@@ -1,0 +1,58 @@
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { DeadlineError, withDeadline } from '../../../lib/rate-limit/deadline.ts';
+
+describe('withDeadline', () => {
+  beforeEach(() => {
+    jest.useFakeTimers();
+  });
+  afterEach(() => {
+    expect(jest.getTimerCount()).toBe(0);
+    jest.useRealTimers();
+  });
+
+  const never = jest.fn();
+
+  test('gives the result, or the error, that comes in time', async () => {
+    await expect(withDeadline(Promise.resolve(7), 50, never)).resolves.toBe(7);
+    await expect(withDeadline(Promise.reject(new Error('broken')), 50, never)).rejects.toThrow('broken');
+    expect(never).not.toHaveBeenCalled();
+  });
+
+  test('gives up after the deadline, and tells of a late success once', async () => {
+    const { promise, resolve } = Promise.withResolvers<number>();
+    const late = jest.fn();
+    const timed = expect(withDeadline(promise, 50, late)).rejects.toThrow(DeadlineError);
+    await jest.advanceTimersByTimeAsync(51);
+    await timed;
+    expect(late).not.toHaveBeenCalled();
+    resolve(7);
+    await jest.advanceTimersByTimeAsync(0);
+    expect(late).toHaveBeenCalledTimes(1);
+  });
+
+  test('lets a late failure go', async () => {
+    const { promise, reject } = Promise.withResolvers<number>();
+    const timed = expect(withDeadline(promise, 50, never)).rejects.toThrow('no reply from the store within 50 ms');
+    await jest.advanceTimersByTimeAsync(51);
+    await timed;
+    reject(new Error('later'));
+    await jest.advanceTimersByTimeAsync(0);
+    expect(never).not.toHaveBeenCalled();
+  });
+
+  test('takes a reply that waited in the socket while the process stood still', async () => {
+    jest.useRealTimers();
+    const reply = Promise.withResolvers<number>();
+    const timed = withDeadline(reply.promise, 20, never);
+    const { default: net } = await import('node:net');
+    const server = net.createServer((socket) => socket.write('pong')).listen(0);
+    const client = net.connect((server.address() as { port: number }).port);
+    client.once('data', () => reply.resolve(7));
+    const stuckUntil = Date.now() + 10;
+    while (Date.now() < stuckUntil);
+    await expect(timed).resolves.toBe(7);
+    client.destroy();
+    server.close();
+    jest.useFakeTimers();
+  });
+});

@@ -1,0 +1,59 @@
+import { EventEmitter } from 'node:events';
+import type { RedisClient } from '../../../lib/rate-limit/redis-client.ts';
+
+type Mood = 'well' | 'silent' | Error;
+
+/** As much of Redis and its client as a fixed window needs, in a mood that the test decides. */
+export class FakeRedisClient extends EventEmitter implements RedisClient {
+  isOpen = true;
+  isReady = true;
+  mood: Mood = 'well';
+  readonly sent: string[][] = [];
+  readonly hits = new Map<string, number>();
+  connects = 0;
+  #unanswered: (() => void)[] = [];
+
+  connect(): Promise<unknown> {
+    this.connects++;
+    this.isOpen = true;
+    return new Promise(() => {});
+  }
+
+  sendCommand(args: readonly string[]): Promise<unknown> {
+    this.sent.push([...args]);
+    if (this.mood instanceof Error) return Promise.reject(this.mood);
+    if (this.mood === 'well') return Promise.resolve(this.#run(args));
+    return new Promise((resolve) => this.#unanswered.push(() => resolve(this.#run(args))));
+  }
+
+  /** Number of hits that were asked for, answered or not. */
+  get increments(): number {
+    return this.sent.filter(([command]) => command === 'EVALSHA').length;
+  }
+
+  /** What SIGCONT does after SIGSTOP. */
+  answerLate(): void {
+    this.mood = 'well';
+    for (const answer of this.#unanswered.splice(0)) answer();
+  }
+
+  lose(error = new Error('Socket closed unexpectedly')): void {
+    this.isReady = false;
+    this.emit('error', error);
+  }
+
+  regain(): void {
+    this.mood = 'well';
+    this.isReady = true;
+    this.emit('ready');
+  }
+
+  #run([command, ...rest]: readonly string[]): unknown {
+    if (command === 'SCRIPT') return 'sha';
+    const key = rest[2] ?? (rest[0] as string);
+    if (command === 'DEL') return this.hits.delete(key) ? 1 : 0;
+    const hits = (this.hits.get(key) ?? 0) + 1;
+    this.hits.set(key, hits);
+    return [hits, 60_000];
+  }
+}
