@@ -12,7 +12,7 @@ export interface AdmissionDesk {
 }
 
 /** The part of express-rate-limit's verdict that is read. */
-export interface Verdict {
+export interface RateLimitVerdict {
   readonly remaining: number;
   readonly resetTime?: Date | undefined;
 }
@@ -44,7 +44,7 @@ export class Admission {
     return this.#exchange.req.originalUrl;
   }
 
-  set rateLimit({ remaining, resetTime }: Verdict) {
+  set rateLimit({ remaining, resetTime }: RateLimitVerdict) {
     if (resetTime !== undefined) this.#resetMs = Math.max(0, resetTime.getTime() - Date.now());
     this.#desk.fields.write(this.#exchange.res, remaining, this.#resetMs);
   }

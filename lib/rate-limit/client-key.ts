@@ -35,12 +35,7 @@ export function addressKey(address: string, ipv6Subnet: number): string | undefi
   const zone = bare.indexOf('%');
   const groups = hextets(zone < 0 ? bare : bare.slice(0, zone));
   if (groups === undefined) return undefined;
-  if (groups[5] === 0xffff && groups.every((group, i) => i >= 5 || group === 0)) {
-    const [high = 0, low = 0] = groups.slice(6);
-    return `${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`;
-  }
-  const network = groups.map((group, i) => (group & maskOf(ipv6Subnet - 16 * i)).toString(16)).join(':');
-  return `${canonicalIPv6(network)}/${ipv6Subnet}`;
+  return mappedIPv4(groups) ?? network(groups, ipv6Subnet);
 }
 
 /** Dotted decimal without leading zeros. A loop, because this is on the path of every request. */
@@ -70,23 +65,39 @@ function withoutPort(address: string): string {
 
 /** The eight groups of an IPv6 address. */
 function hextets(address: string): number[] | undefined {
-  const canonical = canonicalIPv6(address);
-  if (canonical === undefined) return undefined;
-  const [head = '', tail] = canonical.split('::');
-  const before = head === '' ? [] : head.split(':');
-  const after = tail === undefined || tail === '' ? [] : tail.split(':');
-  const zeros = new Array<string>(8 - before.length - after.length).fill('0');
-  return [...before, ...zeros, ...after].map((group) => Number.parseInt(group, 16));
-}
-
-/** The URL standard writes an IPv6 host as RFC 5952 asks, never with dots, and checks it on the way. */
-function canonicalIPv6(address: string): string | undefined {
   if (!/^[0-9a-f:.]{2,45}$/i.test(address)) return undefined;
+  // The URL standard checks an IPv6 host, and writes it without dots and leading zeros.
   const url = URL.parse(`http://[${address}]/`);
-  return url === null ? undefined : url.hostname.slice(1, -1);
+  if (url === null) return undefined;
+  const [head = '', tail = ''] = url.hostname.slice(1, -1).split('::');
+  const groups = new Array<number>(8).fill(0);
+  const before = head === '' ? [] : head.split(':');
+  const after = tail === '' ? [] : tail.split(':');
+  for (let i = 0; i < before.length; i++) groups[i] = Number.parseInt(before[i] as string, 16);
+  for (let i = 1; i <= after.length; i++) groups[8 - i] = Number.parseInt(after[after.length - i] as string, 16);
+  return groups;
 }
 
-/** Mask of one group of which the `bits` leftmost belong to the network. */
-function maskOf(bits: number): number {
-  return bits >= 16 ? 0xffff : bits <= 0 ? 0 : (0xffff << (16 - bits)) & 0xffff;
+function mappedIPv4(groups: readonly number[]): string | undefined {
+  if (groups[5] !== 0xffff) return undefined;
+  for (let i = 0; i < 5; i++) if (groups[i] !== 0) return undefined;
+  const [high = 0, low = 0] = groups.slice(6);
+  return `${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`;
+}
+
+/** Of at most 64 bits: so the longest run of zeros, which RFC 5952 §4.2.3 shortens, is the last. */
+function network(groups: readonly number[], bits: number): string {
+  let text = '';
+  let zeros = '';
+  for (let i = 0; i < 4; i++) {
+    const kept = Math.min(Math.max(bits - 16 * i, 0), 16);
+    const group = (groups[i] as number) & (0xffff << (16 - kept));
+    if (group === 0) {
+      zeros += '0:';
+      continue;
+    }
+    text += `${zeros}${group.toString(16)}:`;
+    zeros = '';
+  }
+  return `${text === '' ? ':' : text}:/${bits}`;
 }

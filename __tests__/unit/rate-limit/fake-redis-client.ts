@@ -19,6 +19,10 @@ export class FakeRedisClient extends EventEmitter implements RedisClient {
     return new Promise(() => {});
   }
 
+  destroy(): void {
+    this.isOpen = this.isReady = false;
+  }
+
   sendCommand(args: readonly string[]): Promise<unknown> {
     this.sent.push([...args]);
     if (this.mood instanceof Error) return Promise.reject(this.mood);

@@ -93,6 +93,18 @@ describe('RedisLink to a URL', () => {
     expect(seen.down).not.toHaveBeenCalled();
   });
 
+  test('closes its client without waiting for replies', async () => {
+    const client = new FakeRedisClient();
+    client.isOpen = false;
+    const importRedis = async () => ({ createClient: () => client });
+    const url = new RedisUrl('redis://localhost');
+    const link = new RedisLink(url, observer(), importRedis as unknown as ImportRedis);
+    await eventually('it connects', () => client.isOpen);
+    link.close();
+    expect(client.isOpen).toBe(false);
+    client.emit('error', new Error('too late to matter'));
+  });
+
   test('waits longer from attempt to attempt, and never gives up', () => {
     for (const retries of [0, 1, 5, 50, 5_000]) {
       const wait = reconnectStrategy(retries);

@@ -111,6 +111,19 @@ describe('the store with Redis', () => {
     expect(changes).toHaveLength(2);
   });
 
+  test('shares again at once when the client has a new connection, however long the pause was', async () => {
+    await open();
+    client.mood = 'silent';
+    for (let i = 0; i < 4; i++) {
+      await jest.advanceTimersByTimeAsync(8_000);
+      await timedHit();
+    }
+    client.lose();
+    client.regain();
+    await jest.advanceTimersByTimeAsync(0);
+    expect(store.mode).toBe('redis');
+  });
+
   test('keeps a Redis that is always too slow out of the way, but for one request a second', async () => {
     await open();
     const slow = client.sendCommand.bind(client);

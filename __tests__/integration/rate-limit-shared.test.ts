@@ -1,0 +1,156 @@
+import { afterEach, expect, test } from '@jest/globals';
+import express from 'express';
+import { createClient } from 'redis';
+import { type IpRateLimiter, ipRateLimit } from '../../lib/rate-limit/ip-rate-limit.ts';
+import type { IpRateLimitOptions } from '../../lib/rate-limit/ip-rate-limit-options.ts';
+import { Cleanup } from '../support/gateway.ts';
+import { describeWithAnyRedis, describeWithRedis } from '../support/redis.ts';
+import { eventually, listen } from '../support/servers.ts';
+
+const cleanup = new Cleanup();
+afterEach(() => cleanup.run());
+
+interface Gateway {
+  readonly limiter: IpRateLimiter;
+  /** Status of a request from this address, by way of one trusted proxy. */
+  status(from: string): Promise<number>;
+}
+
+async function gateway(options: IpRateLimitOptions): Promise<Gateway> {
+  // The deadline has its own tests; here, a busy machine must not decide what is counted where.
+  const limiter = cleanup.add(ipRateLimit({ storeTimeoutMs: 5_000, ...options }));
+  const app = express()
+    .set('trust proxy', 1)
+    .use(limiter, (_req, res) => void res.send('ok'));
+  const { url } = cleanup.add(await listen(app));
+  const status = async (from: string) => {
+    const answer = await fetch(url, { headers: { 'X-Forwarded-For': from } });
+    await answer.arrayBuffer();
+    return answer.status;
+  };
+  return { limiter, status };
+}
+
+let lastClient = 0;
+const freshAddress = () => `198.51.100.${++lastClient}`;
+
+/** Waits for the connection, by counting clients that no test looks at. */
+async function connected(...gateways: Gateway[]): Promise<void> {
+  for (const { limiter, status } of gateways) {
+    await eventually('the counts are shared', async () => {
+      await status('203.0.113.1');
+      return limiter.mode === 'redis';
+    });
+  }
+}
+
+const passed = (statuses: number[]) => statuses.filter((status) => status === 200).length;
+
+describeWithAnyRedis('limits shared through Redis', (redis) => {
+  const options = (more: IpRateLimitOptions = {}) => ({ redis: redis.url, keyPrefix: redis.keyPrefix, ...more });
+
+  async function openClient(settings: { connect?: boolean } = {}) {
+    const client = createClient({ url: redis.url });
+    client.on('error', () => {});
+    if (settings.connect !== false) await client.connect();
+    cleanup.add({ close: () => client.isOpen && client.destroy() });
+    return client;
+  }
+
+  test('two gateways let exactly the limit pass', async () => {
+    const gateways = [await gateway(options({ limit: 50 })), await gateway(options({ limit: 50 }))];
+    await connected(...gateways);
+    const from = freshAddress();
+    const statuses = await Promise.all(Array.from({ length: 200 }, (_, i) => gateways[i % 2]!.status(from)));
+    expect(passed(statuses)).toBe(50);
+    expect(statuses.filter((status) => status === 429)).toHaveLength(150);
+  });
+
+  test('every key has an expiry, and is the prefix, the name and the client', async () => {
+    const { status, ...one } = await gateway(options({ limit: 5, name: 'keys', windowMs: 30_000 }));
+    await connected({ status, ...one });
+    await Promise.all(['198.51.100.200', '2001:db8::1', '2001:db8::2'].map((from) => status(from)));
+    const client = await openClient();
+    const keys = await client.keys(`${redis.keyPrefix}keys:*`);
+    expect(keys.filter((key) => !key.endsWith('203.0.113.1')).sort()).toEqual([
+      `${redis.keyPrefix}keys:198.51.100.200`,
+      `${redis.keyPrefix}keys:2001:db8::/56`,
+    ]);
+    for (const key of keys) {
+      const ttl = await client.pTTL(key);
+      expect(ttl).toBeGreaterThan(0);
+      expect(ttl).toBeLessThanOrEqual(30_000);
+    }
+  });
+
+  test('limiters of different names count apart, with one client between them', async () => {
+    const client = await openClient();
+    const one = await gateway(options({ redis: client, limit: 1, name: 'one' }));
+    const two = await gateway(options({ redis: client, limit: 1, name: 'two' }));
+    await connected(one, two);
+    const from = freshAddress();
+    expect([await one.status(from), await two.status(from)]).toEqual([200, 200]);
+    expect([await one.status(from), await two.status(from)]).toEqual([429, 429]);
+  });
+
+  test('a client that nobody connects is connected, and stays open', async () => {
+    const client = await openClient({ connect: false });
+    const one = await gateway(options({ redis: client, limit: 5, name: 'unopened' }));
+    await connected(one);
+    await one.limiter.close();
+    expect(client.isOpen).toBe(true);
+    expect(await client.ping()).toBe('PONG');
+  });
+
+  test('a client of the app can be connected after the limiter was made', async () => {
+    const client = await openClient({ connect: false });
+    const limiter = cleanup.add(ipRateLimit(options({ redis: client, name: 'late' })));
+    await client.connect();
+    await eventually('it is used', () => limiter.mode === 'redis');
+  });
+
+  test('a window that is over counts anew: Retry-After is the true wait', async () => {
+    const limiter = cleanup.add(ipRateLimit({ ...options({ limit: 1, windowMs: 700 }), storeTimeoutMs: 5_000 }));
+    const app = express()
+      .set('trust proxy', 1)
+      .use(limiter, (_req, res) => void res.send('ok'));
+    const { url } = cleanup.add(await listen(app));
+    const get = (from: string) => fetch(url, { headers: { 'X-Forwarded-For': from } });
+    await connected({ limiter, status: async (from) => (await get(from)).status });
+    const from = freshAddress();
+    expect((await get(from)).status).toBe(200);
+    const refused = await get(from);
+    expect(refused.status).toBe(429);
+    expect(refused.headers.get('retry-after')).toBe('1');
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    expect((await get(from)).status).toBe(200);
+  });
+
+  test('resetKey() forgets a client for all gateways', async () => {
+    const [one, two] = [await gateway(options({ limit: 1 })), await gateway(options({ limit: 1 }))];
+    await connected(one, two);
+    const from = freshAddress();
+    expect([await one.status(from), await two.status(from)]).toEqual([200, 429]);
+    await two.limiter.resetKey(from);
+    expect(await one.status(from)).toBe(200);
+  });
+});
+
+describeWithRedis('limits shared through Redis, whose scripts are lost', (redis) => {
+  test('SCRIPT FLUSH in the midst of load loses no hit and counts none twice', async () => {
+    const gateways = [
+      await gateway({ redis: redis.url, limit: 1_000 }),
+      await gateway({ redis: redis.url, limit: 1_000 }),
+    ];
+    await connected(...gateways);
+    const from = freshAddress();
+    const load: Promise<number>[] = [];
+    for (let round = 0; round < 6; round++) {
+      for (let i = 0; i < 50; i++) load.push(gateways[i % 2]!.status(from));
+      await redis.command('SCRIPT', 'FLUSH');
+    }
+    expect(passed(await Promise.all(load))).toBe(300);
+    expect(String(await redis.command('INFO', 'errorstats'))).toContain('errorstat_NOSCRIPT');
+    expect(await redis.command('GET', `expressway:rl:ip:${from}`)).toBe('300');
+  });
+});
