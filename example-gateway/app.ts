@@ -6,13 +6,15 @@ import type { Logger } from './logger.ts';
 
 /** The gateway as one Express app, with the middlewares that it mounts. */
 export function createApp(config: Config, events: GatewayEvents, log: Logger) {
-  const { backends, redisUrl, trustProxy, circuit, connectTimeoutMs, responseTimeoutMs, idleTimeoutMs } = config;
+  const { backends, dns, redisUrl, trustProxy, circuit, healthCheck } = config;
 
   const limiter = ipRateLimit({ ...config.rateLimit, redis: redisUrl, trustProxy, events });
-  // Scaled with the pool, so that one bad backend trips its own circuit and never the whole route's.
-  const minimumRequests = circuit.minimumRequests * backends.length;
+  // Scaled with the pool as it is then, so that one bad backend trips its own circuit and never the whole route's.
+  const minimumRequests = () => circuit.minimumRequests * Math.max(1, proxy.status().length);
   const breaker = circuitBreaker({ ...circuit, name: 'route', minimumRequests, events });
-  const proxy = roundRobinProxy({ backends, circuit, connectTimeoutMs, responseTimeoutMs, idleTimeoutMs, events });
+  const { connectTimeoutMs, responseTimeoutMs, idleTimeoutMs } = config;
+  const timeouts = { connectTimeoutMs, responseTimeoutMs, idleTimeoutMs };
+  const proxy = roundRobinProxy({ backends, dns, circuit, healthCheck, ...timeouts, events });
 
   const app = express();
   app.disable('x-powered-by').disable('etag').set('query parser', false).set('trust proxy', trustProxy);

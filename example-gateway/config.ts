@@ -1,10 +1,14 @@
+import type { BackendOptions } from 'expressway';
 import { z } from 'zod';
 import {
+  dnsServers,
   durationMs,
   host,
   integer,
   oneOf,
   optionalDurationMs,
+  optionalFile,
+  optionalPath,
   optionalPort,
   origins,
   port,
@@ -20,8 +24,12 @@ import { StartError } from './start-error.ts';
 export interface Config {
   readonly host: string;
   readonly port: number;
-  /** Origins, like `http://localhost:8081`. */
-  readonly backends: readonly string[];
+  /** Origins, like `http://localhost:8081`, and names that are looked up. */
+  readonly backends: readonly (string | BackendOptions)[];
+  /** JSON file whose list of backends takes the place of `backends`. */
+  readonly backendsFile: string | undefined;
+  /** How names are looked up; by the system's own servers where none are named. */
+  readonly dns: { readonly refreshMs: number; readonly servers: readonly string[] | undefined };
   readonly redisUrl: string | undefined;
   readonly trustProxy: TrustProxy;
   readonly rateLimit: { readonly limit: number; readonly windowMs: number };
@@ -32,6 +40,8 @@ export interface Config {
     readonly openMs: number;
     readonly halfOpenRequests: number;
   };
+  /** Off without a path. */
+  readonly healthCheck: { readonly path: string | undefined; readonly intervalMs: number; readonly timeoutMs: number };
   readonly connectTimeoutMs: number;
   readonly responseTimeoutMs: number;
   readonly idleTimeoutMs: number;
@@ -48,6 +58,9 @@ const variables = z.object({
   HOST: host('0.0.0.0'),
   PORT: port(8080),
   BACKENDS: origins('http://localhost:8081,http://localhost:8082'),
+  BACKENDS_FILE: optionalFile(),
+  DNS_REFRESH_MS: durationMs(30_000),
+  DNS_SERVERS: dnsServers(),
   REDIS_URL: redisUrl(),
   TRUST_PROXY: trustProxy(),
   RATE_LIMIT_MAX: integer(100, 1),
@@ -57,6 +70,9 @@ const variables = z.object({
   CIRCUIT_WINDOW_MS: optionalDurationMs(10_000),
   CIRCUIT_OPEN_MS: durationMs(10_000),
   CIRCUIT_HALF_OPEN_REQUESTS: integer(3, 1),
+  HEALTH_CHECK_PATH: optionalPath(),
+  HEALTH_CHECK_INTERVAL_MS: durationMs(10_000),
+  HEALTH_CHECK_TIMEOUT_MS: durationMs(2_000),
   CONNECT_TIMEOUT_MS: durationMs(2_000),
   RESPONSE_TIMEOUT_MS: durationMs(15_000),
   IDLE_TIMEOUT_MS: durationMs(60_000),
@@ -65,6 +81,17 @@ const variables = z.object({
   ADMIN_PORT: optionalPort(9090),
   LOG_LEVEL: oneOf('info', LOG_LEVELS),
 });
+
+/**
+ * BACKENDS alone.
+ *
+ * @throws {ConfigError} that says what is wrong with it.
+ */
+export function readBackends(env: NodeJS.Dict<string>): Config['backends'] {
+  const { success, data, error } = variables.shape.BACKENDS.safeParse(env.BACKENDS?.trim() || undefined);
+  if (!success) throw new ConfigError(error.issues.map((issue) => `BACKENDS: ${issue.message}`));
+  return data;
+}
 
 /** The variables for which present but empty differs from absent. */
 const EMPTY_MEANS_OFF = new Set(['ADMIN_PORT']);
@@ -84,6 +111,8 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     host: read.HOST,
     port: read.PORT,
     backends: read.BACKENDS,
+    backendsFile: read.BACKENDS_FILE,
+    dns: { refreshMs: read.DNS_REFRESH_MS, servers: read.DNS_SERVERS },
     redisUrl: read.REDIS_URL,
     trustProxy: read.TRUST_PROXY,
     rateLimit: { limit: read.RATE_LIMIT_MAX, windowMs: read.RATE_LIMIT_WINDOW_MS },
@@ -93,6 +122,11 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
       windowMs: read.CIRCUIT_WINDOW_MS,
       openMs: read.CIRCUIT_OPEN_MS,
       halfOpenRequests: read.CIRCUIT_HALF_OPEN_REQUESTS,
+    },
+    healthCheck: {
+      path: read.HEALTH_CHECK_PATH,
+      intervalMs: read.HEALTH_CHECK_INTERVAL_MS,
+      timeoutMs: read.HEALTH_CHECK_TIMEOUT_MS,
     },
     connectTimeoutMs: read.CONNECT_TIMEOUT_MS,
     responseTimeoutMs: read.RESPONSE_TIMEOUT_MS,

@@ -28,7 +28,7 @@ async function sayWhenGone(child: DemoChild): Promise<void> {
 
 try {
   // The demo brings its own backends and needs no Redis.
-  const wanted = readConfig({ ...process.env, BACKENDS: '', REDIS_URL: '' });
+  const wanted = readConfig({ ...process.env, BACKENDS: '', BACKENDS_FILE: '', REDIS_URL: '' });
   const { host, port, admin, rateLimit, circuit } = wanted;
   const taken: number[] = [];
   const portOne = await portOrAny('127.0.0.1', 8081, taken);

@@ -1,5 +1,6 @@
+import { Resolver } from 'node:dns';
 import { isIP } from 'node:net';
-import { assertTrustProxy } from 'expressway';
+import { assertBackends, assertTrustProxy, OptionsError } from 'expressway';
 import { z } from 'zod';
 
 /** A value for Express's `trust proxy` setting that is safe to use. */
@@ -95,8 +96,9 @@ export const origins = (fallback: string) =>
   });
 
 /** Gives the problem as text where the item is no origin. */
-function readOrigin(item: string): URL | string {
+function readOrigin(item: string): { readonly origin: string } | string {
   if (item === '') return 'an item is empty';
+  if (/^(?:dns|srv)[:+]/i.test(item)) return readName(item.toLowerCase().replace(/\/$/, ''));
   if (!URL.canParse(item)) return `${JSON.stringify(item)} is not a URL`;
   const url = new URL(item);
   // Not echoed: whoever reads the log need not see the password.
@@ -105,6 +107,40 @@ function readOrigin(item: string): URL | string {
   if (url.pathname + url.search + url.hash !== '/') return `${JSON.stringify(item)} has a path or query`;
   return url;
 }
+
+/** The package knows which names it can look up. */
+function readName(item: string): { readonly origin: string } | string {
+  try {
+    assertBackends([item]);
+    return { origin: item };
+  } catch (error) {
+    return error instanceof OptionsError ? error.problems.join(', ') : String(error);
+  }
+}
+
+/** Empty means the system's own. */
+export const dnsServers = () =>
+  variable('', (text) => {
+    if (text === '') return undefined;
+    const servers = text.split(',').map((item) => item.trim());
+    try {
+      new Resolver().setServers(servers);
+    } catch {
+      throw new Error(`must be a comma-separated list of IP addresses, with or without a port, ${got(text)}`);
+    }
+    return servers;
+  });
+
+/** Empty means none. */
+export const optionalFile = () => variable('', (text) => (text === '' ? undefined : text));
+
+/** Empty means none. */
+export const optionalPath = () =>
+  variable('', (text) => {
+    if (text === '') return undefined;
+    if (/^\/[^\s#]*$/.test(text)) return text;
+    throw new Error(`must be a path like /healthz, ${got(text)}`);
+  });
 
 export const trustProxy = () =>
   variable('', (text): TrustProxy => {

@@ -7,11 +7,19 @@ export function logEvents(events: GatewayEvents, log: Logger): void {
     const write = to === 'open' ? log.warn : log.info;
     write({ circuit, from, to, retryAfterMs }, `circuit ${to}`);
   });
+  events.on('healthChange', ({ backend, from, to, error }) => {
+    const write = to === 'unhealthy' ? log.warn : log.info;
+    write({ backend, from, to, error: error?.message }, `backend ${to}`);
+  });
   events.on('limiterModeChange', ({ limiter, from, to, error }) => {
     const write = error === undefined ? log.info : log.warn;
     write({ limiter, from, to, error: error?.message }, `limiter works with ${to}`);
   });
   events.on('backendsChanged', ({ added, removed }) => log.info({ added, removed }, 'backends changed'));
+  events.on('discoveryFailed', ({ name, error, backends }) =>
+    log.warn({ name, error: error.message, backends }, 'discovery failed: what was known stays in use'),
+  );
+  events.on('discoveryRecovered', ({ name }) => log.info({ name }, 'discovery works again'));
   events.on('attemptFailed', ({ backend, outcome, retried, exchange }) => {
     const { method } = exchange.req;
     if (outcome.kind !== 'failed') log.warn({ backend, method, outcome: outcome.kind, retried }, 'attempt failed');

@@ -2,15 +2,19 @@ import { createServer, type Server } from 'node:http';
 import { GatewayEvents, upgradeHandler } from 'expressway';
 import { type AdminView, createAdminServer, type Phase } from './admin.ts';
 import { type App, createApp } from './app.ts';
+import { BackendsFile } from './backends-file.ts';
 import type { Config } from './config.ts';
 import { Drain } from './drain.ts';
 import { logEvents } from './event-log.ts';
 import { listen } from './listener.ts';
 import { createLogger, type Logger } from './logger.ts';
+import { type BackendsSource, Reload } from './reload.ts';
 
 export interface GatewayDeps {
   readonly log?: Logger;
   readonly events?: GatewayEvents;
+  /** Where `reload()` reads the backends when there is no BACKENDS_FILE. */
+  readonly backends?: BackendsSource;
 }
 
 /** The running example: the gateway's listener and the operator's. */
@@ -21,13 +25,16 @@ export class Gateway implements AdminView {
   readonly #server: Server;
   readonly #drain: Drain;
   readonly #admin: Server | undefined;
+  readonly #file: BackendsFile | undefined;
+  readonly #reload: Reload | undefined;
   readonly #startedAt = Date.now();
   #phase: Phase = 'starting';
   #closing: Promise<void> | undefined;
   #url = '';
   #adminUrl: string | undefined;
 
-  constructor(config: Config, log: Logger, events: GatewayEvents) {
+  /** @param source Where the backends can be read again; a file is watched as well. */
+  constructor(config: Config, log: Logger, events: GatewayEvents, source?: BackendsSource) {
     this.#config = config;
     this.#log = log;
     this.#parts = createApp(config, events, log);
@@ -36,6 +43,8 @@ export class Gateway implements AdminView {
     this.#server.on('request', this.#parts.app);
     this.#server.on('upgrade', upgradeHandler(this.#parts.app));
     this.#admin = config.admin && createAdminServer(this);
+    this.#reload = source && new Reload(source, (backends) => this.#parts.proxy.setBackends(backends), log);
+    this.#file = source instanceof BackendsFile ? source : undefined;
   }
 
   get url(): string {
@@ -64,11 +73,19 @@ export class Gateway implements AdminView {
 
   async open(): Promise<void> {
     const { host, port, admin } = this.#config;
+    this.#file?.watch(() => void this.reload('the file has changed'));
     // The operator's listener first: traffic is taken only once everything else stands.
     if (this.#admin && admin) this.#adminUrl = await this.#listen(this.#admin, 'admin listener', admin);
+    // Names are looked up by now, as far as they can be: the first requests need not get 503.
+    await this.#parts.proxy.ready();
     this.#url = await this.#listen(this.#server, 'gateway', { host, port });
     this.#phase = 'running';
     this.#log.info({ url: this.#url, host, adminUrl: this.#adminUrl, backends: this.#config.backends }, 'listening');
+  }
+
+  /** Reads the backends again; a bad list is logged, and changes nothing. */
+  async reload(why: string): Promise<void> {
+    if (this.#closing === undefined) await this.#reload?.run(why);
   }
 
   /** Lets running requests end within `shutdownTimeoutMs`, then releases everything. */
@@ -79,6 +96,7 @@ export class Gateway implements AdminView {
 
   async #close(): Promise<void> {
     this.#phase = 'stopping';
+    this.#file?.close();
     const cut = await this.#drain.run(this.#config.shutdownTimeoutMs);
     if (cut > 0) this.#log.warn({ connections: cut }, 'shutdown time is up: connections cut');
     const released = await Promise.allSettled([this.#parts.limiter.close(), this.#parts.proxy.close()]);
@@ -99,12 +117,15 @@ export class Gateway implements AdminView {
 
 /**
  * @throws {ListenError} when a port cannot be had; nothing is left open then.
+ * @throws {BackendsError} when BACKENDS_FILE holds no usable list.
  */
 export async function startGateway(config: Config, deps: GatewayDeps = {}): Promise<Gateway> {
   const log = deps.log ?? createLogger(config.logLevel);
   const events = deps.events ?? new GatewayEvents();
   logEvents(events, log);
-  const gateway = new Gateway(config, log, events);
+  const file = config.backendsFile === undefined ? undefined : new BackendsFile(config.backendsFile);
+  const backends = (await file?.read()) ?? config.backends;
+  const gateway = new Gateway({ ...config, backends }, log, events, file ?? deps.backends);
   try {
     await gateway.open();
   } catch (error) {

@@ -1,5 +1,23 @@
 export type { BackendStatus } from './backends/backend.ts';
-export type { BackendOptions } from './backends/backend-url.ts';
+export { assertBackends, type BackendOptions } from './backends/backend-url.ts';
+export {
+  type AddressRecord,
+  type DnsOptions,
+  dnsDefaults,
+  type NameResolver,
+  type ServerRecord,
+} from './backends/discovery-options.ts';
+export type { HashBy } from './backends/hash-key.ts';
+export { type HealthCheckOptions, healthCheckDefaults } from './backends/health-check-options.ts';
+export {
+  type HashOptions,
+  hashDefaults,
+  type LoadBalancing,
+  type SimplePolicyName,
+  type StickyOptions,
+  stickyDefaults,
+} from './backends/load-balancing.ts';
+export type { BackendView, SelectionPolicy } from './backends/selection-policy.ts';
 export {
   type CircuitBreaker,
   type CircuitBreakerOptions,
@@ -9,15 +27,20 @@ export {
   circuitDefaults,
   type Isolation,
 } from './circuit-breaker/circuit-breaker.ts';
+export { type BackendCircuitOptions, backendCircuitDefaults } from './circuit-breaker/open-backoff.ts';
 export { GatewayError, type GatewayErrorCode } from './core/errors.ts';
 export {
   type AttemptFailedEvent,
   type BackendsChangedEvent,
   type CircuitStateChangeEvent,
   type CircuitStateName,
+  type DiscoveryFailedEvent,
+  type DiscoveryRecoveredEvent,
   type ForwardedEvent,
   type GatewayEventMap,
   GatewayEvents,
+  type HealthChangeEvent,
+  type HealthVerdict,
   type LimitedEvent,
   type LimiterMode,
   type LimiterModeChangeEvent,
@@ -28,6 +51,7 @@ export type { Middleware } from './core/http.ts';
 export { OptionsError } from './core/options.ts';
 export type { Cause, FailureCause, Outcome, RejectionCause } from './core/outcome.ts';
 export type { ForwardedMode } from './proxy/forwarding-fields.ts';
+export { type RetryAfterOptions, retryAfterDefaults } from './proxy/retry-after.ts';
 export { type RoundRobinProxy, roundRobinProxy } from './proxy/round-robin-proxy.ts';
 export { type RoundRobinProxyOptions, roundRobinProxyDefaults } from './proxy/round-robin-proxy-options.ts';
 export { type UndiciTransportOptions, undiciTransport, undiciTransportDefaults } from './proxy/undici-transport.ts';
@@ -37,4 +61,5 @@ export {
   IP_RATE_LIMIT_DEFAULTS as ipRateLimitDefaults,
   type IpRateLimitOptions,
 } from './rate-limit/ip-rate-limit-options.ts';
+export type { RedisClient } from './rate-limit/redis-client.ts';
 export { assertTrustProxy, type TrustProxy } from './rate-limit/trust-proxy.ts';

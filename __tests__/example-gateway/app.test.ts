@@ -126,6 +126,26 @@ describe('the example gateway', () => {
     expect(logged).toContainEqual(expect.objectContaining({ level: 'info', msg: 'circuit closed', circuit: bad.url }));
   });
 
+  test('leaves out a backend that fails its health checks, and says so', async () => {
+    const [good, bad] = [await openBackend('good'), await openBackend('bad')];
+    const env = { HEALTH_CHECK_PATH: '/healthz', HEALTH_CHECK_INTERVAL_MS: '50', HEALTH_CHECK_TIMEOUT_MS: '1000' };
+    const { url, adminUrl, logged } = await openGateway([good.url, bad.url], env);
+    const health = async () =>
+      (await ask(`${adminUrl}/status`)).json.backends.map((backend: { health: string }) => backend.health).join();
+    await until(async () => (await health()) === 'healthy,healthy');
+    await ask(`${bad.url}/fail?on=1`, { method: 'POST' });
+    await until(async () => (await health()) === 'healthy,unhealthy');
+    for (let i = 0; i < 6; i += 1) expect((await ask(url)).json.backend).toBe('good');
+    expect(logged).toContainEqual(
+      expect.objectContaining({
+        level: 'warn',
+        msg: 'backend unhealthy',
+        backend: bad.url,
+        error: 'the health check was answered with 500',
+      }),
+    );
+  });
+
   test('answers 503 with Retry-After when no backend is left, and stays ready for traffic', async () => {
     const one = await openBackend('one');
     const { url, adminUrl } = await openGateway([one.url]);
@@ -170,7 +190,17 @@ describe('the example gateway', () => {
       uptimeMs: expect.any(Number),
       limiter: { mode: 'memory' },
       circuit: { state: 'closed', retryAfterMs: 0 },
-      backends: [{ backend: one.url, circuit: 'closed', available: true, inFlight: 0, retryAfterMs: 0 }],
+      backends: [
+        {
+          backend: one.url,
+          circuit: 'closed',
+          health: 'unknown',
+          weight: 1,
+          available: true,
+          inFlight: 0,
+          retryAfterMs: 0,
+        },
+      ],
     });
     expect((await ask(`${url}/status`)).json.backend).toBe('one');
   });

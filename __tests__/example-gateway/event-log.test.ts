@@ -17,6 +17,10 @@ function emitAll(level: LogLevel): Record<string, unknown>[] {
   events.emit('circuitStateChange', { circuit: 'http://a', from: 'open', to: 'half-open', retryAfterMs: 0 });
   events.emit('limiterModeChange', { limiter: 'ip', from: 'redis', to: 'local', error: new Error('down') });
   events.emit('limiterModeChange', { limiter: 'ip', from: 'local', to: 'redis', error: undefined });
+  events.emit('healthChange', { backend: 'http://a', from: 'healthy', to: 'unhealthy', error: new Error('late') });
+  events.emit('healthChange', { backend: 'http://a', from: 'unhealthy', to: 'healthy', error: undefined });
+  events.emit('discoveryFailed', { name: 'dns://a:80', error: new Error('gone'), backends: 2 });
+  events.emit('discoveryRecovered', { name: 'dns://a:80' });
   events.emit('backendsChanged', { added: ['http://b'], removed: [] });
   events.emit('attemptFailed', { exchange, backend: 'http://a', outcome: failed as never, retried: true });
   events.emit('limited', { exchange, limiter: 'ip', key: '192.0.2.1', limit: 1, retryAfterMs: 5 });
@@ -31,25 +35,30 @@ test('changes of state and failed attempts are in the log, single refusals only 
     'info circuit half-open',
     'warn limiter works with local',
     'info limiter works with redis',
+    'warn backend unhealthy',
+    'info backend healthy',
+    'warn discovery failed: what was known stays in use',
+    'info discovery works again',
     'info backends changed',
     'warn attempt failed',
     'debug client over its limit',
     'debug request rejected',
   ]);
-  expect(emitAll('info')).toHaveLength(6);
+  expect(emitAll('info')).toHaveLength(10);
 });
 
 test('the log says which and why, and no request target', () => {
   const lines = emitAll('debug');
   expect(lines[0]).toMatchObject({ circuit: 'http://a', from: 'closed', to: 'open', retryAfterMs: 9 });
   expect(lines[2]).toMatchObject({ limiter: 'ip', from: 'redis', to: 'local', error: 'down' });
-  expect(lines[5]).toMatchObject({
+  expect(lines[4]).toMatchObject({ backend: 'http://a', from: 'healthy', to: 'unhealthy', error: 'late' });
+  expect(lines[9]).toMatchObject({
     backend: 'http://a',
     method: 'GET',
     cause: 'connection_refused',
     error: 'no',
     retried: true,
   });
-  expect(lines[7]).toMatchObject({ cause: 'no_backend' });
+  expect(lines[11]).toMatchObject({ cause: 'no_backend' });
   expect(JSON.stringify(lines)).not.toMatch(/secret/);
 });

@@ -18,10 +18,11 @@ export class Proc {
   readonly #exited: Promise<unknown>;
 
   /** The child sees `env` only: the machine's own variables must not decide a test. */
-  constructor(script: string, env: Readonly<Record<string, string>> = {}, args: readonly string[] = []) {
+  constructor(script: string, env: Readonly<Record<string, string>> = {}, args: readonly string[] = [], cwd?: string) {
     const path = fileURLToPath(new URL(`../../example-gateway/${script}`, import.meta.url));
     this.#child = spawn(process.execPath, ['--conditions=expressway-source', path, ...args], {
       env: { NODE_COMPILE_CACHE, ...env },
+      cwd,
     });
     this.#child.stdout.setEncoding('utf8').on('data', (text: string) => {
       this.stdout += text;

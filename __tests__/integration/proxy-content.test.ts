@@ -275,6 +275,22 @@ describe('faults', () => {
     expect(backend.requests).toHaveLength(1);
   });
 
+  test('a small answer that breaks off before its content was never begun: another backend gives it', async () => {
+    const { port, backend, proxy } = await setUp((socket) => {
+      const head = 'HTTP/1.1 200 Fine\r\nX-First: 1\r\nETag: "a"\r\nContent-Length: 10\r\n\r\n';
+      socket.write(head, () => setTimeout(() => socket.destroy(), 20));
+    });
+    const alone = await rawRequest(port, GET);
+    expect([alone.status, alone.field('x-first'), alone.field('etag')]).toEqual([502, undefined, undefined]);
+    expect(alone.startLine).toBe('HTTP/1.1 502 Bad Gateway');
+    const other = cleanup.add(await RecorderBackend.start());
+    proxy.setBackends([backend.url, other.url]);
+    for (let i = 0; i < 2; i += 1) {
+      const whole = await rawRequest(port, GET);
+      expect([whole.status, whole.content.toString(), whole.field('x-first')]).toEqual([200, 'ok', undefined]);
+    }
+  });
+
   test('a backend that stops in the middle is cut after the idle time; an event stream is not', async () => {
     const { port, backend } = await setUp(answer('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf'), {
       idleTimeoutMs: 300,

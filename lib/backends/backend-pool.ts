@@ -1,7 +1,7 @@
 import type { Exchange } from '../core/exchange.ts';
 import type { Backend, BackendStatus } from './backend.ts';
-import type { BackendConfig } from './backend-url.ts';
-import type { SelectionPolicy } from './selection-policy.ts';
+import { type BackendConfig, identityOf } from './backend-url.ts';
+import { isCandidate, type SelectionPolicy } from './selection-policy.ts';
 
 /** How membership changed. */
 export interface MembershipChange {
@@ -14,6 +14,8 @@ export class BackendPool {
   readonly #policy: SelectionPolicy;
   readonly #makeBackend: (config: BackendConfig) => Backend;
   #backends: readonly Backend[] = [];
+  /** Those that left, as long as they have requests. */
+  #leaving: readonly Backend[] = [];
 
   constructor(policy: SelectionPolicy, makeBackend: (config: BackendConfig) => Backend) {
     this.#policy = policy;
@@ -28,19 +30,37 @@ export class BackendPool {
     return this.#policy.select(this.#backends, exchange, tried);
   }
 
-  /** A backend that stays keeps its circuit, its requests and its connections. */
+  /** Whether `select()` would find one, without taking its turn. */
+  hasCandidate(tried: readonly Backend[]): boolean {
+    return this.#backends.some((backend) => isCandidate(backend, tried));
+  }
+
+  /** Whether a place would be found if only one of the full backends had one. */
+  hasFull(tried: readonly Backend[]): boolean {
+    return this.#backends.some((backend) => !tried.includes(backend) && backend.isOnlyFull());
+  }
+
+  /**
+   * A backend that stays keeps its circuit, its requests and its connections. One that comes back while it still has
+   * requests is added as what it was: its circuit and its count of requests are as true as ever.
+   */
   setBackends(configs: readonly BackendConfig[]): MembershipChange {
-    const before = new Map(this.#backends.map((backend) => [backend.origin, backend]));
+    const before = new Map(this.#backends.map((backend) => [backend.identity, backend]));
+    const leaving = new Map(this.#leaving.map((backend) => [backend.identity, backend]));
     const added: Backend[] = [];
     const after = configs.map((config) => {
-      const staying = before.get(config.url.origin);
-      staying?.configure(config);
-      if (staying !== undefined) return staying;
-      const backend = this.#makeBackend(config);
-      added.push(backend);
+      const identity = identityOf(config);
+      const known = before.get(identity) ?? leaving.get(identity);
+      known?.configure(config);
+      const backend = known ?? this.#makeBackend(config);
+      if (!before.delete(identity)) added.push(backend);
+      leaving.delete(identity);
       return backend;
     });
-    const removed = this.#backends.filter((backend) => !after.includes(backend));
+    const removed = [...before.values()];
+    this.#leaving = [...leaving.values(), ...removed].filter((backend) => backend.inFlight > 0);
+    // A whole pool that starts slowly would only share the same load.
+    if (this.#backends.length > 0) for (const backend of added) backend.returned();
     this.#backends = Object.freeze(after);
     return { added, removed };
   }
@@ -48,7 +68,7 @@ export class BackendPool {
   /** Milliseconds to the earliest moment at which a backend may be available again. */
   retryAfterMs(): number {
     let earliest = Number.POSITIVE_INFINITY;
-    for (const backend of this.#backends) earliest = Math.min(earliest, backend.circuit.retryAfterMs());
+    for (const backend of this.#backends) earliest = Math.min(earliest, backend.retryAfterMs());
     return Number.isFinite(earliest) ? earliest : 0;
   }
 

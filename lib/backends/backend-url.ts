@@ -1,8 +1,13 @@
-import type { Check } from '../core/options.ts';
+import { type Check, OptionsError } from '../core/options.ts';
+import { type DiscoveryName, looksDiscovered, readDiscoveryName } from './discovery-name.ts';
 
-/** One backend as the user names it. */
+/** One backend as the user names it, or a DNS name that stands for some. */
 export interface BackendOptions {
-  /** Its origin, `http://host:port` or `https://host:port`. */
+  /**
+   * Its origin, `http://host:port` or `https://host:port`. Or a name whose addresses are one backend each:
+   * `dns://name:port` and `dns+https://name:port` for A and AAAA records (certificates are checked for the name),
+   * `srv://name` for SRV records.
+   */
   readonly url: string;
   /** Its share of the traffic relative to the others, for policies that weigh; 0 takes it out of rotation. Default 1. */
   readonly weight?: number;
@@ -12,15 +17,32 @@ export interface BackendOptions {
 export interface BackendConfig {
   readonly url: URL;
   readonly weight: number;
+  /** The name whose address it is, when it was discovered. */
+  readonly name?: string;
+}
+
+/** What makes it the same backend in the next list: its origin and, under TLS, the name that it must prove. */
+export function identityOf({ url, name }: BackendConfig): string {
+  return url.protocol === 'https:' && name !== undefined ? `${url.origin} ${name}` : url.origin;
 }
 
 /** @throws {TypeError} for a value that {@link backendList} does not accept. */
-export function readBackends(list: readonly (string | BackendOptions)[]): BackendConfig[] {
+export function readBackends(list: readonly (string | BackendOptions)[]): (BackendConfig | DiscoveryName)[] {
   return list.map((item) => {
     const config = readBackend(item);
     if (typeof config === 'string') throw new TypeError(config);
     return config;
   });
+}
+
+/**
+ * Refuses a list of backends that the proxy would refuse, for lists that come from a file or a form.
+ *
+ * @throws {OptionsError} that names each problem.
+ */
+export function assertBackends(list: unknown): asserts list is readonly (string | BackendOptions)[] {
+  const problems = backendList(list);
+  if (problems !== undefined) throw new OptionsError('backends', [problems].flat());
 }
 
 /** One or more distinct backends. */
@@ -31,14 +53,18 @@ export const backendList: Check = (value) => {
   for (const item of value) {
     const config = readBackend(item);
     if (typeof config === 'string') problems.push(config);
-    else if (seen.has(config.url.origin)) problems.push(`"${config.url.origin}" is named twice`);
-    else seen.add(config.url.origin);
+    else if (seen.has(nameOf(config))) problems.push(`"${nameOf(config)}" is named twice`);
+    else seen.add(nameOf(config));
   }
   return problems.length > 0 ? problems : undefined;
 };
 
+function nameOf({ url }: BackendConfig | DiscoveryName): string {
+  return typeof url === 'string' ? url : url.origin;
+}
+
 /** Reads one backend; gives the problem as text where it is none. */
-function readBackend(item: unknown): BackendConfig | string {
+function readBackend(item: unknown): BackendConfig | DiscoveryName | string {
   if (typeof item === 'string') return readUrl(item, 1);
   if (typeof item !== 'object' || item === null) return 'a backend must be a URL, or an object with a url';
   const { url, weight = 1, ...rest } = item as BackendOptions;
@@ -50,15 +76,18 @@ function readBackend(item: unknown): BackendConfig | string {
   return readUrl(url, weight);
 }
 
-const MAX_WEIGHT = 1_000;
+export const MAX_WEIGHT = 1_000;
 
-function readUrl(text: unknown, weight: number): BackendConfig | string {
+function readUrl(text: unknown, weight: number): BackendConfig | DiscoveryName | string {
   if (typeof text !== 'string') return 'a backend must be a URL, or an object with a url';
+  if (looksDiscovered(text)) return readDiscoveryName(text, weight);
   if (!URL.canParse(text)) return `"${text}" is not a URL`;
   const url = new URL(text);
   // Not echoed: whoever reads the error need not see the password.
   if (url.username !== '' || url.password !== '') return 'a backend URL must not carry credentials';
-  if (url.protocol !== 'http:' && url.protocol !== 'https:') return `"${text}" must start with http:// or https://`;
+  if (url.protocol !== 'http:' && url.protocol !== 'https:') {
+    return `"${text}" must start with http:// or https://, dns:// or srv://`;
+  }
   if (url.pathname !== '/' || url.search !== '' || url.hash !== '') return `"${text}" must be an origin, without path`;
   return { url, weight };
 }

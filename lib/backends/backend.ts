@@ -1,54 +1,128 @@
 import type { Circuit, Permit } from '../circuit-breaker/circuit.ts';
-import type { CircuitStateName } from '../core/events.ts';
+import type { CircuitStateName, HealthVerdict } from '../core/events.ts';
 import type { Verdict } from '../core/outcome.ts';
-import type { BackendConfig } from './backend-url.ts';
+import { type BackendConfig, identityOf } from './backend-url.ts';
+import { Health } from './health.ts';
+import { LatencyEstimate } from './latency-estimate.ts';
+import type { BackendView } from './selection-policy.ts';
+import { SlowStart } from './slow-start.ts';
 
 /** What an operator sees of one backend. */
 export interface BackendStatus {
   /** Its origin, `http://host:port`. */
   readonly backend: string;
   readonly circuit: CircuitStateName;
+  /** What the active checks say of it; `unhealthy` ones are in use where too few others are left. */
+  readonly health: HealthVerdict;
+  /** `Date.now()` at the end of the latest check, if there was any. */
+  readonly lastCheckAt: number | undefined;
   readonly weight: number;
   /** Whether it would be picked now. */
   readonly available: boolean;
   /** Requests that it is answering now. */
   readonly inFlight: number;
-  /** Milliseconds until its circuit admits a trial; 0 when available. */
+  /** Milliseconds until its circuit admits a trial, or its rest is over; at least 1 000 when that hangs on a check. */
   readonly retryAfterMs: number;
 }
 
+/** What selection wants of a backend beside its being available. */
+export interface SelectionNeeds {
+  /** Milliseconds of its slow start; 0 for none. */
+  readonly slowStartMs: number;
+  readonly observesLatency: boolean;
+  /** Requests that it may answer at a time; 0 for any number. */
+  readonly maxRequests?: number;
+  /** Told when one of its requests has ended. */
+  readonly freed?: (() => void) | undefined;
+}
+
 /** One server behind the gateway: the run-time state of it, not its configuration. */
-export class Backend {
+export class Backend implements BackendView {
   readonly url: URL;
   readonly origin: string;
+  readonly identity: string;
+  /** The name, or the address, that its certificate must be for. */
+  readonly serverName: string;
   readonly circuit: Circuit;
+  readonly health = new Health();
+  readonly #maxRequests: number;
+  readonly #freed: (() => void) | undefined;
   #inFlight = 0;
 
   #weight: number;
+  #authority: string;
+  readonly #slowStart: SlowStart | undefined;
+  readonly #latency: LatencyEstimate | undefined;
 
-  constructor(config: BackendConfig, circuit: Circuit) {
+  constructor(config: BackendConfig, circuit: Circuit, needs?: SelectionNeeds) {
     this.url = config.url;
     this.origin = config.url.origin;
+    this.identity = identityOf(config);
+    this.serverName = config.name ?? config.url.hostname;
+    this.#authority = authorityOf(config);
     this.circuit = circuit;
     this.#weight = config.weight;
+    this.#maxRequests = needs?.maxRequests || Number.POSITIVE_INFINITY;
+    this.#freed = needs?.freed;
+    if (needs?.observesLatency === true) this.#latency = new LatencyEstimate();
+    if (needs !== undefined && needs.slowStartMs > 0) this.#slowStart = new SlowStart(needs.slowStartMs);
+    if (this.#latency === undefined && this.#slowStart === undefined) return;
+    circuit.onStateChange((_from, to) => {
+      if (to === 'closed') this.returned();
+    });
+  }
+
+  /** It was not there, or not in use, and is now: starts slowly where that is wanted. */
+  returned(): void {
+    this.#slowStart?.begin();
+    this.#latency?.forget();
   }
 
   /** Takes over what may change while it stays in the pool. */
   configure(config: BackendConfig): void {
+    if (this.#weight === 0 && config.weight > 0) this.returned();
     this.#weight = config.weight;
+    this.#authority = authorityOf(config);
+  }
+
+  /** What it would be asked as by somebody who came to it directly. */
+  get authority(): string {
+    return this.#authority;
   }
 
   get weight(): number {
     return this.#weight;
   }
 
+  get effectiveWeight(): number {
+    return this.#slowStart === undefined ? this.#weight : this.#weight * this.#slowStart.share;
+  }
+
   get inFlight(): number {
     return this.#inFlight;
   }
 
-  /** The only question that a selection policy may ask. */
+  get latencyMs(): number {
+    return this.#latency === undefined ? 0 : this.#latency.ms;
+  }
+
+  /** The only question that a selection policy may ask; it may read numbers beside. */
   isAvailable(): boolean {
-    return this.#weight > 0 && this.circuit.isAvailable();
+    return this.#inFlight < this.#maxRequests && this.#isUsable();
+  }
+
+  /** Whether nothing but its cap on requests keeps it from taking one more. */
+  isOnlyFull(): boolean {
+    return this.#inFlight >= this.#maxRequests && this.#isUsable();
+  }
+
+  #isUsable(): boolean {
+    return this.#weight > 0 && this.health.allowsTraffic && this.circuit.isAvailable();
+  }
+
+  /** Milliseconds until it may be available again, as far as that is known; 0 when only its weight keeps it out. */
+  retryAfterMs(): number {
+    return Math.max(this.circuit.retryAfterMs(), this.health.waitMs());
   }
 
   /** Enters the circuit and counts one request in flight; nothing when the circuit refuses. */
@@ -56,33 +130,44 @@ export class Backend {
     const permit = this.circuit.tryAcquire();
     if (permit === undefined) return undefined;
     this.#inFlight += 1;
-    return new Lease(permit, this.#release);
+    return new Lease(permit, this.#release, this.#latency);
   }
 
   status(): BackendStatus {
     return {
       backend: this.origin,
       circuit: this.circuit.state,
+      health: this.health.verdict,
+      lastCheckAt: this.health.lastCheckAt,
       weight: this.#weight,
       available: this.isAvailable(),
       inFlight: this.#inFlight,
-      retryAfterMs: this.circuit.retryAfterMs(),
+      retryAfterMs: this.retryAfterMs(),
     };
   }
 
   readonly #release = (): void => {
     this.#inFlight -= 1;
+    this.#freed?.();
   };
+}
+
+function authorityOf({ url, name }: BackendConfig): string {
+  return name === undefined ? url.host : name + (url.port && `:${url.port}`);
 }
 
 /** One request's place at a backend. */
 export class Lease {
   readonly #permit: Permit;
   #release: (() => void) | undefined;
+  readonly #latency: LatencyEstimate | undefined;
+  /** Since when the backend is waited for, by the clock of latencies; NaN while it is not. */
+  #waitingSince = Number.NaN;
 
-  constructor(permit: Permit, release: () => void) {
+  constructor(permit: Permit, release: () => void, latency?: LatencyEstimate) {
     this.#permit = permit;
     this.#release = release;
+    this.#latency = latency;
   }
 
   /** A trial's verdict is due at the head of the answer: a long download must not hold up recovery. */
@@ -92,13 +177,33 @@ export class Lease {
 
   /** Tells the circuit how it went, once; the request stays in flight until `release()`. */
   settle(verdict: Verdict): void {
+    this.answered();
     this.#permit.settle(verdict);
+  }
+
+  /** The request is out, with all its content: until then it took the client's time, not the backend's. */
+  sent(): void {
+    if (this.#latency !== undefined) this.#waitingSince = performance.now();
+  }
+
+  /** The head of the answer is here. */
+  answered(): void {
+    if (this.#latency === undefined || Number.isNaN(this.#waitingSince)) return;
+    this.#latency.observe(performance.now() - this.#waitingSince);
+    this.#waitingSince = Number.NaN;
   }
 
   /** Ends the request; a verdict given before stands. */
   release(verdict: Verdict): void {
     this.#permit.settle(verdict);
+    if (this.#latency !== undefined && this.#release !== undefined) this.#observeEnd(this.#latency, verdict);
     this.#release?.();
     this.#release = undefined;
+  }
+
+  #observeEnd(latency: LatencyEstimate, verdict: Verdict): void {
+    const waitedMs = Number.isNaN(this.#waitingSince) ? 0 : performance.now() - this.#waitingSince;
+    if (verdict === 'failure') latency.observeFailure(waitedMs);
+    else latency.observeAtLeast(waitedMs);
   }
 }

@@ -1,20 +1,38 @@
 import type { Exchange } from '../core/exchange.ts';
-import type { Backend } from './backend.ts';
-import { isCandidate, type SelectionPolicy } from './selection-policy.ts';
+import { type BackendView, isCandidate, type SelectionPolicy } from './selection-policy.ts';
 
 /**
  * Strict rotation. The cursor is consumed for the backends that are skipped: else the neighbour of an
  * unavailable one would get that one's share on top of its own.
+ *
+ * A backend on its slow start saves up its share each time that its turn comes, and takes the turn once it has a whole
+ * one. When nobody else is available it takes every turn.
  */
 export class RoundRobin implements SelectionPolicy {
   #cursor = 0;
+  readonly #saved = new WeakMap<BackendView, number>();
 
-  select(backends: readonly Backend[], _exchange: Exchange, tried: readonly Backend[]): Backend | undefined {
+  select<B extends BackendView>(backends: readonly B[], _exchange: Exchange, tried: readonly B[]): B | undefined {
+    let spare: B | undefined;
+    let afterSpare = 0;
     for (let step = 0; step < backends.length; step += 1) {
       if (this.#cursor >= backends.length) this.#cursor = 0;
-      const backend = backends[this.#cursor++] as Backend;
-      if (isCandidate(backend, tried)) return backend;
+      const backend = backends[this.#cursor++] as B;
+      if (!isCandidate(backend, tried)) continue;
+      if (backend.effectiveWeight >= backend.weight || this.#hasWholeTurn(backend)) return backend;
+      if (spare === undefined) {
+        spare = backend;
+        afterSpare = this.#cursor;
+      }
     }
-    return undefined;
+    // Else the round that found nobody better would end, and begin again, at the same one.
+    if (spare !== undefined) this.#cursor = afterSpare;
+    return spare;
+  }
+
+  #hasWholeTurn(backend: BackendView): boolean {
+    const saved = (this.#saved.get(backend) ?? 0) + backend.effectiveWeight / backend.weight;
+    this.#saved.set(backend, saved >= 1 ? saved - 1 : saved);
+    return saved >= 1;
   }
 }

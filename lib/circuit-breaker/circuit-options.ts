@@ -8,8 +8,11 @@ export interface CircuitOptions {
    * Looked at on each failure. Default 0.6.
    */
   failureRatio?: number;
-  /** Completed calls that must be in the window before the circuit may open. Default 5. */
-  minimumRequests?: number;
+  /**
+   * Completed calls that must be in the window before the circuit may open. A function is asked on failures, at a time
+   * when their share is large enough: for a minimum that follows the number of backends behind it. Default 5.
+   */
+  minimumRequests?: number | (() => number);
   /**
    * Milliseconds for which a completed call counts, rounded up to a multiple of 10; 0 for as long as the
    * circuit stays closed (gobreaker's zero `Interval`). Default 10 000.
@@ -37,7 +40,7 @@ export const circuitDefaults = Object.freeze({
 
 export const circuitChecks: Checks<CircuitOptions> = {
   failureRatio: ratio,
-  minimumRequests: integer(1),
+  minimumRequests: (value) => (typeof value === 'function' ? undefined : integer(1)(value)),
   windowMs: optionalDurationMs,
   openMs: durationMs,
   halfOpenRequests: integer(1),

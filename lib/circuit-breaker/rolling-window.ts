@@ -11,7 +11,7 @@ export interface WindowCounts {
 
 export interface TripRule {
   readonly failureRatio: number;
-  readonly minimumRequests: number;
+  readonly minimumRequests: number | (() => number);
   readonly windowMs: number;
 }
 
@@ -61,7 +61,8 @@ export class RollingWindow {
     this.#totalFailures += 1;
     const { failureRatio, minimumRequests } = this.#rule;
     // A quotient is rounded as the literal in the options was (3 / 5 is 0.6), a product may be off: 0.07 * 100 > 7.
-    return this.#totalCalls >= minimumRequests && this.#totalFailures / this.#totalCalls >= failureRatio;
+    if (this.#totalFailures / this.#totalCalls < failureRatio) return false;
+    return this.#totalCalls >= (typeof minimumRequests === 'number' ? minimumRequests : asked(minimumRequests));
   }
 
   #roll(): void {
@@ -92,5 +93,18 @@ export class RollingWindow {
 
   #clear(): void {
     for (let slot = 0; slot < BUCKETS; slot += 1) this.#forget(slot);
+  }
+}
+
+/** A minimum that cannot be told is one that is not reached. */
+function asked(minimumRequests: () => number): number {
+  try {
+    return minimumRequests();
+  } catch (error) {
+    // Thrown on, it would break the request that happened to fail.
+    process.emitWarning(`minimumRequests of a circuit threw, the circuit stays closed: ${error}`, {
+      type: 'ExpresswayPredicateWarning',
+    });
+    return Number.POSITIVE_INFINITY;
   }
 }

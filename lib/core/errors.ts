@@ -54,6 +54,8 @@ export const STATUS_MAP: Readonly<Record<Cause, StatusRow>> = Object.freeze({
   limiter_unavailable: row(503, 'The rate limiter is unavailable', 'proxy_internal_error'),
   circuit_open: row(503, 'Service temporarily unavailable', 'destination_unavailable'),
   no_backend: row(503, 'Service temporarily unavailable', 'destination_unavailable'),
+  overloaded: row(503, 'Service temporarily overloaded', 'connection_limit_reached'),
+  client_overload: row(429, 'Too many requests at a time', 'http_request_denied'),
   client_timeout: row(408, 'The request was not sent in time', 'http_request_error'),
   bad_request: row(400, 'Bad request', 'http_request_error'),
   content_already_read: row(500, 'Internal error', 'proxy_configuration_error'),

@@ -4,6 +4,9 @@ import type { Outcome } from './outcome.ts';
 
 export type CircuitStateName = 'closed' | 'open' | 'half-open' | 'isolated';
 
+/** What health checks say of a backend: `unknown` before the first verdict, and while there are no checks. */
+export type HealthVerdict = 'unknown' | 'healthy' | 'unhealthy';
+
 /** What a limiter works with: its shared store, or the local stand-in while that store fails. */
 export type LimiterMode = 'memory' | 'redis' | 'local';
 
@@ -45,6 +48,15 @@ export interface CircuitStateChangeEvent {
   readonly retryAfterMs: number;
 }
 
+export interface HealthChangeEvent {
+  /** The backend's origin. */
+  readonly backend: string;
+  readonly from: HealthVerdict;
+  readonly to: HealthVerdict;
+  /** What the last check failed with, when `to` is `unhealthy`. */
+  readonly error: Error | undefined;
+}
+
 export interface LimiterModeChangeEvent {
   readonly limiter: string;
   readonly from: LimiterMode;
@@ -58,6 +70,18 @@ export interface BackendsChangedEvent {
   readonly removed: readonly string[];
 }
 
+export interface DiscoveryFailedEvent {
+  /** As in the list of backends, like `dns://api.example:8080`. */
+  readonly name: string;
+  readonly error: Error;
+  /** How many backends of it are known from before, and stay in use. */
+  readonly backends: number;
+}
+
+export interface DiscoveryRecoveredEvent {
+  readonly name: string;
+}
+
 export interface GatewayEventMap {
   /** A request was over its limit and got 429. */
   limited: [LimitedEvent];
@@ -68,8 +92,15 @@ export interface GatewayEventMap {
   /** One attempt failed before the client saw a byte of its answer. */
   attemptFailed: [AttemptFailedEvent];
   circuitStateChange: [CircuitStateChangeEvent];
+  /** The active checks have a new verdict on a backend. */
+  healthChange: [HealthChangeEvent];
   limiterModeChange: [LimiterModeChangeEvent];
+  /** Backends came or went: by `setBackends()`, or because DNS says so. */
   backendsChanged: [BackendsChangedEvent];
+  /** DNS did not say what it was asked about a name, in whole or in part. Told once, not at every try. */
+  discoveryFailed: [DiscoveryFailedEvent];
+  /** The first whole answer after `discoveryFailed`. */
+  discoveryRecovered: [DiscoveryRecoveredEvent];
 }
 
 /**

@@ -48,7 +48,7 @@ export class Exchange {
   constructor(req: GatewayRequest, res: ServerResponse) {
     this.req = req;
     this.res = res;
-    res.once('close', () => this.#closed());
+    res.on('close', () => this.#closed());
   }
 
   /** How it ended, once it has. */

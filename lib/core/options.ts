@@ -93,6 +93,10 @@ export const optionalDurationMs: Check = integer(0, MAX_DELAY_MS);
 export const ratio: Check = (value) =>
   typeof value === 'number' && value > 0 && value <= 1 ? undefined : 'must be a number over 0 and up to 1';
 
+/** A ratio for which 0 means "none". */
+export const optionalRatio: Check = (value) =>
+  typeof value === 'number' && value >= 0 && value <= 1 ? undefined : 'must be a number from 0 to 1';
+
 export const boolean: Check = (value) => (typeof value === 'boolean' ? undefined : 'must be true or false');
 
 export const func: Check = (value) => (typeof value === 'function' ? undefined : 'must be a function');

@@ -25,6 +25,8 @@ export type RejectionCause =
   | 'limiter_unavailable'
   | 'circuit_open'
   | 'no_backend'
+  | 'overloaded'
+  | 'client_overload'
   | 'client_timeout'
   | 'bad_request'
   | 'content_already_read'
@@ -47,6 +49,8 @@ export interface Failed {
   readonly sent: boolean;
   /** Whether the client has already received the head of an answer. */
   readonly headSent: boolean;
+  /** Set when a kept connection turned out to be closed: the race of an idle time-out, for which nobody is to blame. */
+  readonly unused?: boolean;
 }
 
 /** The client left before its answer was complete. Nobody else is to blame. */
@@ -80,7 +84,7 @@ export function verdictOf(outcome: Outcome): Verdict {
     case 'completed':
       return outcome.status >= 500 ? 'failure' : 'success';
     case 'failed':
-      return 'failure';
+      return outcome.unused === true ? 'neutral' : 'failure';
     default:
       return 'neutral';
   }

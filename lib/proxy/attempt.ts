@@ -2,15 +2,19 @@ import type { ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import type { Abortable, Exchange } from '../core/exchange.ts';
-import { ABORTED, type FailureCause, type Outcome } from '../core/outcome.ts';
+import { ABORTED, type Failed, type FailureCause, type Outcome } from '../core/outcome.ts';
+import { bytesReadBefore } from './connections.ts';
 import { failureCause, isRefusedRequest } from './failure.ts';
-import { RequestContent } from './request-content.ts';
+import type { RequestContent } from './request-content.ts';
 import type { RequestHead } from './request-head.ts';
 import { applyResponseHead, isEventStream, type ResponseFields, removeResponseHead } from './response-head.ts';
 import type { Watchdog, Watched } from './watchdog.ts';
 
 /** Bytes up to which copying an answer is cheaper than a second buffer on its way to the client. */
 const SMALL_ANSWER = 4_096;
+
+/** How long the news of a closed connection may take to cross a request that was just sent on it. */
+const IDLE_CLOSE_RACE_MS = 1_000;
 
 export interface AttemptTimeouts {
   /** Milliseconds from the end of the request to the head of its answer. */
@@ -21,6 +25,13 @@ export interface AttemptTimeouts {
 
 /** Hears what becomes of an attempt. */
 export interface AttemptOwner {
+  /** The request is out, with all its content. */
+  sent(): void;
+  /**
+   * Whether the client may have this answer. If not, nothing of it reaches the client, what comes of it is dropped,
+   * and the attempt has ended without a call of `ended()`.
+   */
+  accepts(status: number, fields: ResponseFields): boolean;
   /** The head of the final answer is here, and about to go to the client. */
   answered(status: number, fields: ResponseFields): void;
   /** The backend switched protocols; the attempt is over, the connection is the owner's. */
@@ -48,6 +59,9 @@ export class Attempt implements Dispatcher.DispatchHandler, Abortable, Watched {
   #remaining = Number.NaN;
   #isStream = false;
   #paused = false;
+  /** The head that is on the response but has not gone out. */
+  #held: ResponseFields | undefined;
+  #answering = false;
   #done = false;
 
   constructor(exchange: Exchange, owner: AttemptOwner, watchdog: Watchdog, timeouts: AttemptTimeouts) {
@@ -58,18 +72,18 @@ export class Attempt implements Dispatcher.DispatchHandler, Abortable, Watched {
     this.#res = exchange.res;
   }
 
-  /** @param withContent Whether the client's content goes along; `upgrade` names the protocol asked for. */
-  start(dispatcher: Dispatcher, head: RequestHead, withContent: boolean, upgrade?: string): void {
+  /** @param upgrade The protocol asked for, if any. */
+  start(dispatcher: Dispatcher, head: RequestHead, content: RequestContent | undefined, upgrade?: string): void {
     const { req } = this.#exchange;
     this.#exchange.working = this;
-    if (withContent) this.#content = new RequestContent(req);
+    this.#content = content;
     this.#watchdog.watch(this);
     dispatcher.dispatch(
       {
         path: head.path,
         method: req.method as Dispatcher.HttpMethod,
         headers: head.fields,
-        body: this.#content ?? null,
+        body: content?.reader() ?? null,
         upgrade: upgrade ?? null,
       },
       this,
@@ -103,16 +117,26 @@ export class Attempt implements Dispatcher.DispatchHandler, Abortable, Watched {
   }
 
   onRequestSent(): void {
+    this.#owner.sent();
     this.#progress(this.#timeouts.responseTimeoutMs);
   }
 
+  onResponseStarted(): void {
+    this.#answering = true;
+  }
+
   onResponseStart(
-    _controller: Dispatcher.DispatchController,
+    controller: Dispatcher.DispatchController,
     status: number,
     fields: ResponseFields,
     statusMessage?: string,
   ): void {
     if (status < 200) return;
+    if (!this.#owner.accepts(status, fields)) {
+      this.#finish();
+      controller.abort(new Error('the answer is not wanted'));
+      return;
+    }
     const res = this.#res;
     try {
       applyResponseHead(res, status, statusMessage, fields);
@@ -126,12 +150,15 @@ export class Attempt implements Dispatcher.DispatchHandler, Abortable, Watched {
     this.#isStream = isEventStream(fields);
     this.#owner.answered(status, fields);
     this.#progress(this.#timeouts.idleTimeoutMs);
-    // A head without content in the same packet must not wait for it: long polls and streams show theirs at once.
-    if (this.#isStream) res.flushHeaders();
+    // A head must not wait for its content: long polls and streams show theirs at once. Only a small answer of known
+    // length goes out in one piece, and so can still be replaced when its backend dies between the two.
+    if (this.#remaining <= SMALL_ANSWER) this.#held = fields;
+    else if (this.#isStream) res.flushHeaders();
     else process.nextTick(flushHead, res);
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    if (this.#done) return;
     this.#remaining -= chunk.length;
     if (this.#remaining === 0) {
       // As a string, a small answer goes out with its head in one write instead of a vectored one of two.
@@ -149,6 +176,7 @@ export class Attempt implements Dispatcher.DispatchHandler, Abortable, Watched {
   }
 
   onResponseEnd(): void {
+    if (this.#done) return;
     if (!this.#res.writableEnded) this.#res.end();
     this.#end({ kind: 'completed', status: this.#status });
   }
@@ -190,8 +218,17 @@ export class Attempt implements Dispatcher.DispatchHandler, Abortable, Watched {
     this.#stop(this.#failed(cause, Object.assign(new Error(message), { code: 'ETIMEDOUT' })), message);
   }
 
-  #failed(cause: FailureCause, error: Error): Outcome {
-    return { kind: 'failed', cause, error, sent: this.#controller !== undefined, headSent: this.#res.headersSent };
+  #failed(cause: FailureCause, error: Error): Failed {
+    const sent = this.#controller !== undefined;
+    const failed = { kind: 'failed', cause, error, sent, headSent: this.#res.headersSent } as const;
+    const unused =
+      cause === 'connection_terminated' && sent && !this.#answering && bytesReadBefore(error) > 0 && this.#sentJustNow;
+    return unused ? { ...failed, unused } : failed;
+  }
+
+  /** A backend that worked on the request for longer than this did see it. */
+  get #sentJustNow(): boolean {
+    return this.silentSince === 0 || Date.now() - this.silentSince < IDLE_CLOSE_RACE_MS;
   }
 
   /** Ends by our own decision: the transport must let go of the connection as well. */
@@ -204,13 +241,16 @@ export class Attempt implements Dispatcher.DispatchHandler, Abortable, Watched {
   #end(outcome: Outcome): void {
     if (this.#done) return;
     this.#finish();
+    if (outcome.kind !== 'completed' && this.#held !== undefined && !this.#res.headersSent) {
+      removeResponseHead(this.#res, this.#held);
+    }
     this.#owner.ended(outcome);
   }
 
   #finish(): void {
     this.#done = true;
     this.#watchdog.unwatch(this);
-    this.#exchange.working = undefined;
+    if (this.#exchange.working === this) this.#exchange.working = undefined;
     if (this.#paused) this.#res.off('drain', this.#onDrain);
   }
 }

@@ -1,46 +1,85 @@
-import { Pool } from 'undici';
+import { buildConnector, Pool } from 'undici';
+import { TlsPool } from './tls-pool.ts';
 
 export interface ConnectionOptions {
   /** Milliseconds until an attempt to connect is given up. Default 2 000. */
   readonly connectTimeoutMs: number;
 }
 
+const kBytesRead = Symbol('expressway.bytesRead');
+
+/** Bytes that a connection had brought before this error ended it; more than 0 means that it had served before. */
+export function bytesReadBefore(error: Error): number {
+  const own = (error as { [kBytesRead]?: number })[kBytesRead];
+  // undici's own SocketError carries a picture of the socket.
+  return own ?? (error as { socket?: { bytesRead?: number } }).socket?.bytesRead ?? 0;
+}
+
 /** One undici `Pool` of connections per origin. */
 export class Connections {
-  readonly #options: ConnectionOptions;
   readonly #pools = new Map<string, Pool>();
+  /** Those to origins that left, until their requests have ended. */
+  readonly #leaving = new Map<Pool, { readonly origin: string; readonly closed: Promise<void> }>();
+  readonly #connect: buildConnector.connector;
 
   constructor(options: ConnectionOptions) {
-    this.#options = options;
+    const connect = buildConnector({ timeout: options.connectTimeoutMs, allowH2: false });
+    this.#connect = (target, callback) => {
+      connect(target, (error, socket) => {
+        if (error !== null) {
+          callback(error, null);
+          return;
+        }
+        // Before undici listens: it hands the error on, but not what the socket knew.
+        socket.on('error', (broken) => Object.assign(broken, { [kBytesRead]: socket.bytesRead }));
+        callback(null, socket);
+      });
+    };
   }
 
-  to(origin: string): Pool {
+  /** @param serverName What a certificate must be for; without it, the name in the `Host` field of a request. */
+  to(origin: string, serverName?: string): Pool {
     let pool = this.#pools.get(origin);
     if (pool === undefined) {
-      pool = new Pool(origin, {
-        connectTimeout: this.#options.connectTimeoutMs,
+      const options = {
+        connect: this.#connect,
         // One request at a time on a connection: a slow answer must not hold up another request.
         pipelining: 1,
         allowH2: false,
         // The watchdog sees to both, more cheaply and without cutting event streams.
         headersTimeout: 0,
         bodyTimeout: 0,
-      });
+      };
+      const isNamed = serverName !== undefined && origin.startsWith('https:');
+      pool = isNamed ? new TlsPool(origin, serverName, options) : new Pool(origin, options);
       this.#pools.set(origin, pool);
     }
     return pool;
   }
 
-  /** Lets running requests end, then closes the connections to an origin that left the pool. */
-  async remove(origin: string): Promise<void> {
+  /**
+   * Lets running requests end, then closes the connections to an origin that left the pool. Upgraded ones are no
+   * longer among them.
+   */
+  remove(origin: string): void {
     const pool = this.#pools.get(origin);
+    if (pool === undefined) return;
     this.#pools.delete(origin);
-    await pool?.close();
+    const closed = pool.close().finally(() => this.#leaving.delete(pool));
+    this.#leaving.set(pool, { origin, closed });
+  }
+
+  /** Ends what still runs on connections to an origin that left; those made since it came back stay. */
+  cut(origin: string): void {
+    for (const [pool, leaving] of this.#leaving) {
+      if (leaving.origin === origin) void pool.destroy(new Error('the backend was removed'));
+    }
   }
 
   async close(): Promise<void> {
     const pools = [...this.#pools.values()];
     this.#pools.clear();
-    await Promise.all(pools.map((pool) => pool.close()));
+    const leaving = [...this.#leaving.values()].map(({ closed }) => closed);
+    await Promise.all([...leaving, ...pools.map((pool) => pool.close())]);
   }
 }

@@ -1,14 +1,21 @@
 import type { Duplex } from 'node:stream';
 import type { Backend, Lease } from '../backends/backend.ts';
 import type { BackendPool } from '../backends/backend-pool.ts';
+import type { Waiter, WaitingLine } from '../backends/waiting-line.ts';
 import type { GatewayEvents } from '../core/events.ts';
 import type { Exchange } from '../core/exchange.ts';
-import { type Failed, type Outcome, type Rejected, type Verdict, verdictOf } from '../core/outcome.ts';
+import { ABORTED, type Failed, type Outcome, type Rejected, type Verdict, verdictOf } from '../core/outcome.ts';
 import { sendProblem } from '../core/problem.ts';
+import type { AdmissionCaps } from './admission-caps.ts';
 import { Attempt, type AttemptOwner, type AttemptTimeouts } from './attempt.ts';
 import type { Connections } from './connections.ts';
-import { hasContent, type RequestHeadRules, requestHead } from './request-head.ts';
+import type { PoolHealth } from './pool-health.ts';
+import { RequestContent } from './request-content.ts';
+import { hasContent, type RequestHead, type RequestHeadRules, requestHead } from './request-head.ts';
 import { isEventStream, type ResponseFields } from './response-head.ts';
+import { Retries } from './retries.ts';
+import type { RetryBudget } from './retry-budget.ts';
+import type { RetrySettings } from './retry-rules.ts';
 import { openTunnel, switchingProtocolsHead } from './tunnel.ts';
 import { WEBSOCKET } from './upgrade-handler.ts';
 import type { Watchdog } from './watchdog.ts';
@@ -16,59 +23,94 @@ import type { Watchdog } from './watchdog.ts';
 /** What all forwardings of one proxy share. */
 export interface ForwarderParts {
   readonly pool: BackendPool;
+  readonly health: PoolHealth;
   readonly connections: Connections;
   readonly watchdog: Watchdog;
   readonly timeouts: AttemptTimeouts;
   readonly rules: RequestHeadRules;
   readonly events: GatewayEvents;
+  readonly retry: RetrySettings;
+  readonly budget: RetryBudget;
+  /** Nothing when there are none. */
+  readonly caps: AdmissionCaps | undefined;
+  /** Nothing when requests do not wait for a place. */
+  readonly line: WaitingLine | undefined;
   readonly isFailure: ((outcome: Outcome) => boolean) | undefined;
-  /** Open tunnels, so that closing the proxy can end them. */
-  readonly tunnels: Set<Duplex>;
+  /** Open tunnels, by the client's socket, so that closing the proxy or the end of a drain can end them. */
+  readonly tunnels: Map<Duplex, Backend>;
 }
+
+/** Nobody knows how long an overload lasts: soon enough to come back. */
+const OVERLOAD_WAIT_MS = 1_000;
 
 const BODY_ALREADY_READ =
   'ERR_EXPRESSWAY_BODY_ALREADY_READ: the content of this request was read before it reached the proxy. ' +
   'Mount roundRobinProxy() before body parsers such as express.json().';
 
 /** One exchange on its way through the backends: picks one, tries it, and goes on to the next while it may. */
-export class Forwarding implements AttemptOwner {
+export class Forwarding implements AttemptOwner, Waiter {
   readonly #parts: ForwarderParts;
   readonly #exchange: Exchange;
-  readonly #withContent: boolean;
-  #tried: Backend[] = [];
+  readonly #retries: Retries;
+  #tried: readonly Backend[] = [];
+  #content: RequestContent | undefined;
   #backend: Backend | undefined;
   #lease: Lease | undefined;
   #lastFailure: Failed | undefined;
   #startedAt = 0;
+  #admitted = false;
 
   constructor(parts: ForwarderParts, exchange: Exchange) {
     this.#parts = parts;
     this.#exchange = exchange;
-    this.#withContent = hasContent(exchange.req);
+    this.#retries = new Retries(parts.retry, parts.budget, exchange.req.method, exchange.startedAt);
   }
 
   start(): void {
-    if (this.#withContent && this.#exchange.req.readableDidRead) {
+    const { req, clientAddress } = this.#exchange;
+    const overload = this.#parts.caps?.enter(clientAddress);
+    if (overload !== undefined) {
+      this.#refuse({ kind: 'rejected', cause: overload, retryAfterMs: OVERLOAD_WAIT_MS });
+      return;
+    }
+    this.#admitted = true;
+    if (!hasContent(req)) {
+      this.#tryNext();
+    } else if (req.readableDidRead) {
       this.#refuse({ kind: 'rejected', cause: 'content_already_read', detail: BODY_ALREADY_READ });
     } else {
+      this.#content = new RequestContent(req, this.#retries.keepBytes);
       this.#tryNext();
+    }
+  }
+
+  #tryNext(): void {
+    const { line, pool } = this.#parts;
+    // Who comes later must not take the place that the first in line waits for.
+    const head = line !== undefined && line.length > 0 ? undefined : this.#enter();
+    if (head !== undefined) {
+      this.#send(head);
+    } else if (this.#exchange.outcome !== undefined) {
+      return;
+    } else if (!pool.hasFull(this.#tried) && (line === undefined || line.length === 0)) {
+      this.#refuse(this.#lastFailure ?? { kind: 'rejected', cause: 'no_backend', retryAfterMs: pool.retryAfterMs() });
+    } else if (line?.join(this) === true) {
+      this.#exchange.working = { abort: () => this.#leaveLine() };
+    } else {
+      this.expired();
     }
   }
 
   // Nothing may be awaited between picking a backend and entering its circuit: that is what keeps two
   // requests from taking the same trial.
-  #tryNext(): void {
-    const { pool, connections, watchdog, timeouts, rules } = this.#parts;
+  #enter(): RequestHead | undefined {
     const exchange = this.#exchange;
-    const backend = pool.select(exchange, this.#tried);
-    if (backend === undefined) {
-      this.#refuse(this.#lastFailure ?? { kind: 'rejected', cause: 'no_backend', retryAfterMs: pool.retryAfterMs() });
-      return;
-    }
-    const head = requestHead(exchange, backend.url, rules);
+    const backend = this.#parts.pool.select(exchange, this.#tried);
+    if (backend === undefined) return undefined;
+    const head = requestHead(exchange, backend.authority, this.#parts.rules);
     if (head === undefined) {
       this.#refuse({ kind: 'rejected', cause: 'bad_request', detail: 'The request target is none that is forwarded.' });
-      return;
+      return undefined;
     }
     const lease = backend.acquire();
     if (lease === undefined) throw new Error('a backend that was available refused in the same tick');
@@ -77,16 +119,70 @@ export class Forwarding implements AttemptOwner {
     this.#startedAt = Date.now();
     exchange.backend = backend.origin;
     exchange.attempts += 1;
+    return head;
+  }
+
+  #send(head: RequestHead): void {
+    const { connections, watchdog } = this.#parts;
+    const exchange = this.#exchange;
+    const { origin, serverName } = this.#backend as Backend;
     const upgrade = exchange.upgrade === undefined ? undefined : WEBSOCKET;
-    new Attempt(exchange, this, watchdog, timeouts).start(
-      connections.to(backend.origin),
+    new Attempt(exchange, this, watchdog, this.#timeouts).start(
+      connections.to(origin, serverName),
       head,
-      this.#withContent,
+      this.#content,
       upgrade,
     );
   }
 
+  /** The first in line takes its place at once; the request follows when the transport is out of the way. */
+  tryEnter(): boolean {
+    const head = this.#enter();
+    if (head === undefined) return this.#exchange.outcome !== undefined;
+    this.#exchange.working = {
+      abort: () => {
+        this.#exchange.working = undefined;
+        this.ended(ABORTED);
+      },
+    };
+    process.nextTick(() => {
+      if (this.#exchange.working !== undefined) this.#send(head);
+    });
+    return true;
+  }
+
+  expired(): void {
+    this.#exchange.working = undefined;
+    this.#refuse(this.#lastFailure ?? { kind: 'rejected', cause: 'overloaded', retryAfterMs: OVERLOAD_WAIT_MS });
+  }
+
+  #leaveLine(): void {
+    this.#parts.line?.leave(this);
+    this.#exchange.working = undefined;
+    this.#over();
+  }
+
+  sent(): void {
+    this.#lease?.sent();
+  }
+
+  accepts(status: number, fields: ResponseFields): boolean {
+    const exchange = this.#exchange;
+    this.#parts.health.answered(this.#backend as Backend, status, fields);
+    // Not worth a look on most answers: status first, then whether anybody else could do better.
+    if (!this.#parts.retry.statuses.includes(status) || exchange.outcome !== undefined) return true;
+    const tried = [...this.#tried, this.#backend as Backend];
+    if (!this.#parts.pool.hasCandidate(tried) || !this.#retries.afterAnswer(status, this.#replayable)) return true;
+    const outcome: Outcome = { kind: 'completed', status };
+    this.#lease?.release(this.#verdict(outcome));
+    this.#tell(outcome, true);
+    this.#tried = tried;
+    this.#later();
+    return false;
+  }
+
   answered(status: number, fields: ResponseFields): void {
+    this.#lease?.answered();
     const outcome: Outcome = { kind: 'completed', status };
     const isStream = isEventStream(fields);
     if (isStream || this.#lease?.isTrial === true) this.#lease?.settle(this.#verdict(outcome));
@@ -101,12 +197,13 @@ export class Forwarding implements AttemptOwner {
     exchange.settle(outcome);
     exchange.res.detachSocket(socket as never);
     const { tunnels } = this.#parts;
-    tunnels.add(socket);
+    tunnels.set(socket, this.#backend as Backend);
     socket.write(switchingProtocolsHead(fields, WEBSOCKET), 'latin1');
     openTunnel(socket, backendSocket, head, () => {
       tunnels.delete(socket);
       this.#lease?.release('neutral');
       this.#announce(outcome);
+      this.#over();
       // For whoever measures the response: it is over only now.
       exchange.res.emit('close');
     });
@@ -115,9 +212,6 @@ export class Forwarding implements AttemptOwner {
   ended(outcome: Outcome): void {
     this.#lease?.release(this.#verdict(outcome));
     switch (outcome.kind) {
-      case 'completed':
-        this.#announce(outcome);
-        break;
       case 'failed':
         this.#failed(outcome);
         break;
@@ -126,27 +220,53 @@ export class Forwarding implements AttemptOwner {
         break;
       default:
         this.#announce(outcome);
+        this.#over();
     }
   }
 
   #failed(outcome: Failed): void {
-    const { events } = this.#parts;
     const exchange = this.#exchange;
-    const retried = !outcome.sent && exchange.outcome === undefined;
-    if (events.listenerCount('attemptFailed') > 0) {
-      events.emit('attemptFailed', { exchange, backend: this.#origin, outcome, retried });
-    }
+    // A connection that died unused says nothing of its backend: that one may be asked again.
+    const tried = outcome.unused === true ? this.#tried : [...this.#tried, this.#backend as Backend];
+    const retried =
+      !outcome.headSent &&
+      exchange.outcome === undefined &&
+      this.#parts.pool.hasCandidate(tried) &&
+      this.#retries.afterFailure(outcome, this.#replayable);
+    this.#tell(outcome, retried);
     if (retried) {
       this.#lastFailure = outcome;
-      this.#tried.push(this.#backend as Backend);
-      this.#tryNext();
+      this.#tried = tried;
+      this.#later();
     } else if (outcome.headSent) {
       exchange.settle(outcome);
       this.#announce(outcome);
       cut(exchange);
+      this.#over();
     } else {
       this.#refuse(outcome);
     }
+  }
+
+  /** Never in the same tick: the transport may still be in the middle of what it reported. */
+  #later(): void {
+    const { waitMs } = this.#retries;
+    const timer = waitMs === 0 ? undefined : setTimeout(() => this.#again(), waitMs);
+    if (timer === undefined) process.nextTick(() => this.#again());
+    this.#exchange.working = {
+      abort: () => {
+        clearTimeout(timer);
+        this.#exchange.working = undefined;
+        this.#over();
+      },
+    };
+  }
+
+  #again(): void {
+    // Somebody else has ended the exchange while it waited.
+    if (this.#exchange.working === undefined) return;
+    this.#exchange.working = undefined;
+    this.#tryNext();
   }
 
   /** Answers in the backend's place. */
@@ -157,6 +277,19 @@ export class Forwarding implements AttemptOwner {
     if (events.listenerCount('rejected') > 0) events.emit('rejected', { exchange, outcome });
     const { retryAfterMs, detail } = outcome.kind === 'rejected' ? outcome : {};
     sendProblem(exchange.res, outcome.cause, { retryAfterMs, detail });
+    this.#over();
+  }
+
+  #over(): void {
+    this.#retries.end();
+    if (this.#admitted) this.#parts.caps?.leave(this.#exchange.clientAddress);
+    if (!this.#exchange.req.complete) this.#content?.drain();
+  }
+
+  #tell(outcome: Outcome, retried: boolean): void {
+    const { events } = this.#parts;
+    if (events.listenerCount('attemptFailed') === 0) return;
+    events.emit('attemptFailed', { exchange: this.#exchange, backend: this.#origin, outcome, retried });
   }
 
   #announce(outcome: Outcome): void {
@@ -168,9 +301,20 @@ export class Forwarding implements AttemptOwner {
 
   #verdict(outcome: Outcome): Verdict {
     const { isFailure } = this.#parts;
-    if (isFailure === undefined || (outcome.kind !== 'completed' && outcome.kind !== 'failed'))
-      return verdictOf(outcome);
+    if (isFailure === undefined || verdictOf(outcome) === 'neutral') return verdictOf(outcome);
     return isFailure(outcome) ? 'failure' : 'success';
+  }
+
+  /** A further attempt may wait only for what the first ones left of the deadline. */
+  get #timeouts(): AttemptTimeouts {
+    const { timeouts } = this.#parts;
+    if (this.#exchange.attempts < 2) return timeouts;
+    const responseTimeoutMs = Math.max(1, Math.min(timeouts.responseTimeoutMs, this.#retries.remainingMs));
+    return { ...timeouts, responseTimeoutMs };
+  }
+
+  get #replayable(): boolean {
+    return this.#content?.replayable !== false;
   }
 
   get #origin(): string {

@@ -2,50 +2,108 @@ import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 
 /**
- * A request's content on its way to one backend. undici destroys the stream that it is given, whatever
- * happens: this one stands in front of the client's request, which must outlive a failed attempt.
+ * A request's content, which more than one attempt may need. What has been taken from the client is kept as long
+ * as it fits; the client is read no faster than the attempt of the moment takes it.
  */
-export class RequestContent extends Readable {
+export class RequestContent {
   readonly #req: IncomingMessage;
-  #started = false;
+  readonly #keepBytes: number;
+  #kept: Buffer[] | undefined = [];
+  #keptBytes = 0;
+  #reader: ContentReader | undefined;
+  #listening = false;
+  #drained = false;
 
-  constructor(req: IncomingMessage) {
-    super();
+  /** @param keepBytes How much is kept for another attempt; 0 when there will be none once content was taken. */
+  constructor(req: IncomingMessage, keepBytes: number) {
     this.#req = req;
+    this.#keepBytes = keepBytes;
+  }
+
+  /** Whether another attempt can have all of it, from the start. */
+  get replayable(): boolean {
+    return this.#kept !== undefined;
   }
 
   /** Whether the transport waits for the client, and not the other way round. */
   get starved(): boolean {
-    return this.#started && !this.readableEnded && !this.#req.isPaused() && !this.#req.complete;
+    return this.#listening && !this.#req.complete && !this.#req.isPaused();
   }
 
-  /** Whether any content was taken from the client: then it cannot be sent to another backend. */
-  get started(): boolean {
-    return this.#started;
+  /** The content from its start, for one attempt. The reader before it gets no more. */
+  reader(): Readable {
+    this.#reader = new ContentReader(this, this.#kept ?? []);
+    return this.#reader;
   }
 
-  override _read(): void {
-    if (!this.#started) {
-      this.#started = true;
-      this.#req.on('data', this.#onData);
-      this.#req.on('end', this.#onEnd);
-    }
+  /** No attempt needs it any more: the rest is read and dropped, else a client still sending never reads the answer. */
+  drain(): void {
+    this.#drained = true;
+    this.#kept = undefined;
+    this.#reader = undefined;
     this.#req.resume();
   }
 
-  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
-    this.#req.off('data', this.#onData);
-    this.#req.off('end', this.#onEnd);
-    // What the backend did not want is read and dropped: else the client, still sending, never reads the answer.
-    if (this.#started) this.#req.resume();
-    callback(error);
+  /** A reader wants more. */
+  pull(): void {
+    if (!this.#listening) {
+      this.#listening = true;
+      this.#req.on('data', this.#onData);
+      this.#req.on('end', this.#onEnd);
+    }
+    if (this.#req.readableEnded) this.#onEnd();
+    else this.#req.resume();
+  }
+
+  /** A reader was closed, by whatever became of its attempt. */
+  release(reader: Readable): void {
+    if (this.#reader !== reader) return;
+    this.#reader = undefined;
+    if (!this.#drained) this.#req.pause();
   }
 
   readonly #onData = (chunk: Buffer): void => {
-    if (!this.push(chunk)) this.#req.pause();
+    this.#keep(chunk);
+    if (this.#reader?.push(chunk) === false) this.#req.pause();
   };
 
   readonly #onEnd = (): void => {
-    this.push(null);
+    this.#reader?.push(null);
   };
+
+  #keep(chunk: Buffer): void {
+    if (this.#kept === undefined) return;
+    this.#keptBytes += chunk.length;
+    if (this.#keptBytes > this.#keepBytes) this.#kept = undefined;
+    else this.#kept.push(chunk);
+  }
+}
+
+/**
+ * The stream that undici is given. undici destroys it, whatever happens; the client's request behind it must
+ * outlive a failed attempt.
+ */
+class ContentReader extends Readable {
+  readonly #content: RequestContent;
+  readonly #before: readonly Buffer[];
+  #next = 0;
+
+  constructor(content: RequestContent, before: readonly Buffer[]) {
+    super();
+    this.#content = content;
+    // What comes later is appended to the original.
+    this.#before = [...before];
+  }
+
+  override _read(): void {
+    while (this.#next < this.#before.length) {
+      if (!this.push(this.#before[this.#next++])) return;
+    }
+    this.#content.pull();
+  }
+
+  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    this.#content.release(this);
+    callback(error);
+  }
 }

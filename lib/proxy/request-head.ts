@@ -23,11 +23,11 @@ export interface RequestHead {
  * in this order, so that a client cannot strip the gateway's fields by naming them in `Connection`.
  * Gives nothing when the target is none that a gateway forwards.
  */
-export function requestHead(exchange: Exchange, origin: URL, rules: RequestHeadRules): RequestHead | undefined {
+export function requestHead(exchange: Exchange, authority: string, rules: RequestHeadRules): RequestHead | undefined {
   const { req } = exchange;
   const target = targetOf(req.url ?? '', req.headers.host);
   if (target === undefined) return undefined;
-  const host = rules.changeOrigin ? origin.host : target.host;
+  const host = rules.changeOrigin ? authority : target.host;
   const fields: string[] = host === undefined ? [] : ['host', host];
   pushEndToEndFields(fields, req, exchange.peerTrusted ? isRewritten : isRewrittenOrSpoofed);
   pushForwardingFields(fields, exchange, rules.forwarded, rules.via, target.host);

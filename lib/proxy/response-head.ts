@@ -4,12 +4,12 @@ import { isHopByHop, namedInConnection } from './hop-by-hop.ts';
 /** A backend's field section as undici parsed it: names in lower case, repeated lines as arrays. */
 export type ResponseFields = Readonly<Record<string, string | string[] | undefined>>;
 
-/** Structured lists in which the gateway's members and the backend's stand side by side. */
-const JOINED = new Set(['ratelimit', 'ratelimit-policy']);
+/** Structured lists in which the gateway's members and the backend's stand side by side; and cookies, each by itself. */
+const JOINED = new Set(['ratelimit', 'ratelimit-policy', 'set-cookie']);
 
 /**
  * Puts a backend's head on the client's response. Fields that the app set before are replaced by the
- * backend's of the same name, save for the rate-limit lists, which are joined.
+ * backend's of the same name, save for cookies and the rate-limit lists, which are joined.
  *
  * @throws when the backend sent a value that may not go into a field (the caller blames the backend).
  */

@@ -1,6 +1,14 @@
 import type { Filter, Options as HpmOptions } from 'http-proxy-middleware';
 import { type BackendOptions, backendList } from '../backends/backend-url.ts';
-import { type CircuitOptions, circuitChecks, circuitDefaults } from '../circuit-breaker/circuit.ts';
+import { type DnsOptions, dnsChecks, dnsDefaults } from '../backends/discovery-options.ts';
+import { type HealthCheckOptions, healthCheckChecks, healthCheckDefaults } from '../backends/health-check-options.ts';
+import { type LoadBalancing, loadBalancing } from '../backends/load-balancing.ts';
+import { type QueueOptions, queueChecks, queueDefaults } from '../backends/waiting-line.ts';
+import {
+  type BackendCircuitOptions,
+  backendCircuitChecks,
+  backendCircuitDefaults,
+} from '../circuit-breaker/open-backoff.ts';
 import { GatewayEvents } from '../core/events.ts';
 import {
   anything,
@@ -9,18 +17,62 @@ import {
   durationMs,
   func,
   group,
+  integer,
   nonEmptyString,
   oneOf,
   optional,
+  optionalDurationMs,
+  optionalRatio,
 } from '../core/options.ts';
 import type { Outcome } from '../core/outcome.ts';
+import { type AdmissionCapOptions, admissionCapChecks, admissionCapDefaults } from './admission-caps.ts';
 import type { ForwardedMode } from './forwarding-fields.ts';
+import { type RetryAfterOptions, retryAfterOrFalse } from './retry-after.ts';
+import { type RetryOptions, retryChecks, retryDefaults } from './retry-rules.ts';
 
-export interface RoundRobinProxyOptions {
-  /** The backends: origins, or origins with options; at least one, none twice. */
+export interface RoundRobinProxyOptions extends AdmissionCapOptions {
+  /** The backends: origins or names to discover, plain or with options; at least one, none twice. */
   backends: readonly (string | BackendOptions)[];
-  /** The circuit that each backend has for itself. Default: {@link circuitDefaults}. */
-  circuit?: CircuitOptions;
+  /** How `dns://`, `dns+https://` and `srv://` names among the backends are looked up. Default: {@link dnsDefaults}. */
+  dns?: DnsOptions;
+  /**
+   * Milliseconds after which the requests, event streams and tunnels of a removed backend are cut. Default 0: they end
+   * in their own time.
+   */
+  drainTimeoutMs?: number;
+  /** The circuit that each backend has for itself. Default: {@link backendCircuitDefaults}. */
+  circuit?: BackendCircuitOptions;
+  /**
+   * Active health checks. While they are on, an open circuit whose time is up waits for a passing check before it
+   * admits a trial, but for no longer than `circuit.maxOpenMs`. Default: off, until `path` is set.
+   */
+  healthCheck?: HealthCheckOptions;
+  /**
+   * Keep a backend out for as long as the `Retry-After` of its 503 or 429 says. Only for backends that mean themselves
+   * by it: one that limits each client, or a single path that is shut, would be taken from everybody. Default false.
+   */
+  respectRetryAfter?: false | RetryAfterOptions;
+  /**
+   * Share of the backends, from 0 to 1, that health checks and `respectRetryAfter` may take out at once, in the order
+   * in which they give cause for it; never the last one. Open circuits are not counted. Default 1.
+   */
+  maxUnavailableRatio?: number;
+  /** When more would have to be out than may be, use all of them instead (Envoy's panic threshold). Default false. */
+  panic?: boolean;
+  /**
+   * How a backend is picked among those that are available: `round-robin`, in strict rotation whatever the weights;
+   * `weighted`, round robin by weight, smooth as nginx's; `least-requests` in flight for its weight, the best of two drawn
+   * at random when there are more than 32; `latency`, the faster of two drawn at random ("peak EWMA"); `hash`, by
+   * the client's address or as {@link HashOptions} say; by a cookie as {@link StickyOptions} say; or a policy of your own.
+   * Default `round-robin`.
+   */
+  loadBalancing?: LoadBalancing;
+  /**
+   * Milliseconds in which a backend's share rises from a tenth to the whole, under every policy, after it was added to a
+   * running pool, after its circuit closed again, and after it was out for its health or for weight 0. A backend that is the
+   * only one available gets everything all the same. Default 0: at once.
+   */
+  slowStartMs?: number;
   /** Milliseconds to connect to a backend; then the next one is asked. Default 2 000. */
   connectTimeoutMs?: number;
   /** Milliseconds from the end of a request to the head of its answer; then 504. Default 15 000. */
@@ -40,6 +92,12 @@ export interface RoundRobinProxyOptions {
   pathFilter?: Filter;
   /** Rewrites the path, as in http-proxy-middleware. Default none. */
   pathRewrite?: NonNullable<HpmOptions['pathRewrite']>;
+  /** When and how a request is tried at another backend. Default: {@link retryDefaults}. */
+  retry?: RetryOptions;
+  /** Requests that one backend may answer at a time; a full one is not available. 0 for any number. Default 0. */
+  maxRequests?: number;
+  /** What may wait while every backend that would do is full; then 503. Default: nothing waits. */
+  queue?: QueueOptions;
   /** Replaces the rule that a failure and a status of 500 or more count against a backend. */
   isFailure?: (outcome: Outcome) => boolean;
   /** Where events go. Default: an emitter of its own, as `events`. */
@@ -47,24 +105,48 @@ export interface RoundRobinProxyOptions {
 }
 
 export const roundRobinProxyDefaults = Object.freeze({
+  dns: {},
+  drainTimeoutMs: 0,
   circuit: {},
+  healthCheck: {},
+  respectRetryAfter: false as false | RetryAfterOptions,
+  maxUnavailableRatio: 1,
+  panic: false,
+  loadBalancing: 'round-robin' as LoadBalancing,
+  slowStartMs: 0,
   connectTimeoutMs: 2_000,
   responseTimeoutMs: 15_000,
   idleTimeoutMs: 60_000,
   forwarded: 'replace' as ForwardedMode,
   via: 'expressway',
   changeOrigin: false,
+  retry: {},
+  maxRequests: 0,
+  queue: {},
+  ...admissionCapDefaults,
 });
 
 export const roundRobinProxyChecks: Checks<RoundRobinProxyOptions> = {
   backends: backendList,
-  circuit: group(circuitDefaults, circuitChecks),
+  dns: group(dnsDefaults, dnsChecks),
+  drainTimeoutMs: optionalDurationMs,
+  circuit: group(backendCircuitDefaults, backendCircuitChecks),
+  healthCheck: group(healthCheckDefaults, healthCheckChecks),
+  respectRetryAfter: retryAfterOrFalse,
+  maxUnavailableRatio: optionalRatio,
+  panic: boolean,
+  loadBalancing,
+  slowStartMs: optionalDurationMs,
   connectTimeoutMs: durationMs,
   responseTimeoutMs: durationMs,
   idleTimeoutMs: durationMs,
   forwarded: oneOf('replace', 'append'),
   via: nonEmptyString,
   changeOrigin: boolean,
+  retry: group(retryDefaults, retryChecks),
+  maxRequests: integer(0),
+  queue: group(queueDefaults, queueChecks),
+  ...admissionCapChecks,
   pathFilter: anything,
   pathRewrite: anything,
   isFailure: optional(func),

@@ -3,15 +3,23 @@ import type { Duplex } from 'node:stream';
 import { createProxyMiddleware, type Plugin } from 'http-proxy-middleware';
 import { Backend, type BackendStatus } from '../backends/backend.ts';
 import { BackendPool } from '../backends/backend-pool.ts';
-import { type BackendOptions, backendList, readBackends } from '../backends/backend-url.ts';
-import { RoundRobin } from '../backends/round-robin.ts';
-import { Circuit, circuitChecks, circuitDefaults } from '../circuit-breaker/circuit.ts';
+import { assertBackends, type BackendOptions, readBackends } from '../backends/backend-url.ts';
+import { dnsChecks, dnsDefaults } from '../backends/discovery-options.ts';
+import { selectionPolicy } from '../backends/load-balancing.ts';
+import { queueChecks, queueDefaults, WaitingLine } from '../backends/waiting-line.ts';
+import { Circuit } from '../circuit-breaker/circuit.ts';
+import { backendCircuitChecks, backendCircuitDefaults, openBackoff } from '../circuit-breaker/open-backoff.ts';
 import { GatewayEvents } from '../core/events.ts';
 import { exchangeOf } from '../core/exchange.ts';
 import type { Middleware } from '../core/http.ts';
-import { OptionsError, resolveOptions } from '../core/options.ts';
+import { resolveOptions } from '../core/options.ts';
+import { AdmissionCaps } from './admission-caps.ts';
 import { Connections } from './connections.ts';
 import { type ForwarderParts, Forwarding } from './forwarder.ts';
+import { Membership } from './membership.ts';
+import { PoolHealth } from './pool-health.ts';
+import { RetryBudget } from './retry-budget.ts';
+import { retryChecks, retryDefaults } from './retry-rules.ts';
 import {
   type RoundRobinProxyOptions,
   roundRobinProxyChecks,
@@ -19,79 +27,137 @@ import {
 } from './round-robin-proxy-options.ts';
 import { Watchdog } from './watchdog.ts';
 
+/** How much a proxy works on at the moment. */
+export interface ProxyLoad {
+  /** Requests in progress, the waiting ones included. */
+  readonly inFlight: number;
+  /** Those of them that wait for a place at a backend. */
+  readonly waiting: number;
+  /** Retries that the budget would still allow. */
+  readonly retriesLeft: number;
+}
+
 /** The middleware, and what can be asked of it. */
 export interface RoundRobinProxy extends Middleware {
   readonly events: GatewayEvents;
   status(): BackendStatus[];
+  /** What the proxy works on now. */
+  load(): ProxyLoad;
   /**
-   * Replaces the backends. Those that stay keep circuit and connections; those that go get no new request,
-   * finish what they have, and are then disconnected.
+   * Replaces the backends. Those that stay keep circuit, health and connections, and take over new options; those that
+   * go get no new request, finish what they have (tunnels too, but for `drainTimeoutMs`), and are then disconnected.
+   * A list with new DNS names takes effect once those were looked up, and one of which nothing is known not before
+   * something is: `ready()` waits for the first.
    *
    * @throws {OptionsError} and changes nothing, when the list is not usable.
+   * @throws {GatewayError} ERR_EXPRESSWAY_CLOSED after `close()`.
    */
   setBackends(backends: readonly (string | BackendOptions)[]): void;
+  /**
+   * Waits until each DNS name in the list was looked up once, found or not: for at most 2 × `dns.timeoutMs`, and not at
+   * all where there are no names. Until a name is found, requests that only it could serve get 503.
+   */
+  ready(): Promise<void>;
   /** Ends tunnels at once, and the connections to backends when their running requests have ended. */
   close(): Promise<void>;
 }
 
 /**
- * Forwards each request to the next available backend: strict rotation, one circuit per backend, and no
- * visible error where another backend could be reached.
+ * Forwards each request to the next available backend: strict rotation unless `loadBalancing` says otherwise, one
+ * circuit per backend, and no visible error where another backend could be reached.
  *
  * @throws {OptionsError} that names each unknown key and each bad value.
  */
 export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy {
   const options = resolveOptions('roundRobinProxy', given, roundRobinProxyDefaults, roundRobinProxyChecks);
-  const circuitOptions = resolveOptions('roundRobinProxy.circuit', options.circuit, circuitDefaults, circuitChecks);
+  const circuitOptions = resolveOptions(
+    'roundRobinProxy.circuit',
+    options.circuit,
+    backendCircuitDefaults,
+    backendCircuitChecks,
+  );
+  const openMs = openBackoff(circuitOptions);
   const events = options.events ?? new GatewayEvents();
-  const pool = new BackendPool(new RoundRobin(), (config) => {
+  const policy = selectionPolicy(options.loadBalancing);
+  const queue = resolveOptions('roundRobinProxy.queue', options.queue, queueDefaults, queueChecks);
+  const line = queue.size > 0 ? new WaitingLine(queue) : undefined;
+  const needs = {
+    slowStartMs: options.slowStartMs,
+    observesLatency: policy.observesLatency === true,
+    maxRequests: options.maxRequests,
+    freed: line && (() => line.advance()),
+  };
+  const pool = new BackendPool(policy, (config) => {
     const { origin } = config.url;
-    const circuit = new Circuit(origin, circuitOptions);
+    const circuit = new Circuit(origin, { ...circuitOptions, openMs });
     circuit.onStateChange((from, to, retryAfterMs) =>
       events.emit('circuitStateChange', { circuit: origin, from, to, retryAfterMs }),
     );
-    return new Backend(config, circuit);
+    return new Backend(config, circuit, needs);
   });
-  pool.setBackends(readBackends(options.backends));
+  const health = new PoolHealth(options, Math.max(circuitOptions.openMs, circuitOptions.maxOpenMs), pool, events);
   const connections = new Connections(options);
   const watchdog = new Watchdog(Math.min(options.responseTimeoutMs, options.idleTimeoutMs));
-  const tunnels = new Set<Duplex>();
+  const tunnels = new Map<Duplex, Backend>();
+  const dns = resolveOptions('roundRobinProxy.dns', options.dns, dnsDefaults, dnsChecks);
+  const { drainTimeoutMs } = options;
+  const membership = new Membership(
+    { pool, health, connections, tunnels, events },
+    { dns, drainTimeoutMs },
+    readBackends(options.backends),
+  );
+  const retry = resolveOptions('roundRobinProxy.retry', options.retry, retryDefaults, retryChecks);
   const parts: ForwarderParts = {
     pool,
+    health,
     connections,
     watchdog,
     timeouts: options,
     rules: options,
     events,
+    retry,
+    budget: new RetryBudget(retry.budgetRatio, retry.budgetMinimum),
+    caps: options.maxInFlight > 0 || options.maxInFlightPerClient > 0 ? new AdmissionCaps(options) : undefined,
+    line,
     isFailure: options.isFailure,
     tunnels,
   };
-  const middleware = createProxyMiddleware({
+  const { pathFilter, pathRewrite } = options;
+  let web: ProxyServer['web'] | undefined;
+  const filtered = createProxyMiddleware({
     // It wants a target; which backend it really is is known per request only.
     target: new URL('http://backend.invalid'),
     ejectPlugins: true,
-    plugins: [forwardingPlugin(parts)],
-    ...(options.pathFilter === undefined ? {} : { pathFilter: options.pathFilter }),
-    ...(options.pathRewrite === undefined ? {} : { pathRewrite: options.pathRewrite }),
+    plugins: [
+      (proxyServer) => {
+        forwardWith(parts, proxyServer);
+        web = proxyServer.web;
+      },
+    ],
+    ...(pathFilter === undefined ? {} : { pathFilter }),
+    ...(pathRewrite === undefined ? {} : { pathRewrite }),
   });
+  // Without a filter or a rewrite there is nothing between the request and the transport: see docs/decisions/0007.
+  const forward = pathFilter === undefined && pathRewrite === undefined ? web : undefined;
 
   return Object.assign(
     function expresswayProxy(req, res, next) {
-      void middleware(req, res, next);
+      if (forward === undefined) void filtered(req, res, next);
+      else forward(req, res).catch(next);
     } satisfies Middleware,
     {
       events,
       status: () => pool.status(),
+      load: () => ({ inFlight: parts.budget.requests, waiting: line?.length ?? 0, retriesLeft: parts.budget.left }),
       setBackends(backends: readonly (string | BackendOptions)[]): void {
-        const problems = backendList(backends);
-        if (problems !== undefined) throw new OptionsError('setBackends', [problems].flat());
-        const { added, removed } = pool.setBackends(readBackends(backends));
-        for (const backend of removed) void connections.remove(backend.origin);
-        const origins = (list: readonly Backend[]) => list.map((backend) => backend.origin);
-        events.emit('backendsChanged', { added: origins(added), removed: origins(removed) });
+        assertBackends(backends);
+        membership.replace(readBackends(backends));
       },
+      ready: () => membership.ready(),
       async close(): Promise<void> {
-        for (const socket of tunnels) socket.destroy();
+        health.close();
+        membership.close();
+        for (const socket of tunnels.keys()) socket.destroy();
         await connections.close();
         watchdog.close();
       },
@@ -99,13 +165,13 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
   );
 }
 
+type ProxyServer = Parameters<Plugin>[0];
+
 /** Puts our forwarding under http-proxy-middleware: its filters and rewrites stay, its transport is never used. */
-function forwardingPlugin(parts: ForwarderParts): Plugin {
-  return (proxyServer) => {
-    // Without a listener, the error of a throwing path rewrite would end the process before it reached next().
-    proxyServer.on('error', () => {});
-    proxyServer.web = async (req: IncomingMessage, res) => {
-      new Forwarding(parts, exchangeOf(req, res)).start();
-    };
+function forwardWith(parts: ForwarderParts, proxyServer: ProxyServer): void {
+  // Without a listener, the error of a throwing path rewrite would end the process before it reached next().
+  proxyServer.on('error', () => {});
+  proxyServer.web = async (req: IncomingMessage, res) => {
+    new Forwarding(parts, exchangeOf(req, res)).start();
   };
 }

@@ -7,6 +7,7 @@ import type { Outcome } from '../core/outcome.ts';
 import { Attempt, type AttemptOwner } from './attempt.ts';
 import { Connections } from './connections.ts';
 import { type NativeOptions, nativeLikeHead, plainTarget } from './native-like-head.ts';
+import { RequestContent } from './request-content.ts';
 import { hasContent } from './request-head.ts';
 import { Watchdog } from './watchdog.ts';
 
@@ -99,11 +100,12 @@ export function undiciTransport<
         NATIVE_EVENTS.some((name) => proxyServer.listenerCount(name) > byDefault.listenerCount(name));
       if (needsNative) return native.call(proxyServer, req, res, options, head);
       return new Promise<void>((resolve, reject) => {
-        const owner = new PluginOwner(proxyServer, req, res, target, resolve, reject);
+        const content = hasContent(req) ? new RequestContent(req, 0) : undefined;
+        const owner = new PluginOwner(proxyServer, req, res, target, content, resolve, reject);
         new Attempt(exchangeOf(req, res), owner, watchdog, timeouts).start(
           connections.to(target.origin),
           nativeLikeHead(req, target, options),
-          hasContent(req),
+          content,
         );
       });
     };
@@ -125,6 +127,7 @@ class PluginOwner implements AttemptOwner {
   readonly #req: IncomingMessage;
   readonly #res: ServerResponse;
   readonly #target: URL;
+  readonly #content: RequestContent | undefined;
   readonly #resolve: () => void;
   readonly #reject: (error: Error) => void;
 
@@ -133,6 +136,7 @@ class PluginOwner implements AttemptOwner {
     req: IncomingMessage,
     res: ServerResponse,
     target: URL,
+    content: RequestContent | undefined,
     resolve: () => void,
     reject: (error: Error) => void,
   ) {
@@ -140,8 +144,15 @@ class PluginOwner implements AttemptOwner {
     this.#req = req;
     this.#res = res;
     this.#target = target;
+    this.#content = content;
     this.#resolve = resolve;
     this.#reject = reject;
+  }
+
+  sent(): void {}
+
+  accepts(): boolean {
+    return true;
   }
 
   answered(): void {}
@@ -154,6 +165,7 @@ class PluginOwner implements AttemptOwner {
     if (outcome.kind === 'failed' && outcome.headSent) this.#res.destroy();
     else if (outcome.kind === 'failed') this.#report(outcome.error);
     else if (outcome.kind === 'rejected') this.#report(new Error(outcome.detail ?? outcome.cause));
+    if (!this.#req.complete) this.#content?.drain();
     this.#resolve();
   }
 

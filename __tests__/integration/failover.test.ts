@@ -1,0 +1,172 @@
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { RawClient } from '../support/raw-client.ts';
+import { answer, answerOk, RecorderBackend, type Script } from '../support/recorder-backend.ts';
+import { eventually } from '../support/servers.ts';
+
+const cleanup = new Cleanup();
+afterEach(() => cleanup.run());
+
+const reset: Script = (socket) => void socket.resetAndDestroy();
+
+async function setUp(scripts: readonly Script[], options: Partial<Parameters<typeof proxyGateway>[0]> = {}) {
+  const backends: RecorderBackend[] = [];
+  for (const script of scripts) backends.push(cleanup.add(await RecorderBackend.start(script)));
+  const gateway = cleanup.add(await proxyGateway({ backends: backends.map((backend) => backend.url), ...options }));
+  const failures: string[] = [];
+  gateway.proxy.events.on('attemptFailed', ({ outcome, retried }) => {
+    failures.push(`${outcome.kind === 'failed' ? outcome.cause : outcome.kind} ${retried}`);
+  });
+  return { backends, failures, ...gateway };
+}
+
+const seen = (backends: readonly RecorderBackend[]) => backends.map((backend) => backend.requests.length);
+
+describe('after a reset before the head', () => {
+  test.each(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE'])('%s is repeated at another backend', async (method) => {
+    const { url, backends, failures } = await setUp([reset, answerOk]);
+    const response = await fetch(url, {
+      method,
+      headers: { 'x-nonce': 'n' },
+      ...(method === 'PUT' ? { body: 'b' } : {}),
+    });
+    expect(response.status).toBe(200);
+    expect(seen(backends)).toEqual([1, 1]);
+    expect(failures).toEqual(['connection_terminated true']);
+  });
+
+  test.each(['POST', 'PATCH', 'PROPFIND'])('F04: %s is not', async (method) => {
+    const { url, backends, failures } = await setUp([reset, answerOk]);
+    const response = await fetch(url, { method, headers: { 'idempotency-key': 'k' } });
+    expect(response.status).toBe(502);
+    expect(seen(backends)).toEqual([1, 0]);
+    expect(failures).toEqual(['connection_terminated false']);
+  });
+
+  test('content that fits is sent again, whole; content that does not is not', async () => {
+    const late: Script = (socket) => setTimeout(() => socket.resetAndDestroy(), 50);
+    const { url, backends } = await setUp([late, answerOk, late, answerOk], { retry: { bufferBytes: 1_000 } });
+    const fits = await fetch(url, { method: 'PUT', body: 'x'.repeat(900) });
+    expect(fits.status).toBe(200);
+    expect(backends[1]?.received[0]?.toString().endsWith('x'.repeat(900))).toBe(true);
+    const tooLong = await fetch(url, { method: 'PUT', body: 'x'.repeat(1_100) });
+    expect(tooLong.status).toBe(502);
+    expect(seen(backends)).toEqual([1, 1, 1, 0]);
+  });
+
+  test('no more attempts than configured, and every backend once', async () => {
+    const three = await setUp([reset, reset, reset, answerOk]);
+    expect((await fetch(three.url)).status).toBe(502);
+    expect(seen(three.backends)).toEqual([1, 1, 0, 0]);
+    const all = await setUp([reset, reset, reset, answerOk], { retry: { attempts: 9, backoffMs: 1 } });
+    expect((await fetch(all.url)).status).toBe(200);
+    expect(seen(all.backends)).toEqual([1, 1, 1, 1]);
+    const off = await setUp([reset, answerOk], { retry: { attempts: 0 } });
+    expect((await fetch(off.url)).status).toBe(502);
+  });
+
+  test('a client that leaves while a retry waits ends it', async () => {
+    const { port, backends, proxy } = await setUp([reset, reset, answerOk], {
+      retry: { attempts: 2, backoffMs: 2_000, maxBackoffMs: 2_000 },
+    });
+    const client = await RawClient.connect(port);
+    client.send('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+    await eventually('the second attempt has failed', () => seen(backends)[1] === 1);
+    client.close();
+    await eventually('nothing is in flight', () => proxy.status().every((backend) => backend.inFlight === 0));
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(seen(backends)).toEqual([1, 1, 0]);
+  });
+});
+
+describe('statuses', () => {
+  const unavailable = answer('HTTP/1.1 503 Busy\r\nX-Who: first\r\nContent-Length: 4\r\n\r\nbusy');
+
+  test('pass as they are by default', async () => {
+    const { url, backends } = await setUp([unavailable, answerOk]);
+    expect((await fetch(url)).status).toBe(503);
+    expect(seen(backends)).toEqual([1, 0]);
+  });
+
+  test('go on to another backend by option, with nothing left of the first answer', async () => {
+    const { url, backends, failures, proxy } = await setUp([unavailable, answerOk], {
+      retry: { statuses: [502, 503, 504] },
+    });
+    const response = await fetch(url, { headers: { 'x-nonce': 'n' } });
+    expect([response.status, await response.text(), response.headers.get('x-who')]).toEqual([200, 'n', null]);
+    expect(failures).toEqual(['completed true']);
+    expect(seen(backends)).toEqual([1, 1]);
+    await eventually('nothing is in flight', () => proxy.status().every((backend) => backend.inFlight === 0));
+  });
+
+  test('of the last backend pass, whole', async () => {
+    const { url } = await setUp([unavailable, unavailable], { retry: { statuses: [503] } });
+    const response = await fetch(url);
+    expect([response.status, await response.text(), response.headers.get('x-who')]).toEqual([503, 'busy', 'first']);
+  });
+
+  test('a POST is not sent again for a status', async () => {
+    const { url, backends } = await setUp([unavailable, answerOk], { retry: { statuses: [503] } });
+    expect((await fetch(url, { method: 'POST', body: 'x' })).status).toBe(503);
+    expect(seen(backends)).toEqual([1, 0]);
+  });
+});
+
+describe('a kept connection that its backend has closed', () => {
+  /** Answers the first request of each connection and drops the connection on the second. */
+  const oneEach = (): Script => {
+    const served = new Set<unknown>();
+    return (socket, request, index) => {
+      if (served.has(socket)) socket.resetAndDestroy();
+      else answerOk(socket, request, index);
+      served.add(socket);
+    };
+  };
+
+  test('is replaced for a GET, and blames nobody', async () => {
+    const { url, backends, proxy, failures } = await setUp([oneEach()], {
+      circuit: { minimumRequests: 1, failureRatio: 0.1 },
+    });
+    for (let i = 0; i < 6; i += 1) expect((await fetch(url)).status).toBe(200);
+    expect(failures.length).toBeGreaterThan(0);
+    expect(new Set(failures)).toEqual(new Set(['connection_terminated true']));
+    expect(proxy.status()[0]?.circuit).toBe('closed');
+    expect(backends[0]?.connections.size).toBeLessThanOrEqual(1);
+  });
+
+  test('is not for a POST, which may have been executed; nobody is blamed either', async () => {
+    const { url, backends, proxy } = await setUp([oneEach()], { circuit: { minimumRequests: 1, failureRatio: 0.1 } });
+    expect((await fetch(url, { method: 'POST' })).status).toBe(200);
+    expect((await fetch(url, { method: 'POST' })).status).toBe(502);
+    expect(backends[0]?.requests).toHaveLength(2);
+    expect(proxy.status()[0]?.circuit).toBe('closed');
+  });
+});
+
+describe('bounds', () => {
+  test('F06: when every backend resets, the budget keeps retries to a fifth', async () => {
+    const slow: Script = (socket) => setTimeout(() => socket.resetAndDestroy(), 30);
+    const { url, backends } = await setUp([slow, slow, slow], {
+      circuit: { minimumRequests: 1_000_000 },
+      retry: { budgetMinimum: 0 },
+    });
+    const clients = Array.from({ length: 50 }, async () => {
+      for (let i = 0; i < 8; i += 1) expect((await fetch(url)).status).toBe(502);
+    });
+    await Promise.all(clients);
+    const attempts = seen(backends).reduce((sum, count) => sum + count, 0);
+    expect(attempts).toBeGreaterThan(400);
+    expect(attempts).toBeLessThanOrEqual(400 * 1.25);
+  });
+
+  test('the deadline ends the attempts: a stopped backend costs no more than is left of it', async () => {
+    const { url, backends } = await setUp([() => {}, () => {}], {
+      responseTimeoutMs: 300,
+      retry: { deadlineMs: 450, attempts: 5 },
+    });
+    const started = Date.now();
+    expect((await fetch(url)).status).toBe(504);
+    expect(Date.now() - started).toBeLessThan(1_500);
+    expect(seen(backends)).toEqual([1, 1]);
+  });
+});

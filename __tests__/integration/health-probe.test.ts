@@ -1,0 +1,90 @@
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { Backend } from '../../lib/backends/backend.ts';
+import type { ProbeAnswer } from '../../lib/backends/health-check.ts';
+import { Circuit, circuitDefaults } from '../../lib/circuit-breaker/circuit.ts';
+import { healthProbe } from '../../lib/proxy/health-probe.ts';
+import { Cleanup } from '../support/gateway.ts';
+import { answer, RecorderBackend, type Script } from '../support/recorder-backend.ts';
+import { closedPort, eventually } from '../support/servers.ts';
+
+const cleanup = new Cleanup();
+afterEach(() => cleanup.run());
+
+function probe(url: string, abort = new AbortController(), timeoutMs = 5_000): Promise<ProbeAnswer | Error> {
+  const backend = new Backend({ url: new URL(url), weight: 1 }, new Circuit(url, circuitDefaults));
+  return healthProbe(backend, { path: '/healthz?full=1', timeoutMs, signal: abort.signal });
+}
+
+const recorder = async (script: Script) => cleanup.add(await RecorderBackend.start(script));
+
+describe('a probe', () => {
+  test('gives status and content, and closes its connection', async () => {
+    const backend = await recorder(answer('HTTP/1.1 503 Busy\r\nContent-Length: 5\r\n\r\nbusy!'));
+    expect(await probe(backend.url)).toEqual({ status: 503, content: 'busy!' });
+    const [request] = backend.requests;
+    expect(request?.line).toBe('GET /healthz?full=1 HTTP/1.1');
+    expect(request?.field('connection')).toBe('close');
+    expect(request?.field('user-agent')).toBe('expressway-health-check');
+    expect(request?.all('host')).toEqual([`127.0.0.1:${backend.port}`]);
+    await eventually('the connection is closed', () => backend.connections.size === 0);
+  });
+
+  test('does not follow a redirect', async () => {
+    const backend = await recorder(answer('HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n'));
+    expect(await probe(backend.url)).toEqual({ status: 302, content: '' });
+    expect(backend.requests).toHaveLength(1);
+  });
+
+  test('reads no more than 64 KiB of content that has no end, and lets go of it', async () => {
+    const backend = await recorder((socket) => {
+      socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n');
+      const more = (): void => {
+        if (!socket.destroyed) socket.write(`4000\r\n${'x'.repeat(16_384)}\r\n`, () => setTimeout(more, 1));
+      };
+      more();
+    });
+    expect(await probe(backend.url)).toEqual({ status: 200, content: 'x'.repeat(65_536) });
+    await eventually('the connection is closed', () => backend.connections.size === 0);
+  });
+
+  const broken: readonly (readonly [string, Script, RegExp])[] = [
+    ['an answer that is none', answer('SSH-2.0-OpenSSH_9.9\r\n'), /./],
+    ['a connection closed before the head', (socket) => void socket.end(), /other side closed/],
+    ['content cut off', (socket) => void socket.end('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf'), /./],
+    ['a reset', (socket) => void socket.resetAndDestroy(), /ECONNRESET/],
+  ];
+  test.each(broken)('gives %s as an error value', async (_name, script, message) => {
+    const backend = await recorder(script);
+    const result = await probe(backend.url);
+    expect((result as Error).message).toMatch(message);
+  });
+
+  test('gives a refused connection as an error value', async () => {
+    expect(await probe(`http://127.0.0.1:${await closedPort()}`)).toMatchObject({ code: 'ECONNREFUSED' });
+  });
+
+  const hanging: readonly (readonly [string, Script])[] = [
+    ['for the head', () => {}],
+    ['for the content', answer('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf')],
+  ];
+  test.each(hanging)('ends at once when it is aborted while it waits %s', async (_name, script) => {
+    const backend = await recorder(script);
+    const abort = new AbortController();
+    const result = probe(backend.url, abort);
+    await eventually('it waits', () => backend.requests.length === 1);
+    abort.abort(new Error('late'));
+    expect(await result).toMatchObject({ message: 'late' });
+    await eventually('the connection is closed', () => backend.connections.size === 0);
+  });
+
+  test('ends at once when it is aborted while it connects, and the attempt to connect soon after', async () => {
+    // Nobody answers the handshake, which is part of connecting.
+    const backend = await recorder(() => {});
+    const abort = new AbortController();
+    const result = probe(backend.url.replace('http:', 'https:'), abort, 300);
+    await eventually('it connects', () => backend.connections.size === 1);
+    abort.abort(new Error('late'));
+    expect(await result).toMatchObject({ message: 'late' });
+    await eventually('the connection is closed', () => backend.connections.size === 0);
+  });
+});

@@ -1,0 +1,152 @@
+import { Agent } from 'node:http';
+import { setTimeout as pause } from 'node:timers/promises';
+import { afterEach, describe, expect, test } from '@jest/globals';
+import type { RoundRobinProxyOptions } from 'expressway';
+import { ask } from '../example-gateway/ask.ts';
+import { BackendProcess } from '../support/backend-process.ts';
+import { Cleanup, proxyGateway, type TestGateway } from '../support/gateway.ts';
+import { eventually } from '../support/servers.ts';
+
+const cleanup = new Cleanup();
+afterEach(() => cleanup.run());
+
+const NAMES = ['one', 'two', 'three'];
+
+interface Answered {
+  readonly startedAt: number;
+  /** The backend's name, or the status of a failure. */
+  readonly by: string;
+}
+
+/** GETs over 50 connections, each with one request after the other. */
+class Load {
+  readonly answers: Answered[] = [];
+  readonly #agent = new Agent({ keepAlive: true, maxSockets: 50 });
+  readonly #clients: Promise<unknown>;
+  #stopping = false;
+
+  constructor(url: string) {
+    this.#clients = Promise.all(Array.from({ length: 50 }, () => this.#client(url)));
+  }
+
+  since(time: number): Answered[] {
+    return this.answers.filter(({ startedAt }) => startedAt > time);
+  }
+
+  async close(): Promise<void> {
+    this.#stopping = true;
+    await this.#clients;
+    this.#agent.destroy();
+  }
+
+  async #client(url: string): Promise<void> {
+    while (!this.#stopping) {
+      const startedAt = performance.now();
+      const answer = await ask(url, { agent: this.#agent }).catch((error: Error) => ({
+        status: 0,
+        text: error.message,
+      }));
+      const by = answer.status === 200 ? (answer.text.split(' ')[0] as string) : `${answer.status} ${answer.text}`;
+      this.answers.push({ startedAt, by });
+      // The machine has others to serve as well.
+      await pause(5);
+    }
+  }
+}
+
+const names = (answers: readonly Answered[]): string[] => [...new Set(answers.map(({ by }) => by))].sort();
+
+/** What is known of the backend named `two`. */
+class Watch {
+  /** `performance.now()` at which it was taken out for the first time, and the requests that it had then. */
+  out: { readonly at: number; readonly inFlight: number } | undefined;
+  /** Attempts at it that failed after that. */
+  failedSince = 0;
+  readonly #gateway: TestGateway;
+
+  constructor(gateway: TestGateway, url: string) {
+    this.#gateway = gateway;
+    const { events } = gateway.proxy;
+    events.on('healthChange', ({ backend, to }) => {
+      if (backend === url && to === 'unhealthy') this.#isOut();
+    });
+    events.on('circuitStateChange', ({ circuit, to }) => {
+      if (circuit === url && to === 'open') this.#isOut();
+    });
+    events.on('attemptFailed', ({ backend }) => {
+      if (backend === url && this.out !== undefined) this.failedSince += 1;
+    });
+  }
+
+  get status() {
+    return this.#gateway.proxy.status()[1];
+  }
+
+  #isOut(): void {
+    this.out ??= { at: performance.now(), inFlight: this.status?.inFlight ?? 0 };
+  }
+}
+
+async function underLoad(options: Partial<RoundRobinProxyOptions>) {
+  const backends: BackendProcess[] = [];
+  for (const name of NAMES) backends.push(cleanup.add(await BackendProcess.start(name)));
+  const gateway = cleanup.add(await proxyGateway({ backends: backends.map(({ url }) => url), ...options }));
+  await eventually('all are healthy', () => gateway.proxy.status().every(({ health }) => health === 'healthy'));
+  const victim = backends[1] as BackendProcess;
+  const watch = new Watch(gateway, victim.url);
+  const load = cleanup.add(new Load(gateway.url));
+  await eventually('all answer', () => load.answers.length > 300 && names(load.answers).length === 3);
+  expect(names(load.answers)).toEqual([...NAMES].sort());
+  return { victim, watch, load };
+}
+
+describe('F02, F08: with active checks, fifty connections and one backend of three in trouble', () => {
+  test('kill -9: once it is out nobody is sent to it, not even as a trial, until a check has passed', async () => {
+    const { victim, watch, load } = await underLoad({
+      circuit: { minimumRequests: 5, openMs: 200, openJitter: 0 },
+      healthCheck: { path: '/healthz', intervalMs: 300, unhealthyIntervalMs: 100, timeoutMs: 2_000 },
+    });
+    await victim.kill();
+    await eventually('it is unhealthy', () => watch.status?.health === 'unhealthy');
+    const out = watch.out as NonNullable<Watch['out']>;
+    // Five open times of its circuit: without the checks there would have been that many trials.
+    await pause(1_000);
+    await eventually('others answer', () => load.since(out.at).length > 300);
+    expect(names(load.since(out.at))).toEqual(['one', 'three']);
+    expect(watch.failedSince).toBeLessThanOrEqual(out.inFlight);
+    expect(watch.status).toMatchObject({ circuit: 'open', available: false });
+
+    const restartedAt = performance.now();
+    await victim.restart();
+    await eventually('it is healthy', () => watch.status?.health === 'healthy');
+    await eventually('its circuit closes', () => watch.status?.circuit === 'closed');
+    const closedAt = performance.now();
+    await eventually('it answers', () => names(load.since(closedAt)).includes('two'));
+    expect(names(load.since(restartedAt))).toEqual([...NAMES].sort());
+  });
+
+  test('SIGSTOP: the checks alone take it out, the others serve, and SIGCONT brings it back', async () => {
+    const { victim, watch, load } = await underLoad({
+      // Far away: this is for the checks to find.
+      circuit: { minimumRequests: 1_000_000 },
+      responseTimeoutMs: 1_500,
+      healthCheck: { path: '/healthz', intervalMs: 100, unhealthyIntervalMs: 100, timeoutMs: 500 },
+    });
+    victim.signal('SIGSTOP');
+    cleanup.add({ close: () => victim.signal('SIGCONT') });
+    await eventually('it is unhealthy', () => watch.status?.health === 'unhealthy', 15_000);
+    const out = watch.out as NonNullable<Watch['out']>;
+    expect(out.inFlight).toBeGreaterThan(0);
+    await eventually('others answer', () => load.since(out.at).length > 300, 15_000);
+    expect(names(load.since(out.at))).toEqual(['one', 'three']);
+    await eventually('what was under way has ended', () => watch.status?.inFlight === 0, 15_000);
+    expect(watch.failedSince).toBeLessThanOrEqual(out.inFlight);
+    expect(watch.status).toMatchObject({ circuit: 'closed', available: false });
+
+    victim.signal('SIGCONT');
+    await eventually('it is healthy', () => watch.status?.health === 'healthy', 15_000);
+    const healthyAt = performance.now();
+    await eventually('it answers', () => names(load.since(healthyAt)).includes('two'));
+    expect(names(load.since(healthyAt))).toEqual([...NAMES].sort());
+  });
+});

@@ -1,0 +1,115 @@
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { Backend, type Lease } from '../../../lib/backends/backend.ts';
+import { Circuit, circuitDefaults } from '../../../lib/circuit-breaker/circuit.ts';
+import { microtasks } from '../circuit-breaker/microtasks.ts';
+
+beforeEach(() => {
+  jest.useFakeTimers({ now: 1_700_000_000_000 });
+});
+afterEach(() => {
+  jest.useRealTimers();
+});
+
+function makeBackend(observesLatency = true): Backend {
+  const config = { url: new URL('http://a'), weight: 1 };
+  return new Backend(config, new Circuit('a', circuitDefaults), { slowStartMs: 0, observesLatency });
+}
+
+const later = (ms: number) => jest.advanceTimersByTime(ms);
+const begin = (backend: Backend) => backend.acquire() as Lease;
+
+describe('the latency of a backend', () => {
+  test('is the time from the end of the request to the head of the answer', () => {
+    const backend = makeBackend();
+    const lease = begin(backend);
+    later(1_000);
+    lease.sent();
+    later(20);
+    lease.answered();
+    expect(backend.latencyMs).toBe(20);
+    later(0);
+    lease.release('success');
+    expect(backend.latencyMs).toBe(20);
+  });
+
+  test('is measured once per request, however long the content takes', () => {
+    const backend = makeBackend();
+    const lease = begin(backend);
+    lease.sent();
+    later(20);
+    lease.answered();
+    lease.settle('success');
+    later(5_000);
+    lease.release('success');
+    lease.release('failure');
+    expect(backend.latencyMs).toBeCloseTo(20 * Math.exp(-0.5));
+  });
+
+  test('an upgrade has one at its head, not at its end', () => {
+    const backend = makeBackend();
+    const lease = begin(backend);
+    lease.sent();
+    later(20);
+    lease.settle('success');
+    later(3_600_000);
+    lease.release('neutral');
+    expect(backend.latencyMs).toBeLessThan(20);
+  });
+
+  test('a client that leaves tells how long it takes at least, unless it was still sending', () => {
+    const backend = makeBackend();
+    const waiting = begin(backend);
+    waiting.sent();
+    later(3_000);
+    waiting.release('neutral');
+    expect(backend.latencyMs).toBe(3_000);
+    const sending = begin(backend);
+    later(60_000);
+    sending.release('neutral');
+    expect(backend.latencyMs).toBeLessThan(3_000);
+  });
+
+  test('a failure raises it, after the head as well', () => {
+    const backend = makeBackend();
+    const lease = begin(backend);
+    lease.sent();
+    later(10);
+    lease.answered();
+    lease.release('failure');
+    expect(backend.latencyMs).toBe(20);
+    begin(backend).release('failure');
+    expect(backend.latencyMs).toBe(40);
+  });
+
+  test('is forgotten when the circuit closes again', async () => {
+    const backend = makeBackend();
+    for (let call = 0; call < 5; call += 1) {
+      const lease = begin(backend);
+      lease.sent();
+      later(10);
+      lease.release('failure');
+    }
+    await microtasks();
+    expect(backend.latencyMs).toBeGreaterThan(0);
+    later(10_000);
+    for (let trial = 0; trial < 3; trial += 1) {
+      begin(backend).release('success');
+      await microtasks();
+    }
+    expect(backend.circuit.state).toBe('closed');
+    expect(backend.latencyMs).toBe(0);
+  });
+
+  test('is not measured unless wanted', () => {
+    const backend = makeBackend(false);
+    const clock = jest.spyOn(performance, 'now');
+    const lease = begin(backend);
+    lease.sent();
+    later(20);
+    lease.answered();
+    lease.release('success');
+    expect(backend.latencyMs).toBe(0);
+    expect(clock).not.toHaveBeenCalled();
+    clock.mockRestore();
+  });
+});

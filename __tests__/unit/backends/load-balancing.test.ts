@@ -1,0 +1,181 @@
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { OptionsError, type RoundRobinProxyOptions, roundRobinProxy, type SelectionPolicy } from 'expressway';
+import { selectionPolicy } from '../../../lib/backends/load-balancing.ts';
+import { exchange, type FakeBackend, manyBackends, pool, setCookies, word } from './fake-backend.ts';
+
+const SECRET = 'a secret that has at least 32 characters';
+
+/** What is wrong with the option, in the words of the error. */
+function problemsOf(options: Partial<Record<keyof RoundRobinProxyOptions, unknown>>): readonly string[] {
+  try {
+    roundRobinProxy({ backends: ['http://a'], ...options } as never).close();
+  } catch (error) {
+    if (error instanceof OptionsError) return error.problems;
+    throw error;
+  }
+  return [];
+}
+
+describe('the loadBalancing option', () => {
+  test.each<[unknown]>([
+    [undefined],
+    ['round-robin'],
+    ['weighted'],
+    ['least-requests'],
+    ['latency'],
+    ['hash'],
+    [{ policy: 'hash' }],
+    [{ policy: 'hash', by: 'ip', loadFactor: 1 }],
+    [{ policy: 'hash', by: { header: 'X-Tenant' }, loadFactor: Number.POSITIVE_INFINITY }],
+    [{ policy: 'hash', by: { cookie: 'user' }, loadFactor: undefined }],
+    [{ policy: 'sticky', secret: SECRET }],
+    [{ policy: 'sticky', secret: [SECRET, `${SECRET}!`], cookie: '__Host-lb', fallback: 'least-requests' }],
+    [{ select: () => undefined }],
+  ])('takes %j', (loadBalancing) => {
+    expect(problemsOf({ loadBalancing })).toEqual([]);
+  });
+
+  const names = "'round-robin', 'weighted', 'least-requests', 'latency', 'hash'";
+  const list = `must be ${names}, { policy: 'hash' }, { policy: 'sticky', secret }, or an object with a select() method`;
+
+  test.each<[unknown, string[]]>([
+    ['random', [`loadBalancing ${list}, got "random"`]],
+    [null, [`loadBalancing ${list}, got null`]],
+    [{}, [`loadBalancing ${list}, got an object of Object`]],
+    [{ policy: 'weighted' }, [`loadBalancing ${list}, got an object of Object`]],
+    [{ select: 1 }, [`loadBalancing ${list}, got an object of Object`]],
+    [() => undefined, [`loadBalancing ${list}, got a function`]],
+    ['sticky', ["loadBalancing: needs a secret: { policy: 'sticky', secret }"]],
+    [
+      { policy: 'hash', by: 'url', loadFactor: 0.9, colour: 'blue' },
+      [
+        'loadBalancing: unknown option "colour"',
+        `loadBalancing: by must be 'ip', { header: name } or { cookie: name }, got "url"`,
+        'loadBalancing: loadFactor must be a number of at least 1, got 0.9',
+      ],
+    ],
+    ...[{ header: '' }, { header: 'a b' }, { cookie: 'a;b' }, { header: 'a', cookie: 'b' }, {}, null, 7, { query: 'a' }].map(
+      (by): [unknown, string[]] => [
+        { policy: 'hash', by },
+        [expect.stringMatching(/^loadBalancing: by must be /) as unknown as string],
+      ],
+    ),
+    [{ policy: 'hash', loadFactor: Number.NaN }, ['loadBalancing: loadFactor must be a number of at least 1, got NaN']],
+    [
+      { policy: 'sticky', cookie: 'a=b', fallback: 'hash' },
+      [
+        'loadBalancing: secret: must be a string of at least 32 characters, or several such strings',
+        'loadBalancing: cookie must be a cookie name, got "a=b"',
+        `loadBalancing: fallback must be one of "round-robin", "weighted", "least-requests", "latency", got "hash"`,
+      ],
+    ],
+    ...['geheim', [], [SECRET, 'geheim'], 7].map((secret): [unknown, string[]] => [
+      { policy: 'sticky', secret },
+      ['loadBalancing: secret: must be a string of at least 32 characters, or several such strings'],
+    ]),
+  ])('refuses %j', (loadBalancing, problems) => {
+    expect(problemsOf({ loadBalancing })).toEqual(problems);
+  });
+
+  test('names its problems among all others, and never the secret', () => {
+    const problems = problemsOf({ loadBalancing: { policy: 'sticky', secret: 'geheim' }, slowStartMs: -1, via: '' });
+    expect(problems.map((problem) => problem.split(/[ :]/)[0]).toSorted()).toEqual(['loadBalancing', 'slowStartMs', 'via']);
+    expect(problems.join()).not.toContain('geheim');
+  });
+});
+
+describe('the policy of an option', () => {
+  test('hashes by address with a bound of 1.25, unless told otherwise', () => {
+    const clients = Array.from({ length: 50 }, (_, index) => exchange({ address: `192.0.2.${index}` }));
+    const picks = (policy: SelectionPolicy) => clients.map((one) => policy.select(manyBackends(5), one, [])?.origin);
+    expect(picks(selectionPolicy('hash'))).toEqual(picks(selectionPolicy({ policy: 'hash', by: 'ip' })));
+    const filled = (policy: SelectionPolicy) => {
+      const backends = manyBackends(4);
+      for (let request = 0; request < 32; request += 1) (policy.select(backends, exchange(), []) as FakeBackend).inFlight += 1;
+      return Math.max(...backends.map(({ inFlight }) => inFlight));
+    };
+    expect(filled(selectionPolicy({ policy: 'hash', by: undefined as never }))).toBe(10);
+    expect(filled(selectionPolicy({ policy: 'hash', loadFactor: 2 }))).toBe(16);
+    expect(filled(selectionPolicy({ policy: 'hash', loadFactor: Number.POSITIVE_INFINITY }))).toBe(32);
+  });
+
+  test('sticks by a cookie of the default name, or the one given', () => {
+    const nameOf = (policy: SelectionPolicy) => {
+      const one = exchange();
+      policy.select(pool(1), one, []);
+      return setCookies(one)[0]?.split('=')[0];
+    };
+    expect(nameOf(selectionPolicy({ policy: 'sticky', secret: SECRET }))).toBe('expressway-sticky');
+    expect(nameOf(selectionPolicy({ policy: 'sticky', secret: SECRET, cookie: 'lb' }))).toBe('lb');
+  });
+
+  test('measures latency only where it is wanted', () => {
+    const observing = (value: Parameters<typeof selectionPolicy>[0]) => selectionPolicy(value).observesLatency === true;
+    expect(observing('latency')).toBe(true);
+    expect(observing({ policy: 'sticky', secret: SECRET, fallback: 'latency' })).toBe(true);
+    expect(observing({ observesLatency: true, select: () => undefined })).toBe(true);
+    expect(observing({ select: () => undefined })).toBe(false);
+    expect(observing('round-robin')).toBe(false);
+  });
+});
+
+describe('a policy of one’s own', () => {
+  const warn = jest.spyOn(process, 'emitWarning');
+  beforeEach(() => {
+    jest.useFakeTimers({ now: 1_700_000_000_000 });
+    warn.mockReset();
+  });
+  afterEach(() => {
+    jest.useRealTimers();
+  });
+
+  test('decides, keeps its `this`, and may pick nothing', () => {
+    class Last implements SelectionPolicy {
+      readonly #picks = { nothing: false };
+      select<B>(backends: readonly B[]): B | undefined {
+        return this.#picks.nothing ? undefined : backends.at(-1);
+      }
+      stop(): void {
+        this.#picks.nothing = true;
+      }
+    }
+    const last = new Last();
+    const policy = selectionPolicy(last);
+    expect(word(policy, pool(1, 1, 1), 3)).toBe('ccc');
+    last.stop();
+    expect(word(policy, pool(1, 1, 1), 1)).toBe('-');
+    expect(warn).not.toHaveBeenCalled();
+  });
+
+  test.each<[string, SelectionPolicy]>([
+    [
+      'throws',
+      {
+        select: () => {
+          throw new Error('a bug');
+        },
+      },
+    ],
+    ['picks one that is not available', { select: (backends) => backends[0] }],
+    ['picks a stranger', { select: () => pool(1)[0] as never }],
+    ['gives a promise', { select: (async () => undefined) as never }],
+    ['gives null', { select: () => null as never }],
+  ])('that %s does no harm: round robin, and a warning a minute', (_what, custom) => {
+    const policy = selectionPolicy(custom);
+    const backends = pool(1, 1, 1);
+    backends[0]!.available = false;
+    expect(word(policy, backends, 4)).toBe('bcbc');
+    expect(warn).toHaveBeenCalledTimes(1);
+    expect(warn.mock.calls[0]?.[1]).toMatchObject({ type: 'ExpresswayPolicyWarning', detail: expect.any(String) });
+    jest.advanceTimersByTime(60_000);
+    word(policy, backends, 2);
+    expect(warn).toHaveBeenCalledTimes(2);
+  });
+
+  test('that picks one that was tried does no harm', () => {
+    const policy = selectionPolicy({ select: (backends) => backends[0] });
+    const backends = pool(1, 1);
+    expect(policy.select(backends, exchange(), [backends[0]!])).toBe(backends[1]);
+    expect(warn).toHaveBeenCalledTimes(1);
+  });
+});

@@ -1,0 +1,17 @@
+/** RFC 6265 §4.1.1: a cookie's name is a token. */
+export const COOKIE_NAME = /^[\w!#$%&'*+.^`|~-]+$/;
+
+/** The value of the first cookie of that name in a `Cookie` field (RFC 6265 §4.2.1), as it was sent. */
+export function cookieValue(field: string | undefined, name: string): string | undefined {
+  if (field === undefined) return undefined;
+  for (let from = 0; from < field.length; ) {
+    const semicolon = field.indexOf(';', from);
+    const end = semicolon === -1 ? field.length : semicolon;
+    const equals = field.indexOf('=', from);
+    if (equals !== -1 && equals < end && field.slice(from, equals).trim() === name) {
+      return field.slice(equals + 1, end).trim();
+    }
+    from = end + 1;
+  }
+  return undefined;
+}

@@ -1,0 +1,130 @@
+import { anything, type Check, type Checks, group, oneOf } from '../core/options.ts';
+import { COOKIE_NAME } from './cookie-field.ts';
+import { type HashBy, hashKey } from './hash-key.ts';
+import { LeastLatency } from './least-latency.ts';
+import { LeastRequests } from './least-requests.ts';
+import { LoadBalancingGuard } from './load-balancing-guard.ts';
+import { RendezvousHash } from './rendezvous-hash.ts';
+import { RoundRobin } from './round-robin.ts';
+import type { SelectionPolicy } from './selection-policy.ts';
+import { StickyCookie } from './sticky-cookie.ts';
+import { WeightedRoundRobin } from './weighted-round-robin.ts';
+
+/** A policy that needs to know nothing of the request. */
+export type SimplePolicyName = 'round-robin' | 'weighted' | 'least-requests' | 'latency';
+
+/** The same key, the same backend. */
+export interface HashOptions {
+  policy: 'hash';
+  /**
+   * What the key is. Requests without it (no such field or cookie) go round robin. A client that chooses its key can
+   * choose its backend, and by that no more than its part of the load, see `loadFactor`. Default `ip`.
+   */
+  by?: HashBy;
+  /**
+   * How many times its even share of the requests in flight, rounded up, a backend may have; what is more goes to the
+   * key's next choice. At least 1; `Infinity` for no bound. Default 1.25.
+   */
+  loadFactor?: number;
+}
+
+/** A client keeps its backend, by a signed cookie that lasts as long as the browser's session. */
+export interface StickyOptions {
+  policy: 'sticky';
+  /**
+   * Signs the cookies: at least 32 characters, the same on every gateway. Of several the first one signs and the
+   * others are still believed, so that secrets can be changed without moving anybody.
+   */
+  secret: string | readonly string[];
+  /** Name of the cookie. Default `expressway-sticky`. */
+  cookie?: string;
+  /** Picks for clients without a valid cookie, and when their backend is not available. Default `round-robin`. */
+  fallback?: SimplePolicyName;
+}
+
+/** How a backend is picked: by the name of a policy, with its options, or by a policy of one's own. */
+export type LoadBalancing = SimplePolicyName | 'hash' | HashOptions | StickyOptions | SelectionPolicy;
+
+const SIMPLE: Readonly<Record<SimplePolicyName, () => SelectionPolicy>> = {
+  'round-robin': () => new RoundRobin(),
+  weighted: () => new WeightedRoundRobin(),
+  'least-requests': () => new LeastRequests(),
+  latency: () => new LeastLatency(),
+};
+
+const SIMPLE_NAMES = Object.keys(SIMPLE) as SimplePolicyName[];
+
+export const hashDefaults = Object.freeze({ by: 'ip' as HashBy, loadFactor: 1.25 });
+
+export const stickyDefaults = Object.freeze({
+  cookie: 'expressway-sticky',
+  fallback: 'round-robin' as SimplePolicyName,
+});
+
+const SECRET_LENGTH = 32;
+
+const matches = (pattern: RegExp, text: unknown): boolean => typeof text === 'string' && pattern.test(text);
+
+const hashChecks: Checks<HashOptions> = {
+  policy: anything,
+  by: (value) => {
+    if (value === 'ip') return undefined;
+    const [name, text, ...more] = Object.entries((value ?? {}) as object).flat();
+    const isField = name === 'header' || name === 'cookie';
+    return isField && more.length === 0 && matches(COOKIE_NAME, text)
+      ? undefined
+      : "must be 'ip', { header: name } or { cookie: name }";
+  },
+  loadFactor: (value) => (typeof value === 'number' && value >= 1 ? undefined : 'must be a number of at least 1'),
+};
+
+const stickyChecks: Checks<StickyOptions> = {
+  policy: anything,
+  secret: (value) => {
+    const secrets: unknown[] = [value].flat();
+    const isLong = (secret: unknown) => typeof secret === 'string' && secret.length >= SECRET_LENGTH;
+    // As a list, so that the error does not show what was given.
+    return secrets.length > 0 && secrets.every(isLong)
+      ? undefined
+      : [`must be a string of at least ${SECRET_LENGTH} characters, or several such strings`];
+  },
+  cookie: (value) => (matches(COOKIE_NAME, value) ? undefined : 'must be a cookie name'),
+  fallback: oneOf(...SIMPLE_NAMES),
+};
+
+const hashGroup = group(hashDefaults, hashChecks);
+const stickyGroup = group(stickyDefaults, stickyChecks);
+
+export const loadBalancing: Check = (value) => {
+  if (value === 'hash' || SIMPLE_NAMES.some((name) => name === value)) return undefined;
+  if (value === 'sticky') return ["needs a secret: { policy: 'sticky', secret }"];
+  const given = (typeof value === 'object' ? value : undefined) as Partial<HashOptions> | SelectionPolicy | undefined;
+  if (isPolicy(given)) return undefined;
+  if (given?.policy === 'hash') return hashGroup(given);
+  if ((given?.policy as unknown) === 'sticky') return stickyGroup(given);
+  const names = [...SIMPLE_NAMES, 'hash'].map((name) => `'${name}'`).join(', ');
+  return `must be ${names}, { policy: 'hash' }, { policy: 'sticky', secret }, or an object with a select() method`;
+};
+
+/** @param value What {@link loadBalancing} accepts. */
+export function selectionPolicy(value: LoadBalancing): SelectionPolicy {
+  if (isPolicy(value)) return new LoadBalancingGuard(value);
+  if (value === 'hash') return selectionPolicy({ policy: 'hash' });
+  if (typeof value === 'string') return SIMPLE[value]();
+  const options = withoutUndefined(value);
+  if (options.policy === 'hash') {
+    const { by, loadFactor } = { ...hashDefaults, ...options };
+    return new RendezvousHash(hashKey(by), loadFactor);
+  }
+  const { secret, cookie, fallback } = { ...stickyDefaults, ...options };
+  return new StickyCookie({ secrets: [secret].flat(), cookie, fallback: SIMPLE[fallback]() });
+}
+
+function isPolicy(value: unknown): value is SelectionPolicy {
+  return typeof value === 'object' && value !== null && typeof (value as SelectionPolicy).select === 'function';
+}
+
+/** An explicit `undefined` means the default. */
+function withoutUndefined<T extends object>(value: T): T {
+  return Object.fromEntries(Object.entries(value).filter(([, item]) => item !== undefined)) as T;
+}

@@ -1,0 +1,80 @@
+import type { Exchange } from '../core/exchange.ts';
+import { hashCode } from './hash-code.ts';
+import type { HashKey } from './hash-key.ts';
+import { PoolCensus } from './pool-census.ts';
+import { RoundRobin } from './round-robin.ts';
+import { type BackendView, isCandidate, type SelectionPolicy } from './selection-policy.ts';
+
+const RANGE = 2 ** 32;
+const OTHER_BASIS = 0x5bd1e995;
+
+/**
+ * The same key goes to the same backend, on every gateway: the one whose score for the key is highest (rendezvous
+ * hashing, Thaler and Ravishankar 1998; weights by the logarithmic method of Schindelhauer and Schomaker 2005). When a
+ * backend comes or goes, only its own keys move; while it is away each of them has a second choice of its own.
+ *
+ * Bounded load (Mirrokni, Thorup and Zadimoghaddam 2016): a backend has at most `loadFactor` times its share of the
+ * requests in flight, rounded up. What is more goes to the key's next choice, so that a popular key cannot drown one.
+ *
+ * Requests without a key go round.
+ */
+export class RendezvousHash implements SelectionPolicy {
+  readonly #keyOf: HashKey;
+  readonly #loadFactor: number;
+  readonly #keyless = new RoundRobin();
+  readonly #census = new PoolCensus();
+  #members: readonly BackendView[] = [];
+  #weights = new Float64Array(0);
+  // Two codes for each origin: with one of 32 bits, two backends of a large pool may be each other's shadow.
+  #salts = new Int32Array(0);
+  #factors = new Int32Array(0);
+
+  /** @param loadFactor At least 1; `Infinity` for no bound. */
+  constructor(keyOf: HashKey, loadFactor: number) {
+    this.#keyOf = keyOf;
+    this.#loadFactor = loadFactor;
+  }
+
+  select<B extends BackendView>(backends: readonly B[], exchange: Exchange, tried: readonly B[]): B | undefined {
+    const key = this.#keyOf(exchange);
+    if (key === undefined) return this.#keyless.select(backends, exchange, tried);
+    if (backends !== this.#members) this.#adopt(backends);
+    else this.#census.advance(backends);
+    const { totalInFlight, totalWeight } = this.#census;
+    const loadPerWeight = (this.#loadFactor * (totalInFlight + 1)) / totalWeight;
+    const code = hashCode(key);
+    const weights = this.#weights;
+    const salts = this.#salts;
+    const factors = this.#factors;
+    let best: B | undefined;
+    let bestScore = 0;
+    let overloaded: B | undefined;
+    let overloadedScore = 0;
+    for (let index = 0; index < weights.length; index += 1) {
+      let bits = Math.imul(code ^ (salts[index] as number), factors[index] as number);
+      bits = Math.imul(bits ^ (bits >>> 15), 0x85ebca6b);
+      const rest = RANGE - 0.5 - ((bits ^ (bits >>> 13)) >>> 0);
+      // `-ln(1 - x)` is at least `x`: without a logarithm it is clear that most cannot beat the best so far.
+      if ((weights[index] as number) * RANGE <= bestScore * rest) continue;
+      const backend = backends[index] as B;
+      const score = backend.effectiveWeight / -Math.log1p(-rest / RANGE);
+      if (score <= bestScore || !isCandidate(backend, tried)) continue;
+      if (backend.inFlight < Math.ceil(loadPerWeight * backend.effectiveWeight)) {
+        best = backend;
+        bestScore = score;
+      } else if (score > overloadedScore) {
+        overloaded = backend;
+        overloadedScore = score;
+      }
+    }
+    return best ?? overloaded;
+  }
+
+  #adopt(backends: readonly BackendView[]): void {
+    this.#members = backends;
+    this.#census.adopt(backends);
+    this.#weights = Float64Array.from(backends, ({ weight }) => weight);
+    this.#salts = Int32Array.from(backends, ({ origin }) => hashCode(origin));
+    this.#factors = Int32Array.from(backends, ({ origin }) => hashCode(origin, OTHER_BASIS) | 1);
+  }
+}

@@ -1,0 +1,72 @@
+import type { TLSSocket } from 'node:tls';
+import type { Exchange } from '../core/exchange.ts';
+import { cookieValue } from './cookie-field.ts';
+import { type BackendView, isCandidate, type SelectionPolicy } from './selection-policy.ts';
+import { StickyTokens } from './sticky-tokens.ts';
+
+export interface StickyCookieSettings {
+  /** The cookie's name. */
+  readonly cookie: string;
+  /** The first one signs; the others are still believed. */
+  readonly secrets: readonly string[];
+  /** Picks for clients without a cookie, and for those whose backend is not available. */
+  readonly fallback: SelectionPolicy;
+}
+
+/**
+ * A client stays with the backend that its cookie stands for, as long as that one is available. Everybody else gets a
+ * backend from another policy, and the cookie for it.
+ */
+export class StickyCookie implements SelectionPolicy {
+  readonly observesLatency: boolean;
+  readonly #cookie: string;
+  readonly #fallback: SelectionPolicy;
+  readonly #tokens: StickyTokens;
+  #members: readonly BackendView[] = [];
+
+  constructor({ cookie, secrets, fallback }: StickyCookieSettings) {
+    this.observesLatency = fallback.observesLatency === true;
+    this.#cookie = cookie;
+    this.#fallback = fallback;
+    this.#tokens = new StickyTokens(secrets, cookie);
+  }
+
+  select<B extends BackendView>(backends: readonly B[], exchange: Exchange, tried: readonly B[]): B | undefined {
+    if (backends !== this.#members) {
+      this.#members = backends;
+      this.#tokens.adopt(backends);
+    }
+    const value = cookieValue(exchange.req.headers.cookie, this.#cookie);
+    const token = value === undefined ? undefined : this.#tokens.find(value);
+    if (token !== undefined && isCandidate(token.backend, tried)) {
+      if (!token.isCurrent) this.#issue(exchange, token.backend);
+      // The tokens are those of these very backends.
+      return token.backend as B;
+    }
+    const backend = this.#fallback.select(backends, exchange, tried);
+    if (backend !== undefined) this.#issue(exchange, backend);
+    return backend;
+  }
+
+  #issue(exchange: Exchange, backend: BackendView): void {
+    const { res } = exchange;
+    // Nothing more can be said to a client that is being answered already, or that asked for another protocol.
+    if (res.headersSent) return;
+    const secure = isHttps(exchange) ? '; Secure' : '';
+    const line = `${this.#cookie}=${this.#tokens.valueFor(backend)}; Path=/; HttpOnly; SameSite=Lax${secure}`;
+    // A backend that was picked before, and failed, has left its own.
+    const others = [res.getHeader('Set-Cookie') ?? []].flat().filter((other) => !this.#isOwn(String(other)));
+    res.setHeader('Set-Cookie', [...others.map(String), line]);
+  }
+
+  #isOwn(line: string): boolean {
+    return line.startsWith(`${this.#cookie}=`);
+  }
+}
+
+/** Whether the client itself speaks TLS, here or with a trusted proxy in front. */
+function isHttps({ req, peerTrusted }: Exchange): boolean {
+  const forwarded = peerTrusted ? req.headers['x-forwarded-proto'] : undefined;
+  if (forwarded !== undefined) return /^\s*https\s*(?:,|$)/i.test(String(forwarded));
+  return (req.socket as TLSSocket | undefined)?.encrypted === true;
+}

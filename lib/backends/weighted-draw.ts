@@ -1,0 +1,69 @@
+import { type BackendView, isCandidate } from './selection-policy.ts';
+
+/** Up to this size a pool is looked through whole: cheaper than to draw and miss. */
+const SMALL = 8;
+/** Draws before a pool is looked through whole: nine of ten backends may be out. */
+const DRAWS = 8;
+
+/** Draws available backends at random, each as likely as its effective weight says. */
+export class WeightedDraw {
+  readonly #random: () => number;
+  #members: readonly BackendView[] = [];
+  /** Sum of the weights up to and with each backend. */
+  #sums = new Float64Array(0);
+  #total = 0;
+
+  /** @param random From 0 up to, and without, 1. */
+  constructor(random: () => number) {
+    this.#random = random;
+  }
+
+  /** @param except The one that was drawn before. */
+  draw<B extends BackendView>(backends: readonly B[], tried: readonly B[], except?: B): B | undefined {
+    if (backends.length > SMALL) {
+      if (backends !== this.#members) this.#adopt(backends);
+      for (let draw = 0; draw < DRAWS; draw += 1) {
+        const backend = backends[this.#indexAt(this.#random() * this.#total)];
+        if (backend === undefined || backend === except || !isCandidate(backend, tried)) continue;
+        const { weight, effectiveWeight } = backend;
+        if (effectiveWeight >= weight || this.#random() * weight < effectiveWeight) return backend;
+      }
+    }
+    return this.#drawFromAll(backends, tried, except);
+  }
+
+  /** One pass: each candidate takes the place of the one before with the chance that makes all chances right. */
+  #drawFromAll<B extends BackendView>(backends: readonly B[], tried: readonly B[], except?: B): B | undefined {
+    let drawn: B | undefined;
+    let total = 0;
+    for (let index = 0; index < backends.length; index += 1) {
+      const backend = backends[index] as B;
+      if (backend === except || !isCandidate(backend, tried)) continue;
+      const { effectiveWeight } = backend;
+      total += effectiveWeight;
+      if (drawn === undefined || this.#random() * total < effectiveWeight) drawn = backend;
+    }
+    return drawn;
+  }
+
+  #adopt(members: readonly BackendView[]): void {
+    this.#members = members;
+    this.#total = 0;
+    this.#sums = Float64Array.from(members, ({ weight }) => {
+      this.#total += weight;
+      return this.#total;
+    });
+  }
+
+  /** The first place whose sum is over `point`. */
+  #indexAt(point: number): number {
+    let low = 0;
+    let high = this.#sums.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((this.#sums[middle] as number) > point) high = middle;
+      else low = middle + 1;
+    }
+    return low;
+  }
+}

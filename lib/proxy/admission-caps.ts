@@ -1,0 +1,54 @@
+import { type Checks, integer } from '../core/options.ts';
+import type { RejectionCause } from '../core/outcome.ts';
+
+export interface AdmissionCapOptions {
+  /** Requests that the proxy works on at a time; more get 503. 0 for no cap. Default 0. */
+  maxInFlight?: number;
+  /** Requests that it works on at a time for one client address; more get 429. 0 for no cap. Default 0. */
+  maxInFlightPerClient?: number;
+}
+
+export const admissionCapDefaults = Object.freeze({ maxInFlight: 0, maxInFlightPerClient: 0 });
+
+export const admissionCapChecks: Checks<AdmissionCapOptions> = {
+  maxInFlight: integer(0),
+  maxInFlightPerClient: integer(0),
+};
+
+/** Counts requests in flight, in all and by client, against their caps. */
+export class AdmissionCaps {
+  readonly #max: number;
+  readonly #maxPerClient: number;
+  /** Bounded by the requests in flight: a client without any has no entry. */
+  readonly #byClient = new Map<string, number>();
+  #inFlight = 0;
+
+  constructor({ maxInFlight, maxInFlightPerClient }: Required<AdmissionCapOptions>) {
+    this.#max = maxInFlight;
+    this.#maxPerClient = maxInFlightPerClient;
+  }
+
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  /** Takes one request in, or says why not. A request taken in must be let out once. */
+  enter(client: string | undefined): RejectionCause | undefined {
+    if (this.#max > 0 && this.#inFlight >= this.#max) return 'overloaded';
+    if (this.#maxPerClient > 0 && client !== undefined) {
+      const own = this.#byClient.get(client) ?? 0;
+      if (own >= this.#maxPerClient) return 'client_overload';
+      this.#byClient.set(client, own + 1);
+    }
+    this.#inFlight += 1;
+    return undefined;
+  }
+
+  leave(client: string | undefined): void {
+    this.#inFlight -= 1;
+    if (this.#maxPerClient === 0 || client === undefined) return;
+    const own = this.#byClient.get(client) ?? 0;
+    if (own > 1) this.#byClient.set(client, own - 1);
+    else this.#byClient.delete(client);
+  }
+}

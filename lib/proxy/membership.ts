@@ -1,0 +1,121 @@
+import type { Duplex } from 'node:stream';
+import type { Backend } from '../backends/backend.ts';
+import type { BackendPool, MembershipChange } from '../backends/backend-pool.ts';
+import { type BackendSource, Discovery, type DiscoveryObserver } from '../backends/discovery.ts';
+import type { ResolvedDnsOptions } from '../backends/discovery-options.ts';
+import { GatewayError } from '../core/errors.ts';
+import type { GatewayEvents } from '../core/events.ts';
+import type { Connections } from './connections.ts';
+
+/** Whom a change of membership concerns. */
+export interface MembershipParts {
+  readonly pool: BackendPool;
+  readonly health: { membershipChanged(change: MembershipChange): void };
+  readonly connections: Connections;
+  /** Open tunnels, by the client's socket, with the backend at their other end. */
+  readonly tunnels: ReadonlyMap<Duplex, Backend>;
+  readonly events: GatewayEvents;
+}
+
+export interface MembershipOptions {
+  readonly dns: ResolvedDnsOptions;
+  readonly drainTimeoutMs: number;
+}
+
+/** Decides who is in the pool: follows the list given and what DNS makes of it, and sees off those that leave. */
+export class Membership implements DiscoveryObserver {
+  readonly #parts: MembershipParts;
+  readonly #discovery: Discovery;
+  readonly #drainTimeoutMs: number;
+  /** When those that left are cut off. */
+  readonly #deadlines = new Map<Backend, NodeJS.Timeout>();
+  /** Whether a new list waits until its names were looked up. */
+  #pending = false;
+  #closed = false;
+
+  constructor(parts: MembershipParts, options: MembershipOptions, sources: readonly BackendSource[]) {
+    this.#parts = parts;
+    this.#drainTimeoutMs = options.drainTimeoutMs;
+    this.#discovery = new Discovery(options.dns, this);
+    this.#discovery.follow(sources);
+    this.#apply();
+  }
+
+  /**
+   * Replaces the list, at once or as soon as its new names were looked up: until then those that serve go on.
+   *
+   * @throws {GatewayError} ERR_EXPRESSWAY_CLOSED
+   */
+  replace(sources: readonly BackendSource[]): void {
+    if (this.#closed) throw new GatewayError('ERR_EXPRESSWAY_CLOSED', 'setBackends: the proxy is closed');
+    this.#discovery.follow(sources);
+    this.#pending = true;
+    this.#applyAndTell();
+  }
+
+  ready(): Promise<void> {
+    return this.#discovery.ready();
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#discovery.close();
+    for (const timer of this.#deadlines.values()) clearTimeout(timer);
+    this.#deadlines.clear();
+  }
+
+  changed(): void {
+    this.#applyAndTell();
+  }
+
+  failed(name: string, error: Error, backends: number): void {
+    this.#parts.events.emit('discoveryFailed', { name, error, backends });
+  }
+
+  recovered(name: string): void {
+    this.#parts.events.emit('discoveryRecovered', { name });
+  }
+
+  #applyAndTell(): void {
+    const change = this.#apply();
+    if (change === undefined || change.added.length + change.removed.length === 0) return;
+    const { events } = this.#parts;
+    events.emit('backendsChanged', { added: origins(change.added), removed: origins(change.removed) });
+  }
+
+  #apply(): MembershipChange | undefined {
+    const { pool, health, connections } = this.#parts;
+    if (this.#closed || (this.#pending && !this.#discovery.settled)) return undefined;
+    const backends = this.#discovery.backends();
+    // New names that nobody knows must not leave the clients with nobody.
+    if (this.#pending && backends.length === 0) return undefined;
+    this.#pending = false;
+    const change = pool.setBackends(backends);
+    health.membershipChanged(change);
+    for (const backend of change.added) this.#clearDeadline(backend);
+    for (const backend of change.removed) {
+      connections.remove(backend.origin);
+      if (backend.inFlight > 0 && this.#drainTimeoutMs > 0) this.#setDeadline(backend);
+    }
+    return change;
+  }
+
+  #setDeadline(backend: Backend): void {
+    const { connections, tunnels } = this.#parts;
+    const timer = setTimeout(() => {
+      this.#deadlines.delete(backend);
+      connections.cut(backend.origin);
+      for (const [socket, end] of tunnels) if (end === backend) socket.destroy();
+    }, this.#drainTimeoutMs);
+    this.#deadlines.set(backend, timer.unref());
+  }
+
+  #clearDeadline(backend: Backend): void {
+    clearTimeout(this.#deadlines.get(backend));
+    this.#deadlines.delete(backend);
+  }
+}
+
+function origins(backends: readonly Backend[]): string[] {
+  return backends.map(({ origin }) => origin);
+}

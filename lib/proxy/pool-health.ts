@@ -1,0 +1,60 @@
+import type { Backend } from '../backends/backend.ts';
+import type { BackendPool, MembershipChange } from '../backends/backend-pool.ts';
+import { type EjectionRule, Ejections } from '../backends/ejections.ts';
+import { type HealthCheckOptions, healthCheckChecks, healthCheckDefaults } from '../backends/health-check-options.ts';
+import { HealthChecker } from '../backends/health-checker.ts';
+import type { GatewayEvents } from '../core/events.ts';
+import { resolveOptions } from '../core/options.ts';
+import { healthProbe } from './health-probe.ts';
+import type { ResponseFields } from './response-head.ts';
+import { type RetryAfterOptions, restMs, retryAfterChecks, retryAfterDefaults } from './retry-after.ts';
+
+export interface PoolHealthOptions extends EjectionRule {
+  readonly healthCheck: HealthCheckOptions;
+  readonly respectRetryAfter: false | RetryAfterOptions;
+}
+
+/** All that keeps a pool's backends out besides their circuits: active checks, and backends that ask for a rest. */
+export class PoolHealth {
+  readonly #ejections: Ejections;
+  readonly #retryAfter: Required<RetryAfterOptions> | undefined;
+  readonly #checker: HealthChecker | undefined;
+
+  /** @param maxHoldMs Milliseconds for which failed checks may hold back the trials of an open circuit. */
+  constructor(options: PoolHealthOptions, maxHoldMs: number, pool: BackendPool, events: GatewayEvents) {
+    this.#ejections = new Ejections(options, () => pool.backends);
+    if (options.respectRetryAfter !== false) {
+      const name = 'roundRobinProxy.respectRetryAfter';
+      this.#retryAfter = resolveOptions(name, options.respectRetryAfter, retryAfterDefaults, retryAfterChecks);
+    }
+    const checks = resolveOptions(
+      'roundRobinProxy.healthCheck',
+      options.healthCheck,
+      healthCheckDefaults,
+      healthCheckChecks,
+    );
+    const { path } = checks;
+    if (path === undefined) return;
+    this.#checker = new HealthChecker({ ...checks, path, maxHoldMs }, healthProbe, (backend, from, to, error) => {
+      this.#ejections.reconsider(backend);
+      events.emit('healthChange', { backend: backend.origin, from, to, error });
+    });
+  }
+
+  membershipChanged(change: MembershipChange): void {
+    this.#ejections.membershipChanged(change.removed);
+    this.#checker?.membershipChanged(change);
+  }
+
+  /** A backend sent the head of an answer, whatever becomes of the answer. */
+  answered(backend: Backend, status: number, fields: ResponseFields): void {
+    if (this.#retryAfter === undefined || status < 400) return;
+    const ms = restMs(status, fields, this.#retryAfter);
+    if (ms !== undefined) this.#ejections.rest(backend, ms);
+  }
+
+  close(): void {
+    this.#checker?.close();
+    this.#ejections.close();
+  }
+}
