@@ -1,12 +1,14 @@
 import { parseFlags, USAGE } from './flags.ts';
 import { planPlacement } from './harness/placement.ts';
 import { Processes } from './harness/processes.ts';
+import { backends } from './subcommands/backends.ts';
+import { failover } from './subcommands/failover.ts';
 import { layers } from './subcommands/layers.ts';
 import { profile } from './subcommands/profile.ts';
 import type { Subcommand } from './subcommands/subcommand.ts';
 import { suite } from './subcommands/suite.ts';
 
-const SUBCOMMANDS: readonly Subcommand[] = [suite, layers, profile];
+const SUBCOMMANDS: readonly Subcommand[] = [suite, layers, backends, profile, failover];
 
 const print = (text: string) => void process.stdout.write(`${text}\n`);
 const progress = (line: string) => void process.stderr.write(`${line}\n`);

@@ -6,7 +6,7 @@ import type { Logger } from './logger.ts';
 
 /** The gateway as one Express app, with the middlewares that it mounts. */
 export function createApp(config: Config, events: GatewayEvents, log: Logger) {
-  const { backends, dns, redisUrl, trustProxy, circuit, healthCheck } = config;
+  const { backends, dns, loadBalancing, slowStartMs, redisUrl, trustProxy, circuit, healthCheck } = config;
 
   const limiter = ipRateLimit({ ...config.rateLimit, redis: redisUrl, trustProxy, events });
   // Scaled with the pool as it is then, so that one bad backend trips its own circuit and never the whole route's.
@@ -14,7 +14,8 @@ export function createApp(config: Config, events: GatewayEvents, log: Logger) {
   const breaker = circuitBreaker({ ...circuit, name: 'route', minimumRequests, events });
   const { connectTimeoutMs, responseTimeoutMs, idleTimeoutMs } = config;
   const timeouts = { connectTimeoutMs, responseTimeoutMs, idleTimeoutMs };
-  const proxy = roundRobinProxy({ backends, dns, circuit, healthCheck, ...timeouts, events });
+  const picking = { loadBalancing, slowStartMs };
+  const proxy = roundRobinProxy({ backends, dns, ...picking, circuit, healthCheck, ...timeouts, events });
 
   const app = express();
   app.disable('x-powered-by').disable('etag').set('query parser', false).set('trust proxy', trustProxy);

@@ -1,4 +1,4 @@
-import type { BackendOptions } from 'expressway';
+import type { BackendOptions, LoadBalancing } from 'expressway';
 import { z } from 'zod';
 import {
   dnsServers,
@@ -10,6 +10,7 @@ import {
   optionalFile,
   optionalPath,
   optionalPort,
+  optionalSecret,
   origins,
   port,
   ratio,
@@ -30,6 +31,8 @@ export interface Config {
   readonly backendsFile: string | undefined;
   /** How names are looked up; by the system's own servers where none are named. */
   readonly dns: { readonly refreshMs: number; readonly servers: readonly string[] | undefined };
+  readonly loadBalancing: LoadBalancing;
+  readonly slowStartMs: number;
   readonly redisUrl: string | undefined;
   readonly trustProxy: TrustProxy;
   readonly rateLimit: { readonly limit: number; readonly windowMs: number };
@@ -61,6 +64,9 @@ const variables = z.object({
   BACKENDS_FILE: optionalFile(),
   DNS_REFRESH_MS: durationMs(30_000),
   DNS_SERVERS: dnsServers(),
+  LOAD_BALANCING: oneOf('round-robin', ['round-robin', 'weighted', 'least-requests', 'latency', 'hash', 'sticky']),
+  STICKY_SECRET: optionalSecret(),
+  SLOW_START_MS: optionalDurationMs(0),
   REDIS_URL: redisUrl(),
   TRUST_PROXY: trustProxy(),
   RATE_LIMIT_MAX: integer(100, 1),
@@ -106,13 +112,20 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     if (text !== undefined && (text !== '' || EMPTY_MEANS_OFF.has(name))) given[name] = text;
   }
   const { success, data: read, error } = variables.safeParse(given);
-  if (!success) throw new ConfigError(error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`));
+  const problems = error?.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`) ?? [];
+  if (given.LOAD_BALANCING === 'sticky' && given.STICKY_SECRET === undefined) {
+    problems.push('LOAD_BALANCING: sticky needs a STICKY_SECRET');
+  }
+  if (!success || problems.length > 0) throw new ConfigError(problems);
+  const { LOAD_BALANCING: policy, STICKY_SECRET: secret = '' } = read;
   return {
     host: read.HOST,
     port: read.PORT,
     backends: read.BACKENDS,
     backendsFile: read.BACKENDS_FILE,
     dns: { refreshMs: read.DNS_REFRESH_MS, servers: read.DNS_SERVERS },
+    loadBalancing: policy === 'sticky' ? { policy, secret } : policy,
+    slowStartMs: read.SLOW_START_MS,
     redisUrl: read.REDIS_URL,
     trustProxy: read.TRUST_PROXY,
     rateLimit: { limit: read.RATE_LIMIT_MAX, windowMs: read.RATE_LIMIT_WINDOW_MS },

@@ -1,6 +1,6 @@
 import { Resolver } from 'node:dns';
 import { isIP } from 'node:net';
-import { assertBackends, assertTrustProxy, OptionsError } from 'expressway';
+import { assertBackends, assertTrustProxy, type BackendOptions, OptionsError } from 'expressway';
 import { z } from 'zod';
 
 /** A value for Express's `trust proxy` setting that is safe to use. */
@@ -82,23 +82,49 @@ export const redisUrl = () =>
     return text;
   });
 
-/** Origins, one or more, each once. */
+/** Origins, one or more, each once, each with `;weight=<n>` behind it or without. */
 export const origins = (fallback: string) =>
   variable(fallback, (text) => {
-    const urls = text.split(',').map((item) => readOrigin(item.trim()));
-    const problems = urls.filter((url) => typeof url === 'string');
-    const found = urls.filter((url) => typeof url !== 'string').map((url) => url.origin);
-    for (const origin of new Set(found.filter((one, index) => found.indexOf(one) !== index))) {
-      problems.push(`${origin} is named twice`);
+    const read = text.split(',').map((item) => readWeighted(item.trim()));
+    const problems = read.filter((one) => typeof one === 'string');
+    const found = read.filter((one) => typeof one !== 'string');
+    const urls = found.map(({ url }) => url);
+    for (const url of new Set(urls.filter((one, index) => urls.indexOf(one) !== index))) {
+      problems.push(`${url} is named twice`);
     }
-    if (problems.length === 0) return found;
+    if (problems.length === 0) return found.map((one) => (one.weight === undefined ? one.url : one));
     throw new Error(`must be a comma-separated list of URLs like http://localhost:8081: ${problems.join(', ')}`);
   });
+
+/** Gives the problem as text where the item is no origin, or its weight none. */
+function readWeighted(item: string): BackendOptions | string {
+  const [text = '', ...parameters] = item.split(';').map((part) => part.trim());
+  const origin = readOrigin(text);
+  if (typeof origin === 'string') return origin;
+  const { origin: url } = origin;
+  if (parameters.length === 0) return { url };
+  const weight = /^weight=(\d{1,4})$/.exec(parameters.join(';'))?.[1];
+  if (weight === undefined) return `${url} may be followed by ;weight= and a number, and by nothing else`;
+  // The package knows which weights there are.
+  return problemOf({ url, weight: Number(weight) }) ?? { url, weight: Number(weight) };
+}
+
+/** What the package says against a backend. */
+function problemOf(backend: BackendOptions): string | undefined {
+  try {
+    assertBackends([backend]);
+    return undefined;
+  } catch (error) {
+    return error instanceof OptionsError ? error.problems.join(', ') : String(error);
+  }
+}
 
 /** Gives the problem as text where the item is no origin. */
 function readOrigin(item: string): { readonly origin: string } | string {
   if (item === '') return 'an item is empty';
-  if (/^(?:dns|srv)[:+]/i.test(item)) return readName(item.toLowerCase().replace(/\/$/, ''));
+  // The package knows which names it can look up.
+  const name = /^(?:dns|srv)[:+]/i.test(item) ? item.toLowerCase().replace(/\/$/, '') : undefined;
+  if (name !== undefined) return problemOf({ url: name }) ?? { origin: name };
   if (!URL.canParse(item)) return `${JSON.stringify(item)} is not a URL`;
   const url = new URL(item);
   // Not echoed: whoever reads the log need not see the password.
@@ -106,16 +132,6 @@ function readOrigin(item: string): { readonly origin: string } | string {
   if (!/^https?:$/.test(url.protocol)) return `${JSON.stringify(item)} is neither http nor https`;
   if (url.pathname + url.search + url.hash !== '/') return `${JSON.stringify(item)} has a path or query`;
   return url;
-}
-
-/** The package knows which names it can look up. */
-function readName(item: string): { readonly origin: string } | string {
-  try {
-    assertBackends([item]);
-    return { origin: item };
-  } catch (error) {
-    return error instanceof OptionsError ? error.problems.join(', ') : String(error);
-  }
 }
 
 /** Empty means the system's own. */
@@ -133,6 +149,15 @@ export const dnsServers = () =>
 
 /** Empty means none. */
 export const optionalFile = () => variable('', (text) => (text === '' ? undefined : text));
+
+/** As long as the package wants it; empty means none. */
+export const optionalSecret = () =>
+  variable('', (text) => {
+    if (text === '') return undefined;
+    // Not echoed: it would end up in the log.
+    if (text.length < 32) throw new Error('must have at least 32 characters: openssl rand -hex 32 makes one');
+    return text;
+  });
 
 /** Empty means none. */
 export const optionalPath = () =>

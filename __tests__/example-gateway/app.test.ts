@@ -156,6 +156,23 @@ describe('the example gateway', () => {
     expect((await ask(`${adminUrl}/readyz`)).status).toBe(200);
   });
 
+  test('picks backends as LOAD_BALANCING says', async () => {
+    const [one, two] = [await openBackend('one'), await openBackend('two')];
+    const weighted = [`${one.url};weight=3`, two.url];
+    const { url } = await openGateway(weighted, { LOAD_BALANCING: 'weighted' });
+    const names: string[] = [];
+    for (let i = 0; i < 4; i += 1) names.push((await ask(url)).json.backend);
+    expect(names).toEqual(['one', 'one', 'two', 'one']);
+
+    const sticky = { LOAD_BALANCING: 'sticky', STICKY_SECRET: 's'.repeat(32) };
+    const { url: stickyUrl } = await openGateway([one.url, two.url], sticky);
+    const first = await ask(stickyUrl);
+    const cookie = String(first.headers['set-cookie']).split(';')[0] as string;
+    for (let i = 0; i < 3; i += 1) {
+      expect((await ask(stickyUrl, { headers: { Cookie: cookie } })).json.backend).toBe(first.json.backend);
+    }
+  });
+
   test('passes event streams and WebSockets', async () => {
     const one = await openBackend('one');
     const { url, adminUrl } = await openGateway([one.url]);

@@ -17,6 +17,8 @@ const DEFAULTS = {
   backends: ['http://localhost:8081', 'http://localhost:8082'],
   backendsFile: undefined,
   dns: { refreshMs: 30_000, servers: undefined },
+  loadBalancing: 'round-robin',
+  slowStartMs: 0,
   redisUrl: undefined,
   trustProxy: false,
   rateLimit: { limit: 100, windowMs: 60_000 },
@@ -53,6 +55,18 @@ const BAD: readonly (readonly [string, string, RegExp])[] = [
   ['BACKENDS', 'srv+https://api', /TLS is not offered for srv/],
   ['BACKENDS', 'dns://user:geheim@a:80', /must not carry credentials/],
   ['BACKENDS', 'dns://a:80,DNS://A:80/', /dns:\/\/a:80 is named twice/],
+  ['BACKENDS', 'http://a;weight=-1', /http:\/\/a may be followed by ;weight= and a number, and by nothing else/],
+  ['BACKENDS', 'http://a;weight=1;weight=2', /followed by ;weight= and a number/],
+  ['BACKENDS', 'http://a;backup', /followed by ;weight= and a number/],
+  ['BACKENDS', 'http://a;', /followed by ;weight= and a number/],
+  ['BACKENDS', 'http://a;weight=1001', /weight must be an integer from 0 to 1000, got 1001/],
+  ['BACKENDS', 'http://a/x;weight=1', /"http:\/\/a\/x" has a path/],
+  ['BACKENDS', 'dns://a;weight=1', /"dns:\/\/a" must have a port/],
+  ['BACKENDS', 'http://a;weight=1,http://a;weight=2', /http:\/\/a is named twice/],
+  ['LOAD_BALANCING', 'sticky', /needs a STICKY_SECRET/],
+  ['LOAD_BALANCING', 'random', /one of round-robin, weighted, least-requests, latency, hash, sticky, got "random"/],
+  ['STICKY_SECRET', 'geheim', /at least 32 characters/],
+  ['SLOW_START_MS', '-1', /from 0 to 2147483647/],
   ['DNS_REFRESH_MS', '0', /from 1/],
   ['DNS_SERVERS', 'ns.example', /a comma-separated list of IP addresses/],
   ['DNS_SERVERS', '10.0.0.1,', /a comma-separated list of IP addresses/],
@@ -103,6 +117,24 @@ const GOOD: readonly (readonly [string, string, object])[] = [
     { backends: ['dns://api.example:80', 'srv://_http._tcp.b'] },
   ],
   ['BACKENDS', 'dns+https://a:443', { backends: ['dns+https://a:443'] }],
+  [
+    'BACKENDS',
+    'http://A:80/;weight=3, https://b ; weight=0,dns://c:80;weight=2,http://d',
+    {
+      backends: [
+        { url: 'http://a', weight: 3 },
+        { url: 'https://b', weight: 0 },
+        { url: 'dns://c:80', weight: 2 },
+        'http://d',
+      ],
+    },
+  ],
+  ['LOAD_BALANCING', 'weighted', { loadBalancing: 'weighted' }],
+  ['LOAD_BALANCING', 'least-requests', { loadBalancing: 'least-requests' }],
+  ['LOAD_BALANCING', 'latency', { loadBalancing: 'latency' }],
+  ['LOAD_BALANCING', 'hash', { loadBalancing: 'hash' }],
+  ['STICKY_SECRET', 's'.repeat(32), {}],
+  ['SLOW_START_MS', '30000', { slowStartMs: 30_000 }],
   ['BACKENDS_FILE', 'conf/backends.json', { backendsFile: 'conf/backends.json' }],
   ['DNS_REFRESH_MS', '9', { dns: { refreshMs: 9, servers: undefined } }],
   ['DNS_SERVERS', '10.0.0.1, [::1]:5353', { dns: { refreshMs: 30_000, servers: ['10.0.0.1', '[::1]:5353'] } }],
@@ -155,6 +187,16 @@ describe('readConfig', () => {
     expect(problems[0]).toMatch(why);
   });
 
+  test('LOAD_BALANCING=sticky takes its secret along, and says that it needs one among all other problems', () => {
+    const secret = '0123456789abcdef0123456789abcdef';
+    const { loadBalancing } = readConfig({ LOAD_BALANCING: 'sticky', STICKY_SECRET: secret });
+    expect(loadBalancing).toEqual({ policy: 'sticky', secret });
+    expect(problemsOf({ LOAD_BALANCING: 'sticky', STICKY_SECRET: ' ', PORT: 'x' })).toEqual([
+      expect.stringMatching(/^PORT: /),
+      'LOAD_BALANCING: sticky needs a STICKY_SECRET',
+    ]);
+  });
+
   test('lists every bad variable in one error', () => {
     const bad = Object.fromEntries(BAD.map(([name, text]) => [name, text]));
     const problems = problemsOf(bad);
@@ -168,8 +210,12 @@ describe('readConfig', () => {
   });
 
   test('keeps secrets out of its errors', () => {
-    const problems = problemsOf({ BACKENDS: 'http://u:geheim@a', REDIS_URL: 'http://u:geheim@r' });
-    expect(problems).toHaveLength(2);
+    const problems = problemsOf({
+      BACKENDS: 'http://u:geheim@a',
+      REDIS_URL: 'http://u:geheim@r',
+      STICKY_SECRET: 'geheim',
+    });
+    expect(problems).toHaveLength(3);
     expect(problems.join()).not.toMatch(/geheim/);
   });
 });

@@ -143,6 +143,16 @@ describe('active checks', () => {
     await eventually('it is found out again', () => health(gateway).join() === 'healthy,unhealthy');
   });
 
+  test('an unhealthy backend is used again when the membership leaves it alone', async () => {
+    const [good, bad] = [await Patient.start(), await Patient.start()];
+    bad.healthz = 500;
+    const gateway = await gatewayOf([good, bad], { healthCheck: FAST });
+    await eventually('it is out', () => gateway.proxy.status()[1]?.available === false);
+    gateway.proxy.setBackends([bad.url]);
+    expect(gateway.proxy.status()).toMatchObject([{ health: 'unhealthy', available: true }]);
+    expect(await statuses(gateway.url, 3)).toEqual(all200(3));
+  });
+
   test('close() breaks off a check that hangs', async () => {
     const patient = await Patient.start();
     patient.hangs = true;

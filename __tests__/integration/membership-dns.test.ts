@@ -172,6 +172,19 @@ describe('setBackends()', () => {
     expect(said).toEqual(['+1 -1']);
   });
 
+  test('with a new name beside others: the whole list waits, so that nobody bears the load of all', async () => {
+    const old = cleanup.add(await RecorderBackend.start());
+    const other = cleanup.add(await RecorderBackend.start());
+    dns.records.set('mute.test', 'silent');
+    const { url, proxy } = await gateway([old.url], { dns: { servers: [dns.address], timeoutMs: 500 } });
+    proxy.setBackends(['dns://mute.test:80', other.url]);
+    for (let i = 0; i < 4; i += 1) expect((await fetch(url)).status).toBe(200);
+    expect([old.requests.length, other.requests.length]).toEqual([4, 0]);
+    await proxy.ready();
+    for (let i = 0; i < 4; i += 1) expect((await fetch(url)).status).toBe(200);
+    expect([old.requests.length, other.requests.length]).toEqual([4, 4]);
+  });
+
   test('with nothing but an unknown name: those that serve go on until it is found', async () => {
     const old = cleanup.add(await RecorderBackend.start());
     const port = await listenOn(['127.0.0.1']);

@@ -21,6 +21,8 @@ export interface ComparisonSpec {
   readonly name: string;
   readonly about: string;
   readonly targets: readonly Target[];
+  /** How many there are to forward to; 2 when it does not say. */
+  readonly backends?: number;
   readonly baselines: Baselines;
   readonly columns: (summaries: readonly Summary[]) => readonly Column<Summary>[];
 }
@@ -30,11 +32,13 @@ export class Comparison implements Subcommand {
   readonly name: string;
   readonly about: string;
   readonly #spec: ComparisonSpec;
+  readonly #backends: number;
 
   constructor(spec: ComparisonSpec) {
     this.name = spec.name;
     this.about = spec.about;
     this.#spec = spec;
+    this.#backends = spec.backends ?? BACKENDS;
   }
 
   atMostSeconds(flags: Flags): number {
@@ -50,7 +54,7 @@ export class Comparison implements Subcommand {
     progress(placement.description);
     if (loadAverage > QUIET_LOAD_AVERAGE)
       progress(`not quiet: load average ${loadAverage.toFixed(1)} before the start`);
-    const backends = await Backends.start(processes, placement, BACKENDS);
+    const backends = await Backends.start(processes, placement, this.#backends);
     const load = await startLoad(flags.load, processes, placement);
     const runs = await runRounds(
       targets,
@@ -69,7 +73,7 @@ export class Comparison implements Subcommand {
       loadAverageBefore: loadAverage,
       load: { name: load.name, checks: load.checks },
       flags,
-      backends: BACKENDS,
+      backends: this.#backends,
       baselines,
       targets: summaries,
     };
@@ -98,7 +102,7 @@ export class Comparison implements Subcommand {
     const notes = warnings(summaries);
     return [
       '',
-      `${this.name}: ${flags.rounds} rounds of ${flags.seconds} s, ${flags.connections} connections, ${BACKENDS} backends`,
+      `${this.name}: ${flags.rounds} rounds of ${flags.seconds} s, ${flags.connections} connections, ${this.#backends} backends`,
       `Node ${node}, ${cpu}, ${cores} cores; ${placement.description}`,
       `load: ${flags.load}, checks ${checks}; load average before: ${loadAverage.toFixed(1)}`,
       '',

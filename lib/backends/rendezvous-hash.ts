@@ -6,6 +6,7 @@ import { RoundRobin } from './round-robin.ts';
 import { type BackendView, isCandidate, type SelectionPolicy } from './selection-policy.ts';
 
 const RANGE = 2 ** 32;
+const HALF = 2 ** 31;
 const OTHER_BASIS = 0x5bd1e995;
 
 /**
@@ -25,6 +26,7 @@ export class RendezvousHash implements SelectionPolicy {
   readonly #census = new PoolCensus();
   #members: readonly BackendView[] = [];
   #weights = new Float64Array(0);
+  #maxWeight = 0;
   // Two codes for each origin: with one of 32 bits, two backends of a large pool may be each other's shadow.
   #salts = new Int32Array(0);
   #factors = new Int32Array(0);
@@ -43,25 +45,28 @@ export class RendezvousHash implements SelectionPolicy {
     const { totalInFlight, totalWeight } = this.#census;
     const loadPerWeight = (this.#loadFactor * (totalInFlight + 1)) / totalWeight;
     const code = hashCode(key);
-    const weights = this.#weights;
     const salts = this.#salts;
     const factors = this.#factors;
     let best: B | undefined;
     let bestScore = 0;
     let overloaded: B | undefined;
     let overloadedScore = 0;
-    for (let index = 0; index < weights.length; index += 1) {
+    let hopeless = Number.NEGATIVE_INFINITY;
+    for (let index = 0; index < salts.length; index += 1) {
       let bits = Math.imul(code ^ (salts[index] as number), factors[index] as number);
       bits = Math.imul(bits ^ (bits >>> 15), 0x85ebca6b);
-      const rest = RANGE - 0.5 - ((bits ^ (bits >>> 13)) >>> 0);
-      // `-ln(1 - x)` is at least `x`: without a logarithm it is clear that most cannot beat the best so far.
-      if ((weights[index] as number) * RANGE <= bestScore * rest) continue;
+      bits ^= bits >>> 13;
+      if (bits <= hopeless) continue;
+      const rest = HALF - 0.5 - bits;
+      if ((this.#weights[index] as number) * RANGE <= bestScore * rest) continue;
       const backend = backends[index] as B;
       const score = backend.effectiveWeight / -Math.log1p(-rest / RANGE);
       if (score <= bestScore || !isCandidate(backend, tried)) continue;
       if (backend.inFlight < Math.ceil(loadPerWeight * backend.effectiveWeight)) {
         best = backend;
         bestScore = score;
+        // `-ln(1 - x)` is at least `x`: which bits cannot win is clear without a logarithm for each backend.
+        hopeless = HALF - 0.5 - (this.#maxWeight * RANGE) / score;
       } else if (score > overloadedScore) {
         overloaded = backend;
         overloadedScore = score;
@@ -74,6 +79,7 @@ export class RendezvousHash implements SelectionPolicy {
     this.#members = backends;
     this.#census.adopt(backends);
     this.#weights = Float64Array.from(backends, ({ weight }) => weight);
+    this.#maxWeight = this.#weights.reduce((most, weight) => Math.max(most, weight), 0);
     this.#salts = Int32Array.from(backends, ({ origin }) => hashCode(origin));
     this.#factors = Int32Array.from(backends, ({ origin }) => hashCode(origin, OTHER_BASIS) | 1);
   }

@@ -1,6 +1,9 @@
 import type { Exchange } from '../core/exchange.ts';
 import { type BackendView, isCandidate, type SelectionPolicy } from './selection-policy.ts';
 
+/** Ten times a tenth is a little less than one. */
+const WHOLE_TURN = 1 - 1e-9;
+
 /**
  * Strict rotation. The cursor is consumed for the backends that are skipped: else the neighbour of an
  * unavailable one would get that one's share on top of its own.
@@ -32,7 +35,8 @@ export class RoundRobin implements SelectionPolicy {
 
   #hasWholeTurn(backend: BackendView): boolean {
     const saved = (this.#saved.get(backend) ?? 0) + backend.effectiveWeight / backend.weight;
-    this.#saved.set(backend, saved >= 1 ? saved - 1 : saved);
-    return saved >= 1;
+    const isWhole = saved >= WHOLE_TURN;
+    this.#saved.set(backend, isWhole ? saved - 1 : saved);
+    return isWhole;
   }
 }

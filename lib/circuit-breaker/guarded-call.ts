@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import type { GatewayEvents } from '../core/events.ts';
 import type { Exchange, ExchangeObserver } from '../core/exchange.ts';
-import { type Failed, type Outcome, type Verdict, verdictOf } from '../core/outcome.ts';
+import { type Failed, judge, type Outcome } from '../core/outcome.ts';
 import { sendProblem } from '../core/problem.ts';
 import { ignoreLateAnswer } from './late-answer.ts';
 import type { Permit } from './permit.ts';
@@ -35,21 +35,7 @@ export class GuardedCall implements ExchangeObserver {
 
   settled(outcome: Outcome): void {
     clearTimeout(this.#timer);
-    this.#permit.settle(this.#verdict(outcome));
-  }
-
-  #verdict(outcome: Outcome): Verdict {
-    const { isFailure } = this.#rules;
-    if (isFailure === undefined || outcome.kind === 'aborted' || outcome.kind === 'rejected') return verdictOf(outcome);
-    try {
-      return isFailure(outcome) ? 'failure' : 'success';
-    } catch (error) {
-      // Thrown on, it would leave a trial's slot taken for ever.
-      process.emitWarning(`isFailure of circuitBreaker() threw, the default rule is used: ${error}`, {
-        type: 'ExpresswayPredicateWarning',
-      });
-      return verdictOf(outcome);
-    }
+    this.#permit.settle(judge(outcome, this.#rules.isFailure));
   }
 
   #expire(): void {

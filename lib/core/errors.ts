@@ -51,6 +51,7 @@ export const STATUS_MAP: Readonly<Record<Cause, StatusRow>> = Object.freeze({
   handler_timeout: row(504, TOO_LATE, 'http_response_timeout'),
   handler_error: row(500, 'Internal error', 'proxy_internal_error'),
   rate_limited: row(429, 'Too many requests', 'http_request_denied'),
+  client_denied: row(403, 'Forbidden', 'http_request_denied'),
   limiter_unavailable: row(503, 'The rate limiter is unavailable', 'proxy_internal_error'),
   circuit_open: row(503, 'Service temporarily unavailable', 'destination_unavailable'),
   no_backend: row(503, 'Service temporarily unavailable', 'destination_unavailable'),

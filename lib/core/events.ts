@@ -14,8 +14,12 @@ export interface LimitedEvent {
   readonly exchange: Exchange;
   readonly limiter: string;
   readonly key: string;
+  /** The limit that was reached; of several windows, the one that takes longest to let the request pass. */
   readonly limit: number;
+  /** Milliseconds after which the request would pass. */
   readonly retryAfterMs: number;
+  /** Whether the request was let pass all the same. */
+  readonly shadow: boolean;
 }
 
 export interface ForwardedEvent {
@@ -83,7 +87,7 @@ export interface DiscoveryRecoveredEvent {
 }
 
 export interface GatewayEventMap {
-  /** A request was over its limit and got 429. */
+  /** A request was over its limit and got 429, or would have. */
   limited: [LimitedEvent];
   /** A backend's answer went to the client, whole or cut. */
   forwarded: [ForwardedEvent];

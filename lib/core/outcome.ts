@@ -22,6 +22,7 @@ export type FailureCause =
 /** Why the gateway itself refused a request. */
 export type RejectionCause =
   | 'rate_limited'
+  | 'client_denied'
   | 'limiter_unavailable'
   | 'circuit_open'
   | 'no_backend'
@@ -87,5 +88,20 @@ export function verdictOf(outcome: Outcome): Verdict {
       return outcome.unused === true ? 'neutral' : 'failure';
     default:
       return 'neutral';
+  }
+}
+
+/**
+ * The verdict with a rule of the user's own in place of ours. It is not asked about what counts for nothing anyway.
+ * A rule that throws becomes a process warning, and ours stands: thrown on, it would leave a trial undecided for ever.
+ */
+export function judge(outcome: Outcome, isFailure: ((outcome: Outcome) => boolean) | undefined): Verdict {
+  const verdict = verdictOf(outcome);
+  if (isFailure === undefined || verdict === 'neutral') return verdict;
+  try {
+    return isFailure(outcome) ? 'failure' : 'success';
+  } catch (error) {
+    process.emitWarning(`isFailure threw, the default rule is used: ${error}`, { type: 'ExpresswayPredicateWarning' });
+    return verdict;
   }
 }

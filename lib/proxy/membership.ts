@@ -14,6 +14,8 @@ export interface MembershipParts {
   readonly connections: Connections;
   /** Open tunnels, by the client's socket, with the backend at their other end. */
   readonly tunnels: ReadonlyMap<Duplex, Backend>;
+  /** Requests that wait for a place at a backend. */
+  readonly line: { advance(): void } | undefined;
   readonly events: GatewayEvents;
 }
 
@@ -84,7 +86,7 @@ export class Membership implements DiscoveryObserver {
   }
 
   #apply(): MembershipChange | undefined {
-    const { pool, health, connections } = this.#parts;
+    const { pool, health, connections, line } = this.#parts;
     if (this.#closed || (this.#pending && !this.#discovery.settled)) return undefined;
     const backends = this.#discovery.backends();
     // New names that nobody knows must not leave the clients with nobody.
@@ -97,6 +99,7 @@ export class Membership implements DiscoveryObserver {
       connections.remove(backend.origin);
       if (backend.inFlight > 0 && this.#drainTimeoutMs > 0) this.#setDeadline(backend);
     }
+    line?.advance();
     return change;
   }
 

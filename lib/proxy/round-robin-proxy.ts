@@ -15,7 +15,8 @@ import type { Middleware } from '../core/http.ts';
 import { resolveOptions } from '../core/options.ts';
 import { AdmissionCaps } from './admission-caps.ts';
 import { Connections } from './connections.ts';
-import { type ForwarderParts, Forwarding } from './forwarder.ts';
+import { Forwarding } from './forwarding.ts';
+import type { ForwardingParts } from './forwarding-parts.ts';
 import { Membership } from './membership.ts';
 import { PoolHealth } from './pool-health.ts';
 import { RetryBudget } from './retry-budget.ts';
@@ -87,12 +88,15 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
     maxRequests: options.maxRequests,
     freed: line && (() => line.advance()),
   };
+  if (needs.freed !== undefined) events.on('healthChange', needs.freed);
   const pool = new BackendPool(policy, (config) => {
     const { origin } = config.url;
     const circuit = new Circuit(origin, { ...circuitOptions, openMs });
-    circuit.onStateChange((from, to, retryAfterMs) =>
-      events.emit('circuitStateChange', { circuit: origin, from, to, retryAfterMs }),
-    );
+    circuit.onStateChange((from, to, retryAfterMs) => {
+      events.emit('circuitStateChange', { circuit: origin, from, to, retryAfterMs });
+      // Not in the middle of the change: whoever waits enters a circuit.
+      if (to === 'closed' && line !== undefined) queueMicrotask(() => line.advance());
+    });
     return new Backend(config, circuit, needs);
   });
   const health = new PoolHealth(options, Math.max(circuitOptions.openMs, circuitOptions.maxOpenMs), pool, events);
@@ -102,12 +106,12 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
   const dns = resolveOptions('roundRobinProxy.dns', options.dns, dnsDefaults, dnsChecks);
   const { drainTimeoutMs } = options;
   const membership = new Membership(
-    { pool, health, connections, tunnels, events },
+    { pool, health, connections, tunnels, line, events },
     { dns, drainTimeoutMs },
     readBackends(options.backends),
   );
   const retry = resolveOptions('roundRobinProxy.retry', options.retry, retryDefaults, retryChecks);
-  const parts: ForwarderParts = {
+  const parts: ForwardingParts = {
     pool,
     health,
     connections,
@@ -155,6 +159,7 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
       },
       ready: () => membership.ready(),
       async close(): Promise<void> {
+        if (needs.freed !== undefined) events.off('healthChange', needs.freed);
         health.close();
         membership.close();
         for (const socket of tunnels.keys()) socket.destroy();
@@ -168,7 +173,7 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
 type ProxyServer = Parameters<Plugin>[0];
 
 /** Puts our forwarding under http-proxy-middleware: its filters and rewrites stay, its transport is never used. */
-function forwardWith(parts: ForwarderParts, proxyServer: ProxyServer): void {
+function forwardWith(parts: ForwardingParts, proxyServer: ProxyServer): void {
   // Without a listener, the error of a throwing path rewrite would end the process before it reached next().
   proxyServer.on('error', () => {});
   proxyServer.web = async (req: IncomingMessage, res) => {

@@ -221,6 +221,9 @@ describe('srv://', () => {
     resolver.records.set('two', { a: ['10.0.0.3'] });
     await pass(30_000);
     expect(backends()).toEqual(['10.0.0.1', '10.0.0.3']);
+    resolver.records.delete('one');
+    await pass(30_000);
+    expect(backends()).toEqual(['10.0.0.1', '10.0.0.3']);
     resolver.records.set('api', { srv: 'silent' });
     await pass(60_000);
     expect(backends()).toEqual(['10.0.0.1', '10.0.0.3']);

@@ -98,6 +98,19 @@ describe('unhealthy backends', () => {
   });
 });
 
+test('a backend that comes back in starts slowly, where that is wanted', () => {
+  const slow = makeBackends(2, [10, 10], { slowStartMs: 1_000, observesLatency: false });
+  const ejections = new Ejections(RULE, () => slow);
+  const [backend] = slow as [Backend];
+  backend.health.verdict = 'unhealthy';
+  ejections.reconsider(backend);
+  expect(backend.effectiveWeight).toBe(10);
+  backend.health.verdict = 'healthy';
+  ejections.reconsider(backend);
+  expect(backend.effectiveWeight).toBe(1);
+  expect(slow[1]?.effectiveWeight).toBe(10);
+});
+
 describe('membership', () => {
   test('who joins makes room for one more to go out, and who leaves takes it again', () => {
     const pool = new Pool(2).turn(-1, -2);

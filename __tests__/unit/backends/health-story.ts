@@ -1,5 +1,5 @@
 import { jest } from '@jest/globals';
-import { Backend } from '../../../lib/backends/backend.ts';
+import { Backend, type SelectionNeeds } from '../../../lib/backends/backend.ts';
 import {
   HealthCheck,
   type HealthCheckRules,
@@ -12,11 +12,11 @@ import type { Verdict } from '../../../lib/core/outcome.ts';
 import { microtasks } from '../circuit-breaker/microtasks.ts';
 
 /** Backends with a circuit that one failure opens for 10 s, and one trial closes. */
-export function makeBackends(count: number, weights: readonly number[] = []): Backend[] {
+export function makeBackends(count: number, weights: readonly number[] = [], needs?: SelectionNeeds): Backend[] {
   return Array.from({ length: count }, (_, index) => {
     const url = new URL(`http://backend-${index + 1}.test`);
     const options = { ...circuitDefaults, minimumRequests: 1, halfOpenRequests: 1 };
-    return new Backend({ url, weight: weights[index] ?? 1 }, new Circuit(url.origin, options));
+    return new Backend({ url, weight: weights[index] ?? 1 }, new Circuit(url.origin, options), needs);
   });
 }
 

@@ -54,12 +54,19 @@ describe('the loadBalancing option', () => {
         'loadBalancing: loadFactor must be a number of at least 1, got 0.9',
       ],
     ],
-    ...[{ header: '' }, { header: 'a b' }, { cookie: 'a;b' }, { header: 'a', cookie: 'b' }, {}, null, 7, { query: 'a' }].map(
-      (by): [unknown, string[]] => [
-        { policy: 'hash', by },
-        [expect.stringMatching(/^loadBalancing: by must be /) as unknown as string],
-      ],
-    ),
+    ...[
+      { header: '' },
+      { header: 'a b' },
+      { cookie: 'a;b' },
+      { header: 'a', cookie: 'b' },
+      {},
+      null,
+      7,
+      { query: 'a' },
+    ].map((by): [unknown, string[]] => [
+      { policy: 'hash', by },
+      [expect.stringMatching(/^loadBalancing: by must be /) as unknown as string],
+    ]),
     [{ policy: 'hash', loadFactor: Number.NaN }, ['loadBalancing: loadFactor must be a number of at least 1, got NaN']],
     [
       { policy: 'sticky', cookie: 'a=b', fallback: 'hash' },
@@ -79,7 +86,11 @@ describe('the loadBalancing option', () => {
 
   test('names its problems among all others, and never the secret', () => {
     const problems = problemsOf({ loadBalancing: { policy: 'sticky', secret: 'geheim' }, slowStartMs: -1, via: '' });
-    expect(problems.map((problem) => problem.split(/[ :]/)[0]).toSorted()).toEqual(['loadBalancing', 'slowStartMs', 'via']);
+    expect(problems.map((problem) => problem.split(/[ :]/)[0]).toSorted()).toEqual([
+      'loadBalancing',
+      'slowStartMs',
+      'via',
+    ]);
     expect(problems.join()).not.toContain('geheim');
   });
 });
@@ -91,7 +102,8 @@ describe('the policy of an option', () => {
     expect(picks(selectionPolicy('hash'))).toEqual(picks(selectionPolicy({ policy: 'hash', by: 'ip' })));
     const filled = (policy: SelectionPolicy) => {
       const backends = manyBackends(4);
-      for (let request = 0; request < 32; request += 1) (policy.select(backends, exchange(), []) as FakeBackend).inFlight += 1;
+      for (let request = 0; request < 32; request += 1)
+        (policy.select(backends, exchange(), []) as FakeBackend).inFlight += 1;
       return Math.max(...backends.map(({ inFlight }) => inFlight));
     };
     expect(filled(selectionPolicy({ policy: 'hash', by: undefined as never }))).toBe(10);

@@ -84,7 +84,9 @@ describe('rendezvous hash', () => {
     let before = new Set<number>();
     for (const part of [0.1, 0.3, 0.6, 1]) {
       backends[0]!.share = part;
-      const now = new Set(choices(backends).flatMap((origin, index) => (origin === backends[0]!.origin ? [index] : [])));
+      const now = new Set(
+        choices(backends).flatMap((origin, index) => (origin === backends[0]!.origin ? [index] : [])),
+      );
       expect(Math.abs(now.size / 10_000 - part / (part + 2))).toBeLessThan(0.02);
       expect([...before].filter((index) => !now.has(index))).toEqual([]);
       before = now;
@@ -114,9 +116,13 @@ describe('bounded load', () => {
   test('is by weight, and without it one key has one backend', () => {
     const backends = manyBackends(2, (index) => (index === 0 ? 3 : 1));
     const policy = byIp(1);
-    for (let request = 0; request < 100; request += 1) (policy.select(backends, EXCHANGES[0]!, []) as FakeBackend).inFlight += 1;
+    for (let request = 0; request < 100; request += 1)
+      (policy.select(backends, EXCHANGES[0]!, []) as FakeBackend).inFlight += 1;
     expect(backends.map(({ inFlight }) => inFlight)).toEqual([75, 25]);
-    expect(new Set(Array.from({ length: 50 }, () => byIp().select(backends, EXCHANGES[0]!, [])))).toHaveProperty('size', 1);
+    expect(new Set(Array.from({ length: 50 }, () => byIp().select(backends, EXCHANGES[0]!, [])))).toHaveProperty(
+      'size',
+      1,
+    );
   });
 
   test('counts only those who are available, and never refuses for it', () => {
@@ -124,7 +130,8 @@ describe('bounded load', () => {
     backends[0]!.available = false;
     backends[0]!.inFlight = 1_000;
     const policy = byIp(1);
-    for (let request = 0; request < 100; request += 1) (policy.select(backends, EXCHANGES[0]!, []) as FakeBackend).inFlight += 1;
+    for (let request = 0; request < 100; request += 1)
+      (policy.select(backends, EXCHANGES[0]!, []) as FakeBackend).inFlight += 1;
     expect(backends.map(({ inFlight }) => inFlight)).toEqual([1_000, 50, 50]);
     backends[1]!.available = false;
     backends[2]!.inFlight = 1_000_000;

@@ -17,10 +17,7 @@ const POLICIES: readonly [string, () => SelectionPolicy][] = [
   ['latency', () => new LeastLatency(seeded(1))],
   ['hash', () => new RendezvousHash(hashKey('ip'), 1.25)],
   ['hash of a missing field', () => new RendezvousHash(hashKey({ header: 'x' }), 1.25)],
-  [
-    'sticky',
-    () => new StickyCookie({ secrets: ['s'.repeat(32)], cookie: 'lb', fallback: new WeightedRoundRobin() }),
-  ],
+  ['sticky', () => new StickyCookie({ secrets: ['s'.repeat(32)], cookie: 'lb', fallback: new WeightedRoundRobin() })],
 ];
 
 /** Something that happens between two picks. */

@@ -1,9 +1,11 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { Backend } from '../../../lib/backends/backend.ts';
 import { BackendPool } from '../../../lib/backends/backend-pool.ts';
+import { Ejections } from '../../../lib/backends/ejections.ts';
 import { type LoadBalancing, selectionPolicy } from '../../../lib/backends/load-balancing.ts';
 import { SlowStart } from '../../../lib/backends/slow-start.ts';
 import { Circuit, circuitDefaults } from '../../../lib/circuit-breaker/circuit.ts';
+import type { HealthVerdict } from '../../../lib/core/events.ts';
 import { microtasks } from '../circuit-breaker/microtasks.ts';
 import { exchange } from './fake-backend.ts';
 
@@ -98,6 +100,22 @@ describe('who starts slowly', () => {
     pool.setBackends(configs('a', 'b'));
     await trip(pool.backends[1]!);
     await recover(pool.backends[1]!);
+    expect(shares(pool)).toEqual([1, 0.1]);
+  });
+
+  test('a backend that was out for its health, and not one that was unhealthy but in use', () => {
+    const pool = makePool('weighted');
+    pool.setBackends(configs('a', 'b'));
+    const ejections = new Ejections({ maxUnavailableRatio: 0.5, panic: false }, () => pool.backends);
+    const judge = (verdict: HealthVerdict, order: readonly Backend[]) => {
+      for (const backend of order) {
+        backend.health.verdict = verdict;
+        ejections.reconsider(backend);
+      }
+    };
+    judge('unhealthy', pool.backends.toReversed());
+    expect(pool.backends.map((backend) => backend.isAvailable())).toEqual([true, false]);
+    judge('healthy', pool.backends);
     expect(shares(pool)).toEqual([1, 0.1]);
   });
 

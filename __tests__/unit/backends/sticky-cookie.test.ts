@@ -26,7 +26,11 @@ describe('the sticky cookie', () => {
     expect(first.lines).toEqual([expect.stringMatching(/^lb=[\w-]{11}\.[\w-]{43}; Path=\/; HttpOnly; SameSite=Lax$/)]);
     expect(ask(policy, backends).backend).toBe(backends[1]);
     for (let request = 0; request < 5; request += 1) {
-      expect(ask(policy, backends, `a=b; ${first.pair}; c=d`)).toEqual({ backend: backends[0], lines: [], pair: undefined });
+      expect(ask(policy, backends, `a=b; ${first.pair}; c=d`)).toEqual({
+        backend: backends[0],
+        lines: [],
+        pair: undefined,
+      });
     }
   });
 
@@ -48,7 +52,8 @@ describe('the sticky cookie', () => {
   });
 
   test('is Secure when the client speaks TLS, here or to a trusted proxy in front', () => {
-    const secure = (request: FakeRequest) => /; Secure$/.test(ask(sticky(), manyBackends(1), undefined, request).lines[0]!);
+    const secure = (request: FakeRequest) =>
+      /; Secure$/.test(ask(sticky(), manyBackends(1), undefined, request).lines[0]!);
     const https = { 'x-forwarded-proto': 'https' };
     expect(secure({})).toBe(false);
     expect(secure({ encrypted: true })).toBe(true);

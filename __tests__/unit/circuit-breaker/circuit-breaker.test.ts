@@ -525,6 +525,16 @@ describe('the middleware itself', () => {
     expect(warned).toHaveBeenCalledTimes(1);
   });
 
+  test('minimumRequests may follow what it guards', async () => {
+    let backends = 3;
+    const { guard, statuses } = await guarded({ minimumRequests: () => backends }, echoStatus);
+    expect(await statuses('/500', '/500')).toEqual([500, 500]);
+    expect(guard.state).toBe('closed');
+    backends = 1;
+    await statuses('/500');
+    expect(guard.state).toBe('open');
+  });
+
   test('it has an emitter and a name of its own by default', () => {
     const guard = circuitBreaker();
     expect(guard.events).toBeInstanceOf(GatewayEvents);

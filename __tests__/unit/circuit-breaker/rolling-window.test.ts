@@ -47,3 +47,29 @@ test('a clock set back by more than the window starts afresh, and time passes fr
   jest.advanceTimersByTime(1);
   expect(window.counts).toEqual({ calls: 0, failures: 0 });
 });
+
+test('a minimum that is a function follows what it says, and is asked only when the share of failures is reached', () => {
+  let backends = 1;
+  const asked = jest.fn(() => 2 * backends);
+  const window = new RollingWindow({ ...rule, minimumRequests: asked });
+  window.success();
+  window.success();
+  expect(window.failure()).toBe(false);
+  expect(asked).not.toHaveBeenCalled();
+  backends = 3;
+  expect(window.failure()).toBe(false);
+  expect(asked).toHaveBeenCalledTimes(1);
+  backends = 2;
+  expect(window.failure()).toBe(true);
+});
+
+test('a minimum that throws is not reached, and said to be broken', () => {
+  const warned = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+  const minimumRequests = () => {
+    throw new Error('no idea');
+  };
+  const window = new RollingWindow({ ...rule, minimumRequests });
+  for (let i = 0; i < 10; i += 1) expect(window.failure()).toBe(false);
+  expect(warned).toHaveBeenCalledWith(expect.stringContaining('no idea'), { type: 'ExpresswayPredicateWarning' });
+  warned.mockRestore();
+});

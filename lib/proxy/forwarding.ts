@@ -1,44 +1,18 @@
 import type { Duplex } from 'node:stream';
 import type { Backend, Lease } from '../backends/backend.ts';
-import type { BackendPool } from '../backends/backend-pool.ts';
-import type { Waiter, WaitingLine } from '../backends/waiting-line.ts';
-import type { GatewayEvents } from '../core/events.ts';
+import type { Waiter } from '../backends/waiting-line.ts';
 import type { Exchange } from '../core/exchange.ts';
-import { ABORTED, type Failed, type Outcome, type Rejected, type Verdict, verdictOf } from '../core/outcome.ts';
+import { ABORTED, type Failed, judge, type Outcome, type Rejected, type Verdict } from '../core/outcome.ts';
 import { sendProblem } from '../core/problem.ts';
-import type { AdmissionCaps } from './admission-caps.ts';
 import { Attempt, type AttemptOwner, type AttemptTimeouts } from './attempt.ts';
-import type { Connections } from './connections.ts';
-import type { PoolHealth } from './pool-health.ts';
+import type { ForwardingParts } from './forwarding-parts.ts';
+import { ForwardingReports } from './forwarding-reports.ts';
 import { RequestContent } from './request-content.ts';
-import { hasContent, type RequestHead, type RequestHeadRules, requestHead } from './request-head.ts';
+import { hasContent, type RequestHead, requestHead } from './request-head.ts';
 import { isEventStream, type ResponseFields } from './response-head.ts';
 import { Retries } from './retries.ts';
-import type { RetryBudget } from './retry-budget.ts';
-import type { RetrySettings } from './retry-rules.ts';
 import { openTunnel, switchingProtocolsHead } from './tunnel.ts';
 import { WEBSOCKET } from './upgrade-handler.ts';
-import type { Watchdog } from './watchdog.ts';
-
-/** What all forwardings of one proxy share. */
-export interface ForwarderParts {
-  readonly pool: BackendPool;
-  readonly health: PoolHealth;
-  readonly connections: Connections;
-  readonly watchdog: Watchdog;
-  readonly timeouts: AttemptTimeouts;
-  readonly rules: RequestHeadRules;
-  readonly events: GatewayEvents;
-  readonly retry: RetrySettings;
-  readonly budget: RetryBudget;
-  /** Nothing when there are none. */
-  readonly caps: AdmissionCaps | undefined;
-  /** Nothing when requests do not wait for a place. */
-  readonly line: WaitingLine | undefined;
-  readonly isFailure: ((outcome: Outcome) => boolean) | undefined;
-  /** Open tunnels, by the client's socket, so that closing the proxy or the end of a drain can end them. */
-  readonly tunnels: Map<Duplex, Backend>;
-}
 
 /** Nobody knows how long an overload lasts: soon enough to come back. */
 const OVERLOAD_WAIT_MS = 1_000;
@@ -49,21 +23,22 @@ const BODY_ALREADY_READ =
 
 /** One exchange on its way through the backends: picks one, tries it, and goes on to the next while it may. */
 export class Forwarding implements AttemptOwner, Waiter {
-  readonly #parts: ForwarderParts;
+  readonly #parts: ForwardingParts;
   readonly #exchange: Exchange;
   readonly #retries: Retries;
+  readonly #reports: ForwardingReports;
   #tried: readonly Backend[] = [];
   #content: RequestContent | undefined;
   #backend: Backend | undefined;
   #lease: Lease | undefined;
   #lastFailure: Failed | undefined;
-  #startedAt = 0;
   #admitted = false;
 
-  constructor(parts: ForwarderParts, exchange: Exchange) {
+  constructor(parts: ForwardingParts, exchange: Exchange) {
     this.#parts = parts;
     this.#exchange = exchange;
     this.#retries = new Retries(parts.retry, parts.budget, exchange.req.method, exchange.startedAt);
+    this.#reports = new ForwardingReports(parts.events, exchange);
   }
 
   start(): void {
@@ -116,7 +91,7 @@ export class Forwarding implements AttemptOwner, Waiter {
     if (lease === undefined) throw new Error('a backend that was available refused in the same tick');
     this.#backend = backend;
     this.#lease = lease;
-    this.#startedAt = Date.now();
+    this.#reports.picked();
     exchange.backend = backend.origin;
     exchange.attempts += 1;
     return head;
@@ -175,7 +150,7 @@ export class Forwarding implements AttemptOwner, Waiter {
     if (!this.#parts.pool.hasCandidate(tried) || !this.#retries.afterAnswer(status, this.#replayable)) return true;
     const outcome: Outcome = { kind: 'completed', status };
     this.#lease?.release(this.#verdict(outcome));
-    this.#tell(outcome, true);
+    this.#reports.attemptFailed(this.#backend as Backend, outcome, true);
     this.#tried = tried;
     this.#later();
     return false;
@@ -202,7 +177,7 @@ export class Forwarding implements AttemptOwner, Waiter {
     openTunnel(socket, backendSocket, head, () => {
       tunnels.delete(socket);
       this.#lease?.release('neutral');
-      this.#announce(outcome);
+      this.#reports.forwarded(this.#backend as Backend, outcome);
       this.#over();
       // For whoever measures the response: it is over only now.
       exchange.res.emit('close');
@@ -219,7 +194,7 @@ export class Forwarding implements AttemptOwner, Waiter {
         this.#refuse(outcome);
         break;
       default:
-        this.#announce(outcome);
+        this.#reports.forwarded(this.#backend as Backend, outcome);
         this.#over();
     }
   }
@@ -233,14 +208,14 @@ export class Forwarding implements AttemptOwner, Waiter {
       exchange.outcome === undefined &&
       this.#parts.pool.hasCandidate(tried) &&
       this.#retries.afterFailure(outcome, this.#replayable);
-    this.#tell(outcome, retried);
+    this.#reports.attemptFailed(this.#backend as Backend, outcome, retried);
     if (retried) {
       this.#lastFailure = outcome;
       this.#tried = tried;
       this.#later();
     } else if (outcome.headSent) {
       exchange.settle(outcome);
-      this.#announce(outcome);
+      this.#reports.forwarded(this.#backend as Backend, outcome);
       cut(exchange);
       this.#over();
     } else {
@@ -251,7 +226,7 @@ export class Forwarding implements AttemptOwner, Waiter {
   /** Never in the same tick: the transport may still be in the middle of what it reported. */
   #later(): void {
     const { waitMs } = this.#retries;
-    const timer = waitMs === 0 ? undefined : setTimeout(() => this.#again(), waitMs);
+    const timer = waitMs === 0 ? undefined : setTimeout(() => this.#again(), waitMs).unref();
     if (timer === undefined) process.nextTick(() => this.#again());
     this.#exchange.working = {
       abort: () => {
@@ -271,10 +246,9 @@ export class Forwarding implements AttemptOwner, Waiter {
 
   /** Answers in the backend's place. */
   #refuse(outcome: Failed | Rejected): void {
-    const { events } = this.#parts;
     const exchange = this.#exchange;
     exchange.settle(outcome);
-    if (events.listenerCount('rejected') > 0) events.emit('rejected', { exchange, outcome });
+    this.#reports.rejected(outcome);
     const { retryAfterMs, detail } = outcome.kind === 'rejected' ? outcome : {};
     sendProblem(exchange.res, outcome.cause, { retryAfterMs, detail });
     this.#over();
@@ -286,23 +260,8 @@ export class Forwarding implements AttemptOwner, Waiter {
     if (!this.#exchange.req.complete) this.#content?.drain();
   }
 
-  #tell(outcome: Outcome, retried: boolean): void {
-    const { events } = this.#parts;
-    if (events.listenerCount('attemptFailed') === 0) return;
-    events.emit('attemptFailed', { exchange: this.#exchange, backend: this.#origin, outcome, retried });
-  }
-
-  #announce(outcome: Outcome): void {
-    const { events } = this.#parts;
-    if (events.listenerCount('forwarded') === 0) return;
-    const durationMs = Date.now() - this.#startedAt;
-    events.emit('forwarded', { exchange: this.#exchange, backend: this.#origin, outcome, durationMs });
-  }
-
   #verdict(outcome: Outcome): Verdict {
-    const { isFailure } = this.#parts;
-    if (isFailure === undefined || verdictOf(outcome) === 'neutral') return verdictOf(outcome);
-    return isFailure(outcome) ? 'failure' : 'success';
+    return judge(outcome, this.#parts.isFailure);
   }
 
   /** A further attempt may wait only for what the first ones left of the deadline. */
@@ -315,10 +274,6 @@ export class Forwarding implements AttemptOwner, Waiter {
 
   get #replayable(): boolean {
     return this.#content?.replayable !== false;
-  }
-
-  get #origin(): string {
-    return this.#backend?.origin ?? '';
   }
 }
 

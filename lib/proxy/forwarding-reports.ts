@@ -1,0 +1,37 @@
+import type { Backend } from '../backends/backend.ts';
+import type { GatewayEvents } from '../core/events.ts';
+import type { Exchange } from '../core/exchange.ts';
+import type { Outcome } from '../core/outcome.ts';
+
+/** The events of one exchange on its way through the backends; built only when somebody listens. */
+export class ForwardingReports {
+  readonly #events: GatewayEvents;
+  readonly #exchange: Exchange;
+  #pickedAt = 0;
+
+  constructor(events: GatewayEvents, exchange: Exchange) {
+    this.#events = events;
+    this.#exchange = exchange;
+  }
+
+  /** A backend was picked: its time counts from now. */
+  picked(): void {
+    if (this.#events.listenerCount('forwarded') > 0) this.#pickedAt = Date.now();
+  }
+
+  attemptFailed({ origin }: Backend, outcome: Outcome, retried: boolean): void {
+    if (this.#events.listenerCount('attemptFailed') === 0) return;
+    this.#events.emit('attemptFailed', { exchange: this.#exchange, backend: origin, outcome, retried });
+  }
+
+  forwarded({ origin }: Backend, outcome: Outcome): void {
+    if (this.#events.listenerCount('forwarded') === 0) return;
+    const durationMs = Date.now() - (this.#pickedAt || this.#exchange.startedAt);
+    this.#events.emit('forwarded', { exchange: this.#exchange, backend: origin, outcome, durationMs });
+  }
+
+  rejected(outcome: Outcome): void {
+    if (this.#events.listenerCount('rejected') === 0) return;
+    this.#events.emit('rejected', { exchange: this.#exchange, outcome });
+  }
+}
