@@ -1,24 +1,28 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
-import { isHopByHop, namedInConnection } from './hop-by-hop.ts';
+import { HOP_BY_HOP, namedInConnection } from './hop-by-hop.ts';
+
+/** The names that never go out, and those that the caller leaves out or writes itself. One set, for one look per field. */
+export function droppedFields(...others: readonly Iterable<string>[]): ReadonlySet<string> {
+  // Node has answered 100 Continue already, and undici refuses the field.
+  return new Set([...HOP_BY_HOP, 'expect', ...others.flatMap((names) => [...names])]);
+}
 
 /**
  * Appends the fields of a request that are meant for the backend. `req.headers` is the source, because
  * middlewares write there what backends should learn (a user's id, say); lines that Node joined into one
  * value go out as the lines that came in, in their order (RFC 9110 §5.3).
  *
- * @param drop Names, in lower case, that the caller leaves out or writes itself.
+ * @param dropped Names, in lower case, that do not go out: made with {@link droppedFields}.
  */
-export function pushEndToEndFields(fields: string[], req: IncomingMessage, drop: (name: string) => boolean): void {
+export function pushEndToEndFields(fields: string[], req: IncomingMessage, dropped: ReadonlySet<string>): void {
   const { headers, rawHeaders } = req;
   const named = namedInConnection(headers.connection);
-  const hasRepeats = rawHeaders.length > 2 * Object.keys(headers).length;
   for (const name in headers) {
     const value = headers[name];
-    // Node has answered 100 Continue already, and undici refuses the field.
-    if (value === undefined || name === 'expect' || isHopByHop(name) || drop(name)) continue;
+    if (value === undefined || dropped.has(name)) continue;
     if (named.size > 0 && named.has(name)) continue;
     if (typeof value !== 'string') for (const line of value) fields.push(name, line);
-    else if (hasRepeats && value.includes(', ')) pushLines(fields, name, headers, rawHeaders);
+    else if (value.includes(', ')) pushLines(fields, name, headers, rawHeaders);
     else fields.push(name, value);
   }
 }

@@ -8,7 +8,7 @@ export type ForwardedMode = 'replace' | 'append';
  * Fields in which proxies speak of the client. Whoever sends them is believed only when the app's
  * `trust proxy` says so: from anybody else they are dropped.
  */
-const FORWARDING_FIELDS = new Set([
+export const FORWARDING_FIELDS: ReadonlySet<string> = new Set([
   'forwarded',
   'x-forwarded-for',
   'x-forwarded-host',
@@ -20,15 +20,12 @@ const FORWARDING_FIELDS = new Set([
 ]);
 
 /** Fields that the gateway writes itself on every forwarded request. */
-const WRITTEN_HERE = new Set(['x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto', 'via']);
-
-export function isForwardingField(lowerCaseName: string): boolean {
-  return FORWARDING_FIELDS.has(lowerCaseName);
-}
-
-export function isWrittenHere(lowerCaseName: string): boolean {
-  return WRITTEN_HERE.has(lowerCaseName);
-}
+export const WRITTEN_HERE: ReadonlySet<string> = new Set([
+  'x-forwarded-for',
+  'x-forwarded-host',
+  'x-forwarded-proto',
+  'via',
+]);
 
 /** Appends the fields that tell a backend who asked, as the gateway itself knows it. */
 export function pushForwardingFields(

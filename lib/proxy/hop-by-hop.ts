@@ -1,5 +1,5 @@
 /** Fields that end at this hop whether `Connection` names them or not (RFC 9110 §7.6.1). */
-const HOP_BY_HOP = new Set([
+export const HOP_BY_HOP: ReadonlySet<string> = new Set([
   'connection',
   'keep-alive',
   'proxy-connection',

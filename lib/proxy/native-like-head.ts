@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { Options } from 'http-proxy-middleware';
-import { pushEndToEndFields } from './end-to-end-fields.ts';
+import { droppedFields, pushEndToEndFields } from './end-to-end-fields.ts';
 import type { RequestHead } from './request-head.ts';
 
 /** Options of http-proxy-middleware that its transport reads. */
@@ -32,7 +32,7 @@ export function nativeLikeHead(req: IncomingMessage, target: URL, options: Nativ
   if (options.changeOrigin && !overrides.has('host')) overrides.set('host', target.host);
   if (options.xfwd) addForwardedFields(overrides, req);
   const fields: string[] = [];
-  pushEndToEndFields(fields, req, (name) => overrides.has(name));
+  pushEndToEndFields(fields, req, droppedFields(overrides.keys()));
   for (const [name, value] of overrides) fields.push(name, value);
   return { path: joinedPath(req, target, options), fields };
 }

@@ -1,7 +1,10 @@
 import type { IncomingMessage } from 'node:http';
 import type { Exchange } from '../core/exchange.ts';
-import { pushEndToEndFields } from './end-to-end-fields.ts';
-import { type ForwardedMode, isForwardingField, isWrittenHere, pushForwardingFields } from './forwarding-fields.ts';
+import { droppedFields, pushEndToEndFields } from './end-to-end-fields.ts';
+import { FORWARDING_FIELDS, type ForwardedMode, pushForwardingFields, WRITTEN_HERE } from './forwarding-fields.ts';
+
+const REWRITTEN = droppedFields(['host'], WRITTEN_HERE);
+const REWRITTEN_OR_SPOOFED = droppedFields(REWRITTEN, FORWARDING_FIELDS);
 
 /** How a request's head is rewritten for its backend. */
 export interface RequestHeadRules {
@@ -29,17 +32,9 @@ export function requestHead(exchange: Exchange, authority: string, rules: Reques
   if (target === undefined) return undefined;
   const host = rules.changeOrigin ? authority : target.host;
   const fields: string[] = host === undefined ? [] : ['host', host];
-  pushEndToEndFields(fields, req, exchange.peerTrusted ? isRewritten : isRewrittenOrSpoofed);
+  pushEndToEndFields(fields, req, exchange.peerTrusted ? REWRITTEN : REWRITTEN_OR_SPOOFED);
   pushForwardingFields(fields, exchange, rules.forwarded, rules.via, target.host);
   return { path: target.path, fields };
-}
-
-function isRewritten(name: string): boolean {
-  return name === 'host' || isWrittenHere(name);
-}
-
-function isRewrittenOrSpoofed(name: string): boolean {
-  return isRewritten(name) || isForwardingField(name);
 }
 
 /**

@@ -1,6 +1,6 @@
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { createProxyMiddleware, type Plugin } from 'http-proxy-middleware';
+import { createProxyMiddleware } from 'http-proxy-middleware';
 import { Backend, type BackendStatus } from '../backends/backend.ts';
 import { BackendPool } from '../backends/backend-pool.ts';
 import { assertBackends, type BackendOptions, readBackends } from '../backends/backend-url.ts';
@@ -127,27 +127,28 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
     tunnels,
   };
   const { pathFilter, pathRewrite } = options;
-  let web: ProxyServer['web'] | undefined;
+  const forward = (req: IncomingMessage, res: ServerResponse) => new Forwarding(parts, exchangeOf(req, res)).start();
   const filtered = createProxyMiddleware({
     // It wants a target; which backend it really is is known per request only.
     target: new URL('http://backend.invalid'),
     ejectPlugins: true,
     plugins: [
       (proxyServer) => {
-        forwardWith(parts, proxyServer);
-        web = proxyServer.web;
+        // Without a listener, the error of a throwing path rewrite would end the process before it reached next().
+        proxyServer.on('error', () => {});
+        proxyServer.web = async (req, res) => forward(req, res);
       },
     ],
     ...(pathFilter === undefined ? {} : { pathFilter }),
     ...(pathRewrite === undefined ? {} : { pathRewrite }),
   });
-  // Without a filter or a rewrite there is nothing between the request and the transport: see docs/decisions/0007.
-  const forward = pathFilter === undefined && pathRewrite === undefined ? web : undefined;
+  // Without a filter or a rewrite nothing lies between the request and the transport: see docs/decisions/0007.
+  const direct = pathFilter === undefined && pathRewrite === undefined;
 
   return Object.assign(
     function expresswayProxy(req, res, next) {
-      if (forward === undefined) void filtered(req, res, next);
-      else forward(req, res).catch(next);
+      if (direct) forward(req, res);
+      else void filtered(req, res, next);
     } satisfies Middleware,
     {
       events,
@@ -168,15 +169,4 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
       },
     },
   );
-}
-
-type ProxyServer = Parameters<Plugin>[0];
-
-/** Puts our forwarding under http-proxy-middleware: its filters and rewrites stay, its transport is never used. */
-function forwardWith(parts: ForwardingParts, proxyServer: ProxyServer): void {
-  // Without a listener, the error of a throwing path rewrite would end the process before it reached next().
-  proxyServer.on('error', () => {});
-  proxyServer.web = async (req: IncomingMessage, res) => {
-    new Forwarding(parts, exchangeOf(req, res)).start();
-  };
 }
