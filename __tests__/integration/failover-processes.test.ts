@@ -80,8 +80,6 @@ async function setUp(options: Partial<Parameters<typeof proxyGateway>[0]> = {}) 
       circuit: { openMs: 500 },
       responseTimeoutMs: 400,
       connectTimeoutMs: 300,
-      // All that hang at a stopped backend must be able to go elsewhere.
-      retry: { budgetRatio: 1, budgetMinimum: 100 },
       ...options,
     }),
   );

@@ -28,7 +28,9 @@ export interface CircuitOptions {
 }
 
 /** What a {@link CircuitOptions} is once resolved; `openMs` may also grow from one opening to the next. */
-export type ResolvedCircuitOptions = Readonly<Required<Omit<CircuitOptions, 'openMs'>> & { openMs: OpenMs }>;
+export type ResolvedCircuitOptions = Readonly<
+  Required<Omit<CircuitOptions, 'openMs'>> & { openMs: OpenMs; consecutiveFailures?: number | undefined }
+>;
 
 export const circuitDefaults = Object.freeze({
   failureRatio: 0.6,

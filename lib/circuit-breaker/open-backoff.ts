@@ -1,10 +1,16 @@
 import { jittered } from '../core/jitter.ts';
-import { type Checks, durationMs, optionalRatio } from '../core/options.ts';
+import { type Checks, durationMs, integer, optional, optionalRatio } from '../core/options.ts';
 import { type CircuitOptions, circuitChecks, circuitDefaults } from './circuit-options.ts';
 import type { OpenMs } from './open-period.ts';
 
-/** A circuit that stays open for longer from one failed round of trials to the next. */
+/** The circuit of one backend: notices a sudden failure, and stays open for longer from one failed round of trials to the next. */
 export interface BackendCircuitOptions extends CircuitOptions {
+  /**
+   * Failures in a row, within the window, that open the circuit whatever the ratio is: a backend that has answered
+   * thousands of requests and then hangs would else stay in use until most of those are forgotten (Envoy's
+   * `consecutive_5xx`). 0 for never. Default: as many as `minimumRequests`.
+   */
+  consecutiveFailures?: number;
   /**
    * Milliseconds at which `openMs` stops doubling with each opening in a row, before jitter. Not above `openMs`, it
    * never grows. Default 300 000.
@@ -21,12 +27,25 @@ export const backendCircuitDefaults = Object.freeze({ ...circuitDefaults, maxOpe
 
 export const backendCircuitChecks: Checks<BackendCircuitOptions> = {
   ...circuitChecks,
+  consecutiveFailures: optional(integer(0)),
   maxOpenMs: durationMs,
   openJitter: optionalRatio,
 };
 
+/** A run of failures that needs no ratio; a minimum that is asked for says nothing of one backend. */
+export function consecutiveFailures({
+  consecutiveFailures,
+  minimumRequests,
+}: Required<CircuitOptions> & BackendCircuitOptions): number {
+  return consecutiveFailures ?? (typeof minimumRequests === 'number' ? minimumRequests : 0);
+}
+
 /** How long a circuit is open, by how many times in a row it has opened. */
-export function openBackoff({ openMs, maxOpenMs, openJitter }: Required<BackendCircuitOptions>): OpenMs {
+export function openBackoff({
+  openMs,
+  maxOpenMs,
+  openJitter,
+}: Required<Omit<BackendCircuitOptions, 'consecutiveFailures'>>): OpenMs {
   const longest = Math.max(openMs, maxOpenMs);
   return (attempt) => {
     // Callers are told when the first one ends, and operators count on it; what jitter prevents begins with repetition.

@@ -13,6 +13,8 @@ export interface TripRule {
   readonly failureRatio: number;
   readonly minimumRequests: number | (() => number);
   readonly windowMs: number;
+  /** Failures in a row, all in the window, that trip whatever the ratio is; 0 for never. */
+  readonly consecutiveFailures?: number | undefined;
 }
 
 /**
@@ -30,6 +32,7 @@ export class RollingWindow {
   readonly #failures: number[] = new Array(BUCKETS).fill(0);
   #totalCalls = 0;
   #totalFailures = 0;
+  #failuresInARow = 0;
   /** Index of the current bucket since the epoch, and its bounds: they spare each call a division. */
   #bucket = 0;
   #slot = 0;
@@ -49,20 +52,28 @@ export class RollingWindow {
   }
 
   success(): void {
-    this.#roll();
-    this.#calls[this.#slot]! += 1;
-    this.#totalCalls += 1;
+    this.#count();
+    this.#failuresInARow = 0;
   }
 
   /** @returns Whether this failure trips the circuit. A success never does, whatever the ratio is. */
   failure(): boolean {
-    this.success();
+    this.#count();
     this.#failures[this.#slot]! += 1;
     this.#totalFailures += 1;
-    const { failureRatio, minimumRequests } = this.#rule;
+    this.#failuresInARow += 1;
+    const { failureRatio, minimumRequests, consecutiveFailures = 0 } = this.#rule;
+    if (consecutiveFailures > 0 && Math.min(this.#failuresInARow, this.#totalFailures) >= consecutiveFailures)
+      return true;
     // A quotient is rounded as the literal in the options was (3 / 5 is 0.6), a product may be off: 0.07 * 100 > 7.
     if (this.#totalFailures / this.#totalCalls < failureRatio) return false;
     return this.#totalCalls >= (typeof minimumRequests === 'number' ? minimumRequests : asked(minimumRequests));
+  }
+
+  #count(): void {
+    this.#roll();
+    this.#calls[this.#slot]! += 1;
+    this.#totalCalls += 1;
   }
 
   #roll(): void {

@@ -9,7 +9,8 @@ export class Retries {
   readonly #idempotent: boolean;
   readonly #startedAt: number;
   #count = 0;
-  #inBudget = false;
+  /** Retries out of the budget. */
+  #taken = 0;
   #unusedSeen = false;
 
   constructor(settings: RetrySettings, budget: RetryBudget, method: string | undefined, startedAt: number) {
@@ -17,7 +18,7 @@ export class Retries {
     this.#settings = settings;
     this.#budget = budget;
     this.#idempotent = isIdempotent(method);
-    budget.requestStarted();
+    budget.requestStarted(startedAt);
   }
 
   /** Bytes of content worth keeping. */
@@ -56,14 +57,13 @@ export class Retries {
   /** The exchange is over. */
   end(): void {
     this.#budget.requestEnded();
-    if (this.#inBudget) this.#budget.giveBack();
-    this.#inBudget = false;
+    for (; this.#taken > 0; this.#taken -= 1) this.#budget.giveBack();
   }
 
   #take(): boolean {
     if (this.#count >= this.#settings.attempts || this.remainingMs <= 0) return false;
-    if (!this.#inBudget && !this.#budget.tryTake()) return false;
-    this.#inBudget = true;
+    if (!this.#budget.tryTake()) return false;
+    this.#taken += 1;
     this.#count += 1;
     return true;
   }

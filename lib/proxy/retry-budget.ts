@@ -1,15 +1,25 @@
+const BUCKETS = 10;
+const BUCKET_MS = 1_000;
+
 /**
- * Keeps retries from multiplying the load on backends that are in trouble already: at any moment only a share of
- * the requests may be at a further attempt (the idea of Finagle's and Envoy's retry budgets).
+ * Keeps retries from multiplying the load on backends that are in trouble already: over the last ten seconds they are
+ * at most a share of the requests (the idea of Finagle's retry budgets). Counted over time rather than over what is in
+ * progress, because the requests that a backend takes down with it fail all at once: they are few among those
+ * of ten seconds, and most of those in progress.
  */
 export class RetryBudget {
   readonly #ratio: number;
   readonly #minimum: number;
-  #requests = 0;
-  #retries = 0;
+  readonly #requests: number[] = new Array(BUCKETS).fill(0);
+  readonly #retries: number[] = new Array(BUCKETS).fill(0);
+  #bucket = 0;
+  #totalRequests = 0;
+  #totalRetries = 0;
+  #requestsInProgress = 0;
+  #retriesInProgress = 0;
 
   /**
-   * @param ratio Retries in progress, per request in progress that is none.
+   * @param ratio Retries per request that is none.
    * @param minimum Retries that may always be in progress, so that a quiet gateway can retry at all.
    */
   constructor(ratio: number, minimum: number) {
@@ -19,34 +29,53 @@ export class RetryBudget {
 
   /** Retries that may begin now. */
   get left(): number {
-    return Math.max(0, this.#limit - this.#retries);
+    this.#roll(Date.now());
+    const overTime = Math.floor(this.#ratio * this.#totalRequests) - this.#totalRetries;
+    return Math.max(0, overTime, this.#minimum - this.#retriesInProgress);
   }
 
   /** Requests in progress. */
   get requests(): number {
-    return this.#requests;
+    return this.#requestsInProgress;
   }
 
-  requestStarted(): void {
-    this.#requests += 1;
+  requestStarted(now: number): void {
+    this.#roll(now);
+    this.#requests[this.#bucket % BUCKETS]! += 1;
+    this.#totalRequests += 1;
+    this.#requestsInProgress += 1;
   }
 
   requestEnded(): void {
-    this.#requests -= 1;
+    this.#requestsInProgress -= 1;
   }
 
   /** Takes one retry out of the budget, to be given back when it has ended. */
   tryTake(): boolean {
-    if (this.#retries >= this.#limit) return false;
-    this.#retries += 1;
+    if (this.left === 0) return false;
+    this.#retries[this.#bucket % BUCKETS]! += 1;
+    this.#totalRetries += 1;
+    this.#retriesInProgress += 1;
     return true;
   }
 
   giveBack(): void {
-    this.#retries -= 1;
+    this.#retriesInProgress -= 1;
   }
 
-  get #limit(): number {
-    return Math.max(this.#minimum, Math.floor(this.#ratio * (this.#requests - this.#retries)));
+  #roll(now: number): void {
+    const bucket = Math.floor(now / BUCKET_MS);
+    const steps = bucket - this.#bucket;
+    // A request may have begun a while before it came here; the newest bucket takes it.
+    if (steps <= 0 && steps > -BUCKETS) return;
+    this.#bucket = bucket;
+    // After a clock that was set back, as after a long pause, nothing that was counted is worth anything.
+    for (let passed = 0; passed < (steps < 0 ? BUCKETS : Math.min(steps, BUCKETS)); passed += 1) {
+      const slot = (bucket - passed) % BUCKETS;
+      this.#totalRequests -= this.#requests[slot]!;
+      this.#totalRetries -= this.#retries[slot]!;
+      this.#requests[slot] = 0;
+      this.#retries[slot] = 0;
+    }
   }
 }

@@ -14,9 +14,9 @@ export interface RetryOptions {
   backoffMs?: number;
   /** Longest of those waits in milliseconds. Default 250. */
   maxBackoffMs?: number;
-  /** Retries in progress per request in progress, over the whole proxy. Default 0.2. */
+  /** Retries per request over the last ten seconds, over the whole proxy. Default 0.2. */
   budgetRatio?: number;
-  /** Retries that may be in progress in any case. Default 3. */
+  /** Retries that may be in progress at a time in any case. Default 3. */
   budgetMinimum?: number;
   /** Milliseconds over all attempts of a request: none begins later, or may wait longer for a head. Default 30 000. */
   deadlineMs?: number;

@@ -8,7 +8,12 @@ import { dnsChecks, dnsDefaults } from '../backends/discovery-options.ts';
 import { selectionPolicy } from '../backends/load-balancing.ts';
 import { queueChecks, queueDefaults, WaitingLine } from '../backends/waiting-line.ts';
 import { Circuit } from '../circuit-breaker/circuit.ts';
-import { backendCircuitChecks, backendCircuitDefaults, openBackoff } from '../circuit-breaker/open-backoff.ts';
+import {
+  backendCircuitChecks,
+  backendCircuitDefaults,
+  consecutiveFailures,
+  openBackoff,
+} from '../circuit-breaker/open-backoff.ts';
 import { GatewayEvents } from '../core/events.ts';
 import { exchangeOf } from '../core/exchange.ts';
 import type { Middleware } from '../core/http.ts';
@@ -91,7 +96,11 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
   if (needs.freed !== undefined) events.on('healthChange', needs.freed);
   const pool = new BackendPool(policy, (config) => {
     const { origin } = config.url;
-    const circuit = new Circuit(origin, { ...circuitOptions, openMs });
+    const circuit = new Circuit(origin, {
+      ...circuitOptions,
+      openMs,
+      consecutiveFailures: consecutiveFailures(circuitOptions),
+    });
     circuit.onStateChange((from, to, retryAfterMs) => {
       events.emit('circuitStateChange', { circuit: origin, from, to, retryAfterMs });
       // Not in the middle of the change: whoever waits enters a circuit.

@@ -73,3 +73,18 @@ test('a minimum that throws is not reached, and said to be broken', () => {
   expect(warned).toHaveBeenCalledWith(expect.stringContaining('no idea'), { type: 'ExpresswayPredicateWarning' });
   warned.mockRestore();
 });
+
+test('failures in a row trip whatever the ratio is, as long as all of them are in the window', () => {
+  const window = new RollingWindow({ failureRatio: 0.6, minimumRequests: 5, windowMs: 10_000, consecutiveFailures: 5 });
+  for (let i = 0; i < 1_000; i += 1) window.success();
+  const fail = () => window.failure();
+  expect([fail(), fail(), fail(), fail()]).toEqual([false, false, false, false]);
+  window.success();
+  expect([fail(), fail(), fail(), fail(), fail()]).toEqual([false, false, false, false, true]);
+  jest.advanceTimersByTime(60_000);
+  for (let i = 0; i < 1_000; i += 1) window.success();
+  for (let i = 0; i < 4; i += 1) {
+    jest.advanceTimersByTime(9_000);
+    expect(fail()).toBe(false);
+  }
+});

@@ -69,26 +69,53 @@ describe('Retries', () => {
 });
 
 describe('RetryBudget', () => {
-  test('a fifth of the requests that are no retries, and at least the minimum', () => {
-    const budget = new RetryBudget(0.2, 3);
-    expect(budget.left).toBe(3);
+  const fail = (exchange: Retries) => exchange.afterFailure(failure(), true);
+
+  test('a fifth of the requests of the last ten seconds, however many fail at once', () => {
+    const budget = new RetryBudget(0.2, 0);
     const exchanges = Array.from({ length: 100 }, () => retries('GET', {}, budget));
     expect(budget.left).toBe(20);
-    const allowed = exchanges.filter((exchange) => exchange.afterFailure(failure(), true));
-    // Each retry leaves one request fewer to be counted as a first attempt.
-    expect(allowed).toHaveLength(16);
+    expect(exchanges.filter(fail)).toHaveLength(20);
+    for (const exchange of exchanges) exchange.end();
+    expect([budget.left, budget.requests]).toEqual([0, 0]);
+    jest.advanceTimersByTime(5_000);
+    const later = Array.from({ length: 50 }, () => retries('GET', {}, budget));
+    expect(budget.left).toBe(10);
+    for (const exchange of later) exchange.end();
+    jest.advanceTimersByTime(5_000);
+    expect(budget.left).toBe(10);
+    jest.advanceTimersByTime(5_000);
     expect(budget.left).toBe(0);
+  });
+
+  test('the minimum is for a quiet gateway: so many at a time, in any case', () => {
+    const budget = new RetryBudget(0.2, 3);
+    const exchanges = Array.from({ length: 5 }, () => retries('GET', {}, budget));
+    expect(budget.left).toBe(3);
+    expect(exchanges.filter(fail)).toHaveLength(3);
     for (const exchange of exchanges) exchange.end();
     expect(budget.left).toBe(3);
   });
 
-  test('an exchange takes from it once, however often it is repeated, and gives back once', () => {
-    const budget = new RetryBudget(0, 1);
+  test('each repetition counts, and an exchange gives back all that it took', () => {
+    const budget = new RetryBudget(0, 2);
     const exchange = retries('GET', { attempts: 3 }, budget);
-    const other = retries('GET', {}, budget);
-    expect([1, 2, 3].map(() => exchange.afterFailure(failure(), true))).toEqual([true, true, true]);
-    expect(other.afterFailure(failure(), true)).toBe(false);
+    expect([fail(exchange), fail(exchange), fail(exchange)]).toEqual([true, true, false]);
     exchange.end();
-    expect(other.afterFailure(failure(), true)).toBe(true);
+    expect(budget.left).toBe(2);
+  });
+
+  test('a request that took its time to get here, and a clock set back, do no harm', () => {
+    const budget = new RetryBudget(0.5, 0);
+    const old = Date.now();
+    jest.advanceTimersByTime(3_000);
+    for (let i = 0; i < 10; i += 1) budget.requestStarted(Date.now());
+    budget.requestStarted(old);
+    budget.requestStarted(old);
+    expect(budget.left).toBe(6);
+    jest.setSystemTime(old - 3_600_000);
+    expect(budget.left).toBe(0);
+    for (let i = 0; i < 10; i += 1) budget.requestStarted(Date.now());
+    expect(budget.left).toBe(5);
   });
 });
