@@ -1,6 +1,7 @@
-import type { BackendOptions, LoadBalancing } from 'expressway';
+import type { AlgorithmName, BackendOptions, LoadBalancing } from 'expressway';
 import { z } from 'zod';
 import {
+  addresses,
   dnsServers,
   durationMs,
   host,
@@ -8,6 +9,7 @@ import {
   oneOf,
   optionalDurationMs,
   optionalFile,
+  optionalInteger,
   optionalPath,
   optionalPort,
   optionalSecret,
@@ -35,7 +37,15 @@ export interface Config {
   readonly slowStartMs: number;
   readonly redisUrl: string | undefined;
   readonly trustProxy: TrustProxy;
-  readonly rateLimit: { readonly limit: number; readonly windowMs: number };
+  readonly rateLimit: {
+    readonly algorithm: AlgorithmName;
+    readonly limit: number;
+    readonly windowMs: number;
+    /** Only with a token bucket. */
+    readonly burst: number | undefined;
+    readonly allow: readonly string[];
+    readonly deny: readonly string[];
+  };
   readonly circuit: {
     readonly failureRatio: number;
     readonly minimumRequests: number;
@@ -69,8 +79,12 @@ const variables = z.object({
   SLOW_START_MS: optionalDurationMs(0),
   REDIS_URL: redisUrl(),
   TRUST_PROXY: trustProxy(),
+  RATE_LIMIT_ALGORITHM: oneOf('sliding-window', ['sliding-window', 'fixed-window', 'token-bucket']),
   RATE_LIMIT_MAX: integer(100, 1),
   RATE_LIMIT_WINDOW_MS: durationMs(60_000),
+  RATE_LIMIT_BURST: optionalInteger(1),
+  RATE_LIMIT_ALLOW: addresses(),
+  RATE_LIMIT_DENY: addresses(),
   CIRCUIT_FAILURE_RATIO: ratio(0.6),
   CIRCUIT_MINIMUM_REQUESTS: integer(5, 1),
   CIRCUIT_WINDOW_MS: optionalDurationMs(10_000),
@@ -128,7 +142,14 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     slowStartMs: read.SLOW_START_MS,
     redisUrl: read.REDIS_URL,
     trustProxy: read.TRUST_PROXY,
-    rateLimit: { limit: read.RATE_LIMIT_MAX, windowMs: read.RATE_LIMIT_WINDOW_MS },
+    rateLimit: {
+      algorithm: read.RATE_LIMIT_ALGORITHM,
+      limit: read.RATE_LIMIT_MAX,
+      windowMs: read.RATE_LIMIT_WINDOW_MS,
+      burst: read.RATE_LIMIT_ALGORITHM === 'token-bucket' ? read.RATE_LIMIT_BURST : undefined,
+      allow: read.RATE_LIMIT_ALLOW,
+      deny: read.RATE_LIMIT_DENY,
+    },
     circuit: {
       failureRatio: read.CIRCUIT_FAILURE_RATIO,
       minimumRequests: read.CIRCUIT_MINIMUM_REQUESTS,

@@ -1,6 +1,6 @@
 import { Resolver } from 'node:dns';
 import { isIP } from 'node:net';
-import { assertBackends, assertTrustProxy, type BackendOptions, OptionsError } from 'expressway';
+import { assertAddressList, assertBackends, assertTrustProxy, type BackendOptions, OptionsError } from 'expressway';
 import { z } from 'zod';
 
 /** A value for Express's `trust proxy` setting that is safe to use. */
@@ -39,6 +39,10 @@ function readInteger(text: string, minimum: number, maximum: number): number {
 
 export const integer = (fallback: number, minimum: number, maximum: number = MAX_COUNT) =>
   variable(String(fallback), (text) => readInteger(text, minimum, maximum));
+
+/** Empty means nothing. */
+export const optionalInteger = (minimum: number, maximum: number = MAX_COUNT) =>
+  variable('', (text) => (text === '' ? undefined : readInteger(text, minimum, maximum)));
 
 export const durationMs = (fallback: number) => integer(fallback, 1, MAX_DELAY_MS);
 
@@ -165,6 +169,20 @@ export const optionalPath = () =>
     if (text === '') return undefined;
     if (/^\/[^\s#]*$/.test(text)) return text;
     throw new Error(`must be a path like /healthz, ${got(text)}`);
+  });
+
+/** IP addresses and CIDR ranges; empty means none. */
+export const addresses = () =>
+  variable('', (text): readonly string[] => {
+    if (text === '') return [];
+    const items = text.split(',').map((item) => item.trim());
+    try {
+      assertAddressList(items);
+    } catch (error) {
+      if (!(error instanceof OptionsError)) throw error;
+      throw new Error(`must be a comma-separated list of addresses and CIDR ranges: ${error.problems.join(', ')}`);
+    }
+    return items;
   });
 
 export const trustProxy = () =>

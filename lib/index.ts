@@ -47,7 +47,7 @@ export {
   type RejectedEvent,
 } from './core/events.ts';
 export type { Exchange } from './core/exchange.ts';
-export type { Middleware } from './core/http.ts';
+export type { GatewayRequest, Middleware } from './core/http.ts';
 export { OptionsError } from './core/options.ts';
 export type { Cause, FailureCause, Outcome, RejectionCause } from './core/outcome.ts';
 export type { ForwardedMode } from './proxy/forwarding-fields.ts';
@@ -56,10 +56,18 @@ export { type RoundRobinProxy, roundRobinProxy } from './proxy/round-robin-proxy
 export { type RoundRobinProxyOptions, roundRobinProxyDefaults } from './proxy/round-robin-proxy-options.ts';
 export { type UndiciTransportOptions, undiciTransport, undiciTransportDefaults } from './proxy/undici-transport.ts';
 export { upgradeHandler } from './proxy/upgrade-handler.ts';
+export { assertAddressList } from './rate-limit/address-list.ts';
 export { type IpRateLimiter, ipRateLimit } from './rate-limit/ip-rate-limit.ts';
 export {
+  type CostFunction,
   IP_RATE_LIMIT_DEFAULTS as ipRateLimitDefaults,
   type IpRateLimitOptions,
+  type KeyFunction,
+  type LimitFunction,
 } from './rate-limit/ip-rate-limit-options.ts';
+export type { AlgorithmName } from './rate-limit/open-limiter-meter.ts';
+export type { RateLimitWindow } from './rate-limit/quotas.ts';
+export type { FieldsForm } from './rate-limit/rate-limit-fields.ts';
+export { type RateLimitStore, type RateLimitStoreOptions, rateLimitStore } from './rate-limit/rate-limit-store.ts';
 export type { RedisClient } from './rate-limit/redis-client.ts';
 export { assertTrustProxy, type TrustProxy } from './rate-limit/trust-proxy.ts';

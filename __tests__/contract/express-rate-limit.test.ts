@@ -104,6 +104,39 @@ describe('express-rate-limit 8.7', () => {
     expect([...touched]).toEqual(['originalUrl', 'ip']);
   });
 
+  test('passes any key on as it is, takes a count that is no promise, and gives next to its handler', async () => {
+    const key = { any: 'thing' };
+    const seen: unknown[] = [];
+    const store = {
+      increment: (one: unknown) => {
+        seen.push(one);
+        return { totalHits: seen.length, resetTime: undefined };
+      },
+      decrement: () => {},
+      resetKey: () => {},
+    };
+    const handler = jest.fn((_req: unknown, _res: unknown, next: () => void) => next());
+    const limited = limiter({ store, limit: 1, keyGenerator: (() => key) as never, handler: handler as never });
+    const next = jest.fn();
+    await limited({}, {}, next);
+    expect([handler.mock.calls.length, next.mock.calls.length]).toEqual([0, 1]);
+    await limited({}, {}, next);
+    expect([handler.mock.calls.length, next.mock.calls.length]).toEqual([1, 2]);
+    expect(seen[0]).toBe(key);
+  });
+
+  test('only prints what the init() of a store throws', () => {
+    const logger = { warn: jest.fn(), error: jest.fn() };
+    const store = {
+      ...brokenStore(() => Promise.reject(new Error('never'))),
+      init: () => {
+        throw new Error('bad options');
+      },
+    };
+    expect(() => limiter({ store, logger })).not.toThrow();
+    expect(logger.error).toHaveBeenCalledTimes(1);
+  });
+
   test('puts all requests without an address under one key', async () => {
     const store = memoryStore();
     await limiter({ store })({ headers: {}, app: { get: () => false } }, {}, () => {});

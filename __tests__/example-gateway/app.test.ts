@@ -46,6 +46,26 @@ describe('the example gateway', () => {
     expect(await statusFor('192.0.2.2')).toBe(200);
   });
 
+  test('limits by a token bucket, never some addresses, and refuses others', async () => {
+    const one = await openBackend('one');
+    const { url } = await openGateway([one.url], {
+      RATE_LIMIT_ALGORITHM: 'token-bucket',
+      RATE_LIMIT_MAX: '1',
+      RATE_LIMIT_WINDOW_MS: '3600000',
+      RATE_LIMIT_BURST: '2',
+      RATE_LIMIT_ALLOW: '192.0.2.0/24',
+      RATE_LIMIT_DENY: '192.0.2.66',
+      TRUST_PROXY: 'loopback',
+    });
+    const statuses = async (...clients: string[]) => {
+      const seen: number[] = [];
+      for (const client of clients) seen.push((await ask(url, { headers: { 'X-Forwarded-For': client } })).status);
+      return seen;
+    };
+    expect(await statuses(...Array(4).fill('192.0.2.1'), '192.0.2.66')).toEqual([200, 200, 200, 200, 403]);
+    expect(await statuses(...Array(3).fill('198.51.100.1'))).toEqual([200, 200, 429]);
+  });
+
   test('answers, limits and closes while its Redis is down, and says so', async () => {
     const one = await openBackend('one');
     const redis = await openBackend('a port that nothing listens on');

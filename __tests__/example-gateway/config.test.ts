@@ -21,7 +21,14 @@ const DEFAULTS = {
   slowStartMs: 0,
   redisUrl: undefined,
   trustProxy: false,
-  rateLimit: { limit: 100, windowMs: 60_000 },
+  rateLimit: {
+    algorithm: 'sliding-window',
+    limit: 100,
+    windowMs: 60_000,
+    burst: undefined,
+    allow: [],
+    deny: [],
+  },
   circuit: { failureRatio: 0.6, minimumRequests: 5, windowMs: 10_000, openMs: 10_000, halfOpenRequests: 3 },
   healthCheck: { path: undefined, intervalMs: 10_000, timeoutMs: 2_000 },
   connectTimeoutMs: 2_000,
@@ -84,6 +91,10 @@ const BAD: readonly (readonly [string, string, RegExp])[] = [
   ['RATE_LIMIT_MAX', 'many', /from 1/],
   ['RATE_LIMIT_WINDOW_MS', '0', /from 1 to 2147483647/],
   ['RATE_LIMIT_WINDOW_MS', '60s', /from 1 to 2147483647/],
+  ['RATE_LIMIT_ALGORITHM', 'leaky-bucket', /one of sliding-window, fixed-window, token-bucket/],
+  ['RATE_LIMIT_BURST', '0', /from 1/],
+  ['RATE_LIMIT_ALLOW', '10.0.0.0/8, example.org,', /"example\.org" is no IP address or CIDR range, "" is no/],
+  ['RATE_LIMIT_DENY', '10.0.0.0/33', /"10\.0\.0\.0\/33" is no/],
   ['CIRCUIT_FAILURE_RATIO', '0', /over 0 and up to 1/],
   ['CIRCUIT_FAILURE_RATIO', '1.1', /over 0 and up to 1/],
   ['CIRCUIT_FAILURE_RATIO', '60%', /over 0 and up to 1/],
@@ -142,8 +153,12 @@ const GOOD: readonly (readonly [string, string, object])[] = [
   ['TRUST_PROXY', '2', { trustProxy: 2 }],
   ['TRUST_PROXY', 'loopback, 10.0.0.0/8', { trustProxy: ['loopback', '10.0.0.0/8'] }],
   ['TRUST_PROXY', 'fd00::/8', { trustProxy: ['fd00::/8'] }],
-  ['RATE_LIMIT_MAX', '7', { rateLimit: { limit: 7, windowMs: 60_000 } }],
-  ['RATE_LIMIT_WINDOW_MS', '1000', { rateLimit: { limit: 100, windowMs: 1_000 } }],
+  ['RATE_LIMIT_MAX', '7', { rateLimit: { ...DEFAULTS.rateLimit, limit: 7 } }],
+  ['RATE_LIMIT_WINDOW_MS', '1000', { rateLimit: { ...DEFAULTS.rateLimit, windowMs: 1_000 } }],
+  ['RATE_LIMIT_ALGORITHM', 'token-bucket', { rateLimit: { ...DEFAULTS.rateLimit, algorithm: 'token-bucket' } }],
+  ['RATE_LIMIT_BURST', '5', {}],
+  ['RATE_LIMIT_ALLOW', '10.0.0.0/8, ::1', { rateLimit: { ...DEFAULTS.rateLimit, allow: ['10.0.0.0/8', '::1'] } }],
+  ['RATE_LIMIT_DENY', '192.0.2.1', { rateLimit: { ...DEFAULTS.rateLimit, deny: ['192.0.2.1'] } }],
   ['CIRCUIT_FAILURE_RATIO', '.5', { circuit: { ...DEFAULTS.circuit, failureRatio: 0.5 } }],
   ['CIRCUIT_FAILURE_RATIO', '1', { circuit: { ...DEFAULTS.circuit, failureRatio: 1 } }],
   ['CIRCUIT_MINIMUM_REQUESTS', '9', { circuit: { ...DEFAULTS.circuit, minimumRequests: 9 } }],
@@ -185,6 +200,11 @@ describe('readConfig', () => {
     expect(problems).toHaveLength(1);
     expect(problems[0]).toMatch(new RegExp(`^${name}: `));
     expect(problems[0]).toMatch(why);
+  });
+
+  test('RATE_LIMIT_BURST is for the token bucket', () => {
+    const { rateLimit } = readConfig({ RATE_LIMIT_ALGORITHM: 'token-bucket', RATE_LIMIT_BURST: '5' });
+    expect(rateLimit).toMatchObject({ algorithm: 'token-bucket', burst: 5 });
   });
 
   test('LOAD_BALANCING=sticky takes its secret along, and says that it needs one among all other problems', () => {

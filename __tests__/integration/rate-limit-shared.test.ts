@@ -72,15 +72,50 @@ describeWithAnyRedis('limits shared through Redis', (redis) => {
     await Promise.all(['198.51.100.200', '2001:db8::1', '2001:db8::2'].map((from) => status(from)));
     const client = await openClient();
     const keys = await client.keys(`${redis.keyPrefix}keys:*`);
-    expect(keys.filter((key) => !key.endsWith('203.0.113.1')).sort()).toEqual([
-      `${redis.keyPrefix}keys:198.51.100.200`,
-      `${redis.keyPrefix}keys:2001:db8::/56`,
+    expect(keys.filter((key) => !key.includes('203.0.113.1')).sort()).toEqual([
+      `${redis.keyPrefix}keys:{198.51.100.200}s30000`,
+      `${redis.keyPrefix}keys:{2001:db8::/56}s30000`,
     ]);
     for (const key of keys) {
       const ttl = await client.pTTL(key);
       expect(ttl).toBeGreaterThan(0);
-      expect(ttl).toBeLessThanOrEqual(30_000);
+      expect(ttl).toBeLessThanOrEqual(60_000);
     }
+  });
+
+  test('two gateways with a token bucket let exactly the burst pass, and then what is refilled', async () => {
+    const bucket = options({ algorithm: 'token-bucket', limit: 20, windowMs: 3_600_000, burst: 30, name: 'bucket' });
+    const gateways = [await gateway(bucket), await gateway(bucket)];
+    await connected(...gateways);
+    const from = freshAddress();
+    const statuses = await Promise.all(Array.from({ length: 100 }, (_, i) => gateways[i % 2]!.status(from)));
+    expect(passed(statuses)).toBe(30);
+  });
+
+  test('two gateways with several windows keep to each of them', async () => {
+    const windows = options({ windows: '40/1h, 25/10m', name: 'windows' });
+    const gateways = [await gateway(windows), await gateway(windows)];
+    await connected(...gateways);
+    const from = freshAddress();
+    const statuses = await Promise.all(Array.from({ length: 100 }, (_, i) => gateways[i % 2]!.status(from)));
+    expect(passed(statuses)).toBe(25);
+    const client = await openClient();
+    const values = await client.mGet(['s3600000', 's600000'].map((end) => `${redis.keyPrefix}windows:{${from}}${end}`));
+    expect(values.map((value) => value?.split(' ')[1])).toEqual(['25', '25']);
+  });
+
+  test('with a keySecret, Redis holds no address, and gateways with the same one share', async () => {
+    const secret = options({ limit: 2, name: 'secret', keySecret: 'a secret of the gateways' });
+    const [one, two] = [await gateway(secret), await gateway(secret)];
+    await connected(one, two);
+    const from = freshAddress();
+    expect([await one.status(from), await two.status(from), await one.status(from)]).toEqual([200, 200, 429]);
+    const client = await openClient();
+    const keys = await client.keys(`${redis.keyPrefix}secret:*`);
+    expect(keys).toHaveLength(2);
+    for (const key of keys) expect(key).toMatch(/secret:\{[\w-]{22}\}s60000$/);
+    await two.limiter.resetKey(from);
+    expect(await one.status(from)).toBe(200);
   });
 
   test('limiters of different names count apart, with one client between them', async () => {
@@ -137,11 +172,12 @@ describeWithAnyRedis('limits shared through Redis', (redis) => {
 });
 
 describeWithRedis('limits shared through Redis, whose scripts are lost', (redis) => {
-  test('SCRIPT FLUSH in the midst of load loses no hit and counts none twice', async () => {
-    const gateways = [
-      await gateway({ redis: redis.url, limit: 1_000 }),
-      await gateway({ redis: redis.url, limit: 1_000 }),
-    ];
+  test.each([
+    ['sliding-window', (from: string) => `expressway:rl:ip:{${from}}s3600000`],
+    ['fixed-window', (from: string) => `expressway:rl:ip:${from}`],
+  ] as const)('SCRIPT FLUSH in the midst of load loses no hit and counts none twice: %s', async (algorithm, key) => {
+    const options = { redis: redis.url, limit: 1_000, windowMs: 3_600_000, algorithm };
+    const gateways = [await gateway(options), await gateway(options)];
     await connected(...gateways);
     const from = freshAddress();
     const load: Promise<number>[] = [];
@@ -151,6 +187,7 @@ describeWithRedis('limits shared through Redis, whose scripts are lost', (redis)
     }
     expect(passed(await Promise.all(load))).toBe(300);
     expect(String(await redis.command('INFO', 'errorstats'))).toContain('errorstat_NOSCRIPT');
-    expect(await redis.command('GET', `expressway:rl:ip:${from}`)).toBe('300');
+    const value = String(await redis.command('GET', key(from)));
+    expect(value.split(' ').at(algorithm === 'fixed-window' ? 0 : 1)).toBe('300');
   });
 });

@@ -13,13 +13,10 @@ export class WeightedTurns {
   /** Those who stay are still owed what they were; a new one starts even, neither with a burst nor with a wait. */
   adopt(members: readonly BackendView[]): void {
     const before = new Map(this.#members.map((member, index) => [member, this.owed[index] as number]));
-    const staying = members.filter((member) => before.has(member));
-    // Whoever left took along what it was owed: spread over all, else the rest would drift away from the new ones.
-    const mean = staying.reduce((sum, member) => sum + (before.get(member) ?? 0), 0) / (staying.length || 1);
     const totalWeight = members.reduce((sum, member) => sum + member.weight, 0);
     // A point is worth less where weights are a thousand times larger.
     const scale = this.#totalWeight === 0 ? 0 : totalWeight / this.#totalWeight;
-    this.owed = Float64Array.from(members, (member) => ((before.get(member) ?? mean) - mean) * scale);
+    this.owed = Float64Array.from(members, (member) => (before.get(member) ?? 0) * scale);
     this.#members = members;
     this.#totalWeight = totalWeight;
   }

@@ -1,37 +1,42 @@
+import type { ClientRateLimitInfo } from 'express-rate-limit';
 import type { GatewayEvents } from '../core/events.ts';
 import type { Exchange } from '../core/exchange.ts';
+import type { Next } from '../core/http.ts';
 import { sendProblem } from '../core/problem.ts';
+import type { Claim, Ruling } from './meter.ts';
+import type { Quota } from './quota.ts';
 import type { RateLimitFields } from './rate-limit-fields.ts';
 
 /** What all admissions of one limiter have in common. */
 export interface AdmissionDesk {
   readonly name: string;
-  readonly limit: number;
+  readonly quotas: readonly Quota[];
   readonly fields: RateLimitFields;
+  /** Whether nobody is refused. */
+  readonly shadow: boolean;
   readonly events: GatewayEvents;
 }
 
-/** The part of express-rate-limit's verdict that is read. */
-export interface RateLimitVerdict {
-  readonly remaining: number;
-  readonly resetTime?: Date | undefined;
-}
-
 /**
- * One request before its limiter. express-rate-limit takes this for the request: it asks for `key`, then
- * assigns its verdict to `rateLimit`, then calls either `next` or `refuse()`. So neither a closure per request
- * is needed, nor a property on the real request, whose `ip` it would read (and Express compute) for its debug log.
+ * One request before its limiter. express-rate-limit takes this for the request: it asks for the key, which is the
+ * admission itself again, and has the store judge it; then it assigns its verdict to `rateLimit`, then calls either
+ * `next` or `refuse()`. So neither a closure per request is needed, nor a property on the real request, whose `ip`
+ * it would read (and Express compute) for its debug log.
  */
-export class Admission {
+export class Admission implements Claim {
   readonly key: string;
+  readonly cost: number;
+  readonly limit: number | undefined;
   readonly #exchange: Exchange;
   readonly #desk: AdmissionDesk;
-  #resetMs = 0;
+  #ruling: Ruling | undefined;
 
-  constructor(exchange: Exchange, key: string, desk: AdmissionDesk) {
+  constructor(exchange: Exchange, desk: AdmissionDesk, key: string, cost = 1, limit?: number) {
     this.#exchange = exchange;
-    this.key = key;
     this.#desk = desk;
+    this.key = key;
+    this.cost = cost;
+    this.limit = limit;
   }
 
   /** For `DEBUG=express-rate-limit`. */
@@ -44,20 +49,35 @@ export class Admission {
     return this.#exchange.req.originalUrl;
   }
 
-  set rateLimit({ remaining, resetTime }: RateLimitVerdict) {
-    if (resetTime !== undefined) this.#resetMs = Math.max(0, resetTime.getTime() - Date.now());
-    this.#desk.fields.write(this.#exchange.res, remaining, this.#resetMs);
+  /** Takes what the meter says, in the words of express-rate-limit: two hits are over the limit, which is one. */
+  judged(ruling: Ruling): ClientRateLimitInfo {
+    this.#ruling = ruling;
+    return ruling.allowed ? PASSED : REFUSED;
+  }
+
+  /** What it assigns is what the meter has said. */
+  set rateLimit(_info: unknown) {
+    if (this.#desk.shadow) return;
+    this.#desk.fields.write(this.#exchange.res, (this.#ruling as Ruling).standings, this.limit);
   }
 
   /** Over the limit. */
-  refuse(): void {
-    const { events, name, limit } = this.#desk;
+  refuse(next: Next): void {
+    const { events, name, quotas, shadow } = this.#desk;
     const exchange = this.#exchange;
-    const retryAfterMs = this.#resetMs;
-    exchange.settle({ kind: 'rejected', cause: 'rate_limited', retryAfterMs });
-    sendProblem(exchange.res, 'rate_limited', { retryAfterMs });
-    if (events.listenerCount('limited') > 0) {
-      events.emit('limited', { exchange, limiter: name, key: this.key, limit, retryAfterMs });
+    const { retryAfterMs, standings } = this.#ruling as Ruling;
+    if (!shadow) {
+      exchange.settle({ kind: 'rejected', cause: 'rate_limited', retryAfterMs });
+      sendProblem(exchange.res, 'rate_limited', { retryAfterMs });
     }
+    if (events.listenerCount('limited') > 0) {
+      const tightest = standings.findIndex(({ resetMs }) => resetMs === retryAfterMs);
+      const limit = this.limit ?? (quotas[tightest] ?? (quotas[0] as Quota)).limit;
+      events.emit('limited', { exchange, limiter: name, key: this.key, limit, retryAfterMs, shadow });
+    }
+    if (shadow) next();
   }
 }
+
+const PASSED: ClientRateLimitInfo = Object.freeze({ totalHits: 1, resetTime: undefined });
+const REFUSED: ClientRateLimitInfo = Object.freeze({ totalHits: 2, resetTime: undefined });

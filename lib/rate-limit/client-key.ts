@@ -57,7 +57,7 @@ function isIPv4(text: string): boolean {
 }
 
 /** Some proxies (Azure Application Gateway is one) add the client's port to what they forward. */
-function withoutPort(address: string): string {
+export function withoutPort(address: string): string {
   if (address.startsWith('[')) return address.slice(1, address.indexOf(']'));
   const colon = address.indexOf(':');
   return colon >= 0 && colon === address.lastIndexOf(':') ? address.slice(0, colon) : address;

@@ -1,23 +1,68 @@
-import { GatewayEvents } from '../core/events.ts';
-import {
-  anything,
-  type Check,
-  type Checks,
-  durationMs,
-  integer,
-  OptionsError,
-  optional,
-  resolveOptions,
-} from '../core/options.ts';
-import { type RedisClient, redisClientProblem } from './redis-client.ts';
-import { RedisUrl } from './redis-url.ts';
-import { assertTrustProxy, type TrustProxy } from './trust-proxy.ts';
+import type { GatewayEvents } from '../core/events.ts';
+import type { GatewayRequest } from '../core/http.ts';
+import type { AlgorithmName } from './open-limiter-meter.ts';
+import type { RateLimitWindow } from './quotas.ts';
+import type { FieldsForm } from './rate-limit-fields.ts';
+import type { RedisClient } from './redis-client.ts';
+import type { TrustProxy } from './trust-proxy.ts';
+
+export type LimitFunction = (req: GatewayRequest) => number | Promise<number>;
+export type CostFunction = (req: GatewayRequest) => number | Promise<number>;
+export type KeyFunction = (req: GatewayRequest) => string | undefined | Promise<string | undefined>;
 
 export interface IpRateLimitOptions {
-  /** Requests that one client may make per window, at least 1. Default 100. */
-  limit?: number | undefined;
+  /**
+   * How requests are counted. Default `sliding-window`.
+   *
+   * - `sliding-window`: in the window that ends now, of which the older part is estimated. Refused requests count
+   *   for nothing.
+   * - `token-bucket`: up to `burst` requests at once, refilled evenly at `limit` per window. Refused requests
+   *   count for nothing.
+   * - `fixed-window`: in the window that a client's first request has started, by express-rate-limit and
+   *   rate-limit-redis: up to twice the limit around the end of a window. Takes no `cost`, no `windows`, no `keySecret` and
+   *   no `maxKeys`.
+   */
+  algorithm?: AlgorithmName | undefined;
+  /**
+   * Requests that one client may make per window, at least 1; or a function that says so for each request, at once or
+   * by a promise. Times `windowMs` it must stay below 2^53. Default 100.
+   */
+  limit?: number | LimitFunction | undefined;
   /** Length of the window in milliseconds. It starts with a client's first request. Default 60,000. */
   windowMs?: number | undefined;
+  /** What a full token bucket holds, at least 1. Default: `limit`. Not with a function as `limit`. */
+  burst?: number | undefined;
+  /**
+   * Several windows in place of `limit` and `windowMs`, like `100/1m, 1000/1h`. A request passes when it is within all
+   * of them, and counts in all or in none. Default: none.
+   */
+  windows?: string | readonly RateLimitWindow[] | undefined;
+  /**
+   * Who is counted, at once or by a promise: any text, of which what is longer than 64 characters is told apart by
+   * its SHA-256. With nothing, or an empty text, the client is counted by its address. Default: always that.
+   */
+  key?: KeyFunction | undefined;
+  /**
+   * How much a request counts for: an integer from 0 up, at once or by a promise. More than the limit counts as
+   * the whole limit. Default: 1 for every request.
+   */
+  cost?: CostFunction | undefined;
+  /** Addresses and CIDR ranges that are never limited, nor counted. Default: none. */
+  allow?: readonly string[] | undefined;
+  /** Addresses and CIDR ranges that get 403, also when they are in `allow`. Default: none. */
+  deny?: readonly string[] | undefined;
+  /**
+   * Counts and reports `limited` events, but refuses nobody and tells clients nothing (`deny` still holds).
+   * Default false.
+   */
+  shadow?: boolean | undefined;
+  /** How clients are told of their limit; not about `Retry-After`, which a 429 always has. Default `draft-8`. */
+  fields?: FieldsForm | undefined;
+  /**
+   * The most clients that this process tells apart, at least 1,000. Beyond it, new ones share the limit of one
+   * with each other, until others are forgotten. 1,000,000 take about 160 MB for each window. Default 1,000,000.
+   */
+  maxKeys?: number | undefined;
   /**
    * Where gateways share their counts: a `redis://` or `rediss://` URL, or a client made with `createClient()`
    * of the package `redis`. Default: none, each process counts alone.
@@ -36,6 +81,11 @@ export interface IpRateLimitOptions {
    * Default `expressway:rl:`.
    */
   keyPrefix?: string | undefined;
+  /**
+   * At least 16 characters, with which keys are turned into an HMAC (RFC 2104, SHA-256) before they go to Redis,
+   * so that it holds no addresses. Gateways that share counts need the same. Default: none.
+   */
+  keySecret?: string | undefined;
   /** Leading bits of an IPv6 address that make one client, 32 to 64. Default 56. */
   ipv6Subnet?: number | undefined;
   /** Milliseconds that Redis may take for one request, which is then counted in this process. Default 50. */
@@ -49,65 +99,14 @@ export interface IpRateLimitOptions {
 }
 
 export const IP_RATE_LIMIT_DEFAULTS = Object.freeze({
-  limit: 100,
+  algorithm: 'sliding-window' as AlgorithmName,
+  limit: 100 as number | LimitFunction,
   windowMs: 60_000,
+  shadow: false,
+  fields: 'draft-8' as FieldsForm,
+  maxKeys: 1_000_000,
   keyPrefix: 'expressway:rl:',
   ipv6Subnet: 56,
   storeTimeoutMs: 50,
   name: 'ip',
 });
-
-/** Longest integer of a structured field (RFC 9651 §3.3.1). */
-const LARGEST_SF_INTEGER = 999_999_999_999_999;
-/** Leaves room for the longest client key in a key of 64 bytes. */
-const LONGEST_PREFIX = 40;
-
-type Given = Omit<IpRateLimitOptions, 'redis'> & { redis?: RedisClient | RedisUrl | undefined };
-
-const redis: Check = (value) => (value instanceof RedisUrl ? value.problem : redisClientProblem(value));
-
-const keyPrefix: Check = (value) =>
-  typeof value === 'string' && /^[!-~]*$/.test(value) ? undefined : 'must be visible ASCII characters';
-
-/** Fits a structured field's string without escapes, and cannot be taken for a part of an address in a key. */
-const name: Check = (value) =>
-  typeof value === 'string' && /^[ -~]+$/.test(value) && !/["\\:]/.test(value)
-    ? undefined
-    : 'must be printable ASCII characters except ", \\ and :';
-
-const CHECKS: Checks<Given> = {
-  limit: integer(1, LARGEST_SF_INTEGER),
-  windowMs: durationMs,
-  redis: optional(redis),
-  keyPrefix,
-  // The range of express-rate-limit: beyond it, one key is a whole provider, or one of many that a client has.
-  ipv6Subnet: integer(32, 64),
-  storeTimeoutMs: durationMs,
-  name,
-  trustProxy: anything,
-  events: optional((value) => (value instanceof GatewayEvents ? undefined : 'must be a GatewayEvents')),
-};
-
-export type IpRateLimitSettings = Given & typeof IP_RATE_LIMIT_DEFAULTS & { readonly prefix: string };
-
-/**
- * @throws {OptionsError} `ERR_EXPRESSWAY_OPTIONS`, with every problem
- * @throws {GatewayError} `ERR_EXPRESSWAY_TRUST_PROXY`
- */
-export function resolveIpRateLimitOptions(options: IpRateLimitOptions | undefined): IpRateLimitSettings {
-  const given = typeof options?.redis === 'string' ? { ...options, redis: new RedisUrl(options.redis) } : options;
-  const settings = resolveOptions<Given, typeof IP_RATE_LIMIT_DEFAULTS>(
-    'ipRateLimit',
-    given as Given | undefined,
-    IP_RATE_LIMIT_DEFAULTS,
-    CHECKS,
-  );
-  const prefix = `${settings.keyPrefix}${settings.name}:`;
-  if (prefix.length > LONGEST_PREFIX) {
-    throw new OptionsError('ipRateLimit', [
-      `keyPrefix and name must not be longer than ${LONGEST_PREFIX - 1} together`,
-    ]);
-  }
-  assertTrustProxy(settings.trustProxy);
-  return { ...settings, prefix };
-}

@@ -1,13 +1,16 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { type Options, rateLimit } from 'express-rate-limit';
 import { GatewayEvents, type LimiterMode } from '../core/events.ts';
-import { exchangeOf } from '../core/exchange.ts';
+import { type Exchange, exchangeOf } from '../core/exchange.ts';
 import type { GatewayRequest, Middleware, Next } from '../core/http.ts';
+import { AddressGate, deny } from './address-gate.ts';
 import { Admission, type AdmissionDesk } from './admission.ts';
+import { Claimant, type OwnClaim, ownKey } from './claimant.ts';
 import { addressKey, clientKey } from './client-key.ts';
-import { type IpRateLimitOptions, resolveIpRateLimitOptions } from './ip-rate-limit-options.ts';
-import { openLimiterStore } from './open-limiter-store.ts';
-import { RateLimitFields } from './rate-limit-fields.ts';
+import { createEngine } from './engine.ts';
+import type { IpRateLimitOptions } from './ip-rate-limit-options.ts';
+import { resolveIpRateLimitOptions } from './ip-rate-limit-settings.ts';
+import { openLimiterMeter } from './open-limiter-meter.ts';
+import { rateLimitFields } from './rate-limit-fields.ts';
 import { trustProxyError } from './trust-proxy.ts';
 
 export interface IpRateLimiter extends Middleware {
@@ -16,8 +19,8 @@ export interface IpRateLimiter extends Middleware {
   readonly mode: LimiterMode;
   readonly events: GatewayEvents;
   /**
-   * Forgets the requests of one client, given as an address or as the key of a `limited` event. Rejects when
-   * Redis could not be told; this process has forgotten even then.
+   * Forgets the requests of one client, given as an address, as what the option `key` gave, or as the key of a
+   * `limited` event. Rejects when Redis could not be told; this process has forgotten even then.
    */
   resetKey(key: string): Promise<void>;
   /**
@@ -27,12 +30,9 @@ export interface IpRateLimiter extends Middleware {
   close(): Promise<void>;
 }
 
-/** express-rate-limit's middleware, as it is used here: what it takes for the request is an admission. */
-type Engine = (admission: Admission, res: ServerResponse, next: Next) => Promise<void>;
-
 /**
- * Limits how many requests a client may make per fixed window: by IP address under the app's `trust proxy`, IPv6
- * by network. Over the limit, the client gets 429 with the true wait as `Retry-After`.
+ * Limits how many requests a client may make per window: by IP address under the app's `trust proxy`, IPv6 by
+ * network, or by a key of the app's own. Over the limit, the client gets 429 with the true wait as `Retry-After`.
  *
  * With Redis, gateways share the counts. A Redis that is down, silent or failing never costs a request more than
  * `storeTimeoutMs`: it is counted in this process meanwhile, and the shared counts are taken up again once
@@ -45,22 +45,17 @@ type Engine = (admission: Admission, res: ServerResponse, next: Next) => Promise
  */
 export function ipRateLimit(options?: IpRateLimitOptions): IpRateLimiter {
   const settings = resolveIpRateLimitOptions(options);
-  const { name, limit, windowMs, ipv6Subnet, events = new GatewayEvents() } = settings;
-  const desk: AdmissionDesk = { name, limit, events, fields: new RateLimitFields(name, limit, windowMs) };
-  const store = openLimiterStore(settings, (from, to, error) => {
+  const { name, quotas, shadow, ipv6Subnet, events = new GatewayEvents() } = settings;
+  const desk: AdmissionDesk = { name, quotas, shadow, events, fields: rateLimitFields(settings.fields, name, quotas) };
+  const meter = openLimiterMeter(settings, (from, to, error) => {
     events.emit('limiterModeChange', { limiter: name, from, to, error });
   });
-  const engine = rateLimit({
-    limit,
-    windowMs,
-    store,
-    legacyHeaders: false,
-    standardHeaders: false,
-    // Its checks print once and go on; ours throw at construction.
-    validate: false,
-    keyGenerator: ((admission: Admission) => admission.key) as unknown as NonNullable<Options['keyGenerator']>,
-    handler: ((admission: Admission) => admission.refuse()) as unknown as NonNullable<Options['handler']>,
-  }) as unknown as Engine;
+  const engine = createEngine(meter);
+  const { allow = [], deny: denied = [] } = settings;
+  // To look into an empty list would cost as much as to look into a full one.
+  const gate = allow.length + denied.length > 0 ? new AddressGate(allow, denied) : undefined;
+  const claimant = new Claimant(settings, settings.windowMs);
+  const asks = claimant.asks;
 
   function ipRateLimiter(incoming: IncomingMessage, res: ServerResponse, next: Next): void {
     const req: GatewayRequest = incoming;
@@ -69,17 +64,49 @@ export function ipRateLimit(options?: IpRateLimitOptions): IpRateLimiter {
       return;
     }
     const exchange = exchangeOf(incoming, res);
+    if (gate !== undefined) {
+      const verdict = gate.judge(exchange);
+      if (verdict === 'denied') deny(exchange, events);
+      else if (verdict === 'allowed') next();
+      if (verdict !== 'limited') return;
+    }
+    if (asks) {
+      void admitOwn(exchange, next);
+      return;
+    }
     const key = clientKey(exchange, ipv6Subnet);
-    if (key !== undefined) void engine(new Admission(exchange, key, desk), res, next);
+    if (key !== undefined) void engine(new Admission(exchange, desk, key), res, next);
     // The client has left. Counted under one key, all who leave would limit each other.
     else res.destroy();
   }
 
+  /** Waits for no promise where there is none. */
+  async function admitOwn(exchange: Exchange, next: Next): Promise<void> {
+    const { req, res } = exchange;
+    let key: string | undefined;
+    let claim: OwnClaim;
+    try {
+      const asked = claimant.ask(req);
+      claim = asked instanceof Promise ? await asked : asked;
+      key = claim.key ?? clientKey(exchange, ipv6Subnet);
+    } catch (error) {
+      next(error);
+      return;
+    }
+    if (key !== undefined) void engine(new Admission(exchange, desk, key, claim.cost, claim.limit), res, next);
+    else res.destroy();
+  }
+
+  const keyOf = (text: string): string => {
+    const key = addressKey(text, ipv6Subnet);
+    return key ?? (settings.key === undefined || /^[kh]:/.test(text) ? text : ownKey(text));
+  };
+
   return Object.defineProperties(ipRateLimiter, {
     name: { value: name },
-    mode: { get: () => store.mode, enumerable: true },
+    mode: { get: () => meter.mode, enumerable: true },
     events: { value: events, enumerable: true },
-    resetKey: { value: async (key: string) => store.resetKey(addressKey(key, ipv6Subnet) ?? key), enumerable: true },
-    close: { value: async () => store.close(), enumerable: true },
+    resetKey: { value: async (key: string) => meter.reset(keyOf(key)), enumerable: true },
+    close: { value: async () => meter.close(), enumerable: true },
   }) as unknown as IpRateLimiter;
 }

@@ -1,35 +1,87 @@
 import type { OutgoingMessage } from 'node:http';
+import type { Standing } from './meter.ts';
+import type { Quota } from './quota.ts';
 
 /**
- * Writes the `RateLimit` and `RateLimit-Policy` fields of draft-ietf-httpapi-ratelimit-headers-08. Without the
- * optional partition key, for which express-rate-limit hashes the client's key on every request.
+ * How clients are told of their limit: one of three drafts of draft-ietf-httpapi-ratelimit-headers, the older
+ * `X-RateLimit-*` fields with the moment of the reset in seconds since 1970, or nothing.
  */
-export class RateLimitFields {
-  readonly #policy: string;
-  readonly #item: string;
+export type FieldsForm = 'draft-8' | 'draft-7' | 'draft-6' | 'legacy' | 'none';
+
+export const FIELDS_FORMS: readonly FieldsForm[] = ['draft-8', 'draft-7', 'draft-6', 'legacy', 'none'];
+
+/** Writes what clients are told of their limit. */
+export interface RateLimitFields {
+  /**
+   * @param standings One for each quota.
+   * @param limit The limit of this request, where it is not that of the only quota.
+   */
+  write(res: OutgoingMessage, standings: readonly Standing[], limit: number | undefined): void;
+}
+
+const seconds = (ms: number): number => Math.ceil(ms / 1000);
+
+/** What a client may spend at once, and the seconds in which it gets that much again. */
+function policyOf(quota: Quota, limit: number | undefined): { q: number; w: number } {
+  if (limit !== undefined) return { q: limit, w: seconds(quota.windowMs) };
+  return { q: quota.burst, w: seconds((quota.windowMs * quota.burst) / quota.limit) };
+}
+
+/** @param limiter Name of the limiter. */
+export function rateLimitFields(form: FieldsForm, limiter: string, quotas: readonly Quota[]): RateLimitFields {
+  if (form === 'none') return { write() {} };
+  return form === 'draft-8' ? new ListFields(limiter, quotas) : new TightestFields(form, quotas);
+}
+
+/**
+ * `RateLimit` and `RateLimit-Policy` of draft 8, with a member for each quota. Without the optional partition key,
+ * for which express-rate-limit hashes the client's key on every request.
+ */
+class ListFields implements RateLimitFields {
   readonly #name: string;
+  readonly #quotas: readonly Quota[];
+  readonly #items: readonly string[];
+  readonly #policy: string;
   #warned = false;
 
-  constructor(name: string, limit: number, windowMs: number) {
+  constructor(name: string, quotas: readonly Quota[]) {
     this.#name = name;
-    this.#item = `"${name}"`;
-    this.#policy = `${this.#item};q=${limit};w=${Math.ceil(windowMs / 1000)}`;
+    this.#quotas = quotas;
+    this.#items = quotas.map(({ windowMs }) => (quotas.length === 1 ? `"${name}"` : `"${name}-${windowMs / 1000}s"`));
+    this.#policy = this.#policyFor(undefined);
   }
 
-  /** @param resetMs Milliseconds until the quota is whole again. */
-  write(res: OutgoingMessage, remaining: number, resetMs: number): void {
+  write(res: OutgoingMessage, standings: readonly Standing[], limit: number | undefined): void {
     if (res.headersSent) return;
-    const state = `${this.#item};r=${remaining};t=${Math.ceil(resetMs / 1000)}`;
+    const policy = limit === undefined ? this.#policy : this.#policyFor(limit);
+    const state = this.#state(standings);
     const others = res.getHeader('RateLimit');
     if (others === undefined) {
-      res.setHeader('RateLimit-Policy', this.#policy);
+      res.setHeader('RateLimit-Policy', policy);
       res.setHeader('RateLimit', state);
       return;
     }
-    // Both fields are lists: the limiters that a request passes each add their own member.
-    if (String(others).includes(`${this.#item};`)) this.#warn();
-    res.setHeader('RateLimit-Policy', `${res.getHeader('RateLimit-Policy')}, ${this.#policy}`);
+    // Both fields are lists: the limiters that a request passes each add their own members.
+    if (String(others).includes(`${this.#items[0]};`)) this.#warn();
+    res.setHeader('RateLimit-Policy', `${res.getHeader('RateLimit-Policy')}, ${policy}`);
     res.setHeader('RateLimit', `${others}, ${state}`);
+  }
+
+  #policyFor(limit: number | undefined): string {
+    const members = this.#quotas.map((quota, i) => {
+      const { q, w } = policyOf(quota, limit);
+      return `${this.#items[i]};q=${q};w=${w}`;
+    });
+    return members.join(', ');
+  }
+
+  #state(standings: readonly Standing[]): string {
+    let text = '';
+    for (let i = 0; i < standings.length; i++) {
+      const { remaining, resetMs } = standings[i] as Standing;
+      text += `${i === 0 ? '' : ', '}${this.#items[i]};r=${remaining};t=${seconds(resetMs)}`;
+    }
+    return text;
   }
 
   #warn(): void {
@@ -42,3 +94,40 @@ export class RateLimitFields {
     );
   }
 }
+
+/** The forms that know one quota only: of several, of one limiter or of more, the one that is nearest to its end. */
+class TightestFields implements RateLimitFields {
+  readonly #form: Exclude<FieldsForm, 'draft-8' | 'none'>;
+  readonly #quotas: readonly Quota[];
+
+  constructor(form: Exclude<FieldsForm, 'draft-8' | 'none'>, quotas: readonly Quota[]) {
+    this.#form = form;
+    this.#quotas = quotas;
+  }
+
+  write(res: OutgoingMessage, standings: readonly Standing[], limit: number | undefined): void {
+    if (res.headersSent) return;
+    let i = 0;
+    for (let k = 1; k < standings.length; k++) if (isTighter(standings[k]!, standings[i]!)) i = k;
+    const { remaining, resetMs } = standings[i] as Standing;
+    const { q, w } = policyOf(this.#quotas[i] as Quota, limit);
+    const t = seconds(resetMs);
+    if (this.#form === 'draft-7') {
+      const other = /remaining=(\d+)/.exec(String(res.getHeader('RateLimit') ?? ''))?.[1];
+      if (other !== undefined && Number(other) <= remaining) return;
+      res.setHeader('RateLimit-Policy', `${q};w=${w}`);
+      res.setHeader('RateLimit', `limit=${q}, remaining=${remaining}, reset=${t}`);
+      return;
+    }
+    const name = this.#form === 'legacy' ? 'X-RateLimit' : 'RateLimit';
+    const other = res.getHeader(`${name}-Remaining`);
+    if (other !== undefined && Number(other) <= remaining) return;
+    if (this.#form === 'draft-6') res.setHeader('RateLimit-Policy', `${q};w=${w}`);
+    res.setHeader(`${name}-Limit`, q);
+    res.setHeader(`${name}-Remaining`, remaining);
+    res.setHeader(`${name}-Reset`, this.#form === 'legacy' ? seconds(Date.now() + resetMs) : t);
+  }
+}
+
+const isTighter = (one: Standing, other: Standing): boolean =>
+  one.remaining < other.remaining || (one.remaining === other.remaining && one.resetMs > other.resetMs);

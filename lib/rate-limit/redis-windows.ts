@@ -1,29 +1,34 @@
 import type { ClientRateLimitInfo, Options } from 'express-rate-limit';
 import { RedisStore, type SendCommandFn } from 'rate-limit-redis';
-import type { Send, SharedCounts } from './shared-counts.ts';
+import { fixedWindowRuling } from './fixed-window-ruling.ts';
+import type { Claim, Ruling } from './meter.ts';
+import type { Quota } from './quota.ts';
+import type { Send, SharedMeter } from './shared-meter.ts';
 
 const MOST_SCRIPT_LOADS = 3;
 
 /** Fixed windows in Redis, on Redis's clock, by rate-limit-redis. */
-export class RedisWindows implements SharedCounts {
+export class RedisWindows implements SharedMeter {
   readonly loaded: Promise<void>;
   readonly #store: RedisStore;
+  readonly #limit: number;
 
-  constructor(send: Send, prefix: string, windowMs: number) {
+  constructor(send: Send, prefix: string, { limit, windowMs }: Quota) {
+    this.#limit = limit;
     const sendCommand = ((...args: string[]) => send(args)) as SendCommandFn;
     this.#store = new RedisStore({ prefix, sendCommand });
     this.loaded = this.#store.init({ windowMs } as Options);
-    // No loss: increment() waits for the same script and rejects with the same error.
+    // No loss: take() waits for the same script and rejects with the same error.
     this.loaded.catch(() => {});
   }
 
-  async increment(key: string): Promise<ClientRateLimitInfo> {
+  async take({ key, limit = this.#limit }: Claim): Promise<Ruling> {
     const count = await this.#count(key, MOST_SCRIPT_LOADS);
     // A reply that is no number would be under every limit.
     if (!(count.totalHits >= 1) || !count.resetTime || Number.isNaN(count.resetTime.getTime())) {
       throw new TypeError('Redis gave no count');
     }
-    return count;
+    return fixedWindowRuling(count, limit);
   }
 
   /**
@@ -39,7 +44,7 @@ export class RedisWindows implements SharedCounts {
     }
   }
 
-  resetKey(key: string): Promise<void> {
+  reset(key: string): Promise<void> {
     return this.#store.resetKey(key);
   }
 }

@@ -156,6 +156,20 @@ describe('weighted round robin when the pool changes', () => {
     }
   });
 
+  test('a new one has its turn within a round, also when each before it left as soon as it had had its own', () => {
+    const policy = new WeightedRoundRobin();
+    const staying = pool(1, 1, 1);
+    let backends = [...staying, ...pool(1)];
+    let longest = 0;
+    for (let change = 0; change < 200; change += 1) {
+      let picks = 1;
+      while (policy.select(backends, exchange(), []) !== backends[3]) picks += 1;
+      longest = Math.max(longest, picks);
+      backends = [...staying, ...pool(1)];
+    }
+    expect(longest).toBeLessThanOrEqual(5);
+  });
+
   test('weights that become a thousand times smaller leave nobody waiting', () => {
     const policy = new WeightedRoundRobin();
     const backends = pool(1000, 1000);

@@ -86,7 +86,7 @@ describe('clientKey', () => {
   function exchangeOf(socket: Peer, ip?: string, trusted = false) {
     const app = { get: () => () => trusted };
     const req = { socket, ip, app } as unknown as IncomingMessage;
-    return new Exchange(req, { once: jest.fn() } as unknown as ServerResponse);
+    return new Exchange(req, { on: jest.fn() } as unknown as ServerResponse);
   }
 
   test('goes by the peer, and by what a trusted peer forwards', () => {

@@ -1,11 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
 import { GatewayError } from '../../../lib/core/errors.ts';
 import { OptionsError } from '../../../lib/core/options.ts';
-import {
-  IP_RATE_LIMIT_DEFAULTS,
-  type IpRateLimitOptions,
-  resolveIpRateLimitOptions,
-} from '../../../lib/rate-limit/ip-rate-limit-options.ts';
+import { IP_RATE_LIMIT_DEFAULTS, type IpRateLimitOptions } from '../../../lib/rate-limit/ip-rate-limit-options.ts';
+import { resolveIpRateLimitOptions } from '../../../lib/rate-limit/ip-rate-limit-settings.ts';
 
 function problemsOf(options: unknown): readonly string[] {
   try {
@@ -19,7 +16,8 @@ function problemsOf(options: unknown): readonly string[] {
 
 describe('ipRateLimit options', () => {
   test('have defaults, also for an explicit undefined', () => {
-    const settings = { ...IP_RATE_LIMIT_DEFAULTS, prefix: 'expressway:rl:ip:' };
+    const quotas = [{ limit: 100, windowMs: 60_000, burst: 100 }];
+    const settings = { ...IP_RATE_LIMIT_DEFAULTS, prefix: 'expressway:rl:ip:', quotas };
     expect(resolveIpRateLimitOptions(undefined)).toEqual(settings);
     expect(resolveIpRateLimitOptions({ limit: undefined, redis: undefined })).toEqual(settings);
   });
@@ -99,6 +97,78 @@ describe('ipRateLimit options', () => {
     expect(resolveIpRateLimitOptions({ name: 'log in', keyPrefix: 'app:' }).prefix).toBe('app:log in:');
     expect(problemsOf({ name: 'n'.repeat(25) })).toEqual([]);
     expect(problemsOf({ name: 'n'.repeat(26) })).toEqual(['keyPrefix and name must not be longer than 39 together']);
+  });
+
+  test.each([
+    [{ windows: '100/1m, 1000/1h' }, [100, 60_000, 1_000, 3_600_000]],
+    [{ windows: '5/s,70/15m , 9/2d' }, [5, 1_000, 70, 900_000, 9, 172_800_000]],
+    [{ windows: [{ limit: 3, windowMs: 500 }] }, [3, 500]],
+  ])('read %j', (options, numbers) => {
+    const { quotas } = resolveIpRateLimitOptions(options);
+    expect(quotas.flatMap(({ limit, windowMs }) => [limit, windowMs])).toEqual(numbers);
+  });
+
+  test.each([
+    [''],
+    ['100'],
+    ['100/1x'],
+    ['0/1m'],
+    ['1/0m'],
+    ['1/25d'],
+    ['1/60s, 2/1m'],
+    ['1.5/1m'],
+    [[]],
+    [[{ limit: 1 }]],
+    [[null]],
+    [7],
+    ['1/1s,1/2s,1/3s,1/4s,1/5s,1/6s,1/7s,1/8s,1/9s'],
+  ])('refuse %j as windows', (windows) => {
+    expect(problemsOf({ windows })).toEqual([expect.stringMatching(/^windows must be 1 to 8 windows/)]);
+  });
+
+  test.each([[['192.0.2.1', '192.0.2.0/24', '0.0.0.0/0', '2001:db8::/32', '::1', '::ffff:192.0.2.0/120']], [[]]])(
+    'accept %j as addresses',
+    (allow) => {
+      expect(problemsOf({ allow, deny: allow })).toEqual([]);
+    },
+  );
+
+  test.each([['192.0.2.1'], [['192.0.2.0/33']], [['192.0.2.0/']], [['192.0.2.0/-1']], [['::ffff:192.0.2.0/95']]])(
+    'refuse %j as addresses',
+    (allow) => {
+      expect(problemsOf({ allow })).toEqual([expect.stringMatching(/^allow must be a list/)]);
+    },
+  );
+
+  test.each([[['fe80::1%eth0']], [['example.org']], [['2001:db8::/129']], [[7]], [['']]])(
+    'refuse %j as addresses',
+    (deny) => {
+      expect(problemsOf({ deny })).toEqual([expect.stringMatching(/^deny must be a list/)]);
+    },
+  );
+
+  test('names all that do not go together', () => {
+    expect(problemsOf({ windows: '1/1s', limit: 5, burst: 3 })).toEqual([
+      'windows takes the place of limit, windowMs and burst',
+      'burst is for the algorithm token-bucket',
+    ]);
+    expect(problemsOf({ algorithm: 'token-bucket', limit: () => 5, burst: 3 })).toEqual([
+      'burst cannot be given with a function as limit',
+    ]);
+    const fixed = {
+      algorithm: 'fixed-window',
+      windows: '1/1s',
+      cost: () => 1,
+      maxKeys: 5_000,
+      keySecret: 'x'.repeat(16),
+    };
+    expect(problemsOf(fixed)).toHaveLength(4);
+    expect(problemsOf({ limit: 10 ** 12, windowMs: 60_000 })).toEqual([expect.stringContaining('below 2^53')]);
+    expect(problemsOf({ algorithm: 'fixed-window', limit: 10 ** 12, windowMs: 60_000 })).toEqual([]);
+  });
+
+  test('never show a bad keySecret', () => {
+    expect(problemsOf({ keySecret: 'hunter2' })).toEqual(['keySecret: must be a text of at least 16 characters']);
   });
 
   test('check trustProxy', () => {

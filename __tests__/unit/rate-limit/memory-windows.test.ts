@@ -1,5 +1,4 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import type { Options } from 'express-rate-limit';
 import { MemoryWindows } from '../../../lib/rate-limit/memory-windows.ts';
 
 describe('MemoryWindows', () => {
@@ -7,8 +6,7 @@ describe('MemoryWindows', () => {
 
   beforeEach(() => {
     jest.useFakeTimers();
-    store = new MemoryWindows();
-    store.init({ windowMs: 1_000 } as Options);
+    store = new MemoryWindows({ limit: 5, windowMs: 1_000, burst: 5 });
   });
   afterEach(() => {
     store.close();
@@ -16,32 +14,50 @@ describe('MemoryWindows', () => {
     jest.useRealTimers();
   });
 
+  const hit = async (key = 'k') => (await store.take({ key, cost: 1, limit: undefined })).standings[0];
+
   test('gives each of several hits at once its own count', async () => {
-    const counts = await Promise.all([store.increment('k'), store.increment('k'), store.increment('k')]);
-    expect(counts.map(({ totalHits }) => totalHits)).toEqual([1, 2, 3]);
-    await store.increment('k');
-    expect(counts.map(({ totalHits }) => totalHits)).toEqual([1, 2, 3]);
+    const standings = await Promise.all([hit(), hit(), hit()]);
+    expect(standings.map((standing) => standing?.remaining)).toEqual([4, 3, 2]);
+    await hit();
+    expect(standings.map((standing) => standing?.remaining)).toEqual([4, 3, 2]);
   });
 
   test('starts a new window when the old one is over', async () => {
-    const start = Date.now();
     jest.advanceTimersByTime(700);
-    expect(await store.increment('k')).toEqual({ totalHits: 1, resetTime: new Date(start + 1_700) });
+    expect(await hit()).toEqual({ remaining: 4, resetMs: 1_000 });
     jest.advanceTimersByTime(999);
-    expect(await store.increment('k')).toEqual({ totalHits: 2, resetTime: new Date(start + 1_700) });
+    expect(await hit()).toEqual({ remaining: 3, resetMs: 1 });
     jest.advanceTimersByTime(1);
-    expect(await store.increment('k')).toEqual({ totalHits: 1, resetTime: new Date(start + 2_700) });
+    expect(await hit()).toEqual({ remaining: 4, resetMs: 1_000 });
   });
 
   test('forgets clients that do not come back', async () => {
-    for (let i = 0; i < 100; i++) await store.increment(`k${i}`);
+    for (let i = 0; i < 100; i++) await hit(`k${i}`);
+    expect(store.size).toBe(100);
     jest.advanceTimersByTime(2_000);
-    expect(store.current.size + store.previous.size).toBe(0);
+    expect(store.size).toBe(0);
+  });
+
+  test('refuses what is over the limit, of the limiter or of the claim', async () => {
+    for (let i = 0; i < 5; i++) await hit();
+    jest.advanceTimersByTime(400);
+    expect(await store.take({ key: 'k', cost: 1, limit: undefined })).toMatchObject({
+      allowed: false,
+      retryAfterMs: 600,
+    });
+    expect(await store.take({ key: 'k', cost: 1, limit: 7 })).toMatchObject({ allowed: true, retryAfterMs: 0 });
+  });
+
+  test('forgets one client', async () => {
+    await hit();
+    await store.reset('k');
+    expect(await hit()).toMatchObject({ remaining: 4 });
   });
 
   test('still counts after close()', async () => {
     store.close();
-    await store.increment('k');
-    expect(await store.increment('k')).toMatchObject({ totalHits: 2 });
+    await hit();
+    expect(await hit()).toMatchObject({ remaining: 3 });
   });
 });

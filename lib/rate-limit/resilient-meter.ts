@@ -1,20 +1,20 @@
-import type { ClientRateLimitInfo, Options } from 'express-rate-limit';
 import type { LimiterMode } from '../core/events.ts';
 import { DeadlineError, withDeadline } from './deadline.ts';
-import type { LimiterStore, ModeListener } from './limiter-store.ts';
+import type { LimiterMeter, ModeListener } from './limiter-meter.ts';
+import type { Claim, Ruling } from './meter.ts';
 import type { RedisClient } from './redis-client.ts';
 import { RedisLink } from './redis-link.ts';
 import type { RedisUrl } from './redis-url.ts';
-import type { OpenSharedCounts, SharedCounts } from './shared-counts.ts';
+import type { OpenSharedMeter, Send, SharedMeter } from './shared-meter.ts';
 import { SkipRule } from './skip-rule.ts';
 
-export interface ResilientStoreParts {
+export interface ResilientMeterParts {
   readonly redis: RedisClient | RedisUrl;
   /** Milliseconds that one call of Redis may take. */
   readonly timeoutMs: number;
   /** Counts while Redis fails. */
-  readonly local: LimiterStore;
-  readonly openShared: OpenSharedCounts;
+  readonly local: LimiterMeter;
+  readonly openShared: OpenSharedMeter;
   readonly onModeChange: ModeListener;
 }
 
@@ -22,17 +22,17 @@ export interface ResilientStoreParts {
  * Counts in Redis, and in this process while Redis is away: it never rejects, and takes no longer than its
  * deadline. A hit whose reply came too late may have been counted in both places, never in none.
  */
-export class ResilientStore implements LimiterStore {
-  readonly #parts: ResilientStoreParts;
+export class ResilientMeter implements LimiterMeter {
+  readonly #parts: ResilientMeterParts;
   readonly #link: RedisLink;
   readonly #skip = new SkipRule();
-  #shared: SharedCounts | undefined;
+  #shared: SharedMeter | undefined;
   #mode: LimiterMode = 'redis';
-  #windowMs = 0;
 
-  constructor(parts: ResilientStoreParts) {
+  constructor(parts: ResilientMeterParts) {
     this.#parts = parts;
     this.#link = new RedisLink(parts.redis, { up: () => this.#up(), down: (error) => this.#become('local', error) });
+    if (this.#link.ready) this.#up();
   }
 
   /** `redis` from the start, so that a start without Redis is a change to `local` like any other loss of it. */
@@ -40,43 +40,32 @@ export class ResilientStore implements LimiterStore {
     return this.#mode;
   }
 
-  init(options: Options): void {
-    this.#windowMs = options.windowMs;
-    this.#parts.local.init?.(options);
-    if (this.#link.ready) this.#up();
-  }
-
-  async increment(key: string): Promise<ClientRateLimitInfo> {
+  take(claim: Claim): Ruling | Promise<Ruling> {
     const era = this.#admit();
-    if (era === undefined) return this.#parts.local.increment(key);
-    const shared = this.#open();
-    try {
-      const count = await this.#timed(shared.increment(key));
-      this.#worked(era);
-      return count;
-    } catch (error) {
-      this.#failed(era, shared, error as Error);
-      return this.#parts.local.increment(key);
-    }
+    return era === undefined ? this.#parts.local.take(claim) : this.#ask(claim, era);
   }
 
-  /**
-   * Not supported: rate-limit-redis leaves a key that never expires when it takes a hit back from a window that
-   * has just ended. Only `skipFailedRequests` and `skipSuccessfulRequests` would ask for it.
-   */
-  decrement(): Promise<never> {
-    return Promise.reject(new Error('hits cannot be taken back'));
-  }
-
-  /** Forgets the hits of one key. Rejects when Redis could not be told. */
-  async resetKey(key: string): Promise<void> {
-    await this.#parts.local.resetKey(key);
-    await this.#timed(this.#open().resetKey(key));
+  /** Rejects when Redis could not be told. */
+  async reset(key: string): Promise<void> {
+    await this.#parts.local.reset(key);
+    await this.#timed(this.#open().reset(key));
   }
 
   close(): void {
     this.#link.close();
     this.#parts.local.close();
+  }
+
+  async #ask(claim: Claim, era: number): Promise<Ruling> {
+    const shared = this.#open();
+    try {
+      const ruling = await this.#timed(shared.take(claim));
+      this.#worked(era);
+      return ruling;
+    } catch (error) {
+      this.#failed(era, shared, error as Error);
+      return this.#parts.local.take(claim);
+    }
   }
 
   /** The era to ask Redis in; `undefined` when the hit has to be counted here. */
@@ -88,14 +77,16 @@ export class ResilientStore implements LimiterStore {
   }
 
   /** Made anew after each failure, because rate-limit-redis keeps a script load that failed for ever. */
-  #open(): SharedCounts {
-    this.#shared ??= this.#parts.openShared((args) => this.#link.send(args), this.#windowMs);
+  #open(): SharedMeter {
+    this.#shared ??= this.#parts.openShared(this.#send);
     return this.#shared;
   }
 
   #timed<T>(work: Promise<T>): Promise<T> {
     return withDeadline(work, this.#parts.timeoutMs, this.#onLate);
   }
+
+  readonly #send: Send = (args) => this.#link.send(args);
 
   readonly #onLate = (): void => this.#skip.repliedLate();
 
@@ -115,7 +106,7 @@ export class ResilientStore implements LimiterStore {
     if (this.#skip.succeeded(era) && this.#mode !== 'redis') this.#become('redis', undefined);
   }
 
-  #failed(era: number, shared: SharedCounts, error: Error): void {
+  #failed(era: number, shared: SharedMeter, error: Error): void {
     if (this.#shared === shared) this.#shared = undefined;
     if (this.#skip.failed(era, Date.now(), error instanceof DeadlineError)) this.#become('local', error);
   }

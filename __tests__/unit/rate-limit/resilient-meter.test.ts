@@ -1,12 +1,21 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import type { Options } from 'express-rate-limit';
-import type { LimiterStore } from '../../../lib/rate-limit/limiter-store.ts';
-import { openLimiterStore } from '../../../lib/rate-limit/open-limiter-store.ts';
+import type { LimiterMeter } from '../../../lib/rate-limit/limiter-meter.ts';
+import { openLimiterMeter } from '../../../lib/rate-limit/open-limiter-meter.ts';
 import { FakeRedisClient } from './fake-redis-client.ts';
 
-describe('the store with Redis', () => {
+const LIMIT = 1_000;
+const SETTINGS = {
+  algorithm: 'fixed-window',
+  quotas: [{ limit: LIMIT, windowMs: 60_000, burst: LIMIT }],
+  name: 'ip',
+  maxKeys: 1_000,
+  prefix: 'rl:ip:',
+  storeTimeoutMs: 50,
+} as const;
+
+describe('the meter with Redis', () => {
   let client: FakeRedisClient;
-  let store: LimiterStore;
+  let meter: LimiterMeter;
   let changes: string[];
 
   beforeEach(() => {
@@ -15,20 +24,22 @@ describe('the store with Redis', () => {
     changes = [];
   });
   afterEach(() => {
-    store.close();
+    meter.close();
     expect(jest.getTimerCount()).toBe(0);
     jest.useRealTimers();
   });
 
   async function open(): Promise<void> {
-    store = openLimiterStore({ redis: client, prefix: 'rl:ip:', storeTimeoutMs: 50 }, (from, to, error) =>
+    meter = openLimiterMeter({ ...SETTINGS, redis: client }, (from, to, error) =>
       changes.push(`${from} -> ${to}${error ? `: ${error.message}` : ''}`),
     );
-    store.init?.({ windowMs: 60_000 } as Options);
     await jest.advanceTimersByTimeAsync(0);
   }
 
-  const hit = async () => (await store.increment('k')).totalHits;
+  const hit = async () => {
+    const { standings } = await meter.take({ key: 'k', cost: 1, limit: undefined });
+    return LIMIT - (standings[0]?.remaining ?? Number.NaN);
+  };
 
   /** Counts one hit; says also how long that took. */
   async function timedHit(): Promise<[hits: number, ms: number]> {
@@ -42,7 +53,7 @@ describe('the store with Redis', () => {
     await open();
     expect([await hit(), await hit()]).toEqual([1, 2]);
     expect(client.hits).toEqual(new Map([['rl:ip:k', 2]]));
-    expect(store.mode).toBe('redis');
+    expect(meter.mode).toBe('redis');
     expect(changes).toEqual([]);
   });
 
@@ -50,10 +61,10 @@ describe('the store with Redis', () => {
     client.isReady = false;
     await open();
     expect([await hit(), await hit()]).toEqual([1, 2]);
-    expect(store.mode).toBe('local');
+    expect(meter.mode).toBe('local');
     client.regain();
     await jest.advanceTimersByTimeAsync(0);
-    expect(store.mode).toBe('redis');
+    expect(meter.mode).toBe('redis');
     expect(await hit()).toBe(1);
     expect(changes).toEqual(['redis -> local: Redis is not connected', 'local -> redis']);
   });
@@ -62,14 +73,14 @@ describe('the store with Redis', () => {
     await open();
     client.lose();
     client.emit('error', new Error('connect ECONNREFUSED'));
-    expect(store.mode).toBe('local');
+    expect(meter.mode).toBe('local');
     expect(changes).toEqual(['redis -> local: Socket closed unexpectedly']);
   });
 
   test('lets errors of a client that still works alone', async () => {
     await open();
     client.emit('error', new Error('some push message'));
-    expect(store.mode).toBe('redis');
+    expect(meter.mode).toBe('redis');
   });
 
   test('a silent Redis costs one deadline for the requests under way, and nothing for the rest', async () => {
@@ -103,11 +114,11 @@ describe('the store with Redis', () => {
     await timedHit();
     await jest.advanceTimersByTimeAsync(1_000);
     await timedHit();
-    expect(store.mode).toBe('local');
+    expect(meter.mode).toBe('local');
     client.answerLate();
     await jest.advanceTimersByTimeAsync(1_000);
     expect(await hit()).toBe(3);
-    expect(store.mode).toBe('redis');
+    expect(meter.mode).toBe('redis');
     expect(changes).toHaveLength(2);
   });
 
@@ -121,7 +132,7 @@ describe('the store with Redis', () => {
     client.lose();
     client.regain();
     await jest.advanceTimersByTimeAsync(0);
-    expect(store.mode).toBe('redis');
+    expect(meter.mode).toBe('redis');
   });
 
   test('keeps a Redis that is always too slow out of the way, but for one request a second', async () => {
@@ -160,12 +171,12 @@ describe('the store with Redis', () => {
   test('recovers from a script load that failed', async () => {
     client.mood = new Error('LOADING');
     await open();
-    expect(store.mode).toBe('local');
+    expect(meter.mode).toBe('local');
     await hit();
     client.mood = 'well';
     await jest.advanceTimersByTimeAsync(1_000);
     expect(await hit()).toBe(1);
-    expect(store.mode).toBe('redis');
+    expect(meter.mode).toBe('redis');
   });
 
   test('counts a hit once however often the script is lost, and gives up at some point', async () => {
@@ -207,16 +218,11 @@ describe('the store with Redis', () => {
   test('forgets a key in both places, and says when Redis was not told', async () => {
     await open();
     await hit();
-    await store.resetKey('k');
+    await meter.reset('k');
     expect(await hit()).toBe(1);
     client.lose();
     await hit();
-    await expect(store.resetKey('k')).rejects.toThrow('no connection to Redis');
+    await expect(meter.reset('k')).rejects.toThrow('no connection to Redis');
     expect(await hit()).toBe(1);
-  });
-
-  test('refuses to take hits back', async () => {
-    await open();
-    await expect(store.decrement('k')).rejects.toThrow('cannot be taken back');
   });
 });

@@ -1,8 +1,8 @@
-import type { Store } from 'express-rate-limit';
 import type { LimiterMode } from '../core/events.ts';
+import type { Meter } from './meter.ts';
 
-/** Where the hits of each client are counted. `increment()` never rejects. */
-export interface LimiterStore extends Store {
+/** A meter whose `take()` never rejects. */
+export interface LimiterMeter extends Meter {
   readonly mode: LimiterMode;
   close(): void;
 }

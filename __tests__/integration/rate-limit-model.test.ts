@@ -1,0 +1,306 @@
+import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
+import fc from 'fast-check';
+import { createClient } from 'redis';
+import type { Algorithm } from '../../lib/rate-limit/algorithm.ts';
+import { slidingWindowScript, tokenBucketScript } from '../../lib/rate-limit/algorithm-scripts.ts';
+import { MemoryMeter } from '../../lib/rate-limit/memory-meter.ts';
+import type { Meter } from '../../lib/rate-limit/meter.ts';
+import type { Quota } from '../../lib/rate-limit/quota.ts';
+import { RedisMeter } from '../../lib/rate-limit/redis-meter.ts';
+import { slidingWindow } from '../../lib/rate-limit/sliding-window.ts';
+import { tokenBucket } from '../../lib/rate-limit/token-bucket.ts';
+import { describeWithAnyRedis } from '../support/redis.ts';
+import { ReferenceMeter } from '../unit/rate-limit/reference-model.ts';
+
+const ALGORITHMS = [
+  ['sliding-window', slidingWindow, slidingWindowScript],
+  ['token-bucket', tokenBucket, tokenBucketScript],
+] as const;
+
+/** Some moment, not a round one. */
+const START = 1_790_000_000_123;
+
+interface Step {
+  /** Time since the step before, as a part of the longest window. */
+  readonly gap: number;
+  readonly cost: number;
+}
+
+interface Run {
+  readonly quotas: readonly Quota[];
+  readonly steps: readonly Step[];
+}
+
+// Windows of minutes: what Redis itself forgets, by its own clock, must not matter within one run.
+const quota = fc
+  .record({
+    limit: fc.integer({ min: 1, max: 12 }),
+    windowMs: fc.integer({ min: 120_000, max: 600_000 }),
+    burst: fc.integer({ min: 1, max: 20 }),
+  })
+  .map(({ limit, windowMs, burst }): Quota => ({ limit, windowMs, burst }));
+const gap = fc.oneof(
+  { weight: 4, arbitrary: fc.constant(0) },
+  { weight: 4, arbitrary: fc.double({ min: 0, max: 0.3, noNaN: true }) },
+  { weight: 2, arbitrary: fc.double({ min: 0.3, max: 1.2, noNaN: true }) },
+  { weight: 1, arbitrary: fc.constantFrom(1, 2, 2.5) },
+);
+const cost = fc.oneof(
+  { weight: 6, arbitrary: fc.constant(1) },
+  { weight: 2, arbitrary: fc.integer({ min: 0, max: 25 }) },
+);
+const run: fc.Arbitrary<Run> = fc.record({
+  quotas: fc.uniqueArray(quota, { minLength: 1, maxLength: 3, selector: ({ windowMs }) => windowMs }),
+  steps: fc.array(fc.record({ gap, cost }), { minLength: 1, maxLength: 40 }),
+});
+
+/** Takes every step on a meter and on the model, at the same moments. */
+async function compare(name: (typeof ALGORITHMS)[number][0], meter: Meter, key: string, { quotas, steps }: Run) {
+  const model = new ReferenceMeter(name, quotas);
+  const longest = Math.max(...quotas.map(({ windowMs }) => windowMs));
+  let now = START;
+  for (const { gap, cost } of steps) {
+    now += Math.round(gap * longest);
+    jest.setSystemTime(now);
+    const ruling = await meter.take({ key, cost, limit: undefined });
+    expect(ruling).toEqual(model.take(now, cost));
+    if (ruling.allowed || now % 3 > 0) continue;
+    // Who waits as long as told passes, and not a millisecond earlier.
+    const wait = Math.max(...ruling.standings.map(({ resetMs }) => resetMs));
+    expect(ruling.retryAfterMs).toBeLessThanOrEqual(wait);
+    jest.setSystemTime(now + ruling.retryAfterMs - 1);
+    expect(await meter.take({ key, cost, limit: undefined })).toEqual(model.take(now + ruling.retryAfterMs - 1, cost));
+    now += ruling.retryAfterMs;
+    jest.setSystemTime(now);
+    const after = await meter.take({ key, cost, limit: undefined });
+    expect(after.allowed).toBe(true);
+    expect(after).toEqual(model.take(now, cost));
+  }
+}
+
+/** The most that passed in any window of this length. */
+function most(times: readonly number[], windowMs: number): number {
+  return Math.max(0, ...times.map((end) => times.filter((at) => at > end - windowMs && at <= end).length));
+}
+
+let keys = 0;
+const freshKey = () => `model-${++keys}`;
+
+beforeAll(() => {
+  // Only the clock is the test's own: Redis needs the timers.
+  jest.useFakeTimers({
+    now: START,
+    doNotFake: [
+      'setTimeout',
+      'setImmediate',
+      'nextTick',
+      'queueMicrotask',
+      'clearTimeout',
+      'clearImmediate',
+      'setInterval',
+      'clearInterval',
+      'performance',
+      'hrtime',
+    ],
+  });
+});
+afterAll(() => {
+  jest.useRealTimers();
+});
+
+const memoryMeter = (algorithm: Algorithm, quotas: readonly Quota[]) =>
+  new MemoryMeter({ algorithm, quotas, maxKeys: 1_000, onFull: () => {} });
+
+describe.each(ALGORITHMS)('%s in memory', (name, algorithm, _script) => {
+  test('says what the model says, and its waits are the true waits', () =>
+    fc.assert(
+      fc.asyncProperty(run, (one) => {
+        jest.setSystemTime(START);
+        return compare(name, memoryMeter(algorithm, one.quotas), 'k', one);
+      }),
+      { numRuns: 400 },
+    ));
+});
+
+describeWithAnyRedis('the scripts', (redis) => {
+  let client: ReturnType<typeof createClient>;
+  beforeAll(async () => {
+    client = createClient({ url: redis.url });
+    client.on('error', () => {});
+    await client.connect();
+  });
+  afterAll(() => client.destroy());
+
+  const send = (args: readonly string[]) => client.sendCommand(args);
+
+  test.each(ALGORITHMS)(
+    'of %s say what the model says, on a clock of the test',
+    (name, _algorithm, script) =>
+      fc.assert(
+        fc.asyncProperty(run, (one) => {
+          const prefix = `${redis.keyPrefix}${freshKey()}:`;
+          const { quotas } = one;
+          const meter = new RedisMeter({ send, script, letter: 'm', quotas, prefix, clock: () => Date.now() });
+          return compare(name, meter, 'k', one);
+        }),
+        { numRuns: 60 },
+      ),
+    60_000,
+  );
+
+  test.each(ALGORITHMS)(
+    'of %s give every key an expiry with its first write, on the clock of Redis',
+    async (_n, algorithm, script) => {
+      const quotas = [
+        { limit: 7, windowMs: 60_000, burst: 7 },
+        { limit: 700, windowMs: 3_600_000, burst: 900 },
+      ];
+      const prefix = `${redis.keyPrefix}${freshKey()}:`;
+      const meter = new RedisMeter({ send, script, letter: 'm', quotas, prefix });
+      for (let i = 0; i < 7; i++) {
+        expect(await meter.take({ key: 'k', cost: 1, limit: undefined })).toMatchObject({ allowed: true });
+        for (const one of quotas) {
+          const ttl = Number(await send(['PTTL', `${prefix}{k}m${one.windowMs}`]));
+          expect(ttl).toBeGreaterThan(0);
+          expect(ttl).toBeLessThanOrEqual(algorithm.lifetimeMs(one));
+        }
+      }
+      const before = await send(['MGET', `${prefix}{k}m60000`, `${prefix}{k}m3600000`]);
+      expect(await meter.take({ key: 'k', cost: 1, limit: undefined })).toMatchObject({ allowed: false });
+      expect(await send(['MGET', `${prefix}{k}m60000`, `${prefix}{k}m3600000`])).toEqual(before);
+      await meter.reset('k');
+      expect(await send(['MGET', `${prefix}{k}m60000`, `${prefix}{k}m3600000`])).toEqual([null, null]);
+    },
+  );
+
+  test.each(ALGORITHMS)(
+    'of %s let the next request pass after exactly the wait that they name',
+    async (_n, _a, script) => {
+      const quotas = [{ limit: 3, windowMs: 600, burst: 3 }];
+      const prefix = `${redis.keyPrefix}${freshKey()}:`;
+      const meter = new RedisMeter({ send, script, letter: 'm', quotas, prefix });
+      const take = () => meter.take({ key: 'k', cost: 1, limit: undefined });
+      const rulings = [await take(), await take(), await take(), await take()];
+      expect(rulings.map(({ allowed }) => allowed)).toEqual([true, true, true, false]);
+      const { retryAfterMs } = rulings[3]!;
+      await new Promise((resolve) => setTimeout(resolve, retryAfterMs));
+      expect(await take()).toMatchObject({ allowed: true });
+    },
+  );
+
+  test.each(ALGORITHMS)(
+    'of %s hold the limit against several gateways at once, in real time',
+    async (name, _a, script) => {
+      const [limit, windowMs] = [20, 500];
+      const quotas = [{ limit, windowMs, burst: limit }];
+      const prefix = `${redis.keyPrefix}${freshKey()}:`;
+      const real = () => performance.timeOrigin + performance.now();
+      const start = real();
+      const passed: number[] = [];
+      const gatewayOf = async () => {
+        const meter = new RedisMeter({ send, script, letter: 'm', quotas, prefix });
+        while (real() - start < 2_500) {
+          const asked = real();
+          if ((await meter.take({ key: 'k', cost: 1, limit: undefined })).allowed) passed.push(asked);
+        }
+      };
+      await Promise.all(Array.from({ length: 8 }, gatewayOf));
+      const elapsed = real() - start;
+      const sustained = (limit * elapsed) / windowMs;
+      if (name === 'token-bucket') {
+        expect(passed.length).toBeLessThanOrEqual(limit + sustained + 1);
+        expect(passed.length).toBeGreaterThan(limit + sustained * 0.8 - 5);
+      } else {
+        // The first window is spent at once; then each one slides away before it can be spent again.
+        expect(passed.length).toBeLessThanOrEqual(limit + sustained + 1);
+        expect(passed.length).toBeGreaterThan(sustained * 0.8 - 5);
+      }
+      // The moments are those of the questions, so that a slow reply moves them by as much as it is slow.
+      expect(most(passed, windowMs * 0.8)).toBeLessThanOrEqual(2 * limit);
+    },
+  );
+
+  const jump = fc.oneof(fc.constant(0), fc.integer({ min: -500_000, max: 500_000 }));
+
+  test.each(ALGORITHMS)(
+    'of %s and the memory agree on a clock that is set, and the waits are true even then',
+    (_n, algorithm, script) =>
+      fc.assert(
+        fc.asyncProperty(fc.array(jump, { minLength: 1, maxLength: 25 }), async (jumps) => {
+          const windowMs = 150_000;
+          const quotas = [{ limit: 3, windowMs, burst: 3 }];
+          const prefix = `${redis.keyPrefix}${freshKey()}:`;
+          const meter = new RedisMeter({ send, script, letter: 'm', quotas, prefix, clock: () => Date.now() });
+          const memory = memoryMeter(algorithm, quotas);
+          const claim = { key: 'k', cost: 1, limit: undefined };
+          let now = START;
+          for (const ms of jumps) {
+            now += ms;
+            jest.setSystemTime(now);
+            const ruling = memory.take(claim);
+            expect(await meter.take(claim)).toEqual(ruling);
+            expect(ruling.retryAfterMs).toBeLessThanOrEqual(3 * windowMs);
+          }
+          let ruling = memory.take(claim);
+          while (ruling.allowed) ruling = memory.take(claim);
+          jest.setSystemTime(now + ruling.retryAfterMs - 1);
+          expect(memory.take(claim).allowed).toBe(false);
+          jest.setSystemTime(now + ruling.retryAfterMs);
+          expect(memory.take(claim).allowed).toBe(true);
+        }),
+        { numRuns: 60 },
+      ),
+  );
+
+  test('treat a value of another origin as none, and count the largest numbers exactly', async () => {
+    const quotas = [{ limit: 9_000_000_000, windowMs: 1_000_000, burst: 9_000_000_000 }];
+    const prefix = `${redis.keyPrefix}${freshKey()}:`;
+    await send(['SET', `${prefix}{k}m1000000`, 'junk']);
+    for (const [, algorithm, script] of ALGORITHMS) {
+      const own = `${prefix}${script === slidingWindowScript ? 's' : 'b'}:`;
+      const meter = new RedisMeter({ send, script, letter: 'm', quotas, prefix: own, clock: () => START });
+      const memory = memoryMeter(algorithm, quotas);
+      jest.setSystemTime(START);
+      for (const cost of [8_999_999_999, 1, 1, 9_000_000_000]) {
+        const claim = { key: 'k', cost, limit: undefined };
+        expect(await meter.take(claim)).toEqual(memory.take(claim));
+      }
+    }
+    const junk = new RedisMeter({ send, script: slidingWindowScript, letter: 'm', quotas, prefix });
+    expect(await junk.take({ key: 'k', cost: 1, limit: undefined })).toMatchObject({ allowed: true });
+  });
+});
+
+describe('a sliding window', () => {
+  const spend = (meter: MemoryMeter) => meter.take({ key: 'k', cost: 1, limit: undefined }).allowed;
+
+  test('never lets more than the limit pass to a client that sends evenly, however fast', () => {
+    for (const gapMs of [1, 7, 13, 40, 99, 101]) {
+      const meter = memoryMeter(slidingWindow, [{ limit: 10, windowMs: 1_000, burst: 10 }]);
+      const passed: number[] = [];
+      for (let now = START; now < START + 8_000; now += gapMs) {
+        jest.setSystemTime(now);
+        if (spend(meter)) passed.push(now);
+      }
+      // The first window may be spent at once; from then on, refused requests cost nothing and the rate holds.
+      expect(passed.length).toBeLessThanOrEqual(10 * 8 + 1);
+      expect(most(passed.slice(10), 1_000)).toBeLessThanOrEqual(11);
+    }
+  });
+
+  test('never lets more than twice the limit pass in any window', () =>
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: 0, max: 400 }), { minLength: 50, maxLength: 200 }), (gaps) => {
+        const meter = memoryMeter(slidingWindow, [{ limit: 10, windowMs: 1_000, burst: 10 }]);
+        const passed: number[] = [];
+        let now = START;
+        for (const gapMs of gaps) {
+          now += gapMs % 7 === 0 ? gapMs : 0;
+          jest.setSystemTime(now);
+          if (spend(meter)) passed.push(now);
+        }
+        expect(most(passed, 1_000)).toBeLessThanOrEqual(20);
+      }),
+      { numRuns: 200 },
+    ));
+});

@@ -1,0 +1,97 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { describe, expect, jest, test } from '@jest/globals';
+import { ClientTable } from '../../../lib/rate-limit/client-table.ts';
+
+const LIFETIME_MS = 1_000;
+
+function tableOf(maxKeys: number) {
+  const onFull = jest.fn();
+  const table = new ClientTable(LIFETIME_MS, maxKeys, onFull);
+  /** Asks for a client as its first or next request would. */
+  const touch = (key: string, now: number) => {
+    const record = table.find(key, now);
+    record.at = now;
+    record.spent++;
+    return record;
+  };
+  return { table, onFull, touch };
+}
+
+describe('ClientTable', () => {
+  test('keeps a record for as long as it matters, and forgets it soon after', () => {
+    const { table, touch } = tableOf(1_000);
+    touch('k', 5_000);
+    expect(table.find('k', 5_000 + LIFETIME_MS - 1).spent).toBe(1);
+    const { table: other, touch: touchOther } = tableOf(1_000);
+    for (let i = 0; i < 500; i++) touchOther(`k${i}`, 5_000);
+    expect(other.size).toBe(500);
+    for (let round = 1; round <= 3; round++) for (let i = 0; i < 500; i++) touchOther(`r${i}`, 5_000 + round * 1_100);
+    // Those of the last round, and no more of the others than one generation.
+    expect(other.size).toBeLessThanOrEqual(1_000);
+    expect(other.find('k7', 8_400).spent).toBe(0);
+  });
+
+  test('keeps the record of a client that comes all the time', () => {
+    const { touch } = tableOf(1_000);
+    for (let now = 0; now < 10_000; now += 300) touch('k', now);
+    expect(touch('k', 10_000).spent).toBe(35);
+  });
+
+  test('survives a clock that is set back', () => {
+    const { touch } = tableOf(1_000);
+    touch('k', 1_000_000);
+    expect(touch('k', 500_000).spent).toBe(2);
+    expect(touch('k', 500_900).spent).toBe(3);
+  });
+
+  test('when it is full, old clients keep their records, new ones share, and nobody is forgotten', () => {
+    const { table, onFull, touch } = tableOf(1_000);
+    touch('old', 0);
+    for (let i = 0; i < 50_000; i++) touch(`attacker-${i}`, i / 100);
+    expect(onFull).toHaveBeenCalled();
+    expect(table.size).toBeLessThanOrEqual(1_100);
+    expect(table.find('old', 500).spent).toBe(1);
+    const shared = new Set(Array.from({ length: 1_000 }, (_, i) => table.find(`new-${i}`, 500)));
+    // One record for each of the shards, in which everything is counted that came too late.
+    expect(shared.size).toBeLessThanOrEqual(16);
+    for (const record of shared) expect(record.spent).toBeGreaterThan(100);
+  });
+
+  test('when it is full, it makes room by forgetting what no longer matters', () => {
+    const { table, touch } = tableOf(1_000);
+    for (let i = 0; i < 5_000; i++) touch(`a${i}`, 0);
+    // The first one moves the generations on, the others find those of the past.
+    for (let i = 0; i < 5_000; i++) touch(`b${i}`, LIFETIME_MS + 1);
+    expect(table.size).toBeLessThanOrEqual(1_100);
+    const own = new Set(Array.from({ length: 500 }, (_, i) => touch(`b${i}`, LIFETIME_MS + 2)));
+    expect(own.size).toBe(500);
+  });
+
+  test('forgets one client', () => {
+    const { table, touch } = tableOf(1_000);
+    touch('k', 0);
+    table.delete('k');
+    expect(touch('k', 1).spent).toBe(1);
+  });
+
+  test('tells keys apart that differ only in halves of characters', () => {
+    const { table, touch } = tableOf(1_000);
+    const keys = ['\ud800', '\ud801', '\ufffd', 'ä', '한국어'];
+    for (const key of keys) touch(key, 0);
+    expect(keys.map((key) => table.find(key, 1).spent)).toEqual([1, 1, 1, 1, 1]);
+  });
+
+  // Only Node 22 would; Node 26 makes copies for its maps.
+  test('does not keep the field from which an address was cut', () => {
+    setFlagsFromString('--expose-gc');
+    const gc = runInNewContext('gc') as () => void;
+    const { table, touch } = tableOf(10_000);
+    gc();
+    const before = process.memoryUsage().heapUsed;
+    for (let i = 0; i < 400; i++) touch(`${'x'.repeat(100_000)}, 198.51.100.${100 + i}`.slice(100_002), 0);
+    gc();
+    expect(table.size).toBe(400);
+    expect(process.memoryUsage().heapUsed - before).toBeLessThan(10_000_000);
+  });
+});

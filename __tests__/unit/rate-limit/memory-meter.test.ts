@@ -1,0 +1,47 @@
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import { type LimiterMeterSettings, openLimiterMeter } from '../../../lib/rate-limit/open-limiter-meter.ts';
+
+const SETTINGS: Omit<LimiterMeterSettings, 'algorithm'> = {
+  quotas: [{ limit: 5, windowMs: 60_000, burst: 5 }],
+  name: 'ip',
+  maxKeys: 1_000,
+  prefix: 'rl:ip:',
+  storeTimeoutMs: 50,
+};
+
+afterEach(() => {
+  jest.useRealTimers();
+  jest.restoreAllMocks();
+});
+
+describe.each(['sliding-window', 'token-bucket'] as const)('the meter in memory with %s', (algorithm) => {
+  test('with more clients than it may tell apart, limits them all the same, and says so once', () => {
+    jest.useFakeTimers();
+    const warning = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+    const meter = openLimiterMeter({ ...SETTINGS, algorithm }, () => {});
+    const take = (key: string) => {
+      const ruling = meter.take({ key, cost: 1, limit: undefined });
+      return ruling instanceof Promise ? false : ruling.allowed;
+    };
+    for (let i = 0; i < 3; i++) expect(take('early')).toBe(true);
+    let passed = 0;
+    for (let i = 0; i < 20_000; i++) if (take(`made-up-${i}`)) passed++;
+    // One each for those that found room, and one limit for all the others of each of the shards.
+    expect(passed).toBeGreaterThanOrEqual(900);
+    expect(passed).toBeLessThanOrEqual(1_000 + 16 * 5 + 100);
+    // Neither is a client from before robbed of its quota, nor given a new one.
+    expect([take('early'), take('early'), take('early')]).toEqual([true, true, false]);
+    expect(warning).toHaveBeenCalledTimes(1);
+    expect(warning.mock.lastCall?.[0]).toMatch(/"ip" counts for 1000 clients/);
+    jest.advanceTimersByTime(180_000);
+    expect([1, 2, 3, 4, 5, 6].map(() => take('late'))).toEqual([true, true, true, true, true, false]);
+  });
+
+  test('has no timers', () => {
+    jest.useFakeTimers();
+    const meter = openLimiterMeter({ ...SETTINGS, algorithm }, () => {});
+    meter.take({ key: 'k', cost: 1, limit: undefined });
+    expect(jest.getTimerCount()).toBe(0);
+    meter.close();
+  });
+});

@@ -1,0 +1,79 @@
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import express from 'express';
+import { type Options, rateLimit } from 'express-rate-limit';
+import supertest from 'supertest';
+import { type RateLimitStoreOptions, rateLimitStore } from '../../../lib/rate-limit/rate-limit-store.ts';
+import { Cleanup } from '../../support/gateway.ts';
+import { listen } from '../../support/servers.ts';
+
+const cleanup = new Cleanup();
+afterEach(async () => {
+  await cleanup.run();
+  jest.useRealTimers();
+});
+
+async function appWith(options: Partial<Options>, storeOptions?: RateLimitStoreOptions) {
+  const store = cleanup.add(rateLimitStore(storeOptions));
+  const logger = { warn: jest.fn(), error: jest.fn() };
+  const app = express()
+    .use(rateLimit({ store, standardHeaders: 'draft-7', legacyHeaders: false, logger, ...options }))
+    .use((_req, res) => void res.send('ok'))
+    .use((error: Error, _req: unknown, res: express.Response, _next: unknown) => {
+      res.status(500).send(error.message);
+    });
+  const { server } = cleanup.add(await listen(app));
+  return { store, logger, get: () => supertest(server).get('/') };
+}
+
+describe('rateLimitStore() under plain express-rate-limit', () => {
+  test.each(['sliding-window', 'token-bucket', 'fixed-window'] as const)(
+    '%s counts up to the limit',
+    async (algorithm) => {
+      const { get, logger, store } = await appWith({ limit: 3, windowMs: 60_000 }, { algorithm });
+      const answers = [await get(), await get(), await get(), await get()];
+      expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 429]);
+      expect(answers.map(({ headers }) => /remaining=(\d+)/.exec(headers.ratelimit as string)?.[1])).toEqual([
+        '2',
+        '1',
+        '0',
+        '0',
+      ]);
+      expect(Number(answers[3]?.headers['retry-after'])).toBeGreaterThan(10);
+      expect(logger.error).not.toHaveBeenCalled();
+      expect(logger.warn).not.toHaveBeenCalled();
+      expect(store.mode).toBe('memory');
+      await store.resetKey('127.0.0.1');
+      await store.resetKey('::ffff:127.0.0.1');
+    },
+  );
+
+  test('a refused request costs nothing, and the wait is the true one', async () => {
+    jest.useFakeTimers();
+    const store = rateLimitStore({ algorithm: 'token-bucket', burst: 2 });
+    store.init?.({ limit: 60, windowMs: 60_000 } as Options);
+    for (let i = 0; i < 50; i++) await store.increment('k');
+    const { totalHits, resetTime } = await store.increment('k');
+    expect(totalHits).toBe(61);
+    jest.setSystemTime(resetTime as Date);
+    expect((await store.increment('k')).totalHits).toBeLessThanOrEqual(60);
+    await store.resetKey('k');
+    expect((await store.increment('k')).totalHits).toBe(59);
+    store.close();
+  });
+
+  test.each([
+    ['a function as limit', { limit: () => 3 }, 'limit must be a number'],
+    ['skipFailedRequests', { skipFailedRequests: true }, 'cannot be taken back'],
+    ['skipSuccessfulRequests', { skipSuccessfulRequests: true }, 'cannot be taken back'],
+    ['a window out of range', { windowMs: 2 ** 31 }, 'windowMs must be'],
+  ])('%s makes every request an error that says so', async (_name, options, message) => {
+    const { get } = await appWith(options);
+    const { status, text } = await get();
+    expect([status, text]).toEqual([500, expect.stringContaining(message)]);
+  });
+
+  test('checks its own options at once', () => {
+    expect(() => rateLimitStore({ algorithm: 'leaky' as never })).toThrow('algorithm must be one of');
+    expect(() => rateLimitStore({ burst: 5 })).toThrow('burst is for the algorithm token-bucket');
+  });
+});

@@ -1,0 +1,63 @@
+import { BlockList, isIP } from 'node:net';
+import { foldAddress } from '../core/exchange.ts';
+import { type Check, OptionsError } from '../core/options.ts';
+import { withoutPort } from './client-key.ts';
+
+/** Addresses and ranges of addresses, of both families. */
+export class AddressList {
+  readonly #list = new BlockList();
+
+  constructor(items: readonly string[]) {
+    for (const item of items) {
+      const { address, bits, family } = rangeOf(item) as Range;
+      this.#list.addSubnet(address, bits, family);
+    }
+  }
+
+  /** @param text As a connection or a trusted proxy gives it; what is no address is in no list. */
+  has(text: string): boolean {
+    let address = isIP(text) === 0 ? withoutPort(text) : text;
+    const zone = address.indexOf('%');
+    if (zone >= 0) address = address.slice(0, zone);
+    const version = isIP(address);
+    return version !== 0 && this.#list.check(address, version === 4 ? 'ipv4' : 'ipv6');
+  }
+}
+
+interface Range {
+  readonly address: string;
+  readonly bits: number;
+  readonly family: 'ipv4' | 'ipv6';
+}
+
+/** Reads `192.0.2.1`, `192.0.2.0/24` or `2001:db8::/32`. */
+function rangeOf(text: string): Range | undefined {
+  const slash = text.indexOf('/');
+  const given = slash < 0 ? text : text.slice(0, slash);
+  const mapped = foldAddress(given) as string;
+  const version = isIP(mapped);
+  // A zone names an interface of this machine.
+  if (version === 0 || mapped.includes('%')) return undefined;
+  const longest = version === 4 ? 32 : 128;
+  if (slash < 0) return { address: mapped, bits: longest, family: version === 4 ? 'ipv4' : 'ipv6' };
+  const digits = text.slice(slash + 1);
+  const bits = Number(digits) - (mapped === given ? 0 : 96);
+  if (!/^\d{1,3}$/.test(digits) || bits < 0 || bits > longest) return undefined;
+  return { address: mapped, bits, family: version === 4 ? 'ipv4' : 'ipv6' };
+}
+
+/**
+ * Checks addresses and CIDR ranges ahead of their use as `allow` or `deny`.
+ *
+ * @throws {OptionsError} `ERR_EXPRESSWAY_OPTIONS`, with every item that is none.
+ */
+export function assertAddressList(items: readonly string[]): void {
+  const bad = items.filter((item) => rangeOf(item) === undefined);
+  const problems = bad.map((item) => `${JSON.stringify(item)} is no IP address or CIDR range`);
+  if (problems.length > 0) throw new OptionsError('address list', problems);
+}
+
+export const addressListCheck: Check = (value) =>
+  Array.isArray(value) && value.every((item) => typeof item === 'string' && rangeOf(item) !== undefined)
+    ? undefined
+    : 'must be a list of IP addresses and CIDR ranges';

@@ -1,0 +1,96 @@
+import { LuaScript } from './lua.ts';
+
+/**
+ * KEYS: one for each quota. ARGV: the cost; the time in milliseconds, or nothing for Redis's own clock; then limit,
+ * window and burst of each quota. Replies 1 or 0 for allowed; then what remains, milliseconds to wait and whether
+ * the cost fitted, for each quota. Needs Redis 5, where a script may write after it has read the clock.
+ *
+ * What a script writes has an expiry in the same command, so no key is ever without.
+ */
+const frame = (algorithm: string): LuaScript =>
+  new LuaScript(`${algorithm}
+local now = tonumber(ARGV[2])
+if not now then
+  local time = redis.call('TIME')
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+local claims = {}
+local allowed = 1
+for i, key in ipairs(KEYS) do
+  local c = { limit = tonumber(ARGV[3 * i]), window = tonumber(ARGV[3 * i + 1]), burst = tonumber(ARGV[3 * i + 2]) }
+  local text = redis.call('GET', key)
+  local at, spent, before = string.match(text or '', '^(%d+) (%d+) (%d+)$')
+  c.at = tonumber(at) or now
+  c.spent = tonumber(spent) or 0
+  c.before = tonumber(before) or 0
+  settle(c, now)
+  c.cost = math.min(tonumber(ARGV[1]), most(c))
+  c.fits = c.cost == 0 or c.cost <= remaining(c, now)
+  if not c.fits then allowed = 0 end
+  claims[i] = c
+end
+local reply = { allowed }
+for i, c in ipairs(claims) do
+  if allowed == 1 and c.cost > 0 then
+    spend(c)
+    local record = string.format('%.0f %.0f %.0f', c.at, c.spent, c.before)
+    redis.call('SET', KEYS[i], record, 'PX', string.format('%.0f', math.max(1, lifetime(c, now))))
+  end
+  local left = math.max(0, remaining(c, now))
+  local wanted = c.fits and 1 or c.cost
+  reply[#reply + 1] = left
+  reply[#reply + 1] = wanted > left and wait(c, now, wanted) or rest(c, now)
+  reply[#reply + 1] = c.fits and 1 or 0
+end
+return reply
+`);
+
+/** `sliding-window.ts`, line by line. */
+export const slidingWindowScript = frame(`
+local function covered(c, now) return c.window - 1 - (now - c.at) end
+local function settle(c, now)
+  local gone = now - c.at
+  if gone >= 2 * c.window or gone < -c.window then
+    c.before = 0
+    c.spent = 0
+  elseif gone >= c.window then
+    c.at = c.at + c.window
+    c.before = c.spent
+    c.spent = 0
+  end
+  if c.spent == 0 and c.before == 0 then c.at = now end
+end
+local function most(c) return c.limit end
+local function remaining(c, now)
+  return c.limit - c.spent - math.floor(c.before * covered(c, now) / c.window)
+end
+local function spend(c) c.spent = c.spent + c.cost end
+local function wait(c, now, cost)
+  local room = c.limit - c.spent - cost
+  if room >= 0 then return covered(c, now) - math.floor(((room + 1) * c.window - 1) / c.before) end
+  return covered(c, now) + c.window - math.floor(((c.limit - cost + 1) * c.window - 1) / c.spent)
+end
+local function rest(c, now) return covered(c, now) + 1 end
+local function lifetime(c, now) return c.at + 2 * c.window - now end
+`);
+
+/** `token-bucket.ts`, line by line. */
+export const tokenBucketScript = frame(`
+local function settle(c, now)
+  if now >= c.at then
+    c.spent = math.max(0, c.spent - (now - c.at) * c.limit)
+    c.at = now
+  elseif c.at - now > math.ceil(c.burst * c.window / c.limit) then
+    c.spent = 0
+    c.at = now
+  end
+end
+local function most(c) return c.burst end
+local function remaining(c) return math.floor((c.burst * c.window - c.spent) / c.window) end
+local function spend(c) c.spent = c.spent + c.cost * c.window end
+local function wait(c, now, cost)
+  return c.at - now + math.ceil((c.spent - (c.burst - cost) * c.window) / c.limit)
+end
+local function rest(c, now) return c.at - now + math.ceil(c.spent / c.limit) end
+local function lifetime(c, now) return rest(c, now) end
+`);

@@ -1,0 +1,34 @@
+import type { Quota } from './quota.ts';
+
+/** What is known of one client under one quota: two counts, and the moment they are of. */
+export class ClientRecord {
+  at: number;
+  /** In the current window; or what is missing in the bucket. */
+  spent = 0;
+  /** In the window before. */
+  before = 0;
+
+  constructor(now: number) {
+    this.at = now;
+  }
+}
+
+/**
+ * The arithmetic of a limit. All numbers are integers below 2^53, so that it is exact, and the same in Lua.
+ * Everything but `settle()` expects a record that is settled to `now`.
+ */
+export interface Algorithm {
+  /** Milliseconds for which a record that is left alone still matters. */
+  lifetimeMs(quota: Quota): number;
+  /** Brings a record up to now. */
+  settle(record: ClientRecord, now: number, quota: Quota): void;
+  /** What may still be spent; less than 0 when the limit was lowered meanwhile. */
+  remaining(record: ClientRecord, now: number, quota: Quota): number;
+  spend(record: ClientRecord, cost: number, quota: Quota): void;
+  /** Milliseconds until a cost that is more than what remains, and not more than the limit, would pass. */
+  waitMs(record: ClientRecord, now: number, quota: Quota, cost: number): number;
+  /** Milliseconds until the window is over, or the bucket full. */
+  restMs(record: ClientRecord, now: number, quota: Quota): number;
+  /** The most that one claim can spend. */
+  most(quota: Quota): number;
+}

@@ -1,0 +1,79 @@
+import { hash } from 'node:crypto';
+import type { GatewayRequest } from '../core/http.ts';
+import type { CostFunction, KeyFunction, LimitFunction } from './ip-rate-limit-options.ts';
+
+const LONGEST_KEY = 64;
+
+export interface ClaimFunctions {
+  readonly key?: KeyFunction | undefined;
+  readonly limit: number | LimitFunction;
+  readonly cost?: CostFunction | undefined;
+}
+
+/** What an app's own functions say of one request. */
+export interface OwnClaim {
+  /** Nothing where the client's address counts. */
+  readonly key: string | undefined;
+  readonly cost: number;
+  readonly limit: number | undefined;
+}
+
+/** Asks an app's own functions. Throws, or rejects, when they do, or for what they must not say. */
+export class Claimant {
+  readonly #functions: ClaimFunctions;
+  readonly #largestLimit: number;
+
+  constructor(functions: ClaimFunctions, windowMs: number) {
+    this.#functions = functions;
+    this.#largestLimit = Math.floor(Number.MAX_SAFE_INTEGER / windowMs) - 1;
+  }
+
+  /** Whether there is anything to ask. */
+  get asks(): boolean {
+    const { key, limit, cost } = this.#functions;
+    return key !== undefined || cost !== undefined || typeof limit === 'function';
+  }
+
+  /** At once when all functions answer at once. */
+  ask(req: GatewayRequest): OwnClaim | Promise<OwnClaim> {
+    const { key, limit, cost } = this.#functions;
+    const keyed = key?.(req);
+    const limited = typeof limit === 'function' ? limit(req) : undefined;
+    const costing = cost === undefined ? 1 : cost(req);
+    if (typeof keyed !== 'object' && typeof limited !== 'object' && typeof costing !== 'object') {
+      return this.#claim(keyed, limited, costing);
+    }
+    return Promise.all([keyed, limited, costing]).then((said) => this.#claim(...said));
+  }
+
+  #claim(key: unknown, limit: unknown, cost: unknown): OwnClaim {
+    if (key !== undefined && key !== null && typeof key !== 'string') {
+      throw new TypeError(`ipRateLimit: key() must give a text or nothing, gave ${typeof key}`);
+    }
+    if (typeof this.#functions.limit === 'function' && !isInteger(limit, 1, this.#largestLimit)) {
+      throw new TypeError(`ipRateLimit: limit() must give an integer from 1 to ${this.#largestLimit}, gave ${limit}`);
+    }
+    if (!isInteger(cost, 0, Number.MAX_SAFE_INTEGER)) {
+      throw new TypeError(`ipRateLimit: cost() must give an integer from 0 up, gave ${cost}`);
+    }
+    return { key: key ? ownKey(key) : undefined, cost, limit: limit as number | undefined };
+  }
+}
+
+const isInteger = (value: unknown, least: number, most: number): value is number =>
+  Number.isSafeInteger(value) && (value as number) >= least && (value as number) <= most;
+
+/**
+ * A text of the app's own as a key: never equal to an address, which a client may be able to write into it, short, and
+ * of characters that leave the keys in Redis legible.
+ */
+export function ownKey(text: string): string {
+  return isShort(text) ? `k:${text}` : hashed(text);
+}
+
+/** A text that need not be told from an address. */
+export const boundedKey = (text: string): string => (isShort(text) ? text : hashed(text));
+
+const isShort = (text: string): boolean => text.length <= LONGEST_KEY && /^[!-z|~]+$/.test(text);
+
+const hashed = (text: string): string => `h:${hash('sha256', text, 'base64url').slice(0, 22)}`;

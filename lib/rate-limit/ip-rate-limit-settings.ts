@@ -1,0 +1,124 @@
+import { GatewayEvents } from '../core/events.ts';
+import {
+  anything,
+  boolean,
+  type Check,
+  type Checks,
+  durationMs,
+  func,
+  integer,
+  OptionsError,
+  oneOf,
+  optional,
+  resolveOptions,
+} from '../core/options.ts';
+import { addressListCheck } from './address-list.ts';
+import { IP_RATE_LIMIT_DEFAULTS, type IpRateLimitOptions } from './ip-rate-limit-options.ts';
+import { ALGORITHM_NAMES } from './open-limiter-meter.ts';
+import { type Quota, quotaProblem } from './quota.ts';
+import { quotasOfWindows, windowsCheck } from './quotas.ts';
+import { FIELDS_FORMS } from './rate-limit-fields.ts';
+import { type RedisClient, redisClientProblem } from './redis-client.ts';
+import { RedisUrl } from './redis-url.ts';
+import { assertTrustProxy } from './trust-proxy.ts';
+
+/** Longest integer of a structured field (RFC 9651 §3.3.1). */
+const LARGEST_SF_INTEGER = 999_999_999_999_999;
+/** With the longest client key, a key has less than 120 bytes. */
+const LONGEST_PREFIX = 40;
+
+type Given = Omit<IpRateLimitOptions, 'redis'> & { redis?: RedisClient | RedisUrl | undefined };
+
+export type IpRateLimitSettings = Given &
+  typeof IP_RATE_LIMIT_DEFAULTS & { readonly prefix: string; readonly quotas: readonly Quota[] };
+
+const redis: Check = (value) => (value instanceof RedisUrl ? value.problem : redisClientProblem(value));
+
+const keyPrefix: Check = (value) =>
+  typeof value === 'string' && /^[!-z|~]*$/.test(value) ? undefined : 'must be visible ASCII characters except { and }';
+
+const keySecret: Check = (value) =>
+  // As a list, because the value would be shown behind a single text.
+  typeof value === 'string' && value.length >= 16 ? undefined : ['must be a text of at least 16 characters'];
+
+/** Fits a structured field's string without escapes, and cannot be taken for a part of an address in a key. */
+const name: Check = (value) =>
+  typeof value === 'string' && /^[ -z|~]+$/.test(value) && !/["\\:]/.test(value)
+    ? undefined
+    : 'must be printable ASCII characters except ", \\, :, { and }';
+
+const count = integer(1, LARGEST_SF_INTEGER);
+
+const CHECKS: Checks<Given> = {
+  algorithm: oneOf(...ALGORITHM_NAMES),
+  limit: (value) => (typeof value === 'function' ? undefined : count(value)),
+  windowMs: durationMs,
+  burst: optional(count),
+  windows: optional(windowsCheck),
+  key: optional(func),
+  cost: optional(func),
+  allow: optional(addressListCheck),
+  deny: optional(addressListCheck),
+  shadow: boolean,
+  fields: oneOf(...FIELDS_FORMS),
+  maxKeys: integer(1_000),
+  redis: optional(redis),
+  keyPrefix,
+  keySecret: optional(keySecret),
+  // The range of express-rate-limit: beyond it, one key is a whole provider, or one of many that a client has.
+  ipv6Subnet: integer(32, 64),
+  storeTimeoutMs: durationMs,
+  name,
+  trustProxy: anything,
+  events: optional((value) => (value instanceof GatewayEvents ? undefined : 'must be a GatewayEvents')),
+};
+
+/**
+ * @throws {OptionsError} `ERR_EXPRESSWAY_OPTIONS`, with every problem
+ * @throws {GatewayError} `ERR_EXPRESSWAY_TRUST_PROXY`
+ */
+export function resolveIpRateLimitOptions(options: IpRateLimitOptions | undefined): IpRateLimitSettings {
+  const given = typeof options?.redis === 'string' ? { ...options, redis: new RedisUrl(options.redis) } : options;
+  const settings = resolveOptions<Given, typeof IP_RATE_LIMIT_DEFAULTS>(
+    'ipRateLimit',
+    given as Given | undefined,
+    IP_RATE_LIMIT_DEFAULTS,
+    CHECKS,
+  );
+  const prefix = `${settings.keyPrefix}${settings.name}:`;
+  const quotas = quotasOf(settings);
+  const problems = problemsOf(options ?? {}, settings, quotas);
+  if (prefix.length > LONGEST_PREFIX) {
+    problems.push(`keyPrefix and name must not be longer than ${LONGEST_PREFIX - 1} together`);
+  }
+  if (problems.length > 0) throw new OptionsError('ipRateLimit', problems);
+  assertTrustProxy(settings.trustProxy);
+  return { ...settings, prefix, quotas };
+}
+
+/** What a function as `limit` says comes with each claim; until then, any limit will do. */
+function quotasOf({ limit, windowMs, burst, windows }: Given & typeof IP_RATE_LIMIT_DEFAULTS): readonly Quota[] {
+  if (windows !== undefined) return quotasOfWindows(windows);
+  const fixed = typeof limit === 'number' ? limit : 1;
+  return [{ limit: fixed, windowMs, burst: burst ?? fixed }];
+}
+
+/** What is wrong with options together that are right each. */
+function problemsOf(options: IpRateLimitOptions, { algorithm }: Given, quotas: readonly Quota[]): string[] {
+  const { limit, windowMs, burst, windows } = options;
+  const problems: string[] = [];
+  if (windows !== undefined && (limit ?? windowMs ?? burst) !== undefined) {
+    problems.push('windows takes the place of limit, windowMs and burst');
+  }
+  if (burst !== undefined && algorithm !== 'token-bucket') problems.push('burst is for the algorithm token-bucket');
+  if (burst !== undefined && typeof limit === 'function')
+    problems.push('burst cannot be given with a function as limit');
+  if (algorithm === 'fixed-window') {
+    for (const one of ['windows', 'cost', 'maxKeys', 'keySecret'] as const) {
+      if (options[one] !== undefined) problems.push(`${one} is not for the algorithm fixed-window`);
+    }
+  } else {
+    problems.push(...new Set(quotas.map(quotaProblem).filter((problem) => problem !== undefined)));
+  }
+  return problems;
+}

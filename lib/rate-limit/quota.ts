@@ -1,0 +1,17 @@
+/** So many requests in so much time. */
+export interface Quota {
+  /** What one client may spend per window. */
+  readonly limit: number;
+  /** Length of the window in milliseconds. */
+  readonly windowMs: number;
+  /** What a full token bucket holds; a sliding window has no use for it. */
+  readonly burst: number;
+}
+
+/** Says why the arithmetic of a quota would not be exact: it multiplies counts with milliseconds, here and in Lua. */
+export function quotaProblem({ limit, windowMs, burst }: Quota): string | undefined {
+  const largest = (Math.max(limit, burst) + 1) * windowMs;
+  return largest <= Number.MAX_SAFE_INTEGER
+    ? undefined
+    : `a limit (or burst) times its window in milliseconds must be below 2^53`;
+}
