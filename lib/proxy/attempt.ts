@@ -47,6 +47,7 @@ export interface AttemptOwner {
 export class Attempt implements Dispatcher.DispatchHandler, Abortable, Watched {
   timeoutMs = Number.POSITIVE_INFINITY;
   silentSince = 0;
+  place = -1;
   readonly #exchange: Exchange;
   readonly #owner: AttemptOwner;
   readonly #watchdog: Watchdog;

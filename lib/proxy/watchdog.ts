@@ -4,6 +4,8 @@ export interface Watched {
   readonly timeoutMs: number;
   /** Set to 0 at each sign of progress; the first sweep after that notes the time. */
   silentSince: number;
+  /** Its place among those that are watched: the watchdog's own. */
+  place: number;
   /** Called at each sweep that finds it silent for too long: ends it, or bears with it. */
   expired(silentMs: number): void;
 }
@@ -19,7 +21,9 @@ const MIN_PERIOD_MS = 5;
  */
 export class Watchdog {
   readonly #periodMs: number;
-  readonly #watched = new Set<Watched>();
+  // No `Set`: V8 makes a new table for it after every few dozen additions, and each old one points to the next and to what
+  // it held. Once one of them has outlived two collections of young objects, all requests do, dead as they are.
+  readonly #watched: Watched[] = [];
   #timer: NodeJS.Timeout | undefined;
 
   constructor(shortestTimeoutMs: number) {
@@ -27,27 +31,35 @@ export class Watchdog {
   }
 
   watch(watched: Watched): void {
-    this.#watched.add(watched);
+    watched.place = this.#watched.length;
+    this.#watched.push(watched);
     this.#timer ??= setInterval(() => this.#sweep(), this.#periodMs).unref();
   }
 
   unwatch(watched: Watched): void {
-    this.#watched.delete(watched);
+    if (this.#watched[watched.place] !== watched) return;
+    const last = this.#watched.pop() as Watched;
+    if (last === watched) return;
+    this.#watched[watched.place] = last;
+    last.place = watched.place;
   }
 
   close(): void {
     clearInterval(this.#timer);
     this.#timer = undefined;
-    this.#watched.clear();
+    this.#watched.length = 0;
   }
 
   #sweep(): void {
     const now = Date.now();
-    for (const watched of this.#watched) {
+    // From the end: whoever is unwatched meanwhile is replaced by one that has had its turn.
+    for (let index = this.#watched.length - 1; index >= 0; index -= 1) {
+      const watched = this.#watched[index];
+      if (watched === undefined) continue;
       if (watched.silentSince === 0) watched.silentSince = now;
       else if (now - watched.silentSince >= watched.timeoutMs) watched.expired(now - watched.silentSince);
     }
-    if (this.#watched.size === 0) {
+    if (this.#watched.length === 0) {
       clearInterval(this.#timer);
       this.#timer = undefined;
     }
