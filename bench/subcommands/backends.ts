@@ -1,58 +1,79 @@
 import { PoolTarget } from '../harness/pool-target.ts';
 import { COLUMNS } from '../report/cells.ts';
-import { pairedRatios, spreadOf } from '../report/statistics.ts';
+import { pairedRatios, type Spread, spreadOf } from '../report/statistics.ts';
 import type { Summary } from '../report/summary.ts';
 import type { Column } from '../report/table.ts';
 import { Comparison } from './comparison.ts';
 
+const FLOOR = 'floor';
 const POLICIES = ['round-robin', 'weighted', 'least-requests', 'latency', 'hash', 'sticky'];
 const FEW = 2;
 const MANY = 1_000;
 
-/** All backends are listeners of their own, on ports of their own, in one process: only the pool is larger. */
+/**
+ * All backends are listeners of their own, on ports of their own, in one process. A gateway with more of them has more
+ * connections, too, which are seldom used and cold in every cache: the floor shows what that alone costs.
+ */
 export const backends = new Comparison({
   name: 'backends',
   about: `what ${MANY} backends cost more than ${FEW}, by policy`,
-  targets: POLICIES.flatMap((policy) => [new PoolTarget(policy, FEW), new PoolTarget(policy, MANY)]),
+  targets: [undefined, ...POLICIES].flatMap((policy) => [new PoolTarget(FEW, policy), new PoolTarget(MANY, policy)]),
   backends: MANY,
-  baselines: { cpu: `round-robin-${FEW}`, throughput: `round-robin-${FEW}` },
-  columns: (summaries) => [
-    COLUMNS.target,
-    COLUMNS.throughput,
-    COLUMNS.cpu,
-    COLUMNS.cpuRange,
-    ...overFewColumns(summaries),
-    COLUMNS.gatewayBusy,
-    COLUMNS.loadBusy,
-    COLUMNS.memory,
-    COLUMNS.errors,
-    COLUMNS.status,
-  ],
+  baselines: { cpu: `${FLOOR}-${FEW}`, throughput: `${FLOOR}-${FEW}` },
+  columns: (summaries) => {
+    const floor = growth(summaries, FLOOR);
+    return [
+      COLUMNS.target,
+      COLUMNS.throughput,
+      COLUMNS.cpu,
+      COLUMNS.cpuRange,
+      column(`CPU ÷ ${FEW} backends`, (name) => growth(summaries, name), times),
+      column(
+        'min–max',
+        (name) => growth(summaries, name),
+        ({ min, max }) => `${min.toFixed(2)}–${max.toFixed(2)}`,
+      ),
+      column(
+        '÷ the floor’s',
+        (name) => (floor === undefined ? undefined : over(growth(summaries, name), floor)),
+        times,
+      ),
+      COLUMNS.gatewayBusy,
+      COLUMNS.loadBusy,
+      COLUMNS.memory,
+      COLUMNS.errors,
+      COLUMNS.status,
+    ];
+  },
 });
 
-function overFewColumns(summaries: readonly Summary[]): Column<Summary>[] {
-  const cpuOf = (name: string) =>
+const times = ({ median }: Spread): string => `${median.toFixed(2)}×`;
+
+/** CPU per request with many backends over that with few, round by round. */
+function growth(summaries: readonly Summary[], name: string): Spread | undefined {
+  const cpuOf = (count: number) =>
     summaries
-      .find((summary) => summary.name === name && summary.status === 'ok')
+      .find((summary) => summary.name === `${name}-${count}` && summary.status === 'ok')
       ?.samples.map((sample) => sample.cpuMicrosPerRequest) ?? [];
-  const overFew = ({ name }: Summary) =>
-    name.endsWith(`-${MANY}`)
-      ? spreadOf(pairedRatios(cpuOf(name), cpuOf(name.replace(`-${MANY}`, `-${FEW}`))))
-      : undefined;
-  return [
-    {
-      head: `CPU ÷ ${FEW} backends`,
-      cell: (summary) => {
-        const ratio = overFew(summary);
-        return ratio === undefined ? '–' : `${ratio.median.toFixed(2)}×`;
-      },
+  return spreadOf(pairedRatios(cpuOf(MANY), cpuOf(FEW)));
+}
+
+function over(spread: Spread | undefined, { median }: Spread): Spread | undefined {
+  if (spread === undefined) return undefined;
+  return { median: spread.median / median, min: spread.min / median, max: spread.max / median };
+}
+
+/** A column that only the larger pools have something in. */
+function column(
+  head: string,
+  spread: (policy: string) => Spread | undefined,
+  show: (spread: Spread) => string,
+): Column<Summary> {
+  return {
+    head,
+    cell: ({ name }) => {
+      const found = name.endsWith(`-${MANY}`) ? spread(name.slice(0, -`-${MANY}`.length)) : undefined;
+      return found === undefined ? '–' : show(found);
     },
-    {
-      head: 'min–max',
-      cell: (summary) => {
-        const ratio = overFew(summary);
-        return ratio === undefined ? '–' : `${ratio.min.toFixed(2)}–${ratio.max.toFixed(2)}`;
-      },
-    },
-  ];
+  };
 }

@@ -1,0 +1,78 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import { afterEach, expect, test } from '@jest/globals';
+import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { RecorderBackend } from '../support/recorder-backend.ts';
+
+const cleanup = new Cleanup();
+afterEach(() => cleanup.run());
+
+const LISTENER = `
+  const server = require('node:net').createServer();
+  server.listen({ port: 0, host: '127.0.0.1', backlog: 1 }, () => console.log(server.address().port));
+`;
+
+/** A port at which connections are neither accepted nor refused: a stopped listener whose backlog is full. */
+async function blackHole(): Promise<number> {
+  const child = spawn(process.execPath, ['-e', LISTENER], { stdio: ['ignore', 'pipe', 'inherit'] });
+  cleanup.add({ close: () => child.kill('SIGKILL') });
+  const [line] = (await once(child.stdout, 'data')) as [Buffer];
+  const port = Number(String(line));
+  child.kill('SIGSTOP');
+  // The kernel completes connections for as long as the backlog has room, and drops them silently after that.
+  for (;;) {
+    const socket = connect(port, '127.0.0.1');
+    socket.on('error', () => {});
+    cleanup.add({ close: () => socket.destroy() });
+    if (!(await connects(socket))) return port;
+  }
+}
+
+async function connects(socket: Socket): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<boolean>((resolve) => {
+    timer = setTimeout(() => resolve(false), 500);
+  });
+  const connected = once(socket, 'connect').then(() => true);
+  const result = await Promise.race([connected, late]);
+  clearTimeout(timer);
+  return result;
+}
+
+test.each(['GET', 'POST'])(
+  'F10: a backend that swallows connections costs a %s the time to connect, and no more',
+  async (method) => {
+    const port = await blackHole();
+    const good = cleanup.add(await RecorderBackend.start());
+    const { url, proxy } = cleanup.add(
+      await proxyGateway({
+        backends: [`http://127.0.0.1:${port}`, good.url],
+        connectTimeoutMs: 400,
+        circuit: { minimumRequests: 2 },
+      }),
+    );
+    const failures: string[] = [];
+    proxy.events.on('attemptFailed', ({ outcome }) =>
+      failures.push(outcome.kind === 'failed' ? outcome.cause : outcome.kind),
+    );
+    const request = { method, ...(method === 'POST' ? { body: 'content' } : {}) };
+    for (let i = 0; i < 4; i += 1) {
+      const started = Date.now();
+      expect((await fetch(url, request)).status).toBe(200);
+      expect(Date.now() - started).toBeLessThan(3_000);
+    }
+    // Two were enough to leave it out.
+    expect(failures).toEqual(['connection_timeout', 'connection_timeout']);
+    expect(proxy.status()[0]?.circuit).toBe('open');
+    expect(good.requests).toHaveLength(4);
+  },
+);
+
+test('F10: with nobody else to ask it is a 504', async () => {
+  const { url } = cleanup.add(
+    await proxyGateway({ backends: [`http://127.0.0.1:${await blackHole()}`], connectTimeoutMs: 400 }),
+  );
+  const response = await fetch(url);
+  expect([response.status, ((await response.json()) as { cause: string }).cause]).toEqual([504, 'connection_timeout']);
+});
