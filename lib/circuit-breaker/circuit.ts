@@ -140,7 +140,8 @@ export class Circuit {
     this.#state = to;
     this.#closed.end();
     if (to === 'closed') this.#closed = this.#newClosedEra();
-    const retryAfterMs = to === 'open' ? this.#openPeriod.remainingMs() : 0;
+    // Not what is left of it: read a moment later, that would be a millisecond less now and then.
+    const retryAfterMs = to === 'open' ? this.#openPeriod.lastsMs : 0;
     for (const listener of this.#listeners) listener(from, to, retryAfterMs);
   }
 }
