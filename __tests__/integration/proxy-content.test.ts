@@ -291,6 +291,31 @@ describe('faults', () => {
     }
   });
 
+  test("a retry carries no cookie and no limit of the backend that broke off, and keeps the app's own", async () => {
+    const head =
+      'HTTP/1.1 200 OK\r\nSet-Cookie: a=first\r\nSet-Cookie: b=first\r\nRateLimit: "first";r=1\r\nContent-Length: 10\r\n\r\n';
+    const first = cleanup.add(
+      await RecorderBackend.start((socket) => void socket.write(head, () => setTimeout(() => socket.destroy(), 20))),
+    );
+    const second = cleanup.add(
+      await RecorderBackend.start(answer('HTTP/1.1 200 OK\r\nSet-Cookie: a=second\r\nContent-Length: 2\r\n\r\nok')),
+    );
+    const { port } = cleanup.add(
+      await proxyGateway({ backends: [first.url, second.url] }, (app) => {
+        app.use((_req, res, next) => {
+          res.setHeader('Set-Cookie', 'app=1');
+          res.setHeader('RateLimit', '"ip";r=9');
+          next();
+        });
+      }),
+    );
+    const response = await rawRequest(port, GET);
+    expect(first.requests).toHaveLength(1);
+    expect([response.status, response.content.toString()]).toEqual([200, 'ok']);
+    expect(response.all('set-cookie')).toEqual(['app=1', 'a=second']);
+    expect(response.all('ratelimit')).toEqual(['"ip";r=9']);
+  });
+
   test('a backend that stops in the middle is cut after the idle time; an event stream is not', async () => {
     const { port, backend } = await setUp(answer('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf'), {
       idleTimeoutMs: 300,

@@ -1,7 +1,9 @@
 import type { BackendView } from './selection-policy.ts';
 
-/** Backends that are looked at on each pick: in pools up to this size the census is always exact. */
-const SLICE = 32;
+/** In pools up to this size all backends are looked at on each pick: the census is always exact. */
+const EXACT = 32;
+/** Backends that are looked at on each pick in larger pools. */
+const SLICE = 8;
 
 /**
  * What a policy must know of all backends at once, kept in flat arrays. In a large pool, to ask every backend on every
@@ -29,7 +31,7 @@ export class PoolCensus {
   /** Looks at the next slice. */
   advance(backends: readonly BackendView[]): void {
     const count = backends.length;
-    if (count <= SLICE) {
+    if (count <= EXACT) {
       this.recount(backends);
       return;
     }

@@ -45,28 +45,59 @@ export class RendezvousHash implements SelectionPolicy {
     const { totalInFlight, totalWeight } = this.#census;
     const loadPerWeight = (this.#loadFactor * (totalInFlight + 1)) / totalWeight;
     const code = hashCode(key);
+    const favourite = backends[this.#favourite(code)];
+    // Nobody else can beat it with its whole weight: a large pool need not be asked one by one.
+    if (
+      favourite !== undefined &&
+      favourite.effectiveWeight === favourite.weight &&
+      isCandidate(favourite, tried) &&
+      hasRoom(favourite, loadPerWeight)
+    ) {
+      return favourite;
+    }
+    return this.#bestAvailable(backends, tried, code, loadPerWeight);
+  }
+
+  /** The place of the highest score by configured weights; -1 when all are 0. */
+  #favourite(code: number): number {
     const salts = this.#salts;
     const factors = this.#factors;
+    let best = -1;
+    let bestScore = 0;
+    let hopeless = Number.NEGATIVE_INFINITY;
+    for (let index = 0; index < salts.length; index += 1) {
+      const bits = scoreBits(code, salts[index] as number, factors[index] as number);
+      if (bits <= hopeless) continue;
+      const score = scoreOf(bits, this.#weights[index] as number);
+      if (score <= bestScore) continue;
+      best = index;
+      bestScore = score;
+      // `-ln(1 - x)` is at least `x`: which bits cannot win is clear without a logarithm for each backend.
+      hopeless = HALF - 0.5 - (this.#maxWeight * RANGE) / score;
+    }
+    return best;
+  }
+
+  #bestAvailable<B extends BackendView>(
+    backends: readonly B[],
+    tried: readonly B[],
+    code: number,
+    loadPerWeight: number,
+  ): B | undefined {
     let best: B | undefined;
     let bestScore = 0;
     let overloaded: B | undefined;
     let overloadedScore = 0;
-    let hopeless = Number.NEGATIVE_INFINITY;
-    for (let index = 0; index < salts.length; index += 1) {
-      let bits = Math.imul(code ^ (salts[index] as number), factors[index] as number);
-      bits = Math.imul(bits ^ (bits >>> 15), 0x85ebca6b);
-      bits ^= bits >>> 13;
-      if (bits <= hopeless) continue;
-      const rest = HALF - 0.5 - bits;
-      if ((this.#weights[index] as number) * RANGE <= bestScore * rest) continue;
+    for (let index = 0; index < backends.length; index += 1) {
+      const bits = scoreBits(code, this.#salts[index] as number, this.#factors[index] as number);
+      // No weight is ever more than the configured one; and here too the logarithm can mostly be spared.
+      if ((this.#weights[index] as number) * RANGE <= bestScore * (HALF - 0.5 - bits)) continue;
       const backend = backends[index] as B;
-      const score = backend.effectiveWeight / -Math.log1p(-rest / RANGE);
+      const score = scoreOf(bits, backend.effectiveWeight);
       if (score <= bestScore || !isCandidate(backend, tried)) continue;
-      if (backend.inFlight < Math.ceil(loadPerWeight * backend.effectiveWeight)) {
+      if (hasRoom(backend, loadPerWeight)) {
         best = backend;
         bestScore = score;
-        // `-ln(1 - x)` is at least `x`: which bits cannot win is clear without a logarithm for each backend.
-        hopeless = HALF - 0.5 - (this.#maxWeight * RANGE) / score;
       } else if (score > overloadedScore) {
         overloaded = backend;
         overloadedScore = score;
@@ -83,4 +114,21 @@ export class RendezvousHash implements SelectionPolicy {
     this.#salts = Int32Array.from(backends, ({ origin }) => hashCode(origin));
     this.#factors = Int32Array.from(backends, ({ origin }) => hashCode(origin, OTHER_BASIS) | 1);
   }
+}
+
+/** What a key and a backend make together: 32 bits, each as likely as the other. */
+function scoreBits(code: number, salt: number, factor: number): number {
+  let bits = Math.imul(code ^ salt, factor);
+  bits = Math.imul(bits ^ (bits >>> 15), 0x85ebca6b);
+  bits ^= bits >>> 13;
+  return bits;
+}
+
+/** The bits as a fraction between 0 and 1, without the two, and of that `weight / -ln(fraction)`. */
+function scoreOf(bits: number, weight: number): number {
+  return weight / -Math.log1p((bits + 0.5 - HALF) / RANGE);
+}
+
+function hasRoom(backend: BackendView, loadPerWeight: number): boolean {
+  return backend.inFlight < Math.ceil(loadPerWeight * backend.effectiveWeight);
 }

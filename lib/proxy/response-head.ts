@@ -35,10 +35,22 @@ export function applyResponseHead(
   if (statusMessage) res.statusMessage = statusMessage;
 }
 
-/** Takes a backend's fields off again, so that the gateway can answer by itself. */
+/** Takes a backend's fields off again, so that the gateway, or another backend, can answer. */
 export function removeResponseHead(res: ServerResponse, fields: ResponseFields): void {
-  for (const name in fields) if (!JOINED.has(name)) res.removeHeader(name);
+  for (const name in fields) {
+    if (JOINED.has(name)) unjoin(res, name, [fields[name] ?? []].flat());
+    else res.removeHeader(name);
+  }
   res.statusMessage = '';
+}
+
+/** Leaves what the app had set; the backend's lines were put behind it, if it came to that. */
+function unjoin(res: ServerResponse, name: string, lines: readonly string[]): void {
+  const all = [res.getHeader(name) ?? []].flat().map(String);
+  const kept = all.slice(0, -lines.length);
+  if (lines.length === 0 || all.slice(-lines.length).join('\n') !== lines.join('\n')) return;
+  if (kept.length > 0) res.setHeader(name, kept);
+  else res.removeHeader(name);
 }
 
 export function isEventStream(fields: ResponseFields): boolean {

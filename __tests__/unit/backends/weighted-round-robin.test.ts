@@ -98,6 +98,16 @@ describe('weighted round robin', () => {
     );
   });
 
+  test('in a pool of 32 it notices at once who is back', () => {
+    const backends = manyBackends(32, (index) => (index === 20 ? 100 : 1));
+    const heavy = backends[20]!;
+    const policy = new WeightedRoundRobin();
+    heavy.available = false;
+    word(policy, backends, 33);
+    heavy.available = true;
+    expect(policy.select(backends, exchange(), [])).toBe(heavy);
+  });
+
   test('in a large pool it asks a few dozen backends per pick, not all', () => {
     const backends = manyBackends(1_000);
     const policy = new WeightedRoundRobin();
