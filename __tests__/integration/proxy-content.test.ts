@@ -77,6 +77,30 @@ describe('content', () => {
     expect(written).toBeLessThan(64 * 1024 * 1024);
   });
 
+  test('C12: a backend that reads slowly pauses the client', async () => {
+    const { port, backend } = await setUp((socket) => void socket.pause());
+    const client = cleanup.add(await RawClient.connect(port));
+    client.send('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n');
+    const chunk = Buffer.alloc(65_536);
+    let sent = 0;
+    await eventually(
+      'the client can send no more',
+      async () => {
+        while (client.socket.writableLength === 0 && sent < 256 * 1024 * 1024) {
+          client.socket.write(chunk);
+          sent += chunk.length;
+          await new Promise((resolve) => setImmediate(resolve));
+        }
+        const before = client.socket.writableLength;
+        await new Promise((resolve) => setTimeout(resolve, 200));
+        return before > 0 && client.socket.writableLength === before;
+      },
+      15_000,
+    );
+    expect(backend.requests).toHaveLength(1);
+    expect(sent).toBeLessThan(64 * 1024 * 1024);
+  });
+
   test('compressed content passes byte by byte', async () => {
     const zipped = gzipSync('x'.repeat(10_000));
     const { port, backend } = await setUp((socket) => {
@@ -366,6 +390,16 @@ describe('faults', () => {
     expect((await fetch(url, { method: 'POST', body: 'pay' })).status).toBe(502);
     expect(first.requests.length + second.requests.length).toBe(1);
   });
+});
+
+test('after close() a request is refused with 503, and opens no connection', async () => {
+  const { url, proxy, backend } = await setUp(answer('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'));
+  expect((await fetch(url)).status).toBe(200);
+  await proxy.close();
+  await eventually('the connections are closed', () => backend.connections.size === 0);
+  expect((await fetch(url)).status).toBe(503);
+  expect(backend.connections.size).toBe(0);
+  expect(backend.requests).toHaveLength(1);
 });
 
 test('nothing is left over: no listener warnings and a clean close', async () => {

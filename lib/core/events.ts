@@ -114,8 +114,7 @@ export interface GatewayEventMap {
 export class GatewayEvents extends EventEmitter<GatewayEventMap> {
   override emit<K extends keyof GatewayEventMap>(name: K, ...args: GatewayEventMap[K]): boolean {
     try {
-      // biome-ignore lint/suspicious/noExplicitAny: EventEmitter's own overloads cannot see through a generic key.
-      return (super.emit as any)(name, ...args) as boolean;
+      return EventEmitter.prototype.emit.call(this, name, ...args);
     } catch (error) {
       // Given an Error, emitWarning() would ignore the type.
       process.emitWarning(`A listener of "${name}" threw: ${error}`, {

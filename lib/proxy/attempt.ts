@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import type { Abortable, Exchange } from '../core/exchange.ts';
 import { ABORTED, type Failed, type FailureCause, type Outcome } from '../core/outcome.ts';
+import type { AttemptOwner, AttemptTimeouts } from './attempt-owner.ts';
 import { bytesReadBefore } from './connections.ts';
 import { failureCause, isRefusedRequest } from './failure.ts';
 import type { RequestContent } from './request-content.ts';
@@ -15,30 +16,6 @@ const SMALL_ANSWER = 4_096;
 
 /** How long the news of a closed connection may take to cross a request that was just sent on it. */
 const IDLE_CLOSE_RACE_MS = 1_000;
-
-export interface AttemptTimeouts {
-  /** Milliseconds from the end of the request to the head of its answer. */
-  readonly responseTimeoutMs: number;
-  /** Milliseconds without a byte in either direction. Event streams and upgrades are exempt. */
-  readonly idleTimeoutMs: number;
-}
-
-/** Hears what becomes of an attempt. */
-export interface AttemptOwner {
-  /** The request is out, with all its content. */
-  sent(): void;
-  /**
-   * Whether the client may have this answer. If not, nothing of it reaches the client, what comes of it is dropped,
-   * and the attempt has ended without a call of `ended()`.
-   */
-  accepts(status: number, fields: ResponseFields): boolean;
-  /** The head of the final answer is here, and about to go to the client. */
-  answered(status: number, fields: ResponseFields): void;
-  /** The backend switched protocols; the attempt is over, the connection is the owner's. */
-  upgraded(status: number, fields: ResponseFields, socket: Duplex): void;
-  /** Called once, unless upgraded. */
-  ended(outcome: Outcome): void;
-}
 
 /**
  * One request to one backend: writes the request, streams the answer to the client, and says how it went.

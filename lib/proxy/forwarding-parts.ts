@@ -5,7 +5,7 @@ import type { WaitingLine } from '../backends/waiting-line.ts';
 import type { GatewayEvents } from '../core/events.ts';
 import type { Outcome } from '../core/outcome.ts';
 import type { AdmissionCaps } from './admission-caps.ts';
-import type { AttemptTimeouts } from './attempt.ts';
+import type { AttemptTimeouts } from './attempt-owner.ts';
 import type { Connections } from './connections.ts';
 import type { PoolHealth } from './pool-health.ts';
 import type { RequestHeadRules } from './request-head.ts';

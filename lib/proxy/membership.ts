@@ -62,6 +62,8 @@ export class Membership implements DiscoveryObserver {
   close(): void {
     this.#closed = true;
     this.#discovery.close();
+    // A request that still comes must not open connections that nobody would close.
+    this.#parts.pool.setBackends([]);
     for (const timer of this.#deadlines.values()) clearTimeout(timer);
     this.#deadlines.clear();
   }

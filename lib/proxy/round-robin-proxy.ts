@@ -64,7 +64,10 @@ export interface RoundRobinProxy extends Middleware {
    * all where there are no names. Until a name is found, requests that only it could serve get 503.
    */
   ready(): Promise<void>;
-  /** Ends tunnels at once, and the connections to backends when their running requests have ended. */
+  /**
+   * Ends tunnels at once, and the connections to backends when their running requests have ended. Requests that still
+   * come get 503.
+   */
   close(): Promise<void>;
 }
 

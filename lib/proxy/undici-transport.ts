@@ -4,7 +4,8 @@ import { debugProxyErrorsPlugin, type Options as HpmOptions, loggerPlugin, type 
 import { exchangeOf } from '../core/exchange.ts';
 import { type Checks, durationMs, resolveOptions } from '../core/options.ts';
 import type { Outcome } from '../core/outcome.ts';
-import { Attempt, type AttemptOwner } from './attempt.ts';
+import { Attempt } from './attempt.ts';
+import type { AttemptOwner } from './attempt-owner.ts';
 import { Connections } from './connections.ts';
 import { type NativeOptions, nativeLikeHead, plainTarget } from './native-like-head.ts';
 import { RequestContent } from './request-content.ts';

@@ -1,0 +1,27 @@
+import type { Duplex } from 'node:stream';
+import type { Outcome } from '../core/outcome.ts';
+import type { ResponseFields } from './response-head.ts';
+
+export interface AttemptTimeouts {
+  /** Milliseconds from the end of the request to the head of its answer. */
+  readonly responseTimeoutMs: number;
+  /** Milliseconds without a byte in either direction. Event streams and upgrades are exempt. */
+  readonly idleTimeoutMs: number;
+}
+
+/** Hears what becomes of an attempt. */
+export interface AttemptOwner {
+  /** The request is out, with all its content. */
+  sent(): void;
+  /**
+   * Whether the client may have this answer. If not, nothing of it reaches the client, what comes of it is dropped,
+   * and the attempt has ended without a call of `ended()`.
+   */
+  accepts(status: number, fields: ResponseFields): boolean;
+  /** The head of the final answer is here, and about to go to the client. */
+  answered(status: number, fields: ResponseFields): void;
+  /** The backend switched protocols; the attempt is over, the connection is the owner's. */
+  upgraded(status: number, fields: ResponseFields, socket: Duplex): void;
+  /** Called once, unless upgraded. */
+  ended(outcome: Outcome): void;
+}
