@@ -17,6 +17,8 @@ export interface BackendStatus {
   /** `Date.now()` at the end of the latest check, if there was any. */
   readonly lastCheckAt: number | undefined;
   readonly weight: number;
+  /** Its weight, or a part of it while it is on its slow start. */
+  readonly effectiveWeight: number;
   /** Whether it would be picked now. */
   readonly available: boolean;
   /** Requests that it is answering now. */
@@ -111,7 +113,6 @@ export class Backend implements BackendView {
     return this.#inFlight < this.#maxRequests && this.#isUsable();
   }
 
-  /** Whether nothing but its cap on requests keeps it from taking one more. */
   isOnlyFull(): boolean {
     return this.#inFlight >= this.#maxRequests && this.#isUsable();
   }
@@ -140,6 +141,7 @@ export class Backend implements BackendView {
       health: this.health.verdict,
       lastCheckAt: this.health.lastCheckAt,
       weight: this.#weight,
+      effectiveWeight: this.effectiveWeight,
       available: this.isAvailable(),
       inFlight: this.#inFlight,
       retryAfterMs: this.retryAfterMs(),

@@ -17,6 +17,8 @@ export interface BackendView {
   readonly latencyMs: number;
   /** Whether it may get a request now: whatever keeps it out (circuit, health, limits, weight 0), this is the answer. */
   isAvailable(): boolean;
+  /** Whether nothing but its cap on requests keeps it from taking one more: it is neither out nor gone. */
+  isOnlyFull(): boolean;
 }
 
 /**

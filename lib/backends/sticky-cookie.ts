@@ -14,8 +14,8 @@ export interface StickyCookieSettings {
 }
 
 /**
- * A client stays with the backend that its cookie stands for, as long as that one is available. Everybody else gets a
- * backend from another policy, and the cookie for it.
+ * A client stays with the backend that its cookie stands for, as long as that one is available; while it is full, others
+ * serve its clients. Everybody else gets a backend from another policy, and the cookie for it.
  */
 export class StickyCookie implements SelectionPolicy {
   readonly observesLatency: boolean;
@@ -44,13 +44,15 @@ export class StickyCookie implements SelectionPolicy {
       return token.backend as B;
     }
     const backend = this.#fallback.select(backends, exchange, tried);
-    if (backend !== undefined) this.#issue(exchange, backend);
+    // A client whose backend is only full is served by another this once: what it has there is not lost.
+    const staysWithItsOwn = token !== undefined && token.isCurrent && token.backend.isOnlyFull();
+    if (backend !== undefined && !staysWithItsOwn) this.#issue(exchange, backend);
     return backend;
   }
 
   #issue(exchange: Exchange, backend: BackendView): void {
     const { res } = exchange;
-    // Nothing more can be said to a client that is being answered already, or that asked for another protocol.
+    // Nothing more can be said to a client that is being answered already.
     if (res.headersSent) return;
     const secure = isHttps(exchange) ? '; Secure' : '';
     const line = `${this.#cookie}=${this.#tokens.valueFor(backend)}; Path=/; HttpOnly; SameSite=Lax${secure}`;

@@ -12,6 +12,7 @@ export class FakeBackend implements BackendView {
   inFlight = 0;
   latencyMs = 0;
   available = true;
+  full = false;
   /** How often it was asked. */
   asked = 0;
 
@@ -26,7 +27,11 @@ export class FakeBackend implements BackendView {
 
   isAvailable(): boolean {
     this.asked += 1;
-    return this.available && this.weight > 0;
+    return this.available && !this.full && this.weight > 0;
+  }
+
+  isOnlyFull(): boolean {
+    return this.available && this.full && this.weight > 0;
   }
 }
 

@@ -75,6 +75,17 @@ describe('the sticky cookie', () => {
     expect(ask(policy, backends, moved.pair)).toMatchObject({ backend: backends[1], lines: [] });
   });
 
+  test('a backend that is only full keeps its clients, whom another serves meanwhile', () => {
+    const backends = manyBackends(2);
+    const policy = sticky();
+    const { pair } = ask(policy, backends);
+    backends[0]!.full = true;
+    expect(ask(policy, backends, pair)).toMatchObject({ backend: backends[1], lines: [] });
+    expect(ask(policy, backends)).toMatchObject({ backend: backends[1], lines: [expect.stringMatching(/^lb=/)] });
+    backends[0]!.full = false;
+    expect(ask(policy, backends, pair)).toMatchObject({ backend: backends[0], lines: [] });
+  });
+
   test('a backend that was removed, too', () => {
     const backends = manyBackends(3);
     const policy = sticky();
