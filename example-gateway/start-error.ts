@@ -1,3 +1,5 @@
+import { OptionsError } from 'expressway';
+
 /** A start that failed for a reason that the operator can mend: shown as plain lines, without a stack. */
 export class StartError extends Error {
   readonly problems: readonly string[];
@@ -9,9 +11,16 @@ export class StartError extends Error {
   }
 }
 
-/** Ends the process when the gateway cannot start; anything but a `StartError` is a bug and keeps its stack. */
+/** Ends the process when the gateway cannot start; anything that an operator cannot mend is a bug and keeps its stack. */
 export function exitOnStartError(error: unknown): never {
-  if (!(error instanceof StartError)) throw error;
-  for (const problem of error.problems) process.stderr.write(`${problem}\n`);
+  const problems = problemsOf(error);
+  if (problems === undefined) throw error;
+  for (const problem of problems) process.stderr.write(`${problem}\n`);
   process.exit(1);
+}
+
+/** Options that are good one by one, and that a middleware refuses together, come from the configuration as well. */
+function problemsOf(error: unknown): readonly string[] | undefined {
+  if (error instanceof StartError) return error.problems;
+  return error instanceof OptionsError ? [error.message] : undefined;
 }

@@ -58,6 +58,14 @@ describe('npm start', () => {
     expect(proc.stdout).toBe('');
   });
 
+  test('refuses values that are good one by one, and not together, without a stack', async () => {
+    const both = { RATE_LIMIT_MAX: '1000000000', RATE_LIMIT_WINDOW_MS: '2147483647' };
+    const proc = new Proc('server.ts', { ...ANY_PORT, ...both });
+    expect(await proc.exit()).toBe(1);
+    expect(proc.stderr).toMatch(/^ipRateLimit: .*\n$/);
+    expect(proc.stdout).toBe('');
+  });
+
   test.each([
     ['PORT', 'gateway'],
     ['ADMIN_PORT', 'admin listener'],
