@@ -4,11 +4,12 @@ import { Processes } from './harness/processes.ts';
 import { backends } from './subcommands/backends.ts';
 import { failover } from './subcommands/failover.ts';
 import { layers } from './subcommands/layers.ts';
+import { limiter } from './subcommands/limiter.ts';
 import { profile } from './subcommands/profile.ts';
 import type { Subcommand } from './subcommands/subcommand.ts';
 import { suite } from './subcommands/suite.ts';
 
-const SUBCOMMANDS: readonly Subcommand[] = [suite, layers, backends, profile, failover];
+const SUBCOMMANDS: readonly Subcommand[] = [suite, layers, backends, profile, failover, limiter];
 
 const print = (text: string) => void process.stdout.write(`${text}\n`);
 const progress = (line: string) => void process.stderr.write(`${line}\n`);

@@ -1,4 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Registry } from 'prom-client';
+import { metricsPage } from './metrics-page.ts';
 
 export type Phase = 'starting' | 'running' | 'stopping';
 
@@ -18,9 +20,19 @@ const ENDPOINTS: Readonly<Record<string, Endpoint>> = {
   '/status': (view) => ({ status: 200, content: view.status() }),
 };
 
-/** The operator's listener. It never serves traffic, and traffic never reaches it. */
-export function createAdminServer(view: AdminView): Server {
-  return createServer((req, res) => answer(req, res, view));
+/**
+ * The operator's listener. It never serves traffic, and traffic never reaches it.
+ *
+ * @param register What `/metrics` shows; without it there is no such page.
+ */
+export function createAdminServer(view: AdminView, register?: Registry): Server {
+  return createServer((req, res) => {
+    if (register !== undefined && req.url?.split('?', 1)[0] === '/metrics') {
+      void answerMetrics(req, res, register);
+    } else {
+      answer(req, res, view);
+    }
+  });
 }
 
 function answer(req: IncomingMessage, res: ServerResponse, view: AdminView): void {
@@ -28,13 +40,32 @@ function answer(req: IncomingMessage, res: ServerResponse, view: AdminView): voi
   const endpoint = Object.hasOwn(ENDPOINTS, path) ? ENDPOINTS[path] : undefined;
   if (endpoint === undefined) {
     sendProblem(res, 404, 'Not found');
-  } else if (req.method !== 'GET' && req.method !== 'HEAD') {
-    res.setHeader('Allow', 'GET, HEAD');
-    sendProblem(res, 405, 'Method not allowed');
+  } else if (!isRead(req)) {
+    refuseMethod(res);
   } else {
     const { status, content } = endpoint(view);
     send(res, status, 'application/json', content);
   }
+}
+
+const isRead = ({ method }: IncomingMessage): boolean => method === 'GET' || method === 'HEAD';
+
+async function answerMetrics(req: IncomingMessage, res: ServerResponse, register: Registry): Promise<void> {
+  if (!isRead(req)) {
+    refuseMethod(res);
+    return;
+  }
+  try {
+    const { type, text } = await metricsPage(register, req.headers.accept);
+    sendText(res, 200, type, text);
+  } catch {
+    sendProblem(res, 500, 'The metrics could not be collected');
+  }
+}
+
+function refuseMethod(res: ServerResponse): void {
+  res.setHeader('Allow', 'GET, HEAD');
+  sendProblem(res, 405, 'Method not allowed');
 }
 
 function sendProblem(res: ServerResponse, status: number, title: string): void {
@@ -42,7 +73,10 @@ function sendProblem(res: ServerResponse, status: number, title: string): void {
 }
 
 function send(res: ServerResponse, status: number, type: string, content: object): void {
-  const text = `${JSON.stringify(content)}\n`;
+  sendText(res, status, type, `${JSON.stringify(content)}\n`);
+}
+
+function sendText(res: ServerResponse, status: number, type: string, text: string): void {
   res.writeHead(status, {
     'Content-Type': type,
     'Content-Length': Buffer.byteLength(text),

@@ -1,13 +1,17 @@
 import express from 'express';
-import { circuitBreaker, type GatewayEvents, ipRateLimit, roundRobinProxy } from 'expressway';
+import { circuitBreaker, type GatewayEvents, ipRateLimit, requestGuard, roundRobinProxy } from 'expressway';
 import type { Config } from './config.ts';
 import { internalErrorHandler } from './internal-error.ts';
 import type { Logger } from './logger.ts';
+import { type Lines, observe } from './observe.ts';
+import { readBackendTls } from './tls-files.ts';
 
 /** The gateway as one Express app, with the middlewares that it mounts. */
-export function createApp(config: Config, events: GatewayEvents, log: Logger) {
+export function createApp(config: Config, events: GatewayEvents, log: Logger, lines: Lines) {
   const { backends, dns, loadBalancing, slowStartMs, redisUrl, trustProxy, circuit, healthCheck } = config;
 
+  const { ambiguousPaths, maxBodyBytes } = config;
+  const guard = requestGuard({ ambiguousPaths, events });
   const limiter = ipRateLimit({ ...config.rateLimit, redis: redisUrl, trustProxy, events });
   // Scaled with the pool as it is then, so that one bad backend trips its own circuit and never the whole route's.
   const minimumRequests = () => circuit.minimumRequests * Math.max(1, proxy.status().length);
@@ -15,13 +19,27 @@ export function createApp(config: Config, events: GatewayEvents, log: Logger) {
   const { connectTimeoutMs, responseTimeoutMs, idleTimeoutMs } = config;
   const timeouts = { connectTimeoutMs, responseTimeoutMs, idleTimeoutMs };
   const picking = { loadBalancing, slowStartMs };
-  const proxy = roundRobinProxy({ backends, dns, ...picking, circuit, healthCheck, ...timeouts, events });
+  const tls = readBackendTls(config.backendTls);
+  const content = { ambiguousPaths, maxBodyBytes };
+  const proxy = roundRobinProxy({
+    backends,
+    dns,
+    tls,
+    ...picking,
+    circuit,
+    healthCheck,
+    ...timeouts,
+    ...content,
+    events,
+  });
+
+  const observer = observe(config, events, log, lines, { limiter, breaker, proxy });
 
   const app = express();
   app.disable('x-powered-by').disable('etag').set('query parser', false).set('trust proxy', trustProxy);
-  app.use(limiter, breaker, proxy);
+  app.use(observer.middleware, guard, limiter, breaker, proxy);
   app.use(internalErrorHandler(log));
-  return { app, limiter, breaker, proxy };
+  return { app, limiter, breaker, proxy, observer };
 }
 
 export type App = ReturnType<typeof createApp>;

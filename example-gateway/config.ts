@@ -1,4 +1,11 @@
-import type { AlgorithmName, BackendOptions, LoadBalancing } from 'expressway';
+import type {
+  AccessLogFormat,
+  AlgorithmName,
+  AmbiguousPaths,
+  BackendOptions,
+  LoadBalancing,
+  OnStoreError,
+} from 'expressway';
 import { z } from 'zod';
 import {
   addresses,
@@ -12,7 +19,9 @@ import {
   optionalInteger,
   optionalPath,
   optionalPort,
+  optionalRatio,
   optionalSecret,
+  optionalShare,
   origins,
   port,
   ratio,
@@ -22,6 +31,7 @@ import {
 } from './env-values.ts';
 import { LOG_LEVELS, type LogLevel } from './logger.ts';
 import { StartError } from './start-error.ts';
+import type { TlsFiles } from './tls-files.ts';
 
 /** What the example gateway is told by its environment. */
 export interface Config {
@@ -45,6 +55,9 @@ export interface Config {
     readonly burst: number | undefined;
     readonly allow: readonly string[];
     readonly deny: readonly string[];
+    readonly onStoreError: OnStoreError;
+    /** Nothing when each request asks Redis. */
+    readonly lease: { readonly share: number } | undefined;
   };
   readonly circuit: {
     readonly failureRatio: number;
@@ -55,6 +68,24 @@ export interface Config {
   };
   /** Off without a path. */
   readonly healthCheck: { readonly path: string | undefined; readonly intervalMs: number; readonly timeoutMs: number };
+  /** Files of the certificate and its key; without them the listener speaks plain HTTP. */
+  readonly tls: TlsFiles | undefined;
+  /** Files for backends over https: authorities to trust, and what the gateway shows them. */
+  readonly backendTls: {
+    readonly ca: string | undefined;
+    readonly cert: string | undefined;
+    readonly key: string | undefined;
+  };
+  /** 0 for content of any length. */
+  readonly maxBodyBytes: number;
+  readonly ambiguousPaths: AmbiguousPaths;
+  /** What a client may take of the gateway. */
+  readonly bounds: {
+    readonly headTimeoutMs: number;
+    readonly keepAliveTimeoutMs: number;
+    readonly maxConnections: number;
+    readonly maxConnectionsPerAddress: number;
+  };
   readonly connectTimeoutMs: number;
   readonly responseTimeoutMs: number;
   readonly idleTimeoutMs: number;
@@ -62,6 +93,10 @@ export interface Config {
   /** Nothing when the admin listener is off. */
   readonly admin: { readonly host: string; readonly port: number } | undefined;
   readonly logLevel: LogLevel;
+  /** Nothing when it is off. `sample` is the part of the requests without an error that gets a line. */
+  readonly accessLog: { readonly format: AccessLogFormat; readonly sample: number } | undefined;
+  /** Whether answers carry `Server-Timing`. */
+  readonly serverTiming: boolean;
 }
 
 /** A bad environment. Every bad variable has its line in `problems`. */
@@ -70,8 +105,13 @@ export class ConfigError extends StartError {}
 const variables = z.object({
   HOST: host('0.0.0.0'),
   PORT: port(8080),
+  TLS_CERT: optionalFile(),
+  TLS_KEY: optionalFile(),
   BACKENDS: origins('http://localhost:8081,http://localhost:8082'),
   BACKENDS_FILE: optionalFile(),
+  BACKEND_CA: optionalFile(),
+  BACKEND_CERT: optionalFile(),
+  BACKEND_KEY: optionalFile(),
   DNS_REFRESH_MS: durationMs(30_000),
   DNS_SERVERS: dnsServers(),
   LOAD_BALANCING: oneOf('round-robin', ['round-robin', 'weighted', 'least-requests', 'latency', 'hash', 'sticky']),
@@ -85,6 +125,8 @@ const variables = z.object({
   RATE_LIMIT_BURST: optionalInteger(1),
   RATE_LIMIT_ALLOW: addresses(),
   RATE_LIMIT_DENY: addresses(),
+  RATE_LIMIT_ON_STORE_ERROR: oneOf('local', ['local', 'open', 'closed']),
+  RATE_LIMIT_LEASE: optionalShare(0.5),
   CIRCUIT_FAILURE_RATIO: ratio(0.6),
   CIRCUIT_MINIMUM_REQUESTS: integer(5, 1),
   CIRCUIT_WINDOW_MS: optionalDurationMs(10_000),
@@ -93,6 +135,12 @@ const variables = z.object({
   HEALTH_CHECK_PATH: optionalPath(),
   HEALTH_CHECK_INTERVAL_MS: durationMs(10_000),
   HEALTH_CHECK_TIMEOUT_MS: durationMs(2_000),
+  MAX_BODY_BYTES: integer(10_485_760, 0, Number.MAX_SAFE_INTEGER),
+  AMBIGUOUS_PATHS: oneOf('reject', ['reject', 'pass']),
+  HEAD_TIMEOUT_MS: optionalDurationMs(15_000),
+  KEEP_ALIVE_TIMEOUT_MS: durationMs(65_000),
+  MAX_CONNECTIONS: integer(10_000, 0),
+  MAX_CONNECTIONS_PER_ADDRESS: integer(1_000, 0),
   CONNECT_TIMEOUT_MS: durationMs(2_000),
   RESPONSE_TIMEOUT_MS: durationMs(15_000),
   IDLE_TIMEOUT_MS: durationMs(60_000),
@@ -100,6 +148,9 @@ const variables = z.object({
   ADMIN_HOST: host('127.0.0.1'),
   ADMIN_PORT: optionalPort(9090),
   LOG_LEVEL: oneOf('info', LOG_LEVELS),
+  ACCESS_LOG: oneOf('off', ['off', 'json', 'common', 'combined']),
+  ACCESS_LOG_SAMPLE: optionalRatio(1),
+  SERVER_TIMING: oneOf('off', ['off', 'on']),
 });
 
 /**
@@ -130,8 +181,14 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
   if (given.LOAD_BALANCING === 'sticky' && given.STICKY_SECRET === undefined) {
     problems.push('LOAD_BALANCING: sticky needs a STICKY_SECRET');
   }
+  for (const [cert, key] of [
+    ['TLS_CERT', 'TLS_KEY'],
+    ['BACKEND_CERT', 'BACKEND_KEY'],
+  ] as const) {
+    if ((given[cert] === undefined) !== (given[key] === undefined)) problems.push(`${cert}: goes with ${key}`);
+  }
   if (!success || problems.length > 0) throw new ConfigError(problems);
-  const { LOAD_BALANCING: policy, STICKY_SECRET: secret = '' } = read;
+  const { LOAD_BALANCING: policy, STICKY_SECRET: secret = '', ACCESS_LOG: format } = read;
   return {
     host: read.HOST,
     port: read.PORT,
@@ -149,6 +206,8 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
       burst: read.RATE_LIMIT_ALGORITHM === 'token-bucket' ? read.RATE_LIMIT_BURST : undefined,
       allow: read.RATE_LIMIT_ALLOW,
       deny: read.RATE_LIMIT_DENY,
+      onStoreError: read.RATE_LIMIT_ON_STORE_ERROR,
+      lease: read.RATE_LIMIT_LEASE === undefined ? undefined : { share: read.RATE_LIMIT_LEASE },
     },
     circuit: {
       failureRatio: read.CIRCUIT_FAILURE_RATIO,
@@ -162,11 +221,23 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
       intervalMs: read.HEALTH_CHECK_INTERVAL_MS,
       timeoutMs: read.HEALTH_CHECK_TIMEOUT_MS,
     },
+    tls: read.TLS_CERT && read.TLS_KEY ? { cert: read.TLS_CERT, key: read.TLS_KEY } : undefined,
+    backendTls: { ca: read.BACKEND_CA, cert: read.BACKEND_CERT, key: read.BACKEND_KEY },
+    maxBodyBytes: read.MAX_BODY_BYTES,
+    ambiguousPaths: read.AMBIGUOUS_PATHS,
+    bounds: {
+      headTimeoutMs: read.HEAD_TIMEOUT_MS,
+      keepAliveTimeoutMs: read.KEEP_ALIVE_TIMEOUT_MS,
+      maxConnections: read.MAX_CONNECTIONS,
+      maxConnectionsPerAddress: read.MAX_CONNECTIONS_PER_ADDRESS,
+    },
     connectTimeoutMs: read.CONNECT_TIMEOUT_MS,
     responseTimeoutMs: read.RESPONSE_TIMEOUT_MS,
     idleTimeoutMs: read.IDLE_TIMEOUT_MS,
     shutdownTimeoutMs: read.SHUTDOWN_TIMEOUT_MS,
     admin: read.ADMIN_PORT === undefined ? undefined : { host: read.ADMIN_HOST, port: read.ADMIN_PORT },
     logLevel: read.LOG_LEVEL,
+    accessLog: format === 'off' ? undefined : { format, sample: read.ACCESS_LOG_SAMPLE },
+    serverTiming: read.SERVER_TIMING === 'on',
   };
 }

@@ -62,6 +62,23 @@ export const ratio = (fallback: number) =>
     throw new Error(`must be a number over 0 and up to 1, ${got(text)}`);
   });
 
+/** From 0, which is none, to 1. */
+export const optionalRatio = (fallback: number) =>
+  variable(String(fallback), (text) => {
+    const value = /^(?:\d+\.?\d*|\.\d+)$/.test(text) ? Number(text) : Number.NaN;
+    if (value <= 1) return value;
+    throw new Error(`must be a number from 0 to 1, ${got(text)}`);
+  });
+
+/** Empty means nothing. */
+export const optionalShare = (largest: number) =>
+  variable('', (text) => {
+    if (text === '') return undefined;
+    const value = /^(?:\d+\.?\d*|\.\d+)$/.test(text) ? Number(text) : Number.NaN;
+    if (value > 0 && value <= largest) return value;
+    throw new Error(`must be a number over 0 and up to ${largest}, ${got(text)}`);
+  });
+
 export const oneOf = <const T extends string>(fallback: T, allowed: readonly T[]) =>
   variable(fallback, (text) => {
     const found = allowed.find((one) => one === text);
@@ -79,6 +96,8 @@ export const redisUrl = () =>
   variable('', (text) => {
     if (text === '') return undefined;
     // Not echoed: it may hold a password.
+    // A list of hosts is none of a URL. ipRateLimit() checks it in full.
+    if (/^rediss?\+(cluster|sentinel):\/\/[^/?#]/.test(text)) return text;
     const url = URL.parse(text);
     if (url === null || !/^rediss?:$/.test(url.protocol) || url.hostname === '' || !/^\/?\d*$/.test(url.pathname)) {
       throw new Error('must be a URL like redis://localhost:6379 or rediss://user:password@redis.example:6380/1');

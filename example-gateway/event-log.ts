@@ -4,16 +4,16 @@ import type { Logger } from './logger.ts';
 /** Writes what an operator must know to the log. Single requests are only for debugging: a flood must not fill a disk. */
 export function logEvents(events: GatewayEvents, log: Logger): void {
   events.on('circuitStateChange', ({ circuit, from, to, retryAfterMs }) => {
-    const write = to === 'open' ? log.warn : log.info;
-    write({ circuit, from, to, retryAfterMs }, `circuit ${to}`);
+    log[to === 'open' ? 'warn' : 'info']({ circuit, from, to, retryAfterMs }, `circuit ${to}`);
   });
   events.on('healthChange', ({ backend, from, to, error }) => {
-    const write = to === 'unhealthy' ? log.warn : log.info;
-    write({ backend, from, to, error: error?.message }, `backend ${to}`);
+    log[to === 'unhealthy' ? 'warn' : 'info']({ backend, from, to, error: error?.message }, `backend ${to}`);
   });
   events.on('limiterModeChange', ({ limiter, from, to, error }) => {
-    const write = error === undefined ? log.info : log.warn;
-    write({ limiter, from, to, error: error?.message }, `limiter works with ${to}`);
+    log[error === undefined ? 'info' : 'warn'](
+      { limiter, from, to, error: error?.message },
+      `limiter works with ${to}`,
+    );
   });
   events.on('backendsChanged', ({ added, removed }) => log.info({ added, removed }, 'backends changed'));
   events.on('discoveryFailed', ({ name, error, backends }) =>
@@ -28,6 +28,7 @@ export function logEvents(events: GatewayEvents, log: Logger): void {
   events.on('limited', ({ limiter, key, limit, retryAfterMs }) =>
     log.debug({ limiter, key, limit, retryAfterMs }, 'client over its limit'),
   );
+  events.on('clientRefused', ({ cause, address }) => log.debug({ cause, address }, 'client refused'));
   events.on('rejected', ({ outcome }) =>
     log.debug({ outcome: outcome.kind, cause: 'cause' in outcome ? outcome.cause : undefined }, 'request rejected'),
   );

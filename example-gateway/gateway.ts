@@ -1,5 +1,6 @@
 import { createServer, type Server } from 'node:http';
-import { GatewayEvents, upgradeHandler } from 'expressway';
+import { createServer as createTlsServer, Server as TlsServer } from 'node:https';
+import { GatewayEvents, hardenServer, upgradeHandler } from 'expressway';
 import { type AdminView, createAdminServer, type Phase } from './admin.ts';
 import { type App, createApp } from './app.ts';
 import { BackendsFile } from './backends-file.ts';
@@ -8,11 +9,18 @@ import { Drain } from './drain.ts';
 import { logEvents } from './event-log.ts';
 import { listen } from './listener.ts';
 import { createLogger, type Logger } from './logger.ts';
+import type { Lines } from './observe.ts';
 import { type BackendsSource, Reload } from './reload.ts';
+import { readTlsFiles, reloadTlsFiles } from './tls-files.ts';
+
+/** As long as a request's head may take, by default. */
+const HANDSHAKE_TIMEOUT_MS = 15_000;
 
 export interface GatewayDeps {
   readonly log?: Logger;
   readonly events?: GatewayEvents;
+  /** Where the access log goes, unless it is JSON: that is the logger's. Default: standard output. */
+  readonly lines?: Lines;
   /** Where `reload()` reads the backends when there is no BACKENDS_FILE. */
   readonly backends?: BackendsSource;
 }
@@ -34,15 +42,21 @@ export class Gateway implements AdminView {
   #adminUrl: string | undefined;
 
   /** @param source Where the backends can be read again; a file is watched as well. */
-  constructor(config: Config, log: Logger, events: GatewayEvents, source?: BackendsSource) {
+  constructor(config: Config, log: Logger, lines: Lines, events: GatewayEvents, source?: BackendsSource) {
     this.#config = config;
     this.#log = log;
-    this.#parts = createApp(config, events, log);
-    this.#server = createServer();
+    this.#parts = createApp(config, events, log, lines);
+    this.#server =
+      config.tls === undefined
+        ? createServer()
+        : createTlsServer({ ...readTlsFiles(config.tls), handshakeTimeout: HANDSHAKE_TIMEOUT_MS });
     this.#drain = new Drain(this.#server);
-    this.#server.on('request', this.#parts.app);
-    this.#server.on('upgrade', upgradeHandler(this.#parts.app));
-    this.#admin = config.admin && createAdminServer(this);
+    const { app } = this.#parts;
+    const isTrusted: (address: string, hop: number) => boolean = app.get('trust proxy fn');
+    hardenServer(this.#server, { ...config.bounds, isUncapped: (address) => isTrusted(address, 0), events });
+    this.#server.on('request', app);
+    this.#server.on('upgrade', upgradeHandler(app));
+    this.#admin = config.admin && createAdminServer(this, this.#parts.observer.register);
     this.#reload = source && new Reload(source, (backends) => this.#parts.proxy.setBackends(backends), log);
     this.#file = source instanceof BackendsFile ? source : undefined;
   }
@@ -73,7 +87,7 @@ export class Gateway implements AdminView {
 
   async open(): Promise<void> {
     const { host, port, admin } = this.#config;
-    this.#file?.watch(() => void this.reload('the file has changed'));
+    this.#file?.watch(() => void this.#reload?.run('the file has changed'));
     // The operator's listener first: traffic is taken only once everything else stands.
     if (this.#admin && admin) this.#adminUrl = await this.#listen(this.#admin, 'admin listener', admin);
     // Names are looked up by now, as far as they can be: the first requests need not get 503.
@@ -83,9 +97,13 @@ export class Gateway implements AdminView {
     this.#log.info({ url: this.#url, host, adminUrl: this.#adminUrl, backends: this.#config.backends }, 'listening');
   }
 
-  /** Reads the backends again; a bad list is logged, and changes nothing. */
+  /** Reads certificate and backends again; what is bad is logged, and changes nothing. */
   async reload(why: string): Promise<void> {
-    if (this.#closing === undefined) await this.#reload?.run(why);
+    if (this.#closing !== undefined) return;
+    const { tls } = this.#config;
+    // Connections that are open keep what they have agreed on; new ones get the new certificate.
+    if (tls !== undefined && this.#server instanceof TlsServer) reloadTlsFiles(tls, this.#server, this.#log, why);
+    await this.#reload?.run(why);
   }
 
   /** Lets running requests end within `shutdownTimeoutMs`, then releases everything. */
@@ -100,6 +118,7 @@ export class Gateway implements AdminView {
     const cut = await this.#drain.run(this.#config.shutdownTimeoutMs);
     if (cut > 0) this.#log.warn({ connections: cut }, 'shutdown time is up: connections cut');
     const released = await Promise.allSettled([this.#parts.limiter.close(), this.#parts.proxy.close()]);
+    this.#parts.observer.close();
     // Last, so that the operator can watch to the end.
     this.#admin?.close();
     this.#admin?.closeAllConnections();
@@ -121,11 +140,12 @@ export class Gateway implements AdminView {
  */
 export async function startGateway(config: Config, deps: GatewayDeps = {}): Promise<Gateway> {
   const log = deps.log ?? createLogger(config.logLevel);
+  const lines = deps.lines ?? { write: (line: string) => void process.stdout.write(line), dropped: 0 };
   const events = deps.events ?? new GatewayEvents();
   logEvents(events, log);
   const file = config.backendsFile === undefined ? undefined : new BackendsFile(config.backendsFile);
   const backends = (await file?.read()) ?? config.backends;
-  const gateway = new Gateway({ ...config, backends }, log, events, file ?? deps.backends);
+  const gateway = new Gateway({ ...config, backends }, log, lines, events, file ?? deps.backends);
   try {
     await gateway.open();
   } catch (error) {

@@ -1,4 +1,5 @@
 import type { Server } from 'node:http';
+import { Server as TlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { StartError } from './start-error.ts';
 
@@ -32,7 +33,8 @@ export async function listen(server: Server, what: string, address: { host: stri
   });
   const bound = server.address() as AddressInfo;
   const reachable = bound.address === '0.0.0.0' || bound.address === '::' ? 'localhost' : bound.address;
-  return `http://${authority(reachable, bound.port)}`;
+  const scheme = server instanceof TlsServer ? 'https' : 'http';
+  return `${scheme}://${authority(reachable, bound.port)}`;
 }
 
 const authority = (host: string, port: number): string => `${host.includes(':') ? `[${host}]` : host}:${port}`;

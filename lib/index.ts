@@ -34,12 +34,14 @@ export {
   type BackendsChangedEvent,
   type CircuitStateChangeEvent,
   type CircuitStateName,
+  type ClientRefusedEvent,
   type DiscoveryFailedEvent,
   type DiscoveryRecoveredEvent,
   type ForwardedEvent,
   type GatewayEventMap,
   GatewayEvents,
   type HealthChangeEvent,
+  type HealthCheckedEvent,
   type HealthVerdict,
   type LimitedEvent,
   type LimiterMode,
@@ -50,12 +52,40 @@ export type { Exchange } from './core/exchange.ts';
 export type { GatewayRequest, Middleware } from './core/http.ts';
 export { OptionsError } from './core/options.ts';
 export type { Cause, FailureCause, Outcome, RejectionCause } from './core/outcome.ts';
-export type { ForwardedMode } from './proxy/forwarding-fields.ts';
+export type { LimiterDecision } from './core/recorder.ts';
+export { hardenServer } from './ingress/harden-server.ts';
+export { type HardenServerOptions, hardenServerDefaults } from './ingress/harden-server-options.ts';
+export type { AmbiguousPaths } from './ingress/request-checks.ts';
+export {
+  type RequestGuard,
+  type RequestGuardOptions,
+  requestGuard,
+  requestGuardDefaults,
+} from './ingress/request-guard.ts';
+export {
+  type AccessLog,
+  type AccessLogFormat,
+  type AccessLogOptions,
+  accessLog,
+  accessLogDefaults,
+} from './observability/access-log.ts';
+export { type ObservabilityOptions, observability, observabilityDefaults } from './observability/observability.ts';
+export {
+  type PrometheusMetrics,
+  type PrometheusMetricsOptions,
+  prometheusMetrics,
+  prometheusMetricsDefaults,
+} from './observability/prometheus-metrics.ts';
+export type { FinishedRequest, RequestSink } from './observability/request-record.ts';
+export type { BackendTlsOptions } from './proxy/backend-tls.ts';
+export type { ForwardedMode, ForwardingFields } from './proxy/forwarding-fields.ts';
 export { type RetryAfterOptions, retryAfterDefaults } from './proxy/retry-after.ts';
 export { type RoundRobinProxy, roundRobinProxy } from './proxy/round-robin-proxy.ts';
 export { type RoundRobinProxyOptions, roundRobinProxyDefaults } from './proxy/round-robin-proxy-options.ts';
+export { type TunnelOptions, tunnelDefaults } from './proxy/tunnel-options.ts';
 export { type UndiciTransportOptions, undiciTransport, undiciTransportDefaults } from './proxy/undici-transport.ts';
-export { upgradeHandler } from './proxy/upgrade-handler.ts';
+export { type UpgradeHandler, upgradeHandler } from './proxy/upgrade-handler.ts';
+export { type UpgradeHandlerOptions, upgradeHandlerDefaults } from './proxy/upgrade-protocols.ts';
 export { assertAddressList } from './rate-limit/address-list.ts';
 export { type IpRateLimiter, ipRateLimit } from './rate-limit/ip-rate-limit.ts';
 export {
@@ -65,9 +95,18 @@ export {
   type KeyFunction,
   type LimitFunction,
 } from './rate-limit/ip-rate-limit-options.ts';
+export type { LeaseOptions } from './rate-limit/leasing-options.ts';
+export { LimiterUnavailableError } from './rate-limit/limiter-unavailable-error.ts';
 export type { AlgorithmName } from './rate-limit/open-limiter-meter.ts';
 export type { RateLimitWindow } from './rate-limit/quotas.ts';
 export type { FieldsForm } from './rate-limit/rate-limit-fields.ts';
 export { type RateLimitStore, type RateLimitStoreOptions, rateLimitStore } from './rate-limit/rate-limit-store.ts';
-export type { RedisClient } from './rate-limit/redis-client.ts';
+export type {
+  IoRedisClient,
+  NodeRedisClient,
+  NodeRedisCluster,
+  NodeRedisSentinel,
+  RedisClient,
+} from './rate-limit/redis-client.ts';
+export type { OnStoreError } from './rate-limit/stand-in.ts';
 export { assertTrustProxy, type TrustProxy } from './rate-limit/trust-proxy.ts';

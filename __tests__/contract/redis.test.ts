@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { afterEach, expect, jest, test } from '@jest/globals';
 import { createClient, type RedisClientOptions } from 'redis';
-import type { RedisClient } from '../../lib/rate-limit/redis-client.ts';
+import type { NodeRedisClient } from '../../lib/rate-limit/redis-client.ts';
 import { describeWithRedis } from '../support/redis.ts';
 import { eventually } from '../support/servers.ts';
 
@@ -91,7 +91,7 @@ describeWithRedis('redis 6 (node-redis)', (redis) => {
     const timeout = jest.spyOn(AbortSignal, 'timeout');
     await client.sendCommand(['PING']);
     expect(timeout).toHaveBeenCalledTimes(1);
-    await (client as RedisClient).sendCommand(['PING'], { timeout: undefined });
+    await (client as NodeRedisClient).sendCommand(['PING'], { timeout: undefined });
     expect(timeout).toHaveBeenCalledTimes(1);
   });
 

@@ -1,8 +1,9 @@
+import { PassThrough } from 'node:stream';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { type Dispatcher, Pool } from 'undici';
 import { Cleanup } from '../support/gateway.ts';
 import { answer, answerOk, RecorderBackend, type Script } from '../support/recorder-backend.ts';
-import { closedPort } from '../support/servers.ts';
+import { closedPort, eventually } from '../support/servers.ts';
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
@@ -118,8 +119,102 @@ describe('undici', () => {
     expect(backend?.requests[0]?.field('upgrade')).toBe('websocket');
   });
 
+  test('a list of raw fields is emptied without loss to the fields that are handed out', async () => {
+    const backend = cleanup.add(
+      await RecorderBackend.start(answer('HTTP/1.1 200 OK\r\nX-A: 1\r\nContent-Length: 2\r\n\r\nok')),
+    );
+    const pool = new Pool(backend.url, { allowH2: false });
+    const seen: unknown[] = [];
+    await new Promise<void>((resolve, reject) => {
+      pool.dispatch(
+        { path: '/', method: 'GET' },
+        {
+          onRequestStart: () => {},
+          onResponseStart(controller, _status, fields) {
+            seen.push(Array.isArray(controller.rawHeaders));
+            (controller.rawHeaders as Buffer[]).length = 0;
+            seen.push(fields['x-a']);
+          },
+          onResponseData: (_controller, chunk) => void seen.push(String(chunk)),
+          onResponseEnd: () => resolve(),
+          onResponseError: (_controller, error) => reject(error),
+        },
+      );
+    });
+    await pool.close();
+    expect(seen).toEqual([true, '1', 'ok']);
+  });
+
   test('a HEAD request costs its connection', async () => {
     const { backend } = await dispatch(answer('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n'), { method: 'HEAD' });
     expect(backend?.requests[0]?.field('connection')).toBe('close');
+  });
+
+  test('100 and 101 that were not asked for are errors of the connection', async () => {
+    const rest = 'HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n';
+    for (const head of ['100 Continue\r\n', '101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n']) {
+      const { steps } = await dispatch(answer(`HTTP/1.1 ${head}\r\n${rest}`));
+      expect(steps).toEqual([['start'], ['error', 'UND_ERR_SOCKET', 'SocketError']]);
+    }
+  });
+
+  test('of several codings, chunked alone is taken off: the rest is handed out as if it were the content', async () => {
+    const { steps } = await dispatch(
+      answer('HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n'),
+    );
+    expect(steps.map(([step]) => step)).toEqual(['start', 'head', 'data', 'end']);
+  });
+
+  test('content up to the end of the connection that a reset cuts passes for whole', async () => {
+    const { steps } = await dispatch((socket) => {
+      socket.write('HTTP/1.0 200 OK\r\n\r\nhalf', () => setTimeout(() => socket.resetAndDestroy(), 30));
+    });
+    expect(steps.slice(-2)).toEqual([['data', 'half'], ['end']]);
+  });
+
+  test('a reason phrase is read as UTF-8, and may be anything', async () => {
+    const backend = cleanup.add(
+      await RecorderBackend.start(answer('HTTP/1.1 200 caf\xe9\0\r\nContent-Length: 0\r\n\r\n')),
+    );
+    const pool = new Pool(backend.url, { allowH2: false });
+    cleanup.add({ close: () => pool.destroy() });
+    const phrase = await new Promise((resolve, reject) => {
+      pool.dispatch(
+        { path: '/', method: 'GET' },
+        {
+          onRequestStart: () => {},
+          onResponseStart: (_controller, _status, _fields, text) => resolve(text),
+          onResponseData: () => {},
+          onResponseEnd: () => {},
+          onResponseError: (_controller, error) => reject(error),
+        },
+      );
+    });
+    expect(phrase).toBe('caf\ufffd\0');
+  });
+
+  test('a head waits for the first byte of its content', async () => {
+    const backend = cleanup.add(await RecorderBackend.start());
+    const pool = new Pool(backend.url, { allowH2: false });
+    cleanup.add({ close: () => pool.destroy() });
+    const content = new PassThrough();
+    const answered = new Promise<void>((resolve, reject) => {
+      pool.dispatch(
+        { path: '/', method: 'POST', body: content, headers: ['content-length', '2'] },
+        {
+          onRequestStart: () => {},
+          onResponseStart: () => resolve(),
+          onResponseData: () => {},
+          onResponseEnd: () => {},
+          onResponseError: (_controller, error) => reject(error),
+        },
+      );
+    });
+    await eventually('it is connected', () => backend.connections.size === 1);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(backend.requests).toEqual([]);
+    content.end('ok');
+    await answered;
+    expect(backend.requests).toHaveLength(1);
   });
 });

@@ -219,6 +219,35 @@ describe('the example gateway', () => {
     expect(answer.statusCode).toBe(429);
   });
 
+  test('refuses what is ambiguous before it counts, content that is too long, and too many connections', async () => {
+    const one = await openBackend('one');
+    const { url } = await openGateway([one.url], { MAX_BODY_BYTES: '4', RATE_LIMIT_MAX: '2' });
+    for (let i = 0; i < 3; i += 1) {
+      expect(await ask(`${url}/a%2fb`)).toMatchObject({ status: 400, json: { cause: 'bad_request' } });
+    }
+    expect(await ask(url, { method: 'POST', content: 'five!' })).toMatchObject({ status: 413 });
+    expect(await ask(url, { method: 'POST', content: 'four' })).toMatchObject({ status: 200 });
+
+    const few = { MAX_CONNECTIONS_PER_ADDRESS: '1' };
+    const { url: capped } = await openGateway([one.url], few);
+    const { url: trusting } = await openGateway([one.url], { ...few, TRUST_PROXY: 'loopback' });
+    for (const [address, outcome] of [
+      [capped, 'ECONNRESET'],
+      [trusting, 200],
+    ] as const) {
+      const webSocket = new WebSocket(address.replace('http', 'ws'));
+      await once(webSocket, 'open');
+      const second = await ask(address).then(
+        ({ status }) => status,
+        ({ code }) => code,
+      );
+      expect(second).toBe(outcome);
+      const closed = once(webSocket, 'close');
+      webSocket.close();
+      await closed;
+    }
+  });
+
   test('shows an operator its state, and only on the admin listener', async () => {
     const one = await openBackend('one');
     const { url, adminUrl } = await openGateway([one.url]);
@@ -233,6 +262,7 @@ describe('the example gateway', () => {
           circuit: 'closed',
           health: 'unknown',
           weight: 1,
+          effectiveWeight: 1,
           available: true,
           inFlight: 0,
           retryAfterMs: 0,

@@ -24,6 +24,7 @@ function emitAll(level: LogLevel): Record<string, unknown>[] {
   events.emit('backendsChanged', { added: ['http://b'], removed: [] });
   events.emit('attemptFailed', { exchange, backend: 'http://a', outcome: failed as never, retried: true });
   events.emit('limited', { exchange, limiter: 'ip', key: '192.0.2.1', limit: 1, retryAfterMs: 5, shadow: false });
+  events.emit('clientRefused', { cause: 'client_timeout', address: '192.0.2.1' });
   events.emit('rejected', { exchange, outcome: { kind: 'rejected', cause: 'no_backend' } });
   return lines;
 }
@@ -42,6 +43,7 @@ test('changes of state and failed attempts are in the log, single refusals only 
     'info backends changed',
     'warn attempt failed',
     'debug client over its limit',
+    'debug client refused',
     'debug request rejected',
   ]);
   expect(emitAll('info')).toHaveLength(10);
@@ -59,6 +61,7 @@ test('the log says which and why, and no request target', () => {
     error: 'no',
     retried: true,
   });
-  expect(lines[11]).toMatchObject({ cause: 'no_backend' });
+  expect(lines[11]).toMatchObject({ cause: 'client_timeout', address: '192.0.2.1' });
+  expect(lines[12]).toMatchObject({ cause: 'no_backend' });
   expect(JSON.stringify(lines)).not.toMatch(/secret/);
 });

@@ -12,7 +12,7 @@ afterEach(() => cleanup.run());
 
 function probe(url: string, abort = new AbortController(), timeoutMs = 5_000): Promise<ProbeAnswer | Error> {
   const backend = new Backend({ url: new URL(url), weight: 1 }, new Circuit(url, circuitDefaults));
-  return healthProbe(backend, { path: '/healthz?full=1', timeoutMs, signal: abort.signal });
+  return healthProbe()(backend, { path: '/healthz?full=1', timeoutMs, signal: abort.signal });
 }
 
 const recorder = async (script: Script) => cleanup.add(await RecorderBackend.start(script));

@@ -204,18 +204,6 @@ describe('content', () => {
     }
   });
 
-  test('an early answer reaches a client that is still sending', async () => {
-    const { port } = await setUp(answer('HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig'));
-    const client = cleanup.add(await RawClient.connect(port));
-    client.send('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3000000\r\n\r\n');
-    client.send(Buffer.alloc(1_000_000));
-    const response = await client.response('POST');
-    expect([response.status, response.content.toString()]).toEqual([413, 'big']);
-    client.send(Buffer.alloc(2_000_000));
-    client.send(GET);
-    expect((await client.response()).status).toBe(413);
-  });
-
   test.each(['json', 'raw'])('C12: content read by express.%s() before the proxy is a clear 500', async (parser) => {
     const backend = cleanup.add(await RecorderBackend.start());
     const { url } = cleanup.add(

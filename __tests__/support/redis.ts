@@ -8,22 +8,39 @@ import { afterAll, beforeAll, describe, test } from '@jest/globals';
 import { createClient } from 'redis';
 import { closedPort, eventually } from './servers.ts';
 
+/** What is particular to a Redis. */
+export interface RedisServerParts {
+  /** More arguments, made when its port and its folder are known. */
+  readonly args?: (port: number, dir: string) => string[];
+  /** Where it answers to tests; without it, at `redis://` and its port. */
+  readonly url?: (port: number) => string;
+  /** What it shows as a server. */
+  readonly ca?: string;
+}
+
 /** A Redis of the test's own, on a free port. Signals go to its own process only. */
 export class RedisServer {
   port = 0;
   #pid = 0;
   #dir = '';
   #keeper: ChildProcess | undefined;
+  readonly #parts: RedisServerParts;
+
+  constructor(parts: RedisServerParts = {}) {
+    this.#parts = parts;
+  }
 
   get url(): string {
-    return `redis://127.0.0.1:${this.port}`;
+    return this.#parts.url?.(this.port) ?? `redis://127.0.0.1:${this.port}`;
   }
 
   /** Starts it, on the port that it had before if it ran before. */
   async start(): Promise<void> {
     if (this.port === 0) await this.reserve();
     this.#dir = mkdtempSync(join(tmpdir(), 'expressway-redis-'));
-    const options = ['--port', `${this.port}`, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'];
+    const { args } = this.#parts;
+    const usual = ['--port', `${this.port}`, '--save', '', '--appendonly', 'no'];
+    const options = [...(args?.(this.port, this.#dir) ?? usual), '--bind', '127.0.0.1'];
     const files = ['--dir', this.#dir, '--logfile', join(this.#dir, 'redis.log')];
     // Jest gives tests no exit event. The shell's standard input ends with the test process, however that ends.
     const script = '"$@" & echo $!; cat > /dev/null; kill -9 $! 2> /dev/null';
@@ -75,12 +92,17 @@ export class RedisServer {
 
   /** Sends one command over a connection of its own. */
   command(...args: string[]): Promise<unknown> {
-    return redisCommand(this.url, ...args);
+    return sendTo(this.url, this.#parts.ca, args);
   }
 }
 
-export async function redisCommand(url: string, ...args: string[]): Promise<unknown> {
-  const client = createClient({ url, socket: { reconnectStrategy: false, connectTimeout: 2_000 } });
+export function redisCommand(url: string, ...args: string[]): Promise<unknown> {
+  return sendTo(url, undefined, args);
+}
+
+async function sendTo(url: string, ca: string | undefined, args: string[]): Promise<unknown> {
+  const tls = ca === undefined ? {} : { tls: true as const, ca };
+  const client = createClient({ url, socket: { reconnectStrategy: false, connectTimeout: 2_000, ...tls } });
   client.on('error', () => {}); // connect() rejects with the same error
   await client.connect();
   try {
@@ -123,17 +145,23 @@ function withoutRedis(name: string): void {
  * A group of tests with a Redis of their own, which they may kill, stop and flush. It runs when the first test
  * begins, unless `started` is false.
  */
-export function describeWithRedis(name: string, fn: (redis: RedisServer) => void, { started = true } = {}): void {
-  if (BINARY === undefined) {
-    withoutRedis(name);
-    return;
-  }
-  describe(name, () => {
-    const redis = new RedisServer();
+export function describeWithRedis(
+  name: string,
+  fn: (redis: RedisServer) => void,
+  { started = true, parts = {} as RedisServerParts } = {},
+): void {
+  describeWithServers(name, () => {
+    const redis = new RedisServer(parts);
     beforeAll(() => (started ? redis.start() : redis.reserve()));
     afterAll(() => redis.kill());
     fn(redis);
   });
+}
+
+/** A group of tests that start what Redis servers they need. */
+export function describeWithServers(name: string, fn: () => void): void {
+  if (BINARY === undefined) withoutRedis(name);
+  else describe(name, fn);
 }
 
 /** Some Redis, and a prefix that no other test uses. */

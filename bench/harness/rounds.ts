@@ -56,7 +56,10 @@ export async function runRounds(
 
 async function measure({ run, running }: Runner, round: number, plan: RoundsPlan, environment: RoundsEnvironment) {
   try {
-    const sample = await takeSample(running, environment.load, environment.backends, plan);
+    const sample = await takeSample(running, environment.load, environment.backends, {
+      ...plan,
+      refuses: run.target.refuses === true,
+    });
     if (round > 0) run.samples.push(sample);
     environment.progress(
       `${round === 0 ? 'preheat' : `round ${round}/${plan.rounds}`}  ${run.target.name}  ` +

@@ -25,6 +25,8 @@ export interface SamplePlan {
   readonly warmupSeconds: number;
   readonly seconds: number;
   readonly loadCpuCount: number;
+  /** Whether the right answer to each request is a 429. */
+  readonly refuses?: boolean;
 }
 
 /** Puts load on one target and reads all counters at the borders of the measured stretch. */

@@ -15,6 +15,8 @@ export interface Target {
   readonly name: string;
   /** What it is made of, for the report. */
   readonly title: string;
+  /** Whether the right answer to each request is a 429. */
+  readonly refuses?: boolean;
   start(context: TargetContext): Promise<RunningTarget>;
 }
 

@@ -2,13 +2,19 @@ const HEAD_END = '\r\n\r\n';
 
 /** Reads the answers of one connection that never has more than one request under way. */
 export class AnswerReader {
+  readonly #status: string;
   #pending = '';
+
+  /** @param status The only one that is right. */
+  constructor(status = '200') {
+    this.#status = status;
+  }
 
   /**
    * Takes what was received.
    *
    * @returns the content when the answer is whole, `undefined` before that.
-   * @throws {Error} for any status but 200, framing that it does not know, and bytes behind the answer.
+   * @throws {Error} for any other status, framing that it does not know, and bytes behind the answer.
    */
   push(text: string): string | undefined {
     const all = this.#pending === '' ? text : this.#pending + text;
@@ -26,7 +32,7 @@ export class AnswerReader {
 
   #content(all: string, end: number): string | undefined {
     const status = all.slice(9, 12);
-    if (status !== '200') throw new Error(`status ${status}`);
+    if (status !== this.#status) throw new Error(`status ${status}`);
     const head = all.slice(0, end);
     const start = end + HEAD_END.length;
     const length = /\r\ncontent-length: *(\d+)/i.exec(head)?.[1];

@@ -11,6 +11,8 @@ export interface LoadPlan {
   readonly connections: number;
   readonly warmupSeconds: number;
   readonly seconds: number;
+  /** Whether the right answer to each request is a 429. */
+  readonly refuses?: boolean;
 }
 
 /** Puts a closed loop of requests on a port and counts good answers. */

@@ -24,13 +24,17 @@ export class RawConnection {
   // One buffer for the life of the connection: Node would else make a new one per read.
   readonly #buffer = Buffer.allocUnsafe(BUFFER_BYTES);
   #socket: Socket | undefined;
-  #reader = new AnswerReader();
+  readonly #refuses: boolean;
+  #reader: AnswerReader;
   #expected = '';
   #retry: NodeJS.Timeout | undefined;
   #closed = false;
 
-  constructor(port: number, tally: Tally) {
+  /** @param refuses Whether the right answer is a 429, with some content. */
+  constructor(port: number, tally: Tally, refuses = false) {
     this.#port = port;
+    this.#refuses = refuses;
+    this.#reader = this.#newReader();
     this.#tally = tally;
     this.#head = `GET ${PATH} HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nUser-Agent: expressway-bench\r\nAccept: application/json\r\nConnection: keep-alive\r\n${NONCE_FIELD}: `;
     this.#open();
@@ -43,7 +47,7 @@ export class RawConnection {
   }
 
   #open(): void {
-    this.#reader = new AnswerReader();
+    this.#reader = this.#newReader();
     const onread = {
       buffer: this.#buffer,
       callback: (bytes: number) => {
@@ -68,7 +72,8 @@ export class RawConnection {
     try {
       const content = this.#reader.push(this.#buffer.toString('latin1', 0, bytes));
       if (content === undefined) return;
-      if (content !== this.#expected) throw new Error(`wrong content: ${content.slice(0, 80)}`);
+      if (this.#refuses ? content === '' : content !== this.#expected)
+        throw new Error(`wrong content: ${content.slice(0, 80)}`);
     } catch (error) {
       this.#failed((error as Error).message);
       return;
@@ -76,6 +81,10 @@ export class RawConnection {
     this.#tally.requests++;
     this.answered++;
     this.#send();
+  }
+
+  #newReader(): AnswerReader {
+    return new AnswerReader(this.#refuses ? '429' : '200');
   }
 
   #failed(why: string): void {

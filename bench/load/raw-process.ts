@@ -6,6 +6,8 @@ export interface RawStart {
   readonly connections: number;
   /** After this the load stops by itself, whatever became of the parent. */
   readonly atMostSeconds: number;
+  /** Whether the right answer to each request is a 429. */
+  readonly refuses: boolean;
 }
 
 export interface RawSample {
@@ -27,12 +29,12 @@ interface Load {
 
 let load: Load | undefined;
 
-function start({ port, connections, atMostSeconds }: RawStart): void {
+function start({ port, connections, atMostSeconds, refuses }: RawStart): void {
   stop();
   const tally: Tally = { requests: 0, errors: 0, firstError: undefined, sent: 0 };
   load = {
     tally,
-    connections: Array.from({ length: connections }, () => new RawConnection(port, tally)),
+    connections: Array.from({ length: connections }, () => new RawConnection(port, tally, refuses)),
     seen: new Array<number>(connections).fill(0),
     limit: setTimeout(stop, atMostSeconds * 1000),
   };

@@ -31,6 +31,9 @@ export type VerdictListener = (
   error: Error | undefined,
 ) => void;
 
+/** Is told how each check ended, before the verdict. */
+export type CheckListener = (backend: Backend, error: Error | undefined) => void;
+
 /**
  * The health checks of one backend, one at a time. They write its verdict, and hold back the trials of its circuit
  * while it is open: a trial is somebody's request, and a check costs nobody anything.
@@ -40,6 +43,7 @@ export class HealthCheck {
   readonly #rules: HealthCheckRules;
   readonly #probe: Probe;
   readonly #onVerdict: VerdictListener;
+  readonly #onCheck: CheckListener | undefined;
   readonly #unsubscribe: () => void;
   /** To the next check, or to the end of the one under way. */
   #timer: NodeJS.Timeout | undefined;
@@ -51,11 +55,18 @@ export class HealthCheck {
   #passes = 0;
   #failures = 0;
 
-  constructor(backend: Backend, rules: HealthCheckRules, probe: Probe, onVerdict: VerdictListener) {
+  constructor(
+    backend: Backend,
+    rules: HealthCheckRules,
+    probe: Probe,
+    onVerdict: VerdictListener,
+    onCheck?: CheckListener,
+  ) {
     this.#backend = backend;
     this.#rules = rules;
     this.#probe = probe;
     this.#onVerdict = onVerdict;
+    this.#onCheck = onCheck;
     this.#unsubscribe = backend.circuit.onStateChange((_from, to) => this.#circuitChanged(to));
   }
 
@@ -104,6 +115,7 @@ export class HealthCheck {
     // What an aborted probe ran into is a consequence of its being late.
     const error = running.signal.aborted ? late : this.#problemWith(answer);
     this.#backend.health.lastCheckAt = Date.now();
+    this.#onCheck?.(this.#backend, error);
     this.#holdTrials(error);
     this.#judge(error);
     // A listener may have closed it.

@@ -45,7 +45,7 @@ export class StickyCookie implements SelectionPolicy {
     }
     const backend = this.#fallback.select(backends, exchange, tried);
     // A client whose backend is only full is served by another this once: what it has there is not lost.
-    const staysWithItsOwn = token !== undefined && token.isCurrent && token.backend.isOnlyFull();
+    const staysWithItsOwn = token?.isCurrent === true && token.backend.isOnlyFull();
     if (backend !== undefined && !staysWithItsOwn) this.#issue(exchange, backend);
     return backend;
   }

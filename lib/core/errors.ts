@@ -24,10 +24,15 @@ export interface StatusRow {
   readonly title: string;
   /** Error type of the `Proxy-Status` field, RFC 9209 §2.3. */
   readonly proxyStatus: string;
+  /** Whether the connection ends with the answer: what follows on it may not be what it seems. */
+  readonly closes: boolean;
 }
 
 const row = (status: number, title: string, proxyStatus: string): StatusRow =>
-  Object.freeze({ status, title, proxyStatus });
+  Object.freeze({ status, title, proxyStatus, closes: false });
+
+const closing = (status: number, title: string): StatusRow =>
+  Object.freeze({ status, title, proxyStatus: 'http_request_error', closes: true });
 
 const BAD_GATEWAY = 'The backend could not be reached';
 const BAD_ANSWER = 'The backend gave no valid answer';
@@ -57,8 +62,17 @@ export const STATUS_MAP: Readonly<Record<Cause, StatusRow>> = Object.freeze({
   no_backend: row(503, 'Service temporarily unavailable', 'destination_unavailable'),
   overloaded: row(503, 'Service temporarily overloaded', 'connection_limit_reached'),
   client_overload: row(429, 'Too many requests at a time', 'http_request_denied'),
-  client_timeout: row(408, 'The request was not sent in time', 'http_request_error'),
-  bad_request: row(400, 'Bad request', 'http_request_error'),
+  client_timeout: closing(408, 'The request was not sent in time'),
+  bad_request: closing(400, 'Bad request'),
+  content_too_large: closing(413, 'Content too large'),
+  target_too_long: closing(414, 'URI too long'),
+  head_too_large: closing(431, 'Request header fields too large'),
+  expectation_failed: closing(417, 'Expectation failed'),
+  method_not_allowed: closing(405, 'Method not allowed'),
+  // RFC 5842 §7.2.
+  loop_detected: row(508, 'Loop detected', 'proxy_loop_detected'),
+  not_implemented: closing(501, 'Not implemented'),
+  version_not_supported: closing(505, 'HTTP version not supported'),
   content_already_read: row(500, 'Internal error', 'proxy_configuration_error'),
   upgrade_not_supported: row(501, 'Upgrade not supported', 'http_request_error'),
   client_abort: row(499, 'Client closed request', 'http_request_error'),

@@ -1,14 +1,17 @@
 import { EventEmitter } from 'node:events';
 import type { Exchange } from './exchange.ts';
-import type { Outcome } from './outcome.ts';
+import type { Outcome, RejectionCause } from './outcome.ts';
 
 export type CircuitStateName = 'closed' | 'open' | 'half-open' | 'isolated';
 
 /** What health checks say of a backend: `unknown` before the first verdict, and while there are no checks. */
 export type HealthVerdict = 'unknown' | 'healthy' | 'unhealthy';
 
-/** What a limiter works with: its shared store, or the local stand-in while that store fails. */
-export type LimiterMode = 'memory' | 'redis' | 'local';
+/**
+ * What a limiter works with: `memory` or its shared store; while that store fails, counts of its own (`local`), or
+ * nothing, so that it lets everybody pass (`open`) or nobody (`closed`).
+ */
+export type LimiterMode = 'memory' | 'redis' | 'local' | 'open' | 'closed';
 
 export interface LimitedEvent {
   readonly exchange: Exchange;
@@ -35,6 +38,12 @@ export interface RejectedEvent {
   readonly outcome: Outcome;
 }
 
+export interface ClientRefusedEvent {
+  readonly cause: RejectionCause;
+  /** Of the other end of the connection; nothing when it is gone. */
+  readonly address: string | undefined;
+}
+
 export interface AttemptFailedEvent {
   readonly exchange: Exchange;
   readonly backend: string;
@@ -58,6 +67,13 @@ export interface HealthChangeEvent {
   readonly from: HealthVerdict;
   readonly to: HealthVerdict;
   /** What the last check failed with, when `to` is `unhealthy`. */
+  readonly error: Error | undefined;
+}
+
+export interface HealthCheckedEvent {
+  /** The backend's origin. */
+  readonly backend: string;
+  /** What the check failed with; nothing when it passed. */
   readonly error: Error | undefined;
 }
 
@@ -93,11 +109,15 @@ export interface GatewayEventMap {
   forwarded: [ForwardedEvent];
   /** The gateway answered by itself: no backend, an open circuit, or all attempts failed. */
   rejected: [RejectedEvent];
+  /** A hardened server ended a connection: for bytes that are no request, too slow a client, or too many connections. */
+  clientRefused: [ClientRefusedEvent];
   /** One attempt failed before the client saw a byte of its answer. */
   attemptFailed: [AttemptFailedEvent];
   circuitStateChange: [CircuitStateChangeEvent];
   /** The active checks have a new verdict on a backend. */
   healthChange: [HealthChangeEvent];
+  /** One active check has ended, whatever became of the verdict. */
+  healthChecked: [HealthCheckedEvent];
   limiterModeChange: [LimiterModeChangeEvent];
   /** Backends came or went: by `setBackends()`, or because DNS says so. */
   backendsChanged: [BackendsChangedEvent];

@@ -1,7 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { GatewayRequest } from './http.ts';
-import { ABORTED, type Outcome } from './outcome.ts';
+import { ABORTED, type Outcome, type RequestFault } from './outcome.ts';
+import type { Recorder } from './recorder.ts';
 
 /** Is told once how an exchange ended. */
 export interface ExchangeObserver {
@@ -13,6 +14,8 @@ export interface UpgradeSocket {
   readonly socket: Duplex;
   /** What the client sent behind its request head. */
   readonly head: Buffer;
+  /** What it wants to switch to, in lower case. */
+  readonly protocol: string;
 }
 
 /** Work in progress on behalf of a client, to be stopped when the client's connection is gone. */
@@ -38,6 +41,10 @@ export class Exchange {
   backend: string | undefined;
   /** How many backends were asked. */
   attempts = 0;
+  /** What the checks of the request found: `undefined` before they were made, `null` for nothing. */
+  fault: RequestFault | null | undefined;
+  /** Set when somebody keeps a record of the request; before any other middleware sees it. */
+  recorder: Recorder | undefined;
   /** What still works on the answer; whoever sets it clears it when done. */
   working: Abortable | undefined;
   #outcome: Outcome | undefined;

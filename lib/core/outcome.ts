@@ -30,6 +30,14 @@ export type RejectionCause =
   | 'client_overload'
   | 'client_timeout'
   | 'bad_request'
+  | 'content_too_large'
+  | 'target_too_long'
+  | 'head_too_large'
+  | 'expectation_failed'
+  | 'method_not_allowed'
+  | 'loop_detected'
+  | 'not_implemented'
+  | 'version_not_supported'
   | 'content_already_read'
   | 'upgrade_not_supported';
 
@@ -66,6 +74,14 @@ export interface Rejected {
   /** Milliseconds until it is worth trying again. */
   readonly retryAfterMs?: number;
   readonly detail?: string;
+}
+
+/** What is wrong with a request. */
+export interface RequestFault {
+  readonly cause: RejectionCause;
+  readonly detail: string;
+  /** Whether its only fault is a path that servers read in different ways. */
+  readonly ambiguous: boolean;
 }
 
 /** How an attempt, or a whole exchange, ended. Traffic failures are values: nothing on the request path throws them. */

@@ -1,6 +1,10 @@
 import type { ServerResponse } from 'node:http';
 import { STATUS_MAP } from './errors.ts';
+import { lastAnswer } from './last-answer.ts';
 import type { Cause } from './outcome.ts';
+
+/** What `Allow` says where a method is refused whoever is behind: CONNECT and TRACE are never forwarded. */
+export const ALLOWED_METHODS = 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS';
 
 export interface ProblemExtras {
   readonly retryAfterMs?: number | undefined;
@@ -14,18 +18,40 @@ export function retryAfterSeconds(ms: number): number {
 }
 
 /**
- * Answers with a problem document (RFC 9457) and a `Proxy-Status` field (RFC 9209) that says why.
- * Does nothing when the head has already gone out: the caller must then cut the connection.
+ * Answers with a problem document (RFC 9457) and a `Proxy-Status` field (RFC 9209) that says why. Closes the
+ * connection where the cause asks for it. Does nothing when the head has already gone out: the caller must then cut
+ * the connection.
  */
 export function sendProblem(res: ServerResponse, cause: Cause, extras: ProblemExtras = {}): void {
   if (res.headersSent || res.destroyed) return;
-  const { status, title, proxyStatus } = STATUS_MAP[cause];
-  const content = JSON.stringify({ type: 'about:blank', title, status, cause, detail: extras.detail });
+  const { status, proxyStatus, closes } = STATUS_MAP[cause];
+  const content = problemContent(cause, extras.detail);
   res.statusCode = status;
   res.setHeader('Content-Type', 'application/problem+json');
   res.setHeader('Content-Length', Buffer.byteLength(content));
   res.setHeader('Cache-Control', 'no-store');
   res.setHeader('Proxy-Status', `expressway; error=${proxyStatus}`);
   if (extras.retryAfterMs !== undefined) res.setHeader('Retry-After', String(retryAfterSeconds(extras.retryAfterMs)));
+  // RFC 9110 §15.5.6: an answer of this status says what would be allowed.
+  if (status === 405) res.setHeader('Allow', ALLOWED_METHODS);
+  if (closes) lastAnswer(res);
   res.end(content);
+}
+
+/** The same answer as bytes, for a connection on which there is no response to write it to. It closes the connection. */
+export function rawProblem(cause: Cause, detail?: string): string {
+  const { status, title, proxyStatus } = STATUS_MAP[cause];
+  const content = problemContent(cause, detail);
+  const allow = status === 405 ? `Allow: ${ALLOWED_METHODS}\r\n` : '';
+  return (
+    `HTTP/1.1 ${status} ${title}\r\nContent-Type: application/problem+json\r\n` +
+    `Content-Length: ${Buffer.byteLength(content)}\r\nCache-Control: no-store\r\n` +
+    `Proxy-Status: expressway; error=${proxyStatus}\r\n${allow}Date: ${new Date().toUTCString()}\r\n` +
+    `Connection: close\r\n\r\n${content}`
+  );
+}
+
+function problemContent(cause: Cause, detail: string | undefined): string {
+  const { status, title } = STATUS_MAP[cause];
+  return JSON.stringify({ type: 'about:blank', title, status, cause, detail });
 }

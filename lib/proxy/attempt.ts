@@ -2,17 +2,25 @@ import type { ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import type { Abortable, Exchange } from '../core/exchange.ts';
+import { lastAnswer } from '../core/last-answer.ts';
 import { ABORTED, type Failed, type FailureCause, type Outcome } from '../core/outcome.ts';
 import type { AttemptOwner, AttemptTimeouts } from './attempt-owner.ts';
 import { bytesReadBefore } from './connections.ts';
 import { failureCause, isRefusedRequest } from './failure.ts';
+import { type Encoded, endWith, flushEncoder, flushHead, SMALL_ANSWER } from './flush.ts';
+import { passInformational } from './informational.ts';
 import type { RequestContent } from './request-content.ts';
 import type { RequestHead } from './request-head.ts';
-import { applyResponseHead, isEventStream, type ResponseFields, removeResponseHead } from './response-head.ts';
+import {
+  applyResponseHead,
+  checkFraming,
+  forgetRawFields,
+  isEventStream,
+  type ResponseFields,
+  removeResponseHead,
+} from './response-head.ts';
+import { addTrailers } from './trailers.ts';
 import type { Watchdog, Watched } from './watchdog.ts';
-
-/** Bytes up to which copying an answer is cheaper than a second buffer on its way to the client. */
-const SMALL_ANSWER = 4_096;
 
 /** How long the news of a closed connection may take to cross a request that was just sent on it. */
 const IDLE_CLOSE_RACE_MS = 1_000;
@@ -33,10 +41,16 @@ export class Attempt implements Dispatcher.DispatchHandler, Abortable, Watched {
   #controller: Dispatcher.DispatchController | undefined;
   #content: RequestContent | undefined;
   #status = 0;
+  #informationals = 0;
+  /** What the answer's head named as ending here. */
+  #connection: ResponseFields[string];
   /** Bytes that the answer's length field still promises; NaN when it has none. */
   #remaining = Number.NaN;
   #isStream = false;
   #paused = false;
+  #hearsDrain = false;
+  /** Whether a middleware such as compression() keeps back what it is given. */
+  #encoded = false;
   /** The head that is on the response but has not gone out. */
   #held: ResponseFields | undefined;
   #answering = false;
@@ -109,23 +123,26 @@ export class Attempt implements Dispatcher.DispatchHandler, Abortable, Watched {
     fields: ResponseFields,
     statusMessage?: string,
   ): void {
-    if (status < 200) return;
+    forgetRawFields(controller);
+    if (status < 200) {
+      this.#informationals += 1;
+      passInformational(this.#res, status, fields, this.#informationals);
+      return;
+    }
+    checkFraming(fields);
     if (!this.#owner.accepts(status, fields)) {
       this.#finish();
       controller.abort(new Error('the answer is not wanted'));
       return;
     }
     const res = this.#res;
-    try {
-      applyResponseHead(res, status, statusMessage, fields);
-    } catch (error) {
-      removeResponseHead(res, fields);
-      throw error;
-    }
+    applyResponseHead(res, status, statusMessage, fields);
     this.#status = status;
+    this.#connection = fields.connection;
     const length = fields['content-length'];
     if (typeof length === 'string') this.#remaining = Number(length);
     this.#isStream = isEventStream(fields);
+    this.#encoded = (res as Encoded).flush !== undefined;
     this.#owner.answered(status, fields);
     this.#progress(this.#timeouts.idleTimeoutMs);
     // A head must not wait for its content: long polls and streams show theirs at once. Only a small answer of known
@@ -139,23 +156,32 @@ export class Attempt implements Dispatcher.DispatchHandler, Abortable, Watched {
     if (this.#done) return;
     this.#remaining -= chunk.length;
     if (this.#remaining === 0) {
-      // As a string, a small answer goes out with its head in one write instead of a vectored one of two.
-      if (chunk.length <= SMALL_ANSWER && !this.#res.headersSent) this.#res.end(chunk.toString('latin1'), 'latin1');
-      else this.#res.end(chunk);
-    } else if (!this.#res.write(chunk)) {
-      // The client reads slowly: that is not for the backend to answer for.
-      this.timeoutMs = Number.POSITIVE_INFINITY;
-      controller.pause();
-      this.#paused = true;
-      this.#res.once('drain', this.#onDrain);
-      return;
+      this.#endUpload();
+      endWith(this.#res, chunk);
+    } else {
+      const isFull = !this.#res.write(chunk);
+      if (this.#encoded) setImmediate(flushEncoder, this.#res);
+      if (isFull) {
+        // The client reads slowly: that is not for the backend to answer for.
+        this.timeoutMs = Number.POSITIVE_INFINITY;
+        controller.pause();
+        this.#paused = true;
+        // Once for all pauses: an encoder hands its listeners on, and never takes one back.
+        if (!this.#hearsDrain) this.#res.on('drain', this.#onDrain);
+        this.#hearsDrain = true;
+        return;
+      }
     }
     this.#progress(this.#timeouts.idleTimeoutMs);
   }
 
-  onResponseEnd(): void {
+  onResponseEnd(_controller: Dispatcher.DispatchController, trailers: ResponseFields): void {
     if (this.#done) return;
-    if (!this.#res.writableEnded) this.#res.end();
+    if (!this.#res.writableEnded) {
+      this.#endUpload();
+      addTrailers(this.#res, trailers, this.#connection);
+      this.#res.end();
+    }
     this.#end({ kind: 'completed', status: this.#status });
   }
 
@@ -182,10 +208,16 @@ export class Attempt implements Dispatcher.DispatchHandler, Abortable, Watched {
   }
 
   readonly #onDrain = (): void => {
+    if (!this.#paused || this.#done) return;
     this.#paused = false;
     this.#progress(this.#timeouts.idleTimeoutMs);
     this.#controller?.resume();
   };
+
+  /** A client that is answered early may have much left to send: RFC 9112 §9.3 lets nobody wait for that. */
+  #endUpload(): void {
+    if (this.#content !== undefined && !this.#content.endsSoon) lastAnswer(this.#res);
+  }
 
   #progress(timeoutMs: number): void {
     this.silentSince = 0;
@@ -229,10 +261,6 @@ export class Attempt implements Dispatcher.DispatchHandler, Abortable, Watched {
     this.#done = true;
     this.#watchdog.unwatch(this);
     if (this.#exchange.working === this) this.#exchange.working = undefined;
-    if (this.#paused) this.#res.off('drain', this.#onDrain);
+    if (this.#hearsDrain) this.#res.off('drain', this.#onDrain);
   }
-}
-
-function flushHead(res: ServerResponse): void {
-  if (!res.headersSent && !res.writableEnded) res.flushHeaders();
 }

@@ -1,9 +1,13 @@
+import type { Socket } from 'node:net';
 import { buildConnector, Pool } from 'undici';
+import { type BackendTlsOptions, connectorTls } from './backend-tls.ts';
 import { TlsPool } from './tls-pool.ts';
 
 export interface ConnectionOptions {
   /** Milliseconds until an attempt to connect is given up. Default 2 000. */
   readonly connectTimeoutMs: number;
+  /** How backends over https are checked, and what they are shown. Default: by the system's authorities, nothing. */
+  readonly tls?: BackendTlsOptions;
 }
 
 const kBytesRead = Symbol('expressway.bytesRead');
@@ -21,9 +25,12 @@ export class Connections {
   /** Those to origins that left, until their requests have ended. */
   readonly #leaving = new Map<Pool, { readonly origin: string; readonly closed: Promise<void> }>();
   readonly #connect: buildConnector.connector;
+  /** What every certificate must be for, if that was said. */
+  readonly #serverName: string | undefined;
 
-  constructor(options: ConnectionOptions) {
-    const connect = buildConnector({ timeout: options.connectTimeoutMs, allowH2: false });
+  constructor({ connectTimeoutMs, tls = {} }: ConnectionOptions) {
+    this.#serverName = tls.serverName;
+    const connect = buildConnector({ ...connectorTls(tls), timeout: connectTimeoutMs, allowH2: false });
     this.#connect = (target, callback) => {
       connect(target, (error, socket) => {
         if (error !== null) {
@@ -31,7 +38,11 @@ export class Connections {
           return;
         }
         // Before undici listens: it hands the error on, but not what the socket knew.
-        socket.on('error', (broken) => Object.assign(broken, { [kBytesRead]: socket.bytesRead }));
+        socket.on('error', (broken: NodeJS.ErrnoException) => {
+          Object.assign(broken, { [kBytesRead]: socket.bytesRead });
+          // undici takes a reset for the end of content that has no other end than that of the connection.
+          if (broken.code === 'ECONNRESET') hideReset(socket, broken);
+        });
         callback(null, socket);
       });
     };
@@ -50,8 +61,9 @@ export class Connections {
         headersTimeout: 0,
         bodyTimeout: 0,
       };
-      const isNamed = serverName !== undefined && origin.startsWith('https:');
-      pool = isNamed ? new TlsPool(origin, serverName, options) : new Pool(origin, options);
+      const name = this.#serverName ?? serverName;
+      const isNamed = name !== undefined && origin.startsWith('https:');
+      pool = isNamed ? new TlsPool(origin, name, options) : new Pool(origin, options);
       this.#pools.set(origin, pool);
     }
     return pool;
@@ -82,4 +94,13 @@ export class Connections {
     const leaving = [...this.#leaving.values()].map(({ closed }) => closed);
     await Promise.all([...leaving, ...pools.map((pool) => pool.close())]);
   }
+}
+
+/** Gives a reset another code until the socket is closed: to its reader it is an error like any other. */
+function hideReset(socket: Socket, error: NodeJS.ErrnoException): void {
+  error.code = 'ERR_EXPRESSWAY_RESET';
+  // Also before undici's: that is where it hands the error on.
+  socket.prependOnceListener('close', () => {
+    error.code = 'ECONNRESET';
+  });
 }

@@ -1,10 +1,27 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { HOP_BY_HOP, namedInConnection } from './hop-by-hop.ts';
 
-/** The names that never go out, and those that the caller leaves out or writes itself. One set, for one look per field. */
+/** Framing that an application could find under another name. */
+const FRAMING = ['content-length', 'transfer-encoding'];
+
+/**
+ * The names that never go out, and those that the caller leaves out or writes itself. One set, for one look per field.
+ * With each come its spellings with underscores: CGI, WSGI and PHP know fields as variables like `HTTP_X_FORWARDED_FOR`,
+ * and cannot tell the two apart.
+ */
 export function droppedFields(...others: readonly Iterable<string>[]): ReadonlySet<string> {
-  // Node has answered 100 Continue already, and undici refuses the field.
-  return new Set([...HOP_BY_HOP, 'expect', ...others.flatMap((names) => [...names])]);
+  // Node has answered 100 Continue already, and undici refuses the field. `Proxy` becomes HTTP_PROXY, which many HTTP
+  // clients obey (CVE-2016-5385).
+  const names = [...HOP_BY_HOP, 'expect', 'proxy', ...others.flatMap((some) => [...some])];
+  return new Set([...names.flatMap(withAliases), ...FRAMING.flatMap((name) => withAliases(name).slice(1))]);
+}
+
+/** A name, and all others that have underscores in place of some of its hyphens. */
+export function withAliases(name: string): string[] {
+  const [head = '', ...rest] = name.split('-');
+  let spellings = [head];
+  for (const part of rest) spellings = spellings.flatMap((start) => [`${start}-${part}`, `${start}_${part}`]);
+  return spellings;
 }
 
 /**
@@ -20,20 +37,35 @@ export function pushEndToEndFields(fields: string[], req: IncomingMessage, dropp
   for (const name in headers) {
     const value = headers[name];
     if (value === undefined || dropped.has(name)) continue;
-    if (named.size > 0 && named.has(name)) continue;
+    if (named.size > 0 && named.has(name) && isAsReceived(name, req)) continue;
     if (typeof value !== 'string') for (const line of value) fields.push(name, line);
     else if (value.includes(', ')) pushLines(fields, name, headers, rawHeaders);
     else fields.push(name, value);
   }
 }
 
+/**
+ * Whether a field is the client's own. One that a middleware wrote since (a user's id, say) is not for the client to
+ * take away by naming it in `Connection`.
+ */
+function isAsReceived(name: string, { headers, rawHeaders }: IncomingMessage): boolean {
+  const lines = receivedLines(name, rawHeaders);
+  // Of some fields Node takes the first line only; cookies it joins in a way of their own (RFC 9110 §5.3).
+  return [lines[0], lines.join(', '), lines.join('; ')].includes(String(headers[name]));
+}
+
 /** The lines as they came, if they are what the value was joined from; else somebody changed it since. */
 function pushLines(fields: string[], name: string, headers: IncomingHttpHeaders, rawHeaders: readonly string[]): void {
   const value = headers[name] as string;
+  const lines = receivedLines(name, rawHeaders);
+  if (lines.length > 1 && lines.join(', ') === value) for (const line of lines) fields.push(name, line);
+  else fields.push(name, value);
+}
+
+function receivedLines(name: string, rawHeaders: readonly string[]): string[] {
   const lines: string[] = [];
   for (let i = 0; i < rawHeaders.length; i += 2) {
     if ((rawHeaders[i] as string).toLowerCase() === name) lines.push(rawHeaders[i + 1] as string);
   }
-  if (lines.length > 1 && lines.join(', ') === value) for (const line of lines) fields.push(name, line);
-  else fields.push(name, value);
+  return lines;
 }

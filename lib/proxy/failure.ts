@@ -4,6 +4,11 @@ interface CodedError extends Error {
   readonly code?: string;
 }
 
+/** A backend's answer is none, in a way that the transport lets pass. */
+export class ProtocolError extends Error {
+  readonly code = 'ERR_EXPRESSWAY_PROTOCOL';
+}
+
 const BY_CODE: Readonly<Record<string, FailureCause>> = {
   ENOTFOUND: 'dns_error',
   EAI_AGAIN: 'dns_error',
@@ -21,6 +26,7 @@ const BY_CODE: Readonly<Record<string, FailureCause>> = {
   ERR_INVALID_CHAR: 'http_protocol_error',
   ERR_HTTP_INVALID_HEADER_VALUE: 'http_protocol_error',
   ERR_INVALID_HTTP_TOKEN: 'http_protocol_error',
+  ERR_EXPRESSWAY_PROTOCOL: 'http_protocol_error',
   EPROTO: 'tls_protocol_error',
 };
 
@@ -36,6 +42,8 @@ export function failureCause(error: CodedError, headReceived: boolean): FailureC
   if (code.startsWith('HPE_') || error.name === 'HTTPParserError') return 'http_protocol_error';
   if (/^(?:CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|ERR_TLS_CERT)/.test(code)) return 'tls_certificate_error';
   if (/^(?:ERR_SSL_|ERR_TLS_)/.test(code)) return 'tls_protocol_error';
+  // What undici says of 100 and 101 that were not asked for.
+  if (code === 'UND_ERR_SOCKET' && /^bad (?:response|upgrade)$/.test(error.message)) return 'http_protocol_error';
   return 'connection_terminated';
 }
 

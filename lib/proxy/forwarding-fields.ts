@@ -1,52 +1,115 @@
 import type { Exchange } from '../core/exchange.ts';
 import { foldAddress } from '../core/exchange.ts';
+import { forwardedElement, forwardedList } from './forwarded.ts';
+import type { Via } from './via.ts';
 
-/** How `X-Forwarded-For` treats what the client's side sent. */
+/** How `X-Forwarded-For` and `Forwarded` treat what the client's side sent. */
 export type ForwardedMode = 'replace' | 'append';
 
+/** In which fields backends learn who asked: `X-Forwarded-*`, `Forwarded` (RFC 7239), or both. */
+export type ForwardingFields = 'x-forwarded' | 'forwarded' | 'both';
+
+/** What the gateway says of each request to its backend. */
+export interface ForwardingRules {
+  readonly forwarded: ForwardedMode;
+  readonly forwardingFields: ForwardingFields;
+  /** Nothing when `Via` is left as it came. */
+  readonly via: Via | undefined;
+}
+
 /**
- * Fields in which proxies speak of the client. Whoever sends them is believed only when the app's
- * `trust proxy` says so: from anybody else they are dropped.
+ * Fields in which proxies speak of the client, or of what it asked for. Whoever sends them is believed only when the app's
+ * `trust proxy` says so: from anybody else they are dropped, in the spellings of {@link withAliases} too.
  */
 export const FORWARDING_FIELDS: ReadonlySet<string> = new Set([
   'forwarded',
+  'x-forwarded',
+  'x-forwarded-by',
   'x-forwarded-for',
   'x-forwarded-host',
+  'x-forwarded-path',
   'x-forwarded-port',
   'x-forwarded-prefix',
   'x-forwarded-proto',
+  'x-forwarded-protocol',
+  'x-forwarded-scheme',
   'x-forwarded-server',
+  'x-forwarded-ssl',
+  'x-forwarded-tls-client-cert',
+  'x-forwarded-client-cert',
+  'x-forwarded-uri',
+  'x-forwarded-user',
+  // The client's address by other names.
   'x-real-ip',
+  'x-client-ip',
+  'x-cluster-client-ip',
+  'x-envoy-external-address',
+  'x-original-forwarded-for',
+  'x-remote-addr',
+  'x-remote-ip',
+  'true-client-ip',
+  'cf-connecting-ip',
+  'fastly-client-ip',
+  // Its scheme.
+  'front-end-https',
+  'x-scheme',
+  'x-url-scheme',
+  // What it asked for: some frameworks route by these, past every rule for the path itself.
+  'x-host',
+  'x-original-host',
+  'x-original-url',
+  'x-rewrite-url',
 ]);
 
-/** Fields that the gateway writes itself on every forwarded request. */
-export const WRITTEN_HERE: ReadonlySet<string> = new Set([
-  'x-forwarded-for',
-  'x-forwarded-host',
-  'x-forwarded-proto',
-  'via',
-]);
+const X_FORWARDED = ['x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto'];
+
+/** Fields that the gateway writes itself, or has replaced by those. What stands in them comes from nobody else. */
+export function writtenHere({ forwardingFields, via }: ForwardingRules): string[] {
+  const names = forwardingFields === 'x-forwarded' ? X_FORWARDED : [...X_FORWARDED, 'forwarded'];
+  return via === undefined ? names : [...names, 'via'];
+}
 
 /** Appends the fields that tell a backend who asked, as the gateway itself knows it. */
 export function pushForwardingFields(
   fields: string[],
   exchange: Exchange,
-  mode: ForwardedMode,
-  via: string,
+  rules: ForwardingRules,
   host: string | undefined,
 ): void {
   const { req, peerTrusted } = exchange;
-  const given = req.headers;
+  const { forwardingFields, via } = rules;
   const scheme = (req.socket as { encrypted?: boolean } | undefined)?.encrypted === true ? 'https' : 'http';
-  const forwardedFor = peerTrusted && mode === 'append' ? appended(exchange) : exchange.clientAddress;
-  if (forwardedFor !== undefined) fields.push('x-forwarded-for', forwardedFor);
-  fields.push('x-forwarded-proto', (peerTrusted && first(given['x-forwarded-proto'])) || scheme);
-  const forwardedHost = (peerTrusted && first(given['x-forwarded-host'])) || host;
-  if (forwardedHost !== undefined) fields.push('x-forwarded-host', forwardedHost);
-  // RFC 9110 §7.6.3: one entry per hop, with the version that this hop received.
-  const hop = `${req.httpVersion} ${via}`;
-  const before = given.via;
-  fields.push('via', before === undefined ? hop : `${before}, ${hop}`);
+  const isAppended = peerTrusted && rules.forwarded === 'append';
+  if (forwardingFields !== 'forwarded') {
+    const forwardedFor = isAppended ? appended(exchange) : exchange.clientAddress;
+    if (forwardedFor !== undefined) fields.push('x-forwarded-for', forwardedFor);
+    fields.push('x-forwarded-proto', trusted(exchange, 'x-forwarded-proto') || scheme);
+    const forwardedHost = trusted(exchange, 'x-forwarded-host') || host;
+    if (forwardedHost !== undefined) fields.push('x-forwarded-host', forwardedHost);
+  }
+  if (forwardingFields !== 'x-forwarded') {
+    fields.push(
+      'forwarded',
+      isAppended ? forwardedByPeer(exchange, host, scheme) : forwardedByUs(exchange, host, scheme),
+    );
+  }
+  if (via !== undefined) fields.push('via', via.after(req.headers.via, req.httpVersion));
+}
+
+/** What a trusted peer says is told in its own words; this hop adds what it saw of that peer. */
+function forwardedByPeer(exchange: Exchange, host: string | undefined, scheme: string): string {
+  const peer = foldAddress(exchange.req.socket?.remoteAddress);
+  return forwardedList(exchange, forwardedElement(peer, host, scheme));
+}
+
+function forwardedByUs(exchange: Exchange, host: string | undefined, scheme: string): string {
+  const { clientAddress } = exchange;
+  const said = trusted(exchange, 'x-forwarded-host') || host;
+  return forwardedElement(clientAddress, said, trusted(exchange, 'x-forwarded-proto') || scheme);
+}
+
+function trusted({ req, peerTrusted }: Exchange, name: string): string | undefined {
+  return peerTrusted ? first(req.headers[name]) : undefined;
 }
 
 function appended(exchange: Exchange): string | undefined {

@@ -1,9 +1,8 @@
-import type { Duplex } from 'node:stream';
-import type { Backend } from '../backends/backend.ts';
 import type { BackendPool } from '../backends/backend-pool.ts';
 import type { WaitingLine } from '../backends/waiting-line.ts';
 import type { GatewayEvents } from '../core/events.ts';
 import type { Outcome } from '../core/outcome.ts';
+import type { AmbiguousPaths } from '../ingress/request-checks.ts';
 import type { AdmissionCaps } from './admission-caps.ts';
 import type { AttemptTimeouts } from './attempt-owner.ts';
 import type { Connections } from './connections.ts';
@@ -11,6 +10,7 @@ import type { PoolHealth } from './pool-health.ts';
 import type { RequestHeadRules } from './request-head.ts';
 import type { RetryBudget } from './retry-budget.ts';
 import type { RetrySettings } from './retry-rules.ts';
+import type { Tunnels } from './tunnels.ts';
 import type { Watchdog } from './watchdog.ts';
 
 /** What all forwardings of one proxy share. */
@@ -21,6 +21,9 @@ export interface ForwardingParts {
   readonly watchdog: Watchdog;
   readonly timeouts: AttemptTimeouts;
   readonly rules: RequestHeadRules;
+  readonly ambiguousPaths: AmbiguousPaths;
+  /** 0 for any number. */
+  readonly maxBodyBytes: number;
   readonly events: GatewayEvents;
   readonly retry: RetrySettings;
   readonly budget: RetryBudget;
@@ -29,6 +32,5 @@ export interface ForwardingParts {
   /** Nothing when requests do not wait for a place. */
   readonly line: WaitingLine | undefined;
   readonly isFailure: ((outcome: Outcome) => boolean) | undefined;
-  /** Open tunnels, by the client's socket, so that closing the proxy or the end of a drain can end them. */
-  readonly tunnels: Map<Duplex, Backend>;
+  readonly tunnels: Tunnels;
 }

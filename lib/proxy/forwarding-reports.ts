@@ -16,15 +16,18 @@ export class ForwardingReports {
 
   /** A backend was picked: its time counts from now. */
   picked(): void {
+    this.#exchange.recorder?.attemptStarted();
     if (this.#events.listenerCount('forwarded') > 0) this.#pickedAt = Date.now();
   }
 
   attemptFailed({ origin }: Backend, outcome: Outcome, retried: boolean): void {
+    this.#exchange.recorder?.attemptEnded(origin);
     if (this.#events.listenerCount('attemptFailed') === 0) return;
     this.#events.emit('attemptFailed', { exchange: this.#exchange, backend: origin, outcome, retried });
   }
 
   forwarded({ origin }: Backend, outcome: Outcome): void {
+    this.#exchange.recorder?.attemptEnded(origin);
     if (this.#events.listenerCount('forwarded') === 0) return;
     const durationMs = Date.now() - (this.#pickedAt || this.#exchange.startedAt);
     this.#events.emit('forwarded', { exchange: this.#exchange, backend: origin, outcome, durationMs });

@@ -2,18 +2,18 @@ import type { Duplex } from 'node:stream';
 import type { Backend, Lease } from '../backends/backend.ts';
 import type { Waiter } from '../backends/waiting-line.ts';
 import type { Exchange } from '../core/exchange.ts';
+import { lastAnswer } from '../core/last-answer.ts';
 import { ABORTED, type Failed, judge, type Outcome, type Rejected, type Verdict } from '../core/outcome.ts';
 import { sendProblem } from '../core/problem.ts';
 import { Attempt } from './attempt.ts';
 import type { AttemptOwner, AttemptTimeouts } from './attempt-owner.ts';
 import type { ForwardingParts } from './forwarding-parts.ts';
 import { ForwardingReports } from './forwarding-reports.ts';
-import { RequestContent } from './request-content.ts';
+import { answerOptions, endsHere, refusedHere } from './own-answer.ts';
+import { type ContentOwner, RequestContent } from './request-content.ts';
 import { hasContent, type RequestHead, requestHead } from './request-head.ts';
 import { isEventStream, type ResponseFields } from './response-head.ts';
 import { Retries } from './retries.ts';
-import { openTunnel, switchingProtocolsHead } from './tunnel.ts';
-import { WEBSOCKET } from './upgrade-handler.ts';
 
 /** Nobody knows how long an overload lasts: soon enough to come back. */
 const OVERLOAD_WAIT_MS = 1_000;
@@ -22,8 +22,10 @@ const BODY_ALREADY_READ =
   'ERR_EXPRESSWAY_BODY_ALREADY_READ: the content of this request was read before it reached the proxy. ' +
   'Mount roundRobinProxy() before body parsers such as express.json().';
 
+const TOO_LARGE: Rejected = Object.freeze({ kind: 'rejected', cause: 'content_too_large' });
+
 /** One exchange on its way through the backends: picks one, tries it, and goes on to the next while it may. */
-export class Forwarding implements AttemptOwner, Waiter {
+export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
   readonly #parts: ForwardingParts;
   readonly #exchange: Exchange;
   readonly #retries: Retries;
@@ -34,6 +36,7 @@ export class Forwarding implements AttemptOwner, Waiter {
   #lease: Lease | undefined;
   #lastFailure: Failed | undefined;
   #admitted = false;
+  #tooLarge = false;
 
   constructor(parts: ForwardingParts, exchange: Exchange) {
     this.#parts = parts;
@@ -43,19 +46,42 @@ export class Forwarding implements AttemptOwner, Waiter {
   }
 
   start(): void {
-    const { req, clientAddress } = this.#exchange;
+    const { req, res, clientAddress } = this.#exchange;
+    // It left, or was answered, while a middleware before this one was busy with it.
+    if (this.#exchange.outcome !== undefined) {
+      this.#over();
+      return;
+    }
+    const { ambiguousPaths, maxBodyBytes, rules } = this.#parts;
+    const refusal = refusedHere(this.#exchange, ambiguousPaths, rules.via);
+    if (refusal !== undefined) {
+      this.#refuse(refusal);
+      return;
+    }
+    if (req.method === 'OPTIONS' && endsHere(req)) {
+      answerOptions(res);
+      this.#over();
+      return;
+    }
     const overload = this.#parts.caps?.enter(clientAddress);
     if (overload !== undefined) {
       this.#refuse({ kind: 'rejected', cause: overload, retryAfterMs: OVERLOAD_WAIT_MS });
       return;
     }
     this.#admitted = true;
+    const noTunnel = this.#exchange.upgrade && this.#parts.tunnels.enter(this.#exchange);
+    if (noTunnel !== undefined) {
+      this.#refuse({ kind: 'rejected', cause: noTunnel, retryAfterMs: OVERLOAD_WAIT_MS });
+      return;
+    }
     if (!hasContent(req)) {
       this.#tryNext();
     } else if (req.readableDidRead) {
       this.#refuse({ kind: 'rejected', cause: 'content_already_read', detail: BODY_ALREADY_READ });
+    } else if (maxBodyBytes > 0 && Number(req.headers['content-length']) > maxBodyBytes) {
+      this.#refuse(TOO_LARGE);
     } else {
-      this.#content = new RequestContent(req, this.#retries.keepBytes);
+      this.#content = new RequestContent(req, this.#retries.keepBytes, maxBodyBytes, this);
       this.#tryNext();
     }
   }
@@ -102,12 +128,11 @@ export class Forwarding implements AttemptOwner, Waiter {
     const { connections, watchdog } = this.#parts;
     const exchange = this.#exchange;
     const { origin, serverName } = this.#backend as Backend;
-    const upgrade = exchange.upgrade === undefined ? undefined : WEBSOCKET;
     new Attempt(exchange, this, watchdog, this.#timeouts).start(
       connections.to(origin, serverName),
       head,
       this.#content,
-      upgrade,
+      exchange.upgrade?.protocol,
     );
   }
 
@@ -168,24 +193,30 @@ export class Forwarding implements AttemptOwner, Waiter {
   upgraded(status: number, fields: ResponseFields, backendSocket: Duplex): void {
     const exchange = this.#exchange;
     const outcome: Outcome = { kind: 'completed', status };
-    const { socket, head } = exchange.upgrade as NonNullable<Exchange['upgrade']>;
-    this.#lease?.settle(this.#verdict(outcome));
-    exchange.settle(outcome);
-    exchange.res.detachSocket(socket as never);
-    const { tunnels } = this.#parts;
-    tunnels.set(socket, this.#backend as Backend);
-    socket.write(switchingProtocolsHead(fields, WEBSOCKET), 'latin1');
-    openTunnel(socket, backendSocket, head, () => {
-      tunnels.delete(socket);
+    const problem = this.#parts.tunnels.open(exchange, this.#backend as Backend, fields, backendSocket, () => {
       this.#lease?.release('neutral');
       this.#reports.forwarded(this.#backend as Backend, outcome);
       this.#over();
       // For whoever measures the response: it is over only now.
       exchange.res.emit('close');
     });
+    if (problem !== undefined) {
+      this.ended({ kind: 'failed', cause: 'http_upgrade_failed', error: problem, sent: true, headSent: false });
+      return;
+    }
+    this.#lease?.settle(this.#verdict(outcome));
+    exchange.settle(outcome);
   }
 
-  ended(outcome: Outcome): void {
+  /** Content of unknown length turned out to be too long. Between two attempts, the next one is not made. */
+  contentTooLarge(): void {
+    this.#tooLarge = true;
+    const { working } = this.#exchange;
+    if (working instanceof Attempt) working.abort();
+  }
+
+  ended(ending: Outcome): void {
+    const outcome = this.#tooLarge && ending.kind === 'aborted' ? TOO_LARGE : ending;
     this.#lease?.release(this.#verdict(outcome));
     switch (outcome.kind) {
       case 'failed':
@@ -242,7 +273,8 @@ export class Forwarding implements AttemptOwner, Waiter {
     // Somebody else has ended the exchange while it waited.
     if (this.#exchange.working === undefined) return;
     this.#exchange.working = undefined;
-    this.#tryNext();
+    if (this.#tooLarge) this.#refuse(TOO_LARGE);
+    else this.#tryNext();
   }
 
   /** Answers in the backend's place. */
@@ -251,6 +283,8 @@ export class Forwarding implements AttemptOwner, Waiter {
     exchange.settle(outcome);
     this.#reports.rejected(outcome);
     const { retryAfterMs, detail } = outcome.kind === 'rejected' ? outcome : {};
+    if (exchange.res.headersSent) cut(exchange);
+    else if (this.#content?.endsSoon === false) lastAnswer(exchange.res);
     sendProblem(exchange.res, outcome.cause, { retryAfterMs, detail });
     this.#over();
   }
@@ -258,6 +292,7 @@ export class Forwarding implements AttemptOwner, Waiter {
   #over(): void {
     this.#retries.end();
     if (this.#admitted) this.#parts.caps?.leave(this.#exchange.clientAddress);
+    if (this.#exchange.upgrade !== undefined) this.#parts.tunnels.leave(this.#exchange);
     if (!this.#exchange.req.complete) this.#content?.drain();
   }
 

@@ -1,5 +1,8 @@
+import { isIP } from 'node:net';
 import { Client } from 'undici';
-import type { Probe, ProbeAnswer } from '../backends/health-check.ts';
+import type { Backend } from '../backends/backend.ts';
+import type { Probe, ProbeAnswer, ProbeOptions } from '../backends/health-check.ts';
+import { type BackendTlsOptions, connectorTls } from './backend-tls.ts';
 
 /** Bytes of an answer's content that are read; a check looks at no more. */
 const MAX_CONTENT = 65_536;
@@ -7,22 +10,35 @@ const MAX_CONTENT = 65_536;
 /**
  * Asks a backend over a connection that is made for it and closed after: the check takes nothing from the traffic,
  * never waits behind it, and sees whether connections can still be made.
+ *
+ * @param tls As for the traffic: a backend that passes must be one that the traffic can reach.
  */
-export const healthProbe: Probe = async ({ origin, authority }, { path, timeoutMs, signal }) => {
+export const healthProbe =
+  (tls: BackendTlsOptions = {}): Probe =>
+  (backend, options) =>
+    probe(backend, options, tls);
+
+async function probe(
+  { origin, authority, serverName }: Backend,
+  { path, timeoutMs, signal }: ProbeOptions,
+  tls: BackendTlsOptions,
+): Promise<ProbeAnswer | Error> {
   const client = new Client(origin, {
     pipelining: 0,
     allowH2: false,
     // The signal ends the rest; an attempt to connect does not hear it, and would go on for minutes.
-    connectTimeout: timeoutMs,
+    connect: { ...connectorTls(tls), timeout: timeoutMs },
     headersTimeout: 0,
     bodyTimeout: 0,
   });
   const abort = (): void => void client.destroy(signal.reason);
   signal.addEventListener('abort', abort);
   try {
-    // The authority is also the name that undici has the certificate checked for.
     const headers = { host: authority, 'user-agent': 'expressway-health-check' };
-    const { statusCode, body } = await client.request({ path, method: 'GET', headers, reset: true });
+    const name = tls.serverName ?? serverName;
+    // An address is proved as such, and never sent as the name asked for (RFC 6066 §3).
+    const proof = isIP(name.replace(/^\[(.*)\]$/, '$1')) ? {} : { servername: name };
+    const { statusCode, body } = await client.request({ path, method: 'GET', headers, reset: true, ...proof });
     return { status: statusCode, content: await beginning(body) } satisfies ProbeAnswer;
   } catch (error) {
     return error as Error;
@@ -30,7 +46,7 @@ export const healthProbe: Probe = async ({ origin, authority }, { path, timeoutM
     signal.removeEventListener('abort', abort);
     void client.destroy();
   }
-};
+}
 
 async function beginning(body: AsyncIterable<Buffer>): Promise<string> {
   const chunks: Buffer[] = [];

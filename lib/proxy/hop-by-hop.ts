@@ -13,7 +13,7 @@ export const HOP_BY_HOP: ReadonlySet<string> = new Set([
 ]);
 
 /** Framing and routing are not a sender's to take away: stripping them would unframe the message. */
-const NEVER_STRIPPED = new Set(['content-length', 'host', 'date']);
+const NEVER_STRIPPED = new Set(['content-length', 'host', 'date', 'max-forwards']);
 
 const NOTHING: ReadonlySet<string> = new Set();
 

@@ -1,4 +1,3 @@
-import type { Duplex } from 'node:stream';
 import type { Backend } from '../backends/backend.ts';
 import type { BackendPool, MembershipChange } from '../backends/backend-pool.ts';
 import { type BackendSource, Discovery, type DiscoveryObserver } from '../backends/discovery.ts';
@@ -12,8 +11,7 @@ export interface MembershipParts {
   readonly pool: BackendPool;
   readonly health: { membershipChanged(change: MembershipChange): void };
   readonly connections: Connections;
-  /** Open tunnels, by the client's socket, with the backend at their other end. */
-  readonly tunnels: ReadonlyMap<Duplex, Backend>;
+  readonly tunnels: { cut(backend: Backend): void };
   /** Requests that wait for a place at a backend. */
   readonly line: { advance(): void } | undefined;
   readonly events: GatewayEvents;
@@ -110,7 +108,7 @@ export class Membership implements DiscoveryObserver {
     const timer = setTimeout(() => {
       this.#deadlines.delete(backend);
       connections.cut(backend.origin);
-      for (const [socket, end] of tunnels) if (end === backend) socket.destroy();
+      tunnels.cut(backend);
     }, this.#drainTimeoutMs);
     this.#deadlines.set(backend, timer.unref());
   }

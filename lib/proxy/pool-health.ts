@@ -5,6 +5,7 @@ import { type HealthCheckOptions, healthCheckChecks, healthCheckDefaults } from 
 import { HealthChecker } from '../backends/health-checker.ts';
 import type { GatewayEvents } from '../core/events.ts';
 import { resolveOptions } from '../core/options.ts';
+import type { BackendTlsOptions } from './backend-tls.ts';
 import { healthProbe } from './health-probe.ts';
 import type { ResponseFields } from './response-head.ts';
 import { type RetryAfterOptions, restMs, retryAfterChecks, retryAfterDefaults } from './retry-after.ts';
@@ -12,6 +13,7 @@ import { type RetryAfterOptions, restMs, retryAfterChecks, retryAfterDefaults } 
 export interface PoolHealthOptions extends EjectionRule {
   readonly healthCheck: HealthCheckOptions;
   readonly respectRetryAfter: false | RetryAfterOptions;
+  readonly tls?: BackendTlsOptions;
 }
 
 /** All that keeps a pool's backends out besides their circuits: active checks, and backends that ask for a rest. */
@@ -35,10 +37,15 @@ export class PoolHealth {
     );
     const { path } = checks;
     if (path === undefined) return;
-    this.#checker = new HealthChecker({ ...checks, path, maxHoldMs }, healthProbe, (backend, from, to, error) => {
-      this.#ejections.reconsider(backend);
-      events.emit('healthChange', { backend: backend.origin, from, to, error });
-    });
+    this.#checker = new HealthChecker(
+      { ...checks, path, maxHoldMs },
+      healthProbe(options.tls),
+      (backend, from, to, error) => {
+        this.#ejections.reconsider(backend);
+        events.emit('healthChange', { backend: backend.origin, from, to, error });
+      },
+      (backend, error) => events.emit('healthChecked', { backend: backend.origin, error }),
+    );
   }
 
   membershipChanged(change: MembershipChange): void {

@@ -1,6 +1,14 @@
 import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 
+/** Bytes that cost less to read and drop than a new connection does: as many as Go's server takes. */
+const SHORT_REST = 262_144;
+
+/** Is told when content turns out to be longer than it may be. */
+export interface ContentOwner {
+  contentTooLarge(): void;
+}
+
 /**
  * A request's content, which more than one attempt may need. What has been taken from the client is kept as long
  * as it fits; the client is read no faster than the attempt of the moment takes it.
@@ -8,21 +16,34 @@ import { Readable } from 'node:stream';
 export class RequestContent {
   readonly #req: IncomingMessage;
   readonly #keepBytes: number;
+  readonly #maxBytes: number;
+  readonly #owner: ContentOwner | undefined;
+  #bytes = 0;
   #kept: Buffer[] | undefined = [];
   #keptBytes = 0;
   #reader: ContentReader | undefined;
   #listening = false;
   #drained = false;
 
-  /** @param keepBytes How much is kept for another attempt; 0 when there will be none once content was taken. */
-  constructor(req: IncomingMessage, keepBytes: number) {
+  /**
+   * @param keepBytes How much is kept for another attempt; 0 when there will be none once content was taken.
+   * @param maxBytes How long the content may be; what goes beyond reaches no attempt. 0 for any length.
+   */
+  constructor(req: IncomingMessage, keepBytes: number, maxBytes = 0, owner?: ContentOwner) {
     this.#req = req;
     this.#keepBytes = keepBytes;
+    this.#maxBytes = maxBytes;
+    this.#owner = owner;
   }
 
   /** Whether another attempt can have all of it, from the start. */
   get replayable(): boolean {
     return this.#kept !== undefined;
+  }
+
+  /** Whether its rest is short, or there is none: then it can be read for the sake of the connection. */
+  get endsSoon(): boolean {
+    return this.#req.complete || Number(this.#req.headers['content-length']) - this.#bytes <= SHORT_REST;
   }
 
   /** Whether the transport waits for the client, and not the other way round. */
@@ -63,6 +84,11 @@ export class RequestContent {
   }
 
   readonly #onData = (chunk: Buffer): void => {
+    this.#bytes += chunk.length;
+    if (this.#maxBytes > 0 && this.#bytes > this.#maxBytes && !this.#drained) {
+      this.#tooLarge();
+      return;
+    }
     this.#keep(chunk);
     if (this.#reader?.push(chunk) === false) this.#req.pause();
   };
@@ -70,6 +96,15 @@ export class RequestContent {
   readonly #onEnd = (): void => {
     this.#reader?.push(null);
   };
+
+  /** The reader never ends: its attempt is broken off, and no backend takes the beginning for the whole. */
+  #tooLarge(): void {
+    this.#req.off('data', this.#onData);
+    this.#req.off('end', this.#onEnd);
+    this.#reader = undefined;
+    this.#kept = undefined;
+    this.#owner?.contentTooLarge();
+  }
 
   #keep(chunk: Buffer): void {
     if (this.#kept === undefined) return;

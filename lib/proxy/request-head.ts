@@ -1,17 +1,26 @@
 import type { IncomingMessage } from 'node:http';
 import type { Exchange } from '../core/exchange.ts';
-import { droppedFields, pushEndToEndFields } from './end-to-end-fields.ts';
-import { FORWARDING_FIELDS, type ForwardedMode, pushForwardingFields, WRITTEN_HERE } from './forwarding-fields.ts';
+import { droppedFields, pushEndToEndFields, withAliases } from './end-to-end-fields.ts';
+import { FORWARDING_FIELDS, type ForwardingRules, pushForwardingFields, writtenHere } from './forwarding-fields.ts';
 
-const REWRITTEN = droppedFields(['host'], WRITTEN_HERE);
-const REWRITTEN_OR_SPOOFED = droppedFields(REWRITTEN, FORWARDING_FIELDS);
+/** Nobody in front writes those: they are a client's, passed on by a proxy that has overlooked them. */
+const ALIASES = [...FORWARDING_FIELDS].flatMap((name) => withAliases(name).slice(1));
 
 /** How a request's head is rewritten for its backend. */
-export interface RequestHeadRules {
-  readonly forwarded: ForwardedMode;
-  readonly via: string;
+export interface RequestHeadRules extends ForwardingRules {
   /** Send the backend's own authority as `Host` instead of the client's. */
   readonly changeOrigin: boolean;
+  /** Fields of a client's that do not go on as they are; those of a peer that is not believed. */
+  readonly rewritten: ReadonlySet<string>;
+  readonly rewrittenOrSpoofed: ReadonlySet<string>;
+}
+
+/** Works out once what need not be worked out for every request. */
+export function requestHeadRules(rules: ForwardingRules & { readonly changeOrigin: boolean }): RequestHeadRules {
+  const { forwarded, forwardingFields, via, changeOrigin } = rules;
+  const rewritten = droppedFields(['host'], writtenHere(rules), ALIASES);
+  const rewrittenOrSpoofed = droppedFields(rewritten, FORWARDING_FIELDS);
+  return { forwarded, forwardingFields, via, changeOrigin, rewritten, rewrittenOrSpoofed };
 }
 
 /** The parts of a request that go into a backend's request line and field section. */
@@ -32,8 +41,8 @@ export function requestHead(exchange: Exchange, authority: string, rules: Reques
   if (target === undefined) return undefined;
   const host = rules.changeOrigin ? authority : target.host;
   const fields: string[] = host === undefined ? [] : ['host', host];
-  pushEndToEndFields(fields, req, exchange.peerTrusted ? REWRITTEN : REWRITTEN_OR_SPOOFED);
-  pushForwardingFields(fields, exchange, rules.forwarded, rules.via, target.host);
+  pushEndToEndFields(fields, req, exchange.peerTrusted ? rules.rewritten : rules.rewrittenOrSpoofed);
+  pushForwardingFields(fields, exchange, rules, target.host);
   return { path: target.path, fields };
 }
 

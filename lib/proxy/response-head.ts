@@ -1,4 +1,6 @@
 import type { ServerResponse } from 'node:http';
+import type { Dispatcher } from 'undici';
+import { ProtocolError } from './failure.ts';
 import { isHopByHop, namedInConnection } from './hop-by-hop.ts';
 
 /** A backend's field section as undici parsed it: names in lower case, repeated lines as arrays. */
@@ -7,11 +9,27 @@ export type ResponseFields = Readonly<Record<string, string | string[] | undefin
 /** Structured lists in which the gateway's members and the backend's stand side by side; and cookies, each by itself. */
 const JOINED = new Set(['ratelimit', 'ratelimit-policy', 'set-cookie']);
 
+/** What a reason phrase may be: anything else is not worth the trouble, since nobody reads it (RFC 9112 §4). */
+const REASON_PHRASE = /^[\t\x20-\x7e]*$/;
+
+/**
+ * undici takes `chunked` off and hands out the rest as it is: content in a further coding would reach the client without
+ * the name of that coding.
+ *
+ * @throws {ProtocolError}
+ */
+export function checkFraming({ 'transfer-encoding': coding }: ResponseFields): void {
+  if (coding === undefined || coding === 'chunked') return;
+  if (typeof coding === 'string' && coding.toLowerCase() === 'chunked') return;
+  throw new ProtocolError(`the content of the answer has the transfer coding ${coding}`);
+}
+
 /**
  * Puts a backend's head on the client's response. Fields that the app set before are replaced by the
  * backend's of the same name, save for cookies and the rate-limit lists, which are joined.
  *
- * @throws when the backend sent a value that may not go into a field (the caller blames the backend).
+ * @throws when the backend sent a value that may not go into a field (the caller blames the backend); the response is as
+ * it was then.
  */
 export function applyResponseHead(
   res: ServerResponse,
@@ -19,6 +37,18 @@ export function applyResponseHead(
   statusMessage: string | undefined,
   fields: ResponseFields,
 ): void {
+  try {
+    applyFields(res, status, fields);
+  } catch (error) {
+    removeResponseHead(res, fields);
+    throw error;
+  }
+  res.statusCode = status;
+  // Node would throw later, when nobody is there to catch it.
+  if (statusMessage && REASON_PHRASE.test(statusMessage)) res.statusMessage = statusMessage;
+}
+
+function applyFields(res: ServerResponse, status: number, fields: ResponseFields): void {
   const named = namedInConnection(fields.connection);
   const joined: string[] = [];
   // Express says so of its own answers only.
@@ -27,12 +57,12 @@ export function applyResponseHead(
     const value = fields[name];
     if (value === undefined || isHopByHop(name)) continue;
     if (named.size > 0 && named.has(name)) continue;
+    // RFC 9110 §8.6.
+    if (status === 204 && name === 'content-length') continue;
     if (JOINED.has(name)) joined.push(name);
     else res.setHeader(name, value);
   }
   for (const name of joined) res.appendHeader(name, fields[name] as string | string[]);
-  res.statusCode = status;
-  if (statusMessage) res.statusMessage = statusMessage;
 }
 
 /** Takes a backend's fields off again, so that the gateway, or another backend, can answer. */
@@ -56,4 +86,13 @@ function unjoin(res: ServerResponse, name: string, lines: readonly string[]): vo
 export function isEventStream(fields: ResponseFields): boolean {
   const type = fields['content-type'];
   return typeof type === 'string' && /^text\/event-stream(?:$|[\s;])/i.test(type);
+}
+
+/**
+ * undici makes the list of raw fields while the connection still waits for an answer. On one that waits long the list
+ * is old for the garbage collector by then, and so would keep every field it is given beyond its time: with a
+ * thousand backends that was 4 % of the gateway's CPU time.
+ */
+export function forgetRawFields({ rawHeaders }: Dispatcher.DispatchController): void {
+  if (Array.isArray(rawHeaders)) rawHeaders.length = 0;
 }

@@ -18,17 +18,21 @@ import {
   func,
   group,
   integer,
-  nonEmptyString,
   oneOf,
   optional,
   optionalDurationMs,
   optionalRatio,
 } from '../core/options.ts';
 import type { Outcome } from '../core/outcome.ts';
+import type { AmbiguousPaths } from '../ingress/request-checks.ts';
+import { ambiguousPathsCheck, requestGuardDefaults } from '../ingress/request-guard.ts';
 import { type AdmissionCapOptions, admissionCapChecks, admissionCapDefaults } from './admission-caps.ts';
-import type { ForwardedMode } from './forwarding-fields.ts';
+import { type BackendTlsOptions, backendTls } from './backend-tls.ts';
+import type { ForwardedMode, ForwardingFields } from './forwarding-fields.ts';
 import { type RetryAfterOptions, retryAfterOrFalse } from './retry-after.ts';
 import { type RetryOptions, retryChecks, retryDefaults } from './retry-rules.ts';
+import { type TunnelOptions, tunnelChecks, tunnelDefaults } from './tunnel-options.ts';
+import { viaPseudonym } from './via.ts';
 
 export interface RoundRobinProxyOptions extends AdmissionCapOptions {
   /** The backends: origins or names to discover, plain or with options; at least one, none twice. */
@@ -80,24 +84,48 @@ export interface RoundRobinProxyOptions extends AdmissionCapOptions {
   /** Milliseconds without a byte; then the exchange is cut. Event streams and upgrades are exempt. Default 60 000. */
   idleTimeoutMs?: number;
   /**
-   * `replace` sends the client's address alone as `X-Forwarded-For`; `append` adds to the list that a trusted peer
-   * sent (an untrusted peer's is dropped in both). Default `replace`.
+   * `replace` sends the client's address alone as `X-Forwarded-For` or `Forwarded`; `append` adds to the list that a
+   * trusted peer sent (an untrusted peer's is dropped in both). Default `replace`.
    */
   forwarded?: ForwardedMode;
-  /** Pseudonym of this gateway in `Via` (RFC 9110 §7.6.3): says nothing about the machine. Default `expressway`. */
-  via?: string;
+  /**
+   * In which fields a backend learns who asked: `x-forwarded` for `X-Forwarded-For`, `-Proto` and `-Host`, `forwarded` for
+   * `Forwarded` (RFC 7239), or `both`. Who the client is, is read from `X-Forwarded-For` in any case: Express knows no other.
+   * Default `x-forwarded`.
+   */
+  forwardingFields?: ForwardingFields;
+  /**
+   * Pseudonym of this gateway in `Via` (RFC 9110 §7.6.3): says nothing about the machine. A request that names it already
+   * has been here, and gets 508: gateways in a chain need different ones, those side by side may share one. `false` leaves
+   * the field as it came, and finds no loops. Default: `expressway-` and six random digits, new for each proxy.
+   */
+  via?: string | false;
   /** Send the backend's authority as `Host` instead of the client's. Default false. */
   changeOrigin?: boolean;
   /** Which requests to proxy, as in http-proxy-middleware; the others go to the next handler. Default all. */
   pathFilter?: Filter;
   /** Rewrites the path, as in http-proxy-middleware. Default none. */
   pathRewrite?: NonNullable<HpmOptions['pathRewrite']>;
+  /**
+   * What becomes of a request whose path servers read in different ways, as in `requestGuard()`: `reject` answers 400,
+   * `pass` forwards it as it is. Default `reject`.
+   */
+  ambiguousPaths?: AmbiguousPaths;
+  /**
+   * Bytes of a request's content; then 413: at once where the request says its length, else when it is passed, and the
+   * backend's request is broken off. 0 for any number. Default 0.
+   */
+  maxBodyBytes?: number;
   /** When and how a request is tried at another backend. Default: {@link retryDefaults}. */
   retry?: RetryOptions;
   /** Requests that one backend may answer at a time; a full one is not available. 0 for any number. Default 0. */
   maxRequests?: number;
   /** What may wait while every backend that would do is full; then 503. Default: nothing waits. */
   queue?: QueueOptions;
+  /** Bounds of upgraded connections, such as WebSockets. Default: {@link tunnelDefaults}. */
+  tunnel?: TunnelOptions;
+  /** How backends over https are checked, and what they are shown. Default: by the system's authorities, nothing. */
+  tls?: BackendTlsOptions;
   /** Replaces the rule that a failure and a status of 500 or more count against a backend. */
   isFailure?: (outcome: Outcome) => boolean;
   /** Where events go. Default: an emitter of its own, as `events`. */
@@ -118,11 +146,15 @@ export const roundRobinProxyDefaults = Object.freeze({
   responseTimeoutMs: 15_000,
   idleTimeoutMs: 60_000,
   forwarded: 'replace' as ForwardedMode,
-  via: 'expressway',
+  forwardingFields: 'x-forwarded' as ForwardingFields,
   changeOrigin: false,
+  ...requestGuardDefaults,
+  maxBodyBytes: 0,
   retry: {},
   maxRequests: 0,
   queue: {},
+  tunnel: {},
+  tls: {},
   ...admissionCapDefaults,
 });
 
@@ -141,11 +173,16 @@ export const roundRobinProxyChecks: Checks<RoundRobinProxyOptions> = {
   responseTimeoutMs: durationMs,
   idleTimeoutMs: durationMs,
   forwarded: oneOf('replace', 'append'),
-  via: nonEmptyString,
+  forwardingFields: oneOf('x-forwarded', 'forwarded', 'both'),
+  via: viaPseudonym,
   changeOrigin: boolean,
+  ambiguousPaths: ambiguousPathsCheck,
+  maxBodyBytes: integer(0),
   retry: group(retryDefaults, retryChecks),
   maxRequests: integer(0),
   queue: group(queueDefaults, queueChecks),
+  tunnel: group(tunnelDefaults, tunnelChecks),
+  tls: backendTls,
   ...admissionCapChecks,
   pathFilter: anything,
   pathRewrite: anything,

@@ -1,5 +1,4 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Duplex } from 'node:stream';
 import { createProxyMiddleware } from 'http-proxy-middleware';
 import { Backend, type BackendStatus } from '../backends/backend.ts';
 import { BackendPool } from '../backends/backend-pool.ts';
@@ -24,6 +23,7 @@ import { Forwarding } from './forwarding.ts';
 import type { ForwardingParts } from './forwarding-parts.ts';
 import { Membership } from './membership.ts';
 import { PoolHealth } from './pool-health.ts';
+import { requestHeadRules } from './request-head.ts';
 import { RetryBudget } from './retry-budget.ts';
 import { retryChecks, retryDefaults } from './retry-rules.ts';
 import {
@@ -31,6 +31,9 @@ import {
   roundRobinProxyChecks,
   roundRobinProxyDefaults,
 } from './round-robin-proxy-options.ts';
+import { tunnelChecks, tunnelDefaults } from './tunnel-options.ts';
+import { Tunnels } from './tunnels.ts';
+import { Via } from './via.ts';
 import { Watchdog } from './watchdog.ts';
 
 /** How much a proxy works on at the moment. */
@@ -113,8 +116,11 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
   });
   const health = new PoolHealth(options, Math.max(circuitOptions.openMs, circuitOptions.maxOpenMs), pool, events);
   const connections = new Connections(options);
-  const watchdog = new Watchdog(Math.min(options.responseTimeoutMs, options.idleTimeoutMs));
-  const tunnels = new Map<Duplex, Backend>();
+  const tunnel = resolveOptions('roundRobinProxy.tunnel', options.tunnel, tunnelDefaults, tunnelChecks);
+  const { responseTimeoutMs, idleTimeoutMs } = options;
+  const idle = tunnel.idleTimeoutMs || tunnel.closeTimeoutMs;
+  const watchdog = new Watchdog(Math.min(responseTimeoutMs, idleTimeoutMs, idle, tunnel.closeTimeoutMs));
+  const tunnels = new Tunnels(tunnel, watchdog);
   const dns = resolveOptions('roundRobinProxy.dns', options.dns, dnsDefaults, dnsChecks);
   const { drainTimeoutMs } = options;
   const membership = new Membership(
@@ -129,13 +135,15 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
     connections,
     watchdog,
     timeouts: options,
-    rules: options,
+    rules: requestHeadRules({ ...options, via: options.via === false ? undefined : new Via(options.via) }),
     events,
     retry,
     budget: new RetryBudget(retry.budgetRatio, retry.budgetMinimum),
     caps: options.maxInFlight > 0 || options.maxInFlightPerClient > 0 ? new AdmissionCaps(options) : undefined,
     line,
     isFailure: options.isFailure,
+    ambiguousPaths: options.ambiguousPaths,
+    maxBodyBytes: options.maxBodyBytes,
     tunnels,
   };
   const { pathFilter, pathRewrite } = options;
@@ -175,8 +183,10 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
         if (needs.freed !== undefined) events.off('healthChange', needs.freed);
         health.close();
         membership.close();
-        for (const socket of tunnels.keys()) socket.destroy();
+        void tunnels.close();
         await connections.close();
+        // Those whose handshake was still under way have come to be since.
+        await tunnels.close();
         watchdog.close();
       },
     },

@@ -1,38 +1,99 @@
 import type { Duplex } from 'node:stream';
-import { isHopByHop, namedInConnection } from './hop-by-hop.ts';
-import type { ResponseFields } from './response-head.ts';
+import type { Watchdog, Watched } from './watchdog.ts';
 
-/**
- * Joins the two connections of an upgraded exchange. Bytes pass both ways with back-pressure; when one side
- * ends, its data is flushed to the other before that is closed (RFC 9110 §9.3.6).
- *
- * @param closed Called once, when both sides are gone.
- */
-export function openTunnel(client: Duplex, backend: Duplex, sentEarly: Buffer, closed: () => void): void {
-  let open = 2;
-  const join = (from: Duplex, to: Duplex): void => {
-    from.on('error', () => to.destroy());
-    from.once('close', () => {
-      // After an orderly end the pipe has ended `to` already; after a break nothing else would.
-      if (!from.readableEnded) to.destroy();
-      open -= 1;
-      if (open === 0) closed();
-    });
-    from.pipe(to);
-  };
-  join(client, backend);
-  join(backend, client);
-  if (sentEarly.length > 0) backend.write(sentEarly);
+export interface TunnelTimeouts {
+  /** Milliseconds without a byte in either direction; 0 for any time. */
+  readonly idleTimeoutMs: number;
+  /** Milliseconds without a byte once one side has closed. */
+  readonly closeTimeoutMs: number;
 }
 
-/** The head with which a client learns that the protocol was switched. */
-export function switchingProtocolsHead(fields: ResponseFields, protocol: string): string {
-  const named = namedInConnection(fields.connection);
-  let head = `HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: ${protocol}\r\n`;
-  for (const name in fields) {
-    const value = fields[name];
-    if (value === undefined || isHopByHop(name) || named.has(name)) continue;
-    for (const line of Array.isArray(value) ? value : [value]) head += `${name}: ${line}\r\n`;
+/**
+ * Joins the two connections of an upgraded exchange. Bytes pass both ways untouched, no faster than the other side takes
+ * them. When one side closes, what it sent is flushed to the other, the end is passed on, and both are closed
+ * (RFC 9110 §9.3.6): by the other side in its own time, or by us when it stays silent.
+ */
+export class Tunnel implements Watched {
+  timeoutMs: number;
+  silentSince = 0;
+  place = -1;
+  readonly #client: Duplex;
+  readonly #backend: Duplex;
+  readonly #closeTimeoutMs: number;
+  readonly #watchdog: Watchdog;
+  readonly #closed: () => void;
+  #open = 2;
+  #closing = false;
+
+  /** @param closed Called once, when both sides are gone. */
+  constructor(client: Duplex, backend: Duplex, timeouts: TunnelTimeouts, watchdog: Watchdog, closed: () => void) {
+    this.#client = client;
+    this.#backend = backend;
+    this.timeoutMs = timeouts.idleTimeoutMs || Number.POSITIVE_INFINITY;
+    this.#closeTimeoutMs = timeouts.closeTimeoutMs;
+    this.#watchdog = watchdog;
+    this.#closed = closed;
   }
-  return `${head}\r\n`;
+
+  /**
+   * @param head The first bytes for the client: that the protocol was switched.
+   * @param sentEarly What the client sent before it knew.
+   */
+  open(head: string, sentEarly: Buffer): void {
+    this.#watchdog.watch(this);
+    this.#client.write(head, 'latin1');
+    if (sentEarly.length > 0) this.#backend.write(sentEarly);
+    this.#join(this.#client, this.#backend);
+    this.#join(this.#backend, this.#client);
+  }
+
+  /** Ends both sides after what they have already been sent; the one that does not take it is cut off. */
+  close(): void {
+    for (const side of [this.#client, this.#backend]) {
+      this.#end(side);
+      if (side.writableFinished) side.destroy();
+      else side.once('finish', () => side.destroy());
+    }
+  }
+
+  expired(): void {
+    // The first time there may be something left to flush, the second time nobody takes it.
+    if (!this.#closing) {
+      this.close();
+      return;
+    }
+    this.#client.destroy();
+    this.#backend.destroy();
+  }
+
+  #join(from: Duplex, to: Duplex): void {
+    from.on('data', (chunk: Buffer) => {
+      // What comes for a side that has closed is of use to nobody.
+      if (to.writableEnded || to.destroyed) return;
+      this.silentSince = 0;
+      if (!to.write(chunk)) from.pause();
+    });
+    to.on('drain', () => {
+      this.silentSince = 0;
+      from.resume();
+    });
+    from.once('end', () => this.#end(to));
+    from.on('error', () => from.destroy());
+    from.once('close', () => {
+      this.#end(to);
+      // It may have been paused for a side that is gone: its end would never be seen.
+      to.resume();
+      this.#open -= 1;
+      if (this.#open > 0) return;
+      this.#watchdog.unwatch(this);
+      this.#closed();
+    });
+  }
+
+  #end(side: Duplex): void {
+    this.#closing = true;
+    this.silentSince = 0;
+    this.timeoutMs = Math.min(this.timeoutMs, this.#closeTimeoutMs);
+    side.end();
+  }
 }

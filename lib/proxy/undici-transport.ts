@@ -56,7 +56,7 @@ const NATIVE_ONLY = [
 ] as const satisfies readonly (keyof NativeOptions)[];
 
 /** Events that hand out the native transport's own request or response objects. */
-const NATIVE_EVENTS = ['proxyReq', 'proxyRes', 'start', 'end'] as const;
+const NATIVE_EVENTS = ['proxyReq', 'proxyRes', 'start', 'end', 'econnreset'] as const;
 
 /**
  * A plugin for http-proxy-middleware that sends requests with undici instead of `node:http`:
@@ -67,7 +67,8 @@ const NATIVE_EVENTS = ['proxyReq', 'proxyRes', 'start', 'end'] as const;
  *
  * Filters, router, rewrites, `changeOrigin`, `headers`, `xfwd` and the `error` event work as without it. What
  * needs the native transport (`selfHandleResponse`, `followRedirects`, `forward`, `buffer`, `agent`, cookie and
- * location rewrites, listeners of `proxyReq`, `proxyRes`, `start` or `end`, TLS material in the target) goes on
+ * location rewrites, listeners of `proxyReq`, `proxyRes`, `start`, `end` or
+ * `econnreset`, TLS material in the target) goes on
  * over it, per request, without a word. WebSockets always do.
  *
  * @throws {OptionsError} that names each unknown key and each bad value.

@@ -1,9 +1,24 @@
 import { type IncomingMessage, type RequestListener, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { exchangeOf } from '../core/exchange.ts';
+import { sendProblem } from '../core/problem.ts';
+import { hasContent } from './request-head.ts';
+import { readUpgradeProtocols, requestedProtocol, type UpgradeHandlerOptions } from './upgrade-protocols.ts';
 
-/** The only protocol that is switched to: its handshake is a plain request whose answer can be checked. */
-export const WEBSOCKET = 'websocket';
+/** How long a client that was answered may take to close its side: by then it has read the answer. */
+const LINGER_MS = 2_000;
+
+const UNREADABLE = 'This server cannot read the content of a request that asks for another protocol.';
+
+export interface UpgradeHandler {
+  (req: IncomingMessage, socket: Duplex, head: Buffer): void;
+  /**
+   * Whether a request asks for a protocol that may be switched to. Where Node has the server option
+   * `shouldUpgradeCallback`, giving it this one keeps all other requests on the server's ordinary path, with kept
+   * connections and content: `createServer({ shouldUpgradeCallback: handler.accepts }, app)`.
+   */
+  accepts(req: IncomingMessage): boolean;
+}
 
 /**
  * Sends protocol upgrades through the same Express app as every other request, so that what is mounted
@@ -13,24 +28,44 @@ export const WEBSOCKET = 'websocket';
  * server.on('upgrade', upgradeHandler(app));
  * ```
  *
- * Without it Node closes upgrade requests. A request that asks for another protocol than `websocket` is
- * answered as if it had not asked (RFC 9110 §7.8 allows a server to ignore `Upgrade`), and its connection closed.
+ * Without it Node closes upgrade requests. A request that asks for another protocol than those configured, with content,
+ * or in HTTP/1.0, is answered as if it had not asked (RFC 9110 §7.8), and its connection closed. Node before 24 does not
+ * read content there: such a request gets 501.
  *
  * @param app The Express app (or any Node request listener) that `roundRobinProxy()` is mounted in.
+ * @throws {OptionsError} that names each unknown key and each bad value.
  */
-export function upgradeHandler(app: RequestListener): (req: IncomingMessage, socket: Duplex, head: Buffer) => void {
-  return function expresswayUpgrade(req, socket, head) {
-    // The HTTP server has let go of the socket: without a listener an error on it would end the process.
-    socket.on('error', () => socket.destroy());
-    const res = new ServerResponse(req);
-    res.shouldKeepAlive = false;
-    res.assignSocket(socket as never);
-    res.once('finish', () => {
-      res.detachSocket(socket as never);
-      socket.end();
-    });
-    const protocol = req.headers.upgrade?.toLowerCase();
-    if (protocol === WEBSOCKET && req.method === 'GET') exchangeOf(req, res).upgrade = { socket, head };
-    app(req, res);
-  };
+export function upgradeHandler(app: RequestListener, options?: UpgradeHandlerOptions): UpgradeHandler {
+  const protocols = readUpgradeProtocols(options);
+  return Object.assign(
+    function expresswayUpgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
+      // The HTTP server has let go of the socket: without a listener an error on it would end the process.
+      socket.on('error', () => socket.destroy());
+      const res = new ServerResponse(req);
+      res.shouldKeepAlive = false;
+      res.assignSocket(socket as never);
+      res.once('finish', () => {
+        res.detachSocket(socket as never);
+        linger(socket);
+        // Node says so only of the responses that its HTTP server made.
+        res.emit('close');
+      });
+      const protocol = requestedProtocol(req, protocols);
+      if (protocol !== undefined) exchangeOf(req, res).upgrade = { socket, head, protocol };
+      else if (hasContent(req) && req.complete && req.readableLength === 0) {
+        sendProblem(res, 'upgrade_not_supported', { detail: UNREADABLE });
+        return;
+      }
+      app(req, res);
+    },
+    { accepts: (req: IncomingMessage) => requestedProtocol(req, protocols) !== undefined },
+  );
+}
+
+/** Closing at once would reset the connection if the client is still sending, and with it the answer. */
+function linger(socket: Duplex): void {
+  socket.end();
+  socket.resume();
+  const timer = setTimeout(() => socket.destroy(), LINGER_MS).unref();
+  socket.once('close', () => clearTimeout(timer));
 }

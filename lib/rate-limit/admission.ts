@@ -1,9 +1,10 @@
 import type { ClientRateLimitInfo } from 'express-rate-limit';
-import type { GatewayEvents } from '../core/events.ts';
+import type { GatewayEvents, LimiterMode } from '../core/events.ts';
 import type { Exchange } from '../core/exchange.ts';
 import type { Next } from '../core/http.ts';
 import { sendProblem } from '../core/problem.ts';
-import type { Claim, Ruling } from './meter.ts';
+import type { Recorder } from '../core/recorder.ts';
+import type { Claim, Ruling, Standing } from './meter.ts';
 import type { Quota } from './quota.ts';
 import type { RateLimitFields } from './rate-limit-fields.ts';
 
@@ -15,6 +16,8 @@ export interface AdmissionDesk {
   /** Whether nobody is refused. */
   readonly shadow: boolean;
   readonly events: GatewayEvents;
+  /** Who counts. */
+  readonly meter: { readonly mode: LimiterMode };
 }
 
 /**
@@ -52,20 +55,28 @@ export class Admission implements Claim {
   /** Takes what the meter says, in the words of express-rate-limit: two hits are over the limit, which is one. */
   judged(ruling: Ruling): ClientRateLimitInfo {
     this.#ruling = ruling;
+    const { recorder } = this.#exchange;
+    if (recorder !== undefined) this.#record(recorder, ruling);
     return ruling.allowed ? PASSED : REFUSED;
   }
 
   /** What it assigns is what the meter has said. */
   set rateLimit(_info: unknown) {
-    if (this.#desk.shadow) return;
-    this.#desk.fields.write(this.#exchange.res, (this.#ruling as Ruling).standings, this.limit);
+    const { standings } = this.#ruling as Ruling;
+    // Of a limit that nobody counts, nothing true can be told.
+    if (this.#desk.shadow || standings.length === 0) return;
+    this.#desk.fields.write(this.#exchange.res, standings, this.limit);
   }
 
-  /** Over the limit. */
+  /** Over the limit, or nobody could count. */
   refuse(next: Next): void {
     const { events, name, quotas, shadow } = this.#desk;
     const exchange = this.#exchange;
     const { retryAfterMs, standings } = this.#ruling as Ruling;
+    if (standings.length === 0) {
+      this.#unavailable(retryAfterMs, next);
+      return;
+    }
     if (!shadow) {
       exchange.settle({ kind: 'rejected', cause: 'rate_limited', retryAfterMs });
       sendProblem(exchange.res, 'rate_limited', { retryAfterMs });
@@ -76,6 +87,37 @@ export class Admission implements Claim {
       events.emit('limited', { exchange, limiter: name, key: this.key, limit, retryAfterMs, shadow });
     }
     if (shadow) next();
+  }
+
+  #record(recorder: Recorder, { allowed, standings }: Ruling): void {
+    const { name, quotas, shadow, meter } = this.#desk;
+    // Of several windows, the one with the least left.
+    let tightest = 0;
+    for (const [index, { remaining }] of standings.entries()) {
+      if (remaining < (standings[tightest] as Standing).remaining) tightest = index;
+    }
+    recorder.limiterDecided({
+      limiter: name,
+      mode: meter.mode,
+      allowed,
+      shadow,
+      limit: this.limit ?? (quotas[tightest] as Quota).limit,
+      remaining: standings[tightest]?.remaining,
+      resetMs: standings[tightest]?.resetMs,
+    });
+  }
+
+  #unavailable(retryAfterMs: number, next: Next): void {
+    const { events, shadow } = this.#desk;
+    if (shadow) {
+      next();
+      return;
+    }
+    const exchange = this.#exchange;
+    const outcome = { kind: 'rejected', cause: 'limiter_unavailable', retryAfterMs } as const;
+    exchange.settle(outcome);
+    sendProblem(exchange.res, 'limiter_unavailable', { retryAfterMs });
+    if (events.listenerCount('rejected') > 0) events.emit('rejected', { exchange, outcome });
   }
 }
 

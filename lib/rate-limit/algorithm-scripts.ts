@@ -1,14 +1,11 @@
 import { LuaScript } from './lua.ts';
 
 /**
- * KEYS: one for each quota. ARGV: the cost; the time in milliseconds, or nothing for Redis's own clock; then limit,
- * window and burst of each quota. Replies 1 or 0 for allowed; then what remains, milliseconds to wait and whether
- * the cost fitted, for each quota. Needs Redis 5, where a script may write after it has read the clock.
+ * What all scripts begin with: the records of all KEYS as `claims`, settled to `now`, and whether `ARGV[1]` fits into each.
  *
- * What a script writes has an expiry in the same command, so no key is ever without.
+ * @param first Where in ARGV limit, window and burst of each quota begin.
  */
-const frame = (algorithm: string): LuaScript =>
-  new LuaScript(`${algorithm}
+export const readClaims = (first: number): string => `
 local now = tonumber(ARGV[2])
 if not now then
   local time = redis.call('TIME')
@@ -17,7 +14,8 @@ end
 local claims = {}
 local allowed = 1
 for i, key in ipairs(KEYS) do
-  local c = { limit = tonumber(ARGV[3 * i]), window = tonumber(ARGV[3 * i + 1]), burst = tonumber(ARGV[3 * i + 2]) }
+  local at = 3 * i + ${first - 3}
+  local c = { limit = tonumber(ARGV[at]), window = tonumber(ARGV[at + 1]), burst = tonumber(ARGV[at + 2]) }
   local text = redis.call('GET', key)
   local at, spent, before = string.match(text or '', '^(%d+) (%d+) (%d+)$')
   c.at = tonumber(at) or now
@@ -29,12 +27,26 @@ for i, key in ipairs(KEYS) do
   if not c.fits then allowed = 0 end
   claims[i] = c
 end
+local function write(i, c)
+  local record = string.format('%.0f %.0f %.0f', c.at, c.spent, c.before)
+  redis.call('SET', KEYS[i], record, 'PX', string.format('%.0f', math.max(1, lifetime(c, now))))
+end
+`;
+
+/**
+ * KEYS: one for each quota. ARGV: the cost; the time in milliseconds, or nothing for Redis's own clock; then limit,
+ * window and burst of each quota. Replies 1 or 0 for allowed; then what remains, milliseconds to wait and whether
+ * the cost fitted, for each quota. Needs Redis 5, where a script may write after it has read the clock.
+ *
+ * What a script writes has an expiry in the same command, so no key is ever without.
+ */
+const frame = (algorithm: string): LuaScript =>
+  new LuaScript(`${algorithm}${readClaims(3)}
 local reply = { allowed }
 for i, c in ipairs(claims) do
   if allowed == 1 and c.cost > 0 then
     spend(c)
-    local record = string.format('%.0f %.0f %.0f', c.at, c.spent, c.before)
-    redis.call('SET', KEYS[i], record, 'PX', string.format('%.0f', math.max(1, lifetime(c, now))))
+    write(i, c)
   end
   local left = math.max(0, remaining(c, now))
   local wanted = c.fits and 1 or c.cost
@@ -46,7 +58,7 @@ return reply
 `);
 
 /** `sliding-window.ts`, line by line. */
-export const slidingWindowScript = frame(`
+export const slidingWindowLua = `
 local function covered(c, now) return c.window - 1 - (now - c.at) end
 local function settle(c, now)
   local gone = now - c.at
@@ -72,10 +84,10 @@ local function wait(c, now, cost)
 end
 local function rest(c, now) return covered(c, now) + 1 end
 local function lifetime(c, now) return c.at + 2 * c.window - now end
-`);
+`;
 
 /** `token-bucket.ts`, line by line. */
-export const tokenBucketScript = frame(`
+export const tokenBucketLua = `
 local function settle(c, now)
   if now >= c.at then
     c.spent = math.max(0, c.spent - (now - c.at) * c.limit)
@@ -93,4 +105,8 @@ local function wait(c, now, cost)
 end
 local function rest(c, now) return c.at - now + math.ceil(c.spent / c.limit) end
 local function lifetime(c, now) return rest(c, now) end
-`);
+`;
+
+export const slidingWindowScript = frame(slidingWindowLua);
+
+export const tokenBucketScript = frame(tokenBucketLua);

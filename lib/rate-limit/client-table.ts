@@ -1,4 +1,5 @@
 import { ClientRecord } from './algorithm.ts';
+import { ownCopy } from './own-copy.ts';
 
 /** So many parts are there at most: each one grows, and is thrown away, in a moment nobody notices. */
 const MOST_SHARDS = 128;
@@ -29,7 +30,13 @@ export class ClientTable {
 
   /** The client's record; a new one if there is none. */
   find(key: string, now: number): ClientRecord {
-    return this.#shard(key).find(key, now);
+    const shard = this.#shard(key);
+    return shard.findOwn(key, now) ?? shard.shared(now);
+  }
+
+  /** The client's record, a new one if there is none; nothing where the client would have to share it. */
+  findOwn(key: string, now: number): ClientRecord | undefined {
+    return this.#shard(key).findOwn(key, now);
   }
 
   delete(key: string): void {
@@ -68,7 +75,7 @@ class Shard {
     return this.#young.size + this.#old.size;
   }
 
-  find(key: string, now: number): ClientRecord {
+  findOwn(key: string, now: number): ClientRecord | undefined {
     const since = now - this.#rotatedAt;
     if (since >= this.#lifetimeMs) this.#rotate(now);
     // A clock that was set back says nothing about the age of the old generation.
@@ -84,6 +91,12 @@ class Shard {
     return this.#add(key, now);
   }
 
+  shared(now: number): ClientRecord {
+    this.#onFull();
+    this.#shared ??= new ClientRecord(now);
+    return this.#shared;
+  }
+
   delete(key: string): void {
     this.#young.delete(key);
     this.#old.delete(key);
@@ -96,12 +109,8 @@ class Shard {
     this.#looking = undefined;
   }
 
-  #add(key: string, now: number): ClientRecord {
-    if (this.size >= this.#capacity && !this.#makeRoom(now)) {
-      this.#onFull();
-      this.#shared ??= new ClientRecord(now);
-      return this.#shared;
-    }
+  #add(key: string, now: number): ClientRecord | undefined {
+    if (this.size >= this.#capacity && !this.#makeRoom(now)) return undefined;
     const record = new ClientRecord(now);
     this.#young.set(ownCopy(key), record);
     return record;
@@ -120,10 +129,4 @@ class Shard {
     }
     return false;
   }
-}
-
-/** An address that was cut from a field's value keeps the whole value in memory, all 16 KB of it (Node 22 does so). */
-function ownCopy(key: string): string {
-  const copy = Buffer.from(key, 'latin1').toString('latin1');
-  return copy === key ? copy : Buffer.from(key, 'utf16le').toString('utf16le');
 }

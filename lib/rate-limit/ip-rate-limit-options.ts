@@ -1,9 +1,11 @@
 import type { GatewayEvents } from '../core/events.ts';
 import type { GatewayRequest } from '../core/http.ts';
+import type { LeaseOptions } from './leasing-options.ts';
 import type { AlgorithmName } from './open-limiter-meter.ts';
 import type { RateLimitWindow } from './quotas.ts';
 import type { FieldsForm } from './rate-limit-fields.ts';
 import type { RedisClient } from './redis-client.ts';
+import type { OnStoreError } from './stand-in.ts';
 import type { TrustProxy } from './trust-proxy.ts';
 
 export type LimitFunction = (req: GatewayRequest) => number | Promise<number>;
@@ -64,15 +66,30 @@ export interface IpRateLimitOptions {
    */
   maxKeys?: number | undefined;
   /**
-   * Where gateways share their counts: a `redis://` or `rediss://` URL, or a client made with `createClient()`
-   * of the package `redis`. Default: none, each process counts alone.
+   * Where gateways share their counts. Default: none, each process counts alone. A URL is one of
    *
-   * The package is loaded only for a URL. If that fails, the limiter counts in this process: a
+   * - `redis://[user:password@]host[:6379][/database]`,
+   * - `redis+cluster://[user:password@]host[:6379],host…`: some nodes of a cluster, which name the others,
+   * - `redis+sentinel://[user:password@]host[:26379],host…/master[/database]`, with `sentinel_username` and
+   *   `sentinel_password` as parameters where the Sentinels want a login,
+   *
+   * each also with `rediss` for TLS, and then with `ssl_ca_certs`, `ssl_certfile` and `ssl_keyfile` as parameters: files
+   * in PEM form, read at construction. User name and password are percent-encoded.
+   *
+   * A client is one made with `createClient()`, `createCluster()` or `createSentinel()` of the package `redis`, or a
+   * `Redis` or `Cluster` of ioredis.
+   *
+   * A login needs the keys `<keyPrefix><name>:*` and the commands evalsha, eval, script|load, del, zrem and ping; in
+   * scripts get, set, time, pttl, incr, zadd, zremrangebyscore, zcard and pexpire; and for a cluster cluster|slots.
+   *
+   * The package `redis` is loaded only for a URL. If that fails, the limiter counts in this process: a
    * `limiterModeChange` event and a process warning of type `ExpresswayRedisWarning` carry the error.
    *
    * A client that is handed in gets an `error` and a `ready` listener, so that a lost connection does not end
    * the process; it is connected at the first request if it is not open by then, and never closed. Give it a
-   * `socketTimeout`, a `pingInterval` and a `reconnectStrategy` that never gives up, as a URL's client has.
+   * `socketTimeout`, a `pingInterval` and a `reconnectStrategy` that never gives up, as a URL's client has; ioredis, an
+   * `autoResendUnfulfilledCommands` of false; a `createSentinel()`, a `scanInterval`. With other settings, hits that are
+   * under way when the connection breaks may count late, or twice; never less.
    */
   redis?: RedisClient | string | undefined;
   /**
@@ -88,8 +105,26 @@ export interface IpRateLimitOptions {
   keySecret?: string | undefined;
   /** Leading bits of an IPv6 address that make one client, 32 to 64. Default 56. */
   ipv6Subnet?: number | undefined;
-  /** Milliseconds that Redis may take for one request, which is then counted in this process. Default 50. */
+  /** Milliseconds that Redis may take for one request, which is then treated as `onStoreError` says. Default 50. */
   storeTimeoutMs?: number | undefined;
+  /**
+   * What is done while Redis fails, also for a single request whose answer is late. Default `local`.
+   *
+   * - `local`: this process counts by itself, from where it last saw the counts in Redis, with its part of the limit
+   *   (rounded down, at least 1 per window): the limit divided by the gateways that were last known to live. The whole
+   *   limit when no Redis was reached since the start.
+   * - `open`: everybody passes, and clients are told nothing of a limit.
+   * - `closed`: everybody gets 503, with the time until Redis is tried again as `Retry-After` (1 to 5 seconds).
+   */
+  onStoreError?: OnStoreError | undefined;
+  /**
+   * Takes shares of a client's quota from Redis ahead, and spends them without asking: far fewer commands for clients that
+   * send much. All gateways together never let more pass than without it, but may let less pass: what one gateway holds
+   * for a client, others cannot give to it, and what it does not use is lost until its window is over. `true`, or
+   * `{ share }`: at most that part of what remains, 0.25 if not given. Without `redis` it does nothing; not for the algorithm
+   * `fixed-window`. Default false.
+   */
+  lease?: boolean | LeaseOptions | undefined;
   /** Name of the limit in the `RateLimit` fields, in keys and in events. Default `ip`. */
   name?: string | undefined;
   /** The app's `trust proxy` setting, only to be checked early: see `assertTrustProxy()`. Default: not checked. */
@@ -108,5 +143,7 @@ export const IP_RATE_LIMIT_DEFAULTS = Object.freeze({
   keyPrefix: 'expressway:rl:',
   ipv6Subnet: 56,
   storeTimeoutMs: 50,
+  onStoreError: 'local' as OnStoreError,
+  lease: false as boolean | LeaseOptions,
   name: 'ip',
 });

@@ -14,12 +14,14 @@ import {
 } from '../core/options.ts';
 import { addressListCheck } from './address-list.ts';
 import { IP_RATE_LIMIT_DEFAULTS, type IpRateLimitOptions } from './ip-rate-limit-options.ts';
+import { leaseCheck } from './leasing-options.ts';
 import { ALGORITHM_NAMES } from './open-limiter-meter.ts';
 import { type Quota, quotaProblem } from './quota.ts';
 import { quotasOfWindows, windowsCheck } from './quotas.ts';
 import { FIELDS_FORMS } from './rate-limit-fields.ts';
 import { type RedisClient, redisClientProblem } from './redis-client.ts';
 import { RedisUrl } from './redis-url.ts';
+import { ON_STORE_ERROR } from './stand-in.ts';
 import { assertTrustProxy } from './trust-proxy.ts';
 
 /** Longest integer of a structured field (RFC 9651 §3.3.1). */
@@ -68,6 +70,8 @@ const CHECKS: Checks<Given> = {
   // The range of express-rate-limit: beyond it, one key is a whole provider, or one of many that a client has.
   ipv6Subnet: integer(32, 64),
   storeTimeoutMs: durationMs,
+  onStoreError: oneOf(...ON_STORE_ERROR),
+  lease: leaseCheck,
   name,
   trustProxy: anything,
   events: optional((value) => (value instanceof GatewayEvents ? undefined : 'must be a GatewayEvents')),
@@ -117,6 +121,7 @@ function problemsOf(options: IpRateLimitOptions, { algorithm }: Given, quotas: r
     for (const one of ['windows', 'cost', 'maxKeys', 'keySecret'] as const) {
       if (options[one] !== undefined) problems.push(`${one} is not for the algorithm fixed-window`);
     }
+    if (options.lease) problems.push('lease is not for the algorithm fixed-window');
   } else {
     problems.push(...new Set(quotas.map(quotaProblem).filter((problem) => problem !== undefined)));
   }

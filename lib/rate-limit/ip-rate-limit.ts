@@ -15,17 +15,18 @@ import { trustProxyError } from './trust-proxy.ts';
 
 export interface IpRateLimiter extends Middleware {
   readonly name: string;
-  /** `memory` without Redis; else `redis`, or `local` while Redis fails. */
+  /** `memory` without Redis; else `redis`, or what `onStoreError` says while Redis fails. */
   readonly mode: LimiterMode;
   readonly events: GatewayEvents;
   /**
    * Forgets the requests of one client, given as an address, as what the option `key` gave, or as the key of a
-   * `limited` event. Rejects when Redis could not be told; this process has forgotten even then.
+   * `limited` event. Other gateways that have just refused the client go on until the wait is over that they told it; with
+   * leases, they spend what they hold. Rejects when Redis could not be told; this process has forgotten even then.
    */
   resetKey(key: string): Promise<void>;
   /**
-   * Stops timers, and the connection to Redis if it was made from a URL. Requests that still come are counted
-   * in this process.
+   * Stops timers, and the connection to Redis if it was made from a URL. Requests that still come are treated as
+   * `onStoreError` says.
    */
   close(): Promise<void>;
 }
@@ -35,8 +36,7 @@ export interface IpRateLimiter extends Middleware {
  * network, or by a key of the app's own. Over the limit, the client gets 429 with the true wait as `Retry-After`.
  *
  * With Redis, gateways share the counts. A Redis that is down, silent or failing never costs a request more than
- * `storeTimeoutMs`: it is counted in this process meanwhile, and the shared counts are taken up again once
- * Redis is back.
+ * `storeTimeoutMs`: `onStoreError` says what becomes of it, and the shared counts are taken up again once Redis is back.
  *
  * An app with `trust proxy: true` has every request passed on as an error: see `assertTrustProxy()`.
  *
@@ -46,10 +46,11 @@ export interface IpRateLimiter extends Middleware {
 export function ipRateLimit(options?: IpRateLimitOptions): IpRateLimiter {
   const settings = resolveIpRateLimitOptions(options);
   const { name, quotas, shadow, ipv6Subnet, events = new GatewayEvents() } = settings;
-  const desk: AdmissionDesk = { name, quotas, shadow, events, fields: rateLimitFields(settings.fields, name, quotas) };
   const meter = openLimiterMeter(settings, (from, to, error) => {
     events.emit('limiterModeChange', { limiter: name, from, to, error });
   });
+  const fields = rateLimitFields(settings.fields, name, quotas);
+  const desk: AdmissionDesk = { name, quotas, shadow, events, fields, meter };
   const engine = createEngine(meter);
   const { allow = [], deny: denied = [] } = settings;
   // To look into an empty list would cost as much as to look into a full one.

@@ -4,7 +4,8 @@ import type { Meter } from './meter.ts';
 /** A meter whose `take()` never rejects. */
 export interface LimiterMeter extends Meter {
   readonly mode: LimiterMode;
-  close(): void;
+  /** Never rejects. */
+  close(): void | Promise<void>;
 }
 
 /** Is told once per change, with the error that caused it, if one did. */

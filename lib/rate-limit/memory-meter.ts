@@ -3,7 +3,7 @@ import type { Algorithm, ClientRecord } from './algorithm.ts';
 import { ClientTable } from './client-table.ts';
 import type { LimiterMeter } from './limiter-meter.ts';
 import type { Claim, Ruling, Standing } from './meter.ts';
-import type { Quota } from './quota.ts';
+import { type Quota, shareOf } from './quota.ts';
 
 export interface MemoryMeterParts {
   readonly algorithm: Algorithm;
@@ -19,18 +19,23 @@ export interface MemoryMeterParts {
 export class MemoryMeter implements LimiterMeter {
   readonly mode: LimiterMode = 'memory';
   readonly #algorithm: Algorithm;
-  readonly #quotas: readonly Quota[];
+  /** Of all gateways together. */
+  readonly #whole: readonly Quota[];
+  #quotas: readonly Quota[];
+  #gateways = 1;
   readonly #tables: readonly ClientTable[];
 
   constructor({ algorithm, quotas, maxKeys, onFull }: MemoryMeterParts) {
     this.#algorithm = algorithm;
-    this.#quotas = quotas;
+    this.#whole = this.#quotas = quotas;
     let told = false;
     const tellOnce = (): void => {
       if (!told) onFull();
       told = true;
     };
-    this.#tables = quotas.map((quota) => new ClientTable(algorithm.lifetimeMs(quota), maxKeys, tellOnce));
+    // A window at least: as long as it may take to refill a bucket of 1, the least part of a limit.
+    const lifetimeMs = (quota: Quota): number => Math.max(quota.windowMs, algorithm.lifetimeMs(quota));
+    this.#tables = quotas.map((quota) => new ClientTable(lifetimeMs(quota), maxKeys, tellOnce));
   }
 
   /** Clients that are remembered, with those that will be forgotten next. */
@@ -38,16 +43,34 @@ export class MemoryMeter implements LimiterMeter {
     return Math.max(...this.#tables.map((table) => table.size));
   }
 
-  take(claim: Claim): Ruling {
-    const now = Date.now();
+  /** @param now The moment of the claim, for a log that is replayed. */
+  take(claim: Claim, now = Date.now()): Ruling {
     if (this.#quotas.length > 1) return this.#takeAll(claim, now);
-    const quota = quotaOf(claim, this.#quotas[0] as Quota);
+    const quota = this.#quotaOf(claim, 0);
     const record = this.#find(0, quota, claim.key, now);
     const cost = Math.min(claim.cost, this.#algorithm.most(quota));
     const allowed = this.#fits(record, quota, cost, now);
     if (allowed) this.#algorithm.spend(record, cost, quota);
     const standing = this.#standing(record, quota, allowed ? 1 : cost, now);
     return { allowed, retryAfterMs: allowed ? 0 : standing.resetMs, standings: [standing] };
+  }
+
+  /** Counts on from what a store that gateways share has said. */
+  learn(claim: Claim, { standings }: Ruling): void {
+    const now = Date.now();
+    for (let i = 0; i < standings.length; i++) {
+      const record = (this.#tables[i] as ClientTable).findOwn(claim.key, now);
+      if (record === undefined) continue;
+      const { remaining, resetMs } = standings[i] as Standing;
+      const share = this.#gateways === 1 ? remaining : Math.floor(remaining / this.#gateways);
+      this.#algorithm.restore(record, now, this.#quotaOf(claim, i), share, resetMs);
+    }
+  }
+
+  /** Keeps to this process's part of each limit, at least 1, where so many gateways count apart. */
+  shareWith(gateways: number): void {
+    this.#gateways = gateways;
+    this.#quotas = this.#whole.map((quota) => shareOf(quota, gateways));
   }
 
   reset(key: string): void {
@@ -75,6 +98,13 @@ export class MemoryMeter implements LimiterMeter {
     return { allowed, retryAfterMs, standings };
   }
 
+  /** A quota with the limit that a claim brings along. */
+  #quotaOf({ limit }: Claim, i: number): Quota {
+    const quota = this.#quotas[i] as Quota;
+    if (limit === undefined) return quota;
+    return shareOf({ limit, windowMs: quota.windowMs, burst: limit }, this.#gateways);
+  }
+
   #find(i: number, quota: Quota, key: string, now: number): ClientRecord {
     const record = (this.#tables[i] as ClientTable).find(key, now);
     this.#algorithm.settle(record, now, quota);
@@ -93,9 +123,4 @@ export class MemoryMeter implements LimiterMeter {
         : this.#algorithm.restMs(record, now, quota);
     return { remaining, resetMs };
   }
-}
-
-/** A quota with the limit that a claim brings along. */
-function quotaOf({ limit }: Claim, quota: Quota): Quota {
-  return limit === undefined ? quota : { limit, windowMs: quota.windowMs, burst: limit };
 }

@@ -24,7 +24,7 @@ export interface Ruling {
   readonly allowed: boolean;
   /** Milliseconds after which the same claim would pass, if nothing else is spent meanwhile; 0 when it passed. */
   readonly retryAfterMs: number;
-  /** One for each quota, in their order. */
+  /** One for each quota, in their order; none when nobody could count, and the claim passed or not for that reason. */
   readonly standings: readonly Standing[];
 }
 

@@ -1,6 +1,17 @@
 import type { Algorithm } from './algorithm.ts';
 import { slidingWindowScript, tokenBucketScript } from './algorithm-scripts.ts';
+import { DenialCache } from './denial-cache.ts';
+import { ClosedStandIn, OpenStandIn } from './failure-modes.ts';
+import { fixedWindow } from './fixed-window.ts';
+import { FrontMeter } from './front-meter.ts';
+import { slidingWindowLeaseScript, tokenBucketLeaseScript } from './lease-scripts.ts';
+import { LeasingMeter } from './leasing-meter.ts';
+import type { LeaseOptions } from './leasing-options.ts';
+import { leaseShare } from './leasing-options.ts';
+import { LeasingStore } from './leasing-store.ts';
+import { LeaseTable } from './leasing-table.ts';
 import type { LimiterMeter, ModeListener } from './limiter-meter.ts';
+import { LocalStandIn } from './local-stand-in.ts';
 import type { LuaScript } from './lua.ts';
 import { MemoryMeter } from './memory-meter.ts';
 import { MemoryWindows } from './memory-windows.ts';
@@ -9,9 +20,11 @@ import type { RedisClient } from './redis-client.ts';
 import { RedisMeter } from './redis-meter.ts';
 import type { RedisUrl } from './redis-url.ts';
 import { RedisWindows } from './redis-windows.ts';
+import { RememberingMeter } from './remembering-meter.ts';
 import { ResilientMeter } from './resilient-meter.ts';
 import type { Send, SharedMeter } from './shared-meter.ts';
 import { slidingWindow } from './sliding-window.ts';
+import type { OnStoreError, StandIn } from './stand-in.ts';
 import { tokenBucket } from './token-bucket.ts';
 
 export type AlgorithmName = 'sliding-window' | 'fixed-window' | 'token-bucket';
@@ -34,35 +47,85 @@ export interface LimiterMeterSettings {
   readonly keySecret?: string | undefined;
   /** Milliseconds that one call of Redis may take. */
   readonly storeTimeoutMs: number;
+  /** What is done while Redis fails. */
+  readonly onStoreError: OnStoreError;
+  /** Not for fixed windows. */
+  readonly lease?: boolean | LeaseOptions | undefined;
 }
 
 /** The one place that knows which meters there are. */
 export function openLimiterMeter(settings: LimiterMeterSettings, onModeChange: ModeListener): LimiterMeter {
-  const { redis, storeTimeoutMs } = settings;
-  const local = localMeter(settings);
-  if (redis === undefined) return local;
-  const openShared = (send: Send) => sharedMeter(settings, send);
-  return new ResilientMeter({ redis, timeoutMs: storeTimeoutMs, local, openShared, onModeChange });
+  const { redis, prefix, storeTimeoutMs: timeoutMs } = settings;
+  if (redis === undefined) return localMeter(settings);
+  const standIn = standInOf(settings);
+  // These outlive the shared meters, which are made anew after each failure.
+  const denials = new DenialCache();
+  const leases = leaseTable(settings);
+  const openShared = (send: Send) => sharedMeter(settings, send, denials, leases);
+  const meter = new ResilientMeter({ redis, prefix, timeoutMs, standIn, openShared, onModeChange });
+  return new FrontMeter(meter, denials, leases);
 }
 
-const OWN: Readonly<Record<string, { algorithm: Algorithm; script: LuaScript; letter: string }>> = Object.freeze({
-  'sliding-window': { algorithm: slidingWindow, script: slidingWindowScript, letter: 's' },
-  'token-bucket': { algorithm: tokenBucket, script: tokenBucketScript, letter: 'b' },
+interface OwnAlgorithm {
+  readonly algorithm: Algorithm;
+  readonly script: LuaScript;
+  readonly leaseScript: LuaScript;
+  readonly letter: string;
+}
+
+const OWN: Readonly<Record<string, OwnAlgorithm>> = Object.freeze({
+  'sliding-window': {
+    algorithm: slidingWindow,
+    script: slidingWindowScript,
+    leaseScript: slidingWindowLeaseScript,
+    letter: 's',
+  },
+  'token-bucket': {
+    algorithm: tokenBucket,
+    script: tokenBucketScript,
+    leaseScript: tokenBucketLeaseScript,
+    letter: 'b',
+  },
 });
 
-function localMeter({ algorithm, quotas, maxKeys, name }: LimiterMeterSettings): LimiterMeter {
-  const own = OWN[algorithm];
-  if (own === undefined) return new MemoryWindows(quotas[0] as Quota);
+function localMeter(settings: LimiterMeterSettings): LimiterMeter {
+  const own = OWN[settings.algorithm];
+  return own === undefined ? new MemoryWindows(settings.quotas[0] as Quota) : memoryMeter(settings, own.algorithm);
+}
+
+function standInOf(settings: LimiterMeterSettings): StandIn {
+  if (settings.onStoreError === 'open') return new OpenStandIn();
+  if (settings.onStoreError === 'closed') return new ClosedStandIn();
+  return new LocalStandIn(memoryMeter(settings, OWN[settings.algorithm]?.algorithm ?? fixedWindow));
+}
+
+function memoryMeter({ quotas, maxKeys, name }: LimiterMeterSettings, algorithm: Algorithm): MemoryMeter {
   const onFull = (): void =>
     process.emitWarning(
       `The rate limiter "${name}" counts for ${maxKeys} clients (maxKeys): until some are forgotten, new ones share their limits.`,
       { type: 'ExpresswayRateLimitWarning' },
     );
-  return new MemoryMeter({ algorithm: own.algorithm, quotas, maxKeys, onFull });
+  return new MemoryMeter({ algorithm, quotas, maxKeys, onFull });
 }
 
-function sharedMeter({ algorithm, quotas, prefix, keySecret }: LimiterMeterSettings, send: Send): SharedMeter {
+function sharedMeter(
+  { algorithm, quotas, prefix, keySecret, lease, storeTimeoutMs: timeoutMs }: LimiterMeterSettings,
+  send: Send,
+  denials: DenialCache,
+  leases: LeaseTable | undefined,
+): SharedMeter {
   const own = OWN[algorithm];
-  if (own === undefined) return new RedisWindows(send, prefix, quotas[0] as Quota);
-  return new RedisMeter({ send, script: own.script, letter: own.letter, quotas, prefix, keySecret });
+  if (own === undefined) return new RememberingMeter(new RedisWindows(send, prefix, quotas[0] as Quota), denials);
+  const { script, leaseScript, letter } = own;
+  const parts = { send, script, letter, quotas, prefix, keySecret };
+  if (leases === undefined) return new RememberingMeter(new RedisMeter(parts), denials);
+  const store = new LeasingStore({ ...parts, script: leaseScript }, leaseShare(lease));
+  return new LeasingMeter({ store, leases, denials, timeoutMs });
+}
+
+/** A share of a bucket fades as fast as the bucket is refilled; one of a window is gone with it. */
+function leaseTable({ algorithm, quotas, lease }: LimiterMeterSettings): LeaseTable | undefined {
+  if (lease === undefined || lease === false || OWN[algorithm] === undefined) return undefined;
+  if (algorithm !== 'token-bucket') return new LeaseTable(() => undefined);
+  return new LeaseTable((own) => Math.max(...quotas.map(({ limit, windowMs }) => (own ?? limit) / windowMs)));
 }

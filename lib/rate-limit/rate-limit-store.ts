@@ -5,18 +5,29 @@ import { boundedKey } from './claimant.ts';
 import type { IpRateLimitOptions } from './ip-rate-limit-options.ts';
 import { resolveIpRateLimitOptions } from './ip-rate-limit-settings.ts';
 import type { LimiterMeter } from './limiter-meter.ts';
+import { LimiterUnavailableError } from './limiter-unavailable-error.ts';
 import type { Ruling } from './meter.ts';
 import { openLimiterMeter } from './open-limiter-meter.ts';
 
 /** As in the options of `ipRateLimit()`; limit and window are those of express-rate-limit. */
 export type RateLimitStoreOptions = Pick<
   IpRateLimitOptions,
-  'algorithm' | 'burst' | 'maxKeys' | 'redis' | 'keyPrefix' | 'keySecret' | 'storeTimeoutMs' | 'name' | 'events'
+  | 'algorithm'
+  | 'burst'
+  | 'maxKeys'
+  | 'redis'
+  | 'keyPrefix'
+  | 'keySecret'
+  | 'storeTimeoutMs'
+  | 'onStoreError'
+  | 'lease'
+  | 'name'
+  | 'events'
 >;
 
 /** A store for one `rateLimit()` of express-rate-limit. */
 export interface RateLimitStore extends Store {
-  /** `memory` without Redis; else `redis`, or `local` while Redis fails. */
+  /** `memory` without Redis; else `redis`, or what `onStoreError` says while Redis fails. */
   readonly mode: LimiterMode;
   readonly events: GatewayEvents;
   /** Stops timers, and the connection to Redis if it was made from a URL. */
@@ -25,7 +36,9 @@ export interface RateLimitStore extends Store {
 
 /**
  * What `ipRateLimit()` counts with, for those who use express-rate-limit by itself: `rateLimit({ store:
- * rateLimitStore({ algorithm: 'token-bucket', redis: 'redis://localhost' }) })`. It never rejects because of Redis.
+ * rateLimitStore({ algorithm: 'token-bucket', redis: 'redis://localhost' }) })`. It rejects because of Redis only where
+ * `onStoreError` is `closed`: with a `LimiterUnavailableError`, of which Express makes a 503 with `Retry-After`. Where it
+ * is `open`, express-rate-limit tells every client that it has made one request.
  *
  * A function as express-rate-limit's `limit`, `skipFailedRequests` and `skipSuccessfulRequests` cannot be served: the
  * store must know the limit, and takes nothing back. Every request is then passed on as an error that says so.
@@ -71,7 +84,10 @@ class MeterStore implements RateLimitStore {
     if (this.#misuse !== undefined) throw this.#misuse;
     if (this.#meter === undefined)
       throw new GatewayError('ERR_EXPRESSWAY_OPTIONS', 'rateLimitStore: init() was not called');
-    return infoOf(await this.#meter.take({ key: boundedKey(key), cost: 1, limit: undefined }), this.#limit);
+    const ruling = await this.#meter.take({ key: boundedKey(key), cost: 1, limit: undefined });
+    if (ruling.standings.length > 0) return infoOf(ruling, this.#limit);
+    if (ruling.allowed) return { totalHits: 1, resetTime: undefined };
+    throw new LimiterUnavailableError(ruling.retryAfterMs);
   }
 
   async decrement(): Promise<never> {
@@ -88,11 +104,11 @@ class MeterStore implements RateLimitStore {
   }
 
   close(): void {
-    this.#meter?.close();
+    void this.#meter?.close();
   }
 
   #open(limit: number, windowMs: number): void {
-    this.#meter?.close();
+    void this.#meter?.close();
     this.#limit = limit;
     try {
       const settings = resolveIpRateLimitOptions({ ...this.#options, limit, windowMs });

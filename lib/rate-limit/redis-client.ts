@@ -1,25 +1,81 @@
+import type { EventEmitter } from 'node:events';
+
+type Emitter = Pick<EventEmitter, 'on' | 'off' | 'getMaxListeners' | 'setMaxListeners'>;
+
+export interface RedisCommandOptions {
+  readonly timeout?: number | undefined;
+}
+
 /** What is used of a node-redis client (`createClient()` of redis 5 or 6). */
-export interface RedisClient {
+export interface NodeRedisClient extends Emitter {
   readonly isOpen: boolean;
   readonly isReady: boolean;
   connect(): Promise<unknown>;
-  sendCommand(args: readonly string[], options?: { timeout?: number | undefined }): Promise<unknown>;
-  on(event: string, listener: (error: Error) => void): unknown;
-  off(event: string, listener: (error: Error) => void): unknown;
-  getMaxListeners(): number;
-  setMaxListeners(count: number): unknown;
+  sendCommand(args: readonly string[], options?: RedisCommandOptions): Promise<unknown>;
 }
 
-const METHODS = ['connect', 'sendCommand', 'on', 'off', 'getMaxListeners', 'setMaxListeners'] as const;
+/** What is used of one of a cluster's connections. */
+export interface NodeRedisClusterMaster {
+  readonly client?: Pick<NodeRedisClient, 'isReady' | 'sendCommand'> | undefined;
+}
+
+/** What is used of a node-redis cluster (`createCluster()` of redis 5 or 6). */
+export interface NodeRedisCluster extends Emitter {
+  readonly isOpen: boolean;
+  readonly isReady: boolean;
+  readonly masters: readonly NodeRedisClusterMaster[];
+  /** By slot number. */
+  readonly slots: readonly { readonly master: NodeRedisClusterMaster }[];
+  connect(): Promise<unknown>;
+  sendCommand(
+    firstKey: string | undefined,
+    isReadonly: boolean | undefined,
+    args: string[],
+    options?: RedisCommandOptions,
+  ): Promise<unknown>;
+}
+
+/** What is used of a node-redis sentinel client (`createSentinel()` of redis 5 or 6). */
+export interface NodeRedisSentinel extends Emitter {
+  readonly isOpen: boolean;
+  readonly isReady: boolean;
+  /** The master, while there is a connection to it. */
+  getMasterNode(): unknown;
+  getSentinelNode(): unknown;
+  connect(): Promise<unknown>;
+  sendCommand(isReadonly: boolean | undefined, args: string[], options?: RedisCommandOptions): Promise<unknown>;
+}
+
+/** What is used of an ioredis client: `new Redis()`, also with Sentinels, or `new Cluster()`, of ioredis 5 or 6. */
+export interface IoRedisClient extends Emitter {
+  readonly status: string;
+  /** Of a single connection. */
+  readonly stream?: { readonly writable: boolean } | undefined;
+  connect(): Promise<unknown>;
+  call(command: string, ...args: string[]): Promise<unknown>;
+}
+
+/** A client that is handed in. */
+export type RedisClient = NodeRedisClient | NodeRedisCluster | NodeRedisSentinel | IoRedisClient;
+
+export type RedisClientKind = 'node-redis' | 'node-redis-cluster' | 'node-redis-sentinel' | 'ioredis';
+
+const METHODS = ['connect', 'on', 'off', 'getMaxListeners', 'setMaxListeners'] as const;
+
+/** Tells clients apart by what they have: those of two copies of a package have no class in common. */
+export function redisClientKind(value: unknown): RedisClientKind | undefined {
+  if (typeof value !== 'object' || value === null) return undefined;
+  const client = value as Record<string, unknown>;
+  if (METHODS.some((name) => typeof client[name] !== 'function')) return undefined;
+  if (typeof client.status === 'string' && typeof client.call === 'function') return 'ioredis';
+  if (typeof client.isReady !== 'boolean' || typeof client.sendCommand !== 'function') return undefined;
+  if (Array.isArray(client.masters)) return 'node-redis-cluster';
+  return typeof client.getSentinelNode === 'function' ? 'node-redis-sentinel' : 'node-redis';
+}
 
 /** Says what keeps a value from being such a client. */
 export function redisClientProblem(value: unknown): string | undefined {
-  const problem = 'must be a client made with createClient() of redis, or a URL';
-  if (typeof value !== 'object' || value === null) return problem;
-  const client = value as Record<string, unknown>;
-  if (typeof client.isReady !== 'boolean') return problem;
-  if (METHODS.some((name) => typeof client[name] !== 'function')) return problem;
-  // Clusters and sentinels have the same methods, but their sendCommand() takes other arguments.
-  if ('masters' in client || 'getSentinelNode' in client) return `${problem}; clusters and sentinels are not supported`;
-  return undefined;
+  return redisClientKind(value) === undefined
+    ? 'must be a client made with createClient(), createCluster() or createSentinel() of redis, or with ioredis, or a URL'
+    : undefined;
 }

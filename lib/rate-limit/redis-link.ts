@@ -1,5 +1,6 @@
-import { type ImportRedis, ownRedisClient } from './own-redis-client.ts';
+import { type ImportRedis, type OwnRedisClient, ownRedisClient, reconnectStrategy } from './own-redis-client.ts';
 import type { RedisClient } from './redis-client.ts';
+import { connectionOf, type RedisConnection } from './redis-connection.ts';
 import { RedisUrl } from './redis-url.ts';
 
 /** Is told when the connection comes and goes. */
@@ -8,8 +9,8 @@ export interface LinkObserver {
   down(error: Error): void;
 }
 
-/** The timeout of node-redis 6 makes an AbortSignal per command, at five times the cost of the command itself. */
-const WITHOUT_TIMEOUT = Object.freeze({ timeout: undefined });
+/** How long a cluster may take to connect. */
+const LONGEST_START_MS = 5_000;
 
 /**
  * The connection to Redis: its own, made from a URL, or one that was handed in. The latter is only ever used
@@ -20,9 +21,12 @@ const WITHOUT_TIMEOUT = Object.freeze({ timeout: undefined });
 export class RedisLink {
   readonly #observer: LinkObserver;
   readonly #own: boolean;
-  #client: RedisClient | undefined;
-  #asleep: boolean;
+  #connection: RedisConnection | undefined;
+  #asleep = false;
   #closed = false;
+  #retry: NodeJS.Timeout | undefined;
+  #retries = 0;
+  #start: NodeJS.Timeout | undefined;
 
   constructor(
     target: RedisClient | RedisUrl,
@@ -31,47 +35,59 @@ export class RedisLink {
   ) {
     this.#observer = observer;
     this.#own = target instanceof RedisUrl;
-    this.#asleep = !this.#own && !(target as RedisClient).isOpen;
-    if (target instanceof RedisUrl) void this.#open(target, importRedis);
-    else this.#listen(target);
+    if (target instanceof RedisUrl) {
+      void this.#open(target, importRedis);
+      return;
+    }
+    const connection = connectionOf(target);
+    this.#asleep = !connection.open;
+    this.#listen(connection);
   }
 
   get ready(): boolean {
-    return this.#client?.isReady === true;
+    return this.#connection?.ready === true;
   }
 
-  /** Rejects when the link is down, or when Redis answers with an error; has no deadline. */
-  send(args: readonly string[]): Promise<unknown> {
-    if (this.#client?.isReady !== true) return Promise.reject(new Error('there is no connection to Redis'));
-    return this.#client.sendCommand(args, WITHOUT_TIMEOUT);
+  /**
+   * Rejects when the link is down, or when Redis answers with an error; has no deadline.
+   *
+   * @param key One of the command's keys, which says where in a cluster it belongs.
+   */
+  send(args: readonly string[], key?: string): Promise<unknown> {
+    if (this.#connection === undefined) return Promise.reject(new Error('there is no connection to Redis'));
+    return this.#connection.send(args, key);
   }
 
   /** Connects a client that was handed in and that nobody has connected so far. */
   wake(): void {
     if (!this.#asleep) return;
     this.#asleep = false;
-    const client = this.#client;
-    if (client !== undefined && !client.isOpen) void this.#connect(client);
+    if (this.#connection?.open === false) void this.#connect(this.#connection);
   }
 
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    const client = this.#client;
-    if (client === undefined) return;
+    clearTimeout(this.#retry);
+    clearTimeout(this.#start);
+    const connection = this.#connection;
+    if (connection === undefined) return;
+    const { client, readyEvents, errorEvents, open } = connection;
     if (!this.#own) {
-      client.off('ready', this.#onReady);
-      client.off('error', this.#onError);
+      for (const event of readyEvents) client.off(event, this.#onReady);
+      for (const event of errorEvents) client.off(event, this.#onError);
       raiseListeners(client, -1);
-    } else if (client.isOpen) {
+    } else if (open) {
       // Not close(): that waits for the replies of a Redis that may be silent.
-      (client as RedisClient & { destroy(): void }).destroy();
+      void (client as OwnRedisClient).destroy();
     }
   }
 
   readonly #onReady = (): void => {
     this.#asleep = false;
-    this.#observer.up();
+    this.#retries = 0;
+    // Of a cluster, the first node may be ready before the cluster is; and every node says so.
+    if (this.ready) this.#observer.up();
   };
 
   readonly #onError = (error: Error): void => {
@@ -79,19 +95,22 @@ export class RedisLink {
   };
 
   /** Without an `error` listener, node-redis ends the process when the connection is lost. */
-  #listen(client: RedisClient): void {
-    this.#client = client;
+  #listen(connection: RedisConnection): void {
+    this.#connection = connection;
+    const { client, readyEvents, errorEvents } = connection;
     raiseListeners(client, 1);
-    client.on('error', this.#onError);
-    client.on('ready', this.#onReady);
+    for (const event of errorEvents) client.on(event, this.#onError);
+    for (const event of readyEvents) client.on(event, this.#onReady);
   }
 
   async #open(url: RedisUrl, importRedis: ImportRedis): Promise<void> {
     try {
-      const client = await ownRedisClient(url, importRedis);
+      const client = await ownRedisClient(url.address, importRedis);
       if (this.#closed) return;
-      this.#listen(client);
-      await this.#connect(client);
+      const connection = connectionOf(client);
+      this.#listen(connection);
+      if (url.address.shape === 'cluster') this.#watchStart(url, client, importRedis);
+      await this.#connect(connection);
     } catch (cause) {
       if (this.#closed) return;
       const error = new Error('The Redis client cannot be made: is the package "redis" installed?', { cause });
@@ -100,11 +119,35 @@ export class RedisLink {
     }
   }
 
-  async #connect(client: RedisClient): Promise<void> {
+  /**
+   * A cluster connects to every node that it was told of, and waits for all: for ever, where one has died and another
+   * has its slots by now. So it asks anew.
+   */
+  #watchStart(url: RedisUrl, client: OwnRedisClient, importRedis: ImportRedis): void {
+    this.#start = setTimeout(() => {
+      if (this.#closed || client.isReady) return;
+      clearTimeout(this.#retry);
+      if (client.isOpen) void client.destroy();
+      void this.#open(url, importRedis);
+    }, LONGEST_START_MS);
+    this.#start.unref();
+  }
+
+  /** Clusters and Sentinels give up when nobody answers, or soon after. */
+  async #connect(connection: RedisConnection): Promise<void> {
     try {
-      await client.connect();
+      await connection.client.connect();
     } catch (error) {
-      if (!this.#closed) this.#observer.down(error as Error);
+      if (this.#closed || this.#connection !== connection) return;
+      this.#observer.down(error as Error);
+      clearTimeout(this.#retry);
+      this.#retry = setTimeout(
+        () => {
+          if (!connection.open) void this.#connect(connection);
+        },
+        reconnectStrategy(this.#retries++),
+      );
+      this.#retry.unref();
     }
   }
 }

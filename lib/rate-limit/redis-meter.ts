@@ -34,12 +34,25 @@ export class RedisMeter implements SharedMeter {
     this.loaded.catch(() => {});
   }
 
-  async take({ key, cost, limit }: Claim): Promise<Ruling> {
+  get quotaCount(): number {
+    return this.#parts.quotas.length;
+  }
+
+  take(claim: Claim): Promise<Ruling> {
+    return this.run(claim).then((reply) => rulingOf(reply, this.#parts.quotas.length));
+  }
+
+  /**
+   * What the script replies.
+   *
+   * @param more Arguments between the time and the quotas.
+   */
+  run({ key, cost, limit }: Claim, more: readonly string[] = []): Promise<unknown> {
     const { send, script, quotas, clock } = this.#parts;
     const [first] = quotas as [Quota];
     const quotaArgs = limit === undefined ? this.#quotaArgs : argsOf({ ...first, limit, burst: limit });
     const now = clock === undefined ? '' : String(clock());
-    return rulingOf(await script.run(send, this.#keys(key), [String(cost), now, ...quotaArgs]), quotas.length);
+    return script.run(send, this.#keys(key), [String(cost), now, ...more, ...quotaArgs]);
   }
 
   async reset(key: string): Promise<void> {
@@ -61,7 +74,7 @@ const hmac = (secret: string, key: string): string =>
 const argsOf = ({ limit, windowMs, burst }: Quota): string[] => [String(limit), String(windowMs), String(burst)];
 
 /** @throws {TypeError} for a reply that is not what our scripts reply. */
-function rulingOf(reply: unknown, count: number): Ruling {
+export function rulingOf(reply: unknown, count: number): Ruling {
   if (!Array.isArray(reply) || reply.length !== 1 + 3 * count || !reply.every(Number.isSafeInteger)) {
     throw new TypeError('Redis gave no count');
   }

@@ -1,31 +1,25 @@
+import { type RedisAddress, readRedisAddress } from './redis-address.ts';
+
 /** A Redis URL that keeps its password to itself: error messages show the class's name only. */
 export class RedisUrl {
-  readonly #href: string;
-  /** What is wrong with the URL, if anything. */
-  readonly problem: string | undefined;
+  readonly #address: RedisAddress | string;
 
   constructor(href: string) {
-    this.#href = href;
-    this.problem = problemOf(href);
+    this.#address = readRedisAddress(href);
   }
 
-  /** The whole URL, for the client only. */
-  get href(): string {
-    return this.#href;
+  /** What is wrong with the URL, if anything. */
+  get problem(): string | undefined {
+    return typeof this.#address === 'string' ? this.#address : undefined;
   }
-}
 
-/** The redis package finds these problems only when it makes the client, which is after construction. */
-function problemOf(href: string): string | undefined {
-  const url = URL.parse(href);
-  if (url === null) return 'must be a Redis URL, but cannot be parsed';
-  if (url.protocol !== 'redis:' && url.protocol !== 'rediss:') return 'must start with redis:// or rediss://';
-  if (url.hostname === '') return 'must name a host';
-  if (!/^\/?\d*$/.test(url.pathname)) return 'must have a database number or nothing as its path';
-  try {
-    decodeURIComponent(url.username + url.password);
-  } catch {
-    return 'must percent-encode its user name and password';
+  /**
+   * What the URL says, for the client only.
+   *
+   * @throws {TypeError} if it has a problem
+   */
+  get address(): RedisAddress {
+    if (typeof this.#address === 'string') throw new TypeError(`The Redis URL ${this.#address}`);
+    return this.#address;
   }
-  return undefined;
 }

@@ -1,5 +1,5 @@
 import type { ClientRateLimitInfo, Options } from 'express-rate-limit';
-import { RedisStore, type SendCommandFn } from 'rate-limit-redis';
+import { type RedisReply, RedisStore } from 'rate-limit-redis';
 import { fixedWindowRuling } from './fixed-window-ruling.ts';
 import type { Claim, Ruling } from './meter.ts';
 import type { Quota } from './quota.ts';
@@ -15,8 +15,10 @@ export class RedisWindows implements SharedMeter {
 
   constructor(send: Send, prefix: string, { limit, windowMs }: Quota) {
     this.#limit = limit;
-    const sendCommand = ((...args: string[]) => send(args)) as SendCommandFn;
-    this.#store = new RedisStore({ prefix, sendCommand });
+    this.#store = new RedisStore({
+      prefix,
+      sendCommandCluster: ({ key, command }) => send(command, key) as Promise<RedisReply>,
+    });
     this.loaded = this.#store.init({ windowMs } as Options);
     // No loss: take() waits for the same script and rejects with the same error.
     this.loaded.catch(() => {});

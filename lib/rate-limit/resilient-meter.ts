@@ -1,82 +1,169 @@
 import type { LimiterMode } from '../core/events.ts';
 import { DeadlineError, withDeadline } from './deadline.ts';
+import { Heartbeat } from './heartbeat.ts';
 import type { LimiterMeter, ModeListener } from './limiter-meter.ts';
 import type { Claim, Ruling } from './meter.ts';
 import type { RedisClient } from './redis-client.ts';
 import { RedisLink } from './redis-link.ts';
-import type { RedisUrl } from './redis-url.ts';
+import { RedisUrl } from './redis-url.ts';
 import type { OpenSharedMeter, Send, SharedMeter } from './shared-meter.ts';
-import { SkipRule } from './skip-rule.ts';
+import { SkipRule, type StoreFailure } from './skip-rule.ts';
+import type { StandIn } from './stand-in.ts';
 
 export interface ResilientMeterParts {
   readonly redis: RedisClient | RedisUrl;
+  /** What the limiter's keys in Redis start with. */
+  readonly prefix: string;
   /** Milliseconds that one call of Redis may take. */
   readonly timeoutMs: number;
-  /** Counts while Redis fails. */
-  readonly local: LimiterMeter;
+  /** Rules while Redis fails. */
+  readonly standIn: StandIn;
   readonly openShared: OpenSharedMeter;
   readonly onModeChange: ModeListener;
 }
 
 /**
- * Counts in Redis, and in this process while Redis is away: it never rejects, and takes no longer than its
+ * Counts in Redis, and lets a stand-in rule while Redis is away: it never rejects, and takes no longer than its
  * deadline. A hit whose reply came too late may have been counted in both places, never in none.
+ *
+ * While Redis is skipped, no request is sent to try it: trials are beats of the heart, which are writes as well.
  */
 export class ResilientMeter implements LimiterMeter {
   readonly #parts: ResilientMeterParts;
-  readonly #link: RedisLink;
+  readonly #standIn: StandIn;
   readonly #skip = new SkipRule();
+  readonly #heartbeat: Heartbeat;
+  #link: RedisLink;
+  /** Whether the connection leads to the wrong Redis. */
+  #astray = false;
   #shared: SharedMeter | undefined;
   #mode: LimiterMode = 'redis';
+  #closed = false;
 
   constructor(parts: ResilientMeterParts) {
     this.#parts = parts;
-    this.#link = new RedisLink(parts.redis, { up: () => this.#up(), down: (error) => this.#become('local', error) });
+    this.#standIn = parts.standIn;
+    this.#heartbeat = new Heartbeat({ send: this.#send, prefix: parts.prefix, onDue: () => this.#due() });
+    this.#link = this.#connect();
+    this.#heartbeat.start();
     if (this.#link.ready) this.#up();
   }
 
-  /** `redis` from the start, so that a start without Redis is a change to `local` like any other loss of it. */
+  /** `redis` from the start, so that a start without Redis is a change of mode like any other loss of it. */
   get mode(): LimiterMode {
     return this.#mode;
   }
 
   take(claim: Claim): Ruling | Promise<Ruling> {
-    const era = this.#admit();
-    return era === undefined ? this.#parts.local.take(claim) : this.#ask(claim, era);
+    if (this.#link.ready && !this.#skip.skipping && !this.#closed) return this.#ask(claim, this.#skip.era);
+    this.#miss();
+    return this.#replace(claim);
   }
 
   /** Rejects when Redis could not be told. */
   async reset(key: string): Promise<void> {
-    await this.#parts.local.reset(key);
+    this.#standIn.reset(key);
     await this.#timed(this.#open().reset(key));
   }
 
-  close(): void {
-    this.#link.close();
-    this.#parts.local.close();
+  /** Ends the connection when Redis was told, or had the time of one call. */
+  close(): void | Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#mode = this.#standIn.mode;
+    this.#heartbeat.stop();
+    if (!this.#link.ready || this.#skip.skipping) {
+      this.#link.close();
+      return;
+    }
+    const end = (): void => this.#link.close();
+    // Untold, Redis forgets this gateway a little later.
+    return this.#timed(this.#heartbeat.retire()).then(end, end);
   }
 
   async #ask(claim: Claim, era: number): Promise<Ruling> {
-    const shared = this.#open();
+    let ruling: Ruling;
     try {
-      const ruling = await this.#timed(shared.take(claim));
-      this.#worked(era);
-      return ruling;
+      ruling = await this.#timed(this.#open().take(claim));
     } catch (error) {
-      this.#failed(era, shared, error as Error);
-      return this.#parts.local.take(claim);
+      this.#failed(era, error as Error, 'error');
+      return this.#replace(claim);
     }
+    if (this.#skip.succeeded(era)) this.#become('redis', undefined);
+    this.#standIn.learn(claim, ruling);
+    return ruling;
   }
 
-  /** The era to ask Redis in; `undefined` when the hit has to be counted here. */
-  #admit(): number | undefined {
-    if (this.#link.ready) return this.#skip.enter(Date.now());
+  /** A request came and Redis cannot be asked. */
+  #miss(): void {
+    if (this.#closed) return;
+    if (this.#link.ready) {
+      this.#try();
+      return;
+    }
     this.#link.wake();
-    if (this.#mode !== 'local') this.#become('local', new Error('Redis is not connected'));
-    return undefined;
+    if (this.#mode === 'redis') this.#become(this.#standIn.mode, new Error('Redis is not connected'));
   }
 
-  /** Made anew after each failure, because rate-limit-redis keeps a script load that failed for ever. */
+  #replace(claim: Claim): Ruling {
+    return this.#standIn.take(claim, this.#skip.waitMs(Date.now()));
+  }
+
+  #due(): void {
+    if (!this.#link.ready) return;
+    if (this.#skip.skipping) {
+      if (!this.#try()) this.#awaitTrial();
+      return;
+    }
+    const { era } = this.#skip;
+    this.#beat().catch((error: Error) => this.#failed(era, error, 'error'));
+  }
+
+  /** So that trials need no requests. */
+  #awaitTrial(): void {
+    if (!this.#closed) this.#heartbeat.start(this.#skip.waitMs(Date.now()));
+  }
+
+  /** Whether a trial was due. */
+  #try(): boolean {
+    if (!this.#skip.startTrial(Date.now())) return false;
+    if (this.#astray && this.#parts.redis instanceof RedisUrl) {
+      this.#link.close();
+      this.#link = this.#connect();
+    } else {
+      this.#probe();
+    }
+    this.#astray = false;
+    return true;
+  }
+
+  #connect(): RedisLink {
+    const { redis, standIn } = this.#parts;
+    return new RedisLink(redis, { up: () => this.#up(), down: (error) => this.#become(standIn.mode, error) });
+  }
+
+  #up(): void {
+    if (this.#closed) return;
+    this.#skip.end();
+    this.#shared = undefined;
+    this.#probe();
+  }
+
+  #probe(): void {
+    const { era } = this.#skip;
+    Promise.all([this.#timed(this.#open().loaded), this.#beat()]).then(
+      () => {
+        if (this.#skip.trialSucceeded(era)) this.#become('redis', undefined);
+      },
+      (error: Error) => this.#failed(era, error, 'decisive'),
+    );
+  }
+
+  async #beat(): Promise<void> {
+    this.#standIn.shareWith(await this.#timed(this.#heartbeat.beat()));
+  }
+
+  /** Made anew after each pause, because rate-limit-redis keeps a script load that failed for ever. */
   #open(): SharedMeter {
     this.#shared ??= this.#parts.openShared(this.#send);
     return this.#shared;
@@ -86,34 +173,27 @@ export class ResilientMeter implements LimiterMeter {
     return withDeadline(work, this.#parts.timeoutMs, this.#onLate);
   }
 
-  readonly #send: Send = (args) => this.#link.send(args);
+  readonly #send: Send = (args, key) => this.#link.send(args, key);
 
-  readonly #onLate = (): void => this.#skip.repliedLate();
+  readonly #onLate = (): void => {
+    if (!this.#skip.skipping) return;
+    this.#skip.repliedLate();
+    this.#awaitTrial();
+  };
 
-  #up(): void {
-    this.#skip.end();
+  #failed(era: number, error: Error, otherwise: StoreFailure): void {
+    const failure = error instanceof DeadlineError ? 'silent' : otherwise;
+    if (!this.#skip.failed(era, Date.now(), failure)) return;
     this.#shared = undefined;
-    const era = this.#skip.enter(Date.now());
-    if (era === undefined) return;
-    const shared = this.#open();
-    this.#timed(shared.loaded).then(
-      () => this.#worked(era),
-      (error: Error) => this.#failed(era, shared, error),
-    );
-  }
-
-  #worked(era: number): void {
-    if (this.#skip.succeeded(era) && this.#mode !== 'redis') this.#become('redis', undefined);
-  }
-
-  #failed(era: number, shared: SharedMeter, error: Error): void {
-    if (this.#shared === shared) this.#shared = undefined;
-    if (this.#skip.failed(era, Date.now(), error instanceof DeadlineError)) this.#become('local', error);
+    // A replica that was a primary until a moment ago: behind the same name there may be another Redis by now.
+    this.#astray = error.message.startsWith('READONLY');
+    this.#awaitTrial();
+    this.#become(this.#standIn.mode, error);
   }
 
   #become(mode: LimiterMode, error: Error | undefined): void {
     const from = this.#mode;
-    if (from === mode) return;
+    if (from === mode || this.#closed) return;
     this.#mode = mode;
     this.#parts.onModeChange(from, mode, error);
   }

@@ -2,44 +2,81 @@
 export const FIRST_PAUSE_MS = 1_000;
 /** The longest pause of a store that stays silent. */
 export const LONGEST_PAUSE_MS = 30_000;
+/** Errors in a row that start a pause. */
+export const ERRORS_IN_A_ROW = 5;
 
 /**
- * Decides whether the shared store is asked, or skipped because it failed a moment ago. A failure starts a
- * pause; when it is over, one call tries again while the others go on skipping. Results of calls that began
- * before the latest failure, or before the latest recovery, change nothing: a burst of calls that fail
- * together is one failure.
+ * How a call of the store failed: `silent` is no reply within the deadline, for which a request has waited; an `error`
+ * came at once, and may concern one key only; `decisive` is an error that a trial got.
+ */
+export type StoreFailure = 'silent' | 'error' | 'decisive';
+
+/**
+ * Decides whether the shared store is asked, or skipped because it failed a moment ago. A failure that counts starts
+ * a pause; when it is over, one trial is due while everybody goes on skipping. Results of calls that began before the
+ * latest pause, or before the latest recovery, change nothing: a burst of calls that fail together is one failure.
  */
 export class SkipRule {
   #era = 0;
-  /** 0 while the store is asked without restriction. */
+  #skipping = false;
+  #errors = 0;
+  /** The latest pause, until a call has worked since. */
   #pauseMs = 0;
   #failedAt = 0;
   #until = 0;
 
-  /** The era to report the call's result under, or `undefined` when the store must be skipped. */
-  enter(now: number): number | undefined {
-    if (this.#pauseMs === 0) return this.#era;
-    // The second part frees us when the system's clock was set back.
-    if (now < this.#until && this.#until - now <= LONGEST_PAUSE_MS) return undefined;
-    this.#until = now + this.#pauseMs;
+  /** To report the result of a call under that starts now. */
+  get era(): number {
     return this.#era;
   }
 
-  /** Whether this result counts. */
+  get skipping(): boolean {
+    return this.#skipping;
+  }
+
+  /** Milliseconds until the store is tried again. */
+  waitMs(now: number): number {
+    return this.#skipping ? Math.min(Math.max(0, this.#until - now), LONGEST_PAUSE_MS) : 0;
+  }
+
+  /** Whether a trial is due. The next one will be after another pause, if this one gives no result. */
+  startTrial(now: number): boolean {
+    if (!this.#skipping) return false;
+    // The second part frees us when the system's clock was set back.
+    if (now < this.#until && this.#until - now <= LONGEST_PAUSE_MS) return false;
+    this.#until = now + this.#pauseMs;
+    return true;
+  }
+
+  /** A call has worked. Whether this result counts. */
   succeeded(era: number): boolean {
-    if (era !== this.#era) return false;
+    if (era !== this.#era || this.#skipping) return false;
+    this.#errors = 0;
     this.#pauseMs = 0;
     return true;
   }
 
-  /**
-   * Whether this result counts. The pause doubles only for a silent store, whose trials each cost a request the
-   * whole deadline; an error that comes at once costs a round trip, and is tried again each second.
-   */
-  failed(era: number, now: number, silent: boolean): boolean {
+  /** A trial has worked. Whether this result counts. */
+  trialSucceeded(era: number): boolean {
     if (era !== this.#era) return false;
+    if (this.#skipping) this.#era++;
+    this.#skipping = false;
+    this.#errors = 0;
+    return true;
+  }
+
+  /**
+   * Whether this result starts a pause. Pauses double while the store is silent, and while trials pass but calls fail;
+   * errors that a trial gets at once are no load, and are tried again each second.
+   */
+  failed(era: number, now: number, failure: StoreFailure): boolean {
+    if (era !== this.#era) return false;
+    if (failure === 'error' && !this.#skipping && ++this.#errors < ERRORS_IN_A_ROW) return false;
     this.#era++;
-    this.#pauseMs = silent ? Math.min(Math.max(this.#pauseMs * 2, FIRST_PAUSE_MS), LONGEST_PAUSE_MS) : FIRST_PAUSE_MS;
+    this.#skipping = true;
+    this.#errors = 0;
+    this.#pauseMs =
+      failure === 'decisive' ? FIRST_PAUSE_MS : Math.min(Math.max(this.#pauseMs * 2, FIRST_PAUSE_MS), LONGEST_PAUSE_MS);
     this.#failedAt = now;
     this.#until = now + this.#pauseMs;
     return true;
@@ -50,14 +87,14 @@ export class SkipRule {
    * always a little slower than the deadline would cost every request that deadline.
    */
   repliedLate(): void {
-    if (this.#pauseMs === 0) return;
-    this.#pauseMs = FIRST_PAUSE_MS;
     this.#until = Math.min(this.#until, this.#failedAt + FIRST_PAUSE_MS);
   }
 
   /** The store is known to be back: nothing is skipped. */
   end(): void {
     this.#era++;
+    this.#skipping = false;
+    this.#errors = 0;
     this.#pauseMs = 0;
   }
 }

@@ -44,6 +44,14 @@ export const slidingWindow: Algorithm = Object.freeze({
   restMs: (record: ClientRecord, now: number, { windowMs }: Quota) => coveredMs(record, now, windowMs) + 1,
 
   most: ({ limit }: Quota) => limit,
+
+  // What is left of the older window is taken for spent in the current one, where it weighs more. The window ends when
+  // the wait does: `waitMs()` of such a record is `restMs()`.
+  restore(record: ClientRecord, now: number, { limit, windowMs }: Quota, remaining: number, resetMs: number): void {
+    record.before = 0;
+    record.spent = limit - remaining;
+    record.at = now + Math.min(resetMs, windowMs) - windowMs;
+  },
 });
 
 /**

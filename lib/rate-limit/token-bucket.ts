@@ -35,4 +35,12 @@ export const tokenBucket: Algorithm = Object.freeze({
   restMs: (record: ClientRecord, now: number, { limit }: Quota) => record.at - now + Math.ceil(record.spent / limit),
 
   most: ({ burst }: Quota) => burst,
+
+  restore(record: ClientRecord, now: number, quota: Quota, remaining: number, resetMs: number): void {
+    const { limit, windowMs, burst } = quota;
+    // The next token may be under way: then the wait says how much of it is missing.
+    const missing = remaining > 0 ? windowMs : Math.min(windowMs, resetMs * limit);
+    record.spent = (burst - remaining - 1) * windowMs + missing;
+    record.at = now;
+  },
 });

@@ -1,16 +1,20 @@
 import { EventEmitter } from 'node:events';
-import type { RedisClient } from '../../../lib/rate-limit/redis-client.ts';
+import type { NodeRedisClient } from '../../../lib/rate-limit/redis-client.ts';
 
 type Mood = 'well' | 'silent' | Error;
 
+const GATEWAYS = '{gateways}';
+
 /** As much of Redis and its client as a fixed window needs, in a mood that the test decides. */
-export class FakeRedisClient extends EventEmitter implements RedisClient {
+export class FakeRedisClient extends EventEmitter implements NodeRedisClient {
   isOpen = true;
   isReady = true;
   mood: Mood = 'well';
   readonly sent: string[][] = [];
   readonly hits = new Map<string, number>();
   connects = 0;
+  /** What heartbeats are told. */
+  gateways = 1;
   #unanswered: (() => void)[] = [];
 
   connect(): Promise<unknown> {
@@ -32,7 +36,11 @@ export class FakeRedisClient extends EventEmitter implements RedisClient {
 
   /** Number of hits that were asked for, answered or not. */
   get increments(): number {
-    return this.sent.filter(([command]) => command === 'EVALSHA').length;
+    return this.sent.filter(([command, , , key]) => command === 'EVALSHA' && !key?.endsWith(GATEWAYS)).length;
+  }
+
+  get beats(): number {
+    return this.sent.filter(([command, , , key]) => command === 'EVALSHA' && key?.endsWith(GATEWAYS)).length;
   }
 
   /** What SIGCONT does after SIGSTOP. */
@@ -55,6 +63,7 @@ export class FakeRedisClient extends EventEmitter implements RedisClient {
   #run([command, ...rest]: readonly string[]): unknown {
     if (command === 'SCRIPT') return 'sha';
     const key = rest[2] ?? (rest[0] as string);
+    if (key.endsWith(GATEWAYS)) return this.gateways;
     if (command === 'DEL') return this.hits.delete(key) ? 1 : 0;
     const hits = (this.hits.get(key) ?? 0) + 1;
     this.hits.set(key, hits);

@@ -2,10 +2,12 @@ import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globa
 import express from 'express';
 import supertest from 'supertest';
 import type { LimitedEvent, RejectedEvent } from '../../../lib/core/events.ts';
+import { verdictOf } from '../../../lib/core/outcome.ts';
 import { ipRateLimit } from '../../../lib/rate-limit/ip-rate-limit.ts';
 import type { IpRateLimitOptions } from '../../../lib/rate-limit/ip-rate-limit-options.ts';
 import { Cleanup } from '../../support/gateway.ts';
 import { listen } from '../../support/servers.ts';
+import { FakeRedisClient } from './fake-redis-client.ts';
 
 const cleanup = new Cleanup();
 
@@ -254,4 +256,53 @@ describe('ipRateLimit', () => {
       expect(said[fields]).toMatch(/^(limit=)?5/);
     },
   );
+});
+
+describe('ipRateLimit without its store', () => {
+  const down = (onStoreError: 'open' | 'closed', more: IpRateLimitOptions = {}) => {
+    const client = new FakeRedisClient();
+    client.isReady = false;
+    return gateway({ redis: client, limit: 1, onStoreError, ...more });
+  };
+
+  test('D01 open: everybody passes, and is told nothing of a limit', async () => {
+    const { get, limiter, limited, rejected } = await down('open');
+    for (let i = 0; i < 3; i++) {
+      const { status, headers } = await get();
+      expect([status, headers.ratelimit, headers['ratelimit-policy'], headers['retry-after']]).toEqual([
+        200,
+        undefined,
+        undefined,
+        undefined,
+      ]);
+    }
+    expect(limiter.mode).toBe('open');
+    expect([limited, rejected]).toEqual([[], []]);
+  });
+
+  test('D01 closed: a 503 that says when to come back, as a rejection that counts against nobody', async () => {
+    const { get, limiter, limited, rejected } = await down('closed');
+    const { status, headers, body } = await get();
+    expect(status).toBe(503);
+    expect(headers).toMatchObject({
+      'retry-after': '1',
+      'content-type': 'application/problem+json',
+      'cache-control': 'no-store',
+      'proxy-status': 'expressway; error=proxy_internal_error',
+    });
+    expect(headers.ratelimit).toBeUndefined();
+    expect(body).toMatchObject({ status: 503, cause: 'limiter_unavailable' });
+    expect(limiter.mode).toBe('closed');
+    expect(limited).toEqual([]);
+    expect(rejected).toHaveLength(1);
+    const [{ outcome, exchange }] = rejected as [RejectedEvent];
+    expect(exchange.outcome).toBe(outcome);
+    expect(verdictOf(outcome)).toBe('neutral');
+  });
+
+  test('closed, in shadow mode, refuses nobody', async () => {
+    const { get, rejected } = await down('closed', { shadow: true });
+    expect((await get()).status).toBe(200);
+    expect(rejected).toEqual([]);
+  });
 });

@@ -22,6 +22,18 @@ describe('ipRateLimit options', () => {
     expect(resolveIpRateLimitOptions({ limit: undefined, redis: undefined })).toEqual(settings);
   });
 
+  test('take leases of a share, and not for fixed windows', () => {
+    for (const lease of [true, false, {}, { share: 0.5 }, { share: undefined }])
+      expect(problemsOf({ lease })).toEqual([]);
+    for (const lease of [0.25, 'on', null, { share: 0 }, { share: 0.51 }, { share: '0.2' }, { most: 5 }]) {
+      expect(problemsOf({ lease })).toEqual([expect.stringMatching(/^lease must be true, false or \{ share \}/)]);
+    }
+    expect(problemsOf({ lease: true, algorithm: 'fixed-window' })).toEqual([
+      'lease is not for the algorithm fixed-window',
+    ]);
+    expect(problemsOf({ lease: false, algorithm: 'fixed-window' })).toEqual([]);
+  });
+
   test('names all problems in one error', () => {
     const problems = problemsOf({
       limit: 0,
@@ -53,6 +65,8 @@ describe('ipRateLimit options', () => {
     ['redis://localhost:6379/0'],
     ['redis://[::1]:6379/15'],
     ['rediss://user:p%40ss@redis.example:6380'],
+    ['redis+cluster://one:7000,two'],
+    ['rediss+sentinel://one,two:26380/mymaster/1?sentinel_password=x'],
   ])('accepts the URL %s', (redis) => {
     expect(problemsOf({ redis })).toEqual([]);
   });
@@ -65,6 +79,12 @@ describe('ipRateLimit options', () => {
     ['redis://localhost/cache'],
     ['redis://user:%zz@localhost'],
     ['redis://localhost:port'],
+    ['redis://one,two'],
+    ['redis+cluster://one/1'],
+    ['redis+sentinel://one'],
+    ['redis+other://one'],
+    ['redis://localhost?ssl_ca_certs=ca.pem'],
+    ['rediss://localhost?ssl_ca_certs=/no/such/file.pem'],
   ])('refuses the URL %j', (redis) => {
     expect(problemsOf({ redis })).toEqual([expect.stringMatching(/^redis must/)]);
   });
@@ -80,14 +100,6 @@ describe('ipRateLimit options', () => {
       expect(problemsOf({ redis })).toEqual([expect.stringMatching(/^redis must be a client made with createClient/)]);
     },
   );
-
-  test('refuse a cluster client, whose commands are sent in another way', () => {
-    const method = () => {};
-    const methods = { connect: method, sendCommand: method, on: method, off: method };
-    const emitter = { getMaxListeners: method, setMaxListeners: method };
-    const cluster = { isOpen: false, isReady: false, ...methods, ...emitter, masters: [] };
-    expect(problemsOf({ redis: cluster })).toEqual([expect.stringContaining('clusters and sentinels')]);
-  });
 
   test.each([['a:b'], ['a"b'], ['a\\b'], ['naïve'], ['']])('refuse %j as a name', (name) => {
     expect(problemsOf({ name })).toEqual([expect.stringMatching(/^name must/)]);

@@ -7,6 +7,7 @@ const SETTINGS: Omit<LimiterMeterSettings, 'algorithm'> = {
   maxKeys: 1_000,
   prefix: 'rl:ip:',
   storeTimeoutMs: 50,
+  onStoreError: 'local',
 };
 
 afterEach(() => {

@@ -5,6 +5,7 @@ import supertest from 'supertest';
 import { type RateLimitStoreOptions, rateLimitStore } from '../../../lib/rate-limit/rate-limit-store.ts';
 import { Cleanup } from '../../support/gateway.ts';
 import { listen } from '../../support/servers.ts';
+import { FakeRedisClient } from './fake-redis-client.ts';
 
 const cleanup = new Cleanup();
 afterEach(async () => {
@@ -75,5 +76,31 @@ describe('rateLimitStore() under plain express-rate-limit', () => {
   test('checks its own options at once', () => {
     expect(() => rateLimitStore({ algorithm: 'leaky' as never })).toThrow('algorithm must be one of');
     expect(() => rateLimitStore({ burst: 5 })).toThrow('burst is for the algorithm token-bucket');
+  });
+});
+
+describe('rateLimitStore() without Redis', () => {
+  const down = (onStoreError: 'local' | 'open' | 'closed') => {
+    const redis = new FakeRedisClient();
+    redis.isReady = false;
+    const store = cleanup.add(rateLimitStore({ redis, onStoreError }));
+    const app = express()
+      .use(rateLimit({ store, limit: 1, windowMs: 60_000, standardHeaders: 'draft-7', validate: false }))
+      .use((_req, res) => void res.send('ok'));
+    return { store, get: () => supertest(app).get('/') };
+  };
+
+  test.each([
+    ['local', [200, 429]],
+    ['open', [200, 200]],
+    ['closed', [503, 503]],
+  ] as const)('%s', async (onStoreError, statuses) => {
+    const { store, get } = down(onStoreError);
+    const error = jest.spyOn(console, 'error').mockImplementation(() => {});
+    const answers = [await get(), await get()];
+    error.mockRestore();
+    expect(answers.map(({ status }) => status)).toEqual(statuses);
+    expect(store.mode).toBe(onStoreError);
+    if (onStoreError === 'closed') expect(answers[0]?.headers['retry-after']).toBe('1');
   });
 });

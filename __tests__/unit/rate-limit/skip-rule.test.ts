@@ -1,5 +1,11 @@
 import { beforeEach, describe, expect, test } from '@jest/globals';
-import { FIRST_PAUSE_MS, LONGEST_PAUSE_MS, SkipRule } from '../../../lib/rate-limit/skip-rule.ts';
+import {
+  ERRORS_IN_A_ROW,
+  FIRST_PAUSE_MS,
+  LONGEST_PAUSE_MS,
+  SkipRule,
+  type StoreFailure,
+} from '../../../lib/rate-limit/skip-rule.ts';
 
 describe('SkipRule', () => {
   let rule: SkipRule;
@@ -10,95 +16,122 @@ describe('SkipRule', () => {
     now = 1_000_000;
   });
 
-  function enter(): number {
-    const era = rule.enter(now);
-    if (era === undefined) throw new Error('skipped');
-    return era;
-  }
+  const fail = (failure: StoreFailure, era = rule.era) => rule.failed(era, now, failure);
 
-  const skipping = () => rule.enter(now) === undefined;
-
-  /** Milliseconds until a trial is let in. */
+  /** Milliseconds until a trial is due, which then is under way. */
   function pauseMs(): number {
     const start = now;
-    while (skipping()) now += 500;
+    while (!rule.startTrial(now)) now += 500;
     return now - start;
   }
 
-  function failTrials(count: number, silent: boolean): number[] {
-    const pauses: number[] = [];
-    for (let i = 0; i < count; i++) {
-      rule.failed(enter(), now, silent);
-      pauses.push(pauseMs());
-      // pauseMs() took the trial; the next one is due after one more pause.
-      now += LONGEST_PAUSE_MS;
-    }
-    return pauses;
-  }
+  const pausesOf = (failures: StoreFailure[]) =>
+    failures.map((failure) => {
+      fail(failure);
+      return pauseMs();
+    });
 
-  test('lets every call in while nothing fails', () => {
-    const era = enter();
-    expect(enter()).toBe(era);
-    expect(rule.succeeded(era)).toBe(true);
+  test('skips nothing, and has no trial, while nothing fails', () => {
+    expect(rule.skipping).toBe(false);
+    expect(rule.startTrial(now)).toBe(false);
+    expect(rule.waitMs(now)).toBe(0);
+    expect(rule.succeeded(rule.era)).toBe(true);
   });
 
-  test('skips for a second after a failure, then lets one call try', () => {
-    expect(rule.failed(enter(), now, true)).toBe(true);
+  test('skips for a second after the first silence, then has one trial', () => {
+    expect(fail('silent')).toBe(true);
     now += FIRST_PAUSE_MS - 1;
-    expect(skipping()).toBe(true);
+    expect([rule.skipping, rule.waitMs(now), rule.startTrial(now)]).toEqual([true, 1, false]);
     now += 1;
-    const trial = enter();
-    expect(skipping()).toBe(true);
-    expect(rule.succeeded(trial)).toBe(true);
-    enter();
-    enter();
+    expect([rule.startTrial(now), rule.startTrial(now), rule.skipping]).toEqual([true, false, true]);
+    expect(rule.waitMs(now)).toBe(FIRST_PAUSE_MS);
+    expect(rule.trialSucceeded(rule.era)).toBe(true);
+    expect(rule.skipping).toBe(false);
   });
 
-  test('doubles the pause of a silent store up to 30 s', () => {
-    expect(failTrials(7, true)).toEqual([1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
-  });
-
-  test('tries a store that answers with errors each second', () => {
-    expect(failTrials(4, false)).toEqual([1_000, 1_000, 1_000, 1_000]);
-  });
-
-  test('starts with a short pause again after a success', () => {
-    failTrials(4, true);
-    rule.succeeded(enter());
-    expect(failTrials(1, true)).toEqual([1_000]);
-  });
-
-  test('counts calls that fail together as one failure', () => {
-    const eras = Array.from({ length: 20 }, enter);
-    expect(eras.map((era) => rule.failed(era, now, true))).toEqual([true, ...Array(19).fill(false)]);
+  test('has the next trial a pause later when one gives no result', () => {
+    fail('silent');
+    pauseMs();
     expect(pauseMs()).toBe(FIRST_PAUSE_MS);
   });
 
-  test('ignores the success of a call that began before the failure', () => {
-    const [slow, failing] = [enter(), enter()];
-    rule.failed(failing, now, true);
-    expect(rule.succeeded(slow)).toBe(false);
-    expect(skipping()).toBe(true);
+  test('takes five errors in a row for a failure of the store, and a success in between starts anew', () => {
+    for (let i = 1; i < ERRORS_IN_A_ROW; i++) expect(fail('error')).toBe(false);
+    rule.succeeded(rule.era);
+    for (let i = 1; i < ERRORS_IN_A_ROW; i++) expect(fail('error')).toBe(false);
+    expect(rule.skipping).toBe(false);
+    expect(fail('error')).toBe(true);
+    expect(rule.skipping).toBe(true);
   });
 
-  test('ends the pause when the store is known to be back, and ignores what failed before', () => {
-    const slow = enter();
-    rule.failed(enter(), now, true);
+  test('takes the error of a trial for a failure at once', () => {
+    expect(fail('decisive')).toBe(true);
+    expect(rule.skipping).toBe(true);
+  });
+
+  test('doubles the pause of a silent store up to 30 s', () => {
+    expect(pausesOf(Array(7).fill('silent'))).toEqual([1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
+  });
+
+  test('tries a store that answers trials with errors each second', () => {
+    expect(pausesOf(['silent', ...Array(3).fill('decisive')])).toEqual([1_000, 1_000, 1_000, 1_000]);
+  });
+
+  test('waits longer and longer for a store that passes trials only', () => {
+    const pauses: number[] = [];
+    for (let round = 0; round < 4; round++) {
+      for (let i = 0; i < ERRORS_IN_A_ROW; i++) fail('error');
+      pauses.push(pauseMs());
+      rule.trialSucceeded(rule.era);
+    }
+    expect(pauses).toEqual([1_000, 2_000, 4_000, 8_000]);
+  });
+
+  test('starts with a short pause again after a success', () => {
+    pausesOf(Array(4).fill('silent'));
+    rule.trialSucceeded(rule.era);
+    rule.succeeded(rule.era);
+    expect(pausesOf(['silent'])).toEqual([1_000]);
+  });
+
+  test('counts calls that fail together as one failure', () => {
+    const { era } = rule;
+    expect(Array.from({ length: 20 }, () => fail('silent', era))).toEqual([true, ...Array(19).fill(false)]);
+    expect(pauseMs()).toBe(FIRST_PAUSE_MS);
+  });
+
+  test('ignores the success, and the failure, of a call that began before the pause', () => {
+    const { era } = rule;
+    fail('silent');
+    expect(rule.succeeded(era)).toBe(false);
+    expect(rule.skipping).toBe(true);
+    pauseMs();
+    rule.trialSucceeded(rule.era);
+    expect(fail('silent', era)).toBe(false);
+    expect(rule.skipping).toBe(false);
+  });
+
+  test('ignores the result of a trial that another recovery has overtaken', () => {
+    fail('silent');
+    pauseMs();
+    const trial = rule.era;
     rule.end();
-    expect(rule.failed(slow, now, true)).toBe(false);
-    enter();
+    expect(fail('decisive', trial)).toBe(false);
+    expect(rule.trialSucceeded(trial)).toBe(false);
+    expect(rule.skipping).toBe(false);
   });
 
   test('ends a long pause at a late reply, but never the first second', () => {
-    failTrials(4, true);
-    rule.failed(enter(), now, true);
+    pausesOf(Array(4).fill('silent'));
+    fail('silent');
     rule.repliedLate();
     expect(pauseMs()).toBe(FIRST_PAUSE_MS);
   });
 
   test('does not wait for a clock that was set back', () => {
-    rule.failed(enter(), now, true);
+    fail('silent');
     now -= 3_600_000;
-    expect(skipping()).toBe(false);
+    expect(rule.waitMs(now)).toBe(LONGEST_PAUSE_MS);
+    expect(rule.startTrial(now)).toBe(true);
   });
 });

@@ -1,0 +1,60 @@
+import { afterEach, expect, test } from '@jest/globals';
+import { readConfig } from '../../example-gateway/config.ts';
+import { startGateway } from '../../example-gateway/gateway.ts';
+import { createLogger, type LogLevel } from '../../example-gateway/logger.ts';
+import { ask } from './ask.ts';
+import { closeAll, openBackend } from './gateways.ts';
+import { until } from './until.ts';
+
+const closers: (() => Promise<void>)[] = [];
+
+afterEach(async () => {
+  for (const close of closers.splice(0)) await close();
+  await closeAll();
+});
+
+async function open(env: Record<string, string>, level: LogLevel) {
+  const one = await openBackend('one');
+  const logged: string[] = [];
+  const written: string[] = [];
+  const config = readConfig({ HOST: '127.0.0.1', PORT: '0', ADMIN_PORT: '', BACKENDS: one.url, ...env });
+  const log = createLogger(level, (line) => logged.push(line));
+  const lines = { write: (line: string) => void written.push(line), dropped: 0 };
+  const gateway = await startGateway(config, { log, lines });
+  closers.push(() => gateway.close());
+  return { url: gateway.url, logged, written };
+}
+
+test('ACCESS_LOG=json: a line of the logger, whatever its level; refusals too', async () => {
+  const { url, logged } = await open({ ACCESS_LOG: 'json', RATE_LIMIT_MAX: '1', SERVER_TIMING: 'on' }, 'error');
+  const { headers } = await ask(`${url}/a?key=geheim`);
+  await ask(`${url}/a%2fb`);
+  await ask(url);
+  await until(() => logged.length === 3);
+  const lines = logged.map((line) => JSON.parse(line));
+  expect(lines[0]).toMatchObject({
+    level: 'info',
+    msg: 'request',
+    id: headers['x-request-id'],
+    target: '/a?key=***',
+    status: 200,
+  });
+  expect(lines.slice(1).map(({ status, cause }) => `${status} ${cause}`)).toEqual([
+    '400 bad_request',
+    '429 rate_limited',
+  ]);
+  expect(headers['server-timing']).toMatch(/^gateway;dur=/);
+});
+
+test('ACCESS_LOG=combined: plain lines; off: none', async () => {
+  const { url, written, logged } = await open({ ACCESS_LOG: 'combined' }, 'error');
+  await ask(url, { headers: { 'User-Agent': 'me' } });
+  await until(() => written.length === 1);
+  expect(written[0]).toMatch(/^127\.0\.0\.1 - - \[.+\] "GET \/ HTTP\/1\.1" 200 \d+ "-" "me"\n$/);
+  expect(logged).toEqual([]);
+
+  const off = await open({}, 'info');
+  await ask(off.url);
+  await ask(off.url);
+  expect([off.written.length, off.logged.filter((line) => line.includes('"request"')).length]).toEqual([0, 0]);
+});

@@ -1,0 +1,33 @@
+import { spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from '@jest/globals';
+
+/** In a process of its own, where nothing but the gateway can be to blame for what is left over (O6). */
+async function fuzz(side: string, seed: number, cases: number): Promise<{ code: number | null; said: string }> {
+  const script = fileURLToPath(new URL('run.ts', import.meta.url));
+  const args = ['--conditions=expressway-source', '--disable-warning=ExperimentalWarning', script];
+  const flags = ['--side', side, '--seed', `${seed}`, '--cases', `${cases}`];
+  const child = spawn(process.execPath, [...args, ...flags], { stdio: ['ignore', 'pipe', 'pipe'] });
+  let said = '';
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (text) => (said += text));
+  const code = await new Promise<number | null>((resolve) => child.once('exit', resolve));
+  return { code, said };
+}
+
+describe('G08: a seeded fuzzer, short here and long by `npm run fuzz`', () => {
+  test.each([
+    ['client', 1, 800],
+    ['backend', 1, 800],
+  ])(
+    'the %s side: the corpus, the findings of the past and mutations of seed %d',
+    async (side, seed, cases) => {
+      const { code, said } = await fuzz(side, seed, cases);
+      const open = said.split('\n').filter((line) => line.includes('STILL OPEN'));
+      if (open.length > 0) process.stderr.write(`${open.join('\n')}\n`);
+      expect(said).toContain(`${side} side: seed ${seed}, ${cases} cases`);
+      expect(said).not.toContain('FINDING');
+      expect(code).toBe(0);
+    },
+    120_000,
+  );
+});

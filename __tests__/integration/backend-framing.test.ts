@@ -1,0 +1,200 @@
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { RawClient, rawRequest } from '../support/raw-client.ts';
+import { answer, answerOk, RecorderBackend, type Script } from '../support/recorder-backend.ts';
+import { eventually } from '../support/servers.ts';
+
+const cleanup = new Cleanup();
+afterEach(() => cleanup.run());
+
+async function setUp(script: Script) {
+  const backend = cleanup.add(await RecorderBackend.start(script));
+  const gateway = cleanup.add(await proxyGateway({ backends: [backend.url] }));
+  return { backend, ...gateway };
+}
+
+const GET = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
+const nonce = (text: string) => `GET / HTTP/1.1\r\nHost: a\r\nX-Nonce: ${text}\r\n\r\n`;
+const SMUGGLED = 'HTTP/1.1 200 OK\r\nX-Evil: 1\r\nContent-Length: 4\r\n\r\nevil';
+
+/** Nobody gets anything but the answer to its own request, on the client's connection and on a new one. */
+async function othersAreServed(port: number, backend: RecorderBackend): Promise<void> {
+  backend.script = answerOk;
+  for (const text of ['one', 'two']) {
+    const innocent = await rawRequest(port, nonce(text));
+    expect([innocent.status, innocent.field('x-nonce'), innocent.content.toString()]).toEqual([200, text, text]);
+  }
+}
+
+const head = (fields: string, content = '') => `HTTP/1.1 200 OK\r\n${fields}\r\n\r\n${content}`;
+
+const BAD_HEADS: readonly [string, string, cause?: string][] = [
+  ['T03: length and chunked', head('Content-Length: 3\r\nTransfer-Encoding: chunked', '0\r\n\r\n')],
+  ['T03: chunked and length', head('Transfer-Encoding: chunked\r\nContent-Length: 3', '0\r\n\r\n')],
+  ['R12: two lengths', head('Content-Length: 2\r\nContent-Length: 3', 'abc')],
+  ['R12: the same length twice', head('Content-Length: 2\r\nContent-Length: 2', 'ab')],
+  ['R12: a list of lengths', head('Content-Length: 2, 2', 'ab')],
+  ['R12: a signed length', head('Content-Length: +2', 'ab')],
+  ['R12: a negative length', head('Content-Length: -2', 'ab')],
+  ['R12: an empty length', head('Content-Length:', 'ab')],
+  ['R12: a length that overflows', head('Content-Length: 99999999999999999999999', 'ab')],
+  ['R23: a coding besides chunked', head('Transfer-Encoding: gzip, chunked', '0\r\n\r\n')],
+  ['R23: chunked is not last', head('Transfer-Encoding: chunked, gzip', '0\r\n\r\n')],
+  ['R23: chunked twice', head('Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked', '0\r\n\r\n')],
+  ['R23: identity', head('Transfer-Encoding: identity', 'ab')],
+  ['R23: a coding like chunked', head('Transfer-Encoding: xchunked', '0\r\n\r\n')],
+  ['T05: a folded field', head('X-A: a\r\n b\r\nContent-Length: 0')],
+  ['T05: a folded length', head('Content-Length:\r\n 0')],
+  ['R8: NUL in a value', head('X-A: a\0b\r\nContent-Length: 0')],
+  ['R8: a bare CR in a value', head('X-A: a\rX-B: c\r\nContent-Length: 0')],
+  ['R8: a control character in a value', head('X-A: a\x01b\r\nContent-Length: 0')],
+  ['bare line feeds', 'HTTP/1.1 200 OK\nContent-Length: 0\n\n'],
+  ['R21: a space before the colon', head('Content-Length : 0')],
+  ['a name that is none', head('X(A: a\r\nContent-Length: 0')],
+  ['a line without a colon', head('XA\r\nContent-Length: 0')],
+  ['a status of four digits', 'HTTP/1.1 1000 OK\r\nContent-Length: 0\r\n\r\n'],
+  ['a status of two digits', 'HTTP/1.1 99 OK\r\nContent-Length: 0\r\n\r\n'],
+  ['a status below 100', 'HTTP/1.1 099 OK\r\nContent-Length: 0\r\n\r\n'],
+  ['another protocol', 'SSH-2.0-OpenSSH_9\r\n\r\n'],
+  ['C07: 101 without an upgrade', `HTTP/1.1 101 Switching Protocols\r\n\r\n${SMUGGLED}`],
+  ['C07: 101 with an upgrade that nobody asked for', 'HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n'],
+  ['C07: 100 that nobody asked for', `HTTP/1.1 100 Continue\r\n\r\n${SMUGGLED}`],
+  ['G07: a head of more than 16 KiB', head(`X: ${'x'.repeat(17_000)}`), 'http_response_header_section_size'],
+  [
+    'G07: endless fields',
+    `HTTP/1.1 200 OK\r\n${'X-A: abcdefgh\r\n'.repeat(4_000)}`,
+    'http_response_header_section_size',
+  ],
+];
+
+describe('a head that is none', () => {
+  test.each(BAD_HEADS)('%s: 502, and others are served', async (_name, bytes, cause = 'http_protocol_error') => {
+    const { port, backend, proxy } = await setUp(answer(bytes));
+    const client = cleanup.add(await RawClient.connect(port));
+    client.send(GET);
+    const response = await client.response();
+    expect(response.status).toBe(502);
+    expect(JSON.parse(response.content.toString()).cause).toBe(cause);
+    expect(response.field('x-evil')).toBeUndefined();
+    await eventually('its connection is closed', () => backend.connections.size === 0);
+    await eventually('nothing is in flight', () => proxy.status()[0]?.inFlight === 0);
+    backend.script = answerOk;
+    client.send(nonce('same'));
+    expect((await client.response()).content.toString()).toBe('same');
+    await othersAreServed(port, backend);
+  });
+
+  test.each([
+    ['latin-1', 'caf\xe9'],
+    ['UTF-8', 'caf\xc3\xa9'],
+    ['NUL', 'O\0K'],
+    ['a control character', 'O\x07K'],
+  ])('a reason phrase with %s is left out: it cannot be sent on, and means nothing', async (_name, phrase) => {
+    const { port, backend } = await setUp(
+      answer(`HTTP/1.1 200 ${phrase}\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n`),
+    );
+    const response = await rawRequest(port, GET);
+    expect([response.startLine, response.content.toString()]).toEqual(['HTTP/1.1 200 OK', 'ok']);
+    await othersAreServed(port, backend);
+  });
+});
+
+describe('content that is not framed as it says', () => {
+  test.each([
+    ['T02: a chunk size that is no number', 'ok\r\nzz\r\nab\r\n0\r\n\r\n'],
+    ['T02: a chunk size that overflows', 'ok\r\nfffffffffffffffff\r\nab\r\n0\r\n\r\n'],
+    ['T02: a chunk longer than it says', 'ok\r\n1\r\nabc\r\n0\r\n\r\n'],
+    ['T02: a length among the trailers', 'ok\r\n0\r\nContent-Length: 9\r\n\r\n'],
+    ['T02: NUL in a trailer', 'ok\r\n0\r\nX-T: a\0b\r\n\r\n'],
+    ['T02: a control character in a trailer', 'ok\r\n0\r\nX-T: a\x01b\r\n\r\n'],
+  ])('%s: the answer looks cut', async (_name, rest) => {
+    const { port, backend } = await setUp((socket) => {
+      socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n');
+      setTimeout(() => socket.write(Buffer.from(rest, 'latin1')), 20);
+    });
+    const response = await rawRequest(port, 'GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n');
+    expect([response.status, response.framingComplete]).toEqual([200, false]);
+    expect(response.content.toString()).toMatch(/^ok|^$/);
+    await othersAreServed(port, backend);
+  });
+});
+
+describe('T08, K6: bytes that nobody asked for are never an answer', () => {
+  test.each([
+    ['an answer', SMUGGLED],
+    ['half an answer', SMUGGLED.slice(0, 20)],
+    ['garbage', 'garbage\r\n\r\n'],
+    ['one byte', 'H'],
+  ])('%s behind the answer, in the same packet', async (_name, extra) => {
+    const { port, backend } = await setUp((socket, request) => {
+      const text = request.field('x-nonce') ?? '';
+      socket.write(`HTTP/1.1 200 OK\r\nX-Nonce: ${text}\r\nContent-Length: ${text.length}\r\n\r\n${text}${extra}`);
+    });
+    const client = cleanup.add(await RawClient.connect(port));
+    for (const text of ['first', 'second', 'third']) {
+      client.send(nonce(text));
+      const response = await client.response();
+      expect([response.status, response.field('x-nonce'), response.content.toString()]).toEqual([200, text, text]);
+      expect(response.field('x-evil')).toBeUndefined();
+    }
+    expect(client.pending).toHaveLength(0);
+    expect(backend.received).toHaveLength(3);
+  });
+
+  test.each([
+    ['an answer', SMUGGLED],
+    ['half an answer', SMUGGLED.slice(0, 20)],
+    ['garbage', 'garbage\r\n\r\n'],
+    ['one byte', 'H'],
+  ])('%s on an idle connection closes it', async (_name, extra) => {
+    const { port, backend } = await setUp(answerOk);
+    expect((await rawRequest(port, nonce('first'))).content.toString()).toBe('first');
+    const [idle] = backend.connections;
+    idle?.write(extra);
+    await eventually('the idle connection is closed', () => backend.connections.size === 0);
+    await othersAreServed(port, backend);
+    expect(backend.received).toHaveLength(2);
+  });
+
+  test('an answer that comes together with the next request is not taken for its answer', async () => {
+    const { port, backend } = await setUp(answerOk);
+    await rawRequest(port, nonce('first'));
+    const [idle] = backend.connections;
+    // Both are on their way before the gateway's loop sees either.
+    idle?.write(SMUGGLED);
+    const response = await rawRequest(port, nonce('second'));
+    expect([response.status, response.field('x-evil'), response.content.toString()]).toEqual([
+      200,
+      undefined,
+      'second',
+    ]);
+  });
+
+  test('content behind 204, 304 and the answer to HEAD is not the next answer', async () => {
+    const { port, backend } = await setUp((socket, { method, target }) => {
+      if (method === 'HEAD') socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${SMUGGLED.length}\r\n\r\n${SMUGGLED}`);
+      else if (target === '/304') socket.write(`HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n${SMUGGLED}`);
+      else if (target === '/204') socket.write(`HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n${SMUGGLED}`);
+      else if (target === '/chunked') {
+        socket.write('HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nevil\r\n0\r\n\r\n');
+      } else socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
+    });
+    const client = cleanup.add(await RawClient.connect(port));
+    for (const [method, target, status, length] of [
+      ['HEAD', '/', 200, String(SMUGGLED.length)],
+      ['GET', '/204', 204, undefined],
+      ['GET', '/304', 304, '5'],
+      ['GET', '/chunked', 204, undefined],
+    ] as const) {
+      client.send(`${method} ${target} HTTP/1.1\r\nHost: a\r\n\r\n`);
+      const response = await client.response(method);
+      // C06, R26: 204 has neither length nor coding, the others say what GET would have.
+      expect([response.status, response.field('content-length')]).toEqual([status, length]);
+      expect(response.field('transfer-encoding')).toBeUndefined();
+      client.send(GET);
+      expect((await client.response()).content.toString()).toBe('ok');
+    }
+    expect(client.pending).toHaveLength(0);
+    await othersAreServed(port, backend);
+  });
+});

@@ -1,0 +1,90 @@
+import type { Server } from 'node:http';
+import { createServer, type ServerOptions } from 'node:https';
+import type { TLSSocket } from 'node:tls';
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { type RoundRobinProxyOptions, roundRobinProxy } from 'expressway';
+import { certificate } from '../support/certificate.ts';
+import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { eventually, listen } from '../support/servers.ts';
+
+const cleanup = new Cleanup();
+afterEach(() => cleanup.run());
+
+const { cert, key } = certificate;
+
+/** A backend over https; says whether the client proved itself. */
+async function secureBackend(options: ServerOptions = {}): Promise<number> {
+  const server = createServer({ cert, key, ...options }, (req, res) => {
+    res.end(String((req.socket as TLSSocket).authorized));
+  });
+  return cleanup.add(await listen(() => {}, server as unknown as Server)).port;
+}
+
+const gatewayTo = async (url: string, more: Partial<RoundRobinProxyOptions> = {}) =>
+  cleanup.add(await proxyGateway({ backends: [url], ...more }));
+
+async function refusal(url: string) {
+  const response = await fetch(url);
+  const { cause } = (await response.json()) as { cause: string };
+  return [response.status, cause, response.headers.get('proxy-status')];
+}
+
+const UNTRUSTED = [502, 'tls_certificate_error', 'expressway; error=tls_certificate_error'];
+
+describe('backends over https', () => {
+  test('are verified: one that nobody vouches for gets no request', async () => {
+    const port = await secureBackend();
+    expect(await refusal((await gatewayTo(`https://localhost:${port}`)).url)).toEqual(UNTRUSTED);
+  });
+
+  test('tls.ca says who vouches; the name is still checked, and serverName may say another', async () => {
+    const port = await secureBackend();
+    const trusted = await gatewayTo(`https://localhost:${port}`, { tls: { ca: cert } });
+    expect((await fetch(trusted.url)).status).toBe(200);
+    const wrong = await gatewayTo(`https://localhost:${port}`, { tls: { ca: cert, serverName: 'other.test' } });
+    expect(await refusal(wrong.url)).toEqual(UNTRUSTED);
+    const named = await gatewayTo(`https://127.0.0.1:${port}`, { tls: { ca: [cert], serverName: 'api.test' } });
+    expect((await fetch(named.url)).status).toBe(200);
+  });
+
+  test('tls.cert and tls.key prove the gateway; without them such a backend fails', async () => {
+    const port = await secureBackend({ requestCert: true, rejectUnauthorized: true, ca: cert });
+    const url = `https://localhost:${port}`;
+    const known = await gatewayTo(url, { tls: { ca: cert, cert, key } });
+    expect(await (await fetch(known.url)).text()).toBe('true');
+    const unknown = await gatewayTo(url, { tls: { ca: cert } });
+    expect((await fetch(unknown.url)).status).toBe(502);
+  });
+
+  test('rejectUnauthorized: false checks nothing', async () => {
+    const port = await secureBackend();
+    const gateway = await gatewayTo(`https://localhost:${port}`, { tls: { rejectUnauthorized: false } });
+    expect((await fetch(gateway.url)).status).toBe(200);
+  });
+
+  test('one that does not speak TLS at all is told apart', async () => {
+    const plain = cleanup.add(await listen((_req, res) => res.end()));
+    const gateway = await gatewayTo(plain.url.replace('http:', 'https:'));
+    expect((await refusal(gateway.url)).slice(0, 2)).toEqual([502, 'tls_protocol_error']);
+  });
+
+  test.each<[string, NonNullable<RoundRobinProxyOptions['tls']>, string]>([
+    ['with the same authorities and the same proof', { ca: cert, cert, key }, 'healthy'],
+    ['and fail where the traffic would', { cert, key }, 'unhealthy'],
+    ['and for the same name', { ca: cert, cert, key, serverName: 'other.test' }, 'unhealthy'],
+  ])('health checks go over TLS %s', async (_name, tls, verdict) => {
+    const port = await secureBackend({ requestCert: true, rejectUnauthorized: true, ca: cert });
+    const healthCheck = { path: '/healthz', intervalMs: 20, unhealthyIntervalMs: 20 };
+    const { proxy } = await gatewayTo(`https://localhost:${port}`, { tls, healthCheck });
+    await eventually('there is a verdict', () => proxy.status()[0]?.health === verdict);
+  });
+});
+
+test('what cannot be used throws at construction', () => {
+  const make = (tls: unknown) => () => roundRobinProxy({ backends: ['https://a'], tls } as never);
+  expect(make({ cert })).toThrow(/tls: cert and key must be given together/);
+  expect(make({ ca: 'nothing' })).toThrow(/tls: .*ca has no certificate/);
+  expect(make({ ca: '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----' })).toThrow(/tls: /);
+  expect(make({ cert, key: 'no key' })).toThrow(/tls: .*cannot be used/);
+  expect(make({ nope: 1, rejectUnauthorized: 'no' })).toThrow(/nope.*rejectUnauthorized/);
+});

@@ -1,0 +1,53 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { fileURLToPath } from 'node:url';
+import { expect, test } from '@jest/globals';
+
+const MAIN = fileURLToPath(new URL('../../lib/cli/main.ts', import.meta.url));
+
+function start(args: string[], nodeOptions: string[] = []) {
+  const child = spawn(process.execPath, [...nodeOptions, MAIN, ...args], { stdio: 'pipe' });
+  const read = async (stream: Readable) => (await stream.toArray()).join('');
+  const done = (async () => {
+    const [[code], out, err] = await Promise.all([once(child, 'exit'), read(child.stdout), read(child.stderr)]);
+    return { code, out, err };
+  })();
+  return { child, done };
+}
+
+test('expressway simulate runs as a process, without colours or a bar where there is no terminal', async () => {
+  const { child, done } = start(['simulate', '-', '--limit', '1/1m']);
+  child.stdin.end('{"time":1790000000000,"client":"198.51.100.1"}\n'.repeat(2));
+  const { code, out, err } = await done;
+  expect([code, err]).toEqual([0, '']);
+  expect(out).toContain('limited: 1 request (50.0 %)');
+  expect(out).not.toContain('\x1b');
+});
+
+test('a wrong call ends with 2, a log that cannot be read with 1', async () => {
+  expect(await start(['simulate']).done).toMatchObject({ code: 2, out: '' });
+  expect(await start(['simulate', '/no/such/log', '--limit', '1/1m']).done).toMatchObject({ code: 1, out: '' });
+});
+
+test('a long log of endless clients is read in bounded memory', async () => {
+  const { child, done } = start(
+    ['simulate', '-', '--limit', '2/1m', '--max-keys', '2000', '--json'],
+    ['--max-old-space-size=24', '--max-semi-space-size=1'],
+  );
+  const lines = 1_000_000;
+  function* log() {
+    for (let i = 0; i < lines; i += 1_000) {
+      let text = '';
+      for (let j = i; j < i + 1_000; j++) {
+        text += `10.${(j >> 16) & 255}.${(j >> 8) & 255}.${j & 255} - - [24/Nov/2026:10:${String(Math.floor(i / 17_000)).padStart(2, '0')}:00 +0000] "GET /a/rather/long/path/of/an/ordinary/page?with=parameters HTTP/1.1" 200 512 "-" "Mozilla/5.0"\n`;
+      }
+      yield text;
+    }
+  }
+  await pipeline(Readable.from(log()), child.stdin);
+  const { code, out, err } = await done;
+  expect([code, err]).toEqual([0, '']);
+  expect(JSON.parse(out)).toMatchObject({ requests: lines, approximate: true, lines: { unreadable: 0 } });
+}, 60_000);

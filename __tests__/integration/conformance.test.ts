@@ -1,0 +1,568 @@
+import { afterEach, describe, expect, test } from '@jest/globals';
+import express, { type Express } from 'express';
+import { ipRateLimit, undiciTransport } from 'expressway';
+import { createProxyMiddleware } from 'http-proxy-middleware';
+import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { hardenedGateway } from '../support/hardened-gateway.ts';
+import { RawClient, rawRequest } from '../support/raw-client.ts';
+import { answer, answerOk, RecorderBackend, type Script } from '../support/recorder-backend.ts';
+import { listen } from '../support/servers.ts';
+
+const cleanup = new Cleanup();
+afterEach(() => cleanup.run());
+
+type Options = Partial<Parameters<typeof proxyGateway>[0]>;
+
+async function setUp(script: Script = answerOk, options: Options = {}, prepare?: (app: Express) => void) {
+  const backend = cleanup.add(await RecorderBackend.start(script));
+  const gateway = cleanup.add(await proxyGateway({ backends: [backend.url], ...options }, prepare));
+  return { backend, ...gateway };
+}
+
+const get = (fields = '', target = '/') => `GET ${target} HTTP/1.1\r\nHost: gw.example\r\n${fields}\r\n`;
+
+describe('C09, R3: Via', () => {
+  test('the pseudonym is a new one for each proxy, and says nothing of the machine', async () => {
+    const one = await setUp();
+    const two = await setUp();
+    await rawRequest(one.port, get());
+    await rawRequest(two.port, get());
+    const seen = [one, two].map(({ backend }) => backend.requests[0]?.field('via') ?? '');
+    for (const via of seen) expect(via).toMatch(/^1\.1 expressway-[0-9a-f]{6}$/);
+    expect(seen[0]).not.toBe(seen[1]);
+  });
+
+  test('it is added behind the lines that came, with the version that came, whatever Connection says', async () => {
+    const { backend, port } = await setUp(answerOk, { via: 'edge' });
+    await rawRequest(port, get('Via: 1.0 fred\r\nVia: HTTP/1.1 p.example:80 (a, b)\r\nConnection: Via\r\n'));
+    await rawRequest(port, 'GET / HTTP/1.0\r\nHost: a\r\n\r\n');
+    expect(backend.requests.map((request) => request.all('via'))).toEqual([
+      ['1.0 fred, HTTP/1.1 p.example:80 (a, b), 1.1 edge'],
+      ['1.0 edge'],
+    ]);
+  });
+
+  test('switched off, the field passes as it came', async () => {
+    const { backend, port } = await setUp(answerOk, { via: false });
+    await rawRequest(port, get('Via: 1.0 fred\r\nVia: 1.1 barney\r\n'));
+    await rawRequest(port, get());
+    expect(backend.requests.map((request) => request.all('via'))).toEqual([['1.0 fred', '1.1 barney'], []]);
+  });
+
+  test.each(['', 'two words', 'a/b', 'a,b', true, 1])('%j is no pseudonym', async (via) => {
+    await expect(proxyGateway({ backends: ['http://127.0.0.1:1'], via: via as string })).rejects.toThrow(/via must be/);
+  });
+
+  test('not on answers', async () => {
+    const { port } = await setUp(answer('HTTP/1.1 200 OK\r\nVia: 1.1 inner\r\nContent-Length: 0\r\n\r\n'));
+    expect((await rawRequest(port, get())).all('via')).toEqual(['1.1 inner']);
+  });
+});
+
+describe('C11, R13: loops', () => {
+  test('a gateway that is its own backend notices after one round', async () => {
+    let rounds = 0;
+    const gateway = cleanup.add(
+      await proxyGateway({ backends: ['http://127.0.0.1:1'] }, (app) => {
+        app.use((_req, _res, next) => {
+          rounds += 1;
+          next();
+        });
+      }),
+    );
+    gateway.proxy.setBackends([gateway.url]);
+    const response = await rawRequest(gateway.port, get());
+    expect(response.status).toBe(508);
+    expect(JSON.parse(response.content.toString())).toMatchObject({ cause: 'loop_detected', status: 508 });
+    expect(response.field('proxy-status')).toBe('expressway; error=proxy_loop_detected');
+    expect(rounds).toBe(2);
+    // Nobody is to blame but the configuration: the circuit stays closed.
+    expect(gateway.proxy.status()[0]).toMatchObject({ inFlight: 0 });
+  });
+
+  test('two gateways in a chain are no loop, two that ask each other are', async () => {
+    const inner = await setUp();
+    const outer = cleanup.add(await proxyGateway({ backends: [inner.url] }));
+    expect((await rawRequest(outer.port, get())).status).toBe(200);
+    expect(inner.backend.requests[0]?.field('via')?.split(', ')).toHaveLength(2);
+    inner.proxy.setBackends([outer.url]);
+    expect((await rawRequest(outer.port, get())).status).toBe(508);
+  });
+
+  test('an upgrade that comes round is refused as well', async () => {
+    const gateway = cleanup.add(await proxyGateway({ backends: ['http://127.0.0.1:1'] }));
+    gateway.proxy.setBackends([gateway.url]);
+    const upgrade =
+      'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAA\r\n';
+    expect((await rawRequest(gateway.port, get(upgrade))).status).toBe(508);
+  });
+
+  test.each([
+    ['1.1 edge', 508],
+    ['1.0 edge (gateway)', 508],
+    ['HTTP/1.1 a, 1.1 edge, 1.1 b', 508],
+    ['1.1 edge-2', 200],
+    ['1.1 the.edge', 200],
+    ['1.1 other (edge)', 200],
+    ['edge', 200],
+  ])('the name is compared as a whole, and not with comments: %s', async (via, status) => {
+    const { port } = await setUp(answerOk, { via: 'edge' });
+    expect((await rawRequest(port, get(`Via: ${via}\r\nConnection: via\r\n`))).status).toBe(status);
+  });
+});
+
+describe('C10, R4: Max-Forwards, and what is answered here', () => {
+  const options = (fields: string, target = '/x') => `OPTIONS ${target} HTTP/1.1\r\nHost: a\r\n${fields}\r\n`;
+
+  test.each(['0', '00'])('OPTIONS with %s goes no further', async (forwards) => {
+    const { backend, port } = await setUp();
+    const response = await rawRequest(port, options(`Max-Forwards: ${forwards}\r\nConnection: Max-Forwards\r\n`));
+    expect([response.status, response.field('allow')]).toEqual([204, 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS']);
+    expect(backend.requests).toEqual([]);
+  });
+
+  test.each([
+    ['5', '4'],
+    ['1', '0'],
+    ['99999999999999999999', '2147483646'],
+    ['abc', 'abc'],
+    ['-1', '-1'],
+    ['1.5', '1.5'],
+  ])('OPTIONS with %s goes on with %s', async (before, after) => {
+    const { backend, port } = await setUp();
+    expect((await rawRequest(port, options(`Max-Forwards: ${before}\r\nConnection: Max-Forwards\r\n`))).status).toBe(
+      200,
+    );
+    expect(backend.requests[0]?.all('max-forwards')).toEqual([after]);
+  });
+
+  test('none is added, and other methods pass with theirs', async () => {
+    const { backend, port } = await setUp();
+    await rawRequest(port, options(''));
+    await rawRequest(port, get('Max-Forwards: 0\r\n'));
+    expect(backend.requests.map((request) => request.field('max-forwards'))).toEqual([undefined, '0']);
+  });
+
+  test('one hop is taken off, however many backends are asked', async () => {
+    const dying = cleanup.add(await RecorderBackend.start((socket) => void socket.resetAndDestroy()));
+    const { backend, port, proxy } = await setUp();
+    proxy.setBackends([dying.url, backend.url]);
+    for (let i = 0; i < 2; i += 1) await rawRequest(port, options('Max-Forwards: 5\r\n'));
+    expect(dying.requests.length).toBeGreaterThan(0);
+    for (const request of [...dying.requests, ...backend.requests]) expect(request.field('max-forwards')).toBe('4');
+  });
+
+  test.each(['*', 'http://gw.example'])('C02: OPTIONS %s asks the gateway itself', async (target) => {
+    const { backend, port } = await setUp();
+    const client = cleanup.add(await RawClient.connect(port));
+    client.send(options('', target) + get());
+    const response = await client.response();
+    expect([response.status, response.field('content-length'), response.content.length]).toEqual([204, undefined, 0]);
+    expect((await client.response()).status).toBe(200);
+    expect(backend.requests).toHaveLength(1);
+  });
+
+  test.each(['', 'Max-Forwards: 0\r\n', 'Max-Forwards: 3\r\n'])(
+    'TRACE is refused, and reflects nothing: %j',
+    async (extra) => {
+      const { backend, port } = await setUp();
+      const response = await rawRequest(
+        port,
+        `TRACE /x HTTP/1.1\r\nHost: a\r\nCookie: secret=1\r\n${extra}\r\n`,
+        'TRACE',
+      );
+      expect([response.status, response.field('allow')]).toEqual([405, 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS']);
+      expect(response.content.toString()).not.toContain('secret');
+      expect(backend.requests).toEqual([]);
+    },
+  );
+
+  test.each(['gw.example:443', '127.0.0.1:22'])('CONNECT %s is refused', async (target) => {
+    const backend = cleanup.add(await RecorderBackend.start());
+    const { port } = cleanup.add(await hardenedGateway({ backends: [backend.url] }));
+    const client = cleanup.add(await RawClient.connect(port));
+    client.send(`CONNECT ${target} HTTP/1.1\r\nHost: ${target}\r\n\r\n${get()}`);
+    const response = await client.response();
+    expect([response.status, response.field('connection')]).toEqual([405, 'close']);
+    expect(response.field('allow')).toBe('GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS');
+    await client.closed();
+    expect(client.pending).toHaveLength(0);
+    expect(backend.requests).toEqual([]);
+  });
+});
+
+describe('C07, R9: informational answers', () => {
+  const FINAL = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
+  const hints =
+    'HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nLink: </b\xe9.js>; rel=preload\r\nX-Int: 1\r\n' +
+    'Connection: X-Int\r\nKeep-Alive: timeout=1\r\nContent-Length: 5\r\n\r\n';
+  const script = answer(
+    `HTTP/1.1 102 Processing\r\n\r\n${hints}HTTP/1.1 103 Early Hints\r\nLink: </c>\r\nTransfer-Encoding: chunked\r\n\r\nHTTP/1.1 199 Own\r\n\r\n${FINAL}`,
+  );
+
+  test.each([
+    ['writeInformation()', false],
+    ['what older versions of Node have', true],
+  ])('go on in order, cleaned like others, by %s', async (_way, old) => {
+    const statuses: number[] = [];
+    const { port } = await setUp(script, {}, (app) => {
+      app.use((_req, res, next) => {
+        if (old) Object.assign(res, { writeInformation: undefined });
+        res.setHeader('X-App', 'kept for the final answer');
+        res.on('finish', () => statuses.push(res.statusCode));
+        next();
+      });
+    });
+    const client = cleanup.add(await RawClient.connect(port));
+    for (let i = 0; i < 2; i += 1) {
+      client.send(get());
+      const answers = [];
+      for (let n = 0; n < 5; n += 1) answers.push(await client.response());
+      expect(answers.map(({ status }) => status)).toEqual([102, 103, 103, 199, 200]);
+      expect(answers[1]?.fields).toEqual([
+        ['link', '</a.css>; rel=preload'],
+        ['link', '</b\xe9.js>; rel=preload'],
+      ]);
+      expect(answers[2]?.fields).toEqual([['link', '</c>']]);
+      expect([answers[4]?.content.toString(), answers[4]?.field('link')]).toEqual(['ok', undefined]);
+      expect(answers[4]?.field('x-app')).toBe('kept for the final answer');
+    }
+    expect(statuses).toEqual([200, 200]);
+  });
+
+  test('they come before the final answer does', async () => {
+    let backendSocket: Parameters<Script>[0] | undefined;
+    const { port } = await setUp((socket) => {
+      backendSocket = socket;
+      socket.write('HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n');
+    });
+    const client = cleanup.add(await RawClient.connect(port));
+    client.send(get());
+    expect((await client.response()).status).toBe(103);
+    backendSocket?.write(FINAL);
+    expect((await client.response()).status).toBe(200);
+  });
+
+  test('undiciTransport() passes them on too, and outlives what cannot be sent on', async () => {
+    const backend = cleanup.add(
+      await RecorderBackend.start(
+        answer(
+          'HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 caf\xe9\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
+        ),
+      ),
+    );
+    const app = express();
+    app.use(createProxyMiddleware({ target: backend.url, plugins: [undiciTransport()] }));
+    const { port } = cleanup.add(await listen(app));
+    const client = cleanup.add(await RawClient.connect(port));
+    client.send(get());
+    expect((await client.response()).field('link')).toBe('</a>');
+    expect((await client.response()).startLine).toBe('HTTP/1.1 200 OK');
+  });
+
+  test('R32: those of pipelined requests wait for their turn', async () => {
+    const { port } = await setUp((socket, { target }) => {
+      const answers = `HTTP/1.1 103 Early Hints\r\nLink: <${target}>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n`;
+      setTimeout(() => socket.write(answers), target === '/1' ? 60 : 0);
+    });
+    const client = cleanup.add(await RawClient.connect(port));
+    client.send(get('', '/1') + get('', '/2'));
+    const seen = [];
+    for (let n = 0; n < 4; n += 1) seen.push((await client.response()).field('link'));
+    expect(seen).toEqual(['</1>', undefined, '</2>', undefined]);
+  });
+
+  test('a client of HTTP/1.0 gets none', async () => {
+    const { port } = await setUp(script);
+    const response = await rawRequest(port, 'GET / HTTP/1.0\r\nHost: a\r\n\r\n');
+    expect([response.status, response.content.toString()]).toEqual([200, 'ok']);
+  });
+
+  test.each([
+    [10, 200],
+    [11, 502],
+    [500, 502],
+  ])('G07: of %d in a row comes %d', async (count, status) => {
+    const { port, proxy } = await setUp(answer('HTTP/1.1 102 Processing\r\n\r\n'.repeat(count) + FINAL));
+    const client = cleanup.add(await RawClient.connect(port));
+    client.send(get());
+    for (let i = 0; i < 10; i += 1) expect((await client.response()).status).toBe(102);
+    const response = await client.response();
+    expect(response.status).toBe(status);
+    if (status === 502) expect(JSON.parse(response.content.toString()).cause).toBe('http_protocol_error');
+    expect(proxy.status()[0]?.inFlight).toBe(0);
+  });
+
+  test.each(['writeInformation', 'before'])('a value that is none is the fault of its backend: %s', async (way) => {
+    const bad = answer(`HTTP/1.1 103 Early Hints\r\nLink: a\x01b\r\n\r\n${FINAL}`);
+    const { port } = await setUp(bad, {}, (app) => {
+      app.use((_req, res, next) => {
+        if (way === 'before') Object.assign(res, { writeInformation: undefined });
+        next();
+      });
+    });
+    expect((await rawRequest(port, get())).status).toBe(502);
+  });
+});
+
+describe('C13, R17: trailers', () => {
+  const trailers =
+    'X-Sum: 1\r\nX-Sum: 2\r\nHost: evil\r\nAuthorization: evil\r\nX-Forwarded-For: 6.6.6.6\r\nSet-Cookie: evil=1\r\n' +
+    'X-Named: evil\r\nKeep-Alive: evil\r\nX-L: caf\xe9\r\n';
+  const chunked = (content: string) =>
+    answer(
+      `HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nConnection: x-named\r\nTransfer-Encoding: chunked\r\n\r\n${content}0\r\n${trailers}\r\n`,
+    );
+
+  test.each([
+    ['content', '2\r\nok\r\n'],
+    ['no content', ''],
+  ])(
+    'those of an answer with %s go on to a client that asks for them, without what has no place there',
+    async (_kind, content) => {
+      const { port } = await setUp(chunked(content));
+      const client = cleanup.add(await RawClient.connect(port));
+      client.send(get('TE: gzip;q=0.5, trailers\r\n'));
+      await client.until((bytes) => bytes.includes('caf\xe9\r\n\r\n', 0, 'latin1'));
+      const answered = client.pending.toString('latin1');
+      const end = answered.indexOf('\r\n\r\n');
+      const [head, rest] = [answered.slice(0, end), answered.slice(end + 4)];
+      expect(head).not.toMatch(/x-sum/i);
+      expect(head).toMatch(/transfer-encoding: chunked/i);
+      expect(rest.toLowerCase()).toBe(`${content}0\r\nx-sum: 1\r\nx-sum: 2\r\nx-l: caf\xe9\r\n\r\n`);
+    },
+  );
+
+  test.each([
+    ['a client that did not ask', get()],
+    ['one that asks for others', get('TE: gzip, trailersx\r\n')],
+    ['one of HTTP/1.0', 'GET / HTTP/1.0\r\nHost: a\r\nTE: trailers\r\n\r\n'],
+  ])('%s gets none', async (_who, request) => {
+    const { port } = await setUp(chunked('2\r\nok\r\n'));
+    const response = await rawRequest(port, request);
+    expect([response.content.toString(), response.framingComplete]).toEqual(['ok', true]);
+    expect(response.fields.map(([name]) => name)).not.toContain('x-sum');
+  });
+
+  test('those of a request end here, and are merged with nothing', async () => {
+    const seen: unknown[] = [];
+    const { port, backend } = await setUp(answerOk, {}, (app) => {
+      app.use((req, _res, next) => {
+        req.on('end', () => seen.push(req.headers['x-sum'], req.headers['x-forwarded-for'], req.headers.host));
+        next();
+      });
+    });
+    const forbidden =
+      'X-Sum: 1\r\nContent-Length: 9\r\nHost: evil\r\nX-Forwarded-For: 6.6.6.6\r\nAuthorization: evil\r\n';
+    const client = cleanup.add(await RawClient.connect(port));
+    client.send(
+      `POST / HTTP/1.1\r\nHost: a\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n${forbidden.replace('Content-Length: 9\r\n', '')}\r\n`,
+    );
+    expect((await client.response()).status).toBe(200);
+    await client.until(
+      () =>
+        backend.received[0]?.toString('latin1').endsWith('2\r\nok\r\n0\r\n\r\n') === true || client.pending.length > 0,
+    );
+    expect(backend.received[0]?.toString('latin1')).not.toMatch(/x-sum|evil|6\.6\.6\.6/i);
+    expect(seen).toEqual([undefined, undefined, 'a']);
+  });
+});
+
+describe('C08, R10: Expect', () => {
+  const post = (fields: string) => `POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n${fields}\r\n`;
+
+  async function limited(limit: number) {
+    const backend = cleanup.add(await RecorderBackend.start());
+    const limiter = cleanup.add(ipRateLimit({ limit, windowMs: 60_000 }));
+    const gateway = cleanup.add(await hardenedGateway({ backends: [backend.url] }, {}, (app) => app.use(limiter)));
+    return { backend, ...gateway };
+  }
+
+  test('100 is said when a backend takes the content, and the field goes no further', async () => {
+    const { port, backend } = await limited(10);
+    const client = cleanup.add(await RawClient.connect(port));
+    for (let i = 0; i < 2; i += 1) {
+      client.send(post('Expect: 100-Continue\r\n'));
+      expect((await client.response()).status).toBe(100);
+      client.send('hello');
+      const response = await client.response();
+      expect([response.status, response.field('connection')]).toEqual([200, 'keep-alive']);
+    }
+    expect(backend.requests.map((request) => request.field('expect'))).toEqual([undefined, undefined]);
+    expect(backend.received[0]?.toString('latin1').match(/\r\n\r\nhello/g)).toHaveLength(2);
+  });
+
+  test('a client that does not wait is served all the same', async () => {
+    const { port, backend } = await limited(10);
+    const client = cleanup.add(await RawClient.connect(port));
+    client.send(`${post('Expect: 100-continue\r\n')}hello`);
+    const statuses = [(await client.response()).status];
+    if (statuses[0] === 100) statuses.push((await client.response()).status);
+    expect(statuses.at(-1)).toBe(200);
+    expect(backend.received[0]?.toString('latin1')).toMatch(/\r\n\r\nhello$/);
+  });
+
+  test.each(['', 'hello', 'GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n'])(
+    'K3, K16: a refusal comes at once, without 100, and what follows (%j) is no request',
+    async (after) => {
+      const { port, backend } = await limited(1);
+      expect((await rawRequest(port, get())).status).toBe(200);
+      const client = cleanup.add(await RawClient.connect(port));
+      client.send(post('Expect: 100-continue\r\n') + after);
+      const response = await client.response();
+      expect([response.status, response.field('connection')]).toEqual([429, 'close']);
+      await client.closed();
+      expect([client.closedBy, client.pending.length]).toEqual(['FIN', 0]);
+      expect(backend.requests).toHaveLength(1);
+    },
+  );
+
+  test('without a backend there is no 100', async () => {
+    const { port, proxy, backend } = await limited(10);
+    proxy.setBackends(['http://127.0.0.1:1']);
+    const client = cleanup.add(await RawClient.connect(port));
+    client.send(post('Expect: 100-continue\r\n'));
+    expect((await client.response()).status).toBe(502);
+    expect(backend.requests).toEqual([]);
+  });
+
+  test('a request without content gets its answer alone', async () => {
+    const { port } = await limited(10);
+    const client = cleanup.add(await RawClient.connect(port));
+    client.send(get('Expect: 100-continue\r\n'));
+    const response = await client.response();
+    expect([response.status, response.content.toString()]).toEqual([200, 'ok']);
+  });
+
+  test.each(['200-ok', '100-continue, x', 'x=y'])('an unknown expectation is refused: %s', async (expectation) => {
+    const { port, backend } = await limited(10);
+    const response = await rawRequest(port, post(`Expect: ${expectation}\r\n`), 'POST');
+    expect([response.status, response.field('connection')]).toEqual([417, 'close']);
+    expect(backend.requests).toEqual([]);
+  });
+
+  test('R10: of HTTP/1.0, the field is ignored', async () => {
+    const { port, backend } = await limited(10);
+    const response = await rawRequest(
+      port,
+      'POST / HTTP/1.0\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nok',
+    );
+    expect(response.status).toBe(200);
+    expect(backend.requests[0]?.field('expect')).toBeUndefined();
+  });
+
+  test('an app that listens to checkContinue decides for itself', async () => {
+    const { port, server } = await limited(10);
+    server.on('checkContinue', (_req, res) => res.writeHead(406).end());
+    const client = cleanup.add(await RawClient.connect(port));
+    client.send(post('Expect: 100-continue\r\n'));
+    expect((await client.response()).status).toBe(406);
+  });
+});
+
+describe('R42, A03: Forwarded', () => {
+  const spoofed =
+    'Forwarded: for=6.6.6.6\r\nX-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: evil\r\nX-Forwarded-Host: evil\r\n';
+  const told = 'Forwarded: for=192.0.2.7;proto=https\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\n';
+  const OURS = 'for=127.0.0.1;host=gw.example;proto=http';
+
+  test.each([
+    ['forwarded', undefined, 'replace', spoofed, [OURS], []],
+    ['forwarded', undefined, 'append', spoofed, [OURS], []],
+    ['both', undefined, 'replace', spoofed, [OURS], ['127.0.0.1']],
+    ['x-forwarded', undefined, 'replace', spoofed, [], ['127.0.0.1']],
+    ['forwarded', 'loopback', 'replace', told, ['for=192.0.2.7;host=gw.example;proto=https'], []],
+    ['forwarded', 'loopback', 'append', told, [`for=192.0.2.7;proto=https, ${OURS}`], []],
+    ['both', 'loopback', 'append', told, [`for=192.0.2.7;proto=https, ${OURS}`], ['192.0.2.7, 127.0.0.1']],
+    ['forwarded', 'loopback', 'append', '', [OURS], []],
+  ] as const)('%s, peer trusted: %s, %s', async (forwardingFields, trust, forwarded, sent, list, addresses) => {
+    const { backend, port } = await setUp(answerOk, { forwardingFields, forwarded }, (app) => {
+      if (trust !== undefined) app.set('trust proxy', trust);
+    });
+    await rawRequest(port, get(`${sent}Connection: Forwarded\r\n`));
+    const [seen] = backend.requests;
+    expect([seen?.all('forwarded'), seen?.all('x-forwarded-for')]).toEqual([list, addresses]);
+    expect(backend.received[0]?.toString('latin1')).not.toMatch(/6\.6\.6\.6|evil/);
+    if (forwardingFields === 'forwarded') expect(seen?.fields.filter(([name]) => name.startsWith('x-'))).toEqual([]);
+  });
+
+  test('a host with a port is quoted', async () => {
+    const { backend, port } = await setUp(answerOk, { forwardingFields: 'forwarded' });
+    await rawRequest(port, 'GET / HTTP/1.1\r\nHost: gw.example:8080\r\n\r\n');
+    expect(backend.requests[0]?.field('forwarded')).toBe('for=127.0.0.1;host="gw.example:8080";proto=http');
+  });
+});
+
+describe('B03, K1: a client cannot take away what the gateway adds', () => {
+  test("a field that a middleware wrote stays, whether the client sent one or not; the client's own goes", async () => {
+    const { backend, port } = await setUp(answerOk, {}, (app) => {
+      app.use((req, _res, next) => {
+        req.headers['x-user'] = 'ada';
+        req.headers['x-role'] = 'user';
+        next();
+      });
+    });
+    const named = 'Connection: X-User, X-Role, X-Own, X-Twice, Cookie, User-Agent, Authorization\r\n';
+    await rawRequest(
+      port,
+      get(
+        `${named}X-Role: admin\r\nX-Own: 1\r\nX-Twice: 1\r\nX-Twice: 2\r\nCookie: a=1\r\nCookie: b=2\r\n` +
+          'User-Agent: x\r\nUser-Agent: y\r\nAuthorization: z\r\n',
+      ),
+    );
+    const [seen] = backend.requests;
+    expect([seen?.field('x-user'), seen?.all('x-role')]).toEqual(['ada', ['user']]);
+    for (const name of ['x-own', 'x-twice', 'cookie', 'user-agent', 'authorization'])
+      expect(seen?.field(name)).toBeUndefined();
+  });
+});
+
+describe('C01, R18: versions', () => {
+  test.each(['HTTP/1.0', 'HTTP/1.1'])('an answer in %s goes on in our own', async (version) => {
+    const { port, backend } = await setUp(
+      (socket) => void socket.end(`${version} 200 OK\r\nContent-Length: 2\r\n\r\nok`),
+    );
+    for (const own of ['1.0', '1.1']) {
+      const response = await rawRequest(port, `GET / HTTP/${own}\r\nHost: a\r\n\r\n`);
+      expect([response.startLine, response.content.toString()]).toEqual(['HTTP/1.1 200 OK', 'ok']);
+    }
+    for (const { line } of backend.requests) expect(line).toBe('GET / HTTP/1.1');
+  });
+});
+
+test('R16: conditions go to the backend, and are not judged here', async () => {
+  const { backend, port } = await setUp(answer('HTTP/1.1 200 OK\r\nETag: "x"\r\nContent-Length: 2\r\n\r\nok'));
+  const conditions =
+    'If-None-Match: "x"\r\nIf-Modified-Since: Tue, 15 Nov 1994 08:12:31 GMT\r\nIf-Match: "y"\r\nRange: bytes=0-0\r\n';
+  const response = await rawRequest(port, get(`${conditions}If-Range: "x"\r\nCache-Control: no-transform\r\n`));
+  expect([response.status, response.field('etag'), response.content.toString()]).toEqual([200, '"x"', 'ok']);
+  for (const name of ['if-none-match', 'if-modified-since', 'if-match', 'range', 'if-range', 'cache-control']) {
+    expect(backend.requests[0]?.field(name)).toBeDefined();
+  }
+});
+
+test('C06: HEAD, 204 and 304 keep the framing fields that they may have, and no others', async () => {
+  const { port } = await setUp((socket, { method, target }) => {
+    if (method === 'HEAD' && target === '/chunked')
+      socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n');
+    else if (method === 'HEAD') socket.write('HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n');
+    else if (target === '/204') socket.write('HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n');
+    else if (target === '/304') socket.write('HTTP/1.1 304 Not Modified\r\nContent-Length: 77\r\n\r\n');
+    else answerOk(socket, { field: () => undefined } as never, 0);
+  });
+  const client = cleanup.add(await RawClient.connect(port));
+  for (const [method, target, length] of [
+    ['HEAD', '/', '1000'],
+    ['HEAD', '/chunked', undefined],
+    ['GET', '/204', undefined],
+    ['GET', '/304', '77'],
+  ] as const) {
+    client.send(`${method} ${target} HTTP/1.1\r\nHost: a\r\n\r\n`);
+    const response = await client.response(method);
+    expect([target, response.field('content-length')]).toEqual([target, length]);
+    expect(response.field('connection')).toBe('keep-alive');
+    client.send(get());
+    expect((await client.response()).content.toString()).toBe('ok');
+  }
+  expect(client.pending).toHaveLength(0);
+});

@@ -1,0 +1,43 @@
+import { beforeAll, describe, expect, test } from '@jest/globals';
+import { type Compared, compare, differs, onlyOurs } from '../differential/comparison.ts';
+import { REFERENCES, type ReferenceName, versionOf } from '../differential/reference-proxy.ts';
+import { readTable, rowOf } from '../differential/table.ts';
+
+const NAMES = Object.keys(REFERENCES) as ReferenceName[];
+const missing = NAMES.filter((name) => versionOf(name) === undefined);
+const others = NAMES.filter((name) => versionOf(name) !== readTable().versions[name as 'nginx' | 'HAProxy']);
+
+if (missing.length > 0)
+  process.stderr.write(`SKIPPED: no differential run without ${missing.join(' and ')} on the path\n`);
+else if (others.length > 0)
+  process.stderr.write(`SKIPPED: docs/differential.md is of another ${others.join(' and ')}\n`);
+
+test('each row of the table of differences has one reason', () => {
+  const { rows } = readTable();
+  expect(rows.length).toBeGreaterThan(10);
+  expect(rows.filter(({ why }) => why === '')).toEqual([]);
+  expect(new Set(rows.map(({ id }) => id)).size).toBe(rows.length);
+});
+
+(missing.length > 0 ? describe.skip : describe)('the same bytes to this gateway, nginx and HAProxy', () => {
+  let compared: Compared[] = [];
+  beforeAll(async () => {
+    compared = await compare();
+  }, 120_000);
+
+  test('nothing is forwarded that both of them refuse', () => {
+    expect(compared.length).toBeGreaterThan(80);
+    // Else their silence would prove nothing.
+    expect(compared.find(({ id }) => id === 'plain GET')).toMatchObject({
+      ours: { text: 'GET /a?b=c' },
+      nginx: { text: 'GET /a?b=c' },
+      haproxy: { text: 'GET /a?b=c' },
+    });
+    expect(compared.flatMap((one) => onlyOurs(one).map((request) => `${one.id}: ${request}`))).toEqual([]);
+  });
+
+  (others.length > 0 ? test.skip : test)('docs/differential.md tells each difference, and no other', () => {
+    const seen = compared.filter(differs).map((one) => rowOf(one));
+    expect(readTable().rows.map((row) => ({ ...row, why: '' }))).toEqual(seen);
+  });
+});

@@ -1,0 +1,235 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { afterEach, expect, test } from '@jest/globals';
+import type { Ruling } from '../../lib/rate-limit/meter.ts';
+import { type LimiterMeterSettings, openLimiterMeter } from '../../lib/rate-limit/open-limiter-meter.ts';
+import { RedisUrl } from '../../lib/rate-limit/redis-url.ts';
+import { Cleanup } from '../support/gateway.ts';
+import { describeWithRedis, type RedisServer } from '../support/redis.ts';
+import { eventually } from '../support/servers.ts';
+
+const cleanup = new Cleanup();
+afterEach(() => cleanup.run());
+
+const claim = { key: 'k', cost: 1, limit: undefined };
+const real = () => performance.timeOrigin + performance.now();
+
+interface Limits {
+  readonly limit: number;
+  readonly windowMs: number;
+  readonly algorithm: LimiterMeterSettings['algorithm'];
+  readonly lease: LimiterMeterSettings['lease'];
+  readonly name: string;
+}
+
+/** A limiter with a connection of its own, in contact with Redis. */
+async function gateway(redis: RedisServer, { limit, windowMs, algorithm, lease, name }: Limits) {
+  const meter = cleanup.add(
+    openLimiterMeter(
+      {
+        algorithm,
+        quotas: [{ limit, windowMs, burst: limit }],
+        name,
+        maxKeys: 1_000,
+        redis: new RedisUrl(redis.url),
+        prefix: `${name}:`,
+        // The deadline has its own tests; here, a busy machine must not decide what is counted where.
+        storeTimeoutMs: 5_000,
+        onStoreError: 'closed',
+        lease,
+      },
+      () => {},
+    ),
+  );
+  await eventually('it counts in Redis', async () => {
+    await meter.take({ ...claim, key: 'other' });
+    return meter.mode === 'redis';
+  });
+  return meter;
+}
+
+/** Commands that Redis has run for limiters: not heartbeats, which have their own time. */
+async function scriptCalls(redis: RedisServer): Promise<number> {
+  const stats = String(await redis.command('INFO', 'commandstats'));
+  return Number(/cmdstat_get:calls=(\d+)/.exec(stats)?.[1]);
+}
+
+/** The most that passed in any window of this length. */
+function most(times: readonly number[], windowMs: number): number {
+  let [first, largest] = [0, 0];
+  for (const [i, at] of times.entries()) {
+    while ((times[first] as number) <= at - windowMs) first++;
+    largest = Math.max(largest, i - first + 1);
+  }
+  return largest;
+}
+
+describeWithRedis('leases of four limiters, each with its own connection', (redis) => {
+  test.each(['sliding-window', 'token-bucket'] as const)(
+    '%s: 4 × 50 clients at once never pass more than the limit in total, at a tenth of a command per request',
+    async (algorithm) => {
+      const [limit, windowMs] = [2_000, 3_600_000];
+      const limits = { limit, windowMs, algorithm, lease: true, name: `burst-${algorithm}` };
+      const meters = await Promise.all(Array.from({ length: 4 }, () => gateway(redis, limits)));
+      const before = await scriptCalls(redis);
+      let passed = 0;
+      let asked = 0;
+      const client = async (i: number) => {
+        for (let k = 0; k < 20; k++) {
+          asked++;
+          if ((await meters[i % 4]!.take(claim)).allowed) passed++;
+        }
+      };
+      await Promise.all(Array.from({ length: 200 }, (_, i) => client(i)));
+      // A few tokens come back while it runs.
+      expect(passed).toBeLessThanOrEqual(limit + (algorithm === 'token-bucket' ? 30 : 0));
+      expect(passed).toBeGreaterThanOrEqual(limit * 0.9);
+      expect((await scriptCalls(redis)) - before).toBeLessThanOrEqual(asked / 10);
+    },
+  );
+
+  test.each(['sliding-window', 'token-bucket'] as const)(
+    '%s: the log of what passed holds the limit in real time, over windows',
+    async (algorithm) => {
+      const [limit, windowMs] = [200, 500];
+      const limits = { limit, windowMs, algorithm, lease: { share: 0.5 }, name: `log-${algorithm}` };
+      const meters = await Promise.all(Array.from({ length: 4 }, () => gateway(redis, limits)));
+      const start = real();
+      const passed: number[] = [];
+      const client = async (i: number) => {
+        while (real() - start < 3_000) {
+          if ((await meters[i % 4]!.take(claim)).allowed) passed.push(real());
+          await new Promise((resolve) => setTimeout(resolve, 5 + (i % 7)));
+        }
+      };
+      await Promise.all(Array.from({ length: 40 }, (_, i) => client(i)));
+      const sustained = (limit * (real() - start)) / windowMs;
+      expect(passed.length).toBeLessThanOrEqual(limit + sustained + 1);
+      expect(passed.length).toBeGreaterThan(sustained * 0.5);
+      expect(most(passed, windowMs * 0.8)).toBeLessThanOrEqual(2 * limit);
+    },
+  );
+
+  test('a client over its limit costs no command, also without leases, with every algorithm', async () => {
+    for (const algorithm of ['sliding-window', 'token-bucket', 'fixed-window'] as const) {
+      const limits = { limit: 5, windowMs: 3_600_000, algorithm, lease: false, name: `over-${algorithm}` };
+      const meter = await gateway(redis, limits);
+      for (let i = 0; i < 5; i++) expect(await meter.take(claim)).toMatchObject({ allowed: true });
+      const before = await redis.command('INFO', 'commandstats');
+      const rulings: Ruling[] = [];
+      for (let i = 0; i < 1_000; i++) rulings.push(await meter.take(claim));
+      const after = await redis.command('INFO', 'commandstats');
+      const evals = (stats: unknown) => Number(/cmdstat_evalsha:calls=(\d+)/.exec(String(stats))?.[1]);
+      // A heartbeat may come in between.
+      expect(evals(after) - evals(before)).toBeLessThanOrEqual(1);
+      expect(rulings.every(({ allowed, retryAfterMs }) => !allowed && retryAfterMs > 0)).toBe(true);
+      expect(rulings.at(-1)!.retryAfterMs).toBeLessThanOrEqual(rulings[0]!.retryAfterMs);
+      await meter.reset('k');
+      expect(await meter.take(claim)).toMatchObject({ allowed: true });
+    }
+  });
+
+  test('a denial that is remembered ends when it said it would', async () => {
+    for (const algorithm of ['sliding-window', 'token-bucket', 'fixed-window'] as const) {
+      const meter = await gateway(redis, {
+        limit: 2,
+        windowMs: 600,
+        algorithm,
+        lease: false,
+        name: `end-${algorithm}`,
+      });
+      for (let i = 0; i < 2; i++) await meter.take(claim);
+      const { allowed, retryAfterMs } = await meter.take(claim);
+      expect(allowed).toBe(false);
+      await new Promise((resolve) => setTimeout(resolve, retryAfterMs + 1));
+      expect(await meter.take(claim)).toMatchObject({ allowed: true });
+    }
+  });
+
+  test('a reset forgets what is held of a client, so that no more than the limit passes after it', async () => {
+    const limits = {
+      limit: 100,
+      windowMs: 3_600_000,
+      algorithm: 'sliding-window',
+      lease: true,
+      name: 'reset',
+    } as const;
+    const meter = await gateway(redis, limits);
+    for (let i = 0; i < 40; i++) await meter.take(claim);
+    const [, rulings] = await Promise.all([
+      meter.reset('k'),
+      Promise.all(Array.from({ length: 150 }, () => meter.take(claim))),
+    ]);
+    expect(rulings.filter(({ allowed }) => allowed)).toHaveLength(100);
+  });
+});
+
+describeWithRedis('leases when things break', (redis) => {
+  test('a lease is spent while Redis is away; then the failure mode rules, denials that are remembered do not', async () => {
+    const limits = { limit: 100, windowMs: 3_600_000, algorithm: 'sliding-window', lease: true, name: 'away' } as const;
+    const meter = await gateway(redis, limits);
+    const full = { ...claim, key: 'full' };
+    for (let i = 0; i < 100; i++) await meter.take(full);
+    expect(await meter.take(full)).toMatchObject({ allowed: false, standings: [{ remaining: 0 }] });
+    // 1, 2, 4 and 8 requests make four trips.
+    for (let i = 0; i < 8; i++) await meter.take(claim);
+    await redis.kill();
+    await eventually('it is noticed', () => meter.mode === 'closed');
+    let spent = 0;
+    while ((await meter.take(claim)).allowed) spent++;
+    expect(spent).toBe(7);
+    expect(await meter.take(full)).toMatchObject({ allowed: false, standings: [] });
+    await redis.start();
+  });
+
+  test('what a gateway held when it was killed is never spent, and comes back with its window', async () => {
+    const [limit, windowMs] = [100, 2_000];
+    const root = new URL('../../', import.meta.url);
+    const script = `
+      import { openLimiterMeter } from '${new URL('lib/rate-limit/open-limiter-meter.ts', root).href}';
+      import { RedisUrl } from '${new URL('lib/rate-limit/redis-url.ts', root).href}';
+      const meter = openLimiterMeter({
+        algorithm: 'sliding-window', quotas: [{ limit: ${limit}, windowMs: ${windowMs}, burst: ${limit} }], name: 'killed',
+        maxKeys: 1000, redis: new RedisUrl('${redis.url}'), prefix: 'killed:', storeTimeoutMs: 5000,
+        onStoreError: 'closed', lease: { share: 0.5 },
+      }, () => {});
+      while (!(await meter.take({ key: 'other', cost: 1, limit: undefined })).allowed) {
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+      console.log('ready');
+      process.stdin.once('data', async () => {
+        let passed = 0;
+        for (let i = 0; i < 20; i++) if ((await meter.take({ key: 'k', cost: 1, limit: undefined })).allowed) passed++;
+        console.log('passed ' + passed);
+      });`;
+    const child: ChildProcess = spawn(process.execPath, ['--input-type=module', '-e', script], {
+      cwd: root,
+      stdio: 'pipe',
+    });
+    cleanup.add({ close: () => child.exitCode ?? child.kill('SIGKILL') });
+    let output = '';
+    for (const stream of [child.stdout!, child.stderr!]) {
+      stream.on('data', (chunk) => {
+        output += chunk;
+      });
+    }
+    await eventually('it is ready', () => output.includes('ready'), 15_000);
+    const lease = { share: 0.5 };
+    const meter = await gateway(redis, { limit, windowMs, algorithm: 'sliding-window', lease, name: 'killed' });
+    child.stdin!.write('go\n');
+    await eventually('it has spent 20', () => output.includes('passed 20'));
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+    let passed = 0;
+    while ((await meter.take(claim)).allowed) passed++;
+    expect(passed).toBeGreaterThan(20);
+    expect(passed).toBeLessThan(80);
+    for (const key of (await redis.command('KEYS', 'killed:*')) as string[]) {
+      expect(Number(await redis.command('PTTL', key))).toBeGreaterThan(0);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 2 * windowMs + 50));
+    let later = 0;
+    for (let i = 0; i < 2 * limit; i++) if ((await meter.take(claim)).allowed) later++;
+    expect(later).toBe(limit);
+  }, 30_000);
+});

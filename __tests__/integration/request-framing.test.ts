@@ -1,0 +1,223 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import type { ClientRefusedEvent, HardenServerOptions, RoundRobinProxyOptions } from 'expressway';
+import { GatewayEvents } from 'expressway';
+import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { hardenedGateway } from '../support/hardened-gateway.ts';
+import { RawClient, rawRequest } from '../support/raw-client.ts';
+import { RecorderBackend } from '../support/recorder-backend.ts';
+import { eventually } from '../support/servers.ts';
+
+const cleanup = new Cleanup();
+afterEach(() => cleanup.run());
+
+let backend: RecorderBackend;
+beforeEach(async () => {
+  backend = cleanup.add(await RecorderBackend.start());
+});
+
+const hardened = async (options: Partial<RoundRobinProxyOptions> = {}, bounds: HardenServerOptions = {}) =>
+  cleanup.add(await hardenedGateway({ backends: [backend.url], ...options }, bounds));
+
+const H = 'Host: gw.example\r\n';
+const SMUGGLED = 'GET /smuggled HTTP/1.1\r\nHost: gw.example\r\n\r\n';
+const chunked = (body: string, fields = '') =>
+  `POST / HTTP/1.1\r\n${H}Transfer-Encoding: chunked\r\n${fields}\r\n${body}`;
+const post = (fields: string, body = 'hello') => `POST / HTTP/1.1\r\n${H}${fields}\r\n${body}`;
+const get = (target: string, fields = '') => `GET ${target} HTTP/1.1\r\n${H}${fields}\r\n`;
+const fields = (count: number) => Array.from({ length: count }, (_, i) => `X-${i}: 1\r\n`).join('');
+
+/** An innocent request on a connection of its own gets its own answer, and nothing else has arrived. */
+async function innocent(port: number, arrivedBefore = 0): Promise<void> {
+  const nonce = `n${Math.random()}`;
+  const response = await rawRequest(port, get('/innocent', `X-Nonce: ${nonce}\r\n`));
+  expect([response.status, response.content.toString(), response.field('x-nonce')]).toEqual([200, nonce, nonce]);
+  expect(backend.requests).toHaveLength(arrivedBefore + 1);
+  for (const request of backend.requests) {
+    expect(request.target).not.toContain('smuggled');
+    expect(request.all('host')).toHaveLength(1);
+    expect(request.all('content-length').length + request.all('transfer-encoding').length).toBeLessThanOrEqual(1);
+  }
+}
+
+/** The answer is one that explains itself, the connection ends in order, and no backend hears of it. */
+async function refused(port: number, bytes: string, status: number): Promise<Record<string, unknown>> {
+  const client = cleanup.add(await RawClient.connect(port));
+  client.send(bytes + SMUGGLED);
+  let response = await client.response();
+  while (response.status === 100) response = await client.response();
+  const problem = JSON.parse(response.content.toString());
+  expect([response.status, response.framingComplete, response.field('connection')]).toEqual([status, true, 'close']);
+  expect(response.field('content-type')).toBe('application/problem+json');
+  expect(problem).toMatchObject({ status, cause: expect.any(String) });
+  client.socket.end();
+  await client.closed();
+  expect([client.closedBy, client.pending.length]).toEqual(['FIN', 0]);
+  expect(backend.requests.filter(({ target }) => target === '/smuggled')).toEqual([]);
+  return problem;
+}
+
+/** Bad whoever reads it: whether Node's parser says so, or the checks. */
+const ATTACKS: readonly (readonly [string, string, number])[] = [
+  ['S01 CL and TE', post('Content-Length: 5\r\nTransfer-Encoding: chunked\r\n', '0\r\n\r\n'), 400],
+  ['S02 TE and CL', post('Transfer-Encoding: chunked\r\nContent-Length: 5\r\n', '0\r\n\r\n'), 400],
+  ['S03 CL twice', post('Content-Length: 5\r\nContent-Length: 5\r\n'), 400],
+  ['S03 two CL', post('Content-Length: 5\r\nContent-Length: 6\r\n'), 400],
+  ['S03 CL as a list', post('Content-Length: 5, 5\r\n'), 400],
+  ['S03 CL with a sign', post('Content-Length: +5\r\n'), 400],
+  ['S03 CL with a space', post('Content-Length: 5 5\r\n'), 400],
+  ['S03 an empty CL', post('Content-Length:\r\n'), 400],
+  ['S03 CL over 64 bits', post('Content-Length: 99999999999999999999\r\n'), 400],
+  ['S03 CL over what can be counted', post('Content-Length: 18446744073709551615\r\n'), 413],
+  ['S04 chunked is not last', post('Transfer-Encoding: chunked, gzip\r\n', '0\r\n\r\n'), 400],
+  ['S04 chunked twice', post('Transfer-Encoding: chunked, chunked\r\n', '0\r\n\r\n'), 400],
+  ['S04 chunked on two lines', post('Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n', '0\r\n\r\n'), 400],
+  ['S05 TE with a prefix', post('Transfer-Encoding: xchunked\r\n', '0\r\n\r\n'), 400],
+  ['S05 TE with a parameter', post('Transfer-Encoding: chunked;q=1\r\n', '0\r\n\r\n'), 400],
+  ['S05 TE behind a vertical tab', post('Transfer-Encoding: \x0bchunked\r\n', '0\r\n\r\n'), 400],
+  ['S05 an empty TE', post('Transfer-Encoding:\r\n', ''), 400],
+  ['S06 an unknown TE before chunked', post('Transfer-Encoding: gzip, chunked\r\n', '0\r\n\r\n'), 501],
+  ['S06 identity', post('Transfer-Encoding: identity\r\n', ''), 400],
+  ['S07 TE in HTTP/1.0', `POST / HTTP/1.0\r\n${H}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n`, 400],
+  ['S08 a chunk size that overflows', chunked('10000000000000003\r\nabc\r\n0\r\n\r\n'), 400],
+  ['S08 a hexadecimal prefix', chunked('0x3\r\nabc\r\n0\r\n\r\n'), 400],
+  ['S08 a negative chunk size', chunked('-3\r\nabc\r\n0\r\n\r\n'), 400],
+  ['S08 a space behind a chunk size', chunked('3 \r\nabc\r\n0\r\n\r\n'), 400],
+  ['S08 a chunk longer than it says', chunked('3\r\nabcXX0\r\n\r\n'), 400],
+  ['S08 lines of chunks that end in LF', chunked('3\nabc\n0\n\n'), 400],
+  ['S09 a space before the colon', get('/', 'X-A : 1\r\n'), 400],
+  ['S09 no colon', get('/', 'foo\r\n'), 400],
+  ['S09 an empty name', get('/', ': x\r\n'), 400],
+  ['S10 obs-fold', get('/', 'X-A: 1\r\n 2\r\n'), 400],
+  ['S10 a fold before all fields', `GET / HTTP/1.1\r\n X: 1\r\n${H}\r\n`, 400],
+  ['S11 LF alone', `GET / HTTP/1.1\r\n${H}X: 1\nY: 2\r\n\r\n`, 400],
+  ['S11 LF everywhere', 'GET / HTTP/1.1\nHost: gw.example\n\n', 400],
+  ['S13 Host twice', `GET / HTTP/1.1\r\n${H}hOST: evil.example\r\n\r\n`, 400],
+  ['S13 the same Host twice', `GET / HTTP/1.1\r\n${H}${H}\r\n`, 400],
+  ['S14 an empty Host', 'GET / HTTP/1.1\r\nHost:\r\n\r\n', 400],
+  ['S14 Host with a path', 'GET / HTTP/1.1\r\nHost: a/b\r\n\r\n', 400],
+  ['S14 Host with a user', 'GET / HTTP/1.1\r\nHost: u@a\r\n\r\n', 400],
+  ['S14 Host with a space', 'GET / HTTP/1.1\r\nHost: a b\r\n\r\n', 400],
+  ['S14 Host with a comma', 'GET / HTTP/1.1\r\nHost: a,b\r\n\r\n', 400],
+  ['S14 Host with a bad port', 'GET / HTTP/1.1\r\nHost: a:b\r\n\r\n', 400],
+  ['S14 an open bracket', 'GET / HTTP/1.1\r\nHost: [::1\r\n\r\n', 400],
+  ['S16 a flood of chunk extensions', chunked(`3;${'a'.repeat(20_000)}\r\nabc\r\n0\r\n\r\n`), 413],
+  ['S16 a chunk extension that ends in LF', chunked('3;a\nabc\r\n0\r\n\r\n'), 400],
+  ['S17 CR alone', get('/', 'X: 1\rY: 2\r\n'), 400],
+  ['S18 NUL', get('/', 'X: 1\0 2\r\n'), 400],
+  ['S18 control characters', get('/', 'X: 1\x01 2\x7f\r\n'), 400],
+  ['S19 an unknown expectation', post('Expect: 200-maybe\r\nContent-Length: 5\r\n'), 417],
+  ['S19 expectations on two lines', post('Expect: 100-continue\r\nExpect: x\r\nContent-Length: 5\r\n'), 417],
+  ['S21 HTTP/2.0 in the clear', `GET / HTTP/2.0\r\n${H}\r\n`, 505],
+  ['S21 HTTP/1.2', `GET / HTTP/1.2\r\n${H}\r\n`, 505],
+  ['S21 HTTP/0.9', 'GET /\r\n\r\n', 505],
+  ['S21 a TLS greeting', '\x16\x03\x01\x02\x00\x01\x00\x01', 400],
+  ['S22 101 fields', get('/', fields(100)), 431],
+  ['S22 2,100 fields', get('/', fields(2_100)), 431],
+  ['G04 17 KiB of one field', get('/', `X: ${'a'.repeat(17_000)}\r\n`), 431],
+  ['G04 17 KiB of fields', get('/', `X: ${'a'.repeat(8_600)}\r\nY: ${'a'.repeat(8_600)}\r\n`), 431],
+  ['G04 9 KiB of target', get(`/${'a'.repeat(9_000)}`), 414],
+  ['G04 100 KiB of target', get(`/${'a'.repeat(100_000)}`), 414],
+  ['G04 a method of 300 bytes', `${'G'.repeat(300)} / HTTP/1.1\r\n${H}\r\n`, 501],
+  ['C02 an unknown method', `FOO / HTTP/1.1\r\n${H}\r\n`, 501],
+  ['CONNECT', `CONNECT evil.example:80 HTTP/1.1\r\n${H}\r\n`, 405],
+];
+
+describe('a hardened server', () => {
+  test.each(ATTACKS)('%s: refused, and nobody else notices', async (_name, bytes, status) => {
+    const { port } = await hardened();
+    await refused(port, bytes, status);
+    const arrived = backend.requests.length;
+    // A backend may have been asked before the content turned out to be bad: it is never asked to believe it.
+    for (const bytes of backend.received) expect(bytes.toString('latin1')).not.toMatch(/\r\n0\r\n\r\n$/);
+    await innocent(port, arrived);
+  });
+
+  test.each([
+    ['a leading empty line', `\r\n${get('/', '')}`],
+    ['S03 leading zeros', post('Content-Length: 005\r\n')],
+    ['S05 a tab before chunked', post('Transfer-Encoding:\tchunked \r\n', '5\r\nhello\r\n0\r\n\r\n')],
+    ['S08 a chunk size with leading zeros', chunked('0005\r\nhello\r\n000\r\n\r\n')],
+    ['S16 a chunk extension', chunked('5;a=b\r\nhello\r\n0\r\n\r\n')],
+    ['S14 an IPv6 address as Host', 'GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n'],
+    ['S22 100 fields', get('/', fields(99))],
+    ['G04 8 KiB of target', get(`/${'a'.repeat(8_191)}`)],
+    ['G04 15 KiB of cookies', get('/', `Cookie: a=${'a'.repeat(15_000)}\r\n`)],
+    ['an underscore beside the framing', post('Transfer_Encoding: chunked\r\nContent-Length: 5\r\n')],
+  ])('%s: means one thing only, and is forwarded; the connection is kept', async (_name, bytes) => {
+    // It cannot tell where chunked content ends, so each request comes on a connection of its own.
+    backend.script = (socket, request) => {
+      const nonce = request.field('x-nonce') ?? '';
+      const head = `HTTP/1.1 200 OK\r\nConnection: close\r\nX-Nonce: ${nonce}\r\nContent-Length: ${nonce.length}`;
+      socket.end(`${head}\r\n\r\n${nonce}`);
+    };
+    const { port } = await hardened();
+    const client = cleanup.add(await RawClient.connect(port));
+    client.send(bytes + get('/next', 'X-Nonce: next\r\n'));
+    expect((await client.response()).status).toBe(200);
+    expect((await client.response()).content.toString()).toBe('next');
+    expect(backend.requests.map(({ target }) => target)).toContain('/next');
+    await innocent(port, 2);
+  });
+
+  test('S12: Node itself refuses a request without Host', async () => {
+    const { port } = await hardened();
+    const client = cleanup.add(await RawClient.connect(port));
+    client.send(`GET / HTTP/1.1\r\n\r\n${SMUGGLED}`);
+    const response = await client.response();
+    expect([response.status, response.field('connection')]).toEqual([400, 'close']);
+    await innocent(port);
+  });
+
+  test('S20: what follows Connection: close is not read; the answer before it is whole', async () => {
+    const { port } = await hardened();
+    const client = cleanup.add(await RawClient.connect(port));
+    client.send(get('/', 'Connection: close\r\nX-Nonce: first\r\n') + SMUGGLED);
+    const response = await client.response();
+    expect([response.status, response.content.toString()]).toEqual([200, 'first']);
+    client.socket.end();
+    await client.closed();
+    expect([client.closedBy, client.pending.length]).toEqual(['FIN', 0]);
+    await innocent(port, 1);
+  });
+
+  test('requests before the bad bytes get their answers, in order', async () => {
+    const { port } = await hardened();
+    const client = cleanup.add(await RawClient.connect(port));
+    client.send(`${get('/', 'X-Nonce: 1\r\n')}${get('/', 'X-Nonce: 2\r\n')}\0\0\r\n\r\n${SMUGGLED}`);
+    expect((await client.response()).content.toString()).toBe('1');
+    expect((await client.response()).content.toString()).toBe('2');
+    client.socket.end();
+    await client.closed();
+    expect([client.closedBy, client.pending.length]).toEqual(['FIN', 0]);
+    await innocent(port, 2);
+  });
+
+  test('the operator is told who was refused, and why', async () => {
+    const events = new GatewayEvents();
+    const told: ClientRefusedEvent[] = [];
+    events.on('clientRefused', (event) => told.push(event));
+    const { port } = await hardened({}, { events });
+    await refused(port, get('/', 'X : 1\r\n'), 400);
+    expect(told).toEqual([{ cause: 'bad_request', address: '127.0.0.1' }]);
+  });
+});
+
+describe('a plain server', () => {
+  const OURS = ATTACKS.filter(([name]) =>
+    /Host (?:twice|with)|same Host|empty Host|before chunked|S07|counted|two lines$|2\.0|0\.9|open bracket/.test(name),
+  );
+  test.each(OURS)('%s: the proxy refuses by itself what Node lets pass', async (name, bytes, status) => {
+    if (name.startsWith('S04')) return;
+    const { port } = cleanup.add(await proxyGateway({ backends: [backend.url] }));
+    await refused(port, bytes, status);
+    await innocent(port);
+  });
+
+  test('K23: a request of which Node reads no more fields is refused', async () => {
+    const { port, server } = cleanup.add(await proxyGateway({ backends: [backend.url] }));
+    server.maxHeadersCount = 10;
+    expect((await rawRequest(port, get('/', fields(9)))).status).toBe(431);
+    expect((await rawRequest(port, get('/', fields(8)))).status).toBe(200);
+    await eventually('only one arrives', () => backend.requests.length === 1);
+  });
+});

@@ -1,0 +1,181 @@
+import { createHash, type Hash, randomBytes } from 'node:crypto';
+import { request, type ServerResponse } from 'node:http';
+import { pipeline } from 'node:stream/promises';
+import { afterEach, describe, expect, test } from '@jest/globals';
+import compression from 'compression';
+import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { RawClient } from '../support/raw-client.ts';
+import { answer, answerOk, RecorderBackend } from '../support/recorder-backend.ts';
+import { eventually, listen } from '../support/servers.ts';
+
+const cleanup = new Cleanup();
+afterEach(() => cleanup.run());
+
+/** 1024 for the whole of C12; the answer is the same. */
+const MEGABYTES = Number(process.env.EXPRESSWAY_STREAM_MEGABYTES ?? 96);
+const CHUNK = randomBytes(1024 * 1024);
+
+function* chunks(hash: Hash): Generator<Buffer> {
+  for (let i = 0; i < MEGABYTES; i += 1) {
+    CHUNK.writeUInt32BE(i);
+    const chunk = Buffer.from(CHUNK);
+    hash.update(chunk);
+    yield chunk;
+  }
+}
+
+async function hashOf(stream: AsyncIterable<Buffer>): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const chunk of stream) hash.update(chunk);
+  return hash.digest('hex');
+}
+
+describe('C12: much content', () => {
+  /** What the process grows by at most meanwhile: client, gateway and backend are all in it. */
+  async function growth(work: () => Promise<void>): Promise<number> {
+    const before = process.memoryUsage.rss();
+    let most = before;
+    const timer = setInterval(() => {
+      most = Math.max(most, process.memoryUsage.rss());
+    }, 20);
+    await work();
+    clearInterval(timer);
+    return (most - before) / 1024 / 1024;
+  }
+
+  test.each(['down', 'up'])(
+    '%s arrives as it was, in flat memory',
+    async (way) => {
+      const sent = createHash('sha256');
+      let got = '';
+      const backend = cleanup.add(
+        await listen(async (req, res) => {
+          if (way === 'down') return pipeline(chunks(sent), res);
+          got = await hashOf(req);
+          res.end(got);
+        }),
+      );
+      const gateway = cleanup.add(await proxyGateway({ backends: [backend.url] }));
+      const grown = await growth(async () => {
+        await new Promise<void>((resolve, reject) => {
+          const req = request(gateway.url, { method: way === 'down' ? 'GET' : 'POST' }, (res) => {
+            hashOf(res).then((hash) => {
+              if (way === 'down') got = hash;
+              resolve();
+            }, reject);
+          });
+          req.on('error', reject);
+          if (way === 'down') req.end();
+          else pipeline(chunks(sent), req).catch(reject);
+        });
+      });
+      expect(got).toBe(sent.digest('hex'));
+      process.stdout.write(
+        process.env.EXPRESSWAY_STREAM_MEGABYTES ? `${way}: RSS grew by ${grown.toFixed(0)} MiB\n` : '',
+      );
+      // Garbage of three parties in one process; what is buffered would be all of the content.
+      if (MEGABYTES > 512) expect(grown).toBeLessThan(256);
+    },
+    120_000,
+  );
+});
+
+describe('C16: streams', () => {
+  test.each(['text/event-stream', 'application/json'])(
+    '%s: each part is seen at once, also under compression()',
+    async (type) => {
+      let stream: ServerResponse | undefined;
+      const backend = cleanup.add(
+        await listen((_req, res) => {
+          res.writeHead(200, { 'Content-Type': type });
+          res.flushHeaders();
+          stream = res;
+        }),
+      );
+      const gateway = cleanup.add(
+        await proxyGateway({ backends: [backend.url] }, (app) => {
+          app.use(compression({ threshold: 0 }) as never);
+        }),
+      );
+      const response = await fetch(gateway.url, { headers: { 'accept-encoding': 'gzip' } });
+      expect(response.headers.get('content-encoding')).toBe('gzip');
+      const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+      for (const part of ['data: 1\n\n', 'data: 2\n\n', 'data: 3\n\n']) {
+        stream?.write(part);
+        // Nothing else is sent until this one has come.
+        expect((await reader.read()).value).toBe(part);
+      }
+      stream?.end();
+      expect((await reader.read()).done).toBe(true);
+    },
+  );
+
+  test('a slow reader under compression() leaves no listeners behind', async () => {
+    const warnings: Error[] = [];
+    const onWarning = (warning: Error) => void warnings.push(warning);
+    process.on('warning', onWarning);
+    cleanup.add({ close: () => process.off('warning', onWarning) });
+    const noise = randomBytes(8 * 1024 * 1024).toString('hex');
+    const backend = cleanup.add(
+      await listen((_req, res) => void res.setHeader('Content-Type', 'text/plain').end(noise)),
+    );
+    const gateway = cleanup.add(
+      await proxyGateway({ backends: [backend.url] }, (app) => {
+        app.use(compression() as never);
+      }),
+    );
+    const response = await fetch(gateway.url, { headers: { 'accept-encoding': 'gzip' } });
+    expect((await response.text()) === noise).toBe(true);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(warnings).toEqual([]);
+  }, 60_000);
+
+  test('a stream that goes on is not cut by time-outs for the whole, a silent event stream by none', async () => {
+    const head = (type: string) => `HTTP/1.1 200 OK\r\nContent-Type: ${type}\r\nTransfer-Encoding: chunked\r\n\r\n`;
+    const backend = cleanup.add(
+      await RecorderBackend.start((socket, request, index) => {
+        answer(head(request.target === '/events' ? 'text/event-stream' : 'text/plain'))(socket, request, index);
+        if (request.target === '/events') return;
+        const timer = setInterval(() => socket.write('1\r\nx\r\n'), 50);
+        socket.once('close', () => clearInterval(timer));
+      }),
+    );
+    const options = { backends: [backend.url], responseTimeoutMs: 250, idleTimeoutMs: 250 };
+    const gateway = cleanup.add(await proxyGateway(options));
+    const clients = [];
+    for (const target of ['/events', '/dribble']) {
+      const client = cleanup.add(await RawClient.connect(gateway.port));
+      client.send(`GET ${target} HTTP/1.1\r\nHost: a\r\n\r\n`);
+      await client.until((bytes) => bytes.includes('\r\n\r\n'));
+      clients.push(client);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 1_200));
+    expect(clients.map(({ closedBy }) => closedBy)).toEqual([undefined, undefined]);
+    for (const socket of backend.connections) socket.write('0\r\n\r\n');
+    for (const client of clients) await client.until((bytes) => bytes.includes('0\r\n\r\n'));
+  });
+
+  test('300 open streams starve nobody', async () => {
+    const backend = cleanup.add(
+      await RecorderBackend.start((socket, request, index) => {
+        if (request.target !== '/events') return answerOk(socket, request, index);
+        const fields = 'Content-Type: text/event-stream\r\nTransfer-Encoding: chunked';
+        socket.write(`HTTP/1.1 200 OK\r\n${fields}\r\n\r\n3\r\n: 1\r\n`);
+      }),
+    );
+    const gateway = cleanup.add(await proxyGateway({ backends: [backend.url] }));
+    const clients = await Promise.all(
+      Array.from({ length: 300 }, async () => {
+        const client = cleanup.add(await RawClient.connect(gateway.port));
+        client.send('GET /events HTTP/1.1\r\nHost: a\r\n\r\n');
+        await client.until((bytes) => bytes.includes(': 1'));
+        return client;
+      }),
+    );
+    const startedAt = Date.now();
+    expect((await fetch(gateway.url)).status).toBe(200);
+    expect(Date.now() - startedAt).toBeLessThan(2_000);
+    for (const client of clients) client.close();
+    await eventually('all are let go of', () => gateway.proxy.status()[0]?.inFlight === 0);
+  });
+});

@@ -1,0 +1,264 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { createServer, type Server, type Socket } from 'node:net';
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { type RoundRobinProxyOptions, roundRobinProxy } from 'expressway';
+import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { RawClient } from '../support/raw-client.ts';
+import { answer, RecorderBackend, type Script } from '../support/recorder-backend.ts';
+import { eventually } from '../support/servers.ts';
+import { onlyConnection, rawEcho, rawSilence, rawTunnel, SWITCHING, upgradeRequest } from '../support/tunnels.ts';
+
+const cleanup = new Cleanup();
+afterEach(() => cleanup.run());
+
+async function setup(script: Script, options: Partial<RoundRobinProxyOptions> = {}) {
+  const backend = cleanup.add(await RecorderBackend.start(script));
+  const gateway = cleanup.add(await proxyGateway({ backends: [backend.url], ...options }));
+  const open = async () => cleanup.add(await rawTunnel(gateway.port));
+  return { backend, gateway, open };
+}
+
+/** A TCP server that does not close when the other side does. */
+async function server(onSocket: (socket: Socket) => void): Promise<{ url: string; server: Server }> {
+  const sockets = new Set<Socket>();
+  const tcp = createServer({ allowHalfOpen: true }, (socket) => {
+    sockets.add(socket);
+    socket.on('error', () => {});
+    onSocket(socket);
+  });
+  await new Promise<void>((resolve) => tcp.listen(0, '127.0.0.1', resolve));
+  cleanup.add({
+    close: () => {
+      for (const socket of sockets) socket.destroy();
+      tcp.close();
+    },
+  });
+  return { url: `http://127.0.0.1:${(tcp.address() as { port: number }).port}`, server: tcp };
+}
+
+describe('R35: when one side closes', () => {
+  test('its data is flushed to the other, which may still answer, and both are closed', async () => {
+    const backend = await server((socket) => {
+      let got = '';
+      socket.once('data', () => socket.write(SWITCHING));
+      socket.on('data', (chunk) => {
+        got += chunk;
+      });
+      socket.on('end', () => socket.end(`you said ${got.split('\r\n\r\n')[1]}`));
+    });
+    const gateway = cleanup.add(await proxyGateway({ backends: [backend.url] }));
+    const client = cleanup.add(await rawTunnel(gateway.port));
+    client.socket.end('my last words');
+    await client.closed();
+    expect([client.pending.toString(), client.closedBy]).toEqual(['you said my last words', 'FIN']);
+    await eventually('nothing is left', () => gateway.proxy.status()[0]?.inFlight === 0);
+  });
+
+  test('the backend: a slow reader gets all of it, then the end', async () => {
+    const content = randomBytes(8 * 1024 * 1024);
+    const { gateway, backend, open } = await setup((socket) => void socket.write(SWITCHING));
+    const client = await open();
+    client.socket.pause();
+    onlyConnection(backend).end(content);
+    // It has ended for the backend long before the client reads.
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    client.socket.resume();
+    await client.closed();
+    expect(client.pending.equals(content)).toBe(true);
+    client.socket.end();
+    await eventually('nothing is left', () => gateway.proxy.status()[0]?.inFlight === 0);
+  });
+
+  test('and the other stays silent, that one is cut off', async () => {
+    const backend = await server((socket) => void socket.once('data', () => socket.write(SWITCHING)));
+    const options = { backends: [backend.url], tunnel: { closeTimeoutMs: 200 } };
+    const gateway = cleanup.add(await proxyGateway(options));
+    const client = cleanup.add(await rawTunnel(gateway.port));
+    client.socket.end();
+    await client.closed();
+    await eventually('nothing is left', () => gateway.proxy.status()[0]?.inFlight === 0);
+  });
+
+  test.each(['client', 'backend'])('by a reset of the %s, the other one learns of it', async (side) => {
+    const { gateway, backend, open } = await setup(rawEcho);
+    const client = await open();
+    client.send('ping');
+    await client.until((bytes) => bytes.includes('ping'));
+    if (side === 'client') client.socket.resetAndDestroy();
+    else onlyConnection(backend).resetAndDestroy();
+    await client.closed();
+    client.socket.end();
+    await eventually('both are gone', () => backend.connections.size === 0);
+    await eventually('nothing is left', () => gateway.proxy.status()[0]?.inFlight === 0);
+  });
+});
+
+describe('bytes', () => {
+  test('many megabytes both ways at once arrive as they were', async () => {
+    const { client } = await plainTunnel((socket) => socket.pipe(socket));
+    // What looks like HTTP, or like the end of a tunnel, is only bytes.
+    const sent = createHash('sha256');
+    const got = createHash('sha256');
+    client.socket.removeAllListeners('data');
+    const total = 24 * 1024 * 1024;
+    let received = 0;
+    const done = new Promise<void>((resolve) => {
+      client.socket.on('data', (chunk) => {
+        got.update(chunk);
+        received += chunk.length;
+        if (received >= total) resolve();
+      });
+    });
+    for (let bytes = 0; bytes < total; ) {
+      const noise = randomBytes(256 * 1024);
+      noise.write('\r\n\r\nGET / HTTP/1.1\r\n\r\n0\r\n\r\n', 1_000);
+      sent.update(noise);
+      bytes += noise.length;
+      if (!client.socket.write(noise)) await new Promise((resolve) => client.socket.once('drain', resolve));
+    }
+    await done;
+    expect(received).toBe(total);
+    expect(got.digest('hex')).toBe(sent.digest('hex'));
+  });
+
+  /** To a backend that reads nothing but the first request. */
+  async function plainTunnel(upgraded: (socket: Socket) => void) {
+    const backend = await server((socket) => {
+      socket.once('data', () => {
+        socket.pause();
+        socket.write(SWITCHING);
+        upgraded(socket);
+      });
+    });
+    const options = { backends: [backend.url], tunnel: { closeTimeoutMs: 200 } };
+    const gateway = cleanup.add(await proxyGateway(options));
+    // First of all: a server waits for its upgraded connections, and one that is paused does not see its client go.
+    cleanup.add(gateway.proxy);
+    return { client: cleanup.add(await rawTunnel(gateway.port)) };
+  }
+
+  const flood = 64 * 1024 * 1024;
+  // The sockets of a loopback connection hold some megabytes.
+  const much = 32 * 1024 * 1024;
+
+  /** Writes for as long as it may, and says how much went. */
+  function pour(socket: Socket): { readonly sent: number } {
+    const state = { sent: 0 };
+    const chunk = Buffer.alloc(256 * 1024, 'x');
+    const more = (): void => {
+      while (state.sent < flood && socket.write(chunk)) state.sent += chunk.length;
+    };
+    socket.on('drain', more);
+    more();
+    return state;
+  }
+
+  /** Waits until a number has stopped changing. */
+  async function settled(read: () => number): Promise<number> {
+    let last = -1;
+    await eventually('it stands still', async () => {
+      const before = last;
+      await new Promise((resolve) => setTimeout(resolve, 150));
+      last = read();
+      return last === before && last > 0;
+    });
+    return last;
+  }
+
+  test('a client that does not read pauses the backend', async () => {
+    let poured = { sent: 0 };
+    const { client } = await plainTunnel((socket) => {
+      setTimeout(() => {
+        poured = pour(socket);
+      }, 50);
+    });
+    client.socket.pause();
+    expect(await settled(() => poured.sent)).toBeLessThan(much);
+  });
+
+  test('a backend that does not read pauses the client', async () => {
+    const { client } = await plainTunnel(() => {});
+    const poured = pour(client.socket);
+    expect(await settled(() => poured.sent)).toBeLessThan(much);
+  });
+});
+
+describe('bounds', () => {
+  test('an idle tunnel is closed; one that speaks now and then is not', async () => {
+    const { backend, gateway, open } = await setup(rawEcho, { tunnel: { idleTimeoutMs: 600 } });
+    const idle = await open();
+    const busy = await open();
+    const timer = setInterval(() => busy.send('.'), 50);
+    cleanup.add({ close: () => clearInterval(timer) });
+    await idle.closed();
+    expect([idle.closedBy, busy.closedBy]).toEqual(['FIN', undefined]);
+    idle.socket.end();
+    await eventually('only the other is left', () => backend.connections.size === 1);
+    expect(gateway.proxy.status()[0]?.inFlight).toBe(1);
+  });
+
+  async function refusal(port: number) {
+    const client = cleanup.add(await RawClient.connect(port));
+    client.send(upgradeRequest());
+    const response = await client.response();
+    // Closed by the gateway, whatever the client does.
+    await client.closed();
+    return { status: response.status, problem: JSON.parse(response.content.toString()), response };
+  }
+
+  test.each([
+    ['in all: 503', { max: 2 }, 503, 'overloaded'],
+    ['per client: 429', { maxPerClient: 2 }, 429, 'client_overload'],
+  ])(
+    'caps %s with a problem on the raw socket; a place that is left is free again',
+    async (_n, tunnel, status, cause) => {
+      const { backend, gateway, open } = await setup(rawEcho, { tunnel });
+      const first = await open();
+      await open();
+      const refused = await refusal(gateway.port);
+      expect(refused).toMatchObject({ status, problem: { status, cause } });
+      expect(refused.response.field('retry-after')).toBe('1');
+      expect(refused.response.field('connection')).toBe('close');
+      expect(backend.requests).toHaveLength(2);
+      // Other requests do not count.
+      backend.script = answer('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n');
+      expect((await fetch(gateway.url)).status).toBe(200);
+      backend.script = rawEcho;
+      first.close();
+      await eventually('its place is free', () => gateway.proxy.status()[0]?.inFlight === 1);
+      await open();
+    },
+  );
+
+  test('a refused handshake gives its place back', async () => {
+    const { backend, gateway, open } = await setup(answer('HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n'), {
+      tunnel: { max: 1 },
+    });
+    for (let i = 0; i < 3; i += 1) {
+      const client = cleanup.add(await RawClient.connect(gateway.port));
+      client.send(upgradeRequest());
+      expect((await client.response()).status).toBe(403);
+    }
+    backend.script = rawEcho;
+    await open();
+  });
+
+  test('bad options throw at construction, all in one error', () => {
+    const tunnel = { idleTimeoutMs: -1, max: 1.5, nope: 1 } as never;
+    expect(() => roundRobinProxy({ backends: ['http://a'], tunnel })).toThrow(/nope.*idleTimeoutMs.*max/);
+  });
+
+  test('closing the proxy ends tunnels after what they were sent, also those of clients that do not read', async () => {
+    const { backend, gateway, open } = await setup(rawSilence, { tunnel: { closeTimeoutMs: 300 } });
+    const reader = await open();
+    onlyConnection(backend).write('the end');
+    await reader.until((bytes) => bytes.includes('the end'));
+    const stuck = await open();
+    stuck.socket.pause();
+    for (const socket of backend.connections) socket.write(Buffer.alloc(8 * 1024 * 1024));
+    await gateway.proxy.close();
+    await reader.closed();
+    await eventually('all are gone', () => backend.connections.size === 0);
+    expect(gateway.proxy.status()).toEqual([]);
+  });
+});

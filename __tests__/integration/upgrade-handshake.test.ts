@@ -1,0 +1,231 @@
+import { createServer, type ServerOptions } from 'node:http';
+import { afterEach, describe, expect, test } from '@jest/globals';
+import express from 'express';
+import { type RoundRobinProxyOptions, roundRobinProxy, type UpgradeHandlerOptions, upgradeHandler } from 'expressway';
+import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { RawClient } from '../support/raw-client.ts';
+import { answer, answerOk, RecorderBackend, type Script } from '../support/recorder-backend.ts';
+import { eventually, listen } from '../support/servers.ts';
+import { rawEcho, SWITCHING, upgradeRequest } from '../support/tunnels.ts';
+
+const cleanup = new Cleanup();
+afterEach(() => cleanup.run());
+
+const backendWith = async (script: Script) => cleanup.add(await RecorderBackend.start(script));
+
+async function gatewayWith(options: RoundRobinProxyOptions, upgrades?: UpgradeHandlerOptions, early = false) {
+  const app = express();
+  const proxy = cleanup.add(roundRobinProxy(options));
+  app.use(proxy);
+  const handler = upgradeHandler(app, upgrades);
+  const server = createServer(early ? ({ shouldUpgradeCallback: handler.accepts } as ServerOptions) : {}, app);
+  server.on('upgrade', handler);
+  return { ...cleanup.add(await listen(app, server)), proxy };
+}
+
+async function send(port: number, bytes: string): Promise<RawClient> {
+  const client = cleanup.add(await RawClient.connect(port));
+  client.send(bytes);
+  return client;
+}
+
+describe('what is no upgrade', () => {
+  test('R36: in HTTP/1.0 the field is ignored', async () => {
+    const backend = await backendWith(answerOk);
+    const { port } = await gatewayWith({ backends: [backend.url] });
+    const client = await send(port, upgradeRequest().replace('HTTP/1.1', 'HTTP/1.0'));
+    expect((await client.response()).status).toBe(200);
+    expect(backend.requests[0]?.field('upgrade')).toBeUndefined();
+  });
+
+  test('R36: without Connection: upgrade the field is ignored, and the connection kept', async () => {
+    const backend = await backendWith(answerOk);
+    const { port } = await gatewayWith({ backends: [backend.url] });
+    const client = await send(port, 'GET /1 HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n');
+    expect((await client.response()).status).toBe(200);
+    client.send('GET /2 HTTP/1.1\r\nHost: a\r\n\r\n');
+    expect((await client.response()).status).toBe(200);
+    expect(backend.requests.map(({ target, field }) => [target, field('upgrade')])).toEqual([
+      ['/1', undefined],
+      ['/2', undefined],
+    ]);
+  });
+
+  test('W04: h2c with content, as the HTTP client of Java sends it, is an ordinary request', async () => {
+    const backend = await backendWith(answerOk);
+    const { port } = await gatewayWith({ backends: [backend.url] });
+    const head = 'POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n';
+    const client = await send(port, `${head}HTTP2-Settings: AA\r\nContent-Length: 5\r\n\r\nhello`);
+    const response = await client.response();
+    expect([response.status, response.field('connection')]).toEqual([200, 'close']);
+    await client.closed();
+    expect(backend.received[0]?.toString()).toMatch(/\r\n\r\nhello$/);
+    for (const name of ['upgrade', 'http2-settings']) expect(backend.requests[0]?.field(name)).toBeUndefined();
+  });
+
+  test('handler.accepts as shouldUpgradeCallback keeps such connections', async () => {
+    const backend = await backendWith(answerOk);
+    const { port } = await gatewayWith({ backends: [backend.url] }, undefined, true);
+    const h2c = 'GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n';
+    const client = await send(port, h2c);
+    expect((await client.response()).status).toBe(200);
+    client.send(h2c);
+    expect((await client.response()).status).toBe(200);
+    backend.script = rawEcho;
+    client.send(upgradeRequest());
+    expect((await client.response()).status).toBe(101);
+  });
+
+  test.each(['POST', 'PUT'])('a WebSocket cannot begin with %s', async (method) => {
+    const backend = await backendWith(answerOk);
+    const { port } = await gatewayWith({ backends: [backend.url] });
+    const client = await send(port, upgradeRequest().replace('GET', method));
+    expect((await client.response()).status).toBe(200);
+    expect(backend.requests[0]?.field('upgrade')).toBeUndefined();
+  });
+});
+
+describe('the protocol', () => {
+  test('K5: only our own spelling of it goes to the backend, never what the client wrote', async () => {
+    const backend = await backendWith(rawEcho);
+    const { port } = await gatewayWith({ backends: [backend.url] });
+    const client = await send(port, upgradeRequest().replace('Upgrade: websocket', 'Upgrade: evil/1, WebSocket, h2c'));
+    const response = await client.response();
+    expect([response.status, response.field('upgrade')]).toEqual([101, 'websocket']);
+    expect(backend.requests[0]?.all('upgrade')).toEqual(['websocket']);
+    expect(backend.requests[0]?.field('connection')?.toLowerCase()).toBe('upgrade');
+  });
+
+  test('another one is switched to when it is configured', async () => {
+    const backend = await backendWith(answer(SWITCHING.replace('websocket', 'chat/2')));
+    const { port } = await gatewayWith({ backends: [backend.url] }, { upgrades: ['chat/2'] });
+    const client = await send(port, upgradeRequest().replace('Upgrade: websocket', 'Upgrade: chat/2'));
+    const response = await client.response();
+    expect([response.status, response.field('upgrade')]).toEqual([101, 'chat/2']);
+    backend.script = answerOk;
+    const other = await send(port, upgradeRequest());
+    expect((await other.response()).status).toBe(200);
+  });
+
+  test('names that are none, and those that carry HTTP, throw at construction', () => {
+    const make = () => upgradeHandler(() => {}, { upgrades: ['a b', 'h2c', 'TLS/1.0', 'x\r\ny'], nope: 1 } as never);
+    expect(make).toThrow(/nope.*a b.*h2c.*TLS/);
+  });
+});
+
+describe('no tunnel without a 101', () => {
+  test.each([200, 426])("a backend's %i goes through as it is, and the connection closes", async (status) => {
+    const backend = await backendWith(answer(`HTTP/1.1 ${status} Whatever\r\nX-A: b\r\nContent-Length: 2\r\n\r\nno`));
+    const { port, proxy } = await gatewayWith({ backends: [backend.url] });
+    const client = await send(port, `${upgradeRequest()}early bytes`);
+    const response = await client.response();
+    expect([response.status, response.field('x-a'), response.content.toString()]).toEqual([status, 'b', 'no']);
+    await client.closed();
+    expect(backend.received[0]?.toString()).not.toContain('early bytes');
+    expect(proxy.status()[0]?.inFlight).toBe(0);
+  });
+
+  test.each([
+    ['to something else', SWITCHING.replace('websocket', 'evil')],
+    ['without saying to what', SWITCHING.replace('Upgrade: websocket\r\n', '')],
+  ])('a backend that switches %s failed: 502', async (_name, bytes) => {
+    const backend = await backendWith(answer(bytes));
+    const { port } = await gatewayWith({ backends: [backend.url], retry: { attempts: 0 } });
+    const client = await send(port, upgradeRequest());
+    const response = await client.response();
+    expect(response.status).toBe(502);
+    expect(response.fields.some(([, value]) => value.includes('evil'))).toBe(false);
+    await eventually('its connection is closed', () => backend.connections.size === 0);
+  });
+
+  test('and the next backend is asked, where the rules for retries allow it', async () => {
+    const bad = await backendWith(answer(SWITCHING.replace('websocket', 'evil')));
+    const good = await backendWith(rawEcho);
+    const { port } = await gatewayWith({ backends: [bad.url, good.url] });
+    const client = await send(port, upgradeRequest());
+    expect((await client.response()).status).toBe(101);
+    expect(bad.requests).toHaveLength(1);
+  });
+
+  test('K17: a client that resets before the 101 harms nobody', async () => {
+    const backend = await backendWith(() => {});
+    const { port, proxy, url } = await gatewayWith({ backends: [backend.url] });
+    const client = await send(port, upgradeRequest());
+    await eventually('the backend has the request', () => backend.requests.length === 1);
+    client.socket.resetAndDestroy();
+    await eventually('the backend is let go of', () => backend.connections.size === 0);
+    expect(proxy.status()[0]).toMatchObject({ inFlight: 0, circuit: 'closed' });
+    backend.script = answerOk;
+    expect((await fetch(url)).status).toBe(200);
+  });
+
+  test('K17: a client that resets while it is refused harms nobody', async () => {
+    const app = express().use((_req, res) => void setTimeout(() => res.status(403).end('no'), 30));
+    const server = createServer(app);
+    server.on('upgrade', upgradeHandler(app));
+    const { port } = cleanup.add(await listen(app, server));
+    const client = await send(port, upgradeRequest());
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    client.socket.resetAndDestroy();
+    const other = await send(port, upgradeRequest());
+    expect((await other.response()).status).toBe(403);
+  });
+
+  test('a client that was refused and does not close is cut off', async () => {
+    const app = express().use((_req, res) => void res.status(403).end('no'));
+    const server = createServer(app);
+    const closed = new Promise((resolve) => server.on('connection', (socket) => socket.on('close', resolve)));
+    server.on('upgrade', upgradeHandler(app));
+    const { port } = cleanup.add(await listen(app, server));
+    const client = await send(port, upgradeRequest());
+    expect((await client.response()).status).toBe(403);
+    await closed;
+  });
+});
+
+describe('the 101', () => {
+  test("carries the app's own fields, the sticky cookie among them, and no framing", async () => {
+    const head = SWITCHING.replace(
+      '\r\n\r\n',
+      '\r\nSet-Cookie: b=1\r\nSec-WebSocket-Accept: x\r\nContent-Length: 3\r\nKeep-Alive: timeout=5\r\n\r\n',
+    );
+    const backend = await backendWith(answer(head));
+    const options: RoundRobinProxyOptions = {
+      backends: [backend.url],
+      loadBalancing: { policy: 'sticky', secret: 's'.repeat(32), cookie: 'stick' },
+    };
+    const gateway = cleanup.add(
+      await proxyGateway(options, (app) => {
+        app.use((_req, res, next) => {
+          res.setHeader('X-From-App', 'yes');
+          next();
+        });
+      }),
+    );
+    const client = await send(gateway.port, upgradeRequest());
+    const response = await client.response();
+    expect(response.status).toBe(101);
+    const cookies = response.all('set-cookie').map((line) => line.split('=')[0]);
+    expect(cookies.sort()).toEqual(['b', 'stick']);
+    expect([response.field('x-from-app'), response.field('sec-websocket-accept')]).toEqual(['yes', 'x']);
+    for (const name of ['content-length', 'keep-alive', 'x-powered-by']) expect(response.field(name)).toBeUndefined();
+    // And it is believed: with two backends the client would otherwise be sent around.
+    const cookie = response.all('set-cookie').find((line) => line.startsWith('stick=')) as string;
+    const again = await send(gateway.port, upgradeRequest(`Cookie: ${cookie.split(';')[0]}\r\n`));
+    expect((await again.response()).all('set-cookie')).toEqual(['b=1']);
+  });
+
+  test('path filters apply to upgrades as well', async () => {
+    const backend = await backendWith(rawEcho);
+    const { port } = await gatewayWith({
+      backends: [backend.url],
+      pathFilter: '/ws',
+      pathRewrite: { '^/ws': '/live' },
+    });
+    const refused = await send(port, upgradeRequest('', '/other'));
+    expect((await refused.response()).status).toBe(404);
+    const client = await send(port, upgradeRequest());
+    expect((await client.response()).status).toBe(101);
+    expect(backend.requests.map(({ target }) => target)).toEqual(['/live']);
+  });
+});

@@ -1,0 +1,65 @@
+import { readFileSync } from 'node:fs';
+import { describe, expect, test } from '@jest/globals';
+
+const read = (path: string) => readFileSync(new URL(`../${path}`, import.meta.url), 'utf8');
+const manifest = JSON.parse(read('package.json'));
+const { packages } = JSON.parse(read('package-lock.json')) as {
+  packages: Record<
+    string,
+    { version: string; integrity?: string; link?: boolean; resolved?: string; hasInstallScript?: boolean }
+  >;
+};
+
+const LEAST = read('docs/dependencies.md')
+  .split('\n')
+  .map((line) => /^\| ([a-z-]+) \| (\d+\.\d+\.\d+) \| (.*) \|$/.exec(line))
+  .filter((row) => row !== null)
+  .map(([, name = '', version = '', why = '']) => ({ name, version, why }));
+
+/** Compares as numbers, part by part. */
+function isAtLeast(version: string, least: string): boolean {
+  const parts = version.split('.').map(Number);
+  for (const [index, wanted] of least.split('.').map(Number).entries()) {
+    const part = parts[index] as number;
+    if (part !== wanted) return part > wanted;
+  }
+  return true;
+}
+
+const ranges: Record<string, string> = { ...manifest.dependencies, ...manifest.peerDependencies };
+
+describe('the supply chain', () => {
+  test('every runtime dependency has a least version, with a reason', () => {
+    const told = LEAST.map(({ name }) => name);
+    expect(new Set(told).size).toBe(told.length);
+    expect(Object.keys(ranges).filter((name) => !told.includes(name))).toEqual([]);
+    expect(LEAST.filter(({ why }) => why.length < 20)).toEqual([]);
+  });
+
+  test('no range lets an older one in, and the lockfile has none', () => {
+    for (const { name, version } of LEAST) {
+      for (const start of (ranges[name] ?? '').match(/\d+\.\d+\.\d+/g) ?? []) {
+        expect([name, start, isAtLeast(start, version)]).toEqual([name, start, true]);
+      }
+      const locked = Object.entries(packages).filter(([path]) => path === `node_modules/${name}`);
+      expect(locked).toHaveLength(1);
+      for (const [path, { version: pinned }] of locked) {
+        expect([path, pinned, isAtLeast(pinned, version)]).toEqual([path, pinned, true]);
+      }
+    }
+  });
+
+  test('the lockfile pins every package by its hash', () => {
+    const loose = Object.entries(packages).filter(([path, entry]) => path !== '' && entry.integrity === undefined);
+    expect(Object.keys(packages).length).toBeGreaterThan(100);
+    expect(loose.map(([path]) => path)).toEqual([]);
+  });
+
+  test('only packages that were looked at may run scripts when they are installed', () => {
+    const withScripts = Object.entries(packages).filter(([, { hasInstallScript }]) => hasInstallScript === true);
+    const names = withScripts.map(([path]) => path.replace(/^.*node_modules\//, ''));
+    expect(names.filter((name) => !(name in manifest.allowScripts))).toEqual([]);
+    // None of them comes with the package.
+    expect(names.filter((name) => name in ranges)).toEqual([]);
+  });
+});

@@ -1,0 +1,64 @@
+import { createServer } from 'node:http';
+import { afterEach, describe, expect, test } from '@jest/globals';
+import express from 'express';
+import express4 from 'express4';
+import { GatewayEvents, hardenServer, OptionsError, requestGuard, roundRobinProxy } from 'expressway';
+import { Cleanup } from '../../support/gateway.ts';
+import { rawRequest } from '../../support/raw-client.ts';
+import { RecorderBackend } from '../../support/recorder-backend.ts';
+import { listen } from '../../support/servers.ts';
+
+const cleanup = new Cleanup();
+afterEach(() => cleanup.run());
+
+const get = (target: string) => `GET ${target} HTTP/1.1\r\nHost: a\r\n\r\n`;
+
+describe.each([
+  ['Express 5', express],
+  ['Express 4', express4 as unknown as typeof express],
+])('requestGuard() in %s', (_name, create) => {
+  test('refuses before anything else sees the request, tells it, and lets all others pass', async () => {
+    const seen: string[] = [];
+    const events = new GatewayEvents();
+    const rejected: string[] = [];
+    events.on('rejected', ({ outcome }) => rejected.push('cause' in outcome ? outcome.cause : outcome.kind));
+    const app = create();
+    app.use(requestGuard({ events }), (req, res) => {
+      seen.push(req.url);
+      res.end('ok');
+    });
+    const { port } = cleanup.add(await listen(app));
+    expect((await rawRequest(port, get('/a/../b'))).status).toBe(400);
+    expect((await rawRequest(port, get('/a'))).status).toBe(200);
+    expect([seen, rejected]).toEqual([['/a'], ['bad_request']]);
+  });
+
+  test('what it lets pass, the proxy still refuses by its own option', async () => {
+    const backend = cleanup.add(await RecorderBackend.start());
+    const [strict, lenient] = [{}, { ambiguousPaths: 'pass' as const }].map((more) =>
+      cleanup.add(roundRobinProxy({ backends: [backend.url], ...more })),
+    );
+    const app = create();
+    app.use(requestGuard({ ambiguousPaths: 'pass' }));
+    app.use('/strict', strict as never);
+    app.use('/lenient', lenient as never);
+    const { port } = cleanup.add(await listen(app));
+    expect((await rawRequest(port, get('/strict/a%2fb'))).status).toBe(400);
+    expect((await rawRequest(port, get('/lenient/a%2fb'))).status).toBe(200);
+    expect(backend.requests.map(({ target }) => target)).toEqual(['/a%2fb']);
+  });
+});
+
+test('bad options are named, each of them', () => {
+  expect(() => requestGuard({ ambiguousPaths: 'maybe', other: 1 } as never)).toThrow(
+    /unknown option "other"; ambiguousPaths must be one of "reject", "pass", got "maybe"/,
+  );
+  expect(() => hardenServer(createServer(), { maxFields: 0, keepAliveTimeoutMs: -1 })).toThrow(
+    /keepAliveTimeoutMs must be an integer from 1 to 2147483647, got -1; maxFields must be/,
+  );
+});
+
+test('a server that listens already is not hardened', async () => {
+  const { server } = cleanup.add(await listen(() => {}));
+  expect(() => hardenServer(server)).toThrow(OptionsError);
+});

@@ -1,0 +1,117 @@
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import { type FinishedRequest, OptionsError } from 'expressway';
+import { type AccessLogOptions, accessLog } from '../../../lib/observability/access-log.ts';
+
+afterEach(() => {
+  jest.restoreAllMocks();
+});
+
+function finished(changes: object = {}, headers: Record<string, string> = {}): FinishedRequest {
+  return {
+    req: { url: '/inner', originalUrl: '/a?b=1', httpVersion: '1.1', headers: { host: 'example.org', ...headers } },
+    id: 'id-1',
+    client: '192.0.2.1',
+    startedAt: Date.UTC(2026, 10, 4, 5, 6, 7),
+    route: 'default',
+    method: 'GET',
+    status: 200,
+    source: 'backend',
+    cause: undefined,
+    backend: 'http://b',
+    attempts: 1,
+    bytesIn: 20,
+    bytesOut: 30,
+    durationMs: 12.34567,
+    backendMs: 10,
+    limits: [],
+    upgrade: undefined,
+    ...changes,
+  } as unknown as FinishedRequest;
+}
+
+function written(options: Omit<AccessLogOptions, 'to'>, ...requests: FinishedRequest[]): string[] {
+  const lines: string[] = [];
+  const log = accessLog({ to: { write: (line: string) => lines.push(line) }, ...options });
+  for (const request of requests) log.finished(request);
+  return lines;
+}
+
+describe('accessLog', () => {
+  test('common and combined lines are those of httpd', () => {
+    const headers = { 'user-agent': 'a "b" \\', referer: 'http://me:pw@a/?token=x' };
+    expect(written({ format: 'common' }, finished({}, headers), finished({ client: undefined, bytesOut: 0 }))).toEqual([
+      '192.0.2.1 - - [04/Nov/2026:05:06:07 +0000] "GET /a?b=1 HTTP/1.1" 200 30\n',
+      '- - - [04/Nov/2026:05:06:07 +0000] "GET /a?b=1 HTTP/1.1" 200 -\n',
+    ]);
+    expect(written({ format: 'combined' }, finished({}, headers), finished())).toEqual([
+      '192.0.2.1 - - [04/Nov/2026:05:06:07 +0000] "GET /a?b=1 HTTP/1.1" 200 30 "http://***@a/?token=***" "a \\"b\\" \\\\"\n',
+      '192.0.2.1 - - [04/Nov/2026:05:06:07 +0000] "GET /a?b=1 HTTP/1.1" 200 30 "-" "-"\n',
+    ]);
+  });
+
+  test.each(['json', 'common', 'combined'] as const)('A13 %s: one line, whatever the client sent', (format) => {
+    const nasty = `x\r\n127.0.0.1 - - forged\u001b[2J\u009b\u2028"${'y'.repeat(9_000)}`;
+    const request = finished({ method: 'GET' }, { 'user-agent': nasty, referer: nasty, host: nasty });
+    (request.req as { originalUrl: string }).originalUrl = `/${nasty}`;
+    const [line = '', ...more] = written({ format, fields: ['x-a'] }, request);
+    expect(more).toEqual([]);
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not be there.
+    expect(line).toMatch(/^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*\n$/);
+    expect(line.length).toBeLessThan(6_000);
+    if (format === 'json') expect(JSON.parse(line).status).toBe(200);
+  });
+
+  test('shows fields that it is asked for, and masks those with credentials', () => {
+    const headers = { authorization: 'Bearer geheim', cookie: 'a=geheim', 'x-tenant': 'acme' };
+    const [line = ''] = written(
+      { fields: ['X-Tenant', 'Authorization', 'Cookie', 'X-Api-Key'] },
+      finished({}, headers),
+    );
+    expect(JSON.parse(line).fields).toEqual({ 'x-tenant': 'acme', authorization: '***', cookie: '***' });
+    expect(line).not.toContain('geheim');
+  });
+
+  test('gives a logger an object and no line', () => {
+    const info = jest.fn<(record: object, message: string) => void>();
+    accessLog({ to: { info } }).finished(finished());
+    expect(info).toHaveBeenCalledWith(
+      expect.objectContaining({ id: 'id-1', target: '/a?b=1', durationMs: 12.346, gatewayMs: 2.346, backendMs: 10 }),
+      'request',
+    );
+  });
+
+  test('sampling leaves out a part of what went well, and no error', () => {
+    const random = jest.spyOn(Math, 'random');
+    const log = (value: number, status: number) => {
+      random.mockReturnValue(value);
+      return written({ sample: 0.25 }, finished({ status })).length;
+    };
+    expect([log(0.24, 200), log(0.25, 200), log(0.99, 304)]).toEqual([1, 0, 0]);
+    expect([log(0.99, 400), log(0.99, 429), log(0.99, 499), log(0.99, 502)]).toEqual([1, 1, 1, 1]);
+    expect(written({ sample: 0 }, finished())).toEqual([]);
+  });
+
+  test('drops and counts what a slow stream cannot take', () => {
+    const lines: string[] = [];
+    const to = { writableLength: 0, write: (line: string) => lines.push(line) };
+    const log = accessLog({ to, maxBufferBytes: 1_000 });
+    log.finished(finished());
+    to.writableLength = 1_001;
+    log.finished(finished());
+    log.finished(finished());
+    to.writableLength = 10;
+    log.finished(finished());
+    expect([lines.length, log.dropped]).toEqual([2, 2]);
+  });
+
+  test('refuses bad options, all at once', () => {
+    const bad = { to: {}, format: 'xml', sample: 2, maxBufferBytes: 0, fields: 'a', redact: [1], colour: true };
+    expect(() => accessLog(bad as never)).toThrow(OptionsError);
+    try {
+      accessLog(bad as never);
+    } catch (error) {
+      expect((error as OptionsError).problems).toHaveLength(7);
+    }
+    expect(() => accessLog({ to: { info() {} }, format: 'common' })).toThrow(/format must be json for a logger/);
+  });
+});

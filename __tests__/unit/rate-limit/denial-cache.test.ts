@@ -1,0 +1,88 @@
+import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
+import { DenialCache } from '../../../lib/rate-limit/denial-cache.ts';
+import type { Claim, Ruling } from '../../../lib/rate-limit/meter.ts';
+
+const START = 1_790_000_000_000;
+const claim = (more: Partial<Claim> = {}): Claim => ({ key: 'k', cost: 1, limit: undefined, ...more });
+const denied = (retryAfterMs: number, remaining = 0): Ruling => ({
+  allowed: false,
+  retryAfterMs,
+  standings: [{ remaining, resetMs: retryAfterMs }],
+});
+
+let cache: DenialCache;
+beforeEach(() => {
+  jest.useFakeTimers({ now: START });
+  cache = new DenialCache();
+});
+afterEach(() => {
+  jest.useRealTimers();
+});
+
+const learn = (one: Claim, ruling: Ruling) => cache.learn(one, ruling, cache.era);
+
+test('a denial holds until the claim can pass, with its waits counting down', () => {
+  learn(claim(), denied(1_000));
+  expect(cache.find(claim(), START)).toEqual(denied(1_000));
+  expect(cache.find(claim(), START + 400)).toEqual(denied(600));
+  expect(cache.find(claim(), START + 999)).toEqual(denied(1));
+  expect(cache.find(claim(), START + 1_000)).toBeUndefined();
+  expect(cache.size).toBe(0);
+});
+
+test('a denial is one of this client, cost and limit only: a cheaper claim may pass earlier', () => {
+  learn(claim({ cost: 5 }), denied(1_000, 3));
+  expect(cache.find(claim({ cost: 5 }), START)?.standings).toEqual([{ remaining: 3, resetMs: 1_000 }]);
+  for (const other of [
+    claim(),
+    claim({ cost: 4 }),
+    claim({ cost: 6 }),
+    claim({ cost: 0 }),
+    claim({ cost: 5, limit: 9 }),
+  ]) {
+    expect(cache.find(other, START)).toBeUndefined();
+  }
+  expect(cache.find(claim({ key: 'other', cost: 5 }), START)).toBeUndefined();
+});
+
+test('a claim that took all that was left says what the next one of 1 will hear', () => {
+  const standings = [
+    { remaining: 0, resetMs: 700 },
+    { remaining: 5, resetMs: 9_000 },
+  ];
+  learn(claim({ cost: 3 }), { allowed: true, retryAfterMs: 0, standings });
+  expect(cache.find(claim(), START + 100)).toEqual({
+    allowed: false,
+    retryAfterMs: 600,
+    standings: [
+      { remaining: 0, resetMs: 600 },
+      { remaining: 5, resetMs: 8_900 },
+    ],
+  });
+  expect(cache.find(claim({ cost: 3 }), START + 100)).toBeUndefined();
+});
+
+test('a claim that left something says nothing, nor does one that nobody could count', () => {
+  learn(claim(), { allowed: true, retryAfterMs: 0, standings: [{ remaining: 1, resetMs: 700 }] });
+  learn(claim(), { allowed: true, retryAfterMs: 0, standings: [] });
+  expect(cache.size).toBe(0);
+});
+
+test('what was asked before everything was forgotten is not learnt', () => {
+  const { era } = cache;
+  learn(claim(), denied(1_000));
+  cache.forget();
+  expect(cache.find(claim(), START)).toBeUndefined();
+  cache.learn(claim(), denied(1_000), era);
+  expect(cache.size).toBe(0);
+});
+
+test('a denial does not outlive a clock that is set back', () => {
+  learn(claim(), denied(1_000));
+  expect(cache.find(claim(), START - 1)).toBeUndefined();
+});
+
+test('denials are bounded', () => {
+  for (let i = 0; i < 250_000; i++) learn(claim({ key: `k${i}` }), denied(60_000));
+  expect(cache.size).toBeLessThanOrEqual(100_000);
+});

@@ -1,0 +1,82 @@
+import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
+import { GATEWAY_TTL_MS, Heartbeat } from '../../../lib/rate-limit/heartbeat.ts';
+
+let beats: Heartbeat;
+let due: number;
+let reply: unknown;
+const sent: (readonly string[])[] = [];
+
+beforeEach(() => {
+  jest.useFakeTimers();
+  sent.length = due = 0;
+  reply = 1;
+  beats = new Heartbeat({
+    prefix: 'rl:ip:',
+    send: async (args) => {
+      sent.push(args);
+      return reply;
+    },
+    onDue: () => {
+      due++;
+    },
+  });
+});
+afterEach(() => {
+  beats.stop();
+  expect(jest.getTimerCount()).toBe(0);
+  jest.useRealTimers();
+});
+
+const beat = (gateways: number) => {
+  reply = gateways;
+  return beats.beat();
+};
+
+test('is due every 3 seconds or so, until it is stopped', () => {
+  beats.start();
+  jest.advanceTimersByTime(60_000);
+  expect(due).toBeGreaterThanOrEqual(16);
+  expect(due).toBeLessThanOrEqual(25);
+  beats.stop();
+  jest.advanceTimersByTime(60_000);
+  expect(due).toBeLessThanOrEqual(25);
+});
+
+test('is due sooner when asked, and as ever after that', () => {
+  beats.start();
+  beats.start(100);
+  jest.advanceTimersByTime(100);
+  expect(due).toBe(1);
+  jest.advanceTimersByTime(3_600);
+  expect(due).toBe(2);
+});
+
+test('writes one key, with braces for a cluster, under one id for each gateway', async () => {
+  await beat(1);
+  const other = new Heartbeat({ prefix: 'rl:ip:', send: async (args) => sent.push(args), onDue() {} });
+  await other.beat();
+  const ids = sent.map(([command, , keys, key, id, ttl]) => {
+    expect([command, keys, key, ttl]).toEqual(['EVALSHA', '1', 'rl:ip:{gateways}', String(GATEWAY_TTL_MS)]);
+    return id;
+  });
+  expect(new Set(ids).size).toBe(2);
+});
+
+test('believes at once that there are more gateways, and after one TTL that there are fewer', async () => {
+  expect(await beat(2)).toBe(2);
+  expect(await beat(4)).toBe(4);
+  jest.advanceTimersByTime(3_000);
+  // A Redis that was flushed: the others are missing until their next beats.
+  expect(await beat(1)).toBe(4);
+  jest.advanceTimersByTime(3_000);
+  expect(await beat(3)).toBe(4);
+  jest.advanceTimersByTime(4_000);
+  expect(await beat(3)).toBe(3);
+  jest.advanceTimersByTime(GATEWAY_TTL_MS);
+  expect(await beat(1)).toBe(1);
+});
+
+test.each([0, -1, 1.5, 'OK', null])('does not take %p for a count', async (nothing) => {
+  reply = nothing;
+  await expect(beats.beat()).rejects.toThrow('no count of gateways');
+});

@@ -1,0 +1,110 @@
+import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
+import { type Grant, LeaseTable } from '../../../lib/rate-limit/leasing-table.ts';
+import type { Claim } from '../../../lib/rate-limit/meter.ts';
+
+const START = 1_790_000_000_000;
+const claim = (more: Partial<Claim> = {}): Claim => ({ key: 'k', cost: 1, limit: undefined, ...more });
+const grant = (ahead: number, more: Partial<Grant> = {}): Grant => ({
+  ahead,
+  leaseMs: 1_000,
+  standings: [{ remaining: 50, resetMs: 1_000 }],
+  restsMs: [1_000],
+  ...more,
+});
+
+beforeEach(() => {
+  jest.useFakeTimers({ now: START });
+});
+afterEach(() => {
+  jest.useRealTimers();
+});
+
+/** Spends claims of 1 at this moment until no more can be. */
+function spendAll(table: LeaseTable, now: number): number {
+  let count = 0;
+  while (table.spend(claim(), now) !== undefined) count++;
+  return count;
+}
+
+test('of a window, so much can be spent as was charged, until the window is over', () => {
+  const table = new LeaseTable(() => undefined);
+  table.add(claim(), grant(3), START, table.era);
+  expect(spendAll(table, START + 999)).toBe(3);
+  table.add(claim(), grant(3), START, table.era);
+  expect(spendAll(table, START + 1_000)).toBe(0);
+});
+
+test('the time counts from when Redis was asked, and a clock that is set back ends a lease', () => {
+  const table = new LeaseTable(() => undefined);
+  table.add(claim(), grant(3), START - 400, table.era);
+  expect(table.spend(claim(), START + 600)).toBeUndefined();
+  expect(table.spend(claim(), START - 401)).toBeUndefined();
+  expect(table.spend(claim(), START + 599)).toBeDefined();
+});
+
+test('of a bucket, what is not spent fades as fast as the bucket is refilled', () => {
+  const table = new LeaseTable(() => 0.01);
+  const lease = (): void => table.add(claim(), grant(10), START, table.era);
+  lease();
+  expect(spendAll(table, START + 1_000)).toBe(10);
+  lease();
+  expect(spendAll(table, START + 1_301)).toBe(6);
+  lease();
+  // What was spent may be what has faded.
+  for (let i = 0; i < 4; i++) table.spend(claim(), START + 1_000);
+  expect(spendAll(table, START + 1_300)).toBe(6);
+  lease();
+  expect(spendAll(table, START + 2_000)).toBe(0);
+});
+
+test('a claim that costs more than what is held spends nothing; what is held is joined to what comes next', () => {
+  const table = new LeaseTable(() => undefined);
+  table.add(claim(), grant(4, { leaseMs: 800 }), START, table.era);
+  expect(table.spend(claim({ cost: 5 }), START)).toBeUndefined();
+  table.add(claim({ cost: 5 }), grant(6), START, table.era);
+  expect(spendAll(table, START + 799)).toBe(10);
+  expect(table.spend(claim(), START + 800)).toBeUndefined();
+});
+
+test('a lease is for one limit; while it is held, another gets none', () => {
+  const table = new LeaseTable(() => undefined);
+  table.add(claim({ limit: 100 }), grant(1), START, table.era);
+  expect(table.spend(claim({ limit: 10 }), START)).toBeUndefined();
+  expect([table.fits(claim({ limit: 10 }), START), table.wish(claim({ limit: 10 }), START)]).toEqual([false, 0]);
+  table.add(claim({ limit: 10 }), grant(5), START, table.era);
+  expect(table.spend(claim({ limit: 10 }), START)).toBeUndefined();
+  expect(table.spend(claim({ limit: 100 }), START)).toBeDefined();
+  expect(table.fits(claim({ limit: 10 }), START)).toBe(true);
+});
+
+test('wishes double while everything is used up, and shrink to what was used', () => {
+  const table = new LeaseTable(() => undefined);
+  const wishes: number[] = [];
+  for (let i = 0; i < 5; i++) {
+    wishes.push(table.wish(claim(), START));
+    table.add(claim(), grant(wishes[i]!), START, table.era);
+    spendAll(table, START);
+  }
+  expect(wishes).toEqual([0, 1, 3, 7, 15]);
+  table.add(claim(), grant(20), START, table.era);
+  for (let i = 0; i < 6; i++) table.spend(claim(), START);
+  expect(table.wish(claim(), START + 1_000)).toBe(6);
+});
+
+test('who is told of a lease hears what is left in Redis and here, and when the window is over', () => {
+  const table = new LeaseTable(() => undefined);
+  table.add(claim(), grant(2, { standings: [{ remaining: 0, resetMs: 1_500 }] }), START, table.era);
+  const tell = () => table.told(claim(), table.spend(claim(), START + 100)!, START + 100).standings;
+  expect(tell()).toEqual([{ remaining: 1, resetMs: 900 }]);
+  expect(tell()).toEqual([{ remaining: 0, resetMs: 1_400 }]);
+});
+
+test('what was asked before a client was forgotten is not kept', () => {
+  const table = new LeaseTable(() => undefined);
+  const { era } = table;
+  table.add(claim(), grant(2), START, era);
+  table.forget('k');
+  expect(table.spend(claim(), START)).toBeUndefined();
+  table.add(claim(), grant(2), START, era);
+  expect(table.spend(claim(), START)).toBeUndefined();
+});

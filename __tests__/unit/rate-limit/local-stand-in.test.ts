@@ -1,0 +1,155 @@
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import fc from 'fast-check';
+import type { Algorithm } from '../../../lib/rate-limit/algorithm.ts';
+import { fixedWindow } from '../../../lib/rate-limit/fixed-window.ts';
+import { LocalStandIn } from '../../../lib/rate-limit/local-stand-in.ts';
+import { MemoryMeter } from '../../../lib/rate-limit/memory-meter.ts';
+import { MemoryWindows } from '../../../lib/rate-limit/memory-windows.ts';
+import type { Ruling } from '../../../lib/rate-limit/meter.ts';
+import { shareOf } from '../../../lib/rate-limit/quota.ts';
+import { slidingWindow } from '../../../lib/rate-limit/sliding-window.ts';
+import { tokenBucket } from '../../../lib/rate-limit/token-bucket.ts';
+
+const START = 1_790_000_000_123;
+const WINDOW_MS = 60_000;
+const ALGORITHMS: readonly (readonly [string, Algorithm])[] = [
+  ['sliding-window', slidingWindow],
+  ['token-bucket', tokenBucket],
+  ['fixed-window', fixedWindow],
+];
+
+beforeEach(() => {
+  jest.useFakeTimers({ now: START });
+});
+afterEach(() => {
+  jest.useRealTimers();
+});
+
+const quotaOf = (limit: number) => ({ limit, windowMs: WINDOW_MS, burst: limit });
+const claim = { key: 'k', cost: 1, limit: undefined };
+
+const meterOf = (algorithm: Algorithm, limit: number, maxKeys = 1_000) =>
+  new MemoryMeter({ algorithm, quotas: [quotaOf(limit)], maxKeys, onFull: () => onFull() });
+
+let onFull = () => {};
+
+/** A store that is well until it is not, and what stands in for it. */
+function pair(algorithm: Algorithm, limit: number) {
+  const store = meterOf(algorithm, limit);
+  const standIn = new LocalStandIn(meterOf(algorithm, limit));
+  const spend = () => {
+    const ruling = store.take(claim);
+    standIn.learn(claim, ruling);
+    return ruling;
+  };
+  return { store, standIn, spend };
+}
+
+describe.each(ALGORITHMS)('what stands in, with %s', (_name, algorithm) => {
+  const gaps = fc.array(fc.integer({ min: 0, max: WINDOW_MS / 3 }), { minLength: 1, maxLength: 60 });
+
+  test('is never more lenient than the store would have been, and starts with exactly what was left', () =>
+    fc.assert(
+      fc.property(gaps, gaps, (before, after) => {
+        jest.setSystemTime(START);
+        const { store, standIn, spend } = pair(algorithm, 8);
+        let last: Ruling = spend();
+        for (const gap of before) {
+          jest.setSystemTime(Date.now() + gap);
+          last = spend();
+        }
+        expect(standIn.take({ ...claim, cost: 0 }).standings[0]?.remaining).toBe(last.standings[0]?.remaining);
+        let [here, there] = [0, 0];
+        // Who was refused in one sliding window has more room in the next one: beyond it, the two go ways of their own.
+        const until = algorithm === slidingWindow ? Date.now() + (last.standings[0]?.resetMs ?? 0) : Infinity;
+        for (const gap of after) {
+          jest.setSystemTime(Date.now() + gap);
+          if (Date.now() >= until) break;
+          if (standIn.take(claim).allowed) here++;
+          if (store.take(claim).allowed) there++;
+          expect(here).toBeLessThanOrEqual(there);
+        }
+      }),
+      { numRuns: 300 },
+    ));
+
+  test('lets a client that was refused wait as long as the store said', () => {
+    const { standIn, spend } = pair(algorithm, 3);
+    let last = spend();
+    while (last.allowed) {
+      jest.setSystemTime(Date.now() + 1_000);
+      last = spend();
+    }
+    expect(standIn.take(claim).allowed).toBe(false);
+    jest.setSystemTime(Date.now() + last.retryAfterMs);
+    expect(standIn.take(claim).allowed).toBe(true);
+  });
+
+  test('shares the limit: all gateways together spend no more than what was left', () => {
+    for (const gateways of [2, 3, 4, 7]) {
+      jest.setSystemTime(START);
+      const store = meterOf(algorithm, 100);
+      const standIns = Array.from({ length: gateways }, () => new LocalStandIn(meterOf(algorithm, 100)));
+      for (const one of standIns) one.shareWith(gateways);
+      for (let i = 0; i < 37; i++) {
+        const ruling = store.take(claim);
+        for (const one of standIns) one.learn(claim, ruling);
+      }
+      let passed = 0;
+      for (const one of standIns) for (let i = 0; i < 100; i++) if (one.take(claim).allowed) passed++;
+      expect(passed).toBeLessThanOrEqual(63);
+      expect(passed).toBeGreaterThan(63 - gateways);
+    }
+  });
+
+  test('remembers no more clients than it may, and robs nobody by what it learns', () => {
+    let told = 0;
+    onFull = () => told++;
+    const meter = meterOf(algorithm, 5, 1_000);
+    const ruling = (remaining: number): Ruling => ({
+      allowed: remaining > 0,
+      retryAfterMs: remaining > 0 ? 0 : WINDOW_MS,
+      standings: [{ remaining, resetMs: WINDOW_MS }],
+    });
+    for (let i = 0; i < 5_000; i++) meter.learn({ ...claim, key: `client-${i}` }, ruling(0));
+    expect(meter.size).toBeLessThanOrEqual(1_024);
+    expect(told).toBe(0);
+    // What newcomers share is not what the store said of any one of them.
+    expect(meter.take({ ...claim, key: 'client-4999' }).allowed).toBe(true);
+    onFull = () => {};
+  });
+});
+
+test('a share is at least 1, and its bucket is full again no later than a window or the whole one', () =>
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 1, max: 50 }),
+      fc.integer({ min: 1, max: 50 }),
+      fc.integer({ min: 1, max: 9 }),
+      (l, b, g) => {
+        const whole = { limit: l, windowMs: WINDOW_MS, burst: b };
+        const share = shareOf(whole, g);
+        expect(Math.min(share.limit, share.burst)).toBeGreaterThanOrEqual(1);
+        if (l >= g) expect(share.limit * g).toBeLessThanOrEqual(l);
+        if (b >= g) expect(share.burst * g).toBeLessThanOrEqual(b);
+        expect(tokenBucket.lifetimeMs(share)).toBeLessThanOrEqual(Math.max(WINDOW_MS, tokenBucket.lifetimeMs(whole)));
+      },
+    ),
+  ));
+
+test('a fixed window rules as the store of express-rate-limit does', () =>
+  fc.assert(
+    fc.asyncProperty(
+      fc.array(fc.integer({ min: 0, max: WINDOW_MS / 2 }), { minLength: 1, maxLength: 40 }),
+      async (gaps) => {
+        jest.setSystemTime(START);
+        const [one, other] = [meterOf(fixedWindow, 3), new MemoryWindows(quotaOf(3))];
+        for (const gap of gaps) {
+          jest.setSystemTime(Date.now() + gap);
+          expect(one.take(claim)).toEqual(await other.take(claim));
+        }
+        other.close();
+      },
+    ),
+    { numRuns: 200 },
+  ));

@@ -1,0 +1,103 @@
+import { EventEmitter } from 'node:events';
+import { describe, expect, jest, test } from '@jest/globals';
+import { clusterSlot } from '../../../lib/rate-limit/cluster-slot.ts';
+import { type RedisClient, redisClientKind, redisClientProblem } from '../../../lib/rate-limit/redis-client.ts';
+import { connectionOf } from '../../../lib/rate-limit/redis-connection.ts';
+import { FakeRedisClient } from './fake-redis-client.ts';
+
+const emitter = (more: object): RedisClient => Object.assign(new EventEmitter(), more) as unknown as RedisClient;
+const connect = async () => {};
+const ok = () => jest.fn(async (..._args: unknown[]): Promise<unknown> => 'OK');
+
+function fakeCluster() {
+  const nodes = [0, 1, 2].map(() => ({ client: { isReady: true, sendCommand: ok() } }));
+  const slots = Array.from({ length: 16_384 }, (_, slot) => ({ master: nodes[Math.floor((slot * 3) / 16_384)] }));
+  const sendCommand = ok();
+  const client = emitter({ isOpen: true, isReady: true, masters: nodes, slots, connect, sendCommand });
+  const nodeOf = (key: string) => nodes[Math.floor((clusterSlot(key) * 3) / 16_384)] as (typeof nodes)[number];
+  return { client, connection: connectionOf(client), nodes, nodeOf, sendCommand };
+}
+
+describe('a connection to a cluster', () => {
+  test('names the key first, and hides the rest of the library’s form', async () => {
+    const { connection, sendCommand } = fakeCluster();
+    await connection.send(['DEL', 'k'], 'k');
+    expect(sendCommand).toHaveBeenCalledWith('k', false, ['DEL', 'k'], { timeout: undefined });
+  });
+
+  test('rejects at once what belongs to a node that is down, and goes on with the others', async () => {
+    const { connection, nodeOf, sendCommand } = fakeCluster();
+    nodeOf('foo').client.isReady = false;
+    await expect(connection.send(['DEL', 'foo'], 'foo')).rejects.toThrow('not connected');
+    expect(sendCommand).not.toHaveBeenCalled();
+    expect(nodeOf('bar')).not.toBe(nodeOf('foo'));
+    await expect(connection.send(['DEL', 'bar'], 'bar')).resolves.toBe('OK');
+    expect(connection.ready).toBe(true);
+  });
+
+  test('is down when all nodes are, though node-redis says that it is ready', async () => {
+    const { connection, nodes } = fakeCluster();
+    for (const { client } of nodes) client.isReady = false;
+    expect(connection.ready).toBe(false);
+    await expect(connection.send(['SCRIPT', 'LOAD', 'x'], undefined)).rejects.toThrow('not connected');
+  });
+
+  test('loads scripts in one node that is up, the key’s if there is one, instead of all', async () => {
+    const { connection, nodes, nodeOf, sendCommand } = fakeCluster();
+    const [first, second] = nodes as [(typeof nodes)[number], (typeof nodes)[number]];
+    first.client.isReady = false;
+    await connection.send(['SCRIPT', 'LOAD', 'x'], undefined);
+    expect(second.client.sendCommand).toHaveBeenCalledTimes(1);
+    await connection.send(['SCRIPT', 'LOAD', 'x'], 'foo');
+    expect(nodeOf('foo').client.sendCommand).toHaveBeenCalledWith(['SCRIPT', 'LOAD', 'x'], { timeout: undefined });
+    expect(sendCommand).not.toHaveBeenCalled();
+  });
+});
+
+test('a connection by way of Sentinels is down while there is none to the master', async () => {
+  let master: object | undefined = { host: 'one', port: 1 };
+  const sendCommand = ok();
+  const parts = {
+    isOpen: true,
+    isReady: true,
+    connect,
+    sendCommand,
+    getSentinelNode() {},
+    getMasterNode: () => master,
+  };
+  const connection = connectionOf(emitter(parts));
+  await connection.send(['PING'], undefined);
+  expect(sendCommand).toHaveBeenCalledWith(false, ['PING'], { timeout: undefined });
+  master = undefined;
+  expect(connection.ready).toBe(false);
+  await expect(connection.send(['PING'], undefined)).rejects.toThrow('no connection');
+  expect(sendCommand).toHaveBeenCalledTimes(1);
+});
+
+describe('a connection of ioredis', () => {
+  test.each([
+    ['ready', true, true],
+    ['ready', false, false],
+    ['ready', undefined, true],
+    ['reconnecting', true, false],
+    ['connect', true, false],
+    ['wait', true, false],
+    ['end', true, false],
+  ])('%s, with a stream that is writable or not: %p, sends: %p', async (status, writable, sends) => {
+    const call = ok();
+    const stream = writable === undefined ? undefined : { writable };
+    const connection = connectionOf(emitter({ status, stream, connect, call }));
+    expect(connection.ready).toBe(sends);
+    expect(connection.open).toBe(status !== 'wait');
+    const sent = connection.send(['DEL', 'a', 'b'], 'a');
+    if (sends) await sent;
+    else await expect(sent).rejects.toThrow('no connection');
+    expect(call.mock.calls).toEqual(sends ? [['DEL', 'a', 'b']] : []);
+  });
+});
+
+test('clients are told apart by what they have', () => {
+  expect(redisClientKind(new FakeRedisClient())).toBe('node-redis');
+  expect(redisClientKind(fakeCluster().client)).toBe('node-redis-cluster');
+  expect(redisClientProblem({ status: 'ready', call() {} })).toMatch(/must be a client made with createClient/);
+});

@@ -1,0 +1,67 @@
+import { type DestinationStream, destination } from 'pino';
+
+/** Lines that wait while whoever reads the log, or the disk, is slow: some ten thousand. */
+const MAX_BUFFER_BYTES = 16 * 1024 * 1024;
+
+/** How long the end of the process waits for the last lines. */
+const CLOSE_TIMEOUT_MS = 1_000;
+
+type Destination = ReturnType<typeof destination> & DestinationStream;
+
+/**
+ * Standard output, written to without ever waiting for it: Node's own `process.stdout` stops the whole process while a
+ * pipe is full. Lines that do not fit into the buffer are dropped, and counted in a line of their own as soon as there
+ * is room. A full disk is the same as a slow one.
+ */
+export class LogOutput {
+  readonly #out: Destination;
+  #dropped = 0;
+  #untold = 0;
+  #failed = false;
+
+  /** @param dest A file's path or descriptor. */
+  constructor(dest: number | string = 1, maxLength = MAX_BUFFER_BYTES) {
+    this.#out = destination({ dest, sync: false, maxLength });
+    this.#out.on('drop', () => {
+      this.#dropped += 1;
+      this.#untold += 1;
+    });
+    this.#out.on('error', (error: Error) => {
+      if (!this.#failed) process.emitWarning(`The log cannot be written: ${error.message}`);
+      this.#failed = true;
+    });
+    this.#out.on('drain', () => this.#tell());
+  }
+
+  /** Lines that were not written, so far. */
+  get dropped(): number {
+    return this.#dropped;
+  }
+
+  write(line: string): void {
+    this.#out.write(line);
+  }
+
+  /** Resolves when all lines are written, or after a second. */
+  close(): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, CLOSE_TIMEOUT_MS);
+      const closed = (): void => {
+        clearTimeout(timer);
+        resolve();
+      };
+      this.#out.on('close', closed);
+      this.#out.on('error', closed);
+      this.#out.end();
+    });
+  }
+
+  #tell(): void {
+    this.#failed = false;
+    if (this.#untold === 0) return;
+    const dropped = this.#untold;
+    this.#untold = 0;
+    const fields = { level: 'warn', time: new Date(), msg: 'log lines dropped', dropped };
+    this.#out.write(`${JSON.stringify(fields)}\n`);
+  }
+}

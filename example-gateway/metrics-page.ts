@@ -1,0 +1,26 @@
+import { type OpenMetricsContentType, Registry } from 'prom-client';
+
+const OPEN_METRICS = Registry.OPENMETRICS_CONTENT_TYPE;
+
+/** All metrics as text: OpenMetrics for whoever asks for it, as Prometheus does, and Prometheus' own format for all others. */
+export async function metricsPage(
+  register: Registry,
+  accept = '',
+): Promise<{ readonly type: string; readonly text: string }> {
+  if (!accept.includes('application/openmetrics-text')) {
+    return { type: register.contentType, text: await register.metrics() };
+  }
+  // In a registry of their own: prom-client renames the counters of one that is asked for OpenMetrics, for good.
+  const open = new Registry<OpenMetricsContentType>();
+  open.setContentType(OPEN_METRICS);
+  for (const metric of await register.getMetricsAsJSON()) {
+    const named = {
+      ...metric,
+      get() {
+        return { ...metric, name: this.name };
+      },
+    };
+    open.registerMetric(named as never);
+  }
+  return { type: OPEN_METRICS, text: await open.metrics() };
+}

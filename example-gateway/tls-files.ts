@@ -1,0 +1,83 @@
+import { X509Certificate } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { createSecureContext } from 'node:tls';
+import type { BackendTlsOptions } from 'expressway';
+import type { Config } from './config.ts';
+import type { Logger } from './logger.ts';
+import { StartError } from './start-error.ts';
+
+/** Where a certificate and its key are. */
+export interface TlsFiles {
+  readonly cert: string;
+  readonly key: string;
+}
+
+/** What a TLS listener is made with. */
+export interface TlsMaterial {
+  readonly cert: Buffer;
+  readonly key: Buffer;
+}
+
+/** Files for TLS that cannot be used. */
+export class TlsFilesError extends StartError {}
+
+/**
+ * @param name Names the variable in an error.
+ * @throws {TlsFilesError}
+ */
+export function readPemFile(name: string, path: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw new TlsFilesError([`${name} ${path}: cannot be read: ${(error as NodeJS.ErrnoException).code}`]);
+  }
+}
+
+/**
+ * Reads both, and makes sure that they belong together and are in force.
+ *
+ * @throws {TlsFilesError}
+ */
+export function readTlsFiles({ cert: certPath, key: keyPath }: TlsFiles): TlsMaterial {
+  const [cert, key] = [readPemFile('TLS_CERT', certPath), readPemFile('TLS_KEY', keyPath)];
+  try {
+    createSecureContext({ cert, key });
+  } catch (error) {
+    throw new TlsFilesError([`TLS_CERT ${certPath} with TLS_KEY ${keyPath}: ${(error as Error).message}`]);
+  }
+  const { validTo } = new X509Certificate(cert);
+  if (Date.parse(validTo) < Date.now()) throw new TlsFilesError([`TLS_CERT ${certPath}: has expired, ${validTo}`]);
+  return { cert, key };
+}
+
+/**
+ * What the proxy is told of backends over https; whether the files can be used it finds out itself.
+ *
+ * @throws {TlsFilesError}
+ */
+export function readBackendTls(files: Config['backendTls']): BackendTlsOptions {
+  const { ca, cert, key } = files;
+  return {
+    ...(ca === undefined ? {} : { ca: readPemFile('BACKEND_CA', ca) }),
+    ...(cert === undefined ? {} : { cert: readPemFile('BACKEND_CERT', cert) }),
+    ...(key === undefined ? {} : { key: readPemFile('BACKEND_KEY', key) }),
+  };
+}
+
+/** Reads the files again, and gives them to the listener; bad ones are logged and change nothing. */
+export function reloadTlsFiles(
+  files: TlsFiles,
+  listener: { setSecureContext(material: TlsMaterial): void },
+  log: Logger,
+  why: string,
+): void {
+  try {
+    const material = readTlsFiles(files);
+    listener.setSecureContext(material);
+    const { subject, validTo } = new X509Certificate(material.cert);
+    log.info({ why, subject, validTo }, 'certificate read again');
+  } catch (error) {
+    const problems = error instanceof StartError ? error.problems : [String(error)];
+    log.error({ why, problems }, 'certificate not read again, the old one stays');
+  }
+}

@@ -1,0 +1,30 @@
+/** Where a command reads and writes. */
+export interface Streams {
+  readonly stdin: NodeJS.ReadableStream;
+  readonly stdout: NodeJS.WritableStream & { readonly isTTY?: boolean };
+  readonly stderr: NodeJS.WritableStream & { readonly isTTY?: boolean };
+}
+
+/** One of the words behind `expressway`. */
+export interface Command {
+  readonly name: string;
+  /** One line, for the list of commands. */
+  readonly summary: string;
+  /** The whole help, with examples. */
+  readonly help: string;
+  /**
+   * @throws {UsageError} for arguments that cannot be meant
+   * @throws {InputError} for input that cannot be read
+   */
+  run(args: readonly string[], streams: Streams): Promise<void>;
+}
+
+/** Exit code 2: the command was called in a way that cannot be meant. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError';
+}
+
+/** Exit code 1: what the command was to read cannot be read. */
+export class InputError extends Error {
+  override readonly name = 'InputError';
+}

@@ -1,0 +1,42 @@
+import type { Streams } from './command.ts';
+
+const REDRAW_MS = 100;
+/** What is done sooner than this needs no bar. */
+const PATIENCE_MS = 500;
+const CELLS = 30;
+
+/** How much of a file is read, on a terminal; elsewhere nothing. */
+export class ProgressBar {
+  readonly #stream: Streams['stderr'];
+  readonly #label: string;
+  readonly #total: number;
+  readonly #startedAt = Date.now();
+  #drawnAt = this.#startedAt + PATIENCE_MS - REDRAW_MS;
+  #drawn = false;
+
+  /** @param total Bytes; without it there is no bar. */
+  constructor(stream: Streams['stderr'], label: string, total: number | undefined) {
+    this.#stream = stream;
+    this.#label = label;
+    this.#total = stream.isTTY === true ? (total ?? 0) : 0;
+  }
+
+  /** @param done Bytes so far. */
+  update(done: number): void {
+    if (this.#total === 0) return;
+    const now = Date.now();
+    if (now - this.#drawnAt < REDRAW_MS) return;
+    this.#drawnAt = now;
+    this.#drawn = true;
+    const part = Math.min(1, done / this.#total);
+    const cells = Math.round(part * CELLS);
+    const leftS = part > 0 ? Math.ceil(((now - this.#startedAt) * (1 - part)) / part / 1_000) : 0;
+    const bar = `${'#'.repeat(cells)}${'.'.repeat(CELLS - cells)}`;
+    this.#stream.write(`\r[${bar}] ${Math.floor(part * 100)} % of ${this.#label}, ${leftS} s left \x1b[K`);
+  }
+
+  /** Takes the bar off the terminal. */
+  clear(): void {
+    if (this.#drawn) this.#stream.write('\r\x1b[K');
+  }
+}

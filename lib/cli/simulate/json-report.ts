@@ -1,0 +1,43 @@
+import type { SimulateOptions } from './simulate-options.ts';
+import type { Simulation } from './simulation.ts';
+
+const iso = (time: number): string => new Date(time).toISOString();
+
+/** One JSON object. Times are ISO 8601 in UTC, durations milliseconds. */
+export function jsonReport(simulation: Simulation, options: SimulateOptions): string {
+  const { requests, limited, clients, times, waits } = simulation;
+  const report = {
+    logs: options.logs,
+    algorithm: options.algorithm,
+    windows: options.quotas.map(({ limit, windowMs, burst }) =>
+      options.algorithm === 'token-bucket' ? { limit, windowMs, burst } : { limit, windowMs },
+    ),
+    by: options.by,
+    lines: { total: simulation.lines, unreadable: simulation.unreadableCount, examples: simulation.unreadable },
+    outOfOrder: { lines: simulation.outOfOrder, latestMs: simulation.latestMs },
+    from: requests > 0 ? iso(simulation.firstAt) : null,
+    to: requests > 0 ? iso(simulation.lastAt) : null,
+    requests,
+    limited,
+    clients: clients.clients,
+    limitedClients: clients.limitedClients,
+    /** Whether there were more clients than `--max-keys`. */
+    approximate: clients.full || simulation.meterFull,
+    first: limited > 0 ? { at: iso(simulation.firstLimitedAt), client: simulation.firstLimitedClient } : null,
+    top: clients.top(options.top).map(({ client, requests, limited, firstLimitedAt }) => ({
+      client,
+      requests,
+      limited,
+      firstLimitedAt: iso(firstLimitedAt),
+    })),
+    overTime: {
+      widthMs: times.widthMs,
+      rows: times.rows.map(({ from, requests, limited }) => ({ from: iso(from), requests, limited })),
+    },
+    waits: {
+      longestMs: waits.longestMs,
+      rows: waits.rows.map(({ upToMs, count }) => ({ upToMs: Number.isFinite(upToMs) ? upToMs : null, count })),
+    },
+  };
+  return `${JSON.stringify(report, null, 2)}\n`;
+}

@@ -1,0 +1,98 @@
+import { parseArgs } from 'node:util';
+import { ALGORITHM_NAMES, type AlgorithmName } from '../../rate-limit/open-limiter-meter.ts';
+import { type Quota, quotaProblem } from '../../rate-limit/quota.ts';
+import { quotasOfWindows, windowsCheck } from '../../rate-limit/quotas.ts';
+import { UsageError } from '../command.ts';
+import { fieldProblem, LOG_FORMATS, type LogFormat } from './log-line.ts';
+
+export interface SimulateOptions {
+  /** Names of files; `-` is standard input. */
+  readonly logs: readonly string[];
+  /** As it was written. */
+  readonly limit: string;
+  readonly quotas: readonly Quota[];
+  readonly algorithm: AlgorithmName;
+  readonly by: string;
+  readonly format: LogFormat;
+  readonly top: number;
+  readonly json: boolean;
+  readonly maxKeys: number;
+  readonly ipv6Subnet: number;
+}
+
+/** @throws {UsageError} that names the first argument that cannot be meant */
+export function readSimulateOptions(args: readonly string[]): SimulateOptions {
+  const { values, positionals } = parse(args);
+  if (positionals.length === 0) throw new UsageError('name an access log, or - for standard input');
+  if (values.limit === undefined) throw new UsageError('--limit is missing, like --limit 100/1m');
+  const algorithm = oneOf('algorithm', values.algorithm, ALGORITHM_NAMES);
+  const format = oneOf('format', values.format, LOG_FORMATS);
+  const by = values.by;
+  const problem = by === '' ? '--by must name a field, or be ip' : fieldProblem(format, by);
+  if (problem !== undefined) throw new UsageError(problem);
+  return {
+    logs: positionals,
+    limit: values.limit.replaceAll(/\s+/g, ''),
+    quotas: readQuotas(values.limit, values.burst, algorithm),
+    algorithm,
+    by,
+    format,
+    top: integer('top', values.top, 0, 10_000),
+    json: values.json,
+    maxKeys: integer('max-keys', values['max-keys'], 1_000, 100_000_000),
+    ipv6Subnet: integer('ipv6-subnet', values['ipv6-subnet'], 32, 64),
+  };
+}
+
+function parse(args: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...args],
+      allowPositionals: true,
+      options: {
+        limit: { type: 'string' },
+        algorithm: { type: 'string', default: 'sliding-window' },
+        burst: { type: 'string' },
+        by: { type: 'string', default: 'ip' },
+        format: { type: 'string', default: 'auto' },
+        top: { type: 'string', default: '20' },
+        json: { type: 'boolean', default: false },
+        'max-keys': { type: 'string', default: '1000000' },
+        'ipv6-subnet': { type: 'string', default: '56' },
+      },
+    });
+  } catch (error) {
+    throw new UsageError((error as Error).message, { cause: error });
+  }
+}
+
+/** Accepts what `ipRateLimit()` accepts. */
+function readQuotas(limit: string, burst: string | undefined, algorithm: AlgorithmName): readonly Quota[] {
+  const problem = windowsCheck(limit);
+  if (problem !== undefined) throw new UsageError(`--limit ${problem}`);
+  let quotas = quotasOfWindows(limit);
+  if (algorithm === 'fixed-window' && quotas.length > 1) {
+    throw new UsageError('--limit must be a single window with --algorithm fixed-window');
+  }
+  if (burst !== undefined) {
+    if (algorithm !== 'token-bucket') throw new UsageError('--burst needs --algorithm token-bucket');
+    if (quotas.length > 1) throw new UsageError('--burst needs a single window as --limit');
+    const size = integer('burst', burst, 1, Number.MAX_SAFE_INTEGER);
+    quotas = quotas.map((quota) => ({ ...quota, burst: size }));
+  }
+  const tooLarge = quotas.map(quotaProblem).find((one) => one !== undefined);
+  if (tooLarge !== undefined) throw new UsageError(tooLarge);
+  return quotas;
+}
+
+function oneOf<T extends string>(name: string, value: string, allowed: readonly T[]): T {
+  const found = allowed.find((one) => one === value);
+  if (found === undefined) throw new UsageError(`--${name} must be one of ${allowed.join(', ')}`);
+  return found;
+}
+
+function integer(name: string, text: string, least: number, most: number): number {
+  const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (!(value >= least && value <= most)) throw new UsageError(`--${name} must be an integer from ${least} to ${most}`);
+  return value;
+}

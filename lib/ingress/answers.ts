@@ -1,0 +1,77 @@
+import type { ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { GatewayEvents } from '../core/events.ts';
+import { exchangeOf } from '../core/exchange.ts';
+import { linger } from '../core/last-answer.ts';
+import type { RejectionCause } from '../core/outcome.ts';
+import { rawProblem, sendProblem } from '../core/problem.ts';
+
+/** The answer under way on a connection of Node's HTTP server, if there is one. */
+export function answerOn(socket: Duplex): ServerResponse | undefined {
+  // Node's own error handling decides by it too. To keep a list of our own would cost each request a listener.
+  return (socket as { _httpMessage?: ServerResponse | null })._httpMessage ?? undefined;
+}
+
+/** Answers clients whose bytes no middleware gets to see, each once, and ends their connections. */
+export class Answers {
+  readonly #events: GatewayEvents | undefined;
+  /** Connections that end: more errors on them are no news. */
+  readonly #ending = new WeakSet<Duplex>();
+
+  constructor(events: GatewayEvents | undefined) {
+    this.#events = events;
+  }
+
+  /** @param cause Nothing when the client is gone. */
+  refuse(socket: Duplex, cause: RejectionCause | undefined): void {
+    if (this.#ending.has(socket)) return;
+    this.#ending.add(socket);
+    if (cause === undefined) {
+      socket.destroy();
+      return;
+    }
+    this.tell(socket, cause);
+    const res = answerOn(socket);
+    if (res === undefined) {
+      socket.write(rawProblem(cause), 'latin1');
+      linger(socket);
+    } else if (res.req.complete) {
+      endAfter(socket, res);
+    } else {
+      refuseContent(socket, res, cause);
+    }
+  }
+
+  /** Ends a connection on which there is no answer to be given. */
+  cut(socket: Socket, cause: RejectionCause): void {
+    this.#ending.add(socket);
+    this.tell(socket, cause);
+    // A plain end would leave the kernel with all that waits to be sent.
+    if ('encrypted' in socket) socket.destroy();
+    else socket.resetAndDestroy();
+  }
+
+  tell(socket: Duplex, cause: RejectionCause): void {
+    const { remoteAddress } = socket as Socket;
+    this.#events?.emit('clientRefused', { cause, address: remoteAddress });
+  }
+}
+
+/** What came before the bad bytes was a request like any other: it gets its answer. */
+function endAfter(socket: Duplex, res: ServerResponse): void {
+  res.once('close', () => {
+    const next = answerOn(socket);
+    if (next?.req.complete === true) endAfter(socket, next);
+    else linger(socket);
+  });
+}
+
+/** The content of a request that is under way is bad, or does not come. */
+function refuseContent(socket: Duplex, res: ServerResponse, cause: RejectionCause): void {
+  const exchange = exchangeOf(res.req, res);
+  exchange.settle({ kind: 'rejected', cause });
+  exchange.working?.abort();
+  if (res.headersSent) socket.destroy();
+  else sendProblem(res, cause);
+}

@@ -1,0 +1,65 @@
+import type { Server } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { Server as TlsServer } from 'node:tls';
+import { OptionsError, resolveOptions } from '../core/options.ts';
+import { sendProblem } from '../core/problem.ts';
+import { Answers } from './answers.ts';
+import { ConnectionCap } from './connection-cap.ts';
+import { continueWhenRead } from './continue-when-read.ts';
+import { type HardenServerOptions, hardenServerChecks, hardenServerDefaults } from './harden-server-options.ts';
+import { parserErrorCause } from './parser-error.ts';
+import { setTargetCap } from './server-limits.ts';
+import { SlowConnections } from './slow-connections.ts';
+
+/** What Node reads when a connection comes, or when the server begins to listen; its types know it at construction only. */
+type LateOptions = { maxHeaderSize: number; connectionsCheckingInterval: number };
+
+/**
+ * Sets the bounds of a server for the open internet: times, sizes, rates and connections. Slow and too many clients lose
+ * their connections, others notice nothing. What Node's parser refuses is answered with a problem document and a closed
+ * connection, and so are CONNECT and unknown expectations. `Expect: 100-continue` is answered when the content is read.
+ *
+ * ```ts
+ * hardenServer(server, { maxConnections: 50_000 });
+ * server.listen(8080);
+ * ```
+ *
+ * @throws {OptionsError} that names each unknown key and each bad value, and for a server that already listens.
+ */
+export function hardenServer<S extends Server>(server: S, given?: HardenServerOptions): S {
+  const options = resolveOptions('hardenServer', given, hardenServerDefaults, hardenServerChecks);
+  if (server.listening) throw new OptionsError('hardenServer', ['the server must not listen yet']);
+  server.headersTimeout = options.headTimeoutMs;
+  server.requestTimeout = options.requestTimeoutMs;
+  server.keepAliveTimeout = options.keepAliveTimeoutMs;
+  server.maxRequestsPerSocket = options.maxRequestsPerConnection;
+  // One more, so that one too many is seen where Node drops what is over: at its cap, a request is refused.
+  server.maxHeadersCount = options.maxFields + 1;
+  setTargetCap(server, options.maxTargetBytes);
+  Object.assign<Server, LateOptions>(server, {
+    maxHeaderSize: options.maxHeadBytes,
+    connectionsCheckingInterval: options.checkIntervalMs,
+  });
+  if (options.maxConnections > 0) server.maxConnections = options.maxConnections;
+
+  const answers = new Answers(options.events);
+  if (options.maxConnectionsPerAddress > 0) new ConnectionCap(options, answers).attach(server);
+  if (options.minReceiveBytesPerSecond > 0 || options.sendTimeoutMs > 0) {
+    const slow = new SlowConnections(options, answers);
+    server.on(server instanceof TlsServer ? 'secureConnection' : 'connection', (socket) => slow.watch(socket));
+  }
+  server.on('clientError', (error: Error, socket: Duplex) => answers.refuse(socket, parserErrorCause(error, socket)));
+  continueWhenRead(server);
+  server.on('checkExpectation', (req, res) => {
+    answers.tell(req.socket, 'expectation_failed');
+    sendProblem(res, 'expectation_failed');
+  });
+  server.on('drop', (dropped) => {
+    options.events?.emit('clientRefused', { cause: 'overloaded', address: dropped?.remoteAddress });
+  });
+  server.on('connect', (_req, socket) => {
+    // An app may have its own use for it.
+    if (server.listenerCount('connect') === 1) answers.refuse(socket, 'method_not_allowed');
+  });
+  return server;
+}

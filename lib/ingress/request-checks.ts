@@ -1,0 +1,81 @@
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import type { Exchange } from '../core/exchange.ts';
+import { isAfterLastAnswer } from '../core/last-answer.ts';
+import type { Rejected, RequestFault } from '../core/outcome.ts';
+import { fieldCap, targetCap } from './server-limits.ts';
+import { isAuthority, targetFault } from './target-check.ts';
+
+/** What becomes of a request whose path servers read in different ways: 400, or forwarded as it is. */
+export type AmbiguousPaths = 'reject' | 'pass';
+
+/**
+ * Why a request must not be forwarded, if it must not. The checks are made once per exchange, whoever asks. They refuse
+ * what Node's parser lets pass and another server may read as something else.
+ */
+export function refusalOf(exchange: Exchange, ambiguousPaths: AmbiguousPaths): Rejected | undefined {
+  if (exchange.fault === undefined) exchange.fault = faultOf(exchange) ?? null;
+  const { fault } = exchange;
+  if (fault === null || (fault.ambiguous && ambiguousPaths === 'pass')) return undefined;
+  return { kind: 'rejected', cause: fault.cause, detail: fault.detail };
+}
+
+function faultOf({ req, res }: Exchange): RequestFault | undefined {
+  if (isAfterLastAnswer(req, res)) return fault('bad_request', 'The connection has ended before this request.');
+  // Of an HTTP/2 request, which has no framing fields, only the target is left to check.
+  const framing = 'stream' in req ? undefined : (versionFault(req) ?? fieldsFault(req) ?? framingFault(req));
+  if (framing !== undefined) return framing;
+  // The app may have cut the path that it is mounted at off the other one.
+  const target = req.originalUrl ?? req.url ?? '';
+  const longest = targetCap(req);
+  if (longest > 0 && target.length > longest) return fault('target_too_long', `Longest allowed: ${longest} bytes.`);
+  return targetFault(req.method, target);
+}
+
+function versionFault({ httpVersion }: IncomingMessage): RequestFault | undefined {
+  if (httpVersion === '1.1' || httpVersion === '1.0') return undefined;
+  return fault('version_not_supported', 'This server speaks HTTP/1.1 here.');
+}
+
+function fieldsFault(req: IncomingMessage): RequestFault | undefined {
+  const { rawHeaders, headers, httpVersion } = req;
+  // Node reads no more fields than that, drops the others (before version 26 in silence), and frames by all of them.
+  const most = fieldCap(req);
+  if (most > 0 && rawHeaders.length >= 2 * most) return fault('head_too_large', `Most fields allowed: ${most - 1}.`);
+  let hosts = 0;
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i] as string;
+    if (name.length === 4 && (name === 'Host' || name.toLowerCase() === 'host')) hosts += 1;
+  }
+  // RFC 9112 §3.2.
+  if (hosts > 1) return fault('bad_request', 'The field Host is repeated.');
+  if (hosts === 0) return httpVersion === '1.0' ? undefined : fault('bad_request', 'The field Host is missing.');
+  return isAuthority(headers.host ?? '') ? undefined : fault('bad_request', 'The field Host is not valid.');
+}
+
+function framingFault({ headers, httpVersion }: IncomingMessage): RequestFault | undefined {
+  const coding = headers['transfer-encoding'];
+  const length = headers['content-length'];
+  if (coding !== undefined) {
+    // RFC 9112 §6.1: faulty, whatever else the message says.
+    if (httpVersion === '1.0') return fault('bad_request', 'HTTP/1.0 has no transfer codings.');
+    if (length !== undefined) return fault('bad_request', 'The content is framed in two ways.');
+    const codings = coding.toLowerCase();
+    if (codings === 'chunked') return expectationFault(headers);
+    // RFC 9112 §6.3: nobody knows where this content ends.
+    if (!/,[ \t]*chunked$/.test(codings)) return fault('bad_request', 'The last transfer coding is not chunked.');
+    // Node takes off `chunked` alone; a backend would get the rest of the codings without their names.
+    return fault('not_implemented', 'This transfer coding is not supported.');
+  }
+  if (length !== undefined && !Number.isSafeInteger(Number(length))) {
+    return fault('content_too_large', 'The content is longer than can be counted.');
+  }
+  return expectationFault(headers);
+}
+
+/** RFC 9110 §10.1.1. */
+function expectationFault({ expect }: IncomingHttpHeaders): RequestFault | undefined {
+  if (expect === undefined || expect.toLowerCase() === '100-continue') return undefined;
+  return fault('expectation_failed', 'Only 100-continue can be expected.');
+}
+
+const fault = (cause: RequestFault['cause'], detail: string): RequestFault => ({ cause, detail, ambiguous: false });

@@ -1,0 +1,96 @@
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import { type Answers, answerOn } from './answers.ts';
+import type { HardenServerSettings } from './harden-server-options.ts';
+
+/** How far a client has come at the last look. */
+interface Progress {
+  received: number;
+  /** Bytes that it should have sent and has not. */
+  owed: number;
+  taken: number;
+  /** Milliseconds for which something waited to be taken, and nothing was. */
+  stalledMs: number;
+}
+
+type Bounds = Pick<
+  HardenServerSettings,
+  'minReceiveBytesPerSecond' | 'receiveGraceMs' | 'sendTimeoutMs' | 'checkIntervalMs'
+>;
+
+/**
+ * Ends connections whose clients send content too slowly, or do not take their answers. One coarse timer looks at all
+ * of them: the requests themselves pay nothing for it.
+ */
+export class SlowConnections {
+  readonly #bounds: Bounds;
+  readonly #mostOwed: number;
+  readonly #answers: Answers;
+  readonly #progress = new Map<Socket, Progress>();
+  #timer: NodeJS.Timeout | undefined;
+  #lookedAt = 0;
+
+  constructor(bounds: Bounds, answers: Answers) {
+    this.#bounds = bounds;
+    this.#mostOwed = (bounds.minReceiveBytesPerSecond * bounds.receiveGraceMs) / 1_000;
+    this.#answers = answers;
+  }
+
+  watch(socket: Socket): void {
+    this.#progress.set(socket, { received: 0, owed: 0, taken: 0, stalledMs: 0 });
+    socket.once('close', () => this.#progress.delete(socket));
+    if (this.#timer !== undefined) return;
+    this.#lookedAt = Date.now();
+    this.#timer = setInterval(() => this.#look(), this.#bounds.checkIntervalMs).unref();
+  }
+
+  #look(): void {
+    const now = Date.now();
+    // A process that was stopped, or a clock that was set, is not for the clients to pay for.
+    const elapsedMs = Math.max(0, Math.min(now - this.#lookedAt, 2 * this.#bounds.checkIntervalMs));
+    this.#lookedAt = now;
+    for (const [socket, progress] of this.#progress) this.#judge(socket, progress, elapsedMs);
+    if (this.#progress.size > 0) return;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+
+  #judge(socket: Socket, progress: Progress, elapsedMs: number): void {
+    const res = answerOn(socket);
+    const { sendTimeoutMs } = this.#bounds;
+    if (res === undefined) {
+      progress.owed = 0;
+      progress.stalledMs = 0;
+    } else if (this.#sendsTooSlowly(socket, res.req, progress, elapsedMs)) {
+      this.#progress.delete(socket);
+      this.#answers.refuse(socket, 'client_timeout');
+    } else if (sendTimeoutMs > 0 && takesNothing(socket, progress, elapsedMs) && progress.stalledMs >= sendTimeoutMs) {
+      this.#progress.delete(socket);
+      this.#answers.cut(socket, 'client_timeout');
+    }
+  }
+
+  #sendsTooSlowly(socket: Socket, req: IncomingMessage, progress: Progress, elapsedMs: number): boolean {
+    const { bytesRead } = socket;
+    const received = bytesRead - progress.received;
+    progress.received = bytesRead;
+    // A full buffer means that the client is not read from: it could not send faster.
+    if (req.complete || req.readableLength >= req.readableHighWaterMark) {
+      progress.owed = 0;
+      return false;
+    }
+    const due = (this.#bounds.minReceiveBytesPerSecond * elapsedMs) / 1_000;
+    // Never below nothing: who was fast at first gets no credit for it.
+    progress.owed = Math.max(0, progress.owed + due - received);
+    return this.#mostOwed > 0 && progress.owed >= this.#mostOwed;
+  }
+}
+
+function takesNothing(socket: Socket, progress: Progress, elapsedMs: number): boolean {
+  const waiting = socket.writableLength;
+  const taken = socket.bytesWritten - waiting;
+  const stalled = waiting > 0 && taken === progress.taken;
+  progress.taken = taken;
+  progress.stalledMs = stalled ? progress.stalledMs + elapsedMs : 0;
+  return stalled;
+}

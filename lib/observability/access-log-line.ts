@@ -1,0 +1,99 @@
+import type { IncomingMessage } from 'node:http';
+import { printable, REDACTED, type Redaction, SECRET_FIELDS } from './redaction.ts';
+import type { FinishedRequest } from './request-record.ts';
+
+/** Characters of a request target that are shown, and of any other text of the client's. */
+const MAX_TARGET = 2_048;
+const MAX_TEXT = 512;
+
+/** What the lines of one log have in common. */
+export interface LineRules {
+  readonly redaction: Redaction;
+  /** Request fields to show, in lower case. */
+  readonly fields: readonly string[];
+}
+
+/** Microseconds are as much as anybody can use. */
+const ms = (value: number): number => Math.round(value * 1000) / 1000;
+
+function text(req: IncomingMessage, name: string): string | undefined {
+  const value = req.headers[name];
+  return value === undefined ? undefined : printable(String(value), MAX_TEXT);
+}
+
+function target(request: FinishedRequest, { redaction }: LineRules): string {
+  const { req } = request;
+  return printable(redaction.url((req.originalUrl ?? req.url ?? '').slice(0, MAX_TARGET + 1)), MAX_TARGET);
+}
+
+function referer({ req }: FinishedRequest, { redaction }: LineRules): string | undefined {
+  const { referer } = req.headers;
+  return referer === undefined ? undefined : printable(redaction.url(referer.slice(0, MAX_TEXT + 1)), MAX_TEXT);
+}
+
+/** The facts of one request as an object; those that do not apply are `undefined`, and so in no JSON. */
+export function accessRecord(request: FinishedRequest, rules: LineRules): Record<string, unknown> {
+  const { req, limits, durationMs, backendMs } = request;
+  const record: Record<string, unknown> = {
+    id: request.id,
+    client: request.client,
+    method: request.method,
+    target: target(request, rules),
+    protocol: `HTTP/${req.httpVersion}`,
+    host: text(req, 'host'),
+    route: request.route,
+    status: request.status,
+    source: request.source,
+    cause: request.cause,
+    backend: request.backend,
+    attempts: request.attempts,
+    upgrade: request.upgrade,
+    bytesIn: request.bytesIn,
+    bytesOut: request.bytesOut,
+    durationMs: ms(durationMs),
+    gatewayMs: ms(durationMs - backendMs),
+    backendMs: ms(backendMs),
+    referer: referer(request, rules),
+    userAgent: text(req, 'user-agent'),
+  };
+  if (limits.length > 0) {
+    record.limits = limits.map(({ limiter, mode, allowed, limit, remaining, resetMs }) => ({
+      limiter,
+      mode,
+      allowed,
+      limit,
+      remaining,
+      resetMs: resetMs === undefined ? undefined : Math.ceil(resetMs),
+    }));
+  }
+  if (rules.fields.length > 0) record.fields = Object.fromEntries(rules.fields.map((name) => [name, shown(req, name)]));
+  return record;
+}
+
+function shown(req: IncomingMessage, name: string): string | undefined {
+  if (SECRET_FIELDS.has(name) && req.headers[name] !== undefined) return REDACTED;
+  return text(req, name);
+}
+
+const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
+
+/** `24/Nov/2026:12:33:10 +0000` */
+function commonTime(time: number): string {
+  const iso = new Date(time).toISOString();
+  return `${iso.slice(8, 10)}/${MONTHS[Number(iso.slice(5, 7)) - 1]}/${iso.slice(0, 4)}:${iso.slice(11, 19)} +0000`;
+}
+
+const quoted = (value: string | undefined): string =>
+  value === undefined ? '"-"' : `"${value.replace(/\\(?!u[0-9a-f]{4})|"/g, '\\$&')}"`;
+
+/** The Common Log Format of NCSA httpd; its size counts heads too, as far as this log knows. */
+export function commonLine(request: FinishedRequest, rules: LineRules): string {
+  const { req, client, status, bytesOut, startedAt } = request;
+  const line = `${request.method} ${target(request, rules)} HTTP/${req.httpVersion}`;
+  return `${client ?? '-'} - - [${commonTime(startedAt)}] ${quoted(line)} ${status} ${bytesOut || '-'}`;
+}
+
+/** The same with referer and user agent. */
+export function combinedLine(request: FinishedRequest, rules: LineRules): string {
+  return `${commonLine(request, rules)} ${quoted(referer(request, rules))} ${quoted(text(request.req, 'user-agent'))}`;
+}

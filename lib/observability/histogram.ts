@@ -1,0 +1,34 @@
+import type { Sample } from './metric.ts';
+
+/** Upper bounds in seconds: from answers of a near backend to those that run into the time-outs. */
+export const DURATION_BUCKETS: readonly number[] = [
+  0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30,
+];
+
+/** Counts durations by size. */
+export class Histogram {
+  readonly #counts = new Float64Array(DURATION_BUCKETS.length + 1);
+  #sum = 0;
+
+  observe(seconds: number): void {
+    let index = 0;
+    // Most answers are quick: the first bounds settle it.
+    while (index < DURATION_BUCKETS.length && seconds > (DURATION_BUCKETS[index] as number)) index += 1;
+    this.#counts[index]! += 1;
+    this.#sum += seconds;
+  }
+
+  *samples(name: string, labels: Readonly<Record<string, string>>): Iterable<Sample> {
+    let total = 0;
+    for (const [index, count] of this.#counts.entries()) {
+      total += count;
+      yield {
+        metricName: `${name}_bucket`,
+        labels: { le: DURATION_BUCKETS[index] ?? '+Inf', ...labels },
+        value: total,
+      };
+    }
+    yield { metricName: `${name}_sum`, labels, value: this.#sum };
+    yield { metricName: `${name}_count`, labels, value: total };
+  }
+}

@@ -1,0 +1,134 @@
+import type { LimiterDecision } from '../core/recorder.ts';
+import { Counts } from './counts.ts';
+import { Histogram } from './histogram.ts';
+import type { DefineMetric, Sample } from './metric.ts';
+import type { FinishedRequest, RequestSink } from './request-record.ts';
+import { RequestSeries } from './request-series.ts';
+
+const OVERFLOW = 'OTHER';
+/** Backends that may be known before it is looked whether all of them still exist. */
+const PRUNE_AT = 64;
+
+/** What is counted of requests: on the path of each one, so all of it lies ready. */
+export class RequestCounts implements RequestSink {
+  readonly #maxRoutes: number;
+  readonly #knownBackends: () => ReadonlySet<string>;
+  readonly #routes = new Map<string, RequestSeries>();
+  readonly #backends = new Map<string, Histogram>();
+  readonly #decisions = new Map<string, Map<string, DecisionCount>>();
+  readonly #causes = new Counts('route', 'cause');
+  #pruneAt = PRUNE_AT;
+  #inFlight = 0;
+
+  constructor(maxRoutes: number, knownBackends: () => ReadonlySet<string>) {
+    this.#maxRoutes = maxRoutes;
+    this.#knownBackends = knownBackends;
+  }
+
+  started(): void {
+    this.#inFlight += 1;
+  }
+
+  attempt(backend: string, durationMs: number): void {
+    let histogram = this.#backends.get(backend);
+    if (histogram === undefined) {
+      // Of those who went while nobody scraped, nothing much may be left.
+      if (this.#backends.size >= this.#pruneAt) this.#prune();
+      histogram = new Histogram();
+      this.#backends.set(backend, histogram);
+    }
+    histogram.observe(durationMs / 1000);
+  }
+
+  limiterDecided({ limiter, mode, allowed, shadow }: LimiterDecision): void {
+    const decision = allowed ? 'allowed' : shadow ? 'shadowed' : 'limited';
+    let ofLimiter = this.#decisions.get(limiter);
+    if (ofLimiter === undefined) {
+      ofLimiter = new Map();
+      this.#decisions.set(limiter, ofLimiter);
+    }
+    // Modes and decisions are words without spaces, so no two pairs give the same key.
+    const key = `${mode} ${decision}`;
+    const cell = ofLimiter.get(key);
+    if (cell === undefined) ofLimiter.set(key, { mode, decision, count: 1 });
+    else cell.count += 1;
+  }
+
+  finished(request: FinishedRequest): void {
+    this.#inFlight -= 1;
+    const route = this.#routes.has(request.route) || this.#routes.size < this.#maxRoutes ? request.route : OVERFLOW;
+    let series = this.#routes.get(route);
+    if (series === undefined) {
+      series = new RequestSeries(route);
+      this.#routes.set(route, series);
+    }
+    series.add(request);
+    if (request.cause !== undefined) this.#causes.add(route, request.cause);
+  }
+
+  define(define: DefineMetric): void {
+    const each = (of: (series: RequestSeries) => Iterable<Sample>) => this.#each(of);
+    define('requests_total', 'Requests that are over, by who made the answer.', 'counter', () =>
+      each((series) => series.counts()),
+    );
+    define(
+      'request_duration_seconds',
+      'From the first middleware to the last byte of the answer, or to the cut; upgraded connections left out.',
+      'histogram',
+      (name) => each((series) => series.durations(name)),
+    );
+    define('requests_in_flight', 'Requests and upgraded connections in progress.', 'gauge', () => [
+      { labels: {}, value: this.#inFlight },
+    ]);
+    define(
+      'request_failures_total',
+      'Requests that got no complete answer of a backend or the app, by cause.',
+      'counter',
+      () => this.#causes.samples(),
+    );
+    define('received_bytes_total', 'Bytes from clients, heads and framing included.', 'counter', () =>
+      each((series) => [series.bytesIn]),
+    );
+    define('sent_bytes_total', 'Bytes to clients, heads and framing included.', 'counter', () =>
+      each((series) => [series.bytesOut]),
+    );
+    define(
+      'backend_duration_seconds',
+      'From picking a backend to the end of its answer, or of the attempt.',
+      'histogram',
+      (name) => this.#backendSamples(name),
+    );
+    define('limiter_decisions_total', 'What limiters said to requests, by who counted.', 'counter', () =>
+      this.#decisionSamples(),
+    );
+  }
+
+  *#each(of: (series: RequestSeries) => Iterable<Sample>): Iterable<Sample> {
+    for (const series of this.#routes.values()) yield* of(series);
+  }
+
+  *#backendSamples(name: string): Iterable<Sample> {
+    this.#prune();
+    for (const [backend, histogram] of this.#backends) yield* histogram.samples(name, { backend });
+  }
+
+  *#decisionSamples(): Iterable<Sample> {
+    for (const [limiter, cells] of this.#decisions) {
+      for (const { mode, decision, count } of cells.values()) {
+        yield { labels: { limiter, mode, decision }, value: count };
+      }
+    }
+  }
+
+  #prune(): void {
+    const known = this.#knownBackends();
+    for (const backend of this.#backends.keys()) if (!known.has(backend)) this.#backends.delete(backend);
+    this.#pruneAt = Math.max(PRUNE_AT, 2 * this.#backends.size);
+  }
+}
+
+interface DecisionCount {
+  readonly mode: string;
+  readonly decision: string;
+  count: number;
+}

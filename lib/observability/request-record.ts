@@ -1,0 +1,144 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import { causeOf, statusOf } from '../core/errors.ts';
+import type { Exchange } from '../core/exchange.ts';
+import type { Cause } from '../core/outcome.ts';
+import type { LimiterDecision, Recorder } from '../core/recorder.ts';
+
+/** All that is known of a request once it is over; of an upgraded one, once its tunnel is. */
+export interface FinishedRequest {
+  readonly req: IncomingMessage & { readonly originalUrl?: string };
+  readonly res: ServerResponse;
+  /** What the client was told its request is called. */
+  readonly id: string | undefined;
+  readonly client: string | undefined;
+  /** `Date.now()` when it came. */
+  readonly startedAt: number;
+  readonly route: string;
+  readonly method: string;
+  /** As in the status map: 499 when the client left, and 502 or 504 where an answer was cut after its head. */
+  readonly status: number;
+  /** Who made the answer. */
+  readonly source: 'gateway' | 'backend';
+  /** Why there was no complete answer of a backend's, or of the app's. */
+  readonly cause: Cause | undefined;
+  /** The backend that was asked last. */
+  readonly backend: string | undefined;
+  readonly attempts: number;
+  /** Bytes on the client's connection, heads and framing included. */
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+  readonly durationMs: number;
+  /** The part of it that backends took, all attempts together. */
+  readonly backendMs: number;
+  readonly limits: readonly LimiterDecision[];
+  /** The protocol that was switched to. */
+  readonly upgrade: string | undefined;
+}
+
+/** Where finished requests go. */
+export interface RequestSink {
+  started?(): void;
+  attempt?(backend: string, durationMs: number): void;
+  limiterDecided?(decision: LimiterDecision): void;
+  finished(request: FinishedRequest): void;
+}
+
+const kCounted = Symbol('expressway.counted');
+
+/** How much of a connection's bytes belongs to requests that are over. */
+type Counted = Socket & { [kCounted]?: { read: number; written: number } };
+
+const NO_LIMITS: readonly LimiterDecision[] = [];
+
+/** Keeps the record of one request, and gives it to the sinks once, when the response is closed. */
+export class RequestRecord implements Recorder {
+  id: string | undefined;
+  readonly #exchange: Exchange;
+  readonly #socket: Counted;
+  readonly #route: string;
+  readonly #sinks: readonly RequestSink[];
+  readonly #startedAt = performance.now();
+  /** Read at the start: of a client that has left, nobody knows the address. */
+  readonly #client: string | undefined;
+  #attemptSince = Number.NaN;
+  #backendMs = 0;
+  #limits: LimiterDecision[] | undefined;
+  #ended = false;
+
+  constructor(exchange: Exchange, route: string, sinks: readonly RequestSink[]) {
+    this.#exchange = exchange;
+    this.#route = route;
+    this.#sinks = sinks;
+    this.#socket = exchange.req.socket;
+    this.#client = exchange.clientAddress;
+    for (const sink of sinks) sink.started?.();
+  }
+
+  limiterDecided(decision: LimiterDecision): void {
+    this.#limits ??= [];
+    this.#limits.push(decision);
+    for (const sink of this.#sinks) sink.limiterDecided?.(decision);
+  }
+
+  attemptStarted(): void {
+    this.#attemptSince = performance.now();
+  }
+
+  attemptEnded(backend: string): void {
+    const tookMs = performance.now() - this.#attemptSince;
+    // A failed attempt may be told of twice, when there was nobody else to ask.
+    if (Number.isNaN(tookMs)) return;
+    this.#attemptSince = Number.NaN;
+    this.#backendMs += tookMs;
+    for (const sink of this.#sinks) sink.attempt?.(backend, tookMs);
+  }
+
+  /** Milliseconds so far: of the request, and of the backends in it. */
+  times(): { readonly totalMs: number; readonly backendMs: number } {
+    const now = performance.now();
+    const running = Number.isNaN(this.#attemptSince) ? 0 : now - this.#attemptSince;
+    return { totalMs: now - this.#startedAt, backendMs: this.#backendMs + running };
+  }
+
+  /** The response is closed. */
+  ended(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    const { req, res, startedAt, backend, attempts, upgrade } = this.#exchange;
+    const outcome = this.#exchange.outcome ?? { kind: 'aborted' };
+    const { totalMs, backendMs } = this.times();
+    const { read, written } = this.#bytes();
+    const finished: FinishedRequest = {
+      req,
+      res,
+      id: this.id,
+      client: this.#client,
+      startedAt,
+      route: this.#route,
+      method: req.method ?? '',
+      status: statusOf(outcome),
+      source: outcome.kind === 'completed' && backend !== undefined ? 'backend' : 'gateway',
+      cause: causeOf(outcome),
+      backend,
+      attempts,
+      bytesIn: read,
+      bytesOut: written,
+      durationMs: totalMs,
+      backendMs,
+      limits: this.#limits ?? NO_LIMITS,
+      upgrade: outcome.kind === 'completed' && outcome.status === 101 ? upgrade?.protocol : undefined,
+    };
+    for (const sink of this.#sinks) sink.finished(finished);
+  }
+
+  /** What has passed on the connection since the request before: so all bytes are counted, and none twice. */
+  #bytes(): { readonly read: number; readonly written: number } {
+    const socket = this.#socket;
+    const before = socket[kCounted];
+    const { bytesRead, bytesWritten } = socket;
+    socket[kCounted] = { read: bytesRead, written: bytesWritten };
+    if (before === undefined) return { read: bytesRead, written: bytesWritten };
+    return { read: bytesRead - before.read, written: bytesWritten - before.written };
+  }
+}

@@ -1,0 +1,52 @@
+import type { LimiterMode } from '../core/events.ts';
+import type { DenialCache } from './denial-cache.ts';
+import type { LeaseTable } from './leasing-table.ts';
+import type { LimiterMeter } from './limiter-meter.ts';
+import type { Claim, Ruling } from './meter.ts';
+
+/**
+ * Answers at once, in front of a meter that asks Redis, where Redis has said enough before: out of a lease, which may be
+ * spent even while Redis fails, or with a denial that still holds, as long as it is Redis that rules.
+ */
+export class FrontMeter implements LimiterMeter {
+  readonly #meter: LimiterMeter;
+  readonly #denials: DenialCache;
+  readonly #leases: LeaseTable | undefined;
+
+  constructor(meter: LimiterMeter, denials: DenialCache, leases: LeaseTable | undefined) {
+    this.#meter = meter;
+    this.#denials = denials;
+    this.#leases = leases;
+  }
+
+  get mode(): LimiterMode {
+    return this.#meter.mode;
+  }
+
+  take(claim: Claim): Ruling | Promise<Ruling> {
+    const leases = this.#leases;
+    if (leases !== undefined) {
+      const now = Date.now();
+      const leased = leases.spend(claim, now);
+      if (leased !== undefined) return leases.told(claim, leased, now);
+    }
+    if (this.#denials.size > 0 && this.#meter.mode === 'redis') {
+      const denied = this.#denials.find(claim, Date.now());
+      if (denied !== undefined) return denied;
+    }
+    const asked = this.#meter.take(claim);
+    if (leases === undefined || !(asked instanceof Promise)) return asked;
+    return asked.then((ruling) => leases.told(claim, ruling, Date.now()));
+  }
+
+  reset(key: string): void | Promise<void> {
+    this.#denials.forget();
+    this.#leases?.forget(key);
+    return this.#meter.reset(key);
+  }
+
+  /** Releases nothing that is leased: it expires. */
+  close(): void | Promise<void> {
+    return this.#meter.close();
+  }
+}

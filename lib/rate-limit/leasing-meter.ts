@@ -1,0 +1,95 @@
+import type { DenialCache } from './denial-cache.ts';
+import type { LeasingStore } from './leasing-store.ts';
+import type { LeaseTable } from './leasing-table.ts';
+import type { Claim, Ruling } from './meter.ts';
+import type { SharedMeter } from './shared-meter.ts';
+
+export interface LeasingMeterParts {
+  readonly store: LeasingStore;
+  readonly leases: LeaseTable;
+  readonly denials: DenialCache;
+  /** Milliseconds after which nobody waits for a ruling any more. */
+  readonly timeoutMs: number;
+}
+
+interface Waiter {
+  readonly claim: Claim;
+  readonly since: number;
+  readonly resolve: (ruling: Ruling) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/**
+ * Takes shares of clients' quotas from Redis. One trip at a time for a client: claims that come while it is under way
+ * wait for what it brings, and those that it does not cover make the next one together.
+ */
+export class LeasingMeter implements SharedMeter {
+  readonly loaded: Promise<void>;
+  readonly #parts: LeasingMeterParts;
+  /** Clients with a trip under way, with those that wait for it. */
+  readonly #waiting = new Map<string, Waiter[]>();
+
+  constructor(parts: LeasingMeterParts) {
+    this.#parts = parts;
+    this.loaded = parts.store.loaded;
+  }
+
+  /** For a claim that is not covered by a lease, nor by a cached denial. */
+  take(claim: Claim): Promise<Ruling> {
+    return new Promise((resolve, reject) => {
+      const waiter = { claim, since: Date.now(), resolve, reject };
+      const waiting = this.#waiting.get(claim.key);
+      if (waiting === undefined) this.#go(waiter, []);
+      else waiting.push(waiter);
+    });
+  }
+
+  reset(key: string): Promise<void> {
+    return this.#parts.store.reset(key);
+  }
+
+  /** Makes a trip for the first claim, and for as much as others that wait will cost. */
+  #go(first: Waiter, others: Waiter[]): void {
+    const { store, leases, denials } = this.#parts;
+    const { claim } = first;
+    this.#waiting.set(claim.key, others);
+    const now = Date.now();
+    const eras = [leases.era, denials.era] as const;
+    const waiting = leases.fits(claim, now) ? costOf(others, claim.limit) : 0;
+    store.take(claim, waiting, leases.wish(claim, now)).then(
+      ({ ruling, grant }) => {
+        if (ruling.allowed) leases.add(claim, grant, now, eras[0]);
+        denials.learn(claim, ruling, eras[1]);
+        first.resolve(ruling);
+        this.#serve(claim.key);
+      },
+      (error) => {
+        this.#waiting.delete(claim.key);
+        for (const waiter of [first, ...others]) waiter.reject(error);
+      },
+    );
+  }
+
+  #serve(key: string): void {
+    const { leases, denials, timeoutMs } = this.#parts;
+    const waiting = this.#waiting.get(key) as Waiter[];
+    this.#waiting.delete(key);
+    const now = Date.now();
+    const left = waiting.filter(({ claim, since, resolve }) => {
+      // Its request was answered long ago: to charge it now would be for nobody.
+      if (now - since > timeoutMs) return false;
+      const ruling = leases.spend(claim, now) ?? denials.find(claim, now);
+      if (ruling === undefined) return true;
+      resolve(ruling);
+      return false;
+    });
+    const next = left.shift();
+    if (next !== undefined) this.#go(next, left);
+  }
+}
+
+/** Of all that have the same limit. Together they cannot spend more than any limit may be. */
+function costOf(waiters: readonly Waiter[], limit: number | undefined): number {
+  const sum = waiters.reduce((cost, { claim }) => cost + (claim.limit === limit ? claim.cost : 0), 0);
+  return Math.min(sum, Number.MAX_SAFE_INTEGER);
+}

@@ -1,0 +1,49 @@
+import type { Grant } from './leasing-table.ts';
+import type { Claim, Ruling } from './meter.ts';
+import { RedisMeter, type RedisMeterParts, rulingOf } from './redis-meter.ts';
+
+/** A trip to Redis: what it says of one claim, and what it has charged for later ones. */
+export interface Trip {
+  readonly ruling: Ruling;
+  readonly grant: Grant;
+}
+
+/** Counts in Redis, and charges ahead. Its script is one of `lease-scripts.ts`. */
+export class LeasingStore {
+  readonly loaded: Promise<void>;
+  readonly #meter: RedisMeter;
+  readonly #share: string;
+
+  /** @param share The part of what remains that may be charged for claims that nobody has made yet. */
+  constructor(parts: RedisMeterParts, share: number) {
+    this.#meter = new RedisMeter(parts);
+    this.#share = String(share);
+    this.loaded = this.#meter.loaded;
+  }
+
+  /**
+   * @param waiting The cost of claims that wait for this one.
+   * @param wish What is wished for claims that will come.
+   * @throws {TypeError} for a reply that is not what our scripts reply.
+   */
+  async take(claim: Claim, waiting: number, wish: number): Promise<Trip> {
+    const reply = await this.#meter.run(claim, [String(waiting), String(wish), this.#share]);
+    if (!Array.isArray(reply) || !reply.every(Number.isSafeInteger)) throw new TypeError('Redis gave no count');
+    const [allowed, ahead, leaseMs, ...rest] = reply as number[];
+    const plain: unknown[] = [allowed];
+    const restsMs: number[] = [];
+    for (let i = 0; i < rest.length; i += 4) {
+      plain.push(...rest.slice(i, i + 3));
+      restsMs.push(rest[i + 3] as number);
+    }
+    const ruling = rulingOf(plain, this.#meter.quotaCount);
+    return {
+      ruling,
+      grant: { ahead: ahead as number, leaseMs: leaseMs as number, standings: ruling.standings, restsMs },
+    };
+  }
+
+  reset(key: string): Promise<void> {
+    return this.#meter.reset(key);
+  }
+}

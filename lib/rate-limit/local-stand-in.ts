@@ -1,0 +1,33 @@
+import type { LimiterMode } from '../core/events.ts';
+import type { MemoryMeter } from './memory-meter.ts';
+import type { Claim, Ruling } from './meter.ts';
+import type { StandIn } from './stand-in.ts';
+
+/**
+ * Counts in this process, from where the store's counts were last seen, with this gateway's part of the limits. What
+ * it knows of clients is written into the records that it counts in, so that it takes no memory of its own.
+ */
+export class LocalStandIn implements StandIn {
+  readonly mode: LimiterMode = 'local';
+  readonly #meter: MemoryMeter;
+
+  constructor(meter: MemoryMeter) {
+    this.#meter = meter;
+  }
+
+  take(claim: Claim): Ruling {
+    return this.#meter.take(claim);
+  }
+
+  learn(claim: Claim, ruling: Ruling): void {
+    this.#meter.learn(claim, ruling);
+  }
+
+  shareWith(gateways: number): void {
+    this.#meter.shareWith(gateways);
+  }
+
+  reset(key: string): void {
+    this.#meter.reset(key);
+  }
+}

@@ -1,0 +1,28 @@
+import type { DenialCache } from './denial-cache.ts';
+import type { Claim, Ruling } from './meter.ts';
+import type { SharedMeter } from './shared-meter.ts';
+
+/** Puts what a shared meter says into a cache of denials. */
+export class RememberingMeter implements SharedMeter {
+  readonly loaded: Promise<void>;
+  readonly #meter: SharedMeter;
+  readonly #denials: DenialCache;
+
+  constructor(meter: SharedMeter, denials: DenialCache) {
+    this.#meter = meter;
+    this.#denials = denials;
+    this.loaded = meter.loaded;
+  }
+
+  take(claim: Claim): Promise<Ruling> {
+    const { era } = this.#denials;
+    return this.#meter.take(claim).then((ruling) => {
+      this.#denials.learn(claim, ruling, era);
+      return ruling;
+    });
+  }
+
+  reset(key: string): Promise<void> {
+    return this.#meter.reset(key);
+  }
+}
