@@ -51,7 +51,7 @@ export function skipLineEnds(bytes: Buffer, at: number): number {
 export function members(fields: readonly Field[], name: string): string[] {
   return all(fields, name)
     .flatMap((value) => value.split(','))
-    .map((member) => member.trim().toLowerCase());
+    .map((member) => member.replace(/^[ \t]+|[ \t]+$/g, '').toLowerCase());
 }
 
 /** What is behind a nonce: the same text on both sides of a gateway, whatever came before it on the wire. */

@@ -5,6 +5,7 @@ import type { Abortable, Exchange } from '../core/exchange.ts';
 import { lastAnswer } from '../core/last-answer.ts';
 import { ABORTED, type Failed, type FailureCause, type Outcome } from '../core/outcome.ts';
 import type { AttemptOwner, AttemptTimeouts } from './attempt-owner.ts';
+import type { BackendConnections } from './backend-connections.ts';
 import { bytesReadBefore } from './connections.ts';
 import { failureCause, isRefusedRequest } from './failure.ts';
 import { type Encoded, endWith, flushEncoder, flushHead, SMALL_ANSWER } from './flush.ts';
@@ -65,12 +66,17 @@ export class Attempt implements Dispatcher.DispatchHandler, Abortable, Watched {
   }
 
   /** @param upgrade The protocol asked for, if any. */
-  start(dispatcher: Dispatcher, head: RequestHead, content: RequestContent | undefined, upgrade?: string): void {
+  start(
+    connections: BackendConnections,
+    head: RequestHead,
+    content: RequestContent | undefined,
+    upgrade?: string,
+  ): void {
     const { req } = this.#exchange;
     this.#exchange.working = this;
     this.#content = content;
     this.#watchdog.watch(this);
-    dispatcher.dispatch(
+    connections.dispatch(
       {
         path: head.path,
         method: req.method as Dispatcher.HttpMethod,

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
-import { buildConnector, Pool } from 'undici';
+import { buildConnector } from 'undici';
+import { BackendConnections } from './backend-connections.ts';
 import { type BackendTlsOptions, connectorTls } from './backend-tls.ts';
-import { TlsPool } from './tls-pool.ts';
 
 export interface ConnectionOptions {
   /** Milliseconds until an attempt to connect is given up. Default 2 000. */
@@ -19,11 +19,11 @@ export function bytesReadBefore(error: Error): number {
   return own ?? (error as { socket?: { bytesRead?: number } }).socket?.bytesRead ?? 0;
 }
 
-/** One undici `Pool` of connections per origin. */
+/** The connections to all origins. */
 export class Connections {
-  readonly #pools = new Map<string, Pool>();
+  readonly #current = new Map<string, BackendConnections>();
   /** Those to origins that left, until their requests have ended. */
-  readonly #leaving = new Map<Pool, { readonly origin: string; readonly closed: Promise<void> }>();
+  readonly #leaving = new Map<BackendConnections, { readonly origin: string; readonly closed: Promise<void> }>();
   readonly #connect: buildConnector.connector;
   /** What every certificate must be for, if that was said. */
   readonly #serverName: string | undefined;
@@ -49,24 +49,17 @@ export class Connections {
   }
 
   /** @param serverName What a certificate must be for; without it, the name in the `Host` field of a request. */
-  to(origin: string, serverName?: string): Pool {
-    let pool = this.#pools.get(origin);
-    if (pool === undefined) {
-      const options = {
+  to(origin: string, serverName?: string): BackendConnections {
+    let connections = this.#current.get(origin);
+    if (connections === undefined) {
+      connections = new BackendConnections({
+        origin,
         connect: this.#connect,
-        // One request at a time on a connection: a slow answer must not hold up another request.
-        pipelining: 1,
-        allowH2: false,
-        // The watchdog sees to both, more cheaply and without cutting event streams.
-        headersTimeout: 0,
-        bodyTimeout: 0,
-      };
-      const name = this.#serverName ?? serverName;
-      const isNamed = name !== undefined && origin.startsWith('https:');
-      pool = isNamed ? new TlsPool(origin, name, options) : new Pool(origin, options);
-      this.#pools.set(origin, pool);
+        serverName: this.#serverName ?? serverName,
+      });
+      this.#current.set(origin, connections);
     }
-    return pool;
+    return connections;
   }
 
   /**
@@ -74,25 +67,25 @@ export class Connections {
    * longer among them.
    */
   remove(origin: string): void {
-    const pool = this.#pools.get(origin);
-    if (pool === undefined) return;
-    this.#pools.delete(origin);
-    const closed = pool.close().finally(() => this.#leaving.delete(pool));
-    this.#leaving.set(pool, { origin, closed });
+    const connections = this.#current.get(origin);
+    if (connections === undefined) return;
+    this.#current.delete(origin);
+    const closed = connections.close().finally(() => this.#leaving.delete(connections));
+    this.#leaving.set(connections, { origin, closed });
   }
 
   /** Ends what still runs on connections to an origin that left; those made since it came back stay. */
   cut(origin: string): void {
-    for (const [pool, leaving] of this.#leaving) {
-      if (leaving.origin === origin) void pool.destroy(new Error('the backend was removed'));
+    for (const [connections, leaving] of this.#leaving) {
+      if (leaving.origin === origin) void connections.destroy(new Error('the backend was removed'));
     }
   }
 
   async close(): Promise<void> {
-    const pools = [...this.#pools.values()];
-    this.#pools.clear();
+    const all = [...this.#current.values()];
+    this.#current.clear();
     const leaving = [...this.#leaving.values()].map(({ closed }) => closed);
-    await Promise.all([...leaving, ...pools.map((pool) => pool.close())]);
+    await Promise.all([...leaving, ...all.map((connections) => connections.close())]);
   }
 }
 

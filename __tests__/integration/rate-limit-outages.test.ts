@@ -1,0 +1,236 @@
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import express from 'express';
+import type { LimiterModeChangeEvent } from '../../lib/core/events.ts';
+import { BEAT_INTERVAL_MS } from '../../lib/rate-limit/heartbeat.ts';
+import { ipRateLimit } from '../../lib/rate-limit/ip-rate-limit.ts';
+import { Cleanup } from '../support/gateway.ts';
+import { describeWithRedis, RedisServer } from '../support/redis.ts';
+import { eventually, listen } from '../support/servers.ts';
+import { TcpRelay } from '../support/tcp-relay.ts';
+
+/** Far above what a busy machine takes for an answer, so that who has waited for Redis is told from who has not. */
+const TIMEOUT_MS = 700;
+/** Of the client that is watched; the others have as good as none. */
+const LIMIT = 40;
+const NO_LIMIT = 1_000_000;
+const CLIENTS = 10;
+
+interface Answer {
+  readonly status: number;
+  readonly ms: number;
+}
+
+async function ask(url: string, from: string, limit = NO_LIMIT): Promise<Answer & { readonly left: number }> {
+  const start = performance.now();
+  const answer = await fetch(url, { headers: { 'X-Forwarded-For': from, 'X-Limit': String(limit) } });
+  await answer.arrayBuffer();
+  const left = Number(/;r=(\d+)/.exec(answer.headers.get('ratelimit') ?? '')?.[1]);
+  return { status: answer.status, ms: performance.now() - start, left };
+}
+
+async function gateway(redis: string, cleanup: Cleanup) {
+  const limit = (req: { headers: Record<string, unknown> }) => Number(req.headers['x-limit']);
+  const limiter = cleanup.add(ipRateLimit({ redis, limit, windowMs: 3_600_000, storeTimeoutMs: TIMEOUT_MS }));
+  const changes: LimiterModeChangeEvent[] = [];
+  limiter.events.on('limiterModeChange', (change) => changes.push(change));
+  const app = express()
+    .set('trust proxy', 1)
+    .use(limiter, (_req, res) => void res.send('ok'));
+  return { limiter, changes, ...cleanup.add(await listen(app)) };
+}
+
+type Gateway = Awaited<ReturnType<typeof gateway>>;
+
+/** Clients that ask all the time, a few hundred times a second. */
+function load(gateways: readonly Gateway[]) {
+  let stopped = false;
+  const answers: Answer[] = [];
+  const clients = Array.from({ length: CLIENTS }, async (_, i) => {
+    while (!stopped) {
+      answers.push(await ask(gateways[i % gateways.length]!.url, `203.0.113.${i}`));
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  });
+  return {
+    answers,
+    more: (count: number) => {
+      const goal = answers.length + count;
+      return eventually(`${count} more answers`, () => answers.length >= goal, 15_000);
+    },
+    stop: async () => {
+      stopped = true;
+      await Promise.all(clients);
+    },
+  };
+}
+
+let lastClient = 0;
+
+/** Waits until each gateway sees what the other has counted. */
+async function shared(one: Gateway, two: Gateway): Promise<void> {
+  await eventually('both count together', async () => {
+    const from = `198.51.100.${++lastClient % 256}`;
+    const [first, second] = [await ask(one.url, from), await ask(two.url, from)];
+    return second.left === first.left - 1;
+  });
+}
+
+/** How many of so many requests pass, by turns on one gateway and the other. */
+async function passed(gateways: readonly Gateway[], from: string, count: number): Promise<number> {
+  let passes = 0;
+  for (let i = 0; i < count; i++) {
+    const { status } = await ask(gateways[i % gateways.length]!.url, from, LIMIT);
+    expect([200, 429]).toContain(status);
+    if (status === 200) passes++;
+  }
+  return passes;
+}
+
+interface Outage {
+  readonly name: string;
+  begin(redis: RedisServer): unknown;
+  end?(redis: RedisServer): unknown;
+  /** What the log says; nothing where nobody notices. */
+  readonly error?: RegExp;
+  /** Whether the counts are gone afterwards. */
+  readonly forgets?: true;
+}
+
+const set = (redis: RedisServer, name: string, value: string) => redis.command('CONFIG', 'SET', name, value);
+
+const OUTAGES: readonly Outage[] = [
+  {
+    name: 'SIGKILL, and a new one on its port',
+    begin: (redis) => redis.kill(),
+    end: (redis) => redis.start(),
+    error: /./,
+    forgets: true,
+  },
+  {
+    name: 'SIGSTOP and SIGCONT',
+    begin: (redis) => redis.pause(),
+    end: (redis) => redis.resume(),
+    error: /no reply from the store/,
+  },
+  { name: 'FLUSHALL', begin: (redis) => redis.flush(), forgets: true },
+  { name: 'SCRIPT FLUSH', begin: (redis) => redis.command('SCRIPT', 'FLUSH') },
+  {
+    name: 'out of memory',
+    begin: (redis) => set(redis, 'maxmemory', '1'),
+    end: (redis) => set(redis, 'maxmemory', '0'),
+    error: /OOM/,
+  },
+  {
+    name: 'read-only, as a replica of nobody',
+    begin: (redis) => redis.command('REPLICAOF', '127.0.0.1', '1'),
+    end: (redis) => redis.command('REPLICAOF', 'NO', 'ONE'),
+    error: /READONLY/,
+  },
+  {
+    name: 'no permission any more',
+    begin: (redis) => redis.command('ACL', 'SETUSER', 'default', '-evalsha', '-eval'),
+    end: (redis) => redis.command('ACL', 'SETUSER', 'default', '+@all'),
+    error: /NOPERM/,
+  },
+  {
+    name: 'busy with a script without end',
+    begin: async (redis) => {
+      await set(redis, 'busy-reply-threshold', '1');
+      redis.command('EVAL', 'while true do end', '0').catch(() => {}); // ends with SCRIPT KILL, as an error
+    },
+    end: (redis) => redis.command('SCRIPT', 'KILL'),
+    error: /BUSY|no reply from the store/,
+  },
+];
+
+describeWithRedis('D02, D05, D07: a few hundred requests a second, and a Redis', (redis) => {
+  const cleanup = new Cleanup();
+  let gateways: [Gateway, Gateway];
+  beforeAll(async () => {
+    gateways = [await gateway(redis.url, cleanup), await gateway(redis.url, cleanup)];
+    await shared(...gateways);
+    // By then, each has heard of the other.
+    await new Promise((resolve) => setTimeout(resolve, BEAT_INTERVAL_MS * 1.3));
+  });
+  afterAll(() => cleanup.run());
+
+  test.each(OUTAGES)('$name', async ({ name, begin, end, error, forgets }) => {
+    const [one, two] = gateways;
+    await shared(one, two);
+    const changes = gateways.map((each) => each.changes.length);
+    const from = `192.0.2.${OUTAGES.findIndex((outage) => outage.name === name) + 1}`;
+    const before = await passed(gateways, from, LIMIT / 2);
+    expect(before).toBe(LIMIT / 2);
+    const traffic = load(gateways);
+    await traffic.more(50);
+
+    await begin(redis);
+    if (error !== undefined) {
+      await eventually('the outage is noticed', () => gateways.every(({ limiter }) => limiter.mode === 'local'));
+      const during = traffic.answers.length;
+      // What was left is divided, and nobody gets more.
+      const meanwhile = await passed(gateways, from, LIMIT);
+      expect(meanwhile).toBeLessThanOrEqual(LIMIT / 2);
+      expect(meanwhile).toBeGreaterThanOrEqual(LIMIT / 2 - 1);
+      await traffic.more(100);
+      // Who was under way when it began may have waited for the deadline; from then on, nobody waits.
+      const late = traffic.answers.slice(during + CLIENTS);
+      expect(late.filter(({ ms }) => ms >= TIMEOUT_MS)).toEqual([]);
+    } else {
+      await traffic.more(100);
+    }
+
+    await end?.(redis);
+    await shared(one, two);
+    await traffic.more(50);
+    await traffic.stop();
+    const after = await passed(gateways, from, LIMIT * 1.5);
+    expect(after).toBe(forgets ? LIMIT : LIMIT / 2);
+
+    expect(traffic.answers.filter(({ status }) => status !== 200)).toEqual([]);
+    expect(traffic.answers.filter(({ ms }) => ms >= TIMEOUT_MS).length).toBeLessThanOrEqual(CLIENTS);
+    for (const [i, each] of gateways.entries()) {
+      const told = each.changes.slice(changes[i]);
+      expect(told.map(({ to }) => to)).toEqual(error === undefined ? [] : ['local', 'redis']);
+      if (error !== undefined) expect(told[0]?.error?.message).toMatch(error);
+    }
+  });
+});
+
+describeWithRedis('D07: a Redis that is failed over under load', (redis) => {
+  const cleanup = new Cleanup();
+  afterAll(() => cleanup.run());
+
+  test('connections are moved to the new primary, which has the counts', async () => {
+    const replica = new RedisServer();
+    await replica.start();
+    cleanup.add({ close: () => replica.kill() });
+    await replica.command('REPLICAOF', '127.0.0.1', String(redis.port));
+    const relay = cleanup.add(new TcpRelay(redis.port));
+    const url = `redis://127.0.0.1:${await relay.listen()}`;
+    const gateways: [Gateway, Gateway] = [await gateway(url, cleanup), await gateway(url, cleanup)];
+    await shared(...gateways);
+    const traffic = load(gateways);
+    expect(await passed(gateways, '192.0.2.1', LIMIT / 2)).toBe(LIMIT / 2);
+    await eventually('the replica has all', async () =>
+      String(await replica.command('GET', 'expressway:rl:ip:{192.0.2.1}s3600000')).includes(` ${LIMIT / 2} `),
+    );
+
+    await replica.command('REPLICAOF', 'NO', 'ONE');
+    relay.moveTo(replica.port);
+    // The old primary lives on and keeps its connections: it only takes no writes any more.
+    await redis.command('REPLICAOF', '127.0.0.1', String(replica.port));
+    await eventually('it is noticed', () => gateways.every(({ limiter }) => limiter.mode === 'local'));
+    await eventually('the new primary is found', () => gateways.every(({ limiter }) => limiter.mode === 'redis'));
+    await shared(...gateways);
+    await traffic.more(50);
+    await traffic.stop();
+    expect(await passed(gateways, '192.0.2.1', LIMIT)).toBe(LIMIT / 2);
+    expect(traffic.answers.filter(({ status }) => status !== 200)).toEqual([]);
+    expect(traffic.answers.filter(({ ms }) => ms >= TIMEOUT_MS).length).toBeLessThanOrEqual(CLIENTS);
+    for (const { changes } of gateways) {
+      expect(changes.map(({ to }) => to).slice(-2)).toEqual(['local', 'redis']);
+      expect(changes.at(-2)?.error?.message).toMatch(/READONLY/);
+    }
+  });
+});

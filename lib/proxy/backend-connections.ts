@@ -1,0 +1,105 @@
+import { isIP } from 'node:net';
+import { type buildConnector, Client, type Dispatcher, errors } from 'undici';
+
+export interface BackendConnectionsOptions {
+  readonly origin: string;
+  readonly connect: buildConnector.connector;
+  /**
+   * The name, or the address, that a certificate must be for. undici would take it from the `Host` field of each
+   * request: the client would choose what the certificate is checked for, and a request for another host would find
+   * every connection closed. Without it, that is how it is.
+   */
+  readonly serverName?: string | undefined;
+}
+
+/** One connection, or the place for one. */
+class Connection extends Client {
+  isFree = false;
+}
+
+/**
+ * The connections to one backend, with one request at a time on each: a slow answer must not hold up another request.
+ * The one that was free last is taken first, so that the others can time out. (undici's `Pool` looks through all of
+ * them for each request, and has a queue of 16 KiB for requests that wait, which they never do here.)
+ */
+export class BackendConnections {
+  readonly #origin: string;
+  readonly #options: Client.Options;
+  /** The same for all requests, whatever it is: a change of it costs the connection. */
+  readonly #serverName: string | undefined;
+  readonly #all = new Set<Connection>();
+  readonly #free: Connection[] = [];
+  #closed = false;
+
+  constructor({ origin, connect, serverName }: BackendConnectionsOptions) {
+    this.#origin = origin;
+    if (serverName !== undefined && origin.startsWith('https:')) {
+      this.#serverName = serverName.replace(/^\[(.*)\]$/, '$1');
+    }
+    this.#options = {
+      connect: this.#serverName === undefined ? connect : connectAs(this.#serverName, connect),
+      pipelining: 1,
+      allowH2: false,
+      // The watchdog sees to both, more cheaply and without cutting event streams.
+      headersTimeout: 0,
+      bodyTimeout: 0,
+    };
+  }
+
+  dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void {
+    if (this.#closed) {
+      handler.onResponseError?.(null as unknown as Dispatcher.DispatchController, new errors.ClientClosedError());
+      return;
+    }
+    if (this.#serverName !== undefined) Object.assign(options, { servername: this.#serverName });
+    const connection = this.#free.pop() ?? this.#open();
+    connection.isFree = false;
+    const takesMore = connection.dispatch(options, handler);
+    // A request that undici refuses leaves nothing behind that would be followed by a `drain`.
+    if (takesMore || connection.stats.size === 0) this.#release(connection);
+  }
+
+  /** Lets running requests end. Upgraded connections are no longer among these. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await Promise.all([...this.#all].map((connection) => connection.close()));
+  }
+
+  /** Ends running requests with this error. */
+  async destroy(error: Error): Promise<void> {
+    this.#closed = true;
+    await Promise.all([...this.#all].map((connection) => connection.destroy(error)));
+  }
+
+  #open(): Connection {
+    const connection = new Connection(this.#origin, this.#options);
+    this.#all.add(connection);
+    connection.on('drain', () => this.#release(connection));
+    connection.on('disconnect', () => this.#disconnected(connection));
+    connection.on('connectionError', () => this.#drop(connection));
+    return connection;
+  }
+
+  #release(connection: Connection): void {
+    if (connection.isFree || !this.#all.has(connection)) return;
+    connection.isFree = true;
+    this.#free.push(connection);
+  }
+
+  /** As many as ever ran at a time would pile up. */
+  #disconnected(connection: Connection): void {
+    if (!connection.isFree) return;
+    this.#free.splice(this.#free.lastIndexOf(connection), 1);
+    this.#drop(connection);
+  }
+
+  #drop(connection: Connection): void {
+    if (this.#all.delete(connection) && !connection.destroyed) void connection.close();
+  }
+}
+
+/** An address is proved as such, and never sent as the name asked for (RFC 6066 §3). */
+function connectAs(serverName: string, connect: buildConnector.connector): buildConnector.connector {
+  const servername = isIP(serverName) ? '' : serverName;
+  return (target, callback) => connect({ ...target, servername }, callback);
+}
