@@ -2,7 +2,7 @@ import type { Server } from 'node:http';
 import { createServer, type ServerOptions } from 'node:https';
 import type { TLSSocket } from 'node:tls';
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { type BackendTlsOptions, type RoundRobinProxyOptions, roundRobinProxy } from 'expressway';
+import { type RoundRobinProxyOptions, roundRobinProxy } from 'expressway';
 import { certificate } from '../support/certificate.ts';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
 import { eventually, listen } from '../support/servers.ts';

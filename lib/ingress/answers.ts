@@ -34,7 +34,8 @@ export class Answers {
     this.tell(socket, cause);
     const res = answerOn(socket);
     if (res === undefined) {
-      socket.write(rawProblem(cause), 'latin1');
+      // Not when the request before it had the last answer.
+      if (socket.writable) socket.write(rawProblem(cause), 'latin1');
       linger(socket);
     } else if (res.req.complete) {
       endAfter(socket, res);
@@ -58,8 +59,8 @@ export class Answers {
   }
 }
 
-/** What came before the bad bytes was a request like any other: it gets its answer. */
-function endAfter(socket: Duplex, res: ServerResponse): void {
+/** Ends a connection when the answers that are under way on it are out: what came before is a request like any other. */
+export function endAfter(socket: Duplex, res: ServerResponse): void {
   res.once('close', () => {
     const next = answerOn(socket);
     if (next?.req.complete === true) endAfter(socket, next);

@@ -12,12 +12,13 @@ import { setTargetCap } from './server-limits.ts';
 import { SlowConnections } from './slow-connections.ts';
 
 /** What Node reads when a connection comes, or when the server begins to listen; its types know it at construction only. */
-type LateOptions = { maxHeaderSize: number; connectionsCheckingInterval: number };
+type LateOptions = { maxHeaderSize: number; connectionsCheckingInterval: number; requireHostHeader: boolean };
 
 /**
  * Sets the bounds of a server for the open internet: times, sizes, rates and connections. Slow and too many clients lose
  * their connections, others notice nothing. What Node's parser refuses is answered with a problem document and a closed
  * connection, and so are CONNECT and unknown expectations. `Expect: 100-continue` is answered when the content is read.
+ * A request without `Host` is left to `requestGuard()` or `roundRobinProxy()`, which refuse it.
  *
  * ```ts
  * hardenServer(server, { maxConnections: 50_000 });
@@ -39,6 +40,8 @@ export function hardenServer<S extends Server>(server: S, given?: HardenServerOp
   Object.assign<Server, LateOptions>(server, {
     maxHeaderSize: options.maxHeadBytes,
     connectionsCheckingInterval: options.checkIntervalMs,
+    // Node's refusal is not the last answer on its connection: what came behind it in the packet would be forwarded.
+    requireHostHeader: false,
   });
   if (options.maxConnections > 0) server.maxConnections = options.maxConnections;
 
@@ -58,6 +61,8 @@ export function hardenServer<S extends Server>(server: S, given?: HardenServerOp
     options.events?.emit('clientRefused', { cause: 'overloaded', address: dropped?.remoteAddress });
   });
   server.on('connect', (_req, socket) => {
+    // The HTTP server has let go of the socket: without a listener an error on it would end the process.
+    socket.on('error', () => socket.destroy());
     // An app may have its own use for it.
     if (server.listenerCount('connect') === 1) answers.refuse(socket, 'method_not_allowed');
   });

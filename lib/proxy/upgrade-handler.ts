@@ -2,6 +2,7 @@ import { type IncomingMessage, type RequestListener, ServerResponse } from 'node
 import type { Duplex } from 'node:stream';
 import { exchangeOf } from '../core/exchange.ts';
 import { sendProblem } from '../core/problem.ts';
+import { answerOn, endAfter } from '../ingress/answers.ts';
 import { hasContent } from './request-head.ts';
 import { readUpgradeProtocols, requestedProtocol, type UpgradeHandlerOptions } from './upgrade-protocols.ts';
 
@@ -41,6 +42,12 @@ export function upgradeHandler(app: RequestListener, options?: UpgradeHandlerOpt
     function expresswayUpgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
       // The HTTP server has let go of the socket: without a listener an error on it would end the process.
       socket.on('error', () => socket.destroy());
+      const earlier = answerOn(socket);
+      if (earlier !== undefined || !socket.writable) {
+        // Sent before the answer to another request was read: it cannot wait here until the connection is its own.
+        if (earlier !== undefined) endAfter(socket, earlier);
+        return;
+      }
       const res = new ServerResponse(req);
       res.shouldKeepAlive = false;
       res.assignSocket(socket as never);
