@@ -7,7 +7,11 @@ const NAMES = Object.keys(REFERENCES) as ReferenceName[];
 const missing = NAMES.filter((name) => versionOf(name) === undefined);
 const others = NAMES.filter((name) => versionOf(name) !== readTable().versions[name as 'nginx' | 'HAProxy']);
 
-if (missing.length > 0)
+/** Older ones do not read content behind `Upgrade`, which is one of the differences in the table. */
+const isModern = Number.parseInt(process.versions.node, 10) >= 24;
+
+if (!isModern) process.stderr.write('SKIPPED: docs/differential.md is of Node 24 and newer\n');
+else if (missing.length > 0)
   process.stderr.write(`SKIPPED: no differential run without ${missing.join(' and ')} on the path\n`);
 else if (others.length > 0)
   process.stderr.write(`SKIPPED: docs/differential.md is of another ${others.join(' and ')}\n`);
@@ -36,8 +40,11 @@ test('each row of the table of differences has one reason', () => {
     expect(compared.flatMap((one) => onlyOurs(one).map((request) => `${one.id}: ${request}`))).toEqual([]);
   });
 
-  (others.length > 0 ? test.skip : test)('docs/differential.md tells each difference, and no other', () => {
-    const seen = compared.filter(differs).map((one) => rowOf(one));
-    expect(readTable().rows.map((row) => ({ ...row, why: '' }))).toEqual(seen);
-  });
+  (others.length > 0 || !isModern ? test.skip : test)(
+    'docs/differential.md tells each difference, and no other',
+    () => {
+      const seen = compared.filter(differs).map((one) => rowOf(one));
+      expect(readTable().rows.map((row) => ({ ...row, why: '' }))).toEqual(seen);
+    },
+  );
 });

@@ -8,6 +8,10 @@ import { answer, answerOk, RecorderBackend, type Script } from '../support/recor
 import { eventually, listen } from '../support/servers.ts';
 import { rawEcho, SWITCHING, upgradeRequest } from '../support/tunnels.ts';
 
+/** Node 24 reads the content of requests that ask for an upgrade, and has `shouldUpgradeCallback`. */
+const READS_CONTENT = Number.parseInt(process.versions.node, 10) >= 24;
+if (!READS_CONTENT) process.stderr.write('SKIPPED: shouldUpgradeCallback needs Node 24\n');
+
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
 
@@ -57,13 +61,14 @@ describe('what is no upgrade', () => {
     const head = 'POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n';
     const client = await send(port, `${head}HTTP2-Settings: AA\r\nContent-Length: 5\r\n\r\nhello`);
     const response = await client.response();
-    expect([response.status, response.field('connection')]).toEqual([200, 'close']);
+    expect([response.status, response.field('connection')]).toEqual([READS_CONTENT ? 200 : 501, 'close']);
     await client.closed();
+    if (!READS_CONTENT) return;
     expect(backend.received[0]?.toString()).toMatch(/\r\n\r\nhello$/);
     for (const name of ['upgrade', 'http2-settings']) expect(backend.requests[0]?.field(name)).toBeUndefined();
   });
 
-  test('handler.accepts as shouldUpgradeCallback keeps such connections', async () => {
+  (READS_CONTENT ? test : test.skip)('handler.accepts as shouldUpgradeCallback keeps such connections', async () => {
     const backend = await backendWith(answerOk);
     const { port } = await gatewayWith({ backends: [backend.url] }, undefined, true);
     const h2c = 'GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n';
