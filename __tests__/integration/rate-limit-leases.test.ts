@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
 import { createClient } from 'redis';
+import { slidingWindowChargeScript, tokenBucketChargeScript } from '../../lib/rate-limit/algorithm-scripts.ts';
 import { DenialCache } from '../../lib/rate-limit/denial-cache.ts';
 import { slidingWindowLeaseScript, tokenBucketLeaseScript } from '../../lib/rate-limit/lease-scripts.ts';
 import { LeasingMeter } from '../../lib/rate-limit/leasing-meter.ts';
@@ -23,10 +24,14 @@ class Gateway {
   readonly #meter: LeasingMeter;
 
   constructor(name: Name, send: Send, quotas: readonly Quota[], prefix: string, share: number) {
-    const script = name === 'sliding-window' ? slidingWindowLeaseScript : tokenBucketLeaseScript;
+    const [script, chargeScript] =
+      name === 'sliding-window'
+        ? [slidingWindowLeaseScript, slidingWindowChargeScript]
+        : [tokenBucketLeaseScript, tokenBucketChargeScript];
     const fade = Math.max(...quotas.map(({ limit, windowMs }) => limit / windowMs));
     this.leases = new LeaseTable(() => (name === 'sliding-window' ? undefined : fade));
-    const store = new LeasingStore({ send, script, letter: 'm', quotas, prefix, clock: () => Date.now() }, share);
+    const parts = { send, script, chargeScript, letter: 'm', quotas, prefix, clock: () => Date.now() };
+    const store = new LeasingStore(parts, share);
     this.#meter = new LeasingMeter({ store, leases: this.leases, denials: this.#denials, timeoutMs: 60_000 });
   }
 

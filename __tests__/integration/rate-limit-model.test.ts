@@ -2,7 +2,12 @@ import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals
 import fc from 'fast-check';
 import { createClient } from 'redis';
 import type { Algorithm } from '../../lib/rate-limit/algorithm.ts';
-import { slidingWindowScript, tokenBucketScript } from '../../lib/rate-limit/algorithm-scripts.ts';
+import {
+  slidingWindowChargeScript,
+  slidingWindowScript,
+  tokenBucketChargeScript,
+  tokenBucketScript,
+} from '../../lib/rate-limit/algorithm-scripts.ts';
 import { MemoryMeter } from '../../lib/rate-limit/memory-meter.ts';
 import type { Meter } from '../../lib/rate-limit/meter.ts';
 import type { Quota } from '../../lib/rate-limit/quota.ts';
@@ -13,8 +18,8 @@ import { describeWithAnyRedis } from '../support/redis.ts';
 import { ReferenceMeter } from '../unit/rate-limit/reference-model.ts';
 
 const ALGORITHMS = [
-  ['sliding-window', slidingWindow, slidingWindowScript],
-  ['token-bucket', tokenBucket, tokenBucketScript],
+  ['sliding-window', slidingWindow, slidingWindowScript, slidingWindowChargeScript],
+  ['token-bucket', tokenBucket, tokenBucketScript, tokenBucketChargeScript],
 ] as const;
 
 /** Some moment, not a round one. */
@@ -111,7 +116,7 @@ afterAll(() => {
 const memoryMeter = (algorithm: Algorithm, quotas: readonly Quota[]) =>
   new MemoryMeter({ algorithm, quotas, maxKeys: 1_000, onFull: () => {} });
 
-describe.each(ALGORITHMS)('%s in memory', (name, algorithm, _script) => {
+describe.each(ALGORITHMS)('%s in memory', (name, algorithm, _script, _chargeScript) => {
   test('says what the model says, and its waits are the true waits', () =>
     fc.assert(
       fc.asyncProperty(run, (one) => {
@@ -135,12 +140,20 @@ describeWithAnyRedis('the scripts', (redis) => {
 
   test.each(ALGORITHMS)(
     'of %s say what the model says, on a clock of the test',
-    (name, _algorithm, script) =>
+    (name, _algorithm, script, chargeScript) =>
       fc.assert(
         fc.asyncProperty(run, (one) => {
           const prefix = `${redis.keyPrefix}${freshKey()}:`;
           const { quotas } = one;
-          const meter = new RedisMeter({ send, script, letter: 'm', quotas, prefix, clock: () => Date.now() });
+          const meter = new RedisMeter({
+            send,
+            script,
+            chargeScript,
+            letter: 'm',
+            quotas,
+            prefix,
+            clock: () => Date.now(),
+          });
           return compare(name, meter, 'k', one);
         }),
         { numRuns: 60 },
@@ -150,13 +163,13 @@ describeWithAnyRedis('the scripts', (redis) => {
 
   test.each(ALGORITHMS)(
     'of %s give every key an expiry with its first write, on the clock of Redis',
-    async (_n, algorithm, script) => {
+    async (_n, algorithm, script, chargeScript) => {
       const quotas = [
         { limit: 7, windowMs: 60_000, burst: 7 },
         { limit: 700, windowMs: 3_600_000, burst: 900 },
       ];
       const prefix = `${redis.keyPrefix}${freshKey()}:`;
-      const meter = new RedisMeter({ send, script, letter: 'm', quotas, prefix });
+      const meter = new RedisMeter({ send, script, chargeScript, letter: 'm', quotas, prefix });
       for (let i = 0; i < 7; i++) {
         expect(await meter.take({ key: 'k', cost: 1, limit: undefined })).toMatchObject({ allowed: true });
         for (const one of quotas) {
@@ -175,10 +188,10 @@ describeWithAnyRedis('the scripts', (redis) => {
 
   test.each(ALGORITHMS)(
     'of %s let the next request pass after exactly the wait that they name',
-    async (_n, _a, script) => {
+    async (_n, _a, script, chargeScript) => {
       const quotas = [{ limit: 3, windowMs: 600, burst: 3 }];
       const prefix = `${redis.keyPrefix}${freshKey()}:`;
-      const meter = new RedisMeter({ send, script, letter: 'm', quotas, prefix });
+      const meter = new RedisMeter({ send, script, chargeScript, letter: 'm', quotas, prefix });
       const take = () => meter.take({ key: 'k', cost: 1, limit: undefined });
       const rulings = [await take(), await take(), await take(), await take()];
       expect(rulings.map(({ allowed }) => allowed)).toEqual([true, true, true, false]);
@@ -190,7 +203,7 @@ describeWithAnyRedis('the scripts', (redis) => {
 
   test.each(ALGORITHMS)(
     'of %s hold the limit against several gateways at once, in real time',
-    async (name, _a, script) => {
+    async (name, _a, script, chargeScript) => {
       const [limit, windowMs] = [20, 500];
       const quotas = [{ limit, windowMs, burst: limit }];
       const prefix = `${redis.keyPrefix}${freshKey()}:`;
@@ -198,7 +211,7 @@ describeWithAnyRedis('the scripts', (redis) => {
       const start = real();
       const passed: number[] = [];
       const gatewayOf = async () => {
-        const meter = new RedisMeter({ send, script, letter: 'm', quotas, prefix });
+        const meter = new RedisMeter({ send, script, chargeScript, letter: 'm', quotas, prefix });
         while (real() - start < 2_500) {
           const asked = real();
           if ((await meter.take({ key: 'k', cost: 1, limit: undefined })).allowed) passed.push(asked);
@@ -224,13 +237,21 @@ describeWithAnyRedis('the scripts', (redis) => {
 
   test.each(ALGORITHMS)(
     'of %s and the memory agree on a clock that is set, and the waits are true even then',
-    (_n, algorithm, script) =>
+    (_n, algorithm, script, chargeScript) =>
       fc.assert(
         fc.asyncProperty(fc.array(jump, { minLength: 1, maxLength: 25 }), async (jumps) => {
           const windowMs = 150_000;
           const quotas = [{ limit: 3, windowMs, burst: 3 }];
           const prefix = `${redis.keyPrefix}${freshKey()}:`;
-          const meter = new RedisMeter({ send, script, letter: 'm', quotas, prefix, clock: () => Date.now() });
+          const meter = new RedisMeter({
+            send,
+            script,
+            chargeScript,
+            letter: 'm',
+            quotas,
+            prefix,
+            clock: () => Date.now(),
+          });
           const memory = memoryMeter(algorithm, quotas);
           const claim = { key: 'k', cost: 1, limit: undefined };
           let now = START;
@@ -252,13 +273,59 @@ describeWithAnyRedis('the scripts', (redis) => {
       ),
   );
 
+  const charge = fc.record({ gap, units: fc.array(fc.nat(25), { minLength: 3, maxLength: 3 }), cost });
+
+  test.each(ALGORITHMS)(
+    'of %s charge what was spent elsewhere as far as it fits, and nothing else',
+    (_n, algorithm, script, chargeScript) =>
+      fc.assert(
+        fc.asyncProperty(run, fc.array(charge, { minLength: 1, maxLength: 12 }), async ({ quotas }, charges) => {
+          const prefix = `${redis.keyPrefix}${freshKey()}:`;
+          const clock = () => Date.now();
+          const meter = new RedisMeter({ send, script, chargeScript, letter: 'm', quotas, prefix, clock });
+          const look = { key: 'k', cost: 0, limit: undefined };
+          const longest = Math.max(...quotas.map(({ windowMs }) => windowMs));
+          let now = START;
+          for (const { gap, units, cost } of charges) {
+            now += Math.floor(gap * longest);
+            jest.setSystemTime(now);
+            const before = await meter.take(look);
+            const owed = quotas.map((_, i) => ({ units: units[i] as number, restMs: 1 }));
+            await meter.charge({ key: 'k', limit: undefined, owed });
+            const after = await meter.take(look);
+            for (const [i, { remaining }] of after.standings.entries()) {
+              expect(remaining).toBe(Math.max(0, before.standings[i]!.remaining - owed[i]!.units));
+              const text = await send(['PTTL', `${prefix}{k}m${quotas[i]!.windowMs}`]);
+              // Minus two: there is no such key, because nothing was ever charged.
+              expect(Number(text)).not.toBe(-1);
+            }
+            await meter.take({ ...look, cost });
+          }
+          // What is charged goes by as what is spent does.
+          jest.setSystemTime(now + 3 * Math.max(longest, ...quotas.map((one) => algorithm.lifetimeMs(one))));
+          const end = await meter.take(look);
+          expect(end.standings.map(({ remaining }) => remaining)).toEqual(quotas.map((one) => algorithm.most(one)));
+        }),
+        { numRuns: 60 },
+      ),
+    60_000,
+  );
+
   test('treat a value of another origin as none, and count the largest numbers exactly', async () => {
     const quotas = [{ limit: 9_000_000_000, windowMs: 1_000_000, burst: 9_000_000_000 }];
     const prefix = `${redis.keyPrefix}${freshKey()}:`;
     await send(['SET', `${prefix}{k}m1000000`, 'junk']);
-    for (const [, algorithm, script] of ALGORITHMS) {
+    for (const [, algorithm, script, chargeScript] of ALGORITHMS) {
       const own = `${prefix}${script === slidingWindowScript ? 's' : 'b'}:`;
-      const meter = new RedisMeter({ send, script, letter: 'm', quotas, prefix: own, clock: () => START });
+      const meter = new RedisMeter({
+        send,
+        script,
+        chargeScript,
+        letter: 'm',
+        quotas,
+        prefix: own,
+        clock: () => START,
+      });
       const memory = memoryMeter(algorithm, quotas);
       jest.setSystemTime(START);
       for (const cost of [8_999_999_999, 1, 1, 9_000_000_000]) {
@@ -266,7 +333,8 @@ describeWithAnyRedis('the scripts', (redis) => {
         expect(await meter.take(claim)).toEqual(memory.take(claim));
       }
     }
-    const junk = new RedisMeter({ send, script: slidingWindowScript, letter: 'm', quotas, prefix });
+    const [[, , script, chargeScript]] = ALGORITHMS;
+    const junk = new RedisMeter({ send, script, chargeScript, letter: 'm', quotas, prefix });
     expect(await junk.take({ key: 'k', cost: 1, limit: undefined })).toMatchObject({ allowed: true });
   });
 });

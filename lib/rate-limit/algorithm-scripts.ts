@@ -107,6 +107,24 @@ local function rest(c, now) return c.at - now + math.ceil(c.spent / c.limit) end
 local function lifetime(c, now) return rest(c, now) end
 `;
 
+/**
+ * Charges what was spent while Redis was away, as far as it fits. KEYS and ARGV are those of the other scripts, with 0 as
+ * the cost; behind the quotas comes what to charge of each.
+ */
+const chargeFrame = (algorithm: string): LuaScript =>
+  new LuaScript(`${algorithm}${readClaims(3)}
+for i, c in ipairs(claims) do
+  c.cost = math.min(tonumber(ARGV[2 + 3 * #KEYS + i]), math.max(0, remaining(c, now)))
+  if c.cost > 0 then
+    spend(c)
+    write(i, c)
+  end
+end
+return 1
+`);
+
 export const slidingWindowScript = frame(slidingWindowLua);
+export const slidingWindowChargeScript = chargeFrame(slidingWindowLua);
 
 export const tokenBucketScript = frame(tokenBucketLua);
+export const tokenBucketChargeScript = chargeFrame(tokenBucketLua);

@@ -11,6 +11,7 @@ const PASSED: Ruling = Object.freeze({ allowed: true, retryAfterMs: 0, standings
 /** Lets everybody pass, and counts nobody. */
 export class OpenStandIn implements StandIn {
   readonly mode: LimiterMode = 'open';
+  readonly debts = undefined;
 
   take(): Ruling {
     return PASSED;
@@ -24,6 +25,7 @@ export class OpenStandIn implements StandIn {
 /** Refuses everybody until the store works again. */
 export class ClosedStandIn implements StandIn {
   readonly mode: LimiterMode = 'closed';
+  readonly debts = undefined;
 
   take(_claim: Claim, waitMs: number): Ruling {
     const retryAfterMs = Math.min(Math.max(waitMs, LEAST_WAIT_MS), MOST_WAIT_MS);

@@ -1,3 +1,4 @@
+import type { Debt } from './debts.ts';
 import type { DenialCache } from './denial-cache.ts';
 import type { LeasingStore } from './leasing-store.ts';
 import type { LeaseTable } from './leasing-table.ts';
@@ -42,6 +43,10 @@ export class LeasingMeter implements SharedMeter {
       if (waiting === undefined) this.#go(waiter, []);
       else waiting.push(waiter);
     });
+  }
+
+  charge(debt: Debt): Promise<void> {
+    return this.#parts.store.charge(debt);
   }
 
   reset(key: string): Promise<void> {

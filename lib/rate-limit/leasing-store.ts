@@ -1,3 +1,4 @@
+import type { Debt } from './debts.ts';
 import type { Grant } from './leasing-table.ts';
 import type { Claim, Ruling } from './meter.ts';
 import { RedisMeter, type RedisMeterParts, rulingOf } from './redis-meter.ts';
@@ -41,6 +42,10 @@ export class LeasingStore {
       ruling,
       grant: { ahead: ahead as number, leaseMs: leaseMs as number, standings: ruling.standings, restsMs },
     };
+  }
+
+  charge(debt: Debt): Promise<void> {
+    return this.#meter.charge(debt);
   }
 
   reset(key: string): Promise<void> {

@@ -1,4 +1,5 @@
 import type { LimiterMode } from '../core/events.ts';
+import type { Debts } from './debts.ts';
 import type { MemoryMeter } from './memory-meter.ts';
 import type { Claim, Ruling } from './meter.ts';
 import type { StandIn } from './stand-in.ts';
@@ -9,14 +10,21 @@ import type { StandIn } from './stand-in.ts';
  */
 export class LocalStandIn implements StandIn {
   readonly mode: LimiterMode = 'local';
+  readonly debts: Debts;
   readonly #meter: MemoryMeter;
 
-  constructor(meter: MemoryMeter) {
+  constructor(meter: MemoryMeter, debts: Debts) {
     this.#meter = meter;
+    this.debts = debts;
   }
 
   take(claim: Claim): Ruling {
-    return this.#meter.take(claim);
+    const ruling = this.#meter.take(claim);
+    if (ruling.allowed && claim.cost > 0) {
+      const now = Date.now();
+      this.debts.add(claim, this.#meter.windowsOf(claim.key, now), now);
+    }
+    return ruling;
   }
 
   learn(claim: Claim, ruling: Ruling): void {
@@ -29,5 +37,6 @@ export class LocalStandIn implements StandIn {
 
   reset(key: string): void {
     this.#meter.reset(key);
+    this.debts.forget(key);
   }
 }

@@ -67,6 +67,11 @@ export class MemoryMeter implements LimiterMeter {
     }
   }
 
+  /** When the windows began in which a client is counted, for each quota. */
+  windowsOf(key: string, now: number): number[] {
+    return this.#tables.map((table) => table.find(key, now).at);
+  }
+
   /** Keeps to this process's part of each limit, at least 1, where so many gateways count apart. */
   shareWith(gateways: number): void {
     this.#gateways = gateways;

@@ -1,5 +1,12 @@
+import { warn } from '../core/warnings.ts';
 import type { Algorithm } from './algorithm.ts';
-import { slidingWindowScript, tokenBucketScript } from './algorithm-scripts.ts';
+import {
+  slidingWindowChargeScript,
+  slidingWindowScript,
+  tokenBucketChargeScript,
+  tokenBucketScript,
+} from './algorithm-scripts.ts';
+import { Debts } from './debts.ts';
 import { DenialCache } from './denial-cache.ts';
 import { ClosedStandIn, OpenStandIn } from './failure-modes.ts';
 import { fixedWindow } from './fixed-window.ts';
@@ -70,6 +77,7 @@ interface OwnAlgorithm {
   readonly algorithm: Algorithm;
   readonly script: LuaScript;
   readonly leaseScript: LuaScript;
+  readonly chargeScript: LuaScript;
   readonly letter: string;
 }
 
@@ -78,12 +86,14 @@ const OWN: Readonly<Record<string, OwnAlgorithm>> = Object.freeze({
     algorithm: slidingWindow,
     script: slidingWindowScript,
     leaseScript: slidingWindowLeaseScript,
+    chargeScript: slidingWindowChargeScript,
     letter: 's',
   },
   'token-bucket': {
     algorithm: tokenBucket,
     script: tokenBucketScript,
     leaseScript: tokenBucketLeaseScript,
+    chargeScript: tokenBucketChargeScript,
     letter: 'b',
   },
 });
@@ -96,14 +106,15 @@ function localMeter(settings: LimiterMeterSettings): LimiterMeter {
 function standInOf(settings: LimiterMeterSettings): StandIn {
   if (settings.onStoreError === 'open') return new OpenStandIn();
   if (settings.onStoreError === 'closed') return new ClosedStandIn();
-  return new LocalStandIn(memoryMeter(settings, OWN[settings.algorithm]?.algorithm ?? fixedWindow));
+  const algorithm = OWN[settings.algorithm]?.algorithm ?? fixedWindow;
+  return new LocalStandIn(memoryMeter(settings, algorithm), new Debts(algorithm, settings.quotas));
 }
 
 function memoryMeter({ quotas, maxKeys, name }: LimiterMeterSettings, algorithm: Algorithm): MemoryMeter {
   const onFull = (): void =>
-    process.emitWarning(
+    warn(
+      'WARN_EXPRESSWAY_MAX_KEYS',
       `The rate limiter "${name}" counts for ${maxKeys} clients (maxKeys): until some are forgotten, new ones share their limits.`,
-      { type: 'ExpresswayRateLimitWarning' },
     );
   return new MemoryMeter({ algorithm, quotas, maxKeys, onFull });
 }
@@ -116,8 +127,8 @@ function sharedMeter(
 ): SharedMeter {
   const own = OWN[algorithm];
   if (own === undefined) return new RememberingMeter(new RedisWindows(send, prefix, quotas[0] as Quota), denials);
-  const { script, leaseScript, letter } = own;
-  const parts = { send, script, letter, quotas, prefix, keySecret };
+  const { script, leaseScript, chargeScript, letter } = own;
+  const parts = { send, script, chargeScript, letter, quotas, prefix, keySecret };
   if (leases === undefined) return new RememberingMeter(new RedisMeter(parts), denials);
   const store = new LeasingStore({ ...parts, script: leaseScript }, leaseShare(lease));
   return new LeasingMeter({ store, leases, denials, timeoutMs });

@@ -1,4 +1,5 @@
 import { createHmac } from 'node:crypto';
+import type { Debt } from './debts.ts';
 import type { LuaScript } from './lua.ts';
 import type { Claim, Ruling, Standing } from './meter.ts';
 import type { Quota } from './quota.ts';
@@ -7,6 +8,8 @@ import type { Send, SharedMeter } from './shared-meter.ts';
 export interface RedisMeterParts {
   readonly send: Send;
   readonly script: LuaScript;
+  /** Charges what was spent elsewhere. */
+  readonly chargeScript: LuaScript;
   /** Tells the keys of one algorithm from those of another. */
   readonly letter: string;
   readonly quotas: readonly Quota[];
@@ -48,16 +51,26 @@ export class RedisMeter implements SharedMeter {
    * @param more Arguments between the time and the quotas.
    */
   run({ key, cost, limit }: Claim, more: readonly string[] = []): Promise<unknown> {
-    const { send, script, quotas, clock } = this.#parts;
-    const [first] = quotas as [Quota];
-    const quotaArgs = limit === undefined ? this.#quotaArgs : argsOf({ ...first, limit, burst: limit });
+    const { send, script, clock } = this.#parts;
     const now = clock === undefined ? '' : String(clock());
-    return script.run(send, this.#keys(key), [String(cost), now, ...more, ...quotaArgs]);
+    return script.run(send, this.#keys(key), [String(cost), now, ...more, ...this.#argsFor(limit)]);
+  }
+
+  async charge({ key, limit, owed }: Debt): Promise<void> {
+    const { send, chargeScript, clock } = this.#parts;
+    const now = clock === undefined ? '' : String(clock());
+    const units = owed.map((one) => String(one.units));
+    await chargeScript.run(send, this.#keys(key), ['0', now, ...this.#argsFor(limit), ...units]);
   }
 
   async reset(key: string): Promise<void> {
     const keys = this.#keys(key);
     await this.#parts.send(['DEL', ...keys], keys[0]);
+  }
+
+  #argsFor(limit: number | undefined): readonly string[] {
+    if (limit === undefined) return this.#quotaArgs;
+    return argsOf({ ...(this.#parts.quotas[0] as Quota), limit, burst: limit });
   }
 
   #keys(key: string): string[] {

@@ -1,19 +1,34 @@
 import type { ClientRateLimitInfo, Options } from 'express-rate-limit';
 import { type RedisReply, RedisStore } from 'rate-limit-redis';
+import type { Debt, Owed } from './debts.ts';
 import { fixedWindowRuling } from './fixed-window-ruling.ts';
+import { LuaScript } from './lua.ts';
 import type { Claim, Ruling } from './meter.ts';
 import type { Quota } from './quota.ts';
 import type { Send, SharedMeter } from './shared-meter.ts';
 
 const MOST_SCRIPT_LOADS = 3;
 
+/**
+ * KEYS: a client's count, as rate-limit-redis keeps it. ARGV: what to add; milliseconds that a window may last which is
+ * begun with it.
+ */
+const chargeScript = new LuaScript(`
+if redis.call('PTTL', KEYS[1]) > 0 then return redis.call('INCRBY', KEYS[1], ARGV[1]) end
+return redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+`);
+
 /** Fixed windows in Redis, on Redis's clock, by rate-limit-redis. */
 export class RedisWindows implements SharedMeter {
   readonly loaded: Promise<void>;
+  readonly #send: Send;
+  readonly #prefix: string;
   readonly #store: RedisStore;
   readonly #limit: number;
 
   constructor(send: Send, prefix: string, { limit, windowMs }: Quota) {
+    this.#send = send;
+    this.#prefix = prefix;
     this.#limit = limit;
     this.#store = new RedisStore({
       prefix,
@@ -44,6 +59,11 @@ export class RedisWindows implements SharedMeter {
       if (attempts <= 1 || !(error as Error).message.startsWith('NOSCRIPT')) throw error;
       return this.#count(key, attempts - 1);
     }
+  }
+
+  async charge({ key, owed }: Debt): Promise<void> {
+    const [{ units, restMs }] = owed as readonly [Owed];
+    await chargeScript.run(this.#send, [this.#prefix + key], [String(units), String(restMs)]);
   }
 
   reset(key: string): Promise<void> {

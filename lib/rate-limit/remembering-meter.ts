@@ -1,3 +1,4 @@
+import type { Debt } from './debts.ts';
 import type { DenialCache } from './denial-cache.ts';
 import type { Claim, Ruling } from './meter.ts';
 import type { SharedMeter } from './shared-meter.ts';
@@ -20,6 +21,10 @@ export class RememberingMeter implements SharedMeter {
       this.#denials.learn(claim, ruling, era);
       return ruling;
     });
+  }
+
+  charge(debt: Debt): Promise<void> {
+    return this.#meter.charge(debt);
   }
 
   reset(key: string): Promise<void> {

@@ -1,5 +1,6 @@
 import type { LimiterMode } from '../core/events.ts';
 import { DeadlineError, withDeadline } from './deadline.ts';
+import type { Debt } from './debts.ts';
 import { Heartbeat } from './heartbeat.ts';
 import type { LimiterMeter, ModeListener } from './limiter-meter.ts';
 import type { Claim, Ruling } from './meter.ts';
@@ -83,15 +84,40 @@ export class ResilientMeter implements LimiterMeter {
 
   async #ask(claim: Claim, era: number): Promise<Ruling> {
     let ruling: Ruling;
+    let asked: Promise<Ruling> | undefined;
     try {
-      ruling = await this.#timed(this.#open().take(claim));
+      // What this client got while Redis was away counts first.
+      if (this.#standIn.debts?.empty === false) await this.#standIn.debts.pay(claim.key, this.#charge);
+      asked = this.#open().take(claim);
+      ruling = await this.#timed(asked);
     } catch (error) {
       this.#failed(era, error as Error, 'error');
-      return this.#replace(claim);
+      const stood = this.#replace(claim);
+      if (asked !== undefined && stood.allowed) this.#notTwice(claim, asked);
+      return stood;
     }
     if (this.#skip.succeeded(era)) this.#become('redis', undefined);
     this.#standIn.learn(claim, ruling);
     return ruling;
+  }
+
+  /** A reply that was late says that Redis has counted what it was asked, and need not be told of it. */
+  #notTwice(claim: Claim, asked: Promise<Ruling>): void {
+    asked.then(
+      ({ allowed }) => {
+        if (allowed) this.#standIn.debts?.cancel(claim);
+      },
+      () => {}, // Not counted, as far as anybody knows: the error was reported when it ended the wait, or came too late for it.
+    );
+  }
+
+  readonly #charge = (debt: Debt): Promise<void> => this.#timed(this.#open().charge(debt));
+
+  #payDebts(): void {
+    const { debts } = this.#standIn;
+    if (debts === undefined || debts.empty) return;
+    const { era } = this.#skip;
+    debts.payAll(this.#charge).catch((error: Error) => this.#failed(era, error, 'error'));
   }
 
   /** A request came and Redis cannot be asked. */
@@ -117,6 +143,8 @@ export class ResilientMeter implements LimiterMeter {
     }
     const { era } = this.#skip;
     this.#beat().catch((error: Error) => this.#failed(era, error, 'error'));
+    // Those that a lone error has left; and those of a connection that broke while it was told of them.
+    this.#payDebts();
   }
 
   /** So that trials need no requests. */
@@ -153,7 +181,9 @@ export class ResilientMeter implements LimiterMeter {
     const { era } = this.#skip;
     Promise.all([this.#timed(this.#open().loaded), this.#beat()]).then(
       () => {
-        if (this.#skip.trialSucceeded(era)) this.#become('redis', undefined);
+        if (!this.#skip.trialSucceeded(era)) return;
+        this.#become('redis', undefined);
+        this.#payDebts();
       },
       (error: Error) => this.#failed(era, error, 'decisive'),
     );

@@ -1,3 +1,4 @@
+import type { Debt } from './debts.ts';
 import type { Claim, Meter, Ruling } from './meter.ts';
 
 /** A meter that all gateways share, for one era of the connection: after a failure it is made anew. */
@@ -6,6 +7,8 @@ export interface SharedMeter extends Meter {
   readonly loaded: Promise<void>;
   /** Rejects when the store fails; has no deadline. */
   take(claim: Claim): Promise<Ruling>;
+  /** Charges what was spent while the store was away, as far as it fits. */
+  charge(debt: Debt): Promise<void>;
   reset(key: string): Promise<void>;
 }
 

@@ -1,4 +1,5 @@
 import type { LimiterMode } from '../core/events.ts';
+import type { Debts } from './debts.ts';
 import type { Claim, Ruling } from './meter.ts';
 
 /** What a limiter does while the store that gateways share fails. */
@@ -9,6 +10,8 @@ export const ON_STORE_ERROR: readonly OnStoreError[] = ['local', 'open', 'closed
 /** Rules in place of a shared store that fails, at once. */
 export interface StandIn {
   readonly mode: LimiterMode;
+  /** What it let pass and the store has to be told of; nothing where nobody counts. */
+  readonly debts: Debts | undefined;
   /** @param waitMs Milliseconds until the store is asked again, as far as anybody knows. */
   take(claim: Claim, waitMs: number): Ruling;
   /** Remembers what the store has just said of a client. */

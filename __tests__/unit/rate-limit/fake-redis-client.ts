@@ -65,6 +65,11 @@ export class FakeRedisClient extends EventEmitter implements NodeRedisClient {
     const key = rest[2] ?? (rest[0] as string);
     if (key.endsWith(GATEWAYS)) return this.gateways;
     if (command === 'DEL') return this.hits.delete(key) ? 1 : 0;
+    if (rest.length === 5) {
+      // What was counted while it was away: units, and milliseconds that they last.
+      this.hits.set(key, (this.hits.get(key) ?? 0) + Number(rest[3]));
+      return 'OK';
+    }
     const hits = (this.hits.get(key) ?? 0) + 1;
     this.hits.set(key, hits);
     return [hits, 60_000];

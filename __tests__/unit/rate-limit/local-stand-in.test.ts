@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
 import type { Algorithm } from '../../../lib/rate-limit/algorithm.ts';
+import { Debts } from '../../../lib/rate-limit/debts.ts';
 import { fixedWindow } from '../../../lib/rate-limit/fixed-window.ts';
 import { LocalStandIn } from '../../../lib/rate-limit/local-stand-in.ts';
 import { MemoryMeter } from '../../../lib/rate-limit/memory-meter.ts';
@@ -31,12 +32,15 @@ const claim = { key: 'k', cost: 1, limit: undefined };
 const meterOf = (algorithm: Algorithm, limit: number, maxKeys = 1_000) =>
   new MemoryMeter({ algorithm, quotas: [quotaOf(limit)], maxKeys, onFull: () => onFull() });
 
+const standInOf = (algorithm: Algorithm, limit: number) =>
+  new LocalStandIn(meterOf(algorithm, limit), new Debts(algorithm, [quotaOf(limit)]));
+
 let onFull = () => {};
 
 /** A store that is well until it is not, and what stands in for it. */
 function pair(algorithm: Algorithm, limit: number) {
   const store = meterOf(algorithm, limit);
-  const standIn = new LocalStandIn(meterOf(algorithm, limit));
+  const standIn = standInOf(algorithm, limit);
   const spend = () => {
     const ruling = store.take(claim);
     standIn.learn(claim, ruling);
@@ -93,7 +97,7 @@ describe.each(ALGORITHMS)('what stands in, with %s', (name, algorithm) => {
     for (const gateways of [2, 3, 4, 7]) {
       jest.setSystemTime(START);
       const store = meterOf(algorithm, 100);
-      const standIns = Array.from({ length: gateways }, () => new LocalStandIn(meterOf(algorithm, 100)));
+      const standIns = Array.from({ length: gateways }, () => standInOf(algorithm, 100));
       for (const one of standIns) one.shareWith(gateways);
       for (let i = 0; i < 37; i++) {
         const ruling = store.take(claim);

@@ -60,7 +60,7 @@ describe('the meter with Redis', () => {
     expect(changes).toEqual([]);
   });
 
-  test('counts here while Redis is down at the start, then shares without help', async () => {
+  test('counts here while Redis is down at the start, then shares without help, what it counted included', async () => {
     client.isReady = false;
     await open();
     expect([await hit(), await hit()]).toEqual([1, 2]);
@@ -68,7 +68,7 @@ describe('the meter with Redis', () => {
     client.regain();
     await jest.advanceTimersByTimeAsync(0);
     expect(meter.mode).toBe('redis');
-    expect(await hit()).toBe(1);
+    expect(await hit()).toBe(3);
     expect(changes).toEqual(['redis -> local: Redis is not connected', 'local -> redis']);
   });
 
@@ -125,7 +125,7 @@ describe('the meter with Redis', () => {
     expect(client.increments).toBe(0);
   });
 
-  test('shares again a second after the silence began, however long the pause was, and ignores the late count', async () => {
+  test('shares again a second after the silence began, however long the pause was, and counts what was late once', async () => {
     await open();
     client.mood = 'silent';
     await timedHit();
@@ -135,7 +135,7 @@ describe('the meter with Redis', () => {
     client.answerLate();
     await jest.advanceTimersByTimeAsync(1_000);
     expect(meter.mode).toBe('redis');
-    expect(await hit()).toBe(2);
+    expect(await hit()).toBe(3);
     expect(changes).toHaveLength(2);
   });
 
@@ -180,7 +180,7 @@ describe('the meter with Redis', () => {
       expect(client.sent.length).toBeLessThan(40);
       client.mood = 'well';
       await jest.advanceTimersByTimeAsync(1_000);
-      expect(await hit()).toBe(1);
+      expect(await hit()).toBe(101);
       expect(changes).toEqual([`redis -> local: ${code} reply`, 'local -> redis']);
     },
   );
@@ -192,7 +192,7 @@ describe('the meter with Redis', () => {
     await hit();
     client.mood = 'well';
     await jest.advanceTimersByTimeAsync(1_000);
-    expect(await hit()).toBe(1);
+    expect(await hit()).toBe(2);
     expect(meter.mode).toBe('redis');
   });
 
@@ -219,7 +219,7 @@ describe('the meter with Redis', () => {
     expect(changes).toEqual(['redis -> local: Redis gave no count']);
   });
 
-  test('counts each window of its own anew when Redis comes and goes', async () => {
+  test('counts on when Redis comes and goes', async () => {
     await open();
     for (let round = 0; round < 3; round++) {
       await hit();
@@ -228,8 +228,8 @@ describe('the meter with Redis', () => {
       client.regain();
       await jest.advanceTimersByTimeAsync(0);
     }
-    expect(client.hits.get('rl:ip:k')).toBe(3);
-    expect(await hit()).toBe(4);
+    expect(client.hits.get('rl:ip:k')).toBe(6);
+    expect(await hit()).toBe(7);
     expect(changes).toHaveLength(6);
   });
 
@@ -237,11 +237,67 @@ describe('the meter with Redis', () => {
     await open();
     for (let round = 0; round < 20; round++) {
       client.mood = new Error('TRYAGAIN');
-      expect(await hit()).toBe(round + 1);
+      expect(await hit()).toBe(2 * round + 1);
       client.mood = 'well';
-      expect(await hit()).toBe(round + 1);
+      expect(await hit()).toBe(2 * round + 2);
     }
     expect(changes).toEqual([]);
+  });
+
+  describe('what passed without Redis', () => {
+    const claimOf = (key: string) => ({ key, cost: 1, limit: undefined });
+
+    test('is told to Redis when it is back, client by client, without their asking', async () => {
+      await open();
+      client.lose();
+      for (let i = 0; i < 100; i++) for (let n = 0; n <= i % 3; n++) await meter.take(claimOf(`c${i}`));
+      client.regain();
+      await jest.advanceTimersByTimeAsync(0);
+      for (let i = 0; i < 100; i++) expect(client.hits.get(`rl:ip:c${i}`)).toBe((i % 3) + 1);
+    });
+
+    test('is counted before what comes next, also by those who ask at the same time', async () => {
+      await open();
+      client.lose();
+      for (let i = 0; i < 7; i++) await hit();
+      client.isReady = true; // Back, but nobody has been told yet.
+      expect((await Promise.all([hit(), hit(), hit()])).sort()).toEqual([10, 8, 9]);
+    });
+
+    test('is owed on when Redis could not be told, and told once', async () => {
+      await open();
+      client.lose();
+      for (let i = 0; i < 7; i++) await hit();
+      client.mood = new Error('OOM');
+      client.isReady = true;
+      expect(await hit()).toBe(8);
+      client.mood = 'well';
+      expect(await hit()).toBe(9);
+      await jest.advanceTimersByTimeAsync(10_000);
+      expect(client.hits.get('rl:ip:k')).toBe(9);
+    });
+
+    test('is told at the next beat where the client does not come again', async () => {
+      await open();
+      client.mood = new Error('TRYAGAIN');
+      await hit();
+      client.mood = 'well';
+      await jest.advanceTimersByTimeAsync(4_000);
+      expect(client.hits.get('rl:ip:k')).toBe(1);
+    });
+
+    test('is not told when its window is over, nor when the client was forgotten', async () => {
+      await open();
+      client.lose();
+      await hit();
+      await meter.take(claimOf('forgotten'));
+      await expect(meter.reset('forgotten')).rejects.toThrow('no connection to Redis');
+      await jest.advanceTimersByTimeAsync(60_000);
+      client.regain();
+      await jest.advanceTimersByTimeAsync(0);
+      expect(meter.mode).toBe('redis');
+      expect(client.hits.size).toBe(0);
+    });
   });
 
   describe('when Redis fails', () => {

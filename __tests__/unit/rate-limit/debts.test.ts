@@ -1,0 +1,124 @@
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import type { Algorithm } from '../../../lib/rate-limit/algorithm.ts';
+import { type Debt, Debts } from '../../../lib/rate-limit/debts.ts';
+import { fixedWindow } from '../../../lib/rate-limit/fixed-window.ts';
+import { slidingWindow } from '../../../lib/rate-limit/sliding-window.ts';
+import { tokenBucket } from '../../../lib/rate-limit/token-bucket.ts';
+
+const START = 1_790_000_000_123;
+const WINDOW_MS = 60_000;
+const ALGORITHMS: readonly (readonly [string, Algorithm])[] = [
+  ['sliding-window', slidingWindow],
+  ['token-bucket', tokenBucket],
+  ['fixed-window', fixedWindow],
+];
+const claim = { key: 'k', cost: 1, limit: undefined };
+
+beforeEach(() => {
+  jest.useFakeTimers({ now: START });
+});
+afterEach(() => {
+  jest.useRealTimers();
+});
+
+/** What is told of each client, when all goes well. */
+function told(debts: Debts): Promise<Debt[]> {
+  const all: Debt[] = [];
+  return debts.payAll(async (debt) => void all.push(debt)).then(() => all);
+}
+
+describe.each(ALGORITHMS)('what is owed, with %s', (name, algorithm) => {
+  const debtsOf = (limit = 10) => new Debts(algorithm, [{ limit, windowMs: WINDOW_MS, burst: limit }]);
+  const add = (debts: Debts, count: number, began = Date.now()) => {
+    for (let i = 0; i < count; i++) debts.add(claim, [began], Date.now());
+  };
+
+  test('is what was spent, no more than the limit, and nothing twice', async () => {
+    const debts = debtsOf();
+    expect(debts.empty).toBe(true);
+    add(debts, 4);
+    debts.add({ ...claim, key: 'other', cost: 25 }, [START], START);
+    expect((await told(debts)).map(({ key, owed }) => [key, owed[0]?.units])).toEqual([
+      ['k', 4],
+      ['other', 10],
+    ]);
+    expect(debts.empty).toBe(true);
+    expect(await told(debts)).toEqual([]);
+  });
+
+  test('goes by as what is spent does', async () => {
+    const debts = debtsOf();
+    add(debts, 6);
+    jest.setSystemTime(START + WINDOW_MS / 2);
+    const half = { 'sliding-window': 6, 'token-bucket': 1, 'fixed-window': 6 }[name];
+    expect((await told(debts))[0]?.owed[0]?.units).toBe(half);
+    add(debts, 6);
+    jest.setSystemTime(Date.now() + 2 * WINDOW_MS);
+    expect(await told(debts)).toEqual([]);
+    expect(debts.empty).toBe(true);
+  });
+
+  test('is taken back where the store has counted after all', async () => {
+    const debts = debtsOf();
+    add(debts, 3);
+    debts.cancel(claim);
+    debts.cancel({ ...claim, key: 'unknown' });
+    expect((await told(debts))[0]?.owed[0]?.units).toBe(2);
+    add(debts, 1);
+    for (let i = 0; i < 5; i++) debts.cancel(claim);
+    expect(await told(debts)).toEqual([]);
+  });
+
+  test('is kept when it could not be told, with what has come meanwhile', async () => {
+    const debts = debtsOf();
+    add(debts, 3);
+    let fail: (error: Error) => void = () => {};
+    const paying = debts.payAll(
+      () =>
+        new Promise((_resolve, reject) => {
+          fail = reject;
+        }),
+    );
+    expect(debts.pay('k', () => Promise.reject(new Error('another')))).toBeInstanceOf(Promise);
+    add(debts, 2);
+    fail(new Error('down'));
+    await expect(paying).rejects.toThrow('down');
+    expect((await told(debts))[0]?.owed[0]?.units).toBe(5);
+  });
+
+  test('follows a limit that the claims bring along', async () => {
+    const debts = debtsOf();
+    for (let i = 0; i < 4; i++) debts.add({ ...claim, limit: 3 }, [START], START);
+    expect(await told(debts)).toMatchObject([{ limit: 3, owed: [{ units: 3 }] }]);
+  });
+});
+
+test('a fixed window that Redis had begun ends when Redis would have ended it', async () => {
+  const debts = new Debts(fixedWindow, [{ limit: 10, windowMs: WINDOW_MS, burst: 10 }]);
+  debts.add(claim, [START - 50_000], START);
+  expect(await told(debts)).toMatchObject([{ owed: [{ units: 1, restMs: 10_000 }] }]);
+  debts.add(claim, [START - 50_000], START);
+  jest.setSystemTime(START + 10_000);
+  expect(await told(debts)).toEqual([]);
+});
+
+test('each of several windows is owed what was spent in it', async () => {
+  const quotas = [
+    { limit: 5, windowMs: 1_000, burst: 5 },
+    { limit: 100, windowMs: 3_600_000, burst: 100 },
+  ];
+  const debts = new Debts(slidingWindow, quotas);
+  for (let i = 0; i < 20; i++) {
+    jest.setSystemTime(START + i * 1_000);
+    debts.add(claim, [Date.now(), START], Date.now());
+  }
+  jest.setSystemTime(START + 60_000);
+  expect(await told(debts)).toMatchObject([{ owed: [{ units: 0 }, { units: 20 }] }]);
+});
+
+test('at most so many clients are owed: the oldest is forgotten first', async () => {
+  const debts = new Debts(fixedWindow, [{ limit: 10, windowMs: WINDOW_MS, burst: 10 }]);
+  for (let i = 0; i <= 100_000; i++) debts.add({ ...claim, key: `c${i}` }, [START], START);
+  const keys = (await told(debts)).map(({ key }) => key);
+  expect([keys.length, keys[0], keys.at(-1)]).toEqual([100_000, 'c1', 'c100000']);
+});
