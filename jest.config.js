@@ -9,6 +9,9 @@ export default {
       { jsc: { target: 'es2023', parser: { syntax: 'typescript' } }, module: { type: 'es6' } },
     ],
   },
-  moduleNameMapper: { '^expressway$': '<rootDir>/lib/index.ts' },
+  moduleNameMapper: {
+    '^expressway$': '<rootDir>/lib/index.ts',
+    '^expressway/testing$': '<rootDir>/lib/testing/index.ts',
+  },
   testTimeout: 20_000,
 };

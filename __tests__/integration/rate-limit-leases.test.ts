@@ -10,6 +10,7 @@ import { LeaseTable } from '../../lib/rate-limit/leasing-table.ts';
 import type { Claim, Ruling } from '../../lib/rate-limit/meter.ts';
 import type { Quota } from '../../lib/rate-limit/quota.ts';
 import type { Send } from '../../lib/rate-limit/shared-meter.ts';
+import { mockDateOnly } from '../support/mock-date.ts';
 import { describeWithAnyRedis } from '../support/redis.ts';
 import { ReferenceMeter } from '../unit/rate-limit/reference-model.ts';
 
@@ -72,27 +73,7 @@ const run = fc.record({
 
 let keys = 0;
 
-beforeAll(() => {
-  // Only the clock is the test's own: Redis needs the timers.
-  jest.useFakeTimers({
-    now: START,
-    doNotFake: [
-      'setTimeout',
-      'setImmediate',
-      'nextTick',
-      'queueMicrotask',
-      'clearTimeout',
-      'clearImmediate',
-      'setInterval',
-      'clearInterval',
-      'performance',
-      'hrtime',
-    ],
-  });
-});
-afterAll(() => {
-  jest.useRealTimers();
-});
+mockDateOnly(START);
 
 describeWithAnyRedis('leases of four gateways, on a clock of the test', (redis) => {
   let client: ReturnType<typeof createClient>;

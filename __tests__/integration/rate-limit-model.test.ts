@@ -14,6 +14,7 @@ import type { Quota } from '../../lib/rate-limit/quota.ts';
 import { RedisMeter } from '../../lib/rate-limit/redis-meter.ts';
 import { slidingWindow } from '../../lib/rate-limit/sliding-window.ts';
 import { tokenBucket } from '../../lib/rate-limit/token-bucket.ts';
+import { mockDateOnly } from '../support/mock-date.ts';
 import { describeWithAnyRedis } from '../support/redis.ts';
 import { ReferenceMeter } from '../unit/rate-limit/reference-model.ts';
 
@@ -91,27 +92,7 @@ function most(times: readonly number[], windowMs: number): number {
 let keys = 0;
 const freshKey = () => `model-${++keys}`;
 
-beforeAll(() => {
-  // Only the clock is the test's own: Redis needs the timers.
-  jest.useFakeTimers({
-    now: START,
-    doNotFake: [
-      'setTimeout',
-      'setImmediate',
-      'nextTick',
-      'queueMicrotask',
-      'clearTimeout',
-      'clearImmediate',
-      'setInterval',
-      'clearInterval',
-      'performance',
-      'hrtime',
-    ],
-  });
-});
-afterAll(() => {
-  jest.useRealTimers();
-});
+mockDateOnly(START);
 
 const memoryMeter = (algorithm: Algorithm, quotas: readonly Quota[]) =>
   new MemoryMeter({ algorithm, quotas, maxKeys: 1_000, onFull: () => {} });

@@ -1,35 +1,21 @@
 import { afterEach, expect, test } from '@jest/globals';
 import express from 'express';
 import { createClient } from 'redis';
-import { type IpRateLimiter, ipRateLimit } from '../../lib/rate-limit/ip-rate-limit.ts';
+import { ipRateLimit } from '../../lib/rate-limit/ip-rate-limit.ts';
 import type { IpRateLimitOptions } from '../../lib/rate-limit/ip-rate-limit-options.ts';
 import { Cleanup } from '../support/gateway.ts';
+import { type LimiterGateway, limiterGateway } from '../support/limiter-gateway.ts';
 import { describeWithAnyRedis, describeWithRedis } from '../support/redis.ts';
 import { eventually, listen } from '../support/servers.ts';
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
 
-interface Gateway {
-  readonly limiter: IpRateLimiter;
-  /** Status of a request from this address, by way of one trusted proxy. */
-  status(from: string): Promise<number>;
-}
+type Gateway = LimiterGateway;
 
-async function gateway(options: IpRateLimitOptions): Promise<Gateway> {
-  // The deadline has its own tests; here, a busy machine must not decide what is counted where.
-  const limiter = cleanup.add(ipRateLimit({ storeTimeoutMs: 5_000, ...options }));
-  const app = express()
-    .set('trust proxy', 1)
-    .use(limiter, (_req, res) => void res.send('ok'));
-  const { url } = cleanup.add(await listen(app));
-  const status = async (from: string) => {
-    const answer = await fetch(url, { headers: { 'X-Forwarded-For': from } });
-    await answer.arrayBuffer();
-    return answer.status;
-  };
-  return { limiter, status };
-}
+// The deadline has its own tests; here, a busy machine must not decide what is counted where.
+const gateway = (options: IpRateLimitOptions): Promise<Gateway> =>
+  limiterGateway({ storeTimeoutMs: 5_000, ...options }, cleanup);
 
 let lastClient = 0;
 const freshAddress = () => `198.51.100.${++lastClient}`;

@@ -2,17 +2,14 @@ import { afterEach, describe, expect, test } from '@jest/globals';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
 import { hardenedGateway } from '../support/hardened-gateway.ts';
 import { RawClient, rawRequest } from '../support/raw-client.ts';
+import { recordedGateway } from '../support/recorded-gateway.ts';
 import { answer, answerOk, RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { eventually } from '../support/servers.ts';
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
 
-async function setUp(script: Script) {
-  const backend = cleanup.add(await RecorderBackend.start(script));
-  const gateway = cleanup.add(await proxyGateway({ backends: [backend.url] }));
-  return { backend, ...gateway };
-}
+const setUp = (script: Script) => recordedGateway(script, cleanup);
 
 const GET = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
 const OLD_GET = 'GET / HTTP/1.0\r\nHost: a\r\n\r\n';

@@ -1,3 +1,4 @@
+import { createServer, type Server } from 'node:http';
 import express, { type Express } from 'express';
 import { type RoundRobinProxy, type RoundRobinProxyOptions, roundRobinProxy, upgradeHandler } from 'expressway';
 import { listen, type RunningServer } from './servers.ts';
@@ -10,12 +11,13 @@ export interface TestGateway extends RunningServer {
 export async function proxyGateway(
   options: RoundRobinProxyOptions,
   prepare: (app: Express) => void = () => {},
+  serverOf: (app: Express) => Server = createServer,
 ): Promise<TestGateway> {
   const app = express();
   prepare(app);
   const proxy = roundRobinProxy(options);
   app.use(proxy);
-  const running = await listen(app);
+  const running = await listen(app, serverOf(app));
   running.server.on('upgrade', upgradeHandler(app));
   return {
     ...running,

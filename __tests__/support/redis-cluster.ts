@@ -46,7 +46,22 @@ export class TestCluster {
     await Promise.all([...this.masters, ...this.replicas].map((node) => node.kill()));
   }
 
-  /** Hands the slot of a key over to another master, as resharding does it. */
+  /** Moves a slot with its keys from one master to another, as `redis-cli --cluster reshard` does it. */
+  async reshard(slot: number, from: RedisServer, to: RedisServer): Promise<void> {
+    const [source, target] = await Promise.all(
+      [from, to].map(async (node) => String(await node.command('CLUSTER', 'MYID'))),
+    );
+    await to.command('CLUSTER', 'SETSLOT', `${slot}`, 'IMPORTING', source as string);
+    await from.command('CLUSTER', 'SETSLOT', `${slot}`, 'MIGRATING', target as string);
+    for (;;) {
+      const keys = (await from.command('CLUSTER', 'GETKEYSINSLOT', `${slot}`, '100')) as string[];
+      if (keys.length === 0) break;
+      await from.command('MIGRATE', '127.0.0.1', `${to.port}`, '', '0', '5000', 'KEYS', ...keys);
+    }
+    await this.moveSlot(slot, to);
+  }
+
+  /** Hands the slot of a key over to another master, as resharding does it in the end. */
   async moveSlot(slot: number, to: RedisServer): Promise<void> {
     const id = String(await to.command('CLUSTER', 'MYID'));
     await to.command('CLUSTER', 'SETSLOT', `${slot}`, 'NODE', id);

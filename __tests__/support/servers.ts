@@ -2,6 +2,8 @@ import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { connect } from 'node:net';
 
+export { eventually } from '../../lib/testing/eventually.ts';
+
 export interface RunningServer {
   readonly server: Server;
   readonly port: number;
@@ -30,22 +32,6 @@ export async function closedPort(): Promise<number> {
   const { port, close } = await listen(() => {});
   await close();
   return port;
-}
-
-/** Polls until a condition holds; throws with its last error or `what` when it does not within the deadline. */
-export async function eventually(what: string, condition: () => unknown, deadlineMs = 5_000): Promise<void> {
-  const end = Date.now() + deadlineMs;
-  let last: unknown;
-  for (;;) {
-    try {
-      if (await condition()) return;
-      last = undefined;
-    } catch (error) {
-      last = error;
-    }
-    if (Date.now() > end) throw last ?? new Error(`not within ${deadlineMs} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
 }
 
 /** Whether a TCP connection can be made. */

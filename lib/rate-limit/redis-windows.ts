@@ -14,8 +14,10 @@ const MOST_SCRIPT_LOADS = 3;
  * begun with it.
  */
 const chargeScript = new LuaScript(`
-if redis.call('PTTL', KEYS[1]) > 0 then return redis.call('INCRBY', KEYS[1], ARGV[1]) end
-return redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+local ttl = redis.call('PTTL', KEYS[1])
+local count = tonumber(ARGV[1])
+if ttl > 0 then count = count + tonumber(redis.call('GET', KEYS[1])) end
+return redis.call('SET', KEYS[1], string.format('%.0f', count), 'PX', ttl > 0 and ttl or ARGV[2])
 `);
 
 /** Fixed windows in Redis, on Redis's clock, by rate-limit-redis. */

@@ -1,0 +1,25 @@
+import { afterAll, beforeAll, jest } from '@jest/globals';
+
+/** The clock of this test file is the test's own, from `now` on; Redis and sockets keep the timers that they need. */
+export function mockDateOnly(now: number): void {
+  beforeAll(() => {
+    jest.useFakeTimers({
+      now,
+      doNotFake: [
+        'setTimeout',
+        'setImmediate',
+        'nextTick',
+        'queueMicrotask',
+        'clearTimeout',
+        'clearImmediate',
+        'setInterval',
+        'clearInterval',
+        'performance',
+        'hrtime',
+      ],
+    });
+  });
+  afterAll(() => {
+    jest.useRealTimers();
+  });
+}

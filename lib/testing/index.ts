@@ -1,0 +1,19 @@
+export { type AdvanceTimeOptions, advanceTime, flushIo, type Tick } from './advance-time.ts';
+export { type BackendOptions, type Plan, type ReceivedRequest, ScriptedBackend, startBackend } from './backend.ts';
+export {
+  type AnswerOptions,
+  answer,
+  answerDefaults,
+  type Behaviour,
+  type CutOptions,
+  cut,
+  fail,
+  hang,
+  type ResetOptions,
+  reset,
+  type SlowOptions,
+  slow,
+} from './behaviour.ts';
+export { eventually } from './eventually.ts';
+export { RedisSwitch, type RedisSwitchOptions, startRedisSwitch } from './redis-switch.ts';
+export { TcpRelay } from './tcp-relay.ts';

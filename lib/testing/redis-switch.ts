@@ -1,0 +1,119 @@
+import { nonEmptyString, optional, resolveOptions } from '../core/options.ts';
+import { FailingRedis } from './failing-redis.ts';
+import { TcpRelay } from './tcp-relay.ts';
+
+export interface RedisSwitchOptions {
+  /** Of a real Redis, `redis://` without TLS. Default: none, so that it can do all but work. */
+  url?: string;
+}
+
+const plainRedisUrl = (value: unknown) =>
+  nonEmptyString(value) ??
+  (URL.parse(value as string)?.protocol === 'redis:' ? undefined : 'must be a URL like redis://127.0.0.1:6379');
+
+/**
+ * A Redis that fails when it is told to: give its `url` to what is tested. It works at first where there is a real one
+ * behind it, and is silent where there is none.
+ *
+ * ```ts
+ * const redis = await startRedisSwitch({ url: process.env.REDIS_URL });
+ * app.use(ipRateLimit({ redis: redis.url }));
+ * await redis.silence();
+ * ```
+ *
+ * @throws {OptionsError} that names each unknown key and each bad value.
+ */
+export async function startRedisSwitch(given?: RedisSwitchOptions): Promise<RedisSwitch> {
+  const { url } = resolveOptions<RedisSwitchOptions, object>(
+    'startRedisSwitch',
+    given,
+    {},
+    { url: optional(plainRedisUrl) },
+  );
+  const failing = new FailingRedis();
+  const failingAddress = { host: '127.0.0.1', port: await failing.listen() };
+  const real = url === undefined ? undefined : new URL(url);
+  const { host, port } = real === undefined ? failingAddress : addressOf(real);
+  const relay = new TcpRelay(port, host);
+  const ownPort = await relay.listen();
+  if (real === undefined) relay.hold();
+  return new RedisSwitch(relay, ownPort, failing, failingAddress.port, real);
+}
+
+const addressOf = ({ hostname, port }: URL) => ({
+  // IPv6 addresses stand in brackets in a URL only.
+  host: hostname.replace(/^\[|\]$/g, ''),
+  port: Number(port || 6379),
+});
+
+/** Made by {@link startRedisSwitch}. */
+export class RedisSwitch {
+  /** For the client: the database and the credentials are those of the real one. */
+  readonly url: string;
+  readonly #relay: TcpRelay;
+  readonly #failing: FailingRedis;
+  readonly #failingPort: number;
+  readonly #real: URL | undefined;
+  #isFailing = false;
+
+  constructor(relay: TcpRelay, port: number, failing: FailingRedis, failingPort: number, real: URL | undefined) {
+    this.#relay = relay;
+    this.#failing = failing;
+    this.#failingPort = failingPort;
+    this.#real = real;
+    const url = new URL(real ?? 'redis://127.0.0.1');
+    url.host = `127.0.0.1:${port}`;
+    this.url = url.href;
+  }
+
+  /**
+   * All goes to the real one again. What was held by `silence()` arrives now.
+   *
+   * @throws {Error} when there is none
+   */
+  async work(): Promise<void> {
+    if (this.#real === undefined) throw new Error('startRedisSwitch() was given no url of a Redis that works');
+    if (this.#isFailing) {
+      this.#isFailing = false;
+      const { host, port } = addressOf(this.#real);
+      this.#relay.moveTo(port, host);
+      this.#relay.cut();
+    }
+    await this.#relay.listen();
+    this.#relay.release();
+  }
+
+  /** Takes connections and commands, and answers nothing: as a process that is stopped, or a network that drops packets. */
+  async silence(): Promise<void> {
+    this.#relay.hold();
+    await this.#relay.listen();
+  }
+
+  /** As after a crash: connections that exist are reset, new ones refused. */
+  async refuse(): Promise<void> {
+    await this.#relay.refuse();
+  }
+
+  /**
+   * Every command gets this error, save for those that set a connection up. Connections that exist are reset, so that no
+   * answer of the real one is mixed up with these.
+   *
+   * @param message Default `LOADING Redis is loading the dataset in memory`.
+   */
+  async fail(message = 'LOADING Redis is loading the dataset in memory'): Promise<void> {
+    if (/[\r\n]/.test(message)) throw new TypeError('an error of Redis is one line');
+    this.#failing.message = message;
+    if (!this.#isFailing) {
+      this.#isFailing = true;
+      this.#relay.moveTo(this.#failingPort);
+      this.#relay.cut();
+    }
+    await this.#relay.listen();
+    this.#relay.release();
+  }
+
+  close(): void {
+    this.#relay.close();
+    this.#failing.close();
+  }
+}
