@@ -1,4 +1,5 @@
 import type { Exchange } from '../core/exchange.ts';
+import { warn } from '../core/warnings.ts';
 import { RoundRobin } from './round-robin.ts';
 import { type BackendView, isCandidate, type SelectionPolicy } from './selection-policy.ts';
 
@@ -35,9 +36,6 @@ export class LoadBalancingGuard implements SelectionPolicy {
     const now = Date.now();
     if (now - this.#warnedAt < QUIET_MS && now >= this.#warnedAt) return;
     this.#warnedAt = now;
-    process.emitWarning('The policy given as loadBalancing failed: requests go round robin instead', {
-      type: 'ExpresswayPolicyWarning',
-      detail,
-    });
+    warn('WARN_EXPRESSWAY_POLICY', 'The policy given as loadBalancing failed: requests go round robin instead', detail);
   }
 }

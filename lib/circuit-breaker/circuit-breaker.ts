@@ -64,7 +64,8 @@ const checks: Checks<CircuitBreakerOptions> = {
 export function circuitBreaker(given?: CircuitBreakerOptions): CircuitBreaker {
   const options = resolveOptions('circuitBreaker', given, circuitBreakerDefaults, checks);
   const events = options.events ?? new GatewayEvents();
-  const rules: GuardRules = { timeoutMs: options.timeoutMs, isFailure: options.isFailure, events };
+  const { name, timeoutMs, isFailure } = options;
+  const rules: GuardRules = { name, timeoutMs, isFailure, events };
   const circuit = new Circuit(options.name, options);
   // An emitter for one listener: it turns what that throws into a warning.
   const own = new GatewayEvents();

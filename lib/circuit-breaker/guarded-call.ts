@@ -3,10 +3,16 @@ import type { GatewayEvents } from '../core/events.ts';
 import type { Exchange, ExchangeObserver } from '../core/exchange.ts';
 import { type Failed, judge, type Outcome } from '../core/outcome.ts';
 import { sendProblem } from '../core/problem.ts';
+import { warnOnce } from '../core/warnings.ts';
 import { ignoreLateAnswer } from './late-answer.ts';
 import type { Permit } from './permit.ts';
 
+/** What a circuit learns only after so long says little of now. */
+const LONG_CALL_MS = 10_000;
+
 export interface GuardRules {
+  /** Of the circuit. */
+  readonly name: string;
   readonly timeoutMs: number;
   readonly isFailure?: ((outcome: Outcome) => boolean) | undefined;
   readonly events: GatewayEvents;
@@ -35,7 +41,20 @@ export class GuardedCall implements ExchangeObserver {
 
   settled(outcome: Outcome): void {
     clearTimeout(this.#timer);
+    if (Date.now() - this.#exchange.startedAt > LONG_CALL_MS) this.#tellOfStream();
     this.#permit.settle(judge(outcome, this.#rules.isFailure));
+  }
+
+  /** The proxy says at the head of an event stream how the call went; a handler of the app's own says it at the end. */
+  #tellOfStream(): void {
+    const { req, res } = this.#exchange;
+    if (!res.closed || !String(res.getHeader('content-type')).startsWith('text/event-stream')) return;
+    warnOnce(
+      req,
+      'WARN_EXPRESSWAY_GUARDED_STREAM',
+      `The circuit "${this.#rules.name}" guards an event stream that a handler of this app writes: such a call counts only ` +
+        'when the stream has ended, too late to open the circuit in time. Mount the route of the stream before the circuitBreaker().',
+    );
   }
 
   #expire(): void {

@@ -1,3 +1,5 @@
+import { warn } from '../core/warnings.ts';
+
 const BUCKETS = 10;
 
 /** Without an end, all calls fall into one bucket. */
@@ -113,9 +115,7 @@ function asked(minimumRequests: () => number): number {
     return minimumRequests();
   } catch (error) {
     // Thrown on, it would break the request that happened to fail.
-    process.emitWarning(`minimumRequests of a circuit threw, the circuit stays closed: ${error}`, {
-      type: 'ExpresswayPredicateWarning',
-    });
+    warn('WARN_EXPRESSWAY_MINIMUM_REQUESTS', `minimumRequests of a circuit threw, the circuit stays closed: ${error}`);
     return Number.POSITIVE_INFINITY;
   }
 }

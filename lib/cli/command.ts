@@ -13,10 +13,12 @@ export interface Command {
   /** The whole help, with examples. */
   readonly help: string;
   /**
+   * Gives the exit code.
+   *
    * @throws {UsageError} for arguments that cannot be meant
    * @throws {InputError} for input that cannot be read
    */
-  run(args: readonly string[], streams: Streams): Promise<void>;
+  run(args: readonly string[], streams: Streams): Promise<0 | 1>;
 }
 
 /** Exit code 2: the command was called in a way that cannot be meant. */

@@ -1,36 +1,52 @@
 import { type Command, InputError, type Streams, UsageError } from './command.ts';
+import { doctor } from './doctor/doctor.ts';
 import { simulate } from './simulate/simulate.ts';
+import { start } from './start/start.ts';
+import { suggestion } from './suggestion.ts';
+import { manifest } from './version.ts';
 
-const COMMANDS: readonly Command[] = [simulate];
+const COMMANDS: readonly Command[] = [start, doctor, simulate];
+const NAMES = COMMANDS.map(({ name }) => name);
 
 const HELP = `Usage: expressway <command> [options]
 
 Commands:
 ${COMMANDS.map(({ name, summary }) => `  ${name.padEnd(10)} ${summary}`).join('\n')}
 
-expressway <command> --help says more about one of them.
+expressway <command> --help says more about one of them, with examples.
+expressway --version prints the version.
+
+Examples:
+  expressway start --backend http://localhost:3000
+  expressway doctor --env-file .env
+  expressway simulate access.log --limit 100/1m
 `;
 
-/** Runs one command; gives the exit code: 0, 1 for input that cannot be read, 2 for a wrong call. */
+/** Runs one command; gives the exit code: 0, 1 for what went or is wrong, 2 for a wrong call. */
 export async function run(args: readonly string[], streams: Streams): Promise<0 | 1 | 2> {
-  const [name, ...rest] = args;
+  const [first, ...rest] = args;
   const { stdout, stderr } = streams;
-  if (name === '--help' || name === '-h' || name === 'help') {
+  if (first === '--version' || first === '-v') {
+    stdout.write(`${manifest().version}\n`);
+    return 0;
+  }
+  const asksForHelp = first === '--help' || first === '-h' || first === 'help';
+  const name = asksForHelp ? rest[0] : first;
+  const command = COMMANDS.find((one) => one.name === name);
+  if (asksForHelp && name === undefined) {
     stdout.write(HELP);
     return 0;
   }
-  const command = COMMANDS.find((one) => one.name === name);
   if (command === undefined) {
-    stderr.write(name === undefined ? HELP : `expressway: there is no command ${JSON.stringify(name)}\n\n${HELP}`);
+    stderr.write(name === undefined ? HELP : unknown(name));
     return 2;
   }
-  if (rest.includes('--help') || rest.includes('-h')) {
+  if (asksForHelp || rest.includes('--help') || rest.includes('-h')) {
     stdout.write(command.help);
     return 0;
   }
   try {
-    await command.run(rest, streams);
-    return 0;
+    return await command.run(rest, streams);
   } catch (error) {
     if (error instanceof UsageError) {
       stderr.write(`expressway ${command.name}: ${error.message}\nTry: expressway ${command.name} --help\n`);
@@ -42,4 +58,10 @@ export async function run(args: readonly string[], streams: Streams): Promise<0 
     }
     throw error;
   }
+}
+
+function unknown(name: string): string {
+  const meant = suggestion(name, NAMES);
+  const hint = meant === undefined ? '' : `Did you mean expressway ${meant}?\n`;
+  return `expressway: there is no command ${JSON.stringify(name)}\n${hint}\n${HELP}`;
 }

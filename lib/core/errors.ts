@@ -5,14 +5,19 @@ export type GatewayErrorCode =
   | 'ERR_EXPRESSWAY_OPTIONS'
   | 'ERR_EXPRESSWAY_TRUST_PROXY'
   | 'ERR_EXPRESSWAY_BODY_ALREADY_READ'
-  | 'ERR_EXPRESSWAY_CLOSED';
+  | 'ERR_EXPRESSWAY_CALLBACK'
+  | 'ERR_EXPRESSWAY_CLOSED'
+  | 'ERR_EXPRESSWAY_CLOSE_TIMEOUT';
 
-/** A programmer's error: thrown, never answered to traffic. */
+/** Where the package tells the cause of a code, and what to do. */
+export const helpOf = (code: string): string => `docs/errors.md#${code}`;
+
+/** A programmer's error: thrown, never answered to traffic. Its message ends with where the package tells more. */
 export class GatewayError extends Error {
   readonly code: GatewayErrorCode;
 
   constructor(code: GatewayErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
+    super(`${message} (see ${helpOf(code)})`, options);
     this.name = 'GatewayError';
     this.code = code;
   }

@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events';
 import type { Exchange } from './exchange.ts';
 import type { Outcome, RejectionCause } from './outcome.ts';
+import { warn } from './warnings.ts';
 
 export type CircuitStateName = 'closed' | 'open' | 'half-open' | 'isolated';
 
@@ -42,6 +43,8 @@ export interface ClientRefusedEvent {
   readonly cause: RejectionCause;
   /** Of the other end of the connection; nothing when it is gone. */
   readonly address: string | undefined;
+  /** The request that was under way and ends by this; nothing when none had come as far as the middlewares. */
+  readonly exchange: Exchange | undefined;
 }
 
 export interface AttemptFailedEvent {
@@ -136,11 +139,11 @@ export class GatewayEvents extends EventEmitter<GatewayEventMap> {
     try {
       return EventEmitter.prototype.emit.call(this, name, ...args);
     } catch (error) {
-      // Given an Error, emitWarning() would ignore the type.
-      process.emitWarning(`A listener of "${name}" threw: ${error}`, {
-        type: 'ExpresswayListenerWarning',
-        detail: error instanceof Error ? (error.stack ?? '') : '',
-      });
+      warn(
+        'WARN_EXPRESSWAY_LISTENER',
+        `A listener of "${name}" threw: ${error}`,
+        error instanceof Error ? error.stack : undefined,
+      );
       return true;
     }
   }

@@ -1,8 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { foldAddress } from './address.ts';
 import type { GatewayRequest } from './http.ts';
 import { ABORTED, type Outcome, type RequestFault } from './outcome.ts';
 import type { Recorder } from './recorder.ts';
+import { tellOfStranger } from './untrusted-peer.ts';
 
 /** Is told once how an exchange ended. */
 export interface ExchangeObserver {
@@ -22,6 +24,8 @@ export interface UpgradeSocket {
 export interface Abortable {
   abort(): void;
 }
+
+export { foldAddress } from './address.ts';
 
 const kExchange = Symbol('expressway.exchange');
 
@@ -83,6 +87,7 @@ export class Exchange {
       const trust = this.req.app?.get('trust proxy fn') as ((address: string, hop: number) => boolean) | undefined;
       const peer = this.req.socket?.remoteAddress;
       this.#peerTrusted = trust !== undefined && peer !== undefined && trust(peer, 0);
+      if (!this.#peerTrusted && this.req.headers?.['x-forwarded-for'] !== undefined) tellOfStranger(this.req);
     }
     return this.#peerTrusted;
   }
@@ -108,11 +113,6 @@ export function exchangeOf(req: IncomingMessage, res: ServerResponse): Exchange 
   const tagged = req as Tagged;
   tagged[kExchange] ??= new Exchange(req, res);
   return tagged[kExchange];
-}
-
-/** `::ffff:192.0.2.1` is the host `192.0.2.1` seen through a dual-stack socket (RFC 4291 §2.5.5.2). */
-export function foldAddress(address: string | undefined): string | undefined {
-  return address?.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address;
 }
 
 /** What a closed response shows when nobody knew better. */

@@ -1,3 +1,5 @@
+import { warn } from './warnings.ts';
+
 /**
  * Why an attempt got no complete answer from its backend. The labels are the error types of
  * RFC 9209 §2.3, so that log, metric and `Proxy-Status` say the same word.
@@ -117,7 +119,7 @@ export function judge(outcome: Outcome, isFailure: ((outcome: Outcome) => boolea
   try {
     return isFailure(outcome) ? 'failure' : 'success';
   } catch (error) {
-    process.emitWarning(`isFailure threw, the default rule is used: ${error}`, { type: 'ExpresswayPredicateWarning' });
+    warn('WARN_EXPRESSWAY_IS_FAILURE', `isFailure threw, the default rule is used: ${error}`);
     return verdict;
   }
 }

@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import { GatewayError } from '../core/errors.ts';
 import type { GatewayRequest } from '../core/http.ts';
 import type { CostFunction, KeyFunction, LimitFunction } from './ip-rate-limit-options.ts';
 
@@ -48,17 +49,19 @@ export class Claimant {
 
   #claim(key: unknown, limit: unknown, cost: unknown): OwnClaim {
     if (key !== undefined && key !== null && typeof key !== 'string') {
-      throw new TypeError(`ipRateLimit: key() must give a text or nothing, gave ${typeof key}`);
+      throw badCallback(`ipRateLimit: key() must give a text or nothing, gave ${typeof key}`);
     }
     if (typeof this.#functions.limit === 'function' && !isInteger(limit, 1, this.#largestLimit)) {
-      throw new TypeError(`ipRateLimit: limit() must give an integer from 1 to ${this.#largestLimit}, gave ${limit}`);
+      throw badCallback(`ipRateLimit: limit() must give an integer from 1 to ${this.#largestLimit}, gave ${limit}`);
     }
     if (!isInteger(cost, 0, Number.MAX_SAFE_INTEGER)) {
-      throw new TypeError(`ipRateLimit: cost() must give an integer from 0 up, gave ${cost}`);
+      throw badCallback(`ipRateLimit: cost() must give an integer from 0 up, gave ${cost}`);
     }
     return { key: key ? ownKey(key) : undefined, cost, limit: limit as number | undefined };
   }
 }
+
+const badCallback = (message: string): GatewayError => new GatewayError('ERR_EXPRESSWAY_CALLBACK', message);
 
 const isInteger = (value: unknown, least: number, most: number): value is number =>
   Number.isSafeInteger(value) && (value as number) >= least && (value as number) <= most;

@@ -5,6 +5,7 @@ const { status, title } = STATUS_MAP.limiter_unavailable;
 
 /** Nobody could count a request, and the limiter lets none pass uncounted. Express takes status and fields from it. */
 export class LimiterUnavailableError extends Error {
+  readonly code = 'ERR_EXPRESSWAY_LIMITER_UNAVAILABLE';
   readonly status = status;
   readonly headers: Readonly<Record<string, string>>;
 

@@ -1,4 +1,5 @@
 import type { OutgoingMessage } from 'node:http';
+import { warn } from '../core/warnings.ts';
 import type { Standing } from './meter.ts';
 import type { Quota } from './quota.ts';
 
@@ -87,10 +88,10 @@ class ListFields implements RateLimitFields {
   #warn(): void {
     if (this.#warned) return;
     this.#warned = true;
-    process.emitWarning(
+    warn(
+      'WARN_EXPRESSWAY_LIMITER_NAME',
       `A request passed two rate limiters named "${this.#name}". In the same Redis with the same keyPrefix they ` +
         'share their counts, so that each such request counts twice: give each limiter its own name.',
-      { type: 'ExpresswayRateLimitWarning' },
     );
   }
 }

@@ -1,3 +1,4 @@
+import { warn } from '../core/warnings.ts';
 import { type ImportRedis, type OwnRedisClient, ownRedisClient, reconnectStrategy } from './own-redis-client.ts';
 import type { RedisClient } from './redis-client.ts';
 import { connectionOf, type RedisConnection } from './redis-connection.ts';
@@ -115,7 +116,7 @@ export class RedisLink {
       if (this.#closed) return;
       const error = new Error('The Redis client cannot be made: is the package "redis" installed?', { cause });
       this.#observer.down(error);
-      process.emitWarning(error.message, { type: 'ExpresswayRedisWarning', detail: String(cause) });
+      warn('WARN_EXPRESSWAY_REDIS_CLIENT', error.message, String(cause));
     }
   }
 

@@ -11,6 +11,7 @@ test('a listener that throws becomes a process warning and harms nobody', () => 
   expect(events.emit('backendsChanged', { added: ['http://a'], removed: [] })).toBe(true);
   expect(warn).toHaveBeenCalledWith('A listener of "backendsChanged" threw: Error: cannot take http://a', {
     type: 'ExpresswayListenerWarning',
+    code: 'WARN_EXPRESSWAY_LISTENER',
     detail: expect.stringContaining('events.test.ts'),
   });
   warn.mockRestore();

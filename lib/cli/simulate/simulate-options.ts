@@ -1,7 +1,7 @@
-import { parseArgs } from 'node:util';
 import { ALGORITHM_NAMES, type AlgorithmName } from '../../rate-limit/open-limiter-meter.ts';
 import { type Quota, quotaProblem } from '../../rate-limit/quota.ts';
 import { quotasOfWindows, windowsCheck } from '../../rate-limit/quotas.ts';
+import { integer, readArguments } from '../arguments.ts';
 import { UsageError } from '../command.ts';
 import { fieldProblem, LOG_FORMATS, type LogFormat } from './log-line.ts';
 
@@ -22,7 +22,7 @@ export interface SimulateOptions {
 
 /** @throws {UsageError} that names the first argument that cannot be meant */
 export function readSimulateOptions(args: readonly string[]): SimulateOptions {
-  const { values, positionals } = parse(args);
+  const { values, positionals } = readArguments(args, SIMULATE_OPTIONS, true);
   if (positionals.length === 0) throw new UsageError('name an access log, or - for standard input');
   if (values.limit === undefined) throw new UsageError('--limit is missing, like --limit 100/1m');
   const algorithm = oneOf('algorithm', values.algorithm, ALGORITHM_NAMES);
@@ -44,27 +44,17 @@ export function readSimulateOptions(args: readonly string[]): SimulateOptions {
   };
 }
 
-function parse(args: readonly string[]) {
-  try {
-    return parseArgs({
-      args: [...args],
-      allowPositionals: true,
-      options: {
-        limit: { type: 'string' },
-        algorithm: { type: 'string', default: 'sliding-window' },
-        burst: { type: 'string' },
-        by: { type: 'string', default: 'ip' },
-        format: { type: 'string', default: 'auto' },
-        top: { type: 'string', default: '20' },
-        json: { type: 'boolean', default: false },
-        'max-keys': { type: 'string', default: '1000000' },
-        'ipv6-subnet': { type: 'string', default: '56' },
-      },
-    });
-  } catch (error) {
-    throw new UsageError((error as Error).message, { cause: error });
-  }
-}
+export const SIMULATE_OPTIONS = {
+  limit: { type: 'string' },
+  algorithm: { type: 'string', default: 'sliding-window' },
+  burst: { type: 'string' },
+  by: { type: 'string', default: 'ip' },
+  format: { type: 'string', default: 'auto' },
+  top: { type: 'string', default: '20' },
+  json: { type: 'boolean', default: false },
+  'max-keys': { type: 'string', default: '1000000' },
+  'ipv6-subnet': { type: 'string', default: '56' },
+} as const;
 
 /** Accepts what `ipRateLimit()` accepts. */
 function readQuotas(limit: string, burst: string | undefined, algorithm: AlgorithmName): readonly Quota[] {
@@ -89,10 +79,4 @@ function oneOf<T extends string>(name: string, value: string, allowed: readonly 
   const found = allowed.find((one) => one === value);
   if (found === undefined) throw new UsageError(`--${name} must be one of ${allowed.join(', ')}`);
   return found;
-}
-
-function integer(name: string, text: string, least: number, most: number): number {
-  const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
-  if (!(value >= least && value <= most)) throw new UsageError(`--${name} must be an integer from ${least} to ${most}`);
-  return value;
 }

@@ -47,7 +47,7 @@ export const simulate: Command = {
   summary: 'replays an access log through a rate limit and says who would have been limited',
   help: HELP,
 
-  async run(args, { stdin, stdout, stderr }: Streams): Promise<void> {
+  async run(args, { stdin, stdout, stderr }: Streams): Promise<0> {
     const options = readSimulateOptions(args);
     const simulation = new Simulation({ ...options, readLine: lineReader(options.format, options.by) });
     for (const name of options.logs) {
@@ -69,5 +69,6 @@ export const simulate: Command = {
       );
     }
     stdout.write(options.json ? jsonReport(simulation, options) : textReport(simulation, options, stdout));
+    return 0;
   },
 };

@@ -1,5 +1,6 @@
 import { styleText } from 'node:util';
 import type { Streams } from '../command.ts';
+import { safe } from '../safe-text.ts';
 import type { SimulateOptions } from './simulate-options.ts';
 import type { Simulation } from './simulation.ts';
 
@@ -26,12 +27,6 @@ function duration(ms: number): string {
   const [unit, length] = UNITS.find(([, one]) => ms >= one) as readonly [string, number];
   return `${Number((ms / length).toFixed(1))} ${unit}`;
 }
-
-/** What a log says is not to move the cursor, or worse. */
-const safe = (text: string): string =>
-  JSON.stringify(text)
-    .slice(1, -1)
-    .replaceAll(/[\x7f-\x9f]/g, '?');
 
 /** What a person reads. Colours only on a terminal, and never with NO_COLOR. */
 export function textReport(simulation: Simulation, options: SimulateOptions, stdout: Streams['stdout']): string {

@@ -1,0 +1,329 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:https';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, describe, expect, test } from '@jest/globals';
+import { certificate } from '../support/certificate.ts';
+import { Cleanup } from '../support/gateway.ts';
+import { describeWithRedis } from '../support/redis.ts';
+import { closedPort, listen } from '../support/servers.ts';
+import { CliProcess, cli } from './cli-process.ts';
+
+const cleanup = new Cleanup();
+afterEach(() => cleanup.run());
+const folder = mkdtempSync(join(tmpdir(), 'expressway-doctor-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const NOWHERE = { HOST: '127.0.0.1', PORT: '0', ADMIN_PORT: '' };
+
+interface Found {
+  readonly check: string;
+  readonly level: string;
+  readonly what: string;
+  readonly fix?: string;
+}
+
+/** What a check says, as `level what`. */
+async function examine(check: string, env: Readonly<Record<string, string>>, args: readonly string[] = []) {
+  const { code, out, err } = await cli(['doctor', '--json', ...args], { ...NOWHERE, ...env });
+  expect(err).toBe('');
+  const report = JSON.parse(out) as { ok: boolean; counts: Record<string, number>; findings: readonly Found[] };
+  expect(code).toBe(report.ok ? 0 : 1);
+  const found = report.findings.filter((one) => one.check === check);
+  return { code, report, found, said: found.map(({ level, what }) => `${level} ${what}`) };
+}
+
+const answering = async (status: number) =>
+  cleanup.add(await listen((_req, res) => void res.writeHead(status).end('hello')));
+
+describe('expressway doctor', () => {
+  test('of a gateway that could run: exit code 0, without colours where there is no terminal', async () => {
+    const { url } = await answering(200);
+    const { code, out, err } = await cli(['doctor'], { ...NOWHERE, BACKENDS: url, MAX_CONNECTIONS: '10' });
+    expect([code, err]).toEqual([0, '']);
+    expect(out).toMatch(/configuration\n {2}ok {4}every variable can be used\n/);
+    expect(out).toMatch(new RegExp(`backends\n {2}ok {4}${url}: connected in [\\d.]+ ms\n`));
+    expect(out).toMatch(/\nAll is well\.\n$/);
+    expect(out).not.toContain('\x1b');
+  });
+
+  test('each bad variable is a failure, also where a file has them', async () => {
+    const path = join(folder, 'bad.env');
+    writeFileSync(path, 'BACKENDS=ftp://x\nTRUST_PROXY=true\n');
+    const { code, said, report } = await examine('configuration', {}, ['--env-file', path]);
+    expect(code).toBe(1);
+    expect(said).toEqual([
+      expect.stringMatching(/^fail BACKENDS: .*neither http nor https/),
+      expect.stringMatching(/^fail TRUST_PROXY: .*must not be true/),
+    ]);
+    // There is nothing else to look at.
+    expect(report.findings).toHaveLength(2);
+  });
+
+  test('open files and MAX_CONNECTIONS', async () => {
+    const { said, found } = await examine('open files', { MAX_CONNECTIONS: '900000000' });
+    expect(said).toEqual([expect.stringMatching(/^warn only \d+ open files, and 900000000 connections/)]);
+    expect(found[0]?.fix).toMatch(/ulimit -n 1800000256.*or set MAX_CONNECTIONS=\d+$/);
+    expect((await examine('open files', { MAX_CONNECTIONS: '1' })).said).toEqual([expect.stringMatching(/^ok /)]);
+    expect((await examine('open files', { MAX_CONNECTIONS: '0' })).said).toEqual([expect.stringMatching(/^note /)]);
+  });
+
+  describe('backends', () => {
+    test('are connected to, and asked for the health path only', async () => {
+      const asked: string[] = [];
+      const well = cleanup.add(
+        await listen((req, res) => {
+          asked.push(`${req.method} ${req.url}`);
+          res.end();
+        }),
+      );
+      const silent = await examine('backends', { BACKENDS: well.url });
+      expect(silent.said).toEqual([expect.stringMatching(/^ok .*: connected in [\d.]+ ms$/)]);
+      expect(asked).toEqual([]);
+      const { said } = await examine('backends', { BACKENDS: well.url, HEALTH_CHECK_PATH: '/healthz' });
+      expect(said).toEqual([expect.stringMatching(/^ok .*, \/healthz answered 200 in [\d.]+ ms$/)]);
+      expect(asked).toEqual(['GET /healthz']);
+    });
+
+    test('that are down, ill, silent or out of rotation', async () => {
+      const down = `http://127.0.0.1:${await closedPort()}`;
+      const ill = (await answering(503)).url;
+      const mute = cleanup.add(await listen(() => {})).url;
+      const idle = (await answering(204)).url;
+      const { code, said, found } = await examine('backends', {
+        BACKENDS: `${down},${ill},${mute},${idle};weight=0`,
+        HEALTH_CHECK_PATH: '/',
+        HEALTH_CHECK_TIMEOUT_MS: '300',
+      });
+      expect(code).toBe(1);
+      expect(said).toEqual([
+        expect.stringMatching(new RegExp(`^fail ${down}: no connection: .*ECONNREFUSED`)),
+        expect.stringMatching(new RegExp(`^fail ${ill}: .*but / answered 503: health checks would take it out`)),
+        `fail ${mute}: no answer to / within 300 ms (HEALTH_CHECK_TIMEOUT_MS)`,
+        expect.stringMatching(new RegExp(`^ok ${idle}: `)),
+        expect.stringMatching(new RegExp(`^warn ${idle}: its weight is 0`)),
+      ]);
+      expect(found.filter(({ level }) => level === 'fail').every(({ fix }) => fix !== undefined)).toBe(true);
+    });
+
+    test('over https: the certificate must be one that the gateway would accept', async () => {
+      const { cert, key } = certificate;
+      const secure = cleanup.add(
+        await listen(
+          () => {},
+          createServer({ cert, key }, (_req, res) => void res.end()),
+        ),
+      );
+      const BACKENDS = `https://127.0.0.1:${secure.port}`;
+      const refused = await examine('backends', { BACKENDS });
+      expect(refused.said).toEqual([expect.stringMatching(/^fail .*no connection: .*self.signed/)]);
+      expect(refused.found[0]?.fix).toContain('BACKEND_CA');
+      const ca = join(folder, 'ca.pem');
+      writeFileSync(ca, cert);
+      const trusted = await examine('backends', { BACKENDS, BACKEND_CA: ca, HEALTH_CHECK_PATH: '/' });
+      expect(trusted.said).toEqual([expect.stringMatching(/^ok .*, \/ answered 200/)]);
+      const missing = await examine('backends', { BACKENDS, BACKEND_CA: join(folder, 'none.pem') });
+      expect(missing.said).toEqual([expect.stringMatching(/^fail BACKEND_CA .* cannot be read: ENOENT/)]);
+      const plain = await answering(200);
+      const mixed = await examine('backends', { BACKENDS: plain.url.replace('http', 'https') });
+      expect(mixed.found[0]?.fix).toContain('http and https may be mixed up');
+    });
+
+    test('that are the gateway itself, or names that nobody knows', async () => {
+      const port = String(await closedPort());
+      const own = await examine('backends', { PORT: port, HOST: '0.0.0.0', BACKENDS: `http://localhost:${port}` });
+      expect(own.said).toEqual([`fail http://localhost:${port} is the gateway itself (PORT=${port})`]);
+      const DNS_SERVERS = `127.0.0.1:${await closedPort()}`;
+      const named = await examine('backends', { BACKENDS: 'dns://api.test:8080', DNS_SERVERS });
+      expect(named.said).toEqual([expect.stringMatching(/^fail dns:\/\/api\.test:8080: /)]);
+      expect(named.found[0]?.fix).toContain(DNS_SERVERS);
+    });
+
+    test('are read from BACKENDS_FILE', async () => {
+      const { url } = await answering(200);
+      const file = join(folder, 'backends.json');
+      writeFileSync(file, JSON.stringify([{ url, weight: 2 }]));
+      expect((await examine('backends', { BACKENDS_FILE: file })).said).toEqual([expect.stringContaining(`ok ${url}`)]);
+      writeFileSync(file, '[');
+      const bad = await examine('configuration', { BACKENDS_FILE: file });
+      expect(bad.said).toEqual([expect.stringMatching(/^fail BACKENDS_FILE .* is not JSON/)]);
+    });
+  });
+
+  describe('ports', () => {
+    test('that are free, taken by others, and not to be had', async () => {
+      const taken = await answering(200);
+      const free = String(await closedPort());
+      expect((await examine('ports', { PORT: free })).said).toEqual([
+        `note 127.0.0.1:${free} is free: the gateway does not run, and could`,
+      ]);
+      const other = await examine('ports', { PORT: String(taken.port) });
+      expect(other.said).toEqual([`fail 127.0.0.1:${taken.port} is taken by another program`]);
+      const nobody = await examine('ports', { PORT: free, HOST: '192.0.2.1' });
+      expect(nobody.said).toEqual([`fail the gateway cannot listen on 192.0.2.1:${free}: EADDRNOTAVAIL`]);
+    });
+
+    test('of a gateway that runs: it is recognised, and says what it suffers from', async () => {
+      const down = `http://127.0.0.1:${await closedPort()}`;
+      const flags = ['--host', '127.0.0.1', '--port', '0', '--admin-port', '0', '--backend', down];
+      const running = cleanup.add(new CliProcess(['start', ...flags], { CIRCUIT_MINIMUM_REQUESTS: '1' }));
+      const url = new URL(await running.said(/"url":"([^"]+)"/));
+      const admin = new URL(await running.said(/"adminUrl":"([^"]+)"/));
+      const env = { PORT: url.port, ADMIN_PORT: admin.port, BACKENDS: down };
+      expect((await examine('ports', env)).said).toEqual([
+        `ok the gateway listens on 127.0.0.1:${url.port}`,
+        `ok the admin listener listens on 127.0.0.1:${admin.port}`,
+        'ok the gateway runs',
+      ]);
+      expect((await fetch(url)).status).toBe(502);
+      expect((await examine('ports', env)).said).toContain(`warn it sends nothing to ${down} (circuit open)`);
+    });
+  });
+
+  describe('trust proxy', () => {
+    const sample = async (trust: string, peer: string, field?: string) => {
+      const args = ['--peer', peer, ...(field === undefined ? [] : ['--sample-forwarded-for', field])];
+      const { said, found } = await examine('trust proxy', { TRUST_PROXY: trust }, args);
+      expect(said).toHaveLength(1);
+      return { said: said[0], fix: found[0]?.fix };
+    };
+
+    test('a proxy that is not trusted is a warning, with what to set', async () => {
+      const { said, fix } = await sample('', '10.0.0.1', '203.0.113.7');
+      expect(said).toMatch(/^warn the client would be 10\.0\.0\.1: .* share one limit$/);
+      expect(fix).toContain('TRUST_PROXY=10.0.0.1');
+    });
+
+    test('who the client is, by number and by list, and what a client made up', async () => {
+      const field = '192.0.2.66, 203.0.113.7, 10.0.0.2';
+      for (const trust of ['2', '10.0.0.0/8']) {
+        expect((await sample(trust, '10.0.0.1', field)).said).toBe(
+          'ok the client would be 203.0.113.7 (what stands before it, 192.0.2.66, is ignored: anybody can write that)',
+        );
+      }
+      const ipv6 = await sample('1', '::1', '2001:db8:1:2::3');
+      expect(ipv6.said).toBe('ok the client would be 2001:db8:1:2::3, counted as 2001:db8:1::/56');
+    });
+
+    test('more proxies trusted than there are is a warning: a client could be anybody', async () => {
+      const { said, fix } = await sample('2', '10.0.0.1', '203.0.113.7');
+      expect(said).toMatch(/^warn the client would be 203\.0\.113\.7, and this address is trusted as well/);
+      expect(fix).toContain('TRUST_PROXY=1');
+    });
+
+    test('a trusted proxy that says nothing, a client without a proxy, an address that is none', async () => {
+      expect((await sample('1', '10.0.0.1')).said).toMatch(/^warn .* sends no X-Forwarded-For$/);
+      expect((await sample('', '203.0.113.7')).said).toBe(
+        'ok the client would be 203.0.113.7, the other end of the connection',
+      );
+      expect((await sample('1', '10.0.0.1', 'unknown')).said).toMatch(/^warn "unknown" is no address/);
+    });
+
+    test('a sample without a peer, or with a bad one, is a wrong call', async () => {
+      for (const args of [
+        ['--sample-forwarded-for', '1.2.3.4'],
+        ['--peer', 'proxy'],
+      ]) {
+        const { code, err } = await cli(['doctor', ...args], NOWHERE);
+        expect([code, err]).toEqual([2, expect.stringContaining('--peer')]);
+      }
+    });
+  });
+
+  test('the certificate of the listener', async () => {
+    const [cert, key] = [join(folder, 'own.pem'), join(folder, 'own.key')];
+    writeFileSync(cert, certificate.cert);
+    writeFileSync(key, certificate.key);
+    const { said } = await examine('certificate', { TLS_CERT: cert, TLS_KEY: key });
+    expect(said).toEqual([expect.stringMatching(/^ok certificate for DNS:api\.test.*, \d+ days left$/)]);
+    const swapped = await examine('certificate', { TLS_CERT: key, TLS_KEY: cert });
+    expect(swapped.said).toEqual([expect.stringMatching(/^fail TLS_CERT /)]);
+  });
+});
+
+describe('expressway doctor without Redis', () => {
+  test('says that nothing is shared, or that nothing answers', async () => {
+    expect((await examine('redis', {})).said).toEqual([expect.stringMatching(/^note REDIS_URL is empty/)]);
+    const away = await examine('redis', { REDIS_URL: `redis://127.0.0.1:${await closedPort()}` });
+    expect(away.code).toBe(1);
+    expect(away.said).toEqual([expect.stringMatching(/^fail Redis: .*ECONNREFUSED/)]);
+    const bad = await examine('redis', { REDIS_URL: 'redis+cluster://a:1?x=1' });
+    expect(bad.said).toEqual([expect.stringMatching(/^fail REDIS_URL must have no parameters/)]);
+  });
+
+  test('a Redis that is silent ends in bounded time', async () => {
+    const mute = cleanup.add(await listen(() => {}));
+    const { said } = await examine('redis', { REDIS_URL: `redis://127.0.0.1:${mute.port}` });
+    expect(said).toEqual([expect.stringMatching(/^fail Redis: /)]);
+  });
+});
+
+describeWithRedis('expressway doctor and Redis', (redis) => {
+  const look = async (login = '') => {
+    const { url } = await answering(200);
+    return examine('redis', { BACKENDS: url, REDIS_URL: redis.url.replace('//', `//${login}`) });
+  };
+
+  test('that is well, and is left as it was', async () => {
+    const { code, said } = await look();
+    expect(said).toEqual([
+      expect.stringMatching(/^(ok|warn) Redis answers in [\d.]+ ms/),
+      expect.stringMatching(/^ok the clock of Redis is \d+ ms (behind|ahead of) this machine's$/),
+      expect.stringMatching(/^ok (Redis|Valkey) \d+\./),
+      'ok it has no maxmemory, so it forgets no client early',
+      'ok scripts run, and this login may do all that the limiter does on expressway:rl:ip:*',
+    ]);
+    expect(code).toBe(0);
+    expect(await redis.command('PTTL', 'expressway:rl:ip:none')).toBe(-2);
+    for (const key of (await redis.command('KEYS', '*')) as string[]) {
+      expect([key, Number(await redis.command('PTTL', key)) <= 1_000]).toEqual([key, true]);
+    }
+  });
+
+  test('that forgets clients when it is full', async () => {
+    await redis.command('CONFIG', 'SET', 'maxmemory', '100mb', 'maxmemory-policy', 'allkeys-lru');
+    const { said, found } = await look();
+    expect(said).toContainEqual(expect.stringMatching(/^warn maxmemory-policy allkeys-lru/));
+    expect(found.find(({ level }) => level === 'warn')?.fix).toContain('noeviction');
+    await redis.command('CONFIG', 'SET', 'maxmemory-policy', 'noeviction');
+    expect((await look()).said).toContainEqual(expect.stringMatching(/^ok maxmemory-policy noeviction/));
+    await redis.command('CONFIG', 'SET', 'maxmemory', '0');
+  });
+
+  test('that does not accept the login, without showing the password', async () => {
+    await redis.command('ACL', 'SETUSER', 'wrong', 'on', '>right', '~*', '+@all');
+    const { said, found, report } = await look('wrong:secret-word@');
+    expect(said).toEqual([expect.stringMatching(/^fail Redis: WRONGPASS/)]);
+    expect(found[0]?.fix).toContain('user and password');
+    expect(JSON.stringify(report)).not.toContain('secret-word');
+  });
+
+  test('whose login lacks a permission, with the line to run; which then suffices', async () => {
+    await redis.command('ACL', 'SETUSER', 'less', 'on', '>pw', '~expressway:rl:ip:*', '+ping', '+time', '+eval');
+    const { said, found } = await look('less:pw@');
+    expect(said).toContainEqual(expect.stringMatching(/^note Redis does not tell its version/));
+    expect(said).toContainEqual(expect.stringMatching(/^fail Redis refuses SCRIPT LOAD: NOPERM/));
+    const fix = found.find(({ level }) => level === 'fail')?.fix ?? '';
+    const rules = /ACL SETUSER <user> ([^(]+)/.exec(fix)?.[1]?.trim().split(' ') ?? [];
+    await redis.command('ACL', 'SETUSER', 'enough', 'reset', 'on', '>pw', ...rules);
+    const enough = await look('enough:pw@');
+    expect(enough.said).toContainEqual(expect.stringMatching(/^ok scripts run/));
+    expect(enough.code).toBe(0);
+  });
+
+  test('whose login may not use one command within scripts', async () => {
+    const all = ['+@all', '-zadd'];
+    await redis.command('ACL', 'SETUSER', 'nozadd', 'on', '>pw', '~*', ...all);
+    const { said, found } = await look('nozadd:pw@');
+    expect(said).toContainEqual(expect.stringMatching(/^fail Redis refuses ZADD: /));
+    expect(found.find(({ level }) => level === 'fail')?.fix).toContain('ACL SETUSER');
+  });
+
+  test('that is a replica', async () => {
+    await redis.command('REPLICAOF', '127.0.0.1', String(await closedPort()));
+    const { said } = await look();
+    expect(said).toContainEqual(expect.stringMatching(/^fail it is a replica/));
+    expect(said).toContainEqual(expect.stringMatching(/^fail Redis refuses SET: .*READONLY/));
+    await redis.command('REPLICAOF', 'NO', 'ONE');
+  });
+});

@@ -1,0 +1,86 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, describe, expect, test } from '@jest/globals';
+import { Cleanup } from '../support/gateway.ts';
+import { listen } from '../support/servers.ts';
+import { CliProcess, cli } from './cli-process.ts';
+
+const cleanup = new Cleanup();
+afterEach(() => cleanup.run());
+const folder = mkdtempSync(join(tmpdir(), 'expressway-start-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** Nothing of the machine decides where it listens. */
+const ANYWHERE = ['--host', '127.0.0.1', '--port', '0', '--admin-port', '0'];
+
+const backend = async (name: string) => cleanup.add(await listen((_req, res) => void res.end(name)));
+const start = (args: readonly string[], env?: Readonly<Record<string, string>>) =>
+  cleanup.add(new CliProcess(['start', ...args], env));
+const bodyOf = async (url: string) => (await fetch(url)).text();
+
+describe('expressway start', () => {
+  test('runs a gateway in front of the backends, with the limit that was asked for, until SIGTERM', async () => {
+    const [one, two] = [await backend('one'), await backend('two')];
+    const proc = start([...ANYWHERE, '--backend', one.url, '--backend', `${two.url};weight=2`, '--limit', '3/1h']);
+    const url = await proc.said(/"url":"([^"]+)"/);
+    expect([await bodyOf(url), await bodyOf(url)].sort()).toEqual(['one', 'two']);
+    expect((await fetch(url)).headers.get('ratelimit-policy')).toBe('"ip";q=3;w=3600');
+    expect((await fetch(url)).status).toBe(429);
+    const adminUrl = await proc.said(/"adminUrl":"([^"]+)"/);
+    expect(await (await fetch(`${adminUrl}/readyz`)).json()).toEqual({ status: 'running' });
+    proc.kill('SIGTERM');
+    expect(await proc.done).toMatchObject({ code: 0, err: '' });
+  });
+
+  test('a flag wins over the environment, and that over the file', async () => {
+    const [flag, env, file] = [await backend('flag'), await backend('env'), await backend('file')];
+    const path = join(folder, 'gateway.env');
+    writeFileSync(path, `BACKENDS=${file.url}\nHOST=127.0.0.1\nPORT=0\nADMIN_PORT=\nRATE_LIMIT_MAX=7\n`);
+    const limitOf = async (url: string) => (await fetch(url)).headers.get('ratelimit-policy');
+    for (const [args, variables, name, limit] of [
+      [[], {}, 'file', 7],
+      [[], { BACKENDS: env.url, RATE_LIMIT_MAX: '8' }, 'env', 8],
+      [['--backend', flag.url, '--limit', '9/1m'], { BACKENDS: env.url, RATE_LIMIT_MAX: '8' }, 'flag', 9],
+    ] as const) {
+      const proc = start(['--env-file', path, ...args], variables);
+      const url = await proc.said(/"url":"([^"]+)"/);
+      expect([await bodyOf(url), await limitOf(url)]).toEqual([name, `"ip";q=${limit};w=60`]);
+      proc.kill('SIGTERM');
+      await proc.done;
+    }
+  });
+
+  test('what the gateway does not accept is said in a line each, exit code 1', async () => {
+    const { code, out, err } = await start(['--backend', 'ftp://x', '--port', 'y']).done;
+    expect([code, out]).toEqual([1, '']);
+    expect(err).toMatch(/^PORT: .*\nBACKENDS: .*neither http nor https\n$/);
+  });
+
+  test('a port in use is said in one line, exit code 1', async () => {
+    const { port } = cleanup.add(await listen(() => {}));
+    const taken = ['--host', '127.0.0.1', '--port', String(port), '--admin-port', ''];
+    const { code, err } = await start([...taken, '--backend', 'http://127.0.0.1:1']).done;
+    expect([code, err]).toEqual([1, `The gateway cannot listen on 127.0.0.1:${port}: the port is in use\n`]);
+  });
+
+  test.each([
+    [['--bakend', 'http://a'], 'there is no option --bakend; did you mean --backend?'],
+    [['http://a'], '"http://a" has no option before it'],
+    [['--limit', '100'], '--limit must be'],
+    [['--limit', '1/1m,2/1h'], '--limit takes one window'],
+  ])('%j is a wrong call, exit code 2', async (args, message) => {
+    const { code, out, err } = await cli(['start', ...args]);
+    expect([code, out]).toEqual([2, '']);
+    expect(err).toContain(`expressway start: ${message}`);
+    expect(err).toContain('Try: expressway start --help');
+  });
+
+  test('a file of variables that is not there is named', async () => {
+    const path = join(folder, 'none.env');
+    const { code, out, err } = await cli(['start', '--env-file', path]);
+    // Some versions of Node look for this flag themselves, wherever it stands, and end with a code of their own.
+    expect(code).not.toBe(0);
+    expect([out, err]).toEqual(['', expect.stringContaining(path)]);
+  });
+});

@@ -1,0 +1,76 @@
+import { PassThrough } from 'node:stream';
+import { WriteStream } from 'node:tty';
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { failure, note, ok, warning } from '../../../lib/cli/doctor/check.ts';
+import { jsonReport, textReport } from '../../../lib/cli/doctor/finding-report.ts';
+import { judge } from '../../../lib/cli/doctor/open-files.ts';
+
+const SECTIONS = [
+  { check: 'node', findings: [ok('Node 26')] },
+  { check: 'nothing', findings: [] },
+  {
+    check: 'redis',
+    findings: [warning('it is far', 'Bring it near'), failure('it is\x1b[2J gone\u202e\n', 'Start it')],
+  },
+  { check: 'trust', findings: [note('judge for yourself', 'Like this')] },
+];
+
+/** As Node sees one: how many colours it has is said by the environment. */
+const terminal = () =>
+  Object.assign(new PassThrough(), {
+    isTTY: true,
+    getColorDepth: () => WriteStream.prototype.getColorDepth.call(process.stdout, { TERM: 'xterm', ...process.env }),
+  });
+
+describe('the report', () => {
+  const before = process.env.NO_COLOR;
+  afterEach(() => {
+    if (before === undefined) delete process.env.NO_COLOR;
+    else process.env.NO_COLOR = before;
+  });
+
+  test('is plain where there is no terminal, says what to do, and counts', () => {
+    expect(textReport(SECTIONS, new PassThrough())).toBe(
+      [
+        'node',
+        '  ok    Node 26',
+        'redis',
+        '  warn  it is far',
+        '        To do: Bring it near',
+        '  fail  it is?[2J gone??',
+        '        To do: Start it',
+        'trust',
+        '  note  judge for yourself',
+        '        Like this',
+        '',
+        '1 failure, 1 warning.',
+        '',
+      ].join('\n'),
+    );
+  });
+
+  test('has colours on a terminal, unless NO_COLOR is set', () => {
+    delete process.env.NO_COLOR;
+    delete process.env.FORCE_COLOR;
+    expect(textReport(SECTIONS, terminal())).toContain('\x1b[31mfail\x1b[39m');
+    process.env.NO_COLOR = '1';
+    expect(textReport(SECTIONS, terminal())).not.toContain('\x1b');
+  });
+
+  test('as JSON is one object', () => {
+    const report = JSON.parse(jsonReport(SECTIONS));
+    expect(report).toMatchObject({ ok: false, counts: { ok: 1, note: 1, warn: 1, fail: 1 } });
+    expect(report.findings[1]).toEqual({ check: 'redis', level: 'warn', what: 'it is far', fix: 'Bring it near' });
+    expect(JSON.parse(jsonReport(SECTIONS.slice(0, 1)))).toMatchObject({ ok: true });
+  });
+});
+
+test.each([
+  [20_256, 10_000, 'ok'],
+  [20_255, 10_000, 'warn'],
+  [Number.POSITIVE_INFINITY, 1_000_000, 'ok'],
+  [1_024, 0, 'note'],
+  [64, 10, 'warn'],
+])('%d open files for %d connections: %s', (files, connections, level) => {
+  expect(judge(files, connections).level).toBe(level);
+});

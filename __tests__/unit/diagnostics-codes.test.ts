@@ -1,0 +1,86 @@
+import { globSync, readFileSync } from 'node:fs';
+import { describe, expect, jest, test } from '@jest/globals';
+import { GatewayError, OptionsError } from 'expressway';
+import { STATUS_MAP } from '../../lib/core/errors.ts';
+import { warn } from '../../lib/core/warnings.ts';
+
+const ROOT = new URL('../../', import.meta.url);
+const read = (path: string): string => readFileSync(new URL(path, ROOT), 'utf8');
+
+const sources = globSync('lib/**/*.ts', { cwd: ROOT }).map((path) => ({ path, text: read(path) }));
+const page = read('docs/errors.md');
+
+const CODE = /\b(?:ERR|WARN)_EXPRESSWAY_[A-Z_]+\b/g;
+const inLibrary = new Set(sources.flatMap(({ text }) => text.match(CODE) ?? []));
+/** A section each: the code, then what is said of it. */
+const sections = new Map(
+  page
+    .split(/^### /m)
+    .slice(1)
+    .map((section) => [/<\/a>(\w+)\n/.exec(section)?.[1] ?? '', section]),
+);
+
+describe('codes of errors and warnings', () => {
+  test('every code of the library is in docs/errors.md, and the other way round', () => {
+    expect(inLibrary.size).toBeGreaterThan(15);
+    expect([...sections.keys()].sort()).toEqual([...inLibrary].sort());
+  });
+
+  test.each([...sections])('%s has an anchor of its name, a cause and a fix', (code, section) => {
+    expect(section.startsWith(`<a id="${code}"></a>${code}\n`)).toBe(true);
+    const [, cause = '', ...rest] = section.split('\n\n');
+    expect(cause.length).toBeGreaterThan(20);
+    expect(rest.some((paragraph) => paragraph.startsWith('Fix: '))).toBe(true);
+  });
+
+  test('links within the page lead somewhere', () => {
+    const links = [...page.matchAll(/\]\(#([^)]+)\)/g)].map(([, target]) => target);
+    expect(links.length).toBeGreaterThan(2);
+    expect(links.filter((target) => !page.includes(`<a id="${target}"></a>`))).toEqual([]);
+  });
+
+  test('every cause of an answer is in the table, with its status', () => {
+    const rows = [...page.matchAll(/^\| `(\w+)` \| (\d+) \|/gm)].map(([, cause, status]) => [cause, Number(status)]);
+    const causes = Object.entries(STATUS_MAP).map(([cause, { status }]) => [cause, status]);
+    expect(rows.sort()).toEqual(causes.sort());
+  });
+
+  test('no warning goes past the one place that gives it a code', () => {
+    const others = sources.filter(({ text }) => text.includes('process.emitWarning('));
+    expect(others.map(({ path }) => path)).toEqual(['lib/core/warnings.ts']);
+  });
+
+  test('an error says in its message where the page tells more', () => {
+    expect(new GatewayError('ERR_EXPRESSWAY_CLOSED', 'it is closed').message).toBe(
+      'it is closed (see docs/errors.md#ERR_EXPRESSWAY_CLOSED)',
+    );
+    const options = new OptionsError('thing', ['one is bad', 'two is worse']);
+    expect(options.code).toBe('ERR_EXPRESSWAY_OPTIONS');
+    expect(options.message).toBe('thing: one is bad; two is worse (see docs/errors.md#ERR_EXPRESSWAY_OPTIONS)');
+  });
+
+  test('a warning has type, code and link, below what else there is to say', () => {
+    const emitted = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+    warn('WARN_EXPRESSWAY_LISTENER', 'a message', 'a stack');
+    warn('WARN_EXPRESSWAY_LOOP', 'another');
+    expect(emitted.mock.calls).toEqual([
+      [
+        'a message',
+        {
+          type: 'ExpresswayListenerWarning',
+          code: 'WARN_EXPRESSWAY_LISTENER',
+          detail: 'a stack\nSee docs/errors.md#WARN_EXPRESSWAY_LISTENER',
+        },
+      ],
+      [
+        'another',
+        {
+          type: 'ExpresswayMisuseWarning',
+          code: 'WARN_EXPRESSWAY_LOOP',
+          detail: 'See docs/errors.md#WARN_EXPRESSWAY_LOOP',
+        },
+      ],
+    ]);
+    emitted.mockRestore();
+  });
+});

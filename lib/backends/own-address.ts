@@ -1,0 +1,34 @@
+import { networkInterfaces } from 'node:os';
+import { foldAddress } from '../core/address.ts';
+
+/** Where a server can be reached. */
+export interface ListeningAddress {
+  /** Where it listens, or where a connection to it has arrived; `0.0.0.0` and `::` are every address of the machine. */
+  readonly address: string;
+  readonly port: number;
+}
+
+/**
+ * Whether a backend's URL is an address at which this very server listens. Names other than `localhost` are not looked up:
+ * what they lead to only DNS knows, and the field `Via` finds the loop when it happens.
+ */
+export function isOwnAddress(backend: string, { address, port }: ListeningAddress): boolean {
+  const url = URL.parse(backend);
+  if (url === null || Number(url.port || (url.protocol === 'https:' ? 443 : 80)) !== port) return false;
+  const host = url.hostname.replace(/^\[|\]$/g, '');
+  const isLocal = host === 'localhost' || host === '0.0.0.0' || host === '::' || isOfThisMachine(host);
+  const own = foldAddress(address) ?? '';
+  if (own === '0.0.0.0' || own === '::') return isLocal;
+  return (
+    host === own ||
+    (host === 'localhost' && isLoopback(own)) ||
+    ((host === '0.0.0.0' || host === '::') && isLoopback(own))
+  );
+}
+
+const isLoopback = (address: string): boolean => address === '::1' || address.startsWith('127.');
+
+function isOfThisMachine(host: string): boolean {
+  if (isLoopback(host)) return true;
+  return Object.values(networkInterfaces()).some((all) => all?.some(({ address }) => address === host));
+}

@@ -1,0 +1,37 @@
+import { type ParseArgsConfig, parseArgs } from 'node:util';
+import { UsageError } from './command.ts';
+import { suggestion } from './suggestion.ts';
+
+/**
+ * Reads a command's arguments as `parseArgs()` of Node does, and says in our words what is wrong with them.
+ *
+ * @throws {UsageError} for the first argument that cannot be meant
+ */
+export function readArguments<T extends NonNullable<ParseArgsConfig['options']>>(
+  args: readonly string[],
+  options: T,
+  allowPositionals = false,
+) {
+  try {
+    return parseArgs({ args: [...args], allowPositionals, options });
+  } catch (error) {
+    throw new UsageError(problemOf(error as NodeJS.ErrnoException, Object.keys(options)), { cause: error });
+  }
+}
+
+function problemOf({ code, message }: NodeJS.ErrnoException, names: readonly string[]): string {
+  const quoted = /'([^']*)'/.exec(message)?.[1] ?? '';
+  if (code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION') {
+    const meant = suggestion(quoted.replace(/^-+/, ''), names);
+    return `there is no option ${quoted}${meant === undefined ? '' : `; did you mean --${meant}?`}`;
+  }
+  if (code === 'ERR_PARSE_ARGS_UNEXPECTED_POSITIONAL') return `${JSON.stringify(quoted)} has no option before it`;
+  return message;
+}
+
+/** @throws {UsageError} */
+export function integer(name: string, text: string, least: number, most: number): number {
+  const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (!(value >= least && value <= most)) throw new UsageError(`--${name} must be an integer from ${least} to ${most}`);
+  return value;
+}

@@ -1,0 +1,87 @@
+import { once } from 'node:events';
+import { request } from 'node:http';
+import { connect, isIP, type Socket } from 'node:net';
+import { connect as connectTls, type TLSSocket } from 'node:tls';
+
+export interface ProbeOptions {
+  /** Options of `tls.connect()` for backends over https: what to trust, and what to show. */
+  readonly tls: object;
+  /** The name that the certificate must be for, where it is not the URL's. */
+  readonly name: string | undefined;
+  readonly connectTimeoutMs: number;
+  /** What is asked for; nothing is sent without it. */
+  readonly path: string | undefined;
+  readonly answerTimeoutMs: number;
+}
+
+/** What a connection of our own to a backend has shown. */
+export interface ProbeResult {
+  /** Milliseconds until the connection stood, TLS included. */
+  readonly connectMs: number;
+  /** When its certificate ends, over https. */
+  readonly validTo: string | undefined;
+  /** Of the answer, where something was asked for. */
+  readonly status: number | undefined;
+  readonly answerMs: number;
+}
+
+/** Which step failed. */
+export class ProbeError extends Error {
+  readonly step: 'connect' | 'answer';
+  readonly code: string;
+
+  constructor(step: 'connect' | 'answer', cause: Error) {
+    super(cause.message, { cause });
+    this.step = step;
+    // A name with several addresses fails with one error for each.
+    const [first = cause] = cause instanceof AggregateError ? (cause.errors as Error[]) : [];
+    this.code = cause.name === 'AbortError' ? 'ETIMEDOUT' : ((first as NodeJS.ErrnoException).code ?? '');
+  }
+}
+
+/** @throws {ProbeError} */
+export async function probeBackend(url: URL, options: ProbeOptions): Promise<ProbeResult> {
+  const startedAt = performance.now();
+  const socket = open(url, options);
+  try {
+    const secure = url.protocol === 'https:';
+    await step('connect', once(socket, secure ? 'secureConnect' : 'connect', within(options.connectTimeoutMs)));
+    const connectMs = performance.now() - startedAt;
+    const validTo = secure ? (socket as TLSSocket).getPeerCertificate().valid_to : undefined;
+    if (options.path === undefined) return { connectMs, validTo, status: undefined, answerMs: 0 };
+    const askedAt = performance.now();
+    const status = await step('answer', ask(url, socket, options.path, options.answerTimeoutMs));
+    return { connectMs, validTo, status, answerMs: performance.now() - askedAt };
+  } finally {
+    socket.destroy();
+  }
+}
+
+function open(url: URL, { tls, name }: ProbeOptions): Socket {
+  const host = url.hostname.replace(/^\[|\]$/g, '');
+  const port = Number(url.port || (url.protocol === 'https:' ? 443 : 80));
+  if (url.protocol !== 'https:') return connect({ host, port });
+  const servername = name ?? host;
+  // An address is proved as such, and never sent as the name asked for (RFC 6066 §3).
+  return connectTls({ host, port, ...tls, ...(isIP(servername) > 0 ? {} : { servername }) });
+}
+
+async function ask(url: URL, socket: Socket, path: string, timeoutMs: number): Promise<number> {
+  const headers = { host: url.host, 'user-agent': 'expressway-doctor', connection: 'close' };
+  const asked = request({ createConnection: () => socket, path, headers });
+  // What goes wrong after the head is of no interest, and must not end the process.
+  asked.on('error', () => {});
+  asked.end();
+  const [answer] = (await once(asked, 'response', within(timeoutMs))) as [{ statusCode: number }];
+  return answer.statusCode;
+}
+
+const within = (timeoutMs: number) => ({ signal: AbortSignal.timeout(timeoutMs) });
+
+async function step<T>(name: 'connect' | 'answer', work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    throw new ProbeError(name, error as Error);
+  }
+}

@@ -1,0 +1,115 @@
+import { readFileSync } from 'node:fs';
+import type { Config } from '../../../example-gateway/config.ts';
+import type { BackendConfig } from '../../backends/backend-url.ts';
+import { isOwnAddress } from '../../backends/own-address.ts';
+import { backendList } from './backend-list.ts';
+import { ProbeError, type ProbeOptions, type ProbeResult, probeBackend } from './backend-probe.ts';
+import { type Check, type Finding, failure, ok, type Patient, warning } from './check.ts';
+
+/** A thousand backends at once would be a load of their own. */
+const AT_A_TIME = 20;
+const SOON_MS = 14 * 86_400_000;
+
+const FIXES: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'Start it, or correct the port; inside a container, localhost is the container itself',
+  ENOTFOUND: 'Correct the name; a name that only DNS knows may need dns://name:port',
+  ETIMEDOUT: 'Look for a firewall or a network policy on the way',
+  EHOSTUNREACH: 'There is no route to it: look at the network',
+  ENETUNREACH: 'There is no route to it: look at the network',
+  ECONNRESET: 'It closes the connection: http and https may be mixed up in its URL',
+  EPROTO: 'It does not speak TLS there: http and https may be mixed up in its URL',
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: 'It does not speak TLS there: http and https may be mixed up in its URL',
+  ERR_SSL_WRONG_VERSION_NUMBER: 'It does not speak TLS there: http and https may be mixed up in its URL',
+  ERR_TLS_CERT_ALTNAME_INVALID: 'Name it in BACKENDS as its certificate does',
+  CERT_HAS_EXPIRED: 'Renew its certificate',
+};
+const UNKNOWN_AUTHORITY = 'Set BACKEND_CA to the PEM file of the authority that has signed its certificate';
+
+/** Whether each backend can be reached, as the gateway would reach it, and what its health path answers. */
+export const backends: Check = {
+  name: 'backends',
+  async run(patient) {
+    const { backends: list, problems } = await backendList(patient);
+    const options = probeOptions(patient.config);
+    if (typeof options === 'string') return [failure(options)];
+    const findings: Finding[] = [...problems];
+    for (let i = 0; i < list.length; i += AT_A_TIME) {
+      const some = list.slice(i, i + AT_A_TIME);
+      findings.push(...(await Promise.all(some.map((backend) => look(backend, patient, options)))).flat());
+    }
+    return findings;
+  },
+};
+
+/** Gives a text where a file cannot be read. */
+function probeOptions({ backendTls, connectTimeoutMs, healthCheck }: Config): Omit<ProbeOptions, 'name'> | string {
+  const tls: Record<string, Buffer> = {};
+  for (const [name, file] of Object.entries(backendTls)) {
+    if (file === undefined) continue;
+    try {
+      tls[name] = readFileSync(file);
+    } catch (error) {
+      return `BACKEND_${name.toUpperCase()} ${file} cannot be read: ${(error as NodeJS.ErrnoException).code}`;
+    }
+  }
+  return { tls, connectTimeoutMs, path: healthCheck.path, answerTimeoutMs: healthCheck.timeoutMs };
+}
+
+async function look(
+  { url, name, weight }: BackendConfig,
+  { config }: Patient,
+  options: Omit<ProbeOptions, 'name'>,
+): Promise<Finding[]> {
+  const what = name === undefined ? url.origin : `${url.origin} (${name})`;
+  if (isOwnAddress(url.origin, { address: config.host, port: config.port })) {
+    return [
+      failure(`${what} is the gateway itself (PORT=${config.port})`, 'Take it off BACKENDS, or correct its port'),
+    ];
+  }
+  try {
+    return [...judge(what, await probeBackend(url, { ...options, name }), config), ...idle(what, weight)];
+  } catch (error) {
+    if (!(error instanceof ProbeError)) throw error;
+    return [failed(what, error, config)];
+  }
+}
+
+function judge(
+  what: string,
+  { connectMs, validTo, status, answerMs }: ProbeResult,
+  { healthCheck }: Config,
+): Finding[] {
+  const findings: Finding[] = [];
+  const connected = `${what}: connected in ${connectMs.toFixed(1)} ms`;
+  if (status === undefined) {
+    findings.push(ok(connected));
+  } else if (status >= 200 && status < 300) {
+    findings.push(ok(`${connected}, ${healthCheck.path} answered ${status} in ${answerMs.toFixed(1)} ms`));
+  } else {
+    findings.push(
+      failure(
+        `${connected}, but ${healthCheck.path} answered ${status}: health checks would take it out`,
+        'Set HEALTH_CHECK_PATH to a path that answers 200 to 299 while the backend is well',
+      ),
+    );
+  }
+  if (validTo !== undefined && Date.parse(validTo) - Date.now() < SOON_MS) {
+    findings.push(warning(`${what}: its certificate ends on ${validTo}`, 'Renew it'));
+  }
+  return findings;
+}
+
+const idle = (what: string, weight: number): Finding[] =>
+  weight === 0 ? [warning(`${what}: its weight is 0, so it gets no traffic`, 'Give it a weight when it should')] : [];
+
+function failed(what: string, { step, code, message }: ProbeError, { connectTimeoutMs, healthCheck }: Config): Finding {
+  if (code === 'ETIMEDOUT') {
+    const time =
+      step === 'connect'
+        ? `no connection within ${connectTimeoutMs} ms (CONNECT_TIMEOUT_MS)`
+        : `no answer to ${healthCheck.path} within ${healthCheck.timeoutMs} ms (HEALTH_CHECK_TIMEOUT_MS)`;
+    return failure(`${what}: ${time}`, step === 'connect' ? FIXES.ETIMEDOUT : 'Look why it is slow, or raise the time');
+  }
+  const fix = FIXES[code] ?? (/^(?:UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO)/.test(code) ? UNKNOWN_AUTHORITY : undefined);
+  return failure(`${what}: ${step === 'connect' ? 'no connection' : 'no answer'}: ${message || code}`, fix);
+}

@@ -1,0 +1,60 @@
+import { randomUUID } from 'node:crypto';
+import { IP_RATE_LIMIT_DEFAULTS } from '../../rate-limit/ip-rate-limit-options.ts';
+import { LuaScript } from '../../rate-limit/lua.ts';
+import type { Send } from '../../rate-limit/shared-meter.ts';
+import { type Finding, failure, ok } from './check.ts';
+
+/** Runs what the scripts of the limiter run, on two keys that nobody else has, and gives what failed. */
+const script = new LuaScript(`
+local failed = {}
+local function try(name, ...)
+  local reply = redis.pcall(name, ...)
+  if type(reply) == 'table' and reply.err then failed[#failed + 1] = name .. ': ' .. reply.err end
+end
+try('TIME')
+try('SET', KEYS[1], '1', 'PX', '1000')
+try('GET', KEYS[1])
+try('INCR', KEYS[1])
+try('PTTL', KEYS[1])
+try('ZADD', KEYS[2], '1', 'doctor')
+try('PEXPIRE', KEYS[2], '1000')
+try('ZREMRANGEBYSCORE', KEYS[2], '-inf', '0')
+try('ZCARD', KEYS[2])
+return failed
+`);
+
+/** Whether scripts run, and whether this login may do all that the limiter does: by doing it, for a second, under its prefix. */
+export async function redisPermissions(send: Send): Promise<Finding[]> {
+  const { keyPrefix, name } = IP_RATE_LIMIT_DEFAULTS;
+  const prefix = `${keyPrefix}${name}:`;
+  // In braces, so that a cluster has both in one node; no client's key is like it.
+  const key = `${prefix}{doctor-${randomUUID()}}`;
+  const set = `${key}z`;
+  const failed: string[] = [];
+  const attempt = async (what: string, work: () => Promise<unknown>): Promise<unknown> => {
+    try {
+      return await work();
+    } catch (error) {
+      failed.push(`${what}: ${(error as Error).message}`);
+      return undefined;
+    }
+  };
+  await attempt('SCRIPT LOAD', () => script.load(send));
+  const refused = await attempt('EVALSHA', () => script.run(send, [key, set], []));
+  if (Array.isArray(refused)) failed.push(...refused.map(String));
+  await attempt('EVAL', () => send(['EVAL', 'return 1', '1', key], key));
+  await attempt('ZREM', () => send(['ZREM', set, 'doctor'], key));
+  await attempt('DEL', () => send(['DEL', key], key));
+  if (failed.length === 0) return [ok(`scripts run, and this login may do all that the limiter does on ${prefix}*`)];
+  return failed.map((one) => failure(`Redis refuses ${one}`, fixOf(one, prefix)));
+}
+
+function fixOf(problem: string, prefix: string): string {
+  if (/READONLY/.test(problem)) return 'Name the primary in REDIS_URL';
+  if (/OOM/.test(problem)) return 'Its memory is full: give it more';
+  if (!/NOPERM|permission|ACL|can't run this command/i.test(problem)) return 'Look at the log of Redis';
+  return (
+    `Give the login what it needs: ACL SETUSER <user> ~${prefix}* +evalsha +eval +script|load +del +zrem +ping +get +set ` +
+    '+time +pttl +incr +zadd +zremrangebyscore +zcard +pexpire (and +cluster|slots for a cluster)'
+  );
+}

@@ -1,0 +1,78 @@
+import { RedisLink } from '../../rate-limit/redis-link.ts';
+import { RedisUrl } from '../../rate-limit/redis-url.ts';
+import type { Send } from '../../rate-limit/shared-meter.ts';
+import { type Check, type Finding, failure, note } from './check.ts';
+import { redisClock, redisLatency } from './redis-clock.ts';
+import { redisPermissions } from './redis-permissions.ts';
+import { redisServer } from './redis-server.ts';
+
+/** One that has not connected by then does not connect; a cluster asks all its nodes. */
+const CONNECT_MS = 4_000;
+const REPLY_MS = 2_000;
+
+/** Whether the limits can be counted in Redis, over the very connection that the gateway would make. */
+export const redis: Check = {
+  name: 'redis',
+  async run({ config: { redisUrl } }) {
+    if (redisUrl === undefined)
+      return [note('REDIS_URL is empty: each gateway counts by itself, and forgets when it ends')];
+    const url = new RedisUrl(redisUrl);
+    if (url.problem !== undefined) return [failure(`REDIS_URL ${url.problem}`)];
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    let last: Error | undefined;
+    const link = new RedisLink(url, {
+      up: resolve,
+      down: (error) => {
+        last = error;
+        // Of a cluster, or of Sentinels, others may still answer.
+        if (url.address.shape === 'single') reject(error);
+      },
+    });
+    const timer = setTimeout(() => reject(last ?? new Error(`no connection within ${CONNECT_MS} ms`)), CONNECT_MS);
+    try {
+      await promise;
+      return await look(bounded((args, key) => link.send(args, key)));
+    } catch (error) {
+      return [unreachable(error as Error)];
+    } finally {
+      clearTimeout(timer);
+      link.close();
+    }
+  },
+};
+
+async function look(send: Send): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  for (const check of [redisLatency, redisClock, redisServer, redisPermissions]) {
+    try {
+      findings.push(...(await check(send)));
+    } catch (error) {
+      findings.push(failure(`Redis: ${(error as Error).message}`));
+    }
+  }
+  return findings;
+}
+
+/** A command whose reply does not come is one that fails. */
+const bounded =
+  (send: Send): Send =>
+  async (args, key) => {
+    const { promise: late, reject } = Promise.withResolvers<never>();
+    const timer = setTimeout(() => reject(new Error(`no reply to ${args[0]} within ${REPLY_MS} ms`)), REPLY_MS);
+    try {
+      return await Promise.race([send(args, key), late]);
+    } finally {
+      clearTimeout(timer);
+    }
+  };
+
+function unreachable({ message, code, errors }: Error & { code?: string; errors?: readonly Error[] }): Finding {
+  const text = message || errors?.map((one) => one.message).join(', ') || String(code);
+  const isLogin = /^(?:NOAUTH|WRONGPASS|NOPERM)/.test(message);
+  return failure(
+    `Redis: ${text}`,
+    isLogin
+      ? 'Correct user and password in REDIS_URL: redis://user:password@host:6379, both percent-encoded'
+      : 'Start it, or correct REDIS_URL; a Redis with TLS needs rediss://. Until then each gateway counts as RATE_LIMIT_ON_STORE_ERROR says',
+  );
+}

@@ -1,0 +1,97 @@
+import { once } from 'node:events';
+import { type IncomingMessage, request } from 'node:http';
+import { request as requestTls } from 'node:https';
+import type { Config } from '../../../example-gateway/config.ts';
+import { type Finding, note, ok, warning } from './check.ts';
+
+const TIMEOUT_MS = 2_000;
+/** Far more than the status of a thousand backends takes. */
+const MOST_BYTES = 4_194_304;
+
+/** What the admin listener's `/status` says, as far as it is looked at. */
+interface Status {
+  readonly phase: string;
+  readonly limiter?: { readonly mode?: string };
+  readonly circuit?: { readonly state?: string };
+  readonly backends?: readonly { readonly backend: string; readonly available: boolean; readonly circuit: string }[];
+}
+
+/** Whether it is Expressway that listens: TRACE is refused by every gateway itself, and never forwarded. */
+export async function answersAsGateway({ host, port, tls }: Config): Promise<boolean> {
+  // It is asked who it is and told nothing, so its certificate may be for whatever name it likes.
+  const send = tls === undefined ? request : requestTls;
+  const asked = send({ ...reach(host, port), method: 'TRACE', path: '/', rejectUnauthorized: false });
+  const answer = await answerOf(asked);
+  answer?.resume();
+  return String(answer?.headers['proxy-status']).startsWith('expressway');
+}
+
+/** What a running gateway says of itself; nothing when none is there. */
+export async function lookAtGateway({ host, port }: { host: string; port: number }): Promise<Finding[]> {
+  if (port === 0) return [];
+  const answer = await answerOf(request({ ...reach(host, port), path: '/status' }));
+  const status = answer && parse(await contentOf(answer));
+  return status === undefined ? [] : judge(status);
+}
+
+function judge({ phase, limiter, circuit, backends = [] }: Status): Finding[] {
+  const findings: Finding[] = [phase === 'running' ? ok('the gateway runs') : note(`the gateway is ${phase}`)];
+  const mode = limiter?.mode ?? 'memory';
+  if (!['memory', 'redis'].includes(mode)) {
+    findings.push(warning(`its limiter works without Redis (${mode})`, 'See what is said of Redis below'));
+  }
+  if (circuit?.state !== undefined && circuit.state !== 'closed') {
+    findings.push(
+      warning(`the circuit of the whole route is ${circuit.state}`, 'See what is said of the backends below'),
+    );
+  }
+  for (const { backend, available, circuit: state } of backends) {
+    if (!available)
+      findings.push(warning(`it sends nothing to ${backend} (circuit ${state})`, 'See what is said of it below'));
+  }
+  return findings;
+}
+
+/** Where to reach a listener from this machine: one on every address is on the loopback interface too. */
+function reach(host: string, port: number) {
+  const any: Readonly<Record<string, string>> = { '0.0.0.0': '127.0.0.1', '::': '::1' };
+  return { host: any[host] ?? host, port, agent: false as const, headers: { connection: 'close' } };
+}
+
+async function answerOf(asked: ReturnType<typeof request>): Promise<IncomingMessage | undefined> {
+  asked.on('error', () => {});
+  asked.end();
+  try {
+    const [answer] = await once(asked, 'response', { signal: AbortSignal.timeout(TIMEOUT_MS) });
+    return answer as IncomingMessage;
+  } catch {
+    // Whoever listens there is no gateway, or none that answers: that is what is asked here.
+    asked.destroy();
+    return undefined;
+  }
+}
+
+async function contentOf(answer: IncomingMessage): Promise<string> {
+  const timer = setTimeout(() => answer.destroy(new Error('too slow')), TIMEOUT_MS);
+  let text = '';
+  try {
+    for await (const chunk of answer.setEncoding('utf8')) {
+      text += chunk;
+      if (text.length > MOST_BYTES) break;
+    }
+  } catch {
+    return '';
+  } finally {
+    clearTimeout(timer);
+  }
+  return text;
+}
+
+function parse(text: string): Status | undefined {
+  try {
+    const status = JSON.parse(text) as Partial<Status> | null;
+    return typeof status?.phase === 'string' ? (status as Status) : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,100 @@
+import type { IncomingMessage } from 'node:http';
+import type { Server } from 'node:net';
+import { warn, warnOnce } from '../core/warnings.ts';
+import type { RedisClient } from './redis-client.ts';
+
+/** So many limiters, made so soon one after the other while traffic flows, are made by the traffic. */
+const LATE_LIMITERS = 10;
+const LATE_WITHIN_MS = 60_000;
+/** More than the limiters of any one program: it bounds what a mistake can fill. */
+const MOST_SEATS = 1_000;
+
+/** The keys of one prefix in one Redis, and who was the last to count there. */
+interface Seat {
+  last: LimiterMember | undefined;
+  isTold: boolean;
+}
+
+/** What one server has seen of limiters. */
+interface Census {
+  /** When its first limited request came. */
+  readonly since: number;
+  readonly seats: Map<RedisClient | string, Map<string, Seat>>;
+  lateSince: number;
+  late: number;
+}
+
+const kCensus = Symbol('expressway.limiters');
+
+/** The keys that a limiter writes. */
+export interface LimiterKeys {
+  /** As it was given: the same URL, or the very same client, is the same Redis. */
+  readonly redis: RedisClient | string;
+  readonly prefix: string;
+}
+
+/**
+ * One limiter, as the server sees it that it works for: finds limiters that are made per request, and two that count under
+ * one prefix. As long as nothing new is seen, a request costs the comparison of `seat.last` with the member.
+ */
+export class LimiterMember {
+  readonly #madeAt = Date.now();
+  readonly #keys: LimiterKeys | undefined;
+  #isKnown = false;
+  seat: Seat = { last: undefined, isTold: false };
+
+  /** @param keys Nothing without Redis, where nothing can be shared by mistake. */
+  constructor(keys: LimiterKeys | undefined) {
+    this.#keys = keys;
+  }
+
+  /** A request came to this limiter and it was not the last in its seat. */
+  called(req: IncomingMessage): void {
+    const comesBack = this.#isKnown;
+    if (!comesBack) this.#introduce(req);
+    const { seat } = this;
+    seat.last = this;
+    // One that takes another's place for good is no mistake: that is how a limit is changed while traffic flows.
+    if (!comesBack || seat.isTold) return;
+    seat.isTold = true;
+    warn(
+      'WARN_EXPRESSWAY_LIMITER_PREFIX',
+      `Two rate limiters use the same keys in Redis, "${this.#keys?.prefix}…": what passes one is counted against the limit ` +
+        'of the other. Give each its own name, or mount one limiter in both places.',
+    );
+  }
+
+  #introduce(req: IncomingMessage): void {
+    this.#isKnown = true;
+    const place = (req.socket as { server?: Server & { [kCensus]?: Census } } | undefined)?.server;
+    if (place === undefined) return;
+    place[kCensus] ??= { since: Date.now(), seats: new Map(), lateSince: 0, late: 0 };
+    const census = place[kCensus];
+    if (this.#keys !== undefined) this.seat = seatOf(census, this.#keys, this.seat);
+    if (this.#madeAt > census.since) countLate(req, census);
+  }
+}
+
+function seatOf({ seats }: Census, { redis, prefix }: LimiterKeys, fresh: Seat): Seat {
+  const found = seats.get(redis)?.get(prefix);
+  if (found !== undefined) return found;
+  const ofRedis = seats.get(redis) ?? new Map<string, Seat>();
+  if (seats.size < MOST_SEATS && ofRedis.size < MOST_SEATS) seats.set(redis, ofRedis.set(prefix, fresh));
+  return fresh;
+}
+
+function countLate(req: IncomingMessage, census: Census): void {
+  const now = Date.now();
+  if (now - census.lateSince > LATE_WITHIN_MS) {
+    census.lateSince = now;
+    census.late = 0;
+  }
+  census.late += 1;
+  if (census.late !== LATE_LIMITERS) return;
+  warnOnce(
+    req,
+    'WARN_EXPRESSWAY_LIMITER_PER_REQUEST',
+    `${LATE_LIMITERS} rate limiters were made within a minute while requests were coming: one that is made per request has ` +
+      'counts of its own and limits nobody. Call ipRateLimit() once, where the app is put together.',
+  );
+}
