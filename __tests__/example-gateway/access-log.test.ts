@@ -46,6 +46,24 @@ test('ACCESS_LOG=json: a line of the logger, whatever its level; refusals too', 
   expect(headers['server-timing']).toMatch(/^gateway;dur=/);
 });
 
+test('what Node refuses to read has a line too', async () => {
+  const { url, logged } = await open({ ACCESS_LOG: 'json' }, 'error');
+  const { status } = await ask(url, { headers: { 'X-Long': 'x'.repeat(20_000) } });
+  await until(() => logged.length === 1);
+  expect([status, JSON.parse(logged[0] as string)]).toEqual([
+    431,
+    {
+      level: 'info',
+      time: expect.any(String),
+      client: '127.0.0.1',
+      status: 431,
+      source: 'gateway',
+      cause: 'head_too_large',
+      msg: 'client refused',
+    },
+  ]);
+});
+
 test('ACCESS_LOG=combined: plain lines; off: none', async () => {
   const { url, written, logged } = await open({ ACCESS_LOG: 'combined' }, 'error');
   await ask(url, { headers: { 'User-Agent': 'me' } });

@@ -1,11 +1,14 @@
 import { once } from 'node:events';
+import { createServer } from 'node:http';
 import { type AddressInfo, connect, createServer as createTcpServer } from 'node:net';
-import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import express, { type Express } from 'express';
 import {
   accessLog,
   circuitBreaker,
   GatewayEvents,
+  type HardenServerOptions,
+  hardenServer,
   ipRateLimit,
   observability,
   prometheusMetrics,
@@ -55,9 +58,10 @@ interface Setup {
   readonly trustProxy?: string;
   readonly prepare?: (app: Express) => void;
   readonly observe?: object;
+  readonly bounds?: HardenServerOptions;
 }
 
-async function open({ limit = 1_000, backends = [backend.url], trustProxy, prepare, observe }: Setup = {}) {
+async function open({ limit = 1_000, backends = [backend.url], trustProxy, prepare, observe, bounds }: Setup = {}) {
   const events = new GatewayEvents();
   const app = express();
   if (trustProxy !== undefined) app.set('trust proxy', trustProxy);
@@ -67,11 +71,12 @@ async function open({ limit = 1_000, backends = [backend.url], trustProxy, prepa
   const metrics = cleanup.add(
     prometheusMetrics({ register, events, limiters: [limiter], breakers: [breaker], proxies: [proxy] }),
   );
-  const log = accessLog({ to: { write: (line: string) => lines.push(JSON.parse(line)) } });
+  const log = cleanup.add(accessLog({ to: { write: (line: string) => lines.push(JSON.parse(line)) }, events }));
   app.use(observability({ metrics, accessLog: log, ...observe }));
   prepare?.(app);
   app.use(limiter, breaker, proxy);
-  const gateway = cleanup.add(await listen(app));
+  const server = hardenServer(createServer(app), { events, ...bounds });
+  const gateway = cleanup.add(await listen(app, server));
   gateway.server.on('upgrade', upgradeHandler(app));
   return { ...gateway, proxy, breaker };
 }
@@ -338,6 +343,66 @@ test('what strangers send makes no more series: methods, paths and hosts; a remo
   expect(text).toContain(other.url);
   proxy.setBackends([backend.url]);
   expect(await register.metrics()).not.toContain(other.url);
+});
+
+describe('what no middleware sees', () => {
+  const send = async (port: number, bytes: string): Promise<string> => {
+    const socket = connect(port, '127.0.0.1');
+    let got = '';
+    socket.on('data', (chunk) => {
+      got += chunk;
+    });
+    socket.on('error', () => {});
+    socket.write(bytes);
+    await once(socket, 'close');
+    return got;
+  };
+
+  test.each([
+    ['bytes that are no request', 'NONSENSE\r\n\r\n', 400, 'bad_request'],
+    ['a head that is too large', `GET / HTTP/1.1\r\nA: ${'x'.repeat(20_000)}\r\n\r\n`, 431, 'head_too_large'],
+    ['a head that does not end', 'GET / HTTP/1.1\r\nHost:', 408, 'client_timeout'],
+    ['CONNECT', 'CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n', 405, 'method_not_allowed'],
+    [
+      'an expectation',
+      'POST / HTTP/1.1\r\nHost: a\r\nExpect: 200\r\nContent-Length: 1\r\n\r\na',
+      417,
+      'expectation_failed',
+    ],
+  ])('%s: one line, and a count', async (_what, bytes, status, cause) => {
+    const { port } = await open({ bounds: { headTimeoutMs: 300, checkIntervalMs: 100 } });
+    expect(await send(port, bytes)).toContain(`HTTP/1.1 ${status} `);
+    await lineCount(1);
+    expect(lines[0]).toEqual({ time: expect.any(String), client: '127.0.0.1', status, source: 'gateway', cause });
+    expect(await metric('expressway_clients_refused_total', { cause })).toBe(1);
+    expect(asked).toEqual([]);
+  });
+
+  test('bad content of a request under way is told in its own line, once', async () => {
+    const { port } = await open();
+    await send(port, 'POST /hang HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\nzz\r\n');
+    await lineCount(1);
+    expect(lines[0]).toMatchObject({ method: 'POST', target: '/hang', status: 400, cause: 'bad_request' });
+    expect(await metric('expressway_clients_refused_total', { cause: 'bad_request' })).toBe(1);
+  });
+
+  test('bad bytes behind a request have a line beside that of the request', async () => {
+    const { port } = await open();
+    const got = await send(port, 'GET / HTTP/1.1\r\nHost: a\r\n\r\nNONSENSE\r\n\r\n');
+    expect(got).toContain('HTTP/1.1 200 ');
+    await lineCount(2);
+    expect(lines.map(({ target = '-', source }) => `${target} ${source}`).sort()).toEqual(['- gateway', '/ backend']);
+  });
+
+  test('a flood of bad connections is a few lines, and all of them are counted', async () => {
+    const { port } = await open();
+    await Promise.all(Array.from({ length: 100 }, () => send(port, 'NONSENSE\r\n\r\n')));
+    const omitted = () => lines.reduce((sum, line) => sum + (line.omitted ?? 0), 0);
+    const told = () => lines.filter(({ cause }) => cause === 'bad_request').length;
+    await eventually('all are told or counted', () => told() + omitted() === 100);
+    expect(omitted()).toBeGreaterThan(0);
+    expect(await metric('expressway_clients_refused_total', { cause: 'bad_request' })).toBe(100);
+  });
 });
 
 test('mounted twice, it counts once; a route rule names few routes, and may fail', async () => {

@@ -1,4 +1,5 @@
 import type { LimiterMode } from './events.ts';
+import type { Outcome } from './outcome.ts';
 
 /** What one limiter said to one request. */
 export interface LimiterDecision {
@@ -14,9 +15,16 @@ export interface LimiterDecision {
   readonly resetMs: number | undefined;
 }
 
-/** Is told, as it happens, what logs and metrics want to know of one request. It must not throw. */
+/** What a backend is about to be sent. */
+export interface AttemptHead {
+  readonly path: string;
+  /** Names, in lower case, and values in turn. A recorder may set fields of its own. */
+  readonly fields: string[];
+}
+
+/** Is told, as it happens, what logs, metrics and traces want to know of one request. It must not throw. */
 export interface Recorder {
   limiterDecided(decision: LimiterDecision): void;
-  attemptStarted(): void;
-  attemptEnded(backend: string): void;
+  attemptStarted(backend: string, head: AttemptHead): void;
+  attemptEnded(backend: string, outcome: Outcome): void;
 }

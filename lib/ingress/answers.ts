@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { GatewayEvents } from '../core/events.ts';
-import { exchangeOf } from '../core/exchange.ts';
+import { type Exchange, exchangeOf } from '../core/exchange.ts';
 import { linger } from '../core/last-answer.ts';
 import type { RejectionCause } from '../core/outcome.ts';
 import { rawProblem, sendProblem } from '../core/problem.ts';
@@ -31,8 +31,9 @@ export class Answers {
       socket.destroy();
       return;
     }
-    this.tell(socket, cause);
     const res = answerOn(socket);
+    // A request that is complete goes on: only what came behind it is refused.
+    this.tell(socket, cause, res?.req.complete === false ? exchangeOf(res.req, res) : undefined);
     if (res === undefined) {
       // Not when the request before it had the last answer.
       if (socket.writable) socket.write(rawProblem(cause), 'latin1');
@@ -47,15 +48,16 @@ export class Answers {
   /** Ends a connection on which there is no answer to be given. */
   cut(socket: Socket, cause: RejectionCause): void {
     this.#ending.add(socket);
-    this.tell(socket, cause);
+    const res = answerOn(socket);
+    this.tell(socket, cause, res && exchangeOf(res.req, res));
     // A plain end would leave the kernel with all that waits to be sent.
     if ('encrypted' in socket) socket.destroy();
     else socket.resetAndDestroy();
   }
 
-  tell(socket: Duplex, cause: RejectionCause): void {
+  tell(socket: Duplex, cause: RejectionCause, exchange?: Exchange): void {
     const { remoteAddress } = socket as Socket;
-    this.#events?.emit('clientRefused', { cause, address: remoteAddress });
+    this.#events?.emit('clientRefused', { cause, address: remoteAddress, exchange });
   }
 }
 

@@ -58,7 +58,11 @@ export function hardenServer<S extends Server>(server: S, given?: HardenServerOp
     sendProblem(res, 'expectation_failed');
   });
   server.on('drop', (dropped) => {
-    options.events?.emit('clientRefused', { cause: 'overloaded', address: dropped?.remoteAddress });
+    options.events?.emit('clientRefused', {
+      cause: 'overloaded',
+      address: dropped?.remoteAddress,
+      exchange: undefined,
+    });
   });
   server.on('connect', (_req, socket) => {
     // The HTTP server has let go of the socket: without a listener an error on it would end the process.

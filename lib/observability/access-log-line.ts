@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { printable, REDACTED, type Redaction, SECRET_FIELDS } from './redaction.ts';
+import type { Refusal } from './refused-clients.ts';
 import type { FinishedRequest } from './request-record.ts';
 
 /** Characters of a request target that are shown, and of any other text of the client's. */
@@ -36,6 +37,7 @@ export function accessRecord(request: FinishedRequest, rules: LineRules): Record
   const { req, limits, durationMs, backendMs } = request;
   const record: Record<string, unknown> = {
     id: request.id,
+    traceId: request.traceId,
     client: request.client,
     method: request.method,
     target: target(request, rules),
@@ -96,4 +98,10 @@ export function commonLine(request: FinishedRequest, rules: LineRules): string {
 /** The same with referer and user agent. */
 export function combinedLine(request: FinishedRequest, rules: LineRules): string {
   return `${commonLine(request, rules)} ${quoted(referer(request, rules))} ${quoted(text(request.req, 'user-agent'))}`;
+}
+
+/** The same of a client whose request is not known. */
+export function refusalLine({ client, time, status }: Refusal, format: 'common' | 'combined'): string {
+  const line = `${client ?? '-'} - - [${commonTime(time)}] "-" ${status} -`;
+  return format === 'common' ? line : `${line} "-" "-"`;
 }

@@ -1,21 +1,18 @@
-import { type Checks, integer, oneOf, optionalRatio, resolveOptions } from '../core/options.ts';
-import { accessRecord, combinedLine, commonLine, type LineRules } from './access-log-line.ts';
+import { GatewayEvents } from '../core/events.ts';
+import { type Checks, integer, oneOf, optional, optionalRatio, resolveOptions } from '../core/options.ts';
+import type { LineRules } from './access-log-line.ts';
+import {
+  type AccessLogFormat,
+  LineOutput,
+  type LineTarget,
+  LoggerOutput,
+  type LogTarget,
+} from './access-log-output.ts';
 import { Redaction } from './redaction.ts';
-import type { FinishedRequest, RequestSink } from './request-record.ts';
+import { RefusedClients } from './refused-clients.ts';
+import type { RequestSink } from './request-record.ts';
 
-/** A logger like pino's. */
-export interface LogTarget {
-  info(record: object, message: string): void;
-}
-
-/** A Node stream, or pino's destination. */
-export interface LineTarget {
-  write(line: string): unknown;
-  /** Bytes that it has taken and not got rid of. */
-  readonly writableLength?: number;
-}
-
-export type AccessLogFormat = 'json' | 'common' | 'combined';
+export type { AccessLogFormat } from './access-log-output.ts';
 
 export interface AccessLogOptions {
   /** Where lines go: a logger like pino's (`json` only), or anything with `write()`. */
@@ -30,6 +27,16 @@ export interface AccessLogOptions {
   fields?: readonly string[];
   /** Query parameters to mask, beside those that are secret by their usual names. Default: none. */
   redact?: readonly string[];
+  /**
+   * The emitter that `hardenServer()` has: what it refuses before there is a request (bad heads, slow clients, too many
+   * connections) gets a line too. Default: none.
+   */
+  events?: GatewayEvents | undefined;
+  /**
+   * Lines for such refusals within a second, 0 for none; `json` says how many more there were, and the metric
+   * `clients_refused_total` counts all. Default 10.
+   */
+  maxRefusalsPerSecond?: number;
 }
 
 export const accessLogDefaults = Object.freeze({
@@ -38,6 +45,7 @@ export const accessLogDefaults = Object.freeze({
   maxBufferBytes: 16 * 1024 * 1024,
   fields: [] as readonly string[],
   redact: [] as readonly string[],
+  maxRefusalsPerSecond: 10,
 });
 
 const names = (value: unknown): string | undefined =>
@@ -55,16 +63,20 @@ const checks: Checks<AccessLogOptions> = {
   maxBufferBytes: integer(1),
   fields: names,
   redact: names,
+  events: optional((value) => (value instanceof GatewayEvents ? undefined : 'must be a GatewayEvents')),
+  maxRefusalsPerSecond: integer(0),
 };
 
 export interface AccessLog extends RequestSink {
   /** Lines that were not written because the stream took them too slowly. */
   readonly dropped: number;
+  /** Stops listening to events. */
+  close(): void;
 }
 
 /**
- * One line for each request that is over, whatever became of it; of an upgraded connection when it is closed. Give it to
- * `observability()`.
+ * One line for each request that is over, whatever became of it; of an upgraded connection when it is closed; and, with
+ * `events`, for clients that were refused before they had made a request. Give it to `observability()`.
  *
  * ```ts
  * app.use(observability({ accessLog: accessLog({ to: pino() }) }));
@@ -82,32 +94,21 @@ export function accessLog(given: AccessLogOptions): AccessLog {
     format: (value) =>
       checks.format(value) ?? (value === 'json' || isStream(given?.to) ? undefined : 'must be json for a logger'),
   });
-  const { to, format, sample, maxBufferBytes } = options;
+  const { to, format, sample, maxBufferBytes, events } = options;
   const rules: LineRules = {
     redaction: new Redaction(options.redact),
     fields: options.fields.map((name) => name.toLowerCase()),
   };
-  let dropped = 0;
-  const write = isLogger(to)
-    ? (request: FinishedRequest) => to.info(accessRecord(request, rules), 'request')
-    : (request: FinishedRequest) => {
-        if ((to.writableLength ?? 0) > maxBufferBytes) dropped += 1;
-        else to.write(`${LINES[format](request, rules)}\n`);
-      };
+  const output = isLogger(to) ? new LoggerOutput(to, rules) : new LineOutput(to, format, rules, maxBufferBytes);
+  const refused = events && new RefusedClients(events, options.maxRefusalsPerSecond, output);
   return {
     get dropped() {
-      return dropped;
+      return output.dropped;
     },
     finished(request) {
       if (sample < 1 && request.status < 400 && Math.random() >= sample) return;
-      write(request);
+      output.request(request);
     },
+    close: () => refused?.close(),
   };
 }
-
-const LINES: Readonly<Record<AccessLogFormat, (request: FinishedRequest, rules: LineRules) => string>> = {
-  json: (request, rules) =>
-    JSON.stringify({ time: new Date(request.startedAt).toISOString(), ...accessRecord(request, rules) }),
-  common: commonLine,
-  combined: combinedLine,
-};

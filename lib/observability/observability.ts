@@ -2,17 +2,23 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { exchangeOf } from '../core/exchange.ts';
 import type { GatewayRequest, Middleware, Next } from '../core/http.ts';
 import { boolean, type Check, type Checks, optional, resolveOptions } from '../core/options.ts';
+import { warn } from '../core/warnings.ts';
 import { RequestIds } from './request-id.ts';
 import { RequestRecord, type RequestSink } from './request-record.ts';
 import { writeServerTiming } from './server-timing.ts';
+import type { Tracing } from './tracing/tracing.ts';
 
 export interface ObservabilityOptions {
   /** What `prometheusMetrics()` gave. Default: no metrics. */
   metrics?: RequestSink | undefined;
   /** What `accessLog()` gave. Default: no log. */
   accessLog?: RequestSink | undefined;
+  /** What `statusFeed()` gave. Default: no status page. */
+  status?: RequestSink | undefined;
+  /** What `tracing()` gave. Default: no tracing, and `traceparent` passes as it came. */
+  tracing?: Tracing | undefined;
   /**
-   * Name of the route in metrics and log, or a function that gives it when the request comes: one of few names, never
+   * Name of the route in metrics, log and traces, or a function that gives it when the request comes: one of few names, never
    * a path. Default `default`.
    */
   route?: string | ((req: IncomingMessage) => string);
@@ -33,6 +39,10 @@ const sink: Check = (value) =>
 const checks: Checks<ObservabilityOptions> = {
   metrics: optional(sink),
   accessLog: optional(sink),
+  status: optional(sink),
+  tracing: optional((value) =>
+    typeof (value as Tracing | null)?.begin === 'function' ? undefined : 'must be made by tracing()',
+  ),
   route: (value) =>
     typeof value === 'function' || (typeof value === 'string' && value !== '')
       ? undefined
@@ -50,8 +60,8 @@ const checks: Checks<ObservabilityOptions> = {
  */
 export function observability(given?: ObservabilityOptions): Middleware {
   const options = resolveOptions('observability', given, observabilityDefaults, checks);
-  const { metrics, accessLog, route, serverTiming } = options;
-  const sinks = [metrics, accessLog].filter((one) => one !== undefined);
+  const { metrics, accessLog, status, tracing, route, serverTiming } = options;
+  const sinks = [metrics, accessLog, status].filter((one) => one !== undefined);
   const ids = options.requestId ? new RequestIds() : undefined;
   const routeOf = typeof route === 'function' ? guarded(route) : () => route;
 
@@ -61,7 +71,10 @@ export function observability(given?: ObservabilityOptions): Middleware {
       next();
       return;
     }
-    const record = new RequestRecord(exchange, routeOf(req), sinks);
+    const name = routeOf(req);
+    // The default is no name of the app's: spans would show a route where there is none.
+    const trace = tracing?.begin(exchange, name === observabilityDefaults.route ? undefined : name);
+    const record = new RequestRecord(exchange, name, sinks, trace);
     exchange.recorder = record;
     if (ids !== undefined) {
       record.id = ids.assign(exchange);
@@ -70,7 +83,8 @@ export function observability(given?: ObservabilityOptions): Middleware {
     if (serverTiming) writeServerTiming(res, record);
     // The exchange listens already, so it has its outcome by then.
     res.once('close', () => record.ended());
-    next();
+    if (trace === undefined) next();
+    else trace.run(next);
   };
 }
 
@@ -80,9 +94,7 @@ function guarded(route: (req: IncomingMessage) => string): (req: IncomingMessage
     try {
       return String(route(req));
     } catch (error) {
-      process.emitWarning(`route threw, the request is counted as OTHER: ${error}`, {
-        type: 'ExpresswayPredicateWarning',
-      });
+      warn('WARN_EXPRESSWAY_ROUTE', `route threw, the request is counted as OTHER: ${error}`);
       return 'OTHER';
     }
   };

@@ -2,8 +2,9 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { causeOf, statusOf } from '../core/errors.ts';
 import type { Exchange } from '../core/exchange.ts';
-import type { Cause } from '../core/outcome.ts';
-import type { LimiterDecision, Recorder } from '../core/recorder.ts';
+import { ABORTED, type Cause, type Outcome } from '../core/outcome.ts';
+import type { AttemptHead, LimiterDecision, Recorder } from '../core/recorder.ts';
+import type { RequestTrace } from './tracing/request-trace.ts';
 
 /** All that is known of a request once it is over; of an upgraded one, once its tunnel is. */
 export interface FinishedRequest {
@@ -11,6 +12,8 @@ export interface FinishedRequest {
   readonly res: ServerResponse;
   /** What the client was told its request is called. */
   readonly id: string | undefined;
+  /** Of the trace that it belongs to, when requests are traced. */
+  readonly traceId: string | undefined;
   readonly client: string | undefined;
   /** `Date.now()` when it came. */
   readonly startedAt: number;
@@ -58,6 +61,7 @@ export class RequestRecord implements Recorder {
   readonly #socket: Counted;
   readonly #route: string;
   readonly #sinks: readonly RequestSink[];
+  readonly #trace: RequestTrace | undefined;
   readonly #startedAt = performance.now();
   /** Read at the start: of a client that has left, nobody knows the address. */
   readonly #client: string | undefined;
@@ -66,10 +70,11 @@ export class RequestRecord implements Recorder {
   #limits: LimiterDecision[] | undefined;
   #ended = false;
 
-  constructor(exchange: Exchange, route: string, sinks: readonly RequestSink[]) {
+  constructor(exchange: Exchange, route: string, sinks: readonly RequestSink[], trace: RequestTrace | undefined) {
     this.#exchange = exchange;
     this.#route = route;
     this.#sinks = sinks;
+    this.#trace = trace;
     this.#socket = exchange.req.socket;
     this.#client = exchange.clientAddress;
     for (const sink of sinks) sink.started?.();
@@ -78,19 +83,22 @@ export class RequestRecord implements Recorder {
   limiterDecided(decision: LimiterDecision): void {
     this.#limits ??= [];
     this.#limits.push(decision);
+    this.#trace?.limiterDecided(decision);
     for (const sink of this.#sinks) sink.limiterDecided?.(decision);
   }
 
-  attemptStarted(): void {
+  attemptStarted(backend: string, head: AttemptHead): void {
     this.#attemptSince = performance.now();
+    this.#trace?.attemptStarted(backend, head);
   }
 
-  attemptEnded(backend: string): void {
+  attemptEnded(backend: string, outcome: Outcome): void {
     const tookMs = performance.now() - this.#attemptSince;
     // A failed attempt may be told of twice, when there was nobody else to ask.
     if (Number.isNaN(tookMs)) return;
     this.#attemptSince = Number.NaN;
     this.#backendMs += tookMs;
+    this.#trace?.attemptEnded(outcome);
     for (const sink of this.#sinks) sink.attempt?.(backend, tookMs);
   }
 
@@ -106,13 +114,17 @@ export class RequestRecord implements Recorder {
     if (this.#ended) return;
     this.#ended = true;
     const { req, res, startedAt, backend, attempts, upgrade } = this.#exchange;
-    const outcome = this.#exchange.outcome ?? { kind: 'aborted' };
+    const outcome = this.#exchange.outcome ?? ABORTED;
+    // The gateway may have answered in the middle of an attempt: content that was too long, or did not come.
+    if (backend !== undefined) this.attemptEnded(backend, outcome);
+    this.#trace?.ended(outcome, this.id);
     const { totalMs, backendMs } = this.times();
     const { read, written } = this.#bytes();
     const finished: FinishedRequest = {
       req,
       res,
       id: this.id,
+      traceId: this.#trace?.traceId,
       client: this.#client,
       startedAt,
       route: this.#route,

@@ -1,0 +1,587 @@
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import * as api from '@opentelemetry/api';
+import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
+import {
+  AlwaysOffSampler,
+  BasicTracerProvider,
+  InMemorySpanExporter,
+  ParentBasedSampler,
+  type ReadableSpan,
+  type Sampler,
+  SimpleSpanProcessor,
+  type SpanProcessor,
+} from '@opentelemetry/sdk-trace-base';
+import express, { type Express } from 'express';
+import {
+  accessLog,
+  circuitBreaker,
+  GatewayEvents,
+  ipRateLimit,
+  observability,
+  type RoundRobinProxyOptions,
+  roundRobinProxy,
+  type TracingOptions,
+  tracing,
+  upgradeHandler,
+} from 'expressway';
+import { ask } from '../example-gateway/ask.ts';
+import { Cleanup } from '../support/gateway.ts';
+import { answer, RecorderBackend, type Script } from '../support/recorder-backend.ts';
+import { closedPort, eventually, listen } from '../support/servers.ts';
+
+const TRACE = '0af7651916cd43dd8448eb211c80319c';
+const PARENT = 'b7ad6b7169203331';
+const SAMPLED = `00-${TRACE}-${PARENT}-01`;
+
+const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
+
+const cleanup = new Cleanup();
+let exporter: InMemorySpanExporter;
+let started: number;
+// biome-ignore lint/suspicious/noExplicitAny: tests look into whatever was logged.
+let lines: any[];
+
+beforeEach(() => {
+  exporter = new InMemorySpanExporter();
+  started = 0;
+  lines = [];
+});
+
+afterEach(async () => {
+  await cleanup.run();
+  api.trace.disable();
+  api.context.disable();
+  jest.restoreAllMocks();
+});
+
+/** A real SDK, as an application registers it, whose spans stay in memory. */
+function register(sampler?: Sampler, more: SpanProcessor[] = []): void {
+  const counting = processor({
+    onStart() {
+      started += 1;
+    },
+  });
+  const spanProcessors = [...more, counting, new SimpleSpanProcessor(exporter)];
+  api.trace.setGlobalTracerProvider(new BasicTracerProvider({ spanProcessors, ...(sampler && { sampler }) }));
+  api.context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
+}
+
+function processor(parts: Partial<SpanProcessor>): SpanProcessor {
+  return { onStart() {}, onEnd() {}, async forceFlush() {}, async shutdown() {}, ...parts };
+}
+
+interface Setup {
+  readonly options?: Partial<TracingOptions> | 'off';
+  readonly backends?: readonly string[];
+  readonly proxy?: Partial<RoundRobinProxyOptions>;
+  readonly script?: Script;
+  readonly limit?: number;
+  readonly trustProxy?: string;
+  readonly route?: string;
+  readonly prepare?: (app: Express) => void;
+}
+
+async function open({ options = {}, backends, proxy: proxyOptions, script, prepare, ...rest }: Setup = {}) {
+  const backend = cleanup.add(await RecorderBackend.start(script ?? answer(OK)));
+  const events = new GatewayEvents();
+  const app = express();
+  if (rest.trustProxy !== undefined) app.set('trust proxy', rest.trustProxy);
+  app.use(
+    observability({
+      accessLog: accessLog({ to: { write: (line: string) => lines.push(JSON.parse(line)) } }),
+      tracing: options === 'off' ? undefined : tracing({ api, ...options }),
+      ...(rest.route !== undefined && { route: rest.route }),
+    }),
+  );
+  prepare?.(app);
+  const limiter = cleanup.add(ipRateLimit({ limit: rest.limit ?? 1_000, events }));
+  const breaker = circuitBreaker({ events, minimumRequests: 100 });
+  const proxy = cleanup.add(
+    roundRobinProxy({ backends: backends ?? [backend.url], events, responseTimeoutMs: 2_000, ...proxyOptions }),
+  );
+  app.use(limiter, breaker, proxy);
+  const gateway = cleanup.add(await listen(app));
+  gateway.server.on('upgrade', upgradeHandler(app));
+  return { ...gateway, backend, breaker };
+}
+
+/** Spans by kind, once there are so many and none is left open. */
+async function spans(count: number): Promise<{ server: ReadableSpan; clients: ReadableSpan[] }> {
+  await eventually(`${count} spans`, () => exporter.getFinishedSpans().length >= count && started === count);
+  const all = exporter.getFinishedSpans();
+  expect(all).toHaveLength(count);
+  const [server, ...others] = all.filter(({ kind }) => kind === api.SpanKind.SERVER);
+  expect(others).toEqual([]);
+  return { server: server as ReadableSpan, clients: all.filter(({ kind }) => kind === api.SpanKind.CLIENT) };
+}
+
+const idsOf = (span: ReadableSpan | undefined) => span?.spanContext() as api.SpanContext;
+const traceParentOf = (span: ReadableSpan | undefined) => `00-${idsOf(span).traceId}-${idsOf(span).spanId}-01`;
+const statusOf = (span: ReadableSpan | undefined) => [span?.status.code, span?.attributes['error.type']];
+const UNSET = [api.SpanStatusCode.UNSET, undefined];
+const error = (type: string) => [api.SpanStatusCode.ERROR, type];
+
+describe('one request', () => {
+  test('has a span of its own and one for its attempt, whose id the backend gets', async () => {
+    register();
+    const { url, port, backend } = await open();
+    const { headers } = await ask(`${url}/a/b?token=geheim`, { headers: { 'User-Agent': 'me' } });
+    const { server, clients } = await spans(2);
+    const [client] = clients;
+    expect(server.name).toBe('GET');
+    expect(server.parentSpanContext).toBeUndefined();
+    expect(server.attributes).toEqual({
+      'http.request.method': 'GET',
+      'url.path': '/a/b',
+      'url.scheme': 'http',
+      'server.address': '127.0.0.1',
+      'server.port': port,
+      'client.address': '127.0.0.1',
+      'network.peer.address': '127.0.0.1',
+      'network.protocol.version': '1.1',
+      'user_agent.original': 'me',
+      'http.response.status_code': 200,
+      'expressway.backend': backend.url,
+      'expressway.attempts': 1,
+      'expressway.request_id': headers['x-request-id'],
+    });
+    expect(client?.attributes).toEqual({
+      'http.request.method': 'GET',
+      'url.full': `${backend.url}/a/b`,
+      'server.address': '127.0.0.1',
+      'server.port': backend.port,
+      'network.protocol.version': '1.1',
+      'http.response.status_code': 200,
+      'expressway.backend': backend.url,
+    });
+    expect(client?.parentSpanContext?.spanId).toBe(idsOf(server).spanId);
+    expect([statusOf(server), statusOf(client)]).toEqual([UNSET, UNSET]);
+    expect(server.events.map(({ name, attributes }) => [name, attributes])).toEqual([
+      [
+        'expressway.limiter',
+        {
+          'expressway.limiter.name': 'ip',
+          'expressway.limiter.mode': 'memory',
+          'expressway.limiter.decision': 'allowed',
+          'expressway.limiter.limit': 1_000,
+          'expressway.limiter.remaining': 999,
+        },
+      ],
+    ]);
+    expect(backend.requests[0]?.all('traceparent')).toEqual([traceParentOf(client)]);
+    expect(backend.requests[0]?.all('tracestate')).toEqual([]);
+    await eventually('a line', () => lines.length === 1);
+    expect(lines[0].traceId).toBe(idsOf(server).traceId);
+  });
+
+  test('the span is active for what is mounted after it, across waiting too', async () => {
+    register();
+    const tracer = api.trace.getTracer('app');
+    const { url } = await open({
+      prepare: (app) =>
+        app.use(async (_req, _res, next) => {
+          await new Promise((resolve) => setTimeout(resolve, 5));
+          tracer.startSpan('inner').end();
+          next();
+        }),
+    });
+    await ask(url);
+    const { server, clients } = await spans(3);
+    const inner = exporter.getFinishedSpans().find(({ name }) => name === 'inner');
+    expect(inner?.parentSpanContext?.spanId).toBe(idsOf(server).spanId);
+    expect(clients[0]?.parentSpanContext?.spanId).toBe(idsOf(server).spanId);
+  });
+
+  test('what else reads the fields of a request finds the span of the request in them', async () => {
+    register();
+    const { url } = await open({
+      prepare: (app) => app.get('/local', (req, res) => void res.json(req.headers)),
+    });
+    const { json } = await ask(`${url}/local`, { headers: { traceparent: SAMPLED, tracestate: 'a=1' } });
+    const { server } = await spans(1);
+    expect([json.traceparent, json.tracestate]).toEqual([traceParentOf(server), undefined]);
+    expect(server.attributes['http.response.status_code']).toBe(200);
+    expect(server.attributes).not.toHaveProperty('expressway.backend');
+  });
+
+  test('is named by its route, its method is one of few, and its secrets are not told', async () => {
+    register();
+    const { url } = await open({ options: { query: true, redact: ['pin'] }, route: 'files' });
+    await ask(`${url}/a;jsessionid=geheim?token=geheim&pin=geheim&page=2`, { method: 'PROPFIND' });
+    const { server, clients } = await spans(2);
+    expect([server.name, clients[0]?.name]).toEqual(['HTTP files', 'HTTP']);
+    expect(server.attributes).toMatchObject({
+      'http.request.method': '_OTHER',
+      'http.request.method_original': 'PROPFIND',
+      'http.route': 'files',
+      'url.path': '/a;jsessionid=***',
+      'url.query': 'token=***&pin=***&page=2',
+    });
+    expect(clients[0]?.attributes['url.full']).toMatch(/\/a;jsessionid=\*\*\*\?token=\*\*\*&pin=\*\*\*&page=2$/);
+    expect(JSON.stringify([server.attributes, clients[0]?.attributes])).not.toContain('geheim');
+  });
+
+  test('what a trusted proxy says of scheme, host and client is told; what strangers say of them is not', async () => {
+    register();
+    const headers = {
+      'X-Forwarded-Proto': 'https',
+      'X-Forwarded-Host': 'shop.example:8443',
+      'X-Forwarded-For': '192.0.2.7',
+    };
+    const trusting = await open({ trustProxy: 'loopback' });
+    await ask(trusting.url, { headers });
+    expect((await spans(2)).server.attributes).toMatchObject({
+      'url.scheme': 'https',
+      'server.address': 'shop.example',
+      'server.port': 8443,
+      'client.address': '192.0.2.7',
+      'network.peer.address': '127.0.0.1',
+    });
+    exporter.reset();
+    started = 0;
+    const { url, port } = await open();
+    await ask(url, { headers });
+    expect((await spans(2)).server.attributes).toMatchObject({
+      'url.scheme': 'http',
+      'server.port': port,
+      'client.address': '127.0.0.1',
+    });
+  });
+});
+
+describe('the trace that a client sends', () => {
+  test('of a trusted peer is continued, with its state', async () => {
+    register();
+    const { url, backend } = await open({ trustProxy: 'loopback' });
+    const headers = { traceparent: SAMPLED, tracestate: 'congo=t61rcWkgMzE,rojo=00f067aa', baggage: 'userId=alice' };
+    await ask(url, { headers });
+    const { server, clients } = await spans(2);
+    expect(server.parentSpanContext).toMatchObject({ traceId: TRACE, spanId: PARENT, isRemote: true });
+    expect(server.links).toEqual([]);
+    expect(backend.requests[0]?.all('traceparent')).toEqual([`00-${TRACE}-${idsOf(clients[0]).spanId}-01`]);
+    expect(backend.requests[0]?.all('tracestate')).toEqual(['congo=t61rcWkgMzE,rojo=00f067aa']);
+    expect(backend.requests[0]?.all('baggage')).toEqual(['userId=alice']);
+  });
+
+  test('of a trusted peer, not sampled: no span, and the backend learns so', async () => {
+    register();
+    const { url, backend } = await open({ trustProxy: 'loopback' });
+    await ask(url, { headers: { traceparent: `00-${TRACE}-${PARENT}-00` } });
+    await eventually('a line', () => lines.length === 1);
+    const [, traceId, spanId, flags] = String(backend.requests[0]?.field('traceparent')).split('-');
+    expect([traceId, flags, lines[0].traceId]).toEqual([TRACE, '00', TRACE]);
+    expect(spanId).not.toBe(PARENT);
+    expect([exporter.getFinishedSpans(), started]).toEqual([[], 0]);
+  });
+
+  test('of a stranger is a link of a new one, and has nothing sampled', async () => {
+    register();
+    const { url, backend } = await open();
+    await ask(url, { headers: { traceparent: SAMPLED, tracestate: 'a=1' } });
+    const { server } = await spans(2);
+    expect(idsOf(server).traceId).not.toBe(TRACE);
+    expect(server.parentSpanContext).toBeUndefined();
+    expect(server.links.map(({ context }) => [context.traceId, context.spanId])).toEqual([[TRACE, PARENT]]);
+    expect(backend.requests[0]?.all('tracestate')).toEqual([]);
+
+    api.trace.disable();
+    exporter.reset();
+    started = 0;
+    register(new ParentBasedSampler({ root: new AlwaysOffSampler() }));
+    const stranger = await open();
+    await ask(stranger.url, { headers: { traceparent: SAMPLED } });
+    await eventually('a line', () => lines.length === 2);
+    expect(started).toBe(0);
+    expect(stranger.backend.requests[0]?.field('traceparent')).toMatch(/-00$/);
+    const trusting = await open({ trustProxy: 'loopback' });
+    await ask(trusting.url, { headers: { traceparent: SAMPLED } });
+    expect(idsOf((await spans(2)).server).traceId).toBe(TRACE);
+  });
+
+  test('trustIncoming: everybody, or nobody', async () => {
+    register();
+    const all = await open({ options: { trustIncoming: 'everybody' } });
+    await ask(all.url, { headers: { traceparent: SAMPLED } });
+    expect((await spans(2)).server.parentSpanContext?.spanId).toBe(PARENT);
+    exporter.reset();
+    started = 0;
+    const none = await open({ options: { trustIncoming: 'nobody' }, trustProxy: 'loopback' });
+    await ask(none.url, { headers: { traceparent: SAMPLED } });
+    expect((await spans(2)).server.parentSpanContext).toBeUndefined();
+  });
+
+  test.each([
+    ['version ff', [SAMPLED.replace('00', 'ff')]],
+    ['zeros', [`00-${'0'.repeat(32)}-${PARENT}-01`]],
+    ['upper case', [SAMPLED.toUpperCase()]],
+    ['a wrong length', [`${SAMPLED}-more`]],
+    ['several fields', [SAMPLED, SAMPLED]],
+    ['none, and a state', []],
+  ])('is none with %s: a new one, without state or link', async (_what, values) => {
+    register();
+    const { port, backend } = await open({ trustProxy: 'loopback' });
+    const given = values.map((value) => `traceparent: ${value}\r\n`).join('');
+    await raw(port, `GET / HTTP/1.1\r\nHost: a\r\n${given}tracestate: a=1\r\nConnection: close\r\n\r\n`);
+    const { server, clients } = await spans(2);
+    expect(server.parentSpanContext).toBeUndefined();
+    expect(server.links).toEqual([]);
+    expect(backend.requests[0]?.all('traceparent')).toEqual([traceParentOf(clients[0])]);
+    expect(backend.requests[0]?.all('tracestate')).toEqual([]);
+  });
+
+  test('B03 cannot be taken off by naming it in Connection, and bad members of its state go', async () => {
+    register();
+    const { port, backend } = await open({ trustProxy: 'loopback' });
+    const fields = `traceparent: ${SAMPLED}\r\ntracestate: a=1, B AD=2\r\ntracestate: c=3\r\n`;
+    await raw(port, `GET / HTTP/1.1\r\nHost: a\r\n${fields}Connection: close, traceparent, tracestate\r\n\r\n`);
+    const { clients } = await spans(2);
+    expect(backend.requests[0]?.all('traceparent')).toEqual([`00-${TRACE}-${idsOf(clients[0]).spanId}-01`]);
+    expect(backend.requests[0]?.all('tracestate')).toEqual(['a=1,c=3']);
+  });
+});
+
+describe('what goes wrong', () => {
+  test('a retry is a span of its own, with an id of its own', async () => {
+    register();
+    const dead = `http://127.0.0.1:${await closedPort()}`;
+    const backend = cleanup.add(await RecorderBackend.start(answer(OK)));
+    const { url } = await open({ backends: [dead, backend.url] });
+    await ask(url, { method: 'POST', content: 'abc' });
+    const { server, clients } = await spans(3);
+    expect(clients.map((span) => span.attributes['expressway.backend'])).toEqual([dead, backend.url]);
+    expect(clients.map((span) => span.attributes['http.request.resend_count'])).toEqual([undefined, 1]);
+    expect(clients.map(statusOf)).toEqual([error('connection_refused'), UNSET]);
+    expect(clients[0]?.status.message).toMatch(/ECONNREFUSED/);
+    expect(clients[0]?.attributes).not.toHaveProperty(['http.response.status_code']);
+    expect(statusOf(server)).toEqual(UNSET);
+    expect(server.attributes).toMatchObject({ 'http.response.status_code': 200, 'expressway.attempts': 2 });
+    expect(backend.requests.map((request) => request.field('traceparent'))).toEqual([traceParentOf(clients[1])]);
+  });
+
+  test('a status that is retried is told of its attempt', async () => {
+    register();
+    const busy = cleanup.add(await RecorderBackend.start(answer('HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n')));
+    const backend = cleanup.add(await RecorderBackend.start(answer(OK)));
+    const { url } = await open({ backends: [busy.url, backend.url], proxy: { retry: { statuses: [503] } } });
+    await ask(url);
+    const { server, clients } = await spans(3);
+    expect(clients.map((span) => span.attributes['http.response.status_code'])).toEqual([503, 200]);
+    expect([...clients.map(statusOf), statusOf(server)]).toEqual([error('503'), UNSET, UNSET]);
+  });
+
+  test('statuses of a backend: 5xx are errors of both, 4xx of the attempt only', async () => {
+    register();
+    const { url, backend } = await open();
+    for (const [status, ofServer, ofClient] of [
+      [404, UNSET, error('404')],
+      [500, error('500'), error('500')],
+      [302, UNSET, UNSET],
+    ] as const) {
+      backend.script = answer(`HTTP/1.1 ${status} Some\r\nContent-Length: 0\r\n\r\n`);
+      await ask(url);
+      const { server, clients } = await spans(2);
+      expect([statusOf(server), statusOf(clients[0])]).toEqual([ofServer, ofClient]);
+      expect(server.attributes['http.response.status_code']).toBe(status);
+      expect(server.attributes).not.toHaveProperty(['expressway.cause']);
+      exporter.reset();
+      started = 0;
+    }
+  });
+
+  test('refusals of limiter, circuit and pool have their cause and no attempt', async () => {
+    register();
+    const dead = `http://127.0.0.1:${await closedPort()}`;
+    const { url, breaker } = await open({
+      limit: 2,
+      backends: [dead],
+      proxy: { circuit: { minimumRequests: 1, openMs: 60_000 } },
+    });
+    const summary = async (count: number) => {
+      const { server, clients } = await spans(count);
+      const { attributes } = server;
+      exporter.reset();
+      started = 0;
+      return [
+        attributes['http.response.status_code'],
+        attributes['expressway.cause'],
+        ...statusOf(server),
+        clients.length,
+      ];
+    };
+    const isolation = breaker.isolate();
+    await ask(url);
+    expect(await summary(1)).toEqual([503, 'circuit_open', ...error('circuit_open'), 0]);
+    isolation.dispose();
+    await ask(url);
+    expect(await summary(2)).toEqual([502, 'connection_refused', ...error('connection_refused'), 1]);
+    await ask(url);
+    expect(await summary(1)).toEqual([429, 'rate_limited', ...UNSET, 0]);
+  });
+
+  test('a client that leaves is an error of nobody, and no status was sent', async () => {
+    register();
+    const { port, backend } = await open({ script: () => {} });
+    const socket = dial(port);
+    socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+    await eventually('the backend is asked', () => backend.requests.length === 1);
+    expect(exporter.getFinishedSpans()).toEqual([]);
+    socket.destroy();
+    const { server, clients } = await spans(2);
+    for (const span of [server, clients[0]]) {
+      expect(statusOf(span)).toEqual(UNSET);
+      expect(span?.attributes['expressway.cause']).toBe('client_abort');
+      expect(span?.attributes).not.toHaveProperty(['http.response.status_code']);
+    }
+  });
+
+  test('an answer that breaks off is an error of both, with the status that had gone out', async () => {
+    register();
+    const { url } = await open({
+      script: (socket) => {
+        socket.write(`HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n${'x'.repeat(50_000)}`, () =>
+          setTimeout(() => socket.resetAndDestroy(), 20),
+        );
+      },
+    });
+    await expect(ask(url)).rejects.toThrow();
+    const { server, clients } = await spans(2);
+    for (const span of [server, clients[0]]) {
+      expect(span?.status.code).toBe(api.SpanStatusCode.ERROR);
+      expect(span?.attributes['error.type']).toMatch(/^http_response_incomplete$|^connection_terminated$/);
+      expect(span?.attributes['http.response.status_code']).toBe(200);
+    }
+  });
+
+  test('content that turns out to be too long in the middle of an attempt ends both spans', async () => {
+    register();
+    const { port, backend } = await open({ script: () => {}, proxy: { maxBodyBytes: 10 } });
+    const socket = dial(port);
+    socket.write('POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n');
+    await eventually('the backend is asked', () => backend.requests.length === 1);
+    socket.write('a\r\nabcdefghij\r\n0\r\n\r\n');
+    const { server, clients } = await spans(2);
+    expect(server.attributes).toMatchObject({
+      'http.response.status_code': 413,
+      'expressway.cause': 'content_too_large',
+    });
+    expect([statusOf(server), statusOf(clients[0])]).toEqual([UNSET, UNSET]);
+    expect(clients[0]?.attributes['expressway.cause']).toBe('content_too_large');
+    socket.destroy();
+  });
+});
+
+test('the spans of an upgraded connection end with the handshake', async () => {
+  register();
+  const { port, backend } = await open({
+    script: (socket) => {
+      socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n');
+    },
+  });
+  const socket = dial(port);
+  socket.write('GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n');
+  await once(socket, 'data');
+  const { server, clients } = await spans(2);
+  expect(lines).toEqual([]);
+  for (const span of [server, clients[0]]) {
+    expect(span?.attributes['http.response.status_code']).toBe(101);
+    expect(statusOf(span)).toEqual(UNSET);
+  }
+  expect(backend.requests[0]?.field('traceparent')).toBe(traceParentOf(clients[0]));
+  socket.destroy();
+  await eventually('a line', () => lines.length === 1);
+  expect(lines[0]).toMatchObject({ status: 101, traceId: idsOf(server).traceId });
+  await spans(2);
+});
+
+test('an event stream is a span until it ends', async () => {
+  register();
+  const { port, backend } = await open({
+    script: (socket) => {
+      socket.write('HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\ndata: 1\n\n');
+    },
+  });
+  const socket = dial(port);
+  socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+  await once(socket, 'data');
+  expect(exporter.getFinishedSpans()).toEqual([]);
+  for (const connection of backend.connections) connection.end();
+  const { server, clients } = await spans(2);
+  expect([statusOf(server), statusOf(clients[0])]).toEqual([UNSET, UNSET]);
+  socket.destroy();
+});
+
+describe('without', () => {
+  const headers = { traceparent: SAMPLED.toUpperCase(), tracestate: 'B AD=1' };
+
+  test.each([
+    ['an SDK', {}],
+    ['tracing', 'off'],
+  ] as const)('%s, what the client sent passes as it came', async (_what, options) => {
+    if (options === 'off') register();
+    const { url, backend } = await open({ options, trustProxy: 'loopback' });
+    await ask(url, { headers });
+    await ask(url, { headers: { traceparent: SAMPLED, tracestate: 'B AD=1' } });
+    await ask(url);
+    expect(backend.requests.map((request) => [request.field('traceparent'), request.field('tracestate')])).toEqual([
+      [headers.traceparent, 'B AD=1'],
+      [SAMPLED, 'B AD=1'],
+      [undefined, undefined],
+    ]);
+    await eventually('lines', () => lines.length === 3);
+    expect(lines.filter((line) => 'traceId' in line)).toEqual([]);
+    expect(started).toBe(0);
+  });
+});
+
+test('an SDK that is registered later is used from then on', async () => {
+  const { url } = await open();
+  await ask(url);
+  register();
+  await ask(url);
+  await spans(2);
+});
+
+test('an SDK that throws costs spans, not requests', async () => {
+  const warned = jest.spyOn(process, 'emitWarning').mockReturnValue(undefined);
+  let asked = 0;
+  // The first request's own span, then the attempt of the second one.
+  const sampler: Sampler = {
+    shouldSample() {
+      asked += 1;
+      if (asked === 1 || asked === 3) throw new Error('a sampler that fails');
+      return { decision: api.SamplingDecision.RECORD_AND_SAMPLED };
+    },
+  };
+  const onEnd = () => {
+    throw new Error('a processor that fails');
+  };
+  register(sampler, [processor({ onEnd })]);
+  const { url, backend } = await open();
+  expect([(await ask(url)).status, (await ask(url)).status]).toEqual([200, 200]);
+  await eventually('lines', () => lines.length === 2);
+  expect(lines[1].traceId).toMatch(/^[0-9a-f]{32}$/);
+  // The attempt without a span is told of as part of its request.
+  expect(backend.requests[1]?.field('traceparent')).toContain(lines[1].traceId);
+  expect(warned.mock.calls.map(([message]) => String(message))).toEqual([
+    expect.stringContaining('a sampler that fails'),
+    expect.stringContaining('a sampler that fails'),
+    expect.stringContaining('a processor that fails'),
+  ]);
+});
+
+/** A connection that does not outlive its test. */
+function dial(port: number): Socket {
+  const socket = connect(port, '127.0.0.1');
+  cleanup.add({ close: () => socket.destroy() });
+  return socket;
+}
+
+/** Sends bytes and waits until the gateway has closed. */
+async function raw(port: number, bytes: string): Promise<void> {
+  const socket = dial(port);
+  socket.resume();
+  socket.write(bytes);
+  await once(socket, 'close');
+}

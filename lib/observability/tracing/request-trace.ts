@@ -1,0 +1,122 @@
+import { causeOf, statusOf } from '../../core/errors.ts';
+import type { Exchange, ExchangeObserver } from '../../core/exchange.ts';
+import type { Outcome } from '../../core/outcome.ts';
+import type { AttemptHead, LimiterDecision } from '../../core/recorder.ts';
+import { type AttributeRules, clientAttributes, endAttributes, spanName } from './span-attributes.ts';
+import type { Spans } from './spans.ts';
+import { replaceTraceFields } from './trace-fields.ts';
+import type { Attributes, Context, Span, TracingApi } from './tracing-api.ts';
+
+/** What all traces of one gateway have in common. */
+export interface TraceParts {
+  readonly api: TracingApi;
+  readonly rules: AttributeRules;
+  readonly spans: Spans;
+}
+
+/** The spans of one request: its own, and one for each attempt. What is not sampled costs little more than its ids. */
+export class RequestTrace implements ExchangeObserver {
+  readonly #parts: TraceParts;
+  readonly #exchange: Exchange;
+  readonly #span: Span;
+  readonly #context: Context;
+  #attempt: Span | undefined;
+  #attempts = 0;
+  #ended = false;
+
+  constructor(parts: TraceParts, exchange: Exchange, span: Span) {
+    this.#parts = parts;
+    this.#exchange = exchange;
+    this.#span = span;
+    this.#context = parts.api.trace.setSpan(parts.api.ROOT_CONTEXT, span);
+    if (exchange.upgrade !== undefined) exchange.observe(this);
+  }
+
+  get traceId(): string {
+    return this.#span.spanContext().traceId;
+  }
+
+  /** Runs what comes next with this request's span as the active one, so that spans made there are its children. */
+  run(next: () => void): void {
+    this.#parts.api.context.with(this.#context, next);
+  }
+
+  limiterDecided({ limiter, mode, allowed, shadow, limit, remaining }: LimiterDecision): void {
+    if (!this.#span.isRecording()) return;
+    const decision = allowed ? 'allowed' : shadow ? 'shadowed' : 'limited';
+    const attributes: Attributes = {
+      'expressway.limiter.name': limiter,
+      'expressway.limiter.mode': mode,
+      'expressway.limiter.decision': decision,
+      'expressway.limiter.limit': limit,
+    };
+    if (remaining !== undefined) attributes['expressway.limiter.remaining'] = remaining;
+    this.#span.addEvent('expressway.limiter', attributes);
+  }
+
+  attemptStarted(backend: string, head: AttemptHead): void {
+    const { api, rules, spans } = this.#parts;
+    const attributes = () => clientAttributes(this.#exchange, backend, head, this.#attempts, rules);
+    const isSampled = this.#span.isRecording();
+    const span = spans.start(
+      spanName(this.#exchange.req.method, undefined, rules),
+      isSampled ? { kind: api.SpanKind.CLIENT, attributes: attributes() } : { kind: api.SpanKind.CLIENT },
+      this.#context,
+    );
+    if (span !== undefined) {
+      replaceTraceFields(head.fields, span.spanContext());
+      // A sampler may choose an attempt of a request that it did not choose.
+      if (!isSampled && span.isRecording()) span.setAttributes(attributes());
+    }
+    this.#attempts += 1;
+    this.#attempt = span;
+  }
+
+  attemptEnded(outcome: Outcome): void {
+    const span = this.#attempt;
+    if (span === undefined) return;
+    this.#attempt = undefined;
+    if (span.isRecording()) {
+      const attributes = endAttributes(outcome, this.#exchange);
+      // To a client 4xx is an error as well; that ours has left is none, and nor is a refusal of our own.
+      if (outcome.kind === 'failed') this.#fail(span, attributes, outcome.cause, outcome.error.message);
+      else if (outcome.kind === 'completed' && outcome.status >= 400) {
+        this.#fail(span, attributes, String(outcome.status));
+      }
+      span.setAttributes(attributes);
+    }
+    this.#parts.spans.end(span);
+  }
+
+  /** A protocol was switched to. A tunnel may last for days: its spans end here. */
+  settled(outcome: Outcome): void {
+    if (outcome.kind !== 'completed' || outcome.status !== 101) return;
+    this.attemptEnded(outcome);
+    this.ended(outcome);
+  }
+
+  /** @param requestId What the client was told its request is called. */
+  ended(outcome: Outcome, requestId?: string): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    const span = this.#span;
+    if (span.isRecording()) {
+      const { backend } = this.#exchange;
+      const attributes = endAttributes(outcome, this.#exchange);
+      if (backend !== undefined) attributes['expressway.backend'] = backend;
+      if (requestId !== undefined) attributes['expressway.request_id'] = requestId;
+      attributes['expressway.attempts'] = this.#attempts;
+      // To a server 4xx is none of its errors, and so is 499 for a client that left.
+      const status = statusOf(outcome);
+      if (status >= 500) this.#fail(span, attributes, causeOf(outcome) ?? String(status));
+      span.setAttributes(attributes);
+    }
+    this.#parts.spans.end(span);
+  }
+
+  #fail(span: Span, attributes: Attributes, type: string, message?: string): void {
+    attributes['error.type'] = type;
+    const code = this.#parts.api.SpanStatusCode.ERROR;
+    span.setStatus(message === undefined ? { code } : { code, message });
+  }
+}

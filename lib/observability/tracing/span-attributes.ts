@@ -1,0 +1,113 @@
+import { causeOf } from '../../core/errors.ts';
+import { type Exchange, foldAddress } from '../../core/exchange.ts';
+import type { Outcome } from '../../core/outcome.ts';
+import type { AttemptHead } from '../../core/recorder.ts';
+import { printable, type Redaction } from '../redaction.ts';
+import type { Attributes } from './tracing-api.ts';
+
+// Names and rules are those of OpenTelemetry's semantic conventions for HTTP spans, as of their stable form.
+
+/** Characters of a path that are told, and of any other text of the client's. */
+const MAX_PATH = 2_048;
+const MAX_TEXT = 512;
+
+export interface AttributeRules {
+  /** All others are `_OTHER`: what strangers think of must not become names of spans. */
+  readonly methods: ReadonlySet<string>;
+  readonly redaction: Redaction;
+  readonly query: boolean;
+}
+
+/** What is known of a request when it comes: samplers may decide by it. */
+export function serverAttributes(exchange: Exchange, route: string | undefined, rules: AttributeRules): Attributes {
+  const { req, peerTrusted, clientAddress } = exchange;
+  const { headers, socket } = req;
+  const attributes: Attributes = methodAttributes(req.method, rules);
+  const { path, query } = parts(req.originalUrl ?? req.url ?? '');
+  attributes['url.path'] = shownPath(path, rules);
+  if (rules.query && query !== '') attributes['url.query'] = shownQuery(query, rules);
+  const proto = peerTrusted ? first(headers['x-forwarded-proto']) : undefined;
+  attributes['url.scheme'] = proto || ((socket as { encrypted?: boolean }).encrypted === true ? 'https' : 'http');
+  const host = (peerTrusted ? first(headers['x-forwarded-host']) : undefined) || headers.host;
+  if (host !== undefined) Object.assign(attributes, hostAttributes(printable(host, MAX_TEXT)));
+  if (clientAddress !== undefined) attributes['client.address'] = clientAddress;
+  const peer = foldAddress(socket.remoteAddress);
+  if (peer !== undefined) attributes['network.peer.address'] = peer;
+  attributes['network.protocol.version'] = req.httpVersion;
+  const agent = headers['user-agent'];
+  if (agent !== undefined) attributes['user_agent.original'] = printable(agent, MAX_TEXT);
+  if (route !== undefined) attributes['http.route'] = route;
+  return attributes;
+}
+
+/** @param resends How many attempts there were before this one. */
+export function clientAttributes(
+  { req }: Exchange,
+  backend: string,
+  head: AttemptHead,
+  resends: number,
+  rules: AttributeRules,
+): Attributes {
+  const attributes: Attributes = methodAttributes(req.method, rules);
+  const { path, query } = parts(head.path);
+  const shown = rules.query && query !== '' ? `?${shownQuery(query, rules)}` : '';
+  attributes['url.full'] = `${backend}${shownPath(path, rules)}${shown}`;
+  const [scheme, authority = ''] = backend.split('://', 2);
+  // An origin leaves the port out where it is the scheme's own.
+  attributes['server.port'] = scheme === 'https' ? 443 : 80;
+  Object.assign(attributes, hostAttributes(authority));
+  attributes['network.protocol.version'] = '1.1';
+  attributes['expressway.backend'] = backend;
+  if (resends > 0) attributes['http.request.resend_count'] = resends;
+  return attributes;
+}
+
+/** What became of it. A status counts as sent or received only if it was: 499 never is. */
+export function endAttributes(outcome: Outcome, { res }: Exchange): Attributes {
+  const attributes: Attributes = {};
+  const status = outcome.kind === 'completed' ? outcome.status : res.headersSent ? res.statusCode : undefined;
+  if (status !== undefined) attributes['http.response.status_code'] = status;
+  const cause = causeOf(outcome);
+  if (cause !== undefined) attributes['expressway.cause'] = cause;
+  return attributes;
+}
+
+/** The span's name is the method, and the route where there is one: never a path. */
+export function spanName(method: string | undefined, route: string | undefined, { methods }: AttributeRules): string {
+  const known = method !== undefined && methods.has(method) ? method : 'HTTP';
+  return route === undefined ? known : `${known} ${route}`;
+}
+
+function methodAttributes(method = '', { methods }: AttributeRules): Attributes {
+  if (methods.has(method)) return { 'http.request.method': method };
+  return { 'http.request.method': '_OTHER', 'http.request.method_original': method };
+}
+
+/** Path and query of a target; in absolute form too (RFC 9112 §3.2.2). */
+function parts(target: string): { readonly path: string; readonly query: string } {
+  const origin = target.startsWith('/') ? target : target.replace(/^https?:\/\/[^/?#]*/i, '');
+  const mark = origin.indexOf('?');
+  if (mark === -1) return { path: origin || '/', query: '' };
+  return { path: origin.slice(0, mark) || '/', query: origin.slice(mark + 1) };
+}
+
+function shownPath(path: string, { redaction }: AttributeRules): string {
+  return printable(redaction.url(path.slice(0, MAX_PATH + 1)), MAX_PATH);
+}
+
+function shownQuery(query: string, { redaction }: AttributeRules): string {
+  return printable(redaction.url(`?${query.slice(0, MAX_PATH)}`).slice(1), MAX_PATH);
+}
+
+const HOST = /^(\[[^\]]+\]|[^:[\]]+)(?::(\d{1,5}))?$/;
+
+function hostAttributes(host: string): Attributes {
+  const [, name, port] = HOST.exec(host) ?? [];
+  if (name === undefined) return {};
+  const address = { 'server.address': name.replace(/^\[|\]$/g, '') };
+  return port === undefined ? address : { ...address, 'server.port': Number(port) };
+}
+
+function first(value: string | string[] | undefined): string | undefined {
+  return value === undefined ? undefined : String(value).split(',', 1)[0]?.trim();
+}

@@ -1,0 +1,118 @@
+import type { Exchange } from '../../core/exchange.ts';
+import { boolean, type Check, type Checks, oneOf, resolveOptions } from '../../core/options.ts';
+import { Redaction } from '../redaction.ts';
+import { RequestTrace, type TraceParts } from './request-trace.ts';
+import { type AttributeRules, serverAttributes, spanName } from './span-attributes.ts';
+import { Spans } from './spans.ts';
+import { readTraceFields, writeTraceFields } from './trace-fields.ts';
+import type { TracingApi } from './tracing-api.ts';
+
+/** Whose `traceparent` decides in which trace a request is, and whether it is sampled. */
+export type TrustIncoming = 'trusted-peers' | 'everybody' | 'nobody';
+
+export interface TracingOptions {
+  /** `import * as api from '@opentelemetry/api'`. Nothing of that package is loaded here. */
+  api: TracingApi;
+  /**
+   * Whose trace is continued: that of peers that the app's `trust proxy` names, of everybody, or of nobody. Any other valid
+   * `traceparent` becomes a link of a new trace: a stranger must not have requests sampled, or put into traces of his choice.
+   * Default `trusted-peers`.
+   */
+  trustIncoming?: TrustIncoming;
+  /** Whether spans tell the query. Secrets are masked in it by their usual names. Default false. */
+  query?: boolean;
+  /** Parameters to mask in paths and queries, beside those that are secret by their usual names. Default: none. */
+  redact?: readonly string[];
+  /** Methods that are told apart; all others are `_OTHER`. Default: those of RFC 9110, and PATCH. */
+  methods?: readonly string[];
+}
+
+export const tracingDefaults = Object.freeze({
+  trustIncoming: 'trusted-peers' as TrustIncoming,
+  query: false,
+  redact: [] as readonly string[],
+  methods: Object.freeze([
+    'GET',
+    'HEAD',
+    'POST',
+    'PUT',
+    'PATCH',
+    'DELETE',
+    'OPTIONS',
+    'TRACE',
+    'CONNECT',
+  ]) as readonly string[],
+});
+
+const names: Check = (value) =>
+  Array.isArray(value) && value.every((one) => typeof one === 'string' && one !== '')
+    ? undefined
+    : 'must be an array of non-empty strings';
+
+const isApi = (value: unknown): boolean => {
+  const { trace, context } = (value ?? {}) as Partial<TracingApi>;
+  return typeof trace?.getTracer === 'function' && typeof context?.with === 'function';
+};
+
+const checks: Checks<TracingOptions> = {
+  api: (value) => (isApi(value) ? undefined : 'must be all of @opentelemetry/api'),
+  trustIncoming: oneOf('trusted-peers', 'everybody', 'nobody'),
+  query: boolean,
+  redact: names,
+  methods: names,
+};
+
+/** What `observability()` opens a trace with. */
+export interface Tracing {
+  /** Nothing when no SDK is there to trace: the request is left as it came then. */
+  begin(exchange: Exchange, route: string | undefined): RequestTrace | undefined;
+}
+
+/**
+ * Traces requests through `@opentelemetry/api`, for whichever SDK the process has registered; without one it does nothing.
+ * Give it to `observability()`.
+ *
+ * ```ts
+ * import * as api from '@opentelemetry/api';
+ *
+ * app.use(observability({ tracing: tracing({ api }) }));
+ * ```
+ *
+ * Each request has a span of kind SERVER, which is active for whatever is mounted after it, and a CLIENT span for each
+ * attempt, whose id the backend gets in `traceparent` in place of what the client sent (W3C Trace Context).
+ * `docs/tracing.md` has the attributes.
+ *
+ * @throws {OptionsError} that names each unknown key and each bad value.
+ */
+export function tracing(given: TracingOptions): Tracing {
+  const options = resolveOptions('tracing', given, tracingDefaults, checks);
+  const { api, trustIncoming, query } = options;
+  const rules: AttributeRules = { methods: new Set(options.methods), redaction: new Redaction(options.redact), query };
+  // The tracer asks for the registered SDK when it first makes a span, so that may come later.
+  const spans = new Spans(api.trace.getTracer('expressway'));
+  const parts: TraceParts = { api, rules, spans };
+
+  return {
+    begin(exchange, route) {
+      const { headers, method } = exchange.req;
+      const incoming = readTraceFields(headers, api);
+      const isContinued = trustIncoming === 'everybody' || (trustIncoming === 'trusted-peers' && exchange.peerTrusted);
+      const parent = isContinued ? incoming : undefined;
+      const span = spans.start(
+        spanName(method, route, rules),
+        {
+          kind: api.SpanKind.SERVER,
+          attributes: serverAttributes(exchange, route, rules),
+          links: incoming === undefined || isContinued ? [] : [{ context: incoming }],
+        },
+        parent === undefined ? api.ROOT_CONTEXT : api.trace.setSpanContext(api.ROOT_CONTEXT, parent),
+      );
+      const context = span?.spanContext();
+      // Without an SDK a span has no id, or its parent's.
+      if (span === undefined || context === undefined || !api.isSpanContextValid(context)) return undefined;
+      if (context.spanId === parent?.spanId) return undefined;
+      writeTraceFields(headers, context);
+      return new RequestTrace(parts, exchange, span);
+    },
+  };
+}
