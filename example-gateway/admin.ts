@@ -1,5 +1,9 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { hardenServer } from 'expressway';
 import type { Registry } from 'prom-client';
+import { isRead, refuseMethod, sendJson, sendProblem, sendText, setBrowserFields } from './admin/answers.ts';
+import { isOwnHost } from './admin/host-check.ts';
+import { StatusSite, type StatusSiteParts } from './admin/status-site.ts';
 import { metricsPage } from './metrics-page.ts';
 
 export type Phase = 'starting' | 'running' | 'stopping';
@@ -8,6 +12,15 @@ export type Phase = 'starting' | 'running' | 'stopping';
 export interface AdminView {
   readonly phase: Phase;
   status(): object;
+}
+
+export interface AdminOptions {
+  /** What `/metrics` shows; without it there is no such page. */
+  readonly register?: Registry | undefined;
+  /** The status page and its API; without it there are none. */
+  readonly site?: StatusSiteParts | undefined;
+  /** The name that the listener was given, which a request's `Host` may have. */
+  readonly host?: string;
 }
 
 type Endpoint = (view: AdminView) => { readonly status: number; readonly content: object };
@@ -20,39 +33,45 @@ const ENDPOINTS: Readonly<Record<string, Endpoint>> = {
   '/status': (view) => ({ status: 200, content: view.status() }),
 };
 
-/**
- * The operator's listener. It never serves traffic, and traffic never reaches it.
- *
- * @param register What `/metrics` shows; without it there is no such page.
- */
-export function createAdminServer(view: AdminView, register?: Registry): Server {
-  return createServer((req, res) => {
-    if (register !== undefined && req.url?.split('?', 1)[0] === '/metrics') {
+/** Probes of an orchestrator may come under any name, and say nothing that is worth stealing. */
+const PROBES = new Set(['/livez', '/readyz']);
+
+/** Far more than operators and scrapers need. */
+const BOUNDS = { maxConnections: 256, maxConnectionsPerAddress: 128 };
+
+/** The operator's listener. It never serves traffic, and traffic never reaches it. */
+export function createAdminServer(view: AdminView, options: AdminOptions = {}): Server {
+  const { register, host = '' } = options;
+  const site = options.site && new StatusSite(options.site, () => view.phase);
+  const server = createServer((req, res) => {
+    const path = req.url?.split('?', 1)[0] ?? '';
+    setBrowserFields(res);
+    if (!PROBES.has(path) && !isOwnHost(req.headers.host, host)) {
+      sendProblem(res, 403, 'Forbidden', 'Ask by address, by a name without a dot, or by the name in ADMIN_HOST.');
+    } else if (register !== undefined && path === '/metrics') {
       void answerMetrics(req, res, register);
-    } else {
-      answer(req, res, view);
+    } else if (site?.answers(path, req, res) !== true) {
+      answer(path, req, res, view);
     }
   });
+  return hardenServer(server, BOUNDS);
 }
 
-function answer(req: IncomingMessage, res: ServerResponse, view: AdminView): void {
-  const path = req.url?.split('?', 1)[0] ?? '';
+function answer(path: string, req: IncomingMessage, res: ServerResponse, view: AdminView): void {
   const endpoint = Object.hasOwn(ENDPOINTS, path) ? ENDPOINTS[path] : undefined;
   if (endpoint === undefined) {
     sendProblem(res, 404, 'Not found');
   } else if (!isRead(req)) {
-    refuseMethod(res);
+    refuseMethod(res, 'GET, HEAD');
   } else {
     const { status, content } = endpoint(view);
-    send(res, status, 'application/json', content);
+    sendJson(res, status, content);
   }
 }
 
-const isRead = ({ method }: IncomingMessage): boolean => method === 'GET' || method === 'HEAD';
-
 async function answerMetrics(req: IncomingMessage, res: ServerResponse, register: Registry): Promise<void> {
   if (!isRead(req)) {
-    refuseMethod(res);
+    refuseMethod(res, 'GET, HEAD');
     return;
   }
   try {
@@ -61,28 +80,4 @@ async function answerMetrics(req: IncomingMessage, res: ServerResponse, register
   } catch {
     sendProblem(res, 500, 'The metrics could not be collected');
   }
-}
-
-function refuseMethod(res: ServerResponse): void {
-  res.setHeader('Allow', 'GET, HEAD');
-  sendProblem(res, 405, 'Method not allowed');
-}
-
-function sendProblem(res: ServerResponse, status: number, title: string): void {
-  send(res, status, 'application/problem+json', { type: 'about:blank', title, status });
-}
-
-function send(res: ServerResponse, status: number, type: string, content: object): void {
-  sendText(res, status, type, `${JSON.stringify(content)}\n`);
-}
-
-function sendText(res: ServerResponse, status: number, type: string, text: string): void {
-  res.writeHead(status, {
-    'Content-Type': type,
-    'Content-Length': Buffer.byteLength(text),
-    'Cache-Control': 'no-store',
-    'X-Content-Type-Options': 'nosniff',
-  });
-  // Node leaves the content out of an answer to HEAD.
-  res.end(text);
 }

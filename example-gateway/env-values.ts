@@ -174,11 +174,11 @@ export const dnsServers = () =>
 export const optionalFile = () => variable('', (text) => (text === '' ? undefined : text));
 
 /** As long as the package wants it; empty means none. */
-export const optionalSecret = () =>
+export const optionalSecret = (least = 32) =>
   variable('', (text) => {
     if (text === '') return undefined;
     // Not echoed: it would end up in the log.
-    if (text.length < 32) throw new Error('must have at least 32 characters: openssl rand -hex 32 makes one');
+    if (text.length < least) throw new Error(`must have at least ${least} characters: openssl rand -hex 32 makes one`);
     return text;
   });
 

@@ -6,10 +6,13 @@ import {
   observability,
   prometheusMetrics,
   type RoundRobinProxy,
+  statusFeed,
+  tracing,
 } from 'expressway';
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import type { Config } from './config.ts';
 import type { Logger } from './logger.ts';
+import { OpenTelemetry } from './open-telemetry.ts';
 
 /** Where the lines of the access log go. */
 export interface Lines {
@@ -24,19 +27,38 @@ interface Parts {
   readonly proxy: RoundRobinProxy;
 }
 
-/** Metrics and access log of the gateway: what is off costs nothing. */
+/** Metrics, traces and access log of the gateway: what is off costs nothing. */
 export function observe(config: Config, events: GatewayEvents, log: Logger, lines: Lines, parts: Parts) {
-  const { serverTiming } = config;
   // JSON lines are the logger's, whatever its level.
   const to = config.accessLog?.format === 'json' ? log.child({}, { level: 'info' }) : lines;
-  const access = config.accessLog && accessLog({ ...config.accessLog, to });
-  if (config.admin === undefined) {
-    return { middleware: observability({ accessLog: access, serverTiming }), register: undefined, close() {} };
-  }
-  const register = new Registry();
-  collectDefaultMetrics({ register });
+  const access = config.accessLog && accessLog({ ...config.accessLog, to, events });
+  const telemetry = config.tracing ? new OpenTelemetry(log) : undefined;
+  const register = config.admin && new Registry();
+  const metrics = register && countInto(register, events, lines, parts);
   const { limiter, breaker, proxy } = parts;
-  const metrics = prometheusMetrics({
+  const feed = metrics && statusFeed({ events, metrics, limiters: [limiter], breakers: [breaker], proxies: [proxy] });
+  return {
+    middleware: observability({
+      metrics,
+      accessLog: access,
+      status: feed,
+      tracing: telemetry && tracing({ api: telemetry.api }),
+      serverTiming: config.serverTiming,
+    }),
+    register,
+    feed,
+    async close(): Promise<void> {
+      feed?.close();
+      metrics?.close();
+      access?.close();
+      await telemetry?.flush();
+    },
+  };
+}
+
+function countInto(register: Registry, events: GatewayEvents, lines: Lines, { limiter, breaker, proxy }: Parts) {
+  collectDefaultMetrics({ register });
+  return prometheusMetrics({
     register,
     events,
     limiters: [limiter],
@@ -44,9 +66,4 @@ export function observe(config: Config, events: GatewayEvents, log: Logger, line
     proxies: [proxy],
     accessLogs: [lines],
   });
-  return {
-    middleware: observability({ metrics, accessLog: access, serverTiming }),
-    register,
-    close: () => metrics.close(),
-  };
 }

@@ -51,7 +51,7 @@ describe('the admin listener', () => {
     expect(head.headers['content-length']).toBe(get.headers['content-length']);
   });
 
-  test.each(['/', '/statuses', '/status/', '/constructor', '/__proto__', '//livez'])(
+  test.each(['/', '/api/status', '/statuses', '/status/', '/constructor', '/__proto__', '//livez'])(
     '%s is not found',
     async (path) => {
       const answer = await ask(url + path);
@@ -64,5 +64,56 @@ describe('the admin listener', () => {
     const answer = await ask(`${url}/livez`, { method });
     expect(answer).toMatchObject({ status: 405, json: { status: 405 } });
     expect(answer.headers.allow).toBe('GET, HEAD');
+  });
+
+  test('is not to be had under a name that a stranger could have registered (DNS rebinding)', async () => {
+    const port = new URL(url).port;
+    const as = async (host: string, path = '/status') => (await ask(url + path, { headers: { Host: host } })).status;
+    for (const host of ['localhost', '127.0.0.1', '[::1]', 'gateway', 'a.localhost', 'gw.prod.internal', '10.0.0.7']) {
+      expect([host, await as(`${host}:${port}`)]).toEqual([host, 200]);
+      expect([host, await as(host)]).toEqual([host, 200]);
+    }
+    for (const host of [
+      'evil.example',
+      `evil.example:${port}`,
+      '127.0.0.1.evil.example',
+      'localhost.evil.example',
+      'a@b',
+    ]) {
+      expect([host, await as(host)]).toEqual([host, 403]);
+    }
+    // Orchestrators ask these under any name, and they say nothing.
+    expect(await as('evil.example', '/livez')).toBe(200);
+  });
+
+  test('is to be had under the name that it was given', async () => {
+    const named = createAdminServer(view, { host: 'Gateway.Example' });
+    const at = await listen(named, 'admin listener', { host: '127.0.0.1', port: 0 });
+    expect((await ask(`${at}/status`, { headers: { Host: 'gateway.example:9090' } })).status).toBe(200);
+    expect((await ask(`${at}/status`, { headers: { Host: 'other.example' } })).status).toBe(403);
+    named.close();
+    named.closeAllConnections();
+  });
+
+  test('tells browsers to trust nothing but its own files', async () => {
+    const { headers } = await ask(`${url}/status`);
+    expect(String(headers['content-security-policy']).split('; ')).toEqual([
+      "default-src 'none'",
+      "script-src 'self'",
+      "style-src 'self'",
+      "img-src 'self'",
+      "connect-src 'self'",
+      "base-uri 'none'",
+      "frame-ancestors 'none'",
+      "form-action 'none'",
+      "require-trusted-types-for 'script'",
+      "trusted-types 'none'",
+    ]);
+    expect(headers).toMatchObject({
+      'x-content-type-options': 'nosniff',
+      'referrer-policy': 'no-referrer',
+      'cross-origin-opener-policy': 'same-origin',
+      'cross-origin-resource-policy': 'same-origin',
+    });
   });
 });

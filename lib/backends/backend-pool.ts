@@ -72,6 +72,17 @@ export class BackendPool {
     return Number.isFinite(earliest) ? earliest : 0;
   }
 
+  /**
+   * Does something to the backends of one origin: under TLS, there may be one for each name.
+   *
+   * @returns whether there is any.
+   */
+  each(origin: string, act: (backend: Backend) => void): boolean {
+    const found = this.#backends.filter((backend) => backend.origin === origin);
+    for (const backend of found) act(backend);
+    return found.length > 0;
+  }
+
   status(): BackendStatus[] {
     return this.#backends.map((backend) => backend.status());
   }

@@ -3,6 +3,7 @@ import type { CircuitStateName, HealthVerdict } from '../core/events.ts';
 import type { Verdict } from '../core/outcome.ts';
 import { type BackendConfig, identityOf } from './backend-url.ts';
 import { Health } from './health.ts';
+import { Hold, type HoldState } from './hold.ts';
 import { LatencyEstimate } from './latency-estimate.ts';
 import type { BackendView } from './selection-policy.ts';
 import { SlowStart } from './slow-start.ts';
@@ -25,6 +26,8 @@ export interface BackendStatus {
   readonly inFlight: number;
   /** Milliseconds until its circuit admits a trial, or its rest is over; at least 1 000 when that hangs on a check. */
   readonly retryAfterMs: number;
+  /** Set while an operator keeps it out. */
+  readonly held: HoldState | undefined;
 }
 
 /** What selection wants of a backend beside its being available. */
@@ -47,6 +50,7 @@ export class Backend implements BackendView {
   readonly serverName: string;
   readonly circuit: Circuit;
   readonly health = new Health();
+  readonly #hold: Hold;
   readonly #maxRequests: number;
   readonly #freed: (() => void) | undefined;
   #inFlight = 0;
@@ -63,6 +67,7 @@ export class Backend implements BackendView {
     this.serverName = config.name ?? config.url.hostname;
     this.#authority = authorityOf(config);
     this.circuit = circuit;
+    this.#hold = new Hold(circuit);
     this.#weight = config.weight;
     this.#maxRequests = needs?.maxRequests || Number.POSITIVE_INFINITY;
     this.#freed = needs?.freed;
@@ -87,17 +92,36 @@ export class Backend implements BackendView {
     this.#authority = authorityOf(config);
   }
 
+  /** Gets no new request; what it has goes on. */
+  drain(): void {
+    this.#hold.drain();
+  }
+
+  /** Gets no new request, and what its running ones come to counts for nothing: its circuit begins anew when restored. */
+  isolate(): void {
+    this.#hold.isolate();
+  }
+
+  /** Ends `drain()` and `isolate()`. */
+  restore(): void {
+    if (!this.#hold.lift()) return;
+    this.returned();
+    // Whoever waits for a place may have it.
+    this.#freed?.();
+  }
+
   /** What it would be asked as by somebody who came to it directly. */
   get authority(): string {
     return this.#authority;
   }
 
+  /** 0 as well while an operator keeps it out. */
   get weight(): number {
-    return this.#weight;
+    return this.#hold.state === undefined ? this.#weight : 0;
   }
 
   get effectiveWeight(): number {
-    return this.#slowStart === undefined ? this.#weight : this.#weight * this.#slowStart.share;
+    return this.#slowStart === undefined ? this.weight : this.weight * this.#slowStart.share;
   }
 
   get inFlight(): number {
@@ -118,7 +142,7 @@ export class Backend implements BackendView {
   }
 
   #isUsable(): boolean {
-    return this.#weight > 0 && this.health.allowsTraffic && this.circuit.isAvailable();
+    return this.weight > 0 && this.health.allowsTraffic && this.circuit.isAvailable();
   }
 
   /** Milliseconds until it may be available again, as far as that is known; 0 when only its weight keeps it out. */
@@ -145,6 +169,7 @@ export class Backend implements BackendView {
       available: this.isAvailable(),
       inFlight: this.#inFlight,
       retryAfterMs: this.retryAfterMs(),
+      held: this.#hold.state,
     };
   }
 

@@ -18,6 +18,16 @@ export class Histogram {
     this.#sum += seconds;
   }
 
+  /** Of each bound, not cumulative; the last one of what took longer than all. */
+  get counts(): Readonly<Float64Array> {
+    return this.#counts;
+  }
+
+  /** Seconds, all together. */
+  get sum(): number {
+    return this.#sum;
+  }
+
   *samples(name: string, labels: Readonly<Record<string, string>>): Iterable<Sample> {
     let total = 0;
     for (const [index, count] of this.#counts.entries()) {

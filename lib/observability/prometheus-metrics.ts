@@ -5,6 +5,7 @@ import { Metric, type MetricRegister, type MetricType, type Sample } from './met
 import { RequestCounts } from './request-counts.ts';
 import type { RequestSink } from './request-record.ts';
 import { type MetricSources, StateGauges } from './state-gauges.ts';
+import type { TrafficSource } from './traffic-totals.ts';
 
 export interface PrometheusMetricsOptions extends MetricSources {
   /** A prom-client `Registry`. Nothing of prom-client itself is loaded here. */
@@ -41,7 +42,7 @@ const checks: Checks<PrometheusMetricsOptions> = {
 };
 
 /** What `observability()` fills with requests. */
-export interface PrometheusMetrics extends RequestSink {
+export interface PrometheusMetrics extends RequestSink, TrafficSource {
   /** Stops listening to events. What was counted stays in the registry. */
   close(): void;
 }
@@ -85,6 +86,7 @@ export function prometheusMetrics(given: PrometheusMetricsOptions): PrometheusMe
     attempt: (backend, durationMs) => requests.attempt(backend, durationMs),
     limiterDecided: (decision) => requests.limiterDecided(decision),
     finished: (request) => requests.finished(request),
+    totals: () => requests.totals(),
     close: () => counts.close(),
   };
 }

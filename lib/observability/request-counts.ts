@@ -4,6 +4,7 @@ import { Histogram } from './histogram.ts';
 import type { DefineMetric, Sample } from './metric.ts';
 import type { FinishedRequest, RequestSink } from './request-record.ts';
 import { RequestSeries } from './request-series.ts';
+import { emptyTotals, type TrafficTotals } from './traffic-totals.ts';
 
 const OVERFLOW = 'OTHER';
 /** Backends that may be known before it is looked whether all of them still exist. */
@@ -64,6 +65,24 @@ export class RequestCounts implements RequestSink {
     }
     series.add(request);
     if (request.cause !== undefined) this.#causes.add(route, request.cause);
+  }
+
+  /** All routes together. */
+  totals(): TrafficTotals {
+    const totals = emptyTotals();
+    for (const series of this.#routes.values()) series.addTo(totals);
+    for (const { labels, value } of this.#causes.samples()) {
+      const cause = String(labels.cause);
+      totals.causes.set(cause, (totals.causes.get(cause) ?? 0) + value);
+    }
+    for (const [limiter, cells] of this.#decisions) {
+      for (const { decision, count } of cells.values()) totals.decisions.push({ limiter, decision, count });
+    }
+    this.#prune();
+    for (const [backend, { counts, sum }] of this.#backends) {
+      totals.backends.set(backend, { requests: counts.reduce((all, one) => all + one, 0), seconds: sum });
+    }
+    return totals;
   }
 
   define(define: DefineMetric): void {

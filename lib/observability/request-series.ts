@@ -1,11 +1,13 @@
 import { Histogram } from './histogram.ts';
 import type { Sample } from './metric.ts';
 import type { FinishedRequest } from './request-record.ts';
+import { addAll, type TrafficTotals } from './traffic-totals.ts';
 
 /** RFC 9110 §9.3 and RFC 5789. Anything else a stranger may think of is one value. */
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE', 'CONNECT', 'OTHER'];
 const OTHER = METHODS.length - 1;
 const SOURCES = ['gateway', 'backend'] as const;
+type Source = (typeof SOURCES)[number];
 /** Of statuses; the first is for those that are none. */
 const CLASSES = ['other', '1xx', '2xx', '3xx', '4xx', '5xx'];
 
@@ -31,6 +33,15 @@ export class RequestSeries {
     if (status !== 101) (this.#durations[isBackend] as Histogram).observe(durationMs / 1000);
     this.#bytesIn += bytesIn;
     this.#bytesOut += bytesOut;
+  }
+
+  addTo({ answers, durations }: TrafficTotals): void {
+    for (const [index, value] of this.#counts.entries()) {
+      const place = Math.floor(index / SOURCES.length);
+      answers[SOURCES[index % SOURCES.length] as Source][place % CLASSES.length]! += value;
+    }
+    // What the gateway answers itself takes no time, and would hide how slow backends are.
+    addAll(durations, (this.#durations[1] as Histogram).counts);
   }
 
   *counts(): Iterable<Sample> {

@@ -1,0 +1,32 @@
+import type { AdminOptions } from '../admin.ts';
+import type { App } from '../app.ts';
+import type { Config } from '../config.ts';
+import type { Logger } from '../logger.ts';
+import { shownConfig } from './shown-config.ts';
+
+/** What the admin listener of one gateway process shows and does. */
+export function adminOptions(config: Config, { limiter, proxy, observer }: App, log: Logger): AdminOptions {
+  const { register, feed } = observer;
+  const host = config.admin?.host ?? '';
+  if (feed === undefined) return { register, host };
+  return {
+    register,
+    host,
+    site: {
+      feed,
+      token: config.admin?.token,
+      config: shownConfig(config),
+      log,
+      control: {
+        drain: (backend) => proxy.drain(backend),
+        isolate: (backend) => proxy.isolate(backend),
+        restore: (backend) => proxy.restore(backend),
+        async resetLimit(client) {
+          // Forgotten on the page even when Redis could not be told: this process has forgotten the client.
+          feed.forgetClient(client);
+          await limiter.resetKey(client);
+        },
+      },
+    },
+  };
+}

@@ -1,0 +1,167 @@
+import { byId, el, keyed, setData, setText, svg } from './dom.js';
+import { ago, count, milliseconds, rate, short, visible } from './format.js';
+import { act, isUnlocked } from './operator.js';
+import { stateOf, takesTraffic } from './verdict.js';
+
+/** More rows than this are slow to draw and nobody reads them: the filter finds the others. */
+const MOST_ROWS = 200;
+const FILTER_FROM = 12;
+const URGENCY = ['bad', 'warn', 'held', 'ok'];
+
+/** On a narrow screen rows become cards, and browsers then forget that it is a table, unless it is said. */
+export function startBackends() {
+  const table = byId('backend-rows').closest('table');
+  table.setAttribute('role', 'table');
+  for (const [selector, role] of [
+    ['thead, tbody', 'rowgroup'],
+    ['thead tr', 'row'],
+    ['thead th', 'columnheader'],
+  ]) {
+    for (const part of table.querySelectorAll(selector)) part.setAttribute('role', role);
+  }
+}
+
+/** The table of backends: those that are out first, the others as they are listed. */
+export function showBackends(state, series) {
+  const { backends } = state;
+  const filter = byId('filter').value.trim().toLowerCase();
+  const rows = backends
+    .map((row, place) => ({ row, place, state: stateOf(row), series: series.get(row.backend) }))
+    .filter(({ row, state: { word, why } }) => `${row.backend} ${word} ${why}`.toLowerCase().includes(filter))
+    .sort((a, b) => URGENCY.indexOf(a.state.level) - URGENCY.indexOf(b.state.level) || a.place - b.place);
+  const taking = backends.filter(takesTraffic).length;
+  const shown = rows.slice(0, MOST_ROWS);
+  byId('filter-label').hidden = backends.length < FILTER_FROM;
+  byId('backends-empty').hidden = backends.length > 0;
+  const more = rows.length > shown.length ? `, ${shown.length} shown` : '';
+  setText(byId('backends-note'), backends.length === 0 ? '' : `${taking} of ${backends.length} take traffic${more}`);
+  setData(byId('backends'), 'acts', isUnlocked() ? 'shown' : 'hidden');
+  const context = { now: state.at, taking };
+  keyed(
+    byId('backend-rows'),
+    shown,
+    ({ row }) => row.backend,
+    makeRow,
+    (element, item) => updateRow(element, item, context),
+  );
+}
+
+function makeRow({ row }) {
+  const cell = (label, ...children) => el('td', { role: 'cell', 'data-label': label }, ...children);
+  const state = cell(
+    'State',
+    el('span', { class: 'state' }, el('span', { class: 'mark', 'aria-hidden': 'true' }), el('b', { class: 'word' })),
+    el('small', { class: 'why' }),
+  );
+  const buttons = el(
+    'span',
+    { class: 'buttons' },
+    button('drain', row.backend),
+    button('isolate', row.backend),
+    button('restore', row.backend),
+  );
+  const latency = cell('Mean latency', el('span', { class: 'spark' }), el('span'));
+  const line = el(
+    'tr',
+    { role: 'row' },
+    el('th', { role: 'rowheader', scope: 'row' }, el('bdi', { title: visible(row.backend) }, short(row.backend))),
+    state,
+    cell('In flight'),
+    cell('Requests/s'),
+    latency,
+    cell('Failed'),
+    cell('Last error', el('bdi'), el('small', { class: 'age' })),
+    cell('', buttons),
+  );
+  for (const place of [2, 3, 4, 5]) line.children[place].classList.add('number');
+  line.children[4].classList.add('latency');
+  line.children[6].classList.add('error');
+  line.children[7].classList.add('acts');
+  return line;
+}
+
+function updateRow(line, { row, state, series }, { now, taking }) {
+  const [, stateCell, inFlight, perSecond, latency, failed, error, acts] = line.children;
+  setData(line, 'level', state.level);
+  setText(stateCell.querySelector('b'), state.word);
+  setText(stateCell.querySelector('small'), state.why);
+  setText(inFlight, count(row.inFlight));
+  setText(perSecond, rate(row.requestsPerSecond));
+  const failures = series === undefined ? 0 : series.failures.reduce((sum, value) => sum + value, 0);
+  setText(failed, count(failures));
+  failed.classList.toggle('some', failures > 0);
+  updateLatency(latency, series);
+  const text = row.lastError === undefined ? '' : visible(row.lastError.text);
+  setText(error.firstElementChild, text);
+  error.firstElementChild.title = text;
+  setText(error.lastElementChild, row.lastError === undefined ? '–' : ago(row.lastError.at, now));
+  const isLast = taking <= 1 && takesTraffic(row);
+  for (const one of acts.querySelectorAll('button')) {
+    const { act: name } = one.dataset;
+    one.hidden = !isUnlocked() || (row.held === undefined) === (name === 'restore');
+    one.dataset.last = String(isLast);
+  }
+}
+
+function updateLatency(cell, series) {
+  const [spark, text] = cell.children;
+  const requests = series?.requests.reduce((sum, value) => sum + value, 0) ?? 0;
+  if (requests === 0) {
+    spark.replaceChildren();
+    setText(text, '–');
+    return;
+  }
+  const mean = series.totalMs.reduce((sum, value) => sum + value, 0) / requests;
+  setText(text, milliseconds(mean));
+  if (cell.series === series) return;
+  cell.series = series;
+  spark.replaceChildren(sparkline(series));
+}
+
+/** Mean latency of each ten seconds; a mark below where something failed. */
+function sparkline({ requests, totalMs, failures }) {
+  const means = requests.map((value, index) => (value === 0 ? undefined : totalMs[index] / value));
+  const most = Math.max(...means.map((value) => value ?? 0));
+  const step = 96 / Math.max(1, means.length - 1);
+  let d = '';
+  let isDown = false;
+  for (const [index, mean] of means.entries()) {
+    if (mean !== undefined)
+      d += `${isDown ? 'L' : 'M'}${(2 + index * step).toFixed(1)} ${(17 - (mean / most) * 14).toFixed(1)}`;
+    if (mean !== undefined && !isDown && means[index + 1] === undefined) d += 'h1.5';
+    isDown = mean !== undefined;
+  }
+  const marks = failures.flatMap((value, index) =>
+    value > 0
+      ? [svg('rect', { class: 'failed', x: String(0.8 + index * step), y: '20', width: '2.4', height: '3' })]
+      : [],
+  );
+  return svg(
+    'svg',
+    { viewBox: '0 0 100 24', role: 'img', 'aria-label': `slowest ten seconds ${milliseconds(most)}` },
+    svg('path', { class: 'line plain', d }),
+    ...marks,
+  );
+}
+
+const QUESTIONS = {
+  drain: { yes: 'Drain', text: 'It gets no new request; what it has goes on to its end.' },
+  isolate: { yes: 'Isolate', text: 'It gets no new request, and its circuit stays open until it is restored.' },
+  restore: { yes: 'Restore', text: 'It takes traffic again, with its circuit closed.' },
+};
+const LAST = ' It is the last one that takes traffic: clients will get 503.';
+
+function button(name, backend) {
+  const { yes, text } = QUESTIONS[name];
+  const shown = short(backend);
+  const one = el('button', { type: 'button', 'data-act': name, 'aria-label': `${yes} ${shown}`, hidden: true }, yes);
+  one.addEventListener('click', async () => {
+    const warning = one.dataset.last === 'true' && name !== 'restore' ? LAST : '';
+    await act('POST', `/api/backends/${encodeURIComponent(backend)}/${name}`, {
+      title: `${yes} ${shown}?`,
+      text: text + warning,
+      yes,
+    });
+  });
+  return one;
+}

@@ -1,0 +1,45 @@
+import { showBackends, startBackends } from './backends.js';
+import { makeCharts } from './charts.js';
+import { byId, setData, setText } from './dom.js';
+import { follow } from './live.js';
+import { showOperator, startOperator } from './operator.js';
+import { showChanges, showClients, showConfig, showRoom, showTiles, showVerdict } from './panels.js';
+
+const WORDS = { waiting: 'Connecting', live: 'Live', lost: 'Connection lost, trying again' };
+
+const drawCharts = makeCharts();
+let latest;
+let series = new Map();
+
+function show() {
+  if (latest === undefined) return;
+  showVerdict(latest);
+  showTiles(latest);
+  showBackends(latest, series);
+  showClients(latest);
+  showChanges(latest);
+  showRoom(latest);
+  showOperator(latest.canAct);
+}
+
+startBackends();
+startOperator(show);
+byId('filter').addEventListener('input', show);
+byId('config').addEventListener('toggle', () => void showConfig(), { once: true });
+
+follow({
+  state(state) {
+    latest = state;
+    show();
+  },
+  history(history) {
+    series = new Map(history.backends.map((one) => [one.backend, one]));
+    drawCharts(history);
+    show();
+  },
+  status(word) {
+    setData(byId('live'), 'live', word);
+    setText(byId('live-text'), WORDS[word]);
+    document.body.classList.toggle('stale', word === 'lost');
+  },
+});

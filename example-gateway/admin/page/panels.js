@@ -1,0 +1,222 @@
+import { byId, el, keyed, setData, setText } from './dom.js';
+import { ago, bytes, count, milliseconds, percent, rate, short, span, time, visible } from './format.js';
+import { act, isUnlocked } from './operator.js';
+import { takesTraffic, tightest, verdictOf } from './verdict.js';
+
+export function showVerdict(state) {
+  const { level, title, reasons } = verdictOf(state);
+  setData(byId('verdict'), 'level', level);
+  setText(byId('verdict-title'), title);
+  keyed(
+    byId('verdict-reasons'),
+    reasons.map(({ text }, index) => ({ text, key: String(index) })),
+    ({ key }) => key,
+    () => el('li'),
+    (item, { text }) => setText(item, visible(text)),
+  );
+  const mark = { ok: '', warn: '(!) ', bad: '(down) ', unknown: '' }[level];
+  document.title = `${mark}Expressway`;
+}
+
+/** In the first screenful: which is out, us or them, who is limited, how much is left. */
+export function showTiles(state) {
+  const { rates, backends, clients, load } = state;
+  const out = backends.filter((row) => !takesTraffic(row)).length;
+  const errors = rates.backendErrors + rates.gatewayErrors;
+  const share = rates.requests > 0 ? errors / rates.requests : 0;
+  const use = tightest(state);
+  const tiles = [
+    {
+      name: 'Traffic',
+      value: `${rate(rates.requests)}/s`,
+      more: `${count(load.inFlight)} in flight${load.waiting > 0 ? `, ${count(load.waiting)} waiting` : ''}`,
+      level: 'ok',
+    },
+    {
+      name: 'Backends',
+      value: `${backends.length - out} / ${backends.length}`,
+      more: out === 0 ? 'none is out' : `${out} out`,
+      level: out === 0 ? 'ok' : out === backends.length ? 'bad' : 'warn',
+    },
+    {
+      name: 'Errors',
+      value: `${rate(errors)}/s`,
+      more:
+        errors === 0
+          ? 'neither us nor them'
+          : `them ${rate(rates.backendErrors)}, us ${rate(rates.gatewayErrors)} (${percent(share)})`,
+      level: share > 0.05 ? 'bad' : errors > 0 ? 'warn' : 'ok',
+    },
+    {
+      name: 'Limited',
+      value: `${rate(rates.limited)}/s`,
+      more: clients.length === 0 ? 'nobody' : `most often ${visible(clients[0].key)}`,
+      level: rates.limited > 0 ? 'warn' : 'ok',
+    },
+    {
+      name: 'Head-room',
+      value: percent(Math.max(0, 1 - use.part)),
+      more: `tightest: ${use.what}`,
+      level: use.part > 0.9 ? 'bad' : use.part > 0.7 ? 'warn' : 'ok',
+    },
+  ];
+  keyed(
+    byId('tiles'),
+    tiles,
+    ({ name }) => name,
+    ({ name }) =>
+      el('div', { class: 'tile' }, el('dt', {}, name), el('dd', { class: 'value' }), el('dd', { class: 'more' })),
+    (tile, { value, more, level }) => {
+      setData(tile, 'level', level);
+      setText(tile.children[1], value);
+      setText(tile.children[2], more);
+    },
+  );
+}
+
+export function showClients(state) {
+  const { clients, limiters } = state;
+  setText(byId('limiters'), limiters.map(({ name, mode }) => `${visible(name)}: counted by ${mode}`).join(' · '));
+  byId('clients-table').hidden = clients.length === 0;
+  byId('clients-empty').hidden = clients.length > 0;
+  keyed(
+    byId('client-rows'),
+    clients,
+    ({ limiter, key }) => `${limiter} ${key}`,
+    makeClient,
+    (line, client) => {
+      const [, refused, limit, last, acts] = line.children;
+      setText(
+        refused,
+        `${client.overcount > 0 ? '≤ ' : ''}${count(client.refused)}${client.shadow ? ' (shadow)' : ''}`,
+      );
+      setText(limit, count(client.limit));
+      setText(last, ago(client.lastAt, state.at));
+      // Of a key of the app's own only a part is known here.
+      acts.firstElementChild.hidden = !isUnlocked() || client.key.includes('\u2026');
+    },
+  );
+}
+
+function makeClient({ key }) {
+  const reset = el(
+    'button',
+    { type: 'button', 'aria-label': `Reset the limit of ${visible(key)}`, hidden: true },
+    'Reset',
+  );
+  reset.addEventListener('click', () =>
+    act('DELETE', `/api/limits/${encodeURIComponent(key)}`, {
+      title: `Reset the limit of ${visible(key)}?`,
+      text: 'What it has asked so far is forgotten: it may ask again at once.',
+      yes: 'Reset',
+    }),
+  );
+  const cell = () => el('td', { class: 'number' });
+  return el(
+    'tr',
+    {},
+    el('th', { scope: 'row' }, el('bdi', { title: visible(key) }, visible(key))),
+    cell(),
+    cell(),
+    cell(),
+    el('td', { class: 'acts' }, reset),
+  );
+}
+
+let announced;
+
+export function showChanges({ changes }) {
+  byId('changes-empty').hidden = changes.length > 0;
+  keyed(
+    byId('changes'),
+    changes,
+    ({ at, subject, text }) => `${at} ${subject} ${text}`,
+    ({ at, subject, text, isBad }) =>
+      el(
+        'li',
+        { 'data-level': isBad ? 'bad' : 'ok' },
+        el('time', { datetime: new Date(at).toISOString() }, time(at)),
+        el('span', { class: 'mark', 'aria-hidden': 'true' }),
+        el('span', {}, el('bdi', {}, short(subject)), ` ${visible(text)}`),
+      ),
+    () => {},
+  );
+  const [latest] = changes;
+  const key = latest === undefined ? '' : `${latest.at} ${latest.subject} ${latest.text}`;
+  // What was there before the page opened is no news.
+  if (announced !== undefined && key !== announced && latest !== undefined) {
+    setText(byId('announce'), `${short(latest.subject)}: ${visible(latest.text)}`);
+  }
+  announced = key;
+}
+
+export function showRoom({ processes, load }) {
+  keyed(
+    byId('room'),
+    processes,
+    ({ pid }) => String(pid),
+    makeProcess,
+    (element, one) => {
+      const [title, loop, heap, connections, more] = element.children;
+      setText(title, `Process ${one.pid}, up ${span(one.uptimeMs)}`);
+      setGauge(loop, one.loopBusy, `${percent(one.loopBusy)} busy, timers ${milliseconds(one.loopLagMs)} late (p99)`);
+      setGauge(
+        heap,
+        one.heapUsedBytes / one.heapLimitBytes,
+        `${bytes(one.heapUsedBytes)} of ${bytes(one.heapLimitBytes)}, ${bytes(one.rssBytes)} resident`,
+      );
+      const cap = one.maxConnections;
+      setGauge(
+        connections,
+        cap > 0 ? one.connections / cap : 0,
+        cap > 0 ? `${count(one.connections)} of ${count(cap)}` : `${count(one.connections)}, no cap`,
+      );
+      setText(
+        more,
+        `${count(load.retriesLeft)} retries left in the budget · ${count(load.waiting)} waiting for a backend`,
+      );
+    },
+  );
+}
+
+function makeProcess() {
+  const gauge = (name) =>
+    el(
+      'div',
+      { class: 'gauge' },
+      el('span', {}, name),
+      el('meter', { min: '0', max: '1', high: '0.7', optimum: '0', 'aria-label': name }),
+      el('b'),
+    );
+  return el(
+    'div',
+    { class: 'process' },
+    el('h3'),
+    gauge('Event loop'),
+    gauge('Heap'),
+    gauge('Connections'),
+    el('p', { class: 'note' }),
+  );
+}
+
+function setGauge(gauge, part, text) {
+  const meter = gauge.children[1];
+  if (meter.value !== part) meter.value = part;
+  setText(gauge.children[2], text);
+}
+
+export async function showConfig() {
+  const answer = await fetch('/api/config');
+  const { versions, settings } = await answer.json();
+  setText(
+    byId('versions'),
+    Object.entries(versions)
+      .map(([name, version]) => `${name} ${version}`)
+      .join(' · '),
+  );
+  byId('settings').replaceChildren(
+    ...settings.map(({ name, value }) =>
+      el('div', {}, el('dt', {}, visible(name)), el('dd', {}, el('bdi', {}, visible(value)))),
+    ),
+  );
+}

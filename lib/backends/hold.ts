@@ -1,0 +1,43 @@
+import type { Circuit, Isolation } from '../circuit-breaker/circuit.ts';
+
+/** How an operator keeps a backend out. */
+export type HoldState = 'drained' | 'isolated';
+
+/** The operator's hand on one backend. It is apart from the weight, which a new list of backends may set. */
+export class Hold {
+  readonly #circuit: Pick<Circuit, 'isolate'>;
+  #isolation: Isolation | undefined;
+  #state: HoldState | undefined;
+
+  constructor(circuit: Pick<Circuit, 'isolate'>) {
+    this.#circuit = circuit;
+  }
+
+  get state(): HoldState | undefined {
+    return this.#state;
+  }
+
+  drain(): void {
+    this.#state = 'drained';
+    this.#release();
+  }
+
+  isolate(): void {
+    this.#state = 'isolated';
+    this.#isolation ??= this.#circuit.isolate();
+  }
+
+  /** @returns whether there was anything to lift. */
+  lift(): boolean {
+    if (this.#state === undefined) return false;
+    // First the state: whoever is told that the circuit closed may pick the backend at once.
+    this.#state = undefined;
+    this.#release();
+    return true;
+  }
+
+  #release(): void {
+    this.#isolation?.dispose();
+    this.#isolation = undefined;
+  }
+}

@@ -1,0 +1,77 @@
+import { causeOf } from '../../core/errors.ts';
+import type { GatewayEvents } from '../../core/events.ts';
+import type { Outcome } from '../../core/outcome.ts';
+import { printable } from '../redaction.ts';
+import type { LastError } from './status-snapshot.ts';
+
+const MAX_TEXT = 200;
+/** Backends that may be known before it is looked whether all of them still exist. */
+const PRUNE_AT = 64;
+
+interface Record {
+  failures: number;
+  last: LastError | undefined;
+}
+
+/** What went wrong with each backend. Nothing of it happens to a request that goes well. */
+export class BackendErrors {
+  readonly #known: () => ReadonlySet<string>;
+  readonly #records = new Map<string, Record>();
+  readonly #unsubscribe: () => void;
+  #pruneAt = PRUNE_AT;
+
+  /** @param known The origins of all backends there are. */
+  constructor(events: GatewayEvents, known: () => ReadonlySet<string>) {
+    this.#known = known;
+    const attemptFailed = ({ backend, outcome }: { backend: string; outcome: Outcome }): void =>
+      this.#note(backend, describe(outcome), 1);
+    const healthChecked = ({ backend, error }: { backend: string; error: Error | undefined }): void => {
+      if (error !== undefined) this.#note(backend, `health check: ${error.message}`, 0);
+    };
+    events.on('attemptFailed', attemptFailed).on('healthChecked', healthChecked);
+    this.#unsubscribe = () => {
+      events.off('attemptFailed', attemptFailed).off('healthChecked', healthChecked);
+    };
+  }
+
+  /** An answer of the backend's own that went to the client. */
+  answered(backend: string, status: number): void {
+    this.#note(backend, `answered with ${status}`, 1);
+  }
+
+  last(backend: string): LastError | undefined {
+    return this.#records.get(backend)?.last;
+  }
+
+  /** Attempts that failed and answers of 5xx since the start. */
+  failures(backend: string): number {
+    return this.#records.get(backend)?.failures ?? 0;
+  }
+
+  close(): void {
+    this.#unsubscribe();
+  }
+
+  #note(backend: string, text: string, failures: number): void {
+    let record = this.#records.get(backend);
+    if (record === undefined) {
+      if (this.#records.size >= this.#pruneAt) this.#prune();
+      record = { failures: 0, last: undefined };
+      this.#records.set(backend, record);
+    }
+    record.failures += failures;
+    record.last = { at: Date.now(), text: printable(text, MAX_TEXT) };
+  }
+
+  #prune(): void {
+    const known = this.#known();
+    for (const backend of this.#records.keys()) if (!known.has(backend)) this.#records.delete(backend);
+    this.#pruneAt = Math.max(PRUNE_AT, 2 * this.#records.size);
+  }
+}
+
+function describe(outcome: Outcome): string {
+  if (outcome.kind === 'completed') return `answered with ${outcome.status}`;
+  if (outcome.kind === 'failed') return `${outcome.cause}: ${outcome.error.message}`;
+  return causeOf(outcome) ?? outcome.kind;
+}

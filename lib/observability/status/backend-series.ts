@@ -1,0 +1,55 @@
+import type { TrafficTotals } from '../traffic-totals.ts';
+import type { BackendSeriesData } from './status-snapshot.ts';
+
+interface Series {
+  readonly requests: number[];
+  readonly totalMs: number[];
+  readonly failures: number[];
+  /** Totals at the end of the latest slot. */
+  before: { readonly requests: number; readonly seconds: number; readonly failures: number };
+}
+
+const NOTHING = Object.freeze({ requests: 0, seconds: 0, failures: 0 });
+
+/** How each backend fared in the latest slots. Those that are gone have no totals any more, and go too. */
+export class BackendSeries {
+  readonly #length: number;
+  readonly #all = new Map<string, Series>();
+
+  constructor(length: number) {
+    this.#length = length;
+  }
+
+  add(totals: TrafficTotals['backends'], failuresOf: (backend: string) => number): void {
+    for (const backend of this.#all.keys()) if (!totals.has(backend)) this.#all.delete(backend);
+    for (const [backend, { requests, seconds }] of totals) {
+      let series = this.#all.get(backend);
+      if (series === undefined) {
+        series = { requests: [], totalMs: [], failures: [], before: NOTHING };
+        this.#all.set(backend, series);
+      }
+      const now = { requests, seconds, failures: failuresOf(backend) };
+      const { before } = series;
+      series.before = now;
+      this.#push(series.requests, now.requests - before.requests);
+      this.#push(series.totalMs, Math.round((now.seconds - before.seconds) * 1e6) / 1000);
+      this.#push(series.failures, Math.max(0, now.failures - before.failures));
+    }
+  }
+
+  /** Filled up at the front, for backends that came later. */
+  data(length: number): BackendSeriesData[] {
+    const filled = (list: readonly number[]): number[] => [...new Array<number>(length - list.length).fill(0), ...list];
+    return [...this.#all].map(([backend, { requests, totalMs, failures }]) => ({
+      backend,
+      requests: filled(requests),
+      totalMs: filled(totalMs),
+      failures: filled(failures),
+    }));
+  }
+
+  #push(list: number[], value: number): void {
+    list.push(value);
+    if (list.length > this.#length) list.shift();
+  }
+}

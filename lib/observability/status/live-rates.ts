@@ -1,0 +1,63 @@
+import type { TrafficTotals } from '../traffic-totals.ts';
+import type { RateStatus } from './status-snapshot.ts';
+import { countsOf, difference } from './traffic-counts.ts';
+
+interface Reading {
+  readonly totals: TrafficTotals;
+  readonly at: number;
+}
+
+/** Rates are of so many milliseconds, or a little more: a single second would jump at every look. */
+const SPAN_MS = 4_000;
+const LEAST_MS = 500;
+
+/** How many requests a second there are now, from readings of the totals while somebody looks. */
+export class LiveRates {
+  #readings: Reading[] = [];
+
+  /** @param fallback The latest reading of the history, for the first look. */
+  read(totals: TrafficTotals, fallback: Reading): LiveRate {
+    const now = Date.now();
+    // Nobody looked for a while, or the clock was set back: what was read then says nothing of now.
+    this.#readings = this.#readings.filter(({ at }) => at <= now && now - at < 3 * SPAN_MS);
+    while (this.#readings.length > 1 && now - (this.#readings[1] as Reading).at >= SPAN_MS) this.#readings.shift();
+    const before = this.#readings[0] ?? fallback;
+    const latest = this.#readings.at(-1);
+    // Two looks right after each other need not both be kept.
+    if (latest === undefined || now - latest.at >= LEAST_MS) this.#readings.push({ totals, at: now });
+    return new LiveRate(before.totals, totals, Math.max(LEAST_MS, now - before.at));
+  }
+}
+
+/** What happened between two readings, a second. */
+export class LiveRate {
+  readonly #before: TrafficTotals;
+  readonly #now: TrafficTotals;
+  readonly #seconds: number;
+
+  constructor(before: TrafficTotals, now: TrafficTotals, spanMs: number) {
+    this.#before = before;
+    this.#now = now;
+    this.#seconds = spanMs / 1000;
+  }
+
+  all(): RateStatus {
+    const { requests, backendErrors, gatewayErrors, limited } = difference(countsOf(this.#now), countsOf(this.#before));
+    return {
+      requests: this.#perSecond(requests),
+      backendErrors: this.#perSecond(backendErrors),
+      gatewayErrors: this.#perSecond(gatewayErrors),
+      limited: this.#perSecond(limited),
+    };
+  }
+
+  of(backend: string): number {
+    const now = this.#now.backends.get(backend)?.requests ?? 0;
+    return this.#perSecond(now - (this.#before.backends.get(backend)?.requests ?? 0));
+  }
+
+  /** A backend that left and came back is counted from 0 again. */
+  #perSecond(count: number): number {
+    return Math.max(0, Math.round((count / this.#seconds) * 10) / 10);
+  }
+}

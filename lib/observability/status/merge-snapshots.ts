@@ -1,0 +1,182 @@
+import { addAll } from '../traffic-totals.ts';
+import type { BackendRow, BackendSeriesData, StatusSnapshot, TrafficHistory, TrafficSlot } from './status-snapshot.ts';
+import { mergeClients } from './top-clients.ts';
+import { BACKEND_SLOTS, SLOTS } from './traffic-slots.ts';
+
+/** The worst first. */
+const CIRCUITS = ['isolated', 'open', 'half-open', 'closed'] as const;
+const HEALTH = ['unhealthy', 'unknown', 'healthy'] as const;
+const HOLDS = ['isolated', 'drained', undefined] as const;
+const MODES = ['closed', 'open', 'local', 'redis', 'memory'] as const;
+
+const CLIENTS = 20;
+const CHANGES = 20;
+
+function worst<T>(order: readonly T[], values: readonly T[]): T {
+  return order[Math.min(...values.map((value) => order.indexOf(value)))] as T;
+}
+
+const total = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0);
+
+/** The latest of some moments, as far as there are any. */
+function latest(values: readonly (number | undefined)[]): number | undefined {
+  const known = values.filter((value) => value !== undefined);
+  return known.length === 0 ? undefined : Math.max(...known);
+}
+
+/** Those of equal name together, in the order in which the names came first. */
+function grouped<T>(rows: readonly T[], nameOf: (row: T) => string): T[][] {
+  return [...Map.groupBy(rows, nameOf).values()];
+}
+
+/**
+ * One state of several processes of one gateway: counts and rates are added, of states the worst is shown. Nothing is
+ * changed in what is given.
+ *
+ * @throws {RangeError} when there is none.
+ */
+export function mergeSnapshots(snapshots: readonly StatusSnapshot[]): StatusSnapshot {
+  const [first] = snapshots;
+  if (first === undefined) throw new RangeError('mergeSnapshots: at least one snapshot is needed');
+  if (snapshots.length === 1) return first;
+  const sum = (of: (snapshot: StatusSnapshot) => number): number => total(snapshots.map(of));
+  return {
+    at: Math.max(...snapshots.map(({ at }) => at)),
+    processes: snapshots.flatMap(({ processes }) => processes),
+    load: {
+      inFlight: sum(({ load }) => load.inFlight),
+      waiting: sum(({ load }) => load.waiting),
+      retriesLeft: sum(({ load }) => load.retriesLeft),
+    },
+    rates: {
+      requests: sum(({ rates }) => rates.requests),
+      backendErrors: sum(({ rates }) => rates.backendErrors),
+      gatewayErrors: sum(({ rates }) => rates.gatewayErrors),
+      limited: sum(({ rates }) => rates.limited),
+    },
+    backends: grouped(
+      snapshots.flatMap(({ backends }) => backends),
+      ({ backend }) => backend,
+    ).map(mergeRows),
+    limiters: grouped(
+      snapshots.flatMap(({ limiters }) => limiters),
+      ({ name }) => name,
+    ).map((rows) => ({
+      name: (rows[0] as (typeof rows)[0]).name,
+      mode: worst(
+        MODES,
+        rows.map(({ mode }) => mode),
+      ),
+    })),
+    breakers: grouped(
+      snapshots.flatMap(({ breakers }) => breakers),
+      ({ name }) => name,
+    ).map((rows) => ({
+      name: (rows[0] as (typeof rows)[0]).name,
+      state: worst(
+        CIRCUITS,
+        rows.map(({ state }) => state),
+      ),
+      retryAfterMs: Math.max(...rows.map(({ retryAfterMs }) => retryAfterMs)),
+    })),
+    clients: mergeClients(
+      snapshots.flatMap(({ clients }) => clients),
+      CLIENTS,
+    ),
+    changes: snapshots
+      .flatMap(({ changes }) => changes)
+      .sort((a, b) => b.at - a.at)
+      .slice(0, CHANGES),
+  };
+}
+
+function mergeRows(rows: readonly BackendRow[]): BackendRow {
+  const [first] = rows as [BackendRow, ...BackendRow[]];
+  const sum = (of: (row: BackendRow) => number): number => total(rows.map(of));
+  const errors = rows.map(({ lastError }) => lastError).filter((error) => error !== undefined);
+  return {
+    backend: first.backend,
+    circuit: worst(
+      CIRCUITS,
+      rows.map(({ circuit }) => circuit),
+    ),
+    health: worst(
+      HEALTH,
+      rows.map(({ health }) => health),
+    ),
+    held: worst(
+      HOLDS,
+      rows.map(({ held }) => held),
+    ),
+    weight: first.weight,
+    inFlight: sum(({ inFlight }) => inFlight),
+    requestsPerSecond: sum(({ requestsPerSecond }) => requestsPerSecond),
+    retryAfterMs: Math.max(...rows.map(({ retryAfterMs }) => retryAfterMs)),
+    lastCheckAt: latest(rows.map(({ lastCheckAt }) => lastCheckAt)),
+    changedAt: latest(rows.map(({ changedAt }) => changedAt)),
+    lastError: errors.sort((a, b) => b.at - a.at)[0],
+    processes: sum(({ processes }) => processes),
+    unavailableIn: sum(({ unavailableIn }) => unavailableIn),
+  };
+}
+
+/**
+ * One history of several processes: slots of the same time are added.
+ *
+ * @throws {RangeError} when there is none.
+ */
+export function mergeHistories(histories: readonly TrafficHistory[]): TrafficHistory {
+  const [first] = histories;
+  if (first === undefined) throw new RangeError('mergeHistories: at least one history is needed');
+  if (histories.length === 1) return first;
+  const slots = grouped(
+    histories.flatMap((history) => history.slots),
+    ({ at }) => String(at),
+  );
+  const backendSlots = [...new Set(histories.flatMap((history) => history.backendSlots))].sort((a, b) => a - b);
+  const kept = backendSlots.slice(-BACKEND_SLOTS);
+  return {
+    ...first,
+    slots: slots
+      .map(mergeSlots)
+      .sort((a, b) => a.at - b.at)
+      .slice(-SLOTS),
+    backendSlots: kept,
+    backends: mergeSeries(histories, kept),
+  };
+}
+
+function mergeSlots(slots: readonly TrafficSlot[]): TrafficSlot {
+  const sum = (of: (slot: TrafficSlot) => number): number => total(slots.map(of));
+  const durations: number[] = [];
+  for (const slot of slots) addAll(durations, slot.durations);
+  return {
+    at: (slots[0] as TrafficSlot).at,
+    requests: sum(({ requests }) => requests),
+    backendErrors: sum(({ backendErrors }) => backendErrors),
+    gatewayErrors: sum(({ gatewayErrors }) => gatewayErrors),
+    limited: sum(({ limited }) => limited),
+    durations,
+    loopLagMs: Math.max(...slots.map(({ loopLagMs }) => loopLagMs)),
+  };
+}
+
+function mergeSeries(histories: readonly TrafficHistory[], slots: readonly number[]): BackendSeriesData[] {
+  const placed = histories.flatMap(({ backendSlots, backends }) =>
+    backends.map((series) => ({
+      backend: series.backend,
+      requests: slots.map((at) => series.requests[backendSlots.indexOf(at)] ?? 0),
+      totalMs: slots.map((at) => series.totalMs[backendSlots.indexOf(at)] ?? 0),
+      failures: slots.map((at) => series.failures[backendSlots.indexOf(at)] ?? 0),
+    })),
+  );
+  return grouped(placed, ({ backend }) => backend).map((rows) => {
+    const merged = { requests: [], totalMs: [], failures: [] } as Record<'requests' | 'totalMs' | 'failures', number[]>;
+    for (const row of rows) {
+      addAll(merged.requests, row.requests);
+      addAll(merged.totalMs, row.totalMs);
+      addAll(merged.failures, row.failures);
+    }
+    return { backend: (rows[0] as BackendSeriesData).backend, ...merged };
+  });
+}

@@ -1,0 +1,85 @@
+import { type EventLoopUtilization, monitorEventLoopDelay, performance } from 'node:perf_hooks';
+import { getHeapStatistics } from 'node:v8';
+import type { ProcessStatus } from './status-snapshot.ts';
+import type { StatusServer } from './status-sources.ts';
+
+const RESOLUTION_MS = 20;
+/** Shorter than this, the part of the time that the loop was busy is mostly chance. */
+const LEAST_SPAN_MS = 2_000;
+
+/** How busy this process is. */
+export class ProcessLoad {
+  readonly #servers: StatusServer[] = [];
+  readonly #delay = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
+  readonly #connections: number[] = [];
+  #lagBefore = 0;
+  #utilization: EventLoopUtilization = performance.eventLoopUtilization();
+  #utilizationAt = performance.now();
+  #busy = 0;
+
+  constructor() {
+    this.#delay.enable();
+  }
+
+  add(server: StatusServer): void {
+    this.#servers.push(server);
+    this.#connections.push(0);
+  }
+
+  status(): ProcessStatus {
+    this.#lookAtServers();
+    const now = performance.now();
+    if (now - this.#utilizationAt >= LEAST_SPAN_MS) {
+      const current = performance.eventLoopUtilization();
+      this.#busy = performance.eventLoopUtilization(current, this.#utilization).utilization;
+      this.#utilization = current;
+      this.#utilizationAt = now;
+    }
+    const { used_heap_size, heap_size_limit } = getHeapStatistics();
+    return {
+      pid: process.pid,
+      node: process.version,
+      uptimeMs: Math.round(process.uptime() * 1000),
+      loopBusy: round(this.#busy),
+      loopLagMs: round(Math.max(this.#lagMs(), this.#lagBefore)),
+      rssBytes: process.memoryUsage.rss(),
+      heapUsedBytes: used_heap_size,
+      heapLimitBytes: heap_size_limit,
+      connections: this.#connections.reduce((sum, count) => sum + count, 0),
+      maxConnections: this.#maxConnections(),
+    };
+  }
+
+  /** Ends a slot of the history, and gives its lag. */
+  turn(): number {
+    this.#lagBefore = this.#lagMs();
+    this.#delay.reset();
+    return round(this.#lagBefore);
+  }
+
+  close(): void {
+    this.#delay.disable();
+  }
+
+  #lagMs(): number {
+    // It measures from timer to timer, so the pause itself is in it.
+    const ms = this.#delay.percentile(99) / 1e6 - RESOLUTION_MS;
+    return this.#delay.count > 0 ? Math.max(0, ms) : 0;
+  }
+
+  /** Node counts them in its own time: the answer is for the next look. */
+  #lookAtServers(): void {
+    for (const [index, server] of this.#servers.entries()) {
+      server.getConnections((error, count) => {
+        if (error === null) this.#connections[index] = count;
+      });
+    }
+  }
+
+  #maxConnections(): number {
+    const caps = this.#servers.map(({ maxConnections }) => maxConnections ?? 0);
+    return caps.length === 0 || caps.includes(0) ? 0 : caps.reduce((sum, cap) => sum + cap, 0);
+  }
+}
+
+const round = (value: number): number => Math.round(value * 1000) / 1000;

@@ -1,0 +1,149 @@
+import { GatewayEvents } from '../../core/events.ts';
+import { type Check, type Checks, durationMs, optional, resolveOptions } from '../../core/options.ts';
+import type { RequestSink } from '../request-record.ts';
+import type { TrafficSource } from '../traffic-totals.ts';
+import { BackendErrors } from './backend-errors.ts';
+import { LiveRates } from './live-rates.ts';
+import { ProcessLoad } from './process-load.ts';
+import { RecentChanges } from './recent-changes.ts';
+import type { BackendRow, StatusSnapshot, TrafficHistory } from './status-snapshot.ts';
+import type { StatusBreaker, StatusLimiter, StatusProxy, StatusServer } from './status-sources.ts';
+import { TopClients } from './top-clients.ts';
+import { TrafficSlots } from './traffic-slots.ts';
+import { type StatusWatcher, Watchers } from './watchers.ts';
+
+export type { StatusWatcher } from './watchers.ts';
+
+export interface StatusFeedOptions {
+  /** The emitter that the middlewares share. */
+  events: GatewayEvents;
+  /** What `prometheusMetrics()` gave: its counts are read, nothing is counted twice. */
+  metrics: TrafficSource;
+  /** What `ipRateLimit()` gave. Default: none. */
+  limiters?: readonly StatusLimiter[];
+  /** What `circuitBreaker()` gave. Default: none. */
+  breakers?: readonly StatusBreaker[];
+  /** What `roundRobinProxy()` gave. Default: none. */
+  proxies?: readonly StatusProxy[];
+  /** Milliseconds between two snapshots while somebody watches; a change of state is told within a tenth of a second. Default 1 000. */
+  intervalMs?: number;
+}
+
+export const statusFeedDefaults = Object.freeze({ intervalMs: 1_000 });
+
+const list: Check = (value) => (value === undefined || Array.isArray(value) ? undefined : 'must be an array');
+
+const checks: Checks<StatusFeedOptions> = {
+  events: (value) => (value instanceof GatewayEvents ? undefined : 'must be a GatewayEvents'),
+  metrics: (value) =>
+    typeof (value as TrafficSource | null)?.totals === 'function' ? undefined : 'must be what prometheusMetrics() gave',
+  limiters: list,
+  breakers: list,
+  proxies: list,
+  intervalMs: optional(durationMs),
+};
+
+/** What an operator's page shows. It is a sink of `observability()`, which tells it of answers of 5xx. */
+export interface StatusFeed extends RequestSink {
+  snapshot(): StatusSnapshot;
+  /** The last quarter of an hour, as far as it was seen. */
+  history(): TrafficHistory;
+  /** While anybody watches there is a snapshot each interval, one for all of them. @returns Ends it. */
+  watch(watcher: StatusWatcher): () => void;
+  /** Shows the connections of a server, too. They are asked for, not followed. */
+  countConnections(server: StatusServer): void;
+  /** Puts what an operator did among the changes that all see. */
+  noteOperator(subject: string, text: string): void;
+  /** Forgets that a client was refused. */
+  forgetClient(key: string): void;
+  /** Stops timers, and listening to events. */
+  close(): void;
+}
+
+const CLIENTS = 20;
+
+/**
+ * The state of a gateway for people: who is up, who is limited, whose fault it is, and how much head-room is left. The
+ * counts are those of the metrics, read every ten seconds; the rest is read of the middlewares when somebody looks.
+ *
+ * ```ts
+ * const status = statusFeed({ events, metrics, limiters: [limiter], breakers: [breaker], proxies: [proxy] });
+ * app.use(observability({ metrics, status }), limiter, breaker, proxy);
+ * ```
+ *
+ * @throws {OptionsError} that names each unknown key and each bad value.
+ */
+export function statusFeed(given: StatusFeedOptions): StatusFeed {
+  const { events, metrics, intervalMs, ...sources } = resolveOptions('statusFeed', given, statusFeedDefaults, checks);
+  const { limiters = [], breakers = [], proxies = [] } = sources;
+  const statuses = () => proxies.flatMap((proxy) => proxy.status());
+
+  const errors = new BackendErrors(events, () => new Set(statuses().map(({ backend }) => backend)));
+  const clients = new TopClients();
+  const limited = ({ limiter, key, limit, shadow }: { limiter: string; key: string; limit: number; shadow: boolean }) =>
+    clients.note(limiter, key, limit, shadow);
+  events.on('limited', limited);
+  const load = new ProcessLoad();
+  const rates = new LiveRates();
+  const watchers = new Watchers(intervalMs, snapshot, () => slots.history());
+  const changes = new RecentChanges(events, () => watchers.soon());
+  const slots = new TrafficSlots(
+    { totals: () => metrics.totals(), failures: (backend) => errors.failures(backend), lagMs: () => load.turn() },
+    () => watchers.slotEnded(),
+  );
+
+  function snapshot(): StatusSnapshot {
+    const rate = rates.read(metrics.totals(), slots.latest);
+    const loads = proxies.map((proxy) => proxy.load());
+    const row = (status: ReturnType<StatusProxy['status']>[number]): BackendRow => ({
+      backend: status.backend,
+      circuit: status.circuit,
+      health: status.health,
+      held: status.held,
+      weight: status.weight,
+      inFlight: status.inFlight,
+      requestsPerSecond: rate.of(status.backend),
+      retryAfterMs: status.retryAfterMs,
+      lastCheckAt: status.lastCheckAt,
+      changedAt: changes.changedAt(status.backend),
+      lastError: errors.last(status.backend),
+      processes: 1,
+      unavailableIn: status.available ? 0 : 1,
+    });
+    return {
+      at: Date.now(),
+      processes: [load.status()],
+      load: {
+        inFlight: loads.reduce((sum, { inFlight }) => sum + inFlight, 0),
+        waiting: loads.reduce((sum, { waiting }) => sum + waiting, 0),
+        retriesLeft: loads.reduce((sum, { retriesLeft }) => sum + retriesLeft, 0),
+      },
+      rates: rate.all(),
+      backends: statuses().map(row),
+      limiters: limiters.map(({ name, mode }) => ({ name, mode })),
+      breakers: breakers.map((breaker) => ({
+        name: breaker.name,
+        state: breaker.state,
+        retryAfterMs: breaker.retryAfterMs(),
+      })),
+      clients: clients.top(CLIENTS),
+      changes: changes.list,
+    };
+  }
+
+  return {
+    snapshot,
+    history: () => slots.history(),
+    watch: (watcher) => watchers.add(watcher),
+    countConnections: (server) => load.add(server),
+    noteOperator: (subject, text) => changes.note('operator', subject, text, false),
+    forgetClient: (key) => clients.forget(key),
+    finished({ source, status, backend }) {
+      if (status >= 500 && source === 'backend' && backend !== undefined) errors.answered(backend, status);
+    },
+    close() {
+      events.off('limited', limited);
+      for (const part of [watchers, changes, slots, load, errors]) part.close();
+    },
+  };
+}

@@ -1,0 +1,144 @@
+import type { CircuitStateName, HealthVerdict, LimiterMode } from '../../core/events.ts';
+import type { HoldName } from './status-sources.ts';
+
+/** One process, and how much head-room it has. */
+export interface ProcessStatus {
+  readonly pid: number;
+  readonly node: string;
+  readonly uptimeMs: number;
+  /** The part of its time, from 0 to 1, that the event loop was busy. */
+  readonly loopBusy: number;
+  /** 99th percentile of how late timers were: since the slot began, or in the slot before if that is more. */
+  readonly loopLagMs: number;
+  readonly rssBytes: number;
+  readonly heapUsedBytes: number;
+  /** What V8 will not exceed. */
+  readonly heapLimitBytes: number;
+  readonly connections: number;
+  /** 0 for any number. */
+  readonly maxConnections: number;
+}
+
+/** How much the gateway works on at the moment. */
+export interface LoadStatus {
+  readonly inFlight: number;
+  readonly waiting: number;
+  readonly retriesLeft: number;
+}
+
+/** Rates of the last seconds: requests a second, so that those of several processes add up. */
+export interface RateStatus {
+  readonly requests: number;
+  /** Answers of 5xx, and cut ones, that backends are to blame for. */
+  readonly backendErrors: number;
+  /** Those that the gateway is to blame for. */
+  readonly gatewayErrors: number;
+  readonly limited: number;
+}
+
+export interface LastError {
+  readonly at: number;
+  readonly text: string;
+}
+
+/** One backend; of several processes, the worst that any of them says. */
+export interface BackendRow {
+  readonly backend: string;
+  readonly circuit: CircuitStateName;
+  readonly health: HealthVerdict;
+  readonly held: HoldName | undefined;
+  readonly weight: number;
+  readonly inFlight: number;
+  readonly requestsPerSecond: number;
+  readonly retryAfterMs: number;
+  readonly lastCheckAt: number | undefined;
+  /** When its circuit or health last changed, if that was seen. */
+  readonly changedAt: number | undefined;
+  readonly lastError: LastError | undefined;
+  /** Processes that know it, and those of them that would not pick it now. */
+  readonly processes: number;
+  readonly unavailableIn: number;
+}
+
+export interface LimiterRow {
+  readonly name: string;
+  readonly mode: LimiterMode;
+}
+
+export interface BreakerRow {
+  readonly name: string;
+  readonly state: CircuitStateName;
+  readonly retryAfterMs: number;
+}
+
+/** A client that was refused often. */
+export interface LimitedClient {
+  /** What it is counted under: an address, a network, or the beginning of a key of the app's own, with a hash of it. */
+  readonly key: string;
+  readonly limiter: string;
+  /** Refusals in the last 10 to 15 minutes: at most these, and at least `overcount` less. */
+  readonly refused: number;
+  readonly overcount: number;
+  readonly lastAt: number;
+  readonly limit: number;
+  /** Whether it only would have been refused, were the limiter no shadow. */
+  readonly shadow: boolean;
+}
+
+/** Something that an operator may have missed. */
+export interface Change {
+  readonly at: number;
+  readonly kind: 'circuit' | 'health' | 'limiter' | 'backends' | 'discovery' | 'operator';
+  readonly subject: string;
+  readonly text: string;
+  readonly isBad: boolean;
+}
+
+/** The state of a gateway at one moment. `mergeSnapshots()` makes one of those of several processes. */
+export interface StatusSnapshot {
+  readonly at: number;
+  readonly processes: readonly ProcessStatus[];
+  readonly load: LoadStatus;
+  readonly rates: RateStatus;
+  readonly backends: readonly BackendRow[];
+  readonly limiters: readonly LimiterRow[];
+  readonly breakers: readonly BreakerRow[];
+  readonly clients: readonly LimitedClient[];
+  readonly changes: readonly Change[];
+}
+
+/** What happened in one slot of time. All of it adds up, save for the lag, of which the largest counts. */
+export interface TrafficSlot {
+  /** `Date.now()` at its start: a multiple of `slotMs`, so that the slots of several processes meet. */
+  readonly at: number;
+  readonly requests: number;
+  readonly backendErrors: number;
+  readonly gatewayErrors: number;
+  readonly limited: number;
+  /** Answers of backends by duration: one count for each of `boundsMs`, and one for what took longer. */
+  readonly durations: readonly number[];
+  readonly loopLagMs: number;
+}
+
+/** One backend in the latest slots, the last one first in time. */
+export interface BackendSeriesData {
+  readonly backend: string;
+  /** Attempts. */
+  readonly requests: readonly number[];
+  /** Milliseconds that they took, all together. */
+  readonly totalMs: readonly number[];
+  /** Failed attempts, and answers of 5xx. */
+  readonly failures: readonly number[];
+}
+
+export interface TrafficHistory {
+  readonly slotMs: number;
+  /** How many slots are kept. */
+  readonly length: number;
+  readonly boundsMs: readonly number[];
+  /** Oldest first. A slot that nobody recorded is missing. */
+  readonly slots: readonly TrafficSlot[];
+  /** The start of each slot of `backends`, oldest first. */
+  readonly backendSlots: readonly number[];
+  readonly backends: readonly BackendSeriesData[];
+}

@@ -1,0 +1,39 @@
+import type { CircuitStateName, HealthVerdict, LimiterMode } from '../../core/events.ts';
+import type { LoadStatus } from './status-snapshot.ts';
+
+export type HoldName = 'drained' | 'isolated';
+
+/** What `roundRobinProxy()` gave. */
+export interface StatusProxy {
+  status(): readonly {
+    readonly backend: string;
+    readonly circuit: CircuitStateName;
+    readonly health: HealthVerdict;
+    readonly held: HoldName | undefined;
+    readonly weight: number;
+    readonly available: boolean;
+    readonly inFlight: number;
+    readonly retryAfterMs: number;
+    readonly lastCheckAt: number | undefined;
+  }[];
+  load(): LoadStatus;
+}
+
+/** What `ipRateLimit()` gave. */
+export interface StatusLimiter {
+  readonly name: string;
+  readonly mode: LimiterMode;
+}
+
+/** What `circuitBreaker()` gave. */
+export interface StatusBreaker {
+  readonly name: string;
+  readonly state: CircuitStateName;
+  retryAfterMs(): number;
+}
+
+/** A `node:http` server. */
+export interface StatusServer {
+  getConnections(callback: (error: Error | null, count: number) => void): unknown;
+  maxConnections?: number;
+}

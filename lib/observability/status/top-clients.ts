@@ -1,0 +1,108 @@
+import { hash } from 'node:crypto';
+import type { LimitedClient } from './status-snapshot.ts';
+
+interface Counter {
+  readonly key: string;
+  readonly limiter: string;
+  refused: number;
+  overcount: number;
+  lastAt: number;
+  limit: number;
+  shadow: boolean;
+}
+
+/** Clients that are told apart at a time. */
+const CAPACITY = 64;
+/** A generation, and how many of them are remembered. */
+const GENERATION_MS = 5 * 60_000;
+const GENERATIONS = 3;
+/** Characters of an app's own key that are shown, with its mark. */
+const SHOWN = 6;
+
+/**
+ * Those who are refused most often, in bounded memory whoever they are: the space-saving sketch of Metwally, Agrawal and
+ * El Abbadi ("Efficient Computation of Frequent and Top-k Elements in Data Streams", 2005). A newcomer takes the place of
+ * the rarest and inherits its count, so whoever is refused in more than a 64th of the cases is in it for certain.
+ */
+export class TopClients {
+  #generations: Map<string, Counter>[] = [];
+  #startedAt = Number.NEGATIVE_INFINITY;
+
+  note(limiter: string, key: string, limit: number, shadow: boolean): void {
+    const now = Date.now();
+    this.#turn(now);
+    const sketch = this.#generations[0] as Map<string, Counter>;
+    const id = `${limiter}\n${key}`;
+    let counter = sketch.get(id);
+    if (counter === undefined) {
+      const inherited = sketch.size >= CAPACITY ? evictRarest(sketch) : 0;
+      counter = { key, limiter, refused: inherited, overcount: inherited, lastAt: now, limit, shadow };
+      sketch.set(id, counter);
+    }
+    counter.refused += 1;
+    counter.lastAt = now;
+    counter.limit = limit;
+    counter.shadow = shadow;
+  }
+
+  /** The most frequent first. */
+  top(count: number): LimitedClient[] {
+    this.#turn(Date.now());
+    const all = this.#generations.flatMap((sketch) => [...sketch.values()]);
+    return mergeClients(all, count).map((client) => ({ ...client, key: shownKey(client.key) }));
+  }
+
+  /** What a client did before its limit was reset says nothing of it any more. */
+  forget(key: string): void {
+    for (const sketch of this.#generations) {
+      for (const [id, counter] of sketch) if (counter.key === key) sketch.delete(id);
+    }
+  }
+
+  #turn(now: number): void {
+    const passed = Math.floor((now - this.#startedAt) / GENERATION_MS);
+    // A wall clock set back begins a generation, too.
+    if (passed === 0) return;
+    const fresh = Number.isFinite(passed) && passed > 0 ? Math.min(passed, GENERATIONS) : 1;
+    for (let turn = 0; turn < fresh; turn += 1) this.#generations.unshift(new Map());
+    this.#generations.length = Math.min(this.#generations.length, GENERATIONS);
+    this.#startedAt = now;
+  }
+}
+
+/** Adds up what is said of the same client. */
+export function mergeClients(clients: readonly LimitedClient[], count: number): LimitedClient[] {
+  const merged = new Map<string, Counter>();
+  for (const client of clients) {
+    const id = `${client.limiter}\n${client.key}`;
+    const known = merged.get(id);
+    if (known === undefined) {
+      merged.set(id, { ...client });
+      continue;
+    }
+    known.refused += client.refused;
+    known.overcount += client.overcount;
+    if (client.lastAt <= known.lastAt) continue;
+    known.lastAt = client.lastAt;
+    known.limit = client.limit;
+    known.shadow = client.shadow;
+  }
+  return [...merged.values()].sort((a, b) => b.refused - a.refused || b.lastAt - a.lastAt).slice(0, count);
+}
+
+/** @returns what the rarest had. */
+function evictRarest(sketch: Map<string, Counter>): number {
+  let rarest: [string, Counter] | undefined;
+  for (const entry of sketch) if (rarest === undefined || entry[1].refused < rarest[1].refused) rarest = entry;
+  if (rarest === undefined) return 0;
+  sketch.delete(rarest[0]);
+  return rarest[1].refused;
+}
+
+/**
+ * A key that the app's own function gave (limiters mark it with `k:`) may be a token or a session: enough of it is shown to
+ * know it again, and to tell it from others.
+ */
+function shownKey(key: string): string {
+  return key.startsWith('k:') ? `${key.slice(0, SHOWN)}\u2026${hash('sha256', key, 'hex').slice(0, 8)}` : key;
+}

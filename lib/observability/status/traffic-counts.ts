@@ -1,0 +1,36 @@
+import type { TrafficTotals } from '../traffic-totals.ts';
+import { notOurFault } from './blame.ts';
+
+/** Requests between two readings of the totals, in the words of the status page. */
+export interface TrafficCounts {
+  readonly requests: number;
+  readonly backendErrors: number;
+  readonly gatewayErrors: number;
+  readonly limited: number;
+}
+
+const SERVER_ERROR = 5;
+
+/** All there were since the start. */
+export function countsOf({ answers, causes, decisions }: TrafficTotals): TrafficCounts {
+  const { gateway, backend } = answers;
+  const others = notOurFault(causes);
+  return {
+    requests: sum(gateway) + sum(backend),
+    backendErrors: (backend[SERVER_ERROR] as number) + others.backend,
+    // Among the rest are those of the app itself, for which the status map has no cause.
+    gatewayErrors: (gateway[SERVER_ERROR] as number) - others.backend - others.client,
+    limited: decisions.reduce((all, { decision, count }) => (decision === 'limited' ? all + count : all), 0),
+  };
+}
+
+export function difference(now: TrafficCounts, before: TrafficCounts): TrafficCounts {
+  return {
+    requests: now.requests - before.requests,
+    backendErrors: now.backendErrors - before.backendErrors,
+    gatewayErrors: now.gatewayErrors - before.gatewayErrors,
+    limited: now.limited - before.limited,
+  };
+}
+
+const sum = (counts: Float64Array): number => counts.reduce((all, one) => all + one, 0);

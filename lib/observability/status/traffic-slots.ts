@@ -1,0 +1,90 @@
+import { DURATION_BUCKETS } from '../histogram.ts';
+import { emptyTotals, type TrafficTotals } from '../traffic-totals.ts';
+import { BackendSeries } from './backend-series.ts';
+import type { TrafficHistory, TrafficSlot } from './status-snapshot.ts';
+import { countsOf, difference } from './traffic-counts.ts';
+
+/** A slot of time; as many of them as make a quarter of an hour; and of single backends, five minutes. */
+export const SLOT_MS = 10_000;
+export const SLOTS = 90;
+export const BACKEND_SLOTS = 30;
+
+const EARLY_MS = 2;
+
+export const BOUNDS_MS: readonly number[] = DURATION_BUCKETS.map((seconds) => seconds * 1000);
+
+/** What is read at the end of each slot. */
+export interface SlotSources {
+  totals(): TrafficTotals;
+  /** Failures of one backend since the start. */
+  failures(backend: string): number;
+  /** The lag of the event loop in this slot; the next call is about the next one. */
+  lagMs(): number;
+}
+
+/**
+ * What happened in the last quarter of an hour. The totals that the metrics keep anyway are read every ten seconds, so
+ * nothing of this is on the path of any request.
+ */
+export class TrafficSlots {
+  readonly #sources: SlotSources;
+  readonly #ended: () => void;
+  readonly #slots: TrafficSlot[] = [];
+  readonly #series = new BackendSeries(BACKEND_SLOTS);
+  #backendSlots: readonly number[] = [];
+  #before: TrafficTotals = emptyTotals();
+  #startedAt = 0;
+  #timer: NodeJS.Timeout | undefined;
+
+  /** @param ended Told after each slot. */
+  constructor(sources: SlotSources, ended: () => void) {
+    this.#sources = sources;
+    this.#ended = ended;
+    this.#begin(sources.totals());
+  }
+
+  /** The totals at the end of the latest slot, and when that was. */
+  get latest(): { readonly totals: TrafficTotals; readonly at: number } {
+    return { totals: this.#before, at: this.#startedAt };
+  }
+
+  history(): TrafficHistory {
+    return {
+      slotMs: SLOT_MS,
+      length: SLOTS,
+      boundsMs: BOUNDS_MS,
+      slots: this.#slots.slice(),
+      backendSlots: this.#backendSlots,
+      backends: this.#series.data(this.#backendSlots.length),
+    };
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+  }
+
+  #begin(totals: TrafficTotals): void {
+    const now = Date.now();
+    this.#before = totals;
+    this.#startedAt = now;
+    // At the same moments in all processes: their slots add up. A little later, since a timer may fire a little early.
+    this.#timer = setTimeout(() => this.#end(), SLOT_MS - (now % SLOT_MS) + EARLY_MS).unref();
+  }
+
+  #end(): void {
+    const totals = this.#sources.totals();
+    const before = this.#before;
+    const at = Math.floor(this.#startedAt / SLOT_MS) * SLOT_MS;
+    this.#slots.push({
+      at,
+      ...difference(countsOf(totals), countsOf(before)),
+      durations: Array.from(totals.durations, (count, index) => count - (before.durations[index] as number)),
+      loopLagMs: this.#sources.lagMs(),
+    });
+    if (this.#slots.length > SLOTS) this.#slots.shift();
+    this.#series.add(totals.backends, (backend) => this.#sources.failures(backend));
+    this.#backendSlots = [...this.#backendSlots, at].slice(-BACKEND_SLOTS);
+    this.#begin(totals);
+    this.#ended();
+  }
+}

@@ -1,0 +1,65 @@
+import type { StatusSnapshot, TrafficHistory } from './status-snapshot.ts';
+
+/** Is given each value whole: whoever misses one needs only the next. It must not throw. */
+export interface StatusWatcher {
+  snapshot(snapshot: StatusSnapshot): void;
+  history(history: TrafficHistory): void;
+}
+
+/** From a change of state to the snapshot that shows it: so that many at once make one. */
+const SOON_MS = 100;
+
+/** Those who watch. One snapshot is made for all of them, and none when there is nobody. */
+export class Watchers {
+  readonly #intervalMs: number;
+  readonly #snapshot: () => StatusSnapshot;
+  readonly #history: () => TrafficHistory;
+  readonly #all = new Set<StatusWatcher>();
+  #timer: NodeJS.Timeout | undefined;
+  #soon: NodeJS.Timeout | undefined;
+
+  constructor(intervalMs: number, snapshot: () => StatusSnapshot, history: () => TrafficHistory) {
+    this.#intervalMs = intervalMs;
+    this.#snapshot = snapshot;
+    this.#history = history;
+  }
+
+  /** The first values come at once. */
+  add(watcher: StatusWatcher): () => void {
+    this.#all.add(watcher);
+    this.#timer ??= setInterval(() => this.#tell(), this.#intervalMs).unref();
+    watcher.history(this.#history());
+    watcher.snapshot(this.#snapshot());
+    return () => {
+      this.#all.delete(watcher);
+      if (this.#all.size === 0) this.close();
+    };
+  }
+
+  /** Something has changed that nobody should have to wait for. */
+  soon(): void {
+    if (this.#all.size === 0) return;
+    this.#soon ??= setTimeout(() => {
+      this.#soon = undefined;
+      this.#tell();
+    }, SOON_MS).unref();
+  }
+
+  slotEnded(): void {
+    if (this.#all.size === 0) return;
+    const history = this.#history();
+    for (const watcher of this.#all) watcher.history(history);
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    clearTimeout(this.#soon);
+    this.#timer = undefined;
+    this.#soon = undefined;
+  }
+
+  #tell(): void {
+    const snapshot = this.#snapshot();
+    for (const watcher of this.#all) watcher.snapshot(snapshot);
+  }
+}
