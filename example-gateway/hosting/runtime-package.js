@@ -1,0 +1,9 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+
+/** For a library these are its users' own; for a gateway that runs they are its dependencies. */
+const RUNTIME = ['pino', 'prom-client', 'redis', 'zod'];
+
+const file = new URL('../../package.json', import.meta.url);
+const { devDependencies, ...manifest } = JSON.parse(readFileSync(file, 'utf8'));
+for (const name of RUNTIME) manifest.dependencies[name] = devDependencies[name];
+writeFileSync(file, `${JSON.stringify(manifest, null, 2)}\n`);
