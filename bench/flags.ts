@@ -16,11 +16,14 @@ export interface Flags {
   readonly smoke: boolean;
 }
 
-export const USAGE = `npm run bench -- [subcommand] [flags]
+/** What a subcommand has instead of the usual ones. */
+export type FlagDefaults = Partial<Pick<Flags, 'rounds' | 'seconds' | 'warmupSeconds'>>;
 
-  --rounds <n>        rounds (7)
-  --seconds <s>       measured seconds per target and round (3)
-  --warmup <s>        load before each measured stretch (1)
+export const USAGE = `npm run bench -- [subcommand] [flags]      without a subcommand: suite
+
+  --rounds <n>        rounds; this and the next two have defaults by subcommand
+  --seconds <s>       measured seconds per target and round
+  --warmup <s>        load before each measured stretch
   --connections <n>   keep-alive connections (64)
   --only <a,b>        these targets only; the result file is then <name>.partial.json
   --load <name>       ${LOADS.join(', ')} (raw)
@@ -28,8 +31,11 @@ export const USAGE = `npm run bench -- [subcommand] [flags]
   --smoke             1 round of 1 s, nothing written: proves that everything still runs
   --help`;
 
+const SMOKE: Required<FlagDefaults> = { rounds: 1, seconds: 1, warmupSeconds: 0.3 };
+const DEFAULTS: Required<FlagDefaults> = { rounds: 7, seconds: 2, warmupSeconds: 0.7 };
+
 /** @throws {Error} that says which flag is wrong. */
-export function parseFlags(args: readonly string[]): Flags | 'help' {
+export function parseFlags(args: readonly string[], defaultsOf: (subcommand: string) => FlagDefaults): Flags | 'help' {
   const { values, positionals } = parseArgs({
     args: [...args],
     allowPositionals: true,
@@ -48,12 +54,13 @@ export function parseFlags(args: readonly string[]): Flags | 'help' {
   if (values.help) return 'help';
   const { smoke } = values;
   const [subcommand = 'suite', ...operands] = positionals;
+  const defaults = smoke ? SMOKE : { ...DEFAULTS, ...defaultsOf(subcommand) };
   return {
     subcommand,
     operands,
-    rounds: number('rounds', values.rounds, smoke ? 1 : 7, 1, 100),
-    seconds: number('seconds', values.seconds, smoke ? 1 : 3, 0.2, 60),
-    warmupSeconds: number('warmup', values.warmup, smoke ? 0.3 : 1, 0, 60),
+    rounds: number('rounds', values.rounds, defaults.rounds, 1, 100),
+    seconds: number('seconds', values.seconds, defaults.seconds, 0.2, 60),
+    warmupSeconds: number('warmup', values.warmup, defaults.warmupSeconds, 0, 60),
     connections: number('connections', values.connections, 64, 1, 10_000),
     only: values.only?.split(',').filter((name) => name !== ''),
     load: loadName(values.load),

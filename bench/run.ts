@@ -2,25 +2,43 @@ import { parseFlags, USAGE } from './flags.ts';
 import { planPlacement } from './harness/placement.ts';
 import { Processes } from './harness/processes.ts';
 import { backends } from './subcommands/backends.ts';
+import { connections } from './subcommands/connections.ts';
 import { failover } from './subcommands/failover.ts';
+import { gate } from './subcommands/gate.ts';
+import { latency } from './subcommands/latency.ts';
 import { layers } from './subcommands/layers.ts';
 import { limiter } from './subcommands/limiter.ts';
 import { profile } from './subcommands/profile.ts';
+import { sizes } from './subcommands/sizes.ts';
+import { soak } from './subcommands/soak.ts';
 import type { Subcommand } from './subcommands/subcommand.ts';
 import { suite } from './subcommands/suite.ts';
 
-const SUBCOMMANDS: readonly Subcommand[] = [suite, layers, backends, profile, failover, limiter];
+const SUBCOMMANDS: readonly Subcommand[] = [
+  suite,
+  layers,
+  sizes,
+  latency,
+  connections,
+  soak,
+  limiter,
+  backends,
+  failover,
+  profile,
+  gate,
+];
 
 const print = (text: string) => void process.stdout.write(`${text}\n`);
 const progress = (line: string) => void process.stderr.write(`${line}\n`);
 
 async function main(args: readonly string[]): Promise<boolean> {
-  const flags = parseFlags(args);
+  const named = (subcommand: string) => SUBCOMMANDS.find(({ name }) => name === subcommand);
+  const flags = parseFlags(args, (subcommand) => named(subcommand)?.defaults ?? {});
   if (flags === 'help') {
-    print([USAGE, '', ...SUBCOMMANDS.map(({ name, about }) => `${name.padEnd(10)}${about}`)].join('\n'));
+    print([USAGE, '', ...SUBCOMMANDS.map(({ name, about }) => `${name.padEnd(13)}${about}`)].join('\n'));
     return true;
   }
-  const subcommand = SUBCOMMANDS.find(({ name }) => name === flags.subcommand);
+  const subcommand = named(flags.subcommand);
   if (subcommand === undefined) {
     throw new Error(`no subcommand "${flags.subcommand}"; there are ${SUBCOMMANDS.map(({ name }) => name).join(', ')}`);
   }

@@ -79,7 +79,7 @@ export class Backend {
     const { processes, placement } = this.#context;
     const args = [SCRIPT, String(this.#port), this.name, this.#journal];
     // Not `start()`: signals other than SIGKILL need the process itself.
-    this.#process = processes.spawn([process.execPath, ...process.execArgv, ...args], placement.load, true);
+    this.#process = processes.spawn([process.execPath, ...process.execArgv, ...args], placement.load, { talks: true });
     this.#child = new Child(`backend ${this.name}`, this.#process);
     await this.#child.ready();
   }

@@ -1,16 +1,10 @@
-import { type ChildProcess, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
-import { connect } from 'node:net';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { binaryVersion } from '../harness/binary-version.ts';
+import { SystemServer } from '../harness/system-server.ts';
 import { freePort } from './free-port.ts';
 import type { Gateway, GatewayContext, RunningGateway } from './gateway.ts';
 import { CONNECTIONS, REST_MS, TIMEOUT_MS } from './settings.ts';
-
-const START_MS = 5_000;
-const POLL_MS = 20;
-const STDERR_KEPT = 2_000;
 
 /** nginx with its own configuration, in a folder of its own: nothing of the machine's installation is read or written. */
 export class Nginx implements Gateway {
@@ -19,7 +13,7 @@ export class Nginx implements Gateway {
     `nginx, proxy_next_upstream error timeout, max_fails=1 fail_timeout=${REST_MS / 1000}s, upstream keepalive`;
 
   missing(): string | undefined {
-    return spawnSync('nginx', ['-v']).status === 0 ? undefined : 'no nginx on the path';
+    return binaryVersion('nginx') === undefined ? 'no nginx on the path' : undefined;
   }
 
   async start({ processes, placement, folder, backends }: GatewayContext): Promise<RunningGateway> {
@@ -28,21 +22,7 @@ export class Nginx implements Gateway {
     const port = await freePort();
     writeFileSync(join(prefix, 'nginx.conf'), configuration(port, backends));
     const command = ['nginx', '-p', `${prefix}/`, '-c', 'nginx.conf', '-e', 'stderr'];
-    const child = processes.spawn(command, placement.gateway);
-    const said = lastWords(child);
-    const ended = once(child, 'close');
-    try {
-      await accepting(port, child, said);
-    } catch (error) {
-      child.kill('SIGKILL');
-      throw error;
-    }
-    const stop = async () => {
-      if (hasEnded(child)) throw new Error(`nginx ended by itself: ${said()}`);
-      child.kill('SIGTERM');
-      await ended;
-    };
-    return { port, stop };
+    return SystemServer.start({ name: this.name, command, port, cpus: placement.gateway }, processes);
   }
 }
 
@@ -90,32 +70,4 @@ http {
   }
 }
 `;
-}
-
-function lastWords(child: ChildProcess): () => string {
-  let text = '';
-  child.stdout?.resume();
-  child.stderr?.setEncoding('utf8').on('data', (more: string) => {
-    text = (text + more).slice(-STDERR_KEPT);
-  });
-  return () => text.trim();
-}
-
-function hasEnded(child: ChildProcess): boolean {
-  return child.exitCode !== null || child.signalCode !== null;
-}
-
-async function accepting(port: number, child: ChildProcess, said: () => string): Promise<void> {
-  const giveUpAt = performance.now() + START_MS;
-  while (performance.now() < giveUpAt && !hasEnded(child)) {
-    const socket = connect(port, '127.0.0.1');
-    const accepted = await once(socket, 'connect').then(
-      () => true,
-      () => false,
-    );
-    socket.destroy();
-    if (accepted) return;
-    await sleep(POLL_MS);
-  }
-  throw new Error(`nginx did not start: ${said()}`);
 }

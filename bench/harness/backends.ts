@@ -1,4 +1,5 @@
 import type { BackendsReady } from '../backends/backend-process.ts';
+import type { BackendKind } from '../backends/listen.ts';
 import type { Child } from './child.ts';
 import type { Usage } from './child-side.ts';
 import type { Placement } from './placement.ts';
@@ -19,11 +20,16 @@ export class Backends {
     this.origins = origins;
   }
 
-  static async start(processes: Processes, placement: Placement, count: number): Promise<Backends> {
+  static async start(
+    processes: Processes,
+    placement: Placement,
+    count: number,
+    kind: BackendKind = 'small',
+  ): Promise<Backends> {
     const child = processes.start({
       name: 'backends',
       script: new URL('../backends/backend-process.ts', import.meta.url),
-      args: [String(count)],
+      args: [String(count), kind],
       cpus: placement.load,
     });
     return new Backends(child, (await child.ready<BackendsReady>()).origins);

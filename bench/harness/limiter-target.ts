@@ -1,5 +1,5 @@
 import type { RedisServer } from './redis-server.ts';
-import { RunningNodeTarget, type RunningTarget, type Target, type TargetContext } from './target.ts';
+import { RunningNodeTarget, type Target, type TargetContext } from './target.ts';
 
 /** `targets/limiter.ts` with one of its limiters. */
 export class LimiterTarget implements Target {
@@ -19,7 +19,7 @@ export class LimiterTarget implements Target {
     this.#redis = redis;
   }
 
-  async start(context: TargetContext): Promise<RunningTarget> {
+  async start(context: TargetContext): Promise<RunningNodeTarget> {
     const script = new URL('../targets/limiter.ts', import.meta.url);
     const url = this.#redis === undefined ? [] : [await this.#redis.url(context)];
     const child = context.processes.start({

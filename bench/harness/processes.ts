@@ -3,6 +3,13 @@ import { fileURLToPath } from 'node:url';
 import { Child } from './child.ts';
 import type { Cpus } from './placement.ts';
 
+export interface SpawnOptions {
+  /** Whether it is a child that answers questions. */
+  readonly talks?: boolean;
+  /** On top of the environment of the run. */
+  readonly env?: Readonly<Record<string, string>> | undefined;
+}
+
 export interface ChildSpec {
   readonly name: string;
   readonly script: URL;
@@ -23,15 +30,15 @@ export class Processes {
 
   start(spec: ChildSpec): Child {
     const command = [process.execPath, ...process.execArgv, fileURLToPath(spec.script), ...(spec.args ?? [])];
-    return new Child(spec.name, this.spawn(command, spec.cpus, true));
+    return new Child(spec.name, this.spawn(command, spec.cpus, { talks: true }));
   }
 
-  spawn(command: readonly string[], cpus: Cpus, talks = false): ChildProcess {
+  spawn(command: readonly string[], cpus: Cpus, { talks = false, env = {} }: SpawnOptions = {}): ChildProcess {
     // A prefix, not a later `taskset -p`: threads that Node starts early would stay where they were.
     const [file, ...args] = cpus === undefined ? command : ['taskset', '--cpu-list', cpus, ...command];
     const child = spawn(file as string, args, {
       stdio: ['ignore', talks ? 'ignore' : 'pipe', 'pipe', ...(talks ? (['ipc'] as const) : [])],
-      env: { ...process.env, NODE_ENV: 'production' },
+      env: { ...process.env, NODE_ENV: 'production', ...env },
     });
     this.#running.add(child);
     child.once('close', () => this.#running.delete(child));

@@ -59,6 +59,8 @@ async function measure({ run, running }: Runner, round: number, plan: RoundsPlan
     const sample = await takeSample(running, environment.load, environment.backends, {
       ...plan,
       refuses: run.target.refuses === true,
+      exchange: run.target.exchange,
+      connections: run.target.connections ?? plan.connections,
     });
     if (round > 0) run.samples.push(sample);
     environment.progress(
@@ -77,7 +79,7 @@ function fail(run: TargetRun, error: unknown, { progress }: RoundsEnvironment): 
 }
 
 /** Another first one each round, every second round backwards: nobody always follows the same neighbour. */
-function orderOf<T>(round: number, all: readonly T[]): T[] {
+export function orderOf<T>(round: number, all: readonly T[]): T[] {
   const start = all.length === 0 ? 0 : round % all.length;
   const order = [...all.slice(start), ...all.slice(0, start)];
   return round % 2 === 0 ? order : order.reverse();

@@ -1,5 +1,6 @@
 import type { LoadGenerator } from '../load/load-generator.ts';
 import type { Backends } from './backends.ts';
+import type { SizedExchange } from './sized.ts';
 import type { RunningTarget } from './target.ts';
 
 /** One target in one round. */
@@ -27,6 +28,8 @@ export interface SamplePlan {
   readonly loadCpuCount: number;
   /** Whether the right answer to each request is a 429. */
   readonly refuses?: boolean;
+  /** What is asked, when it is not a GET of a small answer. */
+  readonly exchange?: SizedExchange | undefined;
 }
 
 /** Puts load on one target and reads all counters at the borders of the measured stretch. */

@@ -4,15 +4,20 @@ import type { AddressInfo } from 'node:net';
 import { serveParent } from './child-side.ts';
 import type { Profiler } from './profiler.ts';
 
+const NODE_KEEP_ALIVE_MS = 5_000;
+const KEEP_ALIVE_MS = 65_000;
+
 /** Origins of the backends, as the harness gave them. */
-export function backendOrigins(): string[] {
-  const origins = process.argv.slice(2);
+export function backendOrigins(args = process.argv.slice(2)): string[] {
+  const origins = [...args];
   if (origins.length === 0) throw new Error('give the origins of the backends as arguments');
   return origins;
 }
 
 /** Listens on a free port of loopback and tells the harness. */
 export async function serveTarget(server: Server): Promise<void> {
+  // Node's 5 s would end idle connections while they are counted. Servers that were given another time keep it.
+  if (server.keepAliveTimeout === NODE_KEEP_ALIVE_MS) server.keepAliveTimeout = KEEP_ALIVE_MS;
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   announceTarget(server);
@@ -24,8 +29,9 @@ export function announceTarget(server: Server): void {
   serveParent(
     { port: (server.address() as AddressInfo).port },
     {
+      // Loaded only when asked for, as below: this is no part of what is measured.
+      memory: async () => (await import('./settled-memory.ts')).settledMemory(),
       startProfile: async () => {
-        // Loaded only when asked for: the inspector is no part of what is measured.
         profiler = new (await import('./profiler.ts')).Profiler();
         await profiler.start();
       },

@@ -2,12 +2,15 @@ import type { Child } from './child.ts';
 import type { Usage } from './child-side.ts';
 import type { Placement } from './placement.ts';
 import type { Processes } from './processes.ts';
+import type { SizedExchange } from './sized.ts';
 
 export interface TargetContext {
   readonly processes: Processes;
   readonly placement: Placement;
   /** Origins of the backends to forward to. */
   readonly backends: readonly string[];
+  /** For files of the run; it is gone afterwards. */
+  readonly folder: string;
 }
 
 /** Something to measure. Another kind (a system binary, say) is another class with these members. */
@@ -17,6 +20,12 @@ export interface Target {
   readonly title: string;
   /** Whether the right answer to each request is a 429. */
   readonly refuses?: boolean;
+  /** What is asked of it, when that is not a GET of a small answer. */
+  readonly exchange?: SizedExchange;
+  /** Connections to ask over, when not as many as the run says. */
+  readonly connections?: number;
+  /** Why it cannot be run on this machine, if so. */
+  missing?(): string | undefined;
   start(context: TargetContext): Promise<RunningTarget>;
 }
 
@@ -26,19 +35,40 @@ export interface RunningTarget {
   stop(): Promise<void>;
 }
 
-/** A target of our own: `targets/<name>.ts`, run by this Node. */
+/** Bytes of memory after a garbage collection. */
+export interface Memory {
+  readonly rssBytes: number;
+  /** Objects, and buffers outside of V8's heap. */
+  readonly heapBytes: number;
+}
+
+export interface NodeTargetOptions {
+  /** File in `targets/`; the name of the target when it does not say. */
+  readonly script?: string;
+  /** Arguments before the origins of the backends. */
+  readonly args?: (context: TargetContext) => readonly string[];
+}
+
+/** A target of our own: a file in `targets/`, run by this Node. */
 export class NodeTarget implements Target {
   readonly name: string;
   readonly title: string;
 
-  constructor(name: string, title: string) {
+  readonly #script: string;
+  readonly #args: (context: TargetContext) => readonly string[];
+
+  constructor(name: string, title: string, { script = name, args = () => [] }: NodeTargetOptions = {}) {
     this.name = name;
     this.title = title;
+    this.#script = script;
+    this.#args = args;
   }
 
-  async start({ processes, placement, backends }: TargetContext): Promise<RunningNodeTarget> {
-    const script = new URL(`../targets/${this.name}.ts`, import.meta.url);
-    const child = processes.start({ name: this.name, script, args: backends, cpus: placement.gateway });
+  async start(context: TargetContext): Promise<RunningNodeTarget> {
+    const { processes, placement, backends } = context;
+    const script = new URL(`../targets/${this.#script}.ts`, import.meta.url);
+    const args = [...this.#args(context), ...backends];
+    const child = processes.start({ name: this.name, script, args, cpus: placement.gateway });
     try {
       return new RunningNodeTarget(child, (await child.ready<{ port: number }>()).port);
     } catch (error) {
@@ -59,6 +89,11 @@ export class RunningNodeTarget implements RunningTarget {
 
   usage(): Promise<Usage> {
     return this.#child.ask('usage');
+  }
+
+  /** Collects its garbage first, so it is slow. */
+  memory(): Promise<Memory> {
+    return this.#child.ask('memory', undefined, 30_000);
   }
 
   startProfile(): Promise<void> {

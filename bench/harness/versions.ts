@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { findPackageJSON } from 'node:module';
 import { cpus } from 'node:os';
+import { binaryVersions } from './binary-version.ts';
 
 const PACKAGES = [
   'express',
@@ -14,6 +15,11 @@ const PACKAGES = [
   'fastify',
   '@fastify/http-proxy',
   'autocannon',
+  'fast-gateway',
+  'fast-proxy-lite',
+  'express-http-proxy',
+  'pino',
+  'prom-client',
 ] as const;
 
 /** What a number depends on; no host names and no paths. */
@@ -21,6 +27,8 @@ export interface Machine {
   readonly node: string;
   readonly v8: string;
   readonly packages: Readonly<Record<string, string>>;
+  /** Programs of the system that are measured, or measure. */
+  readonly binaries: Readonly<Record<string, string>>;
   readonly platform: string;
   readonly cpu: string;
   readonly cores: number;
@@ -31,6 +39,7 @@ export function describeMachine(): Machine {
     node: process.versions.node,
     v8: process.versions.v8,
     packages: Object.fromEntries(PACKAGES.map((name) => [name, versionOf(name)])),
+    binaries: binaryVersions(),
     platform: `${process.platform} ${process.arch}`,
     cpu: cpus()[0]?.model ?? 'unknown',
     cores: cpus().length,

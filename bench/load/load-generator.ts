@@ -1,3 +1,5 @@
+import type { SizedExchange } from '../harness/sized.ts';
+
 /** What one measured stretch of load brought. */
 export interface LoadCount {
   readonly requests: number;
@@ -13,6 +15,8 @@ export interface LoadPlan {
   readonly seconds: number;
   /** Whether the right answer to each request is a 429. */
   readonly refuses?: boolean;
+  /** What is asked, when it is not a GET of a small answer. */
+  readonly exchange?: SizedExchange | undefined;
 }
 
 /** Puts a closed loop of requests on a port and counts good answers. */

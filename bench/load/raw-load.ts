@@ -24,9 +24,9 @@ export class RawLoad implements LoadGenerator {
   }
 
   async measure(plan: LoadPlan, begin: () => Promise<void>, end: () => Promise<void>): Promise<LoadCount> {
-    const { port, connections, warmupSeconds, seconds, refuses = false } = plan;
+    const { port, connections, warmupSeconds, seconds, refuses = false, exchange } = plan;
     const atMostSeconds = warmupSeconds + seconds + 30;
-    await this.#child.ask('start', { port, connections, atMostSeconds, refuses } satisfies RawStart);
+    await this.#child.ask('start', { port, connections, atMostSeconds, refuses, exchange } satisfies RawStart);
     try {
       await sleep(warmupSeconds * 1000);
       await begin();

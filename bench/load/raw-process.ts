@@ -1,5 +1,7 @@
 import { serveParent } from '../harness/child-side.ts';
+import type { SizedExchange } from '../harness/sized.ts';
 import { RawConnection, type Tally } from './raw-connection.ts';
+import { SizedConnection } from './sized-connection.ts';
 
 export interface RawStart {
   readonly port: number;
@@ -8,6 +10,8 @@ export interface RawStart {
   readonly atMostSeconds: number;
   /** Whether the right answer to each request is a 429. */
   readonly refuses: boolean;
+  /** What is asked, when it is not a GET of a small answer. */
+  readonly exchange: SizedExchange | undefined;
 }
 
 export interface RawSample {
@@ -22,19 +26,21 @@ export interface RawSample {
 
 interface Load {
   readonly tally: Tally;
-  readonly connections: readonly RawConnection[];
+  readonly connections: readonly (RawConnection | SizedConnection)[];
   readonly seen: number[];
   readonly limit: NodeJS.Timeout;
 }
 
 let load: Load | undefined;
 
-function start({ port, connections, atMostSeconds, refuses }: RawStart): void {
+function start({ port, connections, atMostSeconds, refuses, exchange }: RawStart): void {
   stop();
   const tally: Tally = { requests: 0, errors: 0, firstError: undefined, sent: 0 };
   load = {
     tally,
-    connections: Array.from({ length: connections }, () => new RawConnection(port, tally, refuses)),
+    connections: Array.from({ length: connections }, () =>
+      exchange === undefined ? new RawConnection(port, tally, refuses) : new SizedConnection(port, tally, exchange),
+    ),
     seen: new Array<number>(connections).fill(0),
     limit: setTimeout(stop, atMostSeconds * 1000),
   };

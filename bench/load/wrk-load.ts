@@ -22,6 +22,7 @@ export class WrkLoad implements LoadGenerator {
 
   async measure(plan: LoadPlan, begin: () => Promise<void>, end: () => Promise<void>): Promise<LoadCount> {
     if (plan.refuses) throw new Error('cannot check a 429: use --load raw');
+    if (plan.exchange !== undefined) throw new Error('cannot check large content: use --load raw');
     await this.#run(plan, plan.warmupSeconds);
     await begin();
     const count = await this.#run(plan, plan.seconds);

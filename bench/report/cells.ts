@@ -1,4 +1,4 @@
-import type { Spread } from './statistics.ts';
+import { pairedRatios, type Spread, spreadOf } from './statistics.ts';
 import type { Summary } from './summary.ts';
 import type { Column } from './table.ts';
 
@@ -43,6 +43,7 @@ export const COLUMNS = {
       (value) => whole(value / 1e6),
     ),
   },
+  throughputRatioRange: { head: 'min–max', cell: range((s) => s.throughputRatio, 2) },
   gatewayBusy: { head: 'gateway busy', cell: median((s) => s.gatewayBusy, percent) },
   loadBusy: { head: 'load busy', cell: median((s) => s.loadBusy, percent) },
   errors: { head: 'errors', cell: ({ errors }) => String(errors) },
@@ -70,6 +71,27 @@ export function throughputRatioColumn(baseline: string): Column<Summary> {
       (value) => `${value.toFixed(2)}×`,
     ),
   };
+}
+
+/** How many times the throughput of each target one of them has; round by round. */
+export function timesTheirThroughputColumn(ours: string, summaries: readonly Summary[]): Column<Summary> {
+  return {
+    head: `${ours} req/s ÷ its`,
+    cell: ({ name }) => {
+      const spread = timesTheirThroughput(ours, name, summaries);
+      return spread === undefined
+        ? NONE
+        : `${spread.median.toFixed(2)}× (${spread.min.toFixed(2)}–${spread.max.toFixed(2)})`;
+    },
+  };
+}
+
+export function timesTheirThroughput(ours: string, theirs: string, summaries: readonly Summary[]): Spread | undefined {
+  const valuesOf = (name: string) =>
+    summaries
+      .find((summary) => summary.name === name && summary.status === 'ok')
+      ?.samples.map((sample) => sample.requestsPerSecond) ?? [];
+  return spreadOf(pairedRatios(valuesOf(ours), valuesOf(theirs)));
 }
 
 /** What a reader must know before believing the table. */

@@ -1,6 +1,8 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { type Panel, renderChart } from './chart.ts';
+import type { RunFacts } from './run-facts.ts';
 
 const FOLDER = new URL('../results/', import.meta.url);
 
@@ -15,4 +17,20 @@ export function writeResult(name: string, content: unknown): string {
   const file = resultFile(name);
   writeFileSync(file, `${JSON.stringify(content, undefined, 2)}\n`);
   return relative(process.cwd(), file);
+}
+
+/** Writes `<name>.svg`; panels without bars are left out. */
+export function writeChart(name: string, title: string, facts: RunFacts, panels: readonly Panel[]): string {
+  const file = resultFile(`${name}.svg`);
+  const notes = chartNotes(facts);
+  writeFileSync(file, renderChart({ title, notes, panels: panels.filter(({ bars }) => bars.length > 0) }));
+  return relative(process.cwd(), file);
+}
+
+function chartNotes({ date, machine, placement, flags }: RunFacts): string[] {
+  const rounds = `${flags.rounds} interleaved ${flags.rounds === 1 ? 'round' : 'rounds'}`;
+  return [
+    `${date.slice(0, 10)}; Node ${machine.node}; ${machine.cpu}, ${machine.cores} cores; ${placement}`,
+    `Medians of ${rounds}; whiskers and brackets: the least and the most of a round`,
+  ];
 }

@@ -22,16 +22,16 @@ export interface Summary {
   readonly samples: readonly Sample[];
 }
 
-/** Names of the targets that others are compared with. */
+/** Names of the targets that others are compared with: `suite/post-1k` with `floor/post-1k`, where names have cases. */
 export interface Baselines {
   readonly cpu: string;
   readonly throughput: string;
 }
 
 export function summarize(runs: readonly TargetRun[], baselines: Baselines): Summary[] {
-  const cpuBase = valuesOf(runs, baselines.cpu, (sample) => sample.cpuMicrosPerRequest);
-  const throughputBase = valuesOf(runs, baselines.throughput, (sample) => sample.requestsPerSecond);
   return runs.map((run) => {
+    const cpuBase = valuesOf(runs, baselineOf(run, baselines.cpu), (sample) => sample.cpuMicrosPerRequest);
+    const throughputBase = valuesOf(runs, baselineOf(run, baselines.throughput), (sample) => sample.requestsPerSecond);
     const errors = errorsOf(run);
     const status = statusOf(run);
     const samples = status === 'invalid' ? [] : run.samples;
@@ -54,6 +54,11 @@ export function summarize(runs: readonly TargetRun[], baselines: Baselines): Sum
       samples: run.samples,
     };
   });
+}
+
+function baselineOf({ target }: TargetRun, baseline: string): string {
+  const slash = target.name.indexOf('/');
+  return slash === -1 ? baseline : baseline + target.name.slice(slash);
 }
 
 function valuesOf(runs: readonly TargetRun[], name: string, pick: (sample: Sample) => number): number[] {

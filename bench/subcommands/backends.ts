@@ -1,5 +1,6 @@
 import { PoolTarget } from '../harness/pool-target.ts';
 import { COLUMNS } from '../report/cells.ts';
+import { panelOf, times } from '../report/panels.ts';
 import { pairedRatios, type Spread, spreadOf } from '../report/statistics.ts';
 import type { Summary } from '../report/summary.ts';
 import type { Column } from '../report/table.ts';
@@ -19,7 +20,16 @@ export const backends = new Comparison({
   about: `what ${MANY} backends cost more than ${FEW}, by policy`,
   targets: [undefined, ...POLICIES].flatMap((policy) => [new PoolTarget(FEW, policy), new PoolTarget(MANY, policy)]),
   backends: MANY,
+  defaults: { rounds: 5, seconds: 1.5, warmupSeconds: 0.5 },
   baselines: { cpu: `${FLOOR}-${FEW}`, throughput: `${FLOOR}-${FEW}` },
+  panels: (summaries) => [
+    panelOf(
+      `CPU per request with ${MANY} backends ÷ with ${FEW}`,
+      summaries,
+      ({ name }) => (name.endsWith(`-${MANY}`) ? growth(summaries, name.slice(0, -`-${MANY}`.length)) : undefined),
+      { mark: 1, isOurs: (name) => !name.startsWith(FLOOR) },
+    ),
+  ],
   columns: (summaries) => {
     const floor = growth(summaries, FLOOR);
     return [
@@ -27,7 +37,7 @@ export const backends = new Comparison({
       COLUMNS.throughput,
       COLUMNS.cpu,
       COLUMNS.cpuRange,
-      column(`CPU ÷ ${FEW} backends`, (name) => growth(summaries, name), times),
+      column(`CPU ÷ ${FEW} backends`, (name) => growth(summaries, name), median),
       column(
         'min–max',
         (name) => growth(summaries, name),
@@ -36,7 +46,7 @@ export const backends = new Comparison({
       column(
         '÷ the floor’s',
         (name) => (floor === undefined ? undefined : over(growth(summaries, name), floor)),
-        times,
+        median,
       ),
       COLUMNS.gatewayBusy,
       COLUMNS.loadBusy,
@@ -47,7 +57,7 @@ export const backends = new Comparison({
   },
 });
 
-const times = ({ median }: Spread): string => `${median.toFixed(2)}×`;
+const median = (spread: Spread): string => times(spread.median);
 
 /** CPU per request with many backends over that with few, round by round. */
 function growth(summaries: readonly Summary[], name: string): Spread | undefined {

@@ -1,7 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { loadavg, tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { parseArgs } from 'node:util';
+import { loadavg } from 'node:os';
 import { Backend } from '../failover/backend.ts';
 import { type DrillGround, drill } from '../failover/drill.ts';
 import { type Gateway, NodeGateway } from '../failover/gateway.ts';
@@ -10,6 +7,7 @@ import { type FailoverRow, failoverText, isValid, rowOf } from '../failover/repo
 import { SCENARIOS, type Scenario, SMOKE_SCENARIOS, SMOKE_TIMELINE, TIMELINE } from '../failover/scenario.ts';
 import { BACKENDS, CONNECTIONS, REST_MS, SERVICE_MS, TIMEOUT_MS } from '../failover/settings.ts';
 import type { Flags } from '../flags.ts';
+import { inTempFolder } from '../harness/temp-folder.ts';
 import { describeMachine } from '../harness/versions.ts';
 import { writeResult } from '../report/result-file.ts';
 import type { Bench, Subcommand } from './subcommand.ts';
@@ -25,16 +23,18 @@ const OVERHEAD_SECONDS = 20;
 
 export const failover: Subcommand = {
   name: 'failover',
+  // A fault is counted, not averaged: one round tells the story, and 7 of them would take half an hour.
+  defaults: { rounds: 1 },
   about: `what clients see when a backend fails (failover [${SCENARIOS.map(({ name }) => name).join('|')}...])`,
 
   atMostSeconds(flags: Flags): number {
     const { beforeMs, afterMs } = timelineOf(flags);
     const drills = scenariosOf(flags).map(({ faultMs }) => (beforeMs + faultMs + afterMs) / 1000 + OVERHEAD_SECONDS);
-    return roundsOf(flags) * gatewaysOf(flags).length * drills.reduce((sum, seconds) => sum + seconds, 0) + 60;
+    return flags.rounds * gatewaysOf(flags).length * drills.reduce((sum, seconds) => sum + seconds, 0) + 60;
   },
 
   async run(given: Bench): Promise<boolean> {
-    const flags = { ...given.flags, rounds: roundsOf(given.flags), connections: CONNECTIONS };
+    const flags = { ...given.flags, connections: CONNECTIONS };
     const bench = { ...given, flags };
     const { placement, print, progress } = bench;
     if (flags.load !== 'raw') throw new Error('failover has a load of its own: --load does not apply');
@@ -107,25 +107,6 @@ async function drillAll(
   }
   await Promise.all([clients.stop(), ...backends.map((backend) => backend.stop())]);
   return rows;
-}
-
-async function inTempFolder<T>(work: (folder: string) => Promise<T>): Promise<T> {
-  const folder = mkdtempSync(join(tmpdir(), 'expressway-failover-'));
-  const remove = () => rmSync(folder, { recursive: true, force: true });
-  // Ctrl-C and the time limit end the process without coming back here.
-  process.once('exit', remove);
-  try {
-    return await work(folder);
-  } finally {
-    process.off('exit', remove);
-    remove();
-  }
-}
-
-/** A fault is counted, not averaged: one round of 4 minutes tells the story, and 7 of them would take half an hour. */
-function roundsOf(flags: Flags): number {
-  const { values } = parseArgs({ args: process.argv.slice(2), strict: false, options: { rounds: { type: 'string' } } });
-  return values.rounds === undefined ? 1 : flags.rounds;
 }
 
 function timelineOf({ smoke }: Flags) {

@@ -2,44 +2,65 @@ import { readFileSync } from 'node:fs';
 import { relative } from 'node:path';
 import type { Flags } from '../flags.ts';
 import { Backends } from '../harness/backends.ts';
+import type { RunningNodeTarget, Target, TargetContext } from '../harness/target.ts';
+import { inTempFolder } from '../harness/temp-folder.ts';
 import { startLoad } from '../load/start-load.ts';
 import { type CpuProfile, type FunctionTime, packageTimes, selfTimes } from '../report/cpu-profile.ts';
 import { resultFile } from '../report/result-file.ts';
 import { renderTable } from '../report/table.ts';
+import { LIMITERS } from './limiter.ts';
+import { CASES } from './sizes.ts';
 import type { Bench, Subcommand } from './subcommand.ts';
 import { ALL, SUITE } from './targets.ts';
 
 const TOP = 40;
+
+interface ProfiledTarget extends Target {
+  start(context: TargetContext): Promise<RunningNodeTarget>;
+}
+
+const TARGETS: readonly ProfiledTarget[] = [...ALL, ...LIMITERS];
 const ROOT = new URL('../../', import.meta.url);
 /** The code that a profile shows should be compiled already. */
 const WARMUP_SECONDS = 2;
 
 export const profile: Subcommand = {
   name: 'profile',
-  about: `where the CPU time of one target goes (profile <target>, default ${SUITE.name})`,
+  defaults: { seconds: 3, warmupSeconds: 1 },
+  about: `where the CPU time of one target goes (profile <target>[/<case of sizes>], default ${SUITE.name})`,
 
   atMostSeconds: ({ seconds, warmupSeconds }: Flags) => 2 * (seconds + warmupSeconds + WARMUP_SECONDS) + 60,
 
   async run({ flags, processes, placement, print, progress }: Bench): Promise<boolean> {
     const name = flags.operands[0] ?? SUITE.name;
-    const target = ALL.find((known) => known.name === name);
-    if (target === undefined) throw new Error(`no target "${name}"; there are ${ALL.map((t) => t.name).join(', ')}`);
+    const [targetName, caseName] = name.split('/');
+    const target = TARGETS.find((known) => known.name === targetName);
+    if (target === undefined)
+      throw new Error(`no target "${name}"; there are ${TARGETS.map((t) => t.name).join(', ')}`);
+    const sized = CASES.find((known) => known.name === caseName);
+    if (caseName !== undefined && sized === undefined)
+      throw new Error(`no case "${caseName}"; there are ${CASES.map((one) => one.name).join(', ')}`);
     progress(placement.description);
-    const backends = await Backends.start(processes, placement, 2);
-    const load = await startLoad(flags.load, processes, placement);
-    const running = await target.start({ processes, placement, backends: backends.origins });
-    const file = resultFile(`${name}.cpuprofile`);
-    const count = await load.measure(
-      {
-        port: running.port,
-        connections: flags.connections,
-        warmupSeconds: flags.warmupSeconds + (flags.smoke ? 0 : WARMUP_SECONDS),
-        seconds: flags.seconds,
-      },
-      () => running.startProfile(),
-      () => running.stopProfile(file),
-    );
-    await Promise.all([running.stop(), load.stop(), backends.stop()]);
+    const file = resultFile(`${name.replace('/', '-')}.cpuprofile`);
+    const count = await inTempFolder(async (folder) => {
+      const backends = await Backends.start(processes, placement, 2, sized === undefined ? 'small' : 'sized');
+      const load = await startLoad(flags.load, processes, placement);
+      const running = await target.start({ processes, placement, backends: backends.origins, folder });
+      const measured = await load.measure(
+        {
+          port: running.port,
+          connections: sized?.connections ?? flags.connections,
+          exchange: sized?.exchange,
+          warmupSeconds: flags.warmupSeconds + (flags.smoke ? 0 : WARMUP_SECONDS),
+          seconds: flags.seconds,
+          refuses: target.refuses === true,
+        },
+        () => running.startProfile(),
+        () => running.stopProfile(file),
+      );
+      await Promise.all([running.stop(), load.stop(), backends.stop()]);
+      return measured;
+    });
 
     const functions = selfTimes(JSON.parse(readFileSync(file, 'utf8')) as CpuProfile, ROOT);
     if (flags.json) print(JSON.stringify({ target: name, ...count, functions: functions.slice(0, TOP) }, undefined, 2));

@@ -1,4 +1,4 @@
-import type { Flags } from '../flags.ts';
+import type { FlagDefaults, Flags } from '../flags.ts';
 import type { Placement } from '../harness/placement.ts';
 import type { Processes } from '../harness/processes.ts';
 
@@ -16,6 +16,8 @@ export interface Bench {
 export interface Subcommand {
   readonly name: string;
   readonly about: string;
+  /** Where it needs others than the rest. */
+  readonly defaults?: FlagDefaults;
   /** Longest time that it may take. */
   atMostSeconds(flags: Flags): number;
   /** @returns whether everything that it measured is valid. */

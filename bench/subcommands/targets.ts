@@ -1,13 +1,51 @@
+import { join } from 'node:path';
+import { SystemTarget } from '../harness/system-target.ts';
 import { NodeTarget } from '../harness/target.ts';
+import { caddy } from '../peers/caddy.ts';
+import { go } from '../peers/go.ts';
+import { haproxy } from '../peers/haproxy.ts';
+import { nginx } from '../peers/nginx.ts';
+import { LAYERS, type LayerName } from '../targets/layer-names.ts';
 
 /** Every target by name; a subcommand picks the ones that its question needs. */
 export const FLOOR = new NodeTarget('floor', 'bare node:http + undici Pool, round robin over 2 pools');
 export const HPM = new NodeTarget('hpm', 'http-proxy-middleware + express-rate-limit + cockatiel on Express 5');
 export const FASTIFY = new NodeTarget('fastify', '@fastify/http-proxy, bare');
-export const SUITE = new NodeTarget('suite', 'Expressway: ipRateLimit + circuitBreaker + roundRobinProxy on Express 5');
+export const FAST_GATEWAY = new NodeTarget('fast-gateway', 'fast-gateway, bare');
+export const EXPRESS_HTTP_PROXY = new NodeTarget('express-http-proxy', 'express-http-proxy on Express 5, bare');
 export const EXPRESS = new NodeTarget('express', 'Express 5 that answers by itself, no proxy');
 export const TRANSPORT = new NodeTarget('transport', 'http-proxy-middleware with undiciTransport(), 1 backend');
-export const PROXY = new NodeTarget('proxy', 'roundRobinProxy alone');
-export const PROXY_CIRCUIT = new NodeTarget('proxy-circuit', 'circuitBreaker + roundRobinProxy');
+export const SUITE_PLAIN = new NodeTarget(
+  'suite-plain',
+  'Expressway: ipRateLimit + circuitBreaker + roundRobinProxy on Express 5, nothing else',
+);
+export const SUITE = layered(
+  'suite',
+  'bounds',
+  'Expressway, all on: limiter, route circuit, circuit per backend, health checks, failover, guard, metrics, access log to a file, bounds',
+);
 
-export const ALL = [FLOOR, HPM, FASTIFY, SUITE, EXPRESS, TRANSPORT, PROXY, PROXY_CIRCUIT];
+/** Each is the one before plus one layer; the last one is the suite. */
+export const LAYERED = [
+  ...LAYERS.slice(0, -1).map(([name, title], index) => layered(index === 0 ? name : `+${name}`, name, title)),
+  SUITE,
+];
+
+export const SYSTEM_PEERS = [
+  new SystemTarget('nginx', 'nginx, one worker process, kept connections', nginx),
+  new SystemTarget('haproxy', 'HAProxy, one thread', haproxy),
+  new SystemTarget('caddy', 'Caddy reverse_proxy, GOMAXPROCS=1', caddy),
+  new SystemTarget('go', 'httputil.ReverseProxy of Go, GOMAXPROCS=1', go),
+];
+
+export const NODE_PEERS = [HPM, FASTIFY, FAST_GATEWAY, EXPRESS_HTTP_PROXY];
+
+/** Those that run on Node, and so can be profiled. */
+export const ALL = [FLOOR, SUITE, SUITE_PLAIN, ...NODE_PEERS, EXPRESS, TRANSPORT, ...LAYERED.slice(0, -1)];
+
+function layered(name: string, top: LayerName, title: string): NodeTarget {
+  return new NodeTarget(name, title, {
+    script: 'expressway',
+    args: ({ folder }) => [top, join(folder, `${name}.access.log`)],
+  });
+}

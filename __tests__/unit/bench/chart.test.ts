@@ -1,0 +1,65 @@
+import { type Panel, renderChart, tickStep } from '../../../bench/report/chart.ts';
+
+const show = (value: number): string => value.toFixed(1);
+
+function chart(panel: Partial<Panel>): string {
+  const bars = [
+    { label: 'floor', spread: { median: 1, min: 0.9, max: 1.1 } },
+    { label: 'suite', spread: { median: 2, min: 1.5, max: 4 }, isOurs: true },
+  ];
+  return renderChart({ title: 'a < b & c', notes: ['one note'], panels: [{ title: 'panel', show, bars, ...panel }] });
+}
+
+const widthsOf = (svg: string): number[] =>
+  [...svg.matchAll(/<rect class="(?:bar|ours)"[^>]* width="([\d.]+)"/g)].map(([, width]) => Number(width));
+
+test('bars are as long as their medians', () => {
+  const [first = 0, second = 0] = widthsOf(chart({}));
+  expect(first).toBeGreaterThan(0);
+  expect(second / first).toBeCloseTo(2, 2);
+});
+
+test('a whisker goes from the least to the most, on the scale of the bars', () => {
+  const svg = chart({});
+  const left = Number(/<rect class="ours" x="([\d.]+)"/.exec(svg)?.[1]);
+  const whiskers = [...svg.matchAll(/class="whisker" x1="([\d.]+)" y1="([\d.]+)" x2="([\d.]+)" y2="\2"/g)];
+  expect(whiskers).toHaveLength(2);
+  const [from, to] = [Number(whiskers[1]?.[1]) - left, Number(whiskers[1]?.[3]) - left];
+  expect(from / (widthsOf(svg)[1] as number)).toBeCloseTo(1.5 / 2, 2);
+  expect(to / (widthsOf(svg)[1] as number)).toBeCloseTo(4 / 2, 2);
+});
+
+test('nothing is drawn beyond the picture', () => {
+  const svg = chart({ mark: 9 });
+  const width = Number(/viewBox="0 0 (\d+)/.exec(svg)?.[1]);
+  const ends = [...svg.matchAll(/ x[12]?="([\d.]+)"/g)].map(([, x]) => Number(x));
+  expect(Math.max(...ends)).toBeLessThan(width);
+});
+
+test('values are written beside their bars, and text is escaped', () => {
+  const svg = chart({});
+  expect(svg).toContain('>2.0 (1.5–4.0)<');
+  expect(svg).toContain('<title>a &lt; b &amp; c</title>');
+  expect(svg).not.toContain('a < b');
+});
+
+test('readers with a dark scheme get dark colours', () => {
+  expect(chart({})).toContain('@media (prefers-color-scheme: dark)');
+});
+
+test('bars of a value below zero have no length, not a negative one', () => {
+  const spread = { median: -1, min: -2, max: 3 };
+  expect(widthsOf(chart({ bars: [{ label: 'odd', spread }] }))).toEqual([0]);
+});
+
+test.each([
+  [0, 1],
+  [1, 0.2],
+  [1.9, 0.5],
+  [7, 2],
+  [49, 10],
+  [200, 50],
+  [1_000, 200],
+])('ticks up to %d are %d apart', (most, step) => {
+  expect(tickStep(most)).toBeCloseTo(step, 10);
+});

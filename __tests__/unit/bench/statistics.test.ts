@@ -1,0 +1,55 @@
+import { lastThirdOverFirst, pairedRatios, quantileOf, spreadOf } from '../../../bench/report/statistics.ts';
+
+describe('spreadOf', () => {
+  test('of an odd number has the middle value', () => {
+    expect(spreadOf([9, 1, 5])).toEqual({ median: 5, min: 1, max: 9 });
+  });
+
+  test('of an even number lies between the two in the middle', () => {
+    expect(spreadOf([10, 1, 2, 4])).toEqual({ median: 3, min: 1, max: 10 });
+  });
+
+  test('of nothing is nothing', () => {
+    expect(spreadOf([])).toBeUndefined();
+  });
+});
+
+test('ratios are taken round by round, and only as far as both go', () => {
+  expect(pairedRatios([2, 9, 8], [1, 3])).toEqual([2, 3]);
+});
+
+describe('quantileOf', () => {
+  const hundred = Float64Array.from({ length: 100 }, (_, index) => index + 1);
+
+  test.each([
+    [0, 1],
+    [0.5, 50],
+    [0.99, 99],
+    [0.999, 100],
+    [1, 100],
+  ])('%d of the values from 1 to 100 is %d', (q, value) => {
+    expect(quantileOf(hundred, q)).toBe(value);
+  });
+
+  test('of one value is that value', () => {
+    expect(quantileOf(Float64Array.of(7), 0.5)).toBe(7);
+  });
+
+  test('of nothing is no number', () => {
+    expect(quantileOf(new Float64Array(0), 0.5)).toBeNaN();
+  });
+});
+
+describe('lastThirdOverFirst', () => {
+  test('compares the medians, so that one outlier counts for nothing', () => {
+    expect(lastThirdOverFirst([10, 10, 99, 50, 50, 50, 20, 20, 0])).toBe(2);
+  });
+
+  test('leaves out of the first and the last third what does not divide by three', () => {
+    expect(lastThirdOverFirst([1, 5, 5, 5, 3])).toBe(3);
+  });
+
+  test('needs three values', () => {
+    expect(lastThirdOverFirst([1, 2])).toBeUndefined();
+  });
+});

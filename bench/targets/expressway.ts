@@ -1,0 +1,71 @@
+import { createServer } from 'node:http';
+import express from 'express';
+import {
+  accessLog,
+  circuitBreaker,
+  GatewayEvents,
+  hardenServer,
+  ipRateLimit,
+  observability,
+  prometheusMetrics,
+  requestGuard,
+  roundRobinProxy,
+} from 'expressway';
+import { collectDefaultMetrics, Registry } from 'prom-client';
+import { LogOutput } from '../../example-gateway/log-output.ts';
+import { createLogger } from '../../example-gateway/logger.ts';
+import { backendOrigins, serveTarget } from '../harness/target-side.ts';
+import { LAYERS, type LayerName } from './layer-names.ts';
+
+// The layers of `layer-names.ts` up to the one that the first argument names; the second is the file of the access log, the
+// others are the backends. All of them together are the gateway of example-gateway/, save for its admin listener.
+
+const [top = '', file = '', ...origins] = process.argv.slice(2);
+const height = LAYERS.findIndex(([name]) => name === top);
+if (height === -1) throw new Error(`no layer "${top}"; there are ${LAYERS.map(([name]) => name).join(', ')}`);
+const has = (layer: LayerName): boolean => LAYERS.findIndex(([name]) => name === layer) <= height;
+
+const backends = backendOrigins(origins);
+const events = new GatewayEvents();
+
+const guard = requestGuard({ events });
+const limiter = ipRateLimit({ limit: 1e9, windowMs: 60_000, events });
+// By the number of backends, so that one bad one trips its own circuit and not the whole route's.
+const breaker = circuitBreaker({ name: 'route', minimumRequests: 5 * backends.length, events });
+const proxy = roundRobinProxy({
+  backends,
+  ...(has('health') ? { healthCheck: { path: '/healthz' } } : {}),
+  events,
+});
+
+function metrics() {
+  const register = new Registry();
+  collectDefaultMetrics({ register });
+  return prometheusMetrics({ register, events, limiters: [limiter], breakers: [breaker], proxies: [proxy] });
+}
+
+/** As example-gateway/ writes it. */
+function log() {
+  const lines = new LogOutput(file);
+  return accessLog({ to: createLogger('info', (line) => lines.write(line)) });
+}
+
+const app = express();
+app.disable('x-powered-by');
+if (has('observability')) {
+  app.use(
+    observability({
+      metrics: has('metrics') ? metrics() : undefined,
+      accessLog: has('access-log') ? log() : undefined,
+    }),
+  );
+}
+if (has('guard')) app.use(guard);
+if (has('limiter')) app.use(limiter);
+if (has('circuit')) app.use(breaker);
+app.use(proxy);
+
+const server = createServer(app);
+// `connections` opens more than the defaults let anybody have.
+if (has('bounds')) hardenServer(server, { maxConnections: 100_000, maxConnectionsPerAddress: 100_000, events });
+await serveTarget(server);
