@@ -1,18 +1,19 @@
 import express from 'express';
-import { circuitBreaker, type GatewayEvents, ipRateLimit, requestGuard, roundRobinProxy } from 'expressway';
+import { circuitBreaker, type GatewayEvents, requestGuard, roundRobinProxy } from 'expressway';
 import type { Config } from './config.ts';
 import { internalErrorHandler } from './internal-error.ts';
 import type { Logger } from './logger.ts';
 import { type Lines, observe } from './observe.ts';
+import { createLimiter, replaceableLimiter } from './replaceable-limiter.ts';
 import { readBackendTls } from './tls-files.ts';
 
 /** The gateway as one Express app, with the middlewares that it mounts. */
 export function createApp(config: Config, events: GatewayEvents, log: Logger, lines: Lines) {
-  const { backends, dns, loadBalancing, slowStartMs, redisUrl, trustProxy, circuit, healthCheck } = config;
+  const { backends, dns, loadBalancing, slowStartMs, trustProxy, circuit, healthCheck } = config;
 
   const { ambiguousPaths, maxBodyBytes } = config;
   const guard = requestGuard({ ambiguousPaths, events });
-  const limiter = ipRateLimit({ ...config.rateLimit, redis: redisUrl, trustProxy, events });
+  const limiter = replaceableLimiter(createLimiter(config, events));
   // Scaled with the pool as it is then, so that one bad backend trips its own circuit and never the whole route's.
   const minimumRequests = () => circuit.minimumRequests * Math.max(1, proxy.status().length);
   const breaker = circuitBreaker({ ...circuit, name: 'route', minimumRequests, events });

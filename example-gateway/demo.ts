@@ -1,10 +1,10 @@
 import { createServer } from 'node:net';
+import { stopOnSignals } from 'expressway';
 import { readConfig } from './config.ts';
 import { DemoChild } from './demo-child.ts';
 import { demoGuide } from './demo-guide.ts';
 import { startGateway } from './gateway.ts';
 import { exitOnStartError } from './start-error.ts';
-import { stopOnSignals } from './stop-signals.ts';
 
 /** The port itself when it can be had, else 0 (any free one), with the port noted in `taken`. */
 function portOrAny(host: string, port: number, taken: number[]): Promise<number> {

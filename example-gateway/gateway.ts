@@ -1,17 +1,19 @@
 import { createServer, type Server } from 'node:http';
-import { createServer as createTlsServer, Server as TlsServer } from 'node:https';
-import { GatewayEvents, hardenServer, upgradeHandler } from 'expressway';
+import { createServer as createTlsServer } from 'node:https';
+import { GatewayEvents, type GracefulShutdown, gracefulShutdown, hardenServer, upgradeHandler } from 'expressway';
+import { adminOptions } from './admin/admin-options.ts';
 import { type AdminView, createAdminServer, type Phase } from './admin.ts';
 import { type App, createApp } from './app.ts';
 import { BackendsFile } from './backends-file.ts';
 import type { Config } from './config.ts';
-import { Drain } from './drain.ts';
 import { logEvents } from './event-log.ts';
 import { listen } from './listener.ts';
 import { createLogger, type Logger } from './logger.ts';
 import type { Lines } from './observe.ts';
-import { type BackendsSource, Reload } from './reload.ts';
-import { readTlsFiles, reloadTlsFiles } from './tls-files.ts';
+import { Reload, type ReloadPart } from './reload.ts';
+import type { Environment } from './reload-env-file.ts';
+import { backendsPart, backendTlsPart, certificatePart, limitsPart, logLevelPart } from './reload-parts.ts';
+import { readTlsFiles } from './tls-files.ts';
 
 /** As long as a request's head may take, by default. */
 const HANDSHAKE_TIMEOUT_MS = 15_000;
@@ -21,8 +23,14 @@ export interface GatewayDeps {
   readonly events?: GatewayEvents;
   /** Where the access log goes, unless it is JSON: that is the logger's. Default: standard output. */
   readonly lines?: Lines;
-  /** Where `reload()` reads the backends when there is no BACKENDS_FILE. */
-  readonly backends?: BackendsSource;
+  /** Where `reload()` reads the configuration again. Default: only the files that it names are read again. */
+  readonly environment?: Environment;
+}
+
+interface GatewayParts extends Required<Pick<GatewayDeps, 'log' | 'lines' | 'events'>> {
+  readonly environment: Environment | undefined;
+  /** Watched. */
+  readonly file: BackendsFile | undefined;
 }
 
 /** The running example: the gateway's listener and the operator's. */
@@ -31,18 +39,18 @@ export class Gateway implements AdminView {
   readonly #log: Logger;
   readonly #parts: App;
   readonly #server: Server;
-  readonly #drain: Drain;
+  readonly #shutdown: GracefulShutdown;
   readonly #admin: Server | undefined;
   readonly #file: BackendsFile | undefined;
-  readonly #reload: Reload | undefined;
+  readonly #reload: Reload;
+  readonly #reloadParts: { readonly backends: ReloadPart; readonly others: readonly ReloadPart[] };
   readonly #startedAt = Date.now();
-  #phase: Phase = 'starting';
+  #isOpen = false;
   #closing: Promise<void> | undefined;
   #url = '';
   #adminUrl: string | undefined;
 
-  /** @param source Where the backends can be read again; a file is watched as well. */
-  constructor(config: Config, log: Logger, lines: Lines, events: GatewayEvents, source?: BackendsSource) {
+  constructor(config: Config, { log, lines, events, environment, file }: GatewayParts) {
     this.#config = config;
     this.#log = log;
     this.#parts = createApp(config, events, log, lines);
@@ -50,15 +58,25 @@ export class Gateway implements AdminView {
       config.tls === undefined
         ? createServer()
         : createTlsServer({ ...readTlsFiles(config.tls), handshakeTimeout: HANDSHAKE_TIMEOUT_MS });
-    this.#drain = new Drain(this.#server);
-    const { app } = this.#parts;
+    this.#shutdown = this.#prepareShutdown();
+    const { app, limiter, proxy } = this.#parts;
     const isTrusted: (address: string, hop: number) => boolean = app.get('trust proxy fn');
     hardenServer(this.#server, { ...config.bounds, isUncapped: (address) => isTrusted(address, 0), events });
     this.#server.on('request', app);
     this.#server.on('upgrade', upgradeHandler(app));
-    this.#admin = config.admin && createAdminServer(this, this.#parts.observer.register);
-    this.#reload = source && new Reload(source, (backends) => this.#parts.proxy.setBackends(backends), log);
-    this.#file = source instanceof BackendsFile ? source : undefined;
+    this.#parts.observer.feed?.countConnections(this.#server);
+    this.#admin = config.admin && createAdminServer(this, adminOptions(config, this.#parts, log));
+    this.#file = file;
+    this.#reload = new Reload(config, environment, log);
+    this.#reloadParts = {
+      backends: backendsPart(proxy, file),
+      others: [
+        certificatePart(this.#server),
+        backendTlsPart(proxy, config),
+        limitsPart(limiter, config, events),
+        logLevelPart(log),
+      ],
+    };
   }
 
   get url(): string {
@@ -71,13 +89,14 @@ export class Gateway implements AdminView {
   }
 
   get phase(): Phase {
-    return this.#phase;
+    if (this.#shutdown.phase !== 'serving') return 'stopping';
+    return this.#isOpen ? 'running' : 'starting';
   }
 
   status(): object {
     const { limiter, breaker, proxy } = this.#parts;
     return {
-      phase: this.#phase,
+      phase: this.phase,
       uptimeMs: Date.now() - this.#startedAt,
       limiter: { mode: limiter.mode },
       circuit: { state: breaker.state, retryAfterMs: breaker.retryAfterMs() },
@@ -87,38 +106,54 @@ export class Gateway implements AdminView {
 
   async open(): Promise<void> {
     const { host, port, admin } = this.#config;
-    this.#file?.watch(() => void this.#reload?.run('the file has changed'));
+    this.#file?.watch(() => void this.#reload.run('the file has changed', [this.#reloadParts.backends]));
     // The operator's listener first: traffic is taken only once everything else stands.
     if (this.#admin && admin) this.#adminUrl = await this.#listen(this.#admin, 'admin listener', admin);
     // Names are looked up by now, as far as they can be: the first requests need not get 503.
     await this.#parts.proxy.ready();
     this.#url = await this.#listen(this.#server, 'gateway', { host, port });
-    this.#phase = 'running';
+    this.#isOpen = true;
     this.#log.info({ url: this.#url, host, adminUrl: this.#adminUrl, backends: this.#config.backends }, 'listening');
   }
 
-  /** Reads certificate and backends again; what is bad is logged, and changes nothing. */
+  /**
+   * Reads backends, limits, certificates and log level again. Anything bad is logged, and nothing changes then; so is what
+   * only a restart can change.
+   */
   async reload(why: string): Promise<void> {
-    if (this.#closing !== undefined) return;
-    const { tls } = this.#config;
-    // Connections that are open keep what they have agreed on; new ones get the new certificate.
-    if (tls !== undefined && this.#server instanceof TlsServer) reloadTlsFiles(tls, this.#server, this.#log, why);
-    await this.#reload?.run(why);
+    const { backends, others } = this.#reloadParts;
+    if (this.#closing === undefined) await this.#reload.run(why, [backends, ...others]);
   }
 
-  /** Lets running requests end within `shutdownTimeoutMs`, then releases everything. */
+  /** Lets running requests end, and releases everything, within `shutdownTimeoutMs`. */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
   }
 
   async #close(): Promise<void> {
-    this.#phase = 'stopping';
     this.#file?.close();
-    const cut = await this.#drain.run(this.#config.shutdownTimeoutMs);
-    if (cut > 0) this.#log.warn({ connections: cut }, 'shutdown time is up: connections cut');
+    this.#reload.close();
+    const left = await this.#shutdown.close();
+    if (left.requests + left.streams + left.upgrades > 0)
+      this.#log.warn(left, 'shutdown time is up: what ran was ended');
+  }
+
+  #prepareShutdown(): GracefulShutdown {
+    const { shutdownLeadMs: leadTimeMs, shutdownTimeoutMs: timeoutMs } = this.#config;
+    return gracefulShutdown(this.#server, {
+      // Whoever runs the process has them: there may be more in it than this gateway.
+      signals: [],
+      leadTimeMs,
+      timeoutMs,
+      close: () => this.#release(),
+      onPhase: (phase) => this.#log.debug({ phase }, 'shutdown'),
+    });
+  }
+
+  async #release(): Promise<void> {
     const released = await Promise.allSettled([this.#parts.limiter.close(), this.#parts.proxy.close()]);
-    this.#parts.observer.close();
+    await this.#parts.observer.close();
     // Last, so that the operator can watch to the end.
     this.#admin?.close();
     this.#admin?.closeAllConnections();
@@ -143,9 +178,10 @@ export async function startGateway(config: Config, deps: GatewayDeps = {}): Prom
   const lines = deps.lines ?? { write: (line: string) => void process.stdout.write(line), dropped: 0 };
   const events = deps.events ?? new GatewayEvents();
   logEvents(events, log);
+  const { environment } = deps;
   const file = config.backendsFile === undefined ? undefined : new BackendsFile(config.backendsFile);
   const backends = (await file?.read()) ?? config.backends;
-  const gateway = new Gateway({ ...config, backends }, log, lines, events, file ?? deps.backends);
+  const gateway = new Gateway({ ...config, backends }, { log, lines, events, environment, file });
   try {
     await gateway.open();
   } catch (error) {

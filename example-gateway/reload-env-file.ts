@@ -1,36 +1,53 @@
 import { readFileSync } from 'node:fs';
 import { parseEnv } from 'node:util';
-import { type Backends, BackendsError } from './backends-file.ts';
-import { ConfigError, readBackends } from './config.ts';
+import { ConfigError } from './config.ts';
+
+/** An environment that can be looked at again. */
+export interface Environment {
+  /** For the log. */
+  readonly name: string;
+  /** As it was at the start. */
+  readonly first: NodeJS.ProcessEnv;
+  /** @throws {ConfigError} when it cannot be read. */
+  read(): EnvironmentNow;
+}
+
+export interface EnvironmentNow {
+  readonly variables: NodeJS.ProcessEnv;
+  /** What the file says and the environment proper says otherwise. */
+  readonly overridden: readonly string[];
+}
 
 /**
- * BACKENDS as it stands in the `.env` file, for whoever edits that and does not want to restart. Nothing else of it is
- * read again.
+ * The process's environment with the `.env` file as it stands now, for whoever edits that and does not want to restart. A
+ * variable of the environment proper wins over the file, as at the start. It is told from one of the file by its value:
+ * one that stood in both with the same value counts as the file's.
  */
-export class EnvFile {
+export class EnvFile implements Environment {
   readonly name: string;
+  readonly first: NodeJS.ProcessEnv;
   readonly #path: string;
-  /** Whether BACKENDS came from this file: a variable of the environment proper wins over it, now as at the start. */
-  readonly #isInUse: boolean;
+  readonly #existed: boolean;
+  /** What did not come from the file. */
+  readonly #proper: NodeJS.ProcessEnv;
 
   /** Make it at the start, before the file can have been edited. */
   constructor(path: string, env: NodeJS.ProcessEnv) {
     this.name = path;
     this.#path = path;
-    this.#isInUse = this.#variables()?.BACKENDS === env.BACKENDS;
+    this.first = { ...env };
+    const file = this.#variables();
+    this.#existed = file !== undefined;
+    this.#proper = Object.fromEntries(Object.entries(env).filter(([name, value]) => file?.[name] !== value));
   }
 
-  /** @throws {BackendsError} that names every problem. */
-  async read(): Promise<Backends> {
-    const variables = this.#variables();
-    if (variables === undefined) throw new BackendsError([`${this.name}: cannot be read`]);
-    if (!this.#isInUse) throw new BackendsError([`${this.name}: BACKENDS did not come from it at the start`]);
-    try {
-      return readBackends(variables);
-    } catch (error) {
-      if (!(error instanceof ConfigError)) throw error;
-      throw new BackendsError(error.problems.map((problem) => `${this.name}: ${problem}`));
-    }
+  read(): EnvironmentNow {
+    const file = this.#variables();
+    if (file === undefined && this.#existed) throw new ConfigError([`${this.name}: cannot be read`]);
+    const overridden = Object.keys(file ?? {}).filter(
+      (name) => Object.hasOwn(this.#proper, name) && this.#proper[name] !== file?.[name],
+    );
+    return { variables: { ...file, ...this.#proper }, overridden };
   }
 
   #variables(): NodeJS.Dict<string> | undefined {

@@ -1,25 +1,43 @@
-import type { Backends } from './backends-file.ts';
+import { type Config, readConfig } from './config.ts';
 import type { Logger } from './logger.ts';
-import { StartError } from './start-error.ts';
+import type { Environment } from './reload-env-file.ts';
+import { problemsOf } from './start-error.ts';
+import { changedVariables } from './variables.ts';
 
-/** Where the list of backends can be read again. */
-export interface BackendsSource {
+/** Something that was read, found good and not yet put to use. */
+export interface Change {
   /** For the log. */
-  readonly name: string;
-  /** @throws {BackendsError} when it holds no usable list. */
-  read(): Promise<Backends>;
+  readonly told: object;
+  /** Must not fail. */
+  apply(): void;
+  /** Instead of `apply`, when something else was bad. */
+  discard?(): void;
 }
 
-/** Reads the backends again and puts them to use. A bad list is refused whole, in one line of the log. */
+/** One thing that can change while the gateway runs. */
+export interface ReloadPart {
+  /** Nothing when all stays as it is. Rejects when something cannot be used. */
+  prepare(next: Config): Promise<Change | undefined>;
+}
+
+/** These take effect without a restart. */
+const RELOADABLE = /^(?:BACKENDS|RATE_LIMIT_\w+|TLS_CERT|TLS_KEY|BACKEND_(?:CA|CERT|KEY)|LOG_LEVEL)$/;
+
+/** Reads the configuration again and puts it to use: all of it, or none when anything in it is bad. */
 export class Reload {
-  readonly #source: BackendsSource;
-  readonly #use: (backends: Backends) => void;
+  readonly #config: Config;
+  readonly #environment: Environment | undefined;
   readonly #log: Logger;
   #last: Promise<void> = Promise.resolve();
+  #isClosed = false;
 
-  constructor(source: BackendsSource, use: (backends: Backends) => void, log: Logger) {
-    this.#source = source;
-    this.#use = use;
+  /**
+   * @param config As it was at the start.
+   * @param environment Where it came from; without one, only the files that it names are read again.
+   */
+  constructor(config: Config, environment: Environment | undefined, log: Logger) {
+    this.#config = config;
+    this.#environment = environment;
     this.#log = log;
   }
 
@@ -28,20 +46,52 @@ export class Reload {
    *
    * @param why For the log, like `SIGHUP`.
    */
-  run(why: string): Promise<void> {
-    this.#last = this.#last.then(() => this.#run(why));
+  run(why: string, parts: readonly ReloadPart[]): Promise<void> {
+    this.#last = this.#last.then(() => this.#run(why, parts));
     return this.#last;
   }
 
-  async #run(why: string): Promise<void> {
-    const { name } = this.#source;
+  /** What is under way changes nothing any more. */
+  close(): void {
+    this.#isClosed = true;
+  }
+
+  async #run(why: string, parts: readonly ReloadPart[]): Promise<void> {
+    const from = this.#environment?.name;
+    const changes: Change[] = [];
+    const problems: string[] = [];
+    let restart: readonly string[] = [];
+    let overridden: readonly string[] = [];
     try {
-      const backends = await this.#source.read();
-      this.#use(backends);
-      this.#log.info({ why, from: name, backends }, 'backends read again');
+      const now = this.#environment?.read();
+      const next = now === undefined ? this.#config : readConfig(now.variables);
+      overridden = now?.overridden ?? [];
+      if (now !== undefined) restart = this.#restartFor(now.variables, next);
+      for (const prepared of await Promise.allSettled(parts.map((part) => part.prepare(next)))) {
+        if (prepared.status === 'rejected') problems.push(...told(prepared.reason));
+        else if (prepared.value !== undefined) changes.push(prepared.value);
+      }
     } catch (error) {
-      const problems = error instanceof StartError ? error.problems : [String(error)];
-      this.#log.error({ why, from: name, problems }, 'backends not read again, the old ones stay');
+      problems.push(...told(error));
     }
+    if (problems.length > 0 || this.#isClosed) {
+      for (const change of changes) change.discard?.();
+      if (!this.#isClosed) this.#log.error({ why, from, problems }, 'not read again: all stays as it is');
+      return;
+    }
+    for (const change of changes) change.apply();
+    const facts = Object.assign({}, ...changes.map((change) => change.told));
+    this.#log.info({ why, from, ...facts, ...(overridden.length > 0 ? { overridden } : {}) }, 'read again');
+    if (restart.length > 0) this.#log.warn({ variables: restart }, `needs a restart: ${restart.join(', ')}`);
+  }
+
+  #restartFor(variables: NodeJS.ProcessEnv, next: Config): string[] {
+    // The files may be others, but a listener cannot begin to speak TLS, or cease to.
+    const isTlsSwitched = (next.tls === undefined) !== (this.#config.tls === undefined);
+    return changedVariables(this.#environment?.first ?? {}, variables).filter(
+      (name) => !RELOADABLE.test(name) || (isTlsSwitched && name.startsWith('TLS_')),
+    );
   }
 }
+
+const told = (error: unknown): readonly string[] => problemsOf(error) ?? [String(error)];

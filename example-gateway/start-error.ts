@@ -20,7 +20,7 @@ export function exitOnStartError(error: unknown): never {
 }
 
 /** Options that are good one by one, and that a middleware refuses together, come from the configuration as well. */
-function problemsOf(error: unknown): readonly string[] | undefined {
+export function problemsOf(error: unknown): readonly string[] | undefined {
   if (error instanceof StartError) return error.problems;
   return error instanceof OptionsError ? [error.message] : undefined;
 }

@@ -3,7 +3,6 @@ import { readFileSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
 import type { BackendTlsOptions } from 'expressway';
 import type { Config } from './config.ts';
-import type { Logger } from './logger.ts';
 import { StartError } from './start-error.ts';
 
 /** Where a certificate and its key are. */
@@ -51,7 +50,7 @@ export function readTlsFiles({ cert: certPath, key: keyPath }: TlsFiles): TlsMat
 }
 
 /**
- * What the proxy is told of backends over https; whether the files can be used it finds out itself.
+ * What the proxy is told of backends over https. Whether the files can be used it finds out itself.
  *
  * @throws {TlsFilesError}
  */
@@ -62,22 +61,4 @@ export function readBackendTls(files: Config['backendTls']): BackendTlsOptions {
     ...(cert === undefined ? {} : { cert: readPemFile('BACKEND_CERT', cert) }),
     ...(key === undefined ? {} : { key: readPemFile('BACKEND_KEY', key) }),
   };
-}
-
-/** Reads the files again, and gives them to the listener; bad ones are logged and change nothing. */
-export function reloadTlsFiles(
-  files: TlsFiles,
-  listener: { setSecureContext(material: TlsMaterial): void },
-  log: Logger,
-  why: string,
-): void {
-  try {
-    const material = readTlsFiles(files);
-    listener.setSecureContext(material);
-    const { subject, validTo } = new X509Certificate(material.cert);
-    log.info({ why, subject, validTo }, 'certificate read again');
-  } catch (error) {
-    const problems = error instanceof StartError ? error.problems : [String(error)];
-    log.error({ why, problems }, 'certificate not read again, the old one stays');
-  }
 }

@@ -62,6 +62,19 @@ export {
   requestGuard,
   requestGuardDefaults,
 } from './ingress/request-guard.ts';
+export { type GracefulShutdown, gracefulShutdown } from './lifecycle/graceful-shutdown.ts';
+export {
+  type GracefulShutdownOptions,
+  gracefulShutdownDefaults,
+  type ShutdownPhase,
+} from './lifecycle/graceful-shutdown-options.ts';
+export type { OpenAtDeadline } from './lifecycle/open-at-deadline.ts';
+export {
+  type StopSignals,
+  type StopSignalsOptions,
+  stopOnSignals,
+  stopSignalsDefaults,
+} from './lifecycle/stop-signals.ts';
 export {
   type AccessLog,
   type AccessLogFormat,
@@ -77,7 +90,33 @@ export {
   prometheusMetricsDefaults,
 } from './observability/prometheus-metrics.ts';
 export type { FinishedRequest, RequestSink } from './observability/request-record.ts';
-export type { BackendTlsOptions } from './proxy/backend-tls.ts';
+export { mergeHistories, mergeSnapshots } from './observability/status/merge-snapshots.ts';
+export {
+  type StatusFeed,
+  type StatusFeedOptions,
+  type StatusWatcher,
+  statusFeed,
+  statusFeedDefaults,
+} from './observability/status/status-feed.ts';
+export type {
+  BackendRow,
+  BackendSeriesData,
+  Change,
+  LimitedClient,
+  ProcessStatus,
+  StatusSnapshot,
+  TrafficHistory,
+  TrafficSlot,
+} from './observability/status/status-snapshot.ts';
+export {
+  type Tracing,
+  type TracingOptions,
+  type TrustIncoming,
+  tracing,
+  tracingDefaults,
+} from './observability/tracing/tracing.ts';
+export type { TracingApi } from './observability/tracing/tracing-api.ts';
+export { assertBackendTls, type BackendTlsOptions } from './proxy/backend-tls.ts';
 export type { ForwardedMode, ForwardingFields } from './proxy/forwarding-fields.ts';
 export { type RetryAfterOptions, retryAfterDefaults } from './proxy/retry-after.ts';
 export { type RoundRobinProxy, roundRobinProxy } from './proxy/round-robin-proxy.ts';

@@ -46,11 +46,13 @@ const DEFAULTS = {
   connectTimeoutMs: 2_000,
   responseTimeoutMs: 15_000,
   idleTimeoutMs: 60_000,
+  shutdownLeadMs: 0,
   shutdownTimeoutMs: 10_000,
   admin: { host: '127.0.0.1', port: 9090 },
   logLevel: 'info',
   accessLog: undefined,
   serverTiming: false,
+  tracing: false,
 };
 
 const BAD: readonly (readonly [string, string, RegExp])[] = [
@@ -210,6 +212,7 @@ const GOOD: readonly (readonly [string, string, object])[] = [
   ['ACCESS_LOG', 'common', { accessLog: { format: 'common', sample: 1 } }],
   ['ACCESS_LOG_SAMPLE', '0.1', { accessLog: undefined }],
   ['SERVER_TIMING', 'on', { serverTiming: true }],
+  ['TRACING', 'on', { tracing: true }],
 ];
 
 describe('readConfig', () => {

@@ -24,7 +24,7 @@ function emitAll(level: LogLevel): Record<string, unknown>[] {
   events.emit('backendsChanged', { added: ['http://b'], removed: [] });
   events.emit('attemptFailed', { exchange, backend: 'http://a', outcome: failed as never, retried: true });
   events.emit('limited', { exchange, limiter: 'ip', key: '192.0.2.1', limit: 1, retryAfterMs: 5, shadow: false });
-  events.emit('clientRefused', { cause: 'client_timeout', address: '192.0.2.1' });
+  events.emit('clientRefused', { cause: 'client_timeout', address: '192.0.2.1', exchange: undefined });
   events.emit('rejected', { exchange, outcome: { kind: 'rejected', cause: 'no_backend' } });
   return lines;
 }

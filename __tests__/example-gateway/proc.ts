@@ -1,7 +1,7 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { until } from './until.ts';
 
@@ -17,9 +17,13 @@ export class Proc {
   readonly #child: ChildProcessWithoutNullStreams;
   readonly #exited: Promise<unknown>;
 
-  /** The child sees `env` only: the machine's own variables must not decide a test. */
+  /**
+   * The child sees `env` only: the machine's own variables must not decide a test.
+   *
+   * @param script Of the example, or any other by its absolute path.
+   */
   constructor(script: string, env: Readonly<Record<string, string>> = {}, args: readonly string[] = [], cwd?: string) {
-    const path = fileURLToPath(new URL(`../../example-gateway/${script}`, import.meta.url));
+    const path = resolve(fileURLToPath(new URL('../../example-gateway', import.meta.url)), script);
     this.#child = spawn(process.execPath, ['--conditions=expressway-source', path, ...args], {
       env: { NODE_COMPILE_CACHE, ...env },
       cwd,

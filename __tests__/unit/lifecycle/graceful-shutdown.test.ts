@@ -1,0 +1,355 @@
+import { once } from 'node:events';
+import { createServer, get, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { gracefulShutdown, OptionsError, type ShutdownPhase } from 'expressway';
+import { RawClient, rawRequest } from '../../support/raw-client.ts';
+import { accepts, eventually } from '../../support/servers.ts';
+import { closeServed, secured, serve, serveTls } from './served.ts';
+
+const PLENTY = { idleGraceMs: 60_000, timeoutMs: 120_000 };
+const GET = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
+const NOTHING_LEFT = { requests: 0, streams: 0, upgrades: 0 };
+
+afterEach(closeServed);
+
+/** A handler that answers when it is told to. */
+function held(): { handler: (req: IncomingMessage, res: ServerResponse) => void; answers: ServerResponse[] } {
+  const answers: ServerResponse[] = [];
+  return { handler: (_, res) => void answers.push(res), answers };
+}
+
+describe('requests', () => {
+  test('nothing listens any more, a running request ends, and its answer announces the close', async () => {
+    const { handler, answers } = held();
+    const { shutdown, port } = await serve(handler, PLENTY);
+    const client = await RawClient.connect(port);
+    client.send(GET);
+    await eventually('the request runs', () => answers.length === 1);
+    const closed = shutdown.close();
+    await eventually('connections are refused', async () => !(await accepts(port)));
+    answers[0]?.end('done');
+    const answer = await client.response();
+    expect([answer.status, answer.field('connection'), String(answer.content)]).toEqual([200, 'close', 'done']);
+    expect(await closed).toEqual(NOTHING_LEFT);
+    await client.closed();
+    expect(client.closedBy).toBe('FIN');
+  });
+
+  test('a kept connection gets an answer to its next request, which announces the close', async () => {
+    const { shutdown, port } = await serve((_, res) => void res.end('ok'), PLENTY);
+    const client = await RawClient.connect(port);
+    client.send(GET);
+    expect((await client.response()).field('connection')).toBe('keep-alive');
+    const closed = shutdown.close();
+    await eventually('connections are refused', async () => !(await accepts(port)));
+    client.send(GET);
+    expect((await client.response()).field('connection')).toBe('close');
+    expect(await closed).toEqual(NOTHING_LEFT);
+  });
+
+  test('so does one whose running answer had promised to keep it', async () => {
+    const { handler, answers } = held();
+    const { shutdown, port } = await serve(handler, PLENTY);
+    const client = await RawClient.connect(port);
+    client.send(GET);
+    await eventually('the request runs', () => answers.length === 1);
+    answers[0]?.writeHead(200, { 'Content-Length': 6 }).write('one');
+    await client.until((bytes) => bytes.includes('one'));
+    const closed = shutdown.close();
+    await eventually('connections are refused', async () => !(await accepts(port)));
+    answers[0]?.end('two');
+    expect((await client.response()).field('connection')).toBe('keep-alive');
+    client.send(GET);
+    await eventually('the next request runs', () => answers.length === 2);
+    answers[1]?.end();
+    expect((await client.response()).field('connection')).toBe('close');
+    expect(await closed).toEqual(NOTHING_LEFT);
+  });
+
+  test('a head of which one half has come is waited for, however long the grace is over', async () => {
+    const { shutdown, port } = await serve((_, res) => void res.end('ok'), { idleGraceMs: 50, timeoutMs: 120_000 });
+    const client = await RawClient.connect(port);
+    client.send(GET);
+    await client.response();
+    const silent = await RawClient.connect(port);
+    const closed = shutdown.close();
+    await eventually('connections are refused', async () => !(await accepts(port)));
+    client.send('GET / HTTP/1.1\r\nHo');
+    // The grace of this one began no later.
+    await silent.closed();
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    client.send('st: a\r\n\r\n');
+    expect((await client.response()).status).toBe(200);
+    expect(await closed).toEqual(NOTHING_LEFT);
+  });
+
+  test('connections that the kernel has made before the drain are served, though nobody has accepted them', async () => {
+    const { shutdown, port } = await serve((_, res) => void res.end('ok'), PLENTY);
+    const asked = Array.from({ length: 50 }, () => rawRequest(port, GET));
+    await new Promise((resolve) => process.nextTick(resolve));
+    const closed = shutdown.close();
+    const answers = await Promise.all(asked);
+    expect(answers.map(({ status }) => status)).toEqual(Array.from({ length: 50 }, () => 200));
+    expect(await closed).toEqual(NOTHING_LEFT);
+  });
+
+  test('a slow reader gets the whole of an answer that has ended but is not yet written', async () => {
+    const content = Buffer.alloc(32 * 1024 * 1024, 'x');
+    const { server, shutdown, port } = await serve((_, res) => {
+      res.writeHead(200, { 'Content-Length': content.length });
+      res.end(content);
+    }, PLENTY);
+    const started = once(server, 'request');
+    const client = await RawClient.connect(port);
+    client.socket.pause();
+    client.send(`GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
+    await started;
+    const closed = shutdown.close();
+    await eventually('connections are refused', async () => !(await accepts(port)));
+    let received = 0;
+    client.socket.removeAllListeners('data').on('data', (chunk: Buffer) => {
+      received += chunk.length;
+    });
+    client.socket.resume();
+    await client.closed();
+    expect(received).toBeGreaterThan(content.length);
+    expect(await closed).toEqual(NOTHING_LEFT);
+  });
+
+  test('content that nobody has read is not taken for the next request', async () => {
+    const { handler, answers } = held();
+    const { shutdown, port } = await serve(handler, PLENTY);
+    const client = await RawClient.connect(port);
+    client.send('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n');
+    await eventually('the request runs', () => answers.length === 1);
+    answers[0]?.writeHead(200, { 'Content-Length': 4 }).write('no');
+    const closed = shutdown.close();
+    await eventually('connections are refused', async () => !(await accepts(port)));
+    answers[0]?.end('pe');
+    expect(String((await client.response()).content)).toBe('nope');
+    await client.closed();
+    client.close();
+    expect(await closed).toEqual(NOTHING_LEFT);
+  });
+});
+
+describe('idle connections', () => {
+  test('are closed when the grace is over: used ones, new ones, and none before', async () => {
+    const { shutdown, port } = await serve((_, res) => void res.end('ok'), { idleGraceMs: 300, timeoutMs: 120_000 });
+    const [used, fresh] = [await RawClient.connect(port), await RawClient.connect(port)];
+    used.send(GET);
+    await used.response();
+    const before = Date.now();
+    const closed = shutdown.close();
+    await Promise.all([used.closed(), fresh.closed()]);
+    expect(Date.now() - before).toBeGreaterThanOrEqual(290);
+    expect([used.closedBy, fresh.closedBy]).toEqual(['FIN', 'FIN']);
+    expect(await closed).toEqual(NOTHING_LEFT);
+  });
+
+  test('a request that has arrived when the grace is over, and was not read yet, is served', async () => {
+    const { shutdown, port } = await serve((_, res) => void res.end('ok'), { idleGraceMs: 100, timeoutMs: 120_000 });
+    const client = await RawClient.connect(port);
+    client.send(GET);
+    await client.response();
+    const closed = shutdown.close();
+    await eventually('connections are refused', async () => !(await accepts(port)));
+    client.send(GET);
+    // The loop stands still until the timer is due, with the request in the kernel's buffer.
+    const busyUntil = Date.now() + 300;
+    await new Promise((resolve) => process.nextTick(resolve));
+    while (Date.now() < busyUntil);
+    expect((await client.response()).status).toBe(200);
+    expect(await closed).toEqual(NOTHING_LEFT);
+  });
+
+  test('over TLS too, and unfinished handshakes with them', async () => {
+    const { shutdown, port } = await serveTls((_, res) => void res.end('ok'), { idleGraceMs: 300, timeoutMs: 120_000 });
+    const [idle, kept] = [await secured(port), await secured(port)];
+    const silent = await RawClient.connect(port);
+    const ended = once(idle.resume(), 'end');
+    const closed = shutdown.close();
+    await eventually('connections are refused', async () => !(await accepts(port)));
+    kept.write(GET);
+    const [bytes] = (await once(kept, 'data')) as [Buffer];
+    expect(String(bytes)).toMatch(/^HTTP\/1.1 200 OK\r\n/);
+    expect(String(bytes)).toMatch(/\r\nConnection: close\r\n/);
+    await Promise.all([ended, silent.closed()]);
+    expect(await closed).toEqual(NOTHING_LEFT);
+  });
+});
+
+describe('the deadline', () => {
+  const CUT = { idleGraceMs: 60_000, timeoutMs: 500 };
+
+  test('cuts requests, so that nothing looks whole, and counts them', async () => {
+    const { handler, answers } = held();
+    const { shutdown, port } = await serve(handler, CUT);
+    const [waiting, framed, unframed] = [
+      await RawClient.connect(port),
+      await RawClient.connect(port),
+      await RawClient.connect(port),
+    ];
+    for (const client of [framed, unframed, waiting]) {
+      client.send(client === unframed ? 'GET / HTTP/1.0\r\n\r\n' : GET);
+      const { length } = answers;
+      await eventually('the request runs', () => answers.length === length + 1);
+    }
+    for (const res of answers.slice(0, 2)) res.write('some');
+    const answer = [framed.response(), unframed.response()];
+    expect(await shutdown.close()).toEqual({ requests: 3, streams: 0, upgrades: 0 });
+    await Promise.all([waiting.closed(), ...answer]);
+    expect((await Promise.all(answer)).map(({ framingComplete }) => framingComplete)).toEqual([false, false]);
+    expect([waiting.closedBy, unframed.closedBy]).toEqual(['ECONNRESET', 'ECONNRESET']);
+  });
+
+  test('gives event streams an orderly end, even while the app goes on writing', async () => {
+    const timers: NodeJS.Timeout[] = [];
+    const { shutdown, port } = await serve((_, res) => {
+      // As arrays, Node keeps no list of the fields.
+      res.writeHead(200, ['Content-Type', 'text/event-stream']);
+      timers.push(setInterval(() => res.write('data: x\n\n'), 1));
+    }, CUT);
+    const client = await RawClient.connect(port);
+    client.send(GET);
+    await client.until((bytes) => bytes.includes('data: x'));
+    const streamed = client.response();
+    const closed = shutdown.close();
+    const { framingComplete } = await streamed;
+    await client.closed();
+    client.close();
+    expect(await closed).toEqual({ requests: 0, streams: 1, upgrades: 0 });
+    for (const timer of timers) clearInterval(timer);
+    expect([framingComplete, client.closedBy]).toEqual([true, 'FIN']);
+  });
+
+  test('closes upgraded connections in order, with what they were sent, and leaves them alone before', async () => {
+    const { server, shutdown, port } = await serve(() => {}, { ...CUT, idleGraceMs: 1 });
+    server.on('upgrade', (_, socket: Socket) => {
+      socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n');
+      socket.on('data', (chunk) => socket.write(chunk)).on('end', () => socket.end());
+    });
+    const client = await RawClient.connect(port);
+    client.send('GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n');
+    expect((await client.response()).status).toBe(101);
+    const closed = shutdown.close();
+    await eventually('connections are refused', async () => !(await accepts(port)));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    client.send('still here');
+    await client.until((bytes) => bytes.includes('still here'));
+    await client.closed();
+    client.close();
+    expect(client.closedBy).toBe('FIN');
+    expect(await closed).toEqual({ requests: 0, streams: 0, upgrades: 1 });
+  });
+
+  test('does not wait for an upgraded connection whose other end does not close', async () => {
+    const { server, shutdown, port } = await serve(() => {}, CUT);
+    server.on('upgrade', (_, socket: Socket) => {
+      socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n');
+    });
+    const client = await RawClient.connect(port);
+    client.send('GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n');
+    expect((await client.response()).status).toBe(101);
+    expect(await shutdown.close()).toEqual({ requests: 0, streams: 0, upgrades: 1 });
+    client.close();
+  });
+
+  test('an app without an upgrade listener answers such requests as before', async () => {
+    const { port } = await serve((_, res) => void res.end('plain'), PLENTY);
+    const answer = await rawRequest(port, 'GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n');
+    expect([answer.status, String(answer.content)]).toEqual([200, 'plain']);
+  });
+});
+
+describe('phases', () => {
+  test('are told in order; the lead time serves new connections as before; close() is one and the same', async () => {
+    const phases: ShutdownPhase[] = [];
+    const order: string[] = [];
+    const { server, shutdown, port } = await serve((_, res) => void res.end(shutdown.phase), {
+      leadTimeMs: 400,
+      onPhase: (phase) => phases.push(phase),
+      close: async () => {
+        await new Promise((resolve) => setImmediate(resolve));
+        order.push(`released, ${server.listening ? 'listening' : 'not listening'}`);
+      },
+    });
+    expect(shutdown.phase).toBe('serving');
+    const closed = shutdown.close();
+    expect(shutdown.close()).toBe(closed);
+    const answer = await rawRequest(port, GET);
+    expect([answer.field('connection'), String(answer.content)]).toEqual(['keep-alive', 'leaving']);
+    await closed.then(() => order.push('closed'));
+    expect(order).toEqual(['released, not listening', 'closed']);
+    expect(phases).toEqual(['leaving', 'draining', 'closing', 'closed']);
+    expect(shutdown.phase).toBe('closed');
+  });
+
+  test('a server that never listened is closed at once, lead time or not', async () => {
+    const shutdown = gracefulShutdown(createServer(), { signals: [], leadTimeMs: 60_000, timeoutMs: 120_000 });
+    expect(await shutdown.close()).toEqual(NOTHING_LEFT);
+  });
+
+  test('what close or onPhase throw rejects, when all is done', async () => {
+    const { shutdown, port } = await serve((_, res) => void res.end('ok'), {
+      close: () => Promise.reject(new Error('Redis is stuck')),
+      onPhase: (phase) => {
+        if (phase === 'draining') throw new Error('no listener of mine');
+      },
+    });
+    await expect(shutdown.close()).rejects.toMatchObject({
+      errors: [new Error('no listener of mine'), new Error('Redis is stuck')],
+    });
+    expect(shutdown.phase).toBe('closed');
+    expect(await accepts(port)).toBe(false);
+  });
+
+  test('a close that does not end in time rejects', async () => {
+    const { shutdown } = await serve(() => {}, { timeoutMs: 200, close: () => new Promise(() => {}) });
+    await expect(shutdown.close()).rejects.toThrow('close was not done within the 200 ms of the whole');
+  });
+
+  test('nothing is left behind: no listener of signals or of the server, no timer', async () => {
+    const before = process.listenerCount('SIGTERM');
+    const server = createServer((_, res) => void res.end('ok'));
+    const shutdown = gracefulShutdown(server);
+    expect(process.listenerCount('SIGTERM')).toBe(before + 1);
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    await shutdown.close();
+    expect(process.listenerCount('SIGTERM')).toBe(before);
+    expect(server.listenerCount('request')).toBe(1);
+    expect(Object.hasOwn(server, 'closeIdleConnections')).toBe(false);
+  });
+});
+
+test('a request pays nothing before the drain', async () => {
+  const { server } = await serve((_, res) => void res.end('ok'));
+  expect(server.listenerCount('request')).toBe(1);
+  expect(server.listenerCount('upgrade')).toBe(0);
+});
+
+test('bad options throw, all in one error', () => {
+  const server = createServer();
+  const bad = { signals: ['SIGKILL'], leadTimeMs: -1, timeoutMs: 0, close: 1, onPhase: 'x', idleGrace: 1 };
+  expect(() => gracefulShutdown(server, bad as never)).toThrow(OptionsError);
+  expect(() => gracefulShutdown(server, bad as never)).toThrow(
+    /unknown option "idleGrace".*signals must.*leadTimeMs.*timeoutMs.*close must.*onPhase must/,
+  );
+  expect(() => gracefulShutdown(server, { leadTimeMs: 9_500 })).toThrow(/leadTimeMs must leave some of timeoutMs/);
+  expect(server.listenerCount('connection')).toBe(1);
+});
+
+test('the last resort reaches connections from before it was told of the server', async () => {
+  const server = createServer(() => {});
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as { port: number };
+  const asked = get({ port, host: '127.0.0.1' });
+  const cut = once(asked, 'error');
+  await once(server, 'request');
+  const shutdown = gracefulShutdown(server, { signals: [], timeoutMs: 300 });
+  await shutdown.close();
+  expect((await cut)[0]).toMatchObject({ code: 'ECONNRESET' });
+});

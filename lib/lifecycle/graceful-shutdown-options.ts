@@ -1,0 +1,65 @@
+import { type Checks, durationMs, func, optional, optionalDurationMs } from '../core/options.ts';
+import { type StopSignalsOptions, signalsCheck, stopSignalsDefaults } from './stop-signals.ts';
+
+/**
+ * How far a shutdown has come: `serving` before it, `leaving` during the lead time, `draining` while no new connection is
+ * taken and the open ones come to their end, `closing` while `close` runs, and `closed`.
+ */
+export type ShutdownPhase = 'serving' | 'leaving' | 'draining' | 'closing' | 'closed';
+
+export interface GracefulShutdownOptions extends StopSignalsOptions {
+  /**
+   * The signals that shut down and then end the process, as `stopOnSignals()` does. An empty list leaves signals and
+   * process alone: then nothing happens until `close()` is called. Default SIGTERM and SIGINT.
+   */
+  signals?: readonly NodeJS.Signals[];
+  /**
+   * Milliseconds for which everything is served as before while the phase is `leaving` already: as long as whoever
+   * distributes the traffic needs to see it, and to send new connections elsewhere. Default 0.
+   */
+  leadTimeMs?: number;
+  /**
+   * Milliseconds that a connection without a request gets to send its next one, whose answer then says `Connection:
+   * close` (RFC 9112 §9.6). One that stays silent for so long is closed. Default 1 000.
+   */
+  idleGraceMs?: number;
+  /**
+   * Milliseconds that the whole may take, `leadTimeMs` included. Requests, streams and upgraded connections are ended when
+   * a second of it is left, or a fifth where that is less, so that `close` has its time. Default 10 000.
+   */
+  timeoutMs?: number;
+  /**
+   * Called when no connection is left, to close what the requests needed: clients of Redis, pools, timers. May return a
+   * promise. Default: nothing.
+   */
+  close?: () => unknown;
+  /** Is told of each phase as it begins. Default: nobody. */
+  onPhase?: (phase: ShutdownPhase) => void;
+}
+
+export const gracefulShutdownDefaults = Object.freeze({
+  ...stopSignalsDefaults,
+  leadTimeMs: 0,
+  idleGraceMs: 1_000,
+  timeoutMs: 10_000,
+});
+
+export type GracefulShutdownSettings = GracefulShutdownOptions & typeof gracefulShutdownDefaults;
+
+export const gracefulShutdownChecks: Checks<GracefulShutdownOptions> = {
+  signals: signalsCheck,
+  leadTimeMs: optionalDurationMs,
+  idleGraceMs: optionalDurationMs,
+  timeoutMs: durationMs,
+  close: optional(func),
+  onPhase: optional(func),
+};
+
+const MOST_RESERVED_MS = 1_000;
+const MOST_FLUSH_MS = 500;
+
+/** What of `timeoutMs` is kept for the time after the traffic. */
+export const reservedMs = (timeoutMs: number): number => Math.min(MOST_RESERVED_MS, timeoutMs / 5);
+
+/** How long the other end may take to read the last of a stream that is ended at the deadline. */
+export const flushMs = (timeoutMs: number): number => Math.min(MOST_FLUSH_MS, reservedMs(timeoutMs) / 2);

@@ -1,0 +1,139 @@
+import type { Server } from 'node:http';
+import { setTimeout as delay } from 'node:timers/promises';
+import { GatewayError } from '../core/errors.ts';
+import { OptionsError, resolveOptions } from '../core/options.ts';
+import { ConnectionDrain } from './connection-drain.ts';
+import {
+  flushMs,
+  type GracefulShutdownOptions,
+  type GracefulShutdownSettings,
+  gracefulShutdownChecks,
+  gracefulShutdownDefaults,
+  reservedMs,
+  type ShutdownPhase,
+} from './graceful-shutdown-options.ts';
+import type { OpenAtDeadline } from './open-at-deadline.ts';
+import { type StopSignals, stopOnSignals } from './stop-signals.ts';
+
+/** The end of a server, before it has come and while it comes. */
+export interface GracefulShutdown {
+  readonly phase: ShutdownPhase;
+  /**
+   * Shuts down; once, whoever asks and how often. Resolves with what had to be ended at the deadline; rejects, when all is
+   * done, with what `close` or `onPhase` threw, or when `close` was not done in time. Never ends the process.
+   */
+  close(): Promise<OpenAtDeadline>;
+}
+
+/**
+ * Gives a `node:http` or `node:https` server an end in which no request is lost, at a signal or by `close()`:
+ *
+ * 1. The phase is `leaving` for `leadTimeMs`: a readiness check should answer 503 from here on; all else is as before.
+ * 2. `draining`: no new connections. Answers say `Connection: close`; connections without a request have `idleGraceMs` for
+ *    one. Requests that are running, or arriving, come to their end.
+ * 3. Just before `timeoutMs`: what still runs is cut, event streams and upgraded connections get an orderly end.
+ * 4. `closing`: `close` is called. Then `closed`, and after a signal the process exits with 0: `stopOnSignals()` has the
+ *    codes, and what a second signal does.
+ *
+ * ```ts
+ * const server = app.listen(8080);
+ * const shutdown = gracefulShutdown(server, { close: () => Promise.all([limiter.close(), proxy.close()]) });
+ * app.get('/readyz', (_req, res) => res.sendStatus(shutdown.phase === 'serving' ? 200 : 503)); // before the proxy
+ * ```
+ *
+ * Call it before connections can come: before `listen()`, or right behind it. Several servers in one process get
+ * `signals: []` each, and one `stopOnSignals()` that calls `close()` of all.
+ *
+ * @throws {OptionsError} that names each unknown key and each bad value.
+ */
+export function gracefulShutdown(server: Server, given?: GracefulShutdownOptions): GracefulShutdown {
+  const options = resolveOptions('gracefulShutdown', given, gracefulShutdownDefaults, gracefulShutdownChecks);
+  const { leadTimeMs, timeoutMs } = options;
+  if (leadTimeMs >= timeoutMs - reservedMs(timeoutMs)) {
+    throw new OptionsError('gracefulShutdown', [
+      `leadTimeMs must leave some of timeoutMs for the requests, got ${leadTimeMs} of ${timeoutMs}`,
+    ]);
+  }
+  return new Shutdown(server, options);
+}
+
+class Shutdown implements GracefulShutdown {
+  readonly #server: Server;
+  readonly #options: GracefulShutdownSettings;
+  readonly #drain: ConnectionDrain;
+  readonly #signals: StopSignals | undefined;
+  readonly #errors: unknown[] = [];
+  #phase: ShutdownPhase = 'serving';
+  #closing: Promise<OpenAtDeadline> | undefined;
+
+  constructor(server: Server, options: GracefulShutdownSettings) {
+    this.#server = server;
+    this.#options = options;
+    this.#drain = new ConnectionDrain(server);
+    const { signals } = options;
+    if (signals.length > 0) this.#signals = stopOnSignals(() => this.close(), { signals });
+  }
+
+  get phase(): ShutdownPhase {
+    return this.#phase;
+  }
+
+  close(): Promise<OpenAtDeadline> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<OpenAtDeadline> {
+    const { leadTimeMs, idleGraceMs, timeoutMs } = this.#options;
+    const endsAt = Date.now() + timeoutMs;
+    // Where nothing listens, nobody comes who could be told.
+    if (leadTimeMs > 0 && this.#server.listening) {
+      this.#enter('leaving');
+      await delay(leadTimeMs, undefined, { ref: false });
+    }
+    this.#enter('draining');
+    const left = await this.#drain.run({
+      idleGraceMs,
+      timeoutMs: Math.max(0, endsAt - reservedMs(timeoutMs) - Date.now()),
+      flushMs: flushMs(timeoutMs),
+    });
+    this.#enter('closing');
+    await this.#release(endsAt - Date.now());
+    this.#enter('closed');
+    this.#signals?.close();
+    if (this.#errors.length === 1) throw this.#errors[0];
+    if (this.#errors.length > 1) throw new AggregateError(this.#errors, 'The server did not shut down cleanly');
+    return left;
+  }
+
+  /** A listener that fails must not keep the server from its end. */
+  #enter(phase: ShutdownPhase): void {
+    this.#phase = phase;
+    try {
+      this.#options.onPhase?.(phase);
+    } catch (error) {
+      this.#errors.push(error);
+    }
+  }
+
+  async #release(ms: number): Promise<void> {
+    const { close, timeoutMs } = this.#options;
+    if (close === undefined) return;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      const error = new GatewayError(
+        'ERR_EXPRESSWAY_CLOSE_TIMEOUT',
+        `gracefulShutdown: close was not done within the ${timeoutMs} ms of the whole`,
+      );
+      // Holds the process: without it, one that waits for nothing else would end here as if all were well.
+      timer = setTimeout(() => reject(error), Math.max(1, ms));
+    });
+    try {
+      await Promise.race([close(), late]);
+    } catch (error) {
+      this.#errors.push(error);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
