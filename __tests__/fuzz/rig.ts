@@ -27,6 +27,8 @@ export class Rig {
     this.backend = backend;
     this.#handlesBefore = handlesBefore;
     const alarm = (kind: string) => (problem: unknown) => {
+      // Meant for whoever runs the gateway: a client may send what looks like a proxy's, and it is told once.
+      if (problem instanceof Error && problem.name === 'ExpresswayMisuseWarning') return;
       this.#alarms.push(`${kind}: ${problem instanceof Error ? problem.stack : problem}`);
     };
     this.#listeners = ['unhandledRejection', 'uncaughtException', 'warning'].map(

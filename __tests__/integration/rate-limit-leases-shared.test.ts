@@ -88,6 +88,22 @@ describeWithRedis('leases of four limiters, each with its own connection', (redi
     },
   );
 
+  test('a small limit costs a hot client no more than a tenth of a command per request, to the last one', async () => {
+    const limits = {
+      limit: 100,
+      windowMs: 3_600_000,
+      algorithm: 'sliding-window',
+      lease: true,
+      name: 'small',
+    } as const;
+    const meter = await gateway(redis, limits);
+    const before = await scriptCalls(redis);
+    let passed = 0;
+    for (let i = 0; i < 150; i++) if ((await meter.take(claim)).allowed) passed++;
+    expect(passed).toBe(100);
+    expect((await scriptCalls(redis)) - before).toBeLessThanOrEqual(15);
+  });
+
   test.each(['sliding-window', 'token-bucket'] as const)(
     '%s: the log of what passed holds the limit in real time, over windows',
     async (algorithm) => {

@@ -100,7 +100,7 @@ describe('content that comes slowly', () => {
     await undisturbed(port, answer);
     expect([(await answer).status, (await answer).field('connection')]).toEqual([408, 'close']);
     await slow.closed();
-    expect(told).toEqual([{ cause: 'client_timeout', address: '127.0.0.1' }]);
+    expect(told).toEqual([{ cause: 'client_timeout', address: '127.0.0.1', exchange: expect.anything() }]);
     await eventually('nothing is in flight', () => proxy.load().inFlight === 0 && proxy.status()[0]?.inFlight === 0);
     const upstream = backend.received.find((all) => all.includes('POST'))?.toString('latin1');
     expect(upstream).not.toMatch(/\r\n0\r\n\r\n$/);

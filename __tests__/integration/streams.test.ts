@@ -1,11 +1,13 @@
 import { createHash, type Hash, randomBytes } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
 import { request, type ServerResponse } from 'node:http';
+import { connect, type Socket } from 'node:net';
 import { pipeline } from 'node:stream/promises';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import compression from 'compression';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
 import { RawClient } from '../support/raw-client.ts';
-import { answer, answerOk, RecorderBackend } from '../support/recorder-backend.ts';
+import { answerOk, RecorderBackend } from '../support/recorder-backend.ts';
 import { eventually, listen } from '../support/servers.ts';
 
 const cleanup = new Cleanup();
@@ -13,7 +15,16 @@ afterEach(() => cleanup.run());
 
 /** 1024 for the whole of C12; the answer is the same. */
 const MEGABYTES = Number(process.env.EXPRESSWAY_STREAM_MEGABYTES ?? 96);
-const CHUNK = randomBytes(1024 * 1024);
+const MIB = 1024 * 1024;
+const CHUNK = randomBytes(MIB);
+/** What the kernel may hold of two connections: a send and a receive buffer each. */
+const KERNEL_BYTES = 2 * ['wmem', 'rmem'].reduce((sum, name) => sum + greatestBuffer(name), 0);
+
+function greatestBuffer(name: string): number {
+  const file = `/proc/sys/net/ipv4/tcp_${name}`;
+  // Elsewhere the kernels have smaller ones.
+  return existsSync(file) ? Number(readFileSync(file, 'utf8').trim().split(/\s+/)[2]) : 8 * MIB;
+}
 
 function* chunks(hash: Hash): Generator<Buffer> {
   for (let i = 0; i < MEGABYTES; i += 1) {
@@ -78,6 +89,59 @@ describe('C12: much content', () => {
     },
     120_000,
   );
+
+  test('a slow reader pauses the backend: what is under way between the two does not grow', async () => {
+    const size = 256 * MIB;
+    let source: Socket | undefined;
+    const backend = cleanup.add(
+      await RecorderBackend.start((socket) => {
+        source = socket;
+        socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${size}\r\n\r\n`);
+        let left = size / MIB;
+        const more = (): void => {
+          while (left-- > 0 && socket.write(CHUNK));
+        };
+        socket.on('drain', more);
+        more();
+      }),
+    );
+    const gateway = cleanup.add(await proxyGateway({ backends: [backend.url] }));
+    let sink: Socket | undefined;
+    gateway.server.on('connection', (socket) => {
+      sink = socket;
+    });
+    let read = 0;
+    let allowed = 0;
+    const client = connect(gateway.port, '127.0.0.1');
+    cleanup.add({ close: () => client.destroy() });
+    client.on('data', (chunk) => {
+      read += chunk.length;
+      if (read >= allowed) client.pause();
+    });
+    client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+    const sent = () => (source === undefined ? 0 : source.bytesWritten - source.writableLength);
+    /** The backend is held up: it has something to send, and nothing of it went for a while. */
+    const heldUp = async () => {
+      let before = -1;
+      for (let same = 0; same < 30; same = sent() === before ? same + 1 : 0) {
+        before = sent();
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+    };
+    for (let step = 1; step <= 8; step += 1) {
+      allowed = step * MIB;
+      client.resume();
+      await eventually('the client has read so far', () => read >= allowed, 20_000);
+      await heldUp();
+      expect(source?.writableLength).toBeGreaterThan(0);
+      expect(sent() - read).toBeLessThan(KERNEL_BYTES + 2 * MIB);
+      // Of that, what is in the gateway's own memory.
+      expect(sink?.writableLength).toBeLessThan(MIB);
+    }
+    allowed = Number.POSITIVE_INFINITY;
+    client.resume();
+    await eventually('all of it arrives', () => read > size, 60_000);
+  }, 120_000);
 });
 
 describe('C16: streams', () => {
@@ -132,27 +196,34 @@ describe('C16: streams', () => {
 
   test('a stream that goes on is not cut by time-outs for the whole, a silent event stream by none', async () => {
     const head = (type: string) => `HTTP/1.1 200 OK\r\nContent-Type: ${type}\r\nTransfer-Encoding: chunked\r\n\r\n`;
+    const sockets = new Map<string, Socket>();
     const backend = cleanup.add(
-      await RecorderBackend.start((socket, request, index) => {
-        answer(head(request.target === '/events' ? 'text/event-stream' : 'text/plain'))(socket, request, index);
-        if (request.target === '/events') return;
-        const timer = setInterval(() => socket.write('1\r\nx\r\n'), 50);
-        socket.once('close', () => clearInterval(timer));
+      await RecorderBackend.start((socket, { target }) => {
+        sockets.set(target, socket.setNoDelay());
+        socket.write(head(target === '/events' ? 'text/event-stream' : 'text/plain'));
       }),
     );
-    const options = { backends: [backend.url], responseTimeoutMs: 250, idleTimeoutMs: 250 };
+    const timeoutMs = 2_000;
+    const options = { backends: [backend.url], responseTimeoutMs: timeoutMs, idleTimeoutMs: timeoutMs };
     const gateway = cleanup.add(await proxyGateway(options));
-    const clients = [];
-    for (const target of ['/events', '/dribble']) {
+    const open = async (target: string) => {
       const client = cleanup.add(await RawClient.connect(gateway.port));
       client.send(`GET ${target} HTTP/1.1\r\nHost: a\r\n\r\n`);
       await client.until((bytes) => bytes.includes('\r\n\r\n'));
-      clients.push(client);
+      return client;
+    };
+    const [events, dribble, silent] = [await open('/events'), await open('/dribble'), await open('/silent')];
+    const openedAt = Date.now();
+    // Each part is sent when the one before has come: a machine that is late makes the stream slower, never silent.
+    for (let parts = 1; Date.now() - openedAt < 2 * timeoutMs || silent.closedBy === undefined; parts += 1) {
+      sockets.get('/dribble')?.write('1\r\nx\r\n');
+      await dribble.until((bytes) => bytes.toString().split('x\r\n').length > parts);
+      await new Promise((resolve) => setTimeout(resolve, 20));
     }
-    await new Promise((resolve) => setTimeout(resolve, 1_200));
-    expect(clients.map(({ closedBy }) => closedBy)).toEqual([undefined, undefined]);
-    for (const socket of backend.connections) socket.write('0\r\n\r\n');
-    for (const client of clients) await client.until((bytes) => bytes.includes('0\r\n\r\n'));
+    // The same time-out has cut one that said nothing.
+    expect([events, dribble, silent].map(({ closedBy }) => closedBy)).toEqual([undefined, undefined, 'FIN']);
+    for (const socket of [sockets.get('/events'), sockets.get('/dribble')]) socket?.write('0\r\n\r\n');
+    for (const client of [events, dribble]) await client.until((bytes) => bytes.includes('0\r\n\r\n'));
   });
 
   test('300 open streams starve nobody', async () => {

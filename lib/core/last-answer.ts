@@ -4,6 +4,9 @@ import type { Duplex } from 'node:stream';
 /** How long a client that was answered may go on sending: by then it has read the answer. */
 export const LINGER_MS = 2_000;
 
+/** Bytes that are read from it meanwhile: whoever sends more, and does not stop to look, need not be listened to. */
+const LINGER_BYTES = 262_144;
+
 const kLast = Symbol('expressway.lastAnswer');
 
 /**
@@ -30,10 +33,21 @@ export function isAfterLastAnswer(req: IncomingMessage, res: ServerResponse): bo
   return last !== undefined && last !== res;
 }
 
-/** Ends our side, and reads on for a moment before the other side is cut off. */
+/**
+ * Ends our side, and reads on for a moment before the other side is cut off. What is too much is left unread, and the
+ * connection open until then all the same: a reset would overtake the answer.
+ */
 export function linger(socket: Duplex): void {
   if (socket.destroyed) return;
   socket.end();
+  let left = LINGER_BYTES;
+  socket.on('data', (chunk: Buffer) => {
+    left -= chunk.length;
+    if (left > 0) return;
+    socket.pause();
+    // Node's HTTP server asks for more after each piece that a request has taken.
+    socket.resume = () => socket;
+  });
   socket.resume();
   const timer = setTimeout(() => socket.destroy(), LINGER_MS).unref();
   socket.once('close', () => clearTimeout(timer));

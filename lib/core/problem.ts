@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http';
 import { STATUS_MAP } from './errors.ts';
 import { lastAnswer } from './last-answer.ts';
 import type { Cause } from './outcome.ts';
+import { leaveUnread } from './unread-content.ts';
 
 /** What `Allow` says where a method is refused whoever is behind: CONNECT and TRACE are never forwarded. */
 export const ALLOWED_METHODS = 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS';
@@ -12,6 +13,18 @@ export interface ProblemExtras {
   readonly detail?: string | undefined;
 }
 
+/** What an answer says of its cause. */
+interface Problem {
+  readonly content: string;
+  readonly contentLength: number;
+  readonly proxyStatus: string;
+}
+
+/** Made once: a client that is refused may ask as often as it can, and should cost as little as it can. */
+const PROBLEMS = Object.freeze(
+  Object.fromEntries((Object.keys(STATUS_MAP) as Cause[]).map((cause) => [cause, problem(cause)])),
+) as Readonly<Record<Cause, Problem>>;
+
 /** Whole seconds, never earlier than the moment meant and never 0 (RFC 9110 §10.2.3). */
 export function retryAfterSeconds(ms: number): number {
   return Math.max(1, Math.ceil(ms / 1000));
@@ -19,39 +32,45 @@ export function retryAfterSeconds(ms: number): number {
 
 /**
  * Answers with a problem document (RFC 9457) and a `Proxy-Status` field (RFC 9209) that says why. Closes the
- * connection where the cause asks for it. Does nothing when the head has already gone out: the caller must then cut
+ * connection where the cause asks for it, or where much of the request's content is still to come. Does nothing when the head has already gone out: the caller must then cut
  * the connection.
  */
 export function sendProblem(res: ServerResponse, cause: Cause, extras: ProblemExtras = {}): void {
   if (res.headersSent || res.destroyed) return;
-  const { status, proxyStatus, closes } = STATUS_MAP[cause];
-  const content = problemContent(cause, extras.detail);
+  const { status, closes } = STATUS_MAP[cause];
+  const { content, contentLength, proxyStatus } = problemOf(cause, extras.detail);
   res.statusCode = status;
   res.setHeader('Content-Type', 'application/problem+json');
-  res.setHeader('Content-Length', Buffer.byteLength(content));
+  res.setHeader('Content-Length', contentLength);
   res.setHeader('Cache-Control', 'no-store');
-  res.setHeader('Proxy-Status', `expressway; error=${proxyStatus}`);
+  res.setHeader('Proxy-Status', proxyStatus);
   if (extras.retryAfterMs !== undefined) res.setHeader('Retry-After', String(retryAfterSeconds(extras.retryAfterMs)));
   // RFC 9110 §15.5.6: an answer of this status says what would be allowed.
   if (status === 405) res.setHeader('Allow', ALLOWED_METHODS);
   if (closes) lastAnswer(res);
+  else leaveUnread(res);
   res.end(content);
 }
 
 /** The same answer as bytes, for a connection on which there is no response to write it to. It closes the connection. */
 export function rawProblem(cause: Cause, detail?: string): string {
-  const { status, title, proxyStatus } = STATUS_MAP[cause];
-  const content = problemContent(cause, detail);
+  const { status, title } = STATUS_MAP[cause];
+  const { content, contentLength, proxyStatus } = problemOf(cause, detail);
   const allow = status === 405 ? `Allow: ${ALLOWED_METHODS}\r\n` : '';
   return (
     `HTTP/1.1 ${status} ${title}\r\nContent-Type: application/problem+json\r\n` +
-    `Content-Length: ${Buffer.byteLength(content)}\r\nCache-Control: no-store\r\n` +
-    `Proxy-Status: expressway; error=${proxyStatus}\r\n${allow}Date: ${new Date().toUTCString()}\r\n` +
+    `Content-Length: ${contentLength}\r\nCache-Control: no-store\r\n` +
+    `Proxy-Status: ${proxyStatus}\r\n${allow}Date: ${new Date().toUTCString()}\r\n` +
     `Connection: close\r\n\r\n${content}`
   );
 }
 
-function problemContent(cause: Cause, detail: string | undefined): string {
-  const { status, title } = STATUS_MAP[cause];
-  return JSON.stringify({ type: 'about:blank', title, status, cause, detail });
+const problemOf = (cause: Cause, detail: string | undefined): Problem =>
+  detail === undefined ? PROBLEMS[cause] : problem(cause, detail);
+
+function problem(cause: Cause, detail?: string): Problem {
+  const { status, title, proxyStatus } = STATUS_MAP[cause];
+  const content = JSON.stringify({ type: 'about:blank', title, status, cause, detail });
+  const contentLength = Buffer.byteLength(content);
+  return Object.freeze({ content, contentLength, proxyStatus: `expressway; error=${proxyStatus}` });
 }

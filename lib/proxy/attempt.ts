@@ -5,7 +5,7 @@ import type { Abortable, Exchange } from '../core/exchange.ts';
 import { lastAnswer } from '../core/last-answer.ts';
 import { ABORTED, type Failed, type FailureCause, type Outcome } from '../core/outcome.ts';
 import type { AttemptOwner, AttemptTimeouts } from './attempt-owner.ts';
-import type { BackendConnections } from './backend-connections.ts';
+import type { BackendConnections, Retirable } from './backend-connections.ts';
 import { bytesReadBefore } from './connections.ts';
 import { failureCause, isRefusedRequest } from './failure.ts';
 import { type Encoded, endWith, flushEncoder, flushHead, SMALL_ANSWER } from './flush.ts';
@@ -14,13 +14,13 @@ import type { RequestContent } from './request-content.ts';
 import type { RequestHead } from './request-head.ts';
 import {
   applyResponseHead,
-  checkFraming,
+  checkResponseHead,
   forgetRawFields,
   isEventStream,
   type ResponseFields,
   removeResponseHead,
 } from './response-head.ts';
-import { addTrailers } from './trailers.ts';
+import { addTrailers, endConnection } from './trailers.ts';
 import type { Watchdog, Watched } from './watchdog.ts';
 
 /** How long the news of a closed connection may take to cross a request that was just sent on it. */
@@ -40,6 +40,7 @@ export class Attempt implements Dispatcher.DispatchHandler, Abortable, Watched {
   readonly #timeouts: AttemptTimeouts;
   readonly #res: ServerResponse;
   #controller: Dispatcher.DispatchController | undefined;
+  #on: Retirable | undefined;
   #content: RequestContent | undefined;
   #status = 0;
   #informationals = 0;
@@ -76,7 +77,7 @@ export class Attempt implements Dispatcher.DispatchHandler, Abortable, Watched {
     this.#exchange.working = this;
     this.#content = content;
     this.#watchdog.watch(this);
-    connections.dispatch(
+    this.#on = connections.dispatch(
       {
         path: head.path,
         method: req.method as Dispatcher.HttpMethod,
@@ -135,7 +136,7 @@ export class Attempt implements Dispatcher.DispatchHandler, Abortable, Watched {
       passInformational(this.#res, status, fields, this.#informationals);
       return;
     }
-    checkFraming(fields);
+    checkResponseHead(status, fields);
     if (!this.#owner.accepts(status, fields)) {
       this.#finish();
       controller.abort(new Error('the answer is not wanted'));
@@ -183,6 +184,7 @@ export class Attempt implements Dispatcher.DispatchHandler, Abortable, Watched {
 
   onResponseEnd(_controller: Dispatcher.DispatchController, trailers: ResponseFields): void {
     if (this.#done) return;
+    if (endConnection(trailers)) this.#on?.retire();
     if (!this.#res.writableEnded) {
       this.#endUpload();
       addTrailers(this.#res, trailers, this.#connection);

@@ -12,9 +12,25 @@ export interface BackendConnectionsOptions {
   readonly serverName?: string | undefined;
 }
 
+/** The connection that a request is on. */
+export interface Retirable {
+  /** Closes it when the request is over: no other one is sent on it. */
+  retire(): void;
+}
+
 /** One connection, or the place for one. */
-class Connection extends Client {
+class Connection extends Client implements Retirable {
   isFree = false;
+  readonly #drop: (connection: Connection) => void;
+
+  constructor(origin: string, options: Client.Options, drop: (connection: Connection) => void) {
+    super(origin, options);
+    this.#drop = drop;
+  }
+
+  retire(): void {
+    this.#drop(this);
+  }
 }
 
 /**
@@ -46,10 +62,11 @@ export class BackendConnections {
     };
   }
 
-  dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void {
+  /** @returns nothing when they are closed; the handler is told so. */
+  dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): Retirable | undefined {
     if (this.#closed) {
       handler.onResponseError?.(null as unknown as Dispatcher.DispatchController, new errors.ClientClosedError());
-      return;
+      return undefined;
     }
     if (this.#serverName !== undefined) Object.assign(options, { servername: this.#serverName });
     const connection = this.#free.pop() ?? this.#open();
@@ -57,6 +74,7 @@ export class BackendConnections {
     const takesMore = connection.dispatch(options, handler);
     // A request that undici refuses leaves nothing behind that would be followed by a `drain`.
     if (takesMore || connection.stats.size === 0) this.#release(connection);
+    return connection;
   }
 
   /** Lets running requests end. Upgraded connections are no longer among these. */
@@ -72,7 +90,7 @@ export class BackendConnections {
   }
 
   #open(): Connection {
-    const connection = new Connection(this.#origin, this.#options);
+    const connection = new Connection(this.#origin, this.#options, (retired) => this.#drop(retired));
     this.#all.add(connection);
     connection.on('drain', () => this.#release(connection));
     connection.on('disconnect', () => this.#disconnected(connection));

@@ -1,6 +1,6 @@
 import { X509Certificate } from 'node:crypto';
 import { createSecureContext } from 'node:tls';
-import { type Check, type Checks, group, nonEmptyString, optional } from '../core/options.ts';
+import { type Check, type Checks, group, nonEmptyString, OptionsError, optional } from '../core/options.ts';
 
 type Pem = string | Buffer;
 
@@ -50,6 +50,12 @@ export const backendTls: Check = (value) => {
     return [`ca, cert and key cannot be used: ${(error as Error).message}`];
   }
 };
+
+/** @throws {OptionsError} that says what is wrong with them. */
+export function assertBackendTls(options: BackendTlsOptions): void {
+  const problems = [backendTls(options) ?? []].flat();
+  if (problems.length > 0) throw new OptionsError('tls', problems);
+}
 
 /** Node ignores an authority that it cannot read, and would then trust nobody without a word. */
 function readAuthorities(text: string): void {

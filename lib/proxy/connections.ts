@@ -24,28 +24,22 @@ export class Connections {
   readonly #current = new Map<string, BackendConnections>();
   /** Those to origins that left, until their requests have ended. */
   readonly #leaving = new Map<BackendConnections, { readonly origin: string; readonly closed: Promise<void> }>();
-  readonly #connect: buildConnector.connector;
+  readonly #connectTimeoutMs: number;
+  #connect: buildConnector.connector;
   /** What every certificate must be for, if that was said. */
-  readonly #serverName: string | undefined;
+  #serverName: string | undefined;
 
   constructor({ connectTimeoutMs, tls = {} }: ConnectionOptions) {
+    this.#connectTimeoutMs = connectTimeoutMs;
     this.#serverName = tls.serverName;
-    const connect = buildConnector({ ...connectorTls(tls), timeout: connectTimeoutMs, allowH2: false });
-    this.#connect = (target, callback) => {
-      connect(target, (error, socket) => {
-        if (error !== null) {
-          callback(error, null);
-          return;
-        }
-        // Before undici listens: it hands the error on, but not what the socket knew.
-        socket.on('error', (broken: NodeJS.ErrnoException) => {
-          Object.assign(broken, { [kBytesRead]: socket.bytesRead });
-          // undici takes a reset for the end of content that has no other end than that of the connection.
-          if (broken.code === 'ECONNRESET') hideReset(socket, broken);
-        });
-        callback(null, socket);
-      });
-    };
+    this.#connect = connector(tls, connectTimeoutMs);
+  }
+
+  /** For connections made from now on. Those that run on others end there, and none of these is used again. */
+  setTls(tls: BackendTlsOptions): void {
+    this.#serverName = tls.serverName;
+    this.#connect = connector(tls, this.#connectTimeoutMs);
+    for (const origin of [...this.#current.keys()]) if (origin.startsWith('https:')) this.remove(origin);
   }
 
   /** @param serverName What a certificate must be for; without it, the name in the `Host` field of a request. */
@@ -87,6 +81,25 @@ export class Connections {
     const leaving = [...this.#leaving.values()].map(({ closed }) => closed);
     await Promise.all([...leaving, ...all.map((connections) => connections.close())]);
   }
+}
+
+function connector(tls: BackendTlsOptions, connectTimeoutMs: number): buildConnector.connector {
+  const connect = buildConnector({ ...connectorTls(tls), timeout: connectTimeoutMs, allowH2: false });
+  return (target, callback) => {
+    connect(target, (error, socket) => {
+      if (error !== null) {
+        callback(error, null);
+        return;
+      }
+      // Before undici listens: it hands the error on, but not what the socket knew.
+      socket.on('error', (broken: NodeJS.ErrnoException) => {
+        Object.assign(broken, { [kBytesRead]: socket.bytesRead });
+        // undici takes a reset for the end of content that has no other end than that of the connection.
+        if (broken.code === 'ECONNRESET') hideReset(socket, broken);
+      });
+      callback(null, socket);
+    });
+  };
 }
 
 /** Gives a reset another code until the socket is closed: to its reader it is an error like any other. */

@@ -2,6 +2,7 @@ import type { Backend } from '../backends/backend.ts';
 import type { GatewayEvents } from '../core/events.ts';
 import type { Exchange } from '../core/exchange.ts';
 import type { Outcome } from '../core/outcome.ts';
+import type { RequestHead } from './request-head.ts';
 
 /** The events of one exchange on its way through the backends; built only when somebody listens. */
 export class ForwardingReports {
@@ -15,19 +16,19 @@ export class ForwardingReports {
   }
 
   /** A backend was picked: its time counts from now. */
-  picked(): void {
-    this.#exchange.recorder?.attemptStarted();
+  picked({ origin }: Backend, head: RequestHead): void {
+    this.#exchange.recorder?.attemptStarted(origin, head);
     if (this.#events.listenerCount('forwarded') > 0) this.#pickedAt = Date.now();
   }
 
   attemptFailed({ origin }: Backend, outcome: Outcome, retried: boolean): void {
-    this.#exchange.recorder?.attemptEnded(origin);
+    this.#exchange.recorder?.attemptEnded(origin, outcome);
     if (this.#events.listenerCount('attemptFailed') === 0) return;
     this.#events.emit('attemptFailed', { exchange: this.#exchange, backend: origin, outcome, retried });
   }
 
   forwarded({ origin }: Backend, outcome: Outcome): void {
-    this.#exchange.recorder?.attemptEnded(origin);
+    this.#exchange.recorder?.attemptEnded(origin, outcome);
     if (this.#events.listenerCount('forwarded') === 0) return;
     const durationMs = Date.now() - (this.#pickedAt || this.#exchange.startedAt);
     this.#events.emit('forwarded', { exchange: this.#exchange, backend: origin, outcome, durationMs });

@@ -2,24 +2,22 @@ import type { Duplex } from 'node:stream';
 import type { Backend, Lease } from '../backends/backend.ts';
 import type { Waiter } from '../backends/waiting-line.ts';
 import type { Exchange } from '../core/exchange.ts';
-import { lastAnswer } from '../core/last-answer.ts';
 import { ABORTED, type Failed, judge, type Outcome, type Rejected, type Verdict } from '../core/outcome.ts';
-import { sendProblem } from '../core/problem.ts';
+import { warnOnce } from '../core/warnings.ts';
+import { Admission, overload } from './admission.ts';
 import { Attempt } from './attempt.ts';
 import type { AttemptOwner, AttemptTimeouts } from './attempt-owner.ts';
 import type { ForwardingParts } from './forwarding-parts.ts';
 import { ForwardingReports } from './forwarding-reports.ts';
 import { answerOptions, endsHere, refusedHere } from './own-answer.ts';
+import { cut, refuse } from './refusal.ts';
 import { type ContentOwner, RequestContent } from './request-content.ts';
 import { hasContent, type RequestHead, requestHead } from './request-head.ts';
 import { isEventStream, type ResponseFields } from './response-head.ts';
 import { Retries } from './retries.ts';
 
-/** Nobody knows how long an overload lasts: soon enough to come back. */
-const OVERLOAD_WAIT_MS = 1_000;
-
 const BODY_ALREADY_READ =
-  'ERR_EXPRESSWAY_BODY_ALREADY_READ: the content of this request was read before it reached the proxy. ' +
+  'the content of this request was read before it reached the proxy. ' +
   'Mount roundRobinProxy() before body parsers such as express.json().';
 
 const TOO_LARGE: Rejected = Object.freeze({ kind: 'rejected', cause: 'content_too_large' });
@@ -31,11 +29,12 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
   readonly #retries: Retries;
   readonly #reports: ForwardingReports;
   #tried: readonly Backend[] = [];
+  /** Nothing where there are no caps that it could come under. */
+  #admission: Admission | undefined;
   #content: RequestContent | undefined;
   #backend: Backend | undefined;
   #lease: Lease | undefined;
   #lastFailure: Failed | undefined;
-  #admitted = false;
   #tooLarge = false;
 
   constructor(parts: ForwardingParts, exchange: Exchange) {
@@ -46,13 +45,13 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
   }
 
   start(): void {
-    const { req, res, clientAddress } = this.#exchange;
+    const { req, res } = this.#exchange;
     // It left, or was answered, while a middleware before this one was busy with it.
     if (this.#exchange.outcome !== undefined) {
       this.#over();
       return;
     }
-    const { ambiguousPaths, maxBodyBytes, rules } = this.#parts;
+    const { ambiguousPaths, caps, maxBodyBytes, rules, tunnels } = this.#parts;
     const refusal = refusedHere(this.#exchange, ambiguousPaths, rules.via);
     if (refusal !== undefined) {
       this.#refuse(refusal);
@@ -63,21 +62,20 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
       this.#over();
       return;
     }
-    const overload = this.#parts.caps?.enter(clientAddress);
-    if (overload !== undefined) {
-      this.#refuse({ kind: 'rejected', cause: overload, retryAfterMs: OVERLOAD_WAIT_MS });
-      return;
-    }
-    this.#admitted = true;
-    const noTunnel = this.#exchange.upgrade && this.#parts.tunnels.enter(this.#exchange);
-    if (noTunnel !== undefined) {
-      this.#refuse({ kind: 'rejected', cause: noTunnel, retryAfterMs: OVERLOAD_WAIT_MS });
-      return;
+    if (caps !== undefined || this.#exchange.upgrade !== undefined) {
+      this.#admission = new Admission(caps, tunnels, this.#exchange);
+      const full = this.#admission.enter();
+      if (full !== undefined) {
+        this.#refuse(full);
+        return;
+      }
     }
     if (!hasContent(req)) {
       this.#tryNext();
     } else if (req.readableDidRead) {
-      this.#refuse({ kind: 'rejected', cause: 'content_already_read', detail: BODY_ALREADY_READ });
+      warnOnce(req, 'ERR_EXPRESSWAY_BODY_ALREADY_READ', `A request got 500: ${BODY_ALREADY_READ}`);
+      const detail = `ERR_EXPRESSWAY_BODY_ALREADY_READ: ${BODY_ALREADY_READ}`;
+      this.#refuse({ kind: 'rejected', cause: 'content_already_read', detail });
     } else if (maxBodyBytes > 0 && Number(req.headers['content-length']) > maxBodyBytes) {
       this.#refuse(TOO_LARGE);
     } else {
@@ -118,7 +116,7 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
     if (lease === undefined) throw new Error('a backend that was available refused in the same tick');
     this.#backend = backend;
     this.#lease = lease;
-    this.#reports.picked();
+    this.#reports.picked(backend, head);
     exchange.backend = backend.origin;
     exchange.attempts += 1;
     return head;
@@ -154,7 +152,7 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
 
   expired(): void {
     this.#exchange.working = undefined;
-    this.#refuse(this.#lastFailure ?? { kind: 'rejected', cause: 'overloaded', retryAfterMs: OVERLOAD_WAIT_MS });
+    this.#refuse(this.#lastFailure ?? overload('overloaded'));
   }
 
   #leaveLine(): void {
@@ -277,22 +275,16 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
     else this.#tryNext();
   }
 
-  /** Answers in the backend's place. */
   #refuse(outcome: Failed | Rejected): void {
-    const exchange = this.#exchange;
-    exchange.settle(outcome);
+    this.#exchange.settle(outcome);
     this.#reports.rejected(outcome);
-    const { retryAfterMs, detail } = outcome.kind === 'rejected' ? outcome : {};
-    if (exchange.res.headersSent) cut(exchange);
-    else if (this.#content?.endsSoon === false) lastAnswer(exchange.res);
-    sendProblem(exchange.res, outcome.cause, { retryAfterMs, detail });
+    refuse(this.#exchange, outcome);
     this.#over();
   }
 
   #over(): void {
     this.#retries.end();
-    if (this.#admitted) this.#parts.caps?.leave(this.#exchange.clientAddress);
-    if (this.#exchange.upgrade !== undefined) this.#parts.tunnels.leave(this.#exchange);
+    this.#admission?.leave();
     if (!this.#exchange.req.complete) this.#content?.drain();
   }
 
@@ -311,11 +303,4 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
   get #replayable(): boolean {
     return this.#content?.replayable !== false;
   }
-}
-
-/** Breaks the client's connection off, so that what it got cannot pass for the whole answer. */
-function cut({ req, res }: Exchange): void {
-  // An answer to HTTP/1.0 may have no other end than that of the connection: only a reset shows the break.
-  if (req.httpVersion === '1.0') req.socket?.resetAndDestroy();
-  res.destroy();
 }

@@ -2,10 +2,15 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Exchange } from '../core/exchange.ts';
 import type { Rejected } from '../core/outcome.ts';
 import { ALLOWED_METHODS } from '../core/problem.ts';
+import { leaveUnread } from '../core/unread-content.ts';
+import { warnOnce } from '../core/warnings.ts';
 import { type AmbiguousPaths, refusalOf } from '../ingress/request-checks.ts';
 import type { Via } from './via.ts';
 
 const LOOP: Rejected = Object.freeze({ kind: 'rejected', cause: 'loop_detected' });
+const LOOPED =
+  'A request came back to the proxy that had forwarded it, and got 508: one of the backends leads back here. Take it off the ' +
+  'list of backends, or out of the way of the server that sends it here.';
 const NOT_ALLOWED: Rejected = Object.freeze({ kind: 'rejected', cause: 'method_not_allowed' });
 
 /** More than any chain of proxies is long; RFC 9110 §7.6.2 lets a proxy have a highest value. */
@@ -19,7 +24,10 @@ export function refusedHere(exchange: Exchange, paths: AmbiguousPaths, via: Via 
   const { req } = exchange;
   const refusal = refusalOf(exchange, paths);
   if (refusal !== undefined) return refusal;
-  if (via !== undefined && req.headers.via !== undefined && via.isIn(req.headers.via)) return LOOP;
+  if (via !== undefined && req.headers.via !== undefined && via.isIn(req.headers.via)) {
+    warnOnce(req, 'WARN_EXPRESSWAY_LOOP', LOOPED);
+    return LOOP;
+  }
   // What comes back from a TRACE is the request itself, with all that was to be kept from scripts (RFC 9110 §9.3.8).
   return req.method === 'TRACE' ? NOT_ALLOWED : undefined;
 }
@@ -42,5 +50,6 @@ export function endsHere({ url = '', headers }: IncomingMessage): boolean {
 export function answerOptions(res: ServerResponse): void {
   res.statusCode = 204;
   res.setHeader('Allow', ALLOWED_METHODS);
+  leaveUnread(res);
   res.end();
 }

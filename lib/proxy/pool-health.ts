@@ -1,6 +1,7 @@
 import type { Backend } from '../backends/backend.ts';
 import type { BackendPool, MembershipChange } from '../backends/backend-pool.ts';
 import { type EjectionRule, Ejections } from '../backends/ejections.ts';
+import type { Probe } from '../backends/health-check.ts';
 import { type HealthCheckOptions, healthCheckChecks, healthCheckDefaults } from '../backends/health-check-options.ts';
 import { HealthChecker } from '../backends/health-checker.ts';
 import type { GatewayEvents } from '../core/events.ts';
@@ -21,10 +22,12 @@ export class PoolHealth {
   readonly #ejections: Ejections;
   readonly #retryAfter: Required<RetryAfterOptions> | undefined;
   readonly #checker: HealthChecker | undefined;
+  #probe: Probe;
 
   /** @param maxHoldMs Milliseconds for which failed checks may hold back the trials of an open circuit. */
   constructor(options: PoolHealthOptions, maxHoldMs: number, pool: BackendPool, events: GatewayEvents) {
     this.#ejections = new Ejections(options, () => pool.backends);
+    this.#probe = healthProbe(options.tls);
     if (options.respectRetryAfter !== false) {
       const name = 'roundRobinProxy.respectRetryAfter';
       this.#retryAfter = resolveOptions(name, options.respectRetryAfter, retryAfterDefaults, retryAfterChecks);
@@ -39,13 +42,18 @@ export class PoolHealth {
     if (path === undefined) return;
     this.#checker = new HealthChecker(
       { ...checks, path, maxHoldMs },
-      healthProbe(options.tls),
+      (backend, probing) => this.#probe(backend, probing),
       (backend, from, to, error) => {
         this.#ejections.reconsider(backend);
         events.emit('healthChange', { backend: backend.origin, from, to, error });
       },
       (backend, error) => events.emit('healthChecked', { backend: backend.origin, error }),
     );
+  }
+
+  /** For checks from now on. */
+  setTls(tls: BackendTlsOptions): void {
+    this.#probe = healthProbe(tls);
   }
 
   membershipChanged(change: MembershipChange): void {

@@ -1,8 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
-
-/** Bytes that cost less to read and drop than a new connection does: as many as Go's server takes. */
-const SHORT_REST = 262_144;
+import { endsSoon } from '../core/unread-content.ts';
 
 /** Is told when content turns out to be longer than it may be. */
 export interface ContentOwner {
@@ -43,7 +41,7 @@ export class RequestContent {
 
   /** Whether its rest is short, or there is none: then it can be read for the sake of the connection. */
   get endsSoon(): boolean {
-    return this.#req.complete || Number(this.#req.headers['content-length']) - this.#bytes <= SHORT_REST;
+    return endsSoon(this.#req, this.#bytes);
   }
 
   /** Whether the transport waits for the client, and not the other way round. */

@@ -12,13 +12,18 @@ const JOINED = new Set(['ratelimit', 'ratelimit-policy', 'set-cookie']);
 /** What a reason phrase may be: anything else is not worth the trouble, since nobody reads it (RFC 9112 §4). */
 const REASON_PHRASE = /^[\t\x20-\x7e]*$/;
 
+/** RFC 9110 §15; informational ones have gone their own way by then. */
+const GREATEST_STATUS = 599;
+
 /**
- * undici takes `chunked` off and hands out the rest as it is: content in a further coding would reach the client without
- * the name of that coding.
+ * Refuses what undici takes for the head of a final answer, and is none that can be passed on: a status that is not valid
+ * (RFC 9110 §15), and a coding besides `chunked`, which undici takes off. Content in a further coding would reach the
+ * client without the name of that coding.
  *
  * @throws {ProtocolError}
  */
-export function checkFraming({ 'transfer-encoding': coding }: ResponseFields): void {
+export function checkResponseHead(status: number, { 'transfer-encoding': coding }: ResponseFields): void {
+  if (status > GREATEST_STATUS) throw new ProtocolError(`the backend sent the status ${status}`);
   if (coding === undefined || coding === 'chunked') return;
   if (typeof coding === 'string' && coding.toLowerCase() === 'chunked') return;
   throw new ProtocolError(`the content of the answer has the transfer coding ${coding}`);

@@ -18,10 +18,12 @@ import { exchangeOf } from '../core/exchange.ts';
 import type { Middleware } from '../core/http.ts';
 import { resolveOptions } from '../core/options.ts';
 import { AdmissionCaps } from './admission-caps.ts';
+import { assertBackendTls, type BackendTlsOptions } from './backend-tls.ts';
 import { Connections } from './connections.ts';
 import { Forwarding } from './forwarding.ts';
 import type { ForwardingParts } from './forwarding-parts.ts';
 import { Membership } from './membership.ts';
+import { tellOfOwnAddress } from './own-address.ts';
 import { PoolHealth } from './pool-health.ts';
 import { requestHeadRules } from './request-head.ts';
 import { RetryBudget } from './retry-budget.ts';
@@ -62,6 +64,33 @@ export interface RoundRobinProxy extends Middleware {
    * @throws {GatewayError} ERR_EXPRESSWAY_CLOSED after `close()`.
    */
   setBackends(backends: readonly (string | BackendOptions)[]): void;
+  /**
+   * Gives one backend, named by its origin as in `status()`, no new request. What it has goes on, event streams and
+   * tunnels too, and its health is still checked. Lasts until `restore()`, over a new list too, or until it leaves the list.
+   *
+   * @returns whether there is such a backend.
+   */
+  drain(backend: string): boolean;
+  /**
+   * The same with its circuit `isolated`: what its running requests come to counts for nothing, and when it is restored
+   * its circuit is closed, whatever it was before.
+   *
+   * @returns whether there is such a backend.
+   */
+  isolate(backend: string): boolean;
+  /**
+   * Ends `drain()` and `isolate()`.
+   *
+   * @returns whether there is such a backend.
+   */
+  restore(backend: string): boolean;
+  /**
+   * Replaces the option `tls`, for connections and health checks made from now on. What runs ends on the connections that
+   * it has; event streams and tunnels stay.
+   *
+   * @throws {OptionsError} and changes nothing, when it cannot be used.
+   */
+  setTls(tls: BackendTlsOptions): void;
   /**
    * Waits until each DNS name in the list was looked up once, found or not: for at most 2 × `dns.timeoutMs`, and not at
    * all where there are no names. Until a name is found, requests that only it could serve get 503.
@@ -165,8 +194,20 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
   // Without a filter or a rewrite nothing lies between the request and the transport: see docs/decisions/0007.
   const direct = pathFilter === undefined && pathRewrite === undefined;
 
+  let ownAddressChecked = false;
+  const hold = (backend: string, act: (backend: Backend) => void): boolean => {
+    const found = pool.each(backend, act);
+    // How many may be out for their health depends on who is left.
+    if (found) health.membershipChanged({ added: [], removed: [] });
+    return found;
+  };
+
   return Object.assign(
     function expresswayProxy(req, res, next) {
+      if (!ownAddressChecked) {
+        ownAddressChecked = true;
+        tellOfOwnAddress(req, pool.status());
+      }
       if (direct) forward(req, res);
       else void filtered(req, res, next);
     } satisfies Middleware,
@@ -177,6 +218,15 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
       setBackends(backends: readonly (string | BackendOptions)[]): void {
         assertBackends(backends);
         membership.replace(readBackends(backends));
+        ownAddressChecked = false;
+      },
+      drain: (backend: string) => hold(backend, (one) => one.drain()),
+      isolate: (backend: string) => hold(backend, (one) => one.isolate()),
+      restore: (backend: string) => hold(backend, (one) => one.restore()),
+      setTls(tls: BackendTlsOptions): void {
+        assertBackendTls(tls);
+        connections.setTls(tls);
+        health.setTls(tls);
       },
       ready: () => membership.ready(),
       async close(): Promise<void> {

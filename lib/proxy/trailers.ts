@@ -61,6 +61,15 @@ export function addTrailers(res: ServerResponse, trailers: ResponseFields, conne
   res.addTrailers(passed as unknown as readonly [string, string][]);
 }
 
+/**
+ * Whether a connection must not be used again after these trailers. llhttp obeys a `Connection: close` among them, undici
+ * does not: the next answer would be refused as bytes behind the last one. There is no such field there
+ * (RFC 9110 §6.5.1), so what else it says does not matter.
+ */
+export function endConnection(trailers: ResponseFields): boolean {
+  return trailers.connection !== undefined || trailers['proxy-connection'] !== undefined;
+}
+
 function acceptsTrailers({ req }: ServerResponse): boolean {
   return /(?:^|,)[ \t]*trailers[ \t]*(?:,|$)/i.test(String(req.headers.te)) && req.httpVersion !== '1.0';
 }

@@ -1,13 +1,11 @@
 import { type IncomingMessage, type RequestListener, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { exchangeOf } from '../core/exchange.ts';
+import { linger } from '../core/last-answer.ts';
 import { sendProblem } from '../core/problem.ts';
 import { answerOn, endAfter } from '../ingress/answers.ts';
 import { hasContent } from './request-head.ts';
 import { readUpgradeProtocols, requestedProtocol, type UpgradeHandlerOptions } from './upgrade-protocols.ts';
-
-/** How long a client that was answered may take to close its side: by then it has read the answer. */
-const LINGER_MS = 2_000;
 
 const UNREADABLE = 'This server cannot read the content of a request that asks for another protocol.';
 
@@ -67,12 +65,4 @@ export function upgradeHandler(app: RequestListener, options?: UpgradeHandlerOpt
     },
     { accepts: (req: IncomingMessage) => requestedProtocol(req, protocols) !== undefined },
   );
-}
-
-/** Closing at once would reset the connection if the client is still sending, and with it the answer. */
-function linger(socket: Duplex): void {
-  socket.end();
-  socket.resume();
-  const timer = setTimeout(() => socket.destroy(), LINGER_MS).unref();
-  socket.once('close', () => clearTimeout(timer));
 }

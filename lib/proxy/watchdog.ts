@@ -33,7 +33,7 @@ export class Watchdog {
   watch(watched: Watched): void {
     watched.place = this.#watched.length;
     this.#watched.push(watched);
-    this.#timer ??= setInterval(() => this.#sweep(), this.#periodMs).unref();
+    this.#timer ??= setInterval(() => this.#due(), this.#periodMs).unref();
   }
 
   unwatch(watched: Watched): void {
@@ -50,14 +50,23 @@ export class Watchdog {
     this.#watched.length = 0;
   }
 
-  #sweep(): void {
+  /**
+   * A process that was held up finds its timers due before it reads what came meanwhile. One turn of reading goes first:
+   * nobody is silent whose bytes have only not been looked at.
+   */
+  #due(): void {
+    const dueAt = Date.now();
+    setImmediate(() => this.#sweep(dueAt));
+  }
+
+  #sweep(dueAt: number): void {
     const now = Date.now();
     // From the end: whoever is unwatched meanwhile is replaced by one that has had its turn.
     for (let index = this.#watched.length - 1; index >= 0; index -= 1) {
       const watched = this.#watched[index];
       if (watched === undefined) continue;
       if (watched.silentSince === 0) watched.silentSince = now;
-      else if (now - watched.silentSince >= watched.timeoutMs) watched.expired(now - watched.silentSince);
+      else if (dueAt - watched.silentSince >= watched.timeoutMs) watched.expired(dueAt - watched.silentSince);
     }
     if (this.#watched.length === 0) {
       clearInterval(this.#timer);

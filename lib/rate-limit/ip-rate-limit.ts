@@ -9,6 +9,7 @@ import { addressKey, clientKey } from './client-key.ts';
 import { createEngine } from './engine.ts';
 import type { IpRateLimitOptions } from './ip-rate-limit-options.ts';
 import { resolveIpRateLimitOptions } from './ip-rate-limit-settings.ts';
+import { LimiterMember } from './limiter-census.ts';
 import { openLimiterMeter } from './open-limiter-meter.ts';
 import { rateLimitFields } from './rate-limit-fields.ts';
 import { trustProxyError } from './trust-proxy.ts';
@@ -57,6 +58,8 @@ export function ipRateLimit(options?: IpRateLimitOptions): IpRateLimiter {
   const gate = allow.length + denied.length > 0 ? new AddressGate(allow, denied) : undefined;
   const claimant = new Claimant(settings, settings.windowMs);
   const asks = claimant.asks;
+  const { redis } = options ?? {};
+  const member = new LimiterMember(redis ? { redis, prefix: settings.prefix } : undefined);
 
   function ipRateLimiter(incoming: IncomingMessage, res: ServerResponse, next: Next): void {
     const req: GatewayRequest = incoming;
@@ -64,6 +67,7 @@ export function ipRateLimit(options?: IpRateLimitOptions): IpRateLimiter {
       next(trustProxyError(true));
       return;
     }
+    if (member.seat.last !== member) member.called(incoming);
     const exchange = exchangeOf(incoming, res);
     if (gate !== undefined) {
       const verdict = gate.judge(exchange);

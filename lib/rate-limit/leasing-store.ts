@@ -9,16 +9,27 @@ export interface Trip {
   readonly grant: Grant;
 }
 
+/**
+ * Of a share of the whole limit, the part that a wish gets even when that is more than a share of what remains: a share of
+ * little is nothing, and each of the last requests of a limit would make a trip.
+ */
+const LEAST_OF_SHARE = 0.2;
+
 /** Counts in Redis, and charges ahead. Its script is one of `lease-scripts.ts`. */
 export class LeasingStore {
   readonly loaded: Promise<void>;
   readonly #meter: RedisMeter;
   readonly #share: string;
+  readonly #leastPart: number;
+  /** The least that a client may spend at once. */
+  readonly #limit: number;
 
   /** @param share The part of what remains that may be charged for claims that nobody has made yet. */
   constructor(parts: RedisMeterParts, share: number) {
     this.#meter = new RedisMeter(parts);
     this.#share = String(share);
+    this.#leastPart = share * LEAST_OF_SHARE;
+    this.#limit = Math.min(...parts.quotas.map(({ limit, burst }) => Math.min(limit, burst)));
     this.loaded = this.#meter.loaded;
   }
 
@@ -28,7 +39,8 @@ export class LeasingStore {
    * @throws {TypeError} for a reply that is not what our scripts reply.
    */
   async take(claim: Claim, waiting: number, wish: number): Promise<Trip> {
-    const reply = await this.#meter.run(claim, [String(waiting), String(wish), this.#share]);
+    const least = Math.min(wish, Math.floor((claim.limit ?? this.#limit) * this.#leastPart));
+    const reply = await this.#meter.run(claim, [String(Math.max(waiting, least)), String(wish), this.#share]);
     if (!Array.isArray(reply) || !reply.every(Number.isSafeInteger)) throw new TypeError('Redis gave no count');
     const [allowed, ahead, leaseMs, ...rest] = reply as number[];
     const plain: unknown[] = [allowed];

@@ -30,81 +30,62 @@ const WITHOUT_TIMEOUT = Object.freeze({ timeout: undefined });
 const offline = (what = 'there is no connection to Redis'): Promise<never> => Promise.reject(new Error(what));
 
 export function connectionOf(client: RedisClient): RedisConnection {
-  const kind = redisClientKind(client);
-  if (kind === 'ioredis') return new IoRedisConnection(client as IoRedisClient);
-  if (kind === 'node-redis-cluster') return new ClusterConnection(client as NodeRedisCluster);
-  if (kind === 'node-redis-sentinel') return new SentinelConnection(client as NodeRedisSentinel);
-  return new SingleConnection(client as NodeRedisClient);
-}
-
-class SingleConnection implements RedisConnection {
-  readonly client: NodeRedisClient;
-  readonly readyEvents = ['ready'];
-  readonly errorEvents = ['error'];
-
-  constructor(client: NodeRedisClient) {
-    this.client = client;
-  }
-
-  get open(): boolean {
-    return this.client.isOpen;
-  }
-
-  get ready(): boolean {
-    return this.client.isReady;
-  }
-
-  send(args: readonly string[]): Promise<unknown> {
-    return this.client.isReady ? this.client.sendCommand(args, WITHOUT_TIMEOUT) : offline();
+  switch (redisClientKind(client)) {
+    case 'ioredis':
+      return ioRedisConnection(client as IoRedisClient);
+    case 'node-redis-cluster':
+      return clusterConnection(client as NodeRedisCluster);
+    case 'node-redis-sentinel':
+      return sentinelConnection(client as NodeRedisSentinel);
+    default:
+      return singleConnection(client as NodeRedisClient);
   }
 }
 
-class SentinelConnection implements RedisConnection {
-  readonly client: NodeRedisSentinel;
-  readonly readyEvents = ['ready'];
-  readonly errorEvents = ['error', 'client-error'];
+const singleConnection = (client: NodeRedisClient): RedisConnection => ({
+  client,
+  readyEvents: ['ready'],
+  errorEvents: ['error'],
+  get open() {
+    return client.isOpen;
+  },
+  get ready() {
+    return client.isReady;
+  },
+  send: (args) => (client.isReady ? client.sendCommand(args, WITHOUT_TIMEOUT) : offline()),
+});
 
-  constructor(client: NodeRedisSentinel) {
-    this.client = client;
-  }
-
-  get open(): boolean {
-    return this.client.isOpen;
-  }
-
+const sentinelConnection = (client: NodeRedisSentinel): RedisConnection => ({
+  client,
+  readyEvents: ['ready'],
+  errorEvents: ['error', 'client-error'],
+  get open() {
+    return client.isOpen;
+  },
   /** Its `isReady` stays true when the master is gone, until the Sentinels name another. */
-  get ready(): boolean {
-    return this.client.isReady && this.client.getMasterNode() !== undefined;
-  }
+  get ready() {
+    return client.isReady && client.getMasterNode() !== undefined;
+  },
+  send(args) {
+    return this.ready ? client.sendCommand(false, args as string[], WITHOUT_TIMEOUT) : offline();
+  },
+});
 
-  send(args: readonly string[]): Promise<unknown> {
-    return this.ready ? this.client.sendCommand(false, args as string[], WITHOUT_TIMEOUT) : offline();
-  }
-}
-
-class ClusterConnection implements RedisConnection {
-  readonly client: NodeRedisCluster;
+const clusterConnection = (client: NodeRedisCluster): RedisConnection => ({
+  client,
   /** It has no `ready`; its nodes have, also when they come back. */
-  readonly readyEvents = ['connect', 'node-ready'];
-  readonly errorEvents = ['error', 'node-error'];
-
-  constructor(client: NodeRedisCluster) {
-    this.client = client;
-  }
-
-  get open(): boolean {
-    return this.client.isOpen;
-  }
-
+  readyEvents: ['connect', 'node-ready'],
+  errorEvents: ['error', 'node-error'],
+  get open() {
+    return client.isOpen;
+  },
   /** Its `isReady` stays true when all nodes are gone. */
-  get ready(): boolean {
-    return this.client.isReady && this.client.masters.some(isUsable);
-  }
-
-  send(args: readonly string[], key: string | undefined): Promise<unknown> {
-    if (!this.client.isReady) return offline();
-    const { masters, slots } = this.client;
-    const master = key === undefined ? masters.find(isUsable) : slots[clusterSlot(key)]?.master;
+  get ready() {
+    return client.isReady && client.masters.some(isUsable);
+  },
+  send(args, key) {
+    if (!client.isReady) return offline();
+    const master = key === undefined ? client.masters.find(isUsable) : client.slots[clusterSlot(key)]?.master;
     if (master === undefined || !isUsable(master)) {
       return offline('the node of the Redis cluster that has the key is not connected');
     }
@@ -112,36 +93,29 @@ class ClusterConnection implements RedisConnection {
     if ((key === undefined || args[0] === 'SCRIPT') && master.client !== undefined) {
       return master.client.sendCommand(args, WITHOUT_TIMEOUT);
     }
-    return this.client.sendCommand(key, false, args as string[], WITHOUT_TIMEOUT);
-  }
-}
+    return client.sendCommand(key, false, args as string[], WITHOUT_TIMEOUT);
+  },
+});
 
 /** A node without a client is one that is connected by its first command (`minimizeConnections`): there is no other way. */
 const isUsable = ({ client }: NodeRedisClusterMaster): boolean => client === undefined || client.isReady;
 
-class IoRedisConnection implements RedisConnection {
-  readonly client: IoRedisClient;
-  readonly readyEvents = ['ready'];
-  readonly errorEvents = ['error'];
-
-  constructor(client: IoRedisClient) {
-    this.client = client;
-  }
-
+const ioRedisConnection = (client: IoRedisClient): RedisConnection => ({
+  client,
+  readyEvents: ['ready'],
+  errorEvents: ['error'],
   /** `wait` is a client with `lazyConnect`; one that has ended was closed by the app. */
-  get open(): boolean {
-    return this.client.status !== 'wait';
-  }
-
+  get open() {
+    return client.status !== 'wait';
+  },
   /** Its `status` stays `ready` for a moment when the connection has ended, and a command of then is queued. */
-  get ready(): boolean {
-    return this.client.status === 'ready' && this.client.stream?.writable !== false;
-  }
-
+  get ready() {
+    return client.status === 'ready' && client.stream?.writable !== false;
+  },
   /** Finds the key by itself, from what it knows of commands. */
-  send(args: readonly string[]): Promise<unknown> {
+  send(args) {
     if (!this.ready) return offline();
     const [command, ...rest] = args as [string, ...string[]];
-    return this.client.call(command, ...rest);
-  }
-}
+    return client.call(command, ...rest);
+  },
+});

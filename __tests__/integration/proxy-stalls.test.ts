@@ -1,0 +1,106 @@
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import { Cleanup, proxyGateway, type TestGateway } from '../support/gateway.ts';
+import { hardenedGateway } from '../support/hardened-gateway.ts';
+import { RawClient } from '../support/raw-client.ts';
+import { RecorderBackend, type Script } from '../support/recorder-backend.ts';
+import { eventually } from '../support/servers.ts';
+import { hold, stall } from '../support/stall.ts';
+import { onlyConnection, rawSilence, rawTunnel } from '../support/tunnels.ts';
+
+const cleanup = new Cleanup();
+afterEach(async () => {
+  jest.restoreAllMocks();
+  await cleanup.run();
+});
+
+/** No real wait comes near it, whatever the machine has to do. */
+const TIMEOUT_MS = 20_000;
+/** Longer than the longest time between two sweeps of the watchdog. */
+const SWEEP_MS = 600;
+const TIMEOUTS = { responseTimeoutMs: TIMEOUT_MS, idleTimeoutMs: TIMEOUT_MS };
+
+/** By then the last sign of progress has been noted. */
+const sweeps = () => new Promise((resolve) => setTimeout(resolve, SWEEP_MS));
+const stallTooLong = (meanwhile: () => void) => stall(3 * TIMEOUT_MS, SWEEP_MS, meanwhile);
+
+async function setUp(script: Script): Promise<{ backend: RecorderBackend; gateway: TestGateway; client: RawClient }> {
+  const backend = cleanup.add(await RecorderBackend.start(script));
+  const gateway = cleanup.add(await proxyGateway({ backends: [backend.url], ...TIMEOUTS }));
+  return { backend, gateway, client: cleanup.add(await RawClient.connect(gateway.port)) };
+}
+
+describe('a process that was held up blames nobody for it', () => {
+  test.each([
+    ['the content of an answer', 'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello', 'hello'],
+    ['the head of an answer', '', 'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhellohello'],
+  ])('that waits to be read: %s', async (_name, before, meanwhile) => {
+    const { backend, client } = await setUp((socket) => void socket.write(before));
+    client.send('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+    await eventually('the backend is asked', () => backend.requests.length === 1);
+    await sweeps();
+    await stallTooLong(() => onlyConnection(backend).write(meanwhile));
+    expect((await client.response()).content.toString()).toBe('hellohello');
+  });
+
+  test('that waits to be read: the content of a request', async () => {
+    const { backend, client } = await setUp((socket) => {
+      socket.on('data', (chunk) => chunk.includes('END') && socket.write('HTTP/1.1 204 No Content\r\n\r\n'));
+    });
+    client.send('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\nhello');
+    await eventually('the backend has the first part', () => backend.received[0]?.includes('hello'));
+    await sweeps();
+    await stallTooLong(() => client.send('END'));
+    expect((await client.response()).status).toBe(204);
+  });
+
+  test('that waits to be read: what passes a tunnel', async () => {
+    const backend = cleanup.add(await RecorderBackend.start(rawSilence));
+    const tunnel = { idleTimeoutMs: TIMEOUT_MS };
+    const gateway = cleanup.add(await proxyGateway({ backends: [backend.url], ...TIMEOUTS, tunnel }));
+    const client = cleanup.add(await rawTunnel(gateway.port));
+    await sweeps();
+    await stallTooLong(() => client.send('hello'));
+    await eventually('it arrives', () => backend.received[0]?.includes('hello'));
+    onlyConnection(backend).write('hello');
+    await client.until((bytes) => bytes.includes('hello'));
+  });
+
+  test.each([200, 2_000])('a connection that was made meanwhile, with %d ms for it', async (connectTimeoutMs) => {
+    const backend = cleanup.add(await RecorderBackend.start());
+    const gateway = cleanup.add(
+      await proxyGateway({ backends: [backend.url], connectTimeoutMs }, (app) => {
+        app.use((_req, _res, next) => {
+          next();
+          // By then the kernel has made it.
+          setImmediate(() => hold(connectTimeoutMs + SWEEP_MS));
+        });
+      }),
+    );
+    const client = cleanup.add(await RawClient.connect(gateway.port));
+    client.send('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+    expect((await client.response()).status).toBe(200);
+  });
+
+  test('a client that sent what it must', async () => {
+    const backend = cleanup.add(await RecorderBackend.start(() => {}));
+    // The most that one look can find missing is what comes in twice the time between two of them.
+    const bounds = { minReceiveBytesPerSecond: 1_000, receiveGraceMs: 4_500, checkIntervalMs: 2_500 };
+    const gateway = cleanup.add(await hardenedGateway({ backends: [backend.url] }, bounds));
+    const client = cleanup.add(await RawClient.connect(gateway.port));
+    client.send('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 20005\r\n\r\nhello');
+    await eventually('the backend is asked', () => backend.requests.length === 1);
+    await stall(60_000, bounds.checkIntervalMs + 100, () => client.send('a'.repeat(20_000)));
+    await eventually('all is with the backend', () => (backend.received[0]?.length ?? 0) > 20_000);
+    onlyConnection(backend).write('HTTP/1.1 204 No Content\r\n\r\n');
+    expect((await client.response()).status).toBe(204);
+  });
+
+  test('and still cuts who is silent', async () => {
+    const { client } = await setUp((socket) => void socket.write('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello'));
+    client.send('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+    await client.until((bytes) => bytes.includes('hello'));
+    await sweeps();
+    await stallTooLong(() => {});
+    await client.closed();
+  });
+});
