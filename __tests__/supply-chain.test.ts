@@ -12,7 +12,7 @@ const { packages } = JSON.parse(read('package-lock.json')) as {
 
 const LEAST = read('docs/dependencies.md')
   .split('\n')
-  .map((line) => /^\| ([a-z-]+) \| (\d+\.\d+\.\d+) \| (.*) \|$/.exec(line))
+  .map((line) => /^\| ([@a-z/-]+) \| (\d+\.\d+\.\d+) \| (.*) \|$/.exec(line))
   .filter((row) => row !== null)
   .map(([, name = '', version = '', why = '']) => ({ name, version, why }));
 

@@ -98,7 +98,7 @@ describe('Dockerfile', () => {
       names.delete('expressway');
       const there = { ...after.dependencies, ...after.peerDependencies };
       for (const name of names) expect([name, there[name]]).toEqual([name, expect.any(String)]);
-      for (const name of ['pino', 'prom-client', 'redis', 'zod']) {
+      for (const name of ['pino', 'prom-client', 'redis', 'ws', 'zod']) {
         expect(after.dependencies[name]).toBe(before.devDependencies[name]);
       }
     } finally {
@@ -113,8 +113,8 @@ describe('compose.yaml', () => {
   test('gives the gateway variables it knows, backends that are there, and time to stop', () => {
     const { environment, stop_grace_period: grace, ports } = services.gateway;
     const config = configOf(environment);
-    for (const { url } of config.backends as { url: string }[]) {
-      const { hostname, port } = new URL(url);
+    for (const backend of config.backends) {
+      const { hostname, port } = new URL(String(backend));
       const { command } = services[hostname];
       expect(hasSource(command[1])).toBe(true);
       expect(command[command.indexOf('--port') + 1]).toBe(port);

@@ -1,6 +1,6 @@
-import { styleText } from 'node:util';
 import type { Streams } from '../command.ts';
 import { oneLine } from '../safe-text.ts';
+import { styleFor } from '../style.ts';
 import type { Finding, Level } from './check.ts';
 
 /** What one check has found. */
@@ -26,8 +26,7 @@ export function jsonReport(sections: readonly Section[]): string {
 
 /** What a person reads. Colours only on a terminal, and never with NO_COLOR. */
 export function textReport(sections: readonly Section[], stdout: Streams['stdout']): string {
-  const style = (format: Parameters<typeof styleText>[0], text: string): string =>
-    stdout.isTTY ? styleText(format, text, { stream: stdout }) : text;
+  const style = styleFor(stdout);
   const lines: string[] = [];
   for (const { check, findings } of sections) {
     if (findings.length === 0) continue;

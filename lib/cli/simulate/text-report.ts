@@ -1,6 +1,6 @@
-import { styleText } from 'node:util';
 import type { Streams } from '../command.ts';
 import { safe } from '../safe-text.ts';
+import { styleFor } from '../style.ts';
 import type { SimulateOptions } from './simulate-options.ts';
 import type { Simulation } from './simulation.ts';
 
@@ -30,7 +30,8 @@ function duration(ms: number): string {
 
 /** What a person reads. Colours only on a terminal, and never with NO_COLOR. */
 export function textReport(simulation: Simulation, options: SimulateOptions, stdout: Streams['stdout']): string {
-  const bold = (text: string): string => (stdout.isTTY ? styleText('bold', text, { stream: stdout }) : text);
+  const style = styleFor(stdout);
+  const bold = (text: string): string => style('bold', text);
   const sections = [
     summary(simulation, options, bold),
     topClients(simulation, options, bold),
