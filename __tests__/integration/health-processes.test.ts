@@ -129,7 +129,8 @@ describe('F02, F08: with active checks, fifty connections and one backend of thr
     const { victim, watch, load } = await underLoad({
       // Far away: this is for the checks to find.
       circuit: { minimumRequests: 1_000_000 },
-      responseTimeoutMs: 1_500,
+      // Longer than three checks, so that some are still under way when it is taken out.
+      responseTimeoutMs: 5_000,
       healthCheck: { path: '/healthz', intervalMs: 100, unhealthyIntervalMs: 100, timeoutMs: 500 },
     });
     victim.signal('SIGSTOP');
