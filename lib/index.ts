@@ -18,6 +18,7 @@ export {
   stickyDefaults,
 } from './backends/load-balancing.ts';
 export type { BackendView, SelectionPolicy } from './backends/selection-policy.ts';
+export { type QueueOptions, queueDefaults } from './backends/waiting-line.ts';
 export {
   type CircuitBreaker,
   type CircuitBreakerOptions,
@@ -119,6 +120,7 @@ export type { TracingApi } from './observability/tracing/tracing-api.ts';
 export { assertBackendTls, type BackendTlsOptions } from './proxy/backend-tls.ts';
 export type { ForwardedMode, ForwardingFields } from './proxy/forwarding-fields.ts';
 export { type RetryAfterOptions, retryAfterDefaults } from './proxy/retry-after.ts';
+export { type RetryOptions, retryDefaults } from './proxy/retry-rules.ts';
 export { type RoundRobinProxy, roundRobinProxy } from './proxy/round-robin-proxy.ts';
 export { type RoundRobinProxyOptions, roundRobinProxyDefaults } from './proxy/round-robin-proxy-options.ts';
 export { type TunnelOptions, tunnelDefaults } from './proxy/tunnel-options.ts';
@@ -126,6 +128,7 @@ export { type UndiciTransportOptions, undiciTransport, undiciTransportDefaults }
 export { type UpgradeHandler, upgradeHandler } from './proxy/upgrade-handler.ts';
 export { type UpgradeHandlerOptions, upgradeHandlerDefaults } from './proxy/upgrade-protocols.ts';
 export { assertAddressList } from './rate-limit/address-list.ts';
+export type { CounterAnswer, CounterLink, CounterQuestion } from './rate-limit/counter-question.ts';
 export { type IpRateLimiter, ipRateLimit } from './rate-limit/ip-rate-limit.ts';
 export {
   type CostFunction,
@@ -135,6 +138,7 @@ export {
   type LimitFunction,
 } from './rate-limit/ip-rate-limit-options.ts';
 export type { LeaseOptions } from './rate-limit/leasing-options.ts';
+export { type LimiterCounter, limiterCounter } from './rate-limit/limiter-counter.ts';
 export { LimiterUnavailableError } from './rate-limit/limiter-unavailable-error.ts';
 export type { AlgorithmName } from './rate-limit/open-limiter-meter.ts';
 export type { RateLimitWindow } from './rate-limit/quotas.ts';

@@ -11,12 +11,14 @@ export interface NameResolver {
   cancel?(): void;
 }
 
+/** An address that DNS gave, and for how long it may be kept. */
 export interface AddressRecord {
   readonly address: string;
   /** Seconds. */
   readonly ttl: number;
 }
 
+/** An SRV record, as `resolveSrv()` of `node:dns` gives it (RFC 2782). */
 export interface ServerRecord {
   readonly name: string;
   readonly port: number;
@@ -40,12 +42,13 @@ export interface DnsOptions {
   family?: 0 | 4 | 6;
   /** Whom to ask, like `10.0.0.2` or `[::1]:5353`. Default: the servers that the system is set up with. */
   servers?: readonly string[] | undefined;
-  /** Answers in the place of Node's own resolver; `servers` is then of no effect. */
+  /** Answers in the place of Node's own resolver; `servers` is then of no effect. Default: Node's. */
   resolver?: NameResolver | undefined;
 }
 
 export type ResolvedDnsOptions = DnsOptions & Required<Omit<DnsOptions, 'servers' | 'resolver'>>;
 
+/** Defaults of {@link DnsOptions}. */
 export const dnsDefaults = Object.freeze({
   refreshMs: 30_000,
   timeoutMs: 5_000,

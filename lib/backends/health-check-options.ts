@@ -2,7 +2,7 @@ import { type Check, type Checks, durationMs, func, integer, optional, optionalR
 
 /** Active health checks: the gateway asks each backend by itself, beside the traffic. */
 export interface HealthCheckOptions {
-  /** Path, with query if need be, that is asked for with GET. Checks are off until it is set. */
+  /** Path, with query if need be, that is asked for with GET. Checks are off until it is set. Default: none. */
   path?: string | undefined;
   /** Milliseconds from the end of a check to the next one. Default 10 000. */
   intervalMs?: number;
@@ -23,6 +23,7 @@ export interface HealthCheckOptions {
   isHealthy?: (status: number, content: string) => boolean;
 }
 
+/** Defaults of {@link HealthCheckOptions}. */
 export const healthCheckDefaults = Object.freeze({
   intervalMs: 10_000,
   jitter: 0.2,

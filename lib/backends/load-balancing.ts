@@ -15,6 +15,7 @@ export type SimplePolicyName = 'round-robin' | 'weighted' | 'least-requests' | '
 
 /** The same key, the same backend. */
 export interface HashOptions {
+  /** Always `hash`. */
   policy: 'hash';
   /**
    * What the key is. Requests without it (no such field or cookie) go round robin. A client that chooses its key can
@@ -30,6 +31,7 @@ export interface HashOptions {
 
 /** A client keeps its backend, by a signed cookie that lasts as long as the browser's session. */
 export interface StickyOptions {
+  /** Always `sticky`. */
   policy: 'sticky';
   /**
    * Signs the cookies: at least 32 characters, the same on every gateway. Of several the first one signs and the
@@ -54,8 +56,10 @@ const SIMPLE: Readonly<Record<SimplePolicyName, () => SelectionPolicy>> = {
 
 const SIMPLE_NAMES = Object.keys(SIMPLE) as SimplePolicyName[];
 
+/** Defaults of {@link HashOptions}. */
 export const hashDefaults = Object.freeze({ by: 'ip' as HashBy, loadFactor: 1.25 });
 
+/** Defaults of {@link StickyOptions}. */
 export const stickyDefaults = Object.freeze({
   cookie: 'expressway-sticky',
   fallback: 'round-robin' as SimplePolicyName,

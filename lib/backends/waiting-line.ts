@@ -1,5 +1,6 @@
 import { type Checks, durationMs, integer } from '../core/options.ts';
 
+/** Who may wait while all backends are full: `queue` of `roundRobinProxy()`. */
 export interface QueueOptions {
   /** Requests that may wait while every backend that would do is full; 0 for none. Default 0. */
   size?: number;
@@ -7,6 +8,7 @@ export interface QueueOptions {
   timeoutMs?: number;
 }
 
+/** Defaults of {@link QueueOptions}. */
 export const queueDefaults = Object.freeze({ size: 0, timeoutMs: 1_000 });
 
 export const queueChecks: Checks<QueueOptions> = { size: integer(0, 1_000_000), timeoutMs: durationMs };

@@ -10,6 +10,7 @@ import { GuardedCall, type GuardRules } from './guarded-call.ts';
 
 export { type CircuitOptions, circuitChecks, circuitDefaults, type Isolation } from './circuit.ts';
 
+/** Options of {@link circuitBreaker}. */
 export interface CircuitBreakerOptions extends CircuitOptions {
   /** What the circuit is called in events, metrics and logs. Default `route`. */
   name?: string;
@@ -21,10 +22,10 @@ export interface CircuitBreakerOptions extends CircuitOptions {
   timeoutMs?: number;
   /**
    * Whether a completed or failed call counts as a failure, instead of the rule that a failure and a status of 500
-   * or more do. Not asked about clients that left and refusals of the gateway: they count for nothing.
+   * or more do. Not asked about clients that left and refusals of the gateway: they count for nothing. Default: none.
    */
   isFailure?: (outcome: Outcome) => boolean;
-  /** Is told of each change of state of this circuit. An error that it throws becomes a process warning. */
+  /** Is told of each change of state of this circuit. An error that it throws becomes a process warning. Default: nobody. */
   onStateChange?: (change: CircuitStateChangeEvent) => void;
   /** Where events go. Default: an emitter of its own, as `events`. */
   events?: GatewayEvents;
@@ -41,6 +42,7 @@ export interface CircuitBreaker extends Middleware {
   isolate(): Isolation;
 }
 
+/** Defaults of {@link CircuitBreakerOptions}. */
 export const circuitBreakerDefaults = Object.freeze({ ...circuitDefaults, name: 'route', timeoutMs: 0 });
 
 const checks: Checks<CircuitBreakerOptions> = {

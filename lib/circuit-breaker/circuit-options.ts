@@ -32,6 +32,7 @@ export type ResolvedCircuitOptions = Readonly<
   Required<Omit<CircuitOptions, 'openMs'>> & { openMs: OpenMs; consecutiveFailures?: number | undefined }
 >;
 
+/** Defaults of {@link CircuitOptions}. */
 export const circuitDefaults = Object.freeze({
   failureRatio: 0.6,
   minimumRequests: 5,

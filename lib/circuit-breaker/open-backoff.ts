@@ -23,6 +23,7 @@ export interface BackendCircuitOptions extends CircuitOptions {
   openJitter?: number;
 }
 
+/** Defaults of {@link BackendCircuitOptions}. */
 export const backendCircuitDefaults = Object.freeze({ ...circuitDefaults, maxOpenMs: 300_000, openJitter: 0.1 });
 
 export const backendCircuitChecks: Checks<BackendCircuitOptions> = {

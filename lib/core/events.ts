@@ -3,6 +3,7 @@ import type { Exchange } from './exchange.ts';
 import type { Outcome, RejectionCause } from './outcome.ts';
 import { warn } from './warnings.ts';
 
+/** The state of a circuit; `isolated` is one that an operator holds open. */
 export type CircuitStateName = 'closed' | 'open' | 'half-open' | 'isolated';
 
 /** What health checks say of a backend: `unknown` before the first verdict, and while there are no checks. */
@@ -14,6 +15,7 @@ export type HealthVerdict = 'unknown' | 'healthy' | 'unhealthy';
  */
 export type LimiterMode = 'memory' | 'redis' | 'local' | 'open' | 'closed';
 
+/** A request that was over its limit. */
 export interface LimitedEvent {
   readonly exchange: Exchange;
   readonly limiter: string;
@@ -26,6 +28,7 @@ export interface LimitedEvent {
   readonly shadow: boolean;
 }
 
+/** An answer of a backend that went to the client. */
 export interface ForwardedEvent {
   readonly exchange: Exchange;
   readonly backend: string;
@@ -34,11 +37,13 @@ export interface ForwardedEvent {
   readonly durationMs: number;
 }
 
+/** A request that the gateway answered by itself. */
 export interface RejectedEvent {
   readonly exchange: Exchange;
   readonly outcome: Outcome;
 }
 
+/** A connection that a hardened server ended. */
 export interface ClientRefusedEvent {
   readonly cause: RejectionCause;
   /** Of the other end of the connection; nothing when it is gone. */
@@ -47,6 +52,7 @@ export interface ClientRefusedEvent {
   readonly exchange: Exchange | undefined;
 }
 
+/** An attempt that failed before the client saw a byte. */
 export interface AttemptFailedEvent {
   readonly exchange: Exchange;
   readonly backend: string;
@@ -55,6 +61,7 @@ export interface AttemptFailedEvent {
   readonly retried: boolean;
 }
 
+/** A change of state of a circuit. */
 export interface CircuitStateChangeEvent {
   /** The backend's origin, or the name of the guarded route. */
   readonly circuit: string;
@@ -64,6 +71,7 @@ export interface CircuitStateChangeEvent {
   readonly retryAfterMs: number;
 }
 
+/** A new verdict of the active health checks. */
 export interface HealthChangeEvent {
   /** The backend's origin. */
   readonly backend: string;
@@ -73,6 +81,7 @@ export interface HealthChangeEvent {
   readonly error: Error | undefined;
 }
 
+/** One active health check that has ended. */
 export interface HealthCheckedEvent {
   /** The backend's origin. */
   readonly backend: string;
@@ -80,6 +89,7 @@ export interface HealthCheckedEvent {
   readonly error: Error | undefined;
 }
 
+/** A limiter that counts elsewhere from now on. */
 export interface LimiterModeChangeEvent {
   readonly limiter: string;
   readonly from: LimiterMode;
@@ -88,11 +98,13 @@ export interface LimiterModeChangeEvent {
   readonly error: Error | undefined;
 }
 
+/** Backends that came or went, by origin. */
 export interface BackendsChangedEvent {
   readonly added: readonly string[];
   readonly removed: readonly string[];
 }
 
+/** A name that DNS did not answer for. */
 export interface DiscoveryFailedEvent {
   /** As in the list of backends, like `dns://api.example:8080`. */
   readonly name: string;
@@ -101,10 +113,12 @@ export interface DiscoveryFailedEvent {
   readonly backends: number;
 }
 
+/** A name that DNS answers for again. */
 export interface DiscoveryRecoveredEvent {
   readonly name: string;
 }
 
+/** The events of {@link GatewayEvents}, each with what its listeners get. */
 export interface GatewayEventMap {
   /** A request was over its limit and got 429, or would have. */
   limited: [LimitedEvent];

@@ -43,6 +43,7 @@ export type RejectionCause =
   | 'content_already_read'
   | 'upgrade_not_supported';
 
+/** Why a request had no complete answer of a backend. */
 export type Cause = FailureCause | RejectionCause | 'client_abort';
 
 /** A complete answer, whatever its status. */

@@ -48,6 +48,7 @@ export interface HardenServerOptions {
   events?: GatewayEvents;
 }
 
+/** Defaults of {@link HardenServerOptions}. */
 export const hardenServerDefaults = Object.freeze({
   headTimeoutMs: 15_000,
   requestTimeoutMs: 3_600_000,

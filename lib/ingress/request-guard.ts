@@ -6,6 +6,7 @@ import { type Checks, oneOf, optional, resolveOptions } from '../core/options.ts
 import { sendProblem } from '../core/problem.ts';
 import { type AmbiguousPaths, refusalOf } from './request-checks.ts';
 
+/** Options of {@link requestGuard}. */
 export interface RequestGuardOptions {
   /**
    * What becomes of a request whose path servers read in different ways: encoded slashes, backslashes and control
@@ -17,6 +18,7 @@ export interface RequestGuardOptions {
   events?: GatewayEvents;
 }
 
+/** Defaults of {@link RequestGuardOptions}. */
 export const requestGuardDefaults = Object.freeze({ ambiguousPaths: 'reject' as AmbiguousPaths });
 
 export const ambiguousPathsCheck = oneOf('reject', 'pass');
@@ -26,6 +28,7 @@ const checks: Checks<RequestGuardOptions> = {
   events: optional((value) => (value instanceof GatewayEvents ? undefined : 'must be a GatewayEvents')),
 };
 
+/** The middleware of {@link requestGuard}, and its events. */
 export interface RequestGuard extends Middleware {
   readonly events: GatewayEvents;
 }

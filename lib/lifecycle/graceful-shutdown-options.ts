@@ -7,6 +7,7 @@ import { type StopSignalsOptions, signalsCheck, stopSignalsDefaults } from './st
  */
 export type ShutdownPhase = 'serving' | 'leaving' | 'draining' | 'closing' | 'closed';
 
+/** Options of `gracefulShutdown()`. */
 export interface GracefulShutdownOptions extends StopSignalsOptions {
   /**
    * The signals that shut down and then end the process, as `stopOnSignals()` does. An empty list leaves signals and
@@ -37,6 +38,7 @@ export interface GracefulShutdownOptions extends StopSignalsOptions {
   onPhase?: (phase: ShutdownPhase) => void;
 }
 
+/** Defaults of {@link GracefulShutdownOptions}. */
 export const gracefulShutdownDefaults = Object.freeze({
   ...stopSignalsDefaults,
   leadTimeMs: 0,

@@ -8,11 +8,13 @@ const SAME_WISH_MS = 500;
 /** Those that no process can listen to. */
 const DEAF = ['SIGKILL', 'SIGSTOP'];
 
+/** Options of {@link stopOnSignals}. */
 export interface StopSignalsOptions {
   /** The signals that stop the process. Default SIGTERM and SIGINT. */
   signals?: readonly NodeJS.Signals[];
 }
 
+/** Defaults of {@link StopSignalsOptions}. */
 export const stopSignalsDefaults = Object.freeze({
   signals: Object.freeze(['SIGTERM', 'SIGINT']) as readonly NodeJS.Signals[],
 });

@@ -11,6 +11,7 @@ export interface RetryAfterOptions {
   statuses?: readonly number[];
 }
 
+/** Defaults of {@link RetryAfterOptions}. */
 export const retryAfterDefaults = Object.freeze({
   minMs: 1_000,
   maxMs: 60_000,

@@ -1,5 +1,6 @@
 import { type Check, type Checks, durationMs, integer } from '../core/options.ts';
 
+/** When a request is tried again, at another backend: `retry` of `roundRobinProxy()`. */
 export interface RetryOptions {
   /**
    * Further attempts for a request that may be repeated, each at another backend. An attempt of which no byte was
@@ -24,6 +25,7 @@ export interface RetryOptions {
 
 export type RetrySettings = Required<RetryOptions>;
 
+/** Defaults of {@link RetryOptions}. */
 export const retryDefaults: RetrySettings = Object.freeze({
   attempts: 1,
   statuses: Object.freeze([]),

@@ -34,6 +34,7 @@ import { type RetryOptions, retryChecks, retryDefaults } from './retry-rules.ts'
 import { type TunnelOptions, tunnelChecks, tunnelDefaults } from './tunnel-options.ts';
 import { viaPseudonym } from './via.ts';
 
+/** Options of `roundRobinProxy()`. */
 export interface RoundRobinProxyOptions extends AdmissionCapOptions {
   /** The backends: origins or names to discover, plain or with options; at least one, none twice. */
   backends: readonly (string | BackendOptions)[];
@@ -126,12 +127,13 @@ export interface RoundRobinProxyOptions extends AdmissionCapOptions {
   tunnel?: TunnelOptions;
   /** How backends over https are checked, and what they are shown. Default: by the system's authorities, nothing. */
   tls?: BackendTlsOptions;
-  /** Replaces the rule that a failure and a status of 500 or more count against a backend. */
+  /** Replaces the rule that a failure and a status of 500 or more count against a backend. Default: none. */
   isFailure?: (outcome: Outcome) => boolean;
   /** Where events go. Default: an emitter of its own, as `events`. */
   events?: GatewayEvents;
 }
 
+/** Defaults of {@link RoundRobinProxyOptions}; groups of options have theirs each for themselves. */
 export const roundRobinProxyDefaults = Object.freeze({
   dns: {},
   drainTimeoutMs: 0,

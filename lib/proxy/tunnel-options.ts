@@ -12,6 +12,7 @@ export interface TunnelOptions {
   maxPerClient?: number;
 }
 
+/** Defaults of {@link TunnelOptions}. */
 export const tunnelDefaults = Object.freeze({
   idleTimeoutMs: 3_600_000,
   closeTimeoutMs: 5_000,

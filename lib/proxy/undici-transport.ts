@@ -14,6 +14,7 @@ import { Watchdog } from './watchdog.ts';
 
 type ProxyServer = Parameters<Plugin>[0];
 
+/** Options of {@link undiciTransport}. */
 export interface UndiciTransportOptions {
   /** Milliseconds to connect to a target. Default 10 000. */
   connectTimeoutMs?: number;
@@ -23,6 +24,7 @@ export interface UndiciTransportOptions {
   idleTimeoutMs?: number;
 }
 
+/** Defaults of {@link UndiciTransportOptions}. */
 export const undiciTransportDefaults = Object.freeze({
   connectTimeoutMs: 10_000,
   responseTimeoutMs: 120_000,

@@ -9,6 +9,7 @@ import { readUpgradeProtocols, requestedProtocol, type UpgradeHandlerOptions } f
 
 const UNREADABLE = 'This server cannot read the content of a request that asks for another protocol.';
 
+/** A listener for the `upgrade` event of a server. */
 export interface UpgradeHandler {
   (req: IncomingMessage, socket: Duplex, head: Buffer): void;
   /**

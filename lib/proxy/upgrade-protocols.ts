@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { type Check, resolveOptions } from '../core/options.ts';
 import { hasContent } from './request-head.ts';
 
+/** Options of `upgradeHandler()`. */
 export interface UpgradeHandlerOptions {
   /**
    * Protocols that may be switched to, in lower case. Each opens a tunnel that no later rule looks into: `h2c` and TLS
@@ -12,6 +13,7 @@ export interface UpgradeHandlerOptions {
 
 const WEBSOCKET = 'websocket';
 
+/** Defaults of {@link UpgradeHandlerOptions}. */
 export const upgradeHandlerDefaults = Object.freeze({ upgrades: Object.freeze([WEBSOCKET]) as readonly string[] });
 
 /** HTTP itself, in the clear or under TLS (RFC 9110 §16.7, RFC 2817): more requests, seen by nobody. */

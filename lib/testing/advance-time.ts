@@ -4,6 +4,7 @@ import { realImmediate } from './real-timers.ts';
 /** Moves the clock of a test runner: `jest.advanceTimersByTime`, `vi.advanceTimersByTime`, `mock.timers.tick` of `node:test`. */
 export type Tick = (ms: number) => unknown;
 
+/** Options of {@link advanceTime}. */
 export interface AdvanceTimeOptions {
   /** Milliseconds of one step: what a timer starts is done before the next. Default 100. */
   stepMs?: number;

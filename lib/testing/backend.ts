@@ -12,6 +12,7 @@ import { answer, type Behaviour } from './behaviour.ts';
 /** What is done with the first request, the second, and so on; or a function that is asked for each, from index 0 on. */
 export type Plan = readonly Behaviour[] | ((index: number, req: IncomingMessage) => Behaviour);
 
+/** Options of {@link startBackend}. */
 export interface BackendOptions {
   /** Default: none, so that all requests get `otherwise`. */
   plan?: Plan;

@@ -9,6 +9,7 @@ export type Behaviour = (req: IncomingMessage, res: ServerResponse) => unknown;
 
 type Content = string | Uint8Array;
 
+/** Options of {@link answer}. */
 export interface AnswerOptions {
   /** Default 200. */
   status?: number;
@@ -20,6 +21,7 @@ export interface AnswerOptions {
   delayMs?: number;
 }
 
+/** Defaults of {@link AnswerOptions}. */
 export const answerDefaults = Object.freeze({
   status: 200,
   fields: {} as OutgoingHttpHeaders,
@@ -68,6 +70,7 @@ export function hang(): Behaviour {
   return (req) => void req.resume();
 }
 
+/** Options of {@link reset}. */
 export interface ResetOptions {
   /** When: as soon as the request's head is there, or behind the head of an answer. Default `request`. */
   after?: 'request' | 'head';
@@ -90,6 +93,7 @@ export function reset(given?: ResetOptions): Behaviour {
   };
 }
 
+/** Options of {@link cut}. */
 export interface CutOptions {
   /** What the answer's `Content-Length` promises. Default 1 024 bytes. */
   content?: Content;
@@ -118,6 +122,7 @@ export function cut(given?: CutOptions): Behaviour {
   };
 }
 
+/** Options of {@link slow}. */
 export interface SlowOptions {
   /** Default 1 024 bytes. */
   content?: Content;

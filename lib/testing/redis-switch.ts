@@ -2,6 +2,7 @@ import { nonEmptyString, optional, resolveOptions } from '../core/options.ts';
 import { FailingRedis } from './failing-redis.ts';
 import { TcpRelay } from './tcp-relay.ts';
 
+/** Options of {@link startRedisSwitch}. */
 export interface RedisSwitchOptions {
   /** Of a real Redis, `redis://` without TLS. Default: none, so that it can do all but work. */
   url?: string;

@@ -1,0 +1,113 @@
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { answer, fail, startBackend } from '../../lib/testing/index.ts';
+import { Cleanup } from '../support/gateway.ts';
+import { rawRequest } from '../support/raw-client.ts';
+import { listen, eventually as within } from '../support/servers.ts';
+import { backendsAt, runBlock, runExample } from './example.ts';
+import { type Block, blocksOf } from './pages.ts';
+
+const cleanup = new Cleanup();
+afterEach(() => cleanup.run());
+
+/** Programs of their own take their time on a machine that is busy. */
+const eventually = (what: string, condition: () => unknown) => within(what, condition, 20_000);
+
+const backend = async (content: string, status = 200) =>
+  cleanup.add(await startBackend({ otherwise: answer({ status, content }) }));
+
+test('README.md: the first program is a gateway', async () => {
+  const [one, two] = [await backend('one'), await backend('two')];
+  const [first] = blocksOf('README.md') as [Block, ...Block[]];
+  const example = cleanup.add(runBlock(first, backendsAt(one.url, two.url)));
+  const both = [await (await example.get('/')).text(), await (await example.get('/')).text()];
+  expect(both.sort()).toEqual(['one', 'two']);
+}, 60_000);
+
+describe('docs/rate-limit.md', () => {
+  test('a hundred requests pass, and the next one waits', async () => {
+    const { url } = await backend('hello');
+    const example = cleanup.add(runExample('rate-limit', backendsAt(url)));
+    for (let i = 0; i < 100; i += 1) expect((await example.get('/')).status).toBe(200);
+    const refused = await example.get('/');
+    expect([refused.status, refused.headers.get('ratelimit')]).toEqual([429, expect.stringContaining('"ip";r=0')]);
+    expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
+  }, 60_000);
+
+  test('express-rate-limit counts with our store', async () => {
+    const example = cleanup.add(runExample('rate-limit-store'));
+    const statuses: number[] = [];
+    for (let i = 0; i < 7; i += 1) statuses.push((await example.get('/login')).status);
+    expect(statuses).toEqual([200, 200, 200, 200, 200, 429, 429]);
+  }, 60_000);
+});
+
+test('docs/circuit-breaker.md: five failures open the circuit', async () => {
+  const reports = cleanup.add(await startBackend({ otherwise: fail(500) }));
+  const example = cleanup.add(runExample('circuit-breaker', backendsAt(reports.url)));
+  for (let i = 0; i < 5; i += 1) expect((await example.get('/reports')).status).toBe(500);
+  const refused = await example.get('/reports');
+  expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, expect.stringMatching(/^\d+$/)]);
+  expect(await (await example.get('/state')).json()).toMatchObject({ circuit: 'open' });
+  expect(reports.requests).toHaveLength(5);
+}, 60_000);
+
+test('docs/proxy.md: two backends in turn, and one alone when the other is gone', async () => {
+  const [one, two] = [await backend('one'), await backend('two')];
+  const example = cleanup.add(runExample('proxy', backendsAt(one.url, two.url)));
+  const both = [await (await example.get('/')).text(), await (await example.get('/')).text()];
+  expect(both.sort()).toEqual(['one', 'two']);
+  const rows = (await (await example.get('/gateway/backends')).json()) as { backend: string }[];
+  expect(rows.map((row) => row.backend)).toEqual([one.url, two.url]);
+  await two.refuse();
+  for (let i = 0; i < 4; i += 1) expect(await (await example.get('/')).text()).toBe('one');
+}, 60_000);
+
+test('docs/request-guard.md: a path with two readings is refused', async () => {
+  const example = cleanup.add(runExample('request-guard'));
+  expect(await (await example.get('/a/b')).text()).toBe('one reading: /a/b');
+  expect((await example.get('/a%2Fb')).status).toBe(400);
+}, 60_000);
+
+test('docs/harden-server.md: a head with too many fields is refused, and told of', async () => {
+  const example = cleanup.add(runExample('harden-server'));
+  expect(await (await example.get('/')).text()).toBe('hello');
+  const fields = 'Host: a.example\r\n'.padEnd(20_000, 'X-Long: x\r\n');
+  const { status } = await rawRequest(await example.port(), `GET / HTTP/1.1\r\n${fields}\r\n\r\n`);
+  expect(status).toBe(431);
+  await eventually('it is told of', () => example.output.includes('refused 127.0.0.1: head_too_large'));
+}, 60_000);
+
+test('docs/observability.md: metrics on a listener of their own, and a line for each request', async () => {
+  const { url } = await backend('hello');
+  const example = cleanup.add(runExample('observability', backendsAt(url)));
+  await (await example.get('/orders')).text();
+  const counted = /expressway_requests_total\{[^}]*status="2xx"[^}]*\} 1/;
+  await eventually('it is counted', async () =>
+    counted.test(await (await example.get('/metrics', {}, 'GET', 9090)).text()),
+  );
+  await eventually('there is a line', () => example.output.includes('"/orders"'));
+}, 60_000);
+
+describe('docs/lifecycle.md', () => {
+  test('SIGTERM: a running request ends, then the process with 0', async () => {
+    const held: (() => void)[] = [];
+    const slow = cleanup.add(await listen((_req, res) => void held.push(() => res.end('whole'))));
+    const example = cleanup.add(runExample('lifecycle', backendsAt(slow.url)));
+    expect((await example.get('/readyz')).status).toBe(200);
+    const running = example.get('/slow');
+    await eventually('the request runs', () => held.length > 0);
+    const stopped = example.stop('SIGTERM');
+    await eventually('it drains', () => example.output.includes('draining'));
+    for (const release of held) release();
+    expect(await (await running).text()).toBe('whole');
+    expect(await stopped).toBe(0);
+    expect(example.output.trim().split('\n')).toEqual(['draining', 'closing', 'closed']);
+  }, 60_000);
+
+  test('two servers end by one signal', async () => {
+    const example = cleanup.add(runExample('lifecycle-two'));
+    const answers = await Promise.all([example.get('/'), example.get('/', {}, 'GET', 8443)]);
+    expect(await Promise.all(answers.map((one) => one.text()))).toEqual(['one', 'two']);
+    expect(await example.stop('SIGTERM')).toBe(0);
+  }, 60_000);
+});

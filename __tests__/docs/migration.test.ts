@@ -1,0 +1,66 @@
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { answer, startBackend } from '../../lib/testing/index.ts';
+import { Cleanup } from '../support/gateway.ts';
+import { backendsAt, runExample } from './example.ts';
+
+const cleanup = new Cleanup();
+afterEach(() => cleanup.run());
+
+const backend = async (content: string) => cleanup.add(await startBackend({ otherwise: answer({ content }) }));
+
+/** What clients get for some paths, and what the backends were asked for. */
+async function exchanges(name: string, backends: number, paths: readonly string[]) {
+  const servers = await Promise.all(['one', 'two'].slice(0, backends).map(backend));
+  const example = cleanup.add(runExample(name, backendsAt(...servers.map(({ url }) => url))));
+  const answers: [number, string][] = [];
+  for (const path of paths) {
+    const response = await example.get(path);
+    answers.push([response.status, response.ok ? await response.text() : '']);
+  }
+  return { answers, asked: servers.map(({ requests }) => requests.map(({ url }) => url)), servers };
+}
+
+describe('docs/http-proxy-middleware.md', () => {
+  const paths = ['/api/old/1?a=b', '/api/2', '/elsewhere'];
+
+  test('the same before and after, with one line more', async () => {
+    const before = await exchanges('hpm-before', 1, paths);
+    const after = await exchanges('hpm-plugin', 1, paths);
+    expect(before.asked).toEqual([['/new/1?a=b', '/2']]);
+    expect([after.answers, after.asked]).toEqual([before.answers, before.asked]);
+  }, 60_000);
+
+  test('replaced: the same paths at several backends', async () => {
+    const { answers, asked, servers } = await exchanges('hpm-proxy', 2, paths);
+    expect(answers.map(([status]) => status)).toEqual([200, 200, 404]);
+    expect(asked).toEqual([['/new/1?a=b'], ['/2']]);
+    // `changeOrigin`.
+    expect(servers[0]?.requests[0]?.headers.host).toBe(`127.0.0.1:${servers[0]?.port}`);
+  }, 60_000);
+});
+
+describe('docs/fast-gateway.md', () => {
+  test('the same before and after, but for an empty query', async () => {
+    const paths = ['/orders/1?a=b', '/orders/', '/users/7', '/elsewhere'];
+    const before = await exchanges('fast-gateway-before', 2, paths);
+    const after = await exchanges('fast-gateway-after', 2, paths);
+    expect(before.asked).toEqual([['/1?a=b', '/?'], ['/v2/7?']]);
+    expect(after.asked).toEqual([['/1?a=b', '/'], ['/v2/7']]);
+    expect(after.answers).toEqual([...before.answers]);
+  }, 60_000);
+
+  test('a prefix by itself is asked for at the backend, and was not before', async () => {
+    expect((await exchanges('fast-gateway-before', 2, ['/orders'])).answers).toEqual([[404, '']]);
+    expect((await exchanges('fast-gateway-after', 2, ['/orders'])).asked).toEqual([['/'], []]);
+  }, 60_000);
+});
+
+test('docs/express-gateway.md: whole paths, both backends, five requests', async () => {
+  const paths = Array.from({ length: 6 }, (_, index) => `/orders/${index}`);
+  const { answers, asked } = await exchanges('express-gateway-after', 2, [...paths, '/elsewhere']);
+  expect(answers.map(([status]) => status)).toEqual([200, 200, 200, 200, 200, 429, 404]);
+  expect(asked).toEqual([
+    ['/orders/0', '/orders/2', '/orders/4'],
+    ['/orders/1', '/orders/3'],
+  ]);
+}, 60_000);
