@@ -1,29 +1,28 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { hardenServer } from 'expressway';
-import type { Registry } from 'prom-client';
 import { isRead, refuseMethod, sendJson, sendProblem, sendText, setBrowserFields } from './admin/answers.ts';
 import { isOwnHost } from './admin/host-check.ts';
 import { StatusSite, type StatusSiteParts } from './admin/status-site.ts';
-import { metricsPage } from './metrics-page.ts';
+import { type MetricsSource, metricsPage } from './metrics-page.ts';
 
 export type Phase = 'starting' | 'running' | 'stopping';
 
 /** What the admin listener shows. */
 export interface AdminView {
   readonly phase: Phase;
-  status(): object;
+  status(): object | Promise<object>;
 }
 
 export interface AdminOptions {
   /** What `/metrics` shows; without it there is no such page. */
-  readonly register?: Registry | undefined;
+  readonly register?: MetricsSource | undefined;
   /** The status page and its API; without it there are none. */
   readonly site?: StatusSiteParts | undefined;
   /** The name that the listener was given, which a request's `Host` may have. */
   readonly host?: string;
 }
 
-type Endpoint = (view: AdminView) => { readonly status: number; readonly content: object };
+type Endpoint = (view: AdminView) => { readonly status: number; readonly content: object | Promise<object> };
 
 const ENDPOINTS: Readonly<Record<string, Endpoint>> = {
   '/livez': () => ({ status: 200, content: { status: 'alive' } }),
@@ -51,13 +50,13 @@ export function createAdminServer(view: AdminView, options: AdminOptions = {}): 
     } else if (register !== undefined && path === '/metrics') {
       void answerMetrics(req, res, register);
     } else if (site?.answers(path, req, res) !== true) {
-      answer(path, req, res, view);
+      void answer(path, req, res, view);
     }
   });
   return hardenServer(server, BOUNDS);
 }
 
-function answer(path: string, req: IncomingMessage, res: ServerResponse, view: AdminView): void {
+async function answer(path: string, req: IncomingMessage, res: ServerResponse, view: AdminView): Promise<void> {
   const endpoint = Object.hasOwn(ENDPOINTS, path) ? ENDPOINTS[path] : undefined;
   if (endpoint === undefined) {
     sendProblem(res, 404, 'Not found');
@@ -65,11 +64,15 @@ function answer(path: string, req: IncomingMessage, res: ServerResponse, view: A
     refuseMethod(res, 'GET, HEAD');
   } else {
     const { status, content } = endpoint(view);
-    sendJson(res, status, content);
+    try {
+      sendJson(res, status, content instanceof Promise ? await content : content);
+    } catch {
+      sendProblem(res, 503, 'No state', 'No process of the gateway has said how it is.');
+    }
   }
 }
 
-async function answerMetrics(req: IncomingMessage, res: ServerResponse, register: Registry): Promise<void> {
+async function answerMetrics(req: IncomingMessage, res: ServerResponse, register: MetricsSource): Promise<void> {
   if (!isRead(req)) {
     refuseMethod(res, 'GET, HEAD');
     return;

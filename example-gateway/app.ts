@@ -1,5 +1,5 @@
 import express from 'express';
-import { circuitBreaker, type GatewayEvents, requestGuard, roundRobinProxy } from 'expressway';
+import { type CounterLink, circuitBreaker, type GatewayEvents, requestGuard, roundRobinProxy } from 'expressway';
 import type { Config } from './config.ts';
 import { internalErrorHandler } from './internal-error.ts';
 import type { Logger } from './logger.ts';
@@ -7,13 +7,17 @@ import { type Lines, observe } from './observe.ts';
 import { createLimiter, replaceableLimiter } from './replaceable-limiter.ts';
 import { readBackendTls } from './tls-files.ts';
 
-/** The gateway as one Express app, with the middlewares that it mounts. */
-export function createApp(config: Config, events: GatewayEvents, log: Logger, lines: Lines) {
+/**
+ * The gateway as one Express app, with the middlewares that it mounts.
+ *
+ * @param counter Counts for a worker's limiter.
+ */
+export function createApp(config: Config, events: GatewayEvents, log: Logger, lines: Lines, counter?: CounterLink) {
   const { backends, dns, loadBalancing, slowStartMs, trustProxy, circuit, healthCheck } = config;
 
   const { ambiguousPaths, maxBodyBytes } = config;
   const guard = requestGuard({ ambiguousPaths, events });
-  const limiter = replaceableLimiter(createLimiter(config, events));
+  const limiter = replaceableLimiter(createLimiter(config, events, counter));
   // Scaled with the pool as it is then, so that one bad backend trips its own circuit and never the whole route's.
   const minimumRequests = () => circuit.minimumRequests * Math.max(1, proxy.status().length);
   const breaker = circuitBreaker({ ...circuit, name: 'route', minimumRequests, events });

@@ -16,6 +16,10 @@ import { givenIn, variables } from './variables.ts';
 export interface Config {
   readonly host: string;
   readonly port: number;
+  /** Processes that serve traffic; with 1, this one does. */
+  readonly workers: number;
+  /** A worker whose event loop stands still for so long is ended; 0 is never. */
+  readonly workerHangTimeoutMs: number;
   /** Origins, like `http://localhost:8081`, and names that are looked up. */
   readonly backends: readonly (string | BackendOptions)[];
   /** JSON file whose list of backends takes the place of `backends`. */
@@ -105,6 +109,8 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
   return {
     host: read.HOST,
     port: read.PORT,
+    workers: read.WORKERS,
+    workerHangTimeoutMs: read.WORKER_HANG_TIMEOUT_MS,
     backends: read.BACKENDS,
     backendsFile: read.BACKENDS_FILE,
     dns: { refreshMs: read.DNS_REFRESH_MS, servers: read.DNS_SERVERS },

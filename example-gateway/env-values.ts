@@ -1,5 +1,6 @@
 import { Resolver } from 'node:dns';
 import { isIP } from 'node:net';
+import { availableParallelism } from 'node:os';
 import { assertAddressList, assertBackends, assertTrustProxy, type BackendOptions, OptionsError } from 'expressway';
 import { z } from 'zod';
 
@@ -43,6 +44,17 @@ export const integer = (fallback: number, minimum: number, maximum: number = MAX
 /** Empty means nothing. */
 export const optionalInteger = (minimum: number, maximum: number = MAX_COUNT) =>
   variable('', (text) => (text === '' ? undefined : readInteger(text, minimum, maximum)));
+
+const MOST_WORKERS = 256;
+
+/** How many, or as many as there are cores for this process. */
+export const workers = () =>
+  variable('1', (text) => {
+    if (text === 'auto') return Math.min(availableParallelism(), MOST_WORKERS);
+    const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+    if (value >= 1 && value <= MOST_WORKERS) return value;
+    throw new Error(`must be auto or an integer from 1 to ${MOST_WORKERS}, ${got(text)}`);
+  });
 
 export const durationMs = (fallback: number) => integer(fallback, 1, MAX_DELAY_MS);
 

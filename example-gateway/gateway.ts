@@ -1,8 +1,15 @@
 import { createServer, type Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
-import { GatewayEvents, type GracefulShutdown, gracefulShutdown, hardenServer, upgradeHandler } from 'expressway';
+import {
+  type CounterLink,
+  GatewayEvents,
+  type GracefulShutdown,
+  gracefulShutdown,
+  hardenServer,
+  upgradeHandler,
+} from 'expressway';
 import { adminOptions } from './admin/admin-options.ts';
-import { type AdminView, createAdminServer, type Phase } from './admin.ts';
+import { type AdminOptions, type AdminView, createAdminServer, type Phase } from './admin.ts';
 import { type App, createApp } from './app.ts';
 import { BackendsFile } from './backends-file.ts';
 import type { Config } from './config.ts';
@@ -10,7 +17,8 @@ import { logEvents } from './event-log.ts';
 import { listen } from './listener.ts';
 import { createLogger, type Logger } from './logger.ts';
 import type { Lines } from './observe.ts';
-import { Reload, type ReloadPart } from './reload.ts';
+import type { PreparedReload, ReloadPart } from './prepared-reload.ts';
+import { Reload } from './reload.ts';
 import type { Environment } from './reload-env-file.ts';
 import { backendsPart, backendTlsPart, certificatePart, limitsPart, logLevelPart } from './reload-parts.ts';
 import { readTlsFiles } from './tls-files.ts';
@@ -25,10 +33,21 @@ export interface GatewayDeps {
   readonly lines?: Lines;
   /** Where `reload()` reads the configuration again. Default: only the files that it names are read again. */
   readonly environment?: Environment;
+  /** Makes it one of several workers: the primary has the admin listener, watches files and reads the configuration. */
+  readonly worker?: WorkerSeat;
+}
+
+/** What a worker has of its primary. */
+export interface WorkerSeat {
+  /** Counts for the limiter, unless Redis does. */
+  readonly counter: CounterLink;
+  /** Backends that an operator keeps out, in all workers. */
+  readonly holds: readonly { readonly backend: string; readonly held: 'drained' | 'isolated' }[];
 }
 
 interface GatewayParts extends Required<Pick<GatewayDeps, 'log' | 'lines' | 'events'>> {
   readonly environment: Environment | undefined;
+  readonly worker: WorkerSeat | undefined;
   /** Watched. */
   readonly file: BackendsFile | undefined;
 }
@@ -38,8 +57,11 @@ export class Gateway implements AdminView {
   readonly #config: Config;
   readonly #log: Logger;
   readonly #parts: App;
+  readonly #worker: WorkerSeat | undefined;
   readonly #server: Server;
   readonly #shutdown: GracefulShutdown;
+  /** What an operator sees and does, through whichever listener. */
+  readonly operator: AdminOptions;
   readonly #admin: Server | undefined;
   readonly #file: BackendsFile | undefined;
   readonly #reload: Reload;
@@ -50,10 +72,11 @@ export class Gateway implements AdminView {
   #url = '';
   #adminUrl: string | undefined;
 
-  constructor(config: Config, { log, lines, events, environment, file }: GatewayParts) {
+  constructor(config: Config, { log, lines, events, environment, worker, file }: GatewayParts) {
     this.#config = config;
     this.#log = log;
-    this.#parts = createApp(config, events, log, lines);
+    this.#worker = worker;
+    this.#parts = createApp(config, events, log, lines, worker?.counter);
     this.#server =
       config.tls === undefined
         ? createServer()
@@ -62,18 +85,21 @@ export class Gateway implements AdminView {
     const { app, limiter, proxy } = this.#parts;
     const isTrusted: (address: string, hop: number) => boolean = app.get('trust proxy fn');
     hardenServer(this.#server, { ...config.bounds, isUncapped: (address) => isTrusted(address, 0), events });
+    // Else a cluster's primary would offer one connection to full workers in a circle, for as long as all are full.
+    if (worker !== undefined) Object.assign(this.#server, { dropMaxConnection: true });
     this.#server.on('request', app);
     this.#server.on('upgrade', upgradeHandler(app));
     this.#parts.observer.feed?.countConnections(this.#server);
-    this.#admin = config.admin && createAdminServer(this, adminOptions(config, this.#parts, log));
     this.#file = file;
     this.#reload = new Reload(config, environment, log);
+    this.operator = adminOptions(() => this.#reload.config, this.#parts, log);
+    this.#admin = config.admin && worker === undefined ? createAdminServer(this, this.operator) : undefined;
     this.#reloadParts = {
       backends: backendsPart(proxy, file),
       others: [
         certificatePart(this.#server),
         backendTlsPart(proxy, config),
-        limitsPart(limiter, config, events),
+        limitsPart(limiter, config, events, worker?.counter),
         logLevelPart(log),
       ],
     };
@@ -111,9 +137,14 @@ export class Gateway implements AdminView {
     if (this.#admin && admin) this.#adminUrl = await this.#listen(this.#admin, 'admin listener', admin);
     // Names are looked up by now, as far as they can be: the first requests need not get 503.
     await this.#parts.proxy.ready();
+    for (const { backend, held } of this.#worker?.holds ?? []) {
+      this.#parts.proxy[held === 'drained' ? 'drain' : 'isolate'](backend);
+    }
     this.#url = await this.#listen(this.#server, 'gateway', { host, port });
     this.#isOpen = true;
-    this.#log.info({ url: this.#url, host, adminUrl: this.#adminUrl, backends: this.#config.backends }, 'listening');
+    // A primary says it once for all its workers.
+    const level = this.#worker === undefined ? 'info' : 'debug';
+    this.#log[level]({ url: this.#url, host, adminUrl: this.#adminUrl, backends: this.#config.backends }, 'listening');
   }
 
   /**
@@ -123,6 +154,12 @@ export class Gateway implements AdminView {
   async reload(why: string): Promise<void> {
     const { backends, others } = this.#reloadParts;
     if (this.#closing === undefined) await this.#reload.run(why, [backends, ...others]);
+  }
+
+  /** For a worker: reads what the primary has found, and waits for what becomes of it. */
+  prepareReload(next: Config, onlyBackends: boolean): Promise<PreparedReload> {
+    const { backends, others } = this.#reloadParts;
+    return this.#reload.prepare(next, onlyBackends ? [backends] : [backends, ...others]);
   }
 
   /** Lets running requests end, and releases everything, within `shutdownTimeoutMs`. */
@@ -178,10 +215,11 @@ export async function startGateway(config: Config, deps: GatewayDeps = {}): Prom
   const lines = deps.lines ?? { write: (line: string) => void process.stdout.write(line), dropped: 0 };
   const events = deps.events ?? new GatewayEvents();
   logEvents(events, log);
-  const { environment } = deps;
-  const file = config.backendsFile === undefined ? undefined : new BackendsFile(config.backendsFile);
+  const { environment, worker } = deps;
+  const isWatched = config.backendsFile !== undefined && worker === undefined;
+  const file = isWatched ? new BackendsFile(config.backendsFile as string) : undefined;
   const backends = (await file?.read()) ?? config.backends;
-  const gateway = new Gateway({ ...config, backends }, { log, lines, events, environment, file });
+  const gateway = new Gateway({ ...config, backends }, { log, lines, events, environment, worker, file });
   try {
     await gateway.open();
   } catch (error) {

@@ -7,6 +7,12 @@ const MAX_BUFFER_BYTES = 16 * 1024 * 1024;
 const CHUNK_LENGTH = 16_384;
 const MOST_DELAY_MS = 20;
 
+/**
+ * What a pipe takes as one piece at least on Linux (POSIX PIPE_BUF): for several processes that write into one, so that their
+ * lines do not get into each other.
+ */
+export const ONE_PIECE_LENGTH = 4_096;
+
 /** How long the end of the process waits for the last lines. */
 const CLOSE_TIMEOUT_MS = 1_000;
 
@@ -19,15 +25,20 @@ type Destination = ReturnType<typeof destination> & DestinationStream;
  */
 export class LogOutput {
   readonly #out: Destination;
+  readonly #chunkLength: number;
   #chunk = '';
   #timer: NodeJS.Timeout | undefined;
   #dropped = 0;
   #untold = 0;
   #failed = false;
 
-  /** @param dest A file's path or descriptor. */
-  constructor(dest: number | string = 1, maxLength = MAX_BUFFER_BYTES) {
-    this.#out = destination({ dest, sync: false, maxLength });
+  /**
+   * @param dest A file's path or descriptor.
+   * @param chunkLength How much is written together. A line that is longer is written for itself.
+   */
+  constructor(dest: number | string = 1, maxLength = MAX_BUFFER_BYTES, chunkLength = CHUNK_LENGTH) {
+    this.#chunkLength = chunkLength;
+    this.#out = destination({ dest, sync: false, maxLength, maxWrite: chunkLength });
     this.#out.on('drop', (chunk: string) => {
       const lines = chunk.split('\n').length - 1;
       this.#dropped += lines;
@@ -46,8 +57,10 @@ export class LogOutput {
   }
 
   write(line: string): void {
+    // Whole lines only, and no more than a chunk of them at once.
+    if (this.#chunk !== '' && this.#chunk.length + line.length > this.#chunkLength) this.#flush();
     this.#chunk += line;
-    if (this.#chunk.length >= CHUNK_LENGTH) this.#flush();
+    if (this.#chunk.length >= this.#chunkLength) this.#flush();
     // Not unref'ed: a process that has come to its end without close() ends with its last lines.
     else this.#timer ??= setTimeout(this.#flush, MOST_DELAY_MS);
   }

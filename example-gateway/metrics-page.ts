@@ -2,11 +2,15 @@ import { type OpenMetricsContentType, Registry } from 'prom-client';
 
 const OPEN_METRICS = Registry.OPENMETRICS_CONTENT_TYPE;
 
+/** A registry, or one that is made for each scrape. */
+export type MetricsSource = Registry | (() => Promise<Registry>);
+
 /** All metrics as text: OpenMetrics for whoever asks for it, as Prometheus does, and Prometheus' own format for all others. */
 export async function metricsPage(
-  register: Registry,
+  source: MetricsSource,
   accept = '',
 ): Promise<{ readonly type: string; readonly text: string }> {
+  const register = typeof source === 'function' ? await source() : source;
   if (!accept.includes('application/openmetrics-text')) {
     return { type: register.contentType, text: await register.metrics() };
   }

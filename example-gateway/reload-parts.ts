@@ -5,6 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import {
   assertBackendTls,
   type BackendTlsOptions,
+  type CounterLink,
   type GatewayEvents,
   type IpRateLimiter,
   type RoundRobinProxy,
@@ -12,7 +13,7 @@ import {
 import type { BackendsFile } from './backends-file.ts';
 import type { Config } from './config.ts';
 import type { Logger } from './logger.ts';
-import type { ReloadPart } from './reload.ts';
+import type { ReloadPart } from './prepared-reload.ts';
 import { createLimiter, type ReplaceableLimiter } from './replaceable-limiter.ts';
 import { readBackendTls, readTlsFiles } from './tls-files.ts';
 
@@ -24,7 +25,7 @@ export const backendsPart = (proxy: RoundRobinProxy, file: BackendsFile | undefi
   async prepare(next) {
     const backends = (await file?.read()) ?? next.backends;
     const source = file === undefined ? {} : { file: file.name };
-    return { told: { backends, ...source }, apply: () => proxy.setBackends(backends) };
+    return { told: { backends, ...source }, config: { backends }, apply: () => proxy.setBackends(backends) };
   },
 });
 
@@ -34,7 +35,11 @@ export const certificatePart = (server: Server): ReloadPart => ({
     if (next.tls === undefined || !(server instanceof TlsServer)) return undefined;
     const material = readTlsFiles(next.tls);
     const { subject, validTo } = new X509Certificate(material.cert);
-    return { told: { certificate: { subject, validTo } }, apply: () => server.setSecureContext(material) };
+    return {
+      told: { certificate: { subject, validTo } },
+      config: { tls: next.tls },
+      apply: () => server.setSecureContext(material),
+    };
   },
 });
 
@@ -49,6 +54,7 @@ export function backendTlsPart(proxy: RoundRobinProxy, config: Config): ReloadPa
       assertBackendTls(tls);
       return {
         told: { backendTls: Object.keys(tls) },
+        config: { backendTls: next.backendTls },
         apply() {
           proxy.setTls(tls);
           current = wanted;
@@ -61,16 +67,22 @@ export function backendTlsPart(proxy: RoundRobinProxy, config: Config): ReloadPa
 const fingerprint = ({ ca, cert, key }: BackendTlsOptions): string => [ca, cert, key].map(String).join('\n');
 
 /** Counts go on in Redis as long as algorithm and window stay; those in this process begin anew. */
-export function limitsPart(limiter: ReplaceableLimiter, config: Config, events: GatewayEvents): ReloadPart {
+export function limitsPart(
+  limiter: ReplaceableLimiter,
+  config: Config,
+  events: GatewayEvents,
+  counter: CounterLink | undefined,
+): ReloadPart {
   let current = JSON.stringify(config.rateLimit);
   return {
     async prepare({ rateLimit }) {
       const wanted = JSON.stringify(rateLimit);
       if (wanted === current) return undefined;
-      const next = createLimiter({ ...config, rateLimit }, events);
+      const next = createLimiter({ ...config, rateLimit }, events, counter);
       if (limiter.mode === 'redis') await reachRedis(next);
       return {
         told: { limits: rateLimit },
+        config: { rateLimit },
         apply() {
           limiter.replace(next);
           current = wanted;
@@ -100,6 +112,7 @@ export const logLevelPart = (log: Logger): ReloadPart => ({
     if (logLevel === log.level) return undefined;
     return {
       told: { logLevel },
+      config: { logLevel },
       apply() {
         log.level = logLevel;
       },

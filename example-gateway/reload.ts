@@ -1,33 +1,15 @@
-import { type Config, readConfig } from './config.ts';
+import type { Config } from './config.ts';
+import { type ConfigurationAgain, readAgain } from './configuration-again.ts';
 import type { Logger } from './logger.ts';
+import { type PreparedReload, prepareReload, type ReloadPart, toldProblems } from './prepared-reload.ts';
 import type { Environment } from './reload-env-file.ts';
-import { problemsOf } from './start-error.ts';
-import { changedVariables } from './variables.ts';
-
-/** Something that was read, found good and not yet put to use. */
-export interface Change {
-  /** For the log. */
-  readonly told: object;
-  /** Must not fail. */
-  apply(): void;
-  /** Instead of `apply`, when something else was bad. */
-  discard?(): void;
-}
-
-/** One thing that can change while the gateway runs. */
-export interface ReloadPart {
-  /** Nothing when all stays as it is. Rejects when something cannot be used. */
-  prepare(next: Config): Promise<Change | undefined>;
-}
-
-/** These take effect without a restart. */
-const RELOADABLE = /^(?:BACKENDS|RATE_LIMIT_\w+|TLS_CERT|TLS_KEY|BACKEND_(?:CA|CERT|KEY)|LOG_LEVEL)$/;
 
 /** Reads the configuration again and puts it to use: all of it, or none when anything in it is bad. */
 export class Reload {
-  readonly #config: Config;
+  readonly #first: Config;
   readonly #environment: Environment | undefined;
   readonly #log: Logger;
+  #config: Config;
   #last: Promise<void> = Promise.resolve();
   #isClosed = false;
 
@@ -36,9 +18,15 @@ export class Reload {
    * @param environment Where it came from; without one, only the files that it names are read again.
    */
   constructor(config: Config, environment: Environment | undefined, log: Logger) {
+    this.#first = config;
     this.#config = config;
     this.#environment = environment;
     this.#log = log;
+  }
+
+  /** What is in force. */
+  get config(): Config {
+    return this.#config;
   }
 
   /**
@@ -51,6 +39,19 @@ export class Reload {
     return this.#last;
   }
 
+  /** For a worker, whose primary has read the configuration and says what becomes of it. */
+  async prepare(next: Config, parts: readonly ReloadPart[]): Promise<PreparedReload> {
+    const prepared = await prepareReload(parts, next);
+    return {
+      ...prepared,
+      apply: () => {
+        const applied = prepared.apply();
+        this.#config = { ...this.#config, ...applied };
+        return applied;
+      },
+    };
+  }
+
   /** What is under way changes nothing any more. */
   close(): void {
     this.#isClosed = true;
@@ -58,40 +59,32 @@ export class Reload {
 
   async #run(why: string, parts: readonly ReloadPart[]): Promise<void> {
     const from = this.#environment?.name;
-    const changes: Change[] = [];
-    const problems: string[] = [];
-    let restart: readonly string[] = [];
-    let overridden: readonly string[] = [];
+    let again: ConfigurationAgain | undefined;
+    let prepared: PreparedReload | undefined;
+    let problems: readonly string[];
     try {
-      const now = this.#environment?.read();
-      const next = now === undefined ? this.#config : readConfig(now.variables);
-      overridden = now?.overridden ?? [];
-      if (now !== undefined) restart = this.#restartFor(now.variables, next);
-      for (const prepared of await Promise.allSettled(parts.map((part) => part.prepare(next)))) {
-        if (prepared.status === 'rejected') problems.push(...told(prepared.reason));
-        else if (prepared.value !== undefined) changes.push(prepared.value);
-      }
+      again = this.#environment && readAgain(this.#environment, this.#first);
+      prepared = await this.prepare(again?.config ?? this.#config, parts);
+      problems = prepared.problems;
     } catch (error) {
-      problems.push(...told(error));
+      problems = toldProblems(error);
     }
-    if (problems.length > 0 || this.#isClosed) {
-      for (const change of changes) change.discard?.();
-      if (!this.#isClosed) this.#log.error({ why, from, problems }, 'not read again: all stays as it is');
+    if (prepared === undefined || problems.length > 0 || this.#isClosed) {
+      prepared?.discard();
+      if (!this.#isClosed) logRefused(this.#log, { why, from, problems });
       return;
     }
-    for (const change of changes) change.apply();
-    const facts = Object.assign({}, ...changes.map((change) => change.told));
-    this.#log.info({ why, from, ...facts, ...(overridden.length > 0 ? { overridden } : {}) }, 'read again');
-    if (restart.length > 0) this.#log.warn({ variables: restart }, `needs a restart: ${restart.join(', ')}`);
-  }
-
-  #restartFor(variables: NodeJS.ProcessEnv, next: Config): string[] {
-    // The files may be others, but a listener cannot begin to speak TLS, or cease to.
-    const isTlsSwitched = (next.tls === undefined) !== (this.#config.tls === undefined);
-    return changedVariables(this.#environment?.first ?? {}, variables).filter(
-      (name) => !RELOADABLE.test(name) || (isTlsSwitched && name.startsWith('TLS_')),
-    );
+    prepared.apply();
+    logReload(this.#log, { why, from, ...prepared.facts }, again);
   }
 }
 
-const told = (error: unknown): readonly string[] => problemsOf(error) ?? [String(error)];
+export function logRefused(log: Logger, facts: { why: string; from: string | undefined; problems: readonly string[] }) {
+  log.error(facts, 'not read again: all stays as it is');
+}
+
+export function logReload(log: Logger, facts: object, again: ConfigurationAgain | undefined): void {
+  const { overridden = [], restart = [] } = again ?? {};
+  log.info({ ...facts, ...(overridden.length > 0 ? { overridden } : {}) }, 'read again');
+  if (restart.length > 0) log.warn({ variables: restart }, `needs a restart: ${restart.join(', ')}`);
+}

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { type GatewayEvents, type IpRateLimiter, ipRateLimit } from 'expressway';
+import { type CounterLink, type GatewayEvents, type IpRateLimiter, ipRateLimit } from 'expressway';
 import type { Config } from './config.ts';
 
 /** Far longer than a limiter waits for Redis: by then it has decided about every request that it was given. */
@@ -11,9 +11,25 @@ export interface ReplaceableLimiter extends IpRateLimiter {
   replace(next: IpRateLimiter): void;
 }
 
-/** @throws {OptionsError} for values that are good one by one, and not together. */
-export const createLimiter = ({ rateLimit, redisUrl, trustProxy }: Config, events: GatewayEvents): IpRateLimiter =>
-  ipRateLimit({ ...rateLimit, redis: redisUrl, trustProxy, events });
+/**
+ * A primary that serves no traffic is late only where the machine has no time left: a client waits so long for its answer, and
+ * then the worker counts alone with its part of the limit.
+ */
+const COUNTER_TIMEOUT_MS = 1_000;
+
+/**
+ * @param counter Counts for a worker, unless Redis does.
+ * @throws {OptionsError} for values that are good one by one, and not together.
+ */
+export function createLimiter(
+  { rateLimit, redisUrl, trustProxy }: Config,
+  events: GatewayEvents,
+  counter: CounterLink | undefined,
+): IpRateLimiter {
+  const options = { ...rateLimit, trustProxy, events };
+  if (redisUrl !== undefined || counter === undefined) return ipRateLimit({ ...options, redis: redisUrl });
+  return ipRateLimit({ ...options, counter, storeTimeoutMs: COUNTER_TIMEOUT_MS });
+}
 
 export function replaceableLimiter(first: IpRateLimiter): ReplaceableLimiter {
   let current = first;

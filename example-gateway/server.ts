@@ -1,32 +1,61 @@
+import cluster from 'node:cluster';
 import { stopOnSignals } from 'expressway';
 import { readConfig } from './config.ts';
 import { startGateway } from './gateway.ts';
-import { LogOutput } from './log-output.ts';
+import { LogOutput, ONE_PIECE_LENGTH } from './log-output.ts';
 import { createLogger } from './logger.ts';
 import { EnvFile } from './reload-env-file.ts';
 import { exitOnStartError } from './start-error.ts';
 
-try {
+/** What a start gives: the gateway in this process, or the primary of several. */
+interface Running {
+  reload(why: string): Promise<void>;
+  roll?(why: string): Promise<void>;
+  close(): Promise<void>;
+}
+
+async function run(): Promise<void> {
   const config = readConfig(process.env);
-  const lines = new LogOutput();
+  const isShared = config.workers > 1;
+  const lines = new LogOutput(1, undefined, isShared ? ONE_PIECE_LENGTH : undefined);
   const log = createLogger(config.logLevel, (line) => lines.write(line));
-  const starting = startGateway(config, { log, lines, environment: new EnvFile('.env', process.env) });
+  const environment = new EnvFile(process.env.EXPRESSWAY_ENV_FILE ?? '.env', process.env);
+
+  async function start(): Promise<Running> {
+    if (!isShared) return startGateway(config, { log, lines, environment });
+    // Not loaded by those who have one process.
+    const { startPrimary } = await import('./cluster/primary.ts');
+    return startPrimary(config, { log, environment });
+  }
+
+  const starting = start();
   // Before the start is complete: a supervisor may change its mind at any moment.
   stopOnSignals(async (signal) => {
     log.info({ signal, leadMs: config.shutdownLeadMs, timeoutMs: config.shutdownTimeoutMs }, 'stopping');
-    const gateway = await starting;
-    await gateway.close();
+    const running = await starting;
+    await running.close();
     log.info({}, 'stopped');
     await lines.close();
   });
-  // A start that fails is told below.
-  process.on('SIGHUP', () => {
-    starting.then(
-      (gateway) => gateway.reload('SIGHUP'),
-      () => {},
-    );
+  const whenStarted = (signal: NodeJS.Signals, act: (running: Running) => void): void => {
+    // A start that fails is told below.
+    process.on(signal, () => void starting.then(act, () => {}));
+  };
+  whenStarted('SIGHUP', (running) => void running.reload('SIGHUP'));
+  whenStarted('SIGUSR2', (running) => {
+    if (running.roll === undefined) log.warn({}, 'SIGUSR2 replaces workers, and there are none: see WORKERS');
+    else void running.roll('SIGUSR2');
   });
   await starting;
+}
+
+try {
+  if (cluster.isWorker) {
+    const { runWorker } = await import('./cluster/worker.ts');
+    await runWorker();
+  } else {
+    await run();
+  }
 } catch (error) {
   exitOnStartError(error);
 }

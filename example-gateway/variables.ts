@@ -19,6 +19,7 @@ import {
   ratio,
   redisUrl,
   trustProxy,
+  workers,
 } from './env-values.ts';
 import { LOG_LEVELS } from './logger.ts';
 
@@ -26,6 +27,8 @@ import { LOG_LEVELS } from './logger.ts';
 export const variables = z.object({
   HOST: host('0.0.0.0'),
   PORT: port(8080),
+  WORKERS: workers(),
+  WORKER_HANG_TIMEOUT_MS: optionalDurationMs(30_000),
   TLS_CERT: optionalFile(),
   TLS_KEY: optionalFile(),
   BACKENDS: origins('http://localhost:8081,http://localhost:8082'),

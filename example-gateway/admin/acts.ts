@@ -6,7 +6,7 @@ import type { TokenGuard } from './token-guard.ts';
 
 /** What an operator may do. Who has several processes tells all of them. */
 export interface GatewayControl {
-  /** @returns whether there is such a backend, as with the two others. */
+  /** @returns whether there is such a backend, as with the two others. Rejects when it was not done, anywhere. */
   drain(backend: string): boolean | Promise<boolean>;
   isolate(backend: string): boolean | Promise<boolean>;
   restore(backend: string): boolean | Promise<boolean>;
@@ -89,7 +89,15 @@ export class Acts {
 
   async #hold(act: HoldAct, id: string, req: IncomingMessage, res: ServerResponse): Promise<void> {
     const backend = decoded(id);
-    if (backend === undefined || !(await this.#control[act](backend))) {
+    let isFound: boolean;
+    try {
+      isFound = backend !== undefined && (await this.#control[act](backend));
+    } catch (error) {
+      this.#log.error({ act, backend, by: req.socket.remoteAddress, error }, 'operator acted in vain');
+      sendProblem(res, 503, 'Not done', 'A process of the gateway did not answer; the others are as they were.');
+      return;
+    }
+    if (backend === undefined || !isFound) {
       sendProblem(res, 404, 'No such backend');
       return;
     }

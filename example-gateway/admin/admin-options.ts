@@ -4,18 +4,23 @@ import type { Config } from '../config.ts';
 import type { Logger } from '../logger.ts';
 import { shownConfig } from './shown-config.ts';
 
-/** What the admin listener of one gateway process shows and does. */
-export function adminOptions(config: Config, { limiter, proxy, observer }: App, log: Logger): AdminOptions {
+/**
+ * What the admin listener of one gateway process shows and does.
+ *
+ * @param config What is in force.
+ */
+export function adminOptions(config: () => Config, { limiter, proxy, observer }: App, log: Logger): AdminOptions {
   const { register, feed } = observer;
-  const host = config.admin?.host ?? '';
+  const { admin } = config();
+  const host = admin?.host ?? '';
   if (feed === undefined) return { register, host };
   return {
     register,
     host,
     site: {
       feed,
-      token: config.admin?.token,
-      config: shownConfig(config),
+      token: admin?.token,
+      config: () => shownConfig(config()),
       log,
       control: {
         drain: (backend) => proxy.drain(backend),

@@ -12,6 +12,8 @@ export interface ShownSetting {
 const HARMLESS: ReadonlySet<string> = new Set([
   'host',
   'port',
+  'workers',
+  'workerHangTimeoutMs',
   'backends',
   'dns',
   'loadBalancing',

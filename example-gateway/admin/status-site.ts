@@ -1,22 +1,23 @@
 import { readFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { findPackageJSON } from 'node:module';
-import type { StatusFeed, StatusSnapshot } from 'expressway';
+import type { StatusSnapshot } from 'expressway';
 import type { Logger } from '../logger.ts';
 import { Acts, type GatewayControl } from './acts.ts';
-import { isRead, refuseMethod, sendJson, sendText } from './answers.ts';
+import { isRead, refuseMethod, sendJson, sendProblem, sendText } from './answers.ts';
 import { readPageFiles } from './page-files.ts';
 import type { ShownSetting } from './shown-config.ts';
 import { TokenGuard } from './token-guard.ts';
-import { type PageState, Viewers } from './viewers.ts';
+import { type PageFeed, type PageState, Viewers } from './viewers.ts';
 
 /** What the status page and its API are made of. */
 export interface StatusSiteParts {
-  readonly feed: Pick<StatusFeed, 'snapshot' | 'history' | 'watch' | 'noteOperator'>;
+  readonly feed: PageFeed;
   readonly control: GatewayControl;
   /** Without one, nobody may act. */
   readonly token: string | undefined;
-  readonly config: readonly ShownSetting[];
+  /** What is in force. */
+  readonly config: () => readonly ShownSetting[];
   readonly log: Logger;
 }
 
@@ -31,20 +32,22 @@ export class StatusSite {
   readonly #viewers: Viewers;
   readonly #files = readPageFiles();
   readonly #openApi = readFileSync(new URL('./openapi.json', import.meta.url), 'utf8');
-  readonly #reads: Readonly<Record<string, () => object>>;
+  readonly #log: Logger;
+  readonly #reads: Readonly<Record<string, () => object | Promise<object>>>;
 
   constructor(parts: StatusSiteParts, phase: () => string) {
     const { feed, control, token, config, log } = parts;
     this.#phase = phase;
+    this.#log = log;
     this.#guard = new TokenGuard(token);
     this.#acts = new Acts(control, this.#guard, log, (subject, text) => feed.noteOperator(subject, text));
     this.#viewers = new Viewers(feed, (snapshot) => this.#stateOf(snapshot));
     const versions = { expressway: version, node: process.versions.node, v8: process.versions.v8 };
     this.#reads = {
-      '/api/status': () => this.#stateOf(feed.snapshot()),
+      '/api/status': async () => this.#stateOf(await feed.snapshot()),
       '/api/history': () => feed.history(),
-      '/api/backends': () => ({ backends: feed.snapshot().backends }),
-      '/api/config': () => ({ versions, settings: config }),
+      '/api/backends': async () => ({ backends: (await feed.snapshot()).backends }),
+      '/api/config': () => ({ versions, settings: config() }),
     };
   }
 
@@ -56,11 +59,20 @@ export class StatusSite {
     if (file === undefined && read === undefined && path !== '/events' && path !== '/api/openapi.json') return false;
     if (!isRead(req)) refuseMethod(res, 'GET, HEAD');
     else if (file !== undefined) sendText(res, 200, file.type, file.content);
-    else if (read !== undefined) sendJson(res, 200, read());
+    else if (read !== undefined) void this.#answer(res, read);
     else if (path === '/api/openapi.json') sendText(res, 200, 'application/json', this.#openApi);
     else if (req.method === 'HEAD') refuseMethod(res, 'GET');
     else this.#viewers.add(res);
     return true;
+  }
+
+  async #answer(res: ServerResponse, read: () => object | Promise<object>): Promise<void> {
+    try {
+      sendJson(res, 200, await read());
+    } catch (error) {
+      this.#log.warn({ error }, 'the state cannot be shown');
+      sendProblem(res, 503, 'No state', 'No process of the gateway has said how it is.');
+    }
   }
 
   #stateOf(snapshot: StatusSnapshot): PageState {

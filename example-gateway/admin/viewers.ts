@@ -1,6 +1,16 @@
 import type { ServerResponse } from 'node:http';
-import type { StatusFeed, StatusSnapshot, TrafficHistory } from 'expressway';
+import type { StatusSnapshot, StatusWatcher, TrafficHistory } from 'expressway';
 import { sendProblem } from './answers.ts';
+
+/** What the page shows: of one process, or of several as one. */
+export interface PageFeed {
+  /** Rejects when nobody says anything. */
+  snapshot(): StatusSnapshot | Promise<StatusSnapshot>;
+  history(): TrafficHistory | Promise<TrafficHistory>;
+  /** @returns Ends it. */
+  watch(watcher: StatusWatcher): () => void;
+  noteOperator(subject: string, text: string): void;
+}
 
 /** What a page is sent: a snapshot with what else the page must know. */
 export interface PageState extends StatusSnapshot {
@@ -17,15 +27,15 @@ const RETRY_MS = 2_000;
 
 /** Those who look at the page: server-sent events. Each text is made once for all of them. */
 export class Viewers {
-  readonly #feed: Pick<StatusFeed, 'snapshot' | 'history' | 'watch'>;
+  readonly #feed: Pick<PageFeed, 'watch'>;
   readonly #stateOf: (snapshot: StatusSnapshot) => PageState;
   readonly #all = new Set<ServerResponse>();
   #leave: (() => void) | undefined;
+  /** For whoever comes later. */
+  #snapshot: StatusSnapshot | undefined;
+  #history: TrafficHistory | undefined;
 
-  constructor(
-    feed: Pick<StatusFeed, 'snapshot' | 'history' | 'watch'>,
-    stateOf: (snapshot: StatusSnapshot) => PageState,
-  ) {
+  constructor(feed: Pick<PageFeed, 'watch'>, stateOf: (snapshot: StatusSnapshot) => PageState) {
     this.#feed = feed;
     this.#stateOf = stateOf;
   }
@@ -42,18 +52,24 @@ export class Viewers {
     if (this.#leave === undefined) {
       // This gives the first values, too.
       this.#leave = this.#feed.watch({
-        snapshot: (snapshot) => this.#send(() => this.#stateText(snapshot)),
-        history: (history) => this.#send(() => this.#historyText(history)),
+        snapshot: (snapshot) => {
+          this.#snapshot = snapshot;
+          this.#send(() => this.#stateText(snapshot));
+        },
+        history: (history) => {
+          this.#history = history;
+          this.#send(() => this.#historyText(history));
+        },
       });
     } else {
-      res.write(this.#historyText(this.#feed.history()));
-      res.write(this.#stateText(this.#feed.snapshot()));
+      if (this.#history !== undefined) res.write(this.#historyText(this.#history));
+      if (this.#snapshot !== undefined) res.write(this.#stateText(this.#snapshot));
     }
     res.once('close', () => {
       this.#all.delete(res);
       if (this.#all.size > 0) return;
       this.#leave?.();
-      this.#leave = undefined;
+      this.#leave = this.#snapshot = this.#history = undefined;
     });
   }
 

@@ -1,4 +1,5 @@
 import { accessRecord, combinedLine, commonLine, type LineRules, refusalLine } from './access-log-line.ts';
+import { IsoTime } from './iso-time.ts';
 import type { Refusal, RefusalOutput } from './refused-clients.ts';
 import type { FinishedRequest } from './request-record.ts';
 
@@ -14,6 +15,7 @@ export interface LineTarget {
   readonly writableLength?: number;
 }
 
+/** One JSON object a line, or the Common or Combined Log Format of Apache. */
 export type AccessLogFormat = 'json' | 'common' | 'combined';
 
 /** Writes an access log. */
@@ -47,19 +49,33 @@ export class LoggerOutput implements AccessLogOutput {
   }
 }
 
+export interface LineOutputOptions {
+  readonly format: AccessLogFormat;
+  readonly rules: LineRules;
+  readonly maxBufferBytes: number;
+  /** The level that `json` lines name, if they are to look like a logger's. */
+  readonly level: string | undefined;
+}
+
 /** As lines of its own. While the stream holds more than `maxBufferBytes`, they are dropped. */
 export class LineOutput implements AccessLogOutput {
   readonly #stream: LineTarget;
   readonly #format: AccessLogFormat;
   readonly #rules: LineRules;
   readonly #maxBufferBytes: number;
+  readonly #isoTime = new IsoTime();
+  /** What all `json` lines begin with. */
+  readonly #start: string;
+  readonly #hasMessages: boolean;
   #dropped = 0;
 
-  constructor(stream: LineTarget, format: AccessLogFormat, rules: LineRules, maxBufferBytes: number) {
+  constructor(stream: LineTarget, { format, rules, maxBufferBytes, level }: LineOutputOptions) {
     this.#stream = stream;
     this.#format = format;
     this.#rules = rules;
     this.#maxBufferBytes = maxBufferBytes;
+    this.#start = level === undefined ? '{' : `{"level":${JSON.stringify(level)},`;
+    this.#hasMessages = level !== undefined;
   }
 
   get dropped(): number {
@@ -67,23 +83,32 @@ export class LineOutput implements AccessLogOutput {
   }
 
   request(request: FinishedRequest): void {
-    if (this.#hasRoom) this.#stream.write(`${REQUEST_LINES[this.#format](request, this.#rules)}\n`);
+    if (!this.#hasRoom) return;
+    if (this.#format === 'json') {
+      this.#json(request.startedAt, accessRecord(request, this.#rules), 'request');
+    } else {
+      const line = (this.#format === 'common' ? commonLine : combinedLine)(request, this.#rules);
+      this.#stream.write(`${line}\n`);
+    }
   }
 
   refusal(refusal: Refusal): void {
     if (!this.#hasRoom) return;
     const { time, client, status, cause } = refusal;
-    const line =
-      this.#format === 'json'
-        ? JSON.stringify({ time: new Date(time).toISOString(), client, status, source: 'gateway', cause })
-        : refusalLine(refusal, this.#format);
-    this.#stream.write(`${line}\n`);
+    if (this.#format === 'json') this.#json(time, { client, status, source: 'gateway', cause }, 'client refused');
+    else this.#stream.write(`${refusalLine(refusal, this.#format)}\n`);
   }
 
   omitted(count: number): void {
     // A line of the other formats has no place for it.
-    if (this.#format !== 'json' || !this.#hasRoom) return;
-    this.#stream.write(`${JSON.stringify({ time: new Date().toISOString(), omitted: count })}\n`);
+    if (this.#format === 'json' && this.#hasRoom) this.#json(Date.now(), { omitted: count }, 'more clients refused');
+  }
+
+  /** The record must not be empty. Time and message are put around its JSON, since a copy of it costs as much as that. */
+  #json(time: number, record: object, message: string): void {
+    const members = JSON.stringify(record).slice(1, -1);
+    const end = this.#hasMessages ? `,"msg":"${message}"}\n` : '}\n';
+    this.#stream.write(`${this.#start}"time":"${this.#isoTime.of(time)}",${members}${end}`);
   }
 
   get #hasRoom(): boolean {
@@ -92,10 +117,3 @@ export class LineOutput implements AccessLogOutput {
     return false;
   }
 }
-
-const REQUEST_LINES: Readonly<Record<AccessLogFormat, (request: FinishedRequest, rules: LineRules) => string>> = {
-  json: (request, rules) =>
-    JSON.stringify({ time: new Date(request.startedAt).toISOString(), ...accessRecord(request, rules) }),
-  common: commonLine,
-  combined: combinedLine,
-};

@@ -1,5 +1,13 @@
 import { GatewayEvents } from '../core/events.ts';
-import { type Checks, integer, oneOf, optional, optionalRatio, resolveOptions } from '../core/options.ts';
+import {
+  type Checks,
+  integer,
+  nonEmptyString,
+  oneOf,
+  optional,
+  optionalRatio,
+  resolveOptions,
+} from '../core/options.ts';
 import type { LineRules } from './access-log-line.ts';
 import {
   type AccessLogFormat,
@@ -14,11 +22,17 @@ import type { RequestSink } from './request-record.ts';
 
 export type { AccessLogFormat } from './access-log-output.ts';
 
+/** Options of {@link accessLog}. */
 export interface AccessLogOptions {
   /** Where lines go: a logger like pino's (`json` only), or anything with `write()`. */
   to: LogTarget | LineTarget;
-  /** Default `json`. */
+  /** How a request is written. Default `json`. */
   format?: AccessLogFormat;
+  /**
+   * What `json` lines to a stream say as `level`: with it they have a `msg` too and look like those of a logger, for a stream
+   * that has lines of one as well. Default: neither.
+   */
+  level?: string | undefined;
   /** The part of the requests without an error, from 0 to 1, that gets a line; a status from 400 on always does. Default 1. */
   sample?: number;
   /** Bytes that a slow stream may hold; lines that come on top are dropped and counted. Default 16 MiB. */
@@ -39,6 +53,7 @@ export interface AccessLogOptions {
   maxRefusalsPerSecond?: number;
 }
 
+/** Defaults of {@link AccessLogOptions}. */
 export const accessLogDefaults = Object.freeze({
   format: 'json' as AccessLogFormat,
   sample: 1,
@@ -59,6 +74,7 @@ const isStream = (value: unknown): value is LineTarget => typeof (value as LineT
 const checks: Checks<AccessLogOptions> = {
   to: (value) => (isLogger(value) || isStream(value) ? undefined : 'must have write(), or info() like a logger'),
   format: oneOf('json', 'common', 'combined'),
+  level: optional(nonEmptyString),
   sample: optionalRatio,
   maxBufferBytes: integer(1),
   fields: names,
@@ -67,6 +83,7 @@ const checks: Checks<AccessLogOptions> = {
   maxRefusalsPerSecond: integer(0),
 };
 
+/** What {@link accessLog} gives: a sink for `observability()`. */
 export interface AccessLog extends RequestSink {
   /** Lines that were not written because the stream took them too slowly. */
   readonly dropped: number;
@@ -93,13 +110,18 @@ export function accessLog(given: AccessLogOptions): AccessLog {
     ...checks,
     format: (value) =>
       checks.format(value) ?? (value === 'json' || isStream(given?.to) ? undefined : 'must be json for a logger'),
+    level: (value) =>
+      checks.level(value) ??
+      (value === undefined || isStream(given?.to) ? undefined : 'is for streams: a logger has its own'),
   });
-  const { to, format, sample, maxBufferBytes, events } = options;
+  const { to, format, level, sample, maxBufferBytes, events } = options;
   const rules: LineRules = {
     redaction: new Redaction(options.redact),
     fields: options.fields.map((name) => name.toLowerCase()),
   };
-  const output = isLogger(to) ? new LoggerOutput(to, rules) : new LineOutput(to, format, rules, maxBufferBytes);
+  const output = isLogger(to)
+    ? new LoggerOutput(to, rules)
+    : new LineOutput(to, { format, rules, maxBufferBytes, level });
   const refused = events && new RefusedClients(events, options.maxRefusalsPerSecond, output);
   return {
     get dropped() {

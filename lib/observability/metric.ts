@@ -8,6 +8,9 @@ export interface Sample {
 
 export type MetricType = 'counter' | 'gauge' | 'histogram';
 
+/** What a cluster's registry makes of the values of its workers. */
+export type MetricAggregator = 'sum' | 'max' | 'average';
+
 /**
  * A metric as a prom-client registry takes it: the registry asks for all samples when it is scraped. The counts
  * themselves lie where they are cheap to raise; prom-client's own classes hash all labels each time: docs/decisions/0029.
@@ -16,16 +19,21 @@ export class Metric {
   readonly name: string;
   readonly help: string;
   readonly type: MetricType;
-  /** What a cluster's registry does with the values of its workers. */
-  readonly aggregator: 'sum' | 'max';
+  readonly aggregator: MetricAggregator;
   readonly #samples: () => Iterable<Sample>;
 
-  constructor(name: string, help: string, type: MetricType, samples: () => Iterable<Sample>, aggregator?: 'max') {
+  constructor(
+    name: string,
+    help: string,
+    type: MetricType,
+    samples: () => Iterable<Sample>,
+    aggregator: MetricAggregator = 'sum',
+  ) {
     this.name = name;
     this.help = help;
     this.type = type;
     this.#samples = samples;
-    this.aggregator = aggregator ?? 'sum';
+    this.aggregator = aggregator;
   }
 
   async get(): Promise<object> {

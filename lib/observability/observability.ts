@@ -8,6 +8,7 @@ import { RequestRecord, type RequestSink } from './request-record.ts';
 import { writeServerTiming } from './server-timing.ts';
 import type { Tracing } from './tracing/tracing.ts';
 
+/** Options of {@link observability}. */
 export interface ObservabilityOptions {
   /** What `prometheusMetrics()` gave. Default: no metrics. */
   metrics?: RequestSink | undefined;
@@ -31,6 +32,7 @@ export interface ObservabilityOptions {
   serverTiming?: boolean;
 }
 
+/** Defaults of {@link ObservabilityOptions}. */
 export const observabilityDefaults = Object.freeze({ route: 'default', requestId: true, serverTiming: false });
 
 const sink: Check = (value) =>

@@ -1,12 +1,13 @@
 import { GatewayEvents } from '../core/events.ts';
 import { type Checks, integer, nonEmptyString, optional, resolveOptions } from '../core/options.ts';
 import { EventCounts } from './event-counts.ts';
-import { Metric, type MetricRegister, type MetricType, type Sample } from './metric.ts';
+import { Metric, type MetricAggregator, type MetricRegister, type MetricType, type Sample } from './metric.ts';
 import { RequestCounts } from './request-counts.ts';
 import type { RequestSink } from './request-record.ts';
 import { type MetricSources, StateGauges } from './state-gauges.ts';
 import type { TrafficSource } from './traffic-totals.ts';
 
+/** Options of {@link prometheusMetrics}. */
 export interface PrometheusMetricsOptions extends MetricSources {
   /** A prom-client `Registry`. Nothing of prom-client itself is loaded here. */
   register: MetricRegister;
@@ -18,7 +19,19 @@ export interface PrometheusMetricsOptions extends MetricSources {
   maxRoutes?: number;
 }
 
+/** Defaults of {@link PrometheusMetricsOptions}. */
 export const prometheusMetricsDefaults = Object.freeze({ prefix: 'expressway', maxRoutes: 100 });
+
+/**
+ * Of the metrics that do not simply add up over the workers of a cluster: a state is what any of them is in, and whether a
+ * backend is picked is the part of them that would pick it.
+ */
+const AGGREGATORS: Readonly<Record<string, MetricAggregator>> = {
+  circuit_state: 'max',
+  limiter_mode: 'max',
+  backend_up: 'average',
+  backend_healthy: 'average',
+};
 
 const list = (what: string) =>
   optional((value) => (Array.isArray(value) && value.every(isAskable) ? undefined : `must be an array of ${what}`));
@@ -76,9 +89,7 @@ export function prometheusMetrics(given: PrometheusMetricsOptions): PrometheusMe
 
   const define = (name: string, help: string, type: MetricType, samples: (name: string) => Iterable<Sample>): void => {
     const full = `${prefix}_${name}`;
-    register.registerMetric(
-      new Metric(full, help, type, () => samples(full), name === 'circuit_state' ? 'max' : undefined),
-    );
+    register.registerMetric(new Metric(full, help, type, () => samples(full), AGGREGATORS[name]));
   };
   for (const owner of [requests, counts, state]) owner.define(define);
   return {

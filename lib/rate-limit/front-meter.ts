@@ -12,8 +12,16 @@ export class FrontMeter implements LimiterMeter {
   readonly #meter: LimiterMeter;
   readonly #denials: DenialCache;
   readonly #leases: LeaseTable | undefined;
+  readonly #sharedMode: LimiterMode;
 
-  constructor(meter: LimiterMeter, denials: DenialCache, leases: LeaseTable | undefined) {
+  /** @param sharedMode The meter's mode while the one whom all ask rules. */
+  constructor(
+    meter: LimiterMeter,
+    denials: DenialCache,
+    leases: LeaseTable | undefined,
+    sharedMode: LimiterMode = 'redis',
+  ) {
+    this.#sharedMode = sharedMode;
     this.#meter = meter;
     this.#denials = denials;
     this.#leases = leases;
@@ -30,7 +38,7 @@ export class FrontMeter implements LimiterMeter {
       const leased = leases.spend(claim, now);
       if (leased !== undefined) return leases.told(claim, leased, now);
     }
-    if (this.#denials.size > 0 && this.#meter.mode === 'redis') {
+    if (this.#denials.size > 0 && this.#meter.mode === this.#sharedMode) {
       const denied = this.#denials.find(claim, Date.now());
       if (denied !== undefined) return denied;
     }

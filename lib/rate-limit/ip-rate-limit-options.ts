@@ -1,5 +1,6 @@
 import type { GatewayEvents } from '../core/events.ts';
 import type { GatewayRequest } from '../core/http.ts';
+import type { CounterLink } from './counter-question.ts';
 import type { LeaseOptions } from './leasing-options.ts';
 import type { AlgorithmName } from './open-limiter-meter.ts';
 import type { RateLimitWindow } from './quotas.ts';
@@ -8,10 +9,14 @@ import type { RedisClient } from './redis-client.ts';
 import type { OnStoreError } from './stand-in.ts';
 import type { TrustProxy } from './trust-proxy.ts';
 
+/** The limit of one request: an integer from 1 up. */
 export type LimitFunction = (req: GatewayRequest) => number | Promise<number>;
+/** What one request counts for: an integer from 0 up. */
 export type CostFunction = (req: GatewayRequest) => number | Promise<number>;
+/** Whom one request is counted for; nothing for its address. */
 export type KeyFunction = (req: GatewayRequest) => string | undefined | Promise<string | undefined>;
 
+/** Options of `ipRateLimit()`. */
 export interface IpRateLimitOptions {
   /**
    * How requests are counted. Default `sliding-window`.
@@ -41,7 +46,7 @@ export interface IpRateLimitOptions {
   windows?: string | readonly RateLimitWindow[] | undefined;
   /**
    * Who is counted, at once or by a promise: any text, of which what is longer than 64 characters is told apart by
-   * its SHA-256. With nothing, or an empty text, the client is counted by its address. Default: always that.
+   * its SHA-256. With nothing, or an empty text, the client is counted by its address. Default: always by its address.
    */
   key?: KeyFunction | undefined;
   /**
@@ -93,6 +98,11 @@ export interface IpRateLimitOptions {
    */
   redis?: RedisClient | string | undefined;
   /**
+   * Where the processes of one machine share their counts without Redis: a way to `limiterCounter()` in one of them. What is said
+   * of Redis in `storeTimeoutMs`, `onStoreError` and `lease` holds for it as well. Not with `redis`. Default: none.
+   */
+  counter?: CounterLink | undefined;
+  /**
    * What the keys in Redis start with. The limiter's name and a colon are added, so limiters of different
    * names never share a count, and gateways that should share one use the same name and prefix.
    * Default `expressway:rl:`.
@@ -133,6 +143,7 @@ export interface IpRateLimitOptions {
   events?: GatewayEvents | undefined;
 }
 
+/** Defaults of {@link IpRateLimitOptions}. */
 export const IP_RATE_LIMIT_DEFAULTS = Object.freeze({
   algorithm: 'sliding-window' as AlgorithmName,
   limit: 100 as number | LimitFunction,

@@ -13,6 +13,7 @@ import {
   resolveOptions,
 } from '../core/options.ts';
 import { addressListCheck } from './address-list.ts';
+import type { CounterLink } from './counter-question.ts';
 import { IP_RATE_LIMIT_DEFAULTS, type IpRateLimitOptions } from './ip-rate-limit-options.ts';
 import { leaseCheck } from './leasing-options.ts';
 import { ALGORITHM_NAMES } from './open-limiter-meter.ts';
@@ -35,6 +36,13 @@ export type IpRateLimitSettings = Given &
   typeof IP_RATE_LIMIT_DEFAULTS & { readonly prefix: string; readonly quotas: readonly Quota[] };
 
 const redis: Check = (value) => (value instanceof RedisUrl ? value.problem : redisClientProblem(value));
+
+const counter: Check = (value) => {
+  const { ask, processes } = (value ?? {}) as Partial<CounterLink>;
+  return typeof ask === 'function' && Number.isSafeInteger(processes) && (processes as number) > 0
+    ? undefined
+    : 'must have a function ask and processes, an integer from 1 up';
+};
 
 const keyPrefix: Check = (value) =>
   typeof value === 'string' && /^[!-z|~]*$/.test(value) ? undefined : 'must be visible ASCII characters except { and }';
@@ -65,6 +73,7 @@ const CHECKS: Checks<Given> = {
   fields: oneOf(...FIELDS_FORMS),
   maxKeys: integer(1_000),
   redis: optional(redis),
+  counter: optional(counter),
   keyPrefix,
   keySecret: optional(keySecret),
   // The range of express-rate-limit: beyond it, one key is a whole provider, or one of many that a client has.
@@ -111,6 +120,7 @@ function quotasOf({ limit, windowMs, burst, windows }: Given & typeof IP_RATE_LI
 function problemsOf(options: IpRateLimitOptions, { algorithm }: Given, quotas: readonly Quota[]): string[] {
   const { limit, windowMs, burst, windows } = options;
   const problems: string[] = [];
+  if (options.counter !== undefined && options.redis !== undefined) problems.push('counter goes without redis');
   if (windows !== undefined && (limit ?? windowMs ?? burst) !== undefined) {
     problems.push('windows takes the place of limit, windowMs and burst');
   }

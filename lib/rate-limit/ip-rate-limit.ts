@@ -14,6 +14,7 @@ import { openLimiterMeter } from './open-limiter-meter.ts';
 import { rateLimitFields } from './rate-limit-fields.ts';
 import { trustProxyError } from './trust-proxy.ts';
 
+/** The middleware of {@link ipRateLimit}, and what can be asked of it. */
 export interface IpRateLimiter extends Middleware {
   readonly name: string;
   /** `memory` without Redis; else `redis`, or what `onStoreError` says while Redis fails. */

@@ -1,12 +1,12 @@
 import type { Debt } from './debts.ts';
 import type { DenialCache } from './denial-cache.ts';
-import type { LeasingStore } from './leasing-store.ts';
 import type { LeaseTable } from './leasing-table.ts';
 import type { Claim, Ruling } from './meter.ts';
 import type { SharedMeter } from './shared-meter.ts';
+import type { TripStore } from './trip.ts';
 
 export interface LeasingMeterParts {
-  readonly store: LeasingStore;
+  readonly store: TripStore;
   readonly leases: LeaseTable;
   readonly denials: DenialCache;
   /** Milliseconds after which nobody waits for a ruling any more. */
@@ -21,7 +21,7 @@ interface Waiter {
 }
 
 /**
- * Takes shares of clients' quotas from Redis. One trip at a time for a client: claims that come while it is under way
+ * Takes shares of clients' quotas from where all count. One trip at a time for a client: claims that come while it is under way
  * wait for what it brings, and those that it does not cover make the next one together.
  */
 export class LeasingMeter implements SharedMeter {

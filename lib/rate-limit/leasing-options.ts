@@ -1,5 +1,6 @@
 import type { Check } from '../core/options.ts';
 
+/** How much of a quota is taken from Redis ahead. */
 export interface LeaseOptions {
   /**
    * The part of what remains of a client's quota that a gateway takes at most in one trip, for requests that will come:

@@ -1,13 +1,7 @@
 import type { Debt } from './debts.ts';
-import type { Grant } from './leasing-table.ts';
-import type { Claim, Ruling } from './meter.ts';
+import type { Claim } from './meter.ts';
 import { RedisMeter, type RedisMeterParts, rulingOf } from './redis-meter.ts';
-
-/** A trip to Redis: what it says of one claim, and what it has charged for later ones. */
-export interface Trip {
-  readonly ruling: Ruling;
-  readonly grant: Grant;
-}
+import type { Trip, TripStore } from './trip.ts';
 
 /**
  * Of a share of the whole limit, the part that a wish gets even when that is more than a share of what remains: a share of
@@ -15,20 +9,22 @@ export interface Trip {
  */
 const LEAST_OF_SHARE = 0.2;
 
+/** What a wish gets at least, as far as so much remains. */
+export const leastAhead = (limit: number, share: number, wish: number): number =>
+  Math.min(wish, Math.floor(limit * share * LEAST_OF_SHARE));
+
 /** Counts in Redis, and charges ahead. Its script is one of `lease-scripts.ts`. */
-export class LeasingStore {
+export class LeasingStore implements TripStore {
   readonly loaded: Promise<void>;
   readonly #meter: RedisMeter;
-  readonly #share: string;
-  readonly #leastPart: number;
+  readonly #share: number;
   /** The least that a client may spend at once. */
   readonly #limit: number;
 
   /** @param share The part of what remains that may be charged for claims that nobody has made yet. */
   constructor(parts: RedisMeterParts, share: number) {
     this.#meter = new RedisMeter(parts);
-    this.#share = String(share);
-    this.#leastPart = share * LEAST_OF_SHARE;
+    this.#share = share;
     this.#limit = Math.min(...parts.quotas.map(({ limit, burst }) => Math.min(limit, burst)));
     this.loaded = this.#meter.loaded;
   }
@@ -39,8 +35,8 @@ export class LeasingStore {
    * @throws {TypeError} for a reply that is not what our scripts reply.
    */
   async take(claim: Claim, waiting: number, wish: number): Promise<Trip> {
-    const least = Math.min(wish, Math.floor((claim.limit ?? this.#limit) * this.#leastPart));
-    const reply = await this.#meter.run(claim, [String(Math.max(waiting, least)), String(wish), this.#share]);
+    const least = leastAhead(claim.limit ?? this.#limit, this.#share, wish);
+    const reply = await this.#meter.run(claim, [String(Math.max(waiting, least)), String(wish), String(this.#share)]);
     if (!Array.isArray(reply) || !reply.every(Number.isSafeInteger)) throw new TypeError('Redis gave no count');
     const [allowed, ahead, leaseMs, ...rest] = reply as number[];
     const plain: unknown[] = [allowed];

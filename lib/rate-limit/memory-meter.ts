@@ -72,6 +72,29 @@ export class MemoryMeter implements LimiterMeter {
     return this.#tables.map((table) => table.find(key, now).at);
   }
 
+  /** Milliseconds until each window of a client is over, or each bucket full. */
+  restsOf(claim: Claim, now: number): number[] {
+    return this.#quotas.map((_, i) => {
+      const quota = this.#quotaOf(claim, i);
+      return this.#algorithm.restMs(this.#find(i, quota, claim.key, now), now, quota);
+    });
+  }
+
+  /** Charges what was spent while nobody counted, for each quota, as far as it fits. */
+  charge(claim: Claim, units: readonly number[], now: number): void {
+    for (let i = 0; i < this.#quotas.length; i++) {
+      const quota = this.#quotaOf(claim, i);
+      const record = this.#find(i, quota, claim.key, now);
+      const cost = Math.min(units[i] ?? 0, Math.max(0, this.#algorithm.remaining(record, now, quota)));
+      if (cost > 0) this.#algorithm.spend(record, cost, quota);
+    }
+  }
+
+  /** Milliseconds after which a client that is left alone is as good as new. */
+  get lifetimeMs(): number {
+    return Math.max(...this.#whole.map((quota) => Math.max(quota.windowMs, this.#algorithm.lifetimeMs(quota))));
+  }
+
   /** Keeps to this process's part of each limit, at least 1, where so many gateways count apart. */
   shareWith(gateways: number): void {
     this.#gateways = gateways;

@@ -6,6 +6,9 @@ import {
   tokenBucketChargeScript,
   tokenBucketScript,
 } from './algorithm-scripts.ts';
+import { CountedMeter } from './counted-meter.ts';
+import type { CounterLink } from './counter-question.ts';
+import { CounterMeter, CounterStore } from './counter-store.ts';
 import { Debts } from './debts.ts';
 import { DenialCache } from './denial-cache.ts';
 import { ClosedStandIn, OpenStandIn } from './failure-modes.ts';
@@ -34,6 +37,7 @@ import { slidingWindow } from './sliding-window.ts';
 import type { OnStoreError, StandIn } from './stand-in.ts';
 import { tokenBucket } from './token-bucket.ts';
 
+/** How requests are counted. */
 export type AlgorithmName = 'sliding-window' | 'fixed-window' | 'token-bucket';
 
 export const ALGORITHM_NAMES: readonly AlgorithmName[] = ['sliding-window', 'fixed-window', 'token-bucket'];
@@ -48,6 +52,8 @@ export interface LimiterMeterSettings {
   readonly maxKeys: number;
   /** Without it, this process counts alone. */
   readonly redis?: RedisClient | RedisUrl | undefined;
+  /** Leads to another process of this machine that counts; without Redis only. */
+  readonly counter?: CounterLink | undefined;
   /** What the keys in Redis start with. */
   readonly prefix: string;
   /** Turns keys into HMACs before they go to Redis; not for fixed windows. */
@@ -63,6 +69,7 @@ export interface LimiterMeterSettings {
 /** The one place that knows which meters there are. */
 export function openLimiterMeter(settings: LimiterMeterSettings, onModeChange: ModeListener): LimiterMeter {
   const { redis, prefix, storeTimeoutMs: timeoutMs } = settings;
+  if (settings.counter !== undefined) return countedMeter(settings, settings.counter, onModeChange);
   if (redis === undefined) return localMeter(settings);
   const standIn = standInOf(settings);
   // These outlive the shared meters, which are made anew after each failure.
@@ -101,6 +108,25 @@ const OWN: Readonly<Record<string, OwnAlgorithm>> = Object.freeze({
 function localMeter(settings: LimiterMeterSettings): LimiterMeter {
   const own = OWN[settings.algorithm];
   return own === undefined ? new MemoryWindows(settings.quotas[0] as Quota) : memoryMeter(settings, own.algorithm);
+}
+
+function countedMeter(settings: LimiterMeterSettings, link: CounterLink, onModeChange: ModeListener): LimiterMeter {
+  const { name, algorithm, quotas, maxKeys, lease, storeTimeoutMs: timeoutMs } = settings;
+  const denials = new DenialCache();
+  const leases = leaseTable(settings);
+  const store = new CounterStore(link, { name, algorithm, quotas, maxKeys, share: leaseShare(lease) });
+  const shared =
+    leases === undefined
+      ? new RememberingMeter(new CounterMeter(store), denials)
+      : new LeasingMeter({ store, leases, denials, timeoutMs });
+  const standIn = standInOf(settings);
+  standIn.shareWith(link.processes);
+  return new FrontMeter(
+    new CountedMeter({ store, shared, timeoutMs, standIn, onModeChange }),
+    denials,
+    leases,
+    'memory',
+  );
 }
 
 function standInOf(settings: LimiterMeterSettings): StandIn {

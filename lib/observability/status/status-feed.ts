@@ -14,6 +14,7 @@ import { type StatusWatcher, Watchers } from './watchers.ts';
 
 export type { StatusWatcher } from './watchers.ts';
 
+/** Options of {@link statusFeed}. */
 export interface StatusFeedOptions {
   /** The emitter that the middlewares share. */
   events: GatewayEvents;
@@ -29,6 +30,7 @@ export interface StatusFeedOptions {
   intervalMs?: number;
 }
 
+/** Defaults of {@link StatusFeedOptions}. */
 export const statusFeedDefaults = Object.freeze({ intervalMs: 1_000 });
 
 const list: Check = (value) => (value === undefined || Array.isArray(value) ? undefined : 'must be an array');

@@ -131,6 +131,7 @@ export interface BackendSeriesData {
   readonly failures: readonly number[];
 }
 
+/** The last quarter of an hour, in slots of equal length. */
 export interface TrafficHistory {
   readonly slotMs: number;
   /** How many slots are kept. */

@@ -10,6 +10,7 @@ import type { TracingApi } from './tracing-api.ts';
 /** Whose `traceparent` decides in which trace a request is, and whether it is sampled. */
 export type TrustIncoming = 'trusted-peers' | 'everybody' | 'nobody';
 
+/** Options of {@link tracing}. */
 export interface TracingOptions {
   /** `import * as api from '@opentelemetry/api'`. Nothing of that package is loaded here. */
   api: TracingApi;
@@ -23,10 +24,14 @@ export interface TracingOptions {
   query?: boolean;
   /** Parameters to mask in paths and queries, beside those that are secret by their usual names. Default: none. */
   redact?: readonly string[];
-  /** Methods that are told apart; all others are `_OTHER`. Default: those of RFC 9110, and PATCH. */
+  /**
+   * Methods that are told apart; all others are `_OTHER`. Default: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE and
+   * CONNECT.
+   */
   methods?: readonly string[];
 }
 
+/** Defaults of {@link TracingOptions}. */
 export const tracingDefaults = Object.freeze({
   trustIncoming: 'trusted-peers' as TrustIncoming,
   query: false,

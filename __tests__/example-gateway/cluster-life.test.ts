@@ -1,0 +1,238 @@
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer, type Server } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { accepts, closedPort } from '../support/servers.ts';
+import { ask } from './ask.ts';
+import { Cluster, SteadyLoad } from './clusters.ts';
+import { closeAll, openBackend } from './gateways.ts';
+import { endAll } from './proc.ts';
+import { until } from './until.ts';
+
+jest.setTimeout(120_000);
+
+let folder: string;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'expressway-cluster-'));
+});
+
+afterEach(async () => {
+  await endAll();
+  await closeAll();
+  rmSync(folder, { recursive: true });
+});
+
+async function openCluster(env: Readonly<Record<string, string>> = {}) {
+  const backend = await openBackend('one');
+  const cluster = new Cluster({ WORKERS: '2', BACKENDS: backend.url, ...env }, folder);
+  return { cluster: await cluster.listening(), backend };
+}
+
+const isGone = (pid: number): boolean => {
+  try {
+    process.kill(pid, 0);
+    return false;
+  } catch {
+    return true;
+  }
+};
+
+describe('a worker that ends', () => {
+  test('by SIGKILL, under load: only its own requests fail, and another one takes its place', async () => {
+    const { cluster } = await openCluster({ WORKERS: '3' });
+    const load = new SteadyLoad(cluster.url, 24, 40);
+    await until(() => load.answered > 100);
+    const before = await cluster.pids();
+    process.kill(before[0] as number, 'SIGKILL');
+    await until(async () => !(await cluster.pids()).includes(before[0] as number));
+    await cluster.serving(3);
+    const { answered } = load;
+    await until(() => load.answered > answered + 100);
+    await load.stop();
+    expect([...load.statuses.keys()]).toEqual([200]);
+    // The connections that it had: no more than clients there are, and of a kind that says so.
+    expect(load.failures.length).toBeLessThanOrEqual(24);
+    expect(load.failures.filter((code) => code !== 'ECONNRESET' && code !== 'EPIPE')).toEqual([]);
+    expect(cluster.proc.stdout).toMatch(/"worker":\d,"pid":\d+,"code":null,"signal":"SIGKILL","delayMs":100,/);
+    expect(await cluster.metric('expressway_worker_ends_total{reason="crashed"}')).toBe(1);
+  });
+
+  test('again and again gets its successors more and more slowly; not ready while none serves', async () => {
+    // Any free port would be another one after each time that nobody was left.
+    const { cluster } = await openCluster({ WORKERS: '2', PORT: String(await closedPort()) });
+    for (const crash of [0, 1, 2]) {
+      const pids = await cluster.pids();
+      for (const pid of pids) process.kill(pid, 'SIGKILL');
+      await until(async () => (await ask(`${cluster.adminUrl}/readyz`)).status === 503);
+      await cluster.proc.said(new RegExp(`"signal":"SIGKILL","delayMs":${100 * 2 ** crash},`));
+      await until(async () => (await ask(`${cluster.adminUrl}/readyz`)).status === 200, 40_000);
+      await cluster.serving(2, pids);
+    }
+    expect((await ask(cluster.url)).status).toBe(200);
+  });
+
+  test('because it hangs is seen and replaced', async () => {
+    const { cluster } = await openCluster({ WORKER_HANG_TIMEOUT_MS: '4000' });
+    const [pid] = await cluster.pids();
+    process.kill(pid as number, 'SIGSTOP');
+    await cluster.proc.said(new RegExp(`"pid":${pid},"silentMs":\\d+,"msg":"worker hangs: it is ended"`));
+    await cluster.serving(2, [pid as number]);
+    expect(isGone(pid as number)).toBe(true);
+  });
+});
+
+describe('a rolling reload', () => {
+  test('under a few hundred requests a second on kept connections: none fails', async () => {
+    const { cluster } = await openCluster({ WORKERS: '2' });
+    const load = new SteadyLoad(cluster.url, 20, 50);
+    await until(() => load.answered > 100);
+    for (let round = 0; round < 3; round++) {
+      const before = await cluster.pids();
+      cluster.proc.kill('SIGUSR2');
+      await cluster.proc.said(new RegExp(`(?:"msg":"workers replaced"[\\s\\S]*){${round + 1}}`));
+      await cluster.serving(2, before);
+    }
+    const { answered } = load;
+    await until(() => load.answered > answered + 100);
+    await load.stop();
+    expect(load.failures).toEqual([]);
+    expect([...load.statuses.keys()]).toEqual([200]);
+  });
+
+  test('puts to use what SIGHUP cannot, and names what it cannot either', async () => {
+    writeFileSync(join(folder, '.env'), 'MAX_BODY_BYTES=1000');
+    const { cluster } = await openCluster({ MAX_BODY_BYTES: '1000' });
+    const before = await cluster.pids();
+    writeFileSync(join(folder, '.env'), 'MAX_BODY_BYTES=5\nKEEP_ALIVE_TIMEOUT_MS=1000\nSHUTDOWN_TIMEOUT_MS=5000');
+    cluster.proc.kill('SIGUSR2');
+    await cluster.proc.said(/"variables":\["SHUTDOWN_TIMEOUT_MS"\]/);
+    await cluster.serving(2, before);
+    const statuses = await Promise.all(
+      Array.from(
+        { length: 4 },
+        async () => (await ask(cluster.url, { method: 'POST', content: 'more than that' })).status,
+      ),
+    );
+    expect(statuses).toEqual([413, 413, 413, 413]);
+    const { settings } = (await ask(`${cluster.adminUrl}/api/config`)).json;
+    expect(settings).toContainEqual({ name: 'maxBodyBytes', value: '5' });
+    expect(settings).toContainEqual({ name: 'shutdownTimeoutMs', value: '10000' });
+  });
+
+  test('with a bad file, or one that only a worker finds bad, replaces nobody', async () => {
+    const { cluster } = await openCluster();
+    const before = await cluster.pids();
+    writeFileSync(join(folder, '.env'), 'MAX_BODY_BYTES=none');
+    cluster.proc.kill('SIGUSR2');
+    await cluster.proc.said(/"problems":\["MAX_BODY_BYTES[^\n]*"msg":"not replaced: all stays as it is"/);
+    writeFileSync(join(folder, '.env'), `BACKEND_CA=${join(folder, 'missing.pem')}`);
+    cluster.proc.kill('SIGUSR2');
+    await cluster.proc.said(/"problems":\["BACKEND_CA[^\n]*"msg":"not replaced: all stays as it is"/);
+    expect(await cluster.pids()).toEqual(before);
+    expect((await ask(cluster.url)).status).toBe(200);
+  });
+});
+
+describe('the end', () => {
+  test('SIGTERM: not ready, running requests of all workers end, exit 0, nothing is left', async () => {
+    const { cluster } = await openCluster();
+    const pids = await cluster.pids();
+    const asked = Array.from({ length: 4 }, () => ask(`${cluster.url}/slow?ms=2000`));
+    await until(async () => (await ask(`${cluster.adminUrl}/api/backends`)).json.backends[0].inFlight === 4);
+    cluster.proc.kill('SIGTERM');
+    await until(async () => (await ask(`${cluster.adminUrl}/readyz`)).status === 503);
+    await until(async () => !(await accepts(Number(new URL(cluster.url).port))));
+    for (const answer of await Promise.all(asked)) expect(answer.status).toBe(200);
+    expect(await cluster.proc.exit()).toBe(0);
+    expect(pids.every(isGone)).toBe(true);
+    expect(cluster.proc.stdout).toMatch(/"msg":"stopped"}\n$/);
+  });
+
+  test('SHUTDOWN_LEAD_MS: everything is still served while it is not ready', async () => {
+    const { cluster } = await openCluster({ SHUTDOWN_LEAD_MS: '1500' });
+    cluster.proc.kill('SIGTERM');
+    await until(async () => (await ask(`${cluster.adminUrl}/readyz`)).status === 503);
+    expect((await ask(cluster.url)).status).toBe(200);
+    expect(await cluster.proc.exit()).toBe(0);
+  });
+
+  test('signals that a terminal or a supervisor sends to all processes stop them no differently', async () => {
+    const { cluster } = await openCluster();
+    const asked = ask(`${cluster.url}/slow?ms=1500`);
+    await until(async () => (await ask(`${cluster.adminUrl}/api/backends`)).json.backends[0].inFlight === 1);
+    for (const pid of await cluster.pids()) process.kill(pid, 'SIGINT');
+    cluster.proc.kill('SIGINT');
+    expect((await asked).status).toBe(200);
+    expect(await cluster.proc.exit()).toBe(0);
+  });
+
+  test('a worker that cannot end in order is ended at SHUTDOWN_TIMEOUT_MS: exit 1', async () => {
+    const { cluster } = await openCluster({ SHUTDOWN_TIMEOUT_MS: '2000', WORKER_HANG_TIMEOUT_MS: '0' });
+    const pids = await cluster.pids();
+    process.kill(pids[0] as number, 'SIGSTOP');
+    cluster.proc.kill('SIGTERM');
+    expect(await cluster.proc.exit()).toBe(1);
+    expect(pids.every(isGone)).toBe(true);
+    expect(cluster.proc.stderr).toContain('1 of the workers did not end in order');
+  });
+
+  test('a second signal does not wait, not even for a worker that hangs', async () => {
+    const { cluster } = await openCluster({ WORKER_HANG_TIMEOUT_MS: '0' });
+    const pids = await cluster.pids();
+    process.kill(pids[0] as number, 'SIGSTOP');
+    cluster.proc.kill('SIGTERM');
+    await until(async () => (await ask(`${cluster.adminUrl}/readyz`)).status === 503);
+    cluster.proc.kill('SIGINT');
+    expect(await cluster.proc.exit()).toBe(130);
+    await until(() => pids.every(isGone));
+  });
+});
+
+describe('the start', () => {
+  let occupant: Server | undefined;
+
+  afterEach(() => {
+    occupant?.close();
+    occupant = undefined;
+  });
+
+  test('that fails says why in plain lines, and leaves nobody', async () => {
+    occupant = createServer().listen(0, '127.0.0.1');
+    await once(occupant, 'listening');
+    const port = String((occupant.address() as AddressInfo).port);
+    const cluster = new Cluster({ WORKERS: '2', PORT: port });
+    expect(await cluster.proc.exit()).toBe(1);
+    expect(cluster.proc.stderr).toBe(`The gateway cannot listen on 127.0.0.1:${port}: the port is in use\n`);
+    const bad = new Cluster({ WORKERS: 'many' });
+    expect(await bad.proc.exit()).toBe(1);
+    expect(bad.proc.stderr).toMatch(/^WORKERS: must be auto or an integer from 1 to 256, got "many"\n$/);
+  });
+
+  test('lines of all processes reach one log whole', async () => {
+    const { cluster } = await openCluster({ ACCESS_LOG: 'json' });
+    const load = new SteadyLoad(cluster.url, 40, 1);
+    await until(() => load.answered > 2_000);
+    await load.stop();
+    cluster.proc.kill('SIGTERM');
+    await cluster.proc.exit();
+    const lines = cluster.proc.stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    const access = lines.filter(({ status }) => status === 200);
+    expect(access).toHaveLength(load.answered);
+    expect(new Set(access.map(({ worker }) => worker))).toEqual(new Set([1, 2]));
+  });
+
+  test('one worker is the gateway itself: no second process, and SIGUSR2 says that there are none to replace', async () => {
+    const { cluster } = await openCluster({ WORKERS: '1' });
+    expect(await cluster.workers()).toBeUndefined();
+    cluster.proc.kill('SIGUSR2');
+    await cluster.proc.said(/"msg":"SIGUSR2 replaces workers, and there are none: see WORKERS"/);
+    const children = readFileSync(`/proc/${cluster.proc.pid}/task/${cluster.proc.pid}/children`, 'utf8');
+    expect(children).toBe('');
+  });
+});

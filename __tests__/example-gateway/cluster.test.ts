@@ -1,0 +1,246 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import type { StatusSnapshot } from 'expressway';
+import { describeWithRedis } from '../support/redis.ts';
+import { closedPort } from '../support/servers.ts';
+import { ask } from './ask.ts';
+import { Cluster } from './clusters.ts';
+import { closeAll, openBackend } from './gateways.ts';
+import { endAll } from './proc.ts';
+import { until } from './until.ts';
+
+jest.setTimeout(90_000);
+
+let folder: string;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'expressway-cluster-'));
+});
+
+afterEach(async () => {
+  await endAll();
+  await closeAll();
+  rmSync(folder, { recursive: true });
+});
+
+async function openCluster(env: Readonly<Record<string, string>> = {}) {
+  const backend = await openBackend('one');
+  const cluster = new Cluster({ WORKERS: '4', BACKENDS: backend.url, ...env }, folder);
+  return { cluster: await cluster.listening(), backend };
+}
+
+async function passed(url: string, count: number): Promise<number> {
+  const answers = await Promise.all(Array.from({ length: count }, () => ask(url)));
+  return answers.filter(({ status }) => status === 200).length;
+}
+
+describe('limits over workers without Redis', () => {
+  const limits = (algorithm: string) => ({
+    RATE_LIMIT_MAX: '100',
+    // So long that a bucket is not refilled by one in the time of the test.
+    RATE_LIMIT_WINDOW_MS: '86400000',
+    RATE_LIMIT_ALGORITHM: algorithm,
+  });
+
+  test.each(['sliding-window', 'token-bucket', 'fixed-window'])(
+    '%s: 100 of 400 concurrent requests pass, whichever workers they meet',
+    async (algorithm) => {
+      const { cluster } = await openCluster(limits(algorithm));
+      expect(await passed(cluster.url, 400)).toBe(100);
+      expect(await passed(cluster.url, 40)).toBe(0);
+      expect(await cluster.metric('expressway_limiter_mode{limiter="ip",mode="memory"}')).toBe(1);
+      expect((await cluster.act('/api/limits/127.0.0.1', 'DELETE')).status).toBe(204);
+      expect(await passed(cluster.url, 150)).toBe(100);
+    },
+  );
+
+  test.each(['sliding-window', 'token-bucket'])('%s with leases: never more than the limit', async (algorithm) => {
+    const { cluster } = await openCluster({ ...limits(algorithm), RATE_LIMIT_LEASE: '0.25' });
+    let all = 0;
+    for (let round = 0; round < 4; round++) all += await passed(cluster.url, 100);
+    expect(all).toBeLessThanOrEqual(100);
+    // What a worker holds and does not spend is lost: with 25 % of what remains, that is a part only.
+    expect(all).toBeGreaterThan(70);
+  });
+
+  test('counts outlive the worker that was asked, and all workers', async () => {
+    const { cluster } = await openCluster({ WORKERS: '2', RATE_LIMIT_MAX: '50' });
+    expect(await passed(cluster.url, 30)).toBe(30);
+    const before = await cluster.pids();
+    cluster.proc.kill('SIGUSR2');
+    await cluster.serving(2, before);
+    expect(await passed(cluster.url, 60)).toBe(20);
+  });
+});
+
+describeWithRedis('limits over workers with Redis', (redis) => {
+  test('Redis counts, as between gateways', async () => {
+    const { cluster } = await openCluster({ WORKERS: '2', RATE_LIMIT_MAX: '20', REDIS_URL: redis.url });
+    await until(async () => (await cluster.metric('expressway_limiter_mode{limiter="ip",mode="redis"}')) === 1);
+    expect(await passed(cluster.url, 60)).toBe(20);
+  });
+});
+
+describe('one admin listener for all', () => {
+  test('metrics are the sums of all workers, and outlive them', async () => {
+    const { cluster } = await openCluster({ WORKERS: '2' });
+    const series = 'expressway_requests_total{route="default",method="GET",status="2xx",source="backend"}';
+    await passed(cluster.url, 60);
+    await until(async () => (await cluster.metric(series)) === 60);
+    expect(await cluster.metric('expressway_request_duration_seconds_count{route="default",source="backend"}')).toBe(
+      60,
+    );
+    expect(await cluster.metric('expressway_workers{state="ready"}')).toBe(2);
+    const before = await cluster.pids();
+    cluster.proc.kill('SIGUSR2');
+    await cluster.serving(2, before);
+    await until(async () => (await cluster.metric('expressway_worker_ends_total{reason="replaced"}')) === 2);
+    expect(await cluster.metric(series)).toBe(60);
+    await passed(cluster.url, 10);
+    await until(async () => (await cluster.metric(series)) === 70);
+    const open = await ask(`${cluster.adminUrl}/metrics`, { headers: { Accept: 'application/openmetrics-text' } });
+    expect(open.text).toMatch(/# EOF\n$/);
+  });
+
+  test('a worker that does not answer holds no scrape up, and its counts do not go back', async () => {
+    const { cluster } = await openCluster({ WORKERS: '2', WORKER_HANG_TIMEOUT_MS: '0' });
+    const series = 'expressway_requests_total{route="default",method="GET",status="2xx",source="backend"}';
+    await passed(cluster.url, 20);
+    await until(async () => (await cluster.metric(series)) === 20);
+    const [pid] = await cluster.pids();
+    process.kill(pid as number, 'SIGSTOP');
+    expect(await cluster.metric(series)).toBe(20);
+    process.kill(pid as number, 'SIGCONT');
+  });
+
+  test('one page: every worker has its row, and one open circuit of two shows as such', async () => {
+    const { cluster, backend } = await openCluster({
+      WORKERS: '2',
+      CIRCUIT_MINIMUM_REQUESTS: '1',
+      CIRCUIT_OPEN_MS: '60000',
+    });
+    const states: StatusSnapshot[] = [];
+    const req = request(`${cluster.adminUrl}/events`, (res) => {
+      let text = '';
+      res.setEncoding('utf8').on('data', (chunk: string) => {
+        text += chunk;
+        for (const [whole, data] of text.matchAll(/event: state\ndata: (.*)\n\n/g)) {
+          states.push(JSON.parse(data as string));
+          text = text.slice(text.indexOf(whole) + whole.length);
+        }
+      });
+      res.on('error', () => {});
+    });
+    req.on('error', () => {});
+    req.end();
+    await until(() => states.at(-1)?.processes.length === 2);
+    expect(new Set(states.at(-1)?.processes.map(({ pid }) => pid))).toEqual(new Set(await cluster.pids()));
+    await backend.close();
+    // One request: the circuit of one worker opens.
+    expect((await ask(cluster.url)).status).toBe(502);
+    await until(() => states.at(-1)?.backends[0]?.circuit === 'open');
+    expect(states.at(-1)?.backends[0]).toMatchObject({ processes: 2, unavailableIn: 1 });
+    req.destroy();
+    const { json } = await ask(`${cluster.adminUrl}/api/status`);
+    expect(json).toMatchObject({ phase: 'running', backends: [{ circuit: 'open', processes: 2, unavailableIn: 1 }] });
+    expect((await ask(`${cluster.adminUrl}/api/history`)).json.slotMs).toBe(10_000);
+  });
+
+  test('an operator acts on all workers, also on those that come later', async () => {
+    const { cluster, backend } = await openCluster({ WORKERS: '2' });
+    const path = `/api/backends/${encodeURIComponent(backend.url)}`;
+    expect((await cluster.act('/api/backends/http%3A%2F%2Fnobody/drain')).status).toBe(404);
+    expect((await cluster.act(`${path}/drain`)).status).toBe(200);
+    expect(await passed(cluster.url, 10)).toBe(0);
+    const before = await cluster.pids();
+    process.kill(before[0] as number, 'SIGKILL');
+    await until(async () => !(await cluster.pids()).includes(before[0] as number));
+    await cluster.serving(2);
+    expect(await passed(cluster.url, 10)).toBe(0);
+    expect((await ask(`${cluster.adminUrl}/api/backends`)).json.backends[0]).toMatchObject({
+      held: 'drained',
+      unavailableIn: 2,
+    });
+    expect((await cluster.act(`${path}/restore`)).status).toBe(200);
+    expect(await passed(cluster.url, 10)).toBe(10);
+  });
+
+  test('what one worker did not take is done in none', async () => {
+    const { cluster, backend } = await openCluster({ WORKERS: '2', WORKER_HANG_TIMEOUT_MS: '0' });
+    const [pid] = await cluster.pids();
+    process.kill(pid as number, 'SIGSTOP');
+    const answer = await cluster.act(`/api/backends/${encodeURIComponent(backend.url)}/drain`);
+    expect(answer).toMatchObject({ status: 503, json: { title: 'Not done' } });
+    process.kill(pid as number, 'SIGCONT');
+    await until(async () => (await ask(`${cluster.adminUrl}/api/status`)).json.processes.length === 2);
+    expect((await ask(`${cluster.adminUrl}/api/backends`)).json.backends[0]).toMatchObject({ unavailableIn: 0 });
+    expect(await passed(cluster.url, 10)).toBe(10);
+  });
+});
+
+describe('SIGHUP', () => {
+  const write = (limit: string): void => writeFileSync(join(folder, '.env'), `RATE_LIMIT_MAX=${limit}`);
+  const shownLimit = async (cluster: Cluster): Promise<unknown> =>
+    (await ask(`${cluster.adminUrl}/api/config`)).json.settings.find(
+      ({ name }: { name: string }) => name === 'rateLimit.limit',
+    ).value;
+
+  test('reloads all workers; a bad file changes none of them, and those that come later neither', async () => {
+    write('10');
+    // Any free port would be another one when all workers have gone.
+    const PORT = String(await closedPort());
+    const { cluster } = await openCluster({ WORKERS: '2', RATE_LIMIT_MAX: '10', PORT });
+    write('5');
+    cluster.proc.kill('SIGHUP');
+    await cluster.proc.said(/"why":"SIGHUP".*"msg":"read again"/);
+    expect(await shownLimit(cluster)).toBe('5');
+    expect(await passed(cluster.url, 20)).toBe(5);
+    write('none');
+    cluster.proc.kill('SIGHUP');
+    await cluster.proc.said(/"problems":\["RATE_LIMIT_MAX[^\n]*"msg":"not read again: all stays as it is"/);
+    expect(await shownLimit(cluster)).toBe('5');
+    const before = await cluster.pids();
+    for (const pid of before) process.kill(pid, 'SIGKILL');
+    await until(async () => (await cluster.workers()).every(({ pid }) => !before.includes(pid)));
+    await cluster.serving(2, before);
+    expect((await ask(cluster.url)).status).toBe(429);
+    expect((await cluster.act('/api/limits/127.0.0.1', 'DELETE')).status).toBe(204);
+    expect(await passed(cluster.url, 20)).toBe(5);
+  });
+
+  test('what one worker cannot use is used by none', async () => {
+    const { cluster } = await openCluster({ WORKERS: '2', RATE_LIMIT_MAX: '10' });
+    // Good one by one, and refused by the limiter together: only a worker finds that.
+    const lines = [
+      'RATE_LIMIT_WINDOW_MS=2147483647',
+      'RATE_LIMIT_ALGORITHM=token-bucket',
+      'RATE_LIMIT_BURST=1000000000',
+    ];
+    writeFileSync(join(folder, '.env'), lines.join('\n'));
+    cluster.proc.kill('SIGHUP');
+    await cluster.proc.said(/"problems":\["ipRateLimit: [^\n]*"msg":"not read again: all stays as it is"/);
+    expect(await passed(cluster.url, 20)).toBe(10);
+  });
+
+  test('BACKENDS_FILE is watched once, for all', async () => {
+    const [one, two] = [await openBackend('one'), await openBackend('two')];
+    const file = join(folder, 'backends.json');
+    writeFileSync(file, JSON.stringify([one.url]));
+    const cluster = await new Cluster({ WORKERS: '2', BACKENDS_FILE: file }, folder).listening();
+    expect((await ask(cluster.url)).json.backend).toBe('one');
+    writeFileSync(file, JSON.stringify([two.url]));
+    await cluster.proc.said(/"why":"the file has changed".*"msg":"read again"/);
+    const answers = await Promise.all(Array.from({ length: 10 }, () => ask(cluster.url)));
+    expect(answers.map(({ json }) => json.backend)).toEqual(Array(10).fill('two'));
+    writeFileSync(file, '[');
+    await cluster.proc.said(/"why":"the file has changed".*"msg":"not read again/);
+    const before = await cluster.pids();
+    process.kill(before[0] as number, 'SIGKILL');
+    await until(async () => !(await cluster.pids()).includes(before[0] as number));
+    await cluster.serving(2);
+    expect((await ask(cluster.url)).json.backend).toBe('two');
+  });
+});

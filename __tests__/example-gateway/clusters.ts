@@ -1,0 +1,96 @@
+import { Agent } from 'node:http';
+import { setTimeout as delay } from 'node:timers/promises';
+import { type Answer, type Asking, ask } from './ask.ts';
+import { Proc } from './proc.ts';
+import { until } from './until.ts';
+
+export const TOKEN = '0123456789abcdef';
+
+const ANY_PORT = { HOST: '127.0.0.1', PORT: '0', ADMIN_PORT: '0', ADMIN_TOKEN: TOKEN };
+
+interface WorkerRow {
+  readonly worker: number;
+  readonly pid: number;
+  readonly state: string;
+}
+
+/** The program with workers, in processes of their own. */
+export class Cluster {
+  readonly proc: Proc;
+  url = '';
+  adminUrl = '';
+
+  /** @param cwd Where its `.env` file is, if it has one. */
+  constructor(env: Readonly<Record<string, string>>, cwd?: string) {
+    this.proc = new Proc('server.ts', { ...ANY_PORT, RATE_LIMIT_MAX: '1000000', ...env }, [], cwd);
+  }
+
+  async listening(): Promise<this> {
+    await this.proc.said(/"msg":"listening"/);
+    this.url = await this.proc.said(/"url":"([^"]+)"/);
+    this.adminUrl = await this.proc.said(/"adminUrl":"([^"]+)"/);
+    return this;
+  }
+
+  async workers(): Promise<readonly WorkerRow[]> {
+    return (await ask(`${this.adminUrl}/status`)).json.workers;
+  }
+
+  async pids(): Promise<readonly number[]> {
+    return (await this.workers()).filter(({ state }) => state === 'ready').map(({ pid }) => pid);
+  }
+
+  /** Waits until so many serve, and none of them is one of those. */
+  async serving(count: number, others: readonly number[] = []): Promise<void> {
+    await until(async () => {
+      const pids = await this.pids();
+      return pids.length === count && pids.every((pid) => !others.includes(pid));
+    }, 40_000);
+  }
+
+  act(path: string, method = 'POST', asking: Asking = {}): Promise<Answer> {
+    return ask(`${this.adminUrl}${path}`, { ...asking, method, headers: { Authorization: `Bearer ${TOKEN}` } });
+  }
+
+  /** The value of one series; nothing where there is none. */
+  async metric(series: string): Promise<number | undefined> {
+    const { text } = await ask(`${this.adminUrl}/metrics`);
+    const line = text.split('\n').find((one) => one.startsWith(`${series} `));
+    return line === undefined ? undefined : Number(line.slice(series.length));
+  }
+}
+
+/** Clients that keep their connections, follow `Connection: close`, and ask again and again. */
+export class SteadyLoad {
+  readonly statuses = new Map<number, number>();
+  readonly failures: string[] = [];
+  readonly #agent = new Agent({ keepAlive: true });
+  readonly #running: Promise<void>[];
+  #isOver = false;
+
+  constructor(url: string, clients: number, pauseMs: number) {
+    this.#running = Array.from({ length: clients }, () => this.#client(url, pauseMs));
+  }
+
+  get answered(): number {
+    return [...this.statuses.values()].reduce((sum, count) => sum + count, 0);
+  }
+
+  async stop(): Promise<void> {
+    this.#isOver = true;
+    await Promise.all(this.#running);
+    this.#agent.destroy();
+  }
+
+  async #client(url: string, pauseMs: number): Promise<void> {
+    while (!this.#isOver) {
+      try {
+        const { status } = await ask(url, { agent: this.#agent });
+        this.statuses.set(status, (this.statuses.get(status) ?? 0) + 1);
+      } catch (error) {
+        this.failures.push((error as NodeJS.ErrnoException).code ?? String(error));
+      }
+      await delay(pauseMs);
+    }
+  }
+}

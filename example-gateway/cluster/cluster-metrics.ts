@@ -1,0 +1,112 @@
+import { AggregatorRegistry, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import type { MetricJson, MetricValueJson } from './messages.ts';
+import type { WorkerProcess, WorkerState } from './worker-process.ts';
+
+/** A scrape waits no longer for a worker: what it said last is shown once more. */
+const TIMEOUT_MS = 1_000;
+const STATES: readonly WorkerState[] = ['starting', 'ready', 'stopping'];
+
+/** Who names the backends and circuits that there are. */
+const NAMES: Readonly<Record<string, string>> = {
+  backend: 'expressway_backend_up',
+  circuit: 'expressway_circuit_state',
+};
+
+/**
+ * The metrics of all processes as those of one. Counts of workers that have ended are kept: a counter that fell would
+ * look to Prometheus like a restart, and everything before would count once more.
+ */
+export class ClusterMetrics {
+  readonly #workers: () => readonly WorkerProcess[];
+  readonly #own = new Registry();
+  readonly #latest = new Map<WorkerProcess, readonly MetricJson[]>();
+  readonly #crashes: Counts = { crashed: 0, replaced: 0 };
+  #past: readonly MetricJson[] = [];
+
+  /** @param workers All that have not ended. */
+  constructor(workers: () => readonly WorkerProcess[]) {
+    this.#workers = workers;
+    collectDefaultMetrics({ register: this.#own });
+    const states = new Gauge({
+      name: 'expressway_workers',
+      help: 'Worker processes by state.',
+      labelNames: ['state'],
+      registers: [this.#own],
+      collect: () => {
+        for (const state of STATES) states.set({ state }, workers().filter((worker) => worker.state === state).length);
+      },
+    });
+  }
+
+  /** A worker has ended: what it counted goes on to be shown. */
+  ended(worker: WorkerProcess, isCrash: boolean): void {
+    this.#crashes[isCrash ? 'crashed' : 'replaced'] += 1;
+    const last = worker.lastWords?.metrics ?? this.#latest.get(worker);
+    this.#latest.delete(worker);
+    if (last !== undefined) this.#past = merged([this.#past, last.filter(isCount)]);
+  }
+
+  /** For one scrape. Whoever does not answer holds nobody up. */
+  async collect(): Promise<Registry> {
+    const own = this.#own.getMetricsAsJSON() as Promise<unknown> as Promise<readonly MetricJson[]>;
+    const asked = this.#workers()
+      .filter(({ state }) => state === 'ready' || state === 'stopping')
+      .map(async (worker) => {
+        const metrics = await worker.peer.ask<readonly MetricJson[]>('metrics', undefined, TIMEOUT_MS);
+        // It may have ended meanwhile, and been added to those of the past.
+        if (worker.state !== 'ended') this.#latest.set(worker, metrics);
+      });
+    await Promise.allSettled(asked);
+    const latest = [...this.#latest.values()];
+    this.#past = pruned(this.#past, latest);
+    const all = [[...(await own), this.#ends()].map(adjusted), ...latest.map((one) => one.map(adjusted)), this.#past];
+    return AggregatorRegistry.aggregate(all as never);
+  }
+
+  #ends(): MetricJson {
+    return {
+      name: 'expressway_worker_ends_total',
+      help: 'Workers that have ended while the gateway ran: crashed, or replaced by a rolling reload.',
+      type: 'counter',
+      aggregator: 'sum',
+      values: Object.entries(this.#crashes).map(([reason, value]) => ({ labels: { reason }, value })),
+    };
+  }
+}
+
+type Counts = Record<'crashed' | 'replaced', number>;
+
+const isCount = ({ type }: MetricJson): boolean => type !== 'gauge';
+
+/** The mean lag of the processes would hide the one that is stuck; and the gateway began when its first process did. */
+function adjusted(metric: MetricJson): MetricJson {
+  if (metric.name.startsWith('nodejs_eventloop_lag')) return { ...metric, aggregator: 'max' };
+  if (metric.name === 'process_start_time_seconds') return { ...metric, aggregator: 'min' };
+  return metric;
+}
+
+function merged(all: readonly (readonly MetricJson[])[]): MetricJson[] {
+  const registry = AggregatorRegistry.aggregate(all as never);
+  return registry.getMetricsAsArray().map((metric) => {
+    const { name, help, type, aggregator, values } = metric as unknown as MetricJson;
+    return { name, help, type, aggregator, values: values ?? [] };
+  });
+}
+
+/** Backends come and go: counts of those that no worker has any more go with them. */
+function pruned(past: readonly MetricJson[], latest: readonly (readonly MetricJson[])[]): readonly MetricJson[] {
+  if (past.length === 0 || latest.length === 0) return past;
+  const known = new Map(
+    Object.entries(NAMES).map(([label, name]) => [
+      label,
+      new Set(
+        latest.flatMap((metrics) =>
+          (metrics.find((metric) => metric.name === name)?.values ?? []).map(({ labels }) => labels[label]),
+        ),
+      ),
+    ]),
+  );
+  const isKnown = ({ labels }: MetricValueJson): boolean =>
+    [...known].every(([label, values]) => labels[label] === undefined || values.has(labels[label]));
+  return past.map((metric) => ({ ...metric, values: (metric.values ?? []).filter(isKnown) }));
+}

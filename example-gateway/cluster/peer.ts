@@ -1,0 +1,122 @@
+/** The process at the other end of an IPC channel: `process` for a worker, its child process for a primary. */
+export interface Channel {
+  readonly connected: boolean;
+  send?(message: object, handle?: undefined, options?: undefined, callback?: (error?: Error | null) => void): boolean;
+  on(event: 'message', listener: (message: unknown) => void): unknown;
+}
+
+/** What the other side is asked or told, as plain data. */
+type Handler = (content: never) => unknown;
+
+interface Question {
+  readonly resolve: (content: never) => void;
+  readonly reject: (error: Error) => void;
+  readonly timer: NodeJS.Timeout;
+}
+
+/** `peer` tells ours from messages of anybody else on the channel. */
+interface Message {
+  readonly peer: 'ask' | 'tell' | 'reply';
+  readonly id?: number;
+  readonly what?: string;
+  readonly content?: unknown;
+  readonly error?: string;
+}
+
+/** Nobody answered in time. */
+export class NoAnswer extends Error {}
+
+/** Questions and answers over an IPC channel. What one side says arrives in order. */
+export class Peer {
+  readonly #channel: Channel;
+  readonly #handlers = new Map<string, Handler>();
+  readonly #questions = new Map<number, Question>();
+  #lastId = 0;
+  /** `Date.now()` when the other side was last heard. */
+  heardAt = Date.now();
+
+  constructor(channel: Channel) {
+    this.#channel = channel;
+    channel.on('message', (message) => {
+      this.heardAt = Date.now();
+      if (isMessage(message)) this.#receive(message);
+    });
+  }
+
+  /** What is done with what the other side asks or tells. An error that it throws is the answer. */
+  on<T>(what: string, handler: (content: T) => unknown): void {
+    this.#handlers.set(what, handler as Handler);
+  }
+
+  /** Rejects with what the other side threw, when it has gone, or with {@link NoAnswer}. */
+  ask<T>(what: string, content: unknown, timeoutMs: number): Promise<T> {
+    this.#lastId += 1;
+    const id = this.#lastId;
+    return new Promise<T>((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#questions.delete(id);
+        reject(new NoAnswer(`no answer to "${what}" within ${timeoutMs} ms`));
+      }, timeoutMs).unref();
+      this.#questions.set(id, { resolve, reject, timer });
+      this.#send({ peer: 'ask', id, what, content }, (error) => this.#settle(id)?.reject(error));
+    });
+  }
+
+  /** Resolves when it has left this process, or cannot any more. Nobody learns whether it has arrived. */
+  tell(what: string, content?: unknown): Promise<void> {
+    return new Promise((resolve) => this.#send({ peer: 'tell', what, content }, () => resolve(), resolve));
+  }
+
+  /** Nobody will answer any more. */
+  close(): void {
+    for (const id of [...this.#questions.keys()]) this.#settle(id)?.reject(new Error('the process has ended'));
+  }
+
+  #receive({ peer, id = 0, what = '', content, error }: Message): void {
+    if (peer === 'reply') {
+      const question = this.#settle(id);
+      if (error === undefined) question?.resolve(content as never);
+      else question?.reject(new Error(error));
+      return;
+    }
+    const reply = (message: object): void => {
+      if (peer === 'ask') this.#send({ peer: 'reply', id, ...message }, () => {});
+    };
+    void this.#handle(what, content, reply);
+  }
+
+  async #handle(what: string, content: unknown, reply: (message: object) => void): Promise<void> {
+    try {
+      const handler = this.#handlers.get(what);
+      if (handler === undefined) throw new Error(`nobody answers "${what}"`);
+      const done = handler(content as never);
+      // Most are answered at once: the answer goes out in the same turn.
+      reply({ content: done instanceof Promise ? await done : done });
+    } catch (error) {
+      reply({ error: error instanceof Error ? error.message : String(error) });
+    }
+  }
+
+  #settle(id: number): Question | undefined {
+    const question = this.#questions.get(id);
+    if (question === undefined) return undefined;
+    clearTimeout(question.timer);
+    this.#questions.delete(id);
+    return question;
+  }
+
+  #send(message: Message, failed: (error: Error) => void, sent = (): void => {}): void {
+    const { send, connected } = this.#channel;
+    if (!connected || send === undefined) {
+      failed(new Error('the process has gone'));
+      return;
+    }
+    send.call(this.#channel, message, undefined, undefined, (error) => {
+      if (error === null || error === undefined) sent();
+      else failed(error);
+    });
+  }
+}
+
+const isMessage = (message: unknown): message is Message =>
+  typeof message === 'object' && message !== null && 'peer' in message;

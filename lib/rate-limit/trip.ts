@@ -1,0 +1,22 @@
+import type { Debt } from './debts.ts';
+import type { Grant } from './leasing-table.ts';
+import type { Claim, Ruling } from './meter.ts';
+
+/** A trip to where all count: what is said of one claim, and what was charged for later ones. */
+export interface Trip {
+  readonly ruling: Ruling;
+  readonly grant: Grant;
+}
+
+/** Where all count, and shares of quotas can be taken from. */
+export interface TripStore {
+  /** Settles when the store is known to work, or not. */
+  readonly loaded: Promise<void>;
+  /**
+   * @param waiting The cost of claims that wait for this one.
+   * @param wish What is wished for claims that will come.
+   */
+  take(claim: Claim, waiting: number, wish: number): Promise<Trip>;
+  charge(debt: Debt): Promise<void>;
+  reset(key: string): Promise<void>;
+}
