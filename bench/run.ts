@@ -13,6 +13,7 @@ import { sizes } from './subcommands/sizes.ts';
 import { soak } from './subcommands/soak.ts';
 import type { Subcommand } from './subcommands/subcommand.ts';
 import { suite } from './subcommands/suite.ts';
+import { workers } from './subcommands/workers.ts';
 
 const SUBCOMMANDS: readonly Subcommand[] = [
   suite,
@@ -24,6 +25,7 @@ const SUBCOMMANDS: readonly Subcommand[] = [
   limiter,
   backends,
   failover,
+  workers,
   profile,
   gate,
 ];

@@ -31,9 +31,13 @@ export class EnvFile implements Environment {
   /** What did not come from the file. */
   readonly #proper: NodeJS.ProcessEnv;
 
-  /** Make it at the start, before the file can have been edited. */
+  /**
+   * Make it at the start, before the file can have been edited.
+   *
+   * @param path Nothing is read where it is empty: the environment stays what it is.
+   */
   constructor(path: string, env: NodeJS.ProcessEnv) {
-    this.name = path;
+    this.name = path === '' ? 'the environment' : path;
     this.#path = path;
     this.first = { ...env };
     const file = this.#variables();

@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { describe, expect, test } from '@jest/globals';
 import { ConfigError, readConfig } from '../../example-gateway/config.ts';
 
@@ -14,6 +15,8 @@ function problemsOf(env: NodeJS.ProcessEnv): readonly string[] {
 const DEFAULTS = {
   host: '0.0.0.0',
   port: 8080,
+  workers: 1,
+  workerHangTimeoutMs: 30_000,
   tls: undefined,
   backendTls: { ca: undefined, cert: undefined, key: undefined },
   backends: ['http://localhost:8081', 'http://localhost:8082'],
@@ -59,6 +62,8 @@ const BAD: readonly (readonly [string, string, RegExp])[] = [
   ['HOST', 'http://localhost', /without port/],
   ['HOST', 'a b', /without port/],
   ['HOST', '[::1]', /brackets/],
+  ['WORKERS', '0', /must be auto or an integer from 1 to 256, got "0"/],
+  ['WORKERS', '257', /from 1 to 256/],
   ['PORT', 'eighty', /from 0 to 65535, got "eighty"/],
   ['PORT', '65536', /from 0 to 65535/],
   ['PORT', '-1', /from 0 to 65535/],
@@ -145,6 +150,9 @@ const GOOD: readonly (readonly [string, string, object])[] = [
   ['HOST', '::', { host: '::' }],
   ['PORT', '0', { port: 0 }],
   ['PORT', ' 81 ', { port: 81 }],
+  ['WORKERS', '4', { workers: 4 }],
+  ['WORKERS', 'auto', { workers: availableParallelism() }],
+  ['WORKER_HANG_TIMEOUT_MS', '0', { workerHangTimeoutMs: 0 }],
   ['BACKENDS', 'https://a', { backends: ['https://a'] }],
   ['BACKENDS', 'http://A:80/ , http://[::1]:81', { backends: ['http://a', 'http://[::1]:81'] }],
   [

@@ -58,6 +58,15 @@ const remaining = async (url: string): Promise<string | undefined> =>
   String((await ask(url)).headers.ratelimit).match(/"ip";r=(\d+)/)?.[1];
 
 describe('SIGHUP', () => {
+  test('the status page shows what is in force, and not what only a restart changes', async () => {
+    const { proc, reload } = await start({ RATE_LIMIT_MAX: '10', MAX_BODY_BYTES: '7' });
+    const adminUrl = await proc.said(/"adminUrl":"([^"]+)"/);
+    await reload({ RATE_LIMIT_MAX: '5', MAX_BODY_BYTES: '8' });
+    const { settings } = (await ask(`${adminUrl}/api/config`)).json;
+    expect(settings).toContainEqual({ name: 'rateLimit.limit', value: '5' });
+    expect(settings).toContainEqual({ name: 'maxBodyBytes', value: '7' });
+  });
+
   test('limits and log level take effect at once; what needs a restart is named', async () => {
     const { url: BACKENDS } = await openBackend('one');
     const { proc, url, reload } = await start({ BACKENDS, RATE_LIMIT_MAX: '10' });

@@ -51,6 +51,23 @@ describe('expressway start', () => {
     }
   });
 
+  test('SIGHUP reads the file of --env-file again, and a flag still wins over it', async () => {
+    const path = join(folder, 'gateway.env');
+    const write = (limit: number) => writeFileSync(path, `HOST=127.0.0.1\nADMIN_PORT=\nRATE_LIMIT_MAX=${limit}\n`);
+    write(7);
+    const one = await backend('one');
+    const proc = start(['--env-file', path, '--backend', one.url, '--port', '0', '--limit', '9/1m']);
+    const other = start(['--env-file', path, '--backend', one.url, '--port', '0']);
+    const [url, otherUrl] = [await proc.said(/"url":"([^"]+)"/), await other.said(/"url":"([^"]+)"/)];
+    write(5);
+    for (const each of [proc, other]) {
+      each.kill('SIGHUP');
+      await each.said(/"msg":"read again"/);
+    }
+    const limitOf = async (from: string) => (await fetch(from)).headers.get('ratelimit-policy');
+    expect([await limitOf(url), await limitOf(otherUrl)]).toEqual(['"ip";q=9;w=60', '"ip";q=5;w=60']);
+  });
+
   test('what the gateway does not accept is said in a line each, exit code 1', async () => {
     const { code, out, err } = await start(['--backend', 'ftp://x', '--port', 'y']).done;
     expect([code, out]).toEqual([1, '']);

@@ -53,8 +53,12 @@ export class SystemServer {
     return server;
   }
 
+  get pid(): number {
+    return this.#child.pid as number;
+  }
+
   usage(): Usage {
-    return processUsage(this.#child.pid as number);
+    return processUsage(this.pid);
   }
 
   /** @throws {Error} when it ended before it was told to. */

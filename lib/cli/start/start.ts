@@ -18,7 +18,7 @@ until Ctrl-C or SIGTERM. Needs the packages ${GATEWAY_PACKAGES.join(', ')}, and 
   --health-path <path>   asks each backend for it, like /healthz; default no checks
   --admin-port <n>       of the admin listener on 127.0.0.1, default 9090; '' for none
   --access-log <format>  a line per request: json, common or combined; default off
-  --env-file <file>      reads variables of the example gateway from a file; SIGHUP reads them again where it is .env
+  --env-file <file>      reads variables of the example gateway from a file; SIGHUP reads them again
 
 A flag wins over a variable of the environment, and that over the file. Every variable of the example gateway may be set
 in either.
@@ -40,6 +40,8 @@ export const start: Command = {
   async run(args) {
     const { envFile, variables } = readStartOptions(args);
     if (envFile !== undefined) readEnvFile(envFile);
+    // What SIGHUP reads again: this file, and no .env that happens to be there.
+    process.env.EXPRESSWAY_ENV_FILE = envFile ?? '';
     Object.assign(process.env, variables);
     requirePackages(process.env.REDIS_URL ? [...GATEWAY_PACKAGES, 'redis'] : GATEWAY_PACKAGES, 'start');
     // From here on it is the process of the gateway, which reads the environment and ends with the signals.

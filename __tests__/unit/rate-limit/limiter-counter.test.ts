@@ -1,0 +1,171 @@
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import type {
+  CountedLimiter,
+  CounterAnswer,
+  CounterQuestion,
+  OneQuestion,
+} from '../../../lib/rate-limit/counter-question.ts';
+import { ipRateLimit } from '../../../lib/rate-limit/ip-rate-limit.ts';
+import { limiterCounter } from '../../../lib/rate-limit/limiter-counter.ts';
+import type { Claim, Ruling } from '../../../lib/rate-limit/meter.ts';
+import { openLimiterMeter } from '../../../lib/rate-limit/open-limiter-meter.ts';
+import type { Trip } from '../../../lib/rate-limit/trip.ts';
+
+const NOW = 1_700_000_000_000;
+
+beforeEach(() => {
+  jest.useFakeTimers({ now: NOW });
+});
+
+afterEach(() => {
+  jest.useRealTimers();
+});
+
+const limiter = (more: Partial<CountedLimiter> = {}): CountedLimiter => ({
+  name: 'ip',
+  algorithm: 'sliding-window',
+  quotas: [{ limit: 10, windowMs: 60_000, burst: 10 }],
+  maxKeys: 1_000,
+  share: 0.25,
+  ...more,
+});
+
+const take = (cost = 1, ahead = { waiting: 0, wish: 0 }): OneQuestion => ['take', 'a', cost, null, ahead];
+
+function ask(counter: ReturnType<typeof limiterCounter>, question: OneQuestion, of = limiter()): Trip | null {
+  // As it comes from another process.
+  const asked: CounterQuestion = JSON.parse(JSON.stringify({ limiter: of, all: [question] }));
+  const answer: CounterAnswer = JSON.parse(JSON.stringify(counter.answer(asked)));
+  expect(answer).toHaveLength(1);
+  return answer[0] as Trip | null;
+}
+
+describe('the counter', () => {
+  test('counts for all who ask as one meter counts', () => {
+    const counter = limiterCounter();
+    const rulings = Array.from({ length: 12 }, () => ask(counter, take())?.ruling as Ruling);
+    expect(rulings.map(({ allowed }) => allowed)).toEqual([...Array(10).fill(true), false, false]);
+    expect(rulings[3]?.standings).toEqual([{ remaining: 6, resetMs: 60_000 }]);
+    expect(rulings[10]?.retryAfterMs).toBeGreaterThan(0);
+    expect(ask(counter, ['reset', 'a'])).toBeNull();
+    expect(ask(counter, take())?.ruling.allowed).toBe(true);
+  });
+
+  test('gives ahead what waits, and a share of what remains, and never more than the limit in all', () => {
+    for (const algorithm of ['sliding-window', 'token-bucket'] as const) {
+      const counter = limiterCounter();
+      const of = limiter({ algorithm, quotas: [{ limit: 100, windowMs: 60_000, burst: 100 }] });
+      let spent = 0;
+      const grants: number[] = [];
+      for (let trip = 0; trip < 60; trip++) {
+        const { ruling, grant } = ask(counter, take(1, { waiting: trip % 3, wish: 40 }), of) as Trip;
+        if (!ruling.allowed) continue;
+        spent += 1 + grant.ahead;
+        grants.push(grant.ahead);
+        expect(grant.ahead === 0 || grant.leaseMs >= 0).toBe(true);
+      }
+      expect(spent).toBe(100);
+      // A quarter of the 99 that remained.
+      expect(grants[0]).toBe(24);
+    }
+  });
+
+  test('keeps a lease no longer than its window, and a bucket no longer than until it would be full', () => {
+    const counter = limiterCounter();
+    const window = ask(counter, take(1, { waiting: 2, wish: 0 })) as Trip;
+    expect(window.grant).toMatchObject({ ahead: 2, leaseMs: 59_999, restsMs: [60_000] });
+    const bucket = limiter({ algorithm: 'token-bucket' });
+    const { grant } = ask(counter, take(4, { waiting: 2, wish: 0 }), bucket) as Trip;
+    // 4 are missing, each takes 6 s.
+    expect(grant).toMatchObject({ ahead: 2, leaseMs: 23_999, restsMs: [36_000] });
+  });
+
+  test('charges what was spent without it as far as it fits', () => {
+    const counter = limiterCounter();
+    ask(counter, take(4));
+    ask(counter, ['charge', 'a', null, [4]]);
+    expect(ask(counter, take(0))?.ruling.standings[0]?.remaining).toBe(2);
+    ask(counter, ['charge', 'a', null, [400]]);
+    expect(ask(counter, take())?.ruling.allowed).toBe(false);
+  });
+
+  test('a limit of its own comes with the claim; other limits of the same limiter are counted apart', () => {
+    const counter = limiterCounter();
+    const own: OneQuestion = ['take', 'b', 1, 2, { waiting: 0, wish: 0 }];
+    expect([0, 1, 2].map(() => ask(counter, own)?.ruling.allowed)).toEqual([true, true, false]);
+    ask(counter, take(10));
+    expect(ask(counter, take())?.ruling.allowed).toBe(false);
+    const changed = limiter({ quotas: [{ limit: 20, windowMs: 60_000, burst: 20 }] });
+    expect(ask(counter, take(), changed)?.ruling.allowed).toBe(true);
+    expect(ask(counter, take())?.ruling.allowed).toBe(false);
+  });
+});
+
+describe('a limiter that is counted for', () => {
+  interface Rig {
+    readonly claim: () => Promise<Ruling>;
+    readonly mode: () => string;
+    slow: boolean;
+    asked: number;
+  }
+
+  /** Limiters of two processes with one counter, which answers late while it is slow. */
+  function rigs(): readonly [Rig, Rig] {
+    const counter = limiterCounter();
+    const rig = (): Rig => {
+      const one: Rig = { claim: async () => await meter.take(claim), mode: () => meter.mode, slow: false, asked: 0 };
+      const link = {
+        processes: 2,
+        ask: async (question: CounterQuestion): Promise<CounterAnswer> => {
+          one.asked += 1;
+          if (one.slow) await new Promise((resolve) => setTimeout(resolve, 10_000));
+          return counter.answer(question);
+        },
+      };
+      const settings = { ...limiter(), prefix: '', storeTimeoutMs: 50, onStoreError: 'local' as const, counter: link };
+      const meter = openLimiterMeter(settings, () => {});
+      const claim: Claim = { key: 'a', cost: 1, limit: undefined };
+      return one;
+    };
+    return [rig(), rig()];
+  }
+
+  /** Lets timers run that the answer waits for. */
+  async function soon<T>(work: Promise<T>): Promise<T> {
+    await jest.advanceTimersByTimeAsync(60);
+    return work;
+  }
+
+  test('asks once for all that come in one turn, and never again what was refused', async () => {
+    const [one] = rigs();
+    const rulings = await soon(Promise.all(Array.from({ length: 15 }, () => one.claim())));
+    expect(rulings.filter(({ allowed }) => allowed)).toHaveLength(10);
+    expect(one.asked).toBe(1);
+    expect((await soon(one.claim())).allowed).toBe(false);
+    expect(one.asked).toBe(1);
+  });
+
+  test('waits no longer than its deadline, rules with its part of the limit, and tells later what it let pass', async () => {
+    const [one, two] = rigs();
+    for (let i = 0; i < 4; i++) expect((await soon(two.claim())).allowed).toBe(true);
+    one.slow = true;
+    expect((await soon(one.claim())).allowed).toBe(true);
+    expect(one.mode()).toBe('local');
+    const alone = [];
+    for (let i = 0; i < 8; i++) alone.push((await soon(one.claim())).allowed);
+    // Half of 10, with the one of before.
+    expect(alone.filter(Boolean)).toHaveLength(4);
+    one.slow = false;
+    await jest.advanceTimersByTimeAsync(12_000);
+    expect(one.mode()).toBe('memory');
+    // 4 of the other, 5 of this one, and the claim whose answer was so late that it was told, and counted, both: never less.
+    expect((await soon(two.claim())).allowed).toBe(false);
+  });
+});
+
+test('counter goes without redis, and is checked', () => {
+  const counter = { processes: 2, ask: async () => [] };
+  expect(() => ipRateLimit({ counter, redis: 'redis://localhost' })).toThrow('counter goes without redis');
+  expect(() => ipRateLimit({ counter: { ...counter, processes: 0 } })).toThrow('processes, an integer from 1 up');
+  expect(() => ipRateLimit({ counter: {} as never })).toThrow('must have a function ask');
+});
