@@ -2,6 +2,7 @@ import { createServer, type Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import {
   type CounterLink,
+  expressServerOptions,
   GatewayEvents,
   type GracefulShutdown,
   gracefulShutdown,
@@ -77,10 +78,11 @@ export class Gateway implements AdminView {
     this.#log = log;
     this.#worker = worker;
     this.#parts = createApp(config, events, log, lines, worker?.counter);
+    const made = expressServerOptions(this.#parts.app);
     this.#server =
       config.tls === undefined
-        ? createServer()
-        : createTlsServer({ ...readTlsFiles(config.tls), handshakeTimeout: HANDSHAKE_TIMEOUT_MS });
+        ? createServer(made)
+        : createTlsServer({ ...made, ...readTlsFiles(config.tls), handshakeTimeout: HANDSHAKE_TIMEOUT_MS });
     this.#shutdown = this.#prepareShutdown();
     const { app, limiter, proxy } = this.#parts;
     const isTrusted: (address: string, hop: number) => boolean = app.get('trust proxy fn');

@@ -4,7 +4,7 @@ import { type DestinationStream, destination } from 'pino';
 const MAX_BUFFER_BYTES = 16 * 1024 * 1024;
 
 /** Lines are written together: each write costs a wake-up of another thread, which is more than a line itself costs. */
-const CHUNK_LENGTH = 16_384;
+const CHUNK_BYTES = 65_536;
 const MOST_DELAY_MS = 20;
 
 /**
@@ -13,10 +13,16 @@ const MOST_DELAY_MS = 20;
  */
 export const ONE_PIECE_LENGTH = 4_096;
 
+/** That one unit of a string may need in UTF-8. */
+const MOST_BYTES_PER_UNIT = 3;
+const LINE_END = 0x0a;
+
 /** How long the end of the process waits for the last lines. */
 const CLOSE_TIMEOUT_MS = 1_000;
 
-type Destination = ReturnType<typeof destination> & DestinationStream;
+type Destination = Omit<ReturnType<typeof destination> & DestinationStream, 'write'> & {
+  write(chunk: Buffer): unknown;
+};
 
 /**
  * Standard output, written to without ever waiting for it: Node's own `process.stdout` stops the whole process while a
@@ -25,8 +31,11 @@ type Destination = ReturnType<typeof destination> & DestinationStream;
  */
 export class LogOutput {
   readonly #out: Destination;
-  readonly #chunkLength: number;
-  #chunk = '';
+  readonly #chunkBytes: number;
+  // Not a string: that would be a tree of all its pieces until it is written, and to walk through it by then, when it is in
+  // no cache any more, costs more than to copy each line at once.
+  #chunk: Buffer;
+  #length = 0;
   #timer: NodeJS.Timeout | undefined;
   #dropped = 0;
   #untold = 0;
@@ -34,13 +43,16 @@ export class LogOutput {
 
   /**
    * @param dest A file's path or descriptor.
-   * @param chunkLength How much is written together. A line that is longer is written for itself.
+   * @param chunkBytes How much is written together. A line that is longer is written for itself.
    */
-  constructor(dest: number | string = 1, maxLength = MAX_BUFFER_BYTES, chunkLength = CHUNK_LENGTH) {
-    this.#chunkLength = chunkLength;
-    this.#out = destination({ dest, sync: false, maxLength, maxWrite: chunkLength });
-    this.#out.on('drop', (chunk: string) => {
-      const lines = chunk.split('\n').length - 1;
+  constructor(dest: number | string = 1, maxLength = MAX_BUFFER_BYTES, chunkBytes = CHUNK_BYTES) {
+    this.#chunkBytes = Math.min(chunkBytes, maxLength);
+    this.#chunk = Buffer.allocUnsafeSlow(this.#chunkBytes);
+    const options = { dest, sync: false, maxLength, maxWrite: chunkBytes, contentMode: 'buffer' };
+    this.#out = destination(options) as unknown as Destination;
+    this.#out.on('drop', (chunk: unknown) => {
+      let lines = 0;
+      for (const byte of chunk as Buffer) if (byte === LINE_END) lines += 1;
       this.#dropped += lines;
       this.#untold += lines;
     });
@@ -57,12 +69,16 @@ export class LogOutput {
   }
 
   write(line: string): void {
+    const most = MOST_BYTES_PER_UNIT * line.length;
     // Whole lines only, and no more than a chunk of them at once.
-    if (this.#chunk !== '' && this.#chunk.length + line.length > this.#chunkLength) this.#flush();
-    this.#chunk += line;
-    if (this.#chunk.length >= this.#chunkLength) this.#flush();
+    if (this.#length + most > this.#chunkBytes) this.#flush();
+    if (most > this.#chunkBytes) {
+      this.#out.write(Buffer.from(line));
+      return;
+    }
+    this.#length += this.#chunk.write(line, this.#length);
     // Not unref'ed: a process that has come to its end without close() ends with its last lines.
-    else this.#timer ??= setTimeout(this.#flush, MOST_DELAY_MS);
+    this.#timer ??= setTimeout(this.#flush, MOST_DELAY_MS);
   }
 
   /** Resolves when all lines are written, or after a second. */
@@ -83,9 +99,11 @@ export class LogOutput {
   readonly #flush = (): void => {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    const chunk = this.#chunk;
-    this.#chunk = '';
-    if (chunk !== '') this.#out.write(chunk);
+    if (this.#length === 0) return;
+    const chunk = this.#chunk.subarray(0, this.#length);
+    this.#chunk = Buffer.allocUnsafeSlow(this.#chunkBytes);
+    this.#length = 0;
+    this.#out.write(chunk);
   };
 
   #tell(): void {
@@ -94,6 +112,6 @@ export class LogOutput {
     const dropped = this.#untold;
     this.#untold = 0;
     const fields = { level: 'warn', time: new Date(), msg: 'log lines dropped', dropped };
-    this.#out.write(`${JSON.stringify(fields)}\n`);
+    this.#out.write(Buffer.from(`${JSON.stringify(fields)}\n`));
   }
 }

@@ -1,6 +1,7 @@
-import { type Logger, pino } from 'pino';
+import { type Logger as PinoLogger, pino } from 'pino';
 
-export type { Logger } from 'pino';
+/** pino, and where its lines go: for lines that are JSON already. */
+export type Logger = PinoLogger & { readonly lines: { write(line: string): void } };
 
 /** From nothing to everything. */
 export const LOG_LEVELS = ['silent', 'error', 'warn', 'info', 'debug'] as const;
@@ -12,17 +13,22 @@ const toStdout = (line: string): void => {
 };
 
 /** Logs JSON, one object a line. */
-export function createLogger(level: LogLevel, write: (line: string) => void = toStdout): Logger {
-  return pino(
+export function createLogger(
+  level: LogLevel,
+  write: (line: string) => void = toStdout,
+  bindings: Record<string, unknown> = {},
+): Logger {
+  const logger = pino(
     {
       level,
-      base: null,
+      base: bindings,
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
       serializers: { error: shown },
     },
     { write },
   );
+  return Object.assign(logger, { lines: { write } });
 }
 
 /** Its message and stack only: what libraries hang on their errors may hold addresses and credentials. */

@@ -3,6 +3,7 @@ import express from 'express';
 import {
   accessLog,
   circuitBreaker,
+  expressServerOptions,
   GatewayEvents,
   hardenServer,
   ipRateLimit,
@@ -13,7 +14,6 @@ import {
 } from 'expressway';
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import { LogOutput } from '../../example-gateway/log-output.ts';
-import { createLogger } from '../../example-gateway/logger.ts';
 import { backendOrigins, serveTarget } from '../harness/target-side.ts';
 import { LAYERS, type LayerName } from './layer-names.ts';
 
@@ -47,7 +47,7 @@ function metrics() {
 /** As example-gateway/ writes it. */
 function log() {
   const lines = new LogOutput(file);
-  return accessLog({ to: createLogger('info', (line) => lines.write(line)) });
+  return accessLog({ to: lines, base: { level: 'info' } });
 }
 
 const app = express();
@@ -65,7 +65,7 @@ if (has('limiter')) app.use(limiter);
 if (has('circuit')) app.use(breaker);
 app.use(proxy);
 
-const server = createServer(app);
+const server = createServer(expressServerOptions(app), app);
 // `connections` opens more than the defaults let anybody have.
 if (has('bounds')) hardenServer(server, { maxConnections: 100_000, maxConnectionsPerAddress: 100_000, events });
 await serveTarget(server);

@@ -47,7 +47,7 @@ async function start(primary: Peer, lines: LogOutput): Promise<Gateway | undefin
     const beginning = await primary.ask<Beginning>('begin', undefined, BEGIN_TIMEOUT_MS);
     const { place, workers, holds } = beginning;
     const config = workerConfig(beginning);
-    const log = createLogger(config.logLevel, (line) => lines.write(line)).child({ worker: place });
+    const log = createLogger(config.logLevel, (line) => lines.write(line), { worker: place });
     const counter = {
       processes: workers,
       ask: (question: object) => primary.ask<CounterAnswer>('count', question, COUNT_TIMEOUT_MS),

@@ -53,8 +53,8 @@ export interface LineOutputOptions {
   readonly format: AccessLogFormat;
   readonly rules: LineRules;
   readonly maxBufferBytes: number;
-  /** The level that `json` lines name, if they are to look like a logger's. */
-  readonly level: string | undefined;
+  /** What all `json` lines begin with, if they are to look like a logger's. */
+  readonly base: object | undefined;
 }
 
 /** As lines of its own. While the stream holds more than `maxBufferBytes`, they are dropped. */
@@ -69,13 +69,13 @@ export class LineOutput implements AccessLogOutput {
   readonly #hasMessages: boolean;
   #dropped = 0;
 
-  constructor(stream: LineTarget, { format, rules, maxBufferBytes, level }: LineOutputOptions) {
+  constructor(stream: LineTarget, { format, rules, maxBufferBytes, base }: LineOutputOptions) {
     this.#stream = stream;
     this.#format = format;
     this.#rules = rules;
     this.#maxBufferBytes = maxBufferBytes;
-    this.#start = level === undefined ? '{' : `{"level":${JSON.stringify(level)},`;
-    this.#hasMessages = level !== undefined;
+    this.#start = base === undefined ? '{' : `${JSON.stringify(base).slice(0, -1)},`;
+    this.#hasMessages = base !== undefined;
   }
 
   get dropped(): number {

@@ -1,13 +1,5 @@
 import { GatewayEvents } from '../core/events.ts';
-import {
-  type Checks,
-  integer,
-  nonEmptyString,
-  oneOf,
-  optional,
-  optionalRatio,
-  resolveOptions,
-} from '../core/options.ts';
+import { type Checks, integer, oneOf, optional, optionalRatio, resolveOptions } from '../core/options.ts';
 import type { LineRules } from './access-log-line.ts';
 import {
   type AccessLogFormat,
@@ -29,10 +21,10 @@ export interface AccessLogOptions {
   /** How a request is written. Default `json`. */
   format?: AccessLogFormat;
   /**
-   * What `json` lines to a stream say as `level`: with it they have a `msg` too and look like those of a logger, for a stream
-   * that has lines of one as well. Default: neither.
+   * Members that all `json` lines to a stream begin with, such as a `level`. With them lines have a `msg` too and look like a
+   * logger's, for a stream that has lines of one as well. Default: none, and no `msg`.
    */
-  level?: string | undefined;
+  base?: Readonly<Record<string, unknown>> | undefined;
   /** The part of the requests without an error, from 0 to 1, that gets a line; a status from 400 on always does. Default 1. */
   sample?: number;
   /** Bytes that a slow stream may hold; lines that come on top are dropped and counted. Default 16 MiB. */
@@ -71,10 +63,13 @@ const names = (value: unknown): string | undefined =>
 const isLogger = (value: unknown): value is LogTarget => typeof (value as LogTarget | null)?.info === 'function';
 const isStream = (value: unknown): value is LineTarget => typeof (value as LineTarget | null)?.write === 'function';
 
+const isBase = (value: unknown): boolean =>
+  typeof value === 'object' && value !== null && Object.keys(value).length > 0;
+
 const checks: Checks<AccessLogOptions> = {
   to: (value) => (isLogger(value) || isStream(value) ? undefined : 'must have write(), or info() like a logger'),
   format: oneOf('json', 'common', 'combined'),
-  level: optional(nonEmptyString),
+  base: optional((value) => (isBase(value) ? undefined : 'must be an object of at least one member')),
   sample: optionalRatio,
   maxBufferBytes: integer(1),
   fields: names,
@@ -110,18 +105,18 @@ export function accessLog(given: AccessLogOptions): AccessLog {
     ...checks,
     format: (value) =>
       checks.format(value) ?? (value === 'json' || isStream(given?.to) ? undefined : 'must be json for a logger'),
-    level: (value) =>
-      checks.level(value) ??
-      (value === undefined || isStream(given?.to) ? undefined : 'is for streams: a logger has its own'),
+    base: (value) =>
+      checks.base(value) ??
+      (value === undefined || !isLogger(given?.to) ? undefined : 'is for streams: a logger has its own'),
   });
-  const { to, format, level, sample, maxBufferBytes, events } = options;
+  const { to, format, base, sample, maxBufferBytes, events } = options;
   const rules: LineRules = {
     redaction: new Redaction(options.redact),
     fields: options.fields.map((name) => name.toLowerCase()),
   };
   const output = isLogger(to)
     ? new LoggerOutput(to, rules)
-    : new LineOutput(to, { format, rules, maxBufferBytes, level });
+    : new LineOutput(to, { format, rules, maxBufferBytes, base });
   const refused = events && new RefusedClients(events, options.maxRefusalsPerSecond, output);
   return {
     get dropped() {

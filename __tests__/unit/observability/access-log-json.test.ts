@@ -1,0 +1,84 @@
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { type FinishedRequest, GatewayEvents } from 'expressway';
+import { type AccessLogOptions, accessLog } from '../../../lib/observability/access-log.ts';
+import { IsoTime } from '../../../lib/observability/iso-time.ts';
+
+const NOW = Date.UTC(2026, 10, 4, 5, 6, 7, 8);
+
+beforeEach(() => {
+  jest.useFakeTimers({ now: NOW });
+});
+
+afterEach(() => {
+  jest.useRealTimers();
+});
+
+const REQUEST = {
+  req: { url: '/"a"\\', httpVersion: '1.1', headers: { host: 'example.org', 'user-agent': 'é "b"' } },
+  id: 'id-1',
+  client: '192.0.2.1',
+  startedAt: NOW,
+  route: 'default',
+  method: 'GET',
+  status: 200,
+  source: 'backend',
+  backend: 'http://b',
+  attempts: 1,
+  bytesIn: 20,
+  bytesOut: 30,
+  durationMs: 12.5,
+  backendMs: 10,
+  limits: [{ limiter: 'a', mode: 'memory', allowed: true, shadow: false, limit: 5, remaining: 4, resetMs: 0.5 }],
+} as unknown as FinishedRequest;
+
+describe('json lines to a stream', () => {
+  let lines: string[];
+  let events: GatewayEvents;
+
+  beforeEach(() => {
+    lines = [];
+    events = new GatewayEvents();
+  });
+
+  function open(options: Omit<AccessLogOptions, 'to'> = {}) {
+    return accessLog({ to: { write: (line: string) => lines.push(line) }, events, ...options });
+  }
+
+  test('say what a logger is given, and when', () => {
+    const info = jest.fn<(record: object, message: string) => void>();
+    accessLog({ to: { info } }).finished(REQUEST);
+    open().finished(REQUEST);
+    const [record] = info.mock.calls[0] ?? [];
+    expect(lines).toEqual([`${JSON.stringify({ time: '2026-11-04T05:06:07.008Z', ...record })}\n`]);
+  });
+
+  test('with a base they begin with it and end with a message, as a logger writes them', () => {
+    const log = open({ base: { level: 'info', worker: 2 }, maxRefusalsPerSecond: 1 });
+    log.finished(REQUEST);
+    for (let i = 0; i < 3; i += 1) {
+      events.emit('clientRefused', { cause: 'client_timeout', address: '192.0.2.1', exchange: undefined });
+    }
+    jest.advanceTimersByTime(1_000);
+    log.close();
+    expect(lines.map((line) => JSON.parse(line))).toEqual([
+      expect.objectContaining({ level: 'info', worker: 2, target: '/"a"\\', userAgent: 'é "b"', msg: 'request' }),
+      expect.objectContaining({ level: 'info', worker: 2, status: 408, msg: 'client refused' }),
+      expect.objectContaining({ level: 'info', worker: 2, omitted: 2, msg: 'more clients refused' }),
+    ]);
+    expect(lines[0]).toMatch(/^\{"level":"info","worker":2,"time":"2026-11-04T05:06:07\.008Z",.*,"msg":"request"\}\n$/);
+  });
+
+  test('a base that is none, or is for a logger, is refused', () => {
+    for (const base of [{}, 'info', null]) {
+      expect(() => open({ base: base as never })).toThrow(/base must be an object of at least one member/);
+    }
+    expect(() => accessLog({ to: { info() {} }, base: { level: 'info' } })).toThrow(/base is for streams/);
+  });
+});
+
+test('IsoTime writes each moment as Date does, in whatever order they come', () => {
+  const iso = new IsoTime();
+  for (const time of [NOW, NOW + 1, NOW + 991, NOW + 992, NOW - 5_000, 0, -1, NOW]) {
+    expect(iso.of(time)).toBe(new Date(time).toISOString());
+  }
+});
