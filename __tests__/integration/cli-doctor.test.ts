@@ -47,6 +47,16 @@ describe('expressway doctor', () => {
     expect(out).not.toContain('\x1b');
   });
 
+  test('a name in the file that is nearly that of a variable is a warning, any other is none of its business', async () => {
+    const path = join(folder, 'misspelt.env');
+    const { url } = await answering(200);
+    writeFileSync(path, `BACKENDS=${url}\nRATELIMIT_MAX=3\nNODE_OPTIONS=\nMY_OWN=1\n`);
+    const { code, said, found } = await examine('configuration', {}, ['--env-file', path]);
+    expect(code).toBe(0);
+    expect(said).toEqual(['ok every variable can be used', 'warn RATELIMIT_MAX is no variable of the gateway']);
+    expect(found[1]?.fix).toBe('If RATE_LIMIT_MAX is meant, write that');
+  });
+
   test('each bad variable is a failure, also where a file has them', async () => {
     const path = join(folder, 'bad.env');
     writeFileSync(path, 'BACKENDS=ftp://x\nTRUST_PROXY=true\n');

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { run } from './run.ts';
+import { isSupportedNode, leastNode } from './least-node.ts';
 
 // Whoever reads the output may have enough of it early, as `head` has.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
@@ -7,4 +7,12 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exit(0);
 });
 
-process.exitCode = await run(process.argv.slice(2), process);
+const { node } = process.versions;
+if (isSupportedNode(node)) {
+  // Loaded only now: an older Node cannot load it, and would say so in words that help nobody.
+  const { run } = await import('./run.ts');
+  process.exitCode = await run(process.argv.slice(2), process);
+} else {
+  process.stderr.write(`expressway needs Node ${leastNode()} or newer; this is ${node}\n`);
+  process.exitCode = 1;
+}

@@ -1,5 +1,4 @@
-import { readFileSync } from 'node:fs';
-import { findPackageJSON } from 'node:module';
+import { existsSync, readFileSync } from 'node:fs';
 
 interface Manifest {
   readonly version: string;
@@ -9,5 +8,8 @@ interface Manifest {
 
 /** What this package says of itself; compiled or not, it is the nearest one. */
 export function manifest(): Manifest {
-  return JSON.parse(readFileSync(findPackageJSON(import.meta.url) as string, 'utf8')) as Manifest;
+  // Not by findPackageJSON(): a Node that is too old has none, and is to be told that it is too old.
+  let folder = new URL('.', import.meta.url);
+  while (!existsSync(new URL('package.json', folder))) folder = new URL('..', folder);
+  return JSON.parse(readFileSync(new URL('package.json', folder), 'utf8')) as Manifest;
 }

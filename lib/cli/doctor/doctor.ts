@@ -8,6 +8,7 @@ import { clientIdentity } from './client-identity.ts';
 import { readDoctorOptions } from './doctor-options.ts';
 import { hasFailed, jsonReport, type Section, textReport } from './finding-report.ts';
 import { listenerCertificate } from './listener-certificate.ts';
+import { misspeltVariables } from './misspelt-variables.ts';
 import { nodeVersion } from './node-version.ts';
 import { openFiles } from './open-files.ts';
 import { ports } from './ports.ts';
@@ -48,7 +49,8 @@ export const doctor: Command = {
     requirePackages(process.env.REDIS_URL ? [...GATEWAY_PACKAGES, 'redis'] : GATEWAY_PACKAGES, 'doctor');
     const sections: Section[] = [];
     const { config, findings } = await readConfiguration();
-    sections.push({ check: 'configuration', findings });
+    const misspelt = envFile === undefined ? [] : await misspeltVariables(envFile);
+    sections.push({ check: 'configuration', findings: [...findings, ...misspelt] });
     if (config !== undefined) {
       for (const check of CHECKS) {
         sections.push({

@@ -1,0 +1,42 @@
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { expect, test } from '@jest/globals';
+import { isSupportedNode, leastNode } from '../../../lib/cli/least-node.ts';
+
+const MAIN = new URL('../../../lib/cli/main.ts', import.meta.url);
+
+test('versions are compared by number, not as text', () => {
+  expect(leastNode()).toBe('22.19');
+  expect(['22.19.0', '22.20.1', '23.0.0', '100.0.0'].filter((version) => !isSupportedNode(version))).toEqual([]);
+  expect(['20.20.2', '22.9.0', '22.18.9', '9.30.0'].filter(isSupportedNode)).toEqual([]);
+});
+
+test('on a Node that is too old, the command says so in one line', () => {
+  const older = `Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '20.20.2' } });`;
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    ['--import', `data:text/javascript,${encodeURIComponent(older)}`, fileURLToPath(MAIN), 'start'],
+    { encoding: 'utf8' },
+  );
+  expect(stderr).toBe('expressway needs Node 22.19 or newer; this is 20.20.2\n');
+  expect([status, stdout]).toEqual([1, '']);
+});
+
+test('what is loaded before that line takes nothing of Node but what old ones have', () => {
+  const files = [MAIN.href];
+  const ofNode = new Set<string>();
+  for (const file of files) {
+    const text = readFileSync(new URL(file), 'utf8');
+    for (const [, names = '', from = ''] of text.matchAll(/^(?:import|export) (.*?) from '([^']+)';/gms)) {
+      if (from.startsWith('.')) files.push(new URL(from, file).href);
+      else ofNode.add(`${names} of ${from}`);
+    }
+  }
+  expect(files.map((file) => file.slice(file.lastIndexOf('/') + 1))).toEqual([
+    'main.ts',
+    'least-node.ts',
+    'version.ts',
+  ]);
+  expect([...ofNode]).toEqual(['{ existsSync, readFileSync } of node:fs']);
+});

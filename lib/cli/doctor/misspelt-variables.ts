@@ -1,0 +1,24 @@
+import { readFileSync } from 'node:fs';
+import { parseEnv } from 'node:util';
+import { suggestion } from '../suggestion.ts';
+import { type Finding, warning } from './check.ts';
+
+/**
+ * Names in an `--env-file` that are no variable of the gateway, but nearly one. The gateway itself cannot refuse them: what
+ * else is in an environment is not its business.
+ */
+export async function misspeltVariables(path: string): Promise<readonly Finding[]> {
+  const { variables } = await import('../../../example-gateway/variables.ts');
+  const known = Object.keys(variables.shape);
+  const findings: Finding[] = [];
+  for (const name of Object.keys(parseEnv(readFileSync(path, 'utf8')))) {
+    if (known.includes(name)) continue;
+    const meant = suggestion(
+      name,
+      known.map((one) => one.toLowerCase()),
+    );
+    if (meant === undefined) continue;
+    findings.push(warning(`${name} is no variable of the gateway`, `If ${meant.toUpperCase()} is meant, write that`));
+  }
+  return findings;
+}
