@@ -1,9 +1,11 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, describe, expect, test } from '@jest/globals';
 import { certificate } from '../support/certificate.ts';
+import { DnsServer } from '../support/dns-server.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { describeWithRedis } from '../support/redis.ts';
 import { closedPort, listen } from '../support/servers.ts';
@@ -147,6 +149,20 @@ describe('expressway doctor', () => {
       const named = await examine('backends', { BACKENDS: 'dns://api.test:8080', DNS_SERVERS });
       expect(named.said).toEqual([expect.stringMatching(/^fail dns:\/\/api\.test:8080: /)]);
       expect(named.found[0]?.fix).toContain(DNS_SERVERS);
+    });
+
+    test('that DNS names are asked by that name, as the health checks ask them', async () => {
+      const dns = cleanup.add(await DnsServer.start());
+      dns.records.set('api.test', { a: ['127.0.0.1'] });
+      const byName = (req: IncomingMessage, res: ServerResponse) =>
+        res.writeHead(req.headers.host?.startsWith('api.test:') ? 200 : 404).end();
+      const { port } = cleanup.add(await listen(byName));
+      const { said } = await examine('backends', {
+        BACKENDS: `dns://api.test:${port}`,
+        DNS_SERVERS: dns.address,
+        HEALTH_CHECK_PATH: '/healthz',
+      });
+      expect(said).toEqual([expect.stringMatching(/^ok .*, \/healthz answered 200 in /)]);
     });
 
     test('are read from BACKENDS_FILE', async () => {

@@ -188,6 +188,20 @@ describe('a backend that comes back while it drains', () => {
     await eventually('nothing is in flight', () => proxy.status()[1]?.inFlight === 0);
   });
 
+  test.each(['drain', 'isolate'] as const)('is no longer kept out by an operator: %s', async (act) => {
+    const { recorder, url: slow, release } = await holdingBackend();
+    const other = await backend();
+    const { url, proxy } = await gateway({ backends: [slow, other.url] });
+    const running = fetch(url);
+    await eventually('it runs', () => recorder.requests.length === 1);
+    proxy[act](slow);
+    proxy.setBackends([other.url]);
+    proxy.setBackends([slow, other.url]);
+    expect(proxy.status()[0]).toMatchObject({ held: undefined, circuit: 'closed', available: true, inFlight: 1 });
+    release();
+    expect(await (await running).text()).toBe('slow');
+  });
+
   test('is not cut by the deadline of its drain', async () => {
     const talking = await webSocketBackend();
     const other = await backend();

@@ -62,6 +62,8 @@ export class BackendPool {
     // A whole pool that starts slowly would only share the same load.
     if (this.#backends.length > 0) for (const backend of added) backend.returned();
     this.#backends = Object.freeze(after);
+    // Who left is held by nobody, also if it still had requests. Not before: whoever waits may take a place at once.
+    for (const backend of added) backend.restore();
     return { added, removed };
   }
 

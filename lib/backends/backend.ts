@@ -179,7 +179,8 @@ export class Backend implements BackendView {
   };
 }
 
-function authorityOf({ url, name }: BackendConfig): string {
+/** What a backend is asked as by somebody who comes to it directly. */
+export function authorityOf({ url, name }: BackendConfig): string {
   return name === undefined ? url.host : name + (url.port && `:${url.port}`);
 }
 

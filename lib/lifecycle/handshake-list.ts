@@ -3,11 +3,10 @@ import type { Socket } from 'node:net';
 import { Server as TlsServer } from 'node:tls';
 
 /**
- * The connections of a TLS server that have not agreed yet. They are known by their remote end, because the secured
- * socket is another object. Without TLS there are none.
+ * The connections of a TLS server that have not agreed yet. Without TLS there are none.
  */
 export class HandshakeList {
-  readonly #open = new Map<string, Socket>();
+  readonly #open = new Set<Socket>();
 
   /** @param connected Is given each connection as soon as it can carry a request. */
   constructor(server: Server, connected: (socket: Socket) => void) {
@@ -17,7 +16,8 @@ export class HandshakeList {
     }
     server.on('connection', (socket: Socket) => this.#began(socket));
     server.on('secureConnection', (socket) => {
-      this.#open.delete(remoteEnd(socket));
+      // Node keeps there what it has secured: to look for it by its address would mix up those that have none.
+      this.#open.delete((socket as { _parent?: Socket })._parent as Socket);
       connected(socket);
     });
   }
@@ -28,18 +28,11 @@ export class HandshakeList {
   }
 
   destroyAll(): void {
-    for (const socket of this.#open.values()) socket.destroy();
+    for (const socket of this.#open) socket.destroy();
   }
 
   #began(socket: Socket): void {
-    const end = remoteEnd(socket);
-    this.#open.set(end, socket);
-    socket.once('close', () => {
-      if (this.#open.get(end) === socket) this.#open.delete(end);
-    });
+    this.#open.add(socket);
+    socket.once('close', () => this.#open.delete(socket));
   }
-}
-
-function remoteEnd({ remoteAddress, remotePort }: Socket): string {
-  return `${remoteAddress} ${remotePort}`;
 }

@@ -72,8 +72,10 @@ export class Debts {
     }
   }
 
+  /** Also what the store is being told: when that fails, it is owed no more. */
   forget(key: string): void {
     this.#accounts.delete(key);
+    this.#underWay.delete(key);
   }
 
   /**
@@ -92,16 +94,20 @@ export class Debts {
     if (owed.every(({ units }) => units === 0)) return undefined;
     const paying = charge({ key, limit: account.limit, owed }).then(
       () => {
-        this.#underWay.delete(key);
+        this.#ended(key, paying);
       },
       (error) => {
-        this.#underWay.delete(key);
-        this.#owe(key, account);
+        if (this.#ended(key, paying)) this.#owe(key, account);
         throw error;
       },
     );
     this.#underWay.set(key, paying);
     return paying;
+  }
+
+  /** Whether nobody has forgotten the client since. */
+  #ended(key: string, paying: Promise<void>): boolean {
+    return this.#underWay.get(key) === paying && this.#underWay.delete(key);
   }
 
   /** Tells the store of all clients, as long as that works. Rejects when it did not. */

@@ -86,9 +86,7 @@ export class ResilientMeter implements LimiterMeter {
     let ruling: Ruling;
     let asked: Promise<Ruling> | undefined;
     try {
-      // What this client got while Redis was away counts first.
-      if (this.#standIn.debts?.empty === false) await this.#standIn.debts.pay(claim.key, this.#charge);
-      asked = this.#open().take(claim);
+      asked = this.#payAndTake(claim);
       ruling = await this.#timed(asked);
     } catch (error) {
       this.#failed(era, error as Error, 'error');
@@ -99,6 +97,13 @@ export class ResilientMeter implements LimiterMeter {
     if (this.#skip.succeeded(era)) this.#become('redis', undefined);
     this.#standIn.learn(claim, ruling);
     return ruling;
+  }
+
+  /** What this client got while Redis was away counts first. */
+  #payAndTake(claim: Claim): Promise<Ruling> {
+    const { debts } = this.#standIn;
+    const paying = debts?.empty === false ? debts.pay(claim.key, this.#charge) : undefined;
+    return paying === undefined ? this.#open().take(claim) : paying.then(() => this.#open().take(claim));
   }
 
   /** A reply that was late says that Redis has counted what it was asked, and need not be told of it. */

@@ -5,7 +5,7 @@ import { afterEach, describe, expect, test } from '@jest/globals';
 import { gracefulShutdown, OptionsError, type ShutdownPhase } from 'expressway';
 import { RawClient, rawRequest } from '../../support/raw-client.ts';
 import { accepts, eventually } from '../../support/servers.ts';
-import { closeServed, secured, serve, serveTls } from './served.ts';
+import { closeServed, secured, serve, serveTls, serveTlsOnUnixSocket } from './served.ts';
 
 const PLENTY = { idleGraceMs: 60_000, timeoutMs: 120_000 };
 const GET = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
@@ -176,6 +176,28 @@ describe('idle connections', () => {
     expect(String(bytes)).toMatch(/^HTTP\/1.1 200 OK\r\n/);
     expect(String(bytes)).toMatch(/\r\nConnection: close\r\n/);
     await Promise.all([ended, silent.closed()]);
+    expect(await closed).toEqual(NOTHING_LEFT);
+  });
+
+  test('a request over TLS outlasts those handshakes', async () => {
+    const { handler, answers } = held();
+    const { shutdown, port } = await serveTls(handler, { idleGraceMs: 50, timeoutMs: 120_000 });
+    const [client, silent] = [await secured(port), await RawClient.connect(port)];
+    client.write(GET);
+    await eventually('the request runs', () => answers.length === 1);
+    const closed = shutdown.close();
+    await silent.closed();
+    answers[0]?.end('done');
+    const [bytes] = (await once(client, 'data')) as [Buffer];
+    expect(String(bytes)).toMatch(/^HTTP\/1.1 200 OK\r\n.*done$/s);
+    expect(await closed).toEqual(NOTHING_LEFT);
+  });
+
+  test('unfinished handshakes on a Unix socket too, where no connection has an address', async () => {
+    const { shutdown, connect } = await serveTlsOnUnixSocket({ idleGraceMs: 50, timeoutMs: 120_000 });
+    const silent = [await connect(), await connect()];
+    const closed = shutdown.close();
+    await Promise.all(silent.map((socket) => once(socket.resume(), 'close')));
     expect(await closed).toEqual(NOTHING_LEFT);
   });
 });

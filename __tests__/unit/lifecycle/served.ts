@@ -1,5 +1,10 @@
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
+import { connect as connectPlain, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { connect, type TLSSocket } from 'node:tls';
 import { type GracefulShutdown, type GracefulShutdownOptions, gracefulShutdown } from 'expressway';
 import { certificate } from '../../support/certificate.ts';
@@ -28,6 +33,26 @@ async function serveOn(server: Server, options: GracefulShutdownOptions): Promis
   const { port, url } = await listen(() => {}, server);
   served.push(server);
   return { server, shutdown, port, url };
+}
+
+/** On a Unix socket, with a way to connect to it in the plain. */
+export async function serveTlsOnUnixSocket(options: GracefulShutdownOptions) {
+  const server = createTlsServer(certificate);
+  const shutdown = gracefulShutdown(server, { signals: [], ...options });
+  const folder = mkdtempSync(join(tmpdir(), 'expressway-socket-'));
+  const path = join(folder, 's');
+  server.listen(path);
+  await once(server, 'listening');
+  served.push(server);
+  server.once('close', () => rmSync(folder, { recursive: true, force: true }));
+  return {
+    shutdown,
+    async connect(): Promise<Socket> {
+      const socket = connectPlain(path);
+      await Promise.all([once(server, 'connection'), once(socket, 'connect')]);
+      return socket.on('error', () => {});
+    },
+  };
 }
 
 /** A TLS connection, agreed on. */

@@ -86,6 +86,25 @@ describe.each(ALGORITHMS)('what is owed, with %s', (name, algorithm) => {
     expect((await told(debts))[0]?.owed[0]?.units).toBe(5);
   });
 
+  test('is forgotten with the client, also when telling of it fails after that', async () => {
+    const debts = debtsOf();
+    add(debts, 3);
+    let fail: (error: Error) => void = () => {};
+    const paying = debts.pay(
+      'k',
+      () =>
+        new Promise((_resolve, reject) => {
+          fail = reject;
+        }),
+    );
+    debts.forget('k');
+    expect(debts.empty).toBe(true);
+    add(debts, 1);
+    fail(new Error('down'));
+    await expect(paying).rejects.toThrow('down');
+    expect((await told(debts))[0]?.owed[0]?.units).toBe(1);
+  });
+
   test('follows a limit that the claims bring along', async () => {
     const debts = debtsOf();
     for (let i = 0; i < 4; i++) debts.add({ ...claim, limit: 3 }, [START], START);

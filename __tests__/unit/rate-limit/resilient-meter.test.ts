@@ -72,6 +72,22 @@ describe('the meter with Redis', () => {
     expect(changes).toEqual(['redis -> local: Redis is not connected', 'local -> redis']);
   });
 
+  test('waits for one deadline also where Redis is told first what the client got without it', async () => {
+    client.isReady = false;
+    await open();
+    await hit();
+    client.mood = 'silent';
+    client.isReady = true;
+    client.emit('ready');
+    const start = Date.now();
+    const hitting = hit().then(() => Date.now() - start);
+    await jest.advanceTimersByTimeAsync(40);
+    client.answerLate();
+    client.mood = 'silent';
+    await jest.advanceTimersByTimeAsync(60);
+    expect(await hitting).toBeLessThan(SETTINGS.storeTimeoutMs + 10);
+  });
+
   test('tells of a lost connection even when there are no requests', async () => {
     await open();
     client.lose();

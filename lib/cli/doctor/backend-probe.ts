@@ -8,6 +8,8 @@ export interface ProbeOptions {
   readonly tls: object;
   /** The name that the certificate must be for, where it is not the URL's. */
   readonly name: string | undefined;
+  /** The value of `Host`. */
+  readonly authority: string;
   readonly connectTimeoutMs: number;
   /** What is asked for; nothing is sent without it. */
   readonly path: string | undefined;
@@ -50,7 +52,7 @@ export async function probeBackend(url: URL, options: ProbeOptions): Promise<Pro
     const validTo = secure ? (socket as TLSSocket).getPeerCertificate().valid_to : undefined;
     if (options.path === undefined) return { connectMs, validTo, status: undefined, answerMs: 0 };
     const askedAt = performance.now();
-    const status = await step('answer', ask(url, socket, options.path, options.answerTimeoutMs));
+    const status = await step('answer', ask(socket, options.path, options));
     return { connectMs, validTo, status, answerMs: performance.now() - askedAt };
   } finally {
     socket.destroy();
@@ -66,13 +68,13 @@ function open(url: URL, { tls, name }: ProbeOptions): Socket {
   return connectTls({ host, port, ...tls, ...(isIP(servername) > 0 ? {} : { servername }) });
 }
 
-async function ask(url: URL, socket: Socket, path: string, timeoutMs: number): Promise<number> {
-  const headers = { host: url.host, 'user-agent': 'expressway-doctor', connection: 'close' };
+async function ask(socket: Socket, path: string, { authority, answerTimeoutMs }: ProbeOptions): Promise<number> {
+  const headers = { host: authority, 'user-agent': 'expressway-doctor', connection: 'close' };
   const asked = request({ createConnection: () => socket, path, headers });
   // What goes wrong after the head is of no interest, and must not end the process.
   asked.on('error', () => {});
   asked.end();
-  const [answer] = (await once(asked, 'response', within(timeoutMs))) as [{ statusCode: number }];
+  const [answer] = (await once(asked, 'response', within(answerTimeoutMs))) as [{ statusCode: number }];
   return answer.statusCode;
 }
 

@@ -1,10 +1,13 @@
 import { readFileSync } from 'node:fs';
 import type { Config } from '../../../example-gateway/config.ts';
+import { authorityOf } from '../../backends/backend.ts';
 import type { BackendConfig } from '../../backends/backend-url.ts';
 import { isOwnAddress } from '../../backends/own-address.ts';
 import { backendList } from './backend-list.ts';
 import { ProbeError, type ProbeOptions, type ProbeResult, probeBackend } from './backend-probe.ts';
 import { type Check, type Finding, failure, ok, type Patient, warning } from './check.ts';
+
+type CommonOptions = Omit<ProbeOptions, 'name' | 'authority'>;
 
 /** A thousand backends at once would be a load of their own. */
 const AT_A_TIME = 20;
@@ -42,7 +45,7 @@ export const backends: Check = {
 };
 
 /** Gives a text where a file cannot be read. */
-function probeOptions({ backendTls, connectTimeoutMs, healthCheck }: Config): Omit<ProbeOptions, 'name'> | string {
+function probeOptions({ backendTls, connectTimeoutMs, healthCheck }: Config): CommonOptions | string {
   const tls: Record<string, Buffer> = {};
   for (const [name, file] of Object.entries(backendTls)) {
     if (file === undefined) continue;
@@ -55,11 +58,8 @@ function probeOptions({ backendTls, connectTimeoutMs, healthCheck }: Config): Om
   return { tls, connectTimeoutMs, path: healthCheck.path, answerTimeoutMs: healthCheck.timeoutMs };
 }
 
-async function look(
-  { url, name, weight }: BackendConfig,
-  { config }: Patient,
-  options: Omit<ProbeOptions, 'name'>,
-): Promise<Finding[]> {
+async function look(backend: BackendConfig, { config }: Patient, options: CommonOptions): Promise<Finding[]> {
+  const { url, name, weight } = backend;
   const what = name === undefined ? url.origin : `${url.origin} (${name})`;
   if (isOwnAddress(url.origin, { address: config.host, port: config.port })) {
     return [
@@ -67,7 +67,10 @@ async function look(
     ];
   }
   try {
-    return [...judge(what, await probeBackend(url, { ...options, name }), config), ...idle(what, weight)];
+    return [
+      ...judge(what, await probeBackend(url, { ...options, name, authority: authorityOf(backend) }), config),
+      ...idle(what, weight),
+    ];
   } catch (error) {
     if (!(error instanceof ProbeError)) throw error;
     return [failed(what, error, config)];

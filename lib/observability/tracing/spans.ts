@@ -3,10 +3,11 @@ import type { Context, Span, SpanOptions, Tracer } from './tracing-api.ts';
 
 /**
  * Starts and ends spans. Samplers and processors are others' code, and run in the middle of a request: what they throw
- * becomes a process warning, and the request goes on with a span less.
+ * becomes a process warning, the first time, and requests go on with a span less.
  */
 export class Spans {
   readonly #tracer: Tracer;
+  readonly #told = new Set<'start' | 'end'>();
 
   constructor(tracer: Tracer) {
     this.#tracer = tracer;
@@ -16,7 +17,7 @@ export class Spans {
     try {
       return this.#tracer.startSpan(name, options, context);
     } catch (error) {
-      warn('WARN_EXPRESSWAY_TRACING', `The tracing SDK threw, a span is missing: ${error}`);
+      this.#tell('start', error);
       return undefined;
     }
   }
@@ -25,7 +26,14 @@ export class Spans {
     try {
       span.end();
     } catch (error) {
-      warn('WARN_EXPRESSWAY_TRACING', `The tracing SDK threw, a span is missing: ${error}`);
+      this.#tell('end', error);
     }
+  }
+
+  /** Once of each: what throws at one request may throw at all of them. */
+  #tell(act: 'start' | 'end', error: unknown): void {
+    if (this.#told.has(act)) return;
+    this.#told.add(act);
+    warn('WARN_EXPRESSWAY_TRACING', `The tracing SDK threw, a span is missing: ${error}`);
   }
 }

@@ -1,0 +1,24 @@
+import { afterEach, expect, jest, test } from '@jest/globals';
+import { Spans } from '../../../lib/observability/tracing/spans.ts';
+import type { Context, Span, Tracer } from '../../../lib/observability/tracing/tracing-api.ts';
+
+afterEach(() => {
+  jest.restoreAllMocks();
+});
+
+test('an SDK that throws at each request is told of once for its start of spans, and once for their end', () => {
+  const warned = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+  const broken = (what: string) => () => {
+    throw new Error(what);
+  };
+  const spans = new Spans({ startSpan: broken('a sampler that fails') } satisfies Tracer);
+  const span = { end: broken('a processor that fails') } as unknown as Span;
+  for (let i = 0; i < 50; i++) {
+    expect(spans.start('GET', {}, {} as Context)).toBeUndefined();
+    spans.end(span);
+  }
+  expect(warned.mock.calls.map(([message]) => message)).toEqual([
+    expect.stringContaining('a sampler that fails'),
+    expect.stringContaining('a processor that fails'),
+  ]);
+});
