@@ -35,7 +35,9 @@ export class Reload {
    * @param why For the log, like `SIGHUP`.
    */
   run(why: string, parts: readonly ReloadPart[]): Promise<void> {
-    this.#last = this.#last.then(() => this.#run(why, parts));
+    const run = (): Promise<void> => this.#run(why, parts);
+    // Also after one that failed: whoever asked for that one was told.
+    this.#last = this.#last.then(run, run);
     return this.#last;
   }
 

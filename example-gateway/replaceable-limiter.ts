@@ -2,8 +2,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type CounterLink, type GatewayEvents, type IpRateLimiter, ipRateLimit } from 'expressway';
 import type { Config } from './config.ts';
 
-/** Far longer than a limiter waits for Redis: by then it has decided about every request that it was given. */
-const RETIRE_AFTER_MS = 1_000;
+/** Far longer than a limiter waits for Redis, or a counter: by then it has decided about every request that it was given. */
+const RETIRE_AFTER_MS = 5_000;
 
 /** A limiter in whose place another one can be put while requests pass. */
 export interface ReplaceableLimiter extends IpRateLimiter {

@@ -72,7 +72,9 @@ async function shared(one: Gateway, two: Gateway): Promise<void> {
   await eventually('both count together', async () => {
     const from = `198.51.100.${++lastClient % 256}`;
     const [first, second] = [await ask(one.url, from), await ask(two.url, from)];
-    return second.left === first.left - 1;
+    // Two that count apart can come to such numbers as well.
+    const both = [one, two].every(({ limiter }) => limiter.mode === 'redis');
+    return both && second.left === first.left - 1;
   });
 }
 

@@ -54,13 +54,11 @@ export class CountedMeter implements LimiterMeter {
   }
 
   async #ask(claim: Claim, era: number): Promise<Ruling> {
-    const { shared, standIn } = this.#parts;
+    const { standIn } = this.#parts;
     let ruling: Ruling;
     let asked: Promise<Ruling> | undefined;
     try {
-      // What this client got while nobody counted for all comes first.
-      if (standIn.debts?.empty === false) await standIn.debts.pay(claim.key, this.#charge);
-      asked = shared.take(claim);
+      asked = this.#payAndTake(claim);
       ruling = await this.#timed(asked);
     } catch (error) {
       this.#failed(era, error as Error, 'error');
@@ -71,6 +69,13 @@ export class CountedMeter implements LimiterMeter {
     this.#skip.succeeded(era);
     standIn.learn(claim, ruling);
     return ruling;
+  }
+
+  /** What this client got while nobody counted for all comes first; both within one deadline. */
+  #payAndTake(claim: Claim): Promise<Ruling> {
+    const { shared, standIn } = this.#parts;
+    const paying = standIn.debts?.empty === false ? standIn.debts.pay(claim.key, this.#charge) : undefined;
+    return paying === undefined ? shared.take(claim) : paying.then(() => shared.take(claim));
   }
 
   #replace(claim: Claim): Ruling {
