@@ -68,10 +68,11 @@ test('docs/request-guard.md: a path with two readings is refused', async () => {
   expect((await example.get('/a%2Fb')).status).toBe(400);
 }, 60_000);
 
-test('docs/harden-server.md: a head with too many fields is refused, and told of', async () => {
+test('docs/harden-server.md: a head that is too large is refused, and told of', async () => {
   const example = cleanup.add(runExample('harden-server'));
   expect(await (await example.get('/')).text()).toBe('hello');
-  const fields = 'Host: a.example\r\n'.padEnd(20_000, 'X-Long: x\r\n');
+  // One long field: Node 22 does not count what is between names and values.
+  const fields = `Host: a.example\r\nX-Long: ${'x'.repeat(20_000)}`;
   const { status } = await rawRequest(await example.port(), `GET / HTTP/1.1\r\n${fields}\r\n\r\n`);
   expect(status).toBe(431);
   await eventually('it is told of', () => example.output.includes('refused 127.0.0.1: head_too_large'));

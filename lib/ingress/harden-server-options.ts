@@ -12,9 +12,15 @@ export interface HardenServerOptions {
   requestTimeoutMs?: number;
   /** Milliseconds that a connection may wait for its next request: more than any load balancer in front. Default 65 000. */
   keepAliveTimeoutMs?: number;
-  /** Bytes of a request's head; then 431, or 414 when not even the target fits. Default 16 384. */
+  /**
+   * Bytes of a request's head, as Node counts them (22 leaves out what is between names and values); then 431, or 414 when
+   * not even the target fits. Default 16 384.
+   */
   maxHeadBytes?: number;
-  /** Fields of a request; then 431. Default 100. */
+  /**
+   * Fields of a request; `requestGuard()` and `roundRobinProxy()` answer 431 to one with more. Without them an app sees the
+   * first of them only. Default 100.
+   */
   maxFields?: number;
   /** Bytes of a request's target; then `requestGuard()` and `roundRobinProxy()` answer 414. 0 for any. Default 8 192. */
   maxTargetBytes?: number;
