@@ -3,6 +3,14 @@ import type { Backends } from './backends.ts';
 import { type Sample, type SamplePlan, takeSample } from './sample.ts';
 import type { RunningTarget, Target, TargetContext } from './target.ts';
 
+/**
+ * V8 has compiled all that a gateway's request passes after some 50,000 of them. A target that has not come so far is measured
+ * in a state that it leaves within the first minute of its life.
+ */
+const PREHEAT_REQUESTS = 60_000;
+/** Where requests take too long for so many. */
+export const PREHEAT_SECONDS = 6;
+
 /** What became of one target over all rounds. */
 export interface TargetRun {
   readonly target: Target;
@@ -14,7 +22,7 @@ export interface TargetRun {
 
 export interface RoundsPlan extends SamplePlan {
   readonly rounds: number;
-  /** Whether a round goes before that does not count, so that all code is compiled when it counts. */
+  /** Whether each target has load before the first round, so that all code is compiled when it counts. */
   readonly preheat: boolean;
 }
 
@@ -45,7 +53,8 @@ export async function runRounds(
       fail(run, error, environment);
     }
   }
-  for (let round = plan.preheat ? 0 : 1; round <= plan.rounds; round++) {
+  if (plan.preheat) for (const runner of runners) await preheat(runner, plan, environment);
+  for (let round = 1; round <= plan.rounds; round++) {
     for (const runner of orderOf(round, runners)) {
       if (runner.run.failure === undefined) await measure(runner, round, plan, environment);
     }
@@ -54,7 +63,27 @@ export async function runRounds(
   return runs;
 }
 
-async function measure({ run, running }: Runner, round: number, plan: RoundsPlan, environment: RoundsEnvironment) {
+async function preheat(runner: Runner, plan: RoundsPlan, environment: RoundsEnvironment): Promise<void> {
+  let requests = 0;
+  for (let second = 0; second < PREHEAT_SECONDS && requests < PREHEAT_REQUESTS; second++) {
+    const sample = await attempt(runner, 'preheat', { ...plan, warmupSeconds: 0, seconds: 1 }, environment);
+    if (sample === undefined) return;
+    requests += sample.requests;
+  }
+}
+
+async function measure(runner: Runner, round: number, plan: RoundsPlan, environment: RoundsEnvironment): Promise<void> {
+  const sample = await attempt(runner, `round ${round}/${plan.rounds}`, plan, environment);
+  if (sample !== undefined) runner.run.samples.push(sample);
+}
+
+/** @returns nothing when it failed, which the run then says. */
+async function attempt(
+  { run, running }: Runner,
+  what: string,
+  plan: SamplePlan,
+  environment: RoundsEnvironment,
+): Promise<Sample | undefined> {
   try {
     const sample = await takeSample(running, environment.load, environment.backends, {
       ...plan,
@@ -62,14 +91,15 @@ async function measure({ run, running }: Runner, round: number, plan: RoundsPlan
       exchange: run.target.exchange,
       connections: run.target.connections ?? plan.connections,
     });
-    if (round > 0) run.samples.push(sample);
     environment.progress(
-      `${round === 0 ? 'preheat' : `round ${round}/${plan.rounds}`}  ${run.target.name}  ` +
+      `${what}  ${run.target.name}  ` +
         `${Math.round(sample.requestsPerSecond)} req/s  ${sample.cpuMicrosPerRequest.toFixed(1)} µs/req` +
         (sample.errors > 0 ? `  ${sample.errors} errors: ${sample.firstError}` : ''),
     );
+    return sample;
   } catch (error) {
     fail(run, error, environment);
+    return undefined;
   }
 }
 

@@ -1,7 +1,7 @@
 import type { BackendKind } from '../backends/listen.ts';
 import type { FlagDefaults, Flags } from '../flags.ts';
 import { Backends } from '../harness/backends.ts';
-import { runRounds } from '../harness/rounds.ts';
+import { PREHEAT_SECONDS, runRounds } from '../harness/rounds.ts';
 import type { Target } from '../harness/target.ts';
 import { inTempFolder } from '../harness/temp-folder.ts';
 import { startLoad } from '../load/start-load.ts';
@@ -57,9 +57,9 @@ export class Comparison implements Subcommand {
 
   atMostSeconds(flags: Flags): number {
     const { targets } = chosenOf(this.name, this.#spec.targets, flags.only);
-    const turns = (flags.rounds + 1) * targets.length;
+    const secondsEach = flags.rounds * (flags.warmupSeconds + flags.seconds) + PREHEAT_SECONDS;
     // autocannon and wrk start anew for each stretch, so twice the planned time is not yet a hang.
-    return 2 * turns * (flags.warmupSeconds + flags.seconds) + OVERHEAD_SECONDS * (targets.length + 1);
+    return 2 * secondsEach * targets.length + OVERHEAD_SECONDS * (targets.length + 1);
   }
 
   async run({ flags, processes, placement, print, progress }: Bench): Promise<boolean> {

@@ -105,6 +105,7 @@ export class Exchange {
   #closed(): void {
     this.settle(observed(this.res));
     this.working?.abort();
+    this.recorder?.ended();
   }
 }
 

@@ -27,4 +27,6 @@ export interface Recorder {
   limiterDecided(decision: LimiterDecision): void;
   attemptStarted(backend: string, head: AttemptHead): void;
   attemptEnded(backend: string, outcome: Outcome): void;
+  /** The response is closed, and the outcome known. */
+  ended(): void;
 }

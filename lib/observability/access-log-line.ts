@@ -4,8 +4,8 @@ import type { Refusal } from './refused-clients.ts';
 import type { FinishedRequest } from './request-record.ts';
 
 /** Characters of a request target that are shown, and of any other text of the client's. */
-const MAX_TARGET = 2_048;
-const MAX_TEXT = 512;
+export const MAX_TARGET = 2_048;
+export const MAX_TEXT = 512;
 
 /** What the lines of one log have in common. */
 export interface LineRules {
@@ -15,21 +15,30 @@ export interface LineRules {
 }
 
 /** Microseconds are as much as anybody can use. */
-const ms = (value: number): number => Math.round(value * 1000) / 1000;
+export const ms = (value: number): number => Math.round(value * 1000) / 1000;
 
 function text(req: IncomingMessage, name: string): string | undefined {
   const value = req.headers[name];
   return value === undefined ? undefined : printable(String(value), MAX_TEXT);
 }
 
-function target(request: FinishedRequest, { redaction }: LineRules): string {
-  const { req } = request;
-  return printable(redaction.url((req.originalUrl ?? req.url ?? '').slice(0, MAX_TARGET + 1)), MAX_TARGET);
+/** Longer than it is shown, if it was cut: `printable()` says so then. */
+export function redactedTarget({ req }: FinishedRequest, { redaction }: LineRules): string {
+  return redaction.url((req.originalUrl ?? req.url ?? '').slice(0, MAX_TARGET + 1));
 }
 
-function referer({ req }: FinishedRequest, { redaction }: LineRules): string | undefined {
-  const { referer } = req.headers;
-  return referer === undefined ? undefined : printable(redaction.url(referer.slice(0, MAX_TEXT + 1)), MAX_TEXT);
+/** The same of the referring page, if there is one. */
+export function redactedReferer({ req }: FinishedRequest, { redaction }: LineRules): string | undefined {
+  return req.headers.referer === undefined ? undefined : redaction.url(req.headers.referer.slice(0, MAX_TEXT + 1));
+}
+
+function target(request: FinishedRequest, rules: LineRules): string {
+  return printable(redactedTarget(request, rules), MAX_TARGET);
+}
+
+function referer(request: FinishedRequest, rules: LineRules): string | undefined {
+  const redacted = redactedReferer(request, rules);
+  return redacted === undefined ? undefined : printable(redacted, MAX_TEXT);
 }
 
 /** The facts of one request as an object; those that do not apply are `undefined`, and so in no JSON. */
@@ -68,8 +77,13 @@ export function accessRecord(request: FinishedRequest, rules: LineRules): Record
       resetMs: resetMs === undefined ? undefined : Math.ceil(resetMs),
     }));
   }
-  if (rules.fields.length > 0) record.fields = Object.fromEntries(rules.fields.map((name) => [name, shown(req, name)]));
+  if (rules.fields.length > 0) record.fields = fieldsRecord(req, rules);
   return record;
+}
+
+/** The request fields that the log was asked for. */
+export function fieldsRecord(req: IncomingMessage, { fields }: LineRules): Record<string, string | undefined> {
+  return Object.fromEntries(fields.map((name) => [name, shown(req, name)]));
 }
 
 function shown(req: IncomingMessage, name: string): string | undefined {

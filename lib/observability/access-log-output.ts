@@ -1,3 +1,4 @@
+import { accessMembers } from './access-log-json.ts';
 import { accessRecord, combinedLine, commonLine, type LineRules, refusalLine } from './access-log-line.ts';
 import { IsoTime } from './iso-time.ts';
 import type { Refusal, RefusalOutput } from './refused-clients.ts';
@@ -85,7 +86,7 @@ export class LineOutput implements AccessLogOutput {
   request(request: FinishedRequest): void {
     if (!this.#hasRoom) return;
     if (this.#format === 'json') {
-      this.#json(request.startedAt, accessRecord(request, this.#rules), 'request');
+      this.#json(request.startedAt, accessMembers(request, this.#rules), 'request');
     } else {
       const line = (this.#format === 'common' ? commonLine : combinedLine)(request, this.#rules);
       this.#stream.write(`${line}\n`);
@@ -95,20 +96,21 @@ export class LineOutput implements AccessLogOutput {
   refusal(refusal: Refusal): void {
     if (!this.#hasRoom) return;
     const { time, client, status, cause } = refusal;
-    if (this.#format === 'json') this.#json(time, { client, status, source: 'gateway', cause }, 'client refused');
+    if (this.#format === 'json')
+      this.#json(time, members({ client, status, source: 'gateway', cause }), 'client refused');
     else this.#stream.write(`${refusalLine(refusal, this.#format)}\n`);
   }
 
   omitted(count: number): void {
     // A line of the other formats has no place for it.
-    if (this.#format === 'json' && this.#hasRoom) this.#json(Date.now(), { omitted: count }, 'more clients refused');
+    if (this.#format === 'json' && this.#hasRoom)
+      this.#json(Date.now(), members({ omitted: count }), 'more clients refused');
   }
 
-  /** The record must not be empty. Time and message are put around its JSON, since a copy of it costs as much as that. */
-  #json(time: number, record: object, message: string): void {
-    const members = JSON.stringify(record).slice(1, -1);
+  /** @param members As JSON, each with a comma before it. */
+  #json(time: number, members: string, message: string): void {
     const end = this.#hasMessages ? `,"msg":"${message}"}\n` : '}\n';
-    this.#stream.write(`${this.#start}"time":"${this.#isoTime.of(time)}",${members}${end}`);
+    this.#stream.write(`${this.#start}"time":"${this.#isoTime.of(time)}"${members}${end}`);
   }
 
   get #hasRoom(): boolean {
@@ -117,3 +119,6 @@ export class LineOutput implements AccessLogOutput {
     return false;
   }
 }
+
+/** @param record Must not be empty. */
+const members = (record: object): string => `,${JSON.stringify(record).slice(1, -1)}`;

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { exchangeOf } from '../core/exchange.ts';
 import type { GatewayRequest, Middleware, Next } from '../core/http.ts';
 import { boolean, type Check, type Checks, optional, resolveOptions } from '../core/options.ts';
-import { warn } from '../core/warnings.ts';
+import { warnOfThrow } from '../core/warnings.ts';
 import { RequestIds } from './request-id.ts';
 import { RequestRecord, type RequestSink } from './request-record.ts';
 import { writeServerTiming } from './server-timing.ts';
@@ -83,8 +83,6 @@ export function observability(given?: ObservabilityOptions): Middleware {
       res.setHeader('X-Request-Id', record.id);
     }
     if (serverTiming) writeServerTiming(res, record);
-    // The exchange listens already, so it has its outcome by then.
-    res.once('close', () => record.ended());
     if (trace === undefined) next();
     else trace.run(next);
   };
@@ -96,7 +94,7 @@ function guarded(route: (req: IncomingMessage) => string): (req: IncomingMessage
     try {
       return String(route(req));
     } catch (error) {
-      warn('WARN_EXPRESSWAY_ROUTE', `route threw, the request is counted as OTHER: ${error}`);
+      warnOfThrow(route, 'WARN_EXPRESSWAY_ROUTE', 'route threw, the request is counted as OTHER', error);
       return 'OTHER';
     }
   };

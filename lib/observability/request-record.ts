@@ -1,5 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+// The global of this name is a getter, which costs as much as the reading.
+import { performance } from 'node:perf_hooks';
 import { causeOf, statusOf } from '../core/errors.ts';
 import type { Exchange } from '../core/exchange.ts';
 import { ABORTED, type Cause, type Outcome } from '../core/outcome.ts';
@@ -49,8 +51,14 @@ export interface RequestSink {
 
 const kCounted = Symbol('expressway.counted');
 
+/** Bytes that have passed on a connection. */
+interface Bytes {
+  read: number;
+  written: number;
+}
+
 /** How much of a connection's bytes belongs to requests that are over. */
-type Counted = Socket & { [kCounted]?: { read: number; written: number } };
+type Counted = Socket & { [kCounted]?: Bytes };
 
 const NO_LIMITS: readonly LimiterDecision[] = [];
 
@@ -145,12 +153,14 @@ export class RequestRecord implements Recorder {
   }
 
   /** What has passed on the connection since the request before: so all bytes are counted, and none twice. */
-  #bytes(): { readonly read: number; readonly written: number } {
+  #bytes(): Bytes {
     const socket = this.#socket;
-    const before = socket[kCounted];
+    socket[kCounted] ??= { read: 0, written: 0 };
+    const counted = socket[kCounted];
     const { bytesRead, bytesWritten } = socket;
-    socket[kCounted] = { read: bytesRead, written: bytesWritten };
-    if (before === undefined) return { read: bytesRead, written: bytesWritten };
-    return { read: bytesRead - before.read, written: bytesWritten - before.written };
+    const since = { read: bytesRead - counted.read, written: bytesWritten - counted.written };
+    counted.read = bytesRead;
+    counted.written = bytesWritten;
+    return since;
   }
 }

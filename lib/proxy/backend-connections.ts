@@ -1,5 +1,9 @@
 import { isIP } from 'node:net';
 import { type buildConnector, Client, type Dispatcher, errors } from 'undici';
+import { RecentPeak } from './recent-peak.ts';
+
+/** undici closes a connection that was free for 4 s, or 2 s before the time that the backend announced. */
+const STALE_MS = 1_000;
 
 export interface BackendConnectionsOptions {
   readonly origin: string;
@@ -21,9 +25,12 @@ export interface Retirable {
 /** One connection, or the place for one. */
 class Connection extends Client implements Retirable {
   isFree = false;
+  isDropped = false;
+  /** `Date.now()` when it became free. */
+  freeSince = 0;
   readonly #drop: (connection: Connection) => void;
 
-  constructor(origin: string, options: Client.Options, drop: (connection: Connection) => void) {
+  constructor(origin: URL, options: Client.Options, drop: (connection: Connection) => void) {
     super(origin, options);
     this.#drop = drop;
   }
@@ -35,20 +42,23 @@ class Connection extends Client implements Retirable {
 
 /**
  * The connections to one backend, with one request at a time on each: a slow answer must not hold up another request.
- * The one that was free last is taken first, so that the others can time out. (undici's `Pool` looks through all of
- * them for each request, and has a queue of 16 KiB for requests that wait, which they never do here.)
+ * The one that was free last is taken first, so that those which nobody needs any more time out; those that were needed
+ * not long ago are used before they do (docs/decisions/0032). (undici's `Pool` looks through all of them for each
+ * request, and has a queue of 16 KiB for requests that wait, which they never do here.)
  */
 export class BackendConnections {
-  readonly #origin: string;
+  readonly #origin: URL;
   readonly #options: Client.Options;
   /** The same for all requests, whatever it is: a change of it costs the connection. */
   readonly #serverName: string | undefined;
   readonly #all = new Set<Connection>();
+  /** Whichever has been free longest comes first. */
   readonly #free: Connection[] = [];
+  readonly #mostInUse = new RecentPeak();
   #closed = false;
 
   constructor({ origin, connect, serverName }: BackendConnectionsOptions) {
-    this.#origin = origin;
+    this.#origin = withOrigin(new URL(origin));
     if (serverName !== undefined && origin.startsWith('https:')) {
       this.#serverName = serverName.replace(/^\[(.*)\]$/, '$1');
     }
@@ -69,8 +79,9 @@ export class BackendConnections {
       return undefined;
     }
     if (this.#serverName !== undefined) Object.assign(options, { servername: this.#serverName });
-    const connection = this.#free.pop() ?? this.#open();
+    const connection = this.#takeFree() ?? this.#open();
     connection.isFree = false;
+    this.#mostInUse.observe(this.#inUse);
     const takesMore = connection.dispatch(options, handler);
     // A request that undici refuses leaves nothing behind that would be followed by a `drain`.
     if (takesMore || connection.stats.size === 0) this.#release(connection);
@@ -89,6 +100,22 @@ export class BackendConnections {
     await Promise.all([...this.#all].map((connection) => connection.destroy(error)));
   }
 
+  get #inUse(): number {
+    return this.#all.size - this.#free.length;
+  }
+
+  #takeFree(): Connection | undefined {
+    const longest = this.#free[0];
+    // With one or none there is nothing to choose, and no need for the time.
+    if (longest === undefined || this.#free.length === 1) return this.#free.pop();
+    const now = Date.now();
+    if (now - longest.freeSince < STALE_MS) return this.#free.pop();
+    // The backend closed it behind its last answer: only the place is left.
+    if (!longest.stats.connected) this.#disconnected(longest);
+    else if (this.#all.size <= this.#mostInUse.of(this.#inUse, now)) return this.#free.shift();
+    return this.#free.pop();
+  }
+
   #open(): Connection {
     const connection = new Connection(this.#origin, this.#options, (retired) => this.#drop(retired));
     this.#all.add(connection);
@@ -99,8 +126,9 @@ export class BackendConnections {
   }
 
   #release(connection: Connection): void {
-    if (connection.isFree || !this.#all.has(connection)) return;
+    if (connection.isFree || connection.isDropped) return;
     connection.isFree = true;
+    connection.freeSince = Date.now();
     this.#free.push(connection);
   }
 
@@ -112,8 +140,14 @@ export class BackendConnections {
   }
 
   #drop(connection: Connection): void {
+    connection.isDropped = true;
     if (this.#all.delete(connection) && !connection.destroyed) void connection.close();
   }
+}
+
+/** undici asks the URL for its origin on each request, and a URL puts that together each time. */
+function withOrigin(url: URL): URL {
+  return Object.defineProperty(url, 'origin', { value: url.origin });
 }
 
 /** An address is proved as such, and never sent as the name asked for (RFC 6066 §3). */

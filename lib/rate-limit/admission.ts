@@ -93,8 +93,8 @@ export class Admission implements Claim {
     const { name, quotas, shadow, meter } = this.#desk;
     // Of several windows, the one with the least left.
     let tightest = 0;
-    for (const [index, { remaining }] of standings.entries()) {
-      if (remaining < (standings[tightest] as Standing).remaining) tightest = index;
+    for (let i = 1; i < standings.length; i++) {
+      if ((standings[i] as Standing).remaining < (standings[tightest] as Standing).remaining) tightest = i;
     }
     recorder.limiterDecided({
       limiter: name,

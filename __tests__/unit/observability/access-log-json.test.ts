@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { type FinishedRequest, GatewayEvents } from 'expressway';
+import fc from 'fast-check';
 import { type AccessLogOptions, accessLog } from '../../../lib/observability/access-log.ts';
 import { IsoTime } from '../../../lib/observability/iso-time.ts';
 
@@ -50,6 +51,71 @@ describe('json lines to a stream', () => {
     open().finished(REQUEST);
     const [record] = info.mock.calls[0] ?? [];
     expect(lines).toEqual([`${JSON.stringify({ time: '2026-11-04T05:06:07.008Z', ...record })}\n`]);
+  });
+
+  test('say the same of whatever a request may be', () => {
+    const info = jest.fn<(record: object, message: string) => void>();
+    const logger = accessLog({ to: { info }, fields: ['x-a', 'cookie'] });
+    const stream = open({ fields: ['x-a', 'cookie'] });
+    const maybe = <T>(value: fc.Arbitrary<T>) => fc.option(value, { nil: undefined });
+    const text = fc.oneof(
+      fc.string({ unit: 'binary' }),
+      fc.string(),
+      fc.constantFrom('"', '\\', '\u2028', 'é', '/?token=a&b=c', '//u:p@h/', 'a'.repeat(512), 'b'.repeat(2_050)),
+    );
+    const count = fc.nat();
+    const timeMs = fc.double({ min: 0, max: 1e7, noNaN: true });
+    const decision = fc.record({
+      limiter: text,
+      mode: fc.constantFrom('memory', 'redis', 'local'),
+      allowed: fc.boolean(),
+      limit: count,
+      remaining: maybe(count),
+      resetMs: maybe(timeMs),
+    });
+    const headers = fc.record({
+      host: maybe(text),
+      referer: maybe(text),
+      'user-agent': maybe(text),
+      'x-a': maybe(text),
+      cookie: maybe(text),
+    });
+    const request = fc.record({
+      req: fc.record({
+        url: text,
+        originalUrl: maybe(text),
+        httpVersion: fc.constantFrom('1.0', '1.1', '2.0'),
+        headers,
+      }),
+      id: maybe(text),
+      traceId: maybe(text),
+      client: maybe(text),
+      startedAt: fc.constant(NOW),
+      route: text,
+      method: text,
+      status: fc.integer({ min: 200, max: 599 }),
+      source: fc.constantFrom('gateway', 'backend'),
+      cause: maybe(fc.constantFrom('client_aborted', 'rate_limited')),
+      backend: maybe(text),
+      attempts: count,
+      upgrade: maybe(text),
+      bytesIn: count,
+      bytesOut: count,
+      durationMs: timeMs,
+      backendMs: timeMs,
+      limits: fc.array(decision, { maxLength: 3 }),
+    });
+    fc.assert(
+      fc.property(request, (any) => {
+        lines.length = 0;
+        info.mockClear();
+        logger.finished(any as unknown as FinishedRequest);
+        stream.finished(any as unknown as FinishedRequest);
+        const [record] = info.mock.calls[0] ?? [];
+        expect(lines).toEqual([`${JSON.stringify({ time: '2026-11-04T05:06:07.008Z', ...record })}\n`]);
+      }),
+      { numRuns: 500 },
+    );
   });
 
   test('with a base they begin with it and end with a message, as a logger writes them', () => {
