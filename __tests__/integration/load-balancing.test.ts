@@ -70,9 +70,34 @@ describe('latency', () => {
   test('a slower backend gets next to nothing', async () => {
     const [slow, quick] = (await named(2)) as [RecorderBackend, RecorderBackend];
     const { script } = slow;
-    slow.script = (...args) => void setTimeout(() => script(...args), 100);
+    slow.script = (...args) => void setTimeout(() => script(...args), 500);
     const { url } = await gateway({ backends: urls([slow, quick]), loadBalancing: 'latency' });
     expect(count(await word(url, 60), 'a')).toBeLessThanOrEqual(2);
+  });
+
+  test('of many, no backend draws everybody, and nobody waits but those whom the slow one has', async () => {
+    const backends = await named(24);
+    const [slow] = backends as [RecorderBackend];
+    const held: (() => void)[] = [];
+    const { script } = slow;
+    slow.script = (...args) => void held.push(() => script(...args));
+    const { url } = await gateway({ backends: urls(backends), loadBalancing: 'latency' });
+    let ended = 0;
+    const clients = Array.from({ length: 48 }, async () => {
+      await word(url, 20);
+      ended += 1;
+    });
+    const all = Promise.all(clients);
+    await eventually('all others are served', () => ended >= clients.length - held.length, 20_000);
+    // While none has answered, those who come at once are spread over all; after that nobody goes there: of 960, 40 would.
+    expect(held.length).toBeLessThanOrEqual(5);
+    const quick = backends.slice(1).map(({ requests }) => requests.length);
+    const mean = quick.reduce((sum, one) => sum + one) / quick.length;
+    // Who is one of two drawn at random comes up twice as often as the mean, and may be the better one each time.
+    expect(Math.max(...quick)).toBeLessThan(3 * mean);
+    slow.script = script;
+    for (const answerHeld of held) answerHeld();
+    await all;
   });
 
   /** Picks the only backend there is, and remembers its latency as it was then. */

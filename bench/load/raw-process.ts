@@ -1,6 +1,7 @@
 import { serveParent } from '../harness/child-side.ts';
 import type { SizedExchange } from '../harness/sized.ts';
-import { RawConnection, type Tally } from './raw-connection.ts';
+import { RawConnection } from './raw-connection.ts';
+import type { Tally } from './retrying-socket.ts';
 import { SizedConnection } from './sized-connection.ts';
 
 export interface RawStart {
@@ -20,6 +21,8 @@ export interface RawSample {
   readonly firstError: string | undefined;
   /** Connections without an answer since the last sample. */
   readonly stuck: number;
+  /** Connections that have had no answer at all. */
+  readonly unanswered: number;
   /** Milliseconds of a monotonic clock. */
   readonly at: number;
 }
@@ -55,7 +58,14 @@ function sample(): RawSample {
     seen[index] = connection.answered;
   }
   const { requests, errors, firstError } = tally;
-  return { requests, errors, firstError, stuck, at: performance.now() };
+  return { requests, errors, firstError, stuck, unanswered: unanswered(), at: performance.now() };
+}
+
+function unanswered(): number {
+  if (load === undefined) throw new Error('no load under way');
+  let count = 0;
+  for (const connection of load.connections) if (connection.answered === 0) count++;
+  return count;
 }
 
 function stop(): void {
@@ -65,4 +75,4 @@ function stop(): void {
   load = undefined;
 }
 
-serveParent({}, { start, sample, stop });
+serveParent({}, { start, unanswered, sample, stop });

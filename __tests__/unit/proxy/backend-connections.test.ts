@@ -1,10 +1,13 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { buildConnector } from 'undici';
 import { BackendConnections } from '../../../lib/proxy/backend-connections.ts';
+import { mockDateOnly } from '../../support/mock-date.ts';
 import { eventually } from '../../support/servers.ts';
+
+mockDateOnly(1_800_000_000_000);
 
 const sockets = new Set<Socket>();
 let waiting: [IncomingMessage, ServerResponse][] = [];
@@ -103,5 +106,75 @@ describe('the connections to one backend', () => {
     expect(await last).toBe(200);
     await closing;
     expect(await ask()).toMatch(/Client(Closed|Destroyed)Error/);
+  });
+});
+
+describe('a connection that is needed now and then', () => {
+  /** A connection is free one turn of the event loop after its answer. */
+  const free = () => new Promise<void>((resolve) => setImmediate(() => setImmediate(resolve)));
+
+  async function together(count: number): Promise<void> {
+    const asked = Array.from({ length: count }, () => ask());
+    await arrived(count);
+    answerAll();
+    expect(await Promise.all(asked)).toEqual(asked.map(() => 200));
+    await free();
+  }
+
+  /** The connections, by the order in which they were opened, of requests with so much time before each of them. */
+  async function oneByOne(requests: number, idleMs: number): Promise<number[]> {
+    const found: number[] = [];
+    for (let request = 0; request < requests; request += 1) {
+      jest.setSystemTime(Date.now() + idleMs);
+      const asked = ask();
+      await arrived(1);
+      found.push([...sockets].indexOf((waiting[0] as [IncomingMessage, ServerResponse])[0].socket));
+      answerAll();
+      expect(await asked).toBe(200);
+      await free();
+    }
+    return found;
+  }
+
+  test('is used before it times out', async () => {
+    await together(3);
+    const used = await oneByOne(12, 500);
+    // Each of the three is free for no longer than a second and the two requests that the others are longer free for.
+    for (let at = 0; at + 4 <= used.length; at += 1) expect(new Set(used.slice(at, at + 4)).size).toBe(3);
+  });
+
+  test('rests while others are free for a shorter time and it is not about to time out', async () => {
+    await together(3);
+    expect(new Set(await oneByOne(20, 40)).size).toBe(1);
+  });
+
+  test('is given up when no more than fewer were needed for a minute', async () => {
+    await together(3);
+    await oneByOne(1, 0);
+    await oneByOne(21, 3_000);
+    expect(new Set(await oneByOne(10, 3_000)).size).toBe(1);
+  });
+
+  test('is kept by those who need it again', async () => {
+    await together(2);
+    for (let time = 0; time < 5; time += 1) {
+      await oneByOne(7, 3_000);
+      await together(2);
+    }
+    expect(new Set(await oneByOne(4, 3_000)).size).toBe(2);
+    expect(sockets.size).toBe(2);
+  });
+
+  test('counts for nothing once the backend has closed it behind its answer', async () => {
+    const asked = [ask(), ask()];
+    await arrived(2);
+    for (const [index, [, res]] of waiting.splice(0).entries()) {
+      if (index === 0) res.setHeader('connection', 'close');
+      res.end('ok');
+    }
+    expect(await Promise.all(asked)).toEqual([200, 200]);
+    await eventually('it is closed', () => sockets.size === 1);
+    await free();
+    expect(await oneByOne(4, 3_000)).toEqual([0, 0, 0, 0]);
   });
 });
