@@ -5,6 +5,7 @@ import { OptionsError, resolveOptions } from '../core/options.ts';
 import { sendProblem } from '../core/problem.ts';
 import { Answers } from './answers.ts';
 import { ConnectionCap } from './connection-cap.ts';
+import { type ConnectionWatcher, watchConnections } from './connection-watch.ts';
 import { continueWhenRead } from './continue-when-read.ts';
 import { type HardenServerOptions, hardenServerChecks, hardenServerDefaults } from './harden-server-options.ts';
 import { parserErrorCause } from './parser-error.ts';
@@ -46,11 +47,14 @@ export function hardenServer<S extends Server>(server: S, given?: HardenServerOp
   if (options.maxConnections > 0) server.maxConnections = options.maxConnections;
 
   const answers = new Answers(options.events);
-  if (options.maxConnectionsPerAddress > 0) new ConnectionCap(options, answers).attach(server);
-  if (options.minReceiveBytesPerSecond > 0 || options.sendTimeoutMs > 0) {
-    const slow = new SlowConnections(options, answers);
-    server.on(server instanceof TlsServer ? 'secureConnection' : 'connection', (socket) => slow.watch(socket));
-  }
+  const raw: ConnectionWatcher[] = [];
+  // What a client has sent and taken is counted inside of TLS.
+  const inner = server instanceof TlsServer ? [] : raw;
+  if (options.maxConnectionsPerAddress > 0) raw.push(new ConnectionCap(options, answers));
+  if (options.minReceiveBytesPerSecond > 0 || options.sendTimeoutMs > 0)
+    inner.push(new SlowConnections(options, answers));
+  watchConnections(server, 'connection', raw);
+  if (inner !== raw) watchConnections(server, 'secureConnection', inner);
   server.on('clientError', (error: Error, socket: Duplex) => answers.refuse(socket, parserErrorCause(error, socket)));
   continueWhenRead(server);
   server.on('checkExpectation', (req, res) => {

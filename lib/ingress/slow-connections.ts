@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { type Answers, answerOn } from './answers.ts';
+import type { ConnectionWatcher } from './connection-watch.ts';
 import type { HardenServerSettings } from './harden-server-options.ts';
 
 /** How far a client has come at the last look. */
@@ -22,11 +23,12 @@ type Bounds = Pick<
  * Ends connections whose clients send content too slowly, or do not take their answers. One coarse timer looks at all
  * of them: the requests themselves pay nothing for it.
  */
-export class SlowConnections {
+export class SlowConnections implements ConnectionWatcher {
   readonly #bounds: Bounds;
   readonly #mostOwed: number;
   readonly #answers: Answers;
-  readonly #progress = new Map<Socket, Progress>();
+  /** Nothing for those on which no look has found an answer under way: most connections are idle. */
+  readonly #progress = new Map<Socket, Progress | undefined>();
   #timer: NodeJS.Timeout | undefined;
   #lookedAt = 0;
 
@@ -36,12 +38,15 @@ export class SlowConnections {
     this.#answers = answers;
   }
 
-  watch(socket: Socket): void {
-    this.#progress.set(socket, { received: 0, owed: 0, taken: 0, stalledMs: 0 });
-    socket.once('close', () => this.#progress.delete(socket));
+  opened(socket: Socket): void {
+    this.#progress.set(socket, undefined);
     if (this.#timer !== undefined) return;
     this.#lookedAt = Date.now();
     this.#timer = setInterval(() => this.#due(), this.#bounds.checkIntervalMs).unref();
+  }
+
+  closed(socket: Socket): void {
+    this.#progress.delete(socket);
   }
 
   /** A process that was held up first reads what came meanwhile: it counts as sent in time. */
@@ -60,13 +65,18 @@ export class SlowConnections {
     this.#timer = undefined;
   }
 
-  #judge(socket: Socket, progress: Progress, elapsedMs: number): void {
+  #judge(socket: Socket, known: Progress | undefined, elapsedMs: number): void {
     const res = answerOn(socket);
     const { sendTimeoutMs } = this.#bounds;
     if (res === undefined) {
-      progress.owed = 0;
-      progress.stalledMs = 0;
-    } else if (this.#sendsTooSlowly(socket, res.req, progress, elapsedMs)) {
+      if (known === undefined) return;
+      known.owed = 0;
+      known.stalledMs = 0;
+      return;
+    }
+    const progress = known ?? { received: 0, owed: 0, taken: 0, stalledMs: 0 };
+    if (known === undefined) this.#progress.set(socket, progress);
+    if (this.#sendsTooSlowly(socket, res.req, progress, elapsedMs)) {
       this.#progress.delete(socket);
       this.#answers.refuse(socket, 'client_timeout');
     } else if (sendTimeoutMs > 0 && takesNothing(socket, progress, elapsedMs) && progress.stalledMs >= sendTimeoutMs) {

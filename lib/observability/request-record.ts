@@ -49,7 +49,8 @@ export interface RequestSink {
   finished(request: FinishedRequest): void;
 }
 
-const kCounted = Symbol('expressway.counted');
+const kRead = Symbol('expressway.read');
+const kWritten = Symbol('expressway.written');
 
 /** Bytes that have passed on a connection. */
 interface Bytes {
@@ -57,8 +58,8 @@ interface Bytes {
   written: number;
 }
 
-/** How much of a connection's bytes belongs to requests that are over. */
-type Counted = Socket & { [kCounted]?: Bytes };
+/** How much of a connection's bytes belongs to requests that are over; on the socket itself, of which there may be many idle ones. */
+type Counted = Socket & { [kRead]?: number; [kWritten]?: number };
 
 const NO_LIMITS: readonly LimiterDecision[] = [];
 
@@ -155,12 +156,10 @@ export class RequestRecord implements Recorder {
   /** What has passed on the connection since the request before: so all bytes are counted, and none twice. */
   #bytes(): Bytes {
     const socket = this.#socket;
-    socket[kCounted] ??= { read: 0, written: 0 };
-    const counted = socket[kCounted];
     const { bytesRead, bytesWritten } = socket;
-    const since = { read: bytesRead - counted.read, written: bytesWritten - counted.written };
-    counted.read = bytesRead;
-    counted.written = bytesWritten;
+    const since = { read: bytesRead - (socket[kRead] ?? 0), written: bytesWritten - (socket[kWritten] ?? 0) };
+    socket[kRead] = bytesRead;
+    socket[kWritten] = bytesWritten;
     return since;
   }
 }

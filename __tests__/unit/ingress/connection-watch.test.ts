@@ -1,0 +1,51 @@
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:http';
+import { connect, type Socket } from 'node:net';
+import { afterEach, expect, test } from '@jest/globals';
+import { hardenServer } from 'expressway';
+import { Cleanup } from '../../support/gateway.ts';
+import { eventually, listen } from '../../support/servers.ts';
+
+const cleanup = new Cleanup();
+afterEach(() => cleanup.run());
+
+async function opened(server: Server): Promise<{ readonly client: Socket; readonly socket: Socket }> {
+  const { port } = server.address() as { port: number };
+  const accepted = once(server, 'connection');
+  const client = connect(port, '127.0.0.1');
+  client.on('error', () => {});
+  cleanup.add({ close: async () => void client.destroy() });
+  return { client, socket: (await accepted)[0] as Socket };
+}
+
+const listeners = (socket: Socket) => socket.eventNames().reduce((sum, name) => sum + socket.listenerCount(name), 0);
+
+test('all bounds together have one listener on a connection', async () => {
+  const plain = createServer();
+  const bounded = hardenServer(createServer(), {
+    maxConnectionsPerAddress: 5,
+    minReceiveBytesPerSecond: 1,
+    sendTimeoutMs: 1_000,
+  });
+  cleanup.add(await listen(() => {}, plain));
+  cleanup.add(await listen(() => {}, bounded));
+  const usual = listeners((await opened(plain)).socket);
+  expect(listeners((await opened(bounded)).socket)).toBe(usual + 1);
+});
+
+test('two caps on one server count by themselves', async () => {
+  const server = createServer();
+  hardenServer(server, { maxConnectionsPerAddress: 3 });
+  hardenServer(server, { maxConnectionsPerAddress: 2 });
+  cleanup.add(await listen(() => {}, server));
+  // More often than either allows at a time: a connection that is gone must be forgotten by both.
+  for (let i = 0; i < 4; i += 1) {
+    const { client, socket } = await opened(server);
+    expect(socket.destroyed).toBe(false);
+    client.destroy();
+    await eventually('it is closed', () => socket.closed);
+  }
+  await opened(server);
+  await opened(server);
+  expect((await opened(server)).socket.destroyed).toBe(true);
+});
