@@ -21,7 +21,7 @@ CHANGELOG.md does not have, a tag that exists, and a check that fails. Then prin
 /** In this order; the first that fails ends the release. */
 const CHECKS = [
   ['bash', '.ci/run'],
-  ['npm', 'audit', '--omit=dev'],
+  ['npm', 'run', 'audit'],
 ] as const;
 
 /** A push that is refused, because somebody else was faster, must come before what nobody can take back. */

@@ -1,6 +1,6 @@
 import { PassThrough } from 'node:stream';
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { type Dispatcher, Pool } from 'undici';
+import { buildConnector, Client, type Dispatcher, Pool } from 'undici';
 import { Cleanup } from '../support/gateway.ts';
 import { answer, answerOk, RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { closedPort, eventually } from '../support/servers.ts';
@@ -156,6 +156,49 @@ describe('undici', () => {
       const { steps } = await dispatch(answer(`HTTP/1.1 ${head}\r\n${rest}`));
       expect(steps).toEqual([['start'], ['error', 'UND_ERR_SOCKET', 'SocketError']]);
     }
+  });
+
+  test.each(['0.9', '2.0'])('HTTP/%s is taken for HTTP/1.0, and nobody is told', async (version) => {
+    const { steps, backend } = await dispatch(answer(`HTTP/${version} 200 OK\r\nContent-Length: 2\r\n\r\nok`));
+    expect(steps).toEqual([['start'], ['head', 200, { 'content-length': '2' }, true], ['data', 'ok'], ['end']]);
+    await eventually('the connection is not kept', () => backend?.connections.size === 0);
+  });
+
+  test.each(['0.0', '1.2', '1.9', '2.1', '3.0', '1.10', '10.1', '1'])('HTTP/%s is an error', async (version) => {
+    const { steps } = await dispatch(answer(`HTTP/${version} 200 OK\r\nContent-Length: 2\r\n\r\nok`));
+    expect(steps).toEqual([['start'], ['error', undefined, 'HTTPParserError']]);
+  });
+
+  test('a socket has its parser as soon as undici was given it, and the parser tells the version of each head', async () => {
+    const backend = cleanup.add(
+      await RecorderBackend.start(answer('HTTP/1.1 103 E\r\n\r\nHTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n')),
+    );
+    const seen: unknown[] = [];
+    const connect = buildConnector({});
+    const client = new Client(backend.url, {
+      connect(target, callback) {
+        connect(target, (error, socket) => {
+          callback(error as null, socket as never);
+          const symbol = Object.getOwnPropertySymbols(socket).find(({ description }) => description === 'parser');
+          const parser = socket?.[symbol as keyof typeof socket] as unknown as {
+            ptr: number;
+            llhttp: { llhttp_get_http_major(ptr: number): number };
+            onHeadersComplete(...told: unknown[]): number;
+          };
+          const complete = parser.onHeadersComplete;
+          parser.onHeadersComplete = function (...told) {
+            seen.push([this.llhttp.llhttp_get_http_major(this.ptr), ...told]);
+            return complete.apply(this, told);
+          };
+        });
+      },
+    });
+    cleanup.add({ close: () => client.destroy() });
+    expect((await client.request({ path: '/', method: 'GET' })).statusCode).toBe(200);
+    expect(seen).toEqual([
+      [1, 103, false, expect.any(Boolean)],
+      [2, 200, false, false],
+    ]);
   });
 
   test('of several codings, chunked alone is taken off: the rest is handed out as if it were the content', async () => {

@@ -1,9 +1,13 @@
+import type { ServerResponse } from 'node:http';
 import { afterEach, describe, expect, test } from '@jest/globals';
+import express from 'express';
+import { undiciTransport } from 'expressway';
+import { createProxyMiddleware } from 'http-proxy-middleware';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
 import { RawClient, rawRequest } from '../support/raw-client.ts';
 import { recordedGateway } from '../support/recorded-gateway.ts';
 import { answer, answerOk, RecorderBackend, type Script } from '../support/recorder-backend.ts';
-import { eventually } from '../support/servers.ts';
+import { eventually, listen } from '../support/servers.ts';
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
@@ -57,6 +61,11 @@ const BAD_HEADS: readonly [string, string, cause?: string][] = [
   ['the greatest status of three digits', 'HTTP/1.1 999 OK\r\nContent-Length: 0\r\n\r\n'],
   ['a version of HTTP/1 that is none', 'HTTP/1.2 200 OK\r\nContent-Length: 0\r\n\r\n'],
   ['HTTP/3.0', 'HTTP/3.0 200 OK\r\nContent-Length: 0\r\n\r\n'],
+  ['R18: HTTP/2.0', 'HTTP/2.0 200 OK\r\nContent-Length: 2\r\n\r\nok'],
+  ['R18: HTTP/2.0 that says it goes on', 'HTTP/2.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok'],
+  ['R18: HTTP/2.0 without a field', 'HTTP/2.0 204 No Content\r\n\r\n'],
+  ['R18: HTTP/0.9', 'HTTP/0.9 200 OK\r\nContent-Length: 2\r\n\r\nok'],
+  ['R18: HTTP/2.0 in an informational head', 'HTTP/2.0 103 E\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n'],
   ['another protocol', 'SSH-2.0-OpenSSH_9\r\n\r\n'],
   ['C07: 101 without an upgrade', `HTTP/1.1 101 Switching Protocols\r\n\r\n${SMUGGLED}`],
   ['C07: 101 with an upgrade that nobody asked for', 'HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n'],
@@ -117,17 +126,92 @@ describe('a head that is unusual', () => {
     expect(gateway.proxy.status()[0]?.circuit).toBe('open');
   });
 
-  // undici does not tell the version. Its parser takes them for HTTP/1.0: their framing is read in one way only.
-  test.each(['2.0', '0.9'])('R18: HTTP/%s is taken for HTTP/1.0, and passed on in our own version', async (version) => {
-    const { port, backend } = await setUp((socket, request, index) => {
-      if (request.target === '/odd')
-        answer(`HTTP/${version} 200 OK\r\nContent-Length: 2\r\n\r\nok`)(socket, request, index);
-      else answerOk(socket, request, index);
-    });
-    const response = await rawRequest(port, 'GET /odd HTTP/1.1\r\nHost: a\r\n\r\n');
+  test('R18: HTTP/1.0 is passed on in our own version', async () => {
+    const { port, backend } = await setUp(answer('HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok'));
+    const response = await rawRequest(port, GET);
     expect([response.startLine, response.content.toString()]).toEqual(['HTTP/1.1 200 OK', 'ok']);
-    await eventually('its connection is closed', () => backend.connections.size === 0);
     await othersAreServed(port, backend);
+  });
+});
+
+describe('R18: a version of another framing', () => {
+  const ODD = 'HTTP/2.0 200 OK\r\nX-Evil: 1\r\nContent-Length: 2\r\n\r\nok';
+
+  test.each(['one byte at a time', 'a line at a time'])('is noticed in a head that comes %s', async (how) => {
+    const pieces = how === 'a line at a time' ? (ODD.match(/[^\n]*\n|.+$/g) as string[]) : ODD.split('');
+    const { port, backend } = await setUp(async (socket) => {
+      socket.setNoDelay(true);
+      for (const piece of pieces) {
+        if (!socket.writable) return;
+        await new Promise((resolve) => socket.write(piece, resolve));
+        await new Promise((resolve) => setTimeout(resolve, 2));
+      }
+    });
+    const response = await rawRequest(port, GET);
+    expect([response.status, response.field('x-evil')]).toEqual([502, undefined]);
+    await othersAreServed(port, backend);
+  });
+
+  test('is noticed in the final head behind an informational one', async () => {
+    const { port, backend } = await setUp(answer(`HTTP/1.1 103 Early Hints\r\n\r\n${ODD}`));
+    const client = cleanup.add(await RawClient.connect(port));
+    client.send(GET);
+    expect([(await client.response()).status, (await client.response()).status]).toEqual([103, 502]);
+    await othersAreServed(port, backend);
+  });
+
+  test('is noticed on a connection that had good answers, and counts against the backend', async () => {
+    const backend = cleanup.add(await RecorderBackend.start(answerOk));
+    const circuit = { minimumRequests: 3, failureRatio: 0.3 };
+    const gateway = cleanup.add(await proxyGateway({ backends: [backend.url], circuit }));
+    for (const text of ['one', 'two']) expect((await rawRequest(gateway.port, nonce(text))).status).toBe(200);
+    expect(backend.received).toHaveLength(1);
+    backend.script = answer(ODD);
+    const response = await rawRequest(gateway.port, GET);
+    expect([response.status, response.field('proxy-status')]).toEqual([502, expect.stringContaining('protocol_error')]);
+    expect(backend.received).toHaveLength(1);
+    expect(gateway.proxy.status()[0]?.circuit).toBe('open');
+  });
+
+  test('is not looked for in content', async () => {
+    const { port } = await setUp((socket) => {
+      socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${ODD.length}\r\n\r\n`);
+      setTimeout(() => socket.write(ODD), 20);
+    });
+    const response = await rawRequest(port, GET);
+    expect([response.status, response.content.toString()]).toEqual([200, ODD]);
+  });
+
+  test('is noticed when a backend switches protocols', async () => {
+    const { port } = await setUp(answer('HTTP/2.0 101 S\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n'));
+    const response = await rawRequest(
+      port,
+      'GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n',
+    );
+    expect(response.status).toBe(502);
+  });
+
+  test('is noticed by a health check', async () => {
+    const backend = cleanup.add(await RecorderBackend.start(answer(ODD)));
+    const check = { path: '/healthz', intervalMs: 10, unhealthyAfter: 1 };
+    const gateway = cleanup.add(await proxyGateway({ backends: [backend.url], healthCheck: check }));
+    await eventually('it is found unhealthy', () => gateway.proxy.status()[0]?.health === 'unhealthy');
+  });
+
+  test('is noticed under http-proxy-middleware', async () => {
+    const backend = cleanup.add(await RecorderBackend.start(answer(ODD)));
+    const errors: Error[] = [];
+    const app = express();
+    const on = {
+      error: (error: Error, _req: unknown, res: unknown) => {
+        errors.push(error);
+        (res as ServerResponse).writeHead(502).end();
+      },
+    };
+    app.use(createProxyMiddleware({ target: backend.url, plugins: [undiciTransport()], on }));
+    const { port } = cleanup.add(await listen(app));
+    expect((await rawRequest(port, GET)).status).toBe(502);
+    expect(errors).toEqual([expect.objectContaining({ code: 'ERR_EXPRESSWAY_PROTOCOL' })]);
   });
 });
 

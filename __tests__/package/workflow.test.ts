@@ -6,17 +6,17 @@ const root = new URL('../../', import.meta.url);
 const yaml = (path: string) => parse(readFileSync(new URL(path, root), 'utf8'));
 
 describe('.github', () => {
-  test('the workflow does what .ci/run does and nothing else, on a bare Node 20', () => {
+  test('the workflow does what .ci/run does, asks for advisories, and nothing else, on a bare Node 20', () => {
     const { jobs, permissions } = yaml('.github/workflows/ci.yml');
-    const steps = Object.values(jobs as Record<string, { steps: Record<string, unknown>[] }>).flatMap(
-      (job) => job.steps,
-    );
-    expect(steps.map(({ run, uses }) => run ?? String(uses).split('@')[0])).toEqual([
-      'actions/checkout',
-      'actions/setup-node',
-      'bash .ci/run',
-    ]);
-    expect(steps[1]?.with).toEqual({ 'node-version': 20 });
+    const commands = { ci: ['bash .ci/run'], audit: ['npm ci --no-audit --no-fund', 'npm run audit'] };
+    expect(Object.keys(jobs)).toEqual(Object.keys(commands));
+    for (const [job, runs] of Object.entries(commands)) {
+      const steps: Record<string, unknown>[] = jobs[job].steps;
+      const done = steps.map(({ run, uses }) => run ?? String(uses).split('@')[0]);
+      expect(done).toEqual(['actions/checkout', 'actions/setup-node', ...runs]);
+      expect(steps[1]?.with).toEqual({ 'node-version': 20 });
+      expect(steps.slice(2)).toEqual(runs.map((run) => ({ run })));
+    }
     expect(permissions).toEqual({ contents: 'read' });
   });
 

@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import { buildConnector } from 'undici';
 import { BackendConnections } from './backend-connections.ts';
 import { type BackendTlsOptions, connectorTls } from './backend-tls.ts';
+import { refuseOtherVersions } from './http-version.ts';
 
 export interface ConnectionOptions {
   /** Milliseconds until an attempt to connect is given up. Default 2 000. */
@@ -32,13 +33,13 @@ export class Connections {
   constructor({ connectTimeoutMs, tls = {} }: ConnectionOptions) {
     this.#connectTimeoutMs = connectTimeoutMs;
     this.#serverName = tls.serverName;
-    this.#connect = connector(tls, connectTimeoutMs);
+    this.#connect = backendConnector(tls, connectTimeoutMs);
   }
 
   /** For connections made from now on. Those that run on others end there, and none of these is used again. */
   setTls(tls: BackendTlsOptions): void {
     this.#serverName = tls.serverName;
-    this.#connect = connector(tls, this.#connectTimeoutMs);
+    this.#connect = backendConnector(tls, this.#connectTimeoutMs);
     for (const origin of [...this.#current.keys()]) if (origin.startsWith('https:')) this.remove(origin);
   }
 
@@ -83,7 +84,8 @@ export class Connections {
   }
 }
 
-function connector(tls: BackendTlsOptions, connectTimeoutMs: number): buildConnector.connector {
+/** Makes connections to backends, which say more of what goes wrong on them than undici's own. */
+export function backendConnector(tls: BackendTlsOptions, connectTimeoutMs: number): buildConnector.connector {
   const connect = buildConnector({ ...connectorTls(tls), timeout: connectTimeoutMs, allowH2: false });
   return (target, callback) => {
     connect(target, (error, socket) => {
@@ -98,6 +100,8 @@ function connector(tls: BackendTlsOptions, connectTimeoutMs: number): buildConne
         if (broken.code === 'ECONNRESET') hideReset(socket, broken);
       });
       callback(null, socket);
+      // It has its parser now, and no answer yet.
+      refuseOtherVersions(socket);
     });
   };
 }

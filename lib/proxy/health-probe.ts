@@ -2,7 +2,8 @@ import { isIP } from 'node:net';
 import { Client } from 'undici';
 import type { Backend } from '../backends/backend.ts';
 import type { Probe, ProbeAnswer, ProbeOptions } from '../backends/health-check.ts';
-import { type BackendTlsOptions, connectorTls } from './backend-tls.ts';
+import type { BackendTlsOptions } from './backend-tls.ts';
+import { backendConnector } from './connections.ts';
 
 /** Bytes of an answer's content that are read; a check looks at no more. */
 const MAX_CONTENT = 65_536;
@@ -27,7 +28,7 @@ async function probe(
     pipelining: 0,
     allowH2: false,
     // The signal ends the rest; an attempt to connect does not hear it, and would go on for minutes.
-    connect: { ...connectorTls(tls), timeout: timeoutMs },
+    connect: backendConnector(tls, timeoutMs),
     headersTimeout: 0,
     bodyTimeout: 0,
   });
