@@ -98,6 +98,10 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
   if (given.LOAD_BALANCING === 'sticky' && given.STICKY_SECRET === undefined) {
     problems.push('LOAD_BALANCING: sticky needs a STICKY_SECRET');
   }
+  // Who was started to serve backends of his own is not to have those of the demo, at a reload either.
+  if (env.EXPRESSWAY_NEEDS_BACKENDS && given.BACKENDS === undefined && given.BACKENDS_FILE === undefined) {
+    problems.push('BACKENDS: there is no backend: say where requests go with --backend, BACKENDS or BACKENDS_FILE');
+  }
   for (const [cert, key] of [
     ['TLS_CERT', 'TLS_KEY'],
     ['BACKEND_CERT', 'BACKEND_KEY'],

@@ -44,7 +44,8 @@ export class EchoBackend {
   }
 
   async open(host: string, port: number): Promise<void> {
-    this.#url = await listen(this.#server, `backend ${this.name}`, { host, port });
+    const name = { what: `backend ${this.name}`, host: '--host', port: '--port' };
+    this.#url = await listen(this.#server, name, { host, port });
   }
 
   /** Ends as a crash would: without waiting for anybody. */

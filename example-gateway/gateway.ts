@@ -15,7 +15,7 @@ import { type App, createApp } from './app.ts';
 import { BackendsFile } from './backends-file.ts';
 import type { Config } from './config.ts';
 import { logEvents } from './event-log.ts';
-import { listen } from './listener.ts';
+import { ADMIN, GATEWAY, type ListenerName, listen } from './listener.ts';
 import { createLogger, type Logger } from './logger.ts';
 import type { Lines } from './observe.ts';
 import type { PreparedReload, ReloadPart } from './prepared-reload.ts';
@@ -136,13 +136,13 @@ export class Gateway implements AdminView {
     const { host, port, admin } = this.#config;
     this.#file?.watch(() => void this.#reload.run('the file has changed', [this.#reloadParts.backends]));
     // The operator's listener first: traffic is taken only once everything else stands.
-    if (this.#admin && admin) this.#adminUrl = await this.#listen(this.#admin, 'admin listener', admin);
+    if (this.#admin && admin) this.#adminUrl = await this.#listen(this.#admin, ADMIN, admin);
     // Names are looked up by now, as far as they can be: the first requests need not get 503.
     await this.#parts.proxy.ready();
     for (const { backend, held } of this.#worker?.holds ?? []) {
       this.#parts.proxy[held === 'drained' ? 'drain' : 'isolate'](backend);
     }
-    this.#url = await this.#listen(this.#server, 'gateway', { host, port });
+    this.#url = await this.#listen(this.#server, GATEWAY, { host, port });
     this.#isOpen = true;
     // A primary says it once for all its workers.
     const level = this.#worker === undefined ? 'info' : 'debug';
@@ -200,10 +200,10 @@ export class Gateway implements AdminView {
     if (errors.length > 0) throw new AggregateError(errors, 'The gateway did not close cleanly');
   }
 
-  async #listen(server: Server, what: string, address: { host: string; port: number }): Promise<string> {
-    const url = await listen(server, what, address);
+  async #listen(server: Server, name: ListenerName, address: { host: string; port: number }): Promise<string> {
+    const url = await listen(server, name, address);
     // One connection that could not be accepted (too many open files) must not end the process.
-    server.on('error', (error) => this.#log.error({ error }, `${what} failed`));
+    server.on('error', (error) => this.#log.error({ error }, `${name.what} failed`));
     return url;
   }
 }

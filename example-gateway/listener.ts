@@ -6,24 +6,40 @@ import { StartError } from './start-error.ts';
 /** A listener that could not be opened. */
 export class ListenError extends StartError {}
 
-const REASONS: Readonly<Record<string, string>> = {
-  EADDRINUSE: 'the port is in use',
-  EACCES: 'this user may not use the port',
-  EADDRNOTAVAIL: 'this machine has no such address',
-  ENOTFOUND: 'the host name is unknown',
+/** What is wrong, and with which part of the address. */
+const REASONS: Readonly<Record<string, readonly ['host' | 'port', string]>> = {
+  EADDRINUSE: ['port', 'the port is in use'],
+  EACCES: ['port', 'this user may not use the port'],
+  EADDRNOTAVAIL: ['host', 'this machine has no such address'],
+  ENOTFOUND: ['host', 'the host name is unknown'],
 };
 
+/** What a listener is called in errors, and the variables that its address comes from. */
+export interface ListenerName {
+  readonly what: string;
+  readonly host: string;
+  readonly port: string;
+}
+
+export const GATEWAY: ListenerName = { what: 'gateway', host: 'HOST', port: 'PORT' };
+export const ADMIN: ListenerName = { what: 'admin listener', host: 'ADMIN_HOST', port: 'ADMIN_PORT' };
+
 /**
- * @param what names the listener in an error, like "gateway".
  * @returns the URL to reach it from this machine.
- * @throws {ListenError}
+ * @throws {ListenError} that names the variable to change.
  */
-export async function listen(server: Server, what: string, address: { host: string; port: number }): Promise<string> {
+export async function listen(
+  server: Server,
+  name: ListenerName,
+  address: { host: string; port: number },
+): Promise<string> {
   const { host, port } = address;
   await new Promise<void>((resolve, reject) => {
     const failed = (error: NodeJS.ErrnoException): void => {
-      const reason = REASONS[error.code ?? ''] ?? error.message;
-      reject(new ListenError([`The ${what} cannot listen on ${authority(host, port)}: ${reason}`], { cause: error }));
+      const [part, reason] = REASONS[error.code ?? ''] ?? [undefined, error.message];
+      const variable = part === undefined ? '' : `${name[part]}: `;
+      const problem = `${variable}the ${name.what} cannot listen on ${authority(host, port)}: ${reason}`;
+      reject(new ListenError([problem], { cause: error }));
     };
     server.once('error', failed);
     server.listen(port, host, () => {

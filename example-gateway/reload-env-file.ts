@@ -18,10 +18,13 @@ export interface EnvironmentNow {
   readonly overridden: readonly string[];
 }
 
+/** What is in a file, or why that cannot be said. */
+type EnvFileContent = { readonly variables: NodeJS.Dict<string> } | { readonly problem: NodeJS.ErrnoException };
+
 /**
  * The process's environment with the `.env` file as it stands now, for whoever edits that and does not want to restart. A
- * variable of the environment proper wins over the file, as at the start. It is told from one of the file by its value:
- * one that stood in both with the same value counts as the file's.
+ * variable of the environment proper wins over the file, as at the start. Where nobody says which those are, one is told
+ * from one of the file by its value: one that stood in both with the same value counts as the file's.
  */
 export class EnvFile implements Environment {
   readonly name: string;
@@ -35,30 +38,44 @@ export class EnvFile implements Environment {
    * Make it at the start, before the file can have been edited.
    *
    * @param path Nothing is read where it is empty: the environment stays what it is.
+   * @param proper Names of variables that did not come from the file, whatever is in it.
    */
-  constructor(path: string, env: NodeJS.ProcessEnv) {
+  constructor(path: string, env: NodeJS.ProcessEnv, proper: readonly string[] = []) {
     this.name = path === '' ? 'the environment' : path;
     this.#path = path;
     this.first = { ...env };
-    const file = this.#variables();
-    this.#existed = file !== undefined;
-    this.#proper = Object.fromEntries(Object.entries(env).filter(([name, value]) => file?.[name] !== value));
+    const content = this.#content();
+    this.#existed = !isMissing(content);
+    const file = variablesOf(content);
+    const known = new Set(proper);
+    this.#proper = Object.fromEntries(
+      Object.entries(env).filter(([name, value]) => known.has(name) || file[name] !== value),
+    );
   }
 
   read(): EnvironmentNow {
-    const file = this.#variables();
-    if (file === undefined && this.#existed) throw new ConfigError([`${this.name}: cannot be read`]);
-    const overridden = Object.keys(file ?? {}).filter(
-      (name) => Object.hasOwn(this.#proper, name) && this.#proper[name] !== file?.[name],
+    const content = this.#content();
+    if ('problem' in content && (this.#existed || !isMissing(content))) {
+      const reason = isMissing(content) ? 'there is no such file' : content.problem.message;
+      throw new ConfigError([`${this.name}: cannot be read: ${reason}`]);
+    }
+    const file = variablesOf(content);
+    const overridden = Object.keys(file).filter(
+      (name) => Object.hasOwn(this.#proper, name) && this.#proper[name] !== file[name],
     );
     return { variables: { ...file, ...this.#proper }, overridden };
   }
 
-  #variables(): NodeJS.Dict<string> | undefined {
+  #content(): EnvFileContent {
+    if (this.#path === '') return { variables: {} };
     try {
-      return parseEnv(readFileSync(this.#path, 'utf8'));
-    } catch {
-      return undefined;
+      return { variables: parseEnv(readFileSync(this.#path, 'utf8')) };
+    } catch (error) {
+      return { problem: error as NodeJS.ErrnoException };
     }
   }
 }
+
+const variablesOf = (content: EnvFileContent): NodeJS.Dict<string> => ('variables' in content ? content.variables : {});
+
+const isMissing = (content: EnvFileContent): boolean => 'problem' in content && content.problem.code === 'ENOENT';

@@ -19,7 +19,8 @@ async function run(): Promise<void> {
   const isShared = config.workers > 1;
   const lines = new LogOutput(1, undefined, isShared ? ONE_PIECE_LENGTH : undefined);
   const log = createLogger(config.logLevel, (line) => lines.write(line));
-  const environment = new EnvFile(process.env.EXPRESSWAY_ENV_FILE ?? '.env', process.env);
+  const { EXPRESSWAY_ENV_FILE = '.env', EXPRESSWAY_ENV_PROPER = '' } = process.env;
+  const environment = new EnvFile(EXPRESSWAY_ENV_FILE, process.env, EXPRESSWAY_ENV_PROPER.split(','));
 
   async function start(): Promise<Running> {
     if (!isShared) return startGateway(config, { log, lines, environment });

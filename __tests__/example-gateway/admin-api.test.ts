@@ -1,10 +1,13 @@
 import { readFileSync } from 'node:fs';
+import { Agent } from 'node:http';
 import { parseEnv } from 'node:util';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { Validator } from '@seriousme/openapi-schema-validator';
 import Ajv2020 from 'ajv/dist/2020.js';
 import { shownConfig } from '../../example-gateway/admin/shown-config.ts';
 import { readConfig } from '../../example-gateway/config.ts';
+import { Cleanup } from '../support/gateway.ts';
+import { RawClient } from '../support/raw-client.ts';
 import { type Answer, type Asking, ask } from './ask.ts';
 import { closeAll, openBackend, openGateway, type TestGateway } from './gateways.ts';
 import { until } from './until.ts';
@@ -26,7 +29,11 @@ interface ResponseObject {
   readonly content?: Record<string, { readonly schema: object }>;
 }
 
-afterEach(closeAll);
+const cleanup = new Cleanup();
+afterEach(async () => {
+  await cleanup.run();
+  await closeAll();
+});
 
 /** Asks the API, and checks the answer against what the document says of this method and path. */
 class Api {
@@ -205,16 +212,78 @@ describe('who may act', () => {
     expect((await tell(BEARER)).status).toBe(200);
   });
 
-  test('after five wrong tokens no token is looked at for a minute, not even the right one', async () => {
-    const { api, gateway } = await openApiGateway();
-    const tell = (token: string) =>
-      api.ask('/api/token', { method: 'POST', headers: { Authorization: `Bearer ${token}` } });
-    for (let i = 0; i < 5; i += 1) expect((await tell(`wrong-${i}`)).status).toBe(401);
-    const refused = await tell(TOKEN);
-    expect(refused.status).toBe(429);
-    expect(Number(refused.headers['retry-after'])).toBeGreaterThan(0);
-    expect(gateway.logged.filter(({ msg }) => /without the right token/.test(msg))).toHaveLength(5);
-    expect(JSON.stringify(gateway.logged)).not.toContain('wrong-1');
+  describe('wrong tokens', () => {
+    const bearer = (token: string) => ({ method: 'POST', headers: { Authorization: `Bearer ${token}` } });
+
+    test('of one address are slowed down after five, and the right one is taken all the same', async () => {
+      const { api, gateway } = await openApiGateway();
+      const tell = (token: string) => api.ask('/api/token', bearer(token));
+      for (let i = 0; i < 5; i += 1) expect((await tell(`wrong-${i}`)).status).toBe(401);
+      const began = Date.now();
+      const [refused, accepted] = await Promise.all([tell('wrong-5'), tell(TOKEN)]);
+      expect(Date.now() - began).toBeGreaterThan(900);
+      expect([refused.status, accepted.status]).toEqual([429, 204]);
+      expect(Number(refused.headers['retry-after'])).toBeGreaterThan(0);
+      expect(gateway.logged.filter(({ msg }) => /without the right token/.test(msg))).toHaveLength(5);
+      expect(JSON.stringify(gateway.logged)).not.toContain('wrong-');
+    });
+
+    test('of fifty addresses lock nobody out', async () => {
+      const { api, gateway } = await openApiGateway();
+      const agents = Array.from({ length: 60 }, (_, i) => new Agent({ localAddress: `127.0.1.${i + 1}` }));
+      const answers = await Promise.all(
+        agents.map((agent) => ask(`${gateway.adminUrl}/api/token`, { ...bearer('wrong'), agent })),
+      );
+      for (const agent of agents) agent.destroy();
+      expect(answers.filter(({ status }) => status === 401)).toHaveLength(50);
+      expect(answers.filter(({ status }) => status === 429)).toHaveLength(10);
+      expect((await api.ask('/api/token', bearer(TOKEN))).status).toBe(204);
+    });
+
+    test('behind each other on one connection wait for each other', async () => {
+      const { client } = await slowed();
+      const began = Date.now();
+      client.send(act('/api/token', 'wrong') + act('/api/token', 'wrong'));
+      expect([(await client.response()).status, (await client.response()).status]).toEqual([429, 429]);
+      expect(Date.now() - began).toBeGreaterThan(1_900);
+    });
+
+    test('make the right one wait, and nothing is done for a client that has left by then', async () => {
+      const { client, other, api, one } = await slowed();
+      // What comes in one piece is read at once: with the answer to the first, the second waits.
+      client.send(`GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n${act(`/api/backends/${idOf(one)}/drain`, TOKEN)}`);
+      expect((await client.response()).status).toBe(200);
+      client.close();
+      other.send(act('/api/token', TOKEN));
+      // Its wait ends after that of the one that left.
+      expect((await other.response()).status).toBe(204);
+      expect((await api.ask('/api/backends')).json.backends[0].held).toBeUndefined();
+    });
+
+    test('pile up on no connection: only so many of one wait', async () => {
+      const { client, gateway } = await slowed();
+      client.send(act('/api/token', 'wrong').repeat(9));
+      client.send(act('/api/token', TOKEN));
+      const began = Date.now();
+      for (let i = 0; i < 10; i += 1) expect((await client.response()).status).toBe(429);
+      expect(Date.now() - began).toBeLessThan(9_900);
+      expect((await ask(`${gateway.adminUrl}/api/token`, bearer(TOKEN))).status).toBe(204);
+    }, 30_000);
+
+    const act = (path: string, token: string): string =>
+      `POST ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer ${token}\r\nContent-Length: 0\r\n\r\n`;
+
+    /** Two connections from an address of which there were as many wrong tokens as are looked at without a wait. */
+    async function slowed() {
+      const { gateway, api, one } = await openApiGateway();
+      const port = Number(new URL(gateway.adminUrl as string).port);
+      const [client, other] = [await RawClient.connect(port), await RawClient.connect(port)];
+      cleanup.add(client);
+      cleanup.add(other);
+      client.send(act('/api/token', 'wrong').repeat(5));
+      for (let i = 0; i < 5; i += 1) expect((await client.response()).status).toBe(401);
+      return { client, other, api, one, gateway };
+    }
   });
 });
 

@@ -2,7 +2,7 @@ import { type IncomingMessage, request, type Server } from 'node:http';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { StatusSnapshot, StatusWatcher, TrafficHistory } from 'expressway';
 import { createAdminServer } from '../../example-gateway/admin.ts';
-import { listen } from '../../example-gateway/listener.ts';
+import { ADMIN, listen } from '../../example-gateway/listener.ts';
 import { createLogger } from '../../example-gateway/logger.ts';
 import { ask } from './ask.ts';
 import { until } from './until.ts';
@@ -49,7 +49,7 @@ beforeEach(async () => {
   feed = new FakeFeed();
   const site = { feed, control, token: undefined, config: () => [], log: createLogger('silent') };
   server = createAdminServer({ phase: 'running', status: () => ({}) }, { site });
-  url = await listen(server, 'admin listener', { host: '127.0.0.1', port: 0 });
+  url = await listen(server, ADMIN, { host: '127.0.0.1', port: 0 });
 });
 
 afterEach(() => {

@@ -1,7 +1,7 @@
 import type { Server } from 'node:http';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { type AdminView, createAdminServer, type Phase } from '../../example-gateway/admin.ts';
-import { listen } from '../../example-gateway/listener.ts';
+import { ADMIN, listen } from '../../example-gateway/listener.ts';
 import { ask } from './ask.ts';
 
 class FakeView implements AdminView {
@@ -19,7 +19,7 @@ let url: string;
 beforeEach(async () => {
   view = new FakeView();
   server = createAdminServer(view);
-  url = await listen(server, 'admin listener', { host: '127.0.0.1', port: 0 });
+  url = await listen(server, ADMIN, { host: '127.0.0.1', port: 0 });
 });
 
 afterEach(() => {
@@ -88,7 +88,7 @@ describe('the admin listener', () => {
 
   test('is to be had under the name that it was given', async () => {
     const named = createAdminServer(view, { host: 'Gateway.Example' });
-    const at = await listen(named, 'admin listener', { host: '127.0.0.1', port: 0 });
+    const at = await listen(named, ADMIN, { host: '127.0.0.1', port: 0 });
     expect((await ask(`${at}/status`, { headers: { Host: 'gateway.example:9090' } })).status).toBe(200);
     expect((await ask(`${at}/status`, { headers: { Host: 'other.example' } })).status).toBe(403);
     named.close();

@@ -1,35 +1,15 @@
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { type AddressInfo, createServer, type Server } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { accepts, closedPort } from '../support/servers.ts';
 import { ask } from './ask.ts';
-import { Cluster, SteadyLoad } from './clusters.ts';
-import { closeAll, openBackend } from './gateways.ts';
-import { endAll } from './proc.ts';
+import { Cluster, SteadyLoad, TestClusters } from './clusters.ts';
 import { until } from './until.ts';
 
 jest.setTimeout(120_000);
 
-let folder: string;
-
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'expressway-cluster-'));
-});
-
-afterEach(async () => {
-  await endAll();
-  await closeAll();
-  rmSync(folder, { recursive: true });
-});
-
-async function openCluster(env: Readonly<Record<string, string>> = {}) {
-  const backend = await openBackend('one');
-  const cluster = new Cluster({ WORKERS: '2', BACKENDS: backend.url, ...env }, folder);
-  return { cluster: await cluster.listening(), backend };
-}
+const clusters = new TestClusters('2');
 
 const isGone = (pid: number): boolean => {
   try {
@@ -42,7 +22,7 @@ const isGone = (pid: number): boolean => {
 
 describe('a worker that ends', () => {
   test('by SIGKILL, under load: only its own requests fail, and another one takes its place', async () => {
-    const { cluster } = await openCluster({ WORKERS: '3' });
+    const { cluster } = await clusters.open({ WORKERS: '3' });
     const load = new SteadyLoad(cluster.url, 24, 40);
     await until(() => load.answered > 100);
     const before = await cluster.pids();
@@ -62,7 +42,7 @@ describe('a worker that ends', () => {
 
   test('again and again gets its successors more and more slowly; not ready while none serves', async () => {
     // Any free port would be another one after each time that nobody was left.
-    const { cluster } = await openCluster({ WORKERS: '2', PORT: String(await closedPort()) });
+    const { cluster } = await clusters.open({ WORKERS: '2', PORT: String(await closedPort()) });
     for (const crash of [0, 1, 2]) {
       const pids = await cluster.pids();
       for (const pid of pids) process.kill(pid, 'SIGKILL');
@@ -75,7 +55,7 @@ describe('a worker that ends', () => {
   });
 
   test('because it hangs is seen and replaced', async () => {
-    const { cluster } = await openCluster({ WORKER_HANG_TIMEOUT_MS: '4000' });
+    const { cluster } = await clusters.open({ WORKER_HANG_TIMEOUT_MS: '4000' });
     const [pid] = await cluster.pids();
     process.kill(pid as number, 'SIGSTOP');
     await cluster.proc.said(new RegExp(`"pid":${pid},"silentMs":\\d+,"msg":"worker hangs: it is ended"`));
@@ -86,7 +66,7 @@ describe('a worker that ends', () => {
 
 describe('a rolling reload', () => {
   test('under a few hundred requests a second on kept connections: none fails', async () => {
-    const { cluster } = await openCluster({ WORKERS: '2' });
+    const { cluster } = await clusters.open({ WORKERS: '2' });
     const load = new SteadyLoad(cluster.url, 20, 50);
     await until(() => load.answered > 100);
     for (let round = 0; round < 3; round++) {
@@ -103,10 +83,10 @@ describe('a rolling reload', () => {
   });
 
   test('puts to use what SIGHUP cannot, and names what it cannot either', async () => {
-    writeFileSync(join(folder, '.env'), 'MAX_BODY_BYTES=1000');
-    const { cluster } = await openCluster({ MAX_BODY_BYTES: '1000' });
+    clusters.writeEnv('MAX_BODY_BYTES=1000');
+    const { cluster } = await clusters.open({ MAX_BODY_BYTES: '1000' });
     const before = await cluster.pids();
-    writeFileSync(join(folder, '.env'), 'MAX_BODY_BYTES=5\nKEEP_ALIVE_TIMEOUT_MS=1000\nSHUTDOWN_TIMEOUT_MS=5000');
+    clusters.writeEnv('MAX_BODY_BYTES=5\nKEEP_ALIVE_TIMEOUT_MS=1000\nSHUTDOWN_TIMEOUT_MS=5000');
     cluster.proc.kill('SIGUSR2');
     await cluster.proc.said(/"variables":\["SHUTDOWN_TIMEOUT_MS"\]/);
     await cluster.serving(2, before);
@@ -123,12 +103,12 @@ describe('a rolling reload', () => {
   });
 
   test('with a bad file, or one that only a worker finds bad, replaces nobody', async () => {
-    const { cluster } = await openCluster();
+    const { cluster } = await clusters.open();
     const before = await cluster.pids();
-    writeFileSync(join(folder, '.env'), 'MAX_BODY_BYTES=none');
+    clusters.writeEnv('MAX_BODY_BYTES=none');
     cluster.proc.kill('SIGUSR2');
     await cluster.proc.said(/"problems":\["MAX_BODY_BYTES[^\n]*"msg":"not replaced: all stays as it is"/);
-    writeFileSync(join(folder, '.env'), `BACKEND_CA=${join(folder, 'missing.pem')}`);
+    clusters.writeEnv(`BACKEND_CA=${clusters.path('missing.pem')}`);
     cluster.proc.kill('SIGUSR2');
     await cluster.proc.said(/"problems":\["BACKEND_CA[^\n]*"msg":"not replaced: all stays as it is"/);
     expect(await cluster.pids()).toEqual(before);
@@ -138,7 +118,7 @@ describe('a rolling reload', () => {
 
 describe('the end', () => {
   test('SIGTERM: not ready, running requests of all workers end, exit 0, nothing is left', async () => {
-    const { cluster } = await openCluster();
+    const { cluster } = await clusters.open();
     const pids = await cluster.pids();
     const asked = Array.from({ length: 4 }, () => ask(`${cluster.url}/slow?ms=2000`));
     await until(async () => (await ask(`${cluster.adminUrl}/api/backends`)).json.backends[0].inFlight === 4);
@@ -152,7 +132,7 @@ describe('the end', () => {
   });
 
   test('SHUTDOWN_LEAD_MS: everything is still served while it is not ready', async () => {
-    const { cluster } = await openCluster({ SHUTDOWN_LEAD_MS: '1500' });
+    const { cluster } = await clusters.open({ SHUTDOWN_LEAD_MS: '1500' });
     cluster.proc.kill('SIGTERM');
     await until(async () => (await ask(`${cluster.adminUrl}/readyz`)).status === 503);
     expect((await ask(cluster.url)).status).toBe(200);
@@ -160,7 +140,7 @@ describe('the end', () => {
   });
 
   test('signals that a terminal or a supervisor sends to all processes stop them no differently', async () => {
-    const { cluster } = await openCluster();
+    const { cluster } = await clusters.open();
     const asked = ask(`${cluster.url}/slow?ms=1500`);
     await until(async () => (await ask(`${cluster.adminUrl}/api/backends`)).json.backends[0].inFlight === 1);
     for (const pid of await cluster.pids()) process.kill(pid, 'SIGINT');
@@ -170,7 +150,7 @@ describe('the end', () => {
   });
 
   test('a worker that cannot end in order is ended at SHUTDOWN_TIMEOUT_MS: exit 1', async () => {
-    const { cluster } = await openCluster({ SHUTDOWN_TIMEOUT_MS: '2000', WORKER_HANG_TIMEOUT_MS: '0' });
+    const { cluster } = await clusters.open({ SHUTDOWN_TIMEOUT_MS: '2000', WORKER_HANG_TIMEOUT_MS: '0' });
     const pids = await cluster.pids();
     process.kill(pids[0] as number, 'SIGSTOP');
     cluster.proc.kill('SIGTERM');
@@ -180,7 +160,7 @@ describe('the end', () => {
   });
 
   test('a second signal does not wait, not even for a worker that hangs', async () => {
-    const { cluster } = await openCluster({ WORKER_HANG_TIMEOUT_MS: '0' });
+    const { cluster } = await clusters.open({ WORKER_HANG_TIMEOUT_MS: '0' });
     const pids = await cluster.pids();
     process.kill(pids[0] as number, 'SIGSTOP');
     cluster.proc.kill('SIGTERM');
@@ -205,14 +185,14 @@ describe('the start', () => {
     const port = String((occupant.address() as AddressInfo).port);
     const cluster = new Cluster({ WORKERS: '2', PORT: port });
     expect(await cluster.proc.exit()).toBe(1);
-    expect(cluster.proc.stderr).toBe(`The gateway cannot listen on 127.0.0.1:${port}: the port is in use\n`);
+    expect(cluster.proc.stderr).toBe(`PORT: the gateway cannot listen on 127.0.0.1:${port}: the port is in use\n`);
     const bad = new Cluster({ WORKERS: 'many' });
     expect(await bad.proc.exit()).toBe(1);
     expect(bad.proc.stderr).toMatch(/^WORKERS: must be auto or an integer from 1 to 256, got "many"\n$/);
   });
 
   test('lines of all processes reach one log whole', async () => {
-    const { cluster } = await openCluster({ ACCESS_LOG: 'json' });
+    const { cluster } = await clusters.open({ ACCESS_LOG: 'json' });
     const load = new SteadyLoad(cluster.url, 40, 1);
     await until(() => load.answered > 2_000);
     await load.stop();
@@ -228,7 +208,7 @@ describe('the start', () => {
   });
 
   test('one worker is the gateway itself: no second process, and SIGUSR2 says that there are none to replace', async () => {
-    const { cluster } = await openCluster({ WORKERS: '1' });
+    const { cluster } = await clusters.open({ WORKERS: '1' });
     expect(await cluster.workers()).toBeUndefined();
     cluster.proc.kill('SIGUSR2');
     await cluster.proc.said(/"msg":"SIGUSR2 replaces workers, and there are none: see WORKERS"/);

@@ -2,7 +2,7 @@ import { createServer, type Server } from 'node:http';
 import { afterEach, expect, test } from '@jest/globals';
 import express from 'express';
 import { internalErrorHandler } from '../../example-gateway/internal-error.ts';
-import { listen } from '../../example-gateway/listener.ts';
+import { GATEWAY, listen } from '../../example-gateway/listener.ts';
 import { createLogger } from '../../example-gateway/logger.ts';
 import { ask } from './ask.ts';
 
@@ -14,7 +14,7 @@ async function serve(handler: express.RequestHandler): Promise<{ url: string; lo
   app.use(handler);
   app.use(internalErrorHandler(createLogger('error', (line) => logged.push(line))));
   server = createServer(app);
-  return { url: await listen(server, 'server', { host: '127.0.0.1', port: 0 }), logged };
+  return { url: await listen(server, GATEWAY, { host: '127.0.0.1', port: 0 }), logged };
 }
 
 afterEach(() => {

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -102,6 +102,30 @@ describe('SIGHUP', () => {
     await reload(good);
     expect((await ask(url)).json.backend).toBe('two');
     expect(await remaining(url)).toBe('3');
+  });
+
+  test('a file that cannot be read is refused with the reason', async () => {
+    const { url: BACKENDS } = await openBackend('one');
+    const { proc, url } = await start({ BACKENDS, RATE_LIMIT_MAX: '10' });
+    const path = join(folder, '.env');
+    rmSync(path);
+    proc.kill('SIGHUP');
+    expect(await proc.said(/"why":"SIGHUP"(.*)\n/)).toContain('".env: cannot be read: there is no such file"');
+    mkdirSync(path);
+    proc.kill('SIGHUP');
+    expect(await proc.said(/(?:[\s\S]*?"why":"SIGHUP"){2}(.*)\n/)).toMatch(
+      /"\.env: cannot be read: EISDIR.*not read again/,
+    );
+    expect(await remaining(url)).toBe('9');
+  });
+
+  test('a file that was not there, and cannot be read once it is, is refused with the reason', async () => {
+    const { url: BACKENDS } = await openBackend('one');
+    const proc = new Proc('server.ts', { ...ANY_PORT, BACKENDS }, [], folder);
+    await proc.said(/"url":"([^"]+)"/);
+    mkdirSync(join(folder, '.env'));
+    proc.kill('SIGHUP');
+    expect(await proc.said(/"why":"SIGHUP"(.*)\n/)).toMatch(/"\.env: cannot be read: EISDIR.*not read again/);
   });
 
   test('BACKEND_CA: new connections are checked by the new one', async () => {

@@ -73,8 +73,19 @@ describe('npm start', () => {
     const port = await occupyPort();
     const proc = new Proc('server.ts', { ...ANY_PORT, [variable]: port });
     expect(await proc.exit()).toBe(1);
-    expect(proc.stderr).toBe(`The ${what} cannot listen on 127.0.0.1:${port}: the port is in use\n`);
+    expect(proc.stderr).toBe(`${variable}: the ${what} cannot listen on 127.0.0.1:${port}: the port is in use\n`);
     expect(proc.stdout).toBe('');
+  });
+
+  test.each([
+    ['HOST', 'gateway'],
+    ['ADMIN_HOST', 'admin listener'],
+  ])('says that %s is no address of this machine', async (variable, what) => {
+    const proc = new Proc('server.ts', { ...ANY_PORT, [variable]: '192.0.2.1' });
+    expect(await proc.exit()).toBe(1);
+    expect(proc.stderr).toBe(
+      `${variable}: the ${what} cannot listen on 192.0.2.1:0: this machine has no such address\n`,
+    );
   });
 
   test('SIGTERM: no longer ready, nothing new accepted, the running request ends, exit 0', async () => {

@@ -68,6 +68,49 @@ describe('expressway start', () => {
     expect([await limitOf(url), await limitOf(otherUrl)]).toEqual(['"ip";q=9;w=60', '"ip";q=5;w=60']);
   });
 
+  test('a flag, and a variable of the environment, that say the same as the file win over it when it changes', async () => {
+    const path = join(folder, 'same.env');
+    const one = await backend('one');
+    const write = (limit: number, level: string) =>
+      writeFileSync(path, `HOST=127.0.0.1\nADMIN_PORT=\nRATE_LIMIT_MAX=${limit}\nLOG_LEVEL=${level}\n`);
+    write(7, 'info');
+    const args = ['--env-file', path, '--backend', one.url, '--port', '0', '--limit', '7/1m'];
+    const proc = start(args, { LOG_LEVEL: 'info' });
+    const url = await proc.said(/"url":"([^"]+)"/);
+    write(5, 'debug');
+    proc.kill('SIGHUP');
+    const line = await proc.said(/("why":"SIGHUP".*"msg":"read again")/);
+    const overridden = /"overridden":(\[[^\]]*\])/.exec(line)?.[1] ?? '[]';
+    expect(JSON.parse(overridden).sort()).toEqual(['LOG_LEVEL', 'RATE_LIMIT_MAX']);
+    expect((await fetch(url)).headers.get('ratelimit-policy')).toBe('"ip";q=7;w=60');
+    expect(proc.out).not.toContain('"level":"debug"');
+  });
+
+  test('without a backend it refuses, and says the flag and the variables', async () => {
+    const path = join(folder, 'no-backend.env');
+    writeFileSync(path, 'BACKENDS=\nPORT=0\n');
+    for (const args of [[], ['--port', '0'], ['--env-file', path]]) {
+      const { code, out, err } = await cli(['start', ...args]);
+      expect([code, out]).toEqual([2, '']);
+      expect(err).toContain('--backend http://localhost:3000');
+      expect(err).toContain('BACKENDS or BACKENDS_FILE');
+      expect(err).toContain('Try: expressway start --help');
+    }
+  });
+
+  test('a file that has lost its backends is refused at SIGHUP: nobody asked for those of the demo', async () => {
+    const path = join(folder, 'lost.env');
+    const one = await backend('one');
+    writeFileSync(path, `BACKENDS=${one.url}\n`);
+    const proc = start(['--env-file', path, ...ANYWHERE]);
+    const url = await proc.said(/"url":"([^"]+)"/);
+    writeFileSync(path, 'RATE_LIMIT_MAX=5\n');
+    proc.kill('SIGHUP');
+    const line = await proc.said(/("why":"SIGHUP".*"msg":"[^"]+")/);
+    expect(line).toMatch(/"problems":\["BACKENDS: [^"]*--backend.*not read again/);
+    expect(await bodyOf(url)).toBe('one');
+  });
+
   test('what the gateway does not accept is said in a line each, exit code 1', async () => {
     const { code, out, err } = await start(['--backend', 'ftp://x', '--port', 'y']).done;
     expect([code, out]).toEqual([1, '']);
@@ -78,7 +121,7 @@ describe('expressway start', () => {
     const { port } = cleanup.add(await listen(() => {}));
     const taken = ['--host', '127.0.0.1', '--port', String(port), '--admin-port', ''];
     const { code, err } = await start([...taken, '--backend', 'http://127.0.0.1:1']).done;
-    expect([code, err]).toEqual([1, `The gateway cannot listen on 127.0.0.1:${port}: the port is in use\n`]);
+    expect([code, err]).toEqual([1, `PORT: the gateway cannot listen on 127.0.0.1:${port}: the port is in use\n`]);
   });
 
   test.each([

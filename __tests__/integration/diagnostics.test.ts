@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { get, type IncomingMessage, request } from 'node:http';
+import { get, type IncomingMessage, request, type Server } from 'node:http';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import express, { type Express } from 'express';
 import { circuitBreaker, type IpRateLimitOptions, ipRateLimit, roundRobinProxy } from 'expressway';
@@ -21,7 +21,7 @@ afterEach(async () => {
 const codes = (): string[] => emitted.mock.calls.map(([, options]) => (options as unknown as { code: string }).code);
 const messageOf = (code: string): string => String(emitted.mock.calls[codes().indexOf(code)]?.[0]);
 
-async function serve(prepare: (app: Express) => void): Promise<{ url: string; port: number }> {
+async function serve(prepare: (app: Express) => void): Promise<{ url: string; port: number; server: Server }> {
   const app = express();
   prepare(app);
   return cleanup.add(await listen(app));
@@ -65,6 +65,28 @@ describe('a peer that is not trusted names a client', () => {
     const silent = await serve((app) => app.use(limiter({})));
     await statuses(silent.url, 2);
     expect(codes()).toEqual([]);
+  });
+
+  test('of the public internet may be anybody: no line to trust it, and a private one is told of all the same', async () => {
+    let from = '::ffff:198.51.100.66';
+    const { url, server } = await serve((app) => app.use(limiter({})));
+    // Nothing but loopback reaches a test: so what Node says of the other end is replaced.
+    server.on('connection', (socket) => Object.defineProperty(socket, 'remoteAddress', { value: from }));
+    const afresh = { headers: { ...claim.headers, connection: 'close' } };
+    await statuses(url, 2, afresh);
+    expect(codes()).toEqual(['WARN_EXPRESSWAY_TRUST_PROXY']);
+    const ofStranger = messageOf('WARN_EXPRESSWAY_TRUST_PROXY');
+    expect(ofStranger).toContain('198.51.100.66 sends X-Forwarded-For');
+    expect(ofStranger).toContain('do not trust');
+    expect(ofStranger).not.toMatch(/(?:trust proxy'?,? ?'?|TRUST_PROXY=)198\.51/);
+    from = '10.1.2.3';
+    await statuses(url, 2, afresh);
+    expect(codes()).toEqual(['WARN_EXPRESSWAY_TRUST_PROXY', 'WARN_EXPRESSWAY_TRUST_PROXY']);
+    expect(String(emitted.mock.calls[1]?.[0])).toContain("app.set('trust proxy', '10.1.2.3')");
+    // Nor of any further stranger.
+    from = '203.0.113.200';
+    await statuses(url, 2, afresh);
+    expect(codes()).toHaveLength(2);
   });
 
   test('is told of a private peer even where others are trusted', async () => {

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { type AddressInfo, connect, createServer as createTcpServer } from 'node:net';
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import express, { type Express } from 'express';
 import {
   accessLog,
@@ -405,7 +405,8 @@ describe('what no middleware sees', () => {
   });
 });
 
-test('mounted twice, it counts once; a route rule names few routes, and may fail', async () => {
+test('mounted twice, it counts once; a route rule names few routes, and may fail, which is told once', async () => {
+  const warned = jest.spyOn(process, 'emitWarning').mockReturnValue(undefined);
   const names = ['users', 'orders', 'third'];
   const { url } = await open({
     prepare: (app) => app.use(observability()),
@@ -417,7 +418,10 @@ test('mounted twice, it counts once; a route rule names few routes, and may fail
     },
   });
   await ask(url);
-  await ask(`${url}/throw`);
-  await lineCount(2);
-  expect(lines.map(({ route }) => route)).toEqual(['users', 'OTHER']);
+  expect([(await ask(`${url}/throw`)).status, (await ask(`${url}/throw`)).status]).toEqual([200, 200]);
+  await lineCount(3);
+  expect(lines.map(({ route }) => route)).toEqual(['users', 'OTHER', 'OTHER']);
+  const told = warned.mock.calls.map(([message]) => String(message));
+  warned.mockRestore();
+  expect(told).toEqual([expect.stringMatching(/route threw, the request is counted as OTHER.*a rule that fails/)]);
 });

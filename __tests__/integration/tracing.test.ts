@@ -570,6 +570,95 @@ test('an SDK that throws costs spans, not requests', async () => {
   ]);
 });
 
+describe('a tracer that throws', () => {
+  const broken = (what: string) => () => {
+    throw new Error(`${what} fails`);
+  };
+
+  /** All requests get through, each thing that fails is told of once, and by name. */
+  async function survives(parts: object, others: object = {}): Promise<void> {
+    const warned = jest.spyOn(process, 'emitWarning').mockReturnValue(undefined);
+    const span = {
+      spanContext: () => ({ traceId: TRACE, spanId: PARENT, traceFlags: 1 }),
+      isRecording: () => true,
+      setAttributes() {},
+      addEvent() {},
+      setStatus() {},
+      end() {},
+      ...others,
+      ...parts,
+    };
+    const broke = { ...api, trace: { ...facade(api.trace), getTracer: () => ({ startSpan: () => span }) } };
+    const { url } = await open({
+      options: { api: broke as never },
+      backends: [`http://127.0.0.1:${await closedPort()}`],
+    });
+    expect([(await ask(url)).status, (await ask(url)).status]).toEqual([502, 502]);
+    await eventually('lines', () => lines.length === 2);
+    const told = warned.mock.calls.map(([message]) => String(message));
+    expect(told).toEqual(Object.keys(parts).map((name) => expect.stringContaining(`${name} fails`)));
+  }
+
+  const facade = (trace: typeof api.trace) => ({
+    setSpan: trace.setSpan.bind(trace),
+    setSpanContext: trace.setSpanContext.bind(trace),
+  });
+
+  test.each(['setAttributes', 'addEvent', 'setStatus', 'isRecording', 'spanContext', 'end'])(
+    'in %s costs no request',
+    (name) => survives({ [name]: broken(name) }),
+  );
+
+  test('in setAttributes, of an attempt that alone is sampled', async () => {
+    let asked = 0;
+    const setAttributes = broken('setAttributes');
+    // The span of the request is asked by the limiter and at the start of the attempt; then that of the attempt is.
+    const isRecording = () => {
+      asked += 1;
+      return asked % 3 === 0;
+    };
+    await survives({ setAttributes }, { isRecording });
+    expect(asked).toBeGreaterThanOrEqual(6);
+  });
+
+  test('in the state of a trace', () =>
+    survives(
+      { serialize: broken('serialize') },
+      {
+        spanContext: () => ({
+          traceId: TRACE,
+          spanId: PARENT,
+          traceFlags: 1,
+          traceState: { serialize: broken('serialize') },
+        }),
+      },
+    ));
+
+  test.each(['before', 'after'])('in the context manager, %s the request has gone on', async (when) => {
+    const warned = jest.spyOn(process, 'emitWarning').mockReturnValue(undefined);
+    register();
+    const context = {
+      with(_: unknown, run: () => void) {
+        if (when === 'after') run();
+        throw new Error('with fails');
+      },
+    };
+    const { url } = await open({ options: { api: { ...api, context } as never } });
+    expect([(await ask(url)).status, (await ask(url)).status]).toEqual([200, 200]);
+    expect(warned.mock.calls.map(([message]) => String(message))).toEqual([expect.stringContaining('with fails')]);
+  });
+
+  test.each(['setSpan', 'setSpanContext'])('in %s', async (name) => {
+    const warned = jest.spyOn(process, 'emitWarning').mockReturnValue(undefined);
+    register();
+    const trace = { ...facade(api.trace), getTracer: api.trace.getTracer.bind(api.trace), [name]: broken(name) };
+    const { url } = await open({ options: { api: { ...api, trace } as never, trustIncoming: 'everybody' } });
+    const headers = { traceparent: SAMPLED };
+    expect([(await ask(url, { headers })).status, (await ask(url, { headers })).status]).toEqual([200, 200]);
+    expect(warned.mock.calls.map(([message]) => String(message))).toEqual([expect.stringContaining(`${name} fails`)]);
+  });
+});
+
 /** A connection that does not outlive its test. */
 function dial(port: number): Socket {
   const socket = connect(port, '127.0.0.1');

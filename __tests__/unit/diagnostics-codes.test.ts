@@ -1,4 +1,5 @@
 import { globSync, readFileSync } from 'node:fs';
+import { matchesGlob } from 'node:path';
 import { describe, expect, jest, test } from '@jest/globals';
 import { GatewayError, OptionsError } from 'expressway';
 import { STATUS_MAP } from '../../lib/core/errors.ts';
@@ -52,11 +53,23 @@ describe('codes of errors and warnings', () => {
 
   test('an error says in its message where the page tells more', () => {
     expect(new GatewayError('ERR_EXPRESSWAY_CLOSED', 'it is closed').message).toBe(
-      'it is closed (see docs/errors.md#ERR_EXPRESSWAY_CLOSED)',
+      'it is closed (see node_modules/expressway/docs/errors.md#ERR_EXPRESSWAY_CLOSED)',
     );
     const options = new OptionsError('thing', ['one is bad', 'two is worse']);
     expect(options.code).toBe('ERR_EXPRESSWAY_OPTIONS');
-    expect(options.message).toBe('thing: one is bad; two is worse (see docs/errors.md#ERR_EXPRESSWAY_OPTIONS)');
+    expect(options.message).toBe(
+      'thing: one is bad; two is worse (see node_modules/expressway/docs/errors.md#ERR_EXPRESSWAY_OPTIONS)',
+    );
+  });
+
+  test('where that is, is a file of the installed package, and a place in it', () => {
+    const { message } = new GatewayError('ERR_EXPRESSWAY_CLOSED', 'it is closed');
+    const [, name, path, anchor] = /see node_modules\/([^/]+)\/(.+)#(\w+)\)$/.exec(message) ?? [];
+    const manifest = JSON.parse(read('package.json')) as { name: string; files: string[] };
+    expect(name).toBe(manifest.name);
+    expect(manifest.files.some((pattern) => matchesGlob(path as string, pattern))).toBe(true);
+    expect(read(path as string)).toContain(`<a id="${anchor}"></a>`);
+    expect(page).toContain(`\`node_modules/${name}/${path}\``);
   });
 
   test('a warning has type, code and link, below what else there is to say', () => {
@@ -69,7 +82,7 @@ describe('codes of errors and warnings', () => {
         {
           type: 'ExpresswayListenerWarning',
           code: 'WARN_EXPRESSWAY_LISTENER',
-          detail: 'a stack\nSee docs/errors.md#WARN_EXPRESSWAY_LISTENER',
+          detail: 'a stack\nSee node_modules/expressway/docs/errors.md#WARN_EXPRESSWAY_LISTENER',
         },
       ],
       [
@@ -77,7 +90,7 @@ describe('codes of errors and warnings', () => {
         {
           type: 'ExpresswayMisuseWarning',
           code: 'WARN_EXPRESSWAY_LOOP',
-          detail: 'See docs/errors.md#WARN_EXPRESSWAY_LOOP',
+          detail: 'See node_modules/expressway/docs/errors.md#WARN_EXPRESSWAY_LOOP',
         },
       ],
     ]);

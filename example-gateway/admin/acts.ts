@@ -41,11 +41,11 @@ export class Acts {
     const [, , what, id, act, ...more] = path.split('/');
     const isHold = what === 'backends' && HOLDS.includes(act as HoldAct) && more.length === 0;
     if (path === '/api/token') {
-      if (this.#admits('POST', req, res)) res.writeHead(204).end();
+      void this.#run('POST', req, res, () => void res.writeHead(204).end());
     } else if (isHold && id) {
-      if (this.#admits('POST', req, res)) this.#run(res, this.#hold(act as HoldAct, id, req, res));
+      void this.#run('POST', req, res, () => this.#hold(act as HoldAct, id, req, res));
     } else if (what === 'limits' && id && act === undefined) {
-      if (this.#admits('DELETE', req, res)) this.#run(res, this.#reset(id, req, res));
+      void this.#run('DELETE', req, res, () => this.#reset(id, req, res));
     } else {
       return false;
     }
@@ -53,7 +53,7 @@ export class Acts {
   }
 
   /** Answers by itself when it does not. */
-  #admits(method: string, req: IncomingMessage, res: ServerResponse): boolean {
+  async #admits(method: string, req: IncomingMessage, res: ServerResponse): Promise<boolean> {
     if (req.method !== method) {
       refuseMethod(res, method);
       return false;
@@ -71,8 +71,9 @@ export class Acts {
       sendProblem(res, 403, 'Forbidden', 'The request comes from a page of another site.');
       return false;
     }
-    const verdict = this.#guard.check(req);
+    const verdict = await this.#guard.check(req);
     if (verdict === 'right') return true;
+    if (verdict === 'gone') return false;
     const by = req.socket.remoteAddress;
     if (verdict === 'off') {
       sendProblem(res, 403, 'Forbidden', 'ADMIN_TOKEN is not set: nobody may act.');
@@ -130,11 +131,18 @@ export class Acts {
     res.writeHead(204).end();
   }
 
-  #run(res: ServerResponse, acting: Promise<void>): void {
-    acting.catch((error: unknown) => {
+  async #run(
+    method: string,
+    req: IncomingMessage,
+    res: ServerResponse,
+    act: () => void | Promise<void>,
+  ): Promise<void> {
+    try {
+      if (await this.#admits(method, req, res)) await act();
+    } catch (error) {
       this.#log.error({ error }, 'an act of the admin API failed');
       if (!res.headersSent) sendProblem(res, 500, 'Internal error');
-    });
+    }
   }
 }
 

@@ -1,21 +1,32 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 
-/** Wrong tokens in a minute, of one address and of all together; then nobody's token is looked at until it is over. */
+/** Wrong tokens in a minute, of one address and of all together; after those, each token waits before it is looked at. */
 const MOST_OF_ONE = 5;
 const MOST_OF_ALL = 50;
 const WINDOW_MS = 60_000;
+const WAIT_MS = 1_000;
+/** Tokens that wait on one connection; further ones are not looked at. A client that waits for its answers has one. */
+const MOST_WAITING = 8;
 
-export type TokenVerdict = 'right' | 'wrong' | 'too-many' | 'off';
+/** `gone`: the client has left before its token was looked at. */
+export type TokenVerdict = 'right' | 'wrong' | 'too-many' | 'off' | 'gone';
 
 const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
 
 /**
  * Knows whether a request carries the operator's token: in `Authorization: Bearer` only. A browser never adds that field by
  * itself, so no page of another site can act in the operator's name. Comparing digests takes the same time for any text.
+ *
+ * Wrong tokens make those that follow wait, and never refuse the right one: else whoever reaches this listener could keep
+ * the operator from acting.
  */
 export class TokenGuard {
   readonly #token: Buffer | undefined;
+  /** By connection: guesses behind each other on one are not to wait all at the same time. */
+  readonly #lines = new WeakMap<Socket, WaitingLine>();
   #failures = new Map<string, number>();
   #allFailures = 0;
   #since = 0;
@@ -28,33 +39,67 @@ export class TokenGuard {
     return this.#token !== undefined;
   }
 
-  check({ headers, socket }: IncomingMessage): TokenVerdict {
+  async check({ headers, socket }: IncomingMessage): Promise<TokenVerdict> {
     if (this.#token === undefined) return 'off';
+    // A scheme is case-insensitive (RFC 9110 §11.1).
+    const given = /^bearer +(.+)$/i.exec(headers.authorization ?? '')?.[1];
+    // Nothing was guessed where nothing was said.
+    if (given === undefined) return 'wrong';
+    const address = socket.remoteAddress ?? '';
+    const isSlowed = this.#isSlowed(address);
+    if (isSlowed) {
+      const line = this.#lineOf(socket);
+      if (line.length >= MOST_WAITING) return 'too-many';
+      await wait(socket, line);
+      if (socket.destroyed) return 'gone';
+    }
+    if (timingSafeEqual(digest(given), this.#token)) {
+      this.#failures.delete(address);
+      return 'right';
+    }
+    // Bounded by the number of all.
+    if (isSlowed) return 'too-many';
+    this.#failures.set(address, (this.#failures.get(address) ?? 0) + 1);
+    this.#allFailures += 1;
+    return 'wrong';
+  }
+
+  /** Seconds until tokens are looked at without a wait again. */
+  get retryAfterSeconds(): number {
+    return Math.max(1, Math.ceil((this.#since + WINDOW_MS - Date.now()) / 1000));
+  }
+
+  #isSlowed(address: string): boolean {
     const now = Date.now();
     if (now - this.#since >= WINDOW_MS || now < this.#since) {
       this.#since = now;
       this.#failures = new Map();
       this.#allFailures = 0;
     }
-    const address = socket.remoteAddress ?? '';
-    const failures = this.#failures.get(address) ?? 0;
-    if (failures >= MOST_OF_ONE || this.#allFailures >= MOST_OF_ALL) return 'too-many';
-    // A scheme is case-insensitive (RFC 9110 §11.1).
-    const given = /^bearer +(.+)$/i.exec(headers.authorization ?? '')?.[1];
-    if (given !== undefined && timingSafeEqual(digest(given), this.#token)) {
-      this.#failures.delete(address);
-      return 'right';
-    }
-    // Nothing was guessed where nothing was said.
-    if (given !== undefined) {
-      this.#failures.set(address, failures + 1);
-      this.#allFailures += 1;
-    }
-    return 'wrong';
+    return this.#allFailures >= MOST_OF_ALL || (this.#failures.get(address) ?? 0) >= MOST_OF_ONE;
   }
 
-  /** Seconds until tokens are looked at again. */
-  get retryAfterSeconds(): number {
-    return Math.max(1, Math.ceil((this.#since + WINDOW_MS - Date.now()) / 1000));
+  #lineOf(socket: Socket): WaitingLine {
+    let line = this.#lines.get(socket);
+    if (line === undefined) {
+      line = { length: 0, last: Promise.resolve() };
+      this.#lines.set(socket, line);
+    }
+    return line;
   }
+}
+
+/** Tokens of one connection that wait to be looked at, one after the other. */
+interface WaitingLine {
+  length: number;
+  last: Promise<void>;
+}
+
+function wait(socket: Socket, line: WaitingLine): Promise<void> {
+  line.length += 1;
+  line.last = line.last.then(async () => {
+    if (!socket.destroyed) await delay(WAIT_MS, undefined, { ref: false });
+    line.length -= 1;
+  });
+  return line.last;
 }

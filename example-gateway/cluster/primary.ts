@@ -7,7 +7,7 @@ import { limiterCounter } from 'expressway';
 import { shownConfig } from '../admin/shown-config.ts';
 import { type AdminView, createAdminServer, type Phase } from '../admin.ts';
 import type { Config } from '../config.ts';
-import { listen } from '../listener.ts';
+import { ADMIN, listen } from '../listener.ts';
 import type { Logger } from '../logger.ts';
 import type { Environment } from '../reload-env-file.ts';
 import { ClusterControl } from './cluster-control.ts';
@@ -93,7 +93,7 @@ export class Primary implements AdminView {
     const { admin, host } = this.#config;
     try {
       await this.#reload.open();
-      const adminUrl = this.#admin && admin && (await listen(this.#admin, 'admin listener', admin));
+      const adminUrl = this.#admin && admin && (await listen(this.#admin, ADMIN, admin));
       this.#admin?.on('error', (error) => this.#log.error({ error }, 'admin listener failed'));
       const [first] = await this.#workers.start();
       const { url } = await (first as WorkerProcess).ready;

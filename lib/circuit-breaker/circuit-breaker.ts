@@ -22,7 +22,8 @@ export interface CircuitBreakerOptions extends CircuitOptions {
   timeoutMs?: number;
   /**
    * Whether a completed or failed call counts as a failure, instead of the rule that a failure and a status of 500
-   * or more do. Not asked about clients that left and refusals of the gateway: they count for nothing. Default: none.
+   * or more do. Not asked about clients that left and refusals of the gateway: they count for nothing. Where it throws, that
+   * rule stands, and a process warning says so, once. Default: none.
    */
   isFailure?: (outcome: Outcome) => boolean;
   /** Is told of each change of state of this circuit. An error that it throws becomes a process warning. Default: nobody. */

@@ -10,7 +10,8 @@ export interface CircuitOptions {
   failureRatio?: number;
   /**
    * Completed calls that must be in the window before the circuit may open. A function is asked on failures, at a time
-   * when their share is large enough: for a minimum that follows the number of backends behind it. Default 5.
+   * when their share is large enough: for a minimum that follows the number of backends behind it. Where it throws, the
+   * circuit stays closed, and a process warning says so, once. Default 5.
    */
   minimumRequests?: number | (() => number);
   /**

@@ -1,4 +1,4 @@
-import { warn } from '../core/warnings.ts';
+import { warnOfThrow } from '../core/warnings.ts';
 
 const BUCKETS = 10;
 
@@ -115,7 +115,8 @@ function asked(minimumRequests: () => number): number {
     return minimumRequests();
   } catch (error) {
     // Thrown on, it would break the request that happened to fail.
-    warn('WARN_EXPRESSWAY_MINIMUM_REQUESTS', `minimumRequests of a circuit threw, the circuit stays closed: ${error}`);
+    const what = 'minimumRequests of a circuit threw, the circuit stays closed';
+    warnOfThrow(minimumRequests, 'WARN_EXPRESSWAY_MINIMUM_REQUESTS', what, error);
     return Number.POSITIVE_INFINITY;
   }
 }

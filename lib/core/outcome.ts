@@ -1,4 +1,4 @@
-import { warn } from './warnings.ts';
+import { warnOfThrow } from './warnings.ts';
 
 /**
  * Why an attempt got no complete answer from its backend. The labels are the error types of
@@ -112,7 +112,7 @@ export function verdictOf(outcome: Outcome): Verdict {
 
 /**
  * The verdict with a rule of the user's own in place of ours. It is not asked about what counts for nothing anyway.
- * A rule that throws becomes a process warning, and ours stands: thrown on, it would leave a trial undecided for ever.
+ * A rule that throws becomes a process warning, once, and ours stands: thrown on, it would leave a trial undecided for ever.
  */
 export function judge(outcome: Outcome, isFailure: ((outcome: Outcome) => boolean) | undefined): Verdict {
   const verdict = verdictOf(outcome);
@@ -120,7 +120,7 @@ export function judge(outcome: Outcome, isFailure: ((outcome: Outcome) => boolea
   try {
     return isFailure(outcome) ? 'failure' : 'success';
   } catch (error) {
-    warn('WARN_EXPRESSWAY_IS_FAILURE', `isFailure threw, the default rule is used: ${error}`);
+    warnOfThrow(isFailure, 'WARN_EXPRESSWAY_IS_FAILURE', 'isFailure threw, the default rule is used', error);
     return verdict;
   }
 }

@@ -4,17 +4,33 @@ import { warnOnce } from './warnings.ts';
 
 /**
  * A peer that is not trusted names a client in `X-Forwarded-For`. Behind a proxy that `trust proxy` does not name, all
- * clients are that proxy: one limit for all of them. Or the peer is a client that makes it up, and all is well: so it is not
- * told of peers on the public internet once somebody has thought of the setting.
+ * clients are that proxy: one limit for all of them. Or the peer is a client that makes it up, and all is well. Which of
+ * the two it is, nobody can tell here: only peers on private addresses, where few strangers are, get the line that would
+ * trust them. Of the first peer of each kind it is told, so that a stranger who comes first hides no proxy; and not of
+ * peers on the public internet once somebody has thought of the setting.
  */
 export function tellOfStranger(req: GatewayRequest): void {
   const peer = foldAddress(req.socket?.remoteAddress);
-  if (peer === undefined || (req.app?.get('trust proxy') && !isInside(peer))) return;
-  warnOnce(
-    req,
-    'WARN_EXPRESSWAY_TRUST_PROXY',
-    `${peer} sends X-Forwarded-For and is not trusted, so it is itself taken for the client. If it is your proxy, all of ` +
-      `its clients share one limit until you add: app.set('trust proxy', '${peer}') (example gateway: ` +
-      `TRUST_PROXY=${peer}), with the addresses of your other proxies, if any, or with their number. If it is a client, do nothing.`,
-  );
+  if (peer === undefined) return;
+  const fact = `${peer} sends X-Forwarded-For and is not trusted, so it is itself taken for the client. `;
+  if (isInside(peer)) {
+    tell(
+      req,
+      `${fact}If it is your proxy, all of its clients share one limit until you add: app.set('trust proxy', '${peer}') ` +
+        `(example gateway: TRUST_PROXY=${peer}), with the addresses of your other proxies, if any, or with their number. ` +
+        'If it is a client, do nothing.',
+      'inside',
+    );
+  } else if (!req.app?.get('trust proxy')) {
+    tell(
+      req,
+      `${fact}Anybody on the internet can send that field: if the address is not that of a proxy of yours, do nothing, and ` +
+        "do not trust it. If it is, all of its clients share one limit until app.set('trust proxy', …) (example gateway: " +
+        'TRUST_PROXY=…) names the addresses of your proxies.',
+      'outside',
+    );
+  }
 }
+
+const tell = (req: GatewayRequest, message: string, where: string): void =>
+  warnOnce(req, 'WARN_EXPRESSWAY_TRUST_PROXY', message, `WARN_EXPRESSWAY_TRUST_PROXY ${where}`);

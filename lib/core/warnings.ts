@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { Server } from 'node:net';
+import { inspect } from 'node:util';
 import { helpOf } from './errors.ts';
 
 /** Stable, documented codes of the process warnings of this package, and the type that each comes with. */
@@ -36,19 +37,39 @@ export function warn(code: WarningCode, message: string, detail = ''): void {
 
 const kTold = Symbol('expressway.told');
 
-type Telling = object & { [kTold]?: Set<WarningCode> };
+type Telling = object & { [kTold]?: Set<string> };
+
+/** Nothing is kept in this module: what was told is forgotten with the place. One that takes no notes is told each time. */
+function isNews(place: Telling | undefined, what: string): boolean {
+  if (place === undefined || !Object.isExtensible(place)) return true;
+  // Not enumerable: the place may be a user's own.
+  if (place[kTold] === undefined) Object.defineProperty(place, kTold, { value: new Set() });
+  const told = place[kTold] as Set<string>;
+  if (told.has(what)) return false;
+  told.add(what);
+  return true;
+}
 
 /**
- * The same, once per server: several middlewares may see one mistake, and each sees it with every request. Nothing is kept
- * in this module; what was told is forgotten with the server.
+ * The same, once per server: several middlewares may see one mistake, and each sees it with every request.
+ *
+ * @param what Where one code has several things to tell, which it is.
  */
-export function warnOnce(req: IncomingMessage, code: WarningCode, message: string): void {
+export function warnOnce(req: IncomingMessage, code: WarningCode, message: string, what: string = code): void {
   const socket = req.socket as (Telling & { readonly server?: Server }) | undefined;
-  const place: Telling | undefined = socket?.server ?? socket;
-  if (place !== undefined) {
-    place[kTold] ??= new Set();
-    if (place[kTold].has(code)) return;
-    place[kTold].add(code);
-  }
-  warn(code, message);
+  if (isNews(socket?.server ?? socket, what)) warn(code, message);
 }
+
+/**
+ * Tells of a function that a user gave and that threw: once per function, because what throws at one request may throw at
+ * all of them.
+ *
+ * @param message Ends with what was thrown.
+ */
+export function warnOfThrow(given: object, code: WarningCode, message: string, error: unknown): void {
+  if (!isNews(given, code)) return;
+  warn(code, `${message}: ${thrown(error)}`, error instanceof Error ? error.stack : undefined);
+}
+
+/** In words. Anything can be thrown, also what cannot be made a string. */
+export const thrown = (error: unknown): string => (error instanceof Error ? String(error) : inspect(error));

@@ -34,8 +34,11 @@ export interface GracefulShutdownOptions extends StopSignalsOptions {
    * promise. Default: nothing.
    */
   close?: () => unknown;
-  /** Is told of each phase as it begins. Default: nobody. */
-  onPhase?: (phase: ShutdownPhase) => void;
+  /**
+   * Is told of each phase as it begins. A promise that it returns is not waited for; the error of one that rejects counts
+   * like one that is thrown, or becomes a process warning when all is over by then. Default: nobody.
+   */
+  onPhase?: (phase: ShutdownPhase) => unknown;
 }
 
 /** Defaults of {@link GracefulShutdownOptions}. */

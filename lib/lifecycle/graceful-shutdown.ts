@@ -2,6 +2,7 @@ import type { Server } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { GatewayError } from '../core/errors.ts';
 import { OptionsError, resolveOptions } from '../core/options.ts';
+import { warnOfThrow } from '../core/warnings.ts';
 import { ConnectionDrain } from './connection-drain.ts';
 import {
   flushMs,
@@ -20,7 +21,7 @@ export interface GracefulShutdown {
   readonly phase: ShutdownPhase;
   /**
    * Shuts down; once, whoever asks and how often. Resolves with what had to be ended at the deadline; rejects, when all is
-   * done, with what `close` or `onPhase` threw, or when `close` was not done in time. Never ends the process.
+   * done, with what `close` or `onPhase` threw or rejected with, or when `close` was not done in time. Never ends the process.
    */
   close(): Promise<OpenAtDeadline>;
 }
@@ -65,6 +66,7 @@ class Shutdown implements GracefulShutdown {
   readonly #errors: unknown[] = [];
   #phase: ShutdownPhase = 'serving';
   #closing: Promise<OpenAtDeadline> | undefined;
+  #isOver = false;
 
   constructor(server: Server, options: GracefulShutdownSettings) {
     this.#server = server;
@@ -100,6 +102,9 @@ class Shutdown implements GracefulShutdown {
     this.#enter('closing');
     await this.#release(endsAt - Date.now());
     this.#enter('closed');
+    // A promise of the last phase may have failed already, and says so a moment later.
+    await new Promise((resolve) => setImmediate(resolve));
+    this.#isOver = true;
     this.#signals?.close();
     if (this.#errors.length === 1) throw this.#errors[0];
     if (this.#errors.length > 1) throw new AggregateError(this.#errors, 'The server did not shut down cleanly');
@@ -110,10 +115,17 @@ class Shutdown implements GracefulShutdown {
   #enter(phase: ShutdownPhase): void {
     this.#phase = phase;
     try {
-      this.#options.onPhase?.(phase);
+      const given = this.#options.onPhase?.(phase);
+      if (given !== undefined) Promise.resolve(given).catch((error: unknown) => this.#phaseFailed(error));
     } catch (error) {
       this.#errors.push(error);
     }
+  }
+
+  #phaseFailed(error: unknown): void {
+    const { onPhase } = this.#options;
+    if (!this.#isOver) this.#errors.push(error);
+    else warnOfThrow(onPhase as object, 'WARN_EXPRESSWAY_LISTENER', 'A promise of onPhase rejected', error);
   }
 
   async #release(ms: number): Promise<void> {

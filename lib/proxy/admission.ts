@@ -35,8 +35,10 @@ export class Admission {
     return noTunnel && overload(noTunnel);
   }
 
+  /** Once or more often: only what is held is left. */
   leave(): void {
     if (this.#isCounted) this.#caps?.leave(this.#exchange.clientAddress);
+    this.#isCounted = false;
     if (this.#exchange.upgrade !== undefined) this.#tunnels.leave(this.#exchange);
   }
 }

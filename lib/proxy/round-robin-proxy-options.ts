@@ -127,7 +127,10 @@ export interface RoundRobinProxyOptions extends AdmissionCapOptions {
   tunnel?: TunnelOptions;
   /** How backends over https are checked, and what they are shown. Default: by the system's authorities, nothing. */
   tls?: BackendTlsOptions;
-  /** Replaces the rule that a failure and a status of 500 or more count against a backend. Default: none. */
+  /**
+   * Replaces the rule that a failure and a status of 500 or more count against a backend. Where it throws, that rule stands,
+   * and a process warning says so, once. Default: none.
+   */
   isFailure?: (outcome: Outcome) => boolean;
   /** Where events go. Default: an emitter of its own, as `events`. */
   events?: GatewayEvents;

@@ -236,16 +236,34 @@ describe('verdicts', () => {
     expect(guard.state).toBe('open');
   });
 
-  test('an isFailure that throws is warned of, and the default rule counts', async () => {
+  test('an isFailure that throws is warned of once, not per request, and the default rule counts', async () => {
+    const warned = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+    const faulty = (bug: unknown) => () => {
+      throw bug;
+    };
+    for (const bug of [new Error('a bug'), Symbol('odd'), Object.create(null)]) {
+      warned.mockClear();
+      const rules = { minimumRequests: 4, failureRatio: 0.5, isFailure: faulty(bug) };
+      const { guard, statuses } = await guarded(rules, echoStatus);
+      expect(await statuses('/200', '/200', '/500', '/500')).toEqual([200, 200, 500, 500]);
+      expect(guard.state).toBe('open');
+      expect(warned.mock.calls.map(([message]) => message)).toEqual([expect.stringContaining('isFailure threw')]);
+      // Another function is another mistake.
+      const { statuses: others } = await guarded({ ...rules, isFailure: faulty(bug) }, echoStatus);
+      await others('/200', '/200');
+      expect(warned).toHaveBeenCalledTimes(2);
+    }
+  });
+
+  test('the warning of an isFailure says what it threw, and where', async () => {
     const warned = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
     const isFailure = () => {
       throw new Error('a bug');
     };
-    const { guard, statuses } = await guarded({ minimumRequests: 2, failureRatio: 0.5, isFailure }, echoStatus);
-    expect(await statuses('/200', '/500')).toEqual([200, 500]);
-    expect(warned).toHaveBeenCalledTimes(2);
-    expect(String(warned.mock.calls[0]?.[0])).toContain('a bug');
-    expect(guard.state).toBe('open');
+    const { statuses } = await guarded({ isFailure }, echoStatus);
+    await statuses('/200', '/200');
+    expect(warned.mock.calls.map(([message]) => String(message))).toEqual([expect.stringContaining('a bug')]);
+    expect(warned.mock.calls[0]?.[1]).toMatchObject({ detail: expect.stringContaining('circuit-breaker.test.ts') });
   });
 });
 

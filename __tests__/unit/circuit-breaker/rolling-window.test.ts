@@ -70,6 +70,7 @@ test('a minimum that throws is not reached, and said to be broken', () => {
   };
   const window = new RollingWindow({ ...rule, minimumRequests });
   for (let i = 0; i < 10; i += 1) expect(window.failure()).toBe(false);
+  expect(warned).toHaveBeenCalledTimes(1);
   expect(warned).toHaveBeenCalledWith(
     expect.stringContaining('no idea'),
     expect.objectContaining({ type: 'ExpresswayPredicateWarning', code: 'WARN_EXPRESSWAY_MINIMUM_REQUESTS' }),

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { createServer, get, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { afterEach, describe, expect, test } from '@jest/globals';
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { gracefulShutdown, OptionsError, type ShutdownPhase } from 'expressway';
 import { RawClient, rawRequest } from '../../support/raw-client.ts';
 import { accepts, eventually } from '../../support/servers.ts';
@@ -325,6 +325,39 @@ describe('phases', () => {
     });
     expect(shutdown.phase).toBe('closed');
     expect(await accepts(port)).toBe(false);
+  });
+
+  test('a promise of onPhase that rejects is no unhandled rejection: it rejects, when all is done', async () => {
+    const unhandled = jest.fn();
+    process.on('unhandledRejection', unhandled);
+    const { shutdown, port } = await serve((_, res) => void res.end('ok'), {
+      onPhase: async (phase) => {
+        if (phase !== 'closing') throw new Error(phase);
+      },
+    });
+    await expect(shutdown.close()).rejects.toMatchObject({ errors: [new Error('draining'), new Error('closed')] });
+    expect(shutdown.phase).toBe('closed');
+    expect(await accepts(port)).toBe(false);
+    await new Promise((resolve) => setImmediate(resolve));
+    process.off('unhandledRejection', unhandled);
+    expect(unhandled).not.toHaveBeenCalled();
+  });
+
+  test('one that rejects when all is over is told of as a process warning, and one that never ends is not waited for', async () => {
+    const emitted = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+    const late = Promise.withResolvers<void>();
+    const { shutdown } = await serve((_, res) => void res.end('ok'), {
+      onPhase: (phase) => (phase === 'draining' ? late.promise : new Promise<void>(() => {})),
+    });
+    expect(await shutdown.close()).toEqual(NOTHING_LEFT);
+    late.reject(new Error('too late'));
+    await new Promise((resolve) => setImmediate(resolve));
+    const told = emitted.mock.calls.map(([message, options]) => [
+      message,
+      (options as unknown as { code: string }).code,
+    ]);
+    emitted.mockRestore();
+    expect(told).toEqual([[expect.stringContaining('too late'), 'WARN_EXPRESSWAY_LISTENER']]);
   });
 
   test('a close that does not end in time rejects', async () => {

@@ -2,13 +2,13 @@ import { STATUS_MAP } from '../../core/errors.ts';
 import type { Cause } from '../../core/outcome.ts';
 
 /** Whose fault it is that a request got no complete answer. */
-export type Blame = 'backend' | 'gateway' | 'client';
+type Blame = 'backend' | 'gateway' | 'client';
 
 /**
  * Is it us or them? A request that is refused because all its backends are out is the backends' fault, although the
  * gateway makes the answer.
  */
-export const BLAME: Readonly<Record<Cause, Blame>> = Object.freeze({
+const BLAME: Readonly<Record<Cause, Blame>> = Object.freeze({
   dns_error: 'backend',
   connection_refused: 'backend',
   destination_ip_unroutable: 'backend',

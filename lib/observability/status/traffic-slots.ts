@@ -5,13 +5,13 @@ import type { TrafficHistory, TrafficSlot } from './status-snapshot.ts';
 import { countsOf, difference } from './traffic-counts.ts';
 
 /** A slot of time; as many of them as make a quarter of an hour; and of single backends, five minutes. */
-export const SLOT_MS = 10_000;
+const SLOT_MS = 10_000;
 export const SLOTS = 90;
 export const BACKEND_SLOTS = 30;
 
 const EARLY_MS = 2;
 
-export const BOUNDS_MS: readonly number[] = DURATION_BUCKETS.map((seconds) => seconds * 1000);
+const BOUNDS_MS: readonly number[] = DURATION_BUCKETS.map((seconds) => seconds * 1000);
 
 /** What is read at the end of each slot. */
 export interface SlotSources {

@@ -24,25 +24,43 @@ export class RequestTrace implements ExchangeObserver {
   #attempts = 0;
   #ended = false;
 
-  constructor(parts: TraceParts, exchange: Exchange, span: Span) {
+  /** @param context One in which the span is the active one. */
+  constructor(parts: TraceParts, exchange: Exchange, span: Span, context: Context) {
     this.#parts = parts;
     this.#exchange = exchange;
     this.#span = span;
-    this.#context = parts.api.trace.setSpan(parts.api.ROOT_CONTEXT, span);
+    this.#context = context;
     if (exchange.upgrade !== undefined) exchange.observe(this);
   }
 
-  get traceId(): string {
-    return this.#span.spanContext().traceId;
+  get traceId(): string | undefined {
+    return this.#parts.spans.contextOf(this.#span)?.traceId;
   }
 
   /** Runs what comes next with this request's span as the active one, so that spans made there are its children. */
   run(next: () => void): void {
-    this.#parts.api.context.with(this.#context, next);
+    const { api, spans } = this.#parts;
+    let hasRun = false;
+    let failure: { readonly error: unknown } | undefined;
+    try {
+      api.context.with(this.#context, () => {
+        hasRun = true;
+        try {
+          next();
+        } catch (error) {
+          failure = { error };
+        }
+      });
+    } catch (error) {
+      spans.tell('with', error);
+    }
+    // The app's own error is none of the SDK's.
+    if (failure !== undefined) throw failure.error;
+    if (!hasRun) next();
   }
 
   limiterDecided({ limiter, mode, allowed, shadow, limit, remaining }: LimiterDecision): void {
-    if (!this.#span.isRecording()) return;
+    if (!this.#parts.spans.isRecording(this.#span)) return;
     const decision = allowed ? 'allowed' : shadow ? 'shadowed' : 'limited';
     const attributes: Attributes = {
       'expressway.limiter.name': limiter,
@@ -51,22 +69,23 @@ export class RequestTrace implements ExchangeObserver {
       'expressway.limiter.limit': limit,
     };
     if (remaining !== undefined) attributes['expressway.limiter.remaining'] = remaining;
-    this.#span.addEvent('expressway.limiter', attributes);
+    this.#parts.spans.addEvent(this.#span, 'expressway.limiter', attributes);
   }
 
   attemptStarted(backend: string, head: AttemptHead): void {
     const { api, rules, spans } = this.#parts;
     const attributes = () => clientAttributes(this.#exchange, backend, head, this.#attempts, rules);
-    const isSampled = this.#span.isRecording();
+    const isSampled = spans.isRecording(this.#span);
     const span = spans.start(
       spanName(this.#exchange.req.method, undefined, rules),
       isSampled ? { kind: api.SpanKind.CLIENT, attributes: attributes() } : { kind: api.SpanKind.CLIENT },
       this.#context,
     );
     if (span !== undefined) {
-      replaceTraceFields(head.fields, span.spanContext());
+      const context = spans.contextOf(span);
+      if (context !== undefined) replaceTraceFields(head.fields, context, spans.stateOf(context));
       // A sampler may choose an attempt of a request that it did not choose.
-      if (!isSampled && span.isRecording()) span.setAttributes(attributes());
+      if (!isSampled && spans.isRecording(span)) spans.setAttributes(span, attributes());
     }
     this.#attempts += 1;
     this.#attempt = span;
@@ -76,16 +95,17 @@ export class RequestTrace implements ExchangeObserver {
     const span = this.#attempt;
     if (span === undefined) return;
     this.#attempt = undefined;
-    if (span.isRecording()) {
+    const { spans } = this.#parts;
+    if (spans.isRecording(span)) {
       const attributes = endAttributes(outcome, this.#exchange);
       // To a client 4xx is an error as well; that ours has left is none, and nor is a refusal of our own.
       if (outcome.kind === 'failed') this.#fail(span, attributes, outcome.cause, outcome.error.message);
       else if (outcome.kind === 'completed' && outcome.status >= 400) {
         this.#fail(span, attributes, String(outcome.status));
       }
-      span.setAttributes(attributes);
+      spans.setAttributes(span, attributes);
     }
-    this.#parts.spans.end(span);
+    spans.end(span);
   }
 
   /** A protocol was switched to. A tunnel may last for days: its spans end here. */
@@ -100,7 +120,8 @@ export class RequestTrace implements ExchangeObserver {
     if (this.#ended) return;
     this.#ended = true;
     const span = this.#span;
-    if (span.isRecording()) {
+    const { spans } = this.#parts;
+    if (spans.isRecording(span)) {
       const { backend } = this.#exchange;
       const attributes = endAttributes(outcome, this.#exchange);
       if (backend !== undefined) attributes['expressway.backend'] = backend;
@@ -109,14 +130,15 @@ export class RequestTrace implements ExchangeObserver {
       // To a server 4xx is none of its errors, and so is 499 for a client that left.
       const status = statusOf(outcome);
       if (status >= 500) this.#fail(span, attributes, causeOf(outcome) ?? String(status));
-      span.setAttributes(attributes);
+      spans.setAttributes(span, attributes);
     }
-    this.#parts.spans.end(span);
+    spans.end(span);
   }
 
   #fail(span: Span, attributes: Attributes, type: string, message?: string): void {
     attributes['error.type'] = type;
-    const code = this.#parts.api.SpanStatusCode.ERROR;
-    span.setStatus(message === undefined ? { code } : { code, message });
+    const { api, spans } = this.#parts;
+    const code = api.SpanStatusCode.ERROR;
+    spans.setStatus(span, message === undefined ? { code } : { code, message });
   }
 }

@@ -15,18 +15,20 @@ export function readTraceFields(headers: IncomingHttpHeaders, api: TracingApi): 
   return { ...parent, isRemote: true, traceState: api.createTraceState(state) };
 }
 
-/** Puts a span in the place of what the client sent, for whatever reads the request's fields after this. */
-export function writeTraceFields(headers: IncomingHttpHeaders, span: SpanContext): void {
+/**
+ * Puts a span in the place of what the client sent, for whatever reads the request's fields after this.
+ *
+ * @param state Of the span, as text.
+ */
+export function writeTraceFields(headers: IncomingHttpHeaders, span: SpanContext, state: string | undefined): void {
   headers[PARENT] = formatTraceParent(span);
-  const state = span.traceState?.serialize();
   if (state) headers[STATE] = state;
   else delete headers[STATE];
 }
 
 /** The same in the head of a request to a backend: names and values in turn. */
-export function replaceTraceFields(fields: string[], span: SpanContext): void {
+export function replaceTraceFields(fields: string[], span: SpanContext, state: string | undefined): void {
   replace(fields, PARENT, formatTraceParent(span));
-  const state = span.traceState?.serialize();
   if (state) replace(fields, STATE, state);
 }
 

@@ -5,7 +5,7 @@ import { RequestTrace, type TraceParts } from './request-trace.ts';
 import { type AttributeRules, serverAttributes, spanName } from './span-attributes.ts';
 import { Spans } from './spans.ts';
 import { readTraceFields, writeTraceFields } from './trace-fields.ts';
-import type { TracingApi } from './tracing-api.ts';
+import type { Context, Span, SpanContext, TracingApi } from './tracing-api.ts';
 
 /** Whose `traceparent` decides in which trace a request is, and whether it is sampled. */
 export type TrustIncoming = 'trusted-peers' | 'everybody' | 'nobody';
@@ -97,12 +97,33 @@ export function tracing(given: TracingOptions): Tracing {
   const spans = new Spans(api.trace.getTracer('expressway'));
   const parts: TraceParts = { api, rules, spans };
 
+  function contextWith(parent: SpanContext | undefined): Context | undefined {
+    if (parent === undefined) return api.ROOT_CONTEXT;
+    try {
+      return api.trace.setSpanContext(api.ROOT_CONTEXT, parent);
+    } catch (error) {
+      spans.tell('context', error);
+      return undefined;
+    }
+  }
+
+  function contextOf(span: Span): Context | undefined {
+    try {
+      return api.trace.setSpan(api.ROOT_CONTEXT, span);
+    } catch (error) {
+      spans.tell('context', error);
+      return undefined;
+    }
+  }
+
   return {
     begin(exchange, route) {
       const { headers, method } = exchange.req;
       const incoming = readTraceFields(headers, api);
       const isContinued = trustIncoming === 'everybody' || (trustIncoming === 'trusted-peers' && exchange.peerTrusted);
       const parent = isContinued ? incoming : undefined;
+      const outer = contextWith(parent);
+      if (outer === undefined) return undefined;
       const span = spans.start(
         spanName(method, route, rules),
         {
@@ -110,14 +131,16 @@ export function tracing(given: TracingOptions): Tracing {
           attributes: serverAttributes(exchange, route, rules),
           links: incoming === undefined || isContinued ? [] : [{ context: incoming }],
         },
-        parent === undefined ? api.ROOT_CONTEXT : api.trace.setSpanContext(api.ROOT_CONTEXT, parent),
+        outer,
       );
-      const context = span?.spanContext();
+      const context = span && spans.contextOf(span);
       // Without an SDK a span has no id, or its parent's.
       if (span === undefined || context === undefined || !api.isSpanContextValid(context)) return undefined;
       if (context.spanId === parent?.spanId) return undefined;
-      writeTraceFields(headers, context);
-      return new RequestTrace(parts, exchange, span);
+      const inner = contextOf(span);
+      if (inner === undefined) return undefined;
+      writeTraceFields(headers, context, spans.stateOf(context));
+      return new RequestTrace(parts, exchange, span, inner);
     },
   };
 }
