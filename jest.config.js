@@ -1,3 +1,5 @@
+import { availableParallelism } from 'node:os';
+
 export default {
   testEnvironment: 'node',
   roots: ['<rootDir>/__tests__'],
@@ -13,5 +15,10 @@ export default {
     '^expressway$': '<rootDir>/lib/index.ts',
     '^expressway/testing$': '<rootDir>/lib/testing/index.ts',
   },
-  testTimeout: 20_000,
+  // What is slow because the machine is busy has not failed.
+  testTimeout: 60_000,
+  // Suites wait for processes and timers more than they compute: two get along on two cores, where Jest would run one.
+  maxWorkers: Math.max(2, availableParallelism() - 1),
+  // The modules of a suite stay in memory after it: one process for all of them grows beyond 1 GB, and is slow by then.
+  workerIdleMemoryLimit: '512MB',
 };

@@ -24,7 +24,7 @@ export class TlsFilesError extends StartError {}
  * @param name Names the variable in an error.
  * @throws {TlsFilesError}
  */
-export function readPemFile(name: string, path: string): Buffer {
+function readPemFile(name: string, path: string): Buffer {
   try {
     return readFileSync(path);
   } catch (error) {

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { Compared } from './comparison.ts';
 
-export const TABLE_FILE = new URL('../../docs/differential.md', import.meta.url);
+const TABLE_FILE = new URL('../../docs/differential.md', import.meta.url);
 
 export interface Row {
   readonly id: string;
@@ -12,7 +12,7 @@ export interface Row {
 }
 
 /** The rows of the table of differences in a text, in order. */
-export function readRows(text: string): Row[] {
+function readRows(text: string): Row[] {
   return text
     .split('\n')
     .filter((line) => line.startsWith('| ') && !line.startsWith('| case ') && !line.startsWith('| --'))

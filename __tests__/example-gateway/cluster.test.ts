@@ -1,36 +1,17 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { request } from 'node:http';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { describe, expect, jest, test } from '@jest/globals';
 import type { StatusSnapshot } from 'expressway';
 import { describeWithRedis } from '../support/redis.ts';
 import { closedPort } from '../support/servers.ts';
 import { ask } from './ask.ts';
-import { Cluster } from './clusters.ts';
-import { closeAll, openBackend } from './gateways.ts';
-import { endAll } from './proc.ts';
+import { type Cluster, TestClusters } from './clusters.ts';
+import { openBackend } from './gateways.ts';
 import { until } from './until.ts';
 
 jest.setTimeout(90_000);
 
-let folder: string;
-
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'expressway-cluster-'));
-});
-
-afterEach(async () => {
-  await endAll();
-  await closeAll();
-  rmSync(folder, { recursive: true });
-});
-
-async function openCluster(env: Readonly<Record<string, string>> = {}) {
-  const backend = await openBackend('one');
-  const cluster = new Cluster({ WORKERS: '4', BACKENDS: backend.url, ...env }, folder);
-  return { cluster: await cluster.listening(), backend };
-}
+const clusters = new TestClusters('4');
 
 async function passed(url: string, count: number): Promise<number> {
   const answers = await Promise.all(Array.from({ length: count }, () => ask(url)));
@@ -48,7 +29,7 @@ describe('limits over workers without Redis', () => {
   test.each(['sliding-window', 'token-bucket', 'fixed-window'])(
     '%s: 100 of 400 concurrent requests pass, whichever workers they meet',
     async (algorithm) => {
-      const { cluster } = await openCluster(limits(algorithm));
+      const { cluster } = await clusters.open(limits(algorithm));
       expect(await passed(cluster.url, 400)).toBe(100);
       expect(await passed(cluster.url, 40)).toBe(0);
       expect(await cluster.metric('expressway_limiter_mode{limiter="ip",mode="memory"}')).toBe(1);
@@ -58,7 +39,7 @@ describe('limits over workers without Redis', () => {
   );
 
   test.each(['sliding-window', 'token-bucket'])('%s with leases: never more than the limit', async (algorithm) => {
-    const { cluster } = await openCluster({ ...limits(algorithm), RATE_LIMIT_LEASE: '0.25' });
+    const { cluster } = await clusters.open({ ...limits(algorithm), RATE_LIMIT_LEASE: '0.25' });
     let all = 0;
     for (let round = 0; round < 4; round++) all += await passed(cluster.url, 100);
     expect(all).toBeLessThanOrEqual(100);
@@ -67,7 +48,7 @@ describe('limits over workers without Redis', () => {
   });
 
   test('counts outlive the worker that was asked, and all workers', async () => {
-    const { cluster } = await openCluster({ WORKERS: '2', RATE_LIMIT_MAX: '50' });
+    const { cluster } = await clusters.open({ WORKERS: '2', RATE_LIMIT_MAX: '50' });
     expect(await passed(cluster.url, 30)).toBe(30);
     const before = await cluster.pids();
     cluster.proc.kill('SIGUSR2');
@@ -78,7 +59,7 @@ describe('limits over workers without Redis', () => {
 
 describeWithRedis('limits over workers with Redis', (redis) => {
   test('Redis counts, as between gateways', async () => {
-    const { cluster } = await openCluster({ WORKERS: '2', RATE_LIMIT_MAX: '20', REDIS_URL: redis.url });
+    const { cluster } = await clusters.open({ WORKERS: '2', RATE_LIMIT_MAX: '20', REDIS_URL: redis.url });
     await until(async () => (await cluster.metric('expressway_limiter_mode{limiter="ip",mode="redis"}')) === 1);
     expect(await passed(cluster.url, 60)).toBe(20);
   });
@@ -86,7 +67,7 @@ describeWithRedis('limits over workers with Redis', (redis) => {
 
 describe('one admin listener for all', () => {
   test('metrics are the sums of all workers, and outlive them', async () => {
-    const { cluster } = await openCluster({ WORKERS: '2' });
+    const { cluster } = await clusters.open({ WORKERS: '2' });
     const series = 'expressway_requests_total{route="default",method="GET",status="2xx",source="backend"}';
     await passed(cluster.url, 60);
     await until(async () => (await cluster.metric(series)) === 60);
@@ -106,7 +87,7 @@ describe('one admin listener for all', () => {
   });
 
   test('a worker that does not answer holds no scrape up, and its counts do not go back', async () => {
-    const { cluster } = await openCluster({ WORKERS: '2', WORKER_HANG_TIMEOUT_MS: '0' });
+    const { cluster } = await clusters.open({ WORKERS: '2', WORKER_HANG_TIMEOUT_MS: '0' });
     const series = 'expressway_requests_total{route="default",method="GET",status="2xx",source="backend"}';
     await passed(cluster.url, 20);
     await until(async () => (await cluster.metric(series)) === 20);
@@ -117,7 +98,7 @@ describe('one admin listener for all', () => {
   });
 
   test('one page: every worker has its row, and one open circuit of two shows as such', async () => {
-    const { cluster, backend } = await openCluster({
+    const { cluster, backend } = await clusters.open({
       WORKERS: '2',
       CIRCUIT_MINIMUM_REQUESTS: '1',
       CIRCUIT_OPEN_MS: '60000',
@@ -150,7 +131,7 @@ describe('one admin listener for all', () => {
   });
 
   test('an operator acts on all workers, also on those that come later', async () => {
-    const { cluster, backend } = await openCluster({ WORKERS: '2' });
+    const { cluster, backend } = await clusters.open({ WORKERS: '2' });
     const path = `/api/backends/${encodeURIComponent(backend.url)}`;
     expect((await cluster.act('/api/backends/http%3A%2F%2Fnobody/drain')).status).toBe(404);
     expect((await cluster.act(`${path}/drain`)).status).toBe(200);
@@ -169,7 +150,7 @@ describe('one admin listener for all', () => {
   });
 
   test('what one worker did not take is done in none', async () => {
-    const { cluster, backend } = await openCluster({ WORKERS: '2', WORKER_HANG_TIMEOUT_MS: '0' });
+    const { cluster, backend } = await clusters.open({ WORKERS: '2', WORKER_HANG_TIMEOUT_MS: '0' });
     const [pid] = await cluster.pids();
     process.kill(pid as number, 'SIGSTOP');
     const answer = await cluster.act(`/api/backends/${encodeURIComponent(backend.url)}/drain`);
@@ -182,7 +163,7 @@ describe('one admin listener for all', () => {
 });
 
 describe('SIGHUP', () => {
-  const write = (limit: string): void => writeFileSync(join(folder, '.env'), `RATE_LIMIT_MAX=${limit}`);
+  const write = (limit: string): void => clusters.writeEnv(`RATE_LIMIT_MAX=${limit}`);
   const shownLimit = async (cluster: Cluster): Promise<unknown> =>
     (await ask(`${cluster.adminUrl}/api/config`)).json.settings.find(
       ({ name }: { name: string }) => name === 'rateLimit.limit',
@@ -192,7 +173,7 @@ describe('SIGHUP', () => {
     write('10');
     // Any free port would be another one when all workers have gone.
     const PORT = String(await closedPort());
-    const { cluster } = await openCluster({ WORKERS: '2', RATE_LIMIT_MAX: '10', PORT });
+    const { cluster } = await clusters.open({ WORKERS: '2', RATE_LIMIT_MAX: '10', PORT });
     write('5');
     cluster.proc.kill('SIGHUP');
     await cluster.proc.said(/"why":"SIGHUP".*"msg":"read again"/);
@@ -212,14 +193,14 @@ describe('SIGHUP', () => {
   });
 
   test('what one worker cannot use is used by none', async () => {
-    const { cluster } = await openCluster({ WORKERS: '2', RATE_LIMIT_MAX: '10' });
+    const { cluster } = await clusters.open({ WORKERS: '2', RATE_LIMIT_MAX: '10' });
     // Good one by one, and refused by the limiter together: only a worker finds that.
     const lines = [
       'RATE_LIMIT_WINDOW_MS=2147483647',
       'RATE_LIMIT_ALGORITHM=token-bucket',
       'RATE_LIMIT_BURST=1000000000',
     ];
-    writeFileSync(join(folder, '.env'), lines.join('\n'));
+    clusters.writeEnv(lines.join('\n'));
     cluster.proc.kill('SIGHUP');
     await cluster.proc.said(/"problems":\["ipRateLimit: [^\n]*"msg":"not read again: all stays as it is"/);
     expect(await passed(cluster.url, 20)).toBe(10);
@@ -227,9 +208,9 @@ describe('SIGHUP', () => {
 
   test('BACKENDS_FILE is watched once, for all', async () => {
     const [one, two] = [await openBackend('one'), await openBackend('two')];
-    const file = join(folder, 'backends.json');
+    const file = clusters.path('backends.json');
     writeFileSync(file, JSON.stringify([one.url]));
-    const cluster = await new Cluster({ WORKERS: '2', BACKENDS_FILE: file }, folder).listening();
+    const cluster = await clusters.start({ WORKERS: '2', BACKENDS_FILE: file });
     expect((await ask(cluster.url)).json.backend).toBe('one');
     writeFileSync(file, JSON.stringify([two.url]));
     await cluster.proc.said(/"why":"the file has changed".*"msg":"read again"/);

@@ -1,10 +1,15 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { Agent } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { afterEach, beforeEach } from '@jest/globals';
 import { type Answer, type Asking, ask } from './ask.ts';
-import { Proc } from './proc.ts';
+import { closeAll, openBackend } from './gateways.ts';
+import { endAll, Proc } from './proc.ts';
 import { until } from './until.ts';
 
-export const TOKEN = '0123456789abcdef';
+const TOKEN = '0123456789abcdef';
 
 const ANY_PORT = { HOST: '127.0.0.1', PORT: '0', ADMIN_PORT: '0', ADMIN_TOKEN: TOKEN };
 
@@ -57,6 +62,45 @@ export class Cluster {
     const { text } = await ask(`${this.adminUrl}/metrics`);
     const line = text.split('\n').find((one) => one.startsWith(`${series} `));
     return line === undefined ? undefined : Number(line.slice(series.length));
+  }
+}
+
+/** For each test of a file: clusters in a folder of their own, which do not outlive it. */
+export class TestClusters {
+  readonly #workers: string;
+  #folder = '';
+
+  /** @param workers How many a cluster has, where a test does not say. */
+  constructor(workers: string) {
+    this.#workers = workers;
+    beforeEach(() => {
+      this.#folder = mkdtempSync(join(tmpdir(), 'expressway-cluster-'));
+    });
+    afterEach(async () => {
+      await endAll();
+      await closeAll();
+      rmSync(this.#folder, { recursive: true });
+    });
+  }
+
+  /** A file in the folder of the clusters. */
+  path(name: string): string {
+    return join(this.#folder, name);
+  }
+
+  /** Writes the `.env` file. */
+  writeEnv(text: string): void {
+    writeFileSync(this.path('.env'), text);
+  }
+
+  /** With one backend. */
+  async open(env: Readonly<Record<string, string>> = {}) {
+    const backend = await openBackend('one');
+    return { cluster: await this.start({ BACKENDS: backend.url, ...env }), backend };
+  }
+
+  start(env: Readonly<Record<string, string>>): Promise<Cluster> {
+    return new Cluster({ WORKERS: this.#workers, ...env }, this.#folder).listening();
   }
 }
 

@@ -27,6 +27,18 @@ test('each row of the table of differences has one reason', () => {
   let compared: Compared[] = [];
   beforeAll(async () => {
     compared = await compare();
+    const expected = new Map(
+      readTable().rows.map(({ id, ours, nginx, haproxy }) => [id, [ours, nginx, haproxy].join()]),
+    );
+    const isKnown = (one: Compared): boolean => {
+      const { id, ours, nginx, haproxy } = rowOf(one);
+      if (differs(one)) return expected.get(id) === [ours, nginx, haproxy].join();
+      return !expected.has(id) && ours !== 'waits';
+    };
+    // What is not as it should be gets another chance, and time: each of the three may have been too late for the first.
+    const odd = new Set(compared.filter((one) => !isKnown(one)).map(({ id }) => id));
+    const again = odd.size === 0 ? [] : await compare((id) => odd.has(id), 1_000);
+    compared = compared.map((one) => again.find(({ id }) => id === one.id) ?? one);
   }, 120_000);
 
   test('nothing is forwarded that both of them refuse', () => {

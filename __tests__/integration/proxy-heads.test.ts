@@ -251,7 +251,8 @@ describe('forwarding fields', () => {
   ];
   test.each(aliases)('K19, A03: %s means a field of the gateway to CGI, and is dropped', async (line) => {
     for (const trust of [undefined, 'loopback']) {
-      const { backend, port } = await setUp(answerOk, {}, trust);
+      // A name of its own in Via: one at random may have 666 in it.
+      const { backend, port } = await setUp(answerOk, { via: 'edge' }, trust);
       await rawRequest(port, get(`${line}\r\nX_Own: kept\r\n`));
       expect(backend.received[0]?.toString('latin1')).not.toMatch(/666|6\.6\.6\.6|evil/);
       expect(backend.requests[0]?.field('x_own')).toBe('kept');

@@ -1,6 +1,6 @@
 import { createServer } from 'node:http';
 import type { Socket } from 'node:net';
-import { afterEach, describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import express, { type Express } from 'express';
 import { circuitBreaker, hardenServer, ipRateLimit, requestGuard, roundRobinProxy } from 'expressway';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
@@ -9,7 +9,24 @@ import { answer, RecorderBackend } from '../support/recorder-backend.ts';
 import { eventually, listen } from '../support/servers.ts';
 
 const cleanup = new Cleanup();
-afterEach(() => cleanup.run());
+afterAll(() => cleanup.run());
+
+const begins: (() => Promise<void>)[] = [];
+beforeAll(() => {
+  // Whether it fails, its test tells.
+  for (const begin of begins) begin().catch(() => {});
+});
+
+/** Each of these takes the moments for which a connection lingers: they begin at once, and every test waits for its own. */
+function atOnce(body: () => Promise<void>): () => Promise<void> {
+  let running: Promise<void> | undefined;
+  const begin = () => {
+    running ??= body();
+    return running;
+  };
+  begins.push(begin);
+  return begin;
+}
 
 const GIB = 2 ** 30;
 const PIECE = Buffer.alloc(65_536, 'a');
@@ -73,25 +90,29 @@ async function setUp(mount: Mount, harden: boolean) {
 /** A path that nobody but the guard minds. */
 const targetFor = (status: number) => (status === 400 ? '/a%2Fb' : '/');
 
+const CONTENTS = [
+  ['of 1 GiB', `Content-Length: ${GIB}`, PIECE],
+  ['without end', 'Transfer-Encoding: chunked', CHUNK],
+] as const;
+
 describe.each([false, true])('a request that is refused before its content is read (hardenServer: %s)', (harden) => {
-  // Each of them takes the moment for which a connection lingers.
   describe.each(harden ? REFUSALS : REFUSALS.slice(0, 2))('%d, %s', (status, _why, mount) => {
-    test.each([
-      ['of 1 GiB', `Content-Length: ${GIB}`, PIECE],
-      ['without end', 'Transfer-Encoding: chunked', CHUNK],
-    ])('content %s: the answer is whole, little more is read, the connection ends', async (_name, framing, piece) => {
-      const { client, sockets } = await setUp(mount, harden);
-      upload(client, targetFor(status), framing, piece);
-      const response = await client.response();
-      expect([response.status, response.field('connection'), response.framingComplete]).toEqual([
-        status,
-        'close',
-        true,
-      ]);
-      expect(JSON.parse(response.content.toString()).status).toBe(status);
-      await eventually('the connection is gone', () => sockets[0]?.destroyed);
-      expect(sockets[0]?.bytesRead).toBeLessThan(BOUND);
-    });
+    for (const [name, framing, piece] of CONTENTS) {
+      const whole = async () => {
+        const { client, sockets } = await setUp(mount, harden);
+        upload(client, targetFor(status), framing, piece);
+        const response = await client.response();
+        expect([response.status, response.field('connection'), response.framingComplete]).toEqual([
+          status,
+          'close',
+          true,
+        ]);
+        expect(JSON.parse(response.content.toString()).status).toBe(status);
+        await eventually('the connection is gone', () => sockets[0]?.destroyed);
+        expect(sockets[0]?.bytesRead).toBeLessThan(BOUND);
+      };
+      test(`content ${name}: the answer is whole, little more is read, the connection ends`, atOnce(whole));
+    }
   });
 
   describe.each(REFUSALS.filter(([status]) => ![400, 413].includes(status)))('%d, %s', (status, _why, mount) => {
@@ -107,7 +128,7 @@ describe.each([false, true])('a request that is refused before its content is re
     });
   });
 
-  test('a little content that does not come ends the connection after a moment', async () => {
+  const stalled = async () => {
     const { client, sockets } = await setUp((app) => app.use(ipRateLimit({ deny: ['127.0.0.1'] })), harden);
     client.send('POST / HTTP/1.1\r\nHost: gw.example\r\nContent-Length: 1000\r\n\r\nhello');
     expect((await client.response()).status).toBe(403);
@@ -117,10 +138,11 @@ describe.each([false, true])('a request that is refused before its content is re
     client.send('GET / HTTP/1.1\r\nHost: gw.example\r\n\r\n');
     await eventually('the connection is gone', () => sockets[0]?.destroyed);
     expect(client.pending).toHaveLength(0);
-  });
+  };
+  test('a little content that does not come ends the connection after a moment', atOnce(stalled));
 });
 
-test('content that a backend answers early is read no further than that either', async () => {
+const answeredEarly = async () => {
   const backend = cleanup.add(
     await RecorderBackend.start((socket) => {
       socket.pause();
@@ -137,4 +159,5 @@ test('content that a backend answers early is read no further than that either',
   await eventually('the connection is gone', () => sockets[0]?.destroyed);
   // What the kernel took for the backend comes on top.
   expect(sockets[0]?.bytesRead).toBeLessThan(GIB / 16);
-});
+};
+test('content that a backend answers early is read no further than that either', atOnce(answeredEarly));

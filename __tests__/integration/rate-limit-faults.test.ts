@@ -43,11 +43,12 @@ type Gateway = Awaited<ReturnType<typeof gateway>>;
 let lastClient = 0;
 
 /** Waits until a hit on one gateway is seen by the other. */
-async function shared(one: Gateway, two: Gateway, deadlineMs = 5_000): Promise<void> {
+async function shared(one: Gateway, two: Gateway, deadlineMs = 15_000): Promise<void> {
   const sharing = async () => {
     const from = `198.51.100.${++lastClient % 256}`;
     const [first, second] = [await one.hit(from), await two.hit(from)];
-    return second === first + 1;
+    // Two that count apart can come to such numbers as well.
+    return second === first + 1 && [one, two].every(({ limiter }) => limiter.mode === 'redis');
   };
   await eventually('both count together', sharing, deadlineMs);
 }
@@ -122,7 +123,7 @@ describeWithRedis('a Redis that fails under load', (redis) => {
   });
 
   test('SIGSTOP: a few requests wait for the deadline, the rest for nothing', async () => {
-    const storeTimeoutMs = 700;
+    const storeTimeoutMs = 1_500;
     const options = { redis: redis.url, storeTimeoutMs };
     const [one, two] = [await gateway(options), await gateway(options)];
     await shared(one, two);

@@ -71,6 +71,23 @@ const run = fc.record({
   steps: fc.array(step, { minLength: 5, maxLength: 60 }),
 });
 
+/** A client that goes on asking for more than it may, over as long as two or three windows. */
+const pressing = fc.record({
+  quotas: fc.uniqueArray(quota, { minLength: 1, maxLength: 2, selector: ({ windowMs }) => windowMs }),
+  share: fc.constantFrom(0.1, 0.25, 0.5),
+  pace: fc.constantFrom(1.1, 1.5, 3),
+  asks: fc.array(
+    fc.record({
+      gateway: fc.nat(3),
+      cost: fc.oneof({ weight: 9, arbitrary: fc.constant(1) }, { weight: 1, arbitrary: fc.nat(4) }),
+      gap: fc.double({ min: 0, max: 2, noNaN: true }),
+      /** Whether it waits for as long as it is told to, when it is refused. */
+      waits: fc.nat(7).map((n) => n === 0),
+    }),
+    { minLength: 100, maxLength: 250 },
+  ),
+});
+
 let keys = 0;
 
 mockDateOnly(START);
@@ -141,6 +158,37 @@ describeWithAnyRedis('leases of four gateways, on a clock of the test', (redis) 
         { numRuns: 80 },
       ));
 
+    test('also a client that presses on passes only where it would without leases, and hears waits that are true', async () => {
+      let awaited = 0;
+      await fc.assert(
+        fc.asyncProperty(pressing, async ({ quotas, share, pace, asks }) => {
+          const gateways = open(name, quotas, share);
+          const model = new ReferenceMeter(name, quotas);
+          const { limit, windowMs } = quotas[0]!;
+          let now = START;
+          const take = async (gateway: number, cost: number): Promise<Ruling> => {
+            jest.setSystemTime(now);
+            const ruling = await gateways[gateway]!.take(claim(cost));
+            if (ruling.allowed) expect(model.take(now, cost).allowed).toBe(true);
+            if (gateways[gateway]!.leases.awaits(claim(cost), now)) awaited++;
+            return ruling;
+          };
+          for (const { gateway, cost, gap, waits } of asks) {
+            now += Math.round((gap * windowMs) / limit / pace);
+            const { allowed, retryAfterMs } = await take(gateway, cost);
+            // What costs more may be spent by others in parts, while its denial is remembered here.
+            if (allowed || !waits || cost !== 1) continue;
+            now += retryAfterMs - 1;
+            expect((await take(gateway, cost)).allowed).toBe(false);
+            now += 1;
+            expect((await take(gateway, cost)).allowed).toBe(true);
+          }
+        }),
+        { numRuns: 60, endOnFailure: true },
+      );
+      expect(awaited).toBeGreaterThan(100);
+    }, 60_000);
+
     test('a hot client costs a tenth of a command per request at most, and none once it is over its limit', async () => {
       const gateways = open(name, [{ limit: 1_000, windowMs: 3_600_000, burst: 1_000 }], 0.25);
       sent = 0;
@@ -155,6 +203,23 @@ describeWithAnyRedis('leases of four gateways, on a clock of the test', (redis) 
       sent = 0;
       for (let i = 0; i < 1_000; i++) expect((await gateways[i % 4]!.take(claim(1))).allowed).toBe(false);
       expect(sent).toBe(0);
+    });
+
+    // Measured, with what a change of a trip or two makes of it.
+    test.each([
+      [1_000, 1, 0.01],
+      [1_000, 4, 0.02],
+      [100, 1, 0.07],
+      [100, 4, 0.1],
+      [20, 1, 0.24],
+      [20, 4, 0.37],
+    ])('1.5 times a limit of %d at once over %d gateways: %d commands per request', async (limit, count, most) => {
+      const gateways = open(name, [{ limit, windowMs: 3_600_000, burst: limit }], 0.25);
+      sent = 0;
+      let passed = 0;
+      for (let i = 0; i < 1.5 * limit; i++) if ((await gateways[i % count]!.take(claim(1))).allowed) passed++;
+      expect(passed).toBe(limit);
+      expect(sent / (1.5 * limit)).toBeLessThanOrEqual(most);
     });
 
     test('claims that come together make one trip, and another for what that did not cover', async () => {
@@ -180,6 +245,52 @@ describeWithAnyRedis('leases of four gateways, on a clock of the test', (redis) 
       expect(ttl).toBeGreaterThan(0);
       expect(ttl).toBeLessThanOrEqual(lifetimeMs);
     });
+  });
+
+  // Measured: of buckets 0.02 and 0.04, 0.05 and 0.08, 0.22 and 0.35; of windows 0.03 and 0.11, 0.17 and 0.48. The least that
+  // passes of four windows' worth.
+  test.each([
+    ['token-bucket', 1_000, 1, 0.03, 0.99],
+    ['token-bucket', 1_000, 4, 0.05, 0.97],
+    ['token-bucket', 100, 1, 0.07, 0.99],
+    ['token-bucket', 100, 4, 0.1, 0.95],
+    ['token-bucket', 20, 1, 0.26, 0.97],
+    ['token-bucket', 20, 4, 0.4, 0.9],
+    ['sliding-window', 1_000, 1, 0.05, 0.99],
+    ['sliding-window', 1_000, 4, 0.13, 0.97],
+    ['sliding-window', 100, 1, 0.2, 0.99],
+    ['sliding-window', 100, 4, 0.5, 0.97],
+  ] as const)(
+    '%s, pressed at 1.5 times a limit of %d over %d gateways: %d commands per request',
+    async (name, limit, count, most, least) => {
+      const windowMs = 120_000;
+      const gateways = open(name, [{ limit, windowMs, burst: limit }], 0.25);
+      let [asked, passed] = [0, 0];
+      const press = async (until: number) => {
+        for (; asked < until * 1.5 * limit; asked++) {
+          jest.setSystemTime(START + Math.round((asked * windowMs) / limit / 1.5));
+          if ((await gateways[asked % count]!.take(claim(1))).allowed) passed++;
+        }
+      };
+      // The bucket runs dry, and gateways learn what they need.
+      await press(3);
+      sent = passed = 0;
+      await press(7);
+      expect(sent / (4 * 1.5 * limit)).toBeLessThanOrEqual(most);
+      expect(passed).toBeGreaterThanOrEqual(least * 4 * limit);
+    },
+    30_000,
+  );
+
+  test('a client that stays below its limit is never refused because others hold what is not there yet', async () => {
+    for (const name of ['sliding-window', 'token-bucket'] as const) {
+      const [limit, windowMs] = [100, 120_000];
+      const gateways = open(name, [{ limit, windowMs, burst: limit }], 0.25);
+      for (let i = 0; i < 4.5 * limit; i++) {
+        jest.setSystemTime(START + Math.round((i * windowMs) / limit / 0.9));
+        expect((await gateways[i % 4]!.take(claim(1))).allowed).toBe(true);
+      }
+    }
   });
 
   test('a share that its gateway never spends comes back with its window', async () => {

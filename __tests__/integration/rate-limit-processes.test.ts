@@ -129,7 +129,9 @@ function expectFixedWindows(passages: readonly Passage[]): void {
     }
     counts[counts.length - 1]! += 1;
   }
-  expect(counts).toEqual(Array(WINDOWS).fill(LIMIT));
+  expect(counts.slice(0, WINDOWS)).toEqual(Array(WINDOWS).fill(LIMIT));
+  // A machine that is late stops the load in a window behind those.
+  for (const count of counts.slice(WINDOWS)) expect(count).toBeLessThanOrEqual(LIMIT);
 }
 
 /** The burst, and then exactly what was refilled. */

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { closedPort } from './servers.ts';
 
 const SELF = new URL(import.meta.url).pathname;
 
@@ -21,7 +22,8 @@ export class BackendProcess {
   }
 
   static async start(name: string): Promise<BackendProcess> {
-    const { child, port } = await launch(name, 0);
+    // Nobody else gets it while this one is dead.
+    const { child, port } = await launch(name, await closedPort());
     return new BackendProcess(name, port, child);
   }
 

@@ -8,7 +8,8 @@ import { eventually, listen } from './servers.ts';
 
 /** As good as no limit. */
 const NO_LIMIT = 1_000_000;
-const CLIENTS = 10;
+/** How many ask at the same time. */
+export const CLIENTS = 10;
 
 export interface LimiterAnswer {
   readonly status: number;
@@ -19,7 +20,7 @@ export interface LimiterAnswer {
 }
 
 /** Asks as the client of this address, with this limit. */
-export async function askLimiter(url: string, from: string, limit = NO_LIMIT): Promise<LimiterAnswer> {
+async function askLimiter(url: string, from: string, limit = NO_LIMIT): Promise<LimiterAnswer> {
   const startedAt = performance.now();
   const answer = await fetch(url, { headers: { 'X-Forwarded-For': from, 'X-Limit': String(limit) } });
   await answer.arrayBuffer();

@@ -1,8 +1,12 @@
 import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { connect } from 'node:net';
+import { eventually as eventuallyWithin } from '../../lib/testing/eventually.ts';
 
-export { eventually } from '../../lib/testing/eventually.ts';
+/** As users have it, with more patience: several suites run at once, and what is waited for may be in another process. */
+export function eventually(what: string, condition: () => unknown, deadlineMs = 15_000): Promise<void> {
+  return eventuallyWithin(what, condition, deadlineMs);
+}
 
 export interface RunningServer {
   readonly server: Server;
@@ -27,11 +31,32 @@ export async function listen(listener: RequestListener, server = createServer(li
   };
 }
 
-/** A port on which nothing listens: connecting is refused. */
+/** From here on up to what systems hand out for port 0: Linux begins that at 32768, others at 49152. */
+const FIRST_PORT = 10_240;
+const PORTS_PER_WORKER = 1_400;
+let nextPort = Math.floor(Math.random() * PORTS_PER_WORKER);
+
+/**
+ * A port on which nothing listens: connecting is refused, until a test uses it. Other suites run at the same time, each
+ * with ports of its own, and what they open on port 0 is not among them.
+ */
 export async function closedPort(): Promise<number> {
-  const { port, close } = await listen(() => {});
-  await close();
-  return port;
+  const worker = Number(process.env.JEST_WORKER_ID ?? 1) % 16;
+  for (;;) {
+    const port = FIRST_PORT + worker * PORTS_PER_WORKER + (nextPort++ % PORTS_PER_WORKER);
+    if (await isFree(port)) return port;
+  }
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EADDRINUSE') resolve(false);
+      else reject(error);
+    });
+    server.listen(port, () => server.close(() => resolve(true)));
+  });
 }
 
 /** Whether a TCP connection can be made. */

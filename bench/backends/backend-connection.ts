@@ -1,8 +1,7 @@
 import type { Socket } from 'node:net';
-import { answerFor, NONCE_FIELD } from '../harness/answer.ts';
+import { answerFor, nonceIn } from '../harness/answer.ts';
 
 const HEAD_END = '\r\n\r\n';
-const NONCE = `\r\n${NONCE_FIELD}: `;
 const MAX_HEAD = 16_384;
 
 /**
@@ -71,12 +70,6 @@ function answer(head: string): string {
   // The fields of a node:http backend, so that a gateway has its usual work with them.
   const fields = `Content-Type: application/json; charset=utf-8\r\nContent-Length: ${content.length}\r\n${date()}Connection: keep-alive\r\nKeep-Alive: timeout=65\r\n\r\n`;
   return `HTTP/1.1 200 OK\r\n${fields}${head.startsWith('HEAD ') ? '' : content}`;
-}
-
-function nonceIn(head: string): string {
-  const at = head.indexOf(NONCE);
-  if (at === -1) return new RegExp(`\\r\\n${NONCE_FIELD}: *([^\\r]*)`, 'i').exec(head)?.[1] ?? '';
-  return head.slice(at + NONCE.length, head.indexOf('\r\n', at + NONCE.length));
 }
 
 const cachedDate = { second: 0, field: '' };

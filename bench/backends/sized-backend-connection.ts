@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { answerFor, NONCE_FIELD } from '../harness/answer.ts';
+import { answerFor, nonceIn } from '../harness/answer.ts';
 import { contentLengthOf, MessageReader } from '../harness/message-reader.ts';
 import { contentPiece, isContent, MOST_IN_ONE_PIECE, offsetOf, SIZED_PATH } from '../harness/sized.ts';
 
@@ -43,7 +43,7 @@ export class SizedBackendConnection {
 
   #head(head: string): number {
     if (this.#sent < this.#bytes) throw new Error('a request before the last one was answered');
-    this.#nonce = new RegExp(`\\r\\n${NONCE_FIELD}: *([^\\r]*)`, 'i').exec(head)?.[1] ?? '';
+    this.#nonce = nonceIn(head);
     this.#offset = offsetOf(this.#nonce);
     this.#isWrong = false;
     this.#sent = 0;

@@ -20,19 +20,7 @@ export class LimiterTarget implements Target {
   }
 
   async start(context: TargetContext): Promise<RunningNodeTarget> {
-    const script = new URL('../targets/limiter.ts', import.meta.url);
     const url = this.#redis === undefined ? [] : [await this.#redis.url(context)];
-    const child = context.processes.start({
-      name: this.name,
-      script,
-      args: [this.name, ...url],
-      cpus: context.placement.gateway,
-    });
-    try {
-      return new RunningNodeTarget(child, (await child.ready<{ port: number }>()).port);
-    } catch (error) {
-      child.kill();
-      throw error;
-    }
+    return RunningNodeTarget.start(context, { name: this.name, script: 'limiter', args: [this.name, ...url] });
   }
 }

@@ -17,15 +17,8 @@ export class PoolTarget implements Target {
     this.#args = policy === undefined ? [] : [policy];
   }
 
-  async start({ processes, placement, backends }: TargetContext): Promise<RunningTarget> {
-    const script = new URL(`../targets/${this.#script}.ts`, import.meta.url);
-    const args = [...this.#args, ...backends.slice(0, this.#count)];
-    const child = processes.start({ name: this.name, script, args, cpus: placement.gateway });
-    try {
-      return new RunningNodeTarget(child, (await child.ready<{ port: number }>()).port);
-    } catch (error) {
-      child.kill();
-      throw error;
-    }
+  start(context: TargetContext): Promise<RunningTarget> {
+    const args = [...this.#args, ...context.backends.slice(0, this.#count)];
+    return RunningNodeTarget.start(context, { name: this.name, script: this.#script, args });
   }
 }

@@ -64,27 +64,40 @@ export class NodeTarget implements Target {
     this.#args = args;
   }
 
-  async start(context: TargetContext): Promise<RunningNodeTarget> {
-    const { processes, placement, backends } = context;
-    const script = new URL(`../targets/${this.#script}.ts`, import.meta.url);
-    const args = [...this.#args(context), ...backends];
-    const child = processes.start({ name: this.name, script, args, cpus: placement.gateway });
-    try {
-      return new RunningNodeTarget(child, (await child.ready<{ port: number }>()).port);
-    } catch (error) {
-      child.kill();
-      throw error;
-    }
+  start(context: TargetContext): Promise<RunningNodeTarget> {
+    const args = [...this.#args(context), ...context.backends];
+    return RunningNodeTarget.start(context, { name: this.name, script: this.#script, args });
   }
+}
+
+/** A file in `targets/` as a process. */
+interface NodeTargetProcess {
+  readonly name: string;
+  readonly script: string;
+  readonly args: readonly string[];
 }
 
 export class RunningNodeTarget implements RunningTarget {
   readonly port: number;
   readonly #child: Child;
 
-  constructor(child: Child, port: number) {
+  private constructor(child: Child, port: number) {
     this.#child = child;
     this.port = port;
+  }
+
+  static async start(
+    { processes, placement }: TargetContext,
+    { name, script, args }: NodeTargetProcess,
+  ): Promise<RunningNodeTarget> {
+    const url = new URL(`../targets/${script}.ts`, import.meta.url);
+    const child = processes.start({ name, script: url, args, cpus: placement.gateway });
+    try {
+      return new RunningNodeTarget(child, (await child.ready<{ port: number }>()).port);
+    } catch (error) {
+      child.kill();
+      throw error;
+    }
   }
 
   usage(): Promise<Usage> {

@@ -4,6 +4,7 @@ import type { Placement } from '../harness/placement.ts';
 import type { Processes } from '../harness/processes.ts';
 import type { AutocannonRun } from './autocannon-process.ts';
 import type { LoadCount, LoadGenerator, LoadPlan } from './load-generator.ts';
+import { separateRuns } from './separate-runs.ts';
 
 /** autocannon from npm: well known, to check our own generator against. */
 export class AutocannonLoad implements LoadGenerator {
@@ -22,14 +23,8 @@ export class AutocannonLoad implements LoadGenerator {
     return new AutocannonLoad(child);
   }
 
-  async measure(plan: LoadPlan, begin: () => Promise<void>, end: () => Promise<void>): Promise<LoadCount> {
-    if (plan.refuses) throw new Error('cannot check a 429: use --load raw');
-    if (plan.exchange !== undefined) throw new Error('cannot check large content: use --load raw');
-    await this.#run(plan, plan.warmupSeconds);
-    await begin();
-    const count = await this.#run(plan, plan.seconds);
-    await end();
-    return count;
+  measure(plan: LoadPlan, begin: () => Promise<void>, end: () => Promise<void>): Promise<LoadCount> {
+    return separateRuns(plan, (seconds) => this.#run(plan, seconds), begin, end);
   }
 
   async cpuMicros(): Promise<number> {

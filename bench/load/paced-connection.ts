@@ -1,5 +1,5 @@
 import { connect, type Socket } from 'node:net';
-import { answerFor, NONCE_FIELD, nonceOf, PATH } from '../harness/answer.ts';
+import { answerFor, nonceOf, requestHead } from '../harness/answer.ts';
 import { AnswerReader } from './answer-reader.ts';
 
 const BUFFER_BYTES = 65_536;
@@ -24,7 +24,7 @@ export class PacedConnection {
 
   constructor(port: number, listener: PacedListener) {
     this.#listener = listener;
-    this.#head = `GET ${PATH} HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nUser-Agent: expressway-bench\r\nAccept: application/json\r\nConnection: keep-alive\r\n${NONCE_FIELD}: `;
+    this.#head = requestHead(port);
     const callback = (bytes: number): boolean => {
       this.#received(bytes);
       return true;

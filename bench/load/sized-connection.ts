@@ -1,4 +1,3 @@
-import { connect, type Socket } from 'node:net';
 import { answerFor, NONCE_FIELD, nonceOf } from '../harness/answer.ts';
 import { contentLengthOf, MessageReader } from '../harness/message-reader.ts';
 import {
@@ -9,10 +8,7 @@ import {
   SIZED_PATH,
   type SizedExchange,
 } from '../harness/sized.ts';
-import type { Tally } from './raw-connection.ts';
-
-const BUFFER_BYTES = 65_536;
-const RETRY_MS = 20;
+import { RetryingSocket, type Tally } from './retrying-socket.ts';
 
 /** A closed loop of requests with large content, each way checked to the last byte: the backend checks what is posted. */
 export class SizedConnection {
@@ -20,48 +16,29 @@ export class SizedConnection {
   readonly #tally: Tally;
   readonly #port: number;
   readonly #exchange: SizedExchange;
-  readonly #buffer = Buffer.allocUnsafe(BUFFER_BYTES);
-  #socket: Socket | undefined;
+  readonly #socket: RetryingSocket;
   #reader = this.#newReader();
   #nonce = '';
   #offset = 0;
   #sent = 0;
   #small = '';
-  #retry: NodeJS.Timeout | undefined;
-  #closed = false;
 
   constructor(port: number, tally: Tally, exchange: SizedExchange) {
     this.#port = port;
     this.#tally = tally;
     this.#exchange = exchange;
-    this.#open();
+    this.#socket = new RetryingSocket(port, tally, {
+      connected: () => {
+        this.#reader = this.#newReader();
+        this.#ask();
+      },
+      received: (buffer, bytes) => this.#reader.push(buffer, bytes),
+      drained: () => this.#sendContent(),
+    });
   }
 
   close(): void {
-    this.#closed = true;
-    clearTimeout(this.#retry);
-    this.#socket?.destroy();
-  }
-
-  #open(): void {
-    this.#reader = this.#newReader();
-    const onread = {
-      buffer: this.#buffer,
-      callback: (bytes: number) => {
-        try {
-          this.#reader.push(this.#buffer, bytes);
-        } catch (error) {
-          this.#failed((error as Error).message);
-        }
-        return true;
-      },
-    };
-    const socket = connect({ port: this.#port, host: '127.0.0.1', noDelay: true, onread });
-    this.#socket = socket;
-    socket.once('connect', () => this.#ask());
-    socket.on('drain', () => this.#sendContent());
-    socket.once('error', (error) => this.#failed(error.message));
-    socket.once('end', () => this.#failed('connection closed by the gateway'));
+    this.#socket.close();
   }
 
   #ask(): void {
@@ -71,14 +48,11 @@ export class SizedConnection {
     const fields = `Host: 127.0.0.1:${this.#port}\r\nConnection: keep-alive\r\n${NONCE_FIELD}: ${this.#nonce}\r\n`;
     if (method === 'GET') {
       this.#sent = 0;
-      this.#socket?.write(`GET ${SIZED_PATH}${bytes} HTTP/1.1\r\n${fields}\r\n`, 'latin1');
+      this.#socket.write(`GET ${SIZED_PATH}${bytes} HTTP/1.1\r\n${fields}\r\n`);
       return;
     }
     const type = 'Content-Type: application/octet-stream';
-    this.#socket?.write(
-      `POST ${SIZED_PATH} HTTP/1.1\r\n${fields}${type}\r\nContent-Length: ${bytes}\r\n\r\n`,
-      'latin1',
-    );
+    this.#socket.write(`POST ${SIZED_PATH} HTTP/1.1\r\n${fields}${type}\r\nContent-Length: ${bytes}\r\n\r\n`);
     this.#sent = 0;
     this.#sendContent();
   }
@@ -90,7 +64,7 @@ export class SizedConnection {
       const to = Math.min(bytes, this.#sent + MOST_IN_ONE_PIECE);
       const piece = contentPiece(this.#offset, this.#sent, to);
       this.#sent = to;
-      if (this.#socket?.write(piece) !== true) return;
+      if (!this.#socket.write(piece)) return;
     }
   }
 
@@ -118,14 +92,5 @@ export class SizedConnection {
         this.#ask();
       },
     });
-  }
-
-  #failed(why: string): void {
-    if (this.#closed) return;
-    this.#tally.errors++;
-    this.#tally.firstError ??= why;
-    this.#socket?.destroy();
-    clearTimeout(this.#retry);
-    this.#retry = setTimeout(() => this.#open(), RETRY_MS);
   }
 }

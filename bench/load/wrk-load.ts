@@ -5,6 +5,7 @@ import { NONCE_FIELD, nonceOf, PATH } from '../harness/answer.ts';
 import type { Placement } from '../harness/placement.ts';
 import type { Processes } from '../harness/processes.ts';
 import type { LoadCount, LoadGenerator, LoadPlan } from './load-generator.ts';
+import { separateRuns } from './separate-runs.ts';
 
 /** wrk, when the machine has it: written in C, so it leaves most of its core to the backends. */
 export class WrkLoad implements LoadGenerator {
@@ -20,14 +21,8 @@ export class WrkLoad implements LoadGenerator {
     this.#placement = placement;
   }
 
-  async measure(plan: LoadPlan, begin: () => Promise<void>, end: () => Promise<void>): Promise<LoadCount> {
-    if (plan.refuses) throw new Error('cannot check a 429: use --load raw');
-    if (plan.exchange !== undefined) throw new Error('cannot check large content: use --load raw');
-    await this.#run(plan, plan.warmupSeconds);
-    await begin();
-    const count = await this.#run(plan, plan.seconds);
-    await end();
-    return count;
+  measure(plan: LoadPlan, begin: () => Promise<void>, end: () => Promise<void>): Promise<LoadCount> {
+    return separateRuns(plan, (seconds) => this.#run(plan, seconds), begin, end);
   }
 
   async cpuMicros(): Promise<undefined> {

@@ -24,7 +24,7 @@ const range =
 const percent = (value: number) => `${Math.round(value * 100)} %`;
 const whole = (value: number) => Math.round(value).toLocaleString('en');
 
-/** The columns that every comparison has. */
+/** The columns that comparisons have. */
 export const COLUMNS = {
   target: { head: 'target', align: 'left', cell: ({ name }) => name },
   throughput: { head: 'req/s', cell: median((s) => s.requestsPerSecond, whole) },
@@ -49,6 +49,22 @@ export const COLUMNS = {
   errors: { head: 'errors', cell: ({ errors }) => String(errors) },
   status: { head: 'status', align: 'left', cell: ({ status }) => (status === 'ok' ? 'ok' : status.toUpperCase()) },
 } satisfies Record<string, Column<Summary>>;
+
+/** How busy everybody was, and whether it went well: what most comparisons end with. */
+export const LAST_COLUMNS: readonly Column<Summary>[] = [
+  COLUMNS.gatewayBusy,
+  COLUMNS.loadBusy,
+  COLUMNS.memory,
+  COLUMNS.errors,
+  COLUMNS.status,
+];
+
+/** A median with the least and the most, or a dash. */
+export function withRange(spread: Spread | undefined, digits: number, unit = ''): string {
+  if (spread === undefined) return NONE;
+  const [median, min, max] = [spread.median, spread.min, spread.max].map((value) => value.toFixed(digits));
+  return `${median}${unit} (${min}–${max})`;
+}
 
 export function cpuRatioColumns(baseline: string): Column<Summary>[] {
   return [
@@ -77,12 +93,7 @@ export function throughputRatioColumn(baseline: string): Column<Summary> {
 export function timesTheirThroughputColumn(ours: string, summaries: readonly Summary[]): Column<Summary> {
   return {
     head: `${ours} req/s ÷ its`,
-    cell: ({ name }) => {
-      const spread = timesTheirThroughput(ours, name, summaries);
-      return spread === undefined
-        ? NONE
-        : `${spread.median.toFixed(2)}× (${spread.min.toFixed(2)}–${spread.max.toFixed(2)})`;
-    },
+    cell: ({ name }) => withRange(timesTheirThroughput(ours, name, summaries), 2, '×'),
   };
 }
 

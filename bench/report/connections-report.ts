@@ -1,8 +1,10 @@
 import type { Memory } from '../harness/target.ts';
+import { withRange } from './cells.ts';
 import type { Bar, Panel } from './chart.ts';
-import { headLines, type RunFacts } from './run-facts.ts';
+import { failureNotes, reportText, STATUS, TARGET } from './report-text.ts';
+import type { RunFacts } from './run-facts.ts';
 import { pairedRatios, type Spread, spreadOf } from './statistics.ts';
-import { type Column, renderTable } from './table.ts';
+import type { Column } from './table.ts';
 
 const BASE = 'floor';
 
@@ -35,29 +37,18 @@ function ratio(rows: readonly ConnectionsRow[], row: ConnectionsRow, pick: Pick)
 export function connectionsText(rows: readonly ConnectionsRow[], count: number, facts: RunFacts): string {
   const column = (head: string, spread: (row: ConnectionsRow) => Spread | undefined, digits: number) => ({
     head,
-    cell: (row: ConnectionsRow) => {
-      const found = spread(row);
-      if (found === undefined) return '–';
-      const [median, min, max] = [found.median, found.min, found.max].map((value) => value.toFixed(digits));
-      return `${median} (${min}–${max})`;
-    },
+    cell: (row: ConnectionsRow) => withRange(spread(row), digits),
   });
   const columns: Column<ConnectionsRow>[] = [
-    { head: 'target', align: 'left', cell: ({ name }) => name },
+    TARGET,
     column('RSS bytes each', ({ samples }) => spreadOf(samples.map(rss)), 0),
     column(`÷ ${BASE}`, (row) => ratio(rows, row, rss), 2),
     column('heap bytes each', ({ samples }) => spreadOf(samples.map(heap)), 0),
     column(`÷ ${BASE}`, (row) => ratio(rows, row, heap), 2),
-    { head: 'status', align: 'left', cell: ({ failure }) => (failure === undefined ? 'ok' : 'FAILED') },
+    STATUS,
   ];
-  return [
-    ...headLines(facts, `connections: ${count.toLocaleString('en')} idle connections, ${facts.flags.rounds} rounds`),
-    '',
-    renderTable(columns, rows),
-    '',
-    ...rows.map(({ name, title }) => `${name}: ${title}`),
-    ...rows.flatMap(({ name, failure }) => (failure === undefined ? [] : [`! ${name}: ${failure}`])),
-  ].join('\n');
+  const what = `connections: ${count.toLocaleString('en')} idle connections, ${facts.flags.rounds} rounds`;
+  return reportText(facts, what, columns, rows, failureNotes(rows));
 }
 
 export function connectionsPanels(rows: readonly ConnectionsRow[]): Panel[] {

@@ -1,8 +1,10 @@
 import type { PacedResult, Quantiles } from '../load/paced-run.ts';
+import { withRange } from './cells.ts';
 import type { Bar, Panel } from './chart.ts';
-import { headLines, type RunFacts } from './run-facts.ts';
+import { reportText, TARGET } from './report-text.ts';
+import type { RunFacts } from './run-facts.ts';
 import { pairedDifferences, pairedRatios, type Spread, spreadOf } from './statistics.ts';
-import { type Column, renderTable } from './table.ts';
+import type { Column } from './table.ts';
 
 export const DIRECT = 'direct';
 const FLOOR = 'floor';
@@ -47,15 +49,16 @@ export function latencyText(rows: readonly LatencyRow[], perSecond: number, fact
     },
   });
   const whole = ({ median }: Spread) => `${Math.round(median)}`;
-  const withRange = ({ median, min, max }: Spread) => `${Math.round(median)} (${Math.round(min)}–${Math.round(max)})`;
-  const times = ({ median, min, max }: Spread) => `${median.toFixed(2)}× (${min.toFixed(2)}–${max.toFixed(2)})`;
+  const wholeWithRange = ({ median, min, max }: Spread) =>
+    `${Math.round(median)} (${Math.round(min)}–${Math.round(max)})`;
+  const times = (spread: Spread) => withRange(spread, 2, '×');
   const columns: Column<LatencyRow>[] = [
-    { head: 'target', align: 'left', cell: ({ name }) => name },
+    TARGET,
     column('p50 µs', ({ samples }) => samples.map(({ latency }) => latency.p50), whole),
     column('p99 µs', ({ samples }) => samples.map(({ latency }) => latency.p99), whole),
     column('p99.9 µs', ({ samples }) => samples.map(({ latency }) => latency.p999), whole),
-    column('added p50', ({ name }) => added(rows, name, p50), withRange),
-    column('added p99', ({ name }) => added(rows, name, p99), withRange),
+    column('added p50', ({ name }) => added(rows, name, p50), wholeWithRange),
+    column('added p99', ({ name }) => added(rows, name, p99), wholeWithRange),
     column('p50 ÷ floor’s', ({ name }) => addedOverFloor(rows, name, p50), times),
     column('p99 ÷ floor’s', ({ name }) => addedOverFloor(rows, name, p99), times),
     column('sent late p99', ({ samples }) => samples.map(({ sendDelay }) => sendDelay.p99), whole),
@@ -68,14 +71,7 @@ export function latencyText(rows: readonly LatencyRow[], perSecond: number, fact
     { head: 'errors', cell: ({ samples }) => String(samples.reduce((sum, { errors }) => sum + errors, 0)) },
   ];
   const what = `latency: ${flags.rounds} rounds of ${flags.seconds} s, ${Math.round(perSecond)} requests per second at random times, ${flags.connections} connections, 2 backends`;
-  return [
-    ...headLines(facts, what),
-    '',
-    renderTable(columns, rows),
-    '',
-    ...rows.map(({ name, title }) => `${name}: ${title}`),
-    ...warnings(rows),
-  ].join('\n');
+  return reportText(facts, what, columns, rows, warnings(rows));
 }
 
 /** Without a gateway, nothing but the load itself can be late. */
@@ -83,11 +79,11 @@ function warnings(rows: readonly LatencyRow[]): string[] {
   const direct = rows.find(({ name }) => name === DIRECT)?.samples.map(({ sendDelay }) => sendDelay.p99) ?? [];
   const late = spreadOf(direct)?.median ?? 0;
   const failures = rows.flatMap(({ name, samples }) =>
-    samples.flatMap(({ errors, firstError }) => (errors > 0 ? [`! ${name}: ${errors} errors: ${firstError}`] : [])),
+    samples.flatMap(({ errors, firstError }) => (errors > 0 ? [`${name}: ${errors} errors: ${firstError}`] : [])),
   );
   if (late <= MOST_LATE_MICROS) return failures;
   return [
-    `! the load itself sent 1 of 100 requests ${Math.round(late)} µs late: this machine was not quiet`,
+    `the load itself sent 1 of 100 requests ${Math.round(late)} µs late: this machine was not quiet`,
     ...failures,
   ];
 }

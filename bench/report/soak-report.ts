@@ -1,8 +1,9 @@
 import type { Memory } from '../harness/target.ts';
 import type { Bar, Panel } from './chart.ts';
-import { headLines, type RunFacts } from './run-facts.ts';
+import { failureNotes, reportText, STATUS, TARGET } from './report-text.ts';
+import type { RunFacts } from './run-facts.ts';
 import { lastThirdOverFirst, type Spread, spreadOf } from './statistics.ts';
-import { type Column, renderTable } from './table.ts';
+import type { Column } from './table.ts';
 
 /** Memory after some of the requests, garbage collected. */
 export interface SoakSlice extends Memory {
@@ -31,7 +32,7 @@ export function soakText(rows: readonly SoakRow[], facts: RunFacts): string {
   const megabytes = (value: number | undefined) => (value === undefined ? '–' : (value / 1e6).toFixed(2));
   const ratio = (pick: Pick) => (row: SoakRow) => lastThirdOverFirst(row.slices.map(pick))?.toFixed(3) ?? '–';
   const columns: Column<SoakRow>[] = [
-    { head: 'target', align: 'left', cell: ({ name }) => name },
+    TARGET,
     {
       head: 'requests',
       cell: ({ slices }) => slices.reduce((sum, { requests }) => sum + requests, 0).toLocaleString('en'),
@@ -43,19 +44,11 @@ export function soakText(rows: readonly SoakRow[], facts: RunFacts): string {
     { head: 'RSS MB, first third', cell: ({ slices }) => megabytes(thirds(slices, rss).first?.median) },
     { head: 'last third', cell: ({ slices }) => megabytes(thirds(slices, rss).last?.median) },
     { head: 'last ÷ first', cell: ratio(rss) },
-    { head: 'status', align: 'left', cell: ({ failure }) => (failure === undefined ? 'ok' : 'FAILED') },
+    STATUS,
   ];
-  return [
-    ...headLines(
-      facts,
-      `soak: memory after each ${facts.flags.seconds} s of load, ${facts.flags.connections} connections`,
-    ),
-    '',
-    renderTable(columns, rows),
-    '',
-    ...rows.map(({ name, title }) => `${name}: ${title}`),
-    ...rows.flatMap(({ name, failure }) => (failure === undefined ? [] : [`! ${name}: ${failure}`])),
-  ].join('\n');
+  const { seconds, connections } = facts.flags;
+  const what = `soak: memory after each ${seconds} s of load, ${connections} connections`;
+  return reportText(facts, what, columns, rows, failureNotes(rows));
 }
 
 export function soakPanels(rows: readonly SoakRow[]): Panel[] {

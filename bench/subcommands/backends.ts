@@ -1,5 +1,5 @@
 import { PoolTarget } from '../harness/pool-target.ts';
-import { COLUMNS } from '../report/cells.ts';
+import { COLUMNS, LAST_COLUMNS } from '../report/cells.ts';
 import { panelOf, times } from '../report/panels.ts';
 import { pairedRatios, type Spread, spreadOf } from '../report/statistics.ts';
 import type { Summary } from '../report/summary.ts';
@@ -48,11 +48,7 @@ export const backends = new Comparison({
         (name) => (floor === undefined ? undefined : over(growth(summaries, name), floor)),
         median,
       ),
-      COLUMNS.gatewayBusy,
-      COLUMNS.loadBusy,
-      COLUMNS.memory,
-      COLUMNS.errors,
-      COLUMNS.status,
+      ...LAST_COLUMNS,
     ];
   },
 });

@@ -14,9 +14,9 @@ import {
   connectionsPanels,
   connectionsText,
 } from '../report/connections-report.ts';
-import { writeChart, writeResult } from '../report/result-file.ts';
 import { runFacts, tellFacts } from '../report/run-facts.ts';
 import { chosenOf } from './chosen.ts';
+import { publish } from './publish.ts';
 import type { Bench, Subcommand } from './subcommand.ts';
 import { FASTIFY, FLOOR, HPM, SUITE } from './targets.ts';
 
@@ -47,7 +47,7 @@ export const connections: Subcommand = {
   atMostSeconds: ({ rounds }: Flags) => rounds * TARGETS.length * 60 + 60,
 
   async run(bench: Bench): Promise<boolean> {
-    const { flags, processes, placement, print, progress } = bench;
+    const { flags, processes, placement, progress } = bench;
     const { targets } = chosenOf('connections', TARGETS, flags.only);
     const facts = runFacts('connections', flags, placement);
     tellFacts(facts, progress);
@@ -75,15 +75,17 @@ export const connections: Subcommand = {
     });
     await Promise.all([clients.stop(), load.stop(), backends.stop()]);
 
-    const result = { ...facts, connections: count, rows };
-    if (flags.json) print(JSON.stringify(result, undefined, 2));
-    else print(connectionsText(rows, count, facts));
-    if (!flags.smoke) {
-      const name = `connections${flags.only === undefined && flags.operands.length === 0 ? '' : '.partial'}`;
-      progress(`written: ${writeResult(`${name}.json`, result)}`);
-      const title = `connections: memory per idle connection, ${count.toLocaleString('en')} of them`;
-      progress(`written: ${writeChart(name, title, facts, connectionsPanels(rows))}`);
-    }
+    publish(
+      {
+        facts,
+        result: { connections: count, rows },
+        text: () => connectionsText(rows, count, facts),
+        title: `memory per idle connection, ${count.toLocaleString('en')} of them`,
+        panels: () => connectionsPanels(rows),
+        isPart: flags.only !== undefined || flags.operands.length > 0,
+      },
+      bench,
+    );
     return rows.every(({ failure }) => failure === undefined);
   },
 };

@@ -7,9 +7,9 @@ import { inTempFolder } from '../harness/temp-folder.ts';
 import type { PacedPlan, PacedResult } from '../load/paced-run.ts';
 import { RawLoad } from '../load/raw-load.ts';
 import { DIRECT, type LatencyRow, latencyPanels, latencyText } from '../report/latency-report.ts';
-import { writeChart, writeResult } from '../report/result-file.ts';
 import { runFacts, tellFacts } from '../report/run-facts.ts';
 import { chosenOf } from './chosen.ts';
+import { publish } from './publish.ts';
 import type { Bench, Subcommand } from './subcommand.ts';
 import { FLOOR, SUITE, SUITE_PLAIN } from './targets.ts';
 
@@ -33,7 +33,7 @@ export const latency: Subcommand = {
     2 * (rounds + 1) * (TARGETS.length + 1) * (seconds + warmupSeconds) + 120,
 
   async run(bench: Bench): Promise<boolean> {
-    const { flags, processes, placement, print, progress } = bench;
+    const { flags, processes, placement, progress } = bench;
     if (flags.load !== 'raw') throw new Error('latency has a load of its own: --load does not apply');
     const { targets } = chosenOf('latency', TARGETS, flags.only);
     const facts = runFacts('latency', flags, placement);
@@ -52,15 +52,17 @@ export const latency: Subcommand = {
     });
     await paced.stop();
 
-    const result = { ...facts, perSecond, rows };
-    if (flags.json) print(JSON.stringify(result, undefined, 2));
-    else print(latencyText(rows, perSecond, facts));
-    if (!flags.smoke) {
-      const name = `latency${flags.only === undefined ? '' : '.partial'}`;
-      progress(`written: ${writeResult(`${name}.json`, result)}`);
-      const title = `latency: added to that of the backends, at ${Math.round(perSecond)} requests per second`;
-      progress(`written: ${writeChart(name, title, facts, latencyPanels(rows))}`);
-    }
+    publish(
+      {
+        facts,
+        result: { perSecond, rows },
+        text: () => latencyText(rows, perSecond, facts),
+        title: `added to that of the backends, at ${Math.round(perSecond)} requests per second`,
+        panels: () => latencyPanels(rows),
+        isPart: flags.only !== undefined,
+      },
+      bench,
+    );
     return rows.every(({ samples }) => samples.every(({ errors, requests }) => errors === 0 && requests > 0));
   },
 };

@@ -1,6 +1,6 @@
 import { LimiterTarget } from '../harness/limiter-target.ts';
 import { RedisServer } from '../harness/redis-server.ts';
-import { COLUMNS, cpuRatioColumns, throughputRatioColumn } from '../report/cells.ts';
+import { COLUMNS, cpuRatioColumns, LAST_COLUMNS, throughputRatioColumn } from '../report/cells.ts';
 import { micros, panelOf } from '../report/panels.ts';
 import { Comparison } from './comparison.ts';
 import { EXPRESS } from './targets.ts';
@@ -47,10 +47,6 @@ export const limiter = new Comparison({
     COLUMNS.cpu,
     COLUMNS.cpuRange,
     ...cpuRatioColumns(MEMORY.name),
-    COLUMNS.gatewayBusy,
-    COLUMNS.loadBusy,
-    COLUMNS.memory,
-    COLUMNS.errors,
-    COLUMNS.status,
+    ...LAST_COLUMNS,
   ],
 });

@@ -1,5 +1,5 @@
 import { type Case, CaseTarget } from '../harness/case-target.ts';
-import { COLUMNS, cpuRatioColumns, throughputRatioColumn } from '../report/cells.ts';
+import { COLUMNS, cpuRatioColumns, LAST_COLUMNS, throughputRatioColumn } from '../report/cells.ts';
 import { panelOf } from '../report/panels.ts';
 import { Comparison } from './comparison.ts';
 import { FLOOR, HPM, SUITE } from './targets.ts';
@@ -42,11 +42,7 @@ export const sizes = new Comparison({
     COLUMNS.throughputRatioRange,
     COLUMNS.cpu,
     ...cpuRatioColumns(FLOOR.name),
-    COLUMNS.gatewayBusy,
-    COLUMNS.loadBusy,
-    COLUMNS.memory,
-    COLUMNS.errors,
-    COLUMNS.status,
+    ...LAST_COLUMNS,
   ],
 });
 

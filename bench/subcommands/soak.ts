@@ -4,10 +4,10 @@ import { orderOf } from '../harness/rounds.ts';
 import type { RunningNodeTarget } from '../harness/target.ts';
 import { inTempFolder } from '../harness/temp-folder.ts';
 import { RawLoad } from '../load/raw-load.ts';
-import { writeChart, writeResult } from '../report/result-file.ts';
 import { runFacts, tellFacts } from '../report/run-facts.ts';
 import { type SoakRow, soakPanels, soakText } from '../report/soak-report.ts';
 import { chosenOf } from './chosen.ts';
+import { publish } from './publish.ts';
 import type { Bench, Subcommand } from './subcommand.ts';
 import { FLOOR, SUITE } from './targets.ts';
 
@@ -36,7 +36,7 @@ export const soak: Subcommand = {
   },
 
   async run(bench: Bench): Promise<boolean> {
-    const { flags, processes, placement, print, progress } = bench;
+    const { flags, processes, placement, progress } = bench;
     const { targets } = chosenOf('soak', TARGETS, flags.only);
     const requests = requestsOf(flags);
     const facts = runFacts('soak', flags, placement);
@@ -55,15 +55,17 @@ export const soak: Subcommand = {
     });
     await Promise.all([load.stop(), backends.stop()]);
 
-    const result = { ...facts, requests, rows };
-    if (flags.json) print(JSON.stringify(result, undefined, 2));
-    else print(soakText(rows, facts));
-    if (!flags.smoke) {
-      const name = `soak${flags.only === undefined && flags.operands.length === 0 ? '' : '.partial'}`;
-      progress(`written: ${writeResult(`${name}.json`, result)}`);
-      const title = `soak: memory over ${requests.toLocaleString('en')} requests`;
-      progress(`written: ${writeChart(name, title, facts, soakPanels(rows))}`);
-    }
+    publish(
+      {
+        facts,
+        result: { requests, rows },
+        text: () => soakText(rows, facts),
+        title: `memory over ${requests.toLocaleString('en')} requests`,
+        panels: () => soakPanels(rows),
+        isPart: flags.only !== undefined || flags.operands.length > 0,
+      },
+      bench,
+    );
     return rows.every(({ failure }) => failure === undefined);
   },
 };

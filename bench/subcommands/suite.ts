@@ -1,6 +1,7 @@
 import {
   COLUMNS,
   cpuRatioColumns,
+  LAST_COLUMNS,
   throughputRatioColumn,
   timesTheirThroughput,
   timesTheirThroughputColumn,
@@ -31,10 +32,6 @@ export const suite = new Comparison({
     COLUMNS.cpu,
     COLUMNS.cpuRange,
     ...cpuRatioColumns(FLOOR.name),
-    COLUMNS.gatewayBusy,
-    COLUMNS.loadBusy,
-    COLUMNS.memory,
-    COLUMNS.errors,
-    COLUMNS.status,
+    ...LAST_COLUMNS,
   ],
 });

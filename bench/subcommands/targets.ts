@@ -11,8 +11,8 @@ import { LAYERS, type LayerName } from '../targets/layer-names.ts';
 export const FLOOR = new NodeTarget('floor', 'bare node:http + undici Pool, round robin over 2 pools');
 export const HPM = new NodeTarget('hpm', 'http-proxy-middleware + express-rate-limit + cockatiel on Express 5');
 export const FASTIFY = new NodeTarget('fastify', '@fastify/http-proxy, bare');
-export const FAST_GATEWAY = new NodeTarget('fast-gateway', 'fast-gateway, bare');
-export const EXPRESS_HTTP_PROXY = new NodeTarget('express-http-proxy', 'express-http-proxy on Express 5, bare');
+const FAST_GATEWAY = new NodeTarget('fast-gateway', 'fast-gateway, bare');
+const EXPRESS_HTTP_PROXY = new NodeTarget('express-http-proxy', 'express-http-proxy on Express 5, bare');
 export const EXPRESS = new NodeTarget('express', 'Express 5 that answers by itself, no proxy');
 export const TRANSPORT = new NodeTarget('transport', 'http-proxy-middleware with undiciTransport(), 1 backend');
 export const SUITE_PLAIN = new NodeTarget(

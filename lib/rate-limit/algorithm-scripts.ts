@@ -92,7 +92,7 @@ local function settle(c, now)
   if now >= c.at then
     c.spent = math.max(0, c.spent - (now - c.at) * c.limit)
     c.at = now
-  elseif c.at - now > math.ceil(c.burst * c.window / c.limit) then
+  elseif c.at - now + math.ceil(c.spent / c.limit) > 2 * math.ceil(c.burst * c.window / c.limit) then
     c.spent = 0
     c.at = now
   end

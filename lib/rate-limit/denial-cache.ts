@@ -9,6 +9,8 @@ interface Denial {
   readonly at: number;
   readonly retryAfterMs: number;
   readonly standings: readonly Standing[];
+  /** When somebody was refused last; 0 if nobody was. */
+  toldAt: number;
 }
 
 /**
@@ -40,9 +42,11 @@ export class DenialCache {
     const elapsed = now - denial.at;
     // The first part is for a clock that was set back.
     if (elapsed < 0 || elapsed >= denial.retryAfterMs) {
-      this.#denials.delete(key);
+      // Who was told of it says more of a client than that it is over.
+      if (denial.toldAt === 0) this.#denials.delete(key);
       return undefined;
     }
+    denial.toldAt = now;
     const standings = denial.standings.map(({ remaining, resetMs }) => ({
       remaining,
       resetMs: Math.max(0, resetMs - elapsed),
@@ -53,10 +57,24 @@ export class DenialCache {
   /** Takes what Redis has just said. Where nothing is left, that says also what the next claim of 1 would hear. */
   learn(claim: Claim, { allowed, retryAfterMs, standings }: Ruling, era: number): void {
     if (era !== this.#era) return;
+    if (allowed) this.passed(claim);
     const cost = allowed ? 1 : claim.cost;
     const waitMs = allowed ? waitOfOneMs(standings) : retryAfterMs;
+    if (waitMs <= 0) return;
+    const now = Date.now();
     // From when the reply came: never earlier than Redis would let it pass.
-    if (waitMs > 0) this.#denials.set(keyOf(claim, cost), { at: Date.now(), retryAfterMs: waitMs, standings });
+    this.#denials.set(keyOf(claim, cost), { at: now, retryAfterMs: waitMs, standings, toldAt: allowed ? 0 : now });
+  }
+
+  /** Milliseconds since this very claim was refused, if none has passed since then; otherwise `Infinity`. */
+  sinceMs(claim: Claim, now: number): number {
+    const toldAt = this.#denials.get(keyOf(claim, claim.cost))?.toldAt ?? 0;
+    return toldAt === 0 || now < toldAt ? Number.POSITIVE_INFINITY : now - toldAt;
+  }
+
+  /** Forgets when a claim was refused. */
+  passed(claim: Claim): void {
+    this.#denials.delete(keyOf(claim, claim.cost));
   }
 
   /** Forgets everything; it is but a cache. */

@@ -37,6 +37,12 @@ export class LeasingMeter implements SharedMeter {
 
   /** For a claim that is not covered by a lease, nor by a cached denial. */
   take(claim: Claim): Promise<Ruling> {
+    const { leases, denials } = this.#parts;
+    const denial = leases.later(claim, Date.now());
+    if (denial !== undefined) {
+      denials.learn(claim, denial, denials.era);
+      return Promise.resolve(denial);
+    }
     return new Promise((resolve, reject) => {
       const waiter = { claim, since: Date.now(), resolve, reject };
       const waiting = this.#waiting.get(claim.key);
@@ -60,11 +66,14 @@ export class LeasingMeter implements SharedMeter {
     this.#waiting.set(claim.key, others);
     const now = Date.now();
     const eras = [leases.era, denials.era] as const;
-    const waiting = leases.fits(claim, now) ? costOf(others, claim.limit) : 0;
-    store.take(claim, waiting, leases.wish(claim, now)).then(
+    const fits = leases.fits(claim, now);
+    const waiting = fits ? costOf(others, claim.limit) : 0;
+    const everMs = Math.max(leases.everMs(claim), denials.sinceMs(claim, now));
+    store.take(claim, waiting, leases.wish(claim, now), everMs, fits && leases.isNew(claim)).then(
       ({ ruling, grant }) => {
         if (ruling.allowed) leases.add(claim, grant, now, eras[0]);
-        denials.learn(claim, ruling, eras[1]);
+        if (ruling.allowed && leases.awaits(claim, Date.now())) denials.passed(claim);
+        else denials.learn(claim, ruling, eras[1]);
         first.resolve(ruling);
         this.#serve(claim.key);
       },
@@ -83,7 +92,7 @@ export class LeasingMeter implements SharedMeter {
     const left = waiting.filter(({ claim, since, resolve }) => {
       // Its request was answered long ago: to charge it now would be for nobody.
       if (now - since > timeoutMs) return false;
-      const ruling = leases.spend(claim, now) ?? denials.find(claim, now);
+      const ruling = leases.spend(claim, now) ?? leases.later(claim, now) ?? denials.find(claim, now);
       if (ruling === undefined) return true;
       resolve(ruling);
       return false;

@@ -4,7 +4,8 @@ import type { Check } from '../core/options.ts';
 export interface LeaseOptions {
   /**
    * The part of what remains of a client's quota that a gateway takes at most in one trip, for requests that will come:
-   * over 0, up to 0.5. Default 0.25. A fifth of that part of the whole limit may be taken also where it is more.
+   * over 0, up to 0.5. Default 0.25. Two fifths of that part of the whole limit may be taken also where it is more. For a
+   * client that sends more than it may, up to that part of the whole limit, 50 at most, may be taken before it is there.
    */
   share?: number | undefined;
 }

@@ -1,3 +1,4 @@
+import { type Due, msUntil, notYet } from './leasing-dues.ts';
 import type { Claim, Ruling, Standing } from './meter.ts';
 import { RecentMap } from './recent-map.ts';
 
@@ -14,16 +15,26 @@ export interface Grant {
   readonly standings: readonly Standing[];
   /** Milliseconds until each window is over, or each bucket full. */
   readonly restsMs: readonly number[];
+  /** What of it is not there yet, under each quota where something is not. */
+  readonly dues?: readonly Due[] | undefined;
 }
+
+/** How much more a client gets that has used up what it got: with 4, a gateway learns in three trips what it needs. */
+const GROWTH = 4;
+const NO_DUES: readonly Due[] = Object.freeze([]);
 
 interface Lease {
   readonly limit: number | undefined;
   /** Redis was asked. */
   readonly askedAt: number;
+  /** Its reply came: what is due then comes no earlier than by Redis's clock. */
+  readonly repliedAt: number;
   readonly wholeUntil: number;
   readonly units: number;
   /** Of these units; also those that have faded. */
   used: number;
+  /** Something of it, last. */
+  spentAt: number;
   readonly grant: Grant;
 }
 
@@ -51,13 +62,20 @@ export class LeaseTable {
     return lease === undefined || lease.limit === limit || this.#held(lease, now) === 0;
   }
 
+  /** Whether nothing is known here of a client with this limit. */
+  isNew({ key, limit }: Claim): boolean {
+    const lease = this.#leases.get(key);
+    return lease === undefined || lease.limit !== limit;
+  }
+
   /** Spends what a claim costs, if so much is held. The ruling says how Redis stood, without what is held here. */
   spend(claim: Claim, now: number): Ruling | undefined {
     const lease = this.#leases.get(claim.key);
     if (lease === undefined || lease.limit !== claim.limit) return undefined;
     const held = this.#held(lease, now);
-    if (held === 0 || claim.cost > held) return undefined;
+    if (held === 0 || claim.cost > held - duesOf(lease, now)) return undefined;
     lease.used = lease.units - held + claim.cost;
+    lease.spentAt = now;
     const { standings, restsMs } = lease.grant;
     const elapsed = now - lease.askedAt;
     return {
@@ -70,15 +88,56 @@ export class LeaseTable {
     };
   }
 
+  /** The denial of a claim that what is due to this gateway will cover, and nothing that is there yet. */
+  later({ key, cost, limit }: Claim, now: number): Ruling | undefined {
+    const lease = this.#leases.get(key);
+    if (lease === undefined || lease.limit !== limit) return undefined;
+    const held = this.#held(lease, now);
+    const there = held - duesOf(lease, now);
+    if (cost > held || cost <= there) return undefined;
+    const retryAfterMs = comesMs(lease, held - cost, now);
+    // By this clock it would come after the lease has ended.
+    if (now + retryAfterMs >= lease.wholeUntil) return undefined;
+    const { standings, restsMs } = lease.grant;
+    const elapsed = now - lease.askedAt;
+    return {
+      allowed: false,
+      retryAfterMs,
+      standings: standings.map(({ remaining }, i) =>
+        remaining > 0
+          ? { remaining: remaining + Math.max(0, there), resetMs: Math.max(0, (restsMs[i] as number) - elapsed) }
+          : { remaining: Math.max(0, there), resetMs: retryAfterMs },
+      ),
+    };
+  }
+
+  /** Milliseconds in which a client used one of what it had here, on average. */
+  everMs({ key, limit }: Claim): number {
+    const lease = this.#leases.get(key);
+    if (lease === undefined || lease.limit !== limit || lease.used === 0) return 0;
+    return (lease.spentAt - lease.askedAt) / lease.used;
+  }
+
+  /** Whether something is due to this gateway: then Redis alone cannot say how long a claim has to wait. */
+  awaits({ key, limit }: Claim, now: number): boolean {
+    const lease = this.#leases.get(key);
+    return lease !== undefined && lease.limit === limit && this.#held(lease, now) > 0 && duesOf(lease, now) > 0;
+  }
+
   /**
-   * What to wish for: nothing for a client that is new here, then twice as much each time that it used up all it got, or
-   * what it used.
+   * What to wish for: nothing for a client that is new here; then several times as much each time that it used up all it
+   * got, or what it used; and never more than what it will use at its pace while a lease can be kept.
    */
-  wish({ key, limit }: Claim, now: number): number {
+  wish({ key, cost, limit }: Claim, now: number): number {
     const lease = this.#leases.get(key);
     if (lease === undefined || lease.limit !== limit) return 0;
     // Where some is still held, the claim that comes costs more than that.
-    return this.#held(lease, now) === 0 && lease.used < lease.units ? lease.used : 2 * lease.units + 1;
+    if (this.#held(lease, now) === 0 && lease.used < lease.units) return lease.used;
+    const wish = GROWTH * (lease.units + 1) - 1;
+    const elapsed = now - lease.askedAt;
+    const restMs = Math.min(...lease.grant.restsMs) - elapsed;
+    if (elapsed <= 0 || restMs <= 0 || this.#fadePerMs(limit) !== undefined) return wish;
+    return Math.min(wish, Math.ceil(((lease.used + cost) * restMs) / elapsed));
   }
 
   /** Keeps what a trip has brought, with what is still held. */
@@ -86,12 +145,23 @@ export class LeaseTable {
     if (era !== this.#era) return;
     const now = Date.now();
     const lease = this.#leases.get(key);
-    const held = lease === undefined ? 0 : this.#held(lease, now);
+    let held = lease === undefined ? 0 : this.#held(lease, now);
     if (lease !== undefined && lease.limit !== limit && held > 0) return;
+    // Redis charges nothing more before all is there; only by this clock something may be missing still.
+    if (held > 0) held -= Math.min(held, duesOf(lease as Lease, now));
     let wholeUntil = askedAt + grant.leaseMs;
     // Both fade together from the earlier moment on; what the older one has faded by then is gone.
     if (held > 0) wholeUntil = Math.min(wholeUntil, Math.max(now, (lease as Lease).wholeUntil));
-    this.#leases.set(key, { limit, askedAt, wholeUntil, units: held + grant.ahead, used: 0, grant });
+    this.#leases.set(key, {
+      limit,
+      askedAt,
+      repliedAt: now,
+      wholeUntil,
+      units: held + grant.ahead,
+      used: 0,
+      spentAt: now,
+      grant,
+    });
   }
 
   /** A ruling of Redis with what is held here added to what remains. */
@@ -100,10 +170,13 @@ export class LeaseTable {
     if (!ruling.allowed || lease === undefined || lease.limit !== claim.limit) return ruling;
     const held = this.#held(lease, now);
     if (held === 0) return ruling;
-    const standings = ruling.standings.map(({ remaining, resetMs }, i) => ({
-      remaining: remaining + held,
-      resetMs: remaining > 0 ? resetMs : Math.max(0, (lease.grant.restsMs[i] ?? resetMs) - (now - lease.askedAt)),
-    }));
+    const there = Math.max(0, held - duesOf(lease, now));
+    const elapsed = now - lease.askedAt;
+    const standings = ruling.standings.map(({ remaining, resetMs }, i) => {
+      if (remaining > 0) return { remaining: remaining + there, resetMs };
+      if (there === 0) return { remaining, resetMs: comesMs(lease, held - 1, now) };
+      return { remaining: there, resetMs: Math.max(0, (lease.grant.restsMs[i] ?? resetMs) - elapsed) };
+    });
     return { ...ruling, standings };
   }
 
@@ -122,3 +195,10 @@ export class LeaseTable {
     return Math.max(0, lease.units - Math.max(lease.used, faded));
   }
 }
+
+const duesOf = ({ grant: { dues = NO_DUES }, repliedAt }: Lease, now: number): number =>
+  dues.length === 0 ? 0 : notYet(dues, now - repliedAt);
+
+/** Milliseconds until no more than so much of it is not there yet. */
+const comesMs = ({ grant: { dues = NO_DUES }, repliedAt }: Lease, left: number, now: number): number =>
+  Math.max(0, msUntil(dues, left) - (now - repliedAt));

@@ -14,7 +14,7 @@ const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, 
 const MOST_WINDOWS = 8;
 
 /** Reads `100/1m, 1000/1h`; units are ms, s, m, h and d. `undefined` for anything else. */
-export function parseWindows(text: string): readonly RateLimitWindow[] | undefined {
+function parseWindows(text: string): readonly RateLimitWindow[] | undefined {
   const windows: RateLimitWindow[] = [];
   for (const item of text.split(',')) {
     const match = /^\s*(\d{1,15})\s*\/\s*(\d{0,10})\s*(ms|s|m|h|d)\s*$/.exec(item);

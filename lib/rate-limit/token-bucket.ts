@@ -15,8 +15,9 @@ export const tokenBucket: Algorithm = Object.freeze({
     if (now >= record.at) {
       record.spent = Math.max(0, record.spent - (now - record.at) * quota.limit);
       record.at = now;
-    } else if (record.at - now > lifetimeMs(quota)) {
-      // The clock was set back by so much that nobody should wait until it is that late again.
+    } else if (record.at - now + Math.ceil(record.spent / quota.limit) > 2 * lifetimeMs(quota)) {
+      // The clock was set back by so much that nobody should wait until it is that late again. When the bucket will be full does
+      // not depend on the last look at it, which Redis forgets when it was a refusal.
       record.spent = 0;
       record.at = now;
     }

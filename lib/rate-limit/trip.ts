@@ -15,8 +15,11 @@ export interface TripStore {
   /**
    * @param waiting The cost of claims that wait for this one.
    * @param wish What is wished for claims that will come.
+   * @param everMs Milliseconds in which a client that sends more than it may uses one more here: for it some may be charged
+   * before it is there. Not given, or `Infinity`, for others.
+   * @param isNew Whether nothing is known here of the client yet, and a lease can be kept: it may be hot elsewhere.
    */
-  take(claim: Claim, waiting: number, wish: number): Promise<Trip>;
+  take(claim: Claim, waiting: number, wish: number, everMs?: number, isNew?: boolean): Promise<Trip>;
   charge(debt: Debt): Promise<void>;
   reset(key: string): Promise<void>;
 }

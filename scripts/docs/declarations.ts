@@ -59,7 +59,7 @@ export function declarationOf(file: string, name: string, declaration: RegExp): 
 }
 
 /** Takes the comment signs off a docstring; paragraphs and lists keep their line breaks. */
-export const plainDoc = (comment: string): string =>
+const plainDoc = (comment: string): string =>
   comment
     .replace(/^\s*\/\*\*|\*\/\s*$/g, '')
     .split('\n')

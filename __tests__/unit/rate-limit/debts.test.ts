@@ -1,17 +1,11 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import type { Algorithm } from '../../../lib/rate-limit/algorithm.ts';
 import { type Debt, Debts } from '../../../lib/rate-limit/debts.ts';
 import { fixedWindow } from '../../../lib/rate-limit/fixed-window.ts';
 import { slidingWindow } from '../../../lib/rate-limit/sliding-window.ts';
-import { tokenBucket } from '../../../lib/rate-limit/token-bucket.ts';
+import { ALGORITHMS } from './algorithms.ts';
 
 const START = 1_790_000_000_123;
 const WINDOW_MS = 60_000;
-const ALGORITHMS: readonly (readonly [string, Algorithm])[] = [
-  ['sliding-window', slidingWindow],
-  ['token-bucket', tokenBucket],
-  ['fixed-window', fixedWindow],
-];
 const claim = { key: 'k', cost: 1, limit: undefined };
 
 beforeEach(() => {

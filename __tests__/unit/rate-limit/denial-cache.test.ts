@@ -27,7 +27,25 @@ test('a denial holds until the claim can pass, with its waits counting down', ()
   expect(cache.find(claim(), START + 400)).toEqual(denied(600));
   expect(cache.find(claim(), START + 999)).toEqual(denied(1));
   expect(cache.find(claim(), START + 1_000)).toBeUndefined();
+});
+
+test('a denial that nobody heard is forgotten when it ends; of others it is known since when nobody was refused', () => {
+  const nothingLeft = { allowed: true, retryAfterMs: 0, standings: [{ remaining: 0, resetMs: 700 }] };
+  learn(claim(), nothingLeft);
+  expect(cache.sinceMs(claim(), START + 100)).toBe(Number.POSITIVE_INFINITY);
+  expect(cache.find(claim(), START + 700)).toBeUndefined();
   expect(cache.size).toBe(0);
+  learn(claim(), nothingLeft);
+  expect(cache.find(claim(), START + 300)?.retryAfterMs).toBe(400);
+  expect(cache.find(claim(), START + 800)).toBeUndefined();
+  expect(cache.sinceMs(claim(), START + 900)).toBe(600);
+  expect(cache.sinceMs(claim({ cost: 2 }), START + 900)).toBe(Number.POSITIVE_INFINITY);
+  learn(claim(), { allowed: true, retryAfterMs: 0, standings: [{ remaining: 5, resetMs: 700 }] });
+  expect(cache.sinceMs(claim(), START + 900)).toBe(Number.POSITIVE_INFINITY);
+  expect(cache.size).toBe(0);
+  learn(claim(), denied(1_000));
+  expect(cache.sinceMs(claim(), START + 50)).toBe(50);
+  expect(cache.sinceMs(claim(), START - 1)).toBe(Number.POSITIVE_INFINITY);
 });
 
 test('a denial is one of this client, cost and limit only: a cheaper claim may pass earlier', () => {

@@ -10,6 +10,8 @@ interface Asked {
   readonly claim: Claim;
   readonly waiting: number;
   readonly wish: number;
+  readonly everMs: number;
+  readonly isNew: boolean;
   readonly answer: (trip: Trip) => void;
   readonly fail: (error: Error) => void;
 }
@@ -33,8 +35,8 @@ beforeEach(() => {
   denials = new DenialCache();
   const store = {
     loaded: Promise.resolve(),
-    take: (one: Claim, waiting: number, wish: number) =>
-      new Promise((answer, fail) => asked.push({ claim: one, waiting, wish, answer, fail })),
+    take: (one: Claim, waiting: number, wish: number, everMs: number, isNew: boolean) =>
+      new Promise((answer, fail) => asked.push({ claim: one, waiting, wish, everMs, isNew, answer, fail })),
     reset: () => Promise.resolve(),
   } as unknown as LeasingStore;
   meter = new LeasingMeter({ store, leases, denials, timeoutMs: 50 });
@@ -98,4 +100,39 @@ test('a trip from before a reset leaves nothing behind, and who waited asks agai
   expect(asked).toHaveLength(2);
   asked[1]!.answer(trip(0));
   expect(await second).toMatchObject({ allowed: true });
+});
+
+test('what comes to this gateway is waited for without a trip, and a client that was refused may have more of it', async () => {
+  const first = meter.take(claim());
+  expect(asked[0]!.everMs).toBe(Number.POSITIVE_INFINITY);
+  const { ruling, grant } = trip(2);
+  const standings = [{ remaining: 0, resetMs: 900 }];
+  const dues = [{ units: 2_900, perMs: 10, windowMs: 1_000 }];
+  asked[0]!.answer({ ruling: { ...ruling, standings }, grant: { ...grant, standings, dues } });
+  await first;
+  // Redis would have refused for 900 ms.
+  expect(denials.find(claim(), Date.now())).toBeUndefined();
+  expect(await meter.take(claim())).toMatchObject({ allowed: false, retryAfterMs: 91 });
+  expect(denials.find(claim(), Date.now())?.retryAfterMs).toBe(91);
+  await jest.advanceTimersByTimeAsync(191);
+  expect([1, 2, 3].map(() => leases.spend(claim(), Date.now())?.allowed)).toEqual([true, true, undefined]);
+  void meter.take(claim());
+  expect(asked).toHaveLength(2);
+  expect(asked[1]!.everMs).toBe(191);
+});
+
+test('a client is new once, and nothing is charged ahead for a limit whose share could not be kept', async () => {
+  void meter.take(claim({ limit: 100 }));
+  asked[0]!.answer(trip(2));
+  await turn();
+  void meter.take(claim({ limit: 10 }));
+  asked[1]!.answer(trip(0));
+  await turn();
+  for (let i = 0; i < 2; i++) leases.spend(claim({ limit: 100 }), Date.now());
+  void meter.take(claim({ limit: 100 }));
+  expect(asked.map(({ isNew, wish }) => [isNew, wish])).toEqual([
+    [true, 0],
+    [false, 0],
+    [false, 11],
+  ]);
 });

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { type Grant, LeaseTable } from '../../../lib/rate-limit/leasing-table.ts';
 import type { Claim } from '../../../lib/rate-limit/meter.ts';
 
@@ -77,7 +77,7 @@ test('a lease is for one limit; while it is held, another gets none', () => {
   expect(table.fits(claim({ limit: 10 }), START)).toBe(true);
 });
 
-test('wishes double while everything is used up, and shrink to what was used', () => {
+test('wishes grow while everything is used up, and shrink to what was used', () => {
   const table = new LeaseTable(() => undefined);
   const wishes: number[] = [];
   for (let i = 0; i < 5; i++) {
@@ -85,10 +85,80 @@ test('wishes double while everything is used up, and shrink to what was used', (
     table.add(claim(), grant(wishes[i]!), START, table.era);
     spendAll(table, START);
   }
-  expect(wishes).toEqual([0, 1, 3, 7, 15]);
+  expect(wishes).toEqual([0, 3, 15, 63, 255]);
   table.add(claim(), grant(20), START, table.era);
   for (let i = 0; i < 6; i++) table.spend(claim(), START);
   expect(table.wish(claim(), START + 1_000)).toBe(6);
+});
+
+test('a wish is no more than what the client will use at its pace until the window is over', () => {
+  const table = new LeaseTable(() => undefined);
+  table.add(claim(), grant(9), START, table.era);
+  spendAll(table, START + 400);
+  // 9 and the one that comes, in 500 of 1,000 ms.
+  expect(table.wish(claim(), START + 500)).toBe(10);
+  const bucket = new LeaseTable(() => 0.01);
+  bucket.add(claim(), grant(9), START, bucket.era);
+  spendAll(bucket, START + 400);
+  expect(bucket.wish(claim(), START + 500)).toBe(39);
+});
+
+test('how often a client uses one is counted from the trip to the last one', () => {
+  const table = new LeaseTable(() => undefined);
+  expect(table.everMs(claim())).toBe(0);
+  table.add(claim(), grant(9), START, table.era);
+  for (const at of [100, 200, 600]) table.spend(claim(), START + at);
+  expect(table.everMs(claim())).toBe(200);
+  expect(table.everMs(claim({ limit: 5 }))).toBe(0);
+});
+
+describe('what is charged before it is there', () => {
+  // 1 is there, then 1 more every 100 ms.
+  const due: Partial<Grant> = {
+    dues: [{ units: 4_000, perMs: 10, windowMs: 1_000 }],
+    standings: [{ remaining: 0, resetMs: 600 }],
+  };
+  let table: LeaseTable;
+  beforeEach(() => {
+    table = new LeaseTable(() => undefined);
+    table.add(claim(), grant(5, due), START, table.era);
+  });
+
+  test('is spent as it comes, not a millisecond earlier, and who comes before is told when that is', () => {
+    expect(spendAll(table, START)).toBe(1);
+    const later = (cost: number, at: number) => table.later(claim({ cost }), START + at);
+    expect(later(1, 0)).toEqual({ allowed: false, retryAfterMs: 1, standings: [{ remaining: 0, resetMs: 1 }] });
+    expect(spendAll(table, START + 1)).toBe(1);
+    expect(later(1, 1)?.retryAfterMs).toBe(100);
+    expect(spendAll(table, START + 100)).toBe(0);
+    expect(later(1, 101)).toBeUndefined();
+    expect(later(3, 101)?.retryAfterMs).toBe(200);
+    expect(later(4, 101)).toBeUndefined();
+    expect(spendAll(table, START + 301)).toBe(3);
+    expect(table.awaits(claim(), START + 301)).toBe(false);
+  });
+
+  test('comes no earlier than counted from the reply', () => {
+    const late = new LeaseTable(() => undefined);
+    late.add(claim(), grant(5, due), START - 50, late.era);
+    expect(spendAll(late, START)).toBe(1);
+    expect(late.later(claim(), START)?.retryAfterMs).toBe(1);
+  });
+
+  test('is not told to come when the lease will have ended', () => {
+    const short = new LeaseTable(() => undefined);
+    short.add(claim(), grant(5, { ...due, leaseMs: 150 }), START, short.era);
+    expect(short.later(claim({ cost: 3 }), START)?.retryAfterMs).toBe(101);
+    expect(short.later(claim({ cost: 4 }), START)).toBeUndefined();
+  });
+
+  test('is not told to remain, but when it comes', () => {
+    const tell = () =>
+      table.told(claim(), { allowed: true, retryAfterMs: 0, standings: [{ remaining: 0, resetMs: 600 }] }, START);
+    expect(tell().standings).toEqual([{ remaining: 1, resetMs: 1_000 }]);
+    table.spend(claim(), START);
+    expect(tell().standings).toEqual([{ remaining: 0, resetMs: 1 }]);
+  });
 });
 
 test('who is told of a lease hears what is left in Redis and here, and when the window is over', () => {

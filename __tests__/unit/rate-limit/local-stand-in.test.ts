@@ -10,14 +10,10 @@ import type { Ruling } from '../../../lib/rate-limit/meter.ts';
 import { shareOf } from '../../../lib/rate-limit/quota.ts';
 import { slidingWindow } from '../../../lib/rate-limit/sliding-window.ts';
 import { tokenBucket } from '../../../lib/rate-limit/token-bucket.ts';
+import { ALGORITHMS } from './algorithms.ts';
 
 const START = 1_790_000_000_123;
 const WINDOW_MS = 60_000;
-const ALGORITHMS: readonly (readonly [string, Algorithm])[] = [
-  ['sliding-window', slidingWindow],
-  ['token-bucket', tokenBucket],
-  ['fixed-window', fixedWindow],
-];
 
 beforeEach(() => {
   jest.useFakeTimers({ now: START });

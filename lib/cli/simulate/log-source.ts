@@ -40,7 +40,7 @@ export async function openLog(name: string, stdin: NodeJS.ReadableStream): Promi
   return { name, bytes, stream, bytesRead };
 }
 
-export function cannotRead(name: string, error: unknown): InputError {
+function cannotRead(name: string, error: unknown): InputError {
   return new InputError(`cannot read ${name}: ${(error as Error).message}`, { cause: error });
 }
 

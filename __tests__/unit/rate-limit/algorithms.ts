@@ -1,0 +1,11 @@
+import type { Algorithm } from '../../../lib/rate-limit/algorithm.ts';
+import { fixedWindow } from '../../../lib/rate-limit/fixed-window.ts';
+import { slidingWindow } from '../../../lib/rate-limit/sliding-window.ts';
+import { tokenBucket } from '../../../lib/rate-limit/token-bucket.ts';
+
+/** Each by its name, for `test.each()`. */
+export const ALGORITHMS: readonly (readonly [string, Algorithm])[] = [
+  ['sliding-window', slidingWindow],
+  ['token-bucket', tokenBucket],
+  ['fixed-window', fixedWindow],
+];

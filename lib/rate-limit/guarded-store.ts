@@ -1,0 +1,179 @@
+import type { LimiterMode } from '../core/events.ts';
+import { DeadlineError, withDeadline } from './deadline.ts';
+import type { Debt } from './debts.ts';
+import type { ModeListener } from './limiter-meter.ts';
+import type { Claim, Ruling } from './meter.ts';
+import type { SharedMeter } from './shared-meter.ts';
+import { SkipRule, type StoreFailure } from './skip-rule.ts';
+import type { StandIn } from './stand-in.ts';
+
+export interface GuardedStoreParts {
+  /** The mode while the store is asked. */
+  readonly mode: LimiterMode;
+  /** The meter that asks the store at this time. */
+  readonly shared: () => SharedMeter;
+  /** Milliseconds that one call of the store may take. */
+  readonly timeoutMs: number;
+  /** Rules while the store fails. */
+  readonly standIn: StandIn;
+  readonly onModeChange: ModeListener;
+  /** Sees to it that the store is tried after so many milliseconds; a later call takes the place of an earlier one. */
+  readonly tryIn: (waitMs: number) => void;
+  /** Is told of the error that starts a pause. */
+  readonly onPause?: (error: Error) => void;
+}
+
+/**
+ * A store that is asked under a deadline, with a stand-in that rules while it fails and tells it afterwards what it let
+ * pass. How the store is reached, and how it is tried, is the affair of the meter that has it.
+ */
+export class GuardedStore {
+  readonly #parts: GuardedStoreParts;
+  readonly #standIn: StandIn;
+  readonly #skip = new SkipRule();
+  #mode: LimiterMode;
+  #closed = false;
+
+  constructor(parts: GuardedStoreParts) {
+    this.#parts = parts;
+    this.#standIn = parts.standIn;
+    this.#mode = parts.mode;
+  }
+
+  get mode(): LimiterMode {
+    return this.#mode;
+  }
+
+  get skipping(): boolean {
+    return this.#skip.skipping;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** No change of mode is told any more, and no trial asked for. */
+  close(): void {
+    this.#closed = true;
+  }
+
+  /** Never rejects, and takes no longer than the deadline. */
+  async ask(claim: Claim): Promise<Ruling> {
+    const { era } = this.#skip;
+    let ruling: Ruling;
+    let asked: Promise<Ruling> | undefined;
+    try {
+      asked = this.#payAndTake(claim);
+      ruling = await this.timed(asked);
+    } catch (error) {
+      this.#failed(era, error as Error, 'error');
+      const stood = this.replace(claim);
+      if (asked !== undefined && stood.allowed) this.#notTwice(claim, asked);
+      return stood;
+    }
+    if (this.#skip.succeeded(era)) this.#become(this.#parts.mode, undefined);
+    this.#standIn.learn(claim, ruling);
+    return ruling;
+  }
+
+  /** What the stand-in says. */
+  replace(claim: Claim): Ruling {
+    return this.#standIn.take(claim, this.#skip.waitMs(Date.now()));
+  }
+
+  /** Rejects when the store could not be told. */
+  async reset(key: string): Promise<void> {
+    this.#standIn.reset(key);
+    await this.timed(this.#parts.shared().reset(key));
+  }
+
+  /** A call of the store, with its deadline. */
+  timed<T>(work: Promise<T>): Promise<T> {
+    return withDeadline(work, this.#parts.timeoutMs, this.#onLate);
+  }
+
+  /** Of a call that has just begun, and that no request waits for: its failure counts like one of a request's. */
+  watch(work: Promise<unknown>): void {
+    const { era } = this.#skip;
+    work.catch((error: Error) => this.#failed(era, error, 'error'));
+  }
+
+  /** Whether a trial was due. */
+  startTrial(): boolean {
+    return this.#skip.startTrial(Date.now());
+  }
+
+  /** Of a trial that has just begun: it decides whether the store is asked from now on. */
+  decide(trial: Promise<unknown>): void {
+    const { era } = this.#skip;
+    trial.then(
+      () => {
+        if (!this.#skip.trialSucceeded(era)) return;
+        this.#become(this.#parts.mode, undefined);
+        this.payDebts();
+      },
+      (error: Error) => this.#failed(era, error, 'decisive'),
+    );
+  }
+
+  /** So that trials need no requests. */
+  awaitTrial(): void {
+    if (!this.#closed) this.#parts.tryIn(this.#skip.waitMs(Date.now()));
+  }
+
+  payDebts(): void {
+    const { debts } = this.#standIn;
+    if (debts !== undefined && !debts.empty) this.watch(debts.payAll(this.#charge));
+  }
+
+  /** Nobody can be asked: the stand-in rules, whatever the skip rule says. */
+  lost(error: Error | undefined): void {
+    this.#become(this.#standIn.mode, error);
+  }
+
+  /** It can be asked again. */
+  found(): void {
+    this.#skip.end();
+  }
+
+  /** What this client got while the store was away counts first; both within one deadline. */
+  #payAndTake(claim: Claim): Promise<Ruling> {
+    const { shared } = this.#parts;
+    const { debts } = this.#standIn;
+    const paying = debts?.empty === false ? debts.pay(claim.key, this.#charge) : undefined;
+    return paying === undefined ? shared().take(claim) : paying.then(() => shared().take(claim));
+  }
+
+  /** An answer that was late says that the store has counted what it was asked, and need not be told of it. */
+  #notTwice(claim: Claim, asked: Promise<Ruling>): void {
+    asked.then(
+      ({ allowed }) => {
+        if (allowed) this.#standIn.debts?.cancel(claim);
+      },
+      () => {}, // Not counted, as far as anybody knows: the error was reported when it ended the wait, or came too late for it.
+    );
+  }
+
+  readonly #charge = (debt: Debt): Promise<void> => this.timed(this.#parts.shared().charge(debt));
+
+  readonly #onLate = (): void => {
+    if (!this.#skip.skipping) return;
+    this.#skip.repliedLate();
+    this.awaitTrial();
+  };
+
+  #failed(era: number, error: Error, otherwise: StoreFailure): void {
+    const failure = error instanceof DeadlineError ? 'silent' : otherwise;
+    if (!this.#skip.failed(era, Date.now(), failure)) return;
+    this.#parts.onPause?.(error);
+    this.awaitTrial();
+    this.#become(this.#standIn.mode, error);
+  }
+
+  #become(mode: LimiterMode, error: Error | undefined): void {
+    const from = this.#mode;
+    if (from === mode || this.#closed) return;
+    this.#mode = mode;
+    this.#parts.onModeChange(from, mode, error);
+  }
+}
