@@ -6,6 +6,7 @@ import { LogOutput, ONE_PIECE_LENGTH } from './log-output.ts';
 import { createLogger } from './logger.ts';
 import { EnvFile } from './reload-env-file.ts';
 import { exitOnStartError } from './start-error.ts';
+import { keepNewObjectsYoung } from './v8-settings.ts';
 
 /** What a start gives: the gateway in this process, or the primary of several. */
 interface Running {
@@ -50,6 +51,7 @@ async function run(): Promise<void> {
   await starting;
 }
 
+keepNewObjectsYoung();
 try {
   if (cluster.isWorker) {
     const { runWorker } = await import('./cluster/worker.ts');

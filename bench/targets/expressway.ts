@@ -14,6 +14,7 @@ import {
 } from 'expressway';
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import { LogOutput } from '../../example-gateway/log-output.ts';
+import { keepNewObjectsYoung } from '../../example-gateway/v8-settings.ts';
 import { backendOrigins, serveTarget } from '../harness/target-side.ts';
 import { LAYERS, type LayerName } from './layer-names.ts';
 
@@ -24,6 +25,9 @@ const [top = '', file = '', ...origins] = process.argv.slice(2);
 const height = LAYERS.findIndex(([name]) => name === top);
 if (height === -1) throw new Error(`no layer "${top}"; there are ${LAYERS.map(([name]) => name).join(', ')}`);
 const has = (layer: LayerName): boolean => LAYERS.findIndex(([name]) => name === layer) <= height;
+
+// As the example gateway does at its start.
+keepNewObjectsYoung();
 
 const backends = backendOrigins(origins);
 const events = new GatewayEvents();
