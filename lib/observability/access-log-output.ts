@@ -24,6 +24,8 @@ export interface AccessLogOutput extends RefusalOutput {
   /** Lines that were not written because the stream took them too slowly. */
   readonly dropped: number;
   request(request: FinishedRequest): void;
+  /** Writes what was put off. */
+  flush(): void;
 }
 
 /** Through a logger, whose destination must do without waiting. */
@@ -40,6 +42,8 @@ export class LoggerOutput implements AccessLogOutput {
   request(request: FinishedRequest): void {
     this.#logger.info(accessRecord(request, this.#rules), 'request');
   }
+
+  flush(): void {}
 
   refusal({ client, status, cause }: Refusal): void {
     this.#logger.info({ client, status, source: 'gateway', cause }, 'client refused');
@@ -58,7 +62,11 @@ export interface LineOutputOptions {
   readonly base: object | undefined;
 }
 
-/** As lines of its own. While the stream holds more than `maxBufferBytes`, they are dropped. */
+/**
+ * As lines of its own. While the stream holds more than `maxBufferBytes`, they are dropped. Those of all requests that end in one
+ * turn of the event loop are put together at its end: one after the other they find the code for it in the processor's caches,
+ * where each by itself, between all else that a request comes to, takes several times as long.
+ */
 export class LineOutput implements AccessLogOutput {
   readonly #stream: LineTarget;
   readonly #format: AccessLogFormat;
@@ -68,6 +76,8 @@ export class LineOutput implements AccessLogOutput {
   /** What all `json` lines begin with. */
   readonly #start: string;
   readonly #hasMessages: boolean;
+  /** Requests whose lines are still to be written. */
+  #waiting: FinishedRequest[] = [];
   #dropped = 0;
 
   constructor(stream: LineTarget, { format, rules, maxBufferBytes, base }: LineOutputOptions) {
@@ -84,6 +94,19 @@ export class LineOutput implements AccessLogOutput {
   }
 
   request(request: FinishedRequest): void {
+    if (this.#waiting.push(request) === 1) setImmediate(this.#flush);
+  }
+
+  flush(): void {
+    if (this.#waiting.length === 0) return;
+    const requests = this.#waiting;
+    this.#waiting = [];
+    for (const request of requests) this.#write(request);
+  }
+
+  readonly #flush = (): void => this.flush();
+
+  #write(request: FinishedRequest): void {
     if (!this.#hasRoom) return;
     if (this.#format === 'json') {
       this.#json(request.startedAt, accessMembers(request, this.#rules), 'request');
@@ -94,6 +117,7 @@ export class LineOutput implements AccessLogOutput {
   }
 
   refusal(refusal: Refusal): void {
+    this.flush();
     if (!this.#hasRoom) return;
     const { time, client, status, cause } = refusal;
     if (this.#format === 'json')
@@ -102,6 +126,7 @@ export class LineOutput implements AccessLogOutput {
   }
 
   omitted(count: number): void {
+    this.flush();
     // A line of the other formats has no place for it.
     if (this.#format === 'json' && this.#hasRoom)
       this.#json(Date.now(), members({ omitted: count }), 'more clients refused');

@@ -82,7 +82,7 @@ const checks: Checks<AccessLogOptions> = {
 export interface AccessLog extends RequestSink {
   /** Lines that were not written because the stream took them too slowly. */
   readonly dropped: number;
-  /** Stops listening to events. */
+  /** Stops listening to events, and writes the lines that are still to be written. */
   close(): void;
 }
 
@@ -95,7 +95,8 @@ export interface AccessLog extends RequestSink {
  * ```
  *
  * What clients send is shown without control characters and cut to a bounded length, and never their credentials,
- * cookies, and parameters with secret names. Nothing waits for the log: what a slow stream cannot take is dropped and
+ * cookies, and parameters with secret names. Lines to a stream are written at the end of the turn of the event loop in which the
+ * requests ended, together. Nothing waits for the log: what a slow stream cannot take is dropped and
  * counted. A logger has a destination of its own, which must do the same.
  *
  * @throws {OptionsError} that names each unknown key and each bad value.
@@ -126,6 +127,9 @@ export function accessLog(given: AccessLogOptions): AccessLog {
       if (sample < 1 && request.status < 400 && Math.random() >= sample) return;
       output.request(request);
     },
-    close: () => refused?.close(),
+    close(): void {
+      refused?.close();
+      output.flush();
+    },
   };
 }

@@ -48,7 +48,9 @@ describe('json lines to a stream', () => {
   test('say what a logger is given, and when', () => {
     const info = jest.fn<(record: object, message: string) => void>();
     accessLog({ to: { info } }).finished(REQUEST);
-    open().finished(REQUEST);
+    const stream = open();
+    stream.finished(REQUEST);
+    stream.close();
     const [record] = info.mock.calls[0] ?? [];
     expect(lines).toEqual([`${JSON.stringify({ time: '2026-11-04T05:06:07.008Z', ...record })}\n`]);
   });
@@ -111,6 +113,7 @@ describe('json lines to a stream', () => {
         info.mockClear();
         logger.finished(any as unknown as FinishedRequest);
         stream.finished(any as unknown as FinishedRequest);
+        stream.close();
         const [record] = info.mock.calls[0] ?? [];
         expect(lines).toEqual([`${JSON.stringify({ time: '2026-11-04T05:06:07.008Z', ...record })}\n`]);
       }),

@@ -33,6 +33,7 @@ function written(options: Omit<AccessLogOptions, 'to'>, ...requests: FinishedReq
   const lines: string[] = [];
   const log = accessLog({ to: { write: (line: string) => lines.push(line) }, ...options });
   for (const request of requests) log.finished(request);
+  log.close();
   return lines;
 }
 
@@ -95,13 +96,29 @@ describe('accessLog', () => {
     const lines: string[] = [];
     const to = { writableLength: 0, write: (line: string) => lines.push(line) };
     const log = accessLog({ to, maxBufferBytes: 1_000 });
-    log.finished(finished());
-    to.writableLength = 1_001;
-    log.finished(finished());
-    log.finished(finished());
-    to.writableLength = 10;
-    log.finished(finished());
+    const atLength = (length: number, ...requests: FinishedRequest[]) => {
+      to.writableLength = length;
+      for (const request of requests) log.finished(request);
+      log.close();
+    };
+    atLength(0, finished());
+    atLength(1_001, finished(), finished());
+    atLength(10, finished());
     expect([lines.length, log.dropped]).toEqual([2, 2]);
+  });
+
+  test('lines to a stream are written together, in order, when the turn of the event loop ends', async () => {
+    const lines: string[] = [];
+    const log = accessLog({ to: { write: (line: string) => lines.push(line) } });
+    log.finished(finished({ id: 'first' }));
+    await Promise.resolve();
+    log.finished(finished({ id: 'second' }));
+    expect(lines).toEqual([]);
+    await new Promise(setImmediate);
+    expect(lines.map((line) => JSON.parse(line).id)).toEqual(['first', 'second']);
+    log.finished(finished({ id: 'third' }));
+    await new Promise(setImmediate);
+    expect(lines).toHaveLength(3);
   });
 
   test('refuses bad options, all at once', () => {
