@@ -1,4 +1,5 @@
 import type { Machine } from '../harness/versions.ts';
+import type { Bar, Panel } from '../report/chart.ts';
 import { spreadOf } from '../report/statistics.ts';
 import { type Column, renderTable } from '../report/table.ts';
 import type { Drill } from './drill.ts';
@@ -112,4 +113,17 @@ function worst(drills: readonly Drill[], pick: (drill: Drill) => number | undefi
   const known = values.filter((ms) => ms !== undefined);
   if (known.length === 0 || (without !== NONE && known.length < values.length)) return without;
   return String(Math.round(Math.max(...known)));
+}
+
+/** One panel per scenario: how many errors clients saw, all rounds together. */
+export function failoverPanels({ scenarios, rows }: Pick<FailoverResult, 'scenarios' | 'rows'>): Panel[] {
+  return scenarios.map(({ name, title }) => ({
+    title: `Errors: ${title}`,
+    show: (value) => value.toLocaleString('en'),
+    bars: rows.flatMap((row): Bar[] => {
+      if (row.scenario !== name || !isValid(row)) return [];
+      const spread = spreadOf([sum(row.drills, errorsIn)]);
+      return spread === undefined ? [] : [{ label: row.target, spread, isOurs: row.target === 'suite' }];
+    }),
+  }));
 }

@@ -1,5 +1,6 @@
 import type { WorkersRow, WorkersSample } from '../subcommands/workers.ts';
 import { withRange } from './cells.ts';
+import type { Bar, Panel } from './chart.ts';
 import { reportText, TARGET } from './report-text.ts';
 import type { RunFacts } from './run-facts.ts';
 import { pairedRatios, spreadOf } from './statistics.ts';
@@ -24,4 +25,21 @@ export function workersText(rows: readonly WorkersRow[], perSecond: number, fact
   ];
   const what = `workers: ${flags.rounds} rounds of ${flags.seconds} s, ${Math.round(perSecond)} requests per second at random times, ${flags.connections} connections of one client, ${facts.machine.cores} cores shared with the load`;
   return reportText(facts, what, columns, rows);
+}
+
+export function workersPanels(rows: readonly WorkersRow[]): Panel[] {
+  const panel = (title: string, unit: string, pick: (sample: WorkersSample) => number): Panel => ({
+    title,
+    show: (value) => `${Math.round(value)} ${unit}`,
+    bars: rows.flatMap(({ name, samples }): Bar[] => {
+      const spread = spreadOf(samples.map(pick));
+      return spread === undefined ? [] : [{ label: name, spread, isOurs: true }];
+    }),
+  });
+  return [
+    panel('CPU per request, all processes', 'µs', ({ cpuMicrosPerRequest }) => cpuMicrosPerRequest),
+    panel('of these, the first process', 'µs', ({ firstMicrosPerRequest }) => firstMicrosPerRequest),
+    panel('p50', 'µs', ({ latency }) => latency.p50),
+    panel('memory, all processes', 'MB', ({ rssBytes }) => rssBytes / 1e6),
+  ];
 }

@@ -3,13 +3,13 @@ import { Backend } from '../failover/backend.ts';
 import { type DrillGround, drill } from '../failover/drill.ts';
 import { type Gateway, NodeGateway } from '../failover/gateway.ts';
 import { Nginx } from '../failover/nginx.ts';
-import { type FailoverRow, failoverText, isValid, rowOf } from '../failover/report.ts';
+import { type FailoverRow, failoverPanels, failoverText, isValid, rowOf } from '../failover/report.ts';
 import { SCENARIOS, type Scenario, SMOKE_SCENARIOS, SMOKE_TIMELINE, TIMELINE } from '../failover/scenario.ts';
 import { BACKENDS, CONNECTIONS, REST_MS, SERVICE_MS, TIMEOUT_MS } from '../failover/settings.ts';
 import type { Flags } from '../flags.ts';
 import { inTempFolder } from '../harness/temp-folder.ts';
 import { describeMachine } from '../harness/versions.ts';
-import { writeResult } from '../report/result-file.ts';
+import { writeChart, writeResult } from '../report/result-file.ts';
 import type { Bench, Subcommand } from './subcommand.ts';
 
 const GATEWAYS: readonly Gateway[] = [
@@ -65,8 +65,11 @@ export const failover: Subcommand = {
     if (flags.json) print(JSON.stringify(result, undefined, 2));
     else print(failoverText(result));
     if (!flags.smoke) {
-      const partial = flags.only === undefined && flags.operands.length === 0 ? '' : '.partial';
-      progress(`written: ${writeResult(`${failover.name}${partial}.json`, result)}`);
+      const name = `${failover.name}${flags.only === undefined && flags.operands.length === 0 ? '' : '.partial'}`;
+      progress(`written: ${writeResult(`${name}.json`, result)}`);
+      progress(
+        `written: ${writeChart(name, 'failover: what clients see when a backend fails', result, failoverPanels(result))}`,
+      );
     }
     return rows.length > 0 && rows.every(isValid);
   },

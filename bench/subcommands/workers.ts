@@ -3,10 +3,10 @@ import type { Flags } from '../flags.ts';
 import { GatewayTarget, type RunningGateway } from '../harness/gateway-target.ts';
 import { orderOf } from '../harness/rounds.ts';
 import type { PacedPlan, PacedResult } from '../load/paced-run.ts';
-import { writeResult } from '../report/result-file.ts';
 import { type RunFacts, runFacts, tellFacts } from '../report/run-facts.ts';
 import { spreadOf } from '../report/statistics.ts';
-import { workersText } from '../report/workers-report.ts';
+import { workersPanels, workersText } from '../report/workers-report.ts';
+import { publish } from './publish.ts';
 import type { Bench, Subcommand } from './subcommand.ts';
 
 const BACKENDS = 2;
@@ -47,7 +47,7 @@ export const workers: Subcommand = {
     2 * (rounds + 1) * TARGETS.length * (seconds + warmupSeconds) + 60,
 
   async run(bench: Bench): Promise<boolean> {
-    const { flags, processes, placement, print, progress } = bench;
+    const { flags, processes, placement, progress } = bench;
     const perSecond = rateOf(flags);
     const facts: RunFacts = { ...runFacts('workers', flags, placement), placement: 'nothing pinned' };
     tellFacts(facts, progress);
@@ -83,9 +83,17 @@ export const workers: Subcommand = {
       name,
       spread: spreadOf(samples.map((one) => one.cpuMicrosPerRequest)),
     }));
-    const result = { ...facts, perSecond, cpuMicrosPerRequest: cpu, rows };
-    print(flags.json ? JSON.stringify(result, undefined, 2) : workersText(rows, perSecond, facts));
-    if (!smoke) progress(`written: ${writeResult('workers.json', result)}`);
+    publish(
+      {
+        facts,
+        result: { perSecond, cpuMicrosPerRequest: cpu, rows },
+        text: () => workersText(rows, perSecond, facts),
+        title: `the example gateway at ${Math.round(perSecond)} requests per second`,
+        panels: () => workersPanels(rows),
+        isPart: flags.operands.length > 0,
+      },
+      bench,
+    );
     return rows.every(({ samples }) => samples.every(({ errors, requests }) => errors === 0 && requests > 0));
   },
 };
