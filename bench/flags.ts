@@ -6,6 +6,8 @@ export interface Flags {
   /** What follows the subcommand. */
   readonly operands: readonly string[];
   readonly rounds: number;
+  /** How many processes each target has, one after the other: the rounds are shared out among them. */
+  readonly processes: number;
   readonly seconds: number;
   readonly warmupSeconds: number;
   readonly connections: number;
@@ -17,11 +19,12 @@ export interface Flags {
 }
 
 /** What a subcommand has instead of the usual ones. */
-export type FlagDefaults = Partial<Pick<Flags, 'rounds' | 'seconds' | 'warmupSeconds'>>;
+export type FlagDefaults = Partial<Pick<Flags, 'rounds' | 'processes' | 'seconds' | 'warmupSeconds'>>;
 
 export const USAGE = `npm run bench -- [subcommand] [flags]      without a subcommand: suite
 
-  --rounds <n>        rounds; this and the next two have defaults by subcommand
+  --rounds <n>        rounds; this and the next three have defaults by subcommand
+  --processes <n>     new processes of each target in the course of these rounds
   --seconds <s>       measured seconds per target and round
   --warmup <s>        load before each measured stretch
   --connections <n>   keep-alive connections (64)
@@ -31,8 +34,8 @@ export const USAGE = `npm run bench -- [subcommand] [flags]      without a subco
   --smoke             1 round of 1 s, nothing written: proves that everything still runs
   --help`;
 
-const SMOKE: Required<FlagDefaults> = { rounds: 1, seconds: 1, warmupSeconds: 0.3 };
-const DEFAULTS: Required<FlagDefaults> = { rounds: 7, seconds: 2, warmupSeconds: 0.7 };
+const SMOKE: Required<FlagDefaults> = { rounds: 1, processes: 1, seconds: 1, warmupSeconds: 0.3 };
+const DEFAULTS: Required<FlagDefaults> = { rounds: 36, processes: 3, seconds: 0.5, warmupSeconds: 0.1 };
 
 /** @throws {Error} that says which flag is wrong. */
 export function parseFlags(args: readonly string[], defaultsOf: (subcommand: string) => FlagDefaults): Flags | 'help' {
@@ -41,6 +44,7 @@ export function parseFlags(args: readonly string[], defaultsOf: (subcommand: str
     allowPositionals: true,
     options: {
       rounds: { type: 'string' },
+      processes: { type: 'string' },
       seconds: { type: 'string' },
       warmup: { type: 'string' },
       connections: { type: 'string' },
@@ -59,6 +63,7 @@ export function parseFlags(args: readonly string[], defaultsOf: (subcommand: str
     subcommand,
     operands,
     rounds: number('rounds', values.rounds, defaults.rounds, 1, 100),
+    processes: number('processes', values.processes, defaults.processes, 1, 100),
     seconds: number('seconds', values.seconds, defaults.seconds, 0.2, 60),
     warmupSeconds: number('warmup', values.warmup, defaults.warmupSeconds, 0, 60),
     connections: number('connections', values.connections, 64, 1, 10_000),

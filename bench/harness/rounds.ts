@@ -22,6 +22,8 @@ export interface TargetRun {
 
 export interface RoundsPlan extends SamplePlan {
   readonly rounds: number;
+  /** New ones of each target in the course of the rounds. */
+  readonly processes: number;
   /** Whether each target has load before the first round, so that all code is compiled when it counts. */
   readonly preheat: boolean;
 }
@@ -38,29 +40,44 @@ interface Runner {
   readonly running: RunningTarget;
 }
 
-/** Measures all targets in turns: what disturbs the machine for a while then disturbs all of them. */
+/**
+ * Measures all targets in turns: what disturbs the machine for a while then disturbs all of them. Every few rounds all of them
+ * start anew: processes of the same code differ by more than rounds do, for as long as they live.
+ */
 export async function runRounds(
   targets: readonly Target[],
   plan: RoundsPlan,
   environment: RoundsEnvironment,
 ): Promise<TargetRun[]> {
   const runs = targets.map((target): TargetRun => ({ target, samples: [], failure: undefined }));
+  const processes = Math.min(plan.processes, plan.rounds);
+  let round = 0;
+  for (let process = 1; process <= processes; process++) {
+    const runners = await startAll(runs, environment);
+    if (plan.preheat) for (const runner of runners) await preheat(runner, plan, environment);
+    const last = Math.round((plan.rounds * process) / processes);
+    while (round < last) {
+      round += 1;
+      for (const runner of orderOf(round, runners)) {
+        if (runner.run.failure === undefined) await measure(runner, round, plan, environment);
+      }
+    }
+    await Promise.all(runners.map(({ running }) => running.stop()));
+  }
+  return runs;
+}
+
+async function startAll(runs: readonly TargetRun[], environment: RoundsEnvironment): Promise<Runner[]> {
   const runners: Runner[] = [];
   for (const run of runs) {
+    if (run.failure !== undefined) continue;
     try {
       runners.push({ run, running: await run.target.start(environment.context) });
     } catch (error) {
       fail(run, error, environment);
     }
   }
-  if (plan.preheat) for (const runner of runners) await preheat(runner, plan, environment);
-  for (let round = 1; round <= plan.rounds; round++) {
-    for (const runner of orderOf(round, runners)) {
-      if (runner.run.failure === undefined) await measure(runner, round, plan, environment);
-    }
-  }
-  await Promise.all(runners.map(({ running }) => running.stop()));
-  return runs;
+  return runners;
 }
 
 async function preheat(runner: Runner, plan: RoundsPlan, environment: RoundsEnvironment): Promise<void> {

@@ -18,7 +18,7 @@ const range =
   (pick: Pick, digits: number) =>
   (summary: Summary): string => {
     const spread = pick(summary);
-    return spread === undefined ? NONE : `${spread.min.toFixed(digits)}–${spread.max.toFixed(digits)}`;
+    return spread === undefined ? NONE : `${spread.lower.toFixed(digits)}–${spread.upper.toFixed(digits)}`;
   };
 
 const percent = (value: number) => `${Math.round(value * 100)} %`;
@@ -35,7 +35,7 @@ export const COLUMNS = {
       (value) => value.toFixed(1),
     ),
   },
-  cpuRange: { head: 'min–max', cell: range((s) => s.cpuMicrosPerRequest, 1) },
+  cpuRange: { head: 'middle half', cell: range((s) => s.cpuMicrosPerRequest, 1) },
   memory: {
     head: 'RSS MB',
     cell: median(
@@ -43,7 +43,7 @@ export const COLUMNS = {
       (value) => whole(value / 1e6),
     ),
   },
-  throughputRatioRange: { head: 'min–max', cell: range((s) => s.throughputRatio, 2) },
+  throughputRatioRange: { head: 'middle half', cell: range((s) => s.throughputRatio, 2) },
   gatewayBusy: { head: 'gateway busy', cell: median((s) => s.gatewayBusy, percent) },
   loadBusy: { head: 'load busy', cell: median((s) => s.loadBusy, percent) },
   errors: { head: 'errors', cell: ({ errors }) => String(errors) },
@@ -59,11 +59,11 @@ export const LAST_COLUMNS: readonly Column<Summary>[] = [
   COLUMNS.status,
 ];
 
-/** A median with the least and the most, or a dash. */
+/** A median with the quartiles, or a dash. */
 export function withRange(spread: Spread | undefined, digits: number, unit = ''): string {
   if (spread === undefined) return NONE;
-  const [median, min, max] = [spread.median, spread.min, spread.max].map((value) => value.toFixed(digits));
-  return `${median}${unit} (${min}–${max})`;
+  const [median, lower, upper] = [spread.median, spread.lower, spread.upper].map((value) => value.toFixed(digits));
+  return `${median}${unit} (${lower}–${upper})`;
 }
 
 export function cpuRatioColumns(baseline: string): Column<Summary>[] {
@@ -75,7 +75,7 @@ export function cpuRatioColumns(baseline: string): Column<Summary>[] {
         (value) => `${value.toFixed(2)}×`,
       ),
     },
-    { head: 'min–max', cell: range((s) => s.cpuRatio, 2) },
+    { head: 'middle half', cell: range((s) => s.cpuRatio, 2) },
   ];
 }
 

@@ -49,7 +49,7 @@ const STYLE = `
       .grid { stroke: #30363d; } .mark { stroke: #f0883e; }
     }`;
 
-/** Horizontal bars of medians with whiskers from the least to the most, as an SVG document of its own. */
+/** Horizontal bars of medians with whiskers from quartile to quartile, as an SVG document of its own. */
 export function renderChart({ title, notes, panels }: Chart): string {
   const body: string[] = [];
   let y = MARGIN + 16;
@@ -77,8 +77,8 @@ export function renderChart({ title, notes, panels }: Chart): string {
 }
 
 function panelParts({ bars, show, mark }: Panel, top: number): string[] {
-  const step = tickStep(Math.max(mark ?? 0, ...bars.map(({ spread }) => spread.max)));
-  const most = step * Math.ceil(Math.max(mark ?? 0, ...bars.map(({ spread }) => spread.max)) / step);
+  const step = tickStep(Math.max(mark ?? 0, ...bars.map(({ spread }) => spread.upper)));
+  const most = step * Math.ceil(Math.max(mark ?? 0, ...bars.map(({ spread }) => spread.upper)) / step);
   const at = (value: number) => round(LEFT + (Math.max(0, value) / most) * PLOT);
   const bottom = top + bars.length * ROW;
   const parts: string[] = [];
@@ -93,9 +93,10 @@ function panelParts({ bars, show, mark }: Panel, top: number): string[] {
     parts.push(
       `<rect class="${isOurs ? 'ours' : 'bar'}" x="${LEFT}" y="${y}" width="${round(at(spread.median) - LEFT)}" height="${BAR}"/>`,
     );
-    parts.push(line('whisker', at(spread.min), middle, at(spread.max), middle));
-    for (const end of [spread.min, spread.max]) parts.push(line('whisker', at(end), middle - 4, at(end), middle + 4));
-    const value = `${show(spread.median)} (${show(spread.min)}–${show(spread.max)})`;
+    parts.push(line('whisker', at(spread.lower), middle, at(spread.upper), middle));
+    for (const end of [spread.lower, spread.upper])
+      parts.push(line('whisker', at(end), middle - 4, at(end), middle + 4));
+    const value = `${show(spread.median)} (${show(spread.lower)}–${show(spread.upper)})`;
     parts.push(text(LEFT + PLOT + 12, middle + 4, value, ''));
   }
   if (mark !== undefined) parts.push(line('mark', at(mark), top, at(mark), bottom));

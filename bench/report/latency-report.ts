@@ -49,8 +49,8 @@ export function latencyText(rows: readonly LatencyRow[], perSecond: number, fact
     },
   });
   const whole = ({ median }: Spread) => `${Math.round(median)}`;
-  const wholeWithRange = ({ median, min, max }: Spread) =>
-    `${Math.round(median)} (${Math.round(min)}–${Math.round(max)})`;
+  const wholeWithRange = ({ median, lower, upper }: Spread) =>
+    `${Math.round(median)} (${Math.round(lower)}–${Math.round(upper)})`;
   const times = (spread: Spread) => withRange(spread, 2, '×');
   const columns: Column<LatencyRow>[] = [
     TARGET,

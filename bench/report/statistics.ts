@@ -1,16 +1,19 @@
+/** Median and quartiles: half of the values are between `lower` and `upper`. */
 export interface Spread {
   readonly median: number;
-  readonly min: number;
-  readonly max: number;
+  readonly lower: number;
+  readonly upper: number;
 }
 
 export function spreadOf(values: readonly number[]): Spread | undefined {
   if (values.length === 0) return undefined;
   const sorted = values.toSorted((a, b) => a - b);
-  const middle = Math.floor(sorted.length / 2);
-  const upper = sorted[middle] as number;
-  const median = sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] as number) + upper) / 2;
-  return { median, min: sorted[0] as number, max: sorted.at(-1) as number };
+  const at = (part: number): number => {
+    const place = part * (sorted.length - 1);
+    const [below, above] = [sorted[Math.floor(place)] as number, sorted[Math.ceil(place)] as number];
+    return below + (place % 1) * (above - below);
+  };
+  return { median: at(0.5), lower: at(0.25), upper: at(0.75) };
 }
 
 /** Ratios of what was measured in the same round: a disturbance that lasts longer than a round falls out. */

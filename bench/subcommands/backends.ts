@@ -1,13 +1,16 @@
 import { PoolTarget } from '../harness/pool-target.ts';
+import { NodeTarget } from '../harness/target.ts';
 import { COLUMNS, LAST_COLUMNS } from '../report/cells.ts';
 import { panelOf, times } from '../report/panels.ts';
 import { pairedRatios, type Spread, spreadOf } from '../report/statistics.ts';
 import type { Summary } from '../report/summary.ts';
 import type { Column } from '../report/table.ts';
 import { Comparison } from './comparison.ts';
+import { FLOOR, SUITE } from './targets.ts';
 
-const FLOOR = 'floor';
-const POLICIES = ['round-robin', 'weighted', 'least-requests', 'latency', 'hash', 'sticky'];
+const POLICIES = ['round-robin', 'weighted', 'least-requests', 'latency', 'hash', 'sticky'].map(
+  (policy) => new NodeTarget(policy, `roundRobinProxy alone, ${policy}`, { script: 'pool', args: () => [policy] }),
+);
 const FEW = 2;
 const MANY = 1_000;
 
@@ -18,20 +21,20 @@ const MANY = 1_000;
 export const backends = new Comparison({
   name: 'backends',
   about: `what ${MANY} backends cost more than ${FEW}, by policy`,
-  targets: [undefined, ...POLICIES].flatMap((policy) => [new PoolTarget(FEW, policy), new PoolTarget(MANY, policy)]),
+  targets: [FLOOR, SUITE, ...POLICIES].flatMap((one) => [new PoolTarget(one, FEW), new PoolTarget(one, MANY)]),
   backends: MANY,
-  defaults: { rounds: 5, seconds: 1.5, warmupSeconds: 0.5 },
-  baselines: { cpu: `${FLOOR}-${FEW}`, throughput: `${FLOOR}-${FEW}` },
+  defaults: { rounds: 16, processes: 2, seconds: 0.8, warmupSeconds: 0.2 },
+  baselines: { cpu: `${FLOOR.name}-${FEW}`, throughput: `${FLOOR.name}-${FEW}` },
   panels: (summaries) => [
     panelOf(
       `CPU per request with ${MANY} backends ÷ with ${FEW}`,
       summaries,
       ({ name }) => (name.endsWith(`-${MANY}`) ? growth(summaries, name.slice(0, -`-${MANY}`.length)) : undefined),
-      { mark: 1, isOurs: (name) => !name.startsWith(FLOOR) },
+      { mark: 1, isOurs: (name) => !name.startsWith(FLOOR.name) },
     ),
   ],
   columns: (summaries) => {
-    const floor = growth(summaries, FLOOR);
+    const floor = growth(summaries, FLOOR.name);
     return [
       COLUMNS.target,
       COLUMNS.throughput,
@@ -39,9 +42,9 @@ export const backends = new Comparison({
       COLUMNS.cpuRange,
       column(`CPU ÷ ${FEW} backends`, (name) => growth(summaries, name), median),
       column(
-        'min–max',
+        'middle half',
         (name) => growth(summaries, name),
-        ({ min, max }) => `${min.toFixed(2)}–${max.toFixed(2)}`,
+        ({ lower, upper }) => `${lower.toFixed(2)}–${upper.toFixed(2)}`,
       ),
       column(
         '÷ the floor’s',
@@ -66,7 +69,7 @@ function growth(summaries: readonly Summary[], name: string): Spread | undefined
 
 function over(spread: Spread | undefined, { median }: Spread): Spread | undefined {
   if (spread === undefined) return undefined;
-  return { median: spread.median / median, min: spread.min / median, max: spread.max / median };
+  return { median: spread.median / median, lower: spread.lower / median, upper: spread.upper / median };
 }
 
 /** A column that only the larger pools have something in. */

@@ -15,8 +15,8 @@ import { chosenOf, missingLines } from './chosen.ts';
 import type { Bench, Subcommand } from './subcommand.ts';
 
 const BACKENDS = 2;
-/** Start, stop and the questions in between, per target. */
-const OVERHEAD_SECONDS = 20;
+/** Start, stop and the questions in between, per process of a target. */
+const OVERHEAD_SECONDS = 10;
 
 export interface ComparisonSpec {
   readonly name: string;
@@ -57,9 +57,10 @@ export class Comparison implements Subcommand {
 
   atMostSeconds(flags: Flags): number {
     const { targets } = chosenOf(this.name, this.#spec.targets, flags.only);
-    const secondsEach = flags.rounds * (flags.warmupSeconds + flags.seconds) + PREHEAT_SECONDS;
+    const secondsEach =
+      flags.rounds * (flags.warmupSeconds + flags.seconds) + flags.processes * (PREHEAT_SECONDS + OVERHEAD_SECONDS);
     // autocannon and wrk start anew for each stretch, so twice the planned time is not yet a hang.
-    return 2 * secondsEach * targets.length + OVERHEAD_SECONDS * (targets.length + 1);
+    return 2 * secondsEach * targets.length + OVERHEAD_SECONDS;
   }
 
   async run({ flags, processes, placement, print, progress }: Bench): Promise<boolean> {
@@ -104,7 +105,7 @@ export class Comparison implements Subcommand {
     return [
       ...headLines(
         facts,
-        `${this.name}: ${flags.rounds} rounds of ${flags.seconds} s, ${flags.connections} connections, ${this.#spec.backends ?? BACKENDS} backends; ${load}`,
+        `${this.name}: ${flags.rounds} rounds of ${flags.seconds} s, ${flags.processes} processes each, ${flags.connections} connections, ${this.#spec.backends ?? BACKENDS} backends; ${load}`,
       ),
       '',
       renderTable(this.#spec.columns(summaries), summaries),

@@ -13,7 +13,6 @@ export const layers = new Comparison({
   name: 'layers',
   about: 'what each middleware adds',
   targets: [FLOOR, EXPRESS, TRANSPORT, ...LAYERED],
-  defaults: { rounds: 5, seconds: 1.5, warmupSeconds: 0.5 },
   baselines: { cpu: FLOOR.name, throughput: FLOOR.name },
   panels: (summaries) => [
     panelOf('CPU per request', summaries, (s) => s.cpuMicrosPerRequest, {
@@ -27,7 +26,7 @@ export const layers = new Comparison({
     COLUMNS.cpu,
     COLUMNS.cpuRange,
     addedColumn('adds µs', summaries, ({ median }) => signed(median)),
-    addedColumn('min–max', summaries, ({ min, max }) => `${signed(min)} – ${signed(max)}`),
+    addedColumn('middle half', summaries, ({ lower, upper }) => `${signed(lower)} – ${signed(upper)}`),
     ...cpuRatioColumns(FLOOR.name),
     COLUMNS.gatewayBusy,
     COLUMNS.errors,

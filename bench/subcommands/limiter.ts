@@ -34,7 +34,7 @@ export const limiter = new Comparison({
   name: 'limiter',
   about: 'what limiters cost per request, and per 429, beside express-rate-limit and rate-limiter-flexible',
   targets: [EXPRESS, ...LIMITERS],
-  defaults: { rounds: 5, seconds: 1.2, warmupSeconds: 0.3 },
+  defaults: { rounds: 20, processes: 2, seconds: 0.5, warmupSeconds: 0.1 },
   baselines: { cpu: MEMORY.name, throughput: EXPRESS.name },
   panels: (summaries) => [
     panelOf('CPU per request', summaries, (s) => s.cpuMicrosPerRequest, { show: micros, isOurs }),

@@ -26,7 +26,7 @@ export const sizes = new Comparison({
   targets: CaseTarget.product([FLOOR, SUITE, HPM], CASES),
   backendKind: 'sized',
   baselines: { cpu: FLOOR.name, throughput: FLOOR.name },
-  defaults: { rounds: 5, seconds: 1.2, warmupSeconds: 0.3 },
+  defaults: { rounds: 14, processes: 2, seconds: 0.6, warmupSeconds: 0.1 },
   panels: (summaries) => {
     const others = summaries.filter(({ name }) => !name.startsWith(`${FLOOR.name}/`));
     return [

@@ -8,12 +8,12 @@ import {
 } from '../report/cells.ts';
 import { panelOf } from '../report/panels.ts';
 import { Comparison } from './comparison.ts';
-import { FLOOR, HPM, NODE_PEERS, SUITE, SUITE_PLAIN, SYSTEM_PEERS } from './targets.ts';
+import { FLOOR, HPM, NODE_PEERS, SUITE, SUITE_PLAIN, SUITE_WATCHED, SYSTEM_PEERS } from './targets.ts';
 
 export const suite = new Comparison({
   name: 'suite',
   about: 'the whole suite against its peers',
-  targets: [FLOOR, SUITE, SUITE_PLAIN, ...NODE_PEERS, ...SYSTEM_PEERS],
+  targets: [FLOOR, SUITE, SUITE_WATCHED, SUITE_PLAIN, ...NODE_PEERS, ...SYSTEM_PEERS],
   baselines: { cpu: FLOOR.name, throughput: HPM.name },
   panels: (summaries) => [
     panelOf('CPU per request ÷ floor (less is better)', summaries, (s) => s.cpuRatio, { mark: 1 }),

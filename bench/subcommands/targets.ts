@@ -8,7 +8,7 @@ import { nginx } from '../peers/nginx.ts';
 import { LAYERS, type LayerName } from '../targets/layer-names.ts';
 
 /** Every target by name; a subcommand picks the ones that its question needs. */
-export const FLOOR = new NodeTarget('floor', 'bare node:http + undici Pool, round robin over 2 pools');
+export const FLOOR = new NodeTarget('floor', 'bare node:http + undici, a Pool for each backend, in turn');
 export const HPM = new NodeTarget('hpm', 'http-proxy-middleware + express-rate-limit + cockatiel on Express 5');
 export const FASTIFY = new NodeTarget('fastify', '@fastify/http-proxy, bare');
 const FAST_GATEWAY = new NodeTarget('fast-gateway', 'fast-gateway, bare');
@@ -25,11 +25,18 @@ export const SUITE = layered(
   'Expressway, all on: limiter, route circuit, circuit per backend, health checks, failover, guard, metrics, access log to a file, bounds',
 );
 
-/** Each is the one before plus one layer; the last one is the suite. */
-export const LAYERED = [
-  ...LAYERS.slice(0, -1).map(([name, title], index) => layered(index === 0 ? name : `+${name}`, name, title)),
-  SUITE,
-];
+/** With what few need all the time. */
+export const SUITE_WATCHED = layered(
+  'suite-watched',
+  'tracing',
+  'the suite, its status page with somebody who watches, and tracing() without an SDK',
+);
+
+/** Each is the one before plus one layer; the suite is one of them, and the last one is the suite that is watched. */
+export const LAYERED = LAYERS.map(([name, title], index) => {
+  const known = { bounds: SUITE, tracing: SUITE_WATCHED }[name as string];
+  return known ?? layered(index === 0 ? name : `+${name}`, name, title);
+});
 
 export const SYSTEM_PEERS = [
   new SystemTarget('nginx', 'nginx, one worker process, kept connections', nginx),
@@ -41,7 +48,9 @@ export const SYSTEM_PEERS = [
 export const NODE_PEERS = [HPM, FASTIFY, FAST_GATEWAY, EXPRESS_HTTP_PROXY];
 
 /** Those that run on Node, and so can be profiled. */
-export const ALL = [FLOOR, SUITE, SUITE_PLAIN, ...NODE_PEERS, EXPRESS, TRANSPORT, ...LAYERED.slice(0, -1)];
+export const ALL = [
+  ...new Set([FLOOR, SUITE, SUITE_WATCHED, SUITE_PLAIN, ...NODE_PEERS, EXPRESS, TRANSPORT, ...LAYERED]),
+];
 
 function layered(name: string, top: LayerName, title: string): NodeTarget {
   return new NodeTarget(name, title, {

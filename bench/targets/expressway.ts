@@ -8,9 +8,12 @@ import {
   hardenServer,
   ipRateLimit,
   observability,
+  type PrometheusMetrics,
   prometheusMetrics,
   requestGuard,
   roundRobinProxy,
+  statusFeed,
+  tracing,
 } from 'expressway';
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import { LogOutput } from '../../example-gateway/log-output.ts';
@@ -42,10 +45,20 @@ const proxy = roundRobinProxy({
   events,
 });
 
-function metrics() {
+const parts = { events, limiters: [limiter], breakers: [breaker], proxies: [proxy] };
+
+function countRequests() {
   const register = new Registry();
   collectDefaultMetrics({ register });
-  return prometheusMetrics({ register, events, limiters: [limiter], breakers: [breaker], proxies: [proxy] });
+  return prometheusMetrics({ register, ...parts });
+}
+
+/** As for an operator who has the status page open. */
+function watchedFeed(metrics: PrometheusMetrics) {
+  const feed = statusFeed({ metrics, ...parts });
+  const show = (data: unknown): void => void JSON.stringify(data);
+  feed.watch({ snapshot: show, history: show });
+  return feed;
 }
 
 /** As example-gateway/ writes it. */
@@ -57,10 +70,13 @@ function log() {
 const app = express();
 app.disable('x-powered-by');
 if (has('observability')) {
+  const metrics = has('metrics') ? countRequests() : undefined;
   app.use(
     observability({
-      metrics: has('metrics') ? metrics() : undefined,
+      metrics,
       accessLog: has('access-log') ? log() : undefined,
+      status: metrics && has('status') ? watchedFeed(metrics) : undefined,
+      tracing: has('tracing') ? tracing({ api: await import('@opentelemetry/api') }) : undefined,
     }),
   );
 }

@@ -7,8 +7,10 @@ export const LAYERS = [
   ['guard', 'requestGuard'],
   ['observability', 'observability: a record and an X-Request-Id per request, told to nobody'],
   ['metrics', 'prometheusMetrics into prom-client, with its default metrics'],
-  ['access-log', 'accessLog as JSON, through pino to a file'],
+  ['access-log', 'accessLog as JSON to a file'],
   ['bounds', 'hardenServer'],
+  ['status', 'statusFeed with somebody who watches'],
+  ['tracing', 'tracing() without an SDK'],
 ] as const;
 
 export type LayerName = (typeof LAYERS)[number][0];

@@ -4,8 +4,8 @@ const show = (value: number): string => value.toFixed(1);
 
 function chart(panel: Partial<Panel>): string {
   const bars = [
-    { label: 'floor', spread: { median: 1, min: 0.9, max: 1.1 } },
-    { label: 'suite', spread: { median: 2, min: 1.5, max: 4 }, isOurs: true },
+    { label: 'floor', spread: { median: 1, lower: 0.9, upper: 1.1 } },
+    { label: 'suite', spread: { median: 2, lower: 1.5, upper: 4 }, isOurs: true },
   ];
   return renderChart({ title: 'a < b & c', notes: ['one note'], panels: [{ title: 'panel', show, bars, ...panel }] });
 }
@@ -48,7 +48,7 @@ test('readers with a dark scheme get dark colours', () => {
 });
 
 test('bars of a value below zero have no length, not a negative one', () => {
-  const spread = { median: -1, min: -2, max: 3 };
+  const spread = { median: -1, lower: -2, upper: 3 };
   expect(widthsOf(chart({ bars: [{ label: 'odd', spread }] }))).toEqual([0]);
 });
 

@@ -2,11 +2,19 @@ import { lastThirdOverFirst, pairedRatios, quantileOf, spreadOf } from '../../..
 
 describe('spreadOf', () => {
   test('of an odd number has the middle value', () => {
-    expect(spreadOf([9, 1, 5])).toEqual({ median: 5, min: 1, max: 9 });
+    expect(spreadOf([9, 1, 5, 3, 7])).toEqual({ median: 5, lower: 3, upper: 7 });
   });
 
   test('of an even number lies between the two in the middle', () => {
-    expect(spreadOf([10, 1, 2, 4])).toEqual({ median: 3, min: 1, max: 10 });
+    expect(spreadOf([10, 1, 2, 4])).toEqual({ median: 3, lower: 1.75, upper: 5.5 });
+  });
+
+  test('of one value is that value', () => {
+    expect(spreadOf([4])).toEqual({ median: 4, lower: 4, upper: 4 });
+  });
+
+  test('leaves out what a disturbance did to a quarter of the rounds', () => {
+    expect(spreadOf([1, 1, 1, 1, 1, 1, 1, 900])).toEqual({ median: 1, lower: 1, upper: 1 });
   });
 
   test('of nothing is nothing', () => {
