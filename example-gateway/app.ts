@@ -1,5 +1,12 @@
 import express from 'express';
-import { type CounterLink, circuitBreaker, type GatewayEvents, requestGuard, roundRobinProxy } from 'expressway';
+import {
+  type CounterLink,
+  circuitBreaker,
+  compose,
+  type GatewayEvents,
+  requestGuard,
+  roundRobinProxy,
+} from 'expressway';
 import type { Config } from './config.ts';
 import { internalErrorHandler } from './internal-error.ts';
 import type { Logger } from './logger.ts';
@@ -42,7 +49,7 @@ export function createApp(config: Config, events: GatewayEvents, log: Logger, li
 
   const app = express();
   app.disable('x-powered-by').disable('etag').set('query parser', false).set('trust proxy', trustProxy);
-  app.use(observer.middleware, guard, limiter, breaker, proxy);
+  app.use(compose(observer.middleware, guard, limiter, breaker, proxy));
   app.use(internalErrorHandler(log));
   return { app, limiter, breaker, proxy, observer };
 }

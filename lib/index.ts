@@ -29,6 +29,7 @@ export {
   type Isolation,
 } from './circuit-breaker/circuit-breaker.ts';
 export { type BackendCircuitOptions, backendCircuitDefaults } from './circuit-breaker/open-backoff.ts';
+export { type Composable, compose } from './core/compose.ts';
 export { GatewayError, type GatewayErrorCode } from './core/errors.ts';
 export {
   type AttemptFailedEvent,

@@ -3,6 +3,7 @@ import express from 'express';
 import {
   accessLog,
   circuitBreaker,
+  compose,
   expressServerOptions,
   GatewayEvents,
   hardenServer,
@@ -32,6 +33,7 @@ const has = (layer: LayerName): boolean => LAYERS.findIndex(([name]) => name ===
 // As the example gateway does at its start.
 keepNewObjectsYoung();
 
+const api = has('tracing') ? await import('@opentelemetry/api') : undefined;
 const backends = backendOrigins(origins);
 const events = new GatewayEvents();
 
@@ -67,23 +69,26 @@ function log() {
   return accessLog({ to: lines, base: { level: 'info' } });
 }
 
+function observer() {
+  const metrics = has('metrics') ? countRequests() : undefined;
+  return observability({
+    metrics,
+    accessLog: has('access-log') ? log() : undefined,
+    status: metrics && has('status') ? watchedFeed(metrics) : undefined,
+    tracing: api && tracing({ api }),
+  });
+}
+
 const app = express();
 app.disable('x-powered-by');
-if (has('observability')) {
-  const metrics = has('metrics') ? countRequests() : undefined;
-  app.use(
-    observability({
-      metrics,
-      accessLog: has('access-log') ? log() : undefined,
-      status: metrics && has('status') ? watchedFeed(metrics) : undefined,
-      tracing: has('tracing') ? tracing({ api: await import('@opentelemetry/api') }) : undefined,
-    }),
-  );
-}
-if (has('guard')) app.use(guard);
-if (has('limiter')) app.use(limiter);
-if (has('circuit')) app.use(breaker);
-app.use(proxy);
+const mounted = [
+  has('observability') ? [observer()] : [],
+  has('guard') ? [guard] : [],
+  has('limiter') ? [limiter] : [],
+  has('circuit') ? [breaker] : [],
+  proxy,
+];
+app.use(compose(...mounted.flat()));
 
 const server = createServer(expressServerOptions(app), app);
 // `connections` opens more than the defaults let anybody have.
