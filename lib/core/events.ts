@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events';
 import type { Exchange } from './exchange.ts';
 import type { Outcome, RejectionCause } from './outcome.ts';
-import { warn } from './warnings.ts';
+import { warnOfThrow } from './warnings.ts';
 
 /** The state of a circuit; `isolated` is one that an operator holds open. */
 export type CircuitStateName = 'closed' | 'open' | 'half-open' | 'isolated';
@@ -144,21 +144,27 @@ export interface GatewayEventMap {
   discoveryRecovered: [DiscoveryRecoveredEvent];
 }
 
+/** As the emitter keeps it; one that is called once is in a wrapper. */
+type Listener = ((...args: unknown[]) => unknown) & { readonly listener?: object };
+
 /**
  * The events of a gateway. Give one emitter to all middlewares, or use the one that each has as `events`.
- * A listener that throws does not harm the request: the error becomes a process warning.
+ * A listener that throws, or gives a promise that is rejected, harms neither the request nor the other listeners, such as those
+ * of the metrics: the error becomes a process warning, once per listener, and the listener stays.
  */
 export class GatewayEvents extends EventEmitter<GatewayEventMap> {
   override emit<K extends keyof GatewayEventMap>(name: K, ...args: GatewayEventMap[K]): boolean {
-    try {
-      return EventEmitter.prototype.emit.call(this, name, ...args);
-    } catch (error) {
-      warn(
-        'WARN_EXPRESSWAY_LISTENER',
-        `A listener of "${name}" threw: ${error}`,
-        error instanceof Error ? error.stack : undefined,
-      );
-      return true;
+    const listeners = this.rawListeners(name) as Listener[];
+    for (const listener of listeners) {
+      const tell = (error: unknown): void =>
+        warnOfThrow(listener.listener ?? listener, 'WARN_EXPRESSWAY_LISTENER', `A listener of "${name}" threw`, error);
+      try {
+        const returned = Reflect.apply(listener, this, args) as PromiseLike<unknown> | undefined;
+        if (typeof returned?.then === 'function') returned.then(undefined, tell);
+      } catch (error) {
+        tell(error);
+      }
     }
+    return listeners.length > 0;
   }
 }
