@@ -59,6 +59,15 @@ describe('expressway doctor', () => {
     expect(found[1]?.fix).toBe('If RATE_LIMIT_MAX is meant, write that');
   });
 
+  test('without BACKENDS it says whose backends those are that it finds', async () => {
+    const { said, found } = await examine('configuration', {});
+    expect(said).toEqual([
+      'ok every variable can be used',
+      'warn BACKENDS is not set: requests would go to http://localhost:8081 and http://localhost:8082',
+    ]);
+    expect(found[1]?.fix).toBe('Name your backends in BACKENDS or BACKENDS_FILE');
+  });
+
   test('each bad variable is a failure, also where a file has them', async () => {
     const path = join(folder, 'bad.env');
     writeFileSync(path, 'BACKENDS=ftp://x\nTRUST_PROXY=true\n');

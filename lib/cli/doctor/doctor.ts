@@ -3,7 +3,7 @@ import type { Command, Streams } from '../command.ts';
 import { readEnvFile } from '../env-file.ts';
 import { GATEWAY_PACKAGES, requirePackages } from '../packages.ts';
 import { backends } from './backends.ts';
-import { type Check, type Finding, failure, ok } from './check.ts';
+import { type Check, type Finding, failure, ok, warning } from './check.ts';
 import { clientIdentity } from './client-identity.ts';
 import { readDoctorOptions } from './doctor-options.ts';
 import { hasFailed, jsonReport, type Section, textReport } from './finding-report.ts';
@@ -72,11 +72,21 @@ async function readConfiguration(): Promise<{ config?: Config; findings: readonl
     const config = readConfig(process.env);
     const listed =
       config.backendsFile === undefined ? config.backends : await new BackendsFile(config.backendsFile).read();
-    return { config: { ...config, backends: listed }, findings: [ok('every variable can be used')] };
+    const findings = [ok('every variable can be used'), ...undecided(config)];
+    return { config: { ...config, backends: listed }, findings };
   } catch (error) {
     if (!(error instanceof StartError)) throw error;
     return { findings: error.problems.map((problem) => failure(problem)) };
   }
+}
+
+/** The default is for the demo, and for nothing else. */
+function undecided({ backends, backendsFile }: Config): readonly Finding[] {
+  if (process.env.BACKENDS || backendsFile !== undefined) return [];
+  const which = backends.map((backend) => (typeof backend === 'string' ? backend : backend.url)).join(' and ');
+  return [
+    warning(`BACKENDS is not set: requests would go to ${which}`, 'Name your backends in BACKENDS or BACKENDS_FILE'),
+  ];
 }
 
 /** Says on a terminal what is under way: some checks take seconds. */
