@@ -7,10 +7,11 @@ const MOST = 1.6;
 
 export const gate = new Comparison({
   name: 'gate',
-  about: `fails when the suite, or the suite that is watched, takes more than ${MOST} times the CPU of the floor; 3 minutes`,
+  about: `fails when the suite, or the suite that is watched, takes more than ${MOST} times the CPU of the floor; 2 minutes`,
   targets: [FLOOR, SUITE, SUITE_WATCHED],
   baselines: { cpu: FLOOR.name, throughput: FLOOR.name },
   isFleeting: true,
+  defaults: { rounds: 24 },
   panels: () => [],
   columns: () => [
     COLUMNS.target,
