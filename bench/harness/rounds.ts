@@ -52,10 +52,10 @@ export async function runRounds(
   const runs = targets.map((target): TargetRun => ({ target, samples: [], failure: undefined }));
   const processes = Math.min(plan.processes, plan.rounds);
   let round = 0;
-  for (let process = 1; process <= processes; process++) {
+  for (let nth = 1; nth <= processes; nth++) {
     const runners = await startAll(runs, environment);
     if (plan.preheat) for (const runner of runners) await preheat(runner, plan, environment);
-    const last = Math.round((plan.rounds * process) / processes);
+    const last = Math.round((plan.rounds * nth) / processes);
     while (round < last) {
       round += 1;
       for (const runner of orderOf(round, runners)) {
