@@ -17,8 +17,16 @@ export interface Sample {
   /** The same for load and backends together, over all their cores. */
   readonly loadBusy: number | undefined;
   readonly rssBytes: number;
-  /** Answers per backend in the measured stretch. */
-  readonly served: readonly number[];
+  /** How even the answers of the measured stretch were; nothing where no backend was asked. */
+  readonly served: Served | undefined;
+}
+
+/** The answers of those backends that gave any. */
+export interface Served {
+  readonly backends: number;
+  /** Of the one that gave the fewest. */
+  readonly least: number;
+  readonly most: number;
 }
 
 export interface SamplePlan {
@@ -58,8 +66,14 @@ export async function takeSample(
     gatewayBusy: cpuMicros / elapsedMicros,
     loadBusy: loadBusy(before, after, elapsedMicros * plan.loadCpuCount),
     rssBytes: after.gateway.rssBytes,
-    served: after.served.served.map((total, index) => total - (before.served.served[index] ?? 0)),
+    served: servedBetween(before.served.served, after.served.served),
   };
+}
+
+function servedBetween(before: readonly number[], after: readonly number[]): Served | undefined {
+  const each = after.map((total, index) => total - (before[index] ?? 0)).filter((answers) => answers > 0);
+  if (each.length === 0) return undefined;
+  return { backends: each.length, least: Math.min(...each), most: Math.max(...each) };
 }
 
 interface LoadSideReading {

@@ -31,6 +31,6 @@ function chartNotes({ date, machine, placement, flags }: RunFacts): string[] {
   const rounds = `${flags.rounds} interleaved ${flags.rounds === 1 ? 'round' : 'rounds'}`;
   return [
     `${date.slice(0, 10)}; Node ${machine.node}; ${machine.cpu}, ${machine.cores} cores; ${placement}`,
-    `Medians of ${rounds}; whiskers and brackets: the least and the most of a round`,
+    `Medians of ${rounds}; whiskers and brackets: quartiles`,
   ];
 }
