@@ -156,15 +156,16 @@ export class GatewayEvents extends EventEmitter<GatewayEventMap> {
   override emit<K extends keyof GatewayEventMap>(name: K, ...args: GatewayEventMap[K]): boolean {
     const listeners = this.rawListeners(name) as Listener[];
     for (const listener of listeners) {
-      const tell = (error: unknown): void =>
-        warnOfThrow(listener.listener ?? listener, 'WARN_EXPRESSWAY_LISTENER', `A listener of "${name}" threw`, error);
       try {
         const returned = Reflect.apply(listener, this, args) as PromiseLike<unknown> | undefined;
-        if (typeof returned?.then === 'function') returned.then(undefined, tell);
+        if (typeof returned?.then === 'function') returned.then(undefined, (error) => tell(listener, name, error));
       } catch (error) {
-        tell(error);
+        tell(listener, name, error);
       }
     }
     return listeners.length > 0;
   }
 }
+
+const tell = (listener: Listener, name: string, error: unknown): void =>
+  warnOfThrow(listener.listener ?? listener, 'WARN_EXPRESSWAY_LISTENER', `A listener of "${name}" threw`, error);
