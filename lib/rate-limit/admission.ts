@@ -1,7 +1,6 @@
 import type { ClientRateLimitInfo } from 'express-rate-limit';
 import type { GatewayEvents, LimiterMode } from '../core/events.ts';
 import type { Exchange } from '../core/exchange.ts';
-import type { Next } from '../core/http.ts';
 import { sendProblem } from '../core/problem.ts';
 import type { Recorder } from '../core/recorder.ts';
 import type { Claim, Ruling, Standing } from './meter.ts';
@@ -21,15 +20,17 @@ export interface AdmissionDesk {
 }
 
 /**
- * One request before its limiter. express-rate-limit takes this for the request: it asks for the key, which is the
- * admission itself again, and has the store judge it; then it assigns its verdict to `rateLimit`, then calls either
- * `next` or `refuse()`. So neither a closure per request is needed, nor a property on the real request, whose `ip`
+ * One request before its limiter. Where the ruling has to be waited for, express-rate-limit takes this for the request: it asks
+ * for the key, which is the admission itself again, and has the store judge it; then it assigns its verdict to `rateLimit`, then
+ * calls either `next` or `refuse()`. So neither a closure per request is needed, nor a property on the real request, whose `ip`
  * it would read (and Express compute) for its debug log.
  */
 export class Admission implements Claim {
   readonly key: string;
   readonly cost: number;
   readonly limit: number | undefined;
+  /** The ruling that is waited for. */
+  counting: Promise<Ruling> | undefined;
   readonly #exchange: Exchange;
   readonly #desk: AdmissionDesk;
   #ruling: Ruling | undefined;
@@ -52,31 +53,30 @@ export class Admission implements Claim {
     return this.#exchange.req.originalUrl;
   }
 
+  /** Carries out what the meter says. @returns whether the request goes on. */
+  judge(ruling: Ruling): boolean {
+    this.#take(ruling);
+    this.#tell(ruling);
+    return ruling.allowed || this.refuse();
+  }
+
   /** Takes what the meter says, in the words of express-rate-limit: two hits are over the limit, which is one. */
   judged(ruling: Ruling): ClientRateLimitInfo {
-    this.#ruling = ruling;
-    const { recorder } = this.#exchange;
-    if (recorder !== undefined) this.#record(recorder, ruling);
+    this.#take(ruling);
     return ruling.allowed ? PASSED : REFUSED;
   }
 
   /** What it assigns is what the meter has said. */
   set rateLimit(_info: unknown) {
-    const { standings } = this.#ruling as Ruling;
-    // Of a limit that nobody counts, nothing true can be told.
-    if (this.#desk.shadow || standings.length === 0) return;
-    this.#desk.fields.write(this.#exchange.res, standings, this.limit);
+    this.#tell(this.#ruling as Ruling);
   }
 
-  /** Over the limit, or nobody could count. */
-  refuse(next: Next): void {
+  /** Over the limit, or nobody could count. @returns whether the request goes on all the same. */
+  refuse(): boolean {
     const { events, name, quotas, shadow } = this.#desk;
     const exchange = this.#exchange;
     const { retryAfterMs, standings } = this.#ruling as Ruling;
-    if (standings.length === 0) {
-      this.#unavailable(retryAfterMs, next);
-      return;
-    }
+    if (standings.length === 0) return this.#unavailable(retryAfterMs);
     if (!shadow) {
       exchange.settle({ kind: 'rejected', cause: 'rate_limited', retryAfterMs });
       sendProblem(exchange.res, 'rate_limited', { retryAfterMs });
@@ -86,7 +86,19 @@ export class Admission implements Claim {
       const limit = this.limit ?? (quotas[tightest] ?? (quotas[0] as Quota)).limit;
       events.emit('limited', { exchange, limiter: name, key: this.key, limit, retryAfterMs, shadow });
     }
-    if (shadow) next();
+    return shadow;
+  }
+
+  #take(ruling: Ruling): void {
+    this.#ruling = ruling;
+    const { recorder } = this.#exchange;
+    if (recorder !== undefined) this.#record(recorder, ruling);
+  }
+
+  #tell({ standings }: Ruling): void {
+    // Of a limit that nobody counts, nothing true can be told.
+    if (this.#desk.shadow || standings.length === 0) return;
+    this.#desk.fields.write(this.#exchange.res, standings, this.limit);
   }
 
   #record(recorder: Recorder, { allowed, standings }: Ruling): void {
@@ -107,17 +119,15 @@ export class Admission implements Claim {
     });
   }
 
-  #unavailable(retryAfterMs: number, next: Next): void {
+  #unavailable(retryAfterMs: number): boolean {
     const { events, shadow } = this.#desk;
-    if (shadow) {
-      next();
-      return;
-    }
+    if (shadow) return true;
     const exchange = this.#exchange;
     const outcome = { kind: 'rejected', cause: 'limiter_unavailable', retryAfterMs } as const;
     exchange.settle(outcome);
     sendProblem(exchange.res, 'limiter_unavailable', { retryAfterMs });
     if (events.listenerCount('rejected') > 0) events.emit('rejected', { exchange, outcome });
+    return false;
   }
 }
 

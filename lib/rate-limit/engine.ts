@@ -2,16 +2,39 @@ import type { ServerResponse } from 'node:http';
 import { type ClientRateLimitInfo, type Options, rateLimit } from 'express-rate-limit';
 import type { Next } from '../core/http.ts';
 import type { Admission } from './admission.ts';
-import type { Meter } from './meter.ts';
+import type { Meter, Ruling } from './meter.ts';
+
+/** Lets a request pass, or answers it. */
+export type Engine = (admission: Admission, res: ServerResponse, next: Next) => void;
+
+/**
+ * What a meter says at once is carried out at once; whatever has to be waited for is express-rate-limit's to wait for, and to
+ * carry out (docs/decisions/0039).
+ */
+export function createEngine(meter: Meter): Engine {
+  const waited = waitingEngine();
+  return (admission, res, next) => {
+    let passes: boolean;
+    try {
+      const ruling = meter.take(admission);
+      if (ruling instanceof Promise) {
+        admission.counting = ruling;
+        void waited(admission, res, next);
+        return;
+      }
+      passes = admission.judge(ruling);
+    } catch (error) {
+      next(error);
+      return;
+    }
+    if (passes) next();
+  };
+}
 
 /** express-rate-limit's middleware, as it is used here: what it takes for the request, and its key, is an admission. */
-export type Engine = (admission: Admission, res: ServerResponse, next: Next) => Promise<void>;
-
-export function createEngine(meter: Meter): Engine {
-  const increment = (admission: Admission): ClientRateLimitInfo | Promise<ClientRateLimitInfo> => {
-    const ruling = meter.take(admission);
-    return ruling instanceof Promise ? ruling.then((late) => admission.judged(late)) : admission.judged(ruling);
-  };
+function waitingEngine(): (admission: Admission, res: ServerResponse, next: Next) => Promise<void> {
+  const increment = async (admission: Admission): Promise<ClientRateLimitInfo> =>
+    admission.judged(await (admission.counting as Promise<Ruling>));
   return rateLimit({
     limit: 1,
     // Never called: they are for options that are not used here.
@@ -21,7 +44,8 @@ export function createEngine(meter: Meter): Engine {
     // Its checks print once and go on; ours throw at construction.
     validate: false,
     keyGenerator: ((admission: Admission) => admission) as unknown as NonNullable<Options['keyGenerator']>,
-    handler: ((admission: Admission, _res: ServerResponse, next: Next) =>
-      admission.refuse(next)) as unknown as NonNullable<Options['handler']>,
-  }) as unknown as Engine;
+    handler: ((admission: Admission, _res: ServerResponse, next: Next) => {
+      if (admission.refuse()) next();
+    }) as unknown as NonNullable<Options['handler']>,
+  }) as unknown as ReturnType<typeof waitingEngine>;
 }

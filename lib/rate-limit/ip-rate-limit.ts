@@ -81,7 +81,7 @@ export function ipRateLimit(options?: IpRateLimitOptions): IpRateLimiter {
       return;
     }
     const key = clientKey(exchange, ipv6Subnet);
-    if (key !== undefined) void engine(new Admission(exchange, desk, key), res, next);
+    if (key !== undefined) engine(new Admission(exchange, desk, key), res, next);
     // The client has left. Counted under one key, all who leave would limit each other.
     else res.destroy();
   }
@@ -99,7 +99,7 @@ export function ipRateLimit(options?: IpRateLimitOptions): IpRateLimiter {
       next(error);
       return;
     }
-    if (key !== undefined) void engine(new Admission(exchange, desk, key, claim.cost, claim.limit), res, next);
+    if (key !== undefined) engine(new Admission(exchange, desk, key, claim.cost, claim.limit), res, next);
     else res.destroy();
   }
 

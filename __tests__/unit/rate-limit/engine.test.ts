@@ -1,0 +1,78 @@
+import { IncomingMessage, ServerResponse } from 'node:http';
+import { Socket } from 'node:net';
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import { GatewayEvents } from '../../../lib/core/events.ts';
+import { exchangeOf } from '../../../lib/core/exchange.ts';
+import { Admission } from '../../../lib/rate-limit/admission.ts';
+import { createEngine } from '../../../lib/rate-limit/engine.ts';
+import type { Meter, Ruling } from '../../../lib/rate-limit/meter.ts';
+import { rateLimitFields } from '../../../lib/rate-limit/rate-limit-fields.ts';
+
+const PASSED: Ruling = { allowed: true, retryAfterMs: 0, standings: [{ remaining: 1, resetMs: 1_000 }] };
+const LIMITED: Ruling = { allowed: false, retryAfterMs: 500, standings: [{ remaining: 0, resetMs: 500 }] };
+
+/** Sends one request past a meter. */
+function pass(take: Meter['take'], shadow = false) {
+  const req = new IncomingMessage(new Socket());
+  const res = new ServerResponse(req);
+  const quotas = [{ limit: 2, windowMs: 1_000, burst: 2 }];
+  const events = new GatewayEvents();
+  const fields = rateLimitFields('draft-8', 'ip', quotas);
+  const desk = { name: 'ip', quotas, shadow, events, fields, meter: { mode: 'memory' as const } };
+  const next = jest.fn();
+  createEngine({ take, reset() {} })(new Admission(exchangeOf(req, res), desk, '192.0.2.1'), res, next);
+  return { res, next };
+}
+
+/** All that is waiting to be done in this turn of the event loop. */
+const settled = () => new Promise((resolve) => setImmediate(resolve));
+
+afterEach(() => {
+  jest.restoreAllMocks();
+});
+
+describe.each([
+  ['at once', (ruling: Ruling) => () => ruling],
+  ['later', (ruling: Ruling) => async () => ruling],
+])('a ruling that is there %s', (when, taking) => {
+  test('lets pass, with the fields', async () => {
+    const { res, next } = pass(taking(PASSED));
+    expect(next).toHaveBeenCalledTimes(when === 'at once' ? 1 : 0);
+    await settled();
+    expect(next.mock.calls).toEqual([[]]);
+    expect(res.getHeader('RateLimit')).toBe('"ip";r=1;t=1');
+  });
+
+  test('refuses', async () => {
+    const { res, next } = pass(taking(LIMITED));
+    await settled();
+    expect([res.statusCode, res.getHeader('Retry-After'), res.writableEnded]).toEqual([429, '1', true]);
+    expect(next).not.toHaveBeenCalled();
+  });
+
+  test('lets pass in shadow mode, whatever it says, and tells the client nothing', async () => {
+    const { res, next } = pass(taking(LIMITED), true);
+    await settled();
+    expect(next.mock.calls).toEqual([[]]);
+    expect([res.statusCode, res.getHeader('RateLimit')]).toEqual([200, undefined]);
+  });
+});
+
+describe('an error of a meter', () => {
+  const broken = new Error('broken');
+  const failures: [string, Meter['take']][] = [
+    [
+      'that throws',
+      () => {
+        throw broken;
+      },
+    ],
+    ['that rejects', () => Promise.reject(broken)],
+  ];
+
+  test.each(failures)('%s goes to the error handlers, once', async (_, take) => {
+    const { next } = pass(take);
+    await settled();
+    expect(next.mock.calls).toEqual([[broken]]);
+  });
+});
