@@ -60,8 +60,21 @@ describe('limits over workers without Redis', () => {
 describeWithRedis('limits over workers with Redis', (redis) => {
   test('Redis counts, as between gateways', async () => {
     const { cluster } = await clusters.open({ WORKERS: '2', RATE_LIMIT_MAX: '20', REDIS_URL: redis.url });
-    await until(async () => (await cluster.metric('expressway_limiter_mode{limiter="ip",mode="redis"}')) === 1);
-    expect(await passed(cluster.url, 60)).toBe(20);
+    const workersIn = (mode: string) => cluster.metric(`expressway_limiter_mode{limiter="ip",mode="${mode}"}`);
+    const lapses = async () =>
+      (await cluster.metric('expressway_limiter_mode_changes_total{limiter="ip",to="local"}')) ?? 0;
+    // A machine on which Redis takes more than 50 ms has workers count for themselves for a while: then it was no test of Redis.
+    for (let attempt = 1; ; attempt += 1) {
+      await until(async () => (await workersIn('redis')) === 1 && (await workersIn('local')) === 0);
+      const before = await lapses();
+      const count = await passed(cluster.url, 60);
+      if ((await lapses()) !== before && attempt < 10) {
+        expect((await cluster.act('/api/limits/127.0.0.1', 'DELETE')).status).toBe(204);
+        continue;
+      }
+      expect(count).toBe(20);
+      break;
+    }
   });
 });
 
