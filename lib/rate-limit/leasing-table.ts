@@ -94,10 +94,9 @@ export class LeaseTable {
     if (lease === undefined || lease.limit !== limit) return undefined;
     const held = this.#held(lease, now);
     const there = held - duesOf(lease, now);
-    if (cost > held || cost <= there) return undefined;
-    const retryAfterMs = comesMs(lease, held - cost, now);
-    // By this clock it would come after the lease has ended.
-    if (now + retryAfterMs >= lease.wholeUntil) return undefined;
+    if (cost <= Math.max(0, there)) return undefined;
+    const retryAfterMs = this.#coversMs(lease, cost, now);
+    if (retryAfterMs === undefined) return undefined;
     const { standings, restsMs } = lease.grant;
     const elapsed = now - lease.askedAt;
     return {
@@ -174,7 +173,7 @@ export class LeaseTable {
     const elapsed = now - lease.askedAt;
     const standings = ruling.standings.map(({ remaining, resetMs }, i) => {
       if (remaining > 0) return { remaining: remaining + there, resetMs };
-      if (there === 0) return { remaining, resetMs: comesMs(lease, held - 1, now) };
+      if (there === 0) return { remaining, resetMs: this.#coversMs(lease, 1, now) ?? resetMs };
       return { remaining: there, resetMs: Math.max(0, (lease.grant.restsMs[i] ?? resetMs) - elapsed) };
     });
     return { ...ruling, standings };
@@ -183,6 +182,18 @@ export class LeaseTable {
   forget(key: string): void {
     this.#era++;
     this.#leases.delete(key);
+  }
+
+  /** Milliseconds until a lease covers so much, if it ever does: what is due comes, and what is held may fade meanwhile. */
+  #coversMs(lease: Lease, cost: number, now: number): number | undefined {
+    let held = this.#held(lease, now);
+    while (held >= cost) {
+      const waitMs = comesMs(lease, held - cost, now);
+      const left = this.#held(lease, now + waitMs);
+      if (left === held) return waitMs;
+      held = left;
+    }
+    return undefined;
   }
 
   #held(lease: Lease, now: number): number {

@@ -152,6 +152,38 @@ describe('what is charged before it is there', () => {
     expect(short.later(claim({ cost: 4 }), START)).toBeUndefined();
   });
 
+  test.each([0, 1, 2])(
+    'of a lease that fades meanwhile, %i spent: it can be spent when that was told, or never',
+    (spent) => {
+      // 5 are held of which 4 are due, and what is not used fades from now on, as fast as they come or a little faster.
+      for (const fadePerMs of [0.01, 0.0101, 0.012, 0.02]) {
+        const open = () => {
+          const fading = new LeaseTable(() => fadePerMs);
+          fading.add(claim(), grant(5, { ...due, leaseMs: 0 }), START, fading.era);
+          for (let i = 0; i < spent; i++) fading.spend(claim(), START + i);
+          return fading;
+        };
+        for (let at = spent; at < 500; at += 7) {
+          const told = open().later(claim(), START + at)?.retryAfterMs;
+          const covered = (ms: number) => open().spend(claim(), START + at + ms) !== undefined;
+          if (covered(0)) {
+            expect(told).toBeUndefined();
+            continue;
+          }
+          let first: number | undefined;
+          for (let ms = 1; ms < 700 && first === undefined; ms++) if (covered(ms)) first = ms;
+          expect(told).toBe(first);
+        }
+      }
+    },
+  );
+
+  test('of nothing, a claim that costs nothing is never refused', () => {
+    const fading = new LeaseTable(() => 0.02);
+    fading.add(claim(), grant(5, { ...due, leaseMs: 0 }), START, fading.era);
+    for (let at = 0; at < 500; at += 1) expect(fading.later(claim({ cost: 0 }), START + at)).toBeUndefined();
+  });
+
   test('is not told to remain, but when it comes', () => {
     const tell = () =>
       table.told(claim(), { allowed: true, retryAfterMs: 0, standings: [{ remaining: 0, resetMs: 600 }] }, START);
