@@ -1,6 +1,6 @@
 import { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
-import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import { describe, expect, jest, test } from '@jest/globals';
 import { GatewayEvents } from '../../../lib/core/events.ts';
 import { exchangeOf } from '../../../lib/core/exchange.ts';
 import { Admission } from '../../../lib/rate-limit/admission.ts';
@@ -26,10 +26,6 @@ function pass(take: Meter['take'], shadow = false) {
 
 /** All that is waiting to be done in this turn of the event loop. */
 const settled = () => new Promise((resolve) => setImmediate(resolve));
-
-afterEach(() => {
-  jest.restoreAllMocks();
-});
 
 describe.each([
   ['at once', (ruling: Ruling) => () => ruling],
