@@ -3,11 +3,11 @@ import type { Logger } from './logger.ts';
 
 /** Writes what an operator must know to the log. Single requests are only for debugging: a flood must not fill a disk. */
 export function logEvents(events: GatewayEvents, log: Logger): void {
-  events.on('circuitStateChange', ({ circuit, from, to, retryAfterMs }) => {
-    log[to === 'open' ? 'warn' : 'info']({ circuit, from, to, retryAfterMs }, `circuit ${to}`);
+  events.on('circuitStateChange', ({ proxy, circuit, from, to, retryAfterMs }) => {
+    log[to === 'open' ? 'warn' : 'info']({ proxy, circuit, from, to, retryAfterMs }, `circuit ${to}`);
   });
-  events.on('healthChange', ({ backend, from, to, error }) => {
-    log[to === 'unhealthy' ? 'warn' : 'info']({ backend, from, to, error: error?.message }, `backend ${to}`);
+  events.on('healthChange', ({ proxy, backend, from, to, error }) => {
+    log[to === 'unhealthy' ? 'warn' : 'info']({ proxy, backend, from, to, error: error?.message }, `backend ${to}`);
   });
   events.on('limiterModeChange', ({ limiter, from, to, error }) => {
     log[error === undefined ? 'info' : 'warn'](
@@ -15,21 +15,29 @@ export function logEvents(events: GatewayEvents, log: Logger): void {
       `limiter works with ${to}`,
     );
   });
-  events.on('backendsChanged', ({ added, removed }) => log.info({ added, removed }, 'backends changed'));
-  events.on('discoveryFailed', ({ name, error, backends }) =>
-    log.warn({ name, error: error.message, backends }, 'discovery failed: what was known stays in use'),
+  events.on('backendsChanged', ({ proxy, added, removed }) => log.info({ proxy, added, removed }, 'backends changed'));
+  events.on('discoveryFailed', ({ proxy, name, error, backends }) =>
+    log.warn({ proxy, name, error: error.message, backends }, 'discovery failed: what was known stays in use'),
   );
-  events.on('discoveryRecovered', ({ name }) => log.info({ name }, 'discovery works again'));
-  events.on('attemptFailed', ({ backend, outcome, retried, exchange }) => {
+  events.on('discoveryRecovered', ({ proxy, name }) => log.info({ proxy, name }, 'discovery works again'));
+  events.on('attemptFailed', ({ proxy, backend, outcome, retried, exchange }) => {
     const { method } = exchange.req;
-    if (outcome.kind !== 'failed') log.warn({ backend, method, outcome: outcome.kind, retried }, 'attempt failed');
-    else log.warn({ backend, method, cause: outcome.cause, error: outcome.error.message, retried }, 'attempt failed');
+    if (outcome.kind !== 'failed')
+      log.warn({ proxy, backend, method, outcome: outcome.kind, retried }, 'attempt failed');
+    else
+      log.warn(
+        { proxy, backend, method, cause: outcome.cause, error: outcome.error.message, retried },
+        'attempt failed',
+      );
   });
   events.on('limited', ({ limiter, key, limit, retryAfterMs }) =>
     log.debug({ limiter, key, limit, retryAfterMs }, 'client over its limit'),
   );
   events.on('clientRefused', ({ cause, address }) => log.debug({ cause, address }, 'client refused'));
-  events.on('rejected', ({ outcome }) =>
-    log.debug({ outcome: outcome.kind, cause: 'cause' in outcome ? outcome.cause : undefined }, 'request rejected'),
+  events.on('rejected', ({ proxy, outcome }) =>
+    log.debug(
+      { proxy, outcome: outcome.kind, cause: 'cause' in outcome ? outcome.cause : undefined },
+      'request rejected',
+    ),
   );
 }

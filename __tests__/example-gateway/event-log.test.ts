@@ -13,19 +13,31 @@ function emitAll(level: LogLevel): Record<string, unknown>[] {
     createLogger(level, (line) => lines.push(JSON.parse(line))),
   );
   const failed = { kind: 'failed', cause: 'connection_refused', error: new Error('no'), sent: false, headSent: false };
-  events.emit('circuitStateChange', { circuit: 'http://a', from: 'closed', to: 'open', retryAfterMs: 9 });
-  events.emit('circuitStateChange', { circuit: 'http://a', from: 'open', to: 'half-open', retryAfterMs: 0 });
+  events.emit('circuitStateChange', { proxy: 'p', circuit: 'http://a', from: 'closed', to: 'open', retryAfterMs: 9 });
+  events.emit('circuitStateChange', {
+    proxy: 'p',
+    circuit: 'http://a',
+    from: 'open',
+    to: 'half-open',
+    retryAfterMs: 0,
+  });
   events.emit('limiterModeChange', { limiter: 'ip', from: 'redis', to: 'local', error: new Error('down') });
   events.emit('limiterModeChange', { limiter: 'ip', from: 'local', to: 'redis', error: undefined });
-  events.emit('healthChange', { backend: 'http://a', from: 'healthy', to: 'unhealthy', error: new Error('late') });
-  events.emit('healthChange', { backend: 'http://a', from: 'unhealthy', to: 'healthy', error: undefined });
-  events.emit('discoveryFailed', { name: 'dns://a:80', error: new Error('gone'), backends: 2 });
-  events.emit('discoveryRecovered', { name: 'dns://a:80' });
-  events.emit('backendsChanged', { added: ['http://b'], removed: [] });
-  events.emit('attemptFailed', { exchange, backend: 'http://a', outcome: failed as never, retried: true });
+  events.emit('healthChange', {
+    proxy: 'p',
+    backend: 'http://a',
+    from: 'healthy',
+    to: 'unhealthy',
+    error: new Error('late'),
+  });
+  events.emit('healthChange', { proxy: 'p', backend: 'http://a', from: 'unhealthy', to: 'healthy', error: undefined });
+  events.emit('discoveryFailed', { proxy: 'p', name: 'dns://a:80', error: new Error('gone'), backends: 2 });
+  events.emit('discoveryRecovered', { proxy: 'p', name: 'dns://a:80' });
+  events.emit('backendsChanged', { proxy: 'p', added: ['http://b'], removed: [] });
+  events.emit('attemptFailed', { exchange, proxy: 'p', backend: 'http://a', outcome: failed as never, retried: true });
   events.emit('limited', { exchange, limiter: 'ip', key: '192.0.2.1', limit: 1, retryAfterMs: 5, shadow: false });
   events.emit('clientRefused', { cause: 'client_timeout', address: '192.0.2.1', exchange: undefined });
-  events.emit('rejected', { exchange, outcome: { kind: 'rejected', cause: 'no_backend' } });
+  events.emit('rejected', { exchange, proxy: 'p', outcome: { kind: 'rejected', cause: 'no_backend' } });
   return lines;
 }
 
@@ -51,10 +63,11 @@ test('changes of state and failed attempts are in the log, single refusals only 
 
 test('the log says which and why, and no request target', () => {
   const lines = emitAll('debug');
-  expect(lines[0]).toMatchObject({ circuit: 'http://a', from: 'closed', to: 'open', retryAfterMs: 9 });
+  expect(lines[0]).toMatchObject({ proxy: 'p', circuit: 'http://a', from: 'closed', to: 'open', retryAfterMs: 9 });
   expect(lines[2]).toMatchObject({ limiter: 'ip', from: 'redis', to: 'local', error: 'down' });
-  expect(lines[4]).toMatchObject({ backend: 'http://a', from: 'healthy', to: 'unhealthy', error: 'late' });
+  expect(lines[4]).toMatchObject({ proxy: 'p', backend: 'http://a', from: 'healthy', to: 'unhealthy', error: 'late' });
   expect(lines[9]).toMatchObject({
+    proxy: 'p',
     backend: 'http://a',
     method: 'GET',
     cause: 'connection_refused',
@@ -62,6 +75,6 @@ test('the log says which and why, and no request target', () => {
     retried: true,
   });
   expect(lines[11]).toMatchObject({ cause: 'client_timeout', address: '192.0.2.1' });
-  expect(lines[12]).toMatchObject({ cause: 'no_backend' });
+  expect(lines[12]).toMatchObject({ proxy: 'p', cause: 'no_backend' });
   expect(JSON.stringify(lines)).not.toMatch(/secret/);
 });

@@ -269,10 +269,10 @@ describeInChromium('the status page in Chromium', () => {
     const error = new Error(mean);
     const outcome = { kind: 'failed', cause: 'connection_refused', error, sent: false, headSent: false } as const;
     const backend = (backends[0] as BackendProcess).url;
-    events.emit('attemptFailed', { exchange, backend, outcome, retried: false });
+    events.emit('attemptFailed', { exchange, proxy: 'default', backend, outcome, retried: false });
     const client = { exchange, limiter: 'ip', key: mean, limit: 1, retryAfterMs: 1, shadow: false };
     events.emit('limited', client);
-    events.emit('discoveryFailed', { name: mean, error, backends: 0 });
+    events.emit('discoveryFailed', { proxy: 'default', name: mean, error, backends: 0 });
     await page.getByRole('rowheader', { name: 'onerror' }).waitFor();
     const shown = await page.locator('main').innerText();
     const safe = String.raw`<img src=x onerror="document.title=1">\u202e\u0007\u2066`;

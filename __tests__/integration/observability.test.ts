@@ -113,6 +113,7 @@ test('a request that goes well has one line with what happened to it', async () 
     route: 'default',
     status: 200,
     source: 'backend',
+    proxy: 'default',
     backend: backend.url,
     attempts: 1,
     bytesIn: expect.any(Number),

@@ -143,6 +143,7 @@ describe('one request', () => {
       'network.protocol.version': '1.1',
       'user_agent.original': 'me',
       'http.response.status_code': 200,
+      'expressway.proxy': 'default',
       'expressway.backend': backend.url,
       'expressway.attempts': 1,
       'expressway.request_id': headers['x-request-id'],
@@ -154,6 +155,7 @@ describe('one request', () => {
       'server.port': backend.port,
       'network.protocol.version': '1.1',
       'http.response.status_code': 200,
+      'expressway.proxy': 'default',
       'expressway.backend': backend.url,
     });
     expect(client?.parentSpanContext?.spanId).toBe(idsOf(server).spanId);

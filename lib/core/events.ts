@@ -31,6 +31,8 @@ export interface LimitedEvent {
 /** An answer of a backend that went to the client. */
 export interface ForwardedEvent {
   readonly exchange: Exchange;
+  /** Name of the proxy. */
+  readonly proxy: string;
   readonly backend: string;
   readonly outcome: Outcome;
   /** Milliseconds from picking the backend to the end of its answer. */
@@ -41,6 +43,8 @@ export interface ForwardedEvent {
 export interface RejectedEvent {
   readonly exchange: Exchange;
   readonly outcome: Outcome;
+  /** Name of the proxy that answered; nothing for the other middlewares. */
+  readonly proxy?: string;
 }
 
 /** A connection that a hardened server ended. */
@@ -55,6 +59,8 @@ export interface ClientRefusedEvent {
 /** An attempt that failed before the client saw a byte. */
 export interface AttemptFailedEvent {
   readonly exchange: Exchange;
+  /** Name of the proxy. */
+  readonly proxy: string;
   readonly backend: string;
   readonly outcome: Outcome;
   /** Whether another backend is asked next. */
@@ -65,6 +71,8 @@ export interface AttemptFailedEvent {
 export interface CircuitStateChangeEvent {
   /** The backend's origin, or the name of the guarded route. */
   readonly circuit: string;
+  /** Name of the proxy whose backend it is; nothing for a `circuitBreaker()`. */
+  readonly proxy?: string;
   readonly from: CircuitStateName;
   readonly to: CircuitStateName;
   /** Milliseconds until the next trial, when `to` is `open`. */
@@ -73,6 +81,8 @@ export interface CircuitStateChangeEvent {
 
 /** A new verdict of the active health checks. */
 export interface HealthChangeEvent {
+  /** Name of the proxy. */
+  readonly proxy: string;
   /** The backend's origin. */
   readonly backend: string;
   readonly from: HealthVerdict;
@@ -83,6 +93,8 @@ export interface HealthChangeEvent {
 
 /** One active health check that has ended. */
 export interface HealthCheckedEvent {
+  /** Name of the proxy. */
+  readonly proxy: string;
   /** The backend's origin. */
   readonly backend: string;
   /** What the check failed with; nothing when it passed. */
@@ -100,12 +112,16 @@ export interface LimiterModeChangeEvent {
 
 /** Backends that came or went, by origin. */
 export interface BackendsChangedEvent {
+  /** Name of the proxy. */
+  readonly proxy: string;
   readonly added: readonly string[];
   readonly removed: readonly string[];
 }
 
 /** A name that DNS did not answer for. */
 export interface DiscoveryFailedEvent {
+  /** Name of the proxy. */
+  readonly proxy: string;
   /** As in the list of backends, like `dns://api.example:8080`. */
   readonly name: string;
   readonly error: Error;
@@ -115,6 +131,8 @@ export interface DiscoveryFailedEvent {
 
 /** A name that DNS answers for again. */
 export interface DiscoveryRecoveredEvent {
+  /** Name of the proxy. */
+  readonly proxy: string;
   readonly name: string;
 }
 

@@ -41,6 +41,8 @@ export class Exchange {
   readonly startedAt: number = Date.now();
   /** Set when the request came through `upgradeHandler()`. */
   upgrade: UpgradeSocket | undefined;
+  /** Name of the proxy that picked a backend last. */
+  proxy: string | undefined;
   /** Origin of the backend that was asked last. */
   backend: string | undefined;
   /** How many backends were asked. */

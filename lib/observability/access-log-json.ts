@@ -25,7 +25,7 @@ const quotedShown = (text: string, maxLength: number): string =>
  * object, and without a look at each value for what it might be.
  */
 export function accessMembers(request: FinishedRequest, rules: LineRules): string {
-  const { req, id, traceId, client, cause, backend, upgrade, limits, durationMs, backendMs } = request;
+  const { req, id, traceId, client, cause, proxy, backend, upgrade, limits, durationMs, backendMs } = request;
   const { host, 'user-agent': userAgent } = req.headers;
   const referer = redactedReferer(request, rules);
   let json = '';
@@ -37,6 +37,7 @@ export function accessMembers(request: FinishedRequest, rules: LineRules): strin
   if (host !== undefined) json += `,"host":${quotedShown(host, MAX_TEXT)}`;
   json += `,"route":${quoted(request.route)},"status":${request.status},"source":"${request.source}"`;
   if (cause !== undefined) json += `,"cause":"${cause}"`;
+  if (proxy !== undefined) json += `,"proxy":${quoted(proxy)}`;
   if (backend !== undefined) json += `,"backend":${quoted(backend)}`;
   json += `,"attempts":${request.attempts}`;
   if (upgrade !== undefined) json += `,"upgrade":${quoted(upgrade)}`;

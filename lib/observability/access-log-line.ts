@@ -56,6 +56,7 @@ export function accessRecord(request: FinishedRequest, rules: LineRules): Record
     status: request.status,
     source: request.source,
     cause: request.cause,
+    proxy: request.proxy,
     backend: request.backend,
     attempts: request.attempts,
     upgrade: request.upgrade,

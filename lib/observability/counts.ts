@@ -1,3 +1,4 @@
+import { backendKey } from './backend-key.ts';
 import type { Sample } from './metric.ts';
 
 /** A count for each combination of label values that has occurred. For what happens seldom: it joins the values. */
@@ -16,9 +17,11 @@ export class Counts {
     else cell.count += 1;
   }
 
-  /** Forgets all whose first label no longer exists. */
+  /** Forgets all whose first two labels, as a `backendKey()`, no longer exist. */
   prune(existing: ReadonlySet<string>): void {
-    for (const [key, { values }] of this.#cells) if (!existing.has(values[0] as string)) this.#cells.delete(key);
+    for (const [key, { values }] of this.#cells) {
+      if (!existing.has(backendKey(values[0] as string, values[1] as string))) this.#cells.delete(key);
+    }
   }
 
   *samples(): Iterable<Sample> {

@@ -6,15 +6,15 @@ import type { DefineMetric } from './metric.ts';
 /** What is counted of events: nothing of it happens to a request that goes well. */
 export class EventCounts {
   readonly #known: () => ReadonlySet<string>;
-  readonly #transitions = new Counts('circuit', 'to');
-  readonly #checks = new Counts('backend', 'result');
-  readonly #attempts = new Counts('backend', 'cause');
-  readonly #retries = new Counts('reason');
+  readonly #transitions = new Counts('proxy', 'circuit', 'to');
+  readonly #checks = new Counts('proxy', 'backend', 'result');
+  readonly #attempts = new Counts('proxy', 'backend', 'cause');
+  readonly #retries = new Counts('proxy', 'reason');
   readonly #modes = new Counts('limiter', 'to');
   readonly #refused = new Counts('cause');
   readonly #unsubscribe: (() => void)[] = [];
 
-  /** @param known The names of all circuits there are, backends and routes. */
+  /** @param known The keys of all circuits there are, of backends and of routes. */
   constructor(events: GatewayEvents, known: () => ReadonlySet<string>) {
     this.#known = known;
     const on = <K extends keyof GatewayEventMap>(name: K, listener: (event: GatewayEventMap[K][0]) => void): void => {
@@ -22,12 +22,14 @@ export class EventCounts {
       events.on(name, typed as never);
       this.#unsubscribe.push(() => events.off(name, typed as never));
     };
-    on('circuitStateChange', ({ circuit, to }) => this.#transitions.add(circuit, to));
-    on('healthChecked', ({ backend, error }) => this.#checks.add(backend, error === undefined ? 'passed' : 'failed'));
-    on('attemptFailed', ({ backend, outcome, retried }) => {
+    on('circuitStateChange', ({ proxy = '', circuit, to }) => this.#transitions.add(proxy, circuit, to));
+    on('healthChecked', ({ proxy, backend, error }) =>
+      this.#checks.add(proxy, backend, error === undefined ? 'passed' : 'failed'),
+    );
+    on('attemptFailed', ({ proxy, backend, outcome, retried }) => {
       const cause = outcome.kind === 'completed' ? `status_${outcome.status}` : (causeOf(outcome) ?? outcome.kind);
-      this.#attempts.add(backend, cause);
-      if (retried) this.#retries.add(cause);
+      this.#attempts.add(proxy, backend, cause);
+      if (retried) this.#retries.add(proxy, cause);
     });
     on('limiterModeChange', ({ limiter, to }) => this.#modes.add(limiter, to));
     on('clientRefused', ({ cause }) => this.#refused.add(cause));

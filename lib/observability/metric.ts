@@ -38,7 +38,23 @@ export class Metric {
 
   async get(): Promise<object> {
     const { name, help, type, aggregator } = this;
-    return { name, help, type, aggregator, values: [...this.#samples()] };
+    return { name, help, type, aggregator, values: type === 'gauge' ? this.#distinct() : [...this.#samples()] };
+  }
+
+  /**
+   * Two middlewares may have the same name, and Prometheus refuses a page on which a series stands twice: theirs become
+   * one, as those of several processes do. Counts are kept by their labels, and so are distinct anyway.
+   */
+  #distinct(): Sample[] {
+    const byLabels = Map.groupBy(this.#samples(), ({ labels }) => JSON.stringify(labels));
+    return [...byLabels.values()].map((same) => {
+      const [first] = same as [Sample, ...Sample[]];
+      if (same.length === 1) return first;
+      const values = same.map(({ value }) => value);
+      if (this.aggregator === 'max') return { ...first, value: Math.max(...values) };
+      const sum = values.reduce((all, value) => all + value, 0);
+      return { ...first, value: this.aggregator === 'average' ? sum / values.length : sum };
+    });
   }
 
   /** A registry's `resetMetrics()` is for tests; counters of a running gateway only go up. */

@@ -94,7 +94,7 @@ export function prometheusMetrics(given: PrometheusMetricsOptions): PrometheusMe
   for (const owner of [requests, counts, state]) owner.define(define);
   return {
     started: () => requests.started(),
-    attempt: (backend, durationMs) => requests.attempt(backend, durationMs),
+    attempt: (backend, durationMs, proxy) => requests.attempt(backend, durationMs, proxy),
     limiterDecided: (decision) => requests.limiterDecided(decision),
     finished: (request) => requests.finished(request),
     totals: () => requests.totals(),

@@ -1,4 +1,5 @@
 import type { LimiterDecision } from '../core/recorder.ts';
+import { backendKey } from './backend-key.ts';
 import { Counts } from './counts.ts';
 import { Histogram } from './histogram.ts';
 import type { DefineMetric, Sample } from './metric.ts';
@@ -15,9 +16,11 @@ export class RequestCounts implements RequestSink {
   readonly #maxRoutes: number;
   readonly #knownBackends: () => ReadonlySet<string>;
   readonly #routes = new Map<string, RequestSeries>();
-  readonly #backends = new Map<string, Histogram>();
+  /** Histograms of backends by proxy: two look-ups cost less than one of a key that is put together. */
+  readonly #backends = new Map<string, Map<string, Histogram>>();
   readonly #decisions = new Map<string, Map<string, DecisionCount>>();
   readonly #causes = new Counts('route', 'cause');
+  #backendCount = 0;
   #pruneAt = PRUNE_AT;
   #inFlight = 0;
 
@@ -30,15 +33,19 @@ export class RequestCounts implements RequestSink {
     this.#inFlight += 1;
   }
 
-  attempt(backend: string, durationMs: number): void {
-    let histogram = this.#backends.get(backend);
-    if (histogram === undefined) {
-      // Of those who went while nobody scraped, nothing much may be left.
-      if (this.#backends.size >= this.#pruneAt) this.#prune();
-      histogram = new Histogram();
-      this.#backends.set(backend, histogram);
-    }
+  attempt(backend: string, durationMs: number, proxy: string): void {
+    const histogram = this.#backends.get(proxy)?.get(backend) ?? this.#newBackend(proxy, backend);
     histogram.observe(durationMs / 1000);
+  }
+
+  #newBackend(proxy: string, backend: string): Histogram {
+    // Of those who went while nobody scraped, nothing much may be left.
+    if (this.#backendCount >= this.#pruneAt) this.#prune();
+    const histogram = new Histogram();
+    const ofProxy = this.#backends.get(proxy) ?? new Map<string, Histogram>();
+    this.#backends.set(proxy, ofProxy.set(backend, histogram));
+    this.#backendCount += 1;
+    return histogram;
   }
 
   limiterDecided({ limiter, mode, allowed, shadow }: LimiterDecision): void {
@@ -79,8 +86,11 @@ export class RequestCounts implements RequestSink {
       for (const { decision, count } of cells.values()) totals.decisions.push({ limiter, decision, count });
     }
     this.#prune();
-    for (const [backend, { counts, sum }] of this.#backends) {
-      totals.backends.set(backend, { requests: counts.reduce((all, one) => all + one, 0), seconds: sum });
+    for (const [proxy, histograms] of this.#backends) {
+      for (const [backend, { counts, sum }] of histograms) {
+        const requests = counts.reduce((all, one) => all + one, 0);
+        totals.backends.set(backendKey(proxy, backend), { proxy, backend, requests, seconds: sum });
+      }
     }
     return totals;
   }
@@ -128,7 +138,9 @@ export class RequestCounts implements RequestSink {
 
   *#backendSamples(name: string): Iterable<Sample> {
     this.#prune();
-    for (const [backend, histogram] of this.#backends) yield* histogram.samples(name, { backend });
+    for (const [proxy, histograms] of this.#backends) {
+      for (const [backend, histogram] of histograms) yield* histogram.samples(name, { proxy, backend });
+    }
   }
 
   *#decisionSamples(): Iterable<Sample> {
@@ -141,8 +153,14 @@ export class RequestCounts implements RequestSink {
 
   #prune(): void {
     const known = this.#knownBackends();
-    for (const backend of this.#backends.keys()) if (!known.has(backend)) this.#backends.delete(backend);
-    this.#pruneAt = Math.max(PRUNE_AT, 2 * this.#backends.size);
+    let left = 0;
+    for (const [proxy, histograms] of this.#backends) {
+      for (const backend of histograms.keys()) if (!known.has(backendKey(proxy, backend))) histograms.delete(backend);
+      if (histograms.size === 0) this.#backends.delete(proxy);
+      left += histograms.size;
+    }
+    this.#backendCount = left;
+    this.#pruneAt = Math.max(PRUNE_AT, 2 * left);
   }
 }
 

@@ -27,6 +27,8 @@ export interface FinishedRequest {
   readonly source: 'gateway' | 'backend';
   /** Why there was no complete answer of a backend's, or of the app's. */
   readonly cause: Cause | undefined;
+  /** Name of the proxy that asked a backend last. */
+  readonly proxy: string | undefined;
   /** The backend that was asked last. */
   readonly backend: string | undefined;
   readonly attempts: number;
@@ -44,7 +46,7 @@ export interface FinishedRequest {
 /** Where finished requests go. */
 export interface RequestSink {
   started?(): void;
-  attempt?(backend: string, durationMs: number): void;
+  attempt?(backend: string, durationMs: number, proxy: string): void;
   limiterDecided?(decision: LimiterDecision): void;
   finished(request: FinishedRequest): void;
 }
@@ -108,7 +110,8 @@ export class RequestRecord implements Recorder {
     this.#attemptSince = Number.NaN;
     this.#backendMs += tookMs;
     this.#trace?.attemptEnded(outcome);
-    for (const sink of this.#sinks) sink.attempt?.(backend, tookMs);
+    const { proxy = '' } = this.#exchange;
+    for (const sink of this.#sinks) sink.attempt?.(backend, tookMs, proxy);
   }
 
   /** Milliseconds so far: of the request, and of the backends in it. */
@@ -122,7 +125,7 @@ export class RequestRecord implements Recorder {
   ended(): void {
     if (this.#ended) return;
     this.#ended = true;
-    const { req, res, startedAt, backend, attempts, upgrade } = this.#exchange;
+    const { req, res, startedAt, proxy, backend, attempts, upgrade } = this.#exchange;
     const outcome = this.#exchange.outcome ?? ABORTED;
     // The gateway may have answered in the middle of an attempt: content that was too long, or did not come.
     if (backend !== undefined) this.attemptEnded(backend, outcome);
@@ -141,6 +144,7 @@ export class RequestRecord implements Recorder {
       status: statusOf(outcome),
       source: outcome.kind === 'completed' && backend !== undefined ? 'backend' : 'gateway',
       cause: causeOf(outcome),
+      proxy,
       backend,
       attempts,
       bytesIn: read,

@@ -1,4 +1,5 @@
 import type { CircuitStateName, HealthVerdict, LimiterMode } from '../core/events.ts';
+import { backendKey } from './backend-key.ts';
 import type { DefineMetric, Sample } from './metric.ts';
 
 /** The middlewares that are asked for their state at each scrape. */
@@ -14,6 +15,7 @@ export interface MetricSources {
 }
 
 interface ProxySource {
+  readonly name: string;
   status(): readonly {
     readonly backend: string;
     readonly circuit: CircuitStateName;
@@ -35,34 +37,37 @@ export class StateGauges {
     this.#sources = sources;
   }
 
-  /** The origins of all backends there are. */
+  /** The keys of all backends there are. */
   backends(): ReadonlySet<string> {
-    return new Set(this.#backends().map(({ backend }) => backend));
+    return new Set(this.#backends().map(({ proxy, backend }) => backendKey(proxy, backend)));
   }
 
-  /** The names of all circuits there are. */
+  /** The keys of all circuits there are; those of routes belong to no proxy. */
   circuits(): ReadonlySet<string> {
-    return new Set([...(this.#sources.breakers ?? []).map(({ name }) => name), ...this.backends()]);
+    return new Set([...(this.#sources.breakers ?? []).map(({ name }) => backendKey('', name)), ...this.backends()]);
   }
 
   define(define: DefineMetric): void {
     define('circuit_state', 'The state that a circuit is in: 1 for that one.', 'gauge', () => this.#circuits());
     define('backend_up', 'Whether a backend would be picked now.', 'gauge', () =>
-      this.#backends().map(({ backend, available }) => ({ labels: { backend }, value: Number(available) })),
+      this.#backends().map(({ proxy, backend, available }) => ({
+        labels: { proxy, backend },
+        value: Number(available),
+      })),
     );
     define('backend_healthy', 'What active checks say of a backend; missing before the first verdict.', 'gauge', () =>
       this.#backends()
         .filter(({ health }) => health !== 'unknown')
-        .map(({ backend, health }) => ({ labels: { backend }, value: Number(health === 'healthy') })),
+        .map(({ proxy, backend, health }) => ({ labels: { proxy, backend }, value: Number(health === 'healthy') })),
     );
     define('backend_requests_in_flight', 'Requests that a backend is answering.', 'gauge', () =>
-      this.#backends().map(({ backend, inFlight }) => ({ labels: { backend }, value: inFlight })),
+      this.#backends().map(({ proxy, backend, inFlight }) => ({ labels: { proxy, backend }, value: inFlight })),
     );
     define('queue_length', 'Requests that wait for a place at a backend.', 'gauge', () =>
-      this.#total(({ waiting }) => waiting),
+      this.#loads(({ waiting }) => waiting),
     );
     define('retry_budget_left', 'Retries that might begin now.', 'gauge', () =>
-      this.#total(({ retriesLeft }) => retriesLeft),
+      this.#loads(({ retriesLeft }) => retriesLeft),
     );
     define('limiter_mode', 'Who counts for a limiter: 1 for that one.', 'gauge', () =>
       (this.#sources.limiters ?? []).flatMap(({ name, mode }) =>
@@ -76,19 +81,20 @@ export class StateGauges {
   }
 
   #backends() {
-    return (this.#sources.proxies ?? []).flatMap((proxy) => proxy.status());
-  }
-
-  #circuits(): Sample[] {
-    const backends = this.#backends().map(({ backend, circuit }) => ({ name: backend, state: circuit }));
-    return [...(this.#sources.breakers ?? []), ...backends].flatMap(({ name, state }) =>
-      CIRCUIT_STATES.map((one) => ({ labels: { circuit: name, state: one }, value: Number(one === state) })),
+    return (this.#sources.proxies ?? []).flatMap((proxy) =>
+      proxy.status().map((status) => ({ proxy: proxy.name, ...status })),
     );
   }
 
-  #total(of: (load: ReturnType<ProxySource['load']>) => number): Sample[] {
-    const { proxies = [] } = this.#sources;
-    if (proxies.length === 0) return [];
-    return [{ labels: {}, value: proxies.reduce((sum, proxy) => sum + of(proxy.load()), 0) }];
+  #circuits(): Sample[] {
+    const breakers = (this.#sources.breakers ?? []).map(({ name, state }) => ({ proxy: '', name, state }));
+    const backends = this.#backends().map(({ proxy, backend, circuit }) => ({ proxy, name: backend, state: circuit }));
+    return [...breakers, ...backends].flatMap(({ proxy, name, state }) =>
+      CIRCUIT_STATES.map((one) => ({ labels: { proxy, circuit: name, state: one }, value: Number(one === state) })),
+    );
+  }
+
+  #loads(of: (load: ReturnType<ProxySource['load']>) => number): Sample[] {
+    return (this.#sources.proxies ?? []).map((proxy) => ({ labels: { proxy: proxy.name }, value: of(proxy.load()) }));
   }
 }

@@ -1,5 +1,12 @@
 import { DURATION_BUCKETS } from './histogram.ts';
 
+export interface BackendTotals {
+  readonly proxy: string;
+  readonly backend: string;
+  readonly requests: number;
+  readonly seconds: number;
+}
+
 /** Everything that was counted of requests since the start; it only goes up. */
 export interface TrafficTotals {
   /** By who made the answer and by class of status: none at all, 1xx, 2xx, 3xx, 4xx, 5xx. */
@@ -9,8 +16,8 @@ export interface TrafficTotals {
   /** Requests without a complete answer of a backend or the app, by cause. */
   readonly causes: Map<string, number>;
   readonly decisions: { readonly limiter: string; readonly decision: string; readonly count: number }[];
-  /** Attempts and the seconds that they took, by backend. */
-  readonly backends: Map<string, { readonly requests: number; readonly seconds: number }>;
+  /** Attempts and the seconds that they took, by `backendKey()`. */
+  readonly backends: Map<string, BackendTotals>;
 }
 
 /** Who can be asked for them, at no cost to any request. */

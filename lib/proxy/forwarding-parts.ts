@@ -15,6 +15,7 @@ import type { Watchdog } from './watchdog.ts';
 
 /** What all forwardings of one proxy share. */
 export interface ForwardingParts {
+  readonly name: string;
   readonly pool: BackendPool;
   readonly health: PoolHealth;
   readonly connections: Connections;

@@ -8,34 +8,51 @@ import type { RequestHead } from './request-head.ts';
 export class ForwardingReports {
   readonly #events: GatewayEvents;
   readonly #exchange: Exchange;
+  readonly #proxy: string;
   #pickedAt = 0;
 
-  constructor(events: GatewayEvents, exchange: Exchange) {
+  /** @param proxy Name of the proxy. */
+  constructor(events: GatewayEvents, exchange: Exchange, proxy: string) {
     this.#events = events;
     this.#exchange = exchange;
+    this.#proxy = proxy;
   }
 
   /** A backend was picked: its time counts from now. */
   picked({ origin }: Backend, head: RequestHead): void {
-    this.#exchange.recorder?.attemptStarted(origin, head);
+    const exchange = this.#exchange;
+    exchange.proxy = this.#proxy;
+    exchange.recorder?.attemptStarted(origin, head);
     if (this.#events.listenerCount('forwarded') > 0) this.#pickedAt = Date.now();
   }
 
   attemptFailed({ origin }: Backend, outcome: Outcome, retried: boolean): void {
     this.#exchange.recorder?.attemptEnded(origin, outcome);
     if (this.#events.listenerCount('attemptFailed') === 0) return;
-    this.#events.emit('attemptFailed', { exchange: this.#exchange, backend: origin, outcome, retried });
+    this.#events.emit('attemptFailed', {
+      exchange: this.#exchange,
+      proxy: this.#proxy,
+      backend: origin,
+      outcome,
+      retried,
+    });
   }
 
   forwarded({ origin }: Backend, outcome: Outcome): void {
     this.#exchange.recorder?.attemptEnded(origin, outcome);
     if (this.#events.listenerCount('forwarded') === 0) return;
     const durationMs = Date.now() - (this.#pickedAt || this.#exchange.startedAt);
-    this.#events.emit('forwarded', { exchange: this.#exchange, backend: origin, outcome, durationMs });
+    this.#events.emit('forwarded', {
+      exchange: this.#exchange,
+      proxy: this.#proxy,
+      backend: origin,
+      outcome,
+      durationMs,
+    });
   }
 
   rejected(outcome: Outcome): void {
     if (this.#events.listenerCount('rejected') === 0) return;
-    this.#events.emit('rejected', { exchange: this.#exchange, outcome });
+    this.#events.emit('rejected', { exchange: this.#exchange, proxy: this.#proxy, outcome });
   }
 }

@@ -41,7 +41,7 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
     this.#parts = parts;
     this.#exchange = exchange;
     this.#retries = new Retries(parts.retry, parts.budget, exchange.req.method, exchange.startedAt);
-    this.#reports = new ForwardingReports(parts.events, exchange);
+    this.#reports = new ForwardingReports(parts.events, exchange, parts.name);
   }
 
   start(): void {

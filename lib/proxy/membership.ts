@@ -18,6 +18,8 @@ export interface MembershipParts {
 }
 
 export interface MembershipOptions {
+  /** Of the proxy. */
+  readonly name: string;
   readonly dns: ResolvedDnsOptions;
   readonly drainTimeoutMs: number;
 }
@@ -26,6 +28,7 @@ export interface MembershipOptions {
 export class Membership implements DiscoveryObserver {
   readonly #parts: MembershipParts;
   readonly #discovery: Discovery;
+  readonly #proxy: string;
   readonly #drainTimeoutMs: number;
   /** When those that left are cut off. */
   readonly #deadlines = new Map<Backend, NodeJS.Timeout>();
@@ -35,6 +38,7 @@ export class Membership implements DiscoveryObserver {
 
   constructor(parts: MembershipParts, options: MembershipOptions, sources: readonly BackendSource[]) {
     this.#parts = parts;
+    this.#proxy = options.name;
     this.#drainTimeoutMs = options.drainTimeoutMs;
     this.#discovery = new Discovery(options.dns, this);
     this.#discovery.follow(sources);
@@ -71,18 +75,19 @@ export class Membership implements DiscoveryObserver {
   }
 
   failed(name: string, error: Error, backends: number): void {
-    this.#parts.events.emit('discoveryFailed', { name, error, backends });
+    this.#parts.events.emit('discoveryFailed', { proxy: this.#proxy, name, error, backends });
   }
 
   recovered(name: string): void {
-    this.#parts.events.emit('discoveryRecovered', { name });
+    this.#parts.events.emit('discoveryRecovered', { proxy: this.#proxy, name });
   }
 
   #applyAndTell(): void {
     const change = this.#apply();
     if (change === undefined || change.added.length + change.removed.length === 0) return;
     const { events } = this.#parts;
-    events.emit('backendsChanged', { added: origins(change.added), removed: origins(change.removed) });
+    const added = origins(change.added);
+    events.emit('backendsChanged', { proxy: this.#proxy, added, removed: origins(change.removed) });
   }
 
   #apply(): MembershipChange | undefined {

@@ -12,6 +12,8 @@ import type { ResponseFields } from './response-head.ts';
 import { type RetryAfterOptions, restMs, retryAfterChecks, retryAfterDefaults } from './retry-after.ts';
 
 export interface PoolHealthOptions extends EjectionRule {
+  /** Of the proxy. */
+  readonly name: string;
   readonly healthCheck: HealthCheckOptions;
   readonly respectRetryAfter: false | RetryAfterOptions;
   readonly tls?: BackendTlsOptions;
@@ -39,15 +41,16 @@ export class PoolHealth {
       healthCheckChecks,
     );
     const { path } = checks;
+    const { name: proxy } = options;
     if (path === undefined) return;
     this.#checker = new HealthChecker(
       { ...checks, path, maxHoldMs },
       (backend, probing) => this.#probe(backend, probing),
       (backend, from, to, error) => {
         this.#ejections.reconsider(backend);
-        events.emit('healthChange', { backend: backend.origin, from, to, error });
+        events.emit('healthChange', { proxy, backend: backend.origin, from, to, error });
       },
-      (backend, error) => events.emit('healthChecked', { backend: backend.origin, error }),
+      (backend, error) => events.emit('healthChecked', { proxy, backend: backend.origin, error }),
     );
   }
 

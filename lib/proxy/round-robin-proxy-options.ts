@@ -18,6 +18,7 @@ import {
   func,
   group,
   integer,
+  nonEmptyString,
   oneOf,
   optional,
   optionalDurationMs,
@@ -38,6 +39,11 @@ import { viaPseudonym } from './via.ts';
 export interface RoundRobinProxyOptions extends AdmissionCapOptions {
   /** The backends: origins or names to discover, plain or with options; at least one, none twice. */
   backends: readonly (string | BackendOptions)[];
+  /**
+   * Name of this proxy in metrics, events, logs, traces and on the status page. Give each proxy its own name when an app has
+   * several. Default `default`.
+   */
+  name?: string;
   /** How `dns://`, `dns+https://` and `srv://` names among the backends are looked up. Default: {@link dnsDefaults}. */
   dns?: DnsOptions;
   /**
@@ -138,6 +144,7 @@ export interface RoundRobinProxyOptions extends AdmissionCapOptions {
 
 /** Defaults of {@link RoundRobinProxyOptions}; groups of options have theirs each for themselves. */
 export const roundRobinProxyDefaults = Object.freeze({
+  name: 'default',
   dns: {},
   drainTimeoutMs: 0,
   circuit: {},
@@ -165,6 +172,7 @@ export const roundRobinProxyDefaults = Object.freeze({
 
 export const roundRobinProxyChecks: Checks<RoundRobinProxyOptions> = {
   backends: backendList,
+  name: nonEmptyString,
   dns: group(dnsDefaults, dnsChecks),
   drainTimeoutMs: optionalDurationMs,
   circuit: group(backendCircuitDefaults, backendCircuitChecks),

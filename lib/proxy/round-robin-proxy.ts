@@ -50,6 +50,8 @@ export interface ProxyLoad {
 
 /** The middleware, and what can be asked of it. */
 export interface RoundRobinProxy extends Middleware {
+  /** As in the options. */
+  readonly name: string;
   readonly events: GatewayEvents;
   status(): BackendStatus[];
   /** What the proxy works on now. */
@@ -117,6 +119,7 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
     backendCircuitDefaults,
     backendCircuitChecks,
   );
+  const { name } = options;
   const openMs = openBackoff(circuitOptions);
   const events = options.events ?? new GatewayEvents();
   const policy = selectionPolicy(options.loadBalancing);
@@ -137,7 +140,7 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
       consecutiveFailures: consecutiveFailures(circuitOptions),
     });
     circuit.onStateChange((from, to, retryAfterMs) => {
-      events.emit('circuitStateChange', { circuit: origin, from, to, retryAfterMs });
+      events.emit('circuitStateChange', { circuit: origin, proxy: name, from, to, retryAfterMs });
       // Not in the middle of the change: whoever waits enters a circuit.
       if (to === 'closed' && line !== undefined) queueMicrotask(() => line.advance());
     });
@@ -154,11 +157,12 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
   const { drainTimeoutMs } = options;
   const membership = new Membership(
     { pool, health, connections, tunnels, line, events },
-    { dns, drainTimeoutMs },
+    { name, dns, drainTimeoutMs },
     readBackends(options.backends),
   );
   const retry = resolveOptions('roundRobinProxy.retry', options.retry, retryDefaults, retryChecks);
   const parts: ForwardingParts = {
+    name,
     pool,
     health,
     connections,
@@ -202,7 +206,7 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
     return found;
   };
 
-  return Object.assign(
+  const proxy = Object.assign(
     function expresswayProxy(req, res, next) {
       if (!ownAddressChecked) {
         ownAddressChecked = true;
@@ -241,4 +245,6 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
       },
     },
   );
+  // Not assigned: the name of a function is read-only.
+  return Object.defineProperty(proxy, 'name', { value: name });
 }

@@ -52,6 +52,7 @@ describe('prometheusMetrics', () => {
     const events = new GatewayEvents();
     let backends = ['http://a', 'http://b'];
     const proxy = {
+      name: 'p',
       status: () => backends.map(status),
       load: () => ({ inFlight: 0, waiting: 3, retriesLeft: 7 }),
     };
@@ -64,10 +65,12 @@ describe('prometheusMetrics', () => {
     const exchange = {} as Exchange;
     const all = (): void => {
       for (const backend of ['http://a', 'http://b']) {
-        metrics.attempt?.(backend, 5);
-        events.emit('healthChecked', { backend, error: undefined });
-        events.emit('attemptFailed', { exchange, backend, outcome: { kind: 'completed', status: 503 }, retried: true });
-        events.emit('circuitStateChange', { circuit: backend, from: 'closed', to: 'open', retryAfterMs: 1 });
+        metrics.attempt?.(backend, 5, 'p');
+        events.emit('healthChecked', { proxy: 'p', backend, error: undefined });
+        const outcome = { kind: 'completed', status: 503 } as const;
+        events.emit('attemptFailed', { exchange, proxy: 'p', backend, outcome, retried: true });
+        const change = { from: 'closed', to: 'open', retryAfterMs: 1 } as const;
+        events.emit('circuitStateChange', { proxy: 'p', circuit: backend, ...change });
       }
       events.emit('circuitStateChange', { circuit: 'route', from: 'closed', to: 'open', retryAfterMs: 1 });
     };
@@ -77,17 +80,21 @@ describe('prometheusMetrics', () => {
     all();
     const text = await register.metrics();
     expect(text).not.toContain('http://b');
-    expect(text).toMatch(/_circuit_transitions_total\{circuit="route",to="open"\} 2/);
-    expect(text).toMatch(/_circuit_state\{circuit="route",state="open"\} 1/);
-    expect(text).toMatch(/_retries_total\{reason="status_503"\} 4/);
-    expect(text).toMatch(/_queue_length 3\n/);
-    expect(text).toMatch(/_retry_budget_left 7\n/);
+    expect(text).toMatch(/_circuit_transitions_total\{proxy="",circuit="route",to="open"\} 2/);
+    expect(text).toMatch(/_circuit_state\{proxy="",circuit="route",state="open"\} 1/);
+    expect(text).toMatch(/_retries_total\{proxy="p",reason="status_503"\} 4/);
+    expect(text).toMatch(/_queue_length\{proxy="p"\} 3\n/);
+    expect(text).toMatch(/_retry_budget_left\{proxy="p"\} 7\n/);
   });
 
   test('backends that come and go unscraped leave little behind', async () => {
     const register = new Registry();
     let current = '';
-    const proxy = { status: () => [status(current)], load: () => ({ inFlight: 0, waiting: 0, retriesLeft: 0 }) };
+    const proxy = {
+      name: 'p',
+      status: () => [status(current)],
+      load: () => ({ inFlight: 0, waiting: 0, retriesLeft: 0 }),
+    };
     let asked = 0;
     const counting = {
       ...proxy,
@@ -99,7 +106,7 @@ describe('prometheusMetrics', () => {
     const metrics = prometheusMetrics({ register, events: new GatewayEvents(), proxies: [counting] });
     for (let i = 0; i < 10_000; i += 1) {
       current = `http://b${i}`;
-      metrics.attempt?.(current, 1);
+      metrics.attempt?.(current, 1, 'p');
     }
     // Pruned every 64 backends or so: no more than that many are kept.
     expect(asked).toBeGreaterThan(100);

@@ -20,6 +20,7 @@ const finished = (changes: Partial<FinishedRequest> = {}): FinishedRequest =>
     method: 'GET',
     status: 200,
     source: 'backend',
+    proxy: 'p',
     backend: 'http://a',
     durationMs: 7,
     bytesIn: 0,
@@ -33,6 +34,7 @@ class Rig {
   backends = ['http://a', 'http://b'];
   asked = 0;
   readonly proxy = {
+    name: 'p',
     status: () => {
       return this.backends.map((backend) => ({
         backend,
@@ -67,7 +69,7 @@ class Rig {
   request(changes: Partial<FinishedRequest> = {}): void {
     this.metrics.started?.();
     const request = finished(changes);
-    if (request.backend !== undefined) this.metrics.attempt?.(request.backend, request.durationMs);
+    if (request.backend !== undefined) this.metrics.attempt?.(request.backend, request.durationMs, 'p');
     this.metrics.finished(request);
     this.feed.finished(request);
   }
@@ -163,7 +165,13 @@ describe('watching', () => {
     stopTwo();
     const after = rig.asked;
     jest.advanceTimersByTime(5_000);
-    rig.events.emit('circuitStateChange', { circuit: 'http://a', from: 'closed', to: 'open', retryAfterMs: 1 });
+    rig.events.emit('circuitStateChange', {
+      proxy: 'p',
+      circuit: 'http://a',
+      from: 'closed',
+      to: 'open',
+      retryAfterMs: 1,
+    });
     jest.advanceTimersByTime(1_000);
     expect(rig.asked).toBe(after);
   });
@@ -172,7 +180,7 @@ describe('watching', () => {
     const seen: StatusSnapshot[] = [];
     rig.feed.watch({ snapshot: (one) => seen.push(one), history() {} });
     for (const circuit of ['http://a', 'http://b']) {
-      rig.events.emit('circuitStateChange', { circuit, from: 'closed', to: 'open', retryAfterMs: 1 });
+      rig.events.emit('circuitStateChange', { proxy: 'p', circuit, from: 'closed', to: 'open', retryAfterMs: 1 });
     }
     jest.advanceTimersByTime(100);
     expect(seen).toHaveLength(2);
@@ -208,13 +216,13 @@ describe('a snapshot', () => {
     const error = new Error('connect ECONNREFUSED\u001b[31m');
     const outcome = { kind: 'failed', cause: 'connection_refused', error, sent: false, headSent: false } as const;
     const last = (): string | undefined => rig.feed.snapshot().backends[0]?.lastError?.text;
-    rig.events.emit('attemptFailed', { exchange, backend: 'http://a', outcome, retried: true });
+    rig.events.emit('attemptFailed', { exchange, proxy: 'p', backend: 'http://a', outcome, retried: true });
     expect(last()).toBe('connection_refused: connect ECONNREFUSED\\u001b[31m');
     rig.request({ status: 503 });
     expect(last()).toBe('answered with 503');
-    rig.events.emit('healthChecked', { backend: 'http://a', error: new Error('x'.repeat(1_000)) });
+    rig.events.emit('healthChecked', { proxy: 'p', backend: 'http://a', error: new Error('x'.repeat(1_000)) });
     expect(last()).toMatch(/^health check: x{186}\.\.\.$/);
-    rig.events.emit('healthChecked', { backend: 'http://a', error: undefined });
+    rig.events.emit('healthChecked', { proxy: 'p', backend: 'http://a', error: undefined });
     expect(last()).toMatch(/^health check/);
   });
 

@@ -9,6 +9,7 @@ import {
 } from 'expressway';
 
 const row = (changes: Partial<BackendRow> = {}): BackendRow => ({
+  proxy: 'p',
   backend: 'http://a',
   circuit: 'closed',
   health: 'healthy',
@@ -122,7 +123,13 @@ const history = (changes: Partial<TrafficHistory>): TrafficHistory => ({
 
 describe('mergeHistories', () => {
   test('adds slots of the same time, whoever came later', () => {
-    const series = (values: number[]) => ({ backend: 'http://a', requests: values, totalMs: values, failures: values });
+    const series = (values: number[]) => ({
+      proxy: 'p',
+      backend: 'http://a',
+      requests: values,
+      totalMs: values,
+      failures: values,
+    });
     const merged = mergeHistories([
       history({ slots: [slot(10), slot(20)], backendSlots: [10, 20], backends: [series([1, 2])] }),
       history({

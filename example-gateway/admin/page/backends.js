@@ -21,13 +21,17 @@ export function startBackends() {
   }
 }
 
+export const keyOf = ({ proxy, backend }) => `${proxy} ${backend}`;
+
 /** The table of backends: those that are out first, the others as they are listed. */
 export function showBackends(state, series) {
   const { backends } = state;
   const filter = byId('filter').value.trim().toLowerCase();
   const rows = backends
-    .map((row, place) => ({ row, place, state: stateOf(row), series: series.get(row.backend) }))
-    .filter(({ row, state: { word, why } }) => `${row.backend} ${word} ${why}`.toLowerCase().includes(filter))
+    .map((row, place) => ({ row, place, state: stateOf(row), series: series.get(keyOf(row)) }))
+    .filter(({ row, state: { word, why } }) =>
+      `${row.proxy} ${row.backend} ${word} ${why}`.toLowerCase().includes(filter),
+    )
     .sort((a, b) => URGENCY.indexOf(a.state.level) - URGENCY.indexOf(b.state.level) || a.place - b.place);
   const taking = backends.filter(takesTraffic).length;
   const shown = rows.slice(0, MOST_ROWS);
@@ -36,11 +40,12 @@ export function showBackends(state, series) {
   const more = rows.length > shown.length ? `, ${shown.length} shown` : '';
   setText(byId('backends-note'), backends.length === 0 ? '' : `${taking} of ${backends.length} take traffic${more}`);
   setData(byId('backends'), 'acts', isUnlocked() ? 'shown' : 'hidden');
-  const context = { now: state.at, taking };
+  const hasProxies = new Set(backends.map(({ proxy }) => proxy)).size > 1;
+  const context = { now: state.at, taking, hasProxies };
   keyed(
     byId('backend-rows'),
     shown,
-    ({ row }) => row.backend,
+    ({ row }) => keyOf(row),
     makeRow,
     (element, item) => updateRow(element, item, context),
   );
@@ -64,7 +69,12 @@ function makeRow({ row }) {
   const line = el(
     'tr',
     { role: 'row' },
-    el('th', { role: 'rowheader', scope: 'row' }, el('bdi', { title: visible(row.backend) }, short(row.backend))),
+    el(
+      'th',
+      { role: 'rowheader', scope: 'row' },
+      el('bdi', { title: visible(row.backend) }, short(row.backend)),
+      el('small', { class: 'proxy' }),
+    ),
     state,
     cell('In flight'),
     cell('Requests/s'),
@@ -80,9 +90,10 @@ function makeRow({ row }) {
   return line;
 }
 
-function updateRow(line, { row, state, series }, { now, taking }) {
-  const [, stateCell, inFlight, perSecond, latency, failed, error, acts] = line.children;
+function updateRow(line, { row, state, series }, { now, taking, hasProxies }) {
+  const [head, stateCell, inFlight, perSecond, latency, failed, error, acts] = line.children;
   setData(line, 'level', state.level);
+  setText(head.lastElementChild, hasProxies ? visible(row.proxy) : '');
   setText(stateCell.querySelector('b'), state.word);
   setText(stateCell.querySelector('small'), state.why);
   setText(inFlight, count(row.inFlight));

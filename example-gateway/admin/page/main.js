@@ -1,4 +1,4 @@
-import { showBackends, startBackends } from './backends.js';
+import { keyOf, showBackends, startBackends } from './backends.js';
 import { makeCharts } from './charts.js';
 import { byId, setData, setText } from './dom.js';
 import { follow } from './live.js';
@@ -33,7 +33,7 @@ follow({
     show();
   },
   history(history) {
-    series = new Map(history.backends.map((one) => [one.backend, one]));
+    series = new Map(history.backends.map((one) => [keyOf(one), one]));
     drawCharts(history);
     show();
   },

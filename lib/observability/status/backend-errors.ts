@@ -1,6 +1,7 @@
 import { causeOf } from '../../core/errors.ts';
-import type { GatewayEvents } from '../../core/events.ts';
+import type { AttemptFailedEvent, GatewayEvents, HealthCheckedEvent } from '../../core/events.ts';
 import type { Outcome } from '../../core/outcome.ts';
+import { backendKey } from '../backend-key.ts';
 import { printable } from '../redaction.ts';
 import type { LastError } from './status-snapshot.ts';
 
@@ -20,13 +21,13 @@ export class BackendErrors {
   readonly #unsubscribe: () => void;
   #pruneAt = PRUNE_AT;
 
-  /** @param known The origins of all backends there are. */
+  /** @param known The keys of all backends there are. */
   constructor(events: GatewayEvents, known: () => ReadonlySet<string>) {
     this.#known = known;
-    const attemptFailed = ({ backend, outcome }: { backend: string; outcome: Outcome }): void =>
-      this.#note(backend, describe(outcome), 1);
-    const healthChecked = ({ backend, error }: { backend: string; error: Error | undefined }): void => {
-      if (error !== undefined) this.#note(backend, `health check: ${error.message}`, 0);
+    const attemptFailed = ({ proxy, backend, outcome }: AttemptFailedEvent): void =>
+      this.#note(backendKey(proxy, backend), describe(outcome), 1);
+    const healthChecked = ({ proxy, backend, error }: HealthCheckedEvent): void => {
+      if (error !== undefined) this.#note(backendKey(proxy, backend), `health check: ${error.message}`, 0);
     };
     events.on('attemptFailed', attemptFailed).on('healthChecked', healthChecked);
     this.#unsubscribe = () => {
@@ -35,29 +36,29 @@ export class BackendErrors {
   }
 
   /** An answer of the backend's own that went to the client. */
-  answered(backend: string, status: number): void {
-    this.#note(backend, `answered with ${status}`, 1);
+  answered(proxy: string, backend: string, status: number): void {
+    this.#note(backendKey(proxy, backend), `answered with ${status}`, 1);
   }
 
-  last(backend: string): LastError | undefined {
-    return this.#records.get(backend)?.last;
+  last(proxy: string, backend: string): LastError | undefined {
+    return this.#records.get(backendKey(proxy, backend))?.last;
   }
 
   /** Attempts that failed and answers of 5xx since the start. */
-  failures(backend: string): number {
-    return this.#records.get(backend)?.failures ?? 0;
+  failures(proxy: string, backend: string): number {
+    return this.#records.get(backendKey(proxy, backend))?.failures ?? 0;
   }
 
   close(): void {
     this.#unsubscribe();
   }
 
-  #note(backend: string, text: string, failures: number): void {
-    let record = this.#records.get(backend);
+  #note(key: string, text: string, failures: number): void {
+    let record = this.#records.get(key);
     if (record === undefined) {
       if (this.#records.size >= this.#pruneAt) this.#prune();
       record = { failures: 0, last: undefined };
-      this.#records.set(backend, record);
+      this.#records.set(key, record);
     }
     record.failures += failures;
     record.last = { at: Date.now(), text: printable(text, MAX_TEXT) };
@@ -65,7 +66,7 @@ export class BackendErrors {
 
   #prune(): void {
     const known = this.#known();
-    for (const backend of this.#records.keys()) if (!known.has(backend)) this.#records.delete(backend);
+    for (const key of this.#records.keys()) if (!known.has(key)) this.#records.delete(key);
     this.#pruneAt = Math.max(PRUNE_AT, 2 * this.#records.size);
   }
 }

@@ -1,10 +1,12 @@
-import type { TrafficTotals } from '../traffic-totals.ts';
+import type { BackendTotals, TrafficTotals } from '../traffic-totals.ts';
 import type { BackendSeriesData } from './status-snapshot.ts';
 
 interface Series {
   readonly requests: number[];
   readonly totalMs: number[];
   readonly failures: number[];
+  readonly proxy: string;
+  readonly backend: string;
   /** Totals at the end of the latest slot. */
   before: { readonly requests: number; readonly seconds: number; readonly failures: number };
 }
@@ -20,15 +22,17 @@ export class BackendSeries {
     this.#length = length;
   }
 
-  add(totals: TrafficTotals['backends'], failuresOf: (backend: string) => number): void {
-    for (const backend of this.#all.keys()) if (!totals.has(backend)) this.#all.delete(backend);
-    for (const [backend, { requests, seconds }] of totals) {
-      let series = this.#all.get(backend);
+  add(totals: TrafficTotals['backends'], failuresOf: (backend: BackendTotals) => number): void {
+    for (const key of this.#all.keys()) if (!totals.has(key)) this.#all.delete(key);
+    for (const [key, total] of totals) {
+      let series = this.#all.get(key);
       if (series === undefined) {
-        series = { requests: [], totalMs: [], failures: [], before: NOTHING };
-        this.#all.set(backend, series);
+        const { proxy, backend } = total;
+        series = { proxy, backend, requests: [], totalMs: [], failures: [], before: NOTHING };
+        this.#all.set(key, series);
       }
-      const now = { requests, seconds, failures: failuresOf(backend) };
+      const { requests, seconds } = total;
+      const now = { requests, seconds, failures: failuresOf(total) };
       const { before } = series;
       series.before = now;
       this.#push(series.requests, now.requests - before.requests);
@@ -40,7 +44,8 @@ export class BackendSeries {
   /** Filled up at the front, for backends that came later. */
   data(length: number): BackendSeriesData[] {
     const filled = (list: readonly number[]): number[] => [...new Array<number>(length - list.length).fill(0), ...list];
-    return [...this.#all].map(([backend, { requests, totalMs, failures }]) => ({
+    return [...this.#all.values()].map(({ proxy, backend, requests, totalMs, failures }) => ({
+      proxy,
       backend,
       requests: filled(requests),
       totalMs: filled(totalMs),

@@ -1,3 +1,4 @@
+import { backendKey } from '../backend-key.ts';
 import type { TrafficTotals } from '../traffic-totals.ts';
 import type { RateStatus } from './status-snapshot.ts';
 import { countsOf, difference } from './traffic-counts.ts';
@@ -51,9 +52,10 @@ export class LiveRate {
     };
   }
 
-  of(backend: string): number {
-    const now = this.#now.backends.get(backend)?.requests ?? 0;
-    return this.#perSecond(now - (this.#before.backends.get(backend)?.requests ?? 0));
+  of(proxy: string, backend: string): number {
+    const key = backendKey(proxy, backend);
+    const now = this.#now.backends.get(key)?.requests ?? 0;
+    return this.#perSecond(now - (this.#before.backends.get(key)?.requests ?? 0));
   }
 
   /** A backend that left and came back is counted from 0 again. */

@@ -1,3 +1,4 @@
+import { backendKey } from '../backend-key.ts';
 import { addAll } from '../traffic-totals.ts';
 import type { BackendRow, BackendSeriesData, StatusSnapshot, TrafficHistory, TrafficSlot } from './status-snapshot.ts';
 import { mergeClients } from './top-clients.ts';
@@ -54,10 +55,7 @@ export function mergeSnapshots(snapshots: readonly StatusSnapshot[]): StatusSnap
       gatewayErrors: sum(({ rates }) => rates.gatewayErrors),
       limited: sum(({ rates }) => rates.limited),
     },
-    backends: grouped(
-      snapshots.flatMap(({ backends }) => backends),
-      ({ backend }) => backend,
-    ).map(mergeRows),
+    backends: mergeRows(snapshots.flatMap(({ backends }) => backends)),
     limiters: grouped(
       snapshots.flatMap(({ limiters }) => limiters),
       ({ name }) => name,
@@ -90,11 +88,17 @@ export function mergeSnapshots(snapshots: readonly StatusSnapshot[]): StatusSnap
   };
 }
 
-function mergeRows(rows: readonly BackendRow[]): BackendRow {
+const keyOf = ({ proxy, backend }: { readonly proxy: string; readonly backend: string }) => backendKey(proxy, backend);
+
+/** One row for each backend of each proxy. */
+export const mergeRows = (rows: readonly BackendRow[]): BackendRow[] => grouped(rows, keyOf).map(mergedRow);
+
+function mergedRow(rows: readonly BackendRow[]): BackendRow {
   const [first] = rows as [BackendRow, ...BackendRow[]];
   const sum = (of: (row: BackendRow) => number): number => total(rows.map(of));
   const errors = rows.map(({ lastError }) => lastError).filter((error) => error !== undefined);
   return {
+    proxy: first.proxy,
     backend: first.backend,
     circuit: worst(
       CIRCUITS,
@@ -164,19 +168,21 @@ function mergeSlots(slots: readonly TrafficSlot[]): TrafficSlot {
 function mergeSeries(histories: readonly TrafficHistory[], slots: readonly number[]): BackendSeriesData[] {
   const placed = histories.flatMap(({ backendSlots, backends }) =>
     backends.map((series) => ({
+      proxy: series.proxy,
       backend: series.backend,
       requests: slots.map((at) => series.requests[backendSlots.indexOf(at)] ?? 0),
       totalMs: slots.map((at) => series.totalMs[backendSlots.indexOf(at)] ?? 0),
       failures: slots.map((at) => series.failures[backendSlots.indexOf(at)] ?? 0),
     })),
   );
-  return grouped(placed, ({ backend }) => backend).map((rows) => {
+  return grouped(placed, keyOf).map((rows) => {
     const merged = { requests: [], totalMs: [], failures: [] } as Record<'requests' | 'totalMs' | 'failures', number[]>;
     for (const row of rows) {
       addAll(merged.requests, row.requests);
       addAll(merged.totalMs, row.totalMs);
       addAll(merged.failures, row.failures);
     }
-    return { backend: (rows[0] as BackendSeriesData).backend, ...merged };
+    const { proxy, backend } = rows[0] as BackendSeriesData;
+    return { proxy, backend, ...merged };
   });
 }

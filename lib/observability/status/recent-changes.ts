@@ -1,4 +1,5 @@
 import type { GatewayEventMap, GatewayEvents } from '../../core/events.ts';
+import { backendKey } from '../backend-key.ts';
 import { printable } from '../redaction.ts';
 import type { Change } from './status-snapshot.ts';
 
@@ -10,7 +11,7 @@ const MAX_NAMES = 4_096;
 export class RecentChanges {
   readonly #changed: () => void;
   readonly #unsubscribe: (() => void)[] = [];
-  /** When circuit or health of a backend last changed; of those that exist. */
+  /** When circuit or health of a backend last changed, by `backendKey()`; of those that exist. */
   readonly #changedAt = new Map<string, number>();
   #list: readonly Change[] = [];
 
@@ -22,50 +23,52 @@ export class RecentChanges {
       events.on(name, typed as never);
       this.#unsubscribe.push(() => events.off(name, typed as never));
     };
-    on('circuitStateChange', ({ circuit, to }) => {
-      this.#remember(circuit);
-      this.note('circuit', circuit, `circuit ${to}`, to === 'open');
+    on('circuitStateChange', ({ proxy, circuit, to }) => {
+      this.#remember(backendKey(proxy ?? '', circuit));
+      this.note('circuit', circuit, `circuit ${to}`, to === 'open', proxy);
     });
-    on('healthChange', ({ backend, to, error }) => {
-      this.#remember(backend);
-      this.note('health', backend, error === undefined ? to : `${to}: ${error.message}`, to === 'unhealthy');
+    on('healthChange', ({ proxy, backend, to, error }) => {
+      this.#remember(backendKey(proxy, backend));
+      this.note('health', backend, error === undefined ? to : `${to}: ${error.message}`, to === 'unhealthy', proxy);
     });
     on('limiterModeChange', ({ limiter, to, error }) =>
       this.note('limiter', limiter, `counts with ${to}${error === undefined ? '' : `: ${error.message}`}`, !!error),
     );
-    on('backendsChanged', ({ added, removed }) => {
-      for (const backend of removed) this.#changedAt.delete(backend);
+    on('backendsChanged', ({ proxy, added, removed }) => {
+      for (const backend of removed) this.#changedAt.delete(backendKey(proxy, backend));
       const parts = [added.length > 0 && `${added.length} added`, removed.length > 0 && `${removed.length} removed`];
-      this.note('backends', [...added, ...removed].join(', '), parts.filter(Boolean).join(', '), false);
+      this.note('backends', [...added, ...removed].join(', '), parts.filter(Boolean).join(', '), false, proxy);
     });
-    on('discoveryFailed', ({ name, error }) => this.note('discovery', name, error.message, true));
-    on('discoveryRecovered', ({ name }) => this.note('discovery', name, 'looked up again', false));
+    on('discoveryFailed', ({ proxy, name, error }) => this.note('discovery', name, error.message, true, proxy));
+    on('discoveryRecovered', ({ proxy, name }) => this.note('discovery', name, 'looked up again', false, proxy));
   }
 
   get list(): readonly Change[] {
     return this.#list;
   }
 
-  changedAt(backend: string): number | undefined {
-    return this.#changedAt.get(backend);
+  changedAt(proxy: string, backend: string): number | undefined {
+    return this.#changedAt.get(backendKey(proxy, backend));
   }
 
-  note(kind: Change['kind'], subject: string, text: string, isBad: boolean): void {
+  /** @param proxy Name of the proxy that it is about. */
+  note(kind: Change['kind'], subject: string, text: string, isBad: boolean, proxy?: string): void {
     const change = {
       at: Date.now(),
       kind,
       subject: printable(subject, MAX_TEXT),
       text: printable(text, MAX_TEXT),
       isBad,
+      proxy,
     };
     this.#list = [change, ...this.#list].slice(0, KEPT);
     this.#changed();
   }
 
-  #remember(name: string): void {
+  #remember(key: string): void {
     // The latest last. A backend that left may still tell of a change, and would never be forgotten.
-    this.#changedAt.delete(name);
-    this.#changedAt.set(name, Date.now());
+    this.#changedAt.delete(key);
+    this.#changedAt.set(key, Date.now());
     const [oldest] = this.#changedAt.keys();
     if (this.#changedAt.size > MAX_NAMES) this.#changedAt.delete(oldest as string);
   }

@@ -1,9 +1,11 @@
 import { GatewayEvents } from '../../core/events.ts';
 import { type Check, type Checks, durationMs, optional, resolveOptions } from '../../core/options.ts';
+import { backendKey } from '../backend-key.ts';
 import type { RequestSink } from '../request-record.ts';
 import type { TrafficSource } from '../traffic-totals.ts';
 import { BackendErrors } from './backend-errors.ts';
 import { LiveRates } from './live-rates.ts';
+import { mergeRows } from './merge-snapshots.ts';
 import { ProcessLoad } from './process-load.ts';
 import { RecentChanges } from './recent-changes.ts';
 import type { BackendRow, StatusSnapshot, TrafficHistory } from './status-snapshot.ts';
@@ -78,9 +80,10 @@ const CLIENTS = 20;
 export function statusFeed(given: StatusFeedOptions): StatusFeed {
   const { events, metrics, intervalMs, ...sources } = resolveOptions('statusFeed', given, statusFeedDefaults, checks);
   const { limiters = [], breakers = [], proxies = [] } = sources;
-  const statuses = () => proxies.flatMap((proxy) => proxy.status());
+  const statuses = () => proxies.flatMap((proxy) => proxy.status().map((status) => ({ proxy: proxy.name, ...status })));
+  const keys = () => new Set(statuses().map(({ proxy, backend }) => backendKey(proxy, backend)));
 
-  const errors = new BackendErrors(events, () => new Set(statuses().map(({ backend }) => backend)));
+  const errors = new BackendErrors(events, keys);
   const clients = new TopClients();
   const limited = ({ limiter, key, limit, shadow }: { limiter: string; key: string; limit: number; shadow: boolean }) =>
     clients.note(limiter, key, limit, shadow);
@@ -90,25 +93,30 @@ export function statusFeed(given: StatusFeedOptions): StatusFeed {
   const watchers = new Watchers(intervalMs, snapshot, () => slots.history());
   const changes = new RecentChanges(events, () => watchers.soon());
   const slots = new TrafficSlots(
-    { totals: () => metrics.totals(), failures: (backend) => errors.failures(backend), lagMs: () => load.turn() },
+    {
+      totals: () => metrics.totals(),
+      failures: (proxy, backend) => errors.failures(proxy, backend),
+      lagMs: () => load.turn(),
+    },
     () => watchers.slotEnded(),
   );
 
   function snapshot(): StatusSnapshot {
     const rate = rates.read(metrics.totals(), slots.latest);
     const loads = proxies.map((proxy) => proxy.load());
-    const row = (status: ReturnType<StatusProxy['status']>[number]): BackendRow => ({
+    const row = (status: ReturnType<typeof statuses>[number]): BackendRow => ({
+      proxy: status.proxy,
       backend: status.backend,
       circuit: status.circuit,
       health: status.health,
       held: status.held,
       weight: status.weight,
       inFlight: status.inFlight,
-      requestsPerSecond: rate.of(status.backend),
+      requestsPerSecond: rate.of(status.proxy, status.backend),
       retryAfterMs: status.retryAfterMs,
       lastCheckAt: status.lastCheckAt,
-      changedAt: changes.changedAt(status.backend),
-      lastError: errors.last(status.backend),
+      changedAt: changes.changedAt(status.proxy, status.backend),
+      lastError: errors.last(status.proxy, status.backend),
       processes: 1,
       unavailableIn: status.available ? 0 : 1,
     });
@@ -121,7 +129,7 @@ export function statusFeed(given: StatusFeedOptions): StatusFeed {
         retriesLeft: loads.reduce((sum, { retriesLeft }) => sum + retriesLeft, 0),
       },
       rates: rate.all(),
-      backends: statuses().map(row),
+      backends: mergeRows(statuses().map(row)),
       limiters: limiters.map(({ name, mode }) => ({ name, mode })),
       breakers: breakers.map((breaker) => ({
         name: breaker.name,
@@ -140,8 +148,8 @@ export function statusFeed(given: StatusFeedOptions): StatusFeed {
     countConnections: (server) => load.add(server),
     noteOperator: (subject, text) => changes.note('operator', subject, text, false),
     forgetClient: (key) => clients.forget(key),
-    finished({ source, status, backend }) {
-      if (status >= 500 && source === 'backend' && backend !== undefined) errors.answered(backend, status);
+    finished({ source, status, proxy = '', backend }) {
+      if (status >= 500 && source === 'backend' && backend !== undefined) errors.answered(proxy, backend, status);
     },
     close() {
       events.off('limited', limited);

@@ -43,6 +43,8 @@ export interface LastError {
 
 /** One backend; of several processes, the worst that any of them says. */
 export interface BackendRow {
+  /** Name of the proxy that has it. */
+  readonly proxy: string;
   readonly backend: string;
   readonly circuit: CircuitStateName;
   readonly health: HealthVerdict;
@@ -92,6 +94,8 @@ export interface Change {
   readonly subject: string;
   readonly text: string;
   readonly isBad: boolean;
+  /** Name of the proxy that it is about, if it is about one. */
+  readonly proxy?: string | undefined;
 }
 
 /** The state of a gateway at one moment. `mergeSnapshots()` makes one of those of several processes. */
@@ -122,6 +126,8 @@ export interface TrafficSlot {
 
 /** One backend in the latest slots, the last one first in time. */
 export interface BackendSeriesData {
+  /** Name of the proxy that has it. */
+  readonly proxy: string;
   readonly backend: string;
   /** Attempts. */
   readonly requests: readonly number[];

@@ -5,6 +5,7 @@ export type HoldName = 'drained' | 'isolated';
 
 /** What `roundRobinProxy()` gave. */
 export interface StatusProxy {
+  readonly name: string;
   status(): readonly {
     readonly backend: string;
     readonly circuit: CircuitStateName;

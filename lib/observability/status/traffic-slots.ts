@@ -17,7 +17,7 @@ const BOUNDS_MS: readonly number[] = DURATION_BUCKETS.map((seconds) => seconds *
 export interface SlotSources {
   totals(): TrafficTotals;
   /** Failures of one backend since the start. */
-  failures(backend: string): number;
+  failures(proxy: string, backend: string): number;
   /** The lag of the event loop in this slot; the next call is about the next one. */
   lagMs(): number;
 }
@@ -82,7 +82,7 @@ export class TrafficSlots {
       loopLagMs: this.#sources.lagMs(),
     });
     if (this.#slots.length > SLOTS) this.#slots.shift();
-    this.#series.add(totals.backends, (backend) => this.#sources.failures(backend));
+    this.#series.add(totals.backends, ({ proxy, backend }) => this.#sources.failures(proxy, backend));
     this.#backendSlots = [...this.#backendSlots, at].slice(-BACKEND_SLOTS);
     this.#begin(totals);
     this.#ended();

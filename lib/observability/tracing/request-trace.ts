@@ -122,8 +122,9 @@ export class RequestTrace implements ExchangeObserver {
     const span = this.#span;
     const { spans } = this.#parts;
     if (spans.isRecording(span)) {
-      const { backend } = this.#exchange;
+      const { backend, proxy } = this.#exchange;
       const attributes = endAttributes(outcome, this.#exchange);
+      if (proxy !== undefined) attributes['expressway.proxy'] = proxy;
       if (backend !== undefined) attributes['expressway.backend'] = backend;
       if (requestId !== undefined) attributes['expressway.request_id'] = requestId;
       attributes['expressway.attempts'] = this.#attempts;
