@@ -8,10 +8,12 @@ import {
   tokenBucketChargeScript,
   tokenBucketScript,
 } from '../../lib/rate-limit/algorithm-scripts.ts';
+import { fixedWindow } from '../../lib/rate-limit/fixed-window.ts';
 import { MemoryMeter } from '../../lib/rate-limit/memory-meter.ts';
 import type { Meter } from '../../lib/rate-limit/meter.ts';
 import type { Quota } from '../../lib/rate-limit/quota.ts';
 import { RedisMeter } from '../../lib/rate-limit/redis-meter.ts';
+import { RedisWindows } from '../../lib/rate-limit/redis-windows.ts';
 import { slidingWindow } from '../../lib/rate-limit/sliding-window.ts';
 import { tokenBucket } from '../../lib/rate-limit/token-bucket.ts';
 import { mockDateOnly } from '../support/mock-date.ts';
@@ -241,7 +243,7 @@ describeWithAnyRedis('the scripts', (redis) => {
             jest.setSystemTime(now);
             const ruling = memory.take(claim);
             expect(await meter.take(claim)).toEqual(ruling);
-            expect(ruling.retryAfterMs).toBeLessThanOrEqual(3 * windowMs);
+            expect(ruling.retryAfterMs).toBeLessThanOrEqual(windowMs);
           }
           let ruling = memory.take(claim);
           while (ruling.allowed) ruling = memory.take(claim);
@@ -254,6 +256,84 @@ describeWithAnyRedis('the scripts', (redis) => {
         { numRuns: 60, examples: [[[0, 0, 0, 1, -150_001, 0]]] },
       ),
   );
+
+  const ownLimit = fc.record({
+    gap,
+    cost: fc.oneof({ weight: 3, arbitrary: fc.constant(1) }, fc.integer({ min: 0, max: 8 })),
+    limit: fc.constantFrom(1, 2, 3, 7, 20),
+  });
+
+  test.each(ALGORITHMS)(
+    'of %s and the memory decide the same for limits that differ from hit to hit, refused and free hits among them',
+    (_n, algorithm, script, chargeScript) =>
+      fc.assert(
+        fc.asyncProperty(fc.array(ownLimit, { minLength: 1, maxLength: 40 }), async (hits) => {
+          const windowMs = 150_000;
+          const quotas = [{ limit: 1, windowMs, burst: 1 }];
+          const prefix = `${redis.keyPrefix}${freshKey()}:`;
+          const clock = () => Date.now();
+          const meter = new RedisMeter({ send, script, chargeScript, letter: 'm', quotas, prefix, clock });
+          const memory = memoryMeter(algorithm, quotas);
+          let now = START;
+          for (const { gap, cost, limit } of hits) {
+            now += Math.round(gap * windowMs);
+            jest.setSystemTime(now);
+            const claim = { key: 'k', cost, limit };
+            const ruling = memory.take(claim);
+            expect(await meter.take(claim)).toEqual(ruling);
+            if (ruling.allowed) continue;
+            // The wait is true for this limit.
+            now += ruling.retryAfterMs;
+            jest.setSystemTime(now);
+            expect(await meter.take(claim)).toEqual(memory.take(claim));
+          }
+        }),
+        { numRuns: 60 },
+      ),
+    60_000,
+  );
+
+  test('fixed windows in Redis and in memory decide the same for limits that differ from hit to hit', () =>
+    fc.assert(
+      fc.asyncProperty(fc.array(ownLimit, { minLength: 1, maxLength: 40 }), async (hits) => {
+        jest.setSystemTime(START);
+        const quotas = [{ limit: 1, windowMs: 150_000, burst: 1 }];
+        const windows = new RedisWindows(send, `${redis.keyPrefix}${freshKey()}:`, quotas[0] as Quota);
+        await windows.loaded;
+        const memory = memoryMeter(fixedWindow, quotas);
+        for (const { cost, limit } of hits) {
+          const claim = { key: 'k', cost: Math.min(cost, 1), limit };
+          const { allowed, standings } = await windows.take(claim);
+          const expected = memory.take(claim);
+          expect([allowed, standings[0]?.remaining]).toEqual([expected.allowed, expected.standings[0]?.remaining]);
+        }
+      }),
+      { numRuns: 60 },
+    ));
+
+  test('a free hit on a fixed window says how the client stands and counts nothing', async () => {
+    const prefix = `${redis.keyPrefix}${freshKey()}:`;
+    const windows = new RedisWindows(send, prefix, { limit: 2, windowMs: 60_000, burst: 2 });
+    const take = (cost: number) => windows.take({ key: 'k', cost, limit: undefined });
+    expect(await take(0)).toEqual({ allowed: true, retryAfterMs: 0, standings: [{ remaining: 2, resetMs: 0 }] });
+    expect(await send(['EXISTS', `${prefix}k`])).toBe(0);
+    for (const remaining of [1, 0, 0]) {
+      await take(1);
+      expect(await take(0)).toMatchObject({ allowed: true, standings: [{ remaining }] });
+    }
+    expect(await send(['GET', `${prefix}k`])).toBe('3');
+  });
+
+  test('a fixed window that a clock of Redis set back would keep for an hour ends after its length', async () => {
+    const prefix = `${redis.keyPrefix}${freshKey()}:`;
+    const windows = new RedisWindows(send, prefix, { limit: 1, windowMs: 2_000, burst: 1 });
+    const claim = { key: 'k', cost: 1, limit: undefined };
+    expect((await windows.take(claim)).allowed).toBe(true);
+    // What keys that were written before look like when the clock is an hour earlier.
+    await send(['PEXPIRE', `${prefix}k`, '3602000']);
+    expect(await windows.take(claim)).toMatchObject({ allowed: false, retryAfterMs: 2_000 });
+    expect(Number(await send(['PTTL', `${prefix}k`]))).toBeLessThanOrEqual(2_000);
+  });
 
   const charge = fc.record({ gap, units: fc.array(fc.nat(25), { minLength: 3, maxLength: 3 }), cost });
 

@@ -2,6 +2,7 @@ import { LuaScript } from './lua.ts';
 
 /**
  * What all scripts begin with: the records of all KEYS as `claims`, settled to `now`, and whether `ARGV[1]` fits into each.
+ * A record of a clock that was set back since is written anew, whatever becomes of the claim.
  *
  * @param first Where in ARGV limit, window and burst of each quota begin.
  */
@@ -10,6 +11,10 @@ local now = tonumber(ARGV[2])
 if not now then
   local time = redis.call('TIME')
   now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+local function write(i, c)
+  local record = string.format('%.0f %.0f %.0f', c.at, c.spent, c.before)
+  redis.call('SET', KEYS[i], record, 'PX', string.format('%.0f', math.max(1, lifetime(c, now))))
 end
 local claims = {}
 local allowed = 1
@@ -21,15 +26,15 @@ for i, key in ipairs(KEYS) do
   c.at = tonumber(at) or now
   c.spent = tonumber(spent) or 0
   c.before = tonumber(before) or 0
+  if c.at > now then
+    c.at = now
+    write(i, c)
+  end
   settle(c, now)
   c.cost = math.min(tonumber(ARGV[1]), most(c))
   c.fits = c.cost == 0 or c.cost <= remaining(c, now)
   if not c.fits then allowed = 0 end
   claims[i] = c
-end
-local function write(i, c)
-  local record = string.format('%.0f %.0f %.0f', c.at, c.spent, c.before)
-  redis.call('SET', KEYS[i], record, 'PX', string.format('%.0f', math.max(1, lifetime(c, now))))
 end
 `;
 
@@ -62,7 +67,7 @@ export const slidingWindowLua = `
 local function covered(c, now) return c.window - 1 - (now - c.at) end
 local function settle(c, now)
   local gone = now - c.at
-  if gone >= 2 * c.window or gone < -c.window then
+  if gone >= 2 * c.window then
     c.before = 0
     c.spent = 0
   elseif gone >= c.window then
@@ -88,23 +93,20 @@ local function lifetime(c, now) return c.at + 2 * c.window - now end
 
 /** `token-bucket.ts`, line by line. */
 export const tokenBucketLua = `
+local function rate(c) return c.before > 0 and c.before or c.limit end
 local function settle(c, now)
-  if now >= c.at then
-    c.spent = math.max(0, c.spent - (now - c.at) * c.limit)
-    c.at = now
-  elseif c.at - now + math.ceil(c.spent / c.limit) > 2 * math.ceil(c.burst * c.window / c.limit) then
-    c.spent = 0
-    c.at = now
-  end
+  c.spent = math.max(0, c.spent - (now - c.at) * rate(c))
+  c.at = now
 end
 local function most(c) return c.burst end
 local function remaining(c) return math.floor((c.burst * c.window - c.spent) / c.window) end
-local function spend(c) c.spent = c.spent + c.cost * c.window end
-local function wait(c, now, cost)
-  return c.at - now + math.ceil((c.spent - (c.burst - cost) * c.window) / c.limit)
+local function spend(c)
+  c.spent = c.spent + c.cost * c.window
+  c.before = c.limit
 end
-local function rest(c, now) return c.at - now + math.ceil(c.spent / c.limit) end
-local function lifetime(c, now) return rest(c, now) end
+local function wait(c, now, cost) return math.ceil((c.spent - (c.burst - cost) * c.window) / rate(c)) end
+local function rest(c) return math.ceil(c.spent / rate(c)) end
+local function lifetime(c) return rest(c) end
 `;
 
 /**

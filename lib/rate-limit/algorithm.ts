@@ -5,7 +5,7 @@ export class ClientRecord {
   at: number;
   /** In the current window; or what is missing in the bucket. */
   spent = 0;
-  /** In the window before. */
+  /** In the window before; or the limit of the latest hit, at which the bucket is refilled. */
   before = 0;
 
   constructor(now: number) {
@@ -18,9 +18,11 @@ export class ClientRecord {
  * Everything but `settle()` expects a record that is settled to `now`.
  */
 export interface Algorithm {
+  /** Whether a refused hit is spent as well. */
+  readonly countsRefused?: boolean;
   /** Milliseconds for which a record that is left alone still matters. */
   lifetimeMs(quota: Quota): number;
-  /** Brings a record up to now. */
+  /** Brings a record up to now. Never called with a record that is later than now: see `redate()`. */
   settle(record: ClientRecord, now: number, quota: Quota): void;
   /** What may still be spent; less than 0 when the limit was lowered meanwhile. */
   remaining(record: ClientRecord, now: number, quota: Quota): number;
@@ -33,4 +35,12 @@ export interface Algorithm {
   most(quota: Quota): number;
   /** Makes a record of what a standing says, where the two leave room rather too strict than too lenient. */
   restore(record: ClientRecord, now: number, quota: Quota, remaining: number, resetMs: number): void;
+}
+
+/**
+ * After the system clock was set back, a record counts as made now: no count is lost, and no client waits longer than it would
+ * without the change of the clock. To be called before `settle()`, on the record that is kept.
+ */
+export function redate(record: ClientRecord, now: number): void {
+  if (record.at > now) record.at = now;
 }

@@ -1,4 +1,4 @@
-import { type Algorithm, ClientRecord } from './algorithm.ts';
+import { type Algorithm, ClientRecord, redate } from './algorithm.ts';
 import type { Claim } from './meter.ts';
 import { ownCopy } from './own-copy.ts';
 import type { Quota } from './quota.ts';
@@ -55,7 +55,7 @@ export class Debts {
     account.limit = limit;
     for (const [i, record] of account.records.entries()) {
       const quota = this.#quotaOf(limit, i);
-      this.#algorithm.settle(record, now, quota);
+      this.#settle(record, now, quota);
       if (record.spent === 0 && record.before === 0) record.at = windows[i] as number;
       this.#algorithm.spend(record, Math.min(cost, this.#algorithm.most(quota)), quota);
     }
@@ -141,7 +141,7 @@ export class Debts {
   #owed({ limit, records }: Account, now: number): Owed[] {
     return records.map((record, i) => {
       const quota = this.#quotaOf(limit, i);
-      this.#algorithm.settle(record, now, quota);
+      this.#settle(record, now, quota);
       const most = this.#algorithm.most(quota);
       const units = Math.min(most, most - this.#algorithm.remaining(record, now, quota));
       return { units, restMs: Math.max(1, this.#algorithm.restMs(record, now, quota)) };
@@ -159,9 +159,14 @@ export class Debts {
     const owed = this.#owed(account, now);
     for (const [i, record] of later.records.entries()) {
       const quota = this.#quotaOf(later.limit, i);
-      this.#algorithm.settle(record, now, quota);
+      this.#settle(record, now, quota);
       this.#algorithm.spend(record, (owed[i] as Owed).units, quota);
     }
+  }
+
+  #settle(record: ClientRecord, now: number, quota: Quota): void {
+    redate(record, now);
+    this.#algorithm.settle(record, now, quota);
   }
 
   #quotaOf(limit: number | undefined, i: number): Quota {

@@ -3,11 +3,10 @@ import type { Quota } from './quota.ts';
 
 const restMs = (record: ClientRecord, now: number, { windowMs }: Quota): number => record.at + windowMs - now;
 
-/**
- * The window that a client's first request has started: what stands in for the store of rate-limit-redis, with
- * bounded memory. What it refuses it does not count, which nobody can tell: it is refused until the window ends.
- */
+/** The window that a client's first request has started, counted as rate-limit-redis does. */
 export const fixedWindow: Algorithm = Object.freeze({
+  countsRefused: true,
+
   lifetimeMs: ({ windowMs }: Quota) => windowMs,
 
   settle(record: ClientRecord, now: number, { windowMs }: Quota): void {
@@ -15,8 +14,6 @@ export const fixedWindow: Algorithm = Object.freeze({
       record.spent = 0;
       record.at = now;
     }
-    // The clock was set back: no client waits for more than a window because of it.
-    if (record.at > now) record.at = now;
   },
 
   remaining: (record: ClientRecord, _now: number, { limit }: Quota) => limit - record.spent,

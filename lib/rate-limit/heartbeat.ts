@@ -11,13 +11,15 @@ export const GATEWAY_TTL_MS = 10_000;
 
 /**
  * KEYS: the set of gateways. ARGV: one's own id, milliseconds until it is forgotten. Replies how many there are. The
- * moments are those of Redis's clock, and the whole set has an expiry at all times.
+ * moments are those of Redis's clock, and the whole set has an expiry at all times. Later ones than any beat of now are from
+ * before that clock was set back.
  */
 const script = new LuaScript(`
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local ttl = tonumber(ARGV[2])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now))
+redis.call('ZREMRANGEBYSCORE', KEYS[1], string.format('(%.0f', now + ttl), '+inf')
 redis.call('ZADD', KEYS[1], string.format('%.0f', now + ttl), ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ttl)
 return redis.call('ZCARD', KEYS[1])
@@ -72,7 +74,8 @@ export class Heartbeat {
     const count = await script.run(this.#send, [this.#key], [this.#id, String(GATEWAY_TTL_MS)]);
     if (!Number.isSafeInteger(count) || (count as number) < 1) throw new TypeError('Redis gave no count of gateways');
     const [at, gateways] = [Date.now(), count as number];
-    const recent = this.#counts.filter((one) => one.gateways > gateways && at - one.at < GATEWAY_TTL_MS);
+    const isRecent = (moment: number): boolean => moment <= at && at - moment < GATEWAY_TTL_MS;
+    const recent = this.#counts.filter((one) => one.gateways > gateways && isRecent(one.at));
     this.#counts = [...recent, { at, gateways }];
     return (this.#counts[0] as { gateways: number }).gateways;
   }

@@ -25,9 +25,8 @@ export interface IpRateLimitOptions {
    *   for nothing.
    * - `token-bucket`: up to `burst` requests at once, refilled evenly at `limit` per window. Refused requests
    *   count for nothing.
-   * - `fixed-window`: in the window that a client's first request has started, by express-rate-limit and
-   *   rate-limit-redis: up to twice the limit around the end of a window. Takes no `cost`, no `windows`, no `keySecret` and
-   *   no `maxKeys`.
+   * - `fixed-window`: in the window that a client's first request has started, in Redis by rate-limit-redis: up to twice the
+   *   limit around the end of a window. Takes no `cost`, no `windows` and no `keySecret`.
    */
   algorithm?: AlgorithmName | undefined;
   /**

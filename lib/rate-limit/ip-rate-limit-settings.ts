@@ -128,7 +128,7 @@ function problemsOf(options: IpRateLimitOptions, { algorithm }: Given, quotas: r
   if (burst !== undefined && typeof limit === 'function')
     problems.push('burst cannot be given with a function as limit');
   if (algorithm === 'fixed-window') {
-    for (const one of ['windows', 'cost', 'maxKeys', 'keySecret'] as const) {
+    for (const one of ['windows', 'cost', 'keySecret'] as const) {
       if (options[one] !== undefined) problems.push(`${one} is not for the algorithm fixed-window`);
     }
     if (options.lease) problems.push('lease is not for the algorithm fixed-window');

@@ -1,5 +1,5 @@
 import type { LimiterMode } from '../core/events.ts';
-import type { Algorithm, ClientRecord } from './algorithm.ts';
+import { type Algorithm, ClientRecord, redate } from './algorithm.ts';
 import { ClientTable } from './client-table.ts';
 import type { LimiterMeter } from './limiter-meter.ts';
 import type { Claim, Ruling, Standing } from './meter.ts';
@@ -24,6 +24,8 @@ export class MemoryMeter implements LimiterMeter {
   #quotas: readonly Quota[];
   #gateways = 1;
   readonly #tables: readonly ClientTable[];
+  /** For each quota, a client's record as it is now. Only what is spent goes back into the table, as in Redis. */
+  readonly #views: readonly ClientRecord[];
 
   constructor({ algorithm, quotas, maxKeys, onFull }: MemoryMeterParts) {
     this.#algorithm = algorithm;
@@ -36,6 +38,7 @@ export class MemoryMeter implements LimiterMeter {
     // A window at least: as long as it may take to refill a bucket of 1, the least part of a limit.
     const lifetimeMs = (quota: Quota): number => Math.max(quota.windowMs, algorithm.lifetimeMs(quota));
     this.#tables = quotas.map((quota) => new ClientTable(lifetimeMs(quota), maxKeys, tellOnce));
+    this.#views = quotas.map(() => new ClientRecord(0));
   }
 
   /** Clients that are remembered, with those that will be forgotten next. */
@@ -47,11 +50,12 @@ export class MemoryMeter implements LimiterMeter {
   take(claim: Claim, now = Date.now()): Ruling {
     if (this.#quotas.length > 1) return this.#takeAll(claim, now);
     const quota = this.#quotaOf(claim, 0);
-    const record = this.#find(0, quota, claim.key, now);
+    const record = this.#find(0, claim.key, now);
+    const view = this.#view(0, record, quota, now);
     const cost = Math.min(claim.cost, this.#algorithm.most(quota));
-    const allowed = this.#fits(record, quota, cost, now);
-    if (allowed) this.#algorithm.spend(record, cost, quota);
-    const standing = this.#standing(record, quota, allowed ? 1 : cost, now);
+    const allowed = this.#fits(view, quota, cost, now);
+    if (allowed ? cost > 0 : this.#algorithm.countsRefused) this.#spend(record, view, cost, quota);
+    const standing = this.#standing(view, quota, allowed ? 1 : cost, now);
     return { allowed, retryAfterMs: allowed ? 0 : standing.resetMs, standings: [standing] };
   }
 
@@ -76,7 +80,7 @@ export class MemoryMeter implements LimiterMeter {
   restsOf(claim: Claim, now: number): number[] {
     return this.#quotas.map((_, i) => {
       const quota = this.#quotaOf(claim, i);
-      return this.#algorithm.restMs(this.#find(i, quota, claim.key, now), now, quota);
+      return this.#algorithm.restMs(this.#view(i, this.#find(i, claim.key, now), quota, now), now, quota);
     });
   }
 
@@ -84,9 +88,10 @@ export class MemoryMeter implements LimiterMeter {
   charge(claim: Claim, units: readonly number[], now: number): void {
     for (let i = 0; i < this.#quotas.length; i++) {
       const quota = this.#quotaOf(claim, i);
-      const record = this.#find(i, quota, claim.key, now);
-      const cost = Math.min(units[i] ?? 0, Math.max(0, this.#algorithm.remaining(record, now, quota)));
-      if (cost > 0) this.#algorithm.spend(record, cost, quota);
+      const record = this.#find(i, claim.key, now);
+      const view = this.#view(i, record, quota, now);
+      const cost = Math.min(units[i] ?? 0, Math.max(0, this.#algorithm.remaining(view, now, quota)));
+      if (cost > 0) this.#spend(record, view, cost, quota);
     }
   }
 
@@ -111,15 +116,16 @@ export class MemoryMeter implements LimiterMeter {
   /** All or nothing. */
   #takeAll(claim: Claim, now: number): Ruling {
     const entries = this.#quotas.map((quota, i) => {
-      const record = this.#find(i, quota, claim.key, now);
+      const record = this.#find(i, claim.key, now);
+      const view = this.#view(i, record, quota, now);
       const cost = Math.min(claim.cost, this.#algorithm.most(quota));
-      return { quota, record, cost, fits: this.#fits(record, quota, cost, now) };
+      return { quota, record, view, cost, fits: this.#fits(view, quota, cost, now) };
     });
     const allowed = entries.every(({ fits }) => fits);
     let retryAfterMs = 0;
-    const standings = entries.map(({ quota, record, cost, fits }) => {
-      if (allowed) this.#algorithm.spend(record, cost, quota);
-      const standing = this.#standing(record, quota, fits ? 1 : cost, now);
+    const standings = entries.map(({ quota, record, view, cost, fits }) => {
+      if (allowed && cost > 0) this.#spend(record, view, cost, quota);
+      const standing = this.#standing(view, quota, fits ? 1 : cost, now);
       if (!fits) retryAfterMs = Math.max(retryAfterMs, standing.resetMs);
       return standing;
     });
@@ -133,10 +139,22 @@ export class MemoryMeter implements LimiterMeter {
     return shareOf({ limit, windowMs: quota.windowMs, burst: limit }, this.#gateways);
   }
 
-  #find(i: number, quota: Quota, key: string, now: number): ClientRecord {
+  #find(i: number, key: string, now: number): ClientRecord {
     const record = (this.#tables[i] as ClientTable).find(key, now);
-    this.#algorithm.settle(record, now, quota);
+    redate(record, now);
     return record;
+  }
+
+  #view(i: number, record: ClientRecord, quota: Quota, now: number): ClientRecord {
+    const view = this.#views[i] as ClientRecord;
+    copy(record, view);
+    this.#algorithm.settle(view, now, quota);
+    return view;
+  }
+
+  #spend(record: ClientRecord, view: ClientRecord, cost: number, quota: Quota): void {
+    this.#algorithm.spend(view, cost, quota);
+    copy(view, record);
   }
 
   #fits(record: ClientRecord, quota: Quota, cost: number, now: number): boolean {
@@ -151,4 +169,10 @@ export class MemoryMeter implements LimiterMeter {
         : this.#algorithm.restMs(record, now, quota);
     return { remaining, resetMs };
   }
+}
+
+function copy(from: ClientRecord, to: ClientRecord): void {
+  to.at = from.at;
+  to.spent = from.spent;
+  to.before = from.before;
 }

@@ -24,7 +24,6 @@ import type { LimiterMeter, ModeListener } from './limiter-meter.ts';
 import { LocalStandIn } from './local-stand-in.ts';
 import type { LuaScript } from './lua.ts';
 import { MemoryMeter } from './memory-meter.ts';
-import { MemoryWindows } from './memory-windows.ts';
 import type { Quota } from './quota.ts';
 import type { RedisClient } from './redis-client.ts';
 import { RedisMeter } from './redis-meter.ts';
@@ -48,7 +47,7 @@ export interface LimiterMeterSettings {
   readonly quotas: readonly Quota[];
   /** Of the limiter, for a warning. */
   readonly name: string;
-  /** The most clients that this process tells apart; not for fixed windows. */
+  /** The most clients that this process tells apart. */
   readonly maxKeys: number;
   /** Without it, this process counts alone. */
   readonly redis?: RedisClient | RedisUrl | undefined;
@@ -70,7 +69,7 @@ export interface LimiterMeterSettings {
 export function openLimiterMeter(settings: LimiterMeterSettings, onModeChange: ModeListener): LimiterMeter {
   const { redis, prefix, storeTimeoutMs: timeoutMs } = settings;
   if (settings.counter !== undefined) return countedMeter(settings, settings.counter, onModeChange);
-  if (redis === undefined) return localMeter(settings);
+  if (redis === undefined) return memoryMeter(settings);
   const standIn = standInOf(settings);
   // These outlive the shared meters, which are made anew after each failure.
   const denials = new DenialCache();
@@ -105,11 +104,6 @@ const OWN: Readonly<Record<string, OwnAlgorithm>> = Object.freeze({
   },
 });
 
-function localMeter(settings: LimiterMeterSettings): LimiterMeter {
-  const own = OWN[settings.algorithm];
-  return own === undefined ? new MemoryWindows(settings.quotas[0] as Quota) : memoryMeter(settings, own.algorithm);
-}
-
 function countedMeter(settings: LimiterMeterSettings, link: CounterLink, onModeChange: ModeListener): LimiterMeter {
   const { name, algorithm, quotas, maxKeys, lease, storeTimeoutMs: timeoutMs } = settings;
   const denials = new DenialCache();
@@ -132,17 +126,19 @@ function countedMeter(settings: LimiterMeterSettings, link: CounterLink, onModeC
 function standInOf(settings: LimiterMeterSettings): StandIn {
   if (settings.onStoreError === 'open') return new OpenStandIn();
   if (settings.onStoreError === 'closed') return new ClosedStandIn();
-  const algorithm = OWN[settings.algorithm]?.algorithm ?? fixedWindow;
-  return new LocalStandIn(memoryMeter(settings, algorithm), new Debts(algorithm, settings.quotas));
+  return new LocalStandIn(memoryMeter(settings), new Debts(algorithmOf(settings), settings.quotas));
 }
 
-function memoryMeter({ quotas, maxKeys, name }: LimiterMeterSettings, algorithm: Algorithm): MemoryMeter {
+const algorithmOf = (settings: LimiterMeterSettings): Algorithm => OWN[settings.algorithm]?.algorithm ?? fixedWindow;
+
+function memoryMeter(settings: LimiterMeterSettings): MemoryMeter {
+  const { quotas, maxKeys, name } = settings;
   const onFull = (): void =>
     warn(
       'WARN_EXPRESSWAY_MAX_KEYS',
       `The rate limiter "${name}" counts for ${maxKeys} clients (maxKeys): until some are forgotten, new ones share their limits.`,
     );
-  return new MemoryMeter({ algorithm, quotas, maxKeys, onFull });
+  return new MemoryMeter({ algorithm: algorithmOf(settings), quotas, maxKeys, onFull });
 }
 
 function sharedMeter(

@@ -3,11 +3,12 @@ import { GatewayError } from '../core/errors.ts';
 import { GatewayEvents, type LimiterMode } from '../core/events.ts';
 import { boundedKey } from './claimant.ts';
 import type { IpRateLimitOptions } from './ip-rate-limit-options.ts';
-import { resolveIpRateLimitOptions } from './ip-rate-limit-settings.ts';
+import { type IpRateLimitSettings, resolveIpRateLimitOptions } from './ip-rate-limit-settings.ts';
 import type { LimiterMeter } from './limiter-meter.ts';
 import { LimiterUnavailableError } from './limiter-unavailable-error.ts';
 import type { Ruling } from './meter.ts';
 import { openLimiterMeter } from './open-limiter-meter.ts';
+import type { Quota } from './quota.ts';
 
 /** As in the options of `ipRateLimit()`; limit and window are those of express-rate-limit. */
 export type RateLimitStoreOptions = Pick<
@@ -40,6 +41,9 @@ export interface RateLimitStore extends Store {
  * `onStoreError` is `closed`: with a `LimiterUnavailableError`, of which Express makes a 503 with `Retry-After`. Where it
  * is `open`, express-rate-limit tells every client that it has made one request.
  *
+ * It serves one `rateLimit()` only: a second one with another `limit` or `windowMs` gets the same kind of error. `getKey()` says how
+ * a client stands, without counting; `resetAll()` exists without Redis only.
+ *
  * A function as express-rate-limit's `limit`, `skipFailedRequests` and `skipSuccessfulRequests` cannot be served: the
  * store must know the limit, and takes nothing back. Every request is then passed on as an error that says so.
  *
@@ -53,16 +57,23 @@ class MeterStore implements RateLimitStore {
   readonly events: GatewayEvents;
   /** For a check of express-rate-limit: keys of two stores in this process do not meet. */
   readonly localKeys: boolean;
+  /** For the same check: one request may be counted by two stores of different names. */
+  readonly prefix: string;
+  readonly resetAll?: () => void;
   readonly #options: RateLimitStoreOptions;
+  #settings: IpRateLimitSettings | undefined;
   #meter: LimiterMeter | undefined;
-  #limit = 0;
+  /** Of `limit: 0`, under which every request is over the limit. */
+  #closedWindowMs = 0;
   #misuse: GatewayError | undefined;
 
   constructor(options: RateLimitStoreOptions) {
-    resolveIpRateLimitOptions(options);
+    const { prefix } = resolveIpRateLimitOptions(options);
     this.#options = options;
     this.events = options.events ?? new GatewayEvents();
     this.localKeys = options.redis === undefined;
+    this.prefix = this.localKeys ? '' : prefix;
+    if (this.localKeys) this.resetAll = () => this.#restart();
   }
 
   get mode(): LimiterMode {
@@ -71,31 +82,42 @@ class MeterStore implements RateLimitStore {
 
   /** express-rate-limit only prints what is thrown here. */
   init({ limit, windowMs, skipFailedRequests, skipSuccessfulRequests }: Options): void {
-    if (typeof limit !== 'number') {
-      this.#misuse = new GatewayError('ERR_EXPRESSWAY_OPTIONS', 'rateLimitStore: limit must be a number');
+    if (this.#settings !== undefined || this.#closedWindowMs > 0) {
+      if (!this.#isFor(limit, windowMs)) this.#misuse = misuse('one store serves one rateLimit()');
+    } else if (typeof limit !== 'number') {
+      this.#misuse = misuse('limit must be a number');
     } else if (skipFailedRequests || skipSuccessfulRequests) {
-      this.#misuse = new GatewayError('ERR_EXPRESSWAY_OPTIONS', 'rateLimitStore: hits cannot be taken back');
+      this.#misuse = misuse('hits cannot be taken back');
+    } else if (Math.floor(limit) < 1) {
+      this.#closedWindowMs = windowMs;
     } else {
-      this.#open(limit, windowMs);
+      this.#open(Math.floor(limit), windowMs);
     }
   }
 
   async increment(key: string): Promise<ClientRateLimitInfo> {
-    if (this.#misuse !== undefined) throw this.#misuse;
-    if (this.#meter === undefined)
-      throw new GatewayError('ERR_EXPRESSWAY_OPTIONS', 'rateLimitStore: init() was not called');
-    const ruling = await this.#meter.take({ key: boundedKey(key), cost: 1, limit: undefined });
-    if (ruling.standings.length > 0) return infoOf(ruling, this.#limit);
-    if (ruling.allowed) return { totalHits: 1, resetTime: undefined };
-    throw new LimiterUnavailableError(ruling.retryAfterMs);
+    if (this.#closedWindowMs > 0 && this.#misuse === undefined) {
+      return { totalHits: 1, resetTime: new Date(Date.now() + this.#closedWindowMs) };
+    }
+    const ruling = await this.#take(key, 1);
+    return ruling.standings.length > 0 ? infoOf(ruling, this.#quota.limit) : { totalHits: 1, resetTime: undefined };
+  }
+
+  /** Nothing for a client that has all of its limit, or that nobody counts. */
+  async get(key: string): Promise<ClientRateLimitInfo | undefined> {
+    if (this.#closedWindowMs > 0 && this.#misuse === undefined) return undefined;
+    const ruling = await this.#take(key, 0);
+    const { limit, burst } = this.#quota;
+    const standing = ruling.standings[0];
+    return standing === undefined || standing.remaining >= burst ? undefined : infoOf(ruling, limit);
   }
 
   async decrement(): Promise<never> {
-    throw new GatewayError('ERR_EXPRESSWAY_OPTIONS', 'rateLimitStore: hits cannot be taken back');
+    throw misuse('hits cannot be taken back');
   }
 
   async resetKey(key: string): Promise<void> {
-    await this.#meter?.reset(boundedKey(key));
+    await this.#meter?.reset(boundedKey(String(key)));
   }
 
   /** The name by which express-rate-limit knows it. */
@@ -107,19 +129,44 @@ class MeterStore implements RateLimitStore {
     void this.#meter?.close();
   }
 
+  get #quota(): Quota {
+    return this.#settings?.quotas[0] as Quota;
+  }
+
+  #isFor(limit: unknown, windowMs: number): boolean {
+    if (this.#settings === undefined) return Number(limit) < 1 && windowMs === this.#closedWindowMs;
+    return Math.floor(Number(limit)) === this.#quota.limit && windowMs === this.#quota.windowMs;
+  }
+
+  async #take(key: string, cost: number): Promise<Ruling> {
+    if (this.#misuse !== undefined) throw this.#misuse;
+    if (this.#meter === undefined) throw misuse('init() was not called');
+    // A key of a JavaScript app may be a number.
+    const ruling = await this.#meter.take({ key: boundedKey(String(key)), cost, limit: undefined });
+    if (ruling.allowed || ruling.standings.length > 0) return ruling;
+    throw new LimiterUnavailableError(ruling.retryAfterMs);
+  }
+
   #open(limit: number, windowMs: number): void {
-    void this.#meter?.close();
-    this.#limit = limit;
     try {
-      const settings = resolveIpRateLimitOptions({ ...this.#options, limit, windowMs });
-      this.#meter = openLimiterMeter(settings, (from, to, error) => {
-        this.events.emit('limiterModeChange', { limiter: settings.name, from, to, error });
-      });
+      this.#settings = resolveIpRateLimitOptions({ ...this.#options, limit, windowMs });
+      this.#restart();
     } catch (error) {
       this.#misuse = error as GatewayError;
     }
   }
+
+  #restart(): void {
+    const settings = this.#settings;
+    if (settings === undefined) return;
+    this.#meter = openLimiterMeter(settings, (from, to, error) => {
+      this.events.emit('limiterModeChange', { limiter: settings.name, from, to, error });
+    });
+  }
 }
+
+const misuse = (message: string): GatewayError =>
+  new GatewayError('ERR_EXPRESSWAY_OPTIONS', `rateLimitStore: ${message}`);
 
 function infoOf({ allowed, retryAfterMs, standings }: Ruling, limit: number): ClientRateLimitInfo {
   const [{ remaining, resetMs }] = standings as unknown as [{ remaining: number; resetMs: number }];

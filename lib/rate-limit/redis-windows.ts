@@ -3,11 +3,12 @@ import { type RedisReply, RedisStore } from 'rate-limit-redis';
 import type { Debt, Owed } from './debts.ts';
 import { fixedWindowRuling } from './fixed-window-ruling.ts';
 import { LuaScript } from './lua.ts';
-import type { Claim, Ruling } from './meter.ts';
+import type { Claim, Ruling, Standing } from './meter.ts';
 import type { Quota } from './quota.ts';
 import type { Send, SharedMeter } from './shared-meter.ts';
 
 const MOST_SCRIPT_LOADS = 3;
+const NO_HITS: ClientRateLimitInfo = Object.freeze({ totalHits: 0, resetTime: undefined });
 
 /**
  * KEYS: a client's count, as rate-limit-redis keeps it. ARGV: what to add; milliseconds that a window may last which is
@@ -27,8 +28,10 @@ export class RedisWindows implements SharedMeter {
   readonly #prefix: string;
   readonly #store: RedisStore;
   readonly #limit: number;
+  readonly #windowMs: number;
 
   constructor(send: Send, prefix: string, { limit, windowMs }: Quota) {
+    this.#windowMs = windowMs;
     this.#send = send;
     this.#prefix = prefix;
     this.#limit = limit;
@@ -41,13 +44,31 @@ export class RedisWindows implements SharedMeter {
     this.loaded.catch(() => {});
   }
 
-  async take({ key, limit = this.#limit }: Claim): Promise<Ruling> {
+  async take({ key, cost, limit = this.#limit }: Claim): Promise<Ruling> {
+    if (cost === 0) return this.#look(key, limit);
     const count = await this.#count(key, MOST_SCRIPT_LOADS);
     // A reply that is no number would be under every limit.
     if (!(count.totalHits >= 1) || !count.resetTime || Number.isNaN(count.resetTime.getTime())) {
       throw new TypeError('Redis gave no count');
     }
-    return fixedWindowRuling(count, limit);
+    const ruling = fixedWindowRuling(count, limit);
+    const resetMs = (ruling.standings[0] as Standing).resetMs;
+    return resetMs <= this.#windowMs ? ruling : this.#endInTime(key, ruling);
+  }
+
+  /** How a client stands. A client without a window has all of its limit. */
+  async #look(key: string, limit: number): Promise<Ruling> {
+    const count = (await this.#store.get(key)) ?? NO_HITS;
+    const { standings } = fixedWindowRuling(count.totalHits >= 1 ? count : NO_HITS, limit);
+    return { allowed: true, retryAfterMs: 0, standings };
+  }
+
+  /** The clock of Redis was set back, and keys expire by that clock: a window ends no later than one that begins now. */
+  async #endInTime(key: string, { allowed, standings }: Ruling): Promise<Ruling> {
+    const [{ remaining }] = standings as [Standing];
+    const resetMs = this.#windowMs;
+    await this.#send(['PEXPIRE', this.#prefix + key, String(resetMs)], this.#prefix + key);
+    return { allowed, retryAfterMs: allowed ? 0 : resetMs, standings: [{ remaining, resetMs }] };
   }
 
   /**

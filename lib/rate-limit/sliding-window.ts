@@ -12,8 +12,7 @@ export const slidingWindow: Algorithm = Object.freeze({
 
   settle(record: ClientRecord, now: number, { windowMs }: Quota): void {
     const elapsed = now - record.at;
-    // The second part is for a clock that was set back: no client waits for more than two windows because of it.
-    if (elapsed >= 2 * windowMs || elapsed < -windowMs) {
+    if (elapsed >= 2 * windowMs) {
       record.before = record.spent = 0;
     } else if (elapsed >= windowMs) {
       record.at += windowMs;
@@ -54,8 +53,5 @@ export const slidingWindow: Algorithm = Object.freeze({
   },
 });
 
-/**
- * How many of the older window's milliseconds are in the `windowMs` that end with this one. More than there are when
- * the clock was set back a little, so that waits are true even then.
- */
+/** How many of the older window's milliseconds are in the `windowMs` that end with this one. */
 const coveredMs = (record: ClientRecord, now: number, windowMs: number): number => windowMs - 1 - (now - record.at);

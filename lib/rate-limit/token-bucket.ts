@@ -1,7 +1,8 @@
 import type { Algorithm, ClientRecord } from './algorithm.ts';
 import type { Quota } from './quota.ts';
 
-const lifetimeMs = ({ limit, windowMs, burst }: Quota): number => Math.ceil((burst * windowMs) / limit);
+/** A bucket is refilled at the limit of its latest hit, so that it is full, and forgotten in Redis, at one known moment. */
+const rateOf = (record: ClientRecord, { limit }: Quota): number => record.before || limit;
 
 /**
  * A bucket of `burst` tokens that is refilled evenly, `limit` per window: the generic cell rate algorithm
@@ -9,31 +10,25 @@ const lifetimeMs = ({ limit, windowMs, burst }: Quota): number => Math.ceil((bur
  * 1/`windowMs` token, of which each millisecond brings `limit`: so nothing is ever rounded.
  */
 export const tokenBucket: Algorithm = Object.freeze({
-  lifetimeMs,
+  lifetimeMs: ({ limit, windowMs, burst }: Quota) => Math.ceil((burst * windowMs) / limit),
 
   settle(record: ClientRecord, now: number, quota: Quota): void {
-    if (now >= record.at) {
-      record.spent = Math.max(0, record.spent - (now - record.at) * quota.limit);
-      record.at = now;
-    } else if (record.at - now + Math.ceil(record.spent / quota.limit) > 2 * lifetimeMs(quota)) {
-      // The clock was set back by so much that nobody should wait until it is that late again. When the bucket will be full does
-      // not depend on the last look at it, which Redis forgets when it was a refusal.
-      record.spent = 0;
-      record.at = now;
-    }
+    record.spent = Math.max(0, record.spent - (now - record.at) * rateOf(record, quota));
+    record.at = now;
   },
 
   remaining: (record: ClientRecord, _now: number, { windowMs, burst }: Quota) =>
     Math.floor((burst * windowMs - record.spent) / windowMs),
 
-  spend(record: ClientRecord, cost: number, { windowMs }: Quota): void {
+  spend(record: ClientRecord, cost: number, { limit, windowMs }: Quota): void {
     record.spent += cost * windowMs;
+    record.before = limit;
   },
 
-  waitMs: (record: ClientRecord, now: number, { limit, windowMs, burst }: Quota, cost: number) =>
-    record.at - now + Math.ceil((record.spent - (burst - cost) * windowMs) / limit),
+  waitMs: (record: ClientRecord, _now: number, quota: Quota, cost: number) =>
+    Math.ceil((record.spent - (quota.burst - cost) * quota.windowMs) / rateOf(record, quota)),
 
-  restMs: (record: ClientRecord, now: number, { limit }: Quota) => record.at - now + Math.ceil(record.spent / limit),
+  restMs: (record: ClientRecord, _now: number, quota: Quota) => Math.ceil(record.spent / rateOf(record, quota)),
 
   most: ({ burst }: Quota) => burst,
 
@@ -42,6 +37,7 @@ export const tokenBucket: Algorithm = Object.freeze({
     // The next token may be under way: then the wait says how much of it is missing.
     const missing = remaining > 0 ? windowMs : Math.min(windowMs, resetMs * limit);
     record.spent = (burst - remaining - 1) * windowMs + missing;
+    record.before = limit;
     record.at = now;
   },
 });

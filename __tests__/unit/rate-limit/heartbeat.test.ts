@@ -76,6 +76,12 @@ test('believes at once that there are more gateways, and after one TTL that ther
   expect(await beat(1)).toBe(1);
 });
 
+test('forgets a higher count from before the clock was set back', async () => {
+  expect(await beat(4)).toBe(4);
+  jest.setSystemTime(Date.now() - 3_600_000);
+  expect(await beat(2)).toBe(2);
+});
+
 test.each([0, -1, 1.5, 'OK', null])('does not take %p for a count', async (nothing) => {
   reply = nothing;
   await expect(beats.beat()).rejects.toThrow('no count of gateways');

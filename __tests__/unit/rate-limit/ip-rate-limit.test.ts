@@ -14,6 +14,7 @@ import { type IpRateLimiter, ipRateLimit } from '../../../lib/rate-limit/ip-rate
 import type { IpRateLimitOptions } from '../../../lib/rate-limit/ip-rate-limit-options.ts';
 import { Cleanup } from '../../support/gateway.ts';
 import { listen } from '../../support/servers.ts';
+import { FakeRedisClient } from './fake-redis-client.ts';
 import { parseRateLimitField } from './structured-field.ts';
 
 const cleanup = new Cleanup();
@@ -200,8 +201,9 @@ describe('ipRateLimit', () => {
   });
 
   test('has no timer left after close(), however often it is called', async () => {
-    const limiter = ipRateLimit({ algorithm: 'fixed-window' });
-    expect(jest.getTimerCount()).toBe(1);
+    jest.useFakeTimers();
+    const limiter = ipRateLimit({ redis: new FakeRedisClient() });
+    expect(jest.getTimerCount()).toBeGreaterThan(0);
     await limiter.close();
     await limiter.close();
     expect(jest.getTimerCount()).toBe(0);

@@ -7,6 +7,7 @@ import { Cleanup } from '../../support/gateway.ts';
 import { listen } from '../../support/servers.ts';
 import { FakeRedisClient } from './fake-redis-client.ts';
 
+const ALGORITHMS = ['sliding-window', 'token-bucket', 'fixed-window'] as const;
 const cleanup = new Cleanup();
 afterEach(async () => {
   await cleanup.run();
@@ -16,37 +17,35 @@ afterEach(async () => {
 async function appWith(options: Partial<Options>, storeOptions?: RateLimitStoreOptions) {
   const store = cleanup.add(rateLimitStore(storeOptions));
   const logger = { warn: jest.fn(), error: jest.fn() };
+  const limiter = rateLimit({ store, standardHeaders: 'draft-7', legacyHeaders: false, logger, ...options });
   const app = express()
-    .use(rateLimit({ store, standardHeaders: 'draft-7', legacyHeaders: false, logger, ...options }))
+    .use(limiter)
     .use((_req, res) => void res.send('ok'))
     .use((error: Error, _req: unknown, res: express.Response, _next: unknown) => {
       res.status(500).send(error.message);
     });
   const { server } = cleanup.add(await listen(app));
-  return { store, logger, get: () => supertest(server).get('/') };
+  return { store, limiter, logger, get: () => supertest(server).get('/') };
 }
 
 describe('rateLimitStore() under plain express-rate-limit', () => {
-  test.each(['sliding-window', 'token-bucket', 'fixed-window'] as const)(
-    '%s counts up to the limit',
-    async (algorithm) => {
-      const { get, logger, store } = await appWith({ limit: 3, windowMs: 60_000 }, { algorithm });
-      const answers = [await get(), await get(), await get(), await get()];
-      expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 429]);
-      expect(answers.map(({ headers }) => /remaining=(\d+)/.exec(headers.ratelimit as string)?.[1])).toEqual([
-        '2',
-        '1',
-        '0',
-        '0',
-      ]);
-      expect(Number(answers[3]?.headers['retry-after'])).toBeGreaterThan(10);
-      expect(logger.error).not.toHaveBeenCalled();
-      expect(logger.warn).not.toHaveBeenCalled();
-      expect(store.mode).toBe('memory');
-      await store.resetKey('127.0.0.1');
-      await store.resetKey('::ffff:127.0.0.1');
-    },
-  );
+  test.each(ALGORITHMS)('%s counts up to the limit', async (algorithm) => {
+    const { get, logger, store } = await appWith({ limit: 3, windowMs: 60_000 }, { algorithm });
+    const answers = [await get(), await get(), await get(), await get()];
+    expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 429]);
+    expect(answers.map(({ headers }) => /remaining=(\d+)/.exec(headers.ratelimit as string)?.[1])).toEqual([
+      '2',
+      '1',
+      '0',
+      '0',
+    ]);
+    expect(Number(answers[3]?.headers['retry-after'])).toBeGreaterThan(10);
+    expect(logger.error).not.toHaveBeenCalled();
+    expect(logger.warn).not.toHaveBeenCalled();
+    expect(store.mode).toBe('memory');
+    await store.resetKey('127.0.0.1');
+    await store.resetKey('::ffff:127.0.0.1');
+  });
 
   test('a refused request costs nothing, and the wait is the true one', async () => {
     jest.useFakeTimers();
@@ -60,6 +59,91 @@ describe('rateLimitStore() under plain express-rate-limit', () => {
     await store.resetKey('k');
     expect((await store.increment('k')).totalHits).toBe(59);
     store.close();
+  });
+
+  test.each(ALGORITHMS)(
+    '%s: getKey() says how a client stands, counts nothing, and knows no client that has not come',
+    async (algorithm) => {
+      const { limiter, get } = await appWith({ limit: 3, windowMs: 60_000 }, { algorithm });
+      expect(await limiter.getKey('127.0.0.1')).toBeUndefined();
+      await get();
+      await get();
+      for (let i = 0; i < 5; i++) expect(await limiter.getKey('127.0.0.1')).toMatchObject({ totalHits: 2 });
+      expect(Number((await limiter.getKey('127.0.0.1'))?.resetTime)).toBeGreaterThan(Date.now());
+      for (let i = 0; i < 3; i++) await get();
+      expect((await limiter.getKey('127.0.0.1'))?.totalHits).toBeGreaterThanOrEqual(3);
+      await limiter.resetKey('127.0.0.1');
+      expect(await limiter.getKey('127.0.0.1')).toBeUndefined();
+      expect((await get()).status).toBe(200);
+    },
+  );
+
+  test.each(ALGORITHMS)('%s: resetAll() forgets every client', async (algorithm) => {
+    const { store, get } = await appWith({ limit: 1, windowMs: 60_000 }, { algorithm });
+    expect([(await get()).status, (await get()).status]).toEqual([200, 429]);
+    store.resetAll?.();
+    expect((await get()).status).toBe(200);
+  });
+
+  test.each([0, -1, 0.5])('limit: %p refuses every request, as with the store of express-rate-limit', async (limit) => {
+    const { limiter, get, logger } = await appWith({ limit, windowMs: 60_000 });
+    const answers = [await get(), await get()];
+    expect(answers.map(({ status }) => status)).toEqual([429, 429]);
+    expect(answers[0]?.headers['retry-after']).toBe('60');
+    await limiter.resetKey('127.0.0.1');
+    expect(await limiter.getKey('127.0.0.1')).toBeUndefined();
+    expect(logger.error).not.toHaveBeenCalled();
+  });
+
+  test('a limit that is no integer is rounded down', async () => {
+    const { get } = await appWith({ limit: 1.9, windowMs: 60_000 });
+    expect([(await get()).status, (await get()).status]).toEqual([200, 429]);
+  });
+
+  test('every other option of express-rate-limit works as with its own store', async () => {
+    const { limiter, get } = await appWith({
+      max: 1,
+      statusCode: 418,
+      message: () => 'slow down',
+      legacyHeaders: true,
+      requestPropertyName: 'mine',
+      keyGenerator: () => 7 as never,
+      skip: (req) => req.headers['x-skip'] === '1',
+      passOnStoreError: true,
+    });
+    expect((await get().set('x-skip', '1')).status).toBe(200);
+    const [first, second] = [await get(), await get()];
+    expect([first.status, first.headers['x-ratelimit-remaining']]).toEqual([200, '0']);
+    expect([second.status, second.text]).toEqual([418, 'slow down']);
+    expect(await limiter.getKey(7 as never)).toMatchObject({ totalHits: 1 });
+    await limiter.resetKey(7 as never);
+    expect((await get()).status).toBe(200);
+  });
+
+  test('init() with the same numbers keeps the counts; with others, every request is an error', async () => {
+    const { store, get } = await appWith({ limit: 1, windowMs: 60_000 });
+    await get();
+    store.init?.({ limit: 1, windowMs: 60_000 } as Options);
+    expect((await get()).status).toBe(429);
+    store.init?.({ limit: 2, windowMs: 60_000 } as Options);
+    expect(await get()).toMatchObject({
+      status: 500,
+      text: expect.stringContaining('one store serves one rateLimit()'),
+    });
+  });
+
+  test('two stores of different names in one Redis count one request without a complaint', async () => {
+    const redis = new FakeRedisClient();
+    const logger = { warn: jest.fn(), error: jest.fn() };
+    const app = express();
+    for (const name of ['one', 'two']) {
+      const store = cleanup.add(rateLimitStore({ redis, name, algorithm: 'fixed-window' }));
+      expect([store.localKeys, store.prefix, store.resetAll]).toEqual([false, `expressway:rl:${name}:`, undefined]);
+      app.use(rateLimit({ store, limit: 5, logger }));
+    }
+    await supertest(app).get('/');
+    expect(logger.error).not.toHaveBeenCalled();
+    expect(logger.warn).not.toHaveBeenCalled();
   });
 
   test.each([
