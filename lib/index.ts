@@ -137,7 +137,9 @@ export {
   IP_RATE_LIMIT_DEFAULTS as ipRateLimitDefaults,
   type IpRateLimitOptions,
   type KeyFunction,
+  type LimitedRequest,
   type LimitFunction,
+  type SkipFunction,
 } from './rate-limit/ip-rate-limit-options.ts';
 export type { LeaseOptions } from './rate-limit/leasing-options.ts';
 export { type LimiterCounter, limiterCounter } from './rate-limit/limiter-counter.ts';

@@ -2,7 +2,15 @@ import type { CircuitStateChangeEvent, CircuitStateName } from '../core/events.t
 import { GatewayEvents } from '../core/events.ts';
 import { exchangeOf } from '../core/exchange.ts';
 import type { Middleware } from '../core/http.ts';
-import { type Checks, func, nonEmptyString, optional, optionalDurationMs, resolveOptions } from '../core/options.ts';
+import {
+  type Checks,
+  type ForeignOptions,
+  func,
+  nonEmptyString,
+  optional,
+  optionalDurationMs,
+  resolveOptions,
+} from '../core/options.ts';
 import type { Outcome, Rejected } from '../core/outcome.ts';
 import { sendProblem } from '../core/problem.ts';
 import { Circuit, type CircuitOptions, circuitChecks, circuitDefaults, type Isolation } from './circuit.ts';
@@ -55,6 +63,18 @@ const checks: Checks<CircuitBreakerOptions> = {
   events: optional((value) => (value instanceof GatewayEvents ? undefined : 'must be a GatewayEvents')),
 };
 
+/** Of opossum and cockatiel. */
+const foreign: ForeignOptions = Object.freeze({
+  timeout: 'use timeoutMs',
+  errorThresholdPercentage: 'use failureRatio, from 0 to 1',
+  threshold: 'use failureRatio',
+  resetTimeout: 'use openMs',
+  halfOpenAfter: 'use openMs',
+  volumeThreshold: 'use minimumRequests',
+  rollingCountTimeout: 'use windowMs',
+  errorFilter: 'use isFailure',
+});
+
 /**
  * Guards whatever is mounted after it. Counts how requests end; when too large a share of them fails it opens, and
  * answers 503 with `Retry-After` in the handler's place, until some trials have gone well.
@@ -65,7 +85,7 @@ const checks: Checks<CircuitBreakerOptions> = {
  * @throws {OptionsError} that names each unknown key and each bad value.
  */
 export function circuitBreaker(given?: CircuitBreakerOptions): CircuitBreaker {
-  const options = resolveOptions('circuitBreaker', given, circuitBreakerDefaults, checks);
+  const options = resolveOptions('circuitBreaker', given, circuitBreakerDefaults, checks, foreign);
   const events = options.events ?? new GatewayEvents();
   const { name, timeoutMs, isFailure } = options;
   const rules: GuardRules = { name, timeoutMs, isFailure, events };

@@ -1,3 +1,4 @@
+import { closestWord } from './closest-word.ts';
 import { GatewayError } from './errors.ts';
 
 /**
@@ -8,6 +9,9 @@ export type Check = (value: unknown) => string | readonly string[] | undefined;
 
 /** One check per option: the compiler asks for a check where an option is added. */
 export type Checks<T> = { readonly [K in keyof Required<T>]: Check };
+
+/** Options of other libraries, each with what to use here: the end of a sentence that begins with `unknown option "max": `. */
+export type ForeignOptions = Readonly<Record<string, string>>;
 
 /** Bad options. Every problem is in `problems`, and all of them are in the message. */
 export class OptionsError extends GatewayError {
@@ -23,6 +27,7 @@ export class OptionsError extends GatewayError {
 /**
  * Fills in defaults and checks every option; an explicit `undefined` means the default.
  *
+ * @param foreign Names that people bring along from other libraries. A misspelt name needs no entry: the closest one is found.
  * @throws {OptionsError} that names each unknown key and each bad value.
  */
 export function resolveOptions<T extends object, D extends Partial<T>>(
@@ -30,8 +35,9 @@ export function resolveOptions<T extends object, D extends Partial<T>>(
   given: T | undefined,
   defaults: D,
   checks: Checks<T>,
+  foreign: ForeignOptions = {},
 ): T & D {
-  const { resolved, problems } = resolve(given, defaults, checks);
+  const { resolved, problems } = resolve(given, defaults, checks, foreign);
   if (problems.length > 0) throw new OptionsError(subject, problems);
   return resolved as T & D;
 }
@@ -46,6 +52,7 @@ function resolve(
   given: unknown,
   defaults: object,
   checks: Readonly<Record<string, Check>>,
+  foreign: ForeignOptions = {},
 ): { resolved: Record<string, unknown>; problems: string[] } {
   const resolved: Record<string, unknown> = { ...defaults };
   if (given !== undefined && (typeof given !== 'object' || given === null || Array.isArray(given))) {
@@ -53,7 +60,7 @@ function resolve(
   }
   const problems: string[] = [];
   for (const [key, value] of Object.entries(given ?? {})) {
-    if (!Object.hasOwn(checks, key)) problems.push(`unknown option "${key}"`);
+    if (!Object.hasOwn(checks, key)) problems.push(unknownOption(key, Object.keys(checks), foreign));
     else if (value !== undefined) resolved[key] = value;
   }
   for (const [key, check] of Object.entries(checks)) {
@@ -62,6 +69,14 @@ function resolve(
     else if (problem !== undefined) for (const part of problem) problems.push(`${key}: ${part}`);
   }
   return { resolved, problems };
+}
+
+/** Says that there is no such option, and which one was meant if that can be told. */
+export function unknownOption(key: string, known: readonly string[], foreign: ForeignOptions = {}): string {
+  const problem = `unknown option "${key}"`;
+  if (Object.hasOwn(foreign, key)) return `${problem}: ${foreign[key]}`;
+  const closest = closestWord(key, known);
+  return closest === undefined ? problem : `${problem}: did you mean "${closest}"?`;
 }
 
 /** A short picture of a value for an error message. */

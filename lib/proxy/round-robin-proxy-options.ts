@@ -15,6 +15,7 @@ import {
   boolean,
   type Checks,
   durationMs,
+  type ForeignOptions,
   func,
   group,
   integer,
@@ -168,6 +169,28 @@ export const roundRobinProxyDefaults = Object.freeze({
   tunnel: {},
   tls: {},
   ...admissionCapDefaults,
+});
+
+/** Of http-proxy-middleware and express-http-proxy. */
+export const foreignProxyOptions: ForeignOptions = Object.freeze({
+  target: 'use backends, a list of origins',
+  targets: 'use backends, a list of origins',
+  upstreams: 'use backends, a list of origins',
+  router: 'use one roundRobinProxy() for each route, or undiciTransport() with http-proxy-middleware',
+  ws: 'use upgradeHandler()',
+  xfwd: 'use forwarded and forwardingFields',
+  secure: 'use tls',
+  ssl: 'use tls',
+  agent: 'connections are kept by undici; backends have options of their own',
+  timeout: 'use responseTimeoutMs',
+  proxyTimeout: 'use responseTimeoutMs',
+  preserveHeaderKeyCase: 'undici decides the case of header names',
+  on: 'use events',
+  onProxyReq: 'change req.headers in a middleware before the proxy',
+  onProxyRes: 'change the response with on-headers in a middleware before the proxy',
+  onError: 'use events',
+  plugins: 'use undiciTransport() with http-proxy-middleware',
+  limit: 'use maxBodyBytes',
 });
 
 export const roundRobinProxyChecks: Checks<RoundRobinProxyOptions> = {

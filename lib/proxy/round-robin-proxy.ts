@@ -29,6 +29,7 @@ import { requestHeadRules } from './request-head.ts';
 import { RetryBudget } from './retry-budget.ts';
 import { retryChecks, retryDefaults } from './retry-rules.ts';
 import {
+  foreignProxyOptions,
   type RoundRobinProxyOptions,
   roundRobinProxyChecks,
   roundRobinProxyDefaults,
@@ -112,7 +113,13 @@ export interface RoundRobinProxy extends Middleware {
  * @throws {OptionsError} that names each unknown key and each bad value.
  */
 export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy {
-  const options = resolveOptions('roundRobinProxy', given, roundRobinProxyDefaults, roundRobinProxyChecks);
+  const options = resolveOptions(
+    'roundRobinProxy',
+    given,
+    roundRobinProxyDefaults,
+    roundRobinProxyChecks,
+    foreignProxyOptions,
+  );
   const circuitOptions = resolveOptions(
     'roundRobinProxy.circuit',
     options.circuit,

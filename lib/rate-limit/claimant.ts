@@ -1,7 +1,13 @@
 import { hash } from 'node:crypto';
 import { GatewayError } from '../core/errors.ts';
 import type { GatewayRequest } from '../core/http.ts';
-import type { CostFunction, KeyFunction, LimitFunction } from './ip-rate-limit-options.ts';
+import type {
+  CostFunction,
+  KeyFunction,
+  LimitedRequest,
+  LimitFunction,
+  SkipFunction,
+} from './ip-rate-limit-options.ts';
 
 const LONGEST_KEY = 64;
 
@@ -9,6 +15,7 @@ export interface ClaimFunctions {
   readonly key?: KeyFunction | undefined;
   readonly limit: number | LimitFunction;
   readonly cost?: CostFunction | undefined;
+  readonly skip?: SkipFunction | undefined;
 }
 
 /** What an app's own functions say of one request. */
@@ -31,12 +38,19 @@ export class Claimant {
 
   /** Whether there is anything to ask. */
   get asks(): boolean {
-    const { key, limit, cost } = this.#functions;
-    return key !== undefined || cost !== undefined || typeof limit === 'function';
+    const { key, limit, cost, skip } = this.#functions;
+    return key !== undefined || cost !== undefined || skip !== undefined || typeof limit === 'function';
   }
 
-  /** At once when all functions answer at once. */
-  ask(req: GatewayRequest): OwnClaim | Promise<OwnClaim> {
+  /** Nothing for a request that is not limited. At once when all functions answer at once. */
+  ask(incoming: GatewayRequest): OwnClaim | undefined | Promise<OwnClaim | undefined> {
+    const req = incoming as LimitedRequest;
+    const skipped = this.#functions.skip?.(req);
+    if (typeof skipped !== 'object') return skipped ? undefined : this.#ask(req);
+    return skipped.then((skips) => (skips ? undefined : this.#ask(req)));
+  }
+
+  #ask(req: LimitedRequest): OwnClaim | Promise<OwnClaim> {
     const { key, limit, cost } = this.#functions;
     const keyed = key?.(req);
     const limited = typeof limit === 'function' ? limit(req) : undefined;

@@ -9,12 +9,27 @@ import type { RedisClient } from './redis-client.ts';
 import type { OnStoreError } from './stand-in.ts';
 import type { TrustProxy } from './trust-proxy.ts';
 
+declare global {
+  namespace Express {
+    // Declared by @types/express too, and extended by apps and by packages like @types/passport (`req.user`).
+    interface Request {}
+  }
+}
+
+/** A request as an app's own functions see it: with all that the app declares in `Express.Request`. */
+export type LimitedRequest = GatewayRequest & Express.Request;
+
+/** May also be written for the `Request` of Express itself: a method's parameters are compared both ways. */
+type RequestFunction<Result> = { of(req: LimitedRequest): Result | Promise<Result> }['of'];
+
 /** The limit of one request: an integer from 1 up. */
-export type LimitFunction = (req: GatewayRequest) => number | Promise<number>;
+export type LimitFunction = RequestFunction<number>;
 /** What one request counts for: an integer from 0 up. */
-export type CostFunction = (req: GatewayRequest) => number | Promise<number>;
+export type CostFunction = RequestFunction<number>;
 /** Whom one request is counted for; nothing for its address. */
-export type KeyFunction = (req: GatewayRequest) => string | undefined | Promise<string | undefined>;
+export type KeyFunction = RequestFunction<string | undefined>;
+/** Whether one request is not limited. */
+export type SkipFunction = RequestFunction<boolean>;
 
 /** Options of `ipRateLimit()`. */
 export interface IpRateLimitOptions {
@@ -53,6 +68,8 @@ export interface IpRateLimitOptions {
    * the whole limit. Default: 1 for every request.
    */
   cost?: CostFunction | undefined;
+  /** Whether a request is neither limited nor counted, at once or by a promise. `deny` holds all the same. Default: none. */
+  skip?: SkipFunction | undefined;
   /** Addresses and CIDR ranges that are never limited, nor counted. Default: none. */
   allow?: readonly string[] | undefined;
   /** Addresses and CIDR ranges that get 403, also when they are in `allow`. Default: none. */

@@ -5,6 +5,7 @@ import {
   type Check,
   type Checks,
   durationMs,
+  type ForeignOptions,
   func,
   integer,
   OptionsError,
@@ -35,7 +36,11 @@ type Given = Omit<IpRateLimitOptions, 'redis'> & { redis?: RedisClient | RedisUr
 export type IpRateLimitSettings = Given &
   typeof IP_RATE_LIMIT_DEFAULTS & { readonly prefix: string; readonly quotas: readonly Quota[] };
 
-const redis: Check = (value) => (value instanceof RedisUrl ? value.problem : redisClientProblem(value));
+const redis: Check = (value) => {
+  if (!(value instanceof RedisUrl)) return redisClientProblem(value);
+  // As a list, because the value would be shown behind a single text, and is none that was given.
+  return value.problem === undefined ? undefined : [value.problem];
+};
 
 const counter: Check = (value) => {
   const { ask, processes } = (value ?? {}) as Partial<CounterLink>;
@@ -67,6 +72,7 @@ const CHECKS: Checks<Given> = {
   windows: optional(windowsCheck),
   key: optional(func),
   cost: optional(func),
+  skip: optional(func),
   allow: optional(addressListCheck),
   deny: optional(addressListCheck),
   shadow: boolean,
@@ -86,6 +92,45 @@ const CHECKS: Checks<Given> = {
   events: optional((value) => (value instanceof GatewayEvents ? undefined : 'must be a GatewayEvents')),
 };
 
+const ANSWER =
+  'the limiter answers 429 itself; the event "limited" tells of it, and rateLimitStore() serves rateLimit()';
+const NO_RETURN = 'a request counts when it comes; skip and cost decide before that';
+
+/** Of express-rate-limit, rate-limiter-flexible and @fastify/rate-limit. */
+export const FOREIGN_LIMITER_OPTIONS: ForeignOptions = Object.freeze({
+  max: 'use limit',
+  points: 'use limit',
+  window: 'use windowMs',
+  timeWindow: 'use windowMs',
+  duration: 'use windowMs, in milliseconds',
+  keyGenerator: 'use key',
+  handler: ANSWER,
+  message: ANSWER,
+  statusCode: ANSWER,
+  onLimitReached: 'listen for the event "limited"',
+  skipFailedRequests: NO_RETURN,
+  skipSuccessfulRequests: NO_RETURN,
+  requestWasSuccessful: NO_RETURN,
+  standardHeaders: 'use fields',
+  legacyHeaders: 'use fields',
+  headers: 'use fields',
+  identifier: 'use name',
+  store: 'use redis',
+  storeClient: 'use redis',
+  client: 'use redis',
+  prefix: 'use keyPrefix',
+  passOnStoreError: 'use onStoreError: "open"',
+  skipOnError: 'use onStoreError: "open"',
+  timeout: 'use storeTimeoutMs',
+  allowList: 'use allow',
+  whitelist: 'use allow',
+  denyList: 'use deny',
+  blacklist: 'use deny',
+});
+
+/** All names of options. */
+export const LIMITER_OPTIONS: readonly string[] = Object.keys(CHECKS);
+
 /**
  * @throws {OptionsError} `ERR_EXPRESSWAY_OPTIONS`, with every problem
  * @throws {GatewayError} `ERR_EXPRESSWAY_TRUST_PROXY`
@@ -97,6 +142,7 @@ export function resolveIpRateLimitOptions(options: IpRateLimitOptions | undefine
     given as Given | undefined,
     IP_RATE_LIMIT_DEFAULTS,
     CHECKS,
+    FOREIGN_LIMITER_OPTIONS,
   );
   const prefix = `${settings.keyPrefix}${settings.name}:`;
   const quotas = quotasOf(settings);

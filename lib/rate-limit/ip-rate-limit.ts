@@ -22,7 +22,7 @@ export interface IpRateLimiter extends Middleware {
   readonly events: GatewayEvents;
   /**
    * Forgets the requests of one client, given as an address, as what the option `key` gave, or as the key of a
-   * `limited` event. Other gateways that have just refused the client go on until the wait is over that they told it; with
+   * `limited` event. A text that may be more than one of these counts as each of them. Other gateways that have just refused the client go on until the wait is over that they told it; with
    * leases, they spend what they hold. Rejects when Redis could not be told; this process has forgotten even then.
    */
   resetKey(key: string): Promise<void>;
@@ -90,10 +90,14 @@ export function ipRateLimit(options?: IpRateLimitOptions): IpRateLimiter {
   async function admitOwn(exchange: Exchange, next: Next): Promise<void> {
     const { req, res } = exchange;
     let key: string | undefined;
-    let claim: OwnClaim;
+    let claim: OwnClaim | undefined;
     try {
       const asked = claimant.ask(req);
       claim = asked instanceof Promise ? await asked : asked;
+      if (claim === undefined) {
+        next();
+        return;
+      }
       key = claim.key ?? clientKey(exchange, ipv6Subnet);
     } catch (error) {
       next(error);
@@ -103,16 +107,17 @@ export function ipRateLimit(options?: IpRateLimitOptions): IpRateLimiter {
     else res.destroy();
   }
 
-  const keyOf = (text: string): string => {
-    const key = addressKey(text, ipv6Subnet);
-    return key ?? (settings.key === undefined || /^[kh]:/.test(text) ? text : ownKey(text));
+  const reset = async (text: string): Promise<void> => {
+    const keys = new Set([addressKey(text, ipv6Subnet) ?? text]);
+    if (settings.key !== undefined) keys.add(ownKey(text));
+    await Promise.all([...keys].map((key) => meter.reset(key)));
   };
 
   return Object.defineProperties(ipRateLimiter, {
     name: { value: name },
     mode: { get: () => meter.mode, enumerable: true },
     events: { value: events, enumerable: true },
-    resetKey: { value: async (key: string) => meter.reset(keyOf(key)), enumerable: true },
+    resetKey: { value: reset, enumerable: true },
     close: { value: async () => meter.close(), enumerable: true },
   }) as unknown as IpRateLimiter;
 }

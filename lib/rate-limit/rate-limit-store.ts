@@ -1,30 +1,37 @@
 import type { ClientRateLimitInfo, Options, Store } from 'express-rate-limit';
 import { GatewayError } from '../core/errors.ts';
 import { GatewayEvents, type LimiterMode } from '../core/events.ts';
+import { OptionsError, unknownOption } from '../core/options.ts';
 import { boundedKey } from './claimant.ts';
 import type { IpRateLimitOptions } from './ip-rate-limit-options.ts';
-import { type IpRateLimitSettings, resolveIpRateLimitOptions } from './ip-rate-limit-settings.ts';
+import {
+  FOREIGN_LIMITER_OPTIONS,
+  type IpRateLimitSettings,
+  LIMITER_OPTIONS,
+  resolveIpRateLimitOptions,
+} from './ip-rate-limit-settings.ts';
 import type { LimiterMeter } from './limiter-meter.ts';
 import { LimiterUnavailableError } from './limiter-unavailable-error.ts';
 import type { Ruling } from './meter.ts';
 import { openLimiterMeter } from './open-limiter-meter.ts';
 import type { Quota } from './quota.ts';
 
+const STORE_OPTIONS = [
+  'algorithm',
+  'burst',
+  'maxKeys',
+  'redis',
+  'keyPrefix',
+  'keySecret',
+  'storeTimeoutMs',
+  'onStoreError',
+  'lease',
+  'name',
+  'events',
+] as const;
+
 /** As in the options of `ipRateLimit()`; limit and window are those of express-rate-limit. */
-export type RateLimitStoreOptions = Pick<
-  IpRateLimitOptions,
-  | 'algorithm'
-  | 'burst'
-  | 'maxKeys'
-  | 'redis'
-  | 'keyPrefix'
-  | 'keySecret'
-  | 'storeTimeoutMs'
-  | 'onStoreError'
-  | 'lease'
-  | 'name'
-  | 'events'
->;
+export type RateLimitStoreOptions = Pick<IpRateLimitOptions, (typeof STORE_OPTIONS)[number]>;
 
 /** A store for one `rateLimit()` of express-rate-limit. */
 export interface RateLimitStore extends Store {
@@ -53,6 +60,13 @@ export function rateLimitStore(options: RateLimitStoreOptions = {}): RateLimitSt
   return new MeterStore(options);
 }
 
+/** Of an option that is not the store's. */
+function problemOf(key: string): string {
+  if (LIMITER_OPTIONS.includes(key))
+    return `"${key}" is no option of a store: rateLimit() and ipRateLimit() decide that`;
+  return unknownOption(key, STORE_OPTIONS, FOREIGN_LIMITER_OPTIONS);
+}
+
 class MeterStore implements RateLimitStore {
   readonly events: GatewayEvents;
   /** For a check of express-rate-limit: keys of two stores in this process do not meet. */
@@ -68,6 +82,10 @@ class MeterStore implements RateLimitStore {
   #misuse: GatewayError | undefined;
 
   constructor(options: RateLimitStoreOptions) {
+    const problems = Object.keys(options)
+      .filter((key) => !(STORE_OPTIONS as readonly string[]).includes(key))
+      .map(problemOf);
+    if (problems.length > 0) throw new OptionsError('rateLimitStore', problems);
     const { prefix } = resolveIpRateLimitOptions(options);
     this.#options = options;
     this.events = options.events ?? new GatewayEvents();

@@ -31,6 +31,7 @@ export interface RedisAddress {
 }
 
 const HOST = /^(?:\[[0-9a-f:.]+\]|[^\s:[\]@%]+)(?::\d{1,5})?$/i;
+const BARE_HOST = /^(?:\[[0-9a-f:.]+\]|[a-z\d][\w.-]*)(?::\d{1,5})?$/i;
 const PARTS = /^(rediss?)(?:\+(cluster|sentinel))?:\/\/([^/?#]*)(\/[^?#]*)?(?:\?([^#]*))?$/i;
 /** As redis-py names them. */
 const TLS_FILES = Object.freeze({ ssl_ca_certs: 'ca', ssl_certfile: 'cert', ssl_keyfile: 'key' } as const);
@@ -48,9 +49,10 @@ const PATHS: Readonly<Record<RedisShape, { form: RegExp; problem: string }>> = O
 export function readRedisAddress(href: string): RedisAddress | string {
   const parts = PARTS.exec(href);
   if (parts === null) {
-    return /^rediss?(\+\w+)?:\/\//i.test(href)
-      ? 'must be a Redis URL, but cannot be parsed'
-      : 'must start with redis:// or rediss://, or with redis+cluster:// or redis+sentinel:// (rediss+ with TLS)';
+    if (/^rediss?(\+\w+)?:\/\//i.test(href)) return 'must be a Redis URL, but cannot be parsed';
+    // Nothing else is shown of a text that may hold a password.
+    const meant = BARE_HOST.test(href) ? `: use redis://${href}` : ', like redis://localhost:6379';
+    return `must start with redis:// or rediss:// (TLS), or with redis+cluster:// or redis+sentinel://${meant}`;
   }
   const [, scheme, kind, authority = '', path = '', query = ''] = parts;
   const shape = (kind?.toLowerCase() ?? 'single') as RedisShape;

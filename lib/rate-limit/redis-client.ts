@@ -73,9 +73,23 @@ export function redisClientKind(value: unknown): RedisClientKind | undefined {
   return typeof client.getSentinelNode === 'function' ? 'node-redis-sentinel' : 'node-redis';
 }
 
-/** Says what keeps a value from being such a client. */
+const MADE_WITH = 'a client made with createClient(), createCluster() or createSentinel() of redis, or with ioredis';
+const URL_LIKE = 'a URL like redis://localhost:6379';
+
+/** Says what keeps a value from being such a client, and what to pass. */
 export function redisClientProblem(value: unknown): string | undefined {
-  return redisClientKind(value) === undefined
-    ? 'must be a client made with createClient(), createCluster() or createSentinel() of redis, or with ioredis, or a URL'
-    : undefined;
+  return redisClientKind(value) === undefined ? `must be ${MADE_WITH}, or ${URL_LIKE}${hintFor(value)}` : undefined;
+}
+
+function hintFor(value: unknown): string {
+  if (typeof value === 'function') return ': call the function, and pass what it gives';
+  if (typeof value !== 'object' || value === null) return '';
+  const given = value as Record<string, unknown>;
+  if (typeof given.then === 'function') return ': await the promise';
+  if (value instanceof URL) return ': pass its href';
+  if (typeof given.createClient === 'function') return ': pass what createClient() of the package gives';
+  if (['url', 'host', 'port', 'socket', 'path'].some((name) => Object.hasOwn(given, name))) {
+    return ': settings of a client are no client';
+  }
+  return '';
 }

@@ -98,6 +98,55 @@ describe('ipRateLimit', () => {
     expect(await statuses([a, b, {}])).toEqual([200, 200, 429]);
   });
 
+  test.each([
+    ['203.0.113.7'],
+    ['::ffff:203.0.113.7'],
+    ['2001:db8::1'],
+    ['2001:db8::/56'],
+    ['unix'],
+    ['k:a'],
+    ['h:a'],
+    ['a b'],
+    ['x'.repeat(100)],
+  ])('resetKey() forgets the client of %j as key() gave it, and as the event shows it', async (text) => {
+    const { statuses, limiter, limited } = await gateway({ limit: 1, key: () => text });
+    expect(await statuses([{}, {}])).toEqual([200, 429]);
+    await limiter.resetKey(text);
+    expect(await statuses([{}, {}])).toEqual([200, 429]);
+    await limiter.resetKey(limited[0]?.key as string);
+    expect(await statuses([{}, {}])).toEqual([200, 429]);
+    await limiter.resetKey('another');
+    expect(await statuses([{}])).toEqual([429]);
+  });
+
+  test('resetKey() forgets a client that key() leaves to its address, IPv6 networks included', async () => {
+    const { from, limiter, limited } = await gateway({ limit: 1, key: () => undefined });
+    for (const address of ['203.0.113.7', '2001:db8::1']) {
+      expect([(await from(address)).status, (await from(address)).status]).toEqual([200, 429]);
+      await limiter.resetKey(address);
+      expect([(await from(address)).status, (await from(address)).status]).toEqual([200, 429]);
+      await limiter.resetKey(limited.at(-1)?.key as string);
+      expect((await from(address)).status).toBe(200);
+    }
+  });
+
+  test.each([
+    ['at once', (skips: boolean) => skips],
+    ['by a promise', async (skips: boolean) => skips],
+  ])('skip() says %s who is neither limited nor counted', async (_, answer) => {
+    const { statuses, get } = await gateway({ limit: 1, skip: (req) => answer(req.headers['x-skip'] === '1') });
+    const skipped = { 'X-Skip': '1' };
+    expect(await statuses([skipped, {}, skipped, {}])).toEqual([200, 200, 200, 429]);
+    expect((await get(skipped)).headers.ratelimit).toBeUndefined();
+  });
+
+  test('an error of skip() is passed on, and deny holds all the same', async () => {
+    const failing = await gateway({ skip: () => Promise.reject(new Error('broken')) });
+    expect(await failing.get()).toMatchObject({ status: 500, text: 'broken' });
+    const denying = await gateway({ skip: () => true, deny: ['203.0.113.7'] });
+    expect((await denying.from('203.0.113.7')).status).toBe(403);
+  });
+
   test('a key that looks like an address is not that address, and a long one is as good as any', async () => {
     const { statuses } = await gateway({ limit: 1, key: (req) => req.headers['x-api-key'] as string | undefined });
     const [one, two] = ['x'.repeat(5_000), `${'x'.repeat(4_999)}y`].map((text) => ({ 'X-Api-Key': text }));

@@ -2,7 +2,11 @@ import { describe, expect, test } from '@jest/globals';
 import { GatewayError } from '../../../lib/core/errors.ts';
 import { OptionsError } from '../../../lib/core/options.ts';
 import { IP_RATE_LIMIT_DEFAULTS, type IpRateLimitOptions } from '../../../lib/rate-limit/ip-rate-limit-options.ts';
-import { resolveIpRateLimitOptions } from '../../../lib/rate-limit/ip-rate-limit-settings.ts';
+import {
+  FOREIGN_LIMITER_OPTIONS,
+  LIMITER_OPTIONS,
+  resolveIpRateLimitOptions,
+} from '../../../lib/rate-limit/ip-rate-limit-settings.ts';
 
 function problemsOf(options: unknown): readonly string[] {
   try {
@@ -46,7 +50,7 @@ describe('ipRateLimit options', () => {
       events: {},
       max: 5,
     });
-    expect(problems.map((problem) => problem.split(' ')[0])).toEqual([
+    expect(problems.map((problem) => problem.split(/[: ]/)[0])).toEqual([
       'unknown',
       'limit',
       'windowMs',
@@ -86,12 +90,55 @@ describe('ipRateLimit options', () => {
     ['redis://localhost?ssl_ca_certs=ca.pem'],
     ['rediss://localhost?ssl_ca_certs=/no/such/file.pem'],
   ])('refuses the URL %j', (redis) => {
-    expect(problemsOf({ redis })).toEqual([expect.stringMatching(/^redis must/)]);
+    expect(problemsOf({ redis })).toEqual([expect.stringMatching(/^redis: must/)]);
   });
 
   test('never show the password of a URL', () => {
     expect(problemsOf({ redis: 'redis://user:s3cret@localhost/cache' }).join()).not.toContain('s3cret');
     expect(problemsOf({ redis: 'redis://user:s3/cret@localhost' }).join()).not.toContain('cret');
+  });
+
+  test.each([
+    ['localhost:6379', 'use redis://localhost:6379'],
+    ['redis', 'use redis://redis'],
+    ['[::1]:6379', 'use redis://[::1]:6379'],
+    ['user:secret@host', 'like redis://localhost:6379'],
+    ['valkey://localhost', 'must start with redis://'],
+    ['', 'like redis://localhost:6379'],
+    [6379, 'a URL like redis://localhost:6379, got 6379'],
+    [true, 'a URL like redis://localhost:6379, got true'],
+    [() => {}, 'call the function'],
+    [Promise.resolve(), 'await the promise'],
+    [new URL('redis://localhost'), 'pass its href'],
+    [{ createClient() {} }, 'pass what createClient() of the package gives'],
+    [{ host: 'localhost', port: 6379 }, 'settings of a client are no client'],
+    [{ url: 'redis://localhost' }, 'settings of a client are no client'],
+    [{ socket: {} }, 'settings of a client are no client'],
+    [[], 'a URL like redis://localhost:6379'],
+  ])('say what to pass in place of %p as redis', (redis, hint) => {
+    expect(problemsOf({ redis })).toEqual([expect.stringContaining(hint)]);
+    expect(problemsOf({ redis }).join()).not.toContain('secret');
+  });
+
+  test.each([
+    ['max', 'use limit'],
+    ['keyGenerator', 'use key'],
+    ['handler', 'the limiter answers 429 itself'],
+    ['message', 'the limiter answers 429 itself'],
+    ['store', 'use redis'],
+    ['skipFailedRequests', 'a request counts when it comes'],
+    ['windowMS', 'did you mean "windowMs"?'],
+    ['algoritm', 'did you mean "algorithm"?'],
+  ])('say what to use in place of %s', (name, hint) => {
+    expect(problemsOf({ [name]: 1 })).toEqual([expect.stringContaining(`unknown option "${name}": ${hint}`)]);
+  });
+
+  test('every hint names an option that there is', () => {
+    for (const hint of Object.values(FOREIGN_LIMITER_OPTIONS)) {
+      const named = /^use (\w+)/.exec(hint)?.[1];
+      if (named !== undefined) expect(LIMITER_OPTIONS).toContain(named);
+    }
+    for (const foreign of Object.keys(FOREIGN_LIMITER_OPTIONS)) expect(LIMITER_OPTIONS).not.toContain(foreign);
   });
 
   test.each([[{}], [7], [null], [{ isOpen: false, isReady: false, connect() {} }]])(

@@ -157,6 +157,14 @@ describe('rateLimitStore() under plain express-rate-limit', () => {
     expect([status, text]).toEqual([500, expect.stringContaining(message)]);
   });
 
+  test('refuses options that it would not keep to', () => {
+    const problemsOf = (options: object) => () => rateLimitStore(options);
+    expect(problemsOf({ limit: 5 })).toThrow('"limit" is no option of a store');
+    expect(problemsOf({ key: () => 'k' })).toThrow('"key" is no option of a store');
+    expect(problemsOf({ prefix: 'p' })).toThrow('unknown option "prefix": use keyPrefix');
+    expect(problemsOf({ redist: 'p' })).toThrow('unknown option "redist": did you mean "redis"?');
+  });
+
   test('checks its own options at once', () => {
     expect(() => rateLimitStore({ algorithm: 'leaky' as never })).toThrow('algorithm must be one of');
     expect(() => rateLimitStore({ burst: 5 })).toThrow('burst is for the algorithm token-bucket');

@@ -1,0 +1,37 @@
+/** More changes than this make another word. */
+const MOST_CHANGES = 3;
+/** Of the longer word, the part that must be the same. */
+const LEAST_ALIKE = 0.4;
+
+/** The word that a misspelt one was most likely meant to be; nothing where none is near. */
+export function closestWord(given: string, words: Iterable<string>): string | undefined {
+  let closest: string | undefined;
+  let least = MOST_CHANGES + 1;
+  for (const word of words) {
+    const length = Math.max(given.length, word.length);
+    if (Math.abs(given.length - word.length) >= least) continue;
+    const changes = changesBetween(given.toLowerCase(), word.toLowerCase());
+    if (changes >= least || (length - changes) / length <= LEAST_ALIKE) continue;
+    closest = word;
+    least = changes;
+  }
+  return closest;
+}
+
+/** Letters to add, leave out, replace or swap with the next one: the optimal string alignment distance. */
+function changesBetween(one: string, other: string): number {
+  let before: number[] = [];
+  let last = Array.from({ length: other.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= one.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= other.length; j++) {
+      const same = one[i - 1] === other[j - 1];
+      let changes = Math.min(last[j]! + 1, row[j - 1]! + 1, last[j - 1]! + (same ? 0 : 1));
+      if (one[i - 1] === other[j - 2] && one[i - 2] === other[j - 1]) changes = Math.min(changes, before[j - 2]! + 1);
+      row.push(changes);
+    }
+    before = last;
+    last = row;
+  }
+  return last[other.length] as number;
+}
