@@ -1,4 +1,5 @@
-import { once } from 'node:events';
+import cluster from 'node:cluster';
+import { EventEmitter, once } from 'node:events';
 import { get, type IncomingMessage, request, type Server } from 'node:http';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import express, { type Express } from 'express';
@@ -127,6 +128,59 @@ describe('a limiter per request', () => {
       later.push(limiter({ name: 'later' }));
       await statuses(url, 2);
     }
+    expect(codes()).toEqual([]);
+  });
+});
+
+describe('a proxy per request', () => {
+  test('is told once', async () => {
+    const { url } = await serve((app) => {
+      app.use(async (req, res, next) => {
+        // Time itself tells such a proxy from one that was made before the traffic.
+        await new Promise((resolve) => setTimeout(resolve, 2));
+        cleanup.add(roundRobinProxy({ backends: ['http://127.0.0.1:1'] }))(req, res, next);
+      });
+    });
+    await statuses(url, 25);
+    expect(codes()).toEqual(['WARN_EXPRESSWAY_PROXY_PER_REQUEST']);
+  });
+
+  test('is not seen in proxies of routes, nor in one whose backends change often', async () => {
+    const late: ReturnType<typeof roundRobinProxy>[] = [];
+    const { url } = await serve((app) => {
+      for (let i = 0; i < 15; i++) {
+        app.use(`/${i}`, cleanup.add(roundRobinProxy({ name: `r${i}`, backends: ['http://127.0.0.1:1'] })));
+      }
+      app.use((req, res, next) => late[0]?.(req, res, next));
+    });
+    for (let i = 0; i < 15; i++) await statuses(`${url}/${i}`, 1);
+    late.push(cleanup.add(roundRobinProxy({ backends: ['http://127.0.0.1:1'] })));
+    for (let i = 0; i < 15; i++) {
+      late[0]?.setBackends(['http://127.0.0.1:1']);
+      await statuses(url, 1);
+    }
+    expect(codes()).toEqual([]);
+  });
+});
+
+describe('a limiter in a worker of a cluster', () => {
+  afterEach(() => {
+    Reflect.deleteProperty(cluster, 'worker');
+  });
+
+  test('is told of once for each name, unless its counts are shared', () => {
+    // All that a limiter can see of a cluster is this.
+    Object.assign(cluster, { worker: new EventEmitter() });
+    const ask = () => Promise.reject(new Error('away'));
+    limiter({ counter: { processes: 2, ask } });
+    limiter({ redis: 'redis://127.0.0.1:1' });
+    expect(codes()).toEqual([]);
+    for (const name of ['a', 'a', 'b']) limiter({ name });
+    expect(codes()).toEqual(['WARN_EXPRESSWAY_LIMITER_CLUSTER', 'WARN_EXPRESSWAY_LIMITER_CLUSTER']);
+  });
+
+  test('is not told of outside a cluster', () => {
+    limiter({});
     expect(codes()).toEqual([]);
   });
 });

@@ -15,6 +15,8 @@ const TYPES = Object.freeze({
   WARN_EXPRESSWAY_LIMITER_NAME: 'ExpresswayRateLimitWarning',
   WARN_EXPRESSWAY_LIMITER_PREFIX: 'ExpresswayMisuseWarning',
   WARN_EXPRESSWAY_LIMITER_PER_REQUEST: 'ExpresswayMisuseWarning',
+  WARN_EXPRESSWAY_LIMITER_CLUSTER: 'ExpresswayMisuseWarning',
+  WARN_EXPRESSWAY_PROXY_PER_REQUEST: 'ExpresswayMisuseWarning',
   WARN_EXPRESSWAY_TRUST_PROXY: 'ExpresswayMisuseWarning',
   WARN_EXPRESSWAY_TRACING: 'ExpresswayTracingWarning',
   WARN_EXPRESSWAY_GUARDED_STREAM: 'ExpresswayMisuseWarning',
@@ -58,6 +60,11 @@ function isNews(place: Telling | undefined, what: string): boolean {
 export function warnOnce(req: IncomingMessage, code: WarningCode, message: string, what: string = code): void {
   const socket = req.socket as (Telling & { readonly server?: Server }) | undefined;
   if (isNews(socket?.server ?? socket, what)) warn(code, message);
+}
+
+/** The same, once per object that the mistake is about. */
+export function warnOnceOf(place: object, code: WarningCode, message: string, what: string = code): void {
+  if (isNews(place, what)) warn(code, message);
 }
 
 /**

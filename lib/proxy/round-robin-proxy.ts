@@ -16,6 +16,7 @@ import {
 import { GatewayEvents } from '../core/events.ts';
 import { exchangeOf } from '../core/exchange.ts';
 import type { Middleware } from '../core/http.ts';
+import { noticeMaking } from '../core/made-per-request.ts';
 import { resolveOptions } from '../core/options.ts';
 import { AdmissionCaps } from './admission-caps.ts';
 import { assertBackendTls, type BackendTlsOptions } from './backend-tls.ts';
@@ -105,6 +106,10 @@ export interface RoundRobinProxy extends Middleware {
    */
   close(): Promise<void>;
 }
+
+const MADE_PER_REQUEST =
+  'proxies were made within a minute while requests were coming: one that is made per request has connections, circuits and ' +
+  'timers of its own, which nobody closes. Call roundRobinProxy() once, where the app is put together.';
 
 /**
  * Forwards each request to the next available backend: strict rotation unless `loadBalancing` says otherwise, one
@@ -205,6 +210,8 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
   // Without a filter or a rewrite nothing lies between the request and the transport: see docs/decisions/0007.
   const direct = pathFilter === undefined && pathRewrite === undefined;
 
+  const madeAt = Date.now();
+  let isKnown = false;
   let ownAddressChecked = false;
   const hold = (backend: string, act: (backend: Backend) => void): boolean => {
     const found = pool.each(backend, act);
@@ -218,6 +225,8 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
       if (!ownAddressChecked) {
         ownAddressChecked = true;
         tellOfOwnAddress(req, pool.status());
+        if (!isKnown) noticeMaking(req, madeAt, 'WARN_EXPRESSWAY_PROXY_PER_REQUEST', MADE_PER_REQUEST);
+        isKnown = true;
       }
       if (direct) forward(req, res);
       else void filtered(req, res, next);

@@ -1,11 +1,9 @@
 import type { IncomingMessage } from 'node:http';
 import type { Server } from 'node:net';
-import { warn, warnOnce } from '../core/warnings.ts';
+import { noticeMaking } from '../core/made-per-request.ts';
+import { warn } from '../core/warnings.ts';
 import type { RedisClient } from './redis-client.ts';
 
-/** So many limiters, made so soon one after the other while traffic flows, are made by the traffic. */
-const LATE_LIMITERS = 10;
-const LATE_WITHIN_MS = 60_000;
 /** More than the limiters of any one program: it bounds what a mistake can fill. */
 const MOST_SEATS = 1_000;
 
@@ -17,11 +15,7 @@ interface Seat {
 
 /** What one server has seen of limiters. */
 interface Census {
-  /** When its first limited request came. */
-  readonly since: number;
   readonly seats: Map<RedisClient | string, Map<string, Seat>>;
-  lateSince: number;
-  late: number;
 }
 
 const kCensus = Symbol('expressway.limiters');
@@ -68,10 +62,16 @@ export class LimiterMember {
     this.#isKnown = true;
     const place = (req.socket as { server?: Server & { [kCensus]?: Census } } | undefined)?.server;
     if (place === undefined) return;
-    place[kCensus] ??= { since: Date.now(), seats: new Map(), lateSince: 0, late: 0 };
+    place[kCensus] ??= { seats: new Map() };
     const census = place[kCensus];
     if (this.#keys !== undefined) this.seat = seatOf(census, this.#keys, this.seat);
-    if (this.#madeAt > census.since) countLate(req, census);
+    noticeMaking(
+      req,
+      this.#madeAt,
+      'WARN_EXPRESSWAY_LIMITER_PER_REQUEST',
+      'rate limiters were made within a minute while requests were coming: one that is made per request has counts of its own ' +
+        'and limits nobody. Call ipRateLimit() once, where the app is put together.',
+    );
   }
 }
 
@@ -81,20 +81,4 @@ function seatOf({ seats }: Census, { redis, prefix }: LimiterKeys, fresh: Seat):
   const ofRedis = seats.get(redis) ?? new Map<string, Seat>();
   if (seats.size < MOST_SEATS && ofRedis.size < MOST_SEATS) seats.set(redis, ofRedis.set(prefix, fresh));
   return fresh;
-}
-
-function countLate(req: IncomingMessage, census: Census): void {
-  const now = Date.now();
-  if (now - census.lateSince > LATE_WITHIN_MS) {
-    census.lateSince = now;
-    census.late = 0;
-  }
-  census.late += 1;
-  if (census.late !== LATE_LIMITERS) return;
-  warnOnce(
-    req,
-    'WARN_EXPRESSWAY_LIMITER_PER_REQUEST',
-    `${LATE_LIMITERS} rate limiters were made within a minute while requests were coming: one that is made per request has ` +
-      'counts of its own and limits nobody. Call ipRateLimit() once, where the app is put together.',
-  );
 }

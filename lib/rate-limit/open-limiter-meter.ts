@@ -1,4 +1,5 @@
-import { warn } from '../core/warnings.ts';
+import cluster from 'node:cluster';
+import { warn, warnOnceOf } from '../core/warnings.ts';
 import type { Algorithm } from './algorithm.ts';
 import {
   slidingWindowChargeScript,
@@ -69,7 +70,10 @@ export interface LimiterMeterSettings {
 export function openLimiterMeter(settings: LimiterMeterSettings, onModeChange: ModeListener): LimiterMeter {
   const { redis, prefix, storeTimeoutMs: timeoutMs } = settings;
   if (settings.counter !== undefined) return countedMeter(settings, settings.counter, onModeChange);
-  if (redis === undefined) return memoryMeter(settings);
+  if (redis === undefined) {
+    tellOfCluster(settings.name);
+    return memoryMeter(settings);
+  }
   const standIn = standInOf(settings);
   // These outlive the shared meters, which are made anew after each failure.
   const denials = new DenialCache();
@@ -77,6 +81,17 @@ export function openLimiterMeter(settings: LimiterMeterSettings, onModeChange: M
   const openShared = (send: Send) => sharedMeter(settings, send, denials, leases);
   const meter = new ResilientMeter({ redis, prefix, timeoutMs, standIn, openShared, onModeChange });
   return new FrontMeter(meter, denials, leases);
+}
+
+function tellOfCluster(name: string): void {
+  if (cluster.worker === undefined) return;
+  warnOnceOf(
+    cluster.worker,
+    'WARN_EXPRESSWAY_LIMITER_CLUSTER',
+    `The rate limiter "${name}" counts in the memory of one cluster worker: with n workers, a client may make n times as many ` +
+      'requests. Share the counts by redis, or by counter.',
+    `limiter ${name}`,
+  );
 }
 
 interface OwnAlgorithm {
