@@ -1,5 +1,6 @@
 import { readFile, stat } from 'node:fs/promises';
 import { assertBackends, type BackendOptions, OptionsError } from 'expressway';
+import { jsonPosition } from './json-position.ts';
 import { StartError } from './start-error.ts';
 
 export type Backends = readonly (string | BackendOptions)[];
@@ -86,15 +87,18 @@ export class BackendsFile {
   }
 
   #parse(text: string): Backends {
+    let list: unknown;
     try {
-      const list: unknown = JSON.parse(text);
+      list = JSON.parse(text);
+    } catch {
+      throw new BackendsError([`${this.name}: is not JSON from ${jsonPosition(text)} on`]);
+    }
+    try {
       assertBackends(list);
       return list;
     } catch (error) {
       if (error instanceof OptionsError) throw new BackendsError(error.problems.map((one) => `${this.name}: ${one}`));
-      // The message shows a piece of the file, which may hold a password.
-      const message = (error as Error).message.replace(/\/\/[^/@\s]*@/g, '//***@');
-      throw new BackendsError([`${this.name}: is not JSON: ${message}`]);
+      throw error;
     }
   }
 }

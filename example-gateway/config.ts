@@ -79,6 +79,8 @@ export interface Config {
   readonly logLevel: LogLevel;
   /** Nothing when it is off. `sample` is the part of the requests without an error that gets a line. */
   readonly accessLog: { readonly format: AccessLogFormat; readonly sample: number } | undefined;
+  /** Names of parameters that are masked in the access log and in traces, beside the usual ones. */
+  readonly redact: readonly string[];
   /** Whether answers carry `Server-Timing`. */
   readonly serverTiming: boolean;
   /** Whether requests are traced, by the OpenTelemetry SDK that the process has registered. */
@@ -165,6 +167,7 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
         : { host: read.ADMIN_HOST, port: read.ADMIN_PORT, token: read.ADMIN_TOKEN },
     logLevel: read.LOG_LEVEL,
     accessLog: format === 'off' ? undefined : { format, sample: read.ACCESS_LOG_SAMPLE },
+    redact: read.REDACT,
     serverTiming: read.SERVER_TIMING === 'on',
     tracing: read.TRACING === 'on',
   };

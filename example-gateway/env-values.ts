@@ -154,18 +154,21 @@ function problemOf(backend: BackendOptions): string | undefined {
   }
 }
 
+/** What is before an @, or in a query, may be a password. */
+const shown = (item: string): string => JSON.stringify(item.replace(/^.*@/s, '***@').replace(/\?.*$/s, '?***'));
+
 /** Gives the problem as text where the item is no origin. */
 function readOrigin(item: string): { readonly origin: string } | string {
   if (item === '') return 'an item is empty';
   // The package knows which names it can look up.
   const name = /^(?:dns|srv)[:+]/i.test(item) ? item.toLowerCase().replace(/\/$/, '') : undefined;
   if (name !== undefined) return problemOf({ url: name }) ?? { origin: name };
-  if (!URL.canParse(item)) return `${JSON.stringify(item)} is not a URL`;
+  if (!URL.canParse(item)) return `${shown(item)} is not a URL`;
   const url = new URL(item);
   // Not echoed: whoever reads the log need not see the password.
   if (url.username !== '' || url.password !== '') return 'an item carries credentials';
-  if (!/^https?:$/.test(url.protocol)) return `${JSON.stringify(item)} is neither http nor https`;
-  if (url.pathname + url.search + url.hash !== '/') return `${JSON.stringify(item)} has a path or query`;
+  if (!/^https?:$/.test(url.protocol)) return `${shown(item)} is neither http nor https`;
+  if (url.pathname + url.search + url.hash !== '/') return `${shown(item)} has a path or query`;
   return url;
 }
 
@@ -181,6 +184,15 @@ export const dnsServers = () =>
     }
     return servers;
   });
+
+/** Names, apart by commas; empty means none. */
+export const names = () =>
+  variable('', (text): readonly string[] =>
+    text
+      .split(',')
+      .map((item) => item.trim())
+      .filter((item) => item !== ''),
+  );
 
 /** Empty means none. */
 export const optionalFile = () => variable('', (text) => (text === '' ? undefined : text));

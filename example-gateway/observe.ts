@@ -32,7 +32,8 @@ export function observe(config: Config, events: GatewayEvents, log: Logger, line
   // JSON lines stand among the logger's, whatever its level, and look like them. Put together by pino they cost twice as much.
   const to = config.accessLog?.format === 'json' ? log.lines : lines;
   const base = config.accessLog?.format === 'json' ? { level: 'info', ...log.bindings() } : undefined;
-  const access = config.accessLog && accessLog({ ...config.accessLog, to, base, events });
+  const { redact } = config;
+  const access = config.accessLog && accessLog({ ...config.accessLog, redact, to, base, events });
   const telemetry = config.tracing ? new OpenTelemetry(log) : undefined;
   const register = config.admin && new Registry();
   const metrics = register && countInto(register, events, lines, parts);
@@ -43,7 +44,7 @@ export function observe(config: Config, events: GatewayEvents, log: Logger, line
       metrics,
       accessLog: access,
       status: feed,
-      tracing: telemetry && tracing({ api: telemetry.api }),
+      tracing: telemetry && tracing({ api: telemetry.api, redact }),
       serverTiming: config.serverTiming,
     }),
     register,

@@ -5,6 +5,7 @@ import {
   durationMs,
   host,
   integer,
+  names,
   oneOf,
   optionalDurationMs,
   optionalFile,
@@ -76,6 +77,7 @@ export const variables = z.object({
   LOG_LEVEL: oneOf('info', LOG_LEVELS),
   ACCESS_LOG: oneOf('off', ['off', 'json', 'common', 'combined']),
   ACCESS_LOG_SAMPLE: optionalRatio(1),
+  REDACT: names(),
   SERVER_TIMING: oneOf('off', ['off', 'on']),
   TRACING: oneOf('off', ['off', 'on']),
 });

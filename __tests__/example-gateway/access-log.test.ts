@@ -46,6 +46,22 @@ test('ACCESS_LOG=json: a line of the logger, whatever its level; refusals too', 
   expect(headers['server-timing']).toMatch(/^gateway;dur=/);
 });
 
+test('REDACT masks more parameters than the usual ones; a trusted proxy cannot forge a line', async () => {
+  const env = { ACCESS_LOG: 'combined', REDACT: 'user_email, *phone*', TRUST_PROXY: 'loopback' };
+  const { url, written } = await open(env, 'error');
+  const forged = '1.2.3.4 - - [04/Nov/2026:05:06:07 +0000] "GET /admin HTTP/1.1" 200 1 "-" "-"';
+  await ask(`${url}/a?user[password]=geheim&userEmail=geheim&user[email]=geheim&homePhone=geheim&q=1`, {
+    headers: { 'X-Forwarded-For': forged },
+  });
+  await ask(url, { headers: { 'X-Forwarded-For': 'x'.repeat(9_000) } });
+  await until(() => written.length === 2);
+  expect(written[0]).toMatch(
+    /^1\.2\.3\.4\\u0020-\\u0020-\S+ - - \[[^\]]+\] "GET \/a\?user\[password\]=\*\*\*&userEmail=\*\*\*&user\[email\]=\*\*\*&homePhone=\*\*\*&q=1 HTTP\/1\.1" 200 /,
+  );
+  expect(written.join('')).not.toContain('geheim');
+  expect(written[1]?.length).toBeLessThan(1_000);
+});
+
 test('what Node refuses to read has a line too', async () => {
   const { url, logged } = await open({ ACCESS_LOG: 'json' }, 'error');
   const { status } = await ask(url, { headers: { 'X-Long': 'x'.repeat(20_000) } });

@@ -41,8 +41,8 @@ describe('reading', () => {
   });
 
   test.each([
-    ['no JSON', '["http://a",', /^FILE: is not JSON: /],
-    ['nothing', '', /^FILE: is not JSON: /],
+    ['no JSON', '["http://a",', /^FILE: is not JSON from line 1, column 13 on$/],
+    ['nothing', '', /^FILE: is not JSON from line 1, column 1 on$/],
     ['no list', '{"backends": []}', /^FILE: must be a non-empty array of backends$/],
     ['an empty list', '[]', /^FILE: must be a non-empty array of backends$/],
     ['one origin twice', '["http://a", {"url": "http://A:80/"}]', /^FILE: "http:\/\/a" is named twice$/],
@@ -65,8 +65,18 @@ describe('reading', () => {
     writeFileSync(path, '["http://user:geheim@a"]');
     expect(await problems()).toEqual(['FILE: a backend URL must not carry credentials']);
     writeFileSync(path, '["http://user:geheim@a" x');
-    expect(String(await problems())).toMatch(/not JSON/);
-    expect(String(await problems())).not.toMatch(/geheim/);
+    expect(await problems()).toEqual(['FILE: is not JSON from line 1, column 25 on']);
+    for (const text of [
+      'geheim',
+      '["geheim',
+      '{"password": "geheim" "',
+      '["user:geheim@a:80"]',
+      '["https://a/?key=geheim"]',
+    ]) {
+      writeFileSync(path, text);
+      expect(String(await problems())).toMatch(/^FILE: ./);
+      expect(String(await problems())).not.toMatch(/geheim/);
+    }
   });
 
   test('says why there is nothing to read', async () => {

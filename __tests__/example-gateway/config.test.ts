@@ -54,6 +54,7 @@ const DEFAULTS = {
   admin: { host: '127.0.0.1', port: 9090 },
   logLevel: 'info',
   accessLog: undefined,
+  redact: [],
   serverTiming: false,
   tracing: false,
 };
@@ -219,6 +220,7 @@ const GOOD: readonly (readonly [string, string, object])[] = [
   ['LOG_LEVEL', 'silent', { logLevel: 'silent' }],
   ['ACCESS_LOG', 'common', { accessLog: { format: 'common', sample: 1 } }],
   ['ACCESS_LOG_SAMPLE', '0.1', { accessLog: undefined }],
+  ['REDACT', ' user_email,, *phone* ', { redact: ['user_email', '*phone*'] }],
   ['SERVER_TIMING', 'on', { serverTiming: true }],
   ['TRACING', 'on', { tracing: true }],
 ];
@@ -275,7 +277,7 @@ describe('readConfig', () => {
 
   test('keeps secrets out of its errors', () => {
     const problems = problemsOf({
-      BACKENDS: 'http://u:geheim@a',
+      BACKENDS: 'http://u:geheim@a,u:geheim@b:80,https://c/?key=geheim',
       REDIS_URL: 'http://u:geheim@r',
       STICKY_SECRET: 'geheim',
     });

@@ -1,4 +1,5 @@
 import { type Check, OptionsError } from '../core/options.ts';
+import { shownText, shownValue } from '../core/shown-value.ts';
 import { type DiscoveryName, looksDiscovered, readDiscoveryName } from './discovery-name.ts';
 
 /** One backend as the user names it, or a DNS name that stands for some. */
@@ -69,9 +70,9 @@ function readBackend(item: unknown): BackendConfig | DiscoveryName | string {
   if (typeof item !== 'object' || item === null) return 'a backend must be a URL, or an object with a url';
   const { url, weight = 1, ...rest } = item as BackendOptions;
   const unknown = Object.keys(rest);
-  if (unknown.length > 0) return `a backend has no option "${unknown.join('", "')}"`;
+  if (unknown.length > 0) return `a backend has no option ${unknown.map(shownText).join(', ')}`;
   if (!Number.isSafeInteger(weight) || weight < 0 || weight > MAX_WEIGHT) {
-    return `weight must be an integer from 0 to ${MAX_WEIGHT}, got ${String(weight)}`;
+    return `weight must be an integer from 0 to ${MAX_WEIGHT}, got ${shownValue(weight)}`;
   }
   return readUrl(url, weight);
 }
@@ -81,13 +82,14 @@ export const MAX_WEIGHT = 1_000;
 function readUrl(text: unknown, weight: number): BackendConfig | DiscoveryName | string {
   if (typeof text !== 'string') return 'a backend must be a URL, or an object with a url';
   if (looksDiscovered(text)) return readDiscoveryName(text, weight);
-  if (!URL.canParse(text)) return `"${text}" is not a URL`;
+  if (!URL.canParse(text)) return `${shownText(text)} is not a URL`;
   const url = new URL(text);
   // Not echoed: whoever reads the error need not see the password.
   if (url.username !== '' || url.password !== '') return 'a backend URL must not carry credentials';
   if (url.protocol !== 'http:' && url.protocol !== 'https:') {
-    return `"${text}" must start with http:// or https://, dns:// or srv://`;
+    return `${shownText(text)} must start with http:// or https://, dns:// or srv://`;
   }
-  if (url.pathname !== '/' || url.search !== '' || url.hash !== '') return `"${text}" must be an origin, without path`;
+  if (url.pathname !== '/' || url.search !== '' || url.hash !== '')
+    return `${shownText(text)} must be an origin, without path`;
   return { url, weight };
 }

@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import { domainToASCII } from 'node:url';
+import { shownText } from '../core/shown-value.ts';
 
 /** A DNS name whose addresses are backends. */
 export interface DiscoveryName {
@@ -26,7 +27,7 @@ export function looksDiscovered(text: string): boolean {
 export function readDiscoveryName(text: string, weight: number): DiscoveryName | string {
   // Not echoed: whoever reads the error need not see the password.
   if (text.includes('@')) return 'a backend URL must not carry credentials';
-  const shown = JSON.stringify(text);
+  const shown = shownText(text);
   const [, scheme = '', host = '', port] = SHAPE.exec(text) ?? [];
   const name = domainToASCII(host).replace(/\.$/, '');
   if (name === '') return `${shown} must be like dns://name:port, dns+https://name:port or srv://name, without path`;

@@ -1,5 +1,6 @@
 import { closestWord } from './closest-word.ts';
 import { GatewayError } from './errors.ts';
+import { shownValue } from './shown-value.ts';
 
 /**
  * Says what is wrong with a value, as the rest of a sentence that begins with the option's name; or nothing when
@@ -56,7 +57,7 @@ function resolve(
 ): { resolved: Record<string, unknown>; problems: string[] } {
   const resolved: Record<string, unknown> = { ...defaults };
   if (given !== undefined && (typeof given !== 'object' || given === null || Array.isArray(given))) {
-    return { resolved, problems: [`options must be an object, got ${show(given)}`] };
+    return { resolved, problems: [`options must be an object, got ${shownValue(given)}`] };
   }
   const problems: string[] = [];
   for (const [key, value] of Object.entries(given ?? {})) {
@@ -65,7 +66,7 @@ function resolve(
   }
   for (const [key, check] of Object.entries(checks)) {
     const problem = check(resolved[key]);
-    if (typeof problem === 'string') problems.push(`${key} ${problem}, got ${show(resolved[key])}`);
+    if (typeof problem === 'string') problems.push(`${key} ${problem}, got ${shownValue(resolved[key])}`);
     else if (problem !== undefined) for (const part of problem) problems.push(`${key}: ${part}`);
   }
   return { resolved, problems };
@@ -77,16 +78,6 @@ export function unknownOption(key: string, known: readonly string[], foreign: Fo
   if (Object.hasOwn(foreign, key)) return `${problem}: ${foreign[key]}`;
   const closest = closestWord(key, known);
   return closest === undefined ? problem : `${problem}: did you mean "${closest}"?`;
-}
-
-/** A short picture of a value for an error message. */
-function show(value: unknown): string {
-  // A URL's password must not end up in a log through an error message.
-  if (typeof value === 'string') return JSON.stringify(value.replace(/\/\/[^/@\s]*@/g, '//***@'));
-  if (typeof value === 'function') return 'a function';
-  if (Array.isArray(value)) return value.length === 0 ? 'an empty array' : `[${value.map(show).join(', ')}]`;
-  if (typeof value === 'object' && value !== null) return `an object of ${value.constructor?.name ?? 'no class'}`;
-  return String(value);
 }
 
 /** Node's timers hold 31 bits: a longer delay would fire at once. */
@@ -122,7 +113,7 @@ export const nonEmptyString: Check = (value) =>
 export const oneOf =
   (...allowed: readonly unknown[]): Check =>
   (value) =>
-    allowed.includes(value) ? undefined : `must be one of ${allowed.map(show).join(', ')}`;
+    allowed.includes(value) ? undefined : `must be one of ${allowed.map((one) => shownValue(one)).join(', ')}`;
 
 /** Accepts a missing value beside what `check` accepts. */
 export const optional =

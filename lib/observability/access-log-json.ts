@@ -14,10 +14,8 @@ import type { FinishedRequest } from './request-record.ts';
 /** Whether JSON or `printable()` would write some character of a text in another way. */
 const IS_NOT_PLAIN = /[^\x20\x21\x23-\x5b\x5d-\x7e]/;
 
-const quoted = (text: string): string => (IS_NOT_PLAIN.test(text) ? JSON.stringify(text) : `"${text}"`);
-
-/** The same of what a client sent. */
-const quotedShown = (text: string, maxLength: number): string =>
+/** Whatever may have come from a client is bounded, and without control characters. */
+const quoted = (text: string, maxLength = MAX_TEXT): string =>
   text.length > maxLength || IS_NOT_PLAIN.test(text) ? JSON.stringify(printable(text, maxLength)) : `"${text}"`;
 
 /**
@@ -32,9 +30,9 @@ export function accessMembers(request: FinishedRequest, rules: LineRules): strin
   if (id !== undefined) json += `,"id":${quoted(id)}`;
   if (traceId !== undefined) json += `,"traceId":${quoted(traceId)}`;
   if (client !== undefined) json += `,"client":${quoted(client)}`;
-  json += `,"method":${quoted(request.method)},"target":${quotedShown(redactedTarget(request, rules), MAX_TARGET)}`;
+  json += `,"method":${quoted(request.method)},"target":${quoted(redactedTarget(request, rules), MAX_TARGET)}`;
   json += `,"protocol":"HTTP/${req.httpVersion}"`;
-  if (host !== undefined) json += `,"host":${quotedShown(host, MAX_TEXT)}`;
+  if (host !== undefined) json += `,"host":${quoted(host)}`;
   json += `,"route":${quoted(request.route)},"status":${request.status},"source":"${request.source}"`;
   if (cause !== undefined) json += `,"cause":"${cause}"`;
   if (proxy !== undefined) json += `,"proxy":${quoted(proxy)}`;
@@ -43,8 +41,8 @@ export function accessMembers(request: FinishedRequest, rules: LineRules): strin
   if (upgrade !== undefined) json += `,"upgrade":${quoted(upgrade)}`;
   json += `,"bytesIn":${request.bytesIn},"bytesOut":${request.bytesOut}`;
   json += `,"durationMs":${ms(durationMs)},"gatewayMs":${ms(durationMs - backendMs)},"backendMs":${ms(backendMs)}`;
-  if (referer !== undefined) json += `,"referer":${quotedShown(referer, MAX_TEXT)}`;
-  if (userAgent !== undefined) json += `,"userAgent":${quotedShown(userAgent, MAX_TEXT)}`;
+  if (referer !== undefined) json += `,"referer":${quoted(referer)}`;
+  if (userAgent !== undefined) json += `,"userAgent":${quoted(userAgent)}`;
   if (limits.length > 0) json += `,"limits":[${limits.map(limitJson).join()}]`;
   if (rules.fields.length > 0) json += `,"fields":${JSON.stringify(fieldsRecord(req, rules))}`;
   return json;

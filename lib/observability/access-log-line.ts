@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import { printable, REDACTED, type Redaction, SECRET_FIELDS } from './redaction.ts';
+import { printable, printableWord, REDACTED, type Redaction } from './redaction.ts';
 import type { Refusal } from './refused-clients.ts';
 import type { FinishedRequest } from './request-record.ts';
 
@@ -17,9 +17,14 @@ export interface LineRules {
 /** Microseconds are as much as anybody can use. */
 export const ms = (value: number): number => Math.round(value * 1000) / 1000;
 
+/** As any text is shown that came with a request, or may have come from a header through what the app made of it. */
+export const shown = (value: string): string => printable(value, MAX_TEXT);
+
+const maybeShown = (value: string | undefined): string | undefined => (value === undefined ? undefined : shown(value));
+
 function text(req: IncomingMessage, name: string): string | undefined {
   const value = req.headers[name];
-  return value === undefined ? undefined : printable(String(value), MAX_TEXT);
+  return value === undefined ? undefined : shown(String(value));
 }
 
 /** Longer than it is shown, if it was cut: `printable()` says so then. */
@@ -45,21 +50,21 @@ function referer(request: FinishedRequest, rules: LineRules): string | undefined
 export function accessRecord(request: FinishedRequest, rules: LineRules): Record<string, unknown> {
   const { req, limits, durationMs, backendMs } = request;
   const record: Record<string, unknown> = {
-    id: request.id,
-    traceId: request.traceId,
-    client: request.client,
-    method: request.method,
+    id: maybeShown(request.id),
+    traceId: maybeShown(request.traceId),
+    client: maybeShown(request.client),
+    method: shown(request.method),
     target: target(request, rules),
     protocol: `HTTP/${req.httpVersion}`,
     host: text(req, 'host'),
-    route: request.route,
+    route: shown(request.route),
     status: request.status,
     source: request.source,
     cause: request.cause,
-    proxy: request.proxy,
-    backend: request.backend,
+    proxy: maybeShown(request.proxy),
+    backend: maybeShown(request.backend),
     attempts: request.attempts,
-    upgrade: request.upgrade,
+    upgrade: maybeShown(request.upgrade),
     bytesIn: request.bytesIn,
     bytesOut: request.bytesOut,
     durationMs: ms(durationMs),
@@ -70,7 +75,7 @@ export function accessRecord(request: FinishedRequest, rules: LineRules): Record
   };
   if (limits.length > 0) {
     record.limits = limits.map(({ limiter, mode, allowed, limit, remaining, resetMs }) => ({
-      limiter,
+      limiter: shown(limiter),
       mode,
       allowed,
       limit,
@@ -83,13 +88,11 @@ export function accessRecord(request: FinishedRequest, rules: LineRules): Record
 }
 
 /** The request fields that the log was asked for. */
-export function fieldsRecord(req: IncomingMessage, { fields }: LineRules): Record<string, string | undefined> {
-  return Object.fromEntries(fields.map((name) => [name, shown(req, name)]));
-}
-
-function shown(req: IncomingMessage, name: string): string | undefined {
-  if (SECRET_FIELDS.has(name) && req.headers[name] !== undefined) return REDACTED;
-  return text(req, name);
+export function fieldsRecord(req: IncomingMessage, rules: LineRules): Record<string, string | undefined> {
+  const { fields, redaction } = rules;
+  const field = (name: string): string | undefined =>
+    redaction.isSecret(name) && req.headers[name] !== undefined ? REDACTED : text(req, name);
+  return Object.fromEntries(fields.map((name) => [name, field(name)]));
 }
 
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
@@ -103,11 +106,15 @@ function commonTime(time: number): string {
 const quoted = (value: string | undefined): string =>
   value === undefined ? '"-"' : `"${value.replace(/\\(?!u[0-9a-f]{4})|"/g, '\\$&')}"`;
 
+/** The client stands in a column of its own, without quotes. */
+const clientColumn = (client: string | undefined): string =>
+  client === undefined || client === '' ? '-' : printableWord(client, MAX_TEXT);
+
 /** The Common Log Format of NCSA httpd; its size counts heads too, as far as this log knows. */
 export function commonLine(request: FinishedRequest, rules: LineRules): string {
   const { req, client, status, bytesOut, startedAt } = request;
-  const line = `${request.method} ${target(request, rules)} HTTP/${req.httpVersion}`;
-  return `${client ?? '-'} - - [${commonTime(startedAt)}] ${quoted(line)} ${status} ${bytesOut || '-'}`;
+  const line = `${shown(request.method)} ${target(request, rules)} HTTP/${req.httpVersion}`;
+  return `${clientColumn(client)} - - [${commonTime(startedAt)}] ${quoted(line)} ${status} ${bytesOut || '-'}`;
 }
 
 /** The same with referer and user agent. */
@@ -117,6 +124,6 @@ export function combinedLine(request: FinishedRequest, rules: LineRules): string
 
 /** The same of a client whose request is not known. */
 export function refusalLine({ client, time, status }: Refusal, format: 'common' | 'combined'): string {
-  const line = `${client ?? '-'} - - [${commonTime(time)}] "-" ${status} -`;
+  const line = `${clientColumn(client)} - - [${commonTime(time)}] "-" ${status} -`;
   return format === 'common' ? line : `${line} "-" "-"`;
 }

@@ -31,7 +31,10 @@ export interface AccessLogOptions {
   maxBufferBytes?: number;
   /** Request fields to show in `json`; those with credentials and cookies are masked. Default: none. */
   fields?: readonly string[];
-  /** Query parameters to mask, beside those that are secret by their usual names. Default: none. */
+  /**
+   * Parameters and request fields to mask, beside those that are secret by their usual names. Spelling does not matter: `userEmail` is
+   * `user_email` and `user[email]` as well. `*` stands for any characters: `*email*`. Default: none.
+   */
   redact?: readonly string[];
   /**
    * The emitter that `hardenServer()` has: what it refuses before there is a request (bad heads, slow clients, too many

@@ -1,100 +1,168 @@
-/** Query and path parameters whose values are secrets: credentials, sessions, and the signatures of signed URLs. */
-export const SECRET_PARAMETERS: readonly string[] = [
-  'access_token',
-  'api_key',
-  'api-key',
+/**
+ * Names of query parameters, path parameters and header fields whose values are secrets. Names are compared in lower case and without
+ * anything but letters and digits: `accessToken`, `access-token` and `Access_Token` are one name.
+ */
+export const SECRET_NAMES: readonly string[] = [
+  'accesskey',
+  'accesskeyid',
+  'accountkey',
   'apikey',
   'auth',
+  'authcode',
+  'authkey',
   'authorization',
-  'client_secret',
+  'authorizationcode',
+  'basicauth',
+  'clientkey',
   'code',
-  'credential',
-  'id_token',
-  'jsessionid',
+  'codeverifier',
+  'cookie',
+  'devicecode',
+  'encryptionkey',
   'jwt',
   'key',
+  'masterkey',
+  'mfacode',
   'otp',
+  'otpcode',
   'pass',
-  'passwd',
-  'password',
-  'phpsessid',
+  'passcode',
+  'privatekey',
+  'proxyauthenticate',
+  'proxyauthorization',
   'pwd',
-  'refresh_token',
+  'recoverycode',
+  'samlart',
+  'samlrequest',
+  'samlresponse',
   'sas',
-  'secret',
   'session',
-  'session_id',
-  'sessionid',
+  'setcookie',
+  'sharedkey',
   'sid',
   'sig',
-  'signature',
+  'signingkey',
+  'subscriptionkey',
   'ticket',
-  'token',
-  'x-amz-credential',
-  'x-amz-security-token',
-  'x-amz-signature',
-  'x-goog-credential',
-  'x-goog-signature',
+  'totp',
+  'usercode',
+  'userpass',
+  'verificationcode',
+  'verifycode',
+  'wwwauthenticate',
+  'xapikey',
+  'xauth',
 ];
 
-/** Fields that are never shown, even when they are asked for. */
-export const SECRET_FIELDS: ReadonlySet<string> = new Set([
-  'authorization',
-  'cookie',
-  'proxy-authorization',
-  'proxy-authenticate',
-  'set-cookie',
-  'www-authenticate',
-  'x-amz-security-token',
-  'x-api-key',
-  'x-auth-token',
-  'x-csrf-token',
-  'x-xsrf-token',
-]);
+/** Parts of a name that make it a secret wherever they stand. `max_tokens` and `tokenizer` are none. */
+const SECRET_PART =
+  /passw(?:or)?d|passphrase|secret|token(?!s$|iz)|credential|signature|assertion|apikey|jwt|sess(?:ion)?id|bearer/;
 
 export const REDACTED = '***';
 
-const PARAMETER = /([?&;#])([^=&;?#]+)=([^&;?#]*)/g;
+/** What is before a value: a separator, a name and `=`. */
+const NAME = /([?&;#])([^=&;?#]+)=/g;
+/** Of a parameter in the path (RFC 3986 §3.3), such as `;jsessionid=`. */
+const PATH_VALUE_END = /[/;?#]/g;
+/** Not `;` and `?`: most servers read them as part of the value. */
+const QUERY_VALUE_END = /[&#]/g;
+
+/** Names of strangers that are remembered, so that they are not looked at again for each request. */
+const MAX_NAMES = 1_000;
+const MAX_NAME = 64;
 
 /** Takes secrets out of request targets and URLs. */
 export class Redaction {
   readonly #names: ReadonlySet<string>;
+  readonly #patterns: readonly RegExp[];
+  readonly #known = new Map<string, boolean>();
 
-  /** @param names Of parameters, in any case; added to those that are secret anyway. */
+  /** @param names Added to those that are secret anyway, in any spelling; `*` stands for any characters. */
   constructor(names: readonly string[]) {
-    this.#names = new Set([...SECRET_PARAMETERS, ...names].map((name) => name.toLowerCase()));
+    this.#names = new Set([...SECRET_NAMES, ...names.filter((name) => !name.includes('*')).map(bare)].filter(Boolean));
+    this.#patterns = names
+      .filter((name) => name.includes('*'))
+      .map((name) => new RegExp(`^${name.split('*').map(bare).join('.*')}$`));
+  }
+
+  /** Whether a parameter or field of this name holds a secret; `user[password]` and `user.password` do. */
+  isSecret(name: string): boolean {
+    if (name.length > MAX_NAME) return this.#decide(name);
+    let isSecret = this.#known.get(name);
+    if (isSecret === undefined) {
+      isSecret = this.#decide(name);
+      if (this.#known.size >= MAX_NAMES) this.#known.clear();
+      this.#known.set(name, isSecret);
+    }
+    return isSecret;
+  }
+
+  #decide(name: string): boolean {
+    const decoded = decodedLeniently(name);
+    return [decoded, ...decoded.split(/[[\].]/)].map(bare).some((part) => this.#isSecretPart(part));
+  }
+
+  #isSecretPart(part: string): boolean {
+    return this.#names.has(part) || SECRET_PART.test(part) || this.#patterns.some((pattern) => pattern.test(part));
   }
 
   url(text: string): string {
-    let shown = text;
-    // The parts before the @ of an absolute URL: a user, and perhaps a password.
-    if (shown.includes('@')) shown = shown.replace(/^([a-z][a-z0-9+.-]*:)?\/\/[^/?#]*@/i, `$1//${REDACTED}@`);
-    if (!shown.includes('=')) return shown;
-    return shown.replace(PARAMETER, (whole, separator: string, name: string) =>
-      this.#names.has(plain(name)) ? `${separator}${name}=${REDACTED}` : whole,
-    );
+    // A user, and perhaps a password, before the host; also in the URL of a parameter.
+    const shown = text.includes('@') ? text.replace(/\/\/[^/?#&\s]*@/g, `//${REDACTED}@`) : text;
+    return shown.includes('=') ? this.#withoutSecrets(shown) : shown;
+  }
+
+  #withoutSecrets(text: string): string {
+    let shown = '';
+    let copied = 0;
+    const queryAt = text.indexOf('?');
+    NAME.lastIndex = 0;
+    for (let found = NAME.exec(text); found !== null; found = NAME.exec(text)) {
+      const [, separator, name] = found;
+      if (!this.isSecret(name as string)) continue;
+      const isInPath = separator === ';' && (queryAt === -1 || found.index < queryAt);
+      shown += text.slice(copied, NAME.lastIndex) + REDACTED;
+      copied = endOf(isInPath ? PATH_VALUE_END : QUERY_VALUE_END, text, NAME.lastIndex);
+      NAME.lastIndex = copied;
+    }
+    return copied === 0 ? text : shown + text.slice(copied);
   }
 }
 
-/** A name as servers read it: `%74oken` is `token`, and PHP takes `token[]` for it too. */
-function plain(name: string): string {
-  let decoded = name;
-  try {
-    if (name.includes('%')) decoded = decodeURIComponent(name);
-  } catch {
-    // Not decodable: nobody reads it as one of ours.
-  }
-  return decoded.toLowerCase().replace(/\[.*$/, '').trim();
+/** Where a value that begins at `from` ends. */
+function endOf(ends: RegExp, text: string, from: number): number {
+  ends.lastIndex = from;
+  return ends.exec(text)?.index ?? text.length;
 }
+
+/** As lenient servers read it: `%74oken` is `token`, also beside what is not encoded well. */
+function decodedLeniently(name: string): string {
+  if (!name.includes('%')) return name;
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    return name.replace(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
+  }
+}
+
+const bare = (name: string): string => name.toLowerCase().replace(/[^\p{L}\p{N}]/gu, '');
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not get into a log.
 const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: the same, to look only.
 const HAS_CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/;
 
+const escaped = (char: string): string => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`;
+
 /** Text that moves no terminal and begins no line, cut at `maxLength` characters. */
 export function printable(text: string, maxLength: number): string {
   const short = text.length > maxLength ? `${text.slice(0, maxLength)}...` : text;
-  if (!HAS_CONTROL.test(short)) return short;
-  return short.replace(CONTROL, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`);
+  return HAS_CONTROL.test(short) ? short.replace(CONTROL, escaped) : short;
 }
+
+/** What cannot stand in a column that ends at the next space. */
+const NOT_IN_WORD = /[^\x21\x23-\x5b\x5d-\x7e]/g;
+
+/** The same as one word, for columns that stand without quotes. */
+export const printableWord = (text: string, maxLength: number): string =>
+  (text.length > maxLength ? `${text.slice(0, maxLength)}...` : text).replace(NOT_IN_WORD, escaped);

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { type Check, resolveOptions } from '../core/options.ts';
+import { shownValue } from '../core/shown-value.ts';
 import { hasContent } from './request-head.ts';
 
 /** Options of `upgradeHandler()`. */
@@ -26,7 +27,7 @@ const protocolList: Check = (value) => {
   if (!Array.isArray(value)) return 'must be an array of protocol names';
   const problems = value.flatMap((name) => {
     if (typeof name !== 'string' || !PROTOCOL.test(name) || name !== name.toLowerCase()) {
-      return [`${JSON.stringify(name)} is no protocol name in lower case`];
+      return [`${shownValue(name)} is no protocol name in lower case`];
     }
     return CARRIES_HTTP.test(name) ? [`"${name}" would carry requests past every rule`] : [];
   });

@@ -1,6 +1,7 @@
 import { BlockList, isIP } from 'node:net';
 import { foldAddress } from '../core/exchange.ts';
 import { type Check, OptionsError } from '../core/options.ts';
+import { shownValue } from '../core/shown-value.ts';
 import { withoutPort } from './client-key.ts';
 
 /** Addresses and ranges of addresses, of both families. */
@@ -53,7 +54,7 @@ function rangeOf(text: string): Range | undefined {
  */
 export function assertAddressList(items: readonly string[]): void {
   const bad = items.filter((item) => rangeOf(item) === undefined);
-  const problems = bad.map((item) => `${JSON.stringify(item)} is no IP address or CIDR range`);
+  const problems = bad.map((item) => `${shownValue(item)} is no IP address or CIDR range`);
   if (problems.length > 0) throw new OptionsError('address list', problems);
 }
 

@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import { GatewayError } from '../core/errors.ts';
+import { shownValue } from '../core/shown-value.ts';
 
 /**
  * What Express's `trust proxy` may be when limits go by address: nobody (`false`, 0), a number of proxies,
@@ -53,7 +54,7 @@ function listProblem(items: readonly unknown[]): string | undefined {
   const wrong = items.filter((item) => typeof item !== 'string' || !isRange(item.trim()));
   if (wrong.length === 0) return undefined;
   // Express takes the text "1" for the address 0.0.0.1, and "true" for junk: both are what an .env file gives.
-  return `has ${wrong.map((item) => JSON.stringify(item) ?? String(item)).join(', ')}, must be ${ALLOWED}`;
+  return `has ${wrong.map((item) => shownValue(item)).join(', ')}, must be ${ALLOWED}`;
 }
 
 function isRange(text: string): boolean {

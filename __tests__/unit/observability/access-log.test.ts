@@ -62,6 +62,35 @@ describe('accessLog', () => {
     if (format === 'json') expect(JSON.parse(line).status).toBe(200);
   });
 
+  /** Every text of a request that something else than this package may have made. */
+  const TEXTS = ['id', 'traceId', 'client', 'method', 'route', 'proxy', 'backend', 'upgrade'] as const;
+
+  test.each(['json', 'common', 'combined', 'logger'] as const)(
+    '%s: every value is escaped and bounded, wherever it comes from',
+    (format) => {
+      const forged = '203.0.113.9 - - [04/Nov/2026:05:06:07 +0000] "GET /admin HTTP/1.1" 200 1';
+      for (const nasty of [`${forged}\r\n\u009b2J`, '\u0085\u0090\u009d', 'y'.repeat(9_000), 'é" \\']) {
+        for (const name of TEXTS) {
+          const limits = [{ limiter: nasty, mode: 'memory', allowed: true, shadow: false, limit: 1 }];
+          const request = finished({ [name]: nasty, limits });
+          let line: string;
+          if (format === 'logger') {
+            const info = jest.fn<(record: object, message: string) => void>();
+            accessLog({ to: { info } }).finished(request);
+            line = `${Object.values(info.mock.calls[0]?.[0] ?? {}).join(' ')}\n`;
+          } else {
+            [line = ''] = written({ format }, request);
+          }
+          // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not be there.
+          expect(line).toMatch(/^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*\n$/);
+          expect(line.length).toBeLessThan(2_000);
+          // Client, two columns that are always empty, time, request line, status, size: none of them may be another.
+          if (format === 'common') expect(line).toMatch(/^\S+ - - \[04\/Nov\/[^\]]+\] "(?:[^"\\]|\\.)*" 200 30\n$/);
+        }
+      }
+    },
+  );
+
   test('shows fields that it is asked for, and masks those with credentials', () => {
     const headers = { authorization: 'Bearer geheim', cookie: 'a=geheim', 'x-tenant': 'acme' };
     const [line = ''] = written(

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
-import { printable, Redaction, SECRET_PARAMETERS } from '../../../lib/observability/redaction.ts';
+import { printable, printableWord, Redaction, SECRET_NAMES } from '../../../lib/observability/redaction.ts';
 
-const redaction = new Redaction(['pin']);
+const redaction = new Redaction(['pin', 'userEmail', '*phone*', 'пароль', '-']);
 
 describe('Redaction', () => {
   test.each([
@@ -12,9 +12,20 @@ describe('Redaction', () => {
     ['/a?%74oken=x', '/a?%74oken=***'],
     ['/a?token[]=x&token[a]=y', '/a?token[]=***&token[a]=***'],
     ['/a?pin=1234', '/a?pin=***'],
-    ['/a;jsessionid=x/b?c=1', '/a;jsessionid=***?c=1'],
-    ['/a?token=x;y=1', '/a?token=***;y=1'],
-    ['/a?tokens=1&my_token=2', '/a?tokens=1&my_token=2'],
+    ['/a;jsessionid=x/b?c=1', '/a;jsessionid=***/b?c=1'],
+    ['/a?y=1;token=x', '/a?y=1;token=***'],
+    ['/a?token=x;y?z/&b=1', '/a?token=***&b=1'],
+    ['/a?token=x#token=y', '/a?token=***#token=***'],
+    ['/a;sid=x;b=1?token=y', '/a;sid=***;b=1?token=***'],
+    ['/a;b=1', '/a;b=1'],
+    ['/a?my_token=2', '/a?my_token=***'],
+    ['/a?User-Email=x&user[email]=y&email=z', '/a?User-Email=***&user[email]=***&email=z'],
+    ['/a?home_phone_number=1', '/a?home_phone_number=***'],
+    ['/a?%D0%BF%D0%B0%D1%80%D0%BE%D0%BB%D1%8C=x', '/a?%D0%BF%D0%B0%D1%80%D0%BE%D0%BB%D1%8C=***'],
+    ['/a?b[]=1&[]=2', '/a?b[]=1&[]=2'],
+    ['/a?next=https://me:pw@b/c&d=1', '/a?next=https://***@b/c&d=1'],
+    ['http://me:p@ss@a/', 'http://***@a/'],
+    ['/a?%zz%74oken=x', '/a?%zz%74oken=***'],
     ['/a?%zz=1&token=x=y', '/a?%zz=1&token=***'],
     ['/a?=x&token=', '/a?=x&token=***'],
     ['http://user:pass@a/b?c=d', 'http://***@a/b?c=d'],
@@ -25,8 +36,47 @@ describe('Redaction', () => {
     expect(redaction.url(given)).toBe(shown);
   });
 
-  test.each(SECRET_PARAMETERS)('the parameter %s is secret', (name) => {
+  test.each([...SECRET_NAMES])('the parameter %s is secret', (name) => {
     expect(redaction.url(`/?${name}=geheim`)).not.toContain('geheim');
+  });
+
+  // As applications spell them: OAuth 2, OpenID Connect, SAML, signed URLs, frameworks.
+  test.each(
+    `access_token accessToken ACCESS-TOKEN refreshToken id_token id_token_hint logout_token csrfToken _csrf_token xsrf-token
+    authenticity_token __RequestVerificationToken code code_verifier codeVerifier device_code client_secret clientSecret
+    client_assertion assertion SAMLResponse SAMLRequest SAMLart ticket password Password passwd pwd user_password newPassword
+    passwordConfirmation user[password] user[password_confirmation] user.password users[0][password] credentials[secret]
+    auth[user] X-Amz-Signature X-Amz-Security-Token X-Amz-Credential X-Goog-Signature Signature sig api_key apiKey api-key
+    apikey x-api-key key subscription-key AccessKeyId private_key sessionId session_id sessid connect.sid JSESSIONID PHPSESSID
+    ASPSESSIONIDQQABCD jwt bearer bearer_token otp totp passcode passphrase verification_code user%5Bpassword%5D user%5bp%61ssword%5d`.split(
+      /\s+/,
+    ),
+  )('%s=… is masked in a query, in a path and in the address of the page before', (name) => {
+    for (const text of [`/?a=1&${name}=geheim&b=2`, `/x;${name}=geheim/y`, `https://h/?${name}=geheim`]) {
+      expect(redaction.url(text)).toBe(text.replace('geheim', '***'));
+    }
+  });
+
+  test.each(
+    'q id page max_tokens tokens tokenizer keyword monkey country_code zipcode passenger compass author sort_key design state'.split(
+      ' ',
+    ),
+  )('%s=… is shown', (name) => {
+    expect(redaction.url(`/?${name}=1`)).toBe(`/?${name}=1`);
+  });
+
+  test.each([
+    'X-Auth-Token',
+    'x-gitlab-token',
+    'cf-access-jwt-assertion',
+    'authorization',
+    'cookie',
+    'x-hub-signature',
+  ])('the field %s is secret', (name) => expect(redaction.isSecret(name)).toBe(true));
+
+  test('more names than it remembers are still told right', () => {
+    for (let i = 0; i < 3_000; i += 1) expect(redaction.isSecret(`n${i}`)).toBe(false);
+    expect([redaction.isSecret('token'), redaction.isSecret(`${'x'.repeat(100)}token`)]).toEqual([true, true]);
   });
 });
 
@@ -38,4 +88,10 @@ test('A13 printable() leaves no character that moves a terminal or ends a line, 
   expect(shown).toContain('\\u001b');
   expect(printable('é "x" \\', 100)).toBe('é "x" \\');
   expect(printable('x'.repeat(11), 10)).toBe(`${'x'.repeat(10)}...`);
+});
+
+test('printableWord() gives one word, whatever it is given', () => {
+  expect(printableWord('2001:db8::1%eth0', 100)).toBe('2001:db8::1%eth0');
+  expect(printableWord('a b"\\\u009b\né', 100)).toBe('a\\u0020b\\u0022\\u005c\\u009b\\u000a\\u00e9');
+  expect(printableWord('x'.repeat(11), 10)).toBe(`${'x'.repeat(10)}...`);
 });

@@ -30,7 +30,7 @@ export function serverAttributes(exchange: Exchange, route: string | undefined, 
   attributes['url.scheme'] = proto || ((socket as { encrypted?: boolean }).encrypted === true ? 'https' : 'http');
   const host = (peerTrusted ? first(headers['x-forwarded-host']) : undefined) || headers.host;
   if (host !== undefined) Object.assign(attributes, hostAttributes(printable(host, MAX_TEXT)));
-  if (clientAddress !== undefined) attributes['client.address'] = clientAddress;
+  if (clientAddress !== undefined) attributes['client.address'] = printable(clientAddress, MAX_TEXT);
   const peer = foldAddress(socket.remoteAddress);
   if (peer !== undefined) attributes['network.peer.address'] = peer;
   attributes['network.protocol.version'] = req.httpVersion;

@@ -22,7 +22,10 @@ export interface TracingOptions {
   trustIncoming?: TrustIncoming;
   /** Whether spans tell the query. Secrets are masked in it by their usual names. Default false. */
   query?: boolean;
-  /** Parameters to mask in paths and queries, beside those that are secret by their usual names. Default: none. */
+  /**
+   * Parameters to mask in paths and queries, beside those that are secret by their usual names. Spelling does not matter: `userEmail`
+   * is `user_email` and `user[email]` as well. `*` stands for any characters: `*email*`. Default: none.
+   */
   redact?: readonly string[];
   /**
    * Methods that are told apart; all others are `_OTHER`. Default: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE and
