@@ -5,6 +5,9 @@ import { RecentPeak } from './recent-peak.ts';
 /** undici closes a connection that was free for 4 s, or 2 s before the time that the backend announced. */
 const STALE_MS = 1_000;
 
+/** A connection that was free for so long is not missed. */
+const IDLE_MS = 10_000;
+
 export interface BackendConnectionsOptions {
   readonly origin: string;
   readonly connect: buildConnector.connector;
@@ -86,6 +89,13 @@ export class BackendConnections {
     // A request that undici refuses leaves nothing behind that would be followed by a `drain`.
     if (takesMore || connection.stats.size === 0) this.#release(connection);
     return connection;
+  }
+
+  /** Whether nothing runs here, and no connection is left that was used a short while ago. */
+  get isIdle(): boolean {
+    if (this.#inUse > 0) return false;
+    const since = Date.now() - IDLE_MS;
+    return this.#free.every(({ stats, freeSince }) => !stats.connected || freeSince < since);
   }
 
   /** Lets running requests end. Upgraded connections are no longer among these. */

@@ -74,8 +74,7 @@ export function secureContextOptions({ ca, cert, key, passphrase }: BackendTlsOp
   };
 }
 
-/** What a connector of undici is told. */
+/** What a connector of undici is told. Only the option turns checks off: without a value, NODE_TLS_REJECT_UNAUTHORIZED would. */
 export function connectorTls(options: BackendTlsOptions) {
-  const { rejectUnauthorized } = options;
-  return { ...secureContextOptions(options), ...(rejectUnauthorized === undefined ? {} : { rejectUnauthorized }) };
+  return { ...secureContextOptions(options), rejectUnauthorized: options.rejectUnauthorized ?? true };
 }

@@ -9,7 +9,12 @@ export interface ConnectionOptions {
   readonly connectTimeoutMs: number;
   /** How backends over https are checked, and what they are shown. Default: by the system's authorities, nothing. */
   readonly tls?: BackendTlsOptions;
+  /** Whether origins are forgotten that nothing was sent to for a while. Default: they stay until `remove()`. */
+  readonly forgetIdle?: boolean;
 }
+
+/** So many origins are known before idle ones are looked for. */
+const FORGET_FROM = 100;
 
 const kBytesRead = Symbol('expressway.bytesRead');
 
@@ -29,8 +34,10 @@ export class Connections {
   #connect: buildConnector.connector;
   /** What every certificate must be for, if that was said. */
   #serverName: string | undefined;
+  #forgetFrom: number;
 
-  constructor({ connectTimeoutMs, tls = {} }: ConnectionOptions) {
+  constructor({ connectTimeoutMs, tls = {}, forgetIdle = false }: ConnectionOptions) {
+    this.#forgetFrom = forgetIdle ? FORGET_FROM : Number.POSITIVE_INFINITY;
     this.#connectTimeoutMs = connectTimeoutMs;
     this.#serverName = tls.serverName;
     this.#connect = backendConnector(tls, connectTimeoutMs);
@@ -47,6 +54,7 @@ export class Connections {
   to(origin: string, serverName?: string): BackendConnections {
     let connections = this.#current.get(origin);
     if (connections === undefined) {
+      if (this.#current.size >= this.#forgetFrom) this.#forgetIdle();
       connections = new BackendConnections({
         origin,
         connect: this.#connect,
@@ -67,6 +75,12 @@ export class Connections {
     this.#current.delete(origin);
     const closed = connections.close().finally(() => this.#leaving.delete(connections));
     this.#leaving.set(connections, { origin, closed });
+  }
+
+  /** Looks again when there are twice as many as stay now: a look costs a step for each. */
+  #forgetIdle(): void {
+    for (const [origin, connections] of this.#current) if (connections.isIdle) this.remove(origin);
+    this.#forgetFrom = Math.max(FORGET_FROM, 2 * this.#current.size);
   }
 
   /** Ends what still runs on connections to an origin that left; those made since it came back stay. */

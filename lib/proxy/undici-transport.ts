@@ -7,7 +7,8 @@ import type { Outcome } from '../core/outcome.ts';
 import { Attempt } from './attempt.ts';
 import type { AttemptOwner } from './attempt-owner.ts';
 import { Connections } from './connections.ts';
-import { type NativeOptions, nativeLikeHead, plainTarget } from './native-like-head.ts';
+import { nativeLikeError } from './native-like-error.ts';
+import { type NativeOptions, nativeLikeHead, readTarget, type Target } from './native-like-head.ts';
 import { RequestContent } from './request-content.ts';
 import { hasContent } from './request-head.ts';
 import { Watchdog } from './watchdog.ts';
@@ -37,13 +38,12 @@ const checks: Checks<UndiciTransportOptions> = {
   idleTimeoutMs: durationMs,
 };
 
-/** Options of http-proxy-middleware whose meaning is bound to its native transport. */
-const NATIVE_ONLY = [
+/** Options of http-proxy-middleware whose meaning is bound to its native transport; its types do not know the last two. */
+const NATIVE_ONLY: readonly string[] = [
   'selfHandleResponse',
   'followRedirects',
   'forward',
   'buffer',
-  'agent',
   'ssl',
   'localAddress',
   'timeout',
@@ -55,7 +55,9 @@ const NATIVE_ONLY = [
   'cookieDomainRewrite',
   'cookiePathRewrite',
   'preserveHeaderKeyCase',
-] as const satisfies readonly (keyof NativeOptions)[];
+  'method',
+  'ca',
+] satisfies (keyof NativeOptions | 'method' | 'ca')[];
 
 /** Events that hand out the native transport's own request or response objects. */
 const NATIVE_EVENTS = ['proxyReq', 'proxyRes', 'start', 'end', 'econnreset'] as const;
@@ -89,16 +91,22 @@ export function undiciTransport<
       defaults,
       checks,
     );
-    const connections = new Connections(timeouts);
+    const connections = new Connections({ ...timeouts, forgetIdle: true });
     const watchdog = new Watchdog(Math.min(timeouts.responseTimeoutMs, timeouts.idleTimeoutMs));
-    const native = proxyServer.web;
+    const { web: native, close } = proxyServer;
     const byDefault = listenersByDefault(hpmOptions);
 
+    // The middleware closes its proxy with the last server that it was used in.
+    proxyServer.close = (callback) => {
+      void connections.close();
+      close.call(proxyServer, callback);
+    };
     proxyServer.web = (req, res, options = {}, head) => {
-      const target = plainTarget(options.target);
+      const target = readTarget(options.target);
       const needsNative =
         target === undefined ||
-        NATIVE_ONLY.some((name) => options[name]) ||
+        NATIVE_ONLY.some((name) => (options as Record<string, unknown>)[name]) ||
+        options.agent !== undefined ||
         options.secure === false ||
         req.httpVersionMajor > 1 ||
         NATIVE_EVENTS.some((name) => proxyServer.listenerCount(name) > byDefault.listenerCount(name));
@@ -106,11 +114,16 @@ export function undiciTransport<
       return new Promise<void>((resolve, reject) => {
         const content = hasContent(req) ? new RequestContent(req, 0) : undefined;
         const owner = new PluginOwner(proxyServer, req, res, target, content, resolve, reject);
-        new Attempt(exchangeOf(req, res), owner, watchdog, timeouts).start(
-          connections.to(target.origin),
-          nativeLikeHead(req, target, options),
-          content,
-        );
+        try {
+          const requestHead = nativeLikeHead(req, target, options);
+          new Attempt(exchangeOf(req, res), owner, watchdog, timeouts).start(
+            connections.to(target.origin),
+            requestHead,
+            content,
+          );
+        } catch (error) {
+          owner.failed(error as Error);
+        }
       });
     };
   };
@@ -130,7 +143,7 @@ class PluginOwner implements AttemptOwner {
   readonly #server: ProxyServer;
   readonly #req: IncomingMessage;
   readonly #res: ServerResponse;
-  readonly #target: URL;
+  readonly #target: Target;
   readonly #content: RequestContent | undefined;
   readonly #resolve: () => void;
   readonly #reject: (error: Error) => void;
@@ -139,7 +152,7 @@ class PluginOwner implements AttemptOwner {
     server: ProxyServer,
     req: IncomingMessage,
     res: ServerResponse,
-    target: URL,
+    target: Target,
     content: RequestContent | undefined,
     resolve: () => void,
     reject: (error: Error) => void,
@@ -166,15 +179,29 @@ class PluginOwner implements AttemptOwner {
   }
 
   ended(outcome: Outcome): void {
-    if (outcome.kind === 'failed' && outcome.headSent) this.#res.destroy();
-    else if (outcome.kind === 'failed') this.#report(outcome.error);
-    else if (outcome.kind === 'rejected') this.#report(new Error(outcome.detail ?? outcome.cause));
+    if (outcome.kind === 'failed') {
+      if (outcome.headSent) this.#res.destroy();
+      // Natively too, listeners hear of a response that broke off, and without one nothing is rejected.
+      if (!outcome.headSent || this.#server.listenerCount('error') > 0) this.#report(nativeLikeError(outcome));
+    } else if (outcome.kind === 'rejected') {
+      this.#report(new Error(outcome.detail ?? outcome.cause));
+    }
+    this.#over();
+  }
+
+  /** The request cannot be sent as it is. */
+  failed(error: Error): void {
+    this.#report(error);
+    this.#over();
+  }
+
+  #over(): void {
     if (!this.#req.complete) this.#content?.drain();
     this.#resolve();
   }
 
   #report(error: Error): void {
     if (this.#server.listenerCount('error') === 0) this.#reject(error);
-    else this.#server.emit('error', error, this.#req, this.#res, this.#target);
+    else this.#server.emit('error', error, this.#req, this.#res, this.#target.given);
   }
 }

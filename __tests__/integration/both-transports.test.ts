@@ -1,0 +1,84 @@
+import { readFileSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { trustCertificate } from '../support/certificate.ts';
+import { Cleanup } from '../support/gateway.ts';
+import { type Seen, TransportPair } from '../support/transport-pair.ts';
+import { headerCases, optionCases, requestCases, routerCases, targetCases, tlsCases } from './both-transports-cases.ts';
+import { failureCases, responseCases } from './both-transports-responses.ts';
+
+const cleanup = new Cleanup();
+let pair: TransportPair;
+beforeAll(async () => {
+  cleanup.add(trustCertificate());
+  pair = cleanup.add(await TransportPair.start());
+});
+afterAll(() => cleanup.run());
+
+const GROUPS = {
+  targets: targetCases,
+  requests: requestCases,
+  routers: routerCases,
+  headers: headerCases,
+  TLS: tlsCases,
+  options: optionCases,
+  responses: responseCases,
+  failures: failureCases,
+};
+
+/** Differences that are everywhere: each takes from both sides what it is about. */
+const EVERYWHERE: Readonly<Record<string, (seen: Seen) => Seen>> = {
+  'Headers of one connection': (seen) =>
+    withoutFields(seen, /^(?:te|proxy-authorization|proxy-authenticate|upgrade|x-gone): /),
+  Expect: (seen) => withoutFields(seen, /^expect: /),
+  'Framing of an empty body': (seen) => withoutFields(seen, /^content-length: 0$/),
+  'Repeated headers': (seen) => eachFields(seen, firstOrJoined),
+  'Header names such as __proto__': (seen) => withoutFields(seen, /^__proto__: /),
+};
+
+function eachFields(seen: Seen, change: (fields: readonly string[]) => readonly string[]): Seen {
+  const requests = seen.requests.map((request) => ({ ...request, fields: change(request.fields) }));
+  return { ...seen, fields: change(seen.fields), requests };
+}
+
+function withoutFields(seen: Seen, pattern: RegExp): Seen {
+  return eachFields(seen, (fields) => fields.filter((field) => !pattern.test(field)));
+}
+
+/** Repeated lines as `node:http` reads them: the first of headers that may stand once only, a list of others. */
+function firstOrJoined(fields: readonly string[]): string[] {
+  const joined = new Map<string, string>();
+  for (const field of fields) {
+    const [name = ''] = field.split(': ', 1);
+    const value = field.slice(name.length + 2);
+    const before = joined.get(name);
+    if (before === undefined) joined.set(name, value);
+    else if (name === 'set-cookie' || !['content-type', 'etag'].includes(name)) joined.set(name, `${before}, ${value}`);
+  }
+  return [...joined].map(([name, value]) => `${name}: ${value}`);
+}
+
+const alike = (seen: Seen): Seen => Object.values(EVERYWHERE).reduce((one, difference) => difference(one), seen);
+
+describe.each(Object.entries(GROUPS))('%s: undici does what the native transport does', (_group, cases) => {
+  test.each(Object.entries(cases))('%s', async (_name, it) => {
+    const native = await pair.run(it, 'native');
+    const expected = it.differs ? { ...native, ...it.differs.undici(native) } : native;
+    // A difference that is none any more leaves the table.
+    if (it.differs) expect(alike(native)).not.toEqual(alike(expected));
+    expect(alike(await pair.run(it, 'undici'))).toEqual(alike(expected));
+  });
+});
+
+test('docs/http-proxy-middleware.md gives a reason for each difference', () => {
+  const page = readFileSync(new URL('../../docs/http-proxy-middleware.md', import.meta.url), 'utf8');
+  const [, table = ''] = page.split('## Differences');
+  const rows = [...(table.split('\n## ')[0] ?? '').matchAll(/^\| ([^|]+?) \| [^|]+ \| [^|]+ \| [^|]{5,} \|$/gm)].map(
+    ([, row]) => row,
+  );
+  const named = Object.values(GROUPS).flatMap((cases) => Object.values(cases).map(({ differs }) => differs?.row ?? []));
+  expect(rows).toEqual(expect.arrayContaining([...Object.keys(EVERYWHERE), ...named.flat()]));
+});
+
+test('there are at least 500 cases', () => {
+  expect(Object.values(GROUPS).flatMap((cases) => Object.keys(cases)).length).toBeGreaterThanOrEqual(500);
+});

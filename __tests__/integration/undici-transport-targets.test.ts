@@ -1,0 +1,113 @@
+import { createServer } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import { roundRobinProxy, undiciTransport } from 'expressway';
+import { createProxyMiddleware, type Options, type RequestHandler } from 'http-proxy-middleware';
+import { Connections } from '../../lib/proxy/connections.ts';
+import { certificate } from '../support/certificate.ts';
+import { Cleanup } from '../support/gateway.ts';
+import { mockDateOnly } from '../support/mock-date.ts';
+import { eventually, listen } from '../support/servers.ts';
+
+const NOW = Date.UTC(2026, 0, 1);
+mockDateOnly(NOW);
+
+const cleanup = new Cleanup();
+afterEach(() => cleanup.run());
+
+const proxied = async (options: Options, plugins = [undiciTransport()]) =>
+  cleanup.add(await listen(createProxyMiddleware({ ...options, plugins }) as RequestHandler as never));
+
+/** A server on every address of the loopback interface, which lets idle connections stay for ten minutes. */
+async function everywhere() {
+  const server = createServer({ keepAliveTimeout: 600_000 }, (_req, res) => res.end('ok'));
+  await new Promise<void>((resolve) => server.listen(0, '0.0.0.0', resolve));
+  let open = 0;
+  server.on('connection', (socket) => {
+    open += 1;
+    socket.on('close', () => {
+      open -= 1;
+    });
+  });
+  cleanup.add({
+    close: () =>
+      new Promise<void>((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  });
+  return { port: (server.address() as AddressInfo).port, open: () => open };
+}
+
+describe('connections to the targets of a router', () => {
+  test('idle ones are closed when many targets were used', async () => {
+    const backend = await everywhere();
+    let target = 0;
+    const gateway = await proxied({ router: () => ({ host: `127.0.1.${target}`, port: backend.port }) });
+    for (target = 1; target <= 120; target += 1) expect((await fetch(gateway.url)).status).toBe(200);
+    expect(backend.open()).toBe(120);
+    jest.setSystemTime(NOW + 11_000);
+    for (target = 130; target <= 215; target += 1) expect((await fetch(gateway.url)).status).toBe(200);
+    await eventually('the first 120 are closed', () => backend.open() <= 86);
+  });
+
+  test('all are closed with the server', async () => {
+    const backend = await everywhere();
+    const gateway = await proxied({ target: `http://127.0.0.1:${backend.port}` });
+    await (await fetch(gateway.url)).text();
+    expect(backend.open()).toBe(1);
+    await gateway.close();
+    await eventually('the connection to the target is closed', () => backend.open() === 0);
+  });
+
+  test('an origin is forgotten with its connections, those of a pool are not', () => {
+    for (const forgetIdle of [true, false]) {
+      const connections = new Connections({ connectTimeoutMs: 1_000, forgetIdle });
+      const first = connections.to('http://10.0.0.1:1');
+      for (let port = 2; port <= 101; port += 1) connections.to(`http://10.0.0.1:${port}`);
+      expect(connections.to('http://10.0.0.1:1') === first).toBe(!forgetIdle);
+    }
+  });
+});
+
+describe('NODE_TLS_REJECT_UNAUTHORIZED=0', () => {
+  async function untrusted(): Promise<string> {
+    const server = createTlsServer(certificate, (_req, res) => res.end('ok'));
+    const { port } = cleanup.add(await listen(() => {}, server as never));
+    return `https://localhost:${port}`;
+  }
+
+  async function withoutChecks<T>(run: () => Promise<T>): Promise<T> {
+    process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0';
+    try {
+      return await run();
+    } finally {
+      delete process.env.NODE_TLS_REJECT_UNAUTHORIZED;
+    }
+  }
+
+  test.each([
+    ['the native transport', []],
+    ['undiciTransport()', [undiciTransport()]],
+  ])('%s checks the certificate all the same, and only secure: false turns that off', async (_name, plugins) => {
+    const target = await untrusted();
+    const statuses = await withoutChecks(async () => {
+      const gateways = [await proxied({ target }, plugins), await proxied({ target, secure: false }, plugins)];
+      return Promise.all(gateways.map(async ({ url }) => (await fetch(url)).status));
+    });
+    expect(statuses).toEqual([500, 200]);
+  });
+
+  test('roundRobinProxy() checks the certificate all the same, and only tls.rejectUnauthorized turns that off', async () => {
+    const backends = [await untrusted()];
+    const statuses = await withoutChecks(async () => {
+      const proxies = [{ backends }, { backends, tls: { rejectUnauthorized: false } }].map((options) =>
+        cleanup.add(roundRobinProxy(options)),
+      );
+      const gateways = await Promise.all(proxies.map(async (proxy) => cleanup.add(await listen(proxy as never))));
+      return Promise.all(gateways.map(async ({ url }) => (await fetch(url)).status));
+    });
+    expect(statuses).toEqual([502, 200]);
+  });
+});
