@@ -22,8 +22,8 @@ import { readBackendTls } from './tls-files.ts';
 export function createApp(config: Config, events: GatewayEvents, log: Logger, lines: Lines, counter?: CounterLink) {
   const { backends, dns, loadBalancing, slowStartMs, trustProxy, circuit, healthCheck } = config;
 
-  const { ambiguousPaths, maxBodyBytes } = config;
-  const guard = requestGuard({ ambiguousPaths, events });
+  const { ambiguousPaths, mergeSlashes, maxBodyBytes } = config;
+  const guard = requestGuard({ ambiguousPaths, mergeSlashes, events });
   const limiter = replaceableLimiter(createLimiter(config, events, counter));
   // Scaled with the pool as it is then, so that one bad backend trips its own circuit and never the whole route's.
   const minimumRequests = () => circuit.minimumRequests * Math.max(1, proxy.status().length);

@@ -62,6 +62,8 @@ export interface Config {
   /** 0 for content of any length. */
   readonly maxBodyBytes: number;
   readonly ambiguousPaths: AmbiguousPaths;
+  /** Whether several slashes in a row in a path become one. */
+  readonly mergeSlashes: boolean;
   /** What a client may take of the gateway. */
   readonly bounds: {
     readonly headTimeoutMs: number;
@@ -150,6 +152,7 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     backendTls: { ca: read.BACKEND_CA, cert: read.BACKEND_CERT, key: read.BACKEND_KEY },
     maxBodyBytes: read.MAX_BODY_BYTES,
     ambiguousPaths: read.AMBIGUOUS_PATHS,
+    mergeSlashes: read.MERGE_SLASHES === 'on',
     bounds: {
       headTimeoutMs: read.HEAD_TIMEOUT_MS,
       keepAliveTimeoutMs: read.KEEP_ALIVE_TIMEOUT_MS,

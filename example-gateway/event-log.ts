@@ -33,11 +33,10 @@ export function logEvents(events: GatewayEvents, log: Logger): void {
   events.on('limited', ({ limiter, key, limit, retryAfterMs }) =>
     log.debug({ limiter, key, limit, retryAfterMs }, 'client over its limit'),
   );
-  events.on('clientRefused', ({ cause, address }) => log.debug({ cause, address }, 'client refused'));
-  events.on('rejected', ({ proxy, outcome }) =>
-    log.debug(
-      { proxy, outcome: outcome.kind, cause: 'cause' in outcome ? outcome.cause : undefined },
-      'request rejected',
-    ),
-  );
+  events.on('clientRefused', ({ cause, detail, address }) => log.debug({ cause, detail, address }, 'client refused'));
+  events.on('rejected', ({ proxy, outcome }) => {
+    const cause = 'cause' in outcome ? outcome.cause : undefined;
+    const detail = 'detail' in outcome ? outcome.detail : undefined;
+    log.debug({ proxy, outcome: outcome.kind, cause, detail }, 'request rejected');
+  });
 }

@@ -1,3 +1,5 @@
+import { requestGuard } from 'expressway';
+import { normalTarget } from '../../lib/ingress/normal-target.ts';
 import { CLIENT_CORPUS } from '../fuzz/client-corpus.ts';
 import { pathOf } from '../fuzz/request-reader.ts';
 import { Cleanup } from '../support/gateway.ts';
@@ -37,7 +39,11 @@ export async function compare(isWanted: (id: string) => boolean = () => true, qu
     return (bytes: string) => judge(port, backend, bytes, quietMs);
   };
   try {
-    const ours = await lane((backend) => hardenedGateway({ backends: [backend.url] }));
+    const ours = await lane((backend) =>
+      hardenedGateway({ backends: [backend.url] }, {}, (app) => {
+        app.use(requestGuard()).use('/denied', (_req, res) => void res.status(403).end());
+      }),
+    );
     const nginx = await lane((backend) => startReference('nginx', backend.port));
     const haproxy = await lane((backend) => startReference('HAProxy', backend.port));
     const compared: Compared[] = [];
@@ -84,9 +90,15 @@ function answered({ pending, closedBy }: RawClient): string {
 
 const short = (target: string) => (target.length > 30 ? `${target.slice(0, 20)}…` : target);
 
-/** Requests that we send on and both others do not: there must be none. */
+/** Requests that we send on and both others do not, in any spelling of their path: there must be none. */
 export function onlyOurs({ ours, nginx, haproxy }: Compared): string[] {
-  return ours.forwarded.filter((one) => !nginx.forwarded.includes(one) && !haproxy.forwarded.includes(one));
+  const theirs = new Set([...nginx.forwarded, ...haproxy.forwarded].map(normal));
+  return ours.forwarded.filter((one) => !theirs.has(normal(one)));
+}
+
+function normal(request: string): string {
+  const [method = '', path = ''] = request.split(' ');
+  return `${method} ${normalTarget(path, true)}`;
 }
 
 /** Whether not all three send on the same. */

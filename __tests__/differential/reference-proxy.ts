@@ -70,6 +70,7 @@ http {
   client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
   server {
     listen 127.0.0.1:${port};
+    location /denied { return 403; }
     location / {
       proxy_pass http://127.0.0.1:${backendPort};
       proxy_http_version 1.1;
@@ -93,6 +94,7 @@ defaults
   timeout server 5s
 frontend in
   bind 127.0.0.1:${port}
+  http-request deny if { path_beg /denied }
   default_backend out
 backend out
   server one 127.0.0.1:${backendPort}

@@ -28,7 +28,7 @@ async function open(env: Record<string, string>, level: LogLevel) {
 test('ACCESS_LOG=json: a line of the logger, whatever its level; refusals too', async () => {
   const { url, logged } = await open({ ACCESS_LOG: 'json', RATE_LIMIT_MAX: '1', SERVER_TIMING: 'on' }, 'error');
   const { headers } = await ask(`${url}/a?key=geheim`);
-  await ask(`${url}/a%2fb`);
+  await ask(`${url}/a%5cb`);
   await ask(url);
   await until(() => logged.length === 3);
   const lines = logged.map((line) => JSON.parse(line));
@@ -43,6 +43,9 @@ test('ACCESS_LOG=json: a line of the logger, whatever its level; refusals too', 
     '400 bad_request',
     '429 rate_limited',
   ]);
+  expect(lines[1].detail).toBe(
+    'The path has a backslash, which servers read in different ways (ambiguousPaths, AMBIGUOUS_PATHS).',
+  );
   expect(headers['server-timing']).toMatch(/^gateway;dur=/);
 });
 

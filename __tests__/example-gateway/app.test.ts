@@ -219,11 +219,23 @@ describe('the example gateway', () => {
     expect(answer.statusCode).toBe(429);
   });
 
+  test('normalises paths, as MERGE_SLASHES and AMBIGUOUS_PATHS say', async () => {
+    const one = await openBackend('one');
+    const urlsAt = async (url: string) => {
+      const answers = [await ask(`${url}/%61//b`), await ask(`${url}/@acme%2fwidget`)];
+      return answers.map(({ status, json }) => json.url ?? status);
+    };
+    const { url } = await openGateway([one.url]);
+    expect(await urlsAt(url)).toEqual(['/a/b', '/@acme%2Fwidget']);
+    const { url: strict } = await openGateway([one.url], { MERGE_SLASHES: 'off', AMBIGUOUS_PATHS: 'strict' });
+    expect(await urlsAt(strict)).toEqual(['/a//b', 400]);
+  });
+
   test('refuses what is ambiguous before it counts, content that is too long, and too many connections', async () => {
     const one = await openBackend('one');
     const { url } = await openGateway([one.url], { MAX_BODY_BYTES: '4', RATE_LIMIT_MAX: '2' });
     for (let i = 0; i < 3; i += 1) {
-      expect(await ask(`${url}/a%2fb`)).toMatchObject({ status: 400, json: { cause: 'bad_request' } });
+      expect(await ask(`${url}/a%5cb`)).toMatchObject({ status: 400, json: { cause: 'bad_request' } });
     }
     expect(await ask(url, { method: 'POST', content: 'five!' })).toMatchObject({ status: 413 });
     expect(await ask(url, { method: 'POST', content: 'four' })).toMatchObject({ status: 200 });

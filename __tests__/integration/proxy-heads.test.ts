@@ -135,9 +135,35 @@ describe('request fields', () => {
     expect(backend.requests[0]?.target).toBe(target);
   });
 
-  const AMBIGUOUS = [
+  const ENCODED_SLASH = [
     '/a%2Fb',
-    '/a%2fb?x',
+    '/a%2fb?x=%252f',
+    '/@acme%2fwidget/-/widget-1.tgz',
+    '/a%2Fb%2Fc',
+    '/a.%2f.b',
+    '/a%2f',
+  ];
+
+  test.each(ENCODED_SLASH)('A08: the encoded slash of %s is data, and arrives as it was sent', async (target) => {
+    const { backend, port } = await setUp();
+    expect((await rawRequest(port, get('', target))).status).toBe(200);
+    expect(backend.requests[0]?.target).toBe(target);
+    const strict = await setUp(answerOk, { ambiguousPaths: 'strict' });
+    expect((await rawRequest(strict.port, get('', target))).status).toBe(400);
+    expect(strict.backend.requests).toEqual([]);
+  });
+
+  const AMBIGUOUS = [
+    '/a%2f..%2fb',
+    '/a%2F..',
+    '/a/%2e%2f/b',
+    '/..%2fb',
+    '/a%2f..;x%2fb',
+    '/a%2f%2fb',
+    '/%2fa',
+    '/a%2f/b',
+    '/a%2f%252e%252e%252fb',
+    '/%252e%2fb',
     '/a%5Cb',
     '/a\\b',
     '/\\evil.example/x',
@@ -165,7 +191,11 @@ describe('request fields', () => {
     const { backend, port } = await setUp();
     const response = await rawRequest(port, get('', target));
     expect([response.status, response.field('connection')]).toEqual([400, 'close']);
-    expect(JSON.parse(response.content.toString()).cause).toBe('bad_request');
+    const { cause, detail } = JSON.parse(response.content.toString());
+    expect([cause, detail]).toEqual([
+      'bad_request',
+      expect.stringMatching(/^The path has .*ambiguousPaths, AMBIGUOUS_PATHS/),
+    ]);
     expect(backend.requests).toEqual([]);
   });
 

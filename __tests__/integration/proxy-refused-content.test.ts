@@ -88,7 +88,7 @@ async function setUp(mount: Mount, harden: boolean) {
 }
 
 /** A path that nobody but the guard minds. */
-const targetFor = (status: number) => (status === 400 ? '/a%2Fb' : '/');
+const targetFor = (status: number) => (status === 400 ? '/a%5Cb' : '/');
 
 const CONTENTS = [
   ['of 1 GiB', `Content-Length: ${GIB}`, PIECE],

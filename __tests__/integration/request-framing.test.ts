@@ -99,6 +99,12 @@ const ATTACKS: readonly (readonly [string, string, number])[] = [
   ['S14 Host with a space', 'GET / HTTP/1.1\r\nHost: a b\r\n\r\n', 400],
   ['S14 Host with a comma', 'GET / HTTP/1.1\r\nHost: a,b\r\n\r\n', 400],
   ['S14 Host with a bad port', 'GET / HTTP/1.1\r\nHost: a:b\r\n\r\n', 400],
+  ['S14 Host with port 0', 'GET / HTTP/1.1\r\nHost: a:0\r\n\r\n', 400],
+  ['S14 Host with port 00000', 'GET / HTTP/1.1\r\nHost: a:00000\r\n\r\n', 400],
+  ['S14 Host with port 65536', 'GET / HTTP/1.1\r\nHost: a:65536\r\n\r\n', 400],
+  ['S14 Host with port 99999', 'GET / HTTP/1.1\r\nHost: [::1]:99999\r\n\r\n', 400],
+  ['S14 port 0 in the target', 'GET http://a:0/ HTTP/1.1\r\nHost: a\r\n\r\n', 400],
+  ['S14 port 65536 in the target', 'GET http://a:65536/ HTTP/1.1\r\nHost: a\r\n\r\n', 400],
   ['S14 an open bracket', 'GET / HTTP/1.1\r\nHost: [::1\r\n\r\n', 400],
   ['S16 a flood of chunk extensions', chunked(`3;${'a'.repeat(20_000)}\r\nabc\r\n0\r\n\r\n`), 413],
   ['S16 a chunk extension that ends in LF', chunked('3;a\nabc\r\n0\r\n\r\n'), 400],
@@ -109,7 +115,14 @@ const ATTACKS: readonly (readonly [string, string, number])[] = [
   ['S19 expectations on two lines', post('Expect: 100-continue\r\nExpect: x\r\nContent-Length: 5\r\n'), 417],
   ['S21 HTTP/2.0 in the clear', `GET / HTTP/2.0\r\n${H}\r\n`, 505],
   ['S21 HTTP/1.2', `GET / HTTP/1.2\r\n${H}\r\n`, 505],
-  ['S21 HTTP/0.9', 'GET /\r\n\r\n', 505],
+  ['S21 HTTP/1.00', `GET / HTTP/1.00\r\n${H}\r\n`, 505],
+  ['S21 HTTP/1.11', `GET / HTTP/1.11\r\n${H}\r\n`, 505],
+  ['S21 HTTP/2', `GET / HTTP/2\r\n${H}\r\n`, 505],
+  ['S21 HTTP/11.1', `GET / HTTP/11.1\r\n${H}\r\n`, 505],
+  ['S21 HTTP/3.0', `GET / HTTP/3.0\r\n${H}\r\n`, 505],
+  ['S21 no version', 'GET /\r\n\r\n', 400],
+  ['S21 no version behind a space', 'GET / \r\n\r\n', 400],
+  ['S21 no number behind HTTP/', `GET / HTTP/\r\n${H}\r\n`, 400],
   ['S21 a TLS greeting', '\x16\x03\x01\x02\x00\x01\x00\x01', 400],
   ['S22 101 fields', get('/', fields(100)), 431],
   ['S22 2,100 fields', get('/', fields(2_100)), 431],
@@ -138,6 +151,9 @@ describe('a hardened server', () => {
     ['S05 a tab before chunked', post('Transfer-Encoding:\tchunked \r\n', '5\r\nhello\r\n0\r\n\r\n')],
     ['S08 a chunk size with leading zeros', chunked('0005\r\nhello\r\n000\r\n\r\n')],
     ['S16 a chunk extension', chunked('5;a=b\r\nhello\r\n0\r\n\r\n')],
+    ['S14 Host with port 65535', 'GET / HTTP/1.1\r\nHost: a:65535\r\n\r\n'],
+    ['S14 Host with port 00080', 'GET / HTTP/1.1\r\nHost: a:00080\r\n\r\n'],
+    ['S14 Host with an empty port', 'GET / HTTP/1.1\r\nHost: a:\r\n\r\n'],
     ['S14 an IPv6 address as Host', 'GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n'],
     ['S22 100 fields', get('/', fields(99))],
     ['G04 8 KiB of target', get(`/${'a'.repeat(8_191)}`)],
@@ -192,6 +208,15 @@ describe('a hardened server', () => {
     await innocent(port, 2);
   });
 
+  test('HTTP/2 with prior knowledge gets an answer that says so', async () => {
+    const { port } = await hardened();
+    const response = await rawRequest(port, 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
+    expect([response.status, JSON.parse(response.content.toString()).detail]).toEqual([
+      505,
+      expect.stringMatching(/HTTP\/2 without TLS.*This port speaks HTTP\/1\.1/),
+    ]);
+  });
+
   test('the operator is told who was refused, and why', async () => {
     const events = new GatewayEvents();
     const told: ClientRefusedEvent[] = [];
@@ -204,7 +229,9 @@ describe('a hardened server', () => {
 
 describe('a plain server', () => {
   const OURS = ATTACKS.filter(([name]) =>
-    /Host (?:twice|with)|same Host|empty Host|before chunked|S07|counted|two lines$|2\.0|0\.9|open bracket/.test(name),
+    /Host (?:twice|with)|same Host|empty Host|before chunked|S07|counted|two lines$|2\.0|no version$|port|open bracket/.test(
+      name,
+    ),
   );
   test.each(OURS)('%s: the proxy refuses by itself what Node lets pass', async (name, bytes, status) => {
     if (name.startsWith('S04')) return;

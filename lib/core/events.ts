@@ -50,6 +50,8 @@ export interface RejectedEvent {
 /** A connection that a hardened server ended. */
 export interface ClientRefusedEvent {
   readonly cause: RejectionCause;
+  /** What was wrong, where there is more to say than the cause. */
+  readonly detail?: string | undefined;
   /** Of the other end of the connection; nothing when it is gone. */
   readonly address: string | undefined;
   /** The request that was under way and ends by this; nothing when none had come as far as the middlewares. */

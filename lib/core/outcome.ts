@@ -76,15 +76,15 @@ export interface Rejected {
   readonly cause: RejectionCause;
   /** Milliseconds until it is worth trying again. */
   readonly retryAfterMs?: number;
-  readonly detail?: string;
+  readonly detail?: string | undefined;
 }
 
 /** What is wrong with a request. */
 export interface RequestFault {
   readonly cause: RejectionCause;
   readonly detail: string;
-  /** Whether its only fault is a path that servers read in different ways. */
-  readonly ambiguous: boolean;
+  /** Set when its only fault is a path that servers read in different ways; `encoded-slash`: nothing else is odd about it. */
+  readonly ambiguous?: 'encoded-slash' | 'path' | undefined;
 }
 
 /** How an attempt, or a whole exchange, ended. Traffic failures are values: nothing on the request path throws them. */

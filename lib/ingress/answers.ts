@@ -24,7 +24,7 @@ export class Answers {
   }
 
   /** @param cause Nothing when the client is gone. */
-  refuse(socket: Duplex, cause: RejectionCause | undefined): void {
+  refuse(socket: Duplex, cause: RejectionCause | undefined, detail?: string): void {
     if (this.#ending.has(socket)) return;
     this.#ending.add(socket);
     if (cause === undefined) {
@@ -33,15 +33,15 @@ export class Answers {
     }
     const res = answerOn(socket);
     // A request that is complete goes on: only what came behind it is refused.
-    this.tell(socket, cause, res?.req.complete === false ? exchangeOf(res.req, res) : undefined);
+    this.tell(socket, cause, { detail, exchange: res?.req.complete === false ? exchangeOf(res.req, res) : undefined });
     if (res === undefined) {
       // Not when the request before it had the last answer.
-      if (socket.writable) socket.write(rawProblem(cause), 'latin1');
+      if (socket.writable) socket.write(rawProblem(cause, detail), 'latin1');
       linger(socket);
     } else if (res.req.complete) {
       endAfter(socket, res);
     } else {
-      refuseContent(socket, res, cause);
+      refuseContent(socket, res, cause, detail);
     }
   }
 
@@ -49,15 +49,20 @@ export class Answers {
   cut(socket: Socket, cause: RejectionCause): void {
     this.#ending.add(socket);
     const res = answerOn(socket);
-    this.tell(socket, cause, res && exchangeOf(res.req, res));
+    this.tell(socket, cause, { exchange: res && exchangeOf(res.req, res) });
     // A plain end would leave the kernel with all that waits to be sent.
     if ('encrypted' in socket) socket.destroy();
     else socket.resetAndDestroy();
   }
 
-  tell(socket: Duplex, cause: RejectionCause, exchange?: Exchange): void {
+  tell(
+    socket: Duplex,
+    cause: RejectionCause,
+    more: { detail?: string | undefined; exchange?: Exchange | undefined } = {},
+  ): void {
     const { remoteAddress } = socket as Socket;
-    this.#events?.emit('clientRefused', { cause, address: remoteAddress, exchange });
+    const { detail, exchange } = more;
+    this.#events?.emit('clientRefused', { cause, detail, address: remoteAddress, exchange });
   }
 }
 
@@ -71,10 +76,10 @@ export function endAfter(socket: Duplex, res: ServerResponse): void {
 }
 
 /** The content of a request that is under way is bad, or does not come. */
-function refuseContent(socket: Duplex, res: ServerResponse, cause: RejectionCause): void {
+function refuseContent(socket: Duplex, res: ServerResponse, cause: RejectionCause, detail?: string): void {
   const exchange = exchangeOf(res.req, res);
-  exchange.settle({ kind: 'rejected', cause });
+  exchange.settle({ kind: 'rejected', cause, detail });
   exchange.working?.abort();
   if (res.headersSent) socket.destroy();
-  else sendProblem(res, cause);
+  else sendProblem(res, cause, { detail });
 }

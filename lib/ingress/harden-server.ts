@@ -8,9 +8,10 @@ import { ConnectionCap } from './connection-cap.ts';
 import { type ConnectionWatcher, watchConnections } from './connection-watch.ts';
 import { continueWhenRead } from './continue-when-read.ts';
 import { type HardenServerOptions, hardenServerChecks, hardenServerDefaults } from './harden-server-options.ts';
-import { parserErrorCause } from './parser-error.ts';
+import { parserRefusal } from './parser-error.ts';
 import { setTargetCap } from './server-limits.ts';
 import { SlowConnections } from './slow-connections.ts';
+import { refuseUnroutable } from './unroutable-requests.ts';
 
 /** What Node reads when a connection comes, or when the server begins to listen; its types know it at construction only. */
 type LateOptions = { maxHeaderSize: number; connectionsCheckingInterval: number; requireHostHeader: boolean };
@@ -18,7 +19,7 @@ type LateOptions = { maxHeaderSize: number; connectionsCheckingInterval: number;
 /**
  * Sets the bounds of a server for the open internet: times, sizes, rates and connections. Slow and too many clients lose
  * their connections, others notice nothing. What Node's parser refuses is answered with a problem document and a closed
- * connection, and so are CONNECT and unknown expectations. `Expect: 100-continue` is answered when the content is read.
+ * connection, and so are CONNECT, unknown expectations and targets like `http://`, which Express shows to no middleware. `Expect: 100-continue` is answered when the content is read.
  * A request without `Host` is left to `requestGuard()` or `roundRobinProxy()`, which refuse it.
  *
  * ```ts
@@ -55,7 +56,11 @@ export function hardenServer<S extends Server>(server: S, given?: HardenServerOp
     inner.push(new SlowConnections(options, answers));
   watchConnections(server, 'connection', raw);
   if (inner !== raw) watchConnections(server, 'secureConnection', inner);
-  server.on('clientError', (error: Error, socket: Duplex) => answers.refuse(socket, parserErrorCause(error, socket)));
+  server.on('clientError', (error: Error, socket: Duplex) => {
+    const refusal = parserRefusal(error, socket);
+    answers.refuse(socket, refusal?.cause, refusal?.detail);
+  });
+  refuseUnroutable(server, answers);
   continueWhenRead(server);
   server.on('checkExpectation', (req, res) => {
     answers.tell(req.socket, 'expectation_failed');

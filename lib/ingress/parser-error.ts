@@ -7,13 +7,25 @@ interface ParserError extends Error {
   readonly rawPacket?: Buffer;
 }
 
-const BY_CODE: Readonly<Record<string, RejectionCause>> = {
-  ERR_HTTP_REQUEST_TIMEOUT: 'client_timeout',
-  HPE_CHUNK_EXTENSIONS_OVERFLOW: 'content_too_large',
+/** What a client is told of bytes that no middleware gets to see. */
+export interface ParserRefusal {
+  readonly cause: RejectionCause;
+  readonly detail?: string;
+}
+
+const BAD_REQUEST: ParserRefusal = { cause: 'bad_request' };
+const BAD_VERSION: ParserRefusal = { cause: 'version_not_supported' };
+const BY_CODE: Readonly<Record<string, ParserRefusal>> = {
+  ERR_HTTP_REQUEST_TIMEOUT: { cause: 'client_timeout' },
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: { cause: 'content_too_large', detail: 'The extensions of a chunk are too long.' },
+  HPE_PAUSED_H2_UPGRADE: {
+    cause: 'version_not_supported',
+    detail: 'This is HTTP/2 without TLS (prior knowledge, h2c). This port speaks HTTP/1.1.',
+  },
 };
 
 const REQUEST_LINE = /^[\w!#$%&'*+.^`|~-]+ \S+ HTTP\/1\.[01]\r\n/;
-const OTHER_VERSION = /^[A-Z]+ \S+ HTTP\/\d\.\d\r\n/;
+const OTHER_VERSION = /^[A-Z]+ \S+ HTTP\/\d+(?:\.\d+)?\r\n/;
 /** A method, and a target that has no end. */
 const ENDLESS_TARGET = /^[A-Z]+ [^\s]+(?: HTTP\/1\.[01])?(?:\r\n)?$/;
 
@@ -21,16 +33,18 @@ const ENDLESS_TARGET = /^[A-Z]+ [^\s]+(?: HTTP\/1\.[01])?(?:\r\n)?$/;
  * Why a server's `clientError` came, as the client is told; nothing when it is the connection that failed, and there is
  * nobody to tell.
  */
-export function parserErrorCause(error: ParserError, socket: Duplex): RejectionCause | undefined {
+export function parserRefusal(error: ParserError, socket: Duplex): ParserRefusal | undefined {
   const { code = '', rawPacket } = error;
   if (!socket.writable || !(code in BY_CODE || code.startsWith('HPE_'))) return undefined;
   const known = BY_CODE[code];
   if (known !== undefined) return known;
-  if (code === 'HPE_HEADER_OVERFLOW') return starts(rawPacket, ENDLESS_TARGET) ? 'target_too_long' : 'head_too_large';
+  if (code === 'HPE_HEADER_OVERFLOW') {
+    return { cause: starts(rawPacket, ENDLESS_TARGET) ? 'target_too_long' : 'head_too_large' };
+  }
   // A method that this server's parser does not know (RFC 9110 §9.1); anything else that looks like none is no HTTP.
-  if (code === 'HPE_INVALID_METHOD' && starts(rawPacket, REQUEST_LINE)) return 'not_implemented';
-  if (code === 'HPE_INVALID_VERSION' && starts(rawPacket, OTHER_VERSION)) return 'version_not_supported';
-  return 'bad_request';
+  if (code === 'HPE_INVALID_METHOD' && starts(rawPacket, REQUEST_LINE)) return { cause: 'not_implemented' };
+  if (code === 'HPE_INVALID_VERSION' && starts(rawPacket, OTHER_VERSION)) return BAD_VERSION;
+  return BAD_REQUEST;
 }
 
 const starts = (packet: Buffer | undefined, what: RegExp): boolean =>

@@ -5,8 +5,11 @@ import type { Rejected, RequestFault } from '../core/outcome.ts';
 import { fieldCap, targetCap } from './server-limits.ts';
 import { isAuthority, targetFault } from './target-check.ts';
 
-/** What becomes of a request whose path servers read in different ways: 400, or forwarded as it is. */
-export type AmbiguousPaths = 'reject' | 'pass';
+/**
+ * What becomes of a request whose path servers read in different ways: `reject` refuses it with 400, except for an encoded
+ * slash alone; `strict` refuses that too; `pass` lets all of them pass.
+ */
+export type AmbiguousPaths = 'reject' | 'strict' | 'pass';
 
 /**
  * Why a request must not be forwarded, if it must not. The checks are made once per exchange, whoever asks. They refuse
@@ -15,8 +18,13 @@ export type AmbiguousPaths = 'reject' | 'pass';
 export function refusalOf(exchange: Exchange, ambiguousPaths: AmbiguousPaths): Rejected | undefined {
   if (exchange.fault === undefined) exchange.fault = faultOf(exchange) ?? null;
   const { fault } = exchange;
-  if (fault === null || (fault.ambiguous && ambiguousPaths === 'pass')) return undefined;
+  if (fault === null || passes(fault, ambiguousPaths)) return undefined;
   return { kind: 'rejected', cause: fault.cause, detail: fault.detail };
+}
+
+function passes({ ambiguous }: RequestFault, paths: AmbiguousPaths): boolean {
+  if (ambiguous === undefined || paths === 'strict') return false;
+  return paths === 'pass' || ambiguous === 'encoded-slash';
 }
 
 function faultOf({ req, res }: Exchange): RequestFault | undefined {
@@ -27,12 +35,16 @@ function faultOf({ req, res }: Exchange): RequestFault | undefined {
   // The app may have cut the path that it is mounted at off the other one.
   const target = req.originalUrl ?? req.url ?? '';
   const longest = targetCap(req);
-  if (longest > 0 && target.length > longest) return fault('target_too_long', `Longest allowed: ${longest} bytes.`);
+  if (longest > 0 && target.length > longest) {
+    return fault('target_too_long', `Longest allowed: ${longest} bytes (maxTargetBytes, MAX_TARGET_BYTES).`);
+  }
   return targetFault(req.method, target);
 }
 
 function versionFault({ httpVersion }: IncomingMessage): RequestFault | undefined {
   if (httpVersion === '1.1' || httpVersion === '1.0') return undefined;
+  // What Node makes of a request line that ends behind the target (RFC 9112 §3).
+  if (httpVersion === '0.9') return fault('bad_request', 'The request line has no HTTP version.');
   return fault('version_not_supported', 'This server speaks HTTP/1.1 here.');
 }
 
@@ -78,4 +90,4 @@ function expectationFault({ expect }: IncomingHttpHeaders): RequestFault | undef
   return fault('expectation_failed', 'Only 100-continue can be expected.');
 }
 
-const fault = (cause: RequestFault['cause'], detail: string): RequestFault => ({ cause, detail, ambiguous: false });
+const fault = (cause: RequestFault['cause'], detail: string): RequestFault => ({ cause, detail });

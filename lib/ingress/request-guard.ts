@@ -1,30 +1,41 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { GatewayEvents } from '../core/events.ts';
 import { exchangeOf } from '../core/exchange.ts';
-import type { Middleware, Next } from '../core/http.ts';
-import { type Checks, oneOf, optional, resolveOptions } from '../core/options.ts';
+import type { GatewayRequest, Middleware, Next } from '../core/http.ts';
+import { boolean, type Checks, oneOf, optional, resolveOptions } from '../core/options.ts';
 import { sendProblem } from '../core/problem.ts';
+import { normalTarget } from './normal-target.ts';
 import { type AmbiguousPaths, refusalOf } from './request-checks.ts';
 
 /** Options of {@link requestGuard}. */
 export interface RequestGuardOptions {
   /**
-   * What becomes of a request whose path servers read in different ways: encoded slashes, backslashes and control
-   * characters, bad percent encoding, overlong UTF-8, backslashes, dot segments. `reject` answers 400, `pass` lets it
-   * pass as it is. Default `reject`.
+   * What happens to a request whose path servers read in different ways: bad percent encoding, encoded control characters,
+   * overlong UTF-8, backslashes, dot segments. `reject` answers 400; an encoded slash (`%2F`) alone passes, as data, unless a
+   * dot segment, an empty segment or more encoding is behind it. `strict` answers 400 to each encoded slash too. `pass` lets all
+   * of them pass. Default `reject`.
    */
   ambiguousPaths?: AmbiguousPaths;
+  /**
+   * Whether several slashes in a row become one, as nginx and Envoy's `merge_slashes` do it. Without it, `//admin` is another path
+   * than `/admin` here, and may be the same one at a backend. Default true.
+   */
+  mergeSlashes?: boolean;
   /** Where `rejected` goes. Default: an emitter of its own, as `events`. */
   events?: GatewayEvents;
 }
 
 /** Defaults of {@link RequestGuardOptions}. */
-export const requestGuardDefaults = Object.freeze({ ambiguousPaths: 'reject' as AmbiguousPaths });
+export const requestGuardDefaults = Object.freeze({
+  ambiguousPaths: 'reject' as AmbiguousPaths,
+  mergeSlashes: true,
+});
 
-export const ambiguousPathsCheck = oneOf('reject', 'pass');
+export const ambiguousPathsCheck = oneOf('reject', 'strict', 'pass');
 
 const checks: Checks<RequestGuardOptions> = {
   ambiguousPaths: ambiguousPathsCheck,
+  mergeSlashes: boolean,
   events: optional((value) => (value instanceof GatewayEvents ? undefined : 'must be a GatewayEvents')),
 };
 
@@ -36,7 +47,8 @@ export interface RequestGuard extends Middleware {
 /**
  * Refuses requests that do not mean the same to every server, before anything else looks at them: framing that another
  * server could read otherwise, a repeated or bad `Host`, a target that is no path, a path with several readings. The
- * answer closes the connection. Mount it first:
+ * answer closes the connection. Of all others it normalises the path (RFC 3986 §6.2.2), so that a rule for a path applies to each
+ * spelling of it, and what the routes match is what a backend gets. Mount it first:
  *
  * ```ts
  * app.use(requestGuard(), ipRateLimit(), roundRobinProxy({ backends }));
@@ -49,12 +61,13 @@ export interface RequestGuard extends Middleware {
  */
 export function requestGuard(given?: RequestGuardOptions): RequestGuard {
   const options = resolveOptions('requestGuard', given, requestGuardDefaults, checks);
-  const { ambiguousPaths, events = new GatewayEvents() } = options;
+  const { ambiguousPaths, mergeSlashes, events = new GatewayEvents() } = options;
   return Object.assign(
     function expresswayRequestGuard(req: IncomingMessage, res: ServerResponse, next: Next): void {
       const exchange = exchangeOf(req, res);
       const refusal = refusalOf(exchange, ambiguousPaths);
       if (refusal === undefined) {
+        normalise(req, mergeSlashes);
         next();
         return;
       }
@@ -64,4 +77,14 @@ export function requestGuard(given?: RequestGuardOptions): RequestGuard {
     },
     { events },
   );
+}
+
+/** For middlewares that match the whole path, `originalUrl` is normalised too. */
+function normalise(req: GatewayRequest, mergeSlashes: boolean): void {
+  const { url = '', originalUrl } = req;
+  const normal = normalTarget(url, mergeSlashes);
+  if (normal !== url) req.url = normal;
+  if (originalUrl === undefined) return;
+  if (originalUrl !== url) req.originalUrl = normalTarget(originalUrl, mergeSlashes);
+  else if (normal !== url) req.originalUrl = normal;
 }

@@ -3,25 +3,39 @@ import type { RequestFault } from '../core/outcome.ts';
 /** A path that every server reads in the same way, and a query: told in one pass, without copying anything. */
 const PLAIN = /^(?:\/(?!\.)[^%\\#?/]*)+(?:\?[^#]*)?$/;
 
-/**
- * What servers read in different ways, so that a rule for one path could be passed by under another spelling: bad percent
- * encoding; encoded slashes, backslashes and control characters; UTF-8 that is longer than it need be (RFC 3629 §3);
- * backslashes; dot segments in any spelling (RFC 3986 §5.2.4), with path parameters behind them too.
- */
-const AMBIGUOUS =
-  /%(?![\da-f]{2})|%(?:2f|5c|[01][\da-f]|7f|c[01]|e0%[89]|f0%8|f[5-9a-f])|\\|(?:^|\/)(?:\.|%2e){1,2}(?:;[^/]*)?(?:\/|$)/i;
+/** What servers read in different ways, so that a rule for one path could be passed by under another spelling. */
+const AMBIGUITIES: readonly (readonly [RegExp, string])[] = [
+  [/%(?![\da-f]{2})/i, 'a percent sign that encodes nothing'],
+  [/\\|%5c/i, 'a backslash'],
+  [/%(?:[01][\da-f]|7f)/i, 'an encoded control character'],
+  // UTF-8 that is longer than it need be (RFC 3629 §3).
+  [/%(?:c[01]|e0%[89]|f0%8|f[5-9a-f])/i, 'overlong UTF-8'],
+  // In any spelling (RFC 3986 §5.2.4), with path parameters behind them too, and between encoded slashes.
+  [/(?:^|\/|%2f)(?:\.|%2e){1,2}(?:;[^/]*)?(?:\/|%2f|$)/i, 'a dot segment'],
+  // A server that decodes it would find an empty segment, which many skip.
+  [/(?:\/|%2f)%2f|%2f\//i, 'an encoded slash beside another slash'],
+  // A server that decodes twice would find whatever is behind it.
+  [/%2f.*%25|%25.*%2f/i, 'an encoded slash and an encoded percent sign'],
+];
+const ENCODED_SLASH = /%2f/i;
 
+/** A port from 1 to 65535, or none behind the colon (RFC 9110 §4.2.1 lets it be empty). */
+const PORT = ':(?:0{0,4}(?:[1-9]\\d{0,3}|[1-5]\\d{4}|6[0-4]\\d{3}|65[0-4]\\d\\d|655[0-2]\\d|6553[0-5]))?';
 /** A name, an IPv4 address or a bracketed IPv6 one, with a port or without; narrower than RFC 3986, which lets a host be `a'(b)`. */
-const AUTHORITY = /^(?:[\w.~-]+|\[[\da-f:.]+\])(?::\d{0,5})?$/i;
+const AUTHORITY = new RegExp(`^(?:[\\w.~-]+|\\[[\\da-f:.]+\\])(?:${PORT})?$`, 'i');
 
 const ABSOLUTE = /^https?:\/\/([^/?#]*)/i;
 
-const fault = (detail: string, ambiguous = false): RequestFault => ({ cause: 'bad_request', detail, ambiguous });
+const fault = (detail: string, ambiguous?: RequestFault['ambiguous']): RequestFault =>
+  Object.freeze({ cause: 'bad_request', detail, ambiguous });
 
 const NO_TARGET = fault('The request target is none that is forwarded.');
 const BAD_AUTHORITY = fault('The authority of the request target is not valid.');
 const FRAGMENT = fault('The request target has a fragment.');
-const AMBIGUOUS_PATH = fault('The path can be read in more than one way.', true);
+const ambiguous = (what: string, kind: RequestFault['ambiguous']): RequestFault =>
+  fault(`The path has ${what}, which servers read in different ways (ambiguousPaths, AMBIGUOUS_PATHS).`, kind);
+const AMBIGUOUS_PATH = AMBIGUITIES.map(([, what]) => ambiguous(what, 'path'));
+const SLASH_IN_SEGMENT = ambiguous('an encoded slash', 'encoded-slash');
 
 /** Whether a text names a host as in `Host` (RFC 9110 §7.2). */
 export function isAuthority(text: string): boolean {
@@ -34,14 +48,29 @@ export function targetFault(method: string | undefined, target: string): Request
   if (target.includes('#')) return FRAGMENT;
   if (target.startsWith('/')) return pathFault(target);
   if (target === '*') return method === 'OPTIONS' ? undefined : NO_TARGET;
+  return absoluteFault(target) ?? pathFault(target.slice(pathStart(target)));
+}
+
+/**
+ * What is wrong with a target in absolute form (RFC 9112 §3.2.2) before its path. In some that have no host, Express's router
+ * finds no path, and shows them to no middleware; in others it takes a part of the authority for the path.
+ */
+export function absoluteFault(target: string): RequestFault | undefined {
   const absolute = ABSOLUTE.exec(target);
   if (absolute === null) return NO_TARGET;
-  const [start, authority = ''] = absolute;
   // Credentials are among what this refuses: RFC 9110 §4.2.4.
-  return isAuthority(authority) ? pathFault(target.slice(start.length)) : BAD_AUTHORITY;
+  return isAuthority(absolute[1] as string) ? undefined : BAD_AUTHORITY;
+}
+
+/** Where the path of a target begins: behind the authority, if it has one. */
+export function pathStart(target: string): number {
+  return target.startsWith('/') ? 0 : (ABSOLUTE.exec(target)?.[0].length ?? target.length);
 }
 
 function pathFault(target: string): RequestFault | undefined {
   const query = target.indexOf('?');
-  return AMBIGUOUS.test(query === -1 ? target : target.slice(0, query)) ? AMBIGUOUS_PATH : undefined;
+  const path = query === -1 ? target : target.slice(0, query);
+  const index = AMBIGUITIES.findIndex(([pattern]) => pattern.test(path));
+  if (index !== -1) return AMBIGUOUS_PATH[index];
+  return ENCODED_SLASH.test(path) ? SLASH_IN_SEGMENT : undefined;
 }

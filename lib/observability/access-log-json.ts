@@ -23,7 +23,7 @@ const quoted = (text: string, maxLength = MAX_TEXT): string =>
  * object, and without a look at each value for what it might be.
  */
 export function accessMembers(request: FinishedRequest, rules: LineRules): string {
-  const { req, id, traceId, client, cause, proxy, backend, upgrade, limits, durationMs, backendMs } = request;
+  const { req, id, traceId, client, cause, detail, proxy, backend, upgrade, limits, durationMs, backendMs } = request;
   const { host, 'user-agent': userAgent } = req.headers;
   const referer = redactedReferer(request, rules);
   let json = '';
@@ -35,6 +35,7 @@ export function accessMembers(request: FinishedRequest, rules: LineRules): strin
   if (host !== undefined) json += `,"host":${quoted(host)}`;
   json += `,"route":${quoted(request.route)},"status":${request.status},"source":"${request.source}"`;
   if (cause !== undefined) json += `,"cause":"${cause}"`;
+  if (detail !== undefined) json += `,"detail":${quoted(detail)}`;
   if (proxy !== undefined) json += `,"proxy":${quoted(proxy)}`;
   if (backend !== undefined) json += `,"backend":${quoted(backend)}`;
   json += `,"attempts":${request.attempts}`;

@@ -61,6 +61,7 @@ export function accessRecord(request: FinishedRequest, rules: LineRules): Record
     status: request.status,
     source: request.source,
     cause: request.cause,
+    detail: maybeShown(request.detail),
     proxy: maybeShown(request.proxy),
     backend: maybeShown(request.backend),
     attempts: request.attempts,

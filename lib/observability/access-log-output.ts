@@ -45,8 +45,8 @@ export class LoggerOutput implements AccessLogOutput {
 
   flush(): void {}
 
-  refusal({ client, status, cause }: Refusal): void {
-    this.#logger.info({ client, status, source: 'gateway', cause }, 'client refused');
+  refusal({ client, status, cause, detail }: Refusal): void {
+    this.#logger.info({ client, status, source: 'gateway', cause, detail }, 'client refused');
   }
 
   omitted(count: number): void {
@@ -119,9 +119,9 @@ export class LineOutput implements AccessLogOutput {
   refusal(refusal: Refusal): void {
     this.flush();
     if (!this.#hasRoom) return;
-    const { time, client, status, cause } = refusal;
+    const { time, client, status, cause, detail } = refusal;
     if (this.#format === 'json')
-      this.#json(time, members({ client, status, source: 'gateway', cause }), 'client refused');
+      this.#json(time, members({ client, status, source: 'gateway', cause, detail }), 'client refused');
     else this.#stream.write(`${refusalLine(refusal, this.#format)}\n`);
   }
 

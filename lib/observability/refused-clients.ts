@@ -11,6 +11,7 @@ export interface Refusal {
   /** As in the status map: some connections are closed without an answer. */
   readonly status: number;
   readonly cause: RejectionCause;
+  readonly detail?: string | undefined;
 }
 
 /** Where refusals are told. */
@@ -49,7 +50,7 @@ export class RefusedClients {
     this.#next();
   }
 
-  #refused({ cause, address, exchange }: ClientRefusedEvent): void {
+  #refused({ cause, detail, address, exchange }: ClientRefusedEvent): void {
     // A request that somebody keeps a record of has its own line.
     if (exchange?.recorder !== undefined) return;
     this.#timer ??= setTimeout(() => this.#next(), WINDOW_MS).unref();
@@ -63,6 +64,7 @@ export class RefusedClients {
       client: foldAddress(address),
       status: STATUS_MAP[cause].status,
       cause,
+      detail,
     });
   }
 

@@ -27,6 +27,8 @@ export interface FinishedRequest {
   readonly source: 'gateway' | 'backend';
   /** Why there was no complete answer of a backend's, or of the app's. */
   readonly cause: Cause | undefined;
+  /** What was wrong with a request that the gateway refused, where there is more to say than the cause. */
+  readonly detail?: string | undefined;
   /** Name of the proxy that asked a backend last. */
   readonly proxy: string | undefined;
   /** The backend that was asked last. */
@@ -144,6 +146,7 @@ export class RequestRecord implements Recorder {
       status: statusOf(outcome),
       source: outcome.kind === 'completed' && backend !== undefined ? 'backend' : 'gateway',
       cause: causeOf(outcome),
+      detail: outcome.kind === 'rejected' ? outcome.detail : undefined,
       proxy,
       backend,
       attempts,

@@ -115,8 +115,8 @@ export interface RoundRobinProxyOptions extends AdmissionCapOptions {
   /** Rewrites the path, as in http-proxy-middleware. Default none. */
   pathRewrite?: NonNullable<HpmOptions['pathRewrite']>;
   /**
-   * What becomes of a request whose path servers read in different ways, as in `requestGuard()`: `reject` answers 400,
-   * `pass` forwards it as it is. Default `reject`.
+   * What becomes of a request whose path servers read in different ways, as in `requestGuard()`: `reject` answers 400
+   * (an encoded slash alone passes), `strict` refuses that too, `pass` forwards all as they are. Default `reject`.
    */
   ambiguousPaths?: AmbiguousPaths;
   /**
