@@ -46,6 +46,20 @@ test('a body parser before the proxy: every request gets 500, the operator is to
   expect(messageOf('ERR_EXPRESSWAY_BODY_ALREADY_READ')).toContain('before body parsers such as express.json()');
 });
 
+test('in production, a client is not told how the app is mounted: the operator is', async () => {
+  const backend = await hello();
+  const { url } = await serve((app) => app.set('env', 'production').use(express.json(), proxyTo(backend.url)));
+  const post = { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"a":1}' };
+  const response = await fetch(url, post);
+  expect(await response.json()).toEqual({
+    type: 'about:blank',
+    title: 'Internal error',
+    status: 500,
+    cause: 'content_already_read',
+  });
+  expect(codes()).toEqual(['ERR_EXPRESSWAY_BODY_ALREADY_READ']);
+});
+
 describe('a peer that is not trusted names a client', () => {
   const claim = { headers: { 'x-forwarded-for': '203.0.113.7' } };
 

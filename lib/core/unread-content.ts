@@ -1,14 +1,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { declaredLength } from './declared-length.ts';
 import { LINGER_MS, lastAnswer, linger } from './last-answer.ts';
 
 /** Bytes that cost less to read and drop than a new connection does: as many as Go's server takes. */
 const SHORT_REST = 262_144;
 
 /** Whether the rest of a request's content is short, or there is none, when so much of it was read. */
-export function endsSoon({ complete, headers }: IncomingMessage, bytesRead = 0): boolean {
-  if (complete) return true;
-  if (headers['transfer-encoding'] !== undefined) return false;
-  return Number(headers['content-length'] ?? 0) - bytesRead <= SHORT_REST;
+export function endsSoon(req: IncomingMessage, bytesRead = 0): boolean {
+  return req.complete || declaredLength(req) - bytesRead <= SHORT_REST;
 }
 
 /**
@@ -22,7 +21,7 @@ export function leaveUnread(res: ServerResponse): void {
   if (req.complete || req.httpVersionMajor === 2) return;
   if (!endsSoon(req)) {
     lastAnswer(res);
-  } else if (Number(req.headers['content-length'] ?? 0) > 0) {
+  } else if (declaredLength(req) > 0) {
     res.once('finish', () => {
       if (!req.complete) setTimeout(endUnlessComplete, LINGER_MS, req).unref();
     });

@@ -49,24 +49,28 @@ function versionFault({ httpVersion }: IncomingMessage): RequestFault | undefine
 }
 
 function fieldsFault(req: IncomingMessage): RequestFault | undefined {
-  const { rawHeaders, headers, httpVersion } = req;
+  const { rawHeaders, httpVersion } = req;
   // Node reads no more fields than that, drops the others (before version 26 in silence), and frames by all of them.
   const most = fieldCap(req);
   if (most > 0 && rawHeaders.length >= 2 * most) return fault('head_too_large', `Most fields allowed: ${most - 1}.`);
   let hosts = 0;
+  let host = '';
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i] as string;
-    if (name.length === 4 && (name === 'Host' || name.toLowerCase() === 'host')) hosts += 1;
+    if (name.length !== 4 || (name !== 'Host' && name.toLowerCase() !== 'host')) continue;
+    hosts += 1;
+    host = rawHeaders[i + 1] as string;
   }
   // RFC 9112 §3.2.
   if (hosts > 1) return fault('bad_request', 'The field Host is repeated.');
   if (hosts === 0) return httpVersion === '1.0' ? undefined : fault('bad_request', 'The field Host is missing.');
-  return isAuthority(headers.host ?? '') ? undefined : fault('bad_request', 'The field Host is not valid.');
+  return isAuthority(host) ? undefined : fault('bad_request', 'The field Host is not valid.');
 }
 
-function framingFault({ headers, httpVersion }: IncomingMessage): RequestFault | undefined {
-  const coding = headers['transfer-encoding'];
-  const length = headers['content-length'];
+/** Framing is read as it came: a middleware that edits `req.headers` changes nothing about the bytes. */
+function framingFault({ rawHeaders, headers, httpVersion }: IncomingMessage): RequestFault | undefined {
+  const coding = received(rawHeaders, 'transfer-encoding');
+  const length = received(rawHeaders, 'content-length');
   if (coding !== undefined) {
     // RFC 9112 §6.1: faulty, whatever else the message says.
     if (httpVersion === '1.0') return fault('bad_request', 'HTTP/1.0 has no transfer codings.');
@@ -84,9 +88,20 @@ function framingFault({ headers, httpVersion }: IncomingMessage): RequestFault |
   return expectationFault(headers);
 }
 
+/** The value of a header as the client sent it, its lines joined. */
+function received(rawHeaders: readonly string[], name: string): string | undefined {
+  let value: string | undefined;
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const other = rawHeaders[i] as string;
+    if (other.length !== name.length || other.toLowerCase() !== name) continue;
+    value = value === undefined ? rawHeaders[i + 1] : `${value}, ${rawHeaders[i + 1]}`;
+  }
+  return value;
+}
+
 /** RFC 9110 §10.1.1. */
 function expectationFault({ expect }: IncomingHttpHeaders): RequestFault | undefined {
-  if (expect === undefined || expect.toLowerCase() === '100-continue') return undefined;
+  if (expect === undefined || String(expect).toLowerCase() === '100-continue') return undefined;
   return fault('expectation_failed', 'Only 100-continue can be expected.');
 }
 

@@ -10,8 +10,8 @@ import { bytesReadBefore } from './connections.ts';
 import { failureCause, isRefusedRequest } from './failure.ts';
 import { type Encoded, endWith, flushEncoder, flushHead, SMALL_ANSWER } from './flush.ts';
 import { passInformational } from './informational.ts';
-import type { RequestContent } from './request-content.ts';
-import type { RequestHead } from './request-head.ts';
+import type { SendableContent } from './request-content.ts';
+import { type RequestHead, unsendable } from './request-head.ts';
 import {
   applyResponseHead,
   checkResponseHead,
@@ -41,7 +41,7 @@ export class Attempt implements Dispatcher.DispatchHandler, Abortable, Watched {
   readonly #res: ServerResponse;
   #controller: Dispatcher.DispatchController | undefined;
   #on: Retirable | undefined;
-  #content: RequestContent | undefined;
+  #content: SendableContent | undefined;
   #status = 0;
   #informationals = 0;
   /** What the answer's head named as ending here. */
@@ -56,6 +56,8 @@ export class Attempt implements Dispatcher.DispatchHandler, Abortable, Watched {
   /** The head that is on the response but has not gone out. */
   #held: ResponseFields | undefined;
   #answering = false;
+  /** Why undici takes no such request. It says so before `dispatch()` returns. */
+  #refused: Error | undefined;
   #done = false;
 
   constructor(exchange: Exchange, owner: AttemptOwner, watchdog: Watchdog, timeouts: AttemptTimeouts) {
@@ -66,27 +68,37 @@ export class Attempt implements Dispatcher.DispatchHandler, Abortable, Watched {
     this.#res = exchange.res;
   }
 
-  /** @param upgrade The protocol asked for, if any. */
+  /**
+   * @param upgrade The protocol asked for, if any.
+   * @throws {GatewayError} ERR_EXPRESSWAY_REQUEST_HEAD when a middleware made the head something that cannot be sent. Its owner
+   * hears of nothing else then.
+   */
   start(
     connections: BackendConnections,
     head: RequestHead,
-    content: RequestContent | undefined,
+    content: SendableContent | undefined,
     upgrade?: string,
   ): void {
     const { req } = this.#exchange;
     this.#exchange.working = this;
     this.#content = content;
     this.#watchdog.watch(this);
-    this.#on = connections.dispatch(
-      {
-        path: head.path,
-        method: req.method as Dispatcher.HttpMethod,
-        headers: head.fields,
-        body: content?.reader() ?? null,
-        upgrade: upgrade ?? null,
-      },
-      this,
-    );
+    try {
+      this.#on = connections.dispatch(
+        {
+          path: head.path,
+          method: req.method as Dispatcher.HttpMethod,
+          headers: head.fields,
+          body: content?.reader() ?? null,
+          upgrade: upgrade ?? null,
+        },
+        this,
+      );
+      if (this.#refused !== undefined) throw unsendable(head, this.#refused);
+    } catch (error) {
+      this.#finish();
+      throw error;
+    }
   }
 
   /** The client is gone, or was answered by somebody else. */
@@ -194,11 +206,8 @@ export class Attempt implements Dispatcher.DispatchHandler, Abortable, Watched {
   }
 
   onResponseError(_controller: Dispatcher.DispatchController | null, error: Error): void {
-    if (isRefusedRequest(error) && this.#controller === undefined) {
-      this.#end({ kind: 'rejected', cause: 'bad_request', detail: error.message });
-    } else {
-      this.#end(this.#failed(failureCause(error, this.#status !== 0), error));
-    }
+    if (isRefusedRequest(error) && this.#controller === undefined) this.#refused = error;
+    else this.#end(this.#failed(failureCause(error, this.#status !== 0), error));
   }
 
   onRequestUpgrade(

@@ -1,7 +1,8 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import { GatewayError } from '../core/errors.ts';
 import { HOP_BY_HOP, namedInConnection } from './hop-by-hop.ts';
 
-/** Framing that an application could find under another name. */
+/** Framing follows the body that is sent: it is not taken from `req.headers`, and no application may find it under another name. */
 const FRAMING = ['content-length', 'transfer-encoding'];
 
 /**
@@ -13,7 +14,7 @@ export function droppedFields(...others: readonly Iterable<string>[]): ReadonlyS
   // Node has answered 100 Continue already, and undici refuses the field. `Proxy` becomes HTTP_PROXY, which many HTTP
   // clients obey (CVE-2016-5385).
   const names = [...HOP_BY_HOP, 'expect', 'proxy', ...others.flatMap((some) => [...some])];
-  return new Set([...names.flatMap(withAliases), ...FRAMING.flatMap((name) => withAliases(name).slice(1))]);
+  return new Set([...names, ...FRAMING].flatMap(withAliases));
 }
 
 /** A name, and all others that have underscores in place of some of its hyphens. */
@@ -30,6 +31,7 @@ export function withAliases(name: string): string[] {
  * value go out as the lines that came in, in their order (RFC 9110 §5.3).
  *
  * @param dropped Names, in lower case, that do not go out: made with {@link droppedFields}.
+ * @throws {GatewayError} ERR_EXPRESSWAY_REQUEST_HEAD for a value that is no text.
  */
 export function pushEndToEndFields(fields: string[], req: IncomingMessage, dropped: ReadonlySet<string>): void {
   const { headers, rawHeaders } = req;
@@ -38,10 +40,37 @@ export function pushEndToEndFields(fields: string[], req: IncomingMessage, dropp
     const value = headers[name];
     if (value === undefined || dropped.has(name)) continue;
     if (named.size > 0 && named.has(name) && isAsReceived(name, req)) continue;
-    if (typeof value !== 'string') for (const line of value) fields.push(name, line);
+    if (typeof value !== 'string') pushValues(fields, name, value);
     else if (value.includes(', ')) pushLines(fields, name, headers, rawHeaders);
     else fields.push(name, value);
   }
+}
+
+/** Tells a backend how long a body is. undici does so itself where there is none, and where it must be chunked. */
+export function pushFraming(fields: string[], bodyLength: number): void {
+  if (bodyLength > 0 && bodyLength < Infinity) fields.push('content-length', String(bodyLength));
+}
+
+/** What a middleware set: a list, or one value. */
+function pushValues(fields: string[], name: string, value: unknown): void {
+  if (!Array.isArray(value)) fields.push(name, fieldText(name, value));
+  else for (const line of value) fields.push(name, fieldText(name, line));
+}
+
+/**
+ * The value of a header as text. The client's are; a middleware may have set a number or a boolean.
+ *
+ * @throws {GatewayError} ERR_EXPRESSWAY_REQUEST_HEAD
+ */
+export function fieldText(name: string, value: unknown): string {
+  if (typeof value === 'string') return value;
+  if (typeof value === 'number' || typeof value === 'boolean' || typeof value === 'bigint') return String(value);
+  const type = value === null ? 'null' : typeof value;
+  throw new GatewayError(
+    'ERR_EXPRESSWAY_REQUEST_HEAD',
+    `A middleware set req.headers[${JSON.stringify(name)}] to a value of type ${type}; ` +
+      'it must be a string, a number, a boolean or an array of them',
+  );
 }
 
 /**

@@ -47,7 +47,7 @@ export function failureCause(error: CodedError, headReceived: boolean): FailureC
   return 'connection_terminated';
 }
 
-/** undici refuses some requests before it opens a connection: the client's fault, not the backend's. */
+/** undici refuses some requests before it opens a connection: the app's fault, since Node's parser has let the client's head pass. */
 export function isRefusedRequest(error: CodedError): boolean {
   return error.code === 'UND_ERR_INVALID_ARG' || error.code === 'UND_ERR_NOT_SUPPORTED';
 }

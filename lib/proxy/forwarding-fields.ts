@@ -1,5 +1,6 @@
 import type { Exchange } from '../core/exchange.ts';
 import { foldAddress } from '../core/exchange.ts';
+import { fieldText } from './end-to-end-fields.ts';
 import { forwardedElement, forwardedList } from './forwarded.ts';
 import type { Via } from './via.ts';
 
@@ -93,7 +94,7 @@ export function pushForwardingFields(
       isAppended ? forwardedByPeer(exchange, host, scheme) : forwardedByUs(exchange, host, scheme),
     );
   }
-  if (via !== undefined) fields.push('via', via.after(req.headers.via, req.httpVersion));
+  if (via !== undefined) fields.push('via', via.after(textOf(req.headers.via), req.httpVersion));
 }
 
 /** What a trusted peer says is told in its own words; this hop adds what it saw of that peer. */
@@ -116,6 +117,10 @@ function appended(exchange: Exchange): string | undefined {
   const before = exchange.req.headers['x-forwarded-for'];
   const peer = foldAddress(exchange.req.socket?.remoteAddress);
   return before === undefined ? peer : `${String(before)}, ${peer}`;
+}
+
+function textOf(via: string | undefined): string | undefined {
+  return via === undefined ? undefined : fieldText('via', via);
 }
 
 /** The first entry of a list: what the proxy nearest to the client said. */

@@ -1,24 +1,22 @@
 import type { Duplex } from 'node:stream';
 import type { Backend, Lease } from '../backends/backend.ts';
 import type { Waiter } from '../backends/waiting-line.ts';
+import { declaredLength } from '../core/declared-length.ts';
 import type { Exchange } from '../core/exchange.ts';
+import type { Next } from '../core/http.ts';
 import { ABORTED, type Failed, judge, type Outcome, type Rejected, type Verdict } from '../core/outcome.ts';
-import { warnOnce } from '../core/warnings.ts';
 import { Admission, overload } from './admission.ts';
 import { Attempt } from './attempt.ts';
 import type { AttemptOwner, AttemptTimeouts } from './attempt-owner.ts';
+import { alreadyRead, whyUnreadable } from './body-already-read.ts';
 import type { ForwardingParts } from './forwarding-parts.ts';
 import { ForwardingReports } from './forwarding-reports.ts';
 import { answerOptions, endsHere, refusedHere } from './own-answer.ts';
 import { cut, refuse } from './refusal.ts';
 import { type ContentOwner, RequestContent } from './request-content.ts';
-import { hasContent, type RequestHead, requestHead } from './request-head.ts';
+import { type RequestHead, requestHead } from './request-head.ts';
 import { isEventStream, type ResponseFields } from './response-head.ts';
 import { Retries } from './retries.ts';
-
-const BODY_ALREADY_READ =
-  'the content of this request was read before it reached the proxy. ' +
-  'Mount roundRobinProxy() before body parsers such as express.json().';
 
 const TOO_LARGE: Rejected = Object.freeze({ kind: 'rejected', cause: 'content_too_large' });
 
@@ -28,6 +26,7 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
   readonly #exchange: Exchange;
   readonly #retries: Retries;
   readonly #reports: ForwardingReports;
+  readonly #next: Next;
   #tried: readonly Backend[] = [];
   /** Nothing where there are no caps that it could come under. */
   #admission: Admission | undefined;
@@ -35,16 +34,29 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
   #backend: Backend | undefined;
   #lease: Lease | undefined;
   #lastFailure: Failed | undefined;
-  #tooLarge = false;
+  #bodyLength = 0;
+  /** Why the body cannot be sent, if that turned out on the way. */
+  #unsendable: Rejected | undefined;
+  #isOver = false;
 
-  constructor(parts: ForwardingParts, exchange: Exchange) {
+  /** @param next Gets the errors of the app: what a middleware wrote that cannot be sent, what a function of a user threw. */
+  constructor(parts: ForwardingParts, exchange: Exchange, next: Next) {
     this.#parts = parts;
     this.#exchange = exchange;
+    this.#next = next;
     this.#retries = new Retries(parts.retry, parts.budget, exchange.req.method, exchange.startedAt);
     this.#reports = new ForwardingReports(parts.events, exchange, parts.name);
   }
 
   start(): void {
+    try {
+      this.#start();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #start(): void {
     const { req, res } = this.#exchange;
     // It left, or was answered, while a middleware before this one was busy with it.
     if (this.#exchange.outcome !== undefined) {
@@ -70,18 +82,16 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
         return;
       }
     }
-    if (!hasContent(req)) {
-      this.#tryNext();
-    } else if (req.readableDidRead) {
-      warnOnce(req, 'ERR_EXPRESSWAY_BODY_ALREADY_READ', `A request got 500: ${BODY_ALREADY_READ}`);
-      const detail = `ERR_EXPRESSWAY_BODY_ALREADY_READ: ${BODY_ALREADY_READ}`;
-      this.#refuse({ kind: 'rejected', cause: 'content_already_read', detail });
-    } else if (maxBodyBytes > 0 && Number(req.headers['content-length']) > maxBodyBytes) {
-      this.#refuse(TOO_LARGE);
-    } else {
+    this.#bodyLength = declaredLength(req);
+    if (this.#bodyLength > 0) {
+      const why = whyUnreadable(req);
+      if (why !== undefined || (maxBodyBytes > 0 && this.#bodyLength > maxBodyBytes && this.#bodyLength < Infinity)) {
+        this.#refuse(why === undefined ? TOO_LARGE : alreadyRead(req, why));
+        return;
+      }
       this.#content = new RequestContent(req, this.#retries.keepBytes, maxBodyBytes, this);
-      this.#tryNext();
     }
+    this.#tryNext();
   }
 
   #tryNext(): void {
@@ -105,9 +115,14 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
   // requests from taking the same trial.
   #enter(): RequestHead | undefined {
     const exchange = this.#exchange;
+    // Somebody else drew it while nobody asked for it here.
+    if (!this.#replayable) {
+      this.#refuse(this.#unsendable ?? this.#lastFailure ?? alreadyRead(exchange.req));
+      return undefined;
+    }
     const backend = this.#parts.pool.select(exchange, this.#tried);
     if (backend === undefined) return undefined;
-    const head = requestHead(exchange, backend.authority, this.#parts.rules);
+    const head = requestHead(exchange, backend.authority, this.#parts.rules, this.#bodyLength);
     if (head === undefined) {
       this.#refuse({ kind: 'rejected', cause: 'bad_request', detail: 'The request target is none that is forwarded.' });
       return undefined;
@@ -136,23 +151,39 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
 
   /** The first in line takes its place at once; the request follows when the transport is out of the way. */
   tryEnter(): boolean {
-    const head = this.#enter();
-    if (head === undefined) return this.#exchange.outcome !== undefined;
-    this.#exchange.working = {
-      abort: () => {
-        this.#exchange.working = undefined;
-        this.ended(ABORTED);
-      },
-    };
-    process.nextTick(() => {
-      if (this.#exchange.working !== undefined) this.#send(head);
-    });
+    try {
+      const head = this.#enter();
+      if (head === undefined) return this.#exchange.outcome !== undefined;
+      this.#exchange.working = {
+        abort: () => {
+          this.#exchange.working = undefined;
+          this.ended(ABORTED);
+        },
+      };
+      process.nextTick(() => this.#sendLater(head));
+    } catch (error) {
+      this.#fail(error);
+    }
     return true;
   }
 
+  #sendLater(head: RequestHead): void {
+    try {
+      if (this.#exchange.working === undefined) return;
+      if (this.#unsendable === undefined) this.#send(head);
+      else this.ended(this.#unsendable);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
   expired(): void {
-    this.#exchange.working = undefined;
-    this.#refuse(this.#lastFailure ?? overload('overloaded'));
+    try {
+      this.#exchange.working = undefined;
+      this.#refuse(this.#lastFailure ?? overload('overloaded'));
+    } catch (error) {
+      this.#fail(error);
+    }
   }
 
   #leaveLine(): void {
@@ -206,26 +237,31 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
     exchange.settle(outcome);
   }
 
-  /** Content of unknown length turned out to be too long. Between two attempts, the next one is not made. */
-  contentTooLarge(): void {
-    this.#tooLarge = true;
-    const { working } = this.#exchange;
+  /** Between two attempts, the next one is not made. */
+  contentRefused(cause: 'content_too_large' | 'content_already_read'): void {
+    const { req, working } = this.#exchange;
+    this.#unsendable = cause === 'content_too_large' ? TOO_LARGE : alreadyRead(req);
     if (working instanceof Attempt) working.abort();
   }
 
   ended(ending: Outcome): void {
-    const outcome = this.#tooLarge && ending.kind === 'aborted' ? TOO_LARGE : ending;
+    const outcome = ending.kind === 'aborted' ? (this.#unsendable ?? ending) : ending;
     this.#lease?.release(this.#verdict(outcome));
-    switch (outcome.kind) {
-      case 'failed':
-        this.#failed(outcome);
-        break;
-      case 'rejected':
-        this.#refuse(outcome);
-        break;
-      default:
-        this.#reports.forwarded(this.#backend as Backend, outcome);
-        this.#over();
+    try {
+      switch (outcome.kind) {
+        case 'failed':
+          this.#failed(outcome);
+          break;
+        case 'rejected':
+          this.#refuse(outcome);
+          break;
+        default:
+          this.#reports.forwarded(this.#backend as Backend, outcome);
+          this.#over();
+      }
+    } catch (error) {
+      this.#over();
+      throw error;
     }
   }
 
@@ -271,18 +307,38 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
     // Somebody else has ended the exchange while it waited.
     if (this.#exchange.working === undefined) return;
     this.#exchange.working = undefined;
-    if (this.#tooLarge) this.#refuse(TOO_LARGE);
-    else this.#tryNext();
+    try {
+      if (this.#unsendable !== undefined) this.#refuse(this.#unsendable);
+      else this.#tryNext();
+    } catch (error) {
+      this.#fail(error);
+    }
   }
 
   #refuse(outcome: Failed | Rejected): void {
-    this.#exchange.settle(outcome);
-    this.#reports.rejected(outcome);
-    refuse(this.#exchange, outcome);
-    this.#over();
+    try {
+      this.#exchange.settle(outcome);
+      this.#reports.rejected(outcome);
+      refuse(this.#exchange, outcome);
+    } finally {
+      this.#over();
+    }
   }
 
+  /** A function of the app threw, or a middleware wrote what cannot be sent: whatever is held is released, and the app hears of it. */
+  #fail(error: unknown): void {
+    const exchange = this.#exchange;
+    exchange.working = undefined;
+    this.#lease?.release('neutral');
+    this.#over();
+    if (exchange.res.headersSent) cut(exchange);
+    else this.#next(error);
+  }
+
+  /** Once or more often: what is held is released once. */
   #over(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
     this.#retries.end();
     this.#admission?.leave();
     if (!this.#exchange.req.complete) this.#content?.drain();

@@ -1,6 +1,6 @@
 import { type IncomingMessage, validateHeaderName, validateHeaderValue } from 'node:http';
 import type { Options } from 'http-proxy-middleware';
-import { droppedFields, pushEndToEndFields } from './end-to-end-fields.ts';
+import { droppedFields, pushEndToEndFields, pushFraming } from './end-to-end-fields.ts';
 import { isHopByHop } from './hop-by-hop.ts';
 import type { RequestHead } from './request-head.ts';
 
@@ -70,13 +70,19 @@ function needsPort(protocol: string | undefined, usesTls: boolean, port: number 
  *
  * @throws {TypeError} as the native transport does, for a header in `options.headers` that cannot be sent.
  */
-export function nativeLikeHead(req: IncomingMessage, target: Target, options: NativeOptions): RequestHead {
+export function nativeLikeHead(
+  req: IncomingMessage,
+  target: Target,
+  options: NativeOptions,
+  bodyLength: number,
+): RequestHead {
   const overrides = new Map<string, string | readonly string[]>();
   for (const [name, value] of Object.entries<unknown>(options.headers ?? {})) override(overrides, name, value);
   // A `Host` in `options.headers` in any spelling but this one has the last word, natively too.
   if (options.changeOrigin && !hasOtherwiseSpelled(options.headers, 'host')) overrides.set('host', target.authority);
   if (options.xfwd) addForwardedFields(overrides, req);
   const fields: string[] = [];
+  pushFraming(fields, bodyLength);
   pushEndToEndFields(fields, req, droppedFields(overrides.keys()));
   for (const [name, value] of overrides) for (const line of [value].flat()) fields.push(name, line);
   return { path: joinedPath(req, target, options), fields };

@@ -24,7 +24,7 @@ export function refusedHere(exchange: Exchange, paths: AmbiguousPaths, via: Via 
   const { req } = exchange;
   const refusal = refusalOf(exchange, paths);
   if (refusal !== undefined) return refusal;
-  if (via !== undefined && req.headers.via !== undefined && via.isIn(req.headers.via)) {
+  if (via !== undefined && req.headers.via !== undefined && via.isIn(String(req.headers.via))) {
     warnOnce(req, 'WARN_EXPRESSWAY_LOOP', LOOPED);
     return LOOP;
   }

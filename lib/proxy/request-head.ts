@@ -1,6 +1,6 @@
-import type { IncomingMessage } from 'node:http';
+import { GatewayError } from '../core/errors.ts';
 import type { Exchange } from '../core/exchange.ts';
-import { droppedFields, pushEndToEndFields, withAliases } from './end-to-end-fields.ts';
+import { droppedFields, fieldText, pushEndToEndFields, pushFraming, withAliases } from './end-to-end-fields.ts';
 import { FORWARDING_FIELDS, type ForwardingRules, pushForwardingFields, writtenHere } from './forwarding-fields.ts';
 
 /** Nobody in front writes those: they are a client's, passed on by a proxy that has overlooked them. */
@@ -34,13 +34,23 @@ export interface RequestHead {
  * Cleans a request of what concerned only the client's connection, then adds what the gateway says of it:
  * in this order, so that a client cannot strip the gateway's fields by naming them in `Connection`.
  * Gives nothing when the target is none that a gateway forwards.
+ *
+ * @param bodyLength Bytes of the body that is sent; `Infinity` where only its end tells, 0 for none.
+ * @throws {GatewayError} ERR_EXPRESSWAY_REQUEST_HEAD when a middleware made a header something that cannot be sent.
  */
-export function requestHead(exchange: Exchange, authority: string, rules: RequestHeadRules): RequestHead | undefined {
+export function requestHead(
+  exchange: Exchange,
+  authority: string,
+  rules: RequestHeadRules,
+  bodyLength: number,
+): RequestHead | undefined {
   const { req } = exchange;
-  const target = targetOf(req.url ?? '', req.headers.host);
+  const { host: given } = req.headers;
+  const target = targetOf(req.url ?? '', given === undefined ? given : fieldText('host', given));
   if (target === undefined) return undefined;
   const host = rules.changeOrigin ? authority : target.host;
   const fields: string[] = host === undefined ? [] : ['host', host];
+  pushFraming(fields, bodyLength);
   pushEndToEndFields(fields, req, exchange.peerTrusted ? rules.rewritten : rules.rewrittenOrSpoofed);
   pushForwardingFields(fields, exchange, rules, target.host);
   return { path: target.path, fields };
@@ -59,9 +69,19 @@ function targetOf(url: string, hostField: string | undefined): { path: string; h
   return { path: rest?.startsWith('/') ? rest : `/${rest ?? ''}`, host: authority };
 }
 
-/** Whether a request has content, by its framing (RFC 9112 §6.3). */
-export function hasContent({ headers }: IncomingMessage): boolean {
-  if (headers['transfer-encoding'] !== undefined) return true;
-  const length = headers['content-length'];
-  return length !== undefined && length !== '0';
+/** What may stand in a name and in a value (RFC 9110 §5.1, §5.5), to undici as well. */
+const NAME = /^[\w!#$%&'*+.^`|~-]+$/;
+const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
+
+/** Says what of a head undici refused. What a client sends has passed Node's parser: it was a middleware that wrote this. */
+export function unsendable({ fields }: RequestHead, cause: Error): GatewayError {
+  const at = fields.findIndex((text, index) => !(index % 2 === 0 ? NAME : VALUE).test(text));
+  const name = JSON.stringify(fields[at - (at % 2)]);
+  const what =
+    at === -1
+      ? `a path or a header that cannot be sent (${cause.message})`
+      : at % 2 === 0
+        ? `a header with the name ${name}, which is no token (RFC 9110 §5.1)`
+        : `the header ${name}, with a character that no header may have: encode what is not in Latin-1`;
+  return new GatewayError('ERR_EXPRESSWAY_REQUEST_HEAD', `A middleware set ${what}`, { cause });
 }

@@ -15,7 +15,7 @@ import {
 } from '../circuit-breaker/open-backoff.ts';
 import { GatewayEvents } from '../core/events.ts';
 import { exchangeOf } from '../core/exchange.ts';
-import type { Middleware } from '../core/http.ts';
+import type { Middleware, Next } from '../core/http.ts';
 import { noticeMaking } from '../core/made-per-request.ts';
 import { resolveOptions } from '../core/options.ts';
 import { AdmissionCaps } from './admission-caps.ts';
@@ -111,6 +111,16 @@ const MADE_PER_REQUEST =
   'proxies were made within a minute while requests were coming: one that is made per request has connections, circuits and ' +
   'timers of its own, which nobody closes. Call roundRobinProxy() once, where the app is put together.';
 
+/** A rewrite may take its time: what a middleware has set flowing waits for whoever takes the request. */
+function held(req: IncomingMessage, next: Next): Next {
+  if (req.readableFlowing !== true) return next;
+  req.pause();
+  return (error) => {
+    req.resume();
+    next(error);
+  };
+}
+
 /**
  * Forwards each request to the next available backend: strict rotation unless `loadBalancing` says otherwise, one
  * circuit per backend, and no visible error where another backend could be reached.
@@ -192,7 +202,8 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
     tunnels,
   };
   const { pathFilter, pathRewrite } = options;
-  const forward = (req: IncomingMessage, res: ServerResponse) => new Forwarding(parts, exchangeOf(req, res)).start();
+  const forward = (req: IncomingMessage, res: ServerResponse, next: Next) =>
+    new Forwarding(parts, exchangeOf(req, res), next).start();
   const filtered = createProxyMiddleware({
     // It wants a target; which backend it really is is known per request only.
     target: new URL('http://backend.invalid'),
@@ -201,7 +212,8 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
       (proxyServer) => {
         // Without a listener, the error of a throwing path rewrite would end the process before it reached next().
         proxyServer.on('error', () => {});
-        proxyServer.web = async (req, res) => forward(req, res);
+        // What is rejected goes to next(). Nobody waits for anything else.
+        proxyServer.web = (req, res) => new Promise((_resolve, reject) => forward(req, res, reject));
       },
     ],
     ...(pathFilter === undefined ? {} : { pathFilter }),
@@ -228,8 +240,8 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
         if (!isKnown) noticeMaking(req, madeAt, 'WARN_EXPRESSWAY_PROXY_PER_REQUEST', MADE_PER_REQUEST);
         isKnown = true;
       }
-      if (direct) forward(req, res);
-      else void filtered(req, res, next);
+      if (direct) forward(req, res, next);
+      else void filtered(req, res, held(req, next));
     } satisfies Middleware,
     {
       events,

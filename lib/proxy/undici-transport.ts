@@ -1,16 +1,17 @@
 import { EventEmitter } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { debugProxyErrorsPlugin, type Options as HpmOptions, loggerPlugin, type Plugin } from 'http-proxy-middleware';
+import { declaredLength } from '../core/declared-length.ts';
 import { exchangeOf } from '../core/exchange.ts';
 import { type Checks, durationMs, resolveOptions } from '../core/options.ts';
 import type { Outcome } from '../core/outcome.ts';
 import { Attempt } from './attempt.ts';
 import type { AttemptOwner } from './attempt-owner.ts';
+import { alreadyReadError, whyUnreadable } from './body-already-read.ts';
 import { Connections } from './connections.ts';
 import { nativeLikeError } from './native-like-error.ts';
 import { type NativeOptions, nativeLikeHead, readTarget, type Target } from './native-like-head.ts';
-import { RequestContent } from './request-content.ts';
-import { hasContent } from './request-head.ts';
+import { type ContentOwner, RequestContent } from './request-content.ts';
 import { Watchdog } from './watchdog.ts';
 
 type ProxyServer = Parameters<Plugin>[0];
@@ -112,14 +113,12 @@ export function undiciTransport<
         NATIVE_EVENTS.some((name) => proxyServer.listenerCount(name) > byDefault.listenerCount(name));
       if (needsNative) return native.call(proxyServer, req, res, options, head);
       return new Promise<void>((resolve, reject) => {
-        const content = hasContent(req) ? new RequestContent(req, 0) : undefined;
-        const owner = new PluginOwner(proxyServer, req, res, target, content, resolve, reject);
+        const owner = new PluginOwner(proxyServer, req, res, target, resolve, reject);
         try {
-          const requestHead = nativeLikeHead(req, target, options);
           new Attempt(exchangeOf(req, res), owner, watchdog, timeouts).start(
             connections.to(target.origin),
-            requestHead,
-            content,
+            nativeLikeHead(req, target, options, declaredLength(req)),
+            owner.content(),
           );
         } catch (error) {
           owner.failed(error as Error);
@@ -139,12 +138,13 @@ function listenersByDefault({ ejectPlugins }: HpmOptions): EventEmitter {
 }
 
 /** Reports as the native transport does: failures become the proxy server's `error` event. */
-class PluginOwner implements AttemptOwner {
+class PluginOwner implements AttemptOwner, ContentOwner {
   readonly #server: ProxyServer;
   readonly #req: IncomingMessage;
   readonly #res: ServerResponse;
   readonly #target: Target;
-  readonly #content: RequestContent | undefined;
+  #content: RequestContent | undefined;
+  #unsendable: Error | undefined;
   readonly #resolve: () => void;
   readonly #reject: (error: Error) => void;
 
@@ -153,7 +153,6 @@ class PluginOwner implements AttemptOwner {
     req: IncomingMessage,
     res: ServerResponse,
     target: Target,
-    content: RequestContent | undefined,
     resolve: () => void,
     reject: (error: Error) => void,
   ) {
@@ -161,9 +160,22 @@ class PluginOwner implements AttemptOwner {
     this.#req = req;
     this.#res = res;
     this.#target = target;
-    this.#content = content;
     this.#resolve = resolve;
     this.#reject = reject;
+  }
+
+  /** @throws {GatewayError} ERR_EXPRESSWAY_BODY_ALREADY_READ */
+  content(): RequestContent | undefined {
+    if (declaredLength(this.#req) === 0) return undefined;
+    const why = whyUnreadable(this.#req);
+    if (why !== undefined) throw alreadyReadError(why);
+    this.#content = new RequestContent(this.#req, 0, 0, this);
+    return this.#content;
+  }
+
+  contentRefused(): void {
+    this.#unsendable = alreadyReadError();
+    exchangeOf(this.#req, this.#res).working?.abort();
   }
 
   sent(): void {}
@@ -185,11 +197,14 @@ class PluginOwner implements AttemptOwner {
       if (!outcome.headSent || this.#server.listenerCount('error') > 0) this.#report(nativeLikeError(outcome));
     } else if (outcome.kind === 'rejected') {
       this.#report(new Error(outcome.detail ?? outcome.cause));
+    } else if (this.#unsendable !== undefined) {
+      if (this.#res.headersSent) this.#res.destroy();
+      this.#report(this.#unsendable);
     }
     this.#over();
   }
 
-  /** The request cannot be sent as it is. */
+  /** The request cannot be sent as it is: no attempt was made. */
   failed(error: Error): void {
     this.#report(error);
     this.#over();

@@ -1,10 +1,10 @@
 import { type IncomingMessage, type RequestListener, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { declaredLength } from '../core/declared-length.ts';
 import { exchangeOf } from '../core/exchange.ts';
 import { linger } from '../core/last-answer.ts';
 import { sendProblem } from '../core/problem.ts';
 import { answerOn, endAfter } from '../ingress/answers.ts';
-import { hasContent } from './request-head.ts';
 import { readUpgradeProtocols, requestedProtocol, type UpgradeHandlerOptions } from './upgrade-protocols.ts';
 
 const UNREADABLE = 'This server cannot read the content of a request that asks for another protocol.';
@@ -58,7 +58,7 @@ export function upgradeHandler(app: RequestListener, options?: UpgradeHandlerOpt
       });
       const protocol = requestedProtocol(req, protocols);
       if (protocol !== undefined) exchangeOf(req, res).upgrade = { socket, head, protocol };
-      else if (hasContent(req) && req.complete && req.readableLength === 0) {
+      else if (declaredLength(req) > 0 && req.complete && req.readableLength === 0) {
         sendProblem(res, 'upgrade_not_supported', { detail: UNREADABLE });
         return;
       }

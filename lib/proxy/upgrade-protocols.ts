@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
+import { declaredLength } from '../core/declared-length.ts';
 import { type Check, resolveOptions } from '../core/options.ts';
 import { shownValue } from '../core/shown-value.ts';
-import { hasContent } from './request-head.ts';
 
 /** Options of `upgradeHandler()`. */
 export interface UpgradeHandlerOptions {
@@ -49,7 +49,7 @@ export function requestedProtocol(req: IncomingMessage, allowed: ReadonlySet<str
   // RFC 9110 §7.8: in HTTP/1.0 the field is ignored. Node has seen to it that Connection names it.
   if (upgrade === undefined || req.httpVersion !== '1.1') return undefined;
   // What follows the head would be content and new protocol at once.
-  if (hasContent(req)) return undefined;
+  if (declaredLength(req) > 0) return undefined;
   const asked = upgrade.split(',').map((name) => name.trim().toLowerCase());
   return asked.find((name) => allowed.has(name) && (name !== WEBSOCKET || req.method === 'GET'));
 }

@@ -1,0 +1,194 @@
+import { createHash, randomBytes } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+import { Writable } from 'node:stream';
+import { setImmediate as turn } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
+import express, { type NextFunction, type Request, type Response } from 'express';
+import { roundRobinProxy, undiciTransport } from 'expressway';
+import { createProxyMiddleware } from 'http-proxy-middleware';
+import { Cleanup } from '../support/gateway.ts';
+import { listen } from '../support/servers.ts';
+
+type Reader = (req: IncomingMessage) => unknown;
+
+const ignore = () => {};
+
+/** Takes each piece a turn later than it was offered. */
+const slowly = () =>
+  new Writable({
+    highWaterMark: 1,
+    write: (_chunk, _encoding, done) => setImmediate(done),
+  });
+
+async function readAll(req: IncomingMessage): Promise<void> {
+  for await (const _chunk of req);
+}
+
+/** What middlewares do to a body in the tick in which they call `next()`. */
+const READERS: Record<string, Reader> = {
+  'a "data" listener': (req) => req.on('data', ignore),
+  'a "data" listener that was removed again': (req) => req.on('data', ignore).off('data', ignore),
+  'all listeners removed after one was added': (req) => req.on('data', ignore).removeAllListeners('data'),
+  'once("data")': (req) => req.once('data', ignore),
+  'resume()': (req) => req.resume(),
+  'pause()': (req) => req.pause(),
+  'a "data" listener that pauses and resumes': (req) =>
+    req.on('data', () => {
+      req.pause();
+      setImmediate(() => req.resume());
+    }),
+  'pipe() into a hash': (req) => req.pipe(createHash('sha256')),
+  'pipe() into something slow': (req) => req.pipe(slowly()),
+  'two pipes': (req) => {
+    req.pipe(slowly());
+    req.pipe(createHash('sha256'));
+  },
+  'pipe() and unpipe()': (req) => {
+    const end = slowly();
+    req.pipe(end);
+    req.unpipe(end);
+  },
+  'for await': (req) => void readAll(req).catch(ignore),
+  '"readable" and read()': (req) =>
+    req.on('readable', () => {
+      while (req.read() !== null);
+    }),
+  'a "readable" listener that was removed again': (req) => req.on('readable', ignore).off('readable', ignore),
+  nothing: ignore,
+};
+
+/** What middlewares do to framing, which is none of theirs. */
+const EDITS: Record<string, (headers: IncomingMessage['headers']) => void> = {
+  'content-length deleted': (headers) => void delete headers['content-length'],
+  'transfer-encoding deleted': (headers) => void delete headers['transfer-encoding'],
+  'both deleted': (headers) => {
+    delete headers['content-length'];
+    delete headers['transfer-encoding'];
+  },
+  'content-length: 0': (headers) => Object.assign(headers, { 'content-length': '0' }),
+  'content-length too short': (headers) => Object.assign(headers, { 'content-length': '3' }),
+  'content-length too long': (headers) => Object.assign(headers, { 'content-length': '99999999' }),
+  'content-length as a number': (headers) => Object.assign(headers, { 'content-length': 5 }),
+  'transfer-encoding added': (headers) => Object.assign(headers, { 'transfer-encoding': 'chunked' }),
+};
+
+const cleanup = new Cleanup();
+const received: { readonly hash: string; readonly length: number }[] = [];
+let url: string;
+let warned: jest.SpiedFunction<typeof process.emitWarning>;
+
+const hashOf = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
+
+beforeAll(async () => {
+  warned = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+  const backend = cleanup.add(
+    await listen(async (req, res) => {
+      const hash = createHash('sha256');
+      let length = 0;
+      // A client that breaks off ends here, and is never counted as a whole request.
+      try {
+        for await (const chunk of req) {
+          hash.update(chunk as Buffer);
+          length += (chunk as Buffer).length;
+        }
+      } catch {
+        return;
+      }
+      received.push({ hash: hash.digest('hex'), length });
+      res.end('whole');
+    }),
+  );
+  const app = express();
+  const of = (req: Request, name: string) => decodeURIComponent(req.get(name) ?? 'nothing');
+  app.use(async (req: Request, _res: Response, next: NextFunction) => {
+    EDITS[of(req, 'x-edit')]?.(req.headers);
+    READERS[of(req, 'x-reader')]?.(req);
+    // A whole round, so that bytes which nobody holds back are gone.
+    if (req.get('x-late') !== undefined) for (let i = 0; i < 10; i += 1) await turn();
+    if (req.get('x-decode') !== undefined) req.setEncoding('utf8');
+    next();
+  });
+  const proxy = cleanup.add(roundRobinProxy({ backends: [backend.url] }));
+  app.use('/roundRobinProxy', proxy);
+  const pathRewrite = async (path: string) => {
+    await turn();
+    return path;
+  };
+  app.use('/pathRewrite', cleanup.add(roundRobinProxy({ backends: [backend.url], pathRewrite })));
+  app.use('/undiciTransport', createProxyMiddleware({ target: backend.url, plugins: [undiciTransport()] }));
+  app.use((error: Error & { code?: string }, _req: Request, res: Response, _next: NextFunction) => {
+    res.status(500).json({ detail: error.code });
+  });
+  url = cleanup.add(await listen(app)).url;
+});
+afterAll(async () => {
+  warned.mockRestore();
+  await cleanup.run();
+});
+
+async function send(path: string, body: Buffer, chunked: boolean, headers: Record<string, string>) {
+  received.length = 0;
+  const response = await fetch(`${url}/${path}`, {
+    method: 'PUT',
+    headers,
+    ...(chunked ? { body: new Blob([new Uint8Array(body)]).stream(), duplex: 'half' } : { body: new Uint8Array(body) }),
+  } as RequestInit);
+  const text = await response.text();
+  return { status: response.status, text };
+}
+
+const PATHS = ['roundRobinProxy', 'pathRewrite', 'undiciTransport'];
+const BODIES = [
+  ['of a few bytes', 11],
+  ['of several pieces', 1_500_000],
+] as const;
+const FRAMES = [
+  ['a length', false],
+  ['chunks', true],
+] as const;
+const WAYS = PATHS.flatMap((path) =>
+  BODIES.flatMap(([size, length]) => FRAMES.map(([framing, chunked]) => ({ path, size, length, framing, chunked }))),
+);
+
+/** Those that take no byte away until somebody asks for them. */
+const HARMLESS = ['pause()', 'a "readable" listener that was removed again', 'nothing'];
+/** Those that pause() does not stop: a rewrite that takes its time loses to them. */
+const PULLING = ['for await', '"readable" and read()'];
+
+/** http-proxy-middleware waits before its transport gets a request. */
+const keepsAll = (path: string, reader: string): boolean =>
+  path === 'roundRobinProxy' || HARMLESS.includes(reader) || (path === 'pathRewrite' && !PULLING.includes(reader));
+
+describe.each(WAYS)('$path, a body $size with $framing', ({ path, length, chunked }) => {
+  const body = randomBytes(length);
+  const whole = [200, 'whole', [{ hash: hashOf(body), length }]];
+  const refused = [500, expect.anything(), []];
+  const ask = async (headers: Record<string, string>) => {
+    const { status, text } = await send(path, body, chunked, headers);
+    return [status, text, received];
+  };
+
+  test.each(Object.keys(READERS))('arrives whole, or not at all, after %s in the same tick', async (reader) => {
+    const answer = await ask({ 'x-reader': encodeURIComponent(reader) });
+    expect(answer).toEqual(answer[0] === 200 || keepsAll(path, reader) ? whole : refused);
+  });
+
+  test.each(Object.keys(READERS))('arrives whole, or not at all, after %s in an earlier tick', async (reader) => {
+    const answer = await ask({ 'x-reader': encodeURIComponent(reader), 'x-late': '1' });
+    expect(answer).toEqual(answer[0] === 200 || reader === 'nothing' ? whole : refused);
+  });
+
+  test.each(Object.keys(EDITS))('arrives whole with %s in req.headers', async (edit) =>
+    expect(await ask({ 'x-edit': encodeURIComponent(edit) })).toEqual(whole),
+  );
+
+  test('is refused after req.setEncoding(): what is decoded is not what came', async () =>
+    expect(await ask({ 'x-decode': '1' })).toEqual(refused));
+});
+
+test.each(PATHS)('%s sends no body where a middleware pretends that there is one', async (path) => {
+  received.length = 0;
+  const edit = encodeURIComponent('content-length as a number');
+  const response = await fetch(`${url}/${path}`, { headers: { 'x-edit': edit } });
+  expect([response.status, received]).toEqual([200, [{ hash: hashOf(Buffer.alloc(0)), length: 0 }]]);
+});
