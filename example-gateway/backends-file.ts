@@ -45,7 +45,10 @@ export class BackendsFile {
     this.#read = await this.#look();
     let text: string;
     try {
-      const { size } = await stat(this.#path);
+      const found = await stat(this.#path);
+      // A pipe without a writer would never end.
+      if (!found.isFile() && !found.isDirectory()) throw new BackendsError([`${this.name}: it is not a regular file`]);
+      const { size } = found;
       if (size > MAX_BYTES) throw new BackendsError([`${this.name}: it is larger than ${MAX_BYTES} bytes`]);
       text = await readFile(this.#path, 'utf8');
     } catch (error) {

@@ -8,6 +8,9 @@ import { EnvFile } from './reload-env-file.ts';
 import { exitOnStartError } from './start-error.ts';
 import { keepNewObjectsYoung } from './v8-settings.ts';
 
+/** After `SHUTDOWN_TIMEOUT_MS`, what still runs has this long to report and to exit before it is killed. */
+const EXIT_GRACE_MS = 500;
+
 /** What a start gives: the gateway in this process, or the primary of several. */
 interface Running {
   reload(why: string): Promise<void>;
@@ -32,13 +35,18 @@ async function run(): Promise<void> {
 
   const starting = start();
   // Before the start is complete: a supervisor may change its mind at any moment.
-  stopOnSignals(async (signal) => {
-    log.info({ signal, leadMs: config.shutdownLeadMs, timeoutMs: config.shutdownTimeoutMs }, 'stopping');
-    const running = await starting;
-    await running.close();
-    log.info({}, 'stopped');
-    await lines.close();
-  });
+  const { shutdownLeadMs: leadMs, shutdownTimeoutMs: timeoutMs } = config;
+  stopOnSignals(
+    async (signal) => {
+      log.info({ signal, leadMs, timeoutMs }, 'stopping');
+      const running = await starting;
+      await running.close();
+      log.info({}, 'stopped');
+      await lines.close();
+    },
+    // Workers are ended at `timeoutMs` and have to be waited for; a start that hangs ends here.
+    { timeoutMs: timeoutMs + EXIT_GRACE_MS },
+  );
   const whenStarted = (signal: NodeJS.Signals, act: (running: Running) => void): void => {
     // A start that fails is told below.
     process.on(signal, () => void starting.then(act, () => {}));

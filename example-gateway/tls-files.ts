@@ -1,5 +1,5 @@
 import { X509Certificate } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
 import type { BackendTlsOptions } from 'expressway';
 import type { Config } from './config.ts';
@@ -26,6 +26,8 @@ export class TlsFilesError extends StartError {}
  */
 function readPemFile(name: string, path: string): Buffer {
   try {
+    // A pipe without a writer would never end.
+    if (statSync(path).isFIFO()) throw Object.assign(new Error(), { code: 'it is a pipe' });
     return readFileSync(path);
   } catch (error) {
     throw new TlsFilesError([`${name} ${path}: cannot be read: ${(error as NodeJS.ErrnoException).code}`]);

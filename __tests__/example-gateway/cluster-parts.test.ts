@@ -52,11 +52,23 @@ describe('peers', () => {
   });
 });
 
-test('successors come more and more slowly, up to half a minute, and at once again after a minute of life', () => {
-  const backoff = new RestartBackoff();
-  const delays = Array.from({ length: 11 }, () => backoff.delayMs(1_000));
-  expect(delays).toEqual([100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 30_000, 30_000]);
-  expect(backoff.delayMs(60_000)).toBe(100);
+describe('the wait before a crashed worker gets a successor', () => {
+  const waits = (servedMs: number | undefined, count: number): number[] => {
+    const backoff = new RestartBackoff();
+    return Array.from({ length: count }, () => backoff.delayMs(servedMs));
+  };
+
+  test('doubles up to 30 s while workers never become ready', () => {
+    expect(waits(undefined, 11)).toEqual([0, 100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 30_000]);
+  });
+
+  test('stays short for workers that served, and starts again after one that served for a while', () => {
+    expect(waits(1_000, 6)).toEqual([0, 100, 200, 400, 500, 500]);
+    expect(waits(2_000, 3)).toEqual([0, 0, 0]);
+    const backoff = new RestartBackoff();
+    for (let crash = 0; crash < 10; crash++) backoff.delayMs(undefined);
+    expect([backoff.delayMs(2_000), backoff.delayMs(undefined)]).toEqual([0, 100]);
+  });
 });
 
 describe('metrics of several processes', () => {

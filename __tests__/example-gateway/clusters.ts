@@ -104,15 +104,16 @@ export class TestClusters {
   }
 }
 
-/** Clients that keep their connections, follow `Connection: close`, and ask again and again. */
+/** Clients that follow `Connection: close` and send one request after the other, on kept connections or on new ones. */
 export class SteadyLoad {
   readonly statuses = new Map<number, number>();
   readonly failures: string[] = [];
-  readonly #agent = new Agent({ keepAlive: true });
+  readonly #agent: Agent;
   readonly #running: Promise<void>[];
   #isOver = false;
 
-  constructor(url: string, clients: number, pauseMs: number) {
+  constructor(url: string, clients: number, pauseMs: number, keepAlive = true) {
+    this.#agent = new Agent({ keepAlive });
     this.#running = Array.from({ length: clients }, () => this.#client(url, pauseMs));
   }
 

@@ -114,7 +114,7 @@ describe('npm start', () => {
     proc.kill('SIGTERM');
     await until(isStopping);
     proc.kill('SIGINT');
-    expect(await proc.exit()).toBe(130);
+    expect(await proc.exit()).toBe('SIGINT');
     await expect(asked).rejects.toThrow();
   });
 

@@ -1,6 +1,10 @@
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { Agent } from 'node:http';
-import { afterEach, describe, expect, test } from '@jest/globals';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { type RawData, WebSocket } from 'ws';
 import { ask } from '../example-gateway/ask.ts';
 import { closeAll, openBackend } from '../example-gateway/gateways.ts';
@@ -122,7 +126,7 @@ describe('SIGTERM', () => {
     expect(await proc.exit()).toBe(0);
   });
 
-  test('a second signal of another kind ends it at once, with 128 and its number', async () => {
+  test('a second signal of another kind ends it at once', async () => {
     const { url: backend } = await openBackend('one');
     const { proc, url, running, readiness } = await start(backend);
     const asked = ask(`${url}/slow?ms=60000`);
@@ -131,7 +135,7 @@ describe('SIGTERM', () => {
     proc.kill('SIGINT');
     await until(async () => (await readiness()) === 503);
     proc.kill('SIGTERM');
-    expect(await proc.exit()).toBe(143);
+    expect(await proc.exit()).toBe('SIGTERM');
     await cut;
   });
 
@@ -140,4 +144,61 @@ describe('SIGTERM', () => {
     expect(await proc.exit()).toBe(1);
     expect(proc.stderr).toMatch(/^gracefulShutdown: leadTimeMs must leave some of timeoutMs .*\n$/);
   });
+});
+
+describe('a process whose thread hangs in a file that never ends', () => {
+  let folder: string;
+  let pipe: string;
+
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'expressway-pipe-'));
+    pipe = join(folder, 'pipe');
+    execFileSync('mkfifo', [pipe]);
+  });
+
+  afterEach(() => rmSync(folder, { recursive: true }));
+
+  /** Reads the pipe, which has no writer, and stops on signals. `process.exit()` alone would wait for that read. */
+  async function reading(stop: string, options: string): Promise<Proc> {
+    const script = join(folder, 'script.ts');
+    const lib = new URL('../../lib/index.ts', import.meta.url);
+    writeFileSync(
+      script,
+      `import { readFile } from 'node:fs/promises';
+       import { stopOnSignals } from '${lib}';
+       void readFile('${pipe}');
+       process.on('exit', (code) => console.log('exit', code));
+       stopOnSignals(${stop}, ${options});
+       setInterval(() => {}, 1_000);
+       console.log('running');`,
+    );
+    const proc = new Proc(script);
+    await proc.said(/running/);
+    proc.kill('SIGTERM');
+    return proc;
+  }
+
+  test('a second signal ends it', async () => {
+    const proc = await reading('() => { console.log("stopping"); return new Promise(() => {}); }', '{}');
+    await proc.said(/stopping/);
+    proc.kill('SIGINT');
+    expect(await proc.exit()).toBe('SIGINT');
+    expect(proc.stdout).toContain('exit 130');
+  });
+
+  test('timeoutMs ends it', async () => {
+    const proc = await reading('() => new Promise(() => {})', '{ timeoutMs: 300 }');
+    expect(await proc.exit()).toBe('SIGKILL');
+    expect(proc.stdout).toContain('exit 137');
+    expect(proc.stderr).toContain('The process did not stop within 300 ms: it is killed');
+  });
+
+  test.each(['BACKENDS_FILE', 'TLS_CERT', 'BACKEND_CA'])(
+    '%s that names a pipe is refused at the start',
+    async (name) => {
+      const proc = new Proc('server.ts', { ...ANY_PORT, TLS_KEY: name === 'TLS_CERT' ? pipe : '', [name]: pipe });
+      expect(await proc.exit()).toBe(1);
+      expect(proc.stderr).toMatch(new RegExp(`^${name} ${pipe}: .*(?:not a regular file|it is a pipe)`));
+    },
+  );
 });

@@ -1,16 +1,23 @@
 const FIRST_MS = 100;
-const LONGEST_MS = 30_000;
-/** Whoever lived so long was no victim of what had ended those before. */
-const STABLE_MS = 60_000;
+/** The longest wait after workers that never became ready: the next one will most likely fail as well. */
+const LONGEST_START_MS = 30_000;
+/** The longest wait after workers that served: each one that is missing costs capacity. */
+const LONGEST_SERVING_MS = 500;
+/** A worker that served for this long was not killed by what had killed those before it. */
+const STABLE_MS = 2_000;
 
-/** How long to wait before a worker that has crashed gets a successor: a tenth of a second, then twice as long each time. */
+/**
+ * How long to wait before a worker that has crashed gets a successor: not at all the first time, then 100 ms, and twice as
+ * long each time.
+ */
 export class RestartBackoff {
   #crashes = 0;
 
-  /** @param livedMs How long the one lived that has just crashed. */
-  delayMs(livedMs: number): number {
-    if (livedMs >= STABLE_MS) this.#crashes = 0;
-    const delayMs = Math.min(FIRST_MS * 2 ** this.#crashes, LONGEST_MS);
+  /** @param servedMs How long the worker that crashed had been ready; `undefined` if it never was. */
+  delayMs(servedMs: number | undefined): number {
+    if (servedMs !== undefined && servedMs >= STABLE_MS) this.#crashes = 0;
+    const longestMs = servedMs === undefined ? LONGEST_START_MS : LONGEST_SERVING_MS;
+    const delayMs = this.#crashes === 0 ? 0 : Math.min(FIRST_MS * 2 ** (this.#crashes - 1), longestMs);
     // Beyond this the delay does not grow, and a number of years must not become infinite.
     this.#crashes = Math.min(this.#crashes + 1, 16);
     return delayMs;

@@ -1,8 +1,19 @@
 import cluster, { type Worker } from 'node:cluster';
-import { once } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
 import { StartError } from '../start-error.ts';
 import type { Failed, LastWords, Plan, Ready } from './messages.ts';
 import { Peer } from './peer.ts';
+
+/** After a process has ended, how long its last messages may take to arrive. */
+const LAST_MESSAGES_MS = 100;
+
+const kOwner = Symbol('expressway.worker');
+
+/** A connection on its way to a worker. Closing one that is closed already does nothing. */
+interface ConnectionHandle {
+  close(): void;
+  [kOwner]?: WorkerProcess;
+}
 
 export type WorkerState = 'starting' | 'ready' | 'stopping' | 'ended';
 
@@ -21,7 +32,6 @@ export class WorkerProcess {
   readonly place: number;
   readonly plan: Plan;
   readonly peer: Peer;
-  readonly startedAt = Date.now();
   /** Resolves when it serves. Rejects when it ends before. */
   readonly ready: Promise<Ready>;
   readonly exited: Promise<Exit>;
@@ -31,6 +41,8 @@ export class WorkerProcess {
   lastWords: LastWords | undefined;
   readonly #worker: Worker;
   #state: WorkerState = 'starting';
+  #readyAt: number | undefined;
+  #handedOver: ConnectionHandle | undefined;
 
   constructor(place: number, plan: Plan) {
     this.place = place;
@@ -38,14 +50,8 @@ export class WorkerProcess {
     const worker = cluster.fork();
     this.#worker = worker;
     this.peer = new Peer(worker.process);
-    // Both: what it said last may be read after it has ended.
-    this.exited = Promise.all([once(worker, 'exit'), once(worker, 'disconnect')]).then(([[code, signal]]) => {
-      this.#state = 'ended';
-      this.peer.close();
-      return { code, signal };
-    });
-    // A channel that breaks is seen as the end of the process; without a listener it would be the end of this one.
-    worker.on('error', () => {});
+    this.#followConnections();
+    this.exited = this.#whenExited();
     this.ready = this.#whenReady();
     // Whoever waits for it is told; who does not need not know.
     this.ready.catch(() => {});
@@ -57,6 +63,11 @@ export class WorkerProcess {
 
   get pid(): number | undefined {
     return this.#worker.process.pid;
+  }
+
+  /** Milliseconds since it became ready; `undefined` if it has not. */
+  get servedMs(): number | undefined {
+    return this.#readyAt === undefined ? undefined : Math.max(0, Date.now() - this.#readyAt);
   }
 
   get state(): WorkerState {
@@ -74,6 +85,44 @@ export class WorkerProcess {
     this.#worker.process.kill('SIGKILL');
   }
 
+  /**
+   * Settles on `exit`. Node emits no `disconnect` for a worker that dies with a handed-over connection that it has not
+   * acknowledged, so that event only says that the last messages were read.
+   */
+  async #whenExited(): Promise<Exit> {
+    const worker = this.#worker;
+    const disconnected = new Promise<void>((resolve) => worker.once('disconnect', resolve));
+    const exit = await new Promise<Exit>((resolve) => {
+      worker.once('exit', (code, signal) => resolve({ code, signal }));
+      // Without a listener, a channel that breaks would end this process. A process that could not be made has no exit.
+      worker.on('error', () => {
+        if (this.pid === undefined) resolve({ code: null, signal: null });
+      });
+    });
+    this.#state = 'ended';
+    await Promise.race([disconnected, delay(LAST_MESSAGES_MS)]);
+    this.peer.close();
+    if (this.#handedOver?.[kOwner] === this) this.#handedOver.close();
+    return exit;
+  }
+
+  /**
+   * Node hands a worker one connection at a time, and keeps it open here until the worker has acknowledged it. If the
+   * worker dies before that, Node forgets the connection: its client would wait until its own timeout.
+   */
+  #followConnections(): void {
+    const { process: child } = this.#worker;
+    const { send } = child;
+    child.send = (...message: unknown[]) => {
+      const handle = message[1] as ConnectionHandle | undefined;
+      if (handle !== undefined && handle !== null) {
+        handle[kOwner] = this;
+        this.#handedOver = handle;
+      }
+      return Reflect.apply(send, child, message);
+    };
+  }
+
   #whenReady(): Promise<Ready> {
     return new Promise((resolve, reject) => {
       let problems: readonly string[] | undefined;
@@ -81,6 +130,7 @@ export class WorkerProcess {
         problems = failed.problems;
       });
       this.peer.on<Ready>('ready', (ready) => {
+        this.#readyAt = Date.now();
         if (this.#state === 'starting') this.#state = 'ready';
         resolve(ready);
       });

@@ -134,17 +134,27 @@ export class Workers {
   }
 
   #replace(place: Place, worker: WorkerProcess, exit: Exit): void {
-    const delayMs = place.backoff.delayMs(Date.now() - worker.startedAt);
+    const delayMs = place.backoff.delayMs(worker.servedMs);
     const { log } = this.#parts;
     log.error({ worker: place.index, pid: worker.pid, ...exit, delayMs }, 'worker ended: another one follows');
-    place.timer = setTimeout(() => {
-      const next = this.#fork(place, this.#parts.plan());
-      this.#keep(place, next);
-      next.ready.then(
-        () => log.info({ worker: place.index, pid: next.pid }, 'worker is back'),
-        (error) => log.error({ worker: place.index, problems: toldProblems(error) }, 'worker cannot start'),
-      );
-    }, delayMs);
+    place.timer = setTimeout(() => this.#succeed(place), delayMs);
+  }
+
+  #succeed(place: Place): void {
+    const { log } = this.#parts;
+    const failed = (error: unknown): void =>
+      log.error({ worker: place.index, problems: toldProblems(error) }, 'worker cannot start');
+    let next: WorkerProcess;
+    try {
+      next = this.#fork(place, this.#parts.plan());
+    } catch (error) {
+      // The machine has no room for another process.
+      failed(error);
+      place.timer = setTimeout(() => this.#succeed(place), place.backoff.delayMs(undefined));
+      return;
+    }
+    this.#keep(place, next);
+    next.ready.then(() => log.info({ worker: place.index, pid: next.pid }, 'worker is back'), failed);
   }
 
   /** @returns whether it ended in order. */

@@ -1,6 +1,6 @@
 import { constants } from 'node:os';
 import { inspect } from 'node:util';
-import { type Check, type Checks, resolveOptions } from '../core/options.ts';
+import { type Check, type Checks, optionalDurationMs, resolveOptions } from '../core/options.ts';
 
 /** npm passes Ctrl-C on to a process that the terminal has already told: that is one wish, not two. */
 const SAME_WISH_MS = 500;
@@ -12,11 +12,17 @@ const DEAF = ['SIGKILL', 'SIGSTOP'];
 export interface StopSignalsOptions {
   /** The signals that stop the process. Default SIGTERM and SIGINT. */
   signals?: readonly NodeJS.Signals[];
+  /**
+   * Milliseconds from the first signal until the process is killed, if `stop` has not finished by then. Default 0, which
+   * sets no limit.
+   */
+  timeoutMs?: number;
 }
 
 /** Defaults of {@link StopSignalsOptions}. */
 export const stopSignalsDefaults = Object.freeze({
   signals: Object.freeze(['SIGTERM', 'SIGINT']) as readonly NodeJS.Signals[],
+  timeoutMs: 0,
 });
 
 const isSignal = (value: unknown): boolean =>
@@ -27,7 +33,7 @@ export const signalsCheck: Check = (value) =>
     ? undefined
     : 'must be a list of signals that a process can hear, like SIGTERM, none twice';
 
-const checks: Checks<StopSignalsOptions> = { signals: signalsCheck };
+const checks: Checks<StopSignalsOptions> = { signals: signalsCheck, timeoutMs: optionalDurationMs };
 
 /** What listens to signals, until it is closed. */
 export interface StopSignals {
@@ -36,25 +42,25 @@ export interface StopSignals {
 }
 
 /**
- * Ends the process in order: at the first signal `stop` is called, and when it is done the process exits with 0, or with
- * 1 and the error on standard error when it fails. A second signal exits at once, with 128 and its number (143 for
- * SIGTERM, 130 for SIGINT), as a shell says of a process that a signal has ended; the same one again within half a second is
- * taken for the first (npm doubles Ctrl-C).
+ * Stops the process on a signal. The first signal calls `stop`; when that is done the process exits with 0, or with 1 and
+ * the error on standard error if it fails. A second signal ends the process at once, as if it had no listener. The same
+ * signal again within half a second counts as the first one, because npm doubles Ctrl-C.
  *
  * For programs with more to stop than one server; `gracefulShutdown()` does it by itself for that.
  *
  * @throws {OptionsError} that names each unknown key and each bad value.
  */
 export function stopOnSignals(stop: (signal: NodeJS.Signals) => unknown, given?: StopSignalsOptions): StopSignals {
-  const { signals } = resolveOptions('stopOnSignals', given, stopSignalsDefaults, checks);
+  const { signals, timeoutMs } = resolveOptions('stopOnSignals', given, stopSignalsDefaults, checks);
   let first: { readonly signal: NodeJS.Signals; readonly at: number } | undefined;
 
   const onSignal = (signal: NodeJS.Signals): void => {
     if (first === undefined) {
       first = { signal, at: Date.now() };
       void stopAndExit(stop, signal);
+      if (timeoutMs > 0) setTimeout(() => endLate(timeoutMs), timeoutMs).unref();
     } else if (signal !== first.signal || Date.now() - first.at > SAME_WISH_MS) {
-      process.exit(128 + constants.signals[signal]);
+      endNow(signal, 128 + constants.signals[signal]);
     }
   };
   for (const signal of signals) process.on(signal, onSignal);
@@ -73,4 +79,22 @@ async function stopAndExit(stop: (signal: NodeJS.Signals) => unknown, signal: No
     process.exit(1);
   }
   process.exit(0);
+}
+
+function endLate(timeoutMs: number): void {
+  process.stderr.write(`The process did not stop within ${timeoutMs} ms: it is killed\n`);
+  endNow('SIGKILL', 137);
+}
+
+/**
+ * Ends the process even where `process.exit()` would not: that waits for the threads that read files and look up host
+ * names, and one that reads a dead network drive never ends. Listeners of `exit` are called as usual.
+ *
+ * @param code For a process that no signal of its own can end: the first one in a container.
+ */
+function endNow(signal: NodeJS.Signals, code: number): void {
+  process.emit('exit', code);
+  if (signal !== 'SIGKILL') process.removeAllListeners(signal);
+  process.kill(process.pid, signal);
+  process.exit(code);
 }
