@@ -117,59 +117,49 @@ export const redisUrl = () =>
     return text;
   });
 
-/** Origins, one or more, each once, each with `;weight=<n>` behind it or without. */
+/** Backends, one or more, each with or without `;weight=<n>`. The package decides which ones are usable. */
 export const origins = (fallback: string) =>
   variable(fallback, (text) => {
-    const read = text.split(',').map((item) => readWeighted(item.trim()));
-    const problems = read.filter((one) => typeof one === 'string');
-    const found = read.filter((one) => typeof one !== 'string');
-    const urls = found.map(({ url }) => url);
-    for (const url of new Set(urls.filter((one, index) => urls.indexOf(one) !== index))) {
-      problems.push(`${url} is named twice`);
+    const problems: string[] = [];
+    const list: (string | BackendOptions)[] = [];
+    for (const item of text.split(',')) {
+      const read = readItem(item.trim());
+      if ('problem' in read) problems.push(read.problem);
+      else list.push(read.weight === undefined ? read.url : read);
     }
-    if (problems.length === 0) return found.map((one) => (one.weight === undefined ? one.url : one));
+    if (list.length > 0) problems.push(...problemsWith(list));
+    if (problems.length === 0) return list;
     throw new Error(`must be a comma-separated list of URLs like http://localhost:8081: ${problems.join(', ')}`);
   });
 
-/** Gives the problem as text where the item is no origin, or its weight none. */
-function readWeighted(item: string): BackendOptions | string {
+function readItem(item: string): BackendOptions | { readonly problem: string } {
   const [text = '', ...parameters] = item.split(';').map((part) => part.trim());
-  const origin = readOrigin(text);
-  if (typeof origin === 'string') return origin;
-  const { origin: url } = origin;
+  if (text === '') return { problem: 'an item is empty' };
+  const url = canonical(text);
   if (parameters.length === 0) return { url };
   const weight = /^weight=(\d{1,4})$/.exec(parameters.join(';'))?.[1];
-  if (weight === undefined) return `${url} may be followed by ;weight= and a number, and by nothing else`;
-  // The package knows which weights there are.
-  return problemOf({ url, weight: Number(weight) }) ?? { url, weight: Number(weight) };
+  if (weight !== undefined) return { url, weight: Number(weight) };
+  // Not echoed when it may hold a password.
+  const name = text.includes('@') ? 'a backend' : url;
+  return { problem: `${name} may be followed by ;weight= and a number, and by nothing else` };
 }
 
-/** What the package says against a backend. */
-function problemOf(backend: BackendOptions): string | undefined {
+/** As status and log show it, if it is an origin. */
+function canonical(text: string): string {
+  if (/^(?:dns|srv)[:+]/i.test(text)) return text.toLowerCase().replace(/\/$/, '');
+  if (!URL.canParse(text)) return text;
+  const { origin, href } = new URL(text);
+  return href === `${origin}/` ? origin : text;
+}
+
+/** What the package says against a list of backends. */
+function problemsWith(list: readonly (string | BackendOptions)[]): readonly string[] {
   try {
-    assertBackends([backend]);
-    return undefined;
+    assertBackends(list);
+    return [];
   } catch (error) {
-    return error instanceof OptionsError ? error.problems.join(', ') : String(error);
+    return error instanceof OptionsError ? error.problems : [String(error)];
   }
-}
-
-/** What is before an @, or in a query, may be a password. */
-const shown = (item: string): string => JSON.stringify(item.replace(/^.*@/s, '***@').replace(/\?.*$/s, '?***'));
-
-/** Gives the problem as text where the item is no origin. */
-function readOrigin(item: string): { readonly origin: string } | string {
-  if (item === '') return 'an item is empty';
-  // The package knows which names it can look up.
-  const name = /^(?:dns|srv)[:+]/i.test(item) ? item.toLowerCase().replace(/\/$/, '') : undefined;
-  if (name !== undefined) return problemOf({ url: name }) ?? { origin: name };
-  if (!URL.canParse(item)) return `${shown(item)} is not a URL`;
-  const url = new URL(item);
-  // Not echoed: whoever reads the log need not see the password.
-  if (url.username !== '' || url.password !== '') return 'an item carries credentials';
-  if (!/^https?:$/.test(url.protocol)) return `${shown(item)} is neither http nor https`;
-  if (url.pathname + url.search + url.hash !== '/') return `${shown(item)} has a path or query`;
-  return url;
 }
 
 /** Empty means the system's own. */

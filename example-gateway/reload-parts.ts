@@ -3,6 +3,7 @@ import type { Server } from 'node:http';
 import { Server as TlsServer } from 'node:https';
 import { setTimeout as delay } from 'node:timers/promises';
 import {
+  assertBackends,
   assertBackendTls,
   type BackendTlsOptions,
   type CounterLink,
@@ -24,6 +25,7 @@ const REACH_REDIS_MS = 2_000;
 export const backendsPart = (proxy: RoundRobinProxy, file: BackendsFile | undefined): ReloadPart => ({
   async prepare(next) {
     const backends = (await file?.read()) ?? next.backends;
+    assertBackends(backends);
     const source = file === undefined ? {} : { file: file.name };
     return { told: { backends, ...source }, config: { backends }, apply: () => proxy.setBackends(backends) };
   },

@@ -76,13 +76,23 @@ export class Reload {
       if (!this.#isClosed) logRefused(this.#log, { why, from, problems });
       return;
     }
-    prepared.apply();
+    try {
+      prepared.apply();
+    } catch (error) {
+      logPartly(this.#log, { why, from, problems: toldProblems(error) });
+      return;
+    }
     logReload(this.#log, { why, from, ...prepared.facts }, again);
   }
 }
 
 export function logRefused(log: Logger, facts: { why: string; from: string | undefined; problems: readonly string[] }) {
   log.error(facts, 'not read again: all stays as it is');
+}
+
+/** A bug, and no reason to stop serving: what was to be applied had been checked before. */
+export function logPartly(log: Logger, facts: object): void {
+  log.error(facts, 'read again, but not everything could be applied');
 }
 
 export function logReload(log: Logger, facts: object, again: ConfigurationAgain | undefined): void {

@@ -1,10 +1,14 @@
 import { EventEmitter } from 'node:events';
 import { describe, expect, test } from '@jest/globals';
 import { ClusterMetrics } from '../../example-gateway/cluster/cluster-metrics.ts';
+import { ClusterReload } from '../../example-gateway/cluster/cluster-reload.ts';
 import type { MetricJson } from '../../example-gateway/cluster/messages.ts';
 import { type Channel, NoAnswer, Peer } from '../../example-gateway/cluster/peer.ts';
 import { RestartBackoff } from '../../example-gateway/cluster/restart-backoff.ts';
 import type { WorkerProcess } from '../../example-gateway/cluster/worker-process.ts';
+import type { Workers } from '../../example-gateway/cluster/workers.ts';
+import { readConfig } from '../../example-gateway/config.ts';
+import type { Logger } from '../../example-gateway/logger.ts';
 
 /** Two ends of a channel, as JSON as between processes. */
 function channel(): readonly [Channel & { connected: boolean }, Channel & { connected: boolean }] {
@@ -68,6 +72,61 @@ describe('the wait before a crashed worker gets a successor', () => {
     const backoff = new RestartBackoff();
     for (let crash = 0; crash < 10; crash++) backoff.delayMs(undefined);
     expect([backoff.delayMs(2_000), backoff.delayMs(undefined)]).toEqual([0, 100]);
+  });
+});
+
+describe('a reload of several workers', () => {
+  /** A worker that has begun; `apply` is its reply to the last step of a reload. */
+  function worker(place: number, apply: () => unknown) {
+    const asked: string[] = [];
+    const replies: Record<string, () => unknown> = { prepare: () => ({ problems: [], facts: {} }), apply };
+    const ask = async (what: string) => {
+      asked.push(what);
+      return replies[what]?.();
+    };
+    const one = { place, pid: place, state: 'ready', hasBegun: true, ready: Promise.resolve(), killed: false, asked };
+    return Object.assign(one, { peer: { ask, tell: () => {} }, kill: () => Object.assign(one, { killed: true }) });
+  }
+
+  function reloading(workers: ReturnType<typeof worker>[]) {
+    const lines: string[] = [];
+    const write = (facts: object, message: string) => lines.push(`${message} ${JSON.stringify(facts)}`);
+    const log = { level: 'info', info: write, warn: write, error: write } as unknown as Logger;
+    const variables = { BACKENDS: 'http://a' };
+    const environment = { name: '.env', first: variables, read: () => ({ variables, overridden: [] }) };
+    const parts = { config: readConfig(variables), environment, log };
+    const reload = new ClusterReload({ ...parts, workers: { serving: workers, alive: workers } as unknown as Workers });
+    return { reload, environment, lines };
+  }
+
+  test('replaces a worker that cannot apply what it has prepared, and says so', async () => {
+    const fails = () => {
+      throw new Error('no room');
+    };
+    const [good, bad] = [worker(1, () => undefined), worker(2, fails)];
+    const { reload, lines } = reloading([good, bad]);
+    await reload.run('SIGHUP');
+    expect([good.asked, bad.asked]).toEqual([
+      ['prepare', 'apply'],
+      ['prepare', 'apply'],
+    ]);
+    expect([good.killed, bad.killed]).toEqual([false, true]);
+    expect(lines).toContainEqual(
+      'read again, but not everything could be applied {"why":"SIGHUP","worker":2,"pid":2,"problems":["Error: no room"]}',
+    );
+  });
+
+  test('that fails unexpectedly is logged, and the next one runs', async () => {
+    const one = worker(1, () => undefined);
+    const { reload, lines } = reloading([one]);
+    const { peer } = one;
+    Object.defineProperty(one, 'peer', { configurable: true, get: () => undefined });
+    await reload.run('first');
+    expect(lines).toEqual([expect.stringMatching(/^(?:not read again|read again, but not everything)/)]);
+    Object.defineProperty(one, 'peer', { value: peer });
+    await reload.run('second');
+    expect(one.asked).toEqual(['prepare', 'apply']);
+    expect(lines.at(-1)).toMatch(/^read again .*"why":"second"/);
   });
 });
 

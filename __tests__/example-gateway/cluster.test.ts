@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { describe, expect, jest, test } from '@jest/globals';
 import type { StatusSnapshot } from 'expressway';
+import { DnsServer } from '../support/dns-server.ts';
 import { describeWithRedis } from '../support/redis.ts';
 import { closedPort } from '../support/servers.ts';
 import { ask } from './ask.ts';
@@ -160,6 +161,30 @@ describe('one admin listener for all', () => {
     });
     expect((await cluster.act(`${path}/restore`)).status).toBe(200);
     expect(await passed(cluster.url, 10)).toBe(10);
+  });
+
+  test.each(['drain', 'isolate'])('a worker that is starting meanwhile hears of %s, and of restore', async (act) => {
+    const dns = await DnsServer.start();
+    const backend = await openBackend('one');
+    const BACKENDS = `${backend.url},dns://slow.test:80`;
+    const slow = await clusters.start({ WORKERS: '2', DNS_SERVERS: dns.address, BACKENDS });
+    dns.records.set('slow.test', 'silent');
+    const path = `/api/backends/${encodeURIComponent(backend.url)}`;
+    for (const [done, status] of [
+      [act, 503],
+      ['restore', 200],
+    ] as const) {
+      const [pid] = await slow.pids();
+      const { length } = dns.questions;
+      process.kill(pid as number, 'SIGKILL');
+      // It has begun, with the states of before, and looks the name up.
+      await until(() => dns.questions.length > length);
+      expect((await slow.act(`${path}/${done}`)).status).toBe(200);
+      await slow.serving(2, [pid as number]);
+      const answers = await Promise.all(Array.from({ length: 10 }, () => ask(slow.url)));
+      expect(answers.map((answer) => answer.status)).toEqual(Array(10).fill(status));
+    }
+    await dns.close();
   });
 
   test('what one worker did not take is done in none', async () => {

@@ -71,28 +71,40 @@ const BAD: readonly (readonly [string, string, RegExp])[] = [
   ['PORT', '-1', /from 0 to 65535/],
   ['PORT', '80.5', /from 0 to 65535/],
   ['PORT', '0x50', /from 0 to 65535/],
-  ['BACKENDS', 'localhost:8081', /neither http nor https/],
+  ['BACKENDS', 'localhost:8081', /"localhost:8081" must start with http/],
   ['BACKENDS', 'nonsense', /"nonsense" is not a URL/],
-  ['BACKENDS', 'ftp://a', /neither http nor https/],
+  ['BACKENDS', 'ftp://a', /"ftp:\/\/a" must start with http/],
   ['BACKENDS', 'http://a,', /an item is empty/],
   ['BACKENDS', ',', /an item is empty/],
-  ['BACKENDS', 'http://a/api', /"http:\/\/a\/api" has a path/],
-  ['BACKENDS', 'http://a?x=1', /has a path or query/],
-  ['BACKENDS', 'http://a#x', /has a path or query/],
-  ['BACKENDS', 'http://a,http://A:80/', /http:\/\/a is named twice/],
-  ['BACKENDS', 'http://user:geheim@a', /carries credentials/],
+  ['BACKENDS', 'http://a/api', /"http:\/\/a\/api" must be an origin, without path/],
+  ['BACKENDS', 'http://a?x=1', /must be an origin, without path/],
+  ['BACKENDS', 'http://a#x', /must be an origin, without path/],
+  ['BACKENDS', 'http://a,http://A:80/', /"http:\/\/a" is named twice/],
+  ['BACKENDS', 'http://user:geheim@a', /must not carry credentials/],
   ['BACKENDS', 'dns://api', /"dns:\/\/api" must have a port/],
   ['BACKENDS', 'srv+https://api', /TLS is not offered for srv/],
   ['BACKENDS', 'dns://user:geheim@a:80', /must not carry credentials/],
-  ['BACKENDS', 'dns://a:80,DNS://A:80/', /dns:\/\/a:80 is named twice/],
+  ['BACKENDS', 'dns://a:80,DNS://A:80/', /"dns:\/\/a:80" is named twice/],
+  ['BACKENDS', 'http://user:geheim@a:99999', /must not carry credentials/],
+  ['BACKENDS', 'http://user:geheim@a;backup', /a backend may be followed by ;weight=/],
+  // Two spellings of one name.
+  ['BACKENDS', 'dns://api.internal.:8081,dns://api.internal:8081', /"dns:\/\/api.internal:8081" is named twice/],
+  ['BACKENDS', 'dns://a:080,dns://a:80', /"dns:\/\/a:80" is named twice/],
+  [
+    'BACKENDS',
+    'dns://bücher.example:80,dns://xn--bcher-kva.example:80',
+    /"dns:\/\/xn--bcher-kva.example:80" is named twice/,
+  ],
+  ['BACKENDS', 'srv://_http._tcp.a.,srv://_HTTP._tcp.a', /"srv:\/\/_http._tcp.a" is named twice/],
+  ['BACKENDS', 'http://[::1]:80,http://[0:0:0:0:0:0:0:1]', /"http:\/\/\[::1\]" is named twice/],
   ['BACKENDS', 'http://a;weight=-1', /http:\/\/a may be followed by ;weight= and a number, and by nothing else/],
   ['BACKENDS', 'http://a;weight=1;weight=2', /followed by ;weight= and a number/],
   ['BACKENDS', 'http://a;backup', /followed by ;weight= and a number/],
   ['BACKENDS', 'http://a;', /followed by ;weight= and a number/],
   ['BACKENDS', 'http://a;weight=1001', /weight must be an integer from 0 to 1000, got 1001/],
-  ['BACKENDS', 'http://a/x;weight=1', /"http:\/\/a\/x" has a path/],
+  ['BACKENDS', 'http://a/x;weight=1', /"http:\/\/a\/x" must be an origin, without path/],
   ['BACKENDS', 'dns://a;weight=1', /"dns:\/\/a" must have a port/],
-  ['BACKENDS', 'http://a;weight=1,http://a;weight=2', /http:\/\/a is named twice/],
+  ['BACKENDS', 'http://a;weight=1,http://a;weight=2', /"http:\/\/a" is named twice/],
   ['LOAD_BALANCING', 'sticky', /needs a STICKY_SECRET/],
   ['LOAD_BALANCING', 'random', /one of round-robin, weighted, least-requests, latency, hash, sticky, got "random"/],
   ['STICKY_SECRET', 'geheim', /at least 32 characters/],
@@ -275,7 +287,9 @@ describe('readConfig', () => {
 
   test('says everything that is wrong with a list of backends', () => {
     const [problem] = problemsOf({ BACKENDS: 'nonsense,http://a/x,http://b,http://b,http://b' });
-    expect(problem).toMatch(/"nonsense" is not a URL, "http:\/\/a\/x" has a path or query, http:\/\/b is named twice$/);
+    expect(problem).toMatch(
+      /"nonsense" is not a URL, "http:\/\/a\/x" must be an origin, without path, "http:\/\/b" is named twice, "http:\/\/b" is named twice$/,
+    );
   });
 
   test('keeps secrets out of its errors', () => {

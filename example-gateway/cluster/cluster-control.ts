@@ -30,11 +30,15 @@ export class ClusterControl implements GatewayControl {
     await Promise.all(this.#workers().map(({ peer }) => peer.ask('resetLimit', client, TIMEOUT_MS)));
   }
 
+  /** A new worker serves: what an operator has done since it began has missed it. */
+  ready(worker: WorkerProcess): void {
+    worker.peer.tell('setHolds', this.#known());
+  }
+
   /** For a new worker. Those that serve know best: a backend that has left their list is not held any more. */
   async holds(): Promise<readonly HoldEntry[]> {
-    const known = (): HoldEntry[] => [...this.#holds].map(([backend, held]) => ({ backend, held }));
     const [worker] = this.#workers();
-    if (worker === undefined) return known();
+    if (worker === undefined) return this.#known();
     try {
       const holds = await worker.peer.ask<readonly HoldEntry[]>('holds', undefined, TIMEOUT_MS);
       this.#holds.clear();
@@ -42,7 +46,7 @@ export class ClusterControl implements GatewayControl {
       return holds;
     } catch {
       // It hangs or has just ended: what it was told before is nearly as good.
-      return known();
+      return this.#known();
     }
   }
 
@@ -63,6 +67,12 @@ export class ClusterControl implements GatewayControl {
     const isFound = answers.some((answer) => answer.status === 'fulfilled' && answer.value.isFound);
     if (isFound && act === 'restore') this.#holds.delete(backend);
     else if (isFound) this.#holds.set(backend, act === 'drain' ? 'drained' : 'isolated');
+    // Workers that became ready while the others were asked.
+    for (const worker of this.#workers()) if (isFound && !workers.includes(worker)) this.ready(worker);
     return isFound;
+  }
+
+  #known(): readonly HoldEntry[] {
+    return [...this.#holds].map(([backend, held]) => ({ backend, held }));
   }
 }

@@ -9,7 +9,7 @@ import {
 } from '../configuration-again.ts';
 import type { Logger } from '../logger.ts';
 import { toldProblems } from '../prepared-reload.ts';
-import { logRefused, logReload } from '../reload.ts';
+import { logPartly, logRefused, logReload } from '../reload.ts';
 import type { Environment } from '../reload-env-file.ts';
 import type { Plan, Preparation, Prepare } from './messages.ts';
 import type { WorkerProcess } from './worker-process.ts';
@@ -94,7 +94,10 @@ export class ClusterReload {
 
   /** One after the other, so that the last one to be asked for decides. */
   #queue(work: () => Promise<void>): Promise<void> {
-    this.#last = this.#last.then(() => (this.#isClosed ? undefined : work()));
+    this.#last = this.#last
+      .then(() => (this.#isClosed ? undefined : work()))
+      // A bug. The next reload still runs.
+      .catch((error) => logPartly(this.#log, { problems: toldProblems(error) }));
     return this.#last;
   }
 
@@ -127,11 +130,26 @@ export class ClusterReload {
       if (!this.#isClosed) logRefused(this.#log, { why, from, problems: toldProblems(error) });
       return;
     }
-    for (const { peer } of this.#workers.serving) peer.tell('apply');
     this.#plan = next;
     this.#log.level = this.config.logLevel;
+    await this.#applyAll(why);
     const file = this.#file === undefined ? {} : { file: this.#file.name };
     logReload(this.#log, { why, from, ...facts, ...file }, again);
+  }
+
+  /** What a worker has prepared it can apply. One that fails all the same is replaced: its successor begins with the plan. */
+  async #applyAll(why: string): Promise<void> {
+    const apply = async (worker: WorkerProcess): Promise<void> => {
+      try {
+        await worker.peer.ask('apply', undefined, PREPARE_TIMEOUT_MS);
+      } catch (error) {
+        if (worker.state !== 'ready') return;
+        const { place, pid } = worker;
+        logPartly(this.#log, { why, worker: place, pid, problems: toldProblems(error) });
+        worker.kill();
+      }
+    };
+    await Promise.all(this.#workers.serving.map(apply));
   }
 
   /**

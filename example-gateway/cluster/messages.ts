@@ -16,7 +16,7 @@ export interface MetricValueJson {
   readonly metricName?: string;
 }
 
-/** A backend that an operator keeps out. */
+/** A backend that an operator keeps out. `setHolds` tells a worker all of them when it becomes ready. */
 export interface HoldEntry {
   readonly backend: string;
   readonly held: 'drained' | 'isolated';
@@ -47,7 +47,7 @@ export interface Failed {
   readonly problems: readonly string[];
 }
 
-/** `prepare`, asked by the primary: what a reload would bring. `apply` or `discard` is told then. */
+/** `prepare`, asked by the primary: what a reload would bring. Then it asks for `apply`, or tells `discard`. */
 export interface Prepare extends Plan {
   readonly onlyBackends: boolean;
 }

@@ -51,7 +51,10 @@ export class Primary implements AdminView {
       log,
       plan: () => this.#reload.plan,
       born: (worker) => this.#introduce(worker),
-      ready: (worker) => this.#feed.ready(worker),
+      ready: (worker) => {
+        this.#feed.ready(worker);
+        this.#control.ready(worker);
+      },
       ended: (worker, isCrash) => {
         this.#metrics.ended(worker, isCrash);
         this.#feed.ended(worker);

@@ -7,6 +7,8 @@ import { toldProblems } from '../prepared-reload.ts';
 import type { HoldAnswer, HoldEntry, HoldQuestion, LastWords, MetricJson, Preparation, Prepare } from './messages.ts';
 import type { Peer } from './peer.ts';
 
+const ACT_OF = { drained: 'drain', isolated: 'isolate' } as const;
+
 /** What the primary asks a worker, and tells it, while it serves. */
 export function answerPrimary(primary: Peer, gateway: Gateway): void {
   answerReload(primary, gateway);
@@ -34,6 +36,13 @@ export function answerPrimary(primary: Peer, gateway: Gateway): void {
   primary.on<HoldQuestion>('hold', async ({ backend, act }): Promise<HoldAnswer> => {
     const before = backends().find((row) => row.backend === backend)?.held;
     return { isFound: await control[act](backend), before };
+  });
+  primary.on<readonly HoldEntry[]>('setHolds', (holds) => {
+    const wanted = new Map(holds.map(({ backend, held }) => [backend, held]));
+    for (const { backend, held } of backends()) {
+      const next = wanted.get(backend);
+      if (next !== held) control[next === undefined ? 'restore' : ACT_OF[next]](backend);
+    }
   });
   primary.on<string>('resetLimit', (client) => control.resetLimit(client));
 }

@@ -82,10 +82,10 @@ export const MAX_WEIGHT = 1_000;
 function readUrl(text: unknown, weight: number): BackendConfig | DiscoveryName | string {
   if (typeof text !== 'string') return 'a backend must be a URL, or an object with a url';
   if (looksDiscovered(text)) return readDiscoveryName(text, weight);
+  // Not echoed, even if it is no URL: the error must not show the password.
+  if (text.includes('@')) return 'a backend URL must not carry credentials';
   if (!URL.canParse(text)) return `${shownText(text)} is not a URL`;
   const url = new URL(text);
-  // Not echoed: whoever reads the error need not see the password.
-  if (url.username !== '' || url.password !== '') return 'a backend URL must not carry credentials';
   if (url.protocol !== 'http:' && url.protocol !== 'https:') {
     return `${shownText(text)} must start with http:// or https://, dns:// or srv://`;
   }

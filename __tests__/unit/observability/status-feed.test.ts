@@ -130,6 +130,22 @@ describe('the history', () => {
     ]);
   });
 
+  test('a backend that leaves and comes back within one slot has no negative numbers', () => {
+    jest.advanceTimersByTime(100);
+    for (let i = 0; i < 5; i++) rig.request();
+    jest.advanceTimersByTime(10_000);
+    rig.backends = ['http://b'];
+    rig.events.emit('backendsChanged', { added: [], removed: ['http://a'] });
+    rig.metrics.totals();
+    rig.backends = ['http://a', 'http://b'];
+    rig.events.emit('backendsChanged', { added: ['http://a'], removed: [] });
+    for (let i = 0; i < 2; i++) rig.request();
+    jest.advanceTimersByTime(10_000);
+    const a = rig.feed.history().backends.find(({ backend }) => backend === 'http://a');
+    expect(a?.requests).toEqual([5, 2]);
+    expect(a?.totalMs).toEqual([35, 14]);
+  });
+
   test('a quarter of an hour, and five minutes of each backend; the rest is forgotten', () => {
     jest.advanceTimersByTime(100);
     for (let slot = 0; slot < 120; slot += 1) {
