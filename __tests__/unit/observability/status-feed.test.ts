@@ -135,10 +135,10 @@ describe('the history', () => {
     for (let i = 0; i < 5; i++) rig.request();
     jest.advanceTimersByTime(10_000);
     rig.backends = ['http://b'];
-    rig.events.emit('backendsChanged', { added: [], removed: ['http://a'] });
+    rig.events.emit('backendsChanged', { proxy: 'default', added: [], removed: ['http://a'] });
     rig.metrics.totals();
     rig.backends = ['http://a', 'http://b'];
-    rig.events.emit('backendsChanged', { added: ['http://a'], removed: [] });
+    rig.events.emit('backendsChanged', { proxy: 'default', added: ['http://a'], removed: [] });
     for (let i = 0; i < 2; i++) rig.request();
     jest.advanceTimersByTime(10_000);
     const a = rig.feed.history().backends.find(({ backend }) => backend === 'http://a');
