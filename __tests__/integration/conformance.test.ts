@@ -247,7 +247,7 @@ describe('C07, R9: informational answers', () => {
     const backend = cleanup.add(
       await RecorderBackend.start(
         answer(
-          'HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 caf\xe9\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
+          'HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 caf\x01\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
         ),
       ),
     );

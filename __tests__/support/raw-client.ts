@@ -1,5 +1,8 @@
 import { connect, type Socket } from 'node:net';
 
+/** What may stand around a value (RFC 9110 §5.5). `trim()` would take U+00A0 as well, which is part of it. */
+export const WHITESPACE = /^[ \t]+|[ \t]+$/g;
+
 /** One HTTP/1 message as it stood on the wire. */
 export interface RawMessage {
   readonly startLine: string;
@@ -80,7 +83,7 @@ export class RawClient {
     this.#buffer = this.#buffer.subarray(end + 4);
     const fields = lines.map((line) => {
       const colon = line.indexOf(':');
-      return [line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim()] as const;
+      return [line.slice(0, colon).toLowerCase(), line.slice(colon + 1).replace(WHITESPACE, '')] as const;
     });
     const all = (name: string) => fields.filter(([key]) => key === name).map(([, value]) => value);
     const field = (name: string) => all(name)[0];

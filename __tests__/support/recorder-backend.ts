@@ -1,5 +1,6 @@
 import type { AddressInfo } from 'node:net';
 import { createServer, type Server, type Socket } from 'node:net';
+import { WHITESPACE } from './raw-client.ts';
 
 /** A request as the backend saw it. */
 export interface RecordedRequest {
@@ -92,7 +93,7 @@ function parseHead(text: string): RecordedRequest {
   const [method = '', target = ''] = line.split(' ');
   const fields = lines.map((entry) => {
     const colon = entry.indexOf(':');
-    return [entry.slice(0, colon).toLowerCase(), entry.slice(colon + 1).trim()] as const;
+    return [entry.slice(0, colon).toLowerCase(), entry.slice(colon + 1).replace(WHITESPACE, '')] as const;
   });
   const all = (name: string) => fields.filter(([key]) => key === name).map(([, value]) => value);
   return { line, method, target, fields, all, field: (name) => all(name)[0] };

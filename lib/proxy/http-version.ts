@@ -8,6 +8,10 @@ interface Parser {
   readonly llhttp: { llhttp_get_http_major(ptr: number): number };
   /** Called once per head, informational ones too, before anything is made of it. */
   onHeadersComplete(status: number, upgrade: boolean, keepsAlive: boolean): number;
+  /** Called for each piece of a reason phrase; as many as packets that it came in. */
+  onStatus(bytes: Buffer): number;
+  /** The reason phrase. Empty when a head begins. */
+  statusText: string;
 }
 
 /**
@@ -20,6 +24,7 @@ interface Parser {
 export function refuseOtherVersions(socket: Socket): void {
   const parser = parserOf(socket);
   if (parser === undefined) return;
+  parser.onStatus = readReason;
   const complete = parser.onHeadersComplete;
   parser.onHeadersComplete = function (this: Parser, status, upgrade, keepsAlive) {
     if (this.llhttp.llhttp_get_http_major(this.ptr) === 1) return complete.call(this, status, upgrade, keepsAlive);
@@ -28,6 +33,12 @@ export function refuseOtherVersions(socket: Socket): void {
     );
     return -1;
   };
+}
+
+/** undici would decode the reason phrase as UTF-8, which changes its bytes, and keep only the last piece of it. */
+function readReason(this: Parser, bytes: Buffer): number {
+  this.statusText += bytes.toString('latin1');
+  return 0;
 }
 
 function parserOf(socket: Socket): Parser | undefined {

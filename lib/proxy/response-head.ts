@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import type { Dispatcher } from 'undici';
+import { sendHeadExactly } from './exact-head.ts';
 import { ProtocolError } from './failure.ts';
 import { HOP_BY_HOP, namedInConnection } from './hop-by-hop.ts';
 
@@ -12,8 +13,8 @@ const JOINED = new Set(['ratelimit', 'ratelimit-policy', 'set-cookie']);
 /** All that are not set as they are: one look for each field. */
 const SPECIAL = new Set([...HOP_BY_HOP, ...JOINED, 'content-length']);
 
-/** What a reason phrase may be: anything else is not worth the trouble, since nobody reads it (RFC 9112 §4). */
-const REASON_PHRASE = /^[\t\x20-\x7e]*$/;
+/** What a reason phrase may be (RFC 9112 §4). Node would throw for anything else, later, when nobody is there to catch it. */
+const REASON_PHRASE = /^[\t\x20-\x7e\x80-\xff]*$/;
 
 const EVENT_STREAM = /^text\/event-stream(?:$|[\s;])/i;
 
@@ -54,8 +55,8 @@ export function applyResponseHead(
     throw error;
   }
   res.statusCode = status;
-  // Node would throw later, when nobody is there to catch it.
   if (statusMessage && REASON_PHRASE.test(statusMessage)) res.statusMessage = statusMessage;
+  sendHeadExactly(res, statusMessage === '');
 }
 
 function applyFields(res: ServerResponse, status: number, fields: ResponseFields): void {
@@ -86,6 +87,7 @@ export function removeResponseHead(res: ServerResponse, fields: ResponseFields):
     else res.removeHeader(name);
   }
   res.statusMessage = '';
+  sendHeadExactly(res);
 }
 
 /** Leaves what the app had set; the backend's lines were put behind it, if it came to that. */

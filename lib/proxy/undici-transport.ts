@@ -9,6 +9,7 @@ import { Attempt } from './attempt.ts';
 import type { AttemptOwner } from './attempt-owner.ts';
 import { alreadyReadError, whyUnreadable } from './body-already-read.ts';
 import { Connections } from './connections.ts';
+import { sendHeadExactly } from './exact-head.ts';
 import { nativeLikeError } from './native-like-error.ts';
 import { type NativeOptions, nativeLikeHead, readTarget, type Target } from './native-like-head.ts';
 import { type ContentOwner, RequestContent } from './request-content.ts';
@@ -111,7 +112,10 @@ export function undiciTransport<
         options.secure === false ||
         req.httpVersionMajor > 1 ||
         NATIVE_EVENTS.some((name) => proxyServer.listenerCount(name) > byDefault.listenerCount(name));
-      if (needsNative) return native.call(proxyServer, req, res, options, head);
+      if (needsNative) {
+        sendHeadExactly(res);
+        return native.call(proxyServer, req, res, options, head);
+      }
       return new Promise<void>((resolve, reject) => {
         const owner = new PluginOwner(proxyServer, req, res, target, resolve, reject);
         try {

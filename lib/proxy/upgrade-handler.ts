@@ -50,6 +50,10 @@ export function upgradeHandler(app: RequestListener, options?: UpgradeHandlerOpt
       const res = new ServerResponse(req);
       res.shouldKeepAlive = false;
       res.assignSocket(socket as never);
+      // Node does this only as long as its HTTP server has the socket: without it a large refusal never ends.
+      socket.on('drain', () => {
+        if (res.writableNeedDrain) res.emit('drain');
+      });
       res.once('finish', () => {
         res.detachSocket(socket as never);
         linger(socket);
