@@ -36,12 +36,15 @@ function passed(row: string, seen: Partial<Seen>): (it: Case) => Differs {
 
 const invalid = refused('Responses that are not valid', 'HPE_INVALID_CONSTANT');
 const lengths = refused('Contradictory lengths', 'HPE_INVALID_CONTENT_LENGTH');
+const unphrased = passed('An empty reason phrase', { status: 'HTTP/1.1 200 ' });
 const broken = passed('Responses that break off', { content: 'half', complete: false });
 
 /** The cases that the two transports differ in, by the name of the response. */
 const DIFFERS: Readonly<Record<string, (it: Case) => Differs | undefined>> = {
   600: invalid,
   999: invalid,
+  'no reason phrase': unphrased,
+  'no space after the status': unphrased,
   'an unknown transfer coding': invalid,
   'HTTP/2': invalid,
   'two lengths': lengths,
