@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { type AddressInfo, connect as connectTo, createServer, type Socket } from 'node:net';
 import { PassThrough } from 'node:stream';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { buildConnector, Client, type Dispatcher, Pool } from 'undici';
@@ -201,6 +203,41 @@ describe('undici', () => {
     ]);
   });
 
+  test('a parser can be told to read on behind a message that closes, and drops a head that it is told to have no content', async () => {
+    const backend = cleanup.add(
+      await RecorderBackend.start(
+        answer('HTTP/1.0 100 Continue\r\nX-A: 1\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'),
+      ),
+    );
+    const connect = buildConnector({});
+    const client = new Client(backend.url, {
+      connect(target, callback) {
+        connect(target, (error, socket) => {
+          callback(error as null, socket as never);
+          const symbol = Object.getOwnPropertySymbols(socket).find(({ description }) => description === 'parser');
+          const parser = socket?.[symbol as keyof typeof socket] as unknown as {
+            ptr: number;
+            statusCode: number;
+            headers: unknown[];
+            llhttp: { llhttp_set_lenient_keep_alive(ptr: number, on: number): void };
+            onHeadersComplete(...told: unknown[]): number;
+          };
+          const complete = parser.onHeadersComplete;
+          parser.onHeadersComplete = function (...told) {
+            if (told[0] !== 100) return complete.apply(this, told);
+            this.llhttp.llhttp_set_lenient_keep_alive(this.ptr, 1);
+            this.statusCode = 100;
+            this.headers = [];
+            return 1;
+          };
+        });
+      },
+    });
+    cleanup.add({ close: () => client.destroy() });
+    const { statusCode, headers, body } = await client.request({ path: '/', method: 'GET' });
+    expect([statusCode, headers, await body.text()]).toEqual([200, { 'content-length': '2' }, 'ok']);
+  });
+
   test('of several codings, chunked alone is taken off: the rest is handed out as if it were the content', async () => {
     const { steps } = await dispatch(
       answer('HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n'),
@@ -259,5 +296,52 @@ describe('undici', () => {
     content.end('ok');
     await answered;
     expect(backend.requests).toHaveLength(1);
+  });
+});
+
+/** What lib/proxy/unread-response.ts relies on, or works around, in Node's sockets. */
+describe('a socket of Node', () => {
+  async function pair() {
+    const server = createServer({ allowHalfOpen: true, pauseOnConnect: true });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    cleanup.add({ close: () => new Promise((resolve) => server.close(resolve)) });
+    const socket = connectTo((server.address() as AddressInfo).port, '127.0.0.1');
+    cleanup.add({ close: () => socket.destroy() });
+    const [[peer]] = (await Promise.all([once(server, 'connection'), once(socket, 'connect')])) as [[Socket], unknown];
+    return { socket, peer };
+  }
+
+  test.each([
+    ['a FIN and a reset', 'EPIPE', (peer: Socket) => void peer.end('bytes', () => peer.destroy())],
+    ['a reset', 'ECONNRESET', (peer: Socket) => void peer.write('bytes', () => peer.destroy())],
+  ])('reads what came before %s after a write has failed with %s', async (_what, code, leave) => {
+    const { socket, peer } = await pair();
+    const failed = new Promise<NodeJS.ErrnoException>((resolve) => {
+      const { _write } = socket;
+      // The error goes no further: that is what keeps the socket open.
+      socket._write = (chunk, encoding) => {
+        _write.call(socket, chunk, encoding, (error) => {
+          if (error) resolve(error);
+        });
+      };
+    });
+    socket.write('a request');
+    await new Promise((resolve) => setImmediate(resolve));
+    const gone = once(peer, 'close');
+    leave(peer);
+    await gone;
+    // Without a read in between: nothing has attached a listener.
+    let error: NodeJS.ErrnoException | undefined;
+    void failed.then((reason) => {
+      error = reason;
+    });
+    while (error === undefined) {
+      socket._write('more', 'utf8', () => {});
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    if (process.platform === 'linux') expect(error).toMatchObject({ code, syscall: 'write' });
+    const chunks: Buffer[] = [];
+    for await (const chunk of socket) chunks.push(chunk as Buffer);
+    expect(Buffer.concat(chunks).toString()).toBe('bytes');
   });
 });

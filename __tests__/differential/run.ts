@@ -1,5 +1,6 @@
 import { compare, differs, onlyOurs } from './comparison.ts';
 import { versionOf } from './reference-proxy.ts';
+import { compareResponses } from './responses.ts';
 import { readTable, rowOf, writeRow } from './table.ts';
 
 /** Prints the rows for docs/differential.md, with the reasons that it already has. */
@@ -9,11 +10,13 @@ if (versionOf('nginx') === undefined || versionOf('HAProxy') === undefined) {
   say('nginx and haproxy must be on the path');
   process.exitCode = 1;
 } else {
-  const { rows } = readTable();
+  const { rows, responses } = readTable();
   const compared = await compare();
-  const whys = new Map(rows.map(({ id, why }) => [id, why]));
+  const whys = new Map([...rows, ...responses].map(({ id, why }) => [id, why]));
   say(`nginx ${versionOf('nginx')}, HAProxy ${versionOf('HAProxy')}, ${compared.length} cases\n`);
   for (const one of compared.filter(differs)) say(writeRow(rowOf(one, whys.get(one.id))));
+  say('\nResponses\n');
+  for (const row of await compareResponses()) say(writeRow({ ...row, why: whys.get(row.id) ?? '' }));
   const bad = compared.filter((one) => onlyOurs(one).length > 0);
   for (const one of bad) say(`\nOnly ours sends on, in "${one.id}": ${onlyOurs(one).join(', ')}`);
   if (bad.length > 0) process.exitCode = 1;

@@ -24,10 +24,23 @@ function readRows(text: string): Row[] {
     });
 }
 
-export function readTable(): { rows: Row[]; versions: Record<'nginx' | 'HAProxy', string> } {
+export interface Table {
+  /** Requests, as each proxy sends them on. */
+  readonly rows: Row[];
+  /** Responses, as the client gets them. */
+  readonly responses: Row[];
+  readonly versions: Record<'nginx' | 'HAProxy', string>;
+}
+
+export function readTable(): Table {
   const text = readFileSync(TABLE_FILE, 'utf8');
   const version = (name: string) => new RegExp(`${name} ([\\d.]+\\d)`).exec(text)?.[1] ?? '';
-  return { rows: readRows(text), versions: { nginx: version('nginx'), HAProxy: version('HAProxy') } };
+  const [requests = '', responses = ''] = text.split('\n## Responses\n');
+  return {
+    rows: readRows(requests),
+    responses: readRows(responses),
+    versions: { nginx: version('nginx'), HAProxy: version('HAProxy') },
+  };
 }
 
 export function rowOf({ id, ours, nginx, haproxy }: Compared, why = ''): Row {

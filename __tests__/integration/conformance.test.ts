@@ -230,6 +230,60 @@ describe('C07, R9: informational answers', () => {
     expect(statuses).toEqual([200, 200]);
   });
 
+  const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n';
+  test.each([
+    ['100', CONTINUE, []],
+    ['100 in HTTP/1.0', 'HTTP/1.0 100 Continue\r\n\r\n', []],
+    ['100 ten times', CONTINUE.repeat(10), []],
+    ['100 with fields', 'HTTP/1.1 100 Continue\r\nContent-Length: 5\r\nSet-Cookie: a=b\r\n\r\n', []],
+    ['100 that closes', 'HTTP/1.1 100 Continue\r\nConnection: close\r\n\r\n', []],
+    ['100 with a coding', 'HTTP/1.1 100 Continue\r\nTransfer-Encoding: chunked\r\n\r\n', []],
+    ['100 with an upgrade', 'HTTP/1.1 100 Continue\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n', []],
+    ['103 that closes', 'HTTP/1.1 103 Early Hints\r\nConnection: close\r\n\r\n', [103]],
+    ['103 in HTTP/1.0', 'HTTP/1.0 103 Early Hints\r\n\r\n', [103]],
+    ['100, 103, 100', `${CONTINUE}HTTP/1.1 103 Early Hints\r\n\r\n${CONTINUE}`, [103]],
+  ])('before a response does not change it: %s', async (_name, bytes, passed) => {
+    const { port, backend, proxy } = await setUp(answer(bytes + FINAL));
+    let failures = 0;
+    proxy.events.on('attemptFailed', () => {
+      failures += 1;
+    });
+    const client = cleanup.add(await RawClient.connect(port));
+    for (let i = 0; i < 2; i += 1) {
+      client.send(get());
+      for (const status of passed) expect((await client.response()).status).toBe(status);
+      const response = await client.response();
+      expect([response.status, response.content.toString(), response.field('set-cookie')]).toEqual([
+        200,
+        'ok',
+        undefined,
+      ]);
+    }
+    expect(failures).toBe(0);
+    // Nothing of it stays with the connection.
+    if (!bytes.includes('1.0'))
+      expect(backend.received.length).toBe(bytes.includes('103') && bytes.includes('close') ? 2 : 1);
+  });
+
+  test('100 alone is no response, and 100 behind a response belongs to nobody', async () => {
+    const { port, backend, proxy } = await setUp((socket) => void socket.end(CONTINUE));
+    expect((await rawRequest(port, get())).status).toBe(502);
+    backend.script = (socket, _request, index) => {
+      socket.write(`${FINAL}${index === 1 ? CONTINUE : ''}`);
+    };
+    for (let i = 0; i < 3; i += 1) expect((await rawRequest(port, get())).status).toBe(200);
+    expect(proxy.status()[0]?.inFlight).toBe(0);
+  });
+
+  test('undiciTransport() drops 100 too', async () => {
+    const backend = cleanup.add(await RecorderBackend.start(answer(CONTINUE + FINAL)));
+    const app = express();
+    app.use(createProxyMiddleware({ target: backend.url, plugins: [undiciTransport()] }));
+    const { port } = cleanup.add(await listen(app));
+    const response = await rawRequest(port, get());
+    expect([response.status, response.content.toString()]).toEqual([200, 'ok']);
+  });
+
   test('they come before the final answer does', async () => {
     let backendSocket: Parameters<Script>[0] | undefined;
     const { port } = await setUp((socket) => {
@@ -276,6 +330,12 @@ describe('C07, R9: informational answers', () => {
     const { port } = await setUp(script);
     const response = await rawRequest(port, 'GET / HTTP/1.0\r\nHost: a\r\n\r\n');
     expect([response.status, response.content.toString()]).toEqual([200, 'ok']);
+  });
+
+  test.each([11, 500])('G07: %d times 100 in a row are too many', async (count) => {
+    const { port } = await setUp(answer(CONTINUE.repeat(count) + FINAL));
+    const response = await rawRequest(port, get());
+    expect([response.status, JSON.parse(response.content.toString()).cause]).toEqual([502, 'http_protocol_error']);
   });
 
   test.each([

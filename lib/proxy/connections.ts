@@ -2,7 +2,8 @@ import type { Socket } from 'node:net';
 import { buildConnector } from 'undici';
 import { BackendConnections } from './backend-connections.ts';
 import { type BackendTlsOptions, connectorTls } from './backend-tls.ts';
-import { refuseOtherVersions } from './http-version.ts';
+import { correctHeads } from './http-version.ts';
+import { deliverUnreadResponse } from './unread-response.ts';
 
 export interface ConnectionOptions {
   /** Milliseconds until an attempt to connect is given up. Default 2 000. */
@@ -107,6 +108,7 @@ export function backendConnector(tls: BackendTlsOptions, connectTimeoutMs: numbe
         callback(error, null);
         return;
       }
+      deliverUnreadResponse(socket);
       // Before undici listens: it hands the error on, but not what the socket knew.
       socket.on('error', (broken: NodeJS.ErrnoException) => {
         Object.assign(broken, { [kBytesRead]: socket.bytesRead });
@@ -115,7 +117,7 @@ export function backendConnector(tls: BackendTlsOptions, connectTimeoutMs: numbe
       });
       callback(null, socket);
       // It has its parser now, and no answer yet.
-      refuseOtherVersions(socket);
+      correctHeads(socket);
     });
   };
 }

@@ -4,7 +4,7 @@ import { isHopByHop, namedInConnection } from './hop-by-hop.ts';
 import type { ResponseFields } from './response-head.ts';
 
 /** Informational answers that one request may have: an endless row of them would hold the client for ever. */
-const MOST_INFORMATIONAL = 10;
+export const MOST_INFORMATIONAL = 10;
 
 /** Framing has no place in a 1xx answer (RFC 9110 §8.6, RFC 9112 §6.1). */
 const FRAMING = new Set(['content-length', 'transfer-encoding']);
