@@ -1,7 +1,10 @@
 import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
+import { createServer as createSecureServer } from 'node:tls';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { type RoundRobinProxyOptions, roundRobinProxy } from 'expressway';
+import { certificate } from '../support/certificate.ts';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { answer, RecorderBackend, type Script } from '../support/recorder-backend.ts';
@@ -19,13 +22,15 @@ async function setup(script: Script, options: Partial<RoundRobinProxyOptions> = 
 }
 
 /** A TCP server that does not close when the other side does. */
-async function server(onSocket: (socket: Socket) => void): Promise<{ url: string; server: Server }> {
+async function server(onSocket: (socket: Socket) => void, secure = false): Promise<{ url: string; server: Server }> {
   const sockets = new Set<Socket>();
-  const tcp = createServer({ allowHalfOpen: true }, (socket) => {
+  const accept = (socket: Socket): void => {
     sockets.add(socket);
     socket.on('error', () => {});
     onSocket(socket);
-  });
+  };
+  const options = { ...certificate, allowHalfOpen: true };
+  const tcp = secure ? createSecureServer(options, accept) : createServer(options, accept);
   await new Promise<void>((resolve) => tcp.listen(0, '127.0.0.1', resolve));
   cleanup.add({
     close: () => {
@@ -66,6 +71,41 @@ describe('R35: when one side closes', () => {
     await client.closed();
     expect(client.pending.equals(content)).toBe(true);
     client.socket.end();
+    await eventually('nothing is left', () => gateway.proxy.status()[0]?.inFlight === 0);
+  });
+
+  const both = ['client', 'backend'].flatMap((first) => ['http', 'https'].map((scheme) => [first, scheme] as const));
+
+  test.each(both)('the %s (%s), while data is in flight both ways: all of it arrives', async (first, scheme) => {
+    const [down, up] = [randomBytes(4 * 1024 * 1024), randomBytes(4 * 1024 * 1024)];
+    let backendSide: Socket | undefined;
+    let got = '';
+    const backend = await server((socket) => {
+      backendSide = socket;
+      socket.setEncoding('latin1').on('data', (text: string) => {
+        if (got === '') socket.write(SWITCHING);
+        got += text;
+      });
+    }, scheme === 'https');
+    const tls = { rejectUnauthorized: false };
+    const gateway = cleanup.add(await proxyGateway({ backends: [`${scheme}${backend.url.slice(4)}`], tls }));
+    const client = cleanup.add(await rawTunnel(gateway.port));
+    const [one, other] = [client.socket, backendSide as Socket];
+    one.write(up.subarray(0, 1e6));
+    other.write(down.subarray(0, 1e6));
+    // The end of one side is known to the other before that one sends the rest.
+    if (first === 'client') {
+      one.end(up.subarray(1e6)).resume();
+      await once(other, 'end');
+      other.end(down.subarray(1e6));
+    } else {
+      other.end(down.subarray(1e6));
+      await once(one, 'end');
+      one.end(up.subarray(1e6));
+    }
+    await client.closed();
+    await eventually('the backend has it all', () => got.endsWith(up.toString('latin1')));
+    expect(client.pending.equals(down)).toBe(true);
     await eventually('nothing is left', () => gateway.proxy.status()[0]?.inFlight === 0);
   });
 

@@ -41,6 +41,8 @@ export class Tunnel implements Watched {
    */
   open(head: string, sentEarly: Buffer): void {
     this.#watchdog.watch(this);
+    // The backend may end first: what the client still sends goes to it all the same. undici makes sockets that would close.
+    this.#backend.allowHalfOpen = true;
     this.#client.write(head, 'latin1');
     if (sentEarly.length > 0) this.#backend.write(sentEarly);
     this.#join(this.#client, this.#backend);
@@ -77,17 +79,23 @@ export class Tunnel implements Watched {
       this.silentSince = 0;
       from.resume();
     });
-    from.once('end', () => this.#end(to));
     from.on('error', () => from.destroy());
-    from.once('close', () => {
-      this.#end(to);
-      // It may have been paused for a side that is gone: its end would never be seen.
-      to.resume();
-      this.#open -= 1;
-      if (this.#open > 0) return;
-      this.#watchdog.unwatch(this);
-      this.#closed();
-    });
+    // Each of these events comes once. It may have come before the protocol was switched.
+    if (from.readableEnded) this.#end(to);
+    else from.once('end', () => this.#end(to));
+    if (from.closed) process.nextTick(() => this.#gone(to));
+    else from.once('close', () => this.#gone(to));
+  }
+
+  /** One side is closed. */
+  #gone(other: Duplex): void {
+    this.#end(other);
+    // It may have been paused for a side that is gone: its end would never be seen.
+    other.resume();
+    this.#open -= 1;
+    if (this.#open > 0) return;
+    this.#watchdog.unwatch(this);
+    this.#closed();
   }
 
   #end(side: Duplex): void {

@@ -54,6 +54,12 @@ export function upgradeHandler(app: RequestListener, options?: UpgradeHandlerOpt
       socket.on('drain', () => {
         if (res.writableNeedDrain) res.emit('drain');
       });
+      // As Node's own server does: a client that ends before its answer has left. Once there is a tunnel, the end is the tunnel's.
+      const left = (): void => {
+        if (answerOn(socket) === res) socket.end();
+      };
+      if (socket.readableEnded) left();
+      else socket.once('end', left);
       res.once('finish', () => {
         res.detachSocket(socket as never);
         linger(socket);
