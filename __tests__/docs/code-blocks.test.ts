@@ -75,7 +75,7 @@ describe('blocks of code', () => {
     );
     const named = [
       ...inBlocks,
-      ...inText.filter((name) => !/^(?:ERR|WARN|NODE|OTEL)_|^(?:NO_COLOR|CHROMIUM_PATH)$/.test(name)),
+      ...inText.filter((name) => !/^(?:ERR|HPE|WARN|NODE|OTEL)_|^(?:NO_COLOR|CHROMIUM_PATH)$/.test(name)),
     ];
     expect(named.length).toBeGreaterThan(20);
     expect(named.filter((name) => !known.has(name))).toEqual([]);

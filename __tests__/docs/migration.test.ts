@@ -39,6 +39,17 @@ describe('docs/http-proxy-middleware.md', () => {
   }, 60_000);
 });
 
+test('docs/http-proxy-middleware.md, mounted together: the backend gets the path as it came, and nothing beside the path', async () => {
+  const { answers, asked } = await exchanges('hpm-mounted', 1, [
+    '/orders',
+    '/orders/1?a=b',
+    '/ordersX',
+    '/orders.json',
+  ]);
+  expect(answers.map(([status]) => status)).toEqual([200, 200, 404, 404]);
+  expect(asked).toEqual([['/orders', '/orders/1?a=b']]);
+}, 60_000);
+
 describe('docs/fast-gateway.md', () => {
   test('the same before and after, but for an empty query', async () => {
     const paths = ['/orders/1?a=b', '/orders/', '/users/7', '/elsewhere'];
@@ -57,8 +68,8 @@ describe('docs/fast-gateway.md', () => {
 
 test('docs/express-gateway.md: whole paths, both backends, five requests', async () => {
   const paths = Array.from({ length: 6 }, (_, index) => `/orders/${index}`);
-  const { answers, asked } = await exchanges('express-gateway-after', 2, [...paths, '/elsewhere']);
-  expect(answers.map(([status]) => status)).toEqual([200, 200, 200, 200, 200, 429, 404]);
+  const { answers, asked } = await exchanges('express-gateway-after', 2, [...paths, '/elsewhere', '/ordersX']);
+  expect(answers.map(([status]) => status)).toEqual([200, 200, 200, 200, 200, 429, 404, 404]);
   expect(asked).toEqual([
     ['/orders/0', '/orders/2', '/orders/4'],
     ['/orders/1', '/orders/3'],

@@ -110,9 +110,12 @@ export interface RoundRobinProxyOptions extends AdmissionCapOptions {
   via?: string | false;
   /** Send the backend's authority as `Host` instead of the client's. Default false. */
   changeOrigin?: boolean;
-  /** Which requests to proxy, as in http-proxy-middleware; the others go to the next handler. Default all. */
+  /**
+   * Which requests to proxy, as in http-proxy-middleware; the others go to the next handler. A plain text is a prefix: `/a`
+   * matches `/ab` too, with a warning. Default all.
+   */
   pathFilter?: Filter;
-  /** Rewrites the path, as in http-proxy-middleware. Default none. */
+  /** Rewrites the path, as in http-proxy-middleware, of requests in absolute form too. Default none. */
   pathRewrite?: NonNullable<HpmOptions['pathRewrite']>;
   /**
    * What becomes of a request whose path servers read in different ways, as in `requestGuard()`: `reject` answers 400

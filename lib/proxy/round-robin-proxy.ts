@@ -24,7 +24,9 @@ import { Connections } from './connections.ts';
 import { Forwarding } from './forwarding.ts';
 import type { ForwardingParts } from './forwarding-parts.ts';
 import { Membership } from './membership.ts';
+import { toOriginForm } from './origin-form.ts';
 import { tellOfOwnAddress } from './own-address.ts';
+import { warnOfOpenPrefixes } from './path-filter-warning.ts';
 import { PoolHealth } from './pool-health.ts';
 import { requestHeadRules } from './request-head.ts';
 import { RetryBudget } from './retry-budget.ts';
@@ -202,6 +204,7 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
     tunnels,
   };
   const { pathFilter, pathRewrite } = options;
+  warnOfOpenPrefixes(pathFilter);
   const forward = (req: IncomingMessage, res: ServerResponse, next: Next) =>
     new Forwarding(parts, exchangeOf(req, res), next).start();
   const filtered = createProxyMiddleware({
@@ -241,7 +244,7 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
         isKnown = true;
       }
       if (direct) forward(req, res, next);
-      else void filtered(req, res, held(req, next));
+      else void filtered(req, res, held(req, toOriginForm(req, next)));
     } satisfies Middleware,
     {
       events,

@@ -12,6 +12,7 @@ import { Connections } from './connections.ts';
 import { sendHeadExactly } from './exact-head.ts';
 import { nativeLikeError } from './native-like-error.ts';
 import { type NativeOptions, nativeLikeHead, readTarget, type Target } from './native-like-head.ts';
+import { warnOfOpenPrefixes } from './path-filter-warning.ts';
 import { type ContentOwner, RequestContent } from './request-content.ts';
 import { Watchdog } from './watchdog.ts';
 
@@ -84,7 +85,8 @@ export function undiciTransport<
   TRes extends ServerResponse = ServerResponse,
 >(given?: UndiciTransportOptions): Plugin<TReq, TRes> {
   const plugin: Plugin = function undiciTransportPlugin(proxyServer, hpmOptions) {
-    const { proxyTimeout } = hpmOptions;
+    const { proxyTimeout, pathFilter } = hpmOptions;
+    warnOfOpenPrefixes(pathFilter);
     const inherited = proxyTimeout ? { responseTimeoutMs: proxyTimeout, idleTimeoutMs: proxyTimeout } : {};
     const defaults = { ...undiciTransportDefaults, ...inherited };
     const timeouts = resolveOptions<UndiciTransportOptions, typeof defaults>(

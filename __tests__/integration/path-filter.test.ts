@@ -1,0 +1,182 @@
+import { createServer } from 'node:http';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import express, { type Express } from 'express';
+import express4 from 'express4';
+import { roundRobinProxy, undiciTransport } from 'expressway';
+import { createProxyMiddleware, type Filter, type RequestHandler } from 'http-proxy-middleware';
+import { Cleanup } from '../support/gateway.ts';
+import { rawRequest } from '../support/raw-client.ts';
+import { RecorderBackend } from '../support/recorder-backend.ts';
+import { listen } from '../support/servers.ts';
+
+const cleanup = new Cleanup();
+let backend: RecorderBackend;
+let emitted: jest.SpiedFunction<typeof process.emitWarning>;
+
+beforeEach(async () => {
+  backend = cleanup.add(await RecorderBackend.start());
+  emitted = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+});
+afterEach(async () => {
+  emitted.mockRestore();
+  await cleanup.run();
+});
+
+const warnings = (): string[] =>
+  emitted.mock.calls.flatMap(([message, options]) =>
+    (options as { code?: string }).code === 'WARN_EXPRESSWAY_PATH_FILTER' ? String(message) : [],
+  );
+
+interface Paths {
+  readonly pathFilter?: Filter;
+  readonly pathRewrite?: Record<string, string> | ((path: string, req: unknown) => string);
+}
+
+/** The two middlewares that take `pathFilter` and `pathRewrite`. */
+const PROXIES: Readonly<Record<string, (paths: Paths) => express.RequestHandler>> = {
+  'roundRobinProxy()': (paths) => cleanup.add(roundRobinProxy({ backends: [backend.url], ...paths })) as never,
+  'http-proxy-middleware with undiciTransport()': (paths) =>
+    createProxyMiddleware({ target: backend.url, plugins: [undiciTransport()], ...paths }) as RequestHandler as never,
+};
+
+/** The request targets that reach the backend, and the statuses. */
+async function asked(app: express.RequestHandler | Express, targets: readonly string[]): Promise<string[]> {
+  const { port } = cleanup.add(await listen(app as never, createServer(app as never)));
+  const seen: string[] = [];
+  for (const target of targets) {
+    const before = backend.requests.length;
+    const { status } = await rawRequest(port, `GET ${target} HTTP/1.1\r\nHost: gw\r\nConnection: close\r\n\r\n`);
+    const request = backend.requests[before];
+    seen.push(request ? `${request.target} for ${request.field('host')}` : String(status));
+  }
+  return seen;
+}
+
+const ABSOLUTE = [
+  '/secret',
+  'http://other.example/secret',
+  'HTTP://other.example/secret?a=b',
+  'http://other.example',
+  'http://other.example?q',
+];
+
+describe('a rewrite that confines clients to a part of the backend', () => {
+  test.each<[string, Paths['pathRewrite']]>([
+    ['a table', { '^/': '/public/' }],
+    ['a function', (path) => `/public${path}`],
+  ])('roundRobinProxy() applies %s to requests in absolute form too', async (_kind, pathRewrite) => {
+    const proxy = PROXIES['roundRobinProxy()']!({ pathRewrite: pathRewrite! });
+    const confined = [
+      '/public/secret for gw',
+      '/public/secret for other.example',
+      '/public/secret?a=b for other.example',
+      '/public/ for other.example',
+      '/public/?q for other.example',
+    ];
+    expect(await asked(proxy, ABSOLUTE)).toEqual(confined);
+    expect(await asked(express().use(proxy), ABSOLUTE.slice(0, 3))).toEqual(confined.slice(0, 3));
+  });
+
+  test.each([
+    ['Express 5', express],
+    ['Express 4', express4 as unknown as typeof express],
+  ])('roundRobinProxy() mounted in %s applies it to what the mount leaves', async (_version, make) => {
+    const app = make();
+    app.use('/api', PROXIES['roundRobinProxy()']!({ pathRewrite: { '^/': '/public/' } }));
+    expect(await asked(app, ['/api/secret', 'http://other.example/api/secret', 'http://other.example/secret'])).toEqual(
+      ['/public/secret for gw', '/public/secret for other.example', '404'],
+    );
+  });
+
+  test('http-proxy-middleware does not rewrite them: what the backend gets is no path that it has', async () => {
+    const proxy = PROXIES['http-proxy-middleware with undiciTransport()']!({ pathRewrite: { '^/': '/public/' } });
+    expect(await asked(proxy, ABSOLUTE.slice(0, 2))).toEqual([
+      '/public/secret for gw',
+      '/http://other.example/secret for gw',
+    ]);
+  });
+});
+
+test.each([
+  ['Express 5', express],
+  ['Express 4', express4 as unknown as typeof express],
+])(
+  'in %s, a request in absolute form that the filter leaves out reaches the next handler as it came',
+  async (_version, make) => {
+    const app = make();
+    app.use('/api', PROXIES['roundRobinProxy()']!({ pathFilter: '/other/' }));
+    app.use((req, res) => res.end(`${req.url} for ${req.headers.host}`));
+    const { port } = cleanup.add(await listen(app));
+    const response = await rawRequest(
+      port,
+      'GET http://other.example/api/x HTTP/1.1\r\nHost: gw\r\nConnection: close\r\n\r\n',
+    );
+    expect(response.content.toString()).toBe('http://other.example/api/x for gw');
+  },
+);
+
+describe.each(Object.entries(PROXIES))('%s', (_name, make) => {
+  const TARGETS = [
+    '/orders',
+    '/orders?x',
+    '/orders/',
+    '/orders/1',
+    '/ordersX',
+    '/orders.json',
+    '/orders-old/1',
+    '/other',
+  ];
+  const OWN = ['/orders', '/orders?x', '/orders/', '/orders/1'];
+
+  const passed = async (app: Express | express.RequestHandler) =>
+    (await asked(app, TARGETS)).flatMap((seen) => (/^\d+$/.test(seen) ? [] : seen.replace(/ for .*/, '')));
+
+  test('a plain pathFilter matches more than a mounting path, and is warned of', async () => {
+    expect(await passed(express().use(make({ pathFilter: '/orders' })))).toEqual(TARGETS.slice(0, -1));
+    expect(warnings()).toEqual([expect.stringContaining('pathFilter "/orders" also matches "/ordersX"')]);
+  });
+
+  test.each<[string, Filter]>([
+    ['a pattern', '/orders/**'],
+    ['patterns', ['/orders/**', '!/orders/secret']],
+    ['a function', (path) => path === '/orders' || path.startsWith('/orders/')],
+  ])('%s stops at the end of a segment, without a warning', async (_kind, pathFilter) => {
+    expect(await passed(express().use(make({ pathFilter })))).toEqual(OWN);
+    expect(warnings()).toEqual([]);
+  });
+
+  test('the table in docs/http-proxy-middleware.md is right', async () => {
+    const targets = ['/orders', '/orders/1', '/ordersX', '/orders.json', '/ORDERS/1', '//a/orders/1'];
+    const kept = { pathRewrite: (_path: string, req: unknown) => (req as express.Request).originalUrl };
+    const apps = [
+      express().use(make({ pathFilter: '/orders' })),
+      express().use(make({ pathFilter: '/orders/**' })),
+      express().use('/orders', make(kept)),
+    ];
+    const columns: boolean[][] = [];
+    for (const app of apps) columns.push((await asked(app, targets)).map((seen) => !/^\d+$/.test(seen)));
+    expect(columns).toEqual([
+      [true, true, true, true, false, true],
+      [true, true, false, false, false, true],
+      [true, true, false, false, true, false],
+    ]);
+  });
+
+  test('of several texts, each that does not end with a slash is warned of', () => {
+    make({ pathFilter: ['/a', '/b/', '/c/d'] });
+    expect(warnings().map((text) => text.split('"')[1])).toEqual(['/a', '/c/d']);
+  });
+
+  test('behind middlewares that are mounted at the same path, only what they saw is proxied, as it came', async () => {
+    const app = express();
+    const limited: string[] = [];
+    const limiter: express.RequestHandler = (req, _res, next) => {
+      limited.push(req.originalUrl);
+      next();
+    };
+    app.use('/orders', limiter, make({ pathRewrite: (_path, req) => (req as express.Request).originalUrl }));
+    const proxied = await passed(app);
+    expect(proxied).toEqual(OWN);
+    expect(limited).toEqual(OWN);
+  });
+});
