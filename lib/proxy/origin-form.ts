@@ -19,6 +19,7 @@ export function toOriginForm(req: IncomingMessage, next: Next): Next {
     req.url = url;
     if (host === undefined) delete headers.host;
     else headers.host = host;
-    next(error);
+    // A plain server gives none.
+    next?.(error);
   };
 }
