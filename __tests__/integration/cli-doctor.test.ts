@@ -215,6 +215,46 @@ describe('expressway doctor', () => {
     });
   });
 
+  /** What stands behind an admin listener: each state of a backend that a gateway tells, with workers and without. */
+  test.each<[string, object, string[]]>([
+    ['healthy', { available: true, circuit: 'closed' }, []],
+    ['out', { available: false, circuit: 'open' }, ['warn it sends nothing to http://b (circuit open)']],
+    ['healthy in all workers', { processes: 2, unavailableIn: 0, circuit: 'closed' }, []],
+    [
+      'out in one worker',
+      { processes: 2, unavailableIn: 1, available: true, circuit: 'open' },
+      ['warn it sends nothing to http://b in 1 of 2 workers (circuit open)'],
+    ],
+    [
+      'out in all workers',
+      { processes: 2, unavailableIn: 2, available: false, circuit: 'open' },
+      ['warn it sends nothing to http://b (circuit open)'],
+    ],
+    [
+      'drained',
+      { available: false, circuit: 'closed', held: 'drained' },
+      ['warn it sends nothing to http://b: an operator has drained it'],
+    ],
+  ])('of a gateway whose backend is %s', async (_state, state, warnings) => {
+    const status = { phase: 'running', backends: [{ backend: 'http://b', ...state }] };
+    const admin = cleanup.add(await listen((_req, res) => void res.end(JSON.stringify(status))));
+    const { said } = await examine('ports', { ADMIN_PORT: String(admin.port) });
+    expect(said.filter((one) => !one.startsWith('ok '))).toEqual(warnings);
+    expect(said).toContain('ok the gateway runs');
+  });
+
+  test('of a gateway with workers and a healthy backend: nothing to warn of', async () => {
+    const { url: backend } = await answering(200);
+    const flags = ['--host', '127.0.0.1', '--port', '0', '--admin-port', '0', '--backend', backend];
+    const running = cleanup.add(new CliProcess(['start', ...flags], { WORKERS: '2' }));
+    const admin = new URL(await running.said(/"adminUrl":"([^"]+)"/));
+    const { said } = await examine('ports', { ADMIN_PORT: admin.port, BACKENDS: backend, WORKERS: '2' });
+    expect(said).toContain('ok the gateway runs');
+    expect(said.filter((one) => one.startsWith('warn'))).toEqual([]);
+    const { backends } = (await (await fetch(`${admin.origin}/status`)).json()) as { backends: object[] };
+    expect(backends).toEqual([expect.objectContaining({ backend, available: true, processes: 2, unavailableIn: 0 })]);
+  });
+
   describe('trust proxy', () => {
     const sample = async (trust: string, peer: string, field?: string) => {
       const args = ['--peer', peer, ...(field === undefined ? [] : ['--sample-forwarded-for', field])];

@@ -83,7 +83,7 @@ export class Primary implements AdminView {
       ...own,
       limiter: { mode: limiters[0]?.mode },
       circuit: { state: breaker?.state, retryAfterMs: breaker?.retryAfterMs },
-      backends,
+      backends: backends.map((row) => ({ ...row, available: row.unavailableIn < row.processes })),
     };
   }
 

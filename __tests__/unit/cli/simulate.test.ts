@@ -104,10 +104,19 @@ describe('expressway simulate', () => {
     ['json', JSON.stringify({ time: START / 1_000, remoteAddress: '198.51.100.1' })],
     ['json', JSON.stringify({ time: `${START / 1_000}.250`, client: '198.51.100.1' })],
     ['auto', clf],
+    ['vhost_combined', `www.example.com:443 ${clf} "-" "curl/8"`],
+    ['vhost_combined', `www.example.com ${clf.replace('198.51.100.1', '198.51.100.1:5555')} "-" "curl/8"`],
+    ['auto', `www.example.com:443 ${clf} "-" "curl/8"`],
+    ['combined', `www.example.com:443 ${clf} "-" "curl/8"`],
+    ['auto', clf.replace('198.51.100.1', '198.51.100.1:5555')],
+    ['json', JSON.stringify({ ts: START / 1_000, request: { remote_ip: '198.51.100.1' } })],
+    ['json', JSON.stringify({ time_local: '24/Nov/2026:10:00:00 +0200', remote_addr: '198.51.100.1' })],
+    ['json', JSON.stringify({ StartUTC: '2026-11-24T08:00:00.000000001Z', ClientHost: '198.51.100.1' })],
+    ['json', JSON.stringify({ time: '2026-11-24 08:00:00', client: '198.51.100.1:5555' })],
     ['auto', JSON.stringify({ time: START, client: '198.51.100.1' })],
   ])('reads %s: %s', async (format, line) => {
     const result = await report([logFile(`${line}\r\n\n${line}`), '--limit', '1/1m', '--format', format]);
-    expect(result).toMatchObject({ requests: 2, limited: 1, lines: { unreadable: 0 } });
+    expect(result).toMatchObject({ requests: 2, limited: 1, lines: { bad: 0 } });
     expect(result.from).toMatch(/^2026-11-24T08:00:00\.(000|250)Z$/);
     expect(result.top[0].client).toBe('198.51.100.1');
   });
@@ -116,14 +125,147 @@ describe('expressway simulate', () => {
     const good = json(START, '198.51.100.1');
     const bad = ['garbage\x1b[2J', '{"time":1}', '{"client":"x","time":"soon"}', 'x'.repeat(100_000), '{', 'null'];
     const log = `${bad[0]}\n${good}${bad.slice(1).join('\n')}\n${good}`;
-    const result = await report([logFile(log), '--limit', '1/1m']);
-    expect(result.lines).toMatchObject({ total: 8, unreadable: 6 });
+    const file = logFile(log);
+    const result = await report([file, '--limit', '1/1m', '--max-bad', '1']);
+    expect(result.lines).toMatchObject({ total: 8, bad: 6, badShare: 0.75 });
+    expect(result.lines.problems).toEqual({
+      'is not in a known format': 2,
+      'has no address': 1,
+      'has a time that does not exist': 1,
+      'is too long': 1,
+      'is not JSON': 1,
+    });
     expect(result.lines.examples.map(({ number }: { number: number }) => number)).toEqual([1, 3, 4]);
     expect(result.limited).toBe(1);
-    const { out } = await cli(['simulate', logFile(log), '--limit', '1/1m']);
-    expect(out).toContain('6 lines cannot be read');
-    expect(out).toContain('line 1: garbage\\u001b[2J');
+    const { out } = await cli(['simulate', file, '--limit', '1/1m']);
+    expect(out).toContain('6 lines left out (75 %');
+    expect(out).toContain(`${file}:1 is not in a known format: garbage\\u001b[2J`);
+    expect(out).toContain(`${file}:4 has a time that does not exist: soon: {`);
     expect(out).not.toContain('\x1b');
+  });
+
+  test('ends with exit code 1 above the share of bad lines that it was given, and prints its report all the same', async () => {
+    const log = logFile(`garbage\n${json(START, '198.51.100.1').repeat(99)}\n\n`);
+    const run = (...more: string[]) => cli(['simulate', log, '--limit', '1/1m', ...more]);
+    expect(await run()).toMatchObject({ code: 0, err: '' });
+    const strict = await run('--max-bad', '0.9%');
+    expect(strict.code).toBe(1);
+    expect(strict.err).toBe(
+      'expressway simulate: 1 % of the lines were left out, more than --max-bad allows (0.9 %)\n',
+    );
+    expect(strict.out).toContain('limited: 98 requests');
+    expect(await run('--max-bad', '0')).toMatchObject({ code: 1 });
+  });
+
+  test.each([
+    '32/Nov/2026:10:00:00 +0000',
+    '00/Nov/2026:10:00:00 +0000',
+    '31/Nov/2026:10:00:00 +0000',
+    '29/Feb/2026:10:00:00 +0000',
+    '24/Nov/2026:24:00:00 +0000',
+    '24/Nov/2026:10:60:00 +0000',
+    '24/Nov/2026:10:00:61 +0000',
+    '24/Nov/2026:10:00:00 +9900',
+    '24/Nov/2026:10:00:00 +0060',
+    '24/Foo/2026:10:00:00 +0000',
+    '24/Nov/26:10:00:00 +0000',
+    '2026-11-31T10:00:00Z',
+    '2026-02-29T10:00:00Z',
+    '2026-13-01T10:00:00Z',
+    '2026-11-24T25:00:00Z',
+    '2026-11-24T10:00:00+25:00',
+    '2026-11-24T10:00:00 CET',
+  ])('%s is no time: the line is left out and moves no other', async (time) => {
+    const text = `198.51.100.9 - - [${time}] "GET / HTTP/1.1" 200 1`;
+    const bad = time.includes('/') ? `${text}\n` : `${JSON.stringify({ time, client: '198.51.100.9' })}\n`;
+    const log = `${json(START, '198.51.100.1')}${bad}${json(START + 61_000, '198.51.100.1')}`;
+    const result = await report([logFile(log), '--limit', '1/1m', '--max-bad', '1']);
+    expect(result).toMatchObject({ requests: 2, limited: 0, lines: { bad: 1 }, outOfOrder: { lines: 0 } });
+    expect(result.lines.problems).toEqual({ 'has a time that does not exist': 1 });
+  });
+
+  test.each([
+    ['29/Feb/2028:23:59:60 +0100', '2028-02-29T23:00:00.000Z'],
+    ['2026-11-24', '2026-11-24T00:00:00.000Z'],
+    ['2026-11-24T10:00', '2026-11-24T10:00:00.000Z'],
+    ['2026-11-24 10:00:00,25 -0530', '2026-11-24T15:30:00.250Z'],
+  ])('%s is %s, whatever the time zone of this machine', async (time, iso) => {
+    const result = await report([logFile(`${JSON.stringify({ time, client: '198.51.100.1' })}\n`), '--limit', '1/1m']);
+    expect(result.from).toBe(iso);
+  });
+
+  test.each([
+    ['the first line', [90, 0, 1, 2]],
+    ['a line in the middle', [0, 1, 90, 2]],
+    ['a line far too early', [70, 71, 0, 72]],
+  ])('%s with a time more than an hour off is left out and moves no other', async (_what, minutes) => {
+    const log = minutes.map((minute) => json(START + minute * 60_000, '198.51.100.1')).join('');
+    const result = await report([logFile(log), '--limit', '9/1m', '--max-bad', '1']);
+    expect(result).toMatchObject({ requests: 3, lines: { bad: 1 }, outOfOrder: { lines: 0 } });
+    expect(Object.keys(result.lines.problems)).toEqual([expect.stringMatching(/more than an hour/)]);
+  });
+
+  test('pauses of more than an hour, and a last line after one, are none of that', async () => {
+    const log = [0, 90, 91, 300].map((minute) => json(START + minute * 60_000, '198.51.100.1')).join('');
+    expect(await report([logFile(log), '--limit', '9/1m'])).toMatchObject({ requests: 4, lines: { bad: 0 } });
+  });
+
+  test('logs in the wrong order are told by exit code 1', async () => {
+    const logs = [120, 0].map((minute) => logFile(json(START + minute * 60_000, '198.51.100.1').repeat(5)));
+    const { code, out } = await cli(['simulate', ...logs, '--limit', '9/1m']);
+    expect(code).toBe(1);
+    expect(out).toContain('5 × has a time more than an hour before that of a line before it');
+  });
+
+  test('fields of JSON lines are those that it is told, at any depth', async () => {
+    const line = { time: 1, when: START, http: { peer: '198.51.100.1', 'a.b': 7 }, 'x.y': '203.0.113.1' };
+    const log = logFile(`${JSON.stringify(line)}\n`);
+    const run = (...more: string[]) =>
+      report([log, '--limit', '1/1m', '--time-field', 'when', ...more, '--max-bad', '1']);
+    expect(await run('--ip-field', 'http.peer')).toMatchObject({ from: '2026-11-24T08:00:00.000Z', requests: 1 });
+    expect((await run('--ip-field', 'x.y')).requests).toBe(1);
+    const { err } = await cli(['simulate', log, '--time-field', 'http.when']);
+    expect(err).toContain('The first has no "http.when"');
+  });
+
+  test('says how many requests clients make per window, and what limits would refuse', async () => {
+    // 90 clients make 1 request a minute, 9 make 4, and one makes 40, for two minutes.
+    const lines: [number, string][] = [];
+    for (const minute of [0, 1]) {
+      for (let i = 0; i < 100; i++) {
+        const count = i < 90 ? 1 : i < 99 ? 4 : 40;
+        for (let j = 0; j < count; j++) lines.push([START + minute * 60_000 + j, `198.51.100.${i}`]);
+      }
+    }
+    lines.sort(([a], [b]) => a - b);
+    const log = logFile(lines.map(([time, client]) => json(time, client)).join(''));
+    const { perClient } = await report([log, '--limit', '100/1m,1000/1h']);
+    expect(perClient).toEqual([
+      {
+        windowMs: 60_000,
+        p50: 1,
+        p90: 1,
+        p99: 4,
+        max: 40,
+        limits: [
+          { limit: 1, limited: 2 * (9 * 3 + 39), clients: 10 },
+          { limit: 2, limited: 2 * (9 * 2 + 38), clients: 10 },
+          { limit: 3, limited: 2 * (9 + 37), clients: 10 },
+          { limit: 5, limited: 2 * 35, clients: 1 },
+          { limit: 10, limited: 2 * 30, clients: 1 },
+          { limit: 20, limited: 2 * 20, clients: 1 },
+          { limit: 30, limited: 2 * 10, clients: 1 },
+          { limit: 50, limited: 0, clients: 0 },
+        ].slice(-7),
+      },
+      expect.objectContaining({ windowMs: 3_600_000, p50: 2, p90: 2, p99: 8, max: 80 }),
+    ]);
+    const { code, out } = await cli(['simulate', log]);
+    expect(code).toBe(0);
+    expect(out).toContain('no --limit given');
+    expect(out).toMatch(/in 1 min +1 +1 +4 +40\n/);
+    expect(out).toMatch(/20 per 1 min +40 requests \(12\.0 %\) {3}1 client \(1\.0 %\)\n/);
+    expect(out).not.toContain('limited: ');
   });
 
   test('takes a line that is out of order for simultaneous with the latest, and says so', async () => {
@@ -158,7 +300,9 @@ describe('expressway simulate', () => {
 
   test.each([
     [[], /name an access log/],
-    [['LOG'], /--limit is missing/],
+    [['LOG', '--burst', '5'], /--burst needs --limit/],
+    [['LOG', '--max-bad', '101%'], /--max-bad must be a share like 1% or 0.01/],
+    [['LOG', '--ip-field', ''], /--ip-field must name a field/],
     [['LOG', '--limit', 'much'], /--limit must be 1 to 8 windows/],
     [['LOG', '--limit', '1/1m', '--algorithm', 'leaky'], /--algorithm must be one of sliding-window/],
     [['LOG', '--limit', '1/1m,2/1h', '--algorithm', 'fixed-window'], /single window/],

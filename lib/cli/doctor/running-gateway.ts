@@ -8,12 +8,22 @@ const TIMEOUT_MS = 2_000;
 /** Far more than the status of a thousand backends takes. */
 const MOST_BYTES = 4_194_304;
 
+/** With workers, a gateway says of how many of them a backend gets nothing. */
+interface BackendState {
+  readonly backend: string;
+  readonly circuit: string;
+  readonly held?: string;
+  readonly available?: boolean;
+  readonly processes?: number;
+  readonly unavailableIn?: number;
+}
+
 /** What the admin listener's `/status` says, as far as it is looked at. */
 interface Status {
   readonly phase: string;
   readonly limiter?: { readonly mode?: string };
   readonly circuit?: { readonly state?: string };
-  readonly backends?: readonly { readonly backend: string; readonly available: boolean; readonly circuit: string }[];
+  readonly backends?: readonly BackendState[];
 }
 
 /** Whether it is Expressway that listens: TRACE is refused by every gateway itself, and never forwarded. */
@@ -45,11 +55,18 @@ function judge({ phase, limiter, circuit, backends = [] }: Status): Finding[] {
       warning(`the circuit of the whole route is ${circuit.state}`, 'See what is said of the backends below'),
     );
   }
-  for (const { backend, available, circuit: state } of backends) {
-    if (!available)
-      findings.push(warning(`it sends nothing to ${backend} (circuit ${state})`, 'See what is said of it below'));
-  }
+  for (const state of backends) findings.push(...judgeBackend(state));
   return findings;
+}
+
+function judgeBackend({ backend, circuit, held, available, processes = 1, unavailableIn }: BackendState): Finding[] {
+  const out = unavailableIn ?? (available === false ? 1 : 0);
+  if (out === 0) return [];
+  const where = out < processes ? ` in ${out} of ${processes} workers` : '';
+  if (held !== undefined) {
+    return [warning(`it sends nothing to ${backend}${where}: an operator has ${held} it`, 'Restore it when it should')];
+  }
+  return [warning(`it sends nothing to ${backend}${where} (circuit ${circuit})`, 'See what is said of it below')];
 }
 
 /** Where to reach a listener from this machine: one on every address is on the loopback interface too. */

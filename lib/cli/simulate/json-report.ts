@@ -1,10 +1,15 @@
 import type { SimulateOptions } from './simulate-options.ts';
 import type { Simulation } from './simulation.ts';
+import type { WindowSummary } from './window-counts.ts';
 
 const iso = (time: number): string => new Date(time).toISOString();
 
 /** One JSON object. Times are ISO 8601 in UTC, durations milliseconds. */
-export function jsonReport(simulation: Simulation, options: SimulateOptions): string {
+export function jsonReport(
+  simulation: Simulation,
+  windows: readonly WindowSummary[],
+  options: SimulateOptions,
+): string {
   const { requests, limited, clients, times, waits } = simulation;
   const report = {
     logs: options.logs,
@@ -13,7 +18,13 @@ export function jsonReport(simulation: Simulation, options: SimulateOptions): st
       options.algorithm === 'token-bucket' ? { limit, windowMs, burst } : { limit, windowMs },
     ),
     by: options.by,
-    lines: { total: simulation.lines, unreadable: simulation.unreadableCount, examples: simulation.unreadable },
+    lines: {
+      total: simulation.lines,
+      bad: simulation.badCount,
+      badShare: simulation.badShare,
+      problems: Object.fromEntries(simulation.badCounts),
+      examples: simulation.bad,
+    },
     outOfOrder: { lines: simulation.outOfOrder, latestMs: simulation.latestMs },
     from: requests > 0 ? iso(simulation.firstAt) : null,
     to: requests > 0 ? iso(simulation.lastAt) : null,
@@ -30,6 +41,8 @@ export function jsonReport(simulation: Simulation, options: SimulateOptions): st
       limited,
       firstLimitedAt: iso(firstLimitedAt),
     })),
+    /** Requests of one client in one window, and what common limits would refuse. */
+    perClient: windows,
     overTime: {
       widthMs: times.widthMs,
       rows: times.rows.map(({ from, requests, limited }) => ({ from: iso(from), requests, limited })),

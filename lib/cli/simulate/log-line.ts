@@ -1,3 +1,5 @@
+import { isIP } from 'node:net';
+import { withoutPort } from '../../rate-limit/client-key.ts';
 import { clfTime, jsonTime } from './log-time.ts';
 
 /** What a simulation needs of one line. */
@@ -9,25 +11,58 @@ export interface LogLine {
   readonly field: string | undefined;
 }
 
-export type LogFormat = 'auto' | 'common' | 'combined' | 'json';
+export type LogFormat = 'auto' | 'common' | 'combined' | 'vhost_combined' | 'json';
 
-export const LOG_FORMATS: readonly LogFormat[] = ['auto', 'common', 'combined', 'json'];
+export const LOG_FORMATS: readonly LogFormat[] = ['auto', 'common', 'combined', 'vhost_combined', 'json'];
 
-/** Reads one line; nothing for a line that is not of the format. */
-export type ReadLine = (text: string) => LogLine | undefined;
+/** Which fields of JSON lines say what; the usual ones where none is named. */
+export interface JsonFields {
+  readonly time: string | undefined;
+  readonly ip: string | undefined;
+}
+
+/** Reads one line; says what is wrong with one that cannot be read. */
+export type ReadLine = (text: string) => LogLine | string;
 
 const QUOTED = '"((?:[^"\\\\]|\\\\.)*)"';
 /** Apache's `%h %l %u %t "%r" %>s %b`, and what `combined` adds; servers may write more behind it. */
-const LINE = new RegExp(`^(\\S+) \\S+ (.+?) \\[([^\\]]{26})\\] ${QUOTED} (\\d{3}) (?:\\d+|-)(?: ${QUOTED} ${QUOTED})?`);
+const LINE = new RegExp(`^(\\S+) (\\S+) (.+?) \\[([^\\]]*)\\] ${QUOTED} (\\d{3}) (?:\\d+|-)(?: ${QUOTED} ${QUOTED})?`);
 const LINE_FIELDS = ['user', 'method', 'path', 'status', 'referer', 'agent'] as const;
-const IP_FIELDS = ['client', 'ip', 'remoteAddress'] as const;
+/** As this package, pino, nginx, Traefik, Caddy and Envoy write them. */
+const TIME_FIELDS: readonly string[] = [
+  'time',
+  'timestamp',
+  '@timestamp',
+  'ts',
+  'time_iso8601',
+  'time_local',
+  'StartUTC',
+  'start_time',
+];
+const IP_FIELDS: readonly string[] = [
+  'client',
+  'ip',
+  'remoteAddress',
+  'remote_addr',
+  'client_ip',
+  'clientIp',
+  'ClientHost',
+  'remote_ip',
+  'request.client_ip',
+  'request.remote_ip',
+  'downstream_remote_address',
+];
 
 /** @param by `ip`, or the name of a field */
-export function lineReader(format: LogFormat, by: string): ReadLine {
-  if (format === 'json') return (text) => readJson(text, by);
-  if (format === 'auto')
-    return (text) => (text.trimStart().startsWith('{') ? readJson(text, by) : readText(text, by, false));
-  return (text) => readText(text, by, format === 'combined');
+export function lineReader(format: LogFormat, by: string, fields: JsonFields): ReadLine {
+  const names = {
+    time: fields.time === undefined ? TIME_FIELDS : [fields.time],
+    ip: fields.ip === undefined ? IP_FIELDS : [fields.ip],
+  };
+  const json: ReadLine = (text) => readJson(text, by, names);
+  if (format === 'json') return json;
+  const line: ReadLine = (text) => readText(text, by, format);
+  return format === 'auto' ? (text) => (text.trimStart().startsWith('{') ? json(text) : line(text)) : line;
 }
 
 /** Says what is wrong with a field's name, if anything. */
@@ -37,32 +72,62 @@ export function fieldProblem(format: LogFormat, by: string): string | undefined 
   return known.includes(by) ? undefined : `--by must be ip or one of ${known.join(', ')} for lines in ${format} format`;
 }
 
-function readText(text: string, by: string, combined: boolean): LogLine | undefined {
+function readText(text: string, by: string, format: LogFormat): LogLine | string {
   const match = LINE.exec(text);
-  if (match === null || (combined && match[6] === undefined)) return undefined;
-  const time = clfTime(match[3] as string);
-  return Number.isNaN(time) ? undefined : { time, ip: match[1] as string, field: textField(match, by) };
+  if (match === null) return `is not in ${format === 'auto' ? 'a known' : format} format`;
+  if ((format === 'combined' || format === 'vhost_combined') && match[7] === undefined) {
+    return 'has no referer and user agent';
+  }
+  const [, first = '', second = '', , moment = ''] = match;
+  const time = clfTime(moment);
+  if (Number.isNaN(time)) return `has a time that does not exist: ${moment.slice(0, 40)}`;
+  // With the virtual host in front, the address is where the name of RFC 1413 stands elsewhere, which nobody has.
+  const hasHost = format === 'vhost_combined' || isIP(withoutPort(second)) !== 0;
+  return { time, ip: hasHost ? second : first, field: textField(match, by, hasHost) };
 }
 
-function textField(match: RegExpExecArray, by: string): string | undefined {
-  const [, , user, , request, status, referer, agent] = match;
+function textField(match: RegExpExecArray, by: string, hasHost: boolean): string | undefined {
+  const [, , , name, , request, status, referer, agent] = match;
+  const user = hasHost ? name?.replace(/^\S+ /, '') : name;
   const value = { user, method: request?.split(' ')[0], path: request?.split(' ')[1], status, referer, agent }[by];
   return value === '-' ? undefined : value;
 }
 
-function readJson(text: string, by: string): LogLine | undefined {
+function readJson(text: string, by: string, names: Record<'time' | 'ip', readonly string[]>): LogLine | string {
   let line: unknown;
   try {
     line = JSON.parse(text);
   } catch {
-    return undefined;
+    return 'is not JSON';
   }
-  if (typeof line !== 'object' || line === null) return undefined;
-  const fields = line as Record<string, unknown>;
-  const time = jsonTime(fields.time);
-  const name = IP_FIELDS.find((one) => typeof fields[one] === 'string' && fields[one] !== '');
-  if (Number.isNaN(time) || name === undefined) return undefined;
-  const value = by !== 'ip' && Object.hasOwn(fields, by) ? fields[by] : undefined;
-  const field = typeof value === 'string' || typeof value === 'number' ? String(value) : undefined;
-  return { time, ip: fields[name] as string, field };
+  if (typeof line !== 'object' || line === null) return 'is not a JSON object';
+  const moment = firstOf(line, names.time);
+  if (moment === undefined) return `has no ${names.time.length === 1 ? `"${names.time[0]}"` : 'time'}`;
+  const time = jsonTime(moment);
+  if (Number.isNaN(time)) return `has a time that does not exist: ${moment.slice(0, 40)}`;
+  const ip = firstOf(line, names.ip);
+  if (ip === undefined) return `has no ${names.ip.length === 1 ? `"${names.ip[0]}"` : 'address'}`;
+  return { time, ip, field: by === 'ip' ? undefined : fieldOf(line, by) };
+}
+
+const firstOf = (line: object, names: readonly string[]): string | undefined => {
+  for (const name of names) {
+    const value = fieldOf(line, name);
+    if (value !== undefined && value !== '') return value;
+  }
+  return undefined;
+};
+
+/** A property of this name, or one on the path that its dots name. */
+function fieldOf(line: object, name: string): string | undefined {
+  let value: unknown = line;
+  if (Object.hasOwn(line, name)) {
+    value = (line as Record<string, unknown>)[name];
+  } else {
+    for (const part of name.split('.')) {
+      if (typeof value !== 'object' || value === null || !Object.hasOwn(value, part)) return undefined;
+      value = (value as Record<string, unknown>)[part];
+    }
+  }
+  return typeof value === 'string' || typeof value === 'number' ? String(value) : undefined;
 }

@@ -3,17 +3,20 @@ import { type Quota, quotaProblem } from '../../rate-limit/quota.ts';
 import { quotasOfWindows, windowsCheck } from '../../rate-limit/quotas.ts';
 import { integer, readArguments } from '../arguments.ts';
 import { UsageError } from '../command.ts';
-import { fieldProblem, LOG_FORMATS, type LogFormat } from './log-line.ts';
+import { fieldProblem, type JsonFields, LOG_FORMATS, type LogFormat } from './log-line.ts';
 
 export interface SimulateOptions {
   /** Names of files; `-` is standard input. */
   readonly logs: readonly string[];
-  /** As it was written. */
-  readonly limit: string;
+  /** As it was written, if it was. */
+  readonly limit: string | undefined;
   readonly quotas: readonly Quota[];
   readonly algorithm: AlgorithmName;
   readonly by: string;
   readonly format: LogFormat;
+  readonly fields: JsonFields;
+  /** The share of the lines, from 0 to 1, that may be left out. */
+  readonly maxBad: number;
   readonly top: number;
   readonly json: boolean;
   readonly maxKeys: number;
@@ -24,7 +27,6 @@ export interface SimulateOptions {
 export function readSimulateOptions(args: readonly string[]): SimulateOptions {
   const { values, positionals } = readArguments(args, SIMULATE_OPTIONS, true);
   if (positionals.length === 0) throw new UsageError('name an access log, or - for standard input');
-  if (values.limit === undefined) throw new UsageError('--limit is missing, like --limit 100/1m');
   const algorithm = oneOf('algorithm', values.algorithm, ALGORITHM_NAMES);
   const format = oneOf('format', values.format, LOG_FORMATS);
   const by = values.by;
@@ -32,11 +34,13 @@ export function readSimulateOptions(args: readonly string[]): SimulateOptions {
   if (problem !== undefined) throw new UsageError(problem);
   return {
     logs: positionals,
-    limit: values.limit.replaceAll(/\s+/g, ''),
-    quotas: readQuotas(values.limit, values.burst, algorithm),
+    limit: values.limit?.replaceAll(/\s+/g, ''),
+    quotas: values.limit === undefined ? noQuotas(values.burst) : readQuotas(values.limit, values.burst, algorithm),
     algorithm,
     by,
     format,
+    fields: { time: named('time-field', values['time-field']), ip: named('ip-field', values['ip-field']) },
+    maxBad: share('max-bad', values['max-bad']),
     top: integer('top', values.top, 0, 10_000),
     json: values.json,
     maxKeys: integer('max-keys', values['max-keys'], 1_000, 100_000_000),
@@ -50,11 +54,31 @@ export const SIMULATE_OPTIONS = {
   burst: { type: 'string' },
   by: { type: 'string', default: 'ip' },
   format: { type: 'string', default: 'auto' },
+  'time-field': { type: 'string' },
+  'ip-field': { type: 'string' },
+  'max-bad': { type: 'string', default: '1%' },
   top: { type: 'string', default: '20' },
   json: { type: 'boolean', default: false },
   'max-keys': { type: 'string', default: '1000000' },
   'ipv6-subnet': { type: 'string', default: '56' },
 } as const;
+
+function noQuotas(burst: string | undefined): readonly Quota[] {
+  if (burst !== undefined) throw new UsageError('--burst needs --limit');
+  return [];
+}
+
+function named(name: string, field: string | undefined): string | undefined {
+  if (field === '') throw new UsageError(`--${name} must name a field`);
+  return field;
+}
+
+function share(name: string, text: string): number {
+  const [, number = '', percent] = /^(\d+(?:\.\d+)?|\.\d+)(%)?$/.exec(text.trim()) ?? [];
+  const value = Number(number || Number.NaN) / (percent === undefined ? 1 : 100);
+  if (!(value <= 1)) throw new UsageError(`--${name} must be a share like 1% or 0.01`);
+  return value;
+}
 
 /** Accepts what `ipRateLimit()` accepts. */
 function readQuotas(limit: string, burst: string | undefined, algorithm: AlgorithmName): readonly Quota[] {

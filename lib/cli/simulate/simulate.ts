@@ -1,5 +1,6 @@
 import { type Command, InputError, type Streams } from '../command.ts';
 import { ProgressBar } from '../progress-bar.ts';
+import { oneLine } from '../safe-text.ts';
 import { jsonReport } from './json-report.ts';
 import { lineReader } from './log-line.ts';
 import { linesOf, openLog } from './log-source.ts';
@@ -7,10 +8,11 @@ import { readSimulateOptions } from './simulate-options.ts';
 import { Simulation } from './simulation.ts';
 import { textReport } from './text-report.ts';
 
-const HELP = `Usage: expressway simulate <log...> --limit <limit> [options]
+const HELP = `Usage: expressway simulate <log...> [--limit <limit>] [options]
 
 Replays access logs through a limiter and says who would have been limited, how often and when. Nothing is sent
-anywhere. The arithmetic is that of ipRateLimit(), on the clock of the log.
+anywhere. The arithmetic is that of ipRateLimit(), on the clock of the log. Says how many requests clients make per
+window, and what common limits would refuse; without --limit, that is all it says.
 
   <log...>             files, read one after the other; names that end in .gz are gzipped, - is standard input
   --limit <limit>      requests per window and client, like 100/1m; several windows with commas: 100/1m,1000/1h
@@ -19,23 +21,28 @@ anywhere. The arithmetic is that of ipRateLimit(), on the clock of the log.
   --burst <n>          what a full token bucket holds; default: the limit
   --by <field>         who is counted: ip (default), or a field of the lines: any of a JSON line; user, method, path,
                        status, referer or agent of the other formats. Lines without it are counted by address
-  --format <name>      auto (default: each line for itself), common, combined or json
+  --format <name>      auto (default: each line for itself), common, combined, vhost_combined or json
+  --time-field <name>  the field of JSON lines that has the time
+  --ip-field <name>    the one that has the address; dots name a path, as in request.remote_ip
+  --max-bad <share>    lines that may be left out because they cannot be read, like 0.01 or 1% (default); with more the
+                       exit code is 1
   --top <n>            clients that are listed, default 20
   --json               prints one JSON object in place of the text
   --ipv6-subnet <n>    leading bits of an IPv6 address that make one client, 32 to 64, default 56
   --max-keys <n>       clients that are told apart, default 1000000; it bounds the memory
 
 Lines:
-  common, combined     as Apache and nginx write them
-  json                 one object per line with time (ISO 8601, or epoch milliseconds or seconds), and the address as
-                       client, ip or remoteAddress
+  common, combined     as Apache and nginx write them; vhost_combined has the virtual host in front
+  json                 one object per line, as this gateway, pino, nginx, Traefik, Caddy or Envoy write it, with the time in
+                       ISO 8601 (UTC where it has no zone), epoch milliseconds or seconds. For others name the fields
 
-A line that is earlier than one before it is taken for simultaneous with that. Lines that cannot be read are counted,
-and the first are shown.
+A line that is earlier than one before it is taken for simultaneous with that. Lines that cannot be read, and lines
+whose time is more than an hour off, are left out and counted by what is wrong with them; the first are shown.
 
-Exit codes: 0, 1 if a log cannot be read, 2 for a wrong call.
+Exit codes: 0, 1 if a log cannot be read or too many of its lines are left out, 2 for a wrong call.
 
 Examples:
+  expressway simulate access.log
   expressway simulate access.log --limit 100/1m
   expressway simulate access.log.1.gz access.log --limit 100/1m,1000/1h --top 5
   expressway simulate access.log --limit 600/1m --algorithm token-bucket --burst 50
@@ -47,11 +54,12 @@ export const simulate: Command = {
   summary: 'replays an access log through a rate limit and says who would have been limited',
   help: HELP,
 
-  async run(args, { stdin, stdout, stderr }: Streams): Promise<0> {
+  async run(args, { stdin, stdout, stderr }: Streams): Promise<0 | 1> {
     const options = readSimulateOptions(args);
-    const simulation = new Simulation({ ...options, readLine: lineReader(options.format, options.by) });
+    const simulation = new Simulation({ ...options, readLine: lineReader(options.format, options.by, options.fields) });
     for (const name of options.logs) {
       const log = await openLog(name, stdin);
+      simulation.startLog(log.name);
       const bar = new ProgressBar(stderr, log.name, log.bytes);
       try {
         for await (const lines of linesOf(log)) {
@@ -62,13 +70,20 @@ export const simulate: Command = {
         bar.clear();
       }
     }
-    if (simulation.requests === 0 && simulation.unreadableCount > 0) {
-      const [first] = simulation.unreadable;
+    const windows = simulation.finish();
+    const [first] = simulation.bad;
+    if (simulation.requests === 0 && first !== undefined) {
       throw new InputError(
-        `none of the lines can be read (--format ${options.format}). The first: ${JSON.stringify(first?.text)}`,
+        `none of the lines can be read (--format ${options.format}). The first ${oneLine(first.problem)}: ${JSON.stringify(first.text)}`,
       );
     }
-    stdout.write(options.json ? jsonReport(simulation, options) : textReport(simulation, options, stdout));
-    return 0;
+    const report = options.json ? jsonReport : textReport;
+    stdout.write(report(simulation, windows, options, stdout));
+    if (simulation.badShare <= options.maxBad) return 0;
+    const percent = (share: number): string => `${Number((100 * share).toPrecision(2))} %`;
+    stderr.write(
+      `expressway simulate: ${percent(simulation.badShare)} of the lines were left out, more than --max-bad allows (${percent(options.maxBad)})\n`,
+    );
+    return 1;
   },
 };

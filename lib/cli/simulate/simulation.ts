@@ -1,6 +1,6 @@
 import type { Algorithm } from '../../rate-limit/algorithm.ts';
 import { boundedKey, ownKey } from '../../rate-limit/claimant.ts';
-import { addressKey } from '../../rate-limit/client-key.ts';
+import { addressKey, withoutPort } from '../../rate-limit/client-key.ts';
 import { fixedWindow } from '../../rate-limit/fixed-window.ts';
 import { MemoryMeter } from '../../rate-limit/memory-meter.ts';
 import type { AlgorithmName } from '../../rate-limit/open-limiter-meter.ts';
@@ -10,6 +10,7 @@ import { tokenBucket } from '../../rate-limit/token-bucket.ts';
 import { ClientTallies } from './client-tallies.ts';
 import { TimeHistogram, WaitHistogram } from './histograms.ts';
 import type { LogLine, ReadLine } from './log-line.ts';
+import { WindowCounts, type WindowSummary } from './window-counts.ts';
 
 const ALGORITHMS: Readonly<Record<AlgorithmName, Algorithm>> = Object.freeze({
   'sliding-window': slidingWindow,
@@ -18,9 +19,14 @@ const ALGORITHMS: Readonly<Record<AlgorithmName, Algorithm>> = Object.freeze({
 });
 const SHOWN_LINES = 3;
 const SHOWN_CHARACTERS = 120;
+/** A line whose time is so far from those around it has a wrong time. */
+const MOST_JUMP_MS = 3_600_000;
+/** What is counted in when no limit is given. */
+const USUAL_WINDOWS_MS = [1_000, 10_000, 60_000, 3_600_000];
 
 export interface SimulationParts {
   readonly algorithm: AlgorithmName;
+  /** None when nothing is to be limited yet. */
   readonly quotas: readonly Quota[];
   readonly readLine: ReadLine;
   readonly ipv6Subnet: number;
@@ -28,22 +34,44 @@ export interface SimulationParts {
   readonly maxKeys: number;
 }
 
-export interface UnreadableLine {
+export interface BadLine {
+  readonly log: string;
   /** From 1. */
+  readonly number: number;
+  /** As the rest of a sentence that begins with the line. */
+  readonly problem: string;
+  readonly text: string;
+}
+
+/** A line that is read, and where it stands. */
+interface PlacedLine {
+  readonly line: LogLine;
   readonly number: number;
   readonly text: string;
 }
 
+const ALLOWED = Object.freeze({ allowed: true, retryAfterMs: 0 });
+
 /** The requests of a log, judged by the limiter's own arithmetic at the times that the log says. */
 export class Simulation {
   readonly #parts: SimulationParts;
-  readonly #meter: MemoryMeter;
+  readonly #meter: MemoryMeter | undefined;
+  readonly #windows: readonly WindowCounts[];
+  #log = '';
+  #number = 0;
+  /** A line that is far ahead of the one before: it waits for the next one, which may show that its time is wrong. */
+  #ahead: PlacedLine | undefined;
   readonly clients: ClientTallies;
   readonly times = new TimeHistogram();
   readonly waits = new WaitHistogram();
-  readonly unreadable: UnreadableLine[] = [];
-  unreadableCount = 0;
+  /** The first of those that were left out. */
+  readonly bad: BadLine[] = [];
+  /** How many were left out, by what is wrong with them. */
+  readonly badCounts = new Map<string, number>();
+  badCount = 0;
+  /** All, and those of them that are empty. */
   lines = 0;
+  blank = 0;
   requests = 0;
   limited = 0;
   /** Epoch milliseconds. */
@@ -64,29 +92,76 @@ export class Simulation {
     const onFull = (): void => {
       this.meterFull = true;
     };
-    this.#meter = new MemoryMeter({ algorithm: ALGORITHMS[algorithm], quotas, maxKeys, onFull });
+    const hasLimit = quotas.length > 0;
+    this.#meter = hasLimit ? new MemoryMeter({ algorithm: ALGORITHMS[algorithm], quotas, maxKeys, onFull }) : undefined;
+    const widthsMs = hasLimit ? [...new Set(quotas.map(({ windowMs }) => windowMs))] : USUAL_WINDOWS_MS;
+    this.#windows = widthsMs.map((windowMs) => new WindowCounts(windowMs, maxKeys));
     this.clients = new ClientTallies(maxKeys);
+  }
+
+  /** The share of the lines that were left out, from 0 to 1. */
+  get badShare(): number {
+    return this.badCount === 0 ? 0 : this.badCount / (this.lines - this.blank);
+  }
+
+  startLog(name: string): void {
+    this.#log = name;
+    this.#number = 0;
   }
 
   /** @param text Nothing for a line that is too long. */
   add(text: string | undefined): void {
     this.lines++;
-    if (text !== undefined && text.trim() === '') return;
-    const line = text === undefined ? undefined : this.#parts.readLine(text);
-    if (line !== undefined) {
-      this.#judge(line);
+    this.#number++;
+    if (text !== undefined && text.trim() === '') {
+      this.blank++;
       return;
     }
-    this.unreadableCount++;
-    if (this.unreadable.length >= SHOWN_LINES) return;
-    this.unreadable.push({ number: this.lines, text: text?.slice(0, SHOWN_CHARACTERS) ?? '(too long)' });
+    const line = text === undefined ? 'is too long' : this.#parts.readLine(text);
+    if (typeof line === 'string') this.#leaveOut(line, this.#number, text);
+    else this.#place({ line, number: this.#number, text: text as string });
+  }
+
+  /** To be called once, after the last line. */
+  finish(): readonly WindowSummary[] {
+    if (this.#ahead !== undefined) this.#judge(this.#ahead.line);
+    this.#ahead = undefined;
+    return this.#windows.map((window) => window.summary());
+  }
+
+  #leaveOut(problem: string, number: number, text: string | undefined): void {
+    this.badCount++;
+    // What follows the colon is of this line alone.
+    const kind = problem.replace(/:.*/s, '');
+    this.badCounts.set(kind, (this.badCounts.get(kind) ?? 0) + 1);
+    if (this.bad.length >= SHOWN_LINES) return;
+    this.bad.push({ log: this.#log, number, problem, text: text?.slice(0, SHOWN_CHARACTERS) ?? '' });
+  }
+
+  /** One wrong time far ahead would make all lines after it simultaneous with it. */
+  #place(placed: PlacedLine): void {
+    const { time } = placed.line;
+    const ahead = this.#ahead;
+    this.#ahead = undefined;
+    if (ahead !== undefined) {
+      if (ahead.line.time - time > MOST_JUMP_MS) {
+        this.#leaveOut('has a time more than an hour after that of the next line', ahead.number, ahead.text);
+      } else {
+        this.#judge(ahead.line);
+      }
+    }
+    if (this.requests === 0 || time - this.lastAt > MOST_JUMP_MS) this.#ahead = placed;
+    else if (this.lastAt - time > MOST_JUMP_MS) {
+      this.#leaveOut('has a time more than an hour before that of a line before it', placed.number, placed.text);
+    } else this.#judge(placed.line);
   }
 
   #judge(line: LogLine): void {
     const now = this.#clock(line.time);
     const key = this.#keyOf(line);
-    const { allowed, retryAfterMs } = this.#meter.take({ key, cost: 1, limit: undefined }, now);
     this.requests++;
+    for (const window of this.#windows) window.count(key, now);
+    const { allowed, retryAfterMs } = this.#meter?.take({ key, cost: 1, limit: undefined }, now) ?? ALLOWED;
     this.times.count(allowed, now);
     this.clients.count(key, allowed, now);
     if (allowed) return;
@@ -110,6 +185,6 @@ export class Simulation {
   /** As the limiter forms it; a host's name, which a log may have in place of its address, is one client. */
   #keyOf({ ip, field }: LogLine): string {
     if (field !== undefined && field !== '') return ownKey(field);
-    return addressKey(ip, this.#parts.ipv6Subnet) ?? boundedKey(ip);
+    return addressKey(ip, this.#parts.ipv6Subnet) ?? boundedKey(withoutPort(ip));
   }
 }

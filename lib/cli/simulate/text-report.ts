@@ -1,8 +1,9 @@
 import type { Streams } from '../command.ts';
-import { safe } from '../safe-text.ts';
+import { oneLine, safe } from '../safe-text.ts';
 import { styleFor } from '../style.ts';
 import type { SimulateOptions } from './simulate-options.ts';
 import type { Simulation } from './simulation.ts';
+import type { WindowSummary } from './window-counts.ts';
 
 const CELLS = 40;
 const UNITS: readonly (readonly [string, number])[] = [
@@ -29,12 +30,18 @@ function duration(ms: number): string {
 }
 
 /** What a person reads. Colours only on a terminal, and never with NO_COLOR. */
-export function textReport(simulation: Simulation, options: SimulateOptions, stdout: Streams['stdout']): string {
+export function textReport(
+  simulation: Simulation,
+  windows: readonly WindowSummary[],
+  options: SimulateOptions,
+  stdout: Streams['stdout'],
+): string {
   const style = styleFor(stdout);
   const bold = (text: string): string => style('bold', text);
   const sections = [
     summary(simulation, options, bold),
     topClients(simulation, options, bold),
+    perClient(windows, simulation, bold),
     overTime(simulation, bold),
     waitTimes(simulation, bold),
     remarks(simulation, options),
@@ -54,10 +61,12 @@ function summary(
 ): string[] {
   const { requests, limited, clients, firstAt, lastAt } = simulation;
   const burst = algorithm === 'token-bucket' && quotas.length === 1 ? `, burst ${quotas[0]?.burst}` : '';
-  const lines = [bold(`${logs.map(safe).join(', ')}: ${algorithm}, ${limit}${burst}, by ${safe(by)}`)];
+  const what = limit === undefined ? 'no --limit given' : `${algorithm}, ${limit}${burst}`;
+  const lines = [bold(`${logs.map(safe).join(', ')}: ${what}, by ${safe(by)}`)];
   if (requests === 0) return [...lines, 'No requests.'];
   const span = `${clock(firstAt)} to ${clock(lastAt)} UTC (${duration(lastAt - firstAt)})`;
   lines.push(`${count(requests, 'request')} of ${count(clients.clients, 'client')}, ${span}`);
+  if (limit === undefined) return lines;
   lines.push(`limited: ${count(limited, 'request')} (${share(limited, requests)})`);
   const hit = clients.limitedClients;
   lines.push(`         ${count(hit, 'client')} (${share(hit, clients.clients)})`);
@@ -79,6 +88,27 @@ function topClients({ clients }: Simulation, { top }: SimulateOptions, bold: Sty
       return `${(names[i] as string).padEnd(width)}${numbers}   ${clock(firstLimitedAt)}`;
     }),
   ];
+}
+
+/** What a limit is chosen by. */
+function perClient(windows: readonly WindowSummary[], { requests, clients }: Simulation, bold: Style): string[] {
+  if (requests === 0) return [];
+  const widths = windows.map(({ windowMs }) => duration(windowMs));
+  const cell = (value: number | string): string =>
+    (typeof value === 'number' ? number.format(value) : value).padStart(12);
+  const lines = [bold(`requests per client and window${['p50', 'p90', 'p99', 'max'].map(cell).join('')}`)];
+  for (const [i, { p50, p90, p99, max }] of windows.entries()) {
+    lines.push(`${`  in ${widths[i]}`.padEnd(30)}${[p50, p90, p99, max].map(cell).join('')}`);
+  }
+  lines.push('', bold('what a limit would refuse, in fixed windows'));
+  for (const [i, { limits }] of windows.entries()) {
+    for (const { limit, limited, clients: hit } of limits) {
+      const refused = `${count(limited, 'request')} (${share(limited, requests)})`;
+      const who = `${count(hit, 'client')} (${share(hit, clients.clients)})`;
+      lines.push(`  ${`${number.format(limit)} per ${widths[i]}`.padEnd(20)}${refused.padStart(28)}   ${who}`);
+    }
+  }
+  return lines;
 }
 
 function overTime({ times, requests }: Simulation, bold: Style): string[] {
@@ -111,11 +141,15 @@ function waitTimes({ waits, limited }: Simulation, bold: Style): string[] {
 
 function remarks(simulation: Simulation, { maxKeys, format }: SimulateOptions): string[] {
   const lines: string[] = [];
-  const { unreadable, unreadableCount, outOfOrder } = simulation;
-  if (unreadableCount > 0) {
-    lines.push(`${count(unreadableCount, 'line')} cannot be read (--format ${format}):`);
-    lines.push(...unreadable.map(({ number, text }) => `  line ${number}: ${safe(text)}`));
-    if (unreadableCount > unreadable.length) lines.push('  ...');
+  const { bad, badCount, badCounts, badShare, outOfOrder } = simulation;
+  if (badCount > 0) {
+    const part = `${(100 * badShare).toPrecision(2)} %`;
+    lines.push(`${count(badCount, 'line')} left out (${part}, --format ${format}):`);
+    lines.push(...[...badCounts].map(([problem, times]) => `  ${number.format(times)} × ${oneLine(problem)}`));
+    for (const { log, number, problem, text } of bad) {
+      lines.push(`  ${safe(log)}:${number} ${oneLine(problem)}${text === '' ? '' : `: ${safe(text)}`}`);
+    }
+    if (badCount > bad.length) lines.push('  ...');
   }
   if (outOfOrder > 0) {
     const late = `by ${duration(simulation.latestMs)} at most`;

@@ -1,0 +1,117 @@
+/** Limits that people choose, and ten times, a hundred times these. */
+const COMMON = [1, 2, 3, 5];
+const MOST_ROWS = 7;
+
+interface Client {
+  /** The number of the window that is counted in. */
+  window: number;
+  count: number;
+  /** The most requests in one window so far. */
+  most: number;
+}
+
+/** What one limit would do. */
+export interface LimitEffect {
+  readonly limit: number;
+  /** Requests over it. */
+  readonly limited: number;
+  /** Clients that were over it at least once. */
+  readonly clients: number;
+}
+
+/** Requests of one client in one window, over all clients and all windows in which they asked for anything. */
+export interface WindowSummary {
+  readonly windowMs: number;
+  readonly p50: number;
+  readonly p90: number;
+  readonly p99: number;
+  readonly max: number;
+  readonly limits: readonly LimitEffect[];
+}
+
+/** How many requests clients make within one length of time: what a limit is chosen by. Windows begin at its multiples. */
+export class WindowCounts {
+  readonly #windowMs: number;
+  readonly #capacity: number;
+  readonly #clients = new Map<string, Client>();
+  /** How often a client made so many requests in a window. */
+  readonly #histogram = new Map<number, number>();
+  /** How many clients have made at most so many requests in a window; only of those that are forgotten. */
+  readonly #clientsByMost = new Map<number, number>();
+
+  /** @param capacity The most clients that are told apart. */
+  constructor(windowMs: number, capacity: number) {
+    this.#windowMs = windowMs;
+    this.#capacity = capacity;
+  }
+
+  count(key: string, now: number): void {
+    const window = Math.floor(now / this.#windowMs);
+    const client = this.#clients.get(key);
+    if (client === undefined) {
+      if (this.#clients.size >= this.#capacity) this.#forgetFirst();
+      this.#clients.set(key, { window, count: 1, most: 0 });
+    } else if (client.window === window) {
+      client.count++;
+    } else {
+      this.#end(client);
+      client.window = window;
+      client.count = 1;
+      // The one that has not asked for longest is the first.
+      this.#clients.delete(key);
+      this.#clients.set(key, client);
+    }
+  }
+
+  /** To be called once, at the end. */
+  summary(): WindowSummary {
+    for (const client of this.#clients.values()) {
+      this.#end(client);
+      add(this.#clientsByMost, client.most);
+    }
+    this.#clients.clear();
+    const counts = [...this.#histogram].sort(([a], [b]) => a - b);
+    const total = counts.reduce((sum, [, times]) => sum + times, 0);
+    const quantile = (share: number): number => {
+      let rest = Math.ceil(total * share);
+      for (const [count, times] of counts) {
+        rest -= times;
+        if (rest <= 0) return count;
+      }
+      return 0;
+    };
+    const [p50, p90, p99, max] = [quantile(0.5), quantile(0.9), quantile(0.99), counts.at(-1)?.[0] ?? 0];
+    const limits = commonLimits(p50, max).map((limit) => ({
+      limit,
+      limited: counts.reduce((sum, [count, times]) => sum + Math.max(0, count - limit) * times, 0),
+      clients: [...this.#clientsByMost].reduce((sum, [most, times]) => (most > limit ? sum + times : sum), 0),
+    }));
+    return { windowMs: this.#windowMs, p50, p90, p99, max, limits };
+  }
+
+  #end(client: Client): void {
+    add(this.#histogram, client.count);
+    client.most = Math.max(client.most, client.count);
+  }
+
+  #forgetFirst(): void {
+    const [[key, client]] = this.#clients as unknown as [[string, Client]];
+    this.#clients.delete(key);
+    this.#end(client);
+    add(this.#clientsByMost, client.most);
+  }
+}
+
+const add = (counts: Map<number, number>, key: number): void => void counts.set(key, (counts.get(key) ?? 0) + 1);
+
+/** From the middle of what clients do to what no client does, the strictest first. */
+function commonLimits(p50: number, max: number): number[] {
+  const limits: number[] = [];
+  for (let power = 1; ; power *= 10) {
+    for (const one of COMMON) {
+      const limit = one * power;
+      if (limit >= p50) limits.push(limit);
+      if (limit >= max) return limits.slice(-MOST_ROWS);
+    }
+  }
+}
