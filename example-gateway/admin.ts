@@ -2,8 +2,10 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { hardenServer } from 'expressway';
 import { isRead, refuseMethod, sendJson, sendProblem, sendText, setBrowserFields } from './admin/answers.ts';
 import { isOwnHost } from './admin/host-check.ts';
+import { closeIdleConnections } from './admin/idle-connections.ts';
 import { StatusSite, type StatusSiteParts } from './admin/status-site.ts';
 import { type MetricsSource, metricsPage } from './metrics-page.ts';
+import { ADMIN_CONNECTIONS } from './open-files.ts';
 
 export type Phase = 'starting' | 'running' | 'stopping';
 
@@ -20,6 +22,8 @@ export interface AdminOptions {
   readonly site?: StatusSiteParts | undefined;
   /** The name that the listener was given, which a request's `Host` may have. */
   readonly host?: string;
+  /** Connections at a time. When nearly all are taken, idle ones are closed for new ones. Default 256. */
+  readonly maxConnections?: number;
 }
 
 type Endpoint = (view: AdminView) => { readonly status: number; readonly content: object | Promise<object> };
@@ -35,12 +39,9 @@ const ENDPOINTS: Readonly<Record<string, Endpoint>> = {
 /** Probes of an orchestrator may come under any name, and say nothing that is worth stealing. */
 const PROBES = new Set(['/livez', '/readyz']);
 
-/** Far more than operators and scrapers need. */
-const BOUNDS = { maxConnections: 256, maxConnectionsPerAddress: 128 };
-
 /** The operator's listener. It never serves traffic, and traffic never reaches it. */
 export function createAdminServer(view: AdminView, options: AdminOptions = {}): Server {
-  const { register, host = '' } = options;
+  const { register, host = '', maxConnections = ADMIN_CONNECTIONS } = options;
   const site = options.site && new StatusSite(options.site, () => view.phase);
   const server = createServer((req, res) => {
     const path = req.url?.split('?', 1)[0] ?? '';
@@ -53,7 +54,9 @@ export function createAdminServer(view: AdminView, options: AdminOptions = {}): 
       void answer(path, req, res, view);
     }
   });
-  return hardenServer(server, BOUNDS);
+  closeIdleConnections(server, maxConnections);
+  // Of one address as many as of all: probes, scrapers and operators may come through one proxy.
+  return hardenServer(server, { maxConnections, maxConnectionsPerAddress: 0 });
 }
 
 async function answer(path: string, req: IncomingMessage, res: ServerResponse, view: AdminView): Promise<void> {

@@ -18,6 +18,7 @@ import { logEvents } from './event-log.ts';
 import { ADMIN, GATEWAY, type ListenerName, listen } from './listener.ts';
 import { createLogger, type Logger } from './logger.ts';
 import type { Lines } from './observe.ts';
+import { withinOpenFiles } from './open-files.ts';
 import type { PreparedReload, ReloadPart } from './prepared-reload.ts';
 import { Reload } from './reload.ts';
 import type { Environment } from './reload-env-file.ts';
@@ -51,6 +52,8 @@ interface GatewayParts extends Required<Pick<GatewayDeps, 'log' | 'lines' | 'eve
   readonly worker: WorkerSeat | undefined;
   /** Watched. */
   readonly file: BackendsFile | undefined;
+  /** Of the admin listener. */
+  readonly adminConnections: number;
 }
 
 /** The running example: the gateway's listener and the operator's. */
@@ -73,7 +76,8 @@ export class Gateway implements AdminView {
   #url = '';
   #adminUrl: string | undefined;
 
-  constructor(config: Config, { log, lines, events, environment, worker, file }: GatewayParts) {
+  constructor(config: Config, parts: GatewayParts) {
+    const { log, lines, events, environment, worker, file, adminConnections: maxConnections } = parts;
     this.#config = config;
     this.#log = log;
     this.#worker = worker;
@@ -95,7 +99,8 @@ export class Gateway implements AdminView {
     this.#file = file;
     this.#reload = new Reload(config, environment, log);
     this.operator = adminOptions(() => this.#reload.config, this.#parts, log);
-    this.#admin = config.admin && worker === undefined ? createAdminServer(this, this.operator) : undefined;
+    this.#admin =
+      config.admin && worker === undefined ? createAdminServer(this, { ...this.operator, maxConnections }) : undefined;
     this.#reloadParts = {
       backends: backendsPart(proxy, file),
       others: [
@@ -221,7 +226,8 @@ export async function startGateway(config: Config, deps: GatewayDeps = {}): Prom
   const isWatched = config.backendsFile !== undefined && worker === undefined;
   const file = isWatched ? new BackendsFile(config.backendsFile as string) : undefined;
   const backends = (await file?.read()) ?? config.backends;
-  const gateway = new Gateway({ ...config, backends }, { log, lines, events, environment, worker, file });
+  const { config: fitting, adminConnections } = withinOpenFiles({ ...config, backends }, log);
+  const gateway = new Gateway(fitting, { log, lines, events, environment, worker, file, adminConnections });
   try {
     await gateway.open();
   } catch (error) {

@@ -21,10 +21,20 @@ export class Proc {
    * The child sees `env` only: the machine's own variables must not decide a test.
    *
    * @param script Of the example, or any other by its absolute path.
+   * @param openFiles Its limit of open files, `ulimit -n`.
    */
-  constructor(script: string, env: Readonly<Record<string, string>> = {}, args: readonly string[] = [], cwd?: string) {
+  constructor(
+    script: string,
+    env: Readonly<Record<string, string>> = {},
+    args: readonly string[] = [],
+    cwd?: string,
+    openFiles?: number,
+  ) {
     const path = resolve(fileURLToPath(new URL('../../example-gateway', import.meta.url)), script);
-    this.#child = spawn(process.execPath, ['--conditions=expressway-source', path, ...args], {
+    const command = [process.execPath, '--conditions=expressway-source', path, ...args];
+    const limited = openFiles === undefined ? [] : ['sh', '-c', `ulimit -n ${openFiles}; exec "$0" "$@"`];
+    const [program = '', ...words] = [...limited, ...command];
+    this.#child = spawn(program, words, {
       env: { NODE_COMPILE_CACHE, ...env },
       cwd,
     });

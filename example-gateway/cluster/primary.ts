@@ -9,6 +9,7 @@ import { type AdminView, createAdminServer, type Phase } from '../admin.ts';
 import type { Config } from '../config.ts';
 import { ADMIN, listen } from '../listener.ts';
 import type { Logger } from '../logger.ts';
+import { openFileLimit, shareOut } from '../open-files.ts';
 import type { Environment } from '../reload-env-file.ts';
 import { ClusterControl } from './cluster-control.ts';
 import { ClusterFeed } from './cluster-feed.ts';
@@ -155,6 +156,7 @@ export class Primary implements AdminView {
   #createAdmin({ host, token }: NonNullable<Config['admin']>): Server {
     return createAdminServer(this, {
       host,
+      maxConnections: shareOut(openFileLimit(), 0).adminConnections,
       register: () => this.#metrics.collect(),
       site: {
         feed: this.#feed,

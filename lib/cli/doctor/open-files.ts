@@ -1,35 +1,24 @@
 import { type Check, type Finding, note, ok, warning } from './check.ts';
 
-/** Listeners, the log, Redis, health checks and what Node itself has open. */
-const RESERVE = 256;
-
 /** Whether as many connections can be open as MAX_CONNECTIONS allows. */
 export const openFiles: Check = {
   name: 'open files',
-  run: async ({ config }) => [judge(limit(), config.bounds.maxConnections)],
+  async run({ config: { bounds, backends } }) {
+    const { openFileLimit } = await import('../../../example-gateway/open-files.ts');
+    return [await judge(openFileLimit(), bounds.maxConnections, backends.length)];
+  },
 };
 
-/** Of this process, which has raised the soft limit to the hard one as every Node does when it starts. */
-function limit(): number {
-  // Without it, a report looks up the name of each address of the machine.
-  Object.assign(process.report, { excludeNetwork: true });
-  const { userLimits } = process.report.getReport() as {
-    userLimits?: { open_files?: { soft: number | 'unlimited' } };
-  };
-  const soft = userLimits?.open_files?.soft;
-  return typeof soft === 'number' ? soft : Number.POSITIVE_INFINITY;
-}
-
-export function judge(files: number, maxConnections: number): Finding {
-  // A request holds a connection to its client and one to its backend.
-  const needed = 2 * maxConnections + RESERVE;
+export async function judge(files: number, maxConnections: number, backends: number): Promise<Finding> {
+  const { filesFor, shareOut } = await import('../../../example-gateway/open-files.ts');
+  const needed = filesFor(maxConnections, backends);
   const has = `${Number.isFinite(files) ? files : 'any number of'} open files`;
-  if (maxConnections === 0) return note(`${has}, and MAX_CONNECTIONS=0 sets no bound to connections`);
-  if (files >= needed) return ok(`${has}; ${maxConnections} connections (MAX_CONNECTIONS) need up to ${needed}`);
-  const most = Math.max(1, Math.floor((files - RESERVE) / 2));
+  const { connections } = shareOut(files, backends);
+  if (maxConnections === 0) return note(`${has}: MAX_CONNECTIONS=0 sets no bound, the gateway takes ${connections}`);
+  if (maxConnections <= connections) return ok(`${has} are enough for ${maxConnections} connections (MAX_CONNECTIONS)`);
   return warning(
-    `only ${has}, and ${maxConnections} connections (MAX_CONNECTIONS) need up to ${needed}`,
+    `only ${has}, and ${maxConnections} connections (MAX_CONNECTIONS) need up to ${needed}: the gateway takes ${connections}`,
     `Raise the limit (ulimit -n ${needed}, LimitNOFILE=${needed} in a systemd unit, --ulimit nofile=${needed} for a container) ` +
-      `or set MAX_CONNECTIONS=${most}`,
+      `or set MAX_CONNECTIONS=${connections}`,
   );
 }

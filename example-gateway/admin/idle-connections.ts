@@ -1,0 +1,32 @@
+import type { Server } from 'node:http';
+import type { Socket } from 'node:net';
+
+/** So many places are kept free for connections that are about to come. */
+const SPARE = 4;
+
+/**
+ * Makes room on a server that is nearly full: the connection without a request that has waited longest is closed for each
+ * new one. A client that opens connections and forgets them cannot keep others, or itself, from the health endpoints.
+ */
+export function closeIdleConnections(server: Server, maxConnections: number): void {
+  const all = new Set<Socket>();
+  /** In the order in which they became idle. */
+  const idle = new Set<Socket>();
+  server.on('connection', (socket: Socket) => {
+    all.add(socket);
+    idle.add(socket);
+    socket.once('close', () => {
+      all.delete(socket);
+      idle.delete(socket);
+    });
+    if (all.size <= maxConnections - SPARE) return;
+    const [oldest] = idle;
+    if (oldest !== socket) oldest?.destroy();
+  });
+  server.on('request', ({ socket }, res) => {
+    idle.delete(socket);
+    res.once('close', () => {
+      if (!socket.destroyed) idle.add(socket);
+    });
+  });
+}
