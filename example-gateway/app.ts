@@ -22,7 +22,7 @@ import { readBackendTls } from './tls-files.ts';
 export function createApp(config: Config, events: GatewayEvents, log: Logger, lines: Lines, counter?: CounterLink) {
   const { backends, dns, loadBalancing, slowStartMs, trustProxy, circuit, healthCheck } = config;
 
-  const { ambiguousPaths, mergeSlashes, maxBodyBytes } = config;
+  const { ambiguousPaths, mergeSlashes, maxBodyBytes, identityHeaders } = config;
   const guard = requestGuard({ ambiguousPaths, mergeSlashes, events });
   const limiter = replaceableLimiter(createLimiter(config, events, counter));
   // Scaled with the pool as it is then, so that one bad backend trips its own circuit and never the whole route's.
@@ -32,7 +32,7 @@ export function createApp(config: Config, events: GatewayEvents, log: Logger, li
   const timeouts = { connectTimeoutMs, responseTimeoutMs, idleTimeoutMs };
   const picking = { loadBalancing, slowStartMs };
   const tls = readBackendTls(config.backendTls);
-  const content = { ambiguousPaths, maxBodyBytes };
+  const content = { ambiguousPaths, maxBodyBytes, identityHeaders };
   const proxy = roundRobinProxy({
     backends,
     dns,

@@ -62,6 +62,8 @@ export interface Config {
   /** 0 for content of any length. */
   readonly maxBodyBytes: number;
   readonly ambiguousPaths: AmbiguousPaths;
+  /** Headers that only trusted proxies may send, beside those that are known. */
+  readonly identityHeaders: readonly string[];
   /** Whether several slashes in a row in a path become one. */
   readonly mergeSlashes: boolean;
   /** What a client may take of the gateway. */
@@ -152,6 +154,7 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     backendTls: { ca: read.BACKEND_CA, cert: read.BACKEND_CERT, key: read.BACKEND_KEY },
     maxBodyBytes: read.MAX_BODY_BYTES,
     ambiguousPaths: read.AMBIGUOUS_PATHS,
+    identityHeaders: read.IDENTITY_HEADERS,
     mergeSlashes: read.MERGE_SLASHES === 'on',
     bounds: {
       headTimeoutMs: read.HEAD_TIMEOUT_MS,

@@ -184,6 +184,18 @@ export const names = () =>
       .filter((item) => item !== ''),
   );
 
+/** Names of headers, apart by commas, some with a `*` at their end; empty means none. */
+export const headerNames = () =>
+  variable('', (text): readonly string[] => {
+    const items = text
+      .split(',')
+      .map((item) => item.trim())
+      .filter((item) => item !== '');
+    const bad = items.find((item) => !/^[\w.-]+\*?$/.test(item));
+    if (bad !== undefined) throw new Error(`must be header names, or beginnings such as x-corp-*, ${got(bad)}`);
+    return items;
+  });
+
 /** Empty means none. */
 export const optionalFile = () => variable('', (text) => (text === '' ? undefined : text));
 

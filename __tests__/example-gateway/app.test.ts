@@ -219,6 +219,18 @@ describe('the example gateway', () => {
     expect(answer.statusCode).toBe(429);
   });
 
+  test('drops headers that say who a client is, those of IDENTITY_HEADERS too, unless TRUST_PROXY names the sender', async () => {
+    const one = await openBackend('one');
+    const headers = { 'x-tenant': 'a', x_corp_user: 'b', 'x-corp-user': 'c', 'client-ip': 'd', 'x-own': 'e' };
+    const passed = async (variables: Record<string, string>) => {
+      const { url } = await openGateway([one.url], { IDENTITY_HEADERS: 'x-tenant,x-corp-*', ...variables });
+      const { json } = await ask(url, { headers });
+      return Object.keys(headers).filter((name) => json.headers[name] !== undefined);
+    };
+    expect(await passed({})).toEqual(['x-own']);
+    expect(await passed({ TRUST_PROXY: 'loopback' })).toEqual(['x-tenant', 'x-corp-user', 'client-ip', 'x-own']);
+  });
+
   test('normalises paths, as MERGE_SLASHES and AMBIGUOUS_PATHS say', async () => {
     const one = await openBackend('one');
     const urlsAt = async (url: string) => {

@@ -40,6 +40,7 @@ const DEFAULTS = {
   healthCheck: { path: undefined, intervalMs: 10_000, timeoutMs: 2_000 },
   maxBodyBytes: 10_485_760,
   ambiguousPaths: 'reject',
+  identityHeaders: [],
   mergeSlashes: true,
   bounds: {
     headTimeoutMs: 15_000,
@@ -114,6 +115,7 @@ const BAD: readonly (readonly [string, string, RegExp])[] = [
   ['DNS_SERVERS', '10.0.0.1,', /a comma-separated list of IP addresses/],
   ['MAX_BODY_BYTES', '10M', /from 0 to 9007199254740991, got "10M"/],
   ['AMBIGUOUS_PATHS', 'maybe', /one of reject, strict, pass, got "maybe"/],
+  ['IDENTITY_HEADERS', 'x-tenant, x user', /header names, or beginnings such as x-corp-\*, got "x user"/],
   ['MERGE_SLASHES', 'maybe', /one of on, off, got "maybe"/],
   ['KEEP_ALIVE_TIMEOUT_MS', '0', /from 1/],
   ['REDIS_URL', 'http://localhost:6379', /a URL like redis:/],
@@ -199,6 +201,7 @@ const GOOD: readonly (readonly [string, string, object])[] = [
   ['DNS_SERVERS', '10.0.0.1, [::1]:5353', { dns: { refreshMs: 30_000, servers: ['10.0.0.1', '[::1]:5353'] } }],
   ['MAX_BODY_BYTES', '0', { maxBodyBytes: 0 }],
   ['AMBIGUOUS_PATHS', 'pass', { ambiguousPaths: 'pass' }],
+  ['IDENTITY_HEADERS', ' X-Tenant, x-corp-*,', { identityHeaders: ['X-Tenant', 'x-corp-*'] }],
   ['MERGE_SLASHES', 'off', { mergeSlashes: false }],
   ['HEAD_TIMEOUT_MS', '0', { bounds: { ...DEFAULTS.bounds, headTimeoutMs: 0 } }],
   ['MAX_CONNECTIONS_PER_ADDRESS', '7', { bounds: { ...DEFAULTS.bounds, maxConnectionsPerAddress: 7 } }],

@@ -69,6 +69,7 @@ const EDITS: Record<string, (headers: IncomingMessage['headers']) => void> = {
   'content-length too short': (headers) => Object.assign(headers, { 'content-length': '3' }),
   'content-length too long': (headers) => Object.assign(headers, { 'content-length': '99999999' }),
   'content-length as a number': (headers) => Object.assign(headers, { 'content-length': 5 }),
+  'Content-Length in another spelling': (headers) => Object.assign(headers, { 'Content-Length': '1' }),
   'transfer-encoding added': (headers) => Object.assign(headers, { 'transfer-encoding': 'chunked' }),
 };
 

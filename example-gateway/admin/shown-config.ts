@@ -26,6 +26,7 @@ const HARMLESS: ReadonlySet<string> = new Set([
   'healthCheck',
   'maxBodyBytes',
   'ambiguousPaths',
+  'identityHeaders',
   'mergeSlashes',
   'bounds',
   'connectTimeoutMs',

@@ -1,49 +1,146 @@
-import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import { GatewayError } from '../core/errors.ts';
-import { HOP_BY_HOP, namedInConnection } from './hop-by-hop.ts';
-
-/** Framing follows the body that is sent: it is not taken from `req.headers`, and no application may find it under another name. */
-const FRAMING = ['content-length', 'transfer-encoding'];
+import type { HeaderNames } from './header-names.ts';
+import { HOP_BY_HOP, isWritten, namedInConnection } from './hop-by-hop.ts';
 
 /**
- * The names that never go out, and those that the caller leaves out or writes itself. One set, for one look per field.
- * With each come its spellings with underscores: CGI, WSGI and PHP know fields as variables like `HTTP_X_FORWARDED_FOR`,
- * and cannot tell the two apart.
+ * Headers that never go out as they came. Framing follows the body that is sent. Node has answered 100 Continue already, and
+ * undici refuses `Expect`. `Proxy` becomes HTTP_PROXY, which many HTTP clients obey (CVE-2016-5385).
  */
-export function droppedFields(...others: readonly Iterable<string>[]): ReadonlySet<string> {
-  // Node has answered 100 Continue already, and undici refuses the field. `Proxy` becomes HTTP_PROXY, which many HTTP
-  // clients obey (CVE-2016-5385).
-  const names = [...HOP_BY_HOP, 'expect', 'proxy', ...others.flatMap((some) => [...some])];
-  return new Set([...names, ...FRAMING].flatMap(withAliases));
-}
+export const NEVER_FORWARDED: readonly string[] = [
+  ...HOP_BY_HOP,
+  'content-length',
+  'transfer-encoding',
+  'expect',
+  'proxy',
+];
 
-/** A name, and all others that have underscores in place of some of its hyphens. */
-export function withAliases(name: string): string[] {
-  const [head = '', ...rest] = name.split('-');
-  let spellings = [head];
-  for (const part of rest) spellings = spellings.flatMap((start) => [`${start}-${part}`, `${start}_${part}`]);
-  return spellings;
+/** Node has no place for it in `req.headers`. RFC 9110 §5.1 has no exception for it. */
+const LOST_BY_NODE = '__proto__';
+
+/** How the headers of a request are passed on. */
+export interface EndToEndRules {
+  readonly names: HeaderNames;
+  /** Whether the peer may say who the client is. */
+  readonly peerTrusted: boolean;
+  /** Headers that the caller writes, in canonical spelling. */
+  readonly written?: ReadonlySet<string>;
 }
 
 /**
- * Appends the fields of a request that are meant for the backend. `req.headers` is the source, because
+ * Appends the headers of a request that are meant for the backend. `req.headers` is the source, because
  * middlewares write there what backends should learn (a user's id, say); lines that Node joined into one
  * value go out as the lines that came in, in their order (RFC 9110 §5.3).
  *
- * @param dropped Names, in lower case, that do not go out: made with {@link droppedFields}.
+ * Names compare case-insensitively, and the last writer wins. What a middleware wrote is for no client to take away by
+ * naming it in `Connection`, and for none to send beside it in a spelling that applications cannot tell from it.
+ *
  * @throws {GatewayError} ERR_EXPRESSWAY_REQUEST_HEAD for a value that is no text.
  */
-export function pushEndToEndFields(fields: string[], req: IncomingMessage, dropped: ReadonlySet<string>): void {
-  const { headers, rawHeaders } = req;
-  const named = namedInConnection(headers.connection);
+export function pushEndToEndFields(fields: string[], req: IncomingMessage, rules: EndToEndRules): void {
+  const { length } = fields;
+  if (namedInConnection(req.headers.connection).size === 0 && pushAsReceived(fields, req, rules)) return;
+  fields.length = length;
+  pushEdited(fields, req, rules);
+}
+
+/**
+ * The way of most requests: one line for each header, in the order of `req.headers`, and nothing about them that needs a
+ * second look. Says whether that was so.
+ */
+function pushAsReceived(fields: string[], { headers, rawHeaders }: IncomingMessage, rules: EndToEndRules): boolean {
+  const { names, peerTrusted, written } = rules;
+  const end = rawHeaders?.length ?? 0;
+  let at = 0;
+  let isEdited = false;
+  let isAmbiguous = false;
   for (const name in headers) {
     const value = headers[name];
-    if (value === undefined || dropped.has(name)) continue;
-    if (named.size > 0 && named.has(name) && isAsReceived(name, req)) continue;
-    if (typeof value !== 'string') pushValues(fields, name, value);
-    else if (value.includes(', ')) pushLines(fields, name, headers, rawHeaders);
-    else fields.push(name, value);
+    const facts = names.of(at < end ? (rawHeaders[at] as string) : name);
+    if (facts.lowerCase !== name || typeof value !== 'string') return false;
+    const isOwn = at >= end || value !== rawHeaders[at + 1];
+    isEdited ||= isOwn;
+    isAmbiguous ||= !facts.isCanonical;
+    at += 2;
+    if (facts.isDropped || (facts.isIdentity && !peerTrusted && !isOwn)) continue;
+    if (written?.has(facts.canonical) !== true) fields.push(name, value);
   }
+  return at >= end && !(isEdited && isAmbiguous);
+}
+
+/** A header as it is in `req.headers` now. */
+interface Current {
+  readonly name: string;
+  readonly value: unknown;
+  /** Whether a middleware wrote it. */
+  readonly isOwn: boolean;
+}
+
+function pushEdited(fields: string[], req: IncomingMessage, { names, peerTrusted, written }: EndToEndRules): void {
+  const lines = receivedLines(req.rawHeaders ?? []);
+  const named = namedInConnection(lines.get('connection'));
+  const current = currentFields(req, lines, named);
+  // What a middleware wrote or deleted is its own in every spelling.
+  const own = new Set<string>();
+  for (const [name, { isOwn }] of current) if (isOwn) own.add(names.of(name).canonical);
+  for (const name of lines.keys()) if (!current.has(name)) own.add(names.of(name).canonical);
+  for (const [lowerCase, { name, value, isOwn }] of current) {
+    const facts = names.of(name);
+    if (facts.isDropped || written?.has(facts.canonical) === true) continue;
+    if (isOwn) {
+      pushValues(fields, name, value);
+    } else if (!named.has(lowerCase) && !(facts.isIdentity && !peerTrusted) && !own.has(facts.canonical)) {
+      pushLines(fields, lowerCase, value, lines.get(lowerCase) as string[]);
+    }
+  }
+}
+
+/** By their names in lower case; of several spellings, the one that was written last. */
+function currentFields(
+  req: IncomingMessage,
+  lines: ReadonlyMap<string, readonly string[]>,
+  named: ReadonlySet<string>,
+): Map<string, Current> {
+  const headers: Record<string, unknown> = req.headers;
+  const current = new Map<string, Current>();
+  for (const name in headers) {
+    const lowerCase = name.toLowerCase();
+    const value = headers[name];
+    current.delete(lowerCase);
+    if (value === undefined) continue;
+    const received = name === lowerCase ? lines.get(name) : undefined;
+    const isOwn = received === undefined || !isAsReceived(value, received) || (named.has(name) && isWritten(req, name));
+    current.set(lowerCase, { name, value, isOwn });
+  }
+  const lost = lines.get(LOST_BY_NODE);
+  if (lost !== undefined && !current.has(LOST_BY_NODE)) {
+    current.set(LOST_BY_NODE, { name: LOST_BY_NODE, value: lost.join(', '), isOwn: false });
+  }
+  return current;
+}
+
+/** Whether a value is what Node made of these lines: of some fields it takes the first only, cookies it joins in a way of their own. */
+function isAsReceived(value: unknown, lines: readonly string[]): boolean {
+  if (Array.isArray(value)) return value.length === lines.length && value.every((line, index) => line === lines[index]);
+  return value === lines[0] || value === lines.join(', ') || value === lines.join('; ');
+}
+
+/** The lines as they came, if they are what the value was joined from. */
+function pushLines(fields: string[], name: string, value: unknown, lines: readonly string[]): void {
+  if (typeof value === 'string' && value !== lines.join(', ')) fields.push(name, value);
+  else for (const line of lines) fields.push(name, line);
+}
+
+function receivedLines(rawHeaders: readonly string[]): Map<string, string[]> {
+  const lines = new Map<string, string[]>();
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = (rawHeaders[i] as string).toLowerCase();
+    const value = rawHeaders[i + 1] as string;
+    const before = lines.get(name);
+    if (before === undefined) lines.set(name, [value]);
+    else before.push(value);
+  }
+  return lines;
 }
 
 /** Tells a backend how long a body is. undici does so itself where there is none, and where it must be chunked. */
@@ -71,30 +168,4 @@ export function fieldText(name: string, value: unknown): string {
     `A middleware set req.headers[${JSON.stringify(name)}] to a value of type ${type}; ` +
       'it must be a string, a number, a boolean or an array of them',
   );
-}
-
-/**
- * Whether a field is the client's own. One that a middleware wrote since (a user's id, say) is not for the client to
- * take away by naming it in `Connection`.
- */
-function isAsReceived(name: string, { headers, rawHeaders }: IncomingMessage): boolean {
-  const lines = receivedLines(name, rawHeaders);
-  // Of some fields Node takes the first line only; cookies it joins in a way of their own (RFC 9110 §5.3).
-  return [lines[0], lines.join(', '), lines.join('; ')].includes(String(headers[name]));
-}
-
-/** The lines as they came, if they are what the value was joined from; else somebody changed it since. */
-function pushLines(fields: string[], name: string, headers: IncomingHttpHeaders, rawHeaders: readonly string[]): void {
-  const value = headers[name] as string;
-  const lines = receivedLines(name, rawHeaders);
-  if (lines.length > 1 && lines.join(', ') === value) for (const line of lines) fields.push(name, line);
-  else fields.push(name, value);
-}
-
-function receivedLines(name: string, rawHeaders: readonly string[]): string[] {
-  const lines: string[] = [];
-  for (let i = 0; i < rawHeaders.length; i += 2) {
-    if ((rawHeaders[i] as string).toLowerCase() === name) lines.push(rawHeaders[i + 1] as string);
-  }
-  return lines;
 }

@@ -18,50 +18,6 @@ export interface ForwardingRules {
   readonly via: Via | undefined;
 }
 
-/**
- * Fields in which proxies speak of the client, or of what it asked for. Whoever sends them is believed only when the app's
- * `trust proxy` says so: from anybody else they are dropped, in the spellings of {@link withAliases} too.
- */
-export const FORWARDING_FIELDS: ReadonlySet<string> = new Set([
-  'forwarded',
-  'x-forwarded',
-  'x-forwarded-by',
-  'x-forwarded-for',
-  'x-forwarded-host',
-  'x-forwarded-path',
-  'x-forwarded-port',
-  'x-forwarded-prefix',
-  'x-forwarded-proto',
-  'x-forwarded-protocol',
-  'x-forwarded-scheme',
-  'x-forwarded-server',
-  'x-forwarded-ssl',
-  'x-forwarded-tls-client-cert',
-  'x-forwarded-client-cert',
-  'x-forwarded-uri',
-  'x-forwarded-user',
-  // The client's address by other names.
-  'x-real-ip',
-  'x-client-ip',
-  'x-cluster-client-ip',
-  'x-envoy-external-address',
-  'x-original-forwarded-for',
-  'x-remote-addr',
-  'x-remote-ip',
-  'true-client-ip',
-  'cf-connecting-ip',
-  'fastly-client-ip',
-  // Its scheme.
-  'front-end-https',
-  'x-scheme',
-  'x-url-scheme',
-  // What it asked for: some frameworks route by these, past every rule for the path itself.
-  'x-host',
-  'x-original-host',
-  'x-original-url',
-  'x-rewrite-url',
-]);
-
 const X_FORWARDED = ['x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto'];
 
 /** Fields that the gateway writes itself, or has replaced by those. What stands in them comes from nobody else. */

@@ -1,3 +1,6 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import type { IncomingMessage } from 'node:http';
+
 /** Fields that end at this hop whether `Connection` names them or not (RFC 9110 §7.6.1). */
 export const HOP_BY_HOP: ReadonlySet<string> = new Set([
   'connection',
@@ -30,4 +33,46 @@ export function namedInConnection(connection: string | readonly string[] | undef
     if (name !== '' && !NEVER_STRIPPED.has(name)) names.add(name);
   }
   return names;
+}
+
+const kWatched = Symbol('expressway.watchedHeaders');
+
+type Watched = IncomingMessage & { [kWatched]?: true };
+
+/**
+ * Has headers that a client names in `Connection` tell whether a middleware writes them later, also if it writes what the client
+ * sent: a client must not be able to take away what the app sets. To be called before any middleware sees the request.
+ */
+export function watchNamed(req: Watched): void {
+  const { headers } = req;
+  const named = namedInConnection(headers.connection);
+  if (named.size === 0 || req[kWatched]) return;
+  req[kWatched] = true;
+  for (const name of named) {
+    const received = Object.hasOwn(headers, name) ? headers[name] : undefined;
+    if (received === undefined) continue;
+    Object.defineProperty(headers, name, {
+      configurable: true,
+      enumerable: true,
+      get: () => received,
+      set: (value) =>
+        Object.defineProperty(headers, name, { configurable: true, enumerable: true, writable: true, value }),
+    });
+  }
+}
+
+/** Whether somebody wrote a watched header since. */
+export function isWritten(req: Watched, name: string): boolean {
+  return req[kWatched] === true && Object.getOwnPropertyDescriptor(req.headers, name)?.get === undefined;
+}
+
+/** Published by Node before a server hands a request to its listeners. */
+const REQUEST_START = 'http.server.request.start';
+
+const onRequestStart = (message: unknown): void => watchNamed((message as { request: Watched }).request);
+
+/** Watches the requests of all servers of the process: once, however often it is called. */
+export function watchRequests(): void {
+  unsubscribe(REQUEST_START, onRequestStart);
+  subscribe(REQUEST_START, onRequestStart);
 }

@@ -1,6 +1,7 @@
 import { type IncomingMessage, validateHeaderName, validateHeaderValue } from 'node:http';
 import type { Options } from 'http-proxy-middleware';
-import { droppedFields, pushEndToEndFields, pushFraming } from './end-to-end-fields.ts';
+import { NEVER_FORWARDED, pushEndToEndFields, pushFraming } from './end-to-end-fields.ts';
+import { canonical, HeaderNames } from './header-names.ts';
 import { isHopByHop } from './hop-by-hop.ts';
 import type { RequestHead } from './request-head.ts';
 
@@ -65,6 +66,9 @@ function needsPort(protocol: string | undefined, usesTls: boolean, port: number 
   return protocol === undefined || Number(port) !== (usesTls ? 443 : 80);
 }
 
+/** To it, one header says as much of the client as any other. */
+export const nativeNames = (): HeaderNames => new HeaderNames(NEVER_FORWARDED, () => false);
+
 /**
  * What http-proxy-middleware's own transport would send, cleaned of what concerns only the client's connection.
  *
@@ -75,6 +79,7 @@ export function nativeLikeHead(
   target: Target,
   options: NativeOptions,
   bodyLength: number,
+  names: HeaderNames,
 ): RequestHead {
   const overrides = new Map<string, string | readonly string[]>();
   for (const [name, value] of Object.entries<unknown>(options.headers ?? {})) override(overrides, name, value);
@@ -83,7 +88,8 @@ export function nativeLikeHead(
   if (options.xfwd) addForwardedFields(overrides, req);
   const fields: string[] = [];
   pushFraming(fields, bodyLength);
-  pushEndToEndFields(fields, req, droppedFields(overrides.keys()));
+  const written = new Set([...overrides.keys()].map(canonical));
+  pushEndToEndFields(fields, req, { names, peerTrusted: true, written });
   for (const [name, value] of overrides) for (const line of [value].flat()) fields.push(name, line);
   return { path: joinedPath(req, target, options), fields };
 }

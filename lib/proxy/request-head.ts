@@ -1,26 +1,25 @@
 import { GatewayError } from '../core/errors.ts';
 import type { Exchange } from '../core/exchange.ts';
-import { droppedFields, fieldText, pushEndToEndFields, pushFraming, withAliases } from './end-to-end-fields.ts';
-import { FORWARDING_FIELDS, type ForwardingRules, pushForwardingFields, writtenHere } from './forwarding-fields.ts';
-
-/** Nobody in front writes those: they are a client's, passed on by a proxy that has overlooked them. */
-const ALIASES = [...FORWARDING_FIELDS].flatMap((name) => withAliases(name).slice(1));
+import { fieldText, NEVER_FORWARDED, pushEndToEndFields, pushFraming } from './end-to-end-fields.ts';
+import { type ForwardingRules, pushForwardingFields, writtenHere } from './forwarding-fields.ts';
+import { HeaderNames } from './header-names.ts';
+import { identityHeaders } from './identity-headers.ts';
 
 /** How a request's head is rewritten for its backend. */
 export interface RequestHeadRules extends ForwardingRules {
   /** Send the backend's own authority as `Host` instead of the client's. */
   readonly changeOrigin: boolean;
-  /** Fields of a client's that do not go on as they are; those of a peer that is not believed. */
-  readonly rewritten: ReadonlySet<string>;
-  readonly rewrittenOrSpoofed: ReadonlySet<string>;
+  readonly names: HeaderNames;
 }
 
 /** Works out once what need not be worked out for every request. */
-export function requestHeadRules(rules: ForwardingRules & { readonly changeOrigin: boolean }): RequestHeadRules {
+export function requestHeadRules(
+  rules: ForwardingRules & { readonly changeOrigin: boolean; readonly identityHeaders: readonly string[] },
+): RequestHeadRules {
   const { forwarded, forwardingFields, via, changeOrigin } = rules;
-  const rewritten = droppedFields(['host'], writtenHere(rules), ALIASES);
-  const rewrittenOrSpoofed = droppedFields(rewritten, FORWARDING_FIELDS);
-  return { forwarded, forwardingFields, via, changeOrigin, rewritten, rewrittenOrSpoofed };
+  const dropped = [...NEVER_FORWARDED, 'host', ...writtenHere(rules)];
+  const names = new HeaderNames(dropped, identityHeaders(rules.identityHeaders));
+  return { forwarded, forwardingFields, via, changeOrigin, names };
 }
 
 /** The parts of a request that go into a backend's request line and field section. */
@@ -51,7 +50,7 @@ export function requestHead(
   const host = rules.changeOrigin ? authority : target.host;
   const fields: string[] = host === undefined ? [] : ['host', host];
   pushFraming(fields, bodyLength);
-  pushEndToEndFields(fields, req, exchange.peerTrusted ? rules.rewritten : rules.rewrittenOrSpoofed);
+  pushEndToEndFields(fields, req, { names: rules.names, peerTrusted: exchange.peerTrusted });
   pushForwardingFields(fields, exchange, rules, target.host);
   return { path: target.path, fields };
 }

@@ -31,6 +31,7 @@ import { ambiguousPathsCheck, requestGuardDefaults } from '../ingress/request-gu
 import { type AdmissionCapOptions, admissionCapChecks, admissionCapDefaults } from './admission-caps.ts';
 import { type BackendTlsOptions, backendTls } from './backend-tls.ts';
 import type { ForwardedMode, ForwardingFields } from './forwarding-fields.ts';
+import { identityHeaderList } from './identity-headers.ts';
 import { type RetryAfterOptions, retryAfterOrFalse } from './retry-after.ts';
 import { type RetryOptions, retryChecks, retryDefaults } from './retry-rules.ts';
 import { type TunnelOptions, tunnelChecks, tunnelDefaults } from './tunnel-options.ts';
@@ -108,6 +109,12 @@ export interface RoundRobinProxyOptions extends AdmissionCapOptions {
    * the field as it came, and finds no loops. Default: `expressway-` and six random digits, new for each proxy.
    */
   via?: string | false;
+  /**
+   * More headers that tell backends who a client is, beside those that are known (`X-Forwarded-*`, `X-Real-IP`, `X-SSL-*` and the
+   * like): names, or beginnings such as `x-corp-*`. From a peer that `trust proxy` does not name they are dropped, in spellings
+   * with underscores or dots too. What a middleware writes into `req.headers` goes on. Default none.
+   */
+  identityHeaders?: readonly string[];
   /** Send the backend's authority as `Host` instead of the client's. Default false. */
   changeOrigin?: boolean;
   /**
@@ -163,6 +170,7 @@ export const roundRobinProxyDefaults = Object.freeze({
   idleTimeoutMs: 60_000,
   forwarded: 'replace' as ForwardedMode,
   forwardingFields: 'x-forwarded' as ForwardingFields,
+  identityHeaders: Object.freeze([]) as readonly string[],
   changeOrigin: false,
   ...requestGuardDefaults,
   maxBodyBytes: 0,
@@ -214,6 +222,7 @@ export const roundRobinProxyChecks: Checks<RoundRobinProxyOptions> = {
   forwarded: oneOf('replace', 'append'),
   forwardingFields: oneOf('x-forwarded', 'forwarded', 'both'),
   via: viaPseudonym,
+  identityHeaders: identityHeaderList,
   changeOrigin: boolean,
   ambiguousPaths: ambiguousPathsCheck,
   maxBodyBytes: integer(0),

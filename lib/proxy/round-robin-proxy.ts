@@ -23,6 +23,7 @@ import { assertBackendTls, type BackendTlsOptions } from './backend-tls.ts';
 import { Connections } from './connections.ts';
 import { Forwarding } from './forwarding.ts';
 import type { ForwardingParts } from './forwarding-parts.ts';
+import { watchRequests } from './hop-by-hop.ts';
 import { Membership } from './membership.ts';
 import { toOriginForm } from './origin-form.ts';
 import { tellOfOwnAddress } from './own-address.ts';
@@ -203,6 +204,7 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
     maxBodyBytes: options.maxBodyBytes,
     tunnels,
   };
+  watchRequests();
   const { pathFilter, pathRewrite } = options;
   warnOfOpenPrefixes(pathFilter);
   const forward = (req: IncomingMessage, res: ServerResponse, next: Next) =>

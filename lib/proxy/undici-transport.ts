@@ -10,8 +10,9 @@ import type { AttemptOwner } from './attempt-owner.ts';
 import { alreadyReadError, whyUnreadable } from './body-already-read.ts';
 import { Connections } from './connections.ts';
 import { sendHeadExactly } from './exact-head.ts';
+import { watchRequests } from './hop-by-hop.ts';
 import { nativeLikeError } from './native-like-error.ts';
-import { type NativeOptions, nativeLikeHead, readTarget, type Target } from './native-like-head.ts';
+import { type NativeOptions, nativeLikeHead, nativeNames, readTarget, type Target } from './native-like-head.ts';
 import { warnOfOpenPrefixes } from './path-filter-warning.ts';
 import { type ContentOwner, RequestContent } from './request-content.ts';
 import { Watchdog } from './watchdog.ts';
@@ -99,6 +100,8 @@ export function undiciTransport<
     const watchdog = new Watchdog(Math.min(timeouts.responseTimeoutMs, timeouts.idleTimeoutMs));
     const { web: native, close } = proxyServer;
     const byDefault = listenersByDefault(hpmOptions);
+    const names = nativeNames();
+    watchRequests();
 
     // The middleware closes its proxy with the last server that it was used in.
     proxyServer.close = (callback) => {
@@ -123,7 +126,7 @@ export function undiciTransport<
         try {
           new Attempt(exchangeOf(req, res), owner, watchdog, timeouts).start(
             connections.to(target.origin),
-            nativeLikeHead(req, target, options, declaredLength(req)),
+            nativeLikeHead(req, target, options, declaredLength(req), names),
             owner.content(),
           );
         } catch (error) {

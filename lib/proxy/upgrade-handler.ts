@@ -5,6 +5,7 @@ import { exchangeOf } from '../core/exchange.ts';
 import { linger } from '../core/last-answer.ts';
 import { sendProblem } from '../core/problem.ts';
 import { answerOn, endAfter } from '../ingress/answers.ts';
+import { watchNamed } from './hop-by-hop.ts';
 import { readUpgradeProtocols, requestedProtocol, type UpgradeHandlerOptions } from './upgrade-protocols.ts';
 
 const UNREADABLE = 'This server cannot read the content of a request that asks for another protocol.';
@@ -41,6 +42,7 @@ export function upgradeHandler(app: RequestListener, options?: UpgradeHandlerOpt
     function expresswayUpgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
       // The HTTP server has let go of the socket: without a listener an error on it would end the process.
       socket.on('error', () => socket.destroy());
+      watchNamed(req);
       const earlier = answerOn(socket);
       if (earlier !== undefined || !socket.writable) {
         // Sent before the answer to another request was read: it cannot wait here until the connection is its own.
