@@ -182,6 +182,18 @@ describe('what throws on the way of a request releases all that the request hold
     },
   );
 
+  test('a policy, where a plain server gives no next(): 500, and the event has the error', async () => {
+    const backend = cleanup.add(await RecorderBackend.start());
+    const proxy = cleanup.add(roundRobinProxy({ ...TIGHT, backends: [backend.url] }));
+    breakAt(BackendPool.prototype, 'select', 1);
+    const outcomes: unknown[] = [];
+    proxy.events.on('rejected', ({ outcome }) => outcomes.push(outcome));
+    const { port } = cleanup.add(await listen(proxy as never));
+    expect((await rawRequest(port, POST)).status).toBe(500);
+    expect(outcomes).toMatchObject([{ cause: 'handler_error', error: new Error('injected') }]);
+    expect(proxy.load().inFlight).toBe(0);
+  });
+
   test('an observer of the exchange, while the gateway refuses', async () => {
     const backend = cleanup.add(await RecorderBackend.start());
     const made = await gateway({ backends: [backend.url] });

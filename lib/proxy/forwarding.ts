@@ -5,6 +5,7 @@ import { declaredLength } from '../core/declared-length.ts';
 import type { Exchange } from '../core/exchange.ts';
 import type { Next } from '../core/http.ts';
 import { ABORTED, type Failed, judge, type Outcome, type Rejected, type Verdict } from '../core/outcome.ts';
+import { thrown } from '../core/warnings.ts';
 import { Admission, overload } from './admission.ts';
 import { Attempt } from './attempt.ts';
 import type { AttemptOwner, AttemptTimeouts } from './attempt-owner.ts';
@@ -26,7 +27,7 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
   readonly #exchange: Exchange;
   readonly #retries: Retries;
   readonly #reports: ForwardingReports;
-  readonly #next: Next;
+  readonly #next: Next | undefined;
   #tried: readonly Backend[] = [];
   /** Nothing where there are no caps that it could come under. */
   #admission: Admission | undefined;
@@ -39,8 +40,11 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
   #unsendable: Rejected | undefined;
   #isOver = false;
 
-  /** @param next Gets the errors of the app: what a middleware wrote that cannot be sent, what a function of a user threw. */
-  constructor(parts: ForwardingParts, exchange: Exchange, next: Next) {
+  /**
+   * @param next Gets the errors of the app: what a middleware wrote that cannot be sent, what a function of a user threw. A
+   * plain server has none.
+   */
+  constructor(parts: ForwardingParts, exchange: Exchange, next: Next | undefined) {
     this.#parts = parts;
     this.#exchange = exchange;
     this.#next = next;
@@ -331,8 +335,13 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
     exchange.working = undefined;
     this.#lease?.release('neutral');
     this.#over();
-    if (exchange.res.headersSent) cut(exchange);
-    else this.#next(error);
+    const { headersSent: headSent } = exchange.res;
+    if (!headSent && this.#next !== undefined) {
+      this.#next(error);
+      return;
+    }
+    const failure = error instanceof Error ? error : new Error(thrown(error));
+    this.#refuse({ kind: 'failed', cause: 'handler_error', error: failure, sent: false, headSent });
   }
 
   /** Once or more often: what is held is released once. */

@@ -120,7 +120,8 @@ function held(req: IncomingMessage, next: Next): Next {
   req.pause();
   return (error) => {
     req.resume();
-    next(error);
+    // A plain server gives none.
+    next?.(error);
   };
 }
 
