@@ -5,7 +5,8 @@ import type { Abortable, Exchange } from '../core/exchange.ts';
 import { lastAnswer } from '../core/last-answer.ts';
 import { ABORTED, type Failed, type FailureCause, type Outcome } from '../core/outcome.ts';
 import type { AttemptOwner, AttemptTimeouts } from './attempt-owner.ts';
-import type { BackendConnections, Retirable } from './backend-connections.ts';
+import type { BackendConnections, RequestConnection } from './backend-connections.ts';
+import { asksForConnection, authenticatesConnection } from './bound-connections.ts';
 import { bytesReadBefore } from './connections.ts';
 import { failureCause, isRefusedRequest } from './failure.ts';
 import { type Encoded, endWith, flushEncoder, flushHead, SMALL_ANSWER } from './flush.ts';
@@ -40,7 +41,7 @@ export class Attempt implements Dispatcher.DispatchHandler, Abortable, Watched {
   readonly #timeouts: AttemptTimeouts;
   readonly #res: ServerResponse;
   #controller: Dispatcher.DispatchController | undefined;
-  #on: Retirable | undefined;
+  #on: RequestConnection | undefined;
   #content: SendableContent | undefined;
   #status = 0;
   #informationals = 0;
@@ -93,7 +94,9 @@ export class Attempt implements Dispatcher.DispatchHandler, Abortable, Watched {
           upgrade: upgrade ?? null,
         },
         this,
+        req.socket,
       );
+      if (authenticatesConnection(head.fields)) this.#on?.bindTo(req.socket);
       if (this.#refused !== undefined) throw unsendable(head, this.#refused);
     } catch (error) {
       this.#finish();
@@ -149,6 +152,8 @@ export class Attempt implements Dispatcher.DispatchHandler, Abortable, Watched {
       return;
     }
     checkResponseHead(status, fields);
+    const challenge = fields['www-authenticate'];
+    if (challenge !== undefined && asksForConnection(challenge)) this.#on?.bindTo(this.#exchange.req.socket);
     if (!this.#owner.accepts(status, fields)) {
       this.#finish();
       controller.abort(new Error('the answer is not wanted'));

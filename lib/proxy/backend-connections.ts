@@ -1,5 +1,6 @@
-import { isIP } from 'node:net';
+import { isIP, type Socket } from 'node:net';
 import { type buildConnector, Client, type Dispatcher, errors } from 'undici';
+import { BoundConnections } from './bound-connections.ts';
 import { RecentPeak } from './recent-peak.ts';
 
 /** undici closes a connection that was free for 4 s, or 2 s before the time that the backend announced. */
@@ -17,30 +18,44 @@ export interface BackendConnectionsOptions {
    * every connection closed. Without it, that is how it is.
    */
   readonly serverName?: string | undefined;
+  /** Those that belong to one client each, at all origins. */
+  readonly bound?: BoundConnections<Connection>;
 }
 
 /** The connection that a request is on. */
-export interface Retirable {
+export interface RequestConnection {
   /** Closes it when the request is over: no other one is sent on it. */
   retire(): void;
+  /** Keeps it for this client until one of the two connections ends. */
+  bindTo(client: Socket): void;
 }
 
 /** One connection, or the place for one. */
-class Connection extends Client implements Retirable {
+export class Connection extends Client implements RequestConnection {
   isFree = false;
   isDropped = false;
+  isBound = false;
   /** `Date.now()` when it became free. */
   freeSince = 0;
-  readonly #drop: (connection: Connection) => void;
+  readonly #owner: ConnectionOwner;
 
-  constructor(origin: URL, options: Client.Options, drop: (connection: Connection) => void) {
+  constructor(origin: URL, options: Client.Options, owner: ConnectionOwner) {
     super(origin, options);
-    this.#drop = drop;
+    this.#owner = owner;
   }
 
   retire(): void {
-    this.#drop(this);
+    this.#owner.drop(this);
   }
+
+  bindTo(client: Socket): void {
+    this.#owner.bind(this, client);
+  }
+}
+
+interface ConnectionOwner {
+  drop(connection: Connection): void;
+  bind(connection: Connection, client: Socket): void;
 }
 
 /**
@@ -49,7 +64,7 @@ class Connection extends Client implements Retirable {
  * not long ago are used before they do (docs/decisions/0032). (undici's `Pool` looks through all of them for each
  * request, and has a queue of 16 KiB for requests that wait, which they never do here.)
  */
-export class BackendConnections {
+export class BackendConnections implements ConnectionOwner {
   readonly #origin: URL;
   readonly #options: Client.Options;
   /** The same for all requests, whatever it is: a change of it costs the connection. */
@@ -57,10 +72,12 @@ export class BackendConnections {
   readonly #all = new Set<Connection>();
   /** Whichever has been free longest comes first. */
   readonly #free: Connection[] = [];
+  readonly #bound: BoundConnections<Connection>;
   readonly #mostInUse = new RecentPeak();
   #closed = false;
 
-  constructor({ origin, connect, serverName }: BackendConnectionsOptions) {
+  constructor({ origin, connect, serverName, bound = new BoundConnections() }: BackendConnectionsOptions) {
+    this.#bound = bound;
     this.#origin = withOrigin(new URL(origin));
     if (serverName !== undefined && origin.startsWith('https:')) {
       this.#serverName = serverName.replace(/^\[(.*)\]$/, '$1');
@@ -75,20 +92,40 @@ export class BackendConnections {
     };
   }
 
-  /** @returns nothing when they are closed; the handler is told so. */
-  dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): Retirable | undefined {
+  /**
+   * @param client Whose request it is.
+   * @returns nothing when they are closed; the handler is told so.
+   */
+  dispatch(
+    options: Dispatcher.DispatchOptions,
+    handler: Dispatcher.DispatchHandler,
+    client: Socket,
+  ): RequestConnection | undefined {
     if (this.#closed) {
       handler.onResponseError?.(null as unknown as Dispatcher.DispatchController, new errors.ClientClosedError());
       return undefined;
     }
     if (this.#serverName !== undefined) Object.assign(options, { servername: this.#serverName });
-    const connection = this.#takeFree() ?? this.#open();
+    const own = this.#bound.find(client, this.#origin.origin);
+    const connection = own?.isFree === true ? own : (this.#takeFree() ?? this.#open());
     connection.isFree = false;
     this.#mostInUse.observe(this.#inUse);
     const takesMore = connection.dispatch(options, handler);
     // A request that undici refuses leaves nothing behind that would be followed by a `drain`.
     if (takesMore || connection.stats.size === 0) this.#release(connection);
     return connection;
+  }
+
+  bind(connection: Connection, client: Socket): void {
+    // A request that undici refused has left its connection as it was.
+    if (connection.isFree) return;
+    connection.isBound = true;
+    this.#bound.bind(client, this.#origin.origin, connection);
+  }
+
+  drop(connection: Connection): void {
+    connection.isDropped = true;
+    if (this.#all.delete(connection) && !connection.destroyed) void connection.close();
   }
 
   /** Whether nothing runs here, and no connection is left that was used a short while ago. */
@@ -127,11 +164,11 @@ export class BackendConnections {
   }
 
   #open(): Connection {
-    const connection = new Connection(this.#origin, this.#options, (retired) => this.#drop(retired));
+    const connection = new Connection(this.#origin, this.#options, this);
     this.#all.add(connection);
     connection.on('drain', () => this.#release(connection));
     connection.on('disconnect', () => this.#disconnected(connection));
-    connection.on('connectionError', () => this.#drop(connection));
+    connection.on('connectionError', () => this.drop(connection));
     return connection;
   }
 
@@ -139,19 +176,14 @@ export class BackendConnections {
     if (connection.isFree || connection.isDropped) return;
     connection.isFree = true;
     connection.freeSince = Date.now();
-    this.#free.push(connection);
+    if (!connection.isBound) this.#free.push(connection);
   }
 
   /** As many as ever ran at a time would pile up. */
   #disconnected(connection: Connection): void {
     if (!connection.isFree) return;
-    this.#free.splice(this.#free.lastIndexOf(connection), 1);
-    this.#drop(connection);
-  }
-
-  #drop(connection: Connection): void {
-    connection.isDropped = true;
-    if (this.#all.delete(connection) && !connection.destroyed) void connection.close();
+    if (!connection.isBound) this.#free.splice(this.#free.lastIndexOf(connection), 1);
+    this.drop(connection);
   }
 }
 

@@ -1,7 +1,8 @@
 import type { Socket } from 'node:net';
 import { buildConnector } from 'undici';
-import { BackendConnections } from './backend-connections.ts';
+import { BackendConnections, type Connection } from './backend-connections.ts';
 import { type BackendTlsOptions, connectorTls } from './backend-tls.ts';
+import { BoundConnections } from './bound-connections.ts';
 import { correctHeads } from './http-version.ts';
 import { deliverUnreadResponse } from './unread-response.ts';
 
@@ -31,6 +32,7 @@ export class Connections {
   readonly #current = new Map<string, BackendConnections>();
   /** Those to origins that left, until their requests have ended. */
   readonly #leaving = new Map<BackendConnections, { readonly origin: string; readonly closed: Promise<void> }>();
+  readonly #bound = new BoundConnections<Connection>();
   readonly #connectTimeoutMs: number;
   #connect: buildConnector.connector;
   /** What every certificate must be for, if that was said. */
@@ -60,10 +62,16 @@ export class Connections {
         origin,
         connect: this.#connect,
         serverName: this.#serverName ?? serverName,
+        bound: this.#bound,
       });
       this.#current.set(origin, connections);
     }
     return connections;
+  }
+
+  /** Where this client authenticated its connection (NTLM, Negotiate): only there its requests have an identity. */
+  boundOrigin(client: Socket): string | undefined {
+    return this.#bound.originOf(client);
   }
 
   /**

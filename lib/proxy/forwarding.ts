@@ -124,7 +124,9 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
       this.#refuse(this.#unsendable ?? this.#lastFailure ?? alreadyRead(exchange.req));
       return undefined;
     }
-    const backend = this.#parts.pool.select(exchange, this.#tried);
+    const { connections, pool } = this.#parts;
+    const bound = connections.boundOrigin(exchange.req.socket);
+    const backend = pool.candidate(bound, this.#tried) ?? pool.select(exchange, this.#tried);
     if (backend === undefined) return undefined;
     const head = requestHead(exchange, backend.authority, this.#parts.rules, this.#bodyLength);
     if (head === undefined) {

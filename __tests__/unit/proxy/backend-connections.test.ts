@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import { type AddressInfo, Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { buildConnector } from 'undici';
 import { BackendConnections } from '../../../lib/proxy/backend-connections.ts';
@@ -10,6 +10,7 @@ import { eventually } from '../../support/servers.ts';
 mockDateOnly(1_800_000_000_000);
 
 const sockets = new Set<Socket>();
+const client = new Socket();
 let waiting: [IncomingMessage, ServerResponse][] = [];
 const server = createServer((req, res) => waiting.push([req, res]));
 server.on('connection', (socket) => {
@@ -46,6 +47,7 @@ function ask(path = '/', headers: Record<string, string> = {}): Promise<number |
         onResponseData: () => {},
         onResponseError: (_controller, error) => resolve(error.name),
       },
+      client,
     );
   });
 }
