@@ -1,4 +1,5 @@
 import type { Exchange } from '../core/exchange.ts';
+import { warn } from '../core/warnings.ts';
 import type { Backend, BackendStatus } from './backend.ts';
 import { type BackendConfig, identityOf } from './backend-url.ts';
 import { isCandidate, type SelectionPolicy } from './selection-policy.ts';
@@ -13,6 +14,7 @@ export interface MembershipChange {
 export class BackendPool {
   readonly #policy: SelectionPolicy;
   readonly #makeBackend: (config: BackendConfig) => Backend;
+  #hasWarned = false;
   #backends: readonly Backend[] = [];
   /** Those that left, as long as they have requests. */
   #leaving: readonly Backend[] = [];
@@ -68,9 +70,23 @@ export class BackendPool {
     // A whole pool that starts slowly would only share the same load.
     if (this.#backends.length > 0) for (const backend of added) backend.returned();
     this.#backends = Object.freeze(after);
+    if (this.#policy.ignoresWeights === true) this.#warnOfWeights(configs);
     // Who left is held by nobody, also if it still had requests. Not before: whoever waits may take a place at once.
     for (const backend of added) backend.restore();
     return { added, removed };
+  }
+
+  /** Once: DNS may bring weights along with each answer. */
+  #warnOfWeights(configs: readonly BackendConfig[]): void {
+    const weights = new Set(configs.map(({ weight }) => weight).filter((weight) => weight > 0));
+    if (this.#hasWarned || weights.size < 2) return;
+    this.#hasWarned = true;
+    warn(
+      'WARN_EXPRESSWAY_WEIGHTS',
+      'The backends have different weights, and loadBalancing takes them in strict rotation all the same. Set loadBalancing to ' +
+        "'weighted', 'least-requests', 'latency' or 'hash' (for sticky cookies: fallback; example gateway: LOAD_BALANCING), or " +
+        'leave the weights out',
+    );
   }
 
   /** Milliseconds to the earliest moment at which a backend may be available again. */

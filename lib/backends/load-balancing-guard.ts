@@ -12,12 +12,14 @@ const QUIET_MS = 60_000;
  */
 export class LoadBalancingGuard implements SelectionPolicy {
   readonly observesLatency: boolean;
+  readonly ignoresWeights: boolean;
   readonly #guarded: SelectionPolicy;
   readonly #instead = new RoundRobin();
   #warnedAt = Number.NEGATIVE_INFINITY;
 
   constructor(guarded: SelectionPolicy) {
     this.observesLatency = guarded.observesLatency === true;
+    this.ignoresWeights = guarded.ignoresWeights === true;
     this.#guarded = guarded;
   }
 

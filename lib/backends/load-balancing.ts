@@ -1,4 +1,4 @@
-import { anything, type Check, type Checks, group, oneOf } from '../core/options.ts';
+import { anything, boolean, type Check, type Checks, durationMs, group, oneOf, optional } from '../core/options.ts';
 import { COOKIE_NAME } from './cookie-field.ts';
 import { type HashBy, hashKey } from './hash-key.ts';
 import { LeastLatency } from './least-latency.ts';
@@ -29,7 +29,7 @@ export interface HashOptions {
   loadFactor?: number;
 }
 
-/** A client keeps its backend, by a signed cookie that lasts as long as the browser's session. */
+/** A client keeps its backend, by a signed cookie. */
 export interface StickyOptions {
   /** Always `sticky`. */
   policy: 'sticky';
@@ -40,6 +40,22 @@ export interface StickyOptions {
   secret: string | readonly string[];
   /** Name of the cookie. Default `expressway-sticky`. */
   cookie?: string;
+  /**
+   * When browsers send the cookie with requests from other sites: `lax`, `strict`, or `none` for pages that other sites embed (the
+   * cookie is always `Secure` then, since browsers want that). Default `lax`.
+   */
+  sameSite?: 'lax' | 'strict' | 'none';
+  /** Path that the cookie is for. Default `/`. */
+  path?: string;
+  /** Domain that the cookie is for, with all names below it. Default: the host that the client asked, alone. */
+  domain?: string;
+  /**
+   * Milliseconds for which a client keeps the cookie, counted from when it gets it; then it may get another backend. Default: until the
+   * browser's session ends.
+   */
+  maxAgeMs?: number;
+  /** Whether an embedded page has a cookie for each site that embeds it (CHIPS); the cookie is always `Secure` then. Default false. */
+  partitioned?: boolean;
   /** Picks for clients without a valid cookie, and when their backend is not available. Default `round-robin`. */
   fallback?: SimplePolicyName;
 }
@@ -62,10 +78,18 @@ export const hashDefaults = Object.freeze({ by: 'ip' as HashBy, loadFactor: 1.25
 /** Defaults of {@link StickyOptions}. */
 export const stickyDefaults = Object.freeze({
   cookie: 'expressway-sticky',
+  sameSite: 'lax' as const,
+  path: '/',
+  partitioned: false,
   fallback: 'round-robin' as SimplePolicyName,
 });
 
 const SECRET_LENGTH = 32;
+
+/** RFC 6265 §4.1.1: any character but controls and `;`. A space is not forbidden, and never meant. */
+const COOKIE_PATH = /^\/[\x21-\x3a\x3c-\x7e]*$/;
+/** A leading dot is ignored by browsers, and often written. */
+const DOMAIN = /^\.?[a-z0-9-]+(?:\.[a-z0-9-]+)*$/i;
 
 const matches = (pattern: RegExp, text: unknown): boolean => typeof text === 'string' && pattern.test(text);
 
@@ -93,8 +117,19 @@ const stickyChecks: Checks<StickyOptions> = {
       : [`must be a string of at least ${SECRET_LENGTH} characters, or several such strings`];
   },
   cookie: (value) => (matches(COOKIE_NAME, value) ? undefined : 'must be a cookie name'),
+  sameSite: oneOf('lax', 'strict', 'none'),
+  path: (value) => (matches(COOKIE_PATH, value) ? undefined : 'must be a path like /shop, without ; and spaces'),
+  domain: optional((value) => (matches(DOMAIN, value) ? undefined : 'must be a domain like example.com')),
+  maxAgeMs: optional(durationMs),
+  partitioned: boolean,
   fallback: oneOf(...SIMPLE_NAMES),
 };
+
+/** What browsers would drop without a word (RFC 6265bis §4.1.3.2). */
+function hostPrefixProblems({ cookie, path = '/', domain }: Partial<StickyOptions>): string[] {
+  if (!/^__Host-/i.test(String(cookie)) || (path === '/' && domain === undefined)) return [];
+  return ["cookie must not begin with __Host- beside a domain, or a path other than '/': browsers drop it"];
+}
 
 const hashGroup = group(hashDefaults, hashChecks);
 const stickyGroup = group(stickyDefaults, stickyChecks);
@@ -105,7 +140,9 @@ export const loadBalancing: Check = (value) => {
   const given = (typeof value === 'object' ? value : undefined) as Partial<HashOptions> | SelectionPolicy | undefined;
   if (isPolicy(given)) return undefined;
   if (given?.policy === 'hash') return hashGroup(given);
-  if ((given?.policy as unknown) === 'sticky') return stickyGroup(given);
+  if ((given?.policy as unknown) === 'sticky') {
+    return [...(stickyGroup(given) ?? []), ...hostPrefixProblems(given as object as Partial<StickyOptions>)];
+  }
   const names = [...SIMPLE_NAMES, 'hash'].map((name) => `'${name}'`).join(', ');
   return `must be ${names}, { policy: 'hash' }, { policy: 'sticky', secret }, or an object with a select() method`;
 };
@@ -120,8 +157,8 @@ export function selectionPolicy(value: LoadBalancing): SelectionPolicy {
     const { by, loadFactor } = { ...hashDefaults, ...options };
     return new RendezvousHash(hashKey(by), loadFactor);
   }
-  const { secret, cookie, fallback } = { ...stickyDefaults, ...options };
-  return new StickyCookie({ secrets: [secret].flat(), cookie, fallback: SIMPLE[fallback]() });
+  const { policy, secret, cookie, fallback, ...attributes } = { ...stickyDefaults, ...options };
+  return new StickyCookie({ secrets: [secret].flat(), cookie, fallback: SIMPLE[fallback](), attributes });
 }
 
 function isPolicy(value: unknown): value is SelectionPolicy {

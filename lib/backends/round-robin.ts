@@ -12,6 +12,7 @@ const WHOLE_TURN = 1 - 1e-9;
  * one. When nobody else is available it takes every turn.
  */
 export class RoundRobin implements SelectionPolicy {
+  readonly ignoresWeights = true;
   #cursor = 0;
   readonly #saved = new WeakMap<BackendView, number>();
 

@@ -30,6 +30,8 @@ export interface BackendView {
 export interface SelectionPolicy {
   /** Whether `latencyMs` is to be measured: two readings of a clock per request. Read once. Default false. */
   readonly observesLatency?: boolean;
+  /** Whether all weights but 0 are the same to it: a list of backends that has several gives a process warning. Default false. */
+  readonly ignoresWeights?: boolean;
   /**
    * @param backends The pool, in the order of its configuration. The same array until membership or weights change.
    * @param tried Backends already asked on behalf of this exchange: never picked again.

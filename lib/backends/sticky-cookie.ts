@@ -11,6 +11,16 @@ export interface StickyCookieSettings {
   readonly secrets: readonly string[];
   /** Picks for clients without a cookie, and for those whose backend is not available. */
   readonly fallback: SelectionPolicy;
+  readonly attributes?: StickyCookieAttributes;
+}
+
+/** RFC 6265bis §4.1.2. */
+export interface StickyCookieAttributes {
+  readonly sameSite?: 'lax' | 'strict' | 'none' | undefined;
+  readonly path?: string | undefined;
+  readonly domain?: string | undefined;
+  readonly maxAgeMs?: number | undefined;
+  readonly partitioned?: boolean | undefined;
 }
 
 /**
@@ -19,14 +29,23 @@ export interface StickyCookieSettings {
  */
 export class StickyCookie implements SelectionPolicy {
   readonly observesLatency: boolean;
+  readonly ignoresWeights: boolean;
   readonly #cookie: string;
+  /** As they stand behind the value, without Secure. */
+  readonly #attributes: string;
+  /** Whether browsers drop the cookie without Secure. */
+  readonly #mustBeSecure: boolean;
   readonly #fallback: SelectionPolicy;
   readonly #tokens: StickyTokens;
   #members: readonly BackendView[] = [];
 
-  constructor({ cookie, secrets, fallback }: StickyCookieSettings) {
+  constructor({ cookie, secrets, fallback, attributes = {} }: StickyCookieSettings) {
     this.observesLatency = fallback.observesLatency === true;
+    this.ignoresWeights = fallback.ignoresWeights === true;
     this.#cookie = cookie;
+    this.#attributes = attributesText(attributes);
+    const { sameSite, partitioned } = attributes;
+    this.#mustBeSecure = sameSite === 'none' || partitioned === true || /^__(?:Host|Secure)-/i.test(cookie);
     this.#fallback = fallback;
     this.#tokens = new StickyTokens(secrets, cookie);
   }
@@ -54,8 +73,8 @@ export class StickyCookie implements SelectionPolicy {
     const { res } = exchange;
     // Nothing more can be said to a client that is being answered already.
     if (res.headersSent) return;
-    const secure = isHttps(exchange) ? '; Secure' : '';
-    const line = `${this.#cookie}=${this.#tokens.valueFor(backend)}; Path=/; HttpOnly; SameSite=Lax${secure}`;
+    const secure = this.#mustBeSecure || isHttps(exchange) ? '; Secure' : '';
+    const line = `${this.#cookie}=${this.#tokens.valueFor(backend)}${this.#attributes}${secure}`;
     // A backend that was picked before, and failed, has left its own.
     const others = [res.getHeader('Set-Cookie') ?? []].flat().filter((other) => !this.#isOwn(String(other)));
     res.setHeader('Set-Cookie', [...others.map(String), line]);
@@ -65,6 +84,17 @@ export class StickyCookie implements SelectionPolicy {
     return line.startsWith(`${this.#cookie}=`);
   }
 }
+
+function attributesText({ sameSite, path, domain, maxAgeMs, partitioned }: StickyCookieAttributes): string {
+  const parts = [`Path=${path ?? '/'}`];
+  if (domain !== undefined) parts.push(`Domain=${domain}`);
+  if (maxAgeMs !== undefined) parts.push(`Max-Age=${Math.ceil(maxAgeMs / 1_000)}`);
+  parts.push('HttpOnly', `SameSite=${SAME_SITE[sameSite ?? 'lax']}`);
+  if (partitioned === true) parts.push('Partitioned');
+  return parts.map((part) => `; ${part}`).join('');
+}
+
+const SAME_SITE = Object.freeze({ lax: 'Lax', strict: 'Strict', none: 'None' });
 
 /** Whether the client itself speaks TLS, here or with a trusted proxy in front. */
 function isHttps({ req, peerTrusted }: Exchange): boolean {

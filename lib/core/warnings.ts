@@ -10,6 +10,7 @@ const TYPES = Object.freeze({
   WARN_EXPRESSWAY_MINIMUM_REQUESTS: 'ExpresswayPredicateWarning',
   WARN_EXPRESSWAY_ROUTE: 'ExpresswayPredicateWarning',
   WARN_EXPRESSWAY_POLICY: 'ExpresswayPolicyWarning',
+  WARN_EXPRESSWAY_WEIGHTS: 'ExpresswayPolicyWarning',
   WARN_EXPRESSWAY_REDIS_CLIENT: 'ExpresswayRedisWarning',
   WARN_EXPRESSWAY_MAX_KEYS: 'ExpresswayRateLimitWarning',
   WARN_EXPRESSWAY_LIMITER_NAME: 'ExpresswayRateLimitWarning',

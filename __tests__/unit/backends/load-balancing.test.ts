@@ -30,6 +30,8 @@ describe('the loadBalancing option', () => {
     [{ policy: 'hash', by: { cookie: 'user' }, loadFactor: undefined }],
     [{ policy: 'sticky', secret: SECRET }],
     [{ policy: 'sticky', secret: [SECRET, `${SECRET}!`], cookie: '__Host-lb', fallback: 'least-requests' }],
+    [{ policy: 'sticky', secret: SECRET, sameSite: 'none', path: '/a', domain: '.example.com', maxAgeMs: 1 }],
+    [{ policy: 'sticky', secret: SECRET, partitioned: true, path: undefined, domain: undefined }],
     [{ select: () => undefined }],
   ])('takes %j', (loadBalancing) => {
     expect(problemsOf({ loadBalancing })).toEqual([]);
@@ -41,9 +43,9 @@ describe('the loadBalancing option', () => {
   test.each<[unknown, string[]]>([
     ['random', [`loadBalancing ${list}, got "random"`]],
     [null, [`loadBalancing ${list}, got null`]],
-    [{}, [`loadBalancing ${list}, got an object of Object`]],
-    [{ policy: 'weighted' }, [`loadBalancing ${list}, got an object of Object`]],
-    [{ select: 1 }, [`loadBalancing ${list}, got an object of Object`]],
+    [{}, [`loadBalancing ${list}, got an empty object`]],
+    [{ policy: 'weighted' }, [`loadBalancing ${list}, got an object with policy`]],
+    [{ select: 1 }, [`loadBalancing ${list}, got an object with select`]],
     [() => undefined, [`loadBalancing ${list}, got a function`]],
     ['sticky', ["loadBalancing: needs a secret: { policy: 'sticky', secret }"]],
     [
@@ -76,6 +78,24 @@ describe('the loadBalancing option', () => {
         `loadBalancing: fallback must be one of "round-robin", "weighted", "least-requests", "latency", got "hash"`,
       ],
     ],
+    [
+      { policy: 'sticky', secret: SECRET, sameSite: 'Lax', path: 'a', domain: 'a;b', maxAgeMs: 0, partitioned: 1 },
+      [
+        'loadBalancing: sameSite must be one of "lax", "strict", "none", got "Lax"',
+        'loadBalancing: path must be a path like /shop, without ; and spaces, got "a"',
+        'loadBalancing: domain must be a domain like example.com, got "a;b"',
+        'loadBalancing: maxAgeMs must be an integer from 1 to 2147483647, got 0',
+        'loadBalancing: partitioned must be true or false, got 1',
+      ],
+    ],
+    ...['/a; Domain=x', '/a b', '/\n', '/é', ''].map((path): [unknown, string[]] => [
+      { policy: 'sticky', secret: SECRET, path },
+      [expect.stringMatching(/^loadBalancing: path must be /) as unknown as string],
+    ]),
+    ...[{ path: '/a' }, { domain: 'example.com' }].map((attributes): [unknown, string[]] => [
+      { policy: 'sticky', secret: SECRET, cookie: '__Host-lb', ...attributes },
+      [expect.stringMatching(/^loadBalancing: cookie must not begin with __Host- beside/) as unknown as string],
+    ]),
     ...['geheim', [], [SECRET, 'geheim'], 7].map((secret): [unknown, string[]] => [
       { policy: 'sticky', secret },
       ['loadBalancing: secret: must be a string of at least 32 characters, or several such strings'],
@@ -128,6 +148,59 @@ describe('the policy of an option', () => {
     expect(observing({ observesLatency: true, select: () => undefined })).toBe(true);
     expect(observing({ select: () => undefined })).toBe(false);
     expect(observing('round-robin')).toBe(false);
+  });
+});
+
+describe('weights', () => {
+  const warn = jest.spyOn(process, 'emitWarning');
+  beforeEach(() => {
+    warn.mockReset();
+  });
+
+  const warnings = async (loadBalancing: unknown, [first = [], ...more]: number[][]) => {
+    const backends = (weights: number[]) => weights.map((weight, index) => ({ url: `http://b${index}`, weight }));
+    const proxy = roundRobinProxy({ backends: backends(first), loadBalancing: loadBalancing as never });
+    for (const weights of more) proxy.setBackends(backends(weights));
+    await proxy.close();
+    return warn.mock.calls.map(([, options]) => (options as { code: string }).code);
+  };
+  const sticky = { policy: 'sticky', secret: SECRET };
+  const own = { select: (backends: readonly unknown[]) => backends[0] };
+
+  test.each<[string, unknown, number[][]]>([
+    ['round-robin', 'round-robin', [[1, 2]]],
+    [
+      'round-robin, in a later list',
+      'round-robin',
+      [
+        [1, 1],
+        [3, 1],
+        [4, 1],
+      ],
+    ],
+    ['sticky', sticky, [[5, 1]]],
+    ['a policy of its own that says so', { ...own, ignoresWeights: true }, [[5, 1]]],
+  ])('that %s ignores are told of, once', async (_what, loadBalancing, lists) => {
+    expect(await warnings(loadBalancing, lists)).toEqual(['WARN_EXPRESSWAY_WEIGHTS']);
+  });
+
+  test.each<[string, unknown, number[][]]>([
+    [
+      'round-robin, which are all the same or 0',
+      'round-robin',
+      [
+        [2, 2, 0],
+        [1, 1],
+      ],
+    ],
+    ['weighted', 'weighted', [[1, 2]]],
+    ['least-requests', 'least-requests', [[1, 2]]],
+    ['latency', 'latency', [[1, 2]]],
+    ['hash', 'hash', [[1, 2]]],
+    ['sticky, whose fallback is weighted', { ...sticky, fallback: 'weighted' }, [[1, 2]]],
+    ['a policy of its own', own, [[1, 2]]],
+  ])('of %s give no warning', async (_what, loadBalancing, lists) => {
+    expect(await warnings(loadBalancing, lists)).toEqual([]);
   });
 });
 

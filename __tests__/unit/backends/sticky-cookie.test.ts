@@ -2,7 +2,7 @@ import { createHmac } from 'node:crypto';
 import { describe, expect, test } from '@jest/globals';
 import { cookieValue } from '../../../lib/backends/cookie-field.ts';
 import { RoundRobin } from '../../../lib/backends/round-robin.ts';
-import { StickyCookie } from '../../../lib/backends/sticky-cookie.ts';
+import { StickyCookie, type StickyCookieAttributes } from '../../../lib/backends/sticky-cookie.ts';
 import { exchange, type FakeBackend, type FakeRequest, manyBackends, setCookies } from './fake-backend.ts';
 
 const SECRET = 'the first secret, of forty characters...';
@@ -32,6 +32,23 @@ describe('the sticky cookie', () => {
         pair: undefined,
       });
     }
+  });
+
+  test.each<[StickyCookieAttributes, string]>([
+    [{}, '; Path=/; HttpOnly; SameSite=Lax'],
+    [{ sameSite: 'strict', path: '/shop' }, '; Path=/shop; HttpOnly; SameSite=Strict'],
+    [{ sameSite: 'none' }, '; Path=/; HttpOnly; SameSite=None; Secure'],
+    [{ domain: 'example.com', maxAgeMs: 90_500 }, '; Path=/; Domain=example.com; Max-Age=91; HttpOnly; SameSite=Lax'],
+    [{ partitioned: true }, '; Path=/; HttpOnly; SameSite=Lax; Partitioned; Secure'],
+  ])('with %j has the attributes %s', (attributes, text) => {
+    const policy = new StickyCookie({ secrets: [SECRET], cookie: 'lb', fallback: new RoundRobin(), attributes });
+    expect(ask(policy, manyBackends(1)).lines[0]?.replace(/^lb=[^;]+/, '')).toBe(text);
+    const secure = ask(policy, manyBackends(1), undefined, { encrypted: true }).lines[0];
+    expect(secure?.match(/; Secure/g)).toHaveLength(1);
+  });
+
+  test.each(['__Host-lb', '__Secure-lb'])('%s is Secure on any connection: browsers drop it otherwise', (cookie) => {
+    expect(ask(sticky([SECRET], cookie), manyBackends(1)).lines[0]).toMatch(/; Secure$/);
   });
 
   test('tells no address, and not the same to two applications', () => {

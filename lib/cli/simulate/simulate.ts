@@ -33,7 +33,7 @@ window, and what common limits would refuse; without --limit, that is all it say
 
 Lines:
   common, combined     as Apache and nginx write them; vhost_combined has the virtual host in front
-  json                 one object per line, as this gateway, pino, nginx, Traefik, Caddy or Envoy write it, with the time in
+  json                 one object per line, as this gateway, pino, nginx, Traefik, Caddy or Envoy write it; the time in
                        ISO 8601 (UTC where it has no zone), epoch milliseconds or seconds. For others name the fields
 
 A line that is earlier than one before it is taken for simultaneous with that. Lines that cannot be read, and lines
