@@ -20,7 +20,7 @@ const REASONS: Readonly<Record<string, string>> = {
 };
 
 /**
- * The backends in a JSON file: an array of URLs, or of objects with url and weight.
+ * The backends in a JSON file: an array of URLs, or of objects with url, weight and keepAlive.
  *
  * It is watched by looking at it, not by asking for events: those are lost when an editor or Kubernetes puts another
  * file in its place, and do not exist on network drives.

@@ -117,7 +117,7 @@ export const redisUrl = () =>
     return text;
   });
 
-/** Backends, one or more, each with or without `;weight=<n>`. The package decides which ones are usable. */
+/** Backends, one or more, each with or without `;weight=<n>` and `;keepAlive=false`. The package decides which ones are usable. */
 export const origins = (fallback: string) =>
   variable(fallback, (text) => {
     const problems: string[] = [];
@@ -125,7 +125,7 @@ export const origins = (fallback: string) =>
     for (const item of text.split(',')) {
       const read = readItem(item.trim());
       if ('problem' in read) problems.push(read.problem);
-      else list.push(read.weight === undefined ? read.url : read);
+      else list.push(Object.keys(read).length === 1 ? read.url : read);
     }
     if (list.length > 0) problems.push(...problemsWith(list));
     if (problems.length === 0) return list;
@@ -137,11 +137,18 @@ function readItem(item: string): BackendOptions | { readonly problem: string } {
   if (text === '') return { problem: 'an item is empty' };
   const url = canonical(text);
   if (parameters.length === 0) return { url };
-  const weight = /^weight=(\d{1,4})$/.exec(parameters.join(';'))?.[1];
-  if (weight !== undefined) return { url, weight: Number(weight) };
+  const [, weight, keepAlive] =
+    /^(?:weight=(\d{1,4})(?:;(?=k)|$))?(?:keepAlive=(true|false))?$/.exec(parameters.join(';')) ?? [];
+  if (weight !== undefined || keepAlive !== undefined) {
+    return {
+      url,
+      ...(weight === undefined ? {} : { weight: Number(weight) }),
+      ...(keepAlive === undefined ? {} : { keepAlive: keepAlive === 'true' }),
+    };
+  }
   // Not echoed when it may hold a password.
   const name = text.includes('@') ? 'a backend' : url;
-  return { problem: `${name} may be followed by ;weight= and a number, and by nothing else` };
+  return { problem: `${name} may be followed by ;weight= and a number, then by ;keepAlive=false, and by nothing else` };
 }
 
 /** As status and log show it, if it is an origin. */

@@ -318,8 +318,14 @@ describe('what is shown of the configuration', () => {
   });
 
   test('weights and several hosts of one URL', () => {
-    const config = readConfig({ BACKENDS: 'http://a;weight=3,http://b', REDIS_URL: 'redis+cluster://u:p@a:1,v:q@b:2' });
+    const config = readConfig({
+      BACKENDS: 'http://a;weight=3;keepAlive=false,http://b',
+      REDIS_URL: 'redis+cluster://u:p@a:1,v:q@b:2',
+    });
     const values = Object.fromEntries(shownConfig(config).map(({ name, value }) => [name, value]));
-    expect(values).toMatchObject({ backends: 'http://a;weight=3, http://b', redisUrl: 'redis+cluster://***@b:2' });
+    expect(values).toMatchObject({
+      backends: 'http://a;weight=3;keepAlive=false, http://b',
+      redisUrl: 'redis+cluster://***@b:2',
+    });
   });
 });

@@ -339,3 +339,41 @@ describe('T08, K6: bytes that nobody asked for are never an answer', () => {
     await othersAreServed(port, backend);
   });
 });
+
+describe('a backend with keepAlive: false', () => {
+  test('gets one request on each connection, whatever it promises, and its responses reach no other request', async () => {
+    const backend = cleanup.add(
+      await RecorderBackend.start((socket, request) => {
+        answerOk(socket, request, 0);
+        // A response that the next request on this connection would get.
+        setImmediate(() => socket.write(SMUGGLED));
+      }),
+    );
+    const { port, proxy } = cleanup.add(await proxyGateway({ backends: [{ url: backend.url, keepAlive: false }] }));
+    const client = cleanup.add(await RawClient.connect(port));
+    for (const text of ['a', 'b', 'c', 'd']) {
+      client.send(nonce(text));
+      expect((await client.response()).content.toString()).toBe(text);
+    }
+    expect(backend.received.length).toBe(4);
+    expect(backend.requests.map((request) => request.field('connection'))).toEqual(Array(4).fill('close'));
+    await eventually('all connections are closed', () => backend.connections.size === 0);
+    expect(proxy.status()[0]?.inFlight).toBe(0);
+  });
+
+  test('may become one, and stop being one, while it stays in the pool', async () => {
+    const { port, backend, proxy } = await setUp(answerOk);
+    const ask = async () => {
+      const { content } = await rawRequest(port, nonce('x'));
+      expect(content.toString()).toBe('x');
+      // A connection is free one turn of the event loop after its response.
+      await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+      return backend.received.length;
+    };
+    expect([await ask(), await ask()]).toEqual([1, 1]);
+    proxy.setBackends([{ url: backend.url, keepAlive: false }]);
+    expect([await ask(), await ask()]).toEqual([2, 3]);
+    proxy.setBackends([backend.url]);
+    expect([await ask(), await ask()]).toEqual([4, 4]);
+  });
+});

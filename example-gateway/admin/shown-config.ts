@@ -72,8 +72,9 @@ function shown(value: unknown): string {
 /** Credentials and queries of URLs are masked wherever they stand. */
 function textOf(value: unknown): string {
   if (typeof value === 'object' && value !== null) {
-    const { url, weight } = value as { url?: string; weight?: number };
-    return url === undefined ? 'set, not shown' : `${masked(url)}${weight === undefined ? '' : `;weight=${weight}`}`;
+    const { url, weight, keepAlive } = value as { url?: string; weight?: number; keepAlive?: boolean };
+    if (url === undefined) return 'set, not shown';
+    return `${masked(url)}${weight === undefined ? '' : `;weight=${weight}`}${keepAlive === false ? ';keepAlive=false' : ''}`;
   }
   return masked(String(value));
 }

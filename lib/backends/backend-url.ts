@@ -12,12 +12,19 @@ export interface BackendOptions {
   readonly url: string;
   /** Its share of the traffic relative to the others, for policies that weigh; 0 takes it out of rotation. Default 1. */
   readonly weight?: number;
+  /**
+   * Whether its connections are used for more than one request. `false` for a backend that is not trusted to answer each
+   * request with its own response: over HTTP/1.1, only a connection of its own makes sure of that. Default true.
+   */
+  readonly keepAlive?: boolean;
 }
 
 /** A backend's configuration, read and complete. */
 export interface BackendConfig {
   readonly url: URL;
   readonly weight: number;
+  /** Set to false where each request has a connection of its own. */
+  readonly keepAlive?: boolean;
   /** The name whose address it is, when it was discovered. */
   readonly name?: string;
 }
@@ -66,22 +73,25 @@ function nameOf({ url }: BackendConfig | DiscoveryName): string {
 
 /** Reads one backend; gives the problem as text where it is none. */
 function readBackend(item: unknown): BackendConfig | DiscoveryName | string {
-  if (typeof item === 'string') return readUrl(item, 1);
+  if (typeof item === 'string') return readUrl(item, 1, true);
   if (typeof item !== 'object' || item === null) return 'a backend must be a URL, or an object with a url';
-  const { url, weight = 1, ...rest } = item as BackendOptions;
+  const { url, weight = 1, keepAlive = true, ...rest } = item as BackendOptions;
   const unknown = Object.keys(rest);
   if (unknown.length > 0) return `a backend has no option ${unknown.map(shownText).join(', ')}`;
   if (!Number.isSafeInteger(weight) || weight < 0 || weight > MAX_WEIGHT) {
     return `weight must be an integer from 0 to ${MAX_WEIGHT}, got ${shownValue(weight)}`;
   }
-  return readUrl(url, weight);
+  if (typeof keepAlive !== 'boolean') {
+    return `keepAlive must be true or false, got ${shownValue(keepAlive)}`;
+  }
+  return readUrl(url, weight, keepAlive);
 }
 
 export const MAX_WEIGHT = 1_000;
 
-function readUrl(text: unknown, weight: number): BackendConfig | DiscoveryName | string {
+function readUrl(text: unknown, weight: number, keepAlive: boolean): BackendConfig | DiscoveryName | string {
   if (typeof text !== 'string') return 'a backend must be a URL, or an object with a url';
-  if (looksDiscovered(text)) return readDiscoveryName(text, weight);
+  if (looksDiscovered(text)) return readDiscoveryName(text, weight, keepAlive);
   // Not echoed, even if it is no URL: the error must not show the password.
   if (text.includes('@')) return 'a backend URL must not carry credentials';
   if (!URL.canParse(text)) return `${shownText(text)} is not a URL`;
@@ -91,5 +101,5 @@ function readUrl(text: unknown, weight: number): BackendConfig | DiscoveryName |
   }
   if (url.pathname !== '/' || url.search !== '' || url.hash !== '')
     return `${shownText(text)} must be an origin, without path`;
-  return { url, weight };
+  return keepAlive ? { url, weight } : { url, weight, keepAlive };
 }

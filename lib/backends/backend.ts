@@ -55,6 +55,8 @@ export class Backend implements BackendView {
   readonly #freed: (() => void) | undefined;
   #inFlight = 0;
 
+  /** Whether its connections are used for more than one request. */
+  keepAlive = true;
   #weight: number;
   #authority: string;
   readonly #slowStart: SlowStart | undefined;
@@ -69,6 +71,7 @@ export class Backend implements BackendView {
     this.circuit = circuit;
     this.#hold = new Hold(circuit);
     this.#weight = config.weight;
+    this.keepAlive = config.keepAlive !== false;
     this.#maxRequests = needs?.maxRequests || Number.POSITIVE_INFINITY;
     this.#freed = needs?.freed;
     if (needs?.observesLatency === true) this.#latency = new LatencyEstimate();
@@ -89,6 +92,7 @@ export class Backend implements BackendView {
   configure(config: BackendConfig): void {
     if (this.#weight === 0 && config.weight > 0) this.returned();
     this.#weight = config.weight;
+    this.keepAlive = config.keepAlive !== false;
     this.#authority = authorityOf(config);
   }
 

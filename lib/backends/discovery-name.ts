@@ -14,6 +14,8 @@ export interface DiscoveryName {
   readonly protocol: 'http:' | 'https:';
   /** What the weight of each backend is multiplied by; for `srv`, whose records carry weights, 0 or 1. */
   readonly weight: number;
+  /** Set to false where each request has a connection of its own. */
+  readonly keepAlive?: boolean;
 }
 
 const SHAPE = /^(dns|dns\+https|srv|srv\+https):\/\/([^/?#@:[\]]+)(?::(\d*))?\/?$/i;
@@ -24,7 +26,12 @@ export function looksDiscovered(text: string): boolean {
 }
 
 /** Reads `dns://name:port`, `dns+https://name:port` or `srv://name`; gives the problem as text where it is none. */
-export function readDiscoveryName(text: string, weight: number): DiscoveryName | string {
+export function readDiscoveryName(text: string, weight: number, keepAlive = true): DiscoveryName | string {
+  const name = readName(text, weight);
+  return keepAlive || typeof name === 'string' ? name : { ...name, keepAlive };
+}
+
+function readName(text: string, weight: number): DiscoveryName | string {
   // Not echoed: whoever reads the error need not see the password.
   if (text.includes('@')) return 'a backend URL must not carry credentials';
   const shown = shownText(text);

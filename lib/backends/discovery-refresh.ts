@@ -42,8 +42,9 @@ export class Refresh {
   }
 
   get backends(): readonly BackendConfig[] {
-    const factor = this.#source.weight;
-    return this.#answer.backends.map((config) => ({ ...config, weight: config.weight * factor }));
+    const { weight: factor, keepAlive } = this.#source;
+    const own = keepAlive === false ? { keepAlive } : {};
+    return this.#answer.backends.map((config) => ({ ...config, ...own, weight: config.weight * factor }));
   }
 
   /** Takes over what may change while the name stays in the list. */

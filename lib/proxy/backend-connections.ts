@@ -20,6 +20,8 @@ export interface BackendConnectionsOptions {
   readonly serverName?: string | undefined;
   /** Those that belong to one client each, at all origins. */
   readonly bound?: BoundConnections<Connection>;
+  /** Whether a connection is used for more than one request. Default true. */
+  readonly keepAlive?: boolean;
 }
 
 /** The connection that a request is on. */
@@ -65,6 +67,7 @@ interface ConnectionOwner {
  * request, and has a queue of 16 KiB for requests that wait, which they never do here.)
  */
 export class BackendConnections implements ConnectionOwner {
+  readonly keepAlive: boolean;
   readonly #origin: URL;
   readonly #options: Client.Options;
   /** The same for all requests, whatever it is: a change of it costs the connection. */
@@ -76,7 +79,9 @@ export class BackendConnections implements ConnectionOwner {
   readonly #mostInUse = new RecentPeak();
   #closed = false;
 
-  constructor({ origin, connect, serverName, bound = new BoundConnections() }: BackendConnectionsOptions) {
+  constructor(options: BackendConnectionsOptions) {
+    const { origin, connect, serverName, bound = new BoundConnections(), keepAlive = true } = options;
+    this.keepAlive = keepAlive;
     this.#bound = bound;
     this.#origin = withOrigin(new URL(origin));
     if (serverName !== undefined && origin.startsWith('https:')) {
@@ -84,7 +89,8 @@ export class BackendConnections implements ConnectionOwner {
     }
     this.#options = {
       connect: this.#serverName === undefined ? connect : connectAs(this.#serverName, connect),
-      pipelining: 1,
+      // With 0, undici asks the backend to close, and closes behind each response.
+      pipelining: keepAlive ? 1 : 0,
       allowH2: false,
       // The watchdog sees to both, more cheaply and without cutting event streams.
       headersTimeout: 0,

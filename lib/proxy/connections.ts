@@ -53,16 +53,22 @@ export class Connections {
     for (const origin of [...this.#current.keys()]) if (origin.startsWith('https:')) this.remove(origin);
   }
 
-  /** @param serverName What a certificate must be for; without it, the name in the `Host` field of a request. */
-  to(origin: string, serverName?: string): BackendConnections {
+  /**
+   * @param serverName What a certificate must be for; without it, the name in the `Host` field of a request.
+   * @param keepAlive Whether a connection is used for more than one request.
+   */
+  to(origin: string, serverName?: string, keepAlive = true): BackendConnections {
     let connections = this.#current.get(origin);
-    if (connections === undefined) {
+    if (connections?.keepAlive !== keepAlive) {
+      // It was configured anew: those that were kept are not used again.
+      this.remove(origin);
       if (this.#current.size >= this.#forgetFrom) this.#forgetIdle();
       connections = new BackendConnections({
         origin,
         connect: this.#connect,
         serverName: this.#serverName ?? serverName,
         bound: this.#bound,
+        keepAlive,
       });
       this.#current.set(origin, connections);
     }

@@ -146,9 +146,9 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
   #send(head: RequestHead): void {
     const { connections, watchdog } = this.#parts;
     const exchange = this.#exchange;
-    const { origin, serverName } = this.#backend as Backend;
+    const { origin, serverName, keepAlive } = this.#backend as Backend;
     new Attempt(exchange, this, watchdog, this.#timeouts).start(
-      connections.to(origin, serverName),
+      connections.to(origin, serverName, keepAlive),
       head,
       this.#content,
       exchange.upgrade?.protocol,
