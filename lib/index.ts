@@ -121,6 +121,7 @@ export {
 export type { TracingApi } from './observability/tracing/tracing-api.ts';
 export { assertBackendTls, type BackendTlsOptions } from './proxy/backend-tls.ts';
 export type { ForwardedMode, ForwardingFields } from './proxy/forwarding-fields.ts';
+export { parsedBody, type ReadBody } from './proxy/read-body.ts';
 export { type RetryAfterOptions, retryAfterDefaults } from './proxy/retry-after.ts';
 export { type RetryOptions, retryDefaults } from './proxy/retry-rules.ts';
 export { type RoundRobinProxy, roundRobinProxy } from './proxy/round-robin-proxy.ts';

@@ -7,6 +7,7 @@ import type { AdmissionCaps } from './admission-caps.ts';
 import type { AttemptTimeouts } from './attempt-owner.ts';
 import type { Connections } from './connections.ts';
 import type { PoolHealth } from './pool-health.ts';
+import type { ReadBody } from './read-body.ts';
 import type { RequestHeadRules } from './request-head.ts';
 import type { RetryBudget } from './retry-budget.ts';
 import type { RetrySettings } from './retry-rules.ts';
@@ -23,6 +24,8 @@ export interface ForwardingParts {
   readonly timeouts: AttemptTimeouts;
   readonly rules: RequestHeadRules;
   readonly ambiguousPaths: AmbiguousPaths;
+  /** Where bodies are that were read before. */
+  readonly body: ReadBody | undefined;
   /** 0 for any number. */
   readonly maxBodyBytes: number;
   readonly events: GatewayEvents;

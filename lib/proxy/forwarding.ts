@@ -13,8 +13,9 @@ import { alreadyRead, whyUnreadable } from './body-already-read.ts';
 import type { ForwardingParts } from './forwarding-parts.ts';
 import { ForwardingReports } from './forwarding-reports.ts';
 import { answerOptions, endsHere, refusedHere } from './own-answer.ts';
+import { keptBody } from './read-body.ts';
 import { cut, refuse } from './refusal.ts';
-import { type ContentOwner, RequestContent } from './request-content.ts';
+import { type ContentOwner, RequestContent, type SendableContent } from './request-content.ts';
 import { type RequestHead, requestHead } from './request-head.ts';
 import { isEventStream, type ResponseFields } from './response-head.ts';
 import { Retries } from './retries.ts';
@@ -31,11 +32,12 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
   #tried: readonly Backend[] = [];
   /** Nothing where there are no caps that it could come under. */
   #admission: Admission | undefined;
-  #content: RequestContent | undefined;
+  #content: SendableContent | undefined;
   #backend: Backend | undefined;
   #lease: Lease | undefined;
   #lastFailure: Failed | undefined;
   #bodyLength = 0;
+  #isDecoded = false;
   /** Why the body cannot be sent, if that turned out on the way. */
   #unsendable: Rejected | undefined;
   #isOver = false;
@@ -67,7 +69,7 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
       this.#over();
       return;
     }
-    const { ambiguousPaths, caps, maxBodyBytes, rules, tunnels } = this.#parts;
+    const { ambiguousPaths, body, caps, maxBodyBytes, rules, tunnels } = this.#parts;
     const refusal = refusedHere(this.#exchange, ambiguousPaths, rules.via);
     if (refusal !== undefined) {
       this.#refuse(refusal);
@@ -89,11 +91,17 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
     this.#bodyLength = declaredLength(req);
     if (this.#bodyLength > 0) {
       const why = whyUnreadable(req);
-      if (why !== undefined || (maxBodyBytes > 0 && this.#bodyLength > maxBodyBytes && this.#bodyLength < Infinity)) {
-        this.#refuse(why === undefined ? TOO_LARGE : alreadyRead(req, why));
+      const kept = why === undefined ? undefined : keptBody(req, body);
+      if (kept !== undefined) {
+        this.#bodyLength = kept.length;
+        this.#isDecoded = kept.isDecoded;
+      }
+      const isTooLarge = maxBodyBytes > 0 && this.#bodyLength > maxBodyBytes && this.#bodyLength < Infinity;
+      if (isTooLarge || (why !== undefined && kept === undefined)) {
+        this.#refuse(isTooLarge ? TOO_LARGE : alreadyRead(req, why));
         return;
       }
-      this.#content = new RequestContent(req, this.#retries.keepBytes, maxBodyBytes, this);
+      this.#content = kept ?? new RequestContent(req, this.#retries.keepBytes, maxBodyBytes, this);
     }
     this.#tryNext();
   }
@@ -128,7 +136,7 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
     const bound = connections.boundOrigin(exchange.req.socket);
     const backend = pool.candidate(bound, this.#tried) ?? pool.select(exchange, this.#tried);
     if (backend === undefined) return undefined;
-    const head = requestHead(exchange, backend.authority, this.#parts.rules, this.#bodyLength);
+    const head = requestHead(exchange, backend.authority, this.#parts.rules, this.#bodyLength, this.#isDecoded);
     if (head === undefined) {
       this.#refuse({ kind: 'rejected', cause: 'bad_request', detail: 'The request target is none that is forwarded.' });
       return undefined;

@@ -80,6 +80,7 @@ export function nativeLikeHead(
   options: NativeOptions,
   bodyLength: number,
   names: HeaderNames,
+  isDecoded: boolean,
 ): RequestHead {
   const overrides = new Map<string, string | readonly string[]>();
   for (const [name, value] of Object.entries<unknown>(options.headers ?? {})) override(overrides, name, value);
@@ -89,6 +90,7 @@ export function nativeLikeHead(
   const fields: string[] = [];
   pushFraming(fields, bodyLength);
   const written = new Set([...overrides.keys()].map(canonical));
+  if (isDecoded) written.add('content-encoding');
   pushEndToEndFields(fields, req, { names, peerTrusted: true, written });
   for (const [name, value] of overrides) for (const line of [value].flat()) fields.push(name, line);
   return { path: joinedPath(req, target, options), fields };

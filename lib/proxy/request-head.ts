@@ -5,6 +5,8 @@ import { type ForwardingRules, pushForwardingFields, writtenHere } from './forwa
 import { HeaderNames } from './header-names.ts';
 import { identityHeaders } from './identity-headers.ts';
 
+const ENCODING: ReadonlySet<string> = new Set(['content-encoding']);
+
 /** How a request's head is rewritten for its backend. */
 export interface RequestHeadRules extends ForwardingRules {
   /** Send the backend's own authority as `Host` instead of the client's. */
@@ -34,6 +36,7 @@ export interface RequestHead {
  * in this order, so that a client cannot strip the gateway's fields by naming them in `Connection`.
  * Gives nothing when the target is none that a gateway forwards.
  *
+ * @param isDecoded Whether the body is no longer in the coding that the client named.
  * @param bodyLength Bytes of the body that is sent; `Infinity` where only its end tells, 0 for none.
  * @throws {GatewayError} ERR_EXPRESSWAY_REQUEST_HEAD when a middleware made a header something that cannot be sent.
  */
@@ -42,6 +45,7 @@ export function requestHead(
   authority: string,
   rules: RequestHeadRules,
   bodyLength: number,
+  isDecoded: boolean,
 ): RequestHead | undefined {
   const { req } = exchange;
   const { host: given } = req.headers;
@@ -50,7 +54,9 @@ export function requestHead(
   const host = rules.changeOrigin ? authority : target.host;
   const fields: string[] = host === undefined ? [] : ['host', host];
   pushFraming(fields, bodyLength);
-  pushEndToEndFields(fields, req, { names: rules.names, peerTrusted: exchange.peerTrusted });
+  const { names } = rules;
+  const { peerTrusted } = exchange;
+  pushEndToEndFields(fields, req, isDecoded ? { names, peerTrusted, written: ENCODING } : { names, peerTrusted });
   pushForwardingFields(fields, exchange, rules, target.host);
   return { path: target.path, fields };
 }

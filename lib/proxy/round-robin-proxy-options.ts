@@ -32,6 +32,7 @@ import { type AdmissionCapOptions, admissionCapChecks, admissionCapDefaults } fr
 import { type BackendTlsOptions, backendTls } from './backend-tls.ts';
 import type { ForwardedMode, ForwardingFields } from './forwarding-fields.ts';
 import { identityHeaderList } from './identity-headers.ts';
+import { type ReadBody, readBody } from './read-body.ts';
 import { type RetryAfterOptions, retryAfterOrFalse } from './retry-after.ts';
 import { type RetryOptions, retryChecks, retryDefaults } from './retry-rules.ts';
 import { type TunnelOptions, tunnelChecks, tunnelDefaults } from './tunnel-options.ts';
@@ -134,6 +135,13 @@ export interface RoundRobinProxyOptions extends AdmissionCapOptions {
    * backend's request is broken off. 0 for any number. Default 0.
    */
   maxBodyBytes?: number;
+  /**
+   * Where the body of a request is that a middleware read before the proxy: the name of a property of the request that has the raw
+   * bytes (`express.json({ verify: (req, _res, bytes) => { req.rawBody = bytes; } })` and `body: 'rawBody'`), or a function of the
+   * request, such as {@link parsedBody}. It gives a Buffer or text; nothing for a request that is then refused. Not asked about bodies
+   * that nobody has read. `Content-Encoding` goes on only if the bytes are as many as the client said. Default: such requests get 500.
+   */
+  body?: ReadBody;
   /** When and how a request is tried at another backend. Default: {@link retryDefaults}. */
   retry?: RetryOptions;
   /** Requests that one backend may answer at a time; a full one is not available. 0 for any number. Default 0. */
@@ -226,6 +234,7 @@ export const roundRobinProxyChecks: Checks<RoundRobinProxyOptions> = {
   changeOrigin: boolean,
   ambiguousPaths: ambiguousPathsCheck,
   maxBodyBytes: integer(0),
+  body: readBody,
   retry: group(retryDefaults, retryChecks),
   maxRequests: integer(0),
   queue: group(queueDefaults, queueChecks),

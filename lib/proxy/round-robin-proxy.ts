@@ -202,6 +202,7 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
     line,
     isFailure: options.isFailure,
     ambiguousPaths: options.ambiguousPaths,
+    body: options.body,
     maxBodyBytes: options.maxBodyBytes,
     tunnels,
   };

@@ -14,7 +14,8 @@ import { watchRequests } from './hop-by-hop.ts';
 import { nativeLikeError } from './native-like-error.ts';
 import { type NativeOptions, nativeLikeHead, nativeNames, readTarget, type Target } from './native-like-head.ts';
 import { warnOfOpenPrefixes } from './path-filter-warning.ts';
-import { type ContentOwner, RequestContent } from './request-content.ts';
+import { KeptBody, keptBody, type ReadBody, readBody } from './read-body.ts';
+import { type ContentOwner, RequestContent, type SendableContent } from './request-content.ts';
 import { Watchdog } from './watchdog.ts';
 
 type ProxyServer = Parameters<Plugin>[0];
@@ -27,6 +28,12 @@ export interface UndiciTransportOptions {
   responseTimeoutMs?: number;
   /** Milliseconds without a byte; event streams are exempt. Default: `proxyTimeout`, else 120 000. */
   idleTimeoutMs?: number;
+  /**
+   * Where the body of a request is that a middleware read before: the name of a property of the request that has the raw bytes
+   * (`express.json({ verify: (req, _res, bytes) => { req.rawBody = bytes; } })` and `body: 'rawBody'`), or a function of the
+   * request, such as {@link parsedBody}. Default: such requests are an error.
+   */
+  body?: ReadBody;
 }
 
 /** Defaults of {@link UndiciTransportOptions}. */
@@ -40,6 +47,7 @@ const checks: Checks<UndiciTransportOptions> = {
   connectTimeoutMs: durationMs,
   responseTimeoutMs: durationMs,
   idleTimeoutMs: durationMs,
+  body: readBody,
 };
 
 /** Options of http-proxy-middleware whose meaning is bound to its native transport; its types do not know the last two. */
@@ -101,6 +109,7 @@ export function undiciTransport<
     const { web: native, close } = proxyServer;
     const byDefault = listenersByDefault(hpmOptions);
     const names = nativeNames();
+    const { body } = timeouts;
     watchRequests();
 
     // The middleware closes its proxy with the last server that it was used in.
@@ -124,10 +133,13 @@ export function undiciTransport<
       return new Promise<void>((resolve, reject) => {
         const owner = new PluginOwner(proxyServer, req, res, target, resolve, reject);
         try {
+          const content = owner.content(body);
+          const kept = content instanceof KeptBody ? content : undefined;
+          const length = kept?.length ?? declaredLength(req);
           new Attempt(exchangeOf(req, res), owner, watchdog, timeouts).start(
             connections.to(target.origin),
-            nativeLikeHead(req, target, options, declaredLength(req), names),
-            owner.content(),
+            nativeLikeHead(req, target, options, length, names, kept?.isDecoded === true),
+            content,
           );
         } catch (error) {
           owner.failed(error as Error);
@@ -152,7 +164,7 @@ class PluginOwner implements AttemptOwner, ContentOwner {
   readonly #req: IncomingMessage;
   readonly #res: ServerResponse;
   readonly #target: Target;
-  #content: RequestContent | undefined;
+  #content: SendableContent | undefined;
   #unsendable: Error | undefined;
   readonly #resolve: () => void;
   readonly #reject: (error: Error) => void;
@@ -174,11 +186,12 @@ class PluginOwner implements AttemptOwner, ContentOwner {
   }
 
   /** @throws {GatewayError} ERR_EXPRESSWAY_BODY_ALREADY_READ */
-  content(): RequestContent | undefined {
+  content(body: ReadBody | undefined): SendableContent | undefined {
     if (declaredLength(this.#req) === 0) return undefined;
     const why = whyUnreadable(this.#req);
-    if (why !== undefined) throw alreadyReadError(why);
-    this.#content = new RequestContent(this.#req, 0, 0, this);
+    if (why === undefined) this.#content = new RequestContent(this.#req, 0, 0, this);
+    else this.#content = keptBody(this.#req, body);
+    if (this.#content === undefined) throw alreadyReadError(why);
     return this.#content;
   }
 
