@@ -19,6 +19,7 @@ import { type ContentOwner, RequestContent, type SendableContent } from './reque
 import { type RequestHead, requestHead } from './request-head.ts';
 import { isEventStream, type ResponseFields } from './response-head.ts';
 import { Retries } from './retries.ts';
+import { tellOfUpgrade } from './upgrade-protocols.ts';
 
 const TOO_LARGE: Rejected = Object.freeze({ kind: 'rejected', cause: 'content_too_large' });
 
@@ -80,6 +81,8 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
       this.#over();
       return;
     }
+    if (req.headers.upgrade !== undefined && this.#exchange.upgrade === undefined)
+      tellOfUpgrade(req, req.headers.upgrade);
     if (caps !== undefined || this.#exchange.upgrade !== undefined) {
       this.#admission = new Admission(caps, tunnels, this.#exchange);
       const full = this.#admission.enter();

@@ -84,7 +84,8 @@ export class Tunnel implements Watched {
     if (from.readableEnded) this.#end(to);
     else from.once('end', () => this.#end(to));
     if (from.closed) process.nextTick(() => this.#gone(to));
-    else from.once('close', () => this.#gone(to));
+    // Before the listeners of an app: one that throws keeps those behind it from being called.
+    else from.prependOnceListener('close', () => this.#gone(to));
   }
 
   /** One side is closed. */

@@ -60,11 +60,10 @@ export class Tunnels {
   ): Error | undefined {
     const { res } = exchange;
     const upgrade = exchange.upgrade as UpgradeSocket;
-    const { protocol } = upgrade;
-    const problem = applySwitch(res, protocol, fields);
-    if (problem !== undefined) {
+    const head = takeOver(res, upgrade, fields);
+    if (head instanceof Error) {
       socket.on('error', () => {}).destroy();
-      return problem;
+      return head;
     }
     const tunnel = new Tunnel(upgrade.socket, socket, this.#options, this.#watchdog, () => {
       this.#open.delete(tunnel);
@@ -72,8 +71,7 @@ export class Tunnels {
       if (this.#open.size === 0) for (const resolve of this.#waiting.splice(0)) resolve();
     });
     this.#open.set(tunnel, backend);
-    res.detachSocket(upgrade.socket as never);
-    tunnel.open(switchingProtocolsHead(res, protocol), upgrade.head);
+    tunnel.open(head, upgrade.head);
     if (this.#isClosed) tunnel.close();
     return undefined;
   }
@@ -91,14 +89,17 @@ export class Tunnels {
   }
 }
 
-function applySwitch(res: ServerResponse, protocol: string, fields: ResponseFields): Error | undefined {
+/** Takes the client's connection off its response: the head that switches the protocol, or what is wrong with the backend's. */
+function takeOver(res: ServerResponse, { protocol, socket }: UpgradeSocket, fields: ResponseFields): string | Error {
   // RFC 9110 §7.8: a 101 names what was switched to, and that must be what was asked for.
   if (String(fields.upgrade).toLowerCase() !== protocol) {
     return new Error(`the backend switched to another protocol than ${protocol}`);
   }
   try {
     applyResponseHead(res, 101, undefined, fields);
-    return undefined;
+    const head = switchingProtocolsHead(res, protocol);
+    res.detachSocket(socket as never);
+    return head;
   } catch (error) {
     removeResponseHead(res, fields);
     return error as Error;

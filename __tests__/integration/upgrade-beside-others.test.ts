@@ -1,0 +1,182 @@
+import { createServer, type IncomingMessage, type Server, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import express, { type Express } from 'express';
+import { roundRobinProxy, type UpgradeHandlerOptions, upgradeHandler } from 'expressway';
+import { WebSocket, WebSocketServer } from 'ws';
+import { Cleanup } from '../support/gateway.ts';
+import { RawClient } from '../support/raw-client.ts';
+import { answerOk, RecorderBackend } from '../support/recorder-backend.ts';
+import { listen } from '../support/servers.ts';
+import { rawEcho, upgradeRequest } from '../support/tunnels.ts';
+
+const cleanup = new Cleanup();
+afterEach(() => cleanup.run());
+
+/** Says who serves a WebSocket, first of all. */
+const greet = (sockets: WebSocketServer, name: string): WebSocketServer =>
+  cleanup.add(sockets.on('connection', (socket) => socket.send(name)));
+
+/** What a client is told first, or the status that it is refused with. */
+function greeting(port: number, path: string): Promise<string> {
+  const socket = new WebSocket(`ws://127.0.0.1:${port}${path}`);
+  cleanup.add({ close: () => socket.terminate() });
+  return new Promise((resolve) => {
+    socket.on('message', (data) => resolve(String(data)));
+    socket.on('unexpected-response', (_req, res) => resolve(`refused with ${res.statusCode}`));
+    socket.on('error', (error) => resolve(error.message));
+    socket.on('close', () => resolve('closed'));
+  });
+}
+
+/** As engine.io 6 attaches itself for socket.io; `later` as with an asynchronous `allowRequest`. */
+const engine = (later: boolean) => (server: Server) => {
+  const sockets = greet(new WebSocketServer({ noServer: true }), 'other');
+  server.on('upgrade', (req: IncomingMessage, socket: Duplex, head: Buffer) => {
+    if (req.url?.startsWith('/other/') !== true) return;
+    const accept = () => sockets.handleUpgrade(req, socket, head, (ws) => sockets.emit('connection', ws, req));
+    if (later) setImmediate(accept);
+    else accept();
+  });
+};
+
+/** As express-ws 5: it takes every upgrade of its server, and then calls the app. */
+function expressWs(server: Server, app: Express): void {
+  const sockets = cleanup.add(new WebSocketServer({ server }));
+  sockets.on('connection', (socket, req) => {
+    Object.assign(req, { ws: socket, url: `${req.url}.websocket` });
+    const handle = app as unknown as { handle(req: IncomingMessage, res: ServerResponse, done: () => void): void };
+    handle.handle(req, new ServerResponse(req), () => socket.close());
+  });
+}
+
+const LISTENERS: Readonly<Record<string, (server: Server, app: Express) => void>> = {
+  'socket.io': engine(false),
+  'socket.io that decides later': engine(true),
+  'ws with noServer, dispatched by path': engine(false),
+  'a ws server of the same path': (server) => greet(new WebSocketServer({ server, path: '/other/ws' }), 'other'),
+  'express-ws': expressWs,
+};
+
+async function setup(other: string, order: string, options?: UpgradeHandlerOptions) {
+  const backend = await listen((_req, res) => res.end());
+  cleanup.add(backend);
+  greet(new WebSocketServer({ server: backend.server }), 'backend');
+  const app = express();
+  let calls = 0;
+  app.use((_req, _res, next) => {
+    calls += 1;
+    next();
+  });
+  app.get('/other/ws.websocket', (req) => (req as unknown as { ws: WebSocket }).ws.send('other'));
+  app.use(cleanup.add(roundRobinProxy({ backends: [backend.url] })));
+  const server = createServer(app);
+  const add = {
+    other: () => LISTENERS[other]?.(server, app),
+    ours: () => server.on('upgrade', upgradeHandler(app, options)),
+  };
+  if (order === 'ours first') add.ours();
+  add.other();
+  if (order !== 'ours first') add.ours();
+  const { port } = cleanup.add(await listen(app, server));
+  return { port, calls: () => calls };
+}
+
+let warned: jest.SpiedFunction<typeof process.emitWarning>;
+beforeEach(() => {
+  warned = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+});
+afterEach(() => warned.mockRestore());
+
+/** The codes of the warnings since the test began. */
+const codes = () => warned.mock.calls.map(([, options]) => (options as unknown as { code: string }).code);
+
+const orders = ['ours first', 'ours last'];
+const path = '/proxied';
+
+describe('beside another listener for upgrades on the same server', () => {
+  test.each(Object.keys(LISTENERS).flatMap((other) => orders.map((order) => [other, order])))(
+    '%s, %s: with path, an upgrade on another path is left to it, and the app is called at most by it',
+    async (other, order) => {
+      const { port, calls } = await setup(other, order, { path });
+      expect(await greeting(port, '/other/ws')).toBe('other');
+      expect(calls()).toBe(other === 'express-ws' ? 1 : 0);
+    },
+  );
+
+  test.each(
+    ['socket.io', 'express-ws', 'a ws server of the same path'].flatMap((other) =>
+      orders.map((order) => [other, order]),
+    ),
+  )('%s, %s: without path, an upgrade that it took is left to it', async (other, order) => {
+    const { port, calls } = await setup(other, order);
+    expect(await greeting(port, '/other/ws')).toBe('other');
+    expect(calls()).toBe(other === 'express-ws' ? 1 : 0);
+  });
+
+  test.each(orders)('socket.io, %s: what is for the app reaches it', async (order) => {
+    for (const options of [
+      { path },
+      { path: ['/x', '/proxied/'] },
+      { path: (asked: string) => asked === '/proxied/ws' },
+      undefined,
+    ]) {
+      const { port } = await setup('socket.io', order, options);
+      expect(await greeting(port, '/proxied/ws')).toBe('backend');
+    }
+  });
+
+  test.each(orders)(
+    'a ws server with a path, %s: it refuses what is for the app, which a warning says',
+    async (order) => {
+      const { port } = await setup('a ws server of the same path', order, { path });
+      expect(await greeting(port, '/proxied/ws')).toBe('refused with 400');
+      expect(codes()).toEqual(['WARN_EXPRESSWAY_UPGRADE_LISTENERS']);
+    },
+  );
+
+  test('without path, a warning says that others may decide later', async () => {
+    const { port } = await setup('socket.io', 'ours last');
+    expect(await greeting(port, '/proxied/ws')).toBe('backend');
+    expect(codes()).toEqual(['WARN_EXPRESSWAY_UPGRADE_LISTENERS']);
+  });
+});
+
+describe('the option path', () => {
+  test.each([
+    ['/proxied', true],
+    ['/proxied?a=/b', true],
+    ['/proxied/ws', true],
+    ['http://gw/proxied/ws', true],
+    ['/proxiedX', false],
+    ['/', false],
+    ['/other?/proxied', false],
+  ])('where nobody else listens, %s is an upgrade: %s; else an ordinary request', async (target, isUpgrade) => {
+    const backend = cleanup.add(await RecorderBackend.start(isUpgrade ? rawEcho : answerOk));
+    const app = express().use(cleanup.add(roundRobinProxy({ backends: [backend.url] })));
+    const server = createServer(app);
+    server.on('upgrade', upgradeHandler(app, { path }));
+    const { port } = cleanup.add(await listen(app, server));
+    const client = cleanup.add(await RawClient.connect(port));
+    client.send(upgradeRequest('', target));
+    expect((await client.response()).status).toBe(isUpgrade ? 101 : 200);
+    expect(backend.requests[0]?.field('upgrade')).toBe(isUpgrade ? 'websocket' : undefined);
+  });
+
+  test.each([5, '', 'proxied', [], ['/a', 1]])('%j throws at construction', (bad) => {
+    expect(() => upgradeHandler(express(), { path: bad as never })).toThrow(/path must be/);
+  });
+});
+
+test('without an upgrade handler on the server, a warning names it once; the response is an ordinary one', async () => {
+  const backend = cleanup.add(await RecorderBackend.start(answerOk));
+  const app = express().use(cleanup.add(roundRobinProxy({ backends: [backend.url] })));
+  const { port } = cleanup.add(await listen(app));
+  for (const protocol of ['h2c', 'websocket', 'websocket']) {
+    const client = cleanup.add(await RawClient.connect(port));
+    client.send(upgradeRequest().replace('websocket', protocol));
+    expect((await client.response()).status).toBe(200);
+    if (protocol === 'h2c') expect(codes()).toEqual([]);
+  }
+  expect(codes()).toEqual(['WARN_EXPRESSWAY_NO_UPGRADE_HANDLER']);
+});
