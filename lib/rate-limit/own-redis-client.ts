@@ -21,6 +21,15 @@ export type ImportRedis = () => Promise<
   Pick<typeof import('redis'), 'createClient' | 'createCluster' | 'createSentinel'>
 >;
 
+/** Within a `try`, which tells bundlers that the package is optional: they leave it out where it is not installed. */
+export const importRedis: ImportRedis = async () => {
+  try {
+    return await import('redis');
+  } catch (cause) {
+    throw new Error(`The package "redis" cannot be loaded: ${cause}`, { cause });
+  }
+};
+
 export type OwnRedisClient = (NodeRedisClient | NodeRedisCluster | NodeRedisSentinel) & {
   destroy(): void | Promise<void>;
 };

@@ -1,5 +1,11 @@
 import { warn } from '../core/warnings.ts';
-import { type ImportRedis, type OwnRedisClient, ownRedisClient, reconnectStrategy } from './own-redis-client.ts';
+import {
+  type ImportRedis,
+  importRedis,
+  type OwnRedisClient,
+  ownRedisClient,
+  reconnectStrategy,
+} from './own-redis-client.ts';
 import type { RedisClient } from './redis-client.ts';
 import { connectionOf, type RedisConnection } from './redis-connection.ts';
 import { RedisUrl } from './redis-url.ts';
@@ -29,15 +35,11 @@ export class RedisLink {
   #retries = 0;
   #start: NodeJS.Timeout | undefined;
 
-  constructor(
-    target: RedisClient | RedisUrl,
-    observer: LinkObserver,
-    importRedis: ImportRedis = () => import('redis'),
-  ) {
+  constructor(target: RedisClient | RedisUrl, observer: LinkObserver, importPackage: ImportRedis = importRedis) {
     this.#observer = observer;
     this.#own = target instanceof RedisUrl;
     if (target instanceof RedisUrl) {
-      void this.#open(target, importRedis);
+      void this.#open(target, importPackage);
       return;
     }
     const connection = connectionOf(target);
@@ -104,13 +106,13 @@ export class RedisLink {
     for (const event of readyEvents) client.on(event, this.#onReady);
   }
 
-  async #open(url: RedisUrl, importRedis: ImportRedis): Promise<void> {
+  async #open(url: RedisUrl, importPackage: ImportRedis): Promise<void> {
     try {
-      const client = await ownRedisClient(url.address, importRedis);
+      const client = await ownRedisClient(url.address, importPackage);
       if (this.#closed) return;
       const connection = connectionOf(client);
       this.#listen(connection);
-      if (url.address.shape === 'cluster') this.#watchStart(url, client, importRedis);
+      if (url.address.shape === 'cluster') this.#watchStart(url, client, importPackage);
       await this.#connect(connection);
     } catch (cause) {
       if (this.#closed) return;
@@ -124,12 +126,12 @@ export class RedisLink {
    * A cluster connects to every node that it was told of, and waits for all: for ever, where one has died and another
    * has its slots by now. So it asks anew.
    */
-  #watchStart(url: RedisUrl, client: OwnRedisClient, importRedis: ImportRedis): void {
+  #watchStart(url: RedisUrl, client: OwnRedisClient, importPackage: ImportRedis): void {
     this.#start = setTimeout(() => {
       if (this.#closed || client.isReady) return;
       clearTimeout(this.#retry);
       if (client.isOpen) void client.destroy();
-      void this.#open(url, importRedis);
+      void this.#open(url, importPackage);
     }, LONGEST_START_MS);
     this.#start.unref();
   }
