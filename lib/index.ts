@@ -1,3 +1,5 @@
+import './core/supported-node.ts';
+
 export type { BackendStatus } from './backends/backend.ts';
 export { assertBackends, type BackendOptions } from './backends/backend-url.ts';
 export {

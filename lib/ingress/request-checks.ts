@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import { GatewayError } from '../core/errors.ts';
 import type { Exchange } from '../core/exchange.ts';
 import { isAfterLastAnswer } from '../core/last-answer.ts';
 import type { Rejected, RequestFault } from '../core/outcome.ts';
@@ -63,11 +64,22 @@ function fieldsFault(req: IncomingMessage): RequestFault | undefined {
   }
   // RFC 9112 §3.2.
   if (hosts > 1) return fault('bad_request', 'The field Host is repeated.');
-  if (hosts === 0) return httpVersion === '1.0' ? undefined : fault('bad_request', 'The field Host is missing.');
+  if (hosts === 0 && httpVersion === '1.0') return undefined;
+  if (rawHeaders.length === 0 && req.headers.host !== undefined) throw notFromServer();
+  if (hosts === 0) return fault('bad_request', 'The field Host is missing.');
   return isAuthority(host) ? undefined : fault('bad_request', 'The field Host is not valid.');
 }
 
 /** Framing is read as it came: a middleware that edits `req.headers` changes nothing about the bytes. */
+/** serverless-http and the like make request objects of their own, without what the checks read. */
+function notFromServer(): GatewayError {
+  return new GatewayError(
+    'ERR_EXPRESSWAY_RUNTIME',
+    'this request does not come from a server of Node (serverless-http?): it has headers and no raw headers, which the checks of ' +
+      'requestGuard() and roundRobinProxy() read',
+  );
+}
+
 function framingFault({ rawHeaders, headers, httpVersion }: IncomingMessage): RequestFault | undefined {
   const coding = received(rawHeaders, 'transfer-encoding');
   const length = received(rawHeaders, 'content-length');

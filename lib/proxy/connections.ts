@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
-import { buildConnector } from 'undici';
+import { buildConnector, Client } from 'undici';
+import { GatewayError } from '../core/errors.ts';
 import { BackendConnections, type Connection } from './backend-connections.ts';
 import { type BackendTlsOptions, connectorTls } from './backend-tls.ts';
 import { BoundConnections } from './bound-connections.ts';
@@ -40,6 +41,7 @@ export class Connections {
   #forgetFrom: number;
 
   constructor({ connectTimeoutMs, tls = {}, forgetIdle = false }: ConnectionOptions) {
+    assertUndici();
     this.#forgetFrom = forgetIdle ? FORGET_FROM : Number.POSITIVE_INFINITY;
     this.#connectTimeoutMs = connectTimeoutMs;
     this.#serverName = tls.serverName;
@@ -111,6 +113,15 @@ export class Connections {
     const leaving = [...this.#leaving.values()].map(({ closed }) => closed);
     await Promise.all([...leaving, ...all.map((connections) => connections.close())]);
   }
+}
+
+/** Bun puts a package of its own in place of undici: it has the names, and hardly any of the methods. */
+function assertUndici(): void {
+  if (typeof Client.prototype.dispatch === 'function') return;
+  throw new GatewayError(
+    'ERR_EXPRESSWAY_RUNTIME',
+    'the proxy needs undici, and this runtime (Bun?) has something else in its place: run the app with Node',
+  );
 }
 
 /** Makes connections to backends, which say more of what goes wrong on them than undici's own. */

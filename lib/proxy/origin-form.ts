@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { Next } from '../core/http.ts';
+import { isAuthority } from '../ingress/target-check.ts';
 
 /**
  * Gives a request in absolute form (`GET http://host/path`) the form that path filters and rewrites are written for: the
@@ -11,7 +12,8 @@ export function toOriginForm(req: IncomingMessage, next: Next): Next {
   const { url = '', headers } = req;
   if (url.startsWith('/')) return next;
   const [, authority, rest = ''] = /^https?:\/\/([^/?#]*)(.*)$/i.exec(url) ?? [];
-  if (!authority) return next;
+  // Any other target is refused as it is.
+  if (authority === undefined || !isAuthority(authority)) return next;
   const { host } = headers;
   req.url = rest.startsWith('/') ? rest : `/${rest}`;
   headers.host = authority;

@@ -1,3 +1,5 @@
+import '../core/supported-node.ts';
+
 export { type AdvanceTimeOptions, advanceTime, flushIo, type Tick } from './advance-time.ts';
 export { type BackendOptions, type Plan, type ReceivedRequest, ScriptedBackend, startBackend } from './backend.ts';
 export {

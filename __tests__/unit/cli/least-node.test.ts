@@ -40,3 +40,23 @@ test('what is loaded before that line takes nothing of Node but what old ones ha
   ]);
   expect([...ofNode]).toEqual(['{ existsSync, readFileSync } of node:fs']);
 });
+
+test('on a Node that is too old, importing the package says so before anything else is evaluated', () => {
+  const older = `Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '20.20.2' } });`;
+  for (const entry of ['index.ts', 'testing/index.ts']) {
+    const load = `import(${JSON.stringify(new URL(`../../../lib/${entry}`, import.meta.url).href)}).catch((error) => {
+      console.log(error.code, error.message);
+    })`;
+    const { stdout } = spawnSync(
+      process.execPath,
+      ['--import', `data:text/javascript,${encodeURIComponent(older)}`, '--input-type=module', '--eval', load],
+      { encoding: 'utf8' },
+    );
+    expect(stdout).toBe('ERR_EXPRESSWAY_RUNTIME expressway needs Node 22.19 or newer; this is 20.20.2\n');
+  }
+});
+
+test('the oldest Node that importing accepts is the one in package.json', () => {
+  const text = readFileSync(new URL('../../../lib/core/supported-node.ts', import.meta.url), 'utf8');
+  expect(/LEAST = \[(\d+), (\d+)\]/.exec(text)?.slice(1).join('.')).toBe(leastNode());
+});
