@@ -80,6 +80,8 @@ interface Setup {
   readonly limit?: number;
   readonly trustProxy?: string;
   readonly route?: string;
+  /** Mounts what comes before `observability()`. */
+  readonly before?: (app: Express) => void;
   readonly prepare?: (app: Express) => void;
 }
 
@@ -88,6 +90,7 @@ async function open({ options = {}, backends, proxy: proxyOptions, script, prepa
   const events = new GatewayEvents();
   const app = express();
   if (rest.trustProxy !== undefined) app.set('trust proxy', rest.trustProxy);
+  rest.before?.(app);
   app.use(
     observability({
       accessLog: accessLog({ to: { write: (line: string) => lines.push(JSON.parse(line)) } }),
@@ -341,6 +344,71 @@ describe('the trace that a client sends', () => {
     const { clients } = await spans(2);
     expect(backend.requests[0]?.all('traceparent')).toEqual([`00-${TRACE}-${idsOf(clients[0]).spanId}-01`]);
     expect(backend.requests[0]?.all('tracestate')).toEqual(['a=1,c=3']);
+  });
+});
+
+describe('a span that is already active', () => {
+  const tracer = () => api.trace.getTracer('of the app');
+  const all = async (count: number) => {
+    await eventually(`${count} spans`, () => exporter.getFinishedSpans().length === count);
+    return exporter.getFinishedSpans();
+  };
+
+  test('is joined, as by @opentelemetry/instrumentation-http, and what a client sends counts no more', async () => {
+    register();
+    const baggage = api.createContextKey('baggage of the app');
+    const seen: unknown[] = [];
+    const { url, backend } = await open({
+      trustProxy: 'loopback',
+      before: (app) =>
+        app.use((_req, res, next) => {
+          const span = tracer().startSpan('outer', { kind: api.SpanKind.SERVER });
+          res.once('close', () => span.end());
+          const context = api.trace.setSpan(api.context.active(), span).setValue(baggage, 'kept');
+          api.context.with(context, next);
+        }),
+      prepare: (app) =>
+        app.use((_req, _res, next) => {
+          seen.push(api.context.active().getValue(baggage));
+          next();
+        }),
+    });
+    await ask(url, { headers: { traceparent: SAMPLED } });
+    expect(await all(3)).toHaveLength(3);
+    const byKind = (kind: api.SpanKind) => exporter.getFinishedSpans().find((span) => span.kind === kind);
+    const server = byKind(api.SpanKind.INTERNAL);
+    expect(byKind(api.SpanKind.SERVER)?.name).toBe('outer');
+    expect(server?.parentSpanContext?.spanId).toBe(idsOf(byKind(api.SpanKind.SERVER)).spanId);
+    expect(server?.links).toEqual([]);
+    expect(byKind(api.SpanKind.CLIENT)?.parentSpanContext?.spanId).toBe(idsOf(server).spanId);
+    expect(backend.requests[0]?.field('traceparent')).toBe(traceParentOf(byKind(api.SpanKind.CLIENT)));
+    expect(seen).toEqual(['kept']);
+  });
+
+  test('of another process, which the app has extracted, is the parent of a span of kind SERVER', async () => {
+    register();
+    const parent = { traceId: TRACE, spanId: PARENT, traceFlags: 1, isRemote: true };
+    const { url } = await open({
+      before: (app) =>
+        app.use((_req, _res, next) => api.context.with(api.trace.setSpanContext(api.ROOT_CONTEXT, parent), next)),
+    });
+    await ask(url);
+    const { server } = await spans(2);
+    expect(server.parentSpanContext).toEqual(parent);
+  });
+
+  test('that has ended, such as one of the start of the server, is not joined', async () => {
+    register();
+    const { url } = await open({
+      before: (app) => {
+        const start = tracer().startSpan('start');
+        start.end();
+        app.use((_req, _res, next) => api.context.with(api.trace.setSpan(api.ROOT_CONTEXT, start), next));
+      },
+    });
+    await ask(url);
+    const found = await all(3);
+    expect(found.find(({ kind }) => kind === api.SpanKind.SERVER)?.parentSpanContext).toBeUndefined();
   });
 });
 
@@ -604,6 +672,8 @@ describe('a tracer that throws', () => {
   const facade = (trace: typeof api.trace) => ({
     setSpan: trace.setSpan.bind(trace),
     setSpanContext: trace.setSpanContext.bind(trace),
+    getSpan: trace.getSpan.bind(trace),
+    deleteSpan: trace.deleteSpan.bind(trace),
   });
 
   test.each(['setAttributes', 'addEvent', 'setStatus', 'isRecording', 'spanContext', 'end'])(
@@ -640,6 +710,7 @@ describe('a tracer that throws', () => {
     const warned = jest.spyOn(process, 'emitWarning').mockReturnValue(undefined);
     register();
     const context = {
+      active: () => api.ROOT_CONTEXT,
       with(_: unknown, run: () => void) {
         if (when === 'after') run();
         throw new Error('with fails');

@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { foldAddress } from './address.ts';
@@ -51,6 +52,11 @@ export class Exchange {
   fault: RequestFault | null | undefined;
   /** Set when somebody keeps a record of the request; before any other middleware sees it. */
   recorder: Recorder | undefined;
+  /**
+   * The async context of the request: the stores of `AsyncLocalStorage`, and the active span. What is called from another
+   * connection, a timer or a queue runs in it. A proxy replaces it, because a middleware may have added a store since.
+   */
+  scope = new AsyncResource('ExpresswayExchange');
   /** What still works on the answer; whoever sets it clears it when done. */
   working: Abortable | undefined;
   #outcome: Outcome | undefined;
@@ -61,7 +67,7 @@ export class Exchange {
   constructor(req: GatewayRequest, res: ServerResponse) {
     this.req = req;
     this.res = res;
-    res.on('close', () => this.#closed());
+    res.on('close', () => this.scope.runInAsyncScope(this.#closed, this));
   }
 
   /** How it ended, once it has. */

@@ -21,6 +21,7 @@ import {
   type ResponseFields,
   removeResponseHead,
 } from './response-head.ts';
+import { ScopedHandler } from './scoped-handler.ts';
 import { addTrailers, endConnection } from './trailers.ts';
 import type { Watchdog, Watched } from './watchdog.ts';
 
@@ -31,7 +32,7 @@ const IDLE_CLOSE_RACE_MS = 1_000;
  * One request to one backend: writes the request, streams the answer to the client, and says how it went.
  * Never throws and never rejects. It answers the client only with what the backend sent.
  */
-export class Attempt implements Dispatcher.DispatchHandler, Abortable, Watched {
+export class Attempt implements Abortable, Watched {
   timeoutMs = Number.POSITIVE_INFINITY;
   silentSince = 0;
   place = -1;
@@ -93,7 +94,7 @@ export class Attempt implements Dispatcher.DispatchHandler, Abortable, Watched {
           body: content?.reader() ?? null,
           upgrade: upgrade ?? null,
         },
-        this,
+        new ScopedHandler(this, this.#exchange),
         req.socket,
       );
       if (authenticatesConnection(head.fields)) this.#on?.bindTo(req.socket);
@@ -111,6 +112,10 @@ export class Attempt implements Dispatcher.DispatchHandler, Abortable, Watched {
   }
 
   expired(silentMs: number): void {
+    this.#exchange.scope.runInAsyncScope(this.#expired, this, silentMs);
+  }
+
+  #expired(silentMs: number): void {
     if (this.#status !== 0) {
       this.#timedOut('connection_read_timeout', 'the backend stopped sending');
     } else if (this.#content?.starved !== true) {

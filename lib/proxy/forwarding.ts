@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks';
 import type { Duplex } from 'node:stream';
 import type { Backend, Lease } from '../backends/backend.ts';
 import type { Waiter } from '../backends/waiting-line.ts';
@@ -56,6 +57,7 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
   }
 
   start(): void {
+    this.#exchange.scope = new AsyncResource('ExpresswayExchange');
     try {
       this.#start();
     } catch (error) {
@@ -168,6 +170,10 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
 
   /** The first in line takes its place at once; the request follows when the transport is out of the way. */
   tryEnter(): boolean {
+    return this.#exchange.scope.runInAsyncScope(this.#tryEnter, this);
+  }
+
+  #tryEnter(): boolean {
     try {
       const head = this.#enter();
       if (head === undefined) return this.#exchange.outcome !== undefined;
@@ -239,13 +245,16 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
   upgraded(status: number, fields: ResponseFields, backendSocket: Duplex): void {
     const exchange = this.#exchange;
     const outcome: Outcome = { kind: 'completed', status };
-    const problem = this.#parts.tunnels.open(exchange, this.#backend as Backend, fields, backendSocket, () => {
+    const closed = () => {
       this.#lease?.release('neutral');
       this.#reports.forwarded(this.#backend as Backend, outcome);
       this.#over();
       // For whoever measures the response: it is over only now.
       exchange.res.emit('close');
-    });
+    };
+    const problem = this.#parts.tunnels.open(exchange, this.#backend as Backend, fields, backendSocket, () =>
+      exchange.scope.runInAsyncScope(closed),
+    );
     if (problem !== undefined) {
       this.ended({ kind: 'failed', cause: 'http_upgrade_failed', error: problem, sent: true, headSent: false });
       return;
@@ -256,9 +265,10 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
 
   /** Between two attempts, the next one is not made. */
   contentRefused(cause: 'content_too_large' | 'content_already_read'): void {
-    const { req, working } = this.#exchange;
+    const exchange = this.#exchange;
+    const { req, working } = exchange;
     this.#unsendable = cause === 'content_too_large' ? TOO_LARGE : alreadyRead(req);
-    if (working instanceof Attempt) working.abort();
+    if (working instanceof Attempt) exchange.scope.runInAsyncScope(working.abort, working);
   }
 
   ended(ending: Outcome): void {

@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks';
 import { EventEmitter } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { debugProxyErrorsPlugin, type Options as HpmOptions, loggerPlugin, type Plugin } from 'http-proxy-middleware';
@@ -132,11 +133,13 @@ export function undiciTransport<
       }
       return new Promise<void>((resolve, reject) => {
         const owner = new PluginOwner(proxyServer, req, res, target, resolve, reject);
+        const exchange = exchangeOf(req, res);
+        exchange.scope = new AsyncResource('ExpresswayExchange');
         try {
           const content = owner.content(body);
           const kept = content instanceof KeptBody ? content : undefined;
           const length = kept?.length ?? declaredLength(req);
-          new Attempt(exchangeOf(req, res), owner, watchdog, timeouts).start(
+          new Attempt(exchange, owner, watchdog, timeouts).start(
             connections.to(target.origin),
             nativeLikeHead(req, target, options, length, names, kept?.isDecoded === true),
             content,
@@ -197,7 +200,8 @@ class PluginOwner implements AttemptOwner, ContentOwner {
 
   contentRefused(): void {
     this.#unsendable = alreadyReadError();
-    exchangeOf(this.#req, this.#res).working?.abort();
+    const { working, scope } = exchangeOf(this.#req, this.#res);
+    if (working !== undefined) scope.runInAsyncScope(working.abort, working);
   }
 
   sent(): void {}

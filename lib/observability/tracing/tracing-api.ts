@@ -46,14 +46,16 @@ export interface Tracer {
 /** What is asked of `import * as api from '@opentelemetry/api'`. */
 export interface TracingApi {
   readonly ROOT_CONTEXT: Context;
-  readonly SpanKind: { readonly SERVER: number; readonly CLIENT: number };
+  readonly SpanKind: { readonly INTERNAL: number; readonly SERVER: number; readonly CLIENT: number };
   readonly SpanStatusCode: { readonly ERROR: number };
   readonly trace: {
     getTracer(name: string): Tracer;
     setSpan(context: Context, span: Span): Context;
     setSpanContext(context: Context, spanContext: SpanContext): Context;
+    getSpan(context: Context): Span | undefined;
+    deleteSpan(context: Context): Context;
   };
-  readonly context: { with(context: Context, run: () => void): void };
+  readonly context: { active(): Context; with(context: Context, run: () => void): void };
   createTraceState(members: string): TraceState;
   isSpanContextValid(context: SpanContext): boolean;
 }

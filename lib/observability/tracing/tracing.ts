@@ -59,7 +59,7 @@ const names: Check = (value) =>
 
 const isApi = (value: unknown): boolean => {
   const { trace, context } = (value ?? {}) as Partial<TracingApi>;
-  return typeof trace?.getTracer === 'function' && typeof context?.with === 'function';
+  return typeof trace?.getTracer === 'function' && typeof context?.active === 'function';
 };
 
 const checks: Checks<TracingOptions> = {
@@ -69,6 +69,9 @@ const checks: Checks<TracingOptions> = {
   redact: names,
   methods: names,
 };
+
+/** The flag of a sampled span (W3C Trace Context §3.2.2.5.1). */
+const SAMPLED = 1;
 
 /** What `observability()` opens a trace with. */
 export interface Tracing {
@@ -86,7 +89,7 @@ export interface Tracing {
  * app.use(observability({ tracing: tracing({ api }) }));
  * ```
  *
- * Each request has a span of kind SERVER, which is active for whatever is mounted after it, and a CLIENT span for each
+ * Each request has a span of kind SERVER (a child of kind INTERNAL, when the app or an instrumentation has made a span active before), which is active for whatever is mounted after it, and a CLIENT span for each
  * attempt, whose id the backend gets in `traceparent` in place of what the client sent (W3C Trace Context).
  * `docs/tracing.md` has the attributes.
  *
@@ -100,19 +103,42 @@ export function tracing(given: TracingOptions): Tracing {
   const spans = new Spans(api.trace.getTracer('expressway'));
   const parts: TraceParts = { api, rules, spans };
 
-  function contextWith(parent: SpanContext | undefined): Context | undefined {
-    if (parent === undefined) return api.ROOT_CONTEXT;
+  /** What the app, or an instrumentation, has made active before: baggage and other values, and perhaps a span. */
+  function active(): Context {
     try {
-      return api.trace.setSpanContext(api.ROOT_CONTEXT, parent);
+      return api.context.active();
+    } catch (error) {
+      spans.tell('context', error);
+      return api.ROOT_CONTEXT;
+    }
+  }
+
+  /** The span that is active, unless it has ended: such a one is of the start of the server, not of this request. */
+  function openSpanIn(context: Context): SpanContext | undefined {
+    try {
+      const span = api.trace.getSpan(context);
+      const found = span?.spanContext();
+      if (span === undefined || found === undefined || !api.isSpanContextValid(found)) return undefined;
+      const isSampled = (found.traceFlags & SAMPLED) !== 0;
+      return span.isRecording() || !isSampled || found.isRemote === true ? found : undefined;
     } catch (error) {
       spans.tell('context', error);
       return undefined;
     }
   }
 
-  function contextOf(span: Span): Context | undefined {
+  function contextWith(context: Context, parent: SpanContext | undefined): Context | undefined {
     try {
-      return api.trace.setSpan(api.ROOT_CONTEXT, span);
+      return parent === undefined ? api.trace.deleteSpan(context) : api.trace.setSpanContext(context, parent);
+    } catch (error) {
+      spans.tell('context', error);
+      return undefined;
+    }
+  }
+
+  function contextOf(span: Span, outer: Context): Context | undefined {
+    try {
+      return api.trace.setSpan(outer, span);
     } catch (error) {
       spans.tell('context', error);
       return undefined;
@@ -123,16 +149,19 @@ export function tracing(given: TracingOptions): Tracing {
     begin(exchange, route) {
       const { headers, method } = exchange.req;
       const incoming = readTraceFields(headers, api);
+      const around = active();
+      const joined = openSpanIn(around);
       const isContinued = trustIncoming === 'everybody' || (trustIncoming === 'trusted-peers' && exchange.peerTrusted);
-      const parent = isContinued ? incoming : undefined;
-      const outer = contextWith(parent);
+      const parent = joined ?? (isContinued ? incoming : undefined);
+      const outer = joined === undefined ? contextWith(around, parent) : around;
       if (outer === undefined) return undefined;
       const span = spans.start(
         spanName(method, route, rules),
         {
-          kind: api.SpanKind.SERVER,
+          // The span that was active before is the one of the server then.
+          kind: joined === undefined || joined.isRemote === true ? api.SpanKind.SERVER : api.SpanKind.INTERNAL,
           attributes: serverAttributes(exchange, route, rules),
-          links: incoming === undefined || isContinued ? [] : [{ context: incoming }],
+          links: incoming === undefined || parent !== undefined ? [] : [{ context: incoming }],
         },
         outer,
       );
@@ -140,7 +169,7 @@ export function tracing(given: TracingOptions): Tracing {
       // Without an SDK a span has no id, or its parent's.
       if (span === undefined || context === undefined || !api.isSpanContextValid(context)) return undefined;
       if (context.spanId === parent?.spanId) return undefined;
-      const inner = contextOf(span);
+      const inner = contextOf(span, outer);
       if (inner === undefined) return undefined;
       writeTraceFields(headers, context, spans.stateOf(context));
       return new RequestTrace(parts, exchange, span, inner);

@@ -1,0 +1,67 @@
+import type { Duplex } from 'node:stream';
+import type { Dispatcher } from 'undici';
+import type { Exchange } from '../core/exchange.ts';
+import type { Attempt } from './attempt.ts';
+import type { ResponseFields } from './response-head.ts';
+
+/**
+ * What undici calls in the place of an attempt. undici calls in the async context of the request that opened the connection,
+ * which may be another client's: here the calls that reach code of the app get the context of their own request.
+ */
+export class ScopedHandler implements Dispatcher.DispatchHandler {
+  readonly #attempt: Attempt;
+  readonly #exchange: Exchange;
+
+  constructor(attempt: Attempt, exchange: Exchange) {
+    this.#attempt = attempt;
+    this.#exchange = exchange;
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#attempt.onRequestStart(controller);
+  }
+
+  onBodySent(): void {
+    this.#attempt.onBodySent();
+  }
+
+  onRequestSent(): void {
+    this.#attempt.onRequestSent();
+  }
+
+  onResponseStarted(): void {
+    this.#attempt.onResponseStarted();
+  }
+
+  onResponseStart(
+    controller: Dispatcher.DispatchController,
+    status: number,
+    fields: ResponseFields,
+    statusMessage?: string,
+  ): void {
+    const attempt = this.#attempt;
+    this.#exchange.scope.runInAsyncScope(attempt.onResponseStart, attempt, controller, status, fields, statusMessage);
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    this.#exchange.scope.runInAsyncScope(this.#attempt.onResponseData, this.#attempt, controller, chunk);
+  }
+
+  onResponseEnd(controller: Dispatcher.DispatchController, trailers: ResponseFields): void {
+    this.#exchange.scope.runInAsyncScope(this.#attempt.onResponseEnd, this.#attempt, controller, trailers);
+  }
+
+  onResponseError(controller: Dispatcher.DispatchController | null, error: Error): void {
+    this.#exchange.scope.runInAsyncScope(this.#attempt.onResponseError, this.#attempt, controller, error);
+  }
+
+  onRequestUpgrade(
+    controller: Dispatcher.DispatchController,
+    status: number,
+    fields: ResponseFields,
+    socket: Duplex,
+  ): void {
+    const attempt = this.#attempt;
+    this.#exchange.scope.runInAsyncScope(attempt.onRequestUpgrade, attempt, controller, status, fields, socket);
+  }
+}
