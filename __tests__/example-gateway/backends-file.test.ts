@@ -43,10 +43,10 @@ describe('reading', () => {
   test.each([
     ['no JSON', '["http://a",', /^FILE: is not JSON from line 1, column 13 on$/],
     ['nothing', '', /^FILE: is not JSON from line 1, column 1 on$/],
-    ['no list', '{"backends": []}', /^FILE: must be a non-empty array of backends$/],
-    ['an empty list', '[]', /^FILE: must be a non-empty array of backends$/],
+    ['no list', '{"backends": []}', /^FILE: must be a non-empty array of backends, like /],
+    ['an empty list', '[]', /^FILE: must be a non-empty array of backends, like /],
     ['one origin twice', '["http://a", {"url": "http://A:80/"}]', /^FILE: "http:\/\/a" is named twice$/],
-    ['what is no backend', '[7]', /^FILE: a backend must be a URL, or an object with a url$/],
+    ['what is no backend', '[7]', /^FILE: a backend must be a URL like .*, got 7$/],
   ])('refuses %s', async (_, text, problem) => {
     writeFileSync(path, text);
     expect(await problems()).toEqual([expect.stringMatching(problem)]);

@@ -55,7 +55,8 @@ export function assertBackends(list: unknown): asserts list is readonly (string 
 
 /** One or more distinct backends. */
 export const backendList: Check = (value) => {
-  if (!Array.isArray(value) || value.length === 0) return 'must be a non-empty array of backends';
+  if (!Array.isArray(value) || value.length === 0)
+    return "must be a non-empty array of backends, like ['http://localhost:8081']";
   const problems: string[] = [];
   const seen = new Set<string>();
   for (const item of value) {
@@ -71,10 +72,13 @@ function nameOf({ url }: BackendConfig | DiscoveryName): string {
   return typeof url === 'string' ? url : url.origin;
 }
 
+const notABackend = (given: unknown): string =>
+  `a backend must be a URL like "http://localhost:8081", or { url, weight }, got ${shownValue(given)}`;
+
 /** Reads one backend; gives the problem as text where it is none. */
 function readBackend(item: unknown): BackendConfig | DiscoveryName | string {
   if (typeof item === 'string') return readUrl(item, 1, true);
-  if (typeof item !== 'object' || item === null) return 'a backend must be a URL, or an object with a url';
+  if (typeof item !== 'object' || item === null) return notABackend(item);
   const { url, weight = 1, keepAlive = true, ...rest } = item as BackendOptions;
   const unknown = Object.keys(rest);
   if (unknown.length > 0) return `a backend has no option ${unknown.map(shownText).join(', ')}`;
@@ -90,7 +94,7 @@ function readBackend(item: unknown): BackendConfig | DiscoveryName | string {
 export const MAX_WEIGHT = 1_000;
 
 function readUrl(text: unknown, weight: number, keepAlive: boolean): BackendConfig | DiscoveryName | string {
-  if (typeof text !== 'string') return 'a backend must be a URL, or an object with a url';
+  if (typeof text !== 'string') return notABackend(text);
   if (looksDiscovered(text)) return readDiscoveryName(text, weight, keepAlive);
   // Not echoed, even if it is no URL: the error must not show the password.
   if (text.includes('@')) return 'a backend URL must not carry credentials';

@@ -1,5 +1,5 @@
 import type { CircuitStateChangeEvent, CircuitStateName } from '../core/events.ts';
-import { GatewayEvents } from '../core/events.ts';
+import { eventsCheck, GatewayEvents } from '../core/events.ts';
 import { exchangeOf } from '../core/exchange.ts';
 import type { Middleware } from '../core/http.ts';
 import {
@@ -60,7 +60,7 @@ const checks: Checks<CircuitBreakerOptions> = {
   timeoutMs: optionalDurationMs,
   isFailure: optional(func),
   onStateChange: optional(func),
-  events: optional((value) => (value instanceof GatewayEvents ? undefined : 'must be a GatewayEvents')),
+  events: optional(eventsCheck),
 };
 
 /** Of opossum and cockatiel. */

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Middleware, Next } from './http.ts';
 import { OptionsError } from './options.ts';
+import { shownValue } from './shown-value.ts';
 
 /** Whatever `app.use()` takes for all requests: also those of Express's own types, and asynchronous ones. */
 export type Composable = (req: never, res: never, next: never) => unknown;
@@ -24,7 +25,9 @@ type Returned = PromiseLike<unknown> | undefined;
  */
 export function compose(...middlewares: readonly Composable[]): Middleware {
   const problems = middlewares.flatMap((one: unknown, index) =>
-    typeof one === 'function' && one.length < 4 ? [] : [`argument ${index + 1} must be a middleware (req, res, next)`],
+    typeof one === 'function' && one.length < 4
+      ? []
+      : [`argument ${index + 1} must be a middleware (req, res, next), got ${shownValue(one)}`],
   );
   if (problems.length > 0) throw new OptionsError('compose', problems);
   const chain = middlewares as readonly ((req: IncomingMessage, res: ServerResponse, next: Next) => Returned)[];

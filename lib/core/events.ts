@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events';
 import type { Exchange } from './exchange.ts';
+import type { Check } from './options.ts';
 import type { Outcome, RejectionCause } from './outcome.ts';
 import { warnOfThrow } from './warnings.ts';
 
@@ -189,3 +190,7 @@ export class GatewayEvents extends EventEmitter<GatewayEventMap> {
 
 const tell = (listener: Listener, name: string, error: unknown): void =>
   warnOfThrow(listener.listener ?? listener, 'WARN_EXPRESSWAY_LISTENER', `A listener of "${name}" threw`, error);
+
+/** For the option `events` of the middlewares. */
+export const eventsCheck: Check = (value) =>
+  value instanceof GatewayEvents ? undefined : 'must be what new GatewayEvents() of this copy of expressway gave';

@@ -1,4 +1,4 @@
-import { GatewayEvents } from '../core/events.ts';
+import { eventsCheck, type GatewayEvents } from '../core/events.ts';
 import { type Checks, durationMs, func, integer, optional, optionalDurationMs } from '../core/options.ts';
 
 /** Bounds of a server on the open internet. Where 0 is said to switch a bound off, nothing else takes its place. */
@@ -93,5 +93,5 @@ export const hardenServerChecks: Checks<HardenServerOptions> = {
   receiveGraceMs: durationMs,
   sendTimeoutMs: optionalDurationMs,
   checkIntervalMs: durationMs,
-  events: optional((value) => (value instanceof GatewayEvents ? undefined : 'must be a GatewayEvents')),
+  events: optional(eventsCheck),
 };

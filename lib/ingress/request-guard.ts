@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { GatewayEvents } from '../core/events.ts';
+import { eventsCheck, GatewayEvents } from '../core/events.ts';
 import { exchangeOf } from '../core/exchange.ts';
 import type { GatewayRequest, Middleware, Next } from '../core/http.ts';
 import { boolean, type Checks, oneOf, optional, resolveOptions } from '../core/options.ts';
@@ -36,7 +36,7 @@ export const ambiguousPathsCheck = oneOf('reject', 'strict', 'pass');
 const checks: Checks<RequestGuardOptions> = {
   ambiguousPaths: ambiguousPathsCheck,
   mergeSlashes: boolean,
-  events: optional((value) => (value instanceof GatewayEvents ? undefined : 'must be a GatewayEvents')),
+  events: optional(eventsCheck),
 };
 
 /** The middleware of {@link requestGuard}, and its events. */

@@ -1,4 +1,4 @@
-import { GatewayEvents } from '../core/events.ts';
+import { eventsCheck, type GatewayEvents } from '../core/events.ts';
 import { type Checks, integer, oneOf, optional, optionalRatio, resolveOptions } from '../core/options.ts';
 import type { LineRules } from './access-log-line.ts';
 import {
@@ -77,7 +77,7 @@ const checks: Checks<AccessLogOptions> = {
   maxBufferBytes: integer(1),
   fields: names,
   redact: names,
-  events: optional((value) => (value instanceof GatewayEvents ? undefined : 'must be a GatewayEvents')),
+  events: optional(eventsCheck),
   maxRefusalsPerSecond: integer(0),
 };
 

@@ -35,15 +35,19 @@ export interface ObservabilityOptions {
 /** Defaults of {@link ObservabilityOptions}. */
 export const observabilityDefaults = Object.freeze({ route: 'default', requestId: true, serverTiming: false });
 
-const sink: Check = (value) =>
-  typeof (value as RequestSink | null)?.finished === 'function' ? undefined : 'must be made for this';
+const sink = (maker: string): Check =>
+  optional((value) =>
+    typeof (value as RequestSink | null)?.finished === 'function'
+      ? undefined
+      : `must be what ${maker}() gave, or an object with a function finished(request)`,
+  );
 
 const checks: Checks<ObservabilityOptions> = {
-  metrics: optional(sink),
-  accessLog: optional(sink),
-  status: optional(sink),
+  metrics: sink('prometheusMetrics'),
+  accessLog: sink('accessLog'),
+  status: sink('statusFeed'),
   tracing: optional((value) =>
-    typeof (value as Tracing | null)?.begin === 'function' ? undefined : 'must be made by tracing()',
+    typeof (value as Tracing | null)?.begin === 'function' ? undefined : 'must be what tracing() gave',
   ),
   route: (value) =>
     typeof value === 'function' || (typeof value === 'string' && value !== '')

@@ -1,9 +1,10 @@
-import { GatewayEvents } from '../core/events.ts';
-import { type Checks, integer, nonEmptyString, optional, resolveOptions } from '../core/options.ts';
+import { eventsCheck, type GatewayEvents } from '../core/events.ts';
+import { type Checks, integer, nonEmptyString, resolveOptions } from '../core/options.ts';
 import { EventCounts } from './event-counts.ts';
 import { Metric, type MetricAggregator, type MetricRegister, type MetricType, type Sample } from './metric.ts';
 import { RequestCounts } from './request-counts.ts';
 import type { RequestSink } from './request-record.ts';
+import { sourcesCheck } from './sources-check.ts';
 import { type MetricSources, StateGauges } from './state-gauges.ts';
 import type { TrafficSource } from './traffic-totals.ts';
 
@@ -33,9 +34,6 @@ const AGGREGATORS: Readonly<Record<string, MetricAggregator>> = {
   backend_healthy: 'average',
 };
 
-const list = (what: string) =>
-  optional((value) => (Array.isArray(value) && value.every(isAskable) ? undefined : `must be an array of ${what}`));
-
 const isAskable = (value: unknown): boolean =>
   (typeof value === 'object' || typeof value === 'function') && value !== null;
 
@@ -43,15 +41,18 @@ const checks: Checks<PrometheusMetricsOptions> = {
   register: (value) =>
     isAskable(value) && typeof (value as MetricRegister).registerMetric === 'function'
       ? undefined
-      : 'must be a Registry of prom-client',
-  events: (value) => (value instanceof GatewayEvents ? undefined : 'must be a GatewayEvents'),
+      : 'must be a Registry of prom-client, as new Registry() gives it',
+  events: eventsCheck,
   prefix: (value) =>
-    nonEmptyString(value) ?? (/^[a-z][a-z0-9_]*$/.test(value as string) ? undefined : 'must be like my_gateway'),
+    nonEmptyString(value) ??
+    (/^[a-z][a-z0-9_]*$/.test(value as string)
+      ? undefined
+      : 'must be a name like my_gateway, of small letters, digits and _'),
   maxRoutes: integer(1, 1_000),
-  limiters: list('limiters'),
-  breakers: list('circuit breakers'),
-  proxies: list('proxies'),
-  accessLogs: list('access logs'),
+  limiters: sourcesCheck('ipRateLimit', 'name', 'mode'),
+  breakers: sourcesCheck('circuitBreaker', 'name', 'state'),
+  proxies: sourcesCheck('roundRobinProxy', 'name', 'status', 'load'),
+  accessLogs: sourcesCheck('accessLog', 'dropped'),
 };
 
 /** What `observability()` fills with requests. */

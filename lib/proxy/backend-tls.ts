@@ -23,7 +23,7 @@ export interface BackendTlsOptions {
 const pem: Check = (value) =>
   (typeof value === 'string' || Buffer.isBuffer(value)) && value.length > 0
     ? undefined
-    : 'must be PEM text or a Buffer';
+    : 'must be the text of a PEM file, or a Buffer of it';
 
 const pems: Check = (value) => (Array.isArray(value) ? value.map(pem).find((problem) => problem) : pem(value));
 
@@ -60,7 +60,7 @@ export function assertBackendTls(options: BackendTlsOptions): void {
 /** Node ignores an authority that it cannot read, and would then trust nobody without a word. */
 function readAuthorities(text: string): void {
   const blocks = text.match(/-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g);
-  if (blocks === null) throw new Error('ca has no certificate in it');
+  if (blocks === null) throw new Error('ca has no certificate in it: give the text of a PEM file, not its path');
   for (const block of blocks) new X509Certificate(block);
 }
 

@@ -9,9 +9,8 @@ import {
   backendCircuitChecks,
   backendCircuitDefaults,
 } from '../circuit-breaker/open-backoff.ts';
-import { GatewayEvents } from '../core/events.ts';
+import { eventsCheck, type GatewayEvents } from '../core/events.ts';
 import {
-  anything,
   boolean,
   type Checks,
   durationMs,
@@ -32,6 +31,7 @@ import { type AdmissionCapOptions, admissionCapChecks, admissionCapDefaults } fr
 import { type BackendTlsOptions, backendTls } from './backend-tls.ts';
 import type { ForwardedMode, ForwardingFields } from './forwarding-fields.ts';
 import { identityHeaderList } from './identity-headers.ts';
+import { pathFilterCheck, pathRewriteCheck } from './path-options.ts';
 import { type ReadBody, readBody } from './read-body.ts';
 import { type RetryAfterOptions, retryAfterOrFalse } from './retry-after.ts';
 import { type RetryOptions, retryChecks, retryDefaults } from './retry-rules.ts';
@@ -241,8 +241,8 @@ export const roundRobinProxyChecks: Checks<RoundRobinProxyOptions> = {
   tunnel: group(tunnelDefaults, tunnelChecks),
   tls: backendTls,
   ...admissionCapChecks,
-  pathFilter: anything,
-  pathRewrite: anything,
+  pathFilter: optional(pathFilterCheck),
+  pathRewrite: optional(pathRewriteCheck),
   isFailure: optional(func),
-  events: optional((value) => (value instanceof GatewayEvents ? undefined : 'must be a GatewayEvents')),
+  events: optional(eventsCheck),
 };

@@ -94,6 +94,7 @@ export function undiciTransport<
   TReq extends IncomingMessage = IncomingMessage,
   TRes extends ServerResponse = ServerResponse,
 >(given?: UndiciTransportOptions): Plugin<TReq, TRes> {
+  resolveOptions('undiciTransport', given, undiciTransportDefaults, checks);
   const plugin: Plugin = function undiciTransportPlugin(proxyServer, hpmOptions) {
     const { proxyTimeout, pathFilter } = hpmOptions;
     warnOfOpenPrefixes(pathFilter);

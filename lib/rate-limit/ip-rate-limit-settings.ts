@@ -1,4 +1,4 @@
-import { GatewayEvents } from '../core/events.ts';
+import { eventsCheck } from '../core/events.ts';
 import {
   anything,
   boolean,
@@ -89,7 +89,7 @@ const CHECKS: Checks<Given> = {
   lease: leaseCheck,
   name,
   trustProxy: anything,
-  events: optional((value) => (value instanceof GatewayEvents ? undefined : 'must be a GatewayEvents')),
+  events: optional(eventsCheck),
 };
 
 const ANSWER =

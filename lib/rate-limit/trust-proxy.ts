@@ -40,7 +40,7 @@ function problemOf(value: unknown): string | undefined {
     case 'string':
       return listProblem(value.split(','));
     default:
-      return Array.isArray(value) ? listProblem(value) : `must be ${ALLOWED}`;
+      return Array.isArray(value) ? listProblem(value) : `must be ${ALLOWED}, got ${shownValue(value)}`;
   }
 }
 

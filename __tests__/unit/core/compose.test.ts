@@ -143,6 +143,6 @@ describe.each([
 test('compose() names each argument that is no middleware', () => {
   const errorHandler = (_error: unknown, _req: Request, _res: Response, _next: NextFunction) => undefined;
   expect(() => compose(pass, errorHandler as unknown as Handler, undefined as unknown as Handler)).toThrow(
-    'compose: argument 2 must be a middleware (req, res, next); argument 3 must be a middleware (req, res, next)',
+    'compose: argument 2 must be a middleware (req, res, next), got the function errorHandler; argument 3 must be a middleware (req, res, next), got undefined',
   );
 });

@@ -110,6 +110,6 @@ describe('clients that were refused before there was a request', () => {
 
 test('refuses what is no emitter and no number', () => {
   expect(() => open({ events: {} as never, maxRefusalsPerSecond: -1 })).toThrow(
-    /events must be a GatewayEvents.*maxRefusalsPerSecond must be an integer of at least 0/,
+    /events must be what new GatewayEvents.*maxRefusalsPerSecond must be an integer of at least 0/,
   );
 });

@@ -10,8 +10,10 @@ test('refuses bad options, all at once', () => {
   } catch (error) {
     expect((error as OptionsError).problems).toHaveLength(6);
   }
-  expect(() => tracing(undefined as never)).toThrow(/api must be all of @opentelemetry\/api/);
-  expect(() => observability({ tracing: {} as never })).toThrow(/tracing must be made by tracing\(\)/);
+  expect(() => tracing(undefined as never)).toThrow(
+    /api must be the whole module: import \* as api from '@opentelemetry\/api', got undefined/,
+  );
+  expect(() => observability({ tracing: {} as never })).toThrow(/tracing must be what tracing\(\) gave/);
 });
 
 test('takes the package as it is, and its defaults are frozen', () => {

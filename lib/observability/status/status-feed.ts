@@ -1,7 +1,8 @@
-import { GatewayEvents } from '../../core/events.ts';
-import { type Check, type Checks, durationMs, optional, resolveOptions } from '../../core/options.ts';
+import { eventsCheck, type GatewayEvents } from '../../core/events.ts';
+import { type Checks, durationMs, optional, resolveOptions } from '../../core/options.ts';
 import { backendKey } from '../backend-key.ts';
 import type { RequestSink } from '../request-record.ts';
+import { sourcesCheck } from '../sources-check.ts';
 import type { TrafficSource } from '../traffic-totals.ts';
 import { BackendErrors } from './backend-errors.ts';
 import { LiveRates } from './live-rates.ts';
@@ -35,15 +36,13 @@ export interface StatusFeedOptions {
 /** Defaults of {@link StatusFeedOptions}. */
 export const statusFeedDefaults = Object.freeze({ intervalMs: 1_000 });
 
-const list: Check = (value) => (value === undefined || Array.isArray(value) ? undefined : 'must be an array');
-
 const checks: Checks<StatusFeedOptions> = {
-  events: (value) => (value instanceof GatewayEvents ? undefined : 'must be a GatewayEvents'),
+  events: eventsCheck,
   metrics: (value) =>
     typeof (value as TrafficSource | null)?.totals === 'function' ? undefined : 'must be what prometheusMetrics() gave',
-  limiters: list,
-  breakers: list,
-  proxies: list,
+  limiters: sourcesCheck('ipRateLimit', 'name', 'mode'),
+  breakers: sourcesCheck('circuitBreaker', 'name', 'state', 'retryAfterMs'),
+  proxies: sourcesCheck('roundRobinProxy', 'name', 'status', 'load'),
   intervalMs: optional(durationMs),
 };
 

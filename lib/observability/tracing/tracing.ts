@@ -63,7 +63,7 @@ const isApi = (value: unknown): boolean => {
 };
 
 const checks: Checks<TracingOptions> = {
-  api: (value) => (isApi(value) ? undefined : 'must be all of @opentelemetry/api'),
+  api: (value) => (isApi(value) ? undefined : "must be the whole module: import * as api from '@opentelemetry/api'"),
   trustIncoming: oneOf('trusted-peers', 'everybody', 'nobody'),
   query: boolean,
   redact: names,
