@@ -43,6 +43,19 @@ export class BackendPool {
     return this.#backends.some((backend) => isCandidate(backend, tried));
   }
 
+  /**
+   * A backend that is away, to be asked although its circuit is open because all others are out as well. The one that was
+   * away first is the likeliest to be back.
+   */
+  away(tried: readonly Backend[]): Backend | undefined {
+    let found: Backend | undefined;
+    for (const backend of this.#backends) {
+      if (!backend.isAway || backend.weight === 0 || tried.includes(backend)) continue;
+      if (found === undefined || backend.circuit.retryAfterMs() < found.circuit.retryAfterMs()) found = backend;
+    }
+    return found;
+  }
+
   /** Whether a place would be found if only one of the full backends had one. */
   hasFull(tried: readonly Backend[]): boolean {
     return this.#backends.some((backend) => !tried.includes(backend) && backend.isOnlyFull());

@@ -1,12 +1,15 @@
 import type { Circuit, Permit } from '../circuit-breaker/circuit.ts';
 import type { CircuitStateName, HealthVerdict } from '../core/events.ts';
-import type { Verdict } from '../core/outcome.ts';
+import type { FailureCause, Verdict } from '../core/outcome.ts';
 import { type BackendConfig, identityOf } from './backend-url.ts';
 import { Health } from './health.ts';
 import { Hold, type HoldState } from './hold.ts';
 import { LatencyEstimate } from './latency-estimate.ts';
 import type { BackendView } from './selection-policy.ts';
 import { SlowStart } from './slow-start.ts';
+
+/** Longest wait, in milliseconds, between two connections that are tried to a backend that is away. */
+export const AWAY_RETRY_MS = 2_000;
 
 /** What an operator sees of one backend. */
 export interface BackendStatus {
@@ -50,6 +53,10 @@ export class Backend implements BackendView {
   readonly serverName: string;
   readonly circuit: Circuit;
   readonly health = new Health();
+  /** Why its latest failed request failed. Written by whoever releases the lease, before that. */
+  lastFailure: FailureCause | undefined;
+  /** Whether its circuit is open, and connections to it are refused: no process is there. Written by the return watch. */
+  isAway = false;
   readonly #hold: Hold;
   readonly #maxRequests: number;
   readonly #freed: (() => void) | undefined;
@@ -151,7 +158,8 @@ export class Backend implements BackendView {
 
   /** Milliseconds until it may be available again, as far as that is known; 0 when only its weight keeps it out. */
   retryAfterMs(): number {
-    return Math.max(this.circuit.retryAfterMs(), this.health.waitMs());
+    const circuitMs = this.circuit.retryAfterMs();
+    return Math.max(this.isAway ? Math.min(circuitMs, AWAY_RETRY_MS) : circuitMs, this.health.waitMs());
   }
 
   /** Enters the circuit and counts one request in flight; nothing when the circuit refuses. */
@@ -160,6 +168,15 @@ export class Backend implements BackendView {
     if (permit === undefined) return undefined;
     this.#inFlight += 1;
     return new Lease(permit, this.#release, this.#latency);
+  }
+
+  /**
+   * Counts one request in flight at a backend that is away: its circuit stays open whatever becomes of the request. For
+   * when every other backend is out as well, since a refused connection costs nothing.
+   */
+  acquireAway(): Lease {
+    this.#inFlight += 1;
+    return new Lease(UNCOUNTED, this.#release, this.#latency);
   }
 
   status(): BackendStatus {
@@ -182,6 +199,9 @@ export class Backend implements BackendView {
     this.#freed?.();
   };
 }
+
+/** The permit of a request that passes an open circuit by. */
+const UNCOUNTED: Permit = Object.freeze({ isTrial: false, settle: () => {} });
 
 /** What a backend is asked as by somebody who comes to it directly. */
 export function authorityOf({ url, name }: BackendConfig): string {

@@ -52,6 +52,8 @@ export class HealthCheck {
   #isStale = false;
   #openSince = 0;
   #closed = false;
+  /** Whether the latest check found no process: the next one that passes is enough. */
+  #wasAway = false;
   #passes = 0;
   #failures = 0;
 
@@ -88,7 +90,10 @@ export class HealthCheck {
   }
 
   #circuitChanged(to: CircuitStateName): void {
-    this.#backend.health.holdsTrials = to === 'open';
+    const { health } = this.#backend;
+    health.holdsTrials = to === 'open';
+    // It is back, and is used again only once a check has passed.
+    if (to === 'closed' && health.verdict === 'unhealthy' && this.#running === undefined) this.#wait(0);
     if (to !== 'open') return;
     this.#openSince = Date.now();
     this.#isStale = this.#running !== undefined;
@@ -138,8 +143,12 @@ export class HealthCheck {
   }
 
   #holdTrials(error: Error | undefined): void {
-    const { circuit, health } = this.#backend;
+    const { circuit, health, isAway } = this.#backend;
     if (circuit.state !== 'open' || this.#isStale) return;
+    if (isAway && error === undefined) {
+      circuit.reset();
+      return;
+    }
     const now = Date.now();
     // A wall clock set back must not make it longer.
     this.#openSince = Math.min(this.#openSince, now);
@@ -154,7 +163,8 @@ export class HealthCheck {
     this.#failures = error === undefined ? 0 : this.#failures + 1;
     const { unhealthyAfter, healthyAfter } = this.#rules;
     if (this.#failures >= unhealthyAfter) health.verdict = 'unhealthy';
-    else if (this.#passes >= (from === 'unknown' ? 1 : healthyAfter)) health.verdict = 'healthy';
+    else if (this.#passes >= (from === 'unknown' || this.#wasAway ? 1 : healthyAfter)) health.verdict = 'healthy';
+    this.#wasAway = (error as NodeJS.ErrnoException | undefined)?.code === 'ECONNREFUSED';
     if (health.verdict !== from) this.#onVerdict(this.#backend, from, health.verdict, error);
   }
 

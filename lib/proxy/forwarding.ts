@@ -22,6 +22,9 @@ import { isEventStream, type ResponseFields } from './response-head.ts';
 import { Retries } from './retries.ts';
 import { tellOfUpgrade } from './upgrade-protocols.ts';
 
+/** Backends that are away and that one request asks at most. */
+const MOST_AWAY = 3;
+
 const TOO_LARGE: Rejected = Object.freeze({ kind: 'rejected', cause: 'content_too_large' });
 
 /** One exchange on its way through the backends: picks one, tries it, and goes on to the next while it may. */
@@ -40,6 +43,8 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
   #lastFailure: Failed | undefined;
   #bodyLength = 0;
   #isDecoded = false;
+  /** Backends that were asked although their circuits were open. */
+  #awayTried = 0;
   /** Why the body cannot be sent, if that turned out on the way. */
   #unsendable: Rejected | undefined;
   #isOver = false;
@@ -139,14 +144,17 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
     }
     const { connections, pool } = this.#parts;
     const bound = connections.boundOrigin(exchange.req.socket);
-    const backend = pool.candidate(bound, this.#tried) ?? pool.select(exchange, this.#tried);
+    const usable = pool.candidate(bound, this.#tried) ?? pool.select(exchange, this.#tried);
+    const away = usable === undefined ? this.#away(this.#tried) : undefined;
+    const backend = usable ?? away;
     if (backend === undefined) return undefined;
+    if (away !== undefined) this.#awayTried += 1;
     const head = requestHead(exchange, backend.authority, this.#parts.rules, this.#bodyLength, this.#isDecoded);
     if (head === undefined) {
       this.#refuse({ kind: 'rejected', cause: 'bad_request', detail: 'The request target is none that is forwarded.' });
       return undefined;
     }
-    const lease = backend.acquire();
+    const lease = away === undefined ? backend.acquire() : backend.acquireAway();
     if (lease === undefined) throw new Error('a backend that was available refused in the same tick');
     this.#backend = backend;
     this.#lease = lease;
@@ -154,6 +162,15 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
     exchange.backend = backend.origin;
     exchange.attempts += 1;
     return head;
+  }
+
+  /**
+   * When all backends are out, and some only because their process was away, those are asked before the client gets 503: a
+   * refused connection costs nothing, and the process may be back.
+   */
+  #away(tried: readonly Backend[]): Backend | undefined {
+    const { pool } = this.#parts;
+    return this.#awayTried < MOST_AWAY && !pool.hasFull(tried) ? pool.away(tried) : undefined;
   }
 
   #send(head: RequestHead): void {
@@ -236,6 +253,7 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
 
   answered(status: number, fields: ResponseFields): void {
     this.#lease?.answered();
+    if (this.#backend?.isAway === true) this.#backend.circuit.reset();
     const outcome: Outcome = { kind: 'completed', status };
     const isStream = isEventStream(fields);
     if (isStream || this.#lease?.isTrial === true) this.#lease?.settle(this.#verdict(outcome));
@@ -273,6 +291,7 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
 
   ended(ending: Outcome): void {
     const outcome = ending.kind === 'aborted' ? (this.#unsendable ?? ending) : ending;
+    if (outcome.kind === 'failed' && this.#backend !== undefined) this.#backend.lastFailure = outcome.cause;
     this.#lease?.release(this.#verdict(outcome));
     try {
       switch (outcome.kind) {
@@ -295,15 +314,18 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
   #failed(outcome: Failed): void {
     const exchange = this.#exchange;
     // A connection that died unused says nothing of its backend: that one may be asked again.
-    const tried = outcome.unused === true ? this.#tried : [...this.#tried, this.#backend as Backend];
+    const backend = this.#backend as Backend;
+    const tried = outcome.unused === true ? this.#tried : [...this.#tried, backend];
+    const wasAway = backend.isAway && !outcome.sent;
     const retried =
       !outcome.headSent &&
       exchange.outcome === undefined &&
-      this.#parts.pool.hasCandidate(tried) &&
+      (this.#parts.pool.hasCandidate(tried) || this.#away(tried) !== undefined || wasAway) &&
       this.#retries.afterFailure(outcome, this.#replayable);
-    this.#reports.attemptFailed(this.#backend as Backend, outcome, retried);
+    this.#reports.attemptFailed(backend, outcome, retried);
     if (retried) {
-      this.#lastFailure = outcome;
+      // A backend that is still away is out, as it was before: that is no news for the client.
+      if (!wasAway) this.#lastFailure = outcome;
       this.#tried = tried;
       this.#later();
     } else if (outcome.headSent) {
@@ -373,7 +395,7 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
     this.#isOver = true;
     this.#retries.end();
     this.#admission?.leave();
-    if (!this.#exchange.req.complete) this.#content?.drain();
+    this.#content?.drain();
   }
 
   #verdict(outcome: Outcome): Verdict {

@@ -1,9 +1,11 @@
 import { isIP } from 'node:net';
-import { Client } from 'undici';
+import { buildConnector, Client } from 'undici';
 import type { Backend } from '../backends/backend.ts';
 import type { Probe, ProbeAnswer, ProbeOptions } from '../backends/health-check.ts';
-import type { BackendTlsOptions } from './backend-tls.ts';
+import type { TryConnection } from '../backends/return-watch.ts';
+import { type BackendTlsOptions, connectorTls } from './backend-tls.ts';
 import { backendConnector } from './connections.ts';
+import { failureCause } from './failure.ts';
 
 /** Bytes of an answer's content that are read; a check looks at no more. */
 const MAX_CONTENT = 65_536;
@@ -18,6 +20,21 @@ export const healthProbe =
   (tls: BackendTlsOptions = {}): Probe =>
   (backend, options) =>
     probe(backend, options, tls);
+
+/** Connects to a backend as the traffic would, TLS included, and closes the connection without a request. */
+export function connectionProbe(tls: BackendTlsOptions = {}, timeoutMs: number): TryConnection {
+  const connect = buildConnector({ ...connectorTls(tls), timeout: timeoutMs, allowH2: false });
+  return ({ url: { hostname, protocol, port }, serverName }) =>
+    new Promise((resolve) => {
+      connect({ hostname, protocol, port, ...proofOf(tls.serverName ?? serverName) }, (error, socket) => {
+        socket?.destroy();
+        resolve(error === null ? undefined : failureCause(error, false));
+      });
+    });
+}
+
+/** An address is proved as such, and never sent as the name asked for (RFC 6066 §3). */
+const proofOf = (name: string) => (isIP(name.replace(/^\[(.*)\]$/, '$1')) ? {} : { servername: name });
 
 async function probe(
   { origin, authority, serverName }: Backend,
@@ -36,9 +53,7 @@ async function probe(
   signal.addEventListener('abort', abort);
   try {
     const headers = { host: authority, 'user-agent': 'expressway-health-check' };
-    const name = tls.serverName ?? serverName;
-    // An address is proved as such, and never sent as the name asked for (RFC 6066 §3).
-    const proof = isIP(name.replace(/^\[(.*)\]$/, '$1')) ? {} : { servername: name };
+    const proof = proofOf(tls.serverName ?? serverName);
     const { statusCode, body } = await client.request({ path, method: 'GET', headers, reset: true, ...proof });
     return { status: statusCode, content: await beginning(body) } satisfies ProbeAnswer;
   } catch (error) {

@@ -4,10 +4,11 @@ import { type EjectionRule, Ejections } from '../backends/ejections.ts';
 import type { Probe } from '../backends/health-check.ts';
 import { type HealthCheckOptions, healthCheckChecks, healthCheckDefaults } from '../backends/health-check-options.ts';
 import { HealthChecker } from '../backends/health-checker.ts';
+import { ReturnWatch, type TryConnection } from '../backends/return-watch.ts';
 import type { GatewayEvents } from '../core/events.ts';
 import { resolveOptions } from '../core/options.ts';
 import type { BackendTlsOptions } from './backend-tls.ts';
-import { healthProbe } from './health-probe.ts';
+import { connectionProbe, healthProbe } from './health-probe.ts';
 import type { ResponseFields } from './response-head.ts';
 import { type RetryAfterOptions, restMs, retryAfterChecks, retryAfterDefaults } from './retry-after.ts';
 
@@ -17,19 +18,32 @@ export interface PoolHealthOptions extends EjectionRule {
   readonly healthCheck: HealthCheckOptions;
   readonly respectRetryAfter: false | RetryAfterOptions;
   readonly tls?: BackendTlsOptions;
+  readonly connectTimeoutMs: number;
 }
 
-/** All that keeps a pool's backends out besides their circuits: active checks, and backends that ask for a rest. */
+/**
+ * What decides about a pool's backends besides the failures of requests: active checks, backends that ask for a rest, and
+ * backends that come back after their process was away.
+ */
 export class PoolHealth {
   readonly #ejections: Ejections;
   readonly #retryAfter: Required<RetryAfterOptions> | undefined;
   readonly #checker: HealthChecker | undefined;
+  readonly #returnWatch: ReturnWatch;
+  readonly #connectTimeoutMs: number;
   #probe: Probe;
+  #tryConnection: TryConnection;
 
   /** @param maxHoldMs Milliseconds for which failed checks may hold back the trials of an open circuit. */
   constructor(options: PoolHealthOptions, maxHoldMs: number, pool: BackendPool, events: GatewayEvents) {
     this.#ejections = new Ejections(options, () => pool.backends);
+    this.#connectTimeoutMs = options.connectTimeoutMs;
     this.#probe = healthProbe(options.tls);
+    this.#tryConnection = connectionProbe(options.tls, options.connectTimeoutMs);
+    this.#returnWatch = new ReturnWatch(
+      (backend) => this.#tryConnection(backend),
+      ({ circuit }) => circuit.reset(),
+    );
     if (options.respectRetryAfter !== false) {
       const name = 'roundRobinProxy.respectRetryAfter';
       this.#retryAfter = resolveOptions(name, options.respectRetryAfter, retryAfterDefaults, retryAfterChecks);
@@ -57,11 +71,13 @@ export class PoolHealth {
   /** For checks from now on. */
   setTls(tls: BackendTlsOptions): void {
     this.#probe = healthProbe(tls);
+    this.#tryConnection = connectionProbe(tls, this.#connectTimeoutMs);
   }
 
   membershipChanged(change: MembershipChange): void {
     this.#ejections.membershipChanged(change.removed);
     this.#checker?.membershipChanged(change);
+    this.#returnWatch.membershipChanged(change);
   }
 
   /** A backend sent the head of an answer, whatever becomes of the answer. */
@@ -73,6 +89,7 @@ export class PoolHealth {
 
   close(): void {
     this.#checker?.close();
+    this.#returnWatch.close();
     this.#ejections.close();
   }
 }

@@ -238,7 +238,7 @@ class PluginOwner implements AttemptOwner, ContentOwner {
   }
 
   #over(): void {
-    if (!this.#req.complete) this.#content?.drain();
+    this.#content?.drain();
     this.#resolve();
   }
 

@@ -139,6 +139,38 @@ describe('the schedule', () => {
   });
 });
 
+describe('a backend whose process was away', () => {
+  test.each([
+    ['prrrp', 'refused connections', ['32000 unhealthy > healthy']],
+    ['prffp', 'failures after the refusal', []],
+  ])('%s: after %s, one pass is enough only if the connection was refused last', async (script, _, back) => {
+    const story = new HealthStory(script);
+    await story.begun(5);
+    await story.later(1_000);
+    expect(story.changes.slice(2)).toEqual(back);
+  });
+
+  test('has its circuit closed by the check that passes', async () => {
+    const story = new HealthStory('prp');
+    await story.begun(1);
+    const { backend } = story;
+    await story.request('failure');
+    backend.isAway = true;
+    await story.begun(3);
+    await story.later(0);
+    expect(backend.circuit.state).toBe('closed');
+  });
+
+  test('stays out when its circuit was opened by responses', async () => {
+    const story = new HealthStory('pp');
+    await story.begun(1);
+    await story.request('failure');
+    await story.begun(2);
+    await story.later(0);
+    expect(story.backend.circuit.state).toBe('open');
+  });
+});
+
 describe('isHealthy', () => {
   const verdictOn = async (answer: ProbeAnswer, isHealthy?: HealthCheckRules['isHealthy']) => {
     const [backend] = makeBackends(1);

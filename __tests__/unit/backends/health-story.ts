@@ -20,7 +20,7 @@ export function makeBackends(count: number, weights: readonly number[] = [], nee
   });
 }
 
-/** The health checks of one backend, told check by check: `p` passes, `f` fails, `h` hangs. */
+/** The health checks of one backend, told check by check: `p` passes, `f` fails, `r` is refused, `h` hangs. */
 export class HealthStory {
   readonly backend = makeBackends(1)[0] as Backend;
   readonly check: HealthCheck;
@@ -72,7 +72,9 @@ export class HealthStory {
     const answer: ProbeAnswer | Error =
       letter === 'h'
         ? await new Promise((resolve) => signal.addEventListener('abort', () => resolve(new Error('broken off'))))
-        : { status: letter === 'p' ? 204 : 500, content: '' };
+        : letter === 'r'
+          ? Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED' })
+          : { status: letter === 'p' ? 204 : 500, content: '' };
     this.inFlight -= 1;
     return answer;
   };

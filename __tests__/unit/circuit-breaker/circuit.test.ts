@@ -389,3 +389,47 @@ describe('listeners', () => {
     expect(heard).toEqual([['closed', 'open', 10_000, 'open']]);
   });
 });
+
+describe('reset()', () => {
+  test('closes an open circuit with nothing counted, as one change', async () => {
+    const story = await new Story().opened();
+    story.circuit.reset();
+    expect(story.changes).toEqual(['closed > open for 10000', 'open > closed']);
+    await story.calls('ffff');
+    expect(story.circuit.state).toBe('closed');
+    await story.fail();
+    expect(story.circuit.state).toBe('open');
+  });
+
+  test('closes a half-open one, whose trials change nothing any more', async () => {
+    const story = await new Story().due();
+    const trial = story.begin();
+    story.circuit.reset();
+    await story.end(trial, 'f');
+    expect([story.circuit.state, story.circuit.counts]).toEqual(['closed', { calls: 0, failures: 0 }]);
+    expect(story.changes.at(-1)).toBe('half-open > closed');
+  });
+
+  test('starts the lengths of the open periods again', async () => {
+    const story = new Story({ openMs: (attempt) => attempt * 1_000 });
+    await story.opened();
+    story.later(1_000);
+    await story.fail();
+    expect(story.changes.at(-1)).toBe('half-open > open for 2000');
+    story.circuit.reset();
+    await story.opened();
+    expect(story.changes.at(-1)).toBe('closed > open for 1000');
+  });
+
+  test('leaves a closed one alone, and an isolated one isolated', async () => {
+    const story = new Story();
+    await story.calls('ff');
+    story.circuit.reset();
+    expect([story.circuit.counts.failures, story.changes]).toEqual([2, []]);
+    const isolation = story.circuit.isolate();
+    story.circuit.reset();
+    expect(story.circuit.state).toBe('isolated');
+    isolation.dispose();
+    expect(story.changes).toEqual(['closed > isolated', 'isolated > closed']);
+  });
+});

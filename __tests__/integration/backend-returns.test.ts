@@ -1,0 +1,144 @@
+import { Agent, createServer, request, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { closedPort, eventually } from '../support/servers.ts';
+
+const cleanup = new Cleanup();
+afterEach(() => cleanup.run());
+
+/** A backend whose process can go away and come back on the same port. */
+class RestartingBackend {
+  readonly port: number;
+  served = 0;
+  #server: Server | undefined;
+
+  constructor(port: number) {
+    this.port = port;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${this.port}`;
+  }
+
+  async start(): Promise<void> {
+    const server = createServer((req, res) => {
+      this.served += 1;
+      req.resume().on('end', () => res.end('ok'));
+    });
+    this.#server = server;
+    await new Promise<void>((resolve) => server.listen(this.port, '127.0.0.1', resolve));
+    expect((server.address() as AddressInfo).port).toBe(this.port);
+  }
+
+  /** Running requests end; new connections are refused. */
+  close(): void {
+    this.#server?.close();
+    this.#server?.closeIdleConnections();
+    this.#server = undefined;
+  }
+}
+
+async function backends(count: number): Promise<RestartingBackend[]> {
+  const all: RestartingBackend[] = [];
+  for (let one = 0; one < count; one++) all.push(cleanup.add(new RestartingBackend(await closedPort())));
+  return all;
+}
+
+async function behind(all: readonly RestartingBackend[], options: Partial<Parameters<typeof proxyGateway>[0]> = {}) {
+  const gateway = cleanup.add(await proxyGateway({ backends: all.map(({ url }) => url), ...options }));
+  const circuits = () => gateway.proxy.status().map(({ circuit }) => circuit);
+  return { ...gateway, circuits };
+}
+
+describe('when every backend is out because its process is away', () => {
+  test('503 says to come back soon; the first request after one is back gets its response, and all circuits close', async () => {
+    const all = await backends(3);
+    const { url, circuits } = await behind(all);
+    await eventually('all circuits are open', async () => {
+      await fetch(url, { method: 'POST', body: 'x' });
+      return circuits().every((state) => state === 'open');
+    });
+    const warn = jest.spyOn(process, 'emitWarning');
+    const refused = await fetch(url);
+    // Its body, which nothing has read, is no misuse.
+    expect((await fetch(url, { method: 'POST', body: 'x' })).status).toBe(503);
+    expect(warn).not.toHaveBeenCalled();
+    warn.mockRestore();
+    expect([refused.status, Number(refused.headers.get('retry-after'))]).toEqual([503, 2]);
+    await all[2]?.start();
+    // At once, whether or not a connection was tried since.
+    expect((await fetch(url, { method: 'POST', body: 'x' })).status).toBe(200);
+    await all[0]?.start();
+    await all[1]?.start();
+    await eventually('all circuits are closed', () => circuits().every((state) => state === 'closed'));
+    expect(all[2]?.served).toBe(1);
+  });
+
+  test('a backend that was drained, and one whose circuit a status has opened, are not asked', async () => {
+    const [away, broken] = (await backends(2)) as [RestartingBackend, RestartingBackend];
+    const { url, proxy, circuits } = await behind([away, broken], { circuit: { minimumRequests: 1 } });
+    const failing = createServer((_, res) => void res.writeHead(500).end()).listen(broken.port, '127.0.0.1');
+    cleanup.add({ close: () => failing.close() });
+    await eventually('both circuits are open', async () => {
+      await fetch(url);
+      return circuits().every((state) => state === 'open');
+    });
+    proxy.drain(away.url);
+    await away.start();
+    expect((await fetch(url)).status).toBe(503);
+    expect(away.served).toBe(0);
+  });
+});
+
+describe('three backends that restart one after the other', () => {
+  test.each([
+    ['without health checks', {}],
+    ['with health checks', { healthCheck: { path: '/', intervalMs: 50, unhealthyIntervalMs: 50, timeoutMs: 2_000 } }],
+  ])('%s: no request fails, GET or POST', async (_, options) => {
+    const all = await backends(3);
+    for (const one of all) await one.start();
+    const { port, circuits } = await behind(all, options);
+    const agent = new Agent({ keepAlive: true });
+    cleanup.add({ close: () => agent.destroy() });
+    const statuses = new Map<string, number>();
+    let isOver = false;
+    let isHeld = false;
+    let running = 0;
+    const ask = (method: string) =>
+      new Promise<void>((resolve) => {
+        running += 1;
+        const count = (status: string): void => {
+          running -= 1;
+          statuses.set(status, (statuses.get(status) ?? 0) + 1);
+          resolve();
+        };
+        const asked = request({ host: '127.0.0.1', port, method, agent }, (res) => {
+          res.resume().on('end', () => count(String(res.statusCode)));
+        });
+        asked.on('error', (error) => count(`${method} ${error.message}`));
+        asked.end(method === 'POST' ? 'content' : undefined);
+      });
+    const clients = Array.from({ length: 10 }, async (__, client) => {
+      for (let sent = client; !isOver; sent++) {
+        if (!isHeld) await ask(sent % 2 === 0 ? 'GET' : 'POST');
+        await delay(10);
+      }
+    });
+    for (const one of all) {
+      // A POST that meets the very moment of the close cannot be repeated, by any proxy: no request is under way then.
+      isHeld = true;
+      await eventually('no request runs', () => running === 0);
+      one.close();
+      isHeld = false;
+      await eventually('its circuit is open', () => circuits()[all.indexOf(one)] === 'open');
+      await delay(300);
+      await one.start();
+    }
+    await eventually('all circuits are closed', () => circuits().every((state) => state === 'closed'));
+    isOver = true;
+    await Promise.all(clients);
+    expect([...statuses.keys()]).toEqual(['200']);
+  });
+});
