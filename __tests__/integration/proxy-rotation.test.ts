@@ -93,13 +93,15 @@ describe('rotation', () => {
     expect(proxy.status()[0]?.circuit).toBe('closed');
   });
 
-  test('F11: all out: 503 with Retry-After, at once and without a connection; one back: served again', async () => {
-    const ports = [await closedPort(), await closedPort()];
+  test('F11: all out because of their responses: 503 with Retry-After, at once and without a connection', async () => {
+    const failing = answer('HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n');
+    const backends = [await backend(failing), await backend(failing)];
+    const ports = backends.map(({ url }) => new URL(url).port);
     const { url, proxy } = await gateway({
-      backends: ports.map((port) => `http://127.0.0.1:${port}`),
+      backends: backends.map((one) => one.url),
       circuit: { minimumRequests: 1, openMs: 30_000 },
     });
-    expect((await fetch(url)).status).toBe(502);
+    for (const _ of backends) expect((await fetch(url)).status).toBe(500);
     let attempts = 0;
     proxy.events.on('attemptFailed', () => {
       attempts += 1;
