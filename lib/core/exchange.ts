@@ -62,7 +62,9 @@ export class Exchange {
   #outcome: Outcome | undefined;
   #observers: ExchangeObserver[] = [];
   #peerTrusted: boolean | undefined;
+  #trustedBy: GatewayRequest['app'];
   #clientAddress: string | undefined;
+  #addressIn: GatewayRequest['app'];
 
   constructor(req: GatewayRequest, res: ServerResponse) {
     this.req = req;
@@ -89,24 +91,32 @@ export class Exchange {
     else this.#observers.push(observer);
   }
 
-  /** Whether the peer at the other end of the connection is trusted by the app's `trust proxy` setting. */
+  /** Whether the peer at the other end of the connection is trusted by `trust proxy` of the app that the request is in. */
   get peerTrusted(): boolean {
-    if (this.#peerTrusted === undefined) {
-      const trust = this.req.app?.get('trust proxy fn') as ((address: string, hop: number) => boolean) | undefined;
-      const peer = this.req.socket?.remoteAddress;
-      this.#peerTrusted = trust !== undefined && peer !== undefined && trust(peer, 0);
+    const { app } = this.req;
+    if (this.#peerTrusted === undefined || this.#trustedBy !== app) {
+      this.#trustedBy = app;
+      this.#peerTrusted = isPeerTrusted(this.req);
       if (!this.#peerTrusted && this.req.headers?.['x-forwarded-for'] !== undefined) tellOfStranger(this.req);
     }
     return this.#peerTrusted;
   }
 
   /**
-   * The client's address under the app's `trust proxy`, IPv4-mapped IPv6 folded to IPv4; `undefined` when
-   * the connection is already gone.
+   * The client's address: `req.ip`, IPv4-mapped IPv6 folded to IPv4. So it is what a middleware defines as `req.ip`, else
+   * what `trust proxy` of the app makes of it that the request is in. `undefined` when the connection is gone and nobody asked before.
    */
   get clientAddress(): string | undefined {
-    // Express's own getter parses X-Forwarded-For on every read, trusted or not.
-    this.#clientAddress ??= foldAddress(this.peerTrusted ? this.req.ip : this.req.socket?.remoteAddress);
+    const { req } = this;
+    const { app } = req;
+    if (Object.hasOwn(req, 'ip') || (app?.request !== undefined && Object.hasOwn(app.request, 'ip'))) {
+      return typeof req.ip === 'string' ? foldAddress(req.ip) : undefined;
+    }
+    if (this.#clientAddress === undefined || this.#addressIn !== app) {
+      this.#addressIn = app;
+      // Express's own getter parses X-Forwarded-For on every read, trusted or not.
+      this.#clientAddress = foldAddress(this.peerTrusted ? req.ip : req.socket?.remoteAddress) ?? this.#clientAddress;
+    }
     return this.#clientAddress;
   }
 
@@ -115,6 +125,13 @@ export class Exchange {
     this.working?.abort();
     this.recorder?.ended();
   }
+}
+
+/** A peer on a Unix socket has no address; Express asks about it all the same. One that is gone has none any more. */
+function isPeerTrusted({ app, socket }: GatewayRequest): boolean {
+  const trust = app?.get('trust proxy fn') as ((address: string | undefined, hop: number) => boolean) | undefined;
+  const peer = socket?.remoteAddress;
+  return trust !== undefined && (peer !== undefined || socket?.destroyed === false) && trust(peer, 0);
 }
 
 /** The exchange of a request; made on first sight. */

@@ -5,7 +5,7 @@ export interface GatewayRequest extends IncomingMessage {
   ip?: string | undefined;
   originalUrl?: string;
   baseUrl?: string;
-  app?: { get(setting: string): unknown };
+  app?: { get(setting: string): unknown; readonly request?: object };
 }
 
 export type Next = (error?: unknown) => void;

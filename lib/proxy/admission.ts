@@ -18,6 +18,8 @@ export class Admission {
   readonly #tunnels: Tunnels;
   readonly #exchange: Exchange;
   #isCounted = false;
+  /** The client that was let in: the app may come to another view of it. */
+  #client: string | undefined;
 
   constructor(caps: AdmissionCaps | undefined, tunnels: Tunnels, exchange: Exchange) {
     this.#caps = caps;
@@ -28,7 +30,8 @@ export class Admission {
   /** Takes them until `leave()`, or says why not; what was taken by then is still to be left. */
   enter(): Rejected | undefined {
     const exchange = this.#exchange;
-    const problem = this.#caps?.enter(exchange.clientAddress);
+    this.#client = exchange.clientAddress;
+    const problem = this.#caps?.enter(this.#client);
     if (problem !== undefined) return overload(problem);
     this.#isCounted = true;
     const noTunnel = exchange.upgrade && this.#tunnels.enter(exchange);
@@ -37,7 +40,7 @@ export class Admission {
 
   /** Once or more often: only what is held is left. */
   leave(): void {
-    if (this.#isCounted) this.#caps?.leave(this.#exchange.clientAddress);
+    if (this.#isCounted) this.#caps?.leave(this.#client);
     this.#isCounted = false;
     if (this.#exchange.upgrade !== undefined) this.#tunnels.leave(this.#exchange);
   }

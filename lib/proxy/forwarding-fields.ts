@@ -1,7 +1,7 @@
 import type { Exchange } from '../core/exchange.ts';
 import { foldAddress } from '../core/exchange.ts';
 import { fieldText } from './end-to-end-fields.ts';
-import { forwardedElement, forwardedList } from './forwarded.ts';
+import { forwardedElement, forwardedList, nodeName } from './forwarded.ts';
 import type { Via } from './via.ts';
 
 /** How `X-Forwarded-For` and `Forwarded` treat what the client's side sent. */
@@ -38,7 +38,7 @@ export function pushForwardingFields(
   const scheme = (req.socket as { encrypted?: boolean } | undefined)?.encrypted === true ? 'https' : 'http';
   const isAppended = peerTrusted && rules.forwarded === 'append';
   if (forwardingFields !== 'forwarded') {
-    const forwardedFor = isAppended ? appended(exchange) : exchange.clientAddress;
+    const forwardedFor = isAppended ? appended(exchange) : clientNode(exchange);
     if (forwardedFor !== undefined) fields.push('x-forwarded-for', forwardedFor);
     fields.push('x-forwarded-proto', trusted(exchange, 'x-forwarded-proto') || scheme);
     const forwardedHost = trusted(exchange, 'x-forwarded-host') || host;
@@ -69,10 +69,23 @@ function trusted({ req, peerTrusted }: Exchange, name: string): string | undefin
   return peerTrusted ? first(req.headers[name]) : undefined;
 }
 
+/** A socket's address is one; what a trusted peer says need not be. */
+function clientNode({ clientAddress, peerTrusted, req }: Exchange): string | undefined {
+  if (clientAddress === undefined || (!peerTrusted && clientAddress === req.socket?.remoteAddress))
+    return clientAddress;
+  return nodeName(clientAddress);
+}
+
 function appended(exchange: Exchange): string | undefined {
   const before = exchange.req.headers['x-forwarded-for'];
   const peer = foldAddress(exchange.req.socket?.remoteAddress);
-  return before === undefined ? peer : `${String(before)}, ${peer}`;
+  if (before === undefined) return peer;
+  const list = String(before)
+    .split(',')
+    .map((entry) => nodeName(entry.trim()));
+  // A peer on a Unix socket has no address.
+  if (peer !== undefined) list.push(peer);
+  return list.join(', ');
 }
 
 function textOf(via: string | undefined): string | undefined {

@@ -27,6 +27,7 @@ import { watchRequests } from './hop-by-hop.ts';
 import { Membership } from './membership.ts';
 import { toOriginForm } from './origin-form.ts';
 import { tellOfOwnAddress } from './own-address.ts';
+import { PathFilterErrors } from './path-filter-errors.ts';
 import { warnOfOpenPrefixes } from './path-filter-warning.ts';
 import { PoolHealth } from './pool-health.ts';
 import { requestHeadRules } from './request-head.ts';
@@ -209,6 +210,7 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
   watchRequests();
   const { pathFilter, pathRewrite } = options;
   warnOfOpenPrefixes(pathFilter);
+  const filter = new PathFilterErrors(pathFilter);
   const forward = (req: IncomingMessage, res: ServerResponse, next: Next) =>
     new Forwarding(parts, exchangeOf(req, res), next).start();
   const filtered = createProxyMiddleware({
@@ -223,7 +225,7 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
         proxyServer.web = (req, res) => new Promise((_resolve, reject) => forward(req, res, reject));
       },
     ],
-    ...(pathFilter === undefined ? {} : { pathFilter }),
+    ...(filter.filter === undefined ? {} : { pathFilter: filter.filter }),
     ...(pathRewrite === undefined ? {} : { pathRewrite }),
   });
   // Without a filter or a rewrite nothing lies between the request and the transport: see docs/decisions/0007.
@@ -248,7 +250,7 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
         isKnown = true;
       }
       if (direct) forward(req, res, next);
-      else void filtered(req, res, held(req, toOriginForm(req, next)));
+      else void filtered(req, res, filter.passedTo(held(req, toOriginForm(req, next))));
     } satisfies Middleware,
     {
       events,

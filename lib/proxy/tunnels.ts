@@ -18,7 +18,7 @@ export class Tunnels {
   readonly #options: Required<TunnelOptions>;
   readonly #caps: AdmissionCaps;
   readonly #watchdog: Watchdog;
-  readonly #admitted = new Set<Exchange>();
+  readonly #admitted = new Map<Exchange, string | undefined>();
   readonly #open = new Map<Tunnel, Backend>();
   readonly #waiting: (() => void)[] = [];
   #isClosed = false;
@@ -35,14 +35,16 @@ export class Tunnels {
 
   /** Takes one request for an upgrade in until `leave()`, or says why not. */
   enter(exchange: Exchange): RejectionCause | undefined {
-    const problem = this.#caps.enter(exchange.clientAddress);
-    if (problem === undefined) this.#admitted.add(exchange);
+    const client = exchange.clientAddress;
+    const problem = this.#caps.enter(client);
+    if (problem === undefined) this.#admitted.set(exchange, client);
     return problem;
   }
 
   /** Lets a request out; one that was not taken in counts for nothing. */
   leave(exchange: Exchange): void {
-    if (this.#admitted.delete(exchange)) this.#caps.leave(exchange.clientAddress);
+    const client = this.#admitted.get(exchange);
+    if (this.#admitted.delete(exchange)) this.#caps.leave(client);
   }
 
   /**

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { forwardedElement } from '../../../lib/proxy/forwarded.ts';
+import { forwardedElement, forwardedList, nodeName } from '../../../lib/proxy/forwarded.ts';
 
 describe('R42: forwardedElement', () => {
   test.each([
@@ -10,8 +10,77 @@ describe('R42: forwardedElement', () => {
     ['192.0.2.1', '[2001:db8::2]:8080', 'http', 'for=192.0.2.1;host="[2001:db8::2]:8080";proto=http'],
     ['192.0.2.1', 'a";for=6.6.6.6;x="\\', 'http', 'for=192.0.2.1;host="a\\";for=6.6.6.6;x=\\"\\\\";proto=http'],
     ['192.0.2.1', 'a', 'x;for=6.6.6.6', 'for=192.0.2.1;host=a;proto="x;for=6.6.6.6"'],
-    ['192.0.2.1,6.6.6.6', 'a', 'http', 'for="192.0.2.1,6.6.6.6";host=a;proto=http'],
+    ['192.0.2.1,6.6.6.6', 'a', 'http', 'for=unknown;host=a;proto=http'],
   ])('%s, %s, %s', (address, host, scheme, element) => {
     expect(forwardedElement(address, host, scheme)).toBe(element);
+  });
+});
+
+describe('what a trusted peer names as the client', () => {
+  test.each([
+    ['192.0.2.1', 'for=192.0.2.1'],
+    ['192.0.2.1:4711', 'for="192.0.2.1:4711"'],
+    ['2001:db8::1', 'for="[2001:db8::1]"'],
+    ['[2001:db8::1]', 'for="[2001:db8::1]"'],
+    ['[2001:db8::1]:4711', 'for="[2001:db8::1]:4711"'],
+    ['::ffff:192.0.2.1', 'for="[::ffff:192.0.2.1]"'],
+    ['_hidden', 'for=_hidden'],
+    ['unknown', 'for=unknown'],
+    ...[
+      'a"b',
+      'a b',
+      '',
+      '192.0.2',
+      '192.0.2.256',
+      '192.0.2.1:port',
+      '192.0.2.1:',
+      '[2001:db8::1',
+      '[192.0.2.1]',
+      '2001:db8::g',
+      '[::1]x',
+      'host.example',
+      'a;for=b',
+      '192.0.2.1 ',
+    ].map((text) => [text, 'for=unknown'] as const),
+  ])('%j becomes %s', (address, expected) => {
+    expect(forwardedElement(address, undefined, 'http')).toBe(`${expected};proto=http`);
+    expect(nodeName(address)).toBe(expected === 'for=unknown' ? 'unknown' : address);
+  });
+});
+
+describe('the list of a trusted peer', () => {
+  const listOf = (forwarded: unknown) => forwardedList({ req: { headers: { forwarded } } } as never, 'for=us');
+
+  test.each([
+    'for=192.0.2.1',
+    'for=192.0.2.1;proto=https, For="[2001:db8::1]:4711" ; by=_x',
+    'for="a, b;c"',
+    'for="a\\"b"',
+    'secret=caf"\xe9"'.replace('caf', ''),
+  ])('goes on where it is one: %s', (list) => expect(listOf(list)).toBe(`${list}, for=us`));
+
+  test.each([
+    undefined,
+    '',
+    'for="abc',
+    'for=a"b',
+    'for=a b',
+    'for',
+    'for=',
+    '=a',
+    'for=a,',
+    'for=a;',
+    'for="a"b="c"',
+    ',',
+    'for="a\\"',
+    'for=\xe9',
+    5,
+  ])('begins anew where it is none: %j', (list) => expect(listOf(list)).toBe('for=us'));
+
+  test('is read in one pass, however nearly it is a list', () => {
+    // With backtracking, these would take longer than anybody waits.
+    expect(listOf(`${'for=a;'.repeat(5_000)}"`)).toBe('for=us');
+    expect(listOf(`for="${'\\\\'.repeat(5_000)}`)).toBe('for=us');
+    expect(listOf(`${'a'.repeat(50_000)} `)).toBe('for=us');
   });
 });

@@ -85,7 +85,8 @@ describe('clientKey', () => {
 
   function exchangeOf(socket: Peer, ip?: string, trusted = false) {
     const app = { get: () => () => trusted };
-    const req = { socket, ip, app } as unknown as IncomingMessage;
+    // Express's is inherited too: one of the request's own is what a middleware defined.
+    const req = Object.assign(Object.create({ ip }), { socket, app }) as IncomingMessage;
     return new Exchange(req, { on: jest.fn() } as unknown as ServerResponse);
   }
 
