@@ -20,6 +20,9 @@ export function logEvents(events: GatewayEvents, log: Logger): void {
     log.warn({ proxy, name, error: error.message, backends }, 'discovery failed: what was known stays in use'),
   );
   events.on('discoveryRecovered', ({ proxy, name }) => log.info({ proxy, name }, 'discovery works again'));
+  events.on('resourceShortage', ({ proxy, code, description }) =>
+    log.error({ proxy, code }, `gateway_resources: ${description}`),
+  );
   events.on('attemptFailed', ({ proxy, backend, outcome, retried, exchange }) => {
     const { method } = exchange.req;
     if (outcome.kind !== 'failed')

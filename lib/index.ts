@@ -51,6 +51,7 @@ export {
   type LimiterMode,
   type LimiterModeChangeEvent,
   type RejectedEvent,
+  type ResourceShortageEvent,
 } from './core/events.ts';
 export type { Exchange } from './core/exchange.ts';
 export type { GatewayRequest, Middleware } from './core/http.ts';

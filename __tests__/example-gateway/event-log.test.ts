@@ -33,6 +33,12 @@ function emitAll(level: LogLevel): Record<string, unknown>[] {
   events.emit('healthChange', { proxy: 'p', backend: 'http://a', from: 'unhealthy', to: 'healthy', error: undefined });
   events.emit('discoveryFailed', { proxy: 'p', name: 'dns://a:80', error: new Error('gone'), backends: 2 });
   events.emit('discoveryRecovered', { proxy: 'p', name: 'dns://a:80' });
+  events.emit('resourceShortage', {
+    proxy: 'p',
+    code: 'EMFILE',
+    description: 'EMFILE: none left',
+    error: new Error('x'),
+  });
   events.emit('backendsChanged', { proxy: 'p', added: ['http://b'], removed: [] });
   events.emit('attemptFailed', { exchange, proxy: 'p', backend: 'http://a', outcome: failed as never, retried: true });
   events.emit('limited', { exchange, limiter: 'ip', key: '192.0.2.1', limit: 1, retryAfterMs: 5, shadow: false });
@@ -52,13 +58,14 @@ test('changes of state and failed attempts are in the log, single refusals only 
     'info backend healthy',
     'warn discovery failed: what was known stays in use',
     'info discovery works again',
+    'error gateway_resources: EMFILE: none left',
     'info backends changed',
     'warn attempt failed',
     'debug client over its limit',
     'debug client refused',
     'debug request rejected',
   ]);
-  expect(emitAll('info')).toHaveLength(10);
+  expect(emitAll('info')).toHaveLength(11);
 });
 
 test('the log says which and why, and no request target', () => {
@@ -66,7 +73,7 @@ test('the log says which and why, and no request target', () => {
   expect(lines[0]).toMatchObject({ proxy: 'p', circuit: 'http://a', from: 'closed', to: 'open', retryAfterMs: 9 });
   expect(lines[2]).toMatchObject({ limiter: 'ip', from: 'redis', to: 'local', error: 'down' });
   expect(lines[4]).toMatchObject({ proxy: 'p', backend: 'http://a', from: 'healthy', to: 'unhealthy', error: 'late' });
-  expect(lines[9]).toMatchObject({
+  expect(lines[10]).toMatchObject({
     proxy: 'p',
     backend: 'http://a',
     method: 'GET',
@@ -74,7 +81,7 @@ test('the log says which and why, and no request target', () => {
     error: 'no',
     retried: true,
   });
-  expect(lines[11]).toMatchObject({ cause: 'client_timeout', address: '192.0.2.1' });
-  expect(lines[12]).toMatchObject({ proxy: 'p', cause: 'no_backend' });
+  expect(lines[12]).toMatchObject({ cause: 'client_timeout', address: '192.0.2.1' });
+  expect(lines[13]).toMatchObject({ proxy: 'p', cause: 'no_backend' });
   expect(JSON.stringify(lines)).not.toMatch(/secret/);
 });

@@ -3,6 +3,7 @@ import type { BackendConfig } from './backend-url.ts';
 import type { DiscoveryName } from './discovery-name.ts';
 import { type AddressRecord, makeResolver, type NameResolver, type ResolvedDnsOptions } from './discovery-options.ts';
 import { inUse, namesServer, type Server, weigh } from './discovery-servers.ts';
+import { describeShortage, shortageOf } from './gateway-resources.ts';
 
 /** The addresses of one name, each family as it was last told. */
 interface Addresses {
@@ -113,6 +114,11 @@ export class Lookup {
     }, timeoutMs).unref();
     try {
       return await Promise.race([question(), late]);
+    } catch (error) {
+      const shortage = shortageOf(error as Error);
+      // c-ares takes it for a name server that refuses connections.
+      if (shortage === undefined) throw error;
+      throw Object.assign(new Error(describeShortage(shortage), { cause: error }), { code: shortage });
     } finally {
       clearTimeout(timer);
     }

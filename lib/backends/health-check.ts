@@ -1,6 +1,7 @@
 import type { CircuitStateName, HealthVerdict } from '../core/events.ts';
 import { jittered } from '../core/jitter.ts';
 import type { Backend } from './backend.ts';
+import { shortageOf } from './gateway-resources.ts';
 import type { ResolvedHealthCheckOptions } from './health-check-options.ts';
 
 export interface ProbeOptions {
@@ -119,10 +120,13 @@ export class HealthCheck {
     this.#running = undefined;
     // What an aborted probe ran into is a consequence of its being late.
     const error = running.signal.aborted ? late : this.#problemWith(answer);
-    this.#backend.health.lastCheckAt = Date.now();
-    this.#onCheck?.(this.#backend, error);
     this.#holdTrials(error);
-    this.#judge(error);
+    // Where the gateway could not ask, that says nothing about the backend.
+    if (error === undefined || shortageOf(error) === undefined) {
+      this.#backend.health.lastCheckAt = Date.now();
+      this.#onCheck?.(this.#backend, error);
+      this.#judge(error);
+    }
     // A listener may have closed it.
     if (!this.#closed) this.#wait(this.#isStale ? 0 : this.#pauseMs());
   }

@@ -68,6 +68,7 @@ export const STATUS_MAP: Readonly<Record<Cause, StatusRow>> = Object.freeze({
   circuit_open: row(503, 'Service temporarily unavailable', 'destination_unavailable'),
   no_backend: row(503, 'Service temporarily unavailable', 'destination_unavailable'),
   overloaded: row(503, 'Service temporarily overloaded', 'connection_limit_reached'),
+  gateway_resources: row(503, 'Service temporarily overloaded', 'proxy_internal_error'),
   client_overload: row(429, 'Too many requests at a time', 'http_request_denied'),
   client_timeout: closing(408, 'The request was not sent in time'),
   bad_request: closing(400, 'Bad request'),

@@ -139,6 +139,17 @@ export interface DiscoveryRecoveredEvent {
   readonly name: string;
 }
 
+/** The gateway's own machine lacks what a connection needs. */
+export interface ResourceShortageEvent {
+  /** Name of the proxy. */
+  readonly proxy: string;
+  /** `EMFILE`, `ENFILE`, `EADDRNOTAVAIL`, `ENOBUFS` or `ENOMEM`. */
+  readonly code: string;
+  /** What is missing, in words. */
+  readonly description: string;
+  readonly error: Error;
+}
+
 /** The events of {@link GatewayEvents}, each with what its listeners get. */
 export interface GatewayEventMap {
   /** A request was over its limit and got 429, or would have. */
@@ -163,6 +174,8 @@ export interface GatewayEventMap {
   discoveryFailed: [DiscoveryFailedEvent];
   /** The first whole answer after `discoveryFailed`. */
   discoveryRecovered: [DiscoveryRecoveredEvent];
+  /** A request got 503 because the gateway lacks descriptors, ports or memory: told once in ten seconds for each code. */
+  resourceShortage: [ResourceShortageEvent];
 }
 
 /** As the emitter keeps it; one that is called once is in a wrapper. */

@@ -29,6 +29,7 @@ export type RejectionCause =
   | 'circuit_open'
   | 'no_backend'
   | 'overloaded'
+  | 'gateway_resources'
   | 'client_overload'
   | 'client_timeout'
   | 'bad_request'
@@ -77,6 +78,8 @@ export interface Rejected {
   /** Milliseconds until it is worth trying again. */
   readonly retryAfterMs?: number;
   readonly detail?: string | undefined;
+  /** What the gateway itself ran into, where that is why. The client is not told. */
+  readonly error?: Error;
 }
 
 /** What is wrong with a request. */

@@ -23,6 +23,7 @@ const TYPES = Object.freeze({
   WARN_EXPRESSWAY_TRACING: 'ExpresswayTracingWarning',
   WARN_EXPRESSWAY_GUARDED_STREAM: 'ExpresswayMisuseWarning',
   WARN_EXPRESSWAY_LOOP: 'ExpresswayMisuseWarning',
+  WARN_EXPRESSWAY_RESOURCES: 'ExpresswayResourceWarning',
   WARN_EXPRESSWAY_NO_UPGRADE_HANDLER: 'ExpresswayMisuseWarning',
   WARN_EXPRESSWAY_UPGRADE_LISTENERS: 'ExpresswayMisuseWarning',
   ERR_EXPRESSWAY_BODY_ALREADY_READ: 'ExpresswayMisuseWarning',

@@ -13,6 +13,7 @@ import { type Encoded, endWith, flushEncoder, flushHead, SMALL_ANSWER } from './
 import { passInformational } from './informational.ts';
 import type { SendableContent } from './request-content.ts';
 import { type RequestHead, unsendable } from './request-head.ts';
+import { shortageOutcome } from './resource-shortage.ts';
 import {
   applyResponseHead,
   checkResponseHead,
@@ -216,8 +217,12 @@ export class Attempt implements Abortable, Watched {
   }
 
   onResponseError(_controller: Dispatcher.DispatchController | null, error: Error): void {
-    if (isRefusedRequest(error) && this.#controller === undefined) this.#refused = error;
-    else this.#end(this.#failed(failureCause(error, this.#status !== 0), error));
+    if (isRefusedRequest(error) && this.#controller === undefined) {
+      this.#refused = error;
+    } else {
+      const shortage = shortageOutcome(error);
+      this.#end(shortage ?? this.#failed(failureCause(error, this.#status !== 0), error));
+    }
   }
 
   onRequestUpgrade(

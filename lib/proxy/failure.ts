@@ -1,3 +1,4 @@
+import { shortageOf } from '../backends/gateway-resources.ts';
 import type { FailureCause } from '../core/outcome.ts';
 
 interface CodedError extends Error {
@@ -16,7 +17,6 @@ const BY_CODE: Readonly<Record<string, FailureCause>> = {
   ECONNREFUSED: 'connection_refused',
   EHOSTUNREACH: 'destination_ip_unroutable',
   ENETUNREACH: 'destination_ip_unroutable',
-  EADDRNOTAVAIL: 'destination_ip_unroutable',
   ETIMEDOUT: 'connection_timeout',
   UND_ERR_CONNECT_TIMEOUT: 'connection_timeout',
   UND_ERR_HEADERS_TIMEOUT: 'http_response_timeout',
@@ -32,7 +32,7 @@ const BY_CODE: Readonly<Record<string, FailureCause>> = {
 
 /** Which row of the status map an error of undici or Node belongs to. */
 export function failureCause(error: CodedError, headReceived: boolean): FailureCause {
-  const code = error.code ?? '';
+  const code = codeOf(error);
   // A backend that dies in the middle of its content is one cause, however the death looked.
   if (headReceived)
     return BY_CODE[code] === 'connection_read_timeout' ? 'connection_read_timeout' : 'http_response_incomplete';
@@ -45,6 +45,12 @@ export function failureCause(error: CodedError, headReceived: boolean): FailureC
   // What undici says of 100 and 101 that were not asked for.
   if (code === 'UND_ERR_SOCKET' && /^bad (?:response|upgrade)$/.test(error.message)) return 'http_protocol_error';
   return 'connection_terminated';
+}
+
+/** Where several addresses were tried, what one of them said of the backend. */
+function codeOf(error: CodedError & { readonly errors?: readonly CodedError[] }): string {
+  const told = error.errors?.find((one) => shortageOf(one) === undefined) ?? error;
+  return told.code ?? '';
 }
 
 /** undici refuses some requests before it opens a connection: the app's fault, since Node's parser has let the client's head pass. */

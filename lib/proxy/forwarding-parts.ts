@@ -9,6 +9,7 @@ import type { Connections } from './connections.ts';
 import type { PoolHealth } from './pool-health.ts';
 import type { ReadBody } from './read-body.ts';
 import type { RequestHeadRules } from './request-head.ts';
+import type { ResourceShortages } from './resource-shortage.ts';
 import type { RetryBudget } from './retry-budget.ts';
 import type { RetrySettings } from './retry-rules.ts';
 import type { Tunnels } from './tunnels.ts';
@@ -37,4 +38,5 @@ export interface ForwardingParts {
   readonly line: WaitingLine | undefined;
   readonly isFailure: ((outcome: Outcome) => boolean) | undefined;
   readonly tunnels: Tunnels;
+  readonly shortages: ResourceShortages;
 }

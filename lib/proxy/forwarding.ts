@@ -299,6 +299,7 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
           this.#failed(outcome);
           break;
         case 'rejected':
+          if (outcome.error !== undefined) this.#parts.shortages.noticed(outcome.error);
           this.#refuse(outcome);
           break;
         default:

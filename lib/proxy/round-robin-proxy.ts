@@ -31,6 +31,7 @@ import { PathFilterErrors } from './path-filter-errors.ts';
 import { warnOfOpenPrefixes } from './path-filter-warning.ts';
 import { PoolHealth } from './pool-health.ts';
 import { requestHeadRules } from './request-head.ts';
+import { ResourceShortages } from './resource-shortage.ts';
 import { RetryBudget } from './retry-budget.ts';
 import { retryChecks, retryDefaults } from './retry-rules.ts';
 import {
@@ -206,6 +207,7 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
     body: options.body,
     maxBodyBytes: options.maxBodyBytes,
     tunnels,
+    shortages: new ResourceShortages(events, options.name),
   };
   watchRequests();
   const { pathFilter, pathRewrite } = options;

@@ -223,7 +223,7 @@ class PluginOwner implements AttemptOwner, ContentOwner {
       // Natively too, listeners hear of a response that broke off, and without one nothing is rejected.
       if (!outcome.headSent || this.#server.listenerCount('error') > 0) this.#report(nativeLikeError(outcome));
     } else if (outcome.kind === 'rejected') {
-      this.#report(new Error(outcome.detail ?? outcome.cause));
+      this.#report(outcome.error ?? new Error(outcome.detail ?? outcome.cause));
     } else if (this.#unsendable !== undefined) {
       if (this.#res.headersSent) this.#res.destroy();
       this.#report(this.#unsendable);

@@ -28,6 +28,7 @@ const BLAME: Readonly<Record<Cause, Blame>> = Object.freeze({
   handler_error: 'gateway',
   limiter_unavailable: 'gateway',
   overloaded: 'gateway',
+  gateway_resources: 'gateway',
   content_already_read: 'gateway',
   loop_detected: 'gateway',
   rate_limited: 'client',

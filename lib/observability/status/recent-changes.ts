@@ -41,6 +41,7 @@ export class RecentChanges {
     });
     on('discoveryFailed', ({ proxy, name, error }) => this.note('discovery', name, error.message, true, proxy));
     on('discoveryRecovered', ({ proxy, name }) => this.note('discovery', name, 'looked up again', false, proxy));
+    on('resourceShortage', ({ proxy, description }) => this.note('gateway', 'resources', description, true, proxy));
   }
 
   get list(): readonly Change[] {

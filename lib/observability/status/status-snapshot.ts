@@ -90,7 +90,7 @@ export interface LimitedClient {
 /** Something that an operator may have missed. */
 export interface Change {
   readonly at: number;
-  readonly kind: 'circuit' | 'health' | 'limiter' | 'backends' | 'discovery' | 'operator';
+  readonly kind: 'circuit' | 'health' | 'limiter' | 'backends' | 'discovery' | 'gateway' | 'operator';
   readonly subject: string;
   readonly text: string;
   readonly isBad: boolean;
