@@ -9,7 +9,7 @@ import type {
 import type { TrustProxy } from './env-values.ts';
 import type { LogLevel } from './logger.ts';
 import { StartError } from './start-error.ts';
-import type { TlsFiles } from './tls-files.ts';
+import type { BackendTlsFiles, TlsFiles } from './tls-files.ts';
 import { givenIn, variables } from './variables.ts';
 
 /** What the example gateway is told by its environment. */
@@ -54,11 +54,7 @@ export interface Config {
   /** Files of the certificate and its key; without them the listener speaks plain HTTP. */
   readonly tls: TlsFiles | undefined;
   /** Files for backends over https: authorities to trust, and what the gateway shows them. */
-  readonly backendTls: {
-    readonly ca: string | undefined;
-    readonly cert: string | undefined;
-    readonly key: string | undefined;
-  };
+  readonly backendTls: BackendTlsFiles;
   /** 0 for content of any length. */
   readonly maxBodyBytes: number;
   readonly ambiguousPaths: AmbiguousPaths;

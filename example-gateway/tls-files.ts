@@ -2,13 +2,19 @@ import { X509Certificate } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
 import type { BackendTlsOptions } from 'expressway';
-import type { Config } from './config.ts';
 import { StartError } from './start-error.ts';
 
 /** Where a certificate and its key are. */
 export interface TlsFiles {
   readonly cert: string;
   readonly key: string;
+}
+
+/** Files for backends over https: authorities to trust, and what the gateway shows them. */
+export interface BackendTlsFiles {
+  readonly ca: string | undefined;
+  readonly cert: string | undefined;
+  readonly key: string | undefined;
 }
 
 /** What a TLS listener is made with. */
@@ -56,7 +62,7 @@ export function readTlsFiles({ cert: certPath, key: keyPath }: TlsFiles): TlsMat
  *
  * @throws {TlsFilesError}
  */
-export function readBackendTls(files: Config['backendTls']): BackendTlsOptions {
+export function readBackendTls(files: BackendTlsFiles): BackendTlsOptions {
   const { ca, cert, key } = files;
   return {
     ...(ca === undefined ? {} : { ca: readPemFile('BACKEND_CA', ca) }),

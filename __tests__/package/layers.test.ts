@@ -1,45 +1,120 @@
-import { readdirSync, readFileSync } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from '@jest/globals';
+import { cycles, type Import, importsBelow } from '../support/import-graph.ts';
 
-const lib = fileURLToPath(new URL('../../lib', import.meta.url));
-const files = readdirSync(lib, { recursive: true, encoding: 'utf8' }).filter((path) => path.endsWith('.ts'));
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const imports = importsBelow(root, 'lib', 'example-gateway');
 
-/** What a file of lib imports: packages by name, files by their path below lib. */
-function importsOf(file: string): string[] {
-  const source = readFileSync(join(lib, file), 'utf8');
-  const named = [
-    ...source.matchAll(/^(?:import|export)\b[^'"]*?from '([^']+)'|^import '([^']+)'|\bimport\('([^']+)'\)/gm),
-  ];
-  return named
-    .map(([, from, bare, dynamic]) => from ?? bare ?? dynamic ?? '')
-    .map((name) => (name.startsWith('.') ? relative(lib, join(lib, dirname(file), name)) : name));
+/** Which parts each part may import, beside itself: a part that is not listed here may not exist. */
+const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
+  core: [],
+  ingress: ['core'],
+  'rate-limit': ['core'],
+  'circuit-breaker': ['core'],
+  observability: ['core'],
+  testing: ['core'],
+  backends: ['core', 'circuit-breaker'],
+  proxy: ['core', 'ingress', 'circuit-breaker', 'backends'],
+  lifecycle: ['core', 'ingress'],
+  index: ['core', 'ingress', 'rate-limit', 'circuit-breaker', 'observability', 'backends', 'proxy', 'lifecycle'],
+  cli: ['core', 'rate-limit', 'backends', 'example-gateway'],
+  // It uses the public API of the package only, by its name.
+  'example-gateway': [],
+};
+
+/** Packages that one part alone may import. */
+const IMPORTER: Readonly<Record<string, string>> = {
+  undici: 'proxy',
+  'http-proxy-middleware': 'proxy',
+  httpxy: 'proxy',
+  cockatiel: 'circuit-breaker',
+  'express-rate-limit': 'rate-limit',
+  'rate-limit-redis': 'rate-limit',
+  redis: 'rate-limit',
+  ioredis: 'rate-limit',
+};
+
+/** `lib/proxy/a.ts` is of `proxy`, `lib/index.ts` of `index`. Nothing for a package. */
+function partOf(path: string): string | undefined {
+  const [folder, ...rest] = path.split('/');
+  if (folder === 'example-gateway') return folder;
+  if (folder !== 'lib') return undefined;
+  return rest.length > 1 ? rest[0] : rest[0]?.replace(/\.ts$/, '');
 }
 
-const kit = files.filter((file) => file.startsWith('testing/'));
-const rest = files.filter((file) => !file.startsWith('testing/'));
+/** Gives what is wrong with an import. */
+function problemOf({ from, to }: Import): string | undefined {
+  const [part = '', other] = [partOf(from), partOf(to)];
+  const allowed = MAY_IMPORT[part];
+  if (allowed === undefined) return `${from}: nobody has said what ${part} may import`;
+  if (other !== undefined) {
+    return other === part || allowed.includes(other)
+      ? undefined
+      : `${from} imports ${to}: ${part} may not need ${other}`;
+  }
+  const name = to.startsWith('@') ? to.split('/').slice(0, 2).join('/') : (to.split('/')[0] as string);
+  if (name === 'expressway') return part === 'example-gateway' ? undefined : `${from} imports its own package by name`;
+  const importer = IMPORTER[name];
+  return importer === undefined || importer === part ? undefined : `${from} imports ${to}: that is for ${importer}`;
+}
 
 describe('layers', () => {
+  test('imports go in the directions of the design, and each library has one importer', () => {
+    expect(imports.length).toBeGreaterThan(500);
+    expect(imports.flatMap((one) => problemOf(one) ?? [])).toEqual([]);
+    // A list that grew too long would allow what nobody needs.
+    const used = new Set(imports.map(({ from, to }) => `${partOf(from)} ${partOf(to)}`));
+    const unused = Object.entries(MAY_IMPORT).flatMap(([part, others]) =>
+      others.filter((other) => !used.has(`${part} ${other}`)).map((other) => `${part} ${other}`),
+    );
+    expect(unused).toEqual([]);
+  });
+
+  test('no file needs itself by way of others, not even for a type', () => {
+    expect(cycles(imports)).toEqual([]);
+  });
+
+  test.each([
+    ['lib/core/a.ts', 'lib/ingress/b.ts'],
+    ['lib/observability/status/a.ts', 'lib/proxy/b.ts'],
+    ['lib/proxy/a.ts', 'lib/cli/b.ts'],
+    ['lib/proxy/a.ts', 'lib/index.ts'],
+    ['lib/backends/a.ts', 'lib/cli/doctor/b.ts'],
+    ['lib/rate-limit/a.ts', 'lib/testing/b.ts'],
+    ['lib/rate-limit/redis/a.ts', 'undici'],
+    ['lib/proxy/a.ts', 'redis'],
+    ['lib/cli/a.ts', 'http-proxy-middleware/dist/x.js'],
+    ['lib/proxy/a.ts', 'example-gateway/app.ts'],
+    ['lib/proxy/a.ts', 'expressway'],
+    ['lib/new/a.ts', 'lib/core/b.ts'],
+    ['example-gateway/a.ts', 'lib/index.ts'],
+    ['example-gateway/admin/a.ts', 'lib/core/b.ts'],
+    ['example-gateway/a.ts', 'undici'],
+  ])('%s may not import %s', (from, to) => {
+    expect(problemOf({ from, to, isType: true })).toEqual(expect.any(String));
+  });
+
+  test('cycles are found, of two files and of more, and not where there are none', () => {
+    const graph = (...edges: string[]): Import[] =>
+      edges.map((edge) => ({ from: edge[0] as string, to: edge[1] as string, isType: true }));
+    expect(cycles(graph('ab', 'bc', 'ac', 'dc'))).toEqual([]);
+    expect(cycles(graph('ab', 'ba', 'bc', 'cd', 'de', 'ec', 'ff'))).toEqual([['c', 'd', 'e'], ['a', 'b'], ['f']]);
+  });
+
   test('the test kit needs nothing but Node and lib/core, and nothing in lib needs the test kit', () => {
-    const needed = kit.flatMap(importsOf);
-    expect(needed).toContain('core/options.ts');
-    expect(needed.filter((name) => !/^(node:|core\/|testing\/)/.test(name))).toEqual([]);
-    expect(rest.flatMap(importsOf).filter((name) => name.startsWith('testing/'))).toEqual([]);
+    const needed = imports.filter(({ from }) => partOf(from) === 'testing').map(({ to }) => to);
+    expect(needed).toContain('lib/core/options.ts');
+    expect(needed.filter((name) => !/^(?:node:|lib\/core\/|lib\/testing\/)/.test(name))).toEqual([]);
   });
 
   test('the entries load no optional peer', () => {
-    const { peerDependenciesMeta } = JSON.parse(readFileSync(join(lib, '../package.json'), 'utf8'));
+    const { peerDependenciesMeta } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
     const optional = Object.keys(peerDependenciesMeta);
     expect(optional).toContain('redis');
-    const loaded = files.flatMap((file) => {
-      // Examples in docstrings import what they like.
-      const source = readFileSync(join(lib, file), 'utf8').replace(/\/\*[\s\S]*?\*\//g, '');
-      return [...source.matchAll(/^(?:import|export) (?!type\b)[^'"]*?from '([^'.][^']*)'/gm)].map(
-        ([, name = '']) => name,
-      );
-    });
-    expect(loaded).toContain('undici');
-    expect(loaded.filter((name) => optional.includes(name))).toEqual([]);
+    const loaded = imports.filter(({ from, isType, isDynamic }) => from.startsWith('lib/') && !isType && !isDynamic);
+    expect(loaded.map(({ to }) => to)).toContain('undici');
+    expect(loaded.filter(({ to }) => optional.includes(to))).toEqual([]);
   });
 });

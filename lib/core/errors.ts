@@ -1,3 +1,4 @@
+import { helpOf } from './help.ts';
 import type { Cause, Outcome } from './outcome.ts';
 
 /** Stable, documented codes of the errors that this package throws or answers with. */
@@ -10,9 +11,6 @@ export type GatewayErrorCode =
   | 'ERR_EXPRESSWAY_RUNTIME'
   | 'ERR_EXPRESSWAY_CLOSED'
   | 'ERR_EXPRESSWAY_CLOSE_TIMEOUT';
-
-/** Where the package tells the cause of a code, and what to do: as a path from the app that has installed it. */
-export const helpOf = (code: string): string => `node_modules/expressway/docs/errors.md#${code}`;
 
 /** A programmer's error: thrown, never answered to traffic. Its message ends with where the package tells more. */
 export class GatewayError extends Error {

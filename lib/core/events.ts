@@ -2,6 +2,10 @@ import { EventEmitter } from 'node:events';
 import type { Exchange } from './exchange.ts';
 import type { Check } from './options.ts';
 import type { Outcome, RejectionCause } from './outcome.ts';
+import type { LimiterMode } from './recorder.ts';
+
+export type { LimiterMode } from './recorder.ts';
+
 import { warnOfThrow } from './warnings.ts';
 
 /** The state of a circuit; `isolated` is one that an operator holds open. */
@@ -9,12 +13,6 @@ export type CircuitStateName = 'closed' | 'open' | 'half-open' | 'isolated';
 
 /** What health checks say of a backend: `unknown` before the first verdict, and while there are no checks. */
 export type HealthVerdict = 'unknown' | 'healthy' | 'unhealthy';
-
-/**
- * What a limiter works with: `memory` or its shared store; while that store fails, counts of its own (`local`), or
- * nothing, so that it lets everybody pass (`open`) or nobody (`closed`).
- */
-export type LimiterMode = 'memory' | 'redis' | 'local' | 'open' | 'closed';
 
 /** A request that was over its limit. */
 export interface LimitedEvent {

@@ -1,5 +1,10 @@
-import type { LimiterMode } from './events.ts';
 import type { Outcome } from './outcome.ts';
+
+/**
+ * What a limiter works with: `memory` or its shared store; while that store fails, counts of its own (`local`), or
+ * nothing, so that it lets everybody pass (`open`) or nobody (`closed`).
+ */
+export type LimiterMode = 'memory' | 'redis' | 'local' | 'open' | 'closed';
 
 /** What one limiter said to one request. */
 export interface LimiterDecision {

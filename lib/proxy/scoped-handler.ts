@@ -1,18 +1,20 @@
 import type { Duplex } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import type { Exchange } from '../core/exchange.ts';
-import type { Attempt } from './attempt.ts';
 import type { ResponseFields } from './response-head.ts';
+
+/** The calls that are passed on. */
+type Calls = Pick<ScopedHandler, keyof ScopedHandler>;
 
 /**
  * What undici calls in the place of an attempt. undici calls in the async context of the request that opened the connection,
  * which may be another client's: here the calls that reach code of the app get the context of their own request.
  */
 export class ScopedHandler implements Dispatcher.DispatchHandler {
-  readonly #attempt: Attempt;
+  readonly #attempt: Calls;
   readonly #exchange: Exchange;
 
-  constructor(attempt: Attempt, exchange: Exchange) {
+  constructor(attempt: Calls, exchange: Exchange) {
     this.#attempt = attempt;
     this.#exchange = exchange;
   }

@@ -1,5 +1,8 @@
 import type { Quota } from './quota.ts';
 
+/** How requests are counted. */
+export type AlgorithmName = 'sliding-window' | 'fixed-window' | 'token-bucket';
+
 /** What is known of one client under one quota: two counts, and the moment they are of. */
 export class ClientRecord {
   at: number;

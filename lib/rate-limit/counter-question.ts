@@ -1,4 +1,4 @@
-import type { AlgorithmName } from './open-limiter-meter.ts';
+import type { AlgorithmName } from './algorithm.ts';
 import type { Quota } from './quota.ts';
 import type { Trip } from './trip.ts';
 

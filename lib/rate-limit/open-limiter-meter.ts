@@ -1,6 +1,6 @@
 import cluster from 'node:cluster';
 import { warn, warnOnceOf } from '../core/warnings.ts';
-import type { Algorithm } from './algorithm.ts';
+import type { Algorithm, AlgorithmName } from './algorithm.ts';
 import {
   slidingWindowChargeScript,
   slidingWindowScript,
@@ -37,8 +37,7 @@ import { slidingWindow } from './sliding-window.ts';
 import type { OnStoreError, StandIn } from './stand-in.ts';
 import { tokenBucket } from './token-bucket.ts';
 
-/** How requests are counted. */
-export type AlgorithmName = 'sliding-window' | 'fixed-window' | 'token-bucket';
+export type { AlgorithmName } from './algorithm.ts';
 
 export const ALGORITHM_NAMES: readonly AlgorithmName[] = ['sliding-window', 'fixed-window', 'token-bucket'];
 

@@ -1,5 +1,6 @@
 import type { CircuitStateName, HealthVerdict, LimiterMode } from '../../core/events.ts';
-import type { HoldName } from './status-sources.ts';
+
+export type HoldName = 'drained' | 'isolated';
 
 /** One process, and how much head-room it has. */
 export interface ProcessStatus {

@@ -1,7 +1,5 @@
 import type { CircuitStateName, HealthVerdict, LimiterMode } from '../../core/events.ts';
-import type { LoadStatus } from './status-snapshot.ts';
-
-export type HoldName = 'drained' | 'isolated';
+import type { HoldName, LoadStatus } from './status-snapshot.ts';
 
 /** What `roundRobinProxy()` gave. */
 export interface StatusProxy {
