@@ -3,12 +3,14 @@ import { describe, expect, test } from '@jest/globals';
 
 const read = (path: string) => readFileSync(new URL(`../${path}`, import.meta.url), 'utf8');
 const manifest = JSON.parse(read('package.json'));
-const { packages } = JSON.parse(read('package-lock.json')) as {
+const lock = JSON.parse(read('package-lock.json')) as {
   packages: Record<
     string,
     { version: string; integrity?: string; link?: boolean; resolved?: string; hasInstallScript?: boolean }
   >;
 };
+
+const { packages } = lock;
 
 const LEAST = read('docs/dependencies.md')
   .split('\n')
@@ -53,6 +55,14 @@ describe('the supply chain', () => {
     const loose = Object.entries(packages).filter(([path, entry]) => path !== '' && entry.integrity === undefined);
     expect(Object.keys(packages).length).toBeGreaterThan(100);
     expect(loose.map(([path]) => path)).toEqual([]);
+  });
+
+  test('the lock file of __tests__/applications does too, and no package there runs a script', () => {
+    const { packages: tools } = JSON.parse(read('__tests__/applications/package-lock.json')) as typeof lock;
+    const loose = Object.entries(tools).filter(([path, entry]) => path !== '' && entry.integrity === undefined);
+    expect(loose.map(([path]) => path)).toEqual([]);
+    const allowed = Object.values(JSON.parse(read('__tests__/applications/package.json')).allowScripts);
+    expect(allowed.filter((isAllowed) => isAllowed !== false)).toEqual([]);
   });
 
   test('only packages that were looked at may run scripts when they are installed', () => {
