@@ -111,7 +111,7 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     if ((given[cert] === undefined) !== (given[key] === undefined)) problems.push(`${cert}: goes with ${key}`);
   }
   if (!success || problems.length > 0) throw new ConfigError(problems);
-  const { LOAD_BALANCING: policy, STICKY_SECRET: secret = '', ACCESS_LOG: format } = read;
+  const { ACCESS_LOG: format } = read;
   return {
     host: read.HOST,
     port: read.PORT,
@@ -120,7 +120,7 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     backends: read.BACKENDS,
     backendsFile: read.BACKENDS_FILE,
     dns: { refreshMs: read.DNS_REFRESH_MS, servers: read.DNS_SERVERS },
-    loadBalancing: policy === 'sticky' ? { policy, secret } : policy,
+    loadBalancing: loadBalancingOf(read),
     slowStartMs: read.SLOW_START_MS,
     redisUrl: read.REDIS_URL,
     trustProxy: read.TRUST_PROXY,
@@ -173,4 +173,10 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     serverTiming: read.SERVER_TIMING === 'on',
     tracing: read.TRACING === 'on',
   };
+}
+
+function loadBalancingOf(read: ReturnType<typeof variables.parse>): Config['loadBalancing'] {
+  const { LOAD_BALANCING: policy, STICKY_SECRET: secret = '' } = read;
+  if (policy === 'sticky') return { policy, secret };
+  return policy === 'hash' ? { policy, by: read.HASH_BY, loadFactor: read.HASH_LOAD_FACTOR } : policy;
 }

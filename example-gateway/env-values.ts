@@ -1,7 +1,14 @@
 import { Resolver } from 'node:dns';
 import { isIP } from 'node:net';
 import { availableParallelism } from 'node:os';
-import { assertAddressList, assertBackends, assertTrustProxy, type BackendOptions, OptionsError } from 'expressway';
+import {
+  assertAddressList,
+  assertBackends,
+  assertTrustProxy,
+  type BackendOptions,
+  type HashBy,
+  OptionsError,
+} from 'expressway';
 import { z } from 'zod';
 
 /** A value for Express's `trust proxy` setting that is safe to use. */
@@ -201,6 +208,27 @@ export const headerNames = () =>
     const bad = items.find((item) => !/^[\w.-]+\*?$/.test(item));
     if (bad !== undefined) throw new Error(`must be header names, or beginnings such as x-corp-*, ${got(bad)}`);
     return items;
+  });
+
+/** What `hash` goes by: `ip`, or the name of a header, cookie or query parameter. */
+export const hashBy = () =>
+  variable('ip', (text): HashBy => {
+    if (text === 'ip') return text;
+    const [, kind, name = ''] = /^(header|cookie|query):(.+)$/.exec(text) ?? [];
+    const isToken = /^[\w!#$%&'*+.^`|~-]+$/.test(name);
+    if (kind === 'query') return { query: name };
+    if (kind === 'header' && isToken) return { header: name };
+    if (kind === 'cookie' && isToken) return { cookie: name };
+    throw new Error(`must be ip, header:<name>, cookie:<name> or query:<name>, ${got(text)}`);
+  });
+
+/** From 1; empty means no bound. */
+export const optionalFactor = () =>
+  variable('', (text) => {
+    if (text === '') return Number.POSITIVE_INFINITY;
+    const value = /^\d+(?:\.\d+)?$/.test(text) ? Number(text) : Number.NaN;
+    if (value >= 1) return value;
+    throw new Error(`must be a number of at least 1, or empty for no bound, ${got(text)}`);
   });
 
 /** Empty means none. */

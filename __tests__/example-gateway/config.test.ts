@@ -49,7 +49,7 @@ const DEFAULTS = {
     maxConnectionsPerAddress: 1_000,
   },
   connectTimeoutMs: 2_000,
-  responseTimeoutMs: 15_000,
+  responseTimeoutMs: 60_000,
   idleTimeoutMs: 60_000,
   shutdownLeadMs: 0,
   shutdownTimeoutMs: 10_000,
@@ -114,6 +114,10 @@ const BAD: readonly (readonly [string, string, RegExp])[] = [
   ['BACKENDS', 'dns://a;weight=1', /"dns:\/\/a" must have a port/],
   ['BACKENDS', 'http://a;weight=1,http://a;weight=2', /"http:\/\/a" is named twice/],
   ['LOAD_BALANCING', 'sticky', /needs a STICKY_SECRET/],
+  ['HASH_BY', 'header:', /must be ip, header:<name>, cookie:<name> or query:<name>, got "header:"/],
+  ['HASH_BY', 'header:a b', /must be ip/],
+  ['HASH_BY', 'path', /must be ip/],
+  ['HASH_LOAD_FACTOR', '0.5', /must be a number of at least 1, or empty for no bound, got "0.5"/],
   ['LOAD_BALANCING', 'random', /one of round-robin, weighted, least-requests, latency, hash, sticky, got "random"/],
   ['STICKY_SECRET', 'geheim', /at least 32 characters/],
   ['SLOW_START_MS', '-1', /from 0 to 2147483647/],
@@ -210,7 +214,7 @@ const GOOD: readonly (readonly [string, string, object])[] = [
   ['LOAD_BALANCING', 'weighted', { loadBalancing: 'weighted' }],
   ['LOAD_BALANCING', 'least-requests', { loadBalancing: 'least-requests' }],
   ['LOAD_BALANCING', 'latency', { loadBalancing: 'latency' }],
-  ['LOAD_BALANCING', 'hash', { loadBalancing: 'hash' }],
+  ['LOAD_BALANCING', 'hash', { loadBalancing: { policy: 'hash', by: 'ip', loadFactor: Number.POSITIVE_INFINITY } }],
   ['STICKY_SECRET', 's'.repeat(32), {}],
   ['SLOW_START_MS', '30000', { slowStartMs: 30_000 }],
   ['BACKENDS_FILE', 'conf/backends.json', { backendsFile: 'conf/backends.json' }],
@@ -286,6 +290,15 @@ describe('readConfig', () => {
   test('RATE_LIMIT_BURST is for the token bucket', () => {
     const { rateLimit } = readConfig({ RATE_LIMIT_ALGORITHM: 'token-bucket', RATE_LIMIT_BURST: '5' });
     expect(rateLimit).toMatchObject({ algorithm: 'token-bucket', burst: 5 });
+  });
+
+  test.each([
+    ['header:X-Tenant', { header: 'X-Tenant' }],
+    ['cookie:user', { cookie: 'user' }],
+    ['query:room id', { query: 'room id' }],
+  ])('LOAD_BALANCING=hash goes by HASH_BY=%s, with the bound of HASH_LOAD_FACTOR', (HASH_BY, by) => {
+    const env = { LOAD_BALANCING: 'hash', HASH_BY, HASH_LOAD_FACTOR: '1.25' };
+    expect(readConfig(env).loadBalancing).toEqual({ policy: 'hash', by, loadFactor: 1.25 });
   });
 
   test('LOAD_BALANCING=sticky takes its secret along, and says that it needs one among all other problems', () => {

@@ -173,6 +173,25 @@ describe('hash', () => {
     }
   });
 
+  test('a query parameter does the same, and requests without it go round', async () => {
+    const loadBalancing: LoadBalancing = { policy: 'hash', by: { query: 'room' } };
+    const { url } = await gateway({ backends: urls(await named(3)), loadBalancing });
+    const rooms = await Promise.all(
+      Array.from({ length: 20 }, (_, room) => word(`${url}/chat?x=1&room=%20${room}&room=other`, 3)),
+    );
+    for (const names of rooms) expect(new Set(names).size).toBe(1);
+    expect(new Set(rooms.join('')).size).toBe(3);
+    for (const target of ['/', '/?', '/?rooms=1', '/?room=']) {
+      expect([...(await word(`${url}${target}`, 3))].sort().join('')).toBe('abc');
+    }
+  });
+
+  test('concurrent requests of one client stay at its backend, as the polling of socket.io needs it', async () => {
+    const { url } = await gateway({ backends: urls(await named(3)), loadBalancing: 'hash' });
+    const names = await Promise.all(Array.from({ length: 30 }, () => word(url, 1)));
+    expect(new Set(names).size).toBe(1);
+  });
+
   test('the address that an untrusted client claims chooses nothing', async () => {
     const { url } = await gateway({ backends: urls(await named(3)), loadBalancing: 'hash' });
     const names = new Set<string>();

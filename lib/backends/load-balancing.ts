@@ -18,13 +18,14 @@ export interface HashOptions {
   /** Always `hash`. */
   policy: 'hash';
   /**
-   * What the key is. Requests without it (no such field or cookie) go round robin. A client that chooses its key can
-   * choose its backend, and by that no more than its part of the load, see `loadFactor`. Default `ip`.
+   * What the key is. Requests without it (no such header, cookie or query parameter) go round robin. A client that chooses
+   * its key chooses its backend: `loadFactor` bounds what that can do. Default `ip`.
    */
   by?: HashBy;
   /**
    * How many times its even share of the requests in flight, rounded up, a backend may have; what is more goes to the
-   * key's next choice. At least 1; `Infinity` for no bound. Default 1.25.
+   * key's next choice. At least 1. A bound moves some requests of a client to another backend when that client has several
+   * in flight, which breaks what relies on one backend, such as the polling of socket.io. Default `Infinity`: no bound.
    */
   loadFactor?: number;
 }
@@ -73,7 +74,7 @@ const SIMPLE: Readonly<Record<SimplePolicyName, () => SelectionPolicy>> = {
 const SIMPLE_NAMES = Object.keys(SIMPLE) as SimplePolicyName[];
 
 /** Defaults of {@link HashOptions}. */
-export const hashDefaults = Object.freeze({ by: 'ip' as HashBy, loadFactor: 1.25 });
+export const hashDefaults = Object.freeze({ by: 'ip' as HashBy, loadFactor: Number.POSITIVE_INFINITY });
 
 /** Defaults of {@link StickyOptions}. */
 export const stickyDefaults = Object.freeze({
@@ -98,10 +99,11 @@ const hashChecks: Checks<HashOptions> = {
   by: (value) => {
     if (value === 'ip') return undefined;
     const [name, text, ...more] = Object.entries((value ?? {}) as object).flat();
-    const isField = name === 'header' || name === 'cookie';
-    return isField && more.length === 0 && matches(COOKIE_NAME, text)
+    const isToken = (name === 'header' || name === 'cookie') && matches(COOKIE_NAME, text);
+    const isQuery = name === 'query' && typeof text === 'string' && text !== '';
+    return (isToken || isQuery) && more.length === 0
       ? undefined
-      : "must be 'ip', { header: name } or { cookie: name }";
+      : "must be 'ip', { header: name }, { cookie: name } or { query: name }";
   },
   loadFactor: (value) => (typeof value === 'number' && value >= 1 ? undefined : 'must be a number of at least 1'),
 };

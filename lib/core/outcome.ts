@@ -64,6 +64,10 @@ export interface Failed {
   readonly headSent: boolean;
   /** Set when a kept connection turned out to be closed: the race of an idle time-out, for which nobody is to blame. */
   readonly unused?: boolean;
+  /** For the client: what it waited for in vain, and the option that says how long. */
+  readonly detail?: string | undefined;
+  /** Milliseconds for which the head of a response was awaited, when it did not come in time. */
+  readonly waitedMs?: number | undefined;
 }
 
 /** The client left before its answer was complete. Nobody else is to blame. */

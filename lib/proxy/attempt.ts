@@ -118,9 +118,15 @@ export class Attempt implements Abortable, Watched {
 
   #expired(silentMs: number): void {
     if (this.#status !== 0) {
-      this.#timedOut('connection_read_timeout', 'the backend stopped sending');
+      const { idleTimeoutMs } = this.#timeouts;
+      this.#timedOut(
+        'connection_read_timeout',
+        `The backend sent nothing for ${idleTimeoutMs} ms (idleTimeoutMs, IDLE_TIMEOUT_MS)`,
+      );
     } else if (this.#content?.starved !== true) {
-      this.#timedOut('http_response_timeout', 'the backend sent no response head in time');
+      const { responseTimeoutMs } = this.#timeouts;
+      const message = `The backend sent no response within ${responseTimeoutMs} ms (responseTimeoutMs, RESPONSE_TIMEOUT_MS)`;
+      this.#timedOut('http_response_timeout', message, { detail: `${message}.`, waitedMs: silentMs });
     } else if (silentMs >= this.#timeouts.idleTimeoutMs) {
       this.#stop({ kind: 'rejected', cause: 'client_timeout' }, 'the client stopped sending');
     }
@@ -256,8 +262,9 @@ export class Attempt implements Abortable, Watched {
     this.timeoutMs = this.#isStream ? Number.POSITIVE_INFINITY : timeoutMs;
   }
 
-  #timedOut(cause: FailureCause, message: string): void {
-    this.#stop(this.#failed(cause, Object.assign(new Error(message), { code: 'ETIMEDOUT' })), message);
+  #timedOut(cause: FailureCause, message: string, more: Pick<Failed, 'detail' | 'waitedMs'> = {}): void {
+    const failed = this.#failed(cause, Object.assign(new Error(message), { code: 'ETIMEDOUT' }));
+    this.#stop({ ...failed, ...more }, message);
   }
 
   #failed(cause: FailureCause, error: Error): Failed {

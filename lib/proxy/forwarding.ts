@@ -253,7 +253,9 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
 
   answered(status: number, fields: ResponseFields): void {
     this.#lease?.answered();
-    if (this.#backend?.isAway === true) this.#backend.circuit.reset();
+    const backend = this.#backend as Backend;
+    if (backend.isAway) backend.circuit.reset();
+    if (status < 500) backend.respondedAt = Date.now();
     const outcome: Outcome = { kind: 'completed', status };
     const isStream = isEventStream(fields);
     if (isStream || this.#lease?.isTrial === true) this.#lease?.settle(this.#verdict(outcome));
@@ -400,6 +402,9 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
   }
 
   #verdict(outcome: Outcome): Verdict {
+    const { waitedMs } = outcome as Partial<Failed>;
+    // A backend that responds to others meanwhile is not to blame for one long poll, or for one slow path.
+    if (waitedMs !== undefined && (this.#backend?.respondedAt ?? 0) > Date.now() - waitedMs) return 'neutral';
     return judge(outcome, this.#parts.isFailure);
   }
 

@@ -8,8 +8,8 @@ export function refuse(exchange: Exchange, outcome: Failed | Rejected): void {
     cut(exchange);
     return;
   }
-  const { retryAfterMs, detail } = outcome.kind === 'rejected' ? outcome : {};
-  sendProblem(exchange.res, outcome.cause, { retryAfterMs, detail });
+  const retryAfterMs = outcome.kind === 'rejected' ? outcome.retryAfterMs : undefined;
+  sendProblem(exchange.res, outcome.cause, { retryAfterMs, detail: outcome.detail });
 }
 
 /** Breaks the client's connection off, so that what it got cannot pass for the whole answer. */

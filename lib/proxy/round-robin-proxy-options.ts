@@ -89,7 +89,11 @@ export interface RoundRobinProxyOptions extends AdmissionCapOptions {
   slowStartMs?: number;
   /** Milliseconds to connect to a backend; then the next one is asked. Default 2 000. */
   connectTimeoutMs?: number;
-  /** Milliseconds from the end of a request to the head of its answer; then 504. Default 15 000. */
+  /**
+   * Milliseconds from the end of a request to the head of its response; then 504. That counts against the backend only if it
+   * has sent no other response, and passed no health check, in the meantime: a long poll says nothing of a backend that
+   * serves others. Default 60 000.
+   */
   responseTimeoutMs?: number;
   /** Milliseconds without a byte; then the exchange is cut. Event streams and upgrades are exempt. Default 60 000. */
   idleTimeoutMs?: number;
@@ -174,7 +178,7 @@ export const roundRobinProxyDefaults = Object.freeze({
   loadBalancing: 'round-robin' as LoadBalancing,
   slowStartMs: 0,
   connectTimeoutMs: 2_000,
-  responseTimeoutMs: 15_000,
+  responseTimeoutMs: 60_000,
   idleTimeoutMs: 60_000,
   forwarded: 'replace' as ForwardedMode,
   forwardingFields: 'x-forwarded' as ForwardingFields,

@@ -64,6 +64,7 @@ function defaultProblem(
 }
 
 function statesValue(stated: string, value: unknown): boolean {
+  if (value === Number.POSITIVE_INFINITY) return stated.startsWith('`Infinity`');
   if (typeof value === 'number') return numberOf(stated.replace(/^.* else /, '')) === value;
   if (Array.isArray(value)) {
     return value.length === 0 ? /^none\b/.test(stated) : value.every((one) => stated.includes(String(one)));

@@ -28,6 +28,7 @@ describe('the loadBalancing option', () => {
     [{ policy: 'hash', by: 'ip', loadFactor: 1 }],
     [{ policy: 'hash', by: { header: 'X-Tenant' }, loadFactor: Number.POSITIVE_INFINITY }],
     [{ policy: 'hash', by: { cookie: 'user' }, loadFactor: undefined }],
+    [{ policy: 'hash', by: { query: 'room' } }],
     [{ policy: 'sticky', secret: SECRET }],
     [{ policy: 'sticky', secret: [SECRET, `${SECRET}!`], cookie: '__Host-lb', fallback: 'least-requests' }],
     [{ policy: 'sticky', secret: SECRET, sameSite: 'none', path: '/a', domain: '.example.com', maxAgeMs: 1 }],
@@ -52,7 +53,7 @@ describe('the loadBalancing option', () => {
       { policy: 'hash', by: 'url', loadFactor: 0.9, colour: 'blue' },
       [
         'loadBalancing: unknown option "colour"',
-        `loadBalancing: by must be 'ip', { header: name } or { cookie: name }, got "url"`,
+        `loadBalancing: by must be 'ip', { header: name }, { cookie: name } or { query: name }, got "url"`,
         'loadBalancing: loadFactor must be a number of at least 1, got 0.9',
       ],
     ],
@@ -64,7 +65,8 @@ describe('the loadBalancing option', () => {
       {},
       null,
       7,
-      { query: 'a' },
+      { query: '' },
+      { path: 'a' },
     ].map((by): [unknown, string[]] => [
       { policy: 'hash', by },
       [expect.stringMatching(/^loadBalancing: by must be /) as unknown as string],
@@ -116,7 +118,7 @@ describe('the loadBalancing option', () => {
 });
 
 describe('the policy of an option', () => {
-  test('hashes by address with a bound of 1.25, unless told otherwise', () => {
+  test('hashes by address without a bound, unless told otherwise', () => {
     const clients = Array.from({ length: 50 }, (_, index) => exchange({ address: `192.0.2.${index}` }));
     const picks = (policy: SelectionPolicy) => clients.map((one) => policy.select(manyBackends(5), one, [])?.origin);
     expect(picks(selectionPolicy('hash'))).toEqual(picks(selectionPolicy({ policy: 'hash', by: 'ip' })));
@@ -126,7 +128,8 @@ describe('the policy of an option', () => {
         (policy.select(backends, exchange(), []) as FakeBackend).inFlight += 1;
       return Math.max(...backends.map(({ inFlight }) => inFlight));
     };
-    expect(filled(selectionPolicy({ policy: 'hash', by: undefined as never }))).toBe(10);
+    expect(filled(selectionPolicy({ policy: 'hash', by: undefined as never }))).toBe(32);
+    expect(filled(selectionPolicy({ policy: 'hash', loadFactor: 1.25 }))).toBe(10);
     expect(filled(selectionPolicy({ policy: 'hash', loadFactor: 2 }))).toBe(16);
     expect(filled(selectionPolicy({ policy: 'hash', loadFactor: Number.POSITIVE_INFINITY }))).toBe(32);
   });
