@@ -15,6 +15,8 @@ const cleanup = new Cleanup();
 let backend: RecorderBackend;
 let client: RawClient;
 let edit: Edit = () => {};
+/** What the backend had of each connection before the last request. */
+let before: number[] = [];
 
 beforeAll(async () => {
   backend = cleanup.add(await RecorderBackend.start());
@@ -35,6 +37,7 @@ const PATHS = ['roundRobinProxy', 'undiciTransport'];
 async function seen(path: string, lines: readonly string[], by: Edit = () => {}): Promise<RecordedRequest> {
   edit = by;
   backend.requests.length = 0;
+  before = backend.received.map(({ length }) => length);
   client.send(`GET /${path} HTTP/1.1\r\nHost: gw\r\n${lines.map((line) => `${line}\r\n`).join('')}\r\n`);
   expect((await client.response()).status).toBe(200);
   return backend.requests[0] as RecordedRequest;
@@ -168,6 +171,66 @@ describe.each(PATHS)(
     });
   },
 );
+
+/** The names of all headers, as they were sent. */
+const namesOnWire = (): string[] =>
+  backend.received
+    .map((bytes, index) => bytes.subarray(before[index] ?? 0).toString('latin1'))
+    .join('')
+    .split('\r\n')
+    .slice(1)
+    .filter((line) => line !== '')
+    .map((line) => line.slice(0, line.indexOf(':')));
+
+describe('the case of header names', () => {
+  const LINES = [
+    'X-CaMeL: 1',
+    'content-LANGUAGE: de',
+    'ACCEPT: a',
+    'X-CaMeL: 2',
+    'x-camel: 3',
+    'If-None-Match: "a"',
+    'SOAPAction: go',
+  ];
+  const OWN = ['host', 'connection', 'via', 'x-forwarded-for', 'x-forwarded-proto', 'x-forwarded-host'];
+  const others = () => namesOnWire().filter((name) => !OWN.includes(name));
+
+  test.each<[string, string[], Edit, string[]]>([
+    ['is kept', ['X-CaMeL: 1', 'SOAPAction: go', 'ACCEPT: a'], () => {}, ['X-CaMeL', 'SOAPAction', 'ACCEPT']],
+    [
+      'is kept for each of several lines',
+      LINES,
+      () => {},
+      ['X-CaMeL', 'X-CaMeL', 'x-camel', 'content-LANGUAGE', 'ACCEPT', 'If-None-Match', 'SOAPAction'],
+    ],
+    [
+      'is kept beside what a middleware adds, which has its own',
+      ['X-CaMeL: 1'],
+      set(['X-Added', '1'], ['x-more', '2']),
+      ['X-CaMeL', 'X-Added', 'x-more'],
+    ],
+    [
+      'is kept beside what a middleware removes',
+      ['X-CaMeL: 1', 'X-Gone: 1', 'SOAPAction: go'],
+      remove('x-gone'),
+      ['X-CaMeL', 'SOAPAction'],
+    ],
+    [
+      'is kept beside what Connection removes',
+      ['Connection: x-gone', 'X-CaMeL: 1', 'X-Gone: 1'],
+      () => {},
+      ['X-CaMeL'],
+    ],
+  ])('%s', async (_title, lines, by, expected) => {
+    await seen('roundRobinProxy', lines, by);
+    expect(others()).toEqual(expected);
+  });
+
+  test('is that of the native transport under undiciTransport(): lower', async () => {
+    await seen('undiciTransport', ['X-CaMeL: 1', 'SOAPAction: go']);
+    expect(others()).toEqual(expect.arrayContaining(['x-camel', 'soapaction']));
+  });
+});
 
 /** Names that objects have properties of. */
 const ODD_NAMES = [

@@ -23,7 +23,7 @@ export interface LimiterDecision {
 /** What a backend is about to be sent. */
 export interface AttemptHead {
   readonly path: string;
-  /** Names, in lower case, and values in turn. A recorder may set fields of its own. */
+  /** Names, in any case, and values in turn. A recorder may set fields of its own. */
   readonly fields: string[];
 }
 

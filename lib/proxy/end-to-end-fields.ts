@@ -23,8 +23,10 @@ export interface EndToEndRules {
   readonly names: HeaderNames;
   /** Whether the peer may say who the client is. */
   readonly peerTrusted: boolean;
+  /** Whether names go out in the spelling in which they came, not in lower case. */
+  readonly keepsCase: boolean;
   /** Headers that the caller writes, in canonical spelling. */
-  readonly written?: ReadonlySet<string>;
+  readonly written: ReadonlySet<string> | undefined;
 }
 
 /**
@@ -49,7 +51,7 @@ export function pushEndToEndFields(fields: string[], req: IncomingMessage, rules
  * second look. Says whether that was so.
  */
 function pushAsReceived(fields: string[], { headers, rawHeaders }: IncomingMessage, rules: EndToEndRules): boolean {
-  const { names, peerTrusted, written } = rules;
+  const { names, peerTrusted, keepsCase, written } = rules;
   const end = rawHeaders?.length ?? 0;
   let at = 0;
   let isEdited = false;
@@ -63,7 +65,7 @@ function pushAsReceived(fields: string[], { headers, rawHeaders }: IncomingMessa
     isAmbiguous ||= !facts.isCanonical;
     at += 2;
     if (facts.isDropped || (facts.isIdentity && !peerTrusted && !isOwn)) continue;
-    if (written?.has(facts.canonical) !== true) fields.push(name, value);
+    if (written?.has(facts.canonical) !== true) fields.push(keepsCase ? facts.spelling : name, value);
   }
   return at >= end && !(isEdited && isAmbiguous);
 }
@@ -76,9 +78,10 @@ interface Current {
   readonly isOwn: boolean;
 }
 
-function pushEdited(fields: string[], req: IncomingMessage, { names, peerTrusted, written }: EndToEndRules): void {
+function pushEdited(fields: string[], req: IncomingMessage, rules: EndToEndRules): void {
+  const { names, peerTrusted, keepsCase, written } = rules;
   const lines = receivedLines(req.rawHeaders ?? []);
-  const named = namedInConnection(lines.get('connection'));
+  const named = namedInConnection(lines.get('connection')?.values);
   const current = currentFields(req, lines, named);
   // What a middleware wrote or deleted is its own in every spelling.
   const own = new Set<string>();
@@ -90,7 +93,7 @@ function pushEdited(fields: string[], req: IncomingMessage, { names, peerTrusted
     if (isOwn) {
       pushValues(fields, name, value);
     } else if (!named.has(lowerCase) && !(facts.isIdentity && !peerTrusted) && !own.has(facts.canonical)) {
-      pushLines(fields, lowerCase, value, lines.get(lowerCase) as string[]);
+      pushLines(fields, lowerCase, value, lines.get(lowerCase) as Lines, keepsCase);
     }
   }
 }
@@ -98,7 +101,7 @@ function pushEdited(fields: string[], req: IncomingMessage, { names, peerTrusted
 /** By their names in lower case; of several spellings, the one that was written last. */
 function currentFields(
   req: IncomingMessage,
-  lines: ReadonlyMap<string, readonly string[]>,
+  lines: ReadonlyMap<string, Lines>,
   named: ReadonlySet<string>,
 ): Map<string, Current> {
   const headers: Record<string, unknown> = req.headers;
@@ -108,13 +111,13 @@ function currentFields(
     const value = headers[name];
     current.delete(lowerCase);
     if (value === undefined) continue;
-    const received = name === lowerCase ? lines.get(name) : undefined;
+    const received = name === lowerCase ? lines.get(name)?.values : undefined;
     const isOwn = received === undefined || !isAsReceived(value, received) || (named.has(name) && isWritten(req, name));
     current.set(lowerCase, { name, value, isOwn });
   }
   const lost = lines.get(LOST_BY_NODE);
   if (lost !== undefined && !current.has(LOST_BY_NODE)) {
-    current.set(LOST_BY_NODE, { name: LOST_BY_NODE, value: lost.join(', '), isOwn: false });
+    current.set(LOST_BY_NODE, { name: LOST_BY_NODE, value: lost.values.join(', '), isOwn: false });
   }
   return current;
 }
@@ -126,19 +129,28 @@ function isAsReceived(value: unknown, lines: readonly string[]): boolean {
 }
 
 /** The lines as they came, if they are what the value was joined from. */
-function pushLines(fields: string[], name: string, value: unknown, lines: readonly string[]): void {
-  if (typeof value === 'string' && value !== lines.join(', ')) fields.push(name, value);
-  else for (const line of lines) fields.push(name, line);
+function pushLines(fields: string[], name: string, value: unknown, lines: Lines, keepsCase: boolean): void {
+  const { spellings, values } = lines;
+  const nameOf = (index: number) => (keepsCase ? (spellings[index] as string) : name);
+  if (typeof value === 'string' && value !== values.join(', ')) fields.push(nameOf(0), value);
+  else for (const [index, line] of values.entries()) fields.push(nameOf(index), line);
 }
 
-function receivedLines(rawHeaders: readonly string[]): Map<string, string[]> {
-  const lines = new Map<string, string[]>();
+/** The lines in which a client sent one header. */
+interface Lines {
+  readonly spellings: string[];
+  readonly values: string[];
+}
+
+function receivedLines(rawHeaders: readonly string[]): Map<string, Lines> {
+  const lines = new Map<string, Lines>();
   for (let i = 0; i < rawHeaders.length; i += 2) {
-    const name = (rawHeaders[i] as string).toLowerCase();
-    const value = rawHeaders[i + 1] as string;
-    const before = lines.get(name);
-    if (before === undefined) lines.set(name, [value]);
-    else before.push(value);
+    const spelling = rawHeaders[i] as string;
+    const name = spelling.toLowerCase();
+    const { spellings, values } = lines.get(name) ?? { spellings: [], values: [] };
+    if (spellings.length === 0) lines.set(name, { spellings, values });
+    spellings.push(spelling);
+    values.push(rawHeaders[i + 1] as string);
   }
   return lines;
 }

@@ -2,6 +2,8 @@ import { isIdentityHeader } from './identity-headers.ts';
 
 /** What is to be known of a header by its name. */
 export interface HeaderName {
+  /** Always the same string for the same text: whoever looks it up finds it sooner. */
+  readonly spelling: string;
   readonly lowerCase: string;
   /** As {@link canonical} has it. */
   readonly canonical: string;
@@ -49,7 +51,7 @@ export class HeaderNames {
     const isCanonical = lowerCase === canonicalName;
     const isIdentity = this.#isIdentity(canonicalName);
     const isDropped = this.#dropped.has(canonicalName) || (isIdentity && !isCanonical);
-    const name = { lowerCase, canonical: canonicalName, isCanonical, isDropped, isIdentity };
+    const name = { spelling, lowerCase, canonical: canonicalName, isCanonical, isDropped, isIdentity };
     if (spelling.length > LONGEST_NAME) return name;
     if (this.#known.size >= MOST_NAMES) this.#known.clear();
     this.#known.set(spelling, name);

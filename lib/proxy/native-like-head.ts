@@ -91,7 +91,7 @@ export function nativeLikeHead(
   pushFraming(fields, bodyLength);
   const written = new Set([...overrides.keys()].map(canonical));
   if (isDecoded) written.add('content-encoding');
-  pushEndToEndFields(fields, req, { names, peerTrusted: true, written });
+  pushEndToEndFields(fields, req, { names, peerTrusted: true, keepsCase: false, written });
   for (const [name, value] of overrides) for (const line of [value].flat()) fields.push(name, line);
   return { path: joinedPath(req, target, options), fields };
 }

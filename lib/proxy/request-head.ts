@@ -56,7 +56,7 @@ export function requestHead(
   pushFraming(fields, bodyLength);
   const { names } = rules;
   const { peerTrusted } = exchange;
-  pushEndToEndFields(fields, req, isDecoded ? { names, peerTrusted, written: ENCODING } : { names, peerTrusted });
+  pushEndToEndFields(fields, req, { names, peerTrusted, keepsCase: true, written: isDecoded ? ENCODING : undefined });
   pushForwardingFields(fields, exchange, rules, target.host);
   return { path: target.path, fields };
 }

@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { formatTraceParent, parseTraceParent } from '../../../lib/observability/tracing/trace-context.ts';
+import { replaceTraceFields } from '../../../lib/observability/tracing/trace-fields.ts';
 
 const TRACE = '0af7651916cd43dd8448eb211c80319c';
 const PARENT = 'b7ad6b7169203331';
@@ -74,4 +75,10 @@ describe('traceparent', () => {
       }),
     );
   });
+});
+
+test('the trace fields of a client are replaced however it spells them', () => {
+  const fields = ['X-A', '1', 'TraceParent', 'old', 'TRACESTATE', 'old'];
+  replaceTraceFields(fields, { traceId: TRACE, spanId: PARENT, traceFlags: 1 }, 'a=1');
+  expect(fields).toEqual(['X-A', '1', 'TraceParent', GOOD, 'TRACESTATE', 'a=1']);
 });

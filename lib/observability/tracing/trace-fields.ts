@@ -34,7 +34,8 @@ export function replaceTraceFields(fields: string[], span: SpanContext, state: s
 
 function replace(fields: string[], name: string, value: string): void {
   for (let at = 0; at < fields.length; at += 2) {
-    if (fields[at] !== name) continue;
+    const given = fields[at] as string;
+    if (given.length !== name.length || given.toLowerCase() !== name) continue;
     fields[at + 1] = value;
     return;
   }
