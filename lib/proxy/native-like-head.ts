@@ -38,7 +38,7 @@ const NATIVE_PARTS = [
 ] as const satisfies readonly (keyof TargetParts)[];
 
 /** Gives nothing for a target that only the native transport can use, and for one that it would reject. */
-export function readTarget(given: GivenTarget | undefined): Target | undefined {
+function readTarget(given: GivenTarget | undefined): Target | undefined {
   const target = typeof given === 'string' ? parse(given) : given;
   if (target === undefined) return undefined;
   const query = target instanceof URL ? target.search : '';
@@ -56,6 +56,18 @@ export function readTarget(given: GivenTarget | undefined): Target | undefined {
   const named = host ?? `${bracketed}:${port}`;
   const authority = named.includes(':') || !needsPort(protocol, usesTls, port) ? named : `${named}:${port}`;
   return { given: target, origin: url.origin, authority, path: pathname ?? '', query };
+}
+
+/** The same for one proxy: most have one target, as a text, for every request. */
+export function targetReader(): (given: GivenTarget | undefined) => Target | undefined {
+  let lastText: string | undefined;
+  let last: Target | undefined;
+  return (given) => {
+    if (typeof given !== 'string') return readTarget(given);
+    if (given !== lastText) last = readTarget(given);
+    lastText = given;
+    return last;
+  };
 }
 
 function parse(text: string): URL | undefined {

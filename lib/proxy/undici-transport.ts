@@ -13,7 +13,7 @@ import { Connections } from './connections.ts';
 import { sendHeadExactly } from './exact-head.ts';
 import { watchRequests } from './hop-by-hop.ts';
 import { nativeLikeError } from './native-like-error.ts';
-import { type NativeOptions, nativeLikeHead, nativeNames, readTarget, type Target } from './native-like-head.ts';
+import { type NativeOptions, nativeLikeHead, nativeNames, type Target, targetReader } from './native-like-head.ts';
 import { warnOfOpenPrefixes } from './path-filter-warning.ts';
 import { KeptBody, keptBody, type ReadBody, readBody } from './read-body.ts';
 import { type ContentOwner, RequestContent, type SendableContent } from './request-content.ts';
@@ -110,6 +110,7 @@ export function undiciTransport<
     const watchdog = new Watchdog(Math.min(timeouts.responseTimeoutMs, timeouts.idleTimeoutMs));
     const { web: native, close } = proxyServer;
     const byDefault = listenersByDefault(hpmOptions);
+    const readTarget = targetReader();
     const names = nativeNames();
     const { body } = timeouts;
     watchRequests();
