@@ -2,15 +2,16 @@ import { readFileSync } from 'node:fs';
 import { mkdir, readFile, stat } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals';
-import { GatewayEvents } from 'expressway';
+import { GatewayEvents, prometheusMetrics, roundRobinProxy, statusFeed } from 'expressway';
 import type { Browser, BrowserContextOptions, Locator, Page } from 'playwright-core';
+import { createAdminServer } from '../../example-gateway/admin.ts';
 import { readConfig } from '../../example-gateway/config.ts';
 import { startGateway } from '../../example-gateway/gateway.ts';
 import { createLogger } from '../../example-gateway/logger.ts';
 import { BackendProcess } from '../support/backend-process.ts';
 import { complaintsOf, describeInChromium, launchChromium } from '../support/chromium.ts';
 import { Cleanup } from '../support/gateway.ts';
-import { eventually } from '../support/servers.ts';
+import { eventually, listen } from '../support/servers.ts';
 import { ask } from './ask.ts';
 import { closeAll, openGateway, type TestGateway } from './gateways.ts';
 
@@ -280,6 +281,27 @@ describeInChromium('the status page in Chromium', () => {
     for (const trick of ['\u202e', '\u0007', '\u2066']) expect(shown).not.toContain(trick);
     expect(await page.locator('main img').count()).toBe(0);
     expect(await page.title()).toBe('Expressway');
+  }, 60_000);
+
+  test('of two proxies in front of one backend it shows two rows, with the names of the proxies', async () => {
+    const events = new GatewayEvents();
+    const [{ url }] = backends as [BackendProcess];
+    const proxies = ['orders', 'stock'].map((name) => opened.add(roundRobinProxy({ name, backends: [url], events })));
+    const metrics = opened.add(prometheusMetrics({ register: { registerMetric() {} }, events, proxies }));
+    const feed = opened.add(statusFeed({ events, metrics, proxies }));
+    const control = { drain: () => true, isolate: () => true, restore: () => true, resetLimit: async () => {} };
+    const site = { feed, control, token: undefined, config: () => [], log: createLogger('silent') };
+    const server = createAdminServer({ phase: 'running', status: () => ({}) }, { site });
+    const admin = opened.add(await listen(() => {}, server));
+    gateway = { ...gateway, adminUrl: admin.url };
+    await open();
+    await page.locator('#backend-rows .proxy').nth(1).waitFor();
+    const names = await page.locator('#backend-rows .proxy').allInnerTexts();
+    expect(names).toEqual(['orders', 'stock']);
+    // With another state, rows that were taken for one another would be made anew, and grow in number.
+    feed.noteOperator('somebody', 'did something');
+    await page.getByText('did something').first().waitFor();
+    expect(await page.locator('#backend-rows tr').count()).toBe(2);
   }, 60_000);
 
   test('says so when the gateway is gone', async () => {

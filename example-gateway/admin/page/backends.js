@@ -73,6 +73,7 @@ function makeRow({ row }) {
       'th',
       { role: 'rowheader', scope: 'row' },
       el('bdi', { title: visible(row.backend) }, short(row.backend)),
+      ' ',
       el('small', { class: 'proxy' }),
     ),
     state,
