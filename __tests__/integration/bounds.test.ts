@@ -90,6 +90,44 @@ describe('queue', () => {
     expect(proxy.status()[0]).toMatchObject({ inFlight: 0, available: true });
   });
 
+  test('the end of an open period wakes it: requests wait no longer than the circuit', async () => {
+    const { backend, held } = await heldBackend();
+    const circuit = { minimumRequests: 1, consecutiveFailures: 1, openMs: 100 };
+    const queue = { size: 5, timeoutMs: 60_000 };
+    const { url, proxy } = await gatewayFor({
+      backends: [backend.url],
+      maxRequests: 1,
+      circuit,
+      retry: { attempts: 0 },
+      queue,
+    });
+    const first = ask(url, '1');
+    await eventually('the first arrives', () => held.length === 1);
+    const second = ask(url, '2');
+    await eventually('the second waits', () => proxy.load().waiting === 1);
+    for (const socket of backend.connections) socket.resetAndDestroy();
+    expect((await first).status).toBe(502);
+    await eventually('the second is the trial', () => held.length === 2);
+    held[1]?.answer();
+    expect((await second).status).toBe(200);
+  });
+
+  test('closing the proxy answers who waits at once', async () => {
+    const { backend, held } = await heldBackend();
+    const queue = { size: 5, timeoutMs: 60_000 };
+    const { url, proxy } = await gatewayFor({ backends: [backend.url], maxRequests: 1, queue });
+    const first = ask(url, '1');
+    await eventually('the first arrives', () => held.length === 1);
+    const second = ask(url, '2');
+    await eventually('the second waits', () => proxy.load().waiting === 1);
+    const closed = proxy.close();
+    expect((await second).status).toBe(503);
+    expect((await ask(url, '3')).status).toBe(503);
+    held[0]?.answer();
+    expect((await first).status).toBe(200);
+    await closed;
+  });
+
   test('content of a waiting request is not lost', async () => {
     const { backend, held } = await heldBackend();
     const { url, proxy } = await gatewayFor({ backends: [backend.url], maxRequests: 1, queue: { size: 5 } });

@@ -82,10 +82,10 @@ export class BackendPool {
     this.#leaving = [...leaving.values(), ...removed].filter((backend) => backend.inFlight > 0);
     // A whole pool that starts slowly would only share the same load.
     if (this.#backends.length > 0) for (const backend of added) backend.returned();
+    // Who left is held by nobody, also if it still had requests.
+    for (const backend of added) backend.restore();
     this.#backends = Object.freeze(after);
     if (this.#policy.ignoresWeights === true) this.#warnOfWeights(configs);
-    // Who left is held by nobody, also if it still had requests. Not before: whoever waits may take a place at once.
-    for (const backend of added) backend.restore();
     return { added, removed };
   }
 
@@ -109,14 +109,26 @@ export class BackendPool {
     return Number.isFinite(earliest) ? earliest : 0;
   }
 
+  /** Milliseconds to the next moment at which a backend that is out may be available again; `Infinity` when none is out. */
+  nextChangeMs(): number {
+    let next = Number.POSITIVE_INFINITY;
+    for (const backend of this.#backends) {
+      const ms = backend.retryAfterMs();
+      if (ms > 0) next = Math.min(next, ms);
+    }
+    return next;
+  }
+
   /**
-   * Does something to the backends of one origin: under TLS, there may be one for each name.
+   * Does something to the backends of one origin: under TLS, there may be one for each name. It may change their weight, as
+   * an operator does who drains them: policies copy weights and read them again when the array is another.
    *
    * @returns whether there is any.
    */
   each(origin: string, act: (backend: Backend) => void): boolean {
     const found = this.#backends.filter((backend) => backend.origin === origin);
     for (const backend of found) act(backend);
+    if (found.length > 0) this.#backends = Object.freeze([...this.#backends]);
     return found.length > 0;
   }
 

@@ -115,12 +115,9 @@ export class Backend implements BackendView {
     this.#hold.isolate();
   }
 
-  /** Ends `drain()` and `isolate()`. */
+  /** Ends `drain()` and `isolate()`. As after those, the pool must give policies another array: its weight has changed. */
   restore(): void {
-    if (!this.#hold.lift()) return;
-    this.returned();
-    // Whoever waits for a place may have it.
-    this.#freed?.();
+    if (this.#hold.lift()) this.returned();
   }
 
   /** What it would be asked as by somebody who came to it directly. */

@@ -17,13 +17,17 @@ export interface EjectionRule {
 export class Ejections {
   readonly #rule: EjectionRule;
   readonly #members: () => readonly Backend[];
+  readonly #readmitted: (() => void) | undefined;
+  #hasReadmitted = false;
   /** In the order in which they became suspect. */
   readonly #suspects = new Set<Backend>();
   readonly #rests = new Map<Backend, NodeJS.Timeout>();
 
-  constructor(rule: EjectionRule, members: () => readonly Backend[]) {
+  /** @param readmitted Told when backends that were out are no longer. */
+  constructor(rule: EjectionRule, members: () => readonly Backend[], readmitted?: () => void) {
     this.#rule = rule;
     this.#members = members;
+    this.#readmitted = readmitted;
   }
 
   /** A backend's verdict, or its wish for a rest, has changed. */
@@ -33,6 +37,7 @@ export class Ejections {
     if (isSuspect) this.#suspects.add(backend);
     else this.#acquit(backend);
     this.#apply();
+    this.#tell();
   }
 
   /** Takes a backend for a suspect for so many milliseconds; of several times, the one that ends last counts. */
@@ -53,6 +58,7 @@ export class Ejections {
       this.#acquit(backend);
     }
     this.#apply();
+    this.#tell();
   }
 
   close(): void {
@@ -78,8 +84,17 @@ export class Ejections {
   }
 
   #readmit(backend: Backend): void {
-    if (backend.health.isEjected) backend.returned();
+    if (!backend.health.isEjected) return;
+    backend.returned();
     backend.health.isEjected = false;
+    this.#hasReadmitted = true;
+  }
+
+  /** When all is decided: whoever is told may send a request at once. */
+  #tell(): void {
+    if (!this.#hasReadmitted) return;
+    this.#hasReadmitted = false;
+    this.#readmitted?.();
   }
 
   #rested(backend: Backend): void {

@@ -21,16 +21,36 @@ export interface Waiter {
   expired(): void;
 }
 
-/** Requests that wait for a place, first come, first served; bounded in number and in time. */
+/** What requests wait for. */
+export interface Places {
+  /** Whether any backend has a place for a request that was sent to none yet. */
+  hasAny(): boolean;
+  /** Milliseconds until a backend may become available without anything happening; `Infinity` when that is unknown. */
+  nextChangeMs(): number;
+}
+
+/** A queue looks again after so many milliseconds at the latest, whatever it was told: clocks are set, checks are late. */
+const MAX_PAUSE_MS = 100;
+
+/**
+ * Requests that wait for a place, first come, first served; bounded in number and in time. One that cannot use a free place,
+ * since that backend failed it before, does not hold up those behind it.
+ */
 export class WaitingLine {
   readonly #size: number;
   readonly #timeoutMs: number;
+  readonly #places: Places;
   /** In order of arrival. */
   readonly #waiting = new Map<Waiter, NodeJS.Timeout>();
+  #wake: NodeJS.Timeout | undefined;
+  #isAdvancing = false;
+  #looksAgain = false;
+  #isClosed = false;
 
-  constructor({ size, timeoutMs }: Required<QueueOptions>) {
+  constructor({ size, timeoutMs }: Required<QueueOptions>, places: Places) {
     this.#size = size;
     this.#timeoutMs = timeoutMs;
+    this.#places = places;
   }
 
   get length(): number {
@@ -39,12 +59,13 @@ export class WaitingLine {
 
   /** @returns False when the line is full. */
   join(waiter: Waiter): boolean {
-    if (this.#waiting.size >= this.#size) return false;
+    if (this.#isClosed || this.#waiting.size >= this.#size) return false;
     const timer = setTimeout(() => {
-      this.#waiting.delete(waiter);
+      this.leave(waiter);
       waiter.expired();
     }, this.#timeoutMs).unref();
     this.#waiting.set(waiter, timer);
+    this.#wakeInTime();
     return true;
   }
 
@@ -53,11 +74,43 @@ export class WaitingLine {
     this.#waiting.delete(waiter);
   }
 
-  /** A place has become free: the first in line takes it. */
+  /** A place may have become free: whoever can use it takes it, in order of arrival. */
   advance(): void {
-    for (const waiter of this.#waiting.keys()) {
-      if (!waiter.tryEnter()) return;
-      this.leave(waiter);
+    this.#looksAgain = true;
+    // A request that enters may free a place at once.
+    if (this.#isAdvancing || this.#waiting.size === 0) return;
+    this.#isAdvancing = true;
+    try {
+      while (this.#looksAgain) this.#admit();
+    } finally {
+      this.#isAdvancing = false;
+      this.#wakeInTime();
     }
+  }
+
+  /** Nobody waits any longer. */
+  close(): void {
+    this.#isClosed = true;
+    for (const waiter of [...this.#waiting.keys()]) {
+      this.leave(waiter);
+      waiter.expired();
+    }
+    clearTimeout(this.#wake);
+  }
+
+  #admit(): void {
+    this.#looksAgain = false;
+    for (const waiter of this.#waiting.keys()) {
+      if (!this.#places.hasAny()) return;
+      if (waiter.tryEnter()) this.leave(waiter);
+    }
+  }
+
+  /** Open periods and rests end without anybody saying so. */
+  #wakeInTime(): void {
+    clearTimeout(this.#wake);
+    if (this.#waiting.size === 0) return;
+    const pauseMs = Math.max(1, Math.min(MAX_PAUSE_MS, Math.ceil(this.#places.nextChangeMs())));
+    this.#wake = setTimeout(() => this.advance(), pauseMs).unref();
   }
 }

@@ -118,13 +118,14 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
 
   #tryNext(): void {
     const { line, pool } = this.#parts;
-    // Who comes later must not take the place that the first in line waits for.
-    const head = line !== undefined && line.length > 0 ? undefined : this.#enter();
+    // Who comes later must not take a place that somebody waits for.
+    line?.advance();
+    const head = this.#enter();
     if (head !== undefined) {
       this.#send(head);
     } else if (this.#exchange.outcome !== undefined) {
       return;
-    } else if (!pool.hasFull(this.#tried) && (line === undefined || line.length === 0)) {
+    } else if (!pool.hasFull(this.#tried)) {
       this.#refuse(this.#lastFailure ?? { kind: 'rejected', cause: 'no_backend', retryAfterMs: pool.retryAfterMs() });
     } else if (line?.join(this) === true) {
       this.#exchange.working = { abort: () => this.#leaveLine() };

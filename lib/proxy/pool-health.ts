@@ -34,9 +34,18 @@ export class PoolHealth {
   #probe: Probe;
   #tryConnection: TryConnection;
 
-  /** @param maxHoldMs Milliseconds for which failed checks may hold back the trials of an open circuit. */
-  constructor(options: PoolHealthOptions, maxHoldMs: number, pool: BackendPool, events: GatewayEvents) {
-    this.#ejections = new Ejections(options, () => pool.backends);
+  /**
+   * @param maxHoldMs Milliseconds for which failed checks may hold back the trials of an open circuit.
+   * @param freed Told when a backend may have become available; nothing when nobody waits for that.
+   */
+  constructor(
+    options: PoolHealthOptions,
+    maxHoldMs: number,
+    pool: BackendPool,
+    events: GatewayEvents,
+    freed: (() => void) | undefined,
+  ) {
+    this.#ejections = new Ejections(options, () => pool.backends, freed);
     this.#connectTimeoutMs = options.connectTimeoutMs;
     this.#probe = healthProbe(options.tls);
     this.#tryConnection = connectionProbe(options.tls, options.connectTimeoutMs);
@@ -64,7 +73,11 @@ export class PoolHealth {
         this.#ejections.reconsider(backend);
         events.emit('healthChange', { proxy, backend: backend.origin, from, to, error });
       },
-      (backend, error) => events.emit('healthChecked', { proxy, backend: backend.origin, error }),
+      (backend, error) => {
+        // After this call, the check may lift its hold on the trials of an open circuit, or readmit a backend.
+        if (freed !== undefined) queueMicrotask(freed);
+        events.emit('healthChecked', { proxy, backend: backend.origin, error });
+      },
     );
   }
 

@@ -152,14 +152,14 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
   const events = options.events ?? new GatewayEvents();
   const policy = selectionPolicy(options.loadBalancing);
   const queue = resolveOptions('roundRobinProxy.queue', options.queue, queueDefaults, queueChecks);
-  const line = queue.size > 0 ? new WaitingLine(queue) : undefined;
+  const places = { hasAny: () => pool.hasCandidate([]), nextChangeMs: () => pool.nextChangeMs() };
+  const line = queue.size > 0 ? new WaitingLine(queue, places) : undefined;
   const needs = {
     slowStartMs: options.slowStartMs,
     observesLatency: policy.observesLatency === true,
     maxRequests: options.maxRequests,
     freed: line && (() => line.advance()),
   };
-  if (needs.freed !== undefined) events.on('healthChange', needs.freed);
   const pool = new BackendPool(policy, (config) => {
     const { origin } = config.url;
     const circuit = new Circuit(origin, {
@@ -174,7 +174,13 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
     });
     return new Backend(config, circuit, needs);
   });
-  const health = new PoolHealth(options, Math.max(circuitOptions.openMs, circuitOptions.maxOpenMs), pool, events);
+  const health = new PoolHealth(
+    options,
+    Math.max(circuitOptions.openMs, circuitOptions.maxOpenMs),
+    pool,
+    events,
+    needs.freed,
+  );
   const connections = new Connections(options);
   const tunnel = resolveOptions('roundRobinProxy.tunnel', options.tunnel, tunnelDefaults, tunnelChecks);
   const { responseTimeoutMs, idleTimeoutMs } = options;
@@ -240,6 +246,7 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
     const found = pool.each(backend, act);
     // How many may be out for their health depends on who is left.
     if (found) health.membershipChanged({ added: [], removed: [] });
+    line?.advance();
     return found;
   };
 
@@ -273,9 +280,9 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
       },
       ready: () => membership.ready(),
       async close(): Promise<void> {
-        if (needs.freed !== undefined) events.off('healthChange', needs.freed);
         health.close();
         membership.close();
+        line?.close();
         void tunnels.close();
         await connections.close();
         // Those whose handshake was still under way have come to be since.
