@@ -3,7 +3,7 @@ import type { GatewayEvents } from '../core/events.ts';
 import type { Exchange, ExchangeObserver } from '../core/exchange.ts';
 import { type Failed, judge, type Outcome } from '../core/outcome.ts';
 import { sendProblem } from '../core/problem.ts';
-import { warnOnce } from '../core/warnings.ts';
+import { warnOfThrow, warnOnce } from '../core/warnings.ts';
 import { ignoreLateAnswer } from './late-answer.ts';
 import type { Permit } from './permit.ts';
 
@@ -33,7 +33,7 @@ export class GuardedCall implements ExchangeObserver {
 
   watch(): void {
     const { timeoutMs } = this.#rules;
-    if (timeoutMs > 0) this.#timer = setTimeout(() => this.#expire(), timeoutMs).unref();
+    if (timeoutMs > 0) this.#timer = setTimeout(() => this.#due(), timeoutMs).unref();
     // A long download must not hold up recovery.
     if (this.#permit.isTrial) onHead(this.#exchange.res, (status) => this.settled({ kind: 'completed', status }));
     this.#exchange.observe(this);
@@ -55,6 +55,21 @@ export class GuardedCall implements ExchangeObserver {
       `The circuit "${this.#rules.name}" guards an event stream that a handler of this app writes: such a call counts only ` +
         'when the stream has ended, too late to open the circuit in time. Mount the route of the stream before the circuitBreaker().',
     );
+  }
+
+  #due(): void {
+    try {
+      this.#expire();
+    } catch (error) {
+      const { req, res } = this.#exchange;
+      warnOfThrow(
+        req.socket ?? req,
+        'WARN_EXPRESSWAY_LISTENER',
+        'A function of the app threw while the time limit was answered, and the connection was cut',
+        error,
+      );
+      res.destroy();
+    }
   }
 
   #expire(): void {

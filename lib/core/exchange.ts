@@ -69,7 +69,8 @@ export class Exchange {
   constructor(req: GatewayRequest, res: ServerResponse) {
     this.req = req;
     this.res = res;
-    res.on('close', () => this.scope.runInAsyncScope(this.#closed, this));
+    // Before listeners of the app: one that throws keeps later ones from being called.
+    res.prependListener('close', () => this.scope.runInAsyncScope(this.#closed, this));
   }
 
   /** How it ended, once it has. */
@@ -122,8 +123,11 @@ export class Exchange {
 
   #closed(): void {
     this.settle(observed(this.res));
-    this.working?.abort();
-    this.recorder?.ended();
+    try {
+      this.working?.abort();
+    } finally {
+      this.recorder?.ended();
+    }
   }
 }
 

@@ -1,3 +1,4 @@
+import { warnOfThrow } from '../core/warnings.ts';
 import { accessMembers } from './access-log-json.ts';
 import { accessRecord, combinedLine, commonLine, type LineRules, refusalLine } from './access-log-line.ts';
 import { IsoTime } from './iso-time.ts';
@@ -104,7 +105,18 @@ export class LineOutput implements AccessLogOutput {
     for (const request of requests) this.#write(request);
   }
 
-  readonly #flush = (): void => this.flush();
+  readonly #flush = (): void => {
+    try {
+      this.flush();
+    } catch (error) {
+      warnOfThrow(
+        this.#stream,
+        'WARN_EXPRESSWAY_LISTENER',
+        'The stream of the access log threw, lines are lost',
+        error,
+      );
+    }
+  };
 
   #write(request: FinishedRequest): void {
     if (!this.#hasRoom) return;

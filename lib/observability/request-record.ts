@@ -6,6 +6,7 @@ import { causeOf, statusOf } from '../core/errors.ts';
 import type { Exchange } from '../core/exchange.ts';
 import { ABORTED, type Cause, type Outcome } from '../core/outcome.ts';
 import type { AttemptHead, LimiterDecision, Recorder } from '../core/recorder.ts';
+import { warnOfThrow } from '../core/warnings.ts';
 import type { RequestTrace } from './tracing/request-trace.ts';
 
 /** All that is known of a request once it is over; of an upgraded one, once its tunnel is. */
@@ -90,14 +91,26 @@ export class RequestRecord implements Recorder {
     this.#trace = trace;
     this.#socket = exchange.req.socket;
     this.#client = exchange.clientAddress;
-    for (const sink of sinks) sink.started?.();
+    for (const sink of sinks) {
+      try {
+        sink.started?.();
+      } catch (error) {
+        tellOfSink(sink, error);
+      }
+    }
   }
 
   limiterDecided(decision: LimiterDecision): void {
     this.#limits ??= [];
     this.#limits.push(decision);
     this.#trace?.limiterDecided(decision);
-    for (const sink of this.#sinks) sink.limiterDecided?.(decision);
+    for (const sink of this.#sinks) {
+      try {
+        sink.limiterDecided?.(decision);
+      } catch (error) {
+        tellOfSink(sink, error);
+      }
+    }
   }
 
   attemptStarted(backend: string, head: AttemptHead): void {
@@ -113,7 +126,13 @@ export class RequestRecord implements Recorder {
     this.#backendMs += tookMs;
     this.#trace?.attemptEnded(outcome);
     const { proxy = '' } = this.#exchange;
-    for (const sink of this.#sinks) sink.attempt?.(backend, tookMs, proxy);
+    for (const sink of this.#sinks) {
+      try {
+        sink.attempt?.(backend, tookMs, proxy);
+      } catch (error) {
+        tellOfSink(sink, error);
+      }
+    }
   }
 
   /** Milliseconds so far: of the request, and of the backends in it. */
@@ -157,7 +176,13 @@ export class RequestRecord implements Recorder {
       limits: this.#limits ?? NO_LIMITS,
       upgrade: outcome.kind === 'completed' && outcome.status === 101 ? upgrade?.protocol : undefined,
     };
-    for (const sink of this.#sinks) sink.finished(finished);
+    for (const sink of this.#sinks) {
+      try {
+        sink.finished(finished);
+      } catch (error) {
+        tellOfSink(sink, error);
+      }
+    }
   }
 
   /** What has passed on the connection since the request before: so all bytes are counted, and none twice. */
@@ -170,3 +195,7 @@ export class RequestRecord implements Recorder {
     return since;
   }
 }
+
+/** A sink may write to a logger of the app's. What that throws costs one entry, and neither the request nor other sinks. */
+const tellOfSink = (sink: RequestSink, error: unknown): void =>
+  warnOfThrow(sink, 'WARN_EXPRESSWAY_LISTENER', 'A metrics, log or status sink threw', error);

@@ -22,6 +22,8 @@ export interface AttemptOwner {
   answered(status: number, fields: ResponseFields): void;
   /** The backend switched protocols; the attempt is over, the connection is the owner's. */
   upgraded(status: number, fields: ResponseFields, socket: Duplex): void;
+  /** Code of the app threw. The attempt is over; whatever the owner holds is to be released. Called after `ended()`, or in its place. */
+  threw(error: unknown): void;
   /** Called once, unless upgraded. */
   ended(outcome: Outcome): void;
 }

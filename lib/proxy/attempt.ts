@@ -8,9 +8,11 @@ import type { AttemptOwner, AttemptTimeouts } from './attempt-owner.ts';
 import type { BackendConnections, RequestConnection } from './backend-connections.ts';
 import { asksForConnection, authenticatesConnection } from './bound-connections.ts';
 import { bytesReadBefore } from './connections.ts';
+import { tellOfThrow } from './contain-throws.ts';
 import { failureCause, isRefusedRequest } from './failure.ts';
 import { type Encoded, endWith, flushEncoder, flushHead, SMALL_ANSWER } from './flush.ts';
 import { passInformational } from './informational.ts';
+import { cut } from './refusal.ts';
 import type { SendableContent } from './request-content.ts';
 import { type RequestHead, unsendable } from './request-head.ts';
 import { shortageOutcome } from './resource-shortage.ts';
@@ -112,8 +114,36 @@ export class Attempt implements Abortable, Watched {
     this.#stop(known?.kind === 'failed' ? known : ABORTED, 'the client closed the connection');
   }
 
+  /** Code of the app threw while it got the response, or heard of its end: the backend is not to blame. */
+  threw(error: unknown): void {
+    this.#exchange.scope.runInAsyncScope(this.#threw, this, error);
+  }
+
   expired(silentMs: number): void {
-    this.#exchange.scope.runInAsyncScope(this.#expired, this, silentMs);
+    try {
+      this.#exchange.scope.runInAsyncScope(this.#expired, this, silentMs);
+    } catch (error) {
+      this.threw(error);
+    }
+  }
+
+  /** A head must not wait for its content. */
+  flushHead(): void {
+    try {
+      flushHead(this.#res);
+      this.#held = undefined;
+    } catch (error) {
+      this.threw(error);
+    }
+  }
+
+  /** Once the backend pauses: what it has sent must not wait for what it may send later. */
+  flushEncoder(): void {
+    try {
+      flushEncoder(this.#res);
+    } catch (error) {
+      this.threw(error);
+    }
   }
 
   #expired(silentMs: number): void {
@@ -183,9 +213,10 @@ export class Attempt implements Abortable, Watched {
     this.#progress(this.#timeouts.idleTimeoutMs);
     // A head must not wait for its content: long polls and streams show theirs at once. Only a small answer of known
     // length goes out in one piece, and so can still be replaced when its backend dies between the two.
-    if (this.#remaining <= SMALL_ANSWER) this.#held = fields;
-    else if (this.#isStream) res.flushHeaders();
-    else process.nextTick(flushHead, res);
+    this.#held = fields;
+    if (this.#remaining <= SMALL_ANSWER) return;
+    if (this.#isStream) res.flushHeaders();
+    else process.nextTick(flushHeadOf, this);
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
@@ -196,7 +227,7 @@ export class Attempt implements Abortable, Watched {
       endWith(this.#res, chunk);
     } else {
       const isFull = !this.#res.write(chunk);
-      if (this.#encoded) setImmediate(flushEncoder, this.#res);
+      if (this.#encoded) setImmediate(flushEncoderOf, this);
       if (isFull) {
         // The client reads slowly: that is not for the backend to answer for.
         this.timeoutMs = Number.POSITIVE_INFINITY;
@@ -283,8 +314,27 @@ export class Attempt implements Abortable, Watched {
   /** Ends by our own decision: the transport must let go of the connection as well. */
   #stop(outcome: Outcome, why: string): void {
     if (this.#done) return;
-    this.#end(outcome);
-    this.#controller?.abort(new Error(why));
+    try {
+      this.#end(outcome);
+    } finally {
+      this.#controller?.abort(new Error(why));
+    }
+  }
+
+  #threw(error: unknown): void {
+    const { req, res } = this.#exchange;
+    tellOfThrow(req, 'A function of the app', error);
+    try {
+      if (!this.#done) {
+        this.#finish();
+        this.#controller?.abort(new Error('a function of the app threw'));
+      }
+      if (this.#held !== undefined && !res.headersSent) removeResponseHead(res, this.#held);
+      this.#owner.threw(error);
+    } catch {
+      // The same function once more, most likely.
+      cut(this.#exchange);
+    }
   }
 
   #end(outcome: Outcome): void {
@@ -303,3 +353,6 @@ export class Attempt implements Abortable, Watched {
     if (this.#hearsDrain) this.#res.off('drain', this.#onDrain);
   }
 }
+
+const flushHeadOf = (attempt: Attempt): void => attempt.flushHead();
+const flushEncoderOf = (attempt: Attempt): void => attempt.flushEncoder();

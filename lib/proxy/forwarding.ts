@@ -11,6 +11,7 @@ import { Admission, overload } from './admission.ts';
 import { Attempt } from './attempt.ts';
 import type { AttemptOwner, AttemptTimeouts } from './attempt-owner.ts';
 import { alreadyRead, whyUnreadable } from './body-already-read.ts';
+import { containListeners, tellOfThrow } from './contain-throws.ts';
 import type { ForwardingParts } from './forwarding-parts.ts';
 import { ForwardingReports } from './forwarding-reports.ts';
 import { answerOptions, endsHere, refusedHere } from './own-answer.ts';
@@ -63,6 +64,7 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
 
   start(): void {
     this.#exchange.scope = new AsyncResource('ExpresswayExchange');
+    containListeners(this.#exchange);
     try {
       this.#start();
     } catch (error) {
@@ -292,6 +294,10 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
     if (working instanceof Attempt) exchange.scope.runInAsyncScope(working.abort, working);
   }
 
+  threw(error: unknown): void {
+    this.#fail(error);
+  }
+
   ended(ending: Outcome): void {
     const outcome = ending.kind === 'aborted' ? (this.#unsendable ?? ending) : ending;
     if (outcome.kind === 'failed' && this.#backend !== undefined) this.#backend.lastFailure = outcome.cause;
@@ -386,7 +392,13 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
     this.#over();
     const { headersSent: headSent } = exchange.res;
     if (!headSent && this.#next !== undefined) {
-      this.#next(error);
+      try {
+        this.#next(error);
+      } catch (again) {
+        // The error handlers of the app failed as well, by a wrapped method of the response, say.
+        tellOfThrow(exchange.req, 'A function of the app', again);
+        cut(exchange);
+      }
       return;
     }
     const failure = error instanceof Error ? error : new Error(thrown(error));

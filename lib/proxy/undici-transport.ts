@@ -6,10 +6,12 @@ import { declaredLength } from '../core/declared-length.ts';
 import { exchangeOf } from '../core/exchange.ts';
 import { type Checks, durationMs, resolveOptions } from '../core/options.ts';
 import type { Outcome } from '../core/outcome.ts';
+import { sendProblem } from '../core/problem.ts';
 import { Attempt } from './attempt.ts';
 import type { AttemptOwner } from './attempt-owner.ts';
 import { alreadyReadError, whyUnreadable } from './body-already-read.ts';
 import { Connections } from './connections.ts';
+import { containListeners } from './contain-throws.ts';
 import { sendHeadExactly } from './exact-head.ts';
 import { watchRequests } from './hop-by-hop.ts';
 import { nativeLikeError } from './native-like-error.ts';
@@ -137,6 +139,7 @@ export function undiciTransport<
         const owner = new PluginOwner(proxyServer, req, res, target, resolve, reject);
         const exchange = exchangeOf(req, res);
         exchange.scope = new AsyncResource('ExpresswayExchange');
+        containListeners(exchange);
         try {
           const content = owner.content(body);
           const kept = content instanceof KeptBody ? content : undefined;
@@ -229,6 +232,12 @@ class PluginOwner implements AttemptOwner, ContentOwner {
       if (this.#res.headersSent) this.#res.destroy();
       this.#report(this.#unsendable);
     }
+    this.#over();
+  }
+
+  threw(): void {
+    if (this.#res.headersSent) this.#res.destroy();
+    else sendProblem(this.#res, 'handler_error');
     this.#over();
   }
 

@@ -1,4 +1,3 @@
-import type { EventEmitter } from 'node:events';
 import { type IncomingMessage, type RequestListener, type Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -9,6 +8,7 @@ import { OptionsError } from '../core/options.ts';
 import { sendProblem } from '../core/problem.ts';
 import { warnOfThrow, warnOnce } from '../core/warnings.ts';
 import { answerOn, endAfter } from '../ingress/answers.ts';
+import { containThrows } from './contain-throws.ts';
 import { watchNamed } from './hop-by-hop.ts';
 import { readUpgradeHandlerOptions, requestedProtocol, type UpgradeHandlerOptions } from './upgrade-protocols.ts';
 
@@ -148,16 +148,3 @@ function pass(
 
 const isPromise = (returned: unknown): returned is PromiseLike<unknown> =>
   typeof (returned as PromiseLike<unknown> | undefined)?.then === 'function';
-
-/** What a listener throws would end the process: Node's streams emit outside of any call of ours. */
-function containThrows(emitter: EventEmitter, threw: (what: string, error: unknown) => void): void {
-  const { emit } = emitter;
-  emitter.emit = function contained(this: EventEmitter, ...args: Parameters<typeof emit>): boolean {
-    try {
-      return Reflect.apply(emit, this, args);
-    } catch (error) {
-      threw(`A listener of "${String(args[0])}"`, error);
-      return true;
-    }
-  };
-}
