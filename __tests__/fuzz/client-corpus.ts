@@ -98,6 +98,8 @@ export const CLIENT_CORPUS: readonly (readonly [id: string, bytes: string])[] = 
   ['S21 HTTP/2 preface', `PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n${SMUGGLED}`],
   ['S21 HTTP/1.2', `GET / HTTP/1.2\r\n${H}\r\n`],
   ['S21 no version', 'GET /\r\n\r\n'],
+  ['S21 no version, and no more', 'GET /\r\n'],
+  ['S21 RTSP/1.0', `GET / RTSP/1.0\r\n${H}\r\n`],
   ['S21 HTTP/1.00', `GET / HTTP/1.00\r\n${H}\r\n`],
   ['S21 HTTP/1.11', `GET / HTTP/1.11\r\n${H}\r\n`],
   ['S21 HTTP/2', `GET / HTTP/2\r\n${H}\r\n`],

@@ -202,6 +202,7 @@ describe('a hardened server', () => {
     client.send(`${get('/', 'X-Nonce: 1\r\n')}${get('/', 'X-Nonce: 2\r\n')}\0\0\r\n\r\n${SMUGGLED}`);
     expect((await client.response()).content.toString()).toBe('1');
     expect((await client.response()).content.toString()).toBe('2');
+    expect((await client.response()).status).toBe(400);
     client.socket.end();
     await client.closed();
     expect([client.closedBy, client.pending.length]).toEqual(['FIN', 0]);

@@ -26,6 +26,11 @@ export interface HardenServerOptions {
   maxTargetBytes?: number;
   /** Requests on one connection: the last answer closes it, and more get 503. 0 for any number. Default 10 000. */
   maxRequestsPerConnection?: number;
+  /**
+   * Requests in progress on one connection; a client that sends more of them ahead (pipelining) is not read from until there is room. With
+   * 0 there is no limit, and a request line without a version waits for `headTimeoutMs`. Default 1.
+   */
+  maxRequestsInProgress?: number;
   /** Connections at a time; more are closed at once. 0 for any number. Default 10 000. */
   maxConnections?: number;
   /** Those of one peer address; more are closed at once. 0 for any number. Default 1 000. */
@@ -63,6 +68,7 @@ export const hardenServerDefaults = Object.freeze({
   maxFields: 100,
   maxTargetBytes: 8_192,
   maxRequestsPerConnection: 10_000,
+  maxRequestsInProgress: 1,
   maxConnections: 10_000,
   maxConnectionsPerAddress: 1_000,
   minReceiveBytesPerSecond: 240,
@@ -86,6 +92,7 @@ export const hardenServerChecks: Checks<HardenServerOptions> = {
   maxFields: integer(1, MOST_FIELDS),
   maxTargetBytes: integer(0),
   maxRequestsPerConnection: integer(0),
+  maxRequestsInProgress: integer(0),
   maxConnections: integer(0),
   maxConnectionsPerAddress: integer(0),
   isUncapped: optional(func),

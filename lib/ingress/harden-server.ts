@@ -7,11 +7,12 @@ import { Answers } from './answers.ts';
 import { ConnectionCap } from './connection-cap.ts';
 import { type ConnectionWatcher, watchConnections } from './connection-watch.ts';
 import { continueWhenRead } from './continue-when-read.ts';
+import { lookFirst } from './first-look.ts';
 import { type HardenServerOptions, hardenServerChecks, hardenServerDefaults } from './harden-server-options.ts';
 import { parserRefusal } from './parser-error.ts';
+import { RequestFlows } from './request-flow.ts';
 import { setTargetCap } from './server-limits.ts';
 import { SlowConnections } from './slow-connections.ts';
-import { refuseUnroutable } from './unroutable-requests.ts';
 
 /** What Node reads when a connection comes, or when the server begins to listen; its types know it at construction only. */
 type LateOptions = { maxHeaderSize: number; connectionsCheckingInterval: number; requireHostHeader: boolean };
@@ -54,13 +55,14 @@ export function hardenServer<S extends Server>(server: S, given?: HardenServerOp
   if (options.maxConnectionsPerAddress > 0) raw.push(new ConnectionCap(options, answers));
   if (options.minReceiveBytesPerSecond > 0 || options.sendTimeoutMs > 0)
     inner.push(new SlowConnections(options, answers));
+  if (options.maxRequestsInProgress > 0) inner.push(new RequestFlows(options.maxRequestsInProgress, answers));
   watchConnections(server, 'connection', raw);
   if (inner !== raw) watchConnections(server, 'secureConnection', inner);
   server.on('clientError', (error: Error, socket: Duplex) => {
     const refusal = parserRefusal(error, socket);
     answers.refuse(socket, refusal?.cause, refusal?.detail);
   });
-  refuseUnroutable(server, answers);
+  lookFirst(server, answers);
   continueWhenRead(server);
   server.on('checkExpectation', (req, res) => {
     answers.tell(req.socket, 'expectation_failed');

@@ -1,0 +1,49 @@
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { sendProblem } from '../core/problem.ts';
+import type { Answers } from './answers.ts';
+import { flowOf } from './request-flow.ts';
+import { absoluteFault } from './target-check.ts';
+
+type Emit = (event: string, ...args: unknown[]) => boolean;
+
+/**
+ * Looks at each request of a server before the app does. Requests are refused whose target is in absolute form without a valid http
+ * authority, like `http://` or `http://?x`: Express shows some of them to no middleware, not even to `requestGuard()`.
+ */
+export function lookFirst(server: Server, answers: Answers): void {
+  // A listener could not keep a request from those that an app adds later; and one for `upgrade` would change what Node does.
+  const emit: Emit = server.emit;
+  function emitAfterLook(this: Server, event: string, ...args: unknown[]): boolean {
+    switch (event) {
+      case 'request':
+      case 'checkContinue':
+      case 'checkExpectation': {
+        const [req, res] = args as [IncomingMessage, ServerResponse];
+        flowOf(req.socket)?.began(req, res);
+        const fault = faultOf(req);
+        if (fault === undefined) break;
+        answers.tell(req.socket, fault.cause, { detail: fault.detail });
+        sendProblem(res, fault.cause, { detail: fault.detail });
+        return true;
+      }
+      case 'upgrade':
+      case 'connect': {
+        const [req, socket, head] = args as [IncomingMessage, Duplex, Buffer];
+        args[2] = flowOf(socket)?.release(head) ?? head;
+        const fault = event === 'upgrade' ? faultOf(req) : undefined;
+        if (fault === undefined) break;
+        // The HTTP server has let go of the socket: without a listener an error on it would end the process.
+        socket.on('error', () => socket.destroy());
+        answers.refuse(socket, fault.cause, fault.detail);
+        return true;
+      }
+    }
+    return emit.call(this, event, ...args);
+  }
+  server.emit = emitAfterLook;
+}
+
+function faultOf({ url = '' }: IncomingMessage) {
+  return url.startsWith('/') || url === '*' ? undefined : absoluteFault(url);
+}

@@ -1,0 +1,216 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { type Answers, answerOn } from './answers.ts';
+import type { ConnectionWatcher } from './connection-watch.ts';
+
+const kFlow = Symbol('expressway.requestFlow');
+
+type Flowing = Socket & {
+  [kFlow]?: RequestFlow | undefined;
+  /** Set by Node's HTTP server while it wants no more requests, because answers wait to be taken; it resumes the socket itself. */
+  _paused?: boolean;
+};
+
+/** Ends the head of a request, chunked content, and its trailers. */
+const BLANK_LINE = Buffer.from('\r\n\r\n');
+const CR = 13;
+const LF = 10;
+/** Two empty lines, which some clients send behind content (RFC 9112 §2.2). */
+const MOST_BLANK_BYTES = 4;
+/** More than a version is long. */
+const LINE_END_LENGTH = 16;
+const ENDS_IN_VERSION = / HTTP\/\d[\d.]*\r?$/;
+
+/** Limits the requests in progress on each connection of a server. */
+export class RequestFlows implements ConnectionWatcher {
+  readonly #max: number;
+  readonly #answers: Answers;
+
+  constructor(max: number, answers: Answers) {
+    this.#max = max;
+    this.#answers = answers;
+  }
+
+  opened(socket: Socket): void {
+    const [read] = socket.listeners('data') as Read[];
+    if (read === undefined) return;
+    socket.removeListener('data', read);
+    (socket as Flowing)[kFlow] = new RequestFlow(socket, read, this.#max, this.#answers);
+    socket.on('data', take);
+  }
+
+  closed(): void {}
+}
+
+/** Where the limit of a connection is told of what its parser has found. */
+export function flowOf(socket: Duplex): RequestFlow | undefined {
+  return (socket as Flowing)[kFlow];
+}
+
+type Read = (this: Socket, chunk: Buffer) => void;
+
+function take(this: Socket, chunk: Buffer): void {
+  (this as Flowing)[kFlow]?.take(chunk);
+}
+
+/**
+ * Gives Node's parser the bytes of one connection in pieces that end where a request may end. The parser begins a request as soon as it has
+ * its head; so no more than one begins per piece, and what comes behind the last one that may be in progress stays unread.
+ */
+export class RequestFlow {
+  readonly #socket: Flowing;
+  /** Node's own listener. */
+  readonly #read: Read;
+  readonly #max: number;
+  readonly #answers: Answers;
+  /** The one whose content is being read. */
+  #request: IncomingMessage | undefined;
+  /** Bytes of that content that are still to come, where its length is known. */
+  #left = 0;
+  #isBetween = true;
+  /** Whether the piece ends where a head or chunked content may end, or with content of known length. */
+  #isEnd = false;
+  /** The last bytes that were read, if a blank line may have begun in them. */
+  #tail = '';
+  #blankBytes = 0;
+  /** The last characters of a request line that has not ended yet. */
+  #line: string | undefined = '';
+  #inProgress = 0;
+  #isWaiting = false;
+  #isOver = false;
+  /** What came behind the piece that is being read. */
+  #rest: Buffer | undefined;
+
+  constructor(socket: Socket, read: Read, max: number, answers: Answers) {
+    this.#socket = socket;
+    this.#read = read;
+    this.#max = max;
+    this.#answers = answers;
+  }
+
+  take(chunk: Buffer): void {
+    const socket = this.#socket;
+    let at = 0;
+    while (at < chunk.length && !this.#isOver) {
+      if (socket._paused === true || (this.#isBetween && this.#isFull)) {
+        this.#wait(at === 0 ? chunk : chunk.subarray(at));
+        return;
+      }
+      if (this.#isBetween) {
+        // Nothing may follow the last answer of a connection (RFC 9112 §9.6).
+        if (socket.writableEnded) return;
+        at = this.#skipBlank(chunk, at);
+        if (at === chunk.length || this.#isOver) return;
+        this.#isBetween = false;
+      }
+      const end = this.#endOfPiece(chunk, at);
+      if (this.#line !== undefined && !this.#isLineGood(chunk, at, end)) {
+        this.#refuse('The request line does not end in an HTTP version.');
+        return;
+      }
+      this.#rest = end === chunk.length ? undefined : chunk.subarray(end);
+      this.#read.call(socket, at === 0 && end === chunk.length ? chunk : chunk.subarray(at, end));
+      at = end;
+      if (this.#isEnd) this.#tail = '';
+      else this.#left = 0;
+      if (this.#request?.complete === true) this.#ended();
+    }
+  }
+
+  /** The parser has read a head. */
+  began(req: IncomingMessage, res: ServerResponse): void {
+    if (this.#request === req) return;
+    this.#request = req;
+    const { 'transfer-encoding': coding, 'content-length': length } = req.headers;
+    this.#left = coding === undefined && length !== undefined ? Number(length) : 0;
+    if (this.#max === 1) return;
+    this.#inProgress += 1;
+    res.once('close', () => {
+      this.#inProgress -= 1;
+    });
+  }
+
+  /** The connection is for another protocol from here on. Gives what has come of it. */
+  release(head: Buffer): Buffer {
+    this.#isOver = true;
+    this.#socket.removeListener('data', take);
+    return this.#rest === undefined ? head : Buffer.concat([head, this.#rest]);
+  }
+
+  get #isFull(): boolean {
+    return this.#max === 1 ? answerOn(this.#socket) !== undefined : this.#inProgress >= this.#max;
+  }
+
+  /** Until the first answer that is under way is out. */
+  #wait(rest: Buffer): void {
+    const socket = this.#socket;
+    // A socket that flows would give it back at once.
+    socket.pause();
+    socket.unshift(rest);
+    const first = answerOn(socket);
+    if (this.#isWaiting || first === undefined) return;
+    this.#isWaiting = true;
+    first.once('close', () => {
+      this.#isWaiting = false;
+      if (socket._paused !== true) socket.resume();
+    });
+  }
+
+  #skipBlank(chunk: Buffer, start: number): number {
+    let at = start;
+    while (chunk[at] === CR || chunk[at] === LF) at += 1;
+    this.#blankBytes += at - start;
+    if (this.#blankBytes > MOST_BLANK_BYTES) this.#refuse('Too many empty lines come before a request.');
+    return at;
+  }
+
+  #endOfPiece(chunk: Buffer, at: number): number {
+    this.#isEnd = true;
+    if (this.#left > 0) {
+      const length = Math.min(this.#left, chunk.length - at);
+      this.#left -= length;
+      return at + length;
+    }
+    if (at === 0 && this.#tail !== '') {
+      const rest = restOfBlankLine(this.#tail, chunk);
+      if (rest > 0) return rest;
+    }
+    const found = chunk.indexOf(BLANK_LINE, at);
+    if (found !== -1) return found + BLANK_LINE.length;
+    this.#isEnd = false;
+    this.#tail = `${this.#tail}${chunk.toString('latin1', Math.max(at, chunk.length - 3))}`.slice(-3);
+    return chunk.length;
+  }
+
+  /** Node's parser takes a line without a version for HTTP/0.9, and waits for fields; and one of RTSP for HTTP. */
+  #isLineGood(chunk: Buffer, at: number, end: number): boolean {
+    const lineEnd = chunk.indexOf(LF, at);
+    const isWhole = lineEnd !== -1 && lineEnd < end;
+    const until = isWhole ? lineEnd : end;
+    const line = `${this.#line}${chunk.toString('latin1', Math.max(at, until - LINE_END_LENGTH), until)}`;
+    this.#line = isWhole ? undefined : line.slice(-LINE_END_LENGTH);
+    return !isWhole || ENDS_IN_VERSION.test(line);
+  }
+
+  #ended(): void {
+    this.#request = undefined;
+    this.#left = 0;
+    // Only a lenient parser takes something else for the end of a head: then a part of the next request may have been read.
+    this.#isBetween = this.#isEnd;
+    this.#line = this.#isEnd ? '' : undefined;
+    this.#blankBytes = 0;
+  }
+
+  #refuse(detail: string): void {
+    this.#isOver = true;
+    this.#answers.refuse(this.#socket, 'bad_request', detail);
+  }
+}
+
+/** How many bytes of a chunk end the blank line that bytes before it may have begun. */
+function restOfBlankLine(tail: string, chunk: Buffer): number {
+  const text = tail + chunk.toString('latin1', 0, 3);
+  const found = text.indexOf('\r\n\r\n');
+  return found === -1 ? 0 : found + BLANK_LINE.length - tail.length;
+}
