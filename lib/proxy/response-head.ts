@@ -7,8 +7,25 @@ import { HOP_BY_HOP, namedInConnection } from './hop-by-hop.ts';
 /** A backend's field section as undici parsed it: names in lower case, repeated lines as arrays. */
 export type ResponseFields = Readonly<Record<string, string | string[] | undefined>>;
 
-/** Structured lists in which the gateway's members and the backend's stand side by side; and cookies, each by itself. */
-const JOINED = new Set(['ratelimit', 'ratelimit-policy', 'set-cookie']);
+/**
+ * Lists in which members of the app's and of the backend's stand side by side, and cookies, each by itself. Of each, a member
+ * that is missing does harm (a cache that does not know `Vary: Origin` gives one origin's response to another), and one more
+ * does none. Lists in which a member takes the place of another, or allows more, are not among them: docs/decisions/0042.
+ */
+const JOINED = new Set([
+  'accept-ch',
+  'access-control-expose-headers',
+  'cache-status',
+  'clear-site-data',
+  'critical-ch',
+  'link',
+  'proxy-status',
+  'ratelimit',
+  'ratelimit-policy',
+  'server-timing',
+  'set-cookie',
+  'vary',
+]);
 
 /** All that are not set as they are: one look for each field. */
 const SPECIAL = new Set([...HOP_BY_HOP, ...JOINED, 'content-length']);
@@ -37,7 +54,7 @@ export function checkResponseHead(status: number, { 'transfer-encoding': coding 
 
 /**
  * Puts a backend's head on the client's response. Fields that the app set before are replaced by the
- * backend's of the same name, save for cookies and the rate-limit lists, which are joined.
+ * backend's of the same name, save for those that are joined.
  *
  * @throws when the backend sent a value that may not go into a field (the caller blames the backend); the response is as
  * it was then.

@@ -1,0 +1,109 @@
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import express from 'express';
+import { roundRobinProxy, undiciTransport } from 'expressway';
+import { createProxyMiddleware } from 'http-proxy-middleware';
+import { Cleanup } from '../support/gateway.ts';
+import { RawClient, rawRequest } from '../support/raw-client.ts';
+import { answer, RecorderBackend } from '../support/recorder-backend.ts';
+import { listen } from '../support/servers.ts';
+
+const cleanup = new Cleanup();
+const ports: Record<string, number> = {};
+let appLine: readonly [name: string, value: string];
+let backend: RecorderBackend;
+
+beforeAll(async () => {
+  backend = cleanup.add(await RecorderBackend.start());
+  const proxy = cleanup.add(roundRobinProxy({ backends: [backend.url] }));
+  const plugin = createProxyMiddleware({ target: backend.url, plugins: [undiciTransport()] });
+  for (const [name, middleware] of Object.entries({ 'roundRobinProxy()': proxy, 'undiciTransport()': plugin })) {
+    const app = express();
+    app.use((_req, res, next) => {
+      if (appLine !== undefined) res.setHeader(...appLine);
+      next();
+    });
+    app.use(middleware);
+    ports[name] = cleanup.add(await listen(app)).port;
+  }
+});
+afterAll(() => cleanup.run());
+
+const GET = 'GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n';
+
+describe.each(['roundRobinProxy()', 'undiciTransport()'])('%s', (gateway) => {
+  test.each([
+    ['Vary', 'Origin', 'Accept-Encoding'],
+    ['Link', '</app.css>; rel=preload', '</b>; rel=next'],
+    ['Server-Timing', 'app;dur=1', 'db;dur=2'],
+    ['Access-Control-Expose-Headers', 'RateLimit', 'X-Total'],
+    ['Cache-Status', 'gateway; fwd=miss', 'origin; hit'],
+    ['Proxy-Status', 'app', 'origin; error=dns_error'],
+    ['RateLimit', '"ip";r=9', '"user";r=1'],
+    ['RateLimit-Policy', '"ip";q=9', '"user";q=1'],
+    ['Accept-CH', 'DPR', 'Width'],
+    ['Critical-CH', 'DPR', 'Width'],
+    ['Clear-Site-Data', '"cache"', '"cookies"'],
+    ['Set-Cookie', 'a=1', 'b=2'],
+  ])('%s of the app and of the backend both arrive', async (name, ours, theirs) => {
+    appLine = [name, ours];
+    backend.script = answer(`HTTP/1.1 200 OK\r\n${name}: ${theirs}\r\nContent-Length: 0\r\n\r\n`);
+    expect((await rawRequest(ports[gateway] as number, GET)).all(name.toLowerCase())).toEqual([ours, theirs]);
+    backend.script = answer('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n');
+    expect((await rawRequest(ports[gateway] as number, GET)).all(name.toLowerCase())).toEqual([ours]);
+  });
+
+  test.each([
+    'Access-Control-Allow-Origin',
+    'Access-Control-Allow-Methods',
+    'Timing-Allow-Origin',
+    'Cache-Control',
+    'Content-Security-Policy',
+    'Content-Type',
+    'Allow',
+    'X-Any',
+  ])('%s of the backend replaces that of the app', async (name) => {
+    appLine = [name, 'app'];
+    backend.script = answer(`HTTP/1.1 200 OK\r\n${name}: backend\r\nContent-Length: 0\r\n\r\n`);
+    expect((await rawRequest(ports[gateway] as number, GET)).all(name.toLowerCase())).toEqual(['backend']);
+  });
+
+  test('headers named like members of every object arrive in the head, in informational responses and in trailers', async () => {
+    appLine = ['X-App', '1'];
+    const names = ['__proto__', 'constructor', 'toString', 'hasOwnProperty', 'valueOf'];
+    const lines = names.map((name) => `${name}: 1\r\n${name}: 2\r\n`).join('');
+    backend.script = answer(
+      `HTTP/1.1 103 Early Hints\r\n${lines}\r\nHTTP/1.1 200 OK\r\n${lines}Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n${lines}\r\n`,
+    );
+    const client = await RawClient.connect(ports[gateway] as number);
+    client.send(GET);
+    await client.until((bytes) => bytes.includes('\r\n0\r\n') && bytes.subarray(-4).toString() === '\r\n\r\n');
+    const sections = client.pending.toString('latin1').toLowerCase();
+    client.close();
+    for (const name of names) {
+      const values = [...sections.matchAll(new RegExp(`^${name.toLowerCase()}: (.)\r$`, 'gm'))].map(
+        ([, value]) => value,
+      );
+      expect([name, values]).toEqual([name, ['1', '2', '1', '2', '1', '2']]);
+    }
+  });
+});
+
+test('lists of a backend that broke off leave nothing in the response of the next', async () => {
+  const head = 'HTTP/1.1 200 OK\r\nVary: First\r\nLink: <first>\r\nContent-Length: 10\r\n\r\n';
+  const first = cleanup.add(
+    await RecorderBackend.start((socket) => void socket.write(head, () => setTimeout(() => socket.destroy(), 20))),
+  );
+  const second = cleanup.add(
+    await RecorderBackend.start(answer('HTTP/1.1 200 OK\r\nVary: Second\r\nContent-Length: 0\r\n\r\n')),
+  );
+  const app = express();
+  app.use((_req, res, next) => {
+    res.vary('Origin');
+    next();
+  });
+  app.use(cleanup.add(roundRobinProxy({ backends: [first.url, second.url] })));
+  const { port } = cleanup.add(await listen(app));
+  const response = await rawRequest(port, GET);
+  expect(first.requests).toHaveLength(1);
+  expect([response.all('vary'), response.all('link')]).toEqual([['Origin', 'Second'], []]);
+});
