@@ -7,7 +7,7 @@ import express, { type NextFunction, type Request, type Response } from 'express
 import { roundRobinProxy, undiciTransport } from 'expressway';
 import { createProxyMiddleware } from 'http-proxy-middleware';
 import { Cleanup } from '../support/gateway.ts';
-import { listen } from '../support/servers.ts';
+import { eventually, listen } from '../support/servers.ts';
 
 type Reader = (req: IncomingMessage) => unknown;
 
@@ -141,7 +141,7 @@ async function send(path: string, body: Buffer, chunked: boolean, headers: Recor
 const PATHS = ['roundRobinProxy', 'pathRewrite', 'undiciTransport'];
 const BODIES = [
   ['of a few bytes', 11],
-  ['of several pieces', 1_500_000],
+  ['of several pieces', 400_000],
 ] as const;
 const FRAMES = [
   ['a length', false],
@@ -192,4 +192,59 @@ test.each(PATHS)('%s sends no body where a middleware pretends that there is one
   const edit = encodeURIComponent('content-length as a number');
   const response = await fetch(`${url}/${path}`, { headers: { 'x-edit': edit } });
   expect([response.status, received]).toEqual([200, [{ hash: hashOf(Buffer.alloc(0)), length: 0 }]]);
+});
+
+describe('more than the proxy keeps, for a backend that does not take it', () => {
+  const BYTES = 40_000_000;
+
+  /** Sends it through a middleware that reads; the backend begins when it is told to. */
+  async function upload(reader: string) {
+    let begin: (() => void) | undefined;
+    let length = 0;
+    const backend = cleanup.add(
+      await listen((req, res) => {
+        begin = () => req.on('data', (chunk: Buffer) => (length += chunk.length)).on('end', () => res.end('whole'));
+      }),
+    );
+    const app = express();
+    let taken = 0;
+    app.use((req, _res, next) => {
+      req.on('data', (chunk: Buffer) => (taken += chunk.length));
+      READERS[reader]?.(req);
+      next();
+    });
+    const proxy = cleanup.add(roundRobinProxy({ backends: [backend.url] }));
+    app.use(proxy);
+    const { url: at } = cleanup.add(await listen(app));
+    const answer = fetch(at, { method: 'PUT', body: new Uint8Array(BYTES) });
+    return { answer, proxy, begin: () => begin, taken: () => taken, length: () => length };
+  }
+
+  test('waits for it where the middleware pipes', async () => {
+    const { answer, begin, taken, length } = await upload('pipe() into a hash');
+    await eventually('the backend has the head', () => begin() !== undefined && taken() > 0);
+    // All of it would be here by then, if nobody waited.
+    let before = -1;
+    await eventually('nothing more is taken', async () => {
+      const isStill = before === taken();
+      before = taken();
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      return isStill;
+    });
+    expect(taken()).toBeLessThan(BYTES / 2);
+    begin()?.();
+    const response = await answer;
+    expect([response.status, await response.text(), length()]).toEqual([200, 'whole', BYTES]);
+  });
+
+  test('is refused where the middleware waits for nobody, and holds no place', async () => {
+    const { answer, proxy, length } = await upload('for await');
+    const response = await answer;
+    expect([response.status, await response.json(), length()]).toMatchObject([
+      500,
+      { cause: 'content_already_read' },
+      0,
+    ]);
+    await eventually('nothing is in flight', () => proxy.load().inFlight + (proxy.status()[0]?.inFlight ?? 0) === 0);
+  });
 });

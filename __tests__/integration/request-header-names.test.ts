@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import express from 'express';
-import { roundRobinProxy, undiciTransport } from 'expressway';
+import { roundRobinProxy, undiciTransport, upgradeHandler } from 'expressway';
 import fc from 'fast-check';
 import { createProxyMiddleware } from 'http-proxy-middleware';
 import { Cleanup } from '../support/gateway.ts';
@@ -14,6 +14,7 @@ type Edit = (headers: Headers) => void;
 const cleanup = new Cleanup();
 let backend: RecorderBackend;
 let client: RawClient;
+let port: number;
 let edit: Edit = () => {};
 /** What the backend had of each connection before the last request. */
 let before: number[] = [];
@@ -28,7 +29,10 @@ beforeAll(async () => {
   const proxy = cleanup.add(roundRobinProxy({ backends: [backend.url], identityHeaders: ['X-Tenant', 'x-corp-*'] }));
   app.use('/roundRobinProxy', proxy);
   app.use('/undiciTransport', createProxyMiddleware({ target: backend.url, plugins: [undiciTransport()] }));
-  client = cleanup.add(await RawClient.connect(cleanup.add(await listen(app)).port));
+  const { server, port: ownPort } = cleanup.add(await listen(app));
+  server.on('upgrade', upgradeHandler(app));
+  port = ownPort;
+  client = cleanup.add(await RawClient.connect(port));
 });
 afterAll(() => cleanup.run());
 
@@ -171,6 +175,17 @@ describe.each(PATHS)(
     });
   },
 );
+
+test('Connection takes nothing away that a middleware wrote into an upgrade request, with the value that the client sent', async () => {
+  edit = set(['x-user', 'alice']);
+  backend.requests.length = 0;
+  const upgrade = cleanup.add(await RawClient.connect(port));
+  upgrade.send(
+    'GET /roundRobinProxy HTTP/1.1\r\nHost: gw\r\nConnection: Upgrade, x-user, x-gone\r\nUpgrade: websocket\r\nx-user: alice\r\nx-gone: 1\r\n\r\n',
+  );
+  await upgrade.response();
+  expect([backend.requests[0]?.all('x-user'), backend.requests[0]?.all('x-gone')]).toEqual([['alice'], []]);
+});
 
 /** The names of all headers, as they were sent. */
 const namesOnWire = (): string[] =>

@@ -79,7 +79,7 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
       this.#over();
       return;
     }
-    const { ambiguousPaths, body, caps, maxBodyBytes, rules, tunnels } = this.#parts;
+    const { ambiguousPaths, caps, rules, tunnels } = this.#parts;
     const refusal = refusedHere(this.#exchange, ambiguousPaths, rules.via);
     if (refusal !== undefined) {
       this.#refuse(refusal);
@@ -101,21 +101,25 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
       }
     }
     this.#bodyLength = declaredLength(req);
-    if (this.#bodyLength > 0) {
-      const why = whyUnreadable(req);
-      const kept = why === undefined ? undefined : keptBody(req, body);
-      if (kept !== undefined) {
-        this.#bodyLength = kept.length;
-        this.#isDecoded = kept.isDecoded;
-      }
-      const isTooLarge = maxBodyBytes > 0 && this.#bodyLength > maxBodyBytes && this.#bodyLength < Infinity;
-      if (isTooLarge || (why !== undefined && kept === undefined)) {
-        this.#refuse(isTooLarge ? TOO_LARGE : alreadyRead(req, why));
-        return;
-      }
-      this.#content = kept ?? new RequestContent(req, this.#retries.keepBytes, maxBodyBytes, this);
+    const unsendable = this.#bodyLength > 0 ? this.#takeBody() : undefined;
+    if (unsendable === undefined) this.#tryNext();
+    else this.#refuse(unsendable);
+  }
+
+  /** Attaches the body, or says why it cannot be sent. */
+  #takeBody(): Rejected | undefined {
+    const { req } = this.#exchange;
+    const { body, maxBodyBytes } = this.#parts;
+    const why = whyUnreadable(req);
+    const kept = why === undefined ? undefined : keptBody(req, body);
+    if (kept !== undefined) {
+      this.#bodyLength = kept.length;
+      this.#isDecoded = kept.isDecoded;
     }
-    this.#tryNext();
+    if (maxBodyBytes > 0 && this.#bodyLength > maxBodyBytes && this.#bodyLength < Infinity) return TOO_LARGE;
+    if (why !== undefined && kept === undefined) return alreadyRead(req, why);
+    this.#content = kept ?? new RequestContent(req, this.#retries.keepBytes, maxBodyBytes, this);
+    return undefined;
   }
 
   #tryNext(): void {
