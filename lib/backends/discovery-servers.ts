@@ -1,6 +1,9 @@
 import { MAX_WEIGHT } from './backend-url.ts';
 import type { ServerRecord } from './discovery-options.ts';
 
+/** The weight of a server of which its SRV record says 0 while others have more. */
+const SMALL_CHANCE = 0.01;
+
 /** Where a discovered name says that the service is. */
 export type Server = ServerRecord;
 
@@ -13,13 +16,17 @@ export function namesServer({ name, port }: ServerRecord): boolean {
  * Brings the weights of SRV records (0 to 65 535) down to ours, at least 1: 50 and 100 become 1 and 2, so that servers of
  * equal weight weigh as much as a backend that is named without a weight.
  *
- * A weight of 0 is for servers that need no choosing, or "a very small chance" beside others (RFC 2782): not for none.
+ * Weight 0 beside others is "a very small chance" (RFC 2782): a hundredth of the weight 1. Where all are 0 they are equal.
  */
 export function weigh(records: readonly ServerRecord[]): Server[] {
   const weights = records.map(({ weight }) => weight);
   const unit = weights.reduce(greatestCommonDivisor, 0) || 1;
   const scale = Math.min(1, MAX_WEIGHT / (Math.max(...weights) / unit));
-  return records.map((record) => ({ ...record, weight: Math.max(1, Math.round((record.weight / unit) * scale)) }));
+  const isMixed = weights.some((weight) => weight > 0);
+  return records.map((record) => {
+    if (record.weight === 0 && isMixed) return { ...record, weight: SMALL_CHANCE };
+    return { ...record, weight: Math.max(1, Math.round((record.weight / unit) * scale)) };
+  });
 }
 
 function greatestCommonDivisor(a: number, b: number): number {

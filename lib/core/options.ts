@@ -56,6 +56,7 @@ function resolve(
   foreign: ForeignOptions = {},
 ): { resolved: Record<string, unknown>; problems: string[] } {
   const resolved: Record<string, unknown> = { ...defaults };
+  if (isRequest(given)) return { resolved, problems: [UNCALLED] };
   if (given !== undefined && (typeof given !== 'object' || given === null || Array.isArray(given))) {
     return { resolved, problems: [`options must be an object, got ${shownValue(given)}`] };
   }
@@ -71,6 +72,12 @@ function resolve(
   }
   return { resolved, problems };
 }
+
+const UNCALLED =
+  'got a request instead of options: call it, and mount what it returns, as in app.use(roundRobinProxy({ … }))';
+
+const isRequest = (given: unknown): boolean =>
+  typeof given === 'object' && given !== null && 'httpVersion' in given && 'headers' in given;
 
 /** Says that there is no such option, and which one was meant if that can be told. */
 export function unknownOption(key: string, known: readonly string[], foreign: ForeignOptions = {}): string {

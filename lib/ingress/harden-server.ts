@@ -9,6 +9,7 @@ import { type ConnectionWatcher, watchConnections } from './connection-watch.ts'
 import { continueWhenRead } from './continue-when-read.ts';
 import { lookFirst } from './first-look.ts';
 import { type HardenServerOptions, hardenServerChecks, hardenServerDefaults } from './harden-server-options.ts';
+import { assertHttpServer } from './http-server.ts';
 import { parserRefusal } from './parser-error.ts';
 import { RequestFlows } from './request-flow.ts';
 import { setTargetCap } from './server-limits.ts';
@@ -28,9 +29,10 @@ type LateOptions = { maxHeaderSize: number; connectionsCheckingInterval: number;
  * server.listen(8080);
  * ```
  *
- * @throws {OptionsError} that names each unknown key and each bad value, and for a server that already listens.
+ * @throws {OptionsError} that names each unknown key and each bad value, for a server that already listens, and for what is no server of `node:http` or `node:https`.
  */
 export function hardenServer<S extends Server>(server: S, given?: HardenServerOptions): S {
+  assertHttpServer('hardenServer', server);
   const options = resolveOptions('hardenServer', given, hardenServerDefaults, hardenServerChecks);
   if (server.listening) throw new OptionsError('hardenServer', ['the server must not listen yet']);
   server.headersTimeout = options.headTimeoutMs;

@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { GatewayError } from '../core/errors.ts';
 import { OptionsError, resolveOptions } from '../core/options.ts';
 import { warnOfThrow } from '../core/warnings.ts';
+import { assertHttpServer } from '../ingress/http-server.ts';
 import { ConnectionDrain } from './connection-drain.ts';
 import {
   flushMs,
@@ -45,9 +46,10 @@ export interface GracefulShutdown {
  * Call it before connections can come: before `listen()`, or right behind it. Several servers in one process get
  * `signals: []` each, and one `stopOnSignals()` that calls `close()` of all.
  *
- * @throws {OptionsError} that names each unknown key and each bad value.
+ * @throws {OptionsError} that names each unknown key and each bad value, and for what is no server of `node:http` or `node:https`.
  */
 export function gracefulShutdown(server: Server, given?: GracefulShutdownOptions): GracefulShutdown {
+  assertHttpServer('gracefulShutdown', server);
   const options = resolveOptions('gracefulShutdown', given, gracefulShutdownDefaults, gracefulShutdownChecks);
   const { leadTimeMs, timeoutMs } = options;
   if (leadTimeMs >= timeoutMs - reservedMs(timeoutMs)) {
@@ -87,7 +89,8 @@ class Shutdown implements GracefulShutdown {
 
   async #close(): Promise<OpenAtDeadline> {
     const { leadTimeMs, idleGraceMs, timeoutMs } = this.#options;
-    const endsAt = Date.now() + timeoutMs;
+    // A wall clock that is set while it shuts down changes nothing.
+    const endsAt = performance.now() + timeoutMs;
     // Where nothing listens, nobody comes who could be told.
     if (leadTimeMs > 0 && this.#server.listening) {
       this.#enter('leaving');
@@ -96,11 +99,11 @@ class Shutdown implements GracefulShutdown {
     this.#enter('draining');
     const left = await this.#drain.run({
       idleGraceMs,
-      timeoutMs: Math.max(0, endsAt - reservedMs(timeoutMs) - Date.now()),
+      timeoutMs: Math.max(0, Math.round(endsAt - reservedMs(timeoutMs) - performance.now())),
       flushMs: flushMs(timeoutMs),
     });
     this.#enter('closing');
-    await this.#release(endsAt - Date.now());
+    await this.#release(Math.ceil(endsAt - performance.now()));
     this.#enter('closed');
     // A promise of the last phase may have failed already, and says so a moment later.
     await new Promise((resolve) => setImmediate(resolve));

@@ -56,10 +56,10 @@ export function stopOnSignals(stop: (signal: NodeJS.Signals) => unknown, given?:
 
   const onSignal = (signal: NodeJS.Signals): void => {
     if (first === undefined) {
-      first = { signal, at: Date.now() };
+      first = { signal, at: performance.now() };
       void stopAndExit(stop, signal);
       if (timeoutMs > 0) setTimeout(() => endLate(timeoutMs), timeoutMs).unref();
-    } else if (signal !== first.signal || Date.now() - first.at > SAME_WISH_MS) {
+    } else if (signal !== first.signal || performance.now() - first.at > SAME_WISH_MS) {
       endNow(signal, 128 + constants.signals[signal]);
     }
   };

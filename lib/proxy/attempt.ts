@@ -308,7 +308,7 @@ export class Attempt implements Abortable, Watched {
 
   /** A backend that worked on the request for longer than this did see it. */
   get #sentJustNow(): boolean {
-    return this.silentSince === 0 || Date.now() - this.silentSince < IDLE_CLOSE_RACE_MS;
+    return this.#watchdog.silentMs(this) < IDLE_CLOSE_RACE_MS;
   }
 
   /** Ends by our own decision: the transport must let go of the connection as well. */

@@ -41,7 +41,7 @@ export class ForwardingReports {
   forwarded({ origin }: Backend, outcome: Outcome): void {
     this.#exchange.recorder?.attemptEnded(origin, outcome);
     if (this.#events.listenerCount('forwarded') === 0) return;
-    const durationMs = Date.now() - (this.#pickedAt || this.#exchange.startedAt);
+    const durationMs = Math.max(0, Date.now() - (this.#pickedAt || this.#exchange.startedAt));
     this.#events.emit('forwarded', {
       exchange: this.#exchange,
       proxy: this.#proxy,

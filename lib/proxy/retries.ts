@@ -26,9 +26,9 @@ export class Retries {
     return this.#idempotent ? this.#settings.bufferBytes : 0;
   }
 
-  /** Milliseconds left for all that is still to come. */
+  /** Milliseconds left for all that is still to come: never more than there were, also when the wall clock is set back. */
   get remainingMs(): number {
-    return this.#startedAt + this.#settings.deadlineMs - Date.now();
+    return Math.min(this.#settings.deadlineMs, this.#startedAt + this.#settings.deadlineMs - Date.now());
   }
 
   /** Milliseconds until the next attempt may begin. */

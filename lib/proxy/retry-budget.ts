@@ -39,8 +39,9 @@ export class RetryBudget {
     return this.#requestsInProgress;
   }
 
-  requestStarted(now: number): void {
-    this.#roll(now);
+  /** @param at `Date.now()` when it began: a while ago, if a middleware held it. The newest bucket takes it then. */
+  requestStarted(at: number): void {
+    if (at >= (this.#bucket + 1) * BUCKET_MS) this.#roll(at);
     this.#requests[this.#bucket % BUCKETS]! += 1;
     this.#totalRequests += 1;
     this.#requestsInProgress += 1;
@@ -66,7 +67,7 @@ export class RetryBudget {
   #roll(now: number): void {
     const bucket = Math.floor(now / BUCKET_MS);
     const steps = bucket - this.#bucket;
-    // A request may have begun a while before it came here; the newest bucket takes it.
+    // A request that began in the second after this one came here first.
     if (steps <= 0 && steps > -BUCKETS) return;
     this.#bucket = bucket;
     // After a clock that was set back, as after a long pause, nothing that was counted is worth anything.

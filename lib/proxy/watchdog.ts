@@ -2,7 +2,7 @@
 export interface Watched {
   /** Milliseconds that it may be silent for; `Infinity` while nothing is due. */
   readonly timeoutMs: number;
-  /** Set to 0 at each sign of progress; the first sweep after that notes the time. */
+  /** Set to 0 at each sign of progress; the first sweep after that notes the time of the watchdog's own clock. */
   silentSince: number;
   /** Its place among those that are watched: the watchdog's own. */
   place: number;
@@ -25,6 +25,9 @@ export class Watchdog {
   // it held. Once one of them has outlived two collections of young objects, all requests do, dead as they are.
   readonly #watched: Watched[] = [];
   #timer: NodeJS.Timeout | undefined;
+  /** Milliseconds that have passed while something was watched: from 1, since 0 stands for progress. */
+  #clock = 1;
+  #dueAt = 0;
 
   constructor(shortestTimeoutMs: number) {
     this.#periodMs = Math.max(MIN_PERIOD_MS, Math.min(MAX_PERIOD_MS, Math.floor(shortestTimeoutMs / SWEEPS)));
@@ -33,7 +36,14 @@ export class Watchdog {
   watch(watched: Watched): void {
     watched.place = this.#watched.length;
     this.#watched.push(watched);
-    this.#timer ??= setInterval(() => this.#due(), this.#periodMs).unref();
+    if (this.#timer !== undefined) return;
+    this.#dueAt = Date.now();
+    this.#timer = setInterval(() => this.#due(), this.#periodMs).unref();
+  }
+
+  /** Milliseconds since its last sign of progress, as far as sweeps have seen. */
+  silentMs({ silentSince }: Watched): number {
+    return silentSince === 0 ? 0 : this.#clock - silentSince;
   }
 
   unwatch(watched: Watched): void {
@@ -55,18 +65,21 @@ export class Watchdog {
    * nobody is silent whose bytes have only not been looked at.
    */
   #due(): void {
-    const dueAt = Date.now();
-    setImmediate(() => this.#sweep(dueAt));
+    const now = Date.now();
+    // A wall clock that was set, or a process that was stopped, ends no request.
+    this.#clock += Math.max(0, Math.min(now - this.#dueAt, 2 * this.#periodMs));
+    this.#dueAt = now;
+    setImmediate(() => this.#sweep());
   }
 
-  #sweep(dueAt: number): void {
-    const now = Date.now();
+  #sweep(): void {
     // From the end: whoever is unwatched meanwhile is replaced by one that has had its turn.
     for (let index = this.#watched.length - 1; index >= 0; index -= 1) {
       const watched = this.#watched[index];
       if (watched === undefined) continue;
-      if (watched.silentSince === 0) watched.silentSince = now;
-      else if (dueAt - watched.silentSince >= watched.timeoutMs) watched.expired(dueAt - watched.silentSince);
+      const silentMs = this.silentMs(watched);
+      if (watched.silentSince === 0) watched.silentSince = this.#clock;
+      else if (silentMs >= watched.timeoutMs) watched.expired(silentMs);
     }
     if (this.#watched.length === 0) {
       clearInterval(this.#timer);

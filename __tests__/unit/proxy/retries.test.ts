@@ -69,6 +69,17 @@ describe('Retries', () => {
 });
 
 describe('RetryBudget', () => {
+  test.each([10_001, 60_000, 3_600_000])(
+    'a request that a middleware held for %i ms takes nothing from it',
+    (heldMs) => {
+      const budget = new RetryBudget(0.2, 0);
+      for (let i = 0; i < 50; i += 1) budget.requestStarted(Date.now());
+      const { left } = budget;
+      budget.requestStarted(Date.now() - heldMs);
+      expect([left, budget.left]).toEqual([10, 10]);
+    },
+  );
+
   const fail = (exchange: Retries) => exchange.afterFailure(failure(), true);
 
   test('a fifth of the requests of the last ten seconds, however many fail at once', () => {

@@ -1,0 +1,24 @@
+import type { Server } from 'node:http';
+import { OptionsError } from '../core/options.ts';
+
+/**
+ * Refuses what is no server of `node:http` or `node:https`, and says what to pass instead.
+ *
+ * @throws {OptionsError}
+ */
+export function assertHttpServer(subject: string, server: unknown): asserts server is Server {
+  const problem = problemWith(subject, server);
+  if (problem !== undefined) throw new OptionsError(subject, [problem]);
+}
+
+function problemWith(subject: string, server: unknown): string | undefined {
+  if (typeof server === 'function') {
+    return `the server must be one of node:http or node:https, got a function, such as an Express app: ${subject}(createServer(app))`;
+  }
+  const given = server as Partial<Record<keyof Server | 'updateSettings', unknown>> | null | undefined;
+  if (typeof given?.updateSettings === 'function') {
+    return 'the server must be one of node:http or node:https, got an HTTP/2 server: put HTTP/2 in front, or serve HTTP/1.1';
+  }
+  if (typeof given?.listen === 'function' && typeof given.closeIdleConnections === 'function') return undefined;
+  return `the server must be one of node:http or node:https, got ${server === null ? 'null' : typeof server}`;
+}
