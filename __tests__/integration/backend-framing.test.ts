@@ -95,8 +95,6 @@ describe('a head that is none', () => {
   });
 
   test.each([
-    ['latin-1', 'caf\xe9'],
-    ['UTF-8', 'caf\xc3\xa9'],
     ['NUL', 'O\0K'],
     ['a control character', 'O\x07K'],
   ])('a reason phrase with %s is left out: it cannot be sent on, and means nothing', async (_name, phrase) => {
@@ -210,7 +208,8 @@ describe('R18: a version of another framing', () => {
     app.use(createProxyMiddleware({ target: backend.url, plugins: [undiciTransport()], on }));
     const { port } = cleanup.add(await listen(app));
     expect((await rawRequest(port, GET)).status).toBe(502);
-    expect(errors).toEqual([expect.objectContaining({ code: 'ERR_EXPRESSWAY_PROTOCOL' })]);
+    const cause = expect.objectContaining({ code: 'ERR_EXPRESSWAY_PROTOCOL' });
+    expect(errors).toEqual([expect.objectContaining({ code: 'HPE_INVALID_CONSTANT', cause })]);
   });
 });
 

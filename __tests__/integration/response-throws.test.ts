@@ -92,6 +92,9 @@ function answer(socket: import('node:net').Socket, { target }: RecordedRequest):
       setTimeout(() => socket.write('2\r\nok\r\n'), 20);
       setTimeout(() => socket.write('2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n'), 40);
       break;
+    case '/open':
+      socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n');
+      break;
     case '/large':
       socket.write('HTTP/1.1 200 OK\r\nContent-Length: 9000000\r\n\r\n');
       socket.write(Buffer.alloc(9_000_000));
@@ -134,7 +137,7 @@ const MOMENTS: Readonly<Record<string, Moment>> = {
   'setHeader(), when the backend sent no valid response': ['/invalid', method('setHeader')],
   'setHeader(), when the backend is silent': ['/silent', method('setHeader')],
   'addTrailers()': ['/stream', method('addTrailers')],
-  'flush(), as of compression()': ['/stream', method('flush')],
+  'flush(), as of compression()': ['/open', method('flush')],
   'an informational response is written': [
     '/hints',
     (_req, res) => Object.assign(res, { writeInformation: boom, _writeRaw: boom }),

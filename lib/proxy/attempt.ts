@@ -11,6 +11,7 @@ import { bytesReadBefore } from './connections.ts';
 import { tellOfThrow } from './contain-throws.ts';
 import { failureCause, isRefusedRequest } from './failure.ts';
 import { type Encoded, endWith, flushEncoder, flushHead, SMALL_ANSWER } from './flush.ts';
+import type { HeaderSpelling } from './header-spelling.ts';
 import { passInformational } from './informational.ts';
 import { cut } from './refusal.ts';
 import type { SendableContent } from './request-content.ts';
@@ -47,6 +48,7 @@ export class Attempt implements Abortable, Watched {
   #controller: Dispatcher.DispatchController | undefined;
   #on: RequestConnection | undefined;
   #content: SendableContent | undefined;
+  #spelling: HeaderSpelling | undefined;
   #status = 0;
   #informationals = 0;
   /** What the answer's head named as ending here. */
@@ -87,6 +89,7 @@ export class Attempt implements Abortable, Watched {
     const { req } = this.#exchange;
     this.#exchange.working = this;
     this.#content = content;
+    this.#spelling = connections.spelling;
     this.#watchdog.watch(this);
     try {
       this.#on = connections.dispatch(
@@ -187,10 +190,11 @@ export class Attempt implements Abortable, Watched {
     fields: ResponseFields,
     statusMessage?: string,
   ): void {
-    forgetRawFields(controller);
+    const spelling = this.#spelling?.read(controller.rawHeaders);
     if (status < 200) {
       this.#informationals += 1;
-      passInformational(this.#res, status, fields, this.#informationals);
+      passInformational(this.#res, status, fields, this.#informationals, spelling);
+      forgetRawFields(controller);
       return;
     }
     checkResponseHead(status, fields);
@@ -202,7 +206,8 @@ export class Attempt implements Abortable, Watched {
       return;
     }
     const res = this.#res;
-    applyResponseHead(res, status, statusMessage, fields);
+    applyResponseHead(res, status, statusMessage, fields, spelling);
+    forgetRawFields(controller);
     this.#status = status;
     this.#connection = fields.connection;
     const length = fields['content-length'];
@@ -242,12 +247,12 @@ export class Attempt implements Abortable, Watched {
     this.#progress(this.#timeouts.idleTimeoutMs);
   }
 
-  onResponseEnd(_controller: Dispatcher.DispatchController, trailers: ResponseFields): void {
+  onResponseEnd(controller: Dispatcher.DispatchController, trailers: ResponseFields): void {
     if (this.#done) return;
     if (endConnection(trailers)) this.#on?.retire();
     if (!this.#res.writableEnded) {
       this.#endUpload();
-      addTrailers(this.#res, trailers, this.#connection);
+      addTrailers(this.#res, trailers, this.#connection, this.#spelling?.read(controller.rawTrailers));
       this.#res.end();
     }
     this.#end({ kind: 'completed', status: this.#status });

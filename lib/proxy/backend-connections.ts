@@ -1,6 +1,7 @@
 import { isIP, type Socket } from 'node:net';
 import { type buildConnector, Client, type Dispatcher, errors } from 'undici';
 import { BoundConnections } from './bound-connections.ts';
+import { HeaderSpelling } from './header-spelling.ts';
 import { RecentPeak } from './recent-peak.ts';
 
 /** undici closes a connection that was free for 4 s, or 2 s before the time that the backend announced. */
@@ -72,6 +73,8 @@ export class BackendConnections implements ConnectionOwner {
   readonly #options: Client.Options;
   /** The same for all requests, whatever it is: a change of it costs the connection. */
   readonly #serverName: string | undefined;
+  /** Of the names of its response headers. */
+  readonly spelling = new HeaderSpelling();
   readonly #all = new Set<Connection>();
   /** Whichever has been free longest comes first. */
   readonly #free: Connection[] = [];

@@ -1,5 +1,6 @@
 import { type ServerResponse, STATUS_CODES, validateHeaderName, validateHeaderValue } from 'node:http';
 import { ProtocolError } from './failure.ts';
+import type { HeaderSpelling } from './header-spelling.ts';
 import { isHopByHop, namedInConnection } from './hop-by-hop.ts';
 import type { ResponseFields } from './response-head.ts';
 
@@ -26,7 +27,13 @@ type Writable = ServerResponse & {
  * @throws {ProtocolError} for one too many, and for 100 and 101 that nobody asked for; when a value may not go into a
  * field (the caller blames the backend).
  */
-export function passInformational(res: Writable, status: number, fields: ResponseFields, count: number): void {
+export function passInformational(
+  res: Writable,
+  status: number,
+  fields: ResponseFields,
+  count: number,
+  spelling?: HeaderSpelling,
+): void {
   if (status < 102) throw new ProtocolError(`the backend sent the status ${status}`);
   if (count > MOST_INFORMATIONAL) throw new ProtocolError('the backend sent too many informational answers');
   if (res.req.httpVersion === '1.0' || res.headersSent || res.destroyed) return;
@@ -34,7 +41,7 @@ export function passInformational(res: Writable, status: number, fields: Respons
   const lines: Line[] = [];
   for (const name in fields) {
     if (isHopByHop(name) || FRAMING.has(name) || named.has(name)) continue;
-    for (const value of [fields[name] ?? []].flat()) lines.push([name, value]);
+    for (const value of [fields[name] ?? []].flat()) lines.push([spelling?.of(name) ?? name, value]);
   }
   if (res.writeInformation !== undefined) res.writeInformation(status, lines);
   else res._writeRaw?.(rawHead(status, lines), 'latin1');

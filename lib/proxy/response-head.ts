@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http';
 import type { Dispatcher } from 'undici';
 import { sendHeadExactly } from './exact-head.ts';
 import { ProtocolError } from './failure.ts';
+import type { HeaderSpelling } from './header-spelling.ts';
 import { HOP_BY_HOP, namedInConnection } from './hop-by-hop.ts';
 
 /** A backend's field section as undici parsed it: names in lower case, repeated lines as arrays. */
@@ -56,6 +57,7 @@ export function checkResponseHead(status: number, { 'transfer-encoding': coding 
  * Puts a backend's head on the client's response. Fields that the app set before are replaced by the
  * backend's of the same name, save for those that are joined.
  *
+ * @param spelling Of the names. In lower case without it.
  * @throws when the backend sent a value that may not go into a field (the caller blames the backend); the response is as
  * it was then.
  */
@@ -64,9 +66,10 @@ export function applyResponseHead(
   status: number,
   statusMessage: string | undefined,
   fields: ResponseFields,
+  spelling?: HeaderSpelling,
 ): void {
   try {
-    applyFields(res, status, fields);
+    applyFields(res, status, fields, spelling);
   } catch (error) {
     removeResponseHead(res, fields);
     throw error;
@@ -76,7 +79,12 @@ export function applyResponseHead(
   sendHeadExactly(res, statusMessage === '');
 }
 
-function applyFields(res: ServerResponse, status: number, fields: ResponseFields): void {
+function applyFields(
+  res: ServerResponse,
+  status: number,
+  fields: ResponseFields,
+  spelling: HeaderSpelling | undefined,
+): void {
   const named = namedInConnection(fields.connection);
   const joined: string[] = [];
   // Express says so of its own answers only.
@@ -92,9 +100,11 @@ function applyFields(res: ServerResponse, status: number, fields: ResponseFields
         continue;
       }
     }
-    res.setHeader(name, value);
+    res.setHeader(spelling === undefined ? name : spelling.of(name), value);
   }
-  for (const name of joined) res.appendHeader(name, fields[name] as string | string[]);
+  if (joined.length === 0) return;
+  spelling?.again();
+  for (const name of joined) res.appendHeader(spelling?.of(name) ?? name, fields[name] as string | string[]);
 }
 
 /** Takes a backend's fields off again, so that the gateway, or another backend, can answer. */

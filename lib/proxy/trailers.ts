@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http';
+import type { HeaderSpelling } from './header-spelling.ts';
 import { isHopByHop, namedInConnection } from './hop-by-hop.ts';
 import type { ResponseFields } from './response-head.ts';
 
@@ -44,7 +45,12 @@ const FORBIDDEN_STARTS = /^(?:access-control-|if-|x-forwarded-)/;
  * @param connection What the head's own `Connection` named.
  * @throws when the backend sent a value that may not go into a field (the caller blames the backend).
  */
-export function addTrailers(res: ServerResponse, trailers: ResponseFields, connection: ResponseFields[string]): void {
+export function addTrailers(
+  res: ServerResponse,
+  trailers: ResponseFields,
+  connection: ResponseFields[string],
+  spelling?: HeaderSpelling,
+): void {
   // Hardly any answer has some.
   if (isEmpty(trailers)) return;
   const passed: [string, string | string[]][] = [];
@@ -52,7 +58,7 @@ export function addTrailers(res: ServerResponse, trailers: ResponseFields, conne
   for (const name in trailers) {
     const value = trailers[name];
     if (value === undefined || isHopByHop(name) || named.has(name)) continue;
-    if (!FORBIDDEN.has(name) && !FORBIDDEN_STARTS.test(name)) passed.push([name, value]);
+    if (!FORBIDDEN.has(name) && !FORBIDDEN_STARTS.test(name)) passed.push([spelling?.of(name) ?? name, value]);
   }
   if (passed.length === 0 || !acceptsTrailers(res)) return;
   // With its content empty and its head held back, the answer would get a length instead.
