@@ -65,6 +65,7 @@ export interface Config {
   /** What a client may take of the gateway. */
   readonly bounds: {
     readonly headTimeoutMs: number;
+    readonly maxTargetBytes: number;
     readonly keepAliveTimeoutMs: number;
     readonly maxConnections: number;
     readonly maxConnectionsPerAddress: number;
@@ -154,6 +155,7 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     mergeSlashes: read.MERGE_SLASHES === 'on',
     bounds: {
       headTimeoutMs: read.HEAD_TIMEOUT_MS,
+      maxTargetBytes: read.MAX_TARGET_BYTES,
       keepAliveTimeoutMs: read.KEEP_ALIVE_TIMEOUT_MS,
       maxConnections: read.MAX_CONNECTIONS,
       maxConnectionsPerAddress: read.MAX_CONNECTIONS_PER_ADDRESS,

@@ -67,6 +67,7 @@ export const variables = z.object({
   HEALTH_CHECK_INTERVAL_MS: durationMs(10_000),
   HEALTH_CHECK_TIMEOUT_MS: durationMs(2_000),
   MAX_BODY_BYTES: integer(10_485_760, 0, Number.MAX_SAFE_INTEGER),
+  MAX_TARGET_BYTES: integer(8_192, 0),
   AMBIGUOUS_PATHS: oneOf('reject', ['reject', 'strict', 'pass']),
   MERGE_SLASHES: oneOf('on', ['on', 'off']),
   HEAD_TIMEOUT_MS: optionalDurationMs(15_000),

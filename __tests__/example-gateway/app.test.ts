@@ -249,7 +249,15 @@ describe('the example gateway', () => {
     for (let i = 0; i < 3; i += 1) {
       expect(await ask(`${url}/a%5cb`)).toMatchObject({ status: 400, json: { cause: 'bad_request' } });
     }
-    expect(await ask(url, { method: 'POST', content: 'five!' })).toMatchObject({ status: 413 });
+    expect(await ask(url, { method: 'POST', content: 'five!' })).toMatchObject({
+      status: 413,
+      json: { detail: 'Longest allowed: 4 bytes (maxBodyBytes, MAX_BODY_BYTES).' },
+    });
+    const { url: short } = await openGateway([one.url], { MAX_TARGET_BYTES: '9' });
+    expect(await ask(`${short}/123456789`)).toMatchObject({
+      status: 414,
+      json: { detail: 'Longest allowed: 9 bytes (maxTargetBytes, MAX_TARGET_BYTES).' },
+    });
     expect(await ask(url, { method: 'POST', content: 'four' })).toMatchObject({ status: 200 });
 
     const few = { MAX_CONNECTIONS_PER_ADDRESS: '1' };

@@ -44,6 +44,7 @@ const DEFAULTS = {
   mergeSlashes: true,
   bounds: {
     headTimeoutMs: 15_000,
+    maxTargetBytes: 8_192,
     keepAliveTimeoutMs: 65_000,
     maxConnections: 10_000,
     maxConnectionsPerAddress: 1_000,
@@ -225,6 +226,7 @@ const GOOD: readonly (readonly [string, string, object])[] = [
   ['IDENTITY_HEADERS', ' X-Tenant, x-corp-*,', { identityHeaders: ['X-Tenant', 'x-corp-*'] }],
   ['MERGE_SLASHES', 'off', { mergeSlashes: false }],
   ['HEAD_TIMEOUT_MS', '0', { bounds: { ...DEFAULTS.bounds, headTimeoutMs: 0 } }],
+  ['MAX_TARGET_BYTES', '99', { bounds: { ...DEFAULTS.bounds, maxTargetBytes: 99 } }],
   ['MAX_CONNECTIONS_PER_ADDRESS', '7', { bounds: { ...DEFAULTS.bounds, maxConnectionsPerAddress: 7 } }],
   ['REDIS_URL', 'rediss://u:p@r:6380/1', { redisUrl: 'rediss://u:p@r:6380/1' }],
   ['REDIS_URL', 'redis+cluster://one:7000,two', { redisUrl: 'redis+cluster://one:7000,two' }],

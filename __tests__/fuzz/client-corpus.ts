@@ -84,6 +84,7 @@ export const CLIENT_CORPUS: readonly (readonly [id: string, bytes: string])[] = 
   ['S16 TERM.EXT', chunked(`5;\nxx\r\n${SMUGGLED}\r\n0\r\n\r\n`)],
   ['S16 EXT.TERM', chunked(`5;a\rb\r\nhello\r\n0\r\n\r\n${SMUGGLED}`)],
   ['S16 a flood of chunk extensions', chunked(`5;${'a'.repeat(20_000)}\r\nhello\r\n0\r\n\r\n`)],
+  ['S16 a flood of chunks with extensions', chunked(`${`1;${'a'.repeat(10_000)}\r\nx\r\n`.repeat(30)}0\r\n\r\n`)],
   ['S17 bare CR in a value', get('/', 'X: 1\rY: 2\r\n')],
   ['S18 NUL in a value', get('/', 'X: 1\0 2\r\n')],
   ['S18 NUL in a name', get('/', 'X\0: 1\r\n')],

@@ -4,11 +4,14 @@ export const COOKIE_NAME = /^[\w!#$%&'*+.^`|~-]+$/;
 /** The value of the first cookie of that name in a `Cookie` field (RFC 6265 §4.2.1), as it was sent. */
 export function cookieValue(field: string | undefined, name: string): string | undefined {
   if (field === undefined) return undefined;
+  let equals = -1;
   for (let from = 0; from < field.length; ) {
     const semicolon = field.indexOf(';', from);
     const end = semicolon === -1 ? field.length : semicolon;
-    const equals = field.indexOf('=', from);
-    if (equals !== -1 && equals < end && field.slice(from, equals).trim() === name) {
+    // The one that was found may be in a later pair: to look again from each pair would take the square of the field's length.
+    if (equals < from) equals = field.indexOf('=', from);
+    if (equals === -1) return undefined;
+    if (equals < end && field.slice(from, equals).trim() === name) {
       return field.slice(equals + 1, end).trim();
     }
     from = end + 1;

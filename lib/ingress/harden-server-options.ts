@@ -28,7 +28,7 @@ export interface HardenServerOptions {
   maxRequestsPerConnection?: number;
   /**
    * Requests in progress on one connection; a client that sends more of them ahead (pipelining) is not read from until there is room. With
-   * 0 there is no limit, and a request line without a version waits for `headTimeoutMs`. Default 1.
+   * 0 there is no limit, a request line without a version waits for `headTimeoutMs`, and chunk extensions are bounded per chunk only. Default 1.
    */
   maxRequestsInProgress?: number;
   /** Connections at a time; more are closed at once. 0 for any number. Default 10 000. */

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { RejectionCause } from '../core/outcome.ts';
 import { type Answers, answerOn } from './answers.ts';
 import type { ConnectionWatcher } from './connection-watch.ts';
 
@@ -18,6 +19,10 @@ const CR = 13;
 const LF = 10;
 /** Two empty lines, which some clients send behind content (RFC 9112 §2.2). */
 const MOST_BLANK_BYTES = 4;
+/** Bytes of a request's chunk extensions in all, and of its trailers: as much as Node takes for one chunk (RFC 9112 §7.1.1 asks for a limit). */
+const MOST_EXTENSION_BYTES = 16_384;
+/** What a chunk needs: up to eight digits, and two line ends. */
+const CHUNK_OVERHEAD = 12;
 /** More than a version is long. */
 const LINE_END_LENGTH = 16;
 const ENDS_IN_VERSION = / HTTP\/\d[\d.]*\r?$/;
@@ -68,6 +73,9 @@ export class RequestFlow {
   #request: IncomingMessage | undefined;
   /** Bytes of that content that are still to come, where its length is known. */
   #left = 0;
+  #isChunked = false;
+  /** Bytes of chunked content that are neither content nor what its chunks need. */
+  #extra = 0;
   #isBetween = true;
   /** Whether the piece ends where a head or chunked content may end, or with content of known length. */
   #isEnd = false;
@@ -110,7 +118,9 @@ export class RequestFlow {
         return;
       }
       this.#rest = end === chunk.length ? undefined : chunk.subarray(end);
+      const before = this.#request;
       this.#read.call(socket, at === 0 && end === chunk.length ? chunk : chunk.subarray(at, end));
+      if (this.#isChunked && this.#request === before && !this.#isOver) this.#countExtra(end - at);
       at = end;
       if (this.#isEnd) this.#tail = '';
       else this.#left = 0;
@@ -124,6 +134,15 @@ export class RequestFlow {
     this.#request = req;
     const { 'transfer-encoding': coding, 'content-length': length } = req.headers;
     this.#left = coding === undefined && length !== undefined ? Number(length) : 0;
+    this.#isChunked = coding !== undefined;
+    if (this.#isChunked) {
+      this.#extra = 0;
+      const { push } = req;
+      req.push = (piece: Buffer | null) => {
+        if (piece !== null) this.#extra -= piece.length + CHUNK_OVERHEAD;
+        return push.call(req, piece);
+      };
+    }
     if (this.#max === 1) return;
     this.#inProgress += 1;
     res.once('close', () => {
@@ -193,8 +212,16 @@ export class RequestFlow {
     return !isWhole || ENDS_IN_VERSION.test(line);
   }
 
+  /** Content is subtracted by then. A request that ends with this piece has ended: so much more than the limit may come in one read. */
+  #countExtra(bytes: number): void {
+    this.#extra = Math.max(0, this.#extra + bytes);
+    if (this.#extra <= MOST_EXTENSION_BYTES) return;
+    this.#refuse(`Chunk extensions and trailers may have ${MOST_EXTENSION_BYTES} bytes in all.`, 'content_too_large');
+  }
+
   #ended(): void {
     this.#request = undefined;
+    this.#isChunked = false;
     this.#left = 0;
     // Only a lenient parser takes something else for the end of a head: then a part of the next request may have been read.
     this.#isBetween = this.#isEnd;
@@ -202,9 +229,9 @@ export class RequestFlow {
     this.#blankBytes = 0;
   }
 
-  #refuse(detail: string): void {
+  #refuse(detail: string, cause: RejectionCause = 'bad_request'): void {
     this.#isOver = true;
-    this.#answers.refuse(this.#socket, 'bad_request', detail);
+    this.#answers.refuse(this.#socket, cause, detail);
   }
 }
 

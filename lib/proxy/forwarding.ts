@@ -26,7 +26,11 @@ import { tellOfUpgrade } from './upgrade-protocols.ts';
 /** Backends that are away and that one request asks at most. */
 const MOST_AWAY = 3;
 
-const TOO_LARGE: Rejected = Object.freeze({ kind: 'rejected', cause: 'content_too_large' });
+const tooLarge = (maxBodyBytes: number): Rejected => ({
+  kind: 'rejected',
+  cause: 'content_too_large',
+  detail: `Longest allowed: ${maxBodyBytes} bytes (maxBodyBytes, MAX_BODY_BYTES).`,
+});
 
 /** One exchange on its way through the backends: picks one, tries it, and goes on to the next while it may. */
 export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
@@ -116,7 +120,7 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
       this.#bodyLength = kept.length;
       this.#isDecoded = kept.isDecoded;
     }
-    if (maxBodyBytes > 0 && this.#bodyLength > maxBodyBytes && this.#bodyLength < Infinity) return TOO_LARGE;
+    if (maxBodyBytes > 0 && this.#bodyLength > maxBodyBytes && this.#bodyLength < Infinity) return tooLarge(maxBodyBytes);
     if (why !== undefined && kept === undefined) return alreadyRead(req, why);
     this.#content = kept ?? new RequestContent(req, this.#retries.keepBytes, maxBodyBytes, this);
     return undefined;
@@ -294,7 +298,7 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
   contentRefused(cause: 'content_too_large' | 'content_already_read'): void {
     const exchange = this.#exchange;
     const { req, working } = exchange;
-    this.#unsendable = cause === 'content_too_large' ? TOO_LARGE : alreadyRead(req);
+    this.#unsendable = cause === 'content_too_large' ? tooLarge(this.#parts.maxBodyBytes) : alreadyRead(req);
     if (working instanceof Attempt) exchange.scope.runInAsyncScope(working.abort, working);
   }
 
