@@ -120,7 +120,8 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
       this.#bodyLength = kept.length;
       this.#isDecoded = kept.isDecoded;
     }
-    if (maxBodyBytes > 0 && this.#bodyLength > maxBodyBytes && this.#bodyLength < Infinity) return tooLarge(maxBodyBytes);
+    if (maxBodyBytes > 0 && this.#bodyLength > maxBodyBytes && this.#bodyLength < Infinity)
+      return tooLarge(maxBodyBytes);
     if (why !== undefined && kept === undefined) return alreadyRead(req, why);
     this.#content = kept ?? new RequestContent(req, this.#retries.keepBytes, maxBodyBytes, this);
     return undefined;
