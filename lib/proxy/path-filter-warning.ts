@@ -1,7 +1,5 @@
 import { warn } from '../core/warnings.ts';
-
-/** What makes a pattern of a text. */
-const GLOB = /[*?[\]{}()!]/;
+import { isGlob } from './path-options.ts';
 
 /**
  * Warns of each plain text in a `pathFilter` that is a prefix of more than one path segment: http-proxy-middleware compares
@@ -9,7 +7,7 @@ const GLOB = /[*?[\]{}()!]/;
  */
 export function warnOfOpenPrefixes(pathFilter: unknown): void {
   for (const prefix of [pathFilter].flat()) {
-    if (typeof prefix !== 'string' || prefix.endsWith('/') || GLOB.test(prefix)) continue;
+    if (typeof prefix !== 'string' || prefix.endsWith('/') || isGlob(prefix)) continue;
     warn(
       'WARN_EXPRESSWAY_PATH_FILTER',
       `pathFilter "${prefix}" also matches "${prefix}X": middlewares mounted at "${prefix}" do not see such a request, and it is ` +

@@ -6,7 +6,8 @@ const FILTER =
 const REWRITE =
   "must be an object like { '^/api': '' }, of regular expressions and what takes the place of the match, or a function (path, req) => path";
 
-const isGlob = (text: string): boolean => /[*?[\]{}()!]/.test(text);
+/** Whether a text is a pattern. */
+export const isGlob = (text: string): boolean => /[*?[\]{}()!]/.test(text);
 
 /** What http-proxy-middleware takes as `pathFilter`: it would refuse anything else with the first request. */
 export const pathFilterCheck: Check = (value) => {

@@ -43,11 +43,12 @@ export interface BadLine {
   readonly text: string;
 }
 
-/** A line that is read, and where it stands. */
-interface PlacedLine {
-  readonly line: LogLine;
+/** Where a line stands. */
+interface Place {
+  readonly log: string;
   readonly number: number;
-  readonly text: string;
+  /** Nothing for a line that is too long. */
+  readonly text: string | undefined;
 }
 
 const ALLOWED = Object.freeze({ allowed: true, retryAfterMs: 0 });
@@ -60,7 +61,7 @@ export class Simulation {
   #log = '';
   #number = 0;
   /** A line that is far ahead of the one before: it waits for the next one, which may show that its time is wrong. */
-  #ahead: PlacedLine | undefined;
+  #ahead: { readonly line: LogLine; readonly place: Place } | undefined;
   readonly clients: ClientTallies;
   readonly times = new TimeHistogram();
   readonly waits = new WaitHistogram();
@@ -118,8 +119,9 @@ export class Simulation {
       return;
     }
     const line = text === undefined ? 'is too long' : this.#parts.readLine(text);
-    if (typeof line === 'string') this.#leaveOut(line, this.#number, text);
-    else this.#place({ line, number: this.#number, text: text as string });
+    const place = { log: this.#log, number: this.#number, text };
+    if (typeof line === 'string') this.#leaveOut(line, place);
+    else this.#take(line, place);
   }
 
   /** To be called once, after the last line. */
@@ -129,31 +131,31 @@ export class Simulation {
     return this.#windows.map((window) => window.summary());
   }
 
-  #leaveOut(problem: string, number: number, text: string | undefined): void {
+  #leaveOut(problem: string, { log, number, text }: Place): void {
     this.badCount++;
     // What follows the colon is of this line alone.
     const kind = problem.replace(/:.*/s, '');
     this.badCounts.set(kind, (this.badCounts.get(kind) ?? 0) + 1);
     if (this.bad.length >= SHOWN_LINES) return;
-    this.bad.push({ log: this.#log, number, problem, text: text?.slice(0, SHOWN_CHARACTERS) ?? '' });
+    this.bad.push({ log, number, problem, text: text?.slice(0, SHOWN_CHARACTERS) ?? '' });
   }
 
   /** One wrong time far ahead would make all lines after it simultaneous with it. */
-  #place(placed: PlacedLine): void {
-    const { time } = placed.line;
+  #take(line: LogLine, place: Place): void {
     const ahead = this.#ahead;
     this.#ahead = undefined;
-    if (ahead !== undefined) {
-      if (ahead.line.time - time > MOST_JUMP_MS) {
-        this.#leaveOut('has a time more than an hour after that of the next line', ahead.number, ahead.text);
-      } else {
-        this.#judge(ahead.line);
-      }
+    if (ahead !== undefined && ahead.line.time - line.time > MOST_JUMP_MS) {
+      this.#leaveOut('has a time more than an hour after that of the next line', ahead.place);
+    } else if (ahead !== undefined) {
+      this.#judge(ahead.line);
     }
-    if (this.requests === 0 || time - this.lastAt > MOST_JUMP_MS) this.#ahead = placed;
-    else if (this.lastAt - time > MOST_JUMP_MS) {
-      this.#leaveOut('has a time more than an hour before that of a line before it', placed.number, placed.text);
-    } else this.#judge(placed.line);
+    if (this.requests === 0 || line.time - this.lastAt > MOST_JUMP_MS) {
+      this.#ahead = { line, place };
+    } else if (this.lastAt - line.time > MOST_JUMP_MS) {
+      this.#leaveOut('has a time more than an hour before that of a line before it', place);
+    } else {
+      this.#judge(line);
+    }
   }
 
   #judge(line: LogLine): void {
