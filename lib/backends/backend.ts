@@ -53,8 +53,8 @@ export class Backend implements BackendView {
   readonly serverName: string;
   readonly circuit: Circuit;
   readonly health = new Health();
-  /** `Date.now()` when it last responded with a status below 500, or passed a health check. */
-  respondedAt = Number.NEGATIVE_INFINITY;
+  /** Counts its responses with a status below 500, and the health checks that it passed: signs of life. */
+  signsOfLife = 0;
   /** Why its latest failed request failed. Written by whoever releases the lease, before that. */
   lastFailure: FailureCause | undefined;
   /** Whether its circuit is open, and connections to it are refused: no process is there. Written by the return watch. */

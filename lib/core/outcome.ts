@@ -66,8 +66,6 @@ export interface Failed {
   readonly unused?: boolean;
   /** For the client: what it waited for in vain, and the option that says how long. */
   readonly detail?: string | undefined;
-  /** Milliseconds for which the head of a response was awaited, when it did not come in time. */
-  readonly waitedMs?: number | undefined;
 }
 
 /** The client left before its answer was complete. Nobody else is to blame. */

@@ -159,7 +159,7 @@ export class Attempt implements Abortable, Watched {
     } else if (this.#content?.starved !== true) {
       const { responseTimeoutMs } = this.#timeouts;
       const message = `The backend sent no response within ${responseTimeoutMs} ms (responseTimeoutMs, RESPONSE_TIMEOUT_MS)`;
-      this.#timedOut('http_response_timeout', message, { detail: `${message}.`, waitedMs: silentMs });
+      this.#timedOut('http_response_timeout', message, `${message}.`);
     } else if (silentMs >= this.#timeouts.idleTimeoutMs) {
       this.#stop({ kind: 'rejected', cause: 'client_timeout' }, 'the client stopped sending');
     }
@@ -298,9 +298,9 @@ export class Attempt implements Abortable, Watched {
     this.timeoutMs = this.#isStream ? Number.POSITIVE_INFINITY : timeoutMs;
   }
 
-  #timedOut(cause: FailureCause, message: string, more: Pick<Failed, 'detail' | 'waitedMs'> = {}): void {
+  #timedOut(cause: FailureCause, message: string, detail?: string): void {
     const failed = this.#failed(cause, Object.assign(new Error(message), { code: 'ETIMEDOUT' }));
-    this.#stop({ ...failed, ...more }, message);
+    this.#stop(detail === undefined ? failed : { ...failed, detail }, message);
   }
 
   #failed(cause: FailureCause, error: Error): Failed {

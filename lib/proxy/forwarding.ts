@@ -48,6 +48,8 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
   #lastFailure: Failed | undefined;
   #bodyLength = 0;
   #isDecoded = false;
+  /** Signs of life of the backend at the time when the request was sent to it. */
+  #signsBefore: number | undefined;
   /** Backends that were asked although their circuits were open. */
   #awayTried = 0;
   /** Why the body cannot be sent, if that turned out on the way. */
@@ -245,6 +247,7 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
   }
 
   sent(): void {
+    this.#signsBefore = this.#backend?.signsOfLife;
     this.#lease?.sent();
   }
 
@@ -267,7 +270,7 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
     this.#lease?.answered();
     const backend = this.#backend as Backend;
     if (backend.isAway) backend.circuit.reset();
-    if (status < 500) backend.respondedAt = Date.now();
+    if (status < 500) backend.signsOfLife += 1;
     const outcome: Outcome = { kind: 'completed', status };
     const isStream = isEventStream(fields);
     if (isStream || this.#lease?.isTrial === true) this.#lease?.settle(this.#verdict(outcome));
@@ -424,9 +427,9 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
   }
 
   #verdict(outcome: Outcome): Verdict {
-    const { waitedMs } = outcome as Partial<Failed>;
     // A backend that responds to others meanwhile is not to blame for one long poll, or for one slow path.
-    if (waitedMs !== undefined && (this.#backend?.respondedAt ?? 0) > Date.now() - waitedMs) return 'neutral';
+    const isLate = outcome.kind === 'failed' && outcome.cause === 'http_response_timeout';
+    if (isLate && this.#backend?.signsOfLife !== this.#signsBefore) return 'neutral';
     return judge(outcome, this.#parts.isFailure);
   }
 
