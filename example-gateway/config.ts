@@ -41,6 +41,10 @@ export interface Config {
     readonly onStoreError: OnStoreError;
     /** Nothing when each request asks Redis. */
     readonly lease: { readonly share: number } | undefined;
+    readonly ipv6Subnet: number;
+    readonly storeTimeoutMs: number;
+    readonly fallbackAfterMisses: number;
+    readonly fallbackAfterMs: number;
   };
   readonly circuit: {
     readonly failureRatio: number;
@@ -134,6 +138,10 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
       deny: read.RATE_LIMIT_DENY,
       onStoreError: read.RATE_LIMIT_ON_STORE_ERROR,
       lease: read.RATE_LIMIT_LEASE === undefined ? undefined : { share: read.RATE_LIMIT_LEASE },
+      ipv6Subnet: read.RATE_LIMIT_IPV6_SUBNET,
+      storeTimeoutMs: read.RATE_LIMIT_STORE_TIMEOUT_MS,
+      fallbackAfterMisses: read.RATE_LIMIT_FALLBACK_AFTER_MISSES,
+      fallbackAfterMs: read.RATE_LIMIT_FALLBACK_AFTER_MS,
     },
     circuit: {
       failureRatio: read.CIRCUIT_FAILURE_RATIO,

@@ -142,8 +142,8 @@ export class Gateway implements AdminView {
     this.#file?.watch(() => void this.#reload.run('the file has changed', [this.#reloadParts.backends]));
     // The operator's listener first: traffic is taken only once everything else stands.
     if (this.#admin && admin) this.#adminUrl = await this.#listen(this.#admin, ADMIN, admin);
-    // Names are looked up by now, as far as they can be: the first requests need not get 503.
-    await this.#parts.proxy.ready();
+    // Names are looked up by now, as far as they can be: the first requests need not get 503. And what Redis has counted is known.
+    await Promise.all([this.#parts.proxy.ready(), this.#parts.limiter.ready()]);
     for (const { backend, held } of this.#worker?.holds ?? []) {
       this.#parts.proxy[held === 'drained' ? 'drain' : 'isolate'](backend);
     }

@@ -44,6 +44,7 @@ export function replaceableLimiter(first: IpRateLimiter): ReplaceableLimiter {
     mode: { get: () => current.mode, enumerable: true },
     events: { value: first.events, enumerable: true },
     resetKey: { value: (key: string) => current.resetKey(key), enumerable: true },
+    ready: { value: () => current.ready(), enumerable: true },
     replace: {
       value(next: IpRateLimiter): void {
         const old = current;

@@ -35,6 +35,8 @@ async function gateway(redis: RedisServer, { limit, windowMs, algorithm, lease, 
         prefix: `${name}:`,
         // The deadline has its own tests; here, a busy machine must not decide what is counted where.
         storeTimeoutMs: 5_000,
+        fallbackAfterMisses: 5,
+        fallbackAfterMs: 1_000,
         onStoreError: 'closed',
         lease,
       },

@@ -8,6 +8,7 @@ import {
   tokenBucketChargeScript,
   tokenBucketScript,
 } from '../../lib/rate-limit/algorithm-scripts.ts';
+import { Debts } from '../../lib/rate-limit/debts.ts';
 import { fixedWindow } from '../../lib/rate-limit/fixed-window.ts';
 import { MemoryMeter } from '../../lib/rate-limit/memory-meter.ts';
 import type { Meter } from '../../lib/rate-limit/meter.ts';
@@ -335,6 +336,41 @@ describeWithAnyRedis('the scripts', (redis) => {
     expect(Number(await send(['PTTL', `${prefix}k`]))).toBeLessThanOrEqual(2_000);
   });
 
+  test('of a sliding window keep what was spent in the window before apart from the rest, in a record that was lost', async () => {
+    const quotas = [{ limit: 100, windowMs: 120_000, burst: 100 }];
+    const [[, , script, chargeScript]] = ALGORITHMS;
+    const clock = () => Date.now();
+    const meter = new RedisMeter({
+      send,
+      script,
+      chargeScript,
+      letter: 'm',
+      quotas,
+      prefix: `${redis.keyPrefix}${freshKey()}:`,
+      clock,
+    });
+    const memory = memoryMeter(slidingWindow, quotas);
+    jest.setSystemTime(START);
+    const hit = { key: 'k', cost: 10, limit: undefined };
+    for (const gapMs of [0, 1_000, 119_000, 20_000]) {
+      jest.setSystemTime(Date.now() + gapMs);
+      memory.take(hit);
+    }
+    // Two gateways each had half of it.
+    const debts = new Debts(slidingWindow, quotas);
+    debts.restore();
+    debts.open(hit, memory.recordsBefore(hit, 0, Date.now()));
+    await debts.payAll(async ({ key, limit, owed: [owed] }) => {
+      const half = { units: owed!.units / 2, older: owed!.older / 2, restMs: owed!.restMs };
+      for (let i = 0; i < 2; i++) await meter.charge({ key, limit, owed: [half] });
+    });
+    for (const gapMs of [0, 10_000, 30_000, 60_000, 60_000, 60_000]) {
+      jest.setSystemTime(Date.now() + gapMs);
+      const look = { key: 'k', cost: 0, limit: undefined };
+      expect(await meter.take(look)).toEqual(memory.take(look));
+    }
+  });
+
   const charge = fc.record({ gap, units: fc.array(fc.nat(25), { minLength: 3, maxLength: 3 }), cost });
 
   test.each(ALGORITHMS)(
@@ -352,7 +388,7 @@ describeWithAnyRedis('the scripts', (redis) => {
             now += Math.floor(gap * longest);
             jest.setSystemTime(now);
             const before = await meter.take(look);
-            const owed = quotas.map((_, i) => ({ units: units[i] as number, restMs: 1 }));
+            const owed = quotas.map((_, i) => ({ units: units[i] as number, older: 0, restMs: 1 }));
             await meter.charge({ key: 'k', limit: undefined, owed });
             const after = await meter.take(look);
             for (const [i, { remaining }] of after.standings.entries()) {

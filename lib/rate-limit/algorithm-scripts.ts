@@ -89,6 +89,13 @@ local function wait(c, now, cost)
 end
 local function rest(c, now) return covered(c, now) + 1 end
 local function lifetime(c, now) return c.at + 2 * c.window - now end
+local function spendBefore(c, now, older, rest)
+  if c.spent == 0 and c.before == 0 then c.at = math.min(now, now + rest - c.window) end
+  local part = covered(c, now)
+  if part <= 0 then return 0 end
+  c.before = c.before + math.ceil(older * c.window / part)
+  return older
+end
 `;
 
 /** `token-bucket.ts`, line by line. */
@@ -107,17 +114,21 @@ end
 local function wait(c, now, cost) return math.ceil((c.spent - (c.burst - cost) * c.window) / rate(c)) end
 local function rest(c) return math.ceil(c.spent / rate(c)) end
 local function lifetime(c) return rest(c) end
+local function spendBefore() return 0 end
 `;
 
 /**
  * Charges what was spent while Redis was away, as far as it fits. KEYS and ARGV are those of the other scripts, with 0 as
- * the cost; behind the quotas comes what to charge of each.
+ * the cost; behind the quotas come, of each: what to charge; the part of it that was spent in the window before; and in how many milliseconds
+ * the window ends in which the rest was spent.
  */
 const chargeFrame = (algorithm: string): LuaScript =>
   new LuaScript(`${algorithm}${readClaims(3)}
 for i, c in ipairs(claims) do
-  c.cost = math.min(tonumber(ARGV[2 + 3 * #KEYS + i]), math.max(0, remaining(c, now)))
-  if c.cost > 0 then
+  local units = math.min(tonumber(ARGV[2 + 3 * #KEYS + i]), math.max(0, remaining(c, now)))
+  if units > 0 then
+    local older = math.min(units, tonumber(ARGV[2 + 4 * #KEYS + i]))
+    c.cost = units - spendBefore(c, now, older, tonumber(ARGV[2 + 5 * #KEYS + i]))
     spend(c)
     write(i, c)
   end

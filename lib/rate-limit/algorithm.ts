@@ -30,6 +30,8 @@ export interface Algorithm {
   /** What may still be spent; less than 0 when the limit was lowered meanwhile. */
   remaining(record: ClientRecord, now: number, quota: Quota): number;
   spend(record: ClientRecord, cost: number, quota: Quota): void;
+  /** What of that which is spent was spent in the window before, where that matters. */
+  older?(record: ClientRecord, now: number, quota: Quota): number;
   /** Milliseconds until a cost that is more than what remains, and not more than the limit, would pass. */
   waitMs(record: ClientRecord, now: number, quota: Quota, cost: number): number;
   /** Milliseconds until the window is over, or the bucket full. */
@@ -37,8 +39,20 @@ export interface Algorithm {
   /** The most that one claim can spend. */
   most(quota: Quota): number;
   /** Makes a record of what a standing says, where the two leave room rather too strict than too lenient. */
-  restore(record: ClientRecord, now: number, quota: Quota, remaining: number, resetMs: number): void;
+  restore(record: ClientRecord, now: number, quota: Quota, told: Told): void;
 }
+
+/** How a client stands with all gateways together, of which this one keeps its part. */
+export interface Told {
+  readonly remaining: number;
+  readonly resetMs: number;
+  /** Of all gateways together. */
+  readonly limit: number;
+  readonly gateways: number;
+}
+
+/** What remains for one gateway. */
+export const partOf = ({ remaining, gateways }: Told): number => Math.floor(remaining / gateways);
 
 /**
  * After the system clock was set back, a record counts as made now: no count is lost, and no client waits longer than it would
@@ -46,4 +60,16 @@ export interface Algorithm {
  */
 export function redate(record: ClientRecord, now: number): void {
   if (record.at > now) record.at = now;
+}
+
+export function copy(from: ClientRecord, to: ClientRecord): void {
+  to.at = from.at;
+  to.spent = from.spent;
+  to.before = from.before;
+}
+
+export function copyOf(record: ClientRecord): ClientRecord {
+  const other = new ClientRecord(record.at);
+  copy(record, other);
+  return other;
 }

@@ -4,6 +4,7 @@ import { GuardedStore } from './guarded-store.ts';
 import type { LimiterMeter, ModeListener } from './limiter-meter.ts';
 import type { Claim, Ruling } from './meter.ts';
 import type { SharedMeter } from './shared-meter.ts';
+import type { MissRule } from './skip-rule.ts';
 import type { StandIn } from './stand-in.ts';
 
 export interface CountedMeterParts {
@@ -12,6 +13,7 @@ export interface CountedMeterParts {
   readonly shared: SharedMeter;
   /** Milliseconds that one question may take. */
   readonly timeoutMs: number;
+  readonly missRule: MissRule;
   /** Rules while nobody answers. */
   readonly standIn: StandIn;
   readonly onModeChange: ModeListener;
@@ -27,12 +29,13 @@ export class CountedMeter implements LimiterMeter {
   readonly #guarded: GuardedStore;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor({ store, shared, timeoutMs, standIn, onModeChange }: CountedMeterParts) {
+  constructor({ store, shared, timeoutMs, missRule, standIn, onModeChange }: CountedMeterParts) {
     this.#store = store;
     this.#guarded = new GuardedStore({
       mode: 'memory',
       shared: () => shared,
       timeoutMs,
+      missRule,
       standIn,
       onModeChange,
       tryIn: (waitMs) => this.#tryIn(waitMs),

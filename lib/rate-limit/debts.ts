@@ -1,7 +1,7 @@
-import { type Algorithm, ClientRecord, redate } from './algorithm.ts';
+import { type Algorithm, type ClientRecord, copyOf, redate } from './algorithm.ts';
 import type { Claim } from './meter.ts';
 import { ownCopy } from './own-copy.ts';
-import type { Quota } from './quota.ts';
+import { type Quota, shareOf } from './quota.ts';
 
 /** About 25 MB, were it ever full. A debt that is forgotten lets its client have so much more, once. */
 const MOST_DEBTS = 100_000;
@@ -19,14 +19,18 @@ export interface Debt {
 
 export interface Owed {
   readonly units: number;
+  /** Those of them that were spent in the window before. */
+  readonly older: number;
   /** Milliseconds until the window in which it was spent is over. */
   readonly restMs: number;
 }
 
 interface Account {
   limit: number | undefined;
-  /** What is owed, for each quota; it loses its meaning as what was spent in the store would. */
+  /** This gateway's part of what was spent, for each quota. */
   readonly records: readonly ClientRecord[];
+  /** The part of it that the store had counted. It loses its meaning as that does. */
+  known: readonly ClientRecord[];
 }
 
 type Charge = (debt: Debt) => Promise<void>;
@@ -35,7 +39,10 @@ type Charge = (debt: Debt) => Promise<void>;
 export class Debts {
   readonly #algorithm: Algorithm;
   readonly #quotas: readonly Quota[];
+  #gateways = 1;
   readonly #accounts = new Map<string, Account>();
+  /** Whether the store may have lost what it had counted; until it was told of everybody. */
+  #restores = false;
   /** Clients of whom the store is being told. */
   readonly #underWay = new Map<string, Promise<void>>();
 
@@ -49,26 +56,37 @@ export class Debts {
     return this.#accounts.size === 0 && this.#underWay.size === 0;
   }
 
-  /** @param windows When the client's windows began here, for each quota. */
-  add({ key, cost, limit }: Claim, windows: readonly number[], now: number): void {
-    const account = this.#accounts.get(key) ?? this.#open(key, now);
+  has(key: string): boolean {
+    return this.#accounts.has(key);
+  }
+
+  /** The store may have lost its counts: each gateway tells it also its part of what it had. */
+  restore(): void {
+    this.#restores = true;
+  }
+
+  /** Each gateway counts its part of the limits. */
+  shareWith(gateways: number): void {
+    this.#gateways = gateways;
+  }
+
+  /** @param known This gateway's part of what the store has counted, for each quota. */
+  open({ key, limit }: Claim, known: readonly ClientRecord[]): void {
+    if (this.#accounts.size >= MOST_DEBTS) {
+      const [oldest] = this.#accounts.keys();
+      this.#accounts.delete(oldest as string);
+    }
+    this.#accounts.set(ownCopy(key), { limit, records: known.map(copyOf), known });
+  }
+
+  /** Of a client that has an account. */
+  add({ key, cost, limit }: Claim, now: number): void {
+    const account = this.#accounts.get(key) as Account;
     account.limit = limit;
     for (const [i, record] of account.records.entries()) {
       const quota = this.#quotaOf(limit, i);
       this.#settle(record, now, quota);
-      if (record.spent === 0 && record.before === 0) record.at = windows[i] as number;
       this.#algorithm.spend(record, Math.min(cost, this.#algorithm.most(quota)), quota);
-    }
-  }
-
-  /** The store has counted this claim after all. */
-  cancel({ key, cost, limit }: Claim): void {
-    const account = this.#accounts.get(key);
-    if (account === undefined) return;
-    for (const [i, record] of account.records.entries()) {
-      const quota = this.#quotaOf(limit, i);
-      this.#algorithm.spend(record, -Math.min(cost, this.#algorithm.most(quota)), quota);
-      record.spent = Math.max(0, record.spent);
     }
   }
 
@@ -126,42 +144,35 @@ export class Debts {
       }
     };
     await Promise.all(Array.from({ length: AT_ONCE }, some));
+    this.#restores = false;
   }
 
-  #open(key: string, now: number): Account {
-    if (this.#accounts.size >= MOST_DEBTS) {
-      const [oldest] = this.#accounts.keys();
-      this.#accounts.delete(oldest as string);
-    }
-    const account = { limit: undefined, records: this.#quotas.map(() => new ClientRecord(now)) };
-    this.#accounts.set(ownCopy(key), account);
-    return account;
-  }
-
-  #owed({ limit, records }: Account, now: number): Owed[] {
+  #owed({ limit, records, known }: Account, now: number): Owed[] {
     return records.map((record, i) => {
       const quota = this.#quotaOf(limit, i);
-      this.#settle(record, now, quota);
-      const most = this.#algorithm.most(quota);
-      const units = Math.min(most, most - this.#algorithm.remaining(record, now, quota));
-      return { units, restMs: Math.max(1, this.#algorithm.restMs(record, now, quota)) };
+      const had = known[i] as ClientRecord;
+      let [units, older] = this.#spent(record, now, quota);
+      if (!this.#restores) {
+        const [hadUnits, hadOlder] = this.#spent(had, now, quota);
+        units = Math.max(0, units - hadUnits);
+        older = Math.min(units, Math.max(0, older - hadOlder));
+      }
+      return { units, older, restMs: Math.max(1, this.#algorithm.restMs(record, now, quota)) };
     });
   }
 
-  /** Puts back what could not be told, with what has come meanwhile. */
+  #spent(record: ClientRecord, now: number, quota: Quota): [units: number, older: number] {
+    this.#settle(record, now, quota);
+    const most = this.#algorithm.most(quota);
+    const units = Math.min(most, most - this.#algorithm.remaining(record, now, quota));
+    return [units, Math.min(units, this.#algorithm.older?.(record, now, quota) ?? 0)];
+  }
+
+  /** Puts back what could not be told. What has come meanwhile has an account that began with it. */
   #owe(key: string, account: Account): void {
     const later = this.#accounts.get(key);
-    if (later === undefined) {
-      this.#accounts.set(key, account);
-      return;
-    }
-    const now = Date.now();
-    const owed = this.#owed(account, now);
-    for (const [i, record] of later.records.entries()) {
-      const quota = this.#quotaOf(later.limit, i);
-      this.#settle(record, now, quota);
-      this.#algorithm.spend(record, (owed[i] as Owed).units, quota);
-    }
+    if (later === undefined) this.#accounts.set(key, account);
+    else later.known = account.known;
   }
 
   #settle(record: ClientRecord, now: number, quota: Quota): void {
@@ -171,6 +182,6 @@ export class Debts {
 
   #quotaOf(limit: number | undefined, i: number): Quota {
     const quota = this.#quotas[i] as Quota;
-    return limit === undefined ? quota : { limit, windowMs: quota.windowMs, burst: limit };
+    return shareOf(limit === undefined ? quota : { limit, windowMs: quota.windowMs, burst: limit }, this.#gateways);
   }
 }

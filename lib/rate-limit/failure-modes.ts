@@ -17,6 +17,7 @@ export class OpenStandIn implements StandIn {
     return PASSED;
   }
 
+  owe(): void {}
   learn(): void {}
   shareWith(): void {}
   reset(): void {}
@@ -32,6 +33,7 @@ export class ClosedStandIn implements StandIn {
     return { allowed: false, retryAfterMs, standings: [] };
   }
 
+  owe(): void {}
   learn(): void {}
   shareWith(): void {}
   reset(): void {}

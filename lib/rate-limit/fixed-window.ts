@@ -1,4 +1,4 @@
-import type { Algorithm, ClientRecord } from './algorithm.ts';
+import { type Algorithm, type ClientRecord, partOf, type Told } from './algorithm.ts';
 import type { Quota } from './quota.ts';
 
 const restMs = (record: ClientRecord, now: number, { windowMs }: Quota): number => record.at + windowMs - now;
@@ -27,8 +27,8 @@ export const fixedWindow: Algorithm = Object.freeze({
 
   most: ({ limit }: Quota) => limit,
 
-  restore(record: ClientRecord, now: number, { limit, windowMs }: Quota, remaining: number, resetMs: number): void {
-    record.spent = limit - remaining;
-    record.at = now + Math.min(resetMs, windowMs) - windowMs;
+  restore(record: ClientRecord, now: number, { limit, windowMs }: Quota, told: Told): void {
+    record.spent = limit - partOf(told);
+    record.at = now + Math.min(told.resetMs, windowMs) - windowMs;
   },
 });

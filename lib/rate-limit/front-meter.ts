@@ -47,6 +47,10 @@ export class FrontMeter implements LimiterMeter {
     return asked.then((ruling) => leases.told(claim, ruling, Date.now()));
   }
 
+  async ready(): Promise<void> {
+    await this.#meter.ready?.();
+  }
+
   reset(key: string): void | Promise<void> {
     this.#denials.forget();
     this.#leases?.forget(key);

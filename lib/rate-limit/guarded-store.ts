@@ -4,7 +4,7 @@ import type { Debt } from './debts.ts';
 import type { ModeListener } from './limiter-meter.ts';
 import type { Claim, Ruling } from './meter.ts';
 import type { SharedMeter } from './shared-meter.ts';
-import { SkipRule, type StoreFailure } from './skip-rule.ts';
+import { type MissRule, SkipRule, type StoreFailure } from './skip-rule.ts';
 import type { StandIn } from './stand-in.ts';
 
 export interface GuardedStoreParts {
@@ -14,6 +14,8 @@ export interface GuardedStoreParts {
   readonly shared: () => SharedMeter;
   /** Milliseconds that one call of the store may take. */
   readonly timeoutMs: number;
+  /** When late replies mean that the store is away. */
+  readonly missRule: MissRule;
   /** Rules while the store fails. */
   readonly standIn: StandIn;
   readonly onModeChange: ModeListener;
@@ -24,18 +26,20 @@ export interface GuardedStoreParts {
 }
 
 /**
- * A store that is asked under a deadline, with a stand-in that rules while it fails and tells it afterwards what it let
- * pass. How the store is reached, and how it is tried, is the affair of the meter that has it.
+ * A store that is asked under a deadline, with a stand-in that decides while it fails and tells it afterwards what it let
+ * pass. A reply that is late costs only the request that waited for it: the stand-in decides that one, its hit still counts in
+ * the store, and the reply corrects the stand-in when it comes. How the store is reached, and how it is tried, is the affair of the meter that has it.
  */
 export class GuardedStore {
   readonly #parts: GuardedStoreParts;
   readonly #standIn: StandIn;
-  readonly #skip = new SkipRule();
+  readonly #skip: SkipRule;
   #mode: LimiterMode;
   #closed = false;
 
   constructor(parts: GuardedStoreParts) {
     this.#parts = parts;
+    this.#skip = new SkipRule(parts.missRule);
     this.#standIn = parts.standIn;
     this.#mode = parts.mode;
   }
@@ -57,28 +61,37 @@ export class GuardedStore {
     this.#closed = true;
   }
 
-  /** Never rejects, and takes no longer than the deadline. */
-  async ask(claim: Claim): Promise<Ruling> {
+  /**
+   * Never rejects, and takes no longer than the deadline.
+   *
+   * @param gate What has to end before the store can be asked.
+   * @param isShared Whether others may still count apart: then a claim needs room in this gateway's part of the limit as well.
+   */
+  async ask(claim: Claim, gate?: Promise<unknown>, isShared = false): Promise<Ruling> {
     const { era } = this.#skip;
+    const part = isShared && this.#standIn.debts !== undefined ? this.#decide(claim) : undefined;
+    if (part?.allowed === false) return part;
+    const asked = gate === undefined ? this.#payAndTake(claim) : gate.then(() => this.#payAndTake(claim));
     let ruling: Ruling;
-    let asked: Promise<Ruling> | undefined;
     try {
-      asked = this.#payAndTake(claim);
       ruling = await this.timed(asked);
     } catch (error) {
       this.#failed(era, error as Error, 'error');
-      const stood = this.replace(claim);
-      if (asked !== undefined && stood.allowed) this.#notTwice(claim, asked);
+      const stood = part ?? this.#decide(claim);
+      if (error instanceof DeadlineError) this.#awaitLate(claim, stood, asked);
+      else this.#standIn.owe(claim, stood.allowed);
       return stood;
     }
     if (this.#skip.succeeded(era)) this.#become(this.#parts.mode, undefined);
-    this.#standIn.learn(claim, ruling);
+    if (part === undefined) this.#standIn.learn(claim, ruling);
     return ruling;
   }
 
-  /** What the stand-in says. */
+  /** What the stand-in says, where the store is not asked. */
   replace(claim: Claim): Ruling {
-    return this.#standIn.take(claim, this.#skip.waitMs(Date.now()));
+    const stood = this.#decide(claim);
+    this.#standIn.owe(claim, stood.allowed);
+    return stood;
   }
 
   /** Rejects when the store could not be told. */
@@ -95,7 +108,10 @@ export class GuardedStore {
   /** Of a call that has just begun, and that no request waits for: its failure counts like one of a request's. */
   watch(work: Promise<unknown>): void {
     const { era } = this.#skip;
-    work.catch((error: Error) => this.#failed(era, error, 'error'));
+    work.then(
+      () => this.#skip.answered(era),
+      (error: Error) => this.#failed(era, error, 'error'),
+    );
   }
 
   /** Whether a trial was due. */
@@ -103,14 +119,23 @@ export class GuardedStore {
     return this.#skip.startTrial(Date.now());
   }
 
-  /** Of a trial that has just begun: it decides whether the store is asked from now on. */
-  decide(trial: Promise<unknown>): void {
+  /** The store may have lost what it had counted. */
+  restore(): void {
+    this.#standIn.debts?.restore();
+  }
+
+  /**
+   * Of a trial that has just begun: it decides whether the store is asked from now on.
+   *
+   * @param onTold Is called when the store was told of all that passed without it.
+   */
+  decide(trial: Promise<unknown>, onTold?: () => void): void {
     const { era } = this.#skip;
     trial.then(
       () => {
         if (!this.#skip.trialSucceeded(era)) return;
         this.#become(this.#parts.mode, undefined);
-        this.payDebts();
+        this.payDebts(onTold);
       },
       (error: Error) => this.#failed(era, error, 'decisive'),
     );
@@ -121,9 +146,10 @@ export class GuardedStore {
     if (!this.#closed) this.#parts.tryIn(this.#skip.waitMs(Date.now()));
   }
 
-  payDebts(): void {
+  payDebts(onTold: () => void = () => {}): void {
     const { debts } = this.#standIn;
-    if (debts !== undefined && !debts.empty) this.watch(debts.payAll(this.#charge));
+    if (debts === undefined || debts.empty) onTold();
+    else this.watch(debts.payAll(this.#charge).then(onTold));
   }
 
   /** Nobody can be asked: the stand-in rules, whatever the skip rule says. */
@@ -136,6 +162,10 @@ export class GuardedStore {
     this.#skip.end();
   }
 
+  #decide(claim: Claim): Ruling {
+    return this.#standIn.take(claim, this.#skip.waitMs(Date.now()));
+  }
+
   /** What this client got while the store was away counts first; both within one deadline. */
   #payAndTake(claim: Claim): Promise<Ruling> {
     const { shared } = this.#parts;
@@ -144,13 +174,14 @@ export class GuardedStore {
     return paying === undefined ? shared().take(claim) : paying.then(() => shared().take(claim));
   }
 
-  /** An answer that was late says that the store has counted what it was asked, and need not be told of it. */
-  #notTwice(claim: Claim, asked: Promise<Ruling>): void {
+  /** The store counts what it was asked, however late; where it never does, it has to be told. */
+  #awaitLate(claim: Claim, stood: Ruling, asked: Promise<Ruling>): void {
     asked.then(
-      ({ allowed }) => {
-        if (allowed) this.#standIn.debts?.cancel(claim);
+      (ruling) => {
+        // While others are told apart from it, the store does not know all that was spent here.
+        if (!this.#skip.skipping && this.#standIn.debts?.has(claim.key) !== true) this.#standIn.learn(claim, ruling);
       },
-      () => {}, // Not counted, as far as anybody knows: the error was reported when it ended the wait, or came too late for it.
+      () => this.#standIn.owe(claim, stood.allowed),
     );
   }
 

@@ -131,8 +131,18 @@ export interface IpRateLimitOptions {
   keySecret?: string | undefined;
   /** Leading bits of an IPv6 address that make one client, 32 to 64. Default 56. */
   ipv6Subnet?: number | undefined;
-  /** Milliseconds that Redis may take for one request, which is then treated as `onStoreError` says. Default 50. */
+  /**
+   * Milliseconds that a request waits for Redis. When the reply is late, `onStoreError` says what becomes of this request; its
+   * hit still counts in Redis, and other requests go on asking. Default 50.
+   */
   storeTimeoutMs?: number | undefined;
+  /**
+   * Late replies in a row after which Redis counts as away, so that requests do not wait for it, at least 1. They must also
+   * have lasted for `fallbackAfterMs`. Default 5.
+   */
+  fallbackAfterMisses?: number | undefined;
+  /** Milliseconds from the first late reply in a row to the one with which Redis counts as away. 0 for none. Default 1,000. */
+  fallbackAfterMs?: number | undefined;
   /**
    * What is done while Redis fails, also for a single request whose answer is late. Default `local`.
    *
@@ -170,6 +180,8 @@ export const IP_RATE_LIMIT_DEFAULTS = Object.freeze({
   keyPrefix: 'expressway:rl:',
   ipv6Subnet: 56,
   storeTimeoutMs: 50,
+  fallbackAfterMisses: 5,
+  fallbackAfterMs: 1_000,
   onStoreError: 'local' as OnStoreError,
   lease: false as boolean | LeaseOptions,
   name: 'ip',

@@ -11,6 +11,7 @@ import {
   OptionsError,
   oneOf,
   optional,
+  optionalDurationMs,
   resolveOptions,
 } from '../core/options.ts';
 import { addressListCheck } from './address-list.ts';
@@ -85,6 +86,8 @@ const CHECKS: Checks<Given> = {
   // The range of express-rate-limit: beyond it, one key is a whole provider, or one of many that a client has.
   ipv6Subnet: integer(32, 64),
   storeTimeoutMs: durationMs,
+  fallbackAfterMisses: integer(1),
+  fallbackAfterMs: optionalDurationMs,
   onStoreError: oneOf(...ON_STORE_ERROR),
   lease: leaseCheck,
   name,

@@ -27,6 +27,11 @@ export interface IpRateLimiter extends Middleware {
    */
   resetKey(key: string): Promise<void>;
   /**
+   * Waits until Redis was reached and other gateways have heard of this one, so that the first requests are counted together: for
+   * 5 seconds at most, and not where Redis is away. To be waited for before the server listens.
+   */
+  ready(): Promise<void>;
+  /**
    * Stops timers, and the connection to Redis if it was made from a URL. Requests that still come are treated as
    * `onStoreError` says.
    */
@@ -118,6 +123,7 @@ export function ipRateLimit(options?: IpRateLimitOptions): IpRateLimiter {
     mode: { get: () => meter.mode, enumerable: true },
     events: { value: events, enumerable: true },
     resetKey: { value: reset, enumerable: true },
+    ready: { value: async () => meter.ready?.(), enumerable: true },
     close: { value: async () => meter.close(), enumerable: true },
   }) as unknown as IpRateLimiter;
 }

@@ -89,9 +89,12 @@ export class LeasingMeter implements SharedMeter {
     const waiting = this.#waiting.get(key) as Waiter[];
     this.#waiting.delete(key);
     const now = Date.now();
-    const left = waiting.filter(({ claim, since, resolve }) => {
-      // Its request was answered long ago: to charge it now would be for nobody.
-      if (now - since > timeoutMs) return false;
+    const left = waiting.filter(({ claim, since, resolve, reject }) => {
+      // Its request was answered without this trip, which has not counted it.
+      if (now - since > timeoutMs) {
+        reject(new Error('the store was not asked in time'));
+        return false;
+      }
       const ruling = leases.spend(claim, now) ?? leases.later(claim, now) ?? denials.find(claim, now);
       if (ruling === undefined) return true;
       resolve(ruling);

@@ -4,6 +4,8 @@ import type { Meter } from './meter.ts';
 /** A meter whose `take()` never rejects. */
 export interface LimiterMeter extends Meter {
   readonly mode: LimiterMode;
+  /** Where there is something to wait for at a start. Never rejects. */
+  ready?(): Promise<void>;
   /** Never rejects. */
   close(): void | Promise<void>;
 }

@@ -19,12 +19,17 @@ export class LocalStandIn implements StandIn {
   }
 
   take(claim: Claim): Ruling {
-    const ruling = this.#meter.take(claim);
-    if (ruling.allowed && claim.cost > 0) {
-      const now = Date.now();
-      this.debts.add(claim, this.#meter.windowsOf(claim.key, now), now);
+    return this.#meter.take(claim);
+  }
+
+  owe(claim: Claim, allowed: boolean): void {
+    if (claim.cost === 0) return;
+    const now = Date.now();
+    // Also of a client that is refused: a store that has lost its counts has to be told what they were.
+    if (!this.debts.has(claim.key)) {
+      this.debts.open(claim, this.#meter.recordsBefore(claim, allowed ? claim.cost : 0, now));
     }
-    return ruling;
+    if (allowed) this.debts.add(claim, now);
   }
 
   learn(claim: Claim, ruling: Ruling): void {
@@ -33,6 +38,7 @@ export class LocalStandIn implements StandIn {
 
   shareWith(gateways: number): void {
     this.#meter.shareWith(gateways);
+    this.debts.shareWith(gateways);
   }
 
   reset(key: string): void {

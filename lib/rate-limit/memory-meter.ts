@@ -1,5 +1,5 @@
 import type { LimiterMode } from '../core/events.ts';
-import { type Algorithm, ClientRecord, redate } from './algorithm.ts';
+import { type Algorithm, ClientRecord, copy, copyOf, redate } from './algorithm.ts';
 import { ClientTable } from './client-table.ts';
 import type { LimiterMeter } from './limiter-meter.ts';
 import type { Claim, Ruling, Standing } from './meter.ts';
@@ -66,14 +66,22 @@ export class MemoryMeter implements LimiterMeter {
       const record = (this.#tables[i] as ClientTable).findOwn(claim.key, now);
       if (record === undefined) continue;
       const { remaining, resetMs } = standings[i] as Standing;
-      const share = this.#gateways === 1 ? remaining : Math.floor(remaining / this.#gateways);
-      this.#algorithm.restore(record, now, this.#quotaOf(claim, i), share, resetMs);
+      const limit = claim.limit ?? (this.#whole[i] as Quota).limit;
+      const told = { remaining, resetMs, limit, gateways: this.#gateways };
+      this.#algorithm.restore(record, now, this.#quotaOf(claim, i), told);
     }
   }
 
-  /** When the windows began in which a client is counted, for each quota. */
-  windowsOf(key: string, now: number): number[] {
-    return this.#tables.map((table) => table.find(key, now).at);
+  /** How a client stood before it spent so much, for each quota. Nothing is known of a client that has no record of its own. */
+  recordsBefore(claim: Claim, spent: number, now: number): ClientRecord[] {
+    return this.#quotas.map((_, i) => {
+      const own = (this.#tables[i] as ClientTable).findOwn(claim.key, now);
+      if (own === undefined) return new ClientRecord(now);
+      const record = copyOf(own);
+      const quota = this.#quotaOf(claim, i);
+      this.#algorithm.spend(record, -Math.min(spent, this.#algorithm.most(quota)), quota);
+      return record;
+    });
   }
 
   /** Milliseconds until each window of a client is over, or each bucket full. */
@@ -169,10 +177,4 @@ export class MemoryMeter implements LimiterMeter {
         : this.#algorithm.restMs(record, now, quota);
     return { remaining, resetMs };
   }
-}
-
-function copy(from: ClientRecord, to: ClientRecord): void {
-  to.at = from.at;
-  to.spent = from.spent;
-  to.before = from.before;
 }

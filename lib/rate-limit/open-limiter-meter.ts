@@ -33,6 +33,7 @@ import { RedisWindows } from './redis-windows.ts';
 import { RememberingMeter } from './remembering-meter.ts';
 import { ResilientMeter } from './resilient-meter.ts';
 import type { Send, SharedMeter } from './shared-meter.ts';
+import type { MissRule } from './skip-rule.ts';
 import { slidingWindow } from './sliding-window.ts';
 import type { OnStoreError, StandIn } from './stand-in.ts';
 import { tokenBucket } from './token-bucket.ts';
@@ -59,6 +60,8 @@ export interface LimiterMeterSettings {
   readonly keySecret?: string | undefined;
   /** Milliseconds that one call of Redis may take. */
   readonly storeTimeoutMs: number;
+  readonly fallbackAfterMisses: number;
+  readonly fallbackAfterMs: number;
   /** What is done while Redis fails. */
   readonly onStoreError: OnStoreError;
   /** Not for fixed windows. */
@@ -78,7 +81,15 @@ export function openLimiterMeter(settings: LimiterMeterSettings, onModeChange: M
   const denials = new DenialCache();
   const leases = leaseTable(settings);
   const openShared = (send: Send) => sharedMeter(settings, send, denials, leases);
-  const meter = new ResilientMeter({ redis, prefix, timeoutMs, standIn, openShared, onModeChange });
+  const meter = new ResilientMeter({
+    redis,
+    prefix,
+    timeoutMs,
+    missRule: missRuleOf(settings),
+    standIn,
+    openShared,
+    onModeChange,
+  });
   return new FrontMeter(meter, denials, leases);
 }
 
@@ -130,12 +141,17 @@ function countedMeter(settings: LimiterMeterSettings, link: CounterLink, onModeC
   const standIn = standInOf(settings);
   standIn.shareWith(link.processes);
   return new FrontMeter(
-    new CountedMeter({ store, shared, timeoutMs, standIn, onModeChange }),
+    new CountedMeter({ store, shared, timeoutMs, missRule: missRuleOf(settings), standIn, onModeChange }),
     denials,
     leases,
     'memory',
   );
 }
+
+const missRuleOf = ({ fallbackAfterMisses, fallbackAfterMs }: LimiterMeterSettings): MissRule => ({
+  misses: fallbackAfterMisses,
+  forMs: fallbackAfterMs,
+});
 
 function standInOf(settings: LimiterMeterSettings): StandIn {
   if (settings.onStoreError === 'open') return new OpenStandIn();

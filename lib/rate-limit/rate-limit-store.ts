@@ -24,6 +24,8 @@ const STORE_OPTIONS = [
   'keyPrefix',
   'keySecret',
   'storeTimeoutMs',
+  'fallbackAfterMisses',
+  'fallbackAfterMs',
   'onStoreError',
   'lease',
   'name',

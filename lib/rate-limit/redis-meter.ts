@@ -59,8 +59,8 @@ export class RedisMeter implements SharedMeter {
   async charge({ key, limit, owed }: Debt): Promise<void> {
     const { send, chargeScript, clock } = this.#parts;
     const now = clock === undefined ? '' : String(clock());
-    const units = owed.map((one) => String(one.units));
-    await chargeScript.run(send, this.#keys(key), ['0', now, ...this.#argsFor(limit), ...units]);
+    const charges = (['units', 'older', 'restMs'] as const).flatMap((part) => owed.map((one) => String(one[part])));
+    await chargeScript.run(send, this.#keys(key), ['0', now, ...this.#argsFor(limit), ...charges]);
   }
 
   async reset(key: string): Promise<void> {

@@ -7,6 +7,7 @@ import type { RedisClient } from './redis-client.ts';
 import { RedisLink } from './redis-link.ts';
 import { RedisUrl } from './redis-url.ts';
 import type { OpenSharedMeter, Send, SharedMeter } from './shared-meter.ts';
+import type { MissRule } from './skip-rule.ts';
 import type { StandIn } from './stand-in.ts';
 
 export interface ResilientMeterParts {
@@ -15,15 +16,23 @@ export interface ResilientMeterParts {
   readonly prefix: string;
   /** Milliseconds that one call of Redis may take. */
   readonly timeoutMs: number;
+  readonly missRule: MissRule;
   /** Rules while Redis fails. */
   readonly standIn: StandIn;
   readonly openShared: OpenSharedMeter;
   readonly onModeChange: ModeListener;
 }
 
+/** So long after this gateway has announced itself, others that started with it have heard of it. */
+const HEARD_AFTER_MS = 300;
+/** The longest wait for Redis at a start. */
+const LONGEST_START_MS = 5_000;
+/** After which all gateways that live are back at a Redis that is back: they try to connect once a second. */
+const RETURN_MS = 3_000;
+
 /**
- * Counts in Redis, and lets a stand-in rule while Redis is away: it never rejects, and takes no longer than its
- * deadline. A hit whose reply came too late may have been counted in both places, never in none.
+ * Counts in Redis, and lets a stand-in decide while Redis is away: it never rejects, and takes no longer than its
+ * deadline. A hit that was under way when the connection broke may have been counted in both places, never in none.
  *
  * While Redis is skipped, no request is sent to try it: trials are beats of the heart, which are writes as well.
  */
@@ -31,19 +40,29 @@ export class ResilientMeter implements LimiterMeter {
   readonly #parts: ResilientMeterParts;
   readonly #guarded: GuardedStore;
   readonly #heartbeat: Heartbeat;
+  /** Ends when Redis was reached for the first time, or not. */
+  readonly #started = Promise.withResolvers<void>();
   #link: RedisLink;
   /** Whether the connection leads to the wrong Redis. */
   #astray = false;
   #shared: SharedMeter | undefined;
+  /** While a new connection is made and tried, requests wait for that: for one deadline, as ever. */
+  #gate: Promise<void> | undefined = this.#started.promise;
+  #gateways = 1;
+  /** While not all gateways that there were are back, they may still count apart. */
+  #awaited = 0;
+  #awaitedUntil = 0;
 
   constructor(parts: ResilientMeterParts) {
     this.#parts = parts;
-    const { prefix, timeoutMs, standIn, onModeChange } = parts;
+    const { prefix, timeoutMs, missRule, standIn, onModeChange } = parts;
+    this.#started.promise.catch(() => {});
     this.#heartbeat = new Heartbeat({ send: this.#send, prefix, onDue: () => this.#due() });
     this.#guarded = new GuardedStore({
       mode: 'redis',
       shared: () => this.#open(),
       timeoutMs,
+      missRule,
       standIn,
       onModeChange,
       tryIn: (waitMs) => this.#heartbeat.start(waitMs),
@@ -61,9 +80,29 @@ export class ResilientMeter implements LimiterMeter {
 
   take(claim: Claim): Ruling | Promise<Ruling> {
     const guarded = this.#guarded;
-    if (this.#link.ready && !guarded.skipping && !guarded.closed) return guarded.ask(claim);
+    if (!guarded.skipping && !guarded.closed) {
+      if (this.#gate !== undefined) {
+        this.#link.wake();
+        return guarded.ask(claim, this.#gate, this.#awaited > 0);
+      }
+      if (this.#link.ready) return guarded.ask(claim, undefined, this.#awaited > 0 && this.#awaits());
+    }
     this.#miss();
     return guarded.replace(claim);
+  }
+
+  /** Ends when Redis was reached and other gateways know of this one, or when Redis is away; after 5 seconds at the latest. */
+  async ready(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    let timer = setTimeout(resolve, LONGEST_START_MS);
+    const heard = (): void => {
+      clearTimeout(timer);
+      timer = setTimeout(resolve, HEARD_AFTER_MS);
+    };
+    // What is wrong with Redis is told as a change of mode.
+    this.#started.promise.then(heard, resolve);
+    await promise;
+    clearTimeout(timer);
   }
 
   /** Rejects when Redis could not be told. */
@@ -114,29 +153,62 @@ export class ResilientMeter implements LimiterMeter {
       this.#link.close();
       this.#link = this.#connect();
     } else {
-      this.#probe();
+      this.#probe().catch(() => {}); // No loss: it decides by itself.
     }
     this.#astray = false;
     return true;
   }
 
   #connect(): RedisLink {
-    return new RedisLink(this.#parts.redis, { up: () => this.#up(), down: (error) => this.#guarded.lost(error) });
+    return new RedisLink(this.#parts.redis, { up: () => this.#up(), down: (error) => this.#down(error) });
   }
 
   #up(): void {
     if (this.#guarded.closed) return;
     this.#guarded.found();
     this.#shared = undefined;
-    this.#probe();
+    this.#awaited = this.#gateways > 1 ? this.#gateways : 0;
+    this.#awaitedUntil = Date.now() + RETURN_MS;
+    this.#heartbeat.hurry();
+    const gate = this.#probe();
+    this.#gate = gate;
+    const open = (): void => {
+      if (this.#gate === gate) this.#gate = undefined;
+    };
+    gate.then(open, open);
+    this.#started.resolve(gate);
   }
 
-  #probe(): void {
-    this.#guarded.decide(Promise.all([this.#guarded.timed(this.#open().loaded), this.#beat()]));
+  #down(error: Error): void {
+    this.#gate = undefined;
+    this.#started.reject(error);
+    this.#guarded.lost(error);
+  }
+
+  /** Whether other gateways may still count apart, as far as anybody knows. */
+  #awaits(): boolean {
+    const now = Date.now();
+    // The second part is for a clock that was set back.
+    if (now >= this.#awaitedUntil || this.#awaitedUntil - now > RETURN_MS) this.#awaited = 0;
+    return this.#awaited > 0;
+  }
+
+  /** Other gateways hear that this one is back when Redis was told what it has let pass. */
+  async #probe(): Promise<void> {
+    const probing = Promise.all([this.#guarded.timed(this.#open().loaded), this.#look()]);
+    this.#guarded.decide(probing, () => this.#guarded.watch(this.#beat()));
+    await probing;
+  }
+
+  async #look(): Promise<void> {
+    if (await this.#guarded.timed(this.#heartbeat.isForgotten())) this.#guarded.restore();
   }
 
   async #beat(): Promise<void> {
-    this.#parts.standIn.shareWith(await this.#guarded.timed(this.#heartbeat.beat()));
+    const { gateways, present } = await this.#guarded.timed(this.#heartbeat.beat());
+    if (present >= this.#awaited) this.#awaited = 0;
+    this.#gateways = this.#awaits() ? Math.max(gateways, this.#awaited) : gateways;
+    this.#parts.standIn.shareWith(this.#gateways);
   }
 
   /** Made anew after each pause, because rate-limit-redis keeps a script load that failed for ever. */

@@ -5,6 +5,14 @@ export const LONGEST_PAUSE_MS = 30_000;
 /** Errors in a row that start a pause. */
 export const ERRORS_IN_A_ROW = 5;
 
+/** When replies that are late mean that the store is away. */
+export interface MissRule {
+  /** Calls in a row without a reply in time, at least. */
+  readonly misses: number;
+  /** Milliseconds from the first of them to the last one, at least. */
+  readonly forMs: number;
+}
+
 /**
  * How a call of the store failed: `silent` is no reply within the deadline, for which a request has waited; an `error`
  * came at once, and may concern one key only; `decisive` is an error that a trial got.
@@ -12,18 +20,25 @@ export const ERRORS_IN_A_ROW = 5;
 export type StoreFailure = 'silent' | 'error' | 'decisive';
 
 /**
- * Decides whether the shared store is asked, or skipped because it failed a moment ago. A failure that counts starts
- * a pause; when it is over, one trial is due while everybody goes on skipping. Results of calls that began before the
+ * Decides whether the shared store is asked, or skipped because it failed a moment ago. One late reply is no failure that counts:
+ * slow is not dead. A failure that counts starts a pause; when it is over, one trial is due while everybody goes on skipping. Results of calls that began before the
  * latest pause, or before the latest recovery, change nothing: a burst of calls that fail together is one failure.
  */
 export class SkipRule {
+  readonly #missRule: MissRule;
   #era = 0;
   #skipping = false;
   #errors = 0;
+  #misses = 0;
+  #missedSince = 0;
   /** The latest pause, until a call has worked since. */
   #pauseMs = 0;
   #failedAt = 0;
   #until = 0;
+
+  constructor(missRule: MissRule) {
+    this.#missRule = missRule;
+  }
 
   /** To report the result of a call under that starts now. */
   get era(): number {
@@ -51,9 +66,14 @@ export class SkipRule {
   /** A call has worked. Whether this result counts. */
   succeeded(era: number): boolean {
     if (era !== this.#era || this.#skipping) return false;
-    this.#errors = 0;
+    this.#errors = this.#misses = 0;
     this.#pauseMs = 0;
     return true;
+  }
+
+  /** A call that no request waited for was answered in time. */
+  answered(era: number): void {
+    if (era === this.#era) this.#misses = 0;
   }
 
   /** A trial has worked. Whether this result counts. */
@@ -61,7 +81,7 @@ export class SkipRule {
     if (era !== this.#era) return false;
     if (this.#skipping) this.#era++;
     this.#skipping = false;
-    this.#errors = 0;
+    this.#errors = this.#misses = 0;
     return true;
   }
 
@@ -72,9 +92,10 @@ export class SkipRule {
   failed(era: number, now: number, failure: StoreFailure): boolean {
     if (era !== this.#era) return false;
     if (failure === 'error' && !this.#skipping && ++this.#errors < ERRORS_IN_A_ROW) return false;
+    if (failure === 'silent' && !this.#skipping && !this.#missed(now)) return false;
     this.#era++;
     this.#skipping = true;
-    this.#errors = 0;
+    this.#errors = this.#misses = 0;
     this.#pauseMs =
       failure === 'decisive' ? FIRST_PAUSE_MS : Math.min(Math.max(this.#pauseMs * 2, FIRST_PAUSE_MS), LONGEST_PAUSE_MS);
     this.#failedAt = now;
@@ -94,7 +115,15 @@ export class SkipRule {
   end(): void {
     this.#era++;
     this.#skipping = false;
-    this.#errors = 0;
+    this.#errors = this.#misses = 0;
     this.#pauseMs = 0;
+  }
+
+  /** Whether so many replies were late, for so long, that the store is away. */
+  #missed(now: number): boolean {
+    // The second part is for a clock that was set back.
+    if (this.#misses === 0 || now < this.#missedSince) this.#missedSince = now;
+    this.#misses++;
+    return this.#misses >= this.#missRule.misses && now - this.#missedSince >= this.#missRule.forMs;
   }
 }

@@ -1,4 +1,4 @@
-import type { Algorithm, ClientRecord } from './algorithm.ts';
+import { type Algorithm, type ClientRecord, partOf, type Told } from './algorithm.ts';
 import type { Quota } from './quota.ts';
 
 /**
@@ -22,10 +22,12 @@ export const slidingWindow: Algorithm = Object.freeze({
     if (record.spent === 0 && record.before === 0) record.at = now;
   },
 
-  remaining(record: ClientRecord, now: number, { limit, windowMs }: Quota): number {
-    if (record.before === 0) return limit - record.spent;
-    return limit - record.spent - Math.floor((record.before * coveredMs(record, now, windowMs)) / windowMs);
+  remaining(record: ClientRecord, now: number, quota: Quota): number {
+    if (record.before === 0) return quota.limit - record.spent;
+    return quota.limit - record.spent - older(record, now, quota);
   },
+
+  older,
 
   spend(record: ClientRecord, cost: number): void {
     record.spent += cost;
@@ -46,12 +48,16 @@ export const slidingWindow: Algorithm = Object.freeze({
 
   // What is left of the older window is taken for spent in the current one, where it weighs more. The window ends when
   // the wait does: `waitMs()` of such a record is `restMs()`.
-  restore(record: ClientRecord, now: number, { limit, windowMs }: Quota, remaining: number, resetMs: number): void {
+  restore(record: ClientRecord, now: number, { limit, windowMs }: Quota, told: Told): void {
     record.before = 0;
-    record.spent = limit - remaining;
-    record.at = now + Math.min(resetMs, windowMs) - windowMs;
+    record.spent = limit - partOf(told);
+    record.at = now + Math.min(told.resetMs, windowMs) - windowMs;
   },
 });
+
+function older(record: ClientRecord, now: number, { windowMs }: Quota): number {
+  return Math.floor((record.before * coveredMs(record, now, windowMs)) / windowMs);
+}
 
 /** How many of the older window's milliseconds are in the `windowMs` that end with this one. */
 const coveredMs = (record: ClientRecord, now: number, windowMs: number): number => windowMs - 1 - (now - record.at);

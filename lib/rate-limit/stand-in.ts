@@ -14,6 +14,8 @@ export interface StandIn {
   readonly debts: Debts | undefined;
   /** @param waitMs Milliseconds until the store is asked again, as far as anybody knows. */
   take(claim: Claim, waitMs: number): Ruling;
+  /** The store was not told of a claim that was decided here, and will have to be. */
+  owe(claim: Claim, allowed: boolean): void;
   /** Remembers what the store has just said of a client. */
   learn(claim: Claim, ruling: Ruling): void;
   /** Is told how many gateways share the limits. */

@@ -1,4 +1,4 @@
-import type { Algorithm, ClientRecord } from './algorithm.ts';
+import { type Algorithm, type ClientRecord, partOf, type Told } from './algorithm.ts';
 import type { Quota } from './quota.ts';
 
 /** A bucket is refilled at the limit of its latest hit, so that it is full, and forgotten in Redis, at one known moment. */
@@ -32,11 +32,12 @@ export const tokenBucket: Algorithm = Object.freeze({
 
   most: ({ burst }: Quota) => burst,
 
-  restore(record: ClientRecord, now: number, quota: Quota, remaining: number, resetMs: number): void {
-    const { limit, windowMs, burst } = quota;
-    // The next token may be under way: then the wait says how much of it is missing.
-    const missing = remaining > 0 ? windowMs : Math.min(windowMs, resetMs * limit);
-    record.spent = (burst - remaining - 1) * windowMs + missing;
+  restore(record: ClientRecord, now: number, { limit, windowMs, burst }: Quota, told: Told): void {
+    const { remaining, resetMs, gateways } = told;
+    // The next token may be under way: then the wait says how much of it is missing. Of it, too, a gateway has its part.
+    const next = remaining > 0 ? 0 : Math.max(0, windowMs - resetMs * told.limit);
+    const part = Math.floor(((remaining % gateways) * windowMs + next) / gateways);
+    record.spent = Math.max(0, (burst - partOf(told)) * windowMs - part);
     record.before = limit;
     record.at = now;
   },

@@ -48,4 +48,23 @@ describe('withDeadline', () => {
     resolve(7);
     await expect(timed).resolves.toBe(7);
   });
+
+  test('gives the store its time anew where the process stood still until after the deadline', async () => {
+    const { promise, resolve } = Promise.withResolvers<number>();
+    const timed = withDeadline(promise, 50, never);
+    jest.setSystemTime(Date.now() + 200);
+    await jest.advanceTimersByTimeAsync(60);
+    resolve(7);
+    await expect(timed).resolves.toBe(7);
+  });
+
+  test('does so three times at most', async () => {
+    const timed = expect(withDeadline(new Promise(() => {}), 50, never)).rejects.toThrow(DeadlineError);
+    for (let i = 0; i < 4; i++) {
+      jest.setSystemTime(Date.now() + 200);
+      await jest.advanceTimersByTimeAsync(50);
+    }
+    await jest.advanceTimersByTimeAsync(1);
+    await timed;
+  });
 });

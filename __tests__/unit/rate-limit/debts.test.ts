@@ -1,6 +1,8 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { type Algorithm, ClientRecord } from '../../../lib/rate-limit/algorithm.ts';
 import { type Debt, Debts } from '../../../lib/rate-limit/debts.ts';
 import { fixedWindow } from '../../../lib/rate-limit/fixed-window.ts';
+import type { Claim } from '../../../lib/rate-limit/meter.ts';
 import { slidingWindow } from '../../../lib/rate-limit/sliding-window.ts';
 import { ALGORITHMS } from './algorithms.ts';
 
@@ -21,17 +23,38 @@ function told(debts: Debts): Promise<Debt[]> {
   return debts.payAll(async (debt) => void all.push(debt)).then(() => all);
 }
 
+let algorithmOfTest: Algorithm = fixedWindow;
+
+function recordOf(at: number, spent: number): ClientRecord {
+  const record = new ClientRecord(at);
+  if (spent > 0) algorithmOfTest.spend(record, spent, { limit: 10, windowMs: WINDOW_MS, burst: 10 });
+  return record;
+}
+
+/** @param spent Of that which the store has counted, this gateway's part. */
+const owe = (debts: Debts, one: Claim, windows: number[], now: number, spent = 0) => {
+  if (!debts.has(one.key))
+    debts.open(
+      one,
+      windows.map((at) => recordOf(at, spent)),
+    );
+  debts.add(one, now);
+};
+
 describe.each(ALGORITHMS)('what is owed, with %s', (name, algorithm) => {
+  beforeEach(() => {
+    algorithmOfTest = algorithm;
+  });
   const debtsOf = (limit = 10) => new Debts(algorithm, [{ limit, windowMs: WINDOW_MS, burst: limit }]);
   const add = (debts: Debts, count: number, began = Date.now()) => {
-    for (let i = 0; i < count; i++) debts.add(claim, [began], Date.now());
+    for (let i = 0; i < count; i++) owe(debts, claim, [began], Date.now());
   };
 
   test('is what was spent, no more than the limit, and nothing twice', async () => {
     const debts = debtsOf();
     expect(debts.empty).toBe(true);
     add(debts, 4);
-    debts.add({ ...claim, key: 'other', cost: 25 }, [START], START);
+    owe(debts, { ...claim, key: 'other', cost: 25 }, [START], START);
     expect((await told(debts)).map(({ key, owed }) => [key, owed[0]?.units])).toEqual([
       ['k', 4],
       ['other', 10],
@@ -52,14 +75,21 @@ describe.each(ALGORITHMS)('what is owed, with %s', (name, algorithm) => {
     expect(debts.empty).toBe(true);
   });
 
-  test('is taken back where the store has counted after all', async () => {
+  test('comes with what the store had counted, only where it may have lost that, and until everybody was told', async () => {
     const debts = debtsOf();
-    add(debts, 3);
-    debts.cancel(claim);
-    debts.cancel({ ...claim, key: 'unknown' });
-    expect((await told(debts))[0]?.owed[0]?.units).toBe(2);
-    add(debts, 1);
-    for (let i = 0; i < 5; i++) debts.cancel(claim);
+    owe(debts, claim, [START], START, 5);
+    expect((await told(debts))[0]?.owed).toMatchObject([{ units: 1 }]);
+    debts.restore();
+    owe(debts, claim, [START], START, 5);
+    // Of a client that was refused, there is nothing but that.
+    debts.open({ ...claim, key: 'refused' }, [recordOf(START, 10)]);
+    expect((await told(debts)).map(({ owed }) => owed[0])).toMatchObject([
+      { units: 6 },
+      { units: 10, restMs: WINDOW_MS },
+    ]);
+    owe(debts, claim, [START], START, 5);
+    jest.setSystemTime(START + 2 * WINDOW_MS);
+    debts.restore();
     expect(await told(debts)).toEqual([]);
   });
 
@@ -74,6 +104,8 @@ describe.each(ALGORITHMS)('what is owed, with %s', (name, algorithm) => {
         }),
     );
     expect(debts.pay('k', () => Promise.reject(new Error('another')))).toBeInstanceOf(Promise);
+    // What has come meanwhile is spent on top of that.
+    debts.open(claim, [recordOf(START, 3)]);
     add(debts, 2);
     fail(new Error('down'));
     await expect(paying).rejects.toThrow('down');
@@ -101,16 +133,16 @@ describe.each(ALGORITHMS)('what is owed, with %s', (name, algorithm) => {
 
   test('follows a limit that the claims bring along', async () => {
     const debts = debtsOf();
-    for (let i = 0; i < 4; i++) debts.add({ ...claim, limit: 3 }, [START], START);
+    for (let i = 0; i < 4; i++) owe(debts, { ...claim, limit: 3 }, [START], START);
     expect(await told(debts)).toMatchObject([{ limit: 3, owed: [{ units: 3 }] }]);
   });
 });
 
 test('a fixed window that Redis had begun ends when Redis would have ended it', async () => {
   const debts = new Debts(fixedWindow, [{ limit: 10, windowMs: WINDOW_MS, burst: 10 }]);
-  debts.add(claim, [START - 50_000], START);
+  owe(debts, claim, [START - 50_000], START, 3);
   expect(await told(debts)).toMatchObject([{ owed: [{ units: 1, restMs: 10_000 }] }]);
-  debts.add(claim, [START - 50_000], START);
+  owe(debts, claim, [START - 50_000], START, 3);
   jest.setSystemTime(START + 10_000);
   expect(await told(debts)).toEqual([]);
 });
@@ -123,7 +155,7 @@ test('each of several windows is owed what was spent in it', async () => {
   const debts = new Debts(slidingWindow, quotas);
   for (let i = 0; i < 20; i++) {
     jest.setSystemTime(START + i * 1_000);
-    debts.add(claim, [Date.now(), START], Date.now());
+    owe(debts, claim, [Date.now(), START], Date.now());
   }
   jest.setSystemTime(START + 60_000);
   expect(await told(debts)).toMatchObject([{ owed: [{ units: 0 }, { units: 20 }] }]);
@@ -131,7 +163,7 @@ test('each of several windows is owed what was spent in it', async () => {
 
 test('at most so many clients are owed: the oldest is forgotten first', async () => {
   const debts = new Debts(fixedWindow, [{ limit: 10, windowMs: WINDOW_MS, burst: 10 }]);
-  for (let i = 0; i <= 100_000; i++) debts.add({ ...claim, key: `c${i}` }, [START], START);
+  for (let i = 0; i <= 100_000; i++) owe(debts, { ...claim, key: `c${i}` }, [START], START);
   const keys = (await told(debts)).map(({ key }) => key);
   expect([keys.length, keys[0], keys.at(-1)]).toEqual([100_000, 'c1', 'c100000']);
 });

@@ -15,7 +15,9 @@ export class FakeRedisClient extends EventEmitter implements NodeRedisClient {
   connects = 0;
   /** What heartbeats are told. */
   gateways = 1;
-  #unanswered: (() => void)[] = [];
+  /** Whether heartbeats are told that they are new. */
+  forgetsGateways = false;
+  #unanswered: { answer: () => void; reject: (error: Error) => void }[] = [];
 
   connect(): Promise<unknown> {
     this.connects++;
@@ -31,7 +33,9 @@ export class FakeRedisClient extends EventEmitter implements NodeRedisClient {
     this.sent.push([...args]);
     if (this.mood instanceof Error) return Promise.reject(this.mood);
     if (this.mood === 'well') return Promise.resolve(this.#run(args));
-    return new Promise((resolve) => this.#unanswered.push(() => resolve(this.#run(args))));
+    return new Promise((resolve, reject) => {
+      this.#unanswered.push({ answer: () => resolve(this.#run(args)), reject });
+    });
   }
 
   /** Number of hits that were asked for, answered or not. */
@@ -46,7 +50,12 @@ export class FakeRedisClient extends EventEmitter implements NodeRedisClient {
   /** What SIGCONT does after SIGSTOP. */
   answerLate(): void {
     this.mood = 'well';
-    for (const answer of this.#unanswered.splice(0)) answer();
+    for (const { answer } of this.#unanswered.splice(0)) answer();
+  }
+
+  /** What a broken connection does to the commands under way. */
+  fail(error: Error): void {
+    for (const { reject } of this.#unanswered.splice(0)) reject(error);
   }
 
   lose(error = new Error('Socket closed unexpectedly')): void {
@@ -63,7 +72,7 @@ export class FakeRedisClient extends EventEmitter implements NodeRedisClient {
   #run([command, ...rest]: readonly string[]): unknown {
     if (command === 'SCRIPT') return 'sha';
     const key = rest[2] ?? (rest[0] as string);
-    if (key.endsWith(GATEWAYS)) return this.gateways;
+    if (key.endsWith(GATEWAYS)) return [this.forgetsGateways ? 1 : 0, this.gateways];
     if (command === 'DEL') return this.hits.delete(key) ? 1 : 0;
     if (rest.length === 5) {
       // What was counted while it was away: units, and milliseconds that they last.

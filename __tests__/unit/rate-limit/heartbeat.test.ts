@@ -9,7 +9,7 @@ const sent: (readonly string[])[] = [];
 beforeEach(() => {
   jest.useFakeTimers();
   sent.length = due = 0;
-  reply = 1;
+  reply = [1, 1];
   beats = new Heartbeat({
     prefix: 'rl:ip:',
     send: async (args) => {
@@ -27,9 +27,9 @@ afterEach(() => {
   jest.useRealTimers();
 });
 
-const beat = (gateways: number) => {
-  reply = gateways;
-  return beats.beat();
+const beat = async (present: number, isNew = 0) => {
+  reply = [isNew, present];
+  return (await beats.beat()).gateways;
 };
 
 test('is due every 3 seconds or so, until it is stopped', () => {
@@ -53,7 +53,7 @@ test('is due sooner when asked, and as ever after that', () => {
 
 test('writes one key, with braces for a cluster, under one id for each gateway', async () => {
   await beat(1);
-  const other = new Heartbeat({ prefix: 'rl:ip:', send: async (args) => sent.push(args), onDue() {} });
+  const other = new Heartbeat({ prefix: 'rl:ip:', send: async (args) => [1, sent.push(args)], onDue() {} });
   await other.beat();
   const ids = sent.map(([command, , keys, key, id, ttl]) => {
     expect([command, keys, key, ttl]).toEqual(['EVALSHA', '1', 'rl:ip:{gateways}', String(GATEWAY_TTL_MS)]);
@@ -82,7 +82,37 @@ test('forgets a higher count from before the clock was set back', async () => {
   expect(await beat(2)).toBe(2);
 });
 
-test.each([0, -1, 1.5, 'OK', null])('does not take %p for a count', async (nothing) => {
+test('is due often at first, so that gateways that start together know of each other', () => {
+  beats.hurry();
+  jest.advanceTimersByTime(300);
+  expect(due).toBe(1);
+  jest.advanceTimersByTime(2_700);
+  expect(due).toBeGreaterThanOrEqual(9);
+  const before = due;
+  jest.advanceTimersByTime(9_000);
+  expect(due - before).toBeLessThanOrEqual(4);
+});
+
+test('says how many are there, of how many there were', async () => {
+  reply = [1, 4];
+  expect(await beats.beat()).toEqual({ gateways: 4, present: 4 });
+  reply = [0, 1];
+  expect(await beats.beat()).toEqual({ gateways: 4, present: 1 });
+});
+
+test('looks whether Redis knows it still, without a beat that others would hear', async () => {
+  reply = [1, 0];
+  expect(await beats.isForgotten()).toBe(false);
+  expect(sent.at(-1)?.at(-1)).toBe('1');
+  await beat(1, 1);
+  expect(sent.at(-1)?.at(-1)).toBe('0');
+  reply = [0, 1];
+  expect(await beats.isForgotten()).toBe(false);
+  reply = [1, 0];
+  expect(await beats.isForgotten()).toBe(true);
+});
+
+test.each([0, -1, 1.5, 'OK', null, [], [1, 0], [1, 'many'], [1]])('does not take %p for a count', async (nothing) => {
   reply = nothing;
   await expect(beats.beat()).rejects.toThrow('no count of gateways');
 });

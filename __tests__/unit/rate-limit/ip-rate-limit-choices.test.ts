@@ -311,7 +311,8 @@ describe('ipRateLimit without its store', () => {
   const down = (onStoreError: 'open' | 'closed', more: IpRateLimitOptions = {}) => {
     const client = new FakeRedisClient();
     client.isReady = false;
-    return gateway({ redis: client, limit: 1, onStoreError, ...more });
+    const atOnce = { fallbackAfterMisses: 1, fallbackAfterMs: 0 };
+    return gateway({ redis: client, limit: 1, onStoreError, ...atOnce, ...more });
   };
 
   test('D01 open: everybody passes, and is told nothing of a limit', async () => {

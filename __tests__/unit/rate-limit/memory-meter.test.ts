@@ -8,6 +8,8 @@ const SETTINGS: Omit<LimiterMeterSettings, 'algorithm'> = {
   maxKeys: 1_000,
   prefix: 'rl:ip:',
   storeTimeoutMs: 50,
+  fallbackAfterMisses: 5,
+  fallbackAfterMs: 1_000,
   onStoreError: 'local',
 };
 

@@ -175,7 +175,7 @@ describe('rateLimitStore() without Redis', () => {
   const down = (onStoreError: 'local' | 'open' | 'closed') => {
     const redis = new FakeRedisClient();
     redis.isReady = false;
-    const store = cleanup.add(rateLimitStore({ redis, onStoreError }));
+    const store = cleanup.add(rateLimitStore({ redis, onStoreError, fallbackAfterMisses: 1, fallbackAfterMs: 0 }));
     const app = express()
       .use(rateLimit({ store, limit: 1, windowMs: 60_000, standardHeaders: 'draft-7', validate: false }))
       .use((_req, res) => void res.send('ok'));

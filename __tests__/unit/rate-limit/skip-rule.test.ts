@@ -12,7 +12,7 @@ describe('SkipRule', () => {
   let now: number;
 
   beforeEach(() => {
-    rule = new SkipRule();
+    rule = new SkipRule({ misses: 1, forMs: 0 });
     now = 1_000_000;
   });
 
@@ -36,6 +36,31 @@ describe('SkipRule', () => {
     expect(rule.startTrial(now)).toBe(false);
     expect(rule.waitMs(now)).toBe(0);
     expect(rule.succeeded(rule.era)).toBe(true);
+  });
+
+  test('takes so many late replies in a row, for so long, for a failure of the store', () => {
+    rule = new SkipRule({ misses: 3, forMs: 500 });
+    // Many at once are one hiccup.
+    for (let i = 0; i < 50; i++) expect(fail('silent')).toBe(false);
+    now += 499;
+    expect(fail('silent')).toBe(false);
+    rule.succeeded(rule.era);
+    now += 1;
+    for (let i = 0; i < 2; i++) expect(fail('silent')).toBe(false);
+    now += 10_000;
+    expect(fail('silent')).toBe(true);
+    expect(rule.skipping).toBe(true);
+  });
+
+  test('few late replies are no failure, however long they take, and a clock that is set back begins anew', () => {
+    rule = new SkipRule({ misses: 3, forMs: 500 });
+    expect(fail('silent')).toBe(false);
+    now += 60_000;
+    expect(fail('silent')).toBe(false);
+    now -= 3_600_000;
+    expect(fail('silent')).toBe(false);
+    now += 500;
+    expect(fail('silent')).toBe(true);
   });
 
   test('skips for a second after the first silence, then has one trial', () => {
