@@ -255,6 +255,29 @@ describe.each(GATEWAYS)('%s: Content-Disposition', (gateway) => {
   });
 });
 
+test.each(GATEWAYS)(
+  '%s: Content-Disposition of a client adds no header to the request to the backend',
+  async (gateway) => {
+    const disposition: Line = ['Content-Disposition', 'a\xc4\x8d\xc4\x8aX-Added: 1'];
+    for (const [method, more] of [
+      ['GET', []],
+      ['POST', []],
+      ['POST', [['Expect', '100-continue']]],
+    ] as [string, Line[]][]) {
+      current = simple({ method, requestLines: [disposition, ...more] });
+      const client = await RawClient.connect(ports[gateway] as number);
+      client.send(requestBytes());
+      let { status } = await client.response(method);
+      if (status === 100) ({ status } = await client.response(method));
+      client.close();
+      expect(status).toBe(200);
+      const received = backend.requests.at(-1);
+      expect(received?.all('content-disposition')).toEqual([disposition[1]]);
+      expect(received?.field('x-added')).toBeUndefined();
+    }
+  },
+);
+
 test('the large body of a refused upgrade arrives whole', async () => {
   current = simple({ method: 'UPGRADE', status: 403, body: 2_000_000 });
   const { response } = await exchange('roundRobinProxy()');

@@ -1,4 +1,4 @@
-import { type ServerResponse, STATUS_CODES } from 'node:http';
+import { type OutgoingMessage, STATUS_CODES } from 'node:http';
 
 /** What is used of Node's response. What begins with `_` is not public: a contract test says that it is there. */
 interface Storing {
@@ -19,7 +19,7 @@ const NOT_ASCII = /[^\t\x20-\x7e]/;
 const HAS_HIGH_BYTES = /[\x80-\xff]/;
 
 /**
- * Makes Node send the head of this response byte for byte as it was set. Node itself changes three things, after it has
+ * Makes Node send the head of this response (or request) byte for byte as it was set. Node itself changes three things, after it has
  * checked the values:
  *
  * - It decodes `Content-Disposition` as UTF-8 when it knows the length of the body (nodejs/node#58240). The bytes `C4 8D C4 8A`
@@ -29,8 +29,8 @@ const HAS_HIGH_BYTES = /[\x80-\xff]/;
  *
  * @param withoutReason Whether the response has an empty reason phrase, which Node would replace by its own.
  */
-export function sendHeadExactly(res: ServerResponse, withoutReason = false): void {
-  Object.assign(res, { _storeHeader: withoutReason ? storeWithoutReason : storeExactly });
+export function sendHeadExactly(message: OutgoingMessage, withoutReason?: unknown): void {
+  Object.assign(message, { _storeHeader: withoutReason === true ? storeWithoutReason : storeExactly });
 }
 
 function storeExactly(this: Storing, startLine: string, headers: unknown): void {

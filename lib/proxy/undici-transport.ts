@@ -1,6 +1,6 @@
 import { AsyncResource } from 'node:async_hooks';
 import { EventEmitter } from 'node:events';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
 import { debugProxyErrorsPlugin, type Options as HpmOptions, loggerPlugin, type Plugin } from 'http-proxy-middleware';
 import { declaredLength } from '../core/declared-length.ts';
 import { exchangeOf } from '../core/exchange.ts';
@@ -112,6 +112,9 @@ export function undiciTransport<
     const watchdog = new Watchdog(Math.min(timeouts.responseTimeoutMs, timeouts.idleTimeoutMs));
     const { web: native, close } = proxyServer;
     const byDefault = listenersByDefault(hpmOptions);
+    // Natively, too, no byte of a header changes, in either direction.
+    for (const server of [proxyServer, byDefault])
+      server.on('proxyReq', sendHeadExactly as (proxyReq: ClientRequest) => void);
     const readTarget = targetReader();
     const names = nativeNames();
     const { body } = timeouts;
