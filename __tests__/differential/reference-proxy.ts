@@ -68,11 +68,12 @@ events { worker_connections 256; }
 http {
   access_log off;
   client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+  upstream backend { server 127.0.0.1:${backendPort}; keepalive 32; }
   server {
     listen 127.0.0.1:${port};
     location /denied { return 403; }
     location / {
-      proxy_pass http://127.0.0.1:${backendPort};
+      proxy_pass http://backend;
       proxy_http_version 1.1;
       proxy_request_buffering off;
       proxy_set_header Host $http_host;

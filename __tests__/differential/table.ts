@@ -35,7 +35,7 @@ export interface Table {
 export function readTable(): Table {
   const text = readFileSync(TABLE_FILE, 'utf8');
   const version = (name: string) => new RegExp(`${name} ([\\d.]+\\d)`).exec(text)?.[1] ?? '';
-  const [requests = '', responses = ''] = text.split('\n## Responses\n');
+  const [requests = '', responses = ''] = text.split(/\n## .*\n/);
   return {
     rows: readRows(requests),
     responses: readRows(responses),

@@ -2,6 +2,7 @@ import { isIP, type Socket } from 'node:net';
 import { type buildConnector, Client, type Dispatcher, errors } from 'undici';
 import { BoundConnections } from './bound-connections.ts';
 import { HeaderSpelling } from './header-spelling.ts';
+import { KeepAliveTime } from './keep-alive-time.ts';
 import { RecentPeak } from './recent-peak.ts';
 
 /** undici closes a connection that was free for 4 s, or 2 s before the time that the backend announced. */
@@ -38,7 +39,7 @@ export class Connection extends Client implements RequestConnection {
   isFree = false;
   isDropped = false;
   isBound = false;
-  /** `Date.now()` when it became free. */
+  /** `Date.now()` when it became free; 0 until its first response on this socket. */
   freeSince = 0;
   readonly #owner: ConnectionOwner;
 
@@ -80,6 +81,8 @@ export class BackendConnections implements ConnectionOwner {
   readonly #free: Connection[] = [];
   readonly #bound: BoundConnections<Connection>;
   readonly #mostInUse = new RecentPeak();
+  readonly #keepAliveTime = new KeepAliveTime();
+  #isChecking = false;
   #closed = false;
 
   constructor(options: BackendConnectionsOptions) {
@@ -162,6 +165,7 @@ export class BackendConnections implements ConnectionOwner {
 
   #takeFree(): Connection | undefined {
     const longest = this.#free[0];
+    if (longest !== undefined && this.#keepAliveTime.isKnown) return this.#takeLasting(longest);
     // With one or none there is nothing to choose, and no need for the time.
     if (longest === undefined || this.#free.length === 1) return this.#free.pop();
     const now = Date.now();
@@ -172,11 +176,40 @@ export class BackendConnections implements ConnectionOwner {
     return this.#free.pop();
   }
 
+  /** The one that was free last, unless the backend may be closing it at this moment; then all others are older still. */
+  #takeLasting(longest: Connection): Connection | undefined {
+    const now = Date.now();
+    if (this.#keepAliveTime.isContradictedBy(now - longest.freeSince)) this.#checkWhetherOpen(longest);
+    const last = this.#free.pop() as Connection;
+    if (!last.stats.connected || this.#keepAliveTime.allows(now - last.freeSince)) return last;
+    // Another one will take its place. The oldest stays: it tells when the backend closes.
+    if (last === longest) this.#free.push(last);
+    else this.drop(last);
+    return undefined;
+  }
+
+  /** In the next turn of the event loop but one: the news of a closed connection may still wait to be read. */
+  #checkWhetherOpen(connection: Connection): void {
+    if (this.#isChecking) return;
+    this.#isChecking = true;
+    const { freeSince } = connection;
+    const check = () => {
+      this.#isChecking = false;
+      if (connection.isFree && connection.freeSince === freeSince && connection.stats.connected) {
+        this.#keepAliveTime.outlived();
+      }
+    };
+    setImmediate(() => setImmediate(check));
+  }
+
   #open(): Connection {
     const connection = new Connection(this.#origin, this.#options, this);
     this.#all.add(connection);
     connection.on('drain', () => this.#release(connection));
-    connection.on('disconnect', () => this.#disconnected(connection));
+    connection.on('connect', () => {
+      connection.freeSince = 0;
+    });
+    connection.on('disconnect', (_origin, _targets, error) => this.#disconnected(connection, error));
     connection.on('connectionError', () => this.drop(connection));
     return connection;
   }
@@ -188,9 +221,13 @@ export class BackendConnections implements ConnectionOwner {
     if (!connection.isBound) this.#free.push(connection);
   }
 
-  /** As many as ever ran at a time would pile up. */
-  #disconnected(connection: Connection): void {
-    if (!connection.isFree) return;
+  #disconnected(connection: Connection, error?: NodeJS.ErrnoException): void {
+    if (!connection.isFree || connection.isDropped) return;
+    // Not one that undici closed, or that has brought no response yet.
+    if (error !== undefined && error.code !== 'UND_ERR_INFO' && connection.freeSince > 0) {
+      this.#keepAliveTime.closedAfter(Date.now() - connection.freeSince);
+    }
+    // As many as ever ran at a time would pile up.
     if (!connection.isBound) this.#free.splice(this.#free.lastIndexOf(connection), 1);
     this.drop(connection);
   }

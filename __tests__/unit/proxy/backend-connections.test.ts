@@ -180,3 +180,81 @@ describe('a connection that is needed now and then', () => {
     expect(await oneByOne(4, 3_000)).toEqual([0, 0, 0, 0]);
   });
 });
+
+describe('the keep-alive time of the backend', () => {
+  const settled = () => new Promise<void>((resolve) => setImmediate(() => setImmediate(() => setImmediate(resolve))));
+
+  /** Answers one request, so much time after the last one; tells whether it came over a connection that was there. */
+  async function isReused(idleMs: number): Promise<boolean> {
+    jest.setSystemTime(Date.now() + idleMs);
+    const before = new Set(sockets);
+    const asked = ask();
+    await arrived(1);
+    const { socket } = (waiting[0] as [IncomingMessage, ServerResponse])[0];
+    answerAll();
+    expect(await asked).toBe(200);
+    await settled();
+    return before.has(socket);
+  }
+
+  async function closeAll(idleMs: number): Promise<void> {
+    jest.setSystemTime(Date.now() + idleMs);
+    server.closeAllConnections();
+    await eventually('all are closed', () => sockets.size === 0 && connections.isIdle);
+  }
+
+  test('is learned from the connections that it closes, and none is used in its second half', async () => {
+    expect([await isReused(0), await isReused(3_000)]).toEqual([false, true]);
+    await closeAll(100);
+    expect([await isReused(0), await isReused(49), await isReused(50), await isReused(0)]).toEqual([
+      false,
+      true,
+      false,
+      true,
+    ]);
+  });
+
+  test('leaves no more connections than one beside those that are needed', async () => {
+    await isReused(0);
+    await closeAll(8);
+    // The oldest is not idle for so long that it says anything new.
+    for (let i = 0; i < 8; i += 1) {
+      expect(await isReused(5)).toBe(false);
+      await eventually('those that are not needed are closed', () => sockets.size <= 2);
+    }
+  });
+
+  test('says nothing of a connection that ends with a request on it', async () => {
+    await isReused(0);
+    const lost = ask();
+    await arrived(1);
+    (waiting.shift() as [IncomingMessage, ServerResponse])[0].socket.destroy();
+    expect(await lost).toBe('SocketError');
+    expect([await isReused(0), await isReused(3_000)]).toEqual([false, true]);
+  });
+
+  test('is not what undici, or a connection without a response, makes of it', async () => {
+    // Closed behind its response, and before the first one.
+    for (const leave of [
+      (res: ServerResponse) => void res.setHeader('connection', 'close').end(),
+      (res: ServerResponse) => void res.socket?.destroy(),
+    ]) {
+      const asked = ask();
+      await arrived(1);
+      leave((waiting.shift() as [IncomingMessage, ServerResponse])[1]);
+      await asked;
+      await settled();
+    }
+    expect([await isReused(0), await isReused(3_000)]).toEqual([false, true]);
+  });
+
+  test('is forgotten when connections outlive it: a backend that restarts closes them all, however young', async () => {
+    await isReused(0);
+    await closeAll(1);
+    expect([await isReused(0), await isReused(5)]).toEqual([false, false]);
+    const reused: boolean[] = [];
+    // Each look at one that is still open doubles the time.
+    for (let i = 0; i < 8; i += 1) reused.push(await isReused(30));
+    expect([reused[0], reused.at(-1)]).toEqual([false, true]);
+  });
+});

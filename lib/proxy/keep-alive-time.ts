@@ -1,0 +1,41 @@
+/** A connection that stays open this many times longer than the estimate shows that the estimate is too low. */
+const SPREAD = 4;
+/** Milliseconds that this must be at least, for clocks and event loops that are late. */
+const LATENESS_MS = 10;
+/** With more than this left, a request reaches the backend before the backend closes. */
+const MARGIN_MS = 1_000;
+
+/**
+ * How long a backend keeps an idle connection, learned from when it closes some. A request that is sent when the backend is
+ * about to close is lost, and only one that may be repeated can be sent again. So a connection is not used in the second half
+ * of that time, or in the last second of a long one.
+ */
+export class KeepAliveTime {
+  /** Shortest idle time, in milliseconds, after which the backend closed a connection. */
+  #shortest = Number.POSITIVE_INFINITY;
+
+  /** Whether anything is known: until then, every connection may be used. */
+  get isKnown(): boolean {
+    return this.#shortest < Number.POSITIVE_INFINITY;
+  }
+
+  /** The backend closed a connection that was idle for this long. */
+  closedAfter(idleMs: number): void {
+    this.#shortest = Math.min(this.#shortest, Math.max(0, idleMs));
+  }
+
+  /** Whether a connection that has been idle for this long may carry a request. */
+  allows(idleMs: number): boolean {
+    return idleMs < Math.max(this.#shortest / 2, this.#shortest - MARGIN_MS);
+  }
+
+  /** Whether a connection that is still open after this time contradicts what is known: see `outlived()`. */
+  isContradictedBy(idleMs: number): boolean {
+    return idleMs > SPREAD * this.#shortest + LATENESS_MS;
+  }
+
+  /** It was contradicted: a backend that restarts closes all its connections, however long they were idle. */
+  outlived(): void {
+    this.#shortest = Math.max(1, 2 * this.#shortest);
+  }
+}
