@@ -2,7 +2,7 @@ import { isIP, type Socket } from 'node:net';
 import { type buildConnector, Client, type Dispatcher, errors } from 'undici';
 import { BoundConnections } from './bound-connections.ts';
 import { HeaderSpelling } from './header-spelling.ts';
-import { KeepAliveTime } from './keep-alive-time.ts';
+import { isClosedByPeer, KeepAliveTime } from './keep-alive-time.ts';
 import { RecentPeak } from './recent-peak.ts';
 
 /** undici closes a connection that was free for 4 s, or 2 s before the time that the backend announced. */
@@ -223,8 +223,8 @@ export class BackendConnections implements ConnectionOwner {
 
   #disconnected(connection: Connection, error?: NodeJS.ErrnoException): void {
     if (!connection.isFree || connection.isDropped) return;
-    // Not one that undici closed, or that has brought no response yet.
-    if (error !== undefined && error.code !== 'UND_ERR_INFO' && connection.freeSince > 0) {
+    // Not one that has brought no response yet.
+    if (error !== undefined && isClosedByPeer(error) && connection.freeSince > 0) {
       this.#keepAliveTime.closedAfter(Date.now() - connection.freeSince);
     }
     // As many as ever ran at a time would pile up.

@@ -5,6 +5,11 @@ const LATENESS_MS = 10;
 /** With more than this left, a request reaches the backend before the backend closes. */
 const MARGIN_MS = 1_000;
 
+/** Whether a connection was closed by the backend, and not by undici: for its idle time, or for bytes that nobody asked for. */
+export function isClosedByPeer({ code, message }: NodeJS.ErrnoException): boolean {
+  return code === 'ECONNRESET' || (code === 'UND_ERR_SOCKET' && message !== 'bad response');
+}
+
 /**
  * How long a backend keeps an idle connection, learned from when it closes some. A request that is sent when the backend is
  * about to close is lost, and only one that may be repeated can be sent again. So a connection is not used in the second half
