@@ -49,6 +49,14 @@ describe('expressway doctor', () => {
     expect(out).not.toContain('\x1b');
   });
 
+  test('settings that some applications need to be others are notes', async () => {
+    const { url } = await answering(200);
+    const { code, said } = await examine('applications', { BACKENDS: url, AMBIGUOUS_PATHS: 'strict' });
+    expect(code).toBe(0);
+    expect(said).toContainEqual(expect.stringMatching(/^note AMBIGUOUS_PATHS=strict: npm registries/));
+    expect(said.join()).not.toContain('LOAD_BALANCING');
+  });
+
   test('a name in the file that is nearly that of a variable is a warning, any other is none of its business', async () => {
     const path = join(folder, 'misspelt.env');
     const { url } = await answering(200);
@@ -74,7 +82,7 @@ describe('expressway doctor', () => {
     const { code, said, report } = await examine('configuration', {}, ['--env-file', path]);
     expect(code).toBe(1);
     expect(said).toEqual([
-      expect.stringMatching(/^fail BACKENDS: .*neither http nor https/),
+      expect.stringMatching(/^fail BACKENDS: .*must start with http:\/\/ or https:\/\//),
       expect.stringMatching(/^fail TRUST_PROXY: .*must not be true/),
     ]);
     // There is nothing else to look at.
@@ -84,7 +92,7 @@ describe('expressway doctor', () => {
   test('open files and MAX_CONNECTIONS', async () => {
     const { said, found } = await examine('open files', { MAX_CONNECTIONS: '900000000' });
     expect(said).toEqual([expect.stringMatching(/^warn only \d+ open files, and 900000000 connections/)]);
-    expect(found[0]?.fix).toMatch(/ulimit -n 1800000256.*or set MAX_CONNECTIONS=\d+$/);
+    expect(found[0]?.fix).toMatch(/ulimit -n 1800000290.*or set MAX_CONNECTIONS=\d+$/);
     expect((await examine('open files', { MAX_CONNECTIONS: '1' })).said).toEqual([expect.stringMatching(/^ok /)]);
     expect((await examine('open files', { MAX_CONNECTIONS: '0' })).said).toEqual([expect.stringMatching(/^note /)]);
   });

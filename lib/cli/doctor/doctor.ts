@@ -2,6 +2,7 @@ import type { Config } from '../../../example-gateway/config.ts';
 import type { Command, Streams } from '../command.ts';
 import { readEnvFile } from '../env-file.ts';
 import { GATEWAY_PACKAGES, requirePackages } from '../packages.ts';
+import { applications } from './applications.ts';
 import { backends } from './backends.ts';
 import { type Check, type Finding, failure, ok, warning } from './check.ts';
 import { clientIdentity } from './client-identity.ts';
@@ -14,14 +15,25 @@ import { openFiles } from './open-files.ts';
 import { ports } from './ports.ts';
 import { redis } from './redis.ts';
 
-const CHECKS: readonly Check[] = [nodeVersion, openFiles, ports, listenerCertificate, clientIdentity, backends, redis];
+const CHECKS: readonly Check[] = [
+  nodeVersion,
+  openFiles,
+  ports,
+  listenerCertificate,
+  clientIdentity,
+  applications,
+  backends,
+  redis,
+];
 
 const HELP = `Usage: expressway doctor [options]
 
 Looks at what the example gateway would run with, or runs with, and says what to do: its variables, the version of Node,
-open files, ports, its certificate, who a client is, each backend and Redis. It connects to backends and to Redis as the
-gateway does; to Redis it writes two keys that are gone after a second, and from backends it asks for HEALTH_CHECK_PATH
-only. Needs the packages ${GATEWAY_PACKAGES.join(', ')}, and redis with REDIS_URL.
+open files, ports, its certificate, who a client is, settings that some applications need, each backend and Redis. It
+connects to backends and to Redis as the gateway does; to Redis it writes two keys that are gone after a second, and
+from backends it asks for HEALTH_CHECK_PATH only.
+
+Needs the packages ${GATEWAY_PACKAGES.join(', ')}, and redis with REDIS_URL.
 
   --env-file <file>               reads variables from a file; those of the environment win
   --peer <address>                the address that a sample request comes from: that of the proxy in front

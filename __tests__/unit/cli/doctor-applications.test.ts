@@ -1,0 +1,55 @@
+import { expect, test } from '@jest/globals';
+import { readConfig } from '../../../example-gateway/config.ts';
+import { applications } from '../../../lib/cli/doctor/applications.ts';
+
+/** In the way of no application. */
+const SUITS_ALL = {
+  BACKENDS: 'http://a:1,http://b:1',
+  RESPONSE_TIMEOUT_MS: '25001',
+  AMBIGUOUS_PATHS: 'pass',
+  MERGE_SLASHES: 'off',
+  LOAD_BALANCING: 'hash',
+  MAX_BODY_BYTES: '0',
+  MAX_TARGET_BYTES: '0',
+};
+const SECRET = { STICKY_SECRET: 'x'.repeat(32) };
+
+/** The variable that each note begins with, and what it says. */
+async function notes(env: Readonly<Record<string, string>>) {
+  const findings = await applications.run({ config: readConfig(env), sample: undefined });
+  expect(findings.filter(({ level, fix }) => level !== 'note' || fix === undefined)).toEqual([]);
+  return findings.map(({ what }) => what);
+}
+
+test('with the defaults, doctor tells which applications need another setting', async () => {
+  expect((await notes({})).map((what) => what.replace(/:.*/, ''))).toEqual([
+    'AMBIGUOUS_PATHS=reject',
+    'MERGE_SLASHES=on',
+    'LOAD_BALANCING=round-robin with several backends',
+    'MAX_BODY_BYTES=10485760',
+    'MAX_TARGET_BYTES=8192',
+  ]);
+});
+
+test.each([
+  [{ RESPONSE_TIMEOUT_MS: '25000' }, ['RESPONSE_TIMEOUT_MS=25000: polls of socket.io']],
+  [{ AMBIGUOUS_PATHS: 'strict' }, ['AMBIGUOUS_PATHS=strict: npm', 'AMBIGUOUS_PATHS=strict: S3']],
+  [{ AMBIGUOUS_PATHS: 'reject' }, ['AMBIGUOUS_PATHS=reject: S3']],
+  [{ MERGE_SLASHES: 'on' }, ['MERGE_SLASHES=on: S3']],
+  [{ LOAD_BALANCING: 'latency' }, ['LOAD_BALANCING=latency with several backends: polling of socket.io']],
+  [{ LOAD_BALANCING: 'latency', BACKENDS: 'http://a:1' }, []],
+  [{ LOAD_BALANCING: 'latency', BACKENDS: 'dns://a:1' }, ['LOAD_BALANCING=latency with several backends']],
+  [{ LOAD_BALANCING: 'weighted', BACKENDS: 'srv://a' }, ['LOAD_BALANCING=weighted with several backends']],
+  [{ LOAD_BALANCING: 'sticky', ...SECRET }, []],
+  [{ HASH_LOAD_FACTOR: '1.25' }, ['HASH_LOAD_FACTOR=1.25: a client']],
+  [{ HASH_BY: 'cookie:user' }, []],
+  [{ MAX_BODY_BYTES: '1073741823' }, ['MAX_BODY_BYTES=1073741823: larger uploads']],
+  [{ MAX_BODY_BYTES: '1073741824' }, []],
+  [{ MAX_TARGET_BYTES: '8192' }, ['MAX_TARGET_BYTES=8192: longer paths']],
+  [{ MAX_TARGET_BYTES: '15000' }, []],
+])('of %j doctor notes what matters, and nothing else', async (env, expected) => {
+  const said = await notes({ ...SUITS_ALL, ...(env as Record<string, string>) });
+  expect(said).toEqual(
+    expected.map((beginning) => expect.stringMatching(new RegExp(`^${beginning.replace(/[.]/g, '\\.')}`))),
+  );
+});
