@@ -22,7 +22,8 @@ const bodyOf = async (url: string) => (await fetch(url)).text();
 describe('expressway start', () => {
   test('runs a gateway in front of the backends, with the limit that was asked for, until SIGTERM', async () => {
     const [one, two] = [await backend('one'), await backend('two')];
-    const proc = start([...ANYWHERE, '--backend', one.url, '--backend', `${two.url};weight=2`, '--limit', '3/1h']);
+    const flags = ['--backend', one.url, '--backend', `${two.url};weight=2`, '--limit', '3/1h'];
+    const proc = start([...ANYWHERE, ...flags], { LOAD_BALANCING: 'weighted' });
     const url = await proc.said(/"url":"([^"]+)"/);
     expect([await bodyOf(url), await bodyOf(url)].sort()).toEqual(['one', 'two']);
     expect((await fetch(url)).headers.get('ratelimit-policy')).toBe('"ip";q=3;w=3600');
@@ -114,7 +115,7 @@ describe('expressway start', () => {
   test('what the gateway does not accept is said in a line each, exit code 1', async () => {
     const { code, out, err } = await start(['--backend', 'ftp://x', '--port', 'y']).done;
     expect([code, out]).toEqual([1, '']);
-    expect(err).toMatch(/^PORT: .*\nBACKENDS: .*neither http nor https\n$/);
+    expect(err).toMatch(/^PORT: .*\nBACKENDS: .*must start with http:\/\/ or https:\/\/.*\n$/);
   });
 
   test('a port in use is said in one line, exit code 1', async () => {
