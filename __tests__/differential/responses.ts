@@ -20,6 +20,16 @@ const RESPONSES: Readonly<Record<string, string>> = {
   'C07 101 that nobody asked for': `HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n${OK}`,
 };
 
+/** Names of files, in UTF-8. In Latin-1, whose character U+010D is CR and U+010A is LF, some of them would end the line. */
+const FILE_NAMES: Readonly<Record<string, string>> = {
+  'B13 a file name beyond ASCII': 'é 日本 上海.pdf',
+  'B13 a file name that hides a header': 'a\u010d\u010aSet-Cookie: evil=1',
+  'B13 a file name that hides a response':
+    'a\u010d\u010aContent-Length: 0\u010d\u010a\u010d\u010aHTTP/1.1 200 OK\u010d\u010aContent-Length: 4\u010d\u010a\u010d\u010aevil',
+};
+
+const dispositionOf = (name: string): string => Buffer.from(`attachment; filename="${name}"`).toString('latin1');
+
 /** What clients get of odd responses through this gateway, nginx and HAProxy. */
 export async function compareResponses(uploads = UPLOADS): Promise<Row[]> {
   const rows: Row[] = [];
@@ -29,6 +39,11 @@ export async function compareResponses(uploads = UPLOADS): Promise<Row[]> {
   }
   for (const [id, bytes] of Object.entries(RESPONSES)) {
     rows.push(await compareOne(id, await RecorderBackend.start(answer(bytes)), statuses));
+  }
+  for (const [id, name] of Object.entries(FILE_NAMES)) {
+    const line = `Content-Disposition: ${dispositionOf(name)}\r\n`;
+    const backend = await RecorderBackend.start(answer(OK.replace('\r\n', `\r\n${line}`)));
+    rows.push(await compareOne(id, backend, (port) => fileName(port, name)));
   }
   return rows;
 }
@@ -66,4 +81,16 @@ async function statuses(port: number): Promise<string> {
   client.close();
   const seen = [...client.pending.toString('latin1').matchAll(/HTTP\/1\.[01] (\d{3})/g)].map(([, status]) => status);
   return [...seen, ...(waits ? ['waits'] : [])].join(', ');
+}
+
+/** Whether a client gets the name as the backend sent it, and nothing beside it. */
+async function fileName(port: number, name: string): Promise<string> {
+  const client = await RawClient.connect(port);
+  client.send('GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
+  const response = await client.response();
+  await client.closed();
+  client.close();
+  const isSame = response.field('content-disposition') === dispositionOf(name);
+  const isAlone = response.field('set-cookie') === undefined && client.pending.length === 0;
+  return [isSame ? 'as sent' : 'changed', ...(isAlone ? [] : ['and more'])].join(' ');
 }

@@ -76,6 +76,8 @@ export const CLIENT_CORPUS: readonly (readonly [id: string, bytes: string])[] = 
   ['S14 Host with a bad port', 'GET / HTTP/1.1\r\nHost: a:99999999\r\n\r\n'],
   ['S14 Host with port 0', 'GET / HTTP/1.1\r\nHost: a:0\r\n\r\n'],
   ['S14 Host with port 65536', 'GET / HTTP/1.1\r\nHost: a:65536\r\n\r\n'],
+  ['S14 absolute-form with port 0', 'GET http://a:0/ HTTP/1.1\r\nHost: a:0\r\n\r\n'],
+  ['S14 absolute-form with port 65536', 'GET http://a:65536/ HTTP/1.1\r\nHost: a:65536\r\n\r\n'],
   ['S15 absolute-form', `GET http://other.example/x?y HTTP/1.1\r\n${H}${N}\r\n`],
   ['S15 absolute-form without a path', `GET http://other.example HTTP/1.1\r\n${H}${N}\r\n`],
   ['S15 absolute-form with a user', `GET http://u@other.example/ HTTP/1.1\r\n${H}\r\n`],
