@@ -25,6 +25,9 @@ export interface GuardedStoreParts {
   readonly onPause?: (error: Error) => void;
 }
 
+/** A store that takes longer than this to say that it is back is not back. */
+const PATIENCE_MS = 1_000;
+
 /**
  * A store that is asked under a deadline, with a stand-in that decides while it fails and tells it afterwards what it let
  * pass. A reply that is late costs only the request that waited for it: the stand-in decides that one, its hit still counts in
@@ -103,6 +106,11 @@ export class GuardedStore {
   /** A call of the store, with its deadline. */
   timed<T>(work: Promise<T>): Promise<T> {
     return withDeadline(work, this.#parts.timeoutMs, this.#onLate);
+  }
+
+  /** A call that no request waits for without a deadline of its own. */
+  patiently<T>(work: Promise<T>): Promise<T> {
+    return withDeadline(work, Math.max(this.#parts.timeoutMs, PATIENCE_MS), this.#onLate);
   }
 
   /** Of a call that has just begun, and that no request waits for: its failure counts like one of a request's. */
@@ -185,7 +193,7 @@ export class GuardedStore {
     );
   }
 
-  readonly #charge = (debt: Debt): Promise<void> => this.timed(this.#parts.shared().charge(debt));
+  readonly #charge = (debt: Debt): Promise<void> => this.patiently(this.#parts.shared().charge(debt));
 
   readonly #onLate = (): void => {
     if (!this.#skip.skipping) return;
@@ -194,7 +202,8 @@ export class GuardedStore {
   };
 
   #failed(era: number, error: Error, otherwise: StoreFailure): void {
-    const failure = error instanceof DeadlineError ? 'silent' : otherwise;
+    const late = otherwise === 'decisive' ? 'unanswered' : 'silent';
+    const failure = error instanceof DeadlineError ? late : otherwise;
     if (!this.#skip.failed(era, Date.now(), failure)) return;
     this.#parts.onPause?.(error);
     this.awaitTrial();

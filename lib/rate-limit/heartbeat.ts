@@ -17,14 +17,15 @@ export const GATEWAY_TTL_MS = 10_000;
  * KEYS: the set of gateways. ARGV: one's own id, milliseconds until it is forgotten, and 1 only to look. Replies whether it was
  * new there, and how many there are. The moments are those of Redis's clock, and the whole set has an expiry at all times. Later ones than any beat of now are from
  * before that clock was set back.
+ * ZADD comes first: a Redis without memory lets a script go on that has written once.
  */
 const script = new LuaScript(`
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local ttl = tonumber(ARGV[2])
+local isNew = redis.call('ZADD', KEYS[1], string.format('%.0f', now + ttl), ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now))
 redis.call('ZREMRANGEBYSCORE', KEYS[1], string.format('(%.0f', now + ttl), '+inf')
-local isNew = redis.call('ZADD', KEYS[1], string.format('%.0f', now + ttl), ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ttl)
 if isNew == 1 and ARGV[3] == '1' then redis.call('ZREM', KEYS[1], ARGV[1]) end
 return { isNew, redis.call('ZCARD', KEYS[1]) }

@@ -136,7 +136,8 @@ export class ResilientMeter implements LimiterMeter {
   }
 
   #due(): void {
-    if (!this.#link.ready) return;
+    // Others hear of this gateway when Redis was told what it has let pass.
+    if (!this.#link.ready || this.#gate !== undefined) return;
     if (this.#guarded.skipping) {
       if (!this.#try()) this.#guarded.awaitTrial();
       return;
@@ -153,7 +154,7 @@ export class ResilientMeter implements LimiterMeter {
       this.#link.close();
       this.#link = this.#connect();
     } else {
-      this.#probe().catch(() => {}); // No loss: it decides by itself.
+      this.#probe((work) => this.#guarded.timed(work)).catch(() => {}); // No loss: it decides by itself.
     }
     this.#astray = false;
     return true;
@@ -170,7 +171,7 @@ export class ResilientMeter implements LimiterMeter {
     this.#awaited = this.#gateways > 1 ? this.#gateways : 0;
     this.#awaitedUntil = Date.now() + RETURN_MS;
     this.#heartbeat.hurry();
-    const gate = this.#probe();
+    const gate = this.#probe((work) => this.#guarded.patiently(work));
     this.#gate = gate;
     const open = (): void => {
       if (this.#gate === gate) this.#gate = undefined;
@@ -193,15 +194,18 @@ export class ResilientMeter implements LimiterMeter {
     return this.#awaited > 0;
   }
 
-  /** Other gateways hear that this one is back when Redis was told what it has let pass. */
-  async #probe(): Promise<void> {
-    const probing = Promise.all([this.#guarded.timed(this.#open().loaded), this.#look()]);
+  /**
+   * Other gateways hear that this one is back when Redis was told what it has let pass.
+   *
+   * @param timed What the deadline is: a new connection may take its time, a trial must be as quick as a request.
+   */
+  async #probe(timed: <T>(work: Promise<T>) => Promise<T>): Promise<void> {
+    const look = this.#heartbeat.isForgotten().then((isForgotten) => {
+      if (isForgotten) this.#guarded.restore();
+    });
+    const probing = Promise.all([timed(this.#open().loaded), timed(look)]);
     this.#guarded.decide(probing, () => this.#guarded.watch(this.#beat()));
     await probing;
-  }
-
-  async #look(): Promise<void> {
-    if (await this.#guarded.timed(this.#heartbeat.isForgotten())) this.#guarded.restore();
   }
 
   async #beat(): Promise<void> {

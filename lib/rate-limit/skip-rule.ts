@@ -15,9 +15,9 @@ export interface MissRule {
 
 /**
  * How a call of the store failed: `silent` is no reply within the deadline, for which a request has waited; an `error`
- * came at once, and may concern one key only; `decisive` is an error that a trial got.
+ * came at once, and may concern one key only; `decisive` is an error that a trial got, and `unanswered` is a trial without a reply.
  */
-export type StoreFailure = 'silent' | 'error' | 'decisive';
+export type StoreFailure = 'silent' | 'error' | 'decisive' | 'unanswered';
 
 /**
  * Decides whether the shared store is asked, or skipped because it failed a moment ago. One late reply is no failure that counts:

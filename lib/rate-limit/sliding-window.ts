@@ -51,7 +51,9 @@ export const slidingWindow: Algorithm = Object.freeze({
   restore(record: ClientRecord, now: number, { limit, windowMs }: Quota, told: Told): void {
     record.before = 0;
     record.spent = limit - partOf(told);
-    record.at = now + Math.min(told.resetMs, windowMs) - windowMs;
+    // What comes next is one for all gateways: each takes its turn when there is one for each.
+    const turnsMs = told.remaining === 0 ? (told.gateways - 1) * Math.ceil(windowMs / told.limit) : 0;
+    record.at = now + Math.min(told.resetMs + turnsMs, windowMs) - windowMs;
   },
 });
 

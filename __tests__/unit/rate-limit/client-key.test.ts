@@ -87,7 +87,7 @@ describe('clientKey', () => {
     const app = { get: () => () => trusted };
     // Express's is inherited too: one of the request's own is what a middleware defined.
     const req = Object.assign(Object.create({ ip }), { socket, app }) as IncomingMessage;
-    return new Exchange(req, { on: jest.fn() } as unknown as ServerResponse);
+    return new Exchange(req, { on: jest.fn(), prependListener: jest.fn() } as unknown as ServerResponse);
   }
 
   test('goes by the peer, and by what a trusted peer forwards', () => {

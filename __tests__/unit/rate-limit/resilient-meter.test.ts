@@ -29,7 +29,7 @@ describe('the meter with Redis', () => {
   });
   afterEach(async () => {
     const closing = meter.close();
-    await jest.advanceTimersByTimeAsync(60);
+    await jest.advanceTimersByTimeAsync(1_100);
     await closing;
     expect(jest.getTimerCount()).toBe(0);
     jest.useRealTimers();
@@ -263,6 +263,26 @@ describe('the meter with Redis', () => {
   });
 
   describe('a Redis that has come back without its counts', () => {
+    test('is told all of it also where it takes its time to answer at first, and no beat comes before that', async () => {
+      await open({ quotas: [{ limit: 100, windowMs: 60_000, burst: 100 }] });
+      for (let i = 0; i < 40; i++) await hit();
+      client.lose();
+      for (let i = 0; i < 10; i++) await hit();
+      client.hits.clear();
+      client.forgetsGateways = true;
+      client.mood = 'silent';
+      client.isReady = true;
+      client.emit('ready');
+      await jest.advanceTimersByTimeAsync(600);
+      // A script to load, and whether this gateway is known still.
+      expect(client.sent.slice(-3).some(([command, , , , , , looks]) => command === 'EVALSHA' && looks === '0')).toBe(
+        false,
+      );
+      client.answerLate();
+      await jest.advanceTimersByTimeAsync(0);
+      expect(client.hits.get('rl:ip:k')).toBe(50);
+    });
+
     const LIMITED = { quotas: [{ limit: 100, windowMs: 60_000, burst: 100 }] };
     const spend = async (count: number) => {
       let passed = 0;
