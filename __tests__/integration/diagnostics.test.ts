@@ -3,7 +3,7 @@ import { EventEmitter, once } from 'node:events';
 import { get, type IncomingMessage, request, type Server } from 'node:http';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import express, { type Express } from 'express';
-import { circuitBreaker, type IpRateLimitOptions, ipRateLimit, roundRobinProxy } from 'expressway';
+import { circuitBreaker, type IpRateLimitOptions, ipRateLimit, observability, roundRobinProxy } from 'expressway';
 import { Cleanup } from '../support/gateway.ts';
 import { closedPort, eventually, listen } from '../support/servers.ts';
 
@@ -108,6 +108,33 @@ describe('a peer that is not trusted names a client', () => {
     const { url } = await serve((app) => app.set('trust proxy', ['192.0.2.1']).use(limiter({})));
     await statuses(url, 2, claim);
     expect(codes()).toEqual(['WARN_EXPRESSWAY_TRUST_PROXY']);
+  });
+});
+
+describe('observability in an app with another trust proxy than the proxy', () => {
+  const claim = { headers: { 'x-forwarded-for': '203.0.113.7' } };
+  const withSetting = (outer: unknown, inner: unknown) =>
+    serve((app) => {
+      const sub = express();
+      sub.use(limiter({}), (_req, res) => void res.end());
+      app
+        .set('trust proxy', outer)
+        .use(observability({ requestId: true }))
+        .use(sub);
+      // What is mounted inherits the setting, unless it is set after that.
+      sub.set('trust proxy', inner);
+    });
+
+  test('is told of once where they differ about the peer', async () => {
+    const { url } = await withSetting('loopback', ['192.0.2.1']);
+    await statuses(url, 3, claim);
+    expect(codes().filter((code) => code === 'WARN_EXPRESSWAY_TRUST_MISMATCH')).toHaveLength(1);
+  });
+
+  test('is not told of where they agree about it', async () => {
+    const { url } = await withSetting('loopback', ['127.0.0.0/8', '::1']);
+    await statuses(url, 3, claim);
+    expect(codes()).toEqual([]);
   });
 });
 

@@ -5,7 +5,7 @@ import { foldAddress } from './address.ts';
 import type { GatewayRequest } from './http.ts';
 import { ABORTED, type Outcome, type RequestFault } from './outcome.ts';
 import type { Recorder } from './recorder.ts';
-import { tellOfStranger } from './untrusted-peer.ts';
+import { tellOfStranger, tellOfTwoSettings } from './untrusted-peer.ts';
 
 /** Is told once how an exchange ended. */
 export interface ExchangeObserver {
@@ -96,8 +96,11 @@ export class Exchange {
   get peerTrusted(): boolean {
     const { app } = this.req;
     if (this.#peerTrusted === undefined || this.#trustedBy !== app) {
+      const before = this.#peerTrusted;
       this.#trustedBy = app;
       this.#peerTrusted = isPeerTrusted(this.req);
+      if (before !== undefined && before !== this.#peerTrusted && this.recorder !== undefined)
+        tellOfTwoSettings(this.req);
       if (!this.#peerTrusted && this.req.headers?.['x-forwarded-for'] !== undefined) tellOfStranger(this.req);
     }
     return this.#peerTrusted;

@@ -32,5 +32,15 @@ export function tellOfStranger(req: GatewayRequest): void {
   }
 }
 
+/** Observability and what is mounted behind it are in apps that differ about this peer. */
+export function tellOfTwoSettings(req: GatewayRequest): void {
+  warnOnce(
+    req,
+    'WARN_EXPRESSWAY_TRUST_MISMATCH',
+    `observability() is mounted in an app with another "trust proxy" than the app of the limiter or proxy: they differ about ${req.socket?.remoteAddress}, ` +
+      'so that logs, request ids and traces may be about another client than limits. Give both apps the same setting.',
+  );
+}
+
 const tell = (req: GatewayRequest, message: string, where: string): void =>
   warnOnce(req, 'WARN_EXPRESSWAY_TRUST_PROXY', message, `WARN_EXPRESSWAY_TRUST_PROXY ${where}`);
