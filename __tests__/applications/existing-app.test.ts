@@ -302,13 +302,16 @@ describeInstalled('the suite in an existing app', () => {
       ]);
     });
 
-    test("errors of the app reach its own handler, and those of the backend are the suite's", async () => {
+    test("errors of the app reach its own handler; those of the backend are the suite's, and a cut response stays cut", async () => {
       const headers = { cookie: await signIn('alice') };
       const boom = await ask('/boom', { headers });
       expect([boom.status, JSON.parse(boom.text)]).toEqual([500, { error: 'the handler of /boom' }]);
       const reset = await ask('/api/reset', { headers });
       expect([reset.status, reset.headers['content-type']]).toEqual([502, 'application/problem+json']);
-      await expect(ask('/api/cut', { headers })).rejects.toThrow('aborted');
+      for (const coding of ['identity', 'gzip']) {
+        const asked = { headers: { ...headers, 'accept-encoding': coding } };
+        await expect(ask('/api/cut', asked)).rejects.toThrow('aborted');
+      }
       expect((await ask('/api/missing', { headers })).status).toBe(404);
     });
 
