@@ -133,11 +133,10 @@ app.post('/avatar', upload.single('picture'), (req, res) => {
 app.get('/boom', () => {
   throw new Error('the handler of /boom');
 });
-app.get('/metrics', async (_req, res) => void res.type('text').send(await register.metrics()));
 const toBackends: Middleware[] = [limiter, breaker, proxy];
 app.post('/api/orders', express.json(), openApi as never);
 app.use('/api', signedIn, ...toBackends);
-app.use(((error: Error & { status?: number; code?: string }, _req, res, next) => {
+app.use(((error: Error & { status?: number }, _req, res, next) => {
   seen.errors.push(`${error.name}: ${error.message}`);
   if (res.headersSent) next(error);
   else res.status(error.status ?? 500).json({ error: error.message });
@@ -153,7 +152,7 @@ type Socket = {
 io.on('connection', (socket: Socket) => {
   socket.on('who am I', (answer: (name: unknown) => void) => answer(socket.request.session.passport?.user));
 });
-server.on('upgrade', upgradeHandler(app as never, { path: '/api' }));
+server.on('upgrade', upgradeHandler(app, { path: '/api' }));
 server.listen(0, '127.0.0.1', () => process.send?.((server.address() as AddressInfo).port));
 
 /** For each message of the test. */
