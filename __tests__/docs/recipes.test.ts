@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { WebSocket, WebSocketServer } from 'ws';
 import { parseAllDocuments } from 'yaml';
-import { readConfig } from '../../example-gateway/config.ts';
+import { readConfig } from '../../lib/gateway/config/config.ts';
 import { answer, startBackend } from '../../lib/testing/index.ts';
 import { versionOf } from '../differential/reference-proxy.ts';
 import { Cleanup } from '../support/gateway.ts';

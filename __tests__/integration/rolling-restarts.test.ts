@@ -1,8 +1,8 @@
 import { fileURLToPath } from 'node:url';
 import { afterEach, expect, test } from '@jest/globals';
-import { ask } from '../example-gateway/ask.ts';
-import { endAll, Proc } from '../example-gateway/proc.ts';
-import { until } from '../example-gateway/until.ts';
+import { ask } from '../gateway/ask.ts';
+import { endAll, Proc } from '../gateway/proc.ts';
+import { until } from '../gateway/until.ts';
 import { ClosingClients } from '../support/closing-client.ts';
 
 const RESTARTS = 20;

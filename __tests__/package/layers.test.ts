@@ -86,7 +86,7 @@ describe('layers', () => {
     ['lib/rate-limit/redis/a.ts', 'undici'],
     ['lib/proxy/a.ts', 'redis'],
     ['lib/cli/a.ts', 'http-proxy-middleware/dist/x.js'],
-    ['lib/proxy/a.ts', 'example-gateway/app.ts'],
+    ['lib/proxy/a.ts', 'lib/gateway/standard-app.ts'],
     ['lib/proxy/a.ts', 'expressway'],
     ['lib/new/a.ts', 'lib/core/b.ts'],
     ['example-gateway/a.ts', 'lib/index.ts'],

@@ -17,8 +17,8 @@ import {
   tracing,
 } from 'expressway';
 import { collectDefaultMetrics, Registry } from 'prom-client';
-import { LogOutput } from '../../example-gateway/log-output.ts';
-import { keepNewObjectsYoung } from '../../example-gateway/v8-settings.ts';
+import { LogOutput } from '../../lib/gateway/logging/log-output.ts';
+import { keepNewObjectsYoung } from '../../lib/gateway/v8-settings.ts';
 import { backendOrigins, serveTarget } from '../harness/target-side.ts';
 import { LAYERS, type LayerName } from './layer-names.ts';
 

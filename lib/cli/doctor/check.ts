@@ -1,4 +1,4 @@
-import type { Config } from '../../../example-gateway/config.ts';
+import type { Config } from '../../gateway/config/config.ts';
 
 /** `note` is for what nobody can judge but the operator; only `fail` makes the exit code 1. */
 export type Level = 'ok' | 'note' | 'warn' | 'fail';

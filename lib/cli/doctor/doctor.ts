@@ -1,4 +1,4 @@
-import type { Config } from '../../../example-gateway/config.ts';
+import type { Config } from '../../gateway/config/config.ts';
 import type { Command, Streams } from '../command.ts';
 import { readEnvFile } from '../env-file.ts';
 import { GATEWAY_PACKAGES, requirePackages } from '../packages.ts';
@@ -77,9 +77,9 @@ export const doctor: Command = {
 };
 
 async function readConfiguration(): Promise<{ config?: Config; findings: readonly Finding[] }> {
-  const { readConfig } = await import('../../../example-gateway/config.ts');
-  const { BackendsFile } = await import('../../../example-gateway/backends-file.ts');
-  const { StartError } = await import('../../../example-gateway/start-error.ts');
+  const { readConfig } = await import('../../gateway/config/config.ts');
+  const { BackendsFile } = await import('../../gateway/config/backends-file.ts');
+  const { StartError } = await import('../../gateway/start-error.ts');
   try {
     const config = readConfig(process.env);
     const listed =

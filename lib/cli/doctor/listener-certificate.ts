@@ -9,7 +9,7 @@ export const listenerCertificate: Check = {
   name: 'certificate',
   async run({ config }) {
     if (config.tls === undefined) return [];
-    const { readTlsFiles } = await import('../../../example-gateway/tls-files.ts');
+    const { readTlsFiles } = await import('../../gateway/config/tls-files.ts');
     try {
       return [judge(new X509Certificate(readTlsFiles(config.tls).cert))];
     } catch (error) {

@@ -8,7 +8,7 @@ import { type Finding, warning } from './check.ts';
  * else is in an environment is not its business.
  */
 export async function misspeltVariables(path: string): Promise<readonly Finding[]> {
-  const { variables } = await import('../../../example-gateway/variables.ts');
+  const { variables } = await import('../../gateway/config/variables.ts');
   const known = Object.keys(variables.shape);
   const findings: Finding[] = [];
   for (const name of Object.keys(parseEnv(readFileSync(path, 'utf8')))) {

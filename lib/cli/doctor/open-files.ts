@@ -4,13 +4,13 @@ import { type Check, type Finding, note, ok, warning } from './check.ts';
 export const openFiles: Check = {
   name: 'open files',
   async run({ config: { bounds, backends } }) {
-    const { openFileLimit } = await import('../../../example-gateway/open-files.ts');
+    const { openFileLimit } = await import('../../gateway/open-files.ts');
     return [await judge(openFileLimit(), bounds.maxConnections, backends.length)];
   },
 };
 
 export async function judge(files: number, maxConnections: number, backends: number): Promise<Finding> {
-  const { filesFor, shareOut } = await import('../../../example-gateway/open-files.ts');
+  const { filesFor, shareOut } = await import('../../gateway/open-files.ts');
   const needed = filesFor(maxConnections, backends);
   const has = `${Number.isFinite(files) ? files : 'any number of'} open files`;
   const { connections } = shareOut(files, backends);

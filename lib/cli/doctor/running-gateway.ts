@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { type IncomingMessage, request } from 'node:http';
 import { request as requestTls } from 'node:https';
-import type { Config } from '../../../example-gateway/config.ts';
+import type { Config } from '../../gateway/config/config.ts';
 import { type Finding, note, ok, warning } from './check.ts';
 
 const TIMEOUT_MS = 2_000;

@@ -1,0 +1,331 @@
+import { readFileSync } from 'node:fs';
+import { Agent } from 'node:http';
+import { parseEnv } from 'node:util';
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { Validator } from '@seriousme/openapi-schema-validator';
+import Ajv2020 from 'ajv/dist/2020.js';
+import { shownConfig } from '../../lib/gateway/admin/shown-config.ts';
+import { readConfig } from '../../lib/gateway/config/config.ts';
+import { Cleanup } from '../support/gateway.ts';
+import { RawClient } from '../support/raw-client.ts';
+import { type Answer, type Asking, ask } from './ask.ts';
+import { closeAll, openBackend, openGateway, type TestGateway } from './gateways.ts';
+import { until } from './until.ts';
+
+const TOKEN = 'a-token-of-the-operators';
+const BEARER = { Authorization: `Bearer ${TOKEN}` };
+
+const openApi = JSON.parse(
+  readFileSync(new URL('../../lib/gateway/admin/openapi.json', import.meta.url), 'utf8'),
+) as OpenApi;
+
+interface OpenApi {
+  readonly paths: Record<string, Record<string, { responses: Record<string, ResponseObject> }>>;
+  readonly components: { readonly responses: Record<string, ResponseObject>; readonly schemas: object };
+}
+
+interface ResponseObject {
+  readonly $ref?: string;
+  readonly content?: Record<string, { readonly schema: object }>;
+}
+
+const cleanup = new Cleanup();
+afterEach(async () => {
+  await cleanup.run();
+  await closeAll();
+});
+
+/** Asks the API, and checks the answer against what the document says of this method and path. */
+class Api {
+  readonly #gateway: TestGateway;
+  readonly #ajv = new Ajv2020.default({ strict: false, allErrors: true });
+
+  constructor(gateway: TestGateway) {
+    this.#gateway = gateway;
+    this.#ajv.addSchema(openApi, 'openapi.json');
+  }
+
+  async ask(path: string, asking: Asking = {}): Promise<Answer> {
+    const answer = await ask(this.#gateway.adminUrl + path, asking);
+    this.#check((asking.method ?? 'GET').toLowerCase(), path, answer);
+    return answer;
+  }
+
+  #check(method: string, path: string, { status, headers, json, text }: Answer): void {
+    const template = Object.keys(openApi.paths).find((one) =>
+      new RegExp(`^${one.replace(/\{\w+\}/g, '[^/]+')}$`).test(path),
+    );
+    if (template === undefined) throw new Error(`${path} is not in the document`);
+    // A method that is not allowed is a problem like any other.
+    const responses = (openApi.paths[template]?.[method] ?? openApi.paths['/api/status']?.get)?.responses;
+    const key = responses?.[status] === undefined ? 'default' : String(status);
+    let response = responses?.[key];
+    let pointer = `/paths/${template.replaceAll('/', '~1')}/${method}/responses/${key}`;
+    if (response?.$ref !== undefined) {
+      pointer = response.$ref.slice(1);
+      response = openApi.components.responses[pointer.split('/').at(-1) as string];
+    }
+    if (response?.content === undefined) {
+      expect(text).toBe('');
+      return;
+    }
+    const type = String(headers['content-type']);
+    expect(Object.keys(response.content)).toContain(type);
+    const ref = `openapi.json#${pointer}/content/${type.replaceAll('/', '~1')}/schema`;
+    const validate = this.#ajv.compile({ $ref: encodeURI(ref) });
+    expect({ path, errors: validate(json) ? [] : validate.errors }).toEqual({ path, errors: [] });
+  }
+}
+
+async function openApiGateway(env: Record<string, string> = { ADMIN_TOKEN: TOKEN }) {
+  const [one, two] = [await openBackend('one'), await openBackend('two')];
+  const gateway = await openGateway([one.url, two.url], env);
+  return { one, two, gateway, api: new Api(gateway) };
+}
+
+const idOf = ({ url }: { url: string }): string => encodeURIComponent(url);
+
+describe('the admin API', () => {
+  test('its document is valid OpenAPI 3.1, and is served', async () => {
+    const { gateway } = await openApiGateway();
+    const answer = await ask(`${gateway.adminUrl}/api/openapi.json`);
+    expect(answer.json).toEqual(openApi);
+    const validator = new Validator();
+    const result = await validator.validate(answer.json);
+    expect(result).toMatchObject({ valid: true });
+    expect(validator.version).toBe('3.1');
+  });
+
+  test('what it answers is what the document says', async () => {
+    const { one, two, gateway, api } = await openApiGateway({
+      ADMIN_TOKEN: TOKEN,
+      RATE_LIMIT_MAX: '5',
+      HEALTH_CHECK_PATH: '/healthz',
+    });
+    await two.close();
+    for (let i = 0; i < 8; i += 1) await ask(gateway.url);
+    await until(async () => {
+      const { json } = await api.ask('/api/status');
+      return json.backends.some(({ lastError }: { lastError?: object }) => lastError !== undefined);
+    });
+    const { json: state } = await api.ask('/api/status');
+    expect(state).toMatchObject({
+      phase: 'running',
+      canAct: true,
+      clients: [{ key: '127.0.0.1', refused: 3, limit: 5 }],
+    });
+    expect((await api.ask('/api/backends')).json.backends.map(({ backend }: { backend: string }) => backend)).toEqual([
+      one.url,
+      two.url,
+    ]);
+    expect((await api.ask('/api/history')).json).toMatchObject({ slotMs: 10_000, length: 90 });
+    expect((await api.ask('/api/config')).json.versions.node).toBe(process.versions.node);
+    expect(await api.ask('/api/status', { method: 'POST' })).toMatchObject({ status: 405 });
+  });
+
+  test('a drained backend gets nothing, an isolated one has its circuit isolated, a restored one is as before', async () => {
+    const { one, gateway, api } = await openApiGateway();
+    const act = (name: string) => api.ask(`/api/backends/${idOf(one)}/${name}`, { method: 'POST', headers: BEARER });
+    const served = async (): Promise<Set<string>> => {
+      const answers = await Promise.all(Array.from({ length: 6 }, () => ask(gateway.url)));
+      return new Set(answers.map(({ json }) => json.backend));
+    };
+    const row = async () => (await api.ask('/api/backends')).json.backends[0];
+    expect(await act('drain')).toMatchObject({ status: 200, json: { backend: one.url, act: 'drain' } });
+    expect(await served()).toEqual(new Set(['two']));
+    expect(await row()).toMatchObject({ held: 'drained', circuit: 'closed', weight: 1, unavailableIn: 1 });
+    await act('isolate');
+    expect(await row()).toMatchObject({ held: 'isolated', circuit: 'isolated' });
+    expect(await served()).toEqual(new Set(['two']));
+    await act('restore');
+    expect(await row()).toMatchObject({ circuit: 'closed', unavailableIn: 0 });
+    expect(await served()).toEqual(new Set(['one', 'two']));
+    const changes = (await api.ask('/api/status')).json.changes.map(({ text }: { text: string }) => text);
+    expect(changes).toEqual(expect.arrayContaining(['drained by an operator', 'restored by an operator']));
+    expect(gateway.logged).toContainEqual(
+      expect.objectContaining({ msg: 'operator acted', act: 'drain', backend: one.url, by: '127.0.0.1' }),
+    );
+  });
+
+  test('a limit is reset', async () => {
+    const { gateway, api } = await openApiGateway({ ADMIN_TOKEN: TOKEN, RATE_LIMIT_MAX: '1' });
+    await ask(gateway.url);
+    expect((await ask(gateway.url)).status).toBe(429);
+    expect(await api.ask('/api/limits/127.0.0.1', { method: 'DELETE', headers: BEARER })).toMatchObject({
+      status: 204,
+    });
+    expect((await ask(gateway.url)).status).toBe(200);
+    expect((await api.ask('/api/status')).json.clients).toEqual([]);
+  });
+
+  test('what is not there is not found, and what cannot be read is refused', async () => {
+    const { one, api, gateway } = await openApiGateway();
+    const post = { method: 'POST', headers: BEARER };
+    expect(await api.ask('/api/backends/http%3A%2F%2Fnobody/drain', post)).toMatchObject({ status: 404 });
+    expect(await api.ask('/api/backends/%ff/drain', post)).toMatchObject({ status: 404 });
+    expect(await api.ask('/api/limits/%ff', { method: 'DELETE', headers: BEARER })).toMatchObject({ status: 400 });
+    const content = 'x'.repeat(2_000);
+    expect(await api.ask(`/api/backends/${idOf(one)}/drain`, { ...post, content })).toMatchObject({ status: 413 });
+    expect(await api.ask(`/api/backends/${idOf(one)}/drain`, { headers: BEARER })).toMatchObject({ status: 405 });
+    for (const path of [
+      '/api',
+      '/api/',
+      '/api/nothing',
+      '/api/backends/x/explode',
+      '/page/index.html',
+      '/../config.ts',
+    ]) {
+      expect(await ask(gateway.adminUrl + path)).toMatchObject({ status: 404 });
+    }
+  });
+});
+
+describe('who may act', () => {
+  test('nobody without ADMIN_TOKEN, and it needs 16 characters', async () => {
+    const { one, api } = await openApiGateway({});
+    const path = `/api/backends/${idOf(one)}/drain`;
+    expect(await api.ask(path, { method: 'POST', headers: BEARER })).toMatchObject({ status: 403 });
+    expect((await api.ask('/api/status')).json.canAct).toBe(false);
+    expect(() => readConfig({ ADMIN_TOKEN: 'fifteen letters' })).toThrow(/ADMIN_TOKEN: must have at least 16/);
+  });
+
+  test('nobody with a wrong token, in a cookie or a query, or from a page of another site', async () => {
+    const { one, api } = await openApiGateway();
+    const path = `/api/backends/${idOf(one)}/drain`;
+    const tell = (headers: Record<string, string>) => api.ask(path, { method: 'POST', headers });
+    for (const headers of [
+      {},
+      { Authorization: TOKEN },
+      { Authorization: `Basic ${TOKEN}` },
+      { Cookie: `token=${TOKEN}; Authorization=Bearer ${TOKEN}` },
+      { Authorization: `Bearer ${TOKEN}x` },
+      { Authorization: `Bearer ${TOKEN.slice(0, -1)}` },
+    ]) {
+      const answer = await tell(headers as Record<string, string>);
+      expect(answer.status).toBe(401);
+      expect(answer.headers['www-authenticate']).toBe('Bearer');
+    }
+    expect((await tell({ ...BEARER, Origin: 'https://evil.example' })).status).toBe(403);
+    expect((await tell({ ...BEARER, Origin: 'null' })).status).toBe(403);
+    expect((await tell({ ...BEARER, 'Sec-Fetch-Site': 'cross-site' })).status).toBe(403);
+    expect((await api.ask('/api/backends')).json.backends[0].held).toBeUndefined();
+    expect((await tell(BEARER)).status).toBe(200);
+  });
+
+  describe('wrong tokens', () => {
+    const bearer = (token: string) => ({ method: 'POST', headers: { Authorization: `Bearer ${token}` } });
+
+    test('of one address are slowed down after five, and the right one is taken all the same', async () => {
+      const { api, gateway } = await openApiGateway();
+      const tell = (token: string) => api.ask('/api/token', bearer(token));
+      for (let i = 0; i < 5; i += 1) expect((await tell(`wrong-${i}`)).status).toBe(401);
+      const began = Date.now();
+      const [refused, accepted] = await Promise.all([tell('wrong-5'), tell(TOKEN)]);
+      expect(Date.now() - began).toBeGreaterThan(900);
+      expect([refused.status, accepted.status]).toEqual([429, 204]);
+      expect(Number(refused.headers['retry-after'])).toBeGreaterThan(0);
+      expect(gateway.logged.filter(({ msg }) => /without the right token/.test(msg))).toHaveLength(5);
+      expect(JSON.stringify(gateway.logged)).not.toContain('wrong-');
+    });
+
+    test('of fifty addresses lock nobody out', async () => {
+      const { api, gateway } = await openApiGateway();
+      const agents = Array.from({ length: 60 }, (_, i) => new Agent({ localAddress: `127.0.1.${i + 1}` }));
+      const answers = await Promise.all(
+        agents.map((agent) => ask(`${gateway.adminUrl}/api/token`, { ...bearer('wrong'), agent })),
+      );
+      for (const agent of agents) agent.destroy();
+      expect(answers.filter(({ status }) => status === 401)).toHaveLength(50);
+      expect(answers.filter(({ status }) => status === 429)).toHaveLength(10);
+      expect((await api.ask('/api/token', bearer(TOKEN))).status).toBe(204);
+    });
+
+    test('behind each other on one connection wait for each other', async () => {
+      const { client } = await slowed();
+      const began = Date.now();
+      client.send(act('/api/token', 'wrong') + act('/api/token', 'wrong'));
+      expect([(await client.response()).status, (await client.response()).status]).toEqual([429, 429]);
+      expect(Date.now() - began).toBeGreaterThan(1_900);
+    });
+
+    test('make the right one wait, and nothing is done for a client that has left by then', async () => {
+      const { client, other, api, one } = await slowed();
+      // What comes in one piece is read at once: with the answer to the first, the second waits.
+      client.send(`GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n${act(`/api/backends/${idOf(one)}/drain`, TOKEN)}`);
+      expect((await client.response()).status).toBe(200);
+      client.close();
+      other.send(act('/api/token', TOKEN));
+      // Its wait ends after that of the one that left.
+      expect((await other.response()).status).toBe(204);
+      expect((await api.ask('/api/backends')).json.backends[0].held).toBeUndefined();
+    });
+
+    test('pile up on no connection: only so many of one wait', async () => {
+      const { client, gateway } = await slowed();
+      client.send(act('/api/token', 'wrong').repeat(9));
+      client.send(act('/api/token', TOKEN));
+      const began = Date.now();
+      for (let i = 0; i < 10; i += 1) expect((await client.response()).status).toBe(429);
+      expect(Date.now() - began).toBeLessThan(9_900);
+      expect((await ask(`${gateway.adminUrl}/api/token`, bearer(TOKEN))).status).toBe(204);
+    }, 30_000);
+
+    const act = (path: string, token: string): string =>
+      `POST ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer ${token}\r\nContent-Length: 0\r\n\r\n`;
+
+    /** Two connections from an address of which there were as many wrong tokens as are looked at without a wait. */
+    async function slowed() {
+      const { gateway, api, one } = await openApiGateway();
+      const port = Number(new URL(gateway.adminUrl as string).port);
+      const [client, other] = [await RawClient.connect(port), await RawClient.connect(port)];
+      cleanup.add(client);
+      cleanup.add(other);
+      client.send(act('/api/token', 'wrong').repeat(5));
+      for (let i = 0; i < 5; i += 1) expect((await client.response()).status).toBe(401);
+      return { client, other, api, one, gateway };
+    }
+  });
+});
+
+describe('what is shown of the configuration', () => {
+  test('no secret of any variable, and nothing of settings that nobody has said are harmless', () => {
+    const variables = parseEnv(readFileSync(new URL('../../.env.example', import.meta.url), 'utf8'));
+    const secret = 'SECRET-0123456789-abcdefghijklmnopqrstuvwxyz';
+    const config = readConfig({
+      ...variables,
+      LOAD_BALANCING: 'sticky',
+      STICKY_SECRET: secret,
+      ADMIN_TOKEN: secret,
+      REDIS_URL: `rediss://user:${secret}@redis.example:6380/1`,
+      HEALTH_CHECK_PATH: `/healthz?key=${secret}`,
+      TLS_CERT: `/etc/${secret}.pem`,
+      TLS_KEY: `/etc/${secret}.key`,
+    });
+    const shown = shownConfig({ ...config, added: secret, also: { deep: secret } } as never);
+    expect(JSON.stringify(shown)).not.toContain('SECRET');
+    const values = Object.fromEntries(shown.map(({ name, value }) => [name, value]));
+    expect(values).toMatchObject({
+      redisUrl: 'rediss://***@redis.example:6380/1',
+      'loadBalancing.policy': 'sticky',
+      'loadBalancing.secret': 'set, not shown',
+      'admin.token': 'set, not shown',
+      'healthCheck.path': '/healthz?***',
+      'rateLimit.limit': '100',
+      'tls.key': 'set, not shown',
+      added: 'set, not shown',
+      'also.deep': 'set, not shown',
+    });
+  });
+
+  test('weights and several hosts of one URL', () => {
+    const config = readConfig({
+      BACKENDS: 'http://a;weight=3;keepAlive=false,http://b',
+      REDIS_URL: 'redis+cluster://u:p@a:1,v:q@b:2',
+    });
+    const values = Object.fromEntries(shownConfig(config).map(({ name, value }) => [name, value]));
+    expect(values).toMatchObject({
+      backends: 'http://a;weight=3;keepAlive=false, http://b',
+      redisUrl: 'redis+cluster://***@b:2',
+    });
+  });
+});

@@ -1,0 +1,180 @@
+import { appendFileSync, mkdtempSync, renameSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { BackendsError, BackendsFile } from '../../lib/gateway/config/backends-file.ts';
+import { until } from './until.ts';
+
+const LOOK_EVERY_MS = 60;
+
+let folder: string;
+let path: string;
+let file: BackendsFile;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'expressway-backends-'));
+  path = join(folder, 'backends.json');
+  file = new BackendsFile(path, LOOK_EVERY_MS);
+});
+
+afterEach(() => {
+  file.close();
+  rmSync(folder, { recursive: true });
+});
+
+async function problems(): Promise<readonly string[]> {
+  try {
+    await file.read();
+  } catch (error) {
+    if (error instanceof BackendsError) return error.problems.map((one) => one.replace(file.name, 'FILE'));
+    throw error;
+  }
+  return [];
+}
+
+describe('reading', () => {
+  test('takes URLs, objects with a weight, and names', async () => {
+    const list = ['http://a:1', { url: 'http://b:2', weight: 3 }, 'dns://c:3', { url: 'srv://d' }];
+    writeFileSync(path, JSON.stringify(list));
+    expect(await file.read()).toEqual(list);
+  });
+
+  test.each([
+    ['no JSON', '["http://a",', /^FILE: is not JSON from line 1, column 13 on$/],
+    ['nothing', '', /^FILE: is not JSON from line 1, column 1 on$/],
+    ['no list', '{"backends": []}', /^FILE: must be a non-empty array of backends, like /],
+    ['an empty list', '[]', /^FILE: must be a non-empty array of backends, like /],
+    ['one origin twice', '["http://a", {"url": "http://A:80/"}]', /^FILE: "http:\/\/a" is named twice$/],
+    ['what is no backend', '[7]', /^FILE: a backend must be a URL like .*, got 7$/],
+  ])('refuses %s', async (_, text, problem) => {
+    writeFileSync(path, text);
+    expect(await problems()).toEqual([expect.stringMatching(problem)]);
+  });
+
+  test('names everything that is wrong', async () => {
+    writeFileSync(path, JSON.stringify(['http://a/x', { url: 'http://b', weight: -1 }, 'http://c', 'dns://d']));
+    expect(await problems()).toEqual([
+      'FILE: "http://a/x" must be an origin, without path',
+      'FILE: weight must be an integer from 0 to 1000, got -1',
+      'FILE: "dns://d" must have a port from 1 to 65535, like dns://d:8080',
+    ]);
+  });
+
+  test('keeps passwords out of its errors', async () => {
+    writeFileSync(path, '["http://user:geheim@a"]');
+    expect(await problems()).toEqual(['FILE: a backend URL must not carry credentials']);
+    writeFileSync(path, '["http://user:geheim@a" x');
+    expect(await problems()).toEqual(['FILE: is not JSON from line 1, column 25 on']);
+    for (const text of [
+      'geheim',
+      '["geheim',
+      '{"password": "geheim" "',
+      '["user:geheim@a:80"]',
+      '["https://a/?key=geheim"]',
+    ]) {
+      writeFileSync(path, text);
+      expect(String(await problems())).toMatch(/^FILE: ./);
+      expect(String(await problems())).not.toMatch(/geheim/);
+    }
+  });
+
+  test('says why there is nothing to read', async () => {
+    expect(await problems()).toEqual(['FILE: cannot be read: no such file']);
+    file = new BackendsFile(folder);
+    expect(await problems()).toEqual(['FILE: cannot be read: it is a directory']);
+    file = new BackendsFile(path);
+    writeFileSync(path, ' '.repeat(1_048_577));
+    expect(await problems()).toEqual(['FILE: it is larger than 1048576 bytes']);
+  });
+});
+
+describe('watching', () => {
+  let changes: number;
+
+  async function watch(text = '["http://a"]'): Promise<void> {
+    writeFileSync(path, text);
+    await file.read();
+    changes = 0;
+    file.watch(() => {
+      changes += 1;
+    });
+  }
+
+  /** That something does not happen can only be waited for. */
+  const someLooks = () => delay(5 * LOOK_EVERY_MS);
+
+  test('a file that stays as it is is no change', async () => {
+    await watch();
+    await someLooks();
+    expect(changes).toBe(0);
+  });
+
+  test('sees a file that is written in place, once', async () => {
+    await watch();
+    writeFileSync(path, '["http://b"]');
+    await until(() => changes > 0);
+    await someLooks();
+    expect(changes).toBe(1);
+    expect(await file.read()).toEqual(['http://b']);
+  });
+
+  test('sees a file that takes its place, time and again', async () => {
+    await watch();
+    for (const name of ['b', 'c', 'd']) {
+      const before = changes;
+      writeFileSync(`${path}.new`, `["http://${name}"]`);
+      renameSync(`${path}.new`, path);
+      await until(() => changes > before);
+      expect(await file.read()).toEqual([`http://${name}`]);
+    }
+    expect(changes).toBe(3);
+  });
+
+  test('sees a link that leads elsewhere, as in a Kubernetes volume', async () => {
+    writeFileSync(join(folder, 'v1'), '["http://a"]');
+    writeFileSync(join(folder, 'v2'), '["http://b"]');
+    symlinkSync('v1', path);
+    await file.read();
+    changes = 0;
+    file.watch(() => {
+      changes += 1;
+    });
+    symlinkSync('v2', `${path}.new`);
+    renameSync(`${path}.new`, path);
+    await until(() => changes > 0);
+    expect(await file.read()).toEqual(['http://b']);
+  });
+
+  test('waits for the end of a file that is being written', async () => {
+    await watch();
+    writeFileSync(path, '');
+    for (const letter of '["http://b", "http://c"]') {
+      appendFileSync(path, letter);
+      await delay(LOOK_EVERY_MS / 4);
+    }
+    await until(() => changes > 0);
+    expect(await file.read()).toEqual(['http://b', 'http://c']);
+    await someLooks();
+    expect(changes).toBe(1);
+  });
+
+  test('sees a file go, and come back', async () => {
+    await watch();
+    unlinkSync(path);
+    await until(() => changes === 1);
+    expect(await problems()).toEqual(['FILE: cannot be read: no such file']);
+    await someLooks();
+    expect(changes).toBe(1);
+    writeFileSync(path, '["http://a"]');
+    await until(() => changes === 2);
+  });
+
+  test('ends with close()', async () => {
+    await watch();
+    file.close();
+    writeFileSync(path, '["http://b"]');
+    await someLooks();
+    expect(changes).toBe(0);
+  });
+});

@@ -1,0 +1,184 @@
+import { EventEmitter } from 'node:events';
+import { describe, expect, test } from '@jest/globals';
+import { ClusterMetrics } from '../../lib/gateway/cluster/cluster-metrics.ts';
+import { ClusterReload } from '../../lib/gateway/cluster/cluster-reload.ts';
+import type { MetricJson } from '../../lib/gateway/cluster/messages.ts';
+import { type Channel, NoAnswer, Peer } from '../../lib/gateway/cluster/peer.ts';
+import { RestartBackoff } from '../../lib/gateway/cluster/restart-backoff.ts';
+import type { WorkerProcess } from '../../lib/gateway/cluster/worker-process.ts';
+import type { Workers } from '../../lib/gateway/cluster/workers.ts';
+import { readConfig } from '../../lib/gateway/config/config.ts';
+import type { Logger } from '../../lib/gateway/logging/logger.ts';
+
+/** Two ends of a channel, as JSON as between processes. */
+function channel(): readonly [Channel & { connected: boolean }, Channel & { connected: boolean }] {
+  const end = () => Object.assign(new EventEmitter(), { connected: true, send: (_: object) => true });
+  const [one, two] = [end(), end()];
+  const sendTo = (other: EventEmitter) =>
+    ((message: object, _handle: undefined, _options: undefined, callback?: (error: Error | null) => void) => {
+      queueMicrotask(() => {
+        other.emit('message', JSON.parse(JSON.stringify(message)));
+        callback?.(null);
+      });
+      return true;
+    }) as never;
+  one.send = sendTo(two);
+  two.send = sendTo(one);
+  return [one as never, two as never];
+}
+
+describe('peers', () => {
+  test('ask and answer, in order, with the error of the other side as an error', async () => {
+    const [here, there] = channel();
+    const [asker, answerer] = [new Peer(here), new Peer(there)];
+    answerer.on<number>('double', (value) => value * 2);
+    answerer.on('fail', async () => {
+      throw new Error('no luck');
+    });
+    expect(await Promise.all([1, 2, 3].map((value) => asker.ask('double', value, 5_000)))).toEqual([2, 4, 6]);
+    await expect(asker.ask('fail', undefined, 5_000)).rejects.toThrow('no luck');
+    await expect(asker.ask('unknown', undefined, 5_000)).rejects.toThrow('nobody answers "unknown"');
+  });
+
+  test('do not wait for ever, nor for whoever has gone; what others say on the channel is not theirs', async () => {
+    const [here, there] = channel();
+    const [asker, answerer] = [new Peer(here), new Peer(there)];
+    answerer.on('never', () => new Promise(() => {}));
+    await expect(asker.ask('never', undefined, 20)).rejects.toThrow(NoAnswer);
+    const waiting = asker.ask('never', undefined, 60_000);
+    asker.close();
+    await expect(waiting).rejects.toThrow('the process has ended');
+    here.connected = false;
+    await expect(asker.ask('never', undefined, 60_000)).rejects.toThrow('the process has gone');
+    await asker.tell('anything');
+    here.on('message', () => {});
+    (here as unknown as EventEmitter).emit('message', 'prom-client:something');
+  });
+});
+
+describe('the wait before a crashed worker gets a successor', () => {
+  const waits = (servedMs: number | undefined, count: number): number[] => {
+    const backoff = new RestartBackoff();
+    return Array.from({ length: count }, () => backoff.delayMs(servedMs));
+  };
+
+  test('doubles up to 30 s while workers never become ready', () => {
+    expect(waits(undefined, 11)).toEqual([0, 100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 30_000]);
+  });
+
+  test('stays short for workers that served, and starts again after one that served for a while', () => {
+    expect(waits(1_000, 6)).toEqual([0, 100, 200, 400, 500, 500]);
+    expect(waits(2_000, 3)).toEqual([0, 0, 0]);
+    const backoff = new RestartBackoff();
+    for (let crash = 0; crash < 10; crash++) backoff.delayMs(undefined);
+    expect([backoff.delayMs(2_000), backoff.delayMs(undefined)]).toEqual([0, 100]);
+  });
+});
+
+describe('a reload of several workers', () => {
+  /** A worker that has begun; `apply` is its reply to the last step of a reload. */
+  function worker(place: number, apply: () => unknown) {
+    const asked: string[] = [];
+    const replies: Record<string, () => unknown> = { prepare: () => ({ problems: [], facts: {} }), apply };
+    const ask = async (what: string) => {
+      asked.push(what);
+      return replies[what]?.();
+    };
+    const one = { place, pid: place, state: 'ready', hasBegun: true, ready: Promise.resolve(), killed: false, asked };
+    return Object.assign(one, { peer: { ask, tell: () => {} }, kill: () => Object.assign(one, { killed: true }) });
+  }
+
+  function reloading(workers: ReturnType<typeof worker>[]) {
+    const lines: string[] = [];
+    const write = (facts: object, message: string) => lines.push(`${message} ${JSON.stringify(facts)}`);
+    const log = { level: 'info', info: write, warn: write, error: write } as unknown as Logger;
+    const variables = { BACKENDS: 'http://a' };
+    const environment = { name: '.env', first: variables, read: () => ({ variables, overridden: [] }) };
+    const parts = { config: readConfig(variables), environment, log };
+    const reload = new ClusterReload({ ...parts, workers: { serving: workers, alive: workers } as unknown as Workers });
+    return { reload, environment, lines };
+  }
+
+  test('replaces a worker that cannot apply what it has prepared, and says so', async () => {
+    const fails = () => {
+      throw new Error('no room');
+    };
+    const [good, bad] = [worker(1, () => undefined), worker(2, fails)];
+    const { reload, lines } = reloading([good, bad]);
+    await reload.run('SIGHUP');
+    expect([good.asked, bad.asked]).toEqual([
+      ['prepare', 'apply'],
+      ['prepare', 'apply'],
+    ]);
+    expect([good.killed, bad.killed]).toEqual([false, true]);
+    expect(lines).toContainEqual(
+      'read again, but not everything could be applied {"why":"SIGHUP","worker":2,"pid":2,"problems":["Error: no room"]}',
+    );
+  });
+
+  test('that fails unexpectedly is logged, and the next one runs', async () => {
+    const one = worker(1, () => undefined);
+    const { reload, lines } = reloading([one]);
+    const { peer } = one;
+    Object.defineProperty(one, 'peer', { configurable: true, get: () => undefined });
+    await reload.run('first');
+    expect(lines).toEqual([expect.stringMatching(/^(?:not read again|read again, but not everything)/)]);
+    Object.defineProperty(one, 'peer', { value: peer });
+    await reload.run('second');
+    expect(one.asked).toEqual(['prepare', 'apply']);
+    expect(lines.at(-1)).toMatch(/^read again .*"why":"second"/);
+  });
+});
+
+describe('metrics of several processes', () => {
+  const values = (value: number, more: Record<string, string> = {}) => [
+    { labels: { backend: 'http://a', ...more }, value },
+  ];
+  const metric = (name: string, type: string, aggregator: string, value: number): MetricJson => ({
+    name,
+    help: 'Help.',
+    type,
+    aggregator,
+    values: values(value),
+  });
+
+  /** Answers with what `now` says at the time; nothing, and nobody answers. */
+  function worker(now: { metrics: readonly MetricJson[] | undefined }): WorkerProcess {
+    const ask = async () => {
+      if (now.metrics === undefined) throw new NoAnswer('no answer');
+      return now.metrics;
+    };
+    return { state: 'ready', lastWords: undefined, peer: { ask } } as unknown as WorkerProcess;
+  }
+
+  const metrics = (count: number, isUp: number): MetricJson[] => [
+    metric('expressway_requests_total', 'counter', 'sum', count),
+    metric('expressway_backend_up', 'gauge', 'average', isUp),
+    metric('nodejs_eventloop_lag_p99_seconds', 'gauge', 'average', isUp),
+  ];
+
+  test('counts are added and never fall; gauges are of those that live; lag is the worst', async () => {
+    const [one, two] = [{ metrics: metrics(3, 1) as MetricJson[] | undefined }, { metrics: metrics(4, 0) }];
+    const alive = [worker(one), worker(two)];
+    const all = new ClusterMetrics(() => alive);
+    const lines = async () =>
+      (await (await all.collect()).metrics()).split('\n').filter((line) => /http:..a/.test(line));
+    expect(await lines()).toEqual([
+      'nodejs_eventloop_lag_p99_seconds{backend="http://a"} 1',
+      'expressway_requests_total{backend="http://a"} 7',
+      'expressway_backend_up{backend="http://a"} 0.5',
+    ]);
+    // One is silent, then ends without a word.
+    one.metrics = undefined;
+    expect(await lines()).toContain('expressway_requests_total{backend="http://a"} 7');
+    all.ended(alive.shift() as WorkerProcess, true);
+    two.metrics = metrics(5, 1);
+    expect(await lines()).toContain('expressway_requests_total{backend="http://a"} 8');
+    expect(await lines()).toContain('expressway_backend_up{backend="http://a"} 1');
+    const { text } = { text: await (await all.collect()).metrics() };
+    expect(text).toContain('expressway_worker_ends_total{reason="crashed"} 1');
+    // The backend leaves: what ended workers counted for it goes with it.
+    two.metrics = [{ ...metric('expressway_backend_up', 'gauge', 'average', 1), values: [] }];
+    expect(await lines()).toEqual([]);
+  });
+});

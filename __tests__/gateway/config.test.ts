@@ -1,0 +1,351 @@
+import { availableParallelism } from 'node:os';
+import { describe, expect, test } from '@jest/globals';
+import { ConfigError, readConfig } from '../../lib/gateway/config/config.ts';
+
+function problemsOf(env: NodeJS.ProcessEnv): readonly string[] {
+  try {
+    readConfig(env);
+  } catch (error) {
+    if (error instanceof ConfigError) return error.problems;
+    throw error;
+  }
+  return [];
+}
+
+const DEFAULTS = {
+  host: '0.0.0.0',
+  port: 8080,
+  workers: 1,
+  workerHangTimeoutMs: 30_000,
+  tls: undefined,
+  backendTls: { ca: undefined, cert: undefined, key: undefined },
+  backends: ['http://localhost:8081', 'http://localhost:8082'],
+  backendsFile: undefined,
+  dns: { refreshMs: 30_000, servers: undefined },
+  loadBalancing: 'round-robin',
+  slowStartMs: 0,
+  redisUrl: undefined,
+  trustProxy: false,
+  rateLimit: {
+    algorithm: 'sliding-window',
+    limit: 100,
+    windowMs: 60_000,
+    burst: undefined,
+    allow: [],
+    deny: [],
+    onStoreError: 'local',
+    lease: undefined,
+    ipv6Subnet: 56,
+    storeTimeoutMs: 50,
+    fallbackAfterMisses: 5,
+    fallbackAfterMs: 1_000,
+  },
+  circuit: { failureRatio: 0.6, minimumRequests: 5, windowMs: 10_000, openMs: 10_000, halfOpenRequests: 3 },
+  healthCheck: { path: undefined, intervalMs: 10_000, timeoutMs: 2_000 },
+  maxBodyBytes: 10_485_760,
+  ambiguousPaths: 'reject',
+  identityHeaders: [],
+  mergeSlashes: true,
+  bounds: {
+    headTimeoutMs: 15_000,
+    maxTargetBytes: 8_192,
+    keepAliveTimeoutMs: 65_000,
+    maxConnections: 10_000,
+    maxConnectionsPerAddress: 1_000,
+  },
+  connectTimeoutMs: 2_000,
+  responseTimeoutMs: 60_000,
+  idleTimeoutMs: 60_000,
+  shutdownLeadMs: 0,
+  shutdownTimeoutMs: 10_000,
+  admin: { host: '127.0.0.1', port: 9090 },
+  logLevel: 'info',
+  accessLog: undefined,
+  redact: [],
+  serverTiming: false,
+  tracing: false,
+};
+
+const BAD: readonly (readonly [string, string, RegExp])[] = [
+  ['HOST', 'http://localhost', /without port/],
+  ['HOST', 'a b', /without port/],
+  ['HOST', '[::1]', /brackets/],
+  ['WORKERS', '0', /must be auto or an integer from 1 to 256, got "0"/],
+  ['WORKERS', '257', /from 1 to 256/],
+  ['PORT', 'eighty', /from 0 to 65535, got "eighty"/],
+  ['PORT', '65536', /from 0 to 65535/],
+  ['PORT', '-1', /from 0 to 65535/],
+  ['PORT', '80.5', /from 0 to 65535/],
+  ['PORT', '0x50', /from 0 to 65535/],
+  ['BACKENDS', 'localhost:8081', /"localhost:8081" must start with http/],
+  ['BACKENDS', 'nonsense', /"nonsense" is not a URL/],
+  ['BACKENDS', 'ftp://a', /"ftp:\/\/a" must start with http/],
+  ['BACKENDS', 'http://a,', /an item is empty/],
+  ['BACKENDS', ',', /an item is empty/],
+  ['BACKENDS', 'http://a/api', /"http:\/\/a\/api" must be an origin, without path/],
+  ['BACKENDS', 'http://a?x=1', /must be an origin, without path/],
+  ['BACKENDS', 'http://a#x', /must be an origin, without path/],
+  ['BACKENDS', 'http://a,http://A:80/', /"http:\/\/a" is named twice/],
+  ['BACKENDS', 'http://user:geheim@a', /must not carry credentials/],
+  ['BACKENDS', 'dns://api', /"dns:\/\/api" must have a port/],
+  ['BACKENDS', 'srv+https://api', /TLS is not offered for srv/],
+  ['BACKENDS', 'dns://user:geheim@a:80', /must not carry credentials/],
+  ['BACKENDS', 'dns://a:80,DNS://A:80/', /"dns:\/\/a:80" is named twice/],
+  ['BACKENDS', 'http://user:geheim@a:99999', /must not carry credentials/],
+  ['BACKENDS', 'http://user:geheim@a;backup', /a backend may be followed by ;weight=/],
+  // Two spellings of one name.
+  ['BACKENDS', 'dns://api.internal.:8081,dns://api.internal:8081', /"dns:\/\/api.internal:8081" is named twice/],
+  ['BACKENDS', 'dns://a:080,dns://a:80', /"dns:\/\/a:80" is named twice/],
+  [
+    'BACKENDS',
+    'dns://bücher.example:80,dns://xn--bcher-kva.example:80',
+    /"dns:\/\/xn--bcher-kva.example:80" is named twice/,
+  ],
+  ['BACKENDS', 'srv://_http._tcp.a.,srv://_HTTP._tcp.a', /"srv:\/\/_http._tcp.a" is named twice/],
+  ['BACKENDS', 'http://[::1]:80,http://[0:0:0:0:0:0:0:1]', /"http:\/\/\[::1\]" is named twice/],
+  [
+    'BACKENDS',
+    'http://a;weight=-1',
+    /http:\/\/a may be followed by ;weight= and a number, then by ;keepAlive=false, and by nothing else/,
+  ],
+  ['BACKENDS', 'http://a;weight=1;weight=2', /followed by ;weight= and a number/],
+  ['BACKENDS', 'http://a;backup', /followed by ;weight= and a number/],
+  ['BACKENDS', 'http://a;weight=1;', /followed by ;weight= and a number/],
+  ['BACKENDS', 'http://a;keepAlive=no', /followed by ;weight= and a number/],
+  ['BACKENDS', 'http://a;weight=1keepAlive=false', /followed by ;weight= and a number/],
+  ['BACKENDS', 'http://a;', /followed by ;weight= and a number/],
+  ['BACKENDS', 'http://a;weight=1001', /weight must be an integer from 0 to 1000, got 1001/],
+  ['BACKENDS', 'http://a/x;weight=1', /"http:\/\/a\/x" must be an origin, without path/],
+  ['BACKENDS', 'dns://a;weight=1', /"dns:\/\/a" must have a port/],
+  ['BACKENDS', 'http://a;weight=1,http://a;weight=2', /"http:\/\/a" is named twice/],
+  ['LOAD_BALANCING', 'sticky', /needs a STICKY_SECRET/],
+  ['HASH_BY', 'header:', /must be ip, header:<name>, cookie:<name> or query:<name>, got "header:"/],
+  ['HASH_BY', 'header:a b', /must be ip/],
+  ['HASH_BY', 'path', /must be ip/],
+  ['HASH_LOAD_FACTOR', '0.5', /must be a number of at least 1, or empty for no bound, got "0.5"/],
+  ['LOAD_BALANCING', 'random', /one of round-robin, weighted, least-requests, latency, hash, sticky, got "random"/],
+  ['STICKY_SECRET', 'geheim', /at least 32 characters/],
+  ['SLOW_START_MS', '-1', /from 0 to 2147483647/],
+  ['DNS_REFRESH_MS', '0', /from 1/],
+  ['DNS_SERVERS', 'ns.example', /a comma-separated list of IP addresses/],
+  ['DNS_SERVERS', '10.0.0.1,', /a comma-separated list of IP addresses/],
+  ['MAX_BODY_BYTES', '10M', /from 0 to 9007199254740991, got "10M"/],
+  ['AMBIGUOUS_PATHS', 'maybe', /one of reject, strict, pass, got "maybe"/],
+  ['IDENTITY_HEADERS', 'x-tenant, x user', /header names, or beginnings such as x-corp-\*, got "x user"/],
+  ['MERGE_SLASHES', 'maybe', /one of on, off, got "maybe"/],
+  ['KEEP_ALIVE_TIMEOUT_MS', '0', /from 1/],
+  ['REDIS_URL', 'http://localhost:6379', /a URL like redis:/],
+  ['REDIS_URL', 'localhost', /a URL like redis:/],
+  ['REDIS_URL', 'redis:///0', /a URL like redis:/],
+  ['REDIS_URL', 'redis://localhost/first', /a URL like redis:/],
+  ['TRUST_PROXY', 'true', /must not be true: the client could/],
+  ['TRUST_PROXY', 'TRUE', /must not be true: the client could/],
+  ['TRUST_PROXY', '1.5', /1\.5/],
+  ['TRUST_PROXY', 'loopback,,', /""/],
+  ['TRUST_PROXY', 'everyone', /everyone/],
+  ['TRUST_PROXY', '10.0.0.0/99', /10\.0\.0\.0\/99/],
+  ['RATE_LIMIT_MAX', '0', /from 1/],
+  ['RATE_LIMIT_MAX', 'many', /from 1/],
+  ['RATE_LIMIT_WINDOW_MS', '0', /from 1 to 2147483647/],
+  ['RATE_LIMIT_WINDOW_MS', '60s', /from 1 to 2147483647/],
+  ['RATE_LIMIT_ALGORITHM', 'leaky-bucket', /one of sliding-window, fixed-window, token-bucket/],
+  ['RATE_LIMIT_BURST', '0', /from 1/],
+  ['RATE_LIMIT_ALLOW', '10.0.0.0/8, example.org,', /"example\.org" is no IP address or CIDR range, "" is no/],
+  ['RATE_LIMIT_LEASE', '0.6', /number over 0 and up to 0\.5/],
+  ['RATE_LIMIT_IPV6_SUBNET', '65', /from 32 to 64/],
+  ['RATE_LIMIT_STORE_TIMEOUT_MS', '0', /from 1/],
+  ['RATE_LIMIT_FALLBACK_AFTER_MISSES', '0', /from 1/],
+  ['RATE_LIMIT_FALLBACK_AFTER_MS', '-1', /from 0/],
+  ['RATE_LIMIT_ON_STORE_ERROR', 'fail', /one of local, open, closed/],
+  ['RATE_LIMIT_DENY', '10.0.0.0/33', /"10\.0\.0\.0\/33" is no/],
+  ['CIRCUIT_FAILURE_RATIO', '0', /over 0 and up to 1/],
+  ['CIRCUIT_FAILURE_RATIO', '1.1', /over 0 and up to 1/],
+  ['CIRCUIT_FAILURE_RATIO', '60%', /over 0 and up to 1/],
+  ['CIRCUIT_MINIMUM_REQUESTS', '0', /from 1/],
+  ['CIRCUIT_WINDOW_MS', '1e4', /from 0 to 2147483647/],
+  ['CIRCUIT_OPEN_MS', '2147483648', /from 1 to 2147483647/],
+  ['CIRCUIT_HALF_OPEN_REQUESTS', '0', /from 1/],
+  ['HEALTH_CHECK_PATH', 'healthz', /a path like \/healthz, got "healthz"/],
+  ['HEALTH_CHECK_PATH', 'http://a/healthz', /a path like/],
+  ['HEALTH_CHECK_PATH', '/a b', /a path like/],
+  ['HEALTH_CHECK_INTERVAL_MS', '0', /from 1/],
+  ['HEALTH_CHECK_TIMEOUT_MS', '2s', /from 1/],
+  ['CONNECT_TIMEOUT_MS', '0', /from 1/],
+  ['RESPONSE_TIMEOUT_MS', 'no', /from 1/],
+  ['IDLE_TIMEOUT_MS', 'NaN', /from 1/],
+  ['SHUTDOWN_TIMEOUT_MS', '-5', /from 1/],
+  ['ADMIN_HOST', 'a/b', /without port/],
+  ['ADMIN_PORT', 'off', /from 0 to 65535/],
+  ['ACCESS_LOG', 'yes', /one of off, json, common, combined, got "yes"/],
+  ['ACCESS_LOG_SAMPLE', '1.5', /from 0 to 1, got "1.5"/],
+  ['ACCESS_LOG_SAMPLE', '-1', /from 0 to 1/],
+  ['SERVER_TIMING', 'true', /one of off, on/],
+  ['LOG_LEVEL', 'verbose', /one of silent, error, warn, info, debug, got "verbose"/],
+];
+
+const GOOD: readonly (readonly [string, string, object])[] = [
+  ['HOST', '::', { host: '::' }],
+  ['PORT', '0', { port: 0 }],
+  ['PORT', ' 81 ', { port: 81 }],
+  ['WORKERS', '4', { workers: 4 }],
+  ['WORKERS', 'auto', { workers: availableParallelism() }],
+  ['WORKER_HANG_TIMEOUT_MS', '0', { workerHangTimeoutMs: 0 }],
+  ['BACKENDS', 'https://a', { backends: ['https://a'] }],
+  ['BACKENDS', 'http://A:80/ , http://[::1]:81', { backends: ['http://a', 'http://[::1]:81'] }],
+  [
+    'BACKENDS',
+    'dns://API.example:80/,srv://_http._tcp.b',
+    { backends: ['dns://api.example:80', 'srv://_http._tcp.b'] },
+  ],
+  ['BACKENDS', 'dns+https://a:443', { backends: ['dns+https://a:443'] }],
+  [
+    'BACKENDS',
+    'http://A:80/;weight=3, https://b ; weight=0,dns://c:80;weight=2,http://d',
+    {
+      backends: [
+        { url: 'http://a', weight: 3 },
+        { url: 'https://b', weight: 0 },
+        { url: 'dns://c:80', weight: 2 },
+        'http://d',
+      ],
+    },
+  ],
+  [
+    'BACKENDS',
+    'http://a;keepAlive=false,dns://b:80;weight=2;keepAlive=false',
+    {
+      backends: [
+        { url: 'http://a', keepAlive: false },
+        { url: 'dns://b:80', weight: 2, keepAlive: false },
+      ],
+    },
+  ],
+  ['LOAD_BALANCING', 'weighted', { loadBalancing: 'weighted' }],
+  ['LOAD_BALANCING', 'least-requests', { loadBalancing: 'least-requests' }],
+  ['LOAD_BALANCING', 'latency', { loadBalancing: 'latency' }],
+  ['LOAD_BALANCING', 'hash', { loadBalancing: { policy: 'hash', by: 'ip', loadFactor: Number.POSITIVE_INFINITY } }],
+  ['STICKY_SECRET', 's'.repeat(32), {}],
+  ['SLOW_START_MS', '30000', { slowStartMs: 30_000 }],
+  ['BACKENDS_FILE', 'conf/backends.json', { backendsFile: 'conf/backends.json' }],
+  ['DNS_REFRESH_MS', '9', { dns: { refreshMs: 9, servers: undefined } }],
+  ['DNS_SERVERS', '10.0.0.1, [::1]:5353', { dns: { refreshMs: 30_000, servers: ['10.0.0.1', '[::1]:5353'] } }],
+  ['MAX_BODY_BYTES', '0', { maxBodyBytes: 0 }],
+  ['AMBIGUOUS_PATHS', 'pass', { ambiguousPaths: 'pass' }],
+  ['IDENTITY_HEADERS', ' X-Tenant, x-corp-*,', { identityHeaders: ['X-Tenant', 'x-corp-*'] }],
+  ['MERGE_SLASHES', 'off', { mergeSlashes: false }],
+  ['HEAD_TIMEOUT_MS', '0', { bounds: { ...DEFAULTS.bounds, headTimeoutMs: 0 } }],
+  ['MAX_TARGET_BYTES', '99', { bounds: { ...DEFAULTS.bounds, maxTargetBytes: 99 } }],
+  ['MAX_CONNECTIONS_PER_ADDRESS', '7', { bounds: { ...DEFAULTS.bounds, maxConnectionsPerAddress: 7 } }],
+  ['REDIS_URL', 'rediss://u:p@r:6380/1', { redisUrl: 'rediss://u:p@r:6380/1' }],
+  ['REDIS_URL', 'redis+cluster://one:7000,two', { redisUrl: 'redis+cluster://one:7000,two' }],
+  ['TRUST_PROXY', '2', { trustProxy: 2 }],
+  ['TRUST_PROXY', 'loopback, 10.0.0.0/8', { trustProxy: ['loopback', '10.0.0.0/8'] }],
+  ['TRUST_PROXY', 'fd00::/8', { trustProxy: ['fd00::/8'] }],
+  ['RATE_LIMIT_MAX', '7', { rateLimit: { ...DEFAULTS.rateLimit, limit: 7 } }],
+  ['RATE_LIMIT_WINDOW_MS', '1000', { rateLimit: { ...DEFAULTS.rateLimit, windowMs: 1_000 } }],
+  ['RATE_LIMIT_ALGORITHM', 'token-bucket', { rateLimit: { ...DEFAULTS.rateLimit, algorithm: 'token-bucket' } }],
+  ['RATE_LIMIT_BURST', '5', {}],
+  ['RATE_LIMIT_ALLOW', '10.0.0.0/8, ::1', { rateLimit: { ...DEFAULTS.rateLimit, allow: ['10.0.0.0/8', '::1'] } }],
+  ['RATE_LIMIT_ON_STORE_ERROR', 'closed', { rateLimit: { ...DEFAULTS.rateLimit, onStoreError: 'closed' } }],
+  ['RATE_LIMIT_LEASE', '.25', { rateLimit: { ...DEFAULTS.rateLimit, lease: { share: 0.25 } } }],
+  ['RATE_LIMIT_IPV6_SUBNET', '64', { rateLimit: { ...DEFAULTS.rateLimit, ipv6Subnet: 64 } }],
+  ['RATE_LIMIT_STORE_TIMEOUT_MS', '20', { rateLimit: { ...DEFAULTS.rateLimit, storeTimeoutMs: 20 } }],
+  ['RATE_LIMIT_FALLBACK_AFTER_MISSES', '9', { rateLimit: { ...DEFAULTS.rateLimit, fallbackAfterMisses: 9 } }],
+  ['RATE_LIMIT_FALLBACK_AFTER_MS', '0', { rateLimit: { ...DEFAULTS.rateLimit, fallbackAfterMs: 0 } }],
+  ['RATE_LIMIT_DENY', '192.0.2.1', { rateLimit: { ...DEFAULTS.rateLimit, deny: ['192.0.2.1'] } }],
+  ['CIRCUIT_FAILURE_RATIO', '.5', { circuit: { ...DEFAULTS.circuit, failureRatio: 0.5 } }],
+  ['CIRCUIT_FAILURE_RATIO', '1', { circuit: { ...DEFAULTS.circuit, failureRatio: 1 } }],
+  ['CIRCUIT_MINIMUM_REQUESTS', '9', { circuit: { ...DEFAULTS.circuit, minimumRequests: 9 } }],
+  ['CIRCUIT_WINDOW_MS', '9', { circuit: { ...DEFAULTS.circuit, windowMs: 9 } }],
+  ['CIRCUIT_WINDOW_MS', '0', { circuit: { ...DEFAULTS.circuit, windowMs: 0 } }],
+  ['CIRCUIT_OPEN_MS', '9', { circuit: { ...DEFAULTS.circuit, openMs: 9 } }],
+  ['CIRCUIT_HALF_OPEN_REQUESTS', '9', { circuit: { ...DEFAULTS.circuit, halfOpenRequests: 9 } }],
+  ['HEALTH_CHECK_PATH', '/healthz?full=1', { healthCheck: { ...DEFAULTS.healthCheck, path: '/healthz?full=1' } }],
+  ['HEALTH_CHECK_INTERVAL_MS', '9', { healthCheck: { ...DEFAULTS.healthCheck, intervalMs: 9 } }],
+  ['HEALTH_CHECK_TIMEOUT_MS', '9', { healthCheck: { ...DEFAULTS.healthCheck, timeoutMs: 9 } }],
+  ['CONNECT_TIMEOUT_MS', '9', { connectTimeoutMs: 9 }],
+  ['RESPONSE_TIMEOUT_MS', '9', { responseTimeoutMs: 9 }],
+  ['IDLE_TIMEOUT_MS', '9', { idleTimeoutMs: 9 }],
+  ['SHUTDOWN_TIMEOUT_MS', '9', { shutdownTimeoutMs: 9 }],
+  ['ADMIN_HOST', 'localhost', { admin: { host: 'localhost', port: 9090 } }],
+  ['ADMIN_PORT', '0', { admin: { host: '127.0.0.1', port: 0 } }],
+  ['ADMIN_PORT', '', { admin: undefined }],
+  ['LOG_LEVEL', 'silent', { logLevel: 'silent' }],
+  ['ACCESS_LOG', 'common', { accessLog: { format: 'common', sample: 1 } }],
+  ['ACCESS_LOG_SAMPLE', '0.1', { accessLog: undefined }],
+  ['REDACT', ' user_email,, *phone* ', { redact: ['user_email', '*phone*'] }],
+  ['SERVER_TIMING', 'on', { serverTiming: true }],
+  ['TRACING', 'on', { tracing: true }],
+];
+
+describe('readConfig', () => {
+  test('has a default for everything', () => {
+    expect(readConfig({})).toEqual(DEFAULTS);
+  });
+
+  test('takes an empty value for the default, save for ADMIN_PORT, and ignores what it does not know', () => {
+    const names = new Set([...BAD, ...GOOD].map(([name]) => name));
+    names.delete('ADMIN_PORT');
+    const empty = Object.fromEntries([...names].map((name) => [name, '']));
+    expect(readConfig({ ...empty, SOMETHING_ELSE: 'x' })).toEqual(DEFAULTS);
+  });
+
+  test.each(GOOD)('%s=%s', (name, text, expected) => {
+    expect(readConfig({ [name]: text })).toEqual({ ...DEFAULTS, ...expected });
+  });
+
+  test.each(BAD)('refuses %s=%s', (name, text, why) => {
+    const problems = problemsOf({ [name]: text });
+    expect(problems).toHaveLength(1);
+    expect(problems[0]).toMatch(new RegExp(`^${name}: `));
+    expect(problems[0]).toMatch(why);
+  });
+
+  test('RATE_LIMIT_BURST is for the token bucket', () => {
+    const { rateLimit } = readConfig({ RATE_LIMIT_ALGORITHM: 'token-bucket', RATE_LIMIT_BURST: '5' });
+    expect(rateLimit).toMatchObject({ algorithm: 'token-bucket', burst: 5 });
+  });
+
+  test.each([
+    ['header:X-Tenant', { header: 'X-Tenant' }],
+    ['cookie:user', { cookie: 'user' }],
+    ['query:room id', { query: 'room id' }],
+  ])('LOAD_BALANCING=hash goes by HASH_BY=%s, with the bound of HASH_LOAD_FACTOR', (HASH_BY, by) => {
+    const env = { LOAD_BALANCING: 'hash', HASH_BY, HASH_LOAD_FACTOR: '1.25' };
+    expect(readConfig(env).loadBalancing).toEqual({ policy: 'hash', by, loadFactor: 1.25 });
+  });
+
+  test('LOAD_BALANCING=sticky takes its secret along, and says that it needs one among all other problems', () => {
+    const secret = '0123456789abcdef0123456789abcdef';
+    const { loadBalancing } = readConfig({ LOAD_BALANCING: 'sticky', STICKY_SECRET: secret });
+    expect(loadBalancing).toEqual({ policy: 'sticky', secret });
+    expect(problemsOf({ LOAD_BALANCING: 'sticky', STICKY_SECRET: ' ', PORT: 'x' })).toEqual([
+      expect.stringMatching(/^PORT: /),
+      'LOAD_BALANCING: sticky needs a STICKY_SECRET',
+    ]);
+  });
+
+  test('lists every bad variable in one error', () => {
+    const bad = Object.fromEntries(BAD.map(([name, text]) => [name, text]));
+    const problems = problemsOf(bad);
+    expect(problems.map((problem) => problem.split(':')[0]).sort()).toEqual(Object.keys(bad).sort());
+    expect(() => readConfig(bad)).toThrow(problems.join('\n'));
+  });
+
+  test('says everything that is wrong with a list of backends', () => {
+    const [problem] = problemsOf({ BACKENDS: 'nonsense,http://a/x,http://b,http://b,http://b' });
+    expect(problem).toMatch(
+      /"nonsense" is not a URL, "http:\/\/a\/x" must be an origin, without path, "http:\/\/b" is named twice, "http:\/\/b" is named twice$/,
+    );
+  });
+
+  test('keeps secrets out of its errors', () => {
+    const problems = problemsOf({
+      BACKENDS: 'http://u:geheim@a,u:geheim@b:80,https://c/?key=geheim',
+      REDIS_URL: 'http://u:geheim@r',
+      STICKY_SECRET: 'geheim',
+    });
+    expect(problems).toHaveLength(3);
+    expect(problems.join()).not.toMatch(/geheim/);
+  });
+});

@@ -1,0 +1,87 @@
+import { expect, test } from '@jest/globals';
+import { type Exchange, GatewayEvents } from 'expressway';
+import { logEvents } from '../../lib/gateway/logging/event-log.ts';
+import { createLogger, type LogLevel } from '../../lib/gateway/logging/logger.ts';
+
+const exchange = { req: { method: 'GET', url: '/secret?token=1' } } as unknown as Exchange;
+
+function emitAll(level: LogLevel): Record<string, unknown>[] {
+  const lines: Record<string, unknown>[] = [];
+  const events = new GatewayEvents();
+  logEvents(
+    events,
+    createLogger(level, (line) => lines.push(JSON.parse(line))),
+  );
+  const failed = { kind: 'failed', cause: 'connection_refused', error: new Error('no'), sent: false, headSent: false };
+  events.emit('circuitStateChange', { proxy: 'p', circuit: 'http://a', from: 'closed', to: 'open', retryAfterMs: 9 });
+  events.emit('circuitStateChange', {
+    proxy: 'p',
+    circuit: 'http://a',
+    from: 'open',
+    to: 'half-open',
+    retryAfterMs: 0,
+  });
+  events.emit('limiterModeChange', { limiter: 'ip', from: 'redis', to: 'local', error: new Error('down') });
+  events.emit('limiterModeChange', { limiter: 'ip', from: 'local', to: 'redis', error: undefined });
+  events.emit('healthChange', {
+    proxy: 'p',
+    backend: 'http://a',
+    from: 'healthy',
+    to: 'unhealthy',
+    error: new Error('late'),
+  });
+  events.emit('healthChange', { proxy: 'p', backend: 'http://a', from: 'unhealthy', to: 'healthy', error: undefined });
+  events.emit('discoveryFailed', { proxy: 'p', name: 'dns://a:80', error: new Error('gone'), backends: 2 });
+  events.emit('discoveryRecovered', { proxy: 'p', name: 'dns://a:80' });
+  events.emit('resourceShortage', {
+    proxy: 'p',
+    code: 'EMFILE',
+    description: 'EMFILE: none left',
+    error: new Error('x'),
+  });
+  events.emit('backendsChanged', { proxy: 'p', added: ['http://b'], removed: [] });
+  events.emit('attemptFailed', { exchange, proxy: 'p', backend: 'http://a', outcome: failed as never, retried: true });
+  events.emit('limited', { exchange, limiter: 'ip', key: '192.0.2.1', limit: 1, retryAfterMs: 5, shadow: false });
+  events.emit('clientRefused', { cause: 'client_timeout', address: '192.0.2.1', exchange: undefined });
+  events.emit('rejected', { exchange, proxy: 'p', outcome: { kind: 'rejected', cause: 'no_backend' } });
+  return lines;
+}
+
+test('changes of state and failed attempts are in the log, single refusals only for debugging', () => {
+  const summary = emitAll('debug').map(({ level, msg }) => `${level} ${msg}`);
+  expect(summary).toEqual([
+    'warn circuit open',
+    'info circuit half-open',
+    'warn limiter works with local',
+    'info limiter works with redis',
+    'warn backend unhealthy',
+    'info backend healthy',
+    'warn discovery failed: what was known stays in use',
+    'info discovery works again',
+    'error gateway_resources: EMFILE: none left',
+    'info backends changed',
+    'warn attempt failed',
+    'debug client over its limit',
+    'debug client refused',
+    'debug request rejected',
+  ]);
+  expect(emitAll('info')).toHaveLength(11);
+});
+
+test('the log says which and why, and no request target', () => {
+  const lines = emitAll('debug');
+  expect(lines[0]).toMatchObject({ proxy: 'p', circuit: 'http://a', from: 'closed', to: 'open', retryAfterMs: 9 });
+  expect(lines[2]).toMatchObject({ limiter: 'ip', from: 'redis', to: 'local', error: 'down' });
+  expect(lines[4]).toMatchObject({ proxy: 'p', backend: 'http://a', from: 'healthy', to: 'unhealthy', error: 'late' });
+  expect(lines[10]).toMatchObject({
+    proxy: 'p',
+    backend: 'http://a',
+    method: 'GET',
+    cause: 'connection_refused',
+    error: 'no',
+    retried: true,
+  });
+  expect(lines[12]).toMatchObject({ cause: 'client_timeout', address: '192.0.2.1' });
+  expect(lines[13]).toMatchObject({ proxy: 'p', cause: 'no_backend' });
+  expect(JSON.stringify(lines)).not.toMatch(/secret/);
+});

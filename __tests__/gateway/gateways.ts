@@ -1,0 +1,39 @@
+import { type EchoBackend, startEchoBackend } from '../../example-gateway/demo/echo-backend.ts';
+import { readConfig } from '../../lib/gateway/config/config.ts';
+import { type Gateway, startGateway } from '../../lib/gateway/gateway.ts';
+import { createLogger } from '../../lib/gateway/logging/logger.ts';
+
+/** A gateway in this process, and what it logged. */
+export interface TestGateway {
+  readonly gateway: Gateway;
+  readonly url: string;
+  readonly adminUrl: string;
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into whatever was logged.
+  readonly logged: readonly any[];
+}
+
+const opened: { close(): Promise<void> }[] = [];
+
+export async function openBackend(name: string): Promise<EchoBackend> {
+  const backend = await startEchoBackend({ name, port: 0 });
+  opened.push(backend);
+  return backend;
+}
+
+/** Any free ports and no log on the terminal; `env` may say otherwise. */
+export async function openGateway(
+  backends: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<TestGateway> {
+  const logged: unknown[] = [];
+  const log = createLogger('debug', (line) => logged.push(JSON.parse(line)));
+  const base = { HOST: '127.0.0.1', PORT: '0', ADMIN_PORT: '0', BACKENDS: backends.join() };
+  const gateway = await startGateway(readConfig({ ...base, ...env }), { log });
+  opened.push(gateway);
+  return { gateway, url: gateway.url, adminUrl: gateway.adminUrl ?? '', logged };
+}
+
+/** For `afterEach`; the gateways first, which were opened last. */
+export async function closeAll(): Promise<void> {
+  for (const one of opened.splice(0).reverse()) await one.close();
+}

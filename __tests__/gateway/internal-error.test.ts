@@ -1,0 +1,43 @@
+import { createServer, type Server } from 'node:http';
+import { afterEach, expect, test } from '@jest/globals';
+import express from 'express';
+import { internalErrorHandler } from '../../lib/gateway/internal-error.ts';
+import { GATEWAY, listen } from '../../lib/gateway/listener.ts';
+import { createLogger } from '../../lib/gateway/logging/logger.ts';
+import { ask } from './ask.ts';
+
+let server: Server;
+
+async function serve(handler: express.RequestHandler): Promise<{ url: string; logged: string[] }> {
+  const logged: string[] = [];
+  const app = express();
+  app.use(handler);
+  app.use(internalErrorHandler(createLogger('error', (line) => logged.push(line))));
+  server = createServer(app);
+  return { url: await listen(server, GATEWAY, { host: '127.0.0.1', port: 0 }), logged };
+}
+
+afterEach(() => {
+  server.closeAllConnections();
+  server.close();
+});
+
+test('an error becomes a problem document without a stack; the log has the stack', async () => {
+  const { url, logged } = await serve(() => {
+    throw new Error('secret detail');
+  });
+  const answer = await ask(url);
+  expect(answer).toMatchObject({ status: 500, json: { type: 'about:blank', title: 'Internal error', status: 500 } });
+  expect(answer.headers['content-type']).toBe('application/problem+json');
+  expect(answer.text).not.toMatch(/secret|internal-error\.test/);
+  expect(logged.join()).toMatch(/secret detail.*internal-error\.test/);
+});
+
+test('an error in the middle of an answer cuts it', async () => {
+  const { url, logged } = await serve((_, res) => {
+    res.write('half');
+    throw new Error('too late');
+  });
+  await expect(ask(url)).rejects.toMatchObject({ code: 'ECONNRESET' });
+  expect(logged).toHaveLength(1);
+});

@@ -1,0 +1,72 @@
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
+import { LogOutput } from '../../lib/gateway/logging/log-output.ts';
+import { until } from './until.ts';
+
+let directory: string;
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'expressway-'));
+});
+
+afterEach(() => rmSync(directory, { recursive: true }));
+
+test('writes lines in their order, and all of them before it is closed', async () => {
+  const path = join(directory, 'log');
+  const out = new LogOutput(path);
+  for (let i = 0; i < 10_000; i += 1) out.write(`${i}\n`);
+  await out.close();
+  expect(readFileSync(path, 'utf8')).toBe(Array.from({ length: 10_000 }, (_, i) => `${i}\n`).join(''));
+  expect(out.dropped).toBe(0);
+});
+
+test('while nobody reads, the event loop goes on; what does not fit is dropped, counted and told', async () => {
+  const fifo = join(directory, 'fifo');
+  execFileSync('mkfifo', [fifo]);
+  // It opens the pipe and does not read before it is told to.
+  const reader = spawn('sh', ['-c', 'exec <"$0"; read go <&3; exec cat', fifo], {
+    stdio: ['ignore', 'pipe', 'inherit', 'pipe'],
+  });
+  // Asked for now: it ends as soon as the log is closed, which may be before close() has told.
+  const ended = once(reader, 'close');
+  let got = '';
+  reader.stdout?.on('data', (chunk) => {
+    got += chunk;
+  });
+  const out = new LogOutput(openSync(fifo, 'w'), 200_000);
+  const line = `${'x'.repeat(999)}\n`;
+  const started = performance.now();
+  for (let i = 0; i < 1_000; i += 1) {
+    out.write(line);
+    if (i % 10 === 0) await new Promise((resolve) => setImmediate(resolve));
+  }
+  expect(performance.now() - started).toBeLessThan(5_000);
+  // A pipe holds 64 KiB, the buffer 200 000 bytes.
+  expect(out.dropped).toBeGreaterThan(600);
+  (reader.stdio[3] as NodeJS.WritableStream).write('go\n');
+  const told = () =>
+    [...got.matchAll(/"msg":"log lines dropped","dropped":(\d+)}\n/g)].map(([, count]) => Number(count));
+  // In one line, or in two where the first drop was before the pipe was full.
+  await until(() => told().reduce((sum, count) => sum + count, 0) === out.dropped);
+  await out.close();
+  await ended;
+  expect(got.split('\n').filter((one) => one.startsWith('x'))).toHaveLength(1_000 - out.dropped);
+});
+
+test('a full disk harms nobody', async () => {
+  const warned = jest.spyOn(process, 'emitWarning').mockReturnValue(undefined);
+  const out = new LogOutput('/dev/full', 10_000);
+  for (let i = 0; i < 1_000; i += 1) out.write(`${'x'.repeat(99)}\n`);
+  await until(() => warned.mock.calls.length > 0);
+  expect(String(warned.mock.calls[0]?.[0])).toMatch(/The log cannot be written: ENOSPC/);
+  for (let i = 0; i < 1_000; i += 1) out.write('more\n');
+  expect(out.dropped).toBeGreaterThan(800);
+  await out.close();
+  // Once, and not for every line.
+  expect(warned).toHaveBeenCalledTimes(1);
+  warned.mockRestore();
+});

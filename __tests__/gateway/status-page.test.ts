@@ -1,0 +1,353 @@
+import { readFileSync } from 'node:fs';
+import { mkdir, readFile, stat } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals';
+import { GatewayEvents, prometheusMetrics, roundRobinProxy, statusFeed } from 'expressway';
+import type { Browser, BrowserContextOptions, Locator, Page } from 'playwright-core';
+import { createAdminServer } from '../../lib/gateway/admin/admin-server.ts';
+import { readConfig } from '../../lib/gateway/config/config.ts';
+import { startGateway } from '../../lib/gateway/gateway.ts';
+import { createLogger } from '../../lib/gateway/logging/logger.ts';
+import { BackendProcess } from '../support/backend-process.ts';
+import { complaintsOf, describeInChromium, launchChromium } from '../support/chromium.ts';
+import { Cleanup } from '../support/gateway.ts';
+import { eventually, listen } from '../support/servers.ts';
+import { ask } from './ask.ts';
+import { closeAll, openGateway, type TestGateway } from './gateways.ts';
+
+const TOKEN = 'the-token-of-this-test';
+const IMAGES = new URL('../../docs/images/', import.meta.url);
+const CONTRASTS = readFileSync(new URL('./status-page-contrasts.js', import.meta.url), 'utf8');
+/** For a loaded machine: how soon something happens is measured where it matters. */
+const PATIENCE_MS = 15_000;
+
+const ENV = {
+  ADMIN_TOKEN: TOKEN,
+  RATE_LIMIT_MAX: '40',
+  TRUST_PROXY: 'loopback',
+  CIRCUIT_MINIMUM_REQUESTS: '2',
+  CIRCUIT_WINDOW_MS: '10000',
+  CIRCUIT_OPEN_MS: '1500',
+  CIRCUIT_HALF_OPEN_REQUESTS: '1',
+};
+
+/** Asks ten times a second, each time as another client, until it is closed. */
+class Traffic {
+  readonly #url: string;
+  readonly #timer: NodeJS.Timeout;
+  readonly #running = new Set<Promise<unknown>>();
+  #count = 0;
+
+  constructor(url: string) {
+    this.#url = url;
+    this.#timer = setInterval(() => this.#ask(), 100);
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    await Promise.all(this.#running);
+  }
+
+  #ask(): void {
+    this.#count += 1;
+    const headers = { 'X-Forwarded-For': `198.51.100.${this.#count % 250}` };
+    const asking: Promise<unknown> = ask(this.#url, { headers }).then(
+      () => {},
+      () => {},
+    );
+    this.#running.add(asking);
+    void asking.finally(() => this.#running.delete(asking));
+  }
+}
+
+describeInChromium('the status page in Chromium', () => {
+  let browser: Browser;
+  let gateway: TestGateway;
+  let backends: BackendProcess[] = [];
+  let traffic: Traffic | undefined;
+  const opened = new Cleanup();
+  let page: Page;
+  let complaints: readonly string[] = [];
+  /** What Chromium itself says of an answer or of a lost connection that the test wanted. */
+  let expected: RegExp | undefined;
+
+  beforeAll(async () => {
+    browser = await launchChromium();
+  }, 60_000);
+
+  afterAll(() => browser?.close());
+
+  beforeEach(async () => {
+    complaints = [];
+    expected = undefined;
+    backends = await Promise.all(['one', 'two', 'three'].map((name) => BackendProcess.start(name)));
+    gateway = await openGateway(
+      backends.map(({ url }) => url),
+      ENV,
+    );
+  }, 60_000);
+
+  afterEach(async () => {
+    await page?.context().close();
+    await traffic?.close();
+    traffic = undefined;
+    await opened.run();
+    await closeAll();
+    await Promise.all(backends.map((backend) => backend.close()));
+    expect(complaints.filter((one) => expected?.test(one) !== true)).toEqual([]);
+  }, 60_000);
+
+  async function open(options: BrowserContextOptions = {}): Promise<void> {
+    const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
+    page = await context.newPage();
+    page.setDefaultTimeout(PATIENCE_MS);
+    complaints = complaintsOf(page);
+    await page.goto(gateway.adminUrl);
+    await page.locator('#live[data-live="live"]').waitFor();
+  }
+
+  const rowOf = (backend: BackendProcess): Locator =>
+    page.getByRole('row').filter({ has: page.getByText(`127.0.0.1:${backend.port}`, { exact: true }) });
+
+  const word = (backend: BackendProcess): Promise<string> => rowOf(backend).locator('.word').innerText();
+
+  async function unlock(token = TOKEN): Promise<void> {
+    await page.getByLabel('Admin token').fill(token);
+    await page.getByRole('button', { name: 'Unlock' }).click();
+  }
+
+  async function click(name: string, backend: BackendProcess): Promise<void> {
+    await page.getByRole('button', { name: `${name} 127.0.0.1:${backend.port}` }).click();
+    await page.getByRole('dialog').getByRole('button', { name }).click();
+  }
+
+  const becomes = (backend: BackendProcess, state: RegExp): Promise<void> =>
+    eventually(`the row of ${backend.port} says ${state}`, async () => state.test(await word(backend)), PATIENCE_MS);
+
+  test('a backend is killed, its circuit opens within a second, and it returns; a flood shows who it was', async () => {
+    const [victim] = backends as [BackendProcess];
+    await open();
+    traffic = new Traffic(gateway.url);
+    await becomes(victim, /^Up$/);
+    // When the page shows it, measured in the page; when the gateway knew, by its own log.
+    await page.evaluate(`new MutationObserver(() => {
+      const bad = [...document.querySelectorAll('#backend-rows tr[data-level="bad"]')];
+      const { dataset } = document.documentElement;
+      if (bad.some((row) => row.textContent.includes(':${victim.port}'))) dataset.openAt ??= String(Date.now());
+    }).observe(document.body, { subtree: true, childList: true, attributes: true, characterData: true })`);
+    await victim.kill();
+    const seenAt = (): Promise<string | undefined> => page.evaluate('document.documentElement.dataset.openAt');
+    await eventually('the page shows it', seenAt, PATIENCE_MS);
+    const shownAt = Number(await seenAt());
+    const opened = gateway.logged.find(({ circuit, to }) => circuit === victim.url && to === 'open');
+    const lateMs = shownAt - Date.parse(opened.time);
+    expect(lateMs).toBeLessThan(1_000);
+    expect(await page.locator('#verdict-title').innerText()).toBe('Up, with 1 of 3 backends out');
+    expect(await page.locator('#verdict-reasons').innerText()).toMatch(/circuit open.*connection_refused/);
+    expect(await page.locator('#changes').innerText()).toContain('circuit open');
+    expect(await page.locator('#announce').innerText()).toMatch(/circuit/);
+
+    await victim.restart();
+    await becomes(victim, /^Up$/);
+    await eventually('all is well', async () => /^Up: all 3/.test(await page.locator('#verdict-title').innerText()));
+
+    const flood = { headers: { 'X-Forwarded-For': '203.0.113.66' } };
+    for (let round = 0; round < 8; round += 1) {
+      await Promise.all(Array.from({ length: 10 }, () => ask(gateway.url, flood)));
+    }
+    await page.getByRole('rowheader', { name: '203.0.113.66' }).waitFor();
+    await eventually('the refusals are counted', async () => {
+      const cells = await page.getByRole('row').filter({ hasText: '203.0.113.66' }).innerText();
+      return Number(/\s(\d+)\s/.exec(cells)?.[1]) >= 30;
+    });
+  }, 90_000);
+
+  test('drained and restored by button, and not with a wrong token', async () => {
+    const [first] = backends as [BackendProcess];
+    await open();
+    expected = /status of 401/;
+    await unlock('a-wrong-token-of-some-length');
+    await page.getByText('Unauthorized').waitFor();
+    expect(await page.getByRole('button', { name: /^Drain/ }).count()).toBe(0);
+
+    await unlock();
+    await click('Drain', first);
+    await becomes(first, /^Drained$/);
+    expect(await page.getByRole('alert').count()).toBe(0);
+    const answers = await Promise.all(Array.from({ length: 6 }, () => ask(gateway.url)));
+    expect(answers.map(({ text }) => text.trim())).not.toContain('one');
+    await click('Restore', first);
+    await becomes(first, /^Up$/);
+    await click('Isolate', first);
+    await becomes(first, /^Isolated$/);
+    await click('Restore', first);
+    await becomes(first, /^Up$/);
+    const acts = gateway.logged.filter(({ msg }) => msg === 'operator acted').map(({ act }) => act);
+    expect(acts).toEqual(['drain', 'restore', 'isolate', 'restore']);
+    expect(JSON.stringify(gateway.logged)).not.toContain(TOKEN);
+    await page.getByRole('button', { name: 'Lock' }).click();
+    expect(await page.getByRole('button', { name: /^Drain/ }).count()).toBe(0);
+  }, 60_000);
+
+  test('a limit is reset by button', async () => {
+    await open();
+    const client = { headers: { 'X-Forwarded-For': '203.0.113.7' } };
+    for (let i = 0; i < 41; i += 1) await ask(gateway.url, client);
+    await unlock();
+    await page.getByRole('button', { name: 'Reset the limit of 203.0.113.7' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Reset' }).click();
+    await page.getByText('Nobody was limited').waitFor();
+    expect((await ask(gateway.url, client)).status).toBe(200);
+  }, 60_000);
+
+  test('by keyboard alone, in a page that changes all the time', async () => {
+    const [first] = backends as [BackendProcess];
+    await open();
+    traffic = new Traffic(gateway.url);
+    const focused = (): Promise<string> =>
+      page.evaluate("document.activeElement.getAttribute('aria-label') ?? document.activeElement.id");
+    const tabTo = async (wanted: string): Promise<void> => {
+      for (let i = 0; i < 40 && (await focused()) !== wanted; i += 1) await page.keyboard.press('Tab');
+      expect(await focused()).toBe(wanted);
+    };
+    await tabTo('token');
+    await page.keyboard.type(TOKEN);
+    await page.keyboard.press('Enter');
+    await page.locator('#unlocked:visible').waitFor();
+    await tabTo(`Drain 127.0.0.1:${first.port}`);
+    const outline = await page.evaluate('getComputedStyle(document.activeElement).outlineStyle');
+    expect(outline).toBe('solid');
+    await page.keyboard.press('Enter');
+    await page.getByRole('dialog').waitFor();
+    await page.keyboard.press('Escape');
+    await eventually('closed', async () => (await page.getByRole('dialog').count()) === 0);
+    // What has changed in between has not taken the focus away.
+    expect(await focused()).toBe(`Drain 127.0.0.1:${first.port}`);
+    expect(await word(first)).toBe('Up');
+    await page.keyboard.press('Enter');
+    await page.getByRole('dialog').waitFor();
+    await page.keyboard.press('Tab');
+    await page.keyboard.press('Enter');
+    await becomes(first, /^Drain/);
+  }, 60_000);
+
+  test('dark, still, narrow, and read aloud', async () => {
+    await open({ colorScheme: 'dark', reducedMotion: 'reduce', viewport: { width: 360, height: 740 } });
+    const look = await page.evaluate(`({
+      backgroundColor: getComputedStyle(document.body).backgroundColor,
+      transitionDuration: getComputedStyle(document.querySelector('#verdict')).transitionDuration,
+      overflows: document.documentElement.scrollWidth > document.documentElement.clientWidth,
+    })`);
+    expect(look).toEqual({ backgroundColor: 'rgb(13, 17, 23)', transitionDuration: '0s', overflows: false });
+    // A row is a card now, and still a row for those who listen.
+    expect(await page.getByRole('table', { name: 'Backends' }).getByRole('row').count()).toBe(4);
+    expect(await page.getByRole('columnheader', { name: 'Last error' }).count()).toBe(1);
+    for (const name of ['Backends', 'Limited clients', 'Changes', 'Head-room']) {
+      expect(await page.getByRole('region', { name, exact: true }).count()).toBe(1);
+    }
+    expect(await page.getByRole('main').count()).toBe(1);
+    expect(await page.getByRole('banner').count()).toBe(1);
+    expect(await page.getByRole('img', { name: /^Last 15 minutes\. requests/ }).count()).toBe(1);
+    expect(await contrasts(page)).toEqual([]);
+  }, 60_000);
+
+  test('in light, every text has the contrast of WCAG AA', async () => {
+    await open();
+    await rowOf(backends[0] as BackendProcess).waitFor();
+    expect(await contrasts(page)).toEqual([]);
+  }, 60_000);
+
+  test('what strangers write is text, and its tricks are seen', async () => {
+    const mean = '<img src=x onerror="document.title=1">\u202e\u0007\u2066';
+    const exchange = {} as never;
+    const events = new GatewayEvents();
+    const urls = backends.map(({ url }) => url).join();
+    const config = readConfig({ HOST: '127.0.0.1', PORT: '0', ADMIN_PORT: '0', BACKENDS: urls });
+    const own = await startGateway(config, { events, log: createLogger('silent') });
+    opened.add(own);
+    gateway = { ...gateway, adminUrl: own.adminUrl ?? '' };
+    await open();
+    const error = new Error(mean);
+    const outcome = { kind: 'failed', cause: 'connection_refused', error, sent: false, headSent: false } as const;
+    const backend = (backends[0] as BackendProcess).url;
+    events.emit('attemptFailed', { exchange, proxy: 'default', backend, outcome, retried: false });
+    const client = { exchange, limiter: 'ip', key: mean, limit: 1, retryAfterMs: 1, shadow: false };
+    events.emit('limited', client);
+    events.emit('discoveryFailed', { proxy: 'default', name: mean, error, backends: 0 });
+    await page.getByRole('rowheader', { name: 'onerror' }).waitFor();
+    const shown = await page.locator('main').innerText();
+    const safe = String.raw`<img src=x onerror="document.title=1">\u202e\u0007\u2066`;
+    expect(shown.split(safe).length - 1).toBeGreaterThanOrEqual(5);
+    for (const trick of ['\u202e', '\u0007', '\u2066']) expect(shown).not.toContain(trick);
+    expect(await page.locator('main img').count()).toBe(0);
+    expect(await page.title()).toBe('Expressway');
+  }, 60_000);
+
+  test('of two proxies in front of one backend it shows two rows, with the names of the proxies', async () => {
+    const events = new GatewayEvents();
+    const [{ url }] = backends as [BackendProcess];
+    const proxies = ['orders', 'stock'].map((name) => opened.add(roundRobinProxy({ name, backends: [url], events })));
+    const metrics = opened.add(prometheusMetrics({ register: { registerMetric() {} }, events, proxies }));
+    const feed = opened.add(statusFeed({ events, metrics, proxies }));
+    const control = { drain: () => true, isolate: () => true, restore: () => true, resetLimit: async () => {} };
+    const site = { feed, control, token: undefined, config: () => [], log: createLogger('silent') };
+    const server = createAdminServer({ phase: 'running', status: () => ({}) }, { site });
+    const admin = opened.add(await listen(() => {}, server));
+    gateway = { ...gateway, adminUrl: admin.url };
+    await open();
+    await page.locator('#backend-rows .proxy').nth(1).waitFor();
+    const names = await page.locator('#backend-rows .proxy').allInnerTexts();
+    expect(names).toEqual(['orders', 'stock']);
+    // With another state, rows that were taken for one another would be made anew, and grow in number.
+    feed.noteOperator('somebody', 'did something');
+    await page.getByText('did something').first().waitFor();
+    expect(await page.locator('#backend-rows tr').count()).toBe(2);
+  }, 60_000);
+
+  test('says so when the gateway is gone', async () => {
+    await open();
+    expected = /ERR_/;
+    await gateway.gateway.close();
+    await page.locator('#live[data-live="lost"]').waitFor();
+    expect(await page.locator('#live').innerText()).toContain('Connection lost');
+  }, 60_000);
+
+  test('the pictures of the README', async () => {
+    const names = ['light', 'dark'] as const;
+    if (process.env.UPDATE_SCREENSHOTS !== undefined) {
+      await mkdir(IMAGES, { recursive: true });
+      await open({ reducedMotion: 'reduce' });
+      traffic = new Traffic(gateway.url);
+      const flood = { headers: { 'X-Forwarded-For': '203.0.113.66' } };
+      for (let i = 0; i < 60; i += 1) await ask(gateway.url, flood);
+      // Enough slots for charts that show something, and an outage in them.
+      await eventually(
+        'four slots',
+        async () => Number(await page.getAttribute('#chart-traffic', 'data-slots')) >= 12,
+        150_000,
+      );
+      await backends[1]?.kill();
+      await eventually(
+        'it shows in the charts',
+        async () => Number(await page.getAttribute('#chart-traffic', 'data-slots')) >= 14,
+        60_000,
+      );
+      await becomes(backends[1] as BackendProcess, /^Open$/);
+      for (const colorScheme of names) {
+        await page.emulateMedia({ colorScheme });
+        const path = fileURLToPath(new URL(`status-page-${colorScheme}.png`, IMAGES));
+        await page.screenshot({ path, clip: { x: 0, y: 0, width: 1280, height: 900 } });
+      }
+    }
+    for (const name of names) {
+      const file = new URL(`status-page-${name}.png`, IMAGES);
+      expect((await readFile(file)).subarray(1, 4).toString()).toBe('PNG');
+      expect((await stat(file)).size).toBeLessThan(150_000);
+    }
+  }, 180_000);
+});
+
+/** Texts whose contrast with what is behind them is below 4.5 to 1 (WCAG 2.2, 1.4.3). */
+function contrasts(page: Page): Promise<string[]> {
+  return page.evaluate(CONTRASTS);
+}

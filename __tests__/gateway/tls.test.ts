@@ -1,0 +1,136 @@
+import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { request } from 'node:https';
+import { connect as connectTcp } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { connect, type TLSSocket } from 'node:tls';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { ConfigError, readConfig } from '../../lib/gateway/config/config.ts';
+import { certificate } from '../support/certificate.ts';
+import { closeAll, openBackend, openGateway } from './gateways.ts';
+import { until } from './until.ts';
+
+let folder: string;
+let files: { TLS_CERT: string; TLS_KEY: string };
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'expressway-tls-'));
+  files = { TLS_CERT: join(folder, 'cert.pem'), TLS_KEY: join(folder, 'key.pem') };
+  writeFileSync(files.TLS_CERT, certificate.cert);
+  writeFileSync(files.TLS_KEY, certificate.key);
+});
+
+afterEach(async () => {
+  await closeAll();
+  rmSync(folder, { recursive: true });
+});
+
+async function connected(url: string): Promise<TLSSocket> {
+  const socket = connect({ port: Number(new URL(url).port), host: '127.0.0.1', rejectUnauthorized: false });
+  socket.on('error', () => {});
+  await once(socket, 'secureConnect');
+  return socket;
+}
+
+async function answerOn(socket: TLSSocket, path = '/'): Promise<string> {
+  socket.write(`GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
+  const [chunk] = (await once(socket, 'data')) as [Buffer];
+  return chunk.toString().split('\r\n')[0] as string;
+}
+
+describe('TLS_CERT and TLS_KEY', () => {
+  test('make the gateway speak https, and say so to backends', async () => {
+    const backend = await openBackend('one');
+    const { url } = await openGateway([backend.url], files);
+    expect(url).toMatch(/^https:/);
+    const facts = await new Promise<{ headers: Record<string, string> }>((resolve, reject) => {
+      request(url, { ca: certificate.cert, servername: 'localhost' }, (res) => {
+        let text = '';
+        res.setEncoding('utf8').on('data', (part: string) => {
+          text += part;
+        });
+        res.on('end', () => resolve(JSON.parse(text)));
+      })
+        .on('error', reject)
+        .end();
+    });
+    expect(facts.headers['x-forwarded-proto']).toBe('https');
+  });
+
+  test('are read again by reload(): new connections get the new one, open ones stay; bad files change nothing', async () => {
+    const backend = await openBackend('one');
+    const { gateway, url, logged } = await openGateway([backend.url], files);
+    const old = await connected(url);
+    const before = old.getPeerCertificate().fingerprint256;
+
+    writeFileSync(files.TLS_CERT, 'nothing of use');
+    await gateway.reload('SIGHUP');
+    expect(logged).toContainEqual(
+      expect.objectContaining({ level: 'error', msg: 'not read again: all stays as it is' }),
+    );
+    const still = await connected(url);
+    expect(still.getPeerCertificate().fingerprint256).toBe(before);
+    still.destroy();
+
+    const subject = [
+      '-subj',
+      '/CN=localhost',
+      '-days',
+      '2',
+      '-nodes',
+      '-newkey',
+      'ec',
+      '-pkeyopt',
+      'ec_paramgen_curve:P-256',
+    ];
+    execFileSync('openssl', ['req', '-x509', ...subject, '-keyout', files.TLS_KEY, '-out', files.TLS_CERT], {
+      stdio: 'ignore',
+    });
+    await gateway.reload('SIGHUP');
+    const renewed = await connected(url);
+    expect(renewed.getPeerCertificate().fingerprint256).not.toBe(before);
+    expect(await answerOn(old)).toBe('HTTP/1.1 200 OK');
+    expect(await answerOn(renewed)).toBe('HTTP/1.1 200 OK');
+    old.destroy();
+    renewed.destroy();
+  });
+
+  test('H02: the end waits for a running answer; idle connections and unfinished handshakes wait for the grace only', async () => {
+    const backend = await openBackend('one');
+    const { gateway, url } = await openGateway([backend.url], files);
+    const idle = await connected(url);
+    const silent = connectTcp(Number(new URL(url).port), '127.0.0.1').on('error', () => {});
+    await once(silent, 'connect');
+    const busy = await connected(url);
+    let text = '';
+    busy.on('data', (chunk) => {
+      text += chunk;
+    });
+    busy.write('GET /slow?ms=3000 HTTP/1.1\r\nHost: localhost\r\n\r\n');
+    await until(
+      () => gateway.status() && (gateway.status() as { backends: { inFlight: number }[] }).backends[0]?.inFlight === 1,
+    );
+    const gone = [once(idle.resume(), 'close'), once(silent.resume(), 'close')];
+    const closing = gateway.close();
+    await Promise.all(gone);
+    expect(text).toBe('');
+    await closing;
+    await until(() => text.startsWith('HTTP/1.1 200 OK'));
+    expect(text).toMatch(/\r\nconnection: close\r\n/i);
+  });
+
+  test('that cannot be used end the start, each with its reason', async () => {
+    expect(() => readConfig({ TLS_CERT: files.TLS_CERT, BACKEND_KEY: 'x' })).toThrow(ConfigError);
+    expect(() => readConfig({ TLS_CERT: files.TLS_CERT, BACKEND_KEY: 'x' })).toThrow(/TLS_CERT.*\n.*BACKEND_CERT/);
+    await expect(openGateway([], { ...files, BACKENDS: '', TLS_KEY: join(folder, 'none') })).rejects.toThrow(
+      /TLS_KEY .*ENOENT/,
+    );
+    writeFileSync(files.TLS_KEY, 'nothing');
+    await expect(openGateway([], { ...files, BACKENDS: '' })).rejects.toThrow(/TLS_CERT .* with TLS_KEY/);
+    await expect(openGateway([], { BACKENDS: '', BACKEND_CA: join(folder, 'none') })).rejects.toThrow(
+      /BACKEND_CA .*ENOENT/,
+    );
+  });
+});

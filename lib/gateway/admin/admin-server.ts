@@ -1,0 +1,89 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { hardenServer } from 'expressway';
+import { type MetricsSource, metricsPage } from '../observing/metrics-page.ts';
+import { ADMIN_CONNECTIONS } from '../open-files.ts';
+import { isOwnHost } from './host-check.ts';
+import { closeIdleConnections } from './idle-connections.ts';
+import { isRead, refuseMethod, sendJson, sendProblem, sendText, setBrowserFields } from './responses.ts';
+import { StatusSite, type StatusSiteParts } from './status-site.ts';
+
+export type Phase = 'starting' | 'running' | 'stopping';
+
+/** What the admin listener shows. */
+export interface AdminView {
+  readonly phase: Phase;
+  status(): object | Promise<object>;
+}
+
+export interface AdminOptions {
+  /** What `/metrics` shows; without it there is no such page. */
+  readonly register?: MetricsSource | undefined;
+  /** The status page and its API; without it there are none. */
+  readonly site?: StatusSiteParts | undefined;
+  /** The name that the listener was given, which a request's `Host` may have. */
+  readonly host?: string;
+  /** Connections at a time. When nearly all are taken, idle ones are closed for new ones. Default 256. */
+  readonly maxConnections?: number;
+}
+
+type Endpoint = (view: AdminView) => { readonly status: number; readonly content: object | Promise<object> };
+
+const ENDPOINTS: Readonly<Record<string, Endpoint>> = {
+  '/livez': () => ({ status: 200, content: { status: 'alive' } }),
+  // Ready means "send me traffic", not "all is well": backends are shared, so were this to follow them, every
+  // gateway would leave the balancer at once and clients would lose the 503 that says when to come back.
+  '/readyz': ({ phase }) => ({ status: phase === 'running' ? 200 : 503, content: { status: phase } }),
+  '/status': (view) => ({ status: 200, content: view.status() }),
+};
+
+/** Probes of an orchestrator may come under any name, and say nothing that is worth stealing. */
+const PROBES = new Set(['/livez', '/readyz']);
+
+/** The operator's listener. It never serves traffic, and traffic never reaches it. */
+export function createAdminServer(view: AdminView, options: AdminOptions = {}): Server {
+  const { register, host = '', maxConnections = ADMIN_CONNECTIONS } = options;
+  const site = options.site && new StatusSite(options.site, () => view.phase);
+  const server = createServer((req, res) => {
+    const path = req.url?.split('?', 1)[0] ?? '';
+    setBrowserFields(res);
+    if (!PROBES.has(path) && !isOwnHost(req.headers.host, host)) {
+      sendProblem(res, 403, 'Forbidden', 'Ask by address, by a name without a dot, or by the name in ADMIN_HOST.');
+    } else if (register !== undefined && path === '/metrics') {
+      void answerMetrics(req, res, register);
+    } else if (site?.answers(path, req, res) !== true) {
+      void answer(path, req, res, view);
+    }
+  });
+  closeIdleConnections(server, maxConnections);
+  // Of one address as many as of all: probes, scrapers and operators may come through one proxy.
+  return hardenServer(server, { maxConnections, maxConnectionsPerAddress: 0 });
+}
+
+async function answer(path: string, req: IncomingMessage, res: ServerResponse, view: AdminView): Promise<void> {
+  const endpoint = Object.hasOwn(ENDPOINTS, path) ? ENDPOINTS[path] : undefined;
+  if (endpoint === undefined) {
+    sendProblem(res, 404, 'Not found');
+  } else if (!isRead(req)) {
+    refuseMethod(res, 'GET, HEAD');
+  } else {
+    const { status, content } = endpoint(view);
+    try {
+      sendJson(res, status, content instanceof Promise ? await content : content);
+    } catch {
+      sendProblem(res, 503, 'No state', 'No process of the gateway has said how it is.');
+    }
+  }
+}
+
+async function answerMetrics(req: IncomingMessage, res: ServerResponse, register: MetricsSource): Promise<void> {
+  if (!isRead(req)) {
+    refuseMethod(res, 'GET, HEAD');
+    return;
+  }
+  try {
+    const { type, text } = await metricsPage(register, req.headers.accept);
+    sendText(res, 200, type, text);
+  } catch {
+    sendProblem(res, 500, 'The metrics could not be collected');
+  }
+}

@@ -1,0 +1,81 @@
+import { readFileSync } from 'node:fs';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { findPackageJSON } from 'node:module';
+import type { StatusSnapshot } from 'expressway';
+import type { Logger } from '../logging/logger.ts';
+import { Acts, type GatewayControl } from './operator-api.ts';
+import { type PageFeed, type PageState, Viewers } from './page-connections.ts';
+import { readPageFiles } from './page-files.ts';
+import { isRead, refuseMethod, sendJson, sendProblem, sendText } from './responses.ts';
+import type { ShownSetting } from './shown-config.ts';
+import { TokenGuard } from './token-guard.ts';
+
+/** What the status page and its API are made of. */
+export interface StatusSiteParts {
+  readonly feed: PageFeed;
+  readonly control: GatewayControl;
+  /** Without one, nobody may act. */
+  readonly token: string | undefined;
+  /** What is in force. */
+  readonly config: () => readonly ShownSetting[];
+  readonly log: Logger;
+}
+
+const version = (JSON.parse(readFileSync(findPackageJSON(import.meta.url) as string, 'utf8')) as { version: string })
+  .version;
+
+/** The page at `/`, its live events, and the API. */
+export class StatusSite {
+  readonly #phase: () => string;
+  readonly #guard: TokenGuard;
+  readonly #acts: Acts;
+  readonly #viewers: Viewers;
+  readonly #files = readPageFiles();
+  readonly #openApi = readFileSync(new URL('./openapi.json', import.meta.url), 'utf8');
+  readonly #log: Logger;
+  readonly #reads: Readonly<Record<string, () => object | Promise<object>>>;
+
+  constructor(parts: StatusSiteParts, phase: () => string) {
+    const { feed, control, token, config, log } = parts;
+    this.#phase = phase;
+    this.#log = log;
+    this.#guard = new TokenGuard(token);
+    this.#acts = new Acts(control, this.#guard, log, (subject, text) => feed.noteOperator(subject, text));
+    this.#viewers = new Viewers(feed, (snapshot) => this.#stateOf(snapshot));
+    const versions = { expressway: version, node: process.versions.node, v8: process.versions.v8 };
+    this.#reads = {
+      '/api/status': async () => this.#stateOf(await feed.snapshot()),
+      '/api/history': () => feed.history(),
+      '/api/backends': async () => ({ backends: (await feed.snapshot()).backends }),
+      '/api/config': () => ({ versions, settings: config() }),
+    };
+  }
+
+  /** @returns whether the path is one of its own. */
+  answers(path: string, req: IncomingMessage, res: ServerResponse): boolean {
+    if (path.startsWith('/api/') && this.#acts.answers(path, req, res)) return true;
+    const file = this.#files.get(path);
+    const read = Object.hasOwn(this.#reads, path) ? this.#reads[path] : undefined;
+    if (file === undefined && read === undefined && path !== '/events' && path !== '/api/openapi.json') return false;
+    if (!isRead(req)) refuseMethod(res, 'GET, HEAD');
+    else if (file !== undefined) sendText(res, 200, file.type, file.content);
+    else if (read !== undefined) void this.#answer(res, read);
+    else if (path === '/api/openapi.json') sendText(res, 200, 'application/json', this.#openApi);
+    else if (req.method === 'HEAD') refuseMethod(res, 'GET');
+    else this.#viewers.add(res);
+    return true;
+  }
+
+  async #answer(res: ServerResponse, read: () => object | Promise<object>): Promise<void> {
+    try {
+      sendJson(res, 200, await read());
+    } catch (error) {
+      this.#log.warn({ error }, 'the state cannot be shown');
+      sendProblem(res, 503, 'No state', 'No process of the gateway has said how it is.');
+    }
+  }
+
+  #stateOf(snapshot: StatusSnapshot): PageState {
+    return { phase: this.#phase(), canAct: this.#guard.isOn, ...snapshot };
+  }
+}

@@ -1,0 +1,134 @@
+import { type Change, mergeHistories, mergeSnapshots, type StatusSnapshot, type TrafficHistory } from 'expressway';
+import type { PageFeed } from '../admin/page-connections.ts';
+import type { WorkerProcess } from './worker-process.ts';
+
+type StatusWatcher = Parameters<PageFeed['watch']>[0];
+
+const TIMEOUT_MS = 1_000;
+/** Workers tell theirs at moments of their own: what comes together is shown together, and at most so often. */
+const TOGETHER_MS = 50;
+const LEAST_APART_MS = 250;
+const CHANGES = 20;
+/** Workers see the same change at about the same time. */
+const SAME_CHANGE_MS = 5_000;
+
+/** What all workers see, as one. They tell it only while somebody watches. */
+export class ClusterFeed implements PageFeed {
+  readonly #workers: () => readonly WorkerProcess[];
+  readonly #watchers = new Set<StatusWatcher>();
+  readonly #snapshots = new Map<WorkerProcess, StatusSnapshot>();
+  readonly #histories = new Map<WorkerProcess, TrafficHistory>();
+  #past: readonly TrafficHistory[] = [];
+  #changes: readonly Change[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  #shownAt = 0;
+
+  /** @param workers Those that serve. */
+  constructor(workers: () => readonly WorkerProcess[]) {
+    this.#workers = workers;
+  }
+
+  /** Listens to a new process. */
+  add(worker: WorkerProcess): void {
+    worker.peer.on<StatusSnapshot>('snapshot', (snapshot) => {
+      if (worker.state === 'ended') return;
+      this.#snapshots.set(worker, snapshot);
+      this.#showSoon();
+    });
+    worker.peer.on<TrafficHistory>('history', (history) => {
+      if (worker.state === 'ended') return;
+      this.#histories.set(worker, history);
+      this.#showHistory();
+    });
+  }
+
+  /** A new process serves. */
+  ready(worker: WorkerProcess): void {
+    if (this.#watchers.size > 0) worker.peer.tell('watch', true);
+  }
+
+  ended(worker: WorkerProcess): void {
+    const last = worker.lastWords?.history ?? this.#histories.get(worker);
+    if (last !== undefined) this.#past = [mergeHistories([...this.#past, last])];
+    this.#snapshots.delete(worker);
+    this.#histories.delete(worker);
+    if (this.#watchers.size > 0) this.#showSoon();
+  }
+
+  async snapshot(): Promise<StatusSnapshot> {
+    return this.#merged(await this.#ask<StatusSnapshot>('snapshot'));
+  }
+
+  async history(): Promise<TrafficHistory> {
+    return mergeHistories([...this.#past, ...(await this.#ask<TrafficHistory>('history'))]);
+  }
+
+  watch(watcher: StatusWatcher): () => void {
+    this.#watchers.add(watcher);
+    this.#tellAll();
+    return () => {
+      this.#watchers.delete(watcher);
+      if (this.#watchers.size > 0) return;
+      this.#tellAll();
+      clearTimeout(this.#timer);
+      this.#timer = undefined;
+      this.#snapshots.clear();
+    };
+  }
+
+  noteOperator(subject: string, text: string): void {
+    this.note({ kind: 'operator', subject, text, isBad: false });
+  }
+
+  note(change: Omit<Change, 'at'>): void {
+    this.#changes = [{ at: Date.now(), ...change }, ...this.#changes].slice(0, CHANGES);
+    if (this.#watchers.size > 0) this.#showSoon();
+  }
+
+  #tellAll(): void {
+    for (const { peer } of this.#workers()) peer.tell('watch', this.#watchers.size > 0);
+  }
+
+  /** Of those that answer. */
+  async #ask<T>(what: string): Promise<T[]> {
+    const all = await Promise.allSettled(this.#workers().map(({ peer }) => peer.ask<T>(what, undefined, TIMEOUT_MS)));
+    return all.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+  }
+
+  #showSoon(): void {
+    const wait = Math.max(TOGETHER_MS, this.#shownAt + LEAST_APART_MS - Date.now());
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      this.#shownAt = Date.now();
+      if (this.#snapshots.size === 0) return;
+      const snapshot = this.#merged([...this.#snapshots.values()]);
+      for (const watcher of this.#watchers) watcher.snapshot(snapshot);
+    }, wait).unref();
+  }
+
+  #showHistory(): void {
+    const history = mergeHistories([...this.#past, ...this.#histories.values()]);
+    for (const watcher of this.#watchers) watcher.history(history);
+  }
+
+  #merged(snapshots: readonly StatusSnapshot[]): StatusSnapshot {
+    const merged = mergeSnapshots(snapshots);
+    return { ...merged, changes: distinct([...this.#changes, ...merged.changes]) };
+  }
+}
+
+/** The latest first; what several workers have seen at about the same time, once. */
+function distinct(changes: readonly Change[]): Change[] {
+  const kept: Change[] = [];
+  for (const change of [...changes].sort((a, b) => b.at - a.at)) {
+    const isKnown = kept.some(
+      (one) =>
+        one.kind === change.kind &&
+        one.subject === change.subject &&
+        one.text === change.text &&
+        one.at - change.at < SAME_CHANGE_MS,
+    );
+    if (!isKnown) kept.push(change);
+  }
+  return kept.slice(0, CHANGES);
+}

@@ -1,0 +1,216 @@
+import { BackendsFile } from '../config/backends-file.ts';
+import { type Config, ConfigError, readConfig } from '../config/config.ts';
+import {
+  type ConfigurationAgain,
+  isTlsSwitched,
+  mixedVariables,
+  readAgain,
+  reloadedVariables,
+} from '../config/configuration-change.ts';
+import type { Environment } from '../config/env-file.ts';
+import type { Logger } from '../logging/logger.ts';
+import { toldProblems } from '../reload/prepared-reload.ts';
+import { logPartly, logRefused, logReload } from '../reload/reload.ts';
+import type { Plan, Preparation, Prepare } from './messages.ts';
+import type { WorkerProcess } from './worker-process.ts';
+import type { Workers } from './workers.ts';
+
+/** As long as a worker may take to read files and to reach Redis. */
+const PREPARE_TIMEOUT_MS = 10_000;
+
+/** What the primary itself lives by: only a restart of everything changes it. */
+const PRIMARYS = /^(?:HOST|PORT|WORKERS|WORKER_HANG_TIMEOUT_MS|ADMIN_\w+|SHUTDOWN_\w+|BACKENDS_FILE)$/;
+
+export interface ClusterReloadParts {
+  /** As it was at the start. */
+  readonly config: Config;
+  readonly environment: Environment;
+  readonly log: Logger;
+  readonly workers: Workers;
+}
+
+/** What the workers serve with, and how it becomes something else: in all of them, or in none when anything is bad. */
+export class ClusterReload {
+  readonly #first: Config;
+  readonly #environment: Environment;
+  readonly #log: Logger;
+  readonly #workers: Workers;
+  readonly #file: BackendsFile | undefined;
+  #plan: Plan;
+  /** Settles when no reload is under way: until then no worker begins. */
+  #settled: Promise<void> = Promise.resolve();
+  #last: Promise<void> = Promise.resolve();
+  #isClosed = false;
+  /** What a rolling reload tries. */
+  #candidate: Plan | undefined;
+
+  constructor({ config, environment, log, workers }: ClusterReloadParts) {
+    this.#first = config;
+    this.#environment = environment;
+    this.#log = log;
+    this.#workers = workers;
+    this.#file = config.backendsFile === undefined ? undefined : new BackendsFile(config.backendsFile);
+    this.#plan = { variables: environment.first, backends: config.backends };
+  }
+
+  /** What a worker that begins now serves with. */
+  get plan(): Plan {
+    return this.#plan;
+  }
+
+  /** One that was to try another plan does that; all others serve with what is in force by now. */
+  planOf(worker: WorkerProcess): Plan {
+    return this.#candidate === worker.plan ? worker.plan : this.#plan;
+  }
+
+  /** The configuration in force. */
+  get config(): Config {
+    return { ...readConfig(this.#plan.variables), backends: this.#plan.backends };
+  }
+
+  get settled(): Promise<void> {
+    return this.#settled;
+  }
+
+  /** @throws {BackendsError} when BACKENDS_FILE holds no usable list. */
+  async open(): Promise<void> {
+    if (this.#file === undefined) return;
+    this.#plan = { ...this.#plan, backends: await this.#file.read() };
+    this.#file.watch(() => void this.#queue(() => this.#reload('the file has changed', true)));
+  }
+
+  run(why: string): Promise<void> {
+    return this.#queue(() => this.#reload(why, false));
+  }
+
+  roll(why: string): Promise<void> {
+    return this.#queue(() => this.#roll(why));
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#file?.close();
+  }
+
+  /** One after the other, so that the last one to be asked for decides. */
+  #queue(work: () => Promise<void>): Promise<void> {
+    this.#last = this.#last
+      .then(() => (this.#isClosed ? undefined : work()))
+      // A bug. The next reload still runs.
+      .catch((error) => logPartly(this.#log, { problems: toldProblems(error) }));
+    return this.#last;
+  }
+
+  async #reload(why: string, onlyBackends: boolean): Promise<void> {
+    let release = (): void => {};
+    this.#settled = new Promise((resolve) => {
+      release = resolve;
+    });
+    try {
+      await this.#reloadAll(why, onlyBackends);
+    } finally {
+      release();
+    }
+  }
+
+  async #reloadAll(why: string, onlyBackends: boolean): Promise<void> {
+    const from = this.#environment.name;
+    let again: ConfigurationAgain;
+    let next: Plan;
+    let facts: object;
+    try {
+      again = readAgain(this.#environment, this.#first);
+      const backends = (await this.#file?.read()) ?? again.config.backends;
+      next = {
+        variables: onlyBackends ? this.#plan.variables : reloadedVariables(this.#plan.variables, again),
+        backends,
+      };
+      facts = await this.#prepareAll({ ...next, onlyBackends });
+    } catch (error) {
+      if (!this.#isClosed) logRefused(this.#log, { why, from, problems: toldProblems(error) });
+      return;
+    }
+    this.#plan = next;
+    this.#log.level = this.config.logLevel;
+    await this.#applyAll(why);
+    const file = this.#file === undefined ? {} : { file: this.#file.name };
+    logReload(this.#log, { why, from, ...facts, ...file }, again);
+  }
+
+  /** What a worker has prepared it can apply. One that fails all the same is replaced: its successor begins with the plan. */
+  async #applyAll(why: string): Promise<void> {
+    const apply = async (worker: WorkerProcess): Promise<void> => {
+      try {
+        await worker.peer.ask('apply', undefined, PREPARE_TIMEOUT_MS);
+      } catch (error) {
+        if (worker.state !== 'ready') return;
+        const { place, pid } = worker;
+        logPartly(this.#log, { why, worker: place, pid, problems: toldProblems(error) });
+        worker.kill();
+      }
+    };
+    await Promise.all(this.#workers.serving.map(apply));
+  }
+
+  /**
+   * Rejects, and has all workers forget it, when it is bad for any of them.
+   *
+   * @returns facts for the log.
+   */
+  async #prepareAll(prepare: Prepare): Promise<object> {
+    // Those that have begun serve with the plan of before, and have to hear of the next one.
+    await Promise.allSettled(this.#workers.alive.filter(({ hasBegun }) => hasBegun).map(({ ready }) => ready));
+    const workers = this.#workers.serving;
+    const answers = await Promise.allSettled(
+      workers.map(({ peer }) => peer.ask<Preparation>('prepare', prepare, PREPARE_TIMEOUT_MS)),
+    );
+    const problems = new Set<string>();
+    let facts = {};
+    for (const [index, answer] of answers.entries()) {
+      if (answer.status === 'fulfilled') {
+        facts = answer.value.facts;
+        for (const problem of answer.value.problems) problems.add(problem);
+      } else if (workers[index]?.state === 'ready') {
+        problems.add(`worker ${workers[index]?.place}: ${answer.reason}`);
+      }
+    }
+    if (problems.size === 0 && !this.#isClosed) return facts;
+    for (const { peer } of workers) peer.tell('discard');
+    throw new ConfigError([...problems]);
+  }
+
+  async #roll(why: string): Promise<void> {
+    const from = this.#environment.name;
+    try {
+      const again = readAgain(this.#environment, this.#first);
+      if (isTlsSwitched(this.#first, again.config)) {
+        throw new ConfigError([
+          'TLS_CERT, TLS_KEY: a listener cannot begin to speak TLS, or cease to, without a restart',
+        ]);
+      }
+      const variables = mixedVariables(this.#environment.first, again.variables, (name) => !PRIMARYS.test(name));
+      const backends = (await this.#file?.read()) ?? again.config.backends;
+      const candidate = { variables, backends };
+      this.#candidate = candidate;
+      this.#log.info({ why, from }, 'replacing the workers');
+      await this.#workers.roll(candidate, () => {
+        this.#plan = candidate;
+        this.#log.level = this.config.logLevel;
+      });
+      this.#log.info({ why, from, workers: this.#workers.serving.length }, 'workers replaced');
+      const restart = again.restart.filter((name) => PRIMARYS.test(name));
+      if (restart.length > 0) this.#log.warn({ variables: restart }, `needs a restart: ${restart.join(', ')}`);
+    } catch (error) {
+      const problems = toldProblems(error);
+      const isPartly = this.#plan === this.#candidate;
+      if (!this.#isClosed) {
+        this.#log.error(
+          { why, from, problems },
+          isPartly ? 'not all workers replaced' : 'not replaced: all stays as it is',
+        );
+      }
+    } finally {
+      this.#candidate = undefined;
+    }
+  }
+}

@@ -1,0 +1,78 @@
+import type { TrafficHistory } from 'expressway';
+import type { Backends } from '../config/backends-file.ts';
+
+/** A metric with its values, as `getMetricsAsJSON()` of prom-client gives it. */
+export interface MetricJson {
+  readonly name: string;
+  readonly help: string;
+  readonly type: string;
+  readonly aggregator?: string | undefined;
+  readonly values?: readonly MetricValueJson[];
+}
+
+export interface MetricValueJson {
+  readonly value: number;
+  readonly labels: Readonly<Record<string, string | number>>;
+  readonly metricName?: string;
+}
+
+/** A backend that an operator keeps out. `setHolds` tells a worker all of them when it becomes ready. */
+export interface HoldEntry {
+  readonly backend: string;
+  readonly held: 'drained' | 'isolated';
+}
+
+/** What a worker serves with. */
+export interface Plan {
+  readonly variables: NodeJS.ProcessEnv;
+  readonly backends: Backends;
+}
+
+/** What a worker asks first: `begin`. */
+export interface Beginning extends Plan {
+  /** Of the worker, from 1. */
+  readonly place: number;
+  readonly holds: readonly HoldEntry[];
+  /** Workers that there are when all are up. */
+  readonly workers: number;
+}
+
+/** `ready`, told by a worker that serves. */
+export interface Ready {
+  readonly url: string;
+}
+
+/** `failed`, told by a worker that cannot start for a reason that the operator can mend. */
+export interface Failed {
+  readonly problems: readonly string[];
+}
+
+/** `prepare`, asked by the primary: what a reload would bring. Then it asks for `apply`, or tells `discard`. */
+export interface Prepare extends Plan {
+  readonly onlyBackends: boolean;
+}
+
+export interface Preparation {
+  readonly problems: readonly string[];
+  readonly facts: object;
+}
+
+export type HoldAct = 'drain' | 'isolate' | 'restore';
+
+/** `hold`, asked by the primary. */
+export interface HoldQuestion {
+  readonly backend: string;
+  readonly act: HoldAct;
+}
+
+/** Whether the worker has such a backend, and how it was held before. */
+export interface HoldAnswer {
+  readonly isFound: boolean;
+  readonly before: HoldEntry['held'] | undefined;
+}
+
+/** `lastWords`, told by a worker that ends in order: its counts must not be lost. */
+export interface LastWords {
+  readonly metrics: readonly MetricJson[] | undefined;
+  readonly history: TrafficHistory | undefined;
+}

@@ -1,0 +1,185 @@
+import cluster from 'node:cluster';
+import type { Server } from 'node:http';
+import { extname } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { limiterCounter } from 'expressway';
+import { type AdminView, createAdminServer, type Phase } from '../admin/admin-server.ts';
+import { shownConfig } from '../admin/shown-config.ts';
+import type { Config } from '../config/config.ts';
+import type { Environment } from '../config/env-file.ts';
+import { ADMIN, listen } from '../listener.ts';
+import type { Logger } from '../logging/logger.ts';
+import { openFileLimit, shareOut } from '../open-files.ts';
+import { ClusterControl } from './cluster-control.ts';
+import { ClusterFeed } from './cluster-feed.ts';
+import { ClusterMetrics } from './cluster-metrics.ts';
+import { ClusterReload } from './cluster-reload.ts';
+import type { Beginning } from './messages.ts';
+import type { WorkerProcess } from './worker-process.ts';
+import { Workers } from './workers.ts';
+
+export interface PrimaryDeps {
+  readonly log: Logger;
+  readonly environment: Environment;
+}
+
+/** The process that serves no traffic: it keeps the workers, and is what an operator sees of all of them. */
+export class Primary implements AdminView {
+  readonly #config: Config;
+  readonly #log: Logger;
+  readonly #workers: Workers;
+  readonly #reload: ClusterReload;
+  readonly #control: ClusterControl;
+  readonly #feed: ClusterFeed;
+  readonly #metrics: ClusterMetrics;
+  readonly #counter = limiterCounter();
+  readonly #admin: Server | undefined;
+  readonly #startedAt = Date.now();
+  #closing: Promise<void> | undefined;
+
+  constructor(config: Config, { log, environment }: PrimaryDeps) {
+    this.#config = config;
+    this.#log = log;
+    const serving = (): readonly WorkerProcess[] => this.#workers.serving;
+    this.#feed = new ClusterFeed(serving);
+    this.#control = new ClusterControl(serving);
+    this.#metrics = new ClusterMetrics(() => this.#workers.alive);
+    this.#workers = new Workers({
+      count: config.workers,
+      hangTimeoutMs: config.workerHangTimeoutMs,
+      stopTimeoutMs: config.shutdownTimeoutMs - config.shutdownLeadMs,
+      log,
+      plan: () => this.#reload.plan,
+      born: (worker) => this.#introduce(worker),
+      ready: (worker) => {
+        this.#feed.ready(worker);
+        this.#control.ready(worker);
+      },
+      ended: (worker, isCrash) => {
+        this.#metrics.ended(worker, isCrash);
+        this.#feed.ended(worker);
+      },
+    });
+    this.#reload = new ClusterReload({ config, environment, log, workers: this.#workers });
+    this.#admin = config.admin && this.#createAdmin(config.admin);
+    // Of a second signal: a worker that hangs would outlive this process.
+    process.once('exit', () => this.#workers.kill());
+  }
+
+  get phase(): Phase {
+    if (this.#closing !== undefined) return 'stopping';
+    return this.#workers.serving.length > 0 ? 'running' : 'starting';
+  }
+
+  async status(): Promise<object> {
+    const workers = this.#workers.alive.map(({ place, pid, state }) => ({ worker: place, pid, state }));
+    const own = { phase: this.phase, uptimeMs: Date.now() - this.#startedAt, workers };
+    // Which processes there are is to be seen most of all when none of them answers.
+    const snapshot = await this.#feed.snapshot().catch(() => undefined);
+    if (snapshot === undefined) return own;
+    const { limiters, breakers, backends } = snapshot;
+    const [breaker] = breakers;
+    return {
+      ...own,
+      limiter: { mode: limiters[0]?.mode },
+      circuit: { state: breaker?.state, retryAfterMs: breaker?.retryAfterMs },
+      backends: backends.map((row) => ({ ...row, available: row.unavailableIn < row.processes })),
+    };
+  }
+
+  /**
+   * @throws {StartError} when a port cannot be had, when a file is bad, or when a worker cannot start. Nothing is left open
+   * then.
+   */
+  async open(): Promise<void> {
+    cluster.setupPrimary({ exec: SERVER, args: [] });
+    const { admin, host } = this.#config;
+    try {
+      await this.#reload.open();
+      const adminUrl = this.#admin && admin && (await listen(this.#admin, ADMIN, admin));
+      this.#admin?.on('error', (error) => this.#log.error({ error }, 'admin listener failed'));
+      const [first] = await this.#workers.start();
+      const { url } = await (first as WorkerProcess).ready;
+      const { length: workers } = this.#workers.serving;
+      this.#log.info({ url, host, adminUrl, workers, backends: this.#reload.plan.backends }, 'listening');
+    } catch (error) {
+      this.kill();
+      this.#closeAdmin();
+      throw error;
+    }
+  }
+
+  /** In all workers, without a restart, or in none. Anything bad is logged, and nothing changes then. */
+  async reload(why: string): Promise<void> {
+    if (this.#closing === undefined) await this.#reload.run(why);
+  }
+
+  /** Puts new processes in the place of all workers, one by one. Anything bad is logged, and nothing changes then. */
+  async roll(why: string): Promise<void> {
+    if (this.#closing === undefined) await this.#reload.roll(why);
+  }
+
+  /** Lets running requests end, within `shutdownTimeoutMs`. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  /** Ends all workers at once. */
+  kill(): void {
+    this.#reload.close();
+    this.#workers.kill();
+  }
+
+  async #close(): Promise<void> {
+    this.#reload.close();
+    if (this.#config.shutdownLeadMs > 0) await delay(this.#config.shutdownLeadMs);
+    const killed = await this.#workers.stop();
+    // Last, so that the operator can watch to the end.
+    this.#closeAdmin();
+    if (killed > 0) throw new Error(`${killed} of the workers did not end in order`);
+  }
+
+  #introduce(worker: WorkerProcess): void {
+    const { peer } = worker;
+    this.#feed.add(worker);
+    peer.on('count', (question: never) => this.#counter.answer(question));
+    peer.on('begin', async (): Promise<Beginning> => {
+      await this.#reload.settled;
+      const holds = await this.#control.holds();
+      worker.hasBegun = true;
+      return { ...this.#reload.planOf(worker), place: worker.place, holds, workers: this.#config.workers };
+    });
+  }
+
+  #createAdmin({ host, token }: NonNullable<Config['admin']>): Server {
+    return createAdminServer(this, {
+      host,
+      maxConnections: shareOut(openFileLimit(), 0).adminConnections,
+      register: () => this.#metrics.collect(),
+      site: {
+        feed: this.#feed,
+        control: this.#control,
+        token,
+        config: () => shownConfig(this.#reload.config),
+        log: this.#log,
+      },
+    });
+  }
+
+  #closeAdmin(): void {
+    this.#admin?.close();
+    this.#admin?.closeAllConnections();
+  }
+}
+
+/** @throws {StartError} as `open()`. */
+export async function startPrimary(config: Config, deps: PrimaryDeps): Promise<Primary> {
+  const primary = new Primary(config, deps);
+  await primary.open();
+  return primary;
+}
+
+/** Also where the sources were compiled. */
+const SERVER = fileURLToPath(new URL(`../../../example-gateway/server${extname(import.meta.url)}`, import.meta.url));

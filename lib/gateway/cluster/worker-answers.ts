@@ -1,0 +1,80 @@
+import type { BackendRow, StatusSnapshot, TrafficHistory } from 'expressway';
+import { Registry } from 'prom-client';
+import { readConfig } from '../config/config.ts';
+import type { Gateway } from '../gateway.ts';
+import type { PreparedReload } from '../reload/prepared-reload.ts';
+import { toldProblems } from '../reload/prepared-reload.ts';
+import type { HoldAnswer, HoldEntry, HoldQuestion, LastWords, MetricJson, Preparation, Prepare } from './messages.ts';
+import type { Peer } from './peer.ts';
+
+const ACT_OF = { drained: 'drain', isolated: 'isolate' } as const;
+
+/** What the primary asks a worker, and tells it, while it serves. */
+export function answerPrimary(primary: Peer, gateway: Gateway): void {
+  answerReload(primary, gateway);
+  const { site } = gateway.operator;
+  primary.on('metrics', () => metricsOf(gateway));
+  if (site === undefined) return;
+  const { feed, control } = site;
+  const backends = (): readonly BackendRow[] => (feed.snapshot() as StatusSnapshot).backends;
+  let leave: (() => void) | undefined;
+  primary.on<boolean>('watch', (isWatched) => {
+    if (isWatched === (leave !== undefined)) return;
+    leave?.();
+    leave = isWatched
+      ? feed.watch({
+          snapshot: (snapshot) => void primary.tell('snapshot', snapshot),
+          history: (history) => void primary.tell('history', history),
+        })
+      : undefined;
+  });
+  primary.on('snapshot', () => feed.snapshot());
+  primary.on('history', () => feed.history());
+  primary.on('holds', (): HoldEntry[] =>
+    backends().flatMap(({ backend, held }) => (held === undefined ? [] : [{ backend, held }])),
+  );
+  primary.on<HoldQuestion>('hold', async ({ backend, act }): Promise<HoldAnswer> => {
+    const before = backends().find((row) => row.backend === backend)?.held;
+    return { isFound: await control[act](backend), before };
+  });
+  primary.on<readonly HoldEntry[]>('setHolds', (holds) => {
+    const wanted = new Map(holds.map(({ backend, held }) => [backend, held]));
+    for (const { backend, held } of backends()) {
+      const next = wanted.get(backend);
+      if (next !== held) control[next === undefined ? 'restore' : ACT_OF[next]](backend);
+    }
+  });
+  primary.on<string>('resetLimit', (client) => control.resetLimit(client));
+}
+
+/** So that its counts outlive it. */
+export async function lastWords(gateway: Gateway): Promise<LastWords> {
+  const history = (await gateway.operator.site?.feed.history()) as TrafficHistory | undefined;
+  return { metrics: await metricsOf(gateway), history };
+}
+
+async function metricsOf({ operator: { register } }: Gateway): Promise<readonly MetricJson[] | undefined> {
+  if (!(register instanceof Registry)) return undefined;
+  return (await register.getMetricsAsJSON()) as unknown as readonly MetricJson[];
+}
+
+function answerReload(primary: Peer, gateway: Gateway): void {
+  let prepared: PreparedReload | undefined;
+  primary.on<Prepare>('prepare', async ({ variables, backends, onlyBackends }): Promise<Preparation> => {
+    try {
+      prepared?.discard();
+      prepared = await gateway.prepareReload({ ...readConfig(variables), backends }, onlyBackends);
+      return { problems: prepared.problems, facts: prepared.facts };
+    } catch (error) {
+      return { problems: toldProblems(error), facts: {} };
+    }
+  });
+  primary.on('apply', () => {
+    prepared?.apply();
+    prepared = undefined;
+  });
+  primary.on('discard', () => {
+    prepared?.discard();
+    prepared = undefined;
+  });
+}

@@ -1,0 +1,82 @@
+import type { CounterAnswer } from 'expressway';
+import { type Config, readConfig } from '../config/config.ts';
+import { type Gateway, startGateway } from '../gateway.ts';
+import { LogOutput, ONE_PIECE_LENGTH } from '../logging/log-output.ts';
+import { createLogger } from '../logging/logger.ts';
+import { problemsOf } from '../start-error.ts';
+import type { Beginning } from './messages.ts';
+import { type Channel, Peer } from './peer.ts';
+import { answerPrimary, lastWords } from './worker-answers.ts';
+
+/** A primary that takes longer to answer has gone, or never will. */
+const BEGIN_TIMEOUT_MS = 60_000;
+/** Only so that what was never answered is forgotten: the limiter itself waits less. */
+const COUNT_TIMEOUT_MS = 10_000;
+const BEAT_EVERY_MS = 1_000;
+
+/** Of a terminal or a supervisor, which tell all processes at once: it is for the primary to say what a worker does. */
+const SIGNALS: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR2'];
+
+/** Runs the gateway in this process, as one of several. It ends when the primary says so, or has gone. */
+export async function runWorker(): Promise<void> {
+  for (const signal of SIGNALS) process.on(signal, () => {});
+  const primary = new Peer(process as Channel);
+  setInterval(() => void primary.tell('beat'), BEAT_EVERY_MS).unref();
+  const stopped = new Promise<void>((resolve) => primary.on('stop', () => resolve()));
+  const lines = new LogOutput(1, undefined, ONE_PIECE_LENGTH);
+  const gateway = await start(primary, lines);
+  if (gateway === undefined) process.exit(1);
+  answerPrimary(primary, gateway);
+  await primary.tell('ready', { url: gateway.url });
+  await stopped;
+  let code = 0;
+  try {
+    await gateway.close();
+  } catch (error) {
+    process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`);
+    code = 1;
+  }
+  await primary.tell('lastWords', await lastWords(gateway));
+  await lines.close();
+  process.exit(code);
+}
+
+/** @returns nothing when the primary was told why not. */
+async function start(primary: Peer, lines: LogOutput): Promise<Gateway | undefined> {
+  try {
+    const beginning = await primary.ask<Beginning>('begin', undefined, BEGIN_TIMEOUT_MS);
+    const { place, workers, holds } = beginning;
+    const config = workerConfig(beginning);
+    const log = createLogger(config.logLevel, (line) => lines.write(line), { worker: place });
+    const counter = {
+      processes: workers,
+      ask: (question: object) => primary.ask<CounterAnswer>('count', question, COUNT_TIMEOUT_MS),
+    };
+    return await startGateway(config, { log, lines, worker: { counter, holds } });
+  } catch (error) {
+    const problems = problemsOf(error);
+    if (problems === undefined) throw error;
+    await primary.tell('failed', { problems });
+    return undefined;
+  }
+}
+
+/** The part of the configuration that one worker has to keep to. Signals, lead time and files are the primary's. */
+function workerConfig({ variables, backends, workers }: Beginning): Config {
+  const config = readConfig(variables);
+  const { bounds, shutdownLeadMs, shutdownTimeoutMs } = config;
+  // Rounded up: together no more than one for each worker above the bound. 0 stays no bound.
+  const part = (all: number): number => Math.ceil(all / workers);
+  return {
+    ...config,
+    backends,
+    backendsFile: undefined,
+    bounds: {
+      ...bounds,
+      maxConnections: part(bounds.maxConnections),
+      maxConnectionsPerAddress: part(bounds.maxConnectionsPerAddress),
+    },
+    shutdownLeadMs: 0,
+    shutdownTimeoutMs: shutdownTimeoutMs - shutdownLeadMs,
+  };
+}

@@ -1,0 +1,187 @@
+import type { Logger } from '../logging/logger.ts';
+import { toldProblems } from '../reload/prepared-reload.ts';
+import type { Plan } from './messages.ts';
+import { RestartBackoff } from './restart-backoff.ts';
+import { type Exit, WorkerProcess } from './worker-process.ts';
+
+/** A worker that does not serve by then never will. */
+const START_TIMEOUT_MS = 60_000;
+const LOOK_EVERY_MS = 1_000;
+
+export interface WorkersParts {
+  readonly count: number;
+  /** Milliseconds after which a worker that says nothing is ended; 0 is never. */
+  readonly hangTimeoutMs: number;
+  /** Milliseconds after which a worker that stops is ended. */
+  readonly stopTimeoutMs: number;
+  readonly log: Logger;
+  /** What the next worker serves with, whoever it follows. */
+  readonly plan: () => Plan;
+  /** Gives a new process its part of the work, before it is anything else. */
+  readonly born: (worker: WorkerProcess) => void;
+  readonly ready: (worker: WorkerProcess) => void;
+  readonly ended: (worker: WorkerProcess, isCrash: boolean) => void;
+}
+
+interface Place {
+  readonly index: number;
+  readonly backoff: RestartBackoff;
+  worker: WorkerProcess | undefined;
+  timer: NodeJS.Timeout | undefined;
+}
+
+/** Keeps as many processes as there are places: who crashes has a successor. */
+export class Workers {
+  readonly #parts: WorkersParts;
+  readonly #places: readonly Place[];
+  /** All that have not ended, with those that are replaced. */
+  readonly #alive = new Set<WorkerProcess>();
+  #isStopping = false;
+  #watch: NodeJS.Timeout | undefined;
+  #lookedAt = Date.now();
+
+  constructor(parts: WorkersParts) {
+    this.#parts = parts;
+    this.#places = Array.from({ length: parts.count }, (_, index) => ({
+      index: index + 1,
+      backoff: new RestartBackoff(),
+      worker: undefined,
+      timer: undefined,
+    }));
+  }
+
+  /** All that have not ended. */
+  get alive(): readonly WorkerProcess[] {
+    return [...this.#alive];
+  }
+
+  /** Those that serve. */
+  get serving(): readonly WorkerProcess[] {
+    return this.alive.filter(({ state }) => state === 'ready');
+  }
+
+  /** Rejects when any of them cannot start. */
+  async start(): Promise<readonly WorkerProcess[]> {
+    const workers = this.#places.map((place) => this.#fork(place, this.#parts.plan()));
+    if (this.#parts.hangTimeoutMs > 0) {
+      this.#watch = setInterval(() => this.#look(), LOOK_EVERY_MS).unref();
+    }
+    await Promise.all(workers.map(({ ready }) => ready));
+    for (const [index, place] of this.#places.entries()) this.#keep(place, workers[index] as WorkerProcess);
+    return workers;
+  }
+
+  /**
+   * Puts another worker in each place, one after the other: it serves before the one that it replaces begins to stop.
+   *
+   * @param firstIsUp Told when the plan has shown that it can be served with.
+   * @throws {WorkerStartError} when one could not start; those that were not reached stay as they are.
+   */
+  async roll(plan: Plan, firstIsUp: () => void): Promise<void> {
+    for (const [index, place] of this.#places.entries()) {
+      if (this.#isStopping) return;
+      const next = this.#fork(place, plan);
+      await next.ready;
+      if (index === 0) firstIsUp();
+      // Not the one of before, when that crashed meanwhile; or nobody yet.
+      const old = place.worker;
+      clearTimeout(place.timer);
+      this.#keep(place, next);
+      if (old !== undefined && old.state !== 'ended') await this.#stop(old);
+    }
+  }
+
+  /** Ends all in order. @returns how many had to be ended otherwise, or ended with an error. */
+  async stop(): Promise<number> {
+    this.#isStopping = true;
+    clearInterval(this.#watch);
+    for (const { timer } of this.#places) clearTimeout(timer);
+    const inOrder = await Promise.all(this.alive.map((worker) => this.#stop(worker)));
+    return inOrder.filter((one) => !one).length;
+  }
+
+  /** At once. */
+  kill(): void {
+    this.#isStopping = true;
+    for (const worker of this.#alive) worker.kill();
+  }
+
+  #fork(place: Place, plan: Plan): WorkerProcess {
+    const worker = new WorkerProcess(place.index, plan);
+    this.#alive.add(worker);
+    this.#parts.born(worker);
+    const late = setTimeout(() => {
+      this.#parts.log.error({ worker: place.index, pid: worker.pid }, 'worker does not become ready');
+      worker.kill();
+    }, START_TIMEOUT_MS).unref();
+    worker.ready.then(
+      () => this.#parts.ready(worker),
+      () => {},
+    );
+    void Promise.race([worker.ready.catch(() => {}), worker.exited]).then(() => clearTimeout(late));
+    void worker.exited.then(() => this.#alive.delete(worker));
+    return worker;
+  }
+
+  /** From now on, a successor follows when it ends by itself. */
+  #keep(place: Place, worker: WorkerProcess): void {
+    place.worker = worker;
+    void worker.exited.then((exit) => {
+      const wasStopped = this.#isStopping || place.worker !== worker;
+      this.#parts.ended(worker, !wasStopped);
+      if (!wasStopped) this.#replace(place, worker, exit);
+    });
+  }
+
+  #replace(place: Place, worker: WorkerProcess, exit: Exit): void {
+    const delayMs = place.backoff.delayMs(worker.servedMs);
+    const { log } = this.#parts;
+    log.error({ worker: place.index, pid: worker.pid, ...exit, delayMs }, 'worker ended: another one follows');
+    place.timer = setTimeout(() => this.#succeed(place), delayMs);
+  }
+
+  #succeed(place: Place): void {
+    const { log } = this.#parts;
+    const failed = (error: unknown): void =>
+      log.error({ worker: place.index, problems: toldProblems(error) }, 'worker cannot start');
+    let next: WorkerProcess;
+    try {
+      next = this.#fork(place, this.#parts.plan());
+    } catch (error) {
+      // The machine has no room for another process.
+      failed(error);
+      place.timer = setTimeout(() => this.#succeed(place), place.backoff.delayMs(undefined));
+      return;
+    }
+    this.#keep(place, next);
+    next.ready.then(() => log.info({ worker: place.index, pid: next.pid }, 'worker is back'), failed);
+  }
+
+  /** @returns whether it ended in order. */
+  async #stop(worker: WorkerProcess): Promise<boolean> {
+    worker.stop();
+    const timer = setTimeout(() => {
+      this.#parts.log.error({ worker: worker.place, pid: worker.pid }, 'worker did not stop in time: it is ended');
+      worker.kill();
+    }, this.#parts.stopTimeoutMs);
+    const { code } = await worker.exited;
+    clearTimeout(timer);
+    return code === 0;
+  }
+
+  /** Whoever has said nothing for too long does nothing any more either. */
+  #look(): void {
+    const now = Date.now();
+    const { hangTimeoutMs, log } = this.#parts;
+    // This process itself stood still, or the whole machine: nobody could be heard.
+    const stoodStill = now - this.#lookedAt > 3 * LOOK_EVERY_MS || now < this.#lookedAt;
+    this.#lookedAt = now;
+    for (const worker of this.serving) {
+      if (stoodStill) worker.peer.heardAt = now;
+      const silentMs = now - worker.peer.heardAt;
+      if (silentMs < hangTimeoutMs) continue;
+      log.error({ worker: worker.place, pid: worker.pid, silentMs }, 'worker hangs: it is ended');
+      worker.kill();
+    }
+  }
+}

@@ -1,0 +1,49 @@
+import { type Config, readConfig } from './config.ts';
+import type { Environment } from './env-file.ts';
+import { changedVariables, variables } from './variables.ts';
+
+/** These take effect without a restart. */
+const RELOADABLE = /^(?:BACKENDS|RATE_LIMIT_\w+|TLS_CERT|TLS_KEY|BACKEND_(?:CA|CERT|KEY)|LOG_LEVEL)$/;
+
+/** The configuration as its source has it now. */
+export interface ConfigurationAgain {
+  readonly variables: NodeJS.ProcessEnv;
+  readonly config: Config;
+  /** Variables that the file says and the environment proper says otherwise. */
+  readonly overridden: readonly string[];
+  /** Variables that have changed and that only a restart puts to use. */
+  readonly restart: readonly string[];
+}
+
+/**
+ * @param first The configuration of the start.
+ * @throws {ConfigError}
+ */
+export function readAgain(environment: Environment, first: Config): ConfigurationAgain {
+  const now = environment.read();
+  const config = readConfig(now.variables);
+  // The files may be others, but a listener cannot begin to speak TLS, or cease to.
+  const isSwitched = isTlsSwitched(first, config);
+  const restart = changedVariables(environment.first, now.variables).filter(
+    (name) => !RELOADABLE.test(name) || (isSwitched && name.startsWith('TLS_')),
+  );
+  return { variables: now.variables, config, overridden: now.overridden, restart };
+}
+
+export const isTlsSwitched = (before: Config, after: Config): boolean =>
+  (before.tls === undefined) !== (after.tls === undefined);
+
+/** Variables of before, with the values of now for all that `isTaken` says. */
+export function mixedVariables(
+  before: NodeJS.ProcessEnv,
+  now: NodeJS.ProcessEnv,
+  isTaken: (name: string) => boolean,
+): NodeJS.ProcessEnv {
+  const mixed = { ...before };
+  for (const name of Object.keys(variables.shape)) if (isTaken(name)) mixed[name] = now[name];
+  return mixed;
+}
+
+/** What a gateway runs with after a reload without a restart. */
+export const reloadedVariables = (before: NodeJS.ProcessEnv, { variables, restart }: ConfigurationAgain) =>
+  mixedVariables(before, variables, (name) => RELOADABLE.test(name) && !restart.includes(name));

@@ -1,0 +1,238 @@
+import { createServer, type Server } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import {
+  type CounterLink,
+  expressServerOptions,
+  GatewayEvents,
+  type GracefulShutdown,
+  gracefulShutdown,
+  hardenServer,
+  upgradeHandler,
+} from 'expressway';
+import { adminOptions } from './admin/admin-options.ts';
+import { type AdminOptions, type AdminView, createAdminServer, type Phase } from './admin/admin-server.ts';
+import { BackendsFile } from './config/backends-file.ts';
+import type { Config } from './config/config.ts';
+import type { Environment } from './config/env-file.ts';
+import { readTlsFiles } from './config/tls-files.ts';
+import { ADMIN, GATEWAY, type ListenerName, listen } from './listener.ts';
+import { logEvents } from './logging/event-log.ts';
+import { createLogger, type Logger } from './logging/logger.ts';
+import type { Lines } from './observing/observe.ts';
+import { withinOpenFiles } from './open-files.ts';
+import type { PreparedReload, ReloadPart } from './reload/prepared-reload.ts';
+import { Reload } from './reload/reload.ts';
+import { backendsPart, backendTlsPart, certificatePart, limitsPart, logLevelPart } from './reload/reload-parts.ts';
+import { type App, createApp } from './standard-app.ts';
+
+/** As long as a request's head may take, by default. */
+const HANDSHAKE_TIMEOUT_MS = 15_000;
+
+export interface GatewayDeps {
+  readonly log?: Logger;
+  readonly events?: GatewayEvents;
+  /** Where the access log goes, unless it is JSON: that is the logger's. Default: standard output. */
+  readonly lines?: Lines;
+  /** Where `reload()` reads the configuration again. Default: only the files that it names are read again. */
+  readonly environment?: Environment;
+  /** Makes it one of several workers: the primary has the admin listener, watches files and reads the configuration. */
+  readonly worker?: WorkerSeat;
+}
+
+/** What a worker has of its primary. */
+export interface WorkerSeat {
+  /** Counts for the limiter, unless Redis does. */
+  readonly counter: CounterLink;
+  /** Backends that an operator keeps out, in all workers. */
+  readonly holds: readonly { readonly backend: string; readonly held: 'drained' | 'isolated' }[];
+}
+
+interface GatewayParts extends Required<Pick<GatewayDeps, 'log' | 'lines' | 'events'>> {
+  readonly environment: Environment | undefined;
+  readonly worker: WorkerSeat | undefined;
+  /** Watched. */
+  readonly file: BackendsFile | undefined;
+  /** Of the admin listener. */
+  readonly adminConnections: number;
+}
+
+/** The running example: the gateway's listener and the operator's. */
+export class Gateway implements AdminView {
+  readonly #config: Config;
+  readonly #log: Logger;
+  readonly #parts: App;
+  readonly #worker: WorkerSeat | undefined;
+  readonly #server: Server;
+  readonly #shutdown: GracefulShutdown;
+  /** What an operator sees and does, through whichever listener. */
+  readonly operator: AdminOptions;
+  readonly #admin: Server | undefined;
+  readonly #file: BackendsFile | undefined;
+  readonly #reload: Reload;
+  readonly #reloadParts: { readonly backends: ReloadPart; readonly others: readonly ReloadPart[] };
+  readonly #startedAt = Date.now();
+  #isOpen = false;
+  #closing: Promise<void> | undefined;
+  #url = '';
+  #adminUrl: string | undefined;
+
+  constructor(config: Config, parts: GatewayParts) {
+    const { log, lines, events, environment, worker, file, adminConnections: maxConnections } = parts;
+    this.#config = config;
+    this.#log = log;
+    this.#worker = worker;
+    this.#parts = createApp(config, events, log, lines, worker?.counter);
+    const made = expressServerOptions(this.#parts.app);
+    this.#server =
+      config.tls === undefined
+        ? createServer(made)
+        : createTlsServer({ ...made, ...readTlsFiles(config.tls), handshakeTimeout: HANDSHAKE_TIMEOUT_MS });
+    this.#shutdown = this.#prepareShutdown();
+    const { app, limiter, proxy } = this.#parts;
+    const isTrusted: (address: string, hop: number) => boolean = app.get('trust proxy fn');
+    hardenServer(this.#server, { ...config.bounds, isUncapped: (address) => isTrusted(address, 0), events });
+    // Else a cluster's primary would offer one connection to full workers in a circle, for as long as all are full.
+    if (worker !== undefined) Object.assign(this.#server, { dropMaxConnection: true });
+    this.#server.on('request', app);
+    this.#server.on('upgrade', upgradeHandler(app));
+    this.#parts.observer.feed?.countConnections(this.#server);
+    this.#file = file;
+    this.#reload = new Reload(config, environment, log);
+    this.operator = adminOptions(() => this.#reload.config, this.#parts, log);
+    this.#admin =
+      config.admin && worker === undefined ? createAdminServer(this, { ...this.operator, maxConnections }) : undefined;
+    this.#reloadParts = {
+      backends: backendsPart(proxy, file),
+      others: [
+        certificatePart(this.#server),
+        backendTlsPart(proxy, config),
+        limitsPart(limiter, config, events, worker?.counter),
+        logLevelPart(log),
+      ],
+    };
+  }
+
+  get url(): string {
+    return this.#url;
+  }
+
+  /** Nothing when the admin listener is off. */
+  get adminUrl(): string | undefined {
+    return this.#adminUrl;
+  }
+
+  get phase(): Phase {
+    if (this.#shutdown.phase !== 'serving') return 'stopping';
+    return this.#isOpen ? 'running' : 'starting';
+  }
+
+  status(): object {
+    const { limiter, breaker, proxy } = this.#parts;
+    return {
+      phase: this.phase,
+      uptimeMs: Date.now() - this.#startedAt,
+      limiter: { mode: limiter.mode },
+      circuit: { state: breaker.state, retryAfterMs: breaker.retryAfterMs() },
+      backends: proxy.status(),
+    };
+  }
+
+  async open(): Promise<void> {
+    const { host, port, admin } = this.#config;
+    this.#file?.watch(() => void this.#reload.run('the file has changed', [this.#reloadParts.backends]));
+    // The operator's listener first: traffic is taken only once everything else stands.
+    if (this.#admin && admin) this.#adminUrl = await this.#listen(this.#admin, ADMIN, admin);
+    // Names are looked up by now, as far as they can be: the first requests need not get 503. And what Redis has counted is known.
+    await Promise.all([this.#parts.proxy.ready(), this.#parts.limiter.ready()]);
+    for (const { backend, held } of this.#worker?.holds ?? []) {
+      this.#parts.proxy[held === 'drained' ? 'drain' : 'isolate'](backend);
+    }
+    this.#url = await this.#listen(this.#server, GATEWAY, { host, port });
+    this.#isOpen = true;
+    // A primary says it once for all its workers.
+    const level = this.#worker === undefined ? 'info' : 'debug';
+    this.#log[level]({ url: this.#url, host, adminUrl: this.#adminUrl, backends: this.#config.backends }, 'listening');
+  }
+
+  /**
+   * Reads backends, limits, certificates and log level again. Anything bad is logged, and nothing changes then; so is what
+   * only a restart can change.
+   */
+  async reload(why: string): Promise<void> {
+    const { backends, others } = this.#reloadParts;
+    if (this.#closing === undefined) await this.#reload.run(why, [backends, ...others]);
+  }
+
+  /** For a worker: reads what the primary has found, and waits for what becomes of it. */
+  prepareReload(next: Config, onlyBackends: boolean): Promise<PreparedReload> {
+    const { backends, others } = this.#reloadParts;
+    return this.#reload.prepare(next, onlyBackends ? [backends] : [backends, ...others]);
+  }
+
+  /** Lets running requests end, and releases everything, within `shutdownTimeoutMs`. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    this.#file?.close();
+    this.#reload.close();
+    const left = await this.#shutdown.close();
+    if (left.requests + left.streams + left.upgrades > 0)
+      this.#log.warn(left, 'shutdown time is up: what ran was ended');
+  }
+
+  #prepareShutdown(): GracefulShutdown {
+    const { shutdownLeadMs: leadTimeMs, shutdownTimeoutMs: timeoutMs } = this.#config;
+    return gracefulShutdown(this.#server, {
+      // Whoever runs the process has them: there may be more in it than this gateway.
+      signals: [],
+      leadTimeMs,
+      timeoutMs,
+      close: () => this.#release(),
+      onPhase: (phase) => this.#log.debug({ phase }, 'shutdown'),
+    });
+  }
+
+  async #release(): Promise<void> {
+    const released = await Promise.allSettled([this.#parts.limiter.close(), this.#parts.proxy.close()]);
+    await this.#parts.observer.close();
+    // Last, so that the operator can watch to the end.
+    this.#admin?.close();
+    this.#admin?.closeAllConnections();
+    const errors = released.filter((one) => one.status === 'rejected').map((one) => one.reason);
+    if (errors.length > 0) throw new AggregateError(errors, 'The gateway did not close cleanly');
+  }
+
+  async #listen(server: Server, name: ListenerName, address: { host: string; port: number }): Promise<string> {
+    const url = await listen(server, name, address);
+    // One connection that could not be accepted (too many open files) must not end the process.
+    server.on('error', (error) => this.#log.error({ error }, `${name.what} failed`));
+    return url;
+  }
+}
+
+/**
+ * @throws {ListenError} when a port cannot be had; nothing is left open then.
+ * @throws {BackendsError} when BACKENDS_FILE holds no usable list.
+ */
+export async function startGateway(config: Config, deps: GatewayDeps = {}): Promise<Gateway> {
+  const log = deps.log ?? createLogger(config.logLevel);
+  const lines = deps.lines ?? { write: (line: string) => void process.stdout.write(line), dropped: 0 };
+  const events = deps.events ?? new GatewayEvents();
+  logEvents(events, log);
+  const { environment, worker } = deps;
+  const isWatched = config.backendsFile !== undefined && worker === undefined;
+  const file = isWatched ? new BackendsFile(config.backendsFile as string) : undefined;
+  const backends = (await file?.read()) ?? config.backends;
+  const { config: fitting, adminConnections } = withinOpenFiles({ ...config, backends }, log);
+  const gateway = new Gateway(fitting, { log, lines, events, environment, worker, file, adminConnections });
+  try {
+    await gateway.open();
+  } catch (error) {
+    await gateway.close();
+    throw error;
+  }
+  return gateway;
+}

@@ -1,0 +1,58 @@
+import type { Config } from './config/config.ts';
+import type { Logger } from './logging/logger.ts';
+
+/** What Node itself, listeners, log, name servers and Redis have open: 22 files at rest, and a few now and then. */
+const OWN_FILES = 32;
+/** More than operators, probes and scrapers need at a time. */
+export const ADMIN_CONNECTIONS = 256;
+/** Few files are shared out: the admin listener gets this part of them, and has to reply throughout. */
+const ADMIN_PART = 1 / 8;
+const LEAST_ADMIN_CONNECTIONS = 8;
+
+/** How a process may spend its open files. */
+export interface OpenFiles {
+  /** Connections of clients that fit. A request holds one to its client and one to its backend. */
+  readonly connections: number;
+  /** Connections to the admin listener. */
+  readonly adminConnections: number;
+}
+
+/**
+ * The limit of open files of this process (`ulimit -n`). Node raises the soft limit to the hard one when it starts.
+ *
+ * @returns `Infinity` for no limit, and where the system has none.
+ */
+export function openFileLimit(): number {
+  // Without it, a report looks up the name of each address of the machine.
+  Object.assign(process.report, { excludeNetwork: true });
+  const { userLimits } = process.report.getReport() as {
+    userLimits?: { open_files?: { soft: number | 'unlimited' } };
+  };
+  const soft = userLimits?.open_files?.soft;
+  return typeof soft === 'number' ? soft : Number.POSITIVE_INFINITY;
+}
+
+/** @param backends Each may have a connection for its health check. */
+export function shareOut(limit: number, backends: number): OpenFiles {
+  const part = Math.floor(limit * ADMIN_PART);
+  const adminConnections = Math.max(LEAST_ADMIN_CONNECTIONS, Math.min(part, ADMIN_CONNECTIONS));
+  const left = limit - OWN_FILES - adminConnections - backends;
+  return { adminConnections, connections: Math.max(1, Math.floor(left / 2)) };
+}
+
+/** Files that so many connections of clients may need, with everything else. */
+export const filesFor = (connections: number, backends: number): number =>
+  2 * connections + OWN_FILES + ADMIN_CONNECTIONS + backends;
+
+/** Lowers `MAX_CONNECTIONS` to what the limit of open files allows, and says so. */
+export function withinOpenFiles(config: Config, log: Logger, limit: number = openFileLimit()) {
+  const { bounds, backends } = config;
+  const { connections, adminConnections } = shareOut(limit, backends.length);
+  const wanted = bounds.maxConnections;
+  const fits = wanted === 0 ? connections === Number.POSITIVE_INFINITY : wanted <= connections;
+  if (fits) return { config, adminConnections };
+  const facts = { openFiles: limit, wanted, maxConnections: connections };
+  const needs = wanted === 0 ? 'a bound' : `${filesFor(wanted, backends.length)} open files`;
+  log.warn(facts, `MAX_CONNECTIONS is lowered to ${connections}: ${wanted} needs ${needs}, and ulimit -n is ${limit}`);
+  return { config: { ...config, bounds: { ...bounds, maxConnections: connections } }, adminConnections };
+}

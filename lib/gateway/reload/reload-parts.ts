@@ -1,0 +1,123 @@
+import { X509Certificate } from 'node:crypto';
+import type { Server } from 'node:http';
+import { Server as TlsServer } from 'node:https';
+import { setTimeout as delay } from 'node:timers/promises';
+import {
+  assertBackends,
+  assertBackendTls,
+  type BackendTlsOptions,
+  type CounterLink,
+  type GatewayEvents,
+  type IpRateLimiter,
+  type RoundRobinProxy,
+} from 'expressway';
+import type { BackendsFile } from '../config/backends-file.ts';
+import type { Config } from '../config/config.ts';
+import { readBackendTls, readTlsFiles } from '../config/tls-files.ts';
+import type { Logger } from '../logging/logger.ts';
+import type { ReloadPart } from './prepared-reload.ts';
+import { createLimiter, type ReplaceableLimiter } from './replaceable-limiter.ts';
+
+/** How long a new limiter may take to reach Redis before it takes over without. */
+const REACH_REDIS_MS = 2_000;
+
+/** @param file Wins over the configuration, where there is one. */
+export const backendsPart = (proxy: RoundRobinProxy, file: BackendsFile | undefined): ReloadPart => ({
+  async prepare(next) {
+    const backends = (await file?.read()) ?? next.backends;
+    assertBackends(backends);
+    const source = file === undefined ? {} : { file: file.name };
+    return { told: { backends, ...source }, config: { backends }, apply: () => proxy.setBackends(backends) };
+  },
+});
+
+/** Connections that are open keep what they have agreed on; new ones get the new certificate. */
+export const certificatePart = (server: Server): ReloadPart => ({
+  async prepare(next) {
+    if (next.tls === undefined || !(server instanceof TlsServer)) return undefined;
+    const material = readTlsFiles(next.tls);
+    const { subject, validTo } = new X509Certificate(material.cert);
+    return {
+      told: { certificate: { subject, validTo } },
+      config: { tls: next.tls },
+      apply: () => server.setSecureContext(material),
+    };
+  },
+});
+
+export function backendTlsPart(proxy: RoundRobinProxy, config: Config): ReloadPart {
+  let current = fingerprint(readBackendTls(config.backendTls));
+  return {
+    async prepare(next) {
+      const tls = readBackendTls(next.backendTls);
+      const wanted = fingerprint(tls);
+      // A change costs all connections to backends over https.
+      if (wanted === current) return undefined;
+      assertBackendTls(tls);
+      return {
+        told: { backendTls: Object.keys(tls) },
+        config: { backendTls: next.backendTls },
+        apply() {
+          proxy.setTls(tls);
+          current = wanted;
+        },
+      };
+    },
+  };
+}
+
+const fingerprint = ({ ca, cert, key }: BackendTlsOptions): string => [ca, cert, key].map(String).join('\n');
+
+/** Counts go on in Redis as long as algorithm and window stay; those in this process begin anew. */
+export function limitsPart(
+  limiter: ReplaceableLimiter,
+  config: Config,
+  events: GatewayEvents,
+  counter: CounterLink | undefined,
+): ReloadPart {
+  let current = JSON.stringify(config.rateLimit);
+  return {
+    async prepare({ rateLimit }) {
+      const wanted = JSON.stringify(rateLimit);
+      if (wanted === current) return undefined;
+      const next = createLimiter({ ...config, rateLimit }, events, counter);
+      if (limiter.mode === 'redis') await reachRedis(next);
+      return {
+        told: { limits: rateLimit },
+        config: { rateLimit },
+        apply() {
+          limiter.replace(next);
+          current = wanted;
+        },
+        discard: () => void next.close(),
+      };
+    },
+  };
+}
+
+/** Until then the limiter would let its stand-in decide about requests. */
+async function reachRedis(limiter: IpRateLimiter): Promise<void> {
+  const until = Date.now() + REACH_REDIS_MS;
+  while (Date.now() < until) {
+    try {
+      // There is no such client: it only asks whether Redis hears.
+      await limiter.resetKey('reload');
+      return;
+    } catch {
+      await delay(20);
+    }
+  }
+}
+
+export const logLevelPart = (log: Logger): ReloadPart => ({
+  async prepare({ logLevel }) {
+    if (logLevel === log.level) return undefined;
+    return {
+      told: { logLevel },
+      config: { logLevel },
+      apply() {
+        log.level = logLevel;
+      },
+    };
+  },
+});

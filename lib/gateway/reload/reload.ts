@@ -1,0 +1,102 @@
+import type { Config } from '../config/config.ts';
+import { type ConfigurationAgain, readAgain } from '../config/configuration-change.ts';
+import type { Environment } from '../config/env-file.ts';
+import type { Logger } from '../logging/logger.ts';
+import { type PreparedReload, prepareReload, type ReloadPart, toldProblems } from './prepared-reload.ts';
+
+/** Reads the configuration again and puts it to use: all of it, or none when anything in it is bad. */
+export class Reload {
+  readonly #first: Config;
+  readonly #environment: Environment | undefined;
+  readonly #log: Logger;
+  #config: Config;
+  #last: Promise<void> = Promise.resolve();
+  #isClosed = false;
+
+  /**
+   * @param config As it was at the start.
+   * @param environment Where it came from; without one, only the files that it names are read again.
+   */
+  constructor(config: Config, environment: Environment | undefined, log: Logger) {
+    this.#first = config;
+    this.#config = config;
+    this.#environment = environment;
+    this.#log = log;
+  }
+
+  /** What is in force. */
+  get config(): Config {
+    return this.#config;
+  }
+
+  /**
+   * One after the other, so that the last one to be asked for decides.
+   *
+   * @param why For the log, like `SIGHUP`.
+   */
+  run(why: string, parts: readonly ReloadPart[]): Promise<void> {
+    const run = (): Promise<void> => this.#run(why, parts);
+    // Also after one that failed: whoever asked for that one was told.
+    this.#last = this.#last.then(run, run);
+    return this.#last;
+  }
+
+  /** For a worker, whose primary has read the configuration and says what becomes of it. */
+  async prepare(next: Config, parts: readonly ReloadPart[]): Promise<PreparedReload> {
+    const prepared = await prepareReload(parts, next);
+    return {
+      ...prepared,
+      apply: () => {
+        const applied = prepared.apply();
+        this.#config = { ...this.#config, ...applied };
+        return applied;
+      },
+    };
+  }
+
+  /** What is under way changes nothing any more. */
+  close(): void {
+    this.#isClosed = true;
+  }
+
+  async #run(why: string, parts: readonly ReloadPart[]): Promise<void> {
+    const from = this.#environment?.name;
+    let again: ConfigurationAgain | undefined;
+    let prepared: PreparedReload | undefined;
+    let problems: readonly string[];
+    try {
+      again = this.#environment && readAgain(this.#environment, this.#first);
+      prepared = await this.prepare(again?.config ?? this.#config, parts);
+      problems = prepared.problems;
+    } catch (error) {
+      problems = toldProblems(error);
+    }
+    if (prepared === undefined || problems.length > 0 || this.#isClosed) {
+      prepared?.discard();
+      if (!this.#isClosed) logRefused(this.#log, { why, from, problems });
+      return;
+    }
+    try {
+      prepared.apply();
+    } catch (error) {
+      logPartly(this.#log, { why, from, problems: toldProblems(error) });
+      return;
+    }
+    logReload(this.#log, { why, from, ...prepared.facts }, again);
+  }
+}
+
+export function logRefused(log: Logger, facts: { why: string; from: string | undefined; problems: readonly string[] }) {
+  log.error(facts, 'not read again: all stays as it is');
+}
+
+/** A bug, and no reason to stop serving: what was to be applied had been checked before. */
+export function logPartly(log: Logger, facts: object): void {
+  log.error(facts, 'read again, but not everything could be applied');
+}
+
+export function logReload(log: Logger, facts: object, again: ConfigurationAgain | undefined): void {
+  const { overridden = [], restart = [] } = again ?? {};
+  log.info({ ...facts, ...(overridden.length > 0 ? { overridden } : {}) }, 'read again');
+  if (restart.length > 0) log.warn({ variables: restart }, `needs a restart: ${restart.join(', ')}`);
+}
