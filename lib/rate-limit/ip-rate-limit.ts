@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { GatewayError } from '../core/errors.ts';
 import { GatewayEvents, type LimiterMode } from '../core/events.ts';
 import { type Exchange, exchangeOf } from '../core/exchange.ts';
 import type { GatewayRequest, Middleware, Next } from '../core/http.ts';
@@ -6,13 +7,23 @@ import { AddressGate, deny } from './address-gate.ts';
 import { Admission, type AdmissionDesk } from './admission.ts';
 import { Claimant, type OwnClaim, ownKey } from './claimant.ts';
 import { addressKey, clientKey } from './client-key.ts';
-import { createEngine } from './engine.ts';
+import { createEngine, type Engine } from './engine.ts';
 import type { IpRateLimitOptions } from './ip-rate-limit-options.ts';
-import { resolveIpRateLimitOptions } from './ip-rate-limit-settings.ts';
+import { type IpRateLimitSettings, resolveIpRateLimitOptions } from './ip-rate-limit-settings.ts';
 import { LimiterMember } from './limiter-census.ts';
+import type { LimiterMeter } from './limiter-meter.ts';
 import { openLimiterMeter } from './open-limiter-meter.ts';
 import { rateLimitFields } from './rate-limit-fields.ts';
 import { trustProxyError } from './trust-proxy.ts';
+
+/** What `setLimits()` replaces. */
+export type Limits = Omit<IpRateLimitOptions, 'name' | 'redis' | 'counter' | 'keyPrefix' | 'trustProxy' | 'events'>;
+
+/** How long new limits wait for their connection to Redis before they take over without it. */
+const REACH_REDIS_MS = 2_000;
+const TRY_EVERY_MS = 20;
+/** Far longer than a limiter waits for its store: by then it has decided about every request that it was given. */
+const RETIRE_AFTER_MS = 5_000;
 
 /** The middleware of {@link ipRateLimit}, and what can be asked of it. */
 export interface IpRateLimiter extends Middleware {
@@ -26,6 +37,16 @@ export interface IpRateLimiter extends Middleware {
    * leases, they spend what they hold. Rejects when Redis could not be told; this process has forgotten even then.
    */
   resetKey(key: string): Promise<void>;
+  /**
+   * Replaces the limits, and with them every option except name, store and events: what is not given is the default. Requests
+   * go on under the limits before until a new connection to Redis stands, for at most 2 s. Counts in Redis go on as long as
+   * algorithm and window stay; those in this process begin anew.
+   *
+   * @throws {OptionsError} and changes nothing, when they cannot be used.
+   */
+  setLimits(limits: Limits): void;
+  /** @throws {OptionsError} where `setLimits()` would. It changes nothing. */
+  checkLimits(limits: Limits): void;
   /**
    * Waits until Redis was reached and other gateways have heard of this one, so that the first requests are counted together: for
    * 5 seconds at most, and not where Redis is away. To be waited for before the server listens.
@@ -51,21 +72,13 @@ export interface IpRateLimiter extends Middleware {
  * @throws {GatewayError} `ERR_EXPRESSWAY_TRUST_PROXY` for a bad `trustProxy`
  */
 export function ipRateLimit(options?: IpRateLimitOptions): IpRateLimiter {
-  const settings = resolveIpRateLimitOptions(options);
-  const { name, quotas, shadow, ipv6Subnet, events = new GatewayEvents() } = settings;
-  const meter = openLimiterMeter(settings, (from, to, error) => {
-    events.emit('limiterModeChange', { limiter: name, from, to, error });
-  });
-  const fields = rateLimitFields(settings.fields, name, quotas);
-  const desk: AdmissionDesk = { name, quotas, shadow, events, fields, meter };
-  const engine = createEngine(meter);
-  const { allow = [], deny: denied = [] } = settings;
-  // To look into an empty list would cost as much as to look into a full one.
-  const gate = allow.length + denied.length > 0 ? new AddressGate(allow, denied) : undefined;
-  const claimant = new Claimant(settings, settings.windowMs);
-  const asks = claimant.asks;
-  const { redis } = options ?? {};
-  const member = new LimiterMember(redis ? { redis, prefix: settings.prefix } : undefined);
+  const { redis, counter, keyPrefix, trustProxy, ...given } = options ?? {};
+  const events = given.events ?? new GatewayEvents();
+  const limiter = new Limiter(resolveIpRateLimitOptions(options), events);
+  const { name, prefix } = limiter.current.settings;
+  const fixed = { name, redis, counter, keyPrefix, trustProxy, events };
+  const settingsOf = (limits: Limits) => resolveIpRateLimitOptions({ ...limits, ...withoutUndefined(fixed) });
+  const member = new LimiterMember(redis ? { redis, prefix } : undefined);
 
   function ipRateLimiter(incoming: IncomingMessage, res: ServerResponse, next: Next): void {
     const req: GatewayRequest = incoming;
@@ -74,56 +87,159 @@ export function ipRateLimit(options?: IpRateLimitOptions): IpRateLimiter {
       return;
     }
     if (member.seat.last !== member) member.called(incoming);
-    const exchange = exchangeOf(incoming, res);
-    if (gate !== undefined) {
-      const verdict = gate.judge(exchange);
-      if (verdict === 'denied') deny(exchange, events);
+    limiter.current.decide(exchangeOf(incoming, res), next);
+  }
+
+  return Object.defineProperties(ipRateLimiter, {
+    name: { value: name },
+    mode: { get: () => limiter.current.meter.mode, enumerable: true },
+    events: { value: events, enumerable: true },
+    resetKey: { value: (key: string) => limiter.current.reset(key), enumerable: true },
+    setLimits: { value: (limits: Limits) => limiter.replace(settingsOf(limits)), enumerable: true },
+    checkLimits: { value: (limits: Limits) => void settingsOf(limits), enumerable: true },
+    close: { value: () => limiter.close(), enumerable: true },
+  }) as unknown as IpRateLimiter;
+}
+
+/** An explicit `undefined` would take the place of a default. */
+function withoutUndefined<T extends object>(value: T): T {
+  return Object.fromEntries(Object.entries(value).filter(([, item]) => item !== undefined)) as T;
+}
+
+/** The limits in force, and those before them that still decide about requests. */
+class Limiter {
+  readonly #events: GatewayEvents;
+  readonly #retired = new Map<LimitsInForce, NodeJS.Timeout>();
+  #current: LimitsInForce;
+  /** Wait for their connection. */
+  #next: LimitsInForce | undefined;
+  #isClosed = false;
+
+  constructor(settings: IpRateLimitSettings, events: GatewayEvents) {
+    this.#events = events;
+    this.#current = new LimitsInForce(settings, events);
+  }
+
+  get current(): LimitsInForce {
+    return this.#current;
+  }
+
+  replace(settings: IpRateLimitSettings): void {
+    if (this.#isClosed) throw new GatewayError('ERR_EXPRESSWAY_CLOSED', 'setLimits: the limiter is closed');
+    const next = new LimitsInForce(settings, this.#events);
+    const { redis } = settings;
+    void this.#next?.meter.close();
+    this.#next = next;
+    if (redis === undefined || this.#current.meter.mode !== 'redis') this.#takeOver(next);
+    else void this.#takeOverConnected(next);
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    for (const timer of this.#retired.values()) clearTimeout(timer);
+    const all = [this.#current, ...this.#retired.keys(), ...(this.#next === undefined ? [] : [this.#next])];
+    this.#next = undefined;
+    this.#retired.clear();
+    await Promise.all(all.map(({ meter }) => meter.close()));
+  }
+
+  async #takeOverConnected(next: LimitsInForce): Promise<void> {
+    const until = performance.now() + REACH_REDIS_MS;
+    while (this.#next === next && !(await next.isConnected()) && performance.now() < until) {
+      await new Promise<void>((resolve) => void setTimeout(resolve, TRY_EVERY_MS).unref());
+    }
+    if (this.#next === next) this.#takeOver(next);
+  }
+
+  #takeOver(next: LimitsInForce): void {
+    const before = this.#current;
+    this.#current = next;
+    this.#next = undefined;
+    const timer = setTimeout(() => {
+      this.#retired.delete(before);
+      void before.meter.close();
+    }, RETIRE_AFTER_MS).unref();
+    this.#retired.set(before, timer);
+  }
+}
+
+/** What decides about requests, from one set of options. */
+class LimitsInForce {
+  readonly settings: IpRateLimitSettings;
+  readonly meter: LimiterMeter;
+  readonly #events: GatewayEvents;
+  readonly #desk: AdmissionDesk;
+  readonly #engine: Engine;
+  readonly #gate: AddressGate | undefined;
+  readonly #claimant: Claimant;
+
+  constructor(settings: IpRateLimitSettings, events: GatewayEvents) {
+    const { name, quotas, shadow, allow = [], deny: denied = [] } = settings;
+    this.settings = settings;
+    this.#events = events;
+    this.meter = openLimiterMeter(settings, (from, to, error) => {
+      events.emit('limiterModeChange', { limiter: name, from, to, error });
+    });
+    const fields = rateLimitFields(settings.fields, name, quotas);
+    this.#desk = { name, quotas, shadow, events, fields, meter: this.meter };
+    this.#engine = createEngine(this.meter);
+    // To look into an empty list would cost as much as to look into a full one.
+    this.#gate = allow.length + denied.length > 0 ? new AddressGate(allow, denied) : undefined;
+    this.#claimant = new Claimant(settings, settings.windowMs);
+  }
+
+  decide(exchange: Exchange, next: Next): void {
+    if (this.#gate !== undefined) {
+      const verdict = this.#gate.judge(exchange);
+      if (verdict === 'denied') deny(exchange, this.#events);
       else if (verdict === 'allowed') next();
       if (verdict !== 'limited') return;
     }
-    if (asks) {
-      void admitOwn(exchange, next);
+    if (this.#claimant.asks) {
+      void this.#decideOwn(exchange, next);
       return;
     }
-    const key = clientKey(exchange, ipv6Subnet);
-    if (key !== undefined) engine(new Admission(exchange, desk, key), res, next);
+    const key = clientKey(exchange, this.settings.ipv6Subnet);
+    if (key !== undefined) this.#engine(new Admission(exchange, this.#desk, key), exchange.res, next);
     // The client has left. Counted under one key, all who leave would limit each other.
-    else res.destroy();
+    else exchange.res.destroy();
+  }
+
+  async reset(text: string): Promise<void> {
+    const keys = new Set([addressKey(text, this.settings.ipv6Subnet) ?? text]);
+    if (this.settings.key !== undefined) keys.add(ownKey(text));
+    await Promise.all([...keys].map((key) => this.meter.reset(key)));
+  }
+
+  /** Whether Redis replies. */
+  async isConnected(): Promise<boolean> {
+    try {
+      // There is no such client.
+      await this.meter.reset('new limits');
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   /** Waits for no promise where there is none. */
-  async function admitOwn(exchange: Exchange, next: Next): Promise<void> {
+  async #decideOwn(exchange: Exchange, next: Next): Promise<void> {
     const { req, res } = exchange;
     let key: string | undefined;
     let claim: OwnClaim | undefined;
     try {
-      const asked = claimant.ask(req);
+      const asked = this.#claimant.ask(req);
       claim = asked instanceof Promise ? await asked : asked;
       if (claim === undefined) {
         next();
         return;
       }
-      key = claim.key ?? clientKey(exchange, ipv6Subnet);
+      key = claim.key ?? clientKey(exchange, this.settings.ipv6Subnet);
     } catch (error) {
       next(error);
       return;
     }
-    if (key !== undefined) engine(new Admission(exchange, desk, key, claim.cost, claim.limit), res, next);
+    if (key !== undefined) this.#engine(new Admission(exchange, this.#desk, key, claim.cost, claim.limit), res, next);
     else res.destroy();
   }
-
-  const reset = async (text: string): Promise<void> => {
-    const keys = new Set([addressKey(text, ipv6Subnet) ?? text]);
-    if (settings.key !== undefined) keys.add(ownKey(text));
-    await Promise.all([...keys].map((key) => meter.reset(key)));
-  };
-
-  return Object.defineProperties(ipRateLimiter, {
-    name: { value: name },
-    mode: { get: () => meter.mode, enumerable: true },
-    events: { value: events, enumerable: true },
-    resetKey: { value: reset, enumerable: true },
-    ready: { value: async () => meter.ready?.(), enumerable: true },
-    close: { value: async () => meter.close(), enumerable: true },
-  }) as unknown as IpRateLimiter;
 }
