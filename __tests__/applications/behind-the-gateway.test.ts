@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, expect, test } from '@jest/globals';
-import { endAll, Proc } from '../example-gateway/proc.ts';
+import { endAll, Proc } from '../gateway/proc.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { closedPort, eventually, listen } from '../support/servers.ts';
 import { describeInstalled, installed } from './installed.ts';

@@ -19,9 +19,6 @@ import { trustProxyError } from './trust-proxy.ts';
 /** What `setLimits()` replaces. */
 export type Limits = Omit<IpRateLimitOptions, 'name' | 'redis' | 'counter' | 'keyPrefix' | 'trustProxy' | 'events'>;
 
-/** How long new limits wait for their connection to Redis before they take over without it. */
-const REACH_REDIS_MS = 2_000;
-const TRY_EVERY_MS = 20;
 /** Far longer than a limiter waits for its store: by then it has decided about every request that it was given. */
 const RETIRE_AFTER_MS = 5_000;
 
@@ -39,7 +36,7 @@ export interface IpRateLimiter extends Middleware {
   resetKey(key: string): Promise<void>;
   /**
    * Replaces the limits, and with them every option except name, store and events: what is not given is the default. Requests
-   * go on under the limits before until a new connection to Redis stands, for at most 2 s. Counts in Redis go on as long as
+   * go on under the limits before until a new connection to Redis stands, as `ready()` waits for it. Counts in Redis go on as long as
    * algorithm and window stay; those in this process begin anew.
    *
    * @throws {OptionsError} and changes nothing, when they cannot be used.
@@ -97,6 +94,7 @@ export function ipRateLimit(options?: IpRateLimitOptions): IpRateLimiter {
     resetKey: { value: (key: string) => limiter.current.reset(key), enumerable: true },
     setLimits: { value: (limits: Limits) => limiter.replace(settingsOf(limits)), enumerable: true },
     checkLimits: { value: (limits: Limits) => void settingsOf(limits), enumerable: true },
+    ready: { value: async () => limiter.current.meter.ready?.(), enumerable: true },
     close: { value: () => limiter.close(), enumerable: true },
   }) as unknown as IpRateLimiter;
 }
@@ -127,11 +125,11 @@ class Limiter {
   replace(settings: IpRateLimitSettings): void {
     if (this.#isClosed) throw new GatewayError('ERR_EXPRESSWAY_CLOSED', 'setLimits: the limiter is closed');
     const next = new LimitsInForce(settings, this.#events);
-    const { redis } = settings;
     void this.#next?.meter.close();
     this.#next = next;
-    if (redis === undefined || this.#current.meter.mode !== 'redis') this.#takeOver(next);
-    else void this.#takeOverConnected(next);
+    const { ready } = next.meter;
+    if (ready === undefined) this.#takeOver(next);
+    else void ready.call(next.meter).then(() => this.#takeOver(next));
   }
 
   async close(): Promise<void> {
@@ -143,15 +141,9 @@ class Limiter {
     await Promise.all(all.map(({ meter }) => meter.close()));
   }
 
-  async #takeOverConnected(next: LimitsInForce): Promise<void> {
-    const until = performance.now() + REACH_REDIS_MS;
-    while (this.#next === next && !(await next.isConnected()) && performance.now() < until) {
-      await new Promise<void>((resolve) => void setTimeout(resolve, TRY_EVERY_MS).unref());
-    }
-    if (this.#next === next) this.#takeOver(next);
-  }
-
   #takeOver(next: LimitsInForce): void {
+    // Newer ones have come, or the limiter was closed.
+    if (this.#next !== next) return;
     const before = this.#current;
     this.#current = next;
     this.#next = undefined;
@@ -209,17 +201,6 @@ class LimitsInForce {
     const keys = new Set([addressKey(text, this.settings.ipv6Subnet) ?? text]);
     if (this.settings.key !== undefined) keys.add(ownKey(text));
     await Promise.all([...keys].map((key) => this.meter.reset(key)));
-  }
-
-  /** Whether Redis replies. */
-  async isConnected(): Promise<boolean> {
-    try {
-      // There is no such client.
-      await this.meter.reset('new limits');
-      return true;
-    } catch {
-      return false;
-    }
   }
 
   /** Waits for no promise where there is none. */
