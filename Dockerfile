@@ -25,6 +25,6 @@ USER node
 # The operator's listener must be reachable from other containers: publish only the gateway's own port.
 ENV ADMIN_HOST=0.0.0.0
 EXPOSE 8080 9090
-HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["node", "dist/example-gateway/healthcheck.js"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["node", "dist/example-gateway/hosting/healthcheck.js"]
 # Node itself is process 1, so that it gets the signals: SIGTERM drains, SIGHUP reloads.
 CMD ["node", "dist/example-gateway/server.js"]

@@ -13,6 +13,7 @@ export default {
   },
   moduleNameMapper: {
     '^expressway$': '<rootDir>/lib/index.ts',
+    '^expressway/gateway$': '<rootDir>/lib/gateway/index.ts',
     '^expressway/testing$': '<rootDir>/lib/testing/index.ts',
   },
   // What is slow because the machine is busy has not failed.

@@ -16,8 +16,8 @@ const WANTED = [
   /^\.env\.example$/,
   /^dist\/lib\/.+\.(js|js\.map|d\.ts|d\.ts\.map)$/,
   /^lib\/.+\.ts$/,
-  // What `npx expressway start` runs, with the files of its pages; nobody imports it.
-  /^dist\/example-gateway\/.+\.(js|html|css|json|svg)$/,
+  // The files of the status page.
+  /^dist\/lib\/gateway\/admin\/.+\.(js|html|css|json|svg)$/,
 ];
 
 /** What is wrong with the list of files, in sentences. */

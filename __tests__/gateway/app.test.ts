@@ -81,7 +81,7 @@ describe('the example gateway', () => {
   });
 
   test('loses no GET when a backend is killed', async () => {
-    const doomed = new Proc('demo-backend.ts', {}, ['--name', 'doomed', '--port', '0']);
+    const doomed = new Proc('demo/demo-backend.ts', {}, ['--name', 'doomed', '--port', '0']);
     const doomedUrl = await doomed.said(/listens on (\S+),/);
     const other = await openBackend('other');
     const { url, adminUrl, logged } = await openGateway([doomedUrl, other.url], { RATE_LIMIT_MAX: '1000' });

@@ -17,7 +17,7 @@ const isAlive = (pid: number): boolean => {
 
 /** The demo, once it has printed what to try. */
 async function startDemo(env: Readonly<Record<string, string>> = ANY_PORT) {
-  const proc = new Proc('demo.ts', env);
+  const proc = new Proc('demo/demo.ts', env);
   await proc.said(/Ctrl-C ends it all/);
   const url = await proc.said(/^ {2}gateway +(http:\S+)$/m);
   const pids = [...proc.stdout.matchAll(/^ {2}backend \w+ .*\(pid (\d+)\)$/gm)].map((match) => Number(match[1]));
@@ -72,7 +72,7 @@ describe('npm run demo', () => {
   });
 
   test('refuses a bad environment as the gateway does', async () => {
-    const proc = new Proc('demo.ts', { ...ANY_PORT, RATE_LIMIT_MAX: 'all', LOG_LEVEL: 'loud' });
+    const proc = new Proc('demo/demo.ts', { ...ANY_PORT, RATE_LIMIT_MAX: 'all', LOG_LEVEL: 'loud' });
     expect(await proc.exit()).toBe(1);
     expect(proc.stderr).toMatch(/^RATE_LIMIT_MAX: .*\nLOG_LEVEL: .*\n$/);
   });

@@ -50,7 +50,7 @@ describe('the echo backend', () => {
   });
 
   test('runs as a program; SIGTERM ends it', async () => {
-    const proc = new Proc('demo-backend.ts', {}, ['--name', 'solo', '--port', '0']);
+    const proc = new Proc('demo/demo-backend.ts', {}, ['--name', 'solo', '--port', '0']);
     const url = await proc.said(/^backend solo listens on (\S+), pid \d+\n/);
     expect((await ask(url)).json.backend).toBe('solo');
     proc.kill('SIGTERM');
@@ -61,7 +61,7 @@ describe('the echo backend', () => {
     [['--port', 'x'], /--port must be from 0 to 65535, got "x"/],
     [['--nonsense'], /--nonsense/],
   ])('refuses %j and shows its usage', async (args, why) => {
-    const proc = new Proc('demo-backend.ts', {}, args);
+    const proc = new Proc('demo/demo-backend.ts', {}, args);
     expect(await proc.exit()).toBe(1);
     expect(proc.stderr).toMatch(why);
     expect(proc.stderr).toMatch(/^Usage: /m);

@@ -226,9 +226,9 @@ describe('kubernetes.yaml', () => {
   });
 });
 
-describe('healthcheck.ts', () => {
+describe('hosting/healthcheck.ts', () => {
   const check = async (env: Record<string, string>) => {
-    const proc = new Proc('healthcheck.ts', env);
+    const proc = new Proc('hosting/healthcheck.ts', env);
     const code = await proc.exit();
     return [code, proc.stdout + proc.stderr];
   };

@@ -1,7 +1,7 @@
 import { createServer, type Server } from 'node:http';
 import { afterEach, expect, test } from '@jest/globals';
 import express from 'express';
-import { internalErrorHandler } from '../../lib/gateway/internal-error.ts';
+import { finalHandler } from '../../lib/gateway/internal-error.ts';
 import { GATEWAY, listen } from '../../lib/gateway/listener.ts';
 import { createLogger } from '../../lib/gateway/logging/logger.ts';
 import { ask } from './ask.ts';
@@ -12,8 +12,8 @@ async function serve(handler: express.RequestHandler): Promise<{ url: string; lo
   const logged: string[] = [];
   const app = express();
   app.use(handler);
-  app.use(internalErrorHandler(createLogger('error', (line) => logged.push(line))));
-  server = createServer(app);
+  const end = finalHandler(createLogger('error', (line) => logged.push(line)));
+  server = createServer((req, res) => app(req as never, res as never, (error: unknown) => end(req, res, error)));
   return { url: await listen(server, GATEWAY, { host: '127.0.0.1', port: 0 }), logged };
 }
 
@@ -40,4 +40,10 @@ test('an error in the middle of an answer cuts it', async () => {
   });
   await expect(ask(url)).rejects.toMatchObject({ code: 'ECONNRESET' });
   expect(logged).toHaveLength(1);
+});
+
+test('a request that no middleware takes gets 404, and is no error', async () => {
+  const { url, logged } = await serve((_req, _res, next) => next());
+  expect(await ask(url)).toMatchObject({ status: 404, json: { title: 'Not found', status: 404 } });
+  expect(logged).toEqual([]);
 });

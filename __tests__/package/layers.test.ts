@@ -19,7 +19,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   proxy: ['core', 'ingress', 'circuit-breaker', 'backends'],
   lifecycle: ['core', 'ingress'],
   index: ['core', 'ingress', 'rate-limit', 'circuit-breaker', 'observability', 'backends', 'proxy', 'lifecycle'],
-  cli: ['core', 'rate-limit', 'backends', 'example-gateway'],
+  gateway: ['index'],
+  cli: ['core', 'rate-limit', 'backends', 'gateway'],
   // It uses the public API of the package only, by its name.
   'example-gateway': [],
 };
@@ -109,11 +110,14 @@ describe('layers', () => {
     expect(needed.filter((name) => !/^(?:node:|lib\/core\/|lib\/testing\/)/.test(name))).toEqual([]);
   });
 
-  test('the entries load no optional peer', () => {
+  test('only the hosted gateway loads optional peers', () => {
     const { peerDependenciesMeta } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
     const optional = Object.keys(peerDependenciesMeta);
     expect(optional).toContain('redis');
-    const loaded = imports.filter(({ from, isType, isDynamic }) => from.startsWith('lib/') && !isType && !isDynamic);
+    const loaded = imports.filter(
+      ({ from, isType, isDynamic }) =>
+        from.startsWith('lib/') && !from.startsWith('lib/gateway/') && !isType && !isDynamic,
+    );
     expect(loaded.map(({ to }) => to)).toContain('undici');
     expect(loaded.filter(({ to }) => optional.includes(to))).toEqual([]);
   });

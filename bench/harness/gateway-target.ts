@@ -6,7 +6,7 @@ import { processUsage } from './process-usage.ts';
 import { SystemServer } from './system-server.ts';
 import type { Target, TargetContext } from './target.ts';
 
-const SERVER = fileURLToPath(new URL('../../lib/gateway/run-gateway.ts', import.meta.url));
+const SERVER = fileURLToPath(new URL('../../example-gateway/server.ts', import.meta.url));
 
 /** A gateway that may be several processes. */
 export interface RunningGateway {

@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { exitOnStartError, StartError } from '../../lib/gateway/start-error.ts';
+import { exitOnStartError, StartError } from 'expressway/gateway';
 import { startEchoBackend } from './echo-backend.ts';
 
 const USAGE = 'Usage: node example-gateway/demo/demo-backend.ts [--port 8081] [--name one] [--host 127.0.0.1]';

@@ -1,6 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { StartError } from '../../lib/gateway/start-error.ts';
+import { StartError } from 'expressway/gateway';
 
 /** One demo backend in a process of its own, so that it can be killed. */
 export class DemoChild {

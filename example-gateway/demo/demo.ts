@@ -1,8 +1,7 @@
 import { createServer } from 'node:net';
 import { stopOnSignals } from 'expressway';
-import { readConfig } from '../../lib/gateway/config/config.ts';
-import { startGateway } from '../../lib/gateway/gateway.ts';
-import { exitOnStartError } from '../../lib/gateway/start-error.ts';
+import { exitOnStartError, readConfig, startGateway } from 'expressway/gateway';
+import { createApp } from '../app.ts';
 import { DemoChild } from './demo-child.ts';
 import { demoGuide } from './demo-guide.ts';
 
@@ -34,12 +33,13 @@ try {
   const portOne = await portOrAny('127.0.0.1', 8081, taken);
   const portTwo = await portOrAny('127.0.0.1', 8082, taken);
   const children = await Promise.all([DemoChild.start('one', portOne), DemoChild.start('two', portTwo)]);
-  const gateway = await startGateway({
+  const config = {
     ...wanted,
     backends: children.map((child) => child.url),
     port: await portOrAny(host, port, taken),
     admin: admin && { ...admin, port: await portOrAny(admin.host, admin.port, taken) },
-  });
+  };
+  const gateway = await startGateway(config, { app: createApp });
   stopOnSignals(async () => {
     await gateway.close();
     await Promise.all(children.map((child) => child.stop()));

@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { setTimeout } from 'node:timers/promises';
+import { listen } from 'expressway/gateway';
 import { WebSocketServer } from 'ws';
-import { listen } from '../../lib/gateway/listener.ts';
 
 export interface EchoBackendOptions {
   readonly name: string;

@@ -1,4 +1,4 @@
-import { readConfig } from '../../lib/gateway/config/config.ts';
+import { readConfig } from 'expressway/gateway';
 
 /** For container engines, which ask by a command: ends with 0 when the gateway of this container is ready, else with 1. */
 async function ask(): Promise<string> {

@@ -1,4 +1,4 @@
-import { createServer, type Server } from 'node:http';
+import { createServer, type RequestListener, type Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import {
   type CounterLink,
@@ -8,27 +8,31 @@ import {
   gracefulShutdown,
   hardenServer,
   upgradeHandler,
-} from 'expressway';
+} from '../index.ts';
 import { adminOptions } from './admin/admin-options.ts';
 import { type AdminOptions, type AdminView, createAdminServer, type Phase } from './admin/admin-server.ts';
 import { BackendsFile } from './config/backends-file.ts';
 import type { Config } from './config/config.ts';
 import type { Environment } from './config/env-file.ts';
 import { readTlsFiles } from './config/tls-files.ts';
+import { type AppFactory, type HostedApp, middlewareOptions } from './hosted-app.ts';
+import { finalHandler } from './internal-error.ts';
 import { ADMIN, GATEWAY, type ListenerName, listen } from './listener.ts';
 import { logEvents } from './logging/event-log.ts';
 import { createLogger, type Logger } from './logging/logger.ts';
-import type { Lines } from './observing/observe.ts';
+import { type Lines, type Observer, observe } from './observing/observe.ts';
 import { withinOpenFiles } from './open-files.ts';
 import type { PreparedReload, ReloadPart } from './reload/prepared-reload.ts';
 import { Reload } from './reload/reload.ts';
 import { backendsPart, backendTlsPart, certificatePart, limitsPart, logLevelPart } from './reload/reload-parts.ts';
-import { type App, createApp } from './standard-app.ts';
+import { standardApp } from './standard-app.ts';
 
 /** As long as a request's head may take, by default. */
 const HANDSHAKE_TIMEOUT_MS = 15_000;
 
 export interface GatewayDeps {
+  /** Makes the app. Default: {@link standardApp}. */
+  readonly app?: AppFactory;
   readonly log?: Logger;
   readonly events?: GatewayEvents;
   /** Where the access log goes, unless it is JSON: that is the logger's. Default: standard output. */
@@ -47,7 +51,7 @@ export interface WorkerSeat {
   readonly holds: readonly { readonly backend: string; readonly held: 'drained' | 'isolated' }[];
 }
 
-interface GatewayParts extends Required<Pick<GatewayDeps, 'log' | 'lines' | 'events'>> {
+interface GatewayParts extends Required<Pick<GatewayDeps, 'app' | 'log' | 'lines' | 'events'>> {
   readonly environment: Environment | undefined;
   readonly worker: WorkerSeat | undefined;
   /** Watched. */
@@ -56,11 +60,12 @@ interface GatewayParts extends Required<Pick<GatewayDeps, 'log' | 'lines' | 'eve
   readonly adminConnections: number;
 }
 
-/** The running example: the gateway's listener and the operator's. */
+/** One process that serves: the gateway's listener and the operator's. */
 export class Gateway implements AdminView {
   readonly #config: Config;
   readonly #log: Logger;
-  readonly #parts: App;
+  readonly #hosted: HostedApp;
+  readonly #observer: Observer;
   readonly #worker: WorkerSeat | undefined;
   readonly #server: Server;
   readonly #shutdown: GracefulShutdown;
@@ -69,7 +74,7 @@ export class Gateway implements AdminView {
   readonly #admin: Server | undefined;
   readonly #file: BackendsFile | undefined;
   readonly #reload: Reload;
-  readonly #reloadParts: { readonly backends: ReloadPart; readonly others: readonly ReloadPart[] };
+  readonly #reloadParts: { readonly backends: readonly ReloadPart[]; readonly others: readonly ReloadPart[] };
   readonly #startedAt = Date.now();
   #isOpen = false;
   #closing: Promise<void> | undefined;
@@ -81,32 +86,35 @@ export class Gateway implements AdminView {
     this.#config = config;
     this.#log = log;
     this.#worker = worker;
-    this.#parts = createApp(config, events, log, lines, worker?.counter);
-    const made = expressServerOptions(this.#parts.app);
+    const options = middlewareOptions(config, events, worker?.counter);
+    this.#hosted = parts.app({ config, options, events, log });
+    this.#observer = observe(config, events, log, lines, this.#hosted);
+    const { app, limiter, proxy } = this.#hosted;
+    const made = expressServerOptions(app);
     this.#server =
       config.tls === undefined
         ? createServer(made)
         : createTlsServer({ ...made, ...readTlsFiles(config.tls), handshakeTimeout: HANDSHAKE_TIMEOUT_MS });
     this.#shutdown = this.#prepareShutdown();
-    const { app, limiter, proxy } = this.#parts;
     const isTrusted: (address: string, hop: number) => boolean = app.get('trust proxy fn');
     hardenServer(this.#server, { ...config.bounds, isUncapped: (address) => isTrusted(address, 0), events });
     // Else a cluster's primary would offer one connection to full workers in a circle, for as long as all are full.
     if (worker !== undefined) Object.assign(this.#server, { dropMaxConnection: true });
-    this.#server.on('request', app);
-    this.#server.on('upgrade', upgradeHandler(app));
-    this.#parts.observer.feed?.countConnections(this.#server);
+    const listener = observed(this.#hosted, this.#observer, log);
+    this.#server.on('request', listener);
+    this.#server.on('upgrade', upgradeHandler(listener));
+    this.#observer.feed?.countConnections(this.#server);
     this.#file = file;
     this.#reload = new Reload(config, environment, log);
-    this.operator = adminOptions(() => this.#reload.config, this.#parts, log);
+    this.operator = adminOptions(() => this.#reload.config, this.#hosted, this.#observer, log);
     this.#admin =
       config.admin && worker === undefined ? createAdminServer(this, { ...this.operator, maxConnections }) : undefined;
     this.#reloadParts = {
-      backends: backendsPart(proxy, file),
+      backends: proxy === undefined ? [] : [backendsPart(proxy, file)],
       others: [
         certificatePart(this.#server),
-        backendTlsPart(proxy, config),
-        limitsPart(limiter, config, events, worker?.counter),
+        ...(proxy === undefined ? [] : [backendTlsPart(proxy, config)]),
+        ...(limiter === undefined ? [] : [limitsPart(limiter, config, worker?.counter)]),
         logLevelPart(log),
       ],
     };
@@ -127,25 +135,26 @@ export class Gateway implements AdminView {
   }
 
   status(): object {
-    const { limiter, breaker, proxy } = this.#parts;
+    const { limiter, breaker, proxy } = this.#hosted;
     return {
       phase: this.phase,
       uptimeMs: Date.now() - this.#startedAt,
-      limiter: { mode: limiter.mode },
-      circuit: { state: breaker.state, retryAfterMs: breaker.retryAfterMs() },
-      backends: proxy.status(),
+      limiter: limiter && { mode: limiter.mode },
+      circuit: breaker && { state: breaker.state, retryAfterMs: breaker.retryAfterMs() },
+      backends: proxy?.status() ?? [],
     };
   }
 
   async open(): Promise<void> {
     const { host, port, admin } = this.#config;
-    this.#file?.watch(() => void this.#reload.run('the file has changed', [this.#reloadParts.backends]));
+    this.#file?.watch(() => void this.#reload.run('the file has changed', this.#reloadParts.backends));
     // The operator's listener first: traffic is taken only once everything else stands.
     if (this.#admin && admin) this.#adminUrl = await this.#listen(this.#admin, ADMIN, admin);
     // Names are looked up by now, as far as they can be: the first requests need not get 503. And what Redis has counted is known.
-    await Promise.all([this.#parts.proxy.ready(), this.#parts.limiter.ready()]);
+    const { limiter, proxy } = this.#hosted;
+    await Promise.all([proxy?.ready(), limiter?.ready()]);
     for (const { backend, held } of this.#worker?.holds ?? []) {
-      this.#parts.proxy[held === 'drained' ? 'drain' : 'isolate'](backend);
+      proxy?.[held === 'drained' ? 'drain' : 'isolate'](backend);
     }
     this.#url = await this.#listen(this.#server, GATEWAY, { host, port });
     this.#isOpen = true;
@@ -160,13 +169,13 @@ export class Gateway implements AdminView {
    */
   async reload(why: string): Promise<void> {
     const { backends, others } = this.#reloadParts;
-    if (this.#closing === undefined) await this.#reload.run(why, [backends, ...others]);
+    if (this.#closing === undefined) await this.#reload.run(why, [...backends, ...others]);
   }
 
   /** For a worker: reads what the primary has found, and waits for what becomes of it. */
   prepareReload(next: Config, onlyBackends: boolean): Promise<PreparedReload> {
     const { backends, others } = this.#reloadParts;
-    return this.#reload.prepare(next, onlyBackends ? [backends] : [backends, ...others]);
+    return this.#reload.prepare(next, onlyBackends ? backends : [...backends, ...others]);
   }
 
   /** Lets running requests end, and releases everything, within `shutdownTimeoutMs`. */
@@ -196,8 +205,9 @@ export class Gateway implements AdminView {
   }
 
   async #release(): Promise<void> {
-    const released = await Promise.allSettled([this.#parts.limiter.close(), this.#parts.proxy.close()]);
-    await this.#parts.observer.close();
+    const { limiter, proxy } = this.#hosted;
+    const released = await Promise.allSettled([limiter?.close(), proxy?.close()]);
+    await this.#observer.close();
     // Last, so that the operator can watch to the end.
     this.#admin?.close();
     this.#admin?.closeAllConnections();
@@ -211,6 +221,17 @@ export class Gateway implements AdminView {
     server.on('error', (error) => this.#log.error({ error }, `${name.what} failed`));
     return url;
   }
+}
+
+/** The app with a record of each request around it, and with what it left undone behind it. */
+function observed({ app }: HostedApp, { middleware }: Observer, log: Logger): RequestListener {
+  const end = finalHandler(log);
+  return (req, res) => {
+    middleware(req, res, (error) => {
+      if (error !== undefined) end(req, res, error);
+      else app(req as never, res as never, (uncaught: unknown) => end(req, res, uncaught));
+    });
+  };
 }
 
 /**
@@ -227,7 +248,8 @@ export async function startGateway(config: Config, deps: GatewayDeps = {}): Prom
   const file = isWatched ? new BackendsFile(config.backendsFile as string) : undefined;
   const backends = (await file?.read()) ?? config.backends;
   const { config: fitting, adminConnections } = withinOpenFiles({ ...config, backends }, log);
-  const gateway = new Gateway(fitting, { log, lines, events, environment, worker, file, adminConnections });
+  const { app = standardApp } = deps;
+  const gateway = new Gateway(fitting, { app, log, lines, events, environment, worker, file, adminConnections });
   try {
     await gateway.open();
   } catch (error) {

@@ -1,10 +1,12 @@
 import cluster from 'node:cluster';
-import { stopOnSignals } from 'expressway';
+import { stopOnSignals } from '../index.ts';
 import { readConfig } from './config/config.ts';
 import { EnvFile } from './config/env-file.ts';
 import { startGateway } from './gateway.ts';
+import type { AppFactory } from './hosted-app.ts';
 import { LogOutput, ONE_PIECE_LENGTH } from './logging/log-output.ts';
 import { createLogger } from './logging/logger.ts';
+import { standardApp } from './standard-app.ts';
 import { exitOnStartError } from './start-error.ts';
 import { keepNewObjectsYoung } from './v8-settings.ts';
 
@@ -18,7 +20,7 @@ interface Running {
   close(): Promise<void>;
 }
 
-async function run(): Promise<void> {
+async function run(app: AppFactory): Promise<void> {
   const config = readConfig(process.env);
   const isShared = config.workers > 1;
   const lines = new LogOutput(1, undefined, isShared ? ONE_PIECE_LENGTH : undefined);
@@ -27,7 +29,7 @@ async function run(): Promise<void> {
   const environment = new EnvFile(EXPRESSWAY_ENV_FILE, process.env, EXPRESSWAY_ENV_PROPER.split(','));
 
   async function start(): Promise<Running> {
-    if (!isShared) return startGateway(config, { log, lines, environment });
+    if (!isShared) return startGateway(config, { app, log, lines, environment });
     // Not loaded by those who have one process.
     const { startPrimary } = await import('./cluster/primary.ts');
     return startPrimary(config, { log, environment });
@@ -59,14 +61,29 @@ async function run(): Promise<void> {
   await starting;
 }
 
-keepNewObjectsYoung();
-try {
-  if (cluster.isWorker) {
-    const { runWorker } = await import('./cluster/worker.ts');
-    await runWorker();
-  } else {
-    await run();
+/** Options of {@link runGateway}. */
+export interface RunGatewayOptions {
+  /** Makes the app. Default: the one of `npx expressway start`, with every middleware of the suite as the variables say. */
+  readonly app?: AppFactory;
+}
+
+/**
+ * Runs an app as a gateway in this process: listeners with TLS, the admin listener with status page and metrics, logs,
+ * graceful stop, reload at SIGHUP, and workers, all as the variables of the environment say. With `WORKERS` above 1 it starts the
+ * program again in each worker.
+ *
+ * Resolves when it serves. A configuration that cannot be used ends the process with 1 and a line for each problem.
+ */
+export async function runGateway({ app = standardApp }: RunGatewayOptions = {}): Promise<void> {
+  keepNewObjectsYoung();
+  try {
+    if (cluster.isWorker) {
+      const { runWorker } = await import('./cluster/worker.ts');
+      await runWorker(app);
+    } else {
+      await run(app);
+    }
+  } catch (error) {
+    exitOnStartError(error);
   }
-} catch (error) {
-  exitOnStartError(error);
 }

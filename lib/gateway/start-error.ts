@@ -1,4 +1,4 @@
-import { OptionsError } from 'expressway';
+import { OptionsError } from '../index.ts';
 
 /** A start that failed for a reason that the operator can mend: shown as plain lines, without a stack. */
 export class StartError extends Error {

@@ -58,7 +58,8 @@ export const start: Command = {
     env.EXPRESSWAY_NEEDS_BACKENDS = '1';
     requirePackages(process.env.REDIS_URL ? [...GATEWAY_PACKAGES, 'redis'] : GATEWAY_PACKAGES, 'start');
     // From here on it is the process of the gateway, which reads the environment and ends with the signals.
-    await import('../../gateway/run-gateway.ts');
+    const { runGateway } = await import('../../gateway/run-gateway.ts');
+    await runGateway();
     return 0;
   },
 };

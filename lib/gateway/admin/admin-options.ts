@@ -1,6 +1,7 @@
 import type { Config } from '../config/config.ts';
+import type { HostedApp } from '../hosted-app.ts';
 import type { Logger } from '../logging/logger.ts';
-import type { App } from '../standard-app.ts';
+import type { Observer } from '../observing/observe.ts';
 import type { AdminOptions } from './admin-server.ts';
 import { shownConfig } from './shown-config.ts';
 
@@ -9,8 +10,12 @@ import { shownConfig } from './shown-config.ts';
  *
  * @param config What is in force.
  */
-export function adminOptions(config: () => Config, { limiter, proxy, observer }: App, log: Logger): AdminOptions {
-  const { register, feed } = observer;
+export function adminOptions(
+  config: () => Config,
+  { limiter, proxy }: HostedApp,
+  { register, feed }: Observer,
+  log: Logger,
+): AdminOptions {
   const { admin } = config();
   const host = admin?.host ?? '';
   if (feed === undefined) return { register, host };
@@ -23,13 +28,13 @@ export function adminOptions(config: () => Config, { limiter, proxy, observer }:
       config: () => shownConfig(config()),
       log,
       control: {
-        drain: (backend) => proxy.drain(backend),
-        isolate: (backend) => proxy.isolate(backend),
-        restore: (backend) => proxy.restore(backend),
+        drain: (backend) => proxy?.drain(backend) ?? false,
+        isolate: (backend) => proxy?.isolate(backend) ?? false,
+        restore: (backend) => proxy?.restore(backend) ?? false,
         async resetLimit(client) {
           // Forgotten on the page even when Redis could not be told: this process has forgotten the client.
           feed.forgetClient(client);
-          await limiter.resetKey(client);
+          await limiter?.resetKey(client);
         },
       },
     },

@@ -1,5 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { hardenServer } from 'expressway';
+import { hardenServer } from '../../index.ts';
 import { type MetricsSource, metricsPage } from '../observing/metrics-page.ts';
 import { ADMIN_CONNECTIONS } from '../open-files.ts';
 import { isOwnHost } from './host-check.ts';

@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http';
-import type { StatusSnapshot, StatusWatcher, TrafficHistory } from 'expressway';
+import type { StatusSnapshot, StatusWatcher, TrafficHistory } from '../../index.ts';
 import { sendProblem } from './responses.ts';
 
 /** What the page shows: of one process, or of several as one. */

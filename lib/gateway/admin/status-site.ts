@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { findPackageJSON } from 'node:module';
-import type { StatusSnapshot } from 'expressway';
+import type { StatusSnapshot } from '../../index.ts';
 import type { Logger } from '../logging/logger.ts';
 import { Acts, type GatewayControl } from './operator-api.ts';
 import { type PageFeed, type PageState, Viewers } from './page-connections.ts';

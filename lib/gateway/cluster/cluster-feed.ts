@@ -1,4 +1,4 @@
-import { type Change, mergeHistories, mergeSnapshots, type StatusSnapshot, type TrafficHistory } from 'expressway';
+import { type Change, mergeHistories, mergeSnapshots, type StatusSnapshot, type TrafficHistory } from '../../index.ts';
 import type { PageFeed } from '../admin/page-connections.ts';
 import type { WorkerProcess } from './worker-process.ts';
 

@@ -1,4 +1,4 @@
-import type { TrafficHistory } from 'expressway';
+import type { TrafficHistory } from '../../index.ts';
 import type { Backends } from '../config/backends-file.ts';
 
 /** A metric with its values, as `getMetricsAsJSON()` of prom-client gives it. */

@@ -1,9 +1,6 @@
-import cluster from 'node:cluster';
 import type { Server } from 'node:http';
-import { extname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
-import { limiterCounter } from 'expressway';
+import { limiterCounter } from '../../index.ts';
 import { type AdminView, createAdminServer, type Phase } from '../admin/admin-server.ts';
 import { shownConfig } from '../admin/shown-config.ts';
 import type { Config } from '../config/config.ts';
@@ -93,7 +90,6 @@ export class Primary implements AdminView {
    * then.
    */
   async open(): Promise<void> {
-    cluster.setupPrimary({ exec: SERVER, args: [] });
     const { admin, host } = this.#config;
     try {
       await this.#reload.open();
@@ -180,6 +176,3 @@ export async function startPrimary(config: Config, deps: PrimaryDeps): Promise<P
   await primary.open();
   return primary;
 }
-
-/** Also where the sources were compiled. */
-const SERVER = fileURLToPath(new URL(`../../../example-gateway/server${extname(import.meta.url)}`, import.meta.url));

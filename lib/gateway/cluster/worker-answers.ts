@@ -1,5 +1,5 @@
-import type { BackendRow, StatusSnapshot, TrafficHistory } from 'expressway';
 import { Registry } from 'prom-client';
+import type { BackendRow, StatusSnapshot, TrafficHistory } from '../../index.ts';
 import { readConfig } from '../config/config.ts';
 import type { Gateway } from '../gateway.ts';
 import type { PreparedReload } from '../reload/prepared-reload.ts';

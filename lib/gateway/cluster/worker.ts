@@ -1,6 +1,7 @@
-import type { CounterAnswer } from 'expressway';
+import type { CounterAnswer } from '../../index.ts';
 import { type Config, readConfig } from '../config/config.ts';
 import { type Gateway, startGateway } from '../gateway.ts';
+import type { AppFactory } from '../hosted-app.ts';
 import { LogOutput, ONE_PIECE_LENGTH } from '../logging/log-output.ts';
 import { createLogger } from '../logging/logger.ts';
 import { problemsOf } from '../start-error.ts';
@@ -18,13 +19,13 @@ const BEAT_EVERY_MS = 1_000;
 const SIGNALS: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR2'];
 
 /** Runs the gateway in this process, as one of several. It ends when the primary says so, or has gone. */
-export async function runWorker(): Promise<void> {
+export async function runWorker(app: AppFactory): Promise<void> {
   for (const signal of SIGNALS) process.on(signal, () => {});
   const primary = new Peer(process as Channel);
   setInterval(() => void primary.tell('beat'), BEAT_EVERY_MS).unref();
   const stopped = new Promise<void>((resolve) => primary.on('stop', () => resolve()));
   const lines = new LogOutput(1, undefined, ONE_PIECE_LENGTH);
-  const gateway = await start(primary, lines);
+  const gateway = await start(app, primary, lines);
   if (gateway === undefined) process.exit(1);
   answerPrimary(primary, gateway);
   await primary.tell('ready', { url: gateway.url });
@@ -42,7 +43,7 @@ export async function runWorker(): Promise<void> {
 }
 
 /** @returns nothing when the primary was told why not. */
-async function start(primary: Peer, lines: LogOutput): Promise<Gateway | undefined> {
+async function start(app: AppFactory, primary: Peer, lines: LogOutput): Promise<Gateway | undefined> {
   try {
     const beginning = await primary.ask<Beginning>('begin', undefined, BEGIN_TIMEOUT_MS);
     const { place, workers, holds } = beginning;
@@ -52,7 +53,7 @@ async function start(primary: Peer, lines: LogOutput): Promise<Gateway | undefin
       processes: workers,
       ask: (question: object) => primary.ask<CounterAnswer>('count', question, COUNT_TIMEOUT_MS),
     };
-    return await startGateway(config, { log, lines, worker: { counter, holds } });
+    return await startGateway(config, { app, log, lines, worker: { counter, holds } });
   } catch (error) {
     const problems = problemsOf(error);
     if (problems === undefined) throw error;

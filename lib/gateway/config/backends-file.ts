@@ -1,5 +1,5 @@
 import { readFile, stat } from 'node:fs/promises';
-import { assertBackends, type BackendOptions, OptionsError } from 'expressway';
+import { assertBackends, type BackendOptions, OptionsError } from '../../index.ts';
 import { StartError } from '../start-error.ts';
 import { jsonPosition } from './json-position.ts';
 

@@ -5,7 +5,7 @@ import type {
   BackendOptions,
   LoadBalancing,
   OnStoreError,
-} from 'expressway';
+} from '../../index.ts';
 import type { LogLevel } from '../logging/logger.ts';
 import { StartError } from '../start-error.ts';
 import type { TrustProxy } from './env-values.ts';

@@ -1,6 +1,7 @@
 import { Resolver } from 'node:dns';
 import { isIP } from 'node:net';
 import { availableParallelism } from 'node:os';
+import { z } from 'zod';
 import {
   assertAddressList,
   assertBackends,
@@ -8,8 +9,7 @@ import {
   type BackendOptions,
   type HashBy,
   OptionsError,
-} from 'expressway';
-import { z } from 'zod';
+} from '../../index.ts';
 
 /** A value for Express's `trust proxy` setting that is safe to use. */
 export type TrustProxy = false | number | string[];

@@ -1,7 +1,7 @@
 import { X509Certificate } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
-import type { BackendTlsOptions } from 'expressway';
+import type { BackendTlsOptions } from '../../index.ts';
 import { StartError } from '../start-error.ts';
 
 /** Where a certificate and its key are. */

@@ -1,4 +1,4 @@
-import type { GatewayEvents } from 'expressway';
+import type { GatewayEvents } from '../../index.ts';
 import type { Logger } from './logger.ts';
 
 /** Writes what an operator must know to the log. Single requests are only for debugging: a flood must not fill a disk. */

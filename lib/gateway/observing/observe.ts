@@ -1,16 +1,7 @@
-import {
-  accessLog,
-  type CircuitBreaker,
-  type GatewayEvents,
-  type IpRateLimiter,
-  observability,
-  prometheusMetrics,
-  type RoundRobinProxy,
-  statusFeed,
-  tracing,
-} from 'expressway';
 import { collectDefaultMetrics, Registry } from 'prom-client';
+import { accessLog, type GatewayEvents, observability, prometheusMetrics, statusFeed, tracing } from '../../index.ts';
 import type { Config } from '../config/config.ts';
+import type { HostedApp } from '../hosted-app.ts';
 import type { Logger } from '../logging/logger.ts';
 import { OpenTelemetry } from './open-telemetry.ts';
 
@@ -21,14 +12,8 @@ export interface Lines {
   readonly dropped: number;
 }
 
-interface Parts {
-  readonly limiter: IpRateLimiter;
-  readonly breaker: CircuitBreaker;
-  readonly proxy: RoundRobinProxy;
-}
-
 /** Metrics, traces and access log of the gateway: what is off costs nothing. */
-export function observe(config: Config, events: GatewayEvents, log: Logger, lines: Lines, parts: Parts) {
+export function observe(config: Config, events: GatewayEvents, log: Logger, lines: Lines, hosted: HostedApp) {
   // JSON lines stand among the logger's, whatever its level, and look like them. Put together by pino they cost twice as much.
   const to = config.accessLog?.format === 'json' ? log.lines : lines;
   const base = config.accessLog?.format === 'json' ? { level: 'info', ...log.bindings() } : undefined;
@@ -36,9 +21,8 @@ export function observe(config: Config, events: GatewayEvents, log: Logger, line
   const access = config.accessLog && accessLog({ ...config.accessLog, redact, to, base, events });
   const telemetry = config.tracing ? new OpenTelemetry(log) : undefined;
   const register = config.admin && new Registry();
-  const metrics = register && countInto(register, events, lines, parts);
-  const { limiter, breaker, proxy } = parts;
-  const feed = metrics && statusFeed({ events, metrics, limiters: [limiter], breakers: [breaker], proxies: [proxy] });
+  const metrics = register && countInto(register, events, lines, hosted);
+  const feed = metrics && statusFeed({ events, metrics, ...partsOf(hosted) });
   return {
     middleware: observability({
       metrics,
@@ -58,14 +42,17 @@ export function observe(config: Config, events: GatewayEvents, log: Logger, line
   };
 }
 
-function countInto(register: Registry, events: GatewayEvents, lines: Lines, { limiter, breaker, proxy }: Parts) {
+export type Observer = ReturnType<typeof observe>;
+
+const given = <T>(part: T | undefined): readonly T[] => (part === undefined ? [] : [part]);
+
+const partsOf = ({ limiter, breaker, proxy }: HostedApp) => ({
+  limiters: given(limiter),
+  breakers: given(breaker),
+  proxies: given(proxy),
+});
+
+function countInto(register: Registry, events: GatewayEvents, lines: Lines, hosted: HostedApp) {
   collectDefaultMetrics({ register });
-  return prometheusMetrics({
-    register,
-    events,
-    limiters: [limiter],
-    breakers: [breaker],
-    proxies: [proxy],
-    accessLogs: [lines],
-  });
+  return prometheusMetrics({ register, events, ...partsOf(hosted), accessLogs: [lines] });
 }

@@ -1,25 +1,20 @@
 import { X509Certificate } from 'node:crypto';
 import type { Server } from 'node:http';
 import { Server as TlsServer } from 'node:https';
-import { setTimeout as delay } from 'node:timers/promises';
 import {
   assertBackends,
   assertBackendTls,
   type BackendTlsOptions,
   type CounterLink,
-  type GatewayEvents,
   type IpRateLimiter,
   type RoundRobinProxy,
-} from 'expressway';
+} from '../../index.ts';
 import type { BackendsFile } from '../config/backends-file.ts';
 import type { Config } from '../config/config.ts';
 import { readBackendTls, readTlsFiles } from '../config/tls-files.ts';
+import { limitsOf } from '../hosted-app.ts';
 import type { Logger } from '../logging/logger.ts';
 import type { ReloadPart } from './prepared-reload.ts';
-import { createLimiter, type ReplaceableLimiter } from './replaceable-limiter.ts';
-
-/** How long a new limiter may take to reach Redis before it takes over without. */
-const REACH_REDIS_MS = 2_000;
 
 /** @param file Wins over the configuration, where there is one. */
 export const backendsPart = (proxy: RoundRobinProxy, file: BackendsFile | undefined): ReloadPart => ({
@@ -69,44 +64,24 @@ export function backendTlsPart(proxy: RoundRobinProxy, config: Config): ReloadPa
 const fingerprint = ({ ca, cert, key }: BackendTlsOptions): string => [ca, cert, key].map(String).join('\n');
 
 /** Counts go on in Redis as long as algorithm and window stay; those in this process begin anew. */
-export function limitsPart(
-  limiter: ReplaceableLimiter,
-  config: Config,
-  events: GatewayEvents,
-  counter: CounterLink | undefined,
-): ReloadPart {
+export function limitsPart(limiter: IpRateLimiter, config: Config, counter: CounterLink | undefined): ReloadPart {
   let current = JSON.stringify(config.rateLimit);
   return {
     async prepare({ rateLimit }) {
       const wanted = JSON.stringify(rateLimit);
       if (wanted === current) return undefined;
-      const next = createLimiter({ ...config, rateLimit }, events, counter);
-      if (limiter.mode === 'redis') await reachRedis(next);
+      const limits = limitsOf({ ...config, rateLimit }, counter);
+      limiter.checkLimits(limits);
       return {
         told: { limits: rateLimit },
         config: { rateLimit },
         apply() {
-          limiter.replace(next);
+          limiter.setLimits(limits);
           current = wanted;
         },
-        discard: () => void next.close(),
       };
     },
   };
-}
-
-/** Until then the limiter would let its stand-in decide about requests. */
-async function reachRedis(limiter: IpRateLimiter): Promise<void> {
-  const until = Date.now() + REACH_REDIS_MS;
-  while (Date.now() < until) {
-    try {
-      // There is no such client: it only asks whether Redis hears.
-      await limiter.resetKey('reload');
-      return;
-    } catch {
-      await delay(20);
-    }
-  }
 }
 
 export const logLevelPart = (log: Logger): ReloadPart => ({

@@ -1,0 +1,34 @@
+import express from 'express';
+import { circuitBreaker, ipRateLimit, requestGuard, roundRobinProxy } from 'expressway';
+import type { Host, HostedApp } from 'expressway/gateway';
+import { middlewareOptions } from './config.ts';
+
+/** The gateway: an Express app, and the middlewares of the suite in the order in which a request passes them. */
+export function createApp(host: Host): HostedApp {
+  const { trustProxy, guard, limit, circuit, forward } = middlewareOptions(host);
+
+  const limiter = ipRateLimit(limit);
+  const proxy = roundRobinProxy(forward);
+  const breaker = circuitBreaker({
+    ...circuit,
+    // Scaled with the number of backends: one bad backend opens its own circuit, and never that of the whole route.
+    minimumRequests: () => circuit.minimumRequests * Math.max(1, proxy.status().length),
+  });
+
+  const app = express();
+  app.disable('x-powered-by').disable('etag').set('query parser', false);
+  // Whose word counts for the address of a client.
+  app.set('trust proxy', trustProxy);
+
+  // 1. Rejects ambiguous requests (request smuggling, odd paths) with 400, and normalises the path.
+  app.use(requestGuard(guard));
+  // 2. Counts the requests of each client: 429 over the limit.
+  app.use(limiter);
+  // Your own authentication goes here.
+  // 3. Stops asking when too many requests fail: 503 for a while.
+  app.use(breaker);
+  // 4. Forwards to the next available backend, and to another one when that fails.
+  app.use(proxy);
+
+  return { app, limiter, breaker, proxy };
+}

@@ -1,0 +1,89 @@
+import type { Express } from 'express';
+import type {
+  CircuitBreaker,
+  CircuitBreakerOptions,
+  CounterLink,
+  GatewayEvents,
+  IpRateLimiter,
+  IpRateLimitOptions,
+  RequestGuardOptions,
+  RoundRobinProxy,
+  RoundRobinProxyOptions,
+} from '../index.ts';
+import type { Config } from './config/config.ts';
+import { readBackendTls } from './config/tls-files.ts';
+import type { Logger } from './logging/logger.ts';
+
+/** What the gateway hands the function that makes its app. */
+export interface Host {
+  /** What the variables of the environment say, at the time of the start. */
+  readonly config: Config;
+  /** The same as options of the middlewares. In a worker, the limiter counts for all workers. */
+  readonly options: MiddlewareOptions;
+  /** Of everything that the gateway logs and counts. The options have it. */
+  readonly events: GatewayEvents;
+  readonly log: Logger;
+}
+
+/** Options of the middlewares of the suite. */
+export interface MiddlewareOptions {
+  readonly guard: RequestGuardOptions;
+  readonly limiter: IpRateLimitOptions;
+  readonly breaker: CircuitBreakerOptions;
+  readonly proxy: RoundRobinProxyOptions;
+}
+
+/**
+ * An app, and those of its middlewares that the gateway is to show on its status page, to count, to reload and to close. Each
+ * may be missing.
+ */
+export interface HostedApp {
+  readonly app: Express;
+  /** Follows the variables `RATE_LIMIT_*` at a reload. */
+  readonly limiter?: IpRateLimiter | undefined;
+  readonly breaker?: CircuitBreaker | undefined;
+  /** Follows `BACKENDS`, `BACKENDS_FILE` and `BACKEND_*` at a reload. */
+  readonly proxy?: RoundRobinProxy | undefined;
+}
+
+/** Makes the app, once in each process that serves. */
+export type AppFactory = (host: Host) => HostedApp;
+
+/**
+ * A primary that serves no traffic is late only where the machine has no time left: a worker waits so long for its reply, and
+ * then counts alone with its part of the limit.
+ */
+const COUNTER_TIMEOUT_MS = 1_000;
+
+/** What a reload gives `limiter.setLimits()`. */
+export function limitsOf({ rateLimit, redisUrl }: Config, counter: CounterLink | undefined) {
+  const isCounted = redisUrl === undefined && counter !== undefined;
+  return isCounted ? { ...rateLimit, storeTimeoutMs: COUNTER_TIMEOUT_MS } : rateLimit;
+}
+
+/** @throws {TlsFilesError} when a file for backends over https cannot be used. */
+export function middlewareOptions(config: Config, events: GatewayEvents, counter?: CounterLink): MiddlewareOptions {
+  const { ambiguousPaths, mergeSlashes, trustProxy, redisUrl, circuit } = config;
+  const store = redisUrl === undefined && counter !== undefined ? { counter } : { redis: redisUrl };
+  return {
+    guard: { ambiguousPaths, mergeSlashes, events },
+    limiter: { ...limitsOf(config, counter), ...store, trustProxy, events },
+    breaker: { ...circuit, name: 'route', events },
+    proxy: {
+      backends: config.backends,
+      dns: config.dns,
+      tls: readBackendTls(config.backendTls),
+      loadBalancing: config.loadBalancing,
+      slowStartMs: config.slowStartMs,
+      circuit,
+      healthCheck: config.healthCheck,
+      connectTimeoutMs: config.connectTimeoutMs,
+      responseTimeoutMs: config.responseTimeoutMs,
+      idleTimeoutMs: config.idleTimeoutMs,
+      maxBodyBytes: config.maxBodyBytes,
+      identityHeaders: config.identityHeaders,
+      ambiguousPaths,
+      events,
+    },
+  };
+}
