@@ -135,7 +135,7 @@ export { type UpgradeHandler, upgradeHandler } from './proxy/upgrade-handler.ts'
 export { type UpgradeHandlerOptions, upgradeHandlerDefaults } from './proxy/upgrade-protocols.ts';
 export { assertAddressList } from './rate-limit/address-list.ts';
 export type { CounterAnswer, CounterLink, CounterQuestion } from './rate-limit/counter-question.ts';
-export { type IpRateLimiter, ipRateLimit, type Limits } from './rate-limit/ip-rate-limit.ts';
+export { type IpRateLimiter, ipRateLimit, type Limits, type PreparedLimits } from './rate-limit/ip-rate-limit.ts';
 export {
   type CostFunction,
   IP_RATE_LIMIT_DEFAULTS as ipRateLimitDefaults,

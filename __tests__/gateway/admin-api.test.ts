@@ -260,16 +260,6 @@ describe('who may act', () => {
       expect((await api.ask('/api/backends')).json.backends[0].held).toBeUndefined();
     });
 
-    test('pile up on no connection: only so many of one wait', async () => {
-      const { client, gateway } = await slowed();
-      client.send(act('/api/token', 'wrong').repeat(9));
-      client.send(act('/api/token', TOKEN));
-      const began = Date.now();
-      for (let i = 0; i < 10; i += 1) expect((await client.response()).status).toBe(429);
-      expect(Date.now() - began).toBeLessThan(9_900);
-      expect((await ask(`${gateway.adminUrl}/api/token`, bearer(TOKEN))).status).toBe(204);
-    }, 30_000);
-
     const act = (path: string, token: string): string =>
       `POST ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer ${token}\r\nContent-Length: 0\r\n\r\n`;
 

@@ -19,6 +19,14 @@ import { trustProxyError } from './trust-proxy.ts';
 /** What `setLimits()` replaces. */
 export type Limits = Omit<IpRateLimitOptions, 'name' | 'redis' | 'counter' | 'keyPrefix' | 'trustProxy' | 'events'>;
 
+/** New limits that are ready to take over. */
+export interface PreparedLimits {
+  /** Puts them in force. */
+  apply(): void;
+  /** Releases what they hold. */
+  discard(): void;
+}
+
 /** Far longer than a limiter waits for its store: by then it has decided about every request that it was given. */
 const RETIRE_AFTER_MS = 5_000;
 
@@ -42,8 +50,11 @@ export interface IpRateLimiter extends Middleware {
    * @throws {OptionsError} and changes nothing, when they cannot be used.
    */
   setLimits(limits: Limits): void;
-  /** @throws {OptionsError} where `setLimits()` would. It changes nothing. */
-  checkLimits(limits: Limits): void;
+  /**
+   * The first half of `setLimits()`, for a reload that changes all or nothing. Rejects with an `OptionsError` when the limits
+   * cannot be used; else waits until a new connection to Redis stands. Call one of the two functions then.
+   */
+  prepareLimits(limits: Limits): Promise<PreparedLimits>;
   /**
    * Waits until Redis was reached and other gateways have heard of this one, so that the first requests are counted together: for
    * 5 seconds at most, and not where Redis is away. To be waited for before the server listens.
@@ -93,7 +104,7 @@ export function ipRateLimit(options?: IpRateLimitOptions): IpRateLimiter {
     events: { value: events, enumerable: true },
     resetKey: { value: (key: string) => limiter.current.reset(key), enumerable: true },
     setLimits: { value: (limits: Limits) => limiter.replace(settingsOf(limits)), enumerable: true },
-    checkLimits: { value: (limits: Limits) => void settingsOf(limits), enumerable: true },
+    prepareLimits: { value: async (limits: Limits) => limiter.prepare(settingsOf(limits)), enumerable: true },
     ready: { value: async () => limiter.current.meter.ready?.(), enumerable: true },
     close: { value: () => limiter.close(), enumerable: true },
   }) as unknown as IpRateLimiter;
@@ -109,8 +120,8 @@ class Limiter {
   readonly #events: GatewayEvents;
   readonly #retired = new Map<LimitsInForce, NodeJS.Timeout>();
   #current: LimitsInForce;
-  /** Wait for their connection. */
-  #next: LimitsInForce | undefined;
+  /** Counts the calls of `replace()`: the last one decides. */
+  #replacements = 0;
   #isClosed = false;
 
   constructor(settings: IpRateLimitSettings, events: GatewayEvents) {
@@ -124,29 +135,34 @@ class Limiter {
 
   replace(settings: IpRateLimitSettings): void {
     if (this.#isClosed) throw new GatewayError('ERR_EXPRESSWAY_CLOSED', 'setLimits: the limiter is closed');
+    this.#replacements += 1;
+    const own = this.#replacements;
     const next = new LimitsInForce(settings, this.#events);
-    void this.#next?.meter.close();
-    this.#next = next;
-    const { ready } = next.meter;
-    if (ready === undefined) this.#takeOver(next);
-    else void ready.call(next.meter).then(() => this.#takeOver(next));
+    if (next.meter.ready === undefined) this.#takeOver(next);
+    else void next.meter.ready().then(() => (own === this.#replacements ? this.#takeOver(next) : next.meter.close()));
+  }
+
+  async prepare(settings: IpRateLimitSettings): Promise<PreparedLimits> {
+    const next = new LimitsInForce(settings, this.#events);
+    await next.meter.ready?.();
+    return { apply: () => this.#takeOver(next), discard: () => void next.meter.close() };
   }
 
   async close(): Promise<void> {
     this.#isClosed = true;
     for (const timer of this.#retired.values()) clearTimeout(timer);
-    const all = [this.#current, ...this.#retired.keys(), ...(this.#next === undefined ? [] : [this.#next])];
-    this.#next = undefined;
+    const all = [this.#current, ...this.#retired.keys()];
     this.#retired.clear();
     await Promise.all(all.map(({ meter }) => meter.close()));
   }
 
   #takeOver(next: LimitsInForce): void {
-    // Newer ones have come, or the limiter was closed.
-    if (this.#next !== next) return;
+    if (this.#isClosed) {
+      void next.meter.close();
+      return;
+    }
     const before = this.#current;
     this.#current = next;
-    this.#next = undefined;
     const timer = setTimeout(() => {
       this.#retired.delete(before);
       void before.meter.close();

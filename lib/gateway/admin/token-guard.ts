@@ -1,6 +1,5 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
-import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 
 /** Wrong tokens in a minute, of one address and of all together; after those, each token waits before it is looked at. */
@@ -8,8 +7,6 @@ const MOST_OF_ONE = 5;
 const MOST_OF_ALL = 50;
 const WINDOW_MS = 60_000;
 const WAIT_MS = 1_000;
-/** Tokens that wait on one connection; further ones are not looked at. A client that waits for its answers has one. */
-const MOST_WAITING = 8;
 
 /** `gone`: the client has left before its token was looked at. */
 export type TokenVerdict = 'right' | 'wrong' | 'too-many' | 'off' | 'gone';
@@ -25,8 +22,6 @@ const digest = (text: string): Buffer => createHash('sha256').update(text).diges
  */
 export class TokenGuard {
   readonly #token: Buffer | undefined;
-  /** By connection: guesses behind each other on one are not to wait all at the same time. */
-  readonly #lines = new WeakMap<Socket, WaitingLine>();
   #failures = new Map<string, number>();
   #allFailures = 0;
   #since = 0;
@@ -48,9 +43,8 @@ export class TokenGuard {
     const address = socket.remoteAddress ?? '';
     const isSlowed = this.#isSlowed(address);
     if (isSlowed) {
-      const line = this.#lineOf(socket);
-      if (line.length >= MOST_WAITING) return 'too-many';
-      await wait(socket, line);
+      // Guesses behind each other on one connection wait one after the other: hardenServer() begins one request at a time.
+      await delay(WAIT_MS, undefined, { ref: false });
       if (socket.destroyed) return 'gone';
     }
     if (timingSafeEqual(digest(given), this.#token)) {
@@ -78,28 +72,4 @@ export class TokenGuard {
     }
     return this.#allFailures >= MOST_OF_ALL || (this.#failures.get(address) ?? 0) >= MOST_OF_ONE;
   }
-
-  #lineOf(socket: Socket): WaitingLine {
-    let line = this.#lines.get(socket);
-    if (line === undefined) {
-      line = { length: 0, last: Promise.resolve() };
-      this.#lines.set(socket, line);
-    }
-    return line;
-  }
-}
-
-/** Tokens of one connection that wait to be looked at, one after the other. */
-interface WaitingLine {
-  length: number;
-  last: Promise<void>;
-}
-
-function wait(socket: Socket, line: WaitingLine): Promise<void> {
-  line.length += 1;
-  line.last = line.last.then(async () => {
-    if (!socket.destroyed) await delay(WAIT_MS, undefined, { ref: false });
-    line.length -= 1;
-  });
-  return line.last;
 }

@@ -70,15 +70,15 @@ export function limitsPart(limiter: IpRateLimiter, config: Config, counter: Coun
     async prepare({ rateLimit }) {
       const wanted = JSON.stringify(rateLimit);
       if (wanted === current) return undefined;
-      const limits = limitsOf({ ...config, rateLimit }, counter);
-      limiter.checkLimits(limits);
+      const prepared = await limiter.prepareLimits(limitsOf({ ...config, rateLimit }, counter));
       return {
         told: { limits: rateLimit },
         config: { rateLimit },
         apply() {
-          limiter.setLimits(limits);
+          prepared.apply();
           current = wanted;
         },
+        discard: () => prepared.discard(),
       };
     },
   };
