@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
-import { readConfig } from '../../../example-gateway/config.ts';
 import { applications } from '../../../lib/cli/doctor/applications.ts';
+import { readConfig } from '../../../lib/gateway/config/config.ts';
 
 /** In the way of no application. */
 const SUITS_ALL = {

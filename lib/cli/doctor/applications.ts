@@ -1,4 +1,4 @@
-import type { Config } from '../../../example-gateway/config.ts';
+import type { Config } from '../../gateway/config/config.ts';
 import { type Check, type Finding, note } from './check.ts';
 
 /** The pause after which a server of socket.io answers a poll that has nothing to tell, by default. */
