@@ -361,7 +361,7 @@ describeWithAnyRedis('the scripts', (redis) => {
     debts.restore();
     debts.open(hit, memory.recordsBefore(hit, 0, Date.now()));
     await debts.payAll(async ({ key, limit, owed: [owed] }) => {
-      const half = { units: owed!.units / 2, older: owed!.older / 2, restMs: owed!.restMs };
+      const half = { units: owed!.units / 2, older: owed!.older / 2, restMs: owed!.restMs, least: 0 };
       for (let i = 0; i < 2; i++) await meter.charge({ key, limit, owed: [half] });
     });
     for (const gapMs of [0, 10_000, 30_000, 60_000, 60_000, 60_000]) {
@@ -369,6 +369,22 @@ describeWithAnyRedis('the scripts', (redis) => {
       const look = { key: 'k', cost: 0, limit: undefined };
       expect(await meter.take(look)).toEqual(memory.take(look));
     }
+  });
+
+  test('of a token bucket spend what all gateways have spent at least, however often that is told', async () => {
+    const quotas = [{ limit: 100, windowMs: 120_000, burst: 100 }];
+    const [, [, , script, chargeScript]] = ALGORITHMS;
+    const clock = () => START;
+    const prefix = `${redis.keyPrefix}${freshKey()}:`;
+    const meter = new RedisMeter({ send, script, chargeScript, letter: 'm', quotas, prefix, clock });
+    const owed = [{ units: 2, older: 0, restMs: 1, least: 60 }];
+    for (const remaining of [38, 36, 34]) {
+      await meter.charge({ key: 'k', limit: undefined, owed });
+      const { standings } = await meter.take({ key: 'k', cost: 0, limit: undefined });
+      expect(standings[0]?.remaining).toBe(remaining);
+    }
+    await meter.charge({ key: 'k', limit: undefined, owed: [{ units: 0, older: 0, restMs: 1, least: 500 }] });
+    expect((await meter.take({ key: 'k', cost: 0, limit: undefined })).standings[0]?.remaining).toBe(0);
   });
 
   const charge = fc.record({ gap, units: fc.array(fc.nat(25), { minLength: 3, maxLength: 3 }), cost });
@@ -388,7 +404,7 @@ describeWithAnyRedis('the scripts', (redis) => {
             now += Math.floor(gap * longest);
             jest.setSystemTime(now);
             const before = await meter.take(look);
-            const owed = quotas.map((_, i) => ({ units: units[i] as number, older: 0, restMs: 1 }));
+            const owed = quotas.map((_, i) => ({ units: units[i] as number, older: 0, least: 0, restMs: 1 }));
             await meter.charge({ key: 'k', limit: undefined, owed });
             const after = await meter.take(look);
             for (const [i, { remaining }] of after.standings.entries()) {

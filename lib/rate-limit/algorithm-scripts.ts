@@ -119,13 +119,15 @@ local function spendBefore() return 0 end
 
 /**
  * Charges what was spent while Redis was away, as far as it fits. KEYS and ARGV are those of the other scripts, with 0 as
- * the cost; behind the quotas come, of each: what to charge; the part of it that was spent in the window before; and in how many milliseconds
- * the window ends in which the rest was spent.
+ * the cost; behind the quotas come, of each: what to charge; the part of it that was spent in the window before; in how many milliseconds
+ * the window ends in which the rest was spent; and what must be spent before that, at least.
  */
 const chargeFrame = (algorithm: string): LuaScript =>
   new LuaScript(`${algorithm}${readClaims(3)}
 for i, c in ipairs(claims) do
-  local units = math.min(tonumber(ARGV[2 + 3 * #KEYS + i]), math.max(0, remaining(c, now)))
+  local room = math.max(0, remaining(c, now))
+  local lost = math.max(0, tonumber(ARGV[2 + 6 * #KEYS + i]) - (most(c) - room))
+  local units = math.min(lost + tonumber(ARGV[2 + 3 * #KEYS + i]), room)
   if units > 0 then
     local older = math.min(units, tonumber(ARGV[2 + 4 * #KEYS + i]))
     c.cost = units - spendBefore(c, now, older, tonumber(ARGV[2 + 5 * #KEYS + i]))

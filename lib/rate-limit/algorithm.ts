@@ -23,6 +23,8 @@ export class ClientRecord {
 export interface Algorithm {
   /** Whether a refused hit is spent as well. */
   readonly countsRefused?: boolean;
+  /** Whether what was spent is refilled all the time. */
+  readonly isRefilled?: boolean;
   /** Milliseconds for which a record that is left alone still matters. */
   lifetimeMs(quota: Quota): number;
   /** Brings a record up to now. Never called with a record that is later than now: see `redate()`. */

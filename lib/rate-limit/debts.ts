@@ -21,6 +21,8 @@ export interface Owed {
   readonly units: number;
   /** Those of them that were spent in the window before. */
   readonly older: number;
+  /** What must be spent by all gateways together, at least; 0 unless the store may have lost its counts. */
+  readonly least: number;
   /** Milliseconds until the window in which it was spent is over. */
   readonly restMs: number;
 }
@@ -109,7 +111,7 @@ export class Debts {
     if (account === undefined) return undefined;
     this.#accounts.delete(key);
     const owed = this.#owed(account, Date.now());
-    if (owed.every(({ units }) => units === 0)) return undefined;
+    if (owed.every(({ units, least }) => units + least === 0)) return undefined;
     const paying = charge({ key, limit: account.limit, owed }).then(
       () => {
         this.#ended(key, paying);
@@ -151,13 +153,17 @@ export class Debts {
     return records.map((record, i) => {
       const quota = this.#quotaOf(limit, i);
       const had = known[i] as ClientRecord;
-      let [units, older] = this.#spent(record, now, quota);
+      const restMs = Math.max(1, this.#algorithm.restMs(record, now, quota));
+      const [units, older] = this.#spent(record, now, quota);
       if (!this.#restores) {
         const [hadUnits, hadOlder] = this.#spent(had, now, quota);
-        units = Math.max(0, units - hadUnits);
-        older = Math.min(units, Math.max(0, older - hadOlder));
+        const more = Math.max(0, units - hadUnits);
+        return { units: more, older: Math.min(more, Math.max(0, older - hadOlder)), least: 0, restMs };
       }
-      return { units, older, restMs: Math.max(1, this.#algorithm.restMs(record, now, quota)) };
+      // What one gateway tells would be refilled for all of them, until the last one is back: so each tells what all have spent,
+      // as far as it can know.
+      if (this.#algorithm.isRefilled) return { units: 0, older: 0, least: units * this.#gateways, restMs };
+      return { units, older, least: 0, restMs };
     });
   }
 

@@ -59,7 +59,9 @@ export class RedisMeter implements SharedMeter {
   async charge({ key, limit, owed }: Debt): Promise<void> {
     const { send, chargeScript, clock } = this.#parts;
     const now = clock === undefined ? '' : String(clock());
-    const charges = (['units', 'older', 'restMs'] as const).flatMap((part) => owed.map((one) => String(one[part])));
+    const charges = (['units', 'older', 'restMs', 'least'] as const).flatMap((part) =>
+      owed.map((one) => String(one[part])),
+    );
     await chargeScript.run(send, this.#keys(key), ['0', now, ...this.#argsFor(limit), ...charges]);
   }
 

@@ -10,6 +10,8 @@ const rateOf = (record: ClientRecord, { limit }: Quota): number => record.before
  * 1/`windowMs` token, of which each millisecond brings `limit`: so nothing is ever rounded.
  */
 export const tokenBucket: Algorithm = Object.freeze({
+  isRefilled: true,
+
   lifetimeMs: ({ limit, windowMs, burst }: Quota) => Math.ceil((burst * windowMs) / limit),
 
   settle(record: ClientRecord, now: number, quota: Quota): void {

@@ -211,7 +211,7 @@ describe('ipRateLimit', () => {
 
   test('does not count a client that has already left, nor lets it pass', () => {
     const limiter = cleanup.add(ipRateLimit());
-    const res = { on: jest.fn(), destroy: jest.fn() };
+    const res = { on: jest.fn(), prependListener: jest.fn(), destroy: jest.fn() };
     const next = jest.fn();
     limiter({ headers: {}, socket: {} } as IncomingMessage, res as unknown as ServerResponse, next);
     expect(next).not.toHaveBeenCalled();
