@@ -8,9 +8,10 @@ export {
   dnsDefaults,
   type NameResolver,
   type ServerRecord,
-} from './backends/discovery-options.ts';
-export type { HashBy } from './backends/hash-key.ts';
-export { type HealthCheckOptions, healthCheckDefaults } from './backends/health-check-options.ts';
+} from './backends/discovery/discovery-options.ts';
+export { type HealthCheckOptions, healthCheckDefaults } from './backends/health/health-check-options.ts';
+export { type QueueOptions, queueDefaults } from './backends/queue.ts';
+export type { HashBy } from './backends/selection/hash-key.ts';
 export {
   type HashOptions,
   hashDefaults,
@@ -18,9 +19,8 @@ export {
   type SimplePolicyName,
   type StickyOptions,
   stickyDefaults,
-} from './backends/load-balancing.ts';
-export type { BackendView, SelectionPolicy } from './backends/selection-policy.ts';
-export { type QueueOptions, queueDefaults } from './backends/waiting-line.ts';
+} from './backends/selection/load-balancing.ts';
+export type { BackendView, SelectionPolicy } from './backends/selection/selection-policy.ts';
 export {
   type CircuitBreaker,
   type CircuitBreakerOptions,
@@ -87,14 +87,14 @@ export {
   type AccessLogOptions,
   accessLog,
   accessLogDefaults,
-} from './observability/access-log.ts';
-export { type ObservabilityOptions, observability, observabilityDefaults } from './observability/observability.ts';
+} from './observability/access-log/access-log.ts';
 export {
   type PrometheusMetrics,
   type PrometheusMetricsOptions,
   prometheusMetrics,
   prometheusMetricsDefaults,
-} from './observability/prometheus-metrics.ts';
+} from './observability/metrics/prometheus-metrics.ts';
+export { type ObservabilityOptions, observability, observabilityDefaults } from './observability/observability.ts';
 export type { FinishedRequest, RequestSink } from './observability/request-record.ts';
 export { mergeHistories, mergeSnapshots } from './observability/status/merge-snapshots.ts';
 export {
@@ -122,17 +122,17 @@ export {
   tracingDefaults,
 } from './observability/tracing/tracing.ts';
 export type { TracingApi } from './observability/tracing/tracing-api.ts';
-export { assertBackendTls, type BackendTlsOptions } from './proxy/backend-tls.ts';
-export type { ForwardedMode, ForwardingFields } from './proxy/forwarding-fields.ts';
-export { parsedBody, type ReadBody } from './proxy/read-body.ts';
-export { type RetryAfterOptions, retryAfterDefaults } from './proxy/retry-after.ts';
-export { type RetryOptions, retryDefaults } from './proxy/retry-rules.ts';
+export type { ForwardedMode, ForwardingFields } from './proxy/request/forwarding-fields.ts';
+export { parsedBody, type ReadBody } from './proxy/request/read-body.ts';
+export { type RetryAfterOptions, retryAfterDefaults } from './proxy/response/retry-after.ts';
+export { type RetryOptions, retryDefaults } from './proxy/retry/retry-rules.ts';
 export { type RoundRobinProxy, roundRobinProxy } from './proxy/round-robin-proxy.ts';
 export { type RoundRobinProxyOptions, roundRobinProxyDefaults } from './proxy/round-robin-proxy-options.ts';
-export { type TunnelOptions, tunnelDefaults } from './proxy/tunnel-options.ts';
+export { assertBackendTls, type BackendTlsOptions } from './proxy/transport/backend-tls.ts';
+export { type TunnelOptions, tunnelDefaults } from './proxy/tunnel/tunnel-options.ts';
+export { type UpgradeHandler, upgradeHandler } from './proxy/tunnel/upgrade-handler.ts';
+export { type UpgradeHandlerOptions, upgradeHandlerDefaults } from './proxy/tunnel/upgrade-protocols.ts';
 export { type UndiciTransportOptions, undiciTransport, undiciTransportDefaults } from './proxy/undici-transport.ts';
-export { type UpgradeHandler, upgradeHandler } from './proxy/upgrade-handler.ts';
-export { type UpgradeHandlerOptions, upgradeHandlerDefaults } from './proxy/upgrade-protocols.ts';
 export { assertAddressList } from './rate-limit/address-list.ts';
 export type { CounterAnswer, CounterLink, CounterQuestion } from './rate-limit/counter-question.ts';
 export { type IpRateLimiter, ipRateLimit, type Limits, type PreparedLimits } from './rate-limit/ip-rate-limit.ts';

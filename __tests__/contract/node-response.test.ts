@@ -11,7 +11,7 @@ const GET = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
 const send = async (listener: RequestListener) =>
   rawRequest(cleanup.add(await listen(listener, createServer(listener))).port, GET);
 
-/** What lib/proxy/exact-head.ts works around, and what it relies on. When one of these fails, look there first. */
+/** What lib/proxy/response/exact-head.ts works around, and what it relies on. When one of these fails, look there first. */
 describe("node:http's response", () => {
   const disposition = 'attachment; filename="a\xc4\x8d\xc4\x8aX-Added: 1"';
 

@@ -299,7 +299,7 @@ describe('undici', () => {
   });
 });
 
-/** What lib/proxy/unread-response.ts relies on, or works around, in Node's sockets. */
+/** What lib/proxy/transport/unread-response.ts relies on, or works around, in Node's sockets. */
 describe('a socket of Node', () => {
   async function pair() {
     const server = createServer({ allowHalfOpen: true, pauseOnConnect: true });

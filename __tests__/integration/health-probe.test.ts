@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { Backend } from '../../lib/backends/backend.ts';
-import type { ProbeAnswer } from '../../lib/backends/health-check.ts';
+import type { ProbeAnswer } from '../../lib/backends/health/health-check.ts';
 import { Circuit, circuitDefaults } from '../../lib/circuit-breaker/circuit.ts';
-import { healthProbe } from '../../lib/proxy/health-probe.ts';
+import { healthProbe } from '../../lib/proxy/transport/health-probe.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { answer, RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { closedPort, eventually } from '../support/servers.ts';

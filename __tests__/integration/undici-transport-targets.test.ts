@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { roundRobinProxy, undiciTransport } from 'expressway';
 import { createProxyMiddleware, type Options, type RequestHandler } from 'http-proxy-middleware';
-import { Connections } from '../../lib/proxy/connections.ts';
+import { Connections } from '../../lib/proxy/transport/connections.ts';
 import { certificate } from '../support/certificate.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { mockDateOnly } from '../support/mock-date.ts';

@@ -2,7 +2,7 @@ import type { Exchange } from '../core/exchange.ts';
 import { warn } from '../core/warnings.ts';
 import type { Backend, BackendStatus } from './backend.ts';
 import { type BackendConfig, identityOf } from './backend-url.ts';
-import { isCandidate, type SelectionPolicy } from './selection-policy.ts';
+import { isCandidate, type SelectionPolicy } from './selection/selection-policy.ts';
 
 /** How membership changed. */
 export interface MembershipChange {

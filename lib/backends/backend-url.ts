@@ -1,6 +1,6 @@
 import { type Check, OptionsError } from '../core/options.ts';
 import { shownText, shownValue } from '../core/shown-value.ts';
-import { type DiscoveryName, looksDiscovered, readDiscoveryName } from './discovery-name.ts';
+import { type DiscoveryName, looksDiscovered, readDiscoveryName } from './discovery/discovery-name.ts';
 
 /** One backend as the user names it, or a DNS name that stands for some. */
 export interface BackendOptions {

@@ -2,11 +2,11 @@ import type { Circuit, Permit } from '../circuit-breaker/circuit.ts';
 import type { CircuitStateName, HealthVerdict } from '../core/events.ts';
 import type { FailureCause, Verdict } from '../core/outcome.ts';
 import { type BackendConfig, identityOf } from './backend-url.ts';
-import { Health } from './health.ts';
-import { Hold, type HoldState } from './hold.ts';
-import { LatencyEstimate } from './latency-estimate.ts';
-import type { BackendView } from './selection-policy.ts';
-import { SlowStart } from './slow-start.ts';
+import { Health } from './health/health.ts';
+import { Hold, type HoldState } from './operator-state.ts';
+import { LatencyEstimate } from './selection/latency-estimate.ts';
+import type { BackendView } from './selection/selection-policy.ts';
+import { SlowStart } from './selection/slow-start.ts';
 
 /** Longest wait, in milliseconds, between two connections that are tried to a backend that is away. */
 export const AWAY_RETRY_MS = 2_000;

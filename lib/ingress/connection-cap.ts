@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import { foldAddress } from '../core/exchange.ts';
-import type { Answers } from './answers.ts';
+import type { Answers } from './connection-responses.ts';
 import type { ConnectionWatcher } from './connection-watch.ts';
 import type { HardenServerSettings } from './harden-server-options.ts';
 

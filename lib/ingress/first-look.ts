@@ -1,7 +1,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { sendProblem } from '../core/problem.ts';
-import type { Answers } from './answers.ts';
+import type { Answers } from './connection-responses.ts';
 import { flowOf } from './request-flow.ts';
 import { absoluteFault } from './target-check.ts';
 

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { RejectionCause } from '../core/outcome.ts';
-import { type Answers, answerOn } from './answers.ts';
+import { type Answers, answerOn } from './connection-responses.ts';
 import type { ConnectionWatcher } from './connection-watch.ts';
 
 const kFlow = Symbol('expressway.requestFlow');

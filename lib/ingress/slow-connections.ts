@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
-import { type Answers, answerOn } from './answers.ts';
+import { type Answers, answerOn } from './connection-responses.ts';
 import type { ConnectionWatcher } from './connection-watch.ts';
 import type { HardenServerSettings } from './harden-server-options.ts';
 

@@ -1,7 +1,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { linger } from '../core/last-answer.ts';
-import { answerOn } from '../ingress/answers.ts';
+import { answerOn } from '../ingress/connection-responses.ts';
 import { HandshakeList } from './handshake-list.ts';
 import { endAtDeadline, isUpgraded, type OpenAtDeadline } from './open-at-deadline.ts';
 

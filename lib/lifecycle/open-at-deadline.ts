@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { answerOn } from '../ingress/answers.ts';
+import { answerOn } from '../ingress/connection-responses.ts';
 
 /** What was still open when the time was up, and how it was ended. */
 export interface OpenAtDeadline {

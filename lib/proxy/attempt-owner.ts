@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
 import type { Outcome } from '../core/outcome.ts';
-import type { ResponseFields } from './response-head.ts';
+import type { ResponseFields } from './response/response-head.ts';
 
 export interface AttemptTimeouts {
   /** Milliseconds from the end of the request to the head of its answer. */

@@ -5,18 +5,12 @@ import type { Abortable, Exchange } from '../core/exchange.ts';
 import { lastAnswer } from '../core/last-answer.ts';
 import { ABORTED, type Failed, type FailureCause, type Outcome } from '../core/outcome.ts';
 import type { AttemptOwner, AttemptTimeouts } from './attempt-owner.ts';
-import type { BackendConnections, RequestConnection } from './backend-connections.ts';
-import { asksForConnection, authenticatesConnection } from './bound-connections.ts';
-import { bytesReadBefore } from './connections.ts';
-import { tellOfThrow } from './contain-throws.ts';
-import { failureCause, isRefusedRequest } from './failure.ts';
-import { type Encoded, endWith, flushEncoder, flushHead, SMALL_ANSWER } from './flush.ts';
-import type { HeaderSpelling } from './header-spelling.ts';
-import { passInformational } from './informational.ts';
-import { cut } from './refusal.ts';
-import type { SendableContent } from './request-content.ts';
-import { type RequestHead, unsendable } from './request-head.ts';
-import { shortageOutcome } from './resource-shortage.ts';
+import type { SendableContent } from './request/request-content.ts';
+import { type RequestHead, unsendable } from './request/request-head.ts';
+import { type Encoded, endWith, flushEncoder, flushHead, SMALL_ANSWER } from './response/flush.ts';
+import type { HeaderSpelling } from './response/header-spelling.ts';
+import { passInformational } from './response/informational.ts';
+import { cut } from './response/refusal.ts';
 import {
   applyResponseHead,
   checkResponseHead,
@@ -24,9 +18,15 @@ import {
   isEventStream,
   type ResponseFields,
   removeResponseHead,
-} from './response-head.ts';
-import { ScopedHandler } from './scoped-handler.ts';
-import { addTrailers, endConnection } from './trailers.ts';
+} from './response/response-head.ts';
+import { ScopedHandler } from './response/scoped-handler.ts';
+import { addTrailers, endConnection } from './response/trailers.ts';
+import type { BackendConnections, RequestConnection } from './transport/backend-connections.ts';
+import { asksForConnection, authenticatesConnection } from './transport/bound-connections.ts';
+import { bytesReadBefore } from './transport/connections.ts';
+import { failureCause, isRefusedRequest } from './transport/failure.ts';
+import { shortageOutcome } from './transport/resource-shortage.ts';
+import { tellOfThrow } from './tunnel/contain-throws.ts';
 import type { Watchdog, Watched } from './watchdog.ts';
 
 /** How long the news of a closed connection may take to cross a request that was just sent on it. */

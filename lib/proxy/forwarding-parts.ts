@@ -1,18 +1,18 @@
 import type { BackendPool } from '../backends/backend-pool.ts';
-import type { WaitingLine } from '../backends/waiting-line.ts';
+import type { WaitingLine } from '../backends/queue.ts';
 import type { GatewayEvents } from '../core/events.ts';
 import type { Outcome } from '../core/outcome.ts';
 import type { AmbiguousPaths } from '../ingress/request-checks.ts';
-import type { AdmissionCaps } from './admission-caps.ts';
 import type { AttemptTimeouts } from './attempt-owner.ts';
-import type { Connections } from './connections.ts';
+import type { AdmissionCaps } from './in-flight-caps.ts';
 import type { PoolHealth } from './pool-health.ts';
-import type { ReadBody } from './read-body.ts';
-import type { RequestHeadRules } from './request-head.ts';
-import type { ResourceShortages } from './resource-shortage.ts';
-import type { RetryBudget } from './retry-budget.ts';
-import type { RetrySettings } from './retry-rules.ts';
-import type { Tunnels } from './tunnels.ts';
+import type { ReadBody } from './request/read-body.ts';
+import type { RequestHeadRules } from './request/request-head.ts';
+import type { RetryBudget } from './retry/retry-budget.ts';
+import type { RetrySettings } from './retry/retry-rules.ts';
+import type { Connections } from './transport/connections.ts';
+import type { ResourceShortages } from './transport/resource-shortage.ts';
+import type { Tunnels } from './tunnel/tunnels.ts';
 import type { Watchdog } from './watchdog.ts';
 
 /** What all forwardings of one proxy share. */

@@ -2,7 +2,7 @@ import type { Backend } from '../backends/backend.ts';
 import type { GatewayEvents } from '../core/events.ts';
 import type { Exchange } from '../core/exchange.ts';
 import type { Outcome } from '../core/outcome.ts';
-import type { RequestHead } from './request-head.ts';
+import type { RequestHead } from './request/request-head.ts';
 
 /** The events of one exchange on its way through the backends; built only when somebody listens. */
 export class ForwardingReports {

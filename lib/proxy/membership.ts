@@ -1,10 +1,10 @@
 import type { Backend } from '../backends/backend.ts';
 import type { BackendPool, MembershipChange } from '../backends/backend-pool.ts';
-import { type BackendSource, Discovery, type DiscoveryObserver } from '../backends/discovery.ts';
-import type { ResolvedDnsOptions } from '../backends/discovery-options.ts';
+import { type BackendSource, Discovery, type DiscoveryObserver } from '../backends/discovery/discovery.ts';
+import type { ResolvedDnsOptions } from '../backends/discovery/discovery-options.ts';
 import { GatewayError } from '../core/errors.ts';
 import type { GatewayEvents } from '../core/events.ts';
-import type { Connections } from './connections.ts';
+import type { Connections } from './transport/connections.ts';
 
 /** Whom a change of membership concerns. */
 export interface MembershipParts {

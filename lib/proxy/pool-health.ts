@@ -1,16 +1,20 @@
 import type { Backend } from '../backends/backend.ts';
 import type { BackendPool, MembershipChange } from '../backends/backend-pool.ts';
-import { type EjectionRule, Ejections } from '../backends/ejections.ts';
-import type { Probe } from '../backends/health-check.ts';
-import { type HealthCheckOptions, healthCheckChecks, healthCheckDefaults } from '../backends/health-check-options.ts';
-import { HealthChecker } from '../backends/health-checker.ts';
-import { ReturnWatch, type TryConnection } from '../backends/return-watch.ts';
+import { type EjectionRule, Ejections } from '../backends/health/ejections.ts';
+import type { Probe } from '../backends/health/health-check.ts';
+import {
+  type HealthCheckOptions,
+  healthCheckChecks,
+  healthCheckDefaults,
+} from '../backends/health/health-check-options.ts';
+import { HealthChecker } from '../backends/health/health-checker.ts';
+import { ReturnWatch, type TryConnection } from '../backends/health/return-watch.ts';
 import type { GatewayEvents } from '../core/events.ts';
 import { resolveOptions } from '../core/options.ts';
-import type { BackendTlsOptions } from './backend-tls.ts';
-import { connectionProbe, healthProbe } from './health-probe.ts';
-import type { ResponseFields } from './response-head.ts';
-import { type RetryAfterOptions, restMs, retryAfterChecks, retryAfterDefaults } from './retry-after.ts';
+import type { ResponseFields } from './response/response-head.ts';
+import { type RetryAfterOptions, restMs, retryAfterChecks, retryAfterDefaults } from './response/retry-after.ts';
+import type { BackendTlsOptions } from './transport/backend-tls.ts';
+import { connectionProbe, healthProbe } from './transport/health-probe.ts';
 
 export interface PoolHealthOptions extends EjectionRule {
   /** Of the proxy. */

@@ -1,9 +1,13 @@
 import type { Filter, Options as HpmOptions } from 'http-proxy-middleware';
 import { type BackendOptions, backendList } from '../backends/backend-url.ts';
-import { type DnsOptions, dnsChecks, dnsDefaults } from '../backends/discovery-options.ts';
-import { type HealthCheckOptions, healthCheckChecks, healthCheckDefaults } from '../backends/health-check-options.ts';
-import { type LoadBalancing, loadBalancing } from '../backends/load-balancing.ts';
-import { type QueueOptions, queueChecks, queueDefaults } from '../backends/waiting-line.ts';
+import { type DnsOptions, dnsChecks, dnsDefaults } from '../backends/discovery/discovery-options.ts';
+import {
+  type HealthCheckOptions,
+  healthCheckChecks,
+  healthCheckDefaults,
+} from '../backends/health/health-check-options.ts';
+import { type QueueOptions, queueChecks, queueDefaults } from '../backends/queue.ts';
+import { type LoadBalancing, loadBalancing } from '../backends/selection/load-balancing.ts';
 import {
   type BackendCircuitOptions,
   backendCircuitChecks,
@@ -27,16 +31,16 @@ import {
 import type { Outcome } from '../core/outcome.ts';
 import type { AmbiguousPaths } from '../ingress/request-checks.ts';
 import { ambiguousPathsCheck, requestGuardDefaults } from '../ingress/request-guard.ts';
-import { type AdmissionCapOptions, admissionCapChecks, admissionCapDefaults } from './admission-caps.ts';
-import { type BackendTlsOptions, backendTls } from './backend-tls.ts';
-import type { ForwardedMode, ForwardingFields } from './forwarding-fields.ts';
-import { identityHeaderList } from './identity-headers.ts';
-import { pathFilterCheck, pathRewriteCheck } from './path-options.ts';
-import { type ReadBody, readBody } from './read-body.ts';
-import { type RetryAfterOptions, retryAfterOrFalse } from './retry-after.ts';
-import { type RetryOptions, retryChecks, retryDefaults } from './retry-rules.ts';
-import { type TunnelOptions, tunnelChecks, tunnelDefaults } from './tunnel-options.ts';
-import { viaPseudonym } from './via.ts';
+import { type AdmissionCapOptions, admissionCapChecks, admissionCapDefaults } from './in-flight-caps.ts';
+import type { ForwardedMode, ForwardingFields } from './request/forwarding-fields.ts';
+import { identityHeaderList } from './request/identity-headers.ts';
+import { pathFilterCheck, pathRewriteCheck } from './request/path-options.ts';
+import { type ReadBody, readBody } from './request/read-body.ts';
+import { viaPseudonym } from './request/via.ts';
+import { type RetryAfterOptions, retryAfterOrFalse } from './response/retry-after.ts';
+import { type RetryOptions, retryChecks, retryDefaults } from './retry/retry-rules.ts';
+import { type BackendTlsOptions, backendTls } from './transport/backend-tls.ts';
+import { type TunnelOptions, tunnelChecks, tunnelDefaults } from './tunnel/tunnel-options.ts';
 
 /** Options of `roundRobinProxy()`. */
 export interface RoundRobinProxyOptions extends AdmissionCapOptions {

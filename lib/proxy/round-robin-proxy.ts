@@ -3,9 +3,9 @@ import { createProxyMiddleware } from 'http-proxy-middleware';
 import { Backend, type BackendStatus } from '../backends/backend.ts';
 import { BackendPool } from '../backends/backend-pool.ts';
 import { assertBackends, type BackendOptions, readBackends } from '../backends/backend-url.ts';
-import { dnsChecks, dnsDefaults } from '../backends/discovery-options.ts';
-import { selectionPolicy } from '../backends/load-balancing.ts';
-import { queueChecks, queueDefaults, WaitingLine } from '../backends/waiting-line.ts';
+import { dnsChecks, dnsDefaults } from '../backends/discovery/discovery-options.ts';
+import { queueChecks, queueDefaults, WaitingLine } from '../backends/queue.ts';
+import { selectionPolicy } from '../backends/selection/load-balancing.ts';
 import { Circuit } from '../circuit-breaker/circuit.ts';
 import {
   backendCircuitChecks,
@@ -18,31 +18,31 @@ import { exchangeOf } from '../core/exchange.ts';
 import type { Middleware, Next } from '../core/http.ts';
 import { noticeMaking } from '../core/made-per-request.ts';
 import { resolveOptions } from '../core/options.ts';
-import { AdmissionCaps } from './admission-caps.ts';
-import { assertBackendTls, type BackendTlsOptions } from './backend-tls.ts';
-import { Connections } from './connections.ts';
 import { Forwarding } from './forwarding.ts';
 import type { ForwardingParts } from './forwarding-parts.ts';
-import { watchRequests } from './hop-by-hop.ts';
+import { AdmissionCaps } from './in-flight-caps.ts';
 import { Membership } from './membership.ts';
-import { toOriginForm } from './origin-form.ts';
-import { tellOfOwnAddress } from './own-address.ts';
-import { PathFilterErrors } from './path-filter-errors.ts';
-import { warnOfOpenPrefixes } from './path-filter-warning.ts';
+import { tellOfOwnAddress } from './own-address-warning.ts';
 import { PoolHealth } from './pool-health.ts';
-import { requestHeadRules } from './request-head.ts';
-import { ResourceShortages } from './resource-shortage.ts';
-import { RetryBudget } from './retry-budget.ts';
-import { retryChecks, retryDefaults } from './retry-rules.ts';
+import { watchRequests } from './request/hop-by-hop.ts';
+import { toOriginForm } from './request/origin-form.ts';
+import { PathFilterErrors } from './request/path-filter-errors.ts';
+import { warnOfOpenPrefixes } from './request/path-filter-warning.ts';
+import { requestHeadRules } from './request/request-head.ts';
+import { Via } from './request/via.ts';
+import { RetryBudget } from './retry/retry-budget.ts';
+import { retryChecks, retryDefaults } from './retry/retry-rules.ts';
 import {
   foreignProxyOptions,
   type RoundRobinProxyOptions,
   roundRobinProxyChecks,
   roundRobinProxyDefaults,
 } from './round-robin-proxy-options.ts';
-import { tunnelChecks, tunnelDefaults } from './tunnel-options.ts';
-import { Tunnels } from './tunnels.ts';
-import { Via } from './via.ts';
+import { assertBackendTls, type BackendTlsOptions } from './transport/backend-tls.ts';
+import { Connections } from './transport/connections.ts';
+import { ResourceShortages } from './transport/resource-shortage.ts';
+import { tunnelChecks, tunnelDefaults } from './tunnel/tunnel-options.ts';
+import { Tunnels } from './tunnel/tunnels.ts';
 import { Watchdog } from './watchdog.ts';
 
 /** How much a proxy works on at the moment. */

@@ -9,16 +9,22 @@ import type { Outcome } from '../core/outcome.ts';
 import { sendProblem } from '../core/problem.ts';
 import { Attempt } from './attempt.ts';
 import type { AttemptOwner } from './attempt-owner.ts';
-import { alreadyReadError, whyUnreadable } from './body-already-read.ts';
-import { Connections } from './connections.ts';
-import { containListeners } from './contain-throws.ts';
-import { sendHeadExactly } from './exact-head.ts';
-import { watchRequests } from './hop-by-hop.ts';
-import { nativeLikeError } from './native-like-error.ts';
-import { type NativeOptions, nativeLikeHead, nativeNames, type Target, targetReader } from './native-like-head.ts';
-import { warnOfOpenPrefixes } from './path-filter-warning.ts';
-import { KeptBody, keptBody, type ReadBody, readBody } from './read-body.ts';
-import { type ContentOwner, RequestContent, type SendableContent } from './request-content.ts';
+import { alreadyReadError, whyUnreadable } from './request/body-already-read.ts';
+import { watchRequests } from './request/hop-by-hop.ts';
+import { warnOfOpenPrefixes } from './request/path-filter-warning.ts';
+import { KeptBody, keptBody, type ReadBody, readBody } from './request/read-body.ts';
+import { type ContentOwner, RequestContent, type SendableContent } from './request/request-content.ts';
+import { sendHeadExactly } from './response/exact-head.ts';
+import { Connections } from './transport/connections.ts';
+import { nativeLikeError } from './transport/native-like-error.ts';
+import {
+  type NativeOptions,
+  nativeLikeHead,
+  nativeNames,
+  type Target,
+  targetReader,
+} from './transport/native-like-head.ts';
+import { containListeners } from './tunnel/contain-throws.ts';
 import { Watchdog } from './watchdog.ts';
 
 type ProxyServer = Parameters<Plugin>[0];

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
-import { inUse, namesServer, weigh } from '../../../lib/backends/discovery-servers.ts';
-import { selectionPolicy } from '../../../lib/backends/load-balancing.ts';
+import { inUse, namesServer, weigh } from '../../../lib/backends/discovery/srv-servers.ts';
+import { selectionPolicy } from '../../../lib/backends/selection/load-balancing.ts';
 import { exchange, FakeBackend } from './fake-backend.ts';
 
 const record = (name: string, weight = 0, priority = 0, port = 80) => ({ name, port, weight, priority });

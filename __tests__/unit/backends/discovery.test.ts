@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { readBackends } from '../../../lib/backends/backend-url.ts';
-import { Discovery } from '../../../lib/backends/discovery.ts';
-import { type DnsOptions, dnsDefaults } from '../../../lib/backends/discovery-options.ts';
+import { Discovery } from '../../../lib/backends/discovery/discovery.ts';
+import { type DnsOptions, dnsDefaults } from '../../../lib/backends/discovery/discovery-options.ts';
 import { dnsError, FakeResolver } from './discovery-fake-resolver.ts';
 
 let resolver: FakeResolver;

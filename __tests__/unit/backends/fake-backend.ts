@@ -1,6 +1,6 @@
 import { IncomingMessage, type OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
-import type { BackendView, SelectionPolicy } from '../../../lib/backends/selection-policy.ts';
+import type { BackendView, SelectionPolicy } from '../../../lib/backends/selection/selection-policy.ts';
 import { type Exchange, exchangeOf } from '../../../lib/core/exchange.ts';
 
 /** A backend whose numbers a test sets at will. */

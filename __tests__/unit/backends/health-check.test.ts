@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import type { HealthCheckRules, ProbeAnswer } from '../../../lib/backends/health-check.ts';
-import { HealthCheck } from '../../../lib/backends/health-check.ts';
-import { healthCheckDefaults } from '../../../lib/backends/health-check-options.ts';
+import type { HealthCheckRules, ProbeAnswer } from '../../../lib/backends/health/health-check.ts';
+import { HealthCheck } from '../../../lib/backends/health/health-check.ts';
+import { healthCheckDefaults } from '../../../lib/backends/health/health-check-options.ts';
 import { HealthStory, makeBackends } from './health-story.ts';
 
 beforeEach(() => {

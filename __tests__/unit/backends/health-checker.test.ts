@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
 import type { Backend } from '../../../lib/backends/backend.ts';
-import type { ProbeAnswer } from '../../../lib/backends/health-check.ts';
-import { healthCheckDefaults } from '../../../lib/backends/health-check-options.ts';
-import { HealthChecker } from '../../../lib/backends/health-checker.ts';
+import type { ProbeAnswer } from '../../../lib/backends/health/health-check.ts';
+import { healthCheckDefaults } from '../../../lib/backends/health/health-check-options.ts';
+import { HealthChecker } from '../../../lib/backends/health/health-checker.ts';
 import { makeBackends } from './health-story.ts';
 
 beforeEach(() => {

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import type { Backend } from '../../../lib/backends/backend.ts';
-import { type EjectionRule, Ejections } from '../../../lib/backends/ejections.ts';
+import { type EjectionRule, Ejections } from '../../../lib/backends/health/ejections.ts';
 import type { HealthVerdict } from '../../../lib/core/events.ts';
 import { microtasks } from '../circuit-breaker/microtasks.ts';
 import { makeBackends } from './health-story.ts';

@@ -5,8 +5,8 @@ import {
   type HealthCheckRules,
   type Probe,
   type ProbeAnswer,
-} from '../../../lib/backends/health-check.ts';
-import { healthCheckDefaults } from '../../../lib/backends/health-check-options.ts';
+} from '../../../lib/backends/health/health-check.ts';
+import { healthCheckDefaults } from '../../../lib/backends/health/health-check-options.ts';
 import { Circuit, circuitDefaults } from '../../../lib/circuit-breaker/circuit.ts';
 import type { Verdict } from '../../../lib/core/outcome.ts';
 import { microtasks } from '../circuit-breaker/microtasks.ts';

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import { LatencyEstimate } from '../../../lib/backends/latency-estimate.ts';
+import { LatencyEstimate } from '../../../lib/backends/selection/latency-estimate.ts';
 
 beforeEach(() => {
   jest.useFakeTimers({ now: 1_700_000_000_000 });

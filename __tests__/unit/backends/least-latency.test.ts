@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { LeastLatency } from '../../../lib/backends/least-latency.ts';
+import { LeastLatency } from '../../../lib/backends/selection/least-latency.ts';
 import { counts, exchange, type FakeBackend, manyBackends, pool, seeded } from './fake-backend.ts';
 
 function withLatencies(backends: FakeBackend[], ...latencies: number[]): FakeBackend[] {

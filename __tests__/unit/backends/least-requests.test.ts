@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { LeastRequests } from '../../../lib/backends/least-requests.ts';
+import { LeastRequests } from '../../../lib/backends/selection/least-requests.ts';
 import { counts, exchange, type FakeBackend, manyBackends, pool, seeded, word } from './fake-backend.ts';
 
 /** Picks that stay in flight. */

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { OptionsError, type RoundRobinProxyOptions, roundRobinProxy, type SelectionPolicy } from 'expressway';
-import { selectionPolicy } from '../../../lib/backends/load-balancing.ts';
+import { selectionPolicy } from '../../../lib/backends/selection/load-balancing.ts';
 import { exchange, type FakeBackend, manyBackends, pool, setCookies, word } from './fake-backend.ts';
 
 const SECRET = 'a secret that has at least 32 characters';

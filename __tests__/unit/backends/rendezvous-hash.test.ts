@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
-import { type HashBy, hashKey } from '../../../lib/backends/hash-key.ts';
-import { RendezvousHash } from '../../../lib/backends/rendezvous-hash.ts';
+import { type HashBy, hashKey } from '../../../lib/backends/selection/hash-key.ts';
+import { RendezvousHash } from '../../../lib/backends/selection/rendezvous-hash.ts';
 import { exchange, type FakeBackend, manyBackends, pool, word } from './fake-backend.ts';
 
 const byIp = (loadFactor = Number.POSITIVE_INFINITY) => new RendezvousHash(hashKey('ip'), loadFactor);

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { Backend } from '../../../lib/backends/backend.ts';
-import { ReturnWatch } from '../../../lib/backends/return-watch.ts';
+import { ReturnWatch } from '../../../lib/backends/health/return-watch.ts';
 import { Circuit, circuitDefaults } from '../../../lib/circuit-breaker/circuit.ts';
 import type { FailureCause } from '../../../lib/core/outcome.ts';
 

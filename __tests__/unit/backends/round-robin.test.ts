@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { RoundRobin } from '../../../lib/backends/round-robin.ts';
+import { RoundRobin } from '../../../lib/backends/selection/round-robin.ts';
 import { counts, exchange, pool, word } from './fake-backend.ts';
 
 describe('round robin', () => {

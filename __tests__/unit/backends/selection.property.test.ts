@@ -1,13 +1,13 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { hashKey } from '../../../lib/backends/hash-key.ts';
-import { LeastLatency } from '../../../lib/backends/least-latency.ts';
-import { LeastRequests } from '../../../lib/backends/least-requests.ts';
-import { RendezvousHash } from '../../../lib/backends/rendezvous-hash.ts';
-import { RoundRobin } from '../../../lib/backends/round-robin.ts';
-import type { SelectionPolicy } from '../../../lib/backends/selection-policy.ts';
-import { StickyCookie } from '../../../lib/backends/sticky-cookie.ts';
-import { WeightedRoundRobin } from '../../../lib/backends/weighted-round-robin.ts';
+import { hashKey } from '../../../lib/backends/selection/hash-key.ts';
+import { LeastLatency } from '../../../lib/backends/selection/least-latency.ts';
+import { LeastRequests } from '../../../lib/backends/selection/least-requests.ts';
+import { RendezvousHash } from '../../../lib/backends/selection/rendezvous-hash.ts';
+import { RoundRobin } from '../../../lib/backends/selection/round-robin.ts';
+import type { SelectionPolicy } from '../../../lib/backends/selection/selection-policy.ts';
+import { StickyCookie } from '../../../lib/backends/selection/sticky-cookie.ts';
+import { WeightedRoundRobin } from '../../../lib/backends/selection/weighted-round-robin.ts';
 import { exchange, type FakeBackend, manyBackends, seeded } from './fake-backend.ts';
 
 const POLICIES: readonly [string, () => SelectionPolicy][] = [

@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { Backend } from '../../../lib/backends/backend.ts';
 import { BackendPool } from '../../../lib/backends/backend-pool.ts';
-import { Ejections } from '../../../lib/backends/ejections.ts';
-import { type LoadBalancing, selectionPolicy } from '../../../lib/backends/load-balancing.ts';
-import { SlowStart } from '../../../lib/backends/slow-start.ts';
+import { Ejections } from '../../../lib/backends/health/ejections.ts';
+import { type LoadBalancing, selectionPolicy } from '../../../lib/backends/selection/load-balancing.ts';
+import { SlowStart } from '../../../lib/backends/selection/slow-start.ts';
 import { Circuit, circuitDefaults } from '../../../lib/circuit-breaker/circuit.ts';
 import type { HealthVerdict } from '../../../lib/core/events.ts';
 import { microtasks } from '../circuit-breaker/microtasks.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { WeightedRoundRobin } from '../../../lib/backends/weighted-round-robin.ts';
+import { WeightedRoundRobin } from '../../../lib/backends/selection/weighted-round-robin.ts';
 import { counts, exchange, type FakeBackend, manyBackends, pool, word } from './fake-backend.ts';
 
 /** nginx's ngx_http_upstream_get_peer(), as plainly as it can be written. */

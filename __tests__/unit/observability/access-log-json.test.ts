@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { type FinishedRequest, GatewayEvents } from 'expressway';
 import fc from 'fast-check';
-import { type AccessLogOptions, accessLog } from '../../../lib/observability/access-log.ts';
-import { IsoTime } from '../../../lib/observability/iso-time.ts';
+import { type AccessLogOptions, accessLog } from '../../../lib/observability/access-log/access-log.ts';
+import { IsoTime } from '../../../lib/observability/access-log/iso-time.ts';
 
 const NOW = Date.UTC(2026, 10, 4, 5, 6, 7, 8);
 

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { type FinishedRequest, OptionsError } from 'expressway';
-import { type AccessLogOptions, accessLog } from '../../../lib/observability/access-log.ts';
+import { type AccessLogOptions, accessLog } from '../../../lib/observability/access-log/access-log.ts';
 
 afterEach(() => {
   jest.restoreAllMocks();

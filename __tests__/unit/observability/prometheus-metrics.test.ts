@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { type Exchange, type FinishedRequest, GatewayEvents, OptionsError } from 'expressway';
 import { Registry } from 'prom-client';
-import { prometheusMetrics } from '../../../lib/observability/prometheus-metrics.ts';
+import { prometheusMetrics } from '../../../lib/observability/metrics/prometheus-metrics.ts';
 
 const request = (changes: Partial<FinishedRequest> = {}): FinishedRequest =>
   ({

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { printable, printableWord, Redaction, SECRET_NAMES } from '../../../lib/observability/redaction.ts';
+import { printable, printableWord, Redaction, SECRET_NAMES } from '../../../lib/observability/access-log/redaction.ts';
 
 const redaction = new Redaction(['pin', 'userEmail', '*phone*', 'пароль', '-']);
 

@@ -1,8 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
 import type { Exchange } from '../../../lib/core/exchange.ts';
-import { Admission } from '../../../lib/proxy/admission.ts';
-import { AdmissionCaps } from '../../../lib/proxy/admission-caps.ts';
-import { Tunnels } from '../../../lib/proxy/tunnels.ts';
+import { AdmissionCaps } from '../../../lib/proxy/in-flight-caps.ts';
+import { Admission } from '../../../lib/proxy/request-caps.ts';
+import { Tunnels } from '../../../lib/proxy/tunnel/tunnels.ts';
 import { Watchdog } from '../../../lib/proxy/watchdog.ts';
 
 const TUNNEL = { idleTimeoutMs: 1_000, closeTimeoutMs: 1_000, max: 1, maxPerClient: 1 };

@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { type AddressInfo, Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { buildConnector } from 'undici';
-import { BackendConnections } from '../../../lib/proxy/backend-connections.ts';
+import { BackendConnections } from '../../../lib/proxy/transport/backend-connections.ts';
 import { mockDateOnly } from '../../support/mock-date.ts';
 import { eventually } from '../../support/servers.ts';
 

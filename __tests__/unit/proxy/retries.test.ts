@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import type { Failed } from '../../../lib/core/outcome.ts';
-import { Retries } from '../../../lib/proxy/retries.ts';
-import { RetryBudget } from '../../../lib/proxy/retry-budget.ts';
-import { backoffMs, type RetryOptions, retryDefaults } from '../../../lib/proxy/retry-rules.ts';
+import { Retries } from '../../../lib/proxy/retry/retries.ts';
+import { RetryBudget } from '../../../lib/proxy/retry/retry-budget.ts';
+import { backoffMs, type RetryOptions, retryDefaults } from '../../../lib/proxy/retry/retry-rules.ts';
 
 beforeEach(() => void jest.useFakeTimers());
 afterEach(() => void jest.useRealTimers());

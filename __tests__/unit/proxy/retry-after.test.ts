@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import { restMs, retryAfterDefaults, retryAfterOrFalse } from '../../../lib/proxy/retry-after.ts';
+import { restMs, retryAfterDefaults, retryAfterOrFalse } from '../../../lib/proxy/response/retry-after.ts';
 
 const NOW = Date.UTC(1994, 10, 6, 8, 49, 37);
 

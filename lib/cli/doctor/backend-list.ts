@@ -1,7 +1,7 @@
 import { type BackendConfig, readBackends } from '../../backends/backend-url.ts';
-import { Lookup, NO_ANSWER } from '../../backends/discovery-lookup.ts';
-import type { DiscoveryName } from '../../backends/discovery-name.ts';
-import { dnsChecks, dnsDefaults } from '../../backends/discovery-options.ts';
+import type { DiscoveryName } from '../../backends/discovery/discovery-name.ts';
+import { dnsChecks, dnsDefaults } from '../../backends/discovery/discovery-options.ts';
+import { Lookup, NO_ANSWER } from '../../backends/discovery/lookup.ts';
 import { resolveOptions } from '../../core/options.ts';
 import { type Finding, failure, type Patient } from './check.ts';
 

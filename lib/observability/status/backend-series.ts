@@ -1,4 +1,4 @@
-import type { BackendTotals, TrafficTotals } from '../traffic-totals.ts';
+import type { BackendTotals, TrafficTotals } from '../metrics/traffic-totals.ts';
 import type { BackendSeriesData } from './status-snapshot.ts';
 
 interface Series {

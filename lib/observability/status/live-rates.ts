@@ -1,5 +1,5 @@
 import { backendKey } from '../backend-key.ts';
-import type { TrafficTotals } from '../traffic-totals.ts';
+import type { TrafficTotals } from '../metrics/traffic-totals.ts';
 import type { RateStatus } from './status-snapshot.ts';
 import { countsOf, difference } from './traffic-counts.ts';
 

@@ -1,5 +1,5 @@
 import { backendKey } from '../backend-key.ts';
-import { addAll } from '../traffic-totals.ts';
+import { addAll } from '../metrics/traffic-totals.ts';
 import type { BackendRow, BackendSeriesData, StatusSnapshot, TrafficHistory, TrafficSlot } from './status-snapshot.ts';
 import { mergeClients } from './top-clients.ts';
 import { BACKEND_SLOTS, SLOTS } from './traffic-slots.ts';

@@ -1,9 +1,9 @@
 import { eventsCheck, type GatewayEvents } from '../../core/events.ts';
 import { type Checks, durationMs, optional, resolveOptions } from '../../core/options.ts';
 import { backendKey } from '../backend-key.ts';
+import type { TrafficSource } from '../metrics/traffic-totals.ts';
 import type { RequestSink } from '../request-record.ts';
 import { sourcesCheck } from '../sources-check.ts';
-import type { TrafficSource } from '../traffic-totals.ts';
 import { BackendErrors } from './backend-errors.ts';
 import { LiveRates } from './live-rates.ts';
 import { mergeRows } from './merge-snapshots.ts';

@@ -1,4 +1,4 @@
-import type { TrafficTotals } from '../traffic-totals.ts';
+import type { TrafficTotals } from '../metrics/traffic-totals.ts';
 import { notOurFault } from './blame.ts';
 
 /** Requests between two readings of the totals, in the words of the status page. */

@@ -1,5 +1,5 @@
-import { DURATION_BUCKETS } from '../histogram.ts';
-import { emptyTotals, type TrafficTotals } from '../traffic-totals.ts';
+import { DURATION_BUCKETS } from '../metrics/histogram.ts';
+import { emptyTotals, type TrafficTotals } from '../metrics/traffic-totals.ts';
 import { BackendSeries } from './backend-series.ts';
 import type { TrafficHistory, TrafficSlot } from './status-snapshot.ts';
 import { countsOf, difference } from './traffic-counts.ts';

@@ -2,7 +2,7 @@ import { causeOf } from '../../core/errors.ts';
 import { type Exchange, foldAddress } from '../../core/exchange.ts';
 import type { Outcome } from '../../core/outcome.ts';
 import type { AttemptHead } from '../../core/recorder.ts';
-import { printable, type Redaction } from '../redaction.ts';
+import { printable, type Redaction } from '../access-log/redaction.ts';
 import type { Attributes } from './tracing-api.ts';
 
 // Names and rules are those of OpenTelemetry's semantic conventions for HTTP spans, as of their stable form.

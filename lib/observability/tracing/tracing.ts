@@ -1,6 +1,6 @@
 import type { Exchange } from '../../core/exchange.ts';
 import { boolean, type Check, type Checks, oneOf, resolveOptions } from '../../core/options.ts';
-import { Redaction } from '../redaction.ts';
+import { Redaction } from '../access-log/redaction.ts';
 import { RequestTrace, type TraceParts } from './request-trace.ts';
 import { type AttributeRules, serverAttributes, spanName } from './span-attributes.ts';
 import { Spans } from './spans.ts';

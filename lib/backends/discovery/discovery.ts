@@ -1,0 +1,84 @@
+import type { BackendConfig } from '../backend-url.ts';
+import type { DiscoveryName } from './discovery-name.ts';
+import type { ResolvedDnsOptions } from './discovery-options.ts';
+import { type DiscoveryObserver, Refresh } from './refresh.ts';
+
+export type { DiscoveryObserver } from './refresh.ts';
+
+/** A backend, or a name that stands for some. */
+export type BackendSource = BackendConfig | DiscoveryName;
+
+/** Turns a list of backends and names into backends, and follows what DNS says of the names. */
+export class Discovery {
+  readonly #options: ResolvedDnsOptions;
+  readonly #observer: DiscoveryObserver;
+  #sources: readonly BackendSource[] = [];
+  #names = new Map<string, Refresh>();
+  #waiting: PromiseWithResolvers<void> | undefined;
+
+  constructor(options: ResolvedDnsOptions, observer: DiscoveryObserver) {
+    this.#options = options;
+    this.#observer = {
+      changed: () => {
+        observer.changed();
+        this.#wakeWhenSettled();
+      },
+      failed: (...args) => observer.failed(...args),
+      recovered: (name) => observer.recovered(name),
+    };
+  }
+
+  /** Replaces the list. A name that stays keeps what is known of it; a new one is looked up from now on. */
+  follow(sources: readonly BackendSource[]): void {
+    const before = this.#names;
+    this.#sources = sources;
+    this.#names = new Map();
+    for (const source of sources) {
+      if (!isName(source)) continue;
+      const staying = before.get(source.url);
+      staying?.configure(source);
+      const refresh = staying ?? new Refresh(source, this.#options, this.#observer);
+      this.#names.set(source.url, refresh);
+      if (staying === undefined) void refresh.start();
+    }
+    for (const [name, refresh] of before) if (!this.#names.has(name)) refresh.close();
+    this.#wakeWhenSettled();
+  }
+
+  /** What is known now, in the order of the list. Where two name the same origin, the first one counts. */
+  backends(): BackendConfig[] {
+    const found = new Map<string, BackendConfig>();
+    for (const source of this.#sources) {
+      const configs = isName(source) ? (this.#names.get(source.url)?.backends ?? []) : [source];
+      for (const config of configs) if (!found.has(config.url.origin)) found.set(config.url.origin, config);
+    }
+    return [...found.values()];
+  }
+
+  /** Whether each name was looked up once, with or without success. */
+  get settled(): boolean {
+    for (const refresh of this.#names.values()) if (!refresh.tried) return false;
+    return true;
+  }
+
+  /** Waits until it is settled, or closed. */
+  async ready(): Promise<void> {
+    if (this.settled) return;
+    this.#waiting ??= Promise.withResolvers();
+    await this.#waiting.promise;
+  }
+
+  close(): void {
+    this.follow([]);
+  }
+
+  #wakeWhenSettled(): void {
+    if (!this.settled) return;
+    this.#waiting?.resolve();
+    this.#waiting = undefined;
+  }
+}
+
+function isName(source: BackendSource): source is DiscoveryName {
+  return 'kind' in source;
+}

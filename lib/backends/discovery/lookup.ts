@@ -1,0 +1,145 @@
+import { isIP } from 'node:net';
+import type { BackendConfig } from '../backend-url.ts';
+import { describeShortage, shortageOf } from '../health/gateway-resources.ts';
+import type { DiscoveryName } from './discovery-name.ts';
+import { type AddressRecord, makeResolver, type NameResolver, type ResolvedDnsOptions } from './discovery-options.ts';
+import { inUse, namesServer, type Server, weigh } from './srv-servers.ts';
+
+/** The addresses of one name, each family as it was last told. */
+interface Addresses {
+  readonly v4: readonly string[];
+  readonly v6: readonly string[];
+}
+
+/** What DNS last said of a discovered name. */
+export interface Answer {
+  /** By name: for `srv`, of each server that the records name. */
+  readonly addresses: ReadonlyMap<string, Addresses>;
+  readonly backends: readonly BackendConfig[];
+  /** Milliseconds for which all of it holds; `Infinity` where nothing says so. */
+  readonly ttlMs: number;
+  /** Why some of it, or all, is older than the others. */
+  readonly error: Error | undefined;
+}
+
+export const NO_ANSWER: Answer = Object.freeze({
+  addresses: new Map(),
+  backends: Object.freeze([]),
+  ttlMs: Number.POSITIVE_INFINITY,
+  error: undefined,
+});
+
+/** Whoever names more backends than this is mistaken, or means harm. */
+const MAX_BACKENDS = 1_000;
+
+const NO_ADDRESSES: Addresses = Object.freeze({ v4: [], v6: [] });
+
+/** One look at DNS for one discovered name. Never rejects: what could not be had is taken from the answer before. */
+export class Lookup {
+  readonly #source: DiscoveryName;
+  readonly #options: ResolvedDnsOptions;
+  readonly #resolver: NameResolver;
+  #ttlMs = Number.POSITIVE_INFINITY;
+  #error: Error | undefined;
+
+  constructor(source: DiscoveryName, options: ResolvedDnsOptions) {
+    this.#source = source;
+    this.#options = options;
+    this.#resolver = makeResolver(options);
+  }
+
+  async run(before: Answer): Promise<Answer> {
+    const servers = await this.#servers();
+    const names = [...new Set(servers.map(({ name }) => name))];
+    const found = await Promise.all(names.map((name) => this.#addresses(name, before.addresses.get(name))));
+    const addresses = new Map(names.map((name, index) => [name, found[index] as Addresses]));
+    const backends = this.#backends(servers, addresses);
+    const ttlMs = this.#ttlMs;
+    const error = this.#error ?? (backends.length > MAX_BACKENDS ? tooMany(backends.length) : undefined);
+    if (backends.length > 0 && backends.length <= MAX_BACKENDS) return { addresses, backends, ttlMs, error };
+    return { ...before, ttlMs, error: error ?? new Error('no address found') };
+  }
+
+  cancel(): void {
+    // Somebody else's resolver may be at work for others as well.
+    if (this.#options.resolver === undefined) this.#resolver.cancel?.();
+  }
+
+  async #servers(): Promise<readonly Server[]> {
+    const { kind, name, port = 0 } = this.#source;
+    if (kind === 'dns') return [{ name, port, weight: 1, priority: 0 }];
+    try {
+      const records = await this.#ask(() => this.#resolver.resolveSrv(name));
+      const named = records.filter(namesServer);
+      if (named.length === 0) throw new Error('the SRV records name no server');
+      return weigh(named);
+    } catch (error) {
+      this.#error = error as Error;
+      return [];
+    }
+  }
+
+  async #addresses(name: string, before = NO_ADDRESSES): Promise<Addresses> {
+    const { family } = this.#options;
+    const [v4, v6] = await Promise.all([
+      family === 6 ? [] : this.#family(() => this.#resolver.resolve4(name, { ttl: true })),
+      family === 4 ? [] : this.#family(() => this.#resolver.resolve6(name, { ttl: true })),
+    ]);
+    // No address of one family is an answer; of both it is more likely a mistake, and would leave nobody to serve.
+    const nothing = (v4 ?? []).length + (v6 ?? []).length === 0;
+    if (nothing) this.#error ??= Object.assign(new Error(`no address of ${name} found`), { code: 'ENOTFOUND' });
+    return nothing ? before : { v4: v4 ?? before.v4, v6: v6 ?? before.v6 };
+  }
+
+  /** Nothing when DNS failed; an empty list when it knows of no such address. */
+  async #family(question: () => Promise<readonly AddressRecord[]>): Promise<readonly string[] | undefined> {
+    try {
+      const records = await this.#ask(question);
+      for (const { ttl } of records) if (ttl >= 0) this.#ttlMs = Math.min(this.#ttlMs, ttl * 1_000);
+      // In an order of their own: name servers turn their lists around.
+      return [...new Set(records.map(({ address }) => address).filter((address) => isIP(address) > 0))].sort();
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === 'ENODATA' || code === 'ENOTFOUND') return [];
+      this.#error ??= error as Error;
+      return undefined;
+    }
+  }
+
+  async #ask<T>(question: () => Promise<T>): Promise<T> {
+    const { promise: late, reject } = Promise.withResolvers<never>();
+    const { timeoutMs } = this.#options;
+    const timer = setTimeout(() => {
+      reject(Object.assign(new Error(`no answer within ${timeoutMs} ms`), { code: 'ETIMEOUT' }));
+    }, timeoutMs).unref();
+    try {
+      return await Promise.race([question(), late]);
+    } catch (error) {
+      const shortage = shortageOf(error as Error);
+      // c-ares takes it for a name server that refuses connections.
+      if (shortage === undefined) throw error;
+      throw Object.assign(new Error(describeShortage(shortage), { cause: error }), { code: shortage });
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #backends(servers: readonly Server[], addresses: ReadonlyMap<string, Addresses>): BackendConfig[] {
+    const { protocol } = this.#source;
+    const all = ({ name }: Server): string[] => {
+      const { v4, v6 } = addresses.get(name) ?? NO_ADDRESSES;
+      return [...v4, ...v6.map((address) => `[${address}]`)];
+    };
+    return inUse(servers, (server) => all(server).length > 0).flatMap((server) =>
+      all(server).map((host) => ({
+        url: new URL(`${protocol}//${host}:${server.port}`),
+        weight: server.weight,
+        name: server.name,
+      })),
+    );
+  }
+}
+
+function tooMany(count: number): Error {
+  return new Error(`${count} addresses, more than the ${MAX_BACKENDS} that are allowed`);
+}

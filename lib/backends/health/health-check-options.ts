@@ -1,0 +1,55 @@
+import { type Check, type Checks, durationMs, func, integer, optional, optionalRatio } from '../../core/options.ts';
+
+/** Active health checks: the gateway asks each backend by itself, beside the traffic. */
+export interface HealthCheckOptions {
+  /** Path, with query if need be, that is asked for with GET. Checks are off until it is set. Default: none. */
+  path?: string | undefined;
+  /** Milliseconds from the end of a check to the next one. Default 10 000. */
+  intervalMs?: number;
+  /** Share by which each pause is shortened or lengthened at random, so that gateways do not march in step. Default 0.2. */
+  jitter?: number;
+  /** Milliseconds for a whole check: to connect, for the head and for the content. Default 2 000. */
+  timeoutMs?: number;
+  /** Failed checks in a row that make a backend unhealthy. Default 3. */
+  unhealthyAfter?: number;
+  /** Passed checks in a row that make an unhealthy backend healthy; a backend without a verdict needs one. Default 2. */
+  healthyAfter?: number;
+  /** The same while a backend is unhealthy or its circuit is open; one comes at once when it opens. Default 2 000. */
+  unhealthyIntervalMs?: number;
+  /**
+   * Whether an answer passes; only `true` does, and an error thrown is a failed check. It gets at most the first
+   * 64 KiB of the content. Default: a status from 200 to 299; redirects are not followed.
+   */
+  isHealthy?: (status: number, content: string) => boolean;
+}
+
+/** Defaults of {@link HealthCheckOptions}. */
+export const healthCheckDefaults = Object.freeze({
+  intervalMs: 10_000,
+  jitter: 0.2,
+  timeoutMs: 2_000,
+  unhealthyAfter: 3,
+  healthyAfter: 2,
+  unhealthyIntervalMs: 2_000,
+});
+
+/** What {@link HealthCheckOptions} are once resolved and switched on. */
+export type ResolvedHealthCheckOptions = Readonly<
+  Required<Omit<HealthCheckOptions, 'isHealthy' | 'path'>> & Pick<HealthCheckOptions, 'isHealthy'> & { path: string }
+>;
+
+const path: Check = (value) =>
+  typeof value === 'string' && /^\/[\x21-\x7e]*$/.test(value) && !value.includes('#')
+    ? undefined
+    : 'must be a path that starts with "/", percent-encoded where need be';
+
+export const healthCheckChecks: Checks<HealthCheckOptions> = {
+  path: optional(path),
+  intervalMs: durationMs,
+  jitter: optionalRatio,
+  timeoutMs: durationMs,
+  unhealthyAfter: integer(1),
+  healthyAfter: integer(1),
+  unhealthyIntervalMs: durationMs,
+  isHealthy: optional(func),
+};

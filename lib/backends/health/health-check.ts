@@ -1,0 +1,182 @@
+import type { CircuitStateName, HealthVerdict } from '../../core/events.ts';
+import { jittered } from '../../core/jitter.ts';
+import type { Backend } from '../backend.ts';
+import { shortageOf } from './gateway-resources.ts';
+import type { ResolvedHealthCheckOptions } from './health-check-options.ts';
+
+export interface ProbeOptions {
+  readonly path: string;
+  readonly timeoutMs: number;
+  /** Aborted when the time is up, or nobody wants to know any more: the probe must then settle at once. */
+  readonly signal: AbortSignal;
+}
+
+export interface ProbeAnswer {
+  readonly status: number;
+  readonly content: string;
+}
+
+/** Asks a backend once, on a connection of its own. Never rejects: an error is a value here. */
+export type Probe = (backend: Backend, options: ProbeOptions) => Promise<ProbeAnswer | Error>;
+
+export interface HealthCheckRules extends ResolvedHealthCheckOptions {
+  /** Milliseconds for which failed checks may hold back the trials of an open circuit. */
+  readonly maxHoldMs: number;
+}
+
+/** Is told of each change of verdict, once the backend has the new one. `error` is what the last check failed with. */
+export type VerdictListener = (
+  backend: Backend,
+  from: HealthVerdict,
+  to: HealthVerdict,
+  error: Error | undefined,
+) => void;
+
+/** Is told how each check ended, before the verdict. */
+export type CheckListener = (backend: Backend, error: Error | undefined) => void;
+
+/**
+ * The health checks of one backend, one at a time. They write its verdict, and hold back the trials of its circuit
+ * while it is open: a trial is somebody's request, and a check costs nobody anything.
+ */
+export class HealthCheck {
+  readonly #backend: Backend;
+  readonly #rules: HealthCheckRules;
+  readonly #probe: Probe;
+  readonly #onVerdict: VerdictListener;
+  readonly #onCheck: CheckListener | undefined;
+  readonly #unsubscribe: () => void;
+  /** To the next check, or to the end of the one under way. */
+  #timer: NodeJS.Timeout | undefined;
+  #running: AbortController | undefined;
+  /** Whether the circuit opened during the running check, which then says nothing of the time since. */
+  #isStale = false;
+  #openSince = 0;
+  #closed = false;
+  /** Whether the latest check found no process: the next one that passes is enough. */
+  #wasAway = false;
+  #passes = 0;
+  #failures = 0;
+
+  constructor(
+    backend: Backend,
+    rules: HealthCheckRules,
+    probe: Probe,
+    onVerdict: VerdictListener,
+    onCheck?: CheckListener,
+  ) {
+    this.#backend = backend;
+    this.#rules = rules;
+    this.#probe = probe;
+    this.#onVerdict = onVerdict;
+    this.#onCheck = onCheck;
+    this.#unsubscribe = backend.circuit.onStateChange((_from, to) => this.#circuitChanged(to));
+  }
+
+  start(delayMs: number): void {
+    this.#wait(delayMs);
+  }
+
+  /** A check under way is broken off and says nothing. */
+  close(): void {
+    this.#closed = true;
+    this.#unsubscribe();
+    clearTimeout(this.#timer);
+    const running = this.#running;
+    this.#running = undefined;
+    running?.abort();
+    // It may come back to the pool as the same backend, after a time that nobody looked at.
+    this.#backend.health.verdict = 'unknown';
+    this.#backend.health.holdsTrials = false;
+  }
+
+  #circuitChanged(to: CircuitStateName): void {
+    const { health } = this.#backend;
+    health.holdsTrials = to === 'open';
+    // It is back, and is used again only once a check has passed.
+    if (to === 'closed' && health.verdict === 'unhealthy' && this.#running === undefined) this.#wait(0);
+    if (to !== 'open') return;
+    this.#openSince = Date.now();
+    this.#isStale = this.#running !== undefined;
+    // The next check may be much further away than the trial that waits for one.
+    if (!this.#isStale) this.#wait(0);
+  }
+
+  #wait(delayMs: number): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => void this.#check(), delayMs).unref();
+  }
+
+  async #check(): Promise<void> {
+    const { path, timeoutMs } = this.#rules;
+    const running = new AbortController();
+    this.#running = running;
+    this.#isStale = false;
+    const late = new Error(`the health check took longer than ${timeoutMs} ms`);
+    this.#timer = setTimeout(() => running.abort(late), timeoutMs).unref();
+    const answer = await this.#probe(this.#backend, { path, timeoutMs, signal: running.signal });
+    if (this.#running !== running) return;
+    clearTimeout(this.#timer);
+    this.#running = undefined;
+    // What an aborted probe ran into is a consequence of its being late.
+    const error = running.signal.aborted ? late : this.#problemWith(answer);
+    if (error === undefined) this.#backend.signsOfLife += 1;
+    this.#holdTrials(error);
+    // Where the gateway could not ask, that says nothing about the backend.
+    if (error === undefined || shortageOf(error) === undefined) {
+      this.#backend.health.lastCheckAt = Date.now();
+      this.#onCheck?.(this.#backend, error);
+      this.#judge(error);
+    }
+    // A listener may have closed it.
+    if (!this.#closed) this.#wait(this.#isStale ? 0 : this.#pauseMs());
+  }
+
+  #problemWith(answer: ProbeAnswer | Error): Error | undefined {
+    if (!('status' in answer)) return answer;
+    const { status, content } = answer;
+    const { isHealthy } = this.#rules;
+    if (isHealthy === undefined) {
+      return status >= 200 && status < 300 ? undefined : new Error(`the health check was answered with ${status}`);
+    }
+    try {
+      if (isHealthy(status, content) === true) return undefined;
+      return new Error(`isHealthy did not accept the answer, of status ${status}`);
+    } catch (cause) {
+      return new Error(`isHealthy threw on an answer of status ${status}: ${cause}`, { cause });
+    }
+  }
+
+  #holdTrials(error: Error | undefined): void {
+    const { circuit, health, isAway } = this.#backend;
+    if (circuit.state !== 'open' || this.#isStale) return;
+    if (isAway && error === undefined) {
+      circuit.reset();
+      return;
+    }
+    const now = Date.now();
+    // A wall clock set back must not make it longer.
+    this.#openSince = Math.min(this.#openSince, now);
+    // Bounded: a check of the wrong path must not keep a backend out for ever.
+    health.holdsTrials = error !== undefined && now - this.#openSince < this.#rules.maxHoldMs;
+  }
+
+  #judge(error: Error | undefined): void {
+    const { health } = this.#backend;
+    const from = health.verdict;
+    this.#passes = error === undefined ? this.#passes + 1 : 0;
+    this.#failures = error === undefined ? 0 : this.#failures + 1;
+    const { unhealthyAfter, healthyAfter } = this.#rules;
+    if (this.#failures >= unhealthyAfter) health.verdict = 'unhealthy';
+    else if (this.#passes >= (from === 'unknown' || this.#wasAway ? 1 : healthyAfter)) health.verdict = 'healthy';
+    this.#wasAway = (error as NodeJS.ErrnoException | undefined)?.code === 'ECONNREFUSED';
+    if (health.verdict !== from) this.#onVerdict(this.#backend, from, health.verdict, error);
+  }
+
+  #pauseMs(): number {
+    const { intervalMs, unhealthyIntervalMs, jitter } = this.#rules;
+    const { circuit, health } = this.#backend;
+    const isSuspect = health.verdict === 'unhealthy' || circuit.state === 'open';
+    return jittered(isSuspect ? unhealthyIntervalMs : intervalMs, jitter);
+  }
+}

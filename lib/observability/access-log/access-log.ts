@@ -1,0 +1,138 @@
+import { eventsCheck, type GatewayEvents } from '../../core/events.ts';
+import { type Checks, integer, oneOf, optional, optionalRatio, resolveOptions } from '../../core/options.ts';
+import type { RequestSink } from '../request-record.ts';
+import type { LineRules } from './access-log-line.ts';
+import {
+  type AccessLogFormat,
+  LineOutput,
+  type LineTarget,
+  LoggerOutput,
+  type LogTarget,
+} from './access-log-output.ts';
+import { Redaction } from './redaction.ts';
+import { RefusedClients } from './refused-clients.ts';
+
+export type { AccessLogFormat } from './access-log-output.ts';
+
+/** Options of {@link accessLog}. */
+export interface AccessLogOptions {
+  /** Where lines go: a logger like pino's (`json` only), or anything with `write()`. */
+  to: LogTarget | LineTarget;
+  /** How a request is written. Default `json`. */
+  format?: AccessLogFormat;
+  /**
+   * Members that all `json` lines to a stream begin with, such as a `level`. With them lines have a `msg` too and look like a
+   * logger's, for a stream that has lines of one as well. Default: none, and no `msg`.
+   */
+  base?: Readonly<Record<string, unknown>> | undefined;
+  /** The part of the requests without an error, from 0 to 1, that gets a line; a status from 400 on always does. Default 1. */
+  sample?: number;
+  /** Bytes that a slow stream may hold; lines that come on top are dropped and counted. Default 16 MiB. */
+  maxBufferBytes?: number;
+  /** Request fields to show in `json`; those with credentials and cookies are masked. Default: none. */
+  fields?: readonly string[];
+  /**
+   * Parameters and request fields to mask, beside those that are secret by their usual names. Spelling does not matter: `userEmail` is
+   * `user_email` and `user[email]` as well. `*` stands for any characters: `*email*`. Default: none.
+   */
+  redact?: readonly string[];
+  /**
+   * The emitter that `hardenServer()` has: what it refuses before there is a request (bad heads, slow clients, too many
+   * connections) gets a line too. Default: none.
+   */
+  events?: GatewayEvents | undefined;
+  /**
+   * Lines for such refusals within a second, 0 for none; `json` says how many more there were, and the metric
+   * `clients_refused_total` counts all. Default 10.
+   */
+  maxRefusalsPerSecond?: number;
+}
+
+/** Defaults of {@link AccessLogOptions}. */
+export const accessLogDefaults = Object.freeze({
+  format: 'json' as AccessLogFormat,
+  sample: 1,
+  maxBufferBytes: 16 * 1024 * 1024,
+  fields: [] as readonly string[],
+  redact: [] as readonly string[],
+  maxRefusalsPerSecond: 10,
+});
+
+const names = (value: unknown): string | undefined =>
+  Array.isArray(value) && value.every((one) => typeof one === 'string' && one !== '')
+    ? undefined
+    : 'must be an array of non-empty strings';
+
+const isLogger = (value: unknown): value is LogTarget => typeof (value as LogTarget | null)?.info === 'function';
+const isStream = (value: unknown): value is LineTarget => typeof (value as LineTarget | null)?.write === 'function';
+
+const isBase = (value: unknown): boolean =>
+  typeof value === 'object' && value !== null && Object.keys(value).length > 0;
+
+const checks: Checks<AccessLogOptions> = {
+  to: (value) => (isLogger(value) || isStream(value) ? undefined : 'must have write(), or info() like a logger'),
+  format: oneOf('json', 'common', 'combined'),
+  base: optional((value) => (isBase(value) ? undefined : 'must be an object of at least one member')),
+  sample: optionalRatio,
+  maxBufferBytes: integer(1),
+  fields: names,
+  redact: names,
+  events: optional(eventsCheck),
+  maxRefusalsPerSecond: integer(0),
+};
+
+/** What {@link accessLog} gives: a sink for `observability()`. */
+export interface AccessLog extends RequestSink {
+  /** Lines that were not written because the stream took them too slowly. */
+  readonly dropped: number;
+  /** Stops listening to events, and writes the lines that are still to be written. */
+  close(): void;
+}
+
+/**
+ * One line for each request that is over, whatever became of it; of an upgraded connection when it is closed; and, with
+ * `events`, for clients that were refused before they had made a request. Give it to `observability()`.
+ *
+ * ```ts
+ * app.use(observability({ accessLog: accessLog({ to: pino() }) }));
+ * ```
+ *
+ * What clients send is shown without control characters and cut to a bounded length, and never their credentials,
+ * cookies, and parameters with secret names. Lines to a stream are written at the end of the turn of the event loop in which the
+ * requests ended, together. Nothing waits for the log: what a slow stream cannot take is dropped and
+ * counted. A logger has a destination of its own, which must do the same.
+ *
+ * @throws {OptionsError} that names each unknown key and each bad value.
+ */
+export function accessLog(given: AccessLogOptions): AccessLog {
+  const options = resolveOptions('accessLog', given, accessLogDefaults, {
+    ...checks,
+    format: (value) =>
+      checks.format(value) ?? (value === 'json' || isStream(given?.to) ? undefined : 'must be json for a logger'),
+    base: (value) =>
+      checks.base(value) ??
+      (value === undefined || !isLogger(given?.to) ? undefined : 'is for streams: a logger has its own'),
+  });
+  const { to, format, base, sample, maxBufferBytes, events } = options;
+  const rules: LineRules = {
+    redaction: new Redaction(options.redact),
+    fields: options.fields.map((name) => name.toLowerCase()),
+  };
+  const output = isLogger(to)
+    ? new LoggerOutput(to, rules)
+    : new LineOutput(to, { format, rules, maxBufferBytes, base });
+  const refused = events && new RefusedClients(events, options.maxRefusalsPerSecond, output);
+  return {
+    get dropped() {
+      return output.dropped;
+    },
+    finished(request) {
+      if (sample < 1 && request.status < 400 && Math.random() >= sample) return;
+      output.request(request);
+    },
+    close(): void {
+      refused?.close();
+      output.flush();
+    },
+  };
+}

@@ -1,0 +1,78 @@
+import { STATUS_MAP } from '../../core/errors.ts';
+import type { ClientRefusedEvent, GatewayEvents } from '../../core/events.ts';
+import { foldAddress } from '../../core/exchange.ts';
+import type { RejectionCause } from '../../core/outcome.ts';
+
+/** A client that lost its connection before there was a request for the middlewares. */
+export interface Refusal {
+  /** `Date.now()` when it happened. */
+  readonly time: number;
+  readonly client: string | undefined;
+  /** As in the status map: some connections are closed without an answer. */
+  readonly status: number;
+  readonly cause: RejectionCause;
+  readonly detail?: string | undefined;
+}
+
+/** Where refusals are told. */
+export interface RefusalOutput {
+  refusal(refusal: Refusal): void;
+  /** How many were not told, because there were too many within a second. */
+  omitted(count: number): void;
+}
+
+const WINDOW_MS = 1_000;
+
+/**
+ * Tells of refused clients, and of no more than so many within a second: a flood of bad connections costs its senders
+ * nothing, and must not become a flood of lines. What is left out is counted.
+ */
+export class RefusedClients {
+  readonly #perSecond: number;
+  readonly #output: RefusalOutput;
+  readonly #unsubscribe: () => void;
+  #told = 0;
+  #omitted = 0;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(events: GatewayEvents, perSecond: number, output: RefusalOutput) {
+    this.#perSecond = perSecond;
+    this.#output = output;
+    const listener = (event: ClientRefusedEvent) => this.#refused(event);
+    events.on('clientRefused', listener);
+    this.#unsubscribe = () => events.off('clientRefused', listener);
+  }
+
+  /** Stops listening, and tells what is still to be told. */
+  close(): void {
+    this.#unsubscribe();
+    clearTimeout(this.#timer);
+    this.#next();
+  }
+
+  #refused({ cause, detail, address, exchange }: ClientRefusedEvent): void {
+    // A request that somebody keeps a record of has its own line.
+    if (exchange?.recorder !== undefined) return;
+    this.#timer ??= setTimeout(() => this.#next(), WINDOW_MS).unref();
+    if (this.#told >= this.#perSecond) {
+      this.#omitted += 1;
+      return;
+    }
+    this.#told += 1;
+    this.#output.refusal({
+      time: Date.now(),
+      client: foldAddress(address),
+      status: STATUS_MAP[cause].status,
+      cause,
+      detail,
+    });
+  }
+
+  #next(): void {
+    const omitted = this.#omitted;
+    this.#timer = undefined;
+    this.#told = 0;
+    this.#omitted = 0;
+    if (omitted > 0) this.#output.omitted(omitted);
+  }
+}

@@ -1,0 +1,32 @@
+import { backendKey } from '../backend-key.ts';
+import type { Sample } from './metric.ts';
+
+/** A count for each combination of label values that has occurred. For what happens seldom: it joins the values. */
+export class Counts {
+  readonly #names: readonly string[];
+  readonly #cells = new Map<string, { values: readonly string[]; count: number }>();
+
+  constructor(...names: string[]) {
+    this.#names = names;
+  }
+
+  add(...values: string[]): void {
+    const key = values.join('\n');
+    const cell = this.#cells.get(key);
+    if (cell === undefined) this.#cells.set(key, { values, count: 1 });
+    else cell.count += 1;
+  }
+
+  /** Forgets all whose first two labels, as a `backendKey()`, no longer exist. */
+  prune(existing: ReadonlySet<string>): void {
+    for (const [key, { values }] of this.#cells) {
+      if (!existing.has(backendKey(values[0] as string, values[1] as string))) this.#cells.delete(key);
+    }
+  }
+
+  *samples(): Iterable<Sample> {
+    for (const { values, count } of this.#cells.values()) {
+      yield { labels: Object.fromEntries(this.#names.map((name, index) => [name, values[index] ?? ''])), value: count };
+    }
+  }
+}

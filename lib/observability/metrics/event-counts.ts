@@ -1,0 +1,70 @@
+import { causeOf } from '../../core/errors.ts';
+import type { GatewayEventMap, GatewayEvents } from '../../core/events.ts';
+import { Counts } from './counts.ts';
+import type { DefineMetric } from './metric.ts';
+
+/** What is counted of events: nothing of it happens to a request that goes well. */
+export class EventCounts {
+  readonly #known: () => ReadonlySet<string>;
+  readonly #transitions = new Counts('proxy', 'circuit', 'to');
+  readonly #checks = new Counts('proxy', 'backend', 'result');
+  readonly #attempts = new Counts('proxy', 'backend', 'cause');
+  readonly #retries = new Counts('proxy', 'reason');
+  readonly #modes = new Counts('limiter', 'to');
+  readonly #refused = new Counts('cause');
+  readonly #unsubscribe: (() => void)[] = [];
+
+  /** @param known The keys of all circuits there are, of backends and of routes. */
+  constructor(events: GatewayEvents, known: () => ReadonlySet<string>) {
+    this.#known = known;
+    const on = <K extends keyof GatewayEventMap>(name: K, listener: (event: GatewayEventMap[K][0]) => void): void => {
+      const typed = listener as (...args: GatewayEventMap[K]) => void;
+      events.on(name, typed as never);
+      this.#unsubscribe.push(() => events.off(name, typed as never));
+    };
+    on('circuitStateChange', ({ proxy = '', circuit, to }) => this.#transitions.add(proxy, circuit, to));
+    on('healthChecked', ({ proxy, backend, error }) =>
+      this.#checks.add(proxy, backend, error === undefined ? 'passed' : 'failed'),
+    );
+    on('attemptFailed', ({ proxy, backend, outcome, retried }) => {
+      const cause = outcome.kind === 'completed' ? `status_${outcome.status}` : (causeOf(outcome) ?? outcome.kind);
+      this.#attempts.add(proxy, backend, cause);
+      if (retried) this.#retries.add(proxy, cause);
+    });
+    on('limiterModeChange', ({ limiter, to }) => this.#modes.add(limiter, to));
+    on('clientRefused', ({ cause }) => this.#refused.add(cause));
+    on('backendsChanged', () => this.#prune());
+  }
+
+  close(): void {
+    for (const off of this.#unsubscribe.splice(0)) off();
+  }
+
+  define(define: DefineMetric): void {
+    const pruned = (counts: Counts) => () => {
+      this.#prune();
+      return counts.samples();
+    };
+    define('circuit_transitions_total', 'Changes of state of circuits.', 'counter', pruned(this.#transitions));
+    define('health_checks_total', 'Active health checks that have ended.', 'counter', pruned(this.#checks));
+    define(
+      'attempt_failures_total',
+      'Attempts that failed before the client saw a byte.',
+      'counter',
+      pruned(this.#attempts),
+    );
+    define('retries_total', 'Attempts after which another one was made.', 'counter', () => this.#retries.samples());
+    define('limiter_mode_changes_total', 'Changes of who counts for a limiter.', 'counter', () =>
+      this.#modes.samples(),
+    );
+    define('clients_refused_total', 'Connections ended by the hardened server.', 'counter', () =>
+      this.#refused.samples(),
+    );
+  }
+
+  /** A removed backend may still tell of requests that it was left to finish. */
+  #prune(): void {
+    const known = this.#known();
+    for (const counts of [this.#transitions, this.#checks, this.#attempts]) counts.prune(known);
+  }
+}

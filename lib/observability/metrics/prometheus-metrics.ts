@@ -1,0 +1,104 @@
+import { eventsCheck, type GatewayEvents } from '../../core/events.ts';
+import { type Checks, integer, nonEmptyString, resolveOptions } from '../../core/options.ts';
+import type { RequestSink } from '../request-record.ts';
+import { sourcesCheck } from '../sources-check.ts';
+import { EventCounts } from './event-counts.ts';
+import { Metric, type MetricAggregator, type MetricRegister, type MetricType, type Sample } from './metric.ts';
+import { RequestCounts } from './request-counts.ts';
+import { type MetricSources, StateGauges } from './state-gauges.ts';
+import type { TrafficSource } from './traffic-totals.ts';
+
+/** Options of {@link prometheusMetrics}. */
+export interface PrometheusMetricsOptions extends MetricSources {
+  /** A prom-client `Registry`. Nothing of prom-client itself is loaded here. */
+  register: MetricRegister;
+  /** The emitter that the middlewares share. */
+  events: GatewayEvents;
+  /** What all names begin with. Default `expressway`. */
+  prefix?: string;
+  /** Names of routes that are told apart, from 1 to 1 000; those that come later are `OTHER`. Default 100. */
+  maxRoutes?: number;
+}
+
+/** Defaults of {@link PrometheusMetricsOptions}. */
+export const prometheusMetricsDefaults = Object.freeze({ prefix: 'expressway', maxRoutes: 100 });
+
+/**
+ * Of the metrics that do not simply add up over the workers of a cluster: a state is what any of them is in, and whether a
+ * backend is picked is the part of them that would pick it.
+ */
+const AGGREGATORS: Readonly<Record<string, MetricAggregator>> = {
+  circuit_state: 'max',
+  limiter_mode: 'max',
+  backend_up: 'average',
+  backend_healthy: 'average',
+};
+
+const isAskable = (value: unknown): boolean =>
+  (typeof value === 'object' || typeof value === 'function') && value !== null;
+
+const checks: Checks<PrometheusMetricsOptions> = {
+  register: (value) =>
+    isAskable(value) && typeof (value as MetricRegister).registerMetric === 'function'
+      ? undefined
+      : 'must be a Registry of prom-client, as new Registry() gives it',
+  events: eventsCheck,
+  prefix: (value) =>
+    nonEmptyString(value) ??
+    (/^[a-z][a-z0-9_]*$/.test(value as string)
+      ? undefined
+      : 'must be a name like my_gateway, of small letters, digits and _'),
+  maxRoutes: integer(1, 1_000),
+  limiters: sourcesCheck('ipRateLimit', 'name', 'mode'),
+  breakers: sourcesCheck('circuitBreaker', 'name', 'state'),
+  proxies: sourcesCheck('roundRobinProxy', 'name', 'status', 'load'),
+  accessLogs: sourcesCheck('accessLog', 'dropped'),
+};
+
+/** What `observability()` fills with requests. */
+export interface PrometheusMetrics extends RequestSink, TrafficSource {
+  /** Stops listening to events. What was counted stays in the registry. */
+  close(): void;
+}
+
+/**
+ * Metrics of a gateway in a registry of prom-client; `docs/metrics.md` lists them. Requests come from `observability()`,
+ * the rest from events and, at each scrape, from the middlewares themselves.
+ *
+ * ```ts
+ * const register = new Registry();
+ * const metrics = prometheusMetrics({ register, events, limiters: [limiter], breakers: [breaker], proxies: [proxy] });
+ * app.use(observability({ metrics }), limiter, breaker, proxy);
+ * ```
+ *
+ * Label values are bounded: methods are those of RFC 9110 and PATCH, or `OTHER`; backends are those of `proxies`, and go with
+ * them; routes are names that the app gives.
+ *
+ * @throws {OptionsError} that names each unknown key and each bad value.
+ * @throws {Error} of prom-client, for a registry that has metrics of these names already.
+ */
+export function prometheusMetrics(given: PrometheusMetricsOptions): PrometheusMetrics {
+  const { register, events, prefix, maxRoutes, ...sources } = resolveOptions(
+    'prometheusMetrics',
+    given,
+    prometheusMetricsDefaults,
+    checks,
+  );
+  const state = new StateGauges(sources);
+  const requests = new RequestCounts(maxRoutes, () => state.backends());
+  const counts = new EventCounts(events, () => state.circuits());
+
+  const define = (name: string, help: string, type: MetricType, samples: (name: string) => Iterable<Sample>): void => {
+    const full = `${prefix}_${name}`;
+    register.registerMetric(new Metric(full, help, type, () => samples(full), AGGREGATORS[name]));
+  };
+  for (const owner of [requests, counts, state]) owner.define(define);
+  return {
+    started: () => requests.started(),
+    attempt: (backend, durationMs, proxy) => requests.attempt(backend, durationMs, proxy),
+    limiterDecided: (decision) => requests.limiterDecided(decision),
+    finished: (request) => requests.finished(request),
+    totals: () => requests.totals(),
+    close: () => counts.close(),
+  };
+}

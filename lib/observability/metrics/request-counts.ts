@@ -1,0 +1,171 @@
+import type { LimiterDecision } from '../../core/recorder.ts';
+import { backendKey } from '../backend-key.ts';
+import type { FinishedRequest, RequestSink } from '../request-record.ts';
+import { Counts } from './counts.ts';
+import { Histogram } from './histogram.ts';
+import type { DefineMetric, Sample } from './metric.ts';
+import { RequestSeries } from './request-series.ts';
+import { emptyTotals, type TrafficTotals } from './traffic-totals.ts';
+
+const OVERFLOW = 'OTHER';
+/** Backends that may be known before it is looked whether all of them still exist. */
+const PRUNE_AT = 64;
+
+/** What is counted of requests: on the path of each one, so all of it lies ready. */
+export class RequestCounts implements RequestSink {
+  readonly #maxRoutes: number;
+  readonly #knownBackends: () => ReadonlySet<string>;
+  readonly #routes = new Map<string, RequestSeries>();
+  /** Histograms of backends by proxy: two look-ups cost less than one of a key that is put together. */
+  readonly #backends = new Map<string, Map<string, Histogram>>();
+  readonly #decisions = new Map<string, Map<string, DecisionCount>>();
+  readonly #causes = new Counts('route', 'cause');
+  #backendCount = 0;
+  #pruneAt = PRUNE_AT;
+  #inFlight = 0;
+
+  constructor(maxRoutes: number, knownBackends: () => ReadonlySet<string>) {
+    this.#maxRoutes = maxRoutes;
+    this.#knownBackends = knownBackends;
+  }
+
+  started(): void {
+    this.#inFlight += 1;
+  }
+
+  attempt(backend: string, durationMs: number, proxy: string): void {
+    const histogram = this.#backends.get(proxy)?.get(backend) ?? this.#newBackend(proxy, backend);
+    histogram.observe(durationMs / 1000);
+  }
+
+  #newBackend(proxy: string, backend: string): Histogram {
+    // Of those who went while nobody scraped, nothing much may be left.
+    if (this.#backendCount >= this.#pruneAt) this.#prune();
+    const histogram = new Histogram();
+    const ofProxy = this.#backends.get(proxy) ?? new Map<string, Histogram>();
+    this.#backends.set(proxy, ofProxy.set(backend, histogram));
+    this.#backendCount += 1;
+    return histogram;
+  }
+
+  limiterDecided({ limiter, mode, allowed, shadow }: LimiterDecision): void {
+    const decision = allowed ? 'allowed' : shadow ? 'shadowed' : 'limited';
+    let ofLimiter = this.#decisions.get(limiter);
+    if (ofLimiter === undefined) {
+      ofLimiter = new Map();
+      this.#decisions.set(limiter, ofLimiter);
+    }
+    // Modes and decisions are words without spaces, so no two pairs give the same key.
+    const key = `${mode} ${decision}`;
+    const cell = ofLimiter.get(key);
+    if (cell === undefined) ofLimiter.set(key, { mode, decision, count: 1 });
+    else cell.count += 1;
+  }
+
+  finished(request: FinishedRequest): void {
+    this.#inFlight -= 1;
+    const route = this.#routes.has(request.route) || this.#routes.size < this.#maxRoutes ? request.route : OVERFLOW;
+    let series = this.#routes.get(route);
+    if (series === undefined) {
+      series = new RequestSeries(route);
+      this.#routes.set(route, series);
+    }
+    series.add(request);
+    if (request.cause !== undefined) this.#causes.add(route, request.cause);
+  }
+
+  /** All routes together. */
+  totals(): TrafficTotals {
+    const totals = emptyTotals();
+    for (const series of this.#routes.values()) series.addTo(totals);
+    for (const { labels, value } of this.#causes.samples()) {
+      const cause = String(labels.cause);
+      totals.causes.set(cause, (totals.causes.get(cause) ?? 0) + value);
+    }
+    for (const [limiter, cells] of this.#decisions) {
+      for (const { decision, count } of cells.values()) totals.decisions.push({ limiter, decision, count });
+    }
+    this.#prune();
+    for (const [proxy, histograms] of this.#backends) {
+      for (const [backend, { counts, sum }] of histograms) {
+        const requests = counts.reduce((all, one) => all + one, 0);
+        totals.backends.set(backendKey(proxy, backend), { proxy, backend, requests, seconds: sum });
+      }
+    }
+    return totals;
+  }
+
+  define(define: DefineMetric): void {
+    const each = (of: (series: RequestSeries) => Iterable<Sample>) => this.#each(of);
+    define('requests_total', 'Requests that are over, by who made the answer.', 'counter', () =>
+      each((series) => series.counts()),
+    );
+    define(
+      'request_duration_seconds',
+      'From the first middleware to the last byte of the answer, or to the cut; upgraded connections left out.',
+      'histogram',
+      (name) => each((series) => series.durations(name)),
+    );
+    define('requests_in_flight', 'Requests and upgraded connections in progress.', 'gauge', () => [
+      { labels: {}, value: this.#inFlight },
+    ]);
+    define(
+      'request_failures_total',
+      'Requests that got no complete answer of a backend or the app, by cause.',
+      'counter',
+      () => this.#causes.samples(),
+    );
+    define('received_bytes_total', 'Bytes from clients, heads and framing included.', 'counter', () =>
+      each((series) => [series.bytesIn]),
+    );
+    define('sent_bytes_total', 'Bytes to clients, heads and framing included.', 'counter', () =>
+      each((series) => [series.bytesOut]),
+    );
+    define(
+      'backend_duration_seconds',
+      'From picking a backend to the end of its answer, or of the attempt.',
+      'histogram',
+      (name) => this.#backendSamples(name),
+    );
+    define('limiter_decisions_total', 'What limiters said to requests, by who counted.', 'counter', () =>
+      this.#decisionSamples(),
+    );
+  }
+
+  *#each(of: (series: RequestSeries) => Iterable<Sample>): Iterable<Sample> {
+    for (const series of this.#routes.values()) yield* of(series);
+  }
+
+  *#backendSamples(name: string): Iterable<Sample> {
+    this.#prune();
+    for (const [proxy, histograms] of this.#backends) {
+      for (const [backend, histogram] of histograms) yield* histogram.samples(name, { proxy, backend });
+    }
+  }
+
+  *#decisionSamples(): Iterable<Sample> {
+    for (const [limiter, cells] of this.#decisions) {
+      for (const { mode, decision, count } of cells.values()) {
+        yield { labels: { limiter, mode, decision }, value: count };
+      }
+    }
+  }
+
+  #prune(): void {
+    const known = this.#knownBackends();
+    let left = 0;
+    for (const [proxy, histograms] of this.#backends) {
+      for (const backend of histograms.keys()) if (!known.has(backendKey(proxy, backend))) histograms.delete(backend);
+      if (histograms.size === 0) this.#backends.delete(proxy);
+      left += histograms.size;
+    }
+    this.#backendCount = left;
+    this.#pruneAt = Math.max(PRUNE_AT, 2 * left);
+  }
+}
+
+interface DecisionCount {
+  readonly mode: string;
+  readonly decision: string;
+  count: number;
+}

@@ -1,0 +1,74 @@
+import type { FinishedRequest } from '../request-record.ts';
+import { Histogram } from './histogram.ts';
+import type { Sample } from './metric.ts';
+import { addAll, type TrafficTotals } from './traffic-totals.ts';
+
+/** RFC 9110 §9.3 and RFC 5789. Anything else a stranger may think of is one value. */
+const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE', 'CONNECT', 'OTHER'];
+const OTHER = METHODS.length - 1;
+const SOURCES = ['gateway', 'backend'] as const;
+type Source = (typeof SOURCES)[number];
+/** Of statuses; the first is for those that are none. */
+const CLASSES = ['other', '1xx', '2xx', '3xx', '4xx', '5xx'];
+
+/** The counts of one route. They are found by position: nothing is hashed but the names of route and method. */
+export class RequestSeries {
+  readonly #route: string;
+  readonly #counts = new Float64Array(METHODS.length * CLASSES.length * SOURCES.length);
+  readonly #durations = [new Histogram(), new Histogram()];
+  #bytesIn = 0;
+  #bytesOut = 0;
+
+  constructor(route: string) {
+    this.#route = route;
+  }
+
+  add({ method, status, source, durationMs, bytesIn, bytesOut }: FinishedRequest): void {
+    const at = METHODS.indexOf(method);
+    const place =
+      (at < 0 ? OTHER : at) * CLASSES.length + (status >= 100 && status < 600 ? Math.floor(status / 100) : 0);
+    const isBackend = source === 'backend' ? 1 : 0;
+    this.#counts[place * SOURCES.length + isBackend]! += 1;
+    // A tunnel's life says nothing of how quickly requests are answered.
+    if (status !== 101) (this.#durations[isBackend] as Histogram).observe(durationMs / 1000);
+    this.#bytesIn += bytesIn;
+    this.#bytesOut += bytesOut;
+  }
+
+  addTo({ answers, durations }: TrafficTotals): void {
+    for (const [index, value] of this.#counts.entries()) {
+      const place = Math.floor(index / SOURCES.length);
+      answers[SOURCES[index % SOURCES.length] as Source][place % CLASSES.length]! += value;
+    }
+    // What the gateway answers itself takes no time, and would hide how slow backends are.
+    addAll(durations, (this.#durations[1] as Histogram).counts);
+  }
+
+  *counts(): Iterable<Sample> {
+    for (const [index, value] of this.#counts.entries()) {
+      if (value === 0) continue;
+      const place = Math.floor(index / SOURCES.length);
+      const labels = {
+        route: this.#route,
+        method: METHODS[Math.floor(place / CLASSES.length)] as string,
+        status: CLASSES[place % CLASSES.length] as string,
+        source: SOURCES[index % SOURCES.length] as string,
+      };
+      yield { labels, value };
+    }
+  }
+
+  *durations(name: string): Iterable<Sample> {
+    for (const [index, source] of SOURCES.entries()) {
+      yield* (this.#durations[index] as Histogram).samples(name, { route: this.#route, source });
+    }
+  }
+
+  get bytesIn(): Sample {
+    return { labels: { route: this.#route }, value: this.#bytesIn };
+  }
+
+  get bytesOut(): Sample {
+    return { labels: { route: this.#route }, value: this.#bytesOut };
+  }
+}

@@ -1,0 +1,100 @@
+import type { CircuitStateName, HealthVerdict, LimiterMode } from '../../core/events.ts';
+import { backendKey } from '../backend-key.ts';
+import type { DefineMetric, Sample } from './metric.ts';
+
+/** The middlewares that are asked for their state at each scrape. */
+export interface MetricSources {
+  /** What `ipRateLimit()` gave. Default: none. */
+  limiters?: readonly { readonly name: string; readonly mode: LimiterMode }[];
+  /** What `circuitBreaker()` gave. Default: none. */
+  breakers?: readonly { readonly name: string; readonly state: CircuitStateName }[];
+  /** What `roundRobinProxy()` gave; without them there are no metrics of single backends. Default: none. */
+  proxies?: readonly ProxySource[];
+  /** What `accessLog()` gave. Default: none. */
+  accessLogs?: readonly { readonly dropped: number }[];
+}
+
+interface ProxySource {
+  readonly name: string;
+  status(): readonly {
+    readonly backend: string;
+    readonly circuit: CircuitStateName;
+    readonly health: HealthVerdict;
+    readonly available: boolean;
+    readonly inFlight: number;
+  }[];
+  load(): { readonly inFlight: number; readonly waiting: number; readonly retriesLeft: number };
+}
+
+const CIRCUIT_STATES: readonly CircuitStateName[] = ['closed', 'half-open', 'open', 'isolated'];
+const LIMITER_MODES: readonly LimiterMode[] = ['memory', 'redis', 'local', 'open', 'closed'];
+
+/** What is read of the middlewares when somebody asks. */
+export class StateGauges {
+  readonly #sources: MetricSources;
+
+  constructor(sources: MetricSources) {
+    this.#sources = sources;
+  }
+
+  /** The keys of all backends there are. */
+  backends(): ReadonlySet<string> {
+    return new Set(this.#backends().map(({ proxy, backend }) => backendKey(proxy, backend)));
+  }
+
+  /** The keys of all circuits there are; those of routes belong to no proxy. */
+  circuits(): ReadonlySet<string> {
+    return new Set([...(this.#sources.breakers ?? []).map(({ name }) => backendKey('', name)), ...this.backends()]);
+  }
+
+  define(define: DefineMetric): void {
+    define('circuit_state', 'The state that a circuit is in: 1 for that one.', 'gauge', () => this.#circuits());
+    define('backend_up', 'Whether a backend would be picked now.', 'gauge', () =>
+      this.#backends().map(({ proxy, backend, available }) => ({
+        labels: { proxy, backend },
+        value: Number(available),
+      })),
+    );
+    define('backend_healthy', 'What active checks say of a backend; missing before the first verdict.', 'gauge', () =>
+      this.#backends()
+        .filter(({ health }) => health !== 'unknown')
+        .map(({ proxy, backend, health }) => ({ labels: { proxy, backend }, value: Number(health === 'healthy') })),
+    );
+    define('backend_requests_in_flight', 'Requests that a backend is answering.', 'gauge', () =>
+      this.#backends().map(({ proxy, backend, inFlight }) => ({ labels: { proxy, backend }, value: inFlight })),
+    );
+    define('queue_length', 'Requests that wait for a place at a backend.', 'gauge', () =>
+      this.#loads(({ waiting }) => waiting),
+    );
+    define('retry_budget_left', 'Retries that might begin now.', 'gauge', () =>
+      this.#loads(({ retriesLeft }) => retriesLeft),
+    );
+    define('limiter_mode', 'Who counts for a limiter: 1 for that one.', 'gauge', () =>
+      (this.#sources.limiters ?? []).flatMap(({ name, mode }) =>
+        LIMITER_MODES.map((one) => ({ labels: { limiter: name, mode: one }, value: Number(one === mode) })),
+      ),
+    );
+    define('access_log_dropped_total', 'Lines that the log took too slowly to be written.', 'counter', () => {
+      const logs = this.#sources.accessLogs ?? [];
+      return logs.length === 0 ? [] : [{ labels: {}, value: logs.reduce((sum, { dropped }) => sum + dropped, 0) }];
+    });
+  }
+
+  #backends() {
+    return (this.#sources.proxies ?? []).flatMap((proxy) =>
+      proxy.status().map((status) => ({ proxy: proxy.name, ...status })),
+    );
+  }
+
+  #circuits(): Sample[] {
+    const breakers = (this.#sources.breakers ?? []).map(({ name, state }) => ({ proxy: '', name, state }));
+    const backends = this.#backends().map(({ proxy, backend, circuit }) => ({ proxy, name: backend, state: circuit }));
+    return [...breakers, ...backends].flatMap(({ proxy, name, state }) =>
+      CIRCUIT_STATES.map((one) => ({ labels: { proxy, circuit: name, state: one }, value: Number(one === state) })),
+    );
+  }
+
+  #loads(of: (load: ReturnType<ProxySource['load']>) => number): Sample[] {
+    return (this.#sources.proxies ?? []).map((proxy) => ({ labels: { proxy: proxy.name }, value: of(proxy.load()) }));
+  }
+}

@@ -1,0 +1,101 @@
+import type { Exchange } from '../../core/exchange.ts';
+import { foldAddress } from '../../core/exchange.ts';
+import { fieldText } from './end-to-end-fields.ts';
+import { forwardedElement, forwardedList, nodeName } from './forwarded.ts';
+import type { Via } from './via.ts';
+
+/** How `X-Forwarded-For` and `Forwarded` treat what the client's side sent. */
+export type ForwardedMode = 'replace' | 'append';
+
+/** In which fields backends learn who asked: `X-Forwarded-*`, `Forwarded` (RFC 7239), or both. */
+export type ForwardingFields = 'x-forwarded' | 'forwarded' | 'both';
+
+/** What the gateway says of each request to its backend. */
+export interface ForwardingRules {
+  readonly forwarded: ForwardedMode;
+  readonly forwardingFields: ForwardingFields;
+  /** Nothing when `Via` is left as it came. */
+  readonly via: Via | undefined;
+}
+
+const X_FORWARDED = ['x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto'];
+
+/** Fields that the gateway writes itself, or has replaced by those. What stands in them comes from nobody else. */
+export function writtenHere({ forwardingFields, via }: ForwardingRules): string[] {
+  const names = forwardingFields === 'x-forwarded' ? X_FORWARDED : [...X_FORWARDED, 'forwarded'];
+  return via === undefined ? names : [...names, 'via'];
+}
+
+/** Appends the fields that tell a backend who asked, as the gateway itself knows it. */
+export function pushForwardingFields(
+  fields: string[],
+  exchange: Exchange,
+  rules: ForwardingRules,
+  host: string | undefined,
+): void {
+  const { req, peerTrusted } = exchange;
+  const { forwardingFields, via } = rules;
+  const scheme = (req.socket as { encrypted?: boolean } | undefined)?.encrypted === true ? 'https' : 'http';
+  const isAppended = peerTrusted && rules.forwarded === 'append';
+  if (forwardingFields !== 'forwarded') {
+    const forwardedFor = isAppended ? appended(exchange) : clientNode(exchange);
+    if (forwardedFor !== undefined) fields.push('x-forwarded-for', forwardedFor);
+    fields.push('x-forwarded-proto', trusted(exchange, 'x-forwarded-proto') || scheme);
+    const forwardedHost = trusted(exchange, 'x-forwarded-host') || host;
+    if (forwardedHost !== undefined) fields.push('x-forwarded-host', forwardedHost);
+  }
+  if (forwardingFields !== 'x-forwarded') {
+    fields.push(
+      'forwarded',
+      isAppended ? forwardedByPeer(exchange, host, scheme) : forwardedByUs(exchange, host, scheme),
+    );
+  }
+  if (via !== undefined) fields.push('via', via.after(textOf(req.headers.via), req.httpVersion));
+}
+
+/** What a trusted peer says is told in its own words; this hop adds what it saw of that peer. */
+function forwardedByPeer(exchange: Exchange, host: string | undefined, scheme: string): string {
+  const peer = foldAddress(exchange.req.socket?.remoteAddress);
+  return forwardedList(exchange, forwardedElement(peer, host, scheme));
+}
+
+function forwardedByUs(exchange: Exchange, host: string | undefined, scheme: string): string {
+  const { clientAddress } = exchange;
+  const said = trusted(exchange, 'x-forwarded-host') || host;
+  return forwardedElement(clientAddress, said, trusted(exchange, 'x-forwarded-proto') || scheme);
+}
+
+function trusted({ req, peerTrusted }: Exchange, name: string): string | undefined {
+  return peerTrusted ? first(req.headers[name]) : undefined;
+}
+
+/** A socket's address is one; what a trusted peer says need not be. */
+function clientNode({ clientAddress, peerTrusted, req }: Exchange): string | undefined {
+  if (clientAddress === undefined || (!peerTrusted && clientAddress === req.socket?.remoteAddress))
+    return clientAddress;
+  return nodeName(clientAddress);
+}
+
+function appended(exchange: Exchange): string | undefined {
+  const before = exchange.req.headers['x-forwarded-for'];
+  const peer = foldAddress(exchange.req.socket?.remoteAddress);
+  if (before === undefined) return peer;
+  const list = String(before)
+    .split(',')
+    .map((entry) => nodeName(entry.trim()));
+  // A peer on a Unix socket has no address.
+  if (peer !== undefined) list.push(peer);
+  return list.join(', ');
+}
+
+function textOf(via: string | undefined): string | undefined {
+  return via === undefined ? undefined : fieldText('via', via);
+}
+
+/** The first entry of a list: what the proxy nearest to the client said. */
+function first(value: string | string[] | undefined): string | undefined {
+  if (value === undefined) return undefined;
+  const text = String(value);
+  const comma = text.indexOf(',');
+  return (comma === -1 ? text : text.slice(0, comma)).trim();
+}

@@ -1,0 +1,70 @@
+import type { Failed } from '../../core/outcome.ts';
+import type { RetryBudget } from './retry-budget.ts';
+import { backoffMs, isIdempotent, type RetrySettings } from './retry-rules.ts';
+
+/** The further attempts of one exchange: whether there may be another one, and when. */
+export class Retries {
+  readonly #settings: RetrySettings;
+  readonly #budget: RetryBudget;
+  readonly #idempotent: boolean;
+  readonly #startedAt: number;
+  #count = 0;
+  /** Retries out of the budget. */
+  #taken = 0;
+  #unusedSeen = false;
+
+  constructor(settings: RetrySettings, budget: RetryBudget, method: string | undefined, startedAt: number) {
+    this.#startedAt = startedAt;
+    this.#settings = settings;
+    this.#budget = budget;
+    this.#idempotent = isIdempotent(method);
+    budget.requestStarted(startedAt);
+  }
+
+  /** Bytes of content worth keeping. */
+  get keepBytes(): number {
+    return this.#idempotent ? this.#settings.bufferBytes : 0;
+  }
+
+  /** Milliseconds left for all that is still to come: never more than there were, also when the wall clock is set back. */
+  get remainingMs(): number {
+    return Math.min(this.#settings.deadlineMs, this.#startedAt + this.#settings.deadlineMs - Date.now());
+  }
+
+  /** Milliseconds until the next attempt may begin. */
+  get waitMs(): number {
+    return backoffMs(this.#count, this.#settings);
+  }
+
+  /** Decides on a repetition after a failure, and takes it out of the budget. */
+  afterFailure(outcome: Failed, replayable: boolean): boolean {
+    if (this.remainingMs <= 0) return false;
+    // Nothing left this machine: asking elsewhere repeats nothing and is no load on anybody.
+    if (!outcome.sent) return true;
+    if (!this.#idempotent || !replayable) return false;
+    if (outcome.unused === true && !this.#unusedSeen) {
+      this.#unusedSeen = true;
+      return true;
+    }
+    return this.#take();
+  }
+
+  /** Decides whether an answer is given up in favour of another backend's, and takes that out of the budget. */
+  afterAnswer(status: number, replayable: boolean): boolean {
+    return this.#settings.statuses.includes(status) && this.#idempotent && replayable && this.#take();
+  }
+
+  /** The exchange is over. */
+  end(): void {
+    this.#budget.requestEnded();
+    for (; this.#taken > 0; this.#taken -= 1) this.#budget.giveBack();
+  }
+
+  #take(): boolean {
+    if (this.#count >= this.#settings.attempts || this.remainingMs <= 0) return false;
+    if (!this.#budget.tryTake()) return false;
+    this.#taken += 1;
+    this.#count += 1;
+    return true;
+  }
+}

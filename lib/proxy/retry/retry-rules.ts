@@ -1,0 +1,73 @@
+import { type Check, type Checks, durationMs, integer } from '../../core/options.ts';
+
+/** When a request is tried again, at another backend: `retry` of `roundRobinProxy()`. */
+export interface RetryOptions {
+  /**
+   * Further attempts for a request that may be repeated, each at another backend. An attempt of which no byte was
+   * sent is not counted: then the next backend is asked in any case, whatever the method. Default 1.
+   */
+  attempts?: number;
+  /** Statuses of a backend's answer for which another backend is asked, out of 502, 503 and 504. Default none. */
+  statuses?: readonly number[];
+  /** Bytes of content kept for another attempt; a request with more is not repeated. Default 65 536. */
+  bufferBytes?: number;
+  /** Milliseconds before the second retry; doubled for each one after it, jittered. The first waits for nothing. Default 25. */
+  backoffMs?: number;
+  /** Longest of those waits in milliseconds. Default 250. */
+  maxBackoffMs?: number;
+  /** Retries per request over the last ten seconds, over the whole proxy. Default 0.2. */
+  budgetRatio?: number;
+  /** Retries that may be in progress at a time in any case. Default 3. */
+  budgetMinimum?: number;
+  /** Milliseconds over all attempts of a request: none begins later, or may wait longer for a head. Default 30 000. */
+  deadlineMs?: number;
+}
+
+export type RetrySettings = Required<RetryOptions>;
+
+/** Defaults of {@link RetryOptions}. */
+export const retryDefaults: RetrySettings = Object.freeze({
+  attempts: 1,
+  statuses: Object.freeze([]),
+  bufferBytes: 65_536,
+  backoffMs: 25,
+  maxBackoffMs: 250,
+  budgetRatio: 0.2,
+  budgetMinimum: 3,
+  deadlineMs: 30_000,
+});
+
+const RETRYABLE_STATUSES = [502, 503, 504];
+
+const statuses: Check = (value) =>
+  Array.isArray(value) && value.every((status) => RETRYABLE_STATUSES.includes(status))
+    ? undefined
+    : `must be an array of ${RETRYABLE_STATUSES.join(', ')}`;
+
+const share: Check = (value) =>
+  typeof value === 'number' && value >= 0 && value <= 1 ? undefined : 'must be a number from 0 to 1';
+
+export const retryChecks: Checks<RetryOptions> = {
+  attempts: integer(0, 100),
+  statuses,
+  bufferBytes: integer(0, 64 * 1024 * 1024),
+  backoffMs: durationMs,
+  maxBackoffMs: durationMs,
+  budgetRatio: share,
+  budgetMinimum: integer(0),
+  deadlineMs: durationMs,
+};
+
+/** Methods whose repetition has the effect of the first time (RFC 9110 §9.2.2), as far as backends can be trusted. */
+const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
+
+export function isIdempotent(method: string | undefined): boolean {
+  return method !== undefined && IDEMPOTENT.has(method);
+}
+
+/** Milliseconds to wait before a retry, from the second on: half fixed, half random. */
+export function backoffMs(retry: number, settings: RetrySettings, random: () => number = Math.random): number {
+  if (retry < 2) return 0;
+  const full = Math.min(settings.maxBackoffMs, settings.backoffMs * 2 ** (retry - 2));
+  return full / 2 + (random() * full) / 2;
+}

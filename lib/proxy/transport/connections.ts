@@ -1,0 +1,157 @@
+import type { Socket } from 'node:net';
+import { buildConnector, Client } from 'undici';
+import { GatewayError } from '../../core/errors.ts';
+import { BackendConnections, type Connection } from './backend-connections.ts';
+import { type BackendTlsOptions, connectorTls } from './backend-tls.ts';
+import { BoundConnections } from './bound-connections.ts';
+import { correctHeads } from './http-version.ts';
+import { deliverUnreadResponse } from './unread-response.ts';
+
+export interface ConnectionOptions {
+  /** Milliseconds until an attempt to connect is given up. Default 2 000. */
+  readonly connectTimeoutMs: number;
+  /** How backends over https are checked, and what they are shown. Default: by the system's authorities, nothing. */
+  readonly tls?: BackendTlsOptions;
+  /** Whether origins are forgotten that nothing was sent to for a while. Default: they stay until `remove()`. */
+  readonly forgetIdle?: boolean;
+}
+
+/** So many origins are known before idle ones are looked for. */
+const FORGET_FROM = 100;
+
+const kBytesRead = Symbol('expressway.bytesRead');
+
+/** Bytes that a connection had brought before this error ended it; more than 0 means that it had served before. */
+export function bytesReadBefore(error: Error): number {
+  const own = (error as { [kBytesRead]?: number })[kBytesRead];
+  // undici's own SocketError carries a picture of the socket.
+  return own ?? (error as { socket?: { bytesRead?: number } }).socket?.bytesRead ?? 0;
+}
+
+/** The connections to all origins. */
+export class Connections {
+  readonly #current = new Map<string, BackendConnections>();
+  /** Those to origins that left, until their requests have ended. */
+  readonly #leaving = new Map<BackendConnections, { readonly origin: string; readonly closed: Promise<void> }>();
+  readonly #bound = new BoundConnections<Connection>();
+  readonly #connectTimeoutMs: number;
+  #connect: buildConnector.connector;
+  /** What every certificate must be for, if that was said. */
+  #serverName: string | undefined;
+  #forgetFrom: number;
+
+  constructor({ connectTimeoutMs, tls = {}, forgetIdle = false }: ConnectionOptions) {
+    assertUndici();
+    this.#forgetFrom = forgetIdle ? FORGET_FROM : Number.POSITIVE_INFINITY;
+    this.#connectTimeoutMs = connectTimeoutMs;
+    this.#serverName = tls.serverName;
+    this.#connect = backendConnector(tls, connectTimeoutMs);
+  }
+
+  /** For connections made from now on. Those that run on others end there, and none of these is used again. */
+  setTls(tls: BackendTlsOptions): void {
+    this.#serverName = tls.serverName;
+    this.#connect = backendConnector(tls, this.#connectTimeoutMs);
+    for (const origin of [...this.#current.keys()]) if (origin.startsWith('https:')) this.remove(origin);
+  }
+
+  /**
+   * @param serverName What a certificate must be for; without it, the name in the `Host` field of a request.
+   * @param keepAlive Whether a connection is used for more than one request.
+   */
+  to(origin: string, serverName?: string, keepAlive = true): BackendConnections {
+    let connections = this.#current.get(origin);
+    if (connections?.keepAlive !== keepAlive) {
+      // It was configured anew: those that were kept are not used again.
+      this.remove(origin);
+      if (this.#current.size >= this.#forgetFrom) this.#forgetIdle();
+      connections = new BackendConnections({
+        origin,
+        connect: this.#connect,
+        serverName: this.#serverName ?? serverName,
+        bound: this.#bound,
+        keepAlive,
+      });
+      this.#current.set(origin, connections);
+    }
+    return connections;
+  }
+
+  /** Where this client authenticated its connection (NTLM, Negotiate): only there its requests have an identity. */
+  boundOrigin(client: Socket): string | undefined {
+    return this.#bound.originOf(client);
+  }
+
+  /**
+   * Lets running requests end, then closes the connections to an origin that left the pool. Upgraded ones are no
+   * longer among them.
+   */
+  remove(origin: string): void {
+    const connections = this.#current.get(origin);
+    if (connections === undefined) return;
+    this.#current.delete(origin);
+    const closed = connections.close().finally(() => this.#leaving.delete(connections));
+    this.#leaving.set(connections, { origin, closed });
+  }
+
+  /** Looks again when there are twice as many as stay now: a look costs a step for each. */
+  #forgetIdle(): void {
+    for (const [origin, connections] of this.#current) if (connections.isIdle) this.remove(origin);
+    this.#forgetFrom = Math.max(FORGET_FROM, 2 * this.#current.size);
+  }
+
+  /** Ends what still runs on connections to an origin that left; those made since it came back stay. */
+  cut(origin: string): void {
+    for (const [connections, leaving] of this.#leaving) {
+      if (leaving.origin === origin) void connections.destroy(new Error('the backend was removed'));
+    }
+  }
+
+  async close(): Promise<void> {
+    const all = [...this.#current.values()];
+    this.#current.clear();
+    const leaving = [...this.#leaving.values()].map(({ closed }) => closed);
+    await Promise.all([...leaving, ...all.map((connections) => connections.close())]);
+  }
+}
+
+/** Bun puts a package of its own in place of undici: it has the names, and hardly any of the methods. */
+function assertUndici(): void {
+  if (typeof Client.prototype.dispatch === 'function') return;
+  throw new GatewayError(
+    'ERR_EXPRESSWAY_RUNTIME',
+    'the proxy needs undici, and this runtime (Bun?) has something else in its place: run the app with Node',
+  );
+}
+
+/** Makes connections to backends, which say more of what goes wrong on them than undici's own. */
+export function backendConnector(tls: BackendTlsOptions, connectTimeoutMs: number): buildConnector.connector {
+  const connect = buildConnector({ ...connectorTls(tls), timeout: connectTimeoutMs, allowH2: false });
+  return (target, callback) => {
+    connect(target, (error, socket) => {
+      if (error !== null) {
+        callback(error, null);
+        return;
+      }
+      deliverUnreadResponse(socket);
+      // Before undici listens: it hands the error on, but not what the socket knew.
+      socket.on('error', (broken: NodeJS.ErrnoException) => {
+        Object.assign(broken, { [kBytesRead]: socket.bytesRead });
+        // undici takes a reset for the end of content that has no other end than that of the connection.
+        if (broken.code === 'ECONNRESET') hideReset(socket, broken);
+      });
+      callback(null, socket);
+      // It has its parser now, and no answer yet.
+      correctHeads(socket);
+    });
+  };
+}
+
+/** Gives a reset another code until the socket is closed: to its reader it is an error like any other. */
+function hideReset(socket: Socket, error: NodeJS.ErrnoException): void {
+  error.code = 'ERR_EXPRESSWAY_RESET';
+  // Also before undici's: that is where it hands the error on.
+  socket.prependOnceListener('close', () => {
+    error.code = 'ECONNRESET';
+  });
+}

@@ -1,0 +1,37 @@
+import type { EventEmitter } from 'node:events';
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Exchange } from '../../core/exchange.ts';
+import { warnOfThrow } from '../../core/warnings.ts';
+import { cut } from '../response/refusal.ts';
+
+/** What a listener throws would end the process: Node's streams emit outside of any call of ours. */
+export function containThrows(emitter: EventEmitter, threw: (what: string, error: unknown) => void): void {
+  const { emit } = emitter;
+  emitter.emit = function contained(this: EventEmitter, ...args: Parameters<typeof emit>): boolean {
+    try {
+      return Reflect.apply(emit, this, args);
+    } catch (error) {
+      threw(`A listener of "${String(args[0])}"`, error);
+      return true;
+    }
+  };
+}
+
+/** The same for an exchange that is forwarded: a listener that throws costs its own connection, and nothing else. */
+export function containListeners(exchange: Exchange): void {
+  // `upgradeHandler()` has done it.
+  if (exchange.upgrade !== undefined) return;
+  const threw = (what: string, error: unknown): void => {
+    tellOfThrow(exchange.req, `${what} on a request or response`, error);
+    if (!exchange.res.writableFinished) cut(exchange);
+  };
+  containThrows(exchange.req, threw);
+  containThrows(exchange.res, threw);
+}
+
+/** Tells of code of the app that threw in the middle of an exchange: once per server. */
+export function tellOfThrow(req: IncomingMessage, what: string, error: unknown): void {
+  const socket = req.socket as (Socket & { readonly server?: object }) | undefined;
+  warnOfThrow(socket?.server ?? req, 'WARN_EXPRESSWAY_LISTENER', `${what} threw, and its response was given up`, error);
+}

@@ -1,0 +1,120 @@
+import type { OutgoingHttpHeaders, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { Backend } from '../../backends/backend.ts';
+import type { Exchange, UpgradeSocket } from '../../core/exchange.ts';
+import type { RejectionCause } from '../../core/outcome.ts';
+import { AdmissionCaps } from '../in-flight-caps.ts';
+import { isHopByHop } from '../request/hop-by-hop.ts';
+import { applyResponseHead, type ResponseFields, removeResponseHead } from '../response/response-head.ts';
+import type { Watchdog } from '../watchdog.ts';
+import { Tunnel } from './tunnel.ts';
+import type { TunnelOptions } from './tunnel-options.ts';
+
+/** Framing has no place in a 1xx answer (RFC 9110 §8.6, RFC 9112 §6.1): what follows is not HTTP. */
+const FRAMING = new Set(['content-length', 'transfer-encoding']);
+
+/** The upgraded connections of one proxy, and how many there may be. */
+export class Tunnels {
+  readonly #options: Required<TunnelOptions>;
+  readonly #caps: AdmissionCaps;
+  readonly #watchdog: Watchdog;
+  readonly #admitted = new Map<Exchange, string | undefined>();
+  readonly #open = new Map<Tunnel, Backend>();
+  readonly #waiting: (() => void)[] = [];
+  #isClosed = false;
+
+  constructor(options: Required<TunnelOptions>, watchdog: Watchdog) {
+    this.#options = options;
+    this.#caps = new AdmissionCaps({ maxInFlight: options.max, maxInFlightPerClient: options.maxPerClient });
+    this.#watchdog = watchdog;
+  }
+
+  get size(): number {
+    return this.#open.size;
+  }
+
+  /** Takes one request for an upgrade in until `leave()`, or says why not. */
+  enter(exchange: Exchange): RejectionCause | undefined {
+    const client = exchange.clientAddress;
+    const problem = this.#caps.enter(client);
+    if (problem === undefined) this.#admitted.set(exchange, client);
+    return problem;
+  }
+
+  /** Lets a request out; one that was not taken in counts for nothing. */
+  leave(exchange: Exchange): void {
+    const client = this.#admitted.get(exchange);
+    if (this.#admitted.delete(exchange)) this.#caps.leave(client);
+  }
+
+  /**
+   * Tells the client that the protocol was switched, and lets the bytes flow.
+   *
+   * @param closed Called once, when the tunnel is gone.
+   * @returns what is wrong with the backend's head, if anything; its connection is closed then, and the client knows nothing.
+   */
+  open(
+    exchange: Exchange,
+    backend: Backend,
+    fields: ResponseFields,
+    socket: Duplex,
+    closed: () => void,
+  ): Error | undefined {
+    const { res } = exchange;
+    const upgrade = exchange.upgrade as UpgradeSocket;
+    const head = takeOver(res, upgrade, fields);
+    if (head instanceof Error) {
+      socket.on('error', () => {}).destroy();
+      return head;
+    }
+    const tunnel = new Tunnel(upgrade.socket, socket, this.#options, this.#watchdog, () => {
+      this.#open.delete(tunnel);
+      closed();
+      if (this.#open.size === 0) for (const resolve of this.#waiting.splice(0)) resolve();
+    });
+    this.#open.set(tunnel, backend);
+    tunnel.open(head, upgrade.head);
+    if (this.#isClosed) tunnel.close();
+    return undefined;
+  }
+
+  /** Ends those to one backend. */
+  cut(backend: Backend): void {
+    for (const [tunnel, end] of this.#open) if (end === backend) tunnel.close();
+  }
+
+  /** Ends all of them, and what is still to come; resolves when none is left, after `closeTimeoutMs` at most. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    for (const tunnel of this.#open.keys()) tunnel.close();
+    if (this.#open.size > 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+  }
+}
+
+/** Takes the client's connection off its response: the head that switches the protocol, or what is wrong with the backend's. */
+function takeOver(res: ServerResponse, { protocol, socket }: UpgradeSocket, fields: ResponseFields): string | Error {
+  // RFC 9110 §7.8: a 101 names what was switched to, and that must be what was asked for.
+  if (String(fields.upgrade).toLowerCase() !== protocol) {
+    return new Error(`the backend switched to another protocol than ${protocol}`);
+  }
+  try {
+    applyResponseHead(res, 101, undefined, fields);
+    const head = switchingProtocolsHead(res, protocol);
+    res.detachSocket(socket as never);
+    return head;
+  } catch (error) {
+    removeResponseHead(res, fields);
+    return error as Error;
+  }
+}
+
+/** The head with which a client learns that the protocol was switched: the app's own fields are in it, as in any answer. */
+function switchingProtocolsHead(res: ServerResponse, protocol: string): string {
+  const fields: OutgoingHttpHeaders = res.getHeaders();
+  let head = `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${protocol}\r\n`;
+  for (const name of res.getHeaderNames()) {
+    if (isHopByHop(name) || FRAMING.has(name)) continue;
+    for (const line of [fields[name] ?? []].flat()) head += `${name}: ${line}\r\n`;
+  }
+  return `${head}\r\n`;
+}

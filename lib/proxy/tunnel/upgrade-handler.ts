@@ -1,0 +1,150 @@
+import { type IncomingMessage, type RequestListener, type Server, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { declaredLength } from '../../core/declared-length.ts';
+import { exchangeOf } from '../../core/exchange.ts';
+import { linger } from '../../core/last-answer.ts';
+import { OptionsError } from '../../core/options.ts';
+import { sendProblem } from '../../core/problem.ts';
+import { warnOfThrow, warnOnce } from '../../core/warnings.ts';
+import { answerOn, endAfter } from '../../ingress/connection-responses.ts';
+import { watchNamed } from '../request/hop-by-hop.ts';
+import { containThrows } from './contain-throws.ts';
+import { readUpgradeHandlerOptions, requestedProtocol, type UpgradeHandlerOptions } from './upgrade-protocols.ts';
+
+const TAKEN =
+  'Another upgrade listener of this server took, or refused, an upgrade that the option path of upgradeHandler() gives to the ' +
+  'app. A ws server made with { server, path } refuses all other paths: make it with { noServer: true }.';
+const NO_PATH =
+  'This server has other upgrade listeners, and upgradeHandler() has no option path: an upgrade that none of them takes at once ' +
+  "goes to the app. Say which are for the app: upgradeHandler(app, { path: '/api' }).";
+const UNREADABLE = 'This server cannot read the content of a request that asks for another protocol.';
+
+/** A listener for the `upgrade` event of a server. */
+export interface UpgradeHandler {
+  (req: IncomingMessage, socket: Duplex, head: Buffer): void;
+  /**
+   * Whether a request asks for a protocol that may be switched to. Where Node has the server option
+   * `shouldUpgradeCallback`, giving it this one keeps all other requests on the server's ordinary path, with kept
+   * connections and content: `createServer({ shouldUpgradeCallback: handler.accepts }, app)`.
+   */
+  accepts(req: IncomingMessage): boolean;
+}
+
+/** Milliseconds that other upgrade listeners have for an upgrade on another path; then its connection is closed. */
+const UNCLAIMED_MS = 10_000;
+
+/**
+ * Sends protocol upgrades through the same Express app as every other request, so that what is mounted
+ * there (authentication, limiter, circuit, proxy) applies to them too, and refusals are real HTTP answers:
+ *
+ * ```ts
+ * server.on('upgrade', upgradeHandler(app));
+ * ```
+ *
+ * Without it Node closes upgrade requests. A request that asks for another protocol than those configured, with content,
+ * or in HTTP/1.0, is answered as if it had not asked (RFC 9110 §7.8), and its connection closed. Node before 24 does not
+ * read content there: such a request gets 501.
+ *
+ * The server may have other listeners for `upgrade`, such as those of socket.io and ws. Then the handler waits until they have
+ * run and leaves an upgrade alone that one of them took. Say with `path` which upgrades are for this app.
+ *
+ * @param app The Express app (or any Node request listener) that `roundRobinProxy()` is mounted in.
+ * @throws {OptionsError} that names each unknown key and each bad value, and when `app` is no function.
+ */
+export function upgradeHandler(app: RequestListener, options?: UpgradeHandlerOptions): UpgradeHandler {
+  if (typeof app !== 'function') {
+    const problem = `app must be the Express app that the proxy is mounted in, as in upgradeHandler(app), got ${typeof app}`;
+    throw new OptionsError('upgradeHandler', [problem]);
+  }
+  const { protocols, path, owns } = readUpgradeHandlerOptions(options);
+
+  function takeUnlessTaken(req: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const taken = isTaken(req, socket);
+    if (taken && path !== undefined) warnOnce(req, 'WARN_EXPRESSWAY_UPGRADE_LISTENERS', TAKEN, TAKEN);
+    if (!taken && path === undefined) warnOnce(req, 'WARN_EXPRESSWAY_UPGRADE_LISTENERS', NO_PATH, NO_PATH);
+    if (!taken) pass(app, protocols, req, socket, head);
+  }
+
+  return Object.assign(
+    function expresswayUpgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
+      // The HTTP server has let go of the socket: without a listener an error on it would end the process.
+      socket.on('error', () => socket.destroy());
+      const isOwn = owns(req);
+      if (upgradeListeners(req) < 2) pass(app, isOwn ? protocols : NONE, req, socket, head);
+      else if (isOwn) process.nextTick(takeUnlessTaken, req, socket, head);
+      else setTimeout(() => isTaken(req, socket) || socket.destroy(), UNCLAIMED_MS).unref();
+    },
+    {
+      accepts: (req: IncomingMessage) =>
+        requestedProtocol(req, protocols) !== undefined && (owns(req) || upgradeListeners(req) > 1),
+    },
+  );
+}
+
+const NONE: ReadonlySet<string> = new Set();
+
+const upgradeListeners = ({ socket }: IncomingMessage): number =>
+  (socket as Socket & { server?: Server }).server?.listenerCount('upgrade') ?? 0;
+
+/** Whether another listener reads from a socket, has ended it, or answers on it. Node leaves it without a reader. */
+function isTaken(req: IncomingMessage, socket: Duplex): boolean {
+  if (socket.destroyed || socket.writableEnded || answerOn(socket)?.req === req) return true;
+  return socket.listenerCount('data') > 0 || socket.listenerCount('readable') > 0;
+}
+
+/** Calls the app with the request and a response on its socket. */
+function pass(
+  app: RequestListener,
+  protocols: ReadonlySet<string>,
+  req: IncomingMessage,
+  socket: Duplex,
+  head: Buffer,
+): void {
+  watchNamed(req);
+  const earlier = answerOn(socket);
+  if (earlier !== undefined || !socket.writable) {
+    // Sent before the answer to another request was read: it cannot wait here until the connection is its own.
+    if (earlier !== undefined) endAfter(socket, earlier);
+    return;
+  }
+  const res = new ServerResponse(req);
+  const threw = (what: string, error: unknown): void => {
+    warnOfThrow(app, 'WARN_EXPRESSWAY_LISTENER', `${what} threw during an upgrade, and its connection was cut`, error);
+    socket.destroy();
+  };
+  for (const emitter of [req, res, socket]) containThrows(emitter, threw);
+  res.shouldKeepAlive = false;
+  res.assignSocket(socket as never);
+  // Node does this only as long as its HTTP server has the socket: without it a large refusal never ends.
+  socket.on('drain', () => {
+    if (res.writableNeedDrain) res.emit('drain');
+  });
+  // As Node's own server does: a client that ends before its answer has left. Once there is a tunnel, the end is the tunnel's.
+  const left = (): void => {
+    if (answerOn(socket) === res) socket.end();
+  };
+  if (socket.readableEnded) left();
+  else socket.once('end', left);
+  res.once('finish', () => {
+    res.detachSocket(socket as never);
+    linger(socket);
+    // Node says so only of the responses that its HTTP server made.
+    res.emit('close');
+  });
+  const protocol = requestedProtocol(req, protocols);
+  if (protocol !== undefined) exchangeOf(req, res).upgrade = { socket, head, protocol };
+  else if (declaredLength(req) > 0 && req.complete && req.readableLength === 0) {
+    sendProblem(res, 'upgrade_not_supported', { detail: UNREADABLE });
+    return;
+  }
+  try {
+    const returned: unknown = app(req, res);
+    if (isPromise(returned)) returned.then(undefined, (error) => threw('The app', error));
+  } catch (error) {
+    threw('The app', error);
+  }
+}
+
+const isPromise = (returned: unknown): returned is PromiseLike<unknown> =>
+  typeof (returned as PromiseLike<unknown> | undefined)?.then === 'function';
