@@ -8,10 +8,10 @@ import { Backend } from '../../lib/backends/backend.ts';
 import { BackendPool } from '../../lib/backends/backend-pool.ts';
 import { Exchange } from '../../lib/core/exchange.ts';
 import { ForwardingReports } from '../../lib/proxy/forwarding-reports.ts';
-import { AdmissionCaps } from '../../lib/proxy/in-flight-caps.ts';
+import { InFlightCaps } from '../../lib/proxy/in-flight-caps.ts';
 import { RequestContent } from '../../lib/proxy/request/request-content.ts';
 import { Via } from '../../lib/proxy/request/via.ts';
-import { Admission } from '../../lib/proxy/request-caps.ts';
+import { RequestCaps } from '../../lib/proxy/request-caps.ts';
 import { BackendConnections } from '../../lib/proxy/transport/backend-connections.ts';
 import { Connections } from '../../lib/proxy/transport/connections.ts';
 import { Tunnels } from '../../lib/proxy/tunnel/tunnels.ts';
@@ -68,8 +68,8 @@ type Point = readonly [of: object, method: string];
 const POINTS: readonly Point[] = [
   [Via.prototype, 'isIn'],
   [Via.prototype, 'after'],
-  [Admission.prototype, 'enter'],
-  [AdmissionCaps.prototype, 'enter'],
+  [RequestCaps.prototype, 'enter'],
+  [InFlightCaps.prototype, 'enter'],
   [BackendPool.prototype, 'select'],
   [Backend.prototype, 'acquire'],
   [ForwardingReports.prototype, 'picked'],

@@ -3,7 +3,7 @@ import type { CircuitStateName, HealthVerdict } from '../core/events.ts';
 import type { FailureCause, Verdict } from '../core/outcome.ts';
 import { type BackendConfig, identityOf } from './backend-url.ts';
 import { Health } from './health/health.ts';
-import { Hold, type HoldState } from './operator-state.ts';
+import { type OperatorState, OperatorSwitch } from './operator-state.ts';
 import { LatencyEstimate } from './selection/latency-estimate.ts';
 import type { BackendView } from './selection/selection-policy.ts';
 import { SlowStart } from './selection/slow-start.ts';
@@ -30,7 +30,7 @@ export interface BackendStatus {
   /** Milliseconds until its circuit admits a trial, or its rest is over; at least 1 000 when that hangs on a check. */
   readonly retryAfterMs: number;
   /** Set while an operator keeps it out. */
-  readonly held: HoldState | undefined;
+  readonly held: OperatorState | undefined;
 }
 
 /** What selection wants of a backend beside its being available. */
@@ -55,11 +55,11 @@ export class Backend implements BackendView {
   readonly health = new Health();
   /** Counts its responses with a status below 500, and the health checks that it passed: signs of life. */
   signsOfLife = 0;
-  /** Why its latest failed request failed. Written by whoever releases the lease, before that. */
+  /** Why its latest failed request failed. Written by whoever releases the place, before that. */
   lastFailure: FailureCause | undefined;
   /** Whether its circuit is open, and connections to it are refused: no process is there. Written by the return watch. */
   isAway = false;
-  readonly #hold: Hold;
+  readonly #hold: OperatorSwitch;
   readonly #maxRequests: number;
   readonly #freed: (() => void) | undefined;
   #inFlight = 0;
@@ -78,7 +78,7 @@ export class Backend implements BackendView {
     this.serverName = config.name ?? config.url.hostname;
     this.#authority = authorityOf(config);
     this.circuit = circuit;
-    this.#hold = new Hold(circuit);
+    this.#hold = new OperatorSwitch(circuit);
     this.#weight = config.weight;
     this.keepAlive = config.keepAlive !== false;
     this.#maxRequests = needs?.maxRequests || Number.POSITIVE_INFINITY;
@@ -162,20 +162,20 @@ export class Backend implements BackendView {
   }
 
   /** Enters the circuit and counts one request in flight; nothing when the circuit refuses. */
-  acquire(): Lease | undefined {
+  acquire(): Place | undefined {
     const permit = this.circuit.tryAcquire();
     if (permit === undefined) return undefined;
     this.#inFlight += 1;
-    return new Lease(permit, this.#release, this.#latency);
+    return new Place(permit, this.#release, this.#latency);
   }
 
   /**
    * Counts one request in flight at a backend that is away: its circuit stays open whatever becomes of the request. For
    * when every other backend is out as well, since a refused connection costs nothing.
    */
-  acquireAway(): Lease {
+  acquireAway(): Place {
     this.#inFlight += 1;
-    return new Lease(UNCOUNTED, this.#release, this.#latency);
+    return new Place(UNCOUNTED, this.#release, this.#latency);
   }
 
   status(): BackendStatus {
@@ -208,7 +208,7 @@ export function authorityOf({ url, name }: BackendConfig): string {
 }
 
 /** One request's place at a backend. */
-export class Lease {
+export class Place {
   readonly #permit: Permit;
   #release: (() => void) | undefined;
   readonly #latency: LatencyEstimate | undefined;

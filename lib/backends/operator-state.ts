@@ -1,19 +1,19 @@
 import type { Circuit, Isolation } from '../circuit-breaker/circuit.ts';
 
 /** How an operator keeps a backend out. */
-export type HoldState = 'drained' | 'isolated';
+export type OperatorState = 'drained' | 'isolated';
 
 /** The operator's hand on one backend. It is apart from the weight, which a new list of backends may set. */
-export class Hold {
+export class OperatorSwitch {
   readonly #circuit: Pick<Circuit, 'isolate'>;
   #isolation: Isolation | undefined;
-  #state: HoldState | undefined;
+  #state: OperatorState | undefined;
 
   constructor(circuit: Pick<Circuit, 'isolate'>) {
     this.#circuit = circuit;
   }
 
-  get state(): HoldState | undefined {
+  get state(): OperatorState | undefined {
     return this.#state;
   }
 

@@ -36,7 +36,7 @@ const MAX_PAUSE_MS = 100;
  * Requests that wait for a place, first come, first served; bounded in number and in time. One that cannot use a free place,
  * since that backend failed it before, does not hold up those behind it.
  */
-export class WaitingLine {
+export class RequestQueue {
   readonly #size: number;
   readonly #timeoutMs: number;
   readonly #places: Places;

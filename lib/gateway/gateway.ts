@@ -40,20 +40,20 @@ export interface GatewayDeps {
   /** Where `reload()` reads the configuration again. Default: only the files that it names are read again. */
   readonly environment?: Environment;
   /** Makes it one of several workers: the primary has the admin listener, watches files and reads the configuration. */
-  readonly worker?: WorkerSeat;
+  readonly worker?: WorkerContext;
 }
 
 /** What a worker has of its primary. */
-export interface WorkerSeat {
+export interface WorkerContext {
   /** Counts for the limiter, unless Redis does. */
   readonly counter: CounterLink;
   /** Backends that an operator keeps out, in all workers. */
-  readonly holds: readonly { readonly backend: string; readonly held: 'drained' | 'isolated' }[];
+  readonly operatorStates: readonly { readonly backend: string; readonly held: 'drained' | 'isolated' }[];
 }
 
 interface GatewayParts extends Required<Pick<GatewayDeps, 'app' | 'log' | 'lines' | 'events'>> {
   readonly environment: Environment | undefined;
-  readonly worker: WorkerSeat | undefined;
+  readonly worker: WorkerContext | undefined;
   /** Watched. */
   readonly file: BackendsFile | undefined;
   /** Of the admin listener. */
@@ -66,7 +66,7 @@ export class Gateway implements AdminView {
   readonly #log: Logger;
   readonly #hosted: HostedApp;
   readonly #observer: Observer;
-  readonly #worker: WorkerSeat | undefined;
+  readonly #worker: WorkerContext | undefined;
   readonly #server: Server;
   readonly #shutdown: GracefulShutdown;
   /** What an operator sees and does, through whichever listener. */
@@ -153,7 +153,7 @@ export class Gateway implements AdminView {
     // Names are looked up by now, as far as they can be: the first requests need not get 503. And what Redis has counted is known.
     const { limiter, proxy } = this.#hosted;
     await Promise.all([proxy?.ready(), limiter?.ready()]);
-    for (const { backend, held } of this.#worker?.holds ?? []) {
+    for (const { backend, held } of this.#worker?.operatorStates ?? []) {
       proxy?.[held === 'drained' ? 'drain' : 'isolate'](backend);
     }
     this.#url = await this.#listen(this.#server, GATEWAY, { host, port });
@@ -236,7 +236,7 @@ function observed({ app }: HostedApp, { middleware }: Observer, log: Logger): Re
 
 /**
  * @throws {ListenError} when a port cannot be had; nothing is left open then.
- * @throws {BackendsError} when BACKENDS_FILE holds no usable list.
+ * @throws {BackendsError} when BACKENDS_FILE operatorStates no usable list.
  */
 export async function startGateway(config: Config, deps: GatewayDeps = {}): Promise<Gateway> {
   const log = deps.log ?? createLogger(config.logLevel);

@@ -1,10 +1,10 @@
 import type { BackendPool } from '../backends/backend-pool.ts';
-import type { WaitingLine } from '../backends/queue.ts';
+import type { RequestQueue } from '../backends/queue.ts';
 import type { GatewayEvents } from '../core/events.ts';
 import type { Outcome } from '../core/outcome.ts';
 import type { AmbiguousPaths } from '../ingress/request-checks.ts';
 import type { AttemptTimeouts } from './attempt-owner.ts';
-import type { AdmissionCaps } from './in-flight-caps.ts';
+import type { InFlightCaps } from './in-flight-caps.ts';
 import type { PoolHealth } from './pool-health.ts';
 import type { ReadBody } from './request/read-body.ts';
 import type { RequestHeadRules } from './request/request-head.ts';
@@ -33,9 +33,9 @@ export interface ForwardingParts {
   readonly retry: RetrySettings;
   readonly budget: RetryBudget;
   /** Nothing when there are none. */
-  readonly caps: AdmissionCaps | undefined;
+  readonly caps: InFlightCaps | undefined;
   /** Nothing when requests do not wait for a place. */
-  readonly line: WaitingLine | undefined;
+  readonly line: RequestQueue | undefined;
   readonly isFailure: ((outcome: Outcome) => boolean) | undefined;
   readonly tunnels: Tunnels;
   readonly shortages: ResourceShortages;

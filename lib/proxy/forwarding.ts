@@ -1,6 +1,6 @@
 import { AsyncResource } from 'node:async_hooks';
 import type { Duplex } from 'node:stream';
-import type { Backend, Lease } from '../backends/backend.ts';
+import type { Backend, Place } from '../backends/backend.ts';
 import type { Waiter } from '../backends/queue.ts';
 import { declaredLength } from '../core/declared-length.ts';
 import type { Exchange } from '../core/exchange.ts';
@@ -15,7 +15,7 @@ import { alreadyRead, whyUnreadable } from './request/body-already-read.ts';
 import { keptBody } from './request/read-body.ts';
 import { type ContentOwner, RequestContent, type SendableContent } from './request/request-content.ts';
 import { type RequestHead, requestHead } from './request/request-head.ts';
-import { Admission, overload } from './request-caps.ts';
+import { overload, RequestCaps } from './request-caps.ts';
 import { answerOptions, endsHere, refusedHere } from './response/own-response.ts';
 import { cut, refuse } from './response/refusal.ts';
 import { isEventStream, type ResponseFields } from './response/response-head.ts';
@@ -41,10 +41,10 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
   readonly #next: Next | undefined;
   #tried: readonly Backend[] = [];
   /** Nothing where there are no caps that it could come under. */
-  #admission: Admission | undefined;
+  #caps: RequestCaps | undefined;
   #content: SendableContent | undefined;
   #backend: Backend | undefined;
-  #lease: Lease | undefined;
+  #place: Place | undefined;
   #lastFailure: Failed | undefined;
   #bodyLength = 0;
   #isDecoded = false;
@@ -99,8 +99,8 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
     if (req.headers.upgrade !== undefined && this.#exchange.upgrade === undefined)
       tellOfUpgrade(req, req.headers.upgrade);
     if (caps !== undefined || this.#exchange.upgrade !== undefined) {
-      this.#admission = new Admission(caps, tunnels, this.#exchange);
-      const full = this.#admission.enter();
+      this.#caps = new RequestCaps(caps, tunnels, this.#exchange);
+      const full = this.#caps.enter();
       if (full !== undefined) {
         this.#refuse(full);
         return;
@@ -168,10 +168,10 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
       this.#refuse({ kind: 'rejected', cause: 'bad_request', detail: 'The request target is none that is forwarded.' });
       return undefined;
     }
-    const lease = away === undefined ? backend.acquire() : backend.acquireAway();
-    if (lease === undefined) throw new Error('a backend that was available refused in the same tick');
+    const place = away === undefined ? backend.acquire() : backend.acquireAway();
+    if (place === undefined) throw new Error('a backend that was available refused in the same tick');
     this.#backend = backend;
-    this.#lease = lease;
+    this.#place = place;
     this.#reports.picked(backend, head);
     exchange.backend = backend.origin;
     exchange.attempts += 1;
@@ -248,7 +248,7 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
 
   sent(): void {
     this.#signsBefore = this.#backend?.signsOfLife;
-    this.#lease?.sent();
+    this.#place?.sent();
   }
 
   accepts(status: number, fields: ResponseFields): boolean {
@@ -259,7 +259,7 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
     const tried = [...this.#tried, this.#backend as Backend];
     if (!this.#parts.pool.hasCandidate(tried) || !this.#retries.afterAnswer(status, this.#replayable)) return true;
     const outcome: Outcome = { kind: 'completed', status };
-    this.#lease?.release(this.#verdict(outcome));
+    this.#place?.release(this.#verdict(outcome));
     this.#reports.attemptFailed(this.#backend as Backend, outcome, true);
     this.#tried = tried;
     this.#later();
@@ -267,13 +267,13 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
   }
 
   answered(status: number, fields: ResponseFields): void {
-    this.#lease?.answered();
+    this.#place?.answered();
     const backend = this.#backend as Backend;
     if (backend.isAway) backend.circuit.reset();
     if (status < 500) backend.signsOfLife += 1;
     const outcome: Outcome = { kind: 'completed', status };
     const isStream = isEventStream(fields);
-    if (isStream || this.#lease?.isTrial === true) this.#lease?.settle(this.#verdict(outcome));
+    if (isStream || this.#place?.isTrial === true) this.#place?.settle(this.#verdict(outcome));
     if (isStream) this.#exchange.settle(outcome);
   }
 
@@ -281,7 +281,7 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
     const exchange = this.#exchange;
     const outcome: Outcome = { kind: 'completed', status };
     const closed = () => {
-      this.#lease?.release('neutral');
+      this.#place?.release('neutral');
       this.#reports.forwarded(this.#backend as Backend, outcome);
       this.#over();
       // For whoever measures the response: it is over only now.
@@ -294,7 +294,7 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
       this.ended({ kind: 'failed', cause: 'http_upgrade_failed', error: problem, sent: true, headSent: false });
       return;
     }
-    this.#lease?.settle(this.#verdict(outcome));
+    this.#place?.settle(this.#verdict(outcome));
     exchange.settle(outcome);
   }
 
@@ -313,7 +313,7 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
   ended(ending: Outcome): void {
     const outcome = ending.kind === 'aborted' ? (this.#unsendable ?? ending) : ending;
     if (outcome.kind === 'failed' && this.#backend !== undefined) this.#backend.lastFailure = outcome.cause;
-    this.#lease?.release(this.#verdict(outcome));
+    this.#place?.release(this.#verdict(outcome));
     try {
       switch (outcome.kind) {
         case 'failed':
@@ -400,7 +400,7 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
   #fail(error: unknown): void {
     const exchange = this.#exchange;
     exchange.working = undefined;
-    this.#lease?.release('neutral');
+    this.#place?.release('neutral');
     this.#over();
     const { headersSent: headSent } = exchange.res;
     if (!headSent && this.#next !== undefined) {
@@ -422,7 +422,7 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#retries.end();
-    this.#admission?.leave();
+    this.#caps?.leave();
     this.#content?.drain();
   }
 

@@ -16,7 +16,7 @@ export const admissionCapChecks: Checks<AdmissionCapOptions> = {
 };
 
 /** Counts requests in flight, in all and by client, against their caps. */
-export class AdmissionCaps {
+export class InFlightCaps {
   readonly #max: number;
   readonly #maxPerClient: number;
   /** Bounded by the requests in flight: a client without any has no entry. */

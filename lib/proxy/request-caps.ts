@@ -1,6 +1,6 @@
 import type { Exchange } from '../core/exchange.ts';
 import type { Rejected, RejectionCause } from '../core/outcome.ts';
-import type { AdmissionCaps } from './in-flight-caps.ts';
+import type { InFlightCaps } from './in-flight-caps.ts';
 import type { Tunnels } from './tunnel/tunnels.ts';
 
 /** Nobody knows how long an overload lasts: soon enough to come back. */
@@ -13,15 +13,15 @@ export const overload = (cause: RejectionCause): Rejected => ({
 });
 
 /** The places that one exchange holds among those that are capped: that of a request, and that of a tunnel. */
-export class Admission {
-  readonly #caps: AdmissionCaps | undefined;
+export class RequestCaps {
+  readonly #caps: InFlightCaps | undefined;
   readonly #tunnels: Tunnels;
   readonly #exchange: Exchange;
   #isCounted = false;
   /** The client that was let in: the app may come to another view of it. */
   #client: string | undefined;
 
-  constructor(caps: AdmissionCaps | undefined, tunnels: Tunnels, exchange: Exchange) {
+  constructor(caps: InFlightCaps | undefined, tunnels: Tunnels, exchange: Exchange) {
     this.#caps = caps;
     this.#tunnels = tunnels;
     this.#exchange = exchange;

@@ -4,7 +4,7 @@ import { Backend, type BackendStatus } from '../backends/backend.ts';
 import { BackendPool } from '../backends/backend-pool.ts';
 import { assertBackends, type BackendOptions, readBackends } from '../backends/backend-url.ts';
 import { dnsChecks, dnsDefaults } from '../backends/discovery/discovery-options.ts';
-import { queueChecks, queueDefaults, WaitingLine } from '../backends/queue.ts';
+import { queueChecks, queueDefaults, RequestQueue } from '../backends/queue.ts';
 import { selectionPolicy } from '../backends/selection/load-balancing.ts';
 import { Circuit } from '../circuit-breaker/circuit.ts';
 import {
@@ -20,7 +20,7 @@ import { noticeMaking } from '../core/made-per-request.ts';
 import { resolveOptions } from '../core/options.ts';
 import { Forwarding } from './forwarding.ts';
 import type { ForwardingParts } from './forwarding-parts.ts';
-import { AdmissionCaps } from './in-flight-caps.ts';
+import { InFlightCaps } from './in-flight-caps.ts';
 import { Membership } from './membership.ts';
 import { tellOfOwnAddress } from './own-address-warning.ts';
 import { PoolHealth } from './pool-health.ts';
@@ -153,7 +153,7 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
   const policy = selectionPolicy(options.loadBalancing);
   const queue = resolveOptions('roundRobinProxy.queue', options.queue, queueDefaults, queueChecks);
   const places = { hasAny: () => pool.hasCandidate([]), nextChangeMs: () => pool.nextChangeMs() };
-  const line = queue.size > 0 ? new WaitingLine(queue, places) : undefined;
+  const line = queue.size > 0 ? new RequestQueue(queue, places) : undefined;
   const needs = {
     slowStartMs: options.slowStartMs,
     observesLatency: policy.observesLatency === true,
@@ -206,7 +206,7 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
     events,
     retry,
     budget: new RetryBudget(retry.budgetRatio, retry.budgetMinimum),
-    caps: options.maxInFlight > 0 || options.maxInFlightPerClient > 0 ? new AdmissionCaps(options) : undefined,
+    caps: options.maxInFlight > 0 || options.maxInFlightPerClient > 0 ? new InFlightCaps(options) : undefined,
     line,
     isFailure: options.isFailure,
     ambiguousPaths: options.ambiguousPaths,

@@ -58,9 +58,9 @@ export class HealthStory {
 
   /** One request that fails or succeeds; it must be admitted. */
   async request(verdict: Verdict): Promise<void> {
-    const lease = this.backend.isAvailable() ? this.backend.acquire() : undefined;
-    if (lease === undefined) throw new Error(`not available, circuit ${this.backend.circuit.state}`);
-    lease.release(verdict);
+    const place = this.backend.isAvailable() ? this.backend.acquire() : undefined;
+    if (place === undefined) throw new Error(`not available, circuit ${this.backend.circuit.state}`);
+    place.release(verdict);
     await microtasks();
   }
 

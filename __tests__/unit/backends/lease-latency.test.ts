@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import { Backend, type Lease } from '../../../lib/backends/backend.ts';
+import { Backend, type Place } from '../../../lib/backends/backend.ts';
 import { Circuit, circuitDefaults } from '../../../lib/circuit-breaker/circuit.ts';
 import { microtasks } from '../circuit-breaker/microtasks.ts';
 
@@ -16,43 +16,43 @@ function makeBackend(observesLatency = true): Backend {
 }
 
 const later = (ms: number) => jest.advanceTimersByTime(ms);
-const begin = (backend: Backend) => backend.acquire() as Lease;
+const begin = (backend: Backend) => backend.acquire() as Place;
 
 describe('the latency of a backend', () => {
   test('is the time from the end of the request to the head of the answer', () => {
     const backend = makeBackend();
-    const lease = begin(backend);
+    const place = begin(backend);
     later(1_000);
-    lease.sent();
+    place.sent();
     later(20);
-    lease.answered();
+    place.answered();
     expect(backend.latencyMs).toBe(20);
     later(0);
-    lease.release('success');
+    place.release('success');
     expect(backend.latencyMs).toBe(20);
   });
 
   test('is measured once per request, however long the content takes', () => {
     const backend = makeBackend();
-    const lease = begin(backend);
-    lease.sent();
+    const place = begin(backend);
+    place.sent();
     later(20);
-    lease.answered();
-    lease.settle('success');
+    place.answered();
+    place.settle('success');
     later(5_000);
-    lease.release('success');
-    lease.release('failure');
+    place.release('success');
+    place.release('failure');
     expect(backend.latencyMs).toBeCloseTo(20 * Math.exp(-0.5));
   });
 
   test('an upgrade has one at its head, not at its end', () => {
     const backend = makeBackend();
-    const lease = begin(backend);
-    lease.sent();
+    const place = begin(backend);
+    place.sent();
     later(20);
-    lease.settle('success');
+    place.settle('success');
     later(3_600_000);
-    lease.release('neutral');
+    place.release('neutral');
     expect(backend.latencyMs).toBeLessThan(20);
   });
 
@@ -71,11 +71,11 @@ describe('the latency of a backend', () => {
 
   test('a failure raises it, after the head as well', () => {
     const backend = makeBackend();
-    const lease = begin(backend);
-    lease.sent();
+    const place = begin(backend);
+    place.sent();
     later(10);
-    lease.answered();
-    lease.release('failure');
+    place.answered();
+    place.release('failure');
     expect(backend.latencyMs).toBe(20);
     begin(backend).release('failure');
     expect(backend.latencyMs).toBe(40);
@@ -84,10 +84,10 @@ describe('the latency of a backend', () => {
   test('is forgotten when the circuit closes again', async () => {
     const backend = makeBackend();
     for (let call = 0; call < 5; call += 1) {
-      const lease = begin(backend);
-      lease.sent();
+      const place = begin(backend);
+      place.sent();
       later(10);
-      lease.release('failure');
+      place.release('failure');
     }
     await microtasks();
     expect(backend.latencyMs).toBeGreaterThan(0);
@@ -103,11 +103,11 @@ describe('the latency of a backend', () => {
   test('is not measured unless wanted', () => {
     const backend = makeBackend(false);
     const clock = jest.spyOn(performance, 'now');
-    const lease = begin(backend);
-    lease.sent();
+    const place = begin(backend);
+    place.sent();
     later(20);
-    lease.answered();
-    lease.release('success');
+    place.answered();
+    place.release('success');
     expect(backend.latencyMs).toBe(0);
     expect(clock).not.toHaveBeenCalled();
     clock.mockRestore();

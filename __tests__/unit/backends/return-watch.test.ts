@@ -30,9 +30,9 @@ function watched(...results: (FailureCause | 'accepted')[]) {
   /** Opens the circuit with requests that fail like this. */
   const fail = async (cause: FailureCause): Promise<void> => {
     for (let request = 0; request < 5; request++) {
-      const lease = backend.acquire();
+      const place = backend.acquire();
       backend.lastFailure = cause;
-      lease?.release('failure');
+      place?.release('failure');
     }
     await jest.advanceTimersByTimeAsync(0);
     expect(circuit.state).toBe('open');

@@ -176,11 +176,11 @@ describe('every policy ramps up', () => {
     pool.setBackends(configs('a'));
     pool.setBackends(configs('a', 'b'));
     for (const [index, ms] of [10, 4].entries()) {
-      const lease = pool.backends[index]!.acquire()!;
-      lease.sent();
+      const place = pool.backends[index]!.acquire()!;
+      place.sent();
       jest.advanceTimersByTime(ms);
-      lease.answered();
-      lease.release('success');
+      place.answered();
+      place.release('success');
     }
     expect(pool.select(exchange(), [])).toBe(pool.backends[0]);
     jest.advanceTimersByTime(5_000);

@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
-import type { Backend, Lease } from '../../../lib/backends/backend.ts';
+import type { Backend, Place } from '../../../lib/backends/backend.ts';
 import { Backend as PoolBackend } from '../../../lib/backends/backend.ts';
 import { BackendPool } from '../../../lib/backends/backend-pool.ts';
 import { Ejections } from '../../../lib/backends/health/ejections.ts';
-import { type Waiter, WaitingLine } from '../../../lib/backends/queue.ts';
+import { RequestQueue, type Waiter } from '../../../lib/backends/queue.ts';
 import { selectionPolicy } from '../../../lib/backends/selection/load-balancing.ts';
 import { Circuit, circuitDefaults } from '../../../lib/circuit-breaker/circuit.ts';
 import type { Verdict } from '../../../lib/core/outcome.ts';
@@ -25,9 +25,9 @@ afterEach(() => {
 /** A pool with a queue, and requests on their way through it as the proxy sends them. */
 class Scene {
   readonly pool: BackendPool;
-  readonly line: WaitingLine;
+  readonly line: RequestQueue;
   readonly ejections: Ejections;
-  readonly running: { readonly request: Request; readonly backend: Backend; readonly lease: Lease }[] = [];
+  readonly running: { readonly request: Request; readonly backend: Backend; readonly place: Place }[] = [];
   readonly waiting: Request[] = [];
 
   readonly #configs: ReturnType<typeof backendConfigs>;
@@ -35,7 +35,7 @@ class Scene {
   constructor(policy: (typeof POLICIES)[number], configs = backendConfigs(3)) {
     this.#configs = configs;
     const advance = () => this.line.advance();
-    this.line = new WaitingLine(
+    this.line = new RequestQueue(
       { size: 50, timeoutMs: QUEUE_TIMEOUT_MS },
       { hasAny: () => this.pool.hasCandidate([]), nextChangeMs: () => this.pool.nextChangeMs() },
     );
@@ -59,7 +59,7 @@ class Scene {
 
   finish(index: number, verdict: Verdict): void {
     const [one] = this.running.splice(index % (this.running.length || 1), 1);
-    one?.lease.release(verdict);
+    one?.place.release(verdict);
     // As the proxy does it: what failed is tried elsewhere.
     if (one !== undefined && verdict === 'failure')
       this.arrive(one.request.address, [...one.request.tried, one.backend]);
@@ -100,9 +100,9 @@ class Request implements Waiter {
   tryEnter(): boolean {
     const { pool, running, waiting } = this.#scene;
     const backend = pool.select(exchange({ address: this.address }), this.tried);
-    const lease = backend?.acquire();
-    if (backend === undefined || lease === undefined) return false;
-    running.push({ request: this, backend, lease });
+    const place = backend?.acquire();
+    if (backend === undefined || place === undefined) return false;
+    running.push({ request: this, backend, place });
     if (waiting.includes(this)) waiting.splice(waiting.indexOf(this), 1);
     return true;
   }

@@ -1,17 +1,17 @@
 import { describe, expect, test } from '@jest/globals';
 import type { Exchange } from '../../../lib/core/exchange.ts';
-import { AdmissionCaps } from '../../../lib/proxy/in-flight-caps.ts';
-import { Admission } from '../../../lib/proxy/request-caps.ts';
+import { InFlightCaps } from '../../../lib/proxy/in-flight-caps.ts';
+import { RequestCaps } from '../../../lib/proxy/request-caps.ts';
 import { Tunnels } from '../../../lib/proxy/tunnel/tunnels.ts';
 import { Watchdog } from '../../../lib/proxy/watchdog.ts';
 
 const TUNNEL = { idleTimeoutMs: 1_000, closeTimeoutMs: 1_000, max: 1, maxPerClient: 1 };
 
 function rig(upgrade: boolean) {
-  const caps = new AdmissionCaps({ maxInFlight: 2, maxInFlightPerClient: 2 });
+  const caps = new InFlightCaps({ maxInFlight: 2, maxInFlightPerClient: 2 });
   const tunnels = new Tunnels(TUNNEL as never, new Watchdog(1_000));
   const exchange = () => ({ clientAddress: '192.0.2.1', upgrade: upgrade ? {} : undefined }) as unknown as Exchange;
-  return { caps, admit: () => new Admission(caps, tunnels, exchange()) };
+  return { caps, admit: () => new RequestCaps(caps, tunnels, exchange()) };
 }
 
 describe('leave()', () => {

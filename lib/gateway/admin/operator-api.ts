@@ -14,15 +14,15 @@ export interface GatewayControl {
   resetLimit(client: string): Promise<void>;
 }
 
-const HOLDS = ['drain', 'isolate', 'restore'] as const;
-type HoldAct = (typeof HOLDS)[number];
+const OPERATOR_ACTS = ['drain', 'isolate', 'restore'] as const;
+type OperatorAct = (typeof OPERATOR_ACTS)[number];
 
 /** The acts have no content; some clients send an empty object all the same. */
 const MAX_CONTENT_BYTES = 1_024;
 const MAX_NAME = 512;
 
 /** The part of the API that changes something. */
-export class Acts {
+export class OperatorApi {
   readonly #control: GatewayControl;
   readonly #guard: TokenGuard;
   readonly #log: Logger;
@@ -39,11 +39,11 @@ export class Acts {
   /** @returns whether the path is one of its own. */
   answers(path: string, req: IncomingMessage, res: ServerResponse): boolean {
     const [, , what, id, act, ...more] = path.split('/');
-    const isHold = what === 'backends' && HOLDS.includes(act as HoldAct) && more.length === 0;
+    const isHold = what === 'backends' && OPERATOR_ACTS.includes(act as OperatorAct) && more.length === 0;
     if (path === '/api/token') {
       void this.#run('POST', req, res, () => void res.writeHead(204).end());
     } else if (isHold && id) {
-      void this.#run('POST', req, res, () => this.#hold(act as HoldAct, id, req, res));
+      void this.#run('POST', req, res, () => this.#hold(act as OperatorAct, id, req, res));
     } else if (what === 'limits' && id && act === undefined) {
       void this.#run('DELETE', req, res, () => this.#reset(id, req, res));
     } else {
@@ -63,7 +63,7 @@ export class Acts {
       Number(req.headers['content-length'] ?? 0) > MAX_CONTENT_BYTES
     ) {
       res.setHeader('Connection', 'close');
-      sendProblem(res, 413, 'Content too large', 'Acts have no content.');
+      sendProblem(res, 413, 'Content too large', 'OperatorApi have no content.');
       return false;
     }
     req.resume();
@@ -88,7 +88,7 @@ export class Acts {
     return false;
   }
 
-  async #hold(act: HoldAct, id: string, req: IncomingMessage, res: ServerResponse): Promise<void> {
+  async #hold(act: OperatorAct, id: string, req: IncomingMessage, res: ServerResponse): Promise<void> {
     const backend = decoded(id);
     let isFound: boolean;
     try {
@@ -146,7 +146,7 @@ export class Acts {
   }
 }
 
-const PAST: Readonly<Record<HoldAct, string>> = {
+const PAST: Readonly<Record<OperatorAct, string>> = {
   drain: 'drained by an operator',
   isolate: 'isolated by an operator',
   restore: 'restored by an operator',

@@ -26,7 +26,7 @@ const MAX_WAITING_BYTES = 256 * 1024;
 const RETRY_MS = 2_000;
 
 /** Those who look at the page: server-sent events. Each text is made once for all of them. */
-export class Viewers {
+export class PageConnections {
   readonly #feed: Pick<PageFeed, 'watch'>;
   readonly #stateOf: (snapshot: StatusSnapshot) => PageState;
   readonly #all = new Set<ServerResponse>();

@@ -3,8 +3,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { findPackageJSON } from 'node:module';
 import type { StatusSnapshot } from '../../index.ts';
 import type { Logger } from '../logging/logger.ts';
-import { Acts, type GatewayControl } from './operator-api.ts';
-import { type PageFeed, type PageState, Viewers } from './page-connections.ts';
+import { type GatewayControl, OperatorApi } from './operator-api.ts';
+import { PageConnections, type PageFeed, type PageState } from './page-connections.ts';
 import { readPageFiles } from './page-files.ts';
 import { isRead, refuseMethod, sendJson, sendProblem, sendText } from './responses.ts';
 import type { ShownSetting } from './shown-config.ts';
@@ -28,8 +28,8 @@ const version = (JSON.parse(readFileSync(findPackageJSON(import.meta.url) as str
 export class StatusSite {
   readonly #phase: () => string;
   readonly #guard: TokenGuard;
-  readonly #acts: Acts;
-  readonly #viewers: Viewers;
+  readonly #acts: OperatorApi;
+  readonly #pages: PageConnections;
   readonly #files = readPageFiles();
   readonly #openApi = readFileSync(new URL('./openapi.json', import.meta.url), 'utf8');
   readonly #log: Logger;
@@ -40,8 +40,8 @@ export class StatusSite {
     this.#phase = phase;
     this.#log = log;
     this.#guard = new TokenGuard(token);
-    this.#acts = new Acts(control, this.#guard, log, (subject, text) => feed.noteOperator(subject, text));
-    this.#viewers = new Viewers(feed, (snapshot) => this.#stateOf(snapshot));
+    this.#acts = new OperatorApi(control, this.#guard, log, (subject, text) => feed.noteOperator(subject, text));
+    this.#pages = new PageConnections(feed, (snapshot) => this.#stateOf(snapshot));
     const versions = { expressway: version, node: process.versions.node, v8: process.versions.v8 };
     this.#reads = {
       '/api/status': async () => this.#stateOf(await feed.snapshot()),
@@ -62,7 +62,7 @@ export class StatusSite {
     else if (read !== undefined) void this.#answer(res, read);
     else if (path === '/api/openapi.json') sendText(res, 200, 'application/json', this.#openApi);
     else if (req.method === 'HEAD') refuseMethod(res, 'GET');
-    else this.#viewers.add(res);
+    else this.#pages.add(res);
     return true;
   }
 

@@ -46,7 +46,7 @@ export class ClusterMetrics {
     if (last !== undefined) this.#past = merged([this.#past, last.filter(isCount)]);
   }
 
-  /** For one scrape. Whoever does not answer holds nobody up. */
+  /** For one scrape. Whoever does not answer operatorStates nobody up. */
   async collect(): Promise<Registry> {
     const own = this.#own.getMetricsAsJSON() as Promise<unknown> as Promise<readonly MetricJson[]>;
     const asked = this.#workers()

@@ -1,7 +1,7 @@
 import { BackendsFile } from '../config/backends-file.ts';
 import { type Config, ConfigError, readConfig } from '../config/config.ts';
 import {
-  type ConfigurationAgain,
+  type ConfigurationChange,
   isTlsSwitched,
   mixedVariables,
   readAgain,
@@ -72,7 +72,7 @@ export class ClusterReload {
     return this.#settled;
   }
 
-  /** @throws {BackendsError} when BACKENDS_FILE holds no usable list. */
+  /** @throws {BackendsError} when BACKENDS_FILE operatorStates no usable list. */
   async open(): Promise<void> {
     if (this.#file === undefined) return;
     this.#plan = { ...this.#plan, backends: await this.#file.read() };
@@ -115,7 +115,7 @@ export class ClusterReload {
 
   async #reloadAll(why: string, onlyBackends: boolean): Promise<void> {
     const from = this.#environment.name;
-    let again: ConfigurationAgain;
+    let again: ConfigurationChange;
     let next: Plan;
     let facts: object;
     try {

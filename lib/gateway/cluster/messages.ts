@@ -16,8 +16,8 @@ export interface MetricValueJson {
   readonly metricName?: string;
 }
 
-/** A backend that an operator keeps out. `setHolds` tells a worker all of them when it becomes ready. */
-export interface HoldEntry {
+/** A backend that an operator keeps out. `setOperatorStates` tells a worker all of them when it becomes ready. */
+export interface OperatorStateEntry {
   readonly backend: string;
   readonly held: 'drained' | 'isolated';
 }
@@ -32,7 +32,7 @@ export interface Plan {
 export interface Beginning extends Plan {
   /** Of the worker, from 1. */
   readonly place: number;
-  readonly holds: readonly HoldEntry[];
+  readonly operatorStates: readonly OperatorStateEntry[];
   /** Workers that there are when all are up. */
   readonly workers: number;
 }
@@ -57,18 +57,18 @@ export interface Preparation {
   readonly facts: object;
 }
 
-export type HoldAct = 'drain' | 'isolate' | 'restore';
+export type OperatorAct = 'drain' | 'isolate' | 'restore';
 
 /** `hold`, asked by the primary. */
-export interface HoldQuestion {
+export interface OperatorQuestion {
   readonly backend: string;
-  readonly act: HoldAct;
+  readonly act: OperatorAct;
 }
 
 /** Whether the worker has such a backend, and how it was held before. */
-export interface HoldAnswer {
+export interface OperatorAnswer {
   readonly isFound: boolean;
-  readonly before: HoldEntry['held'] | undefined;
+  readonly before: OperatorStateEntry['held'] | undefined;
 }
 
 /** `lastWords`, told by a worker that ends in order: its counts must not be lost. */

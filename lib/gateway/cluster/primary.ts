@@ -143,9 +143,9 @@ export class Primary implements AdminView {
     peer.on('count', (question: never) => this.#counter.answer(question));
     peer.on('begin', async (): Promise<Beginning> => {
       await this.#reload.settled;
-      const holds = await this.#control.holds();
+      const operatorStates = await this.#control.operatorStates();
       worker.hasBegun = true;
-      return { ...this.#reload.planOf(worker), place: worker.place, holds, workers: this.#config.workers };
+      return { ...this.#reload.planOf(worker), place: worker.place, operatorStates, workers: this.#config.workers };
     });
   }
 

@@ -4,7 +4,15 @@ import { readConfig } from '../config/config.ts';
 import type { Gateway } from '../gateway.ts';
 import type { PreparedReload } from '../reload/prepared-reload.ts';
 import { toldProblems } from '../reload/prepared-reload.ts';
-import type { HoldAnswer, HoldEntry, HoldQuestion, LastWords, MetricJson, Preparation, Prepare } from './messages.ts';
+import type {
+  LastWords,
+  MetricJson,
+  OperatorAnswer,
+  OperatorQuestion,
+  OperatorStateEntry,
+  Preparation,
+  Prepare,
+} from './messages.ts';
 import type { Peer } from './peer.ts';
 
 const ACT_OF = { drained: 'drain', isolated: 'isolate' } as const;
@@ -30,15 +38,15 @@ export function answerPrimary(primary: Peer, gateway: Gateway): void {
   });
   primary.on('snapshot', () => feed.snapshot());
   primary.on('history', () => feed.history());
-  primary.on('holds', (): HoldEntry[] =>
+  primary.on('operatorStates', (): OperatorStateEntry[] =>
     backends().flatMap(({ backend, held }) => (held === undefined ? [] : [{ backend, held }])),
   );
-  primary.on<HoldQuestion>('hold', async ({ backend, act }): Promise<HoldAnswer> => {
+  primary.on<OperatorQuestion>('operatorAct', async ({ backend, act }): Promise<OperatorAnswer> => {
     const before = backends().find((row) => row.backend === backend)?.held;
     return { isFound: await control[act](backend), before };
   });
-  primary.on<readonly HoldEntry[]>('setHolds', (holds) => {
-    const wanted = new Map(holds.map(({ backend, held }) => [backend, held]));
+  primary.on<readonly OperatorStateEntry[]>('setOperatorStates', (operatorStates) => {
+    const wanted = new Map(operatorStates.map(({ backend, held }) => [backend, held]));
     for (const { backend, held } of backends()) {
       const next = wanted.get(backend);
       if (next !== held) control[next === undefined ? 'restore' : ACT_OF[next]](backend);

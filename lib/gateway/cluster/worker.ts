@@ -46,14 +46,14 @@ export async function runWorker(app: AppFactory): Promise<void> {
 async function start(app: AppFactory, primary: Peer, lines: LogOutput): Promise<Gateway | undefined> {
   try {
     const beginning = await primary.ask<Beginning>('begin', undefined, BEGIN_TIMEOUT_MS);
-    const { place, workers, holds } = beginning;
+    const { place, workers, operatorStates } = beginning;
     const config = workerConfig(beginning);
     const log = createLogger(config.logLevel, (line) => lines.write(line), { worker: place });
     const counter = {
       processes: workers,
       ask: (question: object) => primary.ask<CounterAnswer>('count', question, COUNT_TIMEOUT_MS),
     };
-    return await startGateway(config, { app, log, lines, worker: { counter, holds } });
+    return await startGateway(config, { app, log, lines, worker: { counter, operatorStates } });
   } catch (error) {
     const problems = problemsOf(error);
     if (problems === undefined) throw error;

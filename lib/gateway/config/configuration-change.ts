@@ -6,7 +6,7 @@ import { changedVariables, variables } from './variables.ts';
 const RELOADABLE = /^(?:BACKENDS|RATE_LIMIT_\w+|TLS_CERT|TLS_KEY|BACKEND_(?:CA|CERT|KEY)|LOG_LEVEL)$/;
 
 /** The configuration as its source has it now. */
-export interface ConfigurationAgain {
+export interface ConfigurationChange {
   readonly variables: NodeJS.ProcessEnv;
   readonly config: Config;
   /** Variables that the file says and the environment proper says otherwise. */
@@ -19,7 +19,7 @@ export interface ConfigurationAgain {
  * @param first The configuration of the start.
  * @throws {ConfigError}
  */
-export function readAgain(environment: Environment, first: Config): ConfigurationAgain {
+export function readAgain(environment: Environment, first: Config): ConfigurationChange {
   const now = environment.read();
   const config = readConfig(now.variables);
   // The files may be others, but a listener cannot begin to speak TLS, or cease to.
@@ -45,5 +45,5 @@ export function mixedVariables(
 }
 
 /** What a gateway runs with after a reload without a restart. */
-export const reloadedVariables = (before: NodeJS.ProcessEnv, { variables, restart }: ConfigurationAgain) =>
+export const reloadedVariables = (before: NodeJS.ProcessEnv, { variables, restart }: ConfigurationChange) =>
   mixedVariables(before, variables, (name) => RELOADABLE.test(name) && !restart.includes(name));

@@ -1,5 +1,5 @@
 import type { Config } from '../config/config.ts';
-import { type ConfigurationAgain, readAgain } from '../config/configuration-change.ts';
+import { type ConfigurationChange, readAgain } from '../config/configuration-change.ts';
 import type { Environment } from '../config/env-file.ts';
 import type { Logger } from '../logging/logger.ts';
 import { type PreparedReload, prepareReload, type ReloadPart, toldProblems } from './prepared-reload.ts';
@@ -61,7 +61,7 @@ export class Reload {
 
   async #run(why: string, parts: readonly ReloadPart[]): Promise<void> {
     const from = this.#environment?.name;
-    let again: ConfigurationAgain | undefined;
+    let again: ConfigurationChange | undefined;
     let prepared: PreparedReload | undefined;
     let problems: readonly string[];
     try {
@@ -95,7 +95,7 @@ export function logPartly(log: Logger, facts: object): void {
   log.error(facts, 'read again, but not everything could be applied');
 }
 
-export function logReload(log: Logger, facts: object, again: ConfigurationAgain | undefined): void {
+export function logReload(log: Logger, facts: object, again: ConfigurationChange | undefined): void {
   const { overridden = [], restart = [] } = again ?? {};
   log.info({ ...facts, ...(overridden.length > 0 ? { overridden } : {}) }, 'read again');
   if (restart.length > 0) log.warn({ variables: restart }, `needs a restart: ${restart.join(', ')}`);

@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream';
 import type { Backend } from '../../backends/backend.ts';
 import type { Exchange, UpgradeSocket } from '../../core/exchange.ts';
 import type { RejectionCause } from '../../core/outcome.ts';
-import { AdmissionCaps } from '../in-flight-caps.ts';
+import { InFlightCaps } from '../in-flight-caps.ts';
 import { isHopByHop } from '../request/hop-by-hop.ts';
 import { applyResponseHead, type ResponseFields, removeResponseHead } from '../response/response-head.ts';
 import type { Watchdog } from '../watchdog.ts';
@@ -16,7 +16,7 @@ const FRAMING = new Set(['content-length', 'transfer-encoding']);
 /** The upgraded connections of one proxy, and how many there may be. */
 export class Tunnels {
   readonly #options: Required<TunnelOptions>;
-  readonly #caps: AdmissionCaps;
+  readonly #caps: InFlightCaps;
   readonly #watchdog: Watchdog;
   readonly #admitted = new Map<Exchange, string | undefined>();
   readonly #open = new Map<Tunnel, Backend>();
@@ -25,7 +25,7 @@ export class Tunnels {
 
   constructor(options: Required<TunnelOptions>, watchdog: Watchdog) {
     this.#options = options;
-    this.#caps = new AdmissionCaps({ maxInFlight: options.max, maxInFlightPerClient: options.maxPerClient });
+    this.#caps = new InFlightCaps({ maxInFlight: options.max, maxInFlightPerClient: options.maxPerClient });
     this.#watchdog = watchdog;
   }
 
