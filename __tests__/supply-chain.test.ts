@@ -6,7 +6,14 @@ const manifest = JSON.parse(read('package.json'));
 const lock = JSON.parse(read('package-lock.json')) as {
   packages: Record<
     string,
-    { version: string; integrity?: string; link?: boolean; resolved?: string; hasInstallScript?: boolean }
+    {
+      version: string;
+      integrity?: string;
+      link?: boolean;
+     
+      resolved?: string;
+      hasInstallScript?: boolean;
+    }
   >;
 };
 
@@ -57,12 +64,28 @@ describe('the supply chain', () => {
     expect(loose.map(([path]) => path)).toEqual([]);
   });
 
-  test('the lock file of __tests__/applications does too, and no package there runs a script', () => {
-    const { packages: tools } = JSON.parse(read('__tests__/applications/package-lock.json')) as typeof lock;
-    const loose = Object.entries(tools).filter(([path, entry]) => path !== '' && entry.integrity === undefined);
-    expect(loose.map(([path]) => path)).toEqual([]);
-    const allowed = Object.values(JSON.parse(read('__tests__/applications/package.json')).allowScripts);
-    expect(allowed.filter((isAllowed) => isAllowed !== false)).toEqual([]);
+  describe.each(['__tests__/applications', 'bench'])('%s, which has a lock file of its own', (folder) => {
+    const { packages: others } = JSON.parse(read(`${folder}/package-lock.json`)) as typeof lock;
+
+    test('pins every package by its hash', () => {
+      const loose = Object.entries(others).filter(([path, entry]) => path !== '' && entry.integrity === undefined);
+      expect(Object.keys(others).length).toBeGreaterThan(50);
+      expect(loose.map(([path]) => path)).toEqual([]);
+    });
+
+    test('lets no package run a script', () => {
+      const allowed = Object.values(JSON.parse(read(`${folder}/package.json`)).allowScripts);
+      expect(allowed.filter((isAllowed) => isAllowed !== false)).toEqual([]);
+    });
+
+    // A file there would load the nearer copy.
+    test('has what the package depends on in the version of the repository, where it has it', () => {
+      for (const name of Object.keys(ranges)) {
+        const nearer = others[`node_modules/${name}`];
+        if (nearer !== undefined)
+          expect([name, nearer.version]).toEqual([name, packages[`node_modules/${name}`]?.version]);
+      }
+    });
   });
 
   test('only packages that were looked at may run scripts when they are installed', () => {

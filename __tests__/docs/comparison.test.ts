@@ -39,8 +39,11 @@ const unsourced = (tables: string[][][]): string[] =>
     .flatMap(([name, ...cells]) => cells.map((cell) => `${name}: ${cell}`))
     .filter((cell) => !/\[\^\w+\]/.test(cell) && !cell.endsWith('*not checked*'));
 
+/** Peers are pinned for the benchmarks. */
 const versionOf = (name: string): string =>
-  JSON.parse(readFileSync(join(ROOT, 'node_modules', name, 'package.json'), 'utf8')).version;
+  ['package-lock.json', 'bench/package-lock.json']
+    .map((file) => JSON.parse(readFileSync(join(ROOT, file), 'utf8')).packages[`node_modules/${name}`])
+    .find((entry) => entry !== undefined)?.version;
 
 describe('the comparison', () => {
   const text = readPage('docs/comparison.md');
@@ -74,7 +77,7 @@ describe('the comparison', () => {
 
   // When this fails: read the new version, correct what it says of it, then the version and the date.
   test.each(['http-proxy-middleware', 'httpxy', 'fast-gateway', 'fast-proxy-lite'])(
-    'was written from the %s that is installed',
+    'was written from the %s that is pinned here',
     (name) => {
       expect(text).toContain(`${name} ${versionOf(name)}, `);
     },

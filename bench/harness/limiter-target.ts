@@ -1,3 +1,4 @@
+import { peers } from './peers.ts';
 import type { RedisServer } from './redis-server.ts';
 import { RunningNodeTarget, type Target, type TargetContext } from './target.ts';
 
@@ -17,6 +18,10 @@ export class LimiterTarget implements Target {
     this.title = title;
     this.refuses = name.startsWith('429-');
     this.#redis = redis;
+  }
+
+  missing(): string | undefined {
+    return /^(429-)?rlf/.test(this.name) ? peers.missing() : undefined;
   }
 
   async start(context: TargetContext): Promise<RunningNodeTarget> {

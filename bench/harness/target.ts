@@ -1,5 +1,6 @@
 import type { Child } from './child.ts';
 import type { Usage } from './child-side.ts';
+import { peers } from './peers.ts';
 import type { Placement } from './placement.ts';
 import type { Processes } from './processes.ts';
 import type { SizedExchange } from './sized.ts';
@@ -47,6 +48,8 @@ export interface NodeTargetOptions {
   readonly script?: string;
   /** Arguments before the origins of the backends. */
   readonly args?: (context: TargetContext) => readonly string[];
+  /** Whether it needs a package of `bench/package.json`. */
+  readonly isPeer?: boolean;
 }
 
 /** A target of our own: a file in `targets/`, run by this Node. */
@@ -56,12 +59,18 @@ export class NodeTarget implements Target {
 
   readonly #script: string;
   readonly #args: (context: TargetContext) => readonly string[];
+  readonly #isPeer: boolean;
 
-  constructor(name: string, title: string, { script = name, args = () => [] }: NodeTargetOptions = {}) {
+  constructor(name: string, title: string, { script = name, args = () => [], isPeer = false }: NodeTargetOptions = {}) {
     this.name = name;
     this.title = title;
     this.#script = script;
     this.#args = args;
+    this.#isPeer = isPeer;
+  }
+
+  missing(): string | undefined {
+    return this.#isPeer ? peers.missing() : undefined;
   }
 
   start(context: TargetContext): Promise<RunningNodeTarget> {

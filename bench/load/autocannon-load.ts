@@ -1,5 +1,6 @@
 import type { Child } from '../harness/child.ts';
 import type { Usage } from '../harness/child-side.ts';
+import { peers } from '../harness/peers.ts';
 import type { Placement } from '../harness/placement.ts';
 import type { Processes } from '../harness/processes.ts';
 import type { AutocannonRun } from './autocannon-process.ts';
@@ -17,6 +18,8 @@ export class AutocannonLoad implements LoadGenerator {
   }
 
   static async start(processes: Processes, placement: Placement): Promise<AutocannonLoad> {
+    const why = peers.missing();
+    if (why !== undefined) throw new Error(why);
     const script = new URL('./autocannon-process.ts', import.meta.url);
     const child = processes.start({ name: 'autocannon', script, cpus: placement.load });
     await child.ready();

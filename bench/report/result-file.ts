@@ -2,6 +2,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Panel, renderChart } from './chart.ts';
+import { resultText } from './result-text.ts';
 import type { RunFacts } from './run-facts.ts';
 
 const FOLDER = new URL('../results/', import.meta.url);
@@ -13,9 +14,9 @@ export function resultFile(name: string): string {
 }
 
 /** @returns where it was written, as seen from the current folder. */
-export function writeResult(name: string, content: unknown): string {
+export function writeResult(name: string, result: object): string {
   const file = resultFile(name);
-  writeFileSync(file, `${JSON.stringify(content, undefined, 2)}\n`);
+  writeFileSync(file, resultText(result));
   return relative(process.cwd(), file);
 }
 

@@ -81,22 +81,25 @@ export class Comparison implements Subcommand {
 
     const summaries = summarize(runs, baselines);
     const { name, checks } = load;
-    const result = { ...facts, load: { name, checks }, backends: count, baselines, missing, targets: summaries };
+    const head = { ...facts, load: { name, checks }, backends: count, baselines, missing };
     // One short round proves nothing.
     const verdict = flags.smoke ? undefined : this.#spec.verdict?.(summaries);
-    if (flags.json) print(JSON.stringify(result, undefined, 2));
+    if (flags.json) print(JSON.stringify({ ...head, targets: summaries }, undefined, 2));
     else {
       print([...this.#lines(summaries, facts, `load: ${name}, checks ${checks}`), ...missingLines(missing)].join('\n'));
       if (verdict !== undefined) print(`\n${verdict.text}`);
     }
-    if (!flags.smoke && this.#spec.isFleeting !== true) this.#write(result, summaries, facts, progress);
+    if (!flags.smoke && this.#spec.isFleeting !== true) this.#write(head, summaries, facts, progress);
     return verdict?.isGood !== false && summaries.every(({ status }) => status === 'ok');
   }
 
-  #write(result: unknown, summaries: readonly Summary[], facts: RunFacts, progress: (line: string) => void): void {
+  #write(head: object, summaries: readonly Summary[], facts: RunFacts, progress: (line: string) => void): void {
     const name = `${this.name}${facts.flags.only === undefined ? '' : '.partial'}`;
-    progress(`written: ${writeResult(`${name}.json`, result)}`);
-    progress(`written: ${writeChart(name, `${this.name}: ${this.about}`, facts, this.#spec.panels(summaries))}`);
+    const panels = this.#spec.panels(summaries);
+    // What a summary says of its samples is all that the file keeps of them.
+    const targets = summaries.map(({ samples, ...summary }) => ({ ...summary, rounds: samples.length }));
+    progress(`written: ${writeResult(`${name}.json`, { ...head, targets, panels })}`);
+    progress(`written: ${writeChart(name, `${this.name}: ${this.about}`, facts, panels)}`);
   }
 
   #lines(summaries: readonly Summary[], facts: RunFacts, load: string): string[] {

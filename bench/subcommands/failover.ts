@@ -66,10 +66,9 @@ export const failover: Subcommand = {
     else print(failoverText(result));
     if (!flags.smoke) {
       const name = `${failover.name}${flags.only === undefined && flags.operands.length === 0 ? '' : '.partial'}`;
-      progress(`written: ${writeResult(`${name}.json`, result)}`);
-      progress(
-        `written: ${writeChart(name, 'failover: what clients see when a backend fails', result, failoverPanels(result))}`,
-      );
+      const panels = failoverPanels(result);
+      progress(`written: ${writeResult(`${name}.json`, { ...result, panels })}`);
+      progress(`written: ${writeChart(name, 'failover: what clients see when a backend fails', result, panels)}`);
     }
     return rows.length > 0 && rows.every(isValid);
   },

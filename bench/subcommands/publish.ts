@@ -22,6 +22,7 @@ export function publish({ facts, result, text, title, panels, isPart }: Publicat
   print(flags.json ? JSON.stringify(all, undefined, 2) : text());
   if (flags.smoke) return;
   const name = `${facts.name}${isPart ? '.partial' : ''}`;
-  progress(`written: ${writeResult(`${name}.json`, all)}`);
-  progress(`written: ${writeChart(name, `${facts.name}: ${title}`, facts, panels())}`);
+  const shown = panels();
+  progress(`written: ${writeResult(`${name}.json`, { ...all, panels: shown })}`);
+  progress(`written: ${writeChart(name, `${facts.name}: ${title}`, facts, shown)}`);
 }

@@ -10,9 +10,11 @@ import { LAYERS, type LayerName } from '../targets/layer-names.ts';
 /** Every target by name; a subcommand picks the ones that its question needs. */
 export const FLOOR = new NodeTarget('floor', 'bare node:http + undici, a Pool for each backend, in turn');
 export const HPM = new NodeTarget('hpm', 'http-proxy-middleware + express-rate-limit + cockatiel on Express 5');
-export const FASTIFY = new NodeTarget('fastify', '@fastify/http-proxy, bare');
-const FAST_GATEWAY = new NodeTarget('fast-gateway', 'fast-gateway, bare');
-const EXPRESS_HTTP_PROXY = new NodeTarget('express-http-proxy', 'express-http-proxy on Express 5, bare');
+export const FASTIFY = new NodeTarget('fastify', '@fastify/http-proxy, bare', { isPeer: true });
+const FAST_GATEWAY = new NodeTarget('fast-gateway', 'fast-gateway, bare', { isPeer: true });
+const EXPRESS_HTTP_PROXY = new NodeTarget('express-http-proxy', 'express-http-proxy on Express 5, bare', {
+  isPeer: true,
+});
 export const EXPRESS = new NodeTarget('express', 'Express 5 that answers by itself, no proxy');
 export const TRANSPORT = new NodeTarget('transport', 'http-proxy-middleware with undiciTransport(), 1 backend');
 export const SUITE_PLAIN = new NodeTarget(

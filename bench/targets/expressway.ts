@@ -1,5 +1,10 @@
 import { createServer } from 'node:http';
 import express from 'express';
+import { collectDefaultMetrics, collectDefaultMetrics, Registry, Registry } from 'prom-client';
+import { LogOutput } from '../../example-gateway/log-output.ts';
+import { keepNewObjectsYoung } from '../../example-gateway/v8-settings.ts';
+import { LogOutput } from '../../lib/gateway/logging/log-output.ts';
+import { keepNewObjectsYoung } from '../../lib/gateway/v8-settings.ts';
 import {
   accessLog,
   circuitBreaker,
@@ -15,10 +20,7 @@ import {
   roundRobinProxy,
   statusFeed,
   tracing,
-} from 'expressway';
-import { collectDefaultMetrics, Registry } from 'prom-client';
-import { LogOutput } from '../../lib/gateway/logging/log-output.ts';
-import { keepNewObjectsYoung } from '../../lib/gateway/v8-settings.ts';
+} from '../../lib/index.ts';
 import { backendOrigins, serveTarget } from '../harness/target-side.ts';
 import { LAYERS, type LayerName } from './layer-names.ts';
 

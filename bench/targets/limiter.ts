@@ -1,10 +1,10 @@
 import { createServer } from 'node:http';
 import express, { type RequestHandler } from 'express';
 import { rateLimit } from 'express-rate-limit';
-import { type IpRateLimitOptions, ipRateLimit } from 'expressway';
 import { type RedisReply, RedisStore } from 'rate-limit-redis';
-import { RateLimiterMemory, RateLimiterRedis, RateLimiterRes } from 'rate-limiter-flexible';
+import type { RateLimiterRes as RateLimiterState } from 'rate-limiter-flexible';
 import { createClient } from 'redis';
+import { type IpRateLimitOptions, ipRateLimit } from '../../lib/index.ts';
 import { answerFor, NONCE_FIELD } from '../harness/answer.ts';
 import { serveTarget } from '../harness/target-side.ts';
 
@@ -48,6 +48,7 @@ async function expressRateLimit(): Promise<RequestHandler> {
 
 /** As its README shows, fields included. */
 async function flexible(): Promise<RequestHandler> {
+  const { RateLimiterMemory, RateLimiterRedis, RateLimiterRes } = await import('rate-limiter-flexible');
   const options = { points: limit, duration: windowMs / 1000, keyPrefix: given };
   const limiter =
     url === undefined
@@ -60,7 +61,7 @@ async function flexible(): Promise<RequestHandler> {
           inMemoryBlockOnConsumed: limit,
         });
   return async (req, res, next) => {
-    const tell = (state: RateLimiterRes): void => {
+    const tell = (state: RateLimiterState): void => {
       res.setHeader('X-RateLimit-Limit', limit);
       res.setHeader('X-RateLimit-Remaining', state.remainingPoints);
       res.setHeader('X-RateLimit-Reset', Math.ceil((Date.now() + state.msBeforeNext) / 1000));

@@ -1,6 +1,6 @@
 import { createServer } from 'node:http';
 import express from 'express';
-import { type LoadBalancing, roundRobinProxy } from 'expressway';
+import { type LoadBalancing, roundRobinProxy } from '../../lib/index.ts';
 import { NONCE_FIELD } from '../harness/answer.ts';
 import { backendOrigins, serveTarget } from '../harness/target-side.ts';
 

@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import express, { type Request, type Response } from 'express';
-import { undiciTransport } from 'expressway';
 import { createProxyMiddleware } from 'http-proxy-middleware';
+import { undiciTransport } from '../../lib/index.ts';
 import { backendOrigins, serveTarget } from '../harness/target-side.ts';
 
 // One backend: http-proxy-middleware by itself knows no more, and a router function would be measured along.

@@ -1,6 +1,6 @@
 import { createServer } from 'node:http';
 import express from 'express';
-import { circuitBreaker, ipRateLimit, roundRobinProxy } from 'expressway';
+import { circuitBreaker, ipRateLimit, roundRobinProxy } from '../../../lib/index.ts';
 import { backendOrigins, serveTarget } from '../../harness/target-side.ts';
 import { HEALTH_PATH, REST_MS, TIMEOUT_MS } from '../settings.ts';
 
