@@ -10,7 +10,7 @@ const lock = JSON.parse(read('package-lock.json')) as {
       version: string;
       integrity?: string;
       link?: boolean;
-     
+
       resolved?: string;
       hasInstallScript?: boolean;
     }

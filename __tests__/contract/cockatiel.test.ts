@@ -1,4 +1,4 @@
-import { jest } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import {
   CircuitState,
   circuitBreaker,
@@ -73,8 +73,8 @@ function setUp({ trials = 3, trips = true } = {}) {
   return { policy, backoff, breaker, changes, begin, trip, halfOpen };
 }
 
-beforeEach(() => jest.useFakeTimers());
-afterEach(() => jest.useRealTimers());
+beforeEach(() => void jest.useFakeTimers());
+afterEach(() => void jest.useRealTimers());
 
 describe('cockatiel, closed', () => {
   test('a success does nothing but call success() of the breaker: leaving it out is safe', async () => {

@@ -1,8 +1,6 @@
 import { createServer } from 'node:http';
 import express from 'express';
-import { collectDefaultMetrics, collectDefaultMetrics, Registry, Registry } from 'prom-client';
-import { LogOutput } from '../../example-gateway/log-output.ts';
-import { keepNewObjectsYoung } from '../../example-gateway/v8-settings.ts';
+import { collectDefaultMetrics, Registry } from 'prom-client';
 import { LogOutput } from '../../lib/gateway/logging/log-output.ts';
 import { keepNewObjectsYoung } from '../../lib/gateway/v8-settings.ts';
 import {

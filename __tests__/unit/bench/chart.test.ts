@@ -1,3 +1,4 @@
+import { expect, test } from '@jest/globals';
 import { type Panel, renderChart, tickStep } from '../../../bench/report/chart.ts';
 
 const show = (value: number): string => value.toFixed(1);

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server } from 'node:net';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { BackendConnection } from '../../../bench/backends/backend-connection.ts';
 import { Arrivals } from '../../../bench/load/arrivals.ts';
 import { runPaced } from '../../../bench/load/paced-run.ts';

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
+import { describe, expect, test } from '@jest/globals';
 import { processUsage } from '../../../bench/harness/process-usage.ts';
 
 const hasProc = existsSync('/proc/self/stat');

@@ -1,3 +1,4 @@
+import { describe, expect, test } from '@jest/globals';
 import { nonceOf } from '../../../bench/harness/answer.ts';
 import { contentLengthOf, MessageReader } from '../../../bench/harness/message-reader.ts';
 import { contentPiece, isContent, MOST_IN_ONE_PIECE, offsetOf } from '../../../bench/harness/sized.ts';

@@ -1,3 +1,4 @@
+import { describe, expect, test } from '@jest/globals';
 import { lastThirdOverFirst, pairedRatios, quantileOf, spreadOf } from '../../../bench/report/statistics.ts';
 
 describe('spreadOf', () => {

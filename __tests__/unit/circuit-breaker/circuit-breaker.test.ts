@@ -1,7 +1,7 @@
 import { EventEmitter, once } from 'node:events';
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
 import { get } from 'node:http';
-import { jest } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import express from 'express';
 import express4 from 'express4';
 import { type CircuitBreakerOptions, circuitBreaker } from '../../../lib/circuit-breaker/circuit-breaker.ts';

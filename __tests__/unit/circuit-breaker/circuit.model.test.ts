@@ -1,4 +1,4 @@
-import { jest } from '@jest/globals';
+import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
 import { Circuit, type Isolation, type Permit } from '../../../lib/circuit-breaker/circuit.ts';
 import type { CircuitStateName } from '../../../lib/core/events.ts';
@@ -278,8 +278,8 @@ const rules: fc.Arbitrary<Rules> = fc
   })
   .map(({ fraction: [numerator = 1, denominator = 1], ...others }) => ({ numerator, denominator, ...others }));
 
-beforeEach(() => jest.useFakeTimers());
-afterEach(() => jest.useRealTimers());
+beforeEach(() => void jest.useFakeTimers());
+afterEach(() => void jest.useRealTimers());
 
 test('the circuit does what the model does, in every state and at every step', async () => {
   const reached = new Set<string>();

@@ -1,12 +1,12 @@
-import { jest } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { Circuit, circuitDefaults, type Permit } from '../../../lib/circuit-breaker/circuit.ts';
 import { microtasks } from './microtasks.ts';
 import { Story } from './story.ts';
 
 const T0 = 1_700_000_000_000;
 
-beforeEach(() => jest.useFakeTimers({ now: T0 }));
-afterEach(() => jest.useRealTimers());
+beforeEach(() => void jest.useFakeTimers({ now: T0 }));
+afterEach(() => void jest.useRealTimers());
 
 describe('closed', () => {
   test.each([

@@ -1,11 +1,11 @@
-import { jest } from '@jest/globals';
+import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
 import { RollingWindow } from '../../../lib/circuit-breaker/rolling-window.ts';
 
 const T0 = 1_700_000_000_000;
 const rule = { failureRatio: 0.5, minimumRequests: 4, windowMs: 10_000 };
 
-beforeEach(() => jest.useFakeTimers({ now: T0 }));
-afterEach(() => jest.useRealTimers());
+beforeEach(() => void jest.useFakeTimers({ now: T0 }));
+afterEach(() => void jest.useRealTimers());
 
 test('a call counts to the last millisecond of the tenth bucket', () => {
   const window = new RollingWindow(rule);

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { checkPackage, createPackageFromTarballData } from '@arethetypeswrong/core';
 import { publint } from 'publint';
 import { formatMessage } from 'publint/utils';
-import { contentsProblems } from './package-contents.ts';
+import { contentsProblems } from '../../.ci/package-contents.ts';
 
 /**
  * The package is an ES module, and Node loads it by `require()` as well: what a TypeScript before `module: node20` and the
