@@ -5,7 +5,7 @@ export type OpenMs = number | ((attempt: number) => number);
 
 /**
  * The time for which a circuit is open: what cockatiel takes for its backoff. It is one object per circuit,
- * wound up by cockatiel at each opening and asked by it, and by the circuit, whether it is over.
+ * wound up by cockatiel at each opening, and asked by the circuit whether it is over.
  */
 export class OpenPeriod implements IBackoff<IHalfOpenAfterBackoffContext> {
   readonly #openMs: OpenMs;
@@ -38,12 +38,10 @@ export class OpenPeriod implements IBackoff<IHalfOpenAfterBackoffContext> {
   }
 
   /**
-   * cockatiel compares it with the time since the opening by its own reading of the wall clock. All or nothing,
-   * so that the two never disagree.
+   * cockatiel compares it with the time since the opening by its own reading of the wall clock, and agrees at any time: it is asked for
+   * a trial only once the circuit has found that the period is over.
    */
-  get duration(): number {
-    return this.remainingMs() === 0 ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY;
-  }
+  readonly duration = Number.NEGATIVE_INFINITY;
 
   #length(attempt: number): number {
     return typeof this.#openMs === 'number' ? this.#openMs : this.#openMs(attempt);

@@ -45,7 +45,6 @@ export class RollingWindow {
     this.#rule = rule;
     // Whole milliseconds: the bounds of fractional buckets would depend on rounding.
     this.#bucketMs = rule.windowMs === 0 ? ENDLESS : Math.ceil(rule.windowMs / BUCKETS);
-    this.#enter(Math.floor(Date.now() / this.#bucketMs));
   }
 
   get counts(): WindowCounts {
@@ -86,8 +85,9 @@ export class RollingWindow {
     // A clock set back a little catches up soon enough; until then the newest bucket takes the calls.
     if (steps < 0 && steps > -BUCKETS) return;
     this.#enter(bucket);
-    if (steps < 0 || steps >= BUCKETS) this.#clear();
-    else for (let passed = 0; passed < steps; passed += 1) this.#forget((bucket - passed) % BUCKETS);
+    // After a clock that was set far back, as after a long pause, nothing that was counted is in the window.
+    const ended = steps < 0 ? BUCKETS : Math.min(steps, BUCKETS);
+    for (let one = 0; one < ended; one += 1) this.#forget((this.#slot + BUCKETS - one) % BUCKETS);
   }
 
   #enter(bucket: number): void {
@@ -102,10 +102,6 @@ export class RollingWindow {
     this.#totalFailures -= this.#failures[slot]!;
     this.#calls[slot] = 0;
     this.#failures[slot] = 0;
-  }
-
-  #clear(): void {
-    for (let slot = 0; slot < BUCKETS; slot += 1) this.#forget(slot);
   }
 }
 

@@ -408,8 +408,9 @@ describe('timeoutMs', () => {
     expect(answer.headers.get('connection')).toBe('close');
     expect(await answer.json()).toMatchObject({ status: 504, cause: 'handler_timeout' });
     expect(guard.state).toBe('open');
+    const error = new Error('the guarded handler sent no response head within 250 ms');
     expect(rejected.map(({ outcome }) => outcome)).toEqual([
-      expect.objectContaining({ kind: 'failed', cause: 'handler_timeout' }),
+      { kind: 'failed', cause: 'handler_timeout', error, sent: true, headSent: false },
     ]);
     expect(rejected[0]?.exchange.outcome).toBe(rejected[0]?.outcome);
   });
@@ -576,6 +577,7 @@ describe('the middleware itself', () => {
     };
     const attempt = () => circuitBreaker(bad as unknown as CircuitBreakerOptions);
     expect(attempt).toThrow(OptionsError);
+    expect(attempt).toThrow(/^circuitBreaker: /);
     try {
       attempt();
     } catch (error) {

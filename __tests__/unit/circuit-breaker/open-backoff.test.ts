@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globa
 import {
   type BackendCircuitOptions,
   backendCircuitDefaults,
+  consecutiveFailures,
   openBackoff,
 } from '../../../lib/circuit-breaker/open-backoff.ts';
 import { Story } from './story.ts';
@@ -20,6 +21,16 @@ beforeEach(() => {
 afterEach(() => {
   jest.useRealTimers();
   jest.restoreAllMocks();
+});
+
+test.each([
+  [{}, 5],
+  [{ minimumRequests: 7 }, 7],
+  [{ minimumRequests: () => 7 }, 0],
+  [{ minimumRequests: 7, consecutiveFailures: 2 }, 2],
+  [{ minimumRequests: 7, consecutiveFailures: 0 }, 0],
+])('a backend with %j is out after so many failures in a row: %d', (options, count) => {
+  expect(consecutiveFailures({ ...backendCircuitDefaults, ...options } as never)).toBe(count);
 });
 
 describe('openBackoff', () => {
