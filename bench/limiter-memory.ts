@@ -2,9 +2,10 @@
  * Bytes that the limiter keeps per client, and the longest single call on the way there:
  * `node --expose-gc --conditions=expressway-source bench/limiter-memory.ts [clients]`.
  */
-import { MemoryMeter } from '../lib/rate-limit/memory-meter.ts';
-import { slidingWindow } from '../lib/rate-limit/sliding-window.ts';
-import { tokenBucket } from '../lib/rate-limit/token-bucket.ts';
+
+import { slidingWindow } from '../lib/rate-limit/algorithms/sliding-window.ts';
+import { tokenBucket } from '../lib/rate-limit/algorithms/token-bucket.ts';
+import { MemoryMeter } from '../lib/rate-limit/memory/memory-meter.ts';
 
 const clients = Number(process.argv[2] ?? 1_000_000);
 const { gc } = globalThis as { gc?: () => void };

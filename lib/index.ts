@@ -134,7 +134,10 @@ export { type UpgradeHandler, upgradeHandler } from './proxy/tunnel/upgrade-hand
 export { type UpgradeHandlerOptions, upgradeHandlerDefaults } from './proxy/tunnel/upgrade-protocols.ts';
 export { type UndiciTransportOptions, undiciTransport, undiciTransportDefaults } from './proxy/undici-transport.ts';
 export { assertAddressList } from './rate-limit/address-list.ts';
-export type { CounterAnswer, CounterLink, CounterQuestion } from './rate-limit/counter-question.ts';
+export type { CounterAnswer, CounterLink, CounterQuestion } from './rate-limit/cluster/counter-question.ts';
+export { type LimiterCounter, limiterCounter } from './rate-limit/cluster/limiter-counter.ts';
+export type { OnStoreError } from './rate-limit/fallback/fallback.ts';
+export { LimiterUnavailableError } from './rate-limit/fallback/limiter-unavailable-error.ts';
 export { type IpRateLimiter, ipRateLimit, type Limits, type PreparedLimits } from './rate-limit/ip-rate-limit.ts';
 export {
   type CostFunction,
@@ -145,10 +148,8 @@ export {
   type LimitFunction,
   type SkipFunction,
 } from './rate-limit/ip-rate-limit-options.ts';
-export type { LeaseOptions } from './rate-limit/leasing-options.ts';
-export { type LimiterCounter, limiterCounter } from './rate-limit/limiter-counter.ts';
-export { LimiterUnavailableError } from './rate-limit/limiter-unavailable-error.ts';
-export type { AlgorithmName } from './rate-limit/open-limiter-meter.ts';
+export type { LeaseOptions } from './rate-limit/leases/leasing-options.ts';
+export type { AlgorithmName } from './rate-limit/open-meter.ts';
 export type { RateLimitWindow } from './rate-limit/quotas.ts';
 export type { FieldsForm } from './rate-limit/rate-limit-fields.ts';
 export { type RateLimitStore, type RateLimitStoreOptions, rateLimitStore } from './rate-limit/rate-limit-store.ts';
@@ -158,6 +159,5 @@ export type {
   NodeRedisCluster,
   NodeRedisSentinel,
   RedisClient,
-} from './rate-limit/redis-client.ts';
-export type { OnStoreError } from './rate-limit/stand-in.ts';
+} from './rate-limit/redis/redis-client.ts';
 export { assertTrustProxy, type TrustProxy } from './rate-limit/trust-proxy.ts';

@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { afterEach, expect, jest, test } from '@jest/globals';
 import { createClient, type RedisClientOptions } from 'redis';
-import type { NodeRedisClient } from '../../lib/rate-limit/redis-client.ts';
+import type { NodeRedisClient } from '../../lib/rate-limit/redis/redis-client.ts';
 import { describeWithRedis } from '../support/redis.ts';
 import { eventually } from '../support/servers.ts';
 

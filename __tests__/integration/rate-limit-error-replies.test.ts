@@ -2,8 +2,8 @@ import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmdirSync, rmSync } f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
-import { clusterSlot } from '../../lib/rate-limit/cluster-slot.ts';
-import { BEAT_INTERVAL_MS } from '../../lib/rate-limit/heartbeat.ts';
+import { clusterSlot } from '../../lib/rate-limit/redis/cluster-slot.ts';
+import { BEAT_INTERVAL_MS } from '../../lib/rate-limit/redis/heartbeat.ts';
 import { Cleanup } from '../support/gateway.ts';
 import {
   addressesOf,

@@ -2,8 +2,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { afterEach, expect, test } from '@jest/globals';
 import type { Ruling } from '../../lib/rate-limit/meter.ts';
-import { type LimiterMeterSettings, openLimiterMeter } from '../../lib/rate-limit/open-limiter-meter.ts';
-import { RedisUrl } from '../../lib/rate-limit/redis-url.ts';
+import { type LimiterMeterSettings, openLimiterMeter } from '../../lib/rate-limit/open-meter.ts';
+import { RedisUrl } from '../../lib/rate-limit/redis/redis-url.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { describeWithRedis, type RedisServer } from '../support/redis.ts';
 import { eventually } from '../support/servers.ts';
@@ -242,8 +242,8 @@ describeWithRedis('leases when things break', (redis) => {
     const [limit, windowMs] = [100, 2_000];
     const root = new URL('../../', import.meta.url);
     const script = `
-      import { openLimiterMeter } from '${new URL('lib/rate-limit/open-limiter-meter.ts', root).href}';
-      import { RedisUrl } from '${new URL('lib/rate-limit/redis-url.ts', root).href}';
+      import { openLimiterMeter } from '${new URL('lib/rate-limit/open-meter.ts', root).href}';
+      import { RedisUrl } from '${new URL('lib/rate-limit/redis/redis-url.ts', root).href}';
       const meter = openLimiterMeter({
         algorithm: 'sliding-window', quotas: [{ limit: ${limit}, windowMs: ${windowMs}, burst: ${limit} }], name: 'killed',
         maxKeys: 1000, redis: new RedisUrl('${redis.url}'), prefix: 'killed:', storeTimeoutMs: 5000,

@@ -1,15 +1,18 @@
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
 import { createClient } from 'redis';
-import { slidingWindowChargeScript, tokenBucketChargeScript } from '../../lib/rate-limit/algorithm-scripts.ts';
-import { DenialCache } from '../../lib/rate-limit/denial-cache.ts';
-import { slidingWindowLeaseScript, tokenBucketLeaseScript } from '../../lib/rate-limit/lease-scripts.ts';
-import { LeasingMeter } from '../../lib/rate-limit/leasing-meter.ts';
-import { LeasingStore } from '../../lib/rate-limit/leasing-store.ts';
-import { LeaseTable } from '../../lib/rate-limit/leasing-table.ts';
+import {
+  slidingWindowChargeScript,
+  tokenBucketChargeScript,
+} from '../../lib/rate-limit/algorithms/algorithm-scripts.ts';
+import { DenialCache } from '../../lib/rate-limit/fallback/denial-cache.ts';
+import { slidingWindowLeaseScript, tokenBucketLeaseScript } from '../../lib/rate-limit/leases/lease-scripts.ts';
+import { LeasingMeter } from '../../lib/rate-limit/leases/leasing-meter.ts';
+import { LeasingStore } from '../../lib/rate-limit/leases/leasing-store.ts';
+import { LeaseTable } from '../../lib/rate-limit/leases/leasing-table.ts';
 import type { Claim, Ruling } from '../../lib/rate-limit/meter.ts';
 import type { Quota } from '../../lib/rate-limit/quota.ts';
-import type { Send } from '../../lib/rate-limit/shared-meter.ts';
+import type { Send } from '../../lib/rate-limit/redis/shared-meter.ts';
 import { mockDateOnly } from '../support/mock-date.ts';
 import { describeWithAnyRedis } from '../support/redis.ts';
 import { ReferenceMeter } from '../unit/rate-limit/reference-model.ts';

@@ -1,22 +1,22 @@
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
 import { createClient } from 'redis';
-import type { Algorithm } from '../../lib/rate-limit/algorithm.ts';
+import type { Algorithm } from '../../lib/rate-limit/algorithms/algorithm.ts';
 import {
   slidingWindowChargeScript,
   slidingWindowScript,
   tokenBucketChargeScript,
   tokenBucketScript,
-} from '../../lib/rate-limit/algorithm-scripts.ts';
-import { Debts } from '../../lib/rate-limit/debts.ts';
-import { fixedWindow } from '../../lib/rate-limit/fixed-window.ts';
-import { MemoryMeter } from '../../lib/rate-limit/memory-meter.ts';
+} from '../../lib/rate-limit/algorithms/algorithm-scripts.ts';
+import { fixedWindow } from '../../lib/rate-limit/algorithms/fixed-window.ts';
+import { slidingWindow } from '../../lib/rate-limit/algorithms/sliding-window.ts';
+import { tokenBucket } from '../../lib/rate-limit/algorithms/token-bucket.ts';
+import { Debts } from '../../lib/rate-limit/fallback/debts.ts';
+import { MemoryMeter } from '../../lib/rate-limit/memory/memory-meter.ts';
 import type { Meter } from '../../lib/rate-limit/meter.ts';
 import type { Quota } from '../../lib/rate-limit/quota.ts';
-import { RedisMeter } from '../../lib/rate-limit/redis-meter.ts';
-import { RedisWindows } from '../../lib/rate-limit/redis-windows.ts';
-import { slidingWindow } from '../../lib/rate-limit/sliding-window.ts';
-import { tokenBucket } from '../../lib/rate-limit/token-bucket.ts';
+import { RedisMeter } from '../../lib/rate-limit/redis/redis-meter.ts';
+import { RedisWindows } from '../../lib/rate-limit/redis/redis-windows.ts';
 import { mockDateOnly } from '../support/mock-date.ts';
 import { describeWithAnyRedis } from '../support/redis.ts';
 import { ReferenceMeter } from '../unit/rate-limit/reference-model.ts';

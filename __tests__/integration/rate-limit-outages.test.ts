@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
-import { BEAT_INTERVAL_MS } from '../../lib/rate-limit/heartbeat.ts';
+import { BEAT_INTERVAL_MS } from '../../lib/rate-limit/redis/heartbeat.ts';
 import { Cleanup } from '../support/gateway.ts';
 import {
   CLIENTS,

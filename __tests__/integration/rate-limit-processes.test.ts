@@ -1,7 +1,7 @@
 import { Agent, get } from 'node:http';
 import { afterEach, expect, test } from '@jest/globals';
 import { createClient } from 'redis';
-import { GATEWAY_TTL_MS } from '../../lib/rate-limit/heartbeat.ts';
+import { GATEWAY_TTL_MS } from '../../lib/rate-limit/redis/heartbeat.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { LimiterProcess, type Passage } from '../support/limiter-processes.ts';
 import { describeWithRedis, type RedisServer } from '../support/redis.ts';

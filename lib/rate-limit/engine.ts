@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import { type ClientRateLimitInfo, type Options, rateLimit } from 'express-rate-limit';
 import type { Next } from '../core/http.ts';
-import type { Admission } from './admission.ts';
+import type { Admission } from './limited-request.ts';
 import type { Meter, Ruling } from './meter.ts';
 
 /** Lets a request pass, or answers it. */

@@ -1,6 +1,6 @@
 import type { LimiterMode } from '../core/events.ts';
-import type { DenialCache } from './denial-cache.ts';
-import type { LeaseTable } from './leasing-table.ts';
+import type { DenialCache } from './fallback/denial-cache.ts';
+import type { LeaseTable } from './leases/leasing-table.ts';
 import type { LimiterMeter } from './limiter-meter.ts';
 import type { Claim, Ruling } from './meter.ts';
 

@@ -1,12 +1,12 @@
 import type { GatewayEvents } from '../core/events.ts';
 import type { GatewayRequest } from '../core/http.ts';
-import type { CounterLink } from './counter-question.ts';
-import type { LeaseOptions } from './leasing-options.ts';
-import type { AlgorithmName } from './open-limiter-meter.ts';
+import type { CounterLink } from './cluster/counter-question.ts';
+import type { OnStoreError } from './fallback/fallback.ts';
+import type { LeaseOptions } from './leases/leasing-options.ts';
+import type { AlgorithmName } from './open-meter.ts';
 import type { RateLimitWindow } from './quotas.ts';
 import type { FieldsForm } from './rate-limit-fields.ts';
-import type { RedisClient } from './redis-client.ts';
-import type { OnStoreError } from './stand-in.ts';
+import type { RedisClient } from './redis/redis-client.ts';
 import type { TrustProxy } from './trust-proxy.ts';
 
 declare global {

@@ -15,16 +15,16 @@ import {
   resolveOptions,
 } from '../core/options.ts';
 import { addressListCheck } from './address-list.ts';
-import type { CounterLink } from './counter-question.ts';
+import type { CounterLink } from './cluster/counter-question.ts';
+import { ON_STORE_ERROR } from './fallback/fallback.ts';
 import { IP_RATE_LIMIT_DEFAULTS, type IpRateLimitOptions } from './ip-rate-limit-options.ts';
-import { leaseCheck } from './leasing-options.ts';
-import { ALGORITHM_NAMES } from './open-limiter-meter.ts';
+import { leaseCheck } from './leases/leasing-options.ts';
+import { ALGORITHM_NAMES } from './open-meter.ts';
 import { type Quota, quotaProblem } from './quota.ts';
 import { quotasOfWindows, windowsCheck } from './quotas.ts';
 import { FIELDS_FORMS } from './rate-limit-fields.ts';
-import { type RedisClient, redisClientProblem } from './redis-client.ts';
-import { RedisUrl } from './redis-url.ts';
-import { ON_STORE_ERROR } from './stand-in.ts';
+import { type RedisClient, redisClientProblem } from './redis/redis-client.ts';
+import { RedisUrl } from './redis/redis-url.ts';
 import { assertTrustProxy } from './trust-proxy.ts';
 
 /** Longest integer of a structured field (RFC 9651 §3.3.1). */

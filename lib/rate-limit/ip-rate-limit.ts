@@ -4,15 +4,15 @@ import { GatewayEvents, type LimiterMode } from '../core/events.ts';
 import { type Exchange, exchangeOf } from '../core/exchange.ts';
 import type { GatewayRequest, Middleware, Next } from '../core/http.ts';
 import { AddressGate, deny } from './address-gate.ts';
-import { Admission, type AdmissionDesk } from './admission.ts';
-import { Claimant, type OwnClaim, ownKey } from './claimant.ts';
 import { addressKey, clientKey } from './client-key.ts';
 import { createEngine, type Engine } from './engine.ts';
 import type { IpRateLimitOptions } from './ip-rate-limit-options.ts';
 import { type IpRateLimitSettings, resolveIpRateLimitOptions } from './ip-rate-limit-settings.ts';
+import { Admission, type AdmissionDesk } from './limited-request.ts';
 import { LimiterMember } from './limiter-census.ts';
 import type { LimiterMeter } from './limiter-meter.ts';
-import { openLimiterMeter } from './open-limiter-meter.ts';
+import { openLimiterMeter } from './open-meter.ts';
+import { Claimant, type OwnClaim, ownKey } from './own-claims.ts';
 import { rateLimitFields } from './rate-limit-fields.ts';
 import { trustProxyError } from './trust-proxy.ts';
 

@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Server } from 'node:net';
 import { noticeMaking } from '../core/made-per-request.ts';
 import { warn } from '../core/warnings.ts';
-import type { RedisClient } from './redis-client.ts';
+import type { RedisClient } from './redis/redis-client.ts';
 
 /** More than the limiters of any one program: it bounds what a mistake can fill. */
 const MOST_SEATS = 1_000;

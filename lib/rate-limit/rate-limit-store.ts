@@ -2,7 +2,7 @@ import type { ClientRateLimitInfo, Options, Store } from 'express-rate-limit';
 import { GatewayError } from '../core/errors.ts';
 import { GatewayEvents, type LimiterMode } from '../core/events.ts';
 import { OptionsError, unknownOption } from '../core/options.ts';
-import { boundedKey } from './claimant.ts';
+import { LimiterUnavailableError } from './fallback/limiter-unavailable-error.ts';
 import type { IpRateLimitOptions } from './ip-rate-limit-options.ts';
 import {
   FOREIGN_LIMITER_OPTIONS,
@@ -11,9 +11,9 @@ import {
   resolveIpRateLimitOptions,
 } from './ip-rate-limit-settings.ts';
 import type { LimiterMeter } from './limiter-meter.ts';
-import { LimiterUnavailableError } from './limiter-unavailable-error.ts';
 import type { Ruling } from './meter.ts';
-import { openLimiterMeter } from './open-limiter-meter.ts';
+import { openLimiterMeter } from './open-meter.ts';
+import { boundedKey } from './own-claims.ts';
 import type { Quota } from './quota.ts';
 
 const STORE_OPTIONS = [

@@ -1,7 +1,7 @@
-import type { Algorithm } from '../../../lib/rate-limit/algorithm.ts';
-import { fixedWindow } from '../../../lib/rate-limit/fixed-window.ts';
-import { slidingWindow } from '../../../lib/rate-limit/sliding-window.ts';
-import { tokenBucket } from '../../../lib/rate-limit/token-bucket.ts';
+import type { Algorithm } from '../../../lib/rate-limit/algorithms/algorithm.ts';
+import { fixedWindow } from '../../../lib/rate-limit/algorithms/fixed-window.ts';
+import { slidingWindow } from '../../../lib/rate-limit/algorithms/sliding-window.ts';
+import { tokenBucket } from '../../../lib/rate-limit/algorithms/token-bucket.ts';
 
 /** Each by its name, for `test.each()`. */
 export const ALGORITHMS: readonly (readonly [string, Algorithm])[] = [

@@ -1,7 +1,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { describe, expect, jest, test } from '@jest/globals';
-import { ClientTable } from '../../../lib/rate-limit/client-table.ts';
+import { ClientTable } from '../../../lib/rate-limit/memory/client-table.ts';
 
 const LIFETIME_MS = 1_000;
 

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import { DeadlineError, withDeadline } from '../../../lib/rate-limit/deadline.ts';
+import { DeadlineError, withDeadline } from '../../../lib/rate-limit/fallback/deadline.ts';
 
 describe('withDeadline', () => {
   beforeEach(() => {

@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import { type Algorithm, ClientRecord } from '../../../lib/rate-limit/algorithm.ts';
-import { type Debt, Debts } from '../../../lib/rate-limit/debts.ts';
-import { fixedWindow } from '../../../lib/rate-limit/fixed-window.ts';
+import { type Algorithm, ClientRecord } from '../../../lib/rate-limit/algorithms/algorithm.ts';
+import { fixedWindow } from '../../../lib/rate-limit/algorithms/fixed-window.ts';
+import { slidingWindow } from '../../../lib/rate-limit/algorithms/sliding-window.ts';
+import { type Debt, Debts } from '../../../lib/rate-limit/fallback/debts.ts';
 import type { Claim } from '../../../lib/rate-limit/meter.ts';
-import { slidingWindow } from '../../../lib/rate-limit/sliding-window.ts';
 import { ALGORITHMS } from './algorithms.ts';
 
 const START = 1_790_000_000_123;

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
-import { DenialCache } from '../../../lib/rate-limit/denial-cache.ts';
+import { DenialCache } from '../../../lib/rate-limit/fallback/denial-cache.ts';
 import type { Claim, Ruling } from '../../../lib/rate-limit/meter.ts';
 
 const START = 1_790_000_000_000;

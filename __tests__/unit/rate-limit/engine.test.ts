@@ -3,8 +3,8 @@ import { Socket } from 'node:net';
 import { describe, expect, jest, test } from '@jest/globals';
 import { GatewayEvents } from '../../../lib/core/events.ts';
 import { exchangeOf } from '../../../lib/core/exchange.ts';
-import { Admission } from '../../../lib/rate-limit/admission.ts';
 import { createEngine } from '../../../lib/rate-limit/engine.ts';
+import { Admission } from '../../../lib/rate-limit/limited-request.ts';
 import type { Meter, Ruling } from '../../../lib/rate-limit/meter.ts';
 import { rateLimitFields } from '../../../lib/rate-limit/rate-limit-fields.ts';
 

@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events';
-import type { NodeRedisClient } from '../../../lib/rate-limit/redis-client.ts';
+import type { NodeRedisClient } from '../../../lib/rate-limit/redis/redis-client.ts';
 
 type Mood = 'well' | 'silent' | Error;
 

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
-import { GATEWAY_TTL_MS, Heartbeat } from '../../../lib/rate-limit/heartbeat.ts';
+import { GATEWAY_TTL_MS, Heartbeat } from '../../../lib/rate-limit/redis/heartbeat.ts';
 
 let beats: Heartbeat;
 let due: number;

@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
-import { DenialCache } from '../../../lib/rate-limit/denial-cache.ts';
-import { LeasingMeter } from '../../../lib/rate-limit/leasing-meter.ts';
-import type { LeasingStore } from '../../../lib/rate-limit/leasing-store.ts';
-import { LeaseTable } from '../../../lib/rate-limit/leasing-table.ts';
+import type { Trip } from '../../../lib/rate-limit/cluster/round-trip.ts';
+import { DenialCache } from '../../../lib/rate-limit/fallback/denial-cache.ts';
+import { LeasingMeter } from '../../../lib/rate-limit/leases/leasing-meter.ts';
+import type { LeasingStore } from '../../../lib/rate-limit/leases/leasing-store.ts';
+import { LeaseTable } from '../../../lib/rate-limit/leases/leasing-table.ts';
 import type { Claim } from '../../../lib/rate-limit/meter.ts';
-import type { Trip } from '../../../lib/rate-limit/trip.ts';
 
 interface Asked {
   readonly claim: Claim;

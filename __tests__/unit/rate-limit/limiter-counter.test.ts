@@ -4,12 +4,12 @@ import type {
   CounterAnswer,
   CounterQuestion,
   OneQuestion,
-} from '../../../lib/rate-limit/counter-question.ts';
+} from '../../../lib/rate-limit/cluster/counter-question.ts';
+import { limiterCounter } from '../../../lib/rate-limit/cluster/limiter-counter.ts';
+import type { Trip } from '../../../lib/rate-limit/cluster/round-trip.ts';
 import { ipRateLimit } from '../../../lib/rate-limit/ip-rate-limit.ts';
-import { limiterCounter } from '../../../lib/rate-limit/limiter-counter.ts';
 import type { Claim, Ruling } from '../../../lib/rate-limit/meter.ts';
-import { openLimiterMeter } from '../../../lib/rate-limit/open-limiter-meter.ts';
-import type { Trip } from '../../../lib/rate-limit/trip.ts';
+import { openLimiterMeter } from '../../../lib/rate-limit/open-meter.ts';
 
 const NOW = 1_700_000_000_000;
 

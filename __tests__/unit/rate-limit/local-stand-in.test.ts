@@ -1,15 +1,15 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { MemoryStore, type Options } from 'express-rate-limit';
 import fc from 'fast-check';
-import type { Algorithm } from '../../../lib/rate-limit/algorithm.ts';
-import { Debts } from '../../../lib/rate-limit/debts.ts';
-import { fixedWindow } from '../../../lib/rate-limit/fixed-window.ts';
-import { LocalStandIn } from '../../../lib/rate-limit/local-stand-in.ts';
-import { MemoryMeter } from '../../../lib/rate-limit/memory-meter.ts';
+import type { Algorithm } from '../../../lib/rate-limit/algorithms/algorithm.ts';
+import { fixedWindow } from '../../../lib/rate-limit/algorithms/fixed-window.ts';
+import { slidingWindow } from '../../../lib/rate-limit/algorithms/sliding-window.ts';
+import { tokenBucket } from '../../../lib/rate-limit/algorithms/token-bucket.ts';
+import { Debts } from '../../../lib/rate-limit/fallback/debts.ts';
+import { LocalStandIn } from '../../../lib/rate-limit/fallback/local-fallback.ts';
+import { MemoryMeter } from '../../../lib/rate-limit/memory/memory-meter.ts';
 import type { Ruling } from '../../../lib/rate-limit/meter.ts';
 import { shareOf } from '../../../lib/rate-limit/quota.ts';
-import { slidingWindow } from '../../../lib/rate-limit/sliding-window.ts';
-import { tokenBucket } from '../../../lib/rate-limit/token-bucket.ts';
 import { ALGORITHMS } from './algorithms.ts';
 
 const START = 1_790_000_000_123;

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import type { Ruling } from '../../../lib/rate-limit/meter.ts';
-import { type LimiterMeterSettings, openLimiterMeter } from '../../../lib/rate-limit/open-limiter-meter.ts';
+import { type LimiterMeterSettings, openLimiterMeter } from '../../../lib/rate-limit/open-meter.ts';
 
 const SETTINGS: Omit<LimiterMeterSettings, 'algorithm'> = {
   quotas: [{ limit: 5, windowMs: 60_000, burst: 5 }],

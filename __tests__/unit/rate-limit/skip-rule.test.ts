@@ -5,7 +5,7 @@ import {
   LONGEST_PAUSE_MS,
   SkipRule,
   type StoreFailure,
-} from '../../../lib/rate-limit/skip-rule.ts';
+} from '../../../lib/rate-limit/fallback/store-breaker.ts';
 
 describe('SkipRule', () => {
   let rule: SkipRule;

@@ -1,4 +1,4 @@
-import { ALGORITHM_NAMES, type AlgorithmName } from '../../rate-limit/open-limiter-meter.ts';
+import { ALGORITHM_NAMES, type AlgorithmName } from '../../rate-limit/open-meter.ts';
 import { type Quota, quotaProblem } from '../../rate-limit/quota.ts';
 import { quotasOfWindows, windowsCheck } from '../../rate-limit/quotas.ts';
 import { integer, readArguments } from '../arguments.ts';

@@ -1,0 +1,34 @@
+import type { Quota } from '../quota.ts';
+import { type Algorithm, type ClientRecord, partOf, type Told } from './algorithm.ts';
+
+const restMs = (record: ClientRecord, now: number, { windowMs }: Quota): number => record.at + windowMs - now;
+
+/** The window that a client's first request has started, counted as rate-limit-redis does. */
+export const fixedWindow: Algorithm = Object.freeze({
+  countsRefused: true,
+
+  lifetimeMs: ({ windowMs }: Quota) => windowMs,
+
+  settle(record: ClientRecord, now: number, { windowMs }: Quota): void {
+    if (record.spent === 0 || now - record.at >= windowMs) {
+      record.spent = 0;
+      record.at = now;
+    }
+  },
+
+  remaining: (record: ClientRecord, _now: number, { limit }: Quota) => limit - record.spent,
+
+  spend(record: ClientRecord, cost: number): void {
+    record.spent += cost;
+  },
+
+  waitMs: restMs,
+  restMs,
+
+  most: ({ limit }: Quota) => limit,
+
+  restore(record: ClientRecord, now: number, { limit, windowMs }: Quota, told: Told): void {
+    record.spent = limit - partOf(told);
+    record.at = now + Math.min(told.resetMs, windowMs) - windowMs;
+  },
+});

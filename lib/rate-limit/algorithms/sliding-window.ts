@@ -1,0 +1,65 @@
+import type { Quota } from '../quota.ts';
+import { type Algorithm, type ClientRecord, partOf, type Told } from './algorithm.ts';
+
+/**
+ * Two adjacent windows, the older one weighted with the part of it that the sliding window still covers (Cloudflare,
+ * "How we built rate limiting capable of scaling to millions of domains", 2017). A client's first request starts its
+ * windows. What was spent in the older one counts as spread evenly over it: see docs/decisions/0010-sliding-window.md
+ * for what that can cost.
+ */
+export const slidingWindow: Algorithm = Object.freeze({
+  lifetimeMs: ({ windowMs }: Quota) => 2 * windowMs,
+
+  settle(record: ClientRecord, now: number, { windowMs }: Quota): void {
+    const elapsed = now - record.at;
+    if (elapsed >= 2 * windowMs) {
+      record.before = record.spent = 0;
+    } else if (elapsed >= windowMs) {
+      record.at += windowMs;
+      record.before = record.spent;
+      record.spent = 0;
+    }
+    if (record.spent === 0 && record.before === 0) record.at = now;
+  },
+
+  remaining(record: ClientRecord, now: number, quota: Quota): number {
+    if (record.before === 0) return quota.limit - record.spent;
+    return quota.limit - record.spent - older(record, now, quota);
+  },
+
+  older,
+
+  spend(record: ClientRecord, cost: number): void {
+    record.spent += cost;
+  },
+
+  waitMs(record: ClientRecord, now: number, { limit, windowMs }: Quota, cost: number): number {
+    const covered = coveredMs(record, now, windowMs);
+    const room = limit - record.spent - cost;
+    // Either enough of the older window has slid away before it is gone...
+    if (room >= 0) return covered - Math.floor(((room + 1) * windowMs - 1) / record.before);
+    // ...or it is gone, and then enough of what is the current window now.
+    return covered + windowMs - Math.floor(((limit - cost + 1) * windowMs - 1) / record.spent);
+  },
+
+  restMs: (record: ClientRecord, now: number, { windowMs }: Quota) => coveredMs(record, now, windowMs) + 1,
+
+  most: ({ limit }: Quota) => limit,
+
+  // What is left of the older window is taken for spent in the current one, where it weighs more. The window ends when
+  // the wait does: `waitMs()` of such a record is `restMs()`.
+  restore(record: ClientRecord, now: number, { limit, windowMs }: Quota, told: Told): void {
+    record.before = 0;
+    record.spent = limit - partOf(told);
+    // What comes next is one for all gateways: each takes its turn when there is one for each.
+    const turnsMs = told.remaining === 0 ? (told.gateways - 1) * Math.ceil(windowMs / told.limit) : 0;
+    record.at = now + Math.min(told.resetMs + turnsMs, windowMs) - windowMs;
+  },
+});
+
+function older(record: ClientRecord, now: number, { windowMs }: Quota): number {
+  return Math.floor((record.before * coveredMs(record, now, windowMs)) / windowMs);
+}
+
+/** How many of the older window's milliseconds are in the `windowMs` that end with this one. */
+const coveredMs = (record: ClientRecord, now: number, windowMs: number): number => windowMs - 1 - (now - record.at);

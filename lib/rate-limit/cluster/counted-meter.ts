@@ -1,0 +1,72 @@
+import type { LimiterMode } from '../../core/events.ts';
+import type { StandIn } from '../fallback/fallback.ts';
+import { GuardedStore } from '../fallback/guarded-store.ts';
+import type { MissRule } from '../fallback/store-breaker.ts';
+import type { LimiterMeter, ModeListener } from '../limiter-meter.ts';
+import type { Claim, Ruling } from '../meter.ts';
+import type { SharedMeter } from '../redis/shared-meter.ts';
+import type { CounterStore } from './counter-store.ts';
+
+export interface CountedMeterParts {
+  readonly store: CounterStore;
+  /** Asks the store, in its way. */
+  readonly shared: SharedMeter;
+  /** Milliseconds that one question may take. */
+  readonly timeoutMs: number;
+  readonly missRule: MissRule;
+  /** Rules while nobody answers. */
+  readonly standIn: StandIn;
+  readonly onModeChange: ModeListener;
+}
+
+/**
+ * Counts in another process of this machine, and lets a stand-in rule while that one is too slow. It never rejects, and
+ * takes no longer than its deadline. As with Redis, a claim whose answer was late may have been counted in both
+ * places, never in none; but there is no connection that could come and go, and the number of processes is known.
+ */
+export class CountedMeter implements LimiterMeter {
+  readonly #store: CounterStore;
+  readonly #guarded: GuardedStore;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor({ store, shared, timeoutMs, missRule, standIn, onModeChange }: CountedMeterParts) {
+    this.#store = store;
+    this.#guarded = new GuardedStore({
+      mode: 'memory',
+      shared: () => shared,
+      timeoutMs,
+      missRule,
+      standIn,
+      onModeChange,
+      tryIn: (waitMs) => this.#tryIn(waitMs),
+    });
+  }
+
+  get mode(): LimiterMode {
+    return this.#guarded.mode;
+  }
+
+  take(claim: Claim): Ruling | Promise<Ruling> {
+    const guarded = this.#guarded;
+    return guarded.skipping || guarded.closed ? guarded.replace(claim) : guarded.ask(claim);
+  }
+
+  reset(key: string): Promise<void> {
+    return this.#guarded.reset(key);
+  }
+
+  close(): void {
+    this.#guarded.close();
+    clearTimeout(this.#timer);
+  }
+
+  #tryIn(waitMs: number): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#try(), waitMs).unref();
+  }
+
+  #try(): void {
+    if (this.#guarded.startTrial()) this.#guarded.decide(this.#guarded.timed(this.#store.probe()));
+    else if (this.#guarded.skipping) this.#guarded.awaitTrial();
+  }
+}

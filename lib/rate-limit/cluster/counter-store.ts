@@ -1,0 +1,93 @@
+import type { Debt } from '../fallback/debts.ts';
+import type { Claim, Ruling } from '../meter.ts';
+import type { SharedMeter } from '../redis/shared-meter.ts';
+import type { CountedLimiter, CounterAnswer, CounterLink, OneQuestion } from './counter-question.ts';
+import type { Trip, TripStore } from './round-trip.ts';
+
+interface Asked {
+  readonly question: OneQuestion;
+  readonly resolve: (answer: Trip | null) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/**
+ * Counts in another process of this machine. What is asked in one turn of the event loop goes there in one message: a
+ * message costs more than what is in it.
+ */
+export class CounterStore implements TripStore {
+  readonly loaded = Promise.resolve();
+  readonly #link: CounterLink;
+  readonly #limiter: CountedLimiter;
+  #asked: Asked[] = [];
+
+  constructor(link: CounterLink, limiter: CountedLimiter) {
+    this.#link = link;
+    this.#limiter = limiter;
+  }
+
+  async take({ key, cost, limit }: Claim, waiting: number, wish: number): Promise<Trip> {
+    const trip = await this.#ask(['take', key, cost, limit ?? null, { waiting, wish }]);
+    if (trip === null) throw new TypeError('The counter gave no count');
+    return trip;
+  }
+
+  async charge({ key, limit, owed }: Debt): Promise<void> {
+    const units = owed.map((one) => one.units);
+    await this.#ask(['charge', key, limit ?? null, units]);
+  }
+
+  async reset(key: string): Promise<void> {
+    await this.#ask(['reset', key]);
+  }
+
+  /** Whether anybody answers. Has no deadline. */
+  async probe(): Promise<void> {
+    await this.#link.ask({ limiter: this.#limiter, all: [] });
+  }
+
+  #ask(question: OneQuestion): Promise<Trip | null> {
+    return new Promise((resolve, reject) => {
+      if (this.#asked.length === 0) setImmediate(() => void this.#send());
+      this.#asked.push({ question, resolve, reject });
+    });
+  }
+
+  async #send(): Promise<void> {
+    const asked = this.#asked;
+    this.#asked = [];
+    let answers: CounterAnswer;
+    try {
+      answers = await this.#link.ask({ limiter: this.#limiter, all: asked.map(({ question }) => question) });
+      if (!Array.isArray(answers) || answers.length !== asked.length) {
+        throw new TypeError('The counter gave no answer to some questions');
+      }
+    } catch (error) {
+      for (const { reject } of asked) reject(error);
+      return;
+    }
+    for (const [index, { resolve }] of asked.entries()) resolve(answers[index] as Trip | null);
+  }
+}
+
+/** Asks for each claim, and takes nothing ahead. */
+export class CounterMeter implements SharedMeter {
+  readonly loaded: Promise<void>;
+  readonly #store: TripStore;
+
+  constructor(store: TripStore) {
+    this.#store = store;
+    this.loaded = store.loaded;
+  }
+
+  async take(claim: Claim): Promise<Ruling> {
+    return (await this.#store.take(claim, 0, 0)).ruling;
+  }
+
+  charge(debt: Debt): Promise<void> {
+    return this.#store.charge(debt);
+  }
+
+  reset(key: string): Promise<void> {
+    return this.#store.reset(key);
+  }
+}

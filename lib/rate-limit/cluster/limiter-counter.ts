@@ -1,0 +1,122 @@
+import { warn } from '../../core/warnings.ts';
+import type { Algorithm } from '../algorithms/algorithm.ts';
+import { fixedWindow } from '../algorithms/fixed-window.ts';
+import { slidingWindow } from '../algorithms/sliding-window.ts';
+import { tokenBucket } from '../algorithms/token-bucket.ts';
+import { leastAhead } from '../leases/leasing-store.ts';
+import { MemoryMeter } from '../memory/memory-meter.ts';
+import type { Claim } from '../meter.ts';
+import type { AlgorithmName } from '../open-meter.ts';
+import type {
+  ChargeQuestion,
+  CountedLimiter,
+  CounterAnswer,
+  CounterQuestion,
+  TakeQuestion,
+} from './counter-question.ts';
+import type { Trip } from './round-trip.ts';
+
+/** Counts for limiters of other processes. */
+export interface LimiterCounter {
+  /** Answers at once what a limiter's `counter.ask()` was given. */
+  answer(question: CounterQuestion): CounterAnswer;
+}
+
+interface Counted {
+  readonly meter: MemoryMeter;
+  readonly leastLimit: number;
+  askedAt: number;
+}
+
+const ALGORITHMS: Readonly<Record<AlgorithmName, Algorithm>> = Object.freeze({
+  'sliding-window': slidingWindow,
+  'token-bucket': tokenBucket,
+  'fixed-window': fixedWindow,
+});
+
+/**
+ * Counts for the limiters of several processes of one machine, as the primary of a cluster does for its workers: their
+ * option `counter` brings the questions here. The limits hold for all of them together.
+ *
+ * ```ts
+ * // in the primary
+ * const counter = limiterCounter();
+ * cluster.on('message', (worker, { id, question }) => worker.send({ id, answer: counter.answer(question) }));
+ * // in a worker
+ * app.use(ipRateLimit({ counter: { processes: 4, ask } }));
+ * ```
+ *
+ * Counts of a limiter whose limits were changed are kept for as long as they matter, and then released.
+ */
+export function limiterCounter(): LimiterCounter {
+  const all = new Map<string, Counted>();
+
+  function find(limiter: CountedLimiter): Counted {
+    const id = JSON.stringify(limiter);
+    const now = Date.now();
+    let counted = all.get(id);
+    if (counted === undefined) {
+      for (const [old, { meter, askedAt }] of all) if (now - askedAt > meter.lifetimeMs) all.delete(old);
+      counted = { meter: meterOf(limiter), leastLimit: leastLimit(limiter), askedAt: now };
+      all.set(id, counted);
+    }
+    counted.askedAt = now;
+    return counted;
+  }
+
+  return {
+    answer({ limiter, all: questions }) {
+      const counted = find(limiter);
+      return questions.map((question) => {
+        if (question[0] === 'take') return take(counted, limiter.share, question);
+        if (question[0] === 'charge') charge(counted.meter, question);
+        else counted.meter.reset(question[1]);
+        return null;
+      });
+    },
+  };
+}
+
+function meterOf({ name, algorithm, quotas, maxKeys }: CountedLimiter): MemoryMeter {
+  const onFull = (): void =>
+    warn(
+      'WARN_EXPRESSWAY_MAX_KEYS',
+      `The rate limiter "${name}" counts for ${maxKeys} clients (maxKeys): until some are forgotten, new ones share their limits.`,
+    );
+  return new MemoryMeter({ algorithm: ALGORITHMS[algorithm], quotas, maxKeys, onFull });
+}
+
+const leastLimit = ({ quotas }: CountedLimiter): number =>
+  Math.min(...quotas.map(({ limit, burst }) => Math.min(limit, burst)));
+
+/** What `lease-scripts.ts` does, with the meter of this process in place of Redis. */
+function take(
+  { meter, leastLimit }: Counted,
+  share: number,
+  [, key, cost, own, { waiting, wish }]: TakeQuestion,
+): Trip {
+  const now = Date.now();
+  const claim: Claim = { key, cost, limit: own ?? undefined };
+  const ruling = meter.take(claim, now);
+  const { standings } = ruling;
+  if (!ruling.allowed || cost === 0 || waiting + wish === 0) {
+    return { ruling, grant: { ahead: 0, leaseMs: 0, standings, restsMs: standings.map(() => 0) } };
+  }
+  const least = Math.max(waiting, leastAhead(own ?? leastLimit, share, wish));
+  const aheads = standings.map(({ remaining }) =>
+    Math.max(Math.min(wish, Math.floor(remaining * share)), Math.min(least, remaining)),
+  );
+  const ahead = Math.min(...aheads);
+  // Where something remains, that is until the window is over, or until the bucket would be full. One millisecond less: the
+  // moment was rounded up.
+  const leaseMs = Math.max(0, Math.min(...standings.map(({ resetMs }) => resetMs)) - 1);
+  const after = meter.take({ key, cost: ahead, limit: claim.limit }, now);
+  return {
+    ruling: { ...ruling, standings: after.standings },
+    grant: { ahead, leaseMs, standings: after.standings, restsMs: meter.restsOf(claim, now) },
+  };
+}
+
+function charge(meter: MemoryMeter, [, key, limit, units]: ChargeQuestion): void {
+  meter.charge({ key, cost: 0, limit: limit ?? undefined }, units, Date.now());
+}

@@ -1,0 +1,193 @@
+import { type Algorithm, type ClientRecord, copyOf, redate } from '../algorithms/algorithm.ts';
+import type { Claim } from '../meter.ts';
+import { ownCopy } from '../own-copy.ts';
+import { type Quota, shareOf } from '../quota.ts';
+
+/** About 25 MB, were it ever full. A debt that is forgotten lets its client have so much more, once. */
+const MOST_DEBTS = 100_000;
+/** Clients that the store is told of at the same time, so that traffic does not queue behind them. */
+const AT_ONCE = 16;
+
+/** What one client spent while the store could not be told. */
+export interface Debt {
+  readonly key: string;
+  /** As in a claim. */
+  readonly limit: number | undefined;
+  /** For each quota. */
+  readonly owed: readonly Owed[];
+}
+
+export interface Owed {
+  readonly units: number;
+  /** Those of them that were spent in the window before. */
+  readonly older: number;
+  /** What must be spent by all gateways together, at least; 0 unless the store may have lost its counts. */
+  readonly least: number;
+  /** Milliseconds until the window in which it was spent is over. */
+  readonly restMs: number;
+}
+
+interface Account {
+  limit: number | undefined;
+  /** This gateway's part of what was spent, for each quota. */
+  readonly records: readonly ClientRecord[];
+  /** The part of it that the store had counted. It loses its meaning as that does. */
+  known: readonly ClientRecord[];
+}
+
+type Charge = (debt: Debt) => Promise<void>;
+
+/** What this gateway let pass while the store was away. The store is told when it is back, each client on its own. */
+export class Debts {
+  readonly #algorithm: Algorithm;
+  readonly #quotas: readonly Quota[];
+  #gateways = 1;
+  readonly #accounts = new Map<string, Account>();
+  /** Whether the store may have lost what it had counted; until it was told of everybody. */
+  #restores = false;
+  /** Clients of whom the store is being told. */
+  readonly #underWay = new Map<string, Promise<void>>();
+
+  constructor(algorithm: Algorithm, quotas: readonly Quota[]) {
+    this.#algorithm = algorithm;
+    this.#quotas = quotas;
+  }
+
+  /** Whether there is nothing to tell, nor anybody being told. */
+  get empty(): boolean {
+    return this.#accounts.size === 0 && this.#underWay.size === 0;
+  }
+
+  has(key: string): boolean {
+    return this.#accounts.has(key);
+  }
+
+  /** The store may have lost its counts: each gateway tells it also its part of what it had. */
+  restore(): void {
+    this.#restores = true;
+  }
+
+  /** Each gateway counts its part of the limits. */
+  shareWith(gateways: number): void {
+    this.#gateways = gateways;
+  }
+
+  /** @param known This gateway's part of what the store has counted, for each quota. */
+  open({ key, limit }: Claim, known: readonly ClientRecord[]): void {
+    if (this.#accounts.size >= MOST_DEBTS) {
+      const [oldest] = this.#accounts.keys();
+      this.#accounts.delete(oldest as string);
+    }
+    this.#accounts.set(ownCopy(key), { limit, records: known.map(copyOf), known });
+  }
+
+  /** Of a client that has an account. */
+  add({ key, cost, limit }: Claim, now: number): void {
+    const account = this.#accounts.get(key) as Account;
+    account.limit = limit;
+    for (const [i, record] of account.records.entries()) {
+      const quota = this.#quotaOf(limit, i);
+      this.#settle(record, now, quota);
+      this.#algorithm.spend(record, Math.min(cost, this.#algorithm.most(quota)), quota);
+    }
+  }
+
+  /** Also what the store is being told: when that fails, it is owed no more. */
+  forget(key: string): void {
+    this.#accounts.delete(key);
+    this.#underWay.delete(key);
+  }
+
+  /**
+   * Tells the store of one client. What could not be told is owed on: a call whose reply was late may then be charged
+   * twice, never not at all.
+   *
+   * @returns nothing when there is nothing to wait for.
+   */
+  pay(key: string, charge: Charge): Promise<void> | undefined {
+    const underWay = this.#underWay.get(key);
+    if (underWay !== undefined) return underWay;
+    const account = this.#accounts.get(key);
+    if (account === undefined) return undefined;
+    this.#accounts.delete(key);
+    const owed = this.#owed(account, Date.now());
+    if (owed.every(({ units, least }) => units + least === 0)) return undefined;
+    const paying = charge({ key, limit: account.limit, owed }).then(
+      () => {
+        this.#ended(key, paying);
+      },
+      (error) => {
+        if (this.#ended(key, paying)) this.#owe(key, account);
+        throw error;
+      },
+    );
+    this.#underWay.set(key, paying);
+    return paying;
+  }
+
+  /** Whether nobody has forgotten the client since. */
+  #ended(key: string, paying: Promise<void>): boolean {
+    return this.#underWay.get(key) === paying && this.#underWay.delete(key);
+  }
+
+  /** Tells the store of all clients, as long as that works. Rejects when it did not. */
+  async payAll(charge: Charge): Promise<void> {
+    const keys = this.#accounts.keys();
+    let failed = false;
+    const some = async (): Promise<void> => {
+      for (const key of keys) {
+        if (failed) return;
+        try {
+          await this.pay(key, charge);
+        } catch (error) {
+          failed = true;
+          throw error;
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, some));
+    this.#restores = false;
+  }
+
+  #owed({ limit, records, known }: Account, now: number): Owed[] {
+    return records.map((record, i) => {
+      const quota = this.#quotaOf(limit, i);
+      const had = known[i] as ClientRecord;
+      const restMs = Math.max(1, this.#algorithm.restMs(record, now, quota));
+      const [units, older] = this.#spent(record, now, quota);
+      if (!this.#restores) {
+        const [hadUnits, hadOlder] = this.#spent(had, now, quota);
+        const more = Math.max(0, units - hadUnits);
+        return { units: more, older: Math.min(more, Math.max(0, older - hadOlder)), least: 0, restMs };
+      }
+      // What one gateway tells would be refilled for all of them, until the last one is back: so each tells what all have spent,
+      // as far as it can know.
+      if (this.#algorithm.isRefilled) return { units: 0, older: 0, least: units * this.#gateways, restMs };
+      return { units, older, least: 0, restMs };
+    });
+  }
+
+  #spent(record: ClientRecord, now: number, quota: Quota): [units: number, older: number] {
+    this.#settle(record, now, quota);
+    const most = this.#algorithm.most(quota);
+    const units = Math.min(most, most - this.#algorithm.remaining(record, now, quota));
+    return [units, Math.min(units, this.#algorithm.older?.(record, now, quota) ?? 0)];
+  }
+
+  /** Puts back what could not be told. What has come meanwhile has an account that began with it. */
+  #owe(key: string, account: Account): void {
+    const later = this.#accounts.get(key);
+    if (later === undefined) this.#accounts.set(key, account);
+    else later.known = account.known;
+  }
+
+  #settle(record: ClientRecord, now: number, quota: Quota): void {
+    redate(record, now);
+    this.#algorithm.settle(record, now, quota);
+  }
+
+  #quotaOf(limit: number | undefined, i: number): Quota {
+    const quota = this.#quotas[i] as Quota;
+    return shareOf(limit === undefined ? quota : { limit, windowMs: quota.windowMs, burst: limit }, this.#gateways);
+  }
+}

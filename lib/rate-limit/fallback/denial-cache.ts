@@ -1,0 +1,95 @@
+import type { Claim, Ruling, Standing } from '../meter.ts';
+import { RecentMap } from '../recent-map.ts';
+
+/** About 30 MB, were it ever full. A denial that is forgotten early costs one question to Redis. */
+const MOST_DENIALS = 100_000;
+
+interface Denial {
+  /** When it was said. */
+  readonly at: number;
+  readonly retryAfterMs: number;
+  readonly standings: readonly Standing[];
+  /** When somebody was refused last; 0 if nobody was. */
+  toldAt: number;
+}
+
+/**
+ * What Redis has refused, and until when it is bound to refuse it again: time is all that makes a claim pass that did
+ * not, so nobody needs to be asked. Other costs and other limits are other questions.
+ *
+ * What it cannot know is that another gateway had the client forgotten, or that Redis lost its counts: then it holds for
+ * as long as the client was told to wait, at most.
+ */
+export class DenialCache {
+  readonly #denials = new RecentMap<Denial>(MOST_DENIALS);
+  #era = 0;
+
+  /** Changes when everything is forgotten: what was asked before that must not be learnt after it. */
+  get era(): number {
+    return this.#era;
+  }
+
+  get size(): number {
+    return this.#denials.size;
+  }
+
+  /** The denial of this very claim that holds now, with what is left of its waits. */
+  find(claim: Claim, now: number): Ruling | undefined {
+    if (this.#denials.size === 0) return undefined;
+    const key = keyOf(claim, claim.cost);
+    const denial = this.#denials.get(key);
+    if (denial === undefined) return undefined;
+    const elapsed = now - denial.at;
+    // The first part is for a clock that was set back.
+    if (elapsed < 0 || elapsed >= denial.retryAfterMs) {
+      // Who was told of it says more of a client than that it is over.
+      if (denial.toldAt === 0) this.#denials.delete(key);
+      return undefined;
+    }
+    denial.toldAt = now;
+    const standings = denial.standings.map(({ remaining, resetMs }) => ({
+      remaining,
+      resetMs: Math.max(0, resetMs - elapsed),
+    }));
+    return { allowed: false, retryAfterMs: denial.retryAfterMs - elapsed, standings };
+  }
+
+  /** Takes what Redis has just said. Where nothing is left, that says also what the next claim of 1 would hear. */
+  learn(claim: Claim, { allowed, retryAfterMs, standings }: Ruling, era: number): void {
+    if (era !== this.#era) return;
+    if (allowed) this.passed(claim);
+    const cost = allowed ? 1 : claim.cost;
+    const waitMs = allowed ? waitOfOneMs(standings) : retryAfterMs;
+    if (waitMs <= 0) return;
+    const now = Date.now();
+    // From when the reply came: never earlier than Redis would let it pass.
+    this.#denials.set(keyOf(claim, cost), { at: now, retryAfterMs: waitMs, standings, toldAt: allowed ? 0 : now });
+  }
+
+  /** Milliseconds since this very claim was refused, if none has passed since then; otherwise `Infinity`. */
+  sinceMs(claim: Claim, now: number): number {
+    const toldAt = this.#denials.get(keyOf(claim, claim.cost))?.toldAt ?? 0;
+    return toldAt === 0 || now < toldAt ? Number.POSITIVE_INFINITY : now - toldAt;
+  }
+
+  /** Forgets when a claim was refused. */
+  passed(claim: Claim): void {
+    this.#denials.delete(keyOf(claim, claim.cost));
+  }
+
+  /** Forgets everything; it is but a cache. */
+  forget(): void {
+    this.#era++;
+    this.#denials.clear();
+  }
+}
+
+function waitOfOneMs(standings: readonly Standing[]): number {
+  let waitMs = 0;
+  for (const { remaining, resetMs } of standings) if (remaining < 1 && resetMs > waitMs) waitMs = resetMs;
+  return waitMs;
+}
+
+/** No key of a client has a space in it. */
+const keyOf = ({ key, limit }: Claim, cost: number): string =>
+  cost === 1 && limit === undefined ? key : `${key} ${cost} ${limit ?? ''}`;

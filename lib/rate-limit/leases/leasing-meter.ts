@@ -1,0 +1,112 @@
+import type { TripStore } from '../cluster/round-trip.ts';
+import type { Debt } from '../fallback/debts.ts';
+import type { DenialCache } from '../fallback/denial-cache.ts';
+import type { Claim, Ruling } from '../meter.ts';
+import type { SharedMeter } from '../redis/shared-meter.ts';
+import type { LeaseTable } from './leasing-table.ts';
+
+export interface LeasingMeterParts {
+  readonly store: TripStore;
+  readonly leases: LeaseTable;
+  readonly denials: DenialCache;
+  /** Milliseconds after which nobody waits for a ruling any more. */
+  readonly timeoutMs: number;
+}
+
+interface Waiter {
+  readonly claim: Claim;
+  readonly since: number;
+  readonly resolve: (ruling: Ruling) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/**
+ * Takes shares of clients' quotas from where all count. One trip at a time for a client: claims that come while it is under way
+ * wait for what it brings, and those that it does not cover make the next one together.
+ */
+export class LeasingMeter implements SharedMeter {
+  readonly loaded: Promise<void>;
+  readonly #parts: LeasingMeterParts;
+  /** Clients with a trip under way, with those that wait for it. */
+  readonly #waiting = new Map<string, Waiter[]>();
+
+  constructor(parts: LeasingMeterParts) {
+    this.#parts = parts;
+    this.loaded = parts.store.loaded;
+  }
+
+  /** For a claim that is not covered by a lease, nor by a cached denial. */
+  take(claim: Claim): Promise<Ruling> {
+    const { leases, denials } = this.#parts;
+    const denial = leases.later(claim, Date.now());
+    if (denial !== undefined) {
+      denials.learn(claim, denial, denials.era);
+      return Promise.resolve(denial);
+    }
+    return new Promise((resolve, reject) => {
+      const waiter = { claim, since: Date.now(), resolve, reject };
+      const waiting = this.#waiting.get(claim.key);
+      if (waiting === undefined) this.#go(waiter, []);
+      else waiting.push(waiter);
+    });
+  }
+
+  charge(debt: Debt): Promise<void> {
+    return this.#parts.store.charge(debt);
+  }
+
+  reset(key: string): Promise<void> {
+    return this.#parts.store.reset(key);
+  }
+
+  /** Makes a trip for the first claim, and for as much as others that wait will cost. */
+  #go(first: Waiter, others: Waiter[]): void {
+    const { store, leases, denials } = this.#parts;
+    const { claim } = first;
+    this.#waiting.set(claim.key, others);
+    const now = Date.now();
+    const eras = [leases.era, denials.era] as const;
+    const fits = leases.fits(claim, now);
+    const waiting = fits ? costOf(others, claim.limit) : 0;
+    const everMs = Math.max(leases.everMs(claim), denials.sinceMs(claim, now));
+    store.take(claim, waiting, leases.wish(claim, now), everMs, fits && leases.isNew(claim)).then(
+      ({ ruling, grant }) => {
+        if (ruling.allowed) leases.add(claim, grant, now, eras[0]);
+        if (ruling.allowed && leases.awaits(claim, Date.now())) denials.passed(claim);
+        else denials.learn(claim, ruling, eras[1]);
+        first.resolve(ruling);
+        this.#serve(claim.key);
+      },
+      (error) => {
+        this.#waiting.delete(claim.key);
+        for (const waiter of [first, ...others]) waiter.reject(error);
+      },
+    );
+  }
+
+  #serve(key: string): void {
+    const { leases, denials, timeoutMs } = this.#parts;
+    const waiting = this.#waiting.get(key) as Waiter[];
+    this.#waiting.delete(key);
+    const now = Date.now();
+    const left = waiting.filter(({ claim, since, resolve, reject }) => {
+      // Its request was answered without this trip, which has not counted it.
+      if (now - since > timeoutMs) {
+        reject(new Error('the store was not asked in time'));
+        return false;
+      }
+      const ruling = leases.spend(claim, now) ?? leases.later(claim, now) ?? denials.find(claim, now);
+      if (ruling === undefined) return true;
+      resolve(ruling);
+      return false;
+    });
+    const next = left.shift();
+    if (next !== undefined) this.#go(next, left);
+  }
+}
+
+/** Of all that have the same limit. Together they cannot spend more than any limit may be. */
+function costOf(waiters: readonly Waiter[], limit: number | undefined): number {
+  const sum = waiters.reduce((cost, { claim }) => cost + (claim.limit === limit ? claim.cost : 0), 0);
+  return Math.min(sum, Number.MAX_SAFE_INTEGER);
+}

@@ -1,0 +1,90 @@
+import type { Trip, TripStore } from '../cluster/round-trip.ts';
+import type { Debt } from '../fallback/debts.ts';
+import type { Claim } from '../meter.ts';
+import { RedisMeter, type RedisMeterParts, rulingOf } from '../redis/redis-meter.ts';
+import type { Due } from './leasing-dues.ts';
+
+/**
+ * Of a share of the whole limit, the part that a wish gets even when that is more than a share of what remains: a share of
+ * little is nothing, and each of the last requests of a limit would make a trip.
+ */
+const LEAST_OF_SHARE = 0.4;
+
+/**
+ * Of a share of the whole limit, what a gateway gets at most for a client that is new to it, and has come to others before. The
+ * less, the more trips until all gateways know a hot client; the more, the less is left where a client meets many of them.
+ */
+const NEW_OF_SHARE = 0.2;
+
+/**
+ * The most that is charged before it is there, as far as a share of the whole limit allows: while it comes to one gateway, others
+ * refuse. So few are a tenth of a trip per request for a client whose limit is 100 or more.
+ */
+const MOST_EARLY = 50;
+
+/** What a wish gets at least, as far as so much remains. */
+export const leastAhead = (limit: number, share: number, wish: number): number =>
+  Math.min(wish, Math.floor(limit * share * LEAST_OF_SHARE));
+
+/** Counts in Redis, and charges ahead. Its script is one of `lease-scripts.ts`. */
+export class LeasingStore implements TripStore {
+  readonly loaded: Promise<void>;
+  readonly #meter: RedisMeter;
+  readonly #share: number;
+  readonly #windowsMs: readonly number[];
+  /** The least that a client may spend at once. */
+  readonly #limit: number;
+
+  /** @param share The part of what remains that may be charged for claims that nobody has made yet. */
+  constructor(parts: RedisMeterParts, share: number) {
+    this.#meter = new RedisMeter(parts);
+    this.#share = share;
+    this.#windowsMs = parts.quotas.map(({ windowMs }) => windowMs);
+    this.#limit = Math.min(...parts.quotas.map(({ limit, burst }) => Math.min(limit, burst)));
+    this.loaded = this.#meter.loaded;
+  }
+
+  /**
+   * @param waiting The cost of claims that wait for this one.
+   * @param wish What is wished for claims that will come.
+   * @param everMs Milliseconds in which a client that sends more than it may uses one more here; `Infinity` for others.
+   * @param isNew Whether nothing is known here of the client yet, and a lease can be kept.
+   * @throws {TypeError} for a reply that is not what our scripts reply.
+   */
+  async take(
+    claim: Claim,
+    waiting: number,
+    wish: number,
+    everMs = Number.POSITIVE_INFINITY,
+    isNew = false,
+  ): Promise<Trip> {
+    const limit = claim.limit ?? this.#limit;
+    const least = Math.max(waiting, leastAhead(limit, this.#share, wish));
+    const early = everMs === Number.POSITIVE_INFINITY ? 0 : Math.min(wish, MOST_EARLY, Math.floor(limit * this.#share));
+    const first = isNew ? Math.floor(limit * this.#share * NEW_OF_SHARE) : 0;
+    const more = [least, wish, this.#share, early, early === 0 ? 1 : Math.max(1, everMs), first];
+    const reply = await this.#meter.run(claim, more.map(String));
+    if (!Array.isArray(reply) || !reply.every(Number.isSafeInteger)) throw new TypeError('Redis gave no count');
+    const [allowed, ahead, leaseMs, ...rest] = reply as number[];
+    const plain: unknown[] = [allowed];
+    const restsMs: number[] = [];
+    const dues: Due[] = [];
+    for (let i = 0; i < rest.length; i += 6) {
+      plain.push(...rest.slice(i, i + 3));
+      const [restMs, units, perMs] = rest.slice(i + 3, i + 6) as [number, number, number];
+      restsMs.push(restMs);
+      if (units > 0) dues.push({ units, perMs, windowMs: this.#windowsMs[i / 6] as number });
+    }
+    const ruling = rulingOf(plain, this.#meter.quotaCount);
+    const { standings } = ruling;
+    return { ruling, grant: { ahead: ahead as number, leaseMs: leaseMs as number, standings, restsMs, dues } };
+  }
+
+  charge(debt: Debt): Promise<void> {
+    return this.#meter.charge(debt);
+  }
+
+  reset(key: string): Promise<void> {
+    return this.#meter.reset(key);
+  }
+}

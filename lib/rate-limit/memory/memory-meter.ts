@@ -1,0 +1,180 @@
+import type { LimiterMode } from '../../core/events.ts';
+import { type Algorithm, ClientRecord, copy, copyOf, redate } from '../algorithms/algorithm.ts';
+import type { LimiterMeter } from '../limiter-meter.ts';
+import type { Claim, Ruling, Standing } from '../meter.ts';
+import { type Quota, shareOf } from '../quota.ts';
+import { ClientTable } from './client-table.ts';
+
+export interface MemoryMeterParts {
+  readonly algorithm: Algorithm;
+  /** At least one. */
+  readonly quotas: readonly Quota[];
+  /** The most clients that are told apart. */
+  readonly maxKeys: number;
+  /** Is told once, when there are more. */
+  readonly onFull: () => void;
+}
+
+/** Counts in this process. */
+export class MemoryMeter implements LimiterMeter {
+  readonly mode: LimiterMode = 'memory';
+  readonly #algorithm: Algorithm;
+  /** Of all gateways together. */
+  readonly #whole: readonly Quota[];
+  #quotas: readonly Quota[];
+  #gateways = 1;
+  readonly #tables: readonly ClientTable[];
+  /** For each quota, a client's record as it is now. Only what is spent goes back into the table, as in Redis. */
+  readonly #views: readonly ClientRecord[];
+
+  constructor({ algorithm, quotas, maxKeys, onFull }: MemoryMeterParts) {
+    this.#algorithm = algorithm;
+    this.#whole = this.#quotas = quotas;
+    let told = false;
+    const tellOnce = (): void => {
+      if (!told) onFull();
+      told = true;
+    };
+    // A window at least: as long as it may take to refill a bucket of 1, the least part of a limit.
+    const lifetimeMs = (quota: Quota): number => Math.max(quota.windowMs, algorithm.lifetimeMs(quota));
+    this.#tables = quotas.map((quota) => new ClientTable(lifetimeMs(quota), maxKeys, tellOnce));
+    this.#views = quotas.map(() => new ClientRecord(0));
+  }
+
+  /** Clients that are remembered, with those that will be forgotten next. */
+  get size(): number {
+    return Math.max(...this.#tables.map((table) => table.size));
+  }
+
+  /** @param now The moment of the claim, for a log that is replayed. */
+  take(claim: Claim, now = Date.now()): Ruling {
+    if (this.#quotas.length > 1) return this.#takeAll(claim, now);
+    const quota = this.#quotaOf(claim, 0);
+    const record = this.#find(0, claim.key, now);
+    const view = this.#view(0, record, quota, now);
+    const cost = Math.min(claim.cost, this.#algorithm.most(quota));
+    const allowed = this.#fits(view, quota, cost, now);
+    if (allowed ? cost > 0 : this.#algorithm.countsRefused) this.#spend(record, view, cost, quota);
+    const standing = this.#standing(view, quota, allowed ? 1 : cost, now);
+    return { allowed, retryAfterMs: allowed ? 0 : standing.resetMs, standings: [standing] };
+  }
+
+  /** Counts on from what a store that gateways share has said. */
+  learn(claim: Claim, { standings }: Ruling): void {
+    const now = Date.now();
+    for (let i = 0; i < standings.length; i++) {
+      const record = (this.#tables[i] as ClientTable).findOwn(claim.key, now);
+      if (record === undefined) continue;
+      const { remaining, resetMs } = standings[i] as Standing;
+      const limit = claim.limit ?? (this.#whole[i] as Quota).limit;
+      const told = { remaining, resetMs, limit, gateways: this.#gateways };
+      this.#algorithm.restore(record, now, this.#quotaOf(claim, i), told);
+    }
+  }
+
+  /** How a client stood before it spent so much, for each quota. Nothing is known of a client that has no record of its own. */
+  recordsBefore(claim: Claim, spent: number, now: number): ClientRecord[] {
+    return this.#quotas.map((_, i) => {
+      const own = (this.#tables[i] as ClientTable).findOwn(claim.key, now);
+      if (own === undefined) return new ClientRecord(now);
+      const record = copyOf(own);
+      const quota = this.#quotaOf(claim, i);
+      this.#algorithm.spend(record, -Math.min(spent, this.#algorithm.most(quota)), quota);
+      return record;
+    });
+  }
+
+  /** Milliseconds until each window of a client is over, or each bucket full. */
+  restsOf(claim: Claim, now: number): number[] {
+    return this.#quotas.map((_, i) => {
+      const quota = this.#quotaOf(claim, i);
+      return this.#algorithm.restMs(this.#view(i, this.#find(i, claim.key, now), quota, now), now, quota);
+    });
+  }
+
+  /** Charges what was spent while nobody counted, for each quota, as far as it fits. */
+  charge(claim: Claim, units: readonly number[], now: number): void {
+    for (let i = 0; i < this.#quotas.length; i++) {
+      const quota = this.#quotaOf(claim, i);
+      const record = this.#find(i, claim.key, now);
+      const view = this.#view(i, record, quota, now);
+      const cost = Math.min(units[i] ?? 0, Math.max(0, this.#algorithm.remaining(view, now, quota)));
+      if (cost > 0) this.#spend(record, view, cost, quota);
+    }
+  }
+
+  /** Milliseconds after which a client that is left alone is as good as new. */
+  get lifetimeMs(): number {
+    return Math.max(...this.#whole.map((quota) => Math.max(quota.windowMs, this.#algorithm.lifetimeMs(quota))));
+  }
+
+  /** Keeps to this process's part of each limit, at least 1, where so many gateways count apart. */
+  shareWith(gateways: number): void {
+    this.#gateways = gateways;
+    this.#quotas = this.#whole.map((quota) => shareOf(quota, gateways));
+  }
+
+  reset(key: string): void {
+    for (const table of this.#tables) table.delete(key);
+  }
+
+  /** Has nothing to release. */
+  close(): void {}
+
+  /** All or nothing. */
+  #takeAll(claim: Claim, now: number): Ruling {
+    const entries = this.#quotas.map((quota, i) => {
+      const record = this.#find(i, claim.key, now);
+      const view = this.#view(i, record, quota, now);
+      const cost = Math.min(claim.cost, this.#algorithm.most(quota));
+      return { quota, record, view, cost, fits: this.#fits(view, quota, cost, now) };
+    });
+    const allowed = entries.every(({ fits }) => fits);
+    let retryAfterMs = 0;
+    const standings = entries.map(({ quota, record, view, cost, fits }) => {
+      if (allowed && cost > 0) this.#spend(record, view, cost, quota);
+      const standing = this.#standing(view, quota, fits ? 1 : cost, now);
+      if (!fits) retryAfterMs = Math.max(retryAfterMs, standing.resetMs);
+      return standing;
+    });
+    return { allowed, retryAfterMs, standings };
+  }
+
+  /** A quota with the limit that a claim brings along. */
+  #quotaOf({ limit }: Claim, i: number): Quota {
+    const quota = this.#quotas[i] as Quota;
+    if (limit === undefined) return quota;
+    return shareOf({ limit, windowMs: quota.windowMs, burst: limit }, this.#gateways);
+  }
+
+  #find(i: number, key: string, now: number): ClientRecord {
+    const record = (this.#tables[i] as ClientTable).find(key, now);
+    redate(record, now);
+    return record;
+  }
+
+  #view(i: number, record: ClientRecord, quota: Quota, now: number): ClientRecord {
+    const view = this.#views[i] as ClientRecord;
+    copy(record, view);
+    this.#algorithm.settle(view, now, quota);
+    return view;
+  }
+
+  #spend(record: ClientRecord, view: ClientRecord, cost: number, quota: Quota): void {
+    this.#algorithm.spend(view, cost, quota);
+    copy(view, record);
+  }
+
+  #fits(record: ClientRecord, quota: Quota, cost: number, now: number): boolean {
+    return cost === 0 || cost <= this.#algorithm.remaining(record, now, quota);
+  }
+
+  #standing(record: ClientRecord, quota: Quota, wanted: number, now: number): Standing {
+    const remaining = Math.max(0, this.#algorithm.remaining(record, now, quota));
+    const resetMs =
+      wanted > remaining
+        ? this.#algorithm.waitMs(record, now, quota, wanted)
+        : this.#algorithm.restMs(record, now, quota);
+    return { remaining, resetMs };
+  }
+}

@@ -1,0 +1,194 @@
+import cluster from 'node:cluster';
+import { warn, warnOnceOf } from '../core/warnings.ts';
+import type { Algorithm, AlgorithmName } from './algorithms/algorithm.ts';
+import {
+  slidingWindowChargeScript,
+  slidingWindowScript,
+  tokenBucketChargeScript,
+  tokenBucketScript,
+} from './algorithms/algorithm-scripts.ts';
+import { fixedWindow } from './algorithms/fixed-window.ts';
+import { slidingWindow } from './algorithms/sliding-window.ts';
+import { tokenBucket } from './algorithms/token-bucket.ts';
+import { CountedMeter } from './cluster/counted-meter.ts';
+import type { CounterLink } from './cluster/counter-question.ts';
+import { CounterMeter, CounterStore } from './cluster/counter-store.ts';
+import { Debts } from './fallback/debts.ts';
+import { DenialCache } from './fallback/denial-cache.ts';
+import { ClosedStandIn, OpenStandIn } from './fallback/failure-modes.ts';
+import type { OnStoreError, StandIn } from './fallback/fallback.ts';
+import { LocalStandIn } from './fallback/local-fallback.ts';
+import { RememberingMeter } from './fallback/remembering-meter.ts';
+import { ResilientMeter } from './fallback/resilient-meter.ts';
+import type { MissRule } from './fallback/store-breaker.ts';
+import { FrontMeter } from './front-meter.ts';
+import { slidingWindowLeaseScript, tokenBucketLeaseScript } from './leases/lease-scripts.ts';
+import { LeasingMeter } from './leases/leasing-meter.ts';
+import type { LeaseOptions } from './leases/leasing-options.ts';
+import { leaseShare } from './leases/leasing-options.ts';
+import { LeasingStore } from './leases/leasing-store.ts';
+import { LeaseTable } from './leases/leasing-table.ts';
+import type { LimiterMeter, ModeListener } from './limiter-meter.ts';
+import { MemoryMeter } from './memory/memory-meter.ts';
+import type { Quota } from './quota.ts';
+import type { LuaScript } from './redis/lua.ts';
+import type { RedisClient } from './redis/redis-client.ts';
+import { RedisMeter } from './redis/redis-meter.ts';
+import type { RedisUrl } from './redis/redis-url.ts';
+import { RedisWindows } from './redis/redis-windows.ts';
+import type { Send, SharedMeter } from './redis/shared-meter.ts';
+
+export type { AlgorithmName } from './algorithms/algorithm.ts';
+
+export const ALGORITHM_NAMES: readonly AlgorithmName[] = ['sliding-window', 'fixed-window', 'token-bucket'];
+
+export interface LimiterMeterSettings {
+  readonly algorithm: AlgorithmName;
+  /** One only for fixed windows. */
+  readonly quotas: readonly Quota[];
+  /** Of the limiter, for a warning. */
+  readonly name: string;
+  /** The most clients that this process tells apart. */
+  readonly maxKeys: number;
+  /** Without it, this process counts alone. */
+  readonly redis?: RedisClient | RedisUrl | undefined;
+  /** Leads to another process of this machine that counts; without Redis only. */
+  readonly counter?: CounterLink | undefined;
+  /** What the keys in Redis start with. */
+  readonly prefix: string;
+  /** Turns keys into HMACs before they go to Redis; not for fixed windows. */
+  readonly keySecret?: string | undefined;
+  /** Milliseconds that one call of Redis may take. */
+  readonly storeTimeoutMs: number;
+  readonly fallbackAfterMisses: number;
+  readonly fallbackAfterMs: number;
+  /** What is done while Redis fails. */
+  readonly onStoreError: OnStoreError;
+  /** Not for fixed windows. */
+  readonly lease?: boolean | LeaseOptions | undefined;
+}
+
+/** The one place that knows which meters there are. */
+export function openLimiterMeter(settings: LimiterMeterSettings, onModeChange: ModeListener): LimiterMeter {
+  const { redis, prefix, storeTimeoutMs: timeoutMs } = settings;
+  if (settings.counter !== undefined) return countedMeter(settings, settings.counter, onModeChange);
+  if (redis === undefined) {
+    tellOfCluster(settings.name);
+    return memoryMeter(settings);
+  }
+  const standIn = standInOf(settings);
+  // These outlive the shared meters, which are made anew after each failure.
+  const denials = new DenialCache();
+  const leases = leaseTable(settings);
+  const openShared = (send: Send) => sharedMeter(settings, send, denials, leases);
+  const meter = new ResilientMeter({
+    redis,
+    prefix,
+    timeoutMs,
+    missRule: missRuleOf(settings),
+    standIn,
+    openShared,
+    onModeChange,
+  });
+  return new FrontMeter(meter, denials, leases);
+}
+
+function tellOfCluster(name: string): void {
+  if (cluster.worker === undefined) return;
+  warnOnceOf(
+    cluster.worker,
+    'WARN_EXPRESSWAY_LIMITER_CLUSTER',
+    `The rate limiter "${name}" counts in the memory of one cluster worker: with n workers, a client may make n times as many ` +
+      'requests. Share the counts by redis, or by counter.',
+    `limiter ${name}`,
+  );
+}
+
+interface OwnAlgorithm {
+  readonly algorithm: Algorithm;
+  readonly script: LuaScript;
+  readonly leaseScript: LuaScript;
+  readonly chargeScript: LuaScript;
+  readonly letter: string;
+}
+
+const OWN: Readonly<Record<string, OwnAlgorithm>> = Object.freeze({
+  'sliding-window': {
+    algorithm: slidingWindow,
+    script: slidingWindowScript,
+    leaseScript: slidingWindowLeaseScript,
+    chargeScript: slidingWindowChargeScript,
+    letter: 's',
+  },
+  'token-bucket': {
+    algorithm: tokenBucket,
+    script: tokenBucketScript,
+    leaseScript: tokenBucketLeaseScript,
+    chargeScript: tokenBucketChargeScript,
+    letter: 'b',
+  },
+});
+
+function countedMeter(settings: LimiterMeterSettings, link: CounterLink, onModeChange: ModeListener): LimiterMeter {
+  const { name, algorithm, quotas, maxKeys, lease, storeTimeoutMs: timeoutMs } = settings;
+  const denials = new DenialCache();
+  const leases = leaseTable(settings);
+  const store = new CounterStore(link, { name, algorithm, quotas, maxKeys, share: leaseShare(lease) });
+  const shared =
+    leases === undefined
+      ? new RememberingMeter(new CounterMeter(store), denials)
+      : new LeasingMeter({ store, leases, denials, timeoutMs });
+  const standIn = standInOf(settings);
+  standIn.shareWith(link.processes);
+  return new FrontMeter(
+    new CountedMeter({ store, shared, timeoutMs, missRule: missRuleOf(settings), standIn, onModeChange }),
+    denials,
+    leases,
+    'memory',
+  );
+}
+
+const missRuleOf = ({ fallbackAfterMisses, fallbackAfterMs }: LimiterMeterSettings): MissRule => ({
+  misses: fallbackAfterMisses,
+  forMs: fallbackAfterMs,
+});
+
+function standInOf(settings: LimiterMeterSettings): StandIn {
+  if (settings.onStoreError === 'open') return new OpenStandIn();
+  if (settings.onStoreError === 'closed') return new ClosedStandIn();
+  return new LocalStandIn(memoryMeter(settings), new Debts(algorithmOf(settings), settings.quotas));
+}
+
+const algorithmOf = (settings: LimiterMeterSettings): Algorithm => OWN[settings.algorithm]?.algorithm ?? fixedWindow;
+
+function memoryMeter(settings: LimiterMeterSettings): MemoryMeter {
+  const { quotas, maxKeys, name } = settings;
+  const onFull = (): void =>
+    warn(
+      'WARN_EXPRESSWAY_MAX_KEYS',
+      `The rate limiter "${name}" counts for ${maxKeys} clients (maxKeys): until some are forgotten, new ones share their limits.`,
+    );
+  return new MemoryMeter({ algorithm: algorithmOf(settings), quotas, maxKeys, onFull });
+}
+
+function sharedMeter(
+  { algorithm, quotas, prefix, keySecret, lease, storeTimeoutMs: timeoutMs }: LimiterMeterSettings,
+  send: Send,
+  denials: DenialCache,
+  leases: LeaseTable | undefined,
+): SharedMeter {
+  const own = OWN[algorithm];
+  if (own === undefined) return new RememberingMeter(new RedisWindows(send, prefix, quotas[0] as Quota), denials);
+  const { script, leaseScript, chargeScript, letter } = own;
+  const parts = { send, script, chargeScript, letter, quotas, prefix, keySecret };
+  if (leases === undefined) return new RememberingMeter(new RedisMeter(parts), denials);
+  const store = new LeasingStore({ ...parts, script: leaseScript }, leaseShare(lease));
+  return new LeasingMeter({ store, leases, denials, timeoutMs });
+}
+
+/** A share of a bucket fades as fast as the bucket is refilled; one of a window is gone with it. */
+function leaseTable({ algorithm, quotas, lease }: LimiterMeterSettings): LeaseTable | undefined {
+  if (lease === undefined || lease === false || OWN[algorithm] === undefined) return undefined;
+  if (algorithm !== 'token-bucket') return new LeaseTable(() => undefined);
+  return new LeaseTable((own) => Math.max(...quotas.map(({ limit, windowMs }) => (own ?? limit) / windowMs)));
+}

@@ -1,0 +1,104 @@
+import { createHmac } from 'node:crypto';
+import type { Debt } from '../fallback/debts.ts';
+import type { Claim, Ruling, Standing } from '../meter.ts';
+import type { Quota } from '../quota.ts';
+import type { LuaScript } from './lua.ts';
+import type { Send, SharedMeter } from './shared-meter.ts';
+
+export interface RedisMeterParts {
+  readonly send: Send;
+  readonly script: LuaScript;
+  /** Charges what was spent elsewhere. */
+  readonly chargeScript: LuaScript;
+  /** Tells the keys of one algorithm from those of another. */
+  readonly letter: string;
+  readonly quotas: readonly Quota[];
+  /** What the keys in Redis start with. */
+  readonly prefix: string;
+  /** With it, keys are turned into HMACs. */
+  readonly keySecret?: string | undefined;
+  /** Only for tests: milliseconds, in place of Redis's own clock. */
+  readonly clock?: (() => number) | undefined;
+}
+
+/** Counts in Redis, on Redis's clock, with one command for each claim. */
+export class RedisMeter implements SharedMeter {
+  readonly loaded: Promise<void>;
+  readonly #parts: RedisMeterParts;
+  readonly #suffixes: readonly string[];
+  readonly #quotaArgs: readonly string[];
+
+  constructor(parts: RedisMeterParts) {
+    this.#parts = parts;
+    // A quota that is configured anew starts anew. Braces: all keys of a client are in one slot of a cluster.
+    this.#suffixes = parts.quotas.map(({ windowMs }) => `}${parts.letter}${windowMs}`);
+    this.#quotaArgs = parts.quotas.flatMap(argsOf);
+    this.loaded = parts.script.load(parts.send).then(() => {});
+    this.loaded.catch(() => {});
+  }
+
+  get quotaCount(): number {
+    return this.#parts.quotas.length;
+  }
+
+  take(claim: Claim): Promise<Ruling> {
+    return this.run(claim).then((reply) => rulingOf(reply, this.#parts.quotas.length));
+  }
+
+  /**
+   * What the script replies.
+   *
+   * @param more Arguments between the time and the quotas.
+   */
+  run({ key, cost, limit }: Claim, more: readonly string[] = []): Promise<unknown> {
+    const { send, script, clock } = this.#parts;
+    const now = clock === undefined ? '' : String(clock());
+    return script.run(send, this.#keys(key), [String(cost), now, ...more, ...this.#argsFor(limit)]);
+  }
+
+  async charge({ key, limit, owed }: Debt): Promise<void> {
+    const { send, chargeScript, clock } = this.#parts;
+    const now = clock === undefined ? '' : String(clock());
+    const charges = (['units', 'older', 'restMs', 'least'] as const).flatMap((part) =>
+      owed.map((one) => String(one[part])),
+    );
+    await chargeScript.run(send, this.#keys(key), ['0', now, ...this.#argsFor(limit), ...charges]);
+  }
+
+  async reset(key: string): Promise<void> {
+    const keys = this.#keys(key);
+    await this.#parts.send(['DEL', ...keys], keys[0]);
+  }
+
+  #argsFor(limit: number | undefined): readonly string[] {
+    if (limit === undefined) return this.#quotaArgs;
+    return argsOf({ ...(this.#parts.quotas[0] as Quota), limit, burst: limit });
+  }
+
+  #keys(key: string): string[] {
+    const { prefix, keySecret } = this.#parts;
+    const start = `${prefix}{${keySecret === undefined ? key : hmac(keySecret, key)}`;
+    return this.#suffixes.map((suffix) => start + suffix);
+  }
+}
+
+/** 128 of its 256 bits are enough to tell clients apart. */
+const hmac = (secret: string, key: string): string =>
+  createHmac('sha256', secret).update(key).digest('base64url').slice(0, 22);
+
+const argsOf = ({ limit, windowMs, burst }: Quota): string[] => [String(limit), String(windowMs), String(burst)];
+
+/** @throws {TypeError} for a reply that is not what our scripts reply. */
+export function rulingOf(reply: unknown, count: number): Ruling {
+  if (!Array.isArray(reply) || reply.length !== 1 + 3 * count || !reply.every(Number.isSafeInteger)) {
+    throw new TypeError('Redis gave no count');
+  }
+  const standings: Standing[] = [];
+  let retryAfterMs = 0;
+  for (let i = 1; i < reply.length; i += 3) {
+    const [remaining, resetMs, fits] = reply.slice(i, i + 3) as [number, number, number];
+    standings.push({ remaining, resetMs });
+    if (fits === 0) retryAfterMs = Math.max(retryAfterMs, resetMs);
+  }
+  return { allowed: reply[0] === 1, retryAfterMs, standings };
+}

@@ -1,0 +1,95 @@
+import type { ClientRateLimitInfo, Options } from 'express-rate-limit';
+import { type RedisReply, RedisStore } from 'rate-limit-redis';
+import { fixedWindowRuling } from '../algorithms/fixed-window-decision.ts';
+import type { Debt, Owed } from '../fallback/debts.ts';
+import type { Claim, Ruling, Standing } from '../meter.ts';
+import type { Quota } from '../quota.ts';
+import { LuaScript } from './lua.ts';
+import type { Send, SharedMeter } from './shared-meter.ts';
+
+const MOST_SCRIPT_LOADS = 3;
+const NO_HITS: ClientRateLimitInfo = Object.freeze({ totalHits: 0, resetTime: undefined });
+
+/**
+ * KEYS: a client's count, as rate-limit-redis keeps it. ARGV: what to add; milliseconds that a window may last which is
+ * begun with it.
+ */
+const chargeScript = new LuaScript(`
+local ttl = redis.call('PTTL', KEYS[1])
+local count = tonumber(ARGV[1])
+if ttl > 0 then count = count + tonumber(redis.call('GET', KEYS[1])) end
+return redis.call('SET', KEYS[1], string.format('%.0f', count), 'PX', ttl > 0 and ttl or ARGV[2])
+`);
+
+/** Fixed windows in Redis, on Redis's clock, by rate-limit-redis. */
+export class RedisWindows implements SharedMeter {
+  readonly loaded: Promise<void>;
+  readonly #send: Send;
+  readonly #prefix: string;
+  readonly #store: RedisStore;
+  readonly #limit: number;
+  readonly #windowMs: number;
+
+  constructor(send: Send, prefix: string, { limit, windowMs }: Quota) {
+    this.#windowMs = windowMs;
+    this.#send = send;
+    this.#prefix = prefix;
+    this.#limit = limit;
+    this.#store = new RedisStore({
+      prefix,
+      sendCommandCluster: ({ key, command }) => send(command, key) as Promise<RedisReply>,
+    });
+    this.loaded = this.#store.init({ windowMs } as Options);
+    // No loss: take() waits for the same script and rejects with the same error.
+    this.loaded.catch(() => {});
+  }
+
+  async take({ key, cost, limit = this.#limit }: Claim): Promise<Ruling> {
+    if (cost === 0) return this.#look(key, limit);
+    const count = await this.#count(key, MOST_SCRIPT_LOADS);
+    // A reply that is no number would be under every limit.
+    if (!(count.totalHits >= 1) || !count.resetTime || Number.isNaN(count.resetTime.getTime())) {
+      throw new TypeError('Redis gave no count');
+    }
+    const ruling = fixedWindowRuling(count, limit);
+    const resetMs = (ruling.standings[0] as Standing).resetMs;
+    return resetMs <= this.#windowMs ? ruling : this.#endInTime(key, ruling);
+  }
+
+  /** How a client stands. A client without a window has all of its limit. */
+  async #look(key: string, limit: number): Promise<Ruling> {
+    const count = (await this.#store.get(key)) ?? NO_HITS;
+    const { standings } = fixedWindowRuling(count.totalHits >= 1 ? count : NO_HITS, limit);
+    return { allowed: true, retryAfterMs: 0, standings };
+  }
+
+  /** The clock of Redis was set back, and keys expire by that clock: a window ends no later than one that begins now. */
+  async #endInTime(key: string, { allowed, standings }: Ruling): Promise<Ruling> {
+    const [{ remaining }] = standings as [Standing];
+    const resetMs = this.#windowMs;
+    await this.#send(['PEXPIRE', this.#prefix + key, String(resetMs)], this.#prefix + key);
+    return { allowed, retryAfterMs: allowed ? 0 : resetMs, standings: [{ remaining, resetMs }] };
+  }
+
+  /**
+   * rate-limit-redis loads a lost script once, and gives up when that is lost as well before it was run (a
+   * SCRIPT FLUSH for each of several gateways). NOSCRIPT says that nothing was counted, so trying again is safe.
+   */
+  async #count(key: string, attempts: number): Promise<ClientRateLimitInfo> {
+    try {
+      return await this.#store.increment(key);
+    } catch (error) {
+      if (attempts <= 1 || !(error as Error).message.startsWith('NOSCRIPT')) throw error;
+      return this.#count(key, attempts - 1);
+    }
+  }
+
+  async charge({ key, owed }: Debt): Promise<void> {
+    const [{ units, restMs }] = owed as readonly [Owed];
+    await chargeScript.run(this.#send, [this.#prefix + key], [String(units), String(restMs)]);
+  }
+
+  reset(key: string): Promise<void> {
+    return this.#store.resetKey(key);
+  }
+}
