@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { afterEach, expect, test } from '@jest/globals';
-import type { Ruling } from '../../lib/rate-limit/meter.ts';
+import type { Decision } from '../../lib/rate-limit/meter.ts';
 import { type LimiterMeterSettings, openLimiterMeter } from '../../lib/rate-limit/open-meter.ts';
 import { RedisUrl } from '../../lib/rate-limit/redis/redis-url.ts';
 import { Cleanup } from '../support/gateway.ts';
@@ -172,7 +172,7 @@ describeWithRedis('leases of four limiters, each with its own connection', (redi
       const meter = await gateway(redis, limits);
       for (let i = 0; i < 5; i++) expect(await meter.take(claim)).toMatchObject({ allowed: true });
       const before = await redis.command('INFO', 'commandstats');
-      const rulings: Ruling[] = [];
+      const rulings: Decision[] = [];
       for (let i = 0; i < 1_000; i++) rulings.push(await meter.take(claim));
       const after = await redis.command('INFO', 'commandstats');
       const evals = (stats: unknown) => Number(/cmdstat_evalsha:calls=(\d+)/.exec(String(stats))?.[1]);
@@ -226,7 +226,7 @@ describeWithRedis('leases when things break', (redis) => {
     const meter = await gateway(redis, limits);
     const full = { ...claim, key: 'full' };
     for (let i = 0; i < 100; i++) await meter.take(full);
-    expect(await meter.take(full)).toMatchObject({ allowed: false, standings: [{ remaining: 0 }] });
+    expect(await meter.take(full)).toMatchObject({ allowed: false, quotaStates: [{ remaining: 0 }] });
     // 1, 4 and 16 requests make three trips.
     for (let i = 0; i < 8; i++) await meter.take(claim);
     await redis.kill();
@@ -234,7 +234,7 @@ describeWithRedis('leases when things break', (redis) => {
     let spent = 0;
     while ((await meter.take(claim)).allowed) spent++;
     expect(spent).toBe(13);
-    expect(await meter.take(full)).toMatchObject({ allowed: false, standings: [] });
+    expect(await meter.take(full)).toMatchObject({ allowed: false, quotaStates: [] });
     await redis.start();
   });
 

@@ -10,7 +10,7 @@ import { slidingWindowLeaseScript, tokenBucketLeaseScript } from '../../lib/rate
 import { LeasingMeter } from '../../lib/rate-limit/leases/leasing-meter.ts';
 import { LeasingStore } from '../../lib/rate-limit/leases/leasing-store.ts';
 import { LeaseTable } from '../../lib/rate-limit/leases/leasing-table.ts';
-import type { Claim, Ruling } from '../../lib/rate-limit/meter.ts';
+import type { Claim, Decision } from '../../lib/rate-limit/meter.ts';
 import type { Quota } from '../../lib/rate-limit/quota.ts';
 import type { Send } from '../../lib/rate-limit/redis/shared-meter.ts';
 import { mockDateOnly } from '../support/mock-date.ts';
@@ -39,7 +39,7 @@ class Gateway {
     this.#meter = new LeasingMeter({ store, leases: this.leases, denials: this.#denials, timeoutMs: 60_000 });
   }
 
-  async take(claim: Claim): Promise<Ruling> {
+  async take(claim: Claim): Promise<Decision> {
     const now = Date.now();
     return this.leases.spend(claim, now) ?? this.#denials.find(claim, now) ?? this.#meter.take(claim);
   }
@@ -185,7 +185,7 @@ describeWithAnyRedis('leases of four gateways, on a clock of the test', (redis) 
           const model = new ReferenceMeter(name, quotas);
           const { limit, windowMs } = quotas[0]!;
           let now = START;
-          const take = async (gateway: number, cost: number): Promise<Ruling> => {
+          const take = async (gateway: number, cost: number): Promise<Decision> => {
             jest.setSystemTime(now);
             const ruling = await gateways[gateway]!.take(claim(cost));
             if (ruling.allowed) expect(model.take(now, cost).allowed).toBe(true);
@@ -254,7 +254,7 @@ describeWithAnyRedis('leases of four gateways, on a clock of the test', (redis) 
     test('a client that comes once is charged once, and all keys have an expiry', async () => {
       const quotas = [{ limit: 100, windowMs: 3_600_000, burst: 100 }];
       const [gateway] = open(name, quotas, 0.5);
-      expect((await gateway!.take(claim(1))).standings[0]!.remaining).toBe(99);
+      expect((await gateway!.take(claim(1))).quotaStates[0]!.remaining).toBe(99);
       await gateway!.take(claim(1));
       await gateway!.take(claim(1));
       await gateway!.take(claim(1));

@@ -75,7 +75,7 @@ async function compare(name: (typeof ALGORITHMS)[number][0], meter: Meter, key: 
     expect(ruling).toEqual(model.take(now, cost));
     if (ruling.allowed || now % 3 > 0) continue;
     // Who waits as long as told passes, and not a millisecond earlier.
-    const wait = Math.max(...ruling.standings.map(({ resetMs }) => resetMs));
+    const wait = Math.max(...ruling.quotaStates.map(({ resetMs }) => resetMs));
     expect(ruling.retryAfterMs).toBeLessThanOrEqual(wait);
     jest.setSystemTime(now + ruling.retryAfterMs - 1);
     expect(await meter.take({ key, cost, limit: undefined })).toEqual(model.take(now + ruling.retryAfterMs - 1, cost));
@@ -304,9 +304,9 @@ describeWithAnyRedis('the scripts', (redis) => {
         const memory = memoryMeter(fixedWindow, quotas);
         for (const { cost, limit } of hits) {
           const claim = { key: 'k', cost: Math.min(cost, 1), limit };
-          const { allowed, standings } = await windows.take(claim);
+          const { allowed, quotaStates } = await windows.take(claim);
           const expected = memory.take(claim);
-          expect([allowed, standings[0]?.remaining]).toEqual([expected.allowed, expected.standings[0]?.remaining]);
+          expect([allowed, quotaStates[0]?.remaining]).toEqual([expected.allowed, expected.quotaStates[0]?.remaining]);
         }
       }),
       { numRuns: 60 },
@@ -316,11 +316,11 @@ describeWithAnyRedis('the scripts', (redis) => {
     const prefix = `${redis.keyPrefix}${freshKey()}:`;
     const windows = new RedisWindows(send, prefix, { limit: 2, windowMs: 60_000, burst: 2 });
     const take = (cost: number) => windows.take({ key: 'k', cost, limit: undefined });
-    expect(await take(0)).toEqual({ allowed: true, retryAfterMs: 0, standings: [{ remaining: 2, resetMs: 0 }] });
+    expect(await take(0)).toEqual({ allowed: true, retryAfterMs: 0, quotaStates: [{ remaining: 2, resetMs: 0 }] });
     expect(await send(['EXISTS', `${prefix}k`])).toBe(0);
     for (const remaining of [1, 0, 0]) {
       await take(1);
-      expect(await take(0)).toMatchObject({ allowed: true, standings: [{ remaining }] });
+      expect(await take(0)).toMatchObject({ allowed: true, quotaStates: [{ remaining }] });
     }
     expect(await send(['GET', `${prefix}k`])).toBe('3');
   });
@@ -380,11 +380,11 @@ describeWithAnyRedis('the scripts', (redis) => {
     const owed = [{ units: 2, older: 0, restMs: 1, least: 60 }];
     for (const remaining of [38, 36, 34]) {
       await meter.charge({ key: 'k', limit: undefined, owed });
-      const { standings } = await meter.take({ key: 'k', cost: 0, limit: undefined });
-      expect(standings[0]?.remaining).toBe(remaining);
+      const { quotaStates } = await meter.take({ key: 'k', cost: 0, limit: undefined });
+      expect(quotaStates[0]?.remaining).toBe(remaining);
     }
     await meter.charge({ key: 'k', limit: undefined, owed: [{ units: 0, older: 0, restMs: 1, least: 500 }] });
-    expect((await meter.take({ key: 'k', cost: 0, limit: undefined })).standings[0]?.remaining).toBe(0);
+    expect((await meter.take({ key: 'k', cost: 0, limit: undefined })).quotaStates[0]?.remaining).toBe(0);
   });
 
   const charge = fc.record({ gap, units: fc.array(fc.nat(25), { minLength: 3, maxLength: 3 }), cost });
@@ -407,8 +407,8 @@ describeWithAnyRedis('the scripts', (redis) => {
             const owed = quotas.map((_, i) => ({ units: units[i] as number, older: 0, least: 0, restMs: 1 }));
             await meter.charge({ key: 'k', limit: undefined, owed });
             const after = await meter.take(look);
-            for (const [i, { remaining }] of after.standings.entries()) {
-              expect(remaining).toBe(Math.max(0, before.standings[i]!.remaining - owed[i]!.units));
+            for (const [i, { remaining }] of after.quotaStates.entries()) {
+              expect(remaining).toBe(Math.max(0, before.quotaStates[i]!.remaining - owed[i]!.units));
               const text = await send(['PTTL', `${prefix}{k}m${quotas[i]!.windowMs}`]);
               // Minus two: there is no such key, because nothing was ever charged.
               expect(Number(text)).not.toBe(-1);
@@ -418,7 +418,7 @@ describeWithAnyRedis('the scripts', (redis) => {
           // What is charged goes by as what is spent does.
           jest.setSystemTime(now + 3 * Math.max(longest, ...quotas.map((one) => algorithm.lifetimeMs(one))));
           const end = await meter.take(look);
-          expect(end.standings.map(({ remaining }) => remaining)).toEqual(quotas.map((one) => algorithm.most(one)));
+          expect(end.quotaStates.map(({ remaining }) => remaining)).toEqual(quotas.map((one) => algorithm.most(one)));
         }),
         { numRuns: 60 },
       ),

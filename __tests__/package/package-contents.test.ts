@@ -14,7 +14,7 @@ const good: Record<string, string> = {
   'dist/lib/index.d.ts': '',
   'dist/lib/index.js.map': JSON.stringify({ sources: ['../../lib/index.ts'] }),
   'dist/lib/a.js': '',
-  'dist/example-gateway/admin/page.html': '',
+  'dist/lib/gateway/admin/page.html': '',
 };
 
 function problems(files: Record<string, string | undefined>): string[] {

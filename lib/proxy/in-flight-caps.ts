@@ -1,7 +1,7 @@
 import { type Checks, integer } from '../core/options.ts';
 import type { RejectionCause } from '../core/outcome.ts';
 
-export interface AdmissionCapOptions {
+export interface InFlightCapOptions {
   /** Requests that the proxy works on at a time; more get 503. 0 for no cap. Default 0. */
   maxInFlight?: number;
   /** Requests that it works on at a time for one client address; more get 429. 0 for no cap. Default 0. */
@@ -10,7 +10,7 @@ export interface AdmissionCapOptions {
 
 export const admissionCapDefaults = Object.freeze({ maxInFlight: 0, maxInFlightPerClient: 0 });
 
-export const admissionCapChecks: Checks<AdmissionCapOptions> = {
+export const admissionCapChecks: Checks<InFlightCapOptions> = {
   maxInFlight: integer(0),
   maxInFlightPerClient: integer(0),
 };
@@ -23,7 +23,7 @@ export class InFlightCaps {
   readonly #byClient = new Map<string, number>();
   #inFlight = 0;
 
-  constructor({ maxInFlight, maxInFlightPerClient }: Required<AdmissionCapOptions>) {
+  constructor({ maxInFlight, maxInFlightPerClient }: Required<InFlightCapOptions>) {
     this.#max = maxInFlight;
     this.#maxPerClient = maxInFlightPerClient;
   }

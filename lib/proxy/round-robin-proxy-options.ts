@@ -31,7 +31,7 @@ import {
 import type { Outcome } from '../core/outcome.ts';
 import type { AmbiguousPaths } from '../ingress/request-checks.ts';
 import { ambiguousPathsCheck, requestGuardDefaults } from '../ingress/request-guard.ts';
-import { type AdmissionCapOptions, admissionCapChecks, admissionCapDefaults } from './in-flight-caps.ts';
+import { admissionCapChecks, admissionCapDefaults, type InFlightCapOptions } from './in-flight-caps.ts';
 import type { ForwardedMode, ForwardingFields } from './request/forwarding-fields.ts';
 import { identityHeaderList } from './request/identity-headers.ts';
 import { pathFilterCheck, pathRewriteCheck } from './request/path-options.ts';
@@ -43,7 +43,7 @@ import { type BackendTlsOptions, backendTls } from './transport/backend-tls.ts';
 import { type TunnelOptions, tunnelChecks, tunnelDefaults } from './tunnel/tunnel-options.ts';
 
 /** Options of `roundRobinProxy()`. */
-export interface RoundRobinProxyOptions extends AdmissionCapOptions {
+export interface RoundRobinProxyOptions extends InFlightCapOptions {
   /** The backends: origins or names to discover, plain or with options; at least one, none twice. */
   backends: readonly (string | BackendOptions)[];
   /**

@@ -1,11 +1,11 @@
 import type { ServerResponse } from 'node:http';
 import { type ClientRateLimitInfo, type Options, rateLimit } from 'express-rate-limit';
 import type { Next } from '../core/http.ts';
-import type { Admission } from './limited-request.ts';
-import type { Meter, Ruling } from './meter.ts';
+import type { CountedRequest } from './counted-request.ts';
+import type { Decision, Meter } from './meter.ts';
 
 /** Lets a request pass, or answers it. */
-export type Engine = (admission: Admission, res: ServerResponse, next: Next) => void;
+export type Engine = (admission: CountedRequest, res: ServerResponse, next: Next) => void;
 
 /**
  * What a meter says at once is carried out at once; whatever has to be waited for is express-rate-limit's to wait for, and to
@@ -16,13 +16,13 @@ export function createEngine(meter: Meter): Engine {
   return (admission, res, next) => {
     let passes: boolean;
     try {
-      const ruling = meter.take(admission);
-      if (ruling instanceof Promise) {
-        admission.counting = ruling;
+      const decision = meter.take(admission);
+      if (decision instanceof Promise) {
+        admission.counting = decision;
         void waited(admission, res, next);
         return;
       }
-      passes = admission.judge(ruling);
+      passes = admission.judge(decision);
     } catch (error) {
       next(error);
       return;
@@ -32,9 +32,9 @@ export function createEngine(meter: Meter): Engine {
 }
 
 /** express-rate-limit's middleware, as it is used here: what it takes for the request, and its key, is an admission. */
-function waitingEngine(): (admission: Admission, res: ServerResponse, next: Next) => Promise<void> {
-  const increment = async (admission: Admission): Promise<ClientRateLimitInfo> =>
-    admission.judged(await (admission.counting as Promise<Ruling>));
+function waitingEngine(): (admission: CountedRequest, res: ServerResponse, next: Next) => Promise<void> {
+  const increment = async (admission: CountedRequest): Promise<ClientRateLimitInfo> =>
+    admission.judged(await (admission.counting as Promise<Decision>));
   return rateLimit({
     limit: 1,
     // Never called: they are for options that are not used here.
@@ -43,8 +43,8 @@ function waitingEngine(): (admission: Admission, res: ServerResponse, next: Next
     standardHeaders: false,
     // Its checks print once and go on; ours throw at construction.
     validate: false,
-    keyGenerator: ((admission: Admission) => admission) as unknown as NonNullable<Options['keyGenerator']>,
-    handler: ((admission: Admission, _res: ServerResponse, next: Next) => {
+    keyGenerator: ((admission: CountedRequest) => admission) as unknown as NonNullable<Options['keyGenerator']>,
+    handler: ((admission: CountedRequest, _res: ServerResponse, next: Next) => {
       if (admission.refuse()) next();
     }) as unknown as NonNullable<Options['handler']>,
   }) as unknown as ReturnType<typeof waitingEngine>;

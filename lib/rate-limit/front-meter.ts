@@ -2,7 +2,7 @@ import type { LimiterMode } from '../core/events.ts';
 import type { DenialCache } from './fallback/denial-cache.ts';
 import type { LeaseTable } from './leases/leasing-table.ts';
 import type { LimiterMeter } from './limiter-meter.ts';
-import type { Claim, Ruling } from './meter.ts';
+import type { Claim, Decision } from './meter.ts';
 
 /**
  * Answers at once, in front of a meter that asks Redis, where Redis has said enough before: out of a lease, which may be
@@ -31,7 +31,7 @@ export class FrontMeter implements LimiterMeter {
     return this.#meter.mode;
   }
 
-  take(claim: Claim): Ruling | Promise<Ruling> {
+  take(claim: Claim): Decision | Promise<Decision> {
     const leases = this.#leases;
     if (leases !== undefined) {
       const now = Date.now();
@@ -44,7 +44,7 @@ export class FrontMeter implements LimiterMeter {
     }
     const asked = this.#meter.take(claim);
     if (leases === undefined || !(asked instanceof Promise)) return asked;
-    return asked.then((ruling) => leases.told(claim, ruling, Date.now()));
+    return asked.then((decision) => leases.told(claim, decision, Date.now()));
   }
 
   async ready(): Promise<void> {

@@ -5,14 +5,14 @@ import { type Exchange, exchangeOf } from '../core/exchange.ts';
 import type { GatewayRequest, Middleware, Next } from '../core/http.ts';
 import { AddressGate, deny } from './address-gate.ts';
 import { addressKey, clientKey } from './client-key.ts';
+import { CountedRequest, type LimiterContext } from './counted-request.ts';
 import { createEngine, type Engine } from './engine.ts';
 import type { IpRateLimitOptions } from './ip-rate-limit-options.ts';
 import { type IpRateLimitSettings, resolveIpRateLimitOptions } from './ip-rate-limit-settings.ts';
-import { Admission, type AdmissionDesk } from './limited-request.ts';
 import { LimiterMember } from './limiter-census.ts';
 import type { LimiterMeter } from './limiter-meter.ts';
 import { openLimiterMeter } from './open-meter.ts';
-import { Claimant, type OwnClaim, ownKey } from './own-claims.ts';
+import { type OwnClaim, OwnClaims, ownKey } from './own-claims.ts';
 import { rateLimitFields } from './rate-limit-fields.ts';
 import { trustProxyError } from './trust-proxy.ts';
 
@@ -94,7 +94,7 @@ export function ipRateLimit(options?: IpRateLimitOptions): IpRateLimiter {
       next(trustProxyError(true));
       return;
     }
-    if (member.seat.last !== member) member.called(incoming);
+    if (member.use.last !== member) member.called(incoming);
     limiter.current.decide(exchangeOf(incoming, res), next);
   }
 
@@ -176,10 +176,10 @@ class LimitsInForce {
   readonly settings: IpRateLimitSettings;
   readonly meter: LimiterMeter;
   readonly #events: GatewayEvents;
-  readonly #desk: AdmissionDesk;
+  readonly #context: LimiterContext;
   readonly #engine: Engine;
   readonly #gate: AddressGate | undefined;
-  readonly #claimant: Claimant;
+  readonly #ownClaims: OwnClaims;
 
   constructor(settings: IpRateLimitSettings, events: GatewayEvents) {
     const { name, quotas, shadow, allow = [], deny: denied = [] } = settings;
@@ -189,11 +189,11 @@ class LimitsInForce {
       events.emit('limiterModeChange', { limiter: name, from, to, error });
     });
     const fields = rateLimitFields(settings.fields, name, quotas);
-    this.#desk = { name, quotas, shadow, events, fields, meter: this.meter };
+    this.#context = { name, quotas, shadow, events, fields, meter: this.meter };
     this.#engine = createEngine(this.meter);
     // To look into an empty list would cost as much as to look into a full one.
     this.#gate = allow.length + denied.length > 0 ? new AddressGate(allow, denied) : undefined;
-    this.#claimant = new Claimant(settings, settings.windowMs);
+    this.#ownClaims = new OwnClaims(settings, settings.windowMs);
   }
 
   decide(exchange: Exchange, next: Next): void {
@@ -203,12 +203,12 @@ class LimitsInForce {
       else if (verdict === 'allowed') next();
       if (verdict !== 'limited') return;
     }
-    if (this.#claimant.asks) {
+    if (this.#ownClaims.asks) {
       void this.#decideOwn(exchange, next);
       return;
     }
     const key = clientKey(exchange, this.settings.ipv6Subnet);
-    if (key !== undefined) this.#engine(new Admission(exchange, this.#desk, key), exchange.res, next);
+    if (key !== undefined) this.#engine(new CountedRequest(exchange, this.#context, key), exchange.res, next);
     // The client has left. Counted under one key, all who leave would limit each other.
     else exchange.res.destroy();
   }
@@ -225,7 +225,7 @@ class LimitsInForce {
     let key: string | undefined;
     let claim: OwnClaim | undefined;
     try {
-      const asked = this.#claimant.ask(req);
+      const asked = this.#ownClaims.ask(req);
       claim = asked instanceof Promise ? await asked : asked;
       if (claim === undefined) {
         next();
@@ -236,7 +236,8 @@ class LimitsInForce {
       next(error);
       return;
     }
-    if (key !== undefined) this.#engine(new Admission(exchange, this.#desk, key, claim.cost, claim.limit), res, next);
+    if (key !== undefined)
+      this.#engine(new CountedRequest(exchange, this.#context, key, claim.cost, claim.limit), res, next);
     else res.destroy();
   }
 }

@@ -5,17 +5,17 @@ import { warn } from '../core/warnings.ts';
 import type { RedisClient } from './redis/redis-client.ts';
 
 /** More than the limiters of any one program: it bounds what a mistake can fill. */
-const MOST_SEATS = 1_000;
+const MOST_PREFIXES = 1_000;
 
 /** The keys of one prefix in one Redis, and who was the last to count there. */
-interface Seat {
+interface PrefixUse {
   last: LimiterMember | undefined;
   isTold: boolean;
 }
 
 /** What one server has seen of limiters. */
 interface Census {
-  readonly seats: Map<RedisClient | string, Map<string, Seat>>;
+  readonly uses: Map<RedisClient | string, Map<string, PrefixUse>>;
 }
 
 const kCensus = Symbol('expressway.limiters');
@@ -29,28 +29,28 @@ export interface LimiterKeys {
 
 /**
  * One limiter, as the server sees it that it works for: finds limiters that are made per request, and two that count under
- * one prefix. As long as nothing new is seen, a request costs the comparison of `seat.last` with the member.
+ * one prefix. As long as nothing new is seen, a request costs the comparison of `use.last` with the member.
  */
 export class LimiterMember {
   readonly #madeAt = Date.now();
   readonly #keys: LimiterKeys | undefined;
   #isKnown = false;
-  seat: Seat = { last: undefined, isTold: false };
+  use: PrefixUse = { last: undefined, isTold: false };
 
   /** @param keys Nothing without Redis, where nothing can be shared by mistake. */
   constructor(keys: LimiterKeys | undefined) {
     this.#keys = keys;
   }
 
-  /** A request came to this limiter and it was not the last in its seat. */
+  /** A request came to this limiter and it was not the last in its use. */
   called(req: IncomingMessage): void {
     const comesBack = this.#isKnown;
     if (!comesBack) this.#introduce(req);
-    const { seat } = this;
-    seat.last = this;
+    const { use } = this;
+    use.last = this;
     // One that takes another's place for good is no mistake: that is how a limit is changed while traffic flows.
-    if (!comesBack || seat.isTold) return;
-    seat.isTold = true;
+    if (!comesBack || use.isTold) return;
+    use.isTold = true;
     warn(
       'WARN_EXPRESSWAY_LIMITER_PREFIX',
       `Two rate limiters use the same keys in Redis, "${this.#keys?.prefix}…": what passes one is counted against the limit ` +
@@ -62,9 +62,9 @@ export class LimiterMember {
     this.#isKnown = true;
     const place = (req.socket as { server?: Server & { [kCensus]?: Census } } | undefined)?.server;
     if (place === undefined) return;
-    place[kCensus] ??= { seats: new Map() };
+    place[kCensus] ??= { uses: new Map() };
     const census = place[kCensus];
-    if (this.#keys !== undefined) this.seat = seatOf(census, this.#keys, this.seat);
+    if (this.#keys !== undefined) this.use = seatOf(census, this.#keys, this.use);
     noticeMaking(
       req,
       this.#madeAt,
@@ -75,10 +75,10 @@ export class LimiterMember {
   }
 }
 
-function seatOf({ seats }: Census, { redis, prefix }: LimiterKeys, fresh: Seat): Seat {
-  const found = seats.get(redis)?.get(prefix);
+function seatOf({ uses }: Census, { redis, prefix }: LimiterKeys, fresh: PrefixUse): PrefixUse {
+  const found = uses.get(redis)?.get(prefix);
   if (found !== undefined) return found;
-  const ofRedis = seats.get(redis) ?? new Map<string, Seat>();
-  if (seats.size < MOST_SEATS && ofRedis.size < MOST_SEATS) seats.set(redis, ofRedis.set(prefix, fresh));
+  const ofRedis = uses.get(redis) ?? new Map<string, PrefixUse>();
+  if (uses.size < MOST_PREFIXES && ofRedis.size < MOST_PREFIXES) uses.set(redis, ofRedis.set(prefix, fresh));
   return fresh;
 }

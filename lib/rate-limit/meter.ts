@@ -9,7 +9,7 @@ export interface Claim {
 }
 
 /** How a client stands with one quota. */
-export interface Standing {
+export interface QuotaState {
   /** What is left. */
   readonly remaining: number;
   /**
@@ -20,18 +20,18 @@ export interface Standing {
 }
 
 /** What a meter says to one claim. */
-export interface Ruling {
+export interface Decision {
   readonly allowed: boolean;
   /** Milliseconds after which the same claim would pass, if nothing else is spent meanwhile; 0 when it passed. */
   readonly retryAfterMs: number;
   /** One for each quota, in their order; none when nobody could count, and the claim passed or not for that reason. */
-  readonly standings: readonly Standing[];
+  readonly quotaStates: readonly QuotaState[];
 }
 
 /** Counts what clients spend, and says when it is too much. Either all quotas of a claim are charged, or none. */
 export interface Meter {
   /** At once where nobody else has to be asked. */
-  take(claim: Claim): Ruling | Promise<Ruling>;
+  take(claim: Claim): Decision | Promise<Decision>;
   /** Forgets what one client has spent. */
   reset(key: string): void | Promise<void>;
 }

@@ -15,9 +15,9 @@ import type { CounterLink } from './cluster/counter-question.ts';
 import { CounterMeter, CounterStore } from './cluster/counter-store.ts';
 import { Debts } from './fallback/debts.ts';
 import { DenialCache } from './fallback/denial-cache.ts';
-import { ClosedStandIn, OpenStandIn } from './fallback/failure-modes.ts';
-import type { OnStoreError, StandIn } from './fallback/fallback.ts';
-import { LocalStandIn } from './fallback/local-fallback.ts';
+import { ClosedFallback, OpenFallback } from './fallback/failure-modes.ts';
+import type { Fallback, OnStoreError } from './fallback/fallback.ts';
+import { LocalFallback } from './fallback/local-fallback.ts';
 import { RememberingMeter } from './fallback/remembering-meter.ts';
 import { ResilientMeter } from './fallback/resilient-meter.ts';
 import type { MissRule } from './fallback/store-breaker.ts';
@@ -76,7 +76,7 @@ export function openLimiterMeter(settings: LimiterMeterSettings, onModeChange: M
     tellOfCluster(settings.name);
     return memoryMeter(settings);
   }
-  const standIn = standInOf(settings);
+  const fallback = fallbackOf(settings);
   // These outlive the shared meters, which are made anew after each failure.
   const denials = new DenialCache();
   const leases = leaseTable(settings);
@@ -86,7 +86,7 @@ export function openLimiterMeter(settings: LimiterMeterSettings, onModeChange: M
     prefix,
     timeoutMs,
     missRule: missRuleOf(settings),
-    standIn,
+    fallback,
     openShared,
     onModeChange,
   });
@@ -138,10 +138,10 @@ function countedMeter(settings: LimiterMeterSettings, link: CounterLink, onModeC
     leases === undefined
       ? new RememberingMeter(new CounterMeter(store), denials)
       : new LeasingMeter({ store, leases, denials, timeoutMs });
-  const standIn = standInOf(settings);
-  standIn.shareWith(link.processes);
+  const fallback = fallbackOf(settings);
+  fallback.shareWith(link.processes);
   return new FrontMeter(
-    new CountedMeter({ store, shared, timeoutMs, missRule: missRuleOf(settings), standIn, onModeChange }),
+    new CountedMeter({ store, shared, timeoutMs, missRule: missRuleOf(settings), fallback, onModeChange }),
     denials,
     leases,
     'memory',
@@ -153,10 +153,10 @@ const missRuleOf = ({ fallbackAfterMisses, fallbackAfterMs }: LimiterMeterSettin
   forMs: fallbackAfterMs,
 });
 
-function standInOf(settings: LimiterMeterSettings): StandIn {
-  if (settings.onStoreError === 'open') return new OpenStandIn();
-  if (settings.onStoreError === 'closed') return new ClosedStandIn();
-  return new LocalStandIn(memoryMeter(settings), new Debts(algorithmOf(settings), settings.quotas));
+function fallbackOf(settings: LimiterMeterSettings): Fallback {
+  if (settings.onStoreError === 'open') return new OpenFallback();
+  if (settings.onStoreError === 'closed') return new ClosedFallback();
+  return new LocalFallback(memoryMeter(settings), new Debts(algorithmOf(settings), settings.quotas));
 }
 
 const algorithmOf = (settings: LimiterMeterSettings): Algorithm => OWN[settings.algorithm]?.algorithm ?? fixedWindow;

@@ -27,7 +27,7 @@ export interface OwnClaim {
 }
 
 /** Asks an app's own functions. Throws, or rejects, when they do, or for what they must not say. */
-export class Claimant {
+export class OwnClaims {
   readonly #functions: ClaimFunctions;
   readonly #largestLimit: number;
 

@@ -1,6 +1,6 @@
 import type { OutgoingMessage } from 'node:http';
 import { warn } from '../core/warnings.ts';
-import type { Standing } from './meter.ts';
+import type { QuotaState } from './meter.ts';
 import type { Quota } from './quota.ts';
 
 /**
@@ -14,10 +14,10 @@ export const FIELDS_FORMS: readonly FieldsForm[] = ['draft-8', 'draft-7', 'draft
 /** Writes what clients are told of their limit. */
 export interface RateLimitFields {
   /**
-   * @param standings One for each quota.
+   * @param quotaStates One for each quota.
    * @param limit The limit of this request, where it is not that of the only quota.
    */
-  write(res: OutgoingMessage, standings: readonly Standing[], limit: number | undefined): void;
+  write(res: OutgoingMessage, quotaStates: readonly QuotaState[], limit: number | undefined): void;
 }
 
 const seconds = (ms: number): number => Math.ceil(ms / 1000);
@@ -52,10 +52,10 @@ class ListFields implements RateLimitFields {
     this.#policy = this.#policyFor(undefined);
   }
 
-  write(res: OutgoingMessage, standings: readonly Standing[], limit: number | undefined): void {
+  write(res: OutgoingMessage, quotaStates: readonly QuotaState[], limit: number | undefined): void {
     if (res.headersSent) return;
     const policy = limit === undefined ? this.#policy : this.#policyFor(limit);
-    const state = this.#state(standings);
+    const state = this.#state(quotaStates);
     const others = res.getHeader('RateLimit');
     if (others === undefined) {
       res.setHeader('RateLimit-Policy', policy);
@@ -76,10 +76,10 @@ class ListFields implements RateLimitFields {
     return members.join(', ');
   }
 
-  #state(standings: readonly Standing[]): string {
+  #state(quotaStates: readonly QuotaState[]): string {
     let text = '';
-    for (let i = 0; i < standings.length; i++) {
-      const { remaining, resetMs } = standings[i] as Standing;
+    for (let i = 0; i < quotaStates.length; i++) {
+      const { remaining, resetMs } = quotaStates[i] as QuotaState;
       text += `${i === 0 ? '' : ', '}${this.#items[i]};r=${remaining};t=${seconds(resetMs)}`;
     }
     return text;
@@ -106,11 +106,11 @@ class TightestFields implements RateLimitFields {
     this.#quotas = quotas;
   }
 
-  write(res: OutgoingMessage, standings: readonly Standing[], limit: number | undefined): void {
+  write(res: OutgoingMessage, quotaStates: readonly QuotaState[], limit: number | undefined): void {
     if (res.headersSent) return;
     let i = 0;
-    for (let k = 1; k < standings.length; k++) if (isTighter(standings[k]!, standings[i]!)) i = k;
-    const { remaining, resetMs } = standings[i] as Standing;
+    for (let k = 1; k < quotaStates.length; k++) if (isTighter(quotaStates[k]!, quotaStates[i]!)) i = k;
+    const { remaining, resetMs } = quotaStates[i] as QuotaState;
     const { q, w } = policyOf(this.#quotas[i] as Quota, limit);
     const t = seconds(resetMs);
     if (this.#form === 'draft-7') {
@@ -130,5 +130,5 @@ class TightestFields implements RateLimitFields {
   }
 }
 
-const isTighter = (one: Standing, other: Standing): boolean =>
+const isTighter = (one: QuotaState, other: QuotaState): boolean =>
   one.remaining < other.remaining || (one.remaining === other.remaining && one.resetMs > other.resetMs);

@@ -11,7 +11,7 @@ import {
   resolveIpRateLimitOptions,
 } from './ip-rate-limit-settings.ts';
 import type { LimiterMeter } from './limiter-meter.ts';
-import type { Ruling } from './meter.ts';
+import type { Decision } from './meter.ts';
 import { openLimiterMeter } from './open-meter.ts';
 import { boundedKey } from './own-claims.ts';
 import type { Quota } from './quota.ts';
@@ -119,17 +119,19 @@ class MeterStore implements RateLimitStore {
     if (this.#closedWindowMs > 0 && this.#misuse === undefined) {
       return { totalHits: 1, resetTime: new Date(Date.now() + this.#closedWindowMs) };
     }
-    const ruling = await this.#take(key, 1);
-    return ruling.standings.length > 0 ? infoOf(ruling, this.#quota.limit) : { totalHits: 1, resetTime: undefined };
+    const decision = await this.#take(key, 1);
+    return decision.quotaStates.length > 0
+      ? infoOf(decision, this.#quota.limit)
+      : { totalHits: 1, resetTime: undefined };
   }
 
   /** Nothing for a client that has all of its limit, or that nobody counts. */
   async get(key: string): Promise<ClientRateLimitInfo | undefined> {
     if (this.#closedWindowMs > 0 && this.#misuse === undefined) return undefined;
-    const ruling = await this.#take(key, 0);
+    const decision = await this.#take(key, 0);
     const { limit, burst } = this.#quota;
-    const standing = ruling.standings[0];
-    return standing === undefined || standing.remaining >= burst ? undefined : infoOf(ruling, limit);
+    const quotaState = decision.quotaStates[0];
+    return quotaState === undefined || quotaState.remaining >= burst ? undefined : infoOf(decision, limit);
   }
 
   async decrement(): Promise<never> {
@@ -158,13 +160,13 @@ class MeterStore implements RateLimitStore {
     return Math.floor(Number(limit)) === this.#quota.limit && windowMs === this.#quota.windowMs;
   }
 
-  async #take(key: string, cost: number): Promise<Ruling> {
+  async #take(key: string, cost: number): Promise<Decision> {
     if (this.#misuse !== undefined) throw this.#misuse;
     if (this.#meter === undefined) throw misuse('init() was not called');
     // A key of a JavaScript app may be a number.
-    const ruling = await this.#meter.take({ key: boundedKey(String(key)), cost, limit: undefined });
-    if (ruling.allowed || ruling.standings.length > 0) return ruling;
-    throw new LimiterUnavailableError(ruling.retryAfterMs);
+    const decision = await this.#meter.take({ key: boundedKey(String(key)), cost, limit: undefined });
+    if (decision.allowed || decision.quotaStates.length > 0) return decision;
+    throw new LimiterUnavailableError(decision.retryAfterMs);
   }
 
   #open(limit: number, windowMs: number): void {
@@ -188,8 +190,8 @@ class MeterStore implements RateLimitStore {
 const misuse = (message: string): GatewayError =>
   new GatewayError('ERR_EXPRESSWAY_OPTIONS', `rateLimitStore: ${message}`);
 
-function infoOf({ allowed, retryAfterMs, standings }: Ruling, limit: number): ClientRateLimitInfo {
-  const [{ remaining, resetMs }] = standings as unknown as [{ remaining: number; resetMs: number }];
+function infoOf({ allowed, retryAfterMs, quotaStates }: Decision, limit: number): ClientRateLimitInfo {
+  const [{ remaining, resetMs }] = quotaStates as unknown as [{ remaining: number; resetMs: number }];
   const resetTime = new Date(Date.now() + (allowed ? resetMs : retryAfterMs));
   return { totalHits: allowed ? Math.max(1, limit - remaining) : limit + 1, resetTime };
 }

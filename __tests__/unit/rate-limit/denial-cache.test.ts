@@ -1,13 +1,13 @@
 import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
 import { DenialCache } from '../../../lib/rate-limit/fallback/denial-cache.ts';
-import type { Claim, Ruling } from '../../../lib/rate-limit/meter.ts';
+import type { Claim, Decision } from '../../../lib/rate-limit/meter.ts';
 
 const START = 1_790_000_000_000;
 const claim = (more: Partial<Claim> = {}): Claim => ({ key: 'k', cost: 1, limit: undefined, ...more });
-const denied = (retryAfterMs: number, remaining = 0): Ruling => ({
+const denied = (retryAfterMs: number, remaining = 0): Decision => ({
   allowed: false,
   retryAfterMs,
-  standings: [{ remaining, resetMs: retryAfterMs }],
+  quotaStates: [{ remaining, resetMs: retryAfterMs }],
 });
 
 let cache: DenialCache;
@@ -19,7 +19,7 @@ afterEach(() => {
   jest.useRealTimers();
 });
 
-const learn = (one: Claim, ruling: Ruling) => cache.learn(one, ruling, cache.era);
+const learn = (one: Claim, decision: Decision) => cache.learn(one, decision, cache.era);
 
 test('a denial holds until the claim can pass, with its waits counting down', () => {
   learn(claim(), denied(1_000));
@@ -30,7 +30,7 @@ test('a denial holds until the claim can pass, with its waits counting down', ()
 });
 
 test('a denial that nobody heard is forgotten when it ends; of others it is known since when nobody was refused', () => {
-  const nothingLeft = { allowed: true, retryAfterMs: 0, standings: [{ remaining: 0, resetMs: 700 }] };
+  const nothingLeft = { allowed: true, retryAfterMs: 0, quotaStates: [{ remaining: 0, resetMs: 700 }] };
   learn(claim(), nothingLeft);
   expect(cache.sinceMs(claim(), START + 100)).toBe(Number.POSITIVE_INFINITY);
   expect(cache.find(claim(), START + 700)).toBeUndefined();
@@ -40,7 +40,7 @@ test('a denial that nobody heard is forgotten when it ends; of others it is know
   expect(cache.find(claim(), START + 800)).toBeUndefined();
   expect(cache.sinceMs(claim(), START + 900)).toBe(600);
   expect(cache.sinceMs(claim({ cost: 2 }), START + 900)).toBe(Number.POSITIVE_INFINITY);
-  learn(claim(), { allowed: true, retryAfterMs: 0, standings: [{ remaining: 5, resetMs: 700 }] });
+  learn(claim(), { allowed: true, retryAfterMs: 0, quotaStates: [{ remaining: 5, resetMs: 700 }] });
   expect(cache.sinceMs(claim(), START + 900)).toBe(Number.POSITIVE_INFINITY);
   expect(cache.size).toBe(0);
   learn(claim(), denied(1_000));
@@ -50,7 +50,7 @@ test('a denial that nobody heard is forgotten when it ends; of others it is know
 
 test('a denial is one of this client, cost and limit only: a cheaper claim may pass earlier', () => {
   learn(claim({ cost: 5 }), denied(1_000, 3));
-  expect(cache.find(claim({ cost: 5 }), START)?.standings).toEqual([{ remaining: 3, resetMs: 1_000 }]);
+  expect(cache.find(claim({ cost: 5 }), START)?.quotaStates).toEqual([{ remaining: 3, resetMs: 1_000 }]);
   for (const other of [
     claim(),
     claim({ cost: 4 }),
@@ -64,15 +64,15 @@ test('a denial is one of this client, cost and limit only: a cheaper claim may p
 });
 
 test('a claim that took all that was left says what the next one of 1 will hear', () => {
-  const standings = [
+  const quotaStates = [
     { remaining: 0, resetMs: 700 },
     { remaining: 5, resetMs: 9_000 },
   ];
-  learn(claim({ cost: 3 }), { allowed: true, retryAfterMs: 0, standings });
+  learn(claim({ cost: 3 }), { allowed: true, retryAfterMs: 0, quotaStates });
   expect(cache.find(claim(), START + 100)).toEqual({
     allowed: false,
     retryAfterMs: 600,
-    standings: [
+    quotaStates: [
       { remaining: 0, resetMs: 600 },
       { remaining: 5, resetMs: 8_900 },
     ],
@@ -81,8 +81,8 @@ test('a claim that took all that was left says what the next one of 1 will hear'
 });
 
 test('a claim that left something says nothing, nor does one that nobody could count', () => {
-  learn(claim(), { allowed: true, retryAfterMs: 0, standings: [{ remaining: 1, resetMs: 700 }] });
-  learn(claim(), { allowed: true, retryAfterMs: 0, standings: [] });
+  learn(claim(), { allowed: true, retryAfterMs: 0, quotaStates: [{ remaining: 1, resetMs: 700 }] });
+  learn(claim(), { allowed: true, retryAfterMs: 0, quotaStates: [] });
   expect(cache.size).toBe(0);
 });
 

@@ -3,13 +3,13 @@ import { Socket } from 'node:net';
 import { describe, expect, jest, test } from '@jest/globals';
 import { GatewayEvents } from '../../../lib/core/events.ts';
 import { exchangeOf } from '../../../lib/core/exchange.ts';
+import { CountedRequest } from '../../../lib/rate-limit/counted-request.ts';
 import { createEngine } from '../../../lib/rate-limit/engine.ts';
-import { Admission } from '../../../lib/rate-limit/limited-request.ts';
-import type { Meter, Ruling } from '../../../lib/rate-limit/meter.ts';
+import type { Decision, Meter } from '../../../lib/rate-limit/meter.ts';
 import { rateLimitFields } from '../../../lib/rate-limit/rate-limit-fields.ts';
 
-const PASSED: Ruling = { allowed: true, retryAfterMs: 0, standings: [{ remaining: 1, resetMs: 1_000 }] };
-const LIMITED: Ruling = { allowed: false, retryAfterMs: 500, standings: [{ remaining: 0, resetMs: 500 }] };
+const PASSED: Decision = { allowed: true, retryAfterMs: 0, quotaStates: [{ remaining: 1, resetMs: 1_000 }] };
+const LIMITED: Decision = { allowed: false, retryAfterMs: 500, quotaStates: [{ remaining: 0, resetMs: 500 }] };
 
 /** Sends one request past a meter. */
 function pass(take: Meter['take'], shadow = false) {
@@ -18,9 +18,9 @@ function pass(take: Meter['take'], shadow = false) {
   const quotas = [{ limit: 2, windowMs: 1_000, burst: 2 }];
   const events = new GatewayEvents();
   const fields = rateLimitFields('draft-8', 'ip', quotas);
-  const desk = { name: 'ip', quotas, shadow, events, fields, meter: { mode: 'memory' as const } };
+  const context = { name: 'ip', quotas, shadow, events, fields, meter: { mode: 'memory' as const } };
   const next = jest.fn();
-  createEngine({ take, reset() {} })(new Admission(exchangeOf(req, res), desk, '192.0.2.1'), res, next);
+  createEngine({ take, reset() {} })(new CountedRequest(exchangeOf(req, res), context, '192.0.2.1'), res, next);
   return { res, next };
 }
 
@@ -28,9 +28,9 @@ function pass(take: Meter['take'], shadow = false) {
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 
 describe.each([
-  ['at once', (ruling: Ruling) => () => ruling],
-  ['later', (ruling: Ruling) => async () => ruling],
-])('a ruling that is there %s', (when, taking) => {
+  ['at once', (decision: Decision) => () => decision],
+  ['later', (decision: Decision) => async () => decision],
+])('a decision that is there %s', (when, taking) => {
   test('lets pass, with the fields', async () => {
     const { res, next } = pass(taking(PASSED));
     expect(next).toHaveBeenCalledTimes(when === 'at once' ? 1 : 0);

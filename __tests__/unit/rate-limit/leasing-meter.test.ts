@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
-import type { Trip } from '../../../lib/rate-limit/cluster/round-trip.ts';
+import type { RoundTrip } from '../../../lib/rate-limit/cluster/round-trip.ts';
 import { DenialCache } from '../../../lib/rate-limit/fallback/denial-cache.ts';
 import { LeasingMeter } from '../../../lib/rate-limit/leases/leasing-meter.ts';
 import type { LeasingStore } from '../../../lib/rate-limit/leases/leasing-store.ts';
@@ -12,15 +12,15 @@ interface Asked {
   readonly wish: number;
   readonly everMs: number;
   readonly isNew: boolean;
-  readonly answer: (trip: Trip) => void;
+  readonly answer: (trip: RoundTrip) => void;
   readonly fail: (error: Error) => void;
 }
 
 const claim = (more: Partial<Claim> = {}): Claim => ({ key: 'k', cost: 1, limit: undefined, ...more });
-const trip = (ahead: number, allowed = true): Trip => {
-  const standings = [{ remaining: allowed ? 50 : 0, resetMs: 1_000 }];
-  const ruling = { allowed, retryAfterMs: allowed ? 0 : 1_000, standings };
-  return { ruling, grant: { ahead, leaseMs: 1_000, standings, restsMs: [1_000] } };
+const trip = (ahead: number, allowed = true): RoundTrip => {
+  const quotaStates = [{ remaining: allowed ? 50 : 0, resetMs: 1_000 }];
+  const decision = { allowed, retryAfterMs: allowed ? 0 : 1_000, quotaStates };
+  return { decision, grant: { ahead, leaseMs: 1_000, quotaStates, restsMs: [1_000] } };
 };
 const turn = () => jest.advanceTimersByTimeAsync(0);
 
@@ -46,20 +46,20 @@ afterEach(() => {
 });
 
 test('claims that come during a trip wait for it, and the rest of them make the next one for all', async () => {
-  const rulings = Array.from({ length: 6 }, () => meter.take(claim()));
+  const decisions = Array.from({ length: 6 }, () => meter.take(claim()));
   expect(asked.map(({ waiting }) => waiting)).toEqual([0]);
   asked[0]!.answer(trip(2));
   await turn();
   expect(asked.map(({ waiting }) => waiting)).toEqual([0, 2]);
   asked[1]!.answer(trip(2));
-  expect((await Promise.all(rulings)).every(({ allowed }) => allowed)).toBe(true);
+  expect((await Promise.all(decisions)).every(({ allowed }) => allowed)).toBe(true);
   expect(leases.spend(claim(), Date.now())).toBeUndefined();
 });
 
 test('one denial is the answer for all that wait', async () => {
-  const rulings = Array.from({ length: 4 }, () => meter.take(claim()));
+  const decisions = Array.from({ length: 4 }, () => meter.take(claim()));
   asked[0]!.answer(trip(0, false));
-  expect((await Promise.all(rulings)).map(({ allowed }) => allowed)).toEqual([false, false, false, false]);
+  expect((await Promise.all(decisions)).map(({ allowed }) => allowed)).toEqual([false, false, false, false]);
   expect(asked).toHaveLength(1);
 });
 
@@ -70,9 +70,9 @@ test('clients do not wait for each other', () => {
 });
 
 test('a trip that fails fails for all that wait, and the next claim makes another', async () => {
-  const rulings = [meter.take(claim()), meter.take(claim())];
+  const decisions = [meter.take(claim()), meter.take(claim())];
   asked[0]!.fail(new Error('OOM'));
-  expect(await Promise.allSettled(rulings)).toMatchObject([{ status: 'rejected' }, { status: 'rejected' }]);
+  expect(await Promise.allSettled(decisions)).toMatchObject([{ status: 'rejected' }, { status: 'rejected' }]);
   void meter.take(claim());
   expect(asked).toHaveLength(2);
 });
@@ -106,10 +106,10 @@ test('a trip from before a reset leaves nothing behind, and who waited asks agai
 test('what comes to this gateway is waited for without a trip, and a client that was refused may have more of it', async () => {
   const first = meter.take(claim());
   expect(asked[0]!.everMs).toBe(Number.POSITIVE_INFINITY);
-  const { ruling, grant } = trip(2);
-  const standings = [{ remaining: 0, resetMs: 900 }];
+  const { decision, grant } = trip(2);
+  const quotaStates = [{ remaining: 0, resetMs: 900 }];
   const dues = [{ units: 2_900, perMs: 10, windowMs: 1_000 }];
-  asked[0]!.answer({ ruling: { ...ruling, standings }, grant: { ...grant, standings, dues } });
+  asked[0]!.answer({ decision: { ...decision, quotaStates }, grant: { ...grant, quotaStates, dues } });
   await first;
   // Redis would have refused for 900 ms.
   expect(denials.find(claim(), Date.now())).toBeUndefined();

@@ -7,7 +7,7 @@ const claim = (more: Partial<Claim> = {}): Claim => ({ key: 'k', cost: 1, limit:
 const grant = (ahead: number, more: Partial<Grant> = {}): Grant => ({
   ahead,
   leaseMs: 1_000,
-  standings: [{ remaining: 50, resetMs: 1_000 }],
+  quotaStates: [{ remaining: 50, resetMs: 1_000 }],
   restsMs: [1_000],
   ...more,
 });
@@ -116,7 +116,7 @@ describe('what is charged before it is there', () => {
   // 1 is there, then 1 more every 100 ms.
   const due: Partial<Grant> = {
     dues: [{ units: 4_000, perMs: 10, windowMs: 1_000 }],
-    standings: [{ remaining: 0, resetMs: 600 }],
+    quotaStates: [{ remaining: 0, resetMs: 600 }],
   };
   let table: LeaseTable;
   beforeEach(() => {
@@ -127,7 +127,7 @@ describe('what is charged before it is there', () => {
   test('is spent as it comes, not a millisecond earlier, and who comes before is told when that is', () => {
     expect(spendAll(table, START)).toBe(1);
     const later = (cost: number, at: number) => table.later(claim({ cost }), START + at);
-    expect(later(1, 0)).toEqual({ allowed: false, retryAfterMs: 1, standings: [{ remaining: 0, resetMs: 1 }] });
+    expect(later(1, 0)).toEqual({ allowed: false, retryAfterMs: 1, quotaStates: [{ remaining: 0, resetMs: 1 }] });
     expect(spendAll(table, START + 1)).toBe(1);
     expect(later(1, 1)?.retryAfterMs).toBe(100);
     expect(spendAll(table, START + 100)).toBe(0);
@@ -186,17 +186,17 @@ describe('what is charged before it is there', () => {
 
   test('is not told to remain, but when it comes', () => {
     const tell = () =>
-      table.told(claim(), { allowed: true, retryAfterMs: 0, standings: [{ remaining: 0, resetMs: 600 }] }, START);
-    expect(tell().standings).toEqual([{ remaining: 1, resetMs: 1_000 }]);
+      table.told(claim(), { allowed: true, retryAfterMs: 0, quotaStates: [{ remaining: 0, resetMs: 600 }] }, START);
+    expect(tell().quotaStates).toEqual([{ remaining: 1, resetMs: 1_000 }]);
     table.spend(claim(), START);
-    expect(tell().standings).toEqual([{ remaining: 0, resetMs: 1 }]);
+    expect(tell().quotaStates).toEqual([{ remaining: 0, resetMs: 1 }]);
   });
 });
 
 test('who is told of a lease hears what is left in Redis and here, and when the window is over', () => {
   const table = new LeaseTable(() => undefined);
-  table.add(claim(), grant(2, { standings: [{ remaining: 0, resetMs: 1_500 }] }), START, table.era);
-  const tell = () => table.told(claim(), table.spend(claim(), START + 100)!, START + 100).standings;
+  table.add(claim(), grant(2, { quotaStates: [{ remaining: 0, resetMs: 1_500 }] }), START, table.era);
+  const tell = () => table.told(claim(), table.spend(claim(), START + 100)!, START + 100).quotaStates;
   expect(tell()).toEqual([{ remaining: 1, resetMs: 900 }]);
   expect(tell()).toEqual([{ remaining: 0, resetMs: 1_400 }]);
 });

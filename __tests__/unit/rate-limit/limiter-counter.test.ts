@@ -6,9 +6,9 @@ import type {
   OneQuestion,
 } from '../../../lib/rate-limit/cluster/counter-question.ts';
 import { limiterCounter } from '../../../lib/rate-limit/cluster/limiter-counter.ts';
-import type { Trip } from '../../../lib/rate-limit/cluster/round-trip.ts';
+import type { RoundTrip } from '../../../lib/rate-limit/cluster/round-trip.ts';
 import { ipRateLimit } from '../../../lib/rate-limit/ip-rate-limit.ts';
-import type { Claim, Ruling } from '../../../lib/rate-limit/meter.ts';
+import type { Claim, Decision } from '../../../lib/rate-limit/meter.ts';
 import { openLimiterMeter } from '../../../lib/rate-limit/open-meter.ts';
 
 const NOW = 1_700_000_000_000;
@@ -32,23 +32,23 @@ const limiter = (more: Partial<CountedLimiter> = {}): CountedLimiter => ({
 
 const take = (cost = 1, ahead = { waiting: 0, wish: 0 }): OneQuestion => ['take', 'a', cost, null, ahead];
 
-function ask(counter: ReturnType<typeof limiterCounter>, question: OneQuestion, of = limiter()): Trip | null {
+function ask(counter: ReturnType<typeof limiterCounter>, question: OneQuestion, of = limiter()): RoundTrip | null {
   // As it comes from another process.
   const asked: CounterQuestion = JSON.parse(JSON.stringify({ limiter: of, all: [question] }));
   const answer: CounterAnswer = JSON.parse(JSON.stringify(counter.answer(asked)));
   expect(answer).toHaveLength(1);
-  return answer[0] as Trip | null;
+  return answer[0] as RoundTrip | null;
 }
 
 describe('the counter', () => {
   test('counts for all who ask as one meter counts', () => {
     const counter = limiterCounter();
-    const rulings = Array.from({ length: 12 }, () => ask(counter, take())?.ruling as Ruling);
-    expect(rulings.map(({ allowed }) => allowed)).toEqual([...Array(10).fill(true), false, false]);
-    expect(rulings[3]?.standings).toEqual([{ remaining: 6, resetMs: 60_000 }]);
-    expect(rulings[10]?.retryAfterMs).toBeGreaterThan(0);
+    const decisions = Array.from({ length: 12 }, () => ask(counter, take())?.decision as Decision);
+    expect(decisions.map(({ allowed }) => allowed)).toEqual([...Array(10).fill(true), false, false]);
+    expect(decisions[3]?.quotaStates).toEqual([{ remaining: 6, resetMs: 60_000 }]);
+    expect(decisions[10]?.retryAfterMs).toBeGreaterThan(0);
     expect(ask(counter, ['reset', 'a'])).toBeNull();
-    expect(ask(counter, take())?.ruling.allowed).toBe(true);
+    expect(ask(counter, take())?.decision.allowed).toBe(true);
   });
 
   test('gives ahead what waits, and a share of what remains, and never more than the limit in all', () => {
@@ -58,8 +58,8 @@ describe('the counter', () => {
       let spent = 0;
       const grants: number[] = [];
       for (let trip = 0; trip < 60; trip++) {
-        const { ruling, grant } = ask(counter, take(1, { waiting: trip % 3, wish: 40 }), of) as Trip;
-        if (!ruling.allowed) continue;
+        const { decision, grant } = ask(counter, take(1, { waiting: trip % 3, wish: 40 }), of) as RoundTrip;
+        if (!decision.allowed) continue;
         spent += 1 + grant.ahead;
         grants.push(grant.ahead);
         expect(grant.ahead === 0 || grant.leaseMs >= 0).toBe(true);
@@ -72,10 +72,10 @@ describe('the counter', () => {
 
   test('keeps a lease no longer than its window, and a bucket no longer than until it would be full', () => {
     const counter = limiterCounter();
-    const window = ask(counter, take(1, { waiting: 2, wish: 0 })) as Trip;
+    const window = ask(counter, take(1, { waiting: 2, wish: 0 })) as RoundTrip;
     expect(window.grant).toMatchObject({ ahead: 2, leaseMs: 59_999, restsMs: [60_000] });
     const bucket = limiter({ algorithm: 'token-bucket' });
-    const { grant } = ask(counter, take(4, { waiting: 2, wish: 0 }), bucket) as Trip;
+    const { grant } = ask(counter, take(4, { waiting: 2, wish: 0 }), bucket) as RoundTrip;
     // 4 are missing, each takes 6 s.
     expect(grant).toMatchObject({ ahead: 2, leaseMs: 23_999, restsMs: [36_000] });
   });
@@ -84,26 +84,26 @@ describe('the counter', () => {
     const counter = limiterCounter();
     ask(counter, take(4));
     ask(counter, ['charge', 'a', null, [4]]);
-    expect(ask(counter, take(0))?.ruling.standings[0]?.remaining).toBe(2);
+    expect(ask(counter, take(0))?.decision.quotaStates[0]?.remaining).toBe(2);
     ask(counter, ['charge', 'a', null, [400]]);
-    expect(ask(counter, take())?.ruling.allowed).toBe(false);
+    expect(ask(counter, take())?.decision.allowed).toBe(false);
   });
 
   test('a limit of its own comes with the claim; other limits of the same limiter are counted apart', () => {
     const counter = limiterCounter();
     const own: OneQuestion = ['take', 'b', 1, 2, { waiting: 0, wish: 0 }];
-    expect([0, 1, 2].map(() => ask(counter, own)?.ruling.allowed)).toEqual([true, true, false]);
+    expect([0, 1, 2].map(() => ask(counter, own)?.decision.allowed)).toEqual([true, true, false]);
     ask(counter, take(10));
-    expect(ask(counter, take())?.ruling.allowed).toBe(false);
+    expect(ask(counter, take())?.decision.allowed).toBe(false);
     const changed = limiter({ quotas: [{ limit: 20, windowMs: 60_000, burst: 20 }] });
-    expect(ask(counter, take(), changed)?.ruling.allowed).toBe(true);
-    expect(ask(counter, take())?.ruling.allowed).toBe(false);
+    expect(ask(counter, take(), changed)?.decision.allowed).toBe(true);
+    expect(ask(counter, take())?.decision.allowed).toBe(false);
   });
 });
 
 describe('a limiter that is counted for', () => {
   interface Rig {
-    readonly claim: () => Promise<Ruling>;
+    readonly claim: () => Promise<Decision>;
     readonly mode: () => string;
     slow: boolean;
     asked: number;
@@ -146,8 +146,8 @@ describe('a limiter that is counted for', () => {
 
   test('asks once for all that come in one turn, and never again what was refused', async () => {
     const [one] = rigs();
-    const rulings = await soon(Promise.all(Array.from({ length: 15 }, () => one.claim())));
-    expect(rulings.filter(({ allowed }) => allowed)).toHaveLength(10);
+    const decisions = await soon(Promise.all(Array.from({ length: 15 }, () => one.claim())));
+    expect(decisions.filter(({ allowed }) => allowed)).toHaveLength(10);
     expect(one.asked).toBe(1);
     expect((await soon(one.claim())).allowed).toBe(false);
     expect(one.asked).toBe(1);

@@ -6,9 +6,9 @@ import { fixedWindow } from '../../../lib/rate-limit/algorithms/fixed-window.ts'
 import { slidingWindow } from '../../../lib/rate-limit/algorithms/sliding-window.ts';
 import { tokenBucket } from '../../../lib/rate-limit/algorithms/token-bucket.ts';
 import { Debts } from '../../../lib/rate-limit/fallback/debts.ts';
-import { LocalStandIn } from '../../../lib/rate-limit/fallback/local-fallback.ts';
+import { LocalFallback } from '../../../lib/rate-limit/fallback/local-fallback.ts';
 import { MemoryMeter } from '../../../lib/rate-limit/memory/memory-meter.ts';
-import type { Ruling } from '../../../lib/rate-limit/meter.ts';
+import type { Decision } from '../../../lib/rate-limit/meter.ts';
 import { shareOf } from '../../../lib/rate-limit/quota.ts';
 import { ALGORITHMS } from './algorithms.ts';
 
@@ -28,21 +28,21 @@ const claim = { key: 'k', cost: 1, limit: undefined };
 const meterOf = (algorithm: Algorithm, limit: number, maxKeys = 1_000) =>
   new MemoryMeter({ algorithm, quotas: [quotaOf(limit)], maxKeys, onFull: () => onFull() });
 
-const standInOf = (algorithm: Algorithm, limit: number) =>
-  new LocalStandIn(meterOf(algorithm, limit), new Debts(algorithm, [quotaOf(limit)]));
+const fallbackOf = (algorithm: Algorithm, limit: number) =>
+  new LocalFallback(meterOf(algorithm, limit), new Debts(algorithm, [quotaOf(limit)]));
 
 let onFull = () => {};
 
 /** A store that is well until it is not, and what stands in for it. */
 function pair(algorithm: Algorithm, limit: number) {
   const store = meterOf(algorithm, limit);
-  const standIn = standInOf(algorithm, limit);
+  const fallback = fallbackOf(algorithm, limit);
   const spend = () => {
-    const ruling = store.take(claim);
-    standIn.learn(claim, ruling);
-    return ruling;
+    const decision = store.take(claim);
+    fallback.learn(claim, decision);
+    return decision;
   };
-  return { store, standIn, spend };
+  return { store, fallback, spend };
 }
 
 describe.each(ALGORITHMS)('what stands in, with %s', (name, algorithm) => {
@@ -52,23 +52,23 @@ describe.each(ALGORITHMS)('what stands in, with %s', (name, algorithm) => {
     fc.assert(
       fc.property(gaps, gaps, (before, after) => {
         jest.setSystemTime(START);
-        const { store, standIn, spend } = pair(algorithm, 8);
-        let last: Ruling = spend();
+        const { store, fallback, spend } = pair(algorithm, 8);
+        let last: Decision = spend();
         for (const gap of before) {
           jest.setSystemTime(Date.now() + gap);
           last = spend();
         }
-        expect(standIn.take({ ...claim, cost: 0 }).standings[0]?.remaining).toBe(last.standings[0]?.remaining);
+        expect(fallback.take({ ...claim, cost: 0 }).quotaStates[0]?.remaining).toBe(last.quotaStates[0]?.remaining);
         let [here, there] = [0, 0];
         const start = Date.now();
         // Of a refused client, a sliding window tells how long it waits, not how its two counts are.
         const vague = name === 'sliding-window' && !last.allowed;
         // Who was refused in one sliding window has more room in the next one: beyond it, the two go ways of their own.
-        const until = algorithm === slidingWindow ? Date.now() + (last.standings[0]?.resetMs ?? 0) : Infinity;
+        const until = algorithm === slidingWindow ? Date.now() + (last.quotaStates[0]?.resetMs ?? 0) : Infinity;
         for (const gap of after) {
           jest.setSystemTime(Date.now() + gap);
           if (Date.now() >= until) break;
-          if (standIn.take(claim).allowed) here++;
+          if (fallback.take(claim).allowed) here++;
           if (store.take(claim).allowed) there++;
           const most = vague ? 1 + (8 * (Date.now() - start)) / WINDOW_MS : there;
           expect(here).toBeLessThanOrEqual(most);
@@ -78,26 +78,26 @@ describe.each(ALGORITHMS)('what stands in, with %s', (name, algorithm) => {
     ));
 
   test('lets a client that was refused wait as long as the store said', () => {
-    const { standIn, spend } = pair(algorithm, 3);
+    const { fallback, spend } = pair(algorithm, 3);
     let last = spend();
     while (last.allowed) {
       jest.setSystemTime(Date.now() + 1_000);
       last = spend();
     }
-    expect(standIn.take(claim).allowed).toBe(false);
+    expect(fallback.take(claim).allowed).toBe(false);
     jest.setSystemTime(Date.now() + last.retryAfterMs);
-    expect(standIn.take(claim).allowed).toBe(true);
+    expect(fallback.take(claim).allowed).toBe(true);
   });
 
   test('shares the limit: all gateways together spend no more than what was left', () => {
     for (const gateways of [2, 3, 4, 7]) {
       jest.setSystemTime(START);
       const store = meterOf(algorithm, 100);
-      const standIns = Array.from({ length: gateways }, () => standInOf(algorithm, 100));
+      const standIns = Array.from({ length: gateways }, () => fallbackOf(algorithm, 100));
       for (const one of standIns) one.shareWith(gateways);
       for (let i = 0; i < 37; i++) {
-        const ruling = store.take(claim);
-        for (const one of standIns) one.learn(claim, ruling);
+        const decision = store.take(claim);
+        for (const one of standIns) one.learn(claim, decision);
       }
       let passed = 0;
       for (const one of standIns) for (let i = 0; i < 100; i++) if (one.take(claim).allowed) passed++;
@@ -110,12 +110,12 @@ describe.each(ALGORITHMS)('what stands in, with %s', (name, algorithm) => {
     let told = 0;
     onFull = () => told++;
     const meter = meterOf(algorithm, 5, 1_000);
-    const ruling = (remaining: number): Ruling => ({
+    const decision = (remaining: number): Decision => ({
       allowed: remaining > 0,
       retryAfterMs: remaining > 0 ? 0 : WINDOW_MS,
-      standings: [{ remaining, resetMs: WINDOW_MS }],
+      quotaStates: [{ remaining, resetMs: WINDOW_MS }],
     });
-    for (let i = 0; i < 5_000; i++) meter.learn({ ...claim, key: `client-${i}` }, ruling(0));
+    for (let i = 0; i < 5_000; i++) meter.learn({ ...claim, key: `client-${i}` }, decision(0));
     expect(meter.size).toBeLessThanOrEqual(1_024);
     expect(told).toBe(0);
     // What newcomers share is not what the store said of any one of them.
@@ -154,7 +154,7 @@ test('a fixed window decides as the store of express-rate-limit does', () =>
           const { totalHits, resetTime } = await store.increment('k');
           expect(meter.take(claim)).toMatchObject({
             allowed: totalHits <= 3,
-            standings: [{ remaining: Math.max(0, 3 - totalHits), resetMs: Number(resetTime) - Date.now() }],
+            quotaStates: [{ remaining: Math.max(0, 3 - totalHits), resetMs: Number(resetTime) - Date.now() }],
           });
         }
         store.shutdown();

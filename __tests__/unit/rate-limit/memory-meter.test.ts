@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
-import type { Ruling } from '../../../lib/rate-limit/meter.ts';
+import type { Decision } from '../../../lib/rate-limit/meter.ts';
 import { type LimiterMeterSettings, openLimiterMeter } from '../../../lib/rate-limit/open-meter.ts';
 
 const SETTINGS: Omit<LimiterMeterSettings, 'algorithm'> = {
@@ -26,8 +26,8 @@ describe.each(['sliding-window', 'token-bucket', 'fixed-window'] as const)(
       const warning = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
       const meter = openLimiterMeter({ ...SETTINGS, algorithm }, () => {});
       const take = (key: string) => {
-        const ruling = meter.take({ key, cost: 1, limit: undefined });
-        return ruling instanceof Promise ? false : ruling.allowed;
+        const decision = meter.take({ key, cost: 1, limit: undefined });
+        return decision instanceof Promise ? false : decision.allowed;
       };
       for (let i = 0; i < 3; i++) expect(take('early')).toBe(true);
       let passed = 0;
@@ -57,16 +57,16 @@ describe.each(['sliding-window', 'token-bucket', 'fixed-window'] as const)(
       for (const jumpMs of [-3_600_000, -61_000, -30_000, -1, 0, 1, 30_000, 61_000, 3_600_000]) {
         const quotas = [{ limit, windowMs: 60_000, burst: limit }];
         const meter = openLimiterMeter({ ...SETTINGS, algorithm, quotas }, () => {});
-        const take = () => meter.take({ key: 'k', cost: 1, limit: undefined }) as Ruling;
+        const take = () => meter.take({ key: 'k', cost: 1, limit: undefined }) as Decision;
         for (let i = 0; i < limit; i++) expect(take().allowed).toBe(true);
         jest.setSystemTime(Date.now() + jumpMs);
-        let ruling = take();
-        if (jumpMs <= 0) expect([jumpMs, ruling.allowed]).toEqual([jumpMs, false]);
-        while (ruling.allowed) ruling = take();
-        expect(ruling.retryAfterMs).toBeGreaterThan(0);
-        expect(ruling.retryAfterMs).toBeLessThanOrEqual(60_000);
+        let decision = take();
+        if (jumpMs <= 0) expect([jumpMs, decision.allowed]).toEqual([jumpMs, false]);
+        while (decision.allowed) decision = take();
+        expect(decision.retryAfterMs).toBeGreaterThan(0);
+        expect(decision.retryAfterMs).toBeLessThanOrEqual(60_000);
         // The wait is true, also for a client that asks meanwhile.
-        const until = Date.now() + ruling.retryAfterMs;
+        const until = Date.now() + decision.retryAfterMs;
         jest.setSystemTime(until - 1);
         expect(take().allowed).toBe(false);
         jest.setSystemTime(until);

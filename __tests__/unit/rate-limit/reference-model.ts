@@ -1,4 +1,4 @@
-import type { Ruling, Standing } from '../../../lib/rate-limit/meter.ts';
+import type { Decision, QuotaState } from '../../../lib/rate-limit/meter.ts';
 import type { Quota } from '../../../lib/rate-limit/quota.ts';
 
 /** One client under one quota, in the plainest terms: a log of what passed, and exact fractions. */
@@ -99,20 +99,20 @@ export class ReferenceMeter {
     this.#quotas = quotas.map((quota) => new REFERENCES[algorithm](quota));
   }
 
-  take(now: number, asked: number): Ruling {
+  take(now: number, asked: number): Decision {
     const verdicts = this.#quotas.map((quota) => {
       const cost = Math.min(asked, quota.most);
       return { quota, cost, fits: cost <= Math.max(0, quota.left(now)) };
     });
     const allowed = verdicts.every(({ fits }) => fits);
     if (allowed && asked > 0) for (const { quota, cost } of verdicts) quota.spend(now, cost);
-    const standings = verdicts.map(({ quota, cost, fits }): Standing => {
+    const quotaStates = verdicts.map(({ quota, cost, fits }): QuotaState => {
       const remaining = Math.max(0, quota.left(now));
       const wanted = fits ? 1 : cost;
       return { remaining, resetMs: wanted > remaining ? waitFor(quota, now, wanted) : quota.rest(now) };
     });
-    const waits = verdicts.map(({ fits }, i) => (fits ? 0 : (standings[i] as Standing).resetMs));
-    return { allowed, retryAfterMs: allowed ? 0 : Math.max(...waits), standings };
+    const waits = verdicts.map(({ fits }, i) => (fits ? 0 : (quotaStates[i] as QuotaState).resetMs));
+    return { allowed, retryAfterMs: allowed ? 0 : Math.max(...waits), quotaStates };
   }
 }
 

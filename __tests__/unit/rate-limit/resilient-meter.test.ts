@@ -49,8 +49,8 @@ describe('the meter with Redis', () => {
   }
 
   const hit = async () => {
-    const { standings } = await meter.take({ key: 'k', cost: 1, limit: undefined });
-    return LIMIT - (standings[0]?.remaining ?? Number.NaN);
+    const { quotaStates } = await meter.take({ key: 'k', cost: 1, limit: undefined });
+    return LIMIT - (quotaStates[0]?.remaining ?? Number.NaN);
   };
 
   /** Counts one hit; says also how long that took. */
@@ -579,7 +579,7 @@ describe('the meter with Redis', () => {
 
     test('open: everybody passes, and nobody is told a limit', async () => {
       await lost({ onStoreError: 'open' });
-      for (let i = 0; i < 200; i++) expect(await take()).toEqual({ allowed: true, retryAfterMs: 0, standings: [] });
+      for (let i = 0; i < 200; i++) expect(await take()).toEqual({ allowed: true, retryAfterMs: 0, quotaStates: [] });
       expect(meter.mode).toBe('open');
       client.answerLate();
       await jest.advanceTimersByTimeAsync(1_000);
@@ -592,8 +592,8 @@ describe('the meter with Redis', () => {
       expect(meter.mode).toBe('closed');
       const waits: number[] = [];
       for (let i = 0; i < 400; i++) {
-        const { allowed, retryAfterMs, standings } = await take();
-        expect([allowed, standings]).toEqual([false, []]);
+        const { allowed, retryAfterMs, quotaStates } = await take();
+        expect([allowed, quotaStates]).toEqual([false, []]);
         waits.push(retryAfterMs);
         await jest.advanceTimersByTimeAsync(40);
       }

@@ -3,16 +3,16 @@ import {
   ERRORS_IN_A_ROW,
   FIRST_PAUSE_MS,
   LONGEST_PAUSE_MS,
-  SkipRule,
+  StoreBreaker,
   type StoreFailure,
 } from '../../../lib/rate-limit/fallback/store-breaker.ts';
 
-describe('SkipRule', () => {
-  let rule: SkipRule;
+describe('StoreBreaker', () => {
+  let rule: StoreBreaker;
   let now: number;
 
   beforeEach(() => {
-    rule = new SkipRule({ misses: 1, forMs: 0 });
+    rule = new StoreBreaker({ misses: 1, forMs: 0 });
     now = 1_000_000;
   });
 
@@ -39,7 +39,7 @@ describe('SkipRule', () => {
   });
 
   test('takes so many late replies in a row, for so long, for a failure of the store', () => {
-    rule = new SkipRule({ misses: 3, forMs: 500 });
+    rule = new StoreBreaker({ misses: 3, forMs: 500 });
     // Many at once are one hiccup.
     for (let i = 0; i < 50; i++) expect(fail('silent')).toBe(false);
     now += 499;
@@ -53,7 +53,7 @@ describe('SkipRule', () => {
   });
 
   test('few late replies are no failure, however long they take, and a clock that is set back begins anew', () => {
-    rule = new SkipRule({ misses: 3, forMs: 500 });
+    rule = new StoreBreaker({ misses: 3, forMs: 500 });
     expect(fail('silent')).toBe(false);
     now += 60_000;
     expect(fail('silent')).toBe(false);

@@ -40,7 +40,7 @@ export interface Algorithm {
   restMs(record: ClientRecord, now: number, quota: Quota): number;
   /** The most that one claim can spend. */
   most(quota: Quota): number;
-  /** Makes a record of what a standing says, where the two leave room rather too strict than too lenient. */
+  /** Makes a record of what a quotaState says, where the two leave room rather too strict than too lenient. */
   restore(record: ClientRecord, now: number, quota: Quota, told: Told): void;
 }
 

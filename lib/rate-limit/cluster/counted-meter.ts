@@ -1,9 +1,9 @@
 import type { LimiterMode } from '../../core/events.ts';
-import type { StandIn } from '../fallback/fallback.ts';
+import type { Fallback } from '../fallback/fallback.ts';
 import { GuardedStore } from '../fallback/guarded-store.ts';
 import type { MissRule } from '../fallback/store-breaker.ts';
 import type { LimiterMeter, ModeListener } from '../limiter-meter.ts';
-import type { Claim, Ruling } from '../meter.ts';
+import type { Claim, Decision } from '../meter.ts';
 import type { SharedMeter } from '../redis/shared-meter.ts';
 import type { CounterStore } from './counter-store.ts';
 
@@ -15,12 +15,12 @@ export interface CountedMeterParts {
   readonly timeoutMs: number;
   readonly missRule: MissRule;
   /** Rules while nobody answers. */
-  readonly standIn: StandIn;
+  readonly fallback: Fallback;
   readonly onModeChange: ModeListener;
 }
 
 /**
- * Counts in another process of this machine, and lets a stand-in rule while that one is too slow. It never rejects, and
+ * Counts in another process of this machine, and lets a fallback decide while that one is too slow. It never rejects, and
  * takes no longer than its deadline. As with Redis, a claim whose answer was late may have been counted in both
  * places, never in none; but there is no connection that could come and go, and the number of processes is known.
  */
@@ -29,14 +29,14 @@ export class CountedMeter implements LimiterMeter {
   readonly #guarded: GuardedStore;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor({ store, shared, timeoutMs, missRule, standIn, onModeChange }: CountedMeterParts) {
+  constructor({ store, shared, timeoutMs, missRule, fallback, onModeChange }: CountedMeterParts) {
     this.#store = store;
     this.#guarded = new GuardedStore({
       mode: 'memory',
       shared: () => shared,
       timeoutMs,
       missRule,
-      standIn,
+      fallback,
       onModeChange,
       tryIn: (waitMs) => this.#tryIn(waitMs),
     });
@@ -46,7 +46,7 @@ export class CountedMeter implements LimiterMeter {
     return this.#guarded.mode;
   }
 
-  take(claim: Claim): Ruling | Promise<Ruling> {
+  take(claim: Claim): Decision | Promise<Decision> {
     const guarded = this.#guarded;
     return guarded.skipping || guarded.closed ? guarded.replace(claim) : guarded.ask(claim);
   }

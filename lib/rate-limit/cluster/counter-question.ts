@@ -1,6 +1,6 @@
 import type { AlgorithmName } from '../algorithms/algorithm.ts';
 import type { Quota } from '../quota.ts';
-import type { Trip } from './round-trip.ts';
+import type { RoundTrip } from './round-trip.ts';
 
 /** Whose counts are meant: limiters that are alike in all of this share them. */
 export interface CountedLimiter {
@@ -32,7 +32,7 @@ export interface CounterQuestion {
 }
 
 /** One for each question, in their order: `null` where nothing is to be said but that it was done. */
-export type CounterAnswer = readonly (Trip | null)[];
+export type CounterAnswer = readonly (RoundTrip | null)[];
 
 /** The way from a limiter to the process that counts for it. */
 export interface CounterLink {

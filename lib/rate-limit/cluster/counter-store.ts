@@ -1,12 +1,12 @@
 import type { Debt } from '../fallback/debts.ts';
-import type { Claim, Ruling } from '../meter.ts';
+import type { Claim, Decision } from '../meter.ts';
 import type { SharedMeter } from '../redis/shared-meter.ts';
 import type { CountedLimiter, CounterAnswer, CounterLink, OneQuestion } from './counter-question.ts';
-import type { Trip, TripStore } from './round-trip.ts';
+import type { RoundTrip, RoundTripStore } from './round-trip.ts';
 
 interface Asked {
   readonly question: OneQuestion;
-  readonly resolve: (answer: Trip | null) => void;
+  readonly resolve: (answer: RoundTrip | null) => void;
   readonly reject: (error: unknown) => void;
 }
 
@@ -14,7 +14,7 @@ interface Asked {
  * Counts in another process of this machine. What is asked in one turn of the event loop goes there in one message: a
  * message costs more than what is in it.
  */
-export class CounterStore implements TripStore {
+export class CounterStore implements RoundTripStore {
   readonly loaded = Promise.resolve();
   readonly #link: CounterLink;
   readonly #limiter: CountedLimiter;
@@ -25,7 +25,7 @@ export class CounterStore implements TripStore {
     this.#limiter = limiter;
   }
 
-  async take({ key, cost, limit }: Claim, waiting: number, wish: number): Promise<Trip> {
+  async take({ key, cost, limit }: Claim, waiting: number, wish: number): Promise<RoundTrip> {
     const trip = await this.#ask(['take', key, cost, limit ?? null, { waiting, wish }]);
     if (trip === null) throw new TypeError('The counter gave no count');
     return trip;
@@ -45,7 +45,7 @@ export class CounterStore implements TripStore {
     await this.#link.ask({ limiter: this.#limiter, all: [] });
   }
 
-  #ask(question: OneQuestion): Promise<Trip | null> {
+  #ask(question: OneQuestion): Promise<RoundTrip | null> {
     return new Promise((resolve, reject) => {
       if (this.#asked.length === 0) setImmediate(() => void this.#send());
       this.#asked.push({ question, resolve, reject });
@@ -65,22 +65,22 @@ export class CounterStore implements TripStore {
       for (const { reject } of asked) reject(error);
       return;
     }
-    for (const [index, { resolve }] of asked.entries()) resolve(answers[index] as Trip | null);
+    for (const [index, { resolve }] of asked.entries()) resolve(answers[index] as RoundTrip | null);
   }
 }
 
 /** Asks for each claim, and takes nothing ahead. */
 export class CounterMeter implements SharedMeter {
   readonly loaded: Promise<void>;
-  readonly #store: TripStore;
+  readonly #store: RoundTripStore;
 
-  constructor(store: TripStore) {
+  constructor(store: RoundTripStore) {
     this.#store = store;
     this.loaded = store.loaded;
   }
 
-  async take(claim: Claim): Promise<Ruling> {
-    return (await this.#store.take(claim, 0, 0)).ruling;
+  async take(claim: Claim): Promise<Decision> {
+    return (await this.#store.take(claim, 0, 0)).decision;
   }
 
   charge(debt: Debt): Promise<void> {

@@ -14,7 +14,7 @@ import type {
   CounterQuestion,
   TakeQuestion,
 } from './counter-question.ts';
-import type { Trip } from './round-trip.ts';
+import type { RoundTrip } from './round-trip.ts';
 
 /** Counts for limiters of other processes. */
 export interface LimiterCounter {
@@ -94,26 +94,26 @@ function take(
   { meter, leastLimit }: Counted,
   share: number,
   [, key, cost, own, { waiting, wish }]: TakeQuestion,
-): Trip {
+): RoundTrip {
   const now = Date.now();
   const claim: Claim = { key, cost, limit: own ?? undefined };
-  const ruling = meter.take(claim, now);
-  const { standings } = ruling;
-  if (!ruling.allowed || cost === 0 || waiting + wish === 0) {
-    return { ruling, grant: { ahead: 0, leaseMs: 0, standings, restsMs: standings.map(() => 0) } };
+  const decision = meter.take(claim, now);
+  const { quotaStates } = decision;
+  if (!decision.allowed || cost === 0 || waiting + wish === 0) {
+    return { decision, grant: { ahead: 0, leaseMs: 0, quotaStates, restsMs: quotaStates.map(() => 0) } };
   }
   const least = Math.max(waiting, leastAhead(own ?? leastLimit, share, wish));
-  const aheads = standings.map(({ remaining }) =>
+  const aheads = quotaStates.map(({ remaining }) =>
     Math.max(Math.min(wish, Math.floor(remaining * share)), Math.min(least, remaining)),
   );
   const ahead = Math.min(...aheads);
   // Where something remains, that is until the window is over, or until the bucket would be full. One millisecond less: the
   // moment was rounded up.
-  const leaseMs = Math.max(0, Math.min(...standings.map(({ resetMs }) => resetMs)) - 1);
+  const leaseMs = Math.max(0, Math.min(...quotaStates.map(({ resetMs }) => resetMs)) - 1);
   const after = meter.take({ key, cost: ahead, limit: claim.limit }, now);
   return {
-    ruling: { ...ruling, standings: after.standings },
-    grant: { ahead, leaseMs, standings: after.standings, restsMs: meter.restsOf(claim, now) },
+    decision: { ...decision, quotaStates: after.quotaStates },
+    grant: { ahead, leaseMs, quotaStates: after.quotaStates, restsMs: meter.restsOf(claim, now) },
   };
 }
 

@@ -1,15 +1,15 @@
 import type { Debt } from '../fallback/debts.ts';
 import type { Grant } from '../leases/leasing-table.ts';
-import type { Claim, Ruling } from '../meter.ts';
+import type { Claim, Decision } from '../meter.ts';
 
 /** A trip to where all count: what is said of one claim, and what was charged for later ones. */
-export interface Trip {
-  readonly ruling: Ruling;
+export interface RoundTrip {
+  readonly decision: Decision;
   readonly grant: Grant;
 }
 
 /** Where all count, and shares of quotas can be taken from. */
-export interface TripStore {
+export interface RoundTripStore {
   /** Settles when the store is known to work, or not. */
   readonly loaded: Promise<void>;
   /**
@@ -19,7 +19,7 @@ export interface TripStore {
    * before it is there. Not given, or `Infinity`, for others.
    * @param isNew Whether nothing is known here of the client yet, and a lease can be kept: it may be hot elsewhere.
    */
-  take(claim: Claim, waiting: number, wish: number, everMs?: number, isNew?: boolean): Promise<Trip>;
+  take(claim: Claim, waiting: number, wish: number, everMs?: number, isNew?: boolean): Promise<RoundTrip>;
   charge(debt: Debt): Promise<void>;
   reset(key: string): Promise<void>;
 }

@@ -1,4 +1,4 @@
-import type { Claim, Ruling, Standing } from '../meter.ts';
+import type { Claim, Decision, QuotaState } from '../meter.ts';
 import { RecentMap } from '../recent-map.ts';
 
 /** About 30 MB, were it ever full. A denial that is forgotten early costs one question to Redis. */
@@ -8,7 +8,7 @@ interface Denial {
   /** When it was said. */
   readonly at: number;
   readonly retryAfterMs: number;
-  readonly standings: readonly Standing[];
+  readonly quotaStates: readonly QuotaState[];
   /** When somebody was refused last; 0 if nobody was. */
   toldAt: number;
 }
@@ -34,7 +34,7 @@ export class DenialCache {
   }
 
   /** The denial of this very claim that holds now, with what is left of its waits. */
-  find(claim: Claim, now: number): Ruling | undefined {
+  find(claim: Claim, now: number): Decision | undefined {
     if (this.#denials.size === 0) return undefined;
     const key = keyOf(claim, claim.cost);
     const denial = this.#denials.get(key);
@@ -47,23 +47,23 @@ export class DenialCache {
       return undefined;
     }
     denial.toldAt = now;
-    const standings = denial.standings.map(({ remaining, resetMs }) => ({
+    const quotaStates = denial.quotaStates.map(({ remaining, resetMs }) => ({
       remaining,
       resetMs: Math.max(0, resetMs - elapsed),
     }));
-    return { allowed: false, retryAfterMs: denial.retryAfterMs - elapsed, standings };
+    return { allowed: false, retryAfterMs: denial.retryAfterMs - elapsed, quotaStates };
   }
 
   /** Takes what Redis has just said. Where nothing is left, that says also what the next claim of 1 would hear. */
-  learn(claim: Claim, { allowed, retryAfterMs, standings }: Ruling, era: number): void {
+  learn(claim: Claim, { allowed, retryAfterMs, quotaStates }: Decision, era: number): void {
     if (era !== this.#era) return;
     if (allowed) this.passed(claim);
     const cost = allowed ? 1 : claim.cost;
-    const waitMs = allowed ? waitOfOneMs(standings) : retryAfterMs;
+    const waitMs = allowed ? waitOfOneMs(quotaStates) : retryAfterMs;
     if (waitMs <= 0) return;
     const now = Date.now();
     // From when the reply came: never earlier than Redis would let it pass.
-    this.#denials.set(keyOf(claim, cost), { at: now, retryAfterMs: waitMs, standings, toldAt: allowed ? 0 : now });
+    this.#denials.set(keyOf(claim, cost), { at: now, retryAfterMs: waitMs, quotaStates, toldAt: allowed ? 0 : now });
   }
 
   /** Milliseconds since this very claim was refused, if none has passed since then; otherwise `Infinity`. */
@@ -84,9 +84,9 @@ export class DenialCache {
   }
 }
 
-function waitOfOneMs(standings: readonly Standing[]): number {
+function waitOfOneMs(quotaStates: readonly QuotaState[]): number {
   let waitMs = 0;
-  for (const { remaining, resetMs } of standings) if (remaining < 1 && resetMs > waitMs) waitMs = resetMs;
+  for (const { remaining, resetMs } of quotaStates) if (remaining < 1 && resetMs > waitMs) waitMs = resetMs;
   return waitMs;
 }
 

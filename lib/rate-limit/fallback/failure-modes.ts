@@ -1,19 +1,19 @@
 import type { LimiterMode } from '../../core/events.ts';
-import type { Claim, Ruling } from '../meter.ts';
-import type { StandIn } from './fallback.ts';
+import type { Claim, Decision } from '../meter.ts';
+import type { Fallback } from './fallback.ts';
 
 /** What clients are told to wait at least, and at most (they may be back much sooner than a pause in our asking ends). */
 const LEAST_WAIT_MS = 1_000;
 const MOST_WAIT_MS = 5_000;
 
-const PASSED: Ruling = Object.freeze({ allowed: true, retryAfterMs: 0, standings: Object.freeze([]) });
+const PASSED: Decision = Object.freeze({ allowed: true, retryAfterMs: 0, quotaStates: Object.freeze([]) });
 
 /** Lets everybody pass, and counts nobody. */
-export class OpenStandIn implements StandIn {
+export class OpenFallback implements Fallback {
   readonly mode: LimiterMode = 'open';
   readonly debts = undefined;
 
-  take(): Ruling {
+  take(): Decision {
     return PASSED;
   }
 
@@ -24,13 +24,13 @@ export class OpenStandIn implements StandIn {
 }
 
 /** Refuses everybody until the store works again. */
-export class ClosedStandIn implements StandIn {
+export class ClosedFallback implements Fallback {
   readonly mode: LimiterMode = 'closed';
   readonly debts = undefined;
 
-  take(_claim: Claim, waitMs: number): Ruling {
+  take(_claim: Claim, waitMs: number): Decision {
     const retryAfterMs = Math.min(Math.max(waitMs, LEAST_WAIT_MS), MOST_WAIT_MS);
-    return { allowed: false, retryAfterMs, standings: [] };
+    return { allowed: false, retryAfterMs, quotaStates: [] };
   }
 
   owe(): void {}

@@ -1,11 +1,11 @@
 import type { LimiterMode } from '../../core/events.ts';
 import type { ModeListener } from '../limiter-meter.ts';
-import type { Claim, Ruling } from '../meter.ts';
+import type { Claim, Decision } from '../meter.ts';
 import type { SharedMeter } from '../redis/shared-meter.ts';
 import { DeadlineError, withDeadline } from './deadline.ts';
 import type { Debt } from './debts.ts';
-import type { StandIn } from './fallback.ts';
-import { type MissRule, SkipRule, type StoreFailure } from './store-breaker.ts';
+import type { Fallback } from './fallback.ts';
+import { type MissRule, StoreBreaker, type StoreFailure } from './store-breaker.ts';
 
 export interface GuardedStoreParts {
   /** The mode while the store is asked. */
@@ -17,7 +17,7 @@ export interface GuardedStoreParts {
   /** When late replies mean that the store is away. */
   readonly missRule: MissRule;
   /** Rules while the store fails. */
-  readonly standIn: StandIn;
+  readonly fallback: Fallback;
   readonly onModeChange: ModeListener;
   /** Sees to it that the store is tried after so many milliseconds; a later call takes the place of an earlier one. */
   readonly tryIn: (waitMs: number) => void;
@@ -29,21 +29,21 @@ export interface GuardedStoreParts {
 const PATIENCE_MS = 1_000;
 
 /**
- * A store that is asked under a deadline, with a stand-in that decides while it fails and tells it afterwards what it let
- * pass. A reply that is late costs only the request that waited for it: the stand-in decides that one, its hit still counts in
- * the store, and the reply corrects the stand-in when it comes. How the store is reached, and how it is tried, is the affair of the meter that has it.
+ * A store that is asked under a deadline, with a fallback that decides while it fails and tells it afterwards what it let
+ * pass. A reply that is late costs only the request that waited for it: the fallback decides that one, its hit still counts in
+ * the store, and the reply corrects the fallback when it comes. How the store is reached, and how it is tried, is the affair of the meter that has it.
  */
 export class GuardedStore {
   readonly #parts: GuardedStoreParts;
-  readonly #standIn: StandIn;
-  readonly #skip: SkipRule;
+  readonly #fallback: Fallback;
+  readonly #skip: StoreBreaker;
   #mode: LimiterMode;
   #closed = false;
 
   constructor(parts: GuardedStoreParts) {
     this.#parts = parts;
-    this.#skip = new SkipRule(parts.missRule);
-    this.#standIn = parts.standIn;
+    this.#skip = new StoreBreaker(parts.missRule);
+    this.#fallback = parts.fallback;
     this.#mode = parts.mode;
   }
 
@@ -70,36 +70,36 @@ export class GuardedStore {
    * @param gate What has to end before the store can be asked.
    * @param isShared Whether others may still count apart: then a claim needs room in this gateway's part of the limit as well.
    */
-  async ask(claim: Claim, gate?: Promise<unknown>, isShared = false): Promise<Ruling> {
+  async ask(claim: Claim, gate?: Promise<unknown>, isShared = false): Promise<Decision> {
     const { era } = this.#skip;
-    const part = isShared && this.#standIn.debts !== undefined ? this.#decide(claim) : undefined;
+    const part = isShared && this.#fallback.debts !== undefined ? this.#decide(claim) : undefined;
     if (part?.allowed === false) return part;
     const asked = gate === undefined ? this.#payAndTake(claim) : gate.then(() => this.#payAndTake(claim));
-    let ruling: Ruling;
+    let decision: Decision;
     try {
-      ruling = await this.timed(asked);
+      decision = await this.timed(asked);
     } catch (error) {
       this.#failed(era, error as Error, 'error');
       const stood = part ?? this.#decide(claim);
       if (error instanceof DeadlineError) this.#awaitLate(claim, stood, asked);
-      else this.#standIn.owe(claim, stood.allowed);
+      else this.#fallback.owe(claim, stood.allowed);
       return stood;
     }
     if (this.#skip.succeeded(era)) this.#become(this.#parts.mode, undefined);
-    if (part === undefined) this.#standIn.learn(claim, ruling);
-    return ruling;
+    if (part === undefined) this.#fallback.learn(claim, decision);
+    return decision;
   }
 
-  /** What the stand-in says, where the store is not asked. */
-  replace(claim: Claim): Ruling {
+  /** What the fallback says, where the store is not asked. */
+  replace(claim: Claim): Decision {
     const stood = this.#decide(claim);
-    this.#standIn.owe(claim, stood.allowed);
+    this.#fallback.owe(claim, stood.allowed);
     return stood;
   }
 
   /** Rejects when the store could not be told. */
   async reset(key: string): Promise<void> {
-    this.#standIn.reset(key);
+    this.#fallback.reset(key);
     await this.timed(this.#parts.shared().reset(key));
   }
 
@@ -129,7 +129,7 @@ export class GuardedStore {
 
   /** The store may have lost what it had counted. */
   restore(): void {
-    this.#standIn.debts?.restore();
+    this.#fallback.debts?.restore();
   }
 
   /**
@@ -155,14 +155,14 @@ export class GuardedStore {
   }
 
   payDebts(onTold: () => void = () => {}): void {
-    const { debts } = this.#standIn;
+    const { debts } = this.#fallback;
     if (debts === undefined || debts.empty) onTold();
     else this.watch(debts.payAll(this.#charge).then(onTold));
   }
 
-  /** Nobody can be asked: the stand-in rules, whatever the skip rule says. */
+  /** Nobody can be asked: the fallback decides, whatever the store breaker says. */
   lost(error: Error | undefined): void {
-    this.#become(this.#standIn.mode, error);
+    this.#become(this.#fallback.mode, error);
   }
 
   /** It can be asked again. */
@@ -170,26 +170,27 @@ export class GuardedStore {
     this.#skip.end();
   }
 
-  #decide(claim: Claim): Ruling {
-    return this.#standIn.take(claim, this.#skip.waitMs(Date.now()));
+  #decide(claim: Claim): Decision {
+    return this.#fallback.take(claim, this.#skip.waitMs(Date.now()));
   }
 
   /** What this client got while the store was away counts first; both within one deadline. */
-  #payAndTake(claim: Claim): Promise<Ruling> {
+  #payAndTake(claim: Claim): Promise<Decision> {
     const { shared } = this.#parts;
-    const { debts } = this.#standIn;
+    const { debts } = this.#fallback;
     const paying = debts?.empty === false ? debts.pay(claim.key, this.#charge) : undefined;
     return paying === undefined ? shared().take(claim) : paying.then(() => shared().take(claim));
   }
 
   /** The store counts what it was asked, however late; where it never does, it has to be told. */
-  #awaitLate(claim: Claim, stood: Ruling, asked: Promise<Ruling>): void {
+  #awaitLate(claim: Claim, stood: Decision, asked: Promise<Decision>): void {
     asked.then(
-      (ruling) => {
+      (decision) => {
         // While others are told apart from it, the store does not know all that was spent here.
-        if (!this.#skip.skipping && this.#standIn.debts?.has(claim.key) !== true) this.#standIn.learn(claim, ruling);
+        if (!this.#skip.skipping && this.#fallback.debts?.has(claim.key) !== true)
+          this.#fallback.learn(claim, decision);
       },
-      () => this.#standIn.owe(claim, stood.allowed),
+      () => this.#fallback.owe(claim, stood.allowed),
     );
   }
 
@@ -207,7 +208,7 @@ export class GuardedStore {
     if (!this.#skip.failed(era, Date.now(), failure)) return;
     this.#parts.onPause?.(error);
     this.awaitTrial();
-    this.#become(this.#standIn.mode, error);
+    this.#become(this.#fallback.mode, error);
   }
 
   #become(mode: LimiterMode, error: Error | undefined): void {

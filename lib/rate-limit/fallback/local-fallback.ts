@@ -1,14 +1,14 @@
 import type { LimiterMode } from '../../core/events.ts';
 import type { MemoryMeter } from '../memory/memory-meter.ts';
-import type { Claim, Ruling } from '../meter.ts';
+import type { Claim, Decision } from '../meter.ts';
 import type { Debts } from './debts.ts';
-import type { StandIn } from './fallback.ts';
+import type { Fallback } from './fallback.ts';
 
 /**
  * Counts in this process, from where the store's counts were last seen, with this gateway's part of the limits. What
  * it knows of clients is written into the records that it counts in, so that it takes no memory of its own.
  */
-export class LocalStandIn implements StandIn {
+export class LocalFallback implements Fallback {
   readonly mode: LimiterMode = 'local';
   readonly debts: Debts;
   readonly #meter: MemoryMeter;
@@ -18,7 +18,7 @@ export class LocalStandIn implements StandIn {
     this.debts = debts;
   }
 
-  take(claim: Claim): Ruling {
+  take(claim: Claim): Decision {
     return this.#meter.take(claim);
   }
 
@@ -32,8 +32,8 @@ export class LocalStandIn implements StandIn {
     if (allowed) this.debts.add(claim, now);
   }
 
-  learn(claim: Claim, ruling: Ruling): void {
-    this.#meter.learn(claim, ruling);
+  learn(claim: Claim, decision: Decision): void {
+    this.#meter.learn(claim, decision);
   }
 
   shareWith(gateways: number): void {

@@ -1,4 +1,4 @@
-import type { Claim, Ruling } from '../meter.ts';
+import type { Claim, Decision } from '../meter.ts';
 import type { SharedMeter } from '../redis/shared-meter.ts';
 import type { Debt } from './debts.ts';
 import type { DenialCache } from './denial-cache.ts';
@@ -15,11 +15,11 @@ export class RememberingMeter implements SharedMeter {
     this.loaded = meter.loaded;
   }
 
-  take(claim: Claim): Promise<Ruling> {
+  take(claim: Claim): Promise<Decision> {
     const { era } = this.#denials;
-    return this.#meter.take(claim).then((ruling) => {
-      this.#denials.learn(claim, ruling, era);
-      return ruling;
+    return this.#meter.take(claim).then((decision) => {
+      this.#denials.learn(claim, decision, era);
+      return decision;
     });
   }
 

@@ -1,12 +1,12 @@
 import type { LimiterMode } from '../../core/events.ts';
 import type { LimiterMeter, ModeListener } from '../limiter-meter.ts';
-import type { Claim, Ruling } from '../meter.ts';
+import type { Claim, Decision } from '../meter.ts';
 import { Heartbeat } from '../redis/heartbeat.ts';
 import type { RedisClient } from '../redis/redis-client.ts';
 import { RedisLink } from '../redis/redis-link.ts';
 import { RedisUrl } from '../redis/redis-url.ts';
 import type { OpenSharedMeter, Send, SharedMeter } from '../redis/shared-meter.ts';
-import type { StandIn } from './fallback.ts';
+import type { Fallback } from './fallback.ts';
 import { GuardedStore } from './guarded-store.ts';
 import type { MissRule } from './store-breaker.ts';
 
@@ -18,7 +18,7 @@ export interface ResilientMeterParts {
   readonly timeoutMs: number;
   readonly missRule: MissRule;
   /** Rules while Redis fails. */
-  readonly standIn: StandIn;
+  readonly fallback: Fallback;
   readonly openShared: OpenSharedMeter;
   readonly onModeChange: ModeListener;
 }
@@ -31,7 +31,7 @@ const LONGEST_START_MS = 5_000;
 const RETURN_MS = 3_000;
 
 /**
- * Counts in Redis, and lets a stand-in decide while Redis is away: it never rejects, and takes no longer than its
+ * Counts in Redis, and lets a fallback decide while Redis is away: it never rejects, and takes no longer than its
  * deadline. A hit that was under way when the connection broke may have been counted in both places, never in none.
  *
  * While Redis is skipped, no request is sent to try it: trials are beats of the heart, which are writes as well.
@@ -55,7 +55,7 @@ export class ResilientMeter implements LimiterMeter {
 
   constructor(parts: ResilientMeterParts) {
     this.#parts = parts;
-    const { prefix, timeoutMs, missRule, standIn, onModeChange } = parts;
+    const { prefix, timeoutMs, missRule, fallback, onModeChange } = parts;
     this.#started.promise.catch(() => {});
     this.#heartbeat = new Heartbeat({ send: this.#send, prefix, onDue: () => this.#due() });
     this.#guarded = new GuardedStore({
@@ -63,7 +63,7 @@ export class ResilientMeter implements LimiterMeter {
       shared: () => this.#open(),
       timeoutMs,
       missRule,
-      standIn,
+      fallback,
       onModeChange,
       tryIn: (waitMs) => this.#heartbeat.start(waitMs),
       onPause: (error) => this.#paused(error),
@@ -75,10 +75,10 @@ export class ResilientMeter implements LimiterMeter {
 
   /** `redis` from the start, so that a start without Redis is a change of mode like any other loss of it. */
   get mode(): LimiterMode {
-    return this.#guarded.closed ? this.#parts.standIn.mode : this.#guarded.mode;
+    return this.#guarded.closed ? this.#parts.fallback.mode : this.#guarded.mode;
   }
 
-  take(claim: Claim): Ruling | Promise<Ruling> {
+  take(claim: Claim): Decision | Promise<Decision> {
     const guarded = this.#guarded;
     if (!guarded.skipping && !guarded.closed) {
       if (this.#gate !== undefined) {
@@ -204,7 +204,9 @@ export class ResilientMeter implements LimiterMeter {
       if (isForgotten) this.#guarded.restore();
     });
     const probing = Promise.all([timed(this.#open().loaded), timed(look)]);
-    this.#guarded.decide(probing, () => this.#guarded.watch(this.#beat()));
+    this.#guarded.decide(probing, () => {
+      if (!this.#guarded.closed) this.#guarded.watch(this.#beat());
+    });
     await probing;
   }
 
@@ -212,7 +214,7 @@ export class ResilientMeter implements LimiterMeter {
     const { gateways, present } = await this.#guarded.timed(this.#heartbeat.beat());
     if (present >= this.#awaited) this.#awaited = 0;
     this.#gateways = this.#awaits() ? Math.max(gateways, this.#awaited) : gateways;
-    this.#parts.standIn.shareWith(this.#gateways);
+    this.#parts.fallback.shareWith(this.#gateways);
   }
 
   /** Made anew after each pause, because rate-limit-redis keeps a script load that failed for ever. */

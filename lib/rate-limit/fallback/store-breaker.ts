@@ -24,7 +24,7 @@ export type StoreFailure = 'silent' | 'error' | 'decisive' | 'unanswered';
  * slow is not dead. A failure that counts starts a pause; when it is over, one trial is due while everybody goes on skipping. Results of calls that began before the
  * latest pause, or before the latest recovery, change nothing: a burst of calls that fail together is one failure.
  */
-export class SkipRule {
+export class StoreBreaker {
   readonly #missRule: MissRule;
   #era = 0;
   #skipping = false;

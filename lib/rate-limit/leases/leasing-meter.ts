@@ -1,22 +1,22 @@
-import type { TripStore } from '../cluster/round-trip.ts';
+import type { RoundTripStore } from '../cluster/round-trip.ts';
 import type { Debt } from '../fallback/debts.ts';
 import type { DenialCache } from '../fallback/denial-cache.ts';
-import type { Claim, Ruling } from '../meter.ts';
+import type { Claim, Decision } from '../meter.ts';
 import type { SharedMeter } from '../redis/shared-meter.ts';
 import type { LeaseTable } from './leasing-table.ts';
 
 export interface LeasingMeterParts {
-  readonly store: TripStore;
+  readonly store: RoundTripStore;
   readonly leases: LeaseTable;
   readonly denials: DenialCache;
-  /** Milliseconds after which nobody waits for a ruling any more. */
+  /** Milliseconds after which nobody waits for a decision any more. */
   readonly timeoutMs: number;
 }
 
 interface Waiter {
   readonly claim: Claim;
   readonly since: number;
-  readonly resolve: (ruling: Ruling) => void;
+  readonly resolve: (decision: Decision) => void;
   readonly reject: (error: unknown) => void;
 }
 
@@ -36,7 +36,7 @@ export class LeasingMeter implements SharedMeter {
   }
 
   /** For a claim that is not covered by a lease, nor by a cached denial. */
-  take(claim: Claim): Promise<Ruling> {
+  take(claim: Claim): Promise<Decision> {
     const { leases, denials } = this.#parts;
     const denial = leases.later(claim, Date.now());
     if (denial !== undefined) {
@@ -70,11 +70,11 @@ export class LeasingMeter implements SharedMeter {
     const waiting = fits ? costOf(others, claim.limit) : 0;
     const everMs = Math.max(leases.everMs(claim), denials.sinceMs(claim, now));
     store.take(claim, waiting, leases.wish(claim, now), everMs, fits && leases.isNew(claim)).then(
-      ({ ruling, grant }) => {
-        if (ruling.allowed) leases.add(claim, grant, now, eras[0]);
-        if (ruling.allowed && leases.awaits(claim, Date.now())) denials.passed(claim);
-        else denials.learn(claim, ruling, eras[1]);
-        first.resolve(ruling);
+      ({ decision, grant }) => {
+        if (decision.allowed) leases.add(claim, grant, now, eras[0]);
+        if (decision.allowed && leases.awaits(claim, Date.now())) denials.passed(claim);
+        else denials.learn(claim, decision, eras[1]);
+        first.resolve(decision);
         this.#serve(claim.key);
       },
       (error) => {
@@ -95,9 +95,9 @@ export class LeasingMeter implements SharedMeter {
         reject(new Error('the store was not asked in time'));
         return false;
       }
-      const ruling = leases.spend(claim, now) ?? leases.later(claim, now) ?? denials.find(claim, now);
-      if (ruling === undefined) return true;
-      resolve(ruling);
+      const decision = leases.spend(claim, now) ?? leases.later(claim, now) ?? denials.find(claim, now);
+      if (decision === undefined) return true;
+      resolve(decision);
       return false;
     });
     const next = left.shift();

@@ -1,7 +1,7 @@
-import type { Trip, TripStore } from '../cluster/round-trip.ts';
+import type { RoundTrip, RoundTripStore } from '../cluster/round-trip.ts';
 import type { Debt } from '../fallback/debts.ts';
 import type { Claim } from '../meter.ts';
-import { RedisMeter, type RedisMeterParts, rulingOf } from '../redis/redis-meter.ts';
+import { decisionOf, RedisMeter, type RedisMeterParts } from '../redis/redis-meter.ts';
 import type { Due } from './leasing-dues.ts';
 
 /**
@@ -27,7 +27,7 @@ export const leastAhead = (limit: number, share: number, wish: number): number =
   Math.min(wish, Math.floor(limit * share * LEAST_OF_SHARE));
 
 /** Counts in Redis, and charges ahead. Its script is one of `lease-scripts.ts`. */
-export class LeasingStore implements TripStore {
+export class LeasingStore implements RoundTripStore {
   readonly loaded: Promise<void>;
   readonly #meter: RedisMeter;
   readonly #share: number;
@@ -57,7 +57,7 @@ export class LeasingStore implements TripStore {
     wish: number,
     everMs = Number.POSITIVE_INFINITY,
     isNew = false,
-  ): Promise<Trip> {
+  ): Promise<RoundTrip> {
     const limit = claim.limit ?? this.#limit;
     const least = Math.max(waiting, leastAhead(limit, this.#share, wish));
     const early = everMs === Number.POSITIVE_INFINITY ? 0 : Math.min(wish, MOST_EARLY, Math.floor(limit * this.#share));
@@ -75,9 +75,9 @@ export class LeasingStore implements TripStore {
       restsMs.push(restMs);
       if (units > 0) dues.push({ units, perMs, windowMs: this.#windowsMs[i / 6] as number });
     }
-    const ruling = rulingOf(plain, this.#meter.quotaCount);
-    const { standings } = ruling;
-    return { ruling, grant: { ahead: ahead as number, leaseMs: leaseMs as number, standings, restsMs, dues } };
+    const decision = decisionOf(plain, this.#meter.quotaCount);
+    const { quotaStates } = decision;
+    return { decision, grant: { ahead: ahead as number, leaseMs: leaseMs as number, quotaStates, restsMs, dues } };
   }
 
   charge(debt: Debt): Promise<void> {

@@ -1,4 +1,4 @@
-import type { Claim, Ruling, Standing } from '../meter.ts';
+import type { Claim, Decision, QuotaState } from '../meter.ts';
 import { RecentMap } from '../recent-map.ts';
 import { type Due, msUntil, notYet } from './leasing-dues.ts';
 
@@ -12,7 +12,7 @@ export interface Grant {
   /** Milliseconds for which all of it may be kept, counted from when Redis was asked. */
   readonly leaseMs: number;
   /** How Redis stands, with all of it charged: `resetMs` as for a claim of 1 where nothing is left. */
-  readonly standings: readonly Standing[];
+  readonly quotaStates: readonly QuotaState[];
   /** Milliseconds until each window is over, or each bucket full. */
   readonly restsMs: readonly number[];
   /** What of it is not there yet, under each quota where something is not. */
@@ -68,20 +68,20 @@ export class LeaseTable {
     return lease === undefined || lease.limit !== limit;
   }
 
-  /** Spends what a claim costs, if so much is held. The ruling says how Redis stood, without what is held here. */
-  spend(claim: Claim, now: number): Ruling | undefined {
+  /** Spends what a claim costs, if so much is held. The decision says how Redis stood, without what is held here. */
+  spend(claim: Claim, now: number): Decision | undefined {
     const lease = this.#leases.get(claim.key);
     if (lease === undefined || lease.limit !== claim.limit) return undefined;
     const held = this.#held(lease, now);
     if (held === 0 || claim.cost > held - duesOf(lease, now)) return undefined;
     lease.used = lease.units - held + claim.cost;
     lease.spentAt = now;
-    const { standings, restsMs } = lease.grant;
+    const { quotaStates, restsMs } = lease.grant;
     const elapsed = now - lease.askedAt;
     return {
       allowed: true,
       retryAfterMs: 0,
-      standings: standings.map(({ remaining, resetMs }, i) => ({
+      quotaStates: quotaStates.map(({ remaining, resetMs }, i) => ({
         remaining,
         resetMs: Math.max(0, (held > claim.cost ? (restsMs[i] as number) : resetMs) - elapsed),
       })),
@@ -89,7 +89,7 @@ export class LeaseTable {
   }
 
   /** The denial of a claim that what is due to this gateway will cover, and nothing that is there yet. */
-  later({ key, cost, limit }: Claim, now: number): Ruling | undefined {
+  later({ key, cost, limit }: Claim, now: number): Decision | undefined {
     const lease = this.#leases.get(key);
     if (lease === undefined || lease.limit !== limit) return undefined;
     const held = this.#held(lease, now);
@@ -97,12 +97,12 @@ export class LeaseTable {
     if (cost <= Math.max(0, there)) return undefined;
     const retryAfterMs = this.#coversMs(lease, cost, now);
     if (retryAfterMs === undefined) return undefined;
-    const { standings, restsMs } = lease.grant;
+    const { quotaStates, restsMs } = lease.grant;
     const elapsed = now - lease.askedAt;
     return {
       allowed: false,
       retryAfterMs,
-      standings: standings.map(({ remaining }, i) =>
+      quotaStates: quotaStates.map(({ remaining }, i) =>
         remaining > 0
           ? { remaining: remaining + Math.max(0, there), resetMs: Math.max(0, (restsMs[i] as number) - elapsed) }
           : { remaining: Math.max(0, there), resetMs: retryAfterMs },
@@ -163,20 +163,20 @@ export class LeaseTable {
     });
   }
 
-  /** A ruling of Redis with what is held here added to what remains. */
-  told(claim: Claim, ruling: Ruling, now: number): Ruling {
+  /** A decision of Redis with what is held here added to what remains. */
+  told(claim: Claim, decision: Decision, now: number): Decision {
     const lease = this.#leases.get(claim.key);
-    if (!ruling.allowed || lease === undefined || lease.limit !== claim.limit) return ruling;
+    if (!decision.allowed || lease === undefined || lease.limit !== claim.limit) return decision;
     const held = this.#held(lease, now);
-    if (held === 0) return ruling;
+    if (held === 0) return decision;
     const there = Math.max(0, held - duesOf(lease, now));
     const elapsed = now - lease.askedAt;
-    const standings = ruling.standings.map(({ remaining, resetMs }, i) => {
+    const quotaStates = decision.quotaStates.map(({ remaining, resetMs }, i) => {
       if (remaining > 0) return { remaining: remaining + there, resetMs };
       if (there === 0) return { remaining, resetMs: this.#coversMs(lease, 1, now) ?? resetMs };
       return { remaining: there, resetMs: Math.max(0, (lease.grant.restsMs[i] ?? resetMs) - elapsed) };
     });
-    return { ...ruling, standings };
+    return { ...decision, quotaStates };
   }
 
   forget(key: string): void {

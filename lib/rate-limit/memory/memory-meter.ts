@@ -1,7 +1,7 @@
 import type { LimiterMode } from '../../core/events.ts';
 import { type Algorithm, ClientRecord, copy, copyOf, redate } from '../algorithms/algorithm.ts';
 import type { LimiterMeter } from '../limiter-meter.ts';
-import type { Claim, Ruling, Standing } from '../meter.ts';
+import type { Claim, Decision, QuotaState } from '../meter.ts';
 import { type Quota, shareOf } from '../quota.ts';
 import { ClientTable } from './client-table.ts';
 
@@ -47,7 +47,7 @@ export class MemoryMeter implements LimiterMeter {
   }
 
   /** @param now The moment of the claim, for a log that is replayed. */
-  take(claim: Claim, now = Date.now()): Ruling {
+  take(claim: Claim, now = Date.now()): Decision {
     if (this.#quotas.length > 1) return this.#takeAll(claim, now);
     const quota = this.#quotaOf(claim, 0);
     const record = this.#find(0, claim.key, now);
@@ -55,17 +55,17 @@ export class MemoryMeter implements LimiterMeter {
     const cost = Math.min(claim.cost, this.#algorithm.most(quota));
     const allowed = this.#fits(view, quota, cost, now);
     if (allowed ? cost > 0 : this.#algorithm.countsRefused) this.#spend(record, view, cost, quota);
-    const standing = this.#standing(view, quota, allowed ? 1 : cost, now);
-    return { allowed, retryAfterMs: allowed ? 0 : standing.resetMs, standings: [standing] };
+    const quotaState = this.#quotaState(view, quota, allowed ? 1 : cost, now);
+    return { allowed, retryAfterMs: allowed ? 0 : quotaState.resetMs, quotaStates: [quotaState] };
   }
 
   /** Counts on from what a store that gateways share has said. */
-  learn(claim: Claim, { standings }: Ruling): void {
+  learn(claim: Claim, { quotaStates }: Decision): void {
     const now = Date.now();
-    for (let i = 0; i < standings.length; i++) {
+    for (let i = 0; i < quotaStates.length; i++) {
       const record = (this.#tables[i] as ClientTable).findOwn(claim.key, now);
       if (record === undefined) continue;
-      const { remaining, resetMs } = standings[i] as Standing;
+      const { remaining, resetMs } = quotaStates[i] as QuotaState;
       const limit = claim.limit ?? (this.#whole[i] as Quota).limit;
       const told = { remaining, resetMs, limit, gateways: this.#gateways };
       this.#algorithm.restore(record, now, this.#quotaOf(claim, i), told);
@@ -122,7 +122,7 @@ export class MemoryMeter implements LimiterMeter {
   close(): void {}
 
   /** All or nothing. */
-  #takeAll(claim: Claim, now: number): Ruling {
+  #takeAll(claim: Claim, now: number): Decision {
     const entries = this.#quotas.map((quota, i) => {
       const record = this.#find(i, claim.key, now);
       const view = this.#view(i, record, quota, now);
@@ -131,13 +131,13 @@ export class MemoryMeter implements LimiterMeter {
     });
     const allowed = entries.every(({ fits }) => fits);
     let retryAfterMs = 0;
-    const standings = entries.map(({ quota, record, view, cost, fits }) => {
+    const quotaStates = entries.map(({ quota, record, view, cost, fits }) => {
       if (allowed && cost > 0) this.#spend(record, view, cost, quota);
-      const standing = this.#standing(view, quota, fits ? 1 : cost, now);
-      if (!fits) retryAfterMs = Math.max(retryAfterMs, standing.resetMs);
-      return standing;
+      const quotaState = this.#quotaState(view, quota, fits ? 1 : cost, now);
+      if (!fits) retryAfterMs = Math.max(retryAfterMs, quotaState.resetMs);
+      return quotaState;
     });
-    return { allowed, retryAfterMs, standings };
+    return { allowed, retryAfterMs, quotaStates };
   }
 
   /** A quota with the limit that a claim brings along. */
@@ -169,7 +169,7 @@ export class MemoryMeter implements LimiterMeter {
     return cost === 0 || cost <= this.#algorithm.remaining(record, now, quota);
   }
 
-  #standing(record: ClientRecord, quota: Quota, wanted: number, now: number): Standing {
+  #quotaState(record: ClientRecord, quota: Quota, wanted: number, now: number): QuotaState {
     const remaining = Math.max(0, this.#algorithm.remaining(record, now, quota));
     const resetMs =
       wanted > remaining

@@ -1,6 +1,6 @@
 import { createHmac } from 'node:crypto';
 import type { Debt } from '../fallback/debts.ts';
-import type { Claim, Ruling, Standing } from '../meter.ts';
+import type { Claim, Decision, QuotaState } from '../meter.ts';
 import type { Quota } from '../quota.ts';
 import type { LuaScript } from './lua.ts';
 import type { Send, SharedMeter } from './shared-meter.ts';
@@ -41,8 +41,8 @@ export class RedisMeter implements SharedMeter {
     return this.#parts.quotas.length;
   }
 
-  take(claim: Claim): Promise<Ruling> {
-    return this.run(claim).then((reply) => rulingOf(reply, this.#parts.quotas.length));
+  take(claim: Claim): Promise<Decision> {
+    return this.run(claim).then((reply) => decisionOf(reply, this.#parts.quotas.length));
   }
 
   /**
@@ -89,16 +89,16 @@ const hmac = (secret: string, key: string): string =>
 const argsOf = ({ limit, windowMs, burst }: Quota): string[] => [String(limit), String(windowMs), String(burst)];
 
 /** @throws {TypeError} for a reply that is not what our scripts reply. */
-export function rulingOf(reply: unknown, count: number): Ruling {
+export function decisionOf(reply: unknown, count: number): Decision {
   if (!Array.isArray(reply) || reply.length !== 1 + 3 * count || !reply.every(Number.isSafeInteger)) {
     throw new TypeError('Redis gave no count');
   }
-  const standings: Standing[] = [];
+  const quotaStates: QuotaState[] = [];
   let retryAfterMs = 0;
   for (let i = 1; i < reply.length; i += 3) {
     const [remaining, resetMs, fits] = reply.slice(i, i + 3) as [number, number, number];
-    standings.push({ remaining, resetMs });
+    quotaStates.push({ remaining, resetMs });
     if (fits === 0) retryAfterMs = Math.max(retryAfterMs, resetMs);
   }
-  return { allowed: reply[0] === 1, retryAfterMs, standings };
+  return { allowed: reply[0] === 1, retryAfterMs, quotaStates };
 }

@@ -1,8 +1,8 @@
 import type { ClientRateLimitInfo, Options } from 'express-rate-limit';
 import { type RedisReply, RedisStore } from 'rate-limit-redis';
-import { fixedWindowRuling } from '../algorithms/fixed-window-decision.ts';
+import { fixedWindowDecision } from '../algorithms/fixed-window-decision.ts';
 import type { Debt, Owed } from '../fallback/debts.ts';
-import type { Claim, Ruling, Standing } from '../meter.ts';
+import type { Claim, Decision, QuotaState } from '../meter.ts';
 import type { Quota } from '../quota.ts';
 import { LuaScript } from './lua.ts';
 import type { Send, SharedMeter } from './shared-meter.ts';
@@ -44,31 +44,31 @@ export class RedisWindows implements SharedMeter {
     this.loaded.catch(() => {});
   }
 
-  async take({ key, cost, limit = this.#limit }: Claim): Promise<Ruling> {
+  async take({ key, cost, limit = this.#limit }: Claim): Promise<Decision> {
     if (cost === 0) return this.#look(key, limit);
     const count = await this.#count(key, MOST_SCRIPT_LOADS);
     // A reply that is no number would be under every limit.
     if (!(count.totalHits >= 1) || !count.resetTime || Number.isNaN(count.resetTime.getTime())) {
       throw new TypeError('Redis gave no count');
     }
-    const ruling = fixedWindowRuling(count, limit);
-    const resetMs = (ruling.standings[0] as Standing).resetMs;
-    return resetMs <= this.#windowMs ? ruling : this.#endInTime(key, ruling);
+    const decision = fixedWindowDecision(count, limit);
+    const resetMs = (decision.quotaStates[0] as QuotaState).resetMs;
+    return resetMs <= this.#windowMs ? decision : this.#endInTime(key, decision);
   }
 
   /** How a client stands. A client without a window has all of its limit. */
-  async #look(key: string, limit: number): Promise<Ruling> {
+  async #look(key: string, limit: number): Promise<Decision> {
     const count = (await this.#store.get(key)) ?? NO_HITS;
-    const { standings } = fixedWindowRuling(count.totalHits >= 1 ? count : NO_HITS, limit);
-    return { allowed: true, retryAfterMs: 0, standings };
+    const { quotaStates } = fixedWindowDecision(count.totalHits >= 1 ? count : NO_HITS, limit);
+    return { allowed: true, retryAfterMs: 0, quotaStates };
   }
 
   /** The clock of Redis was set back, and keys expire by that clock: a window ends no later than one that begins now. */
-  async #endInTime(key: string, { allowed, standings }: Ruling): Promise<Ruling> {
-    const [{ remaining }] = standings as [Standing];
+  async #endInTime(key: string, { allowed, quotaStates }: Decision): Promise<Decision> {
+    const [{ remaining }] = quotaStates as [QuotaState];
     const resetMs = this.#windowMs;
     await this.#send(['PEXPIRE', this.#prefix + key, String(resetMs)], this.#prefix + key);
-    return { allowed, retryAfterMs: allowed ? 0 : resetMs, standings: [{ remaining, resetMs }] };
+    return { allowed, retryAfterMs: allowed ? 0 : resetMs, quotaStates: [{ remaining, resetMs }] };
   }
 
   /**

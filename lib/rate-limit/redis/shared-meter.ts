@@ -1,12 +1,12 @@
 import type { Debt } from '../fallback/debts.ts';
-import type { Claim, Meter, Ruling } from '../meter.ts';
+import type { Claim, Decision, Meter } from '../meter.ts';
 
 /** A meter that all gateways share, for one era of the connection: after a failure it is made anew. */
 export interface SharedMeter extends Meter {
   /** Settles when the store is known to work, or not. */
   readonly loaded: Promise<void>;
   /** Rejects when the store fails; has no deadline. */
-  take(claim: Claim): Promise<Ruling>;
+  take(claim: Claim): Promise<Decision>;
   /** Charges what was spent while the store was away, as far as it fits. */
   charge(debt: Debt): Promise<void>;
   reset(key: string): Promise<void>;

@@ -3,12 +3,12 @@ import type { GatewayEvents, LimiterMode } from '../core/events.ts';
 import type { Exchange } from '../core/exchange.ts';
 import { sendProblem } from '../core/problem.ts';
 import type { Recorder } from '../core/recorder.ts';
-import type { Claim, Ruling, Standing } from './meter.ts';
+import type { Claim, Decision, QuotaState } from './meter.ts';
 import type { Quota } from './quota.ts';
 import type { RateLimitFields } from './rate-limit-fields.ts';
 
 /** What all admissions of one limiter have in common. */
-export interface AdmissionDesk {
+export interface LimiterContext {
   readonly name: string;
   readonly quotas: readonly Quota[];
   readonly fields: RateLimitFields;
@@ -20,24 +20,24 @@ export interface AdmissionDesk {
 }
 
 /**
- * One request before its limiter. Where the ruling has to be waited for, express-rate-limit takes this for the request: it asks
+ * One request before its limiter. Where the decision has to be waited for, express-rate-limit takes this for the request: it asks
  * for the key, which is the admission itself again, and has the store judge it; then it assigns its verdict to `rateLimit`, then
  * calls either `next` or `refuse()`. So neither a closure per request is needed, nor a property on the real request, whose `ip`
  * it would read (and Express compute) for its debug log.
  */
-export class Admission implements Claim {
+export class CountedRequest implements Claim {
   readonly key: string;
   readonly cost: number;
   readonly limit: number | undefined;
-  /** The ruling that is waited for. */
-  counting: Promise<Ruling> | undefined;
+  /** The decision that is waited for. */
+  counting: Promise<Decision> | undefined;
   readonly #exchange: Exchange;
-  readonly #desk: AdmissionDesk;
-  #ruling: Ruling | undefined;
+  readonly #context: LimiterContext;
+  #decision: Decision | undefined;
 
-  constructor(exchange: Exchange, desk: AdmissionDesk, key: string, cost = 1, limit?: number) {
+  constructor(exchange: Exchange, context: LimiterContext, key: string, cost = 1, limit?: number) {
     this.#exchange = exchange;
-    this.#desk = desk;
+    this.#context = context;
     this.key = key;
     this.cost = cost;
     this.limit = limit;
@@ -54,59 +54,59 @@ export class Admission implements Claim {
   }
 
   /** Carries out what the meter says. @returns whether the request goes on. */
-  judge(ruling: Ruling): boolean {
-    this.#take(ruling);
-    this.#tell(ruling);
-    return ruling.allowed || this.refuse();
+  judge(decision: Decision): boolean {
+    this.#take(decision);
+    this.#tell(decision);
+    return decision.allowed || this.refuse();
   }
 
   /** Takes what the meter says, in the words of express-rate-limit: two hits are over the limit, which is one. */
-  judged(ruling: Ruling): ClientRateLimitInfo {
-    this.#take(ruling);
-    return ruling.allowed ? PASSED : REFUSED;
+  judged(decision: Decision): ClientRateLimitInfo {
+    this.#take(decision);
+    return decision.allowed ? PASSED : REFUSED;
   }
 
   /** What it assigns is what the meter has said. */
   set rateLimit(_info: unknown) {
-    this.#tell(this.#ruling as Ruling);
+    this.#tell(this.#decision as Decision);
   }
 
   /** Over the limit, or nobody could count. @returns whether the request goes on all the same. */
   refuse(): boolean {
-    const { events, name, quotas, shadow } = this.#desk;
+    const { events, name, quotas, shadow } = this.#context;
     const exchange = this.#exchange;
-    const { retryAfterMs, standings } = this.#ruling as Ruling;
-    if (standings.length === 0) return this.#unavailable(retryAfterMs);
+    const { retryAfterMs, quotaStates } = this.#decision as Decision;
+    if (quotaStates.length === 0) return this.#unavailable(retryAfterMs);
     if (!shadow) {
       exchange.settle({ kind: 'rejected', cause: 'rate_limited', retryAfterMs });
       sendProblem(exchange.res, 'rate_limited', { retryAfterMs });
     }
     if (events.listenerCount('limited') > 0) {
-      const tightest = standings.findIndex(({ resetMs }) => resetMs === retryAfterMs);
+      const tightest = quotaStates.findIndex(({ resetMs }) => resetMs === retryAfterMs);
       const limit = this.limit ?? (quotas[tightest] ?? (quotas[0] as Quota)).limit;
       events.emit('limited', { exchange, limiter: name, key: this.key, limit, retryAfterMs, shadow });
     }
     return shadow;
   }
 
-  #take(ruling: Ruling): void {
-    this.#ruling = ruling;
+  #take(decision: Decision): void {
+    this.#decision = decision;
     const { recorder } = this.#exchange;
-    if (recorder !== undefined) this.#record(recorder, ruling);
+    if (recorder !== undefined) this.#record(recorder, decision);
   }
 
-  #tell({ standings }: Ruling): void {
+  #tell({ quotaStates }: Decision): void {
     // Of a limit that nobody counts, nothing true can be told.
-    if (this.#desk.shadow || standings.length === 0) return;
-    this.#desk.fields.write(this.#exchange.res, standings, this.limit);
+    if (this.#context.shadow || quotaStates.length === 0) return;
+    this.#context.fields.write(this.#exchange.res, quotaStates, this.limit);
   }
 
-  #record(recorder: Recorder, { allowed, standings }: Ruling): void {
-    const { name, quotas, shadow, meter } = this.#desk;
+  #record(recorder: Recorder, { allowed, quotaStates }: Decision): void {
+    const { name, quotas, shadow, meter } = this.#context;
     // Of several windows, the one with the least left.
     let tightest = 0;
-    for (let i = 1; i < standings.length; i++) {
-      if ((standings[i] as Standing).remaining < (standings[tightest] as Standing).remaining) tightest = i;
+    for (let i = 1; i < quotaStates.length; i++) {
+      if ((quotaStates[i] as QuotaState).remaining < (quotaStates[tightest] as QuotaState).remaining) tightest = i;
     }
     recorder.limiterDecided({
       limiter: name,
@@ -114,13 +114,13 @@ export class Admission implements Claim {
       allowed,
       shadow,
       limit: this.limit ?? (quotas[tightest] as Quota).limit,
-      remaining: standings[tightest]?.remaining,
-      resetMs: standings[tightest]?.resetMs,
+      remaining: quotaStates[tightest]?.remaining,
+      resetMs: quotaStates[tightest]?.resetMs,
     });
   }
 
   #unavailable(retryAfterMs: number): boolean {
-    const { events, shadow } = this.#desk;
+    const { events, shadow } = this.#context;
     if (shadow) return true;
     const exchange = this.#exchange;
     const outcome = { kind: 'rejected', cause: 'limiter_unavailable', retryAfterMs } as const;
