@@ -9,12 +9,17 @@ import { DnsServer } from '../support/dns-server.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { describeWithRedis } from '../support/redis.ts';
 import { closedPort, listen } from '../support/servers.ts';
+import { CliHost } from './cli-host.ts';
 import { CliProcess, cli } from './cli-process.ts';
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
 const folder = mkdtempSync(join(tmpdir(), 'expressway-doctor-'));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
+const host = new CliHost();
+afterAll(async () => {
+  await host.close();
+  rmSync(folder, { recursive: true, force: true });
+});
 
 const NOWHERE = { HOST: '127.0.0.1', PORT: '0', ADMIN_PORT: '' };
 
@@ -27,7 +32,7 @@ interface Found {
 
 /** What a check says, as `level what`. */
 async function examine(check: string, env: Readonly<Record<string, string>>, args: readonly string[] = []) {
-  const { code, out, err } = await cli(['doctor', '--json', ...args], { ...NOWHERE, ...env });
+  const { code, out, err } = await host.run(['doctor', '--json', ...args], { ...NOWHERE, ...env });
   expect(err).toBe('');
   const report = JSON.parse(out) as { ok: boolean; counts: Record<string, number>; findings: readonly Found[] };
   expect(code).toBe(report.ok ? 0 : 1);
@@ -307,7 +312,7 @@ describe('expressway doctor', () => {
         ['--sample-forwarded-for', '1.2.3.4'],
         ['--peer', 'proxy'],
       ]) {
-        const { code, err } = await cli(['doctor', ...args], NOWHERE);
+        const { code, err } = await host.run(['doctor', ...args], NOWHERE);
         expect([code, err]).toEqual([2, expect.stringContaining('--peer')]);
       }
     });
