@@ -3,11 +3,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { clusterSlot } from '../../lib/rate-limit/redis/cluster-slot.ts';
-import { BEAT_INTERVAL_MS } from '../../lib/rate-limit/redis/heartbeat.ts';
 import { Cleanup } from '../support/gateway.ts';
 import {
   addressesOf,
   countTogether,
+  knowEachOther,
   type LimiterAnswer,
   type LimiterGateway,
   limiterGateway,
@@ -47,6 +47,8 @@ async function repliesOf(url: string, word: string): Promise<number> {
 }
 
 interface Outage {
+  /** The URL that the gateways have. */
+  readonly redis: string;
   readonly gateways: readonly [LimiterGateway, LimiterGateway];
   begin(): unknown;
   /** What can be seen of it, while it lasts. */
@@ -55,10 +57,9 @@ interface Outage {
 }
 
 /** Through all of it, every request is answered, and the client that is watched gets its limit and no more. */
-async function expectLimitHolds({ gateways, begin, meanwhile, end }: Outage): Promise<void> {
+async function expectLimitHolds({ redis, gateways, begin, meanwhile, end }: Outage): Promise<void> {
   await countTogether(...gateways);
-  // By then, each has heard of the other.
-  await new Promise((resolve) => setTimeout(resolve, BEAT_INTERVAL_MS * 1.3));
+  await knowEachOther(redis, gateways.length);
   const changes = gateways.map((gateway) => gateway.changes.length);
   const traffic = cleanup.add(limiterLoad(gateways));
   let passed = await passes(gateways, '192.0.2.1', LIMIT, LIMIT / 2);
@@ -103,6 +104,7 @@ describeWithRedis(
       const lastSave = async () =>
         /rdb_last_bgsave_status:(\w+)/.exec(String(await redis.command('INFO', 'persistence')))?.[1];
       await expectLimitHolds({
+        redis: redis.url,
         gateways,
         begin: async () => {
           // It writes another file and gives it this name, which a folder has already.
@@ -140,6 +142,7 @@ describeWithRedis('NOAUTH, WRONGPASS: a Redis whose password changes, and whose 
       await redis.flush();
       const gateways = await gatewaysAt(urlOf());
       await expectLimitHolds({
+        redis: redis.url,
         gateways,
         begin: async () => {
           await redis.command('CONFIG', 'SET', 'requirepass', 'after');
@@ -173,6 +176,7 @@ describeWithRedis(
       const gateways = await gatewaysAt(redis.url);
       const loading = async () => String(await redis.command('INFO', 'persistence')).includes('\nloading:1');
       await expectLimitHolds({
+        redis: redis.url,
         gateways,
         begin: async () => {
           await redis.command('SAVE');

@@ -1,9 +1,9 @@
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
-import { BEAT_INTERVAL_MS } from '../../lib/rate-limit/redis/heartbeat.ts';
 import { Cleanup } from '../support/gateway.ts';
 import {
   CLIENTS,
   countTogether,
+  knowEachOther,
   type LimiterGateway,
   limiterGateway,
   limiterLoad,
@@ -86,8 +86,7 @@ describeWithRedis('D02, D05, D07: a few hundred requests a second, and a Redis',
   beforeAll(async () => {
     gateways = [await gateway(redis.url, cleanup), await gateway(redis.url, cleanup)];
     await countTogether(...gateways);
-    // By then, each has heard of the other.
-    await new Promise((resolve) => setTimeout(resolve, BEAT_INTERVAL_MS * 1.3));
+    await knowEachOther(redis.url, gateways.length);
   });
   afterAll(() => cleanup.run());
   let mend: (() => unknown) | undefined;

@@ -4,6 +4,7 @@ import type { LimiterModeChangeEvent } from '../../lib/core/events.ts';
 import { ipRateLimit } from '../../lib/rate-limit/ip-rate-limit.ts';
 import type { IpRateLimitOptions } from '../../lib/rate-limit/ip-rate-limit-options.ts';
 import type { Cleanup } from './gateway.ts';
+import { redisCommand } from './redis.ts';
 import { eventually, listen } from './servers.ts';
 
 /** As good as no limit. */
@@ -82,6 +83,30 @@ export async function countTogether(one: LimiterGateway, two: LimiterGateway, de
     return both && second.left === first.left - 1;
   };
   await eventually('both count together', sharing, deadlineMs);
+}
+
+const GATEWAYS_KEY = 'expressway:rl:ip:{gateways}';
+
+/**
+ * Waits until each of so many gateways knows of the others: each has told Redis of itself twice since all of them are there,
+ * and before the second time it had the reply to the first.
+ */
+export async function knowEachOther(redis: string, count: number): Promise<void> {
+  const times = new Map<string, { at: number; told: number }>();
+  const told = async () => {
+    const reply = (await redisCommand(redis, 'ZRANGE', GATEWAYS_KEY, '0', '-1', 'WITHSCORES')) as unknown[];
+    const flat = reply.flat().map(String);
+    if (flat.length < 2 * count) return false;
+    for (let i = 0; i < flat.length; i += 2) {
+      const [id, at] = [flat[i] as string, Number(flat[i + 1])];
+      const known = times.get(id);
+      if (known === undefined) times.set(id, { at, told: 0 });
+      else if (at > known.at) times.set(id, { at, told: known.told + 1 });
+    }
+    // Those of earlier tests are still listed, and say nothing any more.
+    return [...times.values()].filter((one) => one.told >= 2).length >= count;
+  };
+  await eventually(`${count} gateways know of each other`, told, 15_000);
 }
 
 /** How many of so many requests pass, by turns on each gateway. */
