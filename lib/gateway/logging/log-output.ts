@@ -57,7 +57,7 @@ export class LogOutput {
       this.#untold += lines;
     });
     this.#out.on('error', (error: Error) => {
-      if (!this.#failed) process.emitWarning(`The log cannot be written: ${error.message}`);
+      if (!this.#failed) process.stderr.write(`The log cannot be written: ${error.message}\n`);
       this.#failed = true;
     });
     this.#out.on('drain', () => this.#tell());
