@@ -19,7 +19,7 @@ export default {
   // What is slow because the machine is busy has not failed.
   testTimeout: 60_000,
   // Suites wait for processes, sockets and Redis more than they compute: with one for each core, the cores idle half of the time.
-  maxWorkers: availableParallelism() + 2,
+  maxWorkers: availableParallelism() + 1,
   // The modules of a suite stay in memory after it: one process for all of them grows beyond 1 GB, and is slow by then.
   workerIdleMemoryLimit: '512MB',
 };
