@@ -307,7 +307,9 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
   }
 
   threw(error: unknown): void {
-    this.#fail(error);
+    // Express replies to an upgrade in a later tick, where a function of the response that throws once more ends the process.
+    if (this.#exchange.upgrade === undefined) this.#fail(error);
+    else this.#giveUp(error);
   }
 
   ended(ending: Outcome): void {
@@ -415,6 +417,18 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
     }
     const failure = error instanceof Error ? error : new Error(thrown(error));
     this.#refuse({ kind: 'failed', cause: 'handler_error', error: failure, sent: false, headSent });
+  }
+
+  /** The connection is cut, and nobody is asked for a response. */
+  #giveUp(error: unknown): void {
+    const exchange = this.#exchange;
+    exchange.working = undefined;
+    this.#place?.release('neutral');
+    this.#over();
+    const { headersSent: headSent } = exchange.res;
+    const failure = error instanceof Error ? error : new Error(thrown(error));
+    exchange.settle({ kind: 'failed', cause: 'handler_error', error: failure, sent: false, headSent });
+    cut(exchange);
   }
 
   /** Once or more often: what is held is released once. */
