@@ -2,8 +2,11 @@ import { COLUMNS, cpuRatioColumns } from '../report/cells.ts';
 import { Comparison } from './comparison.ts';
 import { FLOOR, SUITE, SUITE_WATCHED } from './targets.ts';
 
-/** Generous, because machines that build things are noisy: what passes it is not fast, what fails it is broken. */
-const MOST = 1.6;
+/**
+ * Generous, because machines that build things are noisy: what passes it is not fast, what fails it is broken. It was 1.6 until the
+ * bytes of each connection were looked at before Node's parser (docs/performance.md has what that costs); back to 1.6 when that is won back.
+ */
+const MOST = 2.2;
 
 export const gate = new Comparison({
   name: 'gate',
