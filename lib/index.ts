@@ -30,7 +30,7 @@ export {
   circuitDefaults,
   type Isolation,
 } from './circuit-breaker/circuit-breaker.ts';
-export { type BackendCircuitOptions, backendCircuitDefaults } from './circuit-breaker/open-backoff.ts';
+export { type BackendCircuitOptions, backendCircuitDefaults } from './circuit-breaker/circuit-options.ts';
 export { type Composable, compose } from './core/compose.ts';
 export { GatewayError, type GatewayErrorCode } from './core/errors.ts';
 export {

@@ -23,31 +23,31 @@ export interface CircuitBreakerOptions extends CircuitOptions {
   /** What the circuit is called in events, metrics and logs. Default `route`. */
   name?: string;
   /**
-   * Milliseconds that the guarded handler has to send a response head; then the client gets 504, the call counts as
-   * a failure and what the handler still sends is dropped. Content that takes longer, event streams and
-   * upgrades are not cut. 0 for no limit. Default 0.
+   * Milliseconds within which the guarded handler must send a response head. After that the client gets 504, the call counts as a
+   * failure, and what the handler still sends is dropped. Slow content, event streams and upgrades are not cut. 0 for no limit.
+   * Default 0.
    */
   timeoutMs?: number;
   /**
-   * Whether a completed or failed call counts as a failure, instead of the rule that a failure and a status of 500
-   * or more do. Not asked about clients that left and refusals of the gateway: they count for nothing. Where it throws, that
-   * rule stands, and a process warning says so, once. Default: none.
+   * Whether a completed or failed call counts as a failure. It replaces the rule that a failure and a status of 500 or more count.
+   * It is not called for clients that left and for rejections by the gateway: those count for nothing. If it throws, the rule
+   * stands, and one process warning says so. Default: none.
    */
   isFailure?: (outcome: Outcome) => boolean;
-  /** Is told of each change of state of this circuit. An error that it throws becomes a process warning. Default: nobody. */
+  /** Called on each change of state of this circuit. An error that it throws becomes a process warning. Default: none. */
   onStateChange?: (change: CircuitStateChangeEvent) => void;
   /** Where events go. Default: an emitter of its own, as `events`. */
   events?: GatewayEvents;
 }
 
-/** A circuit breaker in front of whatever is mounted after it. */
+/** A circuit breaker for the handlers that are mounted after it. */
 export interface CircuitBreaker extends Middleware {
   readonly name: string;
   readonly state: CircuitStateName;
   readonly events: GatewayEvents;
-  /** Milliseconds until the next request is worth sending; 0 when it would be admitted now. */
+  /** Milliseconds until the circuit may admit a request; 0 when it would admit one now. */
   retryAfterMs(): number;
-  /** Rejects every request until disposed of; then the circuit is closed, with nothing counted. */
+  /** Rejects every request until the isolation is disposed of; then the circuit closes with no counts. */
   isolate(): Isolation;
 }
 
@@ -76,11 +76,11 @@ const foreign: ForeignOptions = Object.freeze({
 });
 
 /**
- * Guards whatever is mounted after it. Counts how requests end; when too large a share of them fails it opens, and
- * answers 503 with `Retry-After` in the handler's place, until some trials have gone well.
+ * Guards the handlers that are mounted after it. When too large a share of the requests fails, it opens: clients get 503 with
+ * `Retry-After`, and the handlers get no requests, until some trials have succeeded.
  *
- * A status of 500 or more counts as a failure (an error that reaches Express becomes one). A client that leaves,
- * and a refusal by what is mounted after it, count for nothing.
+ * A status of 500 or more counts as a failure; an error that reaches Express becomes one. A client that leaves counts for
+ * nothing, and neither does a rejection by a middleware that is mounted after it.
  *
  * @throws {OptionsError} that names each unknown key and each bad value.
  */
@@ -90,7 +90,7 @@ export function circuitBreaker(given?: CircuitBreakerOptions): CircuitBreaker {
   const { name, timeoutMs, isFailure } = options;
   const rules: GuardRules = { name, timeoutMs, isFailure, events };
   const circuit = new Circuit(options.name, options);
-  // An emitter for one listener: it turns what that throws into a warning.
+  // Its own emitter, which turns an error of the listener into a warning.
   const own = new GatewayEvents();
   if (options.onStateChange !== undefined) own.on('circuitStateChange', options.onStateChange);
   circuit.onStateChange((from, to, retryAfterMs) => {
@@ -113,7 +113,7 @@ export function circuitBreaker(given?: CircuitBreakerOptions): CircuitBreaker {
     events.emit('rejected', { exchange, outcome });
     sendProblem(res, 'circuit_open', { retryAfterMs });
   };
-  // `name` and `state` cannot be assigned: a function's name is read-only, and a state copied once would stay.
+  // Not assigned: a function's name is read-only, and an assigned state would never change.
   return Object.defineProperties(middleware, {
     name: { value: circuit.name },
     state: { get: () => circuit.state },

@@ -1,17 +1,26 @@
-import { type Checks, durationMs, integer, optionalDurationMs, ratio } from '../core/options.ts';
+import { jittered } from '../core/jitter.ts';
+import {
+  type Checks,
+  durationMs,
+  integer,
+  optional,
+  optionalDurationMs,
+  optionalRatio,
+  ratio,
+} from '../core/options.ts';
 import type { OpenMs } from './open-period.ts';
 
-/** When a circuit opens and how it closes again. The defaults are those that sony/gobreaker users know. */
+/** When a circuit opens and how it closes again. Most defaults are those of sony/gobreaker. */
 export interface CircuitOptions {
   /**
-   * Share of failed calls, over 0 and up to 1, from which on the circuit opens: exactly this share is enough.
-   * Looked at on each failure. Default 0.6.
+   * Share of failed calls, over 0 and up to 1, at which the circuit opens: exactly this share is enough. The circuit checks it
+   * on each failure. Default 0.6.
    */
   failureRatio?: number;
   /**
-   * Completed calls that must be in the window before the circuit may open. A function is asked on failures, at a time
-   * when their share is large enough: for a minimum that follows the number of backends behind it. Where it throws, the
-   * circuit stays closed, and a process warning says so, once. Default 5.
+   * Completed calls that must be in the window before the circuit may open. A function is called on a failure when the share of
+   * failures is large enough: use it for a minimum that follows the number of backends. If it throws, the circuit stays closed,
+   * and one process warning says so. Default 5.
    */
   minimumRequests?: number | (() => number);
   /**
@@ -22,13 +31,13 @@ export interface CircuitOptions {
   /** Milliseconds that the circuit stays open before it admits a trial. Default 10 000. */
   openMs?: number;
   /**
-   * Trials that a half-open circuit admits; when all have succeeded it closes, and the first that fails opens
-   * it again for `openMs`. Calls beyond them are rejected at once. Default 3.
+   * Trials that a half-open circuit admits. When all have succeeded the circuit closes; the first that fails opens it again for
+   * `openMs`. Other calls are rejected at once. Default 3.
    */
   halfOpenRequests?: number;
 }
 
-/** What a {@link CircuitOptions} is once resolved; `openMs` may also grow from one opening to the next. */
+/** {@link CircuitOptions} with defaults filled in; `openMs` may also grow from one opening to the next. */
 export type ResolvedCircuitOptions = Readonly<
   Required<Omit<CircuitOptions, 'openMs'>> & { openMs: OpenMs; consecutiveFailures?: number | undefined }
 >;
@@ -49,3 +58,55 @@ export const circuitChecks: Checks<CircuitOptions> = {
   openMs: durationMs,
   halfOpenRequests: integer(1),
 };
+
+/** The circuit of one backend. It opens on a sudden failure too, and stays open for longer after each failed round of trials. */
+export interface BackendCircuitOptions extends CircuitOptions {
+  /**
+   * Failures in a row, within the window, that open the circuit whatever the ratio is (Envoy's `consecutive_5xx`). Without this
+   * rule, a backend that has responded to thousands of requests and then hangs would stay in use until most of those are
+   * forgotten. 0 for never. Default: as many as `minimumRequests`.
+   */
+  consecutiveFailures?: number;
+  /**
+   * Milliseconds at which `openMs` stops doubling with each opening in a row, before jitter. At or below `openMs`, the open
+   * period never grows. Default 300 000.
+   */
+  maxOpenMs?: number;
+  /**
+   * Share by which the second and later open periods in a row are shortened or lengthened at random, so that several gateways do
+   * not send their trials at the same moment. The first period is exact. Default 0.1.
+   */
+  openJitter?: number;
+}
+
+/** Defaults of {@link BackendCircuitOptions}. */
+export const backendCircuitDefaults = Object.freeze({ ...circuitDefaults, maxOpenMs: 300_000, openJitter: 0.1 });
+
+export const backendCircuitChecks: Checks<BackendCircuitOptions> = {
+  ...circuitChecks,
+  consecutiveFailures: optional(integer(0)),
+  maxOpenMs: durationMs,
+  openJitter: optionalRatio,
+};
+
+/** Failures in a row that open the circuit of one backend. A `minimumRequests` that is a function gives no default: it tells nothing about one backend. */
+export function consecutiveFailures({
+  consecutiveFailures,
+  minimumRequests,
+}: Required<CircuitOptions> & BackendCircuitOptions): number {
+  return consecutiveFailures ?? (typeof minimumRequests === 'number' ? minimumRequests : 0);
+}
+
+/** Length of an open period by how many times in a row the circuit has opened. */
+export function openBackoff({
+  openMs,
+  maxOpenMs,
+  openJitter,
+}: Required<Omit<BackendCircuitOptions, 'consecutiveFailures'>>): OpenMs {
+  const longest = Math.max(openMs, maxOpenMs);
+  return (attempt) => {
+    // The first period is exact: operators count on it, and gateways march in step only by repetition.
+    if (attempt <= 1) return openMs;
+    return jittered(Math.min(longest, openMs * 2 ** (attempt - 1)), openJitter);
+  };
+}

@@ -2,24 +2,22 @@ import { type CircuitBreakerPolicy, CircuitState, circuitBreaker, handleWhenResu
 import type { CircuitStateName } from '../core/events.ts';
 import type { Verdict } from '../core/outcome.ts';
 import type { ResolvedCircuitOptions } from './circuit-options.ts';
-import { ClosedEra } from './closed-era.ts';
-import { HalfOpenEra } from './half-open-era.ts';
+import { ClosedEra, HalfOpenEra, type Permit, type Slot } from './eras.ts';
 import { OpenPeriod } from './open-period.ts';
-import type { Permit, Slot } from './permit.ts';
 import type { WindowCounts } from './rolling-window.ts';
 
 export { type CircuitOptions, circuitChecks, circuitDefaults, type ResolvedCircuitOptions } from './circuit-options.ts';
-export type { Permit } from './permit.ts';
+export type { Permit } from './eras.ts';
 
-/** Is told of each change of state, in the middle of it: must not throw. `retryAfterMs` is 0 unless `to` is `open`. */
+/** Called during each change of state. It must not throw. `retryAfterMs` is 0 unless `to` is `open`. */
 export type CircuitListener = (from: CircuitStateName, to: CircuitStateName, retryAfterMs: number) => void;
 
-/** Keeps a circuit isolated until it, and every other one of that circuit, is disposed of. */
+/** Keeps a circuit isolated. The circuit closes when all of its isolations are disposed of. */
 export interface Isolation {
   dispose(): void;
 }
 
-/** The least that a rejected caller is told to wait when the moment of the next admission is unknown. */
+/** Lower bound of `retryAfterMs()`, in milliseconds, while nobody knows when the next call is admitted. */
 const UNKNOWN_WAIT_MS = 1_000;
 
 const NO_CALLS: WindowCounts = Object.freeze({ calls: 0, failures: 0 });
@@ -32,14 +30,13 @@ const STATE_NAMES: Readonly<Record<CircuitState, CircuitStateName>> = {
 };
 
 /**
- * A circuit breaker that is asked before a call and told its verdict after, and never runs the call itself.
+ * A circuit breaker with a permit for each call: the caller acquires it before the call and settles it with a verdict after.
  *
- * cockatiel is the state machine: every change of state is its own. What it is asked to do is kept to the calls
- * that matter to it, the failure that trips and the trials, since one `execute()` costs more than our whole
- * budget per request. The rules are those of sony/gobreaker v2: the first failed trial opens, late verdicts on calls
- * that an earlier era admitted are ignored, and neutral ones count for nothing.
+ * cockatiel is the state machine and makes every change of state. It executes only the failure that trips the circuit and the
+ * trials, because one `execute()` costs more than our whole budget per request. The rules are those of sony/gobreaker v2: the
+ * first failed trial opens the circuit, verdicts on calls of an earlier era are ignored, and neutral verdicts count for nothing.
  *
- * cockatiel changes state a few microtasks after the verdict that makes it. In between nobody is admitted.
+ * cockatiel changes state a few microtasks after the verdict. In between, the circuit admits no call.
  */
 export class Circuit {
   readonly name: string;
@@ -60,8 +57,8 @@ export class Circuit {
     this.#policy = circuitBreaker(
       handleWhenResult((verdict) => verdict === 'failure'),
       {
-        // An era that is over although the circuit is closed has tripped; a trip that came too late to matter,
-        // because the circuit was isolated and released since, finds a new era.
+        // The era of a closed circuit is over when it has tripped. When the circuit was isolated and released since, a new
+        // era has begun, and the late trip has no effect.
         breaker: { state: undefined, success: () => {}, failure: () => this.#closed.over },
         halfOpenAfter: this.#openPeriod,
         halfOpenSampling: { calls: options.halfOpenRequests, threshold: 0 },
@@ -70,17 +67,17 @@ export class Circuit {
     this.#policy.onStateChange((state) => this.#changed(STATE_NAMES[state]));
   }
 
-  /** `open` lasts until a trial is admitted: whether one would be is for `isAvailable()` to say. */
+  /** It stays `open` until a trial is admitted; `isAvailable()` tells whether one would be. */
   get state(): CircuitStateName {
     return this.#state;
   }
 
-  /** What was counted since the circuit closed, within the window; all 0 in other states. */
+  /** Calls and failures in the window since the circuit closed; 0 in other states. */
   get counts(): WindowCounts {
     return this.#closed.over ? NO_CALLS : this.#closed.window.counts;
   }
 
-  /** Whether `tryAcquire()`, called in the same tick, would admit the call. */
+  /** Whether `tryAcquire()` would admit a call in the same tick. */
   isAvailable(): boolean {
     switch (this.#state) {
       case 'closed':
@@ -95,9 +92,9 @@ export class Circuit {
   }
 
   /**
-   * Milliseconds to wait before the next call; 0 when it would be admitted now. While the circuit is half-open
-   * and full the verdict may come any moment: 1 000. While it is isolated nobody knows: as long as it
-   * would be open, at least 1 000.
+   * Milliseconds until the next call may be admitted; 0 when it would be admitted now. A half-open circuit without a free
+   * trial gives 1 000, because a verdict may come at any moment. An isolated circuit gives the length of an open period, at
+   * least 1 000.
    */
   retryAfterMs(): number {
     if (this.isAvailable()) return 0;
@@ -105,7 +102,7 @@ export class Circuit {
     return this.#state === 'isolated' ? Math.max(UNKNOWN_WAIT_MS, this.#openPeriod.lastsMs) : UNKNOWN_WAIT_MS;
   }
 
-  /** Admits one call, or not. The permit must be settled, whatever becomes of the call. */
+  /** Admits one call, or gives nothing. The caller must settle the permit, however the call ends. */
   tryAcquire(): Permit | undefined {
     if (this.#state === 'closed') return this.#closed.acquire();
     if (!this.isAvailable()) return undefined;
@@ -121,12 +118,12 @@ export class Circuit {
     };
   }
 
-  /** Rejects every call until disposed of; then the circuit is closed, with nothing counted. */
+  /** Rejects every call until the isolation is disposed of; then the circuit closes with no counts. */
   isolate(): Isolation {
     return this.#policy.isolate();
   }
 
-  /** Closes it with nothing counted: there is proof from elsewhere that calls succeed again. An isolated one stays so. */
+  /** Closes an open or half-open circuit with no counts, when something else proves that calls succeed again. An isolated circuit stays isolated. */
   reset(): void {
     if (this.#state !== 'open' && this.#state !== 'half-open') return;
     this.#isResetting = true;
@@ -146,13 +143,13 @@ export class Circuit {
   };
 
   #changed(to: CircuitStateName): void {
-    // cockatiel has no other way from open to closed.
+    // reset() passes through isolated, the only way from open to closed that cockatiel has. Nobody hears of that step.
     if (this.#isResetting) return;
     const from = this.#state;
     this.#state = to;
     this.#closed.end();
     if (to === 'closed') this.#closed = this.#newClosedEra();
-    // Not what is left of it: read a moment later, that would be a millisecond less now and then.
+    // The whole length: the remaining time would now and then be a millisecond less.
     const retryAfterMs = to === 'open' ? this.#openPeriod.lastsMs : 0;
     for (const listener of this.#listeners) listener(from, to, retryAfterMs);
   }

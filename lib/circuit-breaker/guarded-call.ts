@@ -4,10 +4,9 @@ import type { Exchange, ExchangeObserver } from '../core/exchange.ts';
 import { type Failed, judge, type Outcome } from '../core/outcome.ts';
 import { sendProblem } from '../core/problem.ts';
 import { warnOfThrow, warnOnce } from '../core/warnings.ts';
-import { ignoreLateAnswer } from './late-answer.ts';
-import type { Permit } from './permit.ts';
+import type { Permit } from './eras.ts';
 
-/** What a circuit learns only after so long says little of now. */
+/** Calls that take longer than this tell the circuit too late how things are now. */
 const LONG_CALL_MS = 10_000;
 
 export interface GuardRules {
@@ -41,12 +40,15 @@ export class GuardedCall implements ExchangeObserver {
 
   settled(outcome: Outcome): void {
     clearTimeout(this.#timer);
-    if (Date.now() - this.#exchange.startedAt > LONG_CALL_MS) this.#tellOfStream();
+    if (Date.now() - this.#exchange.startedAt > LONG_CALL_MS) this.#warnOfStream();
     this.#permit.settle(judge(outcome, this.#rules.isFailure));
   }
 
-  /** The proxy says at the head of an event stream how the call went; a handler of the app's own says it at the end. */
-  #tellOfStream(): void {
+  /**
+   * Warns about a handler of the app that writes an event stream: its outcome is known only at the end of the stream. (The
+   * proxy reports the outcome of an event stream at the response head.)
+   */
+  #warnOfStream(): void {
     const { req, res } = this.#exchange;
     if (!res.closed || !String(res.getHeader('content-type')).startsWith('text/event-stream')) return;
     warnOnce(
@@ -65,7 +67,7 @@ export class GuardedCall implements ExchangeObserver {
       warnOfThrow(
         req.socket ?? req,
         'WARN_EXPRESSWAY_LISTENER',
-        'A function of the app threw while the time limit was answered, and the connection was cut',
+        'A function of the app threw while the gateway responded to an expired timeoutMs, and the connection was cut',
         error,
       );
       res.destroy();
@@ -75,24 +77,24 @@ export class GuardedCall implements ExchangeObserver {
   #expire(): void {
     const exchange = this.#exchange;
     const { res } = exchange;
-    // An answer that has begun is its handler's, and so is an event stream: those have no time limit here.
+    // timeoutMs ends at the response head: a response that has begun, such as an event stream, goes on.
     if (res.headersSent) return;
     const error = new Error(`the guarded handler sent no response head within ${this.#rules.timeoutMs} ms`);
     const outcome: Failed = { kind: 'failed', cause: 'handler_timeout', error, sent: true, headSent: false };
     exchange.settle(outcome);
-    // A late error makes Express destroy the connection, which must not carry another request by then.
+    // A late error makes Express destroy the connection. The connection must not carry another request by then.
     res.shouldKeepAlive = false;
-    // Whoever works on the answer gets the chance to give this one.
+    // The proxy, if it works on the response, may send this outcome itself.
     exchange.working?.abort();
     if (!res.headersSent) {
       this.#rules.events.emit('rejected', { exchange, outcome });
       sendProblem(res, 'handler_timeout');
     }
-    ignoreLateAnswer(res);
+    ignoreLateResponse(res);
   }
 }
 
-/** Calls back once a head is on its way; implicit heads pass through `writeHead()` as well. */
+/** Calls the listener when a response head is written. Node calls `writeHead()` for implicit heads as well. */
 function onHead(res: ServerResponse, listener: (status: number) => void): void {
   const writeHead = res.writeHead as (...args: unknown[]) => ServerResponse;
   res.writeHead = (...args: unknown[]): ServerResponse => {
@@ -100,4 +102,34 @@ function onHead(res: ServerResponse, listener: (status: number) => void): void {
     listener(res.statusCode);
     return res;
   };
+}
+
+/**
+ * Turns the methods of a finished response into no-ops, for a handler that responds after the timeout. Without this, Node throws
+ * `ERR_HTTP_HEADERS_SENT` or emits `ERR_STREAM_WRITE_AFTER_END`; inside a timer or a stream either one ends the process.
+ */
+function ignoreLateResponse(res: ServerResponse): void {
+  const chain = (): ServerResponse => res;
+  const nothing = (): void => {};
+  // True ("go on writing"): a stream that is piped into the response must run to its end, not wait for a drain that never comes.
+  const swallow = (...args: unknown[]): boolean => {
+    const done = args.at(-1);
+    if (typeof done === 'function') process.nextTick(done as () => void);
+    return true;
+  };
+  Object.assign(res, {
+    setHeader: chain,
+    setHeaders: chain,
+    appendHeader: chain,
+    removeHeader: nothing,
+    writeHead: chain,
+    writeContinue: nothing,
+    writeProcessing: nothing,
+    writeEarlyHints: nothing,
+    write: swallow,
+    end: (...args: unknown[]): ServerResponse => {
+      swallow(...args);
+      return res;
+    },
+  });
 }

@@ -4,8 +4,8 @@ import type { IBackoff, IHalfOpenAfterBackoffContext } from 'cockatiel';
 export type OpenMs = number | ((attempt: number) => number);
 
 /**
- * The time for which a circuit is open: what cockatiel takes for its backoff. It is one object per circuit,
- * wound up by cockatiel at each opening, and asked by the circuit whether it is over.
+ * The time for which a circuit stays open, in the shape of a cockatiel backoff. Each circuit has one. cockatiel calls `next()` at
+ * each opening; the circuit reads `remainingMs()`.
  */
 export class OpenPeriod implements IBackoff<IHalfOpenAfterBackoffContext> {
   readonly #openMs: OpenMs;
@@ -28,18 +28,17 @@ export class OpenPeriod implements IBackoff<IHalfOpenAfterBackoffContext> {
     return this;
   }
 
-  /** 0 once the period is over, and from then on: whoever was told that a trial is due must get it. */
+  /** 0 once the period is over, and from then on, also when the clock is set back: a caller that was told so must get its trial. */
   remainingMs(): number {
     const now = Date.now();
     if (now >= this.#until) this.#until = Number.NEGATIVE_INFINITY;
-    // A wall clock set back by an hour must not keep a backend out for an hour.
+    // A wall clock that is set back by an hour must not keep a backend out for an hour.
     this.#until = Math.min(this.#until, now + this.#lastsMs);
     return Math.max(0, this.#until - now);
   }
 
   /**
-   * cockatiel compares it with the time since the opening by its own reading of the wall clock, and agrees at any time: it is asked for
-   * a trial only once the circuit has found that the period is over.
+   * Makes cockatiel admit a trial at any time. The circuit itself decides when the period is over, and asks cockatiel only then.
    */
   readonly duration = Number.NEGATIVE_INFINITY;
 

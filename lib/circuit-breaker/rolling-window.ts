@@ -15,17 +15,17 @@ export interface TripRule {
   readonly failureRatio: number;
   readonly minimumRequests: number | (() => number);
   readonly windowMs: number;
-  /** Failures in a row, all in the window, that trip whatever the ratio is; 0 for never. */
+  /** Failures in a row, all in the window, that trip the circuit whatever the ratio is; 0 for never. */
   readonly consecutiveFailures?: number | undefined;
 }
 
 /**
- * The completed calls of the last `windowMs`. The window rolls on by time, a tenth at a time: a call is
- * forgotten between 0.9 and 1 window after its end. cockatiel's own `SamplingBreaker` rolls on by calls, so
- * that on a quiet route failures of an hour ago would still count.
+ * Counts the completed calls of the last `windowMs`. The window moves with time, a tenth at a time: it forgets a call between
+ * 0.9 and 1 window after the call's end. cockatiel's own `SamplingBreaker` moves with calls, so that on a quiet route failures
+ * of an hour ago would still count.
  *
- * Only completed calls are in the denominator; sony/gobreaker counts the calls in progress as well, and so
- * trips later the more of them there are.
+ * Only completed calls are in the denominator. sony/gobreaker counts the calls in progress as well, and so trips later the more
+ * of them there are.
  */
 export class RollingWindow {
   readonly #rule: TripRule;
@@ -35,7 +35,7 @@ export class RollingWindow {
   #totalCalls = 0;
   #totalFailures = 0;
   #failuresInARow = 0;
-  /** Index of the current bucket since the epoch, and its bounds: they spare each call a division. */
+  /** Index of the current bucket since the epoch, and its bounds, kept so that a call needs no division. */
   #bucket = 0;
   #slot = 0;
   #startsAt = 0;
@@ -57,7 +57,7 @@ export class RollingWindow {
     this.#failuresInARow = 0;
   }
 
-  /** @returns Whether this failure trips the circuit. A success never does, whatever the ratio is. */
+  /** @returns Whether this failure trips the circuit. A success never does. */
   failure(): boolean {
     this.#count();
     this.#failures[this.#slot]! += 1;
@@ -85,7 +85,7 @@ export class RollingWindow {
     // A clock set back a little catches up soon enough; until then the newest bucket takes the calls.
     if (steps < 0 && steps > -BUCKETS) return;
     this.#enter(bucket);
-    // After a clock that was set far back, as after a long pause, nothing that was counted is in the window.
+    // When the clock was set far back, as after a long pause, no counted call is in the window.
     const ended = steps < 0 ? BUCKETS : Math.min(steps, BUCKETS);
     for (let one = 0; one < ended; one += 1) this.#forget((this.#slot + BUCKETS - one) % BUCKETS);
   }
@@ -105,12 +105,12 @@ export class RollingWindow {
   }
 }
 
-/** A minimum that cannot be told is one that is not reached. */
+/** A function that throws is a minimum that is not reached. */
 function asked(minimumRequests: () => number): number {
   try {
     return minimumRequests();
   } catch (error) {
-    // Thrown on, it would break the request that happened to fail.
+    // Thrown on, the error would break the request that happened to fail.
     const what = 'minimumRequests of a circuit threw, the circuit stays closed';
     warnOfThrow(minimumRequests, 'WARN_EXPRESSWAY_MINIMUM_REQUESTS', what, error);
     return Number.POSITIVE_INFINITY;

@@ -12,7 +12,7 @@ import {
   type BackendCircuitOptions,
   backendCircuitChecks,
   backendCircuitDefaults,
-} from '../circuit-breaker/open-backoff.ts';
+} from '../circuit-breaker/circuit-options.ts';
 import { eventsCheck, type GatewayEvents } from '../core/events.ts';
 import {
   boolean,

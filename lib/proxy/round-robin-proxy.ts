@@ -12,7 +12,7 @@ import {
   backendCircuitDefaults,
   consecutiveFailures,
   openBackoff,
-} from '../circuit-breaker/open-backoff.ts';
+} from '../circuit-breaker/circuit-options.ts';
 import { GatewayEvents } from '../core/events.ts';
 import { exchangeOf } from '../core/exchange.ts';
 import type { Middleware, Next } from '../core/http.ts';

@@ -4,7 +4,7 @@ import {
   backendCircuitDefaults,
   consecutiveFailures,
   openBackoff,
-} from '../../../lib/circuit-breaker/open-backoff.ts';
+} from '../../../lib/circuit-breaker/circuit-options.ts';
 import { Story } from './story.ts';
 
 const times = (options: BackendCircuitOptions, attempts: number): number[] => {
