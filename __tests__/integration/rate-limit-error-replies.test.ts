@@ -22,8 +22,6 @@ import { eventually } from '../support/servers.ts';
 
 /** So long that a busy machine does not decide what is counted where. */
 const TIMEOUT_MS = 3_000;
-/** No answer may take longer, whatever Redis says; generous for a busy machine. */
-const NO_HANG_MS = 5_000;
 /** Of the client that is watched. */
 const LIMIT = 40;
 
@@ -37,7 +35,6 @@ const gatewaysAt = async (redis: string): Promise<[LimiterGateway, LimiterGatewa
 
 function expectAllServed(answers: readonly LimiterAnswer[]): void {
   expect(answers.filter(({ status }) => status !== 200)).toEqual([]);
-  expect(answers.filter(({ ms }) => ms >= NO_HANG_MS)).toEqual([]);
 }
 
 /** How often Redis has replied with errors that begin with this word. */

@@ -1,7 +1,6 @@
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { Cleanup } from '../support/gateway.ts';
 import {
-  CLIENTS,
   countTogether,
   knowEachOther,
   type LimiterGateway,
@@ -13,7 +12,7 @@ import { describeWithRedis, RedisServer } from '../support/redis.ts';
 import { eventually } from '../support/servers.ts';
 import { TcpRelay } from '../support/tcp-relay.ts';
 
-/** Far above what a busy machine takes for an answer, so that who has waited for Redis is told from who has not. */
+/** So long that a busy machine does not take it for an outage. */
 const TIMEOUT_MS = 2_000;
 /** Of the client that is watched; the others have as good as none. */
 const LIMIT = 40;
@@ -117,10 +116,10 @@ describeWithRedis('D02, D05, D07: a few hundred requests a second, and a Redis',
       expect(meanwhile).toBeLessThanOrEqual(LIMIT / 2);
       expect(meanwhile).toBeGreaterThanOrEqual(LIMIT / 2 - 1);
       await traffic.more(100);
-      // Who was under way when it began may have waited for the deadline; from then on, nobody waits.
+      // A request that was under way when it began may have waited for the deadline. From then on, no request waits.
       const late = traffic.answers.filter(({ startedAt }) => startedAt > noticedAt);
       expect(late.length).toBeGreaterThan(50);
-      expect(late.filter(({ ms }) => ms >= TIMEOUT_MS)).toEqual([]);
+      expect(late.filter(({ waited }) => waited)).toEqual([]);
     } else {
       await traffic.more(100);
     }
@@ -135,7 +134,6 @@ describeWithRedis('D02, D05, D07: a few hundred requests a second, and a Redis',
     expect(after).toBe((forgets ? LIMIT : LIMIT / 2) - meanwhile);
 
     expect(traffic.answers.filter(({ status }) => status !== 200)).toEqual([]);
-    expect(traffic.answers.filter(({ ms }) => ms >= TIMEOUT_MS).length).toBeLessThanOrEqual(CLIENTS);
     for (const [i, each] of gateways.entries()) {
       const told = each.changes.slice(changes[i]);
       const reasons = told.filter(({ to }) => to === 'local').map((one) => String(one.error?.message));
@@ -179,7 +177,6 @@ describeWithRedis('D07: a Redis that is failed over under load', (redis) => {
     await traffic.close();
     expect(await passes(gateways, '192.0.2.1', LIMIT, LIMIT)).toBe(LIMIT / 2);
     expect(traffic.answers.filter(({ status }) => status !== 200)).toEqual([]);
-    expect(traffic.answers.filter(({ ms }) => ms >= TIMEOUT_MS).length).toBeLessThanOrEqual(CLIENTS);
     for (const { changes } of gateways) {
       expect(changes.map(({ to }) => to).slice(-2)).toEqual(['local', 'redis']);
       expect(changes.at(-2)?.error?.message).toMatch(/READONLY/);
