@@ -1,8 +1,8 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { Server as TlsServer } from 'node:tls';
 import { linger } from '../core/last-answer.ts';
 import { answerOn } from '../ingress/connection-responses.ts';
-import { HandshakeList } from './handshake-list.ts';
 import { endAtDeadline, isUpgraded, type OpenAtDeadline } from './open-at-deadline.ts';
 
 /** Turns of the event loop that are waited for connections that the kernel has made already. */
@@ -37,7 +37,7 @@ export class ConnectionDrain {
   }
 
   /**
-   * Stops accepting, has answers announce the end of their connection, closes connections that stay idle, and ends what
+   * Stops accepting, has responses announce the end of their connection, closes connections that stay idle, and ends what
    * is left after `timeoutMs`.
    *
    * @returns what that was.
@@ -79,7 +79,7 @@ export class ConnectionDrain {
     const server = this.#server;
     return new Promise((resolve) => {
       // Node's close() would destroy whatever it takes for idle: also a connection on which a request is just arriving,
-      // and one whose answer has ended but still waits to be written.
+      // and one whose response has ended but still waits to be written.
       server.closeIdleConnections = () => {};
       // The error of a server that never listened: it is as closed as can be.
       server.close(() => resolve());
@@ -134,7 +134,42 @@ export class ConnectionDrain {
   }
 }
 
-/** Node writes `Connection: close` then, and closes behind the answer, unless the app has set the field itself. */
+/** Node writes `Connection: close` then, and closes after the response, unless the app has set the field itself. */
 function announceClose(res: ServerResponse): void {
   if (!res.headersSent) res.shouldKeepAlive = false;
+}
+
+/**
+ * The connections of a TLS server that have not agreed yet. Without TLS there are none.
+ */
+class HandshakeList {
+  readonly #open = new Set<Socket>();
+
+  /** @param connected Is given each connection as soon as it can carry a request. */
+  constructor(server: Server, connected: (socket: Socket) => void) {
+    if (!(server instanceof TlsServer)) {
+      server.on('connection', connected);
+      return;
+    }
+    server.on('connection', (socket: Socket) => this.#began(socket));
+    server.on('secureConnection', (socket) => {
+      // Node keeps there what it has secured: to look for it by its address would mix up those that have none.
+      this.#open.delete((socket as { _parent?: Socket })._parent as Socket);
+      connected(socket);
+    });
+  }
+
+  /** Ends those that have not agreed by then. */
+  endAfter(ms: number): void {
+    if (this.#open.size > 0) setTimeout(() => this.destroyAll(), ms).unref();
+  }
+
+  destroyAll(): void {
+    for (const socket of this.#open) socket.destroy();
+  }
+
+  #began(socket: Socket): void {
+    this.#open.add(socket);
+    socket.once('close', () => this.#open.delete(socket));
+  }
 }

@@ -20,7 +20,7 @@ export interface GracefulShutdownOptions extends StopSignalsOptions {
    */
   leadTimeMs?: number;
   /**
-   * Milliseconds that a connection without a request gets to send its next one, whose answer then says `Connection:
+   * Milliseconds that a connection without a request gets to send its next one, whose response then says `Connection:
    * close` (RFC 9112 §9.6). One that stays silent for so long is closed. Default 1 000.
    */
   idleGraceMs?: number;
@@ -35,7 +35,7 @@ export interface GracefulShutdownOptions extends StopSignalsOptions {
    */
   close?: () => unknown;
   /**
-   * Is told of each phase as it begins. A promise that it returns is not waited for; the error of one that rejects counts
+   * Called with each phase as it begins. A promise that it returns is not waited for; the error of one that rejects counts
    * like one that is thrown, or becomes a process warning when all is over by then. Default: nobody.
    */
   onPhase?: (phase: ShutdownPhase) => unknown;

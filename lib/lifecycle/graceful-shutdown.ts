@@ -91,7 +91,7 @@ class Shutdown implements GracefulShutdown {
     const { leadTimeMs, idleGraceMs, timeoutMs } = this.#options;
     // A wall clock that is set while it shuts down changes nothing.
     const endsAt = performance.now() + timeoutMs;
-    // Where nothing listens, nobody comes who could be told.
+    // Where nothing listens, no health check comes that could see the phase.
     if (leadTimeMs > 0 && this.#server.listening) {
       this.#enter('leaving');
       await delay(leadTimeMs, undefined, { ref: false });

@@ -4,7 +4,7 @@ import { answerOn } from '../ingress/connection-responses.ts';
 
 /** What was still open when the time was up, and how it was ended. */
 export interface OpenAtDeadline {
-  /** Requests without a whole answer: their connections were reset. */
+  /** Requests without a complete response: their connections were reset. */
   readonly requests: number;
   /** Event streams: they were given an orderly end, and their clients connect again. */
   readonly streams: number;
@@ -28,12 +28,12 @@ export function endAtDeadline(connections: Iterable<Socket>): OpenAtDeadline {
       socket.destroy();
     } else if (isOpenEventStream(res)) {
       left.streams += 1;
-      // An event stream has no end of its own, so that this one claims nothing. Not by the answer's own end(): the app
+      // An event stream has no end of its own, so that this one claims nothing. Not by the response's own end(): the app
       // may be writing to it still, and would fail.
       socket.end(res.chunkedEncoding ? LAST_CHUNK : '');
     } else {
       left.requests += 1;
-      // An orderly end would make whole of an answer that only the end of the connection ends (RFC 9112 §8).
+      // An orderly end would make a response look complete that only the end of the connection ends (RFC 9112 §8).
       if ('encrypted' in socket) socket.destroy();
       else socket.resetAndDestroy();
     }

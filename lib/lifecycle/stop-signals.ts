@@ -2,7 +2,7 @@ import { constants } from 'node:os';
 import { inspect } from 'node:util';
 import { type Check, type Checks, optionalDurationMs, resolveOptions } from '../core/options.ts';
 
-/** npm passes Ctrl-C on to a process that the terminal has already told: that is one wish, not two. */
+/** npm passes Ctrl-C on to a process that the terminal has already sent it to: that is one request, not two. */
 const SAME_WISH_MS = 500;
 
 /** Those that no process can listen to. */

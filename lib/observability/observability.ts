@@ -1,11 +1,10 @@
+import { randomBytes } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { exchangeOf } from '../core/exchange.ts';
+import { type Exchange, exchangeOf } from '../core/exchange.ts';
 import type { GatewayRequest, Middleware, Next } from '../core/http.ts';
 import { boolean, type Check, type Checks, optional, resolveOptions } from '../core/options.ts';
 import { warnOfThrow } from '../core/warnings.ts';
-import { RequestIds } from './request-id.ts';
 import { RequestRecord, type RequestSink } from './request-record.ts';
-import { writeServerTiming } from './server-timing.ts';
 import type { Tracing } from './tracing/tracing.ts';
 
 /** Options of {@link observability}. */
@@ -24,11 +23,11 @@ export interface ObservabilityOptions {
    */
   route?: string | ((req: IncomingMessage) => string);
   /**
-   * Whether every request gets an `X-Request-Id`, which backend, client and log are told: that of a trusted peer (1 to 128
+   * Whether every request gets an `X-Request-Id`, which backend, client and log get: that of a trusted peer (1 to 128
    * characters that are safe everywhere), else a new one. Default true.
    */
   requestId?: boolean;
-  /** Whether answers say in `Server-Timing` how long they took, in all and at backends. Default false. */
+  /** Whether responses say in `Server-Timing` how long they took, in all and at backends. Default false. */
   serverTiming?: boolean;
 }
 
@@ -60,7 +59,7 @@ const checks: Checks<ObservabilityOptions> = {
 /**
  * Keeps a record of each request, for metrics and access log, until its response is closed: one each, however it ends.
  * Mount it once, before all others, so that refusals and other routes are seen too. What Node's parser refuses never
- * becomes a request: the event `clientRefused` tells of it.
+ * becomes a request: it emits `clientRefused`.
  *
  * @throws {OptionsError} that names each unknown key and each bad value.
  */
@@ -101,5 +100,57 @@ function guarded(route: (req: IncomingMessage) => string): (req: IncomingMessage
       warnOfThrow(route, 'WARN_EXPRESSWAY_ROUTE', 'route threw, the request is counted as OTHER', error);
       return 'OTHER';
     }
+  };
+}
+
+/** No more than what is safe in every log, shell and URL; long enough for a W3C trace id or a UUID with a prefix. */
+const ACCEPTED = /^[A-Za-z0-9._~:+/=@-]{1,128}$/;
+const FIELD = 'x-request-id';
+
+/**
+ * Names requests. An id is 12 random bytes of the process and a number that counts up: unique, and no secret: nobody may
+ * be let in for knowing one.
+ */
+class RequestIds {
+  readonly #prefix = randomBytes(12).toString('base64url');
+  #count = 0;
+
+  /** The id of a request: the one that a trusted peer gave it, if that can be used, or a new one. The backend gets it. */
+  assign({ req, peerTrusted }: Exchange): string {
+    const { headers } = req;
+    const given = headers[FIELD];
+    const id = peerTrusted && typeof given === 'string' && ACCEPTED.test(given) ? given : this.#next();
+    headers[FIELD] = id;
+    // Some backends take these for the real one.
+    delete headers.x_request_id;
+    delete headers['x-request_id'];
+    delete headers['x_request-id'];
+    const { connection } = headers;
+    // A client must not take the id off by naming it there (RFC 9110 §7.6.1).
+    if (connection?.toLowerCase().includes(FIELD)) headers.connection = without(connection);
+    return id;
+  }
+
+  #next(): string {
+    this.#count += 1;
+    return `${this.#prefix}-${this.#count.toString(36)}`;
+  }
+}
+
+function without(connection: string): string {
+  const names = connection.split(',').map((name) => name.trim());
+  return names.filter((name) => name.toLowerCase() !== FIELD).join(', ');
+}
+
+/** Adds `Server-Timing` (W3C) when the head goes out: milliseconds until then. A backend's own entries stay, before ours. */
+function writeServerTiming(res: ServerResponse, record: RequestRecord): void {
+  const writeHead = res.writeHead as (...args: unknown[]) => ServerResponse;
+  res.writeHead = (...args: unknown[]): ServerResponse => {
+    if (!res.headersSent) {
+      const { totalMs, backendMs } = record.times();
+      const ours = `gateway;dur=${(totalMs - backendMs).toFixed(1)}, backend;dur=${backendMs.toFixed(1)}`;
+      res.appendHeader('Server-Timing', ours);
+    }
+    return writeHead.apply(res, args);
   };
 }

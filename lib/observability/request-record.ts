@@ -13,7 +13,7 @@ import type { RequestTrace } from './tracing/request-trace.ts';
 export interface FinishedRequest {
   readonly req: IncomingMessage & { readonly originalUrl?: string };
   readonly res: ServerResponse;
-  /** What the client was told its request is called. */
+  /** The `X-Request-Id` of the response. */
   readonly id: string | undefined;
   /** Of the trace that it belongs to, when requests are traced. */
   readonly traceId: string | undefined;
@@ -22,11 +22,11 @@ export interface FinishedRequest {
   readonly startedAt: number;
   readonly route: string;
   readonly method: string;
-  /** As in the status map: 499 when the client left, and 502 or 504 where an answer was cut after its head. */
+  /** As in the status map: 499 when the client left, and 502 or 504 where a response was cut after its head. */
   readonly status: number;
-  /** Who made the answer. */
+  /** Who made the response. */
   readonly source: 'gateway' | 'backend';
-  /** Why there was no complete answer of a backend's, or of the app's. */
+  /** Why there was no complete response of a backend or of the app. */
   readonly cause: Cause | undefined;
   /** What was wrong with a request that the gateway refused, where there is more to say than the cause. */
   readonly detail?: string | undefined;
@@ -120,7 +120,7 @@ export class RequestRecord implements Recorder {
 
   attemptEnded(backend: string, outcome: Outcome): void {
     const tookMs = performance.now() - this.#attemptSince;
-    // A failed attempt may be told of twice, when there was nobody else to ask.
+    // A failed attempt may be reported twice, when there was nobody else to ask.
     if (Number.isNaN(tookMs)) return;
     this.#attemptSince = Number.NaN;
     this.#backendMs += tookMs;

@@ -13,7 +13,7 @@ const plainRedisUrl = (value: unknown) =>
   (URL.parse(value as string)?.protocol === 'redis:' ? undefined : 'must be a URL like redis://127.0.0.1:6379');
 
 /**
- * A Redis that fails when it is told to: give its `url` to what is tested. It works at first where there is a real one
+ * A Redis that fails on demand: give its `url` to what is tested. It works at first where there is a real one
  * behind it, and is silent where there is none.
  *
  * ```ts

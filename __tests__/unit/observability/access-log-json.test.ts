@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globa
 import { type FinishedRequest, GatewayEvents } from 'expressway';
 import fc from 'fast-check';
 import { type AccessLogOptions, accessLog } from '../../../lib/observability/access-log/access-log.ts';
-import { IsoTime } from '../../../lib/observability/access-log/iso-time.ts';
+import { IsoTime } from '../../../lib/observability/access-log/access-log-format.ts';
 
 const NOW = Date.UTC(2026, 10, 4, 5, 6, 7, 8);
 
@@ -143,6 +143,19 @@ describe('json lines to a stream', () => {
     }
     expect(() => accessLog({ to: { info() {} }, base: { level: 'info' } })).toThrow(/base is for streams/);
   });
+});
+
+test.each([
+  ['2001:db8::1%eth0', '2001:db8::1%eth0'],
+  ['a b"\\\u009b\né', 'a\\u0020b\\u0022\\u005c\\u009b\\u000a\\u00e9'],
+  ['', '-'],
+  [undefined, '-'],
+])('the client %j is one word in a common line', (client, word) => {
+  const lines: string[] = [];
+  const log = accessLog({ to: { write: (line: string) => lines.push(line) }, format: 'common' });
+  log.finished({ ...REQUEST, client });
+  log.close();
+  expect(lines).toEqual([`${word} - - [04/Nov/2026:05:06:07 +0000] "GET /\\"a\\"\\\\ HTTP/1.1" 200 30\n`]);
 });
 
 test('IsoTime writes each moment as Date does, in whatever order they come', () => {

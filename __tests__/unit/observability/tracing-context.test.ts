@@ -1,7 +1,10 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { formatTraceParent, parseTraceParent } from '../../../lib/observability/tracing/trace-context.ts';
-import { replaceTraceFields } from '../../../lib/observability/tracing/trace-fields.ts';
+import {
+  formatTraceParent,
+  parseTraceParent,
+  replaceTraceFields,
+} from '../../../lib/observability/tracing/trace-context.ts';
 
 const TRACE = '0af7651916cd43dd8448eb211c80319c';
 const PARENT = 'b7ad6b7169203331';

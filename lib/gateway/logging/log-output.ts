@@ -38,7 +38,7 @@ export class LogOutput {
   #length = 0;
   #timer: NodeJS.Timeout | undefined;
   #dropped = 0;
-  #untold = 0;
+  #unreported = 0;
   #failed = false;
 
   /**
@@ -54,13 +54,13 @@ export class LogOutput {
       let lines = 0;
       for (const byte of chunk as Buffer) if (byte === LINE_END) lines += 1;
       this.#dropped += lines;
-      this.#untold += lines;
+      this.#unreported += lines;
     });
     this.#out.on('error', (error: Error) => {
       if (!this.#failed) process.stderr.write(`The log cannot be written: ${error.message}\n`);
       this.#failed = true;
     });
-    this.#out.on('drain', () => this.#tell());
+    this.#out.on('drain', () => this.#reportDropped());
   }
 
   /** Lines that were not written, so far. */
@@ -106,11 +106,11 @@ export class LogOutput {
     this.#out.write(chunk);
   };
 
-  #tell(): void {
+  #reportDropped(): void {
     this.#failed = false;
-    if (this.#untold === 0) return;
-    const dropped = this.#untold;
-    this.#untold = 0;
+    if (this.#unreported === 0) return;
+    const dropped = this.#unreported;
+    this.#unreported = 0;
     const fields = { level: 'warn', time: new Date(), msg: 'log lines dropped', dropped };
     this.#out.write(Buffer.from(`${JSON.stringify(fields)}\n`));
   }

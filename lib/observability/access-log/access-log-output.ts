@@ -1,8 +1,7 @@
 import { warnOfThrow } from '../../core/warnings.ts';
 import type { FinishedRequest } from '../request-record.ts';
-import { accessMembers } from './access-log-json.ts';
-import { accessRecord, combinedLine, commonLine, type LineRules, refusalLine } from './access-log-line.ts';
-import { IsoTime } from './iso-time.ts';
+import { type AccessLogFormat, type LineFormat, lineFormat } from './access-log-format.ts';
+import { accessRecord, type LineRules } from './access-record.ts';
 import type { Refusal, RefusalOutput } from './refused-clients.ts';
 
 /** A logger like pino's. */
@@ -16,9 +15,6 @@ export interface LineTarget {
   /** Bytes that it has taken and not got rid of. */
   readonly writableLength?: number;
 }
-
-/** One JSON object a line, or the Common or Combined Log Format of Apache. */
-export type AccessLogFormat = 'json' | 'common' | 'combined';
 
 /** Writes an access log. */
 export interface AccessLogOutput extends RefusalOutput {
@@ -70,24 +66,18 @@ export interface LineOutputOptions {
  */
 export class LineOutput implements AccessLogOutput {
   readonly #stream: LineTarget;
-  readonly #format: AccessLogFormat;
+  readonly #format: LineFormat;
   readonly #rules: LineRules;
   readonly #maxBufferBytes: number;
-  readonly #isoTime = new IsoTime();
-  /** What all `json` lines begin with. */
-  readonly #start: string;
-  readonly #hasMessages: boolean;
   /** Requests whose lines are still to be written. */
   #waiting: FinishedRequest[] = [];
   #dropped = 0;
 
   constructor(stream: LineTarget, { format, rules, maxBufferBytes, base }: LineOutputOptions) {
     this.#stream = stream;
-    this.#format = format;
+    this.#format = lineFormat(format, base);
     this.#rules = rules;
     this.#maxBufferBytes = maxBufferBytes;
-    this.#start = base === undefined ? '{' : `${JSON.stringify(base).slice(0, -1)},`;
-    this.#hasMessages = base !== undefined;
   }
 
   get dropped(): number {
@@ -120,34 +110,18 @@ export class LineOutput implements AccessLogOutput {
 
   #write(request: FinishedRequest): void {
     if (!this.#hasRoom) return;
-    if (this.#format === 'json') {
-      this.#json(request.startedAt, accessMembers(request, this.#rules), 'request');
-    } else {
-      const line = (this.#format === 'common' ? commonLine : combinedLine)(request, this.#rules);
-      this.#stream.write(`${line}\n`);
-    }
+    this.#stream.write(`${this.#format.request(accessRecord(request, this.#rules), request.startedAt)}\n`);
   }
 
   refusal(refusal: Refusal): void {
     this.flush();
-    if (!this.#hasRoom) return;
-    const { time, client, status, cause, detail } = refusal;
-    if (this.#format === 'json')
-      this.#json(time, members({ client, status, source: 'gateway', cause, detail }), 'client refused');
-    else this.#stream.write(`${refusalLine(refusal, this.#format)}\n`);
+    if (this.#hasRoom) this.#stream.write(`${this.#format.refusal(refusal)}\n`);
   }
 
   omitted(count: number): void {
     this.flush();
-    // A line of the other formats has no place for it.
-    if (this.#format === 'json' && this.#hasRoom)
-      this.#json(Date.now(), members({ omitted: count }), 'more clients refused');
-  }
-
-  /** @param members As JSON, each with a comma before it. */
-  #json(time: number, members: string, message: string): void {
-    const end = this.#hasMessages ? `,"msg":"${message}"}\n` : '}\n';
-    this.#stream.write(`${this.#start}"time":"${this.#isoTime.of(time)}"${members}${end}`);
+    const line = this.#format.omitted(count, Date.now());
+    if (line !== undefined && this.#hasRoom) this.#stream.write(`${line}\n`);
   }
 
   get #hasRoom(): boolean {
@@ -156,6 +130,3 @@ export class LineOutput implements AccessLogOutput {
     return false;
   }
 }
-
-/** @param record Must not be empty. */
-const members = (record: object): string => `,${JSON.stringify(record).slice(1, -1)}`;

@@ -1,18 +1,13 @@
 import { eventsCheck, type GatewayEvents } from '../../core/events.ts';
 import { type Checks, integer, oneOf, optional, optionalRatio, resolveOptions } from '../../core/options.ts';
 import type { RequestSink } from '../request-record.ts';
-import type { LineRules } from './access-log-line.ts';
-import {
-  type AccessLogFormat,
-  LineOutput,
-  type LineTarget,
-  LoggerOutput,
-  type LogTarget,
-} from './access-log-output.ts';
+import type { AccessLogFormat } from './access-log-format.ts';
+import { LineOutput, type LineTarget, LoggerOutput, type LogTarget } from './access-log-output.ts';
+import type { LineRules } from './access-record.ts';
 import { Redaction } from './redaction.ts';
 import { RefusedClients } from './refused-clients.ts';
 
-export type { AccessLogFormat } from './access-log-output.ts';
+export type { AccessLogFormat } from './access-log-format.ts';
 
 /** Options of {@link accessLog}. */
 export interface AccessLogOptions {

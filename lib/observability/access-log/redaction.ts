@@ -60,6 +60,10 @@ const SECRET_PART =
 
 export const REDACTED = '***';
 
+/** Characters of a request target that are shown, and of any other text of the client's. */
+export const MAX_TARGET = 2_048;
+export const MAX_TEXT = 512;
+
 /** What is before a value: a separator, a name and `=`. */
 const NAME = /([?&;#])([^=&;?#]+)=/g;
 /** Of a parameter in the path (RFC 3986 §3.3), such as `;jsessionid=`. */
@@ -159,10 +163,3 @@ export function printable(text: string, maxLength: number): string {
   const short = text.length > maxLength ? `${text.slice(0, maxLength)}...` : text;
   return HAS_CONTROL.test(short) ? short.replace(CONTROL, escaped) : short;
 }
-
-/** What cannot stand in a column that ends at the next space. */
-const NOT_IN_WORD = /[^\x21\x23-\x5b\x5d-\x7e]/g;
-
-/** The same as one word, for columns that stand without quotes. */
-export const printableWord = (text: string, maxLength: number): string =>
-  (text.length > maxLength ? `${text.slice(0, maxLength)}...` : text).replace(NOT_IN_WORD, escaped);

@@ -8,30 +8,30 @@ export interface Refusal {
   /** `Date.now()` when it happened. */
   readonly time: number;
   readonly client: string | undefined;
-  /** As in the status map: some connections are closed without an answer. */
+  /** As in the status map: some connections are closed without a response. */
   readonly status: number;
   readonly cause: RejectionCause;
   readonly detail?: string | undefined;
 }
 
-/** Where refusals are told. */
+/** Where refusals are written. */
 export interface RefusalOutput {
   refusal(refusal: Refusal): void;
-  /** How many were not told, because there were too many within a second. */
+  /** How many were not logged, because there were too many within a second. */
   omitted(count: number): void;
 }
 
 const WINDOW_MS = 1_000;
 
 /**
- * Tells of refused clients, and of no more than so many within a second: a flood of bad connections costs its senders
+ * Logs refused clients, at most so many within a second: a flood of bad connections costs its senders
  * nothing, and must not become a flood of lines. What is left out is counted.
  */
 export class RefusedClients {
   readonly #perSecond: number;
   readonly #output: RefusalOutput;
   readonly #unsubscribe: () => void;
-  #told = 0;
+  #logged = 0;
   #omitted = 0;
   #timer: NodeJS.Timeout | undefined;
 
@@ -43,7 +43,7 @@ export class RefusedClients {
     this.#unsubscribe = () => events.off('clientRefused', listener);
   }
 
-  /** Stops listening, and tells what is still to be told. */
+  /** Stops listening, and logs the last count. */
   close(): void {
     this.#unsubscribe();
     clearTimeout(this.#timer);
@@ -54,11 +54,11 @@ export class RefusedClients {
     // A request that somebody keeps a record of has its own line.
     if (exchange?.recorder !== undefined) return;
     this.#timer ??= setTimeout(() => this.#next(), WINDOW_MS).unref();
-    if (this.#told >= this.#perSecond) {
+    if (this.#logged >= this.#perSecond) {
       this.#omitted += 1;
       return;
     }
-    this.#told += 1;
+    this.#logged += 1;
     this.#output.refusal({
       time: Date.now(),
       client: foldAddress(address),
@@ -71,7 +71,7 @@ export class RefusedClients {
   #next(): void {
     const omitted = this.#omitted;
     this.#timer = undefined;
-    this.#told = 0;
+    this.#logged = 0;
     this.#omitted = 0;
     if (omitted > 0) this.#output.omitted(omitted);
   }

@@ -62,7 +62,7 @@ export class EventCounts {
     );
   }
 
-  /** A removed backend may still tell of requests that it was left to finish. */
+  /** A removed backend may still have events of requests that it was left to finish. */
   #prune(): void {
     const known = this.#known();
     for (const counts of [this.#transitions, this.#checks, this.#attempts]) counts.prune(known);

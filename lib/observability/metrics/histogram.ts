@@ -1,6 +1,6 @@
 import type { Sample } from './metric.ts';
 
-/** Upper bounds in seconds: from answers of a near backend to those that run into the time-outs. */
+/** Upper bounds in seconds: from responses of a near backend to those that run into the time-outs. */
 export const DURATION_BUCKETS: readonly number[] = [
   0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30,
 ];
@@ -12,7 +12,7 @@ export class Histogram {
 
   observe(seconds: number): void {
     let index = 0;
-    // Most answers are quick: the first bounds settle it.
+    // Most responses are quick: the first bounds settle it.
     while (index < DURATION_BUCKETS.length && seconds > (DURATION_BUCKETS[index] as number)) index += 1;
     this.#counts[index]! += 1;
     this.#sum += seconds;

@@ -16,7 +16,7 @@ export interface PrometheusMetricsOptions extends MetricSources {
   events: GatewayEvents;
   /** What all names begin with. Default `expressway`. */
   prefix?: string;
-  /** Names of routes that are told apart, from 1 to 1 000; those that come later are `OTHER`. Default 100. */
+  /** Routes with a label value of their own, from 1 to 1 000; those that come later are `OTHER`. Default 100. */
   maxRoutes?: number;
 }
 

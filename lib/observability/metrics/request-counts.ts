@@ -97,12 +97,12 @@ export class RequestCounts implements RequestSink {
 
   define(define: DefineMetric): void {
     const each = (of: (series: RequestSeries) => Iterable<Sample>) => this.#each(of);
-    define('requests_total', 'Requests that are over, by who made the answer.', 'counter', () =>
+    define('requests_total', 'Requests that are over, by who made the response.', 'counter', () =>
       each((series) => series.counts()),
     );
     define(
       'request_duration_seconds',
-      'From the first middleware to the last byte of the answer, or to the cut; upgraded connections left out.',
+      'From the first middleware to the last byte of the response, or to the cut; upgraded connections left out.',
       'histogram',
       (name) => each((series) => series.durations(name)),
     );
@@ -111,7 +111,7 @@ export class RequestCounts implements RequestSink {
     ]);
     define(
       'request_failures_total',
-      'Requests that got no complete answer of a backend or the app, by cause.',
+      'Requests that got no complete response of a backend or the app, by cause.',
       'counter',
       () => this.#causes.samples(),
     );
@@ -123,7 +123,7 @@ export class RequestCounts implements RequestSink {
     );
     define(
       'backend_duration_seconds',
-      'From picking a backend to the end of its answer, or of the attempt.',
+      'From picking a backend to the end of its response, or of the attempt.',
       'histogram',
       (name) => this.#backendSamples(name),
     );

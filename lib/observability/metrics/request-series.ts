@@ -35,10 +35,10 @@ export class RequestSeries {
     this.#bytesOut += bytesOut;
   }
 
-  addTo({ answers, durations }: TrafficTotals): void {
+  addTo({ responses, durations }: TrafficTotals): void {
     for (const [index, value] of this.#counts.entries()) {
       const place = Math.floor(index / SOURCES.length);
-      answers[SOURCES[index % SOURCES.length] as Source][place % CLASSES.length]! += value;
+      responses[SOURCES[index % SOURCES.length] as Source][place % CLASSES.length]! += value;
     }
     // What the gateway answers itself takes no time, and would hide how slow backends are.
     addAll(durations, (this.#durations[1] as Histogram).counts);

@@ -9,11 +9,11 @@ export interface BackendTotals {
 
 /** Everything that was counted of requests since the start; it only goes up. */
 export interface TrafficTotals {
-  /** By who made the answer and by class of status: none at all, 1xx, 2xx, 3xx, 4xx, 5xx. */
-  readonly answers: { readonly gateway: Float64Array; readonly backend: Float64Array };
+  /** By who made the response and by class of status: none at all, 1xx, 2xx, 3xx, 4xx, 5xx. */
+  readonly responses: { readonly gateway: Float64Array; readonly backend: Float64Array };
   /** Answers of backends by duration: one count for each bound of `DURATION_BUCKETS`, and one for what took longer. */
   readonly durations: Float64Array;
-  /** Requests without a complete answer of a backend or the app, by cause. */
+  /** Requests without a complete response of a backend or the app, by cause. */
   readonly causes: Map<string, number>;
   readonly decisions: { readonly limiter: string; readonly decision: string; readonly count: number }[];
   /** Attempts and the seconds that they took, by `backendKey()`. */
@@ -29,7 +29,7 @@ const CLASSES = 6;
 
 export function emptyTotals(): TrafficTotals {
   return {
-    answers: { gateway: new Float64Array(CLASSES), backend: new Float64Array(CLASSES) },
+    responses: { gateway: new Float64Array(CLASSES), backend: new Float64Array(CLASSES) },
     durations: new Float64Array(DURATION_BUCKETS.length + 1),
     causes: new Map(),
     decisions: [],

@@ -35,7 +35,7 @@ export class BackendErrors {
     };
   }
 
-  /** An answer of the backend's own that went to the client. */
+  /** A response of the backend that went to the client. */
   answered(proxy: string, backend: string, status: number): void {
     this.#note(backendKey(proxy, backend), `answered with ${status}`, 1);
   }
@@ -44,7 +44,7 @@ export class BackendErrors {
     return this.#records.get(backendKey(proxy, backend))?.last;
   }
 
-  /** Attempts that failed and answers of 5xx since the start. */
+  /** Attempts that failed and responses of 5xx since the start. */
   failures(proxy: string, backend: string): number {
     return this.#records.get(backendKey(proxy, backend))?.failures ?? 0;
   }

@@ -67,7 +67,7 @@ export class ProcessLoad {
     return this.#delay.count > 0 ? Math.max(0, ms) : 0;
   }
 
-  /** Node counts them in its own time: the answer is for the next look. */
+  /** Node counts them asynchronously: the count is for the next look. */
   #lookAtServers(): void {
     for (const [index, server] of this.#servers.entries()) {
       server.getConnections((error, count) => {

@@ -7,7 +7,7 @@ const KEPT = 20;
 const MAX_TEXT = 200;
 const MAX_NAMES = 4_096;
 
-/** The latest changes of state, newest first; and who is told at once. */
+/** The latest changes of state, newest first; and a callback after each. */
 export class RecentChanges {
   readonly #changed: () => void;
   readonly #unsubscribe: (() => void)[] = [];
@@ -15,7 +15,7 @@ export class RecentChanges {
   readonly #changedAt = new Map<string, number>();
   #list: readonly Change[] = [];
 
-  /** @param changed Told after each change. */
+  /** @param changed Called after each change. */
   constructor(events: GatewayEvents, changed: () => void) {
     this.#changed = changed;
     const on = <K extends keyof GatewayEventMap>(name: K, listener: (event: GatewayEventMap[K][0]) => void): void => {
@@ -67,7 +67,7 @@ export class RecentChanges {
   }
 
   #remember(key: string): void {
-    // The latest last. A backend that left may still tell of a change, and would never be forgotten.
+    // The latest last. A backend that left may still have a change, and would never be forgotten.
     this.#changedAt.delete(key);
     this.#changedAt.set(key, Date.now());
     const [oldest] = this.#changedAt.keys();

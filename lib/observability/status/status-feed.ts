@@ -29,7 +29,7 @@ export interface StatusFeedOptions {
   breakers?: readonly StatusBreaker[];
   /** What `roundRobinProxy()` gave. Default: none. */
   proxies?: readonly StatusProxy[];
-  /** Milliseconds between two snapshots while somebody watches; a change of state is told within a tenth of a second. Default 1 000. */
+  /** Milliseconds between two snapshots while somebody watches; a change of state is shown within a tenth of a second. Default 1 000. */
   intervalMs?: number;
 }
 
@@ -46,7 +46,7 @@ const checks: Checks<StatusFeedOptions> = {
   intervalMs: optional(durationMs),
 };
 
-/** What an operator's page shows. It is a sink of `observability()`, which tells it of answers of 5xx. */
+/** What an operator's page shows. It is a sink of `observability()`, which reports responses of 5xx to it. */
 export interface StatusFeed extends RequestSink {
   snapshot(): StatusSnapshot;
   /** The last quarter of an hour, as far as it was seen. */

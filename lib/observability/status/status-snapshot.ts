@@ -30,7 +30,7 @@ export interface LoadStatus {
 /** Rates of the last seconds: requests a second, so that those of several processes add up. */
 export interface RateStatus {
   readonly requests: number;
-  /** Answers of 5xx, and cut ones, that backends are to blame for. */
+  /** Responses of 5xx, and cut ones, that backends are to blame for. */
   readonly backendErrors: number;
   /** Those that the gateway is to blame for. */
   readonly gatewayErrors: number;
@@ -120,7 +120,7 @@ export interface TrafficSlot {
   readonly backendErrors: number;
   readonly gatewayErrors: number;
   readonly limited: number;
-  /** Answers of backends by duration: one count for each of `boundsMs`, and one for what took longer. */
+  /** Responses of backends by duration: one count for each of `boundsMs`, and one for what took longer. */
   readonly durations: readonly number[];
   readonly loopLagMs: number;
 }
@@ -134,7 +134,7 @@ export interface BackendSeriesData {
   readonly requests: readonly number[];
   /** Milliseconds that they took, all together. */
   readonly totalMs: readonly number[];
-  /** Failed attempts, and answers of 5xx. */
+  /** Failed attempts, and responses of 5xx. */
   readonly failures: readonly number[];
 }
 

@@ -11,7 +11,7 @@ interface Counter {
   shadow: boolean;
 }
 
-/** Clients that are told apart at a time. */
+/** Clients with a counter of their own at a time. */
 const CAPACITY = 64;
 /** A generation, and how many of them are remembered. */
 const GENERATION_MS = 5 * 60_000;
@@ -101,7 +101,7 @@ function evictRarest(sketch: Map<string, Counter>): number {
 
 /**
  * A key that the app's own function gave (limiters mark it with `k:`) may be a token or a session: enough of it is shown to
- * know it again, and to tell it from others.
+ * recognise it.
  */
 function shownKey(key: string): string {
   return key.startsWith('k:') ? `${key.slice(0, SHOWN)}\u2026${hash('sha256', key, 'hex').slice(0, 8)}` : key;

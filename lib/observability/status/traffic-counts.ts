@@ -12,8 +12,8 @@ export interface TrafficCounts {
 const SERVER_ERROR = 5;
 
 /** All there were since the start. */
-export function countsOf({ answers, causes, decisions }: TrafficTotals): TrafficCounts {
-  const { gateway, backend } = answers;
+export function countsOf({ responses, causes, decisions }: TrafficTotals): TrafficCounts {
+  const { gateway, backend } = responses;
   const others = notOurFault(causes);
   return {
     requests: sum(gateway) + sum(backend),

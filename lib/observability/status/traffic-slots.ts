@@ -36,7 +36,7 @@ export class TrafficSlots {
   #startedAt = 0;
   #timer: NodeJS.Timeout | undefined;
 
-  /** @param ended Told after each slot. */
+  /** @param ended Called after each slot. */
   constructor(sources: SlotSources, ended: () => void) {
     this.#sources = sources;
     this.#ended = ended;

@@ -27,7 +27,7 @@ export class Watchers {
   /** The first values come at once. */
   add(watcher: StatusWatcher): () => void {
     this.#all.add(watcher);
-    this.#timer ??= setInterval(() => this.#tell(), this.#intervalMs).unref();
+    this.#timer ??= setInterval(() => this.#send(), this.#intervalMs).unref();
     watcher.history(this.#history());
     watcher.snapshot(this.#snapshot());
     return () => {
@@ -41,7 +41,7 @@ export class Watchers {
     if (this.#all.size === 0) return;
     this.#soon ??= setTimeout(() => {
       this.#soon = undefined;
-      this.#tell();
+      this.#send();
     }, SOON_MS).unref();
   }
 
@@ -58,7 +58,7 @@ export class Watchers {
     this.#soon = undefined;
   }
 
-  #tell(): void {
+  #send(): void {
     const snapshot = this.#snapshot();
     for (const watcher of this.#all) watcher.snapshot(snapshot);
   }

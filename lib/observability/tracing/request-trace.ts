@@ -4,7 +4,7 @@ import type { Outcome } from '../../core/outcome.ts';
 import type { AttemptHead, LimiterDecision } from '../../core/recorder.ts';
 import { type AttributeRules, clientAttributes, endAttributes, spanName } from './span-attributes.ts';
 import type { Spans } from './spans.ts';
-import { replaceTraceFields } from './trace-fields.ts';
+import { replaceTraceFields } from './trace-context.ts';
 import type { Attributes, Context, Span, TracingApi } from './tracing-api.ts';
 
 /** What all traces of one gateway have in common. */
@@ -52,7 +52,7 @@ export class RequestTrace implements ExchangeObserver {
         }
       });
     } catch (error) {
-      spans.tell('with', error);
+      spans.warnOnce('with', error);
     }
     // The app's own error is none of the SDK's.
     if (failure !== undefined) throw failure.error;
@@ -115,7 +115,7 @@ export class RequestTrace implements ExchangeObserver {
     this.ended(outcome);
   }
 
-  /** @param requestId What the client was told its request is called. */
+  /** @param requestId The `X-Request-Id` of the response. */
   ended(outcome: Outcome, requestId?: string): void {
     if (this.#ended) return;
     this.#ended = true;

@@ -2,14 +2,10 @@ import { causeOf } from '../../core/errors.ts';
 import { type Exchange, foldAddress } from '../../core/exchange.ts';
 import type { Outcome } from '../../core/outcome.ts';
 import type { AttemptHead } from '../../core/recorder.ts';
-import { printable, type Redaction } from '../access-log/redaction.ts';
+import { MAX_TARGET, MAX_TEXT, printable, type Redaction } from '../access-log/redaction.ts';
 import type { Attributes } from './tracing-api.ts';
 
 // Names and rules are those of OpenTelemetry's semantic conventions for HTTP spans, as of their stable form.
-
-/** Characters of a path that are told, and of any other text of the client's. */
-const MAX_PATH = 2_048;
-const MAX_TEXT = 512;
 
 export interface AttributeRules {
   /** All others are `_OTHER`: what strangers think of must not become names of spans. */
@@ -93,11 +89,11 @@ function parts(target: string): { readonly path: string; readonly query: string 
 }
 
 function shownPath(path: string, { redaction }: AttributeRules): string {
-  return printable(redaction.url(path.slice(0, MAX_PATH + 1)), MAX_PATH);
+  return printable(redaction.url(path.slice(0, MAX_TARGET + 1)), MAX_TARGET);
 }
 
 function shownQuery(query: string, { redaction }: AttributeRules): string {
-  return printable(redaction.url(`?${query.slice(0, MAX_PATH)}`).slice(1), MAX_PATH);
+  return printable(redaction.url(`?${query.slice(0, MAX_TARGET)}`).slice(1), MAX_TARGET);
 }
 
 const HOST = /^(\[[^\]]+\]|[^:[\]]+)(?::(\d{1,5}))?$/;

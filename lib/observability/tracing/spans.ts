@@ -2,7 +2,7 @@ import { thrown, warn } from '../../core/warnings.ts';
 import type { Attributes, Context, Span, SpanContext, SpanOptions, Tracer } from './tracing-api.ts';
 
 /** A call to the SDK. */
-type Act = 'start' | 'context' | 'isRecording' | 'setAttributes' | 'addEvent' | 'setStatus' | 'end' | 'with';
+type SdkCall = 'start' | 'context' | 'isRecording' | 'setAttributes' | 'addEvent' | 'setStatus' | 'end' | 'with';
 
 /**
  * All that is asked of spans. Samplers, processors and tracers are others' code, and run in the middle of a request: what
@@ -10,7 +10,7 @@ type Act = 'start' | 'context' | 'isRecording' | 'setAttributes' | 'addEvent' | 
  */
 export class Spans {
   readonly #tracer: Tracer;
-  readonly #told = new Set<Act>();
+  readonly #warned = new Set<SdkCall>();
 
   constructor(tracer: Tracer) {
     this.#tracer = tracer;
@@ -20,7 +20,7 @@ export class Spans {
     try {
       return this.#tracer.startSpan(name, options, context);
     } catch (error) {
-      this.tell('start', error);
+      this.warnOnce('start', error);
       return undefined;
     }
   }
@@ -29,7 +29,7 @@ export class Spans {
     try {
       return span.spanContext();
     } catch (error) {
-      this.tell('context', error);
+      this.warnOnce('context', error);
       return undefined;
     }
   }
@@ -39,7 +39,7 @@ export class Spans {
     try {
       return traceState?.serialize();
     } catch (error) {
-      this.tell('context', error);
+      this.warnOnce('context', error);
       return undefined;
     }
   }
@@ -48,7 +48,7 @@ export class Spans {
     try {
       return span.isRecording();
     } catch (error) {
-      this.tell('isRecording', error);
+      this.warnOnce('isRecording', error);
       return false;
     }
   }
@@ -57,7 +57,7 @@ export class Spans {
     try {
       span.setAttributes(attributes);
     } catch (error) {
-      this.tell('setAttributes', error);
+      this.warnOnce('setAttributes', error);
     }
   }
 
@@ -65,7 +65,7 @@ export class Spans {
     try {
       span.addEvent(name, attributes);
     } catch (error) {
-      this.tell('addEvent', error);
+      this.warnOnce('addEvent', error);
     }
   }
 
@@ -73,7 +73,7 @@ export class Spans {
     try {
       span.setStatus(status);
     } catch (error) {
-      this.tell('setStatus', error);
+      this.warnOnce('setStatus', error);
     }
   }
 
@@ -81,14 +81,14 @@ export class Spans {
     try {
       span.end();
     } catch (error) {
-      this.tell('end', error);
+      this.warnOnce('end', error);
     }
   }
 
   /** Once of each: what throws at one request may throw at all of them. */
-  tell(act: Act, error: unknown): void {
-    if (this.#told.has(act)) return;
-    this.#told.add(act);
+  warnOnce(call: SdkCall, error: unknown): void {
+    if (this.#warned.has(call)) return;
+    this.#warned.add(call);
     warn('WARN_EXPRESSWAY_TRACING', `The tracing SDK threw, a span is missing or lacks something: ${thrown(error)}`);
   }
 }

@@ -4,7 +4,7 @@ import { Redaction } from '../access-log/redaction.ts';
 import { RequestTrace, type TraceParts } from './request-trace.ts';
 import { type AttributeRules, serverAttributes, spanName } from './span-attributes.ts';
 import { Spans } from './spans.ts';
-import { readTraceFields, writeTraceFields } from './trace-fields.ts';
+import { readTraceFields, writeTraceFields } from './trace-context.ts';
 import type { Context, Span, SpanContext, TracingApi } from './tracing-api.ts';
 
 /** Whose `traceparent` decides in which trace a request is, and whether it is sampled. */
@@ -20,7 +20,7 @@ export interface TracingOptions {
    * Default `trusted-peers`.
    */
   trustIncoming?: TrustIncoming;
-  /** Whether spans tell the query. Secrets are masked in it by their usual names. Default false. */
+  /** Whether spans show the query. Secrets are masked in it by their usual names. Default false. */
   query?: boolean;
   /**
    * Parameters to mask in paths and queries, beside those that are secret by their usual names. Spelling does not matter: `userEmail`
@@ -28,7 +28,7 @@ export interface TracingOptions {
    */
   redact?: readonly string[];
   /**
-   * Methods that are told apart; all others are `_OTHER`. Default: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE and
+   * Methods with a name of their own; all others are `_OTHER`. Default: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE and
    * CONNECT.
    */
   methods?: readonly string[];
@@ -108,7 +108,7 @@ export function tracing(given: TracingOptions): Tracing {
     try {
       return api.context.active();
     } catch (error) {
-      spans.tell('context', error);
+      spans.warnOnce('context', error);
       return api.ROOT_CONTEXT;
     }
   }
@@ -122,7 +122,7 @@ export function tracing(given: TracingOptions): Tracing {
       const isSampled = (found.traceFlags & SAMPLED) !== 0;
       return span.isRecording() || !isSampled || found.isRemote === true ? found : undefined;
     } catch (error) {
-      spans.tell('context', error);
+      spans.warnOnce('context', error);
       return undefined;
     }
   }
@@ -131,7 +131,7 @@ export function tracing(given: TracingOptions): Tracing {
     try {
       return parent === undefined ? api.trace.deleteSpan(context) : api.trace.setSpanContext(context, parent);
     } catch (error) {
-      spans.tell('context', error);
+      spans.warnOnce('context', error);
       return undefined;
     }
   }
@@ -140,7 +140,7 @@ export function tracing(given: TracingOptions): Tracing {
     try {
       return api.trace.setSpan(outer, span);
     } catch (error) {
-      spans.tell('context', error);
+      spans.warnOnce('context', error);
       return undefined;
     }
   }

@@ -1,6 +1,6 @@
 import { byId, el, keyed, setData, setText, svg } from './dom.js';
 import { ago, count, milliseconds, rate, short, visible } from './format.js';
-import { act, isUnlocked } from './operator.js';
+import { isUnlocked, sendOperation } from './operator.js';
 import { stateOf, takesTraffic } from './verdict.js';
 
 /** More rows than this are slow to draw and nobody reads them: the filter finds the others. */
@@ -39,7 +39,7 @@ export function showBackends(state, series) {
   byId('backends-empty').hidden = backends.length > 0;
   const more = rows.length > shown.length ? `, ${shown.length} shown` : '';
   setText(byId('backends-note'), backends.length === 0 ? '' : `${taking} of ${backends.length} take traffic${more}`);
-  setData(byId('backends'), 'acts', isUnlocked() ? 'shown' : 'hidden');
+  setData(byId('backends'), 'operations', isUnlocked() ? 'shown' : 'hidden');
   const hasProxies = new Set(backends.map(({ proxy }) => proxy)).size > 1;
   const context = { now: state.at, taking, hasProxies };
   keyed(
@@ -87,12 +87,12 @@ function makeRow({ row }) {
   for (const place of [2, 3, 4, 5]) line.children[place].classList.add('number');
   line.children[4].classList.add('latency');
   line.children[6].classList.add('error');
-  line.children[7].classList.add('acts');
+  line.children[7].classList.add('operations');
   return line;
 }
 
 function updateRow(line, { row, state, series }, { now, taking, hasProxies }) {
-  const [head, stateCell, inFlight, perSecond, latency, failed, error, acts] = line.children;
+  const [head, stateCell, inFlight, perSecond, latency, failed, error, operations] = line.children;
   setData(line, 'level', state.level);
   setText(head.lastElementChild, hasProxies ? visible(row.proxy) : '');
   setText(stateCell.querySelector('b'), state.word);
@@ -108,8 +108,8 @@ function updateRow(line, { row, state, series }, { now, taking, hasProxies }) {
   error.firstElementChild.title = text;
   setText(error.lastElementChild, row.lastError === undefined ? '–' : ago(row.lastError.at, now));
   const isLast = taking <= 1 && takesTraffic(row);
-  for (const one of acts.querySelectorAll('button')) {
-    const { act: name } = one.dataset;
+  for (const one of operations.querySelectorAll('button')) {
+    const { operation: name } = one.dataset;
     one.hidden = !isUnlocked() || (row.held === undefined) === (name === 'restore');
     one.dataset.last = String(isLast);
   }
@@ -166,10 +166,14 @@ const LAST = ' It is the last one that takes traffic: clients will get 503.';
 function button(name, backend) {
   const { yes, text } = QUESTIONS[name];
   const shown = short(backend);
-  const one = el('button', { type: 'button', 'data-act': name, 'aria-label': `${yes} ${shown}`, hidden: true }, yes);
+  const one = el(
+    'button',
+    { type: 'button', 'data-operation': name, 'aria-label': `${yes} ${shown}`, hidden: true },
+    yes,
+  );
   one.addEventListener('click', async () => {
     const warning = one.dataset.last === 'true' && name !== 'restore' ? LAST : '';
-    await act('POST', `/api/backends/${encodeURIComponent(backend)}/${name}`, {
+    await sendOperation('POST', `/api/backends/${encodeURIComponent(backend)}/${name}`, {
       title: `${yes} ${shown}?`,
       text: text + warning,
       yes,

@@ -24,7 +24,7 @@ export function makeCharts() {
       { name: 'backends’ fault', look: 'bad', filled: true, of: perSecond('backendErrors') },
       { name: 'gateway’s own', look: 'warn', of: perSecond('gatewayErrors') },
     ]),
-    new Chart(byId('chart-latency'), 'Latency of answers by backends', milliseconds, [
+    new Chart(byId('chart-latency'), 'Latency of backend responses', milliseconds, [
       { name: 'p50', look: 'plain', of: ofLatency(0.5) },
       { name: 'p95', look: 'dashed', of: ofLatency(0.95) },
       { name: 'p99', look: 'dotted', of: ofLatency(0.99) },

@@ -3,7 +3,7 @@ const SILENT_MS = 5_000;
 
 /**
  * Follows the gateway by server-sent events, for good. A browser tries again by itself when the connection is lost, but not
- * after an answer that is no stream.
+ * after a response that is no stream.
  */
 export function follow({ state, history, status }) {
   let heardAt = Date.now();

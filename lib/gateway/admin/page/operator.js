@@ -14,12 +14,12 @@ function complain(text) {
 
 async function ask(method, path, bearer) {
   try {
-    const answer = await fetch(path, { method, headers: { Authorization: `Bearer ${bearer}` } });
-    if (answer.ok) return undefined;
-    const { title, detail } = await answer.json();
-    return { status: answer.status, text: [title, detail].filter(Boolean).join('. ') };
+    const response = await fetch(path, { method, headers: { Authorization: `Bearer ${bearer}` } });
+    if (response.ok) return undefined;
+    const { title, detail } = await response.json();
+    return { status: response.status, text: [title, detail].filter(Boolean).join('. ') };
   } catch {
-    return { status: 0, text: 'The gateway does not answer.' };
+    return { status: 0, text: 'The gateway does not respond.' };
   }
 }
 
@@ -30,7 +30,7 @@ function setToken(value) {
   changed();
 }
 
-/** @param onChange Told when acts become possible, or are no longer. */
+/** @param onChange Called when operations become possible, or are no longer. */
 export function startOperator(onChange) {
   changed = onChange;
   const field = byId('token');
@@ -55,8 +55,8 @@ export function showOperator(canAct) {
   if (!isUnlocked()) byId('unlock').hidden = !canAct;
 }
 
-/** Asks for the operator's word, and acts. */
-export async function act(method, path, question) {
+/** Asks the operator to confirm, then sends the request. */
+export async function sendOperation(method, path, question) {
   if (!(await confirmed(question))) return;
   const problem = await ask(method, path, token);
   complain(problem === undefined ? '' : problem.text);

@@ -1,6 +1,6 @@
 import { byId, el, keyed, setData, setText } from './dom.js';
 import { ago, bytes, count, milliseconds, percent, rate, short, span, time, visible } from './format.js';
-import { act, isUnlocked } from './operator.js';
+import { isUnlocked, sendOperation } from './operator.js';
 import { takesTraffic, tightest, verdictOf } from './verdict.js';
 
 export function showVerdict(state) {
@@ -85,7 +85,7 @@ export function showClients(state) {
     ({ limiter, key }) => `${limiter} ${key}`,
     makeClient,
     (line, client) => {
-      const [, refused, limit, last, acts] = line.children;
+      const [, refused, limit, last, operations] = line.children;
       setText(
         refused,
         `${client.overcount > 0 ? '≤ ' : ''}${count(client.refused)}${client.shadow ? ' (shadow)' : ''}`,
@@ -93,7 +93,7 @@ export function showClients(state) {
       setText(limit, count(client.limit));
       setText(last, ago(client.lastAt, state.at));
       // Of a key of the app's own only a part is known here.
-      acts.firstElementChild.hidden = !isUnlocked() || client.key.includes('\u2026');
+      operations.firstElementChild.hidden = !isUnlocked() || client.key.includes('\u2026');
     },
   );
 }
@@ -105,7 +105,7 @@ function makeClient({ key }) {
     'Reset',
   );
   reset.addEventListener('click', () =>
-    act('DELETE', `/api/limits/${encodeURIComponent(key)}`, {
+    sendOperation('DELETE', `/api/limits/${encodeURIComponent(key)}`, {
       title: `Reset the limit of ${visible(key)}?`,
       text: 'What it has asked so far is forgotten: it may ask again at once.',
       yes: 'Reset',
@@ -119,7 +119,7 @@ function makeClient({ key }) {
     cell(),
     cell(),
     cell(),
-    el('td', { class: 'acts' }, reset),
+    el('td', { class: 'operations' }, reset),
   );
 }
 
@@ -206,8 +206,8 @@ function setGauge(gauge, part, text) {
 }
 
 export async function showConfig() {
-  const answer = await fetch('/api/config');
-  const { versions, settings } = await answer.json();
+  const response = await fetch('/api/config');
+  const { versions, settings } = await response.json();
   setText(
     byId('versions'),
     Object.entries(versions)

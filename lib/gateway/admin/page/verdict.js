@@ -29,7 +29,7 @@ const MODES = {
   closed: 'Redis is away: everybody is refused',
 };
 
-/** The answer to "is it up?", the worst first. */
+/** The headline and its reasons, the worst first. */
 export function verdictOf(state) {
   const reasons = [];
   const out = state.backends.filter((row) => !takesTraffic(row));

@@ -1,0 +1,112 @@
+import type { AccessRecord } from './access-record.ts';
+import { MAX_TEXT, printable } from './redaction.ts';
+import type { Refusal } from './refused-clients.ts';
+
+/** One JSON object a line, or the Common or Combined Log Format of Apache. */
+export type AccessLogFormat = 'json' | 'common' | 'combined';
+
+/** Writes records as lines, without the line end. */
+export interface LineFormat {
+  request(record: AccessRecord, time: number): string;
+  refusal(refusal: Refusal): string;
+  /** How many clients more were refused; nothing where a line has no place for that. */
+  omitted(count: number, time: number): string | undefined;
+}
+
+/** @param base What all `json` lines begin with, if they are to look like a logger's: they have a message then. */
+export function lineFormat(format: AccessLogFormat, base: object | undefined): LineFormat {
+  return format === 'json' ? new JsonFormat(base) : new ApacheFormat(format === 'combined');
+}
+
+class JsonFormat implements LineFormat {
+  readonly #start: string;
+  readonly #hasMessages: boolean;
+  readonly #isoTime = new IsoTime();
+
+  constructor(base: object | undefined) {
+    this.#start = base === undefined ? '{' : `${JSON.stringify(base).slice(0, -1)},`;
+    this.#hasMessages = base !== undefined;
+  }
+
+  request(record: AccessRecord, time: number): string {
+    return this.#line(time, record, 'request');
+  }
+
+  refusal({ time, client, status, cause, detail }: Refusal): string {
+    return this.#line(time, { client, status, source: 'gateway', cause, detail }, 'client refused');
+  }
+
+  omitted(count: number, time: number): string {
+    return this.#line(time, { omitted: count }, 'more clients refused');
+  }
+
+  /** @param members Must not be empty. */
+  #line(time: number, members: object, message: string): string {
+    const end = this.#hasMessages ? `,"msg":"${message}"}` : '}';
+    return `${this.#start}"time":"${this.#isoTime.of(time)}",${JSON.stringify(members).slice(1, -1)}${end}`;
+  }
+}
+
+/** Writes moments as ISO 8601 does. Lines of one second have all but the milliseconds in common, which spares most of the work. */
+export class IsoTime {
+  #second = Number.NaN;
+  /** Up to the point before the milliseconds. */
+  #start = '';
+
+  /** @param time As of `Date.now()`: whole milliseconds. */
+  of(time: number): string {
+    const second = Math.floor(time / 1_000);
+    if (second !== this.#second) {
+      this.#second = second;
+      this.#start = new Date(second * 1_000).toISOString().slice(0, -'000Z'.length);
+    }
+    return `${this.#start}${String(time - second * 1_000).padStart(3, '0')}Z`;
+  }
+}
+
+/** The Common Log Format of NCSA httpd, whose size counts headers too as far as this log knows; `combined` adds referer and user agent. */
+class ApacheFormat implements LineFormat {
+  readonly #isCombined: boolean;
+
+  constructor(isCombined: boolean) {
+    this.#isCombined = isCombined;
+  }
+
+  request({ client, method, target, protocol, status, bytesOut, referer, userAgent }: AccessRecord, time: number) {
+    const common = this.#common(client, time, `${method} ${target} ${protocol}`, status, bytesOut);
+    return this.#isCombined ? `${common} ${quoted(referer)} ${quoted(userAgent)}` : common;
+  }
+
+  refusal({ client, time, status }: Refusal): string {
+    const shownClient = client === undefined ? undefined : printable(client, MAX_TEXT);
+    const common = this.#common(shownClient, time, undefined, status, 0);
+    return this.#isCombined ? `${common} "-" "-"` : common;
+  }
+
+  omitted(): undefined {}
+
+  #common(client: string | undefined, time: number, line: string | undefined, status: number, bytes: number): string {
+    return `${column(client)} - - [${commonTime(time)}] ${quoted(line)} ${status} ${bytes || '-'}`;
+  }
+}
+
+const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
+
+/** `24/Nov/2026:12:33:10 +0000` */
+function commonTime(time: number): string {
+  const iso = new Date(time).toISOString();
+  return `${iso.slice(8, 10)}/${MONTHS[Number(iso.slice(5, 7)) - 1]}/${iso.slice(0, 4)}:${iso.slice(11, 19)} +0000`;
+}
+
+/** What `printable()` has escaped stays as it is. */
+const quoted = (value: string | undefined): string =>
+  value === undefined ? '"-"' : `"${value.replace(/\\(?!u[0-9a-f]{4})|"/g, '\\$&')}"`;
+
+/** What cannot stand in a column that ends at the next space. */
+const NOT_IN_WORD = /\\(?!u[0-9a-f]{4})|[^\x21\x23-\x7e]/g;
+
+/** The client stands in a column of its own, without quotes. */
+const column = (value: string | undefined): string =>
+  value === undefined || value === ''
+    ? '-'
+    : value.replace(NOT_IN_WORD, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`);
