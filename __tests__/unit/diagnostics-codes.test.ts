@@ -2,7 +2,7 @@ import { globSync, readFileSync } from 'node:fs';
 import { matchesGlob } from 'node:path';
 import { describe, expect, jest, test } from '@jest/globals';
 import { GatewayError, OptionsError } from 'expressway';
-import { STATUS_MAP } from '../../lib/core/errors.ts';
+import { CAUSES } from '../../lib/core/causes.ts';
 import { warn } from '../../lib/core/warnings.ts';
 
 const ROOT = new URL('../../', import.meta.url);
@@ -42,7 +42,7 @@ describe('codes of errors and warnings', () => {
 
   test('every cause of an answer is in the table, with its status', () => {
     const rows = [...page.matchAll(/^\| `(\w+)` \| (\d+) \|/gm)].map(([, cause, status]) => [cause, Number(status)]);
-    const causes = Object.entries(STATUS_MAP).map(([cause, { status }]) => [cause, status]);
+    const causes = Object.entries(CAUSES).map(([cause, { status }]) => [cause, status]);
     expect(rows.sort()).toEqual(causes.sort());
   });
 

@@ -11,8 +11,8 @@ import {
   optionalDurationMs,
   resolveOptions,
 } from '../core/options.ts';
-import type { Outcome, Rejected } from '../core/outcome.ts';
-import { sendProblem } from '../core/problem.ts';
+import type { Outcome } from '../core/outcome.ts';
+import { reject } from '../core/reject.ts';
 import { Circuit, type CircuitOptions, circuitChecks, circuitDefaults, type Isolation } from './circuit.ts';
 import { GuardedCall, type GuardRules } from './guarded-call.ts';
 
@@ -108,10 +108,7 @@ export function circuitBreaker(given?: CircuitBreakerOptions): CircuitBreaker {
       return;
     }
     const retryAfterMs = circuit.retryAfterMs();
-    const outcome: Rejected = { kind: 'rejected', cause: 'circuit_open', retryAfterMs };
-    exchange.settle(outcome);
-    events.emit('rejected', { exchange, outcome });
-    sendProblem(res, 'circuit_open', { retryAfterMs });
+    reject(exchange, { kind: 'rejected', cause: 'circuit_open', retryAfterMs }, events);
   };
   // Not assigned: a function's name is read-only, and an assigned state would never change.
   return Object.defineProperties(middleware, {

@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http';
 import type { GatewayEvents } from '../core/events.ts';
 import type { Exchange, ExchangeObserver } from '../core/exchange.ts';
 import { type Failed, judge, type Outcome } from '../core/outcome.ts';
-import { sendProblem } from '../core/problem.ts';
+import { reject } from '../core/reject.ts';
 import { warnOfThrow, warnOnce } from '../core/warnings.ts';
 import type { Permit } from './eras.ts';
 
@@ -86,10 +86,7 @@ export class GuardedCall implements ExchangeObserver {
     res.shouldKeepAlive = false;
     // The proxy, if it works on the response, may send this outcome itself.
     exchange.working?.abort();
-    if (!res.headersSent) {
-      this.#rules.events.emit('rejected', { exchange, outcome });
-      sendProblem(res, 'handler_timeout');
-    }
+    if (!res.headersSent) reject(exchange, outcome, this.#rules.events);
     ignoreLateResponse(res);
   }
 }

@@ -1,51 +1,7 @@
-import { warnOfThrow } from './warnings.ts';
+import { CAUSES, type Cause, type FailureCause, type RejectionCause } from './causes.ts';
+import { thrown, warnOfThrow } from './warnings.ts';
 
-/**
- * Why an attempt got no complete answer from its backend. The labels are the error types of
- * RFC 9209 §2.3, so that log, metric and `Proxy-Status` say the same word.
- */
-export type FailureCause =
-  | 'dns_error'
-  | 'connection_refused'
-  | 'destination_ip_unroutable'
-  | 'connection_timeout'
-  | 'connection_terminated'
-  | 'tls_certificate_error'
-  | 'tls_protocol_error'
-  | 'http_protocol_error'
-  | 'http_response_header_section_size'
-  | 'http_response_timeout'
-  | 'http_response_incomplete'
-  | 'http_upgrade_failed'
-  | 'connection_read_timeout'
-  | 'handler_timeout'
-  | 'handler_error';
-
-/** Why the gateway itself refused a request. */
-export type RejectionCause =
-  | 'rate_limited'
-  | 'client_denied'
-  | 'limiter_unavailable'
-  | 'circuit_open'
-  | 'no_backend'
-  | 'overloaded'
-  | 'gateway_resources'
-  | 'client_overload'
-  | 'client_timeout'
-  | 'bad_request'
-  | 'content_too_large'
-  | 'target_too_long'
-  | 'head_too_large'
-  | 'expectation_failed'
-  | 'method_not_allowed'
-  | 'loop_detected'
-  | 'not_implemented'
-  | 'version_not_supported'
-  | 'content_already_read'
-  | 'upgrade_not_supported';
-
-/** Why a request had no complete answer of a backend. */
-export type Cause = FailureCause | RejectionCause | 'client_abort';
+export type { Cause, FailureCause, RejectionCause } from './causes.ts';
 
 /** A complete answer, whatever its status. */
 export interface Completed {
@@ -95,10 +51,37 @@ export interface RequestFault {
 /** How an attempt, or a whole exchange, ended. Traffic failures are values: nothing on the request path throws them. */
 export type Outcome = Completed | Failed | Aborted | Rejected;
 
+/** Why the client got no complete response of a backend; nothing where it got one. */
+export function causeOf(outcome: Outcome): Cause | undefined {
+  switch (outcome.kind) {
+    case 'completed':
+      return undefined;
+    case 'aborted':
+      return 'client_abort';
+    default:
+      return outcome.cause;
+  }
+}
+
+/** Status that an outcome has in logs and metrics, and for the client if no response has begun. */
+export function statusOf(outcome: Outcome): number {
+  if (outcome.kind === 'completed') return outcome.status;
+  return CAUSES[causeOf(outcome) as Cause].status;
+}
+
 /** What an outcome says about the health of whoever was asked. */
 export type Verdict = 'success' | 'failure' | 'neutral';
 
 export const ABORTED: Aborted = Object.freeze({ kind: 'aborted' });
+
+/** A function of the app threw, so that no backend is to blame. */
+export const handlerError = (error: unknown, headSent: boolean): Failed => ({
+  kind: 'failed',
+  cause: 'handler_error',
+  error: error instanceof Error ? error : new Error(thrown(error)),
+  sent: false,
+  headSent,
+});
 
 /**
  * The one place where blame is decided: a 5xx and a failure count against the guarded party, a client

@@ -1,7 +1,6 @@
 import type { ServerResponse } from 'node:http';
-import { STATUS_MAP } from './errors.ts';
+import { CAUSES, type Cause } from './causes.ts';
 import { lastAnswer } from './last-answer.ts';
-import type { Cause } from './outcome.ts';
 import { leaveUnread } from './unread-content.ts';
 
 /** What `Allow` says where a method is refused whoever is behind: CONNECT and TRACE are never forwarded. */
@@ -22,7 +21,7 @@ interface Problem {
 
 /** Made once: a client that is refused may ask as often as it can, and should cost as little as it can. */
 const PROBLEMS = Object.freeze(
-  Object.fromEntries((Object.keys(STATUS_MAP) as Cause[]).map((cause) => [cause, problem(cause)])),
+  Object.fromEntries((Object.keys(CAUSES) as Cause[]).map((cause) => [cause, problem(cause)])),
 ) as Readonly<Record<Cause, Problem>>;
 
 /** Whole seconds, never earlier than the moment meant and never 0 (RFC 9110 §10.2.3). */
@@ -37,7 +36,7 @@ export function retryAfterSeconds(ms: number): number {
  */
 export function sendProblem(res: ServerResponse, cause: Cause, extras: ProblemExtras = {}): void {
   if (res.headersSent || res.destroyed) return;
-  const { status, closes } = STATUS_MAP[cause];
+  const { status, closes } = CAUSES[cause];
   const { content, contentLength, proxyStatus } = problemOf(cause, extras.detail);
   res.statusCode = status;
   res.setHeader('Content-Type', 'application/problem+json');
@@ -54,7 +53,7 @@ export function sendProblem(res: ServerResponse, cause: Cause, extras: ProblemEx
 
 /** The same answer as bytes, for a connection on which there is no response to write it to. It closes the connection. */
 export function rawProblem(cause: Cause, detail?: string): string {
-  const { status, title } = STATUS_MAP[cause];
+  const { status, title } = CAUSES[cause];
   const { content, contentLength, proxyStatus } = problemOf(cause, detail);
   const allow = status === 405 ? `Allow: ${ALLOWED_METHODS}\r\n` : '';
   return (
@@ -69,7 +68,7 @@ const problemOf = (cause: Cause, detail: string | undefined): Problem =>
   detail === undefined ? PROBLEMS[cause] : problem(cause, detail);
 
 function problem(cause: Cause, detail?: string): Problem {
-  const { status, title, proxyStatus } = STATUS_MAP[cause];
+  const { status, title, proxyStatus } = CAUSES[cause];
   const content = JSON.stringify({ type: 'about:blank', title, status, cause, detail });
   const contentLength = Buffer.byteLength(content);
   return Object.freeze({ content, contentLength, proxyStatus: `expressway; error=${proxyStatus}` });

@@ -1,11 +1,12 @@
-import type { ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import type { GatewayEvents } from '../core/events.ts';
+import type { ClientRefusedEvent, GatewayEvents } from '../core/events.ts';
 import { type Exchange, exchangeOf } from '../core/exchange.ts';
 import { linger } from '../core/last-answer.ts';
 import type { RejectionCause } from '../core/outcome.ts';
-import { rawProblem, sendProblem } from '../core/problem.ts';
+import { rawProblem } from '../core/problem.ts';
+import { rejectWith } from '../core/reject.ts';
 
 /** The answer under way on a connection of Node's HTTP server, if there is one. */
 export function answerOn(socket: Duplex): ServerResponse | undefined {
@@ -32,38 +33,59 @@ export class Answers {
       return;
     }
     const res = answerOn(socket);
-    // A request that is complete goes on: only what came behind it is refused.
-    this.tell(socket, cause, { detail, exchange: res?.req.complete === false ? exchangeOf(res.req, res) : undefined });
+    if (res !== undefined && !res.req.complete) {
+      this.#refuseContent(socket, res, cause, detail);
+      return;
+    }
+    this.#tell(socket, cause, { detail });
     if (res === undefined) {
       // Not when the request before it had the last answer.
       if (socket.writable) socket.write(rawProblem(cause, detail), 'latin1');
       linger(socket);
-    } else if (res.req.complete) {
-      endAfter(socket, res);
     } else {
-      refuseContent(socket, res, cause, detail);
+      // A request that is complete goes on: only what came behind it is refused.
+      endAfter(socket, res);
     }
+  }
+
+  /** Refuses a request before any middleware sees it. */
+  refuseUnseen(req: IncomingMessage, res: ServerResponse, cause: RejectionCause, detail?: string): void {
+    const event = refusal(req.socket, cause, { detail });
+    rejectWith(exchangeOf(req, res), { kind: 'rejected', cause, detail }, this.#events, 'clientRefused', event);
+  }
+
+  /** The content of a request that is under way is bad, or does not come. */
+  #refuseContent(socket: Duplex, res: ServerResponse, cause: RejectionCause, detail?: string): void {
+    const exchange = exchangeOf(res.req, res);
+    const outcome = { kind: 'rejected', cause, detail } as const;
+    // First, so that the work that is stopped does not report a client that left.
+    exchange.settle(outcome);
+    exchange.working?.abort();
+    rejectWith(exchange, outcome, this.#events, 'clientRefused', refusal(socket, cause, { detail, exchange }));
   }
 
   /** Ends a connection on which there is no answer to be given. */
   cut(socket: Socket, cause: RejectionCause): void {
     this.#ending.add(socket);
     const res = answerOn(socket);
-    this.tell(socket, cause, { exchange: res && exchangeOf(res.req, res) });
+    this.#tell(socket, cause, { exchange: res && exchangeOf(res.req, res) });
     // A plain end would leave the kernel with all that waits to be sent.
     if ('encrypted' in socket) socket.destroy();
     else socket.resetAndDestroy();
   }
 
-  tell(
-    socket: Duplex,
-    cause: RejectionCause,
-    more: { detail?: string | undefined; exchange?: Exchange | undefined } = {},
-  ): void {
-    const { remoteAddress } = socket as Socket;
-    const { detail, exchange } = more;
-    this.#events?.emit('clientRefused', { cause, detail, address: remoteAddress, exchange });
+  #tell(socket: Duplex, cause: RejectionCause, more: RefusalFacts): void {
+    this.#events?.emit('clientRefused', refusal(socket, cause, more));
   }
+}
+
+interface RefusalFacts {
+  readonly detail?: string | undefined;
+  readonly exchange?: Exchange | undefined;
+}
+
+function refusal(socket: Duplex, cause: RejectionCause, { detail, exchange }: RefusalFacts): ClientRefusedEvent {
+  return { cause, detail, address: (socket as Socket).remoteAddress, exchange };
 }
 
 /** Ends a connection when the answers that are under way on it are out: what came before is a request like any other. */
@@ -73,13 +95,4 @@ export function endAfter(socket: Duplex, res: ServerResponse): void {
     if (next?.req.complete === true) endAfter(socket, next);
     else linger(socket);
   });
-}
-
-/** The content of a request that is under way is bad, or does not come. */
-function refuseContent(socket: Duplex, res: ServerResponse, cause: RejectionCause, detail?: string): void {
-  const exchange = exchangeOf(res.req, res);
-  exchange.settle({ kind: 'rejected', cause, detail });
-  exchange.working?.abort();
-  if (res.headersSent) socket.destroy();
-  else sendProblem(res, cause, { detail });
 }

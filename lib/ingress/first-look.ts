@@ -1,6 +1,5 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { sendProblem } from '../core/problem.ts';
 import type { Answers } from './connection-responses.ts';
 import { flowOf } from './request-flow.ts';
 import { absoluteFault } from './target-check.ts';
@@ -23,8 +22,7 @@ export function lookFirst(server: Server, answers: Answers): void {
         flowOf(req.socket)?.began(req, res);
         const fault = faultOf(req);
         if (fault === undefined) break;
-        answers.tell(req.socket, fault.cause, { detail: fault.detail });
-        sendProblem(res, fault.cause, { detail: fault.detail });
+        answers.refuseUnseen(req, res, fault.cause, fault.detail);
         return true;
       }
       case 'upgrade':

@@ -2,7 +2,6 @@ import type { Server } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { Server as TlsServer } from 'node:tls';
 import { OptionsError, resolveOptions } from '../core/options.ts';
-import { sendProblem } from '../core/problem.ts';
 import { ConnectionCap } from './connection-cap.ts';
 import { Answers } from './connection-responses.ts';
 import { type ConnectionWatcher, watchConnections } from './connection-watch.ts';
@@ -67,8 +66,7 @@ export function hardenServer<S extends Server>(server: S, given?: HardenServerOp
   lookFirst(server, answers);
   continueWhenRead(server);
   server.on('checkExpectation', (req, res) => {
-    answers.tell(req.socket, 'expectation_failed');
-    sendProblem(res, 'expectation_failed');
+    answers.refuseUnseen(req, res, 'expectation_failed');
   });
   server.on('drop', (dropped) => {
     options.events?.emit('clientRefused', {

@@ -3,7 +3,7 @@ import { eventsCheck, GatewayEvents } from '../core/events.ts';
 import { exchangeOf } from '../core/exchange.ts';
 import type { GatewayRequest, Middleware, Next } from '../core/http.ts';
 import { boolean, type Checks, oneOf, optional, resolveOptions } from '../core/options.ts';
-import { sendProblem } from '../core/problem.ts';
+import { reject } from '../core/reject.ts';
 import { normalTarget } from './normal-target.ts';
 import { type AmbiguousPaths, refusalOf } from './request-checks.ts';
 
@@ -71,9 +71,7 @@ export function requestGuard(given?: RequestGuardOptions): RequestGuard {
         next();
         return;
       }
-      exchange.settle(refusal);
-      events.emit('rejected', { exchange, outcome: refusal });
-      sendProblem(res, refusal.cause, { detail: refusal.detail });
+      reject(exchange, refusal, events);
     },
     { events },
   );

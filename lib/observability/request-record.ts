@@ -2,9 +2,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 // The global of this name is a getter, which costs as much as the reading.
 import { performance } from 'node:perf_hooks';
-import { causeOf, statusOf } from '../core/errors.ts';
 import type { Exchange } from '../core/exchange.ts';
-import { ABORTED, type Cause, type Outcome } from '../core/outcome.ts';
+import { ABORTED, type Cause, causeOf, type Outcome, statusOf } from '../core/outcome.ts';
 import type { AttemptHead, LimiterDecision, Recorder } from '../core/recorder.ts';
 import { warnOfThrow } from '../core/warnings.ts';
 import type { RequestTrace } from './tracing/request-trace.ts';

@@ -4,13 +4,13 @@ import type { Dispatcher } from 'undici';
 import type { Abortable, Exchange } from '../core/exchange.ts';
 import { lastAnswer } from '../core/last-answer.ts';
 import { ABORTED, type Failed, type FailureCause, type Outcome } from '../core/outcome.ts';
+import { cut } from '../core/reject.ts';
 import type { AttemptOwner, AttemptTimeouts } from './attempt-owner.ts';
 import type { SendableContent } from './request/request-content.ts';
 import { type RequestHead, unsendable } from './request/request-head.ts';
 import { type Encoded, endWith, flushEncoder, flushHead, SMALL_ANSWER } from './response/flush.ts';
 import type { HeaderSpelling } from './response/header-spelling.ts';
 import { passInformational } from './response/informational.ts';
-import { cut } from './response/refusal.ts';
 import {
   applyResponseHead,
   checkResponseHead,

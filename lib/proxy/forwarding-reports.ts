@@ -50,9 +50,4 @@ export class ForwardingReports {
       durationMs,
     });
   }
-
-  rejected(outcome: Outcome): void {
-    if (this.#events.listenerCount('rejected') === 0) return;
-    this.#events.emit('rejected', { exchange: this.#exchange, proxy: this.#proxy, outcome });
-  }
 }

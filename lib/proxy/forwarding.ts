@@ -5,8 +5,16 @@ import type { Waiter } from '../backends/queue.ts';
 import { declaredLength } from '../core/declared-length.ts';
 import type { Exchange } from '../core/exchange.ts';
 import type { Next } from '../core/http.ts';
-import { ABORTED, type Failed, judge, type Outcome, type Rejected, type Verdict } from '../core/outcome.ts';
-import { thrown } from '../core/warnings.ts';
+import {
+  ABORTED,
+  type Failed,
+  handlerError,
+  judge,
+  type Outcome,
+  type Rejected,
+  type Verdict,
+} from '../core/outcome.ts';
+import { cut, rejectWith } from '../core/reject.ts';
 import { Attempt } from './attempt.ts';
 import type { AttemptOwner, AttemptTimeouts } from './attempt-owner.ts';
 import type { ForwardingParts } from './forwarding-parts.ts';
@@ -17,7 +25,6 @@ import { type ContentOwner, RequestContent, type SendableContent } from './reque
 import { type RequestHead, requestHead } from './request/request-head.ts';
 import { overload, RequestCaps } from './request-caps.ts';
 import { answerOptions, endsHere, refusedHere } from './response/own-response.ts';
-import { cut, refuse } from './response/refusal.ts';
 import { isEventStream, type ResponseFields } from './response/response-head.ts';
 import { Retries } from './retry/retries.ts';
 import { containListeners, tellOfThrow } from './tunnel/contain-throws.ts';
@@ -390,9 +397,9 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
 
   #refuse(outcome: Failed | Rejected): void {
     try {
-      this.#exchange.settle(outcome);
-      this.#reports.rejected(outcome);
-      refuse(this.#exchange, outcome);
+      const { events, name } = this.#parts;
+      const exchange = this.#exchange;
+      rejectWith(exchange, outcome, events, 'rejected', { exchange, proxy: name, outcome });
     } finally {
       this.#over();
     }
@@ -415,8 +422,7 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
       }
       return;
     }
-    const failure = error instanceof Error ? error : new Error(thrown(error));
-    this.#refuse({ kind: 'failed', cause: 'handler_error', error: failure, sent: false, headSent });
+    this.#refuse(handlerError(error, headSent));
   }
 
   /** The connection is cut, and nobody is asked for a response. */
@@ -425,9 +431,7 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
     exchange.working = undefined;
     this.#place?.release('neutral');
     this.#over();
-    const { headersSent: headSent } = exchange.res;
-    const failure = error instanceof Error ? error : new Error(thrown(error));
-    exchange.settle({ kind: 'failed', cause: 'handler_error', error: failure, sent: false, headSent });
+    exchange.settle(handlerError(error, exchange.res.headersSent));
     cut(exchange);
   }
 

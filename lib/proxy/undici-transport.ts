@@ -5,8 +5,8 @@ import { debugProxyErrorsPlugin, type Options as HpmOptions, loggerPlugin, type 
 import { declaredLength } from '../core/declared-length.ts';
 import { exchangeOf } from '../core/exchange.ts';
 import { type Checks, durationMs, resolveOptions } from '../core/options.ts';
-import type { Outcome } from '../core/outcome.ts';
-import { sendProblem } from '../core/problem.ts';
+import { handlerError, type Outcome } from '../core/outcome.ts';
+import { respond } from '../core/reject.ts';
 import { Attempt } from './attempt.ts';
 import type { AttemptOwner } from './attempt-owner.ts';
 import { alreadyReadError, whyUnreadable } from './request/body-already-read.ts';
@@ -244,9 +244,8 @@ class PluginOwner implements AttemptOwner, ContentOwner {
     this.#over();
   }
 
-  threw(): void {
-    if (this.#res.headersSent) this.#res.destroy();
-    else sendProblem(this.#res, 'handler_error');
+  threw(error: unknown): void {
+    respond(exchangeOf(this.#req, this.#res), handlerError(error, this.#res.headersSent));
     this.#over();
   }
 

@@ -1,6 +1,6 @@
 import type { GatewayEvents } from '../core/events.ts';
 import type { Exchange } from '../core/exchange.ts';
-import { sendProblem } from '../core/problem.ts';
+import { reject } from '../core/reject.ts';
 import { AddressList } from './address-list.ts';
 
 /** The addresses that are never limited, and those that are refused. */
@@ -23,8 +23,5 @@ export class AddressGate {
 
 /** Answers a client of the deny list. */
 export function deny(exchange: Exchange, events: GatewayEvents): void {
-  const outcome = { kind: 'rejected', cause: 'client_denied' } as const;
-  exchange.settle(outcome);
-  sendProblem(exchange.res, 'client_denied');
-  if (events.listenerCount('rejected') > 0) events.emit('rejected', { exchange, outcome });
+  reject(exchange, { kind: 'rejected', cause: 'client_denied' }, events);
 }

@@ -1,8 +1,8 @@
 import type { ClientRateLimitInfo } from 'express-rate-limit';
 import type { GatewayEvents, LimiterMode } from '../core/events.ts';
 import type { Exchange } from '../core/exchange.ts';
-import { sendProblem } from '../core/problem.ts';
 import type { Recorder } from '../core/recorder.ts';
+import { reject, rejectWith } from '../core/reject.ts';
 import type { Claim, Decision, QuotaState } from './meter.ts';
 import type { Quota } from './quota.ts';
 import type { RateLimitFields } from './rate-limit-fields.ts';
@@ -77,15 +77,11 @@ export class CountedRequest implements Claim {
     const exchange = this.#exchange;
     const { retryAfterMs, quotaStates } = this.#decision as Decision;
     if (quotaStates.length === 0) return this.#unavailable(retryAfterMs);
-    if (!shadow) {
-      exchange.settle({ kind: 'rejected', cause: 'rate_limited', retryAfterMs });
-      sendProblem(exchange.res, 'rate_limited', { retryAfterMs });
-    }
-    if (events.listenerCount('limited') > 0) {
-      const tightest = quotaStates.findIndex(({ resetMs }) => resetMs === retryAfterMs);
-      const limit = this.limit ?? (quotas[tightest] ?? (quotas[0] as Quota)).limit;
-      events.emit('limited', { exchange, limiter: name, key: this.key, limit, retryAfterMs, shadow });
-    }
+    const tightest = quotaStates.findIndex(({ resetMs }) => resetMs === retryAfterMs);
+    const limit = this.limit ?? (quotas[tightest] ?? (quotas[0] as Quota)).limit;
+    const event = { exchange, limiter: name, key: this.key, limit, retryAfterMs, shadow };
+    if (shadow) events.emit('limited', event);
+    else rejectWith(exchange, { kind: 'rejected', cause: 'rate_limited', retryAfterMs }, events, 'limited', event);
     return shadow;
   }
 
@@ -122,11 +118,7 @@ export class CountedRequest implements Claim {
   #unavailable(retryAfterMs: number): boolean {
     const { events, shadow } = this.#context;
     if (shadow) return true;
-    const exchange = this.#exchange;
-    const outcome = { kind: 'rejected', cause: 'limiter_unavailable', retryAfterMs } as const;
-    exchange.settle(outcome);
-    sendProblem(exchange.res, 'limiter_unavailable', { retryAfterMs });
-    if (events.listenerCount('rejected') > 0) events.emit('rejected', { exchange, outcome });
+    reject(this.#exchange, { kind: 'rejected', cause: 'limiter_unavailable', retryAfterMs }, events);
     return false;
   }
 }

@@ -1,10 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { STATUS_MAP } from '../../../lib/core/errors.ts';
-import type { Cause } from '../../../lib/core/outcome.ts';
+import { type Cause, CAUSES as REGISTRY } from '../../../lib/core/causes.ts';
 import { rawProblem, sendProblem } from '../../../lib/core/problem.ts';
 import { listen, type RunningServer } from '../../support/servers.ts';
 
-const CAUSES = Object.keys(STATUS_MAP) as Cause[];
+const CAUSES = Object.keys(REGISTRY) as Cause[];
 /** More bytes than characters. */
 const DETAIL = 'zu groß: 20 €';
 
@@ -18,7 +17,7 @@ beforeAll(async () => {
 afterAll(() => server.close());
 
 describe.each(CAUSES)('an answer that says %s', (cause) => {
-  const { status, title, proxyStatus } = STATUS_MAP[cause];
+  const { status, title, proxyStatus } = REGISTRY[cause];
   const contentOf = (detail?: string) => JSON.stringify({ type: 'about:blank', title, status, cause, detail });
 
   test.each([

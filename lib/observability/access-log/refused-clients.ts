@@ -1,4 +1,4 @@
-import { STATUS_MAP } from '../../core/errors.ts';
+import { CAUSES } from '../../core/causes.ts';
 import type { ClientRefusedEvent, GatewayEvents } from '../../core/events.ts';
 import { foldAddress } from '../../core/exchange.ts';
 import type { RejectionCause } from '../../core/outcome.ts';
@@ -62,7 +62,7 @@ export class RefusedClients {
     this.#output.refusal({
       time: Date.now(),
       client: foldAddress(address),
-      status: STATUS_MAP[cause].status,
+      status: CAUSES[cause].status,
       cause,
       detail,
     });

@@ -1,5 +1,5 @@
-import { causeOf } from '../../core/errors.ts';
 import type { GatewayEventMap, GatewayEvents } from '../../core/events.ts';
+import { causeOf } from '../../core/outcome.ts';
 import { Counts } from './counts.ts';
 import type { DefineMetric } from './metric.ts';
 

@@ -2,8 +2,8 @@ import type { EventEmitter } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Exchange } from '../../core/exchange.ts';
+import { cut } from '../../core/reject.ts';
 import { warnOfThrow } from '../../core/warnings.ts';
-import { cut } from '../response/refusal.ts';
 
 /** What a listener throws would end the process: Node's streams emit outside of any call of ours. */
 export function containThrows(emitter: EventEmitter, threw: (what: string, error: unknown) => void): void {

@@ -5,7 +5,7 @@ import { declaredLength } from '../../core/declared-length.ts';
 import { exchangeOf } from '../../core/exchange.ts';
 import { linger } from '../../core/last-answer.ts';
 import { OptionsError } from '../../core/options.ts';
-import { sendProblem } from '../../core/problem.ts';
+import { respond } from '../../core/reject.ts';
 import { warnOfThrow, warnOnce } from '../../core/warnings.ts';
 import { answerOn, endAfter } from '../../ingress/connection-responses.ts';
 import { watchNamed } from '../request/hop-by-hop.ts';
@@ -135,7 +135,7 @@ function pass(
   const protocol = requestedProtocol(req, protocols);
   if (protocol !== undefined) exchangeOf(req, res).upgrade = { socket, head, protocol };
   else if (declaredLength(req) > 0 && req.complete && req.readableLength === 0) {
-    sendProblem(res, 'upgrade_not_supported', { detail: UNREADABLE });
+    respond(exchangeOf(req, res), { kind: 'rejected', cause: 'upgrade_not_supported', detail: UNREADABLE });
     return;
   }
   try {

@@ -1,7 +1,7 @@
-import { STATUS_MAP } from '../../core/errors.ts';
+import { CAUSES } from '../../core/causes.ts';
 import { retryAfterSeconds } from '../../core/problem.ts';
 
-const { status, title } = STATUS_MAP.limiter_unavailable;
+const { status, title } = CAUSES.limiter_unavailable;
 
 /** Nobody could count a request, and the limiter lets none pass uncounted. Express takes status and fields from it. */
 export class LimiterUnavailableError extends Error {
