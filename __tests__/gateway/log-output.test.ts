@@ -39,12 +39,11 @@ test('while nobody reads, the event loop goes on; what does not fit is dropped, 
   });
   const out = new LogOutput(openSync(fifo, 'w'), 200_000);
   const line = `${'x'.repeat(999)}\n`;
-  const started = performance.now();
   for (let i = 0; i < 1_000; i += 1) {
     out.write(line);
     if (i % 10 === 0) await new Promise((resolve) => setImmediate(resolve));
   }
-  expect(performance.now() - started).toBeLessThan(5_000);
+  // It is here: a write that waited for the reader would wait for ever.
   // A pipe holds 64 KiB, the buffer 200 000 bytes.
   expect(out.dropped).toBeGreaterThan(600);
   (reader.stdio[3] as NodeJS.WritableStream).write('go\n');

@@ -54,16 +54,12 @@ test.each(['GET', 'POST'])(
     );
     const failures: string[] = [];
     proxy.events.on('attemptFailed', ({ outcome }) =>
-      failures.push(outcome.kind === 'failed' ? outcome.cause : outcome.kind),
+      failures.push(outcome.kind === 'failed' ? `${outcome.cause}: ${outcome.error.message}` : outcome.kind),
     );
     const request = { method, ...(method === 'POST' ? { body: 'content' } : {}) };
-    for (let i = 0; i < 4; i += 1) {
-      const started = Date.now();
-      expect((await fetch(url, request)).status).toBe(200);
-      expect(Date.now() - started).toBeLessThan(3_000);
-    }
+    for (let i = 0; i < 4; i += 1) expect((await fetch(url, request)).status).toBe(200);
     // Two were enough to leave it out.
-    expect(failures).toEqual(['connection_timeout', 'connection_timeout']);
+    expect(failures).toEqual(Array(2).fill(expect.stringMatching(/^connection_timeout: .* timeout: 400ms/)));
     expect(proxy.status()[0]?.circuit).toBe('open');
     expect(good.requests).toHaveLength(4);
   },

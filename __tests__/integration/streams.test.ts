@@ -243,9 +243,8 @@ describe('C16: streams', () => {
         return client;
       }),
     );
-    const startedAt = Date.now();
+    // A request that had to wait for a stream to end would wait for ever.
     expect((await fetch(gateway.url)).status).toBe(200);
-    expect(Date.now() - startedAt).toBeLessThan(2_000);
     for (const client of clients) client.close();
     await eventually('all are let go of', () => gateway.proxy.status()[0]?.inFlight === 0);
   });

@@ -17,12 +17,14 @@ describe('Via', () => {
     expect(via.isIn('1.1 axb+c|d')).toBe(false);
   });
 
-  test('R13: a field as long as a head may be is read in no time', () => {
+  test('R13: a field as long as a head may be is read in linear time', () => {
     const via = new Via('edge');
-    const started = performance.now();
+    // Time of the CPU, not of the clock. At this length, quadratic time would take minutes.
+    const before = process.cpuUsage();
     for (const part of ['(', ',', ' ', '1.1 edge-', '\t,', '1.1 (edge,']) {
-      expect(via.isIn(`${part.repeat(16_384 / part.length)}edge`)).toBe(false);
+      expect(via.isIn(`${part.repeat(1_048_576 / part.length)}edge`)).toBe(false);
     }
-    expect(performance.now() - started).toBeLessThan(1_000);
+    const { user, system } = process.cpuUsage(before);
+    expect(user + system).toBeLessThan(10_000_000);
   });
 });
