@@ -11,16 +11,11 @@ export {
 } from './backends/discovery/discovery-options.ts';
 export { type HealthCheckOptions, healthCheckDefaults } from './backends/health/health-check-options.ts';
 export { type QueueOptions, queueDefaults } from './backends/queue.ts';
-export type { HashBy } from './backends/selection/hash-key.ts';
-export {
-  type HashOptions,
-  hashDefaults,
-  type LoadBalancing,
-  type SimplePolicyName,
-  type StickyOptions,
-  stickyDefaults,
-} from './backends/selection/load-balancing.ts';
+export { type HashBy, type HashOptions, hashDefaults } from './backends/selection/hash.ts';
+export type { LoadBalancing } from './backends/selection/load-balancing.ts';
+export type { SimplePolicyName } from './backends/selection/plain-policies.ts';
 export type { BackendView, SelectionPolicy } from './backends/selection/selection-policy.ts';
+export { type StickyOptions, stickyDefaults } from './backends/selection/sticky-cookie.ts';
 export {
   type CircuitBreaker,
   type CircuitBreakerOptions,

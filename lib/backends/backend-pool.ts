@@ -96,9 +96,8 @@ export class BackendPool {
     this.#hasWarned = true;
     warn(
       'WARN_EXPRESSWAY_WEIGHTS',
-      'The backends have different weights, and loadBalancing takes them in strict rotation all the same. Set loadBalancing to ' +
-        "'weighted', 'least-requests', 'latency' or 'hash' (for sticky cookies: fallback; example gateway: LOAD_BALANCING), or " +
-        'leave the weights out',
+      'The backends have different weights, but loadBalancing ignores them. Set loadBalancing to a policy that respects weights, ' +
+        "such as 'weighted' (for sticky cookies: fallback; hosted gateway: LOAD_BALANCING), or leave the weights out",
     );
   }
 

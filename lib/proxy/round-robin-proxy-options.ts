@@ -78,11 +78,8 @@ export interface RoundRobinProxyOptions extends InFlightCapOptions {
   /** When more would have to be out than may be, use all of them instead (Envoy's panic threshold). Default false. */
   panic?: boolean;
   /**
-   * How a backend is picked among those that are available: `round-robin`, in strict rotation whatever the weights;
-   * `weighted`, round robin by weight, smooth as nginx's; `least-requests` in flight for its weight, the best of two drawn
-   * at random when there are more than 32; `latency`, the faster of two drawn at random ("peak EWMA"); `hash`, by
-   * the client's address or as {@link HashOptions} say; by a cookie as {@link StickyOptions} say; or a policy of your own.
-   * Default `round-robin`.
+   * How a backend is picked among those that are available: the name of a policy, `{ policy: name }` with its options, or a
+   * policy of your own. Default `round-robin`.
    */
   loadBalancing?: LoadBalancing;
   /**

@@ -1,11 +1,29 @@
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import type { PolicyEntry } from '../../lib/backends/selection/selection-policy.ts';
 import { optionsTable } from './options-table.ts';
 
 const TABLE = /(<!-- options: (\w+), (lib\/[\w/.-]+\.ts), (\w+) -->\n).*?(<!-- end of options -->)/gs;
 
+const POLICIES = /(<!-- policies -->\n).*?(<!-- end of policies -->)/gs;
+
+const OF_WEIGHTS = { respected: 'respected', ignored: 'ignored', fallback: 'as its fallback does' } as const;
+
+/** A page with its table of selection policies as the registry has them now. */
+async function withPolicies(root: string, page: string): Promise<string> {
+  if (page.search(POLICIES) === -1) return page;
+  const file = join(root, 'lib/backends/selection/policies.ts');
+  const { policies }: { policies: readonly PolicyEntry[] } = await import(pathToFileURL(file).href);
+  const rows = policies.map(({ name, required, weights, summary }) => {
+    const value = required === undefined ? `'${name}'` : `{ policy: '${name}', ${required} }`;
+    return `| \`${value}\` | ${OF_WEIGHTS[weights]} | ${summary} |`;
+  });
+  const table = ['| policy | weights | how it picks |', '| --- | --- | --- |', ...rows].join('\n');
+  return page.replace(POLICIES, (_whole, begin, end) => `${begin}\n${table}\n\n${end}`);
+}
+
 /**
- * A page with its tables of options as the source has them now. `<!-- options: Interface, file, defaults -->` says where a
+ * A page with its tables of options and of selection policies as the source has them now. `<!-- options: Interface, file, defaults -->` says where a
  * table comes from; `none` stands for an interface without exported defaults.
  */
 export async function withOptions(root: string, page: string): Promise<string> {
@@ -22,5 +40,9 @@ export async function withOptions(root: string, page: string): Promise<string> {
     if (values === undefined) throw new Error(`${file} exports no ${defaults}`);
     made.push(optionsTable({ file: path, name, defaults: values, tables: tables.filter((one) => one !== name) }));
   }
-  return page.replace(TABLE, (_whole, begin, _name, _file, _defaults, end) => `${begin}\n${made.shift()}\n\n${end}`);
+  const withTables = page.replace(
+    TABLE,
+    (_whole, begin, _name, _file, _defaults, end) => `${begin}\n${made.shift()}\n\n${end}`,
+  );
+  return withPolicies(root, withTables);
 }

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { OptionsError, type RoundRobinProxyOptions, roundRobinProxy, type SelectionPolicy } from 'expressway';
 import { selectionPolicy } from '../../../lib/backends/selection/load-balancing.ts';
+import { policies } from '../../../lib/backends/selection/policies.ts';
 import { exchange, type FakeBackend, manyBackends, pool, setCookies, word } from './fake-backend.ts';
 
 const SECRET = 'a secret that has at least 32 characters';
@@ -24,6 +25,7 @@ describe('the loadBalancing option', () => {
     ['least-requests'],
     ['latency'],
     ['hash'],
+    [{ policy: 'weighted' }],
     [{ policy: 'hash' }],
     [{ policy: 'hash', by: 'ip', loadFactor: 1 }],
     [{ policy: 'hash', by: { header: 'X-Tenant' }, loadFactor: Number.POSITIVE_INFINITY }],
@@ -39,13 +41,14 @@ describe('the loadBalancing option', () => {
   });
 
   const names = "'round-robin', 'weighted', 'least-requests', 'latency', 'hash'";
-  const list = `must be ${names}, { policy: 'hash' }, { policy: 'sticky', secret }, or an object with a select() method`;
+  const list = `must be ${names}, { policy: 'sticky', secret }, or an object with a select() method`;
 
   test.each<[unknown, string[]]>([
     ['random', [`loadBalancing ${list}, got "random"`]],
     [null, [`loadBalancing ${list}, got null`]],
     [{}, [`loadBalancing ${list}, got an empty object`]],
-    [{ policy: 'weighted' }, [`loadBalancing ${list}, got an object with policy`]],
+    [{ policy: 'random' }, [`loadBalancing ${list}, got an object with policy`]],
+    [{ policy: 'weighted', by: 'ip' }, ['loadBalancing: unknown option "by"']],
     [{ select: 1 }, [`loadBalancing ${list}, got an object with select`]],
     [() => undefined, [`loadBalancing ${list}, got a function`]],
     ['sticky', ["loadBalancing: needs a secret: { policy: 'sticky', secret }"]],
@@ -151,6 +154,29 @@ describe('the policy of an option', () => {
     expect(observing({ observesLatency: true, select: () => undefined })).toBe(true);
     expect(observing({ select: () => undefined })).toBe(false);
     expect(observing('round-robin')).toBe(false);
+  });
+});
+
+describe('the registry of policies', () => {
+  const made = policies.map(
+    (entry) =>
+      [entry.name, entry, selectionPolicy({ ...entry.defaults, policy: entry.name, secret: SECRET } as never)] as const,
+  );
+
+  test.each(made)('%s picks the only available backend, with its defaults', (_name, _entry, policy) => {
+    const backends = pool(1, 2, 3);
+    for (const backend of backends.slice(1)) backend.available = false;
+    expect(word(policy, backends, 5)).toBe('aaaaa');
+    backends[0]!.available = false;
+    expect(word(policy, backends, 1)).toBe('-');
+  });
+
+  test.each(made)('%s ignores weights where its entry says so', (_name, entry, policy) => {
+    expect(policy.ignoresWeights === true).toBe(entry.weights !== 'respected');
+  });
+
+  test('has each name once', () => {
+    expect(new Set(policies.map(({ name }) => name)).size).toBe(policies.length);
   });
 });
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { type HashBy, hashKey } from '../../../lib/backends/selection/hash-key.ts';
+import { type HashBy, hashKey } from '../../../lib/backends/selection/hash.ts';
 import { RendezvousHash } from '../../../lib/backends/selection/rendezvous-hash.ts';
 import { exchange, type FakeBackend, manyBackends, pool, word } from './fake-backend.ts';
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { hashKey } from '../../../lib/backends/selection/hash-key.ts';
+import { hashKey } from '../../../lib/backends/selection/hash.ts';
 import { LeastLatency } from '../../../lib/backends/selection/least-latency.ts';
 import { LeastRequests } from '../../../lib/backends/selection/least-requests.ts';
 import { RendezvousHash } from '../../../lib/backends/selection/rendezvous-hash.ts';

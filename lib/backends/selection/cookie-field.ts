@@ -8,7 +8,7 @@ export function cookieValue(field: string | undefined, name: string): string | u
   for (let from = 0; from < field.length; ) {
     const semicolon = field.indexOf(';', from);
     const end = semicolon === -1 ? field.length : semicolon;
-    // The one that was found may be in a later pair: to look again from each pair would take the square of the field's length.
+    // It may lie in a later pair. Searching again from each pair would take quadratic time.
     if (equals < from) equals = field.indexOf('=', from);
     if (equals === -1) return undefined;
     if (equals < end && field.slice(from, equals).trim() === name) {

@@ -1,21 +1,20 @@
-/** Time constant of the average and of its fading: the default of finagle's and linkerd's balancers. */
+/** Time constant of the average and of its fading: the default of finagle and linkerd. */
 const DECAY_MS = 10_000;
-/** Far above any latency to compare by; failures in a row double the estimate, and must not do so for ever. */
+/** Upper bound of the estimate: failures in a row double it. */
 const MAX_MS = 60_000;
 
 /**
- * The latency of one backend as a peak-sensitive moving average (finagle's "Peak EWMA"): a slower answer counts
- * at once and whole, faster ones count by and by. It fades while nothing is measured, so that a backend which
- * was slow is asked again some time.
+ * The latency of one backend as a peak-sensitive moving average (finagle's "Peak EWMA"): a slower response counts whole and at
+ * once, faster ones count gradually. It fades while nothing is measured, so that a backend that was slow gets requests again.
  *
- * Its clock is `performance.now()`: whole milliseconds would make all backends of a fast network alike, and a wall
- * clock set forward would look like a peak.
+ * The clock is `performance.now()`: with whole milliseconds all backends of a fast network would look alike, and a wall clock
+ * that is set forward would look like a peak.
  */
 export class LatencyEstimate {
   #ms = 0;
   #at = 0;
 
-  /** 0 when nothing was measured. */
+  /** Milliseconds; 0 before the first measurement. */
   get ms(): number {
     return this.#ms === 0 ? 0 : this.#ms * Math.exp((this.#at - performance.now()) / DECAY_MS);
   }
@@ -28,20 +27,20 @@ export class LatencyEstimate {
     this.#at = now;
   }
 
-  /** The client left first: what is known is that the answer takes longer than this. */
+  /** The client left first: the response takes at least this long. */
   observeAtLeast(ms: number): void {
     if (ms > this.ms) this.observe(ms);
   }
 
   /**
-   * Failures are often quick. By time alone a backend that fails would draw all the traffic, so a failure
-   * counts as an answer that took twice as long as usual.
+   * Failures are often quick, and by time alone a backend that fails would draw all the traffic. So a failure counts as a response
+   * that took twice as long as usual.
    */
   observeFailure(ms: number): void {
     this.observe(Math.max(ms, 2 * this.ms));
   }
 
-  /** What was measured says nothing of what comes: the backend was out and is back. */
+  /** Forgets all measurements: the backend was out and is back. */
   forget(): void {
     this.#ms = 0;
   }

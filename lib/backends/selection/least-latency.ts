@@ -1,26 +1,26 @@
 import type { Exchange } from '../../core/exchange.ts';
-import { LeastOfTwo } from './least-of-two.ts';
-import type { BackendView, SelectionPolicy } from './selection-policy.ts';
+import type { BackendView, PolicyEntry, SelectionPolicy } from './selection-policy.ts';
+import { LeastOfTwo } from './weighted-draw.ts';
 
-/** More than any measured cost: what has been asked once and not measured waits for the answer. */
+/** More than any measured cost: a backend that has its first request waits for the response before it gets another. */
 const UNKNOWN = 1e12;
 
-/** What a request more would take there: every request in flight is one to wait for. */
+/** Expected time of one more request there: it waits for every request in flight. */
 function expectedWait({ latencyMs, inFlight, effectiveWeight }: BackendView): number {
-  // Nothing is known of an idle one: to ask it is the way to know, and one request at a time is enough for that.
+  // An idle backend without a measurement gets a request, one at a time, to get one.
   if (latencyMs === 0) return inFlight === 0 ? 0 : UNKNOWN * inFlight;
   return (latencyMs * (inFlight + 1)) / effectiveWeight;
 }
 
 /**
- * The lower latency of two drawn at random: "peak EWMA" times requests in flight, as finagle and linkerd do it.
- * Two also in small pools: the fastest of all would get all the traffic until it is no longer the fastest.
+ * The lower latency of two drawn at random: "peak EWMA" times requests in flight, as in finagle and linkerd. Two in small
+ * pools as well: otherwise the fastest backend would get all the traffic until it is no longer the fastest.
  */
 export class LeastLatency implements SelectionPolicy {
   readonly observesLatency = true;
   readonly #ofTwo: LeastOfTwo;
 
-  /** @param random From 0 up to, and without, 1. */
+  /** @param random Gives a number from 0 up to, but not including, 1. */
   constructor(random: () => number = Math.random) {
     this.#ofTwo = new LeastOfTwo(expectedWait, random);
   }
@@ -29,3 +29,12 @@ export class LeastLatency implements SelectionPolicy {
     return this.#ofTwo.pick(backends, tried);
   }
 }
+
+export const leastLatency: PolicyEntry<'latency'> = {
+  name: 'latency',
+  summary: 'the faster of two drawn at random, by a moving average of their latency that follows peaks ("peak EWMA")',
+  weights: 'respected',
+  defaults: {},
+  checks: {},
+  make: () => new LeastLatency(),
+};

@@ -1,16 +1,16 @@
 import type { Exchange } from '../../core/exchange.ts';
-import { LeastOfTwo } from './least-of-two.ts';
-import { type BackendView, isCandidate, type SelectionPolicy } from './selection-policy.ts';
-import { WeightedTurns } from './weighted-turns.ts';
+import { type BackendView, isCandidate, type PolicyEntry, type SelectionPolicy } from './selection-policy.ts';
+import { LeastOfTwo } from './weighted-draw.ts';
+import { WeightedTurns } from './weighted-round-robin.ts';
 
-/** Up to this many backends all are compared; of more, two. */
+/** Up to this many backends it compares all of them; of more, two. */
 const EXACT = 32;
 
 const requestsPerWeight = ({ inFlight, effectiveWeight }: BackendView): number => inFlight / effectiveWeight;
 
 /**
- * The fewest requests in flight for its weight. Those who are equal take weighted turns, as with nginx's
- * `least_conn`: else an idle pool's traffic would all go to the first, or to the heaviest, one.
+ * The fewest requests in flight for its weight. Equal backends take weighted turns, as with nginx's `least_conn`: otherwise all
+ * traffic of an idle pool would go to the first, or to the heaviest, backend.
  */
 export class LeastRequests implements SelectionPolicy {
   readonly #turns = new WeightedTurns();
@@ -18,7 +18,7 @@ export class LeastRequests implements SelectionPolicy {
   readonly #costs = new Float64Array(EXACT);
   #members: readonly BackendView[] = [];
 
-  /** @param random From 0 up to, and without, 1. */
+  /** @param random Gives a number from 0 up to, but not including, 1. */
   constructor(random: () => number = Math.random) {
     this.#ofTwo = new LeastOfTwo(requestsPerWeight, random);
   }
@@ -57,3 +57,12 @@ export class LeastRequests implements SelectionPolicy {
     return best;
   }
 }
+
+export const leastRequests: PolicyEntry<'least-requests'> = {
+  name: 'least-requests',
+  summary: `the fewest requests in flight for its weight; the better of two drawn at random when there are more than ${EXACT} backends`,
+  weights: 'respected',
+  defaults: {},
+  checks: {},
+  make: () => new LeastRequests(),
+};

@@ -1,15 +1,15 @@
 import type { BackendView } from './selection-policy.ts';
 
-/** In pools up to this size all backends are looked at on each pick: the census is always exact. */
+/** In pools up to this size each pick counts all backends: the census is always exact. */
 const EXACT = 32;
-/** Backends that are looked at on each pick in larger pools. */
+/** Backends that each pick counts in larger pools. */
 const SLICE = 8;
 
 /**
- * What a policy must know of all backends at once, kept in flat arrays. In a large pool, to ask every backend on every
- * pick would cost more than the rest of the request, so each pick looks at the next few. Who has just become
- * unavailable may still be counted and must be asked before it is picked; who has come back, or is on a slow start, is
- * noticed within as many picks as there are slices.
+ * Sums over all backends of a pool, kept in flat arrays. In a large pool, counting every backend on every pick would cost more
+ * than the rest of the request, so each pick counts the next few. A backend that has just become unavailable may still be
+ * counted, so the policy must check it before it picks it. A backend that is back, or on a slow start, is noticed within as many
+ * picks as there are slices.
  */
 export class PoolCensus {
   /** Effective weight of each backend; 0 for one that is not available. */
@@ -28,7 +28,7 @@ export class PoolCensus {
     this.recount(backends);
   }
 
-  /** Looks at the next slice. */
+  /** Counts the next slice. */
   advance(backends: readonly BackendView[]): void {
     const count = backends.length;
     if (count <= EXACT) {
@@ -41,9 +41,9 @@ export class PoolCensus {
     }
   }
 
-  /** Looks at all. */
+  /** Counts all. */
   recount(backends: readonly BackendView[]): void {
-    // From nothing: sums of fractions would keep their rounding errors for ever.
+    // From zero: sums of fractions would keep their rounding errors for ever.
     this.totalWeight = 0;
     this.totalInFlight = 0;
     this.weights.fill(0);
@@ -58,7 +58,7 @@ export class PoolCensus {
     else this.leaveOut(index);
   }
 
-  /** Counts one backend as not available, until it is looked at again. */
+  /** Counts one backend as not available, until its next count. */
   leaveOut(index: number): void {
     this.#count(index, 0, 0);
   }

@@ -1,6 +1,4 @@
 import type { Exchange } from '../../core/exchange.ts';
-import { hashCode } from './hash-code.ts';
-import type { HashKey } from './hash-key.ts';
 import { PoolCensus } from './pool-census.ts';
 import { RoundRobin } from './round-robin.ts';
 import { type BackendView, isCandidate, type SelectionPolicy } from './selection-policy.ts';
@@ -10,29 +8,29 @@ const HALF = 2 ** 31;
 const OTHER_BASIS = 0x5bd1e995;
 
 /**
- * The same key goes to the same backend, on every gateway: the one whose score for the key is highest (rendezvous
- * hashing, Thaler and Ravishankar 1998; weights by the logarithmic method of Schindelhauer and Schomaker 2005). When a
- * backend comes or goes, only its own keys move; while it is away each of them has a second choice of its own.
+ * Sends the same key to the same backend, on every gateway: the backend with the highest score for the key (rendezvous hashing,
+ * Thaler and Ravishankar 1998; weights by the logarithmic method of Schindelhauer and Schomaker 2005). When a backend comes or
+ * goes, only its own keys move; while it is away, each of them has its own second choice.
  *
- * Bounded load (Mirrokni, Thorup and Zadimoghaddam 2016): a backend has at most `loadFactor` times its share of the
- * requests in flight, rounded up. What is more goes to the key's next choice, so that a popular key cannot drown one.
+ * Bounded load (Mirrokni, Thorup and Zadimoghaddam 2016): a backend has at most `loadFactor` times its share of the requests in
+ * flight, rounded up. Further requests go to the key's next choice, so that a popular key cannot overload one backend.
  *
- * Requests without a key go round.
+ * Requests without a key go round robin.
  */
 export class RendezvousHash implements SelectionPolicy {
-  readonly #keyOf: HashKey;
+  readonly #keyOf: (exchange: Exchange) => string | undefined;
   readonly #loadFactor: number;
   readonly #keyless = new RoundRobin();
   readonly #census = new PoolCensus();
   #members: readonly BackendView[] = [];
   #weights = new Float64Array(0);
   #maxWeight = 0;
-  // Two codes for each origin: with one of 32 bits, two backends of a large pool may be each other's shadow.
+  // Two codes for each origin: with one code of 32 bits, two backends of a large pool may get the same scores for all keys.
   #salts = new Int32Array(0);
   #factors = new Int32Array(0);
 
   /** @param loadFactor At least 1; `Infinity` for no bound. */
-  constructor(keyOf: HashKey, loadFactor: number) {
+  constructor(keyOf: (exchange: Exchange) => string | undefined, loadFactor: number) {
     this.#keyOf = keyOf;
     this.#loadFactor = loadFactor;
   }
@@ -46,7 +44,7 @@ export class RendezvousHash implements SelectionPolicy {
     const loadPerWeight = (this.#loadFactor * (totalInFlight + 1)) / totalWeight;
     const code = hashCode(key);
     const favourite = backends[this.#favourite(code)];
-    // Nobody else can beat it with its whole weight: a large pool need not be asked one by one.
+    // No other backend can beat it while it has its whole weight, so a large pool need not be searched.
     if (
       favourite !== undefined &&
       favourite.effectiveWeight === favourite.weight &&
@@ -58,7 +56,7 @@ export class RendezvousHash implements SelectionPolicy {
     return this.#bestAvailable(backends, tried, code, loadPerWeight);
   }
 
-  /** The place of the highest score by configured weights; -1 when all are 0. */
+  /** Index of the highest score by configured weights; -1 when all weights are 0. */
   #favourite(code: number): number {
     const salts = this.#salts;
     const factors = this.#factors;
@@ -72,7 +70,7 @@ export class RendezvousHash implements SelectionPolicy {
       if (score <= bestScore) continue;
       best = index;
       bestScore = score;
-      // `-ln(1 - x)` is at least `x`: which bits cannot win is clear without a logarithm for each backend.
+      // `-ln(1 - x)` is at least `x`: this bound tells which bits cannot win, without a logarithm for each backend.
       hopeless = HALF - 0.5 - (this.#maxWeight * RANGE) / score;
     }
     return best;
@@ -90,7 +88,7 @@ export class RendezvousHash implements SelectionPolicy {
     let overloadedScore = 0;
     for (let index = 0; index < backends.length; index += 1) {
       const bits = scoreBits(code, this.#salts[index] as number, this.#factors[index] as number);
-      // No weight is ever more than the configured one; and here too the logarithm can mostly be spared.
+      // No effective weight is above the configured one, so here too the bound mostly spares the logarithm.
       if ((this.#weights[index] as number) * RANGE <= bestScore * (HALF - 0.5 - bits)) continue;
       const backend = backends[index] as B;
       const score = scoreOf(bits, backend.effectiveWeight);
@@ -116,7 +114,7 @@ export class RendezvousHash implements SelectionPolicy {
   }
 }
 
-/** What a key and a backend make together: 32 bits, each as likely as the other. */
+/** Mixes a key and a backend to 32 even bits. */
 function scoreBits(code: number, salt: number, factor: number): number {
   let bits = Math.imul(code ^ salt, factor);
   bits = Math.imul(bits ^ (bits >>> 15), 0x85ebca6b);
@@ -124,11 +122,26 @@ function scoreBits(code: number, salt: number, factor: number): number {
   return bits;
 }
 
-/** The bits as a fraction between 0 and 1, without the two, and of that `weight / -ln(fraction)`. */
+/** `weight / -ln(fraction)`, with the bits as a fraction between, but not including, 0 and 1. */
 function scoreOf(bits: number, weight: number): number {
   return weight / -Math.log1p((bits + 0.5 - HALF) / RANGE);
 }
 
 function hasRoom(backend: BackendView, loadPerWeight: number): boolean {
   return backend.inFlight < Math.ceil(loadPerWeight * backend.effectiveWeight);
+}
+
+/**
+ * FNV-1a over UTF-16 code units, 32 bits, finished with MurmurHash3's `fmix32`. Fast and even; not for secrets.
+ *
+ * @param basis Each basis gives an unrelated code.
+ */
+function hashCode(text: string, basis = 0x811c9dc5): number {
+  let code = basis;
+  for (let index = 0; index < text.length; index += 1) {
+    code = Math.imul(code ^ text.charCodeAt(index), 0x01000193);
+  }
+  code = Math.imul(code ^ (code >>> 16), 0x85ebca6b);
+  code = Math.imul(code ^ (code >>> 13), 0xc2b2ae35);
+  return code ^ (code >>> 16);
 }

@@ -1,15 +1,15 @@
 import type { Exchange } from '../../core/exchange.ts';
-import { type BackendView, isCandidate, type SelectionPolicy } from './selection-policy.ts';
+import { type BackendView, isCandidate, type PolicyEntry, type SelectionPolicy } from './selection-policy.ts';
 
 /** Ten times a tenth is a little less than one. */
 const WHOLE_TURN = 1 - 1e-9;
 
 /**
- * Strict rotation. The cursor is consumed for the backends that are skipped: else the neighbour of an
- * unavailable one would get that one's share on top of its own.
+ * Strict rotation. The cursor moves past the backends that are skipped; otherwise the neighbour of an unavailable backend would
+ * get that backend's share on top of its own.
  *
- * A backend on its slow start saves up its share each time that its turn comes, and takes the turn once it has a whole
- * one. When nobody else is available it takes every turn.
+ * A backend on its slow start saves its share at each of its turns, and takes a turn once it has saved a whole one. When no other
+ * backend is available it takes every turn.
  */
 export class RoundRobin implements SelectionPolicy {
   readonly ignoresWeights = true;
@@ -29,7 +29,7 @@ export class RoundRobin implements SelectionPolicy {
         afterSpare = this.#cursor;
       }
     }
-    // Else the round that found nobody better would end, and begin again, at the same one.
+    // Otherwise the next round would begin at the same backend again.
     if (spare !== undefined) this.#cursor = afterSpare;
     return spare;
   }
@@ -41,3 +41,12 @@ export class RoundRobin implements SelectionPolicy {
     return isWhole;
   }
 }
+
+export const roundRobin: PolicyEntry<'round-robin'> = {
+  name: 'round-robin',
+  summary: 'in strict rotation',
+  weights: 'ignored',
+  defaults: {},
+  checks: {},
+  make: () => new RoundRobin(),
+};

@@ -1,4 +1,5 @@
 import type { Exchange } from '../../core/exchange.ts';
+import type { Checks } from '../../core/options.ts';
 
 /** What a selection policy may know of a backend. */
 export interface BackendView {
@@ -8,38 +9,59 @@ export interface BackendView {
   readonly weight: number;
   /** `weight`, or a part of it while the backend is on its slow start. More than 0 unless `weight` is 0. */
   readonly effectiveWeight: number;
-  /** Requests that it is answering now. */
+  /** Requests in flight at the backend. */
   readonly inFlight: number;
   /**
-   * Milliseconds that it takes to begin an answer: a moving average that follows a rise at once and fades while nothing
-   * is measured. 0 when nothing was measured yet, or the policy does not ask for it by `observesLatency`.
+   * Milliseconds to the head of a response: a moving average that follows a rise at once and fades while nothing is measured.
+   * 0 before the first measurement, and when the policy does not set `observesLatency`.
    */
   readonly latencyMs: number;
-  /** Whether it may get a request now: whatever keeps it out (circuit, health, limits, weight 0), this is the answer. */
+  /** Whether it may get a request now. It covers everything that can keep a backend out: circuit, health, limits and weight 0. */
   isAvailable(): boolean;
-  /** Whether nothing but its cap on requests keeps it from taking one more: it is neither out nor gone. */
+  /** Whether it is not available for one reason alone: it has as many requests in flight as it may have. */
   isOnlyFull(): boolean;
 }
 
 /**
- * Picks one of the available backends. Knows nothing of circuits, health or limits: it may ask a backend
- * only whether it `isAvailable()`, and read its numbers.
+ * Picks one of the available backends. It knows nothing of circuits, health or limits: it may only call `isAvailable()` of a
+ * backend and read its numbers.
  *
- * It must answer at once, without a promise: the pick and the entry into the backend's circuit are one step.
+ * It must return a backend, not a promise: the pick and the entry into the backend's circuit happen in one tick.
  */
 export interface SelectionPolicy {
-  /** Whether `latencyMs` is to be measured: two readings of a clock per request. Read once. Default false. */
+  /** Whether the proxy measures `latencyMs`, which reads a clock twice per request. Read once. Default false. */
   readonly observesLatency?: boolean;
-  /** Whether all weights but 0 are the same to it: a list of backends that has several gives a process warning. Default false. */
+  /** Whether it treats all weights but 0 alike. Different weights in a list of backends then give a process warning. Default false. */
   readonly ignoresWeights?: boolean;
   /**
    * @param backends The pool, in the order of its configuration. The same array until membership or weights change.
-   * @param tried Backends already asked on behalf of this exchange: never picked again.
-   * @returns One of `backends` that is available; nothing when there is none.
+   * @param tried Backends that this exchange was sent to before. It must not pick them again.
+   * @returns One of `backends` that is available; `undefined` when there is none.
    */
   select<B extends BackendView>(backends: readonly B[], exchange: Exchange, tried: readonly B[]): B | undefined;
 }
 
 export function isCandidate(backend: BackendView, tried: readonly BackendView[]): boolean {
   return (tried.length === 0 || !tried.includes(backend)) && backend.isAvailable();
+}
+
+/**
+ * A policy that `loadBalancing` accepts by name. The registry is `policies.ts`; the option, its errors and the table in
+ * docs/proxy.md are made from the entries.
+ *
+ * @typeParam O The options beside `policy`.
+ */
+export interface PolicyEntry<N extends string = string, O extends object = object> {
+  readonly name: N;
+  /** How it picks: its line in the documentation. */
+  readonly summary: string;
+  /** Whether it respects the weights of backends; `fallback` when its fallback decides that. */
+  readonly weights: 'respected' | 'ignored' | 'fallback';
+  readonly defaults: Partial<O>;
+  readonly checks: Checks<O>;
+  /** The option without a default, if there is one: then the name alone is not enough. */
+  readonly required?: string;
+  /** Problems of several options together, one sentence each. */
+  problems?(given: Partial<O>): string[];
+  make(options: O): SelectionPolicy;
 }

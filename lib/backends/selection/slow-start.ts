@@ -1,20 +1,20 @@
-/** The share with which a slow start begins: Envoy's default for `min_weight_percent`. */
+/** Share at the begin of a slow start: Envoy's default for `min_weight_percent`. */
 const FIRST_SHARE = 0.1;
 
 /**
- * The slow start of one backend: its share of its weight, rising in a straight line from a tenth to the whole, so
- * that caches, pools and compilers of a backend that comes (back) warm up under less than the full load.
+ * The slow start of one backend: its share of its weight rises in a straight line from a tenth to the whole. The caches, pools
+ * and compilers of a backend that is new or back warm up under less than the full load.
  */
 export class SlowStart {
   readonly #lastsMs: number;
   #startedAt = Number.NEGATIVE_INFINITY;
 
-  /** @param lastsMs Milliseconds from the first share to the whole. */
+  /** @param lastsMs Milliseconds from the first share to the whole weight. */
   constructor(lastsMs: number) {
     this.#lastsMs = lastsMs;
   }
 
-  /** Starts again when one is under way. */
+  /** Starts again if one is under way. */
   begin(): void {
     this.#startedAt = Date.now();
   }
@@ -23,7 +23,7 @@ export class SlowStart {
   get share(): number {
     if (this.#startedAt === Number.NEGATIVE_INFINITY) return 1;
     const now = Date.now();
-    // A wall clock set back by an hour must not make it last an hour longer.
+    // A wall clock that is set back by an hour must not make it last an hour longer.
     if (now < this.#startedAt) this.#startedAt = now;
     const share = (now - this.#startedAt) / this.#lastsMs;
     if (share < 1) return Math.max(FIRST_SHARE, share);

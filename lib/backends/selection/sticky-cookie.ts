@@ -1,15 +1,51 @@
 import type { TLSSocket } from 'node:tls';
 import type { Exchange } from '../../core/exchange.ts';
-import { cookieValue } from './cookie-field.ts';
-import { type BackendView, isCandidate, type SelectionPolicy } from './selection-policy.ts';
+import { boolean, durationMs, oneOf, optional } from '../../core/options.ts';
+import { COOKIE_NAME, cookieValue } from './cookie-field.ts';
+import { plainPolicies, type SimplePolicyName } from './plain-policies.ts';
+import { type BackendView, isCandidate, type PolicyEntry, type SelectionPolicy } from './selection-policy.ts';
 import { StickyTokens } from './sticky-tokens.ts';
+
+/** Options of `loadBalancing` with the policy `sticky`: a signed cookie keeps a client at its backend. */
+export interface StickyOptions {
+  /** Always `sticky`. */
+  policy: 'sticky';
+  /**
+   * Signs the cookies: at least 32 characters, the same on every gateway. Of several secrets the first signs, and cookies of the
+   * others stay valid, so that a secret can be changed without moving clients.
+   */
+  secret: string | readonly string[];
+  /** Name of the cookie. Default `expressway-sticky`. */
+  cookie?: string;
+  /**
+   * When browsers send the cookie with requests from other sites: `lax`, `strict`, or `none` for pages that other sites embed. With
+   * `none` the cookie is always `Secure`, because browsers require it. Default `lax`.
+   */
+  sameSite?: 'lax' | 'strict' | 'none';
+  /** Path of the cookie. Default `/`. */
+  path?: string;
+  /** Domain of the cookie, subdomains included. Default: only the host that the client asked. */
+  domain?: string;
+  /**
+   * Milliseconds for which a client keeps the cookie from the time it got it; after that it may get another backend. Default: until
+   * the browser's session ends.
+   */
+  maxAgeMs?: number;
+  /** Whether an embedded page gets a separate cookie for each site that embeds it (CHIPS). The cookie is then always `Secure`. Default false. */
+  partitioned?: boolean;
+  /**
+   * Name of the policy for clients without a valid cookie and for those whose backend is not available: any but `hash` and `sticky`.
+   * Default `round-robin`.
+   */
+  fallback?: SimplePolicyName;
+}
 
 export interface StickyCookieSettings {
   /** The cookie's name. */
   readonly cookie: string;
-  /** The first one signs; the others are still believed. */
+  /** The first signs; cookies of the others stay valid. */
   readonly secrets: readonly string[];
-  /** Picks for clients without a cookie, and for those whose backend is not available. */
+  /** Picks for clients without a valid cookie, and for those whose backend is not available. */
   readonly fallback: SelectionPolicy;
   readonly attributes?: StickyCookieAttributes;
 }
@@ -24,14 +60,14 @@ export interface StickyCookieAttributes {
 }
 
 /**
- * A client stays with the backend that its cookie stands for, as long as that one is available; while it is full, others
- * serve its clients. Everybody else gets a backend from another policy, and the cookie for it.
+ * Keeps a client at the backend that its cookie names while that backend is available. While it is full, other backends serve
+ * its clients. All other clients get a backend from the fallback, and the cookie for it.
  */
 export class StickyCookie implements SelectionPolicy {
   readonly observesLatency: boolean;
   readonly ignoresWeights: boolean;
   readonly #cookie: string;
-  /** As they stand behind the value, without Secure. */
+  /** The text behind the value, without Secure. */
   readonly #attributes: string;
   /** Whether browsers drop the cookie without Secure. */
   readonly #mustBeSecure: boolean;
@@ -59,11 +95,11 @@ export class StickyCookie implements SelectionPolicy {
     const token = value === undefined ? undefined : this.#tokens.find(value);
     if (token !== undefined && isCandidate(token.backend, tried)) {
       if (!token.isCurrent) this.#issue(exchange, token.backend);
-      // The tokens are those of these very backends.
+      // The tokens were made from these backends.
       return token.backend as B;
     }
     const backend = this.#fallback.select(backends, exchange, tried);
-    // A client whose backend is only full is served by another this once: what it has there is not lost.
+    // A client whose backend is only full keeps its cookie: its session there is not lost.
     const staysWithItsOwn = token?.isCurrent === true && token.backend.isOnlyFull();
     if (backend !== undefined && !staysWithItsOwn) this.#issue(exchange, backend);
     return backend;
@@ -71,11 +107,11 @@ export class StickyCookie implements SelectionPolicy {
 
   #issue(exchange: Exchange, backend: BackendView): void {
     const { res } = exchange;
-    // Nothing more can be said to a client that is being answered already.
+    // Too late for a cookie.
     if (res.headersSent) return;
     const secure = this.#mustBeSecure || isHttps(exchange) ? '; Secure' : '';
     const line = `${this.#cookie}=${this.#tokens.valueFor(backend)}${this.#attributes}${secure}`;
-    // A backend that was picked before, and failed, has left its own.
+    // The backend of an earlier attempt may have left its own cookie.
     const others = [res.getHeader('Set-Cookie') ?? []].flat().filter((other) => !this.#isOwn(String(other)));
     res.setHeader('Set-Cookie', [...others.map(String), line]);
   }
@@ -102,3 +138,57 @@ function isHttps({ req, peerTrusted }: Exchange): boolean {
   if (forwarded !== undefined) return /^\s*https\s*(?:,|$)/i.test(String(forwarded));
   return (req.socket as TLSSocket | undefined)?.encrypted === true;
 }
+
+/** Defaults of {@link StickyOptions}. */
+export const stickyDefaults = Object.freeze({
+  cookie: 'expressway-sticky',
+  sameSite: 'lax' as const,
+  path: '/',
+  partitioned: false,
+  fallback: 'round-robin' as SimplePolicyName,
+});
+
+type StickySettings = Omit<StickyOptions, 'policy'>;
+
+const SECRET_LENGTH = 32;
+/** RFC 6265 §4.1.1: any character but controls and `;`. A space is allowed there, but always a mistake. */
+const COOKIE_PATH = /^\/[\x21-\x3a\x3c-\x7e]*$/;
+/** Browsers ignore a leading dot, and people write it. */
+const DOMAIN = /^\.?[a-z0-9-]+(?:\.[a-z0-9-]+)*$/i;
+
+const matches = (pattern: RegExp, text: unknown): boolean => typeof text === 'string' && pattern.test(text);
+
+export const sticky: PolicyEntry<'sticky', StickySettings> = {
+  name: 'sticky',
+  summary: 'by a signed cookie: a client stays at its backend; `fallback` picks for the others',
+  weights: 'fallback',
+  required: 'secret',
+  defaults: stickyDefaults,
+  checks: {
+    secret: (value) => {
+      const secrets: unknown[] = [value].flat();
+      const isLong = (secret: unknown) => typeof secret === 'string' && secret.length >= SECRET_LENGTH;
+      // As a list, so that the error does not show the value.
+      return secrets.length > 0 && secrets.every(isLong)
+        ? undefined
+        : [`must be a string of at least ${SECRET_LENGTH} characters, or several such strings`];
+    },
+    cookie: (value) => (matches(COOKIE_NAME, value) ? undefined : 'must be a cookie name'),
+    sameSite: oneOf('lax', 'strict', 'none'),
+    path: (value) => (matches(COOKIE_PATH, value) ? undefined : 'must be a path like /shop, without ; and spaces'),
+    domain: optional((value) => (matches(DOMAIN, value) ? undefined : 'must be a domain like example.com')),
+    maxAgeMs: optional(durationMs),
+    partitioned: boolean,
+    fallback: oneOf(...plainPolicies.map(({ name }) => name)),
+  },
+  /** Browsers drop such cookies without a word (RFC 6265bis §4.1.3.2). */
+  problems: ({ cookie, path = '/', domain }) => {
+    if (!/^__Host-/i.test(String(cookie)) || (path === '/' && domain === undefined)) return [];
+    return ["cookie must not begin with __Host- beside a domain, or a path other than '/': browsers drop it"];
+  },
+  make: (options) => {
+    const { secret, cookie, fallback, ...attributes } = { ...stickyDefaults, ...options };
+    const entry = plainPolicies.find(({ name }) => name === fallback) as PolicyEntry;
+    return new StickyCookie({ secrets: [secret].flat(), cookie, fallback: entry.make(entry.defaults), attributes });
+  },
+};

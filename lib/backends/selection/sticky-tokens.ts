@@ -1,12 +1,12 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import type { BackendView } from './selection-policy.ts';
 
-/** A cookie's value that stands for one backend. */
+/** The value of a cookie for one backend. */
 interface Token {
   readonly backend: BackendView;
   readonly value: string;
   readonly bytes: Buffer;
-  /** Whether it is signed with the secret of today. */
+  /** Whether it is signed with the first secret. */
   readonly isCurrent: boolean;
 }
 
@@ -14,9 +14,9 @@ interface Token {
 const NAME_LENGTH = 11;
 
 /**
- * The values of a sticky cookie, one per backend: `<name>.<signature>`, both keyed hashes, so that a value neither tells
- * an address nor can be made up, and every gateway with the same secret knows it. They are made when the pool changes:
- * requests only look them up.
+ * The values of a sticky cookie, one per backend: `<name>.<signature>`, both keyed hashes. A value tells no address, cannot be
+ * forged, and is the same on every gateway with the same secret. The values are made when the pool changes; requests only look
+ * them up.
  */
 export class StickyTokens {
   readonly #secrets: readonly string[];
@@ -24,7 +24,7 @@ export class StickyTokens {
   #byName = new Map<string, Token>();
   #byBackend = new Map<BackendView, Token>();
 
-  /** @param secrets The first one signs; the others are still believed. */
+  /** @param secrets The first signs; cookies of the others stay valid. */
   constructor(secrets: readonly string[], cookie: string) {
     this.#secrets = secrets;
     this.#cookie = cookie;
@@ -44,7 +44,7 @@ export class StickyTokens {
     }
   }
 
-  /** The token that a client's value is, if it is one. */
+  /** The token of a client's cookie value, if the value is valid. */
   find(value: string): Token | undefined {
     const token = this.#byName.get(value.slice(0, NAME_LENGTH));
     if (token === undefined) return undefined;

@@ -1,11 +1,11 @@
 import { type BackendView, isCandidate } from './selection-policy.ts';
 
-/** Up to this size a pool is looked through whole: cheaper than to draw and miss. */
+/** Up to this size one pass over the pool is cheaper than drawing and missing. */
 const SMALL = 8;
-/** Draws before a pool is looked through whole: nine of ten backends may be out. */
+/** Draws before a pass over the whole pool: nine of ten backends may be out. */
 const DRAWS = 8;
 
-/** Draws available backends at random, each as likely as its effective weight says. */
+/** Draws available backends at random, each with a chance in proportion to its effective weight. */
 export class WeightedDraw {
   readonly #random: () => number;
   #members: readonly BackendView[] = [];
@@ -18,7 +18,7 @@ export class WeightedDraw {
     this.#random = random;
   }
 
-  /** @param except The one that was drawn before. */
+  /** @param except The backend that was drawn before. */
   draw<B extends BackendView>(backends: readonly B[], tried: readonly B[], except?: B): B | undefined {
     if (backends.length > SMALL) {
       if (backends !== this.#members) this.#adopt(backends);
@@ -32,7 +32,7 @@ export class WeightedDraw {
     return this.#drawFromAll(backends, tried, except);
   }
 
-  /** One pass: each candidate takes the place of the one before with the chance that makes all chances right. */
+  /** One pass: each candidate replaces the one before with the chance that makes all chances right (reservoir sampling). */
   #drawFromAll<B extends BackendView>(backends: readonly B[], tried: readonly B[], except?: B): B | undefined {
     let drawn: B | undefined;
     let total = 0;
@@ -65,5 +65,28 @@ export class WeightedDraw {
       else low = middle + 1;
     }
     return low;
+  }
+}
+
+/**
+ * Draws two different backends and picks the one that costs less. This is nearly as even as a comparison of all backends, takes
+ * the same time for any number of them, and does not send every request to the same backend (Mitzenmacher, "The Power of Two
+ * Choices in Randomized Load Balancing", 2001).
+ */
+export class LeastOfTwo {
+  readonly #cost: (backend: BackendView) => number;
+  readonly #draw: WeightedDraw;
+
+  constructor(cost: (backend: BackendView) => number, random: () => number) {
+    this.#cost = cost;
+    this.#draw = new WeightedDraw(random);
+  }
+
+  pick<B extends BackendView>(backends: readonly B[], tried: readonly B[]): B | undefined {
+    const first = this.#draw.draw(backends, tried);
+    if (first === undefined) return undefined;
+    const second = this.#draw.draw(backends, tried, first);
+    if (second === undefined) return first;
+    return this.#cost(second) < this.#cost(first) ? second : first;
   }
 }

@@ -1,20 +1,20 @@
 import type { Exchange } from '../../core/exchange.ts';
 import { PoolCensus } from './pool-census.ts';
-import type { BackendView, SelectionPolicy } from './selection-policy.ts';
-import { WeightedTurns } from './weighted-turns.ts';
+import type { BackendView, PolicyEntry, SelectionPolicy } from './selection-policy.ts';
 
 /**
- * Smooth weighted round robin as nginx does it (commit 52327e0627f4): on each pick everybody available is owed its
- * weight more; who is owed most gets the request and pays what all got together. Weights 5, 1, 1 give a a b a c a a.
+ * Smooth weighted round robin as in nginx (commit 52327e0627f4). On each pick every available backend earns its weight in
+ * points; the backend with most points gets the request and pays what all have earned together. Weights 5, 1, 1 give
+ * a a b a c a a.
  *
- * Unlike nginx's, debts and claims never exceed one round of those who are there: when 990 of 1 000 backends are gone, one
- * of the others would else wait for hundreds of requests.
+ * Unlike in nginx, points never exceed one round of the backends that are there: otherwise, when 990 of 1 000 backends are gone,
+ * one of the others could wait for hundreds of requests.
  */
 export class WeightedRoundRobin implements SelectionPolicy {
   readonly #census = new PoolCensus();
   readonly #turns = new WeightedTurns();
   #members: readonly BackendView[] = [];
-  /** Points that all got together on the last pick. */
+  /** Points that all backends earned together on the last pick. */
   #round = 0;
 
   select<B extends BackendView>(backends: readonly B[], _exchange: Exchange, tried: readonly B[]): B | undefined {
@@ -55,7 +55,7 @@ export class WeightedRoundRobin implements SelectionPolicy {
       const weight = weights[index] as number;
       const points = (owed[index] as number) + weight;
       if (points > most && weight > 0) {
-        // Asked only here: few are ever ahead of all before them.
+        // Checked only here: few backends are ahead of all before them.
         if (!(backends[index] as BackendView).isAvailable()) {
           total -= weight;
           continue;
@@ -69,3 +69,42 @@ export class WeightedRoundRobin implements SelectionPolicy {
     return best;
   }
 }
+
+/**
+ * How far each backend is behind its share of the requests, or ahead of it: `current_weight` of nginx's smooth weighted round
+ * robin. Shared with `least-requests`, which takes turns among equals.
+ */
+export class WeightedTurns {
+  /** Points of weight that each backend is behind its share, by its place in the pool. */
+  owed = new Float64Array(0);
+  #members: readonly BackendView[] = [];
+  #totalWeight = 0;
+
+  /** Backends that stay keep their points. A new one starts at 0: neither with a burst nor with a wait. */
+  adopt(members: readonly BackendView[]): void {
+    const before = new Map(this.#members.map((member, index) => [member, this.owed[index] as number]));
+    const totalWeight = members.reduce((sum, member) => sum + member.weight, 0);
+    // A point is worth less where weights are a thousand times larger.
+    const scale = this.#totalWeight === 0 ? 0 : totalWeight / this.#totalWeight;
+    this.owed = Float64Array.from(members, (member) => (before.get(member) ?? 0) * scale);
+    this.#members = members;
+    this.#totalWeight = totalWeight;
+  }
+
+  /** Bounds the points of each backend in both directions. */
+  limit(points: number): void {
+    const { owed } = this;
+    for (let index = 0; index < owed.length; index += 1) {
+      owed[index] = Math.max(-points, Math.min(points, owed[index] as number));
+    }
+  }
+}
+
+export const weightedRoundRobin: PolicyEntry<'weighted'> = {
+  name: 'weighted',
+  summary: 'round robin by weight, smooth as in nginx',
+  weights: 'respected',
+  defaults: {},
+  checks: {},
+  make: () => new WeightedRoundRobin(),
+};
