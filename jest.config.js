@@ -20,6 +20,7 @@ export default {
   testTimeout: 60_000,
   // Suites wait for processes, sockets and Redis more than they compute: with one for each core, the cores idle half of the time.
   maxWorkers: availableParallelism() + 1,
+  testSequencer: '<rootDir>/jest.sequencer.js',
   // The modules of a suite stay in memory after it: one process for all of them grows beyond 1 GB, and is slow by then.
   workerIdleMemoryLimit: '512MB',
 };

@@ -15,8 +15,12 @@ export interface RunningServer {
   close(): Promise<void>;
 }
 
-/** Listens on a free port of the loopback interface. */
+/** Node's default for `keepAliveTimeout`, in milliseconds. A busy machine takes longer than that between two requests of a test. */
+const NODE_KEEP_ALIVE_MS = 5_000;
+
+/** Listens on a free port of the loopback interface. Idle connections stay open for a minute, unless the server has its own timeout. */
 export async function listen(listener: RequestListener, server = createServer(listener)): Promise<RunningServer> {
+  if (server.keepAliveTimeout === NODE_KEEP_ALIVE_MS) server.keepAliveTimeout = 60_000;
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as AddressInfo;
   return {
