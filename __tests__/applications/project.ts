@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
 /** The optional peers, and what brings them along: a project has none of them unless it asks. */
-const OPTIONAL = ['@opentelemetry', '@redis', 'ioredis', 'pino', 'prom-client', 'redis', 'zod'];
+const OPTIONAL = ['@opentelemetry', '@redis', 'ioredis', 'pino', 'prom-client', 'redis'];
 
 /** What `npm pack` would put into the tarball of what runs: compiled once, for the projects of one test file. */
 export class CompiledPackage {

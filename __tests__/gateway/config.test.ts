@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { describe, expect, test } from '@jest/globals';
 import { ConfigError, readConfig } from '../../lib/gateway/config/config.ts';
+import { roundRobinProxy } from '../../lib/index.ts';
 
 function problemsOf(env: NodeJS.ProcessEnv): readonly string[] {
   try {
@@ -56,6 +57,7 @@ const DEFAULTS = {
   connectTimeoutMs: 2_000,
   responseTimeoutMs: 60_000,
   idleTimeoutMs: 60_000,
+  retry: { attempts: 1, budgetRatio: 0.2, budgetMinimum: 3 },
   shutdownLeadMs: 0,
   shutdownTimeoutMs: 10_000,
   admin: { host: '127.0.0.1', port: 9090 },
@@ -122,9 +124,16 @@ const BAD: readonly (readonly [string, string, RegExp])[] = [
   ['HASH_BY', 'header:', /must be ip, header:<name>, cookie:<name> or query:<name>, got "header:"/],
   ['HASH_BY', 'header:a b', /must be ip/],
   ['HASH_BY', 'path', /must be ip/],
-  ['HASH_LOAD_FACTOR', '0.5', /must be a number of at least 1, or empty for no bound, got "0.5"/],
+  ['HASH_LOAD_FACTOR', '0.5', /must be a number of at least 1, got "0.5"/],
   ['LOAD_BALANCING', 'random', /one of round-robin, weighted, least-requests, latency, hash, sticky, got "random"/],
   ['STICKY_SECRET', 'geheim', /at least 32 characters/],
+  ['STICKY_COOKIE', 'a b', /a cookie name, got "a b"/],
+  ['STICKY_SAME_SITE', 'no', /one of lax, strict, none/],
+  ['STICKY_PATH', 'shop', /a path like \/shop, without ; and spaces, got "shop"/],
+  ['STICKY_PATH', '/a;b', /a path like/],
+  ['STICKY_DOMAIN', 'a b', /a domain like example.com, got "a b"/],
+  ['STICKY_MAX_AGE_MS', '0', /from 1/],
+  ['STICKY_PARTITIONED', 'yes', /one of on, off/],
   ['SLOW_START_MS', '-1', /from 0 to 2147483647/],
   ['DNS_REFRESH_MS', '0', /from 1/],
   ['DNS_SERVERS', 'ns.example', /a comma-separated list of IP addresses/],
@@ -173,13 +182,16 @@ const BAD: readonly (readonly [string, string, RegExp])[] = [
   ['CONNECT_TIMEOUT_MS', '0', /from 1/],
   ['RESPONSE_TIMEOUT_MS', 'no', /from 1/],
   ['IDLE_TIMEOUT_MS', 'NaN', /from 1/],
+  ['RETRY_ATTEMPTS', '101', /from 0 to 100/],
+  ['RETRY_BUDGET_RATIO', '1.1', /from 0 to 1, got "1.1"/],
+  ['RETRY_BUDGET_MINIMUM', '-1', /from 0/],
   ['SHUTDOWN_TIMEOUT_MS', '-5', /from 1/],
   ['ADMIN_HOST', 'a/b', /without port/],
   ['ADMIN_PORT', 'off', /from 0 to 65535/],
   ['ACCESS_LOG', 'yes', /one of off, json, common, combined, got "yes"/],
   ['ACCESS_LOG_SAMPLE', '1.5', /from 0 to 1, got "1.5"/],
   ['ACCESS_LOG_SAMPLE', '-1', /from 0 to 1/],
-  ['SERVER_TIMING', 'true', /one of off, on/],
+  ['SERVER_TIMING', 'true', /one of on, off/],
   ['LOG_LEVEL', 'verbose', /one of silent, error, warn, info, debug, got "verbose"/],
 ];
 
@@ -266,6 +278,9 @@ const GOOD: readonly (readonly [string, string, object])[] = [
   ['CONNECT_TIMEOUT_MS', '9', { connectTimeoutMs: 9 }],
   ['RESPONSE_TIMEOUT_MS', '9', { responseTimeoutMs: 9 }],
   ['IDLE_TIMEOUT_MS', '9', { idleTimeoutMs: 9 }],
+  ['RETRY_ATTEMPTS', '0', { retry: { ...DEFAULTS.retry, attempts: 0 } }],
+  ['RETRY_BUDGET_RATIO', '0', { retry: { ...DEFAULTS.retry, budgetRatio: 0 } }],
+  ['RETRY_BUDGET_MINIMUM', '0', { retry: { ...DEFAULTS.retry, budgetMinimum: 0 } }],
   ['SHUTDOWN_TIMEOUT_MS', '9', { shutdownTimeoutMs: 9 }],
   ['ADMIN_HOST', 'localhost', { admin: { host: 'localhost', port: 9090 } }],
   ['ADMIN_PORT', '0', { admin: { host: '127.0.0.1', port: 0 } }],
@@ -317,12 +332,36 @@ describe('readConfig', () => {
 
   test('LOAD_BALANCING=sticky takes its secret along, and says that it needs one among all other problems', () => {
     const secret = '0123456789abcdef0123456789abcdef';
+    const attributes = { cookie: 'expressway-sticky', sameSite: 'lax', path: '/', partitioned: false };
     const { loadBalancing } = readConfig({ LOAD_BALANCING: 'sticky', STICKY_SECRET: secret });
-    expect(loadBalancing).toEqual({ policy: 'sticky', secret });
+    expect(loadBalancing).toEqual({ policy: 'sticky', secret, ...attributes });
     expect(problemsOf({ LOAD_BALANCING: 'sticky', STICKY_SECRET: ' ', PORT: 'x' })).toEqual([
       expect.stringMatching(/^PORT: /),
       'LOAD_BALANCING: sticky needs a STICKY_SECRET',
     ]);
+  });
+
+  test('LOAD_BALANCING=sticky makes cookies as the variables STICKY_* say', () => {
+    const { loadBalancing } = readConfig({
+      LOAD_BALANCING: 'sticky',
+      STICKY_SECRET: '0123456789abcdef0123456789abcdef',
+      STICKY_COOKIE: '__Secure-backend',
+      STICKY_SAME_SITE: 'none',
+      STICKY_PATH: '/shop',
+      STICKY_DOMAIN: 'example.com',
+      STICKY_MAX_AGE_MS: '3600000',
+      STICKY_PARTITIONED: 'on',
+    });
+    expect(loadBalancing).toMatchObject({
+      cookie: '__Secure-backend',
+      sameSite: 'none',
+      path: '/shop',
+      domain: 'example.com',
+      maxAgeMs: 3_600_000,
+      partitioned: true,
+    });
+    // roundRobinProxy() takes it.
+    expect(() => roundRobinProxy({ backends: ['http://a'], loadBalancing }).close()).not.toThrow();
   });
 
   test('lists every bad variable in one error', () => {

@@ -1,34 +1,33 @@
 import { readFileSync } from 'node:fs';
 import { parseEnv } from 'node:util';
 import { expect, test } from '@jest/globals';
-import { readConfig } from '../../lib/gateway/config/config.ts';
+import { shownConfig } from '../../lib/gateway/admin/shown-config.ts';
+import { readConfig, SECTIONS, VARIABLES } from '../../lib/gateway/config/config.ts';
+import { envExample } from '../../scripts/docs/env-example.ts';
 
 const text = readFileSync(new URL('../../.env.example', import.meta.url), 'utf8');
 
-function variablesRead(): string[] {
-  const names = new Set<string>();
-  const spy = new Proxy({} as NodeJS.ProcessEnv, {
-    get: (_, name) => {
-      names.add(String(name));
-      return undefined;
-    },
-  });
-  readConfig(spy);
-  // Those are what `npx expressway start` tells the gateway, and nobody else.
-  return [...names].filter((name) => !name.startsWith('EXPRESSWAY_')).sort();
-}
-
-test('every variable of .env.example is read, and every variable read is in it', () => {
-  expect(Object.keys(parseEnv(text)).sort()).toEqual(variablesRead());
+test('.env.example is what "npm run docs" writes', () => {
+  expect(text).toBe(envExample());
 });
 
-test('.env.example holds the defaults', () => {
+test('.env.example holds every variable, and its default', () => {
+  expect(Object.keys(parseEnv(text)).sort()).toEqual(Object.keys(VARIABLES).sort());
   expect(readConfig(parseEnv(text))).toEqual(readConfig({}));
 });
 
-test('every variable is explained', () => {
-  const lines = text.split('\n');
-  for (const [index, line] of lines.entries()) {
-    if (/^[A-Z_]+=/.test(line)) expect([line, lines[index - 1]]).toEqual([line, expect.stringMatching(/^# ./)]);
+test('each variable is in one section, with a text of whole sentences', () => {
+  expect(Object.keys(VARIABLES)).toHaveLength(SECTIONS.flatMap(({ variables }) => Object.keys(variables)).length);
+  for (const [name, variable] of Object.entries(VARIABLES)) {
+    expect([name, variable.text]).toEqual([name, expect.stringMatching(/^\s*(?:[A-Z.]|\.\.\.).*[.*]$/s)]);
   }
+});
+
+test('the status page shows no variable that is a secret', () => {
+  const secrets = Object.entries(VARIABLES).filter(([, { isSecret }]) => isSecret);
+  expect(secrets.map(([name]) => name)).toEqual(['STICKY_SECRET', 'ADMIN_TOKEN']);
+  const marked = Object.fromEntries(secrets.map(([name]) => [name, `confidential-${name}-confidential-${name}`]));
+  const shown = JSON.stringify(shownConfig(readConfig({ ...marked, LOAD_BALANCING: 'sticky' })));
+  expect(shown).toContain('set, not shown');
+  expect(shown).not.toContain('confidential');
 });

@@ -1,7 +1,8 @@
 import { expect, test } from '@jest/globals';
 import { type Exchange, GatewayEvents } from 'expressway';
+import type { LogLevel } from '../../lib/gateway/config/sections/operation.ts';
 import { logEvents } from '../../lib/gateway/logging/event-log.ts';
-import { createLogger, type LogLevel } from '../../lib/gateway/logging/logger.ts';
+import { createLogger } from '../../lib/gateway/logging/logger.ts';
 
 const exchange = { req: { method: 'GET', url: '/secret?token=1' } } as unknown as Exchange;
 

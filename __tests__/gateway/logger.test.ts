@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
-import { createLogger, LOG_LEVELS, type LogLevel } from '../../lib/gateway/logging/logger.ts';
+import { LOG_LEVELS, type LogLevel } from '../../lib/gateway/config/sections/operation.ts';
+import { createLogger } from '../../lib/gateway/logging/logger.ts';
 
 function linesAt(level: LogLevel): string[] {
   const lines: string[] = [];

@@ -39,8 +39,8 @@ describe('open files', () => {
   });
 
   test('MAX_CONNECTIONS is lowered to what fits, with a line in the log; a number that fits stays', () => {
-    const warn = jest.fn();
-    const log = { warn } as unknown as Logger;
+    const [warn, info] = [jest.fn(), jest.fn()];
+    const log = { warn, info } as unknown as Logger;
     const boundOf = (maxConnections: string, limit: number) => {
       const config = readConfig({ MAX_CONNECTIONS: maxConnections });
       return withinOpenFiles(config, log, limit).config.bounds.maxConnections;
@@ -54,6 +54,12 @@ describe('open files', () => {
       'MAX_CONNECTIONS is lowered to 11: 12 needs 314 open files, and ulimit -n is 64',
       'MAX_CONNECTIONS is lowered to 11: 0 needs a bound, and ulimit -n is 64',
     ]);
+    // Nobody has asked for the default.
+    expect(boundOf('', 20_000)).toBe(9_855);
+    expect(info.mock.calls.map(([, message]) => message)).toEqual([
+      'MAX_CONNECTIONS is lowered to 9855: 10000 needs 20290 open files, and ulimit -n is 20000',
+    ]);
+    expect(warn).toHaveBeenCalledTimes(2);
   });
 });
 

@@ -2,7 +2,7 @@ import { InputError } from './command.ts';
 import { manifest } from './version.ts';
 
 /** What the example gateway uses and this package, as a library, does not bring along. */
-export const GATEWAY_PACKAGES: readonly string[] = ['express', 'pino', 'prom-client', 'zod'];
+export const GATEWAY_PACKAGES: readonly string[] = ['express', 'pino', 'prom-client'];
 
 /**
  * Makes sure that packages can be loaded before anything is done.

@@ -76,6 +76,7 @@ export function middlewareOptions(config: Config, events: GatewayEvents, counter
       loadBalancing: config.loadBalancing,
       slowStartMs: config.slowStartMs,
       circuit,
+      retry: config.retry,
       healthCheck: config.healthCheck,
       connectTimeoutMs: config.connectTimeoutMs,
       responseTimeoutMs: config.responseTimeoutMs,

@@ -1,4 +1,5 @@
 import type { Config } from './config/config.ts';
+import { DEFAULT_MAX_CONNECTIONS } from './config/sections/requests.ts';
 import type { Logger } from './logging/logger.ts';
 
 /** What Node itself, listeners, log, name servers and Redis have open: 22 files at rest, and a few now and then. */
@@ -44,7 +45,7 @@ export function shareOut(limit: number, backends: number): OpenFiles {
 export const filesFor = (connections: number, backends: number): number =>
   2 * connections + OWN_FILES + ADMIN_CONNECTIONS + backends;
 
-/** Lowers `MAX_CONNECTIONS` to what the limit of open files allows, and says so. */
+/** Lowers `MAX_CONNECTIONS` to what the limit of open files allows, and logs it: as a warning where an operator has chosen the number. */
 export function withinOpenFiles(config: Config, log: Logger, limit: number = openFileLimit()) {
   const { bounds, backends } = config;
   const { connections, adminConnections } = shareOut(limit, backends.length);
@@ -53,6 +54,9 @@ export function withinOpenFiles(config: Config, log: Logger, limit: number = ope
   if (fits) return { config, adminConnections };
   const facts = { openFiles: limit, wanted, maxConnections: connections };
   const needs = wanted === 0 ? 'a bound' : `${filesFor(wanted, backends.length)} open files`;
-  log.warn(facts, `MAX_CONNECTIONS is lowered to ${connections}: ${wanted} needs ${needs}, and ulimit -n is ${limit}`);
+  log[wanted === DEFAULT_MAX_CONNECTIONS ? 'info' : 'warn'](
+    facts,
+    `MAX_CONNECTIONS is lowered to ${connections}: ${wanted} needs ${needs}, and ulimit -n is ${limit}`,
+  );
   return { config: { ...config, bounds: { ...bounds, maxConnections: connections } }, adminConnections };
 }

@@ -25,7 +25,7 @@ test('a package that is missing is named, with what installs it', () => {
   expect(said).toMatch(/^InputError a package is missing: expressway-has-no-such-package\n/);
   expect(said).toContain('  npm install expressway-has-no-such-package\n');
   expect(said).toContain(
-    '  npx -p expressway -p express@5 -p pino@10 -p prom-client@15 -p zod@4 -p expressway-has-no-such-package expressway start',
+    '  npx -p expressway -p express@5 -p pino@10 -p prom-client@15 -p expressway-has-no-such-package expressway start',
   );
 });
 

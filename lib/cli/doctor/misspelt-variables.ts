@@ -8,8 +8,8 @@ import { type Finding, warning } from './check.ts';
  * else is in an environment is not its business.
  */
 export async function misspeltVariables(path: string): Promise<readonly Finding[]> {
-  const { variables } = await import('../../gateway/config/variables.ts');
-  const known = Object.keys(variables.shape);
+  const { VARIABLES } = await import('../../gateway/config/config.ts');
+  const known = Object.keys(VARIABLES);
   const findings: Finding[] = [];
   for (const name of Object.keys(parseEnv(readFileSync(path, 'utf8')))) {
     if (known.includes(name)) continue;

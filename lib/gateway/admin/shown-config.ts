@@ -1,64 +1,29 @@
-import type { Config } from '../config/config.ts';
+import { type Config, readConfig } from '../config/config.ts';
 
 export interface ShownSetting {
   readonly name: string;
   readonly value: string;
 }
 
-/**
- * Settings, and groups of them, of which it is known that they hold no secret. Whatever else there is, also what will be
- * added one day, is shown as set or not set.
- */
-const HARMLESS: ReadonlySet<string> = new Set([
-  'host',
-  'port',
-  'workers',
-  'workerHangTimeoutMs',
-  'backends',
-  'dns',
-  'loadBalancing',
-  'loadBalancing.policy',
-  'slowStartMs',
-  'redisUrl',
-  'trustProxy',
-  'rateLimit',
-  'circuit',
-  'healthCheck',
-  'maxBodyBytes',
-  'ambiguousPaths',
-  'identityHeaders',
-  'mergeSlashes',
-  'bounds',
-  'connectTimeoutMs',
-  'responseTimeoutMs',
-  'idleTimeoutMs',
-  'shutdownLeadMs',
-  'shutdownTimeoutMs',
-  'admin.host',
-  'admin.port',
-  'logLevel',
-  'accessLog',
-  'serverTiming',
-  'tracing',
-]);
+/** Settings whose values are not shown: secrets, and where keys are kept. A test makes sure that it has every variable with a secret. */
+const SECRET = /^(?:tls|backendTls)\.|(?:secret|token|key|password)$/i;
 
 const MAX_TEXT = 300;
 
-/** The configuration for the eyes of an operator, and of whoever looks over the shoulder. */
+/**
+ * The configuration for the eyes of an operator, and of whoever looks over the shoulder. Whatever is no setting of the gateway is
+ * shown as set or not set.
+ */
 export function shownConfig(config: Config): ShownSetting[] {
-  return settingsOf('', config, false);
+  const known = new Set(Object.keys(readConfig({})));
+  return Object.entries(config).flatMap(([name, value]) => settingsOf(name, value, known.has(name)));
 }
 
-function settingsOf(prefix: string, values: object, isHarmless: boolean): ShownSetting[] {
-  return Object.entries(values).flatMap(([key, value]) => {
-    const name = `${prefix}${key}`;
-    if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
-      // A policy with a secret is an object where others are a word.
-      const inherits = isHarmless || (HARMLESS.has(name) && name !== 'loadBalancing');
-      return settingsOf(`${name}.`, value, inherits);
-    }
-    return [{ name, value: isHarmless || HARMLESS.has(name) ? shown(value) : hidden(value) }];
-  });
+function settingsOf(name: string, value: unknown, isKnown: boolean): ShownSetting[] {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
+    return Object.entries(value).flatMap(([key, one]) => settingsOf(`${name}.${key}`, one, isKnown));
+  }
+  return [{ name, value: isKnown && !SECRET.test(name) ? shown(value) : hidden(value) }];
 }
 
 const hidden = (value: unknown): string => (value === undefined || value === false ? 'not set' : 'set, not shown');

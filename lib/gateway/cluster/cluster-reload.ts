@@ -4,6 +4,7 @@ import {
   type ConfigurationChange,
   isTlsSwitched,
   mixedVariables,
+  needsRestart,
   readAgain,
   reloadedVariables,
 } from '../config/configuration-change.ts';
@@ -17,9 +18,6 @@ import type { Workers } from './workers.ts';
 
 /** As long as a worker may take to read files and to reach Redis. */
 const PREPARE_TIMEOUT_MS = 10_000;
-
-/** What the primary itself lives by: only a restart of everything changes it. */
-const PRIMARYS = /^(?:HOST|PORT|WORKERS|WORKER_HANG_TIMEOUT_MS|ADMIN_\w+|SHUTDOWN_\w+|BACKENDS_FILE)$/;
 
 export interface ClusterReloadParts {
   /** As it was at the start. */
@@ -188,7 +186,7 @@ export class ClusterReload {
           'TLS_CERT, TLS_KEY: a listener cannot begin to speak TLS, or cease to, without a restart',
         ]);
       }
-      const variables = mixedVariables(this.#environment.first, again.variables, (name) => !PRIMARYS.test(name));
+      const variables = mixedVariables(this.#environment.first, again.variables, (name) => !needsRestart(name));
       const backends = (await this.#file?.read()) ?? again.config.backends;
       const candidate = { variables, backends };
       this.#candidate = candidate;
@@ -198,7 +196,7 @@ export class ClusterReload {
         this.#log.level = this.config.logLevel;
       });
       this.#log.info({ why, from, workers: this.#workers.serving.length }, 'workers replaced');
-      const restart = again.restart.filter((name) => PRIMARYS.test(name));
+      const restart = again.restart.filter(needsRestart);
       if (restart.length > 0) this.#log.warn({ variables: restart }, `needs a restart: ${restart.join(', ')}`);
     } catch (error) {
       const problems = toldProblems(error);

@@ -1,9 +1,11 @@
-import { type Config, readConfig } from './config.ts';
+import { type Config, changedVariables, readConfig, VARIABLES } from './config.ts';
 import type { Environment } from './env-file.ts';
-import { changedVariables, variables } from './variables.ts';
 
-/** These take effect without a restart. */
-const RELOADABLE = /^(?:BACKENDS|RATE_LIMIT_\w+|TLS_CERT|TLS_KEY|BACKEND_(?:CA|CERT|KEY)|LOG_LEVEL)$/;
+/** Whether a reload puts a changed variable to use. */
+const isReloaded = (name: string): boolean => VARIABLES[name]?.takesEffect === 'reload';
+
+/** Whether only a restart does, even where SIGUSR2 replaces the workers. */
+export const needsRestart = (name: string): boolean => VARIABLES[name]?.takesEffect === 'restart';
 
 /** The configuration as its source has it now. */
 export interface ConfigurationChange {
@@ -25,7 +27,7 @@ export function readAgain(environment: Environment, first: Config): Configuratio
   // The files may be others, but a listener cannot begin to speak TLS, or cease to.
   const isSwitched = isTlsSwitched(first, config);
   const restart = changedVariables(environment.first, now.variables).filter(
-    (name) => !RELOADABLE.test(name) || (isSwitched && name.startsWith('TLS_')),
+    (name) => !isReloaded(name) || (isSwitched && name.startsWith('TLS_')),
   );
   return { variables: now.variables, config, overridden: now.overridden, restart };
 }
@@ -40,10 +42,10 @@ export function mixedVariables(
   isTaken: (name: string) => boolean,
 ): NodeJS.ProcessEnv {
   const mixed = { ...before };
-  for (const name of Object.keys(variables.shape)) if (isTaken(name)) mixed[name] = now[name];
+  for (const name of Object.keys(VARIABLES)) if (isTaken(name)) mixed[name] = now[name];
   return mixed;
 }
 
 /** What a gateway runs with after a reload without a restart. */
 export const reloadedVariables = (before: NodeJS.ProcessEnv, { variables, restart }: ConfigurationChange) =>
-  mixedVariables(before, variables, (name) => RELOADABLE.test(name) && !restart.includes(name));
+  mixedVariables(before, variables, (name) => isReloaded(name) && !restart.includes(name));

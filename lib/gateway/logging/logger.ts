@@ -1,12 +1,8 @@
 import { type Logger as PinoLogger, pino } from 'pino';
+import type { LogLevel } from '../config/sections/operation.ts';
 
 /** pino, and where its lines go: for lines that are JSON already. */
 export type Logger = PinoLogger & { readonly lines: { write(line: string): void } };
-
-/** From nothing to everything. */
-export const LOG_LEVELS = ['silent', 'error', 'warn', 'info', 'debug'] as const;
-
-export type LogLevel = (typeof LOG_LEVELS)[number];
 
 const toStdout = (line: string): void => {
   process.stdout.write(line);

@@ -1,0 +1,78 @@
+import { decimal, durationMs, durationMsOrZero, got, integer, optional, section } from '../variable.ts';
+
+export interface HealthConfig {
+  readonly circuit: {
+    readonly failureRatio: number;
+    readonly minimumRequests: number;
+    readonly windowMs: number;
+    readonly openMs: number;
+    readonly halfOpenRequests: number;
+  };
+  /** Off without a path. */
+  readonly healthCheck: { readonly path: string | undefined; readonly intervalMs: number; readonly timeoutMs: number };
+}
+
+export const health = section(
+  'Circuit breakers and health checks',
+  {
+    CIRCUIT_FAILURE_RATIO: {
+      text: 'A circuit opens when this part of the requests failed (over 0, up to 1)...',
+      default: '0.6',
+      read: decimal({ over: 0, to: 1 }),
+    },
+    CIRCUIT_MINIMUM_REQUESTS: {
+      text: "...of at least this many requests (per backend; the route's own circuit needs as many per backend)...",
+      default: '5',
+      read: integer(1),
+    },
+    CIRCUIT_WINDOW_MS: {
+      text: '...within this time, in milliseconds; 0 is for as long as the circuit is closed.',
+      default: '10000',
+      read: durationMsOrZero,
+    },
+    CIRCUIT_OPEN_MS: {
+      text: 'How long an open circuit lets nothing through, in milliseconds.',
+      default: '10000',
+      read: durationMs,
+    },
+    CIRCUIT_HALF_OPEN_REQUESTS: {
+      text: 'Trial requests after that; when all of them succeed, the circuit closes.',
+      default: '3',
+      read: integer(1),
+    },
+    HEALTH_CHECK_PATH: {
+      text: `Path that each backend is asked for to see whether it is healthy, like /healthz; a status from 200 to 299 passes. Three
+        failed checks in a row take a backend out, two passed ones bring it back. Empty: no checks.`,
+      read: optional(path),
+    },
+    HEALTH_CHECK_INTERVAL_MS: {
+      text: 'Pause between two checks of a backend, in milliseconds, a fifth more or less; 2000 while it is unhealthy.',
+      default: '10000',
+      read: durationMs,
+    },
+    HEALTH_CHECK_TIMEOUT_MS: {
+      text: 'How long a check may take, in milliseconds.',
+      default: '2000',
+      read: durationMs,
+    },
+  },
+  (read): HealthConfig => ({
+    circuit: {
+      failureRatio: read.CIRCUIT_FAILURE_RATIO,
+      minimumRequests: read.CIRCUIT_MINIMUM_REQUESTS,
+      windowMs: read.CIRCUIT_WINDOW_MS,
+      openMs: read.CIRCUIT_OPEN_MS,
+      halfOpenRequests: read.CIRCUIT_HALF_OPEN_REQUESTS,
+    },
+    healthCheck: {
+      path: read.HEALTH_CHECK_PATH,
+      intervalMs: read.HEALTH_CHECK_INTERVAL_MS,
+      timeoutMs: read.HEALTH_CHECK_TIMEOUT_MS,
+    },
+  }),
+);
+
+function path(text: string): string {
+  if (/^\/[^\s#]*$/.test(text)) return text;
+  throw new Error(`must be a path like /healthz, ${got(text)}`);
+}

@@ -1,0 +1,94 @@
+import { isIP } from 'node:net';
+import { availableParallelism } from 'node:os';
+import type { TlsFiles } from '../tls-files.ts';
+import { durationMs, durationMsOrZero, file, got, optional, port, section } from '../variable.ts';
+
+export interface ListenerConfig {
+  readonly host: string;
+  readonly port: number;
+  /** Processes that serve traffic. With 1, the process that starts serves it. */
+  readonly workers: number;
+  /** Milliseconds after which a worker whose event loop stands still is killed; 0 is never. */
+  readonly workerHangTimeoutMs: number;
+  /** Files of the certificate and its key; without them the listener speaks plain HTTP. */
+  readonly tls: TlsFiles | undefined;
+  readonly shutdownLeadMs: number;
+  readonly shutdownTimeoutMs: number;
+}
+
+const MOST_WORKERS = 256;
+
+/** How many, or as many as there are cores for this process. */
+function workers(text: string): number {
+  if (text === 'auto') return Math.min(availableParallelism(), MOST_WORKERS);
+  const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (value >= 1 && value <= MOST_WORKERS) return value;
+  throw new Error(`must be auto or an integer from 1 to ${MOST_WORKERS}, ${got(text)}`);
+}
+
+/** What a listener may listen on. */
+export function host(text: string): string {
+  if (isIP(text) !== 0 || /^[\w.-]+$/.test(text)) return text;
+  throw new Error(`must be an IP address or a host name, without port or brackets, ${got(text)}`);
+}
+
+/** Two variables that need each other. */
+export const pair = (given: Readonly<Record<string, string>>, one: string, other: string): readonly string[] =>
+  (given[one] === undefined) === (given[other] === undefined) ? [] : [`${one}: goes with ${other}`];
+
+export const listener = section(
+  'The listener, its processes, and how they stop',
+  {
+    HOST: {
+      text: 'Address to listen on: 0.0.0.0 is every IPv4 address of this machine, :: every address.',
+      default: '0.0.0.0',
+      read: host,
+      takesEffect: 'restart',
+    },
+    PORT: { text: 'Port of the gateway; 0 takes any free one.', default: '8080', read: port, takesEffect: 'restart' },
+    WORKERS: {
+      text: `Processes that serve traffic: a number, or auto for as many as there are cores (docs/scaling.md). With more than one,
+        SIGUSR2 replaces them one by one, without losing a request.`,
+      default: '1',
+      read: workers,
+      takesEffect: 'restart',
+    },
+    WORKER_HANG_TIMEOUT_MS: {
+      text: 'A worker whose event loop stands still for this long is killed and replaced, in milliseconds; 0 is never.',
+      default: '30000',
+      read: durationMsOrZero,
+      takesEffect: 'restart',
+    },
+    TLS_CERT: {
+      text: `PEM file of the certificate, followed by the intermediate certificates. With it and TLS_KEY the gateway speaks https;
+        with both empty, plain http.`,
+      read: optional(file),
+      takesEffect: 'reload',
+    },
+    TLS_KEY: { text: "PEM file of the certificate's key.", read: optional(file), takesEffect: 'reload' },
+    SHUTDOWN_LEAD_MS: {
+      text: `How long the gateway still serves everything after SIGTERM, in milliseconds, while /readyz already answers 503: as long
+        as the load balancer in front takes to notice. It is a part of SHUTDOWN_TIMEOUT_MS.`,
+      default: '0',
+      read: durationMsOrZero,
+      takesEffect: 'restart',
+    },
+    SHUTDOWN_TIMEOUT_MS: {
+      text: `How long the gateway may take to stop after SIGTERM, in milliseconds, with the lead time. A second before the end (a
+        fifth of the time, where that is less) it cuts what still runs.`,
+      default: '10000',
+      read: durationMs,
+      takesEffect: 'restart',
+    },
+  },
+  (read): ListenerConfig => ({
+    host: read.HOST,
+    port: read.PORT,
+    workers: read.WORKERS,
+    workerHangTimeoutMs: read.WORKER_HANG_TIMEOUT_MS,
+    tls: read.TLS_CERT && read.TLS_KEY ? { cert: read.TLS_CERT, key: read.TLS_KEY } : undefined,
+    shutdownLeadMs: read.SHUTDOWN_LEAD_MS,
+    shutdownTimeoutMs: read.SHUTDOWN_TIMEOUT_MS,
+  }),
+  (given) => pair(given, 'TLS_CERT', 'TLS_KEY'),
+);

@@ -1,0 +1,81 @@
+import type { AmbiguousPaths } from '../../../index.ts';
+import { durationMs, durationMsOrZero, integer, oneOf, onOrOff, section } from '../variable.ts';
+
+export interface RequestsConfig {
+  /** 0 for a body of any length. */
+  readonly maxBodyBytes: number;
+  readonly ambiguousPaths: AmbiguousPaths;
+  /** Whether several slashes in a row in a path become one. */
+  readonly mergeSlashes: boolean;
+  /** What a client may take of the gateway. */
+  readonly bounds: {
+    readonly headTimeoutMs: number;
+    readonly maxTargetBytes: number;
+    readonly keepAliveTimeoutMs: number;
+    readonly maxConnections: number;
+    readonly maxConnectionsPerAddress: number;
+  };
+}
+
+/** Default of `MAX_CONNECTIONS`. */
+export const DEFAULT_MAX_CONNECTIONS = 10_000;
+
+export const requests = section(
+  'Requests and connections of clients',
+  {
+    MAX_BODY_BYTES: {
+      text: 'Bytes of the body of a request; more gets 413. 0 is any number.',
+      default: '10485760',
+      read: integer(0, Number.MAX_SAFE_INTEGER),
+    },
+    MAX_TARGET_BYTES: {
+      text: 'Bytes of the target of a request (path and query); more gets 414. 0 is any number that fits into a head of 16 KiB.',
+      default: '8192',
+      read: integer(0),
+    },
+    AMBIGUOUS_PATHS: {
+      text: `Paths that servers read in different ways (%5C, %00, .., \\ and the like): reject (400), strict (400 to %2F too, which reject
+        lets pass as a part of a name, as npm and S3 clients send it) or pass (all of them).`,
+      default: 'reject',
+      read: oneOf('reject', 'strict', 'pass'),
+    },
+    MERGE_SLASHES: {
+      text: 'Whether several slashes in a row in a path become one (on), or stay (off), as S3 keys may need it.',
+      default: 'on',
+      read: onOrOff,
+    },
+    HEAD_TIMEOUT_MS: {
+      text: 'How long a client may take to send the head of a request, in milliseconds; 0 is for ever.',
+      default: '15000',
+      read: durationMsOrZero,
+    },
+    KEEP_ALIVE_TIMEOUT_MS: {
+      text: `How long a connection may wait for its next request, in milliseconds: longer than a load balancer in front keeps it.`,
+      default: '65000',
+      read: durationMs,
+    },
+    MAX_CONNECTIONS: {
+      text: `Connections of clients at a time; more are closed at once. 0 is any number. Workers have equal parts of this and the next
+        number. At the start the gateway lowers it to what the limit of open files allows (ulimit -n), and logs that.`,
+      default: String(DEFAULT_MAX_CONNECTIONS),
+      read: integer(0),
+    },
+    MAX_CONNECTIONS_PER_ADDRESS: {
+      text: 'Those of one address; the proxies that TRUST_PROXY names may have any number. 0 is any number for all.',
+      default: '1000',
+      read: integer(0),
+    },
+  },
+  (read): RequestsConfig => ({
+    maxBodyBytes: read.MAX_BODY_BYTES,
+    ambiguousPaths: read.AMBIGUOUS_PATHS,
+    mergeSlashes: read.MERGE_SLASHES,
+    bounds: {
+      headTimeoutMs: read.HEAD_TIMEOUT_MS,
+      maxTargetBytes: read.MAX_TARGET_BYTES,
+      keepAliveTimeoutMs: read.KEEP_ALIVE_TIMEOUT_MS,
+      maxConnections: read.MAX_CONNECTIONS,
+      maxConnectionsPerAddress: read.MAX_CONNECTIONS_PER_ADDRESS,
+    },
+  }),
+);
