@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { describe, expect, test } from '@jest/globals';
-import { ConfigError, readConfig } from '../../lib/gateway/config/config.ts';
+import { policies } from '../../lib/backends/selection/policies.ts';
+import { ConfigError, readConfig, VARIABLES } from '../../lib/gateway/config/config.ts';
 import { roundRobinProxy } from '../../lib/index.ts';
 
 function problemsOf(env: NodeJS.ProcessEnv): readonly string[] {
@@ -339,6 +340,13 @@ describe('readConfig', () => {
       expect.stringMatching(/^PORT: /),
       'LOAD_BALANCING: sticky needs a STICKY_SECRET',
     ]);
+  });
+
+  test('LOAD_BALANCING takes every policy of the registry', () => {
+    for (const { name } of policies) {
+      expect(VARIABLES.LOAD_BALANCING?.read(name)).toBe(name);
+      expect(VARIABLES.LOAD_BALANCING?.text).toContain(`${name} (`);
+    }
   });
 
   test('LOAD_BALANCING=sticky makes cookies as the variables STICKY_* say', () => {

@@ -1,4 +1,3 @@
-import { policies } from '../../../backends/selection/policies.ts';
 import type { HashBy, LoadBalancing, StickyOptions } from '../../../index.ts';
 import { decimal, durationMs, durationMsOrZero, got, oneOf, onOrOff, optional, secret, section } from '../variable.ts';
 
@@ -21,9 +20,11 @@ export const loadBalancing = section(
   'Load balancing',
   {
     LOAD_BALANCING: {
-      text: `How a backend is picked: ${policies.map(({ name, summary }) => `${name} (${summary})`).join(', ')}.`,
+      text: `How a backend is picked: round-robin (in turn, whatever the weights), weighted (in turn, by weight), least-requests (the
+        fewest in flight for its weight), latency (the faster of two), hash (the same client address, the same backend) or sticky (a
+        cookie keeps a client at its backend).`,
       default: 'round-robin',
-      read: oneOf(...policies.map(({ name }) => name)),
+      read: oneOf('round-robin', 'weighted', 'least-requests', 'latency', 'hash', 'sticky'),
     },
     HASH_BY: {
       text: `What hash goes by: ip, header:X-Tenant, cookie:user or query:room (with names of your own). Requests without that header,
