@@ -310,6 +310,61 @@ describe('T08, K6: bytes that nobody asked for are never an answer', () => {
     ]);
   });
 
+  const TIMEOUT = 'HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n';
+
+  describe('a 408 that closes a kept connection and crosses the next request', () => {
+    /** Kept connections get a 408, new ones `ok`. */
+    const setUpTimeouts = () => {
+      const seen = new Set<unknown>();
+      return setUp((socket) => {
+        socket.write(seen.has(socket) ? TIMEOUT : 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
+        seen.add(socket);
+      });
+    };
+    const send = async (port: number, request: string) => {
+      const client = cleanup.add(await RawClient.connect(port));
+      client.send(request);
+      return (await client.response(request.split(' ')[0])).status;
+    };
+
+    test.each([
+      ['GET', 'GET / HTTP/1.1\r\nHost: a\r\n\r\n', 200],
+      ['HEAD', 'HEAD / HTTP/1.1\r\nHost: a\r\n\r\n', 200],
+      ['PUT with a body', 'PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi', 200],
+      ['POST, which must not be repeated', 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi', 502],
+      ['a body of which half is there', 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nhi', 502],
+    ])('is not the response to it: %s', async (_name, request, status) => {
+      const { port, proxy } = await setUpTimeouts();
+      expect(await send(port, 'GET / HTTP/1.1\r\nHost: a\r\n\r\n')).toBe(200);
+      expect(await send(port, request)).toBe(status);
+      expect(proxy.status()[0]).toMatchObject({ available: true });
+    });
+
+    test('nor with undiciTransport(), which has no other attempt', async () => {
+      const { backend } = await setUpTimeouts();
+      const app = express().use(createProxyMiddleware({ target: backend.url, plugins: [undiciTransport()] }));
+      const { port } = cleanup.add(await listen(app));
+      expect(await send(port, 'GET / HTTP/1.1\r\nHost: a\r\n\r\n')).toBe(200);
+      expect(await send(port, 'GET / HTTP/1.1\r\nHost: a\r\n\r\n')).toBe(504);
+    });
+
+    test.each([
+      ['on a new connection', TIMEOUT, 0, 'GET / HTTP/1.1\r\nHost: a\r\n\r\n'],
+      ['that closes nothing', TIMEOUT.replace('close', 'keep-alive'), 1, 'GET / HTTP/1.1\r\nHost: a\r\n\r\n'],
+      ['to a client that is slow', TIMEOUT, 1, 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nhi'],
+    ])('is delivered where the request was the cause: one %s', async (_name, response, from, request) => {
+      let count = 0;
+      const { port } = await setUp((socket, { method }) => {
+        const bytes = count >= from ? response : 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
+        count += 1;
+        // Longer than the news of a closed connection may take.
+        setTimeout(() => socket.write(bytes), method === 'POST' ? 1_200 : 0);
+      });
+      for (let i = 0; i < from; i += 1) expect(await send(port, 'GET / HTTP/1.1\r\nHost: a\r\n\r\n')).toBe(200);
+      expect(await send(port, request)).toBe(408);
+    });
+  });
+
   test('content behind 204, 304 and the answer to HEAD is not the next answer', async () => {
     const { port, backend } = await setUp((socket, { method, target }) => {
       if (method === 'HEAD') socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${SMUGGLED.length}\r\n\r\n${SMUGGLED}`);

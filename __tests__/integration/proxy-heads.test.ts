@@ -1,7 +1,11 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
+import express from 'express';
+import { undiciTransport } from 'expressway';
+import { createProxyMiddleware } from 'http-proxy-middleware';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
 import { RawClient, rawRequest } from '../support/raw-client.ts';
 import { answer, answerOk, RecorderBackend } from '../support/recorder-backend.ts';
+import { eventually, listen } from '../support/servers.ts';
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
@@ -37,6 +41,24 @@ describe('request fields', () => {
     ).toEqual(['x-keep']);
     expect(seen?.all('connection')).toEqual(['keep-alive']);
   });
+
+  test.each(['roundRobinProxy()', 'undiciTransport()'])(
+    '%s: trailers of a request are neither sent nor merged',
+    async (by) => {
+      const { backend, port } = await setUp();
+      const plugin = express().use(createProxyMiddleware({ target: backend.url, plugins: [undiciTransport()] }));
+      const entry = by === 'undiciTransport()' ? cleanup.add(await listen(plugin)).port : port;
+      const trailers = 'Trailer: X-Sum\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n';
+      await rawRequest(
+        entry,
+        `POST / HTTP/1.1\r\nHost: a\r\n${trailers}\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\nX-Role: admin\r\n\r\n`,
+      );
+      await eventually('all has arrived', () => backend.received[0]?.toString().endsWith('0\r\n\r\n'));
+      const seen = backend.received[0]?.toString() ?? '';
+      expect(seen).toMatch(/\r\n2\r\nok\r\n0\r\n\r\n$/);
+      expect(seen).not.toMatch(/x-sum|x-role|trailer|te:/i);
+    },
+  );
 
   test('B03: a client cannot strip what the gateway adds, nor Host', async () => {
     const { backend, port } = await setUp();

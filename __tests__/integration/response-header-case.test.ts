@@ -1,12 +1,13 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import express from 'express';
-import { roundRobinProxy, undiciTransport } from 'expressway';
+import { roundRobinProxy, undiciTransport, upgradeHandler } from 'expressway';
 import fc from 'fast-check';
 import { createProxyMiddleware } from 'http-proxy-middleware';
 import { Cleanup } from '../support/gateway.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { answer, RecorderBackend } from '../support/recorder-backend.ts';
 import { listen } from '../support/servers.ts';
+import { upgradeRequest } from '../support/tunnels.ts';
 
 const cleanup = new Cleanup();
 const ports: Record<string, number> = {};
@@ -17,7 +18,10 @@ beforeAll(async () => {
   const proxy = cleanup.add(roundRobinProxy({ backends: [backend.url] }));
   const plugin = createProxyMiddleware({ target: backend.url, plugins: [undiciTransport()] });
   for (const [name, middleware] of Object.entries({ 'roundRobinProxy()': proxy, 'undiciTransport()': plugin })) {
-    ports[name] = cleanup.add(await listen(express().use(middleware))).port;
+    const app = express().use(middleware);
+    const { server, port } = cleanup.add(await listen(app));
+    server.on('upgrade', middleware === plugin ? (plugin.upgrade as never) : upgradeHandler(app));
+    ports[name] = port;
   }
 });
 afterAll(() => cleanup.run());
@@ -48,6 +52,22 @@ describe.each(['roundRobinProxy()', 'undiciTransport()'])('%s keeps the spelling
       const sent = (await namesFrom(gateway, response, 3)).filter((name) => !HOPS.test(name));
       expect([...new Set(sent)].sort()).toEqual([...new Set([...names, 'X-Sum'])].sort());
     }
+  });
+
+  const NAMES = ['Sec-WebSocket-Accept', 'X-FOO', 'x-bar', 'Set-Cookie', 'Set-Cookie', 'SOAPAction', 'Link'];
+  const LINES = NAMES.map((name, index) => `${name}: \xe9${index}`);
+
+  test.each([
+    ['accepted', '101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket'],
+    ['refused', '403 Forbidden\r\nContent-Length: 0'],
+  ])('in the head of an upgrade that is %s, and the bytes of its values', async (_kind, start) => {
+    backend.script = answer(`HTTP/1.1 ${start}\r\n${LINES.join('\r\n')}\r\n\r\n`);
+    const client = await RawClient.connect(ports[gateway] as number);
+    client.send(upgradeRequest());
+    await client.until((bytes) => bytes.includes('\r\n\r\n'));
+    const lines = client.pending.toString('latin1').split('\r\n').slice(1);
+    client.close();
+    expect(lines.filter((line) => line.includes('\xe9')).sort()).toEqual([...LINES].sort());
   });
 
   test('of any names in any order, some of them repeated', async () => {

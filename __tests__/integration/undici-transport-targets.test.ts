@@ -64,9 +64,13 @@ describe('connections to the targets of a router', () => {
   test('an origin is forgotten with its connections, those of a pool are not', () => {
     for (const forgetIdle of [true, false]) {
       const connections = new Connections({ connectTimeoutMs: 1_000, forgetIdle });
-      const first = connections.to('http://10.0.0.1:1');
-      for (let port = 2; port <= 101; port += 1) connections.to(`http://10.0.0.1:${port}`);
-      expect(connections.to('http://10.0.0.1:1') === first).toBe(!forgetIdle);
+      const to = (port: number) => {
+        const origin = `http://10.0.0.1:${port}`;
+        return connections.to({ identity: origin, origin });
+      };
+      const first = to(1);
+      for (let port = 2; port <= 101; port += 1) to(port);
+      expect(to(1) === first).toBe(!forgetIdle);
     }
   });
 });

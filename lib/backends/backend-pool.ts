@@ -32,10 +32,10 @@ export class BackendPool {
     return this.#policy.select(this.#backends, exchange, tried);
   }
 
-  /** The backend of this origin, if it is available and was not tried. */
-  candidate(origin: string | undefined, tried: readonly Backend[]): Backend | undefined {
-    if (origin === undefined) return undefined;
-    return this.#backends.find((backend) => backend.origin === origin && isCandidate(backend, tried));
+  /** The backend with this identity, if it is available and was not tried. */
+  candidate(identity: string | undefined, tried: readonly Backend[]): Backend | undefined {
+    if (identity === undefined) return undefined;
+    return this.#backends.find((backend) => backend.identity === identity && isCandidate(backend, tried));
   }
 
   /** Whether `select()` would find one, without taking its turn. */

@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream';
 import type { Outcome } from '../core/outcome.ts';
+import type { HeaderSpelling } from './response/header-spelling.ts';
 import type { ResponseFields } from './response/response-head.ts';
 
 export interface AttemptTimeouts {
@@ -21,7 +22,7 @@ export interface AttemptOwner {
   /** The head of the final answer is here, and about to go to the client. */
   answered(status: number, fields: ResponseFields): void;
   /** The backend switched protocols; the attempt is over, the connection is the owner's. */
-  upgraded(status: number, fields: ResponseFields, socket: Duplex): void;
+  upgraded(status: number, fields: ResponseFields, socket: Duplex, spelling: HeaderSpelling | undefined): void;
   /** Code of the app threw. The attempt is over; whatever the owner holds is to be released. Called after `ended()`, or in its place. */
   threw(error: unknown): void;
   /** Called once, unless upgraded. */

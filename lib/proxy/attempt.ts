@@ -14,6 +14,7 @@ import { passInformational } from './response/informational.ts';
 import {
   applyResponseHead,
   checkResponseHead,
+  closesIdleConnection,
   forgetRawFields,
   isEventStream,
   type ResponseFields,
@@ -28,6 +29,8 @@ import { failureCause, isRefusedRequest } from './transport/failure.ts';
 import { shortageOutcome } from './transport/resource-shortage.ts';
 import { tellOfThrow } from './tunnel/contain-throws.ts';
 import type { Watchdog, Watched } from './watchdog.ts';
+
+const IDLE_408 = 'the backend sent 408 to close an idle connection, when this request was on its way';
 
 /** How long the news of a closed connection may take to cross a request that was just sent on it. */
 const IDLE_CLOSE_RACE_MS = 1_000;
@@ -48,6 +51,8 @@ export class Attempt implements Abortable, Watched {
   #controller: Dispatcher.DispatchController | undefined;
   #on: RequestConnection | undefined;
   #content: SendableContent | undefined;
+  /** `Date.now()` when a request with a body was sent. */
+  #startedAt = 0;
   #spelling: HeaderSpelling | undefined;
   #status = 0;
   #informationals = 0;
@@ -89,6 +94,7 @@ export class Attempt implements Abortable, Watched {
     const { req } = this.#exchange;
     this.#exchange.working = this;
     this.#content = content;
+    if (content !== undefined) this.#startedAt = Date.now();
     this.#spelling = connections.spelling;
     this.#watchdog.watch(this);
     try {
@@ -198,6 +204,11 @@ export class Attempt implements Abortable, Watched {
       return;
     }
     checkResponseHead(status, fields);
+    if (closesIdleConnection(status, fields) && this.#on?.isReused === true && this.#startedJustNow) {
+      const error = Object.assign(new Error(IDLE_408), { code: 'ECONNRESET' });
+      this.#stop({ ...this.#failed('connection_terminated', error), unused: true }, IDLE_408);
+      return;
+    }
     const challenge = fields['www-authenticate'];
     if (challenge !== undefined && asksForConnection(challenge)) this.#on?.bindTo(this.#exchange.req.socket);
     if (!this.#owner.accepts(status, fields)) {
@@ -268,7 +279,7 @@ export class Attempt implements Abortable, Watched {
   }
 
   onRequestUpgrade(
-    _controller: Dispatcher.DispatchController,
+    controller: Dispatcher.DispatchController,
     status: number,
     fields: ResponseFields,
     socket: Duplex,
@@ -278,7 +289,7 @@ export class Attempt implements Abortable, Watched {
       return;
     }
     this.#finish();
-    this.#owner.upgraded(status, fields, socket);
+    this.#owner.upgraded(status, fields, socket, this.#spelling?.read(controller.rawHeaders));
   }
 
   readonly #onDrain = (): void => {
@@ -309,6 +320,11 @@ export class Attempt implements Abortable, Watched {
     const unused =
       cause === 'connection_terminated' && sent && !this.#answering && bytesReadBefore(error) > 0 && this.#sentJustNow;
     return unused ? { ...failed, unused } : failed;
+  }
+
+  /** Whether the backend cannot have waited for this request, or for the rest of its body. */
+  get #startedJustNow(): boolean {
+    return this.#content === undefined ? this.#sentJustNow : Date.now() - this.#startedAt < IDLE_CLOSE_RACE_MS;
   }
 
   /** A backend that worked on the request for longer than this did see it. */

@@ -24,6 +24,7 @@ import { keptBody } from './request/read-body.ts';
 import { type ContentOwner, RequestContent, type SendableContent } from './request/request-content.ts';
 import { type RequestHead, requestHead } from './request/request-head.ts';
 import { overload, RequestCaps } from './request-caps.ts';
+import type { HeaderSpelling } from './response/header-spelling.ts';
 import { answerOptions, endsHere, refusedHere } from './response/own-response.ts';
 import { isEventStream, type ResponseFields } from './response/response-head.ts';
 import { Retries } from './retry/retries.ts';
@@ -164,7 +165,7 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
       return undefined;
     }
     const { connections, pool } = this.#parts;
-    const bound = connections.boundOrigin(exchange.req.socket);
+    const bound = connections.boundTo(exchange.req.socket);
     const usable = pool.candidate(bound, this.#tried) ?? pool.select(exchange, this.#tried);
     const away = usable === undefined ? this.#away(this.#tried) : undefined;
     const backend = usable ?? away;
@@ -197,9 +198,8 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
   #send(head: RequestHead): void {
     const { connections, watchdog } = this.#parts;
     const exchange = this.#exchange;
-    const { origin, serverName, keepAlive } = this.#backend as Backend;
     new Attempt(exchange, this, watchdog, this.#timeouts).start(
-      connections.to(origin, serverName, keepAlive),
+      connections.to(this.#backend as Backend),
       head,
       this.#content,
       exchange.upgrade?.protocol,
@@ -284,7 +284,7 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
     if (isStream) this.#exchange.settle(outcome);
   }
 
-  upgraded(status: number, fields: ResponseFields, backendSocket: Duplex): void {
+  upgraded(status: number, fields: ResponseFields, backendSocket: Duplex, spelling: HeaderSpelling | undefined): void {
     const exchange = this.#exchange;
     const outcome: Outcome = { kind: 'completed', status };
     const closed = () => {
@@ -294,8 +294,10 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
       // For whoever measures the response: it is over only now.
       exchange.res.emit('close');
     };
-    const problem = this.#parts.tunnels.open(exchange, this.#backend as Backend, fields, backendSocket, () =>
-      exchange.scope.runInAsyncScope(closed),
+    const problem = this.#parts.tunnels.open(
+      exchange,
+      { backend: this.#backend as Backend, socket: backendSocket, fields, spelling },
+      () => exchange.scope.runInAsyncScope(closed),
     );
     if (problem !== undefined) {
       this.ended({ kind: 'failed', cause: 'http_upgrade_failed', error: problem, sent: true, headSent: false });

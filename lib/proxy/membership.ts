@@ -101,7 +101,7 @@ export class Membership implements DiscoveryObserver {
     health.membershipChanged(change);
     for (const backend of change.added) this.#clearDeadline(backend);
     for (const backend of change.removed) {
-      connections.remove(backend.origin);
+      connections.remove(backend.identity);
       if (backend.inFlight > 0 && this.#drainTimeoutMs > 0) this.#setDeadline(backend);
     }
     line?.advance();
@@ -112,7 +112,7 @@ export class Membership implements DiscoveryObserver {
     const { connections, tunnels } = this.#parts;
     const timer = setTimeout(() => {
       this.#deadlines.delete(backend);
-      connections.cut(backend.origin);
+      connections.cut(backend.identity);
       tunnels.cut(backend);
     }, this.#drainTimeoutMs);
     this.#deadlines.set(backend, timer.unref());

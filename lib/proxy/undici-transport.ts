@@ -25,6 +25,7 @@ import {
   targetReader,
 } from './transport/native-like-head.ts';
 import { containListeners } from './tunnel/contain-throws.ts';
+import { sendUpgradeHeadsExactly } from './tunnel/native-upgrade-head.ts';
 import { Watchdog } from './watchdog.ts';
 
 type ProxyServer = Parameters<Plugin>[0];
@@ -121,6 +122,7 @@ export function undiciTransport<
     // Natively, too, no byte of a header changes, in either direction.
     for (const server of [proxyServer, byDefault])
       server.on('proxyReq', sendHeadExactly as (proxyReq: ClientRequest) => void);
+    sendUpgradeHeadsExactly(proxyServer);
     const readTarget = targetReader();
     const names = nativeNames();
     const { body } = timeouts;
@@ -154,7 +156,7 @@ export function undiciTransport<
           const kept = content instanceof KeptBody ? content : undefined;
           const length = kept?.length ?? declaredLength(req);
           new Attempt(exchange, owner, watchdog, timeouts).start(
-            connections.to(target.origin),
+            connections.to({ identity: target.origin, origin: target.origin }),
             nativeLikeHead(req, target, options, length, names, kept?.isDecoded === true),
             content,
           );

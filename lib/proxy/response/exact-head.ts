@@ -65,4 +65,8 @@ const sendAsLatin1: Send = function (data, encoding, ...rest) {
   return send.call(this, data, encoding, ...rest);
 };
 
+/** The names of the headers as they were set. Node's types do not know the method. */
+export const rawHeaderNames = (message: OutgoingMessage): string[] =>
+  (message as OutgoingMessage & Pick<Storing, 'getRawHeaderNames'>).getRawHeaderNames();
+
 const prototypeOf = (res: Storing): Storing => Object.getPrototypeOf(res);

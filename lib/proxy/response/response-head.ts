@@ -54,6 +54,14 @@ export function checkResponseHead(status: number, { 'transfer-encoding': coding 
 }
 
 /**
+ * Whether a response is the 408 with which servers close idle connections (RFC 9110 §15.5.9). It may cross a request that was sent
+ * at the same moment.
+ */
+export function closesIdleConnection(status: number, { connection }: ResponseFields): boolean {
+  return status === 408 && /(?:^|,)[\t ]*close[\t ]*(?:,|$)/i.test(String(connection));
+}
+
+/**
  * Puts a backend's head on the client's response. Fields that the app set before are replaced by the
  * backend's of the same name, save for those that are joined.
  *

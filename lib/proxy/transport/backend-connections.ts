@@ -12,6 +12,8 @@ const STALE_MS = 1_000;
 const IDLE_MS = 10_000;
 
 export interface BackendConnectionsOptions {
+  /** Which backend it is, among all that share `bound`. Default: its origin. */
+  readonly identity?: string;
   readonly origin: string;
   readonly connect: buildConnector.connector;
   /**
@@ -28,6 +30,8 @@ export interface BackendConnectionsOptions {
 
 /** The connection that a request is on. */
 export interface RequestConnection {
+  /** Whether it has brought a response before. */
+  readonly isReused: boolean;
   /** Closes it when the request is over: no other one is sent on it. */
   retire(): void;
   /** Keeps it for this client until one of the two connections ends. */
@@ -46,6 +50,10 @@ export class Connection extends Client implements RequestConnection {
   constructor(origin: URL, options: Client.Options, owner: ConnectionOwner) {
     super(origin, options);
     this.#owner = owner;
+  }
+
+  get isReused(): boolean {
+    return this.freeSince > 0;
   }
 
   retire(): void {
@@ -70,6 +78,7 @@ interface ConnectionOwner {
  */
 export class BackendConnections implements ConnectionOwner {
   readonly keepAlive: boolean;
+  readonly #identity: string;
   readonly #origin: URL;
   readonly #options: Client.Options;
   /** The same for all requests, whatever it is: a change of it costs the connection. */
@@ -86,7 +95,15 @@ export class BackendConnections implements ConnectionOwner {
   #closed = false;
 
   constructor(options: BackendConnectionsOptions) {
-    const { origin, connect, serverName, bound = new BoundConnections(), keepAlive = true } = options;
+    const {
+      origin,
+      identity = origin,
+      connect,
+      serverName,
+      bound = new BoundConnections(),
+      keepAlive = true,
+    } = options;
+    this.#identity = identity;
     this.keepAlive = keepAlive;
     this.#bound = bound;
     this.#origin = withOrigin(new URL(origin));
@@ -118,7 +135,7 @@ export class BackendConnections implements ConnectionOwner {
       return undefined;
     }
     if (this.#serverName !== undefined) Object.assign(options, { servername: this.#serverName });
-    const own = this.#bound.find(client, this.#origin.origin);
+    const own = this.#bound.find(client, this.#identity);
     const connection = own?.isFree === true ? own : (this.#takeFree() ?? this.#open());
     connection.isFree = false;
     this.#mostInUse.observe(this.#inUse);
@@ -132,12 +149,16 @@ export class BackendConnections implements ConnectionOwner {
     // A request that undici refused has left its connection as it was.
     if (connection.isFree) return;
     connection.isBound = true;
-    this.#bound.bind(client, this.#origin.origin, connection);
+    this.#bound.bind(client, this.#identity, connection);
   }
 
   drop(connection: Connection): void {
     connection.isDropped = true;
     if (this.#all.delete(connection) && !connection.destroyed) void connection.close();
+  }
+
+  get isSecure(): boolean {
+    return this.#origin.protocol === 'https:';
   }
 
   /** Whether nothing runs here, and no connection is left that was used a short while ago. */

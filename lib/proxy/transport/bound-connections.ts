@@ -29,10 +29,10 @@ export function authenticatesConnection(fields: readonly string[]): boolean {
  * with it, and no other client gets one.
  */
 export class BoundConnections<C extends Bindable> {
-  /** The connection to each origin; the one that was bound last comes last. */
+  /** The connection to each backend, by identity; the one that was bound last comes last. */
   readonly #clients = new Map<Socket, Map<string, C>>();
 
-  bind(client: Socket, origin: string, connection: C): void {
+  bind(client: Socket, backend: string, connection: C): void {
     if (client.destroyed) {
       connection.retire();
       return;
@@ -43,25 +43,25 @@ export class BoundConnections<C extends Bindable> {
       this.#clients.set(client, bound);
       client.once('close', () => this.#ended(client));
     }
-    const before = bound.get(origin);
+    const before = bound.get(backend);
     // One for each client: of pipelined requests, all but one come over connections that are not used again.
     if (before !== undefined && before !== connection && !before.isDropped) {
       connection.retire();
       return;
     }
-    bound.delete(origin);
-    bound.set(origin, connection);
+    bound.delete(backend);
+    bound.set(backend, connection);
   }
 
-  /** What the client has at this origin. */
-  find(client: Socket, origin: string): C | undefined {
+  /** What the client has at this backend. */
+  find(client: Socket, backend: string): C | undefined {
     if (this.#clients.size === 0) return undefined;
-    const connection = this.#clients.get(client)?.get(origin);
+    const connection = this.#clients.get(client)?.get(backend);
     return connection?.isDropped === true ? undefined : connection;
   }
 
-  /** Where the client authenticated last. */
-  originOf(client: Socket): string | undefined {
+  /** The backend at which the client authenticated last. */
+  backendOf(client: Socket): string | undefined {
     if (this.#clients.size === 0) return undefined;
     return [...(this.#clients.get(client)?.keys() ?? [])].at(-1);
   }

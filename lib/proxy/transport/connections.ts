@@ -12,11 +12,11 @@ export interface ConnectionOptions {
   readonly connectTimeoutMs: number;
   /** How backends over https are checked, and what they are shown. Default: by the system's authorities, nothing. */
   readonly tls?: BackendTlsOptions;
-  /** Whether origins are forgotten that nothing was sent to for a while. Default: they stay until `remove()`. */
+  /** Whether to forget backends that got no request for a while. Default: they stay until `remove()`. */
   readonly forgetIdle?: boolean;
 }
 
-/** So many origins are known before idle ones are looked for. */
+/** So many backends are known before idle ones are looked for. */
 const FORGET_FROM = 100;
 
 const kBytesRead = Symbol('expressway.bytesRead');
@@ -28,11 +28,26 @@ export function bytesReadBefore(error: Error): number {
   return own ?? (error as { socket?: { bytesRead?: number } }).socket?.bytesRead ?? 0;
 }
 
-/** The connections to all origins. */
+/** Where connections go to, and what they prove. */
+export interface Destination {
+  /**
+   * Destinations with the same identity share connections. Two that differ in the name that a certificate must be for differ in
+   * identity, though they have one address.
+   */
+  readonly identity: string;
+  readonly origin: string;
+  /** What a certificate must be for; without it, the name in the `Host` header of a request. */
+  readonly serverName?: string;
+  /** Whether a connection is used for more than one request. Default true. */
+  readonly keepAlive?: boolean;
+}
+
+/** The connections to all backends. */
 export class Connections {
+  /** By identity. */
   readonly #current = new Map<string, BackendConnections>();
-  /** Those to origins that left, until their requests have ended. */
-  readonly #leaving = new Map<BackendConnections, { readonly origin: string; readonly closed: Promise<void> }>();
+  /** Those to backends that left, until their requests have ended. */
+  readonly #leaving = new Map<BackendConnections, { readonly identity: string; readonly closed: Promise<void> }>();
   readonly #bound = new BoundConnections<Connection>();
   readonly #connectTimeoutMs: number;
   #connect: buildConnector.connector;
@@ -52,58 +67,58 @@ export class Connections {
   setTls(tls: BackendTlsOptions): void {
     this.#serverName = tls.serverName;
     this.#connect = backendConnector(tls, this.#connectTimeoutMs);
-    for (const origin of [...this.#current.keys()]) if (origin.startsWith('https:')) this.remove(origin);
+    for (const [identity, { isSecure }] of [...this.#current]) if (isSecure) this.remove(identity);
   }
 
-  /**
-   * @param serverName What a certificate must be for; without it, the name in the `Host` field of a request.
-   * @param keepAlive Whether a connection is used for more than one request.
-   */
-  to(origin: string, serverName?: string, keepAlive = true): BackendConnections {
-    let connections = this.#current.get(origin);
+  to({ identity, origin, serverName, keepAlive = true }: Destination): BackendConnections {
+    let connections = this.#current.get(identity);
     if (connections?.keepAlive !== keepAlive) {
       // It was configured anew: those that were kept are not used again.
-      this.remove(origin);
+      this.remove(identity);
       if (this.#current.size >= this.#forgetFrom) this.#forgetIdle();
       connections = new BackendConnections({
+        identity,
         origin,
         connect: this.#connect,
         serverName: this.#serverName ?? serverName,
         bound: this.#bound,
         keepAlive,
       });
-      this.#current.set(origin, connections);
+      this.#current.set(identity, connections);
     }
     return connections;
   }
 
-  /** Where this client authenticated its connection (NTLM, Negotiate): only there its requests have an identity. */
-  boundOrigin(client: Socket): string | undefined {
-    return this.#bound.originOf(client);
+  /**
+   * The identity of the backend at which this client authenticated its connection (NTLM, Negotiate): no other backend knows who
+   * sends its requests.
+   */
+  boundTo(client: Socket): string | undefined {
+    return this.#bound.backendOf(client);
   }
 
   /**
-   * Lets running requests end, then closes the connections to an origin that left the pool. Upgraded ones are no
+   * Lets running requests end, then closes the connections to a backend that left the pool. Upgraded ones are no
    * longer among them.
    */
-  remove(origin: string): void {
-    const connections = this.#current.get(origin);
+  remove(identity: string): void {
+    const connections = this.#current.get(identity);
     if (connections === undefined) return;
-    this.#current.delete(origin);
+    this.#current.delete(identity);
     const closed = connections.close().finally(() => this.#leaving.delete(connections));
-    this.#leaving.set(connections, { origin, closed });
+    this.#leaving.set(connections, { identity, closed });
   }
 
   /** Looks again when there are twice as many as stay now: a look costs a step for each. */
   #forgetIdle(): void {
-    for (const [origin, connections] of this.#current) if (connections.isIdle) this.remove(origin);
+    for (const [identity, connections] of this.#current) if (connections.isIdle) this.remove(identity);
     this.#forgetFrom = Math.max(FORGET_FROM, 2 * this.#current.size);
   }
 
-  /** Ends what still runs on connections to an origin that left; those made since it came back stay. */
-  cut(origin: string): void {
+  /** Ends what still runs on connections to a backend that left; those made since it came back stay. */
+  cut(identity: string): void {
     for (const [connections, leaving] of this.#leaving) {
-      if (leaving.origin === origin) void connections.destroy(new Error('the backend was removed'));
+      if (leaving.identity === identity) void connections.destroy(new Error('the backend was removed'));
     }
   }
 

@@ -1,10 +1,12 @@
-import type { OutgoingHttpHeaders, ServerResponse } from 'node:http';
+import type { ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Backend } from '../../backends/backend.ts';
 import type { Exchange, UpgradeSocket } from '../../core/exchange.ts';
 import type { RejectionCause } from '../../core/outcome.ts';
 import { InFlightCaps } from '../in-flight-caps.ts';
 import { isHopByHop } from '../request/hop-by-hop.ts';
+import { rawHeaderNames } from '../response/exact-head.ts';
+import type { HeaderSpelling } from '../response/header-spelling.ts';
 import { applyResponseHead, type ResponseFields, removeResponseHead } from '../response/response-head.ts';
 import type { Watchdog } from '../watchdog.ts';
 import { Tunnel } from './tunnel.ts';
@@ -12,6 +14,16 @@ import type { TunnelOptions } from './tunnel-options.ts';
 
 /** Framing has no place in a 1xx answer (RFC 9110 §8.6, RFC 9112 §6.1): what follows is not HTTP. */
 const FRAMING = new Set(['content-length', 'transfer-encoding']);
+
+/** What a backend switched protocols with. */
+export interface Switched {
+  readonly backend: Backend;
+  /** Its connection. */
+  readonly socket: Duplex;
+  readonly fields: ResponseFields;
+  /** Of the header names. In lower case without it. */
+  readonly spelling: HeaderSpelling | undefined;
+}
 
 /** The upgraded connections of one proxy, and how many there may be. */
 export class Tunnels {
@@ -53,16 +65,10 @@ export class Tunnels {
    * @param closed Called once, when the tunnel is gone.
    * @returns what is wrong with the backend's head, if anything; its connection is closed then, and the client knows nothing.
    */
-  open(
-    exchange: Exchange,
-    backend: Backend,
-    fields: ResponseFields,
-    socket: Duplex,
-    closed: () => void,
-  ): Error | undefined {
-    const { res } = exchange;
+  open(exchange: Exchange, switched: Switched, closed: () => void): Error | undefined {
+    const { backend, socket } = switched;
     const upgrade = exchange.upgrade as UpgradeSocket;
-    const head = takeOver(res, upgrade, fields);
+    const head = takeOver(exchange.res, upgrade, switched);
     if (head instanceof Error) {
       socket.on('error', () => {}).destroy();
       return head;
@@ -92,13 +98,14 @@ export class Tunnels {
 }
 
 /** Takes the client's connection off its response: the head that switches the protocol, or what is wrong with the backend's. */
-function takeOver(res: ServerResponse, { protocol, socket }: UpgradeSocket, fields: ResponseFields): string | Error {
+function takeOver(res: ServerResponse, upgrade: UpgradeSocket, { fields, spelling }: Switched): string | Error {
+  const { protocol, socket } = upgrade;
   // RFC 9110 §7.8: a 101 names what was switched to, and that must be what was asked for.
   if (String(fields.upgrade).toLowerCase() !== protocol) {
     return new Error(`the backend switched to another protocol than ${protocol}`);
   }
   try {
-    applyResponseHead(res, 101, undefined, fields);
+    applyResponseHead(res, 101, undefined, fields, spelling);
     const head = switchingProtocolsHead(res, protocol);
     res.detachSocket(socket as never);
     return head;
@@ -110,11 +117,11 @@ function takeOver(res: ServerResponse, { protocol, socket }: UpgradeSocket, fiel
 
 /** The head with which a client learns that the protocol was switched: the app's own fields are in it, as in any answer. */
 function switchingProtocolsHead(res: ServerResponse, protocol: string): string {
-  const fields: OutgoingHttpHeaders = res.getHeaders();
   let head = `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${protocol}\r\n`;
-  for (const name of res.getHeaderNames()) {
-    if (isHopByHop(name) || FRAMING.has(name)) continue;
-    for (const line of [fields[name] ?? []].flat()) head += `${name}: ${line}\r\n`;
+  for (const name of rawHeaderNames(res)) {
+    const lowerCase = name.toLowerCase();
+    if (isHopByHop(lowerCase) || FRAMING.has(lowerCase)) continue;
+    for (const line of [res.getHeader(name) ?? []].flat()) head += `${name}: ${line}\r\n`;
   }
   return `${head}\r\n`;
 }
