@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import type { GatewayEvents } from '../core/events.ts';
 import type { Exchange, ExchangeObserver } from '../core/exchange.ts';
+import { isEventStream } from '../core/field-values.ts';
 import { type Failed, judge, type Outcome } from '../core/outcome.ts';
 import { reject } from '../core/reject.ts';
 import { warnOfThrow, warnOnce } from '../core/warnings.ts';
@@ -50,7 +51,7 @@ export class GuardedCall implements ExchangeObserver {
    */
   #warnOfStream(): void {
     const { req, res } = this.#exchange;
-    if (!res.closed || !String(res.getHeader('content-type')).startsWith('text/event-stream')) return;
+    if (!res.closed || !isEventStream(res.getHeader('content-type'))) return;
     warnOnce(
       req,
       'WARN_EXPRESSWAY_GUARDED_STREAM',

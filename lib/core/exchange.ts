@@ -2,9 +2,11 @@ import { AsyncResource } from 'node:async_hooks';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { foldAddress } from './address.ts';
+import { firstEntry, isEventStream } from './field-values.ts';
 import type { GatewayRequest } from './http.ts';
 import { ABORTED, type Outcome, type RequestFault } from './outcome.ts';
 import type { Recorder } from './recorder.ts';
+import { schemeOf } from './sockets.ts';
 import { tellOfStranger, tellOfTwoSettings } from './untrusted-peer.ts';
 
 /** Is told once how an exchange ended. */
@@ -124,6 +126,16 @@ export class Exchange {
     return this.#clientAddress;
   }
 
+  /** What a trusted peer says in a field such as `X-Forwarded-Host`; of a list, the entry nearest to the client. */
+  trustedField(name: string): string | undefined {
+    return this.peerTrusted ? firstEntry(this.req.headers[name]) : undefined;
+  }
+
+  /** The scheme that the client used: as a trusted peer says in `X-Forwarded-Proto`, else that of the connection. */
+  get scheme(): string {
+    return this.trustedField('x-forwarded-proto') || schemeOf(this.req.socket);
+  }
+
   #closed(): void {
     this.settle(observed(this.res));
     try {
@@ -152,7 +164,7 @@ export function exchangeOf(req: IncomingMessage, res: ServerResponse): Exchange 
 function observed(res: ServerResponse): Outcome {
   if (res.writableFinished) return { kind: 'completed', status: res.statusCode };
   // An event stream has no end of its own: the client that leaves it got what it asked for.
-  if (res.headersSent && String(res.getHeader('content-type')).startsWith('text/event-stream')) {
+  if (res.headersSent && isEventStream(res.getHeader('content-type'))) {
     return { kind: 'completed', status: res.statusCode };
   }
   return ABORTED;

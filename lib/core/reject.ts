@@ -2,6 +2,7 @@ import type { GatewayEventMap, GatewayEvents } from './events.ts';
 import type { Exchange } from './exchange.ts';
 import type { Failed, Rejected } from './outcome.ts';
 import { sendProblem } from './problem.ts';
+import { resetConnection } from './sockets.ts';
 
 /** The events that tell of a request which the gateway answered by itself. */
 type RejectionEvent = 'rejected' | 'limited' | 'clientRefused';
@@ -40,6 +41,6 @@ export function respond(exchange: Exchange, outcome: Failed | Rejected): void {
 /** Breaks the client's connection off, so that the part it got cannot pass for the whole response. */
 export function cut({ req, res }: Exchange): void {
   // A response to HTTP/1.0 may end with its connection: only a reset shows that it is incomplete.
-  if (req.httpVersion === '1.0') req.socket?.resetAndDestroy();
+  if (req.httpVersion === '1.0' && req.socket) resetConnection(req.socket);
   res.destroy();
 }

@@ -7,6 +7,7 @@ import { linger } from '../core/last-answer.ts';
 import type { RejectionCause } from '../core/outcome.ts';
 import { rawProblem } from '../core/problem.ts';
 import { rejectWith } from '../core/reject.ts';
+import { resetConnection } from '../core/sockets.ts';
 
 /** The answer under way on a connection of Node's HTTP server, if there is one. */
 export function answerOn(socket: Duplex): ServerResponse | undefined {
@@ -69,9 +70,7 @@ export class Answers {
     this.#ending.add(socket);
     const res = answerOn(socket);
     this.#tell(socket, cause, { exchange: res && exchangeOf(res.req, res) });
-    // A plain end would leave the kernel with all that waits to be sent.
-    if ('encrypted' in socket) socket.destroy();
-    else socket.resetAndDestroy();
+    resetConnection(socket);
   }
 
   #tell(socket: Duplex, cause: RejectionCause, more: RefusalFacts): void {

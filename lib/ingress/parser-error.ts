@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream';
+import { TCHAR } from '../core/field-values.ts';
 import type { RejectionCause } from '../core/outcome.ts';
 
 interface ParserError extends Error {
@@ -24,7 +25,7 @@ const BY_CODE: Readonly<Record<string, ParserRefusal>> = {
   },
 };
 
-const REQUEST_LINE = /^[\w!#$%&'*+.^`|~-]+ \S+ HTTP\/1\.[01]\r\n/;
+const REQUEST_LINE = new RegExp(`^${TCHAR}+ \\S+ HTTP/1\\.[01]\\r\\n`);
 const OTHER_VERSION = /^[A-Z]+ \S+ HTTP\/\d+(?:\.\d+)?\r\n/;
 /** A method, and a target that has no end. */
 const ENDLESS_TARGET = /^[A-Z]+ [^\s]+(?: HTTP\/1\.[01])?(?:\r\n)?$/;

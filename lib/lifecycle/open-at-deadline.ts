@@ -1,5 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { isEventStream } from '../core/field-values.ts';
+import { resetConnection } from '../core/sockets.ts';
 import { answerOn } from '../ingress/connection-responses.ts';
 
 /** What was still open when the time was up, and how it was ended. */
@@ -34,8 +36,7 @@ export function endAtDeadline(connections: Iterable<Socket>): OpenAtDeadline {
     } else {
       left.requests += 1;
       // An orderly end would make a response look complete that only the end of the connection ends (RFC 9112 §8).
-      if ('encrypted' in socket) socket.destroy();
-      else socket.resetAndDestroy();
+      resetConnection(socket);
     }
   }
   return left;
@@ -49,5 +50,5 @@ export function isUpgraded(socket: Socket): boolean {
 function isOpenEventStream(res: ServerResponse): boolean {
   // Not getHeader(): fields that were given to writeHead() alone are not in it.
   const head = (res as { _header?: string | null })._header ?? '';
-  return res.headersSent && !res.writableEnded && /\r\ncontent-type: *text\/event-stream/i.test(head);
+  return res.headersSent && !res.writableEnded && isEventStream(/\r\ncontent-type: *([^\r]*)/i.exec(head)?.[1]);
 }

@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import type { Abortable, Exchange } from '../core/exchange.ts';
+import { isEventStream } from '../core/field-values.ts';
 import { lastAnswer } from '../core/last-answer.ts';
 import { ABORTED, type Failed, type FailureCause, type Outcome } from '../core/outcome.ts';
 import { cut } from '../core/reject.ts';
@@ -16,7 +17,6 @@ import {
   checkResponseHead,
   closesIdleConnection,
   forgetRawFields,
-  isEventStream,
   type ResponseFields,
   removeResponseHead,
 } from './response/response-head.ts';
@@ -223,7 +223,7 @@ export class Attempt implements Abortable, Watched {
     this.#connection = fields.connection;
     const length = fields['content-length'];
     if (typeof length === 'string') this.#remaining = Number(length);
-    this.#isStream = isEventStream(fields);
+    this.#isStream = isEventStream(fields['content-type']);
     this.#encoded = (res as Encoded).flush !== undefined;
     this.#owner.answered(status, fields);
     this.#progress(this.#timeouts.idleTimeoutMs);

@@ -4,6 +4,7 @@ import type { Backend, Place } from '../backends/backend.ts';
 import type { Waiter } from '../backends/queue.ts';
 import { declaredLength } from '../core/declared-length.ts';
 import type { Exchange } from '../core/exchange.ts';
+import { isEventStream } from '../core/field-values.ts';
 import type { Next } from '../core/http.ts';
 import {
   ABORTED,
@@ -26,7 +27,7 @@ import { type RequestHead, requestHead } from './request/request-head.ts';
 import { overload, RequestCaps } from './request-caps.ts';
 import type { HeaderSpelling } from './response/header-spelling.ts';
 import { answerOptions, endsHere, refusedHere } from './response/own-response.ts';
-import { isEventStream, type ResponseFields } from './response/response-head.ts';
+import type { ResponseFields } from './response/response-head.ts';
 import { Retries } from './retry/retries.ts';
 import { containListeners, tellOfThrow } from './tunnel/contain-throws.ts';
 import { tellOfUpgrade } from './tunnel/upgrade-protocols.ts';
@@ -279,7 +280,7 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
     if (backend.isAway) backend.circuit.reset();
     if (status < 500) backend.signsOfLife += 1;
     const outcome: Outcome = { kind: 'completed', status };
-    const isStream = isEventStream(fields);
+    const isStream = isEventStream(fields['content-type']);
     if (isStream || this.#place?.isTrial === true) this.#place?.settle(this.#verdict(outcome));
     if (isStream) this.#exchange.settle(outcome);
   }

@@ -1,6 +1,3 @@
-/** RFC 6265 §4.1.1: a cookie's name is a token. */
-export const COOKIE_NAME = /^[\w!#$%&'*+.^`|~-]+$/;
-
 /** The value of the first cookie of that name in a `Cookie` field (RFC 6265 §4.2.1), as it was sent. */
 export function cookieValue(field: string | undefined, name: string): string | undefined {
   if (field === undefined) return undefined;

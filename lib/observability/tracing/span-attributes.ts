@@ -16,15 +16,14 @@ export interface AttributeRules {
 
 /** What is known of a request when it comes: samplers may decide by it. */
 export function serverAttributes(exchange: Exchange, route: string | undefined, rules: AttributeRules): Attributes {
-  const { req, peerTrusted, clientAddress } = exchange;
+  const { req, clientAddress } = exchange;
   const { headers, socket } = req;
   const attributes: Attributes = methodAttributes(req.method, rules);
   const { path, query } = parts(req.originalUrl ?? req.url ?? '');
   attributes['url.path'] = shownPath(path, rules);
   if (rules.query && query !== '') attributes['url.query'] = shownQuery(query, rules);
-  const proto = peerTrusted ? first(headers['x-forwarded-proto']) : undefined;
-  attributes['url.scheme'] = proto || ((socket as { encrypted?: boolean }).encrypted === true ? 'https' : 'http');
-  const host = (peerTrusted ? first(headers['x-forwarded-host']) : undefined) || headers.host;
+  attributes['url.scheme'] = exchange.scheme;
+  const host = exchange.trustedField('x-forwarded-host') || headers.host;
   if (host !== undefined) Object.assign(attributes, hostAttributes(printable(host, MAX_TEXT)));
   if (clientAddress !== undefined) attributes['client.address'] = printable(clientAddress, MAX_TEXT);
   const peer = foldAddress(socket.remoteAddress);
@@ -103,8 +102,4 @@ function hostAttributes(host: string): Attributes {
   if (name === undefined) return {};
   const address = { 'server.address': name.replace(/^\[|\]$/g, '') };
   return port === undefined ? address : { ...address, 'server.port': Number(port) };
-}
-
-function first(value: string | string[] | undefined): string | undefined {
-  return value === undefined ? undefined : String(value).split(',', 1)[0]?.trim();
 }

@@ -1,10 +1,9 @@
 import { isIP } from 'node:net';
 import type { Exchange } from '../../core/exchange.ts';
-
-const TOKEN = /^[\w!#$%&'*+.^`|~-]+$/;
+import { TCHAR, TOKEN } from '../../core/field-values.ts';
 
 /** A pair of a token and a token or quoted text (RFC 7239 §4). */
-const PAIR = String.raw`[\w!#$%&'*+.^${'`'}|~-]+=(?:[\w!#$%&'*+.^${'`'}|~-]+|"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t -\x7e\x80-\xff])*")`;
+const PAIR = String.raw`${TCHAR}+=(?:${TCHAR}+|"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t -\x7e\x80-\xff])*")`;
 
 /** One member of a list, with the comma behind it. */
 const MEMBER = new RegExp(String.raw`[ \t]*${PAIR}(?:[ \t]*;[ \t]*${PAIR})*[ \t]*(?:,|$)`, 'y');

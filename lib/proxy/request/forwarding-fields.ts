@@ -1,5 +1,6 @@
 import type { Exchange } from '../../core/exchange.ts';
 import { foldAddress } from '../../core/exchange.ts';
+import { schemeOf } from '../../core/sockets.ts';
 import { fieldText } from './end-to-end-fields.ts';
 import { forwardedElement, forwardedList, nodeName } from './forwarded.ts';
 import type { Via } from './via.ts';
@@ -35,38 +36,30 @@ export function pushForwardingFields(
 ): void {
   const { req, peerTrusted } = exchange;
   const { forwardingFields, via } = rules;
-  const scheme = (req.socket as { encrypted?: boolean } | undefined)?.encrypted === true ? 'https' : 'http';
   const isAppended = peerTrusted && rules.forwarded === 'append';
   if (forwardingFields !== 'forwarded') {
     const forwardedFor = isAppended ? appended(exchange) : clientNode(exchange);
     if (forwardedFor !== undefined) fields.push('x-forwarded-for', forwardedFor);
-    fields.push('x-forwarded-proto', trusted(exchange, 'x-forwarded-proto') || scheme);
-    const forwardedHost = trusted(exchange, 'x-forwarded-host') || host;
+    fields.push('x-forwarded-proto', exchange.scheme);
+    const forwardedHost = exchange.trustedField('x-forwarded-host') || host;
     if (forwardedHost !== undefined) fields.push('x-forwarded-host', forwardedHost);
   }
   if (forwardingFields !== 'x-forwarded') {
-    fields.push(
-      'forwarded',
-      isAppended ? forwardedByPeer(exchange, host, scheme) : forwardedByUs(exchange, host, scheme),
-    );
+    fields.push('forwarded', isAppended ? forwardedByPeer(exchange, host) : forwardedByUs(exchange, host));
   }
   if (via !== undefined) fields.push('via', via.after(textOf(req.headers.via), req.httpVersion));
 }
 
 /** What a trusted peer says is told in its own words; this hop adds what it saw of that peer. */
-function forwardedByPeer(exchange: Exchange, host: string | undefined, scheme: string): string {
-  const peer = foldAddress(exchange.req.socket?.remoteAddress);
-  return forwardedList(exchange, forwardedElement(peer, host, scheme));
+function forwardedByPeer(exchange: Exchange, host: string | undefined): string {
+  const { socket } = exchange.req;
+  return forwardedList(exchange, forwardedElement(foldAddress(socket?.remoteAddress), host, schemeOf(socket)));
 }
 
-function forwardedByUs(exchange: Exchange, host: string | undefined, scheme: string): string {
+function forwardedByUs(exchange: Exchange, host: string | undefined): string {
   const { clientAddress } = exchange;
-  const said = trusted(exchange, 'x-forwarded-host') || host;
-  return forwardedElement(clientAddress, said, trusted(exchange, 'x-forwarded-proto') || scheme);
-}
-
-function trusted({ req, peerTrusted }: Exchange, name: string): string | undefined {
-  return peerTrusted ? first(req.headers[name]) : undefined;
+  const said = exchange.trustedField('x-forwarded-host') || host;
+  return forwardedElement(clientAddress, said, exchange.scheme);
 }
 
 /** A socket's address is one; what a trusted peer says need not be. */
@@ -90,12 +83,4 @@ function appended(exchange: Exchange): string | undefined {
 
 function textOf(via: string | undefined): string | undefined {
   return via === undefined ? undefined : fieldText('via', via);
-}
-
-/** The first entry of a list: what the proxy nearest to the client said. */
-function first(value: string | string[] | undefined): string | undefined {
-  if (value === undefined) return undefined;
-  const text = String(value);
-  const comma = text.indexOf(',');
-  return (comma === -1 ? text : text.slice(0, comma)).trim();
 }

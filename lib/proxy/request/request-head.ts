@@ -1,5 +1,6 @@
 import { GatewayError } from '../../core/errors.ts';
 import type { Exchange } from '../../core/exchange.ts';
+import { TOKEN } from '../../core/field-values.ts';
 import { fieldText, NEVER_FORWARDED, pushEndToEndFields, pushFraming } from './end-to-end-fields.ts';
 import { type ForwardingRules, pushForwardingFields, writtenHere } from './forwarding-fields.ts';
 import { HeaderNames } from './header-names.ts';
@@ -74,13 +75,12 @@ function targetOf(url: string, hostField: string | undefined): { path: string; h
   return { path: rest?.startsWith('/') ? rest : `/${rest ?? ''}`, host: authority };
 }
 
-/** What may stand in a name and in a value (RFC 9110 §5.1, §5.5), to undici as well. */
-const NAME = /^[\w!#$%&'*+.^`|~-]+$/;
+/** What may stand in a value (RFC 9110 §5.5), to undici as well. */
 const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 
 /** Says what of a head undici refused. What a client sends has passed Node's parser: it was a middleware that wrote this. */
 export function unsendable({ fields }: RequestHead, cause: Error): GatewayError {
-  const at = fields.findIndex((text, index) => !(index % 2 === 0 ? NAME : VALUE).test(text));
+  const at = fields.findIndex((text, index) => !(index % 2 === 0 ? TOKEN : VALUE).test(text));
   const name = JSON.stringify(fields[at - (at % 2)]);
   const what =
     at === -1

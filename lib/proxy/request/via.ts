@@ -1,8 +1,6 @@
 import { randomBytes } from 'node:crypto';
+import { TOKEN } from '../../core/field-values.ts';
 import type { Check } from '../../core/options.ts';
-
-/** RFC 9110 §5.6.2. */
-const TOKEN = /^[\w!#$%&'*+.^`|~-]+$/;
 
 /** A member of the list: protocol, then who received it (RFC 9110 §7.6.3). */
 const RECEIVED_BY = /^\S+[ \t]+([^\s(]+)/;

@@ -34,8 +34,6 @@ const SPECIAL = new Set([...HOP_BY_HOP, ...JOINED, 'content-length']);
 /** What a reason phrase may be (RFC 9112 §4). Node would throw for anything else, later, when nobody is there to catch it. */
 const REASON_PHRASE = /^[\t\x20-\x7e\x80-\xff]*$/;
 
-const EVENT_STREAM = /^text\/event-stream(?:$|[\s;])/i;
-
 /** RFC 9110 §15; informational ones have gone their own way by then. */
 const GREATEST_STATUS = 599;
 
@@ -132,12 +130,6 @@ function unjoin(res: ServerResponse, name: string, lines: readonly string[]): vo
   if (lines.length === 0 || all.slice(-lines.length).join('\n') !== lines.join('\n')) return;
   if (kept.length > 0) res.setHeader(name, kept);
   else res.removeHeader(name);
-}
-
-export function isEventStream(fields: ResponseFields): boolean {
-  const type = fields['content-type'];
-  // Most answers are of another type: one look at the letter behind `text/` is cheaper than the expression.
-  return typeof type === 'string' && (type.charCodeAt(5) | 0x20) === 0x65 && EVENT_STREAM.test(type);
 }
 
 /**

@@ -1,4 +1,4 @@
-import { type Check, type Checks, durationMs, integer } from '../../core/options.ts';
+import { type Check, type Checks, durationMs, integer, optionalRatio } from '../../core/options.ts';
 
 /** When a request is tried again, at another backend: `retry` of `roundRobinProxy()`. */
 export interface RetryOptions {
@@ -44,16 +44,13 @@ const statuses: Check = (value) =>
     ? undefined
     : `must be an array of ${RETRYABLE_STATUSES.join(', ')}`;
 
-const share: Check = (value) =>
-  typeof value === 'number' && value >= 0 && value <= 1 ? undefined : 'must be a number from 0 to 1';
-
 export const retryChecks: Checks<RetryOptions> = {
   attempts: integer(0, 100),
   statuses,
   bufferBytes: integer(0, 64 * 1024 * 1024),
   backoffMs: durationMs,
   maxBackoffMs: durationMs,
-  budgetRatio: share,
+  budgetRatio: optionalRatio,
   budgetMinimum: integer(0),
   deadlineMs: durationMs,
 };

@@ -1,6 +1,6 @@
 import { X509Certificate } from 'node:crypto';
 import { createSecureContext } from 'node:tls';
-import { type Check, type Checks, group, nonEmptyString, OptionsError, optional } from '../../core/options.ts';
+import { boolean, type Check, type Checks, group, nonEmptyString, OptionsError, optional } from '../../core/options.ts';
 
 type Pem = string | Buffer;
 
@@ -33,7 +33,7 @@ const checks: Checks<BackendTlsOptions> = {
   key: optional(pem),
   passphrase: optional(nonEmptyString),
   serverName: optional(nonEmptyString),
-  rejectUnauthorized: optional((value) => (typeof value === 'boolean' ? undefined : 'must be true or false')),
+  rejectUnauthorized: optional(boolean),
 };
 
 /** Accepts what connections to backends can be made with: the key must open, and be that of the certificate. */

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import { TCHAR } from '../../core/field-values.ts';
 
 /** A connection to a backend, as far as it can belong to a client. */
 interface Bindable {
@@ -7,7 +8,7 @@ interface Bindable {
 }
 
 /** NTLM and Negotiate authenticate the connection, not the request (RFC 4559 §6): it must not carry another client's. */
-const SCHEME = /(?:^|,)[\t ]*(?:NTLM|Negotiate)(?![\w!#$%&'*+.^`|~-])/i;
+const SCHEME = new RegExp(`(?:^|,)[\\t ]*(?:NTLM|Negotiate)(?!${TCHAR})`, 'i');
 
 /** Whether a backend asks for credentials, or confirms them, that hold for the connection. */
 export function asksForConnection(challenge: string | readonly string[]): boolean {

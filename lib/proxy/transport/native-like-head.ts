@@ -1,5 +1,6 @@
 import { type IncomingMessage, validateHeaderName, validateHeaderValue } from 'node:http';
 import type { Options } from 'http-proxy-middleware';
+import { isSecure, schemeOf } from '../../core/sockets.ts';
 import { NEVER_FORWARDED, pushEndToEndFields, pushFraming } from '../request/end-to-end-fields.ts';
 import { canonical, HeaderNames } from '../request/header-names.ts';
 import { isHopByHop } from '../request/hop-by-hop.ts';
@@ -123,12 +124,11 @@ function override(overrides: Map<string, string | readonly string[]>, name: stri
 
 /** As the native `xfwd` does it: what the client sent under these names stays. */
 function addForwardedFields(fields: Map<string, string | readonly string[]>, req: IncomingMessage): void {
-  const encrypted = (req.socket as { encrypted?: boolean }).encrypted === true;
   const host = req.headers.host ?? '';
   const values: Record<string, string | undefined> = {
     'x-forwarded-for': req.socket.remoteAddress,
-    'x-forwarded-port': /:(\d+)$/.exec(host)?.[1] ?? (encrypted ? '443' : '80'),
-    'x-forwarded-proto': encrypted ? 'https' : 'http',
+    'x-forwarded-port': /:(\d+)$/.exec(host)?.[1] ?? (isSecure(req.socket) ? '443' : '80'),
+    'x-forwarded-proto': schemeOf(req.socket),
     'x-forwarded-host': host,
   };
   for (const [name, value] of Object.entries(values)) {

@@ -1,5 +1,6 @@
 import type { IncomingMessage, Server } from 'node:http';
 import { declaredLength } from '../../core/declared-length.ts';
+import { TCHAR } from '../../core/field-values.ts';
 import { type Check, resolveOptions } from '../../core/options.ts';
 import { shownValue } from '../../core/shown-value.ts';
 import { warnOfThrow, warnOnce } from '../../core/warnings.ts';
@@ -27,7 +28,7 @@ export const upgradeHandlerDefaults = Object.freeze({ upgrades: Object.freeze([W
 const CARRIES_HTTP = /^(?:h2c?|h3|https?|tls)(?:\/|$)/;
 
 /** RFC 9110 §7.8: a token, with a version behind a slash or without. */
-const PROTOCOL = /^[\w!#$%&'*+.^`|~-]+(?:\/[\w!#$%&'*+.^`|~-]+)?$/;
+const PROTOCOL = new RegExp(`^${TCHAR}+(?:/${TCHAR}+)?$`);
 
 const protocolList: Check = (value) => {
   if (!Array.isArray(value)) return 'must be an array of protocol names';

@@ -1,0 +1,23 @@
+/** The characters of a token (RFC 9110 §5.6.2), for use inside a regular expression. */
+export const TCHAR = "[\\w!#$%&'*+.^`|~-]";
+
+/** A token: the name of a field, a method, a cookie or a protocol (RFC 9110 §5.6.2). */
+export const TOKEN = new RegExp(`^${TCHAR}+$`);
+
+const EVENT_STREAM = /^text\/event-stream(?:$|[\s;])/i;
+
+/** Whether a `Content-Type` is that of an event stream, which has no end of its own (server-sent events). */
+export function isEventStream(contentType: unknown): boolean {
+  // Most responses are of another type: one look at the letter behind `text/` is cheaper than the expression.
+  return (
+    typeof contentType === 'string' && (contentType.charCodeAt(5) | 0x20) === 0x65 && EVENT_STREAM.test(contentType)
+  );
+}
+
+/** The first entry of a list. In `X-Forwarded-*` that is what the proxy nearest to the client wrote. */
+export function firstEntry(value: string | readonly string[] | undefined): string | undefined {
+  if (value === undefined) return undefined;
+  const text = String(value);
+  const comma = text.indexOf(',');
+  return (comma === -1 ? text : text.slice(0, comma)).trim();
+}
