@@ -1,6 +1,7 @@
 import type { Exchange } from '../../core/exchange.ts';
+import { TOKEN } from '../../core/field-values.ts';
 import type { Check } from '../../core/options.ts';
-import { COOKIE_NAME, cookieValue } from './cookie-field.ts';
+import { cookieValue } from './cookie-field.ts';
 import { RendezvousHash } from './rendezvous-hash.ts';
 import type { PolicyEntry } from './selection-policy.ts';
 
@@ -37,7 +38,7 @@ export const hashDefaults = Object.freeze({ by: 'ip' as HashBy, loadFactor: Numb
 
 type HashSettings = Required<Omit<HashOptions, 'policy'>>;
 
-const isToken = (text: unknown): boolean => typeof text === 'string' && COOKIE_NAME.test(text);
+const isToken = (text: unknown): boolean => typeof text === 'string' && TOKEN.test(text);
 
 const by: Check = (value) => {
   if (value === 'ip') return undefined;

@@ -1,7 +1,7 @@
-import type { TLSSocket } from 'node:tls';
 import type { Exchange } from '../../core/exchange.ts';
+import { TOKEN } from '../../core/field-values.ts';
 import { boolean, durationMs, oneOf, optional } from '../../core/options.ts';
-import { COOKIE_NAME, cookieValue } from './cookie-field.ts';
+import { cookieValue } from './cookie-field.ts';
 import { plainPolicies, type SimplePolicyName } from './plain-policies.ts';
 import { type BackendView, isCandidate, type PolicyEntry, type SelectionPolicy } from './selection-policy.ts';
 import { StickyTokens } from './sticky-tokens.ts';
@@ -109,7 +109,7 @@ export class StickyCookie implements SelectionPolicy {
     const { res } = exchange;
     // Too late for a cookie.
     if (res.headersSent) return;
-    const secure = this.#mustBeSecure || isHttps(exchange) ? '; Secure' : '';
+    const secure = this.#mustBeSecure || exchange.scheme.toLowerCase() === 'https' ? '; Secure' : '';
     const line = `${this.#cookie}=${this.#tokens.valueFor(backend)}${this.#attributes}${secure}`;
     // The backend of an earlier attempt may have left its own cookie.
     const others = [res.getHeader('Set-Cookie') ?? []].flat().filter((other) => !this.#isOwn(String(other)));
@@ -131,13 +131,6 @@ function attributesText({ sameSite, path, domain, maxAgeMs, partitioned }: Stick
 }
 
 const SAME_SITE = Object.freeze({ lax: 'Lax', strict: 'Strict', none: 'None' });
-
-/** Whether the client itself speaks TLS, here or with a trusted proxy in front. */
-function isHttps({ req, peerTrusted }: Exchange): boolean {
-  const forwarded = peerTrusted ? req.headers['x-forwarded-proto'] : undefined;
-  if (forwarded !== undefined) return /^\s*https\s*(?:,|$)/i.test(String(forwarded));
-  return (req.socket as TLSSocket | undefined)?.encrypted === true;
-}
 
 /** Defaults of {@link StickyOptions}. */
 export const stickyDefaults = Object.freeze({
@@ -173,7 +166,7 @@ export const sticky: PolicyEntry<'sticky', StickySettings> = {
         ? undefined
         : [`must be a string of at least ${SECRET_LENGTH} characters, or several such strings`];
     },
-    cookie: (value) => (matches(COOKIE_NAME, value) ? undefined : 'must be a cookie name'),
+    cookie: (value) => (matches(TOKEN, value) ? undefined : 'must be a cookie name'),
     sameSite: oneOf('lax', 'strict', 'none'),
     path: (value) => (matches(COOKIE_PATH, value) ? undefined : 'must be a path like /shop, without ; and spaces'),
     domain: optional((value) => (matches(DOMAIN, value) ? undefined : 'must be a domain like example.com')),
