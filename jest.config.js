@@ -1,4 +1,8 @@
-import { availableParallelism } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+// For each process that a test starts: two thirds of the time that a start takes are spent on compiling.
+process.env.NODE_COMPILE_CACHE ??= join(tmpdir(), 'expressway-test-compile-cache');
 
 export default {
   testEnvironment: 'node',

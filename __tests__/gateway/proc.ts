@@ -1,12 +1,8 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { until } from './until.ts';
-
-/** Half of what a start takes is compiling. */
-const NODE_COMPILE_CACHE = join(tmpdir(), 'expressway-test-compile-cache');
 
 /** Fits into the limit of open files of any machine: a warning that it was lowered must not decide a test. */
 const MAX_CONNECTIONS = '400';
@@ -38,7 +34,7 @@ export class Proc {
     const limited = openFiles === undefined ? [] : ['sh', '-c', `ulimit -n ${openFiles}; exec "$0" "$@"`];
     const [program = '', ...words] = [...limited, ...command];
     this.#child = spawn(program, words, {
-      env: { NODE_COMPILE_CACHE, MAX_CONNECTIONS, ...env },
+      env: { NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE, MAX_CONNECTIONS, ...env },
       cwd,
     });
     this.#child.stdout.setEncoding('utf8').on('data', (text: string) => {

@@ -1,13 +1,9 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { eventually } from '../support/servers.ts';
 
 const MAIN = fileURLToPath(new URL('../../lib/cli/main.ts', import.meta.url));
-/** Half of what a start takes is compiling. */
-const NODE_COMPILE_CACHE = join(tmpdir(), 'expressway-test-compile-cache');
 
 export interface CliResult {
   readonly code: number | NodeJS.Signals | null;
@@ -24,7 +20,7 @@ export class CliProcess {
 
   constructor(args: readonly string[], env: Readonly<Record<string, string>> = {}) {
     this.#child = spawn(process.execPath, ['--conditions=expressway-source', MAIN, ...args], {
-      env: { NODE_COMPILE_CACHE, ...env },
+      env: { NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE, ...env },
     });
     this.#child.stdout.setEncoding('utf8').on('data', (text: string) => {
       this.out += text;

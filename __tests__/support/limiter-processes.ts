@@ -1,14 +1,10 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { IpRateLimitOptions } from '../../lib/rate-limit/ip-rate-limit-options.ts';
 import { eventually } from './servers.ts';
 
 const SCRIPT = fileURLToPath(new URL('./limiter-process.ts', import.meta.url));
-/** Half of what a start takes is compiling. */
-const NODE_COMPILE_CACHE = join(tmpdir(), 'expressway-test-compile-cache');
 
 /** What a limiter has let pass: its index, when it was asked, and when it had answered, in milliseconds. */
 export type Passage = readonly [limiter: number, asked: number, passed: number];
@@ -22,7 +18,7 @@ export class LimiterProcess {
 
   constructor(limiters: readonly IpRateLimitOptions[]) {
     this.#child = spawn(process.execPath, [SCRIPT, JSON.stringify(limiters)], {
-      env: { ...process.env, NODE_OPTIONS: '', NODE_COMPILE_CACHE },
+      env: { ...process.env, NODE_OPTIONS: '' },
     });
     this.#exited = once(this.#child, 'close');
     this.#child.stdout.on('data', (chunk) => {
