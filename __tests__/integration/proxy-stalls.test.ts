@@ -23,9 +23,12 @@ const TIMEOUTS = { responseTimeoutMs: TIMEOUT_MS, idleTimeoutMs: TIMEOUT_MS };
 const sweeps = () => new Promise((resolve) => setTimeout(resolve, SWEEP_MS));
 const stallTooLong = (meanwhile: () => void) => stall(3 * TIMEOUT_MS, SWEEP_MS, meanwhile);
 
-async function setUp(script: Script): Promise<{ backend: RecorderBackend; gateway: TestGateway; client: RawClient }> {
+async function setUp(
+  script: Script,
+  timeouts = TIMEOUTS,
+): Promise<{ backend: RecorderBackend; gateway: TestGateway; client: RawClient }> {
   const backend = cleanup.add(await RecorderBackend.start(script));
-  const gateway = cleanup.add(await proxyGateway({ backends: [backend.url], ...TIMEOUTS }));
+  const gateway = cleanup.add(await proxyGateway({ backends: [backend.url], ...timeouts }));
   return { backend, gateway, client: cleanup.add(await RawClient.connect(gateway.port)) };
 }
 
@@ -96,7 +99,10 @@ describe('a process that was held up blames nobody for it', () => {
   });
 
   test('and still cuts who is silent', async () => {
-    const { client } = await setUp((socket) => void socket.write('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello'));
+    const { client } = await setUp((socket) => void socket.write('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello'), {
+      ...TIMEOUTS,
+      idleTimeoutMs: 1_500,
+    });
     client.send('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
     await client.until((bytes) => bytes.includes('hello'));
     await sweeps();

@@ -19,7 +19,9 @@ export interface RawMessage {
 /** A client that sends the bytes it is told to, and parses framing itself, so that "cut" is a fact. */
 export class RawClient {
   readonly socket: Socket;
-  #buffer = Buffer.alloc(0);
+  /** As they came: joined only when somebody looks, since joining at each one takes quadratic time. */
+  #chunks: Buffer[] = [];
+  #length = 0;
   #ended = false;
   #wake: (() => void) | undefined;
   /** How the other side closed: an orderly end, or an error code such as ECONNRESET. */
@@ -28,12 +30,23 @@ export class RawClient {
   private constructor(socket: Socket) {
     this.socket = socket;
     socket.on('data', (chunk) => {
-      this.#buffer = Buffer.concat([this.#buffer, chunk]);
+      this.#chunks.push(chunk);
+      this.#length += chunk.length;
       this.#wake?.();
     });
     socket.on('end', () => this.#close('FIN'));
     socket.on('error', (error: NodeJS.ErrnoException) => this.#close(error.code ?? error.message));
     socket.on('close', () => this.#close('closed'));
+  }
+
+  get #buffer(): Buffer {
+    if (this.#chunks.length !== 1) this.#chunks = [Buffer.concat(this.#chunks)];
+    return this.#chunks[0] as Buffer;
+  }
+
+  set #buffer(rest: Buffer) {
+    this.#chunks = [rest];
+    this.#length = rest.length;
   }
 
   static async connect(port: number): Promise<RawClient> {
@@ -109,7 +122,7 @@ export class RawClient {
       return { content, framingComplete: this.closedBy === 'FIN' };
     }
     const wanted = Number(length);
-    while (this.#buffer.length < wanted && (await this.more()));
+    while (this.#length < wanted && (await this.more()));
     const content = this.#buffer.subarray(0, wanted);
     this.#buffer = this.#buffer.subarray(content.length);
     return { content, framingComplete: content.length === wanted };
@@ -123,7 +136,7 @@ export class RawClient {
       }
       const lineEnd = this.#buffer.indexOf('\r\n');
       const size = Number.parseInt(this.#buffer.subarray(0, lineEnd).toString('latin1'), 16);
-      while (this.#buffer.length < lineEnd + 2 + size + 2) {
+      while (this.#length < lineEnd + 2 + size + 2) {
         if (!(await this.more())) return { content: Buffer.concat(parts), framingComplete: false };
       }
       parts.push(this.#buffer.subarray(lineEnd + 2, lineEnd + 2 + size));
