@@ -129,6 +129,7 @@ export { type UpgradeHandler, upgradeHandler } from './proxy/tunnel/upgrade-hand
 export { type UpgradeHandlerOptions, upgradeHandlerDefaults } from './proxy/tunnel/upgrade-protocols.ts';
 export { type UndiciTransportOptions, undiciTransport, undiciTransportDefaults } from './proxy/undici-transport.ts';
 export { assertAddressList } from './rate-limit/address-list.ts';
+export type { AlgorithmName } from './rate-limit/algorithms/registry.ts';
 export type { CounterAnswer, CounterLink, CounterQuestion } from './rate-limit/cluster/counter-question.ts';
 export { type LimiterCounter, limiterCounter } from './rate-limit/cluster/limiter-counter.ts';
 export type { OnStoreError } from './rate-limit/fallback/fallback.ts';
@@ -144,7 +145,6 @@ export {
   type SkipFunction,
 } from './rate-limit/ip-rate-limit-options.ts';
 export type { LeaseOptions } from './rate-limit/leases/leasing-options.ts';
-export type { AlgorithmName } from './rate-limit/open-meter.ts';
 export type { RateLimitWindow } from './rate-limit/quotas.ts';
 export type { FieldsForm } from './rate-limit/rate-limit-fields.ts';
 export { type RateLimitStore, type RateLimitStoreOptions, rateLimitStore } from './rate-limit/rate-limit-store.ts';

@@ -1,18 +1,14 @@
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
 import { createClient } from 'redis';
-import {
-  slidingWindowChargeScript,
-  tokenBucketChargeScript,
-} from '../../lib/rate-limit/algorithms/algorithm-scripts.ts';
+import type { AlgorithmScripts } from '../../lib/rate-limit/algorithms/algorithm-scripts.ts';
+import { ALGORITHMS } from '../../lib/rate-limit/algorithms/registry.ts';
 import { DenialCache } from '../../lib/rate-limit/fallback/denial-cache.ts';
-import { slidingWindowLeaseScript, tokenBucketLeaseScript } from '../../lib/rate-limit/leases/lease-scripts.ts';
 import { LeasingMeter } from '../../lib/rate-limit/leases/leasing-meter.ts';
 import { LeasingStore } from '../../lib/rate-limit/leases/leasing-store.ts';
 import { LeaseTable } from '../../lib/rate-limit/leases/leasing-table.ts';
-import type { Claim, Decision } from '../../lib/rate-limit/meter.ts';
+import type { Claim, Decision, Send } from '../../lib/rate-limit/meter.ts';
 import type { Quota } from '../../lib/rate-limit/quota.ts';
-import type { Send } from '../../lib/rate-limit/redis/shared-meter.ts';
 import { mockDateOnly } from '../support/mock-date.ts';
 import { describeWithAnyRedis } from '../support/redis.ts';
 import { ReferenceMeter } from '../unit/rate-limit/reference-model.ts';
@@ -28,13 +24,10 @@ class Gateway {
   readonly #meter: LeasingMeter;
 
   constructor(name: Name, send: Send, quotas: readonly Quota[], prefix: string, share: number) {
-    const [script, chargeScript] =
-      name === 'sliding-window'
-        ? [slidingWindowLeaseScript, slidingWindowChargeScript]
-        : [tokenBucketLeaseScript, tokenBucketChargeScript];
     const fade = Math.max(...quotas.map(({ limit, windowMs }) => limit / windowMs));
     this.leases = new LeaseTable(() => (name === 'sliding-window' ? undefined : fade));
-    const parts = { send, script, chargeScript, letter: 'm', quotas, prefix, clock: () => Date.now() };
+    const scripts = ALGORITHMS[name].redis as AlgorithmScripts;
+    const parts = { send, scripts, quotas, prefix, clock: () => Date.now() };
     const store = new LeasingStore(parts, share);
     this.#meter = new LeasingMeter({ store, leases: this.leases, denials: this.#denials, timeoutMs: 60_000 });
   }
@@ -258,7 +251,7 @@ describeWithAnyRedis('leases of four gateways, on a clock of the test', (redis) 
       await gateway!.take(claim(1));
       await gateway!.take(claim(1));
       await gateway!.take(claim(1));
-      const key = `${redis.keyPrefix}lease-${keys}:{k}m3600000`;
+      const key = `${redis.keyPrefix}lease-${keys}:{k}${(ALGORITHMS[name].redis as AlgorithmScripts).keyLetter}3600000`;
       const lifetimeMs = name === 'sliding-window' ? 7_200_000 : 3_600_000;
       const ttl = Number(await send(['PTTL', key]));
       expect(ttl).toBeGreaterThan(0);

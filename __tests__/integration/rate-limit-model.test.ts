@@ -2,12 +2,7 @@ import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals
 import fc from 'fast-check';
 import { createClient } from 'redis';
 import type { Algorithm } from '../../lib/rate-limit/algorithms/algorithm.ts';
-import {
-  slidingWindowChargeScript,
-  slidingWindowScript,
-  tokenBucketChargeScript,
-  tokenBucketScript,
-} from '../../lib/rate-limit/algorithms/algorithm-scripts.ts';
+import type { AlgorithmScripts } from '../../lib/rate-limit/algorithms/algorithm-scripts.ts';
 import { fixedWindow } from '../../lib/rate-limit/algorithms/fixed-window.ts';
 import { slidingWindow } from '../../lib/rate-limit/algorithms/sliding-window.ts';
 import { tokenBucket } from '../../lib/rate-limit/algorithms/token-bucket.ts';
@@ -22,8 +17,8 @@ import { describeWithAnyRedis } from '../support/redis.ts';
 import { ReferenceMeter } from '../unit/rate-limit/reference-model.ts';
 
 const ALGORITHMS = [
-  ['sliding-window', slidingWindow, slidingWindowScript, slidingWindowChargeScript],
-  ['token-bucket', tokenBucket, tokenBucketScript, tokenBucketChargeScript],
+  ['sliding-window', slidingWindow, slidingWindow.redis as AlgorithmScripts],
+  ['token-bucket', tokenBucket, tokenBucket.redis as AlgorithmScripts],
 ] as const;
 
 /** Some moment, not a round one. */
@@ -100,7 +95,7 @@ mockDateOnly(START);
 const memoryMeter = (algorithm: Algorithm, quotas: readonly Quota[]) =>
   new MemoryMeter({ algorithm, quotas, maxKeys: 1_000, onFull: () => {} });
 
-describe.each(ALGORITHMS)('%s in memory', (name, algorithm, _script, _chargeScript) => {
+describe.each(ALGORITHMS)('%s in memory', (name, algorithm, _scripts) => {
   test('says what the model says, and its waits are the true waits', () =>
     fc.assert(
       fc.asyncProperty(run, (one) => {
@@ -124,16 +119,14 @@ describeWithAnyRedis('the scripts', (redis) => {
 
   test.each(ALGORITHMS)(
     'of %s say what the model says, on a clock of the test',
-    (name, _algorithm, script, chargeScript) =>
+    (name, _algorithm, scripts) =>
       fc.assert(
         fc.asyncProperty(run, (one) => {
           const prefix = `${redis.keyPrefix}${freshKey()}:`;
           const { quotas } = one;
           const meter = new RedisMeter({
             send,
-            script,
-            chargeScript,
-            letter: 'm',
+            scripts,
             quotas,
             prefix,
             clock: () => Date.now(),
@@ -147,35 +140,43 @@ describeWithAnyRedis('the scripts', (redis) => {
 
   test.each(ALGORITHMS)(
     'of %s give every key an expiry with its first write, on the clock of Redis',
-    async (_n, algorithm, script, chargeScript) => {
+    async (_n, algorithm, scripts) => {
       const quotas = [
         { limit: 7, windowMs: 60_000, burst: 7 },
         { limit: 700, windowMs: 3_600_000, burst: 900 },
       ];
       const prefix = `${redis.keyPrefix}${freshKey()}:`;
-      const meter = new RedisMeter({ send, script, chargeScript, letter: 'm', quotas, prefix });
+      const meter = new RedisMeter({ send, scripts, quotas, prefix });
       for (let i = 0; i < 7; i++) {
         expect(await meter.take({ key: 'k', cost: 1, limit: undefined })).toMatchObject({ allowed: true });
         for (const one of quotas) {
-          const ttl = Number(await send(['PTTL', `${prefix}{k}m${one.windowMs}`]));
+          const ttl = Number(await send(['PTTL', `${prefix}{k}${scripts.keyLetter}${one.windowMs}`]));
           expect(ttl).toBeGreaterThan(0);
           expect(ttl).toBeLessThanOrEqual(algorithm.lifetimeMs(one));
         }
       }
-      const before = await send(['MGET', `${prefix}{k}m60000`, `${prefix}{k}m3600000`]);
+      const before = await send([
+        'MGET',
+        `${prefix}{k}${scripts.keyLetter}60000`,
+        `${prefix}{k}${scripts.keyLetter}3600000`,
+      ]);
       expect(await meter.take({ key: 'k', cost: 1, limit: undefined })).toMatchObject({ allowed: false });
-      expect(await send(['MGET', `${prefix}{k}m60000`, `${prefix}{k}m3600000`])).toEqual(before);
+      expect(
+        await send(['MGET', `${prefix}{k}${scripts.keyLetter}60000`, `${prefix}{k}${scripts.keyLetter}3600000`]),
+      ).toEqual(before);
       await meter.reset('k');
-      expect(await send(['MGET', `${prefix}{k}m60000`, `${prefix}{k}m3600000`])).toEqual([null, null]);
+      expect(
+        await send(['MGET', `${prefix}{k}${scripts.keyLetter}60000`, `${prefix}{k}${scripts.keyLetter}3600000`]),
+      ).toEqual([null, null]);
     },
   );
 
   test.each(ALGORITHMS)(
     'of %s let the next request pass after exactly the wait that they name',
-    async (_n, _a, script, chargeScript) => {
+    async (_n, _a, scripts) => {
       const quotas = [{ limit: 3, windowMs: 600, burst: 3 }];
       const prefix = `${redis.keyPrefix}${freshKey()}:`;
-      const meter = new RedisMeter({ send, script, chargeScript, letter: 'm', quotas, prefix });
+      const meter = new RedisMeter({ send, scripts, quotas, prefix });
       const take = () => meter.take({ key: 'k', cost: 1, limit: undefined });
       const rulings = [await take(), await take(), await take(), await take()];
       expect(rulings.map(({ allowed }) => allowed)).toEqual([true, true, true, false]);
@@ -187,7 +188,7 @@ describeWithAnyRedis('the scripts', (redis) => {
 
   test.each(ALGORITHMS)(
     'of %s hold the limit against several gateways at once, in real time',
-    async (name, _a, script, chargeScript) => {
+    async (name, _a, scripts) => {
       const [limit, windowMs] = [20, 500];
       const quotas = [{ limit, windowMs, burst: limit }];
       const prefix = `${redis.keyPrefix}${freshKey()}:`;
@@ -195,7 +196,7 @@ describeWithAnyRedis('the scripts', (redis) => {
       const start = real();
       const passed: number[] = [];
       const gatewayOf = async () => {
-        const meter = new RedisMeter({ send, script, chargeScript, letter: 'm', quotas, prefix });
+        const meter = new RedisMeter({ send, scripts, quotas, prefix });
         while (real() - start < 2_500) {
           const asked = real();
           if ((await meter.take({ key: 'k', cost: 1, limit: undefined })).allowed) passed.push(asked);
@@ -221,7 +222,7 @@ describeWithAnyRedis('the scripts', (redis) => {
 
   test.each(ALGORITHMS)(
     'of %s and the memory agree on a clock that is set, and the waits are true even then',
-    (_n, algorithm, script, chargeScript) =>
+    (_n, algorithm, scripts) =>
       fc.assert(
         fc.asyncProperty(fc.array(jump, { minLength: 1, maxLength: 25 }), async (jumps) => {
           const windowMs = 150_000;
@@ -229,9 +230,7 @@ describeWithAnyRedis('the scripts', (redis) => {
           const prefix = `${redis.keyPrefix}${freshKey()}:`;
           const meter = new RedisMeter({
             send,
-            script,
-            chargeScript,
-            letter: 'm',
+            scripts,
             quotas,
             prefix,
             clock: () => Date.now(),
@@ -266,14 +265,14 @@ describeWithAnyRedis('the scripts', (redis) => {
 
   test.each(ALGORITHMS)(
     'of %s and the memory decide the same for limits that differ from hit to hit, refused and free hits among them',
-    (_n, algorithm, script, chargeScript) =>
+    (_n, algorithm, scripts) =>
       fc.assert(
         fc.asyncProperty(fc.array(ownLimit, { minLength: 1, maxLength: 40 }), async (hits) => {
           const windowMs = 150_000;
           const quotas = [{ limit: 1, windowMs, burst: 1 }];
           const prefix = `${redis.keyPrefix}${freshKey()}:`;
           const clock = () => Date.now();
-          const meter = new RedisMeter({ send, script, chargeScript, letter: 'm', quotas, prefix, clock });
+          const meter = new RedisMeter({ send, scripts, quotas, prefix, clock });
           const memory = memoryMeter(algorithm, quotas);
           let now = START;
           for (const { gap, cost, limit } of hits) {
@@ -338,13 +337,11 @@ describeWithAnyRedis('the scripts', (redis) => {
 
   test('of a sliding window keep what was spent in the window before apart from the rest, in a record that was lost', async () => {
     const quotas = [{ limit: 100, windowMs: 120_000, burst: 100 }];
-    const [[, , script, chargeScript]] = ALGORITHMS;
+    const [[, , scripts]] = ALGORITHMS;
     const clock = () => Date.now();
     const meter = new RedisMeter({
       send,
-      script,
-      chargeScript,
-      letter: 'm',
+      scripts,
       quotas,
       prefix: `${redis.keyPrefix}${freshKey()}:`,
       clock,
@@ -373,10 +370,10 @@ describeWithAnyRedis('the scripts', (redis) => {
 
   test('of a token bucket spend what all gateways have spent at least, however often that is told', async () => {
     const quotas = [{ limit: 100, windowMs: 120_000, burst: 100 }];
-    const [, [, , script, chargeScript]] = ALGORITHMS;
+    const [, [, , scripts]] = ALGORITHMS;
     const clock = () => START;
     const prefix = `${redis.keyPrefix}${freshKey()}:`;
-    const meter = new RedisMeter({ send, script, chargeScript, letter: 'm', quotas, prefix, clock });
+    const meter = new RedisMeter({ send, scripts, quotas, prefix, clock });
     const owed = [{ units: 2, older: 0, restMs: 1, least: 60 }];
     for (const remaining of [38, 36, 34]) {
       await meter.charge({ key: 'k', limit: undefined, owed });
@@ -391,12 +388,12 @@ describeWithAnyRedis('the scripts', (redis) => {
 
   test.each(ALGORITHMS)(
     'of %s charge what was spent elsewhere as far as it fits, and nothing else',
-    (_n, algorithm, script, chargeScript) =>
+    (_n, algorithm, scripts) =>
       fc.assert(
         fc.asyncProperty(run, fc.array(charge, { minLength: 1, maxLength: 12 }), async ({ quotas }, charges) => {
           const prefix = `${redis.keyPrefix}${freshKey()}:`;
           const clock = () => Date.now();
-          const meter = new RedisMeter({ send, script, chargeScript, letter: 'm', quotas, prefix, clock });
+          const meter = new RedisMeter({ send, scripts, quotas, prefix, clock });
           const look = { key: 'k', cost: 0, limit: undefined };
           const longest = Math.max(...quotas.map(({ windowMs }) => windowMs));
           let now = START;
@@ -409,7 +406,7 @@ describeWithAnyRedis('the scripts', (redis) => {
             const after = await meter.take(look);
             for (const [i, { remaining }] of after.quotaStates.entries()) {
               expect(remaining).toBe(Math.max(0, before.quotaStates[i]!.remaining - owed[i]!.units));
-              const text = await send(['PTTL', `${prefix}{k}m${quotas[i]!.windowMs}`]);
+              const text = await send(['PTTL', `${prefix}{k}${scripts.keyLetter}${quotas[i]!.windowMs}`]);
               // Minus two: there is no such key, because nothing was ever charged.
               expect(Number(text)).not.toBe(-1);
             }
@@ -428,14 +425,12 @@ describeWithAnyRedis('the scripts', (redis) => {
   test('treat a value of another origin as none, and count the largest numbers exactly', async () => {
     const quotas = [{ limit: 9_000_000_000, windowMs: 1_000_000, burst: 9_000_000_000 }];
     const prefix = `${redis.keyPrefix}${freshKey()}:`;
-    await send(['SET', `${prefix}{k}m1000000`, 'junk']);
-    for (const [, algorithm, script, chargeScript] of ALGORITHMS) {
-      const own = `${prefix}${script === slidingWindowScript ? 's' : 'b'}:`;
+    await send(['SET', `${prefix}{k}${ALGORITHMS[0][2].keyLetter}1000000`, 'junk']);
+    for (const [, algorithm, scripts] of ALGORITHMS) {
+      const own = `${prefix}${scripts.keyLetter}:`;
       const meter = new RedisMeter({
         send,
-        script,
-        chargeScript,
-        letter: 'm',
+        scripts,
         quotas,
         prefix: own,
         clock: () => START,
@@ -447,8 +442,8 @@ describeWithAnyRedis('the scripts', (redis) => {
         expect(await meter.take(claim)).toEqual(memory.take(claim));
       }
     }
-    const [[, , script, chargeScript]] = ALGORITHMS;
-    const junk = new RedisMeter({ send, script, chargeScript, letter: 'm', quotas, prefix });
+    const [[, , scripts]] = ALGORITHMS;
+    const junk = new RedisMeter({ send, scripts, quotas, prefix });
     expect(await junk.take({ key: 'k', cost: 1, limit: undefined })).toMatchObject({ allowed: true });
   });
 });

@@ -1,8 +1,7 @@
 import type { LimiterMode } from '../core/events.ts';
 import type { DenialCache } from './fallback/denial-cache.ts';
 import type { LeaseTable } from './leases/leasing-table.ts';
-import type { LimiterMeter } from './limiter-meter.ts';
-import type { Claim, Decision } from './meter.ts';
+import type { Claim, Decision, LimiterMeter } from './meter.ts';
 
 /**
  * Answers at once, in front of a meter that asks Redis, where Redis has said enough before: out of a lease, which may be

@@ -1,9 +1,9 @@
 import type { GatewayEvents } from '../core/events.ts';
 import type { GatewayRequest } from '../core/http.ts';
+import type { AlgorithmName } from './algorithms/registry.ts';
 import type { CounterLink } from './cluster/counter-question.ts';
 import type { OnStoreError } from './fallback/fallback.ts';
 import type { LeaseOptions } from './leases/leasing-options.ts';
-import type { AlgorithmName } from './open-meter.ts';
 import type { RateLimitWindow } from './quotas.ts';
 import type { FieldsForm } from './rate-limit-fields.ts';
 import type { RedisClient } from './redis/redis-client.ts';

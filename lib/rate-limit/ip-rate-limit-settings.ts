@@ -15,11 +15,12 @@ import {
   resolveOptions,
 } from '../core/options.ts';
 import { addressListCheck } from './address-list.ts';
+import { AlgorithmScripts } from './algorithms/algorithm-scripts.ts';
+import { ALGORITHM_NAMES, ALGORITHMS, NAMES_WITH_BURST } from './algorithms/registry.ts';
 import type { CounterLink } from './cluster/counter-question.ts';
 import { ON_STORE_ERROR } from './fallback/fallback.ts';
 import { IP_RATE_LIMIT_DEFAULTS, type IpRateLimitOptions } from './ip-rate-limit-options.ts';
 import { leaseCheck } from './leases/leasing-options.ts';
-import { ALGORITHM_NAMES } from './open-meter.ts';
 import { type Quota, quotaProblem } from './quota.ts';
 import { quotasOfWindows, windowsCheck } from './quotas.ts';
 import { FIELDS_FORMS } from './rate-limit-fields.ts';
@@ -166,21 +167,26 @@ function quotasOf({ limit, windowMs, burst, windows }: Given & typeof IP_RATE_LI
 }
 
 /** What is wrong with options together that are right each. */
-function problemsOf(options: IpRateLimitOptions, { algorithm }: Given, quotas: readonly Quota[]): string[] {
+function problemsOf(
+  options: IpRateLimitOptions,
+  { algorithm: name }: typeof IP_RATE_LIMIT_DEFAULTS,
+  quotas: readonly Quota[],
+): string[] {
+  const { redis, isRefilled } = ALGORITHMS[name];
   const { limit, windowMs, burst, windows } = options;
   const problems: string[] = [];
   if (options.counter !== undefined && options.redis !== undefined) problems.push('counter goes without redis');
   if (windows !== undefined && (limit ?? windowMs ?? burst) !== undefined) {
     problems.push('windows takes the place of limit, windowMs and burst');
   }
-  if (burst !== undefined && algorithm !== 'token-bucket') problems.push('burst is for the algorithm token-bucket');
+  if (burst !== undefined && !isRefilled) problems.push(`burst is for the algorithm ${NAMES_WITH_BURST}`);
   if (burst !== undefined && typeof limit === 'function')
     problems.push('burst cannot be given with a function as limit');
-  if (algorithm === 'fixed-window') {
+  if (!(redis instanceof AlgorithmScripts)) {
     for (const one of ['windows', 'cost', 'keySecret'] as const) {
-      if (options[one] !== undefined) problems.push(`${one} is not for the algorithm fixed-window`);
+      if (options[one] !== undefined) problems.push(`${one} is not for the algorithm ${name}`);
     }
-    if (options.lease) problems.push('lease is not for the algorithm fixed-window');
+    if (options.lease) problems.push(`lease is not for the algorithm ${name}`);
   } else {
     problems.push(...new Set(quotas.map(quotaProblem).filter((problem) => problem !== undefined)));
   }

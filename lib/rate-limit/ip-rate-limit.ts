@@ -10,7 +10,7 @@ import { createEngine, type Engine } from './engine.ts';
 import type { IpRateLimitOptions } from './ip-rate-limit-options.ts';
 import { type IpRateLimitSettings, resolveIpRateLimitOptions } from './ip-rate-limit-settings.ts';
 import { LimiterMember } from './limiter-census.ts';
-import type { LimiterMeter } from './limiter-meter.ts';
+import type { LimiterMeter } from './meter.ts';
 import { openLimiterMeter } from './open-meter.ts';
 import { type OwnClaim, OwnClaims, ownKey } from './own-claims.ts';
 import { rateLimitFields } from './rate-limit-fields.ts';

@@ -1,3 +1,5 @@
+import type { LimiterMode } from '../core/events.ts';
+
 /** What one request wants of a limiter. */
 export interface Claim {
   /** Who is counted. */
@@ -35,3 +37,53 @@ export interface Meter {
   /** Forgets what one client has spent. */
   reset(key: string): void | Promise<void>;
 }
+
+/** A meter that never rejects. */
+export interface LimiterMeter extends Meter {
+  readonly mode: LimiterMode;
+  /** Where there is something to wait for at a start. Never rejects. */
+  ready?(): Promise<void>;
+  /** Never rejects. */
+  close(): void | Promise<void>;
+}
+
+/** Is called once per change, with the error that caused it, if one did. */
+export type ModeListener = (from: LimiterMode, to: LimiterMode, error: Error | undefined) => void;
+
+/** A meter that all gateways share, for one era of the connection: after a failure it is made anew. */
+export interface SharedMeter extends Meter {
+  /** Settles when the store is known to work, or not. */
+  readonly loaded: Promise<void>;
+  /** Rejects when the store fails; has no deadline. */
+  take(claim: Claim): Promise<Decision>;
+  /** Charges what was spent while the store was away, as far as it fits. */
+  charge(debt: Debt): Promise<void>;
+  reset(key: string): Promise<void>;
+}
+
+/** What one client spent while the store could not be asked. */
+export interface Debt {
+  readonly key: string;
+  /** As in a claim. */
+  readonly limit: number | undefined;
+  /** For each quota. */
+  readonly owed: readonly Owed[];
+}
+
+/** What was spent under one quota. */
+export interface Owed {
+  readonly units: number;
+  /** The part of them that was spent in the window before. */
+  readonly older: number;
+  /** What must be spent by all gateways together, at least; 0 unless the store may have lost its counts. */
+  readonly least: number;
+  /** Milliseconds until the window in which it was spent is over. */
+  readonly restMs: number;
+}
+
+/**
+ * Sends one command to Redis. Rejects when the connection is down, or when the reply is an error.
+ *
+ * @param key One of the command's keys, which says where in a cluster it belongs.
+ */
+export type Send = (args: readonly string[], key?: string) => Promise<unknown>;

@@ -1,15 +1,7 @@
 import cluster from 'node:cluster';
 import { warn, warnOnceOf } from '../core/warnings.ts';
-import type { Algorithm, AlgorithmName } from './algorithms/algorithm.ts';
-import {
-  slidingWindowChargeScript,
-  slidingWindowScript,
-  tokenBucketChargeScript,
-  tokenBucketScript,
-} from './algorithms/algorithm-scripts.ts';
-import { fixedWindow } from './algorithms/fixed-window.ts';
-import { slidingWindow } from './algorithms/sliding-window.ts';
-import { tokenBucket } from './algorithms/token-bucket.ts';
+import { AlgorithmScripts } from './algorithms/algorithm-scripts.ts';
+import { ALGORITHMS, type AlgorithmName } from './algorithms/registry.ts';
 import { CountedMeter } from './cluster/counted-meter.ts';
 import type { CounterLink } from './cluster/counter-question.ts';
 import { CounterMeter, CounterStore } from './cluster/counter-store.ts';
@@ -22,25 +14,17 @@ import { RememberingMeter } from './fallback/remembering-meter.ts';
 import { ResilientMeter } from './fallback/resilient-meter.ts';
 import type { MissRule } from './fallback/store-breaker.ts';
 import { FrontMeter } from './front-meter.ts';
-import { slidingWindowLeaseScript, tokenBucketLeaseScript } from './leases/lease-scripts.ts';
 import { LeasingMeter } from './leases/leasing-meter.ts';
 import type { LeaseOptions } from './leases/leasing-options.ts';
 import { leaseShare } from './leases/leasing-options.ts';
 import { LeasingStore } from './leases/leasing-store.ts';
 import { LeaseTable } from './leases/leasing-table.ts';
-import type { LimiterMeter, ModeListener } from './limiter-meter.ts';
 import { MemoryMeter } from './memory/memory-meter.ts';
+import type { LimiterMeter, ModeListener, Send, SharedMeter } from './meter.ts';
 import type { Quota } from './quota.ts';
-import type { LuaScript } from './redis/lua.ts';
 import type { RedisClient } from './redis/redis-client.ts';
 import { RedisMeter } from './redis/redis-meter.ts';
 import type { RedisUrl } from './redis/redis-url.ts';
-import { RedisWindows } from './redis/redis-windows.ts';
-import type { Send, SharedMeter } from './redis/shared-meter.ts';
-
-export type { AlgorithmName } from './algorithms/algorithm.ts';
-
-export const ALGORITHM_NAMES: readonly AlgorithmName[] = ['sliding-window', 'fixed-window', 'token-bucket'];
 
 export interface LimiterMeterSettings {
   readonly algorithm: AlgorithmName;
@@ -104,31 +88,6 @@ function tellOfCluster(name: string): void {
   );
 }
 
-interface OwnAlgorithm {
-  readonly algorithm: Algorithm;
-  readonly script: LuaScript;
-  readonly leaseScript: LuaScript;
-  readonly chargeScript: LuaScript;
-  readonly letter: string;
-}
-
-const OWN: Readonly<Record<string, OwnAlgorithm>> = Object.freeze({
-  'sliding-window': {
-    algorithm: slidingWindow,
-    script: slidingWindowScript,
-    leaseScript: slidingWindowLeaseScript,
-    chargeScript: slidingWindowChargeScript,
-    letter: 's',
-  },
-  'token-bucket': {
-    algorithm: tokenBucket,
-    script: tokenBucketScript,
-    leaseScript: tokenBucketLeaseScript,
-    chargeScript: tokenBucketChargeScript,
-    letter: 'b',
-  },
-});
-
 function countedMeter(settings: LimiterMeterSettings, link: CounterLink, onModeChange: ModeListener): LimiterMeter {
   const { name, algorithm, quotas, maxKeys, lease, storeTimeoutMs: timeoutMs } = settings;
   const denials = new DenialCache();
@@ -156,19 +115,17 @@ const missRuleOf = ({ fallbackAfterMisses, fallbackAfterMs }: LimiterMeterSettin
 function fallbackOf(settings: LimiterMeterSettings): Fallback {
   if (settings.onStoreError === 'open') return new OpenFallback();
   if (settings.onStoreError === 'closed') return new ClosedFallback();
-  return new LocalFallback(memoryMeter(settings), new Debts(algorithmOf(settings), settings.quotas));
+  return new LocalFallback(memoryMeter(settings), new Debts(ALGORITHMS[settings.algorithm], settings.quotas));
 }
 
-const algorithmOf = (settings: LimiterMeterSettings): Algorithm => OWN[settings.algorithm]?.algorithm ?? fixedWindow;
-
 function memoryMeter(settings: LimiterMeterSettings): MemoryMeter {
-  const { quotas, maxKeys, name } = settings;
+  const { algorithm, quotas, maxKeys, name } = settings;
   const onFull = (): void =>
     warn(
       'WARN_EXPRESSWAY_MAX_KEYS',
       `The rate limiter "${name}" counts for ${maxKeys} clients (maxKeys): until some are forgotten, new ones share their limits.`,
     );
-  return new MemoryMeter({ algorithm: algorithmOf(settings), quotas, maxKeys, onFull });
+  return new MemoryMeter({ algorithm: ALGORITHMS[algorithm], quotas, maxKeys, onFull });
 }
 
 function sharedMeter(
@@ -177,18 +134,17 @@ function sharedMeter(
   denials: DenialCache,
   leases: LeaseTable | undefined,
 ): SharedMeter {
-  const own = OWN[algorithm];
-  if (own === undefined) return new RememberingMeter(new RedisWindows(send, prefix, quotas[0] as Quota), denials);
-  const { script, leaseScript, chargeScript, letter } = own;
-  const parts = { send, script, chargeScript, letter, quotas, prefix, keySecret };
+  const { redis } = ALGORITHMS[algorithm];
+  if (!(redis instanceof AlgorithmScripts))
+    return new RememberingMeter(redis(send, prefix, quotas[0] as Quota), denials);
+  const parts = { send, scripts: redis, quotas, prefix, keySecret };
   if (leases === undefined) return new RememberingMeter(new RedisMeter(parts), denials);
-  const store = new LeasingStore({ ...parts, script: leaseScript }, leaseShare(lease));
-  return new LeasingMeter({ store, leases, denials, timeoutMs });
+  return new LeasingMeter({ store: new LeasingStore(parts, leaseShare(lease)), leases, denials, timeoutMs });
 }
 
 /** A share of a bucket fades as fast as the bucket is refilled; one of a window is gone with it. */
 function leaseTable({ algorithm, quotas, lease }: LimiterMeterSettings): LeaseTable | undefined {
-  if (lease === undefined || lease === false || OWN[algorithm] === undefined) return undefined;
-  if (algorithm !== 'token-bucket') return new LeaseTable(() => undefined);
+  if (lease === undefined || lease === false) return undefined;
+  if (!ALGORITHMS[algorithm].isRefilled) return new LeaseTable(() => undefined);
   return new LeaseTable((own) => Math.max(...quotas.map(({ limit, windowMs }) => (own ?? limit) / windowMs)));
 }

@@ -10,8 +10,7 @@ import {
   LIMITER_OPTIONS,
   resolveIpRateLimitOptions,
 } from './ip-rate-limit-settings.ts';
-import type { LimiterMeter } from './limiter-meter.ts';
-import type { Decision } from './meter.ts';
+import type { Decision, LimiterMeter } from './meter.ts';
 import { openLimiterMeter } from './open-meter.ts';
 import { boundedKey } from './own-claims.ts';
 import type { Quota } from './quota.ts';

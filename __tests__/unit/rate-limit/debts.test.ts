@@ -2,8 +2,8 @@ import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globa
 import { type Algorithm, ClientRecord } from '../../../lib/rate-limit/algorithms/algorithm.ts';
 import { fixedWindow } from '../../../lib/rate-limit/algorithms/fixed-window.ts';
 import { slidingWindow } from '../../../lib/rate-limit/algorithms/sliding-window.ts';
-import { type Debt, Debts } from '../../../lib/rate-limit/fallback/debts.ts';
-import type { Claim } from '../../../lib/rate-limit/meter.ts';
+import { Debts } from '../../../lib/rate-limit/fallback/debts.ts';
+import type { Claim, Debt } from '../../../lib/rate-limit/meter.ts';
 import { ALGORITHMS } from './algorithms.ts';
 
 const START = 1_790_000_000_123;
@@ -153,6 +153,7 @@ describe.each(ALGORITHMS)('what is owed, with %s', (name, algorithm) => {
 });
 
 test('a fixed window that Redis had begun ends when Redis would have ended it', async () => {
+  algorithmOfTest = fixedWindow;
   const debts = new Debts(fixedWindow, [{ limit: 10, windowMs: WINDOW_MS, burst: 10 }]);
   owe(debts, claim, [START - 50_000], START, 3);
   expect(await told(debts)).toMatchObject([{ owed: [{ units: 1, restMs: 10_000 }] }]);

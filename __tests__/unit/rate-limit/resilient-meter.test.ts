@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import type { LimiterMeter } from '../../../lib/rate-limit/limiter-meter.ts';
+import type { LimiterMeter } from '../../../lib/rate-limit/meter.ts';
 import { type LimiterMeterSettings, openLimiterMeter } from '../../../lib/rate-limit/open-meter.ts';
 import { FakeRedisClient } from './fake-redis-client.ts';
 

@@ -1,5 +1,5 @@
 import { IP_RATE_LIMIT_DEFAULTS } from '../../rate-limit/ip-rate-limit-options.ts';
-import type { Send } from '../../rate-limit/redis/shared-meter.ts';
+import type { Send } from '../../rate-limit/meter.ts';
 import { type Finding, failure, ok, warning } from './check.ts';
 
 const PINGS = 9;

@@ -1,4 +1,4 @@
-import type { Send } from '../../rate-limit/redis/shared-meter.ts';
+import type { Send } from '../../rate-limit/meter.ts';
 import { type Finding, failure, note, ok, warning } from './check.ts';
 
 /** The first in which a script may write after it has read the clock. */

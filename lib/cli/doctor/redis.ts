@@ -1,6 +1,6 @@
+import type { Send } from '../../rate-limit/meter.ts';
 import { RedisLink } from '../../rate-limit/redis/redis-link.ts';
 import { RedisUrl } from '../../rate-limit/redis/redis-url.ts';
-import type { Send } from '../../rate-limit/redis/shared-meter.ts';
 import { type Check, type Finding, failure, note } from './check.ts';
 import { redisClock, redisLatency } from './redis-clock.ts';
 import { redisPermissions } from './redis-permissions.ts';

@@ -1,3 +1,4 @@
+import { ALGORITHMS } from '../../rate-limit/algorithms/registry.ts';
 import type { SimulateOptions } from './simulate-options.ts';
 import type { Simulation } from './simulation.ts';
 import type { WindowSummary } from './window-counts.ts';
@@ -15,7 +16,7 @@ export function jsonReport(
     logs: options.logs,
     algorithm: options.algorithm,
     windows: options.quotas.map(({ limit, windowMs, burst }) =>
-      options.algorithm === 'token-bucket' ? { limit, windowMs, burst } : { limit, windowMs },
+      ALGORITHMS[options.algorithm].isRefilled ? { limit, windowMs, burst } : { limit, windowMs },
     ),
     by: options.by,
     lines: {

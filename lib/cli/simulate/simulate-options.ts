@@ -1,4 +1,9 @@
-import { ALGORITHM_NAMES, type AlgorithmName } from '../../rate-limit/open-meter.ts';
+import {
+  ALGORITHM_NAMES,
+  ALGORITHMS,
+  type AlgorithmName,
+  NAMES_WITH_BURST,
+} from '../../rate-limit/algorithms/registry.ts';
 import { type Quota, quotaProblem } from '../../rate-limit/quota.ts';
 import { quotasOfWindows, windowsCheck } from '../../rate-limit/quotas.ts';
 import { integer, readArguments } from '../arguments.ts';
@@ -85,11 +90,11 @@ function readQuotas(limit: string, burst: string | undefined, algorithm: Algorit
   const problem = windowsCheck(limit);
   if (problem !== undefined) throw new UsageError(`--limit ${problem}`);
   let quotas = quotasOfWindows(limit);
-  if (algorithm === 'fixed-window' && quotas.length > 1) {
-    throw new UsageError('--limit must be a single window with --algorithm fixed-window');
+  if (typeof ALGORITHMS[algorithm].redis === 'function' && quotas.length > 1) {
+    throw new UsageError(`--limit must be a single window with --algorithm ${algorithm}`);
   }
   if (burst !== undefined) {
-    if (algorithm !== 'token-bucket') throw new UsageError('--burst needs --algorithm token-bucket');
+    if (!ALGORITHMS[algorithm].isRefilled) throw new UsageError(`--burst needs --algorithm ${NAMES_WITH_BURST}`);
     if (quotas.length > 1) throw new UsageError('--burst needs a single window as --limit');
     const size = integer('burst', burst, 1, Number.MAX_SAFE_INTEGER);
     quotas = quotas.map((quota) => ({ ...quota, burst: size }));

@@ -1,10 +1,6 @@
-import type { Algorithm } from '../../rate-limit/algorithms/algorithm.ts';
-import { fixedWindow } from '../../rate-limit/algorithms/fixed-window.ts';
-import { slidingWindow } from '../../rate-limit/algorithms/sliding-window.ts';
-import { tokenBucket } from '../../rate-limit/algorithms/token-bucket.ts';
+import { ALGORITHMS, type AlgorithmName } from '../../rate-limit/algorithms/registry.ts';
 import { addressKey, withoutPort } from '../../rate-limit/client-key.ts';
 import { MemoryMeter } from '../../rate-limit/memory/memory-meter.ts';
-import type { AlgorithmName } from '../../rate-limit/open-meter.ts';
 import { boundedKey, ownKey } from '../../rate-limit/own-claims.ts';
 import type { Quota } from '../../rate-limit/quota.ts';
 import { ClientTallies } from './client-tallies.ts';
@@ -12,11 +8,6 @@ import { TimeHistogram, WaitHistogram } from './histograms.ts';
 import type { LogLine, ReadLine } from './log-line.ts';
 import { WindowCounts, type WindowSummary } from './window-counts.ts';
 
-const ALGORITHMS: Readonly<Record<AlgorithmName, Algorithm>> = Object.freeze({
-  'sliding-window': slidingWindow,
-  'fixed-window': fixedWindow,
-  'token-bucket': tokenBucket,
-});
 const SHOWN_LINES = 3;
 const SHOWN_CHARACTERS = 120;
 /** A line whose time is so far from those around it has a wrong time. */

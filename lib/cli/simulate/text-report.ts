@@ -1,3 +1,4 @@
+import { ALGORITHMS } from '../../rate-limit/algorithms/registry.ts';
 import type { Streams } from '../command.ts';
 import { oneLine, safe } from '../safe-text.ts';
 import { styleFor } from '../style.ts';
@@ -60,7 +61,7 @@ function summary(
   bold: Style,
 ): string[] {
   const { requests, limited, clients, firstAt, lastAt } = simulation;
-  const burst = algorithm === 'token-bucket' && quotas.length === 1 ? `, burst ${quotas[0]?.burst}` : '';
+  const burst = ALGORITHMS[algorithm].isRefilled && quotas.length === 1 ? `, burst ${quotas[0]?.burst}` : '';
   const what = limit === undefined ? 'no --limit given' : `${algorithm}, ${limit}${burst}`;
   const lines = [bold(`${logs.map(safe).join(', ')}: ${what}, by ${safe(by)}`)];
   if (requests === 0) return [...lines, 'No requests.'];

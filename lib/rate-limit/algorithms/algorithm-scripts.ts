@@ -1,12 +1,69 @@
 import { LuaScript } from '../redis/lua.ts';
 
+/** What an algorithm writes in Lua. */
+export interface LuaFunctions {
+  /** Tells the keys of one algorithm from those of another, in Redis. */
+  readonly keyLetter: string;
+  /**
+   * The arithmetic, line by line as in TypeScript, on a table `c` of `at`, `spent`, `before`, `limit`, `window`, `burst` and `cost`:
+   * `settle(c, now)`, `most(c)`, `remaining(c, now)`, `spend(c)`, `wait(c, now, cost)`, `rest(c, now)`, `lifetime(c, now)`, and
+   * `spendBefore(c, now, older, rest)`, which spends as much in the window before and returns how much it spent there.
+   */
+  readonly counting: string;
+  /**
+   * What leases need: `leaseMs(c, now)`, milliseconds for which what was charged ahead may be kept; `known(c)`, what the client has
+   * spent; `coming(c, now, everMs)`, what may be charged before it is there; and `due(c, now)`, which returns what is charged but
+   * not there yet, and what of it each millisecond brings, both in units of 1/window.
+   */
+  readonly leasing: string;
+}
+
+/** The scripts that count with one algorithm in Redis. They need Redis 5, where a script may write after it has read the clock. */
+export class AlgorithmScripts {
+  readonly keyLetter: string;
+  /**
+   * Counts one claim. KEYS: one for each quota. ARGV: the cost; the time in milliseconds, or nothing for Redis's own clock; then
+   * limit, window and burst of each quota. Replies 1 or 0 for allowed; then what remains, milliseconds to wait and whether
+   * the cost fitted, for each quota.
+   */
+  readonly take: LuaScript;
+  /**
+   * Charges what was spent while Redis was away, as far as it fits. KEYS and ARGV as for `take`, with 0 as the cost; behind the
+   * quotas come, of each: what to charge; the part of it that was spent in the window before; in how many milliseconds
+   * the window ends in which the rest was spent; and what must be spent before that, at least.
+   */
+  readonly charge: LuaScript;
+  /**
+   * As `take`, but charges for more claims ahead. Replies allowed, what was charged ahead, and milliseconds for which all of that
+   * may be kept (`leaseMs`); then, for each quota, what `take` replies; milliseconds until its window is over, or its bucket
+   * full; and, where more is charged than there is yet, the two numbers of `due`, else 0 and 0.
+   *
+   * ARGV has, between the time and the quotas:
+   * 3. what is charged as far as it is there;
+   * 4. what is wished for later claims, of which no more is charged than
+   * 5. this part of what remains;
+   * 6. what is charged also before it is there, for a client that uses
+   * 7. one in so many milliseconds;
+   * 8. what is charged at most for a gateway that the client is new to, if it has spent as much elsewhere.
+   */
+  readonly lease: LuaScript;
+
+  constructor({ keyLetter, counting, leasing }: LuaFunctions) {
+    this.keyLetter = keyLetter;
+    this.take = new LuaScript(counting + readClaims(3) + TAKE);
+    this.charge = new LuaScript(counting + readClaims(3) + CHARGE);
+    this.lease = new LuaScript(counting + leasing + readClaims(9) + LEASE);
+  }
+}
+
 /**
  * What all scripts begin with: the records of all KEYS as `claims`, settled to `now`, and whether `ARGV[1]` fits into each.
- * A record of a clock that was set back since is written anew, whatever becomes of the claim.
+ * A record that is later than now is from before the clock was set back: it is written anew, whatever becomes of the claim. Each
+ * write sets an expiry in the same command, so no key is ever without.
  *
- * @param first Where in ARGV limit, window and burst of each quota begin.
+ * @param first Index in ARGV where limit, window and burst of each quota begin.
  */
-export const readClaims = (first: number): string => `
+const readClaims = (first: number): string => `
 local now = tonumber(ARGV[2])
 if not now then
   local time = redis.call('TIME')
@@ -38,15 +95,7 @@ for i, key in ipairs(KEYS) do
 end
 `;
 
-/**
- * KEYS: one for each quota. ARGV: the cost; the time in milliseconds, or nothing for Redis's own clock; then limit,
- * window and burst of each quota. Replies 1 or 0 for allowed; then what remains, milliseconds to wait and whether
- * the cost fitted, for each quota. Needs Redis 5, where a script may write after it has read the clock.
- *
- * What a script writes has an expiry in the same command, so no key is ever without.
- */
-const frame = (algorithm: string): LuaScript =>
-  new LuaScript(`${algorithm}${readClaims(3)}
+const TAKE = `
 local reply = { allowed }
 for i, c in ipairs(claims) do
   if allowed == 1 and c.cost > 0 then
@@ -60,70 +109,9 @@ for i, c in ipairs(claims) do
   reply[#reply + 1] = c.fits and 1 or 0
 end
 return reply
-`);
-
-/** `sliding-window.ts`, line by line. */
-export const slidingWindowLua = `
-local function covered(c, now) return c.window - 1 - (now - c.at) end
-local function settle(c, now)
-  local gone = now - c.at
-  if gone >= 2 * c.window then
-    c.before = 0
-    c.spent = 0
-  elseif gone >= c.window then
-    c.at = c.at + c.window
-    c.before = c.spent
-    c.spent = 0
-  end
-  if c.spent == 0 and c.before == 0 then c.at = now end
-end
-local function most(c) return c.limit end
-local function remaining(c, now)
-  return c.limit - c.spent - math.floor(c.before * covered(c, now) / c.window)
-end
-local function spend(c) c.spent = c.spent + c.cost end
-local function wait(c, now, cost)
-  local room = c.limit - c.spent - cost
-  if room >= 0 then return covered(c, now) - math.floor(((room + 1) * c.window - 1) / c.before) end
-  return covered(c, now) + c.window - math.floor(((c.limit - cost + 1) * c.window - 1) / c.spent)
-end
-local function rest(c, now) return covered(c, now) + 1 end
-local function lifetime(c, now) return c.at + 2 * c.window - now end
-local function spendBefore(c, now, older, rest)
-  if c.spent == 0 and c.before == 0 then c.at = math.min(now, now + rest - c.window) end
-  local part = covered(c, now)
-  if part <= 0 then return 0 end
-  c.before = c.before + math.ceil(older * c.window / part)
-  return older
-end
 `;
 
-/** `token-bucket.ts`, line by line. */
-export const tokenBucketLua = `
-local function rate(c) return c.before > 0 and c.before or c.limit end
-local function settle(c, now)
-  c.spent = math.max(0, c.spent - (now - c.at) * rate(c))
-  c.at = now
-end
-local function most(c) return c.burst end
-local function remaining(c) return math.floor((c.burst * c.window - c.spent) / c.window) end
-local function spend(c)
-  c.spent = c.spent + c.cost * c.window
-  c.before = c.limit
-end
-local function wait(c, now, cost) return math.ceil((c.spent - (c.burst - cost) * c.window) / rate(c)) end
-local function rest(c) return math.ceil(c.spent / rate(c)) end
-local function lifetime(c) return rest(c) end
-local function spendBefore() return 0 end
-`;
-
-/**
- * Charges what was spent while Redis was away, as far as it fits. KEYS and ARGV are those of the other scripts, with 0 as
- * the cost; behind the quotas come, of each: what to charge; the part of it that was spent in the window before; in how many milliseconds
- * the window ends in which the rest was spent; and what must be spent before that, at least.
- */
-const chargeFrame = (algorithm: string): LuaScript =>
-  new LuaScript(`${algorithm}${readClaims(3)}
+const CHARGE = `
 for i, c in ipairs(claims) do
   local room = math.max(0, remaining(c, now))
   local lost = math.max(0, tonumber(ARGV[2 + 6 * #KEYS + i]) - (most(c) - room))
@@ -136,10 +124,48 @@ for i, c in ipairs(claims) do
   end
 end
 return 1
-`);
+`;
 
-export const slidingWindowScript = frame(slidingWindowLua);
-export const slidingWindowChargeScript = chargeFrame(slidingWindowLua);
-
-export const tokenBucketScript = frame(tokenBucketLua);
-export const tokenBucketChargeScript = chargeFrame(tokenBucketLua);
+const LEASE = `
+local ahead = 0
+local lease = 0
+if allowed == 1 and tonumber(ARGV[1]) > 0 then
+  ahead = math.huge
+  lease = math.huge
+  for i, c in ipairs(claims) do
+    local wish = tonumber(ARGV[4])
+    if ARGV[8] ~= '0' then wish = math.max(wish, math.min(known(c), tonumber(ARGV[8]))) end
+    spend(c)
+    local room = math.max(0, remaining(c, now))
+    local wished = math.min(wish, math.floor(room * tonumber(ARGV[5])))
+    local least = math.min(tonumber(ARGV[3]), room)
+    if ARGV[6] ~= '0' then least = math.max(least, math.min(tonumber(ARGV[6]), coming(c, now, tonumber(ARGV[7])))) end
+    ahead = math.min(ahead, math.max(wished, least))
+    lease = math.min(lease, leaseMs(c, now))
+  end
+  for i, c in ipairs(claims) do
+    c.cost = ahead
+    spend(c)
+    write(i, c)
+  end
+end
+local reply = { allowed, ahead, lease }
+for i, c in ipairs(claims) do
+  local left = math.max(0, remaining(c, now))
+  local wanted = c.fits and 1 or c.cost
+  local ends = rest(c, now)
+  local units, perMs = 0, 0
+  if left == 0 then
+    units, perMs = due(c, now)
+    if units < c.window then units, perMs = 0, 0 end
+  end
+  local n = #reply
+  reply[n + 1] = left
+  reply[n + 2] = wanted > left and wait(c, now, wanted) or ends
+  reply[n + 3] = c.fits and 1 or 0
+  reply[n + 4] = ends
+  reply[n + 5] = units
+  reply[n + 6] = perMs
+end
+return reply
+`;

@@ -1,7 +1,6 @@
+import type { Send, SharedMeter } from '../meter.ts';
 import type { Quota } from '../quota.ts';
-
-/** How requests are counted. */
-export type AlgorithmName = 'sliding-window' | 'fixed-window' | 'token-bucket';
+import type { AlgorithmScripts } from './algorithm-scripts.ts';
 
 /** What is known of one client under one quota: two counts, and the moment they are of. */
 export class ClientRecord {
@@ -16,14 +15,19 @@ export class ClientRecord {
   }
 }
 
+/** Opens a store for Redis that somebody else maintains. It knows one quota, no cost, no secret for keys and no leases. */
+export type OpenStore = (send: Send, prefix: string, quota: Quota) => SharedMeter;
+
 /**
- * The arithmetic of a limit. All numbers are integers below 2^53, so that it is exact, and the same in Lua.
+ * How requests are counted: the arithmetic of a limit, and the way to count in Redis. All numbers are integers below 2^53, so that it is exact, and the same in Lua.
  * Everything but `settle()` expects a record that is settled to `now`.
  */
 export interface Algorithm {
+  /** How it counts in Redis. */
+  readonly redis: AlgorithmScripts | OpenStore;
   /** Whether a refused hit is spent as well. */
   readonly countsRefused?: boolean;
-  /** Whether what was spent is refilled all the time. */
+  /** Whether what was spent is refilled all the time, up to `burst`. */
   readonly isRefilled?: boolean;
   /** Milliseconds for which a record that is left alone still matters. */
   lifetimeMs(quota: Quota): number;

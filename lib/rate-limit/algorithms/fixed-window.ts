@@ -1,10 +1,13 @@
+import type { Send } from '../meter.ts';
 import type { Quota } from '../quota.ts';
+import { RedisWindows } from '../redis/redis-windows.ts';
 import { type Algorithm, type ClientRecord, partOf, type Told } from './algorithm.ts';
 
 const restMs = (record: ClientRecord, now: number, { windowMs }: Quota): number => record.at + windowMs - now;
 
 /** The window that a client's first request has started, counted as rate-limit-redis does. */
 export const fixedWindow: Algorithm = Object.freeze({
+  redis: (send: Send, prefix: string, quota: Quota) => new RedisWindows(send, prefix, quota),
   countsRefused: true,
 
   lifetimeMs: ({ windowMs }: Quota) => windowMs,

@@ -1,5 +1,55 @@
 import type { Quota } from '../quota.ts';
 import { type Algorithm, type ClientRecord, partOf, type Told } from './algorithm.ts';
+import { AlgorithmScripts } from './algorithm-scripts.ts';
+
+/**
+ * A charge counts as much wherever in its window it was made, and weighs less only when that window is over. Until then comes
+ * what the window before has left free; what comes to a gateway that cannot use it any more is lost, hence the 4 in `coming`: see
+ * docs/decisions/0020-leases.md.
+ */
+const scripts = new AlgorithmScripts({
+  keyLetter: 's',
+  counting: `
+local function covered(c, now) return c.window - 1 - (now - c.at) end
+local function settle(c, now)
+  local gone = now - c.at
+  if gone >= 2 * c.window then
+    c.before = 0
+    c.spent = 0
+  elseif gone >= c.window then
+    c.at = c.at + c.window
+    c.before = c.spent
+    c.spent = 0
+  end
+  if c.spent == 0 and c.before == 0 then c.at = now end
+end
+local function most(c) return c.limit end
+local function remaining(c, now)
+  return c.limit - c.spent - math.floor(c.before * covered(c, now) / c.window)
+end
+local function spend(c) c.spent = c.spent + c.cost end
+local function wait(c, now, cost)
+  local room = c.limit - c.spent - cost
+  if room >= 0 then return covered(c, now) - math.floor(((room + 1) * c.window - 1) / c.before) end
+  return covered(c, now) + c.window - math.floor(((c.limit - cost + 1) * c.window - 1) / c.spent)
+end
+local function rest(c, now) return covered(c, now) + 1 end
+local function lifetime(c, now) return c.at + 2 * c.window - now end
+local function spendBefore(c, now, older, rest)
+  if c.spent == 0 and c.before == 0 then c.at = math.min(now, now + rest - c.window) end
+  local part = covered(c, now)
+  if part <= 0 then return 0 end
+  c.before = c.before + math.ceil(older * c.window / part)
+  return older
+end
+`,
+  leasing: `
+local function leaseMs(c, now) return rest(c, now) end
+local function known(c) return c.spent end
+local function coming(c, now, everMs) return math.min(c.limit - c.spent, math.floor(rest(c, now) / (4 * everMs))) end
+local function due(c, now) return c.before * covered(c, now) - (c.limit - c.spent) * c.window, c.before end
+`,
+});
 
 /**
  * Two adjacent windows, the older one weighted with the part of it that the sliding window still covers (Cloudflare,
@@ -8,6 +58,8 @@ import { type Algorithm, type ClientRecord, partOf, type Told } from './algorith
  * for what that can cost.
  */
 export const slidingWindow: Algorithm = Object.freeze({
+  redis: scripts,
+
   lifetimeMs: ({ windowMs }: Quota) => 2 * windowMs,
 
   settle(record: ClientRecord, now: number, { windowMs }: Quota): void {

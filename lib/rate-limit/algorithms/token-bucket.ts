@@ -1,8 +1,37 @@
 import type { Quota } from '../quota.ts';
 import { type Algorithm, type ClientRecord, partOf, type Told } from './algorithm.ts';
+import { AlgorithmScripts } from './algorithm-scripts.ts';
 
 /** A bucket is refilled at the limit of its latest hit, so that it is full, and forgotten in Redis, at one known moment. */
 const rateOf = (record: ClientRecord, { limit }: Quota): number => record.before || limit;
+
+/** A lease ends when the bucket would be full, had nothing been taken ahead. Tokens come without end, but numbers must stay exact. */
+const scripts = new AlgorithmScripts({
+  keyLetter: 'b',
+  counting: `
+local function rate(c) return c.before > 0 and c.before or c.limit end
+local function settle(c, now)
+  c.spent = math.max(0, c.spent - (now - c.at) * rate(c))
+  c.at = now
+end
+local function most(c) return c.burst end
+local function remaining(c) return math.floor((c.burst * c.window - c.spent) / c.window) end
+local function spend(c)
+  c.spent = c.spent + c.cost * c.window
+  c.before = c.limit
+end
+local function wait(c, now, cost) return math.ceil((c.spent - (c.burst - cost) * c.window) / rate(c)) end
+local function rest(c) return math.ceil(c.spent / rate(c)) end
+local function lifetime(c) return rest(c) end
+local function spendBefore() return 0 end
+`,
+  leasing: `
+local function leaseMs(c, now) return math.floor(c.spent / c.limit) end
+local function known(c) return math.ceil(c.spent / c.window) end
+local function coming(c) return math.max(0, math.floor((2^53 - c.spent) / c.window) - 1) end
+local function due(c) return c.spent - c.burst * c.window + c.window - 1, c.limit end
+`,
+});
 
 /**
  * A bucket of `burst` tokens that is refilled evenly, `limit` per window: the generic cell rate algorithm
@@ -10,6 +39,7 @@ const rateOf = (record: ClientRecord, { limit }: Quota): number => record.before
  * 1/`windowMs` token, of which each millisecond brings `limit`: so nothing is ever rounded.
  */
 export const tokenBucket: Algorithm = Object.freeze({
+  redis: scripts,
   isRefilled: true,
 
   lifetimeMs: ({ limit, windowMs, burst }: Quota) => Math.ceil((burst * windowMs) / limit),

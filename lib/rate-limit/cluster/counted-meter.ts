@@ -2,9 +2,7 @@ import type { LimiterMode } from '../../core/events.ts';
 import type { Fallback } from '../fallback/fallback.ts';
 import { GuardedStore } from '../fallback/guarded-store.ts';
 import type { MissRule } from '../fallback/store-breaker.ts';
-import type { LimiterMeter, ModeListener } from '../limiter-meter.ts';
-import type { Claim, Decision } from '../meter.ts';
-import type { SharedMeter } from '../redis/shared-meter.ts';
+import type { Claim, Decision, LimiterMeter, ModeListener, SharedMeter } from '../meter.ts';
 import type { CounterStore } from './counter-store.ts';
 
 export interface CountedMeterParts {

@@ -1,4 +1,4 @@
-import type { AlgorithmName } from '../algorithms/algorithm.ts';
+import type { AlgorithmName } from '../algorithms/registry.ts';
 import type { Quota } from '../quota.ts';
 import type { RoundTrip } from './round-trip.ts';
 

@@ -1,6 +1,4 @@
-import type { Debt } from '../fallback/debts.ts';
-import type { Claim, Decision } from '../meter.ts';
-import type { SharedMeter } from '../redis/shared-meter.ts';
+import type { Claim, Debt, Decision, SharedMeter } from '../meter.ts';
 import type { CountedLimiter, CounterAnswer, CounterLink, OneQuestion } from './counter-question.ts';
 import type { RoundTrip, RoundTripStore } from './round-trip.ts';
 

@@ -1,12 +1,8 @@
 import { warn } from '../../core/warnings.ts';
-import type { Algorithm } from '../algorithms/algorithm.ts';
-import { fixedWindow } from '../algorithms/fixed-window.ts';
-import { slidingWindow } from '../algorithms/sliding-window.ts';
-import { tokenBucket } from '../algorithms/token-bucket.ts';
+import { ALGORITHMS } from '../algorithms/registry.ts';
 import { leastAhead } from '../leases/leasing-store.ts';
 import { MemoryMeter } from '../memory/memory-meter.ts';
 import type { Claim } from '../meter.ts';
-import type { AlgorithmName } from '../open-meter.ts';
 import type {
   ChargeQuestion,
   CountedLimiter,
@@ -27,12 +23,6 @@ interface Counted {
   readonly leastLimit: number;
   askedAt: number;
 }
-
-const ALGORITHMS: Readonly<Record<AlgorithmName, Algorithm>> = Object.freeze({
-  'sliding-window': slidingWindow,
-  'token-bucket': tokenBucket,
-  'fixed-window': fixedWindow,
-});
 
 /**
  * Counts for the limiters of several processes of one machine, as the primary of a cluster does for its workers: their
@@ -89,7 +79,7 @@ function meterOf({ name, algorithm, quotas, maxKeys }: CountedLimiter): MemoryMe
 const leastLimit = ({ quotas }: CountedLimiter): number =>
   Math.min(...quotas.map(({ limit, burst }) => Math.min(limit, burst)));
 
-/** What `lease-scripts.ts` does, with the meter of this process in place of Redis. */
+/** What the lease script of an algorithm does, with the meter of this process in place of Redis. */
 function take(
   { meter, leastLimit }: Counted,
   share: number,

@@ -1,6 +1,5 @@
-import type { Debt } from '../fallback/debts.ts';
 import type { Grant } from '../leases/leasing-table.ts';
-import type { Claim, Decision } from '../meter.ts';
+import type { Claim, Debt, Decision } from '../meter.ts';
 
 /** A trip to where all count: what is said of one claim, and what was charged for later ones. */
 export interface RoundTrip {

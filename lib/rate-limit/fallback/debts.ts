@@ -1,5 +1,5 @@
 import { type Algorithm, type ClientRecord, copyOf, redate } from '../algorithms/algorithm.ts';
-import type { Claim } from '../meter.ts';
+import type { Claim, Debt, Owed } from '../meter.ts';
 import { ownCopy } from '../own-copy.ts';
 import { type Quota, shareOf } from '../quota.ts';
 
@@ -7,25 +7,6 @@ import { type Quota, shareOf } from '../quota.ts';
 const MOST_DEBTS = 100_000;
 /** Clients that the store is told of at the same time, so that traffic does not queue behind them. */
 const AT_ONCE = 16;
-
-/** What one client spent while the store could not be told. */
-export interface Debt {
-  readonly key: string;
-  /** As in a claim. */
-  readonly limit: number | undefined;
-  /** For each quota. */
-  readonly owed: readonly Owed[];
-}
-
-export interface Owed {
-  readonly units: number;
-  /** Those of them that were spent in the window before. */
-  readonly older: number;
-  /** What must be spent by all gateways together, at least; 0 unless the store may have lost its counts. */
-  readonly least: number;
-  /** Milliseconds until the window in which it was spent is over. */
-  readonly restMs: number;
-}
 
 interface Account {
   limit: number | undefined;

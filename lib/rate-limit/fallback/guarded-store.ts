@@ -1,9 +1,6 @@
 import type { LimiterMode } from '../../core/events.ts';
-import type { ModeListener } from '../limiter-meter.ts';
-import type { Claim, Decision } from '../meter.ts';
-import type { SharedMeter } from '../redis/shared-meter.ts';
+import type { Claim, Debt, Decision, ModeListener, SharedMeter } from '../meter.ts';
 import { DeadlineError, withDeadline } from './deadline.ts';
-import type { Debt } from './debts.ts';
 import type { Fallback } from './fallback.ts';
 import { type MissRule, StoreBreaker, type StoreFailure } from './store-breaker.ts';
 

@@ -1,6 +1,4 @@
-import type { Claim, Decision } from '../meter.ts';
-import type { SharedMeter } from '../redis/shared-meter.ts';
-import type { Debt } from './debts.ts';
+import type { Claim, Debt, Decision, SharedMeter } from '../meter.ts';
 import type { DenialCache } from './denial-cache.ts';
 
 /** Puts what a shared meter says into a cache of denials. */

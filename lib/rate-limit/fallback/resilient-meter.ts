@@ -1,11 +1,9 @@
 import type { LimiterMode } from '../../core/events.ts';
-import type { LimiterMeter, ModeListener } from '../limiter-meter.ts';
-import type { Claim, Decision } from '../meter.ts';
+import type { Claim, Decision, LimiterMeter, ModeListener, Send, SharedMeter } from '../meter.ts';
 import { Heartbeat } from '../redis/heartbeat.ts';
 import type { RedisClient } from '../redis/redis-client.ts';
 import { RedisLink } from '../redis/redis-link.ts';
 import { RedisUrl } from '../redis/redis-url.ts';
-import type { OpenSharedMeter, Send, SharedMeter } from '../redis/shared-meter.ts';
 import type { Fallback } from './fallback.ts';
 import { GuardedStore } from './guarded-store.ts';
 import type { MissRule } from './store-breaker.ts';
@@ -19,7 +17,7 @@ export interface ResilientMeterParts {
   readonly missRule: MissRule;
   /** Rules while Redis fails. */
   readonly fallback: Fallback;
-  readonly openShared: OpenSharedMeter;
+  readonly openShared: (send: Send) => SharedMeter;
   readonly onModeChange: ModeListener;
 }
 
@@ -46,7 +44,10 @@ export class ResilientMeter implements LimiterMeter {
   /** Whether the connection leads to the wrong Redis. */
   #astray = false;
   #shared: SharedMeter | undefined;
-  /** While a new connection is made and tried, requests wait for that: for one deadline, as ever. */
+  /**
+   * Ends when a new connection was tried. At a start, requests wait for that, one deadline at most. Where the fallback decides
+   * already, it goes on until then: a connection says little, and Redis may still answer with errors.
+   */
   #gate: Promise<void> | undefined = this.#started.promise;
   #gateways = 1;
   /** While not all gateways that there were are back, they may still count apart. */
@@ -81,11 +82,11 @@ export class ResilientMeter implements LimiterMeter {
   take(claim: Claim): Decision | Promise<Decision> {
     const guarded = this.#guarded;
     if (!guarded.skipping && !guarded.closed) {
-      if (this.#gate !== undefined) {
+      if (this.#gate !== undefined && guarded.mode === 'redis') {
         this.#link.wake();
         return guarded.ask(claim, this.#gate, this.#awaited > 0);
       }
-      if (this.#link.ready) return guarded.ask(claim, undefined, this.#awaited > 0 && this.#awaits());
+      if (this.#gate === undefined && this.#link.ready) return guarded.ask(claim, undefined, this.#awaited > 0 && this.#awaits());
     }
     this.#miss();
     return guarded.replace(claim);

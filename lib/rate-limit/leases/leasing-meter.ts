@@ -1,8 +1,6 @@
 import type { RoundTripStore } from '../cluster/round-trip.ts';
-import type { Debt } from '../fallback/debts.ts';
 import type { DenialCache } from '../fallback/denial-cache.ts';
-import type { Claim, Decision } from '../meter.ts';
-import type { SharedMeter } from '../redis/shared-meter.ts';
+import type { Claim, Debt, Decision, SharedMeter } from '../meter.ts';
 import type { LeaseTable } from './leasing-table.ts';
 
 export interface LeasingMeterParts {

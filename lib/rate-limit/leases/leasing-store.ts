@@ -1,6 +1,6 @@
 import type { RoundTrip, RoundTripStore } from '../cluster/round-trip.ts';
-import type { Debt } from '../fallback/debts.ts';
-import type { Claim } from '../meter.ts';
+import type { Claim, Debt } from '../meter.ts';
+import type { LuaScript } from '../redis/lua.ts';
 import { decisionOf, RedisMeter, type RedisMeterParts } from '../redis/redis-meter.ts';
 import type { Due } from './leasing-dues.ts';
 
@@ -26,10 +26,11 @@ const MOST_EARLY = 50;
 export const leastAhead = (limit: number, share: number, wish: number): number =>
   Math.min(wish, Math.floor(limit * share * LEAST_OF_SHARE));
 
-/** Counts in Redis, and charges ahead. Its script is one of `lease-scripts.ts`. */
+/** Counts in Redis, and charges ahead. */
 export class LeasingStore implements RoundTripStore {
   readonly loaded: Promise<void>;
   readonly #meter: RedisMeter;
+  readonly #script: LuaScript;
   readonly #share: number;
   readonly #windowsMs: readonly number[];
   /** The least that a client may spend at once. */
@@ -37,7 +38,8 @@ export class LeasingStore implements RoundTripStore {
 
   /** @param share The part of what remains that may be charged for claims that nobody has made yet. */
   constructor(parts: RedisMeterParts, share: number) {
-    this.#meter = new RedisMeter(parts);
+    this.#meter = new RedisMeter(parts, parts.scripts.lease);
+    this.#script = parts.scripts.lease;
     this.#share = share;
     this.#windowsMs = parts.quotas.map(({ windowMs }) => windowMs);
     this.#limit = Math.min(...parts.quotas.map(({ limit, burst }) => Math.min(limit, burst)));
@@ -63,7 +65,7 @@ export class LeasingStore implements RoundTripStore {
     const early = everMs === Number.POSITIVE_INFINITY ? 0 : Math.min(wish, MOST_EARLY, Math.floor(limit * this.#share));
     const first = isNew ? Math.floor(limit * this.#share * NEW_OF_SHARE) : 0;
     const more = [least, wish, this.#share, early, early === 0 ? 1 : Math.max(1, everMs), first];
-    const reply = await this.#meter.run(claim, more.map(String));
+    const reply = await this.#meter.run(this.#script, claim, more.map(String));
     if (!Array.isArray(reply) || !reply.every(Number.isSafeInteger)) throw new TypeError('Redis gave no count');
     const [allowed, ahead, leaseMs, ...rest] = reply as number[];
     const plain: unknown[] = [allowed];

@@ -1,7 +1,6 @@
 import type { LimiterMode } from '../../core/events.ts';
 import { type Algorithm, ClientRecord, copy, copyOf, redate } from '../algorithms/algorithm.ts';
-import type { LimiterMeter } from '../limiter-meter.ts';
-import type { Claim, Decision, QuotaState } from '../meter.ts';
+import type { Claim, Decision, LimiterMeter, QuotaState } from '../meter.ts';
 import { type Quota, shareOf } from '../quota.ts';
 import { ClientTable } from './client-table.ts';
 

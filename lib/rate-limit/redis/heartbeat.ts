@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { jittered } from '../../core/jitter.ts';
+import type { Send } from '../meter.ts';
 import { LuaScript } from './lua.ts';
-import type { Send } from './shared-meter.ts';
 
 /** Between two beats, a fifth more or less: a thousand gateways must not beat in step. */
 export const BEAT_INTERVAL_MS = 3_000;

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { Send } from './shared-meter.ts';
+import type { Send } from '../meter.ts';
 
 /** A script that runs inside Redis, where nothing comes between its reads and its writes. */
 export class LuaScript {

@@ -1,17 +1,12 @@
 import { createHmac } from 'node:crypto';
-import type { Debt } from '../fallback/debts.ts';
-import type { Claim, Decision, QuotaState } from '../meter.ts';
+import type { AlgorithmScripts } from '../algorithms/algorithm-scripts.ts';
+import type { Claim, Debt, Decision, QuotaState, Send, SharedMeter } from '../meter.ts';
 import type { Quota } from '../quota.ts';
 import type { LuaScript } from './lua.ts';
-import type { Send, SharedMeter } from './shared-meter.ts';
 
 export interface RedisMeterParts {
   readonly send: Send;
-  readonly script: LuaScript;
-  /** Charges what was spent elsewhere. */
-  readonly chargeScript: LuaScript;
-  /** Tells the keys of one algorithm from those of another. */
-  readonly letter: string;
+  readonly scripts: AlgorithmScripts;
   readonly quotas: readonly Quota[];
   /** What the keys in Redis start with. */
   readonly prefix: string;
@@ -28,12 +23,13 @@ export class RedisMeter implements SharedMeter {
   readonly #suffixes: readonly string[];
   readonly #quotaArgs: readonly string[];
 
-  constructor(parts: RedisMeterParts) {
+  /** @param script The script that is loaded ahead of its first use. */
+  constructor(parts: RedisMeterParts, script = parts.scripts.take) {
     this.#parts = parts;
     // A quota that is configured anew starts anew. Braces: all keys of a client are in one slot of a cluster.
-    this.#suffixes = parts.quotas.map(({ windowMs }) => `}${parts.letter}${windowMs}`);
+    this.#suffixes = parts.quotas.map(({ windowMs }) => `}${parts.scripts.keyLetter}${windowMs}`);
     this.#quotaArgs = parts.quotas.flatMap(argsOf);
-    this.loaded = parts.script.load(parts.send).then(() => {});
+    this.loaded = script.load(parts.send).then(() => {});
     this.loaded.catch(() => {});
   }
 
@@ -42,7 +38,7 @@ export class RedisMeter implements SharedMeter {
   }
 
   take(claim: Claim): Promise<Decision> {
-    return this.run(claim).then((reply) => decisionOf(reply, this.#parts.quotas.length));
+    return this.run(this.#parts.scripts.take, claim).then((reply) => decisionOf(reply, this.#parts.quotas.length));
   }
 
   /**
@@ -50,19 +46,19 @@ export class RedisMeter implements SharedMeter {
    *
    * @param more Arguments between the time and the quotas.
    */
-  run({ key, cost, limit }: Claim, more: readonly string[] = []): Promise<unknown> {
-    const { send, script, clock } = this.#parts;
+  run(script: LuaScript, { key, cost, limit }: Claim, more: readonly string[] = []): Promise<unknown> {
+    const { send, clock } = this.#parts;
     const now = clock === undefined ? '' : String(clock());
     return script.run(send, this.#keys(key), [String(cost), now, ...more, ...this.#argsFor(limit)]);
   }
 
   async charge({ key, limit, owed }: Debt): Promise<void> {
-    const { send, chargeScript, clock } = this.#parts;
+    const { send, scripts, clock } = this.#parts;
     const now = clock === undefined ? '' : String(clock());
     const charges = (['units', 'older', 'restMs', 'least'] as const).flatMap((part) =>
       owed.map((one) => String(one[part])),
     );
-    await chargeScript.run(send, this.#keys(key), ['0', now, ...this.#argsFor(limit), ...charges]);
+    await scripts.charge.run(send, this.#keys(key), ['0', now, ...this.#argsFor(limit), ...charges]);
   }
 
   async reset(key: string): Promise<void> {

@@ -1,11 +1,9 @@
 import type { ClientRateLimitInfo, Options } from 'express-rate-limit';
 import { type RedisReply, RedisStore } from 'rate-limit-redis';
 import { fixedWindowDecision } from '../algorithms/fixed-window-decision.ts';
-import type { Debt, Owed } from '../fallback/debts.ts';
-import type { Claim, Decision, QuotaState } from '../meter.ts';
+import type { Claim, Debt, Decision, Owed, QuotaState, Send, SharedMeter } from '../meter.ts';
 import type { Quota } from '../quota.ts';
 import { LuaScript } from './lua.ts';
-import type { Send, SharedMeter } from './shared-meter.ts';
 
 const MOST_SCRIPT_LOADS = 3;
 const NO_HITS: ClientRateLimitInfo = Object.freeze({ totalHits: 0, resetTime: undefined });

@@ -1,0 +1,19 @@
+import type { Algorithm } from './algorithm.ts';
+import { fixedWindow } from './fixed-window.ts';
+import { slidingWindow } from './sliding-window.ts';
+import { tokenBucket } from './token-bucket.ts';
+
+/** How requests are counted: see the option `algorithm`. */
+export type AlgorithmName = 'sliding-window' | 'fixed-window' | 'token-bucket';
+
+/** All algorithms. Options, variables, the CLI, stores and tests read their names and properties here. */
+export const ALGORITHMS: Readonly<Record<AlgorithmName, Algorithm>> = Object.freeze({
+  'sliding-window': slidingWindow,
+  'fixed-window': fixedWindow,
+  'token-bucket': tokenBucket,
+});
+
+export const ALGORITHM_NAMES = Object.freeze(Object.keys(ALGORITHMS) as AlgorithmName[]);
+
+/** The algorithms that take the option `burst`, for messages. */
+export const NAMES_WITH_BURST = ALGORITHM_NAMES.filter((name) => ALGORITHMS[name].isRefilled).join(' or ');
