@@ -33,16 +33,7 @@ export type SkipFunction = RequestFunction<boolean>;
 
 /** Options of `ipRateLimit()`. */
 export interface IpRateLimitOptions {
-  /**
-   * How requests are counted. Default `sliding-window`.
-   *
-   * - `sliding-window`: in the window that ends now, of which the older part is estimated. Refused requests count
-   *   for nothing.
-   * - `token-bucket`: up to `burst` requests at once, refilled evenly at `limit` per window. Refused requests
-   *   count for nothing.
-   * - `fixed-window`: in the window that a client's first request has started, in Redis by rate-limit-redis: up to twice the
-   *   limit around the end of a window. Takes no `cost`, no `windows` and no `keySecret`.
-   */
+  /** How requests are counted: the table in docs/rate-limit.md says how each does. Default `sliding-window`. */
   algorithm?: AlgorithmName | undefined;
   /**
    * Requests that one client may make per window, at least 1; or a function that says so for each request, at once or

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { PolicyEntry } from '../../lib/backends/selection/selection-policy.ts';
+import type { Algorithm } from '../../lib/rate-limit/algorithms/algorithm.ts';
 import { optionsTable } from './options-table.ts';
 
 const TABLE = /(<!-- options: (\w+), (lib\/[\w/.-]+\.ts), (\w+) -->\n).*?(<!-- end of options -->)/gs;
@@ -22,8 +23,26 @@ async function withPolicies(root: string, page: string): Promise<string> {
   return page.replace(POLICIES, (_whole, begin, end) => `${begin}\n${table}\n\n${end}`);
 }
 
+const ALGORITHMS = /(<!-- algorithms -->\n).*?(<!-- end of algorithms -->)/gs;
+
+/** A page with its table of rate limit algorithms as the registry has them now. */
+async function withAlgorithms(root: string, page: string): Promise<string> {
+  if (page.search(ALGORITHMS) === -1) return page;
+  const file = join(root, 'lib/rate-limit/algorithms/registry.ts');
+  const { ALGORITHMS: all }: { ALGORITHMS: Record<string, Algorithm> } = await import(pathToFileURL(file).href);
+  const rows = Object.entries(all).map(([name, { summary, atMost, countsRefused, isRefilled, redis }]) => {
+    const ownScripts = typeof redis !== 'function';
+    const says = [countsRefused, isRefilled, ownScripts, ownScripts].map((one) => (one ? 'yes' : 'no'));
+    return `| \`${name}\` | ${summary} | ${atMost} | ${says.join(' | ')} |`;
+  });
+  const head =
+    '| algorithm | how it counts | at most in any window | refused requests count | `burst` | `windows`, `cost`, `keySecret` | `lease` |';
+  const table = [head, '| --- | --- | --- | --- | --- | --- | --- |', ...rows].join('\n');
+  return page.replace(ALGORITHMS, (_whole, begin, end) => `${begin}\n${table}\n\n${end}`);
+}
+
 /**
- * A page with its tables of options and of selection policies as the source has them now. `<!-- options: Interface, file, defaults -->` says where a
+ * A page with its tables of options, selection policies and algorithms as the source has them now. `<!-- options: Interface, file, defaults -->` says where a
  * table comes from; `none` stands for an interface without exported defaults.
  */
 export async function withOptions(root: string, page: string): Promise<string> {
@@ -44,5 +63,5 @@ export async function withOptions(root: string, page: string): Promise<string> {
     TABLE,
     (_whole, begin, _name, _file, _defaults, end) => `${begin}\n${made.shift()}\n\n${end}`,
   );
-  return withPolicies(root, withTables);
+  return withAlgorithms(root, await withPolicies(root, withTables));
 }

@@ -19,10 +19,14 @@ export class ClientRecord {
 export type OpenStore = (send: Send, prefix: string, quota: Quota) => SharedMeter;
 
 /**
- * How requests are counted: the arithmetic of a limit, and the way to count in Redis. All numbers are integers below 2^53, so that it is exact, and the same in Lua.
- * Everything but `settle()` expects a record that is settled to `now`.
+ * How requests are counted: the arithmetic of a limit, and the way to count in Redis. All numbers are
+ * integers below 2^53, so that it is exact, and the same in Lua. Everything but `settle()` expects a record that is settled to `now`.
  */
 export interface Algorithm {
+  /** How it counts, for the table in docs/rate-limit.md. */
+  readonly summary: string;
+  /** The most that passes in any window, for the same table. */
+  readonly atMost: string;
   /** How it counts in Redis. */
   readonly redis: AlgorithmScripts | OpenStore;
   /** Whether a refused hit is spent as well. */

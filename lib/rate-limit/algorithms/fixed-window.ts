@@ -7,6 +7,8 @@ const restMs = (record: ClientRecord, now: number, { windowMs }: Quota): number 
 
 /** The window that a client's first request has started, counted as rate-limit-redis does. */
 export const fixedWindow: Algorithm = Object.freeze({
+  summary: 'In the window that the first request of a client has started. In Redis by rate-limit-redis.',
+  atMost: 'twice the limit',
   redis: (send: Send, prefix: string, quota: Quota) => new RedisWindows(send, prefix, quota),
   countsRefused: true,
 

@@ -3,7 +3,13 @@ import { fixedWindow } from './fixed-window.ts';
 import { slidingWindow } from './sliding-window.ts';
 import { tokenBucket } from './token-bucket.ts';
 
-/** How requests are counted: see the option `algorithm`. */
+/**
+ * How requests are counted.
+ *
+ * - `sliding-window`: in the window that ends now, of which the older part is estimated.
+ * - `token-bucket`: up to `burst` requests at once, refilled evenly at `limit` per window.
+ * - `fixed-window`: in the window that a client's first request has started, in Redis by rate-limit-redis.
+ */
 export type AlgorithmName = 'sliding-window' | 'fixed-window' | 'token-bucket';
 
 /** All algorithms. Options, variables, the CLI, stores and tests read their names and properties here. */

@@ -58,6 +58,8 @@ local function due(c, now) return c.before * covered(c, now) - (c.limit - c.spen
  * for what that can cost.
  */
 export const slidingWindow: Algorithm = Object.freeze({
+  summary: 'In the window that ends now. The older part of it is an estimate.',
+  atMost: 'the limit, by an estimate',
   redis: scripts,
 
   lifetimeMs: ({ windowMs }: Quota) => 2 * windowMs,

@@ -39,6 +39,8 @@ local function due(c) return c.spent - c.burst * c.window + c.window - 1, c.limi
  * 1/`windowMs` token, of which each millisecond brings `limit`: so nothing is ever rounded.
  */
 export const tokenBucket: Algorithm = Object.freeze({
+  summary: 'Up to `burst` requests at once, refilled evenly at `limit` per window.',
+  atMost: '`burst` + the limit',
   redis: scripts,
   isRefilled: true,
 

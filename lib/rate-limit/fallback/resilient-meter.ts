@@ -86,7 +86,8 @@ export class ResilientMeter implements LimiterMeter {
         this.#link.wake();
         return guarded.ask(claim, this.#gate, this.#awaited > 0);
       }
-      if (this.#gate === undefined && this.#link.ready) return guarded.ask(claim, undefined, this.#awaited > 0 && this.#awaits());
+      if (this.#gate === undefined && this.#link.ready)
+        return guarded.ask(claim, undefined, this.#awaited > 0 && this.#awaits());
     }
     this.#miss();
     return guarded.replace(claim);

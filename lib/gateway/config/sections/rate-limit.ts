@@ -1,4 +1,10 @@
-import { type AlgorithmName, assertAddressList, type OnStoreError, OptionsError } from '../../../index.ts';
+import {
+  type AlgorithmName,
+  assertAddressList,
+  type OnStoreError,
+  OptionsError,
+  rateLimitAlgorithms,
+} from '../../../index.ts';
 import { decimal, durationMs, durationMsOrZero, integer, oneOf, optional, section } from '../variable.ts';
 
 export interface RateLimitConfig {
@@ -30,9 +36,9 @@ export const rateLimit = section(
       read: optional(redisUrl),
     },
     RATE_LIMIT_ALGORITHM: {
-      text: `How requests are counted: sliding-window, token-bucket or fixed-window (up to twice the limit around the end of a window).`,
+      text: `How requests are counted: ${rateLimitAlgorithms.join(', ')}. docs/rate-limit.md says how each does.`,
       default: 'sliding-window',
-      read: oneOf('sliding-window', 'fixed-window', 'token-bucket'),
+      read: oneOf(...rateLimitAlgorithms),
       takesEffect: 'reload',
     },
     RATE_LIMIT_MAX: {
