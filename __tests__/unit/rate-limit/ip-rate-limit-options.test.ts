@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { GatewayError } from '../../../lib/core/errors.ts';
 import { OptionsError } from '../../../lib/core/options.ts';
+import { NAMES_WITH_BURST } from '../../../lib/rate-limit/algorithms/registry.ts';
 import { IP_RATE_LIMIT_DEFAULTS, type IpRateLimitOptions } from '../../../lib/rate-limit/ip-rate-limit-options.ts';
 import {
   FOREIGN_LIMITER_OPTIONS,
@@ -209,7 +210,7 @@ describe('ipRateLimit options', () => {
   test('names all that do not go together', () => {
     expect(problemsOf({ windows: '1/1s', limit: 5, burst: 3 })).toEqual([
       'windows takes the place of limit, windowMs and burst',
-      'burst is for the algorithm token-bucket',
+      `burst is for the algorithm ${NAMES_WITH_BURST}`,
     ]);
     expect(problemsOf({ algorithm: 'token-bucket', limit: () => 5, burst: 3 })).toEqual([
       'burst cannot be given with a function as limit',
