@@ -18,8 +18,8 @@ import {
 import { cut, rejectWith } from '../core/reject.ts';
 import { Attempt } from './attempt.ts';
 import type { AttemptOwner, AttemptTimeouts } from './attempt-owner.ts';
-import type { ForwardingParts } from './forwarding-parts.ts';
 import { ForwardingReports } from './forwarding-reports.ts';
+import type { ProxyParts } from './proxy-parts.ts';
 import { alreadyRead, whyUnreadable } from './request/body-already-read.ts';
 import { keptBody } from './request/read-body.ts';
 import { type ContentOwner, RequestContent, type SendableContent } from './request/request-content.ts';
@@ -43,7 +43,7 @@ const tooLarge = (maxBodyBytes: number): Rejected => ({
 
 /** One exchange on its way through the backends: picks one, tries it, and goes on to the next while it may. */
 export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
-  readonly #parts: ForwardingParts;
+  readonly #parts: ProxyParts;
   readonly #exchange: Exchange;
   readonly #retries: Retries;
   readonly #reports: ForwardingReports;
@@ -69,7 +69,7 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
    * @param next Gets the errors of the app: what a middleware wrote that cannot be sent, what a function of a user threw. A
    * plain server has none.
    */
-  constructor(parts: ForwardingParts, exchange: Exchange, next: Next | undefined) {
+  constructor(parts: ProxyParts, exchange: Exchange, next: Next | undefined) {
     this.#parts = parts;
     this.#exchange = exchange;
     this.#next = next;
@@ -139,9 +139,9 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
   }
 
   #tryNext(): void {
-    const { line, pool } = this.#parts;
+    const { queue, pool } = this.#parts;
     // Who comes later must not take a place that somebody waits for.
-    line?.advance();
+    queue?.advance();
     const head = this.#enter();
     if (head !== undefined) {
       this.#send(head);
@@ -149,7 +149,7 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
       return;
     } else if (!pool.hasFull(this.#tried)) {
       this.#refuse(this.#lastFailure ?? { kind: 'rejected', cause: 'no_backend', retryAfterMs: pool.retryAfterMs() });
-    } else if (line?.join(this) === true) {
+    } else if (queue?.join(this) === true) {
       this.#exchange.working = { abort: () => this.#leaveLine() };
     } else {
       this.expired();
@@ -249,7 +249,7 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
   }
 
   #leaveLine(): void {
-    this.#parts.line?.leave(this);
+    this.#parts.queue?.leave(this);
     this.#exchange.working = undefined;
     this.#over();
   }

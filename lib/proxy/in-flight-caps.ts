@@ -8,9 +8,9 @@ export interface InFlightCapOptions {
   maxInFlightPerClient?: number;
 }
 
-export const admissionCapDefaults = Object.freeze({ maxInFlight: 0, maxInFlightPerClient: 0 });
+export const inFlightCapDefaults = Object.freeze({ maxInFlight: 0, maxInFlightPerClient: 0 });
 
-export const admissionCapChecks: Checks<InFlightCapOptions> = {
+export const inFlightCapChecks: Checks<InFlightCapOptions> = {
   maxInFlight: integer(0),
   maxInFlightPerClient: integer(0),
 };

@@ -12,8 +12,8 @@ export interface MembershipParts {
   readonly health: { membershipChanged(change: MembershipChange): void };
   readonly connections: Connections;
   readonly tunnels: { cut(backend: Backend): void };
-  /** Requests that wait for a place at a backend. */
-  readonly line: { advance(): void } | undefined;
+  /** Requests that wait for a backend. */
+  readonly queue: { advance(): void } | undefined;
   readonly events: GatewayEvents;
 }
 
@@ -91,7 +91,7 @@ export class Membership implements DiscoveryObserver {
   }
 
   #apply(): MembershipChange | undefined {
-    const { pool, health, connections, line } = this.#parts;
+    const { pool, health, connections, queue } = this.#parts;
     if (this.#closed || (this.#pending && !this.#discovery.settled)) return undefined;
     const backends = this.#discovery.backends();
     // New names that nobody knows must not leave the clients with nobody.
@@ -104,7 +104,7 @@ export class Membership implements DiscoveryObserver {
       connections.remove(backend.identity);
       if (backend.inFlight > 0 && this.#drainTimeoutMs > 0) this.#setDeadline(backend);
     }
-    line?.advance();
+    queue?.advance();
     return change;
   }
 

@@ -2,25 +2,21 @@ import type { Backend } from '../backends/backend.ts';
 import type { BackendPool, MembershipChange } from '../backends/backend-pool.ts';
 import { type EjectionRule, Ejections } from '../backends/health/ejections.ts';
 import type { Probe } from '../backends/health/health-check.ts';
-import {
-  type HealthCheckOptions,
-  healthCheckChecks,
-  healthCheckDefaults,
-} from '../backends/health/health-check-options.ts';
+import type { ResolvedHealthCheckOptions } from '../backends/health/health-check-options.ts';
 import { HealthChecker } from '../backends/health/health-checker.ts';
 import { ReturnWatch, type TryConnection } from '../backends/health/return-watch.ts';
 import type { GatewayEvents } from '../core/events.ts';
-import { resolveOptions } from '../core/options.ts';
 import type { ResponseFields } from './response/response-head.ts';
-import { type RetryAfterOptions, restMs, retryAfterChecks, retryAfterDefaults } from './response/retry-after.ts';
+import { type RetryAfterOptions, restMs } from './response/retry-after.ts';
 import type { BackendTlsOptions } from './transport/backend-tls.ts';
 import { connectionProbe, healthProbe } from './transport/health-probe.ts';
 
 export interface PoolHealthOptions extends EjectionRule {
   /** Of the proxy. */
   readonly name: string;
-  readonly healthCheck: HealthCheckOptions;
-  readonly respectRetryAfter: false | RetryAfterOptions;
+  /** Without a path there are no active checks. */
+  readonly healthCheck: Omit<ResolvedHealthCheckOptions, 'path'> & { readonly path?: string | undefined };
+  readonly respectRetryAfter: false | Required<RetryAfterOptions>;
   readonly tls?: BackendTlsOptions;
   readonly connectTimeoutMs: number;
 }
@@ -31,7 +27,7 @@ export interface PoolHealthOptions extends EjectionRule {
  */
 export class PoolHealth {
   readonly #ejections: Ejections;
-  readonly #retryAfter: Required<RetryAfterOptions> | undefined;
+  readonly #retryAfter: false | Required<RetryAfterOptions>;
   readonly #checker: HealthChecker | undefined;
   readonly #returnWatch: ReturnWatch;
   readonly #connectTimeoutMs: number;
@@ -57,21 +53,12 @@ export class PoolHealth {
       (backend) => this.#tryConnection(backend),
       ({ circuit }) => circuit.reset(),
     );
-    if (options.respectRetryAfter !== false) {
-      const name = 'roundRobinProxy.respectRetryAfter';
-      this.#retryAfter = resolveOptions(name, options.respectRetryAfter, retryAfterDefaults, retryAfterChecks);
-    }
-    const checks = resolveOptions(
-      'roundRobinProxy.healthCheck',
-      options.healthCheck,
-      healthCheckDefaults,
-      healthCheckChecks,
-    );
-    const { path } = checks;
-    const { name: proxy } = options;
+    this.#retryAfter = options.respectRetryAfter;
+    const { name: proxy, healthCheck } = options;
+    const { path } = healthCheck;
     if (path === undefined) return;
     this.#checker = new HealthChecker(
-      { ...checks, path, maxHoldMs },
+      { ...healthCheck, path, maxHoldMs },
       (backend, probing) => this.#probe(backend, probing),
       (backend, from, to, error) => {
         this.#ejections.reconsider(backend);
@@ -99,7 +86,7 @@ export class PoolHealth {
 
   /** A backend sent the head of an answer, whatever becomes of the answer. */
   answered(backend: Backend, status: number, fields: ResponseFields): void {
-    if (this.#retryAfter === undefined || status < 400) return;
+    if (this.#retryAfter === false || status < 400) return;
     const ms = restMs(status, fields, this.#retryAfter);
     if (ms !== undefined) this.#ejections.rest(backend, ms);
   }

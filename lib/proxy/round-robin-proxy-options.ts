@@ -1,46 +1,21 @@
 import type { Filter, Options as HpmOptions } from 'http-proxy-middleware';
-import { type BackendOptions, backendList } from '../backends/backend-url.ts';
-import { type DnsOptions, dnsChecks, dnsDefaults } from '../backends/discovery/discovery-options.ts';
-import {
-  type HealthCheckOptions,
-  healthCheckChecks,
-  healthCheckDefaults,
-} from '../backends/health/health-check-options.ts';
-import { type QueueOptions, queueChecks, queueDefaults } from '../backends/queue.ts';
-import { type LoadBalancing, loadBalancing } from '../backends/selection/load-balancing.ts';
-import {
-  type BackendCircuitOptions,
-  backendCircuitChecks,
-  backendCircuitDefaults,
-} from '../circuit-breaker/circuit-options.ts';
-import { eventsCheck, type GatewayEvents } from '../core/events.ts';
-import {
-  boolean,
-  type Checks,
-  durationMs,
-  type ForeignOptions,
-  func,
-  group,
-  integer,
-  nonEmptyString,
-  oneOf,
-  optional,
-  optionalDurationMs,
-  optionalRatio,
-} from '../core/options.ts';
+import type { BackendOptions } from '../backends/backend-url.ts';
+import type { DnsOptions } from '../backends/discovery/discovery-options.ts';
+import type { HealthCheckOptions } from '../backends/health/health-check-options.ts';
+import type { QueueOptions } from '../backends/queue.ts';
+import type { LoadBalancing } from '../backends/selection/load-balancing.ts';
+import type { BackendCircuitOptions } from '../circuit-breaker/circuit-options.ts';
+import type { GatewayEvents } from '../core/events.ts';
 import type { Outcome } from '../core/outcome.ts';
 import type { AmbiguousPaths } from '../ingress/request-checks.ts';
-import { ambiguousPathsCheck, requestGuardDefaults } from '../ingress/request-guard.ts';
-import { admissionCapChecks, admissionCapDefaults, type InFlightCapOptions } from './in-flight-caps.ts';
+import { requestGuardDefaults } from '../ingress/request-guard.ts';
+import { type InFlightCapOptions, inFlightCapDefaults } from './in-flight-caps.ts';
 import type { ForwardedMode, ForwardingFields } from './request/forwarding-fields.ts';
-import { identityHeaderList } from './request/identity-headers.ts';
-import { pathFilterCheck, pathRewriteCheck } from './request/path-options.ts';
-import { type ReadBody, readBody } from './request/read-body.ts';
-import { viaPseudonym } from './request/via.ts';
-import { type RetryAfterOptions, retryAfterOrFalse } from './response/retry-after.ts';
-import { type RetryOptions, retryChecks, retryDefaults } from './retry/retry-rules.ts';
-import { type BackendTlsOptions, backendTls } from './transport/backend-tls.ts';
-import { type TunnelOptions, tunnelChecks, tunnelDefaults } from './tunnel/tunnel-options.ts';
+import type { ReadBody } from './request/read-body.ts';
+import type { RetryAfterOptions } from './response/retry-after.ts';
+import type { RetryOptions } from './retry/retry-rules.ts';
+import type { BackendTlsOptions } from './transport/backend-tls.ts';
+import type { TunnelOptions } from './tunnel/tunnel-options.ts';
 
 /** Options of `roundRobinProxy()`. */
 export interface RoundRobinProxyOptions extends InFlightCapOptions {
@@ -192,62 +167,5 @@ export const roundRobinProxyDefaults = Object.freeze({
   queue: {},
   tunnel: {},
   tls: {},
-  ...admissionCapDefaults,
+  ...inFlightCapDefaults,
 });
-
-/** Of http-proxy-middleware and express-http-proxy. */
-export const foreignProxyOptions: ForeignOptions = Object.freeze({
-  target: 'use backends, a list of origins',
-  targets: 'use backends, a list of origins',
-  upstreams: 'use backends, a list of origins',
-  router: 'use one roundRobinProxy() for each route, or undiciTransport() with http-proxy-middleware',
-  ws: 'use upgradeHandler()',
-  xfwd: 'use forwarded and forwardingFields',
-  secure: 'use tls',
-  ssl: 'use tls',
-  agent: 'connections are kept by undici; backends have options of their own',
-  timeout: 'use responseTimeoutMs',
-  proxyTimeout: 'use responseTimeoutMs',
-  preserveHeaderKeyCase: 'undici decides the case of header names',
-  on: 'use events',
-  onProxyReq: 'change req.headers in a middleware before the proxy',
-  onProxyRes: 'change the response with on-headers in a middleware before the proxy',
-  onError: 'use events',
-  plugins: 'use undiciTransport() with http-proxy-middleware',
-  limit: 'use maxBodyBytes',
-});
-
-export const roundRobinProxyChecks: Checks<RoundRobinProxyOptions> = {
-  backends: backendList,
-  name: nonEmptyString,
-  dns: group(dnsDefaults, dnsChecks),
-  drainTimeoutMs: optionalDurationMs,
-  circuit: group(backendCircuitDefaults, backendCircuitChecks),
-  healthCheck: group(healthCheckDefaults, healthCheckChecks),
-  respectRetryAfter: retryAfterOrFalse,
-  maxUnavailableRatio: optionalRatio,
-  panic: boolean,
-  loadBalancing,
-  slowStartMs: optionalDurationMs,
-  connectTimeoutMs: durationMs,
-  responseTimeoutMs: durationMs,
-  idleTimeoutMs: durationMs,
-  forwarded: oneOf('replace', 'append'),
-  forwardingFields: oneOf('x-forwarded', 'forwarded', 'both'),
-  via: viaPseudonym,
-  identityHeaders: identityHeaderList,
-  changeOrigin: boolean,
-  ambiguousPaths: ambiguousPathsCheck,
-  maxBodyBytes: integer(0),
-  body: readBody,
-  retry: group(retryDefaults, retryChecks),
-  maxRequests: integer(0),
-  queue: group(queueDefaults, queueChecks),
-  tunnel: group(tunnelDefaults, tunnelChecks),
-  tls: backendTls,
-  ...admissionCapChecks,
-  pathFilter: optional(pathFilterCheck),
-  pathRewrite: optional(pathRewriteCheck),
-  isFailure: optional(func),
-  events: optional(eventsCheck),
-};

@@ -1,55 +1,23 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { createProxyMiddleware } from 'http-proxy-middleware';
-import { Backend, type BackendStatus } from '../backends/backend.ts';
-import { BackendPool } from '../backends/backend-pool.ts';
+import type { Backend, BackendStatus } from '../backends/backend.ts';
 import { assertBackends, type BackendOptions, readBackends } from '../backends/backend-url.ts';
-import { dnsChecks, dnsDefaults } from '../backends/discovery/discovery-options.ts';
-import { queueChecks, queueDefaults, RequestQueue } from '../backends/queue.ts';
-import { selectionPolicy } from '../backends/selection/load-balancing.ts';
-import { Circuit } from '../circuit-breaker/circuit.ts';
-import {
-  backendCircuitChecks,
-  backendCircuitDefaults,
-  consecutiveFailures,
-  openBackoff,
-} from '../circuit-breaker/circuit-options.ts';
-import { GatewayEvents } from '../core/events.ts';
+import type { GatewayEvents } from '../core/events.ts';
 import { exchangeOf } from '../core/exchange.ts';
 import type { Middleware, Next } from '../core/http.ts';
-import { noticeMaking } from '../core/made-per-request.ts';
-import { resolveOptions } from '../core/options.ts';
+import { filteredRequests } from './filtered-requests.ts';
+import { FirstRequest } from './first-request.ts';
 import { Forwarding } from './forwarding.ts';
-import type { ForwardingParts } from './forwarding-parts.ts';
-import { InFlightCaps } from './in-flight-caps.ts';
-import { Membership } from './membership.ts';
-import { tellOfOwnAddress } from './own-address-warning.ts';
-import { PoolHealth } from './pool-health.ts';
+import { closeParts, type ProxyParts, proxyParts } from './proxy-parts.ts';
+import { proxySettings } from './proxy-settings.ts';
 import { watchRequests } from './request/hop-by-hop.ts';
-import { toOriginForm } from './request/origin-form.ts';
-import { PathFilterErrors } from './request/path-filter-errors.ts';
-import { warnOfOpenPrefixes } from './request/path-filter-warning.ts';
-import { requestHeadRules } from './request/request-head.ts';
-import { Via } from './request/via.ts';
-import { RetryBudget } from './retry/retry-budget.ts';
-import { retryChecks, retryDefaults } from './retry/retry-rules.ts';
-import {
-  foreignProxyOptions,
-  type RoundRobinProxyOptions,
-  roundRobinProxyChecks,
-  roundRobinProxyDefaults,
-} from './round-robin-proxy-options.ts';
+import type { RoundRobinProxyOptions } from './round-robin-proxy-options.ts';
 import { assertBackendTls, type BackendTlsOptions } from './transport/backend-tls.ts';
-import { Connections } from './transport/connections.ts';
-import { ResourceShortages } from './transport/resource-shortage.ts';
-import { tunnelChecks, tunnelDefaults } from './tunnel/tunnel-options.ts';
-import { Tunnels } from './tunnel/tunnels.ts';
-import { Watchdog } from './watchdog.ts';
 
 /** How much a proxy works on at the moment. */
 export interface ProxyLoad {
   /** Requests in progress, the waiting ones included. */
   readonly inFlight: number;
-  /** Those of them that wait for a place at a backend. */
+  /** Those of them that wait in the queue for a backend. */
   readonly waiting: number;
   /** Retries that the budget would still allow. */
   readonly retriesLeft: number;
@@ -112,21 +80,6 @@ export interface RoundRobinProxy extends Middleware {
   close(): Promise<void>;
 }
 
-const MADE_PER_REQUEST =
-  'proxies were made within a minute while requests were coming: one that is made per request has connections, circuits and ' +
-  'timers of its own, which nobody closes. Call roundRobinProxy() once, where the app is put together.';
-
-/** A rewrite may take its time: what a middleware has set flowing waits for whoever takes the request. */
-function held(req: IncomingMessage, next: Next): Next {
-  if (req.readableFlowing !== true) return next;
-  req.pause();
-  return (error) => {
-    req.resume();
-    // A plain server gives none.
-    next?.(error);
-  };
-}
-
 /**
  * Forwards each request to the next available backend: strict rotation unless `loadBalancing` says otherwise, one
  * circuit per backend, and no visible error where another backend could be reached.
@@ -134,163 +87,50 @@ function held(req: IncomingMessage, next: Next): Next {
  * @throws {OptionsError} that names each unknown key and each bad value.
  */
 export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy {
-  const options = resolveOptions(
-    'roundRobinProxy',
-    given,
-    roundRobinProxyDefaults,
-    roundRobinProxyChecks,
-    foreignProxyOptions,
-  );
-  const circuitOptions = resolveOptions(
-    'roundRobinProxy.circuit',
-    options.circuit,
-    backendCircuitDefaults,
-    backendCircuitChecks,
-  );
-  const { name } = options;
-  const openMs = openBackoff(circuitOptions);
-  const events = options.events ?? new GatewayEvents();
-  const policy = selectionPolicy(options.loadBalancing);
-  const queue = resolveOptions('roundRobinProxy.queue', options.queue, queueDefaults, queueChecks);
-  const places = { hasAny: () => pool.hasCandidate([]), nextChangeMs: () => pool.nextChangeMs() };
-  const line = queue.size > 0 ? new RequestQueue(queue, places) : undefined;
-  const needs = {
-    slowStartMs: options.slowStartMs,
-    observesLatency: policy.observesLatency === true,
-    maxRequests: options.maxRequests,
-    freed: line && (() => line.advance()),
-  };
-  const pool = new BackendPool(policy, (config) => {
-    const { origin } = config.url;
-    const circuit = new Circuit(origin, {
-      ...circuitOptions,
-      openMs,
-      consecutiveFailures: consecutiveFailures(circuitOptions),
-    });
-    circuit.onStateChange((from, to, retryAfterMs) => {
-      events.emit('circuitStateChange', { circuit: origin, proxy: name, from, to, retryAfterMs });
-      // Not in the middle of the change: whoever waits enters a circuit.
-      if (to === 'closed' && line !== undefined) queueMicrotask(() => line.advance());
-    });
-    return new Backend(config, circuit, needs);
-  });
-  const health = new PoolHealth(
-    options,
-    Math.max(circuitOptions.openMs, circuitOptions.maxOpenMs),
-    pool,
-    events,
-    needs.freed,
-  );
-  const connections = new Connections(options);
-  const tunnel = resolveOptions('roundRobinProxy.tunnel', options.tunnel, tunnelDefaults, tunnelChecks);
-  const { responseTimeoutMs, idleTimeoutMs } = options;
-  const idle = tunnel.idleTimeoutMs || tunnel.closeTimeoutMs;
-  const watchdog = new Watchdog(Math.min(responseTimeoutMs, idleTimeoutMs, idle, tunnel.closeTimeoutMs));
-  const tunnels = new Tunnels(tunnel, watchdog);
-  const dns = resolveOptions('roundRobinProxy.dns', options.dns, dnsDefaults, dnsChecks);
-  const { drainTimeoutMs } = options;
-  const membership = new Membership(
-    { pool, health, connections, tunnels, line, events },
-    { name, dns, drainTimeoutMs },
-    readBackends(options.backends),
-  );
-  const retry = resolveOptions('roundRobinProxy.retry', options.retry, retryDefaults, retryChecks);
-  const parts: ForwardingParts = {
-    name,
-    pool,
-    health,
-    connections,
-    watchdog,
-    timeouts: options,
-    rules: requestHeadRules({ ...options, via: options.via === false ? undefined : new Via(options.via) }),
-    events,
-    retry,
-    budget: new RetryBudget(retry.budgetRatio, retry.budgetMinimum),
-    caps: options.maxInFlight > 0 || options.maxInFlightPerClient > 0 ? new InFlightCaps(options) : undefined,
-    line,
-    isFailure: options.isFailure,
-    ambiguousPaths: options.ambiguousPaths,
-    body: options.body,
-    maxBodyBytes: options.maxBodyBytes,
-    tunnels,
-    shortages: new ResourceShortages(events, options.name),
-  };
+  const settings = proxySettings(given);
+  const parts = proxyParts(settings);
   watchRequests();
-  const { pathFilter, pathRewrite } = options;
-  warnOfOpenPrefixes(pathFilter);
-  const filter = new PathFilterErrors(pathFilter);
-  const forward = (req: IncomingMessage, res: ServerResponse, next: Next) =>
-    new Forwarding(parts, exchangeOf(req, res), next).start();
-  const filtered = createProxyMiddleware({
-    // It wants a target; which backend it really is is known per request only.
-    target: new URL('http://backend.invalid'),
-    ejectPlugins: true,
-    plugins: [
-      (proxyServer) => {
-        // Without a listener, the error of a throwing path rewrite would end the process before it reached next().
-        proxyServer.on('error', () => {});
-        // What is rejected goes to next(). Nobody waits for anything else.
-        proxyServer.web = (req, res) => new Promise((_resolve, reject) => forward(req, res, reject));
-      },
-    ],
-    ...(filter.filter === undefined ? {} : { pathFilter: filter.filter }),
-    ...(pathRewrite === undefined ? {} : { pathRewrite }),
-  });
-  // Without a filter or a rewrite nothing lies between the request and the transport: see docs/decisions/0007.
-  const direct = pathFilter === undefined && pathRewrite === undefined;
+  const firstRequest = new FirstRequest(parts.pool);
+  const forward = filteredRequests(settings, (req, res, next) =>
+    new Forwarding(parts, exchangeOf(req, res), next).start(),
+  );
+  function expresswayProxy(req: IncomingMessage, res: ServerResponse, next: Next): void {
+    if (firstRequest.isDue) firstRequest.check(req);
+    forward(req, res, next);
+  }
+  const proxy = Object.assign(expresswayProxy satisfies Middleware, controls(parts, firstRequest));
+  // Not assigned: the name of a function is read-only.
+  return Object.defineProperty(proxy, 'name', { value: settings.name });
+}
 
-  const madeAt = Date.now();
-  let isKnown = false;
-  let ownAddressChecked = false;
-  const hold = (backend: string, act: (backend: Backend) => void): boolean => {
+/** What can be asked of a proxy, and done to it. */
+function controls(parts: ProxyParts, firstRequest: FirstRequest): Omit<RoundRobinProxy, 'name'> {
+  const { pool, health, membership, connections, queue, budget, events } = parts;
+  const operate = (backend: string, act: (backend: Backend) => void): boolean => {
     const found = pool.each(backend, act);
-    // How many may be out for their health depends on who is left.
+    // How many may be out for their health depends on how many are left.
     if (found) health.membershipChanged({ added: [], removed: [] });
-    line?.advance();
+    queue?.advance();
     return found;
   };
-
-  const proxy = Object.assign(
-    function expresswayProxy(req, res, next) {
-      if (!ownAddressChecked) {
-        ownAddressChecked = true;
-        tellOfOwnAddress(req, pool.status());
-        if (!isKnown) noticeMaking(req, madeAt, 'WARN_EXPRESSWAY_PROXY_PER_REQUEST', MADE_PER_REQUEST);
-        isKnown = true;
-      }
-      if (direct) forward(req, res, next);
-      else void filtered(req, res, filter.passedTo(held(req, toOriginForm(req, next))));
-    } satisfies Middleware,
-    {
-      events,
-      status: () => pool.status(),
-      load: () => ({ inFlight: parts.budget.requests, waiting: line?.length ?? 0, retriesLeft: parts.budget.left }),
-      setBackends(backends: readonly (string | BackendOptions)[]): void {
-        assertBackends(backends);
-        membership.replace(readBackends(backends));
-        ownAddressChecked = false;
-      },
-      drain: (backend: string) => hold(backend, (one) => one.drain()),
-      isolate: (backend: string) => hold(backend, (one) => one.isolate()),
-      restore: (backend: string) => hold(backend, (one) => one.restore()),
-      setTls(tls: BackendTlsOptions): void {
-        assertBackendTls(tls);
-        connections.setTls(tls);
-        health.setTls(tls);
-      },
-      ready: () => membership.ready(),
-      async close(): Promise<void> {
-        health.close();
-        membership.close();
-        line?.close();
-        void tunnels.close();
-        await connections.close();
-        // Those whose handshake was still under way have come to be since.
-        await tunnels.close();
-        watchdog.close();
-      },
+  return {
+    events,
+    status: () => pool.status(),
+    load: () => ({ inFlight: budget.requests, waiting: queue?.length ?? 0, retriesLeft: budget.left }),
+    setBackends(backends): void {
+      assertBackends(backends);
+      membership.replace(readBackends(backends));
+      firstRequest.isDue = true;
     },
-  );
-  // Not assigned: the name of a function is read-only.
-  return Object.defineProperty(proxy, 'name', { value: name });
+    drain: (backend) => operate(backend, (one) => one.drain()),
+    isolate: (backend) => operate(backend, (one) => one.isolate()),
+    restore: (backend) => operate(backend, (one) => one.restore()),
+    setTls(tls): void {
+      assertBackendTls(tls);
+      connections.setTls(tls);
+      health.setTls(tls);
+    },
+    ready: () => membership.ready(),
+    close: () => closeParts(parts),
+  };
 }

@@ -1,4 +1,3 @@
-import { TOKEN } from '../../../core/field-values.ts';
 import type { HashBy, LoadBalancing, StickyOptions } from '../../../index.ts';
 import { decimal, durationMs, durationMsOrZero, got, oneOf, onOrOff, optional, secret, section } from '../variable.ts';
 
@@ -6,6 +5,8 @@ export interface LoadBalancingConfig {
   readonly loadBalancing: LoadBalancing;
   readonly slowStartMs: number;
 }
+
+const TOKEN = /^[\w!#$%&'*+.^`|~-]+$/;
 
 /** A text that matches, or an error that says what it must be. */
 const matching =

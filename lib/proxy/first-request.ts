@@ -1,0 +1,42 @@
+import type { IncomingMessage } from 'node:http';
+import type { BackendPool } from '../backends/backend-pool.ts';
+import { isOwnAddress } from '../backends/own-address.ts';
+import { noticeMaking } from '../core/made-per-request.ts';
+import { warnOnce } from '../core/warnings.ts';
+
+const MADE_PER_REQUEST =
+  'proxies were made within a minute while requests were coming: one that is made per request has connections, circuits and ' +
+  'timers of its own, which nobody closes. Call roundRobinProxy() once, where the app is put together.';
+
+/** Looks for mistakes that only a request shows, because it shows the server that the proxy is mounted in. */
+export class FirstRequest {
+  readonly #pool: BackendPool;
+  readonly #madeAt = Date.now();
+  #isFirstOfAll = true;
+  /** Whether the next request is the first one, of all or since the backends changed. */
+  isDue = true;
+
+  constructor(pool: BackendPool) {
+    this.#pool = pool;
+  }
+
+  check(req: IncomingMessage): void {
+    this.isDue = false;
+    this.#warnOfOwnAddress(req);
+    if (this.#isFirstOfAll) noticeMaking(req, this.#madeAt, 'WARN_EXPRESSWAY_PROXY_PER_REQUEST', MADE_PER_REQUEST);
+    this.#isFirstOfAll = false;
+  }
+
+  /** With `via: false` nothing else would find the loop, until the requests that go round have used up everything. */
+  #warnOfOwnAddress(req: IncomingMessage): void {
+    const { localAddress: address, localPort: port } = req.socket ?? {};
+    if (address === undefined || port === undefined) return;
+    const own = this.#pool.status().find(({ backend }) => isOwnAddress(backend, { address, port }));
+    if (own === undefined) return;
+    warnOnce(
+      req,
+      'WARN_EXPRESSWAY_LOOP',
+      `The backend ${own.backend} is this server itself: what is forwarded to it comes back here. Take it off the list of backends.`,
+    );
+  }
+}

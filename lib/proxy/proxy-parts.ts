@@ -1,0 +1,125 @@
+import { Backend } from '../backends/backend.ts';
+import { BackendPool } from '../backends/backend-pool.ts';
+import { readBackends } from '../backends/backend-url.ts';
+import { RequestQueue } from '../backends/queue.ts';
+import { selectionPolicy } from '../backends/selection/load-balancing.ts';
+import type { SelectionPolicy } from '../backends/selection/selection-policy.ts';
+import { Circuit } from '../circuit-breaker/circuit.ts';
+import { consecutiveFailures, openBackoff } from '../circuit-breaker/circuit-options.ts';
+import type { GatewayEvents } from '../core/events.ts';
+import type { Outcome } from '../core/outcome.ts';
+import type { AmbiguousPaths } from '../ingress/request-checks.ts';
+import type { AttemptTimeouts } from './attempt-owner.ts';
+import { InFlightCaps } from './in-flight-caps.ts';
+import { Membership } from './membership.ts';
+import { PoolHealth } from './pool-health.ts';
+import type { ProxySettings } from './proxy-settings.ts';
+import type { ReadBody } from './request/read-body.ts';
+import { type RequestHeadRules, requestHeadRules } from './request/request-head.ts';
+import { Via } from './request/via.ts';
+import { RetryBudget } from './retry/retry-budget.ts';
+import type { RetrySettings } from './retry/retry-rules.ts';
+import { Connections } from './transport/connections.ts';
+import { ResourceShortages } from './transport/resource-shortage.ts';
+import { Tunnels } from './tunnel/tunnels.ts';
+import { Watchdog } from './watchdog.ts';
+
+/** What one proxy consists of: all of its requests share these. */
+export interface ProxyParts {
+  readonly name: string;
+  readonly events: GatewayEvents;
+  readonly pool: BackendPool;
+  readonly membership: Membership;
+  readonly health: PoolHealth;
+  readonly connections: Connections;
+  readonly tunnels: Tunnels;
+  readonly watchdog: Watchdog;
+  readonly timeouts: AttemptTimeouts;
+  readonly rules: RequestHeadRules;
+  readonly ambiguousPaths: AmbiguousPaths;
+  /** Where the bodies are that a middleware read before the proxy. */
+  readonly body: ReadBody | undefined;
+  /** 0 for any number. */
+  readonly maxBodyBytes: number;
+  readonly retry: RetrySettings;
+  readonly budget: RetryBudget;
+  /** Nothing when there are no caps. */
+  readonly caps: InFlightCaps | undefined;
+  /** Nothing when requests do not wait for a backend. */
+  readonly queue: RequestQueue | undefined;
+  readonly isFailure: ((outcome: Outcome) => boolean) | undefined;
+  readonly shortages: ResourceShortages;
+}
+
+/** Puts a proxy together, and starts its health checks and the look-ups of its names. */
+export function proxyParts(settings: ProxySettings): ProxyParts {
+  const { name, events, circuit, tunnel, retry, responseTimeoutMs, idleTimeoutMs } = settings;
+  // The queue asks the pool for a free slot, and the pool tells the queue of one: so the queue asks later, and by name.
+  const slots = { hasAny: () => pool.hasCandidate([]), nextChangeMs: () => pool.nextChangeMs() };
+  const queue = settings.queue.size > 0 ? new RequestQueue(settings.queue, slots) : undefined;
+  const freed = queue && (() => queue.advance());
+  const policy = selectionPolicy(settings.loadBalancing);
+  const pool = new BackendPool(policy, backendMaker(settings, policy, freed));
+  const health = new PoolHealth(settings, Math.max(circuit.openMs, circuit.maxOpenMs), pool, events, freed);
+  const connections = new Connections(settings);
+  const shortestMs = Math.min(tunnel.idleTimeoutMs || tunnel.closeTimeoutMs, tunnel.closeTimeoutMs);
+  const watchdog = new Watchdog(Math.min(responseTimeoutMs, idleTimeoutMs, shortestMs));
+  const tunnels = new Tunnels(tunnel, watchdog);
+  const sources = readBackends(settings.backends);
+  return {
+    name,
+    events,
+    pool,
+    membership: new Membership({ pool, health, connections, tunnels, queue, events }, settings, sources),
+    health,
+    connections,
+    tunnels,
+    watchdog,
+    timeouts: { responseTimeoutMs, idleTimeoutMs },
+    rules: requestHeadRules({ ...settings, via: settings.via === false ? undefined : new Via(settings.via) }),
+    ambiguousPaths: settings.ambiguousPaths,
+    body: settings.body,
+    maxBodyBytes: settings.maxBodyBytes,
+    retry,
+    budget: new RetryBudget(retry.budgetRatio, retry.budgetMinimum),
+    caps: settings.maxInFlight > 0 || settings.maxInFlightPerClient > 0 ? new InFlightCaps(settings) : undefined,
+    queue,
+    isFailure: settings.isFailure,
+    shortages: new ResourceShortages(events, name),
+  };
+}
+
+type BackendMaker = ConstructorParameters<typeof BackendPool>[1];
+
+/** @param freed Called when a backend may take a request that waits. */
+function backendMaker(settings: ProxySettings, policy: SelectionPolicy, freed: (() => void) | undefined): BackendMaker {
+  const { name, events, slowStartMs, maxRequests } = settings;
+  const circuitOptions = {
+    ...settings.circuit,
+    openMs: openBackoff(settings.circuit),
+    consecutiveFailures: consecutiveFailures(settings.circuit),
+  };
+  const needs = { slowStartMs, observesLatency: policy.observesLatency === true, maxRequests, freed };
+  return (config) => {
+    const { origin } = config.url;
+    const circuit = new Circuit(origin, circuitOptions);
+    circuit.onStateChange((from, to, retryAfterMs) => {
+      events.emit('circuitStateChange', { circuit: origin, proxy: name, from, to, retryAfterMs });
+      // Not in the middle of the change: a request that leaves the queue enters a circuit.
+      if (to === 'closed' && freed !== undefined) queueMicrotask(freed);
+    });
+    return new Backend(config, circuit, needs);
+  };
+}
+
+/** Requests that still come get 503. */
+export async function closeParts({ health, membership, queue, tunnels, connections, watchdog }: ProxyParts) {
+  health.close();
+  membership.close();
+  queue?.close();
+  void tunnels.close();
+  await connections.close();
+  // Tunnels whose handshake was still under way have opened since.
+  await tunnels.close();
+  watchdog.close();
+}

@@ -1,0 +1,113 @@
+import { backendList } from '../backends/backend-url.ts';
+import { dnsChecks, dnsDefaults } from '../backends/discovery/discovery-options.ts';
+import { healthCheckChecks, healthCheckDefaults } from '../backends/health/health-check-options.ts';
+import { queueChecks, queueDefaults } from '../backends/queue.ts';
+import { loadBalancing } from '../backends/selection/load-balancing.ts';
+import { backendCircuitChecks, backendCircuitDefaults } from '../circuit-breaker/circuit-options.ts';
+import { eventsCheck, GatewayEvents } from '../core/events.ts';
+import {
+  boolean,
+  type Checks,
+  durationMs,
+  type ForeignOptions,
+  func,
+  group,
+  integer,
+  nonEmptyString,
+  oneOf,
+  optional,
+  optionalDurationMs,
+  optionalRatio,
+  resolveOptions,
+} from '../core/options.ts';
+import { ambiguousPathsCheck } from '../ingress/request-guard.ts';
+import { inFlightCapChecks } from './in-flight-caps.ts';
+import { identityHeaderList } from './request/identity-headers.ts';
+import { pathFilterCheck, pathRewriteCheck } from './request/path-options.ts';
+import { readBody } from './request/read-body.ts';
+import { viaPseudonym } from './request/via.ts';
+import { retryAfterChecks, retryAfterDefaults, retryAfterOrFalse } from './response/retry-after.ts';
+import { retryChecks, retryDefaults } from './retry/retry-rules.ts';
+import { type RoundRobinProxyOptions, roundRobinProxyDefaults } from './round-robin-proxy-options.ts';
+import { backendTls } from './transport/backend-tls.ts';
+import { tunnelChecks, tunnelDefaults } from './tunnel/tunnel-options.ts';
+
+/** Of http-proxy-middleware and express-http-proxy. */
+const foreign: ForeignOptions = Object.freeze({
+  target: 'use backends, a list of origins',
+  targets: 'use backends, a list of origins',
+  upstreams: 'use backends, a list of origins',
+  router: 'use one roundRobinProxy() for each route, or undiciTransport() with http-proxy-middleware',
+  ws: 'use upgradeHandler()',
+  xfwd: 'use forwarded and forwardingFields',
+  secure: 'use tls',
+  ssl: 'use tls',
+  agent: 'connections are kept by undici; backends have options of their own',
+  timeout: 'use responseTimeoutMs',
+  proxyTimeout: 'use responseTimeoutMs',
+  preserveHeaderKeyCase: 'undici decides the case of header names',
+  on: 'use events',
+  onProxyReq: 'change req.headers in a middleware before the proxy',
+  onProxyRes: 'change the response with on-headers in a middleware before the proxy',
+  onError: 'use events',
+  plugins: 'use undiciTransport() with http-proxy-middleware',
+  limit: 'use maxBodyBytes',
+});
+
+const checks: Checks<RoundRobinProxyOptions> = {
+  backends: backendList,
+  name: nonEmptyString,
+  dns: group(dnsDefaults, dnsChecks),
+  drainTimeoutMs: optionalDurationMs,
+  circuit: group(backendCircuitDefaults, backendCircuitChecks),
+  healthCheck: group(healthCheckDefaults, healthCheckChecks),
+  respectRetryAfter: retryAfterOrFalse,
+  maxUnavailableRatio: optionalRatio,
+  panic: boolean,
+  loadBalancing,
+  slowStartMs: optionalDurationMs,
+  connectTimeoutMs: durationMs,
+  responseTimeoutMs: durationMs,
+  idleTimeoutMs: durationMs,
+  forwarded: oneOf('replace', 'append'),
+  forwardingFields: oneOf('x-forwarded', 'forwarded', 'both'),
+  via: viaPseudonym,
+  identityHeaders: identityHeaderList,
+  changeOrigin: boolean,
+  ambiguousPaths: ambiguousPathsCheck,
+  maxBodyBytes: integer(0),
+  body: readBody,
+  retry: group(retryDefaults, retryChecks),
+  maxRequests: integer(0),
+  queue: group(queueDefaults, queueChecks),
+  tunnel: group(tunnelDefaults, tunnelChecks),
+  tls: backendTls,
+  ...inFlightCapChecks,
+  pathFilter: optional(pathFilterCheck),
+  pathRewrite: optional(pathRewriteCheck),
+  isFailure: optional(func),
+  events: optional(eventsCheck),
+};
+
+/** The options of one proxy, with all defaults filled in, those of the groups as well. */
+export type ProxySettings = ReturnType<typeof proxySettings>;
+
+/** @throws {OptionsError} that names each unknown key and each bad value. */
+export function proxySettings(given: RoundRobinProxyOptions) {
+  const options = resolveOptions('roundRobinProxy', given, roundRobinProxyDefaults, checks, foreign);
+  // The checks of the groups are among those above: what is resolved here is valid.
+  const resolved = <T extends object, D extends Partial<T>>(one: T, defaults: D, its: Checks<T>): T & D =>
+    resolveOptions('roundRobinProxy', one, defaults, its);
+  const { respectRetryAfter } = options;
+  return {
+    ...options,
+    events: options.events ?? new GatewayEvents(),
+    dns: resolved(options.dns, dnsDefaults, dnsChecks),
+    circuit: resolved(options.circuit, backendCircuitDefaults, backendCircuitChecks),
+    healthCheck: resolved(options.healthCheck, healthCheckDefaults, healthCheckChecks),
+    respectRetryAfter: respectRetryAfter && resolved(respectRetryAfter, retryAfterDefaults, retryAfterChecks),
+    retry: resolved(options.retry, retryDefaults, retryChecks),
+    queue: resolved(options.queue, queueDefaults, queueChecks),
+    tunnel: resolved(options.tunnel, tunnelDefaults, tunnelChecks),
+  };
+}
