@@ -163,8 +163,7 @@ test('2,000 pipelined requests are answered in order, over no more connections t
   const socket = connectPlain({ port, host: '127.0.0.1' });
   const bytes = targets.map((target) => get(target)).join('') + get('/last', 'Connection: close\r\n');
   expect(contents(await exchange(socket, [Buffer.from(bytes)]))).toEqual([...targets, '/last']);
-  // The next request may begin while the connection of the one before is still being put back.
-  expect(connections).toBeLessThanOrEqual(2);
+  expect(connections).toBe(1);
 }, 60_000);
 
 test('0 leaves Node to read ahead as it likes', async () => {
@@ -222,6 +221,59 @@ test('an upgrade behind a request waits for its answer, and what comes behind it
   client.send('three');
   await client.until((bytes) => bytes.toString() === 'one\r\n\r\ntwo\r\n\r\nthree');
   expect(seen).toEqual(['/1', '/2', '/tunnel']);
+});
+
+/** Has the server read something else into the buffer that all of its connections share. */
+async function overwrite(port: number): Promise<void> {
+  const client = cleanup.add(await RawClient.connect(port));
+  client.send(get(`/${'y'.repeat(4_000)}`));
+  await client.response();
+}
+
+test.each([
+  ['at once', (bytes: string[]) => [bytes.join('')]],
+  ['in pieces', (bytes: string[]) => bytes],
+])('an upgrade with content: %s: nothing of it or of what comes behind it is lost', async (_name, cut) => {
+  const received: string[] = [];
+  const { port, server } = await site();
+  server.on('upgrade', (req, socket, head) => {
+    cleanup.add({ close: () => socket.destroy() });
+    // Node 22 takes the content for the beginning of the other protocol.
+    req.on('data', (piece: Buffer) => received.push(piece.toString()));
+    received.push(head.toString());
+    overwrite(port).then(() => {
+      socket.on('data', (piece: Buffer) => received.push(piece.toString()));
+    });
+  });
+  const client = cleanup.add(await RawClient.connect(port));
+  const upgrade = get('/tunnel', 'Connection: Upgrade\r\nUpgrade: echo\r\nContent-Length: 9\r\n');
+  for (const piece of cut([`${upgrade}he`, 'l\r\n\r\nlo', 'one\r\n\r\ntwo\r\n\r\n', 'three'])) {
+    client.send(piece);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  await overwrite(port);
+  client.send('four');
+  await eventually('all has come', () => received.join('') === 'hel\r\n\r\nloone\r\n\r\ntwo\r\n\r\nthreefour');
+});
+
+test('bytes that the parser refused, and the beginning of another protocol, stay what they were', async () => {
+  const kept: Buffer[] = [];
+  const { port, server } = await site();
+  server.on('clientError', ({ rawPacket }: Error & { rawPacket?: Buffer }) => {
+    if (rawPacket !== undefined) kept.push(rawPacket);
+  });
+  server.on('upgrade', (_req, socket, head) => {
+    cleanup.add({ close: () => socket.destroy() });
+    kept.push(head);
+  });
+  const bad = cleanup.add(await RawClient.connect(port));
+  bad.send('G(T / HTTP/1.1\r\n\r\n');
+  expect((await bad.response()).status).toBe(400);
+  const upgrading = cleanup.add(await RawClient.connect(port));
+  upgrading.send(`${get('/', 'Connection: Upgrade\r\nUpgrade: echo\r\n')}head`);
+  await eventually('both have come', () => kept.length === 2);
+  await overwrite(port);
+  expect(kept.map(String)).toEqual(['G(T / HTTP/1.1\r\n\r\n', 'head']);
 });
 
 test('no handler sees what follows the last answer of a connection, in the same packet or later', async () => {

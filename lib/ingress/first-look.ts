@@ -15,6 +15,12 @@ export function lookFirst(server: Server, answers: Answers): void {
   const emit: Emit = server.emit;
   function emitAfterLook(this: Server, event: string, ...args: unknown[]): boolean {
     switch (event) {
+      case 'clientError': {
+        // Listeners may keep it for longer than what is read stays where it is.
+        const [error] = args as [{ rawPacket?: Buffer }];
+        if (error.rawPacket !== undefined) error.rawPacket = Buffer.from(error.rawPacket);
+        break;
+      }
       case 'request':
       case 'checkContinue':
       case 'checkExpectation': {
@@ -28,7 +34,9 @@ export function lookFirst(server: Server, answers: Answers): void {
       case 'upgrade':
       case 'connect': {
         const [req, socket, head] = args as [IncomingMessage, Duplex, Buffer];
-        args[2] = flowOf(socket)?.release(head) ?? head;
+        const flow = flowOf(req.socket);
+        if (socket === req.socket) args[2] = flow?.release(head) ?? head;
+        else flow?.releaseLater();
         const fault = event === 'upgrade' ? faultOf(req) : undefined;
         if (fault === undefined) break;
         // The HTTP server has let go of the socket: without a listener an error on it would end the process.

@@ -4,17 +4,21 @@ import type { Duplex } from 'node:stream';
 import type { RejectionCause } from '../core/outcome.ts';
 import { type Answers, answerOn } from './connection-responses.ts';
 import type { ConnectionWatcher } from './connection-watch.ts';
+import { SharedReadBuffer } from './shared-read-buffer.ts';
 
 const kFlow = Symbol('expressway.requestFlow');
 
 type Flowing = Socket & {
   [kFlow]?: RequestFlow | undefined;
+  /** Nothing once Node has ended HTTP on it. */
+  parser?: object | null;
   /** Set by Node's HTTP server while it wants no more requests, because answers wait to be taken; it resumes the socket itself. */
   _paused?: boolean;
 };
 
 /** Ends the head of a request, chunked content, and its trailers. */
 const BLANK_LINE = Buffer.from('\r\n\r\n');
+const EMPTY = Buffer.alloc(0);
 const CR = 13;
 const LF = 10;
 /** Two empty lines, which some clients send behind content (RFC 9112 §2.2). */
@@ -31,6 +35,7 @@ const ENDS_IN_VERSION = / HTTP\/\d[\d.]*\r?$/;
 export class RequestFlows implements ConnectionWatcher {
   readonly #max: number;
   readonly #answers: Answers;
+  readonly #shared = new SharedReadBuffer(read);
 
   constructor(max: number, answers: Answers) {
     this.#max = max;
@@ -38,11 +43,13 @@ export class RequestFlows implements ConnectionWatcher {
   }
 
   opened(socket: Socket): void {
-    const [read] = socket.listeners('data') as Read[];
-    if (read === undefined) return;
-    socket.removeListener('data', read);
-    (socket as Flowing)[kFlow] = new RequestFlow(socket, read, this.#max, this.#answers);
+    const [parse] = socket.listeners('data') as Parse[];
+    if (parse === undefined) return;
+    socket.removeListener('data', parse);
+    (socket as Flowing)[kFlow] = new RequestFlow(socket, parse, this.#max, this.#answers, this.#shared);
+    // Ends the fast path from the socket to the parser, too.
     socket.on('data', take);
+    this.#shared.use(socket);
   }
 
   closed(): void {}
@@ -53,10 +60,19 @@ export function flowOf(socket: Duplex): RequestFlow | undefined {
   return (socket as Flowing)[kFlow];
 }
 
-type Read = (this: Socket, chunk: Buffer) => void;
+type Parse = (this: Socket, chunk: Buffer) => void;
 
+/** For `data`. */
 function take(this: Socket, chunk: Buffer): void {
   (this as Flowing)[kFlow]?.take(chunk);
+}
+
+/** For reads into the shared buffer. Gives whether to go on reading. */
+function read(this: Socket, chunk: Buffer): boolean {
+  const flow = (this as Flowing)[kFlow] as RequestFlow;
+  if (flow.isReleased) return this.push(Buffer.from(chunk));
+  flow.take(chunk);
+  return true;
 }
 
 /**
@@ -66,9 +82,10 @@ function take(this: Socket, chunk: Buffer): void {
 export class RequestFlow {
   readonly #socket: Flowing;
   /** Node's own listener. */
-  readonly #read: Read;
+  readonly #parse: Parse;
   readonly #max: number;
   readonly #answers: Answers;
+  readonly #shared: SharedReadBuffer;
   /** The one whose content is being read. */
   #request: IncomingMessage | undefined;
   /** Bytes of that content that are still to come, where its length is known. */
@@ -87,14 +104,19 @@ export class RequestFlow {
   #inProgress = 0;
   #isWaiting = false;
   #isOver = false;
+  /** Whether the content of a request for an upgrade is being read. */
+  #isUpgrading = false;
+  /** Whether the connection is for another protocol. */
+  isReleased = false;
   /** What came behind the piece that is being read. */
   #rest: Buffer | undefined;
 
-  constructor(socket: Socket, read: Read, max: number, answers: Answers) {
+  constructor(socket: Socket, parse: Parse, max: number, answers: Answers, shared: SharedReadBuffer) {
     this.#socket = socket;
-    this.#read = read;
+    this.#parse = parse;
     this.#max = max;
     this.#answers = answers;
+    this.#shared = shared;
   }
 
   take(chunk: Buffer): void {
@@ -119,7 +141,14 @@ export class RequestFlow {
       }
       this.#rest = end === chunk.length ? undefined : chunk.subarray(end);
       const before = this.#request;
-      this.#read.call(socket, at === 0 && end === chunk.length ? chunk : chunk.subarray(at, end));
+      const piece = at === 0 && end === chunk.length ? chunk : chunk.subarray(at, end);
+      // Node keeps what comes behind such content.
+      this.#parse.call(socket, this.#isUpgrading ? Buffer.from(piece) : piece);
+      if (this.#isUpgrading && socket.parser === null) {
+        const rest = this.release(EMPTY);
+        if (rest.length > 0) socket.unshift(rest);
+        return;
+      }
       if (this.#isChunked && this.#request === before && !this.#isOver) this.#countExtra(end - at);
       at = end;
       if (this.#isEnd) this.#tail = '';
@@ -153,8 +182,14 @@ export class RequestFlow {
   /** The connection is for another protocol from here on. Gives what has come of it. */
   release(head: Buffer): Buffer {
     this.#isOver = true;
+    this.isReleased = true;
     this.#socket.removeListener('data', take);
-    return this.#rest === undefined ? head : Buffer.concat([head, this.#rest]);
+    return Buffer.concat([head, this.#rest ?? EMPTY]);
+  }
+
+  /** The connection is for another protocol when the content of the request is read. */
+  releaseLater(): void {
+    this.#isUpgrading = true;
   }
 
   get #isFull(): boolean {
@@ -166,13 +201,16 @@ export class RequestFlow {
     const socket = this.#socket;
     // A socket that flows would give it back at once.
     socket.pause();
-    socket.unshift(rest);
+    socket.unshift(this.#shared.has(rest) ? Buffer.from(rest) : rest);
     const first = answerOn(socket);
     if (this.#isWaiting || first === undefined) return;
     this.#isWaiting = true;
     first.once('close', () => {
-      this.#isWaiting = false;
-      if (socket._paused !== true) socket.resume();
+      // Later than undici puts the connection of that answer back into its pool, or the next request would open another one.
+      setImmediate(() => {
+        this.#isWaiting = false;
+        if (socket._paused !== true) socket.resume();
+      });
     });
   }
 
