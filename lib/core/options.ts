@@ -2,11 +2,31 @@ import { closestWord } from './closest-word.ts';
 import { GatewayError } from './errors.ts';
 import { shownValue } from './shown-value.ts';
 
+/** A problem of a value inside a check that looks into it: `path` leads from that value to the part that is wrong. */
+export interface Problem {
+  /** Keys and list positions; empty for the value itself. */
+  readonly path: readonly (string | number)[];
+  /** A whole sentence. */
+  readonly text: string;
+}
+
+/** A JSON Schema (draft 2020-12). */
+export type JsonSchema = { readonly [keyword: string]: unknown };
+
 /**
- * Says what is wrong with a value, as the rest of a sentence that begins with the option's name; or nothing when
- * it is fine. A group of options says it with one whole sentence for each of its own.
+ * Says what is wrong with a value, as the rest of a sentence that begins with the option's name; or nothing when it is fine. A check
+ * that looks into a value says it with one whole sentence for each problem.
  */
-export type Check = (value: unknown) => string | readonly string[] | undefined;
+export interface Check {
+  (value: unknown): string | readonly (string | Problem)[] | undefined;
+  /** What the check accepts, for editors. Nothing for what a file cannot contain, such as a function. */
+  readonly schema?: JsonSchema;
+}
+
+/** A check that says what it accepts, as far as a schema can say it. */
+export const described = (accepts: (value: unknown) => ReturnType<Check>, schema: JsonSchema): Check =>
+  // A new function: the one that was given may be described in another way elsewhere.
+  Object.assign((value: unknown) => accepts(value), { schema });
 
 /** One check per option: the compiler asks for a check where an option is added. */
 export type Checks<T> = { readonly [K in keyof Required<T>]: Check };
@@ -17,18 +37,30 @@ export type ForeignOptions = Readonly<Record<string, string>>;
 /** Bad options. Every problem is in `problems`, and all of them are in the message. */
 export class OptionsError extends GatewayError {
   readonly problems: readonly string[];
+  /** The same problems, each with the place in the options. */
+  readonly details: readonly Problem[];
 
-  constructor(subject: string, problems: readonly string[]) {
-    super('ERR_EXPRESSWAY_OPTIONS', `${subject}: ${problems.join('; ')}`);
+  constructor(subject: string, problems: readonly (string | Problem)[]) {
+    const details = problems.map(problemOf);
+    const texts = details.map(({ text }) => text);
+    super('ERR_EXPRESSWAY_OPTIONS', `${subject}: ${texts.join('; ')}`);
     this.name = 'OptionsError';
-    this.problems = problems;
+    this.problems = texts;
+    this.details = details;
   }
 }
+
+const problemOf = (problem: string | Problem): Problem =>
+  typeof problem === 'string' ? { path: [], text: problem } : problem;
+
+/** Rules about several options of one set. */
+type Whole<T> = (options: T) => readonly (string | Problem)[];
 
 /**
  * Fills in defaults and checks every option; an explicit `undefined` means the default.
  *
  * @param foreign Names that people bring along from other libraries. A misspelt name needs no entry: the closest one is found.
+ * @param whole Rules about several options. They are not asked when one option is already bad.
  * @throws {OptionsError} that names each unknown key and each bad value.
  */
 export function resolveOptions<T extends object, D extends Partial<T>>(
@@ -37,39 +69,88 @@ export function resolveOptions<T extends object, D extends Partial<T>>(
   defaults: D,
   checks: Checks<T>,
   foreign: ForeignOptions = {},
+  whole?: Whole<T & D>,
 ): T & D {
-  const { resolved, problems } = resolve(given, defaults, checks, foreign);
+  const { resolved, problems } = resolve(given, defaults, checks, foreign, whole as Whole<never>);
   if (problems.length > 0) throw new OptionsError(subject, problems);
   return resolved as T & D;
 }
 
 /** Checks an option that is itself a set of options, so that its problems appear among all the others. */
-export const group =
-  <T extends object, D extends Partial<T>>(defaults: D, checks: Checks<T>): Check =>
-  (value) =>
-    resolve(value, defaults, checks).problems;
+export function group<T extends object, D extends Partial<T>>(
+  defaults: D,
+  checks: Checks<T>,
+  foreign: ForeignOptions = {},
+  whole?: Whole<T & D>,
+): Check {
+  const accepts = (value: unknown) => resolve(value, defaults, checks, foreign, whole as Whole<never>).problems;
+  return described(accepts, objectSchema(defaults, checks));
+}
+
+function objectSchema(defaults: object, checks: Readonly<Record<string, Check>>): JsonSchema {
+  const properties = Object.entries(checks).flatMap(([key, { schema }]) => {
+    const standard = (defaults as Readonly<Record<string, unknown>>)[key];
+    return schema === undefined
+      ? []
+      : [[key, standard === undefined ? schema : { ...schema, default: standard }] as const];
+  });
+  return { type: 'object', properties: Object.fromEntries(properties), additionalProperties: false };
+}
+
+/** Checks each member of a list. */
+export const listOf = (what: string, member: Check, minimum = 0): Check =>
+  described(
+    (value) => {
+      if (!Array.isArray(value) || value.length < minimum) {
+        return minimum === 0 ? `must be a list of ${what}s` : `must be a list of at least ${minimum} ${what}`;
+      }
+      return value.flatMap((one, index) => problemsWithin(`${what} ${index + 1}`, index, one, member));
+    },
+    { type: 'array', items: member.schema ?? {}, ...(minimum === 0 ? {} : { minItems: minimum }) },
+  );
+
+/** Checks each value of an object, whose keys are names of the user's. */
+export const recordOf = (what: string, member: Check, name: RegExp, named: string): Check =>
+  described(
+    (value) => {
+      if (typeof value !== 'object' || value === null || Array.isArray(value))
+        return `must be an object: a ${what} for each name`;
+      return Object.entries(value).flatMap(([key, one]) =>
+        name.test(key)
+          ? problemsWithin(`"${key}"`, key, one, member)
+          : [{ path: [key], text: `"${key}" must be ${named}` }],
+      );
+    },
+    { type: 'object', additionalProperties: member.schema ?? {}, propertyNames: { pattern: name.source } },
+  );
+
+function problemsWithin(label: string, key: string | number, value: unknown, member: Check): readonly Problem[] {
+  const found = member(value);
+  if (found === undefined) return [];
+  if (typeof found === 'string') return [{ path: [key], text: `${label} ${found}, got ${shownValue(value)}` }];
+  return found.map(problemOf).map(({ path, text }) => ({ path: [key, ...path], text: `${label}: ${text}` }));
+}
 
 function resolve(
   given: unknown,
   defaults: object,
   checks: Readonly<Record<string, Check>>,
-  foreign: ForeignOptions = {},
-): { resolved: Record<string, unknown>; problems: string[] } {
+  foreign: ForeignOptions,
+  whole: Whole<never> | undefined,
+): { resolved: Record<string, unknown>; problems: Problem[] } {
   const resolved: Record<string, unknown> = { ...defaults };
-  if (isRequest(given)) return { resolved, problems: [UNCALLED] };
+  if (isRequest(given)) return { resolved, problems: [problemOf(UNCALLED)] };
   if (given !== undefined && (typeof given !== 'object' || given === null || Array.isArray(given))) {
-    return { resolved, problems: [`options must be an object, got ${shownValue(given)}`] };
+    return { resolved, problems: [problemOf(`options must be an object, got ${shownValue(given)}`)] };
   }
-  const problems: string[] = [];
+  const problems: Problem[] = [];
   for (const [key, value] of Object.entries(given ?? {})) {
-    if (!Object.hasOwn(checks, key)) problems.push(unknownOption(key, Object.keys(checks), foreign));
+    if (!Object.hasOwn(checks, key))
+      problems.push({ path: [key], text: unknownOption(key, Object.keys(checks), foreign) });
     else if (value !== undefined) resolved[key] = value;
   }
-  for (const [key, check] of Object.entries(checks)) {
-    const problem = check(resolved[key]);
-    if (typeof problem === 'string') problems.push(`${key} ${problem}, got ${shownValue(resolved[key])}`);
-    else if (problem !== undefined) for (const part of problem) problems.push(`${key}: ${part}`);
-  }
+  for (const [key, one] of Object.entries(checks)) problems.push(...problemsWithin(key, key, resolved[key], one));
+  if (problems.length === 0 && whole !== undefined) problems.push(...whole(resolved as never).map(problemOf));
   return { resolved, problems };
 }
 
@@ -90,12 +171,16 @@ export function unknownOption(key: string, known: readonly string[], foreign: Fo
 /** Node's timers hold 31 bits: a longer delay would fire at once. */
 export const MAX_DELAY_MS = 2 ** 31 - 1;
 
-export const integer =
-  (minimum: number, maximum: number = Number.MAX_SAFE_INTEGER): Check =>
-  (value) =>
-    Number.isSafeInteger(value) && (value as number) >= minimum && (value as number) <= maximum
-      ? undefined
-      : `must be an integer ${maximum === Number.MAX_SAFE_INTEGER ? `of at least ${minimum}` : `from ${minimum} to ${maximum}`}`;
+export const integer = (minimum: number, maximum: number = Number.MAX_SAFE_INTEGER): Check => {
+  const isOpen = maximum === Number.MAX_SAFE_INTEGER;
+  return described(
+    (value) =>
+      Number.isSafeInteger(value) && (value as number) >= minimum && (value as number) <= maximum
+        ? undefined
+        : `must be an integer ${isOpen ? `of at least ${minimum}` : `from ${minimum} to ${maximum}`}`,
+    { type: 'integer', minimum, ...(isOpen ? {} : { maximum }) },
+  );
+};
 
 /** A duration that must be more than nothing. */
 export const durationMs: Check = integer(1, MAX_DELAY_MS);
@@ -103,30 +188,47 @@ export const durationMs: Check = integer(1, MAX_DELAY_MS);
 /** A duration for which 0 means "off". */
 export const optionalDurationMs: Check = integer(0, MAX_DELAY_MS);
 
-export const ratio: Check = (value) =>
-  typeof value === 'number' && value > 0 && value <= 1 ? undefined : 'must be a number over 0 and up to 1';
+export const ratio: Check = described(
+  (value) => (typeof value === 'number' && value > 0 && value <= 1 ? undefined : 'must be a number over 0 and up to 1'),
+  { type: 'number', exclusiveMinimum: 0, maximum: 1 },
+);
 
 /** A ratio for which 0 means "none". */
-export const optionalRatio: Check = (value) =>
-  typeof value === 'number' && value >= 0 && value <= 1 ? undefined : 'must be a number from 0 to 1';
+export const optionalRatio: Check = described(
+  (value) => (typeof value === 'number' && value >= 0 && value <= 1 ? undefined : 'must be a number from 0 to 1'),
+  { type: 'number', minimum: 0, maximum: 1 },
+);
 
-export const boolean: Check = (value) => (typeof value === 'boolean' ? undefined : 'must be true or false');
+export const boolean: Check = described((value) => (typeof value === 'boolean' ? undefined : 'must be true or false'), {
+  type: 'boolean',
+});
 
 export const func: Check = (value) => (typeof value === 'function' ? undefined : 'must be a function');
 
-export const nonEmptyString: Check = (value) =>
-  typeof value === 'string' && value.length > 0 ? undefined : 'must be a non-empty string';
+export const nonEmptyString: Check = described(
+  (value) => (typeof value === 'string' && value.length > 0 ? undefined : 'must be a non-empty string'),
+  { type: 'string', minLength: 1 },
+);
 
-export const oneOf =
-  (...allowed: readonly unknown[]): Check =>
-  (value) =>
-    allowed.includes(value) ? undefined : `must be one of ${allowed.map((one) => shownValue(one)).join(', ')}`;
+/** A text of a certain form. */
+export const text = (form: RegExp, problem: string): Check =>
+  described((value) => (typeof value === 'string' && form.test(value) ? undefined : problem), {
+    type: 'string',
+    pattern: form.source,
+  });
 
-/** Accepts a missing value beside what `check` accepts. */
-export const optional =
-  (check: Check): Check =>
-  (value) =>
-    value === undefined ? undefined : check(value);
+export const oneOf = (...allowed: readonly unknown[]): Check =>
+  described(
+    (value) =>
+      allowed.includes(value) ? undefined : `must be one of ${allowed.map((one) => shownValue(one)).join(', ')}`,
+    { enum: allowed },
+  );
+
+/** Accepts a missing value beside what `accepted` accepts. */
+export const optional = (accepted: Check): Check =>
+  Object.assign((value: unknown) => (value === undefined ? undefined : accepted(value)), schemaOf(accepted));
+
+const schemaOf = ({ schema }: Check): { schema?: JsonSchema } => (schema === undefined ? {} : { schema });
 
 /** For options whose check lies elsewhere (a callback's result, an object checked by its own class). */
 export const anything: Check = () => undefined;

@@ -1,11 +1,16 @@
-import { describe, expect, test } from '@jest/globals';
+import { describe, expect, jest, test } from '@jest/globals';
 import {
+  anything,
   boolean,
   type Checks,
   durationMs,
   group,
+  listOf,
+  MAX_DELAY_MS,
+  nonEmptyString,
   OptionsError,
   optional,
+  recordOf,
   resolveOptions,
 } from '../../../lib/core/options.ts';
 
@@ -85,5 +90,84 @@ describe('resolveOptions()', () => {
 
   test("a password in a URL does not get into the error's message", () => {
     expect(problems({ timeoutMs: 'redis://user:secret@host' })[0]).toContain('redis://***@host');
+  });
+});
+
+describe('the place of a problem', () => {
+  interface Inner {
+    sizeMs?: number;
+    names?: readonly string[];
+  }
+  interface Outer {
+    inner?: Inner;
+    list?: readonly Inner[];
+    named?: Readonly<Record<string, Inner>>;
+  }
+  const inner = group<Inner, Inner>(
+    {},
+    { sizeMs: optional(durationMs), names: optional(listOf('name', nonEmptyString)) },
+  );
+  const checks: Checks<Outer> = {
+    inner,
+    list: optional(listOf('part', inner, 1)),
+    named: optional(recordOf('part', inner, /^[a-z]+$/, 'lower-case letters')),
+  };
+
+  function problemsOf(given: object): readonly (readonly [path: string, text: string])[] {
+    try {
+      resolveOptions<Outer, Outer>('outer', given as Outer, {}, checks);
+      return [];
+    } catch (error) {
+      return (error as OptionsError).details.map(({ path, text }) => [path.join('/'), text] as const);
+    }
+  }
+
+  test.each([
+    [{ oter: 1 }, [['oter', 'unknown option "oter"']]],
+    [{ inner: 5 }, [['inner', 'inner: options must be an object, got 5']]],
+    [{ inner: { sizeMs: 0 } }, [['inner/sizeMs', `inner: sizeMs must be an integer from 1 to ${MAX_DELAY_MS}, got 0`]]],
+    [{ inner: { sizMs: 1 } }, [['inner/sizMs', 'inner: unknown option "sizMs": did you mean "sizeMs"?']]],
+    [{ list: [] }, [['list', 'list must be a list of at least 1 part, got an empty array']]],
+    [
+      { list: [{}, { names: ['a', ''] }] },
+      [['list/1/names/1', 'list: part 2: names: name 2 must be a non-empty string, got ""']],
+    ],
+    [{ named: { A: {} } }, [['named/A', 'named: "A" must be lower-case letters']]],
+    [
+      { named: { a: { sizeMs: 'x' } } },
+      [['named/a/sizeMs', `named: "a": sizeMs must be an integer from 1 to ${MAX_DELAY_MS}, got "x"`]],
+    ],
+  ])('%j', (given, expected) => {
+    expect(problemsOf(given)).toEqual(expected);
+  });
+
+  test('rules about several options are asked once each option is good', () => {
+    const whole = jest.fn((options: Inner) => (options.names === undefined ? ['needs names'] : []));
+    const resolve = (given: Inner) =>
+      resolveOptions('inner', given, {}, { sizeMs: optional(durationMs), names: anything }, {}, whole);
+    expect(() => resolve({ sizeMs: 0 })).toThrow(/sizeMs must/);
+    expect(whole).not.toHaveBeenCalled();
+    expect(() => resolve({ sizeMs: 1 })).toThrow(/inner: needs names/);
+    expect(resolve({ names: ['a'] })).toEqual({ names: ['a'] });
+  });
+
+  test('a check says what it accepts as a JSON Schema', () => {
+    expect(group<Outer, Outer>({ inner: {} }, checks).schema).toEqual({
+      type: 'object',
+      additionalProperties: false,
+      properties: {
+        inner: {
+          type: 'object',
+          additionalProperties: false,
+          default: {},
+          properties: {
+            sizeMs: { type: 'integer', minimum: 1, maximum: MAX_DELAY_MS },
+            names: { type: 'array', items: { type: 'string', minLength: 1 } },
+          },
+        },
+        list: expect.objectContaining({ type: 'array', minItems: 1 }),
+        named: expect.objectContaining({ type: 'object', propertyNames: { pattern: '^[a-z]+$' } }),
+      },
+    });
   });
 });

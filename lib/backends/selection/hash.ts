@@ -1,7 +1,6 @@
 import type { Exchange } from '../../core/exchange.ts';
-import { TOKEN } from '../../core/field-values.ts';
+import { cookieValue, TOKEN } from '../../core/field-values.ts';
 import type { Check } from '../../core/options.ts';
-import { cookieValue } from './cookie-field.ts';
 import { RendezvousHash } from './rendezvous-hash.ts';
 import type { PolicyEntry } from './selection-policy.ts';
 

@@ -1,7 +1,6 @@
 import type { Exchange } from '../../core/exchange.ts';
-import { TOKEN } from '../../core/field-values.ts';
+import { cookieValue, TOKEN } from '../../core/field-values.ts';
 import { boolean, durationMs, oneOf, optional } from '../../core/options.ts';
-import { cookieValue } from './cookie-field.ts';
 import { plainPolicies, type SimplePolicyName } from './plain-policies.ts';
 import { type BackendView, isCandidate, type PolicyEntry, type SelectionPolicy } from './selection-policy.ts';
 import { StickyTokens } from './sticky-tokens.ts';
