@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
+import type { SelectionPolicy } from 'expressway';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
 import { answerOk, RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { eventually } from '../support/servers.ts';
@@ -13,10 +14,20 @@ const polled: Script = (socket, request, index) => {
   if (!request.target.startsWith('/poll')) answerOk(socket, request, index);
 };
 
+/** So many requests at once, each of another client. */
+const fromClients = (count: number, url: string): Promise<Response>[] =>
+  Array.from({ length: count }, (_, index) => fetch(url, { headers: { 'X-Forwarded-For': `192.0.2.${index}` } }));
+
+const firstAvailable: SelectionPolicy = {
+  select: (backends, _exchange, tried) => backends.find((one) => one.isAvailable() && !tried.includes(one)),
+};
+
 async function setUp(script: Script, options: Partial<Parameters<typeof proxyGateway>[0]> = {}) {
   const backend = cleanup.add(await RecorderBackend.start(script));
   const timeouts = { responseTimeoutMs: TIMEOUT_MS };
-  const gateway = cleanup.add(await proxyGateway({ backends: [backend.url], ...timeouts, ...options }));
+  const gateway = cleanup.add(
+    await proxyGateway({ backends: [backend.url], ...timeouts, ...options }, (app) => app.set('trust proxy', true)),
+  );
   const circuit = () => gateway.proxy.status()[0]?.circuit;
   return { backend, circuit, ...gateway };
 }
@@ -25,7 +36,7 @@ describe('responses that do not come in time', () => {
   test('say nothing of a backend that responds to other requests meanwhile: its circuit stays closed', async () => {
     const { url, circuit } = await setUp(polled);
     for (let round = 0; round < 2; round++) {
-      const polls = Array.from({ length: 6 }, () => fetch(`${url}/poll`));
+      const polls = fromClients(6, `${url}/poll`);
       let arePending = true;
       const ended = Promise.all(polls).finally(() => {
         arePending = false;
@@ -38,11 +49,23 @@ describe('responses that do not come in time', () => {
     expect((await fetch(`${url}/fast`)).status).toBe(200);
   });
 
-  test('open the circuit of a backend that responds to nothing', async () => {
+  test.each([
+    ['six clients', 6, 'open'],
+    ['one client, with six requests', 1, 'closed'],
+  ])('from a backend that responds to nothing: %s', async (_what, clients, state) => {
     const { url, circuit } = await setUp(() => {});
-    const polls = Array.from({ length: 6 }, () => fetch(`${url}/any`));
+    const polls = Array.from({ length: 6 / clients }, () => fromClients(clients, `${url}/poll`)).flat();
     for (const poll of polls) expect((await poll).status).toBe(504);
-    expect(circuit()).toBe('open');
+    expect(circuit()).toBe(state);
+  });
+
+  test('of one client do open it when another backend responds to the same requests', async () => {
+    const hung = cleanup.add(await RecorderBackend.start(() => {}));
+    const { url, backend, proxy } = await setUp(answerOk, { loadBalancing: firstAvailable });
+    proxy.setBackends([hung.url, backend.url]);
+    for (let request = 0; request < 5; request += 1) expect((await fetch(`${url}/${request}`)).status).toBe(200);
+    expect(proxy.status().map(({ circuit }) => circuit)).toEqual(['open', 'closed']);
+    expect(hung.requests).toHaveLength(5);
   });
 
   test('open it too when the only responses meanwhile are errors', async () => {
@@ -50,7 +73,7 @@ describe('responses that do not come in time', () => {
       if (!request.target.startsWith('/poll')) socket.write('HTTP/1.1 500 Error\r\nContent-Length: 0\r\n\r\n');
     };
     const { url, circuit } = await setUp(failing, { circuit: { minimumRequests: 6, windowMs: 60_000 } });
-    const polls = Array.from({ length: 6 }, () => fetch(`${url}/poll`));
+    const polls = fromClients(6, `${url}/poll`);
     expect((await fetch(`${url}/fast`)).status).toBe(500);
     await Promise.all(polls);
     expect(circuit()).toBe('open');
@@ -60,7 +83,7 @@ describe('responses that do not come in time', () => {
     const healthCheck = { path: '/healthz', intervalMs: 50, timeoutMs: 2_000 };
     const { url, backend, circuit } = await setUp(polled, { healthCheck, responseTimeoutMs: 1_500 });
     await eventually('it was checked', () => backend.requests.length > 0);
-    const polls = Array.from({ length: 6 }, () => fetch(`${url}/poll`));
+    const polls = fromClients(6, `${url}/poll`);
     for (const poll of polls) expect((await poll).status).toBe(504);
     expect(circuit()).toBe('closed');
   });

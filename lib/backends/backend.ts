@@ -7,6 +7,7 @@ import { type OperatorState, OperatorSwitch } from './operator-state.ts';
 import { LatencyEstimate } from './selection/latency-estimate.ts';
 import type { BackendView } from './selection/selection-policy.ts';
 import { SlowStart } from './selection/slow-start.ts';
+import { TimeoutBlame } from './timeout-blame.ts';
 
 /** Longest wait, in milliseconds, between two connections that are tried to a backend that is away. */
 export const AWAY_RETRY_MS = 2_000;
@@ -53,8 +54,8 @@ export class Backend implements BackendView {
   readonly serverName: string;
   readonly circuit: Circuit;
   readonly health = new Health();
-  /** Counts its responses with a status below 500, and the health checks that it passed: signs of life. */
-  signsOfLife = 0;
+  /** Decides which response timeouts count against it. */
+  readonly timeouts: TimeoutBlame;
   /** Why its latest failed request failed. Written by whoever releases the place, before that. */
   lastFailure: FailureCause | undefined;
   /** Whether its circuit is open, and connections to it are refused: no process is there. Written by the return watch. */
@@ -78,6 +79,7 @@ export class Backend implements BackendView {
     this.serverName = config.name ?? config.url.hostname;
     this.#authority = authorityOf(config);
     this.circuit = circuit;
+    this.timeouts = new TimeoutBlame(circuit);
     this.#hold = new OperatorSwitch(circuit);
     this.#weight = config.weight;
     this.keepAlive = config.keepAlive !== false;
@@ -176,6 +178,15 @@ export class Backend implements BackendView {
   acquireAway(): Place {
     this.#inFlight += 1;
     return new Place(UNCOUNTED, this.#release, this.#latency);
+  }
+
+  /**
+   * Another backend has responded to a request whose timeout here was `repeated`: now it counts, unless this backend has shown a
+   * sign of life since, or its circuit is not closed.
+   */
+  confirmTimeout(signsBefore: number): void {
+    if (this.timeouts.signsOfLife === signsBefore && this.circuit.state === 'closed')
+      this.circuit.tryAcquire()?.settle('failure');
   }
 
   status(): BackendStatus {

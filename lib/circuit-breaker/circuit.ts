@@ -67,6 +67,11 @@ export class Circuit {
     this.#policy.onStateChange((state) => this.#changed(STATE_NAMES[state]));
   }
 
+  /** Milliseconds for which a call counts while the circuit is closed; 0 for as long as it stays closed. */
+  get windowMs(): number {
+    return this.#options.windowMs;
+  }
+
   /** It stays `open` until a trial is admitted; `isAvailable()` tells whether one would be. */
   get state(): CircuitStateName {
     return this.#state;

@@ -58,7 +58,9 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
   #bodyLength = 0;
   #isDecoded = false;
   /** Signs of life of the backend at the time when the request was sent to it. */
-  #signsBefore: number | undefined;
+  #signsBefore = 0;
+  /** A backend that did not respond in time, which may be the fault of this request. */
+  #suspect: { readonly backend: Backend; readonly signsBefore: number } | undefined;
   /** Backends that were asked although their circuits were open. */
   #awayTried = 0;
   /** Why the body cannot be sent, if that turned out on the way. */
@@ -180,6 +182,7 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
     const place = away === undefined ? backend.acquire() : backend.acquireAway();
     if (place === undefined) throw new Error('a backend that was available refused in the same tick');
     this.#backend = backend;
+    this.#signsBefore = backend.timeouts.signsOfLife;
     this.#place = place;
     this.#reports.picked(backend, head);
     exchange.backend = backend.origin;
@@ -255,7 +258,7 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
   }
 
   sent(): void {
-    this.#signsBefore = this.#backend?.signsOfLife;
+    this.#signsBefore = (this.#backend as Backend).timeouts.signsOfLife;
     this.#place?.sent();
   }
 
@@ -278,7 +281,11 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
     this.#place?.answered();
     const backend = this.#backend as Backend;
     if (backend.isAway) backend.circuit.reset();
-    if (status < 500) backend.signsOfLife += 1;
+    if (status < 500) {
+      backend.timeouts.showedLife();
+      this.#suspect?.backend.confirmTimeout(this.#suspect.signsBefore);
+      this.#suspect = undefined;
+    }
     const outcome: Outcome = { kind: 'completed', status };
     const isStream = isEventStream(fields['content-type']);
     if (isStream || this.#place?.isTrial === true) this.#place?.settle(this.#verdict(outcome));
@@ -448,10 +455,16 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
   }
 
   #verdict(outcome: Outcome): Verdict {
-    // A backend that responds to others meanwhile is not to blame for one long poll, or for one slow path.
+    const verdict = judge(outcome, this.#parts.isFailure);
     const isLate = outcome.kind === 'failed' && outcome.cause === 'http_response_timeout';
-    if (isLate && this.#backend?.signsOfLife !== this.#signsBefore) return 'neutral';
-    return judge(outcome, this.#parts.isFailure);
+    return isLate && verdict === 'failure' ? this.#timeoutVerdict() : verdict;
+  }
+
+  #timeoutVerdict(): Verdict {
+    const backend = this.#backend as Backend;
+    const blame = backend.timeouts.judge(this.#signsBefore, this.#exchange.clientAddress);
+    if (blame === 'repeated') this.#suspect = { backend, signsBefore: this.#signsBefore };
+    return blame === 'counts' ? 'failure' : 'neutral';
   }
 
   /** A further attempt may wait only for what the first ones left of the deadline. */

@@ -66,9 +66,10 @@ export interface RoundRobinProxyOptions extends InFlightCapOptions {
   /** Milliseconds to connect to a backend; then the next one is asked. Default 2 000. */
   connectTimeoutMs?: number;
   /**
-   * Milliseconds from the end of a request to the head of its response; then 504. That counts against the backend only if it
-   * has sent no other response, and passed no health check, in the meantime: a long poll says nothing of a backend that
-   * serves others. Default 60 000.
+   * Milliseconds from the end of a request to the head of its response; then 504. A timeout counts against the backend only if the
+   * backend has sent no other response and passed no health check in the meantime, and only once for each client address within
+   * the circuit's `windowMs`, unless another backend responds to the same request: the long polls of one client do not open the
+   * circuit for all. Default 60 000.
    */
   responseTimeoutMs?: number;
   /** Milliseconds without a byte; then the exchange is cut. Event streams and upgrades are exempt. Default 60 000. */

@@ -120,7 +120,7 @@ export class HealthCheck {
     this.#running = undefined;
     // What an aborted probe ran into is a consequence of its being late.
     const error = running.signal.aborted ? late : this.#problemWith(answer);
-    if (error === undefined) this.#backend.signsOfLife += 1;
+    if (error === undefined) this.#backend.timeouts.showedLife();
     this.#holdTrials(error);
     // Where the gateway could not ask, that says nothing about the backend.
     if (error === undefined || shortageOf(error) === undefined) {
