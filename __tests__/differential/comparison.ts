@@ -1,5 +1,5 @@
 import { requestGuard } from 'expressway';
-import { normalTarget } from '../../lib/ingress/normal-target.ts';
+import { normalTarget } from '../../lib/ingress/request-target.ts';
 import { CLIENT_CORPUS } from '../fuzz/client-corpus.ts';
 import { pathOf } from '../fuzz/request-reader.ts';
 import { Cleanup } from '../support/gateway.ts';

@@ -253,4 +253,11 @@ describe('a plain server', () => {
     expect((await rawRequest(port, get('/', fields(8)))).status).toBe(200);
     await eventually('only one arrives', () => backend.requests.length === 1);
   });
+
+  test('K23: Node itself reads no more than 1,000 fields, and a request that has as many is refused', async () => {
+    const { port } = cleanup.add(await proxyGateway({ backends: [backend.url] }));
+    // With Host.
+    expect((await rawRequest(port, get('/', fields(999)))).status).toBe(431);
+    expect((await rawRequest(port, get('/', fields(998)))).status).toBe(200);
+  });
 });

@@ -2,16 +2,14 @@ import type { Server } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { Server as TlsServer } from 'node:tls';
 import { OptionsError, resolveOptions } from '../core/options.ts';
-import { ConnectionCap } from './connection-cap.ts';
 import { Answers } from './connection-responses.ts';
-import { type ConnectionWatcher, watchConnections } from './connection-watch.ts';
-import { continueWhenRead } from './continue-when-read.ts';
-import { lookFirst } from './first-look.ts';
+import { ConnectionCap, type ConnectionWatcher, watchConnections } from './connections.ts';
+import { continueWhenRead, lookFirst } from './first-look.ts';
 import { type HardenServerOptions, hardenServerChecks, hardenServerDefaults } from './harden-server-options.ts';
 import { assertHttpServer } from './http-server.ts';
 import { parserRefusal } from './parser-error.ts';
+import { setTargetCap } from './request-checks.ts';
 import { RequestFlows } from './request-flow.ts';
-import { setTargetCap } from './server-limits.ts';
 import { SlowConnections } from './slow-connections.ts';
 
 /** What Node reads when a connection comes, or when the server begins to listen; its types know it at construction only. */

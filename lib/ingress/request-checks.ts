@@ -1,10 +1,9 @@
-import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage, Server } from 'node:http';
 import { GatewayError } from '../core/errors.ts';
 import type { Exchange } from '../core/exchange.ts';
 import { isAfterLastAnswer } from '../core/last-answer.ts';
 import type { Rejected, RequestFault } from '../core/outcome.ts';
-import { fieldCap, targetCap } from './server-limits.ts';
-import { isAuthority, targetFault } from './target-check.ts';
+import { isAuthority, targetFault } from './request-target.ts';
 
 /**
  * What becomes of a request whose path servers read in different ways: `reject` refuses it with 400, except for an encoded
@@ -118,3 +117,30 @@ function expectationFault({ expect }: IncomingHttpHeaders): RequestFault | undef
 }
 
 const fault = (cause: RequestFault['cause'], detail: string): RequestFault => ({ cause, detail });
+
+const kTargetCap = Symbol('expressway.targetCap');
+
+/** Where Node's parser stops when a server sets no `maxHeadersCount`: it counts 2,000 names and values, so 1,000 fields. */
+const NODE_FIELD_CAP = 1_000;
+
+type LimitedServer = Partial<Pick<Server, 'maxHeadersCount'>> & { [kTargetCap]?: number };
+
+/** Has the checks of requests refuse longer targets on this server; 0 for any length. */
+export function setTargetCap(server: Server, bytes: number): void {
+  (server as LimitedServer)[kTargetCap] = bytes;
+}
+
+/** Bytes that a target on this request's server may have; 0 for any number. */
+function targetCap(req: IncomingMessage): number {
+  return serverOf(req)?.[kTargetCap] ?? 0;
+}
+
+/** Number of fields at which this request's server reads no further; 0 for never. */
+function fieldCap(req: IncomingMessage): number {
+  return serverOf(req)?.maxHeadersCount ?? NODE_FIELD_CAP;
+}
+
+/** net.Server leaves itself on each connection that it accepts. */
+function serverOf({ socket }: IncomingMessage): LimitedServer | undefined {
+  return (socket as { server?: LimitedServer } | undefined)?.server;
+}

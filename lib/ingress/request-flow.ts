@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { RejectionCause } from '../core/outcome.ts';
 import { type Answers, answerOn } from './connection-responses.ts';
-import type { ConnectionWatcher } from './connection-watch.ts';
+import type { ConnectionWatcher } from './connections.ts';
 import { SharedReadBuffer } from './shared-read-buffer.ts';
 
 const kFlow = Symbol('expressway.requestFlow');

@@ -4,8 +4,8 @@ import { exchangeOf } from '../core/exchange.ts';
 import type { GatewayRequest, Middleware, Next } from '../core/http.ts';
 import { boolean, type Checks, oneOf, optional, resolveOptions } from '../core/options.ts';
 import { reject } from '../core/reject.ts';
-import { normalTarget } from './normal-target.ts';
 import { type AmbiguousPaths, refusalOf } from './request-checks.ts';
+import { normalTarget } from './request-target.ts';
 
 /** Options of {@link requestGuard}. */
 export interface RequestGuardOptions {

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { type Answers, answerOn } from './connection-responses.ts';
-import type { ConnectionWatcher } from './connection-watch.ts';
+import type { ConnectionWatcher } from './connections.ts';
 import type { HardenServerSettings } from './harden-server-options.ts';
 
 /** How far a client has come at the last look. */

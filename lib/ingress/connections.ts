@@ -1,8 +1,33 @@
+import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 import { foldAddress } from '../core/exchange.ts';
 import type { Answers } from './connection-responses.ts';
-import type { ConnectionWatcher } from './connection-watch.ts';
 import type { HardenServerSettings } from './harden-server-options.ts';
+
+/** Hears of each connection, and of its end. */
+export interface ConnectionWatcher {
+  opened(socket: Socket): void;
+  closed(socket: Socket): void;
+}
+
+/**
+ * Tells watchers of a server's connections, through one listener on each: an idle connection is to cost little, and the third
+ * listener of an event makes V8 keep room for 16 more of them.
+ */
+export function watchConnections(
+  server: Server,
+  event: 'connection' | 'secureConnection',
+  watchers: readonly ConnectionWatcher[],
+): void {
+  if (watchers.length === 0) return;
+  function closed(this: Socket): void {
+    for (const watcher of watchers) watcher.closed(this);
+  }
+  server.on(event, (socket: Socket) => {
+    socket.on('close', closed);
+    for (const watcher of watchers) watcher.opened(socket);
+  });
+}
 
 /** The connections of one address. */
 interface Peer {
@@ -10,7 +35,7 @@ interface Peer {
   open: number;
 }
 
-/** A connection, and under a key of the cap's own its peer: of one that is closed, nobody knows the address any more. */
+/** A connection with its peer under a key of the cap's own: Node no longer knows the address of a closed connection. */
 type Counted = Socket & Record<symbol, Peer | undefined>;
 
 /** Counts connections by the address at their other end, and closes those over the cap. */
