@@ -14,9 +14,20 @@ jest.setTimeout(90_000);
 
 const clusters = new TestClusters('4');
 
+/** Each worker has a quarter of `MAX_CONNECTIONS`: a busy machine may give all connections to one of them. */
+const MOST_AT_ONCE = 80;
+
+/** How many of so many requests pass, each on a connection of its own. */
 async function passed(url: string, count: number): Promise<number> {
-  const answers = await Promise.all(Array.from({ length: count }, () => ask(url)));
-  return answers.filter(({ status }) => status === 200).length;
+  let [left, passing] = [count, 0];
+  const client = async (): Promise<void> => {
+    while (left > 0) {
+      left -= 1;
+      if ((await ask(url)).status === 200) passing += 1;
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(count, MOST_AT_ONCE) }, client));
+  return passing;
 }
 
 describe('limits over workers without Redis', () => {
@@ -28,7 +39,7 @@ describe('limits over workers without Redis', () => {
   });
 
   test.each(['sliding-window', 'token-bucket', 'fixed-window'])(
-    '%s: 100 of 400 concurrent requests pass, whichever workers they meet',
+    '%s: with a limit of 100, four workers together let 100 of 400 requests pass',
     async (algorithm) => {
       const { cluster } = await clusters.open(limits(algorithm));
       expect(await passed(cluster.url, 400)).toBe(100);
@@ -163,23 +174,25 @@ describe('one admin listener for all', () => {
     expect(await passed(cluster.url, 10)).toBe(10);
   });
 
-  test.each(['drain', 'isolate'])('a worker that is starting meanwhile hears of %s, and of restore', async (act) => {
+  test.each(['drain', 'isolate'])('%s and restore also reach a worker that is starting at that moment', async (act) => {
     const dns = await DnsServer.start();
     const backend = await openBackend('one');
     const BACKENDS = `${backend.url},dns://slow.test:80`;
     const slow = await clusters.start({ WORKERS: '2', DNS_SERVERS: dns.address, BACKENDS });
-    dns.records.set('slow.test', 'silent');
     const path = `/api/backends/${encodeURIComponent(backend.url)}`;
     for (const [done, status] of [
       [act, 503],
       ['restore', 200],
     ] as const) {
       const [pid] = await slow.pids();
+      dns.records.set('slow.test', 'silent');
       const { length } = dns.questions;
       process.kill(pid as number, 'SIGKILL');
       // It has begun, with the states of before, and looks the name up.
       await until(() => dns.questions.length > length);
       expect((await slow.act(`${path}/${done}`)).status).toBe(200);
+      dns.records.delete('slow.test');
+      dns.answerLate();
       await slow.serving(2, [pid as number]);
       const answers = await Promise.all(Array.from({ length: 10 }, () => ask(slow.url)));
       expect(answers.map((answer) => answer.status)).toEqual(Array(10).fill(status));

@@ -10,7 +10,7 @@ import { eventually } from '../support/servers.ts';
 /** The whole of it, as in the reports: `LIMITER_WINDOWS=20 LIMITER_WINDOW_MS=10000`. */
 const WINDOWS = Number(process.env.LIMITER_WINDOWS ?? 3);
 const WINDOW_MS = Number(process.env.LIMITER_WINDOW_MS ?? 2_000);
-const KILLS = Number(process.env.LIMITER_KILLS ?? 6);
+const KILLS = Number(process.env.LIMITER_KILLS ?? 3);
 const LIMIT = 100;
 const GATEWAYS = 4;
 const CONNECTIONS = 50;

@@ -28,6 +28,7 @@ export class DnsServer {
   /** Questions in the order in which they came, like `a api.test`. */
   readonly questions: string[] = [];
   readonly #socket: Socket;
+  #unanswered: (readonly [Buffer, RemoteInfo])[] = [];
 
   private constructor(socket: Socket) {
     this.#socket = socket;
@@ -50,12 +51,21 @@ export class DnsServer {
     return new Promise((resolve) => this.#socket.close(() => resolve()));
   }
 
+  /** Answers the questions that met silence, with what the records say now. */
+  answerLate(): void {
+    for (const [message, from] of this.#unanswered.splice(0)) this.#answer(message, from);
+  }
+
   #asked(message: Buffer, from: RemoteInfo): void {
-    const { name, type, end } = readQuestion(message);
-    const kind = (Object.keys(TYPES) as (keyof typeof TYPES)[]).find((one) => TYPES[one] === type);
+    const { name, kind } = readQuestion(message);
     this.questions.push(`${kind} ${name}`);
+    if (this.records.get(name) === 'silent') this.#unanswered.push([message, from]);
+    else this.#answer(message, from);
+  }
+
+  #answer(message: Buffer, from: RemoteInfo): void {
+    const { name, kind, end } = readQuestion(message);
     const known = this.records.get(name);
-    if (known === 'silent') return;
     const status = known === undefined ? NXDOMAIN : known === 'fail' ? SERVFAIL : 0;
     const answers = status === 0 && kind !== undefined ? answersOf(known as DnsRecords, kind) : [];
     const head = Buffer.alloc(12);
@@ -68,14 +78,16 @@ export class DnsServer {
   }
 }
 
-function readQuestion(message: Buffer): { name: string; type: number; end: number } {
+function readQuestion(message: Buffer): { name: string; kind: keyof typeof TYPES | undefined; end: number } {
   const labels: string[] = [];
   let at = 12;
   for (let length = message[at++]; length; length = message[at++]) {
     labels.push(message.toString('latin1', at, at + length));
     at += length;
   }
-  return { name: labels.join('.').toLowerCase(), type: message.readUInt16BE(at), end: at + 4 };
+  const type = message.readUInt16BE(at);
+  const kind = (Object.keys(TYPES) as (keyof typeof TYPES)[]).find((one) => TYPES[one] === type);
+  return { name: labels.join('.').toLowerCase(), kind, end: at + 4 };
 }
 
 function answersOf(records: DnsRecords, kind: keyof typeof TYPES): Buffer[] {
