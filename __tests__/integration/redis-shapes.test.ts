@@ -248,22 +248,28 @@ describeWithServers('a single Redis', () => {
     const inScripts = ['+get', '+set', '+time', '+pttl', '+incr', '+zadd', '+zremrangebyscore', '+zcard', '+pexpire'];
     await redis.command('ACL', 'SETUSER', 'gateway', 'on', '>s3cret/@', ...rights, ...inScripts);
     const url = `redis://gateway:${encodeURIComponent('s3cret/@')}@127.0.0.1:${redis.port}/0`;
-    for (const algorithm of ['sliding-window', 'token-bucket', 'fixed-window'] as const) {
-      const options = { redis: url, algorithm, name: algorithm };
-      const [one, other] = [await gateway(options), await gateway(options)];
-      await Promise.all([shared(one), shared(other)]);
-      await expectSharedLimit(one, other, '198.51.100');
-      await one.limiter.resetKey('198.51.100.1');
-      // The other one still remembers that it refused this client.
-      expect(await one.status('198.51.100.1')).toBe(200);
-      expect(one.limiter.mode).toBe('redis');
-      await redis.pause();
-      await eventually('nobody waits for it', async () => {
-        await one.status('198.51.103.9');
-        return one.limiter.mode === 'local';
-      });
-      await redis.resume();
-      await shared(one);
+    const algorithms = ['sliding-window', 'token-bucket', 'fixed-window'] as const;
+    const gateways = await Promise.all(
+      algorithms.map(async (algorithm) => {
+        const options = { redis: url, algorithm, name: algorithm };
+        const [one, other] = [await gateway(options), await gateway(options)];
+        await Promise.all([shared(one), shared(other)]);
+        await expectSharedLimit(one, other, '198.51.100');
+        await one.limiter.resetKey('198.51.100.1');
+        // The other one still remembers that it refused this client.
+        expect(await one.status('198.51.100.1')).toBe(200);
+        expect(one.limiter.mode).toBe('redis');
+        return one;
+      }),
+    );
+    redis.pause();
+    await eventually('nobody waits for it', async () => {
+      await Promise.all(gateways.map((one) => one.status('198.51.103.9')));
+      return gateways.every(({ limiter }) => limiter.mode === 'local');
+    });
+    redis.resume();
+    await Promise.all(gateways.map((one) => shared(one)));
+    for (const algorithm of algorithms) {
       await eventually('Redis is told of who passed', async () => {
         const [key] = (await redis.command('KEYS', `expressway:rl:${algorithm}:*198.51.103.9*`)) as string[];
         return key !== undefined;
