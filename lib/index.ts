@@ -117,14 +117,14 @@ export {
   tracingDefaults,
 } from './observability/tracing/tracing.ts';
 export type { TracingApi } from './observability/tracing/tracing-api.ts';
-export type { ForwardedMode, ForwardingFields } from './proxy/request/forwarding-fields.ts';
+export type { ForwardedMode, ForwardingFields } from './proxy/request/forwarding-headers.ts';
 export { parsedBody, type ReadBody } from './proxy/request/read-body.ts';
 export { type RetryAfterOptions, retryAfterDefaults } from './proxy/response/retry-after.ts';
 export { type RetryOptions, retryDefaults } from './proxy/retry/retry-rules.ts';
 export { type RoundRobinProxy, roundRobinProxy } from './proxy/round-robin-proxy.ts';
 export { type RoundRobinProxyOptions, roundRobinProxyDefaults } from './proxy/round-robin-proxy-options.ts';
 export { assertBackendTls, type BackendTlsOptions } from './proxy/transport/backend-tls.ts';
-export { type TunnelOptions, tunnelDefaults } from './proxy/tunnel/tunnel-options.ts';
+export { type TunnelOptions, tunnelDefaults } from './proxy/tunnel/tunnels.ts';
 export { type UpgradeHandler, upgradeHandler } from './proxy/tunnel/upgrade-handler.ts';
 export { type UpgradeHandlerOptions, upgradeHandlerDefaults } from './proxy/tunnel/upgrade-protocols.ts';
 export { type UndiciTransportOptions, undiciTransport, undiciTransportDefaults } from './proxy/undici-transport.ts';

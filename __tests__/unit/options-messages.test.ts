@@ -178,7 +178,7 @@ test.each<[string, (options: object) => unknown, object, string]>([
     'a bad replacement',
     MAKERS.RoundRobinProxyOptions as never,
     { pathRewrite: { '^/a': 1 } },
-    'pathRewrite: "^/a" must have a text that takes the place of the match, got 1',
+    'pathRewrite: "^/a" must have a string as its replacement, got 1',
   ],
   [
     'a backend that is not a list',

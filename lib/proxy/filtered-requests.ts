@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createProxyMiddleware, type Filter, type Options as HpmOptions } from 'http-proxy-middleware';
 import type { Middleware, Next } from '../core/http.ts';
 import { isAuthority } from '../ingress/request-target.ts';
-import { warnOfOpenPrefixes } from './request/path-filter-warning.ts';
+import { warnOfOpenPrefixes } from './request/path-filter.ts';
 
 export interface FilterOptions {
   readonly pathFilter?: Filter;

@@ -20,16 +20,15 @@ import { Attempt } from './attempt.ts';
 import type { AttemptOwner, AttemptTimeouts } from './attempt-owner.ts';
 import { ForwardingReports } from './forwarding-reports.ts';
 import type { ProxyParts } from './proxy-parts.ts';
-import { alreadyRead, whyUnreadable } from './request/body-already-read.ts';
-import { keptBody } from './request/read-body.ts';
-import { type ContentOwner, RequestContent, type SendableContent } from './request/request-content.ts';
+import { alreadyRead, keptBody, whyUnreadable } from './request/read-body.ts';
+import { type ContentOwner, RequestContent, type SendableContent } from './request/request-body.ts';
 import { type RequestHead, requestHead } from './request/request-head.ts';
 import { overload, RequestCaps } from './request-caps.ts';
+import { containListeners, tellOfThrow } from './response/contain-throws.ts';
 import type { HeaderSpelling } from './response/header-spelling.ts';
 import { answerOptions, endsHere, refusedHere } from './response/own-response.ts';
 import type { ResponseFields } from './response/response-head.ts';
 import { Retries } from './retry/retries.ts';
-import { containListeners, tellOfThrow } from './tunnel/contain-throws.ts';
 import { tellOfUpgrade } from './tunnel/upgrade-protocols.ts';
 
 /** Backends that are away and that one request asks at most. */

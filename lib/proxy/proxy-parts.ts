@@ -14,13 +14,13 @@ import { InFlightCaps } from './in-flight-caps.ts';
 import { Membership } from './membership.ts';
 import { PoolHealth } from './pool-health.ts';
 import type { ProxySettings } from './proxy-settings.ts';
+import { Via } from './request/forwarding-headers.ts';
 import type { ReadBody } from './request/read-body.ts';
 import { type RequestHeadRules, requestHeadRules } from './request/request-head.ts';
-import { Via } from './request/via.ts';
 import { RetryBudget } from './retry/retry-budget.ts';
 import type { RetrySettings } from './retry/retry-rules.ts';
 import { Connections } from './transport/connections.ts';
-import { ResourceShortages } from './transport/resource-shortage.ts';
+import { ResourceShortages } from './transport/failure.ts';
 import { Tunnels } from './tunnel/tunnels.ts';
 import { Watchdog } from './watchdog.ts';
 

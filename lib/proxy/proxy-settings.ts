@@ -22,15 +22,15 @@ import {
 } from '../core/options.ts';
 import { ambiguousPathsCheck } from '../ingress/request-guard.ts';
 import { inFlightCapChecks } from './in-flight-caps.ts';
-import { identityHeaderList } from './request/identity-headers.ts';
-import { pathFilterCheck, pathRewriteCheck } from './request/path-options.ts';
+import { viaPseudonym } from './request/forwarding-headers.ts';
+import { identityHeaderList } from './request/header-names.ts';
+import { pathFilterCheck, pathRewriteCheck } from './request/path-filter.ts';
 import { readBody } from './request/read-body.ts';
-import { viaPseudonym } from './request/via.ts';
 import { retryAfterChecks, retryAfterDefaults, retryAfterOrFalse } from './response/retry-after.ts';
 import { retryChecks, retryDefaults } from './retry/retry-rules.ts';
 import { type RoundRobinProxyOptions, roundRobinProxyDefaults } from './round-robin-proxy-options.ts';
 import { backendTls } from './transport/backend-tls.ts';
-import { tunnelChecks, tunnelDefaults } from './tunnel/tunnel-options.ts';
+import { tunnelChecks, tunnelDefaults } from './tunnel/tunnels.ts';
 
 /** Of http-proxy-middleware and express-http-proxy. */
 const foreign: ForeignOptions = Object.freeze({

@@ -10,12 +10,12 @@ import type { Outcome } from '../core/outcome.ts';
 import type { AmbiguousPaths } from '../ingress/request-checks.ts';
 import { requestGuardDefaults } from '../ingress/request-guard.ts';
 import { type InFlightCapOptions, inFlightCapDefaults } from './in-flight-caps.ts';
-import type { ForwardedMode, ForwardingFields } from './request/forwarding-fields.ts';
+import type { ForwardedMode, ForwardingFields } from './request/forwarding-headers.ts';
 import type { ReadBody } from './request/read-body.ts';
 import type { RetryAfterOptions } from './response/retry-after.ts';
 import type { RetryOptions } from './retry/retry-rules.ts';
 import type { BackendTlsOptions } from './transport/backend-tls.ts';
-import type { TunnelOptions } from './tunnel/tunnel-options.ts';
+import type { TunnelOptions } from './tunnel/tunnels.ts';
 
 /** Options of `roundRobinProxy()`. */
 export interface RoundRobinProxyOptions extends InFlightCapOptions {

@@ -1,47 +1,48 @@
 import { AsyncResource } from 'node:async_hooks';
 import { EventEmitter } from 'node:events';
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
 import { debugProxyErrorsPlugin, type Options as HpmOptions, loggerPlugin, type Plugin } from 'http-proxy-middleware';
 import { declaredLength } from '../core/declared-length.ts';
 import { exchangeOf } from '../core/exchange.ts';
 import { type Checks, durationMs, resolveOptions } from '../core/options.ts';
-import { handlerError, type Outcome } from '../core/outcome.ts';
-import { respond } from '../core/reject.ts';
 import { Attempt } from './attempt.ts';
-import type { AttemptOwner } from './attempt-owner.ts';
-import { alreadyReadError, whyUnreadable } from './request/body-already-read.ts';
+import { type NativeOptions, nativeLikeHead, nativeNames, targetReader } from './plugin/native-like-head.ts';
+import { PluginOwner, type ProxyServer } from './plugin/plugin-owner.ts';
 import { watchRequests } from './request/hop-by-hop.ts';
-import { warnOfOpenPrefixes } from './request/path-filter-warning.ts';
-import { KeptBody, keptBody, type ReadBody, readBody } from './request/read-body.ts';
-import { type ContentOwner, RequestContent, type SendableContent } from './request/request-content.ts';
+import { warnOfOpenPrefixes } from './request/path-filter.ts';
+import { KeptBody, type ReadBody, readBody } from './request/read-body.ts';
+import { containListeners } from './response/contain-throws.ts';
 import { sendHeadExactly } from './response/exact-head.ts';
 import { Connections } from './transport/connections.ts';
-import { nativeLikeError } from './transport/native-like-error.ts';
-import {
-  type NativeOptions,
-  nativeLikeHead,
-  nativeNames,
-  type Target,
-  targetReader,
-} from './transport/native-like-head.ts';
-import { containListeners } from './tunnel/contain-throws.ts';
-import { sendUpgradeHeadsExactly } from './tunnel/native-upgrade-head.ts';
 import { Watchdog } from './watchdog.ts';
-
-type ProxyServer = Parameters<Plugin>[0];
 
 /** Options of {@link undiciTransport}. */
 export interface UndiciTransportOptions {
-  /** Milliseconds to connect to a target. Default 10 000. */
+  /**
+   * Timeout for connecting to a target, in milliseconds.
+   *
+   * @default 10_000
+   */
   connectTimeoutMs?: number;
-  /** Milliseconds from the end of a request to the head of its answer. Default: `proxyTimeout`, else 120 000. */
+  /**
+   * Timeout from the end of a request to the head of its response, in milliseconds.
+   *
+   * @default `proxyTimeout`, else 120_000
+   */
   responseTimeoutMs?: number;
-  /** Milliseconds without a byte; event streams are exempt. Default: `proxyTimeout`, else 120 000. */
+  /**
+   * Timeout without a byte in either direction, in milliseconds. Event streams are exempt.
+   *
+   * @default `proxyTimeout`, else 120_000
+   */
   idleTimeoutMs?: number;
   /**
-   * Where the body of a request is that a middleware read before: the name of a property of the request that has the raw bytes
+   * Where to find a body that a middleware read before the proxy: the name of a property of the request that has the raw bytes
    * (`express.json({ verify: (req, _res, bytes) => { req.rawBody = bytes; } })` and `body: 'rawBody'`), or a function of the
-   * request, such as {@link parsedBody}. Default: such requests are an error.
+   * request, such as {@link parsedBody}.
+   *
+   * @default none: such requests end in the error `ERR_EXPRESSWAY_BODY_ALREADY_READ`
    */
   body?: ReadBody;
 }
@@ -60,7 +61,7 @@ const checks: Checks<UndiciTransportOptions> = {
   body: readBody,
 };
 
-/** Options of http-proxy-middleware whose meaning is bound to its native transport; its types do not know the last two. */
+/** Options of http-proxy-middleware that only its native transport can follow. Its types do not know the last two. */
 const NATIVE_ONLY: readonly string[] = [
   'selfHandleResponse',
   'followRedirects',
@@ -81,7 +82,7 @@ const NATIVE_ONLY: readonly string[] = [
   'ca',
 ] satisfies (keyof NativeOptions | 'method' | 'ca')[];
 
-/** Events that hand out the native transport's own request or response objects. */
+/** Events whose listeners get request or response objects of the native transport. */
 const NATIVE_EVENTS = ['proxyReq', 'proxyRes', 'start', 'end', 'econnreset'] as const;
 
 /**
@@ -91,11 +92,10 @@ const NATIVE_EVENTS = ['proxyReq', 'proxyRes', 'start', 'end', 'econnreset'] as 
  * app.use(createProxyMiddleware({ target: 'http://localhost:3000', plugins: [undiciTransport()] }));
  * ```
  *
- * Filters, router, rewrites, `changeOrigin`, `headers`, `xfwd` and the `error` event work as without it. What
- * needs the native transport (`selfHandleResponse`, `followRedirects`, `forward`, `buffer`, `agent`, cookie and
- * location rewrites, listeners of `proxyReq`, `proxyRes`, `start`, `end` or
- * `econnreset`, TLS material in the target) goes on
- * over it, per request, without a word. WebSockets always do.
+ * Filters, router, rewrites, `changeOrigin`, `headers`, `xfwd` and the `error` event work as without it. Requests that
+ * need the native transport still go over it: those with `selfHandleResponse`, `followRedirects`, `forward`, `buffer`, `agent`,
+ * cookie or location rewrites, listeners of `proxyReq`, `proxyRes`, `start`, `end` or `econnreset`, or certificates in the
+ * target. WebSockets always do.
  *
  * @throws {OptionsError} that names each unknown key and each bad value.
  */
@@ -119,7 +119,7 @@ export function undiciTransport<
     const watchdog = new Watchdog(Math.min(timeouts.responseTimeoutMs, timeouts.idleTimeoutMs));
     const { web: native, close } = proxyServer;
     const byDefault = listenersByDefault(hpmOptions);
-    // Natively, too, no byte of a header changes, in either direction.
+    // The native transport must not change a byte of a header either, in either direction.
     for (const server of [proxyServer, byDefault])
       server.on('proxyReq', sendHeadExactly as (proxyReq: ClientRequest) => void);
     sendUpgradeHeadsExactly(proxyServer);
@@ -128,7 +128,7 @@ export function undiciTransport<
     const { body } = timeouts;
     watchRequests();
 
-    // The middleware closes its proxy with the last server that it was used in.
+    // The middleware closes its proxy together with the last server that used it.
     proxyServer.close = (callback) => {
       void connections.close();
       close.call(proxyServer, callback);
@@ -166,104 +166,47 @@ export function undiciTransport<
       });
     };
   };
-  // It reads of request and response only what every server's have.
+  // It uses only what the requests and responses of every server have.
   return plugin as unknown as Plugin<TReq, TRes>;
 }
 
-/** http-proxy-middleware's default plugins listen too, for logging only: those must not count. */
+/** The listeners of http-proxy-middleware's default plugins, which only log: they are no reason for the native transport. */
 function listenersByDefault({ ejectPlugins }: HpmOptions): EventEmitter {
   const probe = new EventEmitter();
   if (!ejectPlugins) for (const plugin of [debugProxyErrorsPlugin, loggerPlugin]) plugin(probe as ProxyServer, {});
   return probe;
 }
 
-/** Reports as the native transport does: failures become the proxy server's `error` event. */
-class PluginOwner implements AttemptOwner, ContentOwner {
-  readonly #server: ProxyServer;
-  readonly #req: IncomingMessage;
-  readonly #res: ServerResponse;
-  readonly #target: Target;
-  #content: SendableContent | undefined;
-  #unsendable: Error | undefined;
-  readonly #resolve: () => void;
-  readonly #reject: (error: Error) => void;
+/**
+ * Makes http-proxy-middleware's own WebSocket proxy send the head of a backend's response byte for byte. By itself it writes header
+ * names in lower case, and values as UTF-8, though Node has read them as Latin-1.
+ */
+function sendUpgradeHeadsExactly(proxyServer: ProxyServer): void {
+  proxyServer.on('proxyReqWs', (proxyReq: ClientRequest, _req: unknown, client: Duplex) => {
+    const onResponse = (response: IncomingMessage): void => correctNextWrite(client, response.rawHeaders);
+    // The proxy's own listeners write the head at once.
+    proxyReq.prependOnceListener('upgrade', onResponse);
+    proxyReq.prependOnceListener('response', onResponse);
+  });
+}
 
-  constructor(
-    server: ProxyServer,
-    req: IncomingMessage,
-    res: ServerResponse,
-    target: Target,
-    resolve: () => void,
-    reject: (error: Error) => void,
-  ) {
-    this.#server = server;
-    this.#req = req;
-    this.#res = res;
-    this.#target = target;
-    this.#resolve = resolve;
-    this.#reject = reject;
+function correctNextWrite(client: Duplex, rawHeaders: readonly string[]): void {
+  const own = Object.getOwnPropertyDescriptor(client, 'write');
+  const { write } = client;
+  client.write = (chunk: unknown, ...rest: unknown[]): boolean => {
+    if (own === undefined) Reflect.deleteProperty(client, 'write');
+    else Object.defineProperty(client, 'write', own);
+    const args = typeof chunk === 'string' ? [spelled(chunk, rawHeaders), 'latin1', ...rest] : [chunk, ...rest];
+    return Reflect.apply(write, client, args);
+  };
+}
+
+/** Gives each header name the spelling in which the backend sent it first. */
+function spelled(head: string, rawHeaders: readonly string[]): string {
+  const spellings = new Map<string, string>();
+  for (let i = rawHeaders.length - 2; i >= 0; i -= 2) {
+    const spelling = rawHeaders[i] as string;
+    spellings.set(spelling.toLowerCase(), spelling);
   }
-
-  /** @throws {GatewayError} ERR_EXPRESSWAY_BODY_ALREADY_READ */
-  content(body: ReadBody | undefined): SendableContent | undefined {
-    if (declaredLength(this.#req) === 0) return undefined;
-    const why = whyUnreadable(this.#req);
-    if (why === undefined) this.#content = new RequestContent(this.#req, 0, 0, this);
-    else this.#content = keptBody(this.#req, body);
-    if (this.#content === undefined) throw alreadyReadError(why);
-    return this.#content;
-  }
-
-  contentRefused(): void {
-    this.#unsendable = alreadyReadError();
-    const { working, scope } = exchangeOf(this.#req, this.#res);
-    if (working !== undefined) scope.runInAsyncScope(working.abort, working);
-  }
-
-  sent(): void {}
-
-  accepts(): boolean {
-    return true;
-  }
-
-  answered(): void {}
-
-  upgraded(): void {
-    throw new Error('an upgrade never comes this way');
-  }
-
-  ended(outcome: Outcome): void {
-    if (outcome.kind === 'failed') {
-      if (outcome.headSent) this.#res.destroy();
-      // Natively too, listeners hear of a response that broke off, and without one nothing is rejected.
-      if (!outcome.headSent || this.#server.listenerCount('error') > 0) this.#report(nativeLikeError(outcome));
-    } else if (outcome.kind === 'rejected') {
-      this.#report(outcome.error ?? new Error(outcome.detail ?? outcome.cause));
-    } else if (this.#unsendable !== undefined) {
-      if (this.#res.headersSent) this.#res.destroy();
-      this.#report(this.#unsendable);
-    }
-    this.#over();
-  }
-
-  threw(error: unknown): void {
-    respond(exchangeOf(this.#req, this.#res), handlerError(error, this.#res.headersSent));
-    this.#over();
-  }
-
-  /** The request cannot be sent as it is: no attempt was made. */
-  failed(error: Error): void {
-    this.#report(error);
-    this.#over();
-  }
-
-  #over(): void {
-    this.#content?.drain();
-    this.#resolve();
-  }
-
-  #report(error: Error): void {
-    if (this.#server.listenerCount('error') === 0) this.#reject(error);
-    else this.#server.emit('error', error, this.#req, this.#res, this.#target.given);
-  }
+  return head.replace(/^[^\s:]+(?=:)/gm, (name) => spellings.get(name) ?? name);
 }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { forwardedElement, forwardedList, nodeName } from '../../../lib/proxy/request/forwarded.ts';
+import { forwardedElement, forwardedList, nodeName } from '../../../lib/proxy/request/forwarding-headers.ts';
 
 describe('R42: forwardedElement', () => {
   test.each([

@@ -1,7 +1,7 @@
 import { expect, test } from '@jest/globals';
 import { errors } from 'undici';
 import type { FailureCause } from '../../../lib/core/outcome.ts';
-import { nativeLikeError } from '../../../lib/proxy/transport/native-like-error.ts';
+import { nativeLikeError } from '../../../lib/proxy/plugin/plugin-owner.ts';
 
 const parser = (reason: string) =>
   new errors.HTTPParserError(`Response does not match the HTTP/1.1 protocol (${reason})`);

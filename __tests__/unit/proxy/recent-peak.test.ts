@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { RecentPeak } from '../../../lib/proxy/transport/recent-peak.ts';
+import { RecentPeak } from '../../../lib/proxy/transport/kept-connections.ts';
 import { mockDateOnly } from '../../support/mock-date.ts';
 
 const START = 1_800_000_000_000;

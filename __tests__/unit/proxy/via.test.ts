@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { Via } from '../../../lib/proxy/request/via.ts';
+import { Via } from '../../../lib/proxy/request/forwarding-headers.ts';
 
 describe('Via', () => {
   test.each([

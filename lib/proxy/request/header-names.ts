@@ -1,20 +1,20 @@
-import { isIdentityHeader } from './identity-headers.ts';
+import type { Check } from '../../core/options.ts';
 
-/** What is to be known of a header by its name. */
+/** What the proxy knows of a header by its name. */
 export interface HeaderName {
-  /** Always the same string for the same text: whoever looks it up finds it sooner. */
+  /** Always the same string object for the same text, which makes lookups faster. */
   readonly spelling: string;
   readonly lowerCase: string;
-  /** As {@link canonical} has it. */
+  /** See {@link canonical}. */
   readonly canonical: string;
   readonly isCanonical: boolean;
-  /** It never goes out as it came. */
+  /** Never forwarded as it came. */
   readonly isDropped: boolean;
-  /** It says who the client is: whoever may not be believed has no say in it. */
+  /** It says who the client is, so it is believed only from a trusted peer. */
   readonly isIdentity: boolean;
 }
 
-/** Spellings that are kept. Clients choose their headers: there is no end to what they may be called. */
+/** Spellings that are kept. Clients can send any number of different names. */
 const MOST_NAMES = 1_000;
 const LONGEST_NAME = 64;
 
@@ -26,15 +26,16 @@ export function canonical(name: string): string {
   return name.toLowerCase().replace(/[^a-z0-9]/g, '-');
 }
 
-/** What a transport knows of header names, by the spelling in which they come: worked out once for each. */
+/** What a transport knows of header names, by spelling. It is worked out once for each. */
 export class HeaderNames {
   readonly #known = new Map<string, HeaderName>();
   readonly #dropped: ReadonlySet<string>;
   readonly #isIdentity: (canonicalName: string) => boolean;
 
   /**
-   * @param dropped Headers that are left out, or written by somebody else, in any spelling.
-   * @param isIdentity In a spelling that only applications confuse with such a header, nobody in front writes it: it is dropped.
+   * @param dropped Headers that are left out, or written by the proxy itself, in any spelling.
+   * @param isIdentity Whether a header says who the client is. A spelling that only applications confuse with such a header
+   * (`X_Forwarded_For`) is dropped, because no honest proxy writes it.
    */
   constructor(dropped: Iterable<string>, isIdentity: (canonicalName: string) => boolean = isIdentityHeader) {
     this.#dropped = new Set([...dropped].map(canonical));
@@ -57,4 +58,88 @@ export class HeaderNames {
     this.#known.set(spelling, name);
     return name;
   }
+}
+
+/**
+ * Headers in which proxies say who the client is, or what it asked for: in lower case, with hyphens only. The proxy drops them
+ * when the peer is not trusted, because a backend would believe them.
+ */
+const NAMES: ReadonlySet<string> = new Set([
+  'forwarded',
+  // What the client asked for. Some frameworks route by these, past every rule for the path itself.
+  'x-host',
+  'x-http-host-override',
+  'x-http-destinationurl',
+  'x-rewrite-url',
+  // Its scheme.
+  'front-end-https',
+  'x-scheme',
+  'x-url-scheme',
+  'x-arr-ssl',
+  // Its address.
+  'x-coming-from',
+  'x-forwarder-for',
+  'x-envoy-external-address',
+  'x-custom-ip-authorization',
+  'cloudfront-viewer-address',
+  'cdn-src-ip',
+  'cf-pseudo-ipv4',
+  // Its user, from gateways that authenticate.
+  'remote-name',
+  'remote-email',
+  'remote-groups',
+  'x-anonymous-consumer',
+  'x-userinfo',
+  'x-endpoint-api-userinfo',
+  'x-webauth-user',
+  'x-arr-clientcert',
+]);
+
+const STARTS = [
+  'x-forwarded',
+  'x-original-',
+  'x-originating-',
+  'x-ssl-',
+  'ssl-client-',
+  'x-client-cert',
+  'x-client-verify',
+  'x-client-dn',
+  'x-client-ssl',
+  'x-amzn-mtls-',
+  'x-amzn-oidc-',
+  'x-auth-request-',
+  'x-authenticated-',
+  'x-authentik-',
+  'x-consumer-',
+  'x-goog-authenticated-user-',
+  'x-ms-client-principal',
+  'x-pomerium-claim-',
+  'tailscale-user-',
+  'cf-access-authenticated-user-',
+] as const;
+
+/** `X-Real-IP`, `True-Client-IP`, `CF-Connecting-IPv6`, `X-Azure-ClientIP`, `X-Remote-User` and the like. */
+const ENDS =
+  /(?:^|-)(?:client|remote|real|connecting|connection|originating|origin|source|src|peer|socket|user|proxyuser)-?(?:ip|ipv4|ipv6|addr|address)$|(?:^|-)(?:remote|webauth)-(?:user|groups?)$|-forwarded-for$/;
+
+/** @param name In canonical spelling. */
+function isIdentityHeader(name: string): boolean {
+  return NAMES.has(name) || STARTS.some((start) => name.startsWith(start)) || ENDS.test(name);
+}
+
+const PATTERN = /^[\w!#$%&'.^`|~-]+\*?$/;
+
+/** Accepts names, and beginnings of names that end with `*`. */
+export const identityHeaderList: Check = (value) =>
+  Array.isArray(value) && value.every((one) => typeof one === 'string' && PATTERN.test(one))
+    ? undefined
+    : 'must be an array of header names, or of beginnings such as "x-corp-*"';
+
+/** The test for the built-in identity headers and those that the user adds. */
+export function identityHeaders(more: readonly string[]): (canonicalName: string) => boolean {
+  if (more.length === 0) return isIdentityHeader;
+  const plain = (name: string) => name.toLowerCase().replace(/[^a-z0-9*]/g, '-');
+  const names = new Set(more.map(plain));
+  const starts = [...names].filter((name) => name.endsWith('*')).map((name) => name.slice(0, -1));
+  return (name) => isIdentityHeader(name) || names.has(name) || starts.some((start) => name.startsWith(start));
 }

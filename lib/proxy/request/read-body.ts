@@ -1,11 +1,43 @@
 import type { IncomingMessage } from 'node:http';
 import { declaredLength } from '../../core/declared-length.ts';
 import { GatewayError } from '../../core/errors.ts';
+import type { GatewayRequest } from '../../core/http.ts';
 import type { Check } from '../../core/options.ts';
+import type { Rejected } from '../../core/outcome.ts';
 import { endsSoon } from '../../core/unread-content.ts';
-import type { SendableContent } from './request-content.ts';
+import { warnOnce } from '../../core/warnings.ts';
+import type { SendableContent } from './request-body.ts';
 
-/** Where the body of a request is that was read before it reached the proxy: a property of the request, or a function of it. */
+const CODE = 'ERR_EXPRESSWAY_BODY_ALREADY_READ';
+
+const FIX = 'Mount roundRobinProxy() before body parsers such as express.json().';
+
+const READ = `the body of this request was read before it reached the proxy. ${FIX}`;
+
+const DECODED =
+  'a middleware called req.setEncoding(), so that the proxy would get other bytes than the client sent. Forward the body before that.';
+
+const AHEAD =
+  'a middleware reads the body of this request faster than the backend, and the proxy cannot keep all that is between them. ' +
+  'Let the middleware listen to "data" or use req.pipe() in the tick in which it calls next().';
+
+/** Why the proxy cannot forward every byte of a body; `undefined` where it can. To be called before it adds listeners. */
+export function whyUnreadable({ readableDidRead, readableEncoding }: IncomingMessage): string | undefined {
+  if (readableDidRead) return READ;
+  return readableEncoding === null ? undefined : DECODED;
+}
+
+/** The error for a body that is incomplete, for a proxy that reports errors. */
+export const alreadyReadError = (why = AHEAD): GatewayError => new GatewayError(CODE, why);
+
+/** The outcome for a body that is incomplete. Warns once per server; in production the client does not learn the reason. */
+export function alreadyRead(req: GatewayRequest, why = AHEAD): Rejected {
+  warnOnce(req, CODE, `A request got 500: ${why}`);
+  const isProduction = (req.app?.get('env') ?? process.env.NODE_ENV) === 'production';
+  return { kind: 'rejected', cause: 'content_already_read', ...(isProduction ? {} : { detail: `${CODE}: ${why}` }) };
+}
+
+/** Where to find a body that a middleware read before the proxy: a property of the request, or a function of the request. */
 export type ReadBody = string | ((req: IncomingMessage) => Uint8Array | string | undefined);
 
 export const readBody: Check = (value) =>
@@ -14,10 +46,10 @@ export const readBody: Check = (value) =>
     : 'must be the name of a property of the request, such as "rawBody", or a function (req)';
 
 /**
- * A body that somebody else has read. Text is sent as UTF-8.
+ * The body that a middleware read before, by the option `body`. Text is sent as UTF-8.
  *
- * @returns nothing where there is none for this request.
- * @throws {GatewayError} ERR_EXPRESSWAY_CALLBACK for what is no body.
+ * @returns `undefined` where the option has none for this request.
+ * @throws {GatewayError} ERR_EXPRESSWAY_CALLBACK for a value that is not a body.
  */
 export function keptBody(req: IncomingMessage, option: ReadBody | undefined): KeptBody | undefined {
   if (option === undefined) return undefined;
@@ -34,6 +66,7 @@ export function keptBody(req: IncomingMessage, option: ReadBody | undefined): Ke
   return new KeptBody(req, Buffer.from(given.buffer, given.byteOffset, given.byteLength));
 }
 
+/** A body in memory. */
 export class KeptBody implements SendableContent {
   readonly #req: IncomingMessage;
   readonly #bytes: Buffer;
@@ -50,8 +83,8 @@ export class KeptBody implements SendableContent {
   }
 
   /**
-   * Whether `Content-Encoding` says nothing of it any more: body parsers decode what they read. Somebody who has read the
-   * bytes as they came has as many of them as the client said.
+   * Whether these bytes are no longer in the coding that `Content-Encoding` names. Body parsers decode what they read; a
+   * middleware that keeps the bytes as they came has as many as the client announced.
    */
   get isDecoded(): boolean {
     return this.#bytes.length !== declaredLength(this.#req);
@@ -70,13 +103,15 @@ export class KeptBody implements SendableContent {
   }
 }
 
-/** What a body parser made of a body, as far as it can be undone. */
+/** A request with the result of a body parser. */
 type Parsed = IncomingMessage & { readonly body?: unknown };
 
 /**
- * Makes a body again out of what `express.json()`, `express.urlencoded()`, `express.text()` or `express.raw()` put into
- * `req.body`, for the option `body`: what `fixRequestBody` is to http-proxy-middleware. The backend gets the same data, not the
- * same bytes; a signature over them does not hold. For other types it gives nothing, and the request is refused.
+ * For the option `body`: makes a body again from what `express.json()`, `express.urlencoded()`, `express.text()` or `express.raw()`
+ * put into `req.body`, as `fixRequestBody` does for http-proxy-middleware. The backend gets the same data but not the same bytes,
+ * so that a signature over the bytes fails.
+ *
+ * @returns `undefined` for other content types; then the proxy rejects the request.
  */
 export function parsedBody(req: IncomingMessage): Uint8Array | string | undefined {
   const { body } = req as Parsed;
@@ -90,7 +125,7 @@ export function parsedBody(req: IncomingMessage): Uint8Array | string | undefine
       .find((one) => one.startsWith('charset='))
       ?.slice(8)
       .replaceAll('"', '') ?? 'utf-8';
-  // What is sent is UTF-8.
+  // The proxy sends UTF-8.
   if (body === undefined || !/^(?:utf-?8|us-ascii)$/.test(charset)) return undefined;
   if (typeof body === 'string' && type.startsWith('text/')) return body;
   if (/^application\/(?:[^/]+\+)?json$/.test(type)) return JSON.stringify(body);
@@ -100,7 +135,7 @@ export function parsedBody(req: IncomingMessage): Uint8Array | string | undefine
   return pairs.toString();
 }
 
-/** Lists as repeated names, objects in brackets: as `express.urlencoded()` reads them. */
+/** Writes lists as repeated names and objects in brackets, as `express.urlencoded()` reads them. */
 function pushPairs(pairs: URLSearchParams, name: string, value: unknown): void {
   if (Array.isArray(value)) {
     for (const [index, one] of value.entries()) {

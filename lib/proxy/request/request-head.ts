@@ -1,10 +1,9 @@
 import { GatewayError } from '../../core/errors.ts';
 import type { Exchange } from '../../core/exchange.ts';
 import { TOKEN } from '../../core/field-values.ts';
-import { fieldText, NEVER_FORWARDED, pushEndToEndFields, pushFraming } from './end-to-end-fields.ts';
-import { type ForwardingRules, pushForwardingFields, writtenHere } from './forwarding-fields.ts';
-import { HeaderNames } from './header-names.ts';
-import { identityHeaders } from './identity-headers.ts';
+import { fieldText, NEVER_FORWARDED, pushEndToEndFields, pushFraming } from './end-to-end-headers.ts';
+import { type ForwardingRules, pushForwardingHeaders, writtenHere } from './forwarding-headers.ts';
+import { HeaderNames, identityHeaders } from './header-names.ts';
 
 const ENCODING: ReadonlySet<string> = new Set(['content-encoding']);
 
@@ -15,7 +14,7 @@ export interface RequestHeadRules extends ForwardingRules {
   readonly names: HeaderNames;
 }
 
-/** Works out once what need not be worked out for every request. */
+/** Prepares what is the same for all requests. */
 export function requestHeadRules(
   rules: ForwardingRules & { readonly changeOrigin: boolean; readonly identityHeaders: readonly string[] },
 ): RequestHeadRules {
@@ -25,7 +24,7 @@ export function requestHeadRules(
   return { forwarded, forwardingFields, via, changeOrigin, names };
 }
 
-/** The parts of a request that go into a backend's request line and field section. */
+/** The head of a request to a backend. */
 export interface RequestHead {
   readonly path: string;
   /** Names and values in turn. */
@@ -33,13 +32,13 @@ export interface RequestHead {
 }
 
 /**
- * Cleans a request of what concerned only the client's connection, then adds what the gateway says of it:
- * in this order, so that a client cannot strip the gateway's fields by naming them in `Connection`.
- * Gives nothing when the target is none that a gateway forwards.
+ * Makes the head of the request to a backend: leaves out the headers of the client's connection, then adds the gateway's own. In this
+ * order, so that a client cannot remove the gateway's headers by naming them in `Connection`.
  *
+ * @param bodyLength Length of the body in bytes; `Infinity` where it is unknown, 0 for no body.
  * @param isDecoded Whether the body is no longer in the coding that the client named.
- * @param bodyLength Bytes of the body that is sent; `Infinity` where only its end tells, 0 for none.
- * @throws {GatewayError} ERR_EXPRESSWAY_REQUEST_HEAD when a middleware made a header something that cannot be sent.
+ * @returns `undefined` for a request target that the proxy does not forward.
+ * @throws {GatewayError} ERR_EXPRESSWAY_REQUEST_HEAD when a middleware gave a header a value that cannot be sent.
  */
 export function requestHead(
   exchange: Exchange,
@@ -58,13 +57,13 @@ export function requestHead(
   const { names } = rules;
   const { peerTrusted } = exchange;
   pushEndToEndFields(fields, req, { names, peerTrusted, keepsCase: true, written: isDecoded ? ENCODING : undefined });
-  pushForwardingFields(fields, exchange, rules, target.host);
+  pushForwardingHeaders(fields, exchange, rules, target.host);
   return { path: target.path, fields };
 }
 
 /**
- * Origin-form passes untouched; absolute-form gives its authority, which wins over `Host` (RFC 9112 §3.2.2),
- * and its path. The backend never comes from the target.
+ * A target in origin form stays as it is. One in absolute form is split into its path and its authority, which overrides `Host`
+ * (RFC 9112 §3.2.2). The target never decides on the backend.
  */
 function targetOf(url: string, hostField: string | undefined): { path: string; host: string | undefined } | undefined {
   if (url.startsWith('/')) return { path: url, host: hostField };
@@ -78,7 +77,7 @@ function targetOf(url: string, hostField: string | undefined): { path: string; h
 /** What may stand in a value (RFC 9110 §5.5), to undici as well. */
 const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 
-/** Says what of a head undici refused. What a client sends has passed Node's parser: it was a middleware that wrote this. */
+/** The error for a head that undici rejects. A middleware is the cause, because Node's parser has checked what the client sent. */
 export function unsendable({ fields }: RequestHead, cause: Error): GatewayError {
   const at = fields.findIndex((text, index) => !(index % 2 === 0 ? TOKEN : VALUE).test(text));
   const name = JSON.stringify(fields[at - (at % 2)]);
@@ -87,6 +86,6 @@ export function unsendable({ fields }: RequestHead, cause: Error): GatewayError 
       ? `a path or a header that cannot be sent (${cause.message})`
       : at % 2 === 0
         ? `a header with the name ${name}, which is no token (RFC 9110 §5.1)`
-        : `the header ${name}, with a character that no header may have: encode what is not in Latin-1`;
+        : `the header ${name} to a value with a character that headers must not have: encode what is not in Latin-1`;
   return new GatewayError('ERR_EXPRESSWAY_REQUEST_HEAD', `A middleware set ${what}`, { cause });
 }

@@ -5,7 +5,7 @@ import { ALLOWED_METHODS } from '../../core/problem.ts';
 import { leaveUnread } from '../../core/unread-content.ts';
 import { warnOnce } from '../../core/warnings.ts';
 import { type AmbiguousPaths, refusalOf } from '../../ingress/request-checks.ts';
-import type { Via } from '../request/via.ts';
+import type { Via } from '../request/forwarding-headers.ts';
 
 const LOOP: Rejected = Object.freeze({ kind: 'rejected', cause: 'loop_detected' });
 const LOOPED =

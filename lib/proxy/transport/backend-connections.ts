@@ -2,13 +2,9 @@ import { isIP, type Socket } from 'node:net';
 import { type buildConnector, Client, type Dispatcher, errors } from 'undici';
 import { HeaderSpelling } from '../response/header-spelling.ts';
 import { BoundConnections } from './bound-connections.ts';
-import { isClosedByPeer, KeepAliveTime } from './keep-alive-time.ts';
-import { RecentPeak } from './recent-peak.ts';
+import { KeptConnections } from './kept-connections.ts';
 
-/** undici closes a connection that was free for 4 s, or 2 s before the time that the backend announced. */
-const STALE_MS = 1_000;
-
-/** A connection that was free for so long is not missed. */
+/** A backend whose connections were free for so long, in milliseconds, may be forgotten. */
 const IDLE_MS = 10_000;
 
 export interface BackendConnectionsOptions {
@@ -17,12 +13,11 @@ export interface BackendConnectionsOptions {
   readonly origin: string;
   readonly connect: buildConnector.connector;
   /**
-   * The name, or the address, that a certificate must be for. undici would take it from the `Host` field of each
-   * request: the client would choose what the certificate is checked for, and a request for another host would find
-   * every connection closed. Without it, that is how it is.
+   * The name, or the address, that a certificate must be for. Without it, undici takes it from the `Host` header of each
+   * request: then the client chooses the name, and a request for another host closes the connection.
    */
   readonly serverName?: string | undefined;
-  /** Those that belong to one client each, at all origins. */
+  /** The connections that belong to one client each, to all backends. */
   readonly bound?: BoundConnections<Connection>;
   /** Whether a connection is used for more than one request. Default true. */
   readonly keepAlive?: boolean;
@@ -32,13 +27,13 @@ export interface BackendConnectionsOptions {
 export interface RequestConnection {
   /** Whether it has brought a response before. */
   readonly isReused: boolean;
-  /** Closes it when the request is over: no other one is sent on it. */
+  /** Closes it when the request is over, so that it carries no other request. */
   retire(): void;
   /** Keeps it for this client until one of the two connections ends. */
   bindTo(client: Socket): void;
 }
 
-/** One connection, or the place for one. */
+/** One connection, which may still have to be opened. */
 export class Connection extends Client implements RequestConnection {
   isFree = false;
   isDropped = false;
@@ -71,27 +66,22 @@ interface ConnectionOwner {
 }
 
 /**
- * The connections to one backend, with one request at a time on each: a slow answer must not hold up another request.
- * The one that was free last is taken first, so that those which nobody needs any more time out; those that were needed
- * not long ago are used before they do (docs/decisions/0032). (undici's `Pool` looks through all of them for each
- * request, and has a queue of 16 KiB for requests that wait, which they never do here.)
+ * The connections to one backend, with one request at a time on each: a slow response must not hold up another request.
+ * undici's `Pool` is not used because it looks through all connections for each request, and has a queue of 16 KiB for requests
+ * that wait, which they never do here.
  */
 export class BackendConnections implements ConnectionOwner {
   readonly keepAlive: boolean;
   readonly #identity: string;
   readonly #origin: URL;
   readonly #options: Client.Options;
-  /** The same for all requests, whatever it is: a change of it costs the connection. */
+  /** The same for all requests, because a change of it costs the connection. */
   readonly #serverName: string | undefined;
-  /** Of the names of its response headers. */
+  /** Spelling of the backend's header names. */
   readonly spelling = new HeaderSpelling();
   readonly #all = new Set<Connection>();
-  /** Whichever has been free longest comes first. */
-  readonly #free: Connection[] = [];
+  readonly #free = new KeptConnections<Connection>((connection) => this.drop(connection));
   readonly #bound: BoundConnections<Connection>;
-  readonly #mostInUse = new RecentPeak();
-  readonly #keepAliveTime = new KeepAliveTime();
-  #isChecking = false;
   #closed = false;
 
   constructor(options: BackendConnectionsOptions) {
@@ -115,15 +105,15 @@ export class BackendConnections implements ConnectionOwner {
       // With 0, undici asks the backend to close, and closes behind each response.
       pipelining: keepAlive ? 1 : 0,
       allowH2: false,
-      // The watchdog sees to both, more cheaply and without cutting event streams.
+      // The watchdog does both at a lower cost, and does not cut event streams.
       headersTimeout: 0,
       bodyTimeout: 0,
     };
   }
 
   /**
-   * @param client Whose request it is.
-   * @returns nothing when they are closed; the handler is told so.
+   * @param client Connection of the client that sent the request.
+   * @returns `undefined` when the connections are closed; the handler gets an error then.
    */
   dispatch(
     options: Dispatcher.DispatchOptions,
@@ -136,17 +126,17 @@ export class BackendConnections implements ConnectionOwner {
     }
     if (this.#serverName !== undefined) Object.assign(options, { servername: this.#serverName });
     const own = this.#bound.find(client, this.#identity);
-    const connection = own?.isFree === true ? own : (this.#takeFree() ?? this.#open());
+    const connection = own?.isFree === true ? own : (this.#free.take(this.#all.size) ?? this.#open());
     connection.isFree = false;
-    this.#mostInUse.observe(this.#inUse);
+    this.#free.observe(this.#inUse);
     const takesMore = connection.dispatch(options, handler);
-    // A request that undici refuses leaves nothing behind that would be followed by a `drain`.
+    // No `drain` follows a request that undici rejects.
     if (takesMore || connection.stats.size === 0) this.#release(connection);
     return connection;
   }
 
   bind(connection: Connection, client: Socket): void {
-    // A request that undici refused has left its connection as it was.
+    // undici rejected the request, and the connection is free again.
     if (connection.isFree) return;
     connection.isBound = true;
     this.#bound.bind(client, this.#identity, connection);
@@ -161,20 +151,19 @@ export class BackendConnections implements ConnectionOwner {
     return this.#origin.protocol === 'https:';
   }
 
-  /** Whether nothing runs here, and no connection is left that was used a short while ago. */
+  /** Whether no request is in progress, and no connection was used a short while ago. */
   get isIdle(): boolean {
     if (this.#inUse > 0) return false;
-    const since = Date.now() - IDLE_MS;
-    return this.#free.every(({ stats, freeSince }) => !stats.connected || freeSince < since);
+    return this.#free.isIdleSince(Date.now() - IDLE_MS);
   }
 
-  /** Lets running requests end. Upgraded connections are no longer among these. */
+  /** Waits for the requests in progress. Upgraded connections do not belong to these any more. */
   async close(): Promise<void> {
     this.#closed = true;
     await Promise.all([...this.#all].map((connection) => connection.close()));
   }
 
-  /** Ends running requests with this error. */
+  /** Ends the requests in progress with this error. */
   async destroy(error: Error): Promise<void> {
     this.#closed = true;
     await Promise.all([...this.#all].map((connection) => connection.destroy(error)));
@@ -182,45 +171,6 @@ export class BackendConnections implements ConnectionOwner {
 
   get #inUse(): number {
     return this.#all.size - this.#free.length;
-  }
-
-  #takeFree(): Connection | undefined {
-    const longest = this.#free[0];
-    if (longest !== undefined && this.#keepAliveTime.isKnown) return this.#takeLasting(longest);
-    // With one or none there is nothing to choose, and no need for the time.
-    if (longest === undefined || this.#free.length === 1) return this.#free.pop();
-    const now = Date.now();
-    if (now - longest.freeSince < STALE_MS) return this.#free.pop();
-    // The backend closed it behind its last answer: only the place is left.
-    if (!longest.stats.connected) this.#disconnected(longest);
-    else if (this.#all.size <= this.#mostInUse.of(this.#inUse, now)) return this.#free.shift();
-    return this.#free.pop();
-  }
-
-  /** The one that was free last, unless the backend may be closing it at this moment; then all others are older still. */
-  #takeLasting(longest: Connection): Connection | undefined {
-    const now = Date.now();
-    if (this.#keepAliveTime.isContradictedBy(now - longest.freeSince)) this.#checkWhetherOpen(longest);
-    const last = this.#free.pop() as Connection;
-    if (!last.stats.connected || this.#keepAliveTime.allows(now - last.freeSince)) return last;
-    // Another one will take its place. The oldest stays: it tells when the backend closes.
-    if (last === longest) this.#free.push(last);
-    else this.drop(last);
-    return undefined;
-  }
-
-  /** In the next turn of the event loop but one: the news of a closed connection may still wait to be read. */
-  #checkWhetherOpen(connection: Connection): void {
-    if (this.#isChecking) return;
-    this.#isChecking = true;
-    const { freeSince } = connection;
-    const check = () => {
-      this.#isChecking = false;
-      if (connection.isFree && connection.freeSince === freeSince && connection.stats.connected) {
-        this.#keepAliveTime.outlived();
-      }
-    };
-    setImmediate(() => setImmediate(check));
   }
 
   #open(): Connection {
@@ -239,27 +189,24 @@ export class BackendConnections implements ConnectionOwner {
     if (connection.isFree || connection.isDropped) return;
     connection.isFree = true;
     connection.freeSince = Date.now();
-    if (!connection.isBound) this.#free.push(connection);
+    if (!connection.isBound) this.#free.add(connection);
   }
 
   #disconnected(connection: Connection, error?: NodeJS.ErrnoException): void {
     if (!connection.isFree || connection.isDropped) return;
-    // Not one that has brought no response yet.
-    if (error !== undefined && isClosedByPeer(error) && connection.freeSince > 0) {
-      this.#keepAliveTime.closedAfter(Date.now() - connection.freeSince);
-    }
-    // As many as ever ran at a time would pile up.
-    if (!connection.isBound) this.#free.splice(this.#free.lastIndexOf(connection), 1);
+    this.#free.ended(connection, error);
+    // Else as many objects would pile up as ever ran at a time.
+    if (!connection.isBound) this.#free.remove(connection);
     this.drop(connection);
   }
 }
 
-/** undici asks the URL for its origin on each request, and a URL puts that together each time. */
+/** undici reads the origin of the URL for each request, and a URL builds that string each time. */
 function withOrigin(url: URL): URL {
   return Object.defineProperty(url, 'origin', { value: url.origin });
 }
 
-/** An address is proved as such, and never sent as the name asked for (RFC 6066 §3). */
+/** A certificate is checked for an address as such; TLS must not send an address as the server name (RFC 6066 §3). */
 function connectAs(serverName: string, connect: buildConnector.connector): buildConnector.connector {
   const servername = isIP(serverName) ? '' : serverName;
   return (target, callback) => connect({ ...target, servername }, callback);

@@ -1,11 +1,13 @@
-import { shortageOf } from '../../backends/health/gateway-resources.ts';
-import type { FailureCause } from '../../core/outcome.ts';
+import { describeShortage, shortageOf } from '../../backends/health/gateway-resources.ts';
+import type { GatewayEvents } from '../../core/events.ts';
+import type { FailureCause, Rejected } from '../../core/outcome.ts';
+import { warnOnceOf } from '../../core/warnings.ts';
 
 interface CodedError extends Error {
   readonly code?: string;
 }
 
-/** A backend's answer is none, in a way that the transport lets pass. */
+/** A backend's response is invalid, in a way that undici lets pass. */
 export class ProtocolError extends Error {
   readonly code = 'ERR_EXPRESSWAY_PROTOCOL';
 }
@@ -30,10 +32,10 @@ const BY_CODE: Readonly<Record<string, FailureCause>> = {
   EPROTO: 'tls_protocol_error',
 };
 
-/** Which row of the status map an error of undici or Node belongs to. */
+/** The cause for an error of undici or Node. */
 export function failureCause(error: CodedError, headReceived: boolean): FailureCause {
   const code = codeOf(error);
-  // A backend that dies in the middle of its content is one cause, however the death looked.
+  // A backend that dies in the middle of a body is one cause, whatever the error is.
   if (headReceived)
     return BY_CODE[code] === 'connection_read_timeout' ? 'connection_read_timeout' : 'http_response_incomplete';
   const known = BY_CODE[code];
@@ -42,18 +44,55 @@ export function failureCause(error: CodedError, headReceived: boolean): FailureC
   if (code.startsWith('HPE_') || error.name === 'HTTPParserError') return 'http_protocol_error';
   if (/^(?:CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|ERR_TLS_CERT)/.test(code)) return 'tls_certificate_error';
   if (/^(?:ERR_SSL_|ERR_TLS_)/.test(code)) return 'tls_protocol_error';
-  // What undici says of 100 and 101 that were not asked for.
+  // The errors of undici for 100 and 101 responses without a request for them.
   if (code === 'UND_ERR_SOCKET' && /^bad (?:response|upgrade)$/.test(error.message)) return 'http_protocol_error';
   return 'connection_terminated';
 }
 
-/** Where several addresses were tried, what one of them said of the backend. */
+/** Where several addresses were tried, the first error that is about the backend. */
 function codeOf(error: CodedError & { readonly errors?: readonly CodedError[] }): string {
   const told = error.errors?.find((one) => shortageOf(one) === undefined) ?? error;
   return told.code ?? '';
 }
 
-/** undici refuses some requests before it opens a connection: the app's fault, since Node's parser has let the client's head pass. */
+/** Whether undici rejected a request before it opened a connection. The app is the cause, because Node's parser has checked the client's head. */
 export function isRefusedRequest(error: CodedError): boolean {
   return error.code === 'UND_ERR_INVALID_ARG' || error.code === 'UND_ERR_NOT_SUPPORTED';
+}
+
+/** `Retry-After` in milliseconds: other connections end in the meantime. */
+const RETRY_AFTER_MS = 1_000;
+/** Milliseconds between two events for the same shortage. */
+const REPORT_EVERY_MS = 10_000;
+
+/** The outcome of an attempt that failed because the gateway lacks a resource; `undefined` for other errors. */
+export function shortageOutcome(error: Error): Rejected | undefined {
+  if (shortageOf(error) === undefined) return undefined;
+  return { kind: 'rejected', cause: 'gateway_resources', retryAfterMs: RETRY_AFTER_MS, error };
+}
+
+/** Reports resources that the gateway lacks, at a limited rate. */
+export class ResourceShortages {
+  readonly #events: GatewayEvents;
+  readonly #proxy: string;
+  /** `Date.now()` of the last report, by code. */
+  readonly #reportedAt = new Map<string, number>();
+
+  /** @param proxy Name of the proxy. */
+  constructor(events: GatewayEvents, proxy: string) {
+    this.#events = events;
+    this.#proxy = proxy;
+  }
+
+  noticed(error: Error): void {
+    const code = shortageOf(error);
+    if (code === undefined) return;
+    const description = describeShortage(code);
+    const message = `The gateway could not connect to a backend, and responded with 503 (gateway_resources). ${description}`;
+    warnOnceOf(this, 'WARN_EXPRESSWAY_RESOURCES', message, code);
+    const now = Date.now();
+    if (Math.abs(now - (this.#reportedAt.get(code) ?? 0)) < REPORT_EVERY_MS) return;
+    this.#reportedAt.set(code, now);
+    this.#events.emit('resourceShortage', { proxy: this.#proxy, code, description, error });
+  }
 }

@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Backend } from '../../backends/backend.ts';
 import type { Exchange, UpgradeSocket } from '../../core/exchange.ts';
+import { type Checks, durationMs, integer, optionalDurationMs } from '../../core/options.ts';
 import type { RejectionCause } from '../../core/outcome.ts';
 import { InFlightCaps } from '../in-flight-caps.ts';
 import { isHopByHop } from '../request/hop-by-hop.ts';
@@ -10,7 +11,6 @@ import type { HeaderSpelling } from '../response/header-spelling.ts';
 import { applyResponseHead, type ResponseFields, removeResponseHead } from '../response/response-head.ts';
 import type { Watchdog } from '../watchdog.ts';
 import { Tunnel } from './tunnel.ts';
-import type { TunnelOptions } from './tunnel-options.ts';
 
 /** Framing has no place in a 1xx answer (RFC 9110 §8.6, RFC 9112 §6.1): what follows is not HTTP. */
 const FRAMING = new Set(['content-length', 'transfer-encoding']);
@@ -125,3 +125,30 @@ function switchingProtocolsHead(res: ServerResponse, protocol: string): string {
   }
   return `${head}\r\n`;
 }
+
+/** Bounds of upgraded connections, such as WebSockets. */
+export interface TunnelOptions {
+  /** Milliseconds without a byte in either direction; then both sides are closed. 0 for never. Default 3 600 000. */
+  idleTimeoutMs?: number;
+  /** Milliseconds of silence that the other side is given after one has closed, before it is cut off. Default 5 000. */
+  closeTimeoutMs?: number;
+  /** Upgraded connections at a time, those under way included; more get 503. 0 for any number. Default 10 000. */
+  max?: number;
+  /** Those of one client address; more get 429. 0 for any number. Default 1 000. */
+  maxPerClient?: number;
+}
+
+/** Defaults of {@link TunnelOptions}. */
+export const tunnelDefaults = Object.freeze({
+  idleTimeoutMs: 3_600_000,
+  closeTimeoutMs: 5_000,
+  max: 10_000,
+  maxPerClient: 1_000,
+});
+
+export const tunnelChecks: Checks<TunnelOptions> = {
+  idleTimeoutMs: optionalDurationMs,
+  closeTimeoutMs: durationMs,
+  max: integer(0),
+  maxPerClient: integer(0),
+};

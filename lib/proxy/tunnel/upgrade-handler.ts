@@ -9,7 +9,7 @@ import { respond } from '../../core/reject.ts';
 import { warnOfThrow, warnOnce } from '../../core/warnings.ts';
 import { answerOn, endAfter } from '../../ingress/connection-responses.ts';
 import { watchNamed } from '../request/hop-by-hop.ts';
-import { containThrows } from './contain-throws.ts';
+import { containThrows } from '../response/contain-throws.ts';
 import { readUpgradeHandlerOptions, requestedProtocol, type UpgradeHandlerOptions } from './upgrade-protocols.ts';
 
 const TAKEN =

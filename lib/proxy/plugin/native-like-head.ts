@@ -1,7 +1,7 @@
 import { type IncomingMessage, validateHeaderName, validateHeaderValue } from 'node:http';
 import type { Options } from 'http-proxy-middleware';
 import { isSecure, schemeOf } from '../../core/sockets.ts';
-import { NEVER_FORWARDED, pushEndToEndFields, pushFraming } from '../request/end-to-end-fields.ts';
+import { NEVER_FORWARDED, pushEndToEndFields, pushFraming } from '../request/end-to-end-headers.ts';
 import { canonical, HeaderNames } from '../request/header-names.ts';
 import { isHopByHop } from '../request/hop-by-hop.ts';
 import type { RequestHead } from '../request/request-head.ts';
