@@ -1,3 +1,22 @@
+export {
+  type ApiKey,
+  type ApiKeyAuth,
+  type ApiKeyAuthOptions,
+  type ApiKeyLookup,
+  apiKeyAuth,
+  apiKeyAuthDefaults,
+} from './auth/api-key-auth.ts';
+export type { AuthenticationMiddleware } from './auth/authentication.ts';
+export {
+  type BasicAuthOptions,
+  basicAuth,
+  basicAuthDefaults,
+  hashPassword,
+  type PasswordCheck,
+} from './auth/basic-auth.ts';
+export { type ForwardAuthOptions, forwardAuth, forwardAuthDefaults } from './auth/forward-auth.ts';
+export { type JwtAuthOptions, jwtAuth, jwtAuthDefaults } from './auth/jwt-auth.ts';
+
 import './core/supported-node.ts';
 
 export type { BackendStatus } from './backends/backend.ts';

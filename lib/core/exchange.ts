@@ -14,6 +14,15 @@ export interface ExchangeObserver {
   settled(outcome: Outcome, exchange: Exchange): void;
 }
 
+/** Who sends a request, as authentication has established. */
+export interface Consumer {
+  readonly name: string;
+  /** What the consumer has subscribed to: selects limits. */
+  readonly plan?: string | undefined;
+  /** Claims of a JSON Web Token. */
+  readonly claims?: Readonly<Record<string, unknown>> | undefined;
+}
+
 /** The raw connection of a request that asks for another protocol. */
 export interface UpgradeSocket {
   readonly socket: Duplex;
@@ -44,6 +53,8 @@ export class Exchange {
   readonly startedAt: number = Date.now();
   /** Set when the request came through `upgradeHandler()`. */
   upgrade: UpgradeSocket | undefined;
+  /** Set by the middlewares that authenticate. */
+  consumer: Consumer | undefined;
   /** Name of the proxy that picked a backend last. */
   proxy: string | undefined;
   /** Origin of the backend that was asked last. */

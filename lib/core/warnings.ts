@@ -21,6 +21,7 @@ const TYPES = Object.freeze({
   WARN_EXPRESSWAY_TRUST_PROXY: 'ExpresswayMisuseWarning',
   WARN_EXPRESSWAY_TRUST_MISMATCH: 'ExpresswayMisuseWarning',
   WARN_EXPRESSWAY_PATH_FILTER: 'ExpresswayMisuseWarning',
+  WARN_EXPRESSWAY_API_KEYS: 'ExpresswayApiKeyWarning',
   WARN_EXPRESSWAY_TRACING: 'ExpresswayTracingWarning',
   WARN_EXPRESSWAY_GUARDED_STREAM: 'ExpresswayMisuseWarning',
   WARN_EXPRESSWAY_LOOP: 'ExpresswayMisuseWarning',

@@ -1,0 +1,196 @@
+import { createHash } from 'node:crypto';
+import { readFileSync, unwatchFile, watchFile } from 'node:fs';
+import { eventsCheck, GatewayEvents } from '../core/events.ts';
+import type { Consumer, Exchange } from '../core/exchange.ts';
+import { TOKEN } from '../core/field-values.ts';
+import { type Check, type Checks, nonEmptyString, OptionsError, optional, resolveOptions } from '../core/options.ts';
+import { thrown, warn } from '../core/warnings.ts';
+import {
+  type Authentication,
+  type AuthenticationMiddleware,
+  authenticates,
+  PRINTABLE,
+  unauthenticated,
+  unavailable,
+} from './authentication.ts';
+
+/** One API key. The key itself is not stored: only its SHA-256, which is enough for a key of 128 random bits or more. */
+export interface ApiKey {
+  /** SHA-256 of the key in hexadecimal digits: `printf %s "$KEY" | sha256sum`. */
+  readonly sha256: string;
+  /** Name of the consumer that uses the key. A consumer may have several keys, to change them without a pause. */
+  readonly consumer: string;
+  /** Plan of the consumer. Default: none. */
+  readonly plan?: string;
+}
+
+/** Looks a key up. Nothing for a key that does not exist; a rejected promise means that it could not be looked up (503). */
+export type ApiKeyLookup = (key: string) => Consumer | undefined | Promise<Consumer | undefined>;
+
+/** Options of {@link apiKeyAuth}. */
+export interface ApiKeyAuthOptions {
+  /** The keys: a list, the path of a JSON file with such a list, which is read again when it changes, or a function. */
+  keys: string | readonly ApiKey[] | ApiKeyLookup;
+  /** Name of the request header with the key. It is not forwarded. Default `x-api-key`. */
+  header?: string;
+  /**
+   * Name of the query parameter with the key, for clients that cannot set a header. URLs end up in logs and browser histories.
+   * It is not forwarded. Default: none.
+   */
+  query?: string;
+  /** Request header in which the backend learns the name of the consumer. The client's own is removed. Default `x-consumer`. */
+  consumerHeader?: string;
+  /** Where `rejected` goes. Default: an emitter of its own, as `events`. */
+  events?: GatewayEvents;
+}
+
+/** Defaults of {@link ApiKeyAuthOptions}. */
+export const apiKeyAuthDefaults = Object.freeze({ header: 'x-api-key', consumerHeader: 'x-consumer' });
+
+const headerName: Check = (value) =>
+  typeof value === 'string' && TOKEN.test(value) ? undefined : 'must be a header name';
+
+const keysCheck: Check = (value) => {
+  if (typeof value === 'function' || (typeof value === 'string' && value !== '')) return undefined;
+  return Array.isArray(value) ? listProblems(value) : 'must be a list of keys, a path or a function';
+};
+
+export const apiKeyAuthChecks: Checks<ApiKeyAuthOptions> = {
+  keys: keysCheck,
+  header: headerName,
+  query: optional(nonEmptyString),
+  consumerHeader: headerName,
+  events: optional(eventsCheck),
+};
+
+function listProblems(list: readonly unknown[]): string[] | undefined {
+  const problems = list.flatMap((one, index) => {
+    const { sha256, consumer, plan, ...others } = (typeof one === 'object' && one !== null ? one : {}) as Record<
+      string,
+      unknown
+    >;
+    const unknown = Object.keys(others);
+    // The problem must not repeat the value: somebody may have stored the key itself.
+    return [
+      ...(typeof sha256 === 'string' && /^[0-9a-f]{64}$/i.test(sha256) ? [] : ['sha256 must be 64 hexadecimal digits']),
+      ...(typeof consumer === 'string' && PRINTABLE.test(consumer) ? [] : ['consumer must be printable ASCII']),
+      ...(plan === undefined || (typeof plan === 'string' && plan !== '') ? [] : ['plan must be a non-empty text']),
+      ...(unknown.length === 0 ? [] : [`unknown ${unknown.join(', ')}`]),
+    ].map((problem) => `key ${index + 1}: ${problem}`);
+  });
+  return problems.length > 0 ? problems : undefined;
+}
+
+/** The middleware of {@link apiKeyAuth}. */
+export interface ApiKeyAuth extends AuthenticationMiddleware {
+  /** Stops watching the file. */
+  close(): void;
+}
+
+/**
+ * Admits requests with a known API key, and tells the backend and the limiters which consumer it belongs to. All others get 401.
+ *
+ * @throws {OptionsError} that names each unknown key and each bad value, and each problem of the file.
+ */
+export function apiKeyAuth(given: ApiKeyAuthOptions): ApiKeyAuth {
+  const options = resolveOptions('apiKeyAuth', given, apiKeyAuthDefaults, apiKeyAuthChecks, { key: 'use keys' });
+  const { keys, query, events = new GatewayEvents() } = options;
+  const header = options.header.toLowerCase();
+  const file = typeof keys === 'string' ? new ApiKeyFile(keys) : undefined;
+  const list = Array.isArray(keys) ? consumersByHash(keys as readonly ApiKey[]) : undefined;
+  const lookup: ApiKeyLookup = typeof keys === 'function' ? keys : (key) => (file?.consumers ?? list)?.get(sha256(key));
+  const challenge = `ApiKey name="${header}"`;
+
+  const found = (consumer: Consumer | undefined): Authentication =>
+    consumer === undefined
+      ? unauthenticated(challenge, 'The API key is not known.')
+      : { kind: 'authenticated', consumer, headers: { [options.consumerHeader]: consumer.name } };
+
+  function authenticate({ req }: Exchange): Authentication | Promise<Authentication> {
+    const inQuery = query === undefined ? undefined : takeParameter(req, query);
+    const inHeader = req.headers[header];
+    delete req.headers[header];
+    const key = typeof inHeader === 'string' && inHeader !== '' ? inHeader : inQuery;
+    if (key === undefined || key === '') return unauthenticated(challenge, `The request has no API key (${header}).`);
+    try {
+      const consumer = lookup(key);
+      return consumer !== undefined && 'then' in consumer ? consumer.then(found, unavailable) : found(consumer);
+    } catch (error) {
+      return unavailable(error);
+    }
+  }
+
+  return Object.assign(authenticates(events, authenticate), { close: () => file?.close() });
+}
+
+const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
+
+const consumersByHash = (keys: readonly ApiKey[]): ReadonlyMap<string, Consumer> =>
+  new Map(keys.map((key) => [key.sha256.toLowerCase(), Object.freeze({ name: key.consumer, plan: key.plan })]));
+
+/** Takes a parameter out of the query; the other parameters keep their spelling. */
+function takeParameter(req: { url?: string | undefined }, name: string): string | undefined {
+  const { url = '' } = req;
+  const start = url.indexOf('?');
+  if (start === -1) return undefined;
+  let value: string | undefined;
+  const kept = url
+    .slice(start + 1)
+    .split('&')
+    .filter((pair) => {
+      const [known] = new URLSearchParams(pair);
+      if (known?.[0] !== name) return true;
+      value ??= known[1];
+      return false;
+    });
+  if (value !== undefined) req.url = url.slice(0, start) + (kept.length > 0 ? `?${kept.join('&')}` : '');
+  return value;
+}
+
+const LOOK_EVERY_MS = 1_000;
+
+/** A JSON file with keys. It is looked at once a second, because change events are lost on network drives and in Kubernetes. */
+class ApiKeyFile {
+  readonly #path: string;
+  consumers: ReadonlyMap<string, Consumer>;
+
+  /** @throws {OptionsError} when the file cannot be used. */
+  constructor(path: string) {
+    this.#path = path;
+    this.consumers = this.#read();
+    watchFile(path, { interval: LOOK_EVERY_MS, persistent: false }, this.#changed);
+  }
+
+  close(): void {
+    unwatchFile(this.#path, this.#changed);
+  }
+
+  readonly #changed = (): void => {
+    try {
+      this.consumers = this.#read();
+    } catch (error) {
+      warn('WARN_EXPRESSWAY_API_KEYS', `The API keys stay as they were: ${thrown(error)}`);
+    }
+  };
+
+  #read(): ReadonlyMap<string, Consumer> {
+    let list: unknown;
+    try {
+      list = JSON.parse(readFileSync(this.#path, 'utf8'));
+    } catch (error) {
+      // A syntax error of JSON repeats part of the file.
+      const reason =
+        error instanceof SyntaxError
+          ? 'it is not JSON'
+          : ((error as NodeJS.ErrnoException).code ?? 'it cannot be read');
+      throw new OptionsError('apiKeyAuth', [`keys ${this.#path}: ${reason}`]);
+    }
+    const problems = Array.isArray(list) ? listProblems(list) : ['it is not a list'];
+    if (problems !== undefined)
+      throw new OptionsError(
+        'apiKeyAuth',
+        problems.map((one) => `keys ${this.#path}: ${one}`),
+      );
+    return consumersByHash(list as readonly ApiKey[]);
+  }
+}

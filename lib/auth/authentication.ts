@@ -1,0 +1,119 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { GatewayEvents } from '../core/events.ts';
+import { type Consumer, type Exchange, exchangeOf } from '../core/exchange.ts';
+import type { Middleware, Next } from '../core/http.ts';
+import type { Rejected } from '../core/outcome.ts';
+import { reject } from '../core/reject.ts';
+
+/** The request proves who sends it. */
+export interface Authenticated {
+  readonly kind: 'authenticated';
+  readonly consumer: Consumer | undefined;
+  /** Request headers for the backend. One without a value, or with a value that is not printable ASCII, is removed. */
+  readonly headers?: Readonly<Record<string, string | undefined>>;
+}
+
+/** The request does not prove it, or the proof could not be checked. */
+export interface Refused {
+  readonly kind: 'refused';
+  readonly outcome: Rejected;
+  /** Value of `WWW-Authenticate` (RFC 9110 §11.6.1), which every 401 has. */
+  readonly challenge?: string;
+}
+
+/** Somebody else has responded already. */
+export interface Responded {
+  readonly kind: 'responded';
+}
+
+export type Authentication = Authenticated | Refused | Responded;
+
+/** A middleware that authenticates requests, and its events. */
+export interface AuthenticationMiddleware extends Middleware {
+  readonly events: GatewayEvents;
+}
+
+/**
+ * A middleware out of a function that authenticates one request. The function does not reject: what it cannot check is refused
+ * with `authentication_unavailable`.
+ */
+export function authenticates(
+  events: GatewayEvents,
+  authenticate: (exchange: Exchange) => Authentication | Promise<Authentication>,
+): AuthenticationMiddleware {
+  function apply(exchange: Exchange, result: Authentication, next: Next): void {
+    if (result.kind === 'responded') return;
+    if (result.kind === 'authenticated') {
+      exchange.consumer = result.consumer;
+      setIdentityHeaders(exchange.req, result.headers ?? {});
+      next();
+      return;
+    }
+    if (result.challenge !== undefined && !exchange.res.headersSent) {
+      exchange.res.appendHeader('WWW-Authenticate', result.challenge);
+    }
+    reject(exchange, result.outcome, events);
+  }
+
+  return Object.assign(
+    function expresswayAuthentication(req: IncomingMessage, res: ServerResponse, next: Next): void {
+      const exchange = exchangeOf(req, res);
+      const result = authenticate(exchange);
+      if (!('then' in result)) apply(exchange, result, next);
+      else {
+        result.then((known) => {
+          // The client may have left in the meantime.
+          if (exchange.outcome === undefined) apply(exchange, known, next);
+        }, next);
+      }
+    },
+    { events },
+  );
+}
+
+/** Writes headers that tell a backend who the client is. What the client sent under such a name is gone, in every spelling. */
+export function setIdentityHeaders(req: IncomingMessage, headers: Readonly<Record<string, string | undefined>>): void {
+  const wanted = Object.entries(headers);
+  if (wanted.length === 0) return;
+  const names = new Set(wanted.map(([name]) => comparable(name)));
+  // CGI and many frameworks read `x_user` and `x-user` as one header.
+  for (const name of Object.keys(req.headers)) if (names.has(comparable(name))) delete req.headers[name];
+  for (const [name, value] of wanted)
+    if (value !== undefined && PRINTABLE.test(value)) req.headers[name.toLowerCase()] = value;
+}
+
+/** What every server reads as the same header value. */
+export const PRINTABLE = /^[\x20-\x7e]+$/;
+
+const comparable = (name: string): string => name.toLowerCase().replaceAll(/[_.]/g, '-');
+
+/** The 401 of a request that does not prove who sends it. */
+export const unauthenticated = (challenge: string, detail: string): Refused => ({
+  kind: 'refused',
+  outcome: { kind: 'rejected', cause: 'unauthenticated', detail },
+  challenge,
+});
+
+/** The 503 of a request whose proof could not be checked. */
+export const unavailable = (error: unknown): Refused => ({
+  kind: 'refused',
+  outcome: {
+    kind: 'rejected',
+    cause: 'authentication_unavailable',
+    retryAfterMs: 1_000,
+    error: error instanceof Error ? error : new Error(String(error)),
+  },
+});
+
+/** A `quoted-string` (RFC 9110 §5.6.4). */
+export const quoted = (text: string): string =>
+  `"${text.replaceAll(/[\\"]/g, '\\$&').replaceAll(/[^\t\x20-\x7e]/g, '')}"`;
+
+/** The credentials of one authentication scheme in `Authorization`, whose name is compared without case (RFC 9110 §11.1). */
+export function credentialsOf(req: IncomingMessage, scheme: string): string | undefined {
+  const { authorization } = req.headers;
+  if (authorization === undefined || authorization.length <= scheme.length) return undefined;
+  if (authorization.slice(0, scheme.length).toLowerCase() !== scheme || authorization[scheme.length] !== ' ')
+    return undefined;
+  return authorization.slice(scheme.length).trim();
+}

@@ -1,0 +1,155 @@
+import { createHmac, randomBytes, scrypt, scryptSync, timingSafeEqual } from 'node:crypto';
+import { promisify } from 'node:util';
+import { eventsCheck, GatewayEvents } from '../core/events.ts';
+import type { Consumer, Exchange } from '../core/exchange.ts';
+import { type Check, type Checks, nonEmptyString, optional, resolveOptions } from '../core/options.ts';
+import {
+  type Authentication,
+  type AuthenticationMiddleware,
+  authenticates,
+  credentialsOf,
+  PRINTABLE,
+  quoted,
+  unauthenticated,
+  unavailable,
+} from './authentication.ts';
+
+/** Checks a name and a password. Nothing when they do not fit; a rejected promise means that they could not be checked (503). */
+export type PasswordCheck = (name: string, password: string) => Consumer | undefined | Promise<Consumer | undefined>;
+
+/** Options of {@link basicAuth}. */
+export interface BasicAuthOptions {
+  /** Names, each with its password as `hashPassword()` gives it; or a function that checks a name and a password. */
+  users: Readonly<Record<string, string>> | PasswordCheck;
+  /** What a browser shows when it asks for the password. Default `Restricted`. */
+  realm?: string;
+  /** Request header in which the backend learns the name of the user. The client's own is removed. Default `x-consumer`. */
+  consumerHeader?: string;
+  /** Where `rejected` goes. Default: an emitter of its own, as `events`. */
+  events?: GatewayEvents;
+}
+
+/** Defaults of {@link BasicAuthOptions}. */
+export const basicAuthDefaults = Object.freeze({ realm: 'Restricted', consumerHeader: 'x-consumer' });
+
+const usersCheck: Check = (value) => {
+  if (typeof value === 'function') return undefined;
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return 'must be an object or a function';
+  // The value is not shown: somebody may have written the password itself.
+  const problems = Object.entries(value).flatMap(([name, hash]) => [
+    ...(PRINTABLE.test(name) && !name.includes(':') ? [] : [`"${name}" must be printable ASCII without a colon`]),
+    ...(typeof hash === 'string' && readHash(hash) !== undefined
+      ? []
+      : [`"${name}" must have a hash of hashPassword()`]),
+  ]);
+  return problems.length === 0 ? undefined : problems;
+};
+
+export const basicAuthChecks: Checks<BasicAuthOptions> = {
+  users: usersCheck,
+  realm: nonEmptyString,
+  consumerHeader: nonEmptyString,
+  events: optional(eventsCheck),
+};
+
+/** Cost of scrypt: 16 MiB and about 50 ms (OWASP's least for these parameters). */
+const COST = 2 ** 14;
+const BLOCK = 8;
+const KEY_BYTES = 32;
+
+/** Hashes a password with scrypt (RFC 7914) and a new salt: `scrypt$16384$8$1$<salt>$<hash>`. */
+export function hashPassword(password: string): string {
+  const salt = randomBytes(16);
+  const hash = scryptSync(password, salt, KEY_BYTES, { N: COST, r: BLOCK, p: 1 });
+  return ['scrypt', COST, BLOCK, 1, salt.toString('base64url'), hash.toString('base64url')].join('$');
+}
+
+interface PasswordHash {
+  readonly salt: Buffer;
+  readonly hash: Buffer;
+}
+
+function readHash(text: string): PasswordHash | undefined {
+  const [name, cost, block, lanes, salt, hash, ...rest] = text.split('$');
+  if (name !== 'scrypt' || cost !== String(COST) || block !== String(BLOCK) || lanes !== '1' || rest.length > 0)
+    return undefined;
+  const bytes = Buffer.from(hash ?? '', 'base64url');
+  return salt && bytes.length === KEY_BYTES ? { salt: Buffer.from(salt, 'base64url'), hash: bytes } : undefined;
+}
+
+const scryptKey = promisify<string, Buffer, number, { N: number; r: number; p: number }, Buffer>(scrypt);
+
+/** Checks in progress at a time. More get 503: each costs 50 ms of a core, and guessing must not stop everything else. */
+const MAX_RUNNING = 64;
+
+/** Names and hashes of passwords. */
+class Users {
+  readonly #hashes: ReadonlyMap<string, PasswordHash>;
+  /** For a name that does not exist: the response takes as long as for one that does. */
+  readonly #decoy: PasswordHash = { salt: randomBytes(16), hash: randomBytes(KEY_BYTES) };
+  readonly #secret = randomBytes(32);
+  /** What fitted once, so that scrypt costs nothing for the second request. At most one entry per user. */
+  readonly #known = new Set<string>();
+  /** Checks in progress, so that many requests with one password cost one of them. */
+  readonly #running = new Map<string, Promise<boolean>>();
+
+  constructor(users: Readonly<Record<string, string>>) {
+    this.#hashes = new Map(Object.entries(users).map(([name, text]) => [name, readHash(text) as PasswordHash]));
+  }
+
+  check(name: string, password: string): Consumer | undefined | Promise<Consumer | undefined> {
+    // Keyed, so that the memory of the process holds no hash that can be guessed at.
+    const mark = createHmac('sha256', this.#secret).update(`${name.length}:${name}${password}`).digest('base64');
+    const consumer = { name };
+    if (this.#known.has(mark)) return consumer;
+    let running = this.#running.get(mark);
+    if (running === undefined) {
+      if (this.#running.size >= MAX_RUNNING) return Promise.reject(new Error('too many passwords are being checked'));
+      running = this.#fits(name, password, mark).finally(() => this.#running.delete(mark));
+      this.#running.set(mark, running);
+    }
+    return running.then((fits) => (fits ? consumer : undefined));
+  }
+
+  async #fits(name: string, password: string, mark: string): Promise<boolean> {
+    const { salt, hash } = this.#hashes.get(name) ?? this.#decoy;
+    const actual = await scryptKey(password, salt, KEY_BYTES, { N: COST, r: BLOCK, p: 1 });
+    if (!timingSafeEqual(actual, hash)) return false;
+    this.#known.add(mark);
+    return true;
+  }
+}
+
+/**
+ * Admits requests with the name and password of a user (RFC 7617). All others get 401, for which a browser asks for a password.
+ * Use it over TLS only: the password can be read from each request.
+ *
+ * @throws {OptionsError} that names each unknown key and each bad value.
+ */
+export function basicAuth(given: BasicAuthOptions): AuthenticationMiddleware {
+  const options = resolveOptions('basicAuth', given, basicAuthDefaults, basicAuthChecks);
+  const { users, realm, consumerHeader, events = new GatewayEvents() } = options;
+  const known = typeof users === 'function' ? undefined : new Users(users);
+  const check: PasswordCheck =
+    typeof users === 'function' ? users : (name, password) => (known as Users).check(name, password);
+  const challenge = `Basic realm=${quoted(realm)}, charset="UTF-8"`;
+
+  const found = (consumer: Consumer | undefined): Authentication =>
+    consumer === undefined
+      ? unauthenticated(challenge, 'The name or the password is wrong.')
+      : { kind: 'authenticated', consumer, headers: { [consumerHeader]: consumer.name } };
+
+  function authenticate({ req }: Exchange): Authentication | Promise<Authentication> {
+    const text = Buffer.from(credentialsOf(req, 'basic') ?? '', 'base64').toString();
+    const colon = text.indexOf(':');
+    if (colon === -1) return unauthenticated(challenge, 'The request has no name and password.');
+    try {
+      const consumer = check(text.slice(0, colon), text.slice(colon + 1));
+      return consumer !== undefined && 'then' in consumer ? consumer.then(found, unavailable) : found(consumer);
+    } catch (error) {
+      return unavailable(error);
+    }
+  }
+
+  return authenticates(events, authenticate);
+}

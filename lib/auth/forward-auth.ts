@@ -1,0 +1,193 @@
+import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
+import { eventsCheck, GatewayEvents } from '../core/events.ts';
+import type { Exchange } from '../core/exchange.ts';
+import { TOKEN } from '../core/field-values.ts';
+import { type Check, type Checks, durationMs, oneOf, optional, resolveOptions } from '../core/options.ts';
+import { httpUrl } from './auth-checks.ts';
+import { type Authentication, type AuthenticationMiddleware, authenticates, unavailable } from './authentication.ts';
+
+/** Options of {@link forwardAuth}. */
+export interface ForwardAuthOptions {
+  /** URL of the service that decides. */
+  url: string;
+  /** Milliseconds for its whole response; then `onError` decides. Default 2 000. */
+  timeoutMs?: number;
+  /** Request headers that the service gets. Default: all, except those that concern the connection or the body. */
+  requestHeaders?: readonly string[];
+  /** Headers of its response that go to the backend as request headers. The client's own are removed. Default: none. */
+  responseHeaders?: readonly string[];
+  /** Header of its response that names the consumer. Default: none. */
+  consumerHeader?: string;
+  /**
+   * What happens when the service cannot be reached, or responds too late or with a status from 500: `deny` answers 503, `allow`
+   * forwards the request without a consumer. Default `deny`.
+   */
+  onError?: 'deny' | 'allow';
+  /** Where `rejected` goes. Default: an emitter of its own, as `events`. */
+  events?: GatewayEvents;
+}
+
+/** Defaults of {@link ForwardAuthOptions}. */
+export const forwardAuthDefaults = Object.freeze({
+  timeoutMs: 2_000,
+  responseHeaders: Object.freeze([]) as readonly string[],
+  onError: 'deny' as 'deny' | 'allow',
+});
+
+const nameList: Check = (value) =>
+  Array.isArray(value) && value.every((one) => typeof one === 'string' && TOKEN.test(one))
+    ? undefined
+    : 'must be a list of header names';
+
+export const forwardAuthChecks: Checks<ForwardAuthOptions> = {
+  url: httpUrl,
+  timeoutMs: durationMs,
+  requestHeaders: optional(nameList),
+  responseHeaders: nameList,
+  consumerHeader: optional((value) =>
+    typeof value === 'string' && TOKEN.test(value) ? undefined : 'must be a header name',
+  ),
+  onError: oneOf('deny', 'allow'),
+  events: optional(eventsCheck),
+};
+
+/** Bytes of the service's response that a refused client gets at most: a login page, not a download. */
+const MAX_BODY_BYTES = 65_536;
+
+/** Headers of a request that concern its connection or its body, which the service does not get. */
+const OF_THE_REQUEST = new Set([
+  ...[
+    'connection',
+    'content-encoding',
+    'content-length',
+    'content-type',
+    'expect',
+    'host',
+    'http2-settings',
+    'keep-alive',
+  ],
+  ...['proxy-connection', 'te', 'trailer', 'transfer-encoding', 'upgrade'],
+]);
+
+/** Headers of the service's response that concern its connection or its coding. `fetch` has decoded the body. */
+const OF_THE_RESPONSE = new Set([
+  ...[
+    'connection',
+    'content-encoding',
+    'content-length',
+    'keep-alive',
+    'proxy-connection',
+    'trailer',
+    'transfer-encoding',
+    'upgrade',
+  ],
+]);
+
+/**
+ * Asks a service about each request, as Traefik's ForwardAuth and nginx's `auth_request` do: a GET with the headers of the request, and
+ * `X-Forwarded-Method`, `-Proto`, `-Host`, `-Uri` and `-For`. With a 2xx the request goes on. Any other response below 500 goes to the client as
+ * it is: a 401, or a redirect to a login page. The service never gets the body of the request.
+ *
+ * @throws {OptionsError} that names each unknown key and each bad value.
+ */
+export function forwardAuth(given: ForwardAuthOptions): AuthenticationMiddleware {
+  const options = resolveOptions('forwardAuth', given, forwardAuthDefaults, forwardAuthChecks, { address: 'use url' });
+  const { events = new GatewayEvents(), consumerHeader } = options;
+  const responseHeaders = options.responseHeaders.map((name) => name.toLowerCase());
+
+  const failed = (error: unknown): Authentication =>
+    options.onError === 'allow'
+      ? {
+          kind: 'authenticated',
+          consumer: undefined,
+          headers: Object.fromEntries(responseHeaders.map((name) => [name, undefined])),
+        }
+      : unavailable(error);
+
+  async function authenticate(exchange: Exchange): Promise<Authentication> {
+    try {
+      const response = await fetch(options.url, {
+        headers: questionHeaders(exchange, options.requestHeaders),
+        redirect: 'manual',
+        signal: AbortSignal.timeout(options.timeoutMs),
+      });
+      if (response.status >= 500) {
+        await response.body?.cancel();
+        return failed(new Error(`the service responded ${response.status}`));
+      }
+      if (!response.ok) return await pass(response, exchange);
+      await response.body?.cancel();
+      const name = consumerHeader === undefined ? undefined : response.headers.get(consumerHeader);
+      const headers = Object.fromEntries(responseHeaders.map((one) => [one, response.headers.get(one) ?? undefined]));
+      return { kind: 'authenticated', consumer: name ? { name } : undefined, headers };
+    } catch (error) {
+      return failed(error);
+    }
+  }
+
+  return authenticates(events, authenticate);
+}
+
+function questionHeaders(exchange: Exchange, chosen: readonly string[] | undefined): Headers {
+  const { req } = exchange;
+  const headers = new Headers();
+  for (const name of chosen ?? Object.keys(req.headers)) add(headers, name.toLowerCase(), req.headers);
+  const forwarded: Record<string, string | undefined> = {
+    'x-forwarded-method': req.method,
+    'x-forwarded-proto': exchange.scheme,
+    'x-forwarded-host': req.headers.host,
+    'x-forwarded-uri': req.originalUrl ?? req.url,
+    'x-forwarded-for': exchange.clientAddress,
+  };
+  for (const [name, value] of Object.entries(forwarded)) {
+    // What the client wrote under these names is not what the gateway says.
+    headers.delete(name);
+    if (value !== undefined) headers.set(name, value);
+  }
+  return headers;
+}
+
+function add(headers: Headers, name: string, from: IncomingHttpHeaders): void {
+  const value = from[name];
+  if (value === undefined || OF_THE_REQUEST.has(name)) return;
+  try {
+    headers.set(name, Array.isArray(value) ? value.join(', ') : value);
+  } catch {
+    // A name or value that fetch does not take (it is stricter than HTTP) says nothing about who the client is.
+  }
+}
+
+/** Gives the client the response of the service. */
+async function pass(response: Response, { res }: Exchange): Promise<Authentication> {
+  const body = await boundedBody(response);
+  if (body === undefined)
+    return unavailable(new Error(`the body of the service's response is larger than ${MAX_BODY_BYTES} bytes`));
+  // The client may have left, or another middleware may have responded.
+  if (res.headersSent || res.destroyed) return { kind: 'responded' };
+  writeHead(res, response, body.length);
+  res.end(body);
+  return { kind: 'responded' };
+}
+
+function writeHead(res: ServerResponse, response: Response, length: number): void {
+  res.statusCode = response.status;
+  for (const [name, value] of response.headers) {
+    if (OF_THE_RESPONSE.has(name)) continue;
+    // `Headers` gives each cookie by itself: they must not be joined (RFC 6265 §3).
+    if (name === 'set-cookie') res.appendHeader(name, value);
+    else res.setHeader(name, value);
+  }
+  res.setHeader('Content-Length', length);
+}
+
+/** The body; nothing when it is too large. */
+async function boundedBody(response: Response): Promise<Buffer | undefined> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of response.body ?? []) {
+    size += chunk.length;
+    if (size > MAX_BODY_BYTES) return undefined;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
