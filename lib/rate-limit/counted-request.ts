@@ -1,9 +1,15 @@
-import type { ClientRateLimitInfo } from 'express-rate-limit';
+import {
+  type ClientRateLimitInfo,
+  type RateLimitInfo,
+  type RateLimitRequestHandler,
+  rateLimit,
+} from 'express-rate-limit';
 import type { GatewayEvents, LimiterMode } from '../core/events.ts';
 import type { Exchange } from '../core/exchange.ts';
+import type { Next } from '../core/http.ts';
 import type { Recorder } from '../core/recorder.ts';
 import { reject, rejectWith } from '../core/reject.ts';
-import type { Claim, Decision, QuotaState } from './meter.ts';
+import type { Claim, Decision, Meter, QuotaState } from './meter.ts';
 import type { Quota } from './quota.ts';
 import type { RateLimitFields } from './rate-limit-fields.ts';
 
@@ -19,18 +25,11 @@ export interface LimiterContext {
   readonly meter: { readonly mode: LimiterMode };
 }
 
-/**
- * One request before its limiter. Where the decision has to be waited for, express-rate-limit takes this for the request: it asks
- * for the key, which is the admission itself again, and has the store judge it; then it assigns its verdict to `rateLimit`, then
- * calls either `next` or `refuse()`. So neither a closure per request is needed, nor a property on the real request, whose `ip`
- * it would read (and Express compute) for its debug log.
- */
+/** One request before its limiter: a claim, and what becomes of the request once there is a decision. */
 export class CountedRequest implements Claim {
   readonly key: string;
   readonly cost: number;
   readonly limit: number | undefined;
-  /** The decision that is waited for. */
-  counting: Promise<Decision> | undefined;
   readonly #exchange: Exchange;
   readonly #context: LimiterContext;
   #decision: Decision | undefined;
@@ -43,32 +42,19 @@ export class CountedRequest implements Claim {
     this.limit = limit;
   }
 
-  /** For `DEBUG=express-rate-limit`. */
-  get ip(): string {
-    return this.key;
+  get exchange(): Exchange {
+    return this.#exchange;
   }
 
-  /** For `DEBUG=express-rate-limit`. */
-  get originalUrl(): string | undefined {
-    return this.#exchange.req.originalUrl;
-  }
-
-  /** Carries out what the meter says. @returns whether the request goes on. */
-  judge(decision: Decision): boolean {
-    this.#take(decision);
-    this.#tell(decision);
-    return decision.allowed || this.refuse();
-  }
-
-  /** Takes what the meter says, in the words of express-rate-limit: two hits are over the limit, which is one. */
-  judged(decision: Decision): ClientRateLimitInfo {
-    this.#take(decision);
-    return decision.allowed ? PASSED : REFUSED;
-  }
-
-  /** What it assigns is what the meter has said. */
-  set rateLimit(_info: unknown) {
-    this.#tell(this.#decision as Decision);
+  /** Records a decision, and tells the client how it stands. */
+  learn(decision: Decision): void {
+    this.#decision = decision;
+    const { recorder, res } = this.#exchange;
+    if (recorder !== undefined) this.#record(recorder, decision);
+    // Of a limit that nobody counts, nothing true can be told.
+    if (!this.#context.shadow && decision.quotaStates.length > 0) {
+      this.#context.fields.write(res, decision.quotaStates, this.limit);
+    }
   }
 
   /** Over the limit, or nobody could count. @returns whether the request goes on all the same. */
@@ -83,18 +69,6 @@ export class CountedRequest implements Claim {
     if (shadow) events.emit('limited', event);
     else rejectWith(exchange, { kind: 'rejected', cause: 'rate_limited', retryAfterMs }, events, 'limited', event);
     return shadow;
-  }
-
-  #take(decision: Decision): void {
-    this.#decision = decision;
-    const { recorder } = this.#exchange;
-    if (recorder !== undefined) this.#record(recorder, decision);
-  }
-
-  #tell({ quotaStates }: Decision): void {
-    // Of a limit that nobody counts, nothing true can be told.
-    if (this.#context.shadow || quotaStates.length === 0) return;
-    this.#context.fields.write(this.#exchange.res, quotaStates, this.limit);
   }
 
   #record(recorder: Recorder, { allowed, quotaStates }: Decision): void {
@@ -123,5 +97,125 @@ export class CountedRequest implements Claim {
   }
 }
 
+/** Lets a request pass, or answers it. */
+export type Engine = (counted: CountedRequest, next: Next) => void;
+
+/**
+ * Carries out at once what a meter decides at once. Where the decision has to be waited for, express-rate-limit waits for it and
+ * carries it out (docs/decisions/0039).
+ */
+export function createEngine(meter: Meter): Engine {
+  const waits = waitingEngine();
+  return (counted, next) => {
+    let passes: boolean;
+    try {
+      const decision = meter.take(counted);
+      if (decision instanceof Promise) {
+        waits(counted, decision, next);
+        return;
+      }
+      counted.learn(decision);
+      passes = decision.allowed || counted.refuse();
+    } catch (error) {
+      next(error);
+      return;
+    }
+    if (passes) next();
+  };
+}
+
+interface Waiting {
+  readonly counted: CountedRequest;
+  readonly decision: Promise<Decision>;
+}
+
+/**
+ * Requests that wait, by tickets that are used again. An array, because a Map that is filled and emptied all the time leaves
+ * tables behind that keep requests alive until a full garbage collection.
+ */
+class WaitingRequests {
+  readonly #slots: (Waiting | undefined)[] = [];
+  readonly #freeTickets: string[] = [];
+
+  add(waiting: Waiting): string {
+    const ticket = this.#freeTickets.pop() ?? String(this.#slots.length);
+    this.#slots[Number(ticket)] = waiting;
+    return ticket;
+  }
+
+  get(ticket: string): Waiting {
+    return this.#slots[Number(ticket)] as Waiting;
+  }
+
+  remove(ticket: string): void {
+    this.#slots[Number(ticket)] = undefined;
+    this.#freeTickets.push(ticket);
+  }
+}
+
+/** Where express-rate-limit puts what it knows. Not its usual name: an app would find 1 of 1 there, and only where a decision was waited for. */
+const INFO = 'expresswayRateLimit';
 const PASSED: ClientRateLimitInfo = Object.freeze({ totalHits: 1, resetTime: undefined });
 const REFUSED: ClientRateLimitInfo = Object.freeze({ totalHits: 2, resetTime: undefined });
+
+type ExpressRequest = Parameters<RateLimitRequestHandler>[0];
+type ExpressResponse = Parameters<RateLimitRequestHandler>[1];
+
+/**
+ * express-rate-limit with a limit of 1, in front of a store that says 1 for a request that passes and 2 for one that does not. The
+ * key that it asks the store for is a ticket: it names one request, not a client.
+ */
+function waitingEngine(): (counted: CountedRequest, decision: Promise<Decision>, next: Next) => void {
+  /** Those that express-rate-limit has not asked for the key of: that takes it a microtask. */
+  const called: Waiting[] = [];
+  const waiting = new WaitingRequests();
+
+  function ticketOf(req: object): string {
+    const [one] = called.splice(
+      called.findIndex(({ counted }) => counted.exchange.req === req),
+      1,
+    );
+    return waiting.add(one as Waiting);
+  }
+
+  async function increment(ticket: string): Promise<ClientRateLimitInfo> {
+    const { counted, decision: asked } = waiting.get(ticket);
+    let refused = false;
+    try {
+      const decision = await asked;
+      counted.learn(decision);
+      refused = !decision.allowed;
+      return refused ? REFUSED : PASSED;
+    } finally {
+      if (!refused) waiting.remove(ticket);
+    }
+  }
+
+  function refuse(ticket: string): boolean {
+    const { counted } = waiting.get(ticket);
+    waiting.remove(ticket);
+    return counted.refuse();
+  }
+
+  const limiter: RateLimitRequestHandler = rateLimit({
+    limit: 1,
+    // The other two are for options that are not used here, and never called.
+    store: { increment, decrement() {}, resetKey() {} },
+    legacyHeaders: false,
+    standardHeaders: false,
+    // Its checks print once and go on; ours throw at construction.
+    validate: false,
+    requestPropertyName: INFO,
+    keyGenerator: ticketOf,
+    handler: (req: ExpressRequest & { [INFO]?: RateLimitInfo }, _res, next) => {
+      if (refuse((req[INFO] as RateLimitInfo).key)) next();
+    },
+  });
+
+  return (counted, decision, next) => {
+    const { req, res } = counted.exchange;
+    called.push({ counted, decision });
+    // It reads nothing of them but `originalUrl` and `ip`, for its debug log, which a plain Node request does not have.
+    void limiter(req as ExpressRequest, res as ExpressResponse, next);
+  };
+}

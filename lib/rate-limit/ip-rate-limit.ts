@@ -5,8 +5,7 @@ import { type Exchange, exchangeOf } from '../core/exchange.ts';
 import type { GatewayRequest, Middleware, Next } from '../core/http.ts';
 import { AddressGate, deny } from './address-gate.ts';
 import { addressKey, clientKey } from './client-key.ts';
-import { CountedRequest, type LimiterContext } from './counted-request.ts';
-import { createEngine, type Engine } from './engine.ts';
+import { CountedRequest, createEngine, type Engine, type LimiterContext } from './counted-request.ts';
 import type { IpRateLimitOptions } from './ip-rate-limit-options.ts';
 import { type IpRateLimitSettings, resolveIpRateLimitOptions } from './ip-rate-limit-settings.ts';
 import { LimiterMember } from './limiter-census.ts';
@@ -107,7 +106,7 @@ export function ipRateLimit(options?: IpRateLimitOptions): IpRateLimiter {
     prepareLimits: { value: async (limits: Limits) => limiter.prepare(settingsOf(limits)), enumerable: true },
     ready: { value: async () => limiter.current.meter.ready?.(), enumerable: true },
     close: { value: () => limiter.close(), enumerable: true },
-  }) as unknown as IpRateLimiter;
+  }) as IpRateLimiter;
 }
 
 /** An explicit `undefined` would take the place of a default. */
@@ -208,7 +207,7 @@ class LimitsInForce {
       return;
     }
     const key = clientKey(exchange, this.settings.ipv6Subnet);
-    if (key !== undefined) this.#engine(new CountedRequest(exchange, this.#context, key), exchange.res, next);
+    if (key !== undefined) this.#engine(new CountedRequest(exchange, this.#context, key), next);
     // The client has left. Counted under one key, all who leave would limit each other.
     else exchange.res.destroy();
   }
@@ -237,7 +236,7 @@ class LimitsInForce {
       return;
     }
     if (key !== undefined)
-      this.#engine(new CountedRequest(exchange, this.#context, key, claim.cost, claim.limit), res, next);
+      this.#engine(new CountedRequest(exchange, this.#context, key, claim.cost, claim.limit), next);
     else res.destroy();
   }
 }

@@ -19,7 +19,7 @@ function parseWindows(text: string): readonly RateLimitWindow[] | undefined {
   for (const item of text.split(',')) {
     const match = /^\s*(\d{1,15})\s*\/\s*(\d{0,10})\s*(ms|s|m|h|d)\s*$/.exec(item);
     if (match === null) return undefined;
-    const [, limit, count, unit] = match as unknown as [string, string, string, string];
+    const [, limit, count, unit = ''] = match;
     windows.push({ limit: Number(limit), windowMs: Number(count || 1) * (UNIT_MS[unit] as number) });
   }
   return windows;

@@ -10,7 +10,7 @@ import {
   LIMITER_OPTIONS,
   resolveIpRateLimitOptions,
 } from './ip-rate-limit-settings.ts';
-import type { Decision, LimiterMeter } from './meter.ts';
+import type { Decision, LimiterMeter, QuotaState } from './meter.ts';
 import { openLimiterMeter } from './open-meter.ts';
 import { boundedKey } from './own-claims.ts';
 import type { Quota } from './quota.ts';
@@ -190,7 +190,7 @@ const misuse = (message: string): GatewayError =>
   new GatewayError('ERR_EXPRESSWAY_OPTIONS', `rateLimitStore: ${message}`);
 
 function infoOf({ allowed, retryAfterMs, quotaStates }: Decision, limit: number): ClientRateLimitInfo {
-  const [{ remaining, resetMs }] = quotaStates as unknown as [{ remaining: number; resetMs: number }];
+  const { remaining, resetMs } = quotaStates[0] as QuotaState;
   const resetTime = new Date(Date.now() + (allowed ? resetMs : retryAfterMs));
   return { totalHits: allowed ? Math.max(1, limit - remaining) : limit + 1, resetTime };
 }

@@ -3,8 +3,7 @@ import { Socket } from 'node:net';
 import { describe, expect, jest, test } from '@jest/globals';
 import { GatewayEvents } from '../../../lib/core/events.ts';
 import { exchangeOf } from '../../../lib/core/exchange.ts';
-import { CountedRequest } from '../../../lib/rate-limit/counted-request.ts';
-import { createEngine } from '../../../lib/rate-limit/engine.ts';
+import { CountedRequest, createEngine, type Engine } from '../../../lib/rate-limit/counted-request.ts';
 import type { Decision, Meter } from '../../../lib/rate-limit/meter.ts';
 import { rateLimitFields } from '../../../lib/rate-limit/rate-limit-fields.ts';
 
@@ -12,7 +11,9 @@ const PASSED: Decision = { allowed: true, retryAfterMs: 0, quotaStates: [{ remai
 const LIMITED: Decision = { allowed: false, retryAfterMs: 500, quotaStates: [{ remaining: 0, resetMs: 500 }] };
 
 /** Sends one request past a meter. */
-function pass(take: Meter['take'], shadow = false) {
+const pass = (take: Meter['take'], shadow = false) => send(createEngine({ take, reset() {} }), shadow);
+
+function send(engine: Engine, shadow = false) {
   const req = new IncomingMessage(new Socket());
   const res = new ServerResponse(req);
   const quotas = [{ limit: 2, windowMs: 1_000, burst: 2 }];
@@ -20,7 +21,7 @@ function pass(take: Meter['take'], shadow = false) {
   const fields = rateLimitFields('draft-8', 'ip', quotas);
   const context = { name: 'ip', quotas, shadow, events, fields, meter: { mode: 'memory' as const } };
   const next = jest.fn();
-  createEngine({ take, reset() {} })(new CountedRequest(exchangeOf(req, res), context, '192.0.2.1'), res, next);
+  engine(new CountedRequest(exchangeOf(req, res), context, '192.0.2.1'), next);
   return { res, next };
 }
 
@@ -71,4 +72,21 @@ describe('an error of a meter', () => {
     await settled();
     expect(next.mock.calls).toEqual([[broken]]);
   });
+});
+
+test('requests that wait together get each its own decision, in whatever order the decisions come', async () => {
+  const decided: ((decision: Decision) => void)[] = [];
+  const engine = createEngine({ take: () => new Promise((resolve) => decided.push(resolve)), reset() {} });
+  const all = Array.from({ length: 20 }, () => send(engine));
+  await settled();
+  for (const [i, decide] of [...decided.entries()].reverse()) decide(i % 3 === 0 ? LIMITED : PASSED);
+  await settled();
+  expect(all.map(({ res }) => res.statusCode)).toEqual(all.map((_, i) => (i % 3 === 0 ? 429 : 200)));
+  expect(all.map(({ next }) => next.mock.calls.length)).toEqual(all.map((_, i) => (i % 3 === 0 ? 0 : 1)));
+  // The places of those that are done are used again.
+  const [more] = [send(engine)];
+  await settled();
+  decided.at(-1)?.(LIMITED);
+  await settled();
+  expect(more?.res.statusCode).toBe(429);
 });
