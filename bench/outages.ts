@@ -216,7 +216,6 @@ async function deaths(): Promise<void> {
     WORKERS: '2',
     WORKER_HANG_TIMEOUT_MS: '2000',
     NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(PRELOAD)}`,
-    NODE_COMPILE_CACHE: join(folder, 'cache'),
   };
   for (const make of [() => expressway([portOf(backend)], env), () => nginx([portOf(backend)], 2)]) {
     const { name, port, child, adminUrl } = (await make()) as Proxy;

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { type AddressInfo, createServer, type Server } from 'node:net';
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { accepts, closedPort } from '../support/servers.ts';
@@ -97,6 +97,64 @@ describe('a worker that dies while its clients open new connections', () => {
     expect(await cluster.metric('expressway_worker_ends_total{reason="crashed"}')).toBe(5);
     cluster.proc.kill('SIGTERM');
     expect(await cluster.proc.exit()).toBe(0);
+  });
+});
+
+describe('the spare process', () => {
+  /** Workers and the spare process. */
+  const childrenOf = ({ proc }: Cluster): readonly number[] =>
+    readFileSync(`/proc/${proc.pid}/task/${proc.pid}/children`, 'utf8').trim().split(/\s+/).map(Number);
+
+  const caches = (): readonly string[] =>
+    readdirSync(clusters.path('')).filter((name) => name.startsWith('expressway-cache-'));
+
+  test('has loaded the program before a worker dies, and takes its place; another one follows', async () => {
+    const { cluster } = await clusters.open({ TMPDIR: clusters.path(''), NODE_COMPILE_CACHE: '' });
+    for (const death of [1, 2]) {
+      await until(() => childrenOf(cluster).length === 3);
+      const before = childrenOf(cluster);
+      const [dead, other] = (await cluster.pids()) as [number, number];
+      const spare = before.find((pid) => pid !== dead && pid !== other);
+      process.kill(dead, 'SIGKILL');
+      await cluster.serving(2, [dead]);
+      expect([death, [...(await cluster.pids())].sort()]).toEqual([death, [other, spare].sort()]);
+    }
+    expect((await ask(cluster.url)).status).toBe(200);
+    const [cache = 'none', ...more] = caches();
+    expect([more, readdirSync(clusters.path(cache)).length]).toEqual([[], 1]);
+    cluster.proc.kill('SIGTERM');
+    expect(await cluster.proc.exit()).toBe(0);
+    expect(caches()).toEqual([]);
+  });
+
+  test('that dies is followed by another one, and SIGUSR2 replaces it: it has loaded the code of before', async () => {
+    const { cluster } = await clusters.open();
+    await until(() => childrenOf(cluster).length === 3);
+    const pids = await cluster.pids();
+    const [spare] = childrenOf(cluster).filter((pid) => !pids.includes(pid)) as [number];
+    process.kill(spare, 'SIGKILL');
+    await cluster.proc.said(new RegExp(`"pid":${spare},[^\\n]*"msg":"the spare process ended: another one follows"`));
+    await until(() => childrenOf(cluster).length === 3 && !childrenOf(cluster).includes(spare));
+    const before = childrenOf(cluster);
+    cluster.proc.kill('SIGUSR2');
+    await cluster.proc.said(/"msg":"workers replaced"/);
+    await until(() => childrenOf(cluster).length === 3 && !childrenOf(cluster).some((pid) => before.includes(pid)));
+    expect(await cluster.pids()).toHaveLength(2);
+  });
+
+  test('and the compile cache can be turned off', async () => {
+    const env = {
+      WORKER_SPARE: 'off',
+      NODE_COMPILE_CACHE: '',
+      NODE_DISABLE_COMPILE_CACHE: '1',
+      TMPDIR: clusters.path(''),
+    };
+    const { cluster } = await clusters.open(env);
+    const [pid] = await cluster.pids();
+    process.kill(pid as number, 'SIGKILL');
+    await cluster.serving(2, [pid as number]);
+    expect([...childrenOf(cluster)].sort()).toEqual([...(await cluster.pids())].sort());
+    expect(caches()).toEqual([]);
   });
 });
 

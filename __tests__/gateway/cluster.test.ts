@@ -33,6 +33,8 @@ async function passed(url: string, count: number): Promise<number> {
 describe('limits over workers without Redis', () => {
   const limits = (algorithm: string) => ({
     RATE_LIMIT_MAX: '100',
+    // A worker may get more than its even part of the connections.
+    MAX_CONNECTIONS: '4000',
     // So long that a bucket is not refilled by one in the time of the test.
     RATE_LIMIT_WINDOW_MS: '86400000',
     RATE_LIMIT_ALGORITHM: algorithm,

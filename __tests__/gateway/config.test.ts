@@ -19,6 +19,7 @@ const DEFAULTS = {
   port: 8080,
   workers: 1,
   workerHangTimeoutMs: 30_000,
+  workerSpare: true,
   tls: undefined,
   backendTls: { ca: undefined, cert: undefined, key: undefined },
   backends: ['http://localhost:8081', 'http://localhost:8082'],
@@ -203,6 +204,7 @@ const GOOD: readonly (readonly [string, string, object])[] = [
   ['WORKERS', '4', { workers: 4 }],
   ['WORKERS', 'auto', { workers: availableParallelism() }],
   ['WORKER_HANG_TIMEOUT_MS', '0', { workerHangTimeoutMs: 0 }],
+  ['WORKER_SPARE', 'off', { workerSpare: false }],
   ['BACKENDS', 'https://a', { backends: ['https://a'] }],
   ['BACKENDS', 'http://A:80/ , http://[::1]:81', { backends: ['http://a', 'http://[::1]:81'] }],
   [

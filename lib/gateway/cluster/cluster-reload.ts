@@ -58,7 +58,7 @@ export class ClusterReload {
 
   /** One that was to try another plan does that; all others serve with what is in force by now. */
   planOf(worker: WorkerProcess): Plan {
-    return this.#candidate === worker.plan ? worker.plan : this.#plan;
+    return this.#candidate !== undefined && worker.plan === this.#candidate ? this.#candidate : this.#plan;
   }
 
   /** The configuration in force. */

@@ -28,7 +28,13 @@ export interface Plan {
   readonly backends: Backends;
 }
 
-/** What a worker asks first: `begin`. */
+/** What a worker asks first: `hello`. */
+export interface Hello {
+  /** Whether it has to wait for a place. */
+  readonly isSpare: boolean;
+}
+
+/** What a worker asks next: `begin`. A spare process is answered when it gets a place. */
 export interface Beginning extends Plan {
   /** Of the worker, from 1. */
   readonly place: number;

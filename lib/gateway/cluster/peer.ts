@@ -11,7 +11,7 @@ type Handler = (content: never) => unknown;
 interface Question {
   readonly resolve: (content: never) => void;
   readonly reject: (error: Error) => void;
-  readonly timer: NodeJS.Timeout;
+  readonly timer: NodeJS.Timeout | undefined;
 }
 
 /** `peer` tells ours from messages of anybody else on the channel. */
@@ -48,15 +48,20 @@ export class Peer {
     this.#handlers.set(what, handler as Handler);
   }
 
-  /** Rejects with what the other side threw, when it has gone, or with {@link NoAnswer}. */
+  /**
+   * Rejects with what the other side threw, when it has gone, or with {@link NoAnswer}.
+   *
+   * @param timeoutMs `Infinity` waits for as long as the other side lives.
+   */
   ask<T>(what: string, content: unknown, timeoutMs: number): Promise<T> {
     this.#lastId += 1;
     const id = this.#lastId;
     return new Promise<T>((resolve, reject) => {
-      const timer = setTimeout(() => {
+      const late = (): void => {
         this.#questions.delete(id);
         reject(new NoAnswer(`no answer to "${what}" within ${timeoutMs} ms`));
-      }, timeoutMs).unref();
+      };
+      const timer = timeoutMs === Number.POSITIVE_INFINITY ? undefined : setTimeout(late, timeoutMs).unref();
       this.#questions.set(id, { resolve, reject, timer });
       this.#send({ peer: 'ask', id, what, content }, (error) => this.#settle(id)?.reject(error));
     });

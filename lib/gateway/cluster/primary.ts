@@ -12,7 +12,8 @@ import { ClusterControl } from './cluster-control.ts';
 import { ClusterFeed } from './cluster-feed.ts';
 import { ClusterMetrics } from './cluster-metrics.ts';
 import { ClusterReload } from './cluster-reload.ts';
-import type { Beginning } from './messages.ts';
+import { compileCacheEnvironment } from './compile-cache.ts';
+import type { Beginning, Hello } from './messages.ts';
 import type { WorkerProcess } from './worker-process.ts';
 import { Workers } from './workers.ts';
 
@@ -46,6 +47,8 @@ export class Primary implements AdminView {
       count: config.workers,
       hangTimeoutMs: config.workerHangTimeoutMs,
       stopTimeoutMs: config.shutdownTimeoutMs - config.shutdownLeadMs,
+      environment: compileCacheEnvironment(),
+      hasSpare: config.workerSpare,
       log,
       plan: () => this.#reload.plan,
       born: (worker) => this.#introduce(worker),
@@ -141,7 +144,9 @@ export class Primary implements AdminView {
     const { peer } = worker;
     this.#feed.add(worker);
     peer.on('count', (question: never) => this.#counter.answer(question));
+    peer.on('hello', (): Hello => ({ isSpare: worker.place === 0 }));
     peer.on('begin', async (): Promise<Beginning> => {
+      await worker.placed;
       await this.#reload.settled;
       const operatorStates = await this.#control.operatorStates();
       worker.hasBegun = true;

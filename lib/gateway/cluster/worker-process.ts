@@ -28,14 +28,17 @@ export class WorkerStartError extends StartError {}
 
 /** One process that serves traffic, as its primary sees it. */
 export class WorkerProcess {
-  /** Of its place among the workers: its successor has the same. */
-  readonly place: number;
-  readonly plan: Plan;
+  /** Number of its place among the workers: its successor has the same. 0 for a spare process, which has none yet. */
+  place = 0;
+  /** What it was given to serve with. */
+  plan: Plan | undefined;
   readonly peer: Peer;
   /** Resolves when it serves. Rejects when it ends before. */
   readonly ready: Promise<Ready>;
   readonly exited: Promise<Exit>;
-  /** Whether it was told what to serve with. */
+  /** Resolves when it has a place. */
+  readonly placed: Promise<void>;
+  /** Whether it knows what to serve with. */
   hasBegun = false;
   /** What it said when it ended in order. */
   lastWords: LastWords | undefined;
@@ -43,11 +46,14 @@ export class WorkerProcess {
   #state: WorkerState = 'starting';
   #readyAt: number | undefined;
   #handedOver: ConnectionHandle | undefined;
+  readonly #resolvePlaced: () => void;
 
-  constructor(place: number, plan: Plan) {
-    this.place = place;
-    this.plan = plan;
-    const worker = cluster.fork();
+  /** @param environment Variables that it has besides those of this process. */
+  constructor(environment: NodeJS.ProcessEnv) {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.placed = promise;
+    this.#resolvePlaced = resolve;
+    const worker = cluster.fork(environment);
     this.#worker = worker;
     this.peer = new Peer(worker.process);
     this.#followConnections();
@@ -72,6 +78,13 @@ export class WorkerProcess {
 
   get state(): WorkerState {
     return this.#state;
+  }
+
+  /** Has it serve. */
+  begin(place: number, plan: Plan): void {
+    this.place = place;
+    this.plan = plan;
+    this.#resolvePlaced();
   }
 
   /** Serves no more, answers what it has, and ends. */

@@ -1,3 +1,4 @@
+import { flushCompileCache } from 'node:module';
 import type { CounterAnswer } from '../../index.ts';
 import { type Config, readConfig } from '../config/config.ts';
 import { type Gateway, startGateway } from '../gateway.ts';
@@ -5,12 +6,12 @@ import type { AppFactory } from '../hosted-app.ts';
 import { LogOutput, ONE_PIECE_LENGTH } from '../logging/log-output.ts';
 import { createLogger } from '../logging/logger.ts';
 import { problemsOf } from '../start-error.ts';
-import type { Beginning } from './messages.ts';
+import type { Beginning, Hello } from './messages.ts';
 import { type Channel, Peer } from './peer.ts';
 import { answerPrimary, lastWords } from './worker-answers.ts';
 
-/** A primary that takes longer to answer has gone, or never will. */
-const BEGIN_TIMEOUT_MS = 60_000;
+/** A primary that takes longer to answer is not ours: an app of somebody else that uses `node:cluster`. */
+const HELLO_TIMEOUT_MS = 60_000;
 /** Only so that what was never answered is forgotten: the limiter itself waits less. */
 const COUNT_TIMEOUT_MS = 10_000;
 const BEAT_EVERY_MS = 1_000;
@@ -45,7 +46,11 @@ export async function runWorker(app: AppFactory): Promise<void> {
 /** @returns nothing when the primary was told why not. */
 async function start(app: AppFactory, primary: Peer, lines: LogOutput): Promise<Gateway | undefined> {
   try {
-    const beginning = await primary.ask<Beginning>('begin', undefined, BEGIN_TIMEOUT_MS);
+    const { isSpare } = await primary.ask<Hello>('hello', undefined, HELLO_TIMEOUT_MS);
+    // Node would write the cache at the end of the process only. It takes some 50 ms, which this process has.
+    if (isSpare) flushCompileCache();
+    // A spare process waits here until a worker dies.
+    const beginning = await primary.ask<Beginning>('begin', undefined, Number.POSITIVE_INFINITY);
     const { place, workers, operatorStates } = beginning;
     const config = workerConfig(beginning);
     const log = createLogger(config.logLevel, (line) => lines.write(line), { worker: place });

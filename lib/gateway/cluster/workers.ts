@@ -2,6 +2,7 @@ import type { Logger } from '../logging/logger.ts';
 import { toldProblems } from '../reload/prepared-reload.ts';
 import type { Plan } from './messages.ts';
 import { RestartBackoff } from './restart-backoff.ts';
+import { SpareProcess } from './spare-process.ts';
 import { type Exit, WorkerProcess } from './worker-process.ts';
 
 /** A worker that does not serve by then never will. */
@@ -14,6 +15,10 @@ export interface WorkersParts {
   readonly hangTimeoutMs: number;
   /** Milliseconds after which a worker that stops is ended. */
   readonly stopTimeoutMs: number;
+  /** Variables that workers have besides those of this process. */
+  readonly environment: NodeJS.ProcessEnv;
+  /** Whether one more process waits to take the place of a worker that dies. */
+  readonly hasSpare: boolean;
   readonly log: Logger;
   /** What the next worker serves with, whoever it follows. */
   readonly plan: () => Plan;
@@ -36,12 +41,14 @@ export class Workers {
   readonly #places: readonly Place[];
   /** All that have not ended, with those that are replaced. */
   readonly #alive = new Set<WorkerProcess>();
+  readonly #spare: SpareProcess;
   #isStopping = false;
   #watch: NodeJS.Timeout | undefined;
   #lookedAt = Date.now();
 
   constructor(parts: WorkersParts) {
     this.#parts = parts;
+    this.#spare = new SpareProcess(() => this.#create(), parts.log);
     this.#places = Array.from({ length: parts.count }, (_, index) => ({
       index: index + 1,
       backoff: new RestartBackoff(),
@@ -68,6 +75,7 @@ export class Workers {
     }
     await Promise.all(workers.map(({ ready }) => ready));
     for (const [index, place] of this.#places.entries()) this.#keep(place, workers[index] as WorkerProcess);
+    this.#makeSpare(0);
     return workers;
   }
 
@@ -78,6 +86,16 @@ export class Workers {
    * @throws {WorkerStartError} when one could not start; those that were not reached stay as they are.
    */
   async roll(plan: Plan, firstIsUp: () => void): Promise<void> {
+    // It has loaded the code of before.
+    this.#spare.end();
+    try {
+      await this.#rollAll(plan, firstIsUp);
+    } finally {
+      this.#makeSpare(0);
+    }
+  }
+
+  async #rollAll(plan: Plan, firstIsUp: () => void): Promise<void> {
     for (const [index, place] of this.#places.entries()) {
       if (this.#isStopping) return;
       const next = this.#fork(place, plan);
@@ -96,6 +114,7 @@ export class Workers {
     this.#isStopping = true;
     clearInterval(this.#watch);
     for (const { timer } of this.#places) clearTimeout(timer);
+    this.#spare.end();
     const inOrder = await Promise.all(this.alive.map((worker) => this.#stop(worker)));
     return inOrder.filter((one) => !one).length;
   }
@@ -103,13 +122,23 @@ export class Workers {
   /** At once. */
   kill(): void {
     this.#isStopping = true;
+    this.#spare.end();
     for (const worker of this.#alive) worker.kill();
   }
 
-  #fork(place: Place, plan: Plan): WorkerProcess {
-    const worker = new WorkerProcess(place.index, plan);
-    this.#alive.add(worker);
+  #create(): WorkerProcess {
+    const worker = new WorkerProcess(this.#parts.environment);
     this.#parts.born(worker);
+    return worker;
+  }
+
+  #makeSpare(delayMs: number): void {
+    if (this.#parts.hasSpare && !this.#isStopping) this.#spare.make(delayMs);
+  }
+
+  #fork(place: Place, plan: Plan, worker = this.#create()): WorkerProcess {
+    this.#alive.add(worker);
+    worker.begin(place.index, plan);
     const late = setTimeout(() => {
       this.#parts.log.error({ worker: place.index, pid: worker.pid }, 'worker does not become ready');
       worker.kill();
@@ -136,17 +165,26 @@ export class Workers {
   #replace(place: Place, worker: WorkerProcess, exit: Exit): void {
     const delayMs = place.backoff.delayMs(worker.servedMs);
     const { log } = this.#parts;
-    log.error({ worker: place.index, pid: worker.pid, ...exit, delayMs }, 'worker ended: another one follows');
-    place.timer = setTimeout(() => this.#succeed(place), delayMs);
+    const spare = this.#spare.take();
+    const waitMs = spare === undefined ? delayMs : 0;
+    log.error({ worker: place.index, pid: worker.pid, ...exit, delayMs: waitMs }, 'worker ended: another one follows');
+    if (spare === undefined) {
+      place.timer = setTimeout(() => this.#succeed(place), delayMs);
+      return;
+    }
+    this.#succeed(place, spare);
+    // After the wait: else a worker that always crashes would make one process after the other.
+    const refill = (): void => this.#makeSpare(delayMs);
+    void spare.ready.then(refill, refill);
   }
 
-  #succeed(place: Place): void {
+  #succeed(place: Place, spare?: WorkerProcess): void {
     const { log } = this.#parts;
     const failed = (error: unknown): void =>
       log.error({ worker: place.index, problems: toldProblems(error) }, 'worker cannot start');
     let next: WorkerProcess;
     try {
-      next = this.#fork(place, this.#parts.plan());
+      next = this.#fork(place, this.#parts.plan(), spare);
     } catch (error) {
       // The machine has no room for another process.
       failed(error);

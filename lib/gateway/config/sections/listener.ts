@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
 import { availableParallelism } from 'node:os';
 import type { TlsFiles } from '../tls-files.ts';
-import { durationMs, durationMsOrZero, file, got, optional, port, section } from '../variable.ts';
+import { durationMs, durationMsOrZero, file, got, onOrOff, optional, port, section } from '../variable.ts';
 
 export interface ListenerConfig {
   readonly host: string;
@@ -10,6 +10,8 @@ export interface ListenerConfig {
   readonly workers: number;
   /** Milliseconds after which a worker whose event loop stands still is killed; 0 is never. */
   readonly workerHangTimeoutMs: number;
+  /** Whether a process that has loaded the program waits to take the place of a worker that dies. */
+  readonly workerSpare: boolean;
   /** Files of the certificate and its key; without them the listener speaks plain HTTP. */
   readonly tls: TlsFiles | undefined;
   readonly shutdownLeadMs: number;
@@ -59,6 +61,13 @@ export const listener = section(
       read: durationMsOrZero,
       takesEffect: 'restart',
     },
+    WORKER_SPARE: {
+      text: `With several WORKERS: whether one more process, which has loaded the program and serves nothing, waits to take the place of a
+        worker that dies: on or off. It needs about half of the memory of a worker.`,
+      default: 'on',
+      read: onOrOff,
+      takesEffect: 'restart',
+    },
     TLS_CERT: {
       text: `PEM file of the certificate, followed by the intermediate certificates. With it and TLS_KEY the gateway speaks https;
         with both empty, plain http.`,
@@ -86,6 +95,7 @@ export const listener = section(
     port: read.PORT,
     workers: read.WORKERS,
     workerHangTimeoutMs: read.WORKER_HANG_TIMEOUT_MS,
+    workerSpare: read.WORKER_SPARE,
     tls: read.TLS_CERT && read.TLS_KEY ? { cert: read.TLS_CERT, key: read.TLS_KEY } : undefined,
     shutdownLeadMs: read.SHUTDOWN_LEAD_MS,
     shutdownTimeoutMs: read.SHUTDOWN_TIMEOUT_MS,

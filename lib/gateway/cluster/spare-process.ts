@@ -1,0 +1,58 @@
+import type { Logger } from '../logging/logger.ts';
+import { RestartBackoff } from './restart-backoff.ts';
+import type { WorkerProcess } from './worker-process.ts';
+
+/** A process that has loaded the program and waits for a place: one that dies is replaced in the time that opening a listener takes. */
+export class SpareProcess {
+  readonly #create: () => WorkerProcess;
+  readonly #log: Logger;
+  readonly #backoff = new RestartBackoff();
+  #process: WorkerProcess | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(create: () => WorkerProcess, log: Logger) {
+    this.#create = create;
+    this.#log = log;
+  }
+
+  /** Starts one, unless there is one. */
+  make(delayMs: number): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#make(), delayMs).unref();
+  }
+
+  /** @returns nothing when there is none. It may still be loading the program. */
+  take(): WorkerProcess | undefined {
+    const taken = this.#process;
+    this.#process = undefined;
+    return taken;
+  }
+
+  end(): void {
+    clearTimeout(this.#timer);
+    this.take()?.kill();
+  }
+
+  #make(): void {
+    if (this.#process !== undefined) return;
+    try {
+      const made = this.#create();
+      this.#process = made;
+      void made.exited.then((exit) => {
+        // One that was taken, or ended here, is none any more.
+        if (this.#process !== made) return;
+        this.#process = undefined;
+        this.#again({ pid: made.pid, ...exit });
+      });
+    } catch (error) {
+      // The machine has no room for another process.
+      this.#again({ error });
+    }
+  }
+
+  #again(facts: object): void {
+    const delayMs = this.#backoff.delayMs(undefined);
+    this.#log.warn({ ...facts, delayMs }, 'the spare process ended: another one follows');
+    this.make(delayMs);
+  }
+}
