@@ -52,18 +52,22 @@ export {
   type BackendsChangedEvent,
   type CircuitStateChangeEvent,
   type CircuitStateName,
+  type ClientPipelinedEvent,
   type ClientRefusedEvent,
   type DiscoveryFailedEvent,
   type DiscoveryRecoveredEvent,
   type ForwardedEvent,
   type GatewayEventMap,
   GatewayEvents,
+  type GatewayProblem,
   type HealthChangeEvent,
   type HealthCheckedEvent,
   type HealthVerdict,
   type LimitedEvent,
   type LimiterMode,
   type LimiterModeChangeEvent,
+  type ProblemEvent,
+  type ProblemSeverity,
   type RejectedEvent,
   type ResourceShortageEvent,
 } from './core/events.ts';
@@ -109,6 +113,8 @@ export {
   prometheusMetricsDefaults,
 } from './observability/metrics/prometheus-metrics.ts';
 export { type ObservabilityOptions, observability, observabilityDefaults } from './observability/observability.ts';
+export type { Detector, Finding, WatchedKind } from './observability/problems/problem-kind.ts';
+export { type Headline, headlineOf, mergeProblems, ProblemMonitor } from './observability/problems/problem-monitor.ts';
 export type { FinishedRequest, RequestSink } from './observability/request-record.ts';
 export { mergeHistories, mergeSnapshots } from './observability/status/merge-snapshots.ts';
 export {

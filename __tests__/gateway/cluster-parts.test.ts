@@ -9,6 +9,7 @@ import type { WorkerProcess } from '../../lib/gateway/cluster/worker-process.ts'
 import type { Workers } from '../../lib/gateway/cluster/workers.ts';
 import { readConfig } from '../../lib/gateway/config/config.ts';
 import type { Logger } from '../../lib/gateway/logging/logger.ts';
+import { GatewayState } from '../../lib/gateway/observing/gateway-state.ts';
 
 /** Two ends of a channel, as JSON as between processes. */
 function channel(): readonly [Channel & { connected: boolean }, Channel & { connected: boolean }] {
@@ -27,8 +28,8 @@ function channel(): readonly [Channel & { connected: boolean }, Channel & { conn
   return [one as never, two as never];
 }
 
-describe('messages between primary and workers', () => {
-  test('are answered in order, with an error where the other side fails', async () => {
+describe('peers', () => {
+  test('ask and answer, in order, with the error of the other side as an error', async () => {
     const [here, there] = channel();
     const [asker, answerer] = [new Peer(here), new Peer(there)];
     answerer.on<number>('double', (value) => value * 2);
@@ -40,7 +41,7 @@ describe('messages between primary and workers', () => {
     await expect(asker.ask('unknown', undefined, 5_000)).rejects.toThrow('nobody answers "unknown"');
   });
 
-  test('time out, fail when the other side exits, and ignore messages of others on the channel', async () => {
+  test('do not wait for ever, nor for whoever has gone; what others say on the channel is not theirs', async () => {
     const [here, there] = channel();
     const [asker, answerer] = [new Peer(here), new Peer(there)];
     answerer.on('never', () => new Promise(() => {}));
@@ -56,7 +57,7 @@ describe('messages between primary and workers', () => {
   });
 });
 
-describe('the delay before a crashed worker is replaced', () => {
+describe('the wait before a crashed worker gets a successor', () => {
   const waits = (servedMs: number | undefined, count: number): number[] => {
     const backoff = new RestartBackoff();
     return Array.from({ length: count }, () => backoff.delayMs(servedMs));
@@ -66,7 +67,7 @@ describe('the delay before a crashed worker is replaced', () => {
     expect(waits(undefined, 11)).toEqual([0, 100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 30_000]);
   });
 
-  test('stays short for workers that served, and is reset after one that served for a while', () => {
+  test('stays short for workers that served, and starts again after one that served for a while', () => {
     expect(waits(1_000, 6)).toEqual([0, 100, 200, 400, 500, 500]);
     expect(waits(2_000, 3)).toEqual([0, 0, 0]);
     const backoff = new RestartBackoff();
@@ -94,12 +95,12 @@ describe('a reload of several workers', () => {
     const log = { level: 'info', info: write, warn: write, error: write } as unknown as Logger;
     const variables = { BACKENDS: 'http://a' };
     const environment = { name: '.env', first: variables, read: () => ({ variables, overridden: [] }) };
-    const parts = { config: readConfig(variables), environment, log };
+    const parts = { config: readConfig(variables), environment, log, state: new GatewayState() };
     const reload = new ClusterReload({ ...parts, workers: { serving: workers, alive: workers } as unknown as Workers });
     return { reload, environment, lines };
   }
 
-  test('replaces a worker that cannot apply the prepared configuration, and logs it', async () => {
+  test('replaces a worker that cannot apply what it has prepared, and says so', async () => {
     const fails = () => {
       throw new Error('no room');
     };
@@ -116,7 +117,7 @@ describe('a reload of several workers', () => {
     );
   });
 
-  test('logs an unexpected failure, and the next reload runs', async () => {
+  test('that fails unexpectedly is logged, and the next one runs', async () => {
     const one = worker(1, () => undefined);
     const { reload, lines } = reloading([one]);
     const { peer } = one;
@@ -157,7 +158,7 @@ describe('metrics of several processes', () => {
     metric('nodejs_eventloop_lag_p99_seconds', 'gauge', 'average', isUp),
   ];
 
-  test('adds counters, which never fall; sums gauges of live processes; takes the largest lag', async () => {
+  test('counts are added and never fall; gauges are of those that live; lag is the worst', async () => {
     const [one, two] = [{ metrics: metrics(3, 1) as MetricJson[] | undefined }, { metrics: metrics(4, 0) }];
     const alive = [worker(one), worker(two)];
     const all = new ClusterMetrics(() => alive);

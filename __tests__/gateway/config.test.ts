@@ -301,7 +301,7 @@ describe('readConfig', () => {
     expect(readConfig({})).toEqual(DEFAULTS);
   });
 
-  test('reads an empty value as the default, except for ADMIN_PORT, and ignores unknown variables', () => {
+  test('takes an empty value for the default, save for ADMIN_PORT, and ignores what it does not know', () => {
     const names = new Set([...BAD, ...GOOD].map(([name]) => name));
     names.delete('ADMIN_PORT');
     const empty = Object.fromEntries([...names].map((name) => [name, '']));
@@ -319,7 +319,7 @@ describe('readConfig', () => {
     expect(problems[0]).toMatch(why);
   });
 
-  test('reads RATE_LIMIT_BURST for the token bucket', () => {
+  test('RATE_LIMIT_BURST is for the token bucket', () => {
     const { rateLimit } = readConfig({ RATE_LIMIT_ALGORITHM: 'token-bucket', RATE_LIMIT_BURST: '5' });
     expect(rateLimit).toMatchObject({ algorithm: 'token-bucket', burst: 5 });
   });
@@ -381,7 +381,7 @@ describe('readConfig', () => {
     expect(() => readConfig(bad)).toThrow(problems.join('\n'));
   });
 
-  test('lists every problem of BACKENDS', () => {
+  test('says everything that is wrong with a list of backends', () => {
     const [problem] = problemsOf({ BACKENDS: 'nonsense,http://a/x,http://b,http://b,http://b' });
     expect(problem).toMatch(
       /"nonsense" is not a URL, "http:\/\/a\/x" must be an origin, without path, "http:\/\/b" is named twice, "http:\/\/b" is named twice$/,

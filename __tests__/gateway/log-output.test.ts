@@ -15,7 +15,7 @@ beforeEach(() => {
 
 afterEach(() => rmSync(directory, { recursive: true }));
 
-test('the log output writes all lines in order before close() resolves', async () => {
+test('writes lines in their order, and all of them before it is closed', async () => {
   const path = join(directory, 'log');
   const out = new LogOutput(path);
   for (let i = 0; i < 10_000; i += 1) out.write(`${i}\n`);
@@ -24,7 +24,7 @@ test('the log output writes all lines in order before close() resolves', async (
   expect(out.dropped).toBe(0);
 });
 
-test('the log output does not block the event loop while nobody reads it; it drops, counts and reports what does not fit', async () => {
+test('while nobody reads, the event loop goes on; what does not fit is dropped, counted and told', async () => {
   const fifo = join(directory, 'fifo');
   execFileSync('mkfifo', [fifo]);
   // It opens the pipe and does not read before it is told to.
@@ -56,7 +56,7 @@ test('the log output does not block the event loop while nobody reads it; it dro
   expect(got.split('\n').filter((one) => one.startsWith('x'))).toHaveLength(1_000 - out.dropped);
 });
 
-test('the log output survives a full disk', async () => {
+test('a full disk harms nobody', async () => {
   const warned = jest.spyOn(process.stderr, 'write').mockReturnValue(true);
   const out = new LogOutput('/dev/full', 10_000);
   for (let i = 0; i < 1_000; i += 1) out.write(`${'x'.repeat(99)}\n`);

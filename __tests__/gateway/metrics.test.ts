@@ -16,7 +16,9 @@ async function everything(accept?: string): Promise<{ text: string; type: string
   await down.close();
   const redis = await openBackend('a port that nothing listens on');
   await redis.close();
-  const { url, adminUrl } = await openGateway([good.url, bad.url, down.url], {
+  const { url, adminUrl } = await openGateway([good.url, bad.url, down.url, 'dns://nobody.test:80'], {
+    // Nobody answers there.
+    DNS_SERVERS: '127.0.0.1:9',
     HEALTH_CHECK_PATH: '/healthz',
     REDIS_URL: redis.url.replace('http', 'redis'),
     RATE_LIMIT_MAX: '60',
@@ -33,6 +35,8 @@ async function everything(accept?: string): Promise<{ text: string; type: string
     'limiter_mode_changes',
     'health_checks',
     'clients_refused',
+    'discovery_failures',
+    'backend_responses',
     'request_failures',
   ].map((name) => `${name}_total`);
   let missing: readonly string[] = [];
@@ -58,7 +62,7 @@ describe('/metrics', () => {
     ({ text } = await everything());
   });
 
-  test('has the names and labels of docs/metrics.md, which follow the conventions of Prometheus', () => {
+  test('names and labels are those of docs/metrics.md, and follow the conventions of Prometheus', () => {
     const real = metricsOf(text);
     const table = new Map<string, string>();
     for (const [, name, type, labels] of read('docs/metrics.md').matchAll(
@@ -77,13 +81,13 @@ describe('/metrics', () => {
     }
   });
 
-  test('has every metric and label of the alert rules', () => {
+  test('every metric and label in the alert rules is real', () => {
     const rules = rulesIn(read('example-gateway/prometheus/alerts.yaml'));
     expect(rules.length).toBeGreaterThan(8);
     for (const { alert, expr } of rules) expect([alert, unknownIn(expr, text)]).toEqual([alert, []]);
   });
 
-  test('has every metric and label of the Grafana dashboard', () => {
+  test('every metric and label in the Grafana dashboard is real', () => {
     interface Dashboard {
       readonly panels: readonly { readonly title: string; readonly targets?: readonly { readonly expr: string }[] }[];
     }
@@ -93,7 +97,7 @@ describe('/metrics', () => {
     for (const [title, expr] of queries) expect([title, unknownIn(expr, text)]).toEqual([title, []]);
   });
 
-  test('has the default metrics of the process, event-loop lag included', () => {
+  test('default metrics of the process are there, event-loop lag too', () => {
     const real = metricsOf(text);
     expect([...real.keys()]).toEqual(
       expect.arrayContaining(['nodejs_eventloop_lag_p99_seconds', 'process_cpu_seconds_total', 'nodejs_version_info']),
@@ -101,7 +105,7 @@ describe('/metrics', () => {
   });
 });
 
-test('the check of PromQL queries detects unknown metrics and labels', () => {
+test('the check of queries finds a metric and a label that do not exist', () => {
   const text = '# TYPE a_total counter\na_total{b="1"} 2\n';
   expect(unknownIn('sum by (b) (rate(a_total{b=~"1|2"}[5m])) > 5', text)).toEqual([]);
   expect(unknownIn('sum by (c) (rate(a_total[5m]))', text)).toEqual(['c']);
@@ -109,7 +113,7 @@ test('the check of PromQL queries detects unknown metrics and labels', () => {
   expect(unknownIn('rate(b_total[5m])', text)).toEqual(['b_total']);
 });
 
-test('/metrics sends OpenMetrics to clients that accept it, and the same names to others afterwards', async () => {
+test('gives OpenMetrics to whoever accepts it, and the same names to others afterwards', async () => {
   const { text, type } = await everything('application/openmetrics-text;version=1.0.0,text/plain;q=0.5');
   expect(type).toBe('application/openmetrics-text; version=1.0.0; charset=utf-8');
   expect(text).toMatch(/^# TYPE expressway_requests counter\nexpressway_requests_total\{/m);

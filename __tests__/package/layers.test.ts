@@ -30,7 +30,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'proxy',
     'lifecycle',
   ],
-  gateway: ['index'],
+  gateway: ['core', 'index'],
   cli: ['core', 'rate-limit', 'backends', 'gateway'],
   // It uses the public API of the package only, by its name.
   'example-gateway': [],

@@ -148,6 +148,38 @@ export interface ResourceShortageEvent {
   readonly error: Error;
 }
 
+/** `critical`: clients get errors. `warning`: an operator should act. `notice`: worth knowing, nothing is wrong. */
+export type ProblemSeverity = 'critical' | 'warning' | 'notice';
+
+/** Something that an operator should know of, as status page, `/status` and log show it. */
+export interface GatewayProblem {
+  /** Name of the kind, and label of the metric: one of those in docs/problems.md. */
+  readonly problem: string;
+  readonly severity: ProblemSeverity;
+  /** What it is about: a backend, a limiter, a proxy in front, a variable; empty for the process itself. */
+  readonly subject: string;
+  /** In a few words, for a headline. */
+  readonly title: string;
+  /** What happened, to what, and why. */
+  readonly text: string;
+  /** What to do about it. */
+  readonly nextStep: string;
+  /** `Date.now()` when it was seen first. */
+  readonly since: number;
+}
+
+/** A problem began, lasts (once a minute, with numbers of now), or is over. */
+export interface ProblemEvent {
+  readonly state: 'began' | 'lasts' | 'over';
+  readonly problem: GatewayProblem;
+}
+
+/** A client sent requests on a connection without waiting for responses: they wait for their turn. */
+export interface ClientPipelinedEvent {
+  /** Of the other end of the connection. */
+  readonly address: string | undefined;
+}
+
 /** The events of {@link GatewayEvents}, each with what its listeners get. */
 export interface GatewayEventMap {
   /** A request was over its limit and got 429, or would have. */
@@ -174,6 +206,10 @@ export interface GatewayEventMap {
   discoveryRecovered: [DiscoveryRecoveredEvent];
   /** A request got 503 because the gateway lacks descriptors, ports or memory: told once in ten seconds for each code. */
   resourceShortage: [ResourceShortageEvent];
+  /** An operator should know of something. `statusFeed()` finds it out. */
+  problem: [ProblemEvent];
+  /** A client pipelines requests: once for each connection. */
+  clientPipelined: [ClientPipelinedEvent];
 }
 
 /** As the emitter keeps it; one that is called once is in a wrapper. */

@@ -31,6 +31,8 @@ export interface AttemptHead {
 export interface Recorder {
   limiterDecided(decision: LimiterDecision): void;
   attemptStarted(backend: string, head: AttemptHead): void;
+  /** The head of a backend's response is here, and goes to the client. */
+  attemptAnswered(backend: string): void;
   attemptEnded(backend: string, outcome: Outcome): void;
   /** The response is closed, and the outcome known. */
   ended(): void;

@@ -19,6 +19,7 @@ const TYPES = Object.freeze({
   WARN_EXPRESSWAY_LIMITER_CLUSTER: 'ExpresswayMisuseWarning',
   WARN_EXPRESSWAY_PROXY_PER_REQUEST: 'ExpresswayMisuseWarning',
   WARN_EXPRESSWAY_TRUST_PROXY: 'ExpresswayMisuseWarning',
+  WARN_EXPRESSWAY_TRUST_PROXY_HOPS: 'ExpresswayMisuseWarning',
   WARN_EXPRESSWAY_TRUST_MISMATCH: 'ExpresswayMisuseWarning',
   WARN_EXPRESSWAY_PATH_FILTER: 'ExpresswayMisuseWarning',
   WARN_EXPRESSWAY_API_KEYS: 'ExpresswayApiKeyWarning',

@@ -7,6 +7,7 @@ import {
   type GracefulShutdown,
   gracefulShutdown,
   hardenServer,
+  headlineOf,
   upgradeHandler,
 } from '../index.ts';
 import { adminOptions } from './admin/admin-options.ts';
@@ -20,6 +21,7 @@ import { finalHandler } from './internal-error.ts';
 import { ADMIN, GATEWAY, type ListenerName, listen } from './listener.ts';
 import { logEvents } from './logging/event-log.ts';
 import { createLogger, type Logger } from './logging/logger.ts';
+import { GatewayState } from './observing/gateway-state.ts';
 import { type Lines, type Observer, observe } from './observing/observe.ts';
 import { withinOpenFiles } from './open-files.ts';
 import type { PreparedReload, ReloadPart } from './reload/prepared-reload.ts';
@@ -41,6 +43,8 @@ export interface GatewayDeps {
   readonly environment?: Environment;
   /** Makes it one of several workers: the primary has the admin listener, watches files and reads the configuration. */
   readonly worker?: WorkerContext;
+  /** What is noted for the problems of the gateway. Default: its own. */
+  readonly state?: GatewayState;
 }
 
 /** What a worker has of its primary. */
@@ -56,6 +60,7 @@ interface GatewayParts extends Required<Pick<GatewayDeps, 'app' | 'log' | 'lines
   readonly worker: WorkerContext | undefined;
   /** Watched. */
   readonly file: BackendsFile | undefined;
+  readonly state: GatewayState;
   /** Of the admin listener. */
   readonly adminConnections: number;
 }
@@ -82,13 +87,13 @@ export class Gateway implements AdminView {
   #adminUrl: string | undefined;
 
   constructor(config: Config, parts: GatewayParts) {
-    const { log, lines, events, environment, worker, file, adminConnections: maxConnections } = parts;
+    const { log, lines, events, environment, worker, file, state, adminConnections: maxConnections } = parts;
     this.#config = config;
     this.#log = log;
     this.#worker = worker;
     const options = middlewareOptions(config, events, worker?.counter);
     this.#hosted = parts.app({ config, options, events, log });
-    this.#observer = observe(config, events, log, lines, this.#hosted);
+    this.#observer = observe({ config, events, log, lines, state }, this.#hosted);
     const { app, limiter, proxy } = this.#hosted;
     const made = expressServerOptions(app);
     this.#server =
@@ -105,10 +110,16 @@ export class Gateway implements AdminView {
     this.#server.on('upgrade', upgradeHandler(listener));
     this.#observer.feed?.countConnections(this.#server);
     this.#file = file;
-    this.#reload = new Reload(config, environment, log);
+    this.#reload = new Reload(config, environment, log, state);
     this.operator = adminOptions(() => this.#reload.config, this.#hosted, this.#observer, log);
     this.#admin =
-      config.admin && worker === undefined ? createAdminServer(this, { ...this.operator, maxConnections }) : undefined;
+      config.admin && worker === undefined
+        ? createAdminServer(this, {
+            ...this.operator,
+            maxConnections,
+            crowded: (address, held, most) => state.crowded(address, held, most),
+          })
+        : undefined;
     this.#reloadParts = {
       backends: proxy === undefined ? [] : [backendsPart(proxy, file)],
       others: [
@@ -136,8 +147,11 @@ export class Gateway implements AdminView {
 
   status(): object {
     const { limiter, breaker, proxy } = this.#hosted;
+    const { problems } = this.#observer;
     return {
       phase: this.phase,
+      headline: headlineOf(this.phase, problems()),
+      problems: problems(),
       uptimeMs: Date.now() - this.#startedAt,
       limiter: limiter && { mode: limiter.mode },
       circuit: breaker && { state: breaker.state, retryAfterMs: breaker.retryAfterMs() },
@@ -249,7 +263,9 @@ export async function startGateway(config: Config, deps: GatewayDeps = {}): Prom
   const backends = (await file?.read()) ?? config.backends;
   const { config: fitting, adminConnections } = withinOpenFiles({ ...config, backends }, log);
   const { app = standardApp } = deps;
-  const gateway = new Gateway(fitting, { app, log, lines, events, environment, worker, file, adminConnections });
+  const { state = new GatewayState() } = deps;
+  const parts = { app, log, lines, events, environment, worker, file, state, adminConnections };
+  const gateway = new Gateway(fitting, parts);
   try {
     await gateway.open();
   } catch (error) {

@@ -2,10 +2,13 @@ import cluster from 'node:cluster';
 import { stopOnSignals } from '../index.ts';
 import { readConfig } from './config/config.ts';
 import { EnvFile } from './config/env-file.ts';
+import { misspeltVariables } from './config/misspelt-variables.ts';
 import { startGateway } from './gateway.ts';
 import type { AppFactory } from './hosted-app.ts';
 import { LogOutput, ONE_PIECE_LENGTH } from './logging/log-output.ts';
 import { createLogger } from './logging/logger.ts';
+import { logProcessWarnings } from './logging/process-warnings.ts';
+import { GatewayState } from './observing/gateway-state.ts';
 import { standardApp } from './standard-app.ts';
 import { exitOnStartError } from './start-error.ts';
 import { keepNewObjectsYoung } from './v8-settings.ts';
@@ -25,14 +28,18 @@ async function run(app: AppFactory): Promise<void> {
   const isShared = config.workers > 1;
   const lines = new LogOutput(1, undefined, isShared ? ONE_PIECE_LENGTH : undefined);
   const log = createLogger(config.logLevel, (line) => lines.write(line));
+  logProcessWarnings(log);
+  const state = new GatewayState();
+  state.log = lines;
+  state.misspelt = misspeltVariables(process.env);
   const { EXPRESSWAY_ENV_FILE = '.env', EXPRESSWAY_ENV_PROPER = '' } = process.env;
   const environment = new EnvFile(EXPRESSWAY_ENV_FILE, process.env, EXPRESSWAY_ENV_PROPER.split(','));
 
   async function start(): Promise<Running> {
-    if (!isShared) return startGateway(config, { app, log, lines, environment });
+    if (!isShared) return startGateway(config, { app, log, lines, environment, state });
     // Not loaded by those who have one process.
     const { startPrimary } = await import('./cluster/primary.ts');
-    return startPrimary(config, { log, environment });
+    return startPrimary(config, { log, environment, state });
   }
 
   const starting = start();

@@ -65,6 +65,11 @@ export class Answers {
     rejectWith(exchange, outcome, this.#events, 'clientRefused', refusal(socket, cause, { detail, exchange }));
   }
 
+  /** A client sends requests before it has the response to the one under way. */
+  pipelined({ remoteAddress: address }: Socket): void {
+    this.#events?.emit('clientPipelined', { address });
+  }
+
   /** Ends a connection on which there is no answer to be given. */
   cut(socket: Socket, cause: RejectionCause): void {
     this.#ending.add(socket);

@@ -103,6 +103,7 @@ export class RequestFlow {
   #line: string | undefined = '';
   #inProgress = 0;
   #isWaiting = false;
+  #hasPipelined = false;
   #isOver = false;
   /** Whether the content of a request for an upgrade is being read. */
   #isUpgrading = false;
@@ -199,6 +200,10 @@ export class RequestFlow {
   /** Until the first answer that is under way is out. */
   #wait(rest: Buffer): void {
     const socket = this.#socket;
+    if (this.#isBetween && !this.#hasPipelined) {
+      this.#hasPipelined = true;
+      this.#answers.pipelined(socket);
+    }
     // A socket that flows would give it back at once.
     socket.pause();
     socket.unshift(this.#shared.has(rest) ? Buffer.from(rest) : rest);

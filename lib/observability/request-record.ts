@@ -48,7 +48,9 @@ export interface FinishedRequest {
 /** Where finished requests go. */
 export interface RequestSink {
   started?(): void;
-  attempt?(backend: string, durationMs: number, proxy: string): void;
+  /** The head of a backend's response is here, so long after the backend was picked. */
+  answered?(backend: string, headMs: number, proxy: string): void;
+  attempt?(backend: string, durationMs: number, proxy: string, outcome: Outcome): void;
   limiterDecided?(decision: LimiterDecision): void;
   finished(request: FinishedRequest): void;
 }
@@ -94,7 +96,7 @@ export class RequestRecord implements Recorder {
       try {
         sink.started?.();
       } catch (error) {
-        tellOfSink(sink, error);
+        warnOfSink(sink, error);
       }
     }
   }
@@ -107,7 +109,7 @@ export class RequestRecord implements Recorder {
       try {
         sink.limiterDecided?.(decision);
       } catch (error) {
-        tellOfSink(sink, error);
+        warnOfSink(sink, error);
       }
     }
   }
@@ -115,6 +117,19 @@ export class RequestRecord implements Recorder {
   attemptStarted(backend: string, head: AttemptHead): void {
     this.#attemptSince = performance.now();
     this.#trace?.attemptStarted(backend, head);
+  }
+
+  attemptAnswered(backend: string): void {
+    const tookMs = performance.now() - this.#attemptSince;
+    if (Number.isNaN(tookMs)) return;
+    const { proxy = '' } = this.#exchange;
+    for (const sink of this.#sinks) {
+      try {
+        sink.answered?.(backend, tookMs, proxy);
+      } catch (error) {
+        warnOfSink(sink, error);
+      }
+    }
   }
 
   attemptEnded(backend: string, outcome: Outcome): void {
@@ -127,9 +142,9 @@ export class RequestRecord implements Recorder {
     const { proxy = '' } = this.#exchange;
     for (const sink of this.#sinks) {
       try {
-        sink.attempt?.(backend, tookMs, proxy);
+        sink.attempt?.(backend, tookMs, proxy, outcome);
       } catch (error) {
-        tellOfSink(sink, error);
+        warnOfSink(sink, error);
       }
     }
   }
@@ -179,7 +194,7 @@ export class RequestRecord implements Recorder {
       try {
         sink.finished(finished);
       } catch (error) {
-        tellOfSink(sink, error);
+        warnOfSink(sink, error);
       }
     }
   }
@@ -196,5 +211,5 @@ export class RequestRecord implements Recorder {
 }
 
 /** A sink may write to a logger of the app's. What that throws costs one entry, and neither the request nor other sinks. */
-const tellOfSink = (sink: RequestSink, error: unknown): void =>
+const warnOfSink = (sink: RequestSink, error: unknown): void =>
   warnOfThrow(sink, 'WARN_EXPRESSWAY_LISTENER', 'A metrics, log or status sink threw', error);

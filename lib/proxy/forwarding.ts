@@ -279,6 +279,7 @@ export class Forwarding implements AttemptOwner, ContentOwner, Waiter {
   answered(status: number, fields: ResponseFields): void {
     this.#place?.answered();
     const backend = this.#backend as Backend;
+    this.#exchange.recorder?.attemptAnswered(backend.origin);
     if (backend.isAway) backend.circuit.reset();
     if (status < 500) {
       backend.timeouts.showedLife();

@@ -34,6 +34,8 @@ export interface IpRateLimiter extends Middleware {
   readonly name: string;
   /** `memory` without Redis; else `redis`, or what `onStoreError` says while Redis fails. */
   readonly mode: LimiterMode;
+  /** What Redis failed with last, while something else counts in its place. */
+  readonly storeError: Error | undefined;
   readonly events: GatewayEvents;
   /**
    * Forgets the requests of one client, given as an address, as what the option `key` gave, or as the key of a
@@ -100,6 +102,7 @@ export function ipRateLimit(options?: IpRateLimitOptions): IpRateLimiter {
   return Object.defineProperties(ipRateLimiter, {
     name: { value: name },
     mode: { get: () => limiter.current.meter.mode, enumerable: true },
+    storeError: { get: () => limiter.current.meter.storeError, enumerable: true },
     events: { value: events, enumerable: true },
     resetKey: { value: (key: string) => limiter.current.reset(key), enumerable: true },
     setLimits: { value: (limits: Limits) => limiter.replace(settingsOf(limits)), enumerable: true },

@@ -41,6 +41,8 @@ export interface Meter {
 /** A meter that never rejects. */
 export interface LimiterMeter extends Meter {
   readonly mode: LimiterMode;
+  /** What the shared store failed with last, while something else counts in its place. */
+  readonly storeError?: Error | undefined;
   /** Where there is something to wait for at a start. Never rejects. */
   ready?(): Promise<void>;
   /** Never rejects. */

@@ -41,8 +41,25 @@ async function withAlgorithms(root: string, page: string): Promise<string> {
   return page.replace(ALGORITHMS, (_whole, begin, end) => `${begin}\n${table}\n\n${end}`);
 }
 
+const PROBLEMS = /(<!-- problems: (lib\/[\w/.-]+\.ts), (\w+) -->\n).*?(<!-- end of problems -->)/gs;
+
+/** A page with its tables of problems as the registries have them now. */
+async function withProblems(root: string, page: string): Promise<string> {
+  const made: string[] = [];
+  for (const [, , file = '', name = ''] of page.matchAll(PROBLEMS)) {
+    const kinds: readonly Record<'problem' | 'severity' | 'meaning' | 'nextStep', string>[] = (
+      await import(pathToFileURL(join(root, file)).href)
+    )[name];
+    const rows = kinds.map(({ problem, severity, meaning, nextStep }) => {
+      return `| <a id="${problem}"></a>\`${problem}\` | ${severity} | ${meaning} | ${nextStep} |`;
+    });
+    made.push(['| problem | severity | what it means | next step |', '| --- | --- | --- | --- |', ...rows].join('\n'));
+  }
+  return page.replace(PROBLEMS, (_whole, begin, _file, _name, end) => `${begin}\n${made.shift()}\n\n${end}`);
+}
+
 /**
- * A page with its tables of options, selection policies and algorithms as the source has them now. `<!-- options: Interface, file, defaults -->` says where a
+ * A page with its tables of options, problems, selection policies and algorithms as the source has them now. `<!-- options: Interface, file, defaults -->` says where a
  * table comes from; `none` stands for an interface without exported defaults.
  */
 export async function withOptions(root: string, page: string): Promise<string> {
@@ -63,5 +80,5 @@ export async function withOptions(root: string, page: string): Promise<string> {
     TABLE,
     (_whole, begin, _name, _file, _defaults, end) => `${begin}\n${made.shift()}\n\n${end}`,
   );
-  return withAlgorithms(root, await withPolicies(root, withTables));
+  return withProblems(root, await withAlgorithms(root, await withPolicies(root, withTables)));
 }

@@ -65,7 +65,7 @@ describe('prometheusMetrics', () => {
     const exchange = {} as Exchange;
     const all = (): void => {
       for (const backend of ['http://a', 'http://b']) {
-        metrics.attempt?.(backend, 5, 'p');
+        metrics.attempt?.(backend, 5, 'p', { kind: 'completed', status: 200 });
         events.emit('healthChecked', { proxy: 'p', backend, error: undefined });
         const outcome = { kind: 'completed', status: 503 } as const;
         events.emit('attemptFailed', { exchange, proxy: 'p', backend, outcome, retried: true });
@@ -106,7 +106,7 @@ describe('prometheusMetrics', () => {
     const metrics = prometheusMetrics({ register, events: new GatewayEvents(), proxies: [counting] });
     for (let i = 0; i < 10_000; i += 1) {
       current = `http://b${i}`;
-      metrics.attempt?.(current, 1, 'p');
+      metrics.attempt?.(current, 1, 'p', { kind: 'completed', status: 200 });
     }
     // Pruned every 64 backends or so: no more than that many are kept.
     expect(asked).toBeGreaterThan(100);

@@ -16,6 +16,7 @@ const exchange = {} as Exchange;
 
 const finished = (changes: Partial<FinishedRequest> = {}): FinishedRequest =>
   ({
+    req: { headers: {} },
     route: 'default',
     method: 'GET',
     status: 200,
@@ -69,7 +70,8 @@ class Rig {
   request(changes: Partial<FinishedRequest> = {}): void {
     this.metrics.started?.();
     const request = finished(changes);
-    if (request.backend !== undefined) this.metrics.attempt?.(request.backend, request.durationMs, 'p');
+    const { backend, durationMs, status } = request;
+    if (backend !== undefined) this.metrics.attempt?.(backend, durationMs, 'p', { kind: 'completed', status });
     this.metrics.finished(request);
     this.feed.finished(request);
   }

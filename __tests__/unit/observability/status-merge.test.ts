@@ -28,6 +28,7 @@ const row = (changes: Partial<BackendRow> = {}): BackendRow => ({
 
 const snapshot = (pid: number, changes: Partial<StatusSnapshot> = {}): StatusSnapshot => ({
   at: pid,
+  problems: [],
   processes: [{ pid } as StatusSnapshot['processes'][0]],
   load: { inFlight: 1, waiting: 2, retriesLeft: 3 },
   rates: { requests: 10, backendErrors: 1, gatewayErrors: 0.5, limited: 2 },
@@ -57,6 +58,7 @@ describe('mergeSnapshots', () => {
     const given = structuredClone([one, two]);
     expect(mergeSnapshots([one, two])).toEqual({
       at: 2,
+      problems: [],
       processes: [{ pid: 1 }, { pid: 2 }],
       load: { inFlight: 2, waiting: 4, retriesLeft: 6 },
       rates: { requests: 20, backendErrors: 2, gatewayErrors: 1, limited: 4 },

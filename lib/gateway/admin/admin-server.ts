@@ -24,6 +24,8 @@ export interface AdminOptions {
   readonly host?: string;
   /** Connections at a time. When nearly all are taken, idle ones are closed for new ones. Default 256. */
   readonly maxConnections?: number;
+  /** Called when an idle connection is closed to make room: who holds most of them, and how many. */
+  readonly crowded?: (address: string, held: number, maxConnections: number) => void;
 }
 
 type Endpoint = (view: AdminView) => { readonly status: number; readonly content: object | Promise<object> };
@@ -41,7 +43,7 @@ const PROBES = new Set(['/livez', '/readyz']);
 
 /** The operator's listener. It never serves traffic, and traffic never reaches it. */
 export function createAdminServer(view: AdminView, options: AdminOptions = {}): Server {
-  const { register, host = '', maxConnections = ADMIN_CONNECTIONS } = options;
+  const { register, host = '', maxConnections = ADMIN_CONNECTIONS, crowded } = options;
   const site = options.site && new StatusSite(options.site, () => view.phase);
   const server = createServer((req, res) => {
     const path = req.url?.split('?', 1)[0] ?? '';
@@ -54,7 +56,7 @@ export function createAdminServer(view: AdminView, options: AdminOptions = {}): 
       void answer(path, req, res, view);
     }
   });
-  closeIdleConnections(server, maxConnections);
+  closeIdleConnections(server, maxConnections, crowded);
   // Of one address as many as of all: probes, scrapers and operators may come through one proxy.
   return hardenServer(server, { maxConnections, maxConnectionsPerAddress: 0 });
 }

@@ -8,7 +8,11 @@ const SPARE = 4;
  * Makes room on a server that is nearly full: the connection without a request that has waited longest is closed for each
  * new one. A client that opens connections and forgets them cannot keep others, or itself, from the health endpoints.
  */
-export function closeIdleConnections(server: Server, maxConnections: number): void {
+export function closeIdleConnections(
+  server: Server,
+  maxConnections: number,
+  crowded?: (address: string, held: number, maxConnections: number) => void,
+): void {
   const all = new Set<Socket>();
   /** In the order in which they became idle. */
   const idle = new Set<Socket>();
@@ -20,6 +24,7 @@ export function closeIdleConnections(server: Server, maxConnections: number): vo
       idle.delete(socket);
     });
     if (all.size <= maxConnections - SPARE) return;
+    if (crowded !== undefined) reportMost(all, maxConnections, crowded);
     const [oldest] = idle;
     if (oldest !== socket) oldest?.destroy();
   });
@@ -29,4 +34,15 @@ export function closeIdleConnections(server: Server, maxConnections: number): vo
       if (!socket.destroyed) idle.add(socket);
     });
   });
+}
+
+function reportMost(
+  all: ReadonlySet<Socket>,
+  maxConnections: number,
+  crowded: (address: string, held: number, maxConnections: number) => void,
+): void {
+  const held = new Map<string, number>();
+  for (const { remoteAddress = '' } of all) held.set(remoteAddress, (held.get(remoteAddress) ?? 0) + 1);
+  const [most] = [...held].sort(([, a], [, b]) => b - a);
+  if (most !== undefined) crowded(most[0], most[1], maxConnections);
 }

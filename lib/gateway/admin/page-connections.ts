@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http';
-import type { StatusSnapshot, StatusWatcher, TrafficHistory } from '../../index.ts';
+import type { Headline, StatusSnapshot, StatusWatcher, TrafficHistory } from '../../index.ts';
 import { sendProblem } from './responses.ts';
 
 /** What the page shows: of one process, or of several as one. */
@@ -15,6 +15,8 @@ export interface PageFeed {
 /** What a page is sent: a snapshot with what else the page must know. */
 export interface PageState extends StatusSnapshot {
   readonly phase: string;
+  /** In one line. */
+  readonly headline: Headline;
   /** Whether there is a token with which one may act. */
   readonly canAct: boolean;
 }

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { findPackageJSON } from 'node:module';
-import type { StatusSnapshot } from '../../index.ts';
+import { headlineOf, type StatusSnapshot } from '../../index.ts';
 import type { Logger } from '../logging/logger.ts';
 import { type GatewayControl, OperatorApi } from './operator-api.ts';
 import { PageConnections, type PageFeed, type PageState } from './page-connections.ts';
@@ -76,6 +76,8 @@ export class StatusSite {
   }
 
   #stateOf(snapshot: StatusSnapshot): PageState {
-    return { phase: this.#phase(), canAct: this.#guard.isOn, ...snapshot };
+    const phase = this.#phase();
+    const headline = headlineOf(phase, snapshot.problems, snapshot.backends);
+    return { phase, headline, canAct: this.#guard.isOn, ...snapshot };
   }
 }

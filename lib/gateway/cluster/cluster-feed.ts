@@ -1,4 +1,12 @@
-import { type Change, mergeHistories, mergeSnapshots, type StatusSnapshot, type TrafficHistory } from '../../index.ts';
+import {
+  type Change,
+  type GatewayProblem,
+  mergeHistories,
+  mergeProblems,
+  mergeSnapshots,
+  type StatusSnapshot,
+  type TrafficHistory,
+} from '../../index.ts';
 import type { PageFeed } from '../admin/page-connections.ts';
 import type { WorkerProcess } from './worker-process.ts';
 
@@ -9,12 +17,26 @@ const TIMEOUT_MS = 1_000;
 const TOGETHER_MS = 50;
 const LEAST_APART_MS = 250;
 const CHANGES = 20;
+/** While no worker says anything. */
+const NO_SNAPSHOT: StatusSnapshot = Object.freeze({
+  at: 0,
+  problems: [],
+  processes: [],
+  load: { inFlight: 0, waiting: 0, retriesLeft: 0 },
+  rates: { requests: 0, backendErrors: 0, gatewayErrors: 0, limited: 0 },
+  backends: [],
+  limiters: [],
+  breakers: [],
+  clients: [],
+  changes: [],
+});
 /** Workers see the same change at about the same time. */
 const SAME_CHANGE_MS = 5_000;
 
 /** What all workers see, as one. They tell it only while somebody watches. */
 export class ClusterFeed implements PageFeed {
   readonly #workers: () => readonly WorkerProcess[];
+  readonly #problems: () => readonly GatewayProblem[];
   readonly #watchers = new Set<StatusWatcher>();
   readonly #snapshots = new Map<WorkerProcess, StatusSnapshot>();
   readonly #histories = new Map<WorkerProcess, TrafficHistory>();
@@ -23,9 +45,13 @@ export class ClusterFeed implements PageFeed {
   #timer: NodeJS.Timeout | undefined;
   #shownAt = 0;
 
-  /** @param workers Those that serve. */
-  constructor(workers: () => readonly WorkerProcess[]) {
+  /**
+   * @param workers Those that serve.
+   * @param problems Those of the primary.
+   */
+  constructor(workers: () => readonly WorkerProcess[], problems: () => readonly GatewayProblem[]) {
     this.#workers = workers;
+    this.#problems = problems;
   }
 
   /** Listens to a new process. */
@@ -66,6 +92,8 @@ export class ClusterFeed implements PageFeed {
   watch(watcher: StatusWatcher): () => void {
     this.#watchers.add(watcher);
     this.#tellAll();
+    // Of the primary, should no worker say anything.
+    this.#showSoon();
     return () => {
       this.#watchers.delete(watcher);
       if (this.#watchers.size > 0) return;
@@ -74,6 +102,11 @@ export class ClusterFeed implements PageFeed {
       this.#timer = undefined;
       this.#snapshots.clear();
     };
+  }
+
+  /** The primary's problems are others. */
+  changed(): void {
+    if (this.#watchers.size > 0) this.#showSoon();
   }
 
   noteOperator(subject: string, text: string): void {
@@ -100,7 +133,6 @@ export class ClusterFeed implements PageFeed {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
       this.#shownAt = Date.now();
-      if (this.#snapshots.size === 0) return;
       const snapshot = this.#merged([...this.#snapshots.values()]);
       for (const watcher of this.#watchers) watcher.snapshot(snapshot);
     }, wait).unref();
@@ -112,8 +144,14 @@ export class ClusterFeed implements PageFeed {
   }
 
   #merged(snapshots: readonly StatusSnapshot[]): StatusSnapshot {
-    const merged = mergeSnapshots(snapshots);
-    return { ...merged, changes: distinct([...this.#changes, ...merged.changes]) };
+    const merged = snapshots.length === 0 ? NO_SNAPSHOT : mergeSnapshots(snapshots);
+    const problems = mergeProblems([[...this.#problems(), ...merged.problems]]);
+    return {
+      ...merged,
+      at: Math.max(merged.at, Date.now()),
+      problems,
+      changes: distinct([...this.#changes, ...merged.changes]),
+    };
   }
 }
 

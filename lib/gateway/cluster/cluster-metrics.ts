@@ -1,4 +1,5 @@
 import { AggregatorRegistry, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import type { ProblemMonitor } from '../../index.ts';
 import type { MetricJson, MetricValueJson } from './messages.ts';
 import type { WorkerProcess, WorkerState } from './worker-process.ts';
 
@@ -23,8 +24,11 @@ export class ClusterMetrics {
   readonly #crashes: Counts = { crashed: 0, replaced: 0 };
   #past: readonly MetricJson[] = [];
 
-  /** @param workers All that have not ended. */
-  constructor(workers: () => readonly WorkerProcess[]) {
+  /**
+   * @param workers All that have not ended.
+   * @param own Problems of the primary.
+   */
+  constructor(workers: () => readonly WorkerProcess[], own?: Pick<ProblemMonitor, 'kinds' | 'problems'>) {
     this.#workers = workers;
     collectDefaultMetrics({ register: this.#own });
     const states = new Gauge({
@@ -34,6 +38,19 @@ export class ClusterMetrics {
       registers: [this.#own],
       collect: () => {
         for (const state of STATES) states.set({ state }, workers().filter((worker) => worker.state === state).length);
+      },
+    });
+    if (own === undefined) return;
+    const problems = new Gauge({
+      name: 'expressway_problem',
+      help: 'Whether there is a problem of this kind: docs/problems.md.',
+      labelNames: ['problem'],
+      aggregator: 'max',
+      registers: [this.#own],
+      collect: () => {
+        for (const problem of own.kinds) {
+          problems.set({ problem }, Number(own.problems.some((one) => one.problem === problem)));
+        }
       },
     });
   }

@@ -10,6 +10,7 @@ import {
 } from '../config/configuration-change.ts';
 import type { Environment } from '../config/env-file.ts';
 import type { Logger } from '../logging/logger.ts';
+import type { GatewayState } from '../observing/gateway-state.ts';
 import { toldProblems } from '../reload/prepared-reload.ts';
 import { logPartly, logRefused, logReload } from '../reload/reload.ts';
 import type { Plan, Preparation, Prepare } from './messages.ts';
@@ -25,6 +26,7 @@ export interface ClusterReloadParts {
   readonly environment: Environment;
   readonly log: Logger;
   readonly workers: Workers;
+  readonly state: GatewayState;
 }
 
 /** What the workers serve with, and how it becomes something else: in all of them, or in none when anything is bad. */
@@ -32,6 +34,7 @@ export class ClusterReload {
   readonly #first: Config;
   readonly #environment: Environment;
   readonly #log: Logger;
+  readonly #state: GatewayState;
   readonly #workers: Workers;
   readonly #file: BackendsFile | undefined;
   #plan: Plan;
@@ -42,10 +45,11 @@ export class ClusterReload {
   /** What a rolling reload tries. */
   #candidate: Plan | undefined;
 
-  constructor({ config, environment, log, workers }: ClusterReloadParts) {
+  constructor({ config, environment, log, workers, state }: ClusterReloadParts) {
     this.#first = config;
     this.#environment = environment;
     this.#log = log;
+    this.#state = state;
     this.#workers = workers;
     this.#file = config.backendsFile === undefined ? undefined : new BackendsFile(config.backendsFile);
     this.#plan = { variables: environment.first, backends: config.backends };
@@ -125,14 +129,15 @@ export class ClusterReload {
       };
       facts = await this.#prepareAll({ ...next, onlyBackends });
     } catch (error) {
-      if (!this.#isClosed) logRefused(this.#log, { why, from, problems: toldProblems(error) });
+      const problems = toldProblems(error);
+      if (!this.#isClosed) logRefused(this.#log, this.#state, { why, from, problems }, this.#environment);
       return;
     }
     this.#plan = next;
     this.#log.level = this.config.logLevel;
     await this.#applyAll(why);
     const file = this.#file === undefined ? {} : { file: this.#file.name };
-    logReload(this.#log, { why, from, ...facts, ...file }, again);
+    logReload(this.#log, this.#state, { why, from, ...facts, ...file }, again);
   }
 
   /** What a worker has prepared it can apply. One that fails all the same is replaced: its successor begins with the plan. */

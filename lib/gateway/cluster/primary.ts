@@ -1,12 +1,15 @@
 import type { Server } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
-import { limiterCounter } from '../../index.ts';
+import { headlineOf, limiterCounter, ProblemMonitor } from '../../index.ts';
 import { type AdminView, createAdminServer, type Phase } from '../admin/admin-server.ts';
 import { shownConfig } from '../admin/shown-config.ts';
 import type { Config } from '../config/config.ts';
 import type { Environment } from '../config/env-file.ts';
 import { ADMIN, listen } from '../listener.ts';
+import { logProblem } from '../logging/event-log.ts';
 import type { Logger } from '../logging/logger.ts';
+import { watchGateway } from '../observing/gateway-problems.ts';
+import { GatewayState } from '../observing/gateway-state.ts';
 import { openFileLimit, shareOut } from '../open-files.ts';
 import { ClusterControl } from './cluster-control.ts';
 import { ClusterFeed } from './cluster-feed.ts';
@@ -20,6 +23,7 @@ import { Workers } from './workers.ts';
 export interface PrimaryDeps {
   readonly log: Logger;
   readonly environment: Environment;
+  readonly state?: GatewayState;
 }
 
 /** The process that serves no traffic: it keeps the workers, and is what an operator sees of all of them. */
@@ -31,18 +35,25 @@ export class Primary implements AdminView {
   readonly #control: ClusterControl;
   readonly #feed: ClusterFeed;
   readonly #metrics: ClusterMetrics;
+  readonly #state: GatewayState;
+  readonly #problems: ProblemMonitor;
   readonly #counter = limiterCounter();
   readonly #admin: Server | undefined;
   readonly #startedAt = Date.now();
   #closing: Promise<void> | undefined;
 
-  constructor(config: Config, { log, environment }: PrimaryDeps) {
+  constructor(config: Config, { log, environment, state = new GatewayState() }: PrimaryDeps) {
     this.#config = config;
     this.#log = log;
     const serving = (): readonly WorkerProcess[] => this.#workers.serving;
-    this.#feed = new ClusterFeed(serving);
+    this.#state = state;
+    this.#problems = new ProblemMonitor(watchGateway(state), (event) => {
+      logProblem(log, event);
+      this.#feed.changed();
+    });
+    this.#feed = new ClusterFeed(serving, () => this.#problems.problems);
     this.#control = new ClusterControl(serving);
-    this.#metrics = new ClusterMetrics(() => this.#workers.alive);
+    this.#metrics = new ClusterMetrics(() => this.#workers.alive, this.#problems);
     this.#workers = new Workers({
       count: config.workers,
       hangTimeoutMs: config.workerHangTimeoutMs,
@@ -56,12 +67,13 @@ export class Primary implements AdminView {
         this.#feed.ready(worker);
         this.#control.ready(worker);
       },
-      ended: (worker, isCrash) => {
+      ended: (worker, isCrash, { code, signal }) => {
+        if (isCrash) state.crashed({ at: Date.now(), worker: worker.place, how: signal ?? `code ${code}` });
         this.#metrics.ended(worker, isCrash);
         this.#feed.ended(worker);
       },
     });
-    this.#reload = new ClusterReload({ config, environment, log, workers: this.#workers });
+    this.#reload = new ClusterReload({ config, environment, log, workers: this.#workers, state });
     this.#admin = config.admin && this.#createAdmin(config.admin);
     // Of a second signal: a worker that hangs would outlive this process.
     process.once('exit', () => this.#workers.kill());
@@ -75,13 +87,13 @@ export class Primary implements AdminView {
   async status(): Promise<object> {
     const workers = this.#workers.alive.map(({ place, pid, state }) => ({ worker: place, pid, state }));
     const own = { phase: this.phase, uptimeMs: Date.now() - this.#startedAt, workers };
-    // Which processes there are is to be seen most of all when none of them answers.
-    const snapshot = await this.#feed.snapshot().catch(() => undefined);
-    if (snapshot === undefined) return own;
-    const { limiters, breakers, backends } = snapshot;
+    const { problems, limiters, breakers, backends } = await this.#feed.snapshot();
+    const headline = headlineOf(this.phase, problems, backends);
     const [breaker] = breakers;
     return {
       ...own,
+      headline,
+      problems,
       limiter: { mode: limiters[0]?.mode },
       circuit: { state: breaker?.state, retryAfterMs: breaker?.retryAfterMs },
       backends: backends.map((row) => ({ ...row, available: row.unavailableIn < row.processes })),
@@ -133,6 +145,7 @@ export class Primary implements AdminView {
 
   async #close(): Promise<void> {
     this.#reload.close();
+    this.#problems.close();
     if (this.#config.shutdownLeadMs > 0) await delay(this.#config.shutdownLeadMs);
     const killed = await this.#workers.stop();
     // Last, so that the operator can watch to the end.
@@ -159,6 +172,7 @@ export class Primary implements AdminView {
       host,
       maxConnections: shareOut(openFileLimit(), 0).adminConnections,
       register: () => this.#metrics.collect(),
+      crowded: (address, held, most) => this.#state.crowded(address, held, most),
       site: {
         feed: this.#feed,
         control: this.#control,

@@ -5,6 +5,7 @@ import { type Gateway, startGateway } from '../gateway.ts';
 import type { AppFactory } from '../hosted-app.ts';
 import { LogOutput, ONE_PIECE_LENGTH } from '../logging/log-output.ts';
 import { createLogger } from '../logging/logger.ts';
+import { logProcessWarnings } from '../logging/process-warnings.ts';
 import { problemsOf } from '../start-error.ts';
 import type { Beginning, Hello } from './messages.ts';
 import { type Channel, Peer } from './peer.ts';
@@ -54,6 +55,7 @@ async function start(app: AppFactory, primary: Peer, lines: LogOutput): Promise<
     const { place, workers, operatorStates } = beginning;
     const config = workerConfig(beginning);
     const log = createLogger(config.logLevel, (line) => lines.write(line), { worker: place });
+    logProcessWarnings(log);
     const counter = {
       processes: workers,
       ask: (question: object) => primary.ask<CounterAnswer>('count', question, COUNT_TIMEOUT_MS),

@@ -25,7 +25,7 @@ export interface WorkersParts {
   /** Gives a new process its part of the work, before it is anything else. */
   readonly born: (worker: WorkerProcess) => void;
   readonly ready: (worker: WorkerProcess) => void;
-  readonly ended: (worker: WorkerProcess, isCrash: boolean) => void;
+  readonly ended: (worker: WorkerProcess, isCrash: boolean, exit: Exit) => void;
 }
 
 interface Place {
@@ -157,7 +157,7 @@ export class Workers {
     place.worker = worker;
     void worker.exited.then((exit) => {
       const wasStopped = this.#isStopping || place.worker !== worker;
-      this.#parts.ended(worker, !wasStopped);
+      this.#parts.ended(worker, !wasStopped, exit);
       if (!wasStopped) this.#replace(place, worker, exit);
     });
   }

@@ -1,4 +1,4 @@
-import type { GatewayEvents } from '../../index.ts';
+import type { GatewayEvents, ProblemEvent } from '../../index.ts';
 import type { Logger } from './logger.ts';
 
 /** Writes what an operator must know to the log. Single requests are only for debugging: a flood must not fill a disk. */
@@ -23,6 +23,7 @@ export function logEvents(events: GatewayEvents, log: Logger): void {
   events.on('resourceShortage', ({ proxy, code, description }) =>
     log.error({ proxy, code }, `gateway_resources: ${description}`),
   );
+  events.on('problem', (event) => logProblem(log, event));
   events.on('attemptFailed', ({ proxy, backend, outcome, retried, exchange }) => {
     const { method } = exchange.req;
     if (outcome.kind !== 'failed')
@@ -42,4 +43,13 @@ export function logEvents(events: GatewayEvents, log: Logger): void {
     const detail = 'detail' in outcome ? outcome.detail : undefined;
     log.debug({ proxy, outcome: outcome.kind, cause, detail }, 'request rejected');
   });
+}
+
+const LEVELS = { critical: 'error', warning: 'warn', notice: 'info' } as const;
+
+/** When it begins, once a minute while it lasts, and when it is over. */
+export function logProblem(log: Logger, { state, problem: found }: ProblemEvent): void {
+  const { problem, severity, subject, title, text, nextStep, since } = found;
+  if (state === 'over') log.info({ problem, subject, lastedMs: Date.now() - since }, `problem is over: ${title}`);
+  else log[LEVELS[severity]]({ problem, severity, subject, nextStep }, text);
 }

@@ -39,7 +39,7 @@ export class LogOutput {
   #timer: NodeJS.Timeout | undefined;
   #dropped = 0;
   #unreported = 0;
-  #failed = false;
+  #failure: { readonly code: string; readonly message: string; readonly since: number } | undefined;
 
   /**
    * @param dest A file's path or descriptor.
@@ -56,9 +56,9 @@ export class LogOutput {
       this.#dropped += lines;
       this.#unreported += lines;
     });
-    this.#out.on('error', (error: Error) => {
-      if (!this.#failed) process.stderr.write(`The log cannot be written: ${error.message}\n`);
-      this.#failed = true;
+    this.#out.on('error', ({ code = 'UNKNOWN', message }: NodeJS.ErrnoException) => {
+      if (this.#failure === undefined) process.stderr.write(`The log cannot be written: ${message}\n`);
+      this.#failure = { code, message, since: this.#failure?.since ?? Date.now() };
     });
     this.#out.on('drain', () => this.#reportDropped());
   }
@@ -66,6 +66,11 @@ export class LogOutput {
   /** Lines that were not written, so far. */
   get dropped(): number {
     return this.#dropped;
+  }
+
+  /** What writing fails with, until it works again. */
+  get failure(): { readonly code: string; readonly message: string; readonly since: number } | undefined {
+    return this.#failure;
   }
 
   write(line: string): void {
@@ -107,7 +112,7 @@ export class LogOutput {
   };
 
   #reportDropped(): void {
-    this.#failed = false;
+    this.#failure = undefined;
     if (this.#unreported === 0) return;
     const dropped = this.#unreported;
     this.#unreported = 0;

@@ -1,19 +1,35 @@
 import { collectDefaultMetrics, Registry } from 'prom-client';
-import { accessLog, type GatewayEvents, observability, prometheusMetrics, statusFeed, tracing } from '../../index.ts';
+import {
+  accessLog,
+  type GatewayEvents,
+  observability,
+  ProblemMonitor,
+  prometheusMetrics,
+  statusFeed,
+  tracing,
+} from '../../index.ts';
 import type { Config } from '../config/config.ts';
 import type { HostedApp } from '../hosted-app.ts';
 import type { Logger } from '../logging/logger.ts';
+import { watchGateway } from './gateway-problems.ts';
+import type { GatewayState, LogHealth } from './gateway-state.ts';
 import { OpenTelemetry } from './open-telemetry.ts';
 
 /** Where the lines of the access log go. */
-export interface Lines {
+export interface Lines extends LogHealth {
   write(line: string): void;
-  /** Lines that it could not take. */
-  readonly dropped: number;
 }
 
-/** Metrics, traces and access log of the gateway: what is off costs nothing. */
-export function observe(config: Config, events: GatewayEvents, log: Logger, lines: Lines, hosted: HostedApp) {
+export interface ObserveParts {
+  readonly config: Config;
+  readonly events: GatewayEvents;
+  readonly log: Logger;
+  readonly lines: Lines;
+  readonly state: GatewayState;
+}
+
+/** Metrics, traces, access log and problems of the gateway: what is off costs nothing. */
+export function observe({ config, events, log, lines, state }: ObserveParts, hosted: HostedApp) {
   // JSON lines stand among the logger's, whatever its level, and look like them. Put together by pino they cost twice as much.
   const to = config.accessLog?.format === 'json' ? log.lines : lines;
   const base = config.accessLog?.format === 'json' ? { level: 'info', ...log.bindings() } : undefined;
@@ -22,7 +38,11 @@ export function observe(config: Config, events: GatewayEvents, log: Logger, line
   const telemetry = config.tracing ? new OpenTelemetry(log) : undefined;
   const register = config.admin && new Registry();
   const metrics = register && countInto(register, events, lines, hosted);
-  const feed = metrics && statusFeed({ events, metrics, ...partsOf(hosted) });
+  state.log ??= lines;
+  const problems = watchGateway(state);
+  const feed = metrics && statusFeed({ events, metrics, problems, ...partsOf(hosted) });
+  // Without the admin listener nothing is counted, and only the log shows problems: those of the gateway itself.
+  const monitor = feed ? undefined : new ProblemMonitor(problems, (event) => void events.emit('problem', event));
   return {
     middleware: observability({
       metrics,
@@ -33,7 +53,9 @@ export function observe(config: Config, events: GatewayEvents, log: Logger, line
     }),
     register,
     feed,
+    problems: () => (feed ?? (monitor as ProblemMonitor)).problems,
     async close(): Promise<void> {
+      monitor?.close();
       feed?.close();
       metrics?.close();
       access?.close();

@@ -1,7 +1,9 @@
 import type { Config } from '../config/config.ts';
 import { type ConfigurationChange, readAgain } from '../config/configuration-change.ts';
 import type { Environment } from '../config/env-file.ts';
+import { misspeltVariables } from '../config/misspelt-variables.ts';
 import type { Logger } from '../logging/logger.ts';
+import type { GatewayState } from '../observing/gateway-state.ts';
 import { type PreparedReload, prepareReload, type ReloadPart, toldProblems } from './prepared-reload.ts';
 
 /** Reads the configuration again and puts it to use: all of it, or none when anything in it is bad. */
@@ -9,6 +11,7 @@ export class Reload {
   readonly #first: Config;
   readonly #environment: Environment | undefined;
   readonly #log: Logger;
+  readonly #state: GatewayState;
   #config: Config;
   #last: Promise<void> = Promise.resolve();
   #isClosed = false;
@@ -17,11 +20,12 @@ export class Reload {
    * @param config As it was at the start.
    * @param environment Where it came from; without one, only the files that it names are read again.
    */
-  constructor(config: Config, environment: Environment | undefined, log: Logger) {
+  constructor(config: Config, environment: Environment | undefined, log: Logger, state: GatewayState) {
     this.#first = config;
     this.#config = config;
     this.#environment = environment;
     this.#log = log;
+    this.#state = state;
   }
 
   /** What is in force. */
@@ -73,7 +77,7 @@ export class Reload {
     }
     if (prepared === undefined || problems.length > 0 || this.#isClosed) {
       prepared?.discard();
-      if (!this.#isClosed) logRefused(this.#log, { why, from, problems });
+      if (!this.#isClosed) logRefused(this.#log, this.#state, { why, from, problems }, this.#environment);
       return;
     }
     try {
@@ -82,12 +86,23 @@ export class Reload {
       logPartly(this.#log, { why, from, problems: toldProblems(error) });
       return;
     }
-    logReload(this.#log, { why, from, ...prepared.facts }, again);
+    logReload(this.#log, this.#state, { why, from, ...prepared.facts }, again);
   }
 }
 
-export function logRefused(log: Logger, facts: { why: string; from: string | undefined; problems: readonly string[] }) {
+export function logRefused(
+  log: Logger,
+  state: GatewayState,
+  facts: { why: string; from: string | undefined; problems: readonly string[] },
+  environment: Environment | undefined,
+) {
   log.error(facts, 'not read again: all stays as it is');
+  state.rejectedReload = facts;
+  try {
+    if (environment !== undefined) state.misspelt = misspeltVariables(environment.read().variables);
+  } catch {
+    // That it cannot be read is one of the problems.
+  }
 }
 
 /** A bug, and no reason to stop serving: what was to be applied had been checked before. */
@@ -95,7 +110,14 @@ export function logPartly(log: Logger, facts: object): void {
   log.error(facts, 'read again, but not everything could be applied');
 }
 
-export function logReload(log: Logger, facts: object, again: ConfigurationChange | undefined): void {
+export function logReload(
+  log: Logger,
+  state: GatewayState,
+  facts: object,
+  again: ConfigurationChange | undefined,
+): void {
+  state.rejectedReload = undefined;
+  if (again !== undefined) state.misspelt = misspeltVariables(again.variables);
   const { overridden = [], restart = [] } = again ?? {};
   log.info({ ...facts, ...(overridden.length > 0 ? { overridden } : {}) }, 'read again');
   if (restart.length > 0) log.warn({ variables: restart }, `needs a restart: ${restart.join(', ')}`);

@@ -12,6 +12,8 @@ export class EventCounts {
   readonly #retries = new Counts('proxy', 'reason');
   readonly #modes = new Counts('limiter', 'to');
   readonly #refused = new Counts('cause');
+  readonly #lookups = new Counts('proxy', 'name');
+  #pipelined = 0;
   readonly #unsubscribe: (() => void)[] = [];
 
   /** @param known The keys of all circuits there are, of backends and of routes. */
@@ -34,6 +36,10 @@ export class EventCounts {
     on('limiterModeChange', ({ limiter, to }) => this.#modes.add(limiter, to));
     on('clientRefused', ({ cause }) => this.#refused.add(cause));
     on('backendsChanged', () => this.#prune());
+    on('discoveryFailed', ({ proxy, name }) => this.#lookups.add(proxy, name));
+    on('clientPipelined', () => {
+      this.#pipelined += 1;
+    });
   }
 
   close(): void {
@@ -59,6 +65,15 @@ export class EventCounts {
     );
     define('clients_refused_total', 'Connections ended by the hardened server.', 'counter', () =>
       this.#refused.samples(),
+    );
+    define('discovery_failures_total', 'Names of backends that DNS did not answer for.', 'counter', () =>
+      this.#lookups.samples(),
+    );
+    define(
+      'clients_pipelined_total',
+      'Connections on which a client pipelined requests, which waited.',
+      'counter',
+      () => [{ labels: {}, value: this.#pipelined }],
     );
   }
 

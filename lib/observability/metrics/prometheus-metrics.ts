@@ -32,6 +32,7 @@ const AGGREGATORS: Readonly<Record<string, MetricAggregator>> = {
   limiter_mode: 'max',
   backend_up: 'average',
   backend_healthy: 'average',
+  problem: 'max',
 };
 
 const isAskable = (value: unknown): boolean =>
@@ -95,10 +96,22 @@ export function prometheusMetrics(given: PrometheusMetricsOptions): PrometheusMe
   for (const owner of [requests, counts, state]) owner.define(define);
   return {
     started: () => requests.started(),
-    attempt: (backend, durationMs, proxy) => requests.attempt(backend, durationMs, proxy),
+    answered: (backend, headMs, proxy) => requests.answered(backend, headMs, proxy),
+    attempt: (backend, durationMs, proxy, outcome) => requests.attempt(backend, durationMs, proxy, outcome),
     limiterDecided: (decision) => requests.limiterDecided(decision),
     finished: (request) => requests.finished(request),
     totals: () => requests.totals(),
+    showProblems(kinds, problems) {
+      define('problem', 'Whether there is a problem of this kind: docs/problems.md.', 'gauge', () =>
+        problemSamples(kinds, problems()),
+      );
+    },
     close: () => counts.close(),
   };
+}
+
+/** 0 or 1 for each kind: rules for alerts find a series before there is a problem. */
+export function problemSamples(kinds: readonly string[], problems: readonly { readonly problem: string }[]): Sample[] {
+  const found = new Set(problems.map(({ problem }) => problem));
+  return kinds.map((problem) => ({ labels: { problem }, value: Number(found.has(problem)) }));
 }

@@ -1,10 +1,11 @@
+import type { Outcome } from '../../core/outcome.ts';
 import type { LimiterDecision } from '../../core/recorder.ts';
 import { backendKey } from '../backend-key.ts';
 import type { FinishedRequest, RequestSink } from '../request-record.ts';
 import { Counts } from './counts.ts';
 import { Histogram } from './histogram.ts';
 import type { DefineMetric, Sample } from './metric.ts';
-import { RequestSeries } from './request-series.ts';
+import { CLASSES, classOf, RequestSeries } from './request-series.ts';
 import { emptyTotals, type TrafficTotals } from './traffic-totals.ts';
 
 const OVERFLOW = 'OTHER';
@@ -16,8 +17,8 @@ export class RequestCounts implements RequestSink {
   readonly #maxRoutes: number;
   readonly #knownBackends: () => ReadonlySet<string>;
   readonly #routes = new Map<string, RequestSeries>();
-  /** Histograms of backends by proxy: two look-ups cost less than one of a key that is put together. */
-  readonly #backends = new Map<string, Map<string, Histogram>>();
+  /** By proxy: two look-ups cost less than one of a key that is put together. */
+  readonly #backends = new Map<string, Map<string, BackendCounts>>();
   readonly #decisions = new Map<string, Map<string, DecisionCount>>();
   readonly #causes = new Counts('route', 'cause');
   #backendCount = 0;
@@ -33,19 +34,28 @@ export class RequestCounts implements RequestSink {
     this.#inFlight += 1;
   }
 
-  attempt(backend: string, durationMs: number, proxy: string): void {
-    const histogram = this.#backends.get(proxy)?.get(backend) ?? this.#newBackend(proxy, backend);
-    histogram.observe(durationMs / 1000);
+  answered(backend: string, headMs: number, proxy: string): void {
+    this.#countsOf(proxy, backend).heads.observe(headMs / 1000);
   }
 
-  #newBackend(proxy: string, backend: string): Histogram {
+  attempt(backend: string, durationMs: number, proxy: string, outcome: Outcome): void {
+    const counts = this.#countsOf(proxy, backend);
+    counts.durations.observe(durationMs / 1000);
+    if (outcome.kind === 'completed') counts.statuses[classOf(outcome.status)]! += 1;
+  }
+
+  #countsOf(proxy: string, backend: string): BackendCounts {
+    return this.#backends.get(proxy)?.get(backend) ?? this.#newBackend(proxy, backend);
+  }
+
+  #newBackend(proxy: string, backend: string): BackendCounts {
     // Of those who went while nobody scraped, nothing much may be left.
     if (this.#backendCount >= this.#pruneAt) this.#prune();
-    const histogram = new Histogram();
-    const ofProxy = this.#backends.get(proxy) ?? new Map<string, Histogram>();
-    this.#backends.set(proxy, ofProxy.set(backend, histogram));
+    const counts = { durations: new Histogram(), heads: new Histogram(), statuses: new Float64Array(CLASSES.length) };
+    const ofProxy = this.#backends.get(proxy) ?? new Map<string, BackendCounts>();
+    this.#backends.set(proxy, ofProxy.set(backend, counts));
     this.#backendCount += 1;
-    return histogram;
+    return counts;
   }
 
   limiterDecided({ limiter, mode, allowed, shadow }: LimiterDecision): void {
@@ -86,10 +96,11 @@ export class RequestCounts implements RequestSink {
       for (const { decision, count } of cells.values()) totals.decisions.push({ limiter, decision, count });
     }
     this.#prune();
-    for (const [proxy, histograms] of this.#backends) {
-      for (const [backend, { counts, sum }] of histograms) {
-        const requests = counts.reduce((all, one) => all + one, 0);
-        totals.backends.set(backendKey(proxy, backend), { proxy, backend, requests, seconds: sum });
+    for (const [proxy, backends] of this.#backends) {
+      for (const [backend, { durations, heads }] of backends) {
+        const requests = durations.counts.reduce((all, one) => all + one, 0);
+        const total = { proxy, backend, requests, seconds: durations.sum, heads: Float64Array.from(heads.counts) };
+        totals.backends.set(backendKey(proxy, backend), total);
       }
     }
     return totals;
@@ -125,7 +136,16 @@ export class RequestCounts implements RequestSink {
       'backend_duration_seconds',
       'From picking a backend to the end of its response, or of the attempt.',
       'histogram',
-      (name) => this.#backendSamples(name),
+      (name) => this.#backendSamples(name, 'durations'),
+    );
+    define(
+      'backend_head_duration_seconds',
+      'From picking a backend to the head of its response.',
+      'histogram',
+      (name) => this.#backendSamples(name, 'heads'),
+    );
+    define('backend_responses_total', 'Responses of backends by class of status.', 'counter', () =>
+      this.#backendStatuses(),
     );
     define('limiter_decisions_total', 'What limiters said to requests, by who counted.', 'counter', () =>
       this.#decisionSamples(),
@@ -136,10 +156,21 @@ export class RequestCounts implements RequestSink {
     for (const series of this.#routes.values()) yield* of(series);
   }
 
-  *#backendSamples(name: string): Iterable<Sample> {
+  *#backendSamples(name: string, which: 'durations' | 'heads'): Iterable<Sample> {
     this.#prune();
-    for (const [proxy, histograms] of this.#backends) {
-      for (const [backend, histogram] of histograms) yield* histogram.samples(name, { proxy, backend });
+    for (const [proxy, backends] of this.#backends) {
+      for (const [backend, counts] of backends) yield* counts[which].samples(name, { proxy, backend });
+    }
+  }
+
+  *#backendStatuses(): Iterable<Sample> {
+    this.#prune();
+    for (const [proxy, backends] of this.#backends) {
+      for (const [backend, { statuses }] of backends) {
+        for (const [index, value] of statuses.entries()) {
+          if (value > 0) yield { labels: { proxy, backend, status: CLASSES[index] as string }, value };
+        }
+      }
     }
   }
 
@@ -154,14 +185,23 @@ export class RequestCounts implements RequestSink {
   #prune(): void {
     const known = this.#knownBackends();
     let left = 0;
-    for (const [proxy, histograms] of this.#backends) {
-      for (const backend of histograms.keys()) if (!known.has(backendKey(proxy, backend))) histograms.delete(backend);
-      if (histograms.size === 0) this.#backends.delete(proxy);
-      left += histograms.size;
+    for (const [proxy, backends] of this.#backends) {
+      for (const backend of backends.keys()) if (!known.has(backendKey(proxy, backend))) backends.delete(backend);
+      if (backends.size === 0) this.#backends.delete(proxy);
+      left += backends.size;
     }
     this.#backendCount = left;
     this.#pruneAt = Math.max(PRUNE_AT, 2 * left);
   }
+}
+
+interface BackendCounts {
+  /** Of attempts. */
+  readonly durations: Histogram;
+  /** Until the head of the response. */
+  readonly heads: Histogram;
+  /** Responses by class of status. */
+  readonly statuses: Float64Array;
 }
 
 interface DecisionCount {

@@ -9,7 +9,10 @@ const OTHER = METHODS.length - 1;
 const SOURCES = ['gateway', 'backend'] as const;
 type Source = (typeof SOURCES)[number];
 /** Of statuses; the first is for those that are none. */
-const CLASSES = ['other', '1xx', '2xx', '3xx', '4xx', '5xx'];
+export const CLASSES = ['other', '1xx', '2xx', '3xx', '4xx', '5xx'];
+
+/** The place of a status among the classes. */
+export const classOf = (status: number): number => (status >= 100 && status < 600 ? Math.floor(status / 100) : 0);
 
 /** The counts of one route. They are found by position: nothing is hashed but the names of route and method. */
 export class RequestSeries {
@@ -25,8 +28,7 @@ export class RequestSeries {
 
   add({ method, status, source, durationMs, bytesIn, bytesOut }: FinishedRequest): void {
     const at = METHODS.indexOf(method);
-    const place =
-      (at < 0 ? OTHER : at) * CLASSES.length + (status >= 100 && status < 600 ? Math.floor(status / 100) : 0);
+    const place = (at < 0 ? OTHER : at) * CLASSES.length + classOf(status);
     const isBackend = source === 'backend' ? 1 : 0;
     this.#counts[place * SOURCES.length + isBackend]! += 1;
     // A tunnel's life says nothing of how quickly requests are answered.

@@ -5,6 +5,8 @@ export interface BackendTotals {
   readonly backend: string;
   readonly requests: number;
   readonly seconds: number;
+  /** Responses by the time until their head: one count for each bound of `DURATION_BUCKETS`, and one for what took longer. */
+  readonly heads: Float64Array;
 }
 
 /** Everything that was counted of requests since the start; it only goes up. */
@@ -23,6 +25,12 @@ export interface TrafficTotals {
 /** Who can be asked for them, at no cost to any request. */
 export interface TrafficSource {
   totals(): TrafficTotals;
+  /**
+   * Adds a metric of problems.
+   *
+   * @param kinds Names of all there may be.
+   */
+  showProblems?(kinds: readonly string[], problems: () => readonly { readonly problem: string }[]): void;
 }
 
 const CLASSES = 6;

@@ -1,5 +1,6 @@
 import { backendKey } from '../backend-key.ts';
 import { addAll } from '../metrics/traffic-totals.ts';
+import { mergeProblems } from '../problems/problem-monitor.ts';
 import type { BackendRow, BackendSeriesData, StatusSnapshot, TrafficHistory, TrafficSlot } from './status-snapshot.ts';
 import { mergeClients } from './top-clients.ts';
 import { BACKEND_SLOTS, SLOTS } from './traffic-slots.ts';
@@ -43,6 +44,7 @@ export function mergeSnapshots(snapshots: readonly StatusSnapshot[]): StatusSnap
   const sum = (of: (snapshot: StatusSnapshot) => number): number => total(snapshots.map(of));
   return {
     at: Math.max(...snapshots.map(({ at }) => at)),
+    problems: mergeProblems(snapshots.map(({ problems }) => problems)),
     processes: snapshots.flatMap(({ processes }) => processes),
     load: {
       inFlight: sum(({ load }) => load.inFlight),

@@ -13,6 +13,7 @@ export class ProcessLoad {
   readonly #delay = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
   readonly #connections: number[] = [];
   #lagBefore = 0;
+  #maxBefore = 0;
   #utilization: EventLoopUtilization = performance.eventLoopUtilization();
   #utilizationAt = performance.now();
   #busy = 0;
@@ -37,11 +38,10 @@ export class ProcessLoad {
     }
     const { used_heap_size, heap_size_limit } = getHeapStatistics();
     return {
-      pid: process.pid,
       node: process.version,
       uptimeMs: Math.round(process.uptime() * 1000),
       loopBusy: round(this.#busy),
-      loopLagMs: round(Math.max(this.#lagMs(), this.#lagBefore)),
+      ...this.loop(),
       rssBytes: process.memoryUsage.rss(),
       heapUsedBytes: used_heap_size,
       heapLimitBytes: heap_size_limit,
@@ -50,9 +50,19 @@ export class ProcessLoad {
     };
   }
 
+  /** What a blocked event loop shows in: since the slot began, or in the slot before if that is more. */
+  loop(): Pick<ProcessStatus, 'pid' | 'loopLagMs' | 'loopMaxMs'> {
+    return {
+      pid: process.pid,
+      loopLagMs: round(Math.max(this.#lagMs(), this.#lagBefore)),
+      loopMaxMs: Math.round(Math.max(this.#maxMs(), this.#maxBefore)),
+    };
+  }
+
   /** Ends a slot of the history, and gives its lag. */
   turn(): number {
     this.#lagBefore = this.#lagMs();
+    this.#maxBefore = this.#maxMs();
     this.#delay.reset();
     return round(this.#lagBefore);
   }
@@ -65,6 +75,10 @@ export class ProcessLoad {
     // It measures from timer to timer, so the pause itself is in it.
     const ms = this.#delay.percentile(99) / 1e6 - RESOLUTION_MS;
     return this.#delay.count > 0 ? Math.max(0, ms) : 0;
+  }
+
+  #maxMs(): number {
+    return this.#delay.count > 0 ? Math.max(0, this.#delay.max / 1e6 - RESOLUTION_MS) : 0;
   }
 
   /** Node counts them asynchronously: the count is for the next look. */

@@ -41,7 +41,16 @@ export class RecentChanges {
     });
     on('discoveryFailed', ({ proxy, name, error }) => this.note('discovery', name, error.message, true, proxy));
     on('discoveryRecovered', ({ proxy, name }) => this.note('discovery', name, 'looked up again', false, proxy));
-    on('resourceShortage', ({ proxy, description }) => this.note('gateway', 'resources', description, true, proxy));
+    on('problem', ({ state, problem: { problem, severity, subject, title } }) => {
+      // Circuits and health have changes of their own.
+      if (state === 'lasts' || problem === 'backend_unavailable') return;
+      this.note(
+        'problem',
+        subject,
+        state === 'over' ? `${title}: over` : title,
+        state === 'began' && severity !== 'notice',
+      );
+    });
   }
 
   get list(): readonly Change[] {

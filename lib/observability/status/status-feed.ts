@@ -1,7 +1,13 @@
-import { eventsCheck, type GatewayEvents } from '../../core/events.ts';
+import { eventsCheck, type GatewayEvents, type GatewayProblem, type ProblemEvent } from '../../core/events.ts';
 import { type Checks, durationMs, optional, resolveOptions } from '../../core/options.ts';
+import { causeOf, verdictOf } from '../../core/outcome.ts';
 import { backendKey } from '../backend-key.ts';
 import type { TrafficSource } from '../metrics/traffic-totals.ts';
+import { ForwardedPeers } from '../problems/forwarded-peers.ts';
+import { type WatchedKind, watchKinds } from '../problems/problem-kind.ts';
+import { ProblemMonitor } from '../problems/problem-monitor.ts';
+import { RecentCounts } from '../problems/recent.ts';
+import { TRAFFIC_PROBLEMS } from '../problems/traffic-problems.ts';
 import type { RequestSink } from '../request-record.ts';
 import { sourcesCheck } from '../sources-check.ts';
 import { BackendErrors } from './backend-errors.ts';
@@ -29,12 +35,14 @@ export interface StatusFeedOptions {
   breakers?: readonly StatusBreaker[];
   /** What `roundRobinProxy()` gave. Default: none. */
   proxies?: readonly StatusProxy[];
+  /** Problems to look for beside those of the suite. Default: none. */
+  problems?: readonly WatchedKind[];
   /** Milliseconds between two snapshots while somebody watches; a change of state is shown within a tenth of a second. Default 1 000. */
   intervalMs?: number;
 }
 
 /** Defaults of {@link StatusFeedOptions}. */
-export const statusFeedDefaults = Object.freeze({ intervalMs: 1_000 });
+export const statusFeedDefaults = Object.freeze({ intervalMs: 1_000, problems: [] as readonly WatchedKind[] });
 
 const checks: Checks<StatusFeedOptions> = {
   events: eventsCheck,
@@ -43,12 +51,19 @@ const checks: Checks<StatusFeedOptions> = {
   limiters: sourcesCheck('ipRateLimit', 'name', 'mode'),
   breakers: sourcesCheck('circuitBreaker', 'name', 'state', 'retryAfterMs'),
   proxies: sourcesCheck('roundRobinProxy', 'name', 'status', 'load'),
+  problems: (value) =>
+    Array.isArray(value) &&
+    value.every((one) => typeof one?.detector?.look === 'function' && typeof one?.kind?.problem === 'string')
+      ? undefined
+      : 'must be an array of { kind, detector }',
   intervalMs: optional(durationMs),
 };
 
 /** What an operator's page shows. It is a sink of `observability()`, which reports responses of 5xx to it. */
 export interface StatusFeed extends RequestSink {
   snapshot(): StatusSnapshot;
+  /** What an operator should know of, the worst first. */
+  readonly problems: readonly GatewayProblem[];
   /** The last quarter of an hour, as far as it was seen. */
   history(): TrafficHistory;
   /** While anybody watches there is a snapshot each interval, one for all of them. @returns Ends it. */
@@ -66,7 +81,7 @@ export interface StatusFeed extends RequestSink {
 const CLIENTS = 20;
 
 /**
- * The state of a gateway for people: who is up, who is limited, whose fault it is, and how much head-room is left. The
+ * The state of a gateway for people: who is up, who is limited, whose fault it is, and how much headroom is left. The
  * counts are those of the metrics, read every ten seconds; the rest is read of the middlewares when somebody looks.
  *
  * ```ts
@@ -77,7 +92,13 @@ const CLIENTS = 20;
  * @throws {OptionsError} that names each unknown key and each bad value.
  */
 export function statusFeed(given: StatusFeedOptions): StatusFeed {
-  const { events, metrics, intervalMs, ...sources } = resolveOptions('statusFeed', given, statusFeedDefaults, checks);
+  const {
+    events,
+    metrics,
+    intervalMs,
+    problems: more,
+    ...sources
+  } = resolveOptions('statusFeed', given, statusFeedDefaults, checks);
   const { limiters = [], breakers = [], proxies = [] } = sources;
   const statuses = () => proxies.flatMap((proxy) => proxy.status().map((status) => ({ proxy: proxy.name, ...status })));
   const keys = () => new Set(statuses().map(({ proxy, backend }) => backendKey(proxy, backend)));
@@ -90,7 +111,10 @@ export function statusFeed(given: StatusFeedOptions): StatusFeed {
   const load = new ProcessLoad();
   const rates = new LiveRates();
   const watchers = new Watchers(intervalMs, snapshot, () => slots.history());
-  const changes = new RecentChanges(events, () => watchers.soon());
+  const changes = new RecentChanges(events, () => {
+    monitor.soon();
+    watchers.soon();
+  });
   const slots = new TrafficSlots(
     {
       totals: () => metrics.totals(),
@@ -99,6 +123,19 @@ export function statusFeed(given: StatusFeedOptions): StatusFeed {
     },
     () => watchers.slotEnded(),
   );
+
+  const failedAttempts = new RecentCounts();
+  const peers = new ForwardedPeers();
+  const parts = { events, metrics, limiters, breakers, proxies, load, errors, failedAttempts, peers };
+  const report = (event: ProblemEvent): void => {
+    events.emit('problem', event);
+    watchers.soon();
+  };
+  const monitor = new ProblemMonitor([...watchKinds(TRAFFIC_PROBLEMS, parts), ...more], report, () => {
+    failedAttempts.turn();
+    peers.turn();
+  });
+  metrics.showProblems?.(monitor.kinds, () => monitor.problems);
 
   function snapshot(): StatusSnapshot {
     const rate = rates.read(metrics.totals(), slots.latest);
@@ -121,6 +158,7 @@ export function statusFeed(given: StatusFeedOptions): StatusFeed {
     });
     return {
       at: Date.now(),
+      problems: monitor.problems,
       processes: [load.status()],
       load: {
         inFlight: loads.reduce((sum, { inFlight }) => sum + inFlight, 0),
@@ -142,17 +180,27 @@ export function statusFeed(given: StatusFeedOptions): StatusFeed {
 
   return {
     snapshot,
+    get problems() {
+      return monitor.problems;
+    },
     history: () => slots.history(),
     watch: (watcher) => watchers.add(watcher),
     countConnections: (server) => load.add(server),
     noteOperator: (subject, text) => changes.note('operator', subject, text, false),
     forgetClient: (key) => clients.forget(key),
-    finished({ source, status, proxy = '', backend }) {
+    attempt(backend, _durationMs, proxy, outcome) {
+      if (verdictOf(outcome) !== 'failure') return;
+      const reason = outcome.kind === 'completed' ? String(outcome.status) : (causeOf(outcome) ?? outcome.kind);
+      failedAttempts.add(backendKey(proxy, backend), reason);
+    },
+    finished(request) {
+      const { source, status, proxy = '', backend } = request;
+      peers.saw(request);
       if (status >= 500 && source === 'backend' && backend !== undefined) errors.answered(proxy, backend, status);
     },
     close() {
       events.off('limited', limited);
-      for (const part of [watchers, changes, slots, load, errors]) part.close();
+      for (const part of [monitor, watchers, changes, slots, load, errors]) part.close();
     },
   };
 }

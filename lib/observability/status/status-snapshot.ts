@@ -1,8 +1,8 @@
-import type { CircuitStateName, HealthVerdict, LimiterMode } from '../../core/events.ts';
+import type { CircuitStateName, GatewayProblem, HealthVerdict, LimiterMode } from '../../core/events.ts';
 
 export type HoldName = 'drained' | 'isolated';
 
-/** One process, and how much head-room it has. */
+/** One process, and how much headroom it has. */
 export interface ProcessStatus {
   readonly pid: number;
   readonly node: string;
@@ -11,6 +11,8 @@ export interface ProcessStatus {
   readonly loopBusy: number;
   /** 99th percentile of how late timers were: since the slot began, or in the slot before if that is more. */
   readonly loopLagMs: number;
+  /** The longest that the event loop stood still, in the same time. */
+  readonly loopMaxMs: number;
   readonly rssBytes: number;
   readonly heapUsedBytes: number;
   /** What V8 will not exceed. */
@@ -91,7 +93,7 @@ export interface LimitedClient {
 /** Something that an operator may have missed. */
 export interface Change {
   readonly at: number;
-  readonly kind: 'circuit' | 'health' | 'limiter' | 'backends' | 'discovery' | 'gateway' | 'operator';
+  readonly kind: 'circuit' | 'health' | 'limiter' | 'backends' | 'discovery' | 'gateway' | 'operator' | 'problem';
   readonly subject: string;
   readonly text: string;
   readonly isBad: boolean;
@@ -102,6 +104,8 @@ export interface Change {
 /** The state of a gateway at one moment. `mergeSnapshots()` makes one of those of several processes. */
 export interface StatusSnapshot {
   readonly at: number;
+  /** What an operator should know of, the worst first. */
+  readonly problems: readonly GatewayProblem[];
   readonly processes: readonly ProcessStatus[];
   readonly load: LoadStatus;
   readonly rates: RateStatus;

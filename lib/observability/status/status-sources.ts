@@ -1,20 +1,25 @@
 import type { CircuitStateName, HealthVerdict, LimiterMode } from '../../core/events.ts';
 import type { HoldName, LoadStatus } from './status-snapshot.ts';
 
+/** One backend, as a proxy has it. */
+export interface StatusBackend {
+  readonly backend: string;
+  readonly circuit: CircuitStateName;
+  readonly health: HealthVerdict;
+  readonly held: HoldName | undefined;
+  readonly weight: number;
+  readonly available: boolean;
+  readonly inFlight: number;
+  readonly retryAfterMs: number;
+  readonly lastCheckAt: number | undefined;
+}
+
 /** What `roundRobinProxy()` gave. */
 export interface StatusProxy {
   readonly name: string;
-  status(): readonly {
-    readonly backend: string;
-    readonly circuit: CircuitStateName;
-    readonly health: HealthVerdict;
-    readonly held: HoldName | undefined;
-    readonly weight: number;
-    readonly available: boolean;
-    readonly inFlight: number;
-    readonly retryAfterMs: number;
-    readonly lastCheckAt: number | undefined;
-  }[];
+  /** Milliseconds after which a request without a response is given up. */
+  readonly responseTimeoutMs?: number;
+  status(): readonly StatusBackend[];
   load(): LoadStatus;
 }
 
@@ -22,6 +27,8 @@ export interface StatusProxy {
 export interface StatusLimiter {
   readonly name: string;
   readonly mode: LimiterMode;
+  /** What its shared store failed with last, while something else counts in its place. */
+  readonly storeError?: Error | undefined;
 }
 
 /** What `circuitBreaker()` gave. */

@@ -1,5 +1,5 @@
+import { CAUSES, type Cause } from '../../core/causes.ts';
 import type { TrafficTotals } from '../metrics/traffic-totals.ts';
-import { notOurFault } from './blame.ts';
 
 /** Requests between two readings of the totals, in the words of the status page. */
 export interface TrafficCounts {
@@ -34,3 +34,21 @@ export function difference(now: TrafficCounts, before: TrafficCounts): TrafficCo
 }
 
 const sum = (counts: Float64Array): number => counts.reduce((all, one) => all + one, 0);
+
+/** Of the responses of 5xx that the gateway made, those that are not its own fault. */
+function notOurFault(causes: ReadonlyMap<string, number>): {
+  readonly backend: number;
+  readonly client: number;
+} {
+  let [backend, client] = [0, 0];
+  for (const [cause, count] of causes) {
+    const { status, blame } = CAUSES[cause as Cause] ?? OTHER;
+    if (status < 500) continue;
+    if (blame === 'backend') backend += count;
+    else if (blame === 'client') client += count;
+  }
+  return { backend, client };
+}
+
+/** A cause of a foreign version, by the metrics of another process. */
+const OTHER = { status: 0, blame: 'gateway' } as const;

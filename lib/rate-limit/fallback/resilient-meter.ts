@@ -43,6 +43,8 @@ export class ResilientMeter implements LimiterMeter {
   #link: RedisLink;
   /** Whether the connection leads to the wrong Redis. */
   #astray = false;
+  /** What Redis, or the connection to it, failed with last. */
+  #error: Error | undefined;
   #shared: SharedMeter | undefined;
   /**
    * Ends when a new connection was tried. At a start, requests wait for that, one deadline at most. Where the fallback decides
@@ -77,6 +79,10 @@ export class ResilientMeter implements LimiterMeter {
   /** `redis` from the start, so that a start without Redis is a change of mode like any other loss of it. */
   get mode(): LimiterMode {
     return this.#guarded.closed ? this.#parts.fallback.mode : this.#guarded.mode;
+  }
+
+  get storeError(): Error | undefined {
+    return this.#guarded.mode === 'redis' ? undefined : this.#error;
   }
 
   take(claim: Claim): Decision | Promise<Decision> {
@@ -183,6 +189,7 @@ export class ResilientMeter implements LimiterMeter {
   }
 
   #down(error: Error): void {
+    this.#error = error;
     this.#gate = undefined;
     this.#started.reject(error);
     this.#guarded.lost(error);
@@ -228,6 +235,7 @@ export class ResilientMeter implements LimiterMeter {
   readonly #send: Send = (args, key) => this.#link.send(args, key);
 
   #paused(error: Error): void {
+    this.#error = error;
     this.#shared = undefined;
     // A replica that was a primary until a moment ago: behind the same name there may be another Redis by now.
     this.#astray = error.message.startsWith('READONLY');

@@ -1,24 +1,27 @@
 import { byId, el, keyed, setData, setText } from './dom.js';
 import { ago, bytes, count, milliseconds, percent, rate, short, span, time, visible } from './format.js';
 import { isUnlocked, sendOperation } from './operator.js';
-import { takesTraffic, tightest, verdictOf } from './verdict.js';
+import { takesTraffic, tightest } from './verdict.js';
 
-export function showVerdict(state) {
-  const { level, title, reasons } = verdictOf(state);
-  setData(byId('verdict'), 'level', level);
-  setText(byId('verdict-title'), title);
+export function showVerdict({ headline, problems }) {
+  setData(byId('verdict'), 'level', headline.level);
+  setText(byId('verdict-title'), visible(headline.title));
   keyed(
     byId('verdict-reasons'),
-    reasons.map(({ text }, index) => ({ text, key: String(index) })),
-    ({ key }) => key,
-    () => el('li'),
-    (item, { text }) => setText(item, visible(text)),
+    problems,
+    ({ problem, subject }) => `${problem} ${subject}`,
+    () => el('li', {}, el('span'), el('span', { class: 'next' })),
+    (item, { severity, text, nextStep }) => {
+      setData(item, 'severity', severity);
+      setText(item.children[0], visible(text));
+      setText(item.children[1], ` Next: ${visible(nextStep)}`);
+    },
   );
-  const mark = { ok: '', warn: '(!) ', bad: '(down) ', unknown: '' }[level];
+  const mark = { ok: '', warn: '(!) ', bad: '(down) ' }[headline.level];
   document.title = `${mark}Expressway`;
 }
 
-/** In the first screenful: which is out, us or them, who is limited, how much is left. */
+/** In the first screenful: which backend is out, whose errors, who is limited, how much is left. */
 export function showTiles(state) {
   const { rates, backends, clients, load } = state;
   const out = backends.filter((row) => !takesTraffic(row)).length;
@@ -43,8 +46,8 @@ export function showTiles(state) {
       value: `${rate(errors)}/s`,
       more:
         errors === 0
-          ? 'neither us nor them'
-          : `them ${rate(rates.backendErrors)}, us ${rate(rates.gatewayErrors)} (${percent(share)})`,
+          ? 'none'
+          : `backends ${rate(rates.backendErrors)}/s, gateway ${rate(rates.gatewayErrors)}/s (${percent(share)})`,
       level: share > 0.05 ? 'bad' : errors > 0 ? 'warn' : 'ok',
     },
     {
@@ -54,7 +57,7 @@ export function showTiles(state) {
       level: rates.limited > 0 ? 'warn' : 'ok',
     },
     {
-      name: 'Head-room',
+      name: 'Headroom',
       value: percent(Math.max(0, 1 - use.part)),
       more: `tightest: ${use.what}`,
       level: use.part > 0.9 ? 'bad' : use.part > 0.7 ? 'warn' : 'ok',
@@ -159,7 +162,11 @@ export function showRoom({ processes, load }) {
     (element, one) => {
       const [title, loop, heap, connections, more] = element.children;
       setText(title, `Process ${one.pid}, up ${span(one.uptimeMs)}`);
-      setGauge(loop, one.loopBusy, `${percent(one.loopBusy)} busy, timers ${milliseconds(one.loopLagMs)} late (p99)`);
+      setGauge(
+        loop,
+        one.loopBusy,
+        `${percent(one.loopBusy)} busy, timers ${milliseconds(one.loopLagMs)} late (p99), ${milliseconds(one.loopMaxMs)} (max)`,
+      );
       setGauge(
         heap,
         one.heapUsedBytes / one.heapLimitBytes,

@@ -1,7 +1,4 @@
-import { rate, short, span } from './format.js';
-
-/** A share of errors from which they are worth a word. */
-const NOTICEABLE = 0.01;
+import { span } from './format.js';
 
 /** How a backend is, in one word, and why. The levels have shapes and words of their own besides their colours. */
 export function stateOf(row) {
@@ -22,52 +19,6 @@ export function stateOf(row) {
 }
 
 export const takesTraffic = ({ unavailableIn, processes }) => unavailableIn < processes;
-
-const MODES = {
-  local: 'Redis is away: each gateway counts for itself',
-  open: 'Redis is away: nobody is limited',
-  closed: 'Redis is away: everybody is refused',
-};
-
-/** The headline and its reasons, the worst first. */
-export function verdictOf(state) {
-  const reasons = [];
-  const out = state.backends.filter((row) => !takesTraffic(row));
-  const taking = state.backends.length - out.length;
-  const add = (level, text) => reasons.push({ level, text });
-
-  for (const row of out.slice(0, 3)) {
-    const { word, why, level } = stateOf(row);
-    const cause = row.lastError && level !== 'held' ? ` (${row.lastError.text})` : '';
-    add(taking === 0 ? 'bad' : 'warn', `${short(row.backend)} is out: ${why || word.toLowerCase()}${cause}`);
-  }
-  if (out.length > 3) add('warn', `and ${out.length - 3} more`);
-  for (const { name, state: circuit } of state.breakers) {
-    if (circuit !== 'closed') add(circuit === 'half-open' ? 'warn' : 'bad', `The circuit "${name}" is ${circuit}`);
-  }
-  for (const { name, mode } of state.limiters) {
-    if (mode in MODES) add(mode === 'closed' ? 'bad' : 'warn', `Limiter "${name}": ${MODES[mode]}`);
-  }
-  const { requests, backendErrors, gatewayErrors } = state.rates;
-  if (requests > 0 && backendErrors + gatewayErrors > requests * NOTICEABLE) {
-    if (backendErrors > 0) add('warn', `${rate(backendErrors)} errors/s are the backends' fault`);
-    if (gatewayErrors > 0) add('warn', `${rate(gatewayErrors)} errors/s are the gateway's own`);
-  }
-
-  if (state.phase !== 'running')
-    return { level: 'warn', title: state.phase === 'starting' ? 'Starting' : 'Stopping', reasons };
-  if (state.backends.length > 0 && taking === 0)
-    return { level: 'bad', title: 'Down: no backend takes traffic', reasons };
-  if (reasons.some(({ level }) => level === 'bad')) return { level: 'bad', title: 'Down', reasons };
-  if (out.length > 0)
-    return { level: 'warn', title: `Up, with ${out.length} of ${state.backends.length} backends out`, reasons };
-  if (reasons.length > 0) return { level: 'warn', title: 'Up, with trouble', reasons };
-  return {
-    level: 'ok',
-    title: `Up: ${taking === 1 ? 'the backend takes' : `all ${taking} backends take`} traffic`,
-    reasons,
-  };
-}
 
 /** The tightest of what a process has only so much of, from 0 to 1. */
 export function tightest(state) {

@@ -1,0 +1,117 @@
+import type { Detector, Finding, ProblemSeverity, WatchedKind } from '../../index.ts';
+import type { GatewayState } from './gateway-state.ts';
+
+/** One kind of problem of the hosted gateway. */
+export interface GatewayProblemKind {
+  /** Name in JSON and log, label of the metric, and anchor in `docs/problems.md`. */
+  readonly problem: string;
+  readonly severity: ProblemSeverity;
+  /** For `docs/problems.md`. */
+  readonly meaning: string;
+  readonly nextStep: string;
+  /** All there are now, from what the parts of the gateway have noted. */
+  find(state: GatewayState): Iterable<Finding>;
+}
+
+/** Crashes within this time, and so many of them, are no accident. */
+const CRASH_WINDOW_MS = 30_000;
+const MOST_CRASHES = 3;
+/** What happened so long ago is no news. */
+const RECENT_MS = 10_000;
+/** Lines that a slow reader costs are shown for this long. */
+const MOST_TEXT = 300;
+
+const crashLoop: GatewayProblemKind = {
+  problem: 'workers_crashing',
+  severity: 'critical',
+  meaning:
+    'Workers crashed at least three times in 30 s. Each gets a successor, but what they were working on is lost.',
+  nextStep:
+    'Look for the exception on standard error, and for lines "worker ended" in the log. If it is a change of your own, take it back.',
+  *find({ crashes }) {
+    const recent = crashes.filter(({ at }) => Math.abs(Date.now() - at) < CRASH_WINDOW_MS);
+    const last = recent.at(-1);
+    if (last === undefined || recent.length < MOST_CRASHES) return;
+    const title = `workers crash again and again (${recent.length} times in 30 s)`;
+    const text = `Workers crashed ${recent.length} times in the last 30 s, the last one (worker ${last.worker}) with ${last.how}.`;
+    yield { subject: '', title, text };
+  },
+};
+
+const NEXT_STEPS_OF_LOG: Readonly<Record<string, string>> = {
+  ENOSPC: 'Free space on the disk of the log, or rotate it.',
+  EDQUOT: 'Free space on the disk of the log, or rotate it.',
+  EPIPE: 'Restart what reads the log: its end of the pipe is closed.',
+  EIO: 'Check the disk or terminal that the log is written to.',
+};
+
+const logFailing: GatewayProblemKind = {
+  problem: 'log_failing',
+  severity: 'warning',
+  meaning:
+    'The log, and with it the access log, cannot be written: the disk is full, or the reader has gone. Requests are answered all the same; lines wait in memory (16 MiB), then they are dropped and counted.',
+  nextStep: 'Free space on the disk of the log, or restart what reads it.',
+  *find({ log }) {
+    if (log?.failure === undefined) return;
+    const { code, message } = log.failure;
+    const dropped = log.dropped === 0 ? '' : ` ${log.dropped} lines were dropped so far.`;
+    const text = `The log and access log cannot be written to standard output: ${message}. Lines wait in memory until that is full.${dropped}`;
+    yield { subject: code, title: `the log cannot be written (${code})`, text, nextStep: NEXT_STEPS_OF_LOG[code] };
+  },
+};
+
+const reloadRejected: GatewayProblemKind = {
+  problem: 'reload_rejected',
+  severity: 'warning',
+  meaning: 'The last reload was rejected, because something in it is bad: all stays as it was before.',
+  nextStep: 'Correct what the text names, and reload again (SIGHUP).',
+  *find({ rejectedReload, misspelt }) {
+    if (rejectedReload === undefined) return;
+    const { why, from, problems } = rejectedReload;
+    const also = misspelt.map(({ name, meant }) => ` ${name} is unknown: did you mean ${meant}?`).join('');
+    const text = `The reload (${why}${from === undefined ? '' : `, ${from}`}) was rejected, and all stays as it was: ${problems.join('; ').slice(0, MOST_TEXT)}.${also}`;
+    yield { subject: '', title: 'the last reload was rejected', text };
+  },
+};
+
+const misspelt: GatewayProblemKind = {
+  problem: 'variable_misspelt',
+  severity: 'warning',
+  meaning: 'The environment or `.env` has a variable that nobody reads, with nearly the name of one of the gateway.',
+  nextStep: 'Correct the name, or remove the variable.',
+  *find(state) {
+    for (const { name, meant } of state.misspelt) {
+      const text = `${name} is no variable of the gateway, and has no effect: did you mean ${meant}?`;
+      yield { subject: name, title: `${name} is unknown: did you mean ${meant}?`, text };
+    }
+  },
+};
+
+const adminCrowded: GatewayProblemKind = {
+  problem: 'admin_connections',
+  severity: 'notice',
+  meaning: 'Nearly all connections of the admin listener are taken, so that idle ones are closed for new ones.',
+  nextStep: 'Find out what the address runs: a scraper or probe should close its connections, or use one again.',
+  *find({ crowding }) {
+    for (const [address, { at, held, max }] of crowding) {
+      if (Math.abs(Date.now() - at) > RECENT_MS) continue;
+      const text = `${address} holds ${held} of ${max} connections of the admin listener: idle ones are closed, so that others get one.`;
+      yield { subject: address, title: `${address} holds most admin connections`, text };
+    }
+  },
+};
+
+/** The registry of what can be wrong with the hosted gateway itself: of one severity, the first is the headline. */
+export const GATEWAY_PROBLEMS: readonly GatewayProblemKind[] = [
+  crashLoop,
+  logFailing,
+  reloadRejected,
+  misspelt,
+  adminCrowded,
+];
+
+export const watchGateway = (state: GatewayState): WatchedKind[] =>
+  GATEWAY_PROBLEMS.map((kind) => ({
+    kind: { ...kind, isState: true },
+    detector: { look: () => kind.find(state) } satisfies Detector,
+  }));

@@ -1,0 +1,227 @@
+import type { Cause } from '../../core/causes.ts';
+import { backendKey } from '../backend-key.ts';
+import type { StatusBackend } from '../status/status-sources.ts';
+import type { Finding, ProblemKind } from './problem-kind.ts';
+import { duration, percent, Readings } from './recent.ts';
+import { type SlowBackend, SlowBackends } from './slow-backends.ts';
+import type { TrafficSources } from './traffic-sources.ts';
+
+/** What to do about a backend that fails with a cause. */
+const NEXT_STEPS: Readonly<Partial<Record<Cause, string>>> = {
+  connection_refused: 'Start its process, or correct its address in BACKENDS.',
+  dns_error: 'Correct its host name in BACKENDS, or check the name servers (DNS_SERVERS).',
+  destination_ip_unroutable: 'Check the network between gateway and backend.',
+  connection_timeout: 'Check firewalls between gateway and backend, or raise CONNECT_TIMEOUT_MS.',
+  http_response_timeout: 'Find out why the backend takes so long, or raise RESPONSE_TIMEOUT_MS.',
+  connection_read_timeout: 'Find out why the backend stops in the middle of responses, or raise IDLE_TIMEOUT_MS.',
+  tls_certificate_error: 'Renew the certificate of the backend, or name its authority in BACKEND_CA.',
+  tls_protocol_error: 'Check whether the backend speaks TLS at this port: https:// or http:// in BACKENDS.',
+};
+const SEE_ITS_LOG = 'Look into the log of the backend: its process is there, and these requests fail in it.';
+
+const isCause = (text: string): text is Cause => Object.hasOwn(NEXT_STEPS, text);
+
+const nextStepFor = (reason: string): string => (isCause(reason) ? NEXT_STEPS[reason] : undefined) ?? SEE_ITS_LOG;
+
+/** `127.0.0.1:8081`, which is how the page names it, too. */
+const short = (backend: string): string => backend.replace(/^https?:\/\//, '');
+
+const statusesOf = ({ proxies }: TrafficSources): { readonly proxy: string; readonly status: StatusBackend }[] =>
+  proxies.flatMap((proxy) => proxy.status().map((status) => ({ proxy: proxy.name, status })));
+
+/** Why a backend gets no request; nothing when it gets some, or when an operator or its weight keeps it out. */
+function whyOut({ available, held, weight, circuit, health, retryAfterMs }: StatusBackend): string | undefined {
+  if (available || held !== undefined || weight === 0) return undefined;
+  const wait = retryAfterMs > 0 ? `, next trial in ${duration(retryAfterMs)}` : '';
+  if (circuit === 'open') return `its circuit is open${wait}`;
+  if (health === 'unhealthy') return 'it fails its health checks';
+  // On trial, full, or asked for a rest with `Retry-After`: that passes by itself.
+  return undefined;
+}
+
+const allOut: ProblemKind<TrafficSources> = {
+  problem: 'backends_unavailable',
+  isState: true,
+  severity: 'critical',
+  meaning: 'No backend of a proxy takes requests: all are out, drained, or there is none. Clients get 503.',
+  nextStep: 'Start or restore a backend.',
+  detector: (sources) => ({
+    *look() {
+      for (const proxy of sources.proxies) {
+        const all = proxy.status();
+        if (all.some(({ available }) => available)) continue;
+        if (
+          all.length > 0 &&
+          all.every((one) => whyOut(one) === undefined && one.held === undefined && one.weight > 0)
+        ) {
+          continue;
+        }
+        const reasons = all.slice(0, 3).map((one) => {
+          const last = sources.errors.last(proxy.name, one.backend);
+          const why = one.held === undefined ? (whyOut(one) ?? 'busy') : `${one.held} by an operator`;
+          return `${one.backend}: ${why}${last === undefined || one.held ? '' : ` (${last.text})`}`;
+        });
+        const text = all.length === 0 ? 'There is no backend.' : `${reasons.join('; ')}.`;
+        const last = all[0] && sources.errors.last(proxy.name, all[0].backend);
+        yield {
+          subject: proxy.name,
+          title: 'no backend takes requests',
+          text: `No backend takes requests: clients get 503. ${text}`,
+          nextStep: last === undefined ? undefined : nextStepFor(causeIn(last.text)),
+        };
+      }
+    },
+  }),
+};
+
+/** `connection_refused: connect ECONNREFUSED …` begins with the cause. */
+const causeIn = (text: string): string => text.split(':', 1)[0] ?? '';
+
+const out: ProblemKind<TrafficSources> = {
+  problem: 'backend_unavailable',
+  isState: true,
+  severity: 'warning',
+  meaning:
+    'One backend gets no requests: its circuit is open, or it fails its health checks. The others get its share.',
+  nextStep: SEE_ITS_LOG,
+  detector: (sources) => ({
+    *look() {
+      for (const { proxy, status } of statusesOf(sources)) {
+        const why = whyOut(status);
+        if (why === undefined) continue;
+        const last = sources.errors.last(proxy, status.backend);
+        yield {
+          subject: status.backend,
+          title: `${short(status.backend)} is out`,
+          text: `Backend ${status.backend} gets no requests: ${why}${last === undefined ? '' : ` (${last.text})`}.`,
+          nextStep: last === undefined ? undefined : nextStepFor(causeIn(last.text)),
+        };
+      }
+    },
+  }),
+};
+
+/** A share of errors from which they are worth a word, and a number. */
+const NOTICEABLE = 0.01;
+const LEAST_ERRORS = 2;
+
+const failing: ProblemKind<TrafficSources> = {
+  problem: 'backend_errors',
+  severity: 'warning',
+  meaning: 'A backend answers with 500 or more, or its requests fail, in at least 1 % of the requests of ten seconds.',
+  nextStep: SEE_ITS_LOG,
+  detector(sources) {
+    const readings = new Readings(() => sources.metrics.totals().backends);
+    return {
+      *look() {
+        const { before, now } = readings.next();
+        for (const [key, reasons] of sources.failedAttempts.recent()) {
+          const total = now.get(key);
+          const errors = [...reasons.values()].reduce((all, one) => all + one, 0);
+          if (total === undefined || errors < LEAST_ERRORS) continue;
+          const all = Math.max(errors, total.requests - (before.get(key)?.requests ?? 0));
+          if (errors < NOTICEABLE * all) continue;
+          const worst = [...reasons].sort(([, a], [, b]) => b - a);
+          const what = worst.map(([reason, count]) =>
+            /^\d/.test(reason) ? `answered ${reason} to ${count}` : `failed ${count} (${reason})`,
+          );
+          yield {
+            subject: total.backend,
+            title: `${short(total.backend)} fails ${percent(errors, all)} of its requests (${worst[0]?.[0]})`,
+            text: `Backend ${total.backend} ${what.join(' and ')} of ${all} requests in the last 10 s.`,
+            nextStep: nextStepFor(worst[0]?.[0] ?? ''),
+          };
+        }
+      },
+    };
+  },
+};
+
+const COMPARED: Readonly<Record<SlowBackend['than']['what'], (ms: string) => string>> = {
+  past: (ms) => `${ms} is usual for it`,
+  peers: (ms) => `the other backends take ${ms}`,
+  timeout: (ms) => `requests are given up after ${ms} (RESPONSE_TIMEOUT_MS)`,
+  silent: (ms) => `${ms} is usual for it`,
+};
+
+const slow: ProblemKind<TrafficSources> = {
+  problem: 'backend_slow',
+  severity: 'warning',
+  meaning:
+    'A backend takes long until its responses begin: the 95th percentile of ten seconds (of at least 10 responses) is three times, and 100 ms, above that of its ' +
+    'own last minutes or that of the other backends, or above half of RESPONSE_TIMEOUT_MS; or it answers nothing at all any more.',
+  nextStep:
+    'Look at the load of the backend and at what it waits for (database, other services). Drain it, or use LOAD_BALANCING=latency, to send its requests elsewhere.',
+  detector(sources) {
+    const readings = new Readings(() => sources.metrics.totals().backends);
+    const backends = new SlowBackends();
+    return {
+      *look(): Iterable<Finding> {
+        const { before, now } = readings.next();
+        const inFlight = new Map(
+          statusesOf(sources).map(({ proxy, status }) => [backendKey(proxy, status.backend), status.inFlight]),
+        );
+        const timeoutMs = (name: string) => sources.proxies.find((proxy) => proxy.name === name)?.responseTimeoutMs;
+        for (const { backend, p95Ms, responses, than } of backends.look(before, now, inFlight, timeoutMs)) {
+          const compared = COMPARED[than.what](duration(than.ms));
+          const fact =
+            p95Ms === undefined
+              ? `answered none of ${responses} requests in the last 10 s`
+              : `took up to ${duration(p95Ms)} to answer 95 % of ${responses} requests in the last 10 s`;
+          yield {
+            subject: backend,
+            title: p95Ms === undefined ? `${short(backend)} answers nothing` : `${short(backend)} is slow`,
+            text: `Backend ${backend} ${fact}: ${compared}.`,
+          };
+        }
+      },
+    };
+  },
+};
+
+const routeCircuit: ProblemKind<TrafficSources> = {
+  problem: 'circuit_open',
+  isState: true,
+  severity: 'critical',
+  meaning: 'A circuit breaker in front of a whole route is open: all its requests get 503.',
+  nextStep:
+    'Look at the backends behind it, in the problems beside this one: it closes by itself when requests succeed.',
+  detector: ({ breakers }) => ({
+    *look() {
+      for (const breaker of breakers) {
+        if (breaker.state !== 'open' && breaker.state !== 'isolated') continue;
+        const wait = breaker.state === 'open' ? `, next trial in ${duration(breaker.retryAfterMs())}` : '';
+        const text = `Too many requests failed: all get 503 without being tried${wait}.`;
+        yield { subject: breaker.name, title: `the circuit "${breaker.name}" is ${breaker.state}`, text };
+      }
+    },
+  }),
+};
+
+/** Held by an operator: worth knowing, since it may have been forgotten. */
+const heldBack: ProblemKind<TrafficSources> = {
+  problem: 'backend_held',
+  isState: true,
+  severity: 'notice',
+  meaning: 'An operator has drained or isolated a backend.',
+  nextStep: 'Restore it when it is to get requests again.',
+  detector: (sources) => ({
+    *look() {
+      for (const { status } of statusesOf(sources)) {
+        if (status.held === undefined) continue;
+        const title = `${short(status.backend)} is ${status.held}`;
+        yield { subject: status.backend, title, text: `An operator has ${status.held} backend ${status.backend}.` };
+      }
+    },
+  }),
+};
+
+/** The worst first. */
+export const BACKEND_PROBLEMS: readonly ProblemKind<TrafficSources>[] = [
+  allOut,
+  routeCircuit,
+  out,
+  failing,
+  slow,
+  heldBack,
+];

@@ -1,0 +1,101 @@
+import { foldAddress } from '../../core/exchange.ts';
+import { type WarningCode, warnOnceOf } from '../../core/warnings.ts';
+import type { ProblemKind } from './problem-kind.ts';
+import { percent, RecentCounts } from './recent.ts';
+import type { TrafficSources } from './traffic-sources.ts';
+
+/** Requests of ten seconds from which a share means something. */
+const LEAST_REQUESTS = 10;
+/** The share of all requests from which it is no accident. */
+const MOST = 0.5;
+/** A proxy forwards for many: so many different values are hardly those of one client. */
+const LEAST_CLIENTS = 3;
+
+/** Process warnings, for who has no page: once per cause. */
+const warnOf = (sources: TrafficSources, code: WarningCode, subject: string, message: string): void =>
+  warnOnceOf(sources, code, message, `${code} ${subject}`);
+
+const trustMissing: ProblemKind<TrafficSources> = {
+  problem: 'trust_proxy_missing',
+  severity: 'warning',
+  meaning:
+    'Most requests come from a peer that names many clients in `X-Forwarded-For`, and `TRUST_PROXY` does not trust it: all of them count as one client and share ' +
+    'one limit.',
+  nextStep:
+    'If the peer is your proxy or load balancer, name its address in TRUST_PROXY. If it is a client that invents the header, do nothing.',
+  detector: (sources) => ({
+    *look() {
+      const { requests, untrusted } = sources.peers.recent();
+      for (const [peer, seen] of untrusted) {
+        if (seen.requests < Math.max(LEAST_REQUESTS, requests * MOST) || seen.clients.size < LEAST_CLIENTS) continue;
+        const title = `all clients behind ${peer} share one limit: TRUST_PROXY does not trust it`;
+        const limited = seen.limited === 0 ? '' : ` ${percent(seen.limited, seen.requests)} of them got 429.`;
+        const text =
+          `${peer} sent ${percent(seen.requests, requests)} of the requests of the last 10 s, and named other clients in X-Forwarded-For. ` +
+          `TRUST_PROXY does not trust it, so all of them count as ${peer}.${limited}`;
+        warnOf(sources, 'WARN_EXPRESSWAY_TRUST_PROXY', peer, text);
+        yield {
+          subject: peer,
+          title,
+          text,
+          nextStep: `If ${peer} is your proxy, set TRUST_PROXY=${peer} (several: their addresses, or how many). If it is a client that invents the header, do nothing.`,
+        };
+      }
+    },
+  }),
+};
+
+const trustTooHigh: ProblemKind<TrafficSources> = {
+  problem: 'trust_proxy_hops',
+  severity: 'warning',
+  meaning:
+    'Most requests have fewer entries in `X-Forwarded-For` than `TRUST_PROXY` trusts hops: clients can invent entries, and so choose the address that they are limited by.',
+  nextStep: 'Set TRUST_PROXY to the number of proxies that a request really passes, or to their addresses.',
+  detector: (sources) => ({
+    *look() {
+      const { requests, tooFew, mostEntries, hops } = sources.peers.recent();
+      if (tooFew < Math.max(LEAST_REQUESTS, requests * MOST)) return;
+      const entries = mostEntries === 0 ? 'no X-Forwarded-For' : `at most ${mostEntries} in X-Forwarded-For`;
+      const text =
+        `TRUST_PROXY trusts ${hops} ${hops === 1 ? 'hop' : 'hops'}, and ${percent(tooFew, requests)} of the requests of the last 10 s have ${entries}: ` +
+        'clients can invent addresses, and so evade their limits.';
+      warnOf(sources, 'WARN_EXPRESSWAY_TRUST_PROXY_HOPS', '', text);
+      yield {
+        subject: '',
+        title: `TRUST_PROXY=${hops} trusts more proxies than there are`,
+        text,
+        nextStep: `Set TRUST_PROXY to the number of proxies that requests pass${mostEntries === 0 ? ' (none: leave it empty)' : ` (it looks like ${mostEntries})`}, or to their addresses.`,
+      };
+    },
+  }),
+};
+
+const pipelining: ProblemKind<TrafficSources> = {
+  problem: 'client_pipelining',
+  severity: 'notice',
+  meaning:
+    'Clients send requests on a connection without waiting for responses. The gateway takes them one at a time and leaves the others unread, so they wait.',
+  nextStep:
+    'Nothing, if you do not know the client. One of your own should wait for responses, or use more connections or HTTP/2; `maxRequestsPerConnection` of hardenServer() allows more at a time.',
+  detector({ events }) {
+    const clients = new RecentCounts(64);
+    const listener = ({ address = '' }: { address: string | undefined }) => clients.add(foldAddress(address) ?? '');
+    events.on('clientPipelined', listener);
+    return {
+      *look() {
+        for (const [address, counts] of clients.recent()) {
+          const count = counts.get('') ?? 0;
+          const title = `${address} pipelines requests`;
+          const connections = `${count} ${count === 1 ? 'connection' : 'connections'}`;
+          const text = `${address} sent requests without waiting for responses on ${connections} in the last 10 s: the gateway takes one at a time, and leaves the others unread.`;
+          yield { subject: address, title, text };
+        }
+        clients.turn();
+      },
+      close: () => events.off('clientPipelined', listener),
+    };
+  },
+};
+
+/** The worst first. */
+export const CLIENT_PROBLEMS: readonly ProblemKind<TrafficSources>[] = [trustMissing, trustTooHigh, pipelining];

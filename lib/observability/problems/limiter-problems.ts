@@ -1,0 +1,94 @@
+import type { LimiterMode } from '../../core/events.ts';
+import type { Finding, ProblemKind } from './problem-kind.ts';
+import type { TrafficSources } from './traffic-sources.ts';
+
+/** What a limiter does without its Redis. */
+const INSTEAD: Readonly<Partial<Record<LimiterMode, string>>> = {
+  local: 'each gateway counts for itself',
+  open: 'nobody is limited',
+  closed: 'everybody is refused',
+};
+
+type Reason = 'authentication' | 'permission' | 'tls' | 'failing' | 'unreachable';
+
+/** What errors of Redis, and of connections to it, say; the first that matches. */
+const REASONS: readonly (readonly [Reason, RegExp])[] = [
+  [
+    'authentication',
+    /WRONGPASS|NOAUTH|invalid (?:username-password|password)|AUTH .*without any password|Client sent AUTH/i,
+  ],
+  ['permission', /NOPERM/],
+  ['tls', /EPROTO|SSL|TLS|wrong version number|CERT_|certificate|self[- ]signed|UNABLE_TO_VERIFY|ERR_TLS/i],
+  ['failing', /LOADING|READONLY|MISCONF|MASTERDOWN|CLUSTERDOWN|OOM|BUSY|NOREPLICAS/],
+];
+
+/** The message of an error, with those of what caused it. */
+function wholeMessage(error: unknown, depth = 0): string {
+  if (!(error instanceof Error)) return '';
+  const { message, cause, code = '', errors = [] } = error as NodeJS.ErrnoException & { errors?: readonly unknown[] };
+  const inner = depth > 3 ? [] : [cause, ...errors].map((one) => wholeMessage(one, depth + 1));
+  return [message, message.includes(code) ? '' : code, ...inner].filter(Boolean).join(': ');
+}
+
+function reasonOf(message: string): Reason {
+  return REASONS.find(([, pattern]) => pattern.test(message))?.[0] ?? 'unreachable';
+}
+
+/** One kind for each reason: what to do about it differs. */
+function redisProblem(
+  reason: Reason,
+  what: string,
+  texts: Pick<ProblemKind<TrafficSources>, 'meaning' | 'nextStep'>,
+): ProblemKind<TrafficSources> {
+  const severity = 'warning';
+  return {
+    problem: `redis_${reason}`,
+    isState: true,
+    severity,
+    ...texts,
+    detector: ({ limiters }) => ({
+      *look(): Iterable<Finding> {
+        for (const { name, mode, storeError } of limiters) {
+          const instead = INSTEAD[mode];
+          const message = wholeMessage(storeError);
+          if (instead === undefined || reasonOf(message) !== reason) continue;
+          yield {
+            subject: name,
+            title: `${what}: ${instead}`,
+            text: `Limiter "${name}" cannot use Redis: ${what}${message === '' ? '' : ` (${message})`}. Meanwhile ${instead}.`,
+            severity: mode === 'closed' ? 'critical' : severity,
+          };
+        }
+      },
+    }),
+  };
+}
+
+/** The worst first. */
+export const LIMITER_PROBLEMS: readonly ProblemKind<TrafficSources>[] = [
+  redisProblem('authentication', 'Redis refuses the password (authentication failed)', {
+    meaning:
+      'Redis refuses the user name or password of the limiter, or wants one and gets none (`WRONGPASS`, `NOAUTH`).',
+    nextStep:
+      'Correct user name and password in REDIS_URL (redis://user:password@host:6379), or in Redis (ACL, requirepass).',
+  }),
+  redisProblem('permission', 'Redis does not permit a command', {
+    meaning: 'The Redis user of the limiter may not run a command or touch its keys (`NOPERM`).',
+    nextStep: 'Grant the user in REDIS_URL what docs/rate-limit.md lists (ACL SETUSER), or use another user.',
+  }),
+  redisProblem('tls', 'TLS with Redis fails', {
+    meaning:
+      'Gateway and Redis do not agree on TLS: one speaks it and the other does not, or the certificate is not trusted.',
+    nextStep:
+      'Use rediss:// in REDIS_URL where Redis speaks TLS, redis:// where not; for an own authority set NODE_EXTRA_CA_CERTS.',
+  }),
+  redisProblem('failing', 'Redis answers with errors', {
+    meaning: 'Redis is there and refuses commands: it loads its data, is a replica, is out of memory, or cannot save.',
+    nextStep: 'Look into the log of Redis; the error in the text says which of these it is.',
+  }),
+  redisProblem('unreachable', 'Redis cannot be reached', {
+    meaning: 'The limiter has no connection to Redis, or gets no replies in time.',
+    nextStep:
+      'Start Redis, or correct host and port in REDIS_URL. If it closes connections at once, it may want TLS: rediss://. If it is only slow, see RATE_LIMIT_STORE_TIMEOUT_MS.',
+  }),
+];

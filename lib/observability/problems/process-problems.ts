@@ -1,0 +1,216 @@
+import { CAUSES, type Cause } from '../../core/causes.ts';
+import type { DiscoveryFailedEvent, GatewayEventMap, GatewayEvents } from '../../core/events.ts';
+import { backendKey } from '../backend-key.ts';
+import type { Detector, Finding, ProblemKind } from './problem-kind.ts';
+import { duration, percent, Readings } from './recent.ts';
+import type { TrafficSources } from './traffic-sources.ts';
+
+/** The proxy reports a shortage every ten seconds: without one for longer than that it is over. */
+const SHORTAGE_MS = 15_000;
+/** A warning comes once, whatever lasts: it is shown for this long. */
+const WARNING_MS = 10 * 60_000;
+const MOST_WARNINGS = 16;
+/** The longest that an event loop may stand still without a word. */
+const BLOCKED_MS = 500;
+/** The share of errors from which they are worth a word. */
+const NOTICEABLE = 0.01;
+const LEAST_ERRORS = 2;
+
+function on<K extends keyof GatewayEventMap>(
+  events: GatewayEvents,
+  name: K,
+  listener: (event: GatewayEventMap[K][0]) => void,
+) {
+  events.on(name, listener as never);
+  return () => void events.off(name, listener as never);
+}
+
+const resources: ProblemKind<TrafficSources> = {
+  problem: 'gateway_resources',
+  isState: true,
+  severity: 'critical',
+  meaning:
+    'The process or the machine lacks file descriptors, ports or memory: requests get 503 (`gateway_resources`), and no backend is blamed.',
+  nextStep: 'Raise the limit of open files (`ulimit -n`, LimitNOFILE of systemd), or lower MAX_CONNECTIONS.',
+  detector({ events }) {
+    const seen = new Map<string, { readonly at: number; readonly description: string }>();
+    const close = on(events, 'resourceShortage', ({ code, description }) => {
+      seen.set(code, { at: Date.now(), description });
+    });
+    return {
+      close,
+      *look() {
+        for (const [code, { at, description }] of seen) {
+          if (Math.abs(Date.now() - at) > SHORTAGE_MS) seen.delete(code);
+          else {
+            const text = `Requests get 503, since the gateway could not connect to a backend: ${description}.`;
+            yield {
+              subject: code,
+              title: `the gateway has run out of what connections need (${code})`,
+              text,
+              nextStep: nextStepFor(code),
+            };
+          }
+        }
+      },
+    };
+  },
+};
+
+/** For shortages that a limit of open files does not help. */
+function nextStepFor(code: string): string | undefined {
+  if (code === 'EADDRNOTAVAIL')
+    return 'Widen the range of local ports (net.ipv4.ip_local_port_range), or use more backends or addresses.';
+  if (code === 'ENOBUFS' || code === 'ENOMEM') return 'Give the machine more memory, or lower MAX_CONNECTIONS.';
+  return undefined;
+}
+
+const dns: ProblemKind<TrafficSources> = {
+  problem: 'dns_failing',
+  isState: true,
+  severity: 'warning',
+  meaning:
+    'DNS does not answer for a `dns://` or `srv://` name of BACKENDS. The backends that are known from before stay in use.',
+  nextStep: 'Check the name in BACKENDS, and the name servers (DNS_SERVERS) with `dig` from this machine.',
+  detector({ events }) {
+    const failing = new Map<string, DiscoveryFailedEvent>();
+    const closeAll = [
+      on(events, 'discoveryFailed', (event) => failing.set(backendKey(event.proxy, event.name), event)),
+      on(events, 'discoveryRecovered', ({ proxy, name }) => failing.delete(backendKey(proxy, name))),
+    ];
+    return {
+      close: () => closeAll.forEach((close) => void close()),
+      *look() {
+        for (const { name, error, backends } of failing.values()) {
+          const known =
+            backends === 0
+              ? 'no backend of it is known'
+              : `${backends} backends of it are known from before, and stay in use`;
+          yield {
+            subject: name,
+            title: `DNS does not answer for ${name}`,
+            text: `DNS does not answer for ${name} (${error.message}): ${known}.`,
+          };
+        }
+      },
+    };
+  },
+};
+
+const eventLoop: ProblemKind<TrafficSources> = {
+  problem: 'event_loop_blocked',
+  severity: 'warning',
+  meaning:
+    'The event loop of a process stood still for at least 500 ms in the last 10 to 20 s: all its requests waited so long.',
+  nextStep:
+    'Look for code of your own that computes or reads files in one go (`node --cpu-prof`); if there is none, give the machine more CPU.',
+  detector: ({ load }) => ({
+    *look() {
+      const { pid, loopMaxMs } = load.loop();
+      if (loopMaxMs < BLOCKED_MS) return;
+      const text = `The event loop of process ${pid} stood still for ${duration(loopMaxMs)}: all its requests waited so long.`;
+      yield { subject: '', title: `the event loop stood still for ${duration(loopMaxMs)}`, text };
+    },
+  }),
+};
+
+const ownErrors: ProblemKind<TrafficSources> = {
+  problem: 'gateway_errors',
+  severity: 'warning',
+  meaning: 'The gateway itself is to blame for at least 1 % of the requests of ten seconds that got 5xx.',
+  nextStep: 'Look up the cause in docs/errors.md, and the requests in the access log (`cause`).',
+  detector({ metrics }) {
+    const readings = new Readings(() => metrics.totals());
+    return {
+      *look(): Iterable<Finding> {
+        const { before, now } = readings.next();
+        const requests = sumOf(now) - sumOf(before);
+        const causes: [string, number][] = [];
+        for (const [cause, count] of now.causes) {
+          const { status = 0, blame = 'client' } = CAUSES[cause as Cause] ?? {};
+          // That has a problem of its own.
+          if (status < 500 || blame !== 'gateway' || cause === 'gateway_resources') continue;
+          const recent = count - (before.causes.get(cause) ?? 0);
+          if (recent > 0) causes.push([cause, recent]);
+        }
+        const errors = causes.reduce((all, [, count]) => all + count, 0);
+        if (errors < LEAST_ERRORS || errors < NOTICEABLE * requests) return;
+        const [worst] = causes.sort(([, a], [, b]) => b - a) as [[string, number]];
+        const list = causes.map(([cause, count]) => `${count} ${cause}`).join(', ');
+        yield {
+          subject: '',
+          title: `the gateway fails ${percent(errors, requests)} of the requests (${worst[0]})`,
+          text: `The gateway itself failed ${errors} of ${requests} requests in the last 10 s: ${list}.`,
+        };
+      },
+    };
+  },
+};
+
+const sumOf = ({ responses }: ReturnType<TrafficSources['metrics']['totals']>): number =>
+  [...responses.gateway, ...responses.backend].reduce((all, one) => all + one, 0);
+
+/** Codes that have a problem of their own. */
+const ELSEWHERE = /^WARN_EXPRESSWAY_(?:TRUST_PROXY|RESOURCES|MAX_KEYS)/;
+
+type CodedWarning = Error & { readonly code?: string };
+
+/** Process warnings of some codes, each for ten minutes. */
+function warningDetector(
+  isMeant: (code: string) => boolean,
+  finding: (warning: CodedWarning, code: string) => Finding,
+): Detector {
+  const seen = new Map<string, { readonly at: number; readonly finding: Finding }>();
+  const listener = (warning: CodedWarning): void => {
+    const code = warning.code ?? warning.name;
+    if (!isMeant(code) || (seen.size >= MOST_WARNINGS && !seen.has(code))) return;
+    seen.set(code, { at: Date.now(), finding: finding(warning, code) });
+  };
+  process.on('warning', listener);
+  return {
+    close: () => void process.off('warning', listener),
+    *look() {
+      for (const [code, one] of seen) {
+        if (Math.abs(Date.now() - one.at) > WARNING_MS) seen.delete(code);
+        else yield one.finding;
+      }
+    },
+  };
+}
+
+const keysFull: ProblemKind<TrafficSources> = {
+  problem: 'rate_limit_keys_full',
+  severity: 'warning',
+  meaning:
+    'A limiter that counts in memory holds as many clients as it may (`maxKeys`): new clients share the limits of others until some are forgotten.',
+  nextStep:
+    'Count in Redis (REDIS_URL). If most addresses come from one network, deny it (RATE_LIMIT_DENY). In an app of your own, raise `maxKeys`.',
+  detector: () =>
+    warningDetector(
+      (code) => code === 'WARN_EXPRESSWAY_MAX_KEYS',
+      ({ message }) => ({ subject: '', title: 'a rate limiter has no room for more clients', text: message }),
+    ),
+};
+
+const warnings: ProblemKind<TrafficSources> = {
+  problem: 'process_warning',
+  severity: 'notice',
+  meaning:
+    'Node or the suite has emitted a process warning in the last ten minutes. The log has it as a line of its own.',
+  nextStep: 'Look up its code: those of the suite are in docs/errors.md, others in the documentation of Node.',
+  detector: () =>
+    warningDetector(
+      (code) => !ELSEWHERE.test(code),
+      ({ message }, code) => ({ subject: code, title: `process warning ${code}`, text: `${code}: ${message}` }),
+    ),
+};
+
+/** The worst first. */
+export const PROCESS_PROBLEMS: readonly ProblemKind<TrafficSources>[] = [
+  resources,
+  ownErrors,
+  dns,
+  eventLoop,
+  keysFull,
+  warnings,
+];

@@ -1,0 +1,143 @@
+import { DURATION_BUCKETS } from '../metrics/histogram.ts';
+import type { TrafficTotals } from '../metrics/traffic-totals.ts';
+import { LOOK_EVERY_MS } from './problem-monitor.ts';
+
+/** Responses of ten seconds from which a percentile means something. */
+const LEAST_RESPONSES = 10;
+/** Responses that a comparison with the past needs. */
+const LEAST_PAST = 50;
+/** So many times as long as usual is slow, if it is this much longer: buckets of durations are coarse, and fast backends jitter. */
+const FACTOR = 3;
+const LEAST_MORE_MS = 100;
+/** Half of the time after which a request is given up. */
+const TIMEOUT_PART = 0.5;
+/** The past fades: half of it in five minutes. What is slow now is taken into it a tenth as fast. */
+const HALF_LIFE_MS = 300_000;
+const FADE = 0.5 ** (LOOK_EVERY_MS / HALF_LIFE_MS);
+const SLOW_PART = 0.1;
+const PERCENTILE = 0.95;
+
+type BackendNow = Readonly<{ proxy: string; backend: string; heads: Float64Array; inFlight: number }>;
+
+/** One backend that is slow. */
+export interface SlowBackend {
+  readonly proxy: string;
+  readonly backend: string;
+  /** Milliseconds until the response began, for 95 % of its requests; nothing when none was answered. */
+  readonly p95Ms: number | undefined;
+  /** Of how many. */
+  readonly responses: number;
+  /** What that is compared with. */
+  readonly than: { readonly what: 'past' | 'peers' | 'timeout' | 'silent'; readonly ms: number };
+}
+
+interface Past {
+  /** Fading counts by duration. */
+  readonly heads: Float64Array;
+  /** Slots of the last looks in which a response came. */
+  isSlow: boolean;
+}
+
+/**
+ * Which backends are slow: the 95th percentile of the time until the head of a response over ten seconds, compared with the backend's own
+ * last minutes, with the median of the others of its proxy, and with `responseTimeoutMs`. It keeps sixteen numbers per backend.
+ */
+export class SlowBackends {
+  readonly #pasts = new Map<string, Past>();
+
+  /**
+   * @param before Totals ten seconds ago.
+   * @param inFlight Requests in progress, by `backendKey()`.
+   * @param timeoutMs Of a proxy, after how many milliseconds a request is given up.
+   */
+  look(
+    before: TrafficTotals['backends'],
+    now: TrafficTotals['backends'],
+    inFlight: ReadonlyMap<string, number>,
+    timeoutMs: (proxy: string) => number | undefined,
+  ): SlowBackend[] {
+    for (const key of this.#pasts.keys()) if (!now.has(key)) this.#pasts.delete(key);
+    const windows = new Map<string, BackendNow>();
+    for (const [key, { proxy, backend, heads }] of now) {
+      const started = before.get(key)?.heads;
+      // A backend that left and came back counts from zero again.
+      const window = Float64Array.from(heads, (count, index) => Math.max(0, count - (started?.[index] ?? 0)));
+      windows.set(key, { proxy, backend, heads: window, inFlight: inFlight.get(key) ?? 0 });
+    }
+    const medians = mediansOf([...windows.values()]);
+    const slow: SlowBackend[] = [];
+    for (const [key, window] of windows) {
+      const past = this.#pasts.get(key) ?? { heads: new Float64Array(window.heads.length), isSlow: false };
+      this.#pasts.set(key, past);
+      const found = compare(window, past, medians.get(window.proxy), timeoutMs(window.proxy));
+      if (found !== undefined) slow.push(found);
+      past.isSlow = found !== undefined;
+      remember(past, window.heads);
+    }
+    return slow;
+  }
+}
+
+function compare(
+  { proxy, backend, heads, inFlight }: BackendNow,
+  past: Past,
+  peers: readonly { readonly backend: string; readonly ms: number }[] = [],
+  timeoutMs: number | undefined,
+): SlowBackend | undefined {
+  const responses = sum(heads);
+  const pastCount = sum(past.heads);
+  const usualMs = pastCount >= LEAST_PAST ? percentileMs(past.heads) : undefined;
+  // Requests wait, and not one was answered for ten seconds, where before there was one in every second.
+  if (responses === 0 && inFlight > 1 && usualMs !== undefined && usualMs < 1_000) {
+    return { proxy, backend, p95Ms: undefined, responses: inFlight, than: { what: 'silent', ms: usualMs } };
+  }
+  if (responses < LEAST_RESPONSES) return undefined;
+  const p95Ms = percentileMs(heads);
+  const found = (what: SlowBackend['than']['what'], ms: number): SlowBackend => {
+    return { proxy, backend, p95Ms, responses, than: { what, ms } };
+  };
+  if (timeoutMs !== undefined && p95Ms >= TIMEOUT_PART * timeoutMs) return found('timeout', timeoutMs);
+  if (usualMs !== undefined && isMuchMore(p95Ms, usualMs)) return found('past', usualMs);
+  const others = peers.filter((one) => one.backend !== backend).map(({ ms }) => ms);
+  const median = others.sort((a, b) => a - b)[Math.floor(others.length / 2)];
+  if (median !== undefined && isMuchMore(p95Ms, median)) return found('peers', median);
+  return undefined;
+}
+
+const isMuchMore = (ms: number, usualMs: number): boolean => ms >= FACTOR * usualMs && ms - usualMs >= LEAST_MORE_MS;
+
+/** Of all backends with enough responses, by proxy. */
+function mediansOf(windows: readonly BackendNow[]) {
+  const busy = windows.filter(({ heads }) => sum(heads) >= LEAST_RESPONSES);
+  const ofProxy = Map.groupBy(busy, ({ proxy }) => proxy);
+  return new Map(
+    [...ofProxy].map(([proxy, all]) => [
+      proxy,
+      all.map(({ backend, heads }) => ({ backend, ms: percentileMs(heads) })),
+    ]),
+  );
+}
+
+/** A window of ten seconds is looked at every two: a fifth of it is new. */
+function remember(past: Past, window: Float64Array): void {
+  const part = (LOOK_EVERY_MS / 10_000) * (past.isSlow ? SLOW_PART : 1);
+  for (const [index, count] of window.entries()) {
+    past.heads[index] = (past.heads[index] as number) * FADE + count * part;
+  }
+}
+
+const sum = (counts: Float64Array): number => counts.reduce((all, one) => all + one, 0);
+
+/** Within a bucket, durations are taken to lie evenly. */
+function percentileMs(counts: Float64Array): number {
+  let left = PERCENTILE * sum(counts);
+  for (const [index, count] of counts.entries()) {
+    if (count >= left && count > 0) {
+      const from = DURATION_BUCKETS[index - 1] ?? 0;
+      const to = DURATION_BUCKETS[index] ?? from * 2;
+      return 1_000 * (from + (to - from) * (left / count));
+    }
+    left -= count;
+  }
+  return 0;
+}
