@@ -39,6 +39,19 @@ export type Some = Pick<Options, 'waitMs'>;
 export interface Bad {
   undocumented: string;
 }
+
+export interface Tagged {
+  /**
+   * Waits.
+   *
+   * More.
+   *
+   * @default 10_000
+   */
+  waitMs?: number;
+  /** Of which kind. @default \`a\` */
+  on?: string;
+}
 `,
 );
 
@@ -66,6 +79,20 @@ describe('a table of options', () => {
     [{ mode: 'a', waitMs: 1_000, on: 1 }, 'Options.on has the default 1, and its docstring does not say so'],
   ])('%j is no table', (defaults, problem) => {
     expect(() => table(defaults)).toThrow(problem);
+  });
+
+  test('knows the tag @default', () => {
+    const tagged = (waitMs: number) =>
+      optionsTable({ file, name: 'Tagged', defaults: { waitMs, on: 'a' }, tables: [] });
+    expect(tagged(10_000).split('\n').slice(2)).toEqual([
+      '| `waitMs` | ms | 10 000 | Waits. More below. |',
+      '| `on` | `string` | `a` | Of which kind. |',
+      '',
+      '`waitMs`:',
+      '',
+      'More.',
+    ]);
+    expect(() => tagged(100)).toThrow('Tagged.waitMs says "Default 10_000", but it is 100');
   });
 
   test('of a Pick has those that were picked', () => {

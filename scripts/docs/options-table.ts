@@ -32,7 +32,10 @@ export function optionsTable({ file, name, defaults, tables }: TableSource): str
 
 /** Parts a docstring's statement of the default from what else it says, and its first paragraph from the others. */
 function splitDoc(doc: string): { meaning: string; note: string; stated: string | undefined } {
-  const statement = /(?:^|(?<=[.:;)]\s))Default(?::|(?= )) ?(.+?)\.(?=\s|$)/s.exec(doc);
+  // The tag `@default`, which may be the last one or have others after it; or a sentence.
+  const statement =
+    /(?:^|\s)@default (.+?)(?=\n@|\n\n|$)/s.exec(doc) ??
+    /(?:^|(?<=[.:;)]\s))Default(?::|(?= )) ?(.+?)\.(?=\s|$)/s.exec(doc);
   const rest =
     statement === null ? doc : doc.slice(0, statement.index) + doc.slice(statement.index + statement[0].length);
   const [first = '', ...more] = rest.split('\n\n').map((one) => one.trim());
@@ -46,7 +49,7 @@ const isRequired = ({ optional, doc }: Member): boolean => !optional && splitDoc
 
 /** Numbers are written in one way, whatever way a docstring has. */
 const defaultCell = (stated: string): string =>
-  cell(/^\{@link \w+\}$/.test(stated) ? 'those of its table' : stated.replace(/(\d),(?=\d{3})/g, '$1 '));
+  cell(/^\{@link \w+\}$/.test(stated) ? 'those of its table' : stated.replace(/(\d)[,_](?=\d{3})/g, '$1 '));
 
 function defaultProblem(
   { name, optional }: Member,
@@ -74,8 +77,8 @@ function statesValue(stated: string, value: unknown): boolean {
 
 /** Of `10 000`, `1,000,000`, `1.25` and `16 MiB`, whatever follows. */
 function numberOf(stated: string): number {
-  const [digits = ''] = /^\d[\d ,]*(?:\.\d+)?/.exec(stated) ?? [];
-  const number = Number(digits.replace(/[ ,]/g, '') || Number.NaN);
+  const [digits = ''] = /^\d[\d ,_]*(?:\.\d+)?/.exec(stated) ?? [];
+  const number = Number(digits.replace(/[ ,_]/g, '') || Number.NaN);
   return stated.slice(digits.trimEnd().length).startsWith(' MiB') ? number * 1024 * 1024 : number;
 }
 

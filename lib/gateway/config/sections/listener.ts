@@ -63,7 +63,7 @@ export const listener = section(
     },
     WORKER_SPARE: {
       text: `With several WORKERS: whether one more process, which has loaded the program and serves nothing, waits to take the place of a
-        worker that dies: on or off. It needs about half of the memory of a worker.`,
+        worker that dies: on or off. It needs about as much memory as a worker at rest.`,
       default: 'on',
       read: onOrOff,
       takesEffect: 'restart',
