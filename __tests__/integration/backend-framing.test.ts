@@ -77,27 +77,30 @@ const BAD_HEADS: readonly [string, string, cause?: string][] = [
   ],
 ];
 
-describe('a head that is none', () => {
-  test.each(BAD_HEADS)('%s: 502, and others are served', async (_name, bytes, cause = 'http_protocol_error') => {
-    const { port, backend, proxy } = await setUp(answer(bytes));
-    const client = cleanup.add(await RawClient.connect(port));
-    client.send(GET);
-    const response = await client.response();
-    expect(response.status).toBe(502);
-    expect(JSON.parse(response.content.toString()).cause).toBe(cause);
-    expect(response.field('x-evil')).toBeUndefined();
-    await eventually('its connection is closed', () => backend.connections.size === 0);
-    await eventually('nothing is in flight', () => proxy.status()[0]?.inFlight === 0);
-    backend.script = answerOk;
-    client.send(nonce('same'));
-    expect((await client.response()).content.toString()).toBe('same');
-    await othersAreServed(port, backend);
-  });
+describe('a malformed response head', () => {
+  test.each(BAD_HEADS)(
+    '%s: the client gets 502, and other requests are served',
+    async (_name, bytes, cause = 'http_protocol_error') => {
+      const { port, backend, proxy } = await setUp(answer(bytes));
+      const client = cleanup.add(await RawClient.connect(port));
+      client.send(GET);
+      const response = await client.response();
+      expect(response.status).toBe(502);
+      expect(JSON.parse(response.content.toString()).cause).toBe(cause);
+      expect(response.field('x-evil')).toBeUndefined();
+      await eventually('its connection is closed', () => backend.connections.size === 0);
+      await eventually('nothing is in flight', () => proxy.status()[0]?.inFlight === 0);
+      backend.script = answerOk;
+      client.send(nonce('same'));
+      expect((await client.response()).content.toString()).toBe('same');
+      await othersAreServed(port, backend);
+    },
+  );
 
   test.each([
     ['NUL', 'O\0K'],
     ['a control character', 'O\x07K'],
-  ])('a reason phrase with %s is left out: it cannot be sent on, and means nothing', async (_name, phrase) => {
+  ])('a reason phrase with %s is left out, because it cannot be forwarded', async (_name, phrase) => {
     const { port, backend } = await setUp(
       answer(`HTTP/1.1 200 ${phrase}\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n`),
     );
@@ -107,14 +110,14 @@ describe('a head that is none', () => {
   });
 });
 
-describe('a head that is unusual', () => {
+describe('an unusual response head', () => {
   test.each([299, 308, 418, 451, 599])('a status of %d reaches the client as it is', async (status) => {
     const { port } = await setUp(answer(`HTTP/1.1 ${status} Own Word\r\nContent-Length: 2\r\n\r\nok`));
     const response = await rawRequest(port, GET);
     expect([response.startLine, response.content.toString()]).toEqual([`HTTP/1.1 ${status} Own Word`, 'ok']);
   });
 
-  test('a status that is not valid is a failure of the backend', async () => {
+  test('an invalid status counts as a failure of the backend', async () => {
     const backend = cleanup.add(await RecorderBackend.start(answer('HTTP/1.1 600 X\r\nContent-Length: 0\r\n\r\n')));
     const gateway = cleanup.add(
       await proxyGateway({ backends: [backend.url], circuit: { minimumRequests: 1, failureRatio: 1 } }),
@@ -123,7 +126,7 @@ describe('a head that is unusual', () => {
     expect(gateway.proxy.status()[0]?.circuit).toBe('open');
   });
 
-  test('R18: HTTP/1.0 is passed on in our own version', async () => {
+  test('R18: an HTTP/1.0 response is forwarded as HTTP/1.1', async () => {
     const { port, backend } = await setUp(answer('HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok'));
     const response = await rawRequest(port, GET);
     expect([response.startLine, response.content.toString()]).toEqual(['HTTP/1.1 200 OK', 'ok']);
@@ -131,10 +134,10 @@ describe('a head that is unusual', () => {
   });
 });
 
-describe('R18: a version of another framing', () => {
+describe('R18: a response of another major HTTP version', () => {
   const ODD = 'HTTP/2.0 200 OK\r\nX-Evil: 1\r\nContent-Length: 2\r\n\r\nok';
 
-  test.each(['one byte at a time', 'a line at a time'])('is noticed in a head that comes %s', async (how) => {
+  test.each(['one byte at a time', 'a line at a time'])('is detected in a head that arrives %s', async (how) => {
     const pieces = how === 'a line at a time' ? (ODD.match(/[^\n]*\n|.+$/g) as string[]) : ODD.split('');
     const { port, backend } = await setUp(async (socket) => {
       socket.setNoDelay(true);
@@ -149,7 +152,7 @@ describe('R18: a version of another framing', () => {
     await othersAreServed(port, backend);
   });
 
-  test('is noticed in the final head behind an informational one', async () => {
+  test('is detected in the final head after an informational response', async () => {
     const { port, backend } = await setUp(answer(`HTTP/1.1 103 Early Hints\r\n\r\n${ODD}`));
     const client = cleanup.add(await RawClient.connect(port));
     client.send(GET);
@@ -157,7 +160,7 @@ describe('R18: a version of another framing', () => {
     await othersAreServed(port, backend);
   });
 
-  test('is noticed on a connection that had good answers, and counts against the backend', async () => {
+  test('is detected on a connection with earlier valid responses, and counts against the backend', async () => {
     const backend = cleanup.add(await RecorderBackend.start(answerOk));
     const circuit = { minimumRequests: 3, failureRatio: 0.3 };
     const gateway = cleanup.add(await proxyGateway({ backends: [backend.url], circuit }));
@@ -170,7 +173,7 @@ describe('R18: a version of another framing', () => {
     expect(gateway.proxy.status()[0]?.circuit).toBe('open');
   });
 
-  test('is not looked for in content', async () => {
+  test('is ignored inside content', async () => {
     const { port } = await setUp((socket) => {
       socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${ODD.length}\r\n\r\n`);
       setTimeout(() => socket.write(ODD), 20);
@@ -179,7 +182,7 @@ describe('R18: a version of another framing', () => {
     expect([response.status, response.content.toString()]).toEqual([200, ODD]);
   });
 
-  test('is noticed when a backend switches protocols', async () => {
+  test('is detected when a backend switches protocols', async () => {
     const { port } = await setUp(answer('HTTP/2.0 101 S\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n'));
     const response = await rawRequest(
       port,
@@ -188,14 +191,14 @@ describe('R18: a version of another framing', () => {
     expect(response.status).toBe(502);
   });
 
-  test('is noticed by a health check', async () => {
+  test('is detected by a health check', async () => {
     const backend = cleanup.add(await RecorderBackend.start(answer(ODD)));
     const check = { path: '/healthz', intervalMs: 10, unhealthyAfter: 1 };
     const gateway = cleanup.add(await proxyGateway({ backends: [backend.url], healthCheck: check }));
     await eventually('it is found unhealthy', () => gateway.proxy.status()[0]?.health === 'unhealthy');
   });
 
-  test('is noticed under http-proxy-middleware', async () => {
+  test('is detected with http-proxy-middleware', async () => {
     const backend = cleanup.add(await RecorderBackend.start(answer(ODD)));
     const errors: Error[] = [];
     const app = express();
@@ -213,7 +216,7 @@ describe('R18: a version of another framing', () => {
   });
 });
 
-describe('content that is not framed as it says', () => {
+describe('content that violates its own framing', () => {
   test.each([
     ['T02: a chunk size that is no number', 'ok\r\nzz\r\nab\r\n0\r\n\r\n'],
     ['T02: a chunk size that overflows', 'ok\r\nfffffffffffffffff\r\nab\r\n0\r\n\r\n'],
@@ -221,7 +224,7 @@ describe('content that is not framed as it says', () => {
     ['T02: a length among the trailers', 'ok\r\n0\r\nContent-Length: 9\r\n\r\n'],
     ['T02: NUL in a trailer', 'ok\r\n0\r\nX-T: a\0b\r\n\r\n'],
     ['T02: a control character in a trailer', 'ok\r\n0\r\nX-T: a\x01b\r\n\r\n'],
-  ])('%s: the answer looks cut', async (_name, rest) => {
+  ])('%s: the response looks truncated', async (_name, rest) => {
     const { port, backend } = await setUp((socket) => {
       socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n');
       setTimeout(() => socket.write(Buffer.from(rest, 'latin1')), 20);
@@ -235,7 +238,7 @@ describe('content that is not framed as it says', () => {
 
 describe('a Connection field among the trailers', () => {
   test.each(['Connection: close', 'Connection: keep-alive', 'Proxy-Connection: close', 'CONNECTION: x'])(
-    '%s: the answer is whole, no other request goes on that connection, and the backend is not to blame',
+    '%s: the response is complete, the connection is not reused, and the backend is not blamed',
     async (trailer) => {
       const answered: number[] = [];
       const { port, backend, proxy } = await setUp((socket, request, index) => {
@@ -259,13 +262,13 @@ describe('a Connection field among the trailers', () => {
   );
 });
 
-describe('T08, K6: bytes that nobody asked for are never an answer', () => {
+describe('T08, K6: unsolicited bytes of a backend never become a response', () => {
   test.each([
     ['an answer', SMUGGLED],
     ['half an answer', SMUGGLED.slice(0, 20)],
     ['garbage', 'garbage\r\n\r\n'],
     ['one byte', 'H'],
-  ])('%s behind the answer, in the same packet', async (_name, extra) => {
+  ])('%s after the response, in the same packet', async (_name, extra) => {
     const { port, backend } = await setUp((socket, request) => {
       const text = request.field('x-nonce') ?? '';
       socket.write(`HTTP/1.1 200 OK\r\nX-Nonce: ${text}\r\nContent-Length: ${text.length}\r\n\r\n${text}${extra}`);
@@ -286,7 +289,7 @@ describe('T08, K6: bytes that nobody asked for are never an answer', () => {
     ['half an answer', SMUGGLED.slice(0, 20)],
     ['garbage', 'garbage\r\n\r\n'],
     ['one byte', 'H'],
-  ])('%s on an idle connection closes it', async (_name, extra) => {
+  ])('%s on an idle connection closes the connection', async (_name, extra) => {
     const { port, backend } = await setUp(answerOk);
     expect((await rawRequest(port, nonce('first'))).content.toString()).toBe('first');
     const [idle] = backend.connections;
@@ -296,7 +299,7 @@ describe('T08, K6: bytes that nobody asked for are never an answer', () => {
     expect(backend.received).toHaveLength(2);
   });
 
-  test('an answer that comes together with the next request is not taken for its answer', async () => {
+  test('a response that arrives together with the next request is not taken for its response', async () => {
     const { port, backend } = await setUp(answerOk);
     await rawRequest(port, nonce('first'));
     const [idle] = backend.connections;
@@ -312,7 +315,7 @@ describe('T08, K6: bytes that nobody asked for are never an answer', () => {
 
   const TIMEOUT = 'HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n';
 
-  describe('a 408 that closes a kept connection and crosses the next request', () => {
+  describe('a 408 that closes a kept connection while the next request is sent', () => {
     /** Kept connections get a 408, new ones `ok`. */
     const setUpTimeouts = () => {
       const seen = new Set<unknown>();
@@ -333,14 +336,14 @@ describe('T08, K6: bytes that nobody asked for are never an answer', () => {
       ['PUT with a body', 'PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi', 200],
       ['POST, which must not be repeated', 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi', 502],
       ['a body of which half is there', 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nhi', 502],
-    ])('is not the response to it: %s', async (_name, request, status) => {
+    ])('is not taken for its response: %s', async (_name, request, status) => {
       const { port, proxy } = await setUpTimeouts();
       expect(await send(port, 'GET / HTTP/1.1\r\nHost: a\r\n\r\n')).toBe(200);
       expect(await send(port, request)).toBe(status);
       expect(proxy.status()[0]).toMatchObject({ available: true });
     });
 
-    test('nor with undiciTransport(), which has no other attempt', async () => {
+    test('is not taken for its response by undiciTransport(), which has no retry', async () => {
       const { backend } = await setUpTimeouts();
       const app = express().use(createProxyMiddleware({ target: backend.url, plugins: [undiciTransport()] }));
       const { port } = cleanup.add(await listen(app));
@@ -352,7 +355,7 @@ describe('T08, K6: bytes that nobody asked for are never an answer', () => {
       ['on a new connection', TIMEOUT, 0, 'GET / HTTP/1.1\r\nHost: a\r\n\r\n'],
       ['that closes nothing', TIMEOUT.replace('close', 'keep-alive'), 1, 'GET / HTTP/1.1\r\nHost: a\r\n\r\n'],
       ['to a client that is slow', TIMEOUT, 1, 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nhi'],
-    ])('is delivered where the request was the cause: one %s', async (_name, response, from, request) => {
+    ])('is delivered when the request caused it: one %s', async (_name, response, from, request) => {
       let count = 0;
       const { port } = await setUp((socket, { method }) => {
         const bytes = count >= from ? response : 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
@@ -365,7 +368,7 @@ describe('T08, K6: bytes that nobody asked for are never an answer', () => {
     });
   });
 
-  test('content behind 204, 304 and the answer to HEAD is not the next answer', async () => {
+  test('content after 204, 304 and a response to HEAD is not taken for the next response', async () => {
     const { port, backend } = await setUp((socket, { method, target }) => {
       if (method === 'HEAD') socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${SMUGGLED.length}\r\n\r\n${SMUGGLED}`);
       else if (target === '/304') socket.write(`HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n${SMUGGLED}`);
@@ -395,7 +398,7 @@ describe('T08, K6: bytes that nobody asked for are never an answer', () => {
 });
 
 describe('a backend with keepAlive: false', () => {
-  test('gets one request on each connection, whatever it promises, and its responses reach no other request', async () => {
+  test('gets one request per connection, and its responses never reach another request', async () => {
     const backend = cleanup.add(
       await RecorderBackend.start((socket, request) => {
         answerOk(socket, request, 0);
@@ -415,7 +418,7 @@ describe('a backend with keepAlive: false', () => {
     expect(proxy.status()[0]?.inFlight).toBe(0);
   });
 
-  test('may become one, and stop being one, while it stays in the pool', async () => {
+  test('can be switched on and off while the backend stays in the pool', async () => {
     const { port, backend, proxy } = await setUp(answerOk);
     const ask = async () => {
       const { content } = await rawRequest(port, nonce('x'));

@@ -52,8 +52,8 @@ async function behind(all: readonly RestartingBackend[], options: Partial<Parame
   return { ...gateway, circuits };
 }
 
-describe('when every backend is out because its process is away', () => {
-  test('503 says to come back soon; the first request after one is back gets its response, and all circuits close', async () => {
+describe('when every backend process is down', () => {
+  test('Retry-After is short; the first request after a restart gets its response, and all circuits close', async () => {
     const all = await backends(3);
     const { url, circuits } = await behind(all);
     await eventually('all circuits are open', async () => {
@@ -76,7 +76,7 @@ describe('when every backend is out because its process is away', () => {
     expect(all[2]?.served).toBe(1);
   });
 
-  test('a backend that was drained, and one whose circuit a status has opened, are not asked', async () => {
+  test('drained backends, and those whose circuit a status opened, are not tried', async () => {
     const [away, broken] = (await backends(2)) as [RestartingBackend, RestartingBackend];
     const { url, proxy, circuits } = await behind([away, broken], { circuit: { minimumRequests: 1 } });
     const failing = createServer((_, res) => void res.writeHead(500).end()).listen(broken.port, '127.0.0.1');
@@ -96,7 +96,7 @@ describe('three backends that restart one after the other', () => {
   test.each([
     ['without health checks', {}],
     ['with health checks', { healthCheck: { path: '/', intervalMs: 50, unhealthyIntervalMs: 50, timeoutMs: 2_000 } }],
-  ])('%s: no request fails, GET or POST', async (_, options) => {
+  ])('%s: no GET or POST fails', async (_, options) => {
     const all = await backends(3);
     for (const one of all) await one.start();
     const { port, circuits } = await behind(all, options);

@@ -32,12 +32,12 @@ async function refusal(url: string) {
 const UNTRUSTED = [502, 'tls_certificate_error', 'expressway; error=tls_certificate_error'];
 
 describe('backends over https', () => {
-  test('are verified: one that nobody vouches for gets no request', async () => {
+  test('an untrusted certificate gets no request', async () => {
     const port = await secureBackend();
     expect(await refusal((await gatewayTo(`https://localhost:${port}`)).url)).toEqual(UNTRUSTED);
   });
 
-  test('tls.ca says who vouches; the name is still checked, and serverName may say another', async () => {
+  test('tls.ca trusts an authority; the name is still checked, against serverName if set', async () => {
     const port = await secureBackend();
     const trusted = await gatewayTo(`https://localhost:${port}`, { tls: { ca: cert } });
     expect((await fetch(trusted.url)).status).toBe(200);
@@ -47,7 +47,7 @@ describe('backends over https', () => {
     expect((await fetch(named.url)).status).toBe(200);
   });
 
-  test('tls.cert and tls.key prove the gateway; without them such a backend fails', async () => {
+  test('tls.cert and tls.key authenticate the gateway; without them the backend refuses it', async () => {
     const port = await secureBackend({ requestCert: true, rejectUnauthorized: true, ca: cert });
     const url = `https://localhost:${port}`;
     const known = await gatewayTo(url, { tls: { ca: cert, cert, key } });
@@ -56,13 +56,13 @@ describe('backends over https', () => {
     expect((await fetch(unknown.url)).status).toBe(502);
   });
 
-  test('rejectUnauthorized: false checks nothing', async () => {
+  test('rejectUnauthorized: false accepts any certificate', async () => {
     const port = await secureBackend();
     const gateway = await gatewayTo(`https://localhost:${port}`, { tls: { rejectUnauthorized: false } });
     expect((await fetch(gateway.url)).status).toBe(200);
   });
 
-  test('one that does not speak TLS at all is told apart', async () => {
+  test('a backend that does not speak TLS has an error of its own', async () => {
     const plain = cleanup.add(await listen((_req, res) => res.end()));
     const gateway = await gatewayTo(plain.url.replace('http:', 'https:'));
     expect((await refusal(gateway.url)).slice(0, 2)).toEqual([502, 'tls_protocol_error']);
@@ -72,7 +72,7 @@ describe('backends over https', () => {
     ['with the same authorities and the same proof', { ca: cert, cert, key }, 'healthy'],
     ['and fail where the traffic would', { cert, key }, 'unhealthy'],
     ['and for the same name', { ca: cert, cert, key, serverName: 'other.test' }, 'unhealthy'],
-  ])('health checks go over TLS %s', async (_name, tls, verdict) => {
+  ])('health checks use TLS %s', async (_name, tls, verdict) => {
     const port = await secureBackend({ requestCert: true, rejectUnauthorized: true, ca: cert });
     const healthCheck = { path: '/healthz', intervalMs: 20, unhealthyIntervalMs: 20 };
     const { proxy } = await gatewayTo(`https://localhost:${port}`, { tls, healthCheck });
@@ -80,7 +80,7 @@ describe('backends over https', () => {
   });
 });
 
-test('what cannot be used throws at construction', () => {
+test('invalid TLS options throw at construction', () => {
   const make = (tls: unknown) => () => roundRobinProxy({ backends: ['https://a'], tls } as never);
   expect(make({ cert })).toThrow(/tls: cert and key must be given together/);
   expect(make({ ca: 'nothing' })).toThrow(/tls: .*ca has no certificate/);

@@ -41,7 +41,7 @@ async function connects(socket: Socket): Promise<boolean> {
 }
 
 test.each(['GET', 'POST'])(
-  'F10: a backend that swallows connections costs a %s the time to connect, and no more',
+  'F10: a backend that accepts no connections delays a %s by connectTimeoutMs only',
   async (method) => {
     const port = await blackHole();
     const good = cleanup.add(await RecorderBackend.start());
@@ -65,7 +65,7 @@ test.each(['GET', 'POST'])(
   },
 );
 
-test('F10: with nobody else to ask it is a 504', async () => {
+test('F10: a backend that accepts no connections is a 504 when it is the only one', async () => {
   const { url } = cleanup.add(
     await proxyGateway({ backends: [`http://127.0.0.1:${await blackHole()}`], connectTimeoutMs: 400 }),
   );

@@ -59,7 +59,7 @@ function firstOrJoined(fields: readonly string[]): string[] {
 
 const alike = (seen: Seen): Seen => Object.values(EVERYWHERE).reduce((one, difference) => difference(one), seen);
 
-describe.each(Object.entries(GROUPS))('%s: undici does what the native transport does', (_group, cases) => {
+describe.each(Object.entries(GROUPS))('%s: undiciTransport() behaves like the native transport', (_group, cases) => {
   test.each(Object.entries(cases))('%s', async (_name, it) => {
     const native = await pair.run(it, 'native');
     const expected = it.differs ? { ...native, ...it.differs.undici(native) } : native;
@@ -79,6 +79,6 @@ test('docs/http-proxy-middleware.md gives a reason for each difference', () => {
   expect(rows).toEqual(expect.arrayContaining([...Object.keys(EVERYWHERE), ...named.flat()]));
 });
 
-test('there are at least 500 cases', () => {
+test('both transports are compared in at least 500 cases', () => {
   expect(Object.values(GROUPS).flatMap((cases) => Object.keys(cases)).length).toBeGreaterThanOrEqual(500);
 });

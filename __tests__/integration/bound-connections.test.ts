@@ -67,7 +67,7 @@ const LOGIN = (user: string) => ['401 nobody', '401 nobody', `200 ${user}`];
 describe.each(['roundRobinProxy()', 'undiciTransport()'])(
   'a connection that a backend has authenticated, %s',
   (transport) => {
-    test('belongs to the client that authenticated: two interleaved clients, and one that came later', async () => {
+    test('belongs to the client that authenticated, among interleaved and later clients', async () => {
       const backends = [await authenticating(), await authenticating(), await authenticating()];
       const port = await gatewayOf(transport, backends);
       const alice = await clientOf(port);
@@ -100,7 +100,7 @@ describe.each(['roundRobinProxy()', 'undiciTransport()'])(
       expect(await stranger.ask()).toBe('401 nobody');
     });
 
-    test('is not found again by its client when the backend has closed it: the client authenticates anew', async () => {
+    test('is gone when the backend closes it: its client authenticates again', async () => {
       const backend = await authenticating();
       const port = await gatewayOf(transport, [backend]);
       const alice = await clientOf(port);
@@ -111,7 +111,7 @@ describe.each(['roundRobinProxy()', 'undiciTransport()'])(
       expect(await alice.ask()).toBe('200 alice');
     });
 
-    test('is given to no other client while many ask at once', async () => {
+    test('is given to no other client under concurrent requests', async () => {
       const backend = await authenticating();
       const port = await gatewayOf(transport, [backend]);
       const alice = await clientOf(port);

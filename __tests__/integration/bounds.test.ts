@@ -28,7 +28,7 @@ async function ask(url: string, nonce: string) {
 }
 
 describe('maxRequests', () => {
-  test('a full backend is not available: the others get the rest, and nobody more than its cap', async () => {
+  test('a full backend is skipped, and no backend gets more than its maximum', async () => {
     const [one, two] = [await heldBackend(), await heldBackend()];
     const { url, proxy } = await gatewayFor({ backends: [one.backend.url, two.backend.url], maxRequests: 2 });
     const answers = ['a', 'b', 'c', 'd'].map((nonce) => ask(url, nonce));
@@ -45,8 +45,8 @@ describe('maxRequests', () => {
   });
 });
 
-describe('queue', () => {
-  test('requests wait for a place, first come first served, and no more than its size', async () => {
+describe('the queue for a place at a backend', () => {
+  test('is first come, first served, and bounded by its size', async () => {
     const { backend, held } = await heldBackend();
     const { url, proxy } = await gatewayFor({
       backends: [backend.url],
@@ -68,7 +68,7 @@ describe('queue', () => {
     expect(proxy.load()).toMatchObject({ waiting: 0 });
   });
 
-  test('who waits too long gets 503, and who leaves gives up the place', async () => {
+  test('responds with 503 after its timeout, and drops clients that leave', async () => {
     const { backend, held } = await heldBackend();
     const { url, port, proxy } = await gatewayFor({
       backends: [backend.url],
@@ -90,7 +90,7 @@ describe('queue', () => {
     expect(proxy.status()[0]).toMatchObject({ inFlight: 0, available: true });
   });
 
-  test('the end of an open period wakes it: requests wait no longer than the circuit', async () => {
+  test('is served as soon as an open circuit admits a trial', async () => {
     const { backend, held } = await heldBackend();
     const circuit = { minimumRequests: 1, consecutiveFailures: 1, openMs: 100 };
     const queue = { size: 5, timeoutMs: 60_000 };
@@ -112,7 +112,7 @@ describe('queue', () => {
     expect((await second).status).toBe(200);
   });
 
-  test('closing the proxy answers who waits at once', async () => {
+  test('is answered at once when the proxy closes', async () => {
     const { backend, held } = await heldBackend();
     const queue = { size: 5, timeoutMs: 60_000 };
     const { url, proxy } = await gatewayFor({ backends: [backend.url], maxRequests: 1, queue });
@@ -128,7 +128,7 @@ describe('queue', () => {
     await closed;
   });
 
-  test('content of a waiting request is not lost', async () => {
+  test('keeps the content of waiting requests', async () => {
     const { backend, held } = await heldBackend();
     const { url, proxy } = await gatewayFor({ backends: [backend.url], maxRequests: 1, queue: { size: 5 } });
     const first = ask(url, '1');
@@ -143,7 +143,7 @@ describe('queue', () => {
     expect((await post).status).toBe(200);
   });
 
-  test('under load, a place is never given twice', async () => {
+  test('never gives a place twice under load', async () => {
     let now = 0;
     let most = 0;
     const backend = cleanup.add(
@@ -169,8 +169,8 @@ describe('queue', () => {
   });
 });
 
-describe('caps on what is in flight', () => {
-  test('maxInFlight: 503 for more, and room again when one ends', async () => {
+describe('maximum of requests in flight', () => {
+  test('maxInFlight: responds with 503 above the maximum, and accepts again when a request ends', async () => {
     const { backend, held } = await heldBackend();
     const { url, proxy } = await gatewayFor({ backends: [backend.url], maxInFlight: 2 });
     const running = [ask(url, '1'), ask(url, '2')];
@@ -185,7 +185,7 @@ describe('caps on what is in flight', () => {
     expect((await next).status).toBe(200);
   });
 
-  test('maxInFlightPerClient: 429 for the one client, not for another', async () => {
+  test('maxInFlightPerClient: responds with 429 to the one client only', async () => {
     const { backend, held } = await heldBackend();
     const { port, proxy } = cleanup.add(
       await proxyGateway({ backends: [backend.url], maxInFlightPerClient: 1 }, (app) => app.set('trust proxy', 1)),

@@ -44,7 +44,7 @@ const answering = async (status: number) =>
   cleanup.add(await listen((_req, res) => void res.writeHead(status).end('hello')));
 
 describe('expressway doctor', () => {
-  test('of a gateway that could run: exit code 0, without colours where there is no terminal', async () => {
+  test('exits with 0 for a valid configuration, without colours where there is no terminal', async () => {
     const { url } = await answering(200);
     const { code, out, err } = await cli(['doctor'], { ...NOWHERE, BACKENDS: url, MAX_CONNECTIONS: '10' });
     expect([code, err]).toEqual([0, '']);
@@ -54,7 +54,7 @@ describe('expressway doctor', () => {
     expect(out).not.toContain('\x1b');
   });
 
-  test('settings that some applications need to be others are notes', async () => {
+  test('prints notes on settings that some applications need to change', async () => {
     const { url } = await answering(200);
     const { code, said } = await examine('applications', { BACKENDS: url, AMBIGUOUS_PATHS: 'strict' });
     expect(code).toBe(0);
@@ -62,7 +62,7 @@ describe('expressway doctor', () => {
     expect(said.join()).not.toContain('LOAD_BALANCING');
   });
 
-  test('a name in the file that is nearly that of a variable is a warning, any other is none of its business', async () => {
+  test('warns of misspelt variables in the file, and ignores other names', async () => {
     const path = join(folder, 'misspelt.env');
     const { url } = await answering(200);
     writeFileSync(path, `BACKENDS=${url}\nRATELIMIT_MAX=3\nNODE_OPTIONS=\nMY_OWN=1\n`);
@@ -72,7 +72,7 @@ describe('expressway doctor', () => {
     expect(found[1]?.fix).toBe('If RATE_LIMIT_MAX is meant, write that');
   });
 
-  test('without BACKENDS it says whose backends those are that it finds', async () => {
+  test('names the default backends when BACKENDS is not set', async () => {
     const { said, found } = await examine('configuration', {});
     expect(said).toEqual([
       'ok every variable can be used',
@@ -81,7 +81,7 @@ describe('expressway doctor', () => {
     expect(found[1]?.fix).toBe('Name your backends in BACKENDS or BACKENDS_FILE');
   });
 
-  test('each bad variable is a failure, also where a file has them', async () => {
+  test('reports each invalid variable as a failure, also from a file', async () => {
     const path = join(folder, 'bad.env');
     writeFileSync(path, 'BACKENDS=ftp://x\nTRUST_PROXY=true\n');
     const { code, said, report } = await examine('configuration', {}, ['--env-file', path]);
@@ -94,7 +94,7 @@ describe('expressway doctor', () => {
     expect(report.findings).toHaveLength(2);
   });
 
-  test('open files and MAX_CONNECTIONS', async () => {
+  test('compares MAX_CONNECTIONS with the limit of open files', async () => {
     const { said, found } = await examine('open files', { MAX_CONNECTIONS: '900000000' });
     expect(said).toEqual([expect.stringMatching(/^warn only \d+ open files, and 900000000 connections/)]);
     expect(found[0]?.fix).toMatch(/ulimit -n 1800000290.*or set MAX_CONNECTIONS=\d+$/);
@@ -102,8 +102,8 @@ describe('expressway doctor', () => {
     expect((await examine('open files', { MAX_CONNECTIONS: '0' })).said).toEqual([expect.stringMatching(/^note /)]);
   });
 
-  describe('backends', () => {
-    test('are connected to, and asked for the health path only', async () => {
+  describe('expressway doctor and backends', () => {
+    test('connects to each backend, and requests the health path only', async () => {
       const asked: string[] = [];
       const well = cleanup.add(
         await listen((req, res) => {
@@ -111,20 +111,23 @@ describe('expressway doctor', () => {
           res.end();
         }),
       );
-      const silent = await examine('backends', { BACKENDS: well.url });
+      const silent = await examine('expressway doctor and backends', { BACKENDS: well.url });
       expect(silent.said).toEqual([expect.stringMatching(/^ok .*: connected in [\d.]+ ms$/)]);
       expect(asked).toEqual([]);
-      const { said } = await examine('backends', { BACKENDS: well.url, HEALTH_CHECK_PATH: '/healthz' });
+      const { said } = await examine('expressway doctor and backends', {
+        BACKENDS: well.url,
+        HEALTH_CHECK_PATH: '/healthz',
+      });
       expect(said).toEqual([expect.stringMatching(/^ok .*, \/healthz answered 200 in [\d.]+ ms$/)]);
       expect(asked).toEqual(['GET /healthz']);
     });
 
-    test('that are down, ill, silent or out of rotation', async () => {
+    test('reports backends that are down, unhealthy, silent or out of rotation', async () => {
       const down = `http://127.0.0.1:${await closedPort()}`;
       const ill = (await answering(503)).url;
       const mute = cleanup.add(await listen(() => {})).url;
       const idle = (await answering(204)).url;
-      const { code, said, found } = await examine('backends', {
+      const { code, said, found } = await examine('expressway doctor and backends', {
         BACKENDS: `${down},${ill},${mute},${idle};weight=0`,
         HEALTH_CHECK_PATH: '/',
         HEALTH_CHECK_TIMEOUT_MS: '300',
@@ -140,7 +143,7 @@ describe('expressway doctor', () => {
       expect(found.filter(({ level }) => level === 'fail').every(({ fix }) => fix !== undefined)).toBe(true);
     });
 
-    test('over https: the certificate must be one that the gateway would accept', async () => {
+    test('checks the certificate of an https backend as the gateway would', async () => {
       const { cert, key } = certificate;
       const secure = cleanup.add(
         await listen(
@@ -149,37 +152,48 @@ describe('expressway doctor', () => {
         ),
       );
       const BACKENDS = `https://127.0.0.1:${secure.port}`;
-      const refused = await examine('backends', { BACKENDS });
+      const refused = await examine('expressway doctor and backends', { BACKENDS });
       expect(refused.said).toEqual([expect.stringMatching(/^fail .*no connection: .*self.signed/)]);
       expect(refused.found[0]?.fix).toContain('BACKEND_CA');
       const ca = join(folder, 'ca.pem');
       writeFileSync(ca, cert);
-      const trusted = await examine('backends', { BACKENDS, BACKEND_CA: ca, HEALTH_CHECK_PATH: '/' });
+      const trusted = await examine('expressway doctor and backends', {
+        BACKENDS,
+        BACKEND_CA: ca,
+        HEALTH_CHECK_PATH: '/',
+      });
       expect(trusted.said).toEqual([expect.stringMatching(/^ok .*, \/ answered 200/)]);
-      const missing = await examine('backends', { BACKENDS, BACKEND_CA: join(folder, 'none.pem') });
+      const missing = await examine('expressway doctor and backends', {
+        BACKENDS,
+        BACKEND_CA: join(folder, 'none.pem'),
+      });
       expect(missing.said).toEqual([expect.stringMatching(/^fail BACKEND_CA .* cannot be read: ENOENT/)]);
       const plain = await answering(200);
-      const mixed = await examine('backends', { BACKENDS: plain.url.replace('http', 'https') });
+      const mixed = await examine('expressway doctor and backends', { BACKENDS: plain.url.replace('http', 'https') });
       expect(mixed.found[0]?.fix).toContain('http and https may be mixed up');
     });
 
-    test('that are the gateway itself, or names that nobody knows', async () => {
+    test('reports backends that are the gateway itself, and unknown names', async () => {
       const port = String(await closedPort());
-      const own = await examine('backends', { PORT: port, HOST: '0.0.0.0', BACKENDS: `http://localhost:${port}` });
+      const own = await examine('expressway doctor and backends', {
+        PORT: port,
+        HOST: '0.0.0.0',
+        BACKENDS: `http://localhost:${port}`,
+      });
       expect(own.said).toEqual([`fail http://localhost:${port} is the gateway itself (PORT=${port})`]);
       const DNS_SERVERS = `127.0.0.1:${await closedPort()}`;
-      const named = await examine('backends', { BACKENDS: 'dns://api.test:8080', DNS_SERVERS });
+      const named = await examine('expressway doctor and backends', { BACKENDS: 'dns://api.test:8080', DNS_SERVERS });
       expect(named.said).toEqual([expect.stringMatching(/^fail dns:\/\/api\.test:8080: /)]);
       expect(named.found[0]?.fix).toContain(DNS_SERVERS);
     });
 
-    test('that DNS names are asked by that name, as the health checks ask them', async () => {
+    test('sends the DNS name as Host, like the health checks', async () => {
       const dns = cleanup.add(await DnsServer.start());
       dns.records.set('api.test', { a: ['127.0.0.1'] });
       const byName = (req: IncomingMessage, res: ServerResponse) =>
         res.writeHead(req.headers.host?.startsWith('api.test:') ? 200 : 404).end();
       const { port } = cleanup.add(await listen(byName));
-      const { said } = await examine('backends', {
+      const { said } = await examine('expressway doctor and backends', {
         BACKENDS: `dns://api.test:${port}`,
         DNS_SERVERS: dns.address,
         HEALTH_CHECK_PATH: '/healthz',
@@ -187,44 +201,48 @@ describe('expressway doctor', () => {
       expect(said).toEqual([expect.stringMatching(/^ok .*, \/healthz answered 200 in /)]);
     });
 
-    test('are read from BACKENDS_FILE', async () => {
+    test('reads BACKENDS_FILE', async () => {
       const { url } = await answering(200);
       const file = join(folder, 'backends.json');
       writeFileSync(file, JSON.stringify([{ url, weight: 2 }]));
-      expect((await examine('backends', { BACKENDS_FILE: file })).said).toEqual([expect.stringContaining(`ok ${url}`)]);
+      expect((await examine('expressway doctor and backends', { BACKENDS_FILE: file })).said).toEqual([
+        expect.stringContaining(`ok ${url}`),
+      ]);
       writeFileSync(file, '[');
       const bad = await examine('configuration', { BACKENDS_FILE: file });
       expect(bad.said).toEqual([expect.stringMatching(/^fail BACKENDS_FILE .* is not JSON/)]);
     });
   });
 
-  describe('ports', () => {
-    test('that are free, taken by others, and not to be had', async () => {
+  describe('expressway doctor and ports', () => {
+    test('reports ports that are free, in use, or not permitted', async () => {
       const taken = await answering(200);
       const free = String(await closedPort());
-      expect((await examine('ports', { PORT: free })).said).toEqual([
+      expect((await examine('expressway doctor and ports', { PORT: free })).said).toEqual([
         `note 127.0.0.1:${free} is free: the gateway does not run, and could`,
       ]);
-      const other = await examine('ports', { PORT: String(taken.port) });
+      const other = await examine('expressway doctor and ports', { PORT: String(taken.port) });
       expect(other.said).toEqual([`fail 127.0.0.1:${taken.port} is taken by another program`]);
-      const nobody = await examine('ports', { PORT: free, HOST: '192.0.2.1' });
+      const nobody = await examine('expressway doctor and ports', { PORT: free, HOST: '192.0.2.1' });
       expect(nobody.said).toEqual([`fail the gateway cannot listen on 192.0.2.1:${free}: EADDRNOTAVAIL`]);
     });
 
-    test('of a gateway that runs: it is recognised, and says what it suffers from', async () => {
+    test('recognises a running gateway, and reports its problems', async () => {
       const down = `http://127.0.0.1:${await closedPort()}`;
       const flags = ['--host', '127.0.0.1', '--port', '0', '--admin-port', '0', '--backend', down];
       const running = cleanup.add(new CliProcess(['start', ...flags], { CIRCUIT_MINIMUM_REQUESTS: '1' }));
       const url = new URL(await running.said(/"url":"([^"]+)"/));
       const admin = new URL(await running.said(/"adminUrl":"([^"]+)"/));
       const env = { PORT: url.port, ADMIN_PORT: admin.port, BACKENDS: down };
-      expect((await examine('ports', env)).said).toEqual([
+      expect((await examine('expressway doctor and ports', env)).said).toEqual([
         `ok the gateway listens on 127.0.0.1:${url.port}`,
         `ok the admin listener listens on 127.0.0.1:${admin.port}`,
         'ok the gateway runs',
       ]);
       expect((await fetch(url)).status).toBe(502);
-      expect((await examine('ports', env)).said).toContain(`warn it sends nothing to ${down} (circuit open)`);
+      expect((await examine('expressway doctor and ports', env)).said).toContain(
+        `warn it sends nothing to ${down} (circuit open)`,
+      );
     });
   });
 
@@ -248,41 +266,45 @@ describe('expressway doctor', () => {
       { available: false, circuit: 'closed', held: 'drained' },
       ['warn it sends nothing to http://b: an operator has drained it'],
     ],
-  ])('of a gateway whose backend is %s', async (_state, state, warnings) => {
+  ])('reports a running gateway whose backend is %s', async (_state, state, warnings) => {
     const status = { phase: 'running', backends: [{ backend: 'http://b', ...state }] };
     const admin = cleanup.add(await listen((_req, res) => void res.end(JSON.stringify(status))));
-    const { said } = await examine('ports', { ADMIN_PORT: String(admin.port) });
+    const { said } = await examine('expressway doctor and ports', { ADMIN_PORT: String(admin.port) });
     expect(said.filter((one) => !one.startsWith('ok '))).toEqual(warnings);
     expect(said).toContain('ok the gateway runs');
   });
 
-  test('of a gateway with workers and a healthy backend: nothing to warn of', async () => {
+  test('warns of nothing when a gateway with workers has a healthy backend', async () => {
     const { url: backend } = await answering(200);
     const flags = ['--host', '127.0.0.1', '--port', '0', '--admin-port', '0', '--backend', backend];
     const running = cleanup.add(new CliProcess(['start', ...flags], { WORKERS: '2' }));
     const admin = new URL(await running.said(/"adminUrl":"([^"]+)"/));
-    const { said } = await examine('ports', { ADMIN_PORT: admin.port, BACKENDS: backend, WORKERS: '2' });
+    const { said } = await examine('expressway doctor and ports', {
+      ADMIN_PORT: admin.port,
+      BACKENDS: backend,
+      WORKERS: '2',
+    });
     expect(said).toContain('ok the gateway runs');
     expect(said.filter((one) => one.startsWith('warn'))).toEqual([]);
     const { backends } = (await (await fetch(`${admin.origin}/status`)).json()) as { backends: object[] };
     expect(backends).toEqual([expect.objectContaining({ backend, available: true, processes: 2, unavailableIn: 0 })]);
   });
 
-  describe('trust proxy', () => {
+  describe('expressway doctor and TRUST_PROXY', () => {
     const sample = async (trust: string, peer: string, field?: string) => {
       const args = ['--peer', peer, ...(field === undefined ? [] : ['--sample-forwarded-for', field])];
-      const { said, found } = await examine('trust proxy', { TRUST_PROXY: trust }, args);
+      const { said, found } = await examine('expressway doctor and TRUST_PROXY', { TRUST_PROXY: trust }, args);
       expect(said).toHaveLength(1);
       return { said: said[0], fix: found[0]?.fix };
     };
 
-    test('a proxy that is not trusted is a warning, with what to set', async () => {
+    test('warns of an untrusted proxy, with the setting to add', async () => {
       const { said, fix } = await sample('', '10.0.0.1', '203.0.113.7');
       expect(said).toMatch(/^warn the client would be 10\.0\.0\.1: .* share one limit$/);
       expect(fix).toContain('TRUST_PROXY=10.0.0.1');
     });
 
-    test('who the client is, by number and by list, and what a client made up', async () => {
+    test('names the client for a number and for a list of proxies, and ignores forged entries', async () => {
       const field = '192.0.2.66, 203.0.113.7, 10.0.0.2';
       for (const trust of ['2', '10.0.0.0/8']) {
         expect((await sample(trust, '10.0.0.1', field)).said).toBe(
@@ -293,13 +315,13 @@ describe('expressway doctor', () => {
       expect(ipv6.said).toBe('ok the client would be 2001:db8:1:2::3, counted as 2001:db8:1::/56');
     });
 
-    test('more proxies trusted than there are is a warning: a client could be anybody', async () => {
+    test('warns when more proxies are trusted than exist, because clients could forge their address', async () => {
       const { said, fix } = await sample('2', '10.0.0.1', '203.0.113.7');
       expect(said).toMatch(/^warn the client would be 203\.0\.113\.7, and this address is trusted as well/);
       expect(fix).toContain('TRUST_PROXY=1');
     });
 
-    test('a trusted proxy that says nothing, a client without a proxy, an address that is none', async () => {
+    test('reports a proxy without X-Forwarded-For, a client without a proxy, and an invalid address', async () => {
       expect((await sample('1', '10.0.0.1')).said).toMatch(/^warn .* sends no X-Forwarded-For$/);
       expect((await sample('', '203.0.113.7')).said).toBe(
         'ok the client would be 203.0.113.7, the other end of the connection',
@@ -307,7 +329,7 @@ describe('expressway doctor', () => {
       expect((await sample('1', '10.0.0.1', 'unknown')).said).toMatch(/^warn "unknown" is no address/);
     });
 
-    test('a sample without a peer, or with a bad one, is a wrong call', async () => {
+    test('exits with 2 for a sample without a peer or with an invalid one', async () => {
       for (const args of [
         ['--sample-forwarded-for', '1.2.3.4'],
         ['--peer', 'proxy'],
@@ -318,7 +340,7 @@ describe('expressway doctor', () => {
     });
   });
 
-  test('the certificate of the listener', async () => {
+  test('expressway doctor checks the certificate of the listener', async () => {
     const [cert, key] = [join(folder, 'own.pem'), join(folder, 'own.key')];
     writeFileSync(cert, certificate.cert);
     writeFileSync(key, certificate.key);
@@ -330,7 +352,7 @@ describe('expressway doctor', () => {
 });
 
 describe('expressway doctor without Redis', () => {
-  test('says that nothing is shared, or that nothing answers', async () => {
+  test('warns that limits are not shared, or that Redis does not respond', async () => {
     expect((await examine('redis', {})).said).toEqual([expect.stringMatching(/^note REDIS_URL is empty/)]);
     const away = await examine('redis', { REDIS_URL: `redis://127.0.0.1:${await closedPort()}` });
     expect(away.code).toBe(1);
@@ -339,7 +361,7 @@ describe('expressway doctor without Redis', () => {
     expect(bad.said).toEqual([expect.stringMatching(/^fail REDIS_URL must have no parameters/)]);
   });
 
-  test('a Redis that is silent ends in bounded time', async () => {
+  test('gives up on a silent Redis after a bounded time', async () => {
     const mute = cleanup.add(await listen(() => {}));
     const { said } = await examine('redis', { REDIS_URL: `redis://127.0.0.1:${mute.port}` });
     expect(said).toEqual([expect.stringMatching(/^fail Redis: /)]);
@@ -352,7 +374,7 @@ describeWithRedis('expressway doctor and Redis', (redis) => {
     return examine('redis', { BACKENDS: url, REDIS_URL: redis.url.replace('//', `//${login}`) });
   };
 
-  test('that is well, and is left as it was', async () => {
+  test('finds nothing wrong with a healthy Redis, and leaves no key in it', async () => {
     const { code, said } = await look();
     expect(said).toEqual([
       expect.stringMatching(/^(ok|warn) Redis answers in [\d.]+ ms/),
@@ -368,7 +390,7 @@ describeWithRedis('expressway doctor and Redis', (redis) => {
     }
   });
 
-  test('that forgets clients when it is full', async () => {
+  test('warns of a Redis that evicts keys when it is full', async () => {
     await redis.command('CONFIG', 'SET', 'maxmemory', '100mb', 'maxmemory-policy', 'allkeys-lru');
     const { said, found } = await look();
     expect(said).toContainEqual(expect.stringMatching(/^warn maxmemory-policy allkeys-lru/));
@@ -378,7 +400,7 @@ describeWithRedis('expressway doctor and Redis', (redis) => {
     await redis.command('CONFIG', 'SET', 'maxmemory', '0');
   });
 
-  test('that does not accept the login, without showing the password', async () => {
+  test('reports a refused login without showing the password', async () => {
     await redis.command('ACL', 'SETUSER', 'wrong', 'on', '>right', '~*', '+@all');
     const { said, found, report } = await look('wrong:secret-word@');
     expect(said).toEqual([expect.stringMatching(/^fail Redis: WRONGPASS/)]);
@@ -386,7 +408,7 @@ describeWithRedis('expressway doctor and Redis', (redis) => {
     expect(JSON.stringify(report)).not.toContain('secret-word');
   });
 
-  test('whose login lacks a permission, with the line to run; which then suffices', async () => {
+  test('prints the ACL line for a missing permission, which then suffices', async () => {
     await redis.command('ACL', 'SETUSER', 'less', 'on', '>pw', '~expressway:rl:ip:*', '+ping', '+time', '+eval');
     const { said, found } = await look('less:pw@');
     expect(said).toContainEqual(expect.stringMatching(/^note Redis does not tell its version/));
@@ -399,7 +421,7 @@ describeWithRedis('expressway doctor and Redis', (redis) => {
     expect(enough.code).toBe(0);
   });
 
-  test('whose login may not use one command within scripts', async () => {
+  test('reports a command that the login may not use in scripts', async () => {
     const all = ['+@all', '-zadd'];
     await redis.command('ACL', 'SETUSER', 'nozadd', 'on', '>pw', '~*', ...all);
     const { said, found } = await look('nozadd:pw@');
@@ -407,7 +429,7 @@ describeWithRedis('expressway doctor and Redis', (redis) => {
     expect(found.find(({ level }) => level === 'fail')?.fix).toContain('ACL SETUSER');
   });
 
-  test('that is a replica', async () => {
+  test('reports a Redis that is a replica', async () => {
     await redis.command('REPLICAOF', '127.0.0.1', String(await closedPort()));
     const { said } = await look();
     expect(said).toContainEqual(expect.stringMatching(/^fail it is a replica/));

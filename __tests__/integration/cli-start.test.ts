@@ -34,7 +34,7 @@ describe('expressway start', () => {
     expect(await proc.done).toMatchObject({ code: 0, err: '' });
   });
 
-  test('a flag wins over the environment, and that over the file', async () => {
+  test('prefers flags to the environment, and the environment to the file', async () => {
     const [flag, env, file] = [await backend('flag'), await backend('env'), await backend('file')];
     const path = join(folder, 'gateway.env');
     writeFileSync(path, `BACKENDS=${file.url}\nHOST=127.0.0.1\nPORT=0\nADMIN_PORT=\nRATE_LIMIT_MAX=7\n`);
@@ -52,7 +52,7 @@ describe('expressway start', () => {
     }
   });
 
-  test('SIGHUP reads the file of --env-file again, and a flag still wins over it', async () => {
+  test('reloads the file of --env-file at SIGHUP, and still prefers flags', async () => {
     const path = join(folder, 'gateway.env');
     const write = (limit: number) => writeFileSync(path, `HOST=127.0.0.1\nADMIN_PORT=\nRATE_LIMIT_MAX=${limit}\n`);
     write(7);
@@ -69,7 +69,7 @@ describe('expressway start', () => {
     expect([await limitOf(url), await limitOf(otherUrl)]).toEqual(['"ip";q=9;w=60', '"ip";q=5;w=60']);
   });
 
-  test('a flag, and a variable of the environment, that say the same as the file win over it when it changes', async () => {
+  test('prefers flags and environment to a changed file, also when they had the same values before', async () => {
     const path = join(folder, 'same.env');
     const one = await backend('one');
     const write = (limit: number, level: string) =>
@@ -87,7 +87,7 @@ describe('expressway start', () => {
     expect(proc.out).not.toContain('"level":"debug"');
   });
 
-  test('without a backend it refuses, and says the flag and the variables', async () => {
+  test('refuses to start without backends, and names the flag and the variables', async () => {
     const path = join(folder, 'no-backend.env');
     writeFileSync(path, 'BACKENDS=\nPORT=0\n');
     for (const args of [[], ['--port', '0'], ['--env-file', path]]) {
@@ -99,7 +99,7 @@ describe('expressway start', () => {
     }
   });
 
-  test('a file that has lost its backends is refused at SIGHUP: nobody asked for those of the demo', async () => {
+  test('refuses at SIGHUP a file without backends, instead of using those of the demo', async () => {
     const path = join(folder, 'lost.env');
     const one = await backend('one');
     writeFileSync(path, `BACKENDS=${one.url}\n`);
@@ -112,13 +112,13 @@ describe('expressway start', () => {
     expect(await bodyOf(url)).toBe('one');
   });
 
-  test('what the gateway does not accept is said in a line each, exit code 1', async () => {
+  test('prints each invalid value in a line, and exits with 1', async () => {
     const { code, out, err } = await start(['--backend', 'ftp://x', '--port', 'y']).done;
     expect([code, out]).toEqual([1, '']);
     expect(err).toMatch(/^PORT: .*\nBACKENDS: .*must start with http:\/\/ or https:\/\/.*\n$/);
   });
 
-  test('a port in use is said in one line, exit code 1', async () => {
+  test('reports a port in use in one line, and exits with 1', async () => {
     const { port } = cleanup.add(await listen(() => {}));
     const taken = ['--host', '127.0.0.1', '--port', String(port), '--admin-port', ''];
     const { code, err } = await start([...taken, '--backend', 'http://127.0.0.1:1']).done;
@@ -130,14 +130,14 @@ describe('expressway start', () => {
     [['http://a'], '"http://a" has no option before it'],
     [['--limit', '100'], '--limit must be'],
     [['--limit', '1/1m,2/1h'], '--limit takes one window'],
-  ])('%j is a wrong call, exit code 2', async (args, message) => {
+  ])('exits with 2 for the arguments %j', async (args, message) => {
     const { code, out, err } = await cli(['start', ...args]);
     expect([code, out]).toEqual([2, '']);
     expect(err).toContain(`expressway start: ${message}`);
     expect(err).toContain('Try: expressway start --help');
   });
 
-  test('a file of variables that is not there is named', async () => {
+  test('names the missing file of --env-file', async () => {
     const path = join(folder, 'none.env');
     const { code, out, err } = await cli(['start', '--env-file', path]);
     // Some versions of Node look for this flag themselves, wherever it stands, and end with a code of their own.

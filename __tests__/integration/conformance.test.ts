@@ -22,7 +22,7 @@ async function setUp(script: Script = answerOk, options: Options = {}, prepare?:
 const get = (fields = '', target = '/') => `GET ${target} HTTP/1.1\r\nHost: gw.example\r\n${fields}\r\n`;
 
 describe('C09, R3: Via', () => {
-  test('the pseudonym is a new one for each proxy, and says nothing of the machine', async () => {
+  test('has a random pseudonym for each proxy, which reveals nothing of the machine', async () => {
     const one = await setUp();
     const two = await setUp();
     await rawRequest(one.port, get());
@@ -32,7 +32,7 @@ describe('C09, R3: Via', () => {
     expect(seen[0]).not.toBe(seen[1]);
   });
 
-  test('it is added behind the lines that came, with the version that came, whatever Connection says', async () => {
+  test('is appended to the received lines, with the received version, even if Connection names it', async () => {
     const { backend, port } = await setUp(answerOk, { via: 'edge' });
     await rawRequest(port, get('Via: 1.0 fred\r\nVia: HTTP/1.1 p.example:80 (a, b)\r\nConnection: Via\r\n'));
     await rawRequest(port, 'GET / HTTP/1.0\r\nHost: a\r\n\r\n');
@@ -42,25 +42,25 @@ describe('C09, R3: Via', () => {
     ]);
   });
 
-  test('switched off, the field passes as it came', async () => {
+  test('passes unchanged when it is switched off', async () => {
     const { backend, port } = await setUp(answerOk, { via: false });
     await rawRequest(port, get('Via: 1.0 fred\r\nVia: 1.1 barney\r\n'));
     await rawRequest(port, get());
     expect(backend.requests.map((request) => request.all('via'))).toEqual([['1.0 fred', '1.1 barney'], []]);
   });
 
-  test.each(['', 'two words', 'a/b', 'a,b', true, 1])('%j is no pseudonym', async (via) => {
+  test.each(['', 'two words', 'a/b', 'a,b', true, 1])('%j is refused as a pseudonym', async (via) => {
     await expect(proxyGateway({ backends: ['http://127.0.0.1:1'], via: via as string })).rejects.toThrow(/via must be/);
   });
 
-  test('not on answers', async () => {
+  test('is not added to responses', async () => {
     const { port } = await setUp(answer('HTTP/1.1 200 OK\r\nVia: 1.1 inner\r\nContent-Length: 0\r\n\r\n'));
     expect((await rawRequest(port, get())).all('via')).toEqual(['1.1 inner']);
   });
 });
 
 describe('C11, R13: loops', () => {
-  test('a gateway that is its own backend notices after one round', async () => {
+  test('a gateway that is its own backend detects the loop after one round', async () => {
     let rounds = 0;
     const gateway = cleanup.add(
       await proxyGateway({ backends: ['http://127.0.0.1:1'] }, (app) => {
@@ -80,7 +80,7 @@ describe('C11, R13: loops', () => {
     expect(gateway.proxy.status()[0]).toMatchObject({ inFlight: 0 });
   });
 
-  test('two gateways in a chain are no loop, two that ask each other are', async () => {
+  test('two gateways in a chain are no loop, two that forward to each other are', async () => {
     const inner = await setUp();
     const outer = cleanup.add(await proxyGateway({ backends: [inner.url] }));
     expect((await rawRequest(outer.port, get())).status).toBe(200);
@@ -89,7 +89,7 @@ describe('C11, R13: loops', () => {
     expect((await rawRequest(outer.port, get())).status).toBe(508);
   });
 
-  test('an upgrade that comes round is refused as well', async () => {
+  test('an upgrade in a loop is refused as well', async () => {
     const gateway = cleanup.add(await proxyGateway({ backends: ['http://127.0.0.1:1'] }));
     gateway.proxy.setBackends([gateway.url]);
     const upgrade =
@@ -105,16 +105,16 @@ describe('C11, R13: loops', () => {
     ['1.1 the.edge', 200],
     ['1.1 other (edge)', 200],
     ['edge', 200],
-  ])('the name is compared as a whole, and not with comments: %s', async (via, status) => {
+  ])('the pseudonym is compared as a whole, and not with comments: %s', async (via, status) => {
     const { port } = await setUp(answerOk, { via: 'edge' });
     expect((await rawRequest(port, get(`Via: ${via}\r\nConnection: via\r\n`))).status).toBe(status);
   });
 });
 
-describe('C10, R4: Max-Forwards, and what is answered here', () => {
+describe('C10, R4: Max-Forwards, and requests that the gateway answers itself', () => {
   const options = (fields: string, target = '/x') => `OPTIONS ${target} HTTP/1.1\r\nHost: a\r\n${fields}\r\n`;
 
-  test.each(['0', '00'])('OPTIONS with %s goes no further', async (forwards) => {
+  test.each(['0', '00'])('OPTIONS with %s is answered by the gateway', async (forwards) => {
     const { backend, port } = await setUp();
     const response = await rawRequest(port, options(`Max-Forwards: ${forwards}\r\nConnection: Max-Forwards\r\n`));
     expect([response.status, response.field('allow')]).toEqual([204, 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS']);
@@ -128,7 +128,7 @@ describe('C10, R4: Max-Forwards, and what is answered here', () => {
     ['abc', 'abc'],
     ['-1', '-1'],
     ['1.5', '1.5'],
-  ])('OPTIONS with %s goes on with %s', async (before, after) => {
+  ])('OPTIONS with %s is forwarded with %s', async (before, after) => {
     const { backend, port } = await setUp();
     expect((await rawRequest(port, options(`Max-Forwards: ${before}\r\nConnection: Max-Forwards\r\n`))).status).toBe(
       200,
@@ -136,14 +136,14 @@ describe('C10, R4: Max-Forwards, and what is answered here', () => {
     expect(backend.requests[0]?.all('max-forwards')).toEqual([after]);
   });
 
-  test('none is added, and other methods pass with theirs', async () => {
+  test('Max-Forwards is not added, and is not changed for other methods', async () => {
     const { backend, port } = await setUp();
     await rawRequest(port, options(''));
     await rawRequest(port, get('Max-Forwards: 0\r\n'));
     expect(backend.requests.map((request) => request.field('max-forwards'))).toEqual([undefined, '0']);
   });
 
-  test('one hop is taken off, however many backends are asked', async () => {
+  test('Max-Forwards falls by one, however many attempts there are', async () => {
     const dying = cleanup.add(await RecorderBackend.start((socket) => void socket.resetAndDestroy()));
     const { backend, port, proxy } = await setUp();
     proxy.setBackends([dying.url, backend.url]);
@@ -152,7 +152,7 @@ describe('C10, R4: Max-Forwards, and what is answered here', () => {
     for (const request of [...dying.requests, ...backend.requests]) expect(request.field('max-forwards')).toBe('4');
   });
 
-  test.each(['*', 'http://gw.example'])('C02: OPTIONS %s asks the gateway itself', async (target) => {
+  test.each(['*', 'http://gw.example'])('C02: OPTIONS %s is answered by the gateway', async (target) => {
     const { backend, port } = await setUp();
     const client = cleanup.add(await RawClient.connect(port));
     client.send(options('', target) + get());
@@ -191,7 +191,7 @@ describe('C10, R4: Max-Forwards, and what is answered here', () => {
   });
 });
 
-describe('C07, R9: informational answers', () => {
+describe('C07, R9: informational responses', () => {
   const FINAL = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
   const hints =
     'HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nLink: </b\xe9.js>; rel=preload\r\nX-Int: 1\r\n' +
@@ -203,7 +203,7 @@ describe('C07, R9: informational answers', () => {
   test.each([
     ['writeInformation()', false],
     ['what older versions of Node have', true],
-  ])('go on in order, cleaned like others, by %s', async (_way, old) => {
+  ])('are forwarded in order, without hop-by-hop fields, by %s', async (_way, old) => {
     const statuses: number[] = [];
     const { port } = await setUp(script, {}, (app) => {
       app.use((_req, res, next) => {
@@ -242,7 +242,7 @@ describe('C07, R9: informational answers', () => {
     ['103 that closes', 'HTTP/1.1 103 Early Hints\r\nConnection: close\r\n\r\n', [103]],
     ['103 in HTTP/1.0', 'HTTP/1.0 103 Early Hints\r\n\r\n', [103]],
     ['100, 103, 100', `${CONTINUE}HTTP/1.1 103 Early Hints\r\n\r\n${CONTINUE}`, [103]],
-  ])('before a response does not change it: %s', async (_name, bytes, passed) => {
+  ])('do not change the final response: %s', async (_name, bytes, passed) => {
     const { port, backend, proxy } = await setUp(answer(bytes + FINAL));
     let failures = 0;
     proxy.events.on('attemptFailed', () => {
@@ -265,7 +265,7 @@ describe('C07, R9: informational answers', () => {
       expect(backend.received.length).toBe(bytes.includes('103') && bytes.includes('close') ? 2 : 1);
   });
 
-  test('100 alone is no response, and 100 behind a response belongs to nobody', async () => {
+  test('100 alone is no response, and 100 after a response is dropped', async () => {
     const { port, backend, proxy } = await setUp((socket) => void socket.end(CONTINUE));
     expect((await rawRequest(port, get())).status).toBe(502);
     backend.script = (socket, _request, index) => {
@@ -284,7 +284,7 @@ describe('C07, R9: informational answers', () => {
     expect([response.status, response.content.toString()]).toEqual([200, 'ok']);
   });
 
-  test('they come before the final answer does', async () => {
+  test('arrive before the final response', async () => {
     let backendSocket: Parameters<Script>[0] | undefined;
     const { port } = await setUp((socket) => {
       backendSocket = socket;
@@ -297,7 +297,7 @@ describe('C07, R9: informational answers', () => {
     expect((await client.response()).status).toBe(200);
   });
 
-  test('undiciTransport() passes them on too, and outlives what cannot be sent on', async () => {
+  test('are forwarded by undiciTransport() too, which survives invalid ones', async () => {
     const backend = cleanup.add(
       await RecorderBackend.start(
         answer(
@@ -314,7 +314,7 @@ describe('C07, R9: informational answers', () => {
     expect((await client.response()).startLine).toBe('HTTP/1.1 200 OK');
   });
 
-  test('R32: those of pipelined requests wait for their turn', async () => {
+  test('R32: are sent in order for pipelined requests', async () => {
     const { port } = await setUp((socket, { target }) => {
       const answers = `HTTP/1.1 103 Early Hints\r\nLink: <${target}>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n`;
       setTimeout(() => socket.write(answers), target === '/1' ? 60 : 0);
@@ -326,13 +326,13 @@ describe('C07, R9: informational answers', () => {
     expect(seen).toEqual(['</1>', undefined, '</2>', undefined]);
   });
 
-  test('a client of HTTP/1.0 gets none', async () => {
+  test('are not sent to HTTP/1.0 clients', async () => {
     const { port } = await setUp(script);
     const response = await rawRequest(port, 'GET / HTTP/1.0\r\nHost: a\r\n\r\n');
     expect([response.status, response.content.toString()]).toEqual([200, 'ok']);
   });
 
-  test.each([11, 500])('G07: %d times 100 in a row are too many', async (count) => {
+  test.each([11, 500])('G07: %d of them in a row are too many', async (count) => {
     const { port } = await setUp(answer(CONTINUE.repeat(count) + FINAL));
     const response = await rawRequest(port, get());
     expect([response.status, JSON.parse(response.content.toString()).cause]).toEqual([502, 'http_protocol_error']);
@@ -342,7 +342,7 @@ describe('C07, R9: informational answers', () => {
     [10, 200],
     [11, 502],
     [500, 502],
-  ])('G07: of %d in a row comes %d', async (count, status) => {
+  ])('G07: of %d in a row, the client gets %d', async (count, status) => {
     const { port, proxy } = await setUp(answer('HTTP/1.1 102 Processing\r\n\r\n'.repeat(count) + FINAL));
     const client = cleanup.add(await RawClient.connect(port));
     client.send(get());
@@ -353,7 +353,7 @@ describe('C07, R9: informational answers', () => {
     expect(proxy.status()[0]?.inFlight).toBe(0);
   });
 
-  test.each(['writeInformation', 'before'])('a value that is none is the fault of its backend: %s', async (way) => {
+  test.each(['writeInformation', 'before'])('with an invalid value count against the backend: %s', async (way) => {
     const bad = answer(`HTTP/1.1 103 Early Hints\r\nLink: a\x01b\r\n\r\n${FINAL}`);
     const { port } = await setUp(bad, {}, (app) => {
       app.use((_req, res, next) => {
@@ -378,7 +378,7 @@ describe('C13, R17: trailers', () => {
     ['content', '2\r\nok\r\n'],
     ['no content', ''],
   ])(
-    'those of an answer with %s go on to a client that asks for them, without what has no place there',
+    'of a response with %s are forwarded to clients with TE: trailers, without forbidden fields',
     async (_kind, content) => {
       const { port } = await setUp(chunked(content));
       const client = cleanup.add(await RawClient.connect(port));
@@ -397,14 +397,14 @@ describe('C13, R17: trailers', () => {
     ['a client that did not ask', get()],
     ['one that asks for others', get('TE: gzip, trailersx\r\n')],
     ['one of HTTP/1.0', 'GET / HTTP/1.0\r\nHost: a\r\nTE: trailers\r\n\r\n'],
-  ])('%s gets none', async (_who, request) => {
+  ])('are not sent to %s', async (_who, request) => {
     const { port } = await setUp(chunked('2\r\nok\r\n'));
     const response = await rawRequest(port, request);
     expect([response.content.toString(), response.framingComplete]).toEqual(['ok', true]);
     expect(response.fields.map(([name]) => name)).not.toContain('x-sum');
   });
 
-  test('those of a request end here, and are merged with nothing', async () => {
+  test('of a request are dropped, and not merged into the header', async () => {
     const seen: unknown[] = [];
     const { port, backend } = await setUp(answerOk, {}, (app) => {
       app.use((req, _res, next) => {
@@ -438,7 +438,7 @@ describe('C08, R10: Expect', () => {
     return { backend, ...gateway };
   }
 
-  test('100 is said when a backend takes the content, and the field goes no further', async () => {
+  test('the client gets 100 when a backend accepts the content, and Expect is not forwarded', async () => {
     const { port, backend } = await limited(10);
     const client = cleanup.add(await RawClient.connect(port));
     for (let i = 0; i < 2; i += 1) {
@@ -452,7 +452,7 @@ describe('C08, R10: Expect', () => {
     expect(backend.received[0]?.toString('latin1').match(/\r\n\r\nhello/g)).toHaveLength(2);
   });
 
-  test('a client that does not wait is served all the same', async () => {
+  test('a client that does not wait for 100 is served', async () => {
     const { port, backend } = await limited(10);
     const client = cleanup.add(await RawClient.connect(port));
     client.send(`${post('Expect: 100-continue\r\n')}hello`);
@@ -463,7 +463,7 @@ describe('C08, R10: Expect', () => {
   });
 
   test.each(['', 'hello', 'GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n'])(
-    'K3, K16: a refusal comes at once, without 100, and what follows (%j) is no request',
+    'K3, K16: a refusal comes at once, without 100, and the bytes after it (%j) are no request',
     async (after) => {
       const { port, backend } = await limited(1);
       expect((await rawRequest(port, get())).status).toBe(200);
@@ -477,7 +477,7 @@ describe('C08, R10: Expect', () => {
     },
   );
 
-  test('without a backend there is no 100', async () => {
+  test('the client gets no 100 when no backend is available', async () => {
     const { port, proxy, backend } = await limited(10);
     proxy.setBackends(['http://127.0.0.1:1']);
     const client = cleanup.add(await RawClient.connect(port));
@@ -486,7 +486,7 @@ describe('C08, R10: Expect', () => {
     expect(backend.requests).toEqual([]);
   });
 
-  test('a request without content gets its answer alone', async () => {
+  test('a request without content gets no 100', async () => {
     const { port } = await limited(10);
     const client = cleanup.add(await RawClient.connect(port));
     client.send(get('Expect: 100-continue\r\n'));
@@ -501,7 +501,7 @@ describe('C08, R10: Expect', () => {
     expect(backend.requests).toEqual([]);
   });
 
-  test('R10: of HTTP/1.0, the field is ignored', async () => {
+  test('R10: Expect of an HTTP/1.0 client is ignored', async () => {
     const { port, backend } = await limited(10);
     const response = await rawRequest(
       port,
@@ -511,7 +511,7 @@ describe('C08, R10: Expect', () => {
     expect(backend.requests[0]?.field('expect')).toBeUndefined();
   });
 
-  test('an app that listens to checkContinue decides for itself', async () => {
+  test('an app with a checkContinue listener decides itself', async () => {
     const { port, server } = await limited(10);
     server.on('checkContinue', (_req, res) => res.writeHead(406).end());
     const client = cleanup.add(await RawClient.connect(port));
@@ -554,7 +554,7 @@ describe('R42, A03: Forwarded', () => {
 });
 
 describe('B03, K1: a client cannot take away what the gateway adds', () => {
-  test("a field that a middleware wrote stays, whether the client sent one or not; the client's own goes", async () => {
+  test('a header of a middleware stays, and replaces that of the client', async () => {
     const { backend, port } = await setUp(answerOk, {}, (app) => {
       app.use((req, _res, next) => {
         req.headers['x-user'] = 'ada';
@@ -578,7 +578,7 @@ describe('B03, K1: a client cannot take away what the gateway adds', () => {
 });
 
 describe('C01, R18: versions', () => {
-  test.each(['HTTP/1.0', 'HTTP/1.1'])('an answer in %s goes on in our own', async (version) => {
+  test.each(['HTTP/1.0', 'HTTP/1.1'])('a response in %s is forwarded as HTTP/1.1', async (version) => {
     const { port, backend } = await setUp(
       (socket) => void socket.end(`${version} 200 OK\r\nContent-Length: 2\r\n\r\nok`),
     );
@@ -590,7 +590,7 @@ describe('C01, R18: versions', () => {
   });
 });
 
-test('R16: conditions go to the backend, and are not judged here', async () => {
+test('R16: conditional headers are forwarded, and not evaluated', async () => {
   const { backend, port } = await setUp(answer('HTTP/1.1 200 OK\r\nETag: "x"\r\nContent-Length: 2\r\n\r\nok'));
   const conditions =
     'If-None-Match: "x"\r\nIf-Modified-Since: Tue, 15 Nov 1994 08:12:31 GMT\r\nIf-Match: "y"\r\nRange: bytes=0-0\r\n';
@@ -601,7 +601,7 @@ test('R16: conditions go to the backend, and are not judged here', async () => {
   }
 });
 
-test('C06: HEAD, 204 and 304 keep the framing fields that they may have, and no others', async () => {
+test('C06: HEAD, 204 and 304 keep only the framing fields that they may have', async () => {
   const { port } = await setUp((socket, { method, target }) => {
     if (method === 'HEAD' && target === '/chunked')
       socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n');

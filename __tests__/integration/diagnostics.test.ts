@@ -37,7 +37,7 @@ const statuses = async (url: string, times: number, init?: RequestInit): Promise
   return all;
 };
 
-test('a body parser before the proxy: every request gets 500, the operator is told once', async () => {
+test('a body parser before the proxy: every request gets 500, with one warning', async () => {
   const backend = await hello();
   const { url } = await serve((app) => app.use(express.json(), proxyTo(backend.url)));
   const post = { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"a":1}' };
@@ -46,7 +46,7 @@ test('a body parser before the proxy: every request gets 500, the operator is to
   expect(messageOf('ERR_EXPRESSWAY_BODY_ALREADY_READ')).toContain('before body parsers such as express.json()');
 });
 
-test('in production, a client is not told how the app is mounted: the operator is', async () => {
+test('in production, the cause is in the warning and not in the response', async () => {
   const backend = await hello();
   const { url } = await serve((app) => app.set('env', 'production').use(express.json(), proxyTo(backend.url)));
   const post = { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"a":1}' };
@@ -60,10 +60,10 @@ test('in production, a client is not told how the app is mounted: the operator i
   expect(codes()).toEqual(['ERR_EXPRESSWAY_BODY_ALREADY_READ']);
 });
 
-describe('a peer that is not trusted names a client', () => {
+describe('a warning about X-Forwarded-For of an untrusted peer', () => {
   const claim = { headers: { 'x-forwarded-for': '203.0.113.7' } };
 
-  test('is told once for limiter and proxy, with the line to add', async () => {
+  test('is emitted once for limiter and proxy, with the line to add', async () => {
     const backend = await hello();
     const { url } = await serve((app) => app.use(limiter({}), proxyTo(backend.url)));
     expect(await statuses(url, 3, claim)).toEqual([200, 200, 200]);
@@ -74,7 +74,7 @@ describe('a peer that is not trusted names a client', () => {
     expect(message).not.toContain('203.0.113.7');
   });
 
-  test('is no matter where the peer is trusted, or names nobody', async () => {
+  test('is not emitted when the peer is trusted, or sends no header', async () => {
     const trusting = await serve((app) => app.set('trust proxy', 'loopback').use(limiter({})));
     await statuses(trusting.url, 2, claim);
     const silent = await serve((app) => app.use(limiter({})));
@@ -82,7 +82,7 @@ describe('a peer that is not trusted names a client', () => {
     expect(codes()).toEqual([]);
   });
 
-  test('of the public internet may be anybody: no line to trust it, and a private one is told of all the same', async () => {
+  test('does not suggest to trust a public address, and is still emitted for a private one later', async () => {
     let from = '::ffff:198.51.100.66';
     const { url, server } = await serve((app) => app.use(limiter({})));
     // Nothing but loopback reaches a test: so what Node says of the other end is replaced.
@@ -104,14 +104,14 @@ describe('a peer that is not trusted names a client', () => {
     expect(codes()).toHaveLength(2);
   });
 
-  test('is told of a private peer even where others are trusted', async () => {
+  test('is emitted for a private peer even where others are trusted', async () => {
     const { url } = await serve((app) => app.set('trust proxy', ['192.0.2.1']).use(limiter({})));
     await statuses(url, 2, claim);
     expect(codes()).toEqual(['WARN_EXPRESSWAY_TRUST_PROXY']);
   });
 });
 
-describe('observability in an app with another trust proxy than the proxy', () => {
+describe('a warning about different "trust proxy" settings of observability() and proxy', () => {
   const claim = { headers: { 'x-forwarded-for': '203.0.113.7' } };
   const withSetting = (outer: unknown, inner: unknown) =>
     serve((app) => {
@@ -125,21 +125,21 @@ describe('observability in an app with another trust proxy than the proxy', () =
       sub.set('trust proxy', inner);
     });
 
-  test('is told of once where they differ about the peer', async () => {
+  test('is emitted once when they differ about the peer', async () => {
     const { url } = await withSetting('loopback', ['192.0.2.1']);
     await statuses(url, 3, claim);
     expect(codes().filter((code) => code === 'WARN_EXPRESSWAY_TRUST_MISMATCH')).toHaveLength(1);
   });
 
-  test('is not told of where they agree about it', async () => {
+  test('is not emitted when they agree about the peer', async () => {
     const { url } = await withSetting('loopback', ['127.0.0.0/8', '::1']);
     await statuses(url, 3, claim);
     expect(codes()).toEqual([]);
   });
 });
 
-describe('a limiter per request', () => {
-  test('is told once, whether made at once or after something was awaited', async () => {
+describe('a warning about a limiter that is created for each request', () => {
+  test('is emitted once, also when the handler awaited something before', async () => {
     for (const wait of [false, true]) {
       emitted.mockClear();
       const { url } = await serve((app) => {
@@ -157,7 +157,7 @@ describe('a limiter per request', () => {
     }
   });
 
-  test('is not seen in limiters of routes, nor in a few that are made later', async () => {
+  test('is not emitted for limiters of routes, or for a few that are created later', async () => {
     const later: ReturnType<typeof ipRateLimit>[] = [];
     const { url } = await serve((app) => {
       for (let i = 0; i < 30; i++) app.use(`/${i}`, limiter({ name: `route-${i}` }));
@@ -173,8 +173,8 @@ describe('a limiter per request', () => {
   });
 });
 
-describe('a proxy per request', () => {
-  test('is told once', async () => {
+describe('a warning about a proxy that is created for each request', () => {
+  test('is emitted once', async () => {
     const { url } = await serve((app) => {
       app.use(async (req, res, next) => {
         // Time itself tells such a proxy from one that was made before the traffic.
@@ -186,7 +186,7 @@ describe('a proxy per request', () => {
     expect(codes()).toEqual(['WARN_EXPRESSWAY_PROXY_PER_REQUEST']);
   });
 
-  test('is not seen in proxies of routes, nor in one whose backends change often', async () => {
+  test('is not emitted for proxies of routes, or for one whose backends change often', async () => {
     const late: ReturnType<typeof roundRobinProxy>[] = [];
     const { url } = await serve((app) => {
       for (let i = 0; i < 15; i++) {
@@ -204,12 +204,12 @@ describe('a proxy per request', () => {
   });
 });
 
-describe('a limiter in a worker of a cluster', () => {
+describe('a warning about a limiter in a cluster worker', () => {
   afterEach(() => {
     Reflect.deleteProperty(cluster, 'worker');
   });
 
-  test('is told of once for each name, unless its counts are shared', () => {
+  test('is emitted once for each name, unless counts are shared', () => {
     // All that a limiter can see of a cluster is this.
     Object.assign(cluster, { worker: new EventEmitter() });
     const ask = () => Promise.reject(new Error('away'));
@@ -220,17 +220,17 @@ describe('a limiter in a worker of a cluster', () => {
     expect(codes()).toEqual(['WARN_EXPRESSWAY_LIMITER_CLUSTER', 'WARN_EXPRESSWAY_LIMITER_CLUSTER']);
   });
 
-  test('is not told of outside a cluster', () => {
+  test('is not emitted outside a cluster', () => {
     limiter({});
     expect(codes()).toEqual([]);
   });
 });
 
-describe('two limiters in Redis', () => {
+describe('a warning about two limiters with the same keys in Redis', () => {
   // What is looked at is what they were told, so a Redis that is away will do.
   const url = async () => `redis://127.0.0.1:${await closedPort()}`;
 
-  test('that have the same keys are told of once both are in use', async () => {
+  test('is emitted once both are in use', async () => {
     const redis = await url();
     const server = await serve((app) => {
       app.use('/a', limiter({ redis, limit: 10 }));
@@ -246,7 +246,7 @@ describe('two limiters in Redis', () => {
     expect(messageOf('WARN_EXPRESSWAY_LIMITER_PREFIX')).toContain('"expressway:rl:ip:');
   });
 
-  test('are fine with names of their own, in another Redis, in memory, and as one that is mounted twice', async () => {
+  test('is not emitted for other names, another Redis, memory, or one limiter that is mounted twice', async () => {
     const [redis, other] = [await url(), await url()];
     const twice = limiter({ redis, name: 'twice' });
     const server = await serve((app) => {
@@ -262,7 +262,7 @@ describe('two limiters in Redis', () => {
     expect(codes()).toEqual([]);
   });
 
-  test('are fine where one takes the place of the other', async () => {
+  test('is not emitted when one limiter replaces the other', async () => {
     const redis = await url();
     let current = limiter({ redis, limit: 10 });
     const server = await serve((app) => {
@@ -277,7 +277,7 @@ describe('two limiters in Redis', () => {
   });
 });
 
-describe('a breaker around an event stream', () => {
+describe('a warning about a circuit breaker around an event stream', () => {
   async function stream(url: string, ageMs: number): Promise<void> {
     const asked = get(url);
     const [answer] = (await once(asked, 'response')) as [IncomingMessage];
@@ -296,7 +296,7 @@ describe('a breaker around an event stream', () => {
       res.write('data: 1\n\n');
     };
 
-  test('that a handler writes is told of when it has lasted', async () => {
+  test('is emitted when a handler writes a long stream', async () => {
     const { url } = await serve((app) => app.use(circuitBreaker({ name: 'all' }), streaming('text/event-stream')));
     await stream(url, 11_000);
     await eventually('the warning', () => codes().length > 0);
@@ -304,7 +304,7 @@ describe('a breaker around an event stream', () => {
     expect(messageOf('WARN_EXPRESSWAY_GUARDED_STREAM')).toContain('The circuit "all"');
   });
 
-  test('is fine when it was short, is a download, or is forwarded', async () => {
+  test('is not emitted for short streams, downloads, or forwarded streams', async () => {
     const backend = await serve((app) => app.use(streaming('text/event-stream')));
     const short = await serve((app) => app.use(circuitBreaker(), streaming('text/event-stream')));
     const download = await serve((app) => app.use(circuitBreaker(), streaming('application/octet-stream')));
@@ -323,8 +323,8 @@ describe('a breaker around an event stream', () => {
   });
 });
 
-describe('a backend that is the gateway itself', () => {
-  test('is told of at the first request, by its address, even where Via is off', async () => {
+describe('a warning about a backend that is the gateway itself', () => {
+  test('is emitted at the first request, by address, even without Via', async () => {
     const port = await closedPort();
     const backend = await hello();
     const proxy = cleanup.add(
@@ -343,7 +343,7 @@ describe('a backend that is the gateway itself', () => {
     expect(messageOf('WARN_EXPRESSWAY_LOOP')).toContain(`http://localhost:${port} is this server itself`);
   });
 
-  test('is told of when it joins the list later', async () => {
+  test('is emitted when the backend is added later', async () => {
     const backend = await hello();
     const proxy = proxyTo(backend.url);
     const server = await serve((app) => app.set('trust proxy', 'loopback').use(proxy));
@@ -354,7 +354,7 @@ describe('a backend that is the gateway itself', () => {
     expect(codes()).toEqual(['WARN_EXPRESSWAY_LOOP']);
   });
 
-  test('is found by Via where another server leads back', async () => {
+  test('is emitted when Via shows that another server leads back', async () => {
     let gateway = '';
     const detour = await serve((app) => {
       app.use((req, res) => {

@@ -17,7 +17,7 @@ else if (missing.length > 0)
 else if (others.length > 0)
   process.stderr.write(`SKIPPED: docs/differential.md is of another ${others.join(' and ')}\n`);
 
-test('each row of the table of differences has one reason', () => {
+test('docs/differential.md gives one reason for each difference', () => {
   const { rows, responses } = readTable();
   expect(rows.length).toBeGreaterThan(10);
   const all = [...rows, ...responses];
@@ -43,7 +43,7 @@ test('each row of the table of differences has one reason', () => {
     compared = compared.map((one) => again.find(({ id }) => id === one.id) ?? one);
   }, 120_000);
 
-  test('nothing is forwarded that both of them refuse', () => {
+  test('no request is forwarded that both nginx and HAProxy refuse', () => {
     expect(compared.length).toBeGreaterThan(80);
     // Else their silence would prove nothing.
     expect(compared.find(({ id }) => id === 'plain GET')).toMatchObject({
@@ -54,15 +54,12 @@ test('each row of the table of differences has one reason', () => {
     expect(compared.flatMap((one) => onlyOurs(one).map((request) => `${one.id}: ${request}`))).toEqual([]);
   });
 
-  (others.length > 0 || !isModern ? test.skip : test)(
-    'docs/differential.md tells each difference, and no other',
-    () => {
-      const seen = compared.filter(differs).map((one) => rowOf(one));
-      expect(readTable().rows.map((row) => ({ ...row, why: '' }))).toEqual(seen);
-    },
-  );
+  (others.length > 0 || !isModern ? test.skip : test)('differ exactly where docs/differential.md says so', () => {
+    const seen = compared.filter(differs).map((one) => rowOf(one));
+    expect(readTable().rows.map((row) => ({ ...row, why: '' }))).toEqual(seen);
+  });
 
-  test('clients get of odd responses what docs/differential.md says', async () => {
+  test('give clients the odd responses that docs/differential.md lists', async () => {
     // How many responses the two others lose to a reset is another number in each run.
     const ours = (all: readonly Row[]) => all.map(({ id, ours }) => [id, ours]);
     expect(ours(await compareResponses())).toEqual(ours(readTable().responses));

@@ -91,7 +91,7 @@ describe('a backend that resets the connection behind its response, to a slow cl
     ['length', `HTTP/1.1 200 OK\r\nContent-Length: ${CONTENT.length}\r\n\r\n${CONTENT}`],
     ['length, to close', `HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: ${CONTENT.length}\r\n\r\n${CONTENT}`],
     ['chunks', `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${chunked}0\r\n\r\n`],
-  ])('delivers what is complete: framed by %s', async (_framing, bytes) => {
+  ])('delivers a complete response: framed by %s', async (_framing, bytes) => {
     const { port, proxy } = await setUp(thenReset(bytes));
     const outcomes = outcomesOf(proxy);
     const client = cleanup.add(await RawClient.connect(port));
@@ -106,7 +106,7 @@ describe('a backend that resets the connection behind its response, to a slow cl
     ['length', `HTTP/1.1 200 OK\r\nContent-Length: ${CONTENT.length + 1}\r\n\r\n${CONTENT}`],
     ['chunks', `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${chunked}`],
     ['the end of the connection', `HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n${CONTENT}`],
-  ])('cuts what is not, behind all of its bytes: framed by %s', async (_framing, bytes) => {
+  ])('cuts an incomplete response after its last byte: framed by %s', async (_framing, bytes) => {
     const { port, proxy } = await setUp(thenReset(bytes));
     const outcomes = outcomesOf(proxy);
     const client = cleanup.add(await RawClient.connect(port));

@@ -35,7 +35,7 @@ describe('after a reset before the head', () => {
     expect(failures).toEqual(['connection_terminated true']);
   });
 
-  test.each(['POST', 'PATCH', 'PROPFIND'])('F04: %s is not', async (method) => {
+  test.each(['POST', 'PATCH', 'PROPFIND'])('F04: %s is not repeated', async (method) => {
     const { url, backends, failures } = await setUp([reset, answerOk]);
     const response = await fetch(url, { method, headers: { 'idempotency-key': 'k' } });
     expect(response.status).toBe(502);
@@ -43,7 +43,7 @@ describe('after a reset before the head', () => {
     expect(failures).toEqual(['connection_terminated false']);
   });
 
-  test('content that fits is sent again, whole; content that does not is not', async () => {
+  test('content within the buffer is sent again as a whole, larger content is not', async () => {
     const late: Script = (socket) => setTimeout(() => socket.resetAndDestroy(), 50);
     const { url, backends } = await setUp([late, answerOk, late, answerOk], { retry: { bufferBytes: 1_000 } });
     const fits = await fetch(url, { method: 'PUT', body: 'x'.repeat(900) });
@@ -54,7 +54,7 @@ describe('after a reset before the head', () => {
     expect(seen(backends)).toEqual([1, 1, 1, 0]);
   });
 
-  test('no more attempts than configured, and every backend once', async () => {
+  test('there are no more attempts than configured, and each backend is tried once', async () => {
     const three = await setUp([reset, reset, reset, answerOk]);
     expect((await fetch(three.url)).status).toBe(502);
     expect(seen(three.backends)).toEqual([1, 1, 0, 0]);
@@ -65,7 +65,7 @@ describe('after a reset before the head', () => {
     expect((await fetch(off.url)).status).toBe(502);
   });
 
-  test('a client that leaves while a retry waits ends it', async () => {
+  test('a retry ends when its client leaves', async () => {
     // The second retry waits for half of this at least.
     const retry = { attempts: 2, backoffMs: 10_000, maxBackoffMs: 10_000 };
     const { port, backends, failures, proxy } = await setUp([reset, reset, answerOk], { retry });
@@ -80,16 +80,16 @@ describe('after a reset before the head', () => {
   });
 });
 
-describe('statuses', () => {
+describe('retries of statuses', () => {
   const unavailable = answer('HTTP/1.1 503 Busy\r\nX-Who: first\r\nContent-Length: 4\r\n\r\nbusy');
 
-  test('pass as they are by default', async () => {
+  test('by default, error statuses are forwarded', async () => {
     const { url, backends } = await setUp([unavailable, answerOk]);
     expect((await fetch(url)).status).toBe(503);
     expect(seen(backends)).toEqual([1, 0]);
   });
 
-  test('go on to another backend by option, with nothing left of the first answer', async () => {
+  test('with retry.statuses another backend is tried, and nothing of the first response remains', async () => {
     const { url, backends, failures, proxy } = await setUp([unavailable, answerOk], {
       retry: { statuses: [502, 503, 504] },
     });
@@ -100,7 +100,7 @@ describe('statuses', () => {
     await eventually('nothing is in flight', () => proxy.status().every((backend) => backend.inFlight === 0));
   });
 
-  test('of the last backend pass, whole', async () => {
+  test('the status of the last backend is forwarded with its content', async () => {
     const { url } = await setUp([unavailable, unavailable], { retry: { statuses: [503] } });
     const response = await fetch(url);
     expect([response.status, await response.text(), response.headers.get('x-who')]).toEqual([503, 'busy', 'first']);
@@ -124,7 +124,7 @@ describe('a kept connection that its backend has closed', () => {
     };
   };
 
-  test('is replaced for a GET, and blames nobody', async () => {
+  test('a GET is retried on a new connection, and no backend is blamed', async () => {
     const { url, backends, proxy, failures } = await setUp([oneEach()], {
       circuit: { minimumRequests: 1, failureRatio: 0.1 },
     });
@@ -135,7 +135,7 @@ describe('a kept connection that its backend has closed', () => {
     expect(backends[0]?.connections.size).toBeLessThanOrEqual(1);
   });
 
-  test('is not for a POST, which may have been executed; nobody is blamed either', async () => {
+  test('a POST is not retried, because it may have been executed, and no backend is blamed', async () => {
     const { url, backends, proxy } = await setUp([oneEach()], { circuit: { minimumRequests: 1, failureRatio: 0.1 } });
     expect((await fetch(url, { method: 'POST' })).status).toBe(200);
     expect((await fetch(url, { method: 'POST' })).status).toBe(502);
@@ -144,8 +144,8 @@ describe('a kept connection that its backend has closed', () => {
   });
 });
 
-describe('bounds', () => {
-  test('F06: when every backend resets, the budget keeps retries to a fifth', async () => {
+describe('bounds of retries', () => {
+  test('F06: when every backend resets, the budget limits retries to a fifth of the requests', async () => {
     const slow: Script = (socket) => setTimeout(() => socket.resetAndDestroy(), 30);
     const { url, backends } = await setUp([slow, slow, slow], {
       circuit: { minimumRequests: 1_000_000 },
@@ -160,7 +160,7 @@ describe('bounds', () => {
     expect(attempts).toBeLessThanOrEqual(400 * 1.2);
   });
 
-  test('the deadline ends the attempts: a stopped backend costs no more than is left of it', async () => {
+  test('the deadline bounds the last attempt as well', async () => {
     const { url, backends } = await setUp([() => {}, () => {}], {
       responseTimeoutMs: 300,
       retry: { deadlineMs: 450, attempts: 5 },

@@ -60,7 +60,7 @@ describe('a gateway that has no file descriptor left', () => {
   test.each([
     ['an address', (port: number) => `http://127.0.0.1:${port}`],
     ['a name', (port: number) => `http://localhost:${port}`],
-  ])('answers 503 for itself, and blames no backend: %s', async (_what, backendAt) => {
+  ])('responds with 503, and blames no backend: %s', async (_what, backendAt) => {
     const { port } = cleanup.add(await listen((_req, res) => res.end('ok')));
     const { get, state } = await starvedGateway({
       backends: [backendAt(port)],
@@ -92,7 +92,7 @@ describe('a gateway that has no file descriptor left', () => {
     expect((await get('/')).content.toString()).toBe('ok');
   });
 
-  test('says nothing about the health of a backend', async () => {
+  test('does not change the health of a backend', async () => {
     let checks = 0;
     const { url } = cleanup.add(
       await listen((_req, res) => {
@@ -118,7 +118,7 @@ describe('a gateway that has no file descriptor left', () => {
     await eventually('it is checked again', () => checks > before);
   });
 
-  test('says so where the lookup of a name fails for it, and keeps the addresses', async () => {
+  test('reports a name lookup that fails for it, and keeps the known addresses', async () => {
     const { port } = cleanup.add(await listen((_req, res) => res.end('ok')));
     const dns = cleanup.add(await DnsServer.start());
     dns.records.set('api.test', { a: ['127.0.0.1'], ttl: 1 });
@@ -151,7 +151,7 @@ function failingConnections(...errors: readonly NodeJS.ErrnoException[]): void {
 const failure = (code: string) => Object.assign(new Error(`connect ${code}`), { code, syscall: 'connect' });
 
 describe.each(['EMFILE', 'ENFILE', 'EADDRNOTAVAIL', 'ENOBUFS', 'ENOMEM'])('%s', (code) => {
-  test('is told by metrics, log and status as the fault of the gateway', async () => {
+  test('is reported by metrics, log and status as a problem of the gateway', async () => {
     const events = new GatewayEvents();
     const register = new Registry();
     const lines: { status: number; cause: string }[] = [];
@@ -183,7 +183,7 @@ describe.each(['EMFILE', 'ENFILE', 'EADDRNOTAVAIL', 'ENOBUFS', 'ENOMEM'])('%s', 
     expect(changes).toMatchObject([{ kind: 'gateway', isBad: true, text: expect.stringMatching(`^${code}: `) }]);
   });
 
-  test('is the error that undiciTransport() reports', async () => {
+  test('is reported by undiciTransport() as the error', async () => {
     const errors: unknown[] = [];
     const app = express();
     app.use(

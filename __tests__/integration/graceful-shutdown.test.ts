@@ -49,7 +49,7 @@ async function connectTo(port: number): Promise<RawClient> {
 }
 
 describe('SIGTERM', () => {
-  test('a slow request, an event stream that ends, a kept connection and a half-sent head all come to their end', async () => {
+  test('lets a slow request, a finite event stream, a kept connection and a half-sent head complete', async () => {
     const { url: backend } = await openBackend('one');
     const { proc, url, port, running, refuses } = await start(backend);
     const [kept, half] = [await connectTo(port), await connectTo(port)];
@@ -73,7 +73,7 @@ describe('SIGTERM', () => {
     expect(proc.stdout).not.toContain('"level":"warn"');
   });
 
-  test('at the deadline: WebSockets get what was sent and a FIN, event streams an end, requests a reset; exit 0', async () => {
+  test('at the deadline flushes and closes WebSockets, ends event streams, resets requests, and exits with 0', async () => {
     const silent = await RecorderBackend.start((connection, { target }) => {
       if (target === '/events') {
         connection.write('HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: one\n\n');
@@ -112,7 +112,7 @@ describe('SIGTERM', () => {
     expect(requests.proc.stdout).toMatch(/"level":"warn".*"requests":1,"streams":1,"upgrades":0,"msg":"shutdown time/);
   });
 
-  test('SHUTDOWN_LEAD_MS: not ready, and all is served as before, new connections too', async () => {
+  test('is not ready during SHUTDOWN_LEAD_MS, but serves everything, new connections included', async () => {
     const { url: backend } = await openBackend('one');
     const { proc, url, readiness, refuses } = await start(backend, { SHUTDOWN_LEAD_MS: '3000' });
     expect(await readiness()).toBe(200);
@@ -126,7 +126,7 @@ describe('SIGTERM', () => {
     expect(await proc.exit()).toBe(0);
   });
 
-  test('a second signal of another kind ends it at once', async () => {
+  test('a second signal of another kind stops it at once', async () => {
     const { url: backend } = await openBackend('one');
     const { proc, url, running, readiness } = await start(backend);
     const asked = ask(`${url}/slow?ms=60000`);
@@ -139,14 +139,14 @@ describe('SIGTERM', () => {
     await cut;
   });
 
-  test('a lead time that leaves nothing of the whole is refused at the start', async () => {
+  test('a lead time that leaves no shutdown time fails the start', async () => {
     const proc = new Proc('server.ts', { ...ANY_PORT, SHUTDOWN_LEAD_MS: '9500' });
     expect(await proc.exit()).toBe(1);
     expect(proc.stderr).toMatch(/^gracefulShutdown: leadTimeMs must leave some of timeoutMs .*\n$/);
   });
 });
 
-describe('a process whose thread hangs in a file that never ends', () => {
+describe('a process that hangs reading a file that never ends', () => {
   let folder: string;
   let pipe: string;
 
@@ -193,12 +193,9 @@ describe('a process whose thread hangs in a file that never ends', () => {
     expect(proc.stderr).toContain('The process did not stop within 300 ms: it is killed');
   });
 
-  test.each(['BACKENDS_FILE', 'TLS_CERT', 'BACKEND_CA'])(
-    '%s that names a pipe is refused at the start',
-    async (name) => {
-      const proc = new Proc('server.ts', { ...ANY_PORT, TLS_KEY: name === 'TLS_CERT' ? pipe : '', [name]: pipe });
-      expect(await proc.exit()).toBe(1);
-      expect(proc.stderr).toMatch(new RegExp(`^${name} ${pipe}: .*(?:not a regular file|it is a pipe)`));
-    },
-  );
+  test.each(['BACKENDS_FILE', 'TLS_CERT', 'BACKEND_CA'])('%s that names a pipe fails the start', async (name) => {
+    const proc = new Proc('server.ts', { ...ANY_PORT, TLS_KEY: name === 'TLS_CERT' ? pipe : '', [name]: pipe });
+    expect(await proc.exit()).toBe(1);
+    expect(proc.stderr).toMatch(new RegExp(`^${name} ${pipe}: .*(?:not a regular file|it is a pipe)`));
+  });
 });

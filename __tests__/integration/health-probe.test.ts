@@ -17,7 +17,7 @@ function probe(url: string, abort = new AbortController(), timeoutMs = 5_000): P
 
 const recorder = async (script: Script) => cleanup.add(await RecorderBackend.start(script));
 
-describe('a probe', () => {
+describe('a health check request', () => {
   test('gives status and content, and closes its connection', async () => {
     const backend = await recorder(answer('HTTP/1.1 503 Busy\r\nContent-Length: 5\r\n\r\nbusy!'));
     expect(await probe(backend.url)).toEqual({ status: 503, content: 'busy!' });
@@ -35,7 +35,7 @@ describe('a probe', () => {
     expect(backend.requests).toHaveLength(1);
   });
 
-  test('reads no more than 64 KiB of content that has no end, and lets go of it', async () => {
+  test('reads at most 64 KiB of endless content, and closes the connection', async () => {
     const backend = await recorder((socket) => {
       socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n');
       const more = (): void => {
@@ -77,7 +77,7 @@ describe('a probe', () => {
     await eventually('the connection is closed', () => backend.connections.size === 0);
   });
 
-  test('ends at once when it is aborted while it connects, and the attempt to connect soon after', async () => {
+  test('ends at once when it is aborted while it connects, and closes the socket soon after', async () => {
     // Nobody answers the handshake, which is part of connecting.
     const backend = await recorder(() => {});
     const abort = new AbortController();

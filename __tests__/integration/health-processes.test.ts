@@ -101,7 +101,7 @@ async function underLoad(options: Partial<RoundRobinProxyOptions>) {
 }
 
 describe('F02, F08: with active checks, fifty connections and one backend of three in trouble', () => {
-  test('kill -9: once it is out nobody is sent to it, not even as a trial, until a check has passed', async () => {
+  test('kill -9: an unhealthy backend gets no request, not even a trial, until a check passes', async () => {
     const { victim, watch, load } = await underLoad({
       circuit: { minimumRequests: 5, openMs: 200, openJitter: 0 },
       healthCheck: { path: '/healthz', intervalMs: 300, unhealthyIntervalMs: 100, timeoutMs: 2_000 },
@@ -126,7 +126,7 @@ describe('F02, F08: with active checks, fifty connections and one backend of thr
     expect(names(load.since(restartedAt))).toEqual([...NAMES].sort());
   });
 
-  test('SIGSTOP: the checks alone take it out, the others serve, and SIGCONT brings it back', async () => {
+  test('SIGSTOP: health checks take the backend out, the others serve, and SIGCONT brings it back', async () => {
     const { victim, watch, load } = await underLoad({
       // Far away: this is for the checks to find.
       circuit: { minimumRequests: 1_000_000 },

@@ -62,7 +62,7 @@ const all200 = (count: number): number[] => new Array(count).fill(200);
 
 const health = ({ proxy }: TestGateway): string[] => proxy.status().map((backend) => backend.health);
 
-describe('active checks', () => {
+describe('active health checks', () => {
   test('are off without a path', async () => {
     const patient = await Patient.start();
     const gateway = await gatewayOf([patient], { healthCheck: { intervalMs: 10 } });
@@ -100,7 +100,7 @@ describe('active checks', () => {
     expect(Number(gateway.proxy.status()[1]?.lastCheckAt)).toBeGreaterThan(Date.now() - 60_000);
   });
 
-  test('a backend is used before the first verdict', async () => {
+  test('use a backend before its first result', async () => {
     const patient = await Patient.start();
     patient.hangs = true;
     const gateway = await gatewayOf([patient], { healthCheck: FAST });
@@ -108,7 +108,7 @@ describe('active checks', () => {
     expect(health(gateway)).toEqual(['unknown']);
   });
 
-  test('go over connections of their own, and traffic flows while one hangs', async () => {
+  test('use their own connections, and do not delay traffic when one hangs', async () => {
     const patient = await Patient.start();
     patient.hangs = true;
     const gateway = await gatewayOf([patient], { healthCheck: { ...FAST, timeoutMs: 60_000 } });
@@ -124,7 +124,7 @@ describe('active checks', () => {
     expect(checking[0]).toMatch(/^host: 127\.0\.0\.1:\d+\r$/im);
   });
 
-  test('follow the membership', async () => {
+  test('start and stop with backends that are added and removed', async () => {
     const [stays, goes, comes] = [await Patient.start(), await Patient.start(), await Patient.start()];
     const gateway = await gatewayOf([stays, goes], { healthCheck: FAST });
     await eventually('both are healthy', () => health(gateway).join() === 'healthy,healthy');
@@ -143,7 +143,7 @@ describe('active checks', () => {
     await eventually('it is found out again', () => health(gateway).join() === 'healthy,unhealthy');
   });
 
-  test('an unhealthy backend is used again when the membership leaves it alone', async () => {
+  test('an unhealthy backend is used again when it is the only one left', async () => {
     const [good, bad] = [await Patient.start(), await Patient.start()];
     bad.healthz = 500;
     const gateway = await gatewayOf([good, bad], { healthCheck: FAST });
@@ -153,7 +153,7 @@ describe('active checks', () => {
     expect(await statuses(gateway.url, 3)).toEqual(all200(3));
   });
 
-  test('close() breaks off a check that hangs', async () => {
+  test('close() aborts a hanging check', async () => {
     const patient = await Patient.start();
     patient.hangs = true;
     const gateway = await gatewayOf([patient], { healthCheck: { ...FAST, timeoutMs: 60_000 } });
@@ -163,7 +163,7 @@ describe('active checks', () => {
   });
 });
 
-describe('when too many are unhealthy', () => {
+describe('when too many backends are unhealthy', () => {
   /** Both fail their checks, the first one first. */
   async function bothUnhealthy(options: Partial<RoundRobinProxyOptions>) {
     const patients = [await Patient.start(), await Patient.start()] as const;
@@ -175,29 +175,29 @@ describe('when too many are unhealthy', () => {
     return { gateway, patients };
   }
 
-  test('the last one stays in', async () => {
+  test('the last one is still used', async () => {
     const { gateway, patients } = await bothUnhealthy({});
     expect(await statuses(gateway.url, 10)).toEqual(all200(10));
     expect(patients.map(({ served }) => served)).toEqual([0, 10]);
   });
 
-  test('with panic all are used again', async () => {
+  test('all are used again below the panic threshold', async () => {
     const { gateway, patients } = await bothUnhealthy({ panic: true });
     expect(await statuses(gateway.url, 10)).toEqual(all200(10));
     expect(patients.map(({ served }) => served)).toEqual([5, 5]);
   });
 
-  test('maxUnavailableRatio bounds how many are out', async () => {
+  test('maxUnavailableRatio bounds how many are unavailable', async () => {
     const { gateway, patients } = await bothUnhealthy({ maxUnavailableRatio: 0.4 });
     expect(await statuses(gateway.url, 10)).toEqual(all200(10));
     expect(patients.map(({ served }) => served)).toEqual([5, 5]);
   });
 });
 
-describe('circuits', () => {
+describe('circuits and health checks', () => {
   const circuit = { minimumRequests: 3, openMs: 100, halfOpenRequests: 1, openJitter: 0 };
 
-  test('with checks, a trial waits for a passing one: until then a backend that is down sees nothing else', async () => {
+  test('with health checks, a trial waits for a passing check, so a down backend gets nothing else', async () => {
     const patient = await Patient.start();
     patient.traffic = head(500);
     patient.healthz = 500;
@@ -221,7 +221,7 @@ describe('circuits', () => {
     expect(gateway.proxy.status()[0]).toMatchObject({ circuit: 'closed' });
   });
 
-  test('without checks, its time alone decides', async () => {
+  test('without health checks, the open time alone decides', async () => {
     const patient = await Patient.start();
     patient.traffic = head(500);
     const gateway = await gatewayOf([patient], { circuit });
@@ -231,7 +231,7 @@ describe('circuits', () => {
     expect(patient.served).toBe(4);
   });
 
-  test('openings in a row back off: 100, 200, 400, 400 ms, and 100 again after a success', async () => {
+  test('consecutive openings last 100, 200, 400 and 400 ms, and 100 ms again after a success', async () => {
     const patient = await Patient.start();
     patient.traffic = head(500);
     const gateway = await gatewayOf([patient], { circuit: { ...circuit, maxOpenMs: 400 } });
@@ -256,7 +256,7 @@ describe('circuits', () => {
 describe('Retry-After of a backend', () => {
   const busy = (status: number) => head(status, 'Retry-After: 1\r\n');
 
-  test.each([503, 429])('keeps it out for that time, if wanted: %d', async (status) => {
+  test.each([503, 429])('skips the backend for that time with the option on: %d', async (status) => {
     const [other, tired] = [await Patient.start(), await Patient.start()];
     tired.traffic = busy(status);
     const gateway = await gatewayOf([tired, other], { respectRetryAfter: {} });
@@ -273,7 +273,7 @@ describe('Retry-After of a backend', () => {
     expect(tired.served).toBe(2);
   });
 
-  test('is heeded even when the answer goes to nobody because another backend is asked', async () => {
+  test('counts even when the response is discarded for a retry', async () => {
     const [other, tired] = [await Patient.start(), await Patient.start()];
     tired.traffic = busy(503);
     const gateway = await gatewayOf([tired, other], { respectRetryAfter: {}, retry: { statuses: [503] } });
@@ -281,14 +281,14 @@ describe('Retry-After of a backend', () => {
     expect([tired.served, other.served]).toEqual([1, 10]);
   });
 
-  test('never takes the last one out', async () => {
+  test('never makes the last backend unavailable', async () => {
     const patient = await Patient.start();
     patient.traffic = busy(429);
     const gateway = await gatewayOf([patient], { respectRetryAfter: {} });
     expect(await statuses(gateway.url, 5)).toEqual([429, 429, 429, 429, 429]);
   });
 
-  test('does nothing by default', async () => {
+  test('is ignored by default', async () => {
     const [other, tired] = [await Patient.start(), await Patient.start()];
     tired.traffic = busy(429);
     const gateway = await gatewayOf([tired, other], {});
@@ -297,7 +297,7 @@ describe('Retry-After of a backend', () => {
   });
 });
 
-test('bad options are named, all in one error', () => {
+test('invalid health check options throw, all in one error', () => {
   const bad = {
     backends: ['http://a'],
     circuit: { maxOpenMs: 0, openJitter: 2 },

@@ -144,7 +144,7 @@ describe('the examples of http-proxy-middleware with undiciTransport()', () => {
   });
 });
 
-test('docs/http-proxy-middleware.md says of each by which transport it goes', () => {
+test('docs/http-proxy-middleware.md names the transport of each example', () => {
   const page = readFileSync(new URL('../../docs/http-proxy-middleware.md', import.meta.url), 'utf8');
   const [, table = ''] = page.split('## Their examples');
   const rows = [...table.matchAll(/^\| ([^|]+) \| (undici|native) \|/gm)].map(([, name, transport]) => [

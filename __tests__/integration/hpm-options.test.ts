@@ -138,7 +138,7 @@ const CASES: Readonly<Record<string, Case>> = {
   'on.econnreset': logging('econnreset'),
 };
 
-describe('with undiciTransport() as without it', () => {
+describe('the options of http-proxy-middleware work alike with and without undiciTransport()', () => {
   test.each(Object.keys(CASES))('%s', async (name) => {
     const it = CASES[name] as Case;
     expect(await run(it, [undiciTransport()])).toEqual(await run(it, []));
@@ -173,7 +173,7 @@ describe('docs/http-proxy-middleware.md', () => {
     expect([...listed].sort()).toEqual(all.sort());
   });
 
-  test('each of them that concerns requests is compared above', () => {
+  test('every option that concerns requests is compared', () => {
     const elsewhere = ['buffer', 'http2', 'ws', 'upgradeTimeout', 'on.proxyReqWs', 'on.open', 'on.close'];
     expect(listed.filter((name) => CASES[name] === undefined).sort()).toEqual(elsewhere.sort());
   });

@@ -67,7 +67,7 @@ describe('least requests', () => {
 });
 
 describe('latency', () => {
-  test('a slower backend gets next to nothing', async () => {
+  test('a slower backend gets almost no requests', async () => {
     const [slow, quick] = (await named(2)) as [RecorderBackend, RecorderBackend];
     const { script } = slow;
     slow.script = (...args) => void setTimeout(() => script(...args), 500);
@@ -75,7 +75,7 @@ describe('latency', () => {
     expect(count(await word(url, 60), 'a')).toBeLessThanOrEqual(2);
   });
 
-  test('of many, no backend draws everybody, and nobody waits but those whom the slow one has', async () => {
+  test('spreads concurrent requests over many backends, and only those of the slow one wait', async () => {
     const backends = await named(24);
     const [slow] = backends as [RecorderBackend];
     const held: (() => void)[] = [];
@@ -114,7 +114,7 @@ describe('latency', () => {
   /** How long somebody else than the backend takes; the bound is relative, so that a busy machine does not break it. */
   const HOLD_MS = 200;
 
-  test('the time that the content of an answer takes does not count', async () => {
+  test('does not count the time of the response content', async () => {
     const [only] = (await named(1)) as [RecorderBackend];
     const observer = new Observer();
     const { url } = await gateway({ backends: [only.url], loadBalancing: observer });
@@ -131,7 +131,7 @@ describe('latency', () => {
     expect(observer.latencyMs).toBeLessThan(wholeMs - HOLD_MS / 2);
   });
 
-  test('the time that a client takes for its content is not the backend’s', async () => {
+  test('does not count the time that a client takes to send its content', async () => {
     const [only] = (await named(1)) as [RecorderBackend];
     const observer = new Observer();
     const { url } = await gateway({ backends: [only.url], loadBalancing: observer });
@@ -161,7 +161,7 @@ describe('latency', () => {
 });
 
 describe('hash', () => {
-  test('the same client, tenant or user keeps its backend, others are elsewhere', async () => {
+  test('the same client, tenant or user keeps its backend', async () => {
     const backends = urls(await named(3));
     const cases: [LoadBalancing, (value: string) => Record<string, string>][] = [
       ['hash', (value) => ({ 'x-forwarded-for': value })],
@@ -180,7 +180,7 @@ describe('hash', () => {
     }
   });
 
-  test('a query parameter does the same, and requests without it go round', async () => {
+  test('a query parameter selects the backend, and requests without it rotate', async () => {
     const loadBalancing: LoadBalancing = { policy: 'hash', by: { query: 'room' } };
     const { url } = await gateway({ backends: urls(await named(3)), loadBalancing });
     const rooms = await Promise.all(
@@ -193,13 +193,13 @@ describe('hash', () => {
     }
   });
 
-  test('concurrent requests of one client stay at its backend, as the polling of socket.io needs it', async () => {
+  test('concurrent requests of one client go to one backend, as socket.io polling needs', async () => {
     const { url } = await gateway({ backends: urls(await named(3)), loadBalancing: 'hash' });
     const names = await Promise.all(Array.from({ length: 30 }, () => word(url, 1)));
     expect(new Set(names).size).toBe(1);
   });
 
-  test('the address that an untrusted client claims chooses nothing', async () => {
+  test('X-Forwarded-For of an untrusted client does not select the backend', async () => {
     const { url } = await gateway({ backends: urls(await named(3)), loadBalancing: 'hash' });
     const names = new Set<string>();
     for (let client = 0; client < 20; client += 1)
@@ -207,7 +207,7 @@ describe('hash', () => {
     expect(names.size).toBe(1);
   });
 
-  test('the keys of a backend that is gone go elsewhere, all others stay', async () => {
+  test('the keys of a removed backend move, all others stay', async () => {
     const backends = await named(4);
     const loadBalancing: LoadBalancing = { policy: 'hash', by: { header: 'x-tenant' } };
     const { url, proxy } = await gateway({ backends: urls(backends), loadBalancing });
@@ -231,7 +231,7 @@ describe('sticky', () => {
   const pairOf = (cookies: readonly string[]) =>
     cookies.find((line) => line.startsWith('expressway-sticky='))?.split(';')[0] ?? '';
 
-  test('a client keeps its backend, beside the cookies of app and backend', async () => {
+  test('a client keeps its backend, and the cookies of app and backend are kept', async () => {
     const backends = await named(3);
     for (const backend of backends) {
       const { script } = backend;
@@ -259,7 +259,7 @@ describe('sticky', () => {
     expect((await ask(url, { cookie: `${cookie}x` })).cookies).toHaveLength(2);
   });
 
-  test('a backend that refuses connections loses its clients: one answer, one new cookie', async () => {
+  test('clients of a backend that refuses connections get a response and one new cookie of another', async () => {
     const [alive] = (await named(1)) as [RecorderBackend];
     const dead = `http://127.0.0.1:${await closedPort()}`;
     const { url } = await gateway({ backends: [dead, alive.url], loadBalancing: sticky });
@@ -268,7 +268,7 @@ describe('sticky', () => {
     expect((await ask(url, { cookie: pairOf(moved.cookies) })).cookies).toEqual([]);
   });
 
-  test('is Secure for a client that came to a trusted proxy by TLS', async () => {
+  test('the cookie is Secure for a client that reached a trusted proxy by TLS', async () => {
     const { url } = await gateway({ backends: urls(await named(1)), loadBalancing: sticky }, (app) =>
       app.set('trust proxy', 'loopback'),
     );
@@ -288,19 +288,22 @@ describe('every policy', () => {
     ['custom', { select: (all, _exchange, tried) => all.find((one) => one.isAvailable() && !tried.includes(one)) }],
   ];
 
-  test.each(policies)('F03: %s: a refused connection goes to another backend unseen', async (_name, loadBalancing) => {
-    const [alive] = (await named(1)) as [RecorderBackend];
-    const dead = `http://127.0.0.1:${await closedPort()}`;
-    const { url, proxy } = await gateway({ backends: [dead, alive.url], loadBalancing });
-    for (let tenant = 0; tenant < 20; tenant += 1) {
-      expect(await ask(url, { 'x-tenant': `t${tenant}` })).toMatchObject({ status: 200, name: 'a' });
-    }
-    expect(proxy.status().map(({ inFlight }) => inFlight)).toEqual([0, 0]);
-  });
+  test.each(policies)(
+    'F03: %s: after a refused connection another backend serves the request',
+    async (_name, loadBalancing) => {
+      const [alive] = (await named(1)) as [RecorderBackend];
+      const dead = `http://127.0.0.1:${await closedPort()}`;
+      const { url, proxy } = await gateway({ backends: [dead, alive.url], loadBalancing });
+      for (let tenant = 0; tenant < 20; tenant += 1) {
+        expect(await ask(url, { 'x-tenant': `t${tenant}` })).toMatchObject({ status: 200, name: 'a' });
+      }
+      expect(proxy.status().map(({ inFlight }) => inFlight)).toEqual([0, 0]);
+    },
+  );
 });
 
 describe('slow start', () => {
-  test('a backend that is added gets a tenth at first; the only one gets everything', async () => {
+  test('an added backend gets a tenth of its share at first; the only backend gets everything', async () => {
     const [a, b] = urls(await named(2)) as [string, string];
     const { url, proxy } = await gateway({ backends: [a], slowStartMs: 600_000 });
     expect(await word(url, 3)).toBe('aaa');
@@ -328,8 +331,8 @@ describe('slow start', () => {
   });
 });
 
-describe('a policy of one’s own', () => {
-  test('sees the exchange and the numbers of the backends', async () => {
+describe('a custom policy', () => {
+  test('gets the exchange and the metrics of the backends', async () => {
     const [a, b] = (await named(2)) as [RecorderBackend, RecorderBackend];
     const seen: unknown[] = [];
     const policy: SelectionPolicy = {

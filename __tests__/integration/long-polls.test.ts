@@ -32,8 +32,8 @@ async function setUp(script: Script, options: Partial<Parameters<typeof proxyGat
   return { backend, circuit, ...gateway };
 }
 
-describe('responses that do not come in time', () => {
-  test('say nothing of a backend that responds to other requests meanwhile: its circuit stays closed', async () => {
+describe('response timeouts', () => {
+  test('keep the circuit closed when the backend responds to other requests meanwhile', async () => {
     const { url, circuit } = await setUp(polled);
     for (let round = 0; round < 2; round++) {
       const polls = fromClients(6, `${url}/poll`);
@@ -52,14 +52,14 @@ describe('responses that do not come in time', () => {
   test.each([
     ['six clients', 6, 'open'],
     ['one client, with six requests', 1, 'closed'],
-  ])('from a backend that responds to nothing: %s', async (_what, clients, state) => {
+  ])('from a backend that never responds: %s', async (_what, clients, state) => {
     const { url, circuit } = await setUp(() => {});
     const polls = Array.from({ length: 6 / clients }, () => fromClients(clients, `${url}/poll`)).flat();
     for (const poll of polls) expect((await poll).status).toBe(504);
     expect(circuit()).toBe(state);
   });
 
-  test('of one client do open it when another backend responds to the same requests', async () => {
+  test('of one client open the circuit when another backend responds to the same requests', async () => {
     const hung = cleanup.add(await RecorderBackend.start(() => {}));
     const { url, backend, proxy } = await setUp(answerOk, { loadBalancing: firstAvailable });
     proxy.setBackends([hung.url, backend.url]);
@@ -68,7 +68,7 @@ describe('responses that do not come in time', () => {
     expect(hung.requests).toHaveLength(5);
   });
 
-  test('open it too when the only responses meanwhile are errors', async () => {
+  test('open the circuit when the only responses meanwhile are errors', async () => {
     const failing: Script = (socket, request) => {
       if (!request.target.startsWith('/poll')) socket.write('HTTP/1.1 500 Error\r\nContent-Length: 0\r\n\r\n');
     };
@@ -79,7 +79,7 @@ describe('responses that do not come in time', () => {
     expect(circuit()).toBe('open');
   });
 
-  test('say nothing of a backend that passes its health checks meanwhile', async () => {
+  test('keep the circuit closed when the backend passes its health checks meanwhile', async () => {
     const healthCheck = { path: '/healthz', intervalMs: 50, timeoutMs: 2_000 };
     const { url, backend, circuit } = await setUp(polled, { healthCheck, responseTimeoutMs: 1_500 });
     await eventually('it was checked', () => backend.requests.length > 0);
@@ -88,7 +88,7 @@ describe('responses that do not come in time', () => {
     expect(circuit()).toBe('closed');
   });
 
-  test('tell the client the option and the variable to raise', async () => {
+  test('name the option and the variable in the response', async () => {
     const { url } = await setUp(polled);
     const response = await fetch(`${url}/poll`);
     expect(await response.json()).toMatchObject({

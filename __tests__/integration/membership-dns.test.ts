@@ -70,7 +70,7 @@ async function addressesSeen(url: string, requests: number): Promise<string[]> {
 }
 
 describe('dns://', () => {
-  test('F10: every address is a backend; what DNS adds and removes is followed within its TTL', async () => {
+  test('F10: every address is a backend, and DNS changes are applied within the TTL', async () => {
     const port = await listenOn(['127.0.0.1', '127.0.0.2', '127.0.0.3']);
     dns.records.set('api.test', { a: ['127.0.0.1', '127.0.0.2'], ttl: 1 });
     const { url, proxy, said } = await gateway([`dns://api.test:${port}`]);
@@ -94,7 +94,7 @@ describe('dns://', () => {
     ]);
   });
 
-  test('IPv6 addresses too', async () => {
+  test('IPv6 addresses are backends too', async () => {
     const port = await listenOn(['::1']);
     dns.records.set('api.test', { aaaa: ['::1'] });
     const { url, proxy } = await gateway([`dns://api.test:${port}`]);
@@ -129,7 +129,7 @@ describe('dns://', () => {
     expect((await ask(changed.port, 'shop.example')).text).toBe(`127.0.0.1 as api.test:${port}`);
   });
 
-  test('beside plain backends, which serve from the first moment', async () => {
+  test('plain backends in the same list serve at once', async () => {
     const plain = cleanup.add(await RecorderBackend.start());
     const port = await listenOn(['127.0.0.1']);
     dns.records.set('api.test', { a: ['127.0.0.1'] });
@@ -144,7 +144,7 @@ describe('dns://', () => {
 });
 
 describe('srv://', () => {
-  test('port and weight come from the records', async () => {
+  test('takes port and weight from the records', async () => {
     const ports = [await listenOn(['127.0.0.1']), await listenOn(['127.0.0.1'])] as const;
     dns.records.set('one.test', { a: ['127.0.0.1'] });
     const records = ports.map((port, index) => ({ target: 'one.test', port, weight: 10 + index * 20 }));
@@ -160,7 +160,7 @@ describe('srv://', () => {
 });
 
 describe('setBackends()', () => {
-  test('with a new name: those that serve go on until it was looked up', async () => {
+  test('with a new name: the current backends serve until the lookup ends', async () => {
     const old = cleanup.add(await RecorderBackend.start());
     const port = await listenOn(['127.0.0.1']);
     dns.records.set('api.test', { a: ['127.0.0.1'] });
@@ -172,7 +172,7 @@ describe('setBackends()', () => {
     expect(said).toEqual(['+1 -1']);
   });
 
-  test('with a new name beside others: the whole list waits, so that nobody bears the load of all', async () => {
+  test('with a new name among others: the whole list waits for the lookup, so that none gets all requests', async () => {
     const old = cleanup.add(await RecorderBackend.start());
     const other = cleanup.add(await RecorderBackend.start());
     dns.records.set('mute.test', 'silent');
@@ -185,7 +185,7 @@ describe('setBackends()', () => {
     expect([old.requests.length, other.requests.length]).toEqual([4, 4]);
   });
 
-  test('with nothing but an unknown name: those that serve go on until it is found', async () => {
+  test('with only an unknown name: the current backends serve until it is found', async () => {
     const old = cleanup.add(await RecorderBackend.start());
     const port = await listenOn(['127.0.0.1']);
     const { url, proxy } = await gateway([old.url]);
@@ -197,7 +197,7 @@ describe('setBackends()', () => {
     expect(proxy.status().map(({ backend }) => backend)).toEqual([`http://127.0.0.1:${port}`]);
   });
 
-  test('from a name to one of its addresses changes nothing for that backend', async () => {
+  test('a change from a name to one of its addresses keeps that backend', async () => {
     const only = cleanup.add(await RecorderBackend.start());
     dns.records.set('api.test', { a: ['127.0.0.1'] });
     const { url, proxy, said } = await gateway([`dns://api.test:${only.port}`]);
@@ -213,7 +213,7 @@ describe('setBackends()', () => {
   });
 });
 
-describe('TLS', () => {
+describe('TLS and DNS names', () => {
   const secure = () => createTlsServer(certificate) as unknown as Server;
 
   test('F10: the certificate is checked for the name, not for the address and not for the Host of a client', async () => {

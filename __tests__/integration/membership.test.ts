@@ -61,7 +61,7 @@ async function openWebSocket(url: string) {
   return { echoes, isClosed: () => closed };
 }
 
-describe('backends that stay', () => {
+describe('setBackends() and backends that stay', () => {
   test('keep their connections, their circuit and their share of the traffic', async () => {
     const [one, two] = [await backend(), await backend()];
     const bad = await backend(answer('HTTP/1.1 500 Oops\r\nContent-Length: 4\r\n\r\noops'));
@@ -84,7 +84,7 @@ describe('backends that stay', () => {
     expect(bad.requests).toHaveLength(1);
   });
 
-  test('take over their new options: a weight of 0 takes one out of rotation, its requests end', async () => {
+  test('get their new options: a weight of 0 stops new requests, running ones end', async () => {
     const { recorder, url: slow, release } = await holdingBackend();
     const other = await backend();
     const { url, proxy } = await gateway({ backends: [slow, other.url] });
@@ -104,8 +104,8 @@ describe('backends that stay', () => {
   });
 });
 
-describe('backends that go', () => {
-  test('idle connections close at once, the others after their request', async () => {
+describe('setBackends() and removed backends', () => {
+  test('close idle connections at once, and others after their request', async () => {
     const { recorder, url: slow, release } = await holdingBackend();
     const other = await backend();
     const { url, proxy } = await gateway({ backends: [slow, other.url] });
@@ -122,7 +122,7 @@ describe('backends that go', () => {
     await eventually('all close', () => recorder.connections.size === 0);
   });
 
-  test('event streams and tunnels go on for as long as they like', async () => {
+  test('keep event streams and tunnels until they end', async () => {
     const streaming = await backend(eventStream);
     const talking = await webSocketBackend();
     const other = await backend();
@@ -141,7 +141,7 @@ describe('backends that go', () => {
     await eventually('its connection closes', () => streaming.connections.size === 0);
   });
 
-  test('drainTimeoutMs ends what is left of theirs, and nothing else', async () => {
+  test('drainTimeoutMs ends their remaining streams and tunnels, and no others', async () => {
     const streaming = await backend(eventStream);
     const talking = await webSocketBackend();
     const { url, port, proxy } = await gateway({ backends: [streaming.url, talking.url], drainTimeoutMs: 200 });
@@ -163,7 +163,7 @@ describe('backends that go', () => {
 });
 
 describe('a backend that comes back while it drains', () => {
-  test('is the one that it was: its circuit and its requests count on', async () => {
+  test('keeps its circuit and its running requests', async () => {
     const { recorder, url: slow, release } = await holdingBackend();
     const other = await backend();
     const { url, proxy } = await gateway({ backends: [slow, other.url], circuit: { minimumRequests: 3 } });
@@ -188,7 +188,7 @@ describe('a backend that comes back while it drains', () => {
     await eventually('nothing is in flight', () => proxy.status()[1]?.inFlight === 0);
   });
 
-  test.each(['drain', 'isolate'] as const)('is no longer kept out by an operator: %s', async (act) => {
+  test.each(['drain', 'isolate'] as const)('is no longer held by the operator: %s', async (act) => {
     const { recorder, url: slow, release } = await holdingBackend();
     const other = await backend();
     const { url, proxy } = await gateway({ backends: [slow, other.url] });
@@ -202,7 +202,7 @@ describe('a backend that comes back while it drains', () => {
     expect(await (await running).text()).toBe('slow');
   });
 
-  test('is not cut by the deadline of its drain', async () => {
+  test('is not cut by its drain deadline', async () => {
     const talking = await webSocketBackend();
     const other = await backend();
     const { url, proxy } = await gateway({ backends: [talking.url], drainTimeoutMs: 150 });
@@ -213,7 +213,7 @@ describe('a backend that comes back while it drains', () => {
     expect(await tunnel.echoes()).toBe(true);
   });
 
-  test('is a new one when it had nothing left to do', async () => {
+  test('starts anew when it had no running request', async () => {
     const bad = await backend(answer('HTTP/1.1 500 Oops\r\nContent-Length: 4\r\n\r\noops'));
     const other = await backend();
     const { url, proxy } = await gateway({ backends: [bad.url], circuit: { minimumRequests: 1 } });
@@ -225,7 +225,7 @@ describe('a backend that comes back while it drains', () => {
   });
 });
 
-test('a request that waits for a place gets one at a backend that is added', async () => {
+test('a queued request is sent to an added backend', async () => {
   const { recorder, url: slow, release } = await holdingBackend();
   const other = await backend();
   const queue = { size: 1, timeoutMs: 15_000 };
@@ -240,8 +240,8 @@ test('a request that waits for a place gets one at a backend that is added', asy
   expect(await (await running).text()).toBe('slow');
 });
 
-describe('under load', () => {
-  test('200 changes among 50 connections: every request is answered, and executed once', async () => {
+describe('setBackends() under load', () => {
+  test('200 changes under 50 connections: every request gets a response, and is executed once', async () => {
     const executed = new Map<string, number>();
     const open = new Set<unknown>();
     const backends = await Promise.all(
@@ -311,7 +311,7 @@ describe('under load', () => {
   }, 60_000);
 });
 
-test('after close() a new list is refused', async () => {
+test('setBackends() throws after close()', async () => {
   const only = await backend();
   const { proxy } = await gateway({ backends: [only.url] });
   await proxy.close();

@@ -98,7 +98,7 @@ async function metric(name: string, labels: Record<string, string> = {}): Promis
   return sum;
 }
 
-test('a request that goes well has one line with what happened to it', async () => {
+test('a successful request has one access log line with its facts', async () => {
   const { url } = await open();
   const answer = await ask(`${url}/a?token=secret&b=1`, { headers: { 'User-Agent': 'me', Cookie: 'a=geheim' } });
   await lineCount(1);
@@ -135,7 +135,7 @@ test('a request that goes well has one line with what happened to it', async () 
   expect(JSON.stringify(lines)).not.toMatch(/secret|geheim/);
 });
 
-test('refusals of limiter and circuit, and other routes of the app, have their line and cause', async () => {
+test('rejections by limiter and circuit, and other routes of the app, have a line with the cause', async () => {
   const { url, breaker } = await open({
     limit: 4,
     prepare: (app) => {
@@ -172,7 +172,7 @@ test('refusals of limiter and circuit, and other routes of the app, have their l
   expect(await metric('expressway_request_failures_total', { cause: 'rate_limited' })).toBe(1);
 });
 
-test('backends that refuse, are retried, and of which none is left, have their line and cause', async () => {
+test('refused connections, retries and unavailable backends have a line with the cause', async () => {
   const dead = `http://127.0.0.1:${await closedPort()}`;
   const { url } = await open({ backends: [dead] });
   await ask(`${url}/refused`);
@@ -201,7 +201,7 @@ test('a retried request has one line, with all attempts', async () => {
   expect(await metric('expressway_retry_budget_left')).toBeGreaterThan(0);
 });
 
-test('a client that leaves is logged as 499, an answer that breaks off with its cause', async () => {
+test('a client that leaves is logged as 499, a truncated response with its cause', async () => {
   const { port, url } = await open();
   const socket = connect(port, '127.0.0.1');
   socket.write('GET /hang HTTP/1.1\r\nHost: a\r\n\r\n');
@@ -219,7 +219,7 @@ test('a client that leaves is logged as 499, an answer that breaks off with its 
   expect(await metric('expressway_requests_in_flight')).toBe(0);
 });
 
-test('an upgraded connection has its line when the tunnel ends, a refused one at once', async () => {
+test('an upgraded connection is logged when the tunnel ends, a refused one at once', async () => {
   const tcp = createTcpServer((socket) => {
     socket.once('data', () => {
       socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n');
@@ -262,7 +262,7 @@ test('an upgraded connection has its line when the tunnel ends, a refused one at
   expect(url).toBeDefined();
 });
 
-test('I05 sums agree: client counts = requests by status = log lines; bytes = those on the wire', async () => {
+test('I05: client counts, metrics and log lines agree, and so do bytes on the wire', async () => {
   const { url, port } = await open({ limit: 60 });
   const paths = ['/', '/status/404', '/status/500', '/status/204', '/'];
   const statuses: Record<string, number> = {};
@@ -307,7 +307,7 @@ test('I05 sums agree: client counts = requests by status = log lines; bytes = th
   socket.destroy();
 });
 
-test('X-Request-Id: a new one for strangers, the own one of a trusted peer if it is fit to be used', async () => {
+test('X-Request-Id: new for untrusted peers, kept for trusted ones if valid', async () => {
   const stranger = await open();
   const first = await ask(stranger.url, { headers: { 'X-Request-Id': 'mine' } });
   const second = await ask(stranger.url, { headers: { X_Request_Id: 'mine', Connection: 'close, X-Request-ID' } });
@@ -323,7 +323,7 @@ test('X-Request-Id: a new one for strangers, the own one of a trusted peer if it
   for (const id of asked.slice(1)) expect(id).toMatch(/^[\w-]{18,40}$/);
 });
 
-test('Server-Timing says how long it took until the head, beside what the backend says', async () => {
+test("Server-Timing has the time until the head, beside the backend's own entries", async () => {
   const { url } = await open({ observe: { serverTiming: true, requestId: false } });
   const { headers } = await ask(url);
   expect(headers['server-timing']).toMatch(/^gateway;dur=\d+\.\d, backend;dur=\d+\.\d$/);
@@ -331,7 +331,7 @@ test('Server-Timing says how long it took until the head, beside what the backen
   expect(lines[0]?.id).toBeUndefined();
 });
 
-test('what strangers send makes no more series: methods, paths and hosts; a removed backend takes its series along', async () => {
+test('client input creates no additional series, and a removed backend loses its series', async () => {
   const other = cleanup.add(await listen((_req, res) => void res.end()));
   const { url, proxy } = await open({ backends: [backend.url, other.url] });
   for (const method of ['PROPFIND', 'MKCOL', 'SEARCH', 'QUERY']) {
@@ -346,7 +346,7 @@ test('what strangers send makes no more series: methods, paths and hosts; a remo
   expect(await register.metrics()).not.toContain(other.url);
 });
 
-describe('what no middleware sees', () => {
+describe('requests that no middleware sees', () => {
   const send = async (port: number, bytes: string): Promise<string> => {
     const socket = connect(port, '127.0.0.1');
     let got = '';
@@ -381,7 +381,7 @@ describe('what no middleware sees', () => {
     expect(asked).toEqual([]);
   });
 
-  test('bad content of a request under way is told in its own line, once', async () => {
+  test('invalid content of a running request is logged once, in its line', async () => {
     const { port } = await open();
     await send(port, 'POST /hang HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\nzz\r\n');
     await lineCount(1);
@@ -389,7 +389,7 @@ describe('what no middleware sees', () => {
     expect(await metric('expressway_clients_refused_total', { cause: 'bad_request' })).toBe(1);
   });
 
-  test('bad bytes behind a request have a line beside that of the request', async () => {
+  test('invalid bytes after a request have a line of their own', async () => {
     const { port } = await open();
     const got = await send(port, 'GET / HTTP/1.1\r\nHost: a\r\n\r\nNONSENSE\r\n\r\n');
     expect(got).toContain('HTTP/1.1 200 ');
@@ -397,7 +397,7 @@ describe('what no middleware sees', () => {
     expect(lines.map(({ target = '-', source }) => `${target} ${source}`).sort()).toEqual(['- gateway', '/ backend']);
   });
 
-  test('a flood of bad connections is a few lines, and all of them are counted', async () => {
+  test('a flood of invalid connections makes few lines, but all are counted', async () => {
     const { port } = await open();
     await Promise.all(Array.from({ length: 100 }, () => send(port, 'NONSENSE\r\n\r\n')));
     const omitted = () => lines.reduce((sum, line) => sum + (line.omitted ?? 0), 0);
@@ -408,7 +408,7 @@ describe('what no middleware sees', () => {
   });
 });
 
-test('mounted twice, it counts once; a route rule names few routes, and may fail, which is told once', async () => {
+test('observability() mounted twice counts once; a failing route rule is reported once', async () => {
   const warned = jest.spyOn(process, 'emitWarning').mockReturnValue(undefined);
   const names = ['users', 'orders', 'third'];
   const { url } = await open({
