@@ -80,7 +80,7 @@ describe('a rewrite that confines clients to a part of the backend', () => {
   test.each([
     ['Express 5', express],
     ['Express 4', express4 as unknown as typeof express],
-  ])('roundRobinProxy() mounted in %s applies it to what the mount leaves', async (_version, make) => {
+  ])('roundRobinProxy() mounted in %s applies it to the path without the mount path', async (_version, make) => {
     const app = make();
     app.use('/api', PROXIES['roundRobinProxy()']!({ pathRewrite: { '^/': '/public/' } }));
     expect(await asked(app, ['/api/secret', 'http://other.example/api/secret', 'http://other.example/secret'])).toEqual(
@@ -88,7 +88,7 @@ describe('a rewrite that confines clients to a part of the backend', () => {
     );
   });
 
-  test('http-proxy-middleware does not rewrite them: what the backend gets is no path that it has', async () => {
+  test('http-proxy-middleware does not rewrite requests in absolute form', async () => {
     const proxy = PROXIES['http-proxy-middleware with undiciTransport()']!({ pathRewrite: { '^/': '/public/' } });
     expect(await asked(proxy, ABSOLUTE.slice(0, 2))).toEqual([
       '/public/secret for gw',
@@ -101,7 +101,7 @@ test.each([
   ['Express 5', express],
   ['Express 4', express4 as unknown as typeof express],
 ])(
-  'in %s, a request in absolute form that the filter leaves out reaches the next handler as it came',
+  'in %s, a request in absolute form that the filter excludes reaches the next handler unchanged',
   async (_version, make) => {
     const app = make();
     app.use('/api', PROXIES['roundRobinProxy()']!({ pathFilter: '/other/' }));
@@ -131,7 +131,7 @@ describe.each(Object.entries(PROXIES))('%s', (_name, make) => {
   const passed = async (app: Express | express.RequestHandler) =>
     (await asked(app, TARGETS)).flatMap((seen) => (/^\d+$/.test(seen) ? [] : seen.replace(/ for .*/, '')));
 
-  test('a plain pathFilter matches more than a mounting path, and is warned of', async () => {
+  test('a string as pathFilter matches more than a mount path, which a warning says', async () => {
     expect(await passed(express().use(make({ pathFilter: '/orders' })))).toEqual(TARGETS.slice(0, -1));
     expect(warnings()).toEqual([expect.stringContaining('pathFilter "/orders" also matches "/ordersX"')]);
   });
@@ -162,12 +162,12 @@ describe.each(Object.entries(PROXIES))('%s', (_name, make) => {
     ]);
   });
 
-  test('of several texts, each that does not end with a slash is warned of', () => {
+  test('of several strings, each without a final slash gets a warning', () => {
     make({ pathFilter: ['/a', '/b/', '/c/d'] });
     expect(warnings().map((text) => text.split('"')[1])).toEqual(['/a', '/c/d']);
   });
 
-  test('behind middlewares that are mounted at the same path, only what they saw is proxied, as it came', async () => {
+  test('after middlewares at the same mount path, only requests that they saw are proxied, unchanged', async () => {
     const app = express();
     const limited: string[] = [];
     const limiter: express.RequestHandler = (req, _res, next) => {

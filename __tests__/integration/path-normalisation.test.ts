@@ -106,20 +106,20 @@ describe.each([
     'http://gw.example/%61dmin',
     'http://gw.example//admin',
     'HTTP://gw.example:80/admin',
-  ])('%s does not pass a rule for /admin', async (target) => {
+  ])('a rule for /admin applies to %s', async (target) => {
     expect((await ask(port, target)).status).toBe(403);
     const upgrade = 'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n';
     expect((await rawRequest(port, get(target, upgrade))).status).toBe(403);
   });
 
-  test('all spellings of /login share one limit', async () => {
+  test('all spellings of /login share one rate limit', async () => {
     const statuses: number[] = [];
     for (const target of ['/login', '/l%6fgin', '//login', '/%6C%6f%67in?x', 'http://gw.example/logi%6E'])
       statuses.push((await ask(port, target)).status);
     expect(statuses).toEqual([200, 429, 429, 429, 429]);
   });
 
-  test('what Express matches is what the backend gets, and each spelling of a path reaches the same route', async () => {
+  test('the backend gets the path that Express matches, and each spelling of a path reaches the same route', async () => {
     await fc.assert(
       fc.asyncProperty(paths, async ({ segments, slashes, query, authority }) => {
         const path = (as: (one: { normal: string; spelling: string }) => string, slash: (index: number) => string) =>
@@ -154,7 +154,7 @@ describe.each([
     ['http://gw.example/tenants/{|}/s|t', '/s%7Ct'],
     ['http://gw.example/tenants/a%2fb/c', '/c'],
     ['/tenants/{|}/s|t', '/s|t'],
-  ])('a mount cuts from %s what it has matched', async (target, rest) => {
+  ])('a mount removes the matched path from %s', async (target, rest) => {
     expect(await ask(port, target)).toEqual({
       status: 200,
       mounts: 'root,tenant',
@@ -168,13 +168,13 @@ describe('requestGuard()', () => {
   const cleanup = new Cleanup();
   afterAll(() => cleanup.run());
 
-  test('keeps empty segments with mergeSlashes: false, and normalises all else', async () => {
+  test('keeps empty segments with mergeSlashes: false, and normalises everything else', async () => {
     const port = await start(express, cleanup, false);
     expect((await ask(port, '//a//%62%2f?//')).forwarded).toBe('//a//b%2F?//');
     expect((await ask(port, '/%61dmin')).status).toBe(403);
   });
 
-  test('what matches originalUrl sees the same path', async () => {
+  test('normalises originalUrl as well', async () => {
     const app = express();
     app.use('/api', requestGuard(), (req, res) => void res.json([req.url, req.originalUrl]));
     const { port } = cleanup.add(await listen(app));
@@ -209,7 +209,7 @@ const UNROUTABLE = [
 ];
 
 test.each(UNROUTABLE)(
-  'hardenServer() answers %s with 400 before the app, tells why, and nothing behind it is acted upon',
+  'hardenServer() rejects %s with 400 before the app, with the reason, and ignores what follows',
   async (target) => {
     const cleanup = new Cleanup();
     try {

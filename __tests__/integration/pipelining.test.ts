@@ -121,7 +121,7 @@ describe.each([
   ['http', false, 3],
   ['https', true, 1],
 ] as const)('a hardened %s server (TLS: %s) with maxRequestsInProgress %d', (_scheme, secure, max) => {
-  test('gives each pipelined request its answer, in order, however the bytes come, and begins no more at a time', async () => {
+  test('pipelined requests get their responses in order, however the bytes arrive, and the maximum in progress holds', async () => {
     const { port, most, reset } = await site({ maxRequestsInProgress: max }, secure);
     await fc.assert(
       fc.asyncProperty(
@@ -151,7 +151,7 @@ describe.each([
   }, 60_000);
 });
 
-test('2,000 pipelined requests are answered in order, over no more connections to the backend than a client that waits', async () => {
+test('2,000 pipelined requests get their responses in order, over at most two backend connections', async () => {
   let connections = 0;
   const backend = await listen((req, res) => res.end(req.url));
   cleanup.add(backend);
@@ -166,7 +166,7 @@ test('2,000 pipelined requests are answered in order, over no more connections t
   expect(connections).toBe(1);
 }, 60_000);
 
-test('0 leaves Node to read ahead as it likes', async () => {
+test('a maximum of 0 lets Node read ahead without a bound', async () => {
   const { port, most } = await site({ maxRequestsInProgress: 0 });
   await exchange(connectPlain({ port, host: '127.0.0.1' }), [
     Buffer.from(get('/1') + get('/2') + get('/3', 'Connection: close\r\n')),
@@ -174,7 +174,7 @@ test('0 leaves Node to read ahead as it likes', async () => {
   expect(most()).toBe(3);
 });
 
-test('a client that sends ahead without an end is not read from: the connection fills up, and holds little', async () => {
+test('an endless pipelining client is not read from, so that memory stays bounded', async () => {
   let answer: (() => void) | undefined;
   const app: RequestListener = (_req, res) => {
     answer = () => res.end('late');
@@ -203,7 +203,7 @@ test('a client that sends ahead without an end is not read from: the connection 
   expect((await client.response()).content.toString()).toBe('late');
 });
 
-test('an upgrade behind a request waits for its answer, and what comes behind it is for the other protocol', async () => {
+test('an upgrade after a pipelined request waits for its response, and later bytes belong to the new protocol', async () => {
   const { port, server, seen } = await site();
   server.on('upgrade', (req, socket, head) => {
     seen.push(req.url ?? '');
@@ -233,7 +233,7 @@ async function overwrite(port: number): Promise<void> {
 test.each([
   ['at once', (bytes: string[]) => [bytes.join('')]],
   ['in pieces', (bytes: string[]) => bytes],
-])('an upgrade with content: %s: nothing of it or of what comes behind it is lost', async (_name, cut) => {
+])('an upgrade with content: %s: neither the content nor later bytes are lost', async (_name, cut) => {
   const received: string[] = [];
   const { port, server } = await site();
   server.on('upgrade', (req, socket, head) => {
@@ -256,7 +256,7 @@ test.each([
   await eventually('all has come', () => received.join('') === 'hel\r\n\r\nloone\r\n\r\ntwo\r\n\r\nthreefour');
 });
 
-test('bytes that the parser refused, and the beginning of another protocol, stay what they were', async () => {
+test('bytes that the parser refused, and the first bytes of another protocol, stay unchanged', async () => {
   const kept: Buffer[] = [];
   const { port, server } = await site();
   server.on('clientError', ({ rawPacket }: Error & { rawPacket?: Buffer }) => {
@@ -276,7 +276,7 @@ test('bytes that the parser refused, and the beginning of another protocol, stay
   expect(kept.map(String)).toEqual(['G(T / HTTP/1.1\r\n\r\n', 'head']);
 });
 
-test('no handler sees what follows the last answer of a connection, in the same packet or later', async () => {
+test('no handler sees bytes after the last response of a connection, in the same packet or later', async () => {
   const { port, seen } = await site();
   const client = cleanup.add(await RawClient.connect(port));
   client.send(get('/1', 'Connection: close\r\n') + get('/2'));
@@ -295,7 +295,7 @@ describe('a request line without an HTTP version', () => {
     ['behind empty lines', ['\r\n\r\nGET /\r\n']],
     ['in absolute form', ['GET http://gw.example/\r\n']],
     ['but one of RTSP', [`GET / RTSP/1.0\r\n${H}\r\n`]],
-  ])('%s: gets 400 at once', async (_name, pieces) => {
+  ])('gets 400 at once: %s', async (_name, pieces) => {
     const told: ClientRefusedEvent[] = [];
     const events = new GatewayEvents();
     events.on('clientRefused', (event) => told.push(event));
@@ -314,7 +314,7 @@ describe('a request line without an HTTP version', () => {
 });
 
 test.each(['', get('/')])(
-  'more than two empty lines in place of a request end the connection (behind %j)',
+  'more than two empty lines instead of a request end the connection (after %j)',
   async (first) => {
     const { port } = await site();
     const client = cleanup.add(await RawClient.connect(port));
@@ -335,7 +335,7 @@ test.each(['', get('/')])(
 /** More than is kept for a client that does not read. */
 const BIG = Buffer.alloc(4 * 1_048_576, 'x');
 
-test('answers that wait for a slow reader stop the next requests, and all of them arrive', async () => {
+test('responses to a slow reader delay its next requests, and all arrive', async () => {
   const app: RequestListener = (_req, res) => res.end(BIG);
   const server = hardenServer(createServer(app), { maxRequestsInProgress: 3 });
   const { port } = cleanup.add(await listen(() => {}, server));
@@ -351,7 +351,7 @@ test('answers that wait for a slow reader stop the next requests, and all of the
   }
 }, 30_000);
 
-test('Node reads a connection by one listener, and marks its socket when it wants no more requests', async () => {
+test('assumption about Node: it reads a connection by one listener, and marks the socket when it wants no more requests', async () => {
   const seen: unknown[] = [];
   const server = createServer(({ socket }, res) => {
     seen.push((socket as { _paused?: boolean })._paused);

@@ -134,7 +134,7 @@ describe('content', () => {
     expect(client.pending).toHaveLength(0);
   });
 
-  test('C01: a 1.0 client gets no chunks and a closed connection; a close-delimited answer passes whole', async () => {
+  test('C01: an HTTP/1.0 client gets no chunks and a closed connection; a close-delimited response arrives whole', async () => {
     const chunked = await setUp(answer('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n'));
     const old = await rawRequest(chunked.port, 'GET / HTTP/1.0\r\nHost: a\r\n\r\n');
     expect([old.field('transfer-encoding'), old.content.toString(), old.framingComplete]).toEqual([
@@ -147,7 +147,7 @@ describe('content', () => {
     expect([whole.content.toString(), whole.framingComplete]).toEqual(['until the end', true]);
   });
 
-  test('C08: Expect: 100-continue is answered, and not passed on', async () => {
+  test('C08: Expect: 100-continue gets 100, and is not forwarded', async () => {
     const { port, backend } = await setUp(answer('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'));
     const client = cleanup.add(await RawClient.connect(port));
     client.send('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n');
@@ -189,7 +189,7 @@ describe('content', () => {
     expect(answers).toEqual(nonces);
   });
 
-  test('C16: events of a stream are seen one by one; the head does not wait for content', async () => {
+  test('C16: events of a stream arrive one by one, and the head does not wait for content', async () => {
     let stream: Parameters<Script>[0] | undefined;
     const { port } = await setUp((socket) => {
       stream = socket;
@@ -204,25 +204,28 @@ describe('content', () => {
     }
   });
 
-  test.each(['json', 'raw'])('C12: content read by express.%s() before the proxy is a clear 500', async (parser) => {
-    const backend = cleanup.add(await RecorderBackend.start());
-    const { url } = cleanup.add(
-      await proxyGateway({ backends: [backend.url] }, (app) => {
-        app.use(parser === 'json' ? express.json() : express.raw({ type: () => true }));
-      }),
-    );
-    const response = await fetch(url, {
-      method: 'POST',
-      body: '{"a":1}',
-      headers: { 'content-type': 'application/json' },
-    });
-    expect(response.status).toBe(500);
-    expect(await response.json()).toMatchObject({
-      detail: expect.stringContaining('ERR_EXPRESSWAY_BODY_ALREADY_READ'),
-    });
-    expect(backend.requests).toHaveLength(0);
-    expect((await fetch(url)).status).toBe(200);
-  });
+  test.each(['json', 'raw'])(
+    'C12: content that express.%s() read before the proxy gives 500 with the reason',
+    async (parser) => {
+      const backend = cleanup.add(await RecorderBackend.start());
+      const { url } = cleanup.add(
+        await proxyGateway({ backends: [backend.url] }, (app) => {
+          app.use(parser === 'json' ? express.json() : express.raw({ type: () => true }));
+        }),
+      );
+      const response = await fetch(url, {
+        method: 'POST',
+        body: '{"a":1}',
+        headers: { 'content-type': 'application/json' },
+      });
+      expect(response.status).toBe(500);
+      expect(await response.json()).toMatchObject({
+        detail: expect.stringContaining('ERR_EXPRESSWAY_BODY_ALREADY_READ'),
+      });
+      expect(backend.requests).toHaveLength(0);
+      expect((await fetch(url)).status).toBe(200);
+    },
+  );
 });
 
 describe('faults', () => {
@@ -273,7 +276,7 @@ describe('faults', () => {
       'HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n',
       'FIN',
     ],
-  ])('T01: an answer by %s cut by %s after %j... looks cut', async (_framing, bytes, end) => {
+  ])('T01: a response by %s cut by %s after %j... looks truncated', async (_framing, bytes, end) => {
     const { port, proxy, backend } = await setUp((socket) => {
       socket.write(bytes, () => setTimeout(() => (end === 'FIN' ? socket.end() : socket.resetAndDestroy()), 20));
     });
@@ -287,7 +290,7 @@ describe('faults', () => {
     expect(backend.requests).toHaveLength(1);
   });
 
-  test('a small answer that breaks off before its content was never begun: another backend gives it', async () => {
+  test('a small response that breaks off is replaced by that of another backend', async () => {
     const { port, backend, proxy } = await setUp((socket) => {
       const head = 'HTTP/1.1 200 Fine\r\nX-First: 1\r\nETag: "a"\r\nContent-Length: 10\r\n\r\n';
       socket.write(head, () => setTimeout(() => socket.destroy(), 20));
@@ -303,7 +306,7 @@ describe('faults', () => {
     }
   });
 
-  test("a retry carries no cookie and no limit of the backend that broke off, and keeps the app's own", async () => {
+  test('a retry drops headers of the failed backend, and keeps those of the app', async () => {
     const head =
       'HTTP/1.1 200 OK\r\nSet-Cookie: a=first\r\nSet-Cookie: b=first\r\nRateLimit: "first";r=1\r\nContent-Length: 10\r\n\r\n';
     const first = cleanup.add(
@@ -328,7 +331,7 @@ describe('faults', () => {
     expect(response.all('ratelimit')).toEqual(['"ip";r=9']);
   });
 
-  test('a backend that stops in the middle is cut after the idle time; an event stream is not', async () => {
+  test('a response that stalls is cut after idleTimeoutMs; an event stream is not', async () => {
     const { port, backend } = await setUp(answer('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf'), {
       idleTimeoutMs: 300,
     });
@@ -347,7 +350,7 @@ describe('faults', () => {
     await client.until((bytes) => bytes.includes('data: 2'));
   });
 
-  test('F07: a client that leaves ends the request at the backend and counts against nobody', async () => {
+  test('F07: a client that leaves aborts the request at the backend, and counts against nobody', async () => {
     const { port, backend, proxy } = await setUp(() => {});
     for (let i = 0; i < 20; i += 1) {
       const client = await RawClient.connect(port);
@@ -360,7 +363,7 @@ describe('faults', () => {
     expect(proxy.status()[0]?.circuit).toBe('closed');
   });
 
-  test('T04: an upload that its client breaks off never looks complete', async () => {
+  test('T04: an aborted upload never looks complete to the backend', async () => {
     const { port, backend } = await setUp(() => {});
     const client = await RawClient.connect(port);
     client.send('POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n');
@@ -370,7 +373,7 @@ describe('faults', () => {
     expect(backend.received[0]?.toString('latin1')).not.toContain('\r\n0\r\n');
   });
 
-  test('F04: a POST that a backend read and then dropped is not sent again', async () => {
+  test('F04: a POST that a backend read before it dropped the connection is not sent again', async () => {
     const drop: Script = (socket) => setTimeout(() => socket.resetAndDestroy(), 20);
     const first = cleanup.add(await RecorderBackend.start(drop));
     const second = cleanup.add(await RecorderBackend.start(drop));
@@ -380,7 +383,7 @@ describe('faults', () => {
   });
 });
 
-test('after close() a request is refused with 503, and opens no connection', async () => {
+test('after close() a request gets 503, and opens no connection', async () => {
   const { url, proxy, backend } = await setUp(answer('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'));
   expect((await fetch(url)).status).toBe(200);
   await proxy.close();
@@ -390,7 +393,7 @@ test('after close() a request is refused with 503, and opens no connection', asy
   expect(backend.requests).toHaveLength(1);
 });
 
-test('nothing is left over: no listener warnings and a clean close', async () => {
+test('50 requests on one connection leave no listeners behind', async () => {
   const warn = jest.spyOn(process, 'emitWarning');
   const { port, proxy } = await setUp(answer('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'));
   const client = cleanup.add(await RawClient.connect(port));

@@ -60,7 +60,7 @@ async function open({ proxies: names, breakers: circuits, limiters: limits }: Na
 }
 
 describe('two proxies with the same backends', () => {
-  test('have series, rows, events and log lines of their own, told apart by their names', async () => {
+  test('have their own series, rows, events and log lines, labelled by their names', async () => {
     const { url, down, events, register, lines, status, proxies } = await open({
       proxies: ['orders', 'stock'],
       breakers: ['route'],
@@ -105,7 +105,7 @@ describe('two proxies with the same backends', () => {
     ['proxies of one name', { proxies: ['a', 'a'], breakers: [], limiters: [] }],
     ['circuit breakers of one name', { proxies: ['a'], breakers: ['route', 'route'], limiters: [] }],
     ['limiters of one name', { proxies: ['a'], breakers: [], limiters: ['ip', 'ip'] }],
-  ])('%s give no series twice', async (_what, names) => {
+  ])('%s create no duplicate series', async (_what, names) => {
     const { url, register, status, proxies } = await open(names);
     for (const index of proxies.keys()) await ask(`${url}/${index}/`);
     const series = seriesOf(await register.metrics());
@@ -117,7 +117,7 @@ describe('two proxies with the same backends', () => {
   });
 });
 
-test('metrics of the same name are those of one: flags are averaged, states are in any, counts add up', async () => {
+test('metrics of the same name are merged: flags are averaged, states are kept, counters are summed', async () => {
   const register = new Registry();
   const proxy = (available: boolean, circuit: 'closed' | 'open') => ({
     name: 'a',

@@ -116,7 +116,7 @@ describe.each([false, true])('a request that is refused before its content is re
   });
 
   describe.each(REFUSALS.filter(([status]) => ![400, 413].includes(status)))('%d, %s', (status, _why, mount) => {
-    test('a little content is read, and the connection is kept', async () => {
+    test('small content is read, and the connection is kept', async () => {
       const { client, sockets } = await setUp(mount, harden);
       for (let i = 0; i < 3; i += 1) {
         client.send(`POST / HTTP/1.1\r\nHost: gw.example\r\nContent-Length: ${PIECE.length}\r\n\r\n`);
@@ -139,7 +139,7 @@ describe.each([false, true])('a request that is refused before its content is re
     await eventually('the connection is gone', () => sockets[0]?.destroyed);
     expect(client.pending).toHaveLength(0);
   };
-  test('a little content that does not come ends the connection after a moment', atOnce(stalled));
+  test('small content that does not arrive ends the connection soon', atOnce(stalled));
 });
 
 const answeredEarly = async () => {
@@ -160,4 +160,4 @@ const answeredEarly = async () => {
   // What the kernel took for the backend comes on top.
   expect(sockets[0]?.bytesRead).toBeLessThan(GIB / 16);
 };
-test('content that a backend answers early is read no further than that either', atOnce(answeredEarly));
+test('content after an early response of a backend is read to the same bound', atOnce(answeredEarly));

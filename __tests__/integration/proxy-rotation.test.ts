@@ -12,14 +12,14 @@ const backend = async (script?: Parameters<typeof RecorderBackend.start>[0]) =>
 const gateway = async (...args: Parameters<typeof proxyGateway>) => cleanup.add(await proxyGateway(...args));
 
 describe('rotation', () => {
-  test('F01: sequential requests go round strictly', async () => {
+  test('F01: sequential requests rotate strictly', async () => {
     const backends = [await backend(), await backend(), await backend()];
     const { url } = await gateway({ backends: backends.map((b) => b.url) });
     for (let i = 0; i < 300; i += 1) await (await fetch(url)).text();
     expect(backends.map((b) => b.requests.length)).toEqual([100, 100, 100]);
   });
 
-  test('F01: fifty at a time keep the shares within 2 %', async () => {
+  test('F01: fifty requests at a time keep the shares within 2 %', async () => {
     const backends = [await backend(), await backend(), await backend()];
     const { url } = await gateway({ backends: backends.map((b) => b.url) });
     for (let round = 0; round < 12; round += 1) {
@@ -29,7 +29,7 @@ describe('rotation', () => {
   });
 
   test.each(['GET', 'POST', 'PATCH'])(
-    'F03: a refused connection goes to the next backend unseen: %s',
+    'F03: after a refused connection the next backend serves the request: %s',
     async (method) => {
       const alive = await backend();
       const dead = `http://127.0.0.1:${await closedPort()}`;
@@ -48,7 +48,7 @@ describe('rotation', () => {
     },
   );
 
-  test('a refusing backend is left out once its circuit has opened, and asked again when its time is up', async () => {
+  test('a refusing backend is skipped while its circuit is open, and tried again afterwards', async () => {
     const alive = await backend();
     const port = await closedPort();
     const { url, proxy } = await gateway({
@@ -67,7 +67,7 @@ describe('rotation', () => {
     expect(attempts).toBe(4);
   });
 
-  test('a backend that answers 500 opens its own circuit and no other', async () => {
+  test('a backend that responds with 500 opens its own circuit only', async () => {
     const bad = await backend(answer('HTTP/1.1 500 Oops\r\nContent-Length: 4\r\n\r\noops'));
     const good = await backend();
     const { url, proxy } = await gateway({ backends: [bad.url, good.url] });
@@ -81,7 +81,7 @@ describe('rotation', () => {
     expect(proxy.status().map((s) => s.circuit)).toEqual(['open', 'closed']);
   });
 
-  test('F12: 404 and 429 trip nothing and pass untouched', async () => {
+  test('F12: 404 and 429 open no circuit, and are forwarded unchanged', async () => {
     const busy = await backend(
       answer('HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\nContent-Length: 4\r\n\r\nbusy'),
     );
@@ -93,7 +93,7 @@ describe('rotation', () => {
     expect(proxy.status()[0]?.circuit).toBe('closed');
   });
 
-  test('F11: all out because of their responses: 503 with Retry-After, at once and without a connection', async () => {
+  test('F11: when all circuits are open, requests get 503 with Retry-After without a connection', async () => {
     const failing = answer('HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n');
     const backends = [await backend(failing), await backend(failing)];
     const ports = backends.map(({ url }) => new URL(url).port);
@@ -118,8 +118,8 @@ describe('rotation', () => {
   });
 });
 
-describe('membership', () => {
-  test('setBackends() keeps the circuit of those that stay and lets those that go finish', async () => {
+describe('changes of the list of backends', () => {
+  test('setBackends() keeps the circuits of backends that stay, and lets requests of removed ones finish', async () => {
     let finish = () => {};
     const slow = await backend((socket) => {
       finish = () => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nslow');
@@ -139,7 +139,7 @@ describe('membership', () => {
     await eventually('its connection closes', () => slow.connections.size === 0);
   });
 
-  test('a bad list is refused whole and the old one stays', async () => {
+  test('setBackends() refuses an invalid list as a whole, and the old one stays', async () => {
     const only = await backend();
     const { url, proxy } = await gateway({ backends: [only.url] });
     expect(() => proxy.setBackends(['http://localhost:1', 'ftp://x'])).toThrow(OptionsError);
@@ -150,7 +150,7 @@ describe('membership', () => {
 });
 
 describe('options', () => {
-  test('every problem is named in one error', () => {
+  test('invalid options throw one error that lists every problem', () => {
     const bad = {
       backends: ['http://a/path', 'http://user:secret@b', 'http://c', 'http://c:80', 'nonsense'],
       connectTimeoutMs: -1,

@@ -93,9 +93,9 @@ const inFolder = {
 };
 
 describeWithRedis(
-  'MISCONF: a Redis that cannot save, and so takes no writes',
+  'MISCONF: a Redis that cannot save and refuses writes',
   (redis) => {
-    test('counts here, and in Redis again once it can save', async () => {
+    test('falls back to local counts, and uses Redis again once it can save', async () => {
       const gateways = await gatewaysAt(redis.url);
       const obstacle = join(folder, 'dump.rdb');
       const lastSave = async () =>
@@ -133,7 +133,7 @@ describeWithRedis('NOAUTH, WRONGPASS: a Redis whose password changes, and whose 
     ['NOAUTH', () => redis.url],
     ['WRONGPASS', () => redis.url.replace('//', '//default:before@')],
   ] as const)(
-    '%s: counts here until the password is the old one again',
+    '%s: falls back to local counts until the password is restored',
     async (word, urlOf) => {
       const admin = redis.url.replace('//', '//default:after@');
       await redis.flush();
@@ -162,9 +162,9 @@ afterAll(() => rmSync(depot, { recursive: true, force: true }));
 const kept = join(depot, 'dump.rdb');
 
 describeWithRedis(
-  'LOADING: a Redis that is killed, and reads its data for long when it is back',
+  'LOADING: a restarted Redis that reads its data for a long time',
   (redis) => {
-    test('counts here until all is read, and then on from what Redis had', async () => {
+    test('falls back to local counts until all is read, then continues from the counts of Redis', async () => {
       await redis.command(
         'EVAL',
         `for i = 1, ${KEYS} do redis.call('SET', 'other' .. i, string.rep('x', 1024)) end`,
@@ -208,7 +208,7 @@ describeWithServers('ASK, MOVED: a cluster that is resharded', () => {
   beforeAll(() => cluster.start(), 60_000);
   afterAll(() => cluster.stop());
 
-  test('in mid-load, goes on counting as if nothing had happened', async () => {
+  test('under load, keeps counting without a gap', async () => {
     const gateways = await gatewaysAt(cluster.url);
     await countTogether(...gateways);
     const changes = gateways.map((gateway) => gateway.changes.length);

@@ -68,7 +68,7 @@ function most(times: readonly number[], windowMs: number): number {
 
 describeWithRedis('leases of four limiters, each with its own connection', (redis) => {
   test.each(['sliding-window', 'token-bucket'] as const)(
-    '%s: 4 × 50 clients at once never pass more than the limit in total, at a tenth of a command per request',
+    '%s: 4 × 50 concurrent requests never exceed the limit in total, with at most 0.1 commands per request',
     async (algorithm) => {
       const [limit, windowMs] = [2_000, 3_600_000];
       const limits = { limit, windowMs, algorithm, lease: true, name: `burst-${algorithm}` };
@@ -90,7 +90,7 @@ describeWithRedis('leases of four limiters, each with its own connection', (redi
     },
   );
 
-  test('a small limit costs a hot client no more than a tenth of a command per request, to the last one', async () => {
+  test('a busy client with a small limit costs at most 0.1 commands per request', async () => {
     const limits = {
       limit: 100,
       windowMs: 3_600_000,
@@ -106,7 +106,7 @@ describeWithRedis('leases of four limiters, each with its own connection', (redi
     expect((await scriptCalls(redis)) - before).toBeLessThanOrEqual(15);
   });
 
-  test('a small limit over four gateways costs no more than that either', async () => {
+  test('a small limit over four gateways costs little more', async () => {
     const [limit, windowMs] = [100, 3_600_000];
     const limits = { limit, windowMs, algorithm: 'sliding-window', lease: true, name: 'small-4' } as const;
     const meters = await Promise.all(Array.from({ length: 4 }, () => gateway(redis, limits)));
@@ -118,7 +118,7 @@ describeWithRedis('leases of four limiters, each with its own connection', (redi
     expect((await scriptCalls(redis)) - before).toBeLessThanOrEqual(15 + 1);
   });
 
-  test('a bucket that is pressed over its rate, over four gateways, costs little more than that, and all tokens are spent', async () => {
+  test('an overloaded token bucket over four gateways costs few commands, and all tokens are spent', async () => {
     const [limit, windowMs] = [100, 1_000];
     const limits = { limit, windowMs, algorithm: 'token-bucket', lease: true, name: 'pressed' } as const;
     const meters = await Promise.all(Array.from({ length: 4 }, () => gateway(redis, limits)));
@@ -145,7 +145,7 @@ describeWithRedis('leases of four limiters, each with its own connection', (redi
   }, 15_000);
 
   test.each(['sliding-window', 'token-bucket'] as const)(
-    '%s: the log of what passed holds the limit in real time, over windows',
+    '%s: the limit holds in real time over several windows',
     async (algorithm) => {
       const [limit, windowMs] = [200, 500];
       const limits = { limit, windowMs, algorithm, lease: { share: 0.5 }, name: `log-${algorithm}` };
@@ -166,7 +166,7 @@ describeWithRedis('leases of four limiters, each with its own connection', (redi
     },
   );
 
-  test('a client over its limit costs no command, also without leases, with every algorithm', async () => {
+  test('a client over its limit costs no command, with every algorithm, also without leases', async () => {
     for (const algorithm of ['sliding-window', 'token-bucket', 'fixed-window'] as const) {
       const limits = { limit: 5, windowMs: 3_600_000, algorithm, lease: false, name: `over-${algorithm}` };
       const meter = await gateway(redis, limits);
@@ -185,7 +185,7 @@ describeWithRedis('leases of four limiters, each with its own connection', (redi
     }
   });
 
-  test('a denial that is remembered ends when it said it would', async () => {
+  test('a cached denial ends after its Retry-After', async () => {
     for (const algorithm of ['sliding-window', 'token-bucket', 'fixed-window'] as const) {
       const meter = await gateway(redis, {
         limit: 2,
@@ -202,7 +202,7 @@ describeWithRedis('leases of four limiters, each with its own connection', (redi
     }
   });
 
-  test('a reset forgets what is held of a client, so that no more than the limit passes after it', async () => {
+  test('reset() drops the lease of a client, so that no more than the limit passes afterwards', async () => {
     const limits = {
       limit: 100,
       windowMs: 3_600_000,
@@ -220,8 +220,8 @@ describeWithRedis('leases of four limiters, each with its own connection', (redi
   });
 });
 
-describeWithRedis('leases when things break', (redis) => {
-  test('a lease is spent while Redis is away; then the failure mode rules, denials that are remembered do not', async () => {
+describeWithRedis('leases and failures', (redis) => {
+  test('a lease is spent while Redis is down; then the failure mode decides, cached denials do not', async () => {
     const limits = { limit: 100, windowMs: 3_600_000, algorithm: 'sliding-window', lease: true, name: 'away' } as const;
     const meter = await gateway(redis, limits);
     const full = { ...claim, key: 'full' };
@@ -238,7 +238,7 @@ describeWithRedis('leases when things break', (redis) => {
     await redis.start();
   });
 
-  test('what a gateway held when it was killed is never spent, and comes back with its window', async () => {
+  test('the lease of a killed gateway is never spent, and is available again in the next window', async () => {
     const [limit, windowMs] = [100, 2_000];
     const root = new URL('../../', import.meta.url);
     const script = `

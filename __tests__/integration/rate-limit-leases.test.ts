@@ -104,7 +104,7 @@ let keys = 0;
 
 mockDateOnly(START);
 
-describeWithAnyRedis('leases of four gateways, on a clock of the test', (redis) => {
+describeWithAnyRedis('leases of four gateways, on a simulated clock', (redis) => {
   let client: ReturnType<typeof createClient>;
   let sent = 0;
   const send: Send = (args) => {
@@ -128,7 +128,7 @@ describeWithAnyRedis('leases of four gateways, on a clock of the test', (redis) 
   const claim = (cost: number): Claim => ({ key: 'k', cost, limit: undefined });
 
   describe.each<Name>(['sliding-window', 'token-bucket'])('%s', (name) => {
-    test('whatever passes would have passed without leases, at the moment when it did', () =>
+    test('every request that passes would have passed without leases at that moment', () =>
       fc.assert(
         fc.asyncProperty(run, async ({ quotas, share, steps }) => {
           const gateways = open(name, quotas, share);
@@ -147,7 +147,7 @@ describeWithAnyRedis('leases of four gateways, on a clock of the test', (redis) 
         { numRuns: 150 },
       ));
 
-    test('who is refused passes after the wait that it was told, and not a millisecond earlier', () =>
+    test('a refused client passes after Retry-After, and not a millisecond earlier', () =>
       fc.assert(
         fc.asyncProperty(run, async ({ quotas, share, steps }) => {
           const gateways = open(name, quotas, share);
@@ -170,7 +170,7 @@ describeWithAnyRedis('leases of four gateways, on a clock of the test', (redis) 
         { numRuns: 80, examples: [[DUE_WHILE_FADING]] },
       ));
 
-    test('also a client that presses on passes only where it would without leases, and hears waits that are true', async () => {
+    test('a client that ignores Retry-After passes only where it would without leases, and gets true waits', async () => {
       let awaited = 0;
       await fc.assert(
         fc.asyncProperty(pressing, async ({ quotas, share, pace, asks }) => {
@@ -201,7 +201,7 @@ describeWithAnyRedis('leases of four gateways, on a clock of the test', (redis) 
       expect(awaited).toBeGreaterThan(100);
     }, 60_000);
 
-    test('a hot client costs a tenth of a command per request at most, and none once it is over its limit', async () => {
+    test('a busy client costs at most 0.1 commands per request, and none over its limit', async () => {
       const gateways = open(name, [{ limit: 1_000, windowMs: 3_600_000, burst: 1_000 }], 0.25);
       sent = 0;
       let passed = 0;
@@ -225,16 +225,19 @@ describeWithAnyRedis('leases of four gateways, on a clock of the test', (redis) 
       [100, 4, 0.1],
       [20, 1, 0.24],
       [20, 4, 0.37],
-    ])('1.5 times a limit of %d at once over %d gateways: %d commands per request', async (limit, count, most) => {
-      const gateways = open(name, [{ limit, windowMs: 3_600_000, burst: limit }], 0.25);
-      sent = 0;
-      let passed = 0;
-      for (let i = 0; i < 1.5 * limit; i++) if ((await gateways[i % count]!.take(claim(1))).allowed) passed++;
-      expect(passed).toBe(limit);
-      expect(sent / (1.5 * limit)).toBeLessThanOrEqual(most);
-    });
+    ])(
+      '1.5 times a limit of %d at once over %d gateways costs at most %d commands per request',
+      async (limit, count, most) => {
+        const gateways = open(name, [{ limit, windowMs: 3_600_000, burst: limit }], 0.25);
+        sent = 0;
+        let passed = 0;
+        for (let i = 0; i < 1.5 * limit; i++) if ((await gateways[i % count]!.take(claim(1))).allowed) passed++;
+        expect(passed).toBe(limit);
+        expect(sent / (1.5 * limit)).toBeLessThanOrEqual(most);
+      },
+    );
 
-    test('claims that come together make one trip, and another for what that did not cover', async () => {
+    test('concurrent requests share one command, and send another for the remainder', async () => {
       const [gateway] = open(name, [{ limit: 100, windowMs: 3_600_000, burst: 100 }], 0.1);
       sent = 0;
       const rulings = await Promise.all(Array.from({ length: 90 }, () => gateway!.take(claim(1))));
@@ -244,7 +247,7 @@ describeWithAnyRedis('leases of four gateways, on a clock of the test', (redis) 
       expect(more.filter(({ allowed }) => allowed)).toHaveLength(10);
     });
 
-    test('a client that comes once is charged once, and all keys have an expiry', async () => {
+    test('a single request is charged once, and all keys have an expiry', async () => {
       const quotas = [{ limit: 100, windowMs: 3_600_000, burst: 100 }];
       const [gateway] = open(name, quotas, 0.5);
       expect((await gateway!.take(claim(1))).quotaStates[0]!.remaining).toBe(99);
@@ -273,7 +276,7 @@ describeWithAnyRedis('leases of four gateways, on a clock of the test', (redis) 
     ['sliding-window', 100, 1, 0.2, 0.99],
     ['sliding-window', 100, 4, 0.5, 0.97],
   ] as const)(
-    '%s, pressed at 1.5 times a limit of %d over %d gateways: %d commands per request',
+    '%s at 1.5 times a limit of %d over %d gateways costs at most %d commands per request',
     async (name, limit, count, most, least) => {
       const windowMs = 120_000;
       const gateways = open(name, [{ limit, windowMs, burst: limit }], 0.25);
@@ -294,7 +297,7 @@ describeWithAnyRedis('leases of four gateways, on a clock of the test', (redis) 
     30_000,
   );
 
-  test('a client that stays below its limit is never refused because others hold what is not there yet', async () => {
+  test('a client below its limit is never refused because of leases of other gateways', async () => {
     for (const name of ['sliding-window', 'token-bucket'] as const) {
       const [limit, windowMs] = [100, 120_000];
       const gateways = open(name, [{ limit, windowMs, burst: limit }], 0.25);
@@ -305,7 +308,7 @@ describeWithAnyRedis('leases of four gateways, on a clock of the test', (redis) 
     }
   });
 
-  test('a share that its gateway never spends comes back with its window', async () => {
+  test('an unspent lease is available again in the next window', async () => {
     const [limit, windowMs] = [100, 120_000];
     const [dead, alive] = open('sliding-window', [{ limit, windowMs, burst: limit }], 0.5);
     for (let i = 0; i < 20; i++) await dead!.take(claim(1));

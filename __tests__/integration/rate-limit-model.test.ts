@@ -96,7 +96,7 @@ const memoryMeter = (algorithm: Algorithm, quotas: readonly Quota[]) =>
   new MemoryMeter({ algorithm, quotas, maxKeys: 1_000, onFull: () => {} });
 
 describe.each(ALGORITHMS)('%s in memory', (name, algorithm, _scripts) => {
-  test('says what the model says, and its waits are the true waits', () =>
+  test('decides like the model, and its waits are exact', () =>
     fc.assert(
       fc.asyncProperty(run, (one) => {
         jest.setSystemTime(START);
@@ -106,7 +106,7 @@ describe.each(ALGORITHMS)('%s in memory', (name, algorithm, _scripts) => {
     ));
 });
 
-describeWithAnyRedis('the scripts', (redis) => {
+describeWithAnyRedis('the Redis scripts', (redis) => {
   let client: ReturnType<typeof createClient>;
   beforeAll(async () => {
     client = createClient({ url: redis.url });
@@ -118,7 +118,7 @@ describeWithAnyRedis('the scripts', (redis) => {
   const send = (args: readonly string[]) => client.sendCommand(args);
 
   test.each(ALGORITHMS)(
-    'of %s say what the model says, on a clock of the test',
+    'of %s decide like the model, on a simulated clock',
     (name, _algorithm, scripts) =>
       fc.assert(
         fc.asyncProperty(run, (one) => {
@@ -172,7 +172,7 @@ describeWithAnyRedis('the scripts', (redis) => {
   );
 
   test.each(ALGORITHMS)(
-    'of %s let the next request pass after exactly the wait that they name',
+    'of %s let the next request pass after exactly the wait that they return',
     async (_n, _a, scripts) => {
       const quotas = [{ limit: 3, windowMs: 600, burst: 3 }];
       const prefix = `${redis.keyPrefix}${freshKey()}:`;
@@ -221,7 +221,7 @@ describeWithAnyRedis('the scripts', (redis) => {
   const jump = fc.oneof(fc.constant(0), fc.integer({ min: -500_000, max: 500_000 }));
 
   test.each(ALGORITHMS)(
-    'of %s and the memory agree on a clock that is set, and the waits are true even then',
+    'of %s agree with the memory store when the clock is set, with exact waits',
     (_n, algorithm, scripts) =>
       fc.assert(
         fc.asyncProperty(fc.array(jump, { minLength: 1, maxLength: 25 }), async (jumps) => {
@@ -264,7 +264,7 @@ describeWithAnyRedis('the scripts', (redis) => {
   });
 
   test.each(ALGORITHMS)(
-    'of %s and the memory decide the same for limits that differ from hit to hit, refused and free hits among them',
+    'of %s agree with the memory store when the limit varies from hit to hit, refused and free hits included',
     (_n, algorithm, scripts) =>
       fc.assert(
         fc.asyncProperty(fc.array(ownLimit, { minLength: 1, maxLength: 40 }), async (hits) => {
@@ -293,7 +293,7 @@ describeWithAnyRedis('the scripts', (redis) => {
     60_000,
   );
 
-  test('fixed windows in Redis and in memory decide the same for limits that differ from hit to hit', () =>
+  test('of fixed windows agree with the memory store when the limit varies from hit to hit', () =>
     fc.assert(
       fc.asyncProperty(fc.array(ownLimit, { minLength: 1, maxLength: 40 }), async (hits) => {
         jest.setSystemTime(START);
@@ -311,7 +311,7 @@ describeWithAnyRedis('the scripts', (redis) => {
       { numRuns: 60 },
     ));
 
-  test('a free hit on a fixed window says how the client stands and counts nothing', async () => {
+  test('return the state of a fixed window for a free hit without counting it', async () => {
     const prefix = `${redis.keyPrefix}${freshKey()}:`;
     const windows = new RedisWindows(send, prefix, { limit: 2, windowMs: 60_000, burst: 2 });
     const take = (cost: number) => windows.take({ key: 'k', cost, limit: undefined });
@@ -324,7 +324,7 @@ describeWithAnyRedis('the scripts', (redis) => {
     expect(await send(['GET', `${prefix}k`])).toBe('3');
   });
 
-  test('a fixed window that a clock of Redis set back would keep for an hour ends after its length', async () => {
+  test('end a fixed window after its length although the clock of Redis was set back', async () => {
     const prefix = `${redis.keyPrefix}${freshKey()}:`;
     const windows = new RedisWindows(send, prefix, { limit: 1, windowMs: 2_000, burst: 1 });
     const claim = { key: 'k', cost: 1, limit: undefined };
@@ -335,7 +335,7 @@ describeWithAnyRedis('the scripts', (redis) => {
     expect(Number(await send(['PTTL', `${prefix}k`]))).toBeLessThanOrEqual(2_000);
   });
 
-  test('of a sliding window keep what was spent in the window before apart from the rest, in a record that was lost', async () => {
+  test('of a sliding window restore a lost record with the hits of the previous window apart', async () => {
     const quotas = [{ limit: 100, windowMs: 120_000, burst: 100 }];
     const [[, , scripts]] = ALGORITHMS;
     const clock = () => Date.now();
@@ -368,7 +368,7 @@ describeWithAnyRedis('the scripts', (redis) => {
     }
   });
 
-  test('of a token bucket spend what all gateways have spent at least, however often that is told', async () => {
+  test('of a token bucket charge at least what all gateways spent, however often it is reported', async () => {
     const quotas = [{ limit: 100, windowMs: 120_000, burst: 100 }];
     const [, [, , scripts]] = ALGORITHMS;
     const clock = () => START;
@@ -387,7 +387,7 @@ describeWithAnyRedis('the scripts', (redis) => {
   const charge = fc.record({ gap, units: fc.array(fc.nat(25), { minLength: 3, maxLength: 3 }), cost });
 
   test.each(ALGORITHMS)(
-    'of %s charge what was spent elsewhere as far as it fits, and nothing else',
+    'of %s charge hits that were counted elsewhere up to the limit, and nothing else',
     (_n, algorithm, scripts) =>
       fc.assert(
         fc.asyncProperty(run, fc.array(charge, { minLength: 1, maxLength: 12 }), async ({ quotas }, charges) => {
@@ -422,7 +422,7 @@ describeWithAnyRedis('the scripts', (redis) => {
     60_000,
   );
 
-  test('treat a value of another origin as none, and count the largest numbers exactly', async () => {
+  test('ignore a foreign value, and count the largest numbers exactly', async () => {
     const quotas = [{ limit: 9_000_000_000, windowMs: 1_000_000, burst: 9_000_000_000 }];
     const prefix = `${redis.keyPrefix}${freshKey()}:`;
     await send(['SET', `${prefix}{k}${ALGORITHMS[0][2].keyLetter}1000000`, 'junk']);
@@ -451,7 +451,7 @@ describeWithAnyRedis('the scripts', (redis) => {
 describe('a sliding window', () => {
   const spend = (meter: MemoryMeter) => meter.take({ key: 'k', cost: 1, limit: undefined }).allowed;
 
-  test('never lets more than the limit pass to a client that sends evenly, however fast', () => {
+  test('never lets more than the limit pass for an evenly sending client, however fast', () => {
     for (const gapMs of [1, 7, 13, 40, 99, 101]) {
       const meter = memoryMeter(slidingWindow, [{ limit: 10, windowMs: 1_000, burst: 10 }]);
       const passed: number[] = [];
@@ -465,7 +465,7 @@ describe('a sliding window', () => {
     }
   });
 
-  test('never lets more than twice the limit pass in any window', () =>
+  test('never lets more than twice the limit pass in any window of its length', () =>
     fc.assert(
       fc.property(fc.array(fc.integer({ min: 0, max: 400 }), { minLength: 50, maxLength: 200 }), (gaps) => {
         const meter = memoryMeter(slidingWindow, [{ limit: 10, windowMs: 1_000, burst: 10 }]);

@@ -151,7 +151,7 @@ describeWithRedis('D07: a Redis that is failed over under load', (redis) => {
   const cleanup = new Cleanup();
   afterAll(() => cleanup.run());
 
-  test('connections are moved to the new primary, which has the counts', async () => {
+  test('connections move to the new primary, which has the counts', async () => {
     const replica = new RedisServer();
     await replica.start();
     cleanup.add({ close: () => replica.kill() });

@@ -172,9 +172,9 @@ function expectSlidingWindow(passages: readonly Passage[]): void {
   }
 }
 
-describeWithRedis('gateways that are killed in the midst of their writes', (redis) => {
+describeWithRedis('gateways that are killed while they write', (redis) => {
   test(
-    'D06 leave no key without an expiry, and are forgotten',
+    'D06: leave no key without an expiry, and are no longer counted',
     async () => {
       const algorithms = ['fixed-window', 'token-bucket', 'sliding-window'] as const;
       const limiters = algorithms.map((algorithm) => ({

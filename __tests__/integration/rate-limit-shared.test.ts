@@ -52,7 +52,7 @@ describeWithAnyRedis('limits shared through Redis', (redis) => {
     expect(statuses.filter((status) => status === 429)).toHaveLength(150);
   });
 
-  test('every key has an expiry, and is the prefix, the name and the client', async () => {
+  test('every key has an expiry, and consists of prefix, limiter name and client', async () => {
     const { status, ...one } = await gateway(options({ limit: 5, name: 'keys', windowMs: 30_000 }));
     await connected({ status, ...one });
     await Promise.all(['198.51.100.200', '2001:db8::1', '2001:db8::2'].map((from) => status(from)));
@@ -71,7 +71,7 @@ describeWithAnyRedis('limits shared through Redis', (redis) => {
     }
   });
 
-  test('two gateways with a token bucket let exactly the burst pass, and then what is refilled', async () => {
+  test('two gateways with a token bucket let exactly the burst pass, and then the refilled tokens', async () => {
     const bucket = options({ algorithm: 'token-bucket', limit: 20, windowMs: 3_600_000, burst: 30, name: 'bucket' });
     const gateways = [await gateway(bucket), await gateway(bucket)];
     await connected(...gateways);
@@ -80,7 +80,7 @@ describeWithAnyRedis('limits shared through Redis', (redis) => {
     expect(passed(statuses)).toBe(30);
   });
 
-  test('two gateways with several windows keep to each of them', async () => {
+  test('two gateways enforce each of several windows', async () => {
     const windows = options({ windows: '40/1h, 25/10m', name: 'windows' });
     const gateways = [await gateway(windows), await gateway(windows)];
     await connected(...gateways);
@@ -92,7 +92,7 @@ describeWithAnyRedis('limits shared through Redis', (redis) => {
     expect(values.map((value) => value?.split(' ')[1])).toEqual(['25', '25']);
   });
 
-  test('with a keySecret, Redis holds no address, and gateways with the same one share', async () => {
+  test('with a keySecret, Redis holds no address, and gateways with the same secret share counts', async () => {
     const secret = options({ limit: 2, name: 'secret', keySecret: 'a secret of the gateways' });
     const [one, two] = [await gateway(secret), await gateway(secret)];
     await connected(one, two);
@@ -107,7 +107,7 @@ describeWithAnyRedis('limits shared through Redis', (redis) => {
     expect(await one.status(from)).toBe(200);
   });
 
-  test('limiters of different names count apart, with one client between them', async () => {
+  test('limiters of different names count separately over one Redis client', async () => {
     const client = await openClient();
     const one = await gateway(options({ redis: client, limit: 1, name: 'one' }));
     const two = await gateway(options({ redis: client, limit: 1, name: 'two' }));
@@ -117,7 +117,7 @@ describeWithAnyRedis('limits shared through Redis', (redis) => {
     expect([await one.status(from), await two.status(from)]).toEqual([429, 429]);
   });
 
-  test('a client that nobody connects is connected, and stays open', async () => {
+  test('a Redis client that is not connected is connected by the limiter, and stays open', async () => {
     const client = await openClient({ connect: false });
     const one = await gateway(options({ redis: client, limit: 5, name: 'unopened' }));
     await connected(one);
@@ -126,14 +126,14 @@ describeWithAnyRedis('limits shared through Redis', (redis) => {
     expect(await client.ping()).toBe('PONG');
   });
 
-  test('a client of the app can be connected after the limiter was made', async () => {
+  test('the app can connect its Redis client after it created the limiter', async () => {
     const client = await openClient({ connect: false });
     const limiter = cleanup.add(ipRateLimit(options({ redis: client, name: 'late' })));
     await client.connect();
     await eventually('it is used', () => limiter.mode === 'redis');
   });
 
-  test('a window that is over counts anew: Retry-After is the true wait', async () => {
+  test('Retry-After is the exact wait until the next window', async () => {
     const limiter = cleanup.add(ipRateLimit({ ...options({ limit: 1, windowMs: 700 }), storeTimeoutMs: 5_000 }));
     const app = express()
       .set('trust proxy', 1)
@@ -150,7 +150,7 @@ describeWithAnyRedis('limits shared through Redis', (redis) => {
     expect((await get(from)).status).toBe(200);
   });
 
-  test('resetKey() forgets a client for all gateways', async () => {
+  test('resetKey() resets a client for all gateways', async () => {
     const [one, two] = [await gateway(options({ limit: 2 })), await gateway(options({ limit: 2 }))];
     await connected(one, two);
     const from = freshAddress();

@@ -83,14 +83,17 @@ describe.each(['roundRobinProxy', 'undiciTransport'])('%s: a body that was read 
     ['a property', 'rawBody'],
     ['a function', (req) => (req as Raw).rawBody],
     ['a function that gives text', (req) => (req as Raw).rawBody?.toString()],
-  ])('goes on byte for byte by %s that has the raw bytes, and a signature over it holds', async (_title, body) => {
-    const { seen, post } = await gateway(path, [express.json({ verify })], body);
-    const sign = (bytes: Buffer) => createHmac('sha256', 'secret').update(bytes).digest('hex');
-    const sent = Buffer.from(SPACED);
-    expect(await post(sent, { ...JSON_TYPE, 'x-signature': sign(sent) })).toBe(200);
-    expect(seen[0]?.headers['content-length']).toBe(String(sent.length));
-    expect(sign(Buffer.from(seen[0]?.body ?? '', 'latin1'))).toBe(seen[0]?.headers['x-signature']);
-  });
+  ])(
+    'is forwarded byte for byte with %s that has the raw bytes, so that its signature is valid',
+    async (_title, body) => {
+      const { seen, post } = await gateway(path, [express.json({ verify })], body);
+      const sign = (bytes: Buffer) => createHmac('sha256', 'secret').update(bytes).digest('hex');
+      const sent = Buffer.from(SPACED);
+      expect(await post(sent, { ...JSON_TYPE, 'x-signature': sign(sent) })).toBe(200);
+      expect(seen[0]?.headers['content-length']).toBe(String(sent.length));
+      expect(sign(Buffer.from(seen[0]?.body ?? '', 'latin1'))).toBe(seen[0]?.headers['x-signature']);
+    },
+  );
 
   test.each<[string, RequestHandler, Record<string, string>, string, string]>([
     ['JSON', express.json(), JSON_TYPE, SPACED, '{"a":1,"b":"\u00e9"}'],
@@ -112,14 +115,14 @@ describe.each(['roundRobinProxy', 'undiciTransport'])('%s: a body that was read 
     ],
     ['text', express.text(), { 'content-type': 'text/plain' }, 'caf\u00e9', 'caf\u00e9'],
     ['bytes', express.raw(), { 'content-type': 'application/octet-stream' }, 'a\x00b', 'a\x00b'],
-  ])('is made again out of %s', async (_title, parser, headers, sent, expected) => {
+  ])('is rebuilt from %s', async (_title, parser, headers, sent, expected) => {
     const { seen, post } = await gateway(path, [parser], parsedBody);
     expect(await post(sent, headers)).toBe(200);
     expect(Buffer.from(seen[0]?.body ?? '', 'latin1').toString()).toBe(expected);
     expect(seen[0]?.headers['content-type']).toBe(headers['content-type']);
   });
 
-  test('loses its coding with it, and keeps it where the bytes are those of the client', async () => {
+  test('loses Content-Encoding when rebuilt, and keeps it with the original bytes', async () => {
     const headers = { ...JSON_TYPE, 'content-encoding': 'gzip' };
     const decoded = await gateway(path, [express.json({ verify })], 'rawBody');
     expect(await decoded.post(gzipSync(SPACED), headers)).toBe(200);
@@ -135,7 +138,7 @@ describe.each(['roundRobinProxy', 'undiciTransport'])('%s: a body that was read 
     ]);
   });
 
-  test('is not asked for where nobody has read it', async () => {
+  test('is not requested from the option when nothing read it', async () => {
     const body = jest.fn(() => 'another');
     const { seen, post } = await gateway(path, [express.json()], body);
     expect(await post('text', { 'content-type': 'text/plain' })).toBe(200);
@@ -166,7 +169,7 @@ describe.each(['roundRobinProxy', 'undiciTransport'])('%s: a body that was read 
     expect(seen).toEqual([]);
   });
 
-  test('an option that is neither a name nor a function is none', () => {
+  test('the option must be a name or a function', () => {
     const make = (body: unknown) =>
       path === 'roundRobinProxy'
         ? roundRobinProxy({ backends: ['http://a'], body: body as never })
@@ -191,7 +194,7 @@ test('a body that was read before counts for maxBodyBytes, and goes to a second 
   expect(seen.map(({ body }) => body)).toEqual(['[1]', '[2]', '[2]']);
 });
 
-test('what the function throws reaches the error handlers', async () => {
+test('an error that the function throws reaches the error handlers', async () => {
   const { post, errors } = await gateway('roundRobinProxy', [express.json()], () => {
     throw new Error('thrown by body');
   });

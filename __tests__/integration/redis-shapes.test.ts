@@ -85,7 +85,7 @@ describeWithServers('a Redis Cluster', () => {
     expect(limiter.mode).toBe('redis');
   });
 
-  test('handed in as a cluster of node-redis or ioredis shares counts, and stays open when the limiter closes', async () => {
+  test('as a cluster client of node-redis or ioredis shares counts, and stays open when the limiter closes', async () => {
     const ours = createCluster({ rootNodes: rootNodes() });
     const io = new IoRedisCluster(cluster.masters.map(({ port }) => ({ host: '127.0.0.1', port })));
     cleanup.add({ close: () => ours.destroy() });
@@ -101,7 +101,7 @@ describeWithServers('a Redis Cluster', () => {
     expect([ours.isReady, io.status]).toEqual([true, 'ready']);
   }, 30_000);
 
-  test('that is resharded goes on counting: MOVED is followed', async () => {
+  test('keeps counting while it is resharded: MOVED is followed', async () => {
     const keyPrefix = prefix();
     const one = await gateway({ redis: cluster.url, keyPrefix, limit: 4 });
     await shared(one);
@@ -120,7 +120,7 @@ describeWithServers('a Redis Cluster', () => {
     expect(modes).toEqual([]);
   }, 30_000);
 
-  test('that loses a master in mid-load gives no 5xx, counts by the policy meanwhile, and shares again after the failover', async () => {
+  test('that loses a master under load causes no 5xx, and limits are shared again after the failover', async () => {
     const options = { redis: cluster.url, keyPrefix: prefix(), limit: 1_000_000, storeTimeoutMs: 100 };
     const [one, other] = [await gateway(options), await gateway(options)];
     const io = new IoRedisCluster(cluster.masters.map(({ port }) => ({ host: '127.0.0.1', port })));
@@ -158,7 +158,7 @@ describeWithServers('a Redis Cluster', () => {
     await expectSharedLimitSoon(fresh, later);
   }, 60_000);
 
-  test('that is asked in the middle of a failover, at the start of a gateway, is joined after it', async () => {
+  test('is used after a failover that was in progress when the gateway started', async () => {
     const [victim, replica] = [cluster.masters[1], cluster.replicas[1]] as [RedisServer, RedisServer];
     await victim.kill();
     // It still says that the dead one has its slots.
@@ -175,7 +175,7 @@ describeWithServers('a Redis with Sentinels', () => {
   beforeAll(() => set.start(), 60_000);
   afterAll(() => set.stop());
 
-  test('by URL and handed in shares counts, gives no 5xx in a failover, and shares again after it', async () => {
+  test('by URL or as a client shares counts, causes no 5xx in a failover, and shares again afterwards', async () => {
     const options = { keyPrefix: 's:', storeTimeoutMs: 100 };
     const roots = set.sentinels.map(({ port }) => ({ host: '127.0.0.1', port }));
     const ours = createSentinel({ name: MASTER_NAME, sentinelRootNodes: roots, maxCommandRediscovers: 100 });
@@ -212,7 +212,7 @@ describeWithServers('a single Redis', () => {
   beforeAll(() => redis.start());
   afterAll(() => redis.kill());
 
-  test('handed in as ioredis shares counts, is connected by the first request, and is never closed', async () => {
+  test('as an ioredis client shares counts, is connected by the first request, and is never closed', async () => {
     const lazy = new IoRedis(redis.port, '127.0.0.1', { lazyConnect: true });
     cleanup.add({ close: () => lazy.disconnect() });
     const options = { keyPrefix: 'io:' };
@@ -225,7 +225,7 @@ describeWithServers('a single Redis', () => {
     expect(lazy.listenerCount('error')).toBe(0);
   });
 
-  test('that is lost holds no command of ours in the offline queue of ioredis', async () => {
+  test('that is down leaves no command in the offline queue of ioredis', async () => {
     const io = new IoRedis(redis.port, '127.0.0.1', { autoResendUnfulfilledCommands: false });
     cleanup.add({ close: () => io.disconnect() });
     const one = await gateway({ redis: io, keyPrefix: 'lost:', limit: 1_000 });
@@ -243,7 +243,7 @@ describeWithServers('a single Redis', () => {
     expect(await told()).toMatch(/^\d+ 20 0$/);
   }, 30_000);
 
-  test('with least rights is enough: the commands and keys that the documentation names', async () => {
+  test('with the documented commands and keys only is sufficient', async () => {
     const rights = ['~expressway:rl:*', '+evalsha', '+eval', '+script|load', '+del', '+zrem', '+ping'];
     const inScripts = ['+get', '+set', '+time', '+pttl', '+incr', '+zadd', '+zremrangebyscore', '+zcard', '+pexpire'];
     await redis.command('ACL', 'SETUSER', 'gateway', 'on', '>s3cret/@', ...rights, ...inScripts);

@@ -44,7 +44,7 @@ describeWithServers('a Redis over TLS', () => {
     beforeAll(() => redis.start());
     afterAll(() => redis.kill());
 
-    test('is used with the authority of ssl_ca_certs', async () => {
+    test('is trusted with the authority of ssl_ca_certs', async () => {
       const url = `${redis.url}?ssl_ca_certs=${encodeURIComponent(cert)}`;
       const limiter = cleanup.add(ipRateLimit({ redis: url, onStoreError: 'closed', storeTimeoutMs: 2_000 }));
       await eventually('the counts are shared', async () => {

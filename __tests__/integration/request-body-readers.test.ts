@@ -197,18 +197,18 @@ describe.each(WAYS)('$path, a body $size with $framing', ({ path, length, chunke
     expect(await ask({ 'x-edit': encodeURIComponent(edit) })).toEqual(whole),
   );
 
-  test('is refused after req.setEncoding(): what is decoded is not what came', async () =>
+  test('is refused after req.setEncoding(), because decoded text is not the original body', async () =>
     expect(await ask({ 'x-decode': '1' })).toEqual(refused));
 });
 
-test.each(PATHS)('%s sends no body where a middleware pretends that there is one', async (path) => {
+test.each(PATHS)('%s sends no body when a middleware only pretends that there is one', async (path) => {
   received.length = 0;
   const edit = encodeURIComponent('content-length as a number');
   const response = await fetch(`${url}/${path}`, { headers: { 'x-edit': edit } });
   expect([response.status, received]).toEqual([200, [{ hash: hashOf(Buffer.alloc(0)), length: 0 }]]);
 });
 
-describe('more than the proxy keeps, for a backend that does not take it', () => {
+describe("a body larger than the proxy's buffer, for a backend that does not read it", () => {
   const BYTES = 40_000_000;
 
   /** Sends it through a middleware that reads; the backend begins when it is told to. */
@@ -234,7 +234,7 @@ describe('more than the proxy keeps, for a backend that does not take it', () =>
     return { answer, proxy, begin: () => begin, taken: () => taken, length: () => length };
   }
 
-  test('waits for it where the middleware pipes', async () => {
+  test('waits for the backend when the middleware pipes', async () => {
     const { answer, begin, taken, length } = await upload('pipe() into a hash');
     await eventually('the backend has the head', () => begin() !== undefined && taken() > 0);
     // All of it would be here by then, if nobody waited.
@@ -251,7 +251,7 @@ describe('more than the proxy keeps, for a backend that does not take it', () =>
     expect([response.status, await response.text(), length()]).toEqual([200, 'whole', BYTES]);
   });
 
-  test('is refused where the middleware waits for nobody, and holds no place', async () => {
+  test('is refused when the middleware ignores backpressure, and frees its place', async () => {
     const { answer, proxy, length } = await upload('for await');
     const response = await answer;
     expect([response.status, await response.json(), length()]).toMatchObject([

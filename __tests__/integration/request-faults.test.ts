@@ -111,7 +111,7 @@ async function expectReleased(made: Awaited<ReturnType<typeof gateway>>, retries
   expect((await rawRequest(made.port, POST)).status).toBe(200);
 }
 
-describe('what throws on the way of a request releases all that the request holds, and reaches the error handlers', () => {
+describe('an exception during a request frees its resources, and reaches the error handlers', () => {
   test.each(titled(POSTED))('$title, with a body', async ({ of, method }) => {
     const backend = cleanup.add(await RecorderBackend.start());
     const made = await gateway({ backends: [backend.url] });
@@ -182,7 +182,7 @@ describe('what throws on the way of a request releases all that the request hold
     },
   );
 
-  test('a policy, where a plain server gives no next(): 500, and the event has the error', async () => {
+  test('a policy on a plain server without next(): 500, and the event has the error', async () => {
     const backend = cleanup.add(await RecorderBackend.start());
     const proxy = cleanup.add(roundRobinProxy({ ...TIGHT, backends: [backend.url] }));
     breakAt(BackendPool.prototype, 'select', 1);
@@ -194,7 +194,7 @@ describe('what throws on the way of a request releases all that the request hold
     expect(proxy.load().inFlight).toBe(0);
   });
 
-  test('an observer of the exchange, while the gateway refuses', async () => {
+  test('an observer of the exchange while the gateway rejects the request', async () => {
     const backend = cleanup.add(await RecorderBackend.start());
     const made = await gateway({ backends: [backend.url] });
     const { retriesLeft } = made.proxy.load();
@@ -253,7 +253,7 @@ describe('a header that a middleware sets in req.headers', () => {
       ['a', '2', 'true'],
     ],
     [[], []],
-  ])('to %p goes out as %j', async (value, expected) => {
+  ])('to %p is sent as %j', async (value, expected) => {
     const { statuses, backend } = await ask(value);
     expect([statuses, backend.requests[0]?.all('x-user')]).toEqual([[200, 200], expected]);
   });
@@ -274,7 +274,7 @@ describe('a header that a middleware sets in req.headers', () => {
     ['null as Host', null, 'host'],
     ['an object as Via', {}, 'via'],
   ])(
-    'to %s is an error of the app that names the header, and holds no place',
+    'to %s is an error of the app that names the header, and frees its place',
     async (_title, value, name = 'x-user') => {
       const { made, statuses, backend, retriesLeft } = await ask(value, name);
       expect([statuses, backend.requests]).toEqual([[500, 500], []]);

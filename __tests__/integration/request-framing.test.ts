@@ -139,7 +139,7 @@ const ATTACKS: readonly (readonly [string, string, number])[] = [
 ];
 
 describe('a hardened server', () => {
-  test.each(ATTACKS)('%s: refused, and nobody else notices', async (_name, bytes, status) => {
+  test.each(ATTACKS)('%s: is refused, and other clients are not affected', async (_name, bytes, status) => {
     const { port } = await hardened();
     await refused(port, bytes, status);
     const arrived = backend.requests.length;
@@ -164,7 +164,7 @@ describe('a hardened server', () => {
     ['G04 8 KiB of target', get(`/${'a'.repeat(8_191)}`)],
     ['G04 15 KiB of cookies', get('/', `Cookie: a=${'a'.repeat(15_000)}\r\n`)],
     ['an underscore beside the framing', post('Transfer_Encoding: chunked\r\nContent-Length: 5\r\n')],
-  ])('%s: means one thing only, and is forwarded; the connection is kept', async (_name, bytes) => {
+  ])('%s: is unambiguous and forwarded, and the connection is kept', async (_name, bytes) => {
     // It cannot tell where chunked content ends, so each request comes on a connection of its own.
     backend.script = (socket, request) => {
       const nonce = request.field('x-nonce') ?? '';
@@ -189,7 +189,7 @@ describe('a hardened server', () => {
     await innocent(port);
   });
 
-  test('S20: what follows Connection: close is not read; the answer before it is whole', async () => {
+  test('S20: bytes after a request with Connection: close are not read; its response is complete', async () => {
     const { port } = await hardened();
     const client = cleanup.add(await RawClient.connect(port));
     client.send(get('/', 'Connection: close\r\nX-Nonce: first\r\n') + SMUGGLED);
@@ -201,7 +201,7 @@ describe('a hardened server', () => {
     await innocent(port, 1);
   });
 
-  test('requests before the bad bytes get their answers, in order', async () => {
+  test('requests before the invalid bytes get their responses, in order', async () => {
     const { port } = await hardened();
     const client = cleanup.add(await RawClient.connect(port));
     client.send(`${get('/', 'X-Nonce: 1\r\n')}${get('/', 'X-Nonce: 2\r\n')}\0\0\r\n\r\n${SMUGGLED}`);
@@ -214,7 +214,7 @@ describe('a hardened server', () => {
     await innocent(port, 2);
   });
 
-  test('HTTP/2 with prior knowledge gets an answer that says so', async () => {
+  test('HTTP/2 with prior knowledge gets a response that names the reason', async () => {
     const { port } = await hardened();
     const response = await rawRequest(port, 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
     expect([response.status, JSON.parse(response.content.toString()).detail]).toEqual([
@@ -223,7 +223,7 @@ describe('a hardened server', () => {
     ]);
   });
 
-  test('the operator is told who was refused, and why', async () => {
+  test('an event names the refused client and the reason', async () => {
     const events = new GatewayEvents();
     const told: ClientRefusedEvent[] = [];
     events.on('clientRefused', (event) => told.push(event));
@@ -239,14 +239,14 @@ describe('a plain server', () => {
       name,
     ),
   );
-  test.each(OURS)('%s: the proxy refuses by itself what Node lets pass', async (name, bytes, status) => {
+  test.each(OURS)('%s: the proxy itself refuses what Node accepts', async (name, bytes, status) => {
     if (name.startsWith('S04')) return;
     const { port } = cleanup.add(await proxyGateway({ backends: [backend.url] }));
     await refused(port, bytes, status);
     await innocent(port);
   });
 
-  test('K23: a request of which Node reads no more fields is refused', async () => {
+  test('K23: a request with more header fields than Node reads is refused', async () => {
     const { port, server } = cleanup.add(await proxyGateway({ backends: [backend.url] }));
     server.maxHeadersCount = 10;
     expect((await rawRequest(port, get('/', fields(9)))).status).toBe(431);

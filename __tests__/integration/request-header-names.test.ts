@@ -63,7 +63,7 @@ const remove =
   };
 
 describe.each(PATHS)(
-  '%s: what a middleware writes into req.headers is all that the backend gets of that header',
+  '%s: the value that a middleware sets in req.headers is the only one that the backend gets',
   (path) => {
     test.each<[string, string[], Edit, string[]]>([
       ['another spelling', ['x-user: evil'], set(['X-User', 'alice']), ['alice']],
@@ -145,7 +145,7 @@ describe.each(PATHS)(
         },
         ['alice'],
       ],
-    ])('Connection takes nothing away that a middleware wrote %s', async (_title, lines, by, expected) => {
+    ])('Connection does not remove a header that a middleware wrote %s', async (_title, lines, by, expected) => {
       expect(alike(await seen(path, lines, by), 'x-user')).toEqual(expected);
     });
 
@@ -154,13 +154,13 @@ describe.each(PATHS)(
       ['a middleware only read', ['Connection: x-user', 'x-user: evil'], (headers) => void headers['x-user']],
       ['is named and Connection deleted', ['Connection: x-user', 'x-user: evil'], remove('connection')],
       ['has a name like __proto__', ['Connection: __proto__', '__proto__: evil'], () => {}],
-    ])('Connection takes away what %s', async (_title, lines, by) => {
+    ])('Connection removes a header that %s', async (_title, lines, by) => {
       const request = await seen(path, [...lines, 'X-Kept: 1'], by);
       expect(request.fields.map(([, value]) => value)).not.toContain('evil');
       expect(request.field('x-kept')).toBe('1');
     });
 
-    test('a client keeps spellings of its own, where nobody else wrote any', async () => {
+    test('the spelling of a client is kept when no middleware wrote the header', async () => {
       const request = await seen(
         path,
         ['X_User: a', 'x-user: b', 'X-Trace: 1'],
@@ -176,7 +176,7 @@ describe.each(PATHS)(
   },
 );
 
-test('Connection takes nothing away that a middleware wrote into an upgrade request, with the value that the client sent', async () => {
+test("Connection does not remove a header that a middleware wrote into an upgrade request, even with the client's value", async () => {
   edit = set(['x-user', 'alice']);
   backend.requests.length = 0;
   const upgrade = cleanup.add(await RawClient.connect(port));
@@ -197,7 +197,7 @@ const namesOnWire = (): string[] =>
     .filter((line) => line !== '')
     .map((line) => line.slice(0, line.indexOf(':')));
 
-describe('the case of header names', () => {
+describe('the case of request header names', () => {
   const LINES = [
     'X-CaMeL: 1',
     'content-LANGUAGE: de',
@@ -241,7 +241,7 @@ describe('the case of header names', () => {
     expect(others()).toEqual(expected);
   });
 
-  test('is that of the native transport under undiciTransport(): lower', async () => {
+  test('is lower with undiciTransport(), as with the native transport', async () => {
     await seen('undiciTransport', ['X-CaMeL: 1', 'SOAPAction: go']);
     expect(others()).toEqual(expect.arrayContaining(['x-camel', 'soapaction']));
   });
@@ -269,7 +269,7 @@ describe.each(PATHS)('%s forwards headers by any name', (path) => {
     expect([twice.all(name.toLowerCase()), twice.field('x-a')]).toEqual([['first', 'second'], '3']);
   });
 
-  test('and whatever their order, number and spelling, all lines arrive in order, with their bytes', async () => {
+  test('in any order, number and spelling, with all bytes', async () => {
     const name = fc.oneof(
       fc.stringMatching(/^[xX][-_.][a-cA-C]{1,2}$/),
       fc.constantFrom('Accept', 'accept', 'Cookie', '__proto__', 'Constructor', '12', 'X-User'),
@@ -293,7 +293,7 @@ describe.each(PATHS)('%s forwards headers by any name', (path) => {
   });
 });
 
-describe('a stranger does not say who it is', () => {
+describe('an untrusted client cannot send identity headers', () => {
   const NAMES =
     'Client-IP X-Client-IP X-Originating-IP CF-Connecting-IP CF-Connecting-IPv6 Fly-Client-IP X-Azure-ClientIP X-Azure-SocketIP ' +
     'X-Forwarded-Email X-Forwarded-Groups X-Forwarded-Preferred-Username X-Forwarded-Access-Token X-Forwarded-Anything X-Forwarded ' +
@@ -310,7 +310,7 @@ describe('a stranger does not say who it is', () => {
     name.replace('-', '_'),
   ];
 
-  test.each(NAMES.split(' '))('in %s, however it is spelt', async (name) => {
+  test.each(NAMES.split(' '))('in %s, in any spelling', async (name) => {
     for (const spelling of spellings(name)) {
       const request = await seen('roundRobinProxy', [`${spelling}: evil`, 'X-Own: kept']);
       expect([spelling, request.fields.filter(([, value]) => value === 'evil'), request.field('x-own')]).toEqual([
@@ -321,7 +321,7 @@ describe('a stranger does not say who it is', () => {
     }
   });
 
-  test.each(NAMES.split(' ').map((name) => name.toLowerCase()))('a middleware does, in %s', async (name) => {
+  test.each(NAMES.split(' ').map((name) => name.toLowerCase()))('a middleware can, in %s', async (name) => {
     const request = await seen('roundRobinProxy', [`${name}: evil`], set([name, 'alice']));
     expect(request.fields.filter(([, value]) => /evil|alice/.test(value))).toEqual(
       name === 'forwarded' || !/^x-forwarded-(for|host|proto)$/.test(name) ? [[name, 'alice']] : [],
@@ -340,7 +340,7 @@ describe('a stranger does not say who it is', () => {
     'X-Clientip-Hint',
     'X-Description',
     'Remote',
-  ])('what is no such header goes on: %s', async (name) => {
+  ])('other headers are forwarded: %s', async (name) => {
     expect((await seen('roundRobinProxy', [`${name}: kept`])).all(name.toLowerCase())).toEqual(['kept']);
   });
 });

@@ -177,7 +177,7 @@ const simple = (more: Partial<Case>): Case => ({
 });
 
 describe.each(['roundRobinProxy()', 'undiciTransport()'])('%s', (gateway) => {
-  test('every byte and every line of a head arrives, in both directions', async () => {
+  test('every byte and every line of a message head arrives, in both directions', async () => {
     await fc.assert(
       fc.asyncProperty(cases, async (one) => {
         fc.pre(gateway === 'roundRobinProxy()' || one.method !== 'UPGRADE');
@@ -198,7 +198,7 @@ describe.each(['roundRobinProxy()', 'undiciTransport()'])('%s', (gateway) => {
     );
   });
 
-  test('a response has as many header lines as the backend sent', async () => {
+  test('a response has the number of header lines that the backend sent', async () => {
     const lines = Array.from({ length: 600 }, (_, n): Line => [n % 3 === 0 ? 'X-Same' : `x-${n}`, `${n}`]);
     current = simple({ lines });
     const { response } = await exchange(gateway);
@@ -220,7 +220,7 @@ describe.each(GATEWAYS)('%s: Content-Disposition', (gateway) => {
     ['GET', 304, 2],
     ['GET', 200, 'chunked'],
   ] as const)(
-    '%s, status %i, body %s: a file name arrives as it was sent and adds no header',
+    '%s, status %i, body %s: a file name arrives unchanged and adds no header',
     async (method, status, body) => {
       for (const framingAt of [0, 1]) {
         for (const disposition of values) {
@@ -234,7 +234,7 @@ describe.each(GATEWAYS)('%s: Content-Disposition', (gateway) => {
     },
   );
 
-  test('an event stream, whose head goes out before its body: every header arrives as it was sent', async () => {
+  test('every header of an event stream arrives unchanged', async () => {
     const lines: Line[] = [
       ['Content-Type', 'text/event-stream'],
       ['Content-Disposition', attack],
@@ -245,7 +245,7 @@ describe.each(GATEWAYS)('%s: Content-Disposition', (gateway) => {
     expect(byName(response.fields)).toEqual(byName(lines));
   });
 
-  test('a file name that the app set arrives as it was set', async () => {
+  test('a file name that the app set arrives unchanged', async () => {
     for (const disposition of values) {
       current = simple({ appLines: [['Content-Disposition', disposition]] });
       const { response } = await exchange(gateway);

@@ -44,7 +44,7 @@ describe.each(['roundRobinProxy()', 'undiciTransport()'])('%s', (gateway) => {
     ['Critical-CH', 'DPR', 'Width'],
     ['Clear-Site-Data', '"cache"', '"cookies"'],
     ['Set-Cookie', 'a=1', 'b=2'],
-  ])('%s of the app and of the backend both arrive', async (name, ours, theirs) => {
+  ])('the values of %s of app and backend both arrive', async (name, ours, theirs) => {
     appLine = [name, ours];
     backend.script = answer(`HTTP/1.1 200 OK\r\n${name}: ${theirs}\r\nContent-Length: 0\r\n\r\n`);
     expect((await rawRequest(ports[gateway] as number, GET)).all(name.toLowerCase())).toEqual([ours, theirs]);
@@ -67,7 +67,7 @@ describe.each(['roundRobinProxy()', 'undiciTransport()'])('%s', (gateway) => {
     expect((await rawRequest(ports[gateway] as number, GET)).all(name.toLowerCase())).toEqual(['backend']);
   });
 
-  test('headers named like members of every object arrive in the head, in informational responses and in trailers', async () => {
+  test('headers named like members of Object.prototype arrive in the head, in informational responses and in trailers', async () => {
     appLine = ['X-App', '1'];
     const names = ['__proto__', 'constructor', 'toString', 'hasOwnProperty', 'valueOf'];
     const lines = names.map((name) => `${name}: 1\r\n${name}: 2\r\n`).join('');
@@ -88,7 +88,7 @@ describe.each(['roundRobinProxy()', 'undiciTransport()'])('%s', (gateway) => {
   });
 });
 
-test('lists of a backend that broke off leave nothing in the response of the next', async () => {
+test('headers of a failed backend do not reach the response of the next one', async () => {
   const head = 'HTTP/1.1 200 OK\r\nVary: First\r\nLink: <first>\r\nContent-Length: 10\r\n\r\n';
   const first = cleanup.add(
     await RecorderBackend.start((socket) => void socket.write(head, () => setTimeout(() => socket.destroy(), 20))),

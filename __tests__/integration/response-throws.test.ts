@@ -211,9 +211,9 @@ async function expectUnharmed(
   expect((await client.response()).status).toBe(200);
 }
 
-describe.each(['roundRobinProxy()', 'undiciTransport()'] as const)('%s: code of the app throws', (transport) => {
+describe.each(['roundRobinProxy()', 'undiciTransport()'] as const)('%s: when code of the app throws', (transport) => {
   test.each(Object.keys(MOMENTS))(
-    '%s: one response is lost, a warning tells, and the next request is served',
+    '%s: one response is lost, a warning is emitted, and the next request is served',
     async (name) => {
       const [path, plant] = MOMENTS[name] as Moment;
       const { port, proxy } = await open(transport, plant, { circuit: { consecutiveFailures: 2 } });
@@ -236,11 +236,11 @@ describe.each(['roundRobinProxy()', 'undiciTransport()'] as const)('%s: code of 
   );
 });
 
-describe('code of the app throws, where roundRobinProxy() is not alone', () => {
+describe('when code of the app throws beside roundRobinProxy()', () => {
   const OK = { finished: () => {} };
 
   test.each(['started', 'attempt', 'limiterDecided', 'finished'])(
-    '%s() of a sink: the response is whole, other sinks are told',
+    '%s() of a metrics sink: the response is complete, and other sinks are called',
     async (name) => {
       const backend = cleanup.add(await RecorderBackend.start(answer));
       const app = express();
@@ -267,7 +267,7 @@ describe('code of the app throws, where roundRobinProxy() is not alone', () => {
     },
   );
 
-  test('the stream of the access log: lines are lost, and nothing else', async () => {
+  test('the stream of the access log: only log lines are lost', async () => {
     const backend = cleanup.add(await RecorderBackend.start(answer));
     const proxy = cleanup.add(roundRobinProxy({ backends: [backend.url] }));
     const app = express();
@@ -278,7 +278,7 @@ describe('code of the app throws, where roundRobinProxy() is not alone', () => {
     await expectUnharmed(port, proxy);
   });
 
-  test('while the time limit of circuitBreaker() is answered', async () => {
+  test('the response to a timeout of circuitBreaker()', async () => {
     const app = express();
     app.use((_req, res, next) => {
       onHeaders(_req, res);
@@ -303,7 +303,7 @@ describe('code of the app throws, where roundRobinProxy() is not alone', () => {
     await expectUnharmed(port, proxy);
   });
 
-  test('when all retries, which wait for a moment, have failed', async () => {
+  test('after all retries have failed', async () => {
     const backends = [await closedPort(), await closedPort()].map((port) => `http://127.0.0.1:${port}`);
     const { port, proxy } = await open('roundRobinProxy()', method('writeHead'), { backends, retry: { attempts: 2 } });
     expect(await got(port, '/small')).toBe('cut');

@@ -57,7 +57,7 @@ function trickle(client: RawClient, bytes: () => string, everyMs: number): void 
   client.socket.once('end', () => clearInterval(timer));
 }
 
-test('G01: slowloris: heads that do not end get 408, others notice nothing', async () => {
+test('G01: slowloris: request heads that never end get 408, and other clients are not affected', async () => {
   const { port, told, client, backend } = await setUp({ headTimeoutMs: 400 });
   const slow = await Promise.all(Array.from({ length: 50 }, client));
   for (const one of slow) {
@@ -78,35 +78,38 @@ test('G01: slowloris: heads that do not end get 408, others notice nothing', asy
   expect(backend.requests.filter(({ target }) => target === '/slow')).toEqual([]);
 });
 
-test('G01: a connection that says nothing is closed as well', async () => {
+test('G01: a connection without any bytes is closed as well', async () => {
   const { client } = await setUp({ headTimeoutMs: 200 });
   await (await client()).closed();
 });
 
-describe('content that comes slowly', () => {
+describe('slow request content', () => {
   const RATE: HardenServerOptions = { minReceiveBytesPerSecond: 1_000, receiveGraceMs: 300 };
 
   test.each([
     ['of known length', 'Content-Length: 1048576', () => 'a'],
     ['chunked', CHUNKED, () => '1\r\na\r\n'],
-  ])('G02: %s: 408, the backend is let go, others notice nothing', async (_name, framing, bytes) => {
-    const { port, client, backend, proxy, told } = await setUp(RATE, {}, (socket, request, index) => {
-      if (request.method === 'GET') answerOk(socket, request, index);
-    });
-    const slow = await client();
-    slow.send(upload(framing));
-    trickle(slow, bytes, 40);
-    const answer = slow.response();
-    await undisturbed(port, answer);
-    expect([(await answer).status, (await answer).field('connection')]).toEqual([408, 'close']);
-    await slow.closed();
-    expect(told).toEqual([{ cause: 'client_timeout', address: '127.0.0.1', exchange: expect.anything() }]);
-    await eventually('nothing is in flight', () => proxy.load().inFlight === 0 && proxy.status()[0]?.inFlight === 0);
-    const upstream = backend.received.find((all) => all.includes('POST'))?.toString('latin1');
-    expect(upstream).not.toMatch(/\r\n0\r\n\r\n$/);
-  });
+  ])(
+    'G02: %s: gets 408, the backend is released, and other clients are not affected',
+    async (_name, framing, bytes) => {
+      const { port, client, backend, proxy, told } = await setUp(RATE, {}, (socket, request, index) => {
+        if (request.method === 'GET') answerOk(socket, request, index);
+      });
+      const slow = await client();
+      slow.send(upload(framing));
+      trickle(slow, bytes, 40);
+      const answer = slow.response();
+      await undisturbed(port, answer);
+      expect([(await answer).status, (await answer).field('connection')]).toEqual([408, 'close']);
+      await slow.closed();
+      expect(told).toEqual([{ cause: 'client_timeout', address: '127.0.0.1', exchange: expect.anything() }]);
+      await eventually('nothing is in flight', () => proxy.load().inFlight === 0 && proxy.status()[0]?.inFlight === 0);
+      const upstream = backend.received.find((all) => all.includes('POST'))?.toString('latin1');
+      expect(upstream).not.toMatch(/\r\n0\r\n\r\n$/);
+    },
+  );
 
-  test('steady content is not cut, however long it takes; nor is a client that the backend keeps waiting', async () => {
+  test('steady content is never cut, nor is a client that waits for the backend', async () => {
     let read: (() => void) | undefined;
     const { client } = await setUp(RATE, {}, (socket, request, index) => {
       if (request.target === '/waits') {
@@ -139,14 +142,14 @@ describe('content that comes slowly', () => {
   });
 });
 
-describe('answers that are not taken', () => {
+describe('responses that clients do not read', () => {
   const huge: Script = (socket, request, index) => {
     if (request.target !== '/huge') return answerOk(socket, request, index);
     socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${64 * 1_048_576}\r\n\r\n`);
     socket.write(Buffer.alloc(64 * 1_048_576));
   };
 
-  test('G03: a client that does not read is cut, the backend is freed, others notice nothing', async () => {
+  test('G03: a client that does not read is cut, the backend is released, and other clients are not affected', async () => {
     const { port, client, proxy, told } = await setUp({ sendTimeoutMs: 400 }, {}, huge);
     const slow = await client();
     slow.socket.pause();
@@ -160,7 +163,7 @@ describe('answers that are not taken', () => {
     expect(slow.pending.length).toBeLessThan(64 * 1_048_576);
   });
 
-  test('a slow but steady reader, and a stream in which nothing happens, are left alone', async () => {
+  test('a slow but steady reader and an idle event stream are not cut', async () => {
     // So long that a busy machine, which stands still for a second, takes no part in it.
     const { client, told } = await setUp({ sendTimeoutMs: 2_000 }, {}, (socket, request, index) => {
       if (request.target === '/huge') return huge(socket, request, index);
@@ -185,7 +188,7 @@ describe('answers that are not taken', () => {
 describe('maxBodyBytes', () => {
   const LIMIT = 1_000;
 
-  test('G05: a longer content is refused at once where its length is said; no backend hears of it', async () => {
+  test('G05: a larger Content-Length is refused at once, before any backend is involved', async () => {
     const { port, client, backend } = await setUp({}, { maxBodyBytes: LIMIT });
     const large = await client();
     large.send(upload(`Content-Length: ${LIMIT + 1}`));
@@ -199,7 +202,7 @@ describe('maxBodyBytes', () => {
     expect((await rawRequest(port, upload(`Content-Length: ${LIMIT}`) + 'a'.repeat(LIMIT))).status).toBe(200);
   });
 
-  test('G05: chunked content is cut where it gets too long, and never looks whole to the backend', async () => {
+  test('G05: chunked content is cut at the maximum, and never looks complete to the backend', async () => {
     const { port, client, backend, proxy } = await setUp({}, { maxBodyBytes: LIMIT }, (socket, request, index) => {
       if (request.method === 'GET') answerOk(socket, request, index);
     });
@@ -228,7 +231,7 @@ describe('maxBodyBytes', () => {
   });
 });
 
-test('a request that was refused while a middleware thought about it is not forwarded afterwards', async () => {
+test('a request that was refused while a middleware awaited something is not forwarded', async () => {
   const backend = cleanup.add(await RecorderBackend.start());
   const events = new GatewayEvents();
   const failures: unknown[] = [];
@@ -249,8 +252,8 @@ test('a request that was refused while a middleware thought about it is not forw
   expect([backend.requests, failures, proxy.load().inFlight]).toEqual([[], [], 0]);
 });
 
-describe('connections', () => {
-  test('more than allowed from one address are closed at once; those that are open go on', async () => {
+describe('bounds of connections', () => {
+  test('connections above the maximum of one address are closed at once; open ones stay', async () => {
     const { client, told } = await setUp({ maxConnectionsPerAddress: 2 });
     const [one, two] = [await client(), await client()];
     one.send(get('1'));
@@ -271,7 +274,7 @@ describe('connections', () => {
     });
   });
 
-  test('a proxy in front has no cap of its own', async () => {
+  test('maxConnectionsPerAddress does not apply to a trusted proxy', async () => {
     const { client } = await setUp({ maxConnectionsPerAddress: 1, isUncapped: (address) => address === '127.0.0.1' });
     for (let i = 0; i < 3; i += 1) {
       const one = await client();
@@ -280,7 +283,7 @@ describe('connections', () => {
     }
   });
 
-  test('more than allowed in all are closed at once', async () => {
+  test('connections above the maximum are closed at once', async () => {
     const { client, told } = await setUp({ maxConnections: 1 });
     const one = await client();
     one.send(get('1'));
@@ -305,7 +308,7 @@ describe('connections', () => {
   });
 });
 
-test('Node takes what its types know at construction only, and tells of the answer under way', async () => {
+test("assumptions about Node's server: options of construction, and the response in progress", async () => {
   const server = hardenServer(createServer(), { maxHeadBytes: 2_000, headTimeoutMs: 100, checkIntervalMs: 20 });
   let known: unknown;
   server.on('request', (req, res) => {

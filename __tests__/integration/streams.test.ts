@@ -41,7 +41,7 @@ async function hashOf(stream: AsyncIterable<Buffer>): Promise<string> {
   return hash.digest('hex');
 }
 
-describe('C12: much content', () => {
+describe('C12: large content', () => {
   /** What the process grows by at most meanwhile: client, gateway and backend are all in it. */
   async function growth(work: () => Promise<void>): Promise<number> {
     const before = process.memoryUsage.rss();
@@ -55,7 +55,7 @@ describe('C12: much content', () => {
   }
 
   test.each(['down', 'up'])(
-    '%s arrives as it was, in flat memory',
+    'large content in the direction %s arrives unchanged, in bounded memory',
     async (way) => {
       const sent = createHash('sha256');
       let got = '';
@@ -90,7 +90,7 @@ describe('C12: much content', () => {
     120_000,
   );
 
-  test('a slow reader pauses the backend: what is under way between the two does not grow', async () => {
+  test('a slow reader pauses the backend, so that buffers stay bounded', async () => {
     const size = (Math.ceil(KERNEL_BYTES / MIB) + 48) * MIB;
     let source: Socket | undefined;
     const backend = cleanup.add(
@@ -146,7 +146,7 @@ describe('C12: much content', () => {
 
 describe('C16: streams', () => {
   test.each(['text/event-stream', 'application/json'])(
-    '%s: each part is seen at once, also under compression()',
+    '%s: each part arrives at once, also with compression()',
     async (type) => {
       let stream: ServerResponse | undefined;
       const backend = cleanup.add(
@@ -174,7 +174,7 @@ describe('C16: streams', () => {
     },
   );
 
-  test('a slow reader under compression() leaves no listeners behind', async () => {
+  test('a slow reader with compression() leaves no listeners behind', async () => {
     const warnings: Error[] = [];
     const onWarning = (warning: Error) => void warnings.push(warning);
     process.on('warning', onWarning);
@@ -194,7 +194,7 @@ describe('C16: streams', () => {
     expect(warnings).toEqual([]);
   }, 60_000);
 
-  test('a stream that goes on is not cut by time-outs for the whole, a silent event stream by none', async () => {
+  test('a steady stream is not cut by any timeout, nor is a silent event stream', async () => {
     const head = (type: string) => `HTTP/1.1 200 OK\r\nContent-Type: ${type}\r\nTransfer-Encoding: chunked\r\n\r\n`;
     const sockets = new Map<string, Socket>();
     const backend = cleanup.add(
@@ -226,7 +226,7 @@ describe('C16: streams', () => {
     for (const client of [events, dribble]) await client.until((bytes) => bytes.includes('0\r\n\r\n'));
   });
 
-  test('300 open streams starve nobody', async () => {
+  test('300 open streams do not block other requests', async () => {
     const backend = cleanup.add(
       await RecorderBackend.start((socket, request, index) => {
         if (request.target !== '/events') return answerOk(socket, request, index);

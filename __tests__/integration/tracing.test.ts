@@ -126,8 +126,8 @@ const statusOf = (span: ReadableSpan | undefined) => [span?.status.code, span?.a
 const UNSET = [api.SpanStatusCode.UNSET, undefined];
 const error = (type: string) => [api.SpanStatusCode.ERROR, type];
 
-describe('one request', () => {
-  test('has a span of its own and one for its attempt, whose id the backend gets', async () => {
+describe('the spans of one request', () => {
+  test('are one for the request and one for its attempt, whose id the backend gets', async () => {
     register();
     const { url, port, backend } = await open();
     const { headers } = await ask(`${url}/a/b?token=geheim`, { headers: { 'User-Agent': 'me' } });
@@ -181,7 +181,7 @@ describe('one request', () => {
     expect(lines[0].traceId).toBe(idsOf(server).traceId);
   });
 
-  test('the span is active for what is mounted after it, across waiting too', async () => {
+  test('are active in later middlewares, also after an await', async () => {
     register();
     const tracer = api.trace.getTracer('app');
     const { url } = await open({
@@ -199,7 +199,7 @@ describe('one request', () => {
     expect(clients[0]?.parentSpanContext?.spanId).toBe(idsOf(server).spanId);
   });
 
-  test('what else reads the fields of a request finds the span of the request in them', async () => {
+  test('are found in the headers by other instrumentation', async () => {
     register();
     const { url } = await open({
       prepare: (app) => app.get('/local', (req, res) => void res.json(req.headers)),
@@ -211,7 +211,7 @@ describe('one request', () => {
     expect(server.attributes).not.toHaveProperty('expressway.backend');
   });
 
-  test('is named by its route, its method is one of few, and its secrets are not told', async () => {
+  test('have the route as name, a known method, and no secrets', async () => {
     register();
     const { url } = await open({ options: { query: true, redact: ['pin'] }, route: 'files' });
     await ask(`${url}/a;jsessionid=geheim?token=geheim&pin=geheim&page=2`, { method: 'PROPFIND' });
@@ -228,7 +228,7 @@ describe('one request', () => {
     expect(JSON.stringify([server.attributes, clients[0]?.attributes])).not.toContain('geheim');
   });
 
-  test('what a trusted proxy says of scheme, host and client is told; what strangers say of them is not', async () => {
+  test('have scheme, host and client from a trusted proxy, but not from untrusted clients', async () => {
     register();
     const headers = {
       'X-Forwarded-Proto': 'https',
@@ -257,7 +257,7 @@ describe('one request', () => {
 });
 
 describe('the trace that a client sends', () => {
-  test('of a trusted peer is continued, with its state', async () => {
+  test('from a trusted peer is continued, with its tracestate', async () => {
     register();
     const { url, backend } = await open({ trustProxy: 'loopback' });
     const headers = { traceparent: SAMPLED, tracestate: 'congo=t61rcWkgMzE,rojo=00f067aa', baggage: 'userId=alice' };
@@ -270,7 +270,7 @@ describe('the trace that a client sends', () => {
     expect(backend.requests[0]?.all('baggage')).toEqual(['userId=alice']);
   });
 
-  test('of a trusted peer, not sampled: no span, and the backend learns so', async () => {
+  test('from a trusted peer that is not sampled makes no span, and the backend is told', async () => {
     register();
     const { url, backend } = await open({ trustProxy: 'loopback' });
     await ask(url, { headers: { traceparent: `00-${TRACE}-${PARENT}-00` } });
@@ -281,7 +281,7 @@ describe('the trace that a client sends', () => {
     expect([exporter.getFinishedSpans(), started]).toEqual([[], 0]);
   });
 
-  test('of a stranger is a link of a new one, and has nothing sampled', async () => {
+  test('from an untrusted client becomes a link of a new trace, and does not decide on sampling', async () => {
     register();
     const { url, backend } = await open();
     await ask(url, { headers: { traceparent: SAMPLED, tracestate: 'a=1' } });
@@ -324,7 +324,7 @@ describe('the trace that a client sends', () => {
     ['a wrong length', [`${SAMPLED}-more`]],
     ['several fields', [SAMPLED, SAMPLED]],
     ['none, and a state', []],
-  ])('is none with %s: a new one, without state or link', async (_what, values) => {
+  ])('is ignored with %s: a new trace has no state or link', async (_what, values) => {
     register();
     const { port, backend } = await open({ trustProxy: 'loopback' });
     const given = values.map((value) => `traceparent: ${value}\r\n`).join('');
@@ -336,7 +336,7 @@ describe('the trace that a client sends', () => {
     expect(backend.requests[0]?.all('tracestate')).toEqual([]);
   });
 
-  test('B03 cannot be taken off by naming it in Connection, and bad members of its state go', async () => {
+  test('B03: cannot be removed by Connection, and loses invalid members of tracestate', async () => {
     register();
     const { port, backend } = await open({ trustProxy: 'loopback' });
     const fields = `traceparent: ${SAMPLED}\r\ntracestate: a=1, B AD=2\r\ntracestate: c=3\r\n`;
@@ -354,7 +354,7 @@ describe('a span that is already active', () => {
     return exporter.getFinishedSpans();
   };
 
-  test('is joined, as by @opentelemetry/instrumentation-http, and what a client sends counts no more', async () => {
+  test("becomes the parent, as with @opentelemetry/instrumentation-http, instead of the client's header", async () => {
     register();
     const baggage = api.createContextKey('baggage of the app');
     const seen: unknown[] = [];
@@ -385,7 +385,7 @@ describe('a span that is already active', () => {
     expect(seen).toEqual(['kept']);
   });
 
-  test('of another process, which the app has extracted, is the parent of a span of kind SERVER', async () => {
+  test('from another process, extracted by the app, is the parent of a SERVER span', async () => {
     register();
     const parent = { traceId: TRACE, spanId: PARENT, traceFlags: 1, isRemote: true };
     const { url } = await open({
@@ -397,7 +397,7 @@ describe('a span that is already active', () => {
     expect(server.parentSpanContext).toEqual(parent);
   });
 
-  test('that has ended, such as one of the start of the server, is not joined', async () => {
+  test('is not the parent when it has ended', async () => {
     register();
     const { url } = await open({
       before: (app) => {
@@ -412,8 +412,8 @@ describe('a span that is already active', () => {
   });
 });
 
-describe('what goes wrong', () => {
-  test('a retry is a span of its own, with an id of its own', async () => {
+describe('spans of failures', () => {
+  test('a retry has its own span, with its own id', async () => {
     register();
     const dead = `http://127.0.0.1:${await closedPort()}`;
     const backend = cleanup.add(await RecorderBackend.start(answer(OK)));
@@ -430,7 +430,7 @@ describe('what goes wrong', () => {
     expect(backend.requests.map((request) => request.field('traceparent'))).toEqual([traceParentOf(clients[1])]);
   });
 
-  test('a status that is retried is told of its attempt', async () => {
+  test('a retried status is on the span of its attempt', async () => {
     register();
     const busy = cleanup.add(await RecorderBackend.start(answer('HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n')));
     const backend = cleanup.add(await RecorderBackend.start(answer(OK)));
@@ -441,7 +441,7 @@ describe('what goes wrong', () => {
     expect([...clients.map(statusOf), statusOf(server)]).toEqual([error('503'), UNSET, UNSET]);
   });
 
-  test('statuses of a backend: 5xx are errors of both, 4xx of the attempt only', async () => {
+  test('a 5xx of a backend is an error on both spans, a 4xx on that of the attempt only', async () => {
     register();
     const { url, backend } = await open();
     for (const [status, ofServer, ofClient] of [
@@ -460,7 +460,7 @@ describe('what goes wrong', () => {
     }
   });
 
-  test('refusals of limiter, circuit and pool have their cause and no attempt', async () => {
+  test('rejections by limiter, circuit and pool have their cause and no attempt span', async () => {
     register();
     const dead = `http://127.0.0.1:${await closedPort()}`;
     const { url, breaker } = await open({
@@ -490,7 +490,7 @@ describe('what goes wrong', () => {
     expect(await summary(1)).toEqual([429, 'rate_limited', ...UNSET, 0]);
   });
 
-  test('a client that leaves is an error of nobody, and no status was sent', async () => {
+  test('a client that leaves is no error, and the span has no status code', async () => {
     register();
     const { port, backend } = await open({ script: () => {} });
     const socket = dial(port);
@@ -506,7 +506,7 @@ describe('what goes wrong', () => {
     }
   });
 
-  test('an answer that breaks off is an error of both, with the status that had gone out', async () => {
+  test('a truncated response is an error on both spans, with the status that was sent', async () => {
     register();
     const { url } = await open({
       script: (socket) => {
@@ -524,7 +524,7 @@ describe('what goes wrong', () => {
     }
   });
 
-  test('content that turns out to be too long in the middle of an attempt ends both spans', async () => {
+  test('content that exceeds the maximum during an attempt ends both spans', async () => {
     register();
     const { port, backend } = await open({ script: () => {}, proxy: { maxBodyBytes: 10 } });
     const socket = dial(port);
@@ -542,7 +542,7 @@ describe('what goes wrong', () => {
   });
 });
 
-test('the spans of an upgraded connection end with the handshake', async () => {
+test('the spans of an upgrade end with the handshake', async () => {
   register();
   const { port, backend } = await open({
     script: (socket) => {
@@ -565,7 +565,7 @@ test('the spans of an upgraded connection end with the handshake', async () => {
   await spans(2);
 });
 
-test('an event stream is a span until it ends', async () => {
+test('the span of an event stream lasts until it ends', async () => {
   register();
   const { port, backend } = await open({
     script: (socket) => {
@@ -582,7 +582,7 @@ test('an event stream is a span until it ends', async () => {
   socket.destroy();
 });
 
-describe('without', () => {
+describe('without an OpenTelemetry SDK, or with a failing one', () => {
   const headers = { traceparent: SAMPLED.toUpperCase(), tracestate: 'B AD=1' };
 
   test.each([
@@ -613,7 +613,7 @@ test('an SDK that is registered later is used from then on', async () => {
   await spans(2);
 });
 
-test('an SDK that throws costs spans, not requests', async () => {
+test('an SDK that throws loses spans, but no requests', async () => {
   const warned = jest.spyOn(process, 'emitWarning').mockReturnValue(undefined);
   let asked = 0;
   // The first request's own span, then the attempt of the second one.
@@ -677,11 +677,11 @@ describe('a tracer that throws', () => {
   });
 
   test.each(['setAttributes', 'addEvent', 'setStatus', 'isRecording', 'spanContext', 'end'])(
-    'in %s costs no request',
+    'in %s fails no request',
     (name) => survives({ [name]: broken(name) }),
   );
 
-  test('in setAttributes, of an attempt that alone is sampled', async () => {
+  test('in setAttributes of an attempt span that alone is sampled', async () => {
     let asked = 0;
     const setAttributes = broken('setAttributes');
     // The span of the request is asked by the limiter and at the start of the attempt; then that of the attempt is.
@@ -693,7 +693,7 @@ describe('a tracer that throws', () => {
     expect(asked).toBeGreaterThanOrEqual(6);
   });
 
-  test('in the state of a trace', () =>
+  test('in the tracestate', () =>
     survives(
       { serialize: broken('serialize') },
       {
@@ -706,7 +706,7 @@ describe('a tracer that throws', () => {
       },
     ));
 
-  test.each(['before', 'after'])('in the context manager, %s the request has gone on', async (when) => {
+  test.each(['before', 'after'])('in the context manager, %s the request was passed on', async (when) => {
     const warned = jest.spyOn(process, 'emitWarning').mockReturnValue(undefined);
     register();
     const context = {

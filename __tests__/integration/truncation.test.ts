@@ -31,7 +31,7 @@ const CUTS = FRAMINGS.flatMap(([framing, bytes]) =>
   (framing.startsWith('the end') ? ['RST'] : ['FIN', 'RST']).map((how) => [framing, how, bytes] as const),
 );
 
-describe('T01, R27: an answer that is cut looks cut', () => {
+describe('T01, R27: a truncated response looks truncated', () => {
   test.each(CUTS)('framed by %s, cut by %s', async (_framing, how, bytes) => {
     const { port, backend, proxy } = await setUp((socket) => {
       socket.write(bytes, () => setTimeout(() => (how === 'FIN' ? socket.end() : socket.resetAndDestroy()), 30));
@@ -50,7 +50,7 @@ describe('T01, R27: an answer that is cut looks cut', () => {
     await eventually('nothing is in flight', () => proxy.status()[0]?.inFlight === 0);
   });
 
-  test('a reset keeps its code for whoever hears of it', async () => {
+  test('a reset keeps its error code in events', async () => {
     const { port, proxy } = await setUp((socket) => {
       socket.write(`HTTP/1.0 200 OK\r\n\r\n${LONG}`, () => setTimeout(() => socket.resetAndDestroy(), 30));
     });
@@ -62,13 +62,16 @@ describe('T01, R27: an answer that is cut looks cut', () => {
     expect(codes).toEqual(['ECONNRESET']);
   });
 
-  test.each(FRAMINGS.slice(-2))('C01: framed by %s and ended in order, it is whole', async (_framing, bytes) => {
-    const { port } = await setUp((socket) => void socket.end(bytes));
-    for (const request of [GET, OLD_GET]) {
-      const response = await rawRequest(port, request);
-      expect([response.content.toString(), response.framingComplete]).toEqual([LONG, true]);
-    }
-  });
+  test.each(FRAMINGS.slice(-2))(
+    'C01: a response framed by %s that ends regularly is complete',
+    async (_framing, bytes) => {
+      const { port } = await setUp((socket) => void socket.end(bytes));
+      for (const request of [GET, OLD_GET]) {
+        const response = await rawRequest(port, request);
+        expect([response.content.toString(), response.framingComplete]).toEqual([LONG, true]);
+      }
+    },
+  );
 });
 
 const UPLOADS: readonly [string, string, RegExp][] = [
@@ -78,29 +81,32 @@ const UPLOADS: readonly [string, string, RegExp][] = [
   ['chunks, before the last', 'Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n0\r\n', /\r\n\r\n4\r\nhalf(?:\r\n)?$/],
 ];
 
-describe('T04, R27: an upload that its client breaks off never looks whole', () => {
+describe('T04, R27: an aborted upload never looks complete', () => {
   const cases = UPLOADS.flatMap(([framing, bytes, seen]) =>
     ['FIN', 'RST', 'half-close'].flatMap((how) => [false, true].map((hard) => ({ framing, how, hard, bytes, seen }))),
   );
-  test.each(cases)('framed by $framing, broken off by $how, bounds: $hard', async ({ how, hard, bytes, seen }) => {
-    const backend = cleanup.add(await RecorderBackend.start(() => {}));
-    const start = hard ? hardenedGateway : proxyGateway;
-    const { port, proxy } = cleanup.add(await start({ backends: [backend.url] }));
-    const client = cleanup.add(await RawClient.connect(port));
-    client.send(`POST / HTTP/1.1\r\nHost: a\r\n${bytes}`);
-    await eventually('content arrives', () => backend.received[0]?.includes('half'));
-    if (how === 'half-close') client.socket.end();
-    else if (how === 'FIN') client.close();
-    else client.socket.resetAndDestroy();
-    await eventually('the backend sees the end', () => backend.connections.size === 0);
-    expect(backend.received[0]?.toString('latin1')).toMatch(seen);
-    expect(backend.requests).toHaveLength(1);
-    await eventually('nothing is in flight', () => proxy.status()[0]?.inFlight === 0);
-    expect(proxy.status()[0]?.circuit).toBe('closed');
-  });
+  test.each(cases)(
+    'framed by $framing, aborted by $how, hardened server: $hard',
+    async ({ how, hard, bytes, seen }) => {
+      const backend = cleanup.add(await RecorderBackend.start(() => {}));
+      const start = hard ? hardenedGateway : proxyGateway;
+      const { port, proxy } = cleanup.add(await start({ backends: [backend.url] }));
+      const client = cleanup.add(await RawClient.connect(port));
+      client.send(`POST / HTTP/1.1\r\nHost: a\r\n${bytes}`);
+      await eventually('content arrives', () => backend.received[0]?.includes('half'));
+      if (how === 'half-close') client.socket.end();
+      else if (how === 'FIN') client.close();
+      else client.socket.resetAndDestroy();
+      await eventually('the backend sees the end', () => backend.connections.size === 0);
+      expect(backend.received[0]?.toString('latin1')).toMatch(seen);
+      expect(backend.requests).toHaveLength(1);
+      await eventually('nothing is in flight', () => proxy.status()[0]?.inFlight === 0);
+      expect(proxy.status()[0]?.circuit).toBe('closed');
+    },
+  );
 });
 
-describe('T06, R30: an early answer', () => {
+describe('T06, R30: an early response', () => {
   const early: Script = (socket) => socket.write('HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig');
   const streamed: Script = (socket) => {
     socket.write('HTTP/1.1 413 Content Too Large\r\nTransfer-Encoding: chunked\r\n\r\n');
@@ -118,7 +124,7 @@ describe('T06, R30: an early answer', () => {
   ];
 
   test.each(scripts.flatMap(([kind, script]) => LONG_UPLOADS.map(([by, head]) => ({ kind, script, by, head }))))(
-    '$kind reaches a client that still sends by $by, and the connection ends',
+    '$kind reaches a client that is still sending by $by, and the connection ends',
     async ({ script, head }) => {
       const { port, backend, proxy } = await setUp(script);
       const client = cleanup.add(await RawClient.connect(port));
@@ -136,7 +142,7 @@ describe('T06, R30: an early answer', () => {
     },
   );
 
-  test('when little is left to send, the connection is kept', async () => {
+  test('keeps the connection when little is left to send', async () => {
     const { port } = await setUp(early);
     const client = cleanup.add(await RawClient.connect(port));
     client.send('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100001\r\n\r\n1');
@@ -146,30 +152,33 @@ describe('T06, R30: an early answer', () => {
     expect((await client.response()).status).toBe(413);
   });
 
-  test.each(['FIN', 'RST'])('a backend that dies by %s while its client still sends: 502, and the end', async (how) => {
-    const { port, backend, proxy } = await setUp((socket) => {
-      setTimeout(() => (how === 'FIN' ? socket.destroy() : socket.resetAndDestroy()), 50);
-    });
-    const client = cleanup.add(await RawClient.connect(port));
-    client.send('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3000000\r\n\r\n');
-    const sending = setInterval(() => client.send(Buffer.alloc(1_000)), 5);
-    try {
-      const response = await client.response('POST');
-      expect([response.status, response.field('connection')]).toEqual([502, 'close']);
-      await client.closed();
-    } finally {
-      clearInterval(sending);
-    }
-    expect(backend.requests).toHaveLength(1);
-    await eventually('nothing is in flight', () => proxy.status()[0]?.inFlight === 0);
-  });
+  test.each(['FIN', 'RST'])(
+    'a backend that dies by %s during an upload gives 502, and the connection ends',
+    async (how) => {
+      const { port, backend, proxy } = await setUp((socket) => {
+        setTimeout(() => (how === 'FIN' ? socket.destroy() : socket.resetAndDestroy()), 50);
+      });
+      const client = cleanup.add(await RawClient.connect(port));
+      client.send('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3000000\r\n\r\n');
+      const sending = setInterval(() => client.send(Buffer.alloc(1_000)), 5);
+      try {
+        const response = await client.response('POST');
+        expect([response.status, response.field('connection')]).toEqual([502, 'close']);
+        await client.closed();
+      } finally {
+        clearInterval(sending);
+      }
+      expect(backend.requests).toHaveLength(1);
+      await eventually('nothing is in flight', () => proxy.status()[0]?.inFlight === 0);
+    },
+  );
 });
 
-describe('a client that closes its side', () => {
+describe('a client that half-closes its connection', () => {
   test.each([
     ['in the packet of the request', true],
     ['while the backend works', false],
-  ])('%s has left: nobody goes on working for it', async (_when, atOnce) => {
+  ])('%s has left: its request is aborted', async (_when, atOnce) => {
     const { port, backend, proxy } = await setUp(() => {});
     const client = cleanup.add(await RawClient.connect(port));
     if (atOnce) client.socket.end(GET);
@@ -184,7 +193,7 @@ describe('a client that closes its side', () => {
     expect(proxy.status()[0]?.circuit).toBe('closed');
   });
 
-  test('after its answer, it is let go in order', async () => {
+  test('is closed regularly after its response', async () => {
     const { port } = await setUp(answerOk);
     const client = cleanup.add(await RawClient.connect(port));
     client.send(GET);
@@ -195,7 +204,7 @@ describe('a client that closes its side', () => {
   });
 });
 
-test('K2, B04: content stays framed when Connection names its fields', async () => {
+test('K2, B04: content stays framed when Connection names framing headers', async () => {
   const { port, backend } = await setUp(
     answer('HTTP/1.1 200 OK\r\nConnection: Content-Length\r\nContent-Length: 2\r\n\r\nok'),
   );

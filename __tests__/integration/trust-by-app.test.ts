@@ -24,7 +24,7 @@ const made = async (options: Partial<RoundRobinProxyOptions> = {}) => {
 const told = ({ requests }: RecorderBackend) =>
   requests.map((one) => [one.field('x-forwarded-for'), one.field('x-forwarded-proto'), one.field('x-forwarded-host')]);
 
-describe('on a Unix socket', () => {
+describe('trust proxy on a Unix socket', () => {
   async function ask(trust: number | false, options: Partial<RoundRobinProxyOptions> = {}, headers = CLAIM) {
     const { backend, proxy } = await made(options);
     const path = join(tmpdir(), `expressway-${randomUUID()}.sock`);
@@ -43,7 +43,7 @@ describe('on a Unix socket', () => {
     return backend;
   }
 
-  test('a peer that `trust proxy: 1` trusts says who the client is', async () => {
+  test('X-Forwarded-For of a peer that `trust proxy: 1` trusts names the client', async () => {
     expect(told(await ask(1))).toEqual([['203.0.113.7', 'https', 'shop.example']]);
   });
 
@@ -53,7 +53,7 @@ describe('on a Unix socket', () => {
     expect(backend.requests[0]?.field('forwarded')).toBe('for=unknown;host=gw;proto=http');
   });
 
-  test('a peer that nobody trusts does not', async () => {
+  test('X-Forwarded-For of an untrusted peer is ignored', async () => {
     expect(told(await ask(false))).toEqual([[undefined, 'http', 'gw']]);
   });
 });
@@ -63,58 +63,55 @@ const FRAMEWORKS = [
   ['Express 4', express4 as unknown as typeof express],
 ] as const;
 
-describe.each(FRAMEWORKS)(
-  '%s: who the client is, is what req.ip says where the proxy is mounted',
-  (_name, framework) => {
-    async function ask(mount: (app: Express, proxy: ReturnType<typeof roundRobinProxy>) => void) {
-      const { backend, proxy } = await made();
-      const app = framework();
-      mount(app, proxy);
-      const { url } = cleanup.add(await listen(app));
-      const response = await fetch(`${url}/sub/x`, { headers: CLAIM });
-      await response.text();
-      return told(backend)[0];
-    }
+describe.each(FRAMEWORKS)('%s: the client is req.ip of the app that mounts the proxy', (_name, framework) => {
+  async function ask(mount: (app: Express, proxy: ReturnType<typeof roundRobinProxy>) => void) {
+    const { backend, proxy } = await made();
+    const app = framework();
+    mount(app, proxy);
+    const { url } = cleanup.add(await listen(app));
+    const response = await fetch(`${url}/sub/x`, { headers: CLAIM });
+    await response.text();
+    return told(backend)[0];
+  }
 
-    test('a sub-app that trusts, in an app that does not, whose limiter has looked before', async () => {
-      const seen = await ask((app, proxy) => {
-        app.use(cleanup.add(ipRateLimit({ limit: 100 })));
-        app.use('/sub', framework().set('trust proxy', 1).use(proxy));
-      });
-      expect(seen).toEqual(['203.0.113.7', 'https', 'shop.example']);
+  test('a trusting sub-app in an app that does not trust, after its limiter', async () => {
+    const seen = await ask((app, proxy) => {
+      app.use(cleanup.add(ipRateLimit({ limit: 100 })));
+      app.use('/sub', framework().set('trust proxy', 1).use(proxy));
     });
+    expect(seen).toEqual(['203.0.113.7', 'https', 'shop.example']);
+  });
 
-    test('a sub-app that does not trust, in an app that does', async () => {
-      const seen = await ask((app, proxy) => {
-        app.set('trust proxy', 1).use(cleanup.add(ipRateLimit({ limit: 100 })));
-        app.use('/sub', framework().set('trust proxy', false).use(proxy));
-      });
-      expect(seen?.slice(0, 2)).toEqual(['127.0.0.1', 'http']);
+  test('a sub-app that does not trust, in an app that trusts', async () => {
+    const seen = await ask((app, proxy) => {
+      app.set('trust proxy', 1).use(cleanup.add(ipRateLimit({ limit: 100 })));
+      app.use('/sub', framework().set('trust proxy', false).use(proxy));
     });
+    expect(seen?.slice(0, 2)).toEqual(['127.0.0.1', 'http']);
+  });
 
-    test('a middleware that defines req.ip, also after a limiter has looked', async () => {
-      const seen = await ask((app, proxy) => {
-        app.use(cleanup.add(ipRateLimit({ limit: 100 })));
-        app.use((req, _res, next) => {
-          Object.defineProperty(req, 'ip', { value: '::ffff:198.51.100.9', configurable: true });
-          next();
-        });
-        app.use(proxy);
+  test('a middleware that defines req.ip, also after a limiter', async () => {
+    const seen = await ask((app, proxy) => {
+      app.use(cleanup.add(ipRateLimit({ limit: 100 })));
+      app.use((req, _res, next) => {
+        Object.defineProperty(req, 'ip', { value: '::ffff:198.51.100.9', configurable: true });
+        next();
       });
-      expect(seen).toEqual(['198.51.100.9', 'http', expect.stringContaining('127.0.0.1')]);
+      app.use(proxy);
     });
+    expect(seen).toEqual(['198.51.100.9', 'http', expect.stringContaining('127.0.0.1')]);
+  });
 
-    test('an app that defines ip for all of its requests', async () => {
-      const seen = await ask((app, proxy) => {
-        Object.defineProperty(app.request, 'ip', { get: () => '198.51.100.10', configurable: true });
-        app.use(cleanup.add(ipRateLimit({ limit: 100 })), proxy);
-      });
-      expect(seen?.[0]).toBe('198.51.100.10');
+  test('an app that defines ip for all of its requests', async () => {
+    const seen = await ask((app, proxy) => {
+      Object.defineProperty(app.request, 'ip', { get: () => '198.51.100.10', configurable: true });
+      app.use(cleanup.add(ipRateLimit({ limit: 100 })), proxy);
     });
-  },
-);
+    expect(seen?.[0]).toBe('198.51.100.10');
+  });
+});
 
-test('a limiter counts by what a middleware defines as req.ip', async () => {
+test('a limiter counts by the req.ip that a middleware defines', async () => {
   const app = express();
   app.use((req, _res, next) => {
     Object.defineProperty(req, 'ip', { value: req.get('x-own'), configurable: true });
@@ -126,7 +123,7 @@ test('a limiter counts by what a middleware defines as req.ip', async () => {
   expect([await ask('192.0.2.1'), await ask('192.0.2.2'), await ask('192.0.2.1')]).toEqual([200, 200, 429]);
 });
 
-test('a view of the client that changes on the way leaves no place taken', async () => {
+test('a client address that changes during a request leaves no place taken', async () => {
   const { proxy } = await made({ maxInFlightPerClient: 1, maxInFlight: 1 });
   const app = express();
   app.use(observability());
@@ -157,7 +154,7 @@ test.each([
 describe('a pathFilter that throws', () => {
   const thrown: unknown[] = [new Error('no filter'), 'text', undefined, null, 0];
 
-  test.each(thrown)('%p reaches the error handlers, and the next request is as if nothing had been', async (error) => {
+  test.each(thrown)('%p reaches the error handlers, and the next request is served', async (error) => {
     const backend = cleanup.add(await RecorderBackend.start());
     const errors: unknown[] = [];
     const gateway = cleanup.add(

@@ -41,8 +41,8 @@ async function server(onSocket: (socket: Socket) => void, secure = false): Promi
   return { url: `http://127.0.0.1:${(tcp.address() as { port: number }).port}`, server: tcp };
 }
 
-describe('R35: when one side closes', () => {
-  test('its data is flushed to the other, which may still answer, and both are closed', async () => {
+describe('R35: when one side of a tunnel closes', () => {
+  test('its data is flushed to the other side, which may still respond, and both are closed', async () => {
     const backend = await server((socket) => {
       let got = '';
       socket.once('data', () => socket.write(SWITCHING));
@@ -59,7 +59,7 @@ describe('R35: when one side closes', () => {
     await eventually('nothing is left', () => gateway.proxy.status()[0]?.inFlight === 0);
   });
 
-  test('the backend: a slow reader gets all of it, then the end', async () => {
+  test('the backend: a slow client gets all data, then the end', async () => {
     const content = randomBytes(8 * 1024 * 1024);
     const { gateway, backend, open } = await setup((socket) => void socket.write(SWITCHING));
     const client = await open();
@@ -76,7 +76,7 @@ describe('R35: when one side closes', () => {
 
   const both = ['client', 'backend'].flatMap((first) => ['http', 'https'].map((scheme) => [first, scheme] as const));
 
-  test.each(both)('the %s (%s), while data is in flight both ways: all of it arrives', async (first, scheme) => {
+  test.each(both)('the %s (%s), while data is in flight both ways: all data arrives', async (first, scheme) => {
     const [down, up] = [randomBytes(4 * 1024 * 1024), randomBytes(4 * 1024 * 1024)];
     let backendSide: Socket | undefined;
     let got = '';
@@ -109,7 +109,7 @@ describe('R35: when one side closes', () => {
     await eventually('nothing is left', () => gateway.proxy.status()[0]?.inFlight === 0);
   });
 
-  test('and the other stays silent, that one is cut off', async () => {
+  test('and the other stays silent, the tunnel is cut', async () => {
     const backend = await server((socket) => void socket.once('data', () => socket.write(SWITCHING)));
     const options = { backends: [backend.url], tunnel: { closeTimeoutMs: 200 } };
     const gateway = cleanup.add(await proxyGateway(options));
@@ -119,7 +119,7 @@ describe('R35: when one side closes', () => {
     await eventually('nothing is left', () => gateway.proxy.status()[0]?.inFlight === 0);
   });
 
-  test.each(['client', 'backend'])('by a reset of the %s, the other one learns of it', async (side) => {
+  test.each(['client', 'backend'])('by a reset of the %s, the other side is reset', async (side) => {
     const { gateway, backend, open } = await setup(rawEcho);
     const client = await open();
     client.send('ping');
@@ -133,8 +133,8 @@ describe('R35: when one side closes', () => {
   });
 });
 
-describe('bytes', () => {
-  test('many megabytes both ways at once arrive as they were', async () => {
+describe('bytes in a tunnel', () => {
+  test('many megabytes both ways at once arrive unchanged', async () => {
     const { client } = await plainTunnel((socket) => socket.pipe(socket));
     // What looks like HTTP, or like the end of a tunnel, is only bytes.
     const sent = createHash('sha256');
@@ -223,8 +223,8 @@ describe('bytes', () => {
   });
 });
 
-describe('bounds', () => {
-  test('an idle tunnel is closed; one that speaks now and then is not', async () => {
+describe('bounds of tunnels', () => {
+  test('an idle tunnel is closed; one with occasional data is not', async () => {
     const { backend, gateway, open } = await setup(rawEcho, { tunnel: { idleTimeoutMs: 600 } });
     const idle = await open();
     const busy = await open();
@@ -250,7 +250,7 @@ describe('bounds', () => {
     ['in all: 503', { max: 2 }, 503, 'overloaded'],
     ['per client: 429', { maxPerClient: 2 }, 429, 'client_overload'],
   ])(
-    'caps %s with a problem on the raw socket; a place that is left is free again',
+    'a maximum %s is enforced with a problem document; a freed place can be used again',
     async (_n, tunnel, status, cause) => {
       const { backend, gateway, open } = await setup(rawEcho, { tunnel });
       const first = await open();
@@ -270,7 +270,7 @@ describe('bounds', () => {
     },
   );
 
-  test('a refused handshake gives its place back', async () => {
+  test('a refused handshake frees its place', async () => {
     const { backend, gateway, open } = await setup(answer('HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n'), {
       tunnel: { max: 1 },
     });
@@ -283,12 +283,12 @@ describe('bounds', () => {
     await open();
   });
 
-  test('bad options throw at construction, all in one error', () => {
+  test('invalid tunnel options throw at construction, all in one error', () => {
     const tunnel = { idleTimeoutMs: -1, max: 1.5, nope: 1 } as never;
     expect(() => roundRobinProxy({ backends: ['http://a'], tunnel })).toThrow(/nope.*idleTimeoutMs.*max/);
   });
 
-  test('closing the proxy ends tunnels after what they were sent, also those of clients that do not read', async () => {
+  test('closing the proxy flushes and ends tunnels, also those of clients that do not read', async () => {
     const { backend, gateway, open } = await setup(rawSilence, { tunnel: { closeTimeoutMs: 300 } });
     const reader = await open();
     onlyConnection(backend).write('the end');

@@ -41,7 +41,7 @@ async function everywhere() {
 }
 
 describe('connections to the targets of a router', () => {
-  test('idle ones are closed when many targets were used', async () => {
+  test('idle connections are closed when many targets were used', async () => {
     const backend = await everywhere();
     let target = 0;
     const gateway = await proxied({ router: () => ({ host: `127.0.1.${target}`, port: backend.port }) });
@@ -52,7 +52,7 @@ describe('connections to the targets of a router', () => {
     await eventually('the first 120 are closed', () => backend.open() <= 86);
   });
 
-  test('all are closed with the server', async () => {
+  test('all connections are closed with the server', async () => {
     const backend = await everywhere();
     const gateway = await proxied({ target: `http://127.0.0.1:${backend.port}` });
     await (await fetch(gateway.url)).text();
@@ -61,7 +61,7 @@ describe('connections to the targets of a router', () => {
     await eventually('the connection to the target is closed', () => backend.open() === 0);
   });
 
-  test('an origin is forgotten with its connections, those of a pool are not', () => {
+  test('an origin is dropped with its last connection, except those of a pool', () => {
     for (const forgetIdle of [true, false]) {
       const connections = new Connections({ connectTimeoutMs: 1_000, forgetIdle });
       const to = (port: number) => {
@@ -94,7 +94,7 @@ describe('NODE_TLS_REJECT_UNAUTHORIZED=0', () => {
   test.each([
     ['the native transport', []],
     ['undiciTransport()', [undiciTransport()]],
-  ])('%s checks the certificate all the same, and only secure: false turns that off', async (_name, plugins) => {
+  ])('%s still checks the certificate; only secure: false disables that', async (_name, plugins) => {
     const target = await untrusted();
     const statuses = await withoutChecks(async () => {
       const gateways = [await proxied({ target }, plugins), await proxied({ target, secure: false }, plugins)];
@@ -103,7 +103,7 @@ describe('NODE_TLS_REJECT_UNAUTHORIZED=0', () => {
     expect(statuses).toEqual([500, 200]);
   });
 
-  test('roundRobinProxy() checks the certificate all the same, and only tls.rejectUnauthorized turns that off', async () => {
+  test('roundRobinProxy() still checks the certificate; only tls.rejectUnauthorized disables that', async () => {
     const backends = [await untrusted()];
     const statuses = await withoutChecks(async () => {
       const proxies = [{ backends }, { backends, tls: { rejectUnauthorized: false } }].map((options) =>

@@ -60,12 +60,12 @@ describe('undiciTransport() sends what the native transport sends', () => {
     expect(fields(ours)).toEqual(fields(native));
   });
 
-  test('pathFilter leaves the rest to the next handler', async () => {
+  test('requests that pathFilter excludes reach the next handler', async () => {
     const { native, ours } = await both({ pathFilter: '/other' }, GET);
     expect([native.response.status, ours.response.status]).toEqual([404, 404]);
   });
 
-  test('what only concerned the client connection stays behind', async () => {
+  test('hop-by-hop headers are not forwarded', async () => {
     const request = 'GET / HTTP/1.1\r\nHost: a\r\nConnection: X-Gone\r\nX-Gone: 1\r\nTE: trailers\r\nX-Stay: 1\r\n\r\n';
     const { ours } = await both({}, request);
     const names = ours.request?.fields.map(([name]) => name);
@@ -75,7 +75,7 @@ describe('undiciTransport() sends what the native transport sends', () => {
   });
 });
 
-describe('failures', () => {
+describe('failures with undiciTransport()', () => {
   test("a refused connection reaches the user's error handler, once", async () => {
     const app = express();
     const seen: unknown[] = [];
@@ -96,14 +96,14 @@ describe('failures', () => {
     expect([response.status, await response.text(), seen]).toEqual([502, 'mine', ['ECONNREFUSED']]);
   });
 
-  test('without an error handler the default one of http-proxy-middleware answers', async () => {
+  test('without an error handler the default one of http-proxy-middleware responds', async () => {
     const app = express();
     app.use(createProxyMiddleware({ target: `http://127.0.0.1:${await closedPort()}`, plugins: [undiciTransport()] }));
     const { url } = cleanup.add(await listen(app));
     expect((await fetch(url)).status).toBe(504);
   });
 
-  test('proxyTimeout bounds the wait for a head, and a cut answer looks cut', async () => {
+  test('proxyTimeout bounds the wait for a response head, and a truncated response looks truncated', async () => {
     const { ours } = await both({ proxyTimeout: 200 }, GET, () => {});
     expect(ours.response.status).toBe(504);
     const cut = await both({}, GET, (socket) => {
@@ -113,7 +113,7 @@ describe('failures', () => {
   });
 });
 
-describe('what needs the native transport keeps it', () => {
+describe('options that need the native transport keep it', () => {
   const marker = { 'x-hook': 'ran' };
   test.each<[string, Options, (seen: Seen) => void]>([
     [

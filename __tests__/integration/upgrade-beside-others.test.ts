@@ -94,9 +94,9 @@ const codes = () => warned.mock.calls.map(([, options]) => (options as unknown a
 const orders = ['ours first', 'ours last'];
 const path = '/proxied';
 
-describe('beside another listener for upgrades on the same server', () => {
+describe('upgradeHandler() beside another upgrade listener on the same server', () => {
   test.each(Object.keys(LISTENERS).flatMap((other) => orders.map((order) => [other, order])))(
-    '%s, %s: with path, an upgrade on another path is left to it, and the app is called at most by it',
+    '%s, %s: with path, the other listener gets upgrades on other paths',
     async (other, order) => {
       const { port, calls } = await setup(other, order, { path });
       expect(await greeting(port, '/other/ws')).toBe('other');
@@ -108,13 +108,13 @@ describe('beside another listener for upgrades on the same server', () => {
     ['socket.io', 'express-ws', 'a ws server of the same path'].flatMap((other) =>
       orders.map((order) => [other, order]),
     ),
-  )('%s, %s: without path, an upgrade that it took is left to it', async (other, order) => {
+  )('%s, %s: without path, upgrades that the other listener accepted are left to it', async (other, order) => {
     const { port, calls } = await setup(other, order);
     expect(await greeting(port, '/other/ws')).toBe('other');
     expect(calls()).toBe(other === 'express-ws' ? 1 : 0);
   });
 
-  test.each(orders)('socket.io, %s: what is for the app reaches it', async (order) => {
+  test.each(orders)('socket.io, %s: upgrades for the app reach it', async (order) => {
     for (const options of [
       { path },
       { path: ['/x', '/proxied/'] },
@@ -127,7 +127,7 @@ describe('beside another listener for upgrades on the same server', () => {
   });
 
   test.each(orders)(
-    'a ws server with a path, %s: it refuses what is for the app, which a warning says',
+    'a ws server with a path, %s: it refuses upgrades for the app, which a warning says',
     async (order) => {
       const { port } = await setup('a ws server of the same path', order, { path });
       expect(await greeting(port, '/proxied/ws')).toBe('refused with 400');
@@ -135,7 +135,7 @@ describe('beside another listener for upgrades on the same server', () => {
     },
   );
 
-  test('without path, a warning says that others may decide later', async () => {
+  test('without path, a warning says that other listeners may decide later', async () => {
     const { port } = await setup('socket.io', 'ours last');
     expect(await greeting(port, '/proxied/ws')).toBe('backend');
     expect(codes()).toEqual(['WARN_EXPRESSWAY_UPGRADE_LISTENERS']);
@@ -151,7 +151,7 @@ describe('the option path', () => {
     ['/proxiedX', false],
     ['/', false],
     ['/other?/proxied', false],
-  ])('where nobody else listens, %s is an upgrade: %s; else an ordinary request', async (target, isUpgrade) => {
+  ])('without other listeners, %s is an upgrade: %s', async (target, isUpgrade) => {
     const backend = cleanup.add(await RecorderBackend.start(isUpgrade ? rawEcho : answerOk));
     const app = express().use(cleanup.add(roundRobinProxy({ backends: [backend.url] })));
     const server = createServer(app);
@@ -168,7 +168,7 @@ describe('the option path', () => {
   });
 });
 
-test('without an upgrade handler on the server, a warning names it once; the response is an ordinary one', async () => {
+test('without an upgrade handler on the server, a warning names it once, and the response is an ordinary one', async () => {
   const backend = cleanup.add(await RecorderBackend.start(answerOk));
   const app = express().use(cleanup.add(roundRobinProxy({ backends: [backend.url] })));
   const { port } = cleanup.add(await listen(app));

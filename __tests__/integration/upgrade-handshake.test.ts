@@ -33,7 +33,7 @@ async function send(port: number, bytes: string): Promise<RawClient> {
   return client;
 }
 
-describe('what is no upgrade', () => {
+describe('requests that are no upgrade', () => {
   test('R36: in HTTP/1.0 the field is ignored', async () => {
     const backend = await backendWith(answerOk);
     const { port } = await gatewayWith({ backends: [backend.url] });
@@ -42,7 +42,7 @@ describe('what is no upgrade', () => {
     expect(backend.requests[0]?.field('upgrade')).toBeUndefined();
   });
 
-  test('R36: without Connection: upgrade the field is ignored, and the connection kept', async () => {
+  test('R36: without Connection: upgrade the Upgrade header is ignored, and the connection is kept', async () => {
     const backend = await backendWith(answerOk);
     const { port } = await gatewayWith({ backends: [backend.url] });
     const client = await send(port, 'GET /1 HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n');
@@ -90,8 +90,8 @@ describe('what is no upgrade', () => {
   });
 });
 
-describe('the protocol', () => {
-  test('K5: only our own spelling of it goes to the backend, never what the client wrote', async () => {
+describe('the protocol of an upgrade', () => {
+  test('K5: the backend gets the configured spelling, never that of the client', async () => {
     const backend = await backendWith(rawEcho);
     const { port } = await gatewayWith({ backends: [backend.url] });
     const client = await send(port, upgradeRequest().replace('Upgrade: websocket', 'Upgrade: evil/1, WebSocket, h2c'));
@@ -101,7 +101,7 @@ describe('the protocol', () => {
     expect(backend.requests[0]?.field('connection')?.toLowerCase()).toBe('upgrade');
   });
 
-  test('another one is switched to when it is configured', async () => {
+  test('another protocol is accepted when it is configured', async () => {
     const backend = await backendWith(answer(SWITCHING.replace('websocket', 'chat/2')));
     const { port } = await gatewayWith({ backends: [backend.url] }, { upgrades: ['chat/2'] });
     const client = await send(port, upgradeRequest().replace('Upgrade: websocket', 'Upgrade: chat/2'));
@@ -112,14 +112,14 @@ describe('the protocol', () => {
     expect((await other.response()).status).toBe(200);
   });
 
-  test('names that are none, and those that carry HTTP, throw at construction', () => {
+  test('invalid names, and protocols that carry HTTP, throw at construction', () => {
     const make = () => upgradeHandler(() => {}, { upgrades: ['a b', 'h2c', 'TLS/1.0', 'x\r\ny'], nope: 1 } as never);
     expect(make).toThrow(/nope.*a b.*h2c.*TLS/);
   });
 });
 
 describe('no tunnel without a 101', () => {
-  test.each([200, 426])("a backend's %i goes through as it is, and the connection closes", async (status) => {
+  test.each([200, 426])('a %i of the backend is forwarded unchanged, and the connection closes', async (status) => {
     const backend = await backendWith(answer(`HTTP/1.1 ${status} Whatever\r\nX-A: b\r\nContent-Length: 2\r\n\r\nno`));
     const { port, proxy } = await gatewayWith({ backends: [backend.url] });
     const client = await send(port, `${upgradeRequest()}early bytes`);
@@ -133,7 +133,7 @@ describe('no tunnel without a 101', () => {
   test.each([
     ['to something else', SWITCHING.replace('websocket', 'evil')],
     ['without saying to what', SWITCHING.replace('Upgrade: websocket\r\n', '')],
-  ])('a backend that switches %s failed: 502', async (_name, bytes) => {
+  ])('a backend that switches %s counts as failed: 502', async (_name, bytes) => {
     const backend = await backendWith(answer(bytes));
     const { port } = await gatewayWith({ backends: [backend.url], retry: { attempts: 0 } });
     const client = await send(port, upgradeRequest());
@@ -143,7 +143,7 @@ describe('no tunnel without a 101', () => {
     await eventually('its connection is closed', () => backend.connections.size === 0);
   });
 
-  test('and the next backend is asked, where the rules for retries allow it', async () => {
+  test('the next backend is tried where the retry rules allow it', async () => {
     const bad = await backendWith(answer(SWITCHING.replace('websocket', 'evil')));
     const good = await backendWith(rawEcho);
     const { port } = await gatewayWith({ backends: [bad.url, good.url] });
@@ -152,7 +152,7 @@ describe('no tunnel without a 101', () => {
     expect(bad.requests).toHaveLength(1);
   });
 
-  test('K17: a client that resets before the 101 harms nobody', async () => {
+  test('K17: a client that resets before the 101 does no harm', async () => {
     const backend = await backendWith(() => {});
     const { port, proxy, url } = await gatewayWith({ backends: [backend.url] });
     const client = await send(port, upgradeRequest());
@@ -164,7 +164,7 @@ describe('no tunnel without a 101', () => {
     expect((await fetch(url)).status).toBe(200);
   });
 
-  test('K17: a client that resets while it is refused harms nobody', async () => {
+  test('K17: a client that resets while it is refused does no harm', async () => {
     const app = express().use((_req, res) => void setTimeout(() => res.status(403).end('no'), 30));
     const server = createServer(app);
     server.on('upgrade', upgradeHandler(app));
@@ -188,8 +188,8 @@ describe('no tunnel without a 101', () => {
   });
 });
 
-describe('the 101', () => {
-  test("carries the app's own fields, the sticky cookie among them, and no framing", async () => {
+describe('the 101 response', () => {
+  test('has the headers of the app and the sticky cookie, and no framing headers', async () => {
     const head = SWITCHING.replace(
       '\r\n\r\n',
       '\r\nSet-Cookie: b=1\r\nSec-WebSocket-Accept: x\r\nContent-Length: 3\r\nKeep-Alive: timeout=5\r\n\r\n',

@@ -57,7 +57,7 @@ const inFlight = (proxy: RoundRobinProxy) => [proxy.status()[0]?.inFlight, proxy
 const cases = Object.keys(MOMENTS).flatMap((moment) => Object.keys(ENDINGS).map((ending) => [moment, ending] as const));
 
 test.each(cases)(
-  '%s throws while a client %s: the process goes on, and nothing stays in flight',
+  '%s throws while a client %s: the process continues, and nothing stays in flight',
   async (moment, ending) => {
     const backend = cleanup.add(await RecorderBackend.start(rawEcho));
     if (ending === 'is refused')
@@ -84,7 +84,7 @@ test.each(cases)(
 test.each([
   ['throws', boom],
   ['rejects', () => Promise.reject(new Error('thrown by the app'))],
-])('an app that is a plain function and %s cuts its connection, which a warning says', async (_how, app) => {
+])('a plain function as app that %s loses its connection, which a warning says', async (_how, app) => {
   const port = await gatewayOf(app as RequestListener);
   const client = cleanup.add(await RawClient.connect(port));
   client.send(upgradeRequest());
@@ -95,7 +95,7 @@ test.each([
   );
 });
 
-test('a path function that throws leaves the upgrade alone', async () => {
+test('a throwing path function leaves the upgrade to other listeners', async () => {
   const backend = cleanup.add(await RecorderBackend.start((socket) => void socket.write(SWITCHING)));
   const app = express().use(cleanup.add(roundRobinProxy({ backends: [backend.url] })));
   const server = createServer(app);

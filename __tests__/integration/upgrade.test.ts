@@ -55,7 +55,7 @@ async function refusal(url: string): Promise<{ status: number | undefined; retry
 }
 
 describe('WebSocket', () => {
-  test('the very first request of a gateway may be an upgrade; bytes pass both ways', async () => {
+  test('the first request of a gateway may be an upgrade, and bytes pass both ways', async () => {
     const backend = await echoBackend('one');
     const gateway = cleanup.add(await proxyGateway({ backends: [backend.url] }));
     const { socket, messages } = await open(gateway.url, ['chat']);
@@ -103,7 +103,7 @@ describe('WebSocket', () => {
     expect(Number(limited.retryAfter)).toBeGreaterThan(0);
   });
 
-  test("a backend's refusal comes through as it is; a dead backend is 502", async () => {
+  test('a refusal of the backend is forwarded unchanged; a dead backend gives 502', async () => {
     const refusing = cleanup.add(
       await RecorderBackend.start(answer('HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno')),
     );
@@ -114,7 +114,7 @@ describe('WebSocket', () => {
     expect((await refusal(dead.url)).status).toBe(502);
   });
 
-  test('W04: another protocol is not switched to: the request is answered, the connection closed', async () => {
+  test('W04: another protocol is not accepted: the request gets a response, and the connection closes', async () => {
     const backend = cleanup.add(await RecorderBackend.start());
     const gateway = cleanup.add(await proxyGateway({ backends: [backend.url] }));
     const client = cleanup.add(await RawClient.connect(gateway.port));
@@ -127,7 +127,7 @@ describe('WebSocket', () => {
     expect(backend.requests[0]?.field('upgrade')).toBeUndefined();
   });
 
-  test('W02: a backend that breaks off ends the tunnel; closing the proxy ends it too', async () => {
+  test('W02: the tunnel ends when the backend disconnects, and when the proxy closes', async () => {
     const backend = await echoBackend('one');
     const gateway = cleanup.add(await proxyGateway({ backends: [backend.url] }));
     const first = await open(gateway.url);
@@ -140,7 +140,7 @@ describe('WebSocket', () => {
     await ended;
   });
 
-  test('what the client sends behind its handshake is not lost', async () => {
+  test('bytes that the client sends right after its handshake are not lost', async () => {
     const backend = cleanup.add(
       await RecorderBackend.start(
         answer('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nfirst'),

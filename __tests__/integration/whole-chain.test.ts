@@ -39,7 +39,7 @@ describe.each<[string, () => App]>([
     return { ...gateway, seen };
   }
 
-  test('alternates, and answers the request over the limit with 429', async () => {
+  test('alternates between backends, and responds with 429 over the limit', async () => {
     const backends = [cleanup.add(await RecorderBackend.start()), cleanup.add(await RecorderBackend.start())];
     const { url, seen } = await chain(
       backends.map((backend) => backend.url),
@@ -55,7 +55,7 @@ describe.each<[string, () => App]>([
     expect(seen).toEqual([...Array(4).fill('forwarded completed'), 'limited']);
   });
 
-  test('a bad backend opens its own circuit, not that of the route', async () => {
+  test('a failing backend opens its own circuit, not that of the route', async () => {
     const bad = cleanup.add(await RecorderBackend.start(answer('HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n')));
     const good = cleanup.add(await RecorderBackend.start(answerOk));
     const { url, seen } = await chain([bad.url, good.url]);
@@ -64,7 +64,7 @@ describe.each<[string, () => App]>([
     expect(seen.filter((entry) => entry.endsWith('open'))).toEqual(['backend open']);
   });
 
-  test('all out: 502, then 503, and the circuit of the route opens', async () => {
+  test('when all backends fail: 502, then 503, and the circuit of the route opens', async () => {
     const { url, seen } = await chain([`http://127.0.0.1:${await closedPort()}`]);
     const statuses: number[] = [];
     for (let i = 0; i < 12; i += 1) statuses.push((await fetch(url)).status);
@@ -73,7 +73,7 @@ describe.each<[string, () => App]>([
     expect(seen).toContain('rejected no_backend');
   });
 
-  test('mounted at a path, the backend gets the rest of it', async () => {
+  test('mounted at a path, the backend gets the rest of the path', async () => {
     const backend = cleanup.add(await RecorderBackend.start());
     const app = makeApp();
     app.use('/api', cleanup.add(roundRobinProxy({ backends: [backend.url] })));
@@ -99,7 +99,7 @@ describe.each<[string, () => App]>([
     socket.terminate();
   });
 
-  test('errors of other handlers, and routes beside the proxy, are the app’s own', async () => {
+  test('errors of other handlers, and routes beside the proxy, are left to the app', async () => {
     const backend = cleanup.add(await RecorderBackend.start());
     const app = makeApp();
     app.set('env', 'test');
