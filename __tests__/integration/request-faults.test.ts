@@ -7,7 +7,7 @@ import { type GatewayError, type RoundRobinProxyOptions, roundRobinProxy, upgrad
 import { Backend } from '../../lib/backends/backend.ts';
 import { BackendPool } from '../../lib/backends/backend-pool.ts';
 import { Exchange } from '../../lib/core/exchange.ts';
-import { ForwardingReports } from '../../lib/proxy/forwarding-reports.ts';
+import { BackendChoice } from '../../lib/proxy/backend-choice.ts';
 import { InFlightCaps } from '../../lib/proxy/in-flight-caps.ts';
 import { Via } from '../../lib/proxy/request/forwarding-headers.ts';
 import { RequestContent } from '../../lib/proxy/request/request-body.ts';
@@ -72,7 +72,7 @@ const POINTS: readonly Point[] = [
   [InFlightCaps.prototype, 'enter'],
   [BackendPool.prototype, 'select'],
   [Backend.prototype, 'acquire'],
-  [ForwardingReports.prototype, 'picked'],
+  [BackendChoice.prototype, 'take'],
   [Connections.prototype, 'to'],
   [BackendConnections.prototype, 'dispatch'],
   [Watchdog.prototype, 'watch'],

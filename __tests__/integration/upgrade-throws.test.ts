@@ -3,6 +3,8 @@ import type { Socket } from 'node:net';
 import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
 import express from 'express';
 import { type RoundRobinProxy, roundRobinProxy, upgradeHandler } from 'expressway';
+import { exchangeOf } from '../../lib/core/exchange.ts';
+import type { Outcome } from '../../lib/core/outcome.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { RecorderBackend } from '../support/recorder-backend.ts';
@@ -107,3 +109,36 @@ test('a throwing path function leaves the upgrade to other listeners', async () 
   expect(backend.requests[0]?.field('upgrade')).toBeUndefined();
   expect(warned).toHaveBeenCalledTimes(1);
 });
+
+/** Each breaks while the gateway writes the head that switches the protocol. */
+const BREAKS: readonly (keyof typeof MOMENTS)[] = ['setHeader()', 'detachSocket()'];
+
+test.each(BREAKS)(
+  '%s that throws while the protocol is switched is the app’s fault, not the backend’s',
+  async (moment) => {
+    const backend = cleanup.add(
+      await RecorderBackend.start((socket) => void socket.write(SWITCHING.replace('\r\n', '\r\nX-Own: 1\r\n'))),
+    );
+    const proxy = cleanup.add(roundRobinProxy({ backends: [backend.url] }));
+    const failed: unknown[] = [];
+    proxy.events.on('attemptFailed', (event) => failed.push(event));
+    const outcomes: Outcome[] = [];
+    const port = await gatewayOf(
+      express().use((req, res, next) => {
+        exchangeOf(req, res).observe({ settled: (outcome) => outcomes.push(outcome) });
+        MOMENTS[moment]?.(req, res);
+        next();
+      }, proxy),
+    );
+    const client = cleanup.add(await RawClient.connect(port));
+    client.send(upgradeRequest());
+    await client.closed();
+    await eventually('nothing is in flight', () => inFlight(proxy).every((count) => count === 0));
+    expect(outcomes).toMatchObject([{ kind: 'failed', cause: 'handler_error' }]);
+    expect([failed, proxy.status()[0]]).toMatchObject([[], { circuit: 'closed' }]);
+    expect(warned).toHaveBeenCalledWith(
+      expect.stringContaining('thrown by the app'),
+      expect.objectContaining({ code: 'WARN_EXPRESSWAY_LISTENER' }),
+    );
+  },
+);

@@ -20,7 +20,7 @@ export interface AttemptOwner {
    */
   accepts(status: number, fields: ResponseFields): boolean;
   /** The head of the final answer is here, and about to go to the client. */
-  answered(status: number, fields: ResponseFields): void;
+  responded(status: number, fields: ResponseFields): void;
   /** The backend switched protocols; the attempt is over, the connection is the owner's. */
   upgraded(status: number, fields: ResponseFields, socket: Duplex, spelling: HeaderSpelling | undefined): void;
   /** Code of the app threw. The attempt is over; whatever the owner holds is to be released. Called after `ended()`, or in its place. */

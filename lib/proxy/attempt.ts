@@ -1,28 +1,22 @@
-import type { ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import type { Abortable, Exchange } from '../core/exchange.ts';
-import { isEventStream } from '../core/field-values.ts';
-import { lastAnswer } from '../core/last-answer.ts';
 import { ABORTED, type Failed, type FailureCause, type Outcome } from '../core/outcome.ts';
 import { cut } from '../core/reject.ts';
 import type { AttemptOwner, AttemptTimeouts } from './attempt-owner.ts';
+import { ClientResponse } from './client-response.ts';
 import type { SendableContent } from './request/request-body.ts';
 import { type RequestHead, unsendable } from './request/request-head.ts';
 import { tellOfThrow } from './response/contain-throws.ts';
-import { type Encoded, endWith, flushEncoder, flushHead, SMALL_ANSWER } from './response/flush.ts';
 import type { HeaderSpelling } from './response/header-spelling.ts';
-import { passInformational } from './response/informational.ts';
 import {
-  applyResponseHead,
   checkResponseHead,
   closesIdleConnection,
   forgetRawFields,
   type ResponseFields,
-  removeResponseHead,
 } from './response/response-head.ts';
 import { ScopedHandler } from './response/scoped-handler.ts';
-import { addTrailers, endConnection } from './response/trailers.ts';
+import { endConnection } from './response/trailers.ts';
 import type { BackendConnections, RequestConnection } from './transport/backend-connections.ts';
 import { asksForConnection, authenticatesConnection } from './transport/bound-connections.ts';
 import { bytesReadBefore } from './transport/connections.ts';
@@ -46,27 +40,16 @@ export class Attempt implements Abortable, Watched {
   readonly #owner: AttemptOwner;
   readonly #watchdog: Watchdog;
   readonly #timeouts: AttemptTimeouts;
-  readonly #res: ServerResponse;
+  readonly #response: ClientResponse;
   #controller: Dispatcher.DispatchController | undefined;
-  #on: RequestConnection | undefined;
-  #content: SendableContent | undefined;
+  #connection: RequestConnection | undefined;
   /** `Date.now()` when a request with a body was sent. */
   #startedAt = 0;
   #spelling: HeaderSpelling | undefined;
-  #status = 0;
-  #informationals = 0;
-  /** What the answer's head named as ending here. */
-  #connection: ResponseFields[string];
-  /** Bytes that the answer's length field still promises; NaN when it has none. */
-  #remaining = Number.NaN;
-  #isStream = false;
+  #isResponding = false;
+  /** Set once the client has been too slow; it listens for the end of each pause. */
+  #onDrain: (() => void) | undefined;
   #paused = false;
-  #hearsDrain = false;
-  /** Whether a middleware such as compression() keeps back what it is given. */
-  #encoded = false;
-  /** The head that is on the response but has not gone out. */
-  #held: ResponseFields | undefined;
-  #answering = false;
   /** Why undici takes no such request. It says so before `dispatch()` returns. */
   #refused: Error | undefined;
   #done = false;
@@ -76,7 +59,7 @@ export class Attempt implements Abortable, Watched {
     this.#owner = owner;
     this.#watchdog = watchdog;
     this.#timeouts = timeouts;
-    this.#res = exchange.res;
+    this.#response = new ClientResponse(exchange.res);
   }
 
   /**
@@ -92,12 +75,12 @@ export class Attempt implements Abortable, Watched {
   ): void {
     const { req } = this.#exchange;
     this.#exchange.working = this;
-    this.#content = content;
+    this.#response.upload = content;
     if (content !== undefined) this.#startedAt = Date.now();
     this.#spelling = connections.spelling;
     this.#watchdog.watch(this);
     try {
-      this.#on = connections.dispatch(
+      this.#connection = connections.dispatch(
         {
           path: head.path,
           method: req.method as Dispatcher.HttpMethod,
@@ -108,7 +91,7 @@ export class Attempt implements Abortable, Watched {
         new ScopedHandler(this, this.#exchange),
         req.socket,
       );
-      if (authenticatesConnection(head.fields)) this.#on?.bindTo(req.socket);
+      if (authenticatesConnection(head.fields)) this.#connection?.bindTo(req.socket);
       if (this.#refused !== undefined) throw unsendable(head, this.#refused);
     } catch (error) {
       this.#finish();
@@ -138,8 +121,7 @@ export class Attempt implements Abortable, Watched {
   /** A head must not wait for its content. */
   flushHead(): void {
     try {
-      flushHead(this.#res);
-      this.#held = undefined;
+      this.#response.flushHead();
     } catch (error) {
       this.threw(error);
     }
@@ -148,20 +130,20 @@ export class Attempt implements Abortable, Watched {
   /** Once the backend pauses: what it has sent must not wait for what it may send later. */
   flushEncoder(): void {
     try {
-      flushEncoder(this.#res);
+      this.#response.flushEncoder();
     } catch (error) {
       this.threw(error);
     }
   }
 
   #expired(silentMs: number): void {
-    if (this.#status !== 0) {
+    if (this.#response.status !== 0) {
       const { idleTimeoutMs } = this.#timeouts;
       this.#timedOut(
         'connection_read_timeout',
         `The backend sent nothing for ${idleTimeoutMs} ms (idleTimeoutMs, IDLE_TIMEOUT_MS)`,
       );
-    } else if (this.#content?.starved !== true) {
+    } else if (this.#response.upload?.starved !== true) {
       const { responseTimeoutMs } = this.#timeouts;
       const message = `The backend sent no response within ${responseTimeoutMs} ms (responseTimeoutMs, RESPONSE_TIMEOUT_MS)`;
       this.#timedOut('http_response_timeout', message, `${message}.`);
@@ -186,7 +168,7 @@ export class Attempt implements Abortable, Watched {
   }
 
   onResponseStarted(): void {
-    this.#answering = true;
+    this.#isResponding = true;
   }
 
   onResponseStart(
@@ -197,75 +179,47 @@ export class Attempt implements Abortable, Watched {
   ): void {
     const spelling = this.#spelling?.read(controller.rawHeaders);
     if (status < 200) {
-      this.#informationals += 1;
-      passInformational(this.#res, status, fields, this.#informationals, spelling);
+      this.#response.informational(status, fields, spelling);
       forgetRawFields(controller);
       return;
     }
     checkResponseHead(status, fields);
-    if (closesIdleConnection(status, fields) && this.#on?.isReused === true && this.#startedJustNow) {
+    if (closesIdleConnection(status, fields) && this.#connection?.isReused === true && this.#startedJustNow) {
       const error = Object.assign(new Error(IDLE_408), { code: 'ECONNRESET' });
       this.#stop({ ...this.#failed('connection_terminated', error), unused: true }, IDLE_408);
       return;
     }
     const challenge = fields['www-authenticate'];
-    if (challenge !== undefined && asksForConnection(challenge)) this.#on?.bindTo(this.#exchange.req.socket);
+    if (challenge !== undefined && asksForConnection(challenge)) this.#connection?.bindTo(this.#exchange.req.socket);
     if (!this.#owner.accepts(status, fields)) {
       this.#finish();
-      controller.abort(new Error('the answer is not wanted'));
+      controller.abort(new Error('the response is not wanted'));
       return;
     }
-    const res = this.#res;
-    applyResponseHead(res, status, statusMessage, fields, spelling);
+    const response = this.#response;
+    response.begin(status, statusMessage, fields, spelling);
     forgetRawFields(controller);
-    this.#status = status;
-    this.#connection = fields.connection;
-    const length = fields['content-length'];
-    if (typeof length === 'string') this.#remaining = Number(length);
-    this.#isStream = isEventStream(fields['content-type']);
-    this.#encoded = (res as Encoded).flush !== undefined;
-    this.#owner.answered(status, fields);
+    this.#owner.responded(status, fields);
     this.#progress(this.#timeouts.idleTimeoutMs);
-    // A head must not wait for its content: long polls and streams show theirs at once. Only a small answer of known
-    // length goes out in one piece, and so can still be replaced when its backend dies between the two.
-    this.#held = fields;
-    if (this.#remaining <= SMALL_ANSWER) return;
-    if (this.#isStream) res.flushHeaders();
+    if (response.holdsHead) return;
+    if (response.isStream) response.flushHead();
     else process.nextTick(flushHeadOf, this);
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
     if (this.#done) return;
-    this.#remaining -= chunk.length;
-    if (this.#remaining === 0) {
-      this.#endUpload();
-      endWith(this.#res, chunk);
-    } else {
-      const isFull = !this.#res.write(chunk);
-      if (this.#encoded) setImmediate(flushEncoderOf, this);
-      if (isFull) {
-        // The client reads slowly: that is not for the backend to answer for.
-        this.timeoutMs = Number.POSITIVE_INFINITY;
-        controller.pause();
-        this.#paused = true;
-        // Once for all pauses: an encoder hands its listeners on, and never takes one back.
-        if (!this.#hearsDrain) this.#res.on('drain', this.#onDrain);
-        this.#hearsDrain = true;
-        return;
-      }
-    }
-    this.#progress(this.#timeouts.idleTimeoutMs);
+    const response = this.#response;
+    const takesMore = response.write(chunk);
+    if (response.isEncoded && !response.isEnded) setImmediate(flushEncoderOf, this);
+    if (takesMore) this.#progress(this.#timeouts.idleTimeoutMs);
+    else this.#pause(controller);
   }
 
   onResponseEnd(controller: Dispatcher.DispatchController, trailers: ResponseFields): void {
     if (this.#done) return;
-    if (endConnection(trailers)) this.#on?.retire();
-    if (!this.#res.writableEnded) {
-      this.#endUpload();
-      addTrailers(this.#res, trailers, this.#connection, this.#spelling?.read(controller.rawTrailers));
-      this.#res.end();
-    }
-    this.#end({ kind: 'completed', status: this.#status });
+    if (endConnection(trailers)) this.#connection?.retire();
+    this.#response.end(trailers, this.#spelling?.read(controller.rawTrailers));
+    this.#end({ kind: 'completed', status: this.#response.status });
   }
 
   onResponseError(_controller: Dispatcher.DispatchController | null, error: Error): void {
@@ -273,7 +227,7 @@ export class Attempt implements Abortable, Watched {
       this.#refused = error;
     } else {
       const shortage = shortageOutcome(error);
-      this.#end(shortage ?? this.#failed(failureCause(error, this.#status !== 0), error));
+      this.#end(shortage ?? this.#failed(failureCause(error, this.#response.status !== 0), error));
     }
   }
 
@@ -288,24 +242,34 @@ export class Attempt implements Abortable, Watched {
       return;
     }
     this.#finish();
-    this.#owner.upgraded(status, fields, socket, this.#spelling?.read(controller.rawHeaders));
+    try {
+      this.#owner.upgraded(status, fields, socket, this.#spelling?.read(controller.rawHeaders));
+    } catch (error) {
+      this.#threw(error);
+    }
   }
 
-  readonly #onDrain = (): void => {
+  /** The client reads slowly, for which the backend is not to blame: no time-out counts meanwhile. */
+  #pause(controller: Dispatcher.DispatchController): void {
+    this.timeoutMs = Number.POSITIVE_INFINITY;
+    controller.pause();
+    this.#paused = true;
+    // Once for all pauses: an encoder hands its listeners on, and never takes one back.
+    if (this.#onDrain !== undefined) return;
+    this.#onDrain = () => this.#resume();
+    this.#exchange.res.on('drain', this.#onDrain);
+  }
+
+  #resume(): void {
     if (!this.#paused || this.#done) return;
     this.#paused = false;
     this.#progress(this.#timeouts.idleTimeoutMs);
     this.#controller?.resume();
-  };
-
-  /** A client that is answered early may have much left to send: RFC 9112 §9.3 lets nobody wait for that. */
-  #endUpload(): void {
-    if (this.#content !== undefined && !this.#content.endsSoon) lastAnswer(this.#res);
   }
 
   #progress(timeoutMs: number): void {
     this.silentSince = 0;
-    this.timeoutMs = this.#isStream ? Number.POSITIVE_INFINITY : timeoutMs;
+    this.timeoutMs = this.#response.isStream ? Number.POSITIVE_INFINITY : timeoutMs;
   }
 
   #timedOut(cause: FailureCause, message: string, detail?: string): void {
@@ -315,15 +279,19 @@ export class Attempt implements Abortable, Watched {
 
   #failed(cause: FailureCause, error: Error): Failed {
     const sent = this.#controller !== undefined;
-    const failed = { kind: 'failed', cause, error, sent, headSent: this.#res.headersSent } as const;
+    const failed = { kind: 'failed', cause, error, sent, headSent: this.#response.headersSent } as const;
     const unused =
-      cause === 'connection_terminated' && sent && !this.#answering && bytesReadBefore(error) > 0 && this.#sentJustNow;
+      cause === 'connection_terminated' &&
+      sent &&
+      !this.#isResponding &&
+      bytesReadBefore(error) > 0 &&
+      this.#sentJustNow;
     return unused ? { ...failed, unused } : failed;
   }
 
   /** Whether the backend cannot have waited for this request, or for the rest of its body. */
   get #startedJustNow(): boolean {
-    return this.#content === undefined ? this.#sentJustNow : Date.now() - this.#startedAt < IDLE_CLOSE_RACE_MS;
+    return this.#response.upload === undefined ? this.#sentJustNow : Date.now() - this.#startedAt < IDLE_CLOSE_RACE_MS;
   }
 
   /** A backend that worked on the request for longer than this did see it. */
@@ -342,14 +310,13 @@ export class Attempt implements Abortable, Watched {
   }
 
   #threw(error: unknown): void {
-    const { req, res } = this.#exchange;
-    tellOfThrow(req, 'A function of the app', error);
+    tellOfThrow(this.#exchange.req, 'A function of the app', error);
     try {
       if (!this.#done) {
         this.#finish();
         this.#controller?.abort(new Error('a function of the app threw'));
       }
-      if (this.#held !== undefined && !res.headersSent) removeResponseHead(res, this.#held);
+      this.#response.withdraw();
       this.#owner.threw(error);
     } catch {
       // The same function once more, most likely.
@@ -360,9 +327,7 @@ export class Attempt implements Abortable, Watched {
   #end(outcome: Outcome): void {
     if (this.#done) return;
     this.#finish();
-    if (outcome.kind !== 'completed' && this.#held !== undefined && !this.#res.headersSent) {
-      removeResponseHead(this.#res, this.#held);
-    }
+    if (outcome.kind !== 'completed') this.#response.withdraw();
     this.#owner.ended(outcome);
   }
 
@@ -370,7 +335,7 @@ export class Attempt implements Abortable, Watched {
     this.#done = true;
     this.#watchdog.unwatch(this);
     if (this.#exchange.working === this) this.#exchange.working = undefined;
-    if (this.#hearsDrain) this.#res.off('drain', this.#onDrain);
+    if (this.#onDrain !== undefined) this.#exchange.res.off('drain', this.#onDrain);
   }
 }
 

@@ -8,7 +8,7 @@ import { filteredRequests } from './filtered-requests.ts';
 import { FirstRequest } from './first-request.ts';
 import { Forwarding } from './forwarding.ts';
 import { closeParts, type ProxyParts, proxyParts } from './proxy-parts.ts';
-import { type ProxySettings, proxySettings } from './proxy-settings.ts';
+import { proxySettings } from './proxy-settings.ts';
 import { watchRequests } from './request/hop-by-hop.ts';
 import type { RoundRobinProxyOptions } from './round-robin-proxy-options.ts';
 import { assertBackendTls, type BackendTlsOptions } from './transport/backend-tls.ts';
@@ -100,17 +100,13 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
     if (firstRequest.isDue) firstRequest.check(req);
     forward(req, res, next);
   }
-  const proxy = Object.assign(expresswayProxy satisfies Middleware, controls(settings, parts, firstRequest));
+  const proxy = Object.assign(expresswayProxy satisfies Middleware, controls(parts, firstRequest));
   // Not assigned: the name of a function is read-only.
   return Object.defineProperty(proxy, 'name', { value: settings.name });
 }
 
 /** What can be asked of a proxy, and done to it. */
-function controls(
-  { responseTimeoutMs }: ProxySettings,
-  parts: ProxyParts,
-  firstRequest: FirstRequest,
-): Omit<RoundRobinProxy, 'name'> {
+function controls(parts: ProxyParts, firstRequest: FirstRequest): Omit<RoundRobinProxy, 'name'> {
   const { pool, health, membership, connections, queue, budget, events } = parts;
   const operate = (backend: string, act: (backend: Backend) => void): boolean => {
     const found = pool.each(backend, act);
@@ -121,7 +117,7 @@ function controls(
   };
   return {
     events,
-    responseTimeoutMs,
+    responseTimeoutMs: parts.timeouts.responseTimeoutMs,
     status: () => pool.status(),
     load: () => ({ inFlight: budget.requests, waiting: queue?.length ?? 0, retriesLeft: budget.left }),
     setBackends(backends): void {

@@ -61,10 +61,10 @@ describe('Retries', () => {
   });
 
   test('only the statuses chosen, only for methods that may be repeated', () => {
-    expect(retries('GET').afterAnswer(503, true)).toBe(false);
-    expect(retries('GET', { statuses: [503] }).afterAnswer(503, true)).toBe(true);
-    expect(retries('GET', { statuses: [503] }).afterAnswer(502, true)).toBe(false);
-    expect(retries('POST', { statuses: [503] }).afterAnswer(503, true)).toBe(false);
+    expect(retries('GET').afterResponse(503, true)).toBe(false);
+    expect(retries('GET', { statuses: [503] }).afterResponse(503, true)).toBe(true);
+    expect(retries('GET', { statuses: [503] }).afterResponse(502, true)).toBe(false);
+    expect(retries('POST', { statuses: [503] }).afterResponse(503, true)).toBe(false);
   });
 });
 

@@ -60,7 +60,7 @@ export class PluginOwner implements AttemptOwner, ContentOwner {
     return true;
   }
 
-  answered(): void {}
+  responded(): void {}
 
   upgraded(): void {
     throw new Error('upgrades go over the native transport');

@@ -50,7 +50,7 @@ export class Retries {
   }
 
   /** Decides whether an answer is given up in favour of another backend's, and takes that out of the budget. */
-  afterAnswer(status: number, replayable: boolean): boolean {
+  afterResponse(status: number, replayable: boolean): boolean {
     return this.#settings.statuses.includes(status) && this.#idempotent && replayable && this.#take();
   }
 

@@ -9,6 +9,7 @@ import { isHopByHop } from '../request/hop-by-hop.ts';
 import { rawHeaderNames } from '../response/exact-head.ts';
 import type { HeaderSpelling } from '../response/header-spelling.ts';
 import { applyResponseHead, type ResponseFields, removeResponseHead } from '../response/response-head.ts';
+import { failureCause, ProtocolError } from '../transport/failure.ts';
 import type { Watchdog } from '../watchdog.ts';
 import { Tunnel } from './tunnel.ts';
 
@@ -64,14 +65,18 @@ export class Tunnels {
    *
    * @param closed Called once, when the tunnel is gone.
    * @returns what is wrong with the backend's head, if anything; its connection is closed then, and the client knows nothing.
+   * @throws what a function of the app threw, such as a wrapped `setHeader()`; the backend's connection is closed then as well.
    */
   open(exchange: Exchange, switched: Switched, closed: () => void): Error | undefined {
     const { backend, socket } = switched;
     const upgrade = exchange.upgrade as UpgradeSocket;
-    const head = takeOver(exchange.res, upgrade, switched);
-    if (head instanceof Error) {
+    let head: string;
+    try {
+      head = takeOver(exchange.res, upgrade, switched);
+    } catch (error) {
       socket.on('error', () => {}).destroy();
-      return head;
+      if (failureCause(error as Error, false) === 'http_protocol_error') return error as Error;
+      throw error;
     }
     const tunnel = new Tunnel(upgrade.socket, socket, this.#options, this.#watchdog, () => {
       this.#open.delete(tunnel);
@@ -97,12 +102,17 @@ export class Tunnels {
   }
 }
 
-/** Takes the client's connection off its response: the head that switches the protocol, or what is wrong with the backend's. */
-function takeOver(res: ServerResponse, upgrade: UpgradeSocket, { fields, spelling }: Switched): string | Error {
+/**
+ * Takes the client's connection off its response.
+ *
+ * @returns the head that switches the protocol.
+ * @throws {ProtocolError} for what is wrong with the backend's head; else what a function of the app threw.
+ */
+function takeOver(res: ServerResponse, upgrade: UpgradeSocket, { fields, spelling }: Switched): string {
   const { protocol, socket } = upgrade;
   // RFC 9110 §7.8: a 101 names what was switched to, and that must be what was asked for.
   if (String(fields.upgrade).toLowerCase() !== protocol) {
-    return new Error(`the backend switched to another protocol than ${protocol}`);
+    throw new ProtocolError(`the backend switched to another protocol than ${protocol}`);
   }
   try {
     applyResponseHead(res, 101, undefined, fields, spelling);
@@ -111,7 +121,7 @@ function takeOver(res: ServerResponse, upgrade: UpgradeSocket, { fields, spellin
     return head;
   } catch (error) {
     removeResponseHead(res, fields);
-    return error as Error;
+    throw error;
   }
 }
 

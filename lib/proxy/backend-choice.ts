@@ -1,0 +1,191 @@
+import type { Backend, Place } from '../backends/backend.ts';
+import type { Exchange } from '../core/exchange.ts';
+import { isEventStream } from '../core/field-values.ts';
+import { type Completed, type Failed, judge, type Outcome, type Verdict } from '../core/outcome.ts';
+import type { ProxyParts } from './proxy-parts.ts';
+import type { RequestHead } from './request/request-head.ts';
+import type { ResponseFields } from './response/response-head.ts';
+
+/** Backends whose process is away and that one request tries at most. */
+const MAX_AWAY = 3;
+
+/**
+ * The backends of one request: those that it has tried, and the one that it uses now, with its slot there. Tells circuit,
+ * health, events and recorder how each attempt went.
+ */
+export class BackendChoice {
+  /** What the client gets when no other backend can be tried. */
+  lastFailure: Failed | undefined;
+  readonly #parts: ProxyParts;
+  readonly #exchange: Exchange;
+  #tried: readonly Backend[] = [];
+  #awayTried = 0;
+  /** Whether the next backend is one whose process is away. */
+  #isAway = false;
+  #backend: Backend | undefined;
+  #slot: Place | undefined;
+  #pickedAt = 0;
+  /** Signs of life of the backend at the time when the request was sent to it. */
+  #signsBefore = 0;
+  /** A backend that did not respond in time, which may be the fault of this request. */
+  #suspect: { readonly backend: Backend; readonly signsBefore: number } | undefined;
+
+  constructor(parts: ProxyParts, exchange: Exchange) {
+    this.#parts = parts;
+    this.#exchange = exchange;
+  }
+
+  /** The backend of the current attempt. */
+  get current(): Backend {
+    return this.#backend as Backend;
+  }
+
+  /** Whether a backend that was not tried yet would do, if it were not full. */
+  get hasFull(): boolean {
+    return this.#parts.pool.hasFull(this.#tried);
+  }
+
+  /** The backend for the next attempt. `take()` must follow in the same tick. */
+  next(): Backend | undefined {
+    const { connections, pool } = this.#parts;
+    const exchange = this.#exchange;
+    const bound = connections.boundTo(exchange.req.socket);
+    const usable = pool.candidate(bound, this.#tried) ?? pool.select(exchange, this.#tried);
+    this.#isAway = false;
+    if (usable !== undefined) return usable;
+    const away = this.#away(this.#tried);
+    if (away === undefined) return undefined;
+    this.#isAway = true;
+    this.#awayTried += 1;
+    return away;
+  }
+
+  /** Takes a slot at a backend, and enters its circuit. */
+  take(backend: Backend, head: RequestHead): void {
+    const exchange = this.#exchange;
+    const slot = this.#isAway ? backend.acquireAway() : backend.acquire();
+    if (slot === undefined) throw new Error('a backend that was available refused in the same tick');
+    this.#backend = backend;
+    this.#signsBefore = backend.timeouts.signsOfLife;
+    this.#slot = slot;
+    exchange.proxy = this.#parts.name;
+    exchange.recorder?.attemptStarted(backend.origin, head);
+    if (this.#parts.events.listenerCount('forwarded') > 0) this.#pickedAt = Date.now();
+    exchange.backend = backend.origin;
+    exchange.attempts += 1;
+  }
+
+  /** The request is out, with all its content. */
+  sent(): void {
+    this.#signsBefore = this.current.timeouts.signsOfLife;
+    this.#slot?.sent();
+  }
+
+  /** The response head is here. @returns whether the response is an event stream. */
+  responded(outcome: Completed, fields: ResponseFields): boolean {
+    this.#slot?.answered();
+    const backend = this.current;
+    this.#exchange.recorder?.attemptAnswered(backend.origin);
+    if (backend.isAway) backend.circuit.reset();
+    if (outcome.status < 500) {
+      backend.timeouts.showedLife();
+      this.#suspect?.backend.confirmTimeout(this.#suspect.signsBefore);
+      this.#suspect = undefined;
+    }
+    const isStream = isEventStream(fields['content-type']);
+    if (isStream || this.#slot?.isTrial === true) this.settle(outcome);
+    return isStream;
+  }
+
+  /** Tells the circuit how it went; the slot is still in use. */
+  settle(outcome: Outcome): void {
+    this.#slot?.settle(this.#verdict(outcome));
+  }
+
+  /** Gives the slot back, and tells the circuit how it went, unless it knows already. */
+  release(outcome: Outcome): void {
+    if (outcome.kind === 'failed' && this.#backend !== undefined) this.#backend.lastFailure = outcome.cause;
+    this.#slot?.release(this.#verdict(outcome));
+  }
+
+  /** The same where the attempt says nothing about the backend. */
+  releaseNeutral(): void {
+    this.#slot?.release('neutral');
+  }
+
+  /** Whether a backend other than those tried, and than the current one, is available. */
+  hasOther(): boolean {
+    return this.#parts.pool.hasCandidate([...this.#tried, this.current]);
+  }
+
+  /** Whether there is a backend to try after this failure: another one, or one whose process may be back. */
+  hasNextAfter(outcome: Failed): boolean {
+    const tried = this.#triedAfter(outcome);
+    return this.#parts.pool.hasCandidate(tried) || this.#away(tried) !== undefined || this.#wasAway(outcome);
+  }
+
+  /** The attempt ended without a response for the client. */
+  failed(outcome: Failed, retried: boolean): void {
+    this.#attemptFailed(outcome, retried);
+    if (!retried) return;
+    // A backend that is still away is out, as it was before: that is no news for the client.
+    if (!this.#wasAway(outcome)) this.lastFailure = outcome;
+    this.#tried = this.#triedAfter(outcome);
+  }
+
+  /** Its response is dropped in favour of another backend's. */
+  dropped(outcome: Completed): void {
+    this.release(outcome);
+    this.#attemptFailed(outcome, true);
+    this.#tried = [...this.#tried, this.current];
+  }
+
+  /** Its response went to the client, whole or cut. */
+  forwarded(outcome: Outcome): void {
+    const backend = this.current.origin;
+    this.#exchange.recorder?.attemptEnded(backend, outcome);
+    const { events, name } = this.#parts;
+    if (events.listenerCount('forwarded') === 0) return;
+    const durationMs = Math.max(0, Date.now() - (this.#pickedAt || this.#exchange.startedAt));
+    events.emit('forwarded', { exchange: this.#exchange, proxy: name, backend, outcome, durationMs });
+  }
+
+  #attemptFailed(outcome: Outcome, retried: boolean): void {
+    const backend = this.current.origin;
+    this.#exchange.recorder?.attemptEnded(backend, outcome);
+    const { events, name } = this.#parts;
+    if (events.listenerCount('attemptFailed') === 0) return;
+    events.emit('attemptFailed', { exchange: this.#exchange, proxy: name, backend, outcome, retried });
+  }
+
+  /**
+   * When all backends are out, and some only because their process was away, those are tried before the client gets 503: a
+   * refused connection costs nothing, and the process may be back.
+   */
+  #away(tried: readonly Backend[]): Backend | undefined {
+    const { pool } = this.#parts;
+    return this.#awayTried < MAX_AWAY && !pool.hasFull(tried) ? pool.away(tried) : undefined;
+  }
+
+  #wasAway(outcome: Failed): boolean {
+    return this.current.isAway && !outcome.sent;
+  }
+
+  /** A connection that died unused says nothing of its backend: that one may be tried again. */
+  #triedAfter(outcome: Failed): readonly Backend[] {
+    return outcome.unused === true ? this.#tried : [...this.#tried, this.current];
+  }
+
+  #verdict(outcome: Outcome): Verdict {
+    const verdict = judge(outcome, this.#parts.isFailure);
+    const isLate = outcome.kind === 'failed' && outcome.cause === 'http_response_timeout';
+    return isLate && verdict === 'failure' ? this.#timeoutVerdict() : verdict;
+  }
+
+  #timeoutVerdict(): Verdict {
+    const backend = this.current;
+    const blame = backend.timeouts.judge(this.#signsBefore, this.#exchange.clientAddress);
+    if (blame === 'repeated') this.#suspect = { backend, signsBefore: this.#signsBefore };
+    return blame === 'counts' ? 'failure' : 'neutral';
+  }
+}

@@ -1,0 +1,102 @@
+import type { ServerResponse } from 'node:http';
+import { isEventStream } from '../core/field-values.ts';
+import { lastAnswer } from '../core/last-answer.ts';
+import type { SendableContent } from './request/request-body.ts';
+import { type Encoded, endWith, flushEncoder, flushHead, SMALL_ANSWER } from './response/flush.ts';
+import { passInformational } from './response/informational.ts';
+import { applyResponseHead, type ResponseFields, removeResponseHead } from './response/response-head.ts';
+import { addTrailers } from './response/trailers.ts';
+
+type SpellingOf = Parameters<typeof applyResponseHead>[4];
+
+/** The response to the client, written while a backend's response arrives: head, content, trailers. */
+export class ClientResponse {
+  /** Status of the response; 0 until its head is here. Informational responses are none. */
+  status = 0;
+  /** Whether it is an event stream, which may be silent for as long as it likes. */
+  isStream = false;
+  /** Whether a middleware such as compression() keeps back what it is given. */
+  isEncoded = false;
+  /** The content of the request, if there is any. */
+  upload: SendableContent | undefined;
+  readonly #res: ServerResponse;
+  #informationals = 0;
+  /** What the backend's head named as ending at the gateway. */
+  #connection: ResponseFields[string];
+  /** Bytes that the backend's length field still promises; NaN when it has none. */
+  #remaining = Number.NaN;
+  /** The head that is on the response but has not gone out. */
+  #heldHead: ResponseFields | undefined;
+
+  constructor(res: ServerResponse) {
+    this.#res = res;
+  }
+
+  informational(status: number, fields: ResponseFields, spelling: SpellingOf): void {
+    this.#informationals += 1;
+    passInformational(this.#res, status, fields, this.#informationals, spelling);
+  }
+
+  /** Puts the backend's head on the response; it goes out with the content, or by `flushHead()`. */
+  begin(status: number, statusMessage: string | undefined, fields: ResponseFields, spelling: SpellingOf): void {
+    applyResponseHead(this.#res, status, statusMessage, fields, spelling);
+    this.#heldHead = fields;
+    this.status = status;
+    this.#connection = fields.connection;
+    const length = fields['content-length'];
+    if (typeof length === 'string') this.#remaining = Number(length);
+    this.isStream = isEventStream(fields['content-type']);
+    this.isEncoded = (this.#res as Encoded).flush !== undefined;
+  }
+
+  /**
+   * Whether the head may wait for the content. Long polls and streams show theirs at once. Only a small response of known
+   * length goes out in one piece, and so can still be replaced when its backend dies between head and content.
+   */
+  get holdsHead(): boolean {
+    return this.#remaining <= SMALL_ANSWER;
+  }
+
+  get headersSent(): boolean {
+    return this.#res.headersSent;
+  }
+
+  get isEnded(): boolean {
+    return this.#res.writableEnded;
+  }
+
+  flushHead(): void {
+    flushHead(this.#res);
+    this.#heldHead = undefined;
+  }
+
+  flushEncoder(): void {
+    flushEncoder(this.#res);
+  }
+
+  /** @returns whether the client takes more at once. */
+  write(chunk: Buffer): boolean {
+    this.#remaining -= chunk.length;
+    if (this.#remaining !== 0) return this.#res.write(chunk);
+    this.#endUpload();
+    endWith(this.#res, chunk);
+    return true;
+  }
+
+  end(trailers: ResponseFields, spelling: SpellingOf): void {
+    if (this.#res.writableEnded) return;
+    this.#endUpload();
+    addTrailers(this.#res, trailers, this.#connection, spelling);
+    this.#res.end();
+  }
+
+  /** Takes the backend's head off again, if it has not gone out: another response will. */
+  withdraw(): void {
+    if (this.#heldHead !== undefined && !this.#res.headersSent) removeResponseHead(this.#res, this.#heldHead);
+  }
+
+  /** A client that gets an early response may have much left to send: nothing has to wait for that (RFC 9112 §9.3). */
+  #endUpload(): void {
+    if (this.upload !== undefined && !this.upload.endsSoon) lastAnswer(this.#res);
+  }
+}

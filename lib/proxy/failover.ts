@@ -1,0 +1,299 @@
+import type { Duplex } from 'node:stream';
+import type { Waiter } from '../backends/queue.ts';
+import type { Exchange } from '../core/exchange.ts';
+import { ABORTED, type Completed, type Failed, handlerError, type Outcome, type Rejected } from '../core/outcome.ts';
+import { cut } from '../core/reject.ts';
+import { Attempt } from './attempt.ts';
+import type { AttemptOwner, AttemptTimeouts } from './attempt-owner.ts';
+import { BackendChoice } from './backend-choice.ts';
+import type { ForwardedBody } from './forwarded-body.ts';
+import type { ProxyParts } from './proxy-parts.ts';
+import { alreadyRead } from './request/read-body.ts';
+import { type RequestHead, requestHead } from './request/request-head.ts';
+import { overload } from './request-caps.ts';
+import type { HeaderSpelling } from './response/header-spelling.ts';
+import type { ResponseFields } from './response/response-head.ts';
+import type { Retries } from './retry/retries.ts';
+
+const BAD_TARGET: Rejected = Object.freeze({
+  kind: 'rejected',
+  cause: 'bad_request',
+  detail: 'The request target is none that is forwarded.',
+});
+
+/** What the attempts of a request end in. */
+export interface FailoverOwner {
+  /** Sends a response in the gateway's own name, and ends the request. */
+  reject(outcome: Failed | Rejected): void;
+  /** A function of the app threw, or a middleware wrote what cannot be sent: ends the request, and the app gets the error. */
+  fail(error: unknown): void;
+  /** Ends the request: what it holds is released, once. */
+  over(): void;
+}
+
+/** The attempts of one request: picks a backend, tries it, and goes on to the next one while it may. */
+export class Failover implements AttemptOwner, Waiter {
+  readonly #parts: ProxyParts;
+  readonly #exchange: Exchange;
+  readonly #retries: Retries;
+  readonly #body: ForwardedBody | undefined;
+  readonly #owner: FailoverOwner;
+  readonly #choice: BackendChoice;
+
+  constructor(
+    parts: ProxyParts,
+    exchange: Exchange,
+    retries: Retries,
+    body: ForwardedBody | undefined,
+    owner: FailoverOwner,
+  ) {
+    this.#parts = parts;
+    this.#exchange = exchange;
+    this.#retries = retries;
+    this.#body = body;
+    this.#owner = owner;
+    this.#choice = new BackendChoice(parts, exchange);
+  }
+
+  start(): void {
+    try {
+      this.#tryNext();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #tryNext(): void {
+    const { queue, pool } = this.#parts;
+    // A request that comes later must not take a slot that another one waits for.
+    queue?.advance();
+    const head = this.#enter();
+    if (head !== undefined) {
+      this.#send(head);
+    } else if (this.#exchange.outcome !== undefined) {
+      return;
+    } else if (!this.#choice.hasFull) {
+      const none = { kind: 'rejected', cause: 'no_backend', retryAfterMs: pool.retryAfterMs() } as const;
+      this.#owner.reject(this.#choice.lastFailure ?? none);
+    } else if (queue?.join(this) === true) {
+      this.#exchange.working = { abort: () => this.#leaveQueue() };
+    } else {
+      this.expired();
+    }
+  }
+
+  // Nothing may be awaited between picking a backend and entering its circuit: that is what keeps two
+  // requests from taking the same trial.
+  #enter(): RequestHead | undefined {
+    const exchange = this.#exchange;
+    // Another reader drew the body while no attempt asked for it.
+    if (!this.#replayable) {
+      this.#owner.reject(this.#body?.unsendable ?? this.#choice.lastFailure ?? alreadyRead(exchange.req));
+      return undefined;
+    }
+    const backend = this.#choice.next();
+    if (backend === undefined) return undefined;
+    const body = this.#body;
+    const { rules } = this.#parts;
+    const head = requestHead(exchange, backend.authority, rules, body?.length ?? 0, body?.isDecoded === true);
+    if (head === undefined) this.#owner.reject(BAD_TARGET);
+    else this.#choice.take(backend, head);
+    return head;
+  }
+
+  #send(head: RequestHead): void {
+    const { connections, watchdog } = this.#parts;
+    new Attempt(this.#exchange, this, watchdog, this.#timeouts).start(
+      connections.to(this.#choice.current),
+      head,
+      this.#body?.content,
+      this.#exchange.upgrade?.protocol,
+    );
+  }
+
+  /** The first in the queue takes its slot at once; the request follows when the transport is out of the way. */
+  tryEnter(): boolean {
+    return this.#exchange.scope.runInAsyncScope(this.#tryEnter, this);
+  }
+
+  #tryEnter(): boolean {
+    try {
+      const head = this.#enter();
+      if (head === undefined) return this.#exchange.outcome !== undefined;
+      this.#exchange.working = {
+        abort: () => {
+          this.#exchange.working = undefined;
+          this.ended(ABORTED);
+        },
+      };
+      process.nextTick(() => this.#sendLater(head));
+    } catch (error) {
+      this.#fail(error);
+    }
+    return true;
+  }
+
+  #sendLater(head: RequestHead): void {
+    try {
+      if (this.#exchange.working === undefined) return;
+      if (this.#body?.unsendable === undefined) this.#send(head);
+      else this.ended(this.#body.unsendable);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  /** It has waited in the queue for too long, or there is no room in it. */
+  expired(): void {
+    try {
+      this.#exchange.working = undefined;
+      this.#owner.reject(this.#choice.lastFailure ?? overload('overloaded'));
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #leaveQueue(): void {
+    this.#parts.queue?.leave(this);
+    this.#exchange.working = undefined;
+    this.#owner.over();
+  }
+
+  sent(): void {
+    this.#choice.sent();
+  }
+
+  accepts(status: number, fields: ResponseFields): boolean {
+    const { health, retry } = this.#parts;
+    health.answered(this.#choice.current, status, fields);
+    // Most responses need no further look: the status first, then whether another backend could do better.
+    if (!retry.statuses.includes(status) || this.#exchange.outcome !== undefined) return true;
+    if (!this.#choice.hasOther() || !this.#retries.afterResponse(status, this.#replayable)) return true;
+    this.#choice.dropped({ kind: 'completed', status });
+    this.#later();
+    return false;
+  }
+
+  responded(status: number, fields: ResponseFields): void {
+    const outcome: Completed = { kind: 'completed', status };
+    if (this.#choice.responded(outcome, fields)) this.#exchange.settle(outcome);
+  }
+
+  upgraded(status: number, fields: ResponseFields, socket: Duplex, spelling: HeaderSpelling | undefined): void {
+    const exchange = this.#exchange;
+    const outcome: Completed = { kind: 'completed', status };
+    const closed = () => {
+      this.#choice.releaseNeutral();
+      this.#choice.forwarded(outcome);
+      this.#owner.over();
+      // For what measures the response: it is over only now.
+      exchange.res.emit('close');
+    };
+    const switched = { backend: this.#choice.current, socket, fields, spelling };
+    const problem = this.#parts.tunnels.open(exchange, switched, () => exchange.scope.runInAsyncScope(closed));
+    if (problem !== undefined) {
+      this.ended({ kind: 'failed', cause: 'http_upgrade_failed', error: problem, sent: true, headSent: false });
+      return;
+    }
+    this.#choice.settle(outcome);
+    exchange.settle(outcome);
+  }
+
+  threw(error: unknown): void {
+    const exchange = this.#exchange;
+    if (exchange.upgrade === undefined) {
+      this.#fail(error);
+      return;
+    }
+    // Express responds to an upgrade in a later tick, where a function of the response that throws once more ends the
+    // process. So the connection is cut, and the app is not asked for a response.
+    exchange.working = undefined;
+    this.#choice.releaseNeutral();
+    this.#owner.over();
+    exchange.settle(handlerError(error, exchange.res.headersSent));
+    cut(exchange);
+  }
+
+  ended(ending: Outcome): void {
+    const outcome = ending.kind === 'aborted' ? (this.#body?.unsendable ?? ending) : ending;
+    this.#choice.release(outcome);
+    try {
+      if (outcome.kind === 'failed') {
+        this.#failed(outcome);
+      } else if (outcome.kind === 'rejected') {
+        if (outcome.error !== undefined) this.#parts.shortages.noticed(outcome.error);
+        this.#owner.reject(outcome);
+      } else {
+        this.#choice.forwarded(outcome);
+        this.#owner.over();
+      }
+    } catch (error) {
+      this.#owner.over();
+      throw error;
+    }
+  }
+
+  #failed(outcome: Failed): void {
+    const exchange = this.#exchange;
+    const retried =
+      !outcome.headSent &&
+      exchange.outcome === undefined &&
+      this.#choice.hasNextAfter(outcome) &&
+      this.#retries.afterFailure(outcome, this.#replayable);
+    this.#choice.failed(outcome, retried);
+    if (retried) {
+      this.#later();
+    } else if (outcome.headSent) {
+      exchange.settle(outcome);
+      this.#choice.forwarded(outcome);
+      cut(exchange);
+      this.#owner.over();
+    } else {
+      this.#owner.reject(outcome);
+    }
+  }
+
+  /** Never in the same tick: the transport may still be in the middle of what it reported. */
+  #later(): void {
+    const { waitMs } = this.#retries;
+    const timer = waitMs === 0 ? undefined : setTimeout(() => this.#again(), waitMs).unref();
+    if (timer === undefined) process.nextTick(() => this.#again());
+    this.#exchange.working = {
+      abort: () => {
+        clearTimeout(timer);
+        this.#exchange.working = undefined;
+        this.#owner.over();
+      },
+    };
+  }
+
+  #again(): void {
+    // The exchange has ended while it waited.
+    if (this.#exchange.working === undefined) return;
+    this.#exchange.working = undefined;
+    try {
+      if (this.#body?.unsendable !== undefined) this.#owner.reject(this.#body.unsendable);
+      else this.#tryNext();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #fail(error: unknown): void {
+    this.#exchange.working = undefined;
+    this.#choice.releaseNeutral();
+    this.#owner.fail(error);
+  }
+
+  /** A further attempt may wait only for what the earlier ones left of the deadline. */
+  get #timeouts(): AttemptTimeouts {
+    const { timeouts } = this.#parts;
+    if (this.#exchange.attempts < 2) return timeouts;
+    const responseTimeoutMs = Math.max(1, Math.min(timeouts.responseTimeoutMs, this.#retries.remainingMs));
+    return { ...timeouts, responseTimeoutMs };
+  }
+
+  get #replayable(): boolean {
+    return this.#body?.content?.replayable !== false;
+  }
+}
