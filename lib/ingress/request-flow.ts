@@ -71,7 +71,9 @@ function take(this: Socket, chunk: Buffer): void {
 function read(this: Socket, chunk: Buffer): boolean {
   const flow = (this as Flowing)[kFlow] as RequestFlow;
   if (flow.isReleased) return this.push(Buffer.from(chunk));
-  flow.take(chunk);
+  if (this.listenerCount('data') === 1) flow.take(chunk);
+  // Somebody else listens too, like `linger()`, which stops reading after a while.
+  else this.emit('data', Buffer.from(chunk));
   return true;
 }
 
