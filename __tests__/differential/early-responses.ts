@@ -11,6 +11,10 @@ export const EARLY: Readonly<Record<string, (socket: Socket) => void>> = {
   'shutdown, no length': (socket) => void socket.end(`${CLOSE}\r\ntoo large`),
   'shutdown and close, no length': (socket) => void socket.end(`${CLOSE}\r\ntoo large`, () => socket.destroy()),
   close: (socket) => void socket.write(CLOSE + LENGTH, () => socket.destroy()),
+  'close, in two writes': (socket) => {
+    socket.write(CLOSE + LENGTH.slice(0, -9));
+    socket.write(LENGTH.slice(-9), () => socket.destroy());
+  },
   'close, against keep-alive': (socket) => void socket.write(HEAD + LENGTH, () => socket.destroy()),
   'close, chunked': (socket) =>
     void socket.write(`${HEAD}Transfer-Encoding: chunked\r\n\r\n9\r\ntoo large\r\n0\r\n\r\n`, () => socket.destroy()),
@@ -28,7 +32,8 @@ export class EarlyBackend {
   readonly #sockets = new Set<Socket>();
 
   private constructor(answer: (socket: Socket) => void) {
-    this.#server = createServer({ allowHalfOpen: true }, (socket) => {
+    // Without `noDelay`, the kernel may hold a second small write back (Nagle), and drops it at a reset: it would never be sent.
+    this.#server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
       this.#sockets.add(socket);
       socket.on('error', () => {});
       socket.on('close', () => this.#sockets.delete(socket));

@@ -10,7 +10,7 @@ import { Exchange } from '../../lib/core/exchange.ts';
 import { BackendChoice } from '../../lib/proxy/backend-choice.ts';
 import { InFlightCaps } from '../../lib/proxy/in-flight-caps.ts';
 import { Via } from '../../lib/proxy/request/forwarding-headers.ts';
-import { RequestContent } from '../../lib/proxy/request/request-body.ts';
+import { RequestBody } from '../../lib/proxy/request/request-body.ts';
 import { RequestCaps } from '../../lib/proxy/request-caps.ts';
 import { BackendConnections } from '../../lib/proxy/transport/backend-connections.ts';
 import { Connections } from '../../lib/proxy/transport/connections.ts';
@@ -77,7 +77,7 @@ const POINTS: readonly Point[] = [
   [BackendConnections.prototype, 'dispatch'],
   [Watchdog.prototype, 'watch'],
 ];
-const POSTED: readonly Point[] = [...POINTS, [RequestContent.prototype, 'reader']];
+const POSTED: readonly Point[] = [...POINTS, [RequestBody.prototype, 'reader']];
 const UPGRADED: readonly Point[] = [...POINTS, [Tunnels.prototype, 'enter']];
 /** Those that are passed again by a second attempt. */
 const RETRIED = POSTED.filter(([, method]) => !['isIn', 'enter'].includes(method));

@@ -5,9 +5,9 @@ import { ABORTED, type Failed, type FailureCause, type Outcome } from '../core/o
 import { cut } from '../core/reject.ts';
 import type { AttemptOwner, AttemptTimeouts } from './attempt-owner.ts';
 import { ClientResponse } from './client-response.ts';
-import type { SendableContent } from './request/request-body.ts';
+import type { SendableBody } from './request/request-body.ts';
 import { type RequestHead, unsendable } from './request/request-head.ts';
-import { tellOfThrow } from './response/contain-throws.ts';
+import { warnOfListener } from './response/contain-throws.ts';
 import type { HeaderSpelling } from './response/header-spelling.ts';
 import {
   checkResponseHead,
@@ -16,7 +16,7 @@ import {
   type ResponseFields,
 } from './response/response-head.ts';
 import { ScopedHandler } from './response/scoped-handler.ts';
-import { endConnection } from './response/trailers.ts';
+import { endsConnection } from './response/trailers.ts';
 import type { BackendConnections, RequestConnection } from './transport/backend-connections.ts';
 import { asksForConnection, authenticatesConnection } from './transport/bound-connections.ts';
 import { bytesReadBefore } from './transport/connections.ts';
@@ -67,12 +67,7 @@ export class Attempt implements Abortable, Watched {
    * @throws {GatewayError} ERR_EXPRESSWAY_REQUEST_HEAD when a middleware made the head something that cannot be sent. Its owner
    * hears of nothing else then.
    */
-  start(
-    connections: BackendConnections,
-    head: RequestHead,
-    content: SendableContent | undefined,
-    upgrade?: string,
-  ): void {
+  start(connections: BackendConnections, head: RequestHead, content: SendableBody | undefined, upgrade?: string): void {
     const { req } = this.#exchange;
     this.#exchange.working = this;
     this.#response.upload = content;
@@ -217,7 +212,7 @@ export class Attempt implements Abortable, Watched {
 
   onResponseEnd(controller: Dispatcher.DispatchController, trailers: ResponseFields): void {
     if (this.#done) return;
-    if (endConnection(trailers)) this.#connection?.retire();
+    if (endsConnection(trailers)) this.#connection?.retire();
     this.#response.end(trailers, this.#spelling?.read(controller.rawTrailers));
     this.#end({ kind: 'completed', status: this.#response.status });
   }
@@ -310,7 +305,7 @@ export class Attempt implements Abortable, Watched {
   }
 
   #threw(error: unknown): void {
-    tellOfThrow(this.#exchange.req, 'A function of the app', error);
+    warnOfListener(this.#exchange.req, 'A function of the app', error);
     try {
       if (!this.#done) {
         this.#finish();

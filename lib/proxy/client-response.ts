@@ -1,8 +1,8 @@
 import type { ServerResponse } from 'node:http';
 import { isEventStream } from '../core/field-values.ts';
 import { lastAnswer } from '../core/last-answer.ts';
-import type { SendableContent } from './request/request-body.ts';
-import { type Encoded, endWith, flushEncoder, flushHead, SMALL_ANSWER } from './response/flush.ts';
+import type { SendableBody } from './request/request-body.ts';
+import { type Encoded, endWith, flushEncoder, flushHead, SMALL_RESPONSE } from './response/flush.ts';
 import { passInformational } from './response/informational.ts';
 import { applyResponseHead, type ResponseFields, removeResponseHead } from './response/response-head.ts';
 import { addTrailers } from './response/trailers.ts';
@@ -18,7 +18,7 @@ export class ClientResponse {
   /** Whether a middleware such as compression() keeps back what it is given. */
   isEncoded = false;
   /** The content of the request, if there is any. */
-  upload: SendableContent | undefined;
+  upload: SendableBody | undefined;
   readonly #res: ServerResponse;
   #informationals = 0;
   /** What the backend's head named as ending at the gateway. */
@@ -54,7 +54,7 @@ export class ClientResponse {
    * length goes out in one piece, and so can still be replaced when its backend dies between head and content.
    */
   get holdsHead(): boolean {
-    return this.#remaining <= SMALL_ANSWER;
+    return this.#remaining <= SMALL_RESPONSE;
   }
 
   get headersSent(): boolean {

@@ -2,7 +2,7 @@ import type { Exchange } from '../core/exchange.ts';
 import type { Rejected } from '../core/outcome.ts';
 import { Attempt } from './attempt.ts';
 import { alreadyRead, keptBody, type ReadBody, whyUnreadable } from './request/read-body.ts';
-import { type ContentOwner, RequestContent, type SendableContent } from './request/request-body.ts';
+import { type BodyOwner, RequestBody, type SendableBody } from './request/request-body.ts';
 
 export interface BodyRules {
   /** Where the bodies are that a middleware read before the proxy. */
@@ -12,13 +12,13 @@ export interface BodyRules {
 }
 
 /** The body of one request, on its way to one or several backends: as the client sends it, or as a middleware read it before. */
-export class ForwardedBody implements ContentOwner {
+export class ForwardedBody implements BodyOwner {
   /** Bytes; `Infinity` when only the end of the chunks tells. */
   readonly length: number;
   /** Whether a middleware has undone the `Content-Encoding`. */
   readonly isDecoded: boolean;
   /** Nothing when it cannot be sent at all. */
-  readonly content: SendableContent | undefined;
+  readonly content: SendableBody | undefined;
   /** Why it cannot be sent, from the start or as it turned out on the way. */
   unsendable: Rejected | undefined;
   readonly #exchange: Exchange;
@@ -39,11 +39,11 @@ export class ForwardedBody implements ContentOwner {
     if (maxBodyBytes > 0 && this.length > maxBodyBytes && this.length < Infinity) this.unsendable = this.#tooLarge();
     else if (kept !== undefined) this.content = kept;
     else if (why !== undefined) this.unsendable = alreadyRead(req, why);
-    else this.content = new RequestContent(req, keepBytes, maxBodyBytes, this);
+    else this.content = new RequestBody(req, keepBytes, maxBodyBytes, this);
   }
 
   /** Breaks the current attempt off. Between two attempts, the next one is not made. */
-  contentRefused(cause: 'content_too_large' | 'content_already_read'): void {
+  bodyRefused(cause: 'content_too_large' | 'content_already_read'): void {
     const { req, scope, working } = this.#exchange;
     this.unsendable = cause === 'content_too_large' ? this.#tooLarge() : alreadyRead(req);
     if (working instanceof Attempt) scope.runInAsyncScope(working.abort, working);

@@ -8,10 +8,10 @@ import { Failover, type FailoverOwner } from './failover.ts';
 import { ForwardedBody } from './forwarded-body.ts';
 import type { ProxyParts } from './proxy-parts.ts';
 import { RequestCaps } from './request-caps.ts';
-import { containListeners, tellOfThrow } from './response/contain-throws.ts';
-import { answerOptions, endsHere, refusedHere } from './response/own-response.ts';
+import { containListeners, warnOfListener } from './response/contain-throws.ts';
+import { endsHere, refusedHere, respondToOptions } from './response/own-response.ts';
 import { Retries } from './retry/retries.ts';
-import { tellOfUpgrade } from './tunnel/upgrade-protocols.ts';
+import { warnOfUpgrade } from './tunnel/upgrade-protocols.ts';
 
 /** One request in a proxy: checks and caps before the first attempt, and what remains to be done after the last one. */
 export class Forwarding implements FailoverOwner {
@@ -64,11 +64,11 @@ export class Forwarding implements FailoverOwner {
       return true;
     }
     if (req.method === 'OPTIONS' && endsHere(req)) {
-      answerOptions(res);
+      respondToOptions(res);
       this.over();
       return true;
     }
-    if (req.headers.upgrade !== undefined && exchange.upgrade === undefined) tellOfUpgrade(req, req.headers.upgrade);
+    if (req.headers.upgrade !== undefined && exchange.upgrade === undefined) warnOfUpgrade(req, req.headers.upgrade);
     return false;
   }
 
@@ -107,7 +107,7 @@ export class Forwarding implements FailoverOwner {
       this.#next(error);
     } catch (again) {
       // The error handlers of the app failed as well, by a wrapped method of the response, say.
-      tellOfThrow(req, 'A function of the app', again);
+      warnOfListener(req, 'A function of the app', again);
       cut(this.#exchange);
     }
   }

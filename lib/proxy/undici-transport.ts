@@ -152,13 +152,13 @@ export function undiciTransport<
         exchange.scope = new AsyncResource('ExpresswayExchange');
         containListeners(exchange);
         try {
-          const content = owner.content(body);
-          const kept = content instanceof KeptBody ? content : undefined;
+          const sent = owner.takeBody(body);
+          const kept = sent instanceof KeptBody ? sent : undefined;
           const length = kept?.length ?? declaredLength(req);
           new Attempt(exchange, owner, watchdog, timeouts).start(
             connections.to({ identity: target.origin, origin: target.origin }),
             nativeLikeHead(req, target, options, length, names, kept?.isDecoded === true),
-            content,
+            sent,
           );
         } catch (error) {
           owner.failed(error as Error);

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { KeepAliveTime } from '../../../lib/proxy/transport/keep-alive-time.ts';
+import { KeepAliveTime } from '../../../lib/proxy/transport/kept-connections.ts';
 
 const closed = (...closes: readonly number[]): KeepAliveTime => {
   const time = new KeepAliveTime();

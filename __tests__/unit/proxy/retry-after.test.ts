@@ -76,5 +76,6 @@ test.each([
 ])('the option %j has problems: %j', (value, words) => {
   const problems = [retryAfterOrFalse(value) ?? []].flat();
   expect(problems).toHaveLength(words?.length ?? 0);
-  for (const [index, word] of (words ?? []).entries()) expect(problems[index]).toContain(word);
+  const texts = problems.map((problem) => (typeof problem === 'string' ? problem : problem.text));
+  for (const [index, word] of (words ?? []).entries()) expect(texts[index]).toContain(word);
 });

@@ -1,7 +1,7 @@
 import { type IncomingMessage, validateHeaderName, validateHeaderValue } from 'node:http';
 import type { Options } from 'http-proxy-middleware';
 import { isSecure, schemeOf } from '../../core/sockets.ts';
-import { NEVER_FORWARDED, pushEndToEndFields, pushFraming } from '../request/end-to-end-headers.ts';
+import { NEVER_FORWARDED, pushEndToEndHeaders, pushFraming } from '../request/end-to-end-headers.ts';
 import { canonical, HeaderNames } from '../request/header-names.ts';
 import { isHopByHop } from '../request/hop-by-hop.ts';
 import type { RequestHead } from '../request/request-head.ts';
@@ -14,7 +14,7 @@ type TargetParts = Exclude<GivenTarget, string | URL>;
 
 /** A target, as the native transport reads it. */
 export interface Target {
-  /** What listeners of `error` are given. */
+  /** What listeners of `error` get. */
   readonly given: URL | TargetParts;
   readonly origin: string;
   /** `Host` under `changeOrigin`. */
@@ -23,7 +23,7 @@ export interface Target {
   readonly query: string;
 }
 
-/** The schemes that the native transport is used with, and whether it then uses TLS. */
+/** Schemes of targets, and whether the native transport uses TLS for them. */
 const USES_TLS: Readonly<Record<string, boolean>> = { http: false, ws: false, https: true, wss: true };
 
 /** Parts of a target that only the native transport can use. */
@@ -38,7 +38,7 @@ const NATIVE_PARTS = [
   'secureProtocol',
 ] as const satisfies readonly (keyof TargetParts)[];
 
-/** Gives nothing for a target that only the native transport can use, and for one that it would reject. */
+/** Gives `undefined` for a target that only the native transport can use, and for one that it would reject. */
 function readTarget(given: GivenTarget | undefined): Target | undefined {
   const target = typeof given === 'string' ? parse(given) : given;
   if (target === undefined) return undefined;
@@ -46,7 +46,7 @@ function readTarget(given: GivenTarget | undefined): Target | undefined {
   if (!(target instanceof URL) && NATIVE_PARTS.some((name) => target[name] !== undefined)) return undefined;
   const { protocol, hostname, host, pathname } = target;
   const usesTls = USES_TLS[(protocol ?? 'http').replace(/:$/, '')];
-  // With both it connects to `hostname`. A port in `host` alone it takes for a part of the name.
+  // With both, the native transport connects to `hostname`. It takes a port in `host` alone for a part of the name.
   const name = hostname ?? host;
   if (usesTls === undefined || !name || (hostname === undefined && name.includes(':'))) return undefined;
   const port = target.port || (usesTls ? 443 : 80);
@@ -59,7 +59,7 @@ function readTarget(given: GivenTarget | undefined): Target | undefined {
   return { given: target, origin: url.origin, authority, path: pathname ?? '', query };
 }
 
-/** The same for one proxy: most have one target, as a text, for every request. */
+/** The same for one proxy, which remembers its last target: most have one target, as text, for every request. */
 export function targetReader(): (given: GivenTarget | undefined) => Target | undefined {
   let lastText: string | undefined;
   let last: Target | undefined;
@@ -79,11 +79,11 @@ function needsPort(protocol: string | undefined, usesTls: boolean, port: number 
   return protocol === undefined || Number(port) !== (usesTls ? 443 : 80);
 }
 
-/** To it, one header says as much of the client as any other. */
+/** The native transport knows no identity headers. */
 export const nativeNames = (): HeaderNames => new HeaderNames(NEVER_FORWARDED, () => false);
 
 /**
- * What http-proxy-middleware's own transport would send, cleaned of what concerns only the client's connection.
+ * The head that http-proxy-middleware's own transport would send, without the headers of the client's connection.
  *
  * @throws {TypeError} as the native transport does, for a header in `options.headers` that cannot be sent.
  */
@@ -97,14 +97,14 @@ export function nativeLikeHead(
 ): RequestHead {
   const overrides = new Map<string, string | readonly string[]>();
   for (const [name, value] of Object.entries<unknown>(options.headers ?? {})) override(overrides, name, value);
-  // A `Host` in `options.headers` in any spelling but this one has the last word, natively too.
+  // In the native transport too, a `Host` in `options.headers` in any spelling but this one comes last.
   if (options.changeOrigin && !hasOtherwiseSpelled(options.headers, 'host')) overrides.set('host', target.authority);
   if (options.xfwd) addForwardedFields(overrides, req);
   const fields: string[] = [];
   pushFraming(fields, bodyLength);
   const written = new Set([...overrides.keys()].map(canonical));
   if (isDecoded) written.add('content-encoding');
-  pushEndToEndFields(fields, req, { names, peerTrusted: true, keepsCase: false, written });
+  pushEndToEndHeaders(fields, req, { names, peerTrusted: true, keepsCase: false, written });
   for (const [name, value] of overrides) for (const line of [value].flat()) fields.push(name, line);
   return { path: joinedPath(req, target, options), fields };
 }
@@ -113,7 +113,7 @@ function hasOtherwiseSpelled(headers: NativeOptions['headers'], name: string): b
   return Object.keys(headers ?? {}).some((given) => given !== name && given.toLowerCase() === name);
 }
 
-/** Headers of the connection are up to the transport, and those of the framing follow the body that is sent. */
+/** Leaves out headers of the connection and of the framing: the transport writes those itself. */
 function override(overrides: Map<string, string | readonly string[]>, name: string, value: unknown): void {
   const key = name.toLowerCase();
   if (isHopByHop(key) || key === 'content-length' || key === 'expect') return;
@@ -122,7 +122,7 @@ function override(overrides: Map<string, string | readonly string[]>, name: stri
   overrides.set(key, Array.isArray(value) ? value.map(String) : String(value));
 }
 
-/** As the native `xfwd` does it: what the client sent under these names stays. */
+/** Like the native `xfwd`: what the client sent under these names stays. */
 function addForwardedFields(fields: Map<string, string | readonly string[]>, req: IncomingMessage): void {
   const host = req.headers.host ?? '';
   const values: Record<string, string | undefined> = {

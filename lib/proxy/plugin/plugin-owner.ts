@@ -6,18 +6,18 @@ import { type Failed, handlerError, type Outcome } from '../../core/outcome.ts';
 import { respond } from '../../core/reject.ts';
 import type { AttemptOwner } from '../attempt-owner.ts';
 import { alreadyReadError, keptBody, type ReadBody, whyUnreadable } from '../request/read-body.ts';
-import { type ContentOwner, RequestContent, type SendableContent } from '../request/request-body.ts';
+import { type BodyOwner, RequestBody, type SendableBody } from '../request/request-body.ts';
 import type { Target } from './native-like-head.ts';
 
 export type ProxyServer = Parameters<Plugin>[0];
 
 /** Reports what becomes of an attempt as the native transport does: a failure becomes an `error` event of the proxy server. */
-export class PluginOwner implements AttemptOwner, ContentOwner {
+export class PluginOwner implements AttemptOwner, BodyOwner {
   readonly #server: ProxyServer;
   readonly #req: IncomingMessage;
   readonly #res: ServerResponse;
   readonly #target: Target;
-  #content: SendableContent | undefined;
+  #body: SendableBody | undefined;
   #unsendable: Error | undefined;
   readonly #resolve: () => void;
   readonly #reject: (error: Error) => void;
@@ -39,16 +39,16 @@ export class PluginOwner implements AttemptOwner, ContentOwner {
   }
 
   /** @throws {GatewayError} ERR_EXPRESSWAY_BODY_ALREADY_READ */
-  content(body: ReadBody | undefined): SendableContent | undefined {
+  takeBody(option: ReadBody | undefined): SendableBody | undefined {
     if (declaredLength(this.#req) === 0) return undefined;
     const why = whyUnreadable(this.#req);
-    if (why === undefined) this.#content = new RequestContent(this.#req, 0, 0, this);
-    else this.#content = keptBody(this.#req, body);
-    if (this.#content === undefined) throw alreadyReadError(why);
-    return this.#content;
+    if (why === undefined) this.#body = new RequestBody(this.#req, 0, 0, this);
+    else this.#body = keptBody(this.#req, option);
+    if (this.#body === undefined) throw alreadyReadError(why);
+    return this.#body;
   }
 
-  contentRefused(): void {
+  bodyRefused(): void {
     this.#unsendable = alreadyReadError();
     const { working, scope } = exchangeOf(this.#req, this.#res);
     if (working !== undefined) scope.runInAsyncScope(working.abort, working);
@@ -92,7 +92,7 @@ export class PluginOwner implements AttemptOwner, ContentOwner {
   }
 
   #over(): void {
-    this.#content?.drain();
+    this.#body?.drain();
     this.#resolve();
   }
 

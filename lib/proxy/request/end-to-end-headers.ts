@@ -4,8 +4,8 @@ import type { HeaderNames } from './header-names.ts';
 import { HOP_BY_HOP, isWritten, namedInConnection } from './hop-by-hop.ts';
 
 /**
- * Headers that never go out as they came. Framing follows the body that is sent. Node has answered 100 Continue already, and
- * undici refuses `Expect`. `Proxy` becomes HTTP_PROXY, which many HTTP clients obey (CVE-2016-5385).
+ * Headers that are never forwarded as they came. The proxy writes the framing of the body that it sends. Node has already sent
+ * `100 Continue`, and undici rejects `Expect`. `Proxy` becomes the variable HTTP_PROXY, which many HTTP clients obey (CVE-2016-5385).
  */
 export const NEVER_FORWARDED: readonly string[] = [
   ...HOP_BY_HOP,
@@ -15,31 +15,31 @@ export const NEVER_FORWARDED: readonly string[] = [
   'proxy',
 ];
 
-/** Node has no place for it in `req.headers`. RFC 9110 §5.1 has no exception for it. */
+/** Node cannot put this header into `req.headers`. It is forwarded all the same (RFC 9110 §5.1). */
 const LOST_BY_NODE = '__proto__';
 
 /** How the headers of a request are passed on. */
 export interface EndToEndRules {
   readonly names: HeaderNames;
-  /** Whether the peer may say who the client is. */
+  /** Whether the peer's identity headers are believed. */
   readonly peerTrusted: boolean;
-  /** Whether names go out in the spelling in which they came, not in lower case. */
+  /** Whether names keep the spelling in which they came; otherwise they are in lower case. */
   readonly keepsCase: boolean;
-  /** Headers that the caller writes, in canonical spelling. */
+  /** Headers that the caller writes itself, in canonical spelling. */
   readonly written: ReadonlySet<string> | undefined;
 }
 
 /**
- * Appends the headers of a request that are meant for the backend. `req.headers` is the source, because
- * middlewares write there what backends should learn (a user's id, say); lines that Node joined into one
- * value go out as the lines that came in, in their order (RFC 9110 §5.3).
+ * Appends the headers of a request that are meant for the backend. They come from `req.headers`, because middlewares write there
+ * what backends should learn, such as a user's id. Lines that Node joined into one value go out as the lines that came in, in
+ * their order (RFC 9110 §5.3).
  *
- * Names compare case-insensitively, and the last writer wins. What a middleware wrote is for no client to take away by
- * naming it in `Connection`, and for none to send beside it in a spelling that applications cannot tell from it.
+ * Names compare case-insensitively, and the last writer wins. A client can neither remove a header that a middleware wrote, by
+ * naming it in `Connection`, nor send its own value beside it in a spelling that applications confuse with it.
  *
- * @throws {GatewayError} ERR_EXPRESSWAY_REQUEST_HEAD for a value that is no text.
+ * @throws {GatewayError} ERR_EXPRESSWAY_REQUEST_HEAD for a value that is not text.
  */
-export function pushEndToEndFields(fields: string[], req: IncomingMessage, rules: EndToEndRules): void {
+export function pushEndToEndHeaders(fields: string[], req: IncomingMessage, rules: EndToEndRules): void {
   const { length } = fields;
   if (namedInConnection(req.headers.connection).size === 0 && pushAsReceived(fields, req, rules)) return;
   fields.length = length;
@@ -47,8 +47,9 @@ export function pushEndToEndFields(fields: string[], req: IncomingMessage, rules
 }
 
 /**
- * The way of most requests: one line for each header, in the order of `req.headers`, and nothing about them that needs a
- * second look. Says whether that was so.
+ * The fast path of most requests: one line for each header, in the order of `req.headers`, and none that needs a closer look.
+ *
+ * @returns whether this was such a request; otherwise what was appended is not valid.
  */
 function pushAsReceived(fields: string[], { headers, rawHeaders }: IncomingMessage, rules: EndToEndRules): boolean {
   const { names, peerTrusted, keepsCase, written } = rules;
@@ -70,7 +71,7 @@ function pushAsReceived(fields: string[], { headers, rawHeaders }: IncomingMessa
   return at >= end && !(isEdited && isAmbiguous);
 }
 
-/** A header as it is in `req.headers` now. */
+/** A header as it is in `req.headers`. */
 interface Current {
   readonly name: string;
   readonly value: unknown;
@@ -83,7 +84,7 @@ function pushEdited(fields: string[], req: IncomingMessage, rules: EndToEndRules
   const lines = receivedLines(req.rawHeaders ?? []);
   const named = namedInConnection(lines.get('connection')?.values);
   const current = currentFields(req, lines, named);
-  // What a middleware wrote or deleted is its own in every spelling.
+  // Headers that a middleware wrote or deleted, in every spelling.
   const own = new Set<string>();
   for (const [name, { isOwn }] of current) if (isOwn) own.add(names.of(name).canonical);
   for (const name of lines.keys()) if (!current.has(name)) own.add(names.of(name).canonical);
@@ -98,7 +99,7 @@ function pushEdited(fields: string[], req: IncomingMessage, rules: EndToEndRules
   }
 }
 
-/** By their names in lower case; of several spellings, the one that was written last. */
+/** The headers by their names in lower case; of several spellings, the one that was written last. */
 function currentFields(
   req: IncomingMessage,
   lines: ReadonlyMap<string, Lines>,
@@ -122,13 +123,13 @@ function currentFields(
   return current;
 }
 
-/** Whether a value is what Node made of these lines: of some fields it takes the first only, cookies it joins in a way of their own. */
+/** Whether a value is what Node made of these lines. Of some headers it keeps the first line only; it joins cookies by a semicolon. */
 function isAsReceived(value: unknown, lines: readonly string[]): boolean {
   if (Array.isArray(value)) return value.length === lines.length && value.every((line, index) => line === lines[index]);
   return value === lines[0] || value === lines.join(', ') || value === lines.join('; ');
 }
 
-/** The lines as they came, if they are what the value was joined from. */
+/** Appends the lines as they came, if the value was joined from them. */
 function pushLines(fields: string[], name: string, value: unknown, lines: Lines, keepsCase: boolean): void {
   const { spellings, values } = lines;
   const nameOf = (index: number) => (keepsCase ? (spellings[index] as string) : name);
@@ -136,7 +137,7 @@ function pushLines(fields: string[], name: string, value: unknown, lines: Lines,
   else for (const [index, line] of values.entries()) fields.push(nameOf(index), line);
 }
 
-/** The lines in which a client sent one header. */
+/** The lines of one header, as the client sent them. */
 interface Lines {
   readonly spellings: string[];
   readonly values: string[];
@@ -155,19 +156,19 @@ function receivedLines(rawHeaders: readonly string[]): Map<string, Lines> {
   return lines;
 }
 
-/** Tells a backend how long a body is. undici does so itself where there is none, and where it must be chunked. */
+/** Appends the length of the body. undici itself adds the framing of an empty body, and of a body in chunks. */
 export function pushFraming(fields: string[], bodyLength: number): void {
   if (bodyLength > 0 && bodyLength < Infinity) fields.push('content-length', String(bodyLength));
 }
 
-/** What a middleware set: a list, or one value. */
+/** Appends what a middleware set: a list, or one value. */
 function pushValues(fields: string[], name: string, value: unknown): void {
   if (!Array.isArray(value)) fields.push(name, fieldText(name, value));
   else for (const line of value) fields.push(name, fieldText(name, line));
 }
 
 /**
- * The value of a header as text. The client's are; a middleware may have set a number or a boolean.
+ * The value of a header as text. A middleware may have set a number or a boolean.
  *
  * @throws {GatewayError} ERR_EXPRESSWAY_REQUEST_HEAD
  */

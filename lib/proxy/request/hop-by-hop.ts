@@ -1,7 +1,7 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { IncomingMessage } from 'node:http';
 
-/** Fields that end at this hop whether `Connection` names them or not (RFC 9110 §7.6.1). */
+/** Headers that are never forwarded, whether `Connection` names them or not (RFC 9110 §7.6.1). */
 export const HOP_BY_HOP: ReadonlySet<string> = new Set([
   'connection',
   'keep-alive',
@@ -15,7 +15,7 @@ export const HOP_BY_HOP: ReadonlySet<string> = new Set([
   'http2-settings',
 ]);
 
-/** Framing and routing are not a sender's to take away: stripping them would unframe the message. */
+/** `Connection` cannot remove these: without them the message would be framed or routed in another way. */
 const NEVER_STRIPPED = new Set(['content-length', 'host', 'date', 'max-forwards']);
 
 const NOTHING: ReadonlySet<string> = new Set();
@@ -24,7 +24,7 @@ export function isHopByHop(lowerCaseName: string): boolean {
   return HOP_BY_HOP.has(lowerCaseName);
 }
 
-/** The fields that a `Connection` field names, in lower case. */
+/** The headers that a `Connection` header names, in lower case. */
 export function namedInConnection(connection: string | readonly string[] | undefined): ReadonlySet<string> {
   if (connection === undefined || connection === 'keep-alive' || connection === 'close') return NOTHING;
   const names = new Set<string>();
@@ -40,8 +40,8 @@ const kWatched = Symbol('expressway.watchedHeaders');
 type Watched = IncomingMessage & { [kWatched]?: true };
 
 /**
- * Has headers that a client names in `Connection` tell whether a middleware writes them later, also if it writes what the client
- * sent: a client must not be able to take away what the app sets. To be called before any middleware sees the request.
+ * Watches the headers that a client names in `Connection`, to learn whether a middleware writes one of them later, even with the
+ * value that the client sent. A client must not be able to remove what the app sets. To be called before any middleware.
  */
 export function watchNamed(req: Watched): void {
   const { headers } = req;
@@ -61,17 +61,17 @@ export function watchNamed(req: Watched): void {
   }
 }
 
-/** Whether somebody wrote a watched header since. */
+/** Whether a middleware wrote a watched header since. */
 export function isWritten(req: Watched, name: string): boolean {
   return req[kWatched] === true && Object.getOwnPropertyDescriptor(req.headers, name)?.get === undefined;
 }
 
-/** Published by Node before a server hands a request to its listeners. */
+/** Node publishes it before a server passes a request to its listeners. */
 const REQUEST_START = 'http.server.request.start';
 
 const onRequestStart = (message: unknown): void => watchNamed((message as { request: Watched }).request);
 
-/** Watches the requests of all servers of the process: once, however often it is called. */
+/** Watches the requests of all servers of the process. Further calls have no effect. */
 export function watchRequests(): void {
   unsubscribe(REQUEST_START, onRequestStart);
   subscribe(REQUEST_START, onRequestStart);

@@ -6,7 +6,7 @@ import type { Check } from '../../core/options.ts';
 import type { Rejected } from '../../core/outcome.ts';
 import { endsSoon } from '../../core/unread-content.ts';
 import { warnOnce } from '../../core/warnings.ts';
-import type { SendableContent } from './request-body.ts';
+import type { SendableBody } from './request-body.ts';
 
 const CODE = 'ERR_EXPRESSWAY_BODY_ALREADY_READ';
 
@@ -67,7 +67,7 @@ export function keptBody(req: IncomingMessage, option: ReadBody | undefined): Ke
 }
 
 /** A body in memory. */
-export class KeptBody implements SendableContent {
+export class KeptBody implements SendableBody {
   readonly #req: IncomingMessage;
   readonly #bytes: Buffer;
   readonly replayable = true;

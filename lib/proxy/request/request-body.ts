@@ -4,26 +4,26 @@ import { Readable } from 'node:stream';
 import { declaredLength } from '../../core/declared-length.ts';
 import { endsSoon } from '../../core/unread-content.ts';
 
-/** Is told why a body cannot be sent, once that turns out. */
-export interface ContentOwner {
-  contentRefused(cause: 'content_too_large' | 'content_already_read'): void;
+/** Decides what happens to a request whose body turns out to be unsendable. */
+export interface BodyOwner {
+  bodyRefused(cause: 'content_too_large' | 'content_already_read'): void;
 }
 
 /** What an attempt needs of the body of a request. */
-export interface SendableContent {
-  /** Whether another attempt can have all of it, from the start. */
+export interface SendableBody {
+  /** Whether another attempt can get all of it, from the start. */
   readonly replayable: boolean;
-  /** Whether what the client still sends is short, or nothing: then it can be read for the sake of the connection. */
+  /** Whether the rest that the client sends is short: then it is read and dropped, to keep the connection. */
   readonly endsSoon: boolean;
-  /** Whether the transport waits for the client, and not the other way round. */
+  /** Whether the transport waits for the client to send more. */
   readonly starved: boolean;
   /** The body from its start, for one attempt. */
   reader(): Readable | Buffer;
-  /** No attempt needs it any more. */
+  /** To be called when no attempt needs the body any more. */
   drain(): void;
 }
 
-/** Where the bytes of a body come from. */
+/** What the bytes of a body are read from. */
 interface Source {
   pause(): unknown;
   resume(): unknown;
@@ -31,46 +31,46 @@ interface Source {
 }
 
 /**
- * Bytes that are kept for a backend that takes them more slowly than another reader of the same request draws them. That
- * reader sets the pace: it is never told to wait, unless it is a pipe.
+ * Bytes that are kept where another reader of the request is faster than the backend. That reader sets the pace: only a pipe can
+ * be made to wait.
  */
 const MOST_AHEAD = 16_777_216;
 
 /**
- * The body of a request, which more than one attempt may need. What has been taken from the client is kept as long
- * as it fits; the client is read no faster than the attempt of the moment takes it.
+ * The body of a request, which more than one attempt may need. What the client has sent is kept as long as it fits. The client is
+ * read no faster than the current attempt takes the bytes.
  *
- * It listens from the tick in which it is made. Whoever listened before (a meter, a hash) gets the same bytes, and takes none away.
+ * It listens from the tick in which it is created. Earlier listeners (a meter, a hash) get the same bytes, and take none away.
  */
-export class RequestContent implements SendableContent {
+export class RequestBody implements SendableBody {
   readonly #req: IncomingMessage;
   readonly #source: Source;
   readonly #keepBytes: number;
   readonly #maxBytes: number;
-  readonly #owner: ContentOwner;
-  /** What the client said; `Infinity` when only the end tells. */
+  readonly #owner: BodyOwner;
+  /** The length that the client announced, in bytes; `Infinity` for a body in chunks. */
   readonly #length: number;
   #bytes = 0;
   #kept: Buffer[] | undefined = [];
   #keptBytes = 0;
-  #reader: ContentReader | undefined;
-  /** Whether an attempt has asked for it. */
+  #reader: BodyReader | undefined;
+  /** Whether an attempt has asked for the body. */
   #asked = false;
   #ended: boolean;
   #drained = false;
 
   /**
-   * @param keepBytes How much is kept for another attempt; 0 when there will be none once content was taken.
-   * @param maxBytes How long the content may be; what goes beyond reaches no attempt. 0 for any length.
+   * @param keepBytes How many bytes are kept for another attempt; 0 where there is no other attempt.
+   * @param maxBytes Longest body in bytes; more reaches no attempt. 0 for any length.
    */
-  constructor(req: IncomingMessage, keepBytes: number, maxBytes: number, owner: ContentOwner) {
+  constructor(req: IncomingMessage, keepBytes: number, maxBytes: number, owner: BodyOwner) {
     this.#req = req;
     this.#keepBytes = keepBytes;
     this.#maxBytes = maxBytes;
     this.#owner = owner;
     this.#length = declaredLength(req);
     this.#ended = req.readableEnded;
-    if (isDrawn(req)) {
+    if (hasReader(req)) {
       const shared = new SharedSource(this.#onData, this.#onEnd);
       req.pipe(shared as unknown as NodeJS.WritableStream);
       this.#source = shared;
@@ -93,13 +93,13 @@ export class RequestContent implements SendableContent {
     return this.#asked && !this.#req.complete && !this.#source.isPaused();
   }
 
-  /** The reader before it gets no more. */
+  /** The previous reader gets no more bytes. */
   reader(): Readable {
-    this.#reader = new ContentReader(this, this.#kept ?? []);
+    this.#reader = new BodyReader(this, this.#kept ?? []);
     return this.#reader;
   }
 
-  /** The rest is read and dropped, else a client still sending never reads the answer. */
+  /** Reads and drops the rest. Otherwise a client that still sends would never read the response. */
   drain(): void {
     this.#drained = true;
     this.#kept = undefined;
@@ -108,14 +108,14 @@ export class RequestContent implements SendableContent {
     this.#req.resume();
   }
 
-  /** A reader wants more. */
+  /** A reader asks for more. */
   pull(): void {
     this.#asked = true;
     if (this.#ended) this.#reader?.push(null);
     else this.#source.resume();
   }
 
-  /** A reader was closed, by whatever became of its attempt. */
+  /** A reader was closed, because its attempt has ended. */
   release(reader: Readable): void {
     if (this.#reader !== reader) return;
     this.#reader = undefined;
@@ -137,17 +137,17 @@ export class RequestContent implements SendableContent {
 
   readonly #onEnd = (): void => {
     this.#ended = true;
-    // The backend must not take what is left for the whole.
+    // The backend must not take an incomplete body for the whole.
     if (this.#bytes < this.#length && this.#length < Infinity) this.#refuse('content_already_read');
     else this.#reader?.push(null);
   };
 
-  /** The reader never ends: its attempt is broken off, and no backend takes the beginning for the whole. */
-  #refuse(cause: Parameters<ContentOwner['contentRefused']>[0]): void {
+  /** The reader never ends: its attempt is aborted, so that no backend takes an incomplete body for the whole. */
+  #refuse(cause: Parameters<BodyOwner['bodyRefused']>[0]): void {
     this.#detach();
     this.#reader = undefined;
     this.#kept = undefined;
-    this.#owner.contentRefused(cause);
+    this.#owner.bodyRefused(cause);
   }
 
   #detach(): void {
@@ -159,7 +159,7 @@ export class RequestContent implements SendableContent {
     }
   }
 
-  /** Before the first attempt asks, what comes is what others draw: without it there would be no attempt at all. */
+  /** Before the first attempt asks, only another reader makes the body flow. Those bytes must be kept for the first attempt. */
   #keep(chunk: Buffer): void {
     if (this.#kept === undefined) return;
     this.#keptBytes += chunk.length;
@@ -169,12 +169,12 @@ export class RequestContent implements SendableContent {
   }
 }
 
-/** Whether somebody draws a body already, so that it would flow whatever we say. */
-function isDrawn(req: IncomingMessage): boolean {
+/** Whether another reader makes the body flow already: then pausing it has no effect. */
+function hasReader(req: IncomingMessage): boolean {
   return req.readableFlowing === true || req.listenerCount('data') > 0 || req.listenerCount('readable') > 0;
 }
 
-/** The end of a pipe. Where a request flows into several, it flows no faster than the slowest of them takes it. */
+/** The end of a pipe. A request with several pipes flows no faster than the slowest of them. */
 class SharedSource extends EventEmitter implements Source {
   readonly write: (chunk: Buffer) => boolean;
   readonly end: () => void;
@@ -203,19 +203,16 @@ class SharedSource extends EventEmitter implements Source {
   }
 }
 
-/**
- * The stream that undici is given. undici destroys it, whatever happens; the client's request behind it must
- * outlive a failed attempt.
- */
-class ContentReader extends Readable {
-  readonly #content: RequestContent;
+/** The stream for undici, which destroys it in any case. The client's request behind it must outlive a failed attempt. */
+class BodyReader extends Readable {
+  readonly #body: RequestBody;
   readonly #before: readonly Buffer[];
   #next = 0;
 
-  constructor(content: RequestContent, before: readonly Buffer[]) {
+  constructor(body: RequestBody, before: readonly Buffer[]) {
     super();
-    this.#content = content;
-    // What comes later is appended to the original.
+    this.#body = body;
+    // A copy: later bytes are appended to the original.
     this.#before = [...before];
   }
 
@@ -223,11 +220,11 @@ class ContentReader extends Readable {
     while (this.#next < this.#before.length) {
       if (!this.push(this.#before[this.#next++])) return;
     }
-    this.#content.pull();
+    this.#body.pull();
   }
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
-    this.#content.release(this);
+    this.#body.release(this);
     callback(error);
   }
 }

@@ -1,7 +1,7 @@
 import { GatewayError } from '../../core/errors.ts';
 import type { Exchange } from '../../core/exchange.ts';
 import { TOKEN } from '../../core/field-values.ts';
-import { fieldText, NEVER_FORWARDED, pushEndToEndFields, pushFraming } from './end-to-end-headers.ts';
+import { fieldText, NEVER_FORWARDED, pushEndToEndHeaders, pushFraming } from './end-to-end-headers.ts';
 import { type ForwardingRules, pushForwardingHeaders, writtenHere } from './forwarding-headers.ts';
 import { HeaderNames, identityHeaders } from './header-names.ts';
 
@@ -56,7 +56,7 @@ export function requestHead(
   pushFraming(fields, bodyLength);
   const { names } = rules;
   const { peerTrusted } = exchange;
-  pushEndToEndFields(fields, req, { names, peerTrusted, keepsCase: true, written: isDecoded ? ENCODING : undefined });
+  pushEndToEndHeaders(fields, req, { names, peerTrusted, keepsCase: true, written: isDecoded ? ENCODING : undefined });
   pushForwardingHeaders(fields, exchange, rules, target.host);
   return { path: target.path, fields };
 }

@@ -5,7 +5,7 @@ import type { Exchange } from '../../core/exchange.ts';
 import { cut } from '../../core/reject.ts';
 import { warnOfThrow } from '../../core/warnings.ts';
 
-/** What a listener throws would end the process: Node's streams emit outside of any call of ours. */
+/** Catches what listeners of an emitter throw. Node's streams emit outside of our calls, where an exception ends the process. */
 export function containThrows(emitter: EventEmitter, threw: (what: string, error: unknown) => void): void {
   const { emit } = emitter;
   emitter.emit = function contained(this: EventEmitter, ...args: Parameters<typeof emit>): boolean {
@@ -18,20 +18,20 @@ export function containThrows(emitter: EventEmitter, threw: (what: string, error
   };
 }
 
-/** The same for an exchange that is forwarded: a listener that throws costs its own connection, and nothing else. */
+/** The same for an exchange that is forwarded. A listener that throws costs its own connection only. */
 export function containListeners(exchange: Exchange): void {
   // `upgradeHandler()` has done it.
   if (exchange.upgrade !== undefined) return;
   const threw = (what: string, error: unknown): void => {
-    tellOfThrow(exchange.req, `${what} on a request or response`, error);
+    warnOfListener(exchange.req, `${what} on a request or response`, error);
     if (!exchange.res.writableFinished) cut(exchange);
   };
   containThrows(exchange.req, threw);
   containThrows(exchange.res, threw);
 }
 
-/** Tells of code of the app that threw in the middle of an exchange: once per server. */
-export function tellOfThrow(req: IncomingMessage, what: string, error: unknown): void {
+/** Warns of code of the app that threw in the middle of an exchange, once per server. */
+export function warnOfListener(req: IncomingMessage, what: string, error: unknown): void {
   const socket = req.socket as (Socket & { readonly server?: object }) | undefined;
   warnOfThrow(socket?.server ?? req, 'WARN_EXPRESSWAY_LISTENER', `${what} threw, and its response was given up`, error);
 }

@@ -1,6 +1,6 @@
 import { type OutgoingMessage, STATUS_CODES } from 'node:http';
 
-/** What is used of Node's response. What begins with `_` is not public: a contract test says that it is there. */
+/** What is used of Node's response. Names with `_` are not public; a contract test checks that they exist. */
 interface Storing {
   readonly statusCode: number;
   readonly _header: string | null;
@@ -23,7 +23,7 @@ const HAS_HIGH_BYTES = /[\x80-\xff]/;
  * checked the values:
  *
  * - It decodes `Content-Disposition` as UTF-8 when it knows the length of the body (nodejs/node#58240). The bytes `C4 8D C4 8A`
- *   of a file name become CR LF: whoever names the file could add headers, or a whole response (response splitting).
+ *   of a file name become CR LF, so that a file name could add headers, or a whole response (response splitting).
  * - It writes the whole head as UTF-8 when `flushHeaders()`, or text as the first part of the body, sends it.
  * - It joins several `Cookie` lines into one.
  *

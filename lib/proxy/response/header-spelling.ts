@@ -1,4 +1,4 @@
-/** A backend sends few names, each mostly in one spelling. */
+/** Names that are kept. A backend sends few, each mostly in one spelling. */
 const MAX_NAMES = 256;
 
 const NOTHING: readonly Buffer[] = [];
@@ -9,8 +9,8 @@ interface Known {
 }
 
 /**
- * How a backend spells the names of its headers, which undici gives in lower case. Devices and old clients of HTTP/1.1 depend on the
- * spelling, though names are case-insensitive (RFC 9110 §5.1). Comparing a name with the one of the response before costs a
+ * How a backend spells the names of its headers. undici gives them in lower case. Devices and old clients of HTTP/1.1 depend on the
+ * spelling, though names are case-insensitive (RFC 9110 §5.1). Comparing a name with that of the previous response costs a
  * quarter of making a string of it.
  */
 export class HeaderSpelling {
@@ -19,9 +19,9 @@ export class HeaderSpelling {
   #at = 0;
 
   /**
-   * Begins with the next section of headers; ends with the last one when there is none.
+   * Begins with the next section of headers. Without one it forgets the last section.
    *
-   * @param raw Names and values in turn, as undici has them.
+   * @param raw Names and values in turn, as undici gives them.
    */
   read(raw?: unknown): this {
     this.#raw = Array.isArray(raw) ? raw : NOTHING;
@@ -35,7 +35,7 @@ export class HeaderSpelling {
   }
 
   /**
-   * @param name In lower case. Names are asked for in the order in which they came first.
+   * @param name In lower case. Callers ask for names in the order in which they first came.
    * @returns The spelling of its first line.
    */
   of(name: string): string {
@@ -50,7 +50,7 @@ export class HeaderSpelling {
       if (!isSpelling(bytes, name)) continue;
       this.#at = at + 2;
       const text = bytes.toString('latin1');
-      // The buffer is part of a larger one, which it would keep.
+      // A copy: the buffer would keep a larger one in memory.
       if (known !== undefined || this.#known.size < MAX_NAMES)
         this.#known.set(name, { bytes: Buffer.from(text), text });
       return text;
@@ -67,7 +67,7 @@ function isEqual(a: Buffer, b: Buffer): boolean {
 }
 
 function isSpelling(bytes: Buffer, name: string): boolean {
-  // Most others differ in length or in their first letter.
+  // Most other names differ in length or in their first letter.
   if (bytes.length !== name.length || ((bytes[0] as number) | 0x20) !== (name.charCodeAt(0) | 0x20)) return false;
   return bytes.toString('latin1').toLowerCase() === name;
 }

@@ -4,10 +4,10 @@ import { ProtocolError } from '../transport/failure.ts';
 import type { HeaderSpelling } from './header-spelling.ts';
 import type { ResponseFields } from './response-head.ts';
 
-/** Informational answers that one request may have: an endless row of them would hold the client for ever. */
+/** Informational responses that one request may get. An endless series of them would hold the client for ever. */
 export const MOST_INFORMATIONAL = 10;
 
-/** Framing has no place in a 1xx answer (RFC 9110 §8.6, RFC 9112 §6.1). */
+/** A 1xx response has no framing (RFC 9110 §8.6, RFC 9112 §6.1). */
 const FRAMING = new Set(['content-length', 'transfer-encoding']);
 
 type Line = readonly [name: string, value: string];
@@ -15,17 +15,16 @@ type Line = readonly [name: string, value: string];
 type Writable = ServerResponse & {
   /** Since Node 26. */
   writeInformation?(status: number, lines: readonly Line[]): void;
-  /** What Node's own 1xx methods write with: behind the answers that are still to come before this one. */
+  /** Node's own 1xx methods use it. It waits for earlier responses on the connection. */
   _writeRaw?(data: string, encoding: BufferEncoding): void;
 };
 
 /**
- * Passes a 1xx answer on (RFC 9110 §15.2), cleaned like any other. A client of HTTP/1.0 has no notion of them and gets
- * none.
+ * Passes a 1xx response on (RFC 9110 §15.2), without hop-by-hop headers. Clients of HTTP/1.0 do not know 1xx and get none.
  *
- * @param count How many there were, with this one.
- * @throws {ProtocolError} for one too many, and for 100 and 101 that nobody asked for; when a value may not go into a
- * field (the caller blames the backend).
+ * @param count Number of 1xx responses to this request so far, this one included.
+ * @throws {ProtocolError} for one too many, and for a 100 or 101 without a request for it.
+ * @throws {TypeError} of Node for a value that is not valid in a header. The backend is to blame.
  */
 export function passInformational(
   res: Writable,
@@ -35,7 +34,7 @@ export function passInformational(
   spelling?: HeaderSpelling,
 ): void {
   if (status < 102) throw new ProtocolError(`the backend sent the status ${status}`);
-  if (count > MOST_INFORMATIONAL) throw new ProtocolError('the backend sent too many informational answers');
+  if (count > MOST_INFORMATIONAL) throw new ProtocolError('the backend sent too many informational responses');
   if (res.req.httpVersion === '1.0' || res.headersSent || res.destroyed) return;
   const named = namedInConnection(fields.connection);
   const lines: Line[] = [];

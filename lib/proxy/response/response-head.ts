@@ -5,13 +5,13 @@ import { ProtocolError } from '../transport/failure.ts';
 import { sendHeadExactly } from './exact-head.ts';
 import type { HeaderSpelling } from './header-spelling.ts';
 
-/** A backend's field section as undici parsed it: names in lower case, repeated lines as arrays. */
+/** A backend's headers as undici parsed them: names in lower case, repeated lines as arrays. */
 export type ResponseFields = Readonly<Record<string, string | string[] | undefined>>;
 
 /**
- * Lists in which members of the app's and of the backend's stand side by side, and cookies, each by itself. Of each, a member
- * that is missing does harm (a cache that does not know `Vary: Origin` gives one origin's response to another), and one more
- * does none. Lists in which a member takes the place of another, or allows more, are not among them: docs/decisions/0042.
+ * Headers of which the client gets the values of both the app and the backend. For each of them, a missing value does harm (a cache
+ * that does not know `Vary: Origin` gives one origin's response to another), and an additional one does none. Headers in which one
+ * value replaces another, or allows more, are not among them: docs/decisions/0042.
  */
 const JOINED = new Set([
   'accept-ch',
@@ -28,19 +28,18 @@ const JOINED = new Set([
   'vary',
 ]);
 
-/** All that are not set as they are: one look for each field. */
+/** Headers that are not simply copied: one lookup for each header. */
 const SPECIAL = new Set([...HOP_BY_HOP, ...JOINED, 'content-length']);
 
-/** What a reason phrase may be (RFC 9112 §4). Node would throw for anything else, later, when nobody is there to catch it. */
+/** A valid reason phrase (RFC 9112 §4). For any other, Node would throw later, where the exception is not caught. */
 const REASON_PHRASE = /^[\t\x20-\x7e\x80-\xff]*$/;
 
-/** RFC 9110 §15; informational ones have gone their own way by then. */
+/** RFC 9110 §15. */
 const GREATEST_STATUS = 599;
 
 /**
- * Refuses what undici takes for the head of a final answer, and is none that can be passed on: a status that is not valid
- * (RFC 9110 §15), and a coding besides `chunked`, which undici takes off. Content in a further coding would reach the
- * client without the name of that coding.
+ * Rejects heads that undici accepts, but that cannot be passed on: a status that is not valid (RFC 9110 §15), and a transfer coding
+ * other than `chunked`. undici decodes `chunked`; a body in a further coding would reach the client without the name of that coding.
  *
  * @throws {ProtocolError}
  */
@@ -48,7 +47,7 @@ export function checkResponseHead(status: number, { 'transfer-encoding': coding 
   if (status > GREATEST_STATUS) throw new ProtocolError(`the backend sent the status ${status}`);
   if (coding === undefined || coding === 'chunked') return;
   if (typeof coding === 'string' && coding.toLowerCase() === 'chunked') return;
-  throw new ProtocolError(`the content of the answer has the transfer coding ${coding}`);
+  throw new ProtocolError(`the body of the response has the transfer coding ${coding}`);
 }
 
 /**
@@ -60,12 +59,11 @@ export function closesIdleConnection(status: number, { connection }: ResponseFie
 }
 
 /**
- * Puts a backend's head on the client's response. Fields that the app set before are replaced by the
- * backend's of the same name, save for those that are joined.
+ * Puts a backend's head on the client's response. The backend's headers replace those that the app set under the same name, except
+ * for those that are joined.
  *
- * @param spelling Of the names. In lower case without it.
- * @throws when the backend sent a value that may not go into a field (the caller blames the backend); the response is as
- * it was then.
+ * @param spelling Of the header names. Without it they are in lower case.
+ * @throws {TypeError} of Node for a value that is not valid in a header. The backend is to blame, and the response is as it was.
  */
 export function applyResponseHead(
   res: ServerResponse,
@@ -93,7 +91,7 @@ function applyFields(
 ): void {
   const named = namedInConnection(fields.connection);
   const joined: string[] = [];
-  // Express says so of its own answers only.
+  // Express means its own responses only.
   if (res.hasHeader('x-powered-by')) res.removeHeader('x-powered-by');
   for (const name in fields) {
     const value = fields[name];
@@ -113,7 +111,7 @@ function applyFields(
   for (const name of joined) res.appendHeader(spelling?.of(name) ?? name, fields[name] as string | string[]);
 }
 
-/** Takes a backend's fields off again, so that the gateway, or another backend, can answer. */
+/** Removes a backend's headers again, so that the gateway or another backend can respond. */
 export function removeResponseHead(res: ServerResponse, fields: ResponseFields): void {
   for (const name in fields) {
     if (JOINED.has(name)) unjoin(res, name, [fields[name] ?? []].flat());
@@ -123,7 +121,7 @@ export function removeResponseHead(res: ServerResponse, fields: ResponseFields):
   sendHeadExactly(res);
 }
 
-/** Leaves what the app had set; the backend's lines were put behind it, if it came to that. */
+/** Removes the backend's lines, which are behind those of the app, and leaves those. */
 function unjoin(res: ServerResponse, name: string, lines: readonly string[]): void {
   const all = [res.getHeader(name) ?? []].flat().map(String);
   const kept = all.slice(0, -lines.length);
@@ -133,9 +131,9 @@ function unjoin(res: ServerResponse, name: string, lines: readonly string[]): vo
 }
 
 /**
- * undici makes the list of raw fields while the connection still waits for an answer. On one that waits long the list
- * is old for the garbage collector by then, and so would keep every field it is given beyond its time: with a
- * thousand backends that was 4 % of the gateway's CPU time.
+ * Empties undici's list of raw headers. undici creates the list while the connection waits for a response. After a long wait the
+ * garbage collector takes the list for an old object, and keeps all that it refers to: with a thousand backends that was 4 % of the
+ * gateway's CPU time.
  */
 export function forgetRawFields({ rawHeaders }: Dispatcher.DispatchController): void {
   if (Array.isArray(rawHeaders)) rawHeaders.length = 0;

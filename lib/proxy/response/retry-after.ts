@@ -1,13 +1,25 @@
 import { type Check, type Checks, durationMs, group } from '../../core/options.ts';
 import type { ResponseFields } from './response-head.ts';
 
-/** For how long a backend's `Retry-After` keeps it out. */
+/** For how long a backend that sends `Retry-After` gets no new requests. */
 export interface RetryAfterOptions {
-  /** Milliseconds that a shorter wish is taken for. Default 1 000. */
+  /**
+   * Lower bound for `Retry-After`, in milliseconds.
+   *
+   * @default 1_000
+   */
   minMs?: number;
-  /** Milliseconds that a longer wish is cut to; wins over `minMs`. Default 60 000. */
+  /**
+   * Upper bound for `Retry-After`, in milliseconds. It overrides `minMs`.
+   *
+   * @default 60_000
+   */
   maxMs?: number;
-  /** On which statuses the field is heeded. Default 503 and 429. */
+  /**
+   * Statuses of responses whose `Retry-After` counts.
+   *
+   * @default [503, 429]
+   */
   statuses?: readonly number[];
 }
 
@@ -33,7 +45,7 @@ const options = group(retryAfterDefaults, retryAfterChecks);
 
 export const retryAfterOrFalse: Check = (value) => (value === false ? undefined : options(value));
 
-/** How long the head of an answer asks to be left alone, in milliseconds; nothing when it does not. */
+/** For how long, in milliseconds, the backend of this response should get no requests; `undefined` without a valid `Retry-After`. */
 export function restMs(
   status: number,
   fields: ResponseFields,
@@ -41,11 +53,11 @@ export function restMs(
 ): number | undefined {
   const value = fields['retry-after'];
   if (typeof value !== 'string' || !statuses.includes(status)) return undefined;
-  const wish = readRetryAfter(value, fields.date);
-  return wish === undefined ? undefined : Math.min(maxMs, Math.max(minMs, wish));
+  const asked = readRetryAfter(value, fields.date);
+  return asked === undefined ? undefined : Math.min(maxMs, Math.max(minMs, asked));
 }
 
-/** Both forms of RFC 9110 §10.2.3. A date is read by the backend's own clock, if its answer says what that shows. */
+/** Reads both forms of RFC 9110 §10.2.3. A date is compared with the response's `Date`, which is the backend's clock. */
 function readRetryAfter(value: string, date: string | string[] | undefined): number | undefined {
   if (/^\d+$/.test(value)) return Number(value) * 1_000;
   const then = readHttpDate(value);
@@ -53,7 +65,7 @@ function readRetryAfter(value: string, date: string | string[] | undefined): num
   return then - ((typeof date === 'string' ? readHttpDate(date) : undefined) ?? Date.now());
 }
 
-/** The three forms of RFC 9110 §5.6.7; the last of them does not say that it means GMT. */
+/** Reads the three forms of RFC 9110 §5.6.7. The last of them does not name its time zone, GMT. */
 function readHttpDate(text: string): number | undefined {
   if (!/^(?:Mon|Tues?|Wed(?:nes)?|Thu(?:rs)?|Fri|Sat(?:ur)?|Sun)(?:day)?,? /.test(text)) return undefined;
   const time = Date.parse(text.endsWith(' GMT') ? text : `${text} GMT`);

@@ -4,16 +4,16 @@ import type { Exchange } from '../../core/exchange.ts';
 import { failureCause } from '../transport/failure.ts';
 import type { ResponseFields } from './response-head.ts';
 
-/** The calls that are passed on. */
+/** The calls that are passed on to an attempt. */
 type Calls = Pick<ScopedHandler, keyof ScopedHandler> & {
-  /** Is told what code of the app threw. */
+  /** Called with what code of the app threw. */
   threw(error: unknown): void;
 };
 
 /**
- * What undici calls in the place of an attempt. undici calls in the async context of the request that opened the connection,
- * which may be another client's: here the calls that reach code of the app get the context of their own request. What that
- * code throws is not the backend's fault, and undici would let some of it end the process.
+ * Stands between undici and an attempt. undici calls handlers in the async context of the request that opened the connection, which
+ * may be another client's. Here the calls that reach code of the app get the context of their own request. If that code throws, the
+ * backend is not to blame, and the process must go on.
  */
 export class ScopedHandler implements Dispatcher.DispatchHandler {
   readonly #attempt: Calls;
@@ -88,7 +88,7 @@ export class ScopedHandler implements Dispatcher.DispatchHandler {
     this.#exchange.scope.runInAsyncScope(attempt.onRequestUpgrade, attempt, controller, status, fields, socket);
   }
 
-  /** A head or trailers that cannot be passed on are the backend's fault: undici ends the attempt with this error. */
+  /** The backend is to blame for a head or trailers that cannot be passed on: undici ends the attempt with this error. */
   #threw(error: unknown): void {
     if (failureCause(error as Error, false) === 'http_protocol_error') throw error;
     this.#attempt.threw(error);

@@ -4,8 +4,8 @@ import type { HeaderSpelling } from './header-spelling.ts';
 import type { ResponseFields } from './response-head.ts';
 
 /**
- * Fields that may not come behind the content (RFC 9110 §6.5.1): whoever merges them with the head would frame, route,
- * authenticate, cache or read the message in another way than it was.
+ * Headers that must not be trailers (RFC 9110 §6.5.1). A recipient that merges them into the head would frame, route, authenticate,
+ * cache or read the message in another way.
  */
 const FORBIDDEN = new Set([
   'age',
@@ -39,11 +39,11 @@ const FORBIDDEN = new Set([
 const FORBIDDEN_STARTS = /^(?:access-control-|if-|x-forwarded-)/;
 
 /**
- * Passes a backend's trailers on, behind the content, to a client that says `TE: trailers` (RFC 9110 §10.1.4); anybody
- * else gets none. They are never merged into the head.
+ * Passes a backend's trailers on to clients that send `TE: trailers` (RFC 9110 §10.1.4), and to no others. They are never merged into
+ * the head.
  *
- * @param connection What the head's own `Connection` named.
- * @throws when the backend sent a value that may not go into a field (the caller blames the backend).
+ * @param connection The `Connection` header of the response head.
+ * @throws {TypeError} of Node for a value that is not valid in a header. The backend is to blame.
  */
 export function addTrailers(
   res: ServerResponse,
@@ -51,7 +51,7 @@ export function addTrailers(
   connection: ResponseFields[string],
   spelling?: HeaderSpelling,
 ): void {
-  // Hardly any answer has some.
+  // Hardly any response has trailers.
   if (isEmpty(trailers)) return;
   const passed: [string, string | string[]][] = [];
   const named = namedInConnection(connection);
@@ -61,18 +61,18 @@ export function addTrailers(
     if (!FORBIDDEN.has(name) && !FORBIDDEN_STARTS.test(name)) passed.push([spelling?.of(name) ?? name, value]);
   }
   if (passed.length === 0 || !acceptsTrailers(res)) return;
-  // With its content empty and its head held back, the answer would get a length instead.
+  // A response with an empty body whose head is not out yet would get a length in place of chunks.
   if (!res.headersSent) res.flushHeaders();
-  // Node leaves them out of an answer that is not chunked. Its types know no repeated lines.
+  // Node drops them where the response is not in chunks. Its types do not know repeated lines.
   res.addTrailers(passed as unknown as readonly [string, string][]);
 }
 
 /**
- * Whether a connection must not be used again after these trailers. llhttp obeys a `Connection: close` among them, undici
- * does not: the next answer would be refused as bytes behind the last one. There is no such field there
- * (RFC 9110 §6.5.1), so what else it says does not matter.
+ * Whether a connection must not be used again after these trailers. llhttp obeys `Connection: close` among them, undici does not: the
+ * next response would be rejected as bytes behind the last one. `Connection` is not allowed there at all (RFC 9110 §6.5.1), so its
+ * value does not matter.
  */
-export function endConnection(trailers: ResponseFields): boolean {
+export function endsConnection(trailers: ResponseFields): boolean {
   return trailers.connection !== undefined || trailers['proxy-connection'] !== undefined;
 }
 

@@ -4,19 +4,43 @@ import { boolean, type Check, type Checks, group, nonEmptyString, OptionsError, 
 
 type Pem = string | Buffer;
 
-/** How backends over https are checked, and what they are shown. */
+/** TLS to backends: which certificates the gateway accepts, and which one it shows. */
 export interface BackendTlsOptions {
-  /** PEM of the authorities to trust, in place of the system's. Default: the system's. */
+  /**
+   * PEM of the certificate authorities to trust, in place of the system's.
+   *
+   * @default the system's
+   */
   ca?: Pem | readonly Pem[];
-  /** PEM of the certificate that the gateway shows, with those that lead to its authority (mutual TLS). Default none. */
+  /**
+   * PEM of the gateway's own certificate and its chain (mutual TLS). Needs `key`.
+   *
+   * @default none
+   */
   cert?: Pem;
-  /** PEM of the private key of `cert`. Default none. */
+  /**
+   * PEM of the private key of `cert`.
+   *
+   * @default none
+   */
   key?: Pem;
-  /** Opens an encrypted `key`. Default none. */
+  /**
+   * Passphrase of an encrypted `key`.
+   *
+   * @default none
+   */
   passphrase?: string;
-  /** The name that every backend's certificate must be for. Default: the name, or address, in each backend's URL. */
+  /**
+   * The name that every backend's certificate must be for.
+   *
+   * @default the name, or address, in each backend's URL
+   */
   serverName?: string;
-  /** Whether certificates are checked at all. Turned off, anybody on the way can read and change everything. Default true. */
+  /**
+   * Whether certificates are checked. Without the check, an attacker on the network can read and change everything.
+   *
+   * @default true
+   */
   rejectUnauthorized?: boolean;
 }
 
@@ -36,7 +60,7 @@ const checks: Checks<BackendTlsOptions> = {
   rejectUnauthorized: optional(boolean),
 };
 
-/** Accepts what connections to backends can be made with: the key must open, and be that of the certificate. */
+/** Accepts options that work: the key must be readable, and belong to the certificate. */
 export const backendTls: Check = (value) => {
   const problems = group<BackendTlsOptions, object>({}, checks)(value);
   if (problems !== undefined && problems.length > 0) return problems;
@@ -51,20 +75,20 @@ export const backendTls: Check = (value) => {
   }
 };
 
-/** @throws {OptionsError} that says what is wrong with them. */
+/** @throws {OptionsError} that names each problem. */
 export function assertBackendTls(options: BackendTlsOptions): void {
   const problems = [backendTls(options) ?? []].flat();
   if (problems.length > 0) throw new OptionsError('tls', problems);
 }
 
-/** Node ignores an authority that it cannot read, and would then trust nobody without a word. */
+/** Throws for an authority that Node cannot read. Node itself would ignore it, and then trust no certificate. */
 function readAuthorities(text: string): void {
   const blocks = text.match(/-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g);
   if (blocks === null) throw new Error('ca has no certificate in it: give the text of a PEM file, not its path');
   for (const block of blocks) new X509Certificate(block);
 }
 
-/** The same in Node's words, without what was not given. */
+/** Options of `tls.createSecureContext()`, without those that were not given. */
 export function secureContextOptions({ ca, cert, key, passphrase }: BackendTlsOptions) {
   return {
     ...(ca === undefined ? {} : { ca: [ca].flat() }),
@@ -74,7 +98,7 @@ export function secureContextOptions({ ca, cert, key, passphrase }: BackendTlsOp
   };
 }
 
-/** What a connector of undici is told. Only the option turns checks off: without a value, NODE_TLS_REJECT_UNAUTHORIZED would. */
+/** Options of undici's connector. `rejectUnauthorized` always has a value: without one, NODE_TLS_REJECT_UNAUTHORIZED could turn checks off. */
 export function connectorTls(options: BackendTlsOptions) {
   return { ...secureContextOptions(options), rejectUnauthorized: options.rejectUnauthorized ?? true };
 }

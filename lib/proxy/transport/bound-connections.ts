@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import { TCHAR } from '../../core/field-values.ts';
 
-/** A connection to a backend, as far as it can belong to a client. */
+/** What is used of a connection to a backend. */
 interface Bindable {
   readonly isDropped: boolean;
   retire(): void;
@@ -10,7 +10,7 @@ interface Bindable {
 /** NTLM and Negotiate authenticate the connection, not the request (RFC 4559 §6): it must not carry another client's. */
 const SCHEME = new RegExp(`(?:^|,)[\\t ]*(?:NTLM|Negotiate)(?!${TCHAR})`, 'i');
 
-/** Whether a backend asks for credentials, or confirms them, that hold for the connection. */
+/** Whether a backend asks for credentials, or confirms credentials, that are valid for the connection. */
 export function asksForConnection(challenge: string | readonly string[]): boolean {
   return typeof challenge === 'string' ? SCHEME.test(challenge) : challenge.some((line) => SCHEME.test(line));
 }
@@ -27,7 +27,7 @@ export function authenticatesConnection(fields: readonly string[]): boolean {
 
 /**
  * Connections to backends that belong to one client connection each, because the client authenticated on them. They end
- * with it, and no other client gets one.
+ * together with the client's connection, and no other client gets one.
  */
 export class BoundConnections<C extends Bindable> {
   /** The connection to each backend, by identity; the one that was bound last comes last. */
@@ -45,7 +45,7 @@ export class BoundConnections<C extends Bindable> {
       client.once('close', () => this.#ended(client));
     }
     const before = bound.get(backend);
-    // One for each client: of pipelined requests, all but one come over connections that are not used again.
+    // One for each client. Of pipelined requests, all but one use connections that carry no further request.
     if (before !== undefined && before !== connection && !before.isDropped) {
       connection.retire();
       return;

@@ -8,9 +8,9 @@ import { correctHeads } from './http-version.ts';
 import { deliverUnreadResponse } from './unread-response.ts';
 
 export interface ConnectionOptions {
-  /** Milliseconds until an attempt to connect is given up. Default 2 000. */
+  /** Timeout for connecting, in milliseconds. */
   readonly connectTimeoutMs: number;
-  /** How backends over https are checked, and what they are shown. Default: by the system's authorities, nothing. */
+  /** TLS to backends. Default: the system's certificate authorities, and no certificate of the gateway's own. */
   readonly tls?: BackendTlsOptions;
   /** Whether to forget backends that got no request for a while. Default: they stay until `remove()`. */
   readonly forgetIdle?: boolean;
@@ -21,10 +21,10 @@ const FORGET_FROM = 100;
 
 const kBytesRead = Symbol('expressway.bytesRead');
 
-/** Bytes that a connection had brought before this error ended it; more than 0 means that it had served before. */
+/** Bytes that a connection had received before this error ended it; more than 0 for one that had brought a response before. */
 export function bytesReadBefore(error: Error): number {
   const own = (error as { [kBytesRead]?: number })[kBytesRead];
-  // undici's own SocketError carries a picture of the socket.
+  // undici's own SocketError describes the socket.
   return own ?? (error as { socket?: { bytesRead?: number } }).socket?.bytesRead ?? 0;
 }
 
@@ -51,7 +51,7 @@ export class Connections {
   readonly #bound = new BoundConnections<Connection>();
   readonly #connectTimeoutMs: number;
   #connect: buildConnector.connector;
-  /** What every certificate must be for, if that was said. */
+  /** The name that every certificate must be for, if the option `serverName` was given. */
   #serverName: string | undefined;
   #forgetFrom: number;
 
@@ -63,7 +63,7 @@ export class Connections {
     this.#connect = backendConnector(tls, connectTimeoutMs);
   }
 
-  /** For connections made from now on. Those that run on others end there, and none of these is used again. */
+  /** Applies to new connections. Requests in progress end on the old ones, which carry no further request. */
   setTls(tls: BackendTlsOptions): void {
     this.#serverName = tls.serverName;
     this.#connect = backendConnector(tls, this.#connectTimeoutMs);
@@ -73,7 +73,7 @@ export class Connections {
   to({ identity, origin, serverName, keepAlive = true }: Destination): BackendConnections {
     let connections = this.#current.get(identity);
     if (connections?.keepAlive !== keepAlive) {
-      // It was configured anew: those that were kept are not used again.
+      // The configuration changed: connections of the old one are not used again.
       this.remove(identity);
       if (this.#current.size >= this.#forgetFrom) this.#forgetIdle();
       connections = new BackendConnections({
@@ -109,7 +109,7 @@ export class Connections {
     this.#leaving.set(connections, { identity, closed });
   }
 
-  /** Looks again when there are twice as many as stay now: a look costs a step for each. */
+  /** The next search follows when there are twice as many as now, because each search looks at all of them. */
   #forgetIdle(): void {
     for (const [identity, connections] of this.#current) if (connections.isIdle) this.remove(identity);
     this.#forgetFrom = Math.max(FORGET_FROM, 2 * this.#current.size);
@@ -130,7 +130,7 @@ export class Connections {
   }
 }
 
-/** Bun puts a package of its own in place of undici: it has the names, and hardly any of the methods. */
+/** Bun has a package of its own in place of undici, with the same names and hardly any of the methods. */
 function assertUndici(): void {
   if (typeof Client.prototype.dispatch === 'function') return;
   throw new GatewayError(
@@ -139,7 +139,7 @@ function assertUndici(): void {
   );
 }
 
-/** Makes connections to backends, which say more of what goes wrong on them than undici's own. */
+/** Makes connections to backends, with better error reports than undici's own connector. */
 export function backendConnector(tls: BackendTlsOptions, connectTimeoutMs: number): buildConnector.connector {
   const connect = buildConnector({ ...connectorTls(tls), timeout: connectTimeoutMs, allowH2: false });
   return (target, callback) => {
@@ -149,23 +149,23 @@ export function backendConnector(tls: BackendTlsOptions, connectTimeoutMs: numbe
         return;
       }
       deliverUnreadResponse(socket);
-      // Before undici listens: it hands the error on, but not what the socket knew.
+      // Before undici listens: it passes the error on without the facts of the socket.
       socket.on('error', (broken: NodeJS.ErrnoException) => {
         Object.assign(broken, { [kBytesRead]: socket.bytesRead });
-        // undici takes a reset for the end of content that has no other end than that of the connection.
+        // undici takes a reset for the end of a body that ends with the connection.
         if (broken.code === 'ECONNRESET') hideReset(socket, broken);
       });
       callback(null, socket);
-      // It has its parser now, and no answer yet.
+      // The socket has its parser now, and no response yet.
       correctHeads(socket);
     });
   };
 }
 
-/** Gives a reset another code until the socket is closed: to its reader it is an error like any other. */
+/** Gives a reset another code until the socket is closed, so that undici treats it like any other error. */
 function hideReset(socket: Socket, error: NodeJS.ErrnoException): void {
   error.code = 'ERR_EXPRESSWAY_RESET';
-  // Also before undici's: that is where it hands the error on.
+  // Before undici's own listener, which passes the error on.
   socket.prependOnceListener('close', () => {
     error.code = 'ECONNRESET';
   });

@@ -7,21 +7,21 @@ import { type BackendTlsOptions, connectorTls } from './backend-tls.ts';
 import { backendConnector } from './connections.ts';
 import { failureCause } from './failure.ts';
 
-/** Bytes of an answer's content that are read; a check looks at no more. */
-const MAX_CONTENT = 65_536;
+/** Bytes of a response body that a check reads. */
+const MAX_BODY = 65_536;
 
 /**
- * Asks a backend over a connection that is made for it and closed after: the check takes nothing from the traffic,
- * never waits behind it, and sees whether connections can still be made.
+ * Sends a health check over a connection of its own, which is closed afterwards. So a check never waits behind client requests, and
+ * finds out whether the backend still accepts connections.
  *
- * @param tls As for the traffic: a backend that passes must be one that the traffic can reach.
+ * @param tls The same as for client requests: a backend that passes must be reachable for those.
  */
 export const healthProbe =
   (tls: BackendTlsOptions = {}): Probe =>
   (backend, options) =>
     probe(backend, options, tls);
 
-/** Connects to a backend as the traffic would, TLS included, and closes the connection without a request. */
+/** Connects to a backend as for a client request, TLS included, and closes the connection without a request. */
 export function connectionProbe(tls: BackendTlsOptions = {}, timeoutMs: number): TryConnection {
   const connect = buildConnector({ ...connectorTls(tls), timeout: timeoutMs, allowH2: false });
   return ({ url: { hostname, protocol, port }, serverName }) =>
@@ -33,7 +33,7 @@ export function connectionProbe(tls: BackendTlsOptions = {}, timeoutMs: number):
     });
 }
 
-/** An address is proved as such, and never sent as the name asked for (RFC 6066 §3). */
+/** A certificate is checked for an address as such; TLS must not send an address as the server name (RFC 6066 §3). */
 const proofOf = (name: string) => (isIP(name.replace(/^\[(.*)\]$/, '$1')) ? {} : { servername: name });
 
 async function probe(
@@ -44,7 +44,7 @@ async function probe(
   const client = new Client(origin, {
     pipelining: 0,
     allowH2: false,
-    // The signal ends the rest; an attempt to connect does not hear it, and would go on for minutes.
+    // The signal does not end an attempt to connect, which could go on for minutes.
     connect: backendConnector(tls, timeoutMs),
     headersTimeout: 0,
     bodyTimeout: 0,
@@ -70,7 +70,7 @@ async function beginning(body: AsyncIterable<Buffer>): Promise<string> {
   for await (const chunk of body) {
     chunks.push(chunk);
     bytes += chunk.length;
-    if (bytes >= MAX_CONTENT) break;
+    if (bytes >= MAX_BODY) break;
   }
-  return Buffer.concat(chunks).subarray(0, MAX_CONTENT).toString();
+  return Buffer.concat(chunks).subarray(0, MAX_BODY).toString();
 }

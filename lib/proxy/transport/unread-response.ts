@@ -2,25 +2,25 @@ import type { Socket } from 'node:net';
 
 type Written = (error?: Error | null) => void;
 
-/** How a connection that the peer closed looks to a write. */
+/** Codes of a failed write on a connection that the peer closed. */
 const CLOSED_BY_PEER = new Set(['ECONNRESET', 'EPIPE']);
 
-/** Linux reports EPIPE to the first write that fails only if the peer's FIN came before its reset. */
+/** On Linux, the first write that fails reports EPIPE only if the peer's FIN came before its reset. */
 const TELLS_FIN = process.platform === 'linux';
 
 /**
- * Delivers what a backend sent before its connection broke. A backend may answer while it is still being sent the request,
- * and close (RFC 9112 §9.6): 413 to a large upload, for example. The next write then fails, and Node would close the
- * socket at once, with the response still unread in the socket or in the kernel. Here the error waits until all of that
- * is read. The same goes for a reset that is read while the client is slower than the backend.
+ * Delivers what a backend sent before its connection broke. A backend may respond before it has read the whole request, and close
+ * (RFC 9112 §9.6): with 413 to a large upload, for example. The next write then fails, and Node would close the socket at once,
+ * while the response is still unread in the socket or in the kernel. Here the error waits until all of that is read. So does
+ * a reset that arrives while the client is slower than the backend.
  *
- * Costs one function call per write. What reads must be undici's parser; an upgraded connection behaves as Node's do.
+ * It costs one function call per write. It applies while undici's parser reads the socket; an upgraded connection behaves as in Node.
  */
 export function deliverUnreadResponse(socket: Socket): void {
   const { _write, _writev, destroy } = socket;
   let written: Written;
   let broken: NodeJS.ErrnoException | undefined;
-  /** Only while undici's parser reads this socket: it takes its listener off an upgraded one. */
+  /** Whether undici's parser reads this socket: undici removes its listener from an upgraded one. */
   const isParsed = () => socket.listenerCount('readable') > 0;
 
   const afterWrite: Written = (error) => {
@@ -45,10 +45,10 @@ export function deliverUnreadResponse(socket: Socket): void {
     return socket;
   };
 
-  /** The write stays unfinished. Nothing more can come than the kernel has: the end is near. */
+  /** Leaves the write unfinished. Nothing more comes than what the kernel has received, so the end follows soon. */
   function failLater(error: NodeJS.ErrnoException): void {
     broken = error;
-    // An orderly end, which undici may take for the end of the content.
+    // The FIN is an orderly end, which may be the end of the body.
     if (error.code === 'EPIPE' && TELLS_FIN) return;
     const { push } = socket;
     socket.push = (chunk, encoding) => {
@@ -58,12 +58,12 @@ export function deliverUnreadResponse(socket: Socket): void {
     };
   }
 
-  /** All has arrived: closes the socket as soon as the parser finds nothing more. A paused one goes on reading later. */
+  /** Closes the socket as soon as the parser has read everything. A paused parser reads on later. */
   function failWhenRead(error: NodeJS.ErrnoException): void {
     const { read } = socket;
     socket.read = (size) => {
       const chunk = read.call(socket, size);
-      // Not in the middle of the parser's work: it may hold the end of the response.
+      // Not while the parser works: it may have the end of the response.
       if (chunk === null) process.nextTick(() => destroy.call(socket, broken ?? error));
       return chunk;
     };

@@ -9,9 +9,9 @@ export interface TunnelTimeouts {
 }
 
 /**
- * Joins the two connections of an upgraded exchange. Bytes pass both ways untouched, no faster than the other side takes
- * them. When one side closes, what it sent is flushed to the other, the end is passed on, and both are closed
- * (RFC 9110 §9.3.6): by the other side in its own time, or by us when it stays silent.
+ * Joins the two connections of an upgraded exchange. Bytes pass both ways unchanged, no faster than the other side takes them. When
+ * one side closes, the other gets all that was sent, and then the end (RFC 9110 §9.3.6). It may still send, and is closed when it
+ * ends or stays silent for too long.
  */
 export class Tunnel implements Watched {
   timeoutMs: number;
@@ -25,7 +25,7 @@ export class Tunnel implements Watched {
   #open = 2;
   #closing = false;
 
-  /** @param closed Called once, when both sides are gone. */
+  /** @param closed Called once, when both connections are closed. */
   constructor(client: Duplex, backend: Duplex, timeouts: TunnelTimeouts, watchdog: Watchdog, closed: () => void) {
     this.#client = client;
     this.#backend = backend;
@@ -36,12 +36,12 @@ export class Tunnel implements Watched {
   }
 
   /**
-   * @param head The first bytes for the client: that the protocol was switched.
-   * @param sentEarly What the client sent before it knew.
+   * @param head The head of the 101 response, for the client.
+   * @param sentEarly What the client sent before it got that head.
    */
   open(head: string, sentEarly: Buffer): void {
     this.#watchdog.watch(this);
-    // The backend may end first: what the client still sends goes to it all the same. undici makes sockets that would close.
+    // The backend may end first, and still gets what the client sends. Sockets made by undici would close.
     this.#backend.allowHalfOpen = true;
     this.#client.write(head, 'latin1');
     if (sentEarly.length > 0) this.#backend.write(sentEarly);
@@ -49,7 +49,7 @@ export class Tunnel implements Watched {
     this.#join(this.#backend, this.#client);
   }
 
-  /** Ends both sides after what they have already been sent; the one that does not take it is cut off. */
+  /** Ends both sides when they have received everything. A side that does not take it is cut off. */
   close(): void {
     for (const side of [this.#client, this.#backend]) {
       this.#end(side);
@@ -59,7 +59,7 @@ export class Tunnel implements Watched {
   }
 
   expired(): void {
-    // The first time there may be something left to flush, the second time nobody takes it.
+    // The first time there may be bytes left to send. The second time the other side does not take them.
     if (!this.#closing) {
       this.close();
       return;
@@ -70,7 +70,7 @@ export class Tunnel implements Watched {
 
   #join(from: Duplex, to: Duplex): void {
     from.on('data', (chunk: Buffer) => {
-      // What comes for a side that has closed is of use to nobody.
+      // Bytes for a side that has closed are dropped.
       if (to.writableEnded || to.destroyed) return;
       this.silentSince = 0;
       if (!to.write(chunk)) from.pause();
@@ -80,18 +80,18 @@ export class Tunnel implements Watched {
       from.resume();
     });
     from.on('error', () => from.destroy());
-    // Each of these events comes once. It may have come before the protocol was switched.
+    // Each of these events comes once, perhaps before the protocol was switched.
     if (from.readableEnded) this.#end(to);
     else from.once('end', () => this.#end(to));
     if (from.closed) process.nextTick(() => this.#gone(to));
-    // Before the listeners of an app: one that throws keeps those behind it from being called.
+    // Before the listeners of the app: if one throws, later ones are not called.
     else from.prependOnceListener('close', () => this.#gone(to));
   }
 
   /** One side is closed. */
   #gone(other: Duplex): void {
     this.#end(other);
-    // It may have been paused for a side that is gone: its end would never be seen.
+    // It may be paused because of the side that is gone. Then its end would never arrive.
     other.resume();
     this.#open -= 1;
     if (this.#open > 0) return;

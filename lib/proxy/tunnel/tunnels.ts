@@ -13,7 +13,7 @@ import { failureCause, ProtocolError } from '../transport/failure.ts';
 import type { Watchdog } from '../watchdog.ts';
 import { Tunnel } from './tunnel.ts';
 
-/** Framing has no place in a 1xx answer (RFC 9110 §8.6, RFC 9112 §6.1): what follows is not HTTP. */
+/** A 101 response has no framing (RFC 9110 §8.6, RFC 9112 §6.1): what follows is not HTTP. */
 const FRAMING = new Set(['content-length', 'transfer-encoding']);
 
 /** What a backend switched protocols with. */
@@ -22,11 +22,11 @@ export interface Switched {
   /** Its connection. */
   readonly socket: Duplex;
   readonly fields: ResponseFields;
-  /** Of the header names. In lower case without it. */
+  /** Of the header names. Without it they are in lower case. */
   readonly spelling: HeaderSpelling | undefined;
 }
 
-/** The upgraded connections of one proxy, and how many there may be. */
+/** The upgraded connections of one proxy, and their limits. */
 export class Tunnels {
   readonly #options: Required<TunnelOptions>;
   readonly #caps: InFlightCaps;
@@ -46,7 +46,7 @@ export class Tunnels {
     return this.#open.size;
   }
 
-  /** Takes one request for an upgrade in until `leave()`, or says why not. */
+  /** Admits one upgrade request until `leave()`, or returns the cause of its rejection. */
   enter(exchange: Exchange): RejectionCause | undefined {
     const client = exchange.clientAddress;
     const problem = this.#caps.enter(client);
@@ -54,18 +54,18 @@ export class Tunnels {
     return problem;
   }
 
-  /** Lets a request out; one that was not taken in counts for nothing. */
+  /** Ends an admission. A request that was not admitted is ignored. */
   leave(exchange: Exchange): void {
     const client = this.#admitted.get(exchange);
     if (this.#admitted.delete(exchange)) this.#caps.leave(client);
   }
 
   /**
-   * Tells the client that the protocol was switched, and lets the bytes flow.
+   * Sends the 101 response to the client and opens the tunnel.
    *
-   * @param closed Called once, when the tunnel is gone.
-   * @returns what is wrong with the backend's head, if anything; its connection is closed then, and the client knows nothing.
-   * @throws what a function of the app threw, such as a wrapped `setHeader()`; the backend's connection is closed then as well.
+   * @param closed Called once, when the tunnel is closed.
+   * @returns an error where the backend's head is invalid. Then its connection is closed, and the client got nothing.
+   * @throws what a function of the app threw, such as a wrapped `setHeader()`. The backend's connection is closed then as well.
    */
   open(exchange: Exchange, switched: Switched, closed: () => void): Error | undefined {
     const { backend, socket } = switched;
@@ -89,12 +89,12 @@ export class Tunnels {
     return undefined;
   }
 
-  /** Ends those to one backend. */
+  /** Closes the tunnels to one backend. */
   cut(backend: Backend): void {
     for (const [tunnel, end] of this.#open) if (end === backend) tunnel.close();
   }
 
-  /** Ends all of them, and what is still to come; resolves when none is left, after `closeTimeoutMs` at most. */
+  /** Closes all tunnels, and those that are still to come. Resolves when none is left, after `closeTimeoutMs` at most. */
   async close(): Promise<void> {
     this.#isClosed = true;
     for (const tunnel of this.#open.keys()) tunnel.close();
@@ -103,10 +103,10 @@ export class Tunnels {
 }
 
 /**
- * Takes the client's connection off its response.
+ * Detaches the client's connection from its response.
  *
- * @returns the head that switches the protocol.
- * @throws {ProtocolError} for what is wrong with the backend's head; else what a function of the app threw.
+ * @returns the head of the 101 response.
+ * @throws {ProtocolError} for an invalid head of the backend; else what a function of the app threw.
  */
 function takeOver(res: ServerResponse, upgrade: UpgradeSocket, { fields, spelling }: Switched): string {
   const { protocol, socket } = upgrade;
@@ -125,7 +125,7 @@ function takeOver(res: ServerResponse, upgrade: UpgradeSocket, { fields, spellin
   }
 }
 
-/** The head with which a client learns that the protocol was switched: the app's own fields are in it, as in any answer. */
+/** The head of the 101 response, with the app's own headers, as in any response. */
 function switchingProtocolsHead(res: ServerResponse, protocol: string): string {
   let head = `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${protocol}\r\n`;
   for (const name of rawHeaderNames(res)) {
@@ -136,15 +136,31 @@ function switchingProtocolsHead(res: ServerResponse, protocol: string): string {
   return `${head}\r\n`;
 }
 
-/** Bounds of upgraded connections, such as WebSockets. */
+/** Limits of upgraded connections, such as WebSockets. */
 export interface TunnelOptions {
-  /** Milliseconds without a byte in either direction; then both sides are closed. 0 for never. Default 3 600 000. */
+  /**
+   * Idle timeout in milliseconds: both sides are closed after this time without a byte in either direction. 0 for none.
+   *
+   * @default 3_600_000
+   */
   idleTimeoutMs?: number;
-  /** Milliseconds of silence that the other side is given after one has closed, before it is cut off. Default 5 000. */
+  /**
+   * Milliseconds of silence after one side has closed. Then the other side is cut off.
+   *
+   * @default 5_000
+   */
   closeTimeoutMs?: number;
-  /** Upgraded connections at a time, those under way included; more get 503. 0 for any number. Default 10 000. */
+  /**
+   * Upgraded connections at a time, unfinished handshakes included. Further upgrades get 503. 0 for any number.
+   *
+   * @default 10_000
+   */
   max?: number;
-  /** Those of one client address; more get 429. 0 for any number. Default 1 000. */
+  /**
+   * The same for one client address. Further upgrades get 429. 0 for any number.
+   *
+   * @default 1_000
+   */
   maxPerClient?: number;
 }
 

@@ -13,44 +13,44 @@ import { containThrows } from '../response/contain-throws.ts';
 import { readUpgradeHandlerOptions, requestedProtocol, type UpgradeHandlerOptions } from './upgrade-protocols.ts';
 
 const TAKEN =
-  'Another upgrade listener of this server took, or refused, an upgrade that the option path of upgradeHandler() gives to the ' +
-  'app. A ws server made with { server, path } refuses all other paths: make it with { noServer: true }.';
+  'Another upgrade listener of this server handled an upgrade that the option path of upgradeHandler() reserves for the app. ' +
+  'A ws server made with { server, path } rejects all other paths: make it with { noServer: true }.';
 const NO_PATH =
-  'This server has other upgrade listeners, and upgradeHandler() has no option path: an upgrade that none of them takes at once ' +
-  "goes to the app. Say which are for the app: upgradeHandler(app, { path: '/api' }).";
-const UNREADABLE = 'This server cannot read the content of a request that asks for another protocol.';
+  'This server has other upgrade listeners, and upgradeHandler() has no option path: an upgrade that none of them handles at once ' +
+  "goes to the app. Name the paths of the app: upgradeHandler(app, { path: '/api' }).";
+const UNREADABLE = 'This server cannot read the body of a request that asks for another protocol.';
 
 /** A listener for the `upgrade` event of a server. */
 export interface UpgradeHandler {
   (req: IncomingMessage, socket: Duplex, head: Buffer): void;
   /**
-   * Whether a request asks for a protocol that may be switched to. Where Node has the server option
-   * `shouldUpgradeCallback`, giving it this one keeps all other requests on the server's ordinary path, with kept
-   * connections and content: `createServer({ shouldUpgradeCallback: handler.accepts }, app)`.
+   * Whether a request asks for an allowed protocol. As the server option `shouldUpgradeCallback` of newer Node versions, it lets
+   * the server handle all other requests as usual, with keep-alive and body:
+   * `createServer({ shouldUpgradeCallback: handler.accepts }, app)`.
    */
   accepts(req: IncomingMessage): boolean;
 }
 
-/** Milliseconds that other upgrade listeners have for an upgrade on another path; then its connection is closed. */
+/** Timeout for other upgrade listeners to handle an upgrade on another path, in milliseconds. Then its connection is closed. */
 const UNCLAIMED_MS = 10_000;
 
 /**
- * Sends protocol upgrades through the same Express app as every other request, so that what is mounted
- * there (authentication, limiter, circuit, proxy) applies to them too, and refusals are real HTTP answers:
+ * Sends protocol upgrades through the same Express app as every other request. So everything that is mounted there (authentication,
+ * limiter, circuit breaker, proxy) applies to them too, and rejected upgrades get real HTTP responses:
  *
  * ```ts
  * server.on('upgrade', upgradeHandler(app));
  * ```
  *
- * Without it Node closes upgrade requests. A request that asks for another protocol than those configured, with content,
- * or in HTTP/1.0, is answered as if it had not asked (RFC 9110 §7.8), and its connection closed. Node before 24 does not
- * read content there: such a request gets 501.
+ * Without it Node closes upgrade requests. A request for a protocol that is not configured, with a body, or in HTTP/1.0, gets an
+ * ordinary response, as if it had not asked for an upgrade (RFC 9110 §7.8), and its connection is closed. Node before 24 does not read
+ * the body there: such a request gets 501.
  *
  * The server may have other listeners for `upgrade`, such as those of socket.io and ws. Then the handler waits until they have
- * run and leaves an upgrade alone that one of them took. Say with `path` which upgrades are for this app.
+ * run, and ignores an upgrade that one of them handles. The option `path` names the upgrades for this app.
  *
  * @param app The Express app (or any Node request listener) that `roundRobinProxy()` is mounted in.
- * @throws {OptionsError} that names each unknown key and each bad value, and when `app` is no function.
+ * @throws {OptionsError} that names each unknown key and each bad value, and when `app` is not a function.
  */
 export function upgradeHandler(app: RequestListener, options?: UpgradeHandlerOptions): UpgradeHandler {
   if (typeof app !== 'function') {
@@ -68,7 +68,7 @@ export function upgradeHandler(app: RequestListener, options?: UpgradeHandlerOpt
 
   return Object.assign(
     function expresswayUpgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
-      // The HTTP server has let go of the socket: without a listener an error on it would end the process.
+      // The HTTP server no longer listens to the socket. Without a listener, an error on it would end the process.
       socket.on('error', () => socket.destroy());
       const isOwn = owns(req);
       if (upgradeListeners(req) < 2) pass(app, isOwn ? protocols : NONE, req, socket, head);
@@ -87,7 +87,7 @@ const NONE: ReadonlySet<string> = new Set();
 const upgradeListeners = ({ socket }: IncomingMessage): number =>
   (socket as Socket & { server?: Server }).server?.listenerCount('upgrade') ?? 0;
 
-/** Whether another listener reads from a socket, has ended it, or answers on it. Node leaves it without a reader. */
+/** Whether another listener reads from a socket, has ended it, or responds on it. Node itself leaves it without a reader. */
 function isTaken(req: IncomingMessage, socket: Duplex): boolean {
   if (socket.destroyed || socket.writableEnded || answerOn(socket)?.req === req) return true;
   return socket.listenerCount('data') > 0 || socket.listenerCount('readable') > 0;
@@ -104,7 +104,7 @@ function pass(
   watchNamed(req);
   const earlier = answerOn(socket);
   if (earlier !== undefined || !socket.writable) {
-    // Sent before the answer to another request was read: it cannot wait here until the connection is its own.
+    // The client did not wait for an earlier response on this connection, and an upgrade cannot wait for it here.
     if (earlier !== undefined) endAfter(socket, earlier);
     return;
   }
@@ -116,11 +116,11 @@ function pass(
   for (const emitter of [req, res, socket]) containThrows(emitter, threw);
   res.shouldKeepAlive = false;
   res.assignSocket(socket as never);
-  // Node does this only as long as its HTTP server has the socket: without it a large refusal never ends.
+  // Node does this only while its HTTP server has the socket. Without it, a long response never ends.
   socket.on('drain', () => {
     if (res.writableNeedDrain) res.emit('drain');
   });
-  // As Node's own server does: a client that ends before its answer has left. Once there is a tunnel, the end is the tunnel's.
+  // As in Node's own server, a client that ends before the response has left. After the upgrade, the tunnel handles the end.
   const left = (): void => {
     if (answerOn(socket) === res) socket.end();
   };
@@ -129,7 +129,7 @@ function pass(
   res.once('finish', () => {
     res.detachSocket(socket as never);
     linger(socket);
-    // Node says so only of the responses that its HTTP server made.
+    // Node emits it only for responses of its own HTTP server.
     res.emit('close');
   });
   const protocol = requestedProtocol(req, protocols);

@@ -8,13 +8,17 @@ import { warnOfThrow, warnOnce } from '../../core/warnings.ts';
 /** Options of `upgradeHandler()`. */
 export interface UpgradeHandlerOptions {
   /**
-   * Protocols that may be switched to, in lower case. Each opens a tunnel that no later rule looks into: `h2c` and TLS
-   * are refused, since the requests in them would pass by all the others. Default `['websocket']`.
+   * Allowed protocols, in lower case. Each opens a tunnel that no later rule looks into. `h2c` and TLS are not allowed, because
+   * requests inside them would bypass all other rules.
+   *
+   * @default ['websocket']
    */
   upgrades?: readonly string[];
   /**
    * Paths whose upgrades are for the app, where the server has other listeners for `upgrade`: prefixes that end at a path
-   * segment, or a function of the path. Others are left to those listeners. Default: all.
+   * segment, or a function of the path. Other upgrades are left to those listeners.
+   *
+   * @default all paths
    */
   path?: string | readonly string[] | ((path: string) => boolean);
 }
@@ -24,7 +28,7 @@ const WEBSOCKET = 'websocket';
 /** Defaults of {@link UpgradeHandlerOptions}. */
 export const upgradeHandlerDefaults = Object.freeze({ upgrades: Object.freeze([WEBSOCKET]) as readonly string[] });
 
-/** HTTP itself, in the clear or under TLS (RFC 9110 §16.7, RFC 2817): more requests, seen by nobody. */
+/** HTTP itself, with or without TLS (RFC 9110 §16.7, RFC 2817): further requests that the gateway would not see. */
 const CARRIES_HTTP = /^(?:h2c?|h3|https?|tls)(?:\/|$)/;
 
 /** RFC 9110 §7.8: a token, with a version behind a slash or without. */
@@ -34,9 +38,9 @@ const protocolList: Check = (value) => {
   if (!Array.isArray(value)) return 'must be an array of protocol names';
   const problems = value.flatMap((name) => {
     if (typeof name !== 'string' || !PROTOCOL.test(name) || name !== name.toLowerCase()) {
-      return [`${shownValue(name)} is no protocol name in lower case`];
+      return [`${shownValue(name)} is not a protocol name in lower case`];
     }
-    return CARRIES_HTTP.test(name) ? [`"${name}" would carry requests past every rule`] : [];
+    return CARRIES_HTTP.test(name) ? [`"${name}" would carry requests that bypass every rule`] : [];
   });
   return problems.length > 0 ? problems : undefined;
 };
@@ -74,7 +78,7 @@ function pathTest(path: NonNullable<UpgradeHandlerOptions['path']>): (path: stri
       warnOfThrow(
         path,
         'WARN_EXPRESSWAY_LISTENER',
-        'The option path of upgradeHandler() threw: not for the app',
+        'The option path of upgradeHandler() threw, and the upgrade did not go to the app',
         error,
       );
       return false;
@@ -82,13 +86,13 @@ function pathTest(path: NonNullable<UpgradeHandlerOptions['path']>): (path: stri
   };
 }
 
-/** Without its query, in origin form also when it came in absolute form (RFC 9112 §3.2.2). */
+/** The path without its query, also of a target in absolute form (RFC 9112 §3.2.2). */
 const pathOf = (url: string): string => url.replace(/^https?:\/\/[^/?#]*/i, '').replace(/[?#].*$/s, '');
 
-/** Tells of a client that asks the proxy for a WebSocket on a server where nothing listens for `upgrade`: Node drops the wish. */
-export function tellOfUpgrade(req: IncomingMessage, wish: string): void {
+/** Warns when a client asks for a WebSocket on a server without a listener for `upgrade`: Node then ignores the upgrade. */
+export function warnOfUpgrade(req: IncomingMessage, protocol: string): void {
   if (
-    wish.toLowerCase() !== WEBSOCKET ||
+    protocol.toLowerCase() !== WEBSOCKET ||
     (req.socket as { server?: Server } | undefined)?.server?.listenerCount('upgrade') !== 0
   )
     return;
@@ -101,14 +105,14 @@ export function tellOfUpgrade(req: IncomingMessage, wish: string): void {
 }
 
 /**
- * The first of the protocols that a request asks for and that is allowed, in our own spelling: what the client wrote
- * never goes on (a backend's request line is no place for it).
+ * The first allowed protocol that a request asks for. It is the configured name, never the client's own text, because it goes into
+ * the request to the backend.
  */
 export function requestedProtocol(req: IncomingMessage, allowed: ReadonlySet<string>): string | undefined {
   const { upgrade } = req.headers;
-  // RFC 9110 §7.8: in HTTP/1.0 the field is ignored. Node has seen to it that Connection names it.
+  // RFC 9110 §7.8: HTTP/1.0 ignores the header. Node has checked that Connection names it.
   if (upgrade === undefined || req.httpVersion !== '1.1') return undefined;
-  // What follows the head would be content and new protocol at once.
+  // The bytes behind the head would be a body and the new protocol at once.
   if (declaredLength(req) > 0) return undefined;
   const asked = upgrade.split(',').map((name) => name.trim().toLowerCase());
   return asked.find((name) => allowed.has(name) && (name !== WEBSOCKET || req.method === 'GET'));
