@@ -19,8 +19,9 @@ export { type JwtAuthOptions, jwtAuth, jwtAuthDefaults } from './auth/jwt-auth.t
 
 import './core/supported-node.ts';
 
-export type { BackendStatus } from './backends/backend.ts';
+export type { BackendConcurrency, BackendStatus } from './backends/backend.ts';
 export { assertBackends, type BackendOptions } from './backends/backend-url.ts';
+export { type AdaptiveConcurrencyOptions, adaptiveConcurrencyDefaults } from './backends/concurrency-options.ts';
 export {
   type AddressRecord,
   type DnsOptions,

@@ -27,6 +27,7 @@ const DEFAULTS = {
   dns: { refreshMs: 30_000, servers: undefined },
   loadBalancing: 'round-robin',
   slowStartMs: 0,
+  adaptiveConcurrency: false,
   redisUrl: undefined,
   trustProxy: false,
   rateLimit: {
@@ -241,6 +242,7 @@ const GOOD: readonly (readonly [string, string, object])[] = [
   ['LOAD_BALANCING', 'hash', { loadBalancing: { policy: 'hash', by: 'ip', loadFactor: Number.POSITIVE_INFINITY } }],
   ['STICKY_SECRET', 's'.repeat(32), {}],
   ['SLOW_START_MS', '30000', { slowStartMs: 30_000 }],
+  ['ADAPTIVE_CONCURRENCY', 'on', { adaptiveConcurrency: true }],
   ['BACKENDS_FILE', 'conf/backends.json', { backendsFile: 'conf/backends.json' }],
   ['DNS_REFRESH_MS', '9', { dns: { refreshMs: 9, servers: undefined } }],
   ['DNS_SERVERS', '10.0.0.1, [::1]:5353', { dns: { refreshMs: 30_000, servers: ['10.0.0.1', '[::1]:5353'] } }],

@@ -23,6 +23,7 @@ async function everything(accept?: string): Promise<{ text: string; type: string
     REDIS_URL: redis.url.replace('http', 'redis'),
     RATE_LIMIT_MAX: '60',
     MAX_CONNECTIONS_PER_ADDRESS: '2',
+    ADAPTIVE_CONCURRENCY: 'on',
   });
   await ask(`${bad.url}/fail?on=1`, { method: 'POST' });
   let text = '';

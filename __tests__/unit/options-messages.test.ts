@@ -65,6 +65,7 @@ const MAKERS: Readonly<Record<string, (options: object) => unknown>> = {
   HealthCheckOptions: inProxy('healthCheck'),
   RetryOptions: inProxy('retry'),
   RetryAfterOptions: inProxy('respectRetryAfter'),
+  AdaptiveConcurrencyOptions: inProxy('adaptiveConcurrency'),
   QueueOptions: inProxy('queue'),
   TunnelOptions: inProxy('tunnel'),
   BackendTlsOptions: inProxy('tls'),

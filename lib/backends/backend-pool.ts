@@ -56,7 +56,12 @@ export class BackendPool {
     return found;
   }
 
-  /** Whether a place would be found if only one of the full backends had one. */
+  /** Whether a backend is full because of its adaptive limit. */
+  hasLimited(tried: readonly Backend[]): boolean {
+    return this.#backends.some((backend) => !tried.includes(backend) && backend.isAtLimit());
+  }
+
+  /** Whether a backend is out for one reason alone: it is full. */
   hasFull(tried: readonly Backend[]): boolean {
     return this.#backends.some((backend) => !tried.includes(backend) && backend.isOnlyFull());
   }

@@ -1,12 +1,15 @@
-import type { Circuit, Permit } from '../circuit-breaker/circuit.ts';
+import type { Circuit } from '../circuit-breaker/circuit.ts';
 import type { CircuitStateName, HealthVerdict } from '../core/events.ts';
-import type { FailureCause, Verdict } from '../core/outcome.ts';
+import type { FailureCause } from '../core/outcome.ts';
 import { type BackendConfig, identityOf } from './backend-url.ts';
+import { ConcurrencyLimit } from './concurrency-limit.ts';
+import type { AdaptiveConcurrencyOptions } from './concurrency-options.ts';
 import { Health } from './health/health.ts';
 import { type OperatorState, OperatorSwitch } from './operator-state.ts';
 import { LatencyEstimate } from './selection/latency-estimate.ts';
 import type { BackendView } from './selection/selection-policy.ts';
 import { SlowStart } from './selection/slow-start.ts';
+import { Slot, UNCOUNTED } from './slot.ts';
 import { TimeoutBlame } from './timeout-blame.ts';
 
 /** Longest wait, in milliseconds, between two connections that are tried to a backend that is away. */
@@ -26,22 +29,34 @@ export interface BackendStatus {
   readonly effectiveWeight: number;
   /** Whether it would be picked now. */
   readonly available: boolean;
-  /** Requests that it is answering now. */
+  /** Requests in flight at it. */
   readonly inFlight: number;
-  /** Milliseconds until its circuit admits a trial, or its rest is over; at least 1 000 when that hangs on a check. */
+  /** Its adaptive limit; nothing where `adaptiveConcurrency` is off. */
+  readonly concurrency: BackendConcurrency | undefined;
+  /** Milliseconds until its circuit admits a trial, or its rest is over; at least 1 000 when that depends on a check. */
   readonly retryAfterMs: number;
   /** Set while an operator keeps it out. */
   readonly held: OperatorState | undefined;
 }
 
-/** What selection wants of a backend beside its being available. */
+/** How many requests may wait for a response head of one backend at a time, and how many do. */
+export interface BackendConcurrency {
+  readonly limit: number;
+  readonly inFlight: number;
+  /** Milliseconds to a response head without load; 0 while that is unknown. */
+  readonly unloadedMs: number;
+}
+
+/** What a proxy wants each of its backends to do. */
 export interface SelectionNeeds {
   /** Milliseconds of its slow start; 0 for none. */
   readonly slowStartMs: number;
   readonly observesLatency: boolean;
-  /** Requests that it may answer at a time; 0 for any number. */
+  /** Requests that it may have in flight; 0 for any number. */
   readonly maxRequests?: number;
-  /** Told when one of its requests has ended. */
+  /** Its adaptive limit; nothing for none. */
+  readonly concurrency?: Required<AdaptiveConcurrencyOptions> | undefined;
+  /** Called when it may take one more request. */
   readonly freed?: (() => void) | undefined;
 }
 
@@ -56,7 +71,7 @@ export class Backend implements BackendView {
   readonly health = new Health();
   /** Decides which response timeouts count against it. */
   readonly timeouts: TimeoutBlame;
-  /** Why its latest failed request failed. Written by whoever releases the place, before that. */
+  /** Why its latest failed request failed. Set before that request's slot is released. */
   lastFailure: FailureCause | undefined;
   /** Whether its circuit is open, and connections to it are refused: no process is there. Written by the return watch. */
   isAway = false;
@@ -71,6 +86,7 @@ export class Backend implements BackendView {
   #authority: string;
   readonly #slowStart: SlowStart | undefined;
   readonly #latency: LatencyEstimate | undefined;
+  readonly #concurrency: ConcurrencyLimit | undefined;
 
   constructor(config: BackendConfig, circuit: Circuit, needs?: SelectionNeeds) {
     this.url = config.url;
@@ -87,7 +103,8 @@ export class Backend implements BackendView {
     this.#freed = needs?.freed;
     if (needs?.observesLatency === true) this.#latency = new LatencyEstimate();
     if (needs !== undefined && needs.slowStartMs > 0) this.#slowStart = new SlowStart(needs.slowStartMs);
-    if (this.#latency === undefined && this.#slowStart === undefined) return;
+    if (needs?.concurrency !== undefined) this.#concurrency = new ConcurrencyLimit(needs.concurrency, needs.freed);
+    if ((this.#latency ?? this.#slowStart ?? this.#concurrency) === undefined) return;
     circuit.onStateChange((_from, to) => {
       if (to === 'closed') this.returned();
     });
@@ -97,6 +114,7 @@ export class Backend implements BackendView {
   returned(): void {
     this.#slowStart?.begin();
     this.#latency?.forget();
+    this.#concurrency?.forget();
   }
 
   /** Takes over what may change while it stays in the pool. */
@@ -122,7 +140,7 @@ export class Backend implements BackendView {
     if (this.#hold.lift()) this.returned();
   }
 
-  /** What it would be asked as by somebody who came to it directly. */
+  /** Host and port that a client would name in a request directly to it. */
   get authority(): string {
     return this.#authority;
   }
@@ -146,11 +164,16 @@ export class Backend implements BackendView {
 
   /** The only question that a selection policy may ask; it may read numbers beside. */
   isAvailable(): boolean {
-    return this.#inFlight < this.#maxRequests && this.#isUsable();
+    return this.#inFlight < this.#maxRequests && this.#concurrency?.hasRoom !== false && this.#isUsable();
   }
 
   isOnlyFull(): boolean {
-    return this.#inFlight >= this.#maxRequests && this.#isUsable();
+    return (this.#inFlight >= this.#maxRequests || this.#concurrency?.hasRoom === false) && this.#isUsable();
+  }
+
+  /** Whether its adaptive limit is what makes it full. */
+  isAtLimit(): boolean {
+    return this.#concurrency?.hasRoom === false && this.#isUsable();
   }
 
   #isUsable(): boolean {
@@ -164,20 +187,20 @@ export class Backend implements BackendView {
   }
 
   /** Enters the circuit and counts one request in flight; nothing when the circuit refuses. */
-  acquire(): Place | undefined {
+  acquire(): Slot | undefined {
     const permit = this.circuit.tryAcquire();
     if (permit === undefined) return undefined;
     this.#inFlight += 1;
-    return new Place(permit, this.#release, this.#latency);
+    return new Slot(permit, this.#release, this.#latency, this.#concurrency);
   }
 
   /**
    * Counts one request in flight at a backend that is away: its circuit stays open whatever becomes of the request. For
    * when every other backend is out as well, since a refused connection costs nothing.
    */
-  acquireAway(): Place {
+  acquireAway(): Slot {
     this.#inFlight += 1;
-    return new Place(UNCOUNTED, this.#release, this.#latency);
+    return new Slot(UNCOUNTED, this.#release, this.#latency, this.#concurrency);
   }
 
   /**
@@ -199,9 +222,16 @@ export class Backend implements BackendView {
       effectiveWeight: this.effectiveWeight,
       available: this.isAvailable(),
       inFlight: this.#inFlight,
+      concurrency: this.#concurrencyNow(),
       retryAfterMs: this.retryAfterMs(),
       held: this.#hold.state,
     };
+  }
+
+  #concurrencyNow(): BackendConcurrency | undefined {
+    if (this.#concurrency === undefined) return undefined;
+    const { limit, inFlight, unloadedMs } = this.#concurrency;
+    return { limit, inFlight, unloadedMs };
   }
 
   readonly #release = (): void => {
@@ -210,62 +240,7 @@ export class Backend implements BackendView {
   };
 }
 
-/** The permit of a request that passes an open circuit by. */
-const UNCOUNTED: Permit = Object.freeze({ isTrial: false, settle: () => {} });
-
-/** What a backend is asked as by somebody who comes to it directly. */
+/** Host and port that a client would name in a request directly to the backend. */
 export function authorityOf({ url, name }: BackendConfig): string {
   return name === undefined ? url.host : name + (url.port && `:${url.port}`);
-}
-
-/** One request's place at a backend. */
-export class Place {
-  readonly #permit: Permit;
-  #release: (() => void) | undefined;
-  readonly #latency: LatencyEstimate | undefined;
-  /** Since when the backend is waited for, by the clock of latencies; NaN while it is not. */
-  #waitingSince = Number.NaN;
-
-  constructor(permit: Permit, release: () => void, latency?: LatencyEstimate) {
-    this.#permit = permit;
-    this.#release = release;
-    this.#latency = latency;
-  }
-
-  /** A trial's verdict is due at the head of the answer: a long download must not hold up recovery. */
-  get isTrial(): boolean {
-    return this.#permit.isTrial;
-  }
-
-  /** Tells the circuit how it went, once; the request stays in flight until `release()`. */
-  settle(verdict: Verdict): void {
-    this.answered();
-    this.#permit.settle(verdict);
-  }
-
-  /** The request is out, with all its content: until then it took the client's time, not the backend's. */
-  sent(): void {
-    if (this.#latency !== undefined) this.#waitingSince = performance.now();
-  }
-
-  /** The head of the answer is here. */
-  answered(): void {
-    if (this.#latency === undefined || Number.isNaN(this.#waitingSince)) return;
-    this.#latency.observe(performance.now() - this.#waitingSince);
-    this.#waitingSince = Number.NaN;
-  }
-
-  /** Ends the request; a verdict given before stands. */
-  release(verdict: Verdict): void {
-    this.#permit.settle(verdict);
-    if (this.#latency !== undefined && this.#release !== undefined) this.#observeEnd(this.#latency, verdict);
-    this.#release?.();
-    this.#release = undefined;
-  }
-
-  #observeEnd(latency: LatencyEstimate, verdict: Verdict): void {
-    const waitedMs = Number.isNaN(this.#waitingSince) ? 0 : performance.now() - this.#waitingSince;
-    if (verdict === 'failure') latency.observeFailure(waitedMs);
-    else latency.observeAtLeast(waitedMs);
-  }
 }

@@ -13,17 +13,17 @@ export const queueDefaults = Object.freeze({ size: 0, timeoutMs: 1_000 });
 
 export const queueChecks: Checks<QueueOptions> = { size: integer(0, 1_000_000), timeoutMs: durationMs };
 
-/** A request that waits for a place at a backend. */
+/** A request that waits for a slot at a backend. */
 export interface Waiter {
-  /** Takes a place if there is one for it, in the same tick. */
+  /** Takes a slot if there is one for it, in the same tick. */
   tryEnter(): boolean;
   /** It has waited long enough. */
   expired(): void;
 }
 
 /** What requests wait for. */
-export interface Places {
-  /** Whether any backend has a place for a request that was sent to none yet. */
+export interface Slots {
+  /** Whether any backend has a slot for a request that was sent to none yet. */
   hasAny(): boolean;
   /** Milliseconds until a backend may become available without anything happening; `Infinity` when that is unknown. */
   nextChangeMs(): number;
@@ -33,13 +33,13 @@ export interface Places {
 const MAX_PAUSE_MS = 100;
 
 /**
- * Requests that wait for a place, first come, first served; bounded in number and in time. One that cannot use a free place,
+ * Requests that wait for a slot, first come, first served; bounded in number and in time. One that cannot use a free slot,
  * since that backend failed it before, does not hold up those behind it.
  */
 export class RequestQueue {
   readonly #size: number;
   readonly #timeoutMs: number;
-  readonly #places: Places;
+  readonly #slots: Slots;
   /** In order of arrival. */
   readonly #waiting = new Map<Waiter, NodeJS.Timeout>();
   #wake: NodeJS.Timeout | undefined;
@@ -47,10 +47,10 @@ export class RequestQueue {
   #looksAgain = false;
   #isClosed = false;
 
-  constructor({ size, timeoutMs }: Required<QueueOptions>, places: Places) {
+  constructor({ size, timeoutMs }: Required<QueueOptions>, slots: Slots) {
     this.#size = size;
     this.#timeoutMs = timeoutMs;
-    this.#places = places;
+    this.#slots = slots;
   }
 
   get length(): number {
@@ -74,10 +74,10 @@ export class RequestQueue {
     this.#waiting.delete(waiter);
   }
 
-  /** A place may have become free: whoever can use it takes it, in order of arrival. */
+  /** A slot may have become free: whoever can use it takes it, in order of arrival. */
   advance(): void {
     this.#looksAgain = true;
-    // A request that enters may free a place at once.
+    // A request that enters may free a slot at once.
     if (this.#isAdvancing || this.#waiting.size === 0) return;
     this.#isAdvancing = true;
     try {
@@ -101,7 +101,7 @@ export class RequestQueue {
   #admit(): void {
     this.#looksAgain = false;
     for (const waiter of this.#waiting.keys()) {
-      if (!this.#places.hasAny()) return;
+      if (!this.#slots.hasAny()) return;
       if (waiter.tryEnter()) this.leave(waiter);
     }
   }
@@ -110,7 +110,7 @@ export class RequestQueue {
   #wakeInTime(): void {
     clearTimeout(this.#wake);
     if (this.#waiting.size === 0) return;
-    const pauseMs = Math.max(1, Math.min(MAX_PAUSE_MS, Math.ceil(this.#places.nextChangeMs())));
+    const pauseMs = Math.max(1, Math.min(MAX_PAUSE_MS, Math.ceil(this.#slots.nextChangeMs())));
     this.#wake = setTimeout(() => this.advance(), pauseMs).unref();
   }
 }

@@ -75,6 +75,7 @@ export function middlewareOptions(config: Config, events: GatewayEvents, counter
       tls: readBackendTls(config.backendTls),
       loadBalancing: config.loadBalancing,
       slowStartMs: config.slowStartMs,
+      adaptiveConcurrency: config.adaptiveConcurrency,
       circuit,
       retry: config.retry,
       healthCheck: config.healthCheck,

@@ -1,4 +1,5 @@
-import type { Backend, Place } from '../backends/backend.ts';
+import type { Backend } from '../backends/backend.ts';
+import type { Slot } from '../backends/slot.ts';
 import type { Exchange } from '../core/exchange.ts';
 import { isEventStream } from '../core/field-values.ts';
 import { type Completed, type Failed, judge, type Outcome, type Verdict } from '../core/outcome.ts';
@@ -23,7 +24,7 @@ export class BackendChoice {
   /** Whether the next backend is one whose process is away. */
   #isAway = false;
   #backend: Backend | undefined;
-  #slot: Place | undefined;
+  #slot: Slot | undefined;
   #pickedAt = 0;
   /** Signs of life of the backend at the time when the request was sent to it. */
   #signsBefore = 0;
@@ -43,6 +44,11 @@ export class BackendChoice {
   /** Whether a backend that was not tried yet would do, if it were not full. */
   get hasFull(): boolean {
     return this.#parts.pool.hasFull(this.#tried);
+  }
+
+  /** Why a request that no backend takes now is refused: the adaptive limits, or other bounds. */
+  get fullCause(): 'concurrency_limit' | 'overloaded' {
+    return this.#parts.pool.hasLimited(this.#tried) ? 'concurrency_limit' : 'overloaded';
   }
 
   /** The backend for the next attempt. `take()` must follow in the same tick. */
@@ -83,7 +89,7 @@ export class BackendChoice {
 
   /** The response head is here. @returns whether the response is an event stream. */
   responded(outcome: Completed, fields: ResponseFields): boolean {
-    this.#slot?.answered();
+    this.#slot?.responded(outcome.status < 500);
     const backend = this.current;
     this.#exchange.recorder?.attemptAnswered(backend.origin);
     if (backend.isAway) backend.circuit.reset();

@@ -147,7 +147,7 @@ export class Failover implements AttemptOwner, Waiter {
   expired(): void {
     try {
       this.#exchange.working = undefined;
-      this.#owner.reject(this.#choice.lastFailure ?? overload('overloaded'));
+      this.#owner.reject(this.#choice.lastFailure ?? overload(this.#choice.fullCause));
     } catch (error) {
       this.#fail(error);
     }

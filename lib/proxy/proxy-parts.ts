@@ -93,13 +93,13 @@ type BackendMaker = ConstructorParameters<typeof BackendPool>[1];
 
 /** @param freed Called when a backend may take a request that waits. */
 function backendMaker(settings: ProxySettings, policy: SelectionPolicy, freed: (() => void) | undefined): BackendMaker {
-  const { name, events, slowStartMs, maxRequests } = settings;
+  const { name, events, slowStartMs, maxRequests, concurrency } = settings;
   const circuitOptions = {
     ...settings.circuit,
     openMs: openBackoff(settings.circuit),
     consecutiveFailures: consecutiveFailures(settings.circuit),
   };
-  const needs = { slowStartMs, observesLatency: policy.observesLatency === true, maxRequests, freed };
+  const needs = { slowStartMs, observesLatency: policy.observesLatency === true, maxRequests, concurrency, freed };
   return (config) => {
     const { origin } = config.url;
     const circuit = new Circuit(origin, circuitOptions);

@@ -1,4 +1,5 @@
 import { backendList } from '../backends/backend-url.ts';
+import { adaptiveConcurrency, concurrencySettings } from '../backends/concurrency-options.ts';
 import { dnsChecks, dnsDefaults } from '../backends/discovery/discovery-options.ts';
 import { healthCheckChecks, healthCheckDefaults } from '../backends/health/health-check-options.ts';
 import { queueChecks, queueDefaults } from '../backends/queue.ts';
@@ -79,6 +80,7 @@ const checks: Checks<RoundRobinProxyOptions> = {
   body: readBody,
   retry: group(retryDefaults, retryChecks),
   maxRequests: integer(0),
+  adaptiveConcurrency,
   queue: group(queueDefaults, queueChecks),
   tunnel: group(tunnelDefaults, tunnelChecks),
   tls: backendTls,
@@ -107,6 +109,7 @@ export function proxySettings(given: RoundRobinProxyOptions) {
     healthCheck: resolved(options.healthCheck, healthCheckDefaults, healthCheckChecks),
     respectRetryAfter: respectRetryAfter && resolved(respectRetryAfter, retryAfterDefaults, retryAfterChecks),
     retry: resolved(options.retry, retryDefaults, retryChecks),
+    concurrency: concurrencySettings(options.adaptiveConcurrency),
     queue: resolved(options.queue, queueDefaults, queueChecks),
     tunnel: resolved(options.tunnel, tunnelDefaults, tunnelChecks),
   };

@@ -1,5 +1,6 @@
 import type { Filter, Options as HpmOptions } from 'http-proxy-middleware';
 import type { BackendOptions } from '../backends/backend-url.ts';
+import type { AdaptiveConcurrencyOptions } from '../backends/concurrency-options.ts';
 import type { DnsOptions } from '../backends/discovery/discovery-options.ts';
 import type { HealthCheckOptions } from '../backends/health/health-check-options.ts';
 import type { QueueOptions } from '../backends/queue.ts';
@@ -127,6 +128,13 @@ export interface RoundRobinProxyOptions extends InFlightCapOptions {
   retry?: RetryOptions;
   /** Requests that one backend may answer at a time; a full one is not available. 0 for any number. Default 0. */
   maxRequests?: number;
+  /**
+   * Whether each backend gets a limit of requests that follows its latency: it grows while responses stay about as fast as without
+   * load, and shrinks when they become slower. A request over the limit goes to another backend, into the queue, or gets 503. It
+   * counts only until its response head, so event streams and tunnels do not fill the limit. `true` stands for the defaults.
+   * Default false.
+   */
+  adaptiveConcurrency?: boolean | AdaptiveConcurrencyOptions;
   /** What may wait while every backend that would do is full; then 503. Default: nothing waits. */
   queue?: QueueOptions;
   /** Bounds of upgraded connections, such as WebSockets. Default: {@link tunnelDefaults}. */
@@ -165,6 +173,7 @@ export const roundRobinProxyDefaults = Object.freeze({
   maxBodyBytes: 0,
   retry: {},
   maxRequests: 0,
+  adaptiveConcurrency: false as boolean | AdaptiveConcurrencyOptions,
   queue: {},
   tunnel: {},
   tls: {},

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import { Backend, type Place } from '../../../lib/backends/backend.ts';
+import { Backend } from '../../../lib/backends/backend.ts';
+import type { Slot } from '../../../lib/backends/slot.ts';
 import { Circuit, circuitDefaults } from '../../../lib/circuit-breaker/circuit.ts';
 import { microtasks } from '../circuit-breaker/microtasks.ts';
 
@@ -16,43 +17,43 @@ function makeBackend(observesLatency = true): Backend {
 }
 
 const later = (ms: number) => jest.advanceTimersByTime(ms);
-const begin = (backend: Backend) => backend.acquire() as Place;
+const begin = (backend: Backend) => backend.acquire() as Slot;
 
 describe('the latency of a backend', () => {
   test('is the time from the end of the request to the head of the answer', () => {
     const backend = makeBackend();
-    const place = begin(backend);
+    const slot = begin(backend);
     later(1_000);
-    place.sent();
+    slot.sent();
     later(20);
-    place.answered();
+    slot.responded(true);
     expect(backend.latencyMs).toBe(20);
     later(0);
-    place.release('success');
+    slot.release('success');
     expect(backend.latencyMs).toBe(20);
   });
 
   test('is measured once per request, however long the content takes', () => {
     const backend = makeBackend();
-    const place = begin(backend);
-    place.sent();
+    const slot = begin(backend);
+    slot.sent();
     later(20);
-    place.answered();
-    place.settle('success');
+    slot.responded(true);
+    slot.settle('success');
     later(5_000);
-    place.release('success');
-    place.release('failure');
+    slot.release('success');
+    slot.release('failure');
     expect(backend.latencyMs).toBeCloseTo(20 * Math.exp(-0.5));
   });
 
   test('an upgrade has one at its head, not at its end', () => {
     const backend = makeBackend();
-    const place = begin(backend);
-    place.sent();
+    const slot = begin(backend);
+    slot.sent();
     later(20);
-    place.settle('success');
+    slot.settle('success');
     later(3_600_000);
-    place.release('neutral');
+    slot.release('neutral');
     expect(backend.latencyMs).toBeLessThan(20);
   });
 
@@ -71,11 +72,11 @@ describe('the latency of a backend', () => {
 
   test('a failure raises it, after the head as well', () => {
     const backend = makeBackend();
-    const place = begin(backend);
-    place.sent();
+    const slot = begin(backend);
+    slot.sent();
     later(10);
-    place.answered();
-    place.release('failure');
+    slot.responded(true);
+    slot.release('failure');
     expect(backend.latencyMs).toBe(20);
     begin(backend).release('failure');
     expect(backend.latencyMs).toBe(40);
@@ -84,10 +85,10 @@ describe('the latency of a backend', () => {
   test('is forgotten when the circuit closes again', async () => {
     const backend = makeBackend();
     for (let call = 0; call < 5; call += 1) {
-      const place = begin(backend);
-      place.sent();
+      const slot = begin(backend);
+      slot.sent();
       later(10);
-      place.release('failure');
+      slot.release('failure');
     }
     await microtasks();
     expect(backend.latencyMs).toBeGreaterThan(0);
@@ -103,11 +104,11 @@ describe('the latency of a backend', () => {
   test('is not measured unless wanted', () => {
     const backend = makeBackend(false);
     const clock = jest.spyOn(performance, 'now');
-    const place = begin(backend);
-    place.sent();
+    const slot = begin(backend);
+    slot.sent();
     later(20);
-    place.answered();
-    place.release('success');
+    slot.responded(true);
+    slot.release('success');
     expect(backend.latencyMs).toBe(0);
     expect(clock).not.toHaveBeenCalled();
     clock.mockRestore();

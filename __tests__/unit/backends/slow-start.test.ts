@@ -176,11 +176,11 @@ describe('every policy ramps up', () => {
     pool.setBackends(configs('a'));
     pool.setBackends(configs('a', 'b'));
     for (const [index, ms] of [10, 4].entries()) {
-      const place = pool.backends[index]!.acquire()!;
-      place.sent();
+      const slot = pool.backends[index]!.acquire()!;
+      slot.sent();
       jest.advanceTimersByTime(ms);
-      place.answered();
-      place.release('success');
+      slot.responded(true);
+      slot.release('success');
     }
     expect(pool.select(exchange(), [])).toBe(pool.backends[0]);
     jest.advanceTimersByTime(5_000);

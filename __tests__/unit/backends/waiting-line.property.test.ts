@@ -1,11 +1,12 @@
 import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
-import type { Backend, Place } from '../../../lib/backends/backend.ts';
+import type { Backend } from '../../../lib/backends/backend.ts';
 import { Backend as PoolBackend } from '../../../lib/backends/backend.ts';
 import { BackendPool } from '../../../lib/backends/backend-pool.ts';
 import { Ejections } from '../../../lib/backends/health/ejections.ts';
 import { RequestQueue, type Waiter } from '../../../lib/backends/queue.ts';
 import { selectionPolicy } from '../../../lib/backends/selection/load-balancing.ts';
+import type { Slot } from '../../../lib/backends/slot.ts';
 import { Circuit, circuitDefaults } from '../../../lib/circuit-breaker/circuit.ts';
 import type { Verdict } from '../../../lib/core/outcome.ts';
 import { exchange } from './fake-backend.ts';
@@ -27,7 +28,7 @@ class Scene {
   readonly pool: BackendPool;
   readonly line: RequestQueue;
   readonly ejections: Ejections;
-  readonly running: { readonly request: Request; readonly backend: Backend; readonly place: Place }[] = [];
+  readonly running: { readonly request: Request; readonly backend: Backend; readonly slot: Slot }[] = [];
   readonly waiting: Request[] = [];
 
   readonly #configs: ReturnType<typeof backendConfigs>;
@@ -59,7 +60,7 @@ class Scene {
 
   finish(index: number, verdict: Verdict): void {
     const [one] = this.running.splice(index % (this.running.length || 1), 1);
-    one?.place.release(verdict);
+    one?.slot.release(verdict);
     // As the proxy does it: what failed is tried elsewhere.
     if (one !== undefined && verdict === 'failure')
       this.arrive(one.request.address, [...one.request.tried, one.backend]);
@@ -100,9 +101,9 @@ class Request implements Waiter {
   tryEnter(): boolean {
     const { pool, running, waiting } = this.#scene;
     const backend = pool.select(exchange({ address: this.address }), this.tried);
-    const place = backend?.acquire();
-    if (backend === undefined || place === undefined) return false;
-    running.push({ request: this, backend, place });
+    const slot = backend?.acquire();
+    if (backend === undefined || slot === undefined) return false;
+    running.push({ request: this, backend, slot });
     if (waiting.includes(this)) waiting.splice(waiting.indexOf(this), 1);
     return true;
   }

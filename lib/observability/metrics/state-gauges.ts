@@ -22,6 +22,7 @@ interface ProxySource {
     readonly health: HealthVerdict;
     readonly available: boolean;
     readonly inFlight: number;
+    readonly concurrency?: { readonly limit: number; readonly inFlight: number } | undefined;
   }[];
   load(): { readonly inFlight: number; readonly waiting: number; readonly retriesLeft: number };
 }
@@ -63,6 +64,12 @@ export class StateGauges {
     define('backend_requests_in_flight', 'Requests that a backend is answering.', 'gauge', () =>
       this.#backends().map(({ proxy, backend, inFlight }) => ({ labels: { proxy, backend }, value: inFlight })),
     );
+    define('backend_concurrency_limit', 'Requests that may wait for a response head of a backend.', 'gauge', () =>
+      this.#concurrencies(({ limit }) => limit),
+    );
+    define('backend_concurrency', 'Requests that wait for a response head of a backend.', 'gauge', () =>
+      this.#concurrencies(({ inFlight }) => inFlight),
+    );
     define('queue_length', 'Requests that wait for a place at a backend.', 'gauge', () =>
       this.#loads(({ waiting }) => waiting),
     );
@@ -91,6 +98,13 @@ export class StateGauges {
     const backends = this.#backends().map(({ proxy, backend, circuit }) => ({ proxy, name: backend, state: circuit }));
     return [...breakers, ...backends].flatMap(({ proxy, name, state }) =>
       CIRCUIT_STATES.map((one) => ({ labels: { proxy, circuit: name, state: one }, value: Number(one === state) })),
+    );
+  }
+
+  /** Nothing for backends without an adaptive limit. */
+  #concurrencies(of: (one: { readonly limit: number; readonly inFlight: number }) => number): Sample[] {
+    return this.#backends().flatMap(({ proxy, backend, concurrency }) =>
+      concurrency === undefined ? [] : [{ labels: { proxy, backend }, value: of(concurrency) }],
     );
   }
 

@@ -4,6 +4,7 @@ import { decimal, durationMs, durationMsOrZero, got, oneOf, onOrOff, optional, s
 export interface LoadBalancingConfig {
   readonly loadBalancing: LoadBalancing;
   readonly slowStartMs: number;
+  readonly adaptiveConcurrency: boolean;
 }
 
 const TOKEN = /^[\w!#$%&'*+.^`|~-]+$/;
@@ -79,6 +80,12 @@ export const loadBalancing = section(
       default: '0',
       read: durationMsOrZero,
     },
+    ADAPTIVE_CONCURRENCY: {
+      text: `Whether each backend gets a limit of requests that follows its latency: off or on. With on, an overloaded backend gets fewer
+        requests; what it cannot take goes to another one, or gets 503.`,
+      default: 'off',
+      read: onOrOff,
+    },
   },
   (read): LoadBalancingConfig => {
     const { LOAD_BALANCING: policy } = read;
@@ -95,6 +102,7 @@ export const loadBalancing = section(
     return {
       loadBalancing: policy === 'hash' ? { policy, ...hash } : policy === 'sticky' ? { policy, ...sticky } : policy,
       slowStartMs: read.SLOW_START_MS,
+      adaptiveConcurrency: read.ADAPTIVE_CONCURRENCY,
     };
   },
   (given) =>

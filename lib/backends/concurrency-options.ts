@@ -1,0 +1,69 @@
+import {
+  boolean,
+  type Check,
+  type Checks,
+  described,
+  durationMs,
+  group,
+  integer,
+  resolveOptions,
+} from '../core/options.ts';
+
+/**
+ * Bounds of the limit that each backend gets from its latency. The limit counts requests whose response head has not come yet:
+ * event streams, tunnels and long downloads do not take part.
+ */
+export interface AdaptiveConcurrencyOptions {
+  /** Limit of a backend about which nothing is known yet. Default 50. */
+  initialLimit?: number;
+  /** Lower bound: so many requests a backend always gets. Default 4. */
+  minLimit?: number;
+  /** Upper bound. Default 1 000. */
+  maxLimit?: number;
+  /** How many times its latency without load the latency of a backend may be before its limit shrinks. At least 1. Default 1.5. */
+  latencyTolerance?: number;
+  /**
+   * Milliseconds after which a backend under constant load gets a quarter of its limit for a moment, to measure its latency without
+   * load again; shortened or lengthened by up to a tenth at random. Default 10 000.
+   */
+  probeIntervalMs?: number;
+}
+
+/** Defaults of {@link AdaptiveConcurrencyOptions}. */
+export const adaptiveConcurrencyDefaults = Object.freeze({
+  initialLimit: 50,
+  minLimit: 4,
+  maxLimit: 1_000,
+  latencyTolerance: 1.5,
+  probeIntervalMs: 10_000,
+});
+
+const checks: Checks<AdaptiveConcurrencyOptions> = {
+  initialLimit: integer(1, 1_000_000),
+  minLimit: integer(1, 1_000_000),
+  maxLimit: integer(1, 1_000_000),
+  latencyTolerance: (value) =>
+    typeof value === 'number' && value >= 1 && value < Infinity ? undefined : 'must be a number of at least 1',
+  probeIntervalMs: durationMs,
+};
+
+const inOrder = ({ minLimit, initialLimit, maxLimit }: Required<AdaptiveConcurrencyOptions>): string[] =>
+  minLimit <= initialLimit && initialLimit <= maxLimit
+    ? []
+    : [`minLimit, initialLimit and maxLimit must rise, got ${minLimit}, ${initialLimit} and ${maxLimit}`];
+
+const options = group(adaptiveConcurrencyDefaults, checks, {}, inOrder);
+
+/** Checks the option `adaptiveConcurrency`. */
+export const adaptiveConcurrency: Check = described(
+  (value) => (typeof value === 'object' && value !== null ? options(value) : boolean(value)),
+  { anyOf: [{ type: 'boolean' }, options.schema ?? {}] },
+);
+
+/** Fills in the defaults; nothing when it is off. */
+export function concurrencySettings(
+  given: boolean | AdaptiveConcurrencyOptions,
+): Required<AdaptiveConcurrencyOptions> | undefined {
+  if (given === false) return undefined;
+  return resolveOptions('adaptiveConcurrency', given === true ? {} : given, adaptiveConcurrencyDefaults, checks);
+}
