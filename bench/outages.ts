@@ -1,7 +1,7 @@
 /**
  * What clients see when things around a gateway fail, beside nginx and HAProxy, one after the other in one run:
  *
- *   node --conditions=expressway-source bench/outages.ts restarts      three backends restart, each away for a second
+ *   node --conditions=expressway-source bench/outages.ts restarts      backends restart in turn, each away for a second, for 5,000 requests
  *   node --conditions=expressway-source bench/outages.ts descriptors   64 open files, 250 new connections a second
  *   node --conditions=expressway-source bench/outages.ts deaths        50 workers die while clients open connections
  */
@@ -128,32 +128,45 @@ const askAnew = (port: number) =>
     socket.write('GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
   });
 
+/** Requests of a run of `restarts`, and the time after which it ends without them. */
+const RESTART_REQUESTS = 5_000;
+const RESTART_MS = 60_000;
+
 async function restarts(): Promise<void> {
   for (const make of [expressway, nginx, haproxy]) {
     const servers = await Promise.all([1, 2, 3].map(() => openBackend(5)));
     const ports = servers.map(portOf);
     const { name, port, child } = await make(ports);
     const agent = new Agent({ keepAlive: true });
-    const counts: Counts = {};
+    const counts: Record<string, Counts> = { GET: {}, POST: {} };
+    let sent = 0;
     let isOver = false;
     const clients = Array.from({ length: 10 }, async (_, client) => {
-      for (let sent = client; !isOver; sent++) {
-        count(counts, await ask(port, sent % 2 === 0 ? 'GET' : 'POST', agent));
+      for (let turn = client; !isOver; turn++) {
+        const method = turn % 2 === 0 ? 'GET' : 'POST';
+        sent += 1;
+        count(counts[method] as Counts, await ask(port, method, agent));
         await delay(15);
       }
     });
     await delay(1_000);
-    for (const [index, server] of servers.entries()) {
+    const began = performance.now();
+    let restarted = 0;
+    while (restarted < 3 || (sent < RESTART_REQUESTS && performance.now() - began < RESTART_MS)) {
+      const index = restarted % 3;
+      const server = servers[index] as Server;
       server.close();
       server.closeIdleConnections();
       await delay(1_000);
       servers[index] = await openBackend(5, ports[index]);
       await delay(1_000);
+      restarted += 1;
     }
     await delay(3_000);
     isOver = true;
     await Promise.all(clients);
-    print('restarts', name, counts);
+    for (const [method, ended] of Object.entries(counts)) print('restarts', `${name} ${method}`, ended);
+    print('restarts', name, {}, `${sent} requests, ${restarted} restarts`);
     agent.destroy();
     child.kill();
     for (const server of servers) server.close().closeAllConnections();
