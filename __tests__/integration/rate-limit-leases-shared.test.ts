@@ -90,6 +90,19 @@ describeWithRedis('leases of four limiters, each with its own connection', (redi
     },
   );
 
+  test.each(['sliding-window', 'token-bucket'] as const)(
+    '%s without leases: a first burst of 600 over four gateways is counted exactly, with two commands for each of them',
+    async (algorithm) => {
+      const limits = { limit: 100, windowMs: 3_600_000, algorithm, lease: false, name: `first-${algorithm}` };
+      const meters = await Promise.all(Array.from({ length: 4 }, () => gateway(redis, limits)));
+      const before = await scriptCalls(redis);
+      const decisions = await Promise.all(Array.from({ length: 600 }, (_, i) => meters[i % 4]!.take(claim)));
+      expect(decisions.filter(({ allowed }) => allowed)).toHaveLength(100);
+      // The first that comes asks, then one for all that wait for it. Where fewer are left than wait, one more is refused.
+      expect((await scriptCalls(redis)) - before).toBeLessThanOrEqual(4 * 3);
+    },
+  );
+
   test('a busy client with a small limit costs at most 0.1 commands per request', async () => {
     const limits = {
       limit: 100,

@@ -10,16 +10,11 @@ import type { Claim, Decision, LimiterMeter } from './meter.ts';
 export class FrontMeter implements LimiterMeter {
   readonly #meter: LimiterMeter;
   readonly #denials: DenialCache;
-  readonly #leases: LeaseTable | undefined;
+  readonly #leases: LeaseTable;
   readonly #sharedMode: LimiterMode;
 
   /** @param sharedMode The meter's mode while the one whom all ask rules. */
-  constructor(
-    meter: LimiterMeter,
-    denials: DenialCache,
-    leases: LeaseTable | undefined,
-    sharedMode: LimiterMode = 'redis',
-  ) {
+  constructor(meter: LimiterMeter, denials: DenialCache, leases: LeaseTable, sharedMode: LimiterMode = 'redis') {
     this.#sharedMode = sharedMode;
     this.#meter = meter;
     this.#denials = denials;
@@ -32,18 +27,15 @@ export class FrontMeter implements LimiterMeter {
 
   take(claim: Claim): Decision | Promise<Decision> {
     const leases = this.#leases;
-    if (leases !== undefined) {
-      const now = Date.now();
-      const leased = leases.spend(claim, now);
-      if (leased !== undefined) return leases.told(claim, leased, now);
-    }
+    const now = Date.now();
+    const leased = leases.spend(claim, now);
+    if (leased !== undefined) return leases.told(claim, leased, now);
     if (this.#denials.size > 0 && this.#meter.mode === this.#sharedMode) {
-      const denied = this.#denials.find(claim, Date.now());
+      const denied = this.#denials.find(claim, now);
       if (denied !== undefined) return denied;
     }
     const asked = this.#meter.take(claim);
-    if (leases === undefined || !(asked instanceof Promise)) return asked;
-    return asked.then((decision) => leases.told(claim, decision, Date.now()));
+    return asked instanceof Promise ? asked.then((decision) => leases.told(claim, decision, Date.now())) : asked;
   }
 
   async ready(): Promise<void> {
@@ -52,7 +44,7 @@ export class FrontMeter implements LimiterMeter {
 
   reset(key: string): void | Promise<void> {
     this.#denials.forget();
-    this.#leases?.forget(key);
+    this.#leases.forget(key);
     return this.#meter.reset(key);
   }
 

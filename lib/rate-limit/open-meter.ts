@@ -4,7 +4,7 @@ import { AlgorithmScripts } from './algorithms/algorithm-scripts.ts';
 import { ALGORITHMS, type AlgorithmName } from './algorithms/registry.ts';
 import { CountedMeter } from './cluster/counted-meter.ts';
 import type { CounterLink } from './cluster/counter-question.ts';
-import { CounterMeter, CounterStore } from './cluster/counter-store.ts';
+import { CounterStore } from './cluster/counter-store.ts';
 import { Debts } from './fallback/debts.ts';
 import { DenialCache } from './fallback/denial-cache.ts';
 import { ClosedFallback, OpenFallback } from './fallback/failure-modes.ts';
@@ -23,7 +23,6 @@ import { MemoryMeter } from './memory/memory-meter.ts';
 import type { LimiterMeter, ModeListener, Send, SharedMeter } from './meter.ts';
 import type { Quota } from './quota.ts';
 import type { RedisClient } from './redis/redis-client.ts';
-import { RedisMeter } from './redis/redis-meter.ts';
 import type { RedisUrl } from './redis/redis-url.ts';
 
 export interface LimiterMeterSettings {
@@ -93,10 +92,7 @@ function countedMeter(settings: LimiterMeterSettings, link: CounterLink, onModeC
   const denials = new DenialCache();
   const leases = leaseTable(settings);
   const store = new CounterStore(link, { name, algorithm, quotas, maxKeys, share: leaseShare(lease) });
-  const shared =
-    leases === undefined
-      ? new RememberingMeter(new CounterMeter(store), denials)
-      : new LeasingMeter({ store, leases, denials, timeoutMs });
+  const shared = new LeasingMeter({ store, leases, denials, timeoutMs });
   const fallback = fallbackOf(settings);
   fallback.shareWith(link.processes);
   return new FrontMeter(
@@ -132,19 +128,21 @@ function sharedMeter(
   { algorithm, quotas, prefix, keySecret, lease, storeTimeoutMs: timeoutMs }: LimiterMeterSettings,
   send: Send,
   denials: DenialCache,
-  leases: LeaseTable | undefined,
+  leases: LeaseTable,
 ): SharedMeter {
   const { redis } = ALGORITHMS[algorithm];
   if (!(redis instanceof AlgorithmScripts))
     return new RememberingMeter(redis(send, prefix, quotas[0] as Quota), denials);
-  const parts = { send, scripts: redis, quotas, prefix, keySecret };
-  if (leases === undefined) return new RememberingMeter(new RedisMeter(parts), denials);
-  return new LeasingMeter({ store: new LeasingStore(parts, leaseShare(lease)), leases, denials, timeoutMs });
+  const store = new LeasingStore({ send, scripts: redis, quotas, prefix, keySecret }, leaseShare(lease));
+  return new LeasingMeter({ store, leases, denials, timeoutMs });
 }
 
-/** A share of a bucket fades as fast as the bucket is refilled; one of a window is gone with it. */
-function leaseTable({ algorithm, quotas, lease }: LimiterMeterSettings): LeaseTable | undefined {
-  if (lease === undefined || lease === false) return undefined;
+/**
+ * What is charged ahead. Without the option `lease`, that is only what requests that wait already will cost.
+ *
+ * A share of a bucket fades as fast as the bucket is refilled; one of a window is gone with it.
+ */
+function leaseTable({ algorithm, quotas }: LimiterMeterSettings): LeaseTable {
   if (!ALGORITHMS[algorithm].isRefilled) return new LeaseTable(() => undefined);
   return new LeaseTable((own) => Math.max(...quotas.map(({ limit, windowMs }) => (own ?? limit) / windowMs)));
 }

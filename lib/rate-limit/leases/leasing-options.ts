@@ -23,6 +23,8 @@ export const leaseCheck: Check = (value) => {
   return typeof share === 'number' && share > 0 && share <= LARGEST_SHARE ? undefined : problem;
 };
 
-/** Of options that `leaseCheck` has passed. */
-export const leaseShare = (lease: boolean | LeaseOptions | undefined): number =>
-  (typeof lease === 'object' ? lease.share : undefined) ?? LEASE_DEFAULTS.share;
+/** Of options that `leaseCheck` has passed; 0 without leases. */
+export const leaseShare = (lease: boolean | LeaseOptions | undefined): number => {
+  if (lease === undefined || lease === false) return 0;
+  return (lease === true ? undefined : lease.share) ?? LEASE_DEFAULTS.share;
+};
