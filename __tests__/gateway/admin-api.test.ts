@@ -4,8 +4,11 @@ import { parseEnv } from 'node:util';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { Validator } from '@seriousme/openapi-schema-validator';
 import Ajv2020 from 'ajv/dist/2020.js';
+import express from 'express';
 import { shownConfig } from '../../lib/gateway/admin/shown-config.ts';
 import { readConfig } from '../../lib/gateway/config/config.ts';
+import type { Host, HostedApp } from '../../lib/gateway/hosted-app.ts';
+import { type BackendRow, roundRobinProxy } from '../../lib/index.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { type Answer, type Asking, ask } from './ask.ts';
@@ -47,7 +50,7 @@ class Api {
 
   async ask(path: string, asking: Asking = {}): Promise<Answer> {
     const answer = await ask(this.#gateway.adminUrl + path, asking);
-    this.#check((asking.method ?? 'GET').toLowerCase(), path, answer);
+    this.#check((asking.method ?? 'GET').toLowerCase(), path.split('?')[0] as string, answer);
     return answer;
   }
 
@@ -131,7 +134,10 @@ describe('the admin API', () => {
       return new Set(answers.map(({ json }) => json.backend));
     };
     const row = async () => (await api.ask('/api/backends')).json.backends[0];
-    expect(await act('drain')).toMatchObject({ status: 200, json: { backend: one.url, act: 'drain' } });
+    expect(await act('drain')).toMatchObject({
+      status: 200,
+      json: { backend: one.url, operation: 'drain', proxies: ['default'] },
+    });
     expect(await served()).toEqual(new Set(['two']));
     expect(await row()).toMatchObject({ held: 'drained', circuit: 'closed', weight: 1, unavailableIn: 1 });
     await act('isolate');
@@ -143,8 +149,43 @@ describe('the admin API', () => {
     const changes = (await api.ask('/api/status')).json.changes.map(({ text }: { text: string }) => text);
     expect(changes).toEqual(expect.arrayContaining(['drained by an operator', 'restored by an operator']));
     expect(gateway.logged).toContainEqual(
-      expect.objectContaining({ msg: 'operator acted', act: 'drain', backend: one.url, by: '127.0.0.1' }),
+      expect.objectContaining({
+        msg: 'backend drained by an operator',
+        operation: 'drain',
+        backend: one.url,
+        by: '127.0.0.1',
+      }),
     );
+  });
+
+  test('a backend of several proxies is drained in all of them, or in the one that is named', async () => {
+    const one = await openBackend('one');
+    const app = ({ options, events }: Host): HostedApp => {
+      const proxy = roundRobinProxy({ ...options.proxy, name: 'orders' });
+      const users = roundRobinProxy({ backends: [one.url], name: 'users', events });
+      return { app: express().use('/users', users).use(proxy), proxy, proxies: [users] };
+    };
+    const api = new Api(await openGateway([one.url], { ADMIN_TOKEN: TOKEN }, app));
+    const operate = (name: string) =>
+      api.ask(`/api/backends/${idOf(one)}/${name}`, { method: 'POST', headers: BEARER });
+    const held = async () =>
+      Object.fromEntries(
+        (await api.ask('/api/backends')).json.backends.map(({ proxy, held }: BackendRow) => [proxy, held]),
+      );
+    expect((await operate('drain?proxy=users')).json).toEqual({
+      backend: one.url,
+      operation: 'drain',
+      proxies: ['users'],
+    });
+    expect(await held()).toEqual({ users: 'drained' });
+    expect((await operate('isolate')).json.proxies).toEqual(['orders', 'users']);
+    expect(await held()).toEqual({ orders: 'isolated', users: 'isolated' });
+    await operate('restore?proxy=orders');
+    expect(await held()).toEqual({ users: 'isolated' });
+    expect(await operate('drain?proxy=nobody')).toMatchObject({
+      status: 404,
+      json: { title: 'No such backend of this proxy' },
+    });
   });
 
   test('a limit is reset', async () => {

@@ -39,7 +39,7 @@ class FakeFeed {
   }
 }
 
-const control = { drain: () => true, isolate: () => true, restore: () => true, resetLimit: async () => {} };
+const control = { operate: () => [], resetLimit: async () => {} };
 
 let feed: FakeFeed;
 let server: Server;

@@ -1,6 +1,7 @@
 import { type EchoBackend, startEchoBackend } from '../../example-gateway/demo/echo-backend.ts';
 import { readConfig } from '../../lib/gateway/config/config.ts';
 import { type Gateway, startGateway } from '../../lib/gateway/gateway.ts';
+import type { AppFactory } from '../../lib/gateway/hosted-app.ts';
 import { createLogger } from '../../lib/gateway/logging/logger.ts';
 
 /** A gateway in this process, and what it logged. */
@@ -24,12 +25,13 @@ export async function openBackend(name: string): Promise<EchoBackend> {
 export async function openGateway(
   backends: readonly string[],
   env: Readonly<Record<string, string>> = {},
+  app?: AppFactory,
 ): Promise<TestGateway> {
   const logged: unknown[] = [];
   const log = createLogger('debug', (line) => logged.push(JSON.parse(line)));
   // Few connections fit into the limit of open files of any machine: a warning of it must not decide a test.
   const base = { HOST: '127.0.0.1', PORT: '0', ADMIN_PORT: '0', MAX_CONNECTIONS: '400', BACKENDS: backends.join() };
-  const gateway = await startGateway(readConfig({ ...base, ...env }), { log });
+  const gateway = await startGateway(readConfig({ ...base, ...env }), { log, ...(app && { app }) });
   opened.push(gateway);
   return { gateway, url: gateway.url, adminUrl: gateway.adminUrl ?? '', logged };
 }

@@ -183,8 +183,8 @@ describeInChromium('the status page in Chromium', () => {
     await becomes(first, /^Isolated$/);
     await click('Restore', first);
     await becomes(first, /^Up$/);
-    const acts = gateway.logged.filter(({ msg }) => msg === 'operator acted').map(({ act }) => act);
-    expect(acts).toEqual(['drain', 'restore', 'isolate', 'restore']);
+    const operations = gateway.logged.flatMap(({ operation = [] }) => operation);
+    expect(operations).toEqual(['drain', 'restore', 'isolate', 'restore']);
     expect(JSON.stringify(gateway.logged)).not.toContain(TOKEN);
     await page.getByRole('button', { name: 'Lock' }).click();
     expect(await page.getByRole('button', { name: /^Drain/ }).count()).toBe(0);
@@ -291,7 +291,7 @@ describeInChromium('the status page in Chromium', () => {
     const proxies = ['orders', 'stock'].map((name) => opened.add(roundRobinProxy({ name, backends: [url], events })));
     const metrics = opened.add(prometheusMetrics({ register: { registerMetric() {} }, events, proxies }));
     const feed = opened.add(statusFeed({ events, metrics, proxies }));
-    const control = { drain: () => true, isolate: () => true, restore: () => true, resetLimit: async () => {} };
+    const control = { operate: () => [], resetLimit: async () => {} };
     const site = { feed, control, token: undefined, config: () => [], log: createLogger('silent') };
     const server = createAdminServer({ phase: 'running', status: () => ({}) }, { site });
     const admin = opened.add(await listen(() => {}, server));

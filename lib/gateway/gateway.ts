@@ -16,7 +16,7 @@ import { BackendsFile } from './config/backends-file.ts';
 import type { Config } from './config/config.ts';
 import type { Environment } from './config/env-file.ts';
 import { readTlsFiles } from './config/tls-files.ts';
-import { type AppFactory, type HostedApp, middlewareOptions } from './hosted-app.ts';
+import { type AppFactory, type HostedApp, middlewareOptions, proxiesOf } from './hosted-app.ts';
 import { finalHandler } from './internal-error.ts';
 import { ADMIN, GATEWAY, type ListenerName, listen } from './listener.ts';
 import { logEvents } from './logging/event-log.ts';
@@ -52,7 +52,11 @@ export interface WorkerContext {
   /** Counts for the limiter, unless Redis does. */
   readonly counter: CounterLink;
   /** Backends that an operator keeps out, in all workers. */
-  readonly operatorStates: readonly { readonly backend: string; readonly held: 'drained' | 'isolated' }[];
+  readonly operatorStates: readonly {
+    readonly proxy: string;
+    readonly backend: string;
+    readonly held: 'drained' | 'isolated';
+  }[];
 }
 
 interface GatewayParts extends Required<Pick<GatewayDeps, 'app' | 'log' | 'lines' | 'events'>> {
@@ -146,7 +150,7 @@ export class Gateway implements AdminView {
   }
 
   status(): object {
-    const { limiter, breaker, proxy } = this.#hosted;
+    const { limiter, breaker } = this.#hosted;
     const { problems } = this.#observer;
     return {
       phase: this.phase,
@@ -155,7 +159,9 @@ export class Gateway implements AdminView {
       uptimeMs: Date.now() - this.#startedAt,
       limiter: limiter && { mode: limiter.mode },
       circuit: breaker && { state: breaker.state, retryAfterMs: breaker.retryAfterMs() },
-      backends: proxy?.status() ?? [],
+      backends: proxiesOf(this.#hosted).flatMap((proxy) =>
+        proxy.status().map((row) => ({ proxy: proxy.name, ...row })),
+      ),
     };
   }
 
@@ -165,10 +171,10 @@ export class Gateway implements AdminView {
     // The operator's listener first: traffic is taken only once everything else stands.
     if (this.#admin && admin) this.#adminUrl = await this.#listen(this.#admin, ADMIN, admin);
     // Names are looked up by now, as far as they can be: the first requests need not get 503. And what Redis has counted is known.
-    const { limiter, proxy } = this.#hosted;
-    await Promise.all([proxy?.ready(), limiter?.ready()]);
-    for (const { backend, held } of this.#worker?.operatorStates ?? []) {
-      proxy?.[held === 'drained' ? 'drain' : 'isolate'](backend);
+    const proxies = proxiesOf(this.#hosted);
+    await Promise.all([...proxies.map((proxy) => proxy.ready()), this.#hosted.limiter?.ready()]);
+    for (const { proxy: name, backend, held } of this.#worker?.operatorStates ?? []) {
+      for (const proxy of proxies) if (proxy.name === name) proxy[held === 'drained' ? 'drain' : 'isolate'](backend);
     }
     this.#url = await this.#listen(this.#server, GATEWAY, { host, port });
     this.#isOpen = true;
@@ -219,8 +225,11 @@ export class Gateway implements AdminView {
   }
 
   async #release(): Promise<void> {
-    const { limiter, proxy } = this.#hosted;
-    const released = await Promise.allSettled([limiter?.close(), proxy?.close()]);
+    const proxies = proxiesOf(this.#hosted);
+    const released = await Promise.allSettled([
+      this.#hosted.limiter?.close(),
+      ...proxies.map((proxy) => proxy.close()),
+    ]);
     await this.#observer.close();
     // Last, so that the operator can watch to the end.
     this.#admin?.close();

@@ -44,7 +44,13 @@ export interface HostedApp {
   readonly breaker?: CircuitBreaker | undefined;
   /** Follows `BACKENDS`, `BACKENDS_FILE` and `BACKEND_*` at a reload. */
   readonly proxy?: RoundRobinProxy | undefined;
+  /** Further proxies, each with a `name` of its own. No variable configures them. */
+  readonly proxies?: readonly RoundRobinProxy[] | undefined;
 }
+
+/** All proxies of an app. */
+export const proxiesOf = ({ proxy, proxies = [] }: HostedApp): readonly RoundRobinProxy[] =>
+  proxy === undefined ? proxies : [proxy, ...proxies];
 
 /** Makes the app, once in each process that serves. */
 export type AppFactory = (host: Host) => HostedApp;

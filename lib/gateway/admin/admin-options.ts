@@ -1,5 +1,5 @@
 import type { Config } from '../config/config.ts';
-import type { HostedApp } from '../hosted-app.ts';
+import { type HostedApp, proxiesOf } from '../hosted-app.ts';
 import type { Logger } from '../logging/logger.ts';
 import type { Observer } from '../observing/observe.ts';
 import type { AdminOptions } from './admin-server.ts';
@@ -12,7 +12,7 @@ import { shownConfig } from './shown-config.ts';
  */
 export function adminOptions(
   config: () => Config,
-  { limiter, proxy }: HostedApp,
+  hosted: HostedApp,
   { register, feed }: Observer,
   log: Logger,
 ): AdminOptions {
@@ -28,13 +28,14 @@ export function adminOptions(
       config: () => shownConfig(config()),
       log,
       control: {
-        drain: (backend) => proxy?.drain(backend) ?? false,
-        isolate: (backend) => proxy?.isolate(backend) ?? false,
-        restore: (backend) => proxy?.restore(backend) ?? false,
+        operate: ({ operation, backend, proxy: name }) =>
+          proxiesOf(hosted)
+            .filter((proxy) => (name === undefined || proxy.name === name) && proxy[operation](backend))
+            .map((proxy) => proxy.name),
         async resetLimit(client) {
           // Forgotten on the page even when Redis could not be told: this process has forgotten the client.
           feed.forgetClient(client);
-          await limiter?.resetKey(client);
+          await hosted.limiter?.resetKey(client);
         },
       },
     },

@@ -4,20 +4,28 @@ import { isForeign } from './host-check.ts';
 import { refuseMethod, sendJson, sendProblem } from './responses.ts';
 import type { TokenGuard } from './token-guard.ts';
 
-/** What an operator may do. Who has several processes tells all of them. */
+/** What an operator may do with a backend. */
+export const OPERATIONS = ['drain', 'isolate', 'restore'] as const;
+export type Operation = (typeof OPERATIONS)[number];
+
+/** One thing that an operator does with a backend. */
+export interface BackendOperation {
+  readonly operation: Operation;
+  /** Its origin. */
+  readonly backend: string;
+  /** Name of the proxy; without it, every proxy that has the backend. */
+  readonly proxy?: string | undefined;
+}
+
+/** Carries out what an operator does, in every process of the gateway. */
 export interface GatewayControl {
-  /** @returns whether there is such a backend, as with the two others. Rejects when it was not done, anywhere. */
-  drain(backend: string): boolean | Promise<boolean>;
-  isolate(backend: string): boolean | Promise<boolean>;
-  restore(backend: string): boolean | Promise<boolean>;
+  /** @returns the names of the proxies that have the backend. Rejects when it was not done, anywhere. */
+  operate(operation: BackendOperation): readonly string[] | Promise<readonly string[]>;
   /** Rejects when a shared store could not be told. */
   resetLimit(client: string): Promise<void>;
 }
 
-const OPERATOR_ACTS = ['drain', 'isolate', 'restore'] as const;
-type OperatorAct = (typeof OPERATOR_ACTS)[number];
-
-/** The acts have no content; some clients send an empty object all the same. */
+/** The requests have no content; some clients send an empty object all the same. */
 const MAX_CONTENT_BYTES = 1_024;
 const MAX_NAME = 512;
 
@@ -28,7 +36,7 @@ export class OperatorApi {
   readonly #log: Logger;
   readonly #done: (subject: string, text: string) => void;
 
-  /** @param done Told of each act that was done, for all who watch. */
+  /** @param done Is called after each change, for those who watch the status page. */
   constructor(control: GatewayControl, guard: TokenGuard, log: Logger, done: (subject: string, text: string) => void) {
     this.#control = control;
     this.#guard = guard;
@@ -38,13 +46,13 @@ export class OperatorApi {
 
   /** @returns whether the path is one of its own. */
   answers(path: string, req: IncomingMessage, res: ServerResponse): boolean {
-    const [, , what, id, act, ...more] = path.split('/');
-    const isHold = what === 'backends' && OPERATOR_ACTS.includes(act as OperatorAct) && more.length === 0;
+    const [, , what, id, name, ...more] = path.split('/');
+    const operation = OPERATIONS.find((one) => one === name);
     if (path === '/api/token') {
       void this.#run('POST', req, res, () => void res.writeHead(204).end());
-    } else if (isHold && id) {
-      void this.#run('POST', req, res, () => this.#hold(act as OperatorAct, id, req, res));
-    } else if (what === 'limits' && id && act === undefined) {
+    } else if (what === 'backends' && id && operation !== undefined && more.length === 0) {
+      void this.#run('POST', req, res, () => this.#operate(operation, id, req, res));
+    } else if (what === 'limits' && id && name === undefined) {
       void this.#run('DELETE', req, res, () => this.#reset(id, req, res));
     } else {
       return false;
@@ -63,7 +71,7 @@ export class OperatorApi {
       Number(req.headers['content-length'] ?? 0) > MAX_CONTENT_BYTES
     ) {
       res.setHeader('Connection', 'close');
-      sendProblem(res, 413, 'Content too large', 'OperatorApi have no content.');
+      sendProblem(res, 413, 'Content too large', 'A request to this API has no content.');
       return false;
     }
     req.resume();
@@ -76,35 +84,37 @@ export class OperatorApi {
     if (verdict === 'gone') return false;
     const by = req.socket.remoteAddress;
     if (verdict === 'off') {
-      sendProblem(res, 403, 'Forbidden', 'ADMIN_TOKEN is not set: nobody may act.');
+      sendProblem(res, 403, 'Forbidden', 'ADMIN_TOKEN is not set: nobody may change anything.');
     } else if (verdict === 'too-many') {
       res.setHeader('Retry-After', String(this.#guard.retryAfterSeconds));
       sendProblem(res, 429, 'Too many wrong tokens');
     } else {
-      this.#log.warn({ by, path: req.url?.slice(0, MAX_NAME) }, 'operator without the right token');
+      this.#log.warn({ by, path: req.url?.slice(0, MAX_NAME) }, 'a request to the admin API without the right token');
       res.setHeader('WWW-Authenticate', 'Bearer');
       sendProblem(res, 401, 'Unauthorized', 'The right token must be in Authorization: Bearer.');
     }
     return false;
   }
 
-  async #hold(act: OperatorAct, id: string, req: IncomingMessage, res: ServerResponse): Promise<void> {
+  async #operate(operation: Operation, id: string, req: IncomingMessage, res: ServerResponse): Promise<void> {
     const backend = decoded(id);
-    let isFound: boolean;
+    const proxy = new URLSearchParams(req.url?.split('?')[1]).get('proxy') ?? undefined;
+    const facts = { operation, backend, proxy: proxy?.slice(0, MAX_NAME), by: req.socket.remoteAddress };
+    let proxies: readonly string[] = [];
     try {
-      isFound = backend !== undefined && (await this.#control[act](backend));
+      if (backend !== undefined) proxies = await this.#control.operate({ operation, backend, proxy });
     } catch (error) {
-      this.#log.error({ act, backend, by: req.socket.remoteAddress, error }, 'operator acted in vain');
+      this.#log.error({ ...facts, error }, `an operator could not ${operation} a backend`);
       sendProblem(res, 503, 'Not done', 'A process of the gateway did not answer; the others are as they were.');
       return;
     }
-    if (backend === undefined || !isFound) {
-      sendProblem(res, 404, 'No such backend');
+    if (backend === undefined || proxies.length === 0) {
+      sendProblem(res, 404, proxy === undefined ? 'No such backend' : 'No such backend of this proxy');
       return;
     }
-    this.#log.warn({ act, backend, by: req.socket.remoteAddress }, 'operator acted');
-    this.#done(backend, PAST[act]);
-    sendJson(res, 200, { backend, act });
+    this.#log.warn(facts, `backend ${PAST[operation]}`);
+    this.#done(backend, PAST[operation]);
+    sendJson(res, 200, { backend, operation, proxies });
   }
 
   async #reset(id: string, req: IncomingMessage, res: ServerResponse): Promise<void> {
@@ -117,7 +127,7 @@ export class OperatorApi {
     try {
       await this.#control.resetLimit(client);
     } catch (error) {
-      this.#log.error({ act: 'reset', client, by, error }, 'operator acted: the shared store was not told');
+      this.#log.error({ client, by, error }, 'an operator reset a limit: the shared store was not told');
       sendProblem(
         res,
         502,
@@ -126,7 +136,7 @@ export class OperatorApi {
       );
       return;
     }
-    this.#log.warn({ act: 'reset', client, by }, 'operator acted');
+    this.#log.warn({ client, by }, 'limit reset by an operator');
     this.#done(client, 'limit reset by an operator');
     res.writeHead(204).end();
   }
@@ -135,18 +145,18 @@ export class OperatorApi {
     method: string,
     req: IncomingMessage,
     res: ServerResponse,
-    act: () => void | Promise<void>,
+    work: () => void | Promise<void>,
   ): Promise<void> {
     try {
-      if (await this.#admits(method, req, res)) await act();
+      if (await this.#admits(method, req, res)) await work();
     } catch (error) {
-      this.#log.error({ error }, 'an act of the admin API failed');
+      this.#log.error({ error }, 'a request to the admin API failed');
       if (!res.headersSent) sendProblem(res, 500, 'Internal error');
     }
   }
 }
 
-const PAST: Readonly<Record<OperatorAct, string>> = {
+const PAST: Readonly<Record<Operation, string>> = {
   drain: 'drained by an operator',
   isolate: 'isolated by an operator',
   restore: 'restored by an operator',

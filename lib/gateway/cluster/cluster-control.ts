@@ -1,83 +1,72 @@
-import type { GatewayControl } from '../admin/operator-api.ts';
-import type { OperatorAct, OperatorAnswer, OperatorStateEntry } from './messages.ts';
+import type { BackendOperation, GatewayControl } from '../admin/operator-api.ts';
+import type { OperatorStateEntry } from './messages.ts';
 import type { WorkerProcess } from './worker-process.ts';
 
 const TIMEOUT_MS = 2_000;
 
-/** What an operator does is done in all workers or in none. */
+/** Carries out what an operator does in all workers, or in none. */
 export class ClusterControl implements GatewayControl {
   readonly #workers: () => readonly WorkerProcess[];
-  readonly #operatorStates = new Map<string, OperatorStateEntry['held']>();
+  /** What was done so far, by proxy and backend. */
+  readonly #states = new Map<string, OperatorStateEntry>();
 
   /** @param workers Those that serve. */
   constructor(workers: () => readonly WorkerProcess[]) {
     this.#workers = workers;
   }
 
-  drain(backend: string): Promise<boolean> {
-    return this.#hold(backend, 'drain');
-  }
-
-  isolate(backend: string): Promise<boolean> {
-    return this.#hold(backend, 'isolate');
-  }
-
-  restore(backend: string): Promise<boolean> {
-    return this.#hold(backend, 'restore');
+  async operate(operation: BackendOperation): Promise<readonly string[]> {
+    const workers = this.#workers();
+    const asked = workers.map(({ peer }) => peer.ask<readonly string[]>('operate', operation, TIMEOUT_MS));
+    const answers = await Promise.allSettled(asked);
+    const silent = answers.filter(({ status }) => status === 'rejected').length;
+    if (silent > 0) {
+      // Messages arrive in order: a worker that hears both late ends as the others do.
+      for (const worker of workers) this.ready(worker);
+      throw new Error(`${silent} of ${workers.length} workers did not answer: nothing was changed`);
+    }
+    const proxies = new Set(answers.flatMap((answer) => (answer.status === 'fulfilled' ? answer.value : [])));
+    for (const proxy of proxies) this.#remember(operation, proxy);
+    // Workers that became ready while the others were asked.
+    for (const worker of this.#workers()) if (proxies.size > 0 && !workers.includes(worker)) this.ready(worker);
+    return [...proxies];
   }
 
   async resetLimit(client: string): Promise<void> {
     await Promise.all(this.#workers().map(({ peer }) => peer.ask('resetLimit', client, TIMEOUT_MS)));
   }
 
-  /** A new worker serves: what an operator has done since it began has missed it. */
+  /** Tells a worker that serves what it may have missed. */
   ready(worker: WorkerProcess): void {
     worker.peer.tell('setOperatorStates', this.#known());
   }
 
-  /** For a new worker. Those that serve know best: a backend that has left their list is not held any more. */
+  /** For a new worker. Workers that serve know best: a backend that has left their list has no operator state any more. */
   async operatorStates(): Promise<readonly OperatorStateEntry[]> {
     const [worker] = this.#workers();
     if (worker === undefined) return this.#known();
     try {
-      const operatorStates = await worker.peer.ask<readonly OperatorStateEntry[]>(
-        'operatorStates',
-        undefined,
-        TIMEOUT_MS,
-      );
-      this.#operatorStates.clear();
-      for (const { backend, held } of operatorStates) this.#operatorStates.set(backend, held);
-      return operatorStates;
+      const states = await worker.peer.ask<readonly OperatorStateEntry[]>('operatorStates', undefined, TIMEOUT_MS);
+      this.#states.clear();
+      for (const state of states) this.#states.set(stateKey(state), state);
+      return states;
     } catch {
-      // It hangs or has just ended: what it was told before is nearly as good.
+      // It hangs or has just ended: what is known here is nearly as good.
       return this.#known();
     }
   }
 
-  async #hold(backend: string, act: OperatorAct): Promise<boolean> {
-    const workers = this.#workers();
-    const before = this.#operatorStates.get(backend);
-    const asked = workers.map(({ peer }) => peer.ask<OperatorAnswer>('operatorAct', { backend, act }, TIMEOUT_MS));
-    const answers = await Promise.allSettled(asked);
-    const silent = answers.filter(({ status }) => status === 'rejected').length;
-    if (silent > 0) {
-      // In order, so that one that hears both late ends as the others do.
-      for (const { peer } of workers) {
-        peer.tell('operatorAct', { backend, act: 'restore' });
-        if (before !== undefined)
-          peer.tell('operatorAct', { backend, act: before === 'drained' ? 'drain' : 'isolate' });
-      }
-      throw new Error(`${silent} of ${workers.length} workers did not answer: nothing was changed`);
-    }
-    const isFound = answers.some((answer) => answer.status === 'fulfilled' && answer.value.isFound);
-    if (isFound && act === 'restore') this.#operatorStates.delete(backend);
-    else if (isFound) this.#operatorStates.set(backend, act === 'drain' ? 'drained' : 'isolated');
-    // Workers that became ready while the others were asked.
-    for (const worker of this.#workers()) if (isFound && !workers.includes(worker)) this.ready(worker);
-    return isFound;
+  #remember({ operation, backend }: BackendOperation, proxy: string): void {
+    const key = stateKey({ proxy, backend });
+    if (operation === 'restore') this.#states.delete(key);
+    else this.#states.set(key, { proxy, backend, held: operation === 'drain' ? 'drained' : 'isolated' });
   }
 
   #known(): readonly OperatorStateEntry[] {
-    return [...this.#operatorStates].map(([backend, held]) => ({ backend, held }));
+    return [...this.#states.values()];
   }
 }
+
+/** Of a backend of a proxy. */
+export const stateKey = ({ proxy, backend }: { readonly proxy: string; readonly backend: string }): string =>
+  JSON.stringify([proxy, backend]);

@@ -18,6 +18,8 @@ export interface MetricValueJson {
 
 /** A backend that an operator keeps out. `setOperatorStates` tells a worker all of them when it becomes ready. */
 export interface OperatorStateEntry {
+  /** Name of the proxy. */
+  readonly proxy: string;
   readonly backend: string;
   readonly held: 'drained' | 'isolated';
 }
@@ -61,20 +63,6 @@ export interface Prepare extends Plan {
 export interface Preparation {
   readonly problems: readonly string[];
   readonly facts: object;
-}
-
-export type OperatorAct = 'drain' | 'isolate' | 'restore';
-
-/** `hold`, asked by the primary. */
-export interface OperatorQuestion {
-  readonly backend: string;
-  readonly act: OperatorAct;
-}
-
-/** Whether the worker has such a backend, and how it was held before. */
-export interface OperatorAnswer {
-  readonly isFound: boolean;
-  readonly before: OperatorStateEntry['held'] | undefined;
 }
 
 /** `lastWords`, told by a worker that ends in order: its counts must not be lost. */

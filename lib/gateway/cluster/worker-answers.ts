@@ -1,21 +1,15 @@
 import { Registry } from 'prom-client';
 import type { BackendRow, StatusSnapshot, TrafficHistory } from '../../index.ts';
+import type { BackendOperation } from '../admin/operator-api.ts';
 import { readConfig } from '../config/config.ts';
 import type { Gateway } from '../gateway.ts';
 import type { PreparedReload } from '../reload/prepared-reload.ts';
 import { toldProblems } from '../reload/prepared-reload.ts';
-import type {
-  LastWords,
-  MetricJson,
-  OperatorAnswer,
-  OperatorQuestion,
-  OperatorStateEntry,
-  Preparation,
-  Prepare,
-} from './messages.ts';
+import { stateKey } from './cluster-control.ts';
+import type { LastWords, MetricJson, OperatorStateEntry, Preparation, Prepare } from './messages.ts';
 import type { Peer } from './peer.ts';
 
-const ACT_OF = { drained: 'drain', isolated: 'isolate' } as const;
+const OPERATION_OF = { drained: 'drain', isolated: 'isolate' } as const;
 
 /** What the primary asks a worker, and tells it, while it serves. */
 export function answerPrimary(primary: Peer, gateway: Gateway): void {
@@ -39,17 +33,15 @@ export function answerPrimary(primary: Peer, gateway: Gateway): void {
   primary.on('snapshot', () => feed.snapshot());
   primary.on('history', () => feed.history());
   primary.on('operatorStates', (): OperatorStateEntry[] =>
-    backends().flatMap(({ backend, held }) => (held === undefined ? [] : [{ backend, held }])),
+    backends().flatMap(({ proxy, backend, held }) => (held === undefined ? [] : [{ proxy, backend, held }])),
   );
-  primary.on<OperatorQuestion>('operatorAct', async ({ backend, act }): Promise<OperatorAnswer> => {
-    const before = backends().find((row) => row.backend === backend)?.held;
-    return { isFound: await control[act](backend), before };
-  });
-  primary.on<readonly OperatorStateEntry[]>('setOperatorStates', (operatorStates) => {
-    const wanted = new Map(operatorStates.map(({ backend, held }) => [backend, held]));
-    for (const { backend, held } of backends()) {
-      const next = wanted.get(backend);
-      if (next !== held) control[next === undefined ? 'restore' : ACT_OF[next]](backend);
+  primary.on<BackendOperation>('operate', (operation) => control.operate(operation));
+  primary.on<readonly OperatorStateEntry[]>('setOperatorStates', (states) => {
+    const wanted = new Map(states.map((state) => [stateKey(state), state.held]));
+    for (const { proxy, backend, held } of backends()) {
+      const next = wanted.get(stateKey({ proxy, backend }));
+      if (next !== held)
+        control.operate({ operation: next === undefined ? 'restore' : OPERATION_OF[next], backend, proxy });
     }
   });
   primary.on<string>('resetLimit', (client) => control.resetLimit(client));

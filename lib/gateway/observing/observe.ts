@@ -9,7 +9,7 @@ import {
   tracing,
 } from '../../index.ts';
 import type { Config } from '../config/config.ts';
-import type { HostedApp } from '../hosted-app.ts';
+import { type HostedApp, proxiesOf } from '../hosted-app.ts';
 import type { Logger } from '../logging/logger.ts';
 import { watchGateway } from './gateway-problems.ts';
 import type { GatewayState, LogHealth } from './gateway-state.ts';
@@ -68,10 +68,10 @@ export type Observer = ReturnType<typeof observe>;
 
 const given = <T>(part: T | undefined): readonly T[] => (part === undefined ? [] : [part]);
 
-const partsOf = ({ limiter, breaker, proxy }: HostedApp) => ({
-  limiters: given(limiter),
-  breakers: given(breaker),
-  proxies: given(proxy),
+const partsOf = (hosted: HostedApp) => ({
+  limiters: given(hosted.limiter),
+  breakers: given(hosted.breaker),
+  proxies: proxiesOf(hosted),
 });
 
 function countInto(register: Registry, events: GatewayEvents, lines: Lines, hosted: HostedApp) {

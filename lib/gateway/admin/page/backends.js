@@ -61,9 +61,9 @@ function makeRow({ row }) {
   const buttons = el(
     'span',
     { class: 'buttons' },
-    button('drain', row.backend),
-    button('isolate', row.backend),
-    button('restore', row.backend),
+    button('drain', row),
+    button('isolate', row),
+    button('restore', row),
   );
   const latency = cell('Mean latency', el('span', { class: 'spark' }), el('span'));
   const line = el(
@@ -163,7 +163,7 @@ const QUESTIONS = {
 };
 const LAST = ' It is the last one that takes traffic: clients will get 503.';
 
-function button(name, backend) {
+function button(name, { proxy, backend }) {
   const { yes, text } = QUESTIONS[name];
   const shown = short(backend);
   const one = el(
@@ -173,11 +173,15 @@ function button(name, backend) {
   );
   one.addEventListener('click', async () => {
     const warning = one.dataset.last === 'true' && name !== 'restore' ? LAST : '';
-    await sendOperation('POST', `/api/backends/${encodeURIComponent(backend)}/${name}`, {
-      title: `${yes} ${shown}?`,
-      text: text + warning,
-      yes,
-    });
+    await sendOperation(
+      'POST',
+      `/api/backends/${encodeURIComponent(backend)}/${name}?proxy=${encodeURIComponent(proxy)}`,
+      {
+        title: `${yes} ${shown}?`,
+        text: text + warning,
+        yes,
+      },
+    );
   });
   return one;
 }
