@@ -182,3 +182,23 @@ export type {
   RedisClient,
 } from './rate-limit/redis/redis-client.ts';
 export { assertTrustProxy, type TrustProxy } from './rate-limit/trust-proxy.ts';
+
+export {
+  type Declaration,
+  type RouteOptions,
+  type ServiceOptions,
+  type ServiceRouterOptions,
+  serviceRouterDefaults,
+  type WeightedService,
+} from './routing/declaration.ts';
+export type { HeaderRules } from './routing/header-rules.ts';
+export type { RewriteOptions } from './routing/rewrite.ts';
+export type { Authenticator } from './routing/route-authentication.ts';
+export type { RouteLimit } from './routing/route-limits.ts';
+export type { MatchedRequest, RouteMatch } from './routing/route-match.ts';
+export type { FixedResponse, RedirectOptions } from './routing/route-response.ts';
+export {
+  type RouteStatus,
+  type ServiceRouter,
+  serviceRouter,
+} from './routing/service-router.ts';

@@ -18,6 +18,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   testing: ['core'],
   backends: ['core', 'circuit-breaker'],
   proxy: ['core', 'ingress', 'circuit-breaker', 'backends'],
+  routing: ['core', 'auth', 'ingress', 'rate-limit', 'circuit-breaker', 'proxy'],
   lifecycle: ['core', 'ingress'],
   index: [
     'core',
@@ -28,6 +29,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'observability',
     'backends',
     'proxy',
+    'routing',
     'lifecycle',
   ],
   gateway: ['core', 'index'],

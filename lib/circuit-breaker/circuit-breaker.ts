@@ -54,7 +54,7 @@ export interface CircuitBreaker extends Middleware {
 /** Defaults of {@link CircuitBreakerOptions}. */
 export const circuitBreakerDefaults = Object.freeze({ ...circuitDefaults, name: 'route', timeoutMs: 0 });
 
-const checks: Checks<CircuitBreakerOptions> = {
+export const circuitBreakerChecks: Checks<CircuitBreakerOptions> = {
   ...circuitChecks,
   name: nonEmptyString,
   timeoutMs: optionalDurationMs,
@@ -85,7 +85,7 @@ const foreign: ForeignOptions = Object.freeze({
  * @throws {OptionsError} that names each unknown key and each bad value.
  */
 export function circuitBreaker(given?: CircuitBreakerOptions): CircuitBreaker {
-  const options = resolveOptions('circuitBreaker', given, circuitBreakerDefaults, checks, foreign);
+  const options = resolveOptions('circuitBreaker', given, circuitBreakerDefaults, circuitBreakerChecks, foreign);
   const events = options.events ?? new GatewayEvents();
   const { name, timeoutMs, isFailure } = options;
   const rules: GuardRules = { name, timeoutMs, isFailure, events };

@@ -53,6 +53,7 @@ const REJECTION_CAUSES = {
   rate_limited: entry(429, 'Too many requests', 'client', 'http_request_denied'),
   client_denied: entry(403, 'Forbidden', 'client', 'http_request_denied'),
   unauthenticated: entry(401, 'Unauthorized', 'client', 'http_request_denied'),
+  no_route: entry(404, 'Not found', 'client', 'destination_not_found'),
   authentication_unavailable: entry(503, 'Authentication is unavailable', 'gateway', 'proxy_internal_error'),
   limiter_unavailable: entry(503, 'The rate limiter is unavailable', 'gateway', 'proxy_internal_error'),
   circuit_open: entry(503, 'Service temporarily unavailable', 'backend', 'destination_unavailable'),

@@ -55,6 +55,8 @@ export class Exchange {
   upgrade: UpgradeSocket | undefined;
   /** Set by the middlewares that authenticate. */
   consumer: Consumer | undefined;
+  /** Name of the route of `serviceRouter()` that took the request. */
+  route: string | undefined;
   /** Name of the proxy that picked a backend last. */
   proxy: string | undefined;
   /** Origin of the backend that was asked last. */
@@ -170,6 +172,9 @@ export function exchangeOf(req: IncomingMessage, res: ServerResponse): Exchange 
   tagged[kExchange] ??= new Exchange(req, res);
   return tagged[kExchange];
 }
+
+/** The exchange of a request that a middleware of the suite has seen before. */
+export const knownExchange = (req: IncomingMessage): Exchange | undefined => (req as Tagged)[kExchange];
 
 /** What a closed response shows when nobody knew better. */
 function observed(res: ServerResponse): Outcome {

@@ -95,7 +95,7 @@ function paused(req: IncomingMessage, next: Next): Next {
  *
  * @returns `next`, which first undoes it if it was done: Express's router relies on the form that it knows.
  */
-function toOriginForm(req: IncomingMessage, next: Next): Next {
+export function toOriginForm(req: IncomingMessage, next: Next): Next {
   const { url = '', headers } = req;
   if (url.startsWith('/')) return next;
   const [, authority, rest = ''] = /^https?:\/\/([^/?#]*)(.*)$/i.exec(url) ?? [];

@@ -12,12 +12,14 @@ const MADE_PER_REQUEST =
 export class FirstRequest {
   readonly #pool: BackendPool;
   readonly #madeAt = Date.now();
-  #isFirstOfAll = true;
+  #isFirstOfAll: boolean;
   /** Whether the next request is the first one, of all or since the backends changed. */
   isDue = true;
 
-  constructor(pool: BackendPool) {
+  /** @param isManaged Whether the suite itself makes the proxy, so that one that is new while traffic flows is no mistake. */
+  constructor(pool: BackendPool, isManaged: boolean) {
     this.#pool = pool;
+    this.#isFirstOfAll = !isManaged;
   }
 
   check(req: IncomingMessage): void {

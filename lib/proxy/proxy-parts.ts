@@ -10,7 +10,7 @@ import type { GatewayEvents } from '../core/events.ts';
 import type { Outcome } from '../core/outcome.ts';
 import type { AmbiguousPaths } from '../ingress/request-checks.ts';
 import type { AttemptTimeouts } from './attempt-owner.ts';
-import { InFlightCaps } from './in-flight-caps.ts';
+import { type InFlightCapOptions, InFlightCaps, inFlightCapDefaults } from './in-flight-caps.ts';
 import { Membership } from './membership.ts';
 import { PoolHealth } from './pool-health.ts';
 import type { ProxySettings } from './proxy-settings.ts';
@@ -18,11 +18,18 @@ import { Via } from './request/forwarding-headers.ts';
 import type { ReadBody } from './request/read-body.ts';
 import { type RequestHeadRules, requestHeadRules } from './request/request-head.ts';
 import { RetryBudget } from './retry/retry-budget.ts';
-import type { RetrySettings } from './retry/retry-rules.ts';
+import type { RetryOptions, RetrySettings } from './retry/retry-rules.ts';
 import { Connections } from './transport/connections.ts';
 import { ResourceShortages } from './transport/failure.ts';
 import { Tunnels } from './tunnel/tunnels.ts';
 import { Watchdog } from './watchdog.ts';
+
+/** What one route may have of its own while it shares the backends, circuits and connections of a proxy with other routes. */
+export interface RouteForwarding extends Partial<AttemptTimeouts> {
+  readonly retry?: RetryOptions | undefined;
+  readonly maxBodyBytes?: number | undefined;
+  readonly caps?: InFlightCapOptions | undefined;
+}
 
 /** What one proxy consists of: all of its requests share these. */
 export interface ProxyParts {
@@ -109,6 +116,24 @@ function backendMaker(settings: ProxySettings, policy: SelectionPolicy, freed: (
       if (to === 'closed' && freed !== undefined) queueMicrotask(freed);
     });
     return new Backend(config, circuit, needs);
+  };
+}
+
+/** The same parts, except for what one route has of its own. In the same order: one shape of object for all requests. */
+export function partsForRoute(parts: ProxyParts, own: RouteForwarding): ProxyParts {
+  const { retry = {}, maxBodyBytes = parts.maxBodyBytes, caps } = own;
+  const { responseTimeoutMs = parts.timeouts.responseTimeoutMs, idleTimeoutMs = parts.timeouts.idleTimeoutMs } = own;
+  const isPatient =
+    responseTimeoutMs >= parts.timeouts.responseTimeoutMs && idleTimeoutMs >= parts.timeouts.idleTimeoutMs;
+  return {
+    ...parts,
+    timeouts: { responseTimeoutMs, idleTimeoutMs },
+    // How exact a timeout is depends on how often the watchdog looks.
+    watchdog: isPatient ? parts.watchdog : new Watchdog(Math.min(responseTimeoutMs, idleTimeoutMs)),
+    maxBodyBytes,
+    // The budget stays that of the service: routes must not add up to a storm of retries.
+    retry: { ...parts.retry, ...retry },
+    caps: caps === undefined ? parts.caps : new InFlightCaps({ ...inFlightCapDefaults, ...caps }),
   };
 }
 

@@ -34,7 +34,7 @@ import { backendTls } from './transport/backend-tls.ts';
 import { tunnelChecks, tunnelDefaults } from './tunnel/tunnels.ts';
 
 /** Of http-proxy-middleware and express-http-proxy. */
-const foreign: ForeignOptions = Object.freeze({
+export const foreignProxyOptions: ForeignOptions = Object.freeze({
   target: 'use backends, a list of origins',
   targets: 'use backends, a list of origins',
   upstreams: 'use backends, a list of origins',
@@ -55,7 +55,7 @@ const foreign: ForeignOptions = Object.freeze({
   limit: 'use maxBodyBytes',
 });
 
-const checks: Checks<RoundRobinProxyOptions> = {
+export const roundRobinProxyChecks: Checks<RoundRobinProxyOptions> = {
   backends: backendList,
   name: nonEmptyString,
   dns: group(dnsDefaults, dnsChecks),
@@ -96,7 +96,13 @@ export type ProxySettings = ReturnType<typeof proxySettings>;
 
 /** @throws {OptionsError} that names each unknown key and each bad value. */
 export function proxySettings(given: RoundRobinProxyOptions) {
-  const options = resolveOptions('roundRobinProxy', given, roundRobinProxyDefaults, checks, foreign);
+  const options = resolveOptions(
+    'roundRobinProxy',
+    given,
+    roundRobinProxyDefaults,
+    roundRobinProxyChecks,
+    foreignProxyOptions,
+  );
   // The checks of the groups are among those above: what is resolved here is valid.
   const resolved = <T extends object, D extends Partial<T>>(one: T, defaults: D, its: Checks<T>): T & D =>
     resolveOptions('roundRobinProxy', one, defaults, its);

@@ -7,7 +7,7 @@ import type { Middleware, Next } from '../core/http.ts';
 import { filteredRequests } from './filtered-requests.ts';
 import { FirstRequest } from './first-request.ts';
 import { Forwarding } from './forwarding.ts';
-import { closeParts, type ProxyParts, proxyParts } from './proxy-parts.ts';
+import { closeParts, type ProxyParts, partsForRoute, proxyParts, type RouteForwarding } from './proxy-parts.ts';
 import { proxySettings } from './proxy-settings.ts';
 import { watchRequests } from './request/hop-by-hop.ts';
 import type { RoundRobinProxyOptions } from './round-robin-proxy-options.ts';
@@ -89,10 +89,24 @@ export interface RoundRobinProxy extends Middleware {
  * @throws {OptionsError} that names each unknown key and each bad value.
  */
 export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy {
+  return makeProxy(given, false).proxy;
+}
+
+/** A proxy that several routes share. */
+export interface SharedProxy {
+  readonly proxy: RoundRobinProxy;
+  /** Forwards as the proxy does, except for what the route has of its own. */
+  forRoute(own: RouteForwarding): Middleware;
+}
+
+/** @throws {OptionsError} that names each unknown key and each bad value. */
+export const sharedProxy = (given: RoundRobinProxyOptions): SharedProxy => makeProxy(given, true);
+
+function makeProxy(given: RoundRobinProxyOptions, isManaged: boolean): SharedProxy {
   const settings = proxySettings(given);
   const parts = proxyParts(settings);
   watchRequests();
-  const firstRequest = new FirstRequest(parts.pool);
+  const firstRequest = new FirstRequest(parts.pool, isManaged);
   const forward = filteredRequests(settings, (req, res, next) =>
     new Forwarding(parts, exchangeOf(req, res), next).start(),
   );
@@ -102,7 +116,15 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
   }
   const proxy = Object.assign(expresswayProxy satisfies Middleware, controls(parts, firstRequest));
   // Not assigned: the name of a function is read-only.
-  return Object.defineProperty(proxy, 'name', { value: settings.name });
+  Object.defineProperty(proxy, 'name', { value: settings.name });
+  return { proxy, forRoute: (own) => routeForwarder(partsForRoute(parts, own), firstRequest) };
+}
+
+function routeForwarder(parts: ProxyParts, firstRequest: FirstRequest): Middleware {
+  return function expresswayForward(req: IncomingMessage, res: ServerResponse, next: Next): void {
+    if (firstRequest.isDue) firstRequest.check(req);
+    new Forwarding(parts, exchangeOf(req, res), next).start();
+  };
 }
 
 /** What can be asked of a proxy, and done to it. */

@@ -1,0 +1,267 @@
+import {
+  type CircuitBreakerOptions,
+  circuitBreakerChecks,
+  circuitBreakerDefaults,
+} from '../circuit-breaker/circuit-breaker.ts';
+import { eventsCheck, type GatewayEvents } from '../core/events.ts';
+import { TOKEN } from '../core/field-values.ts';
+import {
+  anything,
+  boolean,
+  type Check,
+  type Checks,
+  durationMs,
+  type ForeignOptions,
+  group,
+  integer,
+  listOf,
+  nonEmptyString,
+  optional,
+  type Problem,
+  recordOf,
+} from '../core/options.ts';
+import type { AmbiguousPaths } from '../ingress/request-checks.ts';
+import { ambiguousPathsCheck, requestGuardDefaults } from '../ingress/request-guard.ts';
+import { foreignProxyOptions, roundRobinProxyChecks } from '../proxy/proxy-settings.ts';
+import { type RetryOptions, retryChecks } from '../proxy/retry/retry-rules.ts';
+import { type RoundRobinProxyOptions, roundRobinProxyDefaults } from '../proxy/round-robin-proxy-options.ts';
+import { addressListCheck } from '../rate-limit/address-list.ts';
+import { either, isList, isObject, isText, without } from './check-forms.ts';
+import { type HeaderRules, headerRules, unknownFacts } from './header-rules.ts';
+import { type RewriteOptions, rewriteCheck } from './rewrite.ts';
+import { type Authenticator, authenticatorCheck } from './route-authentication.ts';
+import { NAME, type RouteLimit, routeLimitCheck, routeLimitsCheck, type SharedLimiterOptions } from './route-limits.ts';
+import { Conditions, type RouteMatch, routeMatchChecks } from './route-match.ts';
+import { type FixedResponse, type RedirectOptions, redirectCheck, respondCheck } from './route-response.ts';
+
+/** A pool of backends with its circuits, health checks, load balancing, timeouts and retries: every option of `roundRobinProxy()`. */
+export type ServiceOptions = Omit<RoundRobinProxyOptions, 'name' | 'events' | 'pathFilter' | 'pathRewrite'>;
+
+/** One of several services that share the requests of a route. */
+export interface WeightedService {
+  name: string;
+  /** Share of the requests, relative to the other weights; 0 for none. */
+  weight: number;
+}
+
+/** One route: which requests it takes, and what happens to them. */
+export interface RouteOptions extends RouteMatch {
+  /** Name in metrics, logs and on the status page. Default: its methods, hostname and path. */
+  name?: string;
+  /** Name of the service that gets the requests, or several with weights. Give `service`, `redirect` or `respond`. */
+  service?: string | readonly WeightedService[];
+  /** Redirects the client. */
+  redirect?: RedirectOptions;
+  /** Responds without a backend. */
+  respond?: FixedResponse;
+  /** Who may use the route: the name of an authenticator, or an authenticator. Default: any client. */
+  authentication?: string | Authenticator;
+  /** Limits, all of which must admit a request: `100/1m`, the name of a shared limit, or with a key. Default: none. */
+  rateLimit?: string | RouteLimit | readonly (string | RouteLimit)[];
+  /** Addresses and CIDR ranges that may use the route; others get 403. Default: all. */
+  allow?: readonly string[];
+  /** Addresses and CIDR ranges that get 403. Default: none. */
+  deny?: readonly string[];
+  /** A circuit breaker for the whole route, beside those of the backends. Default: none. */
+  circuit?: Omit<CircuitBreakerOptions, 'name' | 'events'>;
+  /** Requests in progress at a time on this route; more get 503. 0 for any number. Default 0. */
+  maxInFlight?: number;
+  /** The same for each client address; more get 429. Default 0. */
+  maxInFlightPerClient?: number;
+  /** As in `roundRobinProxy()`, for this route. Default: that of the service. */
+  responseTimeoutMs?: number;
+  /** As in `roundRobinProxy()`, for this route. Default: that of the service. */
+  idleTimeoutMs?: number;
+  /** Whether responses may take any time to begin and may pause for any time, as event feeds and long polls do. Default false. */
+  stream?: boolean;
+  /** As in `roundRobinProxy()`, for this route. Default: that of the service. */
+  maxBodyBytes?: number;
+  /** As in `roundRobinProxy()`, for this route; the budget of retries stays that of the service. Default: that of the service. */
+  retry?: Omit<RetryOptions, 'budgetRatio' | 'budgetMinimum'>;
+  /** Changes the path or the hostname that the backend sees. Default: both stay as they are. */
+  rewrite?: RewriteOptions;
+  /** Changes of the request headers that the backend sees. Default: none. */
+  requestHeaders?: HeaderRules;
+}
+
+/** Options of {@link serviceRouter}. */
+export interface ServiceRouterOptions {
+  /** Services by name: lower-case letters, digits and dashes. */
+  services: Readonly<Record<string, ServiceOptions>>;
+  /** Routes, in any order: the most specific one takes a request. */
+  routes: readonly RouteOptions[];
+  /** Limits that several routes share, by name. Default: none. */
+  rateLimits?: Readonly<Record<string, RouteLimit>>;
+  /** Authenticators that several routes share, by name. Default: none. */
+  authentication?: Readonly<Record<string, Authenticator>>;
+  /** Where the limits of all routes are counted, and other options that they share. Default: in this process. */
+  limiter?: Omit<SharedLimiterOptions, 'events'>;
+  /** As in `requestGuard()`. Default `reject`. */
+  ambiguousPaths?: AmbiguousPaths;
+  /** Whether several slashes in a row become one, as in `requestGuard()`. Default true. */
+  mergeSlashes?: boolean;
+  /** Where events go. Default: an emitter of its own, as `events`. */
+  events?: GatewayEvents;
+}
+
+/** What `setDeclaration()` replaces. */
+export type Declaration = Pick<ServiceRouterOptions, 'services' | 'routes' | 'rateLimits' | 'authentication'>;
+
+const NAMED = 'of lower-case letters, digits and dashes, at most 63';
+
+const weightedServices = listOf(
+  'service',
+  group<WeightedService, object>({}, { name: nonEmptyString, weight: integer(0, 1_000_000) }),
+  1,
+);
+
+const routeForeign: ForeignOptions = Object.freeze({
+  host: 'use hostnames',
+  hosts: 'use hostnames',
+  hostname: 'use hostnames',
+  method: 'use methods, a list',
+  prefix: 'use path',
+  paths: 'use one route for each path',
+  target: 'use service',
+  backends: 'give them to a service',
+  timeoutMs: 'use responseTimeoutMs',
+  auth: 'use authentication',
+  cors: 'put a middleware such as cors() before serviceRouter()',
+});
+
+const route = group<RouteOptions, object>(
+  {},
+  {
+    name: optional(nonEmptyString),
+    ...routeMatchChecks,
+    service: optional(
+      either('the name of a service, or a list of services with weights', [
+        [isText, nonEmptyString],
+        [isList, weightedServices],
+      ]),
+    ),
+    redirect: optional(redirectCheck),
+    respond: optional(respondCheck),
+    authentication: optional(
+      either('the name of an authenticator, or an authenticator', [
+        [isText, nonEmptyString],
+        [isObject, authenticatorCheck],
+      ]),
+    ),
+    rateLimit: optional(routeLimitsCheck),
+    allow: optional(addressListCheck),
+    deny: optional(addressListCheck),
+    circuit: optional(group(circuitBreakerDefaults, without(circuitBreakerChecks, 'name', 'events'))),
+    maxInFlight: optional(integer(0)),
+    maxInFlightPerClient: optional(integer(0)),
+    responseTimeoutMs: optional(durationMs),
+    idleTimeoutMs: optional(durationMs),
+    stream: optional(boolean),
+    maxBodyBytes: optional(integer(0)),
+    retry: optional(group({}, optionalAll(without(retryChecks, 'budgetRatio', 'budgetMinimum')))),
+    rewrite: optional(rewriteCheck),
+    requestHeaders: optional(headerRules),
+  },
+  routeForeign,
+  routeProblems,
+);
+
+function optionalAll<T extends object>(checks: Checks<T>): Checks<T> {
+  return Object.fromEntries(
+    Object.entries<Check>(checks as never).map(([name, check]) => [name, optional(check)]),
+  ) as never;
+}
+
+function routeProblems(route: RouteOptions): Problem[] {
+  const ends = (['service', 'redirect', 'respond'] as const).filter((name) => route[name] !== undefined);
+  const isExact = typeof route.path === 'object' && 'exact' in route.path;
+  const problems: Problem[] = [];
+  const add = (key: string, problem: string) => problems.push({ path: key === '' ? [] : [key], text: problem });
+  if (ends.length !== 1)
+    add(ends[1] ?? '', `give exactly one of service, redirect and respond, got ${ends.join(' and ') || 'none'}`);
+  if (isExact && route.rewrite?.prefix !== undefined)
+    add('rewrite', 'rewrite.prefix needs a path prefix, and the path is exact');
+  if (isExact && route.redirect?.prefix !== undefined)
+    add('redirect', 'redirect.prefix needs a path prefix, and the path is exact');
+  if (route.stream === true && (route.responseTimeoutMs ?? route.idleTimeoutMs) !== undefined) {
+    add('stream', 'stream has no responseTimeoutMs and no idleTimeoutMs');
+  }
+  if (Array.isArray(route.service) && route.service.every(({ weight }) => weight === 0))
+    add('service', 'one service needs a weight above 0');
+  for (const name of Object.keys(route.headers ?? {}))
+    if (!TOKEN.test(name)) add('headers', `"${name}" is no header name`);
+  for (const name of unknownFacts(route.requestHeaders ?? {}))
+    add('requestHeaders', `{${name}} is no fact of a request`);
+  return problems;
+}
+
+const service: Check = group<ServiceOptions, object>(
+  roundRobinProxyDefaults,
+  without(roundRobinProxyChecks, 'name', 'events', 'pathFilter', 'pathRewrite') as Checks<ServiceOptions>,
+  foreignProxyOptions,
+);
+
+/** Defaults of {@link ServiceRouterOptions}. */
+export const serviceRouterDefaults = Object.freeze({ ...requestGuardDefaults });
+
+/** Checks of {@link ServiceRouterOptions}: the one definition of what a declaration may contain. */
+export const serviceRouterChecks: Checks<ServiceRouterOptions> = {
+  services: recordOf('service', service, NAME, NAMED),
+  routes: listOf('route', route, 1),
+  rateLimits: optional(recordOf('limit', routeLimitCheck, NAME, NAMED)),
+  authentication: optional(recordOf('authenticator', authenticatorCheck, NAME, NAMED)),
+  limiter: optional(anything),
+  ambiguousPaths: ambiguousPathsCheck,
+  mergeSlashes: boolean,
+  events: optional(eventsCheck),
+};
+
+/** The name of a route that has none: its methods, hostname and path. */
+export function routeName({ name, methods, hostnames: hosts, path: matched = '/' }: RouteOptions): string {
+  if (name !== undefined) return name;
+  const host = [hosts ?? []].flat()[0] ?? '';
+  const shown = typeof matched === 'string' ? matched : 'exact' in matched ? `=${matched.exact}` : matched.prefix;
+  return `${methods === undefined ? '' : `${methods.join('|')} `}${host}${shown}`;
+}
+
+/** What only the whole declaration shows: names that do not exist, and routes that can take no request. */
+export function declarationProblems({
+  services,
+  routes,
+  rateLimits = {},
+  authentication = {},
+}: ServiceRouterOptions): Problem[] {
+  const problems: Problem[] = [];
+  const names = new Map<string, number>();
+  const conditions = new Map<string, number>();
+  for (const [index, one] of routes.entries()) {
+    const add = (key: string, problem: string) =>
+      problems.push({ path: ['routes', index, key], text: `routes: route ${index + 1}: ${problem}` });
+    const known = (key: string, what: string, name: string, all: object) => {
+      if (!Object.hasOwn(all, name)) add(key, `there is no ${what} "${name}"`);
+    };
+    const name = routeName(one);
+    const sameName = names.get(name);
+    if (sameName !== undefined) add('name', `is called "${name}" like route ${sameName + 1}: give one of them a name`);
+    names.set(name, index);
+    const conditionsText = new Conditions(one).text;
+    const same = conditions.get(conditionsText);
+    if (same !== undefined) add('path', `takes no request, because route ${same + 1} has the same conditions`);
+    else conditions.set(conditionsText, index);
+    for (const each of serviceNames(one)) known('service', 'service', each, services);
+    if (typeof one.authentication === 'string')
+      known('authentication', 'authenticator', one.authentication, authentication);
+    for (const limit of [one.rateLimit ?? []].flat()) {
+      if (typeof limit === 'string' && NAME.test(limit)) known('rateLimit', 'limit', limit, rateLimits);
+      const { key } = typeof limit === 'string' ? (rateLimits[limit] ?? { key: undefined }) : limit;
+      const needsConsumer = key === 'consumer' || (typeof key === 'object' && 'claim' in key);
+      if (needsConsumer && one.authentication === undefined)
+        add('rateLimit', 'counts consumers, and the route has no authentication');
+    }
+  }
+  return problems;
+}
+
+/** The services that a route may forward to. */
+export const serviceNames = ({ service: given }: RouteOptions): readonly string[] =>
+  given === undefined ? [] : typeof given === 'string' ? [given] : given.map(({ name }) => name);

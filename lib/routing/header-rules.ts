@@ -1,0 +1,102 @@
+import type { IncomingMessage } from 'node:http';
+import type { Exchange } from '../core/exchange.ts';
+import { TOKEN } from '../core/field-values.ts';
+import { type Check, described, group, listOf, optional, text } from '../core/options.ts';
+
+/**
+ * Changes of request headers. In values, `{clientAddress}`, `{consumer}`, `{plan}`, `{route}`, `{service}`, `{host}`, `{scheme}` and `{requestId}`
+ * stand for facts of the request; a fact that is not known is an empty text.
+ */
+export interface HeaderRules {
+  /** Headers that are set, in place of any of that name. Default: none. */
+  set?: Readonly<Record<string, string>>;
+  /** Headers that are added beside those of that name. Default: none. */
+  add?: Readonly<Record<string, string>>;
+  /** Names of headers that are removed. It happens first. Default: none. */
+  remove?: readonly string[];
+}
+
+const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
+
+/** Headers that say how the message is framed, or who asked: the gateway writes them itself. */
+const OURS = new Set([
+  'connection',
+  'content-length',
+  'host',
+  'keep-alive',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+]);
+
+const values: Check = described(
+  (value) => {
+    if (typeof value !== 'object' || value === null || Array.isArray(value))
+      return 'must be an object: a value for each header';
+    return Object.entries(value).flatMap(([name, one]) =>
+      !TOKEN.test(name) || OURS.has(name.toLowerCase())
+        ? [{ path: [name], text: `"${name}" is no header that can be set` }]
+        : typeof one !== 'string' || !VALUE.test(one)
+          ? [{ path: [name], text: `"${name}" must have a text without control characters` }]
+          : [],
+    );
+  },
+  { type: 'object', additionalProperties: { type: 'string' } },
+);
+
+export const headerRules: Check = group<HeaderRules, HeaderRules>(
+  {},
+  {
+    set: optional(values),
+    add: optional(values),
+    remove: optional(listOf('header', text(TOKEN, 'must be a header name'))),
+  },
+);
+
+/** A value, and the facts that it asks for. */
+type Template = (exchange: Exchange) => string;
+
+const FACTS: Readonly<Record<string, Template>> = {
+  clientAddress: ({ clientAddress }) => clientAddress ?? '',
+  consumer: ({ consumer }) => consumer?.name ?? '',
+  plan: ({ consumer }) => consumer?.plan ?? '',
+  route: ({ route }) => route ?? '',
+  service: ({ proxy }) => proxy ?? '',
+  host: ({ req }) => req.headers.host ?? '',
+  scheme: ({ scheme }) => scheme,
+  requestId: ({ res }) => String(res.getHeader('x-request-id') ?? ''),
+};
+
+const FACT = /\{(\w+)\}/g;
+
+function template(value: string): Template {
+  if (!value.includes('{')) return () => value;
+  return (exchange) => value.replaceAll(FACT, (whole, name: string) => sendable(FACTS[name]?.(exchange) ?? whole));
+}
+
+/** A fact such as the name of a consumer may have characters that no header can hold. */
+const sendable = (fact: string): string => fact.replaceAll(/[^\t\x20-\x7e]/g, (one) => encodeURIComponent(one));
+
+/** Names of facts in values that do not exist: most likely misspelt. */
+export function unknownFacts({ set = {}, add = {} }: HeaderRules): string[] {
+  return [...Object.values(set), ...Object.values(add)]
+    .flatMap((value) => [...value.matchAll(FACT)].map(([, name]) => name as string))
+    .filter((name) => !Object.hasOwn(FACTS, name));
+}
+
+/** Applies rules to the headers of a request. */
+export function requestHeaderRules({ set = {}, add = {}, remove = [] }: HeaderRules): (exchange: Exchange) => void {
+  const removed = remove.map((name) => name.toLowerCase());
+  const setters = Object.entries(set).map(([name, value]) => [name.toLowerCase(), template(value)] as const);
+  const adders = Object.entries(add).map(([name, value]) => [name.toLowerCase(), template(value)] as const);
+  return (exchange) => {
+    const { headers }: IncomingMessage = exchange.req;
+    for (const name of removed) delete headers[name];
+    for (const [name, value] of setters) headers[name] = value(exchange);
+    for (const [name, value] of adders) {
+      const before = headers[name];
+      headers[name] = before === undefined ? value(exchange) : `${[before].flat().join(', ')}, ${value(exchange)}`;
+    }
+  };
+}

@@ -1,0 +1,56 @@
+import { type Check, group, optional, text } from '../core/options.ts';
+
+/** What becomes of the target of a request before it is forwarded. Give `prefix` or `fullPath`, not both. */
+export interface RewriteOptions {
+  /**
+   * Replaces the path prefix of the route: with `path: /shop` and `prefix: /`, `/shop/cart` becomes `/cart`. The backend learns the
+   * removed part as `X-Forwarded-Prefix`. Not for a route with an exact path.
+   */
+  prefix?: string;
+  /** Replaces the whole path; the query stays. */
+  fullPath?: string;
+  /** Replaces the hostname in the `Host` header. */
+  hostname?: string;
+}
+
+/** The path of a target in origin form, and what follows it. */
+export function splitTarget(target: string): { path: string; query: string } {
+  const end = target.search(/[?#]/);
+  return end === -1 ? { path: target, query: '' } : { path: target.slice(0, end), query: target.slice(end) };
+}
+
+/**
+ * Puts `replacement` in place of `prefix`, which the path begins with, at a path segment. Empty prefixes stand for `/`. The result
+ * begins with one slash: `//evil.example` would be a hostname where a client resolves it as a reference (RFC 3986 §4.2).
+ */
+export function replacePrefix(path: string, prefix: string, replacement: string): string {
+  const start = replacement.endsWith('/') ? replacement.slice(0, -1) : replacement;
+  const rest = path.slice(prefix.endsWith('/') ? prefix.length - 1 : prefix.length);
+  return start === '' ? `/${rest.replace(/^\/+/, '')}` : start + rest;
+}
+
+/** The target that is forwarded. */
+export function rewriteTarget(target: string, prefix: string, rewrite: RewriteOptions): string {
+  const { path, query } = splitTarget(target);
+  if (rewrite.fullPath !== undefined) return rewrite.fullPath + query;
+  if (rewrite.prefix !== undefined) return replacePrefix(path, prefix, rewrite.prefix) + query;
+  return target;
+}
+
+/** A path that requests are sent to. */
+export const pathCheck: Check = text(/^\/[^?#\s]*$/, 'must be a path that begins with a slash');
+
+/** Says when both kinds of path are given. */
+export const onePath = (one: { readonly prefix?: unknown; readonly fullPath?: unknown }): string[] =>
+  one.prefix !== undefined && one.fullPath !== undefined ? ['give prefix or fullPath, not both'] : [];
+
+export const rewriteCheck: Check = group<RewriteOptions, object>(
+  {},
+  {
+    prefix: optional(pathCheck),
+    fullPath: optional(pathCheck),
+    hostname: optional(text(/^[^\s/@]+$/, 'must be a hostname')),
+  },
+  {},
+  onePath,
+);

@@ -1,0 +1,61 @@
+import { type ApiKeyAuthOptions, apiKeyAuth, apiKeyAuthChecks, apiKeyAuthDefaults } from '../auth/api-key-auth.ts';
+import type { AuthenticationMiddleware } from '../auth/authentication.ts';
+import { type BasicAuthOptions, basicAuth, basicAuthChecks, basicAuthDefaults } from '../auth/basic-auth.ts';
+import { type ForwardAuthOptions, forwardAuth, forwardAuthChecks, forwardAuthDefaults } from '../auth/forward-auth.ts';
+import { type JwtAuthOptions, jwtAuth, jwtAuthChecks, jwtAuthDefaults, jwtKeysCheck } from '../auth/jwt-auth.ts';
+import type { GatewayEvents } from '../core/events.ts';
+import { type Check, group, optional } from '../core/options.ts';
+import { without } from './check-forms.ts';
+
+/** How a request proves who sends it. Give one. */
+export interface Authenticator {
+  /** A JSON Web Token. */
+  jwt?: JwtAuthOptions;
+  /** An API key. */
+  apiKey?: ApiKeyAuthOptions;
+  /** A name and a password. */
+  basic?: BasicAuthOptions;
+  /** A service that decides. */
+  forwardAuth?: ForwardAuthOptions;
+}
+
+/** Checks of {@link Authenticator}. */
+export const authenticatorCheck: Check = group<Authenticator, object>(
+  {},
+  {
+    jwt: optional(
+      group<Omit<JwtAuthOptions, 'events'>, typeof jwtAuthDefaults>(
+        jwtAuthDefaults,
+        without(jwtAuthChecks, 'events'),
+        {},
+        jwtKeysCheck,
+      ),
+    ),
+    apiKey: optional(group(apiKeyAuthDefaults, without(apiKeyAuthChecks, 'events'))),
+    basic: optional(group(basicAuthDefaults, without(basicAuthChecks, 'events'))),
+    forwardAuth: optional(group(forwardAuthDefaults, without(forwardAuthChecks, 'events'))),
+  },
+  {},
+  (one) => (Object.keys(one).length === 1 ? [] : ['give exactly one of jwt, apiKey, basic and forwardAuth']),
+);
+
+/** An authenticator in use. */
+export interface RunningAuthenticator {
+  readonly middleware: AuthenticationMiddleware;
+  close(): void;
+}
+
+/** @throws {OptionsError} for what only its use shows, such as a file of keys that cannot be read. */
+export function startAuthenticator(
+  { jwt, apiKey, basic, forwardAuth: forward }: Authenticator,
+  events: GatewayEvents,
+): RunningAuthenticator {
+  if (apiKey !== undefined) {
+    const middleware = apiKeyAuth({ ...apiKey, events });
+    return { middleware, close: () => middleware.close() };
+  }
+  const close = () => undefined;
+  if (jwt !== undefined) return { middleware: jwtAuth({ ...jwt, events }), close };
+  if (basic !== undefined) return { middleware: basicAuth({ ...basic, events }), close };
+  return { middleware: forwardAuth({ ...(forward as ForwardAuthOptions), events }), close };
+}

@@ -1,0 +1,173 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { isDeepStrictEqual } from 'node:util';
+import { type Consumer, exchangeOf, knownExchange } from '../core/exchange.ts';
+import { TOKEN } from '../core/field-values.ts';
+import type { Middleware, Next } from '../core/http.ts';
+import {
+  type Check,
+  described,
+  group,
+  listOf,
+  nonEmptyString,
+  oneOf,
+  optional,
+  recordOf,
+  text,
+} from '../core/options.ts';
+import { type IpRateLimiter, ipRateLimit } from '../rate-limit/ip-rate-limit.ts';
+import type { IpRateLimitOptions } from '../rate-limit/ip-rate-limit-options.ts';
+import { windowsCheck } from '../rate-limit/quotas.ts';
+import { either, isList, isObject, isText } from './check-forms.ts';
+
+/** A limit of requests. */
+export interface RouteLimit {
+  /** Requests per window, such as `100/1m` or `100/1m, 1000/1h`. */
+  limit: string;
+  /** What has the limit: each client address, each consumer, each value of a request header, or each value of a token's claim. Default `address`. */
+  key?: 'address' | 'consumer' | { readonly header: string } | { readonly claim: string };
+  /** Limits of consumers by their plan, such as `{ gold: '1000/1m' }`. Consumers of other plans have `limit`. Default: none. */
+  plans?: Readonly<Record<string, string>>;
+  /** How requests are counted. Default `sliding-window`. */
+  algorithm?: 'sliding-window' | 'token-bucket';
+}
+
+/** Names that a declaration gives to services, limits and authenticators. */
+export const NAME = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
+
+const limitText: Check = described(
+  (value) => (typeof value === 'string' ? windowsCheck(value) : 'must be a limit such as 100/1m'),
+  { type: 'string', examples: ['100/1m', '100/1m, 1000/1h'] },
+);
+
+const key = either('address, consumer, { header } or { claim }', [
+  [isText, oneOf('address', 'consumer')],
+  [
+    (value) => isObject(value) && 'header' in (value as object),
+    group({}, { header: text(TOKEN, 'must be a header name') }),
+  ],
+  [isObject, group({}, { claim: nonEmptyString })],
+]);
+
+/** Checks of {@link RouteLimit}. */
+export const routeLimitCheck: Check = group<RouteLimit, object>(
+  {},
+  {
+    limit: limitText,
+    key: optional(key),
+    plans: optional(recordOf('limit', limitText, /./, 'the name of a plan')),
+    algorithm: optional(oneOf('sliding-window', 'token-bucket')),
+  },
+  { windows: 'use limit, such as 100/1m', windowMs: 'use limit, such as 100/1m', max: 'use limit, such as 100/1m' },
+);
+
+// Whether there is a shared limit of that name is checked with the whole declaration.
+const limitOrName = described((value) => (NAME.test(value as string) ? undefined : limitText(value)), {
+  type: 'string',
+  examples: ['100/1m'],
+});
+
+const forms = [
+  [isText, limitOrName],
+  [isObject, routeLimitCheck],
+] as const;
+
+const oneLimit = either('a limit such as 100/1m, the name of a shared limit, or an object with limit', forms);
+
+/** Checks the limits of a route. */
+export const routeLimitsCheck = either(
+  'a limit such as 100/1m, the name of a shared limit, an object with limit, or a list of these',
+  [...forms, [isList, listOf('limit', oneLimit, 1)]],
+);
+
+/** Options that all limits of a router share. */
+export type SharedLimiterOptions = Pick<
+  IpRateLimitOptions,
+  | 'redis'
+  | 'counter'
+  | 'keyPrefix'
+  | 'keySecret'
+  | 'storeTimeoutMs'
+  | 'onStoreError'
+  | 'ipv6Subnet'
+  | 'fields'
+  | 'trustProxy'
+  | 'events'
+>;
+
+/** One limit: a limiter, and one more for each plan. */
+export class RouteLimiter {
+  readonly #limiter: IpRateLimiter;
+  readonly #plans: ReadonlyMap<string, IpRateLimiter>;
+  readonly #key: RouteLimit['key'];
+
+  constructor(name: string, declared: RouteLimit, shared: SharedLimiterOptions) {
+    const made = (limiter: string, limit: string) =>
+      ipRateLimit({ ...shared, ...limitsOf(declared, limit), name: limiterName(limiter) });
+    this.#key = declared.key;
+    this.#limiter = made(name, declared.limit);
+    this.#plans = new Map(
+      Object.entries(declared.plans ?? {}).map(([plan, limit]) => [plan, made(`${name}, plan ${plan}`, limit)]),
+    );
+  }
+
+  get all(): readonly IpRateLimiter[] {
+    return [this.#limiter, ...this.#plans.values()];
+  }
+
+  /** Whether the limit needs to know no more than the address of the client. */
+  get isByAddress(): boolean {
+    return (this.#key ?? 'address') === 'address' && this.#plans.size === 0;
+  }
+
+  get middleware(): Middleware {
+    if (this.#plans.size === 0) return this.#limiter;
+    return (req: IncomingMessage, res: ServerResponse, next: Next): void => {
+      const plan = exchangeOf(req, res).consumer?.plan;
+      const limiter = (plan === undefined ? undefined : this.#plans.get(plan)) ?? this.#limiter;
+      limiter(req, res, next);
+    };
+  }
+
+  /** Other numbers for the same limit: what was counted stays. */
+  replace(declared: RouteLimit): void {
+    this.#limiter.setLimits(limitsOf(declared, declared.limit));
+    for (const [plan, limit] of Object.entries(declared.plans ?? {})) {
+      this.#plans.get(plan)?.setLimits(limitsOf(declared, limit));
+    }
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.all.map((one) => one.close()));
+  }
+}
+
+/** Whether a limit only has other numbers than before: the limiter goes on. */
+export function keepsLimiter(before: RouteLimit, now: RouteLimit): boolean {
+  const rest = ({ key, algorithm, plans = {} }: RouteLimit) => ({ key, algorithm, plans: Object.keys(plans).sort() });
+  return isDeepStrictEqual(rest(before), rest(now));
+}
+
+const limitsOf = ({ algorithm, key: by }: RouteLimit, windows: string): IpRateLimitOptions => ({
+  windows,
+  algorithm,
+  key: keyFunction(by),
+});
+
+/** The name of a limiter is part of its keys in Redis, where some characters have a meaning. */
+const limiterName = (name: string): string => name.replaceAll(/[^\x20-\x7e]|["\\:{}]/g, encodeURIComponent);
+
+function keyFunction(key: RouteLimit['key'] = 'address'): IpRateLimitOptions['key'] {
+  if (key === 'address') return undefined;
+  // A request without a consumer, header or claim counts for its address.
+  if (key === 'consumer') return (req) => consumerOf(req)?.name;
+  if ('header' in key) {
+    const name = key.header.toLowerCase();
+    return ({ headers }) => [headers[name] ?? []].flat().join(', ') || undefined;
+  }
+  return (req) => {
+    const claim = consumerOf(req)?.claims?.[key.claim];
+    return typeof claim === 'string' || typeof claim === 'number' ? String(claim) : undefined;
+  };
+}
+
+const consumerOf = (req: IncomingMessage): Consumer | undefined => knownExchange(req)?.consumer;

@@ -1,0 +1,84 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { exchangeOf } from '../core/exchange.ts';
+import type { Middleware } from '../core/http.ts';
+import { type Check, group, integer, oneOf, optional, text } from '../core/options.ts';
+import { anyText, texts, without } from './check-forms.ts';
+import { onePath, pathCheck, rewriteTarget } from './rewrite.ts';
+
+/** A redirect to another URL. What is not given stays as it was in the request. */
+export interface RedirectOptions {
+  scheme?: 'http' | 'https';
+  hostname?: string;
+  port?: number;
+  /** Replaces the path prefix of the route. */
+  prefix?: string;
+  /** Replaces the whole path. */
+  fullPath?: string;
+  /** Default 302. */
+  status?: 301 | 302 | 303 | 307 | 308;
+}
+
+/** A response that the gateway makes itself. */
+export interface FixedResponse {
+  /** Default 200. */
+  status?: number;
+  /** Default: none. */
+  headers?: Readonly<Record<string, string>>;
+  /** Default: an empty body. */
+  body?: string;
+}
+
+/** Checks of {@link RedirectOptions}. */
+export const redirectCheck: Check = group<RedirectOptions, object>(
+  {},
+  {
+    scheme: optional(oneOf('http', 'https')),
+    hostname: optional(text(/^[^\s/@:]+$/, 'must be a hostname without port')),
+    port: optional(integer(1, 65_535)),
+    prefix: optional(pathCheck),
+    fullPath: optional(pathCheck),
+    status: optional(oneOf(301, 302, 303, 307, 308)),
+  },
+  {},
+  (one) => [
+    ...(Object.keys(without(one, 'status')).length === 0 ? ['must change scheme, hostname, port or path'] : []),
+    ...onePath(one),
+  ],
+);
+
+/** Checks of {@link FixedResponse}. */
+export const respondCheck: Check = group<FixedResponse, object>(
+  {},
+  { status: optional(integer(200, 599)), headers: optional(texts), body: optional(anyText) },
+);
+
+const DEFAULT_PORTS: Readonly<Record<string, number>> = { http: 80, https: 443 };
+
+/** Redirects requests, of which `prefix` is the path prefix of the route. */
+export function redirects(redirect: RedirectOptions, prefix: string): Middleware {
+  return function expresswayRedirect(req: IncomingMessage, res: ServerResponse): void {
+    const exchange = exchangeOf(req, res);
+    const scheme = redirect.scheme ?? exchange.scheme;
+    // The port of the request belongs to its scheme and host: it goes with them.
+    const [, host = '', ownPort] = /^(\[[^\]]*\]|[^:]*)(?::(\d+))?$/.exec(req.headers.host ?? '') ?? [];
+    const keepsPort = redirect.scheme === undefined && redirect.hostname === undefined;
+    const port = redirect.port ?? (keepsPort && ownPort ? Number(ownPort) : DEFAULT_PORTS[scheme]);
+    const authority = `${redirect.hostname ?? host}${port === DEFAULT_PORTS[scheme] ? '' : `:${port}`}`;
+    const target = rewriteTarget(req.url ?? '/', prefix, redirect);
+    // A client of HTTP/1.0 need not say which host it means.
+    const location = authority === '' ? target : `${scheme}://${authority}${target}`;
+    res.writeHead(redirect.status ?? 302, { Location: location, 'Content-Length': 0 }).end();
+  };
+}
+
+/** Responds without a backend. */
+export function responds({ status = 200, headers = {}, body = '' }: FixedResponse): Middleware {
+  const content = Buffer.from(body);
+  return function expresswayRespond(_req: IncomingMessage, res: ServerResponse): void {
+    const bodyless = status === 204 || status === 304;
+    if (!bodyless) res.setHeader('Content-Length', content.length);
+    for (const [name, value] of Object.entries(headers)) res.setHeader(name, value);
+    res.statusCode = status;
+    res.end(bodyless ? undefined : content);
+  };
+}

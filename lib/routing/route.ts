@@ -1,0 +1,147 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type CircuitBreaker, circuitBreaker } from '../circuit-breaker/circuit-breaker.ts';
+import { compose } from '../core/compose.ts';
+import type { GatewayEvents } from '../core/events.ts';
+import { exchangeOf } from '../core/exchange.ts';
+import type { Middleware, Next } from '../core/http.ts';
+import { reject } from '../core/reject.ts';
+import type { RouteForwarding } from '../proxy/proxy-parts.ts';
+import type { SharedProxy } from '../proxy/round-robin-proxy.ts';
+import { AddressList } from '../rate-limit/address-list.ts';
+import { type RouteOptions, routeName, type WeightedService } from './declaration.ts';
+import { requestHeaderRules } from './header-rules.ts';
+import { type RewriteOptions, rewriteTarget } from './rewrite.ts';
+import type { RouteLimiter } from './route-limits.ts';
+import { prefixOf } from './route-match.ts';
+import { redirects, responds } from './route-response.ts';
+
+/** What routes share, made before them. */
+export interface RouteParts {
+  readonly services: ReadonlyMap<string, SharedProxy>;
+  readonly limiters: readonly RouteLimiter[];
+  readonly authenticate: Middleware | undefined;
+  readonly breaker: CircuitBreaker | undefined;
+  readonly events: GatewayEvents;
+}
+
+/** A route in use. */
+export interface Route {
+  readonly name: string;
+  readonly options: RouteOptions;
+  /** Handles the requests that the route takes. */
+  readonly handle: Middleware;
+}
+
+/** Puts together what happens to the requests of a route, in order. What the route does not ask for is not there. */
+export function makeRoute(options: RouteOptions, parts: RouteParts): Route {
+  const { limiters, authenticate, breaker, events } = parts;
+  // Limits by address go before authentication, so that guessing is limited; the others need to know the consumer.
+  const early = limiters.filter((one) => one.isByAddress);
+  const late = limiters.filter((one) => !one.isByAddress);
+  const chain = [
+    addressGate(options, events),
+    ...early.map((one) => one.middleware),
+    authenticate,
+    ...late.map((one) => one.middleware),
+    breaker,
+    requestChanges(options),
+    lastHandler(options, parts),
+  ].filter((one) => one !== undefined);
+  return {
+    name: routeName(options),
+    options,
+    handle: chain.length === 1 ? (chain[0] as Middleware) : compose(...chain),
+  };
+}
+
+/** @throws {OptionsError} for what only its use shows. */
+export function routeBreaker(options: RouteOptions, events: GatewayEvents): CircuitBreaker | undefined {
+  return options.circuit && circuitBreaker({ ...options.circuit, name: routeName(options), events });
+}
+
+function addressGate({ allow, deny }: RouteOptions, events: GatewayEvents): Middleware | undefined {
+  if (allow === undefined && deny === undefined) return undefined;
+  const allowed = allow && new AddressList(allow);
+  const denied = deny && new AddressList(deny);
+  return function expresswayAddressGate(req: IncomingMessage, res: ServerResponse, next: Next): void {
+    const exchange = exchangeOf(req, res);
+    const address = exchange.clientAddress;
+    const mayPass = address !== undefined && allowed?.has(address) !== false && denied?.has(address) !== true;
+    if (mayPass) next();
+    else reject(exchange, { kind: 'rejected', cause: 'client_denied' }, events);
+  };
+}
+
+/** Rewrites, and changes of headers. */
+function requestChanges(options: RouteOptions): Middleware | undefined {
+  const { rewrite, requestHeaders } = options;
+  if (rewrite === undefined && requestHeaders === undefined) return undefined;
+  const changeHeaders = requestHeaders && requestHeaderRules(requestHeaders);
+  const prefix = prefixOf(options);
+  return function expresswayRewrite(req: IncomingMessage, res: ServerResponse, next: Next): void {
+    const exchange = exchangeOf(req, res);
+    if (rewrite !== undefined) {
+      if (removesPrefix(rewrite, prefix)) {
+        const outer = exchange.trustedField('x-forwarded-prefix') ?? '';
+        req.headers['x-forwarded-prefix'] = outer.replace(/\/+$/, '') + prefix;
+      }
+      req.url = rewriteTarget(req.url ?? '/', prefix, rewrite);
+      if (rewrite.hostname !== undefined) req.headers.host = rewrite.hostname;
+    }
+    changeHeaders?.(exchange);
+    next();
+  };
+}
+
+const removesPrefix = ({ prefix: replacement }: RewriteOptions, prefix: string): boolean =>
+  replacement === '/' && prefix !== '';
+
+function lastHandler(options: RouteOptions, { services }: RouteParts): Middleware {
+  const { service, redirect, respond } = options;
+  if (redirect !== undefined) return redirects(redirect, prefixOf(options));
+  if (respond !== undefined) return responds(respond);
+  const forwarder = (name: string) => forwardTo(services.get(name) as SharedProxy, options);
+  return typeof service === 'string' ? forwarder(service) : weighted(service ?? [], forwarder);
+}
+
+function forwardTo({ proxy, forRoute }: SharedProxy, options: RouteOptions): Middleware {
+  const own = ownForwarding(options);
+  return own === undefined ? proxy : forRoute(own);
+}
+
+function ownForwarding(options: RouteOptions): RouteForwarding | undefined {
+  const {
+    responseTimeoutMs,
+    idleTimeoutMs,
+    stream = false,
+    maxBodyBytes,
+    retry,
+    maxInFlight = 0,
+    maxInFlightPerClient = 0,
+  } = options;
+  const own: { -readonly [K in keyof RouteForwarding]: RouteForwarding[K] } = {};
+  if (responseTimeoutMs !== undefined) own.responseTimeoutMs = responseTimeoutMs;
+  if (idleTimeoutMs !== undefined) own.idleTimeoutMs = idleTimeoutMs;
+  if (stream)
+    Object.assign(own, { responseTimeoutMs: Number.POSITIVE_INFINITY, idleTimeoutMs: Number.POSITIVE_INFINITY });
+  if (maxBodyBytes !== undefined) own.maxBodyBytes = maxBodyBytes;
+  if (retry !== undefined) own.retry = retry;
+  if (maxInFlight > 0 || maxInFlightPerClient > 0) own.caps = { maxInFlight, maxInFlightPerClient };
+  return Object.keys(own).length === 0 ? undefined : own;
+}
+
+/** Each request goes to one of several services, by their weights. */
+function weighted(services: readonly WeightedService[], forwarder: (name: string) => Middleware): Middleware {
+  const shares = services
+    .filter(({ weight }) => weight > 0)
+    .map(({ name, weight }) => ({ forward: forwarder(name), weight }));
+  const total = shares.reduce((sum, { weight }) => sum + weight, 0);
+  return function expresswayWeighted(req: IncomingMessage, res: ServerResponse, next: Next): void {
+    let left = Math.random() * total;
+    const chosen = shares.find(({ weight }) => {
+      left -= weight;
+      return left < 0;
+    });
+    (chosen ?? (shares[0] as (typeof shares)[number])).forward(req, res, next);
+  };
+}

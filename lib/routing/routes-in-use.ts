@@ -1,0 +1,183 @@
+import { isDeepStrictEqual } from 'node:util';
+import type { CircuitBreaker } from '../circuit-breaker/circuit-breaker.ts';
+import type { GatewayEvents } from '../core/events.ts';
+import { type RoundRobinProxy, type SharedProxy, sharedProxy } from '../proxy/round-robin-proxy.ts';
+import { type Declaration, type RouteOptions, routeName, type ServiceOptions } from './declaration.ts';
+import { makeRoute, type Route, routeBreaker } from './route.ts';
+import { type Authenticator, type RunningAuthenticator, startAuthenticator } from './route-authentication.ts';
+import { keepsLimiter, type RouteLimit, RouteLimiter, type SharedLimiterOptions } from './route-limits.ts';
+import { RouteTable } from './route-table.ts';
+
+type Shared = Omit<SharedLimiterOptions, 'events'> & { readonly events: GatewayEvents };
+
+/** Something that runs, and the declaration that it was made from. */
+interface Running<D, R> {
+  readonly declared: D;
+  readonly running: R;
+}
+
+/** Things that run by name. Those whose declaration has not changed are taken over from the generation before. */
+class Kept<D, R> {
+  readonly all = new Map<string, Running<D, R>>();
+  readonly #before: ReadonlyMap<string, Running<D, R>>;
+  readonly #stays: (before: D, now: D) => boolean;
+
+  constructor(before: Kept<D, R> | undefined, stays: (before: D, now: D) => boolean = isDeepStrictEqual) {
+    this.#before = before?.all ?? new Map();
+    this.#stays = stays;
+  }
+
+  get(name: string, declared: D, make: () => R): R {
+    const known = this.all.get(name);
+    if (known !== undefined) return known.running;
+    const before = this.#before.get(name);
+    const running = before !== undefined && this.#stays(before.declared, declared) ? before.running : make();
+    this.all.set(name, { declared, running });
+    return running;
+  }
+
+  /** Those that were taken over although their declaration has changed. */
+  get changed(): Running<D, R>[] {
+    return [...this.all].flatMap(([name, now]) => {
+      const before = this.#before.get(name);
+      const isChanged = before?.running === now.running && !isDeepStrictEqual(before.declared, now.declared);
+      return isChanged ? [now] : [];
+    });
+  }
+
+  /** Those of this generation that were not in the one before. */
+  get added(): R[] {
+    return runningOf(this.all).filter((one) => !runningOf(this.#before).includes(one));
+  }
+
+  /** Those of the generation before that are not in this one. */
+  get removed(): R[] {
+    return runningOf(this.#before).filter((one) => !runningOf(this.all).includes(one));
+  }
+}
+
+const runningOf = <D, R>(all: ReadonlyMap<string, Running<D, R>>): R[] =>
+  [...all.values()].map(({ running }) => running);
+
+/** A service whose backends alone change goes on: `setBackends()` knows which of them stay. */
+function keepsProxy(before: ServiceOptions, now: ServiceOptions): boolean {
+  return isDeepStrictEqual({ ...before, backends: [] }, { ...now, backends: [] });
+}
+
+/** The services, limiters, authenticators, circuits and routes of one declaration. */
+export class RoutesInUse {
+  readonly table: RouteTable<Route>;
+  readonly proxies: ReadonlyMap<string, RoundRobinProxy>;
+  readonly #kept: {
+    readonly services: Kept<ServiceOptions, SharedProxy>;
+    readonly limiters: Kept<RouteLimit, RouteLimiter>;
+    readonly authenticators: Kept<Authenticator, RunningAuthenticator>;
+    readonly breakers: Kept<RouteOptions['circuit'], CircuitBreaker | undefined>;
+  };
+
+  /** @throws {OptionsError} for what only its use shows; nothing is left running then. */
+  constructor(declaration: Declaration, shared: Shared, before?: RoutesInUse) {
+    const old = before === undefined ? undefined : before.#kept;
+    this.#kept = {
+      services: new Kept(old?.services, keepsProxy),
+      limiters: new Kept(old?.limiters, keepsLimiter),
+      authenticators: new Kept(old?.authenticators),
+      breakers: new Kept(old?.breakers),
+    };
+    try {
+      for (const [name, options] of Object.entries(declaration.services)) {
+        this.#kept.services.get(name, options, () => sharedProxy({ ...options, name, events: shared.events }));
+      }
+      this.table = new RouteTable(
+        declaration.routes.map((match) => ({ route: this.#route(match, declaration, shared), match })),
+      );
+    } catch (error) {
+      void closeAll(this.#addedParts());
+      throw error;
+    }
+    this.proxies = new Map([...this.#kept.services.all].map(([name, { running }]) => [name, running.proxy]));
+  }
+
+  /** @throws {OptionsError} and changes nothing, when the declaration cannot be used. */
+  replacedBy(declaration: Declaration, shared: Shared): RoutesInUse {
+    const next = new RoutesInUse(declaration, shared, this);
+    for (const { declared, running } of next.#kept.services.changed) running.proxy.setBackends(declared.backends);
+    for (const { declared, running } of next.#kept.limiters.changed) running.replace(declared);
+    void closeAll(next.#removedParts());
+    return next;
+  }
+
+  async ready(): Promise<void> {
+    const limiters = runningOf(this.#kept.limiters.all).flatMap((one) => one.all);
+    await Promise.all([
+      ...[...this.proxies.values()].map((proxy) => proxy.ready()),
+      ...limiters.map((one) => one.ready()),
+    ]);
+  }
+
+  async close(): Promise<void> {
+    await closeAll([
+      ...this.proxies.values(),
+      ...runningOf(this.#kept.limiters.all),
+      ...runningOf(this.#kept.authenticators.all),
+    ]);
+  }
+
+  #route(options: RouteOptions, { rateLimits = {}, authentication = {} }: Declaration, shared: Shared): Route {
+    const name = routeName(options);
+    const limiters = [options.rateLimit ?? []].flat().map((limit, index) => {
+      if (typeof limit === 'string' && Object.hasOwn(rateLimits, limit))
+        return this.#limiter(limit, rateLimits[limit] as RouteLimit, shared);
+      const own = typeof limit === 'string' ? { limit } : limit;
+      return this.#limiter(index === 0 ? `route ${name}` : `route ${name} ${index + 1}`, own, shared);
+    });
+    const authenticator = this.#authenticator(name, options.authentication, authentication, shared);
+    return makeRoute(options, {
+      services: new Map([...this.#kept.services.all].map(([service, { running }]) => [service, running])),
+      limiters,
+      authenticate: authenticator?.middleware,
+      breaker: this.#kept.breakers.get(name, options.circuit, () => routeBreaker(options, shared.events)),
+      events: shared.events,
+    });
+  }
+
+  #limiter(name: string, limit: RouteLimit, shared: Shared): RouteLimiter {
+    return this.#kept.limiters.get(name, limit, () => new RouteLimiter(name, limit, shared));
+  }
+
+  #authenticator(
+    route: string,
+    given: RouteOptions['authentication'],
+    named: NonNullable<Declaration['authentication']>,
+    { events }: Shared,
+  ): RunningAuthenticator | undefined {
+    if (given === undefined) return undefined;
+    const [name, options] =
+      typeof given === 'string' ? [given, named[given] as Authenticator] : [`route ${route}`, given];
+    return this.#kept.authenticators.get(name, options, () => startAuthenticator(options, events));
+  }
+
+  #addedParts(): Closable[] {
+    return [
+      ...this.#kept.services.added.map(({ proxy }) => proxy),
+      ...this.#kept.limiters.added,
+      ...this.#kept.authenticators.added,
+    ];
+  }
+
+  #removedParts(): Closable[] {
+    return [
+      ...this.#kept.services.removed.map(({ proxy }) => proxy),
+      ...this.#kept.limiters.removed,
+      ...this.#kept.authenticators.removed,
+    ];
+  }
+}
+
+interface Closable {
+  close(): Promise<void> | void;
+}
+
+async function closeAll(parts: readonly Closable[]): Promise<void> {
+  await Promise.all(parts.map(async (part) => part.close()));
+}

@@ -1,0 +1,125 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { GatewayEvents } from '../core/events.ts';
+import { exchangeOf } from '../core/exchange.ts';
+import type { Middleware, Next } from '../core/http.ts';
+import { resolveOptions } from '../core/options.ts';
+import { reject } from '../core/reject.ts';
+import { requestGuard } from '../ingress/request-guard.ts';
+import { toOriginForm } from '../proxy/filtered-requests.ts';
+import type { RoundRobinProxy } from '../proxy/round-robin-proxy.ts';
+import {
+  type Declaration,
+  declarationProblems,
+  type ServiceRouterOptions,
+  serviceRouterChecks,
+  serviceRouterDefaults,
+} from './declaration.ts';
+import { splitTarget } from './rewrite.ts';
+import type { Route } from './route.ts';
+import type { MatchedRequest } from './route-match.ts';
+import { RoutesInUse } from './routes-in-use.ts';
+
+/** What `status()` tells of a route. */
+export interface RouteStatus {
+  readonly name: string;
+  /** Which requests it takes, and what happens to them: as it was declared. */
+  readonly options: Route['options'];
+}
+
+/** The middleware of {@link serviceRouter}, and what can be asked of it. */
+export interface ServiceRouter extends Middleware {
+  readonly events: GatewayEvents;
+  /** The proxies of the services, by name. */
+  readonly services: ReadonlyMap<string, RoundRobinProxy>;
+  /** The routes in the order in which they are matched. */
+  routes(): readonly RouteStatus[];
+  /** Why each route takes a request or not, in matching order: the first without `unmet` takes it. */
+  explain(request: MatchedRequest): readonly { readonly route: string; readonly unmet: readonly string[] }[];
+  /**
+   * Replaces services, routes, limits and authenticators. Those that stay the same keep circuits, health, connections, counts and
+   * running requests; a service of which only the backends change keeps what `setBackends()` keeps.
+   *
+   * @throws {OptionsError} and changes nothing, when the declaration cannot be used.
+   */
+  setDeclaration(declaration: Declaration): void;
+  /** Waits for the services' DNS names and for the limiters' Redis, as `ready()` of proxy and limiter do. */
+  ready(): Promise<void>;
+  /** Closes all services, limiters and authenticators. */
+  close(): Promise<void>;
+}
+
+/**
+ * Many services behind one gateway, from a declaration: each request goes to the most specific route that takes it, and by that to a
+ * service. Words and precedence are those of the Gateway API's HTTPRoute. A request that no route takes gets 404.
+ *
+ * @throws {OptionsError} that names each unknown key and each bad value, with its place in the declaration.
+ * @see https://gateway-api.sigs.k8s.io/reference/spec/#httproute
+ */
+export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
+  const options = check(given);
+  const { limiter, ambiguousPaths, mergeSlashes, events = new GatewayEvents() } = options;
+  const guard = requestGuard({ ambiguousPaths, mergeSlashes, events });
+  const shared = { ...limiter, events };
+  let inUse = new RoutesInUse(options, shared);
+
+  function route(req: IncomingMessage, res: ServerResponse, next: Next): void {
+    const exchange = exchangeOf(req, res);
+    const { url, method = '' } = req;
+    const undo = toOriginForm(req, next);
+    const { path, query } = splitTarget(req.url ?? '/');
+    const { table } = inUse;
+    const found = table.find({
+      hostname: table.usesHostnames ? hostnameOf(exchange.trustedField('x-forwarded-host') ?? req.headers.host) : '',
+      path,
+      search: query.slice(1),
+      method,
+      headers: req.headers,
+    });
+    if (found === undefined) {
+      reject(exchange, { kind: 'rejected', cause: 'no_route' }, events);
+      return;
+    }
+    exchange.route = found.route.name;
+    found.route.handle(req, res, (error) => {
+      // The app's own handlers know the path that the client sent.
+      if (url !== undefined) req.url = url;
+      undo(error);
+    });
+  }
+
+  const router = Object.assign(
+    function expresswayRouter(req: IncomingMessage, res: ServerResponse, next: Next): void {
+      guard(req, res, (error) => (error === undefined ? route(req, res, next) : next(error)));
+    },
+    {
+      events,
+      services: inUse.proxies,
+      routes: () => inUse.table.entries.map(({ route: { name, options: declared } }) => ({ name, options: declared })),
+      explain: (request: MatchedRequest) =>
+        inUse.table.entries.map(({ route: { name }, conditions }) => ({
+          route: name,
+          unmet: conditions.unmet(request),
+        })),
+      setDeclaration(declaration: Declaration): void {
+        const next = check({ ...given, ...declaration });
+        inUse = inUse.replacedBy(next, shared);
+      },
+      ready: () => inUse.ready(),
+      close: () => inUse.close(),
+    },
+  );
+  return Object.defineProperty(router, 'services', { get: () => inUse.proxies, enumerable: true });
+}
+
+const check = (given: ServiceRouterOptions) =>
+  resolveOptions('serviceRouter', given, serviceRouterDefaults, serviceRouterChecks, {}, declarationProblems);
+
+/** The hostname of a `Host` header: lower case, without port and trailing dot. */
+export function hostnameOf(host: string | undefined): string {
+  if (host === undefined) return '';
+  const port = host.lastIndexOf(':');
+  // A colon inside brackets is part of an IPv6 address.
+  const name = port > host.lastIndexOf(']') ? host.slice(0, port) : host;
+  const lower = name.toLowerCase();
+  return lower.endsWith('.') ? lower.slice(0, -1) : lower;
+}
