@@ -15,7 +15,7 @@ afterEach(async () => {
   api.trace.disable();
 });
 
-test('TRACING=on: the registered SDK gets the spans, backend and log the id of the trace', async () => {
+test('TRACING=on sends spans to the registered SDK, and the trace id to the backend and the access log', async () => {
   const exporter = new InMemorySpanExporter();
   api.trace.setGlobalTracerProvider(new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] }));
   const one = await openBackend('one');
@@ -29,7 +29,7 @@ test('TRACING=on: the registered SDK gets the spans, backend and log the id of t
   expect(logged.filter(({ level }) => level === 'warn')).toEqual([]);
 });
 
-test('the end of the gateway sends what the SDK still holds, and waits no longer than a second', async () => {
+test('close() flushes the spans of the SDK, and waits for at most a second', async () => {
   const exporter = new InMemorySpanExporter();
   const batches = new BatchSpanProcessor(exporter, { scheduledDelayMillis: 60_000 });
   const provider = new BasicTracerProvider({ spanProcessors: [batches] });
@@ -48,7 +48,7 @@ test('the end of the gateway sends what the SDK still holds, and waits no longer
   await provider.shutdown();
 });
 
-test('TRACING=on without an SDK is told, and harms nobody', async () => {
+test('TRACING=on without an SDK logs a warning, and requests are served', async () => {
   const one = await openBackend('one');
   const { url, logged } = await openGateway([one.url], { TRACING: 'on' });
   const { status, json } = await ask(url, { headers: { traceparent: 'as it came' } });

@@ -26,7 +26,7 @@ async function open(env: Record<string, string>, level: LogLevel) {
   return { url: gateway.url, logged, written };
 }
 
-test('ACCESS_LOG=json: a line of the logger, whatever its level; refusals too', async () => {
+test('ACCESS_LOG=json writes a log line at every level, for refused requests too', async () => {
   const { url, logged } = await open({ ACCESS_LOG: 'json', RATE_LIMIT_MAX: '1', SERVER_TIMING: 'on' }, 'error');
   const { headers } = await ask(`${url}/a?key=geheim`);
   await ask(`${url}/a%5cb`);
@@ -50,7 +50,7 @@ test('ACCESS_LOG=json: a line of the logger, whatever its level; refusals too', 
   expect(headers['server-timing']).toMatch(/^gateway;dur=/);
 });
 
-test('REDACT masks more parameters than the usual ones; a trusted proxy cannot forge a line', async () => {
+test('REDACT masks additional parameters; a trusted proxy cannot forge a line', async () => {
   const env = { ACCESS_LOG: 'combined', REDACT: 'user_email, *phone*', TRUST_PROXY: 'loopback' };
   const { url, written } = await open(env, 'error');
   const forged = '1.2.3.4 - - [04/Nov/2026:05:06:07 +0000] "GET /admin HTTP/1.1" 200 1 "-" "-"';
@@ -66,7 +66,7 @@ test('REDACT masks more parameters than the usual ones; a trusted proxy cannot f
   expect(written[1]?.length).toBeLessThan(1_000);
 });
 
-test('what Node refuses to read has a line too', async () => {
+test('a request that Node cannot parse has an access log line', async () => {
   const { url, logged } = await open({ ACCESS_LOG: 'json' }, 'error');
   const { status } = await ask(url, { headers: { 'X-Long': 'x'.repeat(20_000) } });
   await until(() => logged.length === 1);
@@ -84,7 +84,7 @@ test('what Node refuses to read has a line too', async () => {
   ]);
 });
 
-test('ACCESS_LOG=combined: plain lines; off: none', async () => {
+test('ACCESS_LOG=combined writes plain lines, ACCESS_LOG=off none', async () => {
   const { url, written, logged } = await open({ ACCESS_LOG: 'combined' }, 'error');
   await ask(url, { headers: { 'User-Agent': 'me' } });
   await until(() => written.length === 1);

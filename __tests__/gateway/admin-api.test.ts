@@ -89,7 +89,7 @@ async function openApiGateway(env: Record<string, string> = { ADMIN_TOKEN: TOKEN
 const idOf = ({ url }: { url: string }): string => encodeURIComponent(url);
 
 describe('the admin API', () => {
-  test('its document is valid OpenAPI 3.1, and is served', async () => {
+  test('serves its own document, which is valid OpenAPI 3.1', async () => {
     const { gateway } = await openApiGateway();
     const answer = await ask(`${gateway.adminUrl}/api/openapi.json`);
     expect(answer.json).toEqual(openApi);
@@ -99,7 +99,7 @@ describe('the admin API', () => {
     expect(validator.version).toBe('3.1');
   });
 
-  test('what it answers is what the document says', async () => {
+  test('gives responses that match its OpenAPI document', async () => {
     const { one, two, gateway, api } = await openApiGateway({
       ADMIN_TOKEN: TOKEN,
       RATE_LIMIT_MAX: '5',
@@ -126,7 +126,7 @@ describe('the admin API', () => {
     expect(await api.ask('/api/status', { method: 'POST' })).toMatchObject({ status: 405 });
   });
 
-  test('a drained backend gets nothing, an isolated one has its circuit isolated, a restored one is as before', async () => {
+  test('drains, isolates and restores a backend', async () => {
     const { one, gateway, api } = await openApiGateway();
     const act = (name: string) => api.ask(`/api/backends/${idOf(one)}/${name}`, { method: 'POST', headers: BEARER });
     const served = async (): Promise<Set<string>> => {
@@ -188,7 +188,7 @@ describe('the admin API', () => {
     });
   });
 
-  test('a limit is reset', async () => {
+  test('resets the limit of a client', async () => {
     const { gateway, api } = await openApiGateway({ ADMIN_TOKEN: TOKEN, RATE_LIMIT_MAX: '1' });
     await ask(gateway.url);
     expect((await ask(gateway.url)).status).toBe(429);
@@ -199,7 +199,7 @@ describe('the admin API', () => {
     expect((await api.ask('/api/status')).json.clients).toEqual([]);
   });
 
-  test('what is not there is not found, and what cannot be read is refused', async () => {
+  test('responds with 404 to unknown paths and with 400 to malformed requests', async () => {
     const { one, api, gateway } = await openApiGateway();
     const post = { method: 'POST', headers: BEARER };
     expect(await api.ask('/api/backends/http%3A%2F%2Fnobody/drain', post)).toMatchObject({ status: 404 });
@@ -221,8 +221,8 @@ describe('the admin API', () => {
   });
 });
 
-describe('who may act', () => {
-  test('nobody without ADMIN_TOKEN, and it needs 16 characters', async () => {
+describe('authentication of the admin API', () => {
+  test('refuses every action without ADMIN_TOKEN, which needs at least 16 characters', async () => {
     const { one, api } = await openApiGateway({});
     const path = `/api/backends/${idOf(one)}/drain`;
     expect(await api.ask(path, { method: 'POST', headers: BEARER })).toMatchObject({ status: 403 });
@@ -230,7 +230,7 @@ describe('who may act', () => {
     expect(() => readConfig({ ADMIN_TOKEN: 'fifteen letters' })).toThrow(/ADMIN_TOKEN: must have at least 16/);
   });
 
-  test('nobody with a wrong token, in a cookie or a query, or from a page of another site', async () => {
+  test('refuses wrong tokens, tokens in cookies or queries, and requests from pages of other sites', async () => {
     const { one, api } = await openApiGateway();
     const path = `/api/backends/${idOf(one)}/drain`;
     const tell = (headers: Record<string, string>) => api.ask(path, { method: 'POST', headers });
@@ -256,7 +256,7 @@ describe('who may act', () => {
   describe('wrong tokens', () => {
     const bearer = (token: string) => ({ method: 'POST', headers: { Authorization: `Bearer ${token}` } });
 
-    test('of one address are slowed down after five, and the right one is taken all the same', async () => {
+    test('from one address are slowed down after five, and the right token still works', async () => {
       const { api, gateway } = await openApiGateway();
       const tell = (token: string) => api.ask('/api/token', bearer(token));
       for (let i = 0; i < 5; i += 1) expect((await tell(`wrong-${i}`)).status).toBe(401);
@@ -269,7 +269,7 @@ describe('who may act', () => {
       expect(JSON.stringify(gateway.logged)).not.toContain('wrong-');
     });
 
-    test('of fifty addresses lock nobody out', async () => {
+    test('from fifty addresses lock nobody out', async () => {
       const { api, gateway } = await openApiGateway();
       const agents = Array.from({ length: 60 }, (_, i) => new Agent({ localAddress: `127.0.1.${i + 1}` }));
       const answers = await Promise.all(
@@ -281,7 +281,7 @@ describe('who may act', () => {
       expect((await api.ask('/api/token', bearer(TOKEN))).status).toBe(204);
     });
 
-    test('behind each other on one connection wait for each other', async () => {
+    test('that are pipelined on one connection are checked one after the other', async () => {
       const { client } = await slowed();
       const began = Date.now();
       client.send(act('/api/token', 'wrong') + act('/api/token', 'wrong'));
@@ -289,7 +289,7 @@ describe('who may act', () => {
       expect(Date.now() - began).toBeGreaterThan(1_900);
     });
 
-    test('make the right one wait, and nothing is done for a client that has left by then', async () => {
+    test('delay the right one, whose action is dropped when its client leaves meanwhile', async () => {
       const { client, other, api, one } = await slowed();
       // What comes in one piece is read at once: with the answer to the first, the second waits.
       client.send(`GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n${act(`/api/backends/${idOf(one)}/drain`, TOKEN)}`);
@@ -318,8 +318,8 @@ describe('who may act', () => {
   });
 });
 
-describe('what is shown of the configuration', () => {
-  test('no secret of any variable, and nothing of settings that nobody has said are harmless', () => {
+describe('the configuration that the admin API shows', () => {
+  test('hides every secret, and every setting that is not marked as harmless', () => {
     const variables = parseEnv(readFileSync(new URL('../../.env.example', import.meta.url), 'utf8'));
     const secret = 'SECRET-0123456789-abcdefghijklmnopqrstuvwxyz';
     const config = readConfig({
@@ -348,7 +348,7 @@ describe('what is shown of the configuration', () => {
     });
   });
 
-  test('weights and several hosts of one URL', () => {
+  test('shows weights, and several hosts of one Redis URL', () => {
     const config = readConfig({
       BACKENDS: 'http://a;weight=3;keepAlive=false,http://b',
       REDIS_URL: 'redis+cluster://u:p@a:1,v:q@b:2',

@@ -76,7 +76,7 @@ function heard(res: IncomingMessage): { text: string } {
 }
 
 describe('/events', () => {
-  test('everything at once, then each snapshot; nobody is watched for when nobody is there', async () => {
+  test('sends the state at once, then each snapshot, and takes no snapshots without viewers', async () => {
     const res = await view();
     expect(res.headers['content-type']).toBe('text/event-stream');
     const said = heard(res);
@@ -89,7 +89,7 @@ describe('/events', () => {
     await until(() => feed.watchers.size === 0);
   });
 
-  test('one snapshot serves all viewers, of whom there are sixteen at most', async () => {
+  test('shares one snapshot between all viewers, of which it accepts sixteen', async () => {
     const all = await Promise.all(Array.from({ length: 16 }, view));
     for (const res of all) heard(res);
     expect(feed.watchers.size).toBe(1);
@@ -104,7 +104,7 @@ describe('/events', () => {
     for (const res of all) res.destroy();
   });
 
-  test('a viewer that does not read costs bounded memory, and sees the latest when it reads on', async () => {
+  test('bounds the memory for a viewer that does not read, and sends it the latest state when it reads again', async () => {
     const res = await view();
     res.on('error', () => {});
     res.pause();
@@ -131,14 +131,14 @@ describe('/events', () => {
     res.destroy();
   });
 
-  test('only for reading', async () => {
+  test('accepts GET only', async () => {
     expect(await ask(`${url}/events`, { method: 'POST' })).toMatchObject({ status: 405 });
     expect(await ask(`${url}/events`, { method: 'HEAD' })).toMatchObject({ status: 405 });
   });
 });
 
-describe('the files of the page', () => {
-  test('are all that it needs, and are served as what they are', async () => {
+describe('the files of the status page', () => {
+  test('are complete, and are served with their media types', async () => {
     const page = await ask(url);
     expect(page.headers['content-type']).toBe('text/html; charset=utf-8');
     const wanted = [...page.text.matchAll(/(?:href|src)="(\/[^"]+)"/g)].map(([, path]) => path as string);
@@ -157,7 +157,7 @@ describe('the files of the page', () => {
     expect(seen.size).toBeGreaterThan(10);
   });
 
-  test('ask nothing of any other server', async () => {
+  test('load nothing from other servers', async () => {
     for (const path of ['/', '/base.css', '/main.js', '/icon.svg']) {
       const { text } = await ask(url + path);
       expect(text.replaceAll('http://www.w3.org/', '')).not.toMatch(/https?:\/\/|url\(/);

@@ -38,13 +38,13 @@ describe('the admin listener', () => {
     expect(await ask(`${url}/readyz`)).toMatchObject({ status: ready, json: { status: phase } });
   });
 
-  test('/status shows what the gateway knows, and nothing may keep it', async () => {
+  test('/status shows the state of the gateway, and may not be cached', async () => {
     const answer = await ask(`${url}/status?x=1`);
     expect(answer).toMatchObject({ status: 200, json: { phase: 'running', backends: [] } });
     expect(answer.headers).toMatchObject({ 'content-type': 'application/json', 'cache-control': 'no-store' });
   });
 
-  test('HEAD gets the head of GET', async () => {
+  test('HEAD gets the headers of GET', async () => {
     const head = await ask(`${url}/status`, { method: 'HEAD' });
     const get = await ask(`${url}/status`);
     expect(head).toMatchObject({ status: 200, text: '' });
@@ -66,7 +66,7 @@ describe('the admin listener', () => {
     expect(answer.headers.allow).toBe('GET, HEAD');
   });
 
-  test('is not to be had under a name that a stranger could have registered (DNS rebinding)', async () => {
+  test('refuses requests for unknown host names (DNS rebinding)', async () => {
     const port = new URL(url).port;
     const as = async (host: string, path = '/status') => (await ask(url + path, { headers: { Host: host } })).status;
     for (const host of ['localhost', '127.0.0.1', '[::1]', 'gateway', 'a.localhost', 'gw.prod.internal', '10.0.0.7']) {
@@ -86,7 +86,7 @@ describe('the admin listener', () => {
     expect(await as('evil.example', '/livez')).toBe(200);
   });
 
-  test('is to be had under the name that it was given', async () => {
+  test('accepts requests for the configured host name', async () => {
     const named = createAdminServer(view, { host: 'Gateway.Example' });
     const at = await listen(named, ADMIN, { host: '127.0.0.1', port: 0 });
     expect((await ask(`${at}/status`, { headers: { Host: 'gateway.example:9090' } })).status).toBe(200);
@@ -95,7 +95,7 @@ describe('the admin listener', () => {
     named.closeAllConnections();
   });
 
-  test('tells browsers to trust nothing but its own files', async () => {
+  test('sends a Content-Security-Policy that allows its own files only', async () => {
     const { headers } = await ask(`${url}/status`);
     expect(String(headers['content-security-policy']).split('; ')).toEqual([
       "default-src 'none'",

@@ -12,7 +12,7 @@ afterEach(async () => {
 });
 
 describe('the example gateway', () => {
-  test('gives requests to its backends in turn and says nothing of itself that it need not', async () => {
+  test('forwards requests to its backends in turn, and does not reveal what it is', async () => {
     const [one, two] = [await openBackend('one'), await openBackend('two')];
     const { url } = await openGateway([one.url, two.url]);
     const names: string[] = [];
@@ -37,7 +37,7 @@ describe('the example gateway', () => {
     );
   });
 
-  test('counts by the address that a trusted proxy names', async () => {
+  test('counts by the client address that a trusted proxy sends', async () => {
     const one = await openBackend('one');
     const { url } = await openGateway([one.url], { RATE_LIMIT_MAX: '1', TRUST_PROXY: 'loopback' });
     const statusFor = async (client: string) => (await ask(url, { headers: { 'X-Forwarded-For': client } })).status;
@@ -46,7 +46,7 @@ describe('the example gateway', () => {
     expect(await statusFor('192.0.2.2')).toBe(200);
   });
 
-  test('limits by a token bucket, never some addresses, and refuses others', async () => {
+  test('limits with a token bucket, exempts the addresses of RATE_LIMIT_ALLOW, and refuses those of RATE_LIMIT_DENY', async () => {
     const one = await openBackend('one');
     const { url } = await openGateway([one.url], {
       RATE_LIMIT_ALGORITHM: 'token-bucket',
@@ -66,7 +66,7 @@ describe('the example gateway', () => {
     expect(await statuses(...Array(3).fill('198.51.100.1'))).toEqual([200, 200, 429]);
   });
 
-  test('answers, limits and closes while its Redis is down, and says so', async () => {
+  test('responds, limits and closes while its Redis is down, and logs it', async () => {
     const one = await openBackend('one');
     const redis = await openBackend('a port that nothing listens on');
     await redis.close();
@@ -122,7 +122,7 @@ describe('the example gateway', () => {
     );
   });
 
-  test('opens the circuit of a backend that answers 500, says so, and closes it after trials', async () => {
+  test('opens the circuit of a backend that responds with 500, logs it, and closes it after trials', async () => {
     const [good, bad] = [await openBackend('good'), await openBackend('bad')];
     const { url, adminUrl, logged } = await openGateway([good.url, bad.url], { CIRCUIT_OPEN_MS: '1000' });
     const circuits = async () => {
@@ -146,7 +146,7 @@ describe('the example gateway', () => {
     expect(logged).toContainEqual(expect.objectContaining({ level: 'info', msg: 'circuit closed', circuit: bad.url }));
   });
 
-  test('leaves out a backend that fails its health checks, and says so', async () => {
+  test('skips a backend that fails its health checks, and logs it', async () => {
     const [good, bad] = [await openBackend('good'), await openBackend('bad')];
     const env = { HEALTH_CHECK_PATH: '/healthz', HEALTH_CHECK_INTERVAL_MS: '50', HEALTH_CHECK_TIMEOUT_MS: '1000' };
     const { url, adminUrl, logged } = await openGateway([good.url, bad.url], env);
@@ -166,7 +166,7 @@ describe('the example gateway', () => {
     );
   });
 
-  test('answers 503 with Retry-After when no backend is left, and stays ready for traffic', async () => {
+  test('responds with 503 and Retry-After when no backend is available, and stays ready', async () => {
     const one = await openBackend('one');
     const { url, adminUrl } = await openGateway([one.url]);
     for (let i = 0; i < 5; i += 1) expect((await ask(`${url}/status/500`)).status).toBe(500);
@@ -176,7 +176,7 @@ describe('the example gateway', () => {
     expect((await ask(`${adminUrl}/readyz`)).status).toBe(200);
   });
 
-  test('picks backends as LOAD_BALANCING says', async () => {
+  test('picks backends by the policy of LOAD_BALANCING', async () => {
     const [one, two] = [await openBackend('one'), await openBackend('two')];
     const weighted = [`${one.url};weight=3`, two.url];
     const { url } = await openGateway(weighted, { LOAD_BALANCING: 'weighted' });
@@ -210,7 +210,7 @@ describe('the example gateway', () => {
     await closed;
   });
 
-  test('limits WebSockets as any other request', async () => {
+  test('limits WebSocket handshakes like any other request', async () => {
     const one = await openBackend('one');
     const { url } = await openGateway([one.url], { RATE_LIMIT_MAX: '1' });
     await ask(url);
@@ -219,7 +219,7 @@ describe('the example gateway', () => {
     expect(answer.statusCode).toBe(429);
   });
 
-  test('drops headers that say who a client is, those of IDENTITY_HEADERS too, unless TRUST_PROXY names the sender', async () => {
+  test('drops identity headers, those of IDENTITY_HEADERS included, unless TRUST_PROXY trusts the sender', async () => {
     const one = await openBackend('one');
     const headers = { 'x-tenant': 'a', x_corp_user: 'b', 'x-corp-user': 'c', 'client-ip': 'd', 'x-own': 'e' };
     const passed = async (variables: Record<string, string>) => {
@@ -231,7 +231,7 @@ describe('the example gateway', () => {
     expect(await passed({ TRUST_PROXY: 'loopback' })).toEqual(['x-tenant', 'x-corp-user', 'client-ip', 'x-own']);
   });
 
-  test('normalises paths, as MERGE_SLASHES and AMBIGUOUS_PATHS say', async () => {
+  test('normalises paths according to MERGE_SLASHES and AMBIGUOUS_PATHS', async () => {
     const one = await openBackend('one');
     const urlsAt = async (url: string) => {
       const answers = [await ask(`${url}/%61//b`), await ask(`${url}/@acme%2fwidget`)];
@@ -243,7 +243,7 @@ describe('the example gateway', () => {
     expect(await urlsAt(strict)).toEqual(['/a//b', 400]);
   });
 
-  test('refuses what is ambiguous before it counts, content that is too long, and too many connections', async () => {
+  test('refuses ambiguous requests before it counts them, bodies that are too large, and too many connections', async () => {
     const one = await openBackend('one');
     const { url } = await openGateway([one.url], { MAX_BODY_BYTES: '4', RATE_LIMIT_MAX: '2' });
     for (let i = 0; i < 3; i += 1) {
@@ -280,7 +280,7 @@ describe('the example gateway', () => {
     }
   });
 
-  test('shows an operator its state, and only on the admin listener', async () => {
+  test('shows its state on the admin listener only', async () => {
     const one = await openBackend('one');
     const { url, adminUrl } = await openGateway([one.url]);
     expect((await ask(`${adminUrl}/status`)).json).toEqual({
@@ -311,7 +311,7 @@ describe('the example gateway', () => {
     expect((await ask(url)).status).toBe(200);
   });
 
-  test('close() is one thing, however often it is asked for', async () => {
+  test('close() returns the same promise when it is called again', async () => {
     const one = await openBackend('one');
     const { gateway, url, adminUrl } = await openGateway([one.url]);
     await ask(url);

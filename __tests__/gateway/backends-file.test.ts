@@ -33,8 +33,8 @@ async function problems(): Promise<readonly string[]> {
   return [];
 }
 
-describe('reading', () => {
-  test('takes URLs, objects with a weight, and names', async () => {
+describe('reading BACKENDS_FILE', () => {
+  test('accepts URLs, objects with a weight, and DNS names', async () => {
     const list = ['http://a:1', { url: 'http://b:2', weight: 3 }, 'dns://c:3', { url: 'srv://d' }];
     writeFileSync(path, JSON.stringify(list));
     expect(await file.read()).toEqual(list);
@@ -52,7 +52,7 @@ describe('reading', () => {
     expect(await problems()).toEqual([expect.stringMatching(problem)]);
   });
 
-  test('names everything that is wrong', async () => {
+  test('lists all problems', async () => {
     writeFileSync(path, JSON.stringify(['http://a/x', { url: 'http://b', weight: -1 }, 'http://c', 'dns://d']));
     expect(await problems()).toEqual([
       'FILE: "http://a/x" must be an origin, without path',
@@ -79,7 +79,7 @@ describe('reading', () => {
     }
   });
 
-  test('says why there is nothing to read', async () => {
+  test('says why the file cannot be read', async () => {
     expect(await problems()).toEqual(['FILE: cannot be read: no such file']);
     file = new BackendsFile(folder);
     expect(await problems()).toEqual(['FILE: cannot be read: it is a directory']);
@@ -89,7 +89,7 @@ describe('reading', () => {
   });
 });
 
-describe('watching', () => {
+describe('watching BACKENDS_FILE', () => {
   let changes: number;
 
   async function watch(text = '["http://a"]'): Promise<void> {
@@ -104,13 +104,13 @@ describe('watching', () => {
   /** That something does not happen can only be waited for. */
   const someLooks = () => delay(5 * LOOK_EVERY_MS);
 
-  test('a file that stays as it is is no change', async () => {
+  test('reports no change while the file stays the same', async () => {
     await watch();
     await someLooks();
     expect(changes).toBe(0);
   });
 
-  test('sees a file that is written in place, once', async () => {
+  test('reports a file that is written in place, once', async () => {
     await watch();
     writeFileSync(path, '["http://b"]');
     await until(() => changes > 0);
@@ -119,7 +119,7 @@ describe('watching', () => {
     expect(await file.read()).toEqual(['http://b']);
   });
 
-  test('sees a file that takes its place, time and again', async () => {
+  test('reports each file that is renamed over it', async () => {
     await watch();
     for (const name of ['b', 'c', 'd']) {
       const before = changes;
@@ -131,7 +131,7 @@ describe('watching', () => {
     expect(changes).toBe(3);
   });
 
-  test('sees a link that leads elsewhere, as in a Kubernetes volume', async () => {
+  test('reports a symbolic link that is redirected, as in a Kubernetes volume', async () => {
     writeFileSync(join(folder, 'v1'), '["http://a"]');
     writeFileSync(join(folder, 'v2'), '["http://b"]');
     symlinkSync('v1', path);
@@ -146,7 +146,7 @@ describe('watching', () => {
     expect(await file.read()).toEqual(['http://b']);
   });
 
-  test('waits for the end of a file that is being written', async () => {
+  test('waits until the file is completely written', async () => {
     await watch();
     writeFileSync(path, '');
     for (const letter of '["http://b", "http://c"]') {
@@ -159,7 +159,7 @@ describe('watching', () => {
     expect(changes).toBe(1);
   });
 
-  test('sees a file go, and come back', async () => {
+  test('reports that the file disappears, and that it comes back', async () => {
     await watch();
     unlinkSync(path);
     await until(() => changes === 1);
@@ -170,7 +170,7 @@ describe('watching', () => {
     await until(() => changes === 2);
   });
 
-  test('ends with close()', async () => {
+  test('stops at close()', async () => {
     await watch();
     file.close();
     writeFileSync(path, '["http://b"]');

@@ -21,7 +21,7 @@ const isGone = (pid: number): boolean => {
 };
 
 describe('a worker that ends', () => {
-  test('by SIGKILL, under load: only its own requests fail, and another one takes its place', async () => {
+  test('by SIGKILL under load fails only its own requests, and is replaced', async () => {
     const { cluster } = await clusters.open({ WORKERS: '3' });
     const load = new SteadyLoad(cluster.url, 24, 40);
     await until(() => load.answered > 100);
@@ -40,7 +40,7 @@ describe('a worker that ends', () => {
     expect(await cluster.metric('expressway_worker_ends_total{reason="crashed"}')).toBe(1);
   });
 
-  test('twice at the same time, again and again: not ready while no worker serves, then ready again', async () => {
+  test('together with the other one, repeatedly, makes the gateway not ready until one serves again', async () => {
     // Any free port would be another one after each time that nobody was left.
     const { cluster } = await clusters.open({ WORKERS: '2', PORT: String(await closedPort()) });
     for (const crash of [0, 1, 2]) {
@@ -54,7 +54,7 @@ describe('a worker that ends', () => {
     expect((await ask(cluster.url)).status).toBe(200);
   });
 
-  test('because it hangs is seen and replaced', async () => {
+  test('because it hangs is detected and replaced', async () => {
     const { cluster } = await clusters.open({ WORKER_HANG_TIMEOUT_MS: '4000' });
     const [pid] = await cluster.pids();
     process.kill(pid as number, 'SIGSTOP');
@@ -78,7 +78,7 @@ describe('a worker that dies while its clients open new connections', () => {
   // Node loses the event `disconnect` of a worker that has not acknowledged a connection: each kind of death can hit that.
   const KINDS = { killed: 'SIGKILL', exception: 'SIGWINCH', exit: 'SIGURG', abort: 'SIGXFSZ', hang: 'SIGPWR' } as const;
 
-  test('of whatever cause is replaced; only its own connections break, and SIGTERM still ends everything', async () => {
+  test('is replaced whatever the cause; only its own connections break, and SIGTERM still stops everything', async () => {
     const preload = `--import=data:text/javascript,${encodeURIComponent(CRASHES)}`;
     const { cluster } = await clusters.open({ NODE_OPTIONS: preload, WORKER_HANG_TIMEOUT_MS: '3000' });
     const load = new SteadyLoad(cluster.url, 24, 1, false);
@@ -159,7 +159,7 @@ describe('the spare process', () => {
 });
 
 describe('a rolling reload', () => {
-  test('under a few hundred requests a second on kept connections: none fails', async () => {
+  test('fails no request under a few hundred requests a second on kept connections', async () => {
     const { cluster } = await clusters.open({ WORKERS: '2' });
     const load = new SteadyLoad(cluster.url, 20, 50);
     await until(() => load.answered > 100);
@@ -176,7 +176,7 @@ describe('a rolling reload', () => {
     expect([...load.statuses.keys()]).toEqual([200]);
   });
 
-  test('puts to use what SIGHUP cannot, and names what it cannot either', async () => {
+  test('applies settings that SIGHUP cannot, and names those that need a restart', async () => {
     clusters.writeEnv('MAX_BODY_BYTES=1000');
     const { cluster } = await clusters.open({ MAX_BODY_BYTES: '1000' });
     const before = await cluster.pids();
@@ -196,7 +196,7 @@ describe('a rolling reload', () => {
     expect(settings).toContainEqual({ name: 'shutdownTimeoutMs', value: '10000' });
   });
 
-  test('with a bad file, or one that only a worker finds bad, replaces nobody', async () => {
+  test('replaces no worker when the file is bad, also if only a worker notices', async () => {
     const { cluster } = await clusters.open();
     const before = await cluster.pids();
     clusters.writeEnv('MAX_BODY_BYTES=none');
@@ -210,8 +210,8 @@ describe('a rolling reload', () => {
   });
 });
 
-describe('the end', () => {
-  test('SIGTERM: not ready, running requests of all workers end, exit 0, nothing is left', async () => {
+describe('the shutdown of a gateway with workers', () => {
+  test('SIGTERM makes it not ready, lets running requests of all workers end, exits with 0 and leaves no process', async () => {
     const { cluster } = await clusters.open();
     const pids = await cluster.pids();
     const asked = Array.from({ length: 4 }, () => ask(`${cluster.url}/slow?ms=2000`));
@@ -225,7 +225,7 @@ describe('the end', () => {
     expect(cluster.proc.stdout).toMatch(/"msg":"stopped"}\n$/);
   });
 
-  test('SHUTDOWN_LEAD_MS: everything is still served while it is not ready', async () => {
+  test('serves every request during SHUTDOWN_LEAD_MS, while it is not ready', async () => {
     const { cluster } = await clusters.open({ SHUTDOWN_LEAD_MS: '1500' });
     cluster.proc.kill('SIGTERM');
     await until(async () => (await ask(`${cluster.adminUrl}/readyz`)).status === 503);
@@ -233,7 +233,7 @@ describe('the end', () => {
     expect(await cluster.proc.exit()).toBe(0);
   });
 
-  test('signals that a terminal or a supervisor sends to all processes stop them no differently', async () => {
+  test('a signal that reaches all processes at once stops them gracefully as well', async () => {
     const { cluster } = await clusters.open();
     const asked = ask(`${cluster.url}/slow?ms=1500`);
     await until(async () => (await ask(`${cluster.adminUrl}/api/backends`)).json.backends[0].inFlight === 1);
@@ -243,7 +243,7 @@ describe('the end', () => {
     expect(await cluster.proc.exit()).toBe(0);
   });
 
-  test('a worker that cannot end in order is ended at SHUTDOWN_TIMEOUT_MS: exit 1', async () => {
+  test('kills a worker that does not stop within SHUTDOWN_TIMEOUT_MS, and exits with 1', async () => {
     const { cluster } = await clusters.open({ SHUTDOWN_TIMEOUT_MS: '2000', WORKER_HANG_TIMEOUT_MS: '0' });
     const pids = await cluster.pids();
     process.kill(pids[0] as number, 'SIGSTOP');
@@ -253,7 +253,7 @@ describe('the end', () => {
     expect(cluster.proc.stderr).toContain('1 of the workers did not end in order');
   });
 
-  test('a second signal does not wait, not even for a worker that hangs', async () => {
+  test('a second signal stops everything at once, even when a worker hangs', async () => {
     const { cluster } = await clusters.open({ WORKER_HANG_TIMEOUT_MS: '0' });
     const pids = await cluster.pids();
     process.kill(pids[0] as number, 'SIGSTOP');
@@ -265,7 +265,7 @@ describe('the end', () => {
   });
 });
 
-describe('the start', () => {
+describe('the start of a gateway with workers', () => {
   let occupant: Server | undefined;
 
   afterEach(() => {
@@ -273,7 +273,7 @@ describe('the start', () => {
     occupant = undefined;
   });
 
-  test('that fails says why in plain lines, and leaves nobody', async () => {
+  test('prints why it fails in plain lines, and leaves no process', async () => {
     occupant = createServer().listen(0, '127.0.0.1');
     await once(occupant, 'listening');
     const port = String((occupant.address() as AddressInfo).port);
@@ -285,7 +285,7 @@ describe('the start', () => {
     expect(bad.proc.stderr).toMatch(/^WORKERS: must be auto or an integer from 1 to 256, got "many"\n$/);
   });
 
-  test('that hangs ends within SHUTDOWN_TIMEOUT_MS of SIGTERM', async () => {
+  test('a hanging start ends within SHUTDOWN_TIMEOUT_MS of SIGTERM', async () => {
     const hang = `
       const { isWorker } = await import('node:cluster');
       if (isWorker) { process.stderr.write('worker hangs'); for (;;); }`;
@@ -298,7 +298,7 @@ describe('the start', () => {
     expect(cluster.proc.stderr).toContain('The process did not stop within 1500 ms: it is killed');
   });
 
-  test('lines of all processes reach one log whole', async () => {
+  test('writes the lines of all processes unbroken to one log', async () => {
     const { cluster } = await clusters.open({ ACCESS_LOG: 'json' });
     const load = new SteadyLoad(cluster.url, 40, 1);
     await until(() => load.answered > 2_000);
@@ -314,7 +314,7 @@ describe('the start', () => {
     expect(new Set(access.map(({ worker }) => worker))).toEqual(new Set([1, 2]));
   });
 
-  test('one worker is the gateway itself: no second process, and SIGUSR2 says that there are none to replace', async () => {
+  test('runs in one process with WORKERS=1, and SIGUSR2 says that there are no workers to replace', async () => {
     const { cluster } = await clusters.open({ WORKERS: '1' });
     expect(await cluster.workers()).toBeUndefined();
     cluster.proc.kill('SIGUSR2');

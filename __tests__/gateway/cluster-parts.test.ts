@@ -28,8 +28,8 @@ function channel(): readonly [Channel & { connected: boolean }, Channel & { conn
   return [one as never, two as never];
 }
 
-describe('peers', () => {
-  test('ask and answer, in order, with the error of the other side as an error', async () => {
+describe('messages between primary and workers', () => {
+  test('are answered in order, with an error where the other side fails', async () => {
     const [here, there] = channel();
     const [asker, answerer] = [new Peer(here), new Peer(there)];
     answerer.on<number>('double', (value) => value * 2);
@@ -41,7 +41,7 @@ describe('peers', () => {
     await expect(asker.ask('unknown', undefined, 5_000)).rejects.toThrow('nobody answers "unknown"');
   });
 
-  test('do not wait for ever, nor for whoever has gone; what others say on the channel is not theirs', async () => {
+  test('time out, fail when the other side exits, and ignore messages of others on the channel', async () => {
     const [here, there] = channel();
     const [asker, answerer] = [new Peer(here), new Peer(there)];
     answerer.on('never', () => new Promise(() => {}));
@@ -57,7 +57,7 @@ describe('peers', () => {
   });
 });
 
-describe('the wait before a crashed worker gets a successor', () => {
+describe('the delay before a crashed worker is replaced', () => {
   const waits = (servedMs: number | undefined, count: number): number[] => {
     const backoff = new RestartBackoff();
     return Array.from({ length: count }, () => backoff.delayMs(servedMs));
@@ -67,7 +67,7 @@ describe('the wait before a crashed worker gets a successor', () => {
     expect(waits(undefined, 11)).toEqual([0, 100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 30_000]);
   });
 
-  test('stays short for workers that served, and starts again after one that served for a while', () => {
+  test('stays short for workers that served, and is reset after one that served for a while', () => {
     expect(waits(1_000, 6)).toEqual([0, 100, 200, 400, 500, 500]);
     expect(waits(2_000, 3)).toEqual([0, 0, 0]);
     const backoff = new RestartBackoff();
@@ -100,7 +100,7 @@ describe('a reload of several workers', () => {
     return { reload, environment, lines };
   }
 
-  test('replaces a worker that cannot apply what it has prepared, and says so', async () => {
+  test('replaces a worker that cannot apply the prepared configuration, and logs it', async () => {
     const fails = () => {
       throw new Error('no room');
     };
@@ -117,7 +117,7 @@ describe('a reload of several workers', () => {
     );
   });
 
-  test('that fails unexpectedly is logged, and the next one runs', async () => {
+  test('logs an unexpected failure, and the next reload runs', async () => {
     const one = worker(1, () => undefined);
     const { reload, lines } = reloading([one]);
     const { peer } = one;
@@ -158,7 +158,7 @@ describe('metrics of several processes', () => {
     metric('nodejs_eventloop_lag_p99_seconds', 'gauge', 'average', isUp),
   ];
 
-  test('counts are added and never fall; gauges are of those that live; lag is the worst', async () => {
+  test('adds counters, which never fall; sums gauges of live processes; takes the largest lag', async () => {
     const [one, two] = [{ metrics: metrics(3, 1) as MetricJson[] | undefined }, { metrics: metrics(4, 0) }];
     const alive = [worker(one), worker(two)];
     const all = new ClusterMetrics(() => alive);

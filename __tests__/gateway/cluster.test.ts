@@ -52,16 +52,19 @@ describe('limits over workers without Redis', () => {
     },
   );
 
-  test.each(['sliding-window', 'token-bucket'])('%s with leases: never more than the limit', async (algorithm) => {
-    const { cluster } = await clusters.open({ ...limits(algorithm), RATE_LIMIT_LEASE: '0.25' });
-    let all = 0;
-    for (let round = 0; round < 4; round++) all += await passed(cluster.url, 100);
-    expect(all).toBeLessThanOrEqual(100);
-    // What a worker holds and does not spend is lost: with 25 % of what remains, that is a part only.
-    expect(all).toBeGreaterThan(70);
-  });
+  test.each(['sliding-window', 'token-bucket'])(
+    '%s with leases: all workers together never exceed the limit',
+    async (algorithm) => {
+      const { cluster } = await clusters.open({ ...limits(algorithm), RATE_LIMIT_LEASE: '0.25' });
+      let all = 0;
+      for (let round = 0; round < 4; round++) all += await passed(cluster.url, 100);
+      expect(all).toBeLessThanOrEqual(100);
+      // What a worker holds and does not spend is lost: with 25 % of what remains, that is a part only.
+      expect(all).toBeGreaterThan(70);
+    },
+  );
 
-  test('counts outlive the worker that was asked, and all workers', async () => {
+  test('counts survive the replacement of all workers', async () => {
     const { cluster } = await clusters.open({ WORKERS: '2', RATE_LIMIT_MAX: '50' });
     expect(await passed(cluster.url, 30)).toBe(30);
     const before = await cluster.pids();
@@ -72,7 +75,7 @@ describe('limits over workers without Redis', () => {
 });
 
 describeWithRedis('limits over workers with Redis', (redis) => {
-  test('Redis counts, as between gateways', async () => {
+  test('share their counts in Redis', async () => {
     const { cluster } = await clusters.open({ WORKERS: '2', RATE_LIMIT_MAX: '20', REDIS_URL: redis.url });
     const workersIn = (mode: string) => cluster.metric(`expressway_limiter_mode{limiter="ip",mode="${mode}"}`);
     const lapses = async () =>
@@ -92,8 +95,8 @@ describeWithRedis('limits over workers with Redis', (redis) => {
   });
 });
 
-describe('one admin listener for all', () => {
-  test('metrics are the sums of all workers, and outlive them', async () => {
+describe('the admin listener of several workers', () => {
+  test('sums the metrics of all workers, and keeps them when workers are replaced', async () => {
     const { cluster } = await clusters.open({ WORKERS: '2' });
     const series = 'expressway_requests_total{route="default",method="GET",status="2xx",source="backend"}';
     await passed(cluster.url, 60);
@@ -113,7 +116,7 @@ describe('one admin listener for all', () => {
     expect(open.text).toMatch(/# EOF\n$/);
   });
 
-  test('a worker that does not answer holds no scrape up, and its counts do not go back', async () => {
+  test('serves /metrics while a worker does not answer, and its counters never fall', async () => {
     const { cluster } = await clusters.open({ WORKERS: '2', WORKER_HANG_TIMEOUT_MS: '0' });
     const series = 'expressway_requests_total{route="default",method="GET",status="2xx",source="backend"}';
     await passed(cluster.url, 20);
@@ -124,7 +127,7 @@ describe('one admin listener for all', () => {
     process.kill(pid as number, 'SIGCONT');
   });
 
-  test('one page: every worker has its row, and one open circuit of two shows as such', async () => {
+  test('shows a row for each worker, and a circuit that is open in one worker of two', async () => {
     const { cluster, backend } = await clusters.open({
       WORKERS: '2',
       CIRCUIT_MINIMUM_REQUESTS: '1',
@@ -157,7 +160,7 @@ describe('one admin listener for all', () => {
     expect((await ask(`${cluster.adminUrl}/api/history`)).json.slotMs).toBe(10_000);
   });
 
-  test('an operator acts on all workers, also on those that come later', async () => {
+  test('applies operator actions to all workers, also to later ones', async () => {
     const { cluster, backend } = await clusters.open({ WORKERS: '2' });
     const path = `/api/backends/${encodeURIComponent(backend.url)}`;
     expect((await cluster.act('/api/backends/http%3A%2F%2Fnobody/drain')).status).toBe(404);
@@ -202,7 +205,7 @@ describe('one admin listener for all', () => {
     await dns.close();
   });
 
-  test('what one worker did not take is done in none', async () => {
+  test('undoes an operator action everywhere when one worker did not confirm it', async () => {
     const { cluster, backend } = await clusters.open({ WORKERS: '2', WORKER_HANG_TIMEOUT_MS: '0' });
     const [pid] = await cluster.pids();
     process.kill(pid as number, 'SIGSTOP');
@@ -215,14 +218,14 @@ describe('one admin listener for all', () => {
   });
 });
 
-describe('SIGHUP', () => {
+describe('SIGHUP with several workers', () => {
   const write = (limit: string): void => clusters.writeEnv(`RATE_LIMIT_MAX=${limit}`);
   const shownLimit = async (cluster: Cluster): Promise<unknown> =>
     (await ask(`${cluster.adminUrl}/api/config`)).json.settings.find(
       ({ name }: { name: string }) => name === 'rateLimit.limit',
     ).value;
 
-  test('reloads all workers; a bad file changes none of them, and those that come later neither', async () => {
+  test('reloads all workers; a bad file changes neither them nor later workers', async () => {
     write('10');
     // Any free port would be another one when all workers have gone.
     const PORT = String(await closedPort());
@@ -245,7 +248,7 @@ describe('SIGHUP', () => {
     expect(await passed(cluster.url, 20)).toBe(5);
   });
 
-  test('what one worker cannot use is used by none', async () => {
+  test('changes no worker when one of them refuses the configuration', async () => {
     const { cluster } = await clusters.open({ WORKERS: '2', RATE_LIMIT_MAX: '10' });
     // Good one by one, and refused by the limiter together: only a worker finds that.
     const lines = [
@@ -259,7 +262,7 @@ describe('SIGHUP', () => {
     expect(await passed(cluster.url, 20)).toBe(10);
   });
 
-  test('BACKENDS_FILE is watched once, for all', async () => {
+  test('applies a change of BACKENDS_FILE to all workers, also to later ones', async () => {
     const [one, two] = [await openBackend('one'), await openBackend('two')];
     const file = clusters.path('backends.json');
     writeFileSync(file, JSON.stringify([one.url]));

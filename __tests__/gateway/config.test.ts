@@ -303,7 +303,7 @@ describe('readConfig', () => {
     expect(readConfig({})).toEqual(DEFAULTS);
   });
 
-  test('takes an empty value for the default, save for ADMIN_PORT, and ignores what it does not know', () => {
+  test('reads an empty value as the default, except for ADMIN_PORT, and ignores unknown variables', () => {
     const names = new Set([...BAD, ...GOOD].map(([name]) => name));
     names.delete('ADMIN_PORT');
     const empty = Object.fromEntries([...names].map((name) => [name, '']));
@@ -321,7 +321,7 @@ describe('readConfig', () => {
     expect(problems[0]).toMatch(why);
   });
 
-  test('RATE_LIMIT_BURST is for the token bucket', () => {
+  test('reads RATE_LIMIT_BURST for the token bucket', () => {
     const { rateLimit } = readConfig({ RATE_LIMIT_ALGORITHM: 'token-bucket', RATE_LIMIT_BURST: '5' });
     expect(rateLimit).toMatchObject({ algorithm: 'token-bucket', burst: 5 });
   });
@@ -383,7 +383,7 @@ describe('readConfig', () => {
     expect(() => readConfig(bad)).toThrow(problems.join('\n'));
   });
 
-  test('says everything that is wrong with a list of backends', () => {
+  test('lists every problem of BACKENDS', () => {
     const [problem] = problemsOf({ BACKENDS: 'nonsense,http://a/x,http://b,http://b,http://b' });
     expect(problem).toMatch(
       /"nonsense" is not a URL, "http:\/\/a\/x" must be an origin, without path, "http:\/\/b" is named twice, "http:\/\/b" is named twice$/,

@@ -28,7 +28,7 @@ async function startDemo(env: Readonly<Record<string, string>> = ANY_PORT) {
 afterEach(endAll);
 
 describe('npm run demo', () => {
-  test('prints what to try, answers in turn, and ends everything on Ctrl-C', async () => {
+  test('prints commands to try, serves from both backends in turn, and stops everything on Ctrl-C', async () => {
     const { proc, url, pids } = await startDemo();
     const names = [];
     for (let i = 0; i < 4; i += 1) names.push((await ask(`${url}/hello`)).json.backend);
@@ -42,7 +42,7 @@ describe('npm run demo', () => {
     expect(pids.filter(isAlive)).toEqual([]);
   });
 
-  test('goes on without a backend that was killed, and says how to bring it back', async () => {
+  test('goes on without a killed backend, and prints how to restart it', async () => {
     const { proc, url, pids } = await startDemo();
     process.kill(pids[0], 'SIGTERM');
     await proc.said(/Backend one \(pid \d+\) is gone.*\n.*--name one --port \d+\n/);
@@ -57,7 +57,7 @@ describe('npm run demo', () => {
     await until(() => pids.filter(isAlive).length === 0);
   });
 
-  test('takes other ports when its own are taken, and says so', async () => {
+  test('uses other ports when its own are in use, and says so', async () => {
     const occupant = createServer().listen(0, '127.0.0.1');
     await once(occupant, 'listening');
     const { port } = occupant.address() as { port: number };

@@ -10,7 +10,7 @@ afterEach(async () => {
 });
 
 describe('the echo backend', () => {
-  test('answers with what it was asked', async () => {
+  test('responds with a description of the request', async () => {
     const { url } = await openBackend('one');
     const answer = await ask(`${url}/a/b?c=d`, { method: 'PUT', headers: { 'X-Some': 'thing' }, content: 'äh' });
     expect(answer).toMatchObject({
@@ -31,7 +31,7 @@ describe('the echo backend', () => {
     expect((await ask(url + path)).status).toBe(status);
   });
 
-  test('fails for as long as it is told to', async () => {
+  test('responds with 500 after POST /fail?on=1, until on=0', async () => {
     const { url } = await openBackend('one');
     expect(await ask(`${url}/fail?on=1`, { method: 'POST' })).toMatchObject({ status: 200, json: { failing: true } });
     expect((await ask(url)).status).toBe(500);
@@ -49,7 +49,7 @@ describe('the echo backend', () => {
     expect(await ask(`${url}/slow?ms=100`)).toMatchObject({ status: 200 });
   });
 
-  test('runs as a program; SIGTERM ends it', async () => {
+  test('runs as a program until SIGTERM', async () => {
     const proc = new Proc('demo/demo-backend.ts', {}, ['--name', 'solo', '--port', '0']);
     const url = await proc.said(/^backend solo listens on (\S+), pid \d+\n/);
     expect((await ask(url)).json.backend).toBe('solo');

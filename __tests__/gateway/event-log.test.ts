@@ -48,7 +48,7 @@ function emitAll(level: LogLevel): Record<string, unknown>[] {
   return lines;
 }
 
-test('changes of state and failed attempts are in the log, single refusals only for debugging', () => {
+test('the log has state changes and failed attempts; single refusals at debug level only', () => {
   const summary = emitAll('debug').map(({ level, msg }) => `${level} ${msg}`);
   expect(summary).toEqual([
     'warn circuit open',
@@ -69,7 +69,7 @@ test('changes of state and failed attempts are in the log, single refusals only 
   expect(emitAll('info')).toHaveLength(11);
 });
 
-test('the log says which and why, and no request target', () => {
+test('the log names backend and reason, and no request target', () => {
   const lines = emitAll('debug');
   expect(lines[0]).toMatchObject({ proxy: 'p', circuit: 'http://a', from: 'closed', to: 'open', retryAfterMs: 9 });
   expect(lines[2]).toMatchObject({ limiter: 'ip', from: 'redis', to: 'local', error: 'down' });

@@ -49,20 +49,20 @@ describe('Dockerfile', () => {
     .filter((text) => !text.startsWith('--from='))
     .flatMap((text) => text.split(' ').slice(0, -1));
 
-  test('has instructions only, two stages, and copies what there is', () => {
+  test('has valid instructions and two stages, and copies only existing files', () => {
     expect(instructions.every(({ name }) => name !== '')).toBe(true);
     expect(textsOf(instructions, 'FROM')).toHaveLength(2);
     for (const source of sources) expect([source, existsSync(join(root, source))]).toEqual([source, true]);
     for (const text of textsOf(last, 'COPY')) expect(text).toMatch(/^--from=build \/gateway\/\S+ \S+$/);
   });
 
-  test('.dockerignore lets exactly that through', () => {
+  test('.dockerignore lets exactly the copied files through', () => {
     const [all, ...allowed] = read('.dockerignore').trim().split('\n');
     expect(all).toBe('*');
     expect(allowed.sort()).toEqual(sources.map((source) => `!${source}`).sort());
   });
 
-  test('ends as a user without privileges, with a health check and a program that exist', () => {
+  test('runs as an unprivileged user, with an existing health check and program', () => {
     expect(textsOf(last, 'USER')).toEqual(['node']);
     const [check] = textsOf(last, 'HEALTHCHECK');
     const commands = [/CMD (\[.*\])$/.exec(check ?? '')?.[1], ...textsOf(last, 'CMD')];
@@ -81,7 +81,7 @@ describe('Dockerfile', () => {
     expect(admin?.host).toBe('0.0.0.0');
   });
 
-  test('leaves what only development needs out of the image', () => {
+  test('leaves development files out of the image', () => {
     const folder = mkdtempSync(join(tmpdir(), 'expressway-image-'));
     try {
       const script = 'example-gateway/hosting/runtime-package.js';
@@ -110,7 +110,7 @@ describe('Dockerfile', () => {
 describe('compose.yaml', () => {
   const { services } = parse(read('compose.yaml'), { merge: true });
 
-  test('gives the gateway variables it knows, backends that are there, and time to stop', () => {
+  test('sets known variables, existing backends and enough time to stop', () => {
     const { environment, stop_grace_period: grace, ports } = services.gateway;
     const config = configOf(environment);
     for (const backend of config.backends) {
@@ -125,7 +125,7 @@ describe('compose.yaml', () => {
     expect(ports).toEqual([`${config.port}:${config.port}`, `127.0.0.1:${config.admin?.port}:${config.admin?.port}`]);
   });
 
-  test('pins what it fetches, and mounts files that exist', () => {
+  test('pins its images, and mounts existing files', () => {
     for (const [name, service] of Object.entries<{ image: string; build?: string; volumes?: string[] }>(services)) {
       if (service.build === undefined) expect([name, service.image]).toEqual([name, expect.stringMatching(/:.*\d/)]);
       for (const volume of service.volumes ?? []) {
@@ -135,7 +135,7 @@ describe('compose.yaml', () => {
     }
   });
 
-  test('Prometheus scrapes the gateway by the name that the alerts know, and Grafana asks Prometheus', () => {
+  test('Prometheus scrapes the gateway under the job name of the alerts, and Grafana queries Prometheus', () => {
     const prometheus = parse(read('example-gateway/prometheus/prometheus.yml'));
     const [{ job_name: job, static_configs: configs }] = prometheus.scrape_configs;
     const { admin } = configOf({ ...services.gateway.environment, ADMIN_HOST: '0.0.0.0' });
@@ -160,13 +160,13 @@ describe('expressway.service', () => {
       .map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)] as const),
   );
 
-  test('starts what exists, reloads by SIGHUP, and waits for the drain', () => {
+  test('starts an existing program, reloads by SIGHUP, and allows time for the shutdown', () => {
     expect(hasSource(/dist\/\S+$/.exec(unit.get('ExecStart') ?? '')?.[0] ?? '')).toBe(true);
     expect(unit.get('ExecReload')).toBe('/bin/kill -HUP $MAINPID');
     expect(seconds(unit.get('TimeoutStopSec') ?? '') * 1_000).toBeGreaterThan(readConfig({}).shutdownTimeoutMs);
   });
 
-  test('is a unit to systemd', () => {
+  test('is a valid unit according to systemd-analyze', () => {
     const { error, status, stderr } = spawnSync('systemd-analyze', ['verify', '--man=no', join(root, path)], {
       encoding: 'utf8',
     });
@@ -186,13 +186,13 @@ describe('kubernetes.yaml', () => {
   const pod = ofKind('Deployment').spec.template;
   const [container] = pod.spec.containers;
 
-  test('is YAML, and gives the gateway variables it knows', () => {
+  test('is valid YAML, and sets known variables', () => {
     expect(documents.flatMap(({ errors }) => errors)).toEqual([]);
     expect(configOf(config.data)).toMatchObject({ admin: { host: '0.0.0.0' } });
     expect(container.envFrom).toEqual([{ configMapRef: { name: config.metadata.name } }]);
   });
 
-  test('lets a pod serve on while it leaves, and end in time', () => {
+  test('gives a pod a lead time, and enough time to stop', () => {
     const { shutdownLeadMs, shutdownTimeoutMs } = configOf(config.data);
     expect(shutdownLeadMs).toBeGreaterThan(0);
     expect(pod.spec.terminationGracePeriodSeconds * 1_000).toBeGreaterThan(shutdownTimeoutMs);
@@ -215,7 +215,7 @@ describe('kubernetes.yaml', () => {
     }
   });
 
-  test('asks for pages that the admin listener has', async () => {
+  test('probes paths that the admin listener serves', async () => {
     const backend = await openBackend('one');
     const { adminUrl } = await openGateway([backend.url]);
     for (const name of ['startupProbe', 'readinessProbe', 'livenessProbe']) {
@@ -233,7 +233,7 @@ describe('hosting/healthcheck.ts', () => {
     return [code, proc.stdout + proc.stderr];
   };
 
-  test('ends with 0 when the gateway is ready, else with 1 and says why', async () => {
+  test('exits with 0 when the gateway is ready, else with 1 and the reason', async () => {
     const { adminUrl } = await openGateway(['http://127.0.0.1:1']);
     const { port } = new URL(adminUrl);
     expect(await check({ ADMIN_PORT: port })).toEqual([0, 'ready\n']);

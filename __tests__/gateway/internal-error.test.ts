@@ -22,7 +22,7 @@ afterEach(() => {
   server.close();
 });
 
-test('an error becomes a problem document without a stack; the log has the stack', async () => {
+test('an error of a middleware becomes a problem document without a stack, which the log has', async () => {
   const { url, logged } = await serve(() => {
     throw new Error('secret detail');
   });
@@ -33,7 +33,7 @@ test('an error becomes a problem document without a stack; the log has the stack
   expect(logged.join()).toMatch(/secret detail.*internal-error\.test/);
 });
 
-test('an error in the middle of an answer cuts it', async () => {
+test('an error in the middle of a response cuts the connection', async () => {
   const { url, logged } = await serve((_, res) => {
     res.write('half');
     throw new Error('too late');
@@ -42,7 +42,7 @@ test('an error in the middle of an answer cuts it', async () => {
   expect(logged).toHaveLength(1);
 });
 
-test('a request that no middleware takes gets 404, and is no error', async () => {
+test('a request that no middleware handles gets 404, and is not logged as an error', async () => {
   const { url, logged } = await serve((_req, _res, next) => next());
   expect(await ask(url)).toMatchObject({ status: 404, json: { title: 'Not found', status: 404 } });
   expect(logged).toEqual([]);

@@ -29,7 +29,7 @@ describe('jsonPosition', () => {
     expect(jsonPosition(text)).toBe(position);
   });
 
-  test('is the end of a text that is JSON, and of one that was cut between two tokens', () => {
+  test('is the end of a valid text, and of one that was cut between two tokens', () => {
     fc.assert(
       fc.property(fc.jsonValue(), (value) => {
         const text = JSON.stringify(value);
@@ -39,7 +39,7 @@ describe('jsonPosition', () => {
     );
   });
 
-  test('is after all that JSON may begin with, whatever the text', () => {
+  test('is behind the longest prefix that valid JSON could have, for any text', () => {
     const piece = fc.constantFrom('{', '}', '[', ']', ',', ':', '"a"', '1', '-', 'true', ' ', '"', '\\', 'x');
     fc.assert(
       fc.property(fc.array(piece, { maxLength: 8 }), (pieces) => {

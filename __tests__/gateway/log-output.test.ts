@@ -15,7 +15,7 @@ beforeEach(() => {
 
 afterEach(() => rmSync(directory, { recursive: true }));
 
-test('writes lines in their order, and all of them before it is closed', async () => {
+test('the log output writes all lines in order before close() resolves', async () => {
   const path = join(directory, 'log');
   const out = new LogOutput(path);
   for (let i = 0; i < 10_000; i += 1) out.write(`${i}\n`);
@@ -24,7 +24,7 @@ test('writes lines in their order, and all of them before it is closed', async (
   expect(out.dropped).toBe(0);
 });
 
-test('while nobody reads, the event loop goes on; what does not fit is dropped, counted and told', async () => {
+test('the log output does not block the event loop while nobody reads it; it drops, counts and reports what does not fit', async () => {
   const fifo = join(directory, 'fifo');
   execFileSync('mkfifo', [fifo]);
   // It opens the pipe and does not read before it is told to.
@@ -56,7 +56,7 @@ test('while nobody reads, the event loop goes on; what does not fit is dropped, 
   expect(got.split('\n').filter((one) => one.startsWith('x'))).toHaveLength(1_000 - out.dropped);
 });
 
-test('a full disk harms nobody', async () => {
+test('the log output survives a full disk', async () => {
   const warned = jest.spyOn(process.stderr, 'write').mockReturnValue(true);
   const out = new LogOutput('/dev/full', 10_000);
   for (let i = 0; i < 1_000; i += 1) out.write(`${'x'.repeat(99)}\n`);

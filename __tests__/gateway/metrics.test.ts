@@ -63,7 +63,7 @@ describe('/metrics', () => {
     ({ text } = await everything());
   });
 
-  test('names and labels are those of docs/metrics.md, and follow the conventions of Prometheus', () => {
+  test('has the names and labels of docs/metrics.md, which follow the conventions of Prometheus', () => {
     const real = metricsOf(text);
     const table = new Map<string, string>();
     for (const [, name, type, labels] of read('docs/metrics.md').matchAll(
@@ -82,13 +82,13 @@ describe('/metrics', () => {
     }
   });
 
-  test('every metric and label in the alert rules is real', () => {
+  test('has every metric and label of the alert rules', () => {
     const rules = rulesIn(read('example-gateway/prometheus/alerts.yaml'));
     expect(rules.length).toBeGreaterThan(8);
     for (const { alert, expr } of rules) expect([alert, unknownIn(expr, text)]).toEqual([alert, []]);
   });
 
-  test('every metric and label in the Grafana dashboard is real', () => {
+  test('has every metric and label of the Grafana dashboard', () => {
     interface Dashboard {
       readonly panels: readonly { readonly title: string; readonly targets?: readonly { readonly expr: string }[] }[];
     }
@@ -98,7 +98,7 @@ describe('/metrics', () => {
     for (const [title, expr] of queries) expect([title, unknownIn(expr, text)]).toEqual([title, []]);
   });
 
-  test('default metrics of the process are there, event-loop lag too', () => {
+  test('has the default metrics of the process, event-loop lag included', () => {
     const real = metricsOf(text);
     expect([...real.keys()]).toEqual(
       expect.arrayContaining(['nodejs_eventloop_lag_p99_seconds', 'process_cpu_seconds_total', 'nodejs_version_info']),
@@ -106,7 +106,7 @@ describe('/metrics', () => {
   });
 });
 
-test('the check of queries finds a metric and a label that do not exist', () => {
+test('the check of PromQL queries detects unknown metrics and labels', () => {
   const text = '# TYPE a_total counter\na_total{b="1"} 2\n';
   expect(unknownIn('sum by (b) (rate(a_total{b=~"1|2"}[5m])) > 5', text)).toEqual([]);
   expect(unknownIn('sum by (c) (rate(a_total[5m]))', text)).toEqual(['c']);
@@ -114,7 +114,7 @@ test('the check of queries finds a metric and a label that do not exist', () => 
   expect(unknownIn('rate(b_total[5m])', text)).toEqual(['b_total']);
 });
 
-test('gives OpenMetrics to whoever accepts it, and the same names to others afterwards', async () => {
+test('/metrics sends OpenMetrics to clients that accept it, and the same names to others afterwards', async () => {
   const { text, type } = await everything('application/openmetrics-text;version=1.0.0,text/plain;q=0.5');
   expect(type).toBe('application/openmetrics-text; version=1.0.0; charset=utf-8');
   expect(text).toMatch(/^# TYPE expressway_requests counter\nexpressway_requests_total\{/m);

@@ -27,18 +27,21 @@ describe('open files', () => {
     [Number.POSITIVE_INFINITY, 2, Number.POSITIVE_INFINITY, 256],
     // Fewer than a gateway needs: it tries.
     [16, 2, 1, 8],
-  ])('%d for %d backends allow %d connections and %d to the admin listener', (limit, backends, connections, admin) => {
-    expect(shareOut(limit, backends)).toEqual({ connections, adminConnections: admin });
-  });
+  ])(
+    'a limit of %d for %d backends allows %d connections and %d to the admin listener',
+    (limit, backends, connections, admin) => {
+      expect(shareOut(limit, backends)).toEqual({ connections, adminConnections: admin });
+    },
+  );
 
-  test('as many as filesFor() says are enough', () => {
+  test('filesFor() gives the smallest sufficient limit', () => {
     for (const connections of [1_000, 10_000, 50_000]) {
       expect(shareOut(filesFor(connections, 3), 3).connections).toBe(connections);
       expect(shareOut(filesFor(connections, 3) - 1, 3).connections).toBe(connections - 1);
     }
   });
 
-  test('MAX_CONNECTIONS is lowered to what fits, with a line in the log; a number that fits stays', () => {
+  test('MAX_CONNECTIONS is lowered with a warning only when it does not fit', () => {
     const [warn, info] = [jest.fn(), jest.fn()];
     const log = { warn, info } as unknown as Logger;
     const boundOf = (maxConnections: string, limit: number) => {
@@ -63,7 +66,7 @@ describe('open files', () => {
   });
 });
 
-test('with 64 open files and more clients than fit, backends are not blamed and the admin listener replies', async () => {
+test('with 64 open files and too many clients, no backend is blamed and the admin listener responds', async () => {
   const backend = await openBackend('one');
   const env = { HOST: '127.0.0.1', PORT: '0', ADMIN_PORT: '0', BACKENDS: backend.url, RATE_LIMIT_MAX: '1000000' };
   const proc = new Proc('server.ts', env, [], undefined, 64);
@@ -99,7 +102,7 @@ test('with 64 open files and more clients than fit, backends are not blamed and 
   expect(json.backends[0]).toMatchObject({ circuit: 'closed', available: true });
 });
 
-describe('the admin listener, when its connections are taken', () => {
+describe('the admin listener at its maximum of connections', () => {
   const view = { phase: 'running', status: () => ({}) } as const;
 
   async function listening(maxConnections: number) {
@@ -109,7 +112,7 @@ describe('the admin listener, when its connections are taken', () => {
     return { server, port: (server.address() as AddressInfo).port };
   }
 
-  test('closes the one that has been idle longest for each new one', async () => {
+  test('closes the longest idle connection for each new one', async () => {
     const { server, port } = await listening(16);
     const clients: RawClient[] = [];
     // One after the other, so that the server sees them in this order.
@@ -129,7 +132,7 @@ describe('the admin listener, when its connections are taken', () => {
     server.close();
   });
 
-  test('keeps those that have a request', async () => {
+  test('keeps connections with a running request', async () => {
     const waiting: (() => void)[] = [];
     const slow = { phase: 'running', status: () => new Promise<object>((resolve) => waiting.push(() => resolve({}))) };
     const server = createAdminServer(slow as typeof view, { maxConnections: 8 });

@@ -57,8 +57,8 @@ async function start(
 const remaining = async (url: string): Promise<string | undefined> =>
   String((await ask(url)).headers.ratelimit).match(/"ip";r=(\d+)/)?.[1];
 
-describe('SIGHUP', () => {
-  test('the status page shows what is in force, and not what only a restart changes', async () => {
+describe('SIGHUP and the configuration', () => {
+  test('updates the status page to the settings in force, without those that need a restart', async () => {
     const { proc, reload } = await start({ RATE_LIMIT_MAX: '10', MAX_BODY_BYTES: '7' });
     const adminUrl = await proc.said(/"adminUrl":"([^"]+)"/);
     await reload({ RATE_LIMIT_MAX: '5', MAX_BODY_BYTES: '8' });
@@ -67,7 +67,7 @@ describe('SIGHUP', () => {
     expect(settings).toContainEqual({ name: 'maxBodyBytes', value: '7' });
   });
 
-  test('limits and log level take effect at once; what needs a restart is named', async () => {
+  test('applies limits and log level at once, and names settings that need a restart', async () => {
     const { url: BACKENDS } = await openBackend('one');
     const { proc, url, reload } = await start({ BACKENDS, RATE_LIMIT_MAX: '10' });
     expect(await remaining(url)).toBe('9');
@@ -82,7 +82,7 @@ describe('SIGHUP', () => {
     expect((await ask(url)).status).toBe(429);
   });
 
-  test('anything bad, in whatever part, and nothing changes', async () => {
+  test('changes nothing when any setting is bad', async () => {
     const [one, two] = [await openBackend('one'), await openBackend('two')];
     const { proc, url, reload } = await start({ BACKENDS: one.url, RATE_LIMIT_MAX: '10' });
     const good = { BACKENDS: two.url, RATE_LIMIT_MAX: '5', LOG_LEVEL: 'debug' };
@@ -104,7 +104,7 @@ describe('SIGHUP', () => {
     expect(await remaining(url)).toBe('3');
   });
 
-  test('a file that cannot be read is refused with the reason', async () => {
+  test('logs why it cannot read the file', async () => {
     const { url: BACKENDS } = await openBackend('one');
     const { proc, url } = await start({ BACKENDS, RATE_LIMIT_MAX: '10' });
     const path = join(folder, '.env');
@@ -119,7 +119,7 @@ describe('SIGHUP', () => {
     expect(await remaining(url)).toBe('9');
   });
 
-  test('a file that was not there, and cannot be read once it is, is refused with the reason', async () => {
+  test('logs why it cannot read a file that did not exist before', async () => {
     const { url: BACKENDS } = await openBackend('one');
     const proc = new Proc('server.ts', { ...ANY_PORT, BACKENDS }, [], folder);
     await proc.said(/"url":"([^"]+)"/);
@@ -128,7 +128,7 @@ describe('SIGHUP', () => {
     expect(await proc.said(/"why":"SIGHUP"(.*)\n/)).toMatch(/"\.env: cannot be read: EISDIR.*not read again/);
   });
 
-  test('BACKEND_CA: new connections are checked by the new one', async () => {
+  test('checks new backend connections with the new BACKEND_CA', async () => {
     const backend = await listen(
       () => {},
       createServer(certificate, (_, res) => void res.end('safe')),
@@ -147,7 +147,7 @@ describe('SIGHUP', () => {
 });
 
 describeWithRedis('SIGHUP with limits in Redis', (redis) => {
-  test('a new maximum goes on with the counts, and no request is decided without Redis', async () => {
+  test('keeps the counts under a new maximum, and decides no request without Redis', async () => {
     const { url: BACKENDS } = await openBackend('one');
     const env = { BACKENDS, REDIS_URL: redis.url, RATE_LIMIT_ON_STORE_ERROR: 'closed' };
     const { proc, url, reload } = await start({ ...env, RATE_LIMIT_MAX: '10' });

@@ -34,7 +34,7 @@ function replaceFile(content: unknown): void {
 const served = async (url: string): Promise<string> => (await ask(url)).json.backend;
 
 describe('BACKENDS_FILE', () => {
-  test('wins over BACKENDS, and what changes in it is followed', async () => {
+  test('takes precedence over BACKENDS, and changes of the file are applied', async () => {
     const [one, two, other] = [await openBackend('one'), await openBackend('two'), await openBackend('other')];
     replaceFile([one.url]);
     const { url, adminUrl, logged } = await openGateway([other.url], { BACKENDS_FILE: path });
@@ -50,7 +50,7 @@ describe('BACKENDS_FILE', () => {
     );
   });
 
-  test('that turns bad is refused whole, with one error that says all, and the old backends stay', async () => {
+  test('a bad change is refused as a whole, with one error that lists all problems, and the old backends stay', async () => {
     const [one, two] = [await openBackend('one'), await openBackend('two')];
     replaceFile([one.url]);
     const { url, logged } = await openGateway([], { BACKENDS_FILE: path, BACKENDS: '' });
@@ -72,7 +72,7 @@ describe('BACKENDS_FILE', () => {
     expect(errors()).toHaveLength(1);
   });
 
-  test('that is bad at the start ends it, with a line for each problem', async () => {
+  test('a bad file fails the start, with a line for each problem', async () => {
     replaceFile(['http://a/x', 'http://user:geheim@b']);
     const proc = new Proc('server.ts', { ...ANY_PORT, BACKENDS_FILE: path });
     expect(await proc.exit()).toBe(1);
@@ -83,7 +83,7 @@ describe('BACKENDS_FILE', () => {
     expect(proc.stdout).toBe('');
   });
 
-  test('the circuit of the route needs as many requests as the backends of the moment call for', async () => {
+  test("a change adapts the minimum of requests of the route's circuit to the number of backends", async () => {
     const backends = [await openBackend('one'), await openBackend('two')];
     for (const backend of backends) await ask(`${backend.url}/fail?on=1`, { method: 'POST' });
     const [one, two] = backends.map(({ url }) => url);
@@ -104,8 +104,8 @@ describe('BACKENDS_FILE', () => {
   });
 });
 
-describe('SIGHUP', () => {
-  test('reads BACKENDS_FILE again, and no request of 50 connections is dropped over 20 changes', async () => {
+describe('SIGHUP and the list of backends', () => {
+  test('reloads BACKENDS_FILE 20 times without dropping a request of 50 connections', async () => {
     const backends = [await openBackend('one'), await openBackend('two'), await openBackend('three')];
     const urls = backends.map(({ url }) => url);
     replaceFile(urls);
@@ -135,7 +135,7 @@ describe('SIGHUP', () => {
     expect(await proc.exit()).toBe(0);
   }, 60_000);
 
-  test('reads BACKENDS again from the .env file that it came from', async () => {
+  test('reloads BACKENDS from the .env file that it came from', async () => {
     const [one, two] = [await openBackend('one'), await openBackend('two')];
     const env = join(folder, '.env');
     writeFileSync(env, `PORT=1\nBACKENDS=${one.url}\n`);
@@ -152,7 +152,7 @@ describe('SIGHUP', () => {
     expect(await served(url)).toBe('two');
   });
 
-  test('says so when BACKENDS comes from elsewhere, or the .env is gone', async () => {
+  test('logs when BACKENDS does not come from the .env file, or when the file is gone', async () => {
     const one = await openBackend('one');
     writeFileSync(join(folder, '.env'), 'BACKENDS=http://127.0.0.1:1\n');
     const elsewhere = new Proc('server.ts', { ...ANY_PORT, BACKENDS: one.url }, [], folder);
@@ -167,7 +167,7 @@ describe('SIGHUP', () => {
   });
 });
 
-test('names among the BACKENDS are looked up before anything listens', async () => {
+test('the gateway looks up the names in BACKENDS before it listens', async () => {
   const dns = await DnsServer.start();
   try {
     const one = await openBackend('one');

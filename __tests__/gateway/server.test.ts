@@ -42,7 +42,7 @@ afterEach(async () => {
 });
 
 describe('npm start', () => {
-  test('says where it listens, in one line', async () => {
+  test('logs its addresses in one line', async () => {
     const proc = new Proc('server.ts', ANY_PORT);
     const url = await proc.said(/"url":"([^"]+)".*"msg":"listening"}\n/);
     expect(proc.stdout.trim().split('\n')).toHaveLength(1);
@@ -58,7 +58,7 @@ describe('npm start', () => {
     expect(proc.stdout).toBe('');
   });
 
-  test('refuses values that are good one by one, and not together, without a stack', async () => {
+  test('refuses values that contradict each other, without a stack trace', async () => {
     const both = { RATE_LIMIT_MAX: '1000000000', RATE_LIMIT_WINDOW_MS: '2147483647' };
     const proc = new Proc('server.ts', { ...ANY_PORT, ...both });
     expect(await proc.exit()).toBe(1);
@@ -80,7 +80,7 @@ describe('npm start', () => {
   test.each([
     ['HOST', 'gateway'],
     ['ADMIN_HOST', 'admin listener'],
-  ])('says that %s is no address of this machine', async (variable, what) => {
+  ])('says that %s is not an address of this machine', async (variable, what) => {
     const proc = new Proc('server.ts', { ...ANY_PORT, [variable]: '192.0.2.1' });
     expect(await proc.exit()).toBe(1);
     expect(proc.stderr).toBe(
@@ -88,7 +88,7 @@ describe('npm start', () => {
     );
   });
 
-  test('SIGTERM: no longer ready, nothing new accepted, the running request ends, exit 0', async () => {
+  test('SIGTERM makes it not ready, closes its listener, lets the running request end, and exits with 0', async () => {
     const { proc, url, asked, isStopping } = await startBusy(2_000);
     proc.kill('SIGTERM');
     await until(isStopping);
@@ -101,7 +101,7 @@ describe('npm start', () => {
     expect(proc.stdout).toMatch(/"msg":"stopped"}\n$/);
   });
 
-  test('cuts what still runs at SHUTDOWN_TIMEOUT_MS and exits with 0', async () => {
+  test('cuts running requests at SHUTDOWN_TIMEOUT_MS and exits with 0', async () => {
     const { proc, asked } = await startBusy(60_000, { SHUTDOWN_TIMEOUT_MS: '200' });
     proc.kill('SIGTERM');
     await expect(asked).rejects.toMatchObject({ code: 'ECONNRESET' });
@@ -109,7 +109,7 @@ describe('npm start', () => {
     expect(proc.stdout).toMatch(/"level":"warn".*"requests":1,"streams":0,"upgrades":0,"msg":"shutdown time is up/);
   });
 
-  test('a second signal does not wait', async () => {
+  test('a second signal of another kind stops it at once', async () => {
     const { proc, asked, isStopping } = await startBusy(60_000);
     proc.kill('SIGTERM');
     await until(isStopping);
@@ -118,7 +118,7 @@ describe('npm start', () => {
     await expect(asked).rejects.toThrow();
   });
 
-  test('one Ctrl-C that arrives twice, from the terminal and from npm, still stops cleanly', async () => {
+  test('stops gracefully when one Ctrl-C arrives twice, from the terminal and from npm', async () => {
     const { proc, asked, isStopping } = await startBusy(1_500);
     proc.kill('SIGINT');
     await until(isStopping);
@@ -127,7 +127,7 @@ describe('npm start', () => {
     expect(await proc.exit()).toBe(0);
   });
 
-  test('stops when it is idle, at once', async () => {
+  test('stops at once when it is idle', async () => {
     const proc = new Proc('server.ts', ANY_PORT);
     await proc.said(/"msg":"listening"/);
     proc.kill('SIGTERM');

@@ -163,7 +163,7 @@ describeInChromium('the status page in Chromium', () => {
     });
   }, 90_000);
 
-  test('drained and restored by button, and not with a wrong token', async () => {
+  test('drains, isolates and restores a backend by button, but not with a wrong token', async () => {
     const [first] = backends as [BackendProcess];
     await open();
     expected = /status of 401/;
@@ -190,7 +190,7 @@ describeInChromium('the status page in Chromium', () => {
     expect(await page.getByRole('button', { name: /^Drain/ }).count()).toBe(0);
   }, 60_000);
 
-  test('a limit is reset by button', async () => {
+  test('resets the limit of a client by button', async () => {
     await open();
     const client = { headers: { 'X-Forwarded-For': '203.0.113.7' } };
     for (let i = 0; i < 41; i += 1) await ask(gateway.url, client);
@@ -201,7 +201,7 @@ describeInChromium('the status page in Chromium', () => {
     expect((await ask(gateway.url, client)).status).toBe(200);
   }, 60_000);
 
-  test('by keyboard alone, in a page that changes all the time', async () => {
+  test('can be used by keyboard alone, while its content changes', async () => {
     const [first] = backends as [BackendProcess];
     await open();
     traffic = new Traffic(gateway.url);
@@ -232,7 +232,7 @@ describeInChromium('the status page in Chromium', () => {
     await becomes(first, /^Drain/);
   }, 60_000);
 
-  test('dark, still, narrow, and read aloud', async () => {
+  test('supports dark mode, reduced motion, narrow screens and screen readers', async () => {
     await open({ colorScheme: 'dark', reducedMotion: 'reduce', viewport: { width: 360, height: 740 } });
     const look = await page.evaluate(`({
       backgroundColor: getComputedStyle(document.body).backgroundColor,
@@ -252,13 +252,13 @@ describeInChromium('the status page in Chromium', () => {
     expect(await contrasts(page)).toEqual([]);
   }, 60_000);
 
-  test('in light, every text has the contrast of WCAG AA', async () => {
+  test('has the contrast of WCAG AA in light mode', async () => {
     await open();
     await rowOf(backends[0] as BackendProcess).waitFor();
     expect(await contrasts(page)).toEqual([]);
   }, 60_000);
 
-  test('what strangers write is text, and its tricks are seen', async () => {
+  test('shows markup and control characters from clients as escaped text', async () => {
     const mean = '<img src=x onerror="document.title=1">\u202e\u0007\u2066';
     const req = new IncomingMessage(new Socket());
     const exchange = exchangeOf(req, new ServerResponse(req));
@@ -285,7 +285,7 @@ describeInChromium('the status page in Chromium', () => {
     expect(await page.title()).toBe('Expressway');
   }, 60_000);
 
-  test('of two proxies in front of one backend it shows two rows, with the names of the proxies', async () => {
+  test('shows two rows, with the names of the proxies, when two proxies share a backend', async () => {
     const events = new GatewayEvents();
     const [{ url }] = backends as [BackendProcess];
     const proxies = ['orders', 'stock'].map((name) => opened.add(roundRobinProxy({ name, backends: [url], events })));
@@ -306,7 +306,7 @@ describeInChromium('the status page in Chromium', () => {
     expect(await page.locator('#backend-rows tr').count()).toBe(2);
   }, 60_000);
 
-  test('says so when the gateway is gone', async () => {
+  test('says that the connection is lost when the gateway stops', async () => {
     await open();
     expected = /ERR_/;
     await gateway.gateway.close();
@@ -314,7 +314,7 @@ describeInChromium('the status page in Chromium', () => {
     expect(await page.locator('#live').innerText()).toContain('Connection lost');
   }, 60_000);
 
-  test('the pictures of the README', async () => {
+  test('draws the pictures of the README', async () => {
     const names = ['light', 'dark'] as const;
     if (process.env.UPDATE_SCREENSHOTS !== undefined) {
       await mkdir(IMAGES, { recursive: true });

@@ -41,7 +41,7 @@ async function answerOn(socket: TLSSocket, path = '/'): Promise<string> {
 }
 
 describe('TLS_CERT and TLS_KEY', () => {
-  test('make the gateway speak https, and say so to backends', async () => {
+  test('make the gateway serve HTTPS, and send X-Forwarded-Proto: https', async () => {
     const backend = await openBackend('one');
     const { url } = await openGateway([backend.url], files);
     expect(url).toMatch(/^https:/);
@@ -59,7 +59,7 @@ describe('TLS_CERT and TLS_KEY', () => {
     expect(facts.headers['x-forwarded-proto']).toBe('https');
   });
 
-  test('are read again by reload(): new connections get the new one, open ones stay; bad files change nothing', async () => {
+  test('are reloaded by reload(): new connections get the new certificate, open ones stay, bad files change nothing', async () => {
     const backend = await openBackend('one');
     const { gateway, url, logged } = await openGateway([backend.url], files);
     const old = await connected(url);
@@ -97,7 +97,7 @@ describe('TLS_CERT and TLS_KEY', () => {
     renewed.destroy();
   });
 
-  test('H02: the end waits for a running answer; idle connections and unfinished handshakes wait for the grace only', async () => {
+  test('H02: shutdown waits for a running response, and only for the grace period for idle connections and unfinished handshakes', async () => {
     const backend = await openBackend('one');
     const { gateway, url } = await openGateway([backend.url], files);
     const idle = await connected(url);
@@ -121,7 +121,7 @@ describe('TLS_CERT and TLS_KEY', () => {
     expect(text).toMatch(/\r\nconnection: close\r\n/i);
   });
 
-  test('that cannot be used end the start, each with its reason', async () => {
+  test('fail the start with the reason when they cannot be used', async () => {
     expect(() => readConfig({ TLS_CERT: files.TLS_CERT, BACKEND_KEY: 'x' })).toThrow(ConfigError);
     expect(() => readConfig({ TLS_CERT: files.TLS_CERT, BACKEND_KEY: 'x' })).toThrow(/TLS_CERT.*\n.*BACKEND_CERT/);
     await expect(openGateway([], { ...files, BACKENDS: '', TLS_KEY: join(folder, 'none') })).rejects.toThrow(

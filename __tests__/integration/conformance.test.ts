@@ -7,6 +7,9 @@ import { hardenedGateway } from '../support/hardened-gateway.ts';
 import { RawClient, rawRequest } from '../support/raw-client.ts';
 import { answer, answerOk, RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { listen } from '../support/servers.ts';
+import { expectWarnings } from '../support/warnings.ts';
+
+expectWarnings('WARN_EXPRESSWAY_LOOP', 'WARN_EXPRESSWAY_TRUST_PROXY');
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());

@@ -3,6 +3,9 @@ import { type Compared, compare, differs, onlyOurs } from '../differential/compa
 import { REFERENCES, type ReferenceName, versionOf } from '../differential/reference-proxy.ts';
 import { compareResponses } from '../differential/responses.ts';
 import { type Row, readTable, rowOf } from '../differential/table.ts';
+import { expectWarnings } from '../support/warnings.ts';
+
+expectWarnings('WARN_EXPRESSWAY_TRUST_PROXY');
 
 const NAMES = Object.keys(REFERENCES) as ReferenceName[];
 const missing = NAMES.filter((name) => versionOf(name) === undefined);

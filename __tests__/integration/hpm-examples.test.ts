@@ -13,7 +13,10 @@ import { certificate, trustCertificate } from '../support/certificate.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { RawClient, rawRequest } from '../support/raw-client.ts';
 import { closedPort, eventually, listen, type RunningServer } from '../support/servers.ts';
+import { expectWarnings } from '../support/warnings.ts';
 import { type Backends, backend, EXAMPLES, type Example } from './hpm-example-cases.ts';
+
+expectWarnings('WARN_EXPRESSWAY_PATH_FILTER');
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());

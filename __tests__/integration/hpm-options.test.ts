@@ -17,6 +17,9 @@ import { Cleanup } from '../support/gateway.ts';
 import { rawRequest } from '../support/raw-client.ts';
 import { answer, RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { closedPort, listen } from '../support/servers.ts';
+import { expectWarnings } from '../support/warnings.ts';
+
+expectWarnings('WARN_EXPRESSWAY_PATH_FILTER');
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());

@@ -3,6 +3,9 @@ import type { BackendView, LoadBalancing, SelectionPolicy } from 'expressway';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
 import { answer, answerOk, RecorderBackend } from '../support/recorder-backend.ts';
 import { closedPort, eventually } from '../support/servers.ts';
+import { expectWarnings } from '../support/warnings.ts';
+
+expectWarnings('WARN_EXPRESSWAY_TRUST_PROXY');
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());

@@ -8,6 +8,9 @@ import { DnsServer } from '../support/dns-server.ts';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
 import { RecorderBackend } from '../support/recorder-backend.ts';
 import { eventually } from '../support/servers.ts';
+import { expectWarnings } from '../support/warnings.ts';
+
+expectWarnings('WARN_EXPRESSWAY_WEIGHTS');
 
 const cleanup = new Cleanup();
 let dns: DnsServer;

@@ -6,6 +6,9 @@ import { Cleanup, proxyGateway } from '../support/gateway.ts';
 import { RawClient, rawRequest } from '../support/raw-client.ts';
 import { answer, RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { eventually, listen } from '../support/servers.ts';
+import { expectWarnings } from '../support/warnings.ts';
+
+expectWarnings('ERR_EXPRESSWAY_BODY_ALREADY_READ');
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());

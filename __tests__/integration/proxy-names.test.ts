@@ -14,6 +14,9 @@ import { Registry } from 'prom-client';
 import { ask } from '../gateway/ask.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { closedPort, eventually, listen, type RunningServer } from '../support/servers.ts';
+import { expectWarnings } from '../support/warnings.ts';
+
+expectWarnings('WARN_EXPRESSWAY_LIMITER_NAME');
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());

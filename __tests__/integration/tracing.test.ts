@@ -30,6 +30,9 @@ import { ask } from '../gateway/ask.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { answer, RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { closedPort, eventually, listen } from '../support/servers.ts';
+import { expectWarnings } from '../support/warnings.ts';
+
+expectWarnings('WARN_EXPRESSWAY_TRUST_PROXY');
 
 const TRACE = '0af7651916cd43dd8448eb211c80319c';
 const PARENT = 'b7ad6b7169203331';

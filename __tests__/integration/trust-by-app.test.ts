@@ -10,6 +10,9 @@ import { Cleanup, proxyGateway } from '../support/gateway.ts';
 import { rawRequest } from '../support/raw-client.ts';
 import { RecorderBackend } from '../support/recorder-backend.ts';
 import { eventually, listen } from '../support/servers.ts';
+import { expectWarnings } from '../support/warnings.ts';
+
+expectWarnings('WARN_EXPRESSWAY_TRUST_MISMATCH', 'WARN_EXPRESSWAY_TRUST_PROXY');
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());

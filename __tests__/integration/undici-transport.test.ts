@@ -6,6 +6,9 @@ import { Cleanup } from '../support/gateway.ts';
 import { type RawMessage, rawRequest } from '../support/raw-client.ts';
 import { answer, answerOk, type RecordedRequest, RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { closedPort, listen } from '../support/servers.ts';
+import { expectWarnings } from '../support/warnings.ts';
+
+expectWarnings('WARN_EXPRESSWAY_PATH_FILTER');
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());

@@ -7,6 +7,9 @@ import { RawClient } from '../support/raw-client.ts';
 import { answer, answerOk, RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { eventually, listen } from '../support/servers.ts';
 import { rawEcho, SWITCHING, upgradeRequest } from '../support/tunnels.ts';
+import { expectWarnings } from '../support/warnings.ts';
+
+expectWarnings('WARN_EXPRESSWAY_PATH_FILTER');
 
 /** Node 24 reads the content of requests that ask for an upgrade, and has `shouldUpgradeCallback`. */
 const READS_CONTENT = Number.parseInt(process.versions.node, 10) >= 24;
