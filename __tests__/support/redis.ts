@@ -123,6 +123,9 @@ const BINARY = ['redis-server', 'valkey-server']
     }
   });
 
+/** Whether this machine can run one. */
+export const hasRedis = BINARY !== undefined;
+
 let printed = false;
 
 /** Without Redis: one line that nobody overlooks, and a failure in CI. */

@@ -25,6 +25,10 @@ export class FrontMeter implements LimiterMeter {
     return this.#meter.mode;
   }
 
+  get storeError(): Error | undefined {
+    return this.#meter.storeError;
+  }
+
   take(claim: Claim): Decision | Promise<Decision> {
     const leases = this.#leases;
     const now = Date.now();

@@ -29,7 +29,7 @@ export function misspeltVariables(env: NodeJS.ProcessEnv): readonly MisspeltVari
     const meant = closestWord(name, known);
     if (meant === undefined || Math.abs(meant.length - name.length) > MOST_MORE || isOther(name, meant)) continue;
     // Both are set: the other one is not a misspelling of it.
-    if (env[meant] !== undefined) continue;
+    if (env[meant]) continue;
     found.push({ name, meant });
     if (found.length === SHOWN) break;
   }

@@ -157,17 +157,17 @@ const slow: ProblemKind<TrafficSources> = {
     const backends = new SlowBackends();
     return {
       *look(): Iterable<Finding> {
-        const { before, now } = readings.next();
+        const { before, lately, now } = readings.next();
         const inFlight = new Map(
           statusesOf(sources).map(({ proxy, status }) => [backendKey(proxy, status.backend), status.inFlight]),
         );
         const timeoutMs = (name: string) => sources.proxies.find((proxy) => proxy.name === name)?.responseTimeoutMs;
-        for (const { backend, p95Ms, responses, than } of backends.look(before, now, inFlight, timeoutMs)) {
+        for (const { backend, p95Ms, responses, than } of backends.look(before, lately, now, inFlight, timeoutMs)) {
           const compared = COMPARED[than.what](duration(than.ms));
           const fact =
             p95Ms === undefined
               ? `answered none of ${responses} requests in the last 10 s`
-              : `took up to ${duration(p95Ms)} to answer 95 % of ${responses} requests in the last 10 s`;
+              : `took up to ${duration(p95Ms)} to answer 95 % of its latest ${responses} requests`;
           yield {
             subject: backend,
             title: p95Ms === undefined ? `${short(backend)} answers nothing` : `${short(backend)} is slow`,

@@ -9,10 +9,15 @@ const INSTEAD: Readonly<Partial<Record<LimiterMode, string>>> = {
   closed: 'everybody is refused',
 };
 
-type Reason = 'authentication' | 'permission' | 'tls' | 'failing' | 'unreachable';
+type Reason = 'counter' | 'authentication' | 'permission' | 'tls' | 'failing' | 'unreachable';
+
+/** A limiter that cannot count in Redis may not know why yet: the connection is still being made. */
+const UNKNOWN_MS = 3_000;
 
 /** What errors of Redis, and of connections to it, say; the first that matches. */
 const REASONS: readonly (readonly [Reason, RegExp])[] = [
+  // Not of Redis: workers count in their primary.
+  ['counter', /primary process/],
   [
     'authentication',
     /WRONGPASS|NOAUTH|invalid (?:username-password|password)|AUTH .*without any password|Client sent AUTH/i,
@@ -35,60 +40,73 @@ function reasonOf(message: string): Reason {
 }
 
 /** One kind for each reason: what to do about it differs. */
-function redisProblem(
+function storeProblem(
+  problem: string,
   reason: Reason,
   what: string,
   texts: Pick<ProblemKind<TrafficSources>, 'meaning' | 'nextStep'>,
 ): ProblemKind<TrafficSources> {
   const severity = 'warning';
   return {
-    problem: `redis_${reason}`,
+    problem,
     isState: true,
     severity,
     ...texts,
-    detector: ({ limiters }) => ({
-      *look(): Iterable<Finding> {
-        for (const { name, mode, storeError } of limiters) {
-          const instead = INSTEAD[mode];
-          const message = wholeMessage(storeError);
-          if (instead === undefined || reasonOf(message) !== reason) continue;
-          yield {
-            subject: name,
-            title: `${what}: ${instead}`,
-            text: `Limiter "${name}" cannot use Redis: ${what}${message === '' ? '' : ` (${message})`}. Meanwhile ${instead}.`,
-            severity: mode === 'closed' ? 'critical' : severity,
-          };
-        }
-      },
-    }),
+    detector({ limiters }) {
+      let unknownSince = Number.NaN;
+      return {
+        *look(): Iterable<Finding> {
+          for (const { name, mode, storeError } of limiters) {
+            const instead = INSTEAD[mode];
+            const message = wholeMessage(storeError);
+            if (message !== '' || instead === undefined) unknownSince = Number.NaN;
+            else if (Number.isNaN(unknownSince)) unknownSince = Date.now();
+            if (instead === undefined || reasonOf(message) !== reason) continue;
+            if (message === '' && Math.abs(Date.now() - unknownSince) < UNKNOWN_MS) continue;
+            yield {
+              subject: name,
+              title: `${what}: ${instead}`,
+              text: `Limiter "${name}" counts elsewhere: ${what}${message === '' ? '' : ` (${message})`}. Meanwhile ${instead}.`,
+              severity: mode === 'closed' ? 'critical' : severity,
+            };
+          }
+        },
+      };
+    },
   };
 }
 
 /** The worst first. */
 export const LIMITER_PROBLEMS: readonly ProblemKind<TrafficSources>[] = [
-  redisProblem('authentication', 'Redis refuses the password (authentication failed)', {
+  storeProblem('redis_authentication', 'authentication', 'Redis refuses the password (authentication failed)', {
     meaning:
       'Redis refuses the user name or password of the limiter, or wants one and gets none (`WRONGPASS`, `NOAUTH`).',
     nextStep:
       'Correct user name and password in REDIS_URL (redis://user:password@host:6379), or in Redis (ACL, requirepass).',
   }),
-  redisProblem('permission', 'Redis does not permit a command', {
+  storeProblem('redis_permission', 'permission', 'Redis does not permit a command', {
     meaning: 'The Redis user of the limiter may not run a command or touch its keys (`NOPERM`).',
     nextStep: 'Grant the user in REDIS_URL what docs/rate-limit.md lists (ACL SETUSER), or use another user.',
   }),
-  redisProblem('tls', 'TLS with Redis fails', {
+  storeProblem('redis_tls', 'tls', 'TLS with Redis fails', {
     meaning:
       'Gateway and Redis do not agree on TLS: one speaks it and the other does not, or the certificate is not trusted.',
     nextStep:
       'Use rediss:// in REDIS_URL where Redis speaks TLS, redis:// where not; for an own authority set NODE_EXTRA_CA_CERTS.',
   }),
-  redisProblem('failing', 'Redis answers with errors', {
+  storeProblem('redis_failing', 'failing', 'Redis answers with errors', {
     meaning: 'Redis is there and refuses commands: it loads its data, is a replica, is out of memory, or cannot save.',
     nextStep: 'Look into the log of Redis; the error in the text says which of these it is.',
   }),
-  redisProblem('unreachable', 'Redis cannot be reached', {
+  storeProblem('redis_unreachable', 'unreachable', 'Redis cannot be reached', {
     meaning: 'The limiter has no connection to Redis, or gets no replies in time.',
     nextStep:
       'Start Redis, or correct host and port in REDIS_URL. If it closes connections at once, it may want TLS: rediss://. If it is only slow, see RATE_LIMIT_STORE_TIMEOUT_MS.',
+  }),
+  storeProblem('counter_late', 'counter', 'the primary process does not reply in time', {
+    meaning:
+      'With `WORKERS` and without Redis, workers count in their primary process; it does not reply in time, so each counts for itself.',
+    nextStep:
+      'Look at the CPU of the machine: the primary needs little of it, and gets none. Or count in Redis (REDIS_URL).',
   }),
 ];

@@ -1,17 +1,15 @@
 import { CAUSES, type Cause } from '../../core/causes.ts';
 import type { DiscoveryFailedEvent, GatewayEventMap, GatewayEvents } from '../../core/events.ts';
 import { backendKey } from '../backend-key.ts';
-import type { Detector, Finding, ProblemKind } from './problem-kind.ts';
+import type { Finding, ProblemKind } from './problem-kind.ts';
 import { duration, percent, Readings } from './recent.ts';
 import type { TrafficSources } from './traffic-sources.ts';
 
 /** The proxy reports a shortage every ten seconds: without one for longer than that it is over. */
 const SHORTAGE_MS = 15_000;
-/** A warning comes once, whatever lasts: it is shown for this long. */
-const WARNING_MS = 10 * 60_000;
-const MOST_WARNINGS = 16;
-/** The longest that an event loop may stand still without a word. */
-const BLOCKED_MS = 500;
+/** From here on, an event loop that stood still is worth a word; and from here on a warning. Collections of garbage and a busy machine do less. */
+const NOTICED_MS = 300;
+const BLOCKED_MS = 1_000;
 /** The share of errors from which they are worth a word. */
 const NOTICEABLE = 0.01;
 const LEAST_ERRORS = 2;
@@ -101,15 +99,16 @@ const eventLoop: ProblemKind<TrafficSources> = {
   problem: 'event_loop_blocked',
   severity: 'warning',
   meaning:
-    'The event loop of a process stood still for at least 500 ms in the last 10 to 20 s: all its requests waited so long.',
+    'The event loop of a process stood still for at least 1 s (300 ms: a notice) in the last 10 to 20 s: all its requests waited so long.',
   nextStep:
     'Look for code of your own that computes or reads files in one go (`node --cpu-prof`); if there is none, give the machine more CPU.',
   detector: ({ load }) => ({
     *look() {
       const { pid, loopMaxMs } = load.loop();
-      if (loopMaxMs < BLOCKED_MS) return;
+      if (loopMaxMs < NOTICED_MS) return;
       const text = `The event loop of process ${pid} stood still for ${duration(loopMaxMs)}: all its requests waited so long.`;
-      yield { subject: '', title: `the event loop stood still for ${duration(loopMaxMs)}`, text };
+      const severity = loopMaxMs < BLOCKED_MS ? 'notice' : 'warning';
+      yield { subject: '', title: `the event loop stood still for ${duration(loopMaxMs)}`, text, severity };
     },
   }),
 };
@@ -153,31 +152,6 @@ const sumOf = ({ responses }: ReturnType<TrafficSources['metrics']['totals']>): 
 /** Codes that have a problem of their own. */
 const ELSEWHERE = /^WARN_EXPRESSWAY_(?:TRUST_PROXY|RESOURCES|MAX_KEYS)/;
 
-type CodedWarning = Error & { readonly code?: string };
-
-/** Process warnings of some codes, each for ten minutes. */
-function warningDetector(
-  isMeant: (code: string) => boolean,
-  finding: (warning: CodedWarning, code: string) => Finding,
-): Detector {
-  const seen = new Map<string, { readonly at: number; readonly finding: Finding }>();
-  const listener = (warning: CodedWarning): void => {
-    const code = warning.code ?? warning.name;
-    if (!isMeant(code) || (seen.size >= MOST_WARNINGS && !seen.has(code))) return;
-    seen.set(code, { at: Date.now(), finding: finding(warning, code) });
-  };
-  process.on('warning', listener);
-  return {
-    close: () => void process.off('warning', listener),
-    *look() {
-      for (const [code, one] of seen) {
-        if (Math.abs(Date.now() - one.at) > WARNING_MS) seen.delete(code);
-        else yield one.finding;
-      }
-    },
-  };
-}
-
 const keysFull: ProblemKind<TrafficSources> = {
   problem: 'rate_limit_keys_full',
   severity: 'warning',
@@ -185,24 +159,31 @@ const keysFull: ProblemKind<TrafficSources> = {
     'A limiter that counts in memory holds as many clients as it may (`maxKeys`): new clients share the limits of others until some are forgotten.',
   nextStep:
     'Count in Redis (REDIS_URL). If most addresses come from one network, deny it (RATE_LIMIT_DENY). In an app of your own, raise `maxKeys`.',
-  detector: () =>
-    warningDetector(
-      (code) => code === 'WARN_EXPRESSWAY_MAX_KEYS',
-      ({ message }) => ({ subject: '', title: 'a rate limiter has no room for more clients', text: message }),
-    ),
+  detector: ({ warnings }) => ({
+    *look() {
+      for (const { code, message } of warnings.recent()) {
+        if (code === 'WARN_EXPRESSWAY_MAX_KEYS') {
+          yield { subject: '', title: 'a rate limiter has no room for more clients', text: message };
+        }
+      }
+    },
+  }),
 };
 
-const warnings: ProblemKind<TrafficSources> = {
+const others: ProblemKind<TrafficSources> = {
   problem: 'process_warning',
   severity: 'notice',
   meaning:
-    'Node or the suite has emitted a process warning in the last ten minutes. The log has it as a line of its own.',
+    'Node or the suite has emitted a process warning in the last ten minutes. The log of the gateway has it as a line of its own.',
   nextStep: 'Look up its code: those of the suite are in docs/errors.md, others in the documentation of Node.',
-  detector: () =>
-    warningDetector(
-      (code) => !ELSEWHERE.test(code),
-      ({ message }, code) => ({ subject: code, title: `process warning ${code}`, text: `${code}: ${message}` }),
-    ),
+  detector: ({ warnings }) => ({
+    *look() {
+      for (const { code, message } of warnings.recent()) {
+        if (ELSEWHERE.test(code)) continue;
+        yield { subject: code, title: `process warning ${code}`, text: `${code}: ${message}` };
+      }
+    },
+  }),
 };
 
 /** The worst first. */
@@ -212,5 +193,5 @@ export const PROCESS_PROBLEMS: readonly ProblemKind<TrafficSources>[] = [
   dns,
   eventLoop,
   keysFull,
-  warnings,
+  others,
 ];

@@ -4,7 +4,7 @@ import { LOOK_EVERY_MS } from './problem-monitor.ts';
 export const WINDOW_MS = 10_000;
 const LOOKS = WINDOW_MS / LOOK_EVERY_MS;
 
-/** The latest readings of something that only grows, one per look: what happened between the first and the last of them. */
+/** The latest readings of something that only grows, one per look. */
 export class Readings<T> {
   readonly #read: () => T;
   readonly #all: T[];
@@ -14,12 +14,12 @@ export class Readings<T> {
     this.#all = [read()];
   }
 
-  /** Reads once more. */
-  next(): { readonly before: T; readonly now: T } {
+  /** Reads once more: what was ten seconds ago, what was two looks ago, and what is now. */
+  next(): { readonly before: T; readonly lately: T; readonly now: T } {
     const now = this.#read();
     this.#all.push(now);
     if (this.#all.length > LOOKS + 1) this.#all.shift();
-    return { before: this.#all[0] as T, now };
+    return { before: this.#all[0] as T, lately: this.#all.at(-3) ?? (this.#all[0] as T), now };
   }
 }
 

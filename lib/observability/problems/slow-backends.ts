@@ -1,9 +1,14 @@
 import { DURATION_BUCKETS } from '../metrics/histogram.ts';
 import type { TrafficTotals } from '../metrics/traffic-totals.ts';
 import { LOOK_EVERY_MS } from './problem-monitor.ts';
+import { WINDOW_MS } from './recent.ts';
+
+const LATELY_MS = 2 * LOOK_EVERY_MS;
 
 /** Responses of ten seconds from which a percentile means something. */
 const LEAST_RESPONSES = 10;
+/** Responses of the last four seconds from which these alone decide: else many quick ones of before would hide the slow ones of now. */
+const LEAST_LATELY = 20;
 /** Responses that a comparison with the past needs. */
 const LEAST_PAST = 50;
 /** So many times as long as usual is slow, if it is this much longer: buckets of durations are coarse, and fast backends jitter. */
@@ -17,7 +22,7 @@ const FADE = 0.5 ** (LOOK_EVERY_MS / HALF_LIFE_MS);
 const SLOW_PART = 0.1;
 const PERCENTILE = 0.95;
 
-type BackendNow = Readonly<{ proxy: string; backend: string; heads: Float64Array; inFlight: number }>;
+type BackendNow = Readonly<{ proxy: string; backend: string; heads: Float64Array; ms: number; inFlight: number }>;
 
 /** One backend that is slow. */
 export interface SlowBackend {
@@ -34,12 +39,12 @@ export interface SlowBackend {
 interface Past {
   /** Fading counts by duration. */
   readonly heads: Float64Array;
-  /** Slots of the last looks in which a response came. */
+  /** Whether it was slow at the last look. */
   isSlow: boolean;
 }
 
 /**
- * Which backends are slow: the 95th percentile of the time until the head of a response over ten seconds, compared with the backend's own
+ * Which backends are slow: the 95th percentile of the time until the head of a response over the last four to ten seconds, compared with the backend's own
  * last minutes, with the median of the others of its proxy, and with `responseTimeoutMs`. It keeps sixteen numbers per backend.
  */
 export class SlowBackends {
@@ -47,11 +52,13 @@ export class SlowBackends {
 
   /**
    * @param before Totals ten seconds ago.
+   * @param lately Totals four seconds ago.
    * @param inFlight Requests in progress, by `backendKey()`.
    * @param timeoutMs Of a proxy, after how many milliseconds a request is given up.
    */
   look(
     before: TrafficTotals['backends'],
+    lately: TrafficTotals['backends'],
     now: TrafficTotals['backends'],
     inFlight: ReadonlyMap<string, number>,
     timeoutMs: (proxy: string) => number | undefined,
@@ -59,10 +66,16 @@ export class SlowBackends {
     for (const key of this.#pasts.keys()) if (!now.has(key)) this.#pasts.delete(key);
     const windows = new Map<string, BackendNow>();
     for (const [key, { proxy, backend, heads }] of now) {
-      const started = before.get(key)?.heads;
-      // A backend that left and came back counts from zero again.
-      const window = Float64Array.from(heads, (count, index) => Math.max(0, count - (started?.[index] ?? 0)));
-      windows.set(key, { proxy, backend, heads: window, inFlight: inFlight.get(key) ?? 0 });
+      const latest = difference(heads, lately.get(key)?.heads);
+      const isEnough = sum(latest) >= LEAST_LATELY;
+      const window = isEnough ? latest : difference(heads, before.get(key)?.heads);
+      windows.set(key, {
+        proxy,
+        backend,
+        heads: window,
+        ms: isEnough ? LATELY_MS : WINDOW_MS,
+        inFlight: inFlight.get(key) ?? 0,
+      });
     }
     const medians = mediansOf([...windows.values()]);
     const slow: SlowBackend[] = [];
@@ -72,7 +85,7 @@ export class SlowBackends {
       const found = compare(window, past, medians.get(window.proxy), timeoutMs(window.proxy));
       if (found !== undefined) slow.push(found);
       past.isSlow = found !== undefined;
-      remember(past, window.heads);
+      remember(past, window);
     }
     return slow;
   }
@@ -118,13 +131,17 @@ function mediansOf(windows: readonly BackendNow[]) {
   );
 }
 
-/** A window of ten seconds is looked at every two: a fifth of it is new. */
-function remember(past: Past, window: Float64Array): void {
-  const part = (LOOK_EVERY_MS / 10_000) * (past.isSlow ? SLOW_PART : 1);
-  for (const [index, count] of window.entries()) {
+/** A window is looked at every two seconds: only that part of it is new. */
+function remember(past: Past, { heads, ms }: BackendNow): void {
+  const part = (LOOK_EVERY_MS / ms) * (past.isSlow ? SLOW_PART : 1);
+  for (const [index, count] of heads.entries()) {
     past.heads[index] = (past.heads[index] as number) * FADE + count * part;
   }
 }
+
+/** A backend that left and came back counts from zero again. */
+const difference = (now: Float64Array, before: Float64Array | undefined): Float64Array =>
+  Float64Array.from(now, (count, index) => Math.max(0, count - (before?.[index] ?? 0)));
 
 const sum = (counts: Float64Array): number => counts.reduce((all, one) => all + one, 0);
 

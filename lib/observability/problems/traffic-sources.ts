@@ -3,6 +3,7 @@ import type { TrafficSource } from '../metrics/traffic-totals.ts';
 import type { LastError, ProcessStatus } from '../status/status-snapshot.ts';
 import type { StatusBreaker, StatusLimiter, StatusProxy } from '../status/status-sources.ts';
 import type { ForwardedPeers } from './forwarded-peers.ts';
+import type { ProcessWarnings } from './process-warnings.ts';
 import type { RecentCounts } from './recent.ts';
 
 /** What the problems of a process that serves traffic are found in. Most of it is read every two seconds, and costs no request anything. */
@@ -17,4 +18,5 @@ export interface TrafficSources {
   /** Attempts that failed, and responses of 5xx, by `backendKey()` and by status or cause. */
   readonly failedAttempts: RecentCounts;
   readonly peers: ForwardedPeers;
+  readonly warnings: ProcessWarnings;
 }

@@ -12,6 +12,7 @@ export class ProcessLoad {
   readonly #servers: StatusServer[] = [];
   readonly #delay = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
   readonly #connections: number[] = [];
+  #rss = 0;
   #lagBefore = 0;
   #maxBefore = 0;
   #utilization: EventLoopUtilization = performance.eventLoopUtilization();
@@ -42,7 +43,7 @@ export class ProcessLoad {
       uptimeMs: Math.round(process.uptime() * 1000),
       loopBusy: round(this.#busy),
       ...this.loop(),
-      rssBytes: process.memoryUsage.rss(),
+      rssBytes: this.#rssBytes(),
       heapUsedBytes: used_heap_size,
       heapLimitBytes: heap_size_limit,
       connections: this.#connections.reduce((sum, count) => sum + count, 0),
@@ -79,6 +80,16 @@ export class ProcessLoad {
 
   #maxMs(): number {
     return this.#delay.count > 0 ? Math.max(0, this.#delay.max / 1e6 - RESOLUTION_MS) : 0;
+  }
+
+  /** Node opens a file to find it out: without a descriptor left, it is what it was before. */
+  #rssBytes(): number {
+    try {
+      this.#rss = process.memoryUsage.rss();
+    } catch {
+      // The page is needed most of all then.
+    }
+    return this.#rss;
   }
 
   /** Node counts them asynchronously: the count is for the next look. */

@@ -6,6 +6,7 @@ import type { TrafficSource } from '../metrics/traffic-totals.ts';
 import { ForwardedPeers } from '../problems/forwarded-peers.ts';
 import { type WatchedKind, watchKinds } from '../problems/problem-kind.ts';
 import { ProblemMonitor } from '../problems/problem-monitor.ts';
+import { ProcessWarnings } from '../problems/process-warnings.ts';
 import { RecentCounts } from '../problems/recent.ts';
 import { TRAFFIC_PROBLEMS } from '../problems/traffic-problems.ts';
 import type { RequestSink } from '../request-record.ts';
@@ -126,7 +127,8 @@ export function statusFeed(given: StatusFeedOptions): StatusFeed {
 
   const failedAttempts = new RecentCounts();
   const peers = new ForwardedPeers();
-  const parts = { events, metrics, limiters, breakers, proxies, load, errors, failedAttempts, peers };
+  const warnings = new ProcessWarnings();
+  const parts = { events, metrics, limiters, breakers, proxies, load, errors, failedAttempts, peers, warnings };
   const report = (event: ProblemEvent): void => {
     events.emit('problem', event);
     watchers.soon();
@@ -200,7 +202,7 @@ export function statusFeed(given: StatusFeedOptions): StatusFeed {
     },
     close() {
       events.off('limited', limited);
-      for (const part of [monitor, watchers, changes, slots, load, errors]) part.close();
+      for (const part of [monitor, warnings, watchers, changes, slots, load, errors]) part.close();
     },
   };
 }

@@ -44,6 +44,10 @@ export class CountedMeter implements LimiterMeter {
     return this.#guarded.mode;
   }
 
+  get storeError(): Error | undefined {
+    return this.mode === 'memory' ? undefined : new Error('the primary process did not reply in time');
+  }
+
   take(claim: Claim): Decision | Promise<Decision> {
     const guarded = this.#guarded;
     return guarded.skipping || guarded.closed ? guarded.replace(claim) : guarded.ask(claim);

@@ -189,10 +189,18 @@ export class ResilientMeter implements LimiterMeter {
   }
 
   #down(error: Error): void {
-    this.#error = error;
+    this.#error = this.#isSilentTls(error)
+      ? new Error('Redis does not answer TLS: does it speak it at this port?')
+      : error;
     this.#gate = undefined;
     this.#started.reject(error);
     this.#guarded.lost(error);
+  }
+
+  /** A Redis without TLS waits for the rest of what it takes for a command. */
+  #isSilentTls({ message }: Error): boolean {
+    const { redis } = this.#parts;
+    return redis instanceof RedisUrl && redis.address.tls !== undefined && /timeout/i.test(message);
   }
 
   /** Whether other gateways may still count apart, as far as anybody knows. */
