@@ -16,7 +16,7 @@ import {
 } from '../core/options.ts';
 import { addressListCheck } from './address-list.ts';
 import { AlgorithmScripts } from './algorithms/algorithm-scripts.ts';
-import { ALGORITHM_NAMES, ALGORITHMS, NAMES_WITH_BURST } from './algorithms/registry.ts';
+import { ALGORITHMS, NAMES_WITH_BURST, rateLimitAlgorithms } from './algorithms/registry.ts';
 import type { CounterLink } from './cluster/counter-question.ts';
 import { ON_STORE_ERROR } from './fallback/fallback.ts';
 import { IP_RATE_LIMIT_DEFAULTS, type IpRateLimitOptions } from './ip-rate-limit-options.ts';
@@ -67,7 +67,7 @@ const name: Check = (value) =>
 const count = integer(1, LARGEST_SF_INTEGER);
 
 const CHECKS: Checks<Given> = {
-  algorithm: oneOf(...ALGORITHM_NAMES),
+  algorithm: oneOf(...rateLimitAlgorithms),
   limit: (value) => (typeof value === 'function' ? undefined : count(value)),
   windowMs: durationMs,
   burst: optional(count),

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import { ALGORITHM_NAMES, ALGORITHMS, type AlgorithmName } from '../../../lib/rate-limit/algorithms/registry.ts';
+import { ALGORITHMS, type AlgorithmName, rateLimitAlgorithms } from '../../../lib/rate-limit/algorithms/registry.ts';
 import type { CounterAnswer, CounterQuestion } from '../../../lib/rate-limit/cluster/counter-question.ts';
 import { limiterCounter } from '../../../lib/rate-limit/cluster/limiter-counter.ts';
 import type { LimiterMeter } from '../../../lib/rate-limit/meter.ts';
@@ -101,7 +101,7 @@ const windowsOf = (passed: readonly number[]) =>
   Array.from({ length: WINDOWS }, (_, i) => passed.filter((at) => Math.floor((at - START) / WINDOW_MS) === i).length);
 
 /** Those that can count all requests that wait with one question. */
-const OWN = ALGORITHM_NAMES.filter((name) => !ALGORITHMS[name].countsRefused);
+const OWN = rateLimitAlgorithms.filter((name) => !ALGORITHMS[name].countsRefused);
 
 describe.each(OWN)('%s over four gateways', (algorithm) => {
   test.each([0, 0.2, 1, 5])(
@@ -120,7 +120,7 @@ describe.each(OWN)('%s over four gateways', (algorithm) => {
   );
 });
 
-describe.each(ALGORITHM_NAMES)('%s over four gateways', (algorithm) => {
+describe.each(rateLimitAlgorithms)('%s over four gateways', (algorithm) => {
   test.each([60, 150, 300])(
     'pauses of %d ms once a second: 5 %% too many at most, and nobody waits longer than the deadline',
     async (pauseMs) => {

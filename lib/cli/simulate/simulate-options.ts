@@ -1,8 +1,8 @@
 import {
-  ALGORITHM_NAMES,
   ALGORITHMS,
   type AlgorithmName,
   NAMES_WITH_BURST,
+  rateLimitAlgorithms,
 } from '../../rate-limit/algorithms/registry.ts';
 import { type Quota, quotaProblem } from '../../rate-limit/quota.ts';
 import { quotasOfWindows, windowsCheck } from '../../rate-limit/quotas.ts';
@@ -32,7 +32,7 @@ export interface SimulateOptions {
 export function readSimulateOptions(args: readonly string[]): SimulateOptions {
   const { values, positionals } = readArguments(args, SIMULATE_OPTIONS, true);
   if (positionals.length === 0) throw new UsageError('name an access log, or - for standard input');
-  const algorithm = oneOf('algorithm', values.algorithm, ALGORITHM_NAMES);
+  const algorithm = oneOf('algorithm', values.algorithm, rateLimitAlgorithms);
   const format = oneOf('format', values.format, LOG_FORMATS);
   const by = values.by;
   const problem = by === '' ? '--by must name a field, or be ip' : fieldProblem(format, by);

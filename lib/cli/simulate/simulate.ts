@@ -1,4 +1,4 @@
-import { ALGORITHM_NAMES } from '../../rate-limit/algorithms/registry.ts';
+import { rateLimitAlgorithms } from '../../rate-limit/algorithms/registry.ts';
 import { type Command, InputError, type Streams } from '../command.ts';
 import { ProgressBar } from '../progress-bar.ts';
 import { oneLine } from '../safe-text.ts';
@@ -18,7 +18,7 @@ window, and what common limits would refuse; without --limit, that is all it say
   <log...>             files, read one after the other; names that end in .gz are gzipped, - is standard input
   --limit <limit>      requests per window and client, like 100/1m; several windows with commas: 100/1m,1000/1h
                        (units: ms, s, m, h, d)
-  --algorithm <name>   ${ALGORITHM_NAMES.join(', ')}; default: sliding-window
+  --algorithm <name>   ${rateLimitAlgorithms.join(', ')}; default: sliding-window
   --burst <n>          what a full token bucket holds; default: the limit
   --by <field>         who is counted: ip (default), or a field of the lines: any of a JSON line; user, method, path,
                        status, referer or agent of the other formats. Lines without it are counted by address

@@ -19,7 +19,8 @@ export const ALGORITHMS: Readonly<Record<AlgorithmName, Algorithm>> = Object.fre
   'token-bucket': tokenBucket,
 });
 
-export const ALGORITHM_NAMES = Object.freeze(Object.keys(ALGORITHMS) as AlgorithmName[]);
+/** The names of the algorithms of `ipRateLimit()`. */
+export const rateLimitAlgorithms = Object.freeze(Object.keys(ALGORITHMS) as AlgorithmName[]);
 
 /** The algorithms that take the option `burst`, for messages. */
-export const NAMES_WITH_BURST = ALGORITHM_NAMES.filter((name) => ALGORITHMS[name].isRefilled).join(' or ');
+export const NAMES_WITH_BURST = rateLimitAlgorithms.filter((name) => ALGORITHMS[name].isRefilled).join(' or ');
