@@ -161,7 +161,7 @@ describe('the example gateway', () => {
         level: 'warn',
         msg: 'backend unhealthy',
         backend: bad.url,
-        error: 'the health check was answered with 500',
+        error: 'the health check got status 500',
       }),
     );
   });

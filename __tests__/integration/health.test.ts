@@ -94,7 +94,7 @@ describe('active health checks', () => {
     expect([good.served, bad.served]).toEqual([30, 10]);
     expect(changes).toEqual([
       'unknown > healthy',
-      'healthy > unhealthy: the health check was answered with 503',
+      'healthy > unhealthy: the health check got status 503',
       'unhealthy > healthy',
     ]);
     expect(Number(gateway.proxy.status()[1]?.lastCheckAt)).toBeGreaterThan(Date.now() - 60_000);

@@ -10,13 +10,13 @@ export interface MembershipChange {
   readonly removed: readonly Backend[];
 }
 
-/** The group of backends that share the traffic. Membership is replaced whole, never spliced. */
+/** The backends that share the traffic. Their list is replaced whole, never changed in place. */
 export class BackendPool {
   readonly #policy: SelectionPolicy;
   readonly #makeBackend: (config: BackendConfig) => Backend;
   #hasWarned = false;
   #backends: readonly Backend[] = [];
-  /** Those that left, as long as they have requests. */
+  /** Backends that left the list and still have requests. */
   #leaving: readonly Backend[] = [];
 
   constructor(policy: SelectionPolicy, makeBackend: (config: BackendConfig) => Backend) {
@@ -38,14 +38,14 @@ export class BackendPool {
     return this.#backends.find((backend) => backend.identity === identity && isCandidate(backend, tried));
   }
 
-  /** Whether `select()` would find one, without taking its turn. */
+  /** Whether `select()` would find a backend. The rotation does not move. */
   hasCandidate(tried: readonly Backend[]): boolean {
     return this.#backends.some((backend) => isCandidate(backend, tried));
   }
 
   /**
-   * A backend that is away, to be asked although its circuit is open because all others are out as well. The one that was
-   * away first is the likeliest to be back.
+   * A backend whose process is away, for a request that finds all other backends out as well. The one that went away first is the
+   * most likely to be back.
    */
   away(tried: readonly Backend[]): Backend | undefined {
     let found: Backend | undefined;
@@ -67,8 +67,8 @@ export class BackendPool {
   }
 
   /**
-   * A backend that stays keeps its circuit, its requests and its connections. One that comes back while it still has
-   * requests is added as what it was: its circuit and its count of requests are as true as ever.
+   * A backend that stays keeps its circuit, its requests and its connections. A backend that comes back while it still has requests
+   * keeps its circuit and its count of requests as well.
    */
   setBackends(configs: readonly BackendConfig[]): MembershipChange {
     const before = new Map(this.#backends.map((backend) => [backend.identity, backend]));
@@ -87,14 +87,14 @@ export class BackendPool {
     this.#leaving = [...leaving.values(), ...removed].filter((backend) => backend.inFlight > 0);
     // A whole pool that starts slowly would only share the same load.
     if (this.#backends.length > 0) for (const backend of added) backend.returned();
-    // Who left is held by nobody, also if it still had requests.
+    // A backend that left the list loses its operator state.
     for (const backend of added) backend.restore();
     this.#backends = Object.freeze(after);
     if (this.#policy.ignoresWeights === true) this.#warnOfWeights(configs);
     return { added, removed };
   }
 
-  /** Once: DNS may bring weights along with each answer. */
+  /** Once: each DNS response may bring other weights. */
   #warnOfWeights(configs: readonly BackendConfig[]): void {
     const weights = new Set(configs.map(({ weight }) => weight).filter((weight) => weight > 0));
     if (this.#hasWarned || weights.size < 2) return;
@@ -106,14 +106,14 @@ export class BackendPool {
     );
   }
 
-  /** Milliseconds to the earliest moment at which a backend may be available again. */
+  /** Milliseconds until a backend may be available again. */
   retryAfterMs(): number {
     let earliest = Number.POSITIVE_INFINITY;
     for (const backend of this.#backends) earliest = Math.min(earliest, backend.retryAfterMs());
     return Number.isFinite(earliest) ? earliest : 0;
   }
 
-  /** Milliseconds to the next moment at which a backend that is out may be available again; `Infinity` when none is out. */
+  /** Milliseconds until the next backend that is out may be available again; `Infinity` when none is out. */
   nextChangeMs(): number {
     let next = Number.POSITIVE_INFINITY;
     for (const backend of this.#backends) {
@@ -124,8 +124,8 @@ export class BackendPool {
   }
 
   /**
-   * Does something to the backends of one origin: under TLS, there may be one for each name. It may change their weight, as
-   * an operator does who drains them: policies copy weights and read them again when the array is another.
+   * Calls `act` for each backend of one origin: under TLS there may be one for each name. `act` may change their weight, as draining
+   * does: the pool then has a new array, because policies copy weights and read them again only from a new array.
    *
    * @returns whether there is any.
    */

@@ -2,7 +2,7 @@ import { type Check, OptionsError } from '../core/options.ts';
 import { shownText, shownValue } from '../core/shown-value.ts';
 import { type DiscoveryName, looksDiscovered, readDiscoveryName } from './discovery/discovery-name.ts';
 
-/** One backend as the user names it, or a DNS name that stands for some. */
+/** One backend, or a DNS name that stands for several. */
 export interface BackendOptions {
   /**
    * Its origin, `http://host:port` or `https://host:port`. Or a name whose addresses are one backend each:
@@ -10,16 +10,16 @@ export interface BackendOptions {
    * `srv://name` for SRV records.
    */
   readonly url: string;
-  /** Its share of the traffic relative to the others, for policies that weigh; 0 takes it out of rotation. Default 1. */
+  /** Its share of the traffic relative to the others, for policies that respect weights; 0 takes it out of rotation. Default 1. */
   readonly weight?: number;
   /**
-   * Whether its connections are used for more than one request. `false` for a backend that is not trusted to answer each
-   * request with its own response: over HTTP/1.1, only a connection of its own makes sure of that. Default true.
+   * Whether its connections are used for more than one request. Set it to `false` for a backend that may mix up responses: over
+   * HTTP/1.1, only a connection for each request prevents that. Default true.
    */
   readonly keepAlive?: boolean;
 }
 
-/** A backend's configuration, read and complete. */
+/** A backend's configuration with defaults filled in. */
 export interface BackendConfig {
   readonly url: URL;
   readonly weight: number;
@@ -29,7 +29,7 @@ export interface BackendConfig {
   readonly name?: string;
 }
 
-/** What makes it the same backend in the next list: its origin and, under TLS, the name that it must prove. */
+/** A backend with the same identity in the next list is the same backend: its origin and, under TLS, the name that it must prove. */
 export function identityOf({ url, name }: BackendConfig): string {
   return url.protocol === 'https:' && name !== undefined ? `${url.origin} ${name}` : url.origin;
 }
@@ -44,7 +44,7 @@ export function readBackends(list: readonly (string | BackendOptions)[]): (Backe
 }
 
 /**
- * Refuses a list of backends that the proxy would refuse, for lists that come from a file or a form.
+ * Throws for a list of backends that the proxy would reject. For lists that come from a file or a form.
  *
  * @throws {OptionsError} that names each problem.
  */
@@ -75,7 +75,7 @@ function nameOf({ url }: BackendConfig | DiscoveryName): string {
 const notABackend = (given: unknown): string =>
   `a backend must be a URL like "http://localhost:8081", or { url, weight }, got ${shownValue(given)}`;
 
-/** Reads one backend; gives the problem as text where it is none. */
+/** Reads one backend; returns the problem as text when it is invalid. */
 function readBackend(item: unknown): BackendConfig | DiscoveryName | string {
   if (typeof item === 'string') return readUrl(item, 1, true);
   if (typeof item !== 'object' || item === null) return notABackend(item);

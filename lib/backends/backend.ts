@@ -12,22 +12,22 @@ import { SlowStart } from './selection/slow-start.ts';
 import { Slot, UNCOUNTED } from './slot.ts';
 import { TimeoutBlame } from './timeout-blame.ts';
 
-/** Longest wait, in milliseconds, between two connections that are tried to a backend that is away. */
+/** Longest pause, in milliseconds, between two connection attempts to a backend whose process is away. */
 export const AWAY_RETRY_MS = 2_000;
 
-/** What an operator sees of one backend. */
+/** State of one backend, for operators. */
 export interface BackendStatus {
   /** Its origin, `http://host:port`. */
   readonly backend: string;
   readonly circuit: CircuitStateName;
-  /** What the active checks say of it; `unhealthy` ones are in use where too few others are left. */
+  /** Verdict of the active checks. An `unhealthy` backend stays in use where too few others are left. */
   readonly health: HealthVerdict;
-  /** `Date.now()` at the end of the latest check, if there was any. */
+  /** `Date.now()` at the end of the latest check; `undefined` before the first one. */
   readonly lastCheckAt: number | undefined;
   readonly weight: number;
-  /** Its weight, or a part of it while it is on its slow start. */
+  /** Its weight, or a part of it during its slow start. */
   readonly effectiveWeight: number;
-  /** Whether it would be picked now. */
+  /** Whether it may be picked now. */
   readonly available: boolean;
   /** Requests in flight at it. */
   readonly inFlight: number;
@@ -60,12 +60,12 @@ export interface SelectionNeeds {
   readonly freed?: (() => void) | undefined;
 }
 
-/** One server behind the gateway: the run-time state of it, not its configuration. */
+/** The run-time state of one server behind the gateway. */
 export class Backend implements BackendView {
   readonly url: URL;
   readonly origin: string;
   readonly identity: string;
-  /** The name, or the address, that its certificate must be for. */
+  /** The name or address that its certificate must be for. */
   readonly serverName: string;
   readonly circuit: Circuit;
   readonly health = new Health();
@@ -73,7 +73,7 @@ export class Backend implements BackendView {
   readonly timeouts: TimeoutBlame;
   /** Why its latest failed request failed. Set before that request's slot is released. */
   lastFailure: FailureCause | undefined;
-  /** Whether its circuit is open, and connections to it are refused: no process is there. Written by the return watch. */
+  /** Whether its circuit is open and it refuses connections: its process is away. Written by the return watch. */
   isAway = false;
   readonly #hold: OperatorSwitch;
   readonly #maxRequests: number;
@@ -110,14 +110,14 @@ export class Backend implements BackendView {
     });
   }
 
-  /** It was not there, or not in use, and is now: starts slowly where that is wanted. */
+  /** It is back in use: its slow start begins, and what was measured before is forgotten. */
   returned(): void {
     this.#slowStart?.begin();
     this.#latency?.forget();
     this.#concurrency?.forget();
   }
 
-  /** Takes over what may change while it stays in the pool. */
+  /** Takes over the options that may change while it stays in the pool. */
   configure(config: BackendConfig): void {
     if (this.#weight === 0 && config.weight > 0) this.returned();
     this.#weight = config.weight;
@@ -125,17 +125,17 @@ export class Backend implements BackendView {
     this.#authority = authorityOf(config);
   }
 
-  /** Gets no new request; what it has goes on. */
+  /** It gets no new request; its running requests go on. */
   drain(): void {
     this.#hold.drain();
   }
 
-  /** Gets no new request, and what its running ones come to counts for nothing: its circuit begins anew when restored. */
+  /** It gets no new request, and the outcomes of its running requests count for nothing. `restore()` closes its circuit. */
   isolate(): void {
     this.#hold.isolate();
   }
 
-  /** Ends `drain()` and `isolate()`. As after those, the pool must give policies another array: its weight has changed. */
+  /** Ends `drain()` and `isolate()`. After all three the pool must give policies a new array, because the weight has changed. */
   restore(): void {
     if (this.#hold.lift()) this.returned();
   }
@@ -162,7 +162,7 @@ export class Backend implements BackendView {
     return this.#latency === undefined ? 0 : this.#latency.ms;
   }
 
-  /** The only question that a selection policy may ask; it may read numbers beside. */
+  /** The only method that decides whether a selection policy may pick it. */
   isAvailable(): boolean {
     return this.#inFlight < this.#maxRequests && this.#concurrency?.hasRoom !== false && this.#isUsable();
   }
@@ -180,13 +180,13 @@ export class Backend implements BackendView {
     return this.weight > 0 && this.health.allowsTraffic && this.circuit.isAvailable();
   }
 
-  /** Milliseconds until it may be available again, as far as that is known; 0 when only its weight keeps it out. */
+  /** Milliseconds until it may be available again, as far as known; 0 when only its weight keeps it out. */
   retryAfterMs(): number {
     const circuitMs = this.circuit.retryAfterMs();
     return Math.max(this.isAway ? Math.min(circuitMs, AWAY_RETRY_MS) : circuitMs, this.health.waitMs());
   }
 
-  /** Enters the circuit and counts one request in flight; nothing when the circuit refuses. */
+  /** Enters the circuit and counts one request in flight; `undefined` when the circuit rejects it. */
   acquire(): Slot | undefined {
     const permit = this.circuit.tryAcquire();
     if (permit === undefined) return undefined;
@@ -195,8 +195,8 @@ export class Backend implements BackendView {
   }
 
   /**
-   * Counts one request in flight at a backend that is away: its circuit stays open whatever becomes of the request. For
-   * when every other backend is out as well, since a refused connection costs nothing.
+   * Counts one request in flight at a backend that is away. Its circuit stays open, however the request ends. For the case that
+   * every other backend is out as well: a refused connection costs nothing.
    */
   acquireAway(): Slot {
     this.#inFlight += 1;

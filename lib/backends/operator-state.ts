@@ -3,7 +3,7 @@ import type { Circuit, Isolation } from '../circuit-breaker/circuit.ts';
 /** How an operator keeps a backend out. */
 export type OperatorState = 'drained' | 'isolated';
 
-/** The operator's hand on one backend. It is apart from the weight, which a new list of backends may set. */
+/** The operator state of one backend. It is separate from the weight, which a new list of backends may set. */
 export class OperatorSwitch {
   readonly #circuit: Pick<Circuit, 'isolate'>;
   #isolation: Isolation | undefined;
@@ -27,10 +27,10 @@ export class OperatorSwitch {
     this.#isolation ??= this.#circuit.isolate();
   }
 
-  /** @returns whether there was anything to lift. */
+  /** @returns whether it was drained or isolated. */
   lift(): boolean {
     if (this.#state === undefined) return false;
-    // First the state: whoever is told that the circuit closed may pick the backend at once.
+    // The state first: a listener of the circuit may pick the backend at once.
     this.#state = undefined;
     this.#release();
     return true;

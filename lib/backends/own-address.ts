@@ -1,16 +1,16 @@
 import { networkInterfaces } from 'node:os';
 import { foldAddress } from '../core/address.ts';
 
-/** Where a server can be reached. */
+/** The address of a server. */
 export interface ListeningAddress {
-  /** Where it listens, or where a connection to it has arrived; `0.0.0.0` and `::` are every address of the machine. */
+  /** Where it listens, or where a connection to it arrived; `0.0.0.0` and `::` stand for every address of the machine. */
   readonly address: string;
   readonly port: number;
 }
 
 /**
- * Whether a backend's URL is an address at which this very server listens. Names other than `localhost` are not looked up:
- * what they lead to only DNS knows, and the field `Via` finds the loop when it happens.
+ * Whether a backend's URL is an address at which this server itself listens. Names other than `localhost` are not looked up; the
+ * header `Via` finds such a loop when it happens.
  */
 export function isOwnAddress(backend: string, { address, port }: ListeningAddress): boolean {
   const url = URL.parse(backend);

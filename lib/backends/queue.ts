@@ -1,10 +1,10 @@
 import { type Checks, durationMs, integer } from '../core/options.ts';
 
-/** Who may wait while all backends are full: `queue` of `roundRobinProxy()`. */
+/** Option `queue` of `roundRobinProxy()`: requests that wait while all backends are full. */
 export interface QueueOptions {
   /** Requests that may wait while every backend that would do is full; 0 for none. Default 0. */
   size?: number;
-  /** Milliseconds that one waits at most. Default 1 000. */
+  /** Milliseconds that a request waits at most. Default 1 000. */
   timeoutMs?: number;
 }
 
@@ -17,7 +17,7 @@ export const queueChecks: Checks<QueueOptions> = { size: integer(0, 1_000_000), 
 export interface Waiter {
   /** Takes a slot if there is one for it, in the same tick. */
   tryEnter(): boolean;
-  /** It has waited long enough. */
+  /** Called when it has waited for `timeoutMs`. */
   expired(): void;
 }
 
@@ -25,11 +25,11 @@ export interface Waiter {
 export interface Slots {
   /** Whether any backend has a slot for a request that was sent to none yet. */
   hasAny(): boolean;
-  /** Milliseconds until a backend may become available without anything happening; `Infinity` when that is unknown. */
+  /** Milliseconds until a backend may become available by time alone; `Infinity` when that is unknown. */
   nextChangeMs(): number;
 }
 
-/** A queue looks again after so many milliseconds at the latest, whatever it was told: clocks are set, checks are late. */
+/** A queue looks for a free slot at least this often, in milliseconds: clocks are set, checks are late. */
 const MAX_PAUSE_MS = 100;
 
 /**
@@ -57,7 +57,7 @@ export class RequestQueue {
     return this.#waiting.size;
   }
 
-  /** @returns False when the line is full. */
+  /** @returns False when the queue is full. */
   join(waiter: Waiter): boolean {
     if (this.#isClosed || this.#waiting.size >= this.#size) return false;
     const timer = setTimeout(() => {
@@ -88,7 +88,7 @@ export class RequestQueue {
     }
   }
 
-  /** Nobody waits any longer. */
+  /** All waiting requests expire. */
   close(): void {
     this.#isClosed = true;
     for (const waiter of [...this.#waiting.keys()]) {
@@ -106,7 +106,7 @@ export class RequestQueue {
     }
   }
 
-  /** Open periods and rests end without anybody saying so. */
+  /** Open periods and rests end without an event. */
   #wakeInTime(): void {
     clearTimeout(this.#wake);
     if (this.#waiting.size === 0) return;

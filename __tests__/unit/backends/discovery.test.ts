@@ -168,7 +168,7 @@ describe('failures', () => {
     await pass(699);
     expect(said).toEqual([]);
     await pass(1);
-    expect(said).toEqual(['failed dns://api:80 1 no answer within 700 ms', 'changed [fd00::1]']);
+    expect(said).toEqual(['failed dns://api:80 1 no response within 700 ms', 'changed [fd00::1]']);
   });
 
   test('a resolver that throws at once is a failure like any other', async () => {

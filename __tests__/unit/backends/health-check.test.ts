@@ -13,7 +13,7 @@ afterEach(() => {
 });
 
 const s = (...seconds: number[]): number[] => seconds.map((second) => second * 1_000);
-const FAILED = 'the health check was answered with 500';
+const FAILED = 'the health check got status 500';
 const LATE = 'the health check took longer than 2000 ms';
 
 describe('the schedule', () => {
@@ -205,7 +205,7 @@ describe('isHealthy', () => {
     expect(await verdictOn({ status: 500, content: 'up' }, isUp)).toEqual(['healthy', undefined]);
     expect(await verdictOn({ status: 200, content: 'up' }, isUp)).toEqual([
       'unhealthy',
-      'isHealthy did not accept the answer, of status 200',
+      'isHealthy did not accept the response with status 200',
     ]);
   });
 
@@ -213,7 +213,7 @@ describe('isHealthy', () => {
     const isUp = (_status: number, content: string) => JSON.parse(content).up === true;
     expect(await verdictOn({ status: 502, content: '<html>' }, isUp)).toEqual([
       'unhealthy',
-      expect.stringMatching(/^isHealthy threw on an answer of status 502: SyntaxError/),
+      expect.stringMatching(/^isHealthy threw for a response with status 502: SyntaxError/),
     ]);
   });
 

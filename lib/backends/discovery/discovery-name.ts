@@ -4,15 +4,15 @@ import { shownText } from '../../core/shown-value.ts';
 
 /** A DNS name whose addresses are backends. */
 export interface DiscoveryName {
-  /** As the user would write it: what events call it, and what makes it the same name in the next list. */
+  /** As the user would write it. Events show it, and the same text in the next list is the same name. */
   readonly url: string;
   /** `dns`: every A and AAAA address, all on one port. `srv`: every address of every server that the SRV records name. */
   readonly kind: 'dns' | 'srv';
   readonly name: string;
-  /** Nothing for `srv`: the records say it. */
+  /** `undefined` for `srv`: the records have the port. */
   readonly port: number | undefined;
   readonly protocol: 'http:' | 'https:';
-  /** What the weight of each backend is multiplied by; for `srv`, whose records carry weights, 0 or 1. */
+  /** Multiplies the weight of each backend; for `srv`, whose records have weights, 0 or 1. */
   readonly weight: number;
   /** Set to false where each request has a connection of its own. */
   readonly keepAlive?: boolean;
@@ -20,19 +20,19 @@ export interface DiscoveryName {
 
 const SHAPE = /^(dns|dns\+https|srv|srv\+https):\/\/([^/?#@:[\]]+)(?::(\d*))?\/?$/i;
 
-/** Whether the text means to be a name to discover, well or badly written. */
+/** Whether the text is meant as a name to look up, valid or not. */
 export function looksDiscovered(text: string): boolean {
   return /^(?:dns|srv)(?:\+\w*)?:/i.test(text);
 }
 
-/** Reads `dns://name:port`, `dns+https://name:port` or `srv://name`; gives the problem as text where it is none. */
+/** Reads `dns://name:port`, `dns+https://name:port` or `srv://name`; returns the problem as text when it is invalid. */
 export function readDiscoveryName(text: string, weight: number, keepAlive = true): DiscoveryName | string {
   const name = readName(text, weight);
   return keepAlive || typeof name === 'string' ? name : { ...name, keepAlive };
 }
 
 function readName(text: string, weight: number): DiscoveryName | string {
-  // Not echoed: whoever reads the error need not see the password.
+  // Not echoed: the error must not show the password.
   if (text.includes('@')) return 'a backend URL must not carry credentials';
   const shown = shownText(text);
   const [, scheme = '', host = '', port] = SHAPE.exec(text) ?? [];
@@ -46,8 +46,8 @@ function readName(text: string, weight: number): DiscoveryName | string {
     const protocol = tls === undefined ? 'http:' : 'https:';
     return { url: `${scheme.toLowerCase()}://${name}:${number}`, kind, name, port: number, protocol, weight };
   }
-  // The certificate would be checked for a name that DNS itself chose: whoever can forge the one can bring the
-  // other along (RFC 9525 §6.1).
+  // The certificate would be checked for a name that DNS itself gave: an attacker who forges the record can have a certificate
+  // for that name (RFC 9525 §6.1).
   if (tls !== undefined) return `${shown}: TLS is not offered for srv://, only for dns+https://name:port`;
   if (port !== undefined) return `${shown} must not have a port: the SRV records say it`;
   if (weight > 1) return `${shown} must not have a weight of ${weight}: the SRV records say it (0 takes them all out)`;

@@ -1,17 +1,17 @@
 import { Resolver } from 'node:dns/promises';
 import { type Check, type Checks, durationMs, oneOf, optional } from '../../core/options.ts';
 
-/** What discovery asks of DNS. `dns.promises.Resolver` is one. */
+/** A source of DNS records. `dns.promises.Resolver` is one. */
 export interface NameResolver {
   /** @throws With the code `ENODATA` or `ENOTFOUND` where there is no such address, with any other where DNS failed. */
   resolve4(name: string, options: { ttl: true }): Promise<readonly AddressRecord[]>;
   resolve6(name: string, options: { ttl: true }): Promise<readonly AddressRecord[]>;
   resolveSrv(name: string): Promise<readonly ServerRecord[]>;
-  /** Makes running questions end. */
+  /** Ends running lookups. */
   cancel?(): void;
 }
 
-/** An address that DNS gave, and for how long it may be kept. */
+/** An address from DNS, and for how long it may be kept. */
 export interface AddressRecord {
   readonly address: string;
   /** Seconds. */
@@ -27,22 +27,22 @@ export interface ServerRecord {
 }
 
 /**
- * How names of backends are looked up. DNS alone is asked: no hosts file, no search domains, so names must be
- * complete (`api.shop.svc.cluster.local`).
+ * How names of backends are looked up. Only DNS is used, no hosts file and no search domains, so names must be complete
+ * (`api.shop.svc.cluster.local`).
  */
 export interface DnsOptions {
   /**
-   * Milliseconds after which a name is looked up again; sooner when the TTL of its answer ends, but not within
+   * Milliseconds after which a name is looked up again; sooner when the TTL of a record ends, but not within
    * 1 000. Default 30 000.
    */
   refreshMs?: number;
-  /** Milliseconds until a question counts as failed. Default 5 000. */
+  /** Milliseconds until a lookup counts as failed. Default 5 000. */
   timeoutMs?: number;
-  /** 4 or 6 for the addresses of that family alone, 0 for both: then every one of either is a backend. Default 0. */
+  /** 4 or 6 for the addresses of that family only, 0 for both: then each address is a backend. Default 0. */
   family?: 0 | 4 | 6;
-  /** Whom to ask, like `10.0.0.2` or `[::1]:5353`. Default: the servers that the system is set up with. */
+  /** DNS servers, like `10.0.0.2` or `[::1]:5353`. Default: those of the system. */
   servers?: readonly string[] | undefined;
-  /** Answers in the place of Node's own resolver; `servers` is then of no effect. Default: Node's. */
+  /** Replaces Node's resolver; `servers` then has no effect. Default: Node's. */
   resolver?: NameResolver | undefined;
 }
 
@@ -77,7 +77,7 @@ function dnsServers(value: unknown): ReturnType<Check> {
   }
 }
 
-/** Asks anew each time: the servers that the system is set up with may have changed. */
+/** A new resolver for each lookup, because the system's servers may have changed. */
 export function makeResolver({ resolver, servers, timeoutMs }: ResolvedDnsOptions): NameResolver {
   if (resolver !== undefined) return resolver;
   const own = new Resolver({ timeout: Math.ceil(timeoutMs / 2), tries: 2 });

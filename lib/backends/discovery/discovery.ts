@@ -8,7 +8,7 @@ export type { DiscoveryObserver } from './refresh.ts';
 /** A backend, or a name that stands for some. */
 export type BackendSource = BackendConfig | DiscoveryName;
 
-/** Turns a list of backends and names into backends, and follows what DNS says of the names. */
+/** Turns a list of backends and DNS names into backends, and follows the DNS records of the names. */
 export class Discovery {
   readonly #options: ResolvedDnsOptions;
   readonly #observer: DiscoveryObserver;
@@ -28,7 +28,7 @@ export class Discovery {
     };
   }
 
-  /** Replaces the list. A name that stays keeps what is known of it; a new one is looked up from now on. */
+  /** Replaces the list. A name that stays keeps its known backends; a new name is looked up now. */
   follow(sources: readonly BackendSource[]): void {
     const before = this.#names;
     this.#sources = sources;
@@ -45,7 +45,7 @@ export class Discovery {
     this.#wakeWhenSettled();
   }
 
-  /** What is known now, in the order of the list. Where two name the same origin, the first one counts. */
+  /** The known backends, in the order of the list. Of several with the same origin the first one counts. */
   backends(): BackendConfig[] {
     const found = new Map<string, BackendConfig>();
     for (const source of this.#sources) {

@@ -5,20 +5,20 @@ import type { DiscoveryName } from './discovery-name.ts';
 import { type AddressRecord, makeResolver, type NameResolver, type ResolvedDnsOptions } from './discovery-options.ts';
 import { inUse, namesServer, type Server, weigh } from './srv-servers.ts';
 
-/** The addresses of one name, each family as it was last told. */
+/** The last known addresses of one name. */
 interface Addresses {
   readonly v4: readonly string[];
   readonly v6: readonly string[];
 }
 
-/** What DNS last said of a discovered name. */
+/** The last known backends of a discovered name. */
 export interface Answer {
   /** By name: for `srv`, of each server that the records name. */
   readonly addresses: ReadonlyMap<string, Addresses>;
   readonly backends: readonly BackendConfig[];
-  /** Milliseconds for which all of it holds; `Infinity` where nothing says so. */
+  /** Milliseconds until the first record expires; `Infinity` without a TTL. */
   readonly ttlMs: number;
-  /** Why some of it, or all, is older than the others. */
+  /** Why some or all of it is from an earlier lookup. */
   readonly error: Error | undefined;
 }
 
@@ -29,12 +29,12 @@ export const NO_ANSWER: Answer = Object.freeze({
   error: undefined,
 });
 
-/** Whoever names more backends than this is mistaken, or means harm. */
+/** Upper bound of backends for one name: more is a mistake or an attack. */
 const MAX_BACKENDS = 1_000;
 
 const NO_ADDRESSES: Addresses = Object.freeze({ v4: [], v6: [] });
 
-/** One look at DNS for one discovered name. Never rejects: what could not be had is taken from the answer before. */
+/** One lookup of one discovered name. It never rejects: what it could not get is taken from the lookup before. */
 export class Lookup {
   readonly #source: DiscoveryName;
   readonly #options: ResolvedDnsOptions;
@@ -61,7 +61,7 @@ export class Lookup {
   }
 
   cancel(): void {
-    // Somebody else's resolver may be at work for others as well.
+    // A resolver of the user may be in use elsewhere.
     if (this.#options.resolver === undefined) this.#resolver.cancel?.();
   }
 
@@ -85,18 +85,18 @@ export class Lookup {
       family === 6 ? [] : this.#family(() => this.#resolver.resolve4(name, { ttl: true })),
       family === 4 ? [] : this.#family(() => this.#resolver.resolve6(name, { ttl: true })),
     ]);
-    // No address of one family is an answer; of both it is more likely a mistake, and would leave nobody to serve.
+    // A name may have no address of one family. No address at all is more likely a mistake, and would leave no backend.
     const nothing = (v4 ?? []).length + (v6 ?? []).length === 0;
     if (nothing) this.#error ??= Object.assign(new Error(`no address of ${name} found`), { code: 'ENOTFOUND' });
     return nothing ? before : { v4: v4 ?? before.v4, v6: v6 ?? before.v6 };
   }
 
-  /** Nothing when DNS failed; an empty list when it knows of no such address. */
+  /** `undefined` when DNS failed; an empty list when there is no such address. */
   async #family(question: () => Promise<readonly AddressRecord[]>): Promise<readonly string[] | undefined> {
     try {
       const records = await this.#ask(question);
       for (const { ttl } of records) if (ttl >= 0) this.#ttlMs = Math.min(this.#ttlMs, ttl * 1_000);
-      // In an order of their own: name servers turn their lists around.
+      // Sorted, because name servers rotate their lists.
       return [...new Set(records.map(({ address }) => address).filter((address) => isIP(address) > 0))].sort();
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
@@ -110,13 +110,13 @@ export class Lookup {
     const { promise: late, reject } = Promise.withResolvers<never>();
     const { timeoutMs } = this.#options;
     const timer = setTimeout(() => {
-      reject(Object.assign(new Error(`no answer within ${timeoutMs} ms`), { code: 'ETIMEOUT' }));
+      reject(Object.assign(new Error(`no response within ${timeoutMs} ms`), { code: 'ETIMEOUT' }));
     }, timeoutMs).unref();
     try {
       return await Promise.race([question(), late]);
     } catch (error) {
       const shortage = shortageOf(error as Error);
-      // c-ares takes it for a name server that refuses connections.
+      // c-ares reports it as a name server that refuses connections.
       if (shortage === undefined) throw error;
       throw Object.assign(new Error(describeShortage(shortage), { cause: error }), { code: shortage });
     } finally {

@@ -3,17 +3,17 @@ import type { DiscoveryName } from './discovery-name.ts';
 import type { ResolvedDnsOptions } from './discovery-options.ts';
 import { type Answer, Lookup, NO_ANSWER } from './lookup.ts';
 
-/** Hears what becomes of discovered names. */
+/** Gets the changes of discovered names. */
 export interface DiscoveryObserver {
-  /** The backends of a name are others than before, or it was looked up for the first time. */
+  /** The backends of a name have changed, or it was looked up for the first time. */
   changed(): void;
-  /** Told once, not per try; what was known stays in use. */
+  /** Called once, not per try. The known backends stay in use. */
   failed(name: string, error: Error, backends: number): void;
-  /** The first good answer after a failure. */
+  /** The first successful lookup after a failure. */
   recovered(name: string): void;
 }
 
-/** However short the TTL is: DNS is shared. */
+/** Milliseconds between two lookups, however short the TTL is. */
 const MIN_REFRESH_MS = 1_000;
 const FIRST_RETRY_MS = 1_000;
 const MAX_RETRY_MS = 30_000;
@@ -47,7 +47,7 @@ export class Refresh {
     return this.#answer.backends.map((config) => ({ ...config, ...own, weight: config.weight * factor }));
   }
 
-  /** Takes over what may change while the name stays in the list. */
+  /** Takes over the options that may change while the name stays in the list. */
   configure(source: DiscoveryName): void {
     this.#source = source;
   }
@@ -66,7 +66,7 @@ export class Refresh {
     this.#lookup?.cancel();
   }
 
-  /** @returns Milliseconds until the next look. */
+  /** @returns Milliseconds until the next lookup. */
   #report(answer: Answer): number {
     const isNews = !this.#tried || !sameBackends(answer.backends, this.#answer.backends);
     const failedBefore = this.#failures > 0;

@@ -1,20 +1,20 @@
 import { MAX_WEIGHT } from '../backend-url.ts';
 import type { ServerRecord } from './discovery-options.ts';
 
-/** The weight of a server of which its SRV record says 0 while others have more. */
+/** Weight of a server whose SRV record says 0 while others have more. */
 const SMALL_CHANCE = 0.01;
 
-/** Where a discovered name says that the service is. */
+/** A server of the service, from an SRV record. */
 export type Server = ServerRecord;
 
-/** A root name is the way to say that there is no such service (RFC 2782). */
+/** The root name means that there is no such service (RFC 2782). */
 export function namesServer({ name, port }: ServerRecord): boolean {
   return name !== '' && name !== '.' && port >= 1 && port <= 65_535;
 }
 
 /**
- * Brings the weights of SRV records (0 to 65 535) down to ours, at least 1: 50 and 100 become 1 and 2, so that servers of
- * equal weight weigh as much as a backend that is named without a weight.
+ * Scales the weights of SRV records (0 to 65 535) down to ours, at least 1: 50 and 100 become 1 and 2, so that servers of equal
+ * weight weigh as much as a backend without a weight.
  *
  * Weight 0 beside others is "a very small chance" (RFC 2782): a hundredth of the weight 1. Where all are 0 they are equal.
  */
@@ -34,8 +34,8 @@ function greatestCommonDivisor(a: number, b: number): number {
 }
 
 /**
- * The servers to use: those of the best priority (the lowest number) of which any can be reached (RFC 2782); as far as
- * DNS knows, since backends that are down are for circuits and health checks to tell.
+ * The servers to use: those with the best priority (the lowest number) of which at least one has an address (RFC 2782). Circuits and
+ * health checks find backends that are down.
  */
 export function inUse(servers: readonly Server[], hasAddress: (server: Server) => boolean): Server[] {
   const found = servers.filter(hasAddress);

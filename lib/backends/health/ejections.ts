@@ -1,18 +1,18 @@
 import type { Backend } from '../backend.ts';
 
 export interface EjectionRule {
-  /** Share of the backends, from 0 to 1, that may be out at once for reasons of health. */
+  /** Share of the backends, from 0 to 1, that may be out at once because of their health. */
   readonly maxUnavailableRatio: number;
-  /** Whether all are used when more than that would have to be out. */
+  /** Whether all are used when more than that share would have to be out. */
   readonly panic: boolean;
 }
 
 /**
- * Decides which of a pool's suspects, the backends that are unhealthy or asked for a rest, are really out. Never the
- * last one: were the checks wrong, there would be no service at all, and were they right, nothing is lost. Backends of
- * weight 0 are not counted, and neither are open circuits: those had proof.
+ * Decides which suspects of a pool are out: backends that are unhealthy, or asked for a rest by `Retry-After`. The last backend is
+ * never out: if the checks were wrong, there would be no service at all, and if they were right, nothing is lost. Backends of weight
+ * 0 do not count, and neither do open circuits.
  *
- * Its work is done when a verdict or the membership changes, never per request.
+ * It works when a verdict or the membership changes, never per request.
  */
 export class Ejections {
   readonly #rule: EjectionRule;
@@ -23,14 +23,14 @@ export class Ejections {
   readonly #suspects = new Set<Backend>();
   readonly #rests = new Map<Backend, NodeJS.Timeout>();
 
-  /** @param readmitted Told when backends that were out are no longer. */
+  /** @param readmitted Called when backends that were out are back in. */
   constructor(rule: EjectionRule, members: () => readonly Backend[], readmitted?: () => void) {
     this.#rule = rule;
     this.#members = members;
     this.#readmitted = readmitted;
   }
 
-  /** A backend's verdict, or its wish for a rest, has changed. */
+  /** A backend's verdict or rest has changed. */
   reconsider(backend: Backend): void {
     const isSuspect = backend.health.verdict === 'unhealthy' || this.#rests.has(backend);
     if (isSuspect === this.#suspects.has(backend)) return;
@@ -40,9 +40,9 @@ export class Ejections {
     this.#tell();
   }
 
-  /** Takes a backend for a suspect for so many milliseconds; of several times, the one that ends last counts. */
+  /** Makes a backend a suspect for some milliseconds; of several rests, the one that ends last counts. */
   rest(backend: Backend, ms: number): void {
-    // An answer may have been under way when its backend was removed.
+    // The response may have come after its backend was removed.
     if (!this.#members().includes(backend)) return;
     const until = Date.now() + ms;
     if (until <= backend.health.restsUntil) return;
@@ -90,7 +90,7 @@ export class Ejections {
     this.#hasReadmitted = true;
   }
 
-  /** When all is decided: whoever is told may send a request at once. */
+  /** After all is decided, because the callback may send a request at once. */
   #tell(): void {
     if (!this.#hasReadmitted) return;
     this.#hasReadmitted = false;

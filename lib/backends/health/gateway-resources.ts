@@ -1,7 +1,7 @@
 import { closeSync, openSync } from 'node:fs';
 import { devNull } from 'node:os';
 
-/** What the gateway's own machine can lack, by the code that says so. */
+/** Resources that the gateway's own machine can run out of, by error code. */
 const SHORTAGES: Readonly<Record<string, string>> = {
   EMFILE: 'this process has no file descriptor left (raise `ulimit -n`)',
   ENFILE: 'the system has no file descriptor left',
@@ -13,19 +13,20 @@ const SHORTAGES: Readonly<Record<string, string>> = {
 type SystemError = NodeJS.ErrnoException & { readonly errors?: readonly Error[] };
 
 /**
- * What the gateway itself lacks, if that is why a connection or a lookup failed: then it says nothing about a backend.
+ * The resource that the gateway itself lacks, if that is why a connection or a lookup failed. Such a failure tells nothing about a
+ * backend.
  *
  * @returns the code of the shortage.
  */
 export function shortageOf(error: Error): string | undefined {
   const { code = '', syscall = '', errors } = error as SystemError;
-  // Several addresses were tried: one that answered in any way is a fact about the backend.
+  // Several addresses were tried: any other error of one of them is a fact about the backend.
   if (errors !== undefined && errors.length > 0) {
     const codes = errors.map(shortageOf);
     return codes.includes(undefined) ? undefined : codes[0];
   }
   if (Object.hasOwn(SHORTAGES, code)) return code;
-  // A lookup without a socket fails in any way but this: EBUSY, ENOTFOUND, EAI_AGAIN, ECONNREFUSED.
+  // A lookup that gets no socket fails with other codes: EBUSY, ENOTFOUND, EAI_AGAIN, ECONNREFUSED.
   const isLookup = syscall === 'getaddrinfo' || syscall.startsWith('query');
   return isLookup ? missingDescriptor() : undefined;
 }
@@ -33,7 +34,7 @@ export function shortageOf(error: Error): string | undefined {
 /** In words, for the operator. */
 export const describeShortage = (code: string): string => `${code}: ${SHORTAGES[code]}`;
 
-/** Asks the system, only after a lookup has failed. */
+/** Tests whether a file can be opened, only after a lookup has failed. */
 function missingDescriptor(): string | undefined {
   try {
     closeSync(openSync(devNull, 'r'));

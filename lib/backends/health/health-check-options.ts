@@ -1,8 +1,8 @@
 import { type Check, type Checks, durationMs, func, integer, optional, optionalRatio } from '../../core/options.ts';
 
-/** Active health checks: the gateway asks each backend by itself, beside the traffic. */
+/** Active health checks: the gateway sends requests of its own to each backend. */
 export interface HealthCheckOptions {
-  /** Path, with query if need be, that is asked for with GET. Checks are off until it is set. Default: none. */
+  /** Path, with query if needed, of the GET request. Checks are off until it is set. Default: none. */
   path?: string | undefined;
   /** Milliseconds from the end of a check to the next one. Default 10 000. */
   intervalMs?: number;
@@ -17,7 +17,7 @@ export interface HealthCheckOptions {
   /** The same while a backend is unhealthy or its circuit is open; one comes at once when it opens. Default 2 000. */
   unhealthyIntervalMs?: number;
   /**
-   * Whether an answer passes; only `true` does, and an error thrown is a failed check. It gets at most the first
+   * Whether a response passes; only `true` does, and a thrown error is a failed check. It gets at most the first
    * 64 KiB of the content. Default: a status from 200 to 299; redirects are not followed.
    */
   isHealthy?: (status: number, content: string) => boolean;

@@ -7,7 +7,7 @@ import type { ResolvedHealthCheckOptions } from './health-check-options.ts';
 export interface ProbeOptions {
   readonly path: string;
   readonly timeoutMs: number;
-  /** Aborted when the time is up, or nobody wants to know any more: the probe must then settle at once. */
+  /** Aborted when the time is up or the check is closed: the probe must then settle at once. */
   readonly signal: AbortSignal;
 }
 
@@ -16,15 +16,15 @@ export interface ProbeAnswer {
   readonly content: string;
 }
 
-/** Asks a backend once, on a connection of its own. Never rejects: an error is a value here. */
+/** Sends one health check on a new connection. It never rejects: it resolves with the error. */
 export type Probe = (backend: Backend, options: ProbeOptions) => Promise<ProbeAnswer | Error>;
 
 export interface HealthCheckRules extends ResolvedHealthCheckOptions {
-  /** Milliseconds for which failed checks may hold back the trials of an open circuit. */
+  /** Milliseconds for which failed checks may delay the trials of an open circuit. */
   readonly maxHoldMs: number;
 }
 
-/** Is told of each change of verdict, once the backend has the new one. `error` is what the last check failed with. */
+/** Called on each change of verdict, after it. `error` is the error of the last check. */
 export type VerdictListener = (
   backend: Backend,
   from: HealthVerdict,
@@ -32,12 +32,12 @@ export type VerdictListener = (
   error: Error | undefined,
 ) => void;
 
-/** Is told how each check ended, before the verdict. */
+/** Called at the end of each check, before the verdict. */
 export type CheckListener = (backend: Backend, error: Error | undefined) => void;
 
 /**
- * The health checks of one backend, one at a time. They write its verdict, and hold back the trials of its circuit
- * while it is open: a trial is somebody's request, and a check costs nobody anything.
+ * The health checks of one backend, one at a time. They write its verdict. While its circuit is open, failed checks delay the
+ * trials: a trial costs a client's request, a check does not.
  */
 export class HealthCheck {
   readonly #backend: Backend;
@@ -46,14 +46,14 @@ export class HealthCheck {
   readonly #onVerdict: VerdictListener;
   readonly #onCheck: CheckListener | undefined;
   readonly #unsubscribe: () => void;
-  /** To the next check, or to the end of the one under way. */
+  /** For the next check, or for the timeout of the running one. */
   #timer: NodeJS.Timeout | undefined;
   #running: AbortController | undefined;
-  /** Whether the circuit opened during the running check, which then says nothing of the time since. */
+  /** Whether the circuit opened during the running check, whose result then tells nothing about the time since. */
   #isStale = false;
   #openSince = 0;
   #closed = false;
-  /** Whether the latest check found no process: the next one that passes is enough. */
+  /** Whether the latest check was refused because the process is away. Then the next check that passes is enough. */
   #wasAway = false;
   #passes = 0;
   #failures = 0;
@@ -77,7 +77,7 @@ export class HealthCheck {
     this.#wait(delayMs);
   }
 
-  /** A check under way is broken off and says nothing. */
+  /** Aborts a running check, without a result. */
   close(): void {
     this.#closed = true;
     this.#unsubscribe();
@@ -85,7 +85,7 @@ export class HealthCheck {
     const running = this.#running;
     this.#running = undefined;
     running?.abort();
-    // It may come back to the pool as the same backend, after a time that nobody looked at.
+    // It may come back to the pool later, and nobody checked it in between.
     this.#backend.health.verdict = 'unknown';
     this.#backend.health.holdsTrials = false;
   }
@@ -93,12 +93,12 @@ export class HealthCheck {
   #circuitChanged(to: CircuitStateName): void {
     const { health } = this.#backend;
     health.holdsTrials = to === 'open';
-    // It is back, and is used again only once a check has passed.
+    // Its circuit closed, but it gets requests only after a check has passed: check now.
     if (to === 'closed' && health.verdict === 'unhealthy' && this.#running === undefined) this.#wait(0);
     if (to !== 'open') return;
     this.#openSince = Date.now();
     this.#isStale = this.#running !== undefined;
-    // The next check may be much further away than the trial that waits for one.
+    // The trial waits for a check, and the next one may be far away.
     if (!this.#isStale) this.#wait(0);
   }
 
@@ -118,11 +118,11 @@ export class HealthCheck {
     if (this.#running !== running) return;
     clearTimeout(this.#timer);
     this.#running = undefined;
-    // What an aborted probe ran into is a consequence of its being late.
+    // The error of an aborted probe is only a consequence of the timeout.
     const error = running.signal.aborted ? late : this.#problemWith(answer);
     if (error === undefined) this.#backend.timeouts.showedLife();
     this.#holdTrials(error);
-    // Where the gateway could not ask, that says nothing about the backend.
+    // A check that the gateway could not send tells nothing about the backend.
     if (error === undefined || shortageOf(error) === undefined) {
       this.#backend.health.lastCheckAt = Date.now();
       this.#onCheck?.(this.#backend, error);
@@ -137,13 +137,13 @@ export class HealthCheck {
     const { status, content } = answer;
     const { isHealthy } = this.#rules;
     if (isHealthy === undefined) {
-      return status >= 200 && status < 300 ? undefined : new Error(`the health check was answered with ${status}`);
+      return status >= 200 && status < 300 ? undefined : new Error(`the health check got status ${status}`);
     }
     try {
       if (isHealthy(status, content) === true) return undefined;
-      return new Error(`isHealthy did not accept the answer, of status ${status}`);
+      return new Error(`isHealthy did not accept the response with status ${status}`);
     } catch (cause) {
-      return new Error(`isHealthy threw on an answer of status ${status}: ${cause}`, { cause });
+      return new Error(`isHealthy threw for a response with status ${status}: ${cause}`, { cause });
     }
   }
 
@@ -155,9 +155,9 @@ export class HealthCheck {
       return;
     }
     const now = Date.now();
-    // A wall clock set back must not make it longer.
+    // A wall clock that is set back must not make the delay longer.
     this.#openSince = Math.min(this.#openSince, now);
-    // Bounded: a check of the wrong path must not keep a backend out for ever.
+    // Bounded: checks of a wrong path must not keep a backend out for ever.
     health.holdsTrials = error !== undefined && now - this.#openSince < this.#rules.maxHoldMs;
   }
 

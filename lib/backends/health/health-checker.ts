@@ -8,10 +8,10 @@ import {
   type VerdictListener,
 } from './health-check.ts';
 
-/** Between the first checks of backends that come together: a thousand must not be connected to in one tick. */
+/** Milliseconds between the first checks of backends that are added together: not a thousand connections in one tick. */
 const SPREAD_MS = 1;
 
-/** The health checks of a pool's backends, each with a schedule of its own. */
+/** The health checks of a pool's backends, each with its own schedule. */
 export class HealthChecker {
   readonly #rules: HealthCheckRules;
   readonly #probe: Probe;
@@ -39,7 +39,7 @@ export class HealthChecker {
     }
   }
 
-  /** Breaks off the checks under way. */
+  /** Aborts the running checks. */
   close(): void {
     for (const check of this.#checks.values()) check.close();
     this.#checks.clear();

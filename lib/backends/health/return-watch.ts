@@ -2,17 +2,17 @@ import type { FailureCause } from '../../core/outcome.ts';
 import { AWAY_RETRY_MS, type Backend } from '../backend.ts';
 import type { MembershipChange } from '../backend-pool.ts';
 
-/** How long after the circuit opened the first connection is tried; each wait is twice as long as the one before. */
+/** Milliseconds from the opening of the circuit to the first connection attempt; each pause is twice as long as the one before. */
 const FIRST_MS = 100;
 
-/** Connects to a backend and closes the connection again, without a request. Resolves with why it could not. */
+/** Connects to a backend and closes the connection without a request. Resolves with the cause when it could not connect. */
 export type TryConnection = (backend: Backend) => Promise<FailureCause | undefined>;
 
 /**
- * Notices that a backend is back after its process was away. A refused connection costs the backend nothing, so one is
- * tried again and again while the circuit is open; when it succeeds after it was refused, the circuit closes at once. No
- * client's request takes part in this. Circuits that responses and timeouts have opened stay open: there the pause
- * protects the backend.
+ * Notices that a backend is back after its process was away. While the circuit is open it tries to connect again and again, since a
+ * refused connection costs the backend nothing. When a connection succeeds after a refused one, the circuit closes at once. No
+ * client's request takes part in this. Circuits that opened because of responses and timeouts stay open: there the pause protects
+ * the backend.
  */
 export class ReturnWatch {
   readonly #tryConnection: TryConnection;
@@ -50,7 +50,7 @@ class Watch {
   #timer: NodeJS.Timeout | undefined;
   /** Whether the machine or the process was found missing. */
   #wasMissing = false;
-  /** Counts the openings: the result of a connection that was tried in an earlier one is ignored. */
+  /** Counts the openings of the circuit: the result of an attempt from an earlier one is ignored. */
   #opening = 0;
 
   constructor(backend: Backend, tryConnection: TryConnection, returned: (backend: Backend) => void) {
