@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync, unwatchFile, watchFile } from 'node:fs';
 import { eventsCheck, GatewayEvents } from '../core/events.ts';
 import type { Consumer, Exchange } from '../core/exchange.ts';
-import { TOKEN } from '../core/field-values.ts';
+import { TOKEN } from '../core/http.ts';
 import { type Check, type Checks, nonEmptyString, OptionsError, optional, resolveOptions } from '../core/options.ts';
 import { thrown, warn } from '../core/warnings.ts';
 import {

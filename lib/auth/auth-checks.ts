@@ -1,4 +1,4 @@
-import { TOKEN } from '../core/field-values.ts';
+import { TOKEN } from '../core/http.ts';
 import type { Check } from '../core/options.ts';
 
 /** A text, or several. */

@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
 import { eventsCheck, GatewayEvents } from '../core/events.ts';
 import type { Exchange } from '../core/exchange.ts';
-import { TOKEN } from '../core/field-values.ts';
+import { TOKEN } from '../core/http.ts';
 import { type Check, type Checks, durationMs, oneOf, optional, resolveOptions } from '../core/options.ts';
 import { httpUrl } from './auth-checks.ts';
 import { type Authentication, type AuthenticationMiddleware, authenticates, unavailable } from './authentication.ts';

@@ -2,7 +2,7 @@ import { createPublicKey, createSecretKey, type KeyObject } from 'node:crypto';
 import type * as Jose from 'jose';
 import { eventsCheck, GatewayEvents } from '../core/events.ts';
 import type { Exchange } from '../core/exchange.ts';
-import { cookieValue } from '../core/field-values.ts';
+import { cookieValue } from '../core/http.ts';
 import {
   type Check,
   type Checks,

@@ -1,4 +1,4 @@
-import { jittered } from '../core/jitter.ts';
+import { jittered } from '../core/delay.ts';
 import type { AdaptiveConcurrencyOptions } from './concurrency-options.ts';
 
 /** Milliseconds between two decisions, and the responses that each one needs. */

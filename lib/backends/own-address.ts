@@ -1,5 +1,5 @@
 import { networkInterfaces } from 'node:os';
-import { foldAddress } from '../core/address.ts';
+import { foldAddress } from '../core/connection.ts';
 
 /** The address of a server. */
 export interface ListeningAddress {

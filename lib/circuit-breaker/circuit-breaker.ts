@@ -1,5 +1,4 @@
-import type { CircuitStateChangeEvent, CircuitStateName } from '../core/events.ts';
-import { eventsCheck, GatewayEvents } from '../core/events.ts';
+import { type CircuitStateChangeEvent, type CircuitStateName, eventsCheck, GatewayEvents } from '../core/events.ts';
 import { exchangeOf } from '../core/exchange.ts';
 import type { Middleware } from '../core/http.ts';
 import {

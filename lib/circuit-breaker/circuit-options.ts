@@ -1,4 +1,4 @@
-import { jittered } from '../core/jitter.ts';
+import { jittered } from '../core/delay.ts';
 import {
   type Checks,
   durationMs,

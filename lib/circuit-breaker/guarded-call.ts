@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import type { GatewayEvents } from '../core/events.ts';
 import type { Exchange, ExchangeObserver } from '../core/exchange.ts';
-import { isEventStream } from '../core/field-values.ts';
+import { isEventStream } from '../core/http.ts';
 import { type Failed, judge, type Outcome } from '../core/outcome.ts';
 import { reject } from '../core/reject.ts';
 import { warnOfThrow, warnOnce } from '../core/warnings.ts';

@@ -1,4 +1,5 @@
-import { helpOf } from './help.ts';
+/** Where the package tells the cause of a code, and what to do: as a path from the app that has installed it. */
+export const helpOf = (code: string): string => `node_modules/expressway/docs/errors.md#${code}`;
 
 /** Stable, documented codes of the errors that this package throws or answers with. */
 export type GatewayErrorCode =

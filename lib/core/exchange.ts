@@ -1,13 +1,11 @@
 import { AsyncResource } from 'node:async_hooks';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { foldAddress } from './address.ts';
-import { firstEntry, isEventStream } from './field-values.ts';
-import type { GatewayRequest } from './http.ts';
+import { foldAddress, schemeOf } from './connection.ts';
+import { firstEntry, type GatewayRequest, isEventStream } from './http.ts';
 import { ABORTED, type Outcome, type RequestFault } from './outcome.ts';
 import type { Recorder } from './recorder.ts';
-import { schemeOf } from './sockets.ts';
-import { tellOfStranger, tellOfTwoSettings } from './untrusted-peer.ts';
+import { warnOfTrustMismatch, warnOfUntrustedPeer } from './untrusted-peer.ts';
 
 /** Is told once how an exchange ended. */
 export interface ExchangeObserver {
@@ -36,8 +34,6 @@ export interface UpgradeSocket {
 export interface Abortable {
   abort(): void;
 }
-
-export { foldAddress } from './address.ts';
 
 const kExchange = Symbol('expressway.exchange');
 
@@ -115,8 +111,8 @@ export class Exchange {
       this.#trustedBy = app;
       this.#peerTrusted = isPeerTrusted(this.req);
       if (before !== undefined && before !== this.#peerTrusted && this.recorder !== undefined)
-        tellOfTwoSettings(this.req);
-      if (!this.#peerTrusted && this.req.headers?.['x-forwarded-for'] !== undefined) tellOfStranger(this.req);
+        warnOfTrustMismatch(this.req);
+      if (!this.#peerTrusted && this.req.headers?.['x-forwarded-for'] !== undefined) warnOfUntrustedPeer(this.req);
     }
     return this.#peerTrusted;
   }

@@ -12,3 +12,45 @@ export type Next = (error?: unknown) => void;
 
 /** An Express (4 or 5) middleware, written in Node's own types so that neither version's types are needed. */
 export type Middleware = (req: IncomingMessage, res: ServerResponse, next: Next) => void;
+
+/** The characters of a token (RFC 9110 §5.6.2), for use inside a regular expression. */
+export const TCHAR = "[\\w!#$%&'*+.^`|~-]";
+
+/** A token: the name of a field, a method, a cookie or a protocol (RFC 9110 §5.6.2). */
+export const TOKEN = new RegExp(`^${TCHAR}+$`);
+
+const EVENT_STREAM = /^text\/event-stream(?:$|[\s;])/i;
+
+/** Whether a `Content-Type` is that of an event stream, which has no end of its own (server-sent events). */
+export function isEventStream(contentType: unknown): boolean {
+  // Most responses are of another type: one look at the letter behind `text/` is cheaper than the expression.
+  return (
+    typeof contentType === 'string' && (contentType.charCodeAt(5) | 0x20) === 0x65 && EVENT_STREAM.test(contentType)
+  );
+}
+
+/** The first entry of a list. In `X-Forwarded-*` that is what the proxy nearest to the client wrote. */
+export function firstEntry(value: string | readonly string[] | undefined): string | undefined {
+  if (value === undefined) return undefined;
+  const text = String(value);
+  const comma = text.indexOf(',');
+  return (comma === -1 ? text : text.slice(0, comma)).trim();
+}
+
+/** The value of the first cookie of that name in a `Cookie` field (RFC 6265 §4.2.1), as it was sent. */
+export function cookieValue(field: string | undefined, name: string): string | undefined {
+  if (field === undefined) return undefined;
+  let equals = -1;
+  for (let from = 0; from < field.length; ) {
+    const semicolon = field.indexOf(';', from);
+    const end = semicolon === -1 ? field.length : semicolon;
+    // It may lie in a later pair. Searching again from each pair would take quadratic time.
+    if (equals < from) equals = field.indexOf('=', from);
+    if (equals === -1) return undefined;
+    if (equals < end && field.slice(from, equals).trim() === name) {
+      return field.slice(equals + 1, end).trim();
+    }
+    from = end + 1;
+  }
+  return undefined;
+}

@@ -1,4 +1,5 @@
 import { closestWord } from './closest-word.ts';
+import { MAX_DELAY_MS } from './delay.ts';
 import { GatewayError } from './errors.ts';
 import { shownValue } from './shown-value.ts';
 
@@ -167,9 +168,6 @@ export function unknownOption(key: string, known: readonly string[], foreign: Fo
   const closest = closestWord(key, known);
   return closest === undefined ? problem : `${problem}: did you mean "${closest}"?`;
 }
-
-/** Node's timers hold 31 bits: a longer delay would fire at once. */
-export const MAX_DELAY_MS = 2 ** 31 - 1;
 
 export const integer = (minimum: number, maximum: number = Number.MAX_SAFE_INTEGER): Check => {
   const isOpen = maximum === Number.MAX_SAFE_INTEGER;

@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import { CAUSES, type Cause } from './causes.ts';
-import { lastAnswer } from './last-answer.ts';
+import { lastResponse } from './last-response.ts';
 import { leaveUnread } from './unread-content.ts';
 
 /** What `Allow` says where a method is refused whoever is behind: CONNECT and TRACE are never forwarded. */
@@ -46,7 +46,7 @@ export function sendProblem(res: ServerResponse, cause: Cause, extras: ProblemEx
   if (extras.retryAfterMs !== undefined) res.setHeader('Retry-After', String(retryAfterSeconds(extras.retryAfterMs)));
   // RFC 9110 §15.5.6: an answer of this status says what would be allowed.
   if (status === 405) res.setHeader('Allow', ALLOWED_METHODS);
-  if (closes) lastAnswer(res);
+  if (closes) lastResponse(res);
   else leaveUnread(res);
   res.end(content);
 }

@@ -1,8 +1,8 @@
+import { resetConnection } from './connection.ts';
 import type { GatewayEventMap, GatewayEvents } from './events.ts';
 import type { Exchange } from './exchange.ts';
 import type { Failed, Rejected } from './outcome.ts';
 import { sendProblem } from './problem.ts';
-import { resetConnection } from './sockets.ts';
 
 /** The events that tell of a request which the gateway answered by itself. */
 type RejectionEvent = 'rejected' | 'limited' | 'clientRefused';

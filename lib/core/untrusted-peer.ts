@@ -1,4 +1,4 @@
-import { foldAddress, isInside } from './address.ts';
+import { foldAddress, isInside } from './connection.ts';
 import type { GatewayRequest } from './http.ts';
 import { warnOnce } from './warnings.ts';
 
@@ -9,7 +9,7 @@ import { warnOnce } from './warnings.ts';
  * trust them. Of the first peer of each kind it is told, so that a stranger who comes first hides no proxy; and not of
  * peers on the public internet once somebody has thought of the setting.
  */
-export function tellOfStranger(req: GatewayRequest): void {
+export function warnOfUntrustedPeer(req: GatewayRequest): void {
   const peer = foldAddress(req.socket?.remoteAddress);
   if (peer === undefined) return;
   const fact = `${peer} sends X-Forwarded-For and is not trusted, so it is itself taken for the client. `;
@@ -33,7 +33,7 @@ export function tellOfStranger(req: GatewayRequest): void {
 }
 
 /** Observability and what is mounted behind it are in apps that differ about this peer. */
-export function tellOfTwoSettings(req: GatewayRequest): void {
+export function warnOfTrustMismatch(req: GatewayRequest): void {
   warnOnce(
     req,
     'WARN_EXPRESSWAY_TRUST_MISMATCH',

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Server } from 'node:net';
 import { inspect } from 'node:util';
-import { helpOf } from './help.ts';
+import { helpOf } from './errors.ts';
 
 /** Stable, documented codes of the process warnings of this package, and the type that each comes with. */
 const TYPES = Object.freeze({

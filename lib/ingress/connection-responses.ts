@@ -1,13 +1,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { resetConnection } from '../core/connection.ts';
 import type { ClientRefusedEvent, GatewayEvents } from '../core/events.ts';
 import { type Exchange, exchangeOf } from '../core/exchange.ts';
-import { linger } from '../core/last-answer.ts';
+import { linger } from '../core/last-response.ts';
 import type { RejectionCause } from '../core/outcome.ts';
 import { rawProblem } from '../core/problem.ts';
 import { rejectWith } from '../core/reject.ts';
-import { resetConnection } from '../core/sockets.ts';
 
 /** The answer under way on a connection of Node's HTTP server, if there is one. */
 export function answerOn(socket: Duplex): ServerResponse | undefined {

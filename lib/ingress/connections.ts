@@ -1,6 +1,6 @@
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
-import { foldAddress } from '../core/exchange.ts';
+import { foldAddress } from '../core/connection.ts';
 import type { Answers } from './connection-responses.ts';
 import type { HardenServerSettings } from './harden-server-options.ts';
 

@@ -1,6 +1,6 @@
 import { IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { lastAnswer } from '../core/last-answer.ts';
+import { lastResponse } from '../core/last-response.ts';
 import type { Answers } from './connection-responses.ts';
 import { flowOf } from './request-flow.ts';
 import { absoluteFault } from './request-target.ts';
@@ -75,7 +75,7 @@ export function continueWhenRead(server: Server): void {
     };
     const writeHead = res.writeHead as (...args: unknown[]) => ServerResponse;
     res.writeHead = function writeFinalHead(...args: unknown[]): ServerResponse {
-      if (isAwaited) lastAnswer(res);
+      if (isAwaited) lastResponse(res);
       isAwaited = false;
       return writeHead.apply(res, args);
     };

@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import { TCHAR } from '../core/field-values.ts';
+import { TCHAR } from '../core/http.ts';
 import type { RejectionCause } from '../core/outcome.ts';
 
 interface ParserError extends Error {

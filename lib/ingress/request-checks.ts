@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders, IncomingMessage, Server } from 'node:http';
 import { GatewayError } from '../core/errors.ts';
 import type { Exchange } from '../core/exchange.ts';
-import { isAfterLastAnswer } from '../core/last-answer.ts';
+import { isAfterLastResponse } from '../core/last-response.ts';
 import type { Rejected, RequestFault } from '../core/outcome.ts';
 import { isAuthority, targetFault } from './request-target.ts';
 
@@ -28,7 +28,7 @@ function passes({ ambiguous }: RequestFault, paths: AmbiguousPaths): boolean {
 }
 
 function faultOf({ req, res }: Exchange): RequestFault | undefined {
-  if (isAfterLastAnswer(req, res)) return fault('bad_request', 'The connection has ended before this request.');
+  if (isAfterLastResponse(req, res)) return fault('bad_request', 'The connection has ended before this request.');
   // Of an HTTP/2 request, which has no framing fields, only the target is left to check.
   const framing = 'stream' in req ? undefined : (versionFault(req) ?? fieldsFault(req) ?? framingFault(req));
   if (framing !== undefined) return framing;

@@ -1,7 +1,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { Server as TlsServer } from 'node:tls';
-import { linger } from '../core/last-answer.ts';
+import { linger } from '../core/last-response.ts';
 import { answerOn } from '../ingress/connection-responses.ts';
 import { endAtDeadline, isUpgraded, type OpenAtDeadline } from './open-at-deadline.ts';
 

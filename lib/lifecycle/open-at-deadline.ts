@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { isEventStream } from '../core/field-values.ts';
-import { resetConnection } from '../core/sockets.ts';
+import { resetConnection } from '../core/connection.ts';
+import { isEventStream } from '../core/http.ts';
 import { answerOn } from '../ingress/connection-responses.ts';
 
 /** What was still open when the time was up, and how it was ended. */

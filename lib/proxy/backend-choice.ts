@@ -1,7 +1,7 @@
 import type { Backend } from '../backends/backend.ts';
 import type { Slot } from '../backends/slot.ts';
 import type { Exchange } from '../core/exchange.ts';
-import { isEventStream } from '../core/field-values.ts';
+import { isEventStream } from '../core/http.ts';
 import { type Completed, type Failed, judge, type Outcome, type Verdict } from '../core/outcome.ts';
 import type { ProxyParts } from './proxy-parts.ts';
 import type { RequestHead } from './request/request-head.ts';

@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
-import { isEventStream } from '../core/field-values.ts';
-import { lastAnswer } from '../core/last-answer.ts';
+import { isEventStream } from '../core/http.ts';
+import { lastResponse } from '../core/last-response.ts';
 import type { SendableBody } from './request/request-body.ts';
 import { type Encoded, endWith, flushEncoder, flushHead, SMALL_RESPONSE } from './response/flush.ts';
 import { passInformational } from './response/informational.ts';
@@ -97,6 +97,6 @@ export class ClientResponse {
 
   /** A client that gets an early response may have much left to send: nothing has to wait for that (RFC 9112 §9.3). */
   #endUpload(): void {
-    if (this.upload !== undefined && !this.upload.endsSoon) lastAnswer(this.#res);
+    if (this.upload !== undefined && !this.upload.endsSoon) lastResponse(this.#res);
   }
 }

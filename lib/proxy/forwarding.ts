@@ -1,9 +1,9 @@
 import { AsyncResource } from 'node:async_hooks';
-import { declaredLength } from '../core/declared-length.ts';
 import type { Exchange } from '../core/exchange.ts';
 import type { Next } from '../core/http.ts';
 import { type Failed, handlerError, type Rejected } from '../core/outcome.ts';
 import { cut, rejectWith } from '../core/reject.ts';
+import { declaredLength } from '../core/unread-content.ts';
 import { Failover, type FailoverOwner } from './failover.ts';
 import { ForwardedBody } from './forwarded-body.ts';
 import type { ProxyParts } from './proxy-parts.ts';

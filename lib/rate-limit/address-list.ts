@@ -1,5 +1,5 @@
 import { BlockList, isIP } from 'node:net';
-import { foldAddress } from '../core/exchange.ts';
+import { foldAddress } from '../core/connection.ts';
 import { type Check, OptionsError } from '../core/options.ts';
 import { shownValue } from '../core/shown-value.ts';
 import { withoutPort } from './client-key.ts';

@@ -1,5 +1,6 @@
 import type { Server } from 'node:net';
-import { type Exchange, foldAddress } from '../core/exchange.ts';
+import { foldAddress } from '../core/connection.ts';
+import type { Exchange } from '../core/exchange.ts';
 
 /** All clients of a Unix domain socket that no trusted proxy tells apart. */
 const UNIX_SOCKET_KEY = 'unix';

@@ -1,5 +1,5 @@
+import { MAX_DELAY_MS } from '../core/delay.ts';
 import type { Check } from '../core/options.ts';
-import { MAX_DELAY_MS } from '../core/options.ts';
 import type { Quota } from './quota.ts';
 
 /** One of several windows of a limiter. */

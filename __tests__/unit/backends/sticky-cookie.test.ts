@@ -2,7 +2,7 @@ import { createHmac } from 'node:crypto';
 import { describe, expect, test } from '@jest/globals';
 import { RoundRobin } from '../../../lib/backends/selection/round-robin.ts';
 import { StickyCookie, type StickyCookieAttributes } from '../../../lib/backends/selection/sticky-cookie.ts';
-import { cookieValue } from '../../../lib/core/field-values.ts';
+import { cookieValue } from '../../../lib/core/http.ts';
 import { exchange, type FakeBackend, type FakeRequest, manyBackends, setCookies } from './fake-backend.ts';
 
 const SECRET = 'the first secret, of forty characters...';

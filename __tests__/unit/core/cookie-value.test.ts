@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { cookieValue } from '../../../lib/core/field-values.ts';
+import { cookieValue } from '../../../lib/core/http.ts';
 
 test.each([
   ['a=1; b=2', 'b', '2'],

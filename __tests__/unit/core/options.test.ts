@@ -1,4 +1,5 @@
 import { describe, expect, jest, test } from '@jest/globals';
+import { MAX_DELAY_MS } from '../../../lib/core/delay.ts';
 import {
   anything,
   boolean,
@@ -6,7 +7,6 @@ import {
   durationMs,
   group,
   listOf,
-  MAX_DELAY_MS,
   nonEmptyString,
   OptionsError,
   optional,

@@ -1,5 +1,5 @@
+import { jittered } from '../../core/delay.ts';
 import type { CircuitStateName, HealthVerdict } from '../../core/events.ts';
-import { jittered } from '../../core/jitter.ts';
 import type { Backend } from '../backend.ts';
 import { shortageOf } from './gateway-resources.ts';
 import type { ResolvedHealthCheckOptions } from './health-check-options.ts';

@@ -1,5 +1,5 @@
 import type { Exchange } from '../../core/exchange.ts';
-import { cookieValue, TOKEN } from '../../core/field-values.ts';
+import { cookieValue, TOKEN } from '../../core/http.ts';
 import type { Check } from '../../core/options.ts';
 import { RendezvousHash } from './rendezvous-hash.ts';
 import type { PolicyEntry } from './selection-policy.ts';

@@ -1,5 +1,5 @@
 import type { Exchange } from '../../core/exchange.ts';
-import { cookieValue, TOKEN } from '../../core/field-values.ts';
+import { cookieValue, TOKEN } from '../../core/http.ts';
 import { boolean, durationMs, oneOf, optional } from '../../core/options.ts';
 import { plainPolicies, type SimplePolicyName } from './plain-policies.ts';
 import { type BackendView, isCandidate, type PolicyEntry, type SelectionPolicy } from './selection-policy.ts';

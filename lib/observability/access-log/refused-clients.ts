@@ -1,6 +1,6 @@
 import { CAUSES } from '../../core/causes.ts';
+import { foldAddress } from '../../core/connection.ts';
 import type { ClientRefusedEvent, GatewayEvents } from '../../core/events.ts';
-import { foldAddress } from '../../core/exchange.ts';
 import type { RejectionCause } from '../../core/outcome.ts';
 
 /** A client that lost its connection before there was a request for the middlewares. */

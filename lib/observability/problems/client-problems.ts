@@ -1,4 +1,4 @@
-import { foldAddress } from '../../core/exchange.ts';
+import { foldAddress } from '../../core/connection.ts';
 import { type WarningCode, warnOnceOf } from '../../core/warnings.ts';
 import type { ProblemKind } from './problem-kind.ts';
 import { percent, RecentCounts } from './recent.ts';

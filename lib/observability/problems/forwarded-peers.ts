@@ -1,4 +1,4 @@
-import { foldAddress } from '../../core/exchange.ts';
+import { foldAddress } from '../../core/connection.ts';
 import type { FinishedRequest } from '../request-record.ts';
 import { LOOK_EVERY_MS } from './problem-monitor.ts';
 import { WINDOW_MS } from './recent.ts';

@@ -1,6 +1,5 @@
 import type { AttemptFailedEvent, GatewayEvents, HealthCheckedEvent } from '../../core/events.ts';
-import type { Outcome } from '../../core/outcome.ts';
-import { causeOf } from '../../core/outcome.ts';
+import { causeOf, type Outcome } from '../../core/outcome.ts';
 import { printable } from '../access-log/redaction.ts';
 import { backendKey } from '../backend-key.ts';
 import type { LastError } from './status-snapshot.ts';

@@ -1,6 +1,5 @@
 import type { Exchange, ExchangeObserver } from '../../core/exchange.ts';
-import type { Outcome } from '../../core/outcome.ts';
-import { causeOf, statusOf } from '../../core/outcome.ts';
+import { causeOf, type Outcome, statusOf } from '../../core/outcome.ts';
 import type { AttemptHead, LimiterDecision } from '../../core/recorder.ts';
 import { type AttributeRules, clientAttributes, endAttributes, spanName } from './span-attributes.ts';
 import type { Spans } from './spans.ts';

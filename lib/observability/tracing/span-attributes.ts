@@ -1,6 +1,6 @@
-import { type Exchange, foldAddress } from '../../core/exchange.ts';
-import type { Outcome } from '../../core/outcome.ts';
-import { causeOf } from '../../core/outcome.ts';
+import { foldAddress } from '../../core/connection.ts';
+import type { Exchange } from '../../core/exchange.ts';
+import { causeOf, type Outcome } from '../../core/outcome.ts';
 import type { AttemptHead } from '../../core/recorder.ts';
 import { MAX_TARGET, MAX_TEXT, printable, type Redaction } from '../access-log/redaction.ts';
 import type { Attributes } from './tracing-api.ts';

@@ -1,9 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Plugin } from 'http-proxy-middleware';
-import { declaredLength } from '../../core/declared-length.ts';
 import { exchangeOf } from '../../core/exchange.ts';
 import { type Failed, handlerError, type Outcome } from '../../core/outcome.ts';
 import { respond } from '../../core/reject.ts';
+import { declaredLength } from '../../core/unread-content.ts';
 import type { AttemptOwner } from '../attempt-owner.ts';
 import { alreadyReadError, keptBody, type ReadBody, whyUnreadable } from '../request/read-body.ts';
 import { type BodyOwner, RequestBody, type SendableBody } from '../request/request-body.ts';

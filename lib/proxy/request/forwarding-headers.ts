@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { isIP } from 'node:net';
-import { type Exchange, foldAddress } from '../../core/exchange.ts';
-import { TCHAR, TOKEN } from '../../core/field-values.ts';
+import { foldAddress, schemeOf } from '../../core/connection.ts';
+import type { Exchange } from '../../core/exchange.ts';
+import { TCHAR, TOKEN } from '../../core/http.ts';
 import type { Check } from '../../core/options.ts';
-import { schemeOf } from '../../core/sockets.ts';
 import { fieldText } from './end-to-end-headers.ts';
 
 /** What the proxy does with `X-Forwarded-For` and `Forwarded` headers that came with a request. */

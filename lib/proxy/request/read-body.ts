@@ -1,10 +1,9 @@
 import type { IncomingMessage } from 'node:http';
-import { declaredLength } from '../../core/declared-length.ts';
 import { GatewayError } from '../../core/errors.ts';
 import type { GatewayRequest } from '../../core/http.ts';
 import type { Check } from '../../core/options.ts';
 import type { Rejected } from '../../core/outcome.ts';
-import { endsSoon } from '../../core/unread-content.ts';
+import { declaredLength, endsSoon } from '../../core/unread-content.ts';
 import { warnOnce } from '../../core/warnings.ts';
 import type { SendableBody } from './request-body.ts';
 

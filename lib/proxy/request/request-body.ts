@@ -1,8 +1,7 @@
 import { EventEmitter } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
-import { declaredLength } from '../../core/declared-length.ts';
-import { endsSoon } from '../../core/unread-content.ts';
+import { declaredLength, endsSoon } from '../../core/unread-content.ts';
 
 /** Decides what happens to a request whose body turns out to be unsendable. */
 export interface BodyOwner {

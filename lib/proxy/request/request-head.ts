@@ -1,6 +1,6 @@
 import { GatewayError } from '../../core/errors.ts';
 import type { Exchange } from '../../core/exchange.ts';
-import { TOKEN } from '../../core/field-values.ts';
+import { TOKEN } from '../../core/http.ts';
 import { fieldText, NEVER_FORWARDED, pushEndToEndHeaders, pushFraming } from './end-to-end-headers.ts';
 import { type ForwardingRules, pushForwardingHeaders, writtenHere } from './forwarding-headers.ts';
 import { HeaderNames, identityHeaders } from './header-names.ts';

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { TCHAR } from '../../core/field-values.ts';
+import { TCHAR } from '../../core/http.ts';
 
 /** What is used of a connection to a backend. */
 interface Bindable {

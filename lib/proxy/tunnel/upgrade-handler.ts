@@ -1,11 +1,11 @@
 import { type IncomingMessage, type RequestListener, type Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { declaredLength } from '../../core/declared-length.ts';
 import { exchangeOf } from '../../core/exchange.ts';
-import { linger } from '../../core/last-answer.ts';
+import { linger } from '../../core/last-response.ts';
 import { OptionsError } from '../../core/options.ts';
 import { respond } from '../../core/reject.ts';
+import { declaredLength } from '../../core/unread-content.ts';
 import { warnOfThrow, warnOnce } from '../../core/warnings.ts';
 import { answerOn, endAfter } from '../../ingress/connection-responses.ts';
 import { watchNamed } from '../request/hop-by-hop.ts';

@@ -1,8 +1,8 @@
 import type { IncomingMessage, Server } from 'node:http';
-import { declaredLength } from '../../core/declared-length.ts';
-import { TCHAR } from '../../core/field-values.ts';
+import { TCHAR } from '../../core/http.ts';
 import { type Check, resolveOptions } from '../../core/options.ts';
 import { shownValue } from '../../core/shown-value.ts';
+import { declaredLength } from '../../core/unread-content.ts';
 import { warnOfThrow, warnOnce } from '../../core/warnings.ts';
 
 /** Options of `upgradeHandler()`. */

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { jittered } from '../../core/jitter.ts';
+import { jittered } from '../../core/delay.ts';
 import type { Send } from '../meter.ts';
 import { LuaScript } from './lua.ts';
 

@@ -7,13 +7,13 @@ export const LINGER_MS = 2_000;
 /** Bytes that are read from it meanwhile: whoever sends more, and does not stop to look, need not be listened to. */
 const LINGER_BYTES = 262_144;
 
-const kLast = Symbol('expressway.lastAnswer');
+const kLast = Symbol('expressway.lastResponse');
 
 /**
  * Makes an answer the last one on its connection. The client reads it even if it is still sending: a connection closed
  * with unread bytes is reset, and the reset overtakes the answer (RFC 9112 §9.6).
  */
-export function lastAnswer(res: ServerResponse): void {
+export function lastResponse(res: ServerResponse): void {
   // HTTP/2 ends streams, not connections.
   if (res.req?.httpVersionMajor === 2) return;
   if (!res.headersSent) res.setHeader('Connection', 'close');
@@ -28,7 +28,7 @@ export function lastAnswer(res: ServerResponse): void {
  * Whether another request had the last answer on this one's connection. Node has read on by then: what came in the same
  * packet is in the app already, and must not be acted upon (RFC 9112 §9.6).
  */
-export function isAfterLastAnswer(req: IncomingMessage, res: ServerResponse): boolean {
+export function isAfterLastResponse(req: IncomingMessage, res: ServerResponse): boolean {
   const last = (req.socket as { [kLast]?: ServerResponse } | undefined)?.[kLast];
   return last !== undefined && last !== res;
 }

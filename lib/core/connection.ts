@@ -1,6 +1,18 @@
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 
+/** `::ffff:192.0.2.1` is the host `192.0.2.1` seen through a dual-stack socket (RFC 4291 §2.5.5.2). */
+export function foldAddress(address: string | undefined): string | undefined {
+  return address?.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address;
+}
+
+/** Loopback, private (RFC 1918), shared (RFC 6598), link-local and unique local (RFC 4193) addresses. */
+const INSIDE =
+  /^(?:127\.|10\.|192\.168\.|172\.(?:1[6-9]|2\d|3[01])\.|100\.(?:6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.|169\.254\.|::1$|f[cd]|fe[89ab])/i;
+
+/** Whether an address is none of the public internet's, so that the one who has it is more likely a proxy than a client. */
+export const isInside = (address: string): boolean => INSIDE.test(address);
+
 /** Whether TLS protects the connection to the peer. */
 export function isSecure(socket: Duplex | undefined): boolean {
   return (socket as { readonly encrypted?: boolean } | undefined)?.encrypted === true;
