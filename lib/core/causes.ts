@@ -26,8 +26,8 @@ const malformed = (status: number, title: string): CauseEntry =>
   Object.freeze({ status, title, proxyStatus: 'http_request_error', blame: 'client', closes: true });
 
 const UNREACHABLE = 'The backend could not be reached';
-const INVALID = 'The backend gave no valid answer';
-const TOO_LATE = 'The backend did not answer in time';
+const INVALID = 'The backend sent no valid response';
+const TOO_LATE = 'The backend did not respond in time';
 
 /** The backend, or the handler behind a circuit breaker, failed. Names of RFC 9209 §2.3, where it has one. */
 const FAILURE_CAUSES = {

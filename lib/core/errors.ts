@@ -1,7 +1,7 @@
-/** Where the package tells the cause of a code, and what to do: as a path from the app that has installed it. */
+/** Where the package explains a code, and what to do: a path from the app that has installed the package. */
 export const helpOf = (code: string): string => `node_modules/expressway/docs/errors.md#${code}`;
 
-/** Stable, documented codes of the errors that this package throws or answers with. */
+/** Stable, documented codes of the errors that this package throws or responds with. */
 export type GatewayErrorCode =
   | 'ERR_EXPRESSWAY_OPTIONS'
   | 'ERR_EXPRESSWAY_TRUST_PROXY'
@@ -12,7 +12,7 @@ export type GatewayErrorCode =
   | 'ERR_EXPRESSWAY_CLOSED'
   | 'ERR_EXPRESSWAY_CLOSE_TIMEOUT';
 
-/** A programmer's error: thrown, never answered to traffic. Its message ends with where the package tells more. */
+/** A programmer's error: thrown, never caused by traffic. Its message ends with the place that explains it. */
 export class GatewayError extends Error {
   readonly code: GatewayErrorCode;
 

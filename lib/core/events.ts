@@ -27,22 +27,22 @@ export interface LimitedEvent {
   readonly shadow: boolean;
 }
 
-/** An answer of a backend that went to the client. */
+/** A response of a backend that went to the client. */
 export interface ForwardedEvent {
   readonly exchange: Exchange;
   /** Name of the proxy. */
   readonly proxy: string;
   readonly backend: string;
   readonly outcome: Outcome;
-  /** Milliseconds from picking the backend to the end of its answer. */
+  /** Milliseconds from picking the backend to the end of its response. */
   readonly durationMs: number;
 }
 
-/** A request that the gateway answered by itself. */
+/** A request that the gateway responded to in its own name. */
 export interface RejectedEvent {
   readonly exchange: Exchange;
   readonly outcome: Outcome;
-  /** Name of the proxy that answered; nothing for the other middlewares. */
+  /** Name of the proxy that responded; nothing for the other middlewares. */
   readonly proxy?: string;
 }
 
@@ -119,7 +119,7 @@ export interface BackendsChangedEvent {
   readonly removed: readonly string[];
 }
 
-/** A name that DNS did not answer for. */
+/** A name that a DNS look-up failed for. */
 export interface DiscoveryFailedEvent {
   /** Name of the proxy. */
   readonly proxy: string;
@@ -130,7 +130,7 @@ export interface DiscoveryFailedEvent {
   readonly backends: number;
 }
 
-/** A name that DNS answers for again. */
+/** A name whose DNS look-up works again. */
 export interface DiscoveryRecoveredEvent {
   /** Name of the proxy. */
   readonly proxy: string;
@@ -184,13 +184,13 @@ export interface ClientPipelinedEvent {
 export interface GatewayEventMap {
   /** A request was over its limit and got 429, or would have. */
   limited: [LimitedEvent];
-  /** A backend's answer went to the client, whole or cut. */
+  /** A backend's response went to the client, whole or cut. */
   forwarded: [ForwardedEvent];
-  /** The gateway answered by itself: no backend, an open circuit, or all attempts failed. */
+  /** The gateway responded in its own name: no backend, an open circuit, or all attempts failed. */
   rejected: [RejectedEvent];
   /** A hardened server ended a connection: for bytes that are no request, too slow a client, or too many connections. */
   clientRefused: [ClientRefusedEvent];
-  /** One attempt failed before the client saw a byte of its answer. */
+  /** One attempt failed before the client saw a byte of its response. */
   attemptFailed: [AttemptFailedEvent];
   circuitStateChange: [CircuitStateChangeEvent];
   /** The active checks have a new verdict on a backend. */
@@ -200,11 +200,11 @@ export interface GatewayEventMap {
   limiterModeChange: [LimiterModeChangeEvent];
   /** Backends came or went: by `setBackends()`, or because DNS says so. */
   backendsChanged: [BackendsChangedEvent];
-  /** DNS did not say what it was asked about a name, in whole or in part. Told once, not at every try. */
+  /** The look-up of a name failed, in whole or in part. Emitted once, not at every try. */
   discoveryFailed: [DiscoveryFailedEvent];
-  /** The first whole answer after `discoveryFailed`. */
+  /** The first complete look-up after `discoveryFailed`. */
   discoveryRecovered: [DiscoveryRecoveredEvent];
-  /** A request got 503 because the gateway lacks descriptors, ports or memory: told once in ten seconds for each code. */
+  /** A request got 503 because the gateway lacks descriptors, ports or memory. Emitted once in ten seconds for each code. */
   resourceShortage: [ResourceShortageEvent];
   /** An operator should know of something. `statusFeed()` finds it out. */
   problem: [ProblemEvent];
@@ -226,16 +226,17 @@ export class GatewayEvents extends EventEmitter<GatewayEventMap> {
     for (const listener of listeners) {
       try {
         const returned = Reflect.apply(listener, this, args) as PromiseLike<unknown> | undefined;
-        if (typeof returned?.then === 'function') returned.then(undefined, (error) => tell(listener, name, error));
+        if (typeof returned?.then === 'function')
+          returned.then(undefined, (error) => warnOfListener(listener, name, error));
       } catch (error) {
-        tell(listener, name, error);
+        warnOfListener(listener, name, error);
       }
     }
     return listeners.length > 0;
   }
 }
 
-const tell = (listener: Listener, name: string, error: unknown): void =>
+const warnOfListener = (listener: Listener, name: string, error: unknown): void =>
   warnOfThrow(listener.listener ?? listener, 'WARN_EXPRESSWAY_LISTENER', `A listener of "${name}" threw`, error);
 
 /** For the option `events` of the middlewares. */

@@ -7,7 +7,7 @@ import { ABORTED, type Outcome, type RequestFault } from './outcome.ts';
 import type { Recorder } from './recorder.ts';
 import { warnOfTrustMismatch, warnOfUntrustedPeer } from './untrusted-peer.ts';
 
-/** Is told once how an exchange ended. */
+/** Hears once how an exchange ended. */
 export interface ExchangeObserver {
   settled(outcome: Outcome, exchange: Exchange): void;
 }
@@ -61,14 +61,14 @@ export class Exchange {
   attempts = 0;
   /** What the checks of the request found: `undefined` before they were made, `null` for nothing. */
   fault: RequestFault | null | undefined;
-  /** Set when somebody keeps a record of the request; before any other middleware sees it. */
+  /** Set by `observability()`, before any other middleware sees the request. */
   recorder: Recorder | undefined;
   /**
    * The async context of the request: the stores of `AsyncLocalStorage`, and the active span. What is called from another
    * connection, a timer or a queue runs in it. A proxy replaces it, because a middleware may have added a store since.
    */
   scope = new AsyncResource('ExpresswayExchange');
-  /** What still works on the answer; whoever sets it clears it when done. */
+  /** What still works on the response; it clears this when it is done. */
   working: Abortable | undefined;
   #outcome: Outcome | undefined;
   #observers: ExchangeObserver[] = [];
@@ -119,7 +119,7 @@ export class Exchange {
 
   /**
    * The client's address: `req.ip`, IPv4-mapped IPv6 folded to IPv4. So it is what a middleware defines as `req.ip`, else
-   * what `trust proxy` of the app makes of it that the request is in. `undefined` when the connection is gone and nobody asked before.
+   * what `trust proxy` of the app makes of it that the request is in. `undefined` when the connection is gone and the address was not read before.
    */
   get clientAddress(): string | undefined {
     const { req } = this;
@@ -172,7 +172,7 @@ export function exchangeOf(req: IncomingMessage, res: ServerResponse): Exchange 
 /** The exchange of a request that a middleware of the suite has seen before. */
 export const knownExchange = (req: IncomingMessage): Exchange | undefined => (req as Tagged)[kExchange];
 
-/** What a closed response shows when nobody knew better. */
+/** What a closed response shows, where no middleware has settled the exchange. */
 function observed(res: ServerResponse): Outcome {
   if (res.writableFinished) return { kind: 'completed', status: res.statusCode };
   // An event stream has no end of its own: the client that leaves it got what it asked for.

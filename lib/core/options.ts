@@ -161,7 +161,7 @@ const UNCALLED =
 const isRequest = (given: unknown): boolean =>
   typeof given === 'object' && given !== null && 'httpVersion' in given && 'headers' in given;
 
-/** Says that there is no such option, and which one was meant if that can be told. */
+/** Says that there is no such option, and which one was probably meant. */
 export function unknownOption(key: string, known: readonly string[], foreign: ForeignOptions = {}): string {
   const problem = `unknown option "${key}"`;
   if (Object.hasOwn(foreign, key)) return `${problem}: ${foreign[key]}`;

@@ -3,7 +3,7 @@ import { thrown, warnOfThrow } from './warnings.ts';
 
 export type { Cause, FailureCause, RejectionCause } from './causes.ts';
 
-/** A complete answer, whatever its status. */
+/** A complete response, whatever its status. */
 export interface Completed {
   readonly kind: 'completed';
   readonly status: number;
@@ -16,15 +16,15 @@ export interface Failed {
   readonly error: Error;
   /** Whether any byte of the request may have reached a backend: if not, any method may be tried elsewhere. */
   readonly sent: boolean;
-  /** Whether the client has already received the head of an answer. */
+  /** Whether the client has already received the head of a response. */
   readonly headSent: boolean;
-  /** Set when a kept connection turned out to be closed: the race of an idle time-out, for which nobody is to blame. */
+  /** Set when a kept connection turned out to be closed: the race of an idle timeout, for which neither side is to blame. */
   readonly unused?: boolean;
   /** For the client: what it waited for in vain, and the option that says how long. */
   readonly detail?: string | undefined;
 }
 
-/** The client left before its answer was complete. Nobody else is to blame. */
+/** The client left before its response was complete. It counts against no backend. */
 export interface Aborted {
   readonly kind: 'aborted';
 }
@@ -36,7 +36,7 @@ export interface Rejected {
   /** Milliseconds until it is worth trying again. */
   readonly retryAfterMs?: number;
   readonly detail?: string | undefined;
-  /** What the gateway itself ran into, where that is why. The client is not told. */
+  /** What the gateway itself ran into, where that is why. The client does not see it. */
   readonly error?: Error;
 }
 
@@ -69,7 +69,7 @@ export function statusOf(outcome: Outcome): number {
   return CAUSES[causeOf(outcome) as Cause].status;
 }
 
-/** What an outcome says about the health of whoever was asked. */
+/** What an outcome says about the health of the backend, or of the guarded handler. */
 export type Verdict = 'success' | 'failure' | 'neutral';
 
 export const ABORTED: Aborted = Object.freeze({ kind: 'aborted' });

@@ -3,16 +3,16 @@ import { CAUSES, type Cause } from './causes.ts';
 import { lastResponse } from './last-response.ts';
 import { leaveUnread } from './unread-content.ts';
 
-/** What `Allow` says where a method is refused whoever is behind: CONNECT and TRACE are never forwarded. */
+/** What `Allow` says where a method is rejected for every backend: CONNECT and TRACE are never forwarded. */
 export const ALLOWED_METHODS = 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS';
 
 export interface ProblemExtras {
   readonly retryAfterMs?: number | undefined;
-  /** For the person who reads the answer; must name no internal address. */
+  /** For the person who reads the response; must name no internal address. */
   readonly detail?: string | undefined;
 }
 
-/** What an answer says of its cause. */
+/** What a response says about its cause. */
 interface Problem {
   readonly content: string;
   readonly contentLength: number;
@@ -30,9 +30,9 @@ export function retryAfterSeconds(ms: number): number {
 }
 
 /**
- * Answers with a problem document (RFC 9457) and a `Proxy-Status` field (RFC 9209) that says why. Closes the
- * connection where the cause asks for it, or where much of the request's content is still to come. Does nothing when the head has already gone out: the caller must then cut
- * the connection.
+ * Sends a problem document (RFC 9457) and a `Proxy-Status` field (RFC 9209) that says why. Closes the connection where the
+ * cause asks for it, or where much of the request's content is still to come. Does nothing when the head has already gone out:
+ * the caller must then cut the connection.
  */
 export function sendProblem(res: ServerResponse, cause: Cause, extras: ProblemExtras = {}): void {
   if (res.headersSent || res.destroyed) return;
@@ -44,14 +44,14 @@ export function sendProblem(res: ServerResponse, cause: Cause, extras: ProblemEx
   res.setHeader('Cache-Control', 'no-store');
   res.setHeader('Proxy-Status', proxyStatus);
   if (extras.retryAfterMs !== undefined) res.setHeader('Retry-After', String(retryAfterSeconds(extras.retryAfterMs)));
-  // RFC 9110 §15.5.6: an answer of this status says what would be allowed.
+  // RFC 9110 §15.5.6: a response with this status says what would be allowed.
   if (status === 405) res.setHeader('Allow', ALLOWED_METHODS);
   if (closes) lastResponse(res);
   else leaveUnread(res);
   res.end(content);
 }
 
-/** The same answer as bytes, for a connection on which there is no response to write it to. It closes the connection. */
+/** The same response as bytes, for a connection that has no response object. It closes the connection. */
 export function rawProblem(cause: Cause, detail?: string): string {
   const { status, title } = CAUSES[cause];
   const { content, contentLength, proxyStatus } = problemOf(cause, detail);

@@ -2,7 +2,7 @@ import type { Outcome } from './outcome.ts';
 
 /**
  * What a limiter works with: `memory` or its shared store; while that store fails, counts of its own (`local`), or
- * nothing, so that it lets everybody pass (`open`) or nobody (`closed`).
+ * nothing, so that it lets all requests pass (`open`) or none (`closed`).
  */
 export type LimiterMode = 'memory' | 'redis' | 'local' | 'open' | 'closed';
 
@@ -14,7 +14,7 @@ export interface LimiterDecision {
   /** Whether a refusal lets the request pass all the same. */
   readonly shadow: boolean;
   readonly limit: number;
-  /** What is left in the tightest window; nothing when nobody could count. */
+  /** What is left in the tightest window; nothing when the hit could not be counted. */
   readonly remaining: number | undefined;
   /** Milliseconds until there is more. */
   readonly resetMs: number | undefined;
@@ -27,7 +27,7 @@ export interface AttemptHead {
   readonly fields: string[];
 }
 
-/** Is told, as it happens, what logs, metrics and traces want to know of one request. It must not throw. */
+/** Hears, as it happens, what logs, metrics and traces need of one request. It must not throw. */
 export interface Recorder {
   limiterDecided(decision: LimiterDecision): void;
   attemptStarted(backend: string, head: AttemptHead): void;

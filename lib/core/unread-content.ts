@@ -26,13 +26,13 @@ export function endsSoon(req: IncomingMessage, bytesRead = 0): boolean {
 }
 
 /**
- * For an answer to a request whose content nobody wants. Node would read all of it, however long, to keep the connection
- * (RFC 9112 §9.3). A short rest is read, if it comes within `LINGER_MS`; else the connection ends with the answer.
- * To be called before the head of the answer is out.
+ * For a response to a request whose content is not wanted. Node would read all of it, however long, to keep the connection
+ * (RFC 9112 §9.3). A short rest is read, if it comes within `LINGER_MS`; else the connection ends with the response.
+ * Call it before the head of the response is out.
  */
 export function leaveUnread(res: ServerResponse): void {
   const { req } = res;
-  // HTTP/2 ends streams, and lets nobody send more than was asked for.
+  // HTTP/2 ends streams, and lets no client send more than was asked for.
   if (req.complete || req.httpVersionMajor === 2) return;
   if (!endsSoon(req)) {
     lastResponse(res);

@@ -5,16 +5,16 @@ import { warnOnce } from './warnings.ts';
 /**
  * A peer that is not trusted names a client in `X-Forwarded-For`. Behind a proxy that `trust proxy` does not name, all
  * clients are that proxy: one limit for all of them. Or the peer is a client that makes it up, and all is well. Which of
- * the two it is, nobody can tell here: only peers on private addresses, where few strangers are, get the line that would
- * trust them. Of the first peer of each kind it is told, so that a stranger who comes first hides no proxy; and not of
- * peers on the public internet once somebody has thought of the setting.
+ * the two it is cannot be decided here. So only the warning about a peer on a private address, where few strangers are, has the
+ * setting that would trust it. There is one warning for each kind of peer, so that a stranger who comes first hides no proxy;
+ * and none about peers on the public internet once `trust proxy` is set at all.
  */
 export function warnOfUntrustedPeer(req: GatewayRequest): void {
   const peer = foldAddress(req.socket?.remoteAddress);
   if (peer === undefined) return;
-  const fact = `${peer} sends X-Forwarded-For and is not trusted, so it is itself taken for the client. `;
+  const fact = `${peer} sends X-Forwarded-For and is not trusted, so it counts as the client itself. `;
   if (isInside(peer)) {
-    tell(
+    warnOnceAbout(
       req,
       `${fact}If it is your proxy, all of its clients share one limit until you add: app.set('trust proxy', '${peer}') ` +
         `(example gateway: TRUST_PROXY=${peer}), with the addresses of your other proxies, if any, or with their number. ` +
@@ -22,9 +22,9 @@ export function warnOfUntrustedPeer(req: GatewayRequest): void {
       'inside',
     );
   } else if (!req.app?.get('trust proxy')) {
-    tell(
+    warnOnceAbout(
       req,
-      `${fact}Anybody on the internet can send that field: if the address is not that of a proxy of yours, do nothing, and ` +
+      `${fact}Any client on the internet can send that field: if the address is not that of a proxy of yours, do nothing, and ` +
         "do not trust it. If it is, all of its clients share one limit until app.set('trust proxy', …) (example gateway: " +
         'TRUST_PROXY=…) names the addresses of your proxies.',
       'outside',
@@ -42,5 +42,5 @@ export function warnOfTrustMismatch(req: GatewayRequest): void {
   );
 }
 
-const tell = (req: GatewayRequest, message: string, where: string): void =>
+const warnOnceAbout = (req: GatewayRequest, message: string, where: string): void =>
   warnOnce(req, 'WARN_EXPRESSWAY_TRUST_PROXY', message, `WARN_EXPRESSWAY_TRUST_PROXY ${where}`);

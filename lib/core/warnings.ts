@@ -35,8 +35,8 @@ const TYPES = Object.freeze({
 export type WarningCode = keyof typeof TYPES;
 
 /**
- * Tells the operator of the process what goes wrong and nobody can be thrown at: as a process warning, with its code and
- * where `docs/errors.md` tells more.
+ * Warns the operator of a problem that no caller can be told by an exception. The process warning has a code, and the place in
+ * `docs/errors.md` that explains it.
  *
  * @param detail Shown below the message, like the stack of an error.
  */
@@ -45,28 +45,28 @@ export function warn(code: WarningCode, message: string, detail = ''): void {
   process.emitWarning(message, { type: TYPES[code], code, detail: detail === '' ? help : `${detail}\n${help}` });
 }
 
-const kTold = Symbol('expressway.told');
+const kWarned = Symbol('expressway.warned');
 
-type Telling = object & { [kTold]?: Set<string> };
+type Warned = object & { [kWarned]?: Set<string> };
 
-/** Nothing is kept in this module: what was told is forgotten with the place. One that takes no notes is told each time. */
-function isNews(place: Telling | undefined, what: string): boolean {
+/** Whether a warning is the first one about an object. The object keeps the note itself; one that is frozen causes a warning each time. */
+function isNews(place: Warned | undefined, what: string): boolean {
   if (place === undefined || !Object.isExtensible(place)) return true;
   // Not enumerable: the place may be a user's own.
-  if (place[kTold] === undefined) Object.defineProperty(place, kTold, { value: new Set() });
-  const told = place[kTold] as Set<string>;
-  if (told.has(what)) return false;
-  told.add(what);
+  if (place[kWarned] === undefined) Object.defineProperty(place, kWarned, { value: new Set() });
+  const warned = place[kWarned] as Set<string>;
+  if (warned.has(what)) return false;
+  warned.add(what);
   return true;
 }
 
 /**
  * The same, once per server: several middlewares may see one mistake, and each sees it with every request.
  *
- * @param what Where one code has several things to tell, which it is.
+ * @param what Tells several warnings with the same code apart.
  */
 export function warnOnce(req: IncomingMessage, code: WarningCode, message: string, what: string = code): void {
-  const socket = req.socket as (Telling & { readonly server?: Server }) | undefined;
+  const socket = req.socket as (Warned & { readonly server?: Server }) | undefined;
   if (isNews(socket?.server ?? socket, what)) warn(code, message);
 }
 
@@ -76,7 +76,7 @@ export function warnOnceOf(place: object, code: WarningCode, message: string, wh
 }
 
 /**
- * Tells of a function that a user gave and that threw: once per function, because what throws at one request may throw at
+ * Warns of a user's function that threw: once per function, because what throws at one request may throw at
  * all of them.
  *
  * @param message Ends with what was thrown.

@@ -4,7 +4,7 @@ import type { HeaderSpelling } from './response/header-spelling.ts';
 import type { ResponseFields } from './response/response-head.ts';
 
 export interface AttemptTimeouts {
-  /** Milliseconds from the end of the request to the head of its answer. */
+  /** Milliseconds from the end of the request to the head of its response. */
   readonly responseTimeoutMs: number;
   /** Milliseconds without a byte in either direction. Event streams and upgrades are exempt. */
   readonly idleTimeoutMs: number;
@@ -15,11 +15,11 @@ export interface AttemptOwner {
   /** The request is out, with all its content. */
   sent(): void;
   /**
-   * Whether the client may have this answer. If not, nothing of it reaches the client, what comes of it is dropped,
+   * Whether the client may have this response. If not, nothing of it reaches the client, the rest of it is dropped,
    * and the attempt has ended without a call of `ended()`.
    */
   accepts(status: number, fields: ResponseFields): boolean;
-  /** The head of the final answer is here, and about to go to the client. */
+  /** The head of the final response is here, and about to go to the client. */
   responded(status: number, fields: ResponseFields): void;
   /** The backend switched protocols; the attempt is over, the connection is the owner's. */
   upgraded(status: number, fields: ResponseFields, socket: Duplex, spelling: HeaderSpelling | undefined): void;

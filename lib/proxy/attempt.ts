@@ -29,13 +29,13 @@ const IDLE_408 = 'the backend sent 408 to close an idle connection, when this re
 const IDLE_CLOSE_RACE_MS = 1_000;
 
 /**
- * One request to one backend: writes the request, streams the answer to the client, and says how it went.
- * Never throws and never rejects. It answers the client only with what the backend sent.
+ * One request to one backend: writes the request, streams the response to the client, and says how it went.
+ * Never throws and never rejects. It sends the client only what the backend sent.
  */
 export class Attempt implements Abortable, Watched {
   timeoutMs = Number.POSITIVE_INFINITY;
   silentSince = 0;
-  place = -1;
+  index = -1;
   readonly #exchange: Exchange;
   readonly #owner: AttemptOwner;
   readonly #watchdog: Watchdog;
@@ -94,7 +94,7 @@ export class Attempt implements Abortable, Watched {
     }
   }
 
-  /** The client is gone, or was answered by somebody else. */
+  /** The client is gone, or got its response from another middleware. */
   abort(): void {
     const known = this.#exchange.outcome;
     this.#stop(known?.kind === 'failed' ? known : ABORTED, 'the client closed the connection');

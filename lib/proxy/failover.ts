@@ -18,7 +18,7 @@ import type { Retries } from './retry/retries.ts';
 const BAD_TARGET: Rejected = Object.freeze({
   kind: 'rejected',
   cause: 'bad_request',
-  detail: 'The request target is none that is forwarded.',
+  detail: 'The proxy does not forward this request target.',
 });
 
 /** What the attempts of a request end in. */
@@ -165,7 +165,7 @@ export class Failover implements AttemptOwner, Waiter {
 
   accepts(status: number, fields: ResponseFields): boolean {
     const { health, retry } = this.#parts;
-    health.answered(this.#choice.current, status, fields);
+    health.responded(this.#choice.current, status, fields);
     // Most responses need no further look: the status first, then whether another backend could do better.
     if (!retry.statuses.includes(status) || this.#exchange.outcome !== undefined) return true;
     if (!this.#choice.hasOther() || !this.#retries.afterResponse(status, this.#replayable)) return true;

@@ -6,7 +6,7 @@ import { warnOnce } from '../core/warnings.ts';
 
 const MADE_PER_REQUEST =
   'proxies were made within a minute while requests were coming: one that is made per request has connections, circuits and ' +
-  'timers of its own, which nobody closes. Call roundRobinProxy() once, where the app is put together.';
+  'timers of its own, which are never closed. Call roundRobinProxy() once, where the app is put together.';
 
 /** Looks for mistakes that only a request shows, because it shows the server that the proxy is mounted in. */
 export class FirstRequest {

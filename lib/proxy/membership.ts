@@ -6,7 +6,7 @@ import { GatewayError } from '../core/errors.ts';
 import type { GatewayEvents } from '../core/events.ts';
 import type { Connections } from './transport/connections.ts';
 
-/** Whom a change of membership concerns. */
+/** What a change of membership concerns. */
 export interface MembershipParts {
   readonly pool: BackendPool;
   readonly health: { membershipChanged(change: MembershipChange): void };
@@ -64,7 +64,7 @@ export class Membership implements DiscoveryObserver {
   close(): void {
     this.#closed = true;
     this.#discovery.close();
-    // A request that still comes must not open connections that nobody would close.
+    // A request that still comes must not open connections that are never closed.
     this.#parts.pool.setBackends([]);
     for (const timer of this.#deadlines.values()) clearTimeout(timer);
     this.#deadlines.clear();
@@ -94,7 +94,7 @@ export class Membership implements DiscoveryObserver {
     const { pool, health, connections, queue } = this.#parts;
     if (this.#closed || (this.#pending && !this.#discovery.settled)) return undefined;
     const backends = this.#discovery.backends();
-    // New names that nobody knows must not leave the clients with nobody.
+    // New names that DNS does not know must not leave the pool empty.
     if (this.#pending && backends.length === 0) return undefined;
     this.#pending = false;
     const change = pool.setBackends(backends);

@@ -36,7 +36,7 @@ export class PoolHealth {
 
   /**
    * @param maxHoldMs Milliseconds for which failed checks may hold back the trials of an open circuit.
-   * @param freed Told when a backend may have become available; nothing when nobody waits for that.
+   * @param freed Called when a backend may have become available; nothing when there is no queue.
    */
   constructor(
     options: PoolHealthOptions,
@@ -84,8 +84,8 @@ export class PoolHealth {
     this.#returnWatch.membershipChanged(change);
   }
 
-  /** A backend sent the head of an answer, whatever becomes of the answer. */
-  answered(backend: Backend, status: number, fields: ResponseFields): void {
+  /** A backend sent the head of a response, whatever becomes of it. */
+  responded(backend: Backend, status: number, fields: ResponseFields): void {
     if (this.#retryAfter === false || status < 400) return;
     const ms = restMs(status, fields, this.#retryAfter);
     if (ms !== undefined) this.#ejections.rest(backend, ms);

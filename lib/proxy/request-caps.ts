@@ -3,7 +3,7 @@ import type { Rejected, RejectionCause } from '../core/outcome.ts';
 import type { InFlightCaps } from './in-flight-caps.ts';
 import type { Tunnels } from './tunnel/tunnels.ts';
 
-/** Nobody knows how long an overload lasts: soon enough to come back. */
+/** `Retry-After` of an overload, whose end cannot be known. */
 const OVERLOAD_WAIT_MS = 1_000;
 
 export const overload = (cause: RejectionCause): Rejected => ({

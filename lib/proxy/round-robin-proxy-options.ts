@@ -108,7 +108,7 @@ export interface RoundRobinProxyOptions extends InFlightCapOptions {
   /** Rewrites the path, as in http-proxy-middleware, of requests in absolute form too. Default none. */
   pathRewrite?: NonNullable<HpmOptions['pathRewrite']>;
   /**
-   * What becomes of a request whose path servers read in different ways, as in `requestGuard()`: `reject` answers 400
+   * What becomes of a request whose path servers read in different ways, as in `requestGuard()`: `reject` sends 400
    * (an encoded slash alone passes), `strict` refuses that too, `pass` forwards all as they are. Default `reject`.
    */
   ambiguousPaths?: AmbiguousPaths;
@@ -121,12 +121,12 @@ export interface RoundRobinProxyOptions extends InFlightCapOptions {
    * Where the body of a request is that a middleware read before the proxy: the name of a property of the request that has the raw
    * bytes (`express.json({ verify: (req, _res, bytes) => { req.rawBody = bytes; } })` and `body: 'rawBody'`), or a function of the
    * request, such as {@link parsedBody}. It gives a Buffer or text; nothing for a request that is then refused. Not asked about bodies
-   * that nobody has read. `Content-Encoding` goes on only if the bytes are as many as the client said. Default: such requests get 500.
+   * that were not read. `Content-Encoding` goes on only if the bytes are as many as the client said. Default: such requests get 500.
    */
   body?: ReadBody;
   /** When and how a request is tried at another backend. Default: {@link retryDefaults}. */
   retry?: RetryOptions;
-  /** Requests that one backend may answer at a time; a full one is not available. 0 for any number. Default 0. */
+  /** Requests in flight at one backend; a full one is not available. 0 for any number. Default 0. */
   maxRequests?: number;
   /**
    * Whether each backend gets a limit of requests that follows its latency: it grows while responses stay about as fast as without

@@ -6,7 +6,7 @@ import { exchangeOf } from '../core/exchange.ts';
 import type { Middleware, Next } from '../core/http.ts';
 import { filteredRequests } from './filtered-requests.ts';
 import { FirstRequest } from './first-request.ts';
-import { Forwarding } from './forwarding.ts';
+import { ProxiedRequest } from './proxied-request.ts';
 import { closeParts, type ProxyParts, partsForRoute, proxyParts, type RouteForwarding } from './proxy-parts.ts';
 import { proxySettings } from './proxy-settings.ts';
 import { watchRequests } from './request/hop-by-hop.ts';
@@ -108,7 +108,7 @@ function makeProxy(given: RoundRobinProxyOptions, isManaged: boolean): SharedPro
   watchRequests();
   const firstRequest = new FirstRequest(parts.pool, isManaged);
   const forward = filteredRequests(settings, (req, res, next) =>
-    new Forwarding(parts, exchangeOf(req, res), next).start(),
+    new ProxiedRequest(parts, exchangeOf(req, res), next).start(),
   );
   function expresswayProxy(req: IncomingMessage, res: ServerResponse, next: Next): void {
     if (firstRequest.isDue) firstRequest.check(req);
@@ -123,7 +123,7 @@ function makeProxy(given: RoundRobinProxyOptions, isManaged: boolean): SharedPro
 function routeForwarder(parts: ProxyParts, firstRequest: FirstRequest): Middleware {
   return function expresswayForward(req: IncomingMessage, res: ServerResponse, next: Next): void {
     if (firstRequest.isDue) firstRequest.check(req);
-    new Forwarding(parts, exchangeOf(req, res), next).start();
+    new ProxiedRequest(parts, exchangeOf(req, res), next).start();
   };
 }
 

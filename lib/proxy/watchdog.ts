@@ -4,8 +4,8 @@ export interface Watched {
   readonly timeoutMs: number;
   /** Set to 0 at each sign of progress; the first sweep after that notes the time of the watchdog's own clock. */
   silentSince: number;
-  /** Its place among those that are watched: the watchdog's own. */
-  place: number;
+  /** Its index among those that are watched; only the watchdog sets it. */
+  index: number;
   /** Called at each sweep that finds it silent for too long: ends it, or bears with it. */
   expired(silentMs: number): void;
 }
@@ -34,7 +34,7 @@ export class Watchdog {
   }
 
   watch(watched: Watched): void {
-    watched.place = this.#watched.length;
+    watched.index = this.#watched.length;
     this.#watched.push(watched);
     if (this.#timer !== undefined) return;
     this.#dueAt = Date.now();
@@ -47,11 +47,11 @@ export class Watchdog {
   }
 
   unwatch(watched: Watched): void {
-    if (this.#watched[watched.place] !== watched) return;
+    if (this.#watched[watched.index] !== watched) return;
     const last = this.#watched.pop() as Watched;
     if (last === watched) return;
-    this.#watched[watched.place] = last;
-    last.place = watched.place;
+    this.#watched[watched.index] = last;
+    last.index = watched.index;
   }
 
   close(): void {
@@ -62,7 +62,7 @@ export class Watchdog {
 
   /**
    * A process that was held up finds its timers due before it reads what came meanwhile. One turn of reading goes first:
-   * nobody is silent whose bytes have only not been looked at.
+   * a connection whose bytes have only not been read is not silent.
    */
   #due(): void {
     const now = Date.now();
@@ -73,7 +73,7 @@ export class Watchdog {
   }
 
   #sweep(): void {
-    // From the end: whoever is unwatched meanwhile is replaced by one that has had its turn.
+    // From the end: the last one takes the slot of one that is unwatched meanwhile, and has had its turn.
     for (let index = this.#watched.length - 1; index >= 0; index -= 1) {
       const watched = this.#watched[index];
       if (watched === undefined) continue;

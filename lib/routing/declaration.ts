@@ -4,7 +4,7 @@ import {
   circuitBreakerDefaults,
 } from '../circuit-breaker/circuit-breaker.ts';
 import { eventsCheck, type GatewayEvents } from '../core/events.ts';
-import { TOKEN } from '../core/field-values.ts';
+import { TOKEN } from '../core/http.ts';
 import {
   anything,
   boolean,

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { Exchange } from '../core/exchange.ts';
-import { TOKEN } from '../core/field-values.ts';
+import { TOKEN } from '../core/http.ts';
 import { type Check, described, group, listOf, optional, text } from '../core/options.ts';
 
 /**

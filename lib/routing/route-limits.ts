@@ -1,8 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { isDeepStrictEqual } from 'node:util';
 import { type Consumer, exchangeOf, knownExchange } from '../core/exchange.ts';
-import { TOKEN } from '../core/field-values.ts';
 import type { Middleware, Next } from '../core/http.ts';
+import { TOKEN } from '../core/http.ts';
 import {
   type Check,
   described,

@@ -4,7 +4,7 @@ import { Watchdog, type Watched } from '../../../lib/proxy/watchdog.ts';
 class Silent implements Watched {
   timeoutMs = 1_000;
   silentSince = 0;
-  place = -1;
+  index = -1;
   expiredAfter: number | undefined;
 
   expired(silentMs: number): void {

@@ -39,7 +39,7 @@ export class Retries {
   /** Decides on a repetition after a failure, and takes it out of the budget. */
   afterFailure(outcome: Failed, replayable: boolean): boolean {
     if (this.remainingMs <= 0) return false;
-    // Nothing left this machine: asking elsewhere repeats nothing and is no load on anybody.
+    // Nothing left this machine: another backend repeats nothing, and no backend has extra load.
     if (!outcome.sent) return true;
     if (!this.#idempotent || !replayable) return false;
     if (outcome.unused === true && !this.#unusedSeen) {
@@ -49,7 +49,7 @@ export class Retries {
     return this.#take();
   }
 
-  /** Decides whether an answer is given up in favour of another backend's, and takes that out of the budget. */
+  /** Decides whether a response is dropped in favour of another backend's, and takes that out of the budget. */
   afterResponse(status: number, replayable: boolean): boolean {
     return this.#settings.statuses.includes(status) && this.#idempotent && replayable && this.#take();
   }

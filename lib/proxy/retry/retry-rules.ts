@@ -7,7 +7,7 @@ export interface RetryOptions {
    * sent is not counted: then the next backend is asked in any case, whatever the method. Default 1.
    */
   attempts?: number;
-  /** Statuses of a backend's answer for which another backend is asked, out of 502, 503 and 504. Default none. */
+  /** Statuses of a backend's response for which another backend is asked, out of 502, 503 and 504. Default none. */
   statuses?: readonly number[];
   /** Bytes of content kept for another attempt; a request with more is not repeated. Default 65 536. */
   bufferBytes?: number;

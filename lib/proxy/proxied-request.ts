@@ -14,7 +14,7 @@ import { Retries } from './retry/retries.ts';
 import { warnOfUpgrade } from './tunnel/upgrade-protocols.ts';
 
 /** One request in a proxy: checks and caps before the first attempt, and what remains to be done after the last one. */
-export class Forwarding implements FailoverOwner {
+export class ProxiedRequest implements FailoverOwner {
   readonly #parts: ProxyParts;
   readonly #exchange: Exchange;
   readonly #next: Next | undefined;
