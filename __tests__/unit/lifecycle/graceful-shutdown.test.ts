@@ -67,14 +67,16 @@ describe('requests', () => {
     expect(await closed).toEqual(NOTHING_LEFT);
   });
 
-  test('a head of which one half has come is waited for, however long the grace is over', async () => {
-    const { shutdown, port } = await serve((_, res) => void res.end('ok'), { idleGraceMs: 50, timeoutMs: 120_000 });
+  test('waits for the rest of a request head after idleGraceMs', async () => {
+    const options = { idleGraceMs: 50, timeoutMs: 120_000 };
+    const { server, shutdown, port } = await serve((_, res) => void res.end('ok'), options);
     const client = await RawClient.connect(port);
     client.send(GET);
     await client.response();
     const silent = await RawClient.connect(port);
     const closed = shutdown.close();
-    await eventually('connections are refused', async () => !(await accepts(port)));
+    // Within the grace, however busy the machine is: nothing that takes time lies between this and the begin of the grace.
+    while (server.listening) await new Promise((resolve) => setImmediate(resolve));
     client.send('GET / HTTP/1.1\r\nHo');
     // The grace of this one began no later.
     await silent.closed();
