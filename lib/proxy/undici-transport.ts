@@ -3,6 +3,7 @@ import { EventEmitter } from 'node:events';
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { debugProxyErrorsPlugin, type Options as HpmOptions, loggerPlugin, type Plugin } from 'http-proxy-middleware';
+import { GatewayError } from '../core/errors.ts';
 import { exchangeOf } from '../core/exchange.ts';
 import { type Checks, durationMs, resolveOptions } from '../core/options.ts';
 import { declaredLength } from '../core/unread-content.ts';
@@ -82,6 +83,8 @@ const NATIVE_ONLY: readonly string[] = [
   'ca',
 ] satisfies (keyof NativeOptions | 'method' | 'ca')[];
 
+const CONNECT = 'A middleware set req.method to CONNECT, which opens a tunnel: this transport does not forward it';
+
 /** Events whose listeners get request or response objects of the native transport. */
 const NATIVE_EVENTS = ['proxyReq', 'proxyRes', 'start', 'end', 'econnreset'] as const;
 
@@ -152,6 +155,7 @@ export function undiciTransport<
         exchange.scope = new AsyncResource('ExpresswayExchange');
         containListeners(exchange);
         try {
+          if (req.method === 'CONNECT') throw new GatewayError('ERR_EXPRESSWAY_REQUEST_HEAD', CONNECT);
           const sent = owner.takeBody(body);
           const kept = sent instanceof KeptBody ? sent : undefined;
           const length = kept?.length ?? declaredLength(req);

@@ -28,8 +28,9 @@ export function refusedHere(exchange: Exchange, paths: AmbiguousPaths, via: Via 
     warnOnce(req, 'WARN_EXPRESSWAY_LOOP', LOOPED);
     return LOOP;
   }
-  // The response to TRACE contains the request, with headers that scripts must not see (RFC 9110 §9.3.8).
-  return req.method === 'TRACE' ? NOT_ALLOWED : undefined;
+  // The response to TRACE contains the request, with headers that scripts must not see (RFC 9110 §9.3.8). CONNECT, which a middleware
+  // may read from a header such as X-HTTP-Method-Override, would open a tunnel that no rule looks into.
+  return req.method === 'TRACE' || req.method === 'CONNECT' ? NOT_ALLOWED : undefined;
 }
 
 /**

@@ -97,8 +97,7 @@ function applyFields(
     const value = fields[name];
     if (value === undefined || (named.size > 0 && named.has(name))) continue;
     if (SPECIAL.has(name)) {
-      // RFC 9110 §8.6.
-      if (HOP_BY_HOP.has(name) || (status === 204 && name === 'content-length')) continue;
+      if (HOP_BY_HOP.has(name) || (name === 'content-length' && hasWrongLength(res, status))) continue;
       if (JOINED.has(name)) {
         joined.push(name);
         continue;
@@ -109,6 +108,16 @@ function applyFields(
   if (joined.length === 0) return;
   spelling?.again();
   for (const name of joined) res.appendHeader(spelling?.of(name) ?? name, fields[name] as string | string[]);
+}
+
+/**
+ * Whether the backend's `Content-Length` is not that of the body for the client: 204 has none (RFC 9110 §8.6), and neither has the
+ * response to HEAD. Where a middleware made a HEAD request of another one, the client would take the next response on the connection
+ * for the body (response smuggling).
+ */
+function hasWrongLength(res: ServerResponse & { readonly _hasBody?: boolean }, status: number): boolean {
+  // Node sets `_hasBody` by the method that the client sent.
+  return status === 204 || (res.req.method === 'HEAD' && res._hasBody === true);
 }
 
 /** Removes a backend's headers again, so that the gateway or another backend can respond. */
