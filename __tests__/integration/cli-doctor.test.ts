@@ -111,10 +111,10 @@ describe('expressway doctor', () => {
           res.end();
         }),
       );
-      const silent = await examine('expressway doctor and backends', { BACKENDS: well.url });
+      const silent = await examine('backends', { BACKENDS: well.url });
       expect(silent.said).toEqual([expect.stringMatching(/^ok .*: connected in [\d.]+ ms$/)]);
       expect(asked).toEqual([]);
-      const { said } = await examine('expressway doctor and backends', {
+      const { said } = await examine('backends', {
         BACKENDS: well.url,
         HEALTH_CHECK_PATH: '/healthz',
       });
@@ -127,7 +127,7 @@ describe('expressway doctor', () => {
       const ill = (await answering(503)).url;
       const mute = cleanup.add(await listen(() => {})).url;
       const idle = (await answering(204)).url;
-      const { code, said, found } = await examine('expressway doctor and backends', {
+      const { code, said, found } = await examine('backends', {
         BACKENDS: `${down},${ill},${mute},${idle};weight=0`,
         HEALTH_CHECK_PATH: '/',
         HEALTH_CHECK_TIMEOUT_MS: '300',
@@ -152,37 +152,37 @@ describe('expressway doctor', () => {
         ),
       );
       const BACKENDS = `https://127.0.0.1:${secure.port}`;
-      const refused = await examine('expressway doctor and backends', { BACKENDS });
+      const refused = await examine('backends', { BACKENDS });
       expect(refused.said).toEqual([expect.stringMatching(/^fail .*no connection: .*self.signed/)]);
       expect(refused.found[0]?.fix).toContain('BACKEND_CA');
       const ca = join(folder, 'ca.pem');
       writeFileSync(ca, cert);
-      const trusted = await examine('expressway doctor and backends', {
+      const trusted = await examine('backends', {
         BACKENDS,
         BACKEND_CA: ca,
         HEALTH_CHECK_PATH: '/',
       });
       expect(trusted.said).toEqual([expect.stringMatching(/^ok .*, \/ answered 200/)]);
-      const missing = await examine('expressway doctor and backends', {
+      const missing = await examine('backends', {
         BACKENDS,
         BACKEND_CA: join(folder, 'none.pem'),
       });
       expect(missing.said).toEqual([expect.stringMatching(/^fail BACKEND_CA .* cannot be read: ENOENT/)]);
       const plain = await answering(200);
-      const mixed = await examine('expressway doctor and backends', { BACKENDS: plain.url.replace('http', 'https') });
+      const mixed = await examine('backends', { BACKENDS: plain.url.replace('http', 'https') });
       expect(mixed.found[0]?.fix).toContain('http and https may be mixed up');
     });
 
     test('reports backends that are the gateway itself, and unknown names', async () => {
       const port = String(await closedPort());
-      const own = await examine('expressway doctor and backends', {
+      const own = await examine('backends', {
         PORT: port,
         HOST: '0.0.0.0',
         BACKENDS: `http://localhost:${port}`,
       });
       expect(own.said).toEqual([`fail http://localhost:${port} is the gateway itself (PORT=${port})`]);
       const DNS_SERVERS = `127.0.0.1:${await closedPort()}`;
-      const named = await examine('expressway doctor and backends', { BACKENDS: 'dns://api.test:8080', DNS_SERVERS });
+      const named = await examine('backends', { BACKENDS: 'dns://api.test:8080', DNS_SERVERS });
       expect(named.said).toEqual([expect.stringMatching(/^fail dns:\/\/api\.test:8080: /)]);
       expect(named.found[0]?.fix).toContain(DNS_SERVERS);
     });
@@ -193,7 +193,7 @@ describe('expressway doctor', () => {
       const byName = (req: IncomingMessage, res: ServerResponse) =>
         res.writeHead(req.headers.host?.startsWith('api.test:') ? 200 : 404).end();
       const { port } = cleanup.add(await listen(byName));
-      const { said } = await examine('expressway doctor and backends', {
+      const { said } = await examine('backends', {
         BACKENDS: `dns://api.test:${port}`,
         DNS_SERVERS: dns.address,
         HEALTH_CHECK_PATH: '/healthz',
@@ -205,9 +205,7 @@ describe('expressway doctor', () => {
       const { url } = await answering(200);
       const file = join(folder, 'backends.json');
       writeFileSync(file, JSON.stringify([{ url, weight: 2 }]));
-      expect((await examine('expressway doctor and backends', { BACKENDS_FILE: file })).said).toEqual([
-        expect.stringContaining(`ok ${url}`),
-      ]);
+      expect((await examine('backends', { BACKENDS_FILE: file })).said).toEqual([expect.stringContaining(`ok ${url}`)]);
       writeFileSync(file, '[');
       const bad = await examine('configuration', { BACKENDS_FILE: file });
       expect(bad.said).toEqual([expect.stringMatching(/^fail BACKENDS_FILE .* is not JSON/)]);
@@ -218,12 +216,12 @@ describe('expressway doctor', () => {
     test('reports ports that are free, in use, or not permitted', async () => {
       const taken = await answering(200);
       const free = String(await closedPort());
-      expect((await examine('expressway doctor and ports', { PORT: free })).said).toEqual([
+      expect((await examine('ports', { PORT: free })).said).toEqual([
         `note 127.0.0.1:${free} is free: the gateway does not run, and could`,
       ]);
-      const other = await examine('expressway doctor and ports', { PORT: String(taken.port) });
+      const other = await examine('ports', { PORT: String(taken.port) });
       expect(other.said).toEqual([`fail 127.0.0.1:${taken.port} is taken by another program`]);
-      const nobody = await examine('expressway doctor and ports', { PORT: free, HOST: '192.0.2.1' });
+      const nobody = await examine('ports', { PORT: free, HOST: '192.0.2.1' });
       expect(nobody.said).toEqual([`fail the gateway cannot listen on 192.0.2.1:${free}: EADDRNOTAVAIL`]);
     });
 
@@ -234,15 +232,13 @@ describe('expressway doctor', () => {
       const url = new URL(await running.said(/"url":"([^"]+)"/));
       const admin = new URL(await running.said(/"adminUrl":"([^"]+)"/));
       const env = { PORT: url.port, ADMIN_PORT: admin.port, BACKENDS: down };
-      expect((await examine('expressway doctor and ports', env)).said).toEqual([
+      expect((await examine('ports', env)).said).toEqual([
         `ok the gateway listens on 127.0.0.1:${url.port}`,
         `ok the admin listener listens on 127.0.0.1:${admin.port}`,
         'ok the gateway runs',
       ]);
       expect((await fetch(url)).status).toBe(502);
-      expect((await examine('expressway doctor and ports', env)).said).toContain(
-        `warn it sends nothing to ${down} (circuit open)`,
-      );
+      expect((await examine('ports', env)).said).toContain(`warn it sends nothing to ${down} (circuit open)`);
     });
   });
 
@@ -269,7 +265,7 @@ describe('expressway doctor', () => {
   ])('reports a running gateway whose backend is %s', async (_state, state, warnings) => {
     const status = { phase: 'running', backends: [{ backend: 'http://b', ...state }] };
     const admin = cleanup.add(await listen((_req, res) => void res.end(JSON.stringify(status))));
-    const { said } = await examine('expressway doctor and ports', { ADMIN_PORT: String(admin.port) });
+    const { said } = await examine('ports', { ADMIN_PORT: String(admin.port) });
     expect(said.filter((one) => !one.startsWith('ok '))).toEqual(warnings);
     expect(said).toContain('ok the gateway runs');
   });
@@ -279,7 +275,7 @@ describe('expressway doctor', () => {
     const flags = ['--host', '127.0.0.1', '--port', '0', '--admin-port', '0', '--backend', backend];
     const running = cleanup.add(new CliProcess(['start', ...flags], { WORKERS: '2' }));
     const admin = new URL(await running.said(/"adminUrl":"([^"]+)"/));
-    const { said } = await examine('expressway doctor and ports', {
+    const { said } = await examine('ports', {
       ADMIN_PORT: admin.port,
       BACKENDS: backend,
       WORKERS: '2',
@@ -293,7 +289,7 @@ describe('expressway doctor', () => {
   describe('expressway doctor and TRUST_PROXY', () => {
     const sample = async (trust: string, peer: string, field?: string) => {
       const args = ['--peer', peer, ...(field === undefined ? [] : ['--sample-forwarded-for', field])];
-      const { said, found } = await examine('expressway doctor and TRUST_PROXY', { TRUST_PROXY: trust }, args);
+      const { said, found } = await examine('trust proxy', { TRUST_PROXY: trust }, args);
       expect(said).toHaveLength(1);
       return { said: said[0], fix: found[0]?.fix };
     };

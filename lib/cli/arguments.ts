@@ -1,6 +1,7 @@
+import { loadEnvFile } from 'node:process';
 import { type ParseArgsConfig, parseArgs } from 'node:util';
-import { UsageError } from './command.ts';
-import { suggestion } from './suggestion.ts';
+import { closestWord } from '../core/closest-word.ts';
+import { InputError, UsageError } from './command.ts';
 
 /**
  * Reads a command's arguments as `parseArgs()` of Node does, and says in our words what is wrong with them.
@@ -22,7 +23,7 @@ export function readArguments<T extends NonNullable<ParseArgsConfig['options']>>
 function problemOf({ code, message }: NodeJS.ErrnoException, names: readonly string[]): string {
   const quoted = /'([^']*)'/.exec(message)?.[1] ?? '';
   if (code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION') {
-    const meant = suggestion(quoted.replace(/^-+/, ''), names);
+    const meant = closestWord(quoted.replace(/^-+/, ''), names);
     return `there is no option ${quoted}${meant === undefined ? '' : `; did you mean --${meant}?`}`;
   }
   if (code === 'ERR_PARSE_ARGS_UNEXPECTED_POSITIONAL') return `${JSON.stringify(quoted)} has no option before it`;
@@ -34,4 +35,18 @@ export function integer(name: string, text: string, least: number, most: number)
   const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
   if (!(value >= least && value <= most)) throw new UsageError(`--${name} must be an integer from ${least} to ${most}`);
   return value;
+}
+
+/**
+ * Reads variables into the environment, as `node --env-file` does: what the environment has already wins.
+ *
+ * @throws {InputError} for a file that cannot be read
+ */
+export function readEnvFile(path: string): void {
+  try {
+    loadEnvFile(path);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw new InputError(`cannot read ${path}: ${code === 'ENOENT' ? 'no such file' : message}`, { cause: error });
+  }
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { isSupportedNode, leastNode } from './least-node.ts';
+import { isSupportedNode, leastNode } from './manifest.ts';
 
 // Whoever reads the output may have enough of it early, as `head` has.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {

@@ -1,7 +1,7 @@
 import { InputError } from './command.ts';
-import { manifest } from './version.ts';
+import { manifest } from './manifest.ts';
 
-/** What the example gateway uses and this package, as a library, does not bring along. */
+/** What the gateway uses and this package, as a library, does not install. */
 export const GATEWAY_PACKAGES: readonly string[] = ['express', 'pino', 'prom-client'];
 
 /**
@@ -14,7 +14,7 @@ export function requirePackages(names: readonly string[], command: string): void
   if (missing.length === 0) return;
   throw new InputError(
     `${missing.length === 1 ? 'a package is' : 'packages are'} missing: ${missing.join(', ')}\n\n` +
-      'They are no dependencies of the library; the example gateway needs them. Either\n' +
+      'They are no dependencies of the library; the gateway needs them. Either\n' +
       `  npm install ${missing.map(versioned).join(' ')}\n` +
       'beside expressway, or without installing anything:\n' +
       `  npx -p expressway ${names.map((name) => `-p ${versioned(name)}`).join(' ')} expressway ${command} …`,

@@ -1,9 +1,9 @@
+import { closestWord } from '../core/closest-word.ts';
 import { type Command, InputError, type Streams, UsageError } from './command.ts';
 import { doctor } from './doctor/doctor.ts';
+import { manifest } from './manifest.ts';
 import { simulate } from './simulate/simulate.ts';
 import { start } from './start/start.ts';
-import { suggestion } from './suggestion.ts';
-import { manifest } from './version.ts';
 
 const COMMANDS: readonly Command[] = [start, doctor, simulate];
 const NAMES = COMMANDS.map(({ name }) => name);
@@ -61,7 +61,7 @@ export async function run(args: readonly string[], streams: Streams): Promise<0 
 }
 
 function unknown(name: string): string {
-  const meant = suggestion(name, NAMES);
+  const meant = closestWord(name, NAMES);
   const hint = meant === undefined ? '' : `Did you mean expressway ${meant}?\n`;
   return `expressway: there is no command ${JSON.stringify(name)}\n${hint}\n${HELP}`;
 }

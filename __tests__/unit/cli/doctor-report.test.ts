@@ -1,9 +1,8 @@
 import { PassThrough } from 'node:stream';
 import { WriteStream } from 'node:tty';
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { failure, note, ok, warning } from '../../../lib/cli/doctor/check.ts';
-import { jsonReport, textReport } from '../../../lib/cli/doctor/finding-report.ts';
-import { judge } from '../../../lib/cli/doctor/open-files.ts';
+import { failure, jsonReport, note, ok, textReport, warning } from '../../../lib/cli/doctor/finding.ts';
+import { judgeOpenFiles } from '../../../lib/cli/doctor/machine.ts';
 
 const SECTIONS = [
   { check: 'node', findings: [ok('Node 26')] },
@@ -12,7 +11,7 @@ const SECTIONS = [
     check: 'redis',
     findings: [warning('it is far', 'Bring it near'), failure('it is\x1b[2J gone\u202e\n', 'Start it')],
   },
-  { check: 'trust', findings: [note('judge for yourself', 'Like this')] },
+  { check: 'trust', findings: [note('judgeOpenFiles for yourself', 'Like this')] },
 ];
 
 /** As Node sees one: how many colours it has is said by the environment. */
@@ -40,7 +39,7 @@ describe('the report', () => {
         '  fail  it is?[2J gone??',
         '        To do: Start it',
         'trust',
-        '  note  judge for yourself',
+        '  note  judgeOpenFiles for yourself',
         '        Like this',
         '',
         '1 failure, 1 warning.',
@@ -72,5 +71,5 @@ test.each([
   [1_024, 0, 'note'],
   [64, 12, 'warn'],
 ])('%d open files for %d connections: %s', async (files, connections, level) => {
-  expect((await judge(files, connections, 2)).level).toBe(level);
+  expect((await judgeOpenFiles(files, connections, 2)).level).toBe(level);
 });

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from '@jest/globals';
-import { isSupportedNode, leastNode } from '../../../lib/cli/least-node.ts';
+import { isSupportedNode, leastNode } from '../../../lib/cli/manifest.ts';
 
 const MAIN = new URL('../../../lib/cli/main.ts', import.meta.url);
 
@@ -33,11 +33,7 @@ test('what is loaded before that line takes nothing of Node but what old ones ha
       else ofNode.add(`${names} of ${from}`);
     }
   }
-  expect(files.map((file) => file.slice(file.lastIndexOf('/') + 1))).toEqual([
-    'main.ts',
-    'least-node.ts',
-    'version.ts',
-  ]);
+  expect(files.map((file) => file.slice(file.lastIndexOf('/') + 1))).toEqual(['main.ts', 'manifest.ts']);
   expect([...ofNode]).toEqual(['{ existsSync, readFileSync } of node:fs']);
 });
 

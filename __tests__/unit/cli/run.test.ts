@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { PassThrough, Readable } from 'node:stream';
 import { describe, expect, test } from '@jest/globals';
-import { DOCTOR_OPTIONS } from '../../../lib/cli/doctor/doctor-options.ts';
+import { DOCTOR_OPTIONS } from '../../../lib/cli/doctor/doctor.ts';
 import { run } from '../../../lib/cli/run.ts';
 import { SIMULATE_OPTIONS } from '../../../lib/cli/simulate/simulate-options.ts';
-import { START_OPTIONS } from '../../../lib/cli/start/start-options.ts';
-import { suggestion } from '../../../lib/cli/suggestion.ts';
+import { START_OPTIONS } from '../../../lib/cli/start/start.ts';
+import { closestWord } from '../../../lib/core/closest-word.ts';
 
 async function cli(...args: string[]) {
   const [stdout, stderr] = [new PassThrough(), new PassThrough()];
@@ -74,5 +74,5 @@ test.each([
   ['x', undefined],
   ['', undefined],
 ])('%j may have meant %j', (word, meant) => {
-  expect(suggestion(word, ['backend', 'port', 'trust-proxy'])).toBe(meant);
+  expect(closestWord(word, ['backend', 'port', 'trust-proxy'])).toBe(meant);
 });

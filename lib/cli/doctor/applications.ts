@@ -1,5 +1,5 @@
 import type { Config } from '../../gateway/config/config.ts';
-import { type Check, type Finding, note } from './check.ts';
+import { type Check, type Finding, note } from './finding.ts';
 
 /** The pause after which a server of socket.io answers a poll that has nothing to tell, by default. */
 const SOCKET_IO_PING_MS = 25_000;

@@ -2,6 +2,12 @@ import { once } from 'node:events';
 import { request } from 'node:http';
 import { connect, isIP, type Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
+import { type BackendConfig, readBackends } from '../../backends/backend-url.ts';
+import type { DiscoveryName } from '../../backends/discovery/discovery-name.ts';
+import { dnsChecks, dnsDefaults } from '../../backends/discovery/discovery-options.ts';
+import { Lookup, NO_ANSWER } from '../../backends/discovery/lookup.ts';
+import { resolveOptions } from '../../core/options.ts';
+import { type Finding, failure, type Patient } from './finding.ts';
 
 export interface ProbeOptions {
   /** Options of `tls.connect()` for backends over https: what to trust, and what to show. */
@@ -87,3 +93,30 @@ async function step<T>(name: 'connect' | 'answer', work: Promise<T>): Promise<T>
     throw new ProbeError(name, error as Error);
   }
 }
+
+/** The backends that the gateway would have now: those that are named, and those that DNS names. */
+export async function backendList({ config }: Patient): Promise<{ backends: BackendConfig[]; problems: Finding[] }> {
+  const dns = resolveOptions('doctor', config.dns, dnsDefaults, dnsChecks);
+  const backends: BackendConfig[] = [];
+  const problems: Finding[] = [];
+  for (const source of readBackends(config.backends)) {
+    if (!isName(source)) {
+      backends.push(source);
+      continue;
+    }
+    const { backends: found, error } = await new Lookup(source, dns).run(NO_ANSWER);
+    backends.push(...found);
+    if (error !== undefined) {
+      const whom = config.dns.servers?.join(', ') ?? "the system's name servers";
+      problems.push(
+        failure(
+          `${source.url}: ${error.message}`,
+          `Ask ${whom} for it; DNS_SERVERS names others. Names must be complete`,
+        ),
+      );
+    }
+  }
+  return { backends, problems };
+}
+
+const isName = (source: BackendConfig | DiscoveryName): source is DiscoveryName => typeof source.url === 'string';

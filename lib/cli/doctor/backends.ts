@@ -3,9 +3,8 @@ import { authorityOf } from '../../backends/backend.ts';
 import type { BackendConfig } from '../../backends/backend-url.ts';
 import { isOwnAddress } from '../../backends/own-address.ts';
 import type { Config } from '../../gateway/config/config.ts';
-import { backendList } from './backend-list.ts';
-import { ProbeError, type ProbeOptions, type ProbeResult, probeBackend } from './backend-probe.ts';
-import { type Check, type Finding, failure, ok, type Patient, warning } from './check.ts';
+import { backendList, ProbeError, type ProbeOptions, type ProbeResult, probeBackend } from './backend-probe.ts';
+import { type Check, type Finding, failure, ok, type Patient, warning } from './finding.ts';
 
 type CommonOptions = Omit<ProbeOptions, 'name' | 'authority'>;
 

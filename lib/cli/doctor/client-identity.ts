@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { foldAddress } from '../../core/connection.ts';
 import { addressKey } from '../../rate-limit/client-key.ts';
 import { IP_RATE_LIMIT_DEFAULTS } from '../../rate-limit/ip-rate-limit-options.ts';
-import { type Check, type Finding, note, ok, type Patient, type Sample, warning } from './check.ts';
+import { type Check, type Finding, note, ok, type Patient, type Sample, warning } from './finding.ts';
 
 /** Who a client would be under TRUST_PROXY. */
 export const clientIdentity: Check = {

@@ -1,18 +1,26 @@
+import { readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
+import { parseEnv } from 'node:util';
 import type { Config } from '../../gateway/config/config.ts';
-import type { Command, Streams } from '../command.ts';
-import { readEnvFile } from '../env-file.ts';
+import { readArguments, readEnvFile } from '../arguments.ts';
+import { type Command, type Streams, UsageError } from '../command.ts';
 import { GATEWAY_PACKAGES, requirePackages } from '../packages.ts';
 import { applications } from './applications.ts';
 import { backends } from './backends.ts';
-import { type Check, type Finding, failure, ok, warning } from './check.ts';
 import { clientIdentity } from './client-identity.ts';
-import { readDoctorOptions } from './doctor-options.ts';
-import { hasFailed, jsonReport, type Section, textReport } from './finding-report.ts';
-import { listenerCertificate } from './listener-certificate.ts';
-import { misspeltVariables } from './misspelt-variables.ts';
-import { nodeVersion } from './node-version.ts';
-import { openFiles } from './open-files.ts';
-import { ports } from './ports.ts';
+import {
+  type Check,
+  type Finding,
+  failure,
+  hasFailed,
+  jsonReport,
+  ok,
+  type Sample,
+  type Section,
+  textReport,
+  warning,
+} from './finding.ts';
+import { listenerCertificate, nodeVersion, openFiles, ports } from './machine.ts';
 import { redis } from './redis.ts';
 
 const CHECKS: readonly Check[] = [
@@ -28,7 +36,7 @@ const CHECKS: readonly Check[] = [
 
 const HELP = `Usage: expressway doctor [options]
 
-Looks at what the example gateway would run with, or runs with, and says what to do: its variables, the version of Node,
+Looks at what the gateway would run with, or runs with, and says what to do: its variables, the version of Node,
 open files, ports, its certificate, who a client is, settings that some applications need, each backend and Redis. It
 connects to backends and to Redis as the gateway does; to Redis it writes two keys that are gone after a second, and
 from backends it asks for HEALTH_CHECK_PATH only.
@@ -111,4 +119,46 @@ async function shown<T>({ name }: Check, { stderr }: Streams, work: () => Promis
   } finally {
     stderr.write('\r\x1b[K');
   }
+}
+
+interface DoctorOptions {
+  readonly envFile: string | undefined;
+  readonly sample: Sample | undefined;
+  readonly json: boolean;
+}
+
+export const DOCTOR_OPTIONS = {
+  'env-file': { type: 'string' },
+  'sample-forwarded-for': { type: 'string' },
+  peer: { type: 'string' },
+  json: { type: 'boolean', default: false },
+} as const;
+
+/** @throws {UsageError} that names the first bad argument */
+function readDoctorOptions(args: readonly string[]): DoctorOptions {
+  const { values } = readArguments(args, DOCTOR_OPTIONS);
+  return {
+    envFile: values['env-file'],
+    sample: readSample(values['sample-forwarded-for'], values.peer),
+    json: values.json,
+  };
+}
+
+function readSample(forwardedFor: string | undefined, peer: string | undefined): Sample | undefined {
+  if (peer === undefined) {
+    if (forwardedFor === undefined) return undefined;
+    throw new UsageError(
+      '--sample-forwarded-for needs --peer, the address that the request comes from, like --peer 10.0.0.1',
+    );
+  }
+  if (isIP(peer) === 0) throw new UsageError(`--peer must be an IP address, got ${JSON.stringify(peer)}`);
+  return { forwardedFor: forwardedFor ?? '', peer };
+}
+
+/** Names in an `--env-file` that are no variable of the gateway, but nearly one. */
+async function misspeltVariables(path: string): Promise<readonly Finding[]> {
+  const gateway = await import('../../gateway/config/misspelt-variables.ts');
+  return gateway
+    .misspeltVariables(parseEnv(readFileSync(path, 'utf8')))
+    .map(({ name, meant }) => warning(`${name} is no variable of the gateway`, `If ${meant} is meant, write that`));
 }

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { IP_RATE_LIMIT_DEFAULTS } from '../../rate-limit/ip-rate-limit-options.ts';
 import type { Send } from '../../rate-limit/meter.ts';
 import { LuaScript } from '../../rate-limit/redis/lua.ts';
-import { type Finding, failure, ok } from './check.ts';
+import { type Finding, failure, ok } from './finding.ts';
 
 /** Runs what the scripts of the limiter run, on two keys that nobody else has, and gives what failed. */
 const script = new LuaScript(`

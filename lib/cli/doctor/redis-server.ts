@@ -1,5 +1,6 @@
+import { IP_RATE_LIMIT_DEFAULTS } from '../../rate-limit/ip-rate-limit-options.ts';
 import type { Send } from '../../rate-limit/meter.ts';
-import { type Finding, failure, note, ok, warning } from './check.ts';
+import { type Finding, failure, note, ok, warning } from './finding.ts';
 
 /** The first in which a script may write after it has read the clock. */
 const LEAST_VERSION = 5;
@@ -40,4 +41,44 @@ function eviction(info: ReadonlyMap<string, string>): Finding {
 function read(info: string): ReadonlyMap<string, string> {
   const pairs = info.split(/\r?\n/).map((line) => /^([a-z_]+):(.*)$/.exec(line));
   return new Map(pairs.filter((pair) => pair !== null).map(([, name = '', value = '']) => [name, value]));
+}
+
+const PINGS = 9;
+/** Local counts, which stand in for a lost Redis, begin their windows by this machine's clock. */
+const MOST_SKEW_MS = 1_000;
+
+/** How long one command takes, the middle one of some. */
+export async function redisLatency(send: Send): Promise<Finding[]> {
+  const times: number[] = [];
+  for (let i = 0; i < PINGS; i++) {
+    const startedAt = performance.now();
+    await send(['PING']);
+    times.push(performance.now() - startedAt);
+  }
+  const { storeTimeoutMs } = IP_RATE_LIMIT_DEFAULTS;
+  const median = times.sort((a, b) => a - b)[PINGS >> 1] as number;
+  const what = `Redis answers in ${median.toFixed(1)} ms`;
+  const fix = 'Bring Redis nearer to the gateway';
+  if (median > storeTimeoutMs) {
+    return [
+      failure(
+        `${what}: later than the ${storeTimeoutMs} ms that a request waits for it, so limits are not shared`,
+        fix,
+      ),
+    ];
+  }
+  // Half of the time that is left would be gone before Redis has done anything.
+  return median > storeTimeoutMs / 2
+    ? [warning(`${what}, and a request waits for it ${storeTimeoutMs} ms at most`, fix)]
+    : [ok(what)];
+}
+
+/** How far the clock that the limits go by is from that of this machine. */
+export async function redisClock(send: Send): Promise<Finding[]> {
+  const before = Date.now();
+  const [seconds, micros] = (await send(['TIME'])) as [string, string];
+  const skewMs = Math.round(Number(seconds) * 1_000 + Number(micros) / 1_000 - (before + Date.now()) / 2);
+  const what = `the clock of Redis is ${Math.abs(skewMs)} ms ${skewMs < 0 ? 'behind' : 'ahead of'} this machine's`;
+  if (Math.abs(skewMs) <= MOST_SKEW_MS) return [ok(what)];
+  return [warning(`${what}; limits go by the one of Redis, and by this one while Redis is away`, 'Set both by NTP')];
 }

@@ -1,10 +1,9 @@
 import type { Send } from '../../rate-limit/meter.ts';
 import { RedisLink } from '../../rate-limit/redis/redis-link.ts';
 import { RedisUrl } from '../../rate-limit/redis/redis-url.ts';
-import { type Check, type Finding, failure, note } from './check.ts';
-import { redisClock, redisLatency } from './redis-clock.ts';
+import { type Check, type Finding, failure, note } from './finding.ts';
 import { redisPermissions } from './redis-permissions.ts';
-import { redisServer } from './redis-server.ts';
+import { redisClock, redisLatency, redisServer } from './redis-server.ts';
 
 /** One that has not connected by then does not connect; a cluster asks all its nodes. */
 const CONNECT_MS = 4_000;

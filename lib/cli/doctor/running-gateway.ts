@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { type IncomingMessage, request } from 'node:http';
 import { request as requestTls } from 'node:https';
 import type { Config } from '../../gateway/config/config.ts';
-import { type Finding, note, ok, warning } from './check.ts';
+import { type Finding, note, ok, warning } from './finding.ts';
 
 const TIMEOUT_MS = 2_000;
 /** Far more than the status of a thousand backends takes. */

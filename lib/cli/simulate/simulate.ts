@@ -1,7 +1,6 @@
 import { rateLimitAlgorithms } from '../../rate-limit/algorithms/registry.ts';
 import { type Command, InputError, type Streams } from '../command.ts';
-import { ProgressBar } from '../progress-bar.ts';
-import { oneLine } from '../safe-text.ts';
+import { oneLine, ProgressBar } from '../terminal.ts';
 import { jsonReport } from './json-report.ts';
 import { lineReader } from './log-line.ts';
 import { linesOf, openLog } from './log-source.ts';

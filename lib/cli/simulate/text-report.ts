@@ -1,7 +1,6 @@
 import { ALGORITHMS } from '../../rate-limit/algorithms/registry.ts';
 import type { Streams } from '../command.ts';
-import { oneLine, safe } from '../safe-text.ts';
-import { styleFor } from '../style.ts';
+import { oneLine, safe, styleFor } from '../terminal.ts';
 import type { SimulateOptions } from './simulate-options.ts';
 import type { Simulation } from './simulation.ts';
 import type { WindowSummary } from './window-counts.ts';

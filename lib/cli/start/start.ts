@@ -1,11 +1,11 @@
+import { quotasOfWindows, windowsCheck } from '../../rate-limit/quotas.ts';
+import { readArguments, readEnvFile } from '../arguments.ts';
 import { type Command, UsageError } from '../command.ts';
-import { readEnvFile } from '../env-file.ts';
 import { GATEWAY_PACKAGES, requirePackages } from '../packages.ts';
-import { readStartOptions } from './start-options.ts';
 
 const HELP = `Usage: expressway start --backend <url> [options]
 
-Runs the example gateway: rate limiting by client address, a circuit breaker, and round-robin forwarding with failover,
+Runs the gateway: rate limiting by client address, a circuit breaker, and round-robin forwarding with failover,
 until Ctrl-C or SIGTERM. Needs the packages ${GATEWAY_PACKAGES.join(', ')}, and redis with --redis.
 
   --backend <url>        where requests go; again for each further backend. http://host:port, https://host:port, or a
@@ -19,9 +19,9 @@ until Ctrl-C or SIGTERM. Needs the packages ${GATEWAY_PACKAGES.join(', ')}, and 
   --health-path <path>   asks each backend for it, like /healthz; default no checks
   --admin-port <n>       of the admin listener on 127.0.0.1, default 9090; '' for none
   --access-log <format>  a line per request: json, common or combined; default off
-  --env-file <file>      reads variables of the example gateway from a file; SIGHUP reads them again
+  --env-file <file>      reads variables of the gateway from a file; SIGHUP reads them again
 
-A flag wins over a variable of the environment, and that over the file. Every variable of the example gateway may be set
+A flag wins over a variable of the environment, and that over the file. Every variable of the gateway may be set
 in either.
 
 Exit codes: 0 when it was stopped, 1 if it cannot start, 2 for a wrong call.
@@ -41,7 +41,7 @@ const NO_BACKEND =
 
 export const start: Command = {
   name: 'start',
-  summary: 'runs the example gateway in front of your backends',
+  summary: 'runs the gateway in front of your backends',
   help: HELP,
 
   async run(args) {
@@ -63,3 +63,63 @@ export const start: Command = {
     return 0;
   },
 };
+
+interface StartOptions {
+  readonly envFile: string | undefined;
+  /** Variables of the gateway; they win over the environment and the file. */
+  readonly variables: Readonly<Record<string, string>>;
+}
+
+export const START_OPTIONS = {
+  backend: { type: 'string', multiple: true },
+  port: { type: 'string' },
+  host: { type: 'string' },
+  limit: { type: 'string' },
+  redis: { type: 'string' },
+  'trust-proxy': { type: 'string' },
+  'health-path': { type: 'string' },
+  'admin-port': { type: 'string' },
+  'access-log': { type: 'string' },
+  'env-file': { type: 'string' },
+} as const;
+
+/** Flags whose value is that of one variable. The gateway checks it. */
+const VARIABLES = {
+  port: 'PORT',
+  host: 'HOST',
+  redis: 'REDIS_URL',
+  'trust-proxy': 'TRUST_PROXY',
+  'health-path': 'HEALTH_CHECK_PATH',
+  'admin-port': 'ADMIN_PORT',
+  'access-log': 'ACCESS_LOG',
+} as const;
+
+/** @throws {UsageError} that names the first bad argument */
+function readStartOptions(args: readonly string[]): StartOptions {
+  const { values } = readArguments(args, START_OPTIONS);
+  const variables: Record<string, string> = {};
+  for (const [flag, variable] of Object.entries(VARIABLES)) {
+    const value = values[flag as keyof typeof VARIABLES];
+    if (value !== undefined) variables[variable] = value;
+  }
+  const backends = values.backend ?? [];
+  if (backends.length > 0) {
+    variables.BACKENDS = backends.join(',');
+    // It would take the place of what was asked for.
+    variables.BACKENDS_FILE = '';
+  }
+  if (values.limit !== undefined) Object.assign(variables, limitVariables(values.limit));
+  return { envFile: values['env-file'], variables };
+}
+
+function limitVariables(limit: string): Record<string, string> {
+  const problem = windowsCheck(limit);
+  if (problem !== undefined) throw new UsageError(`--limit ${problem}`);
+  const [quota, ...more] = quotasOfWindows(limit);
+  if (quota === undefined || more.length > 0) {
+    throw new UsageError(
+      '--limit takes one window, like 100/1m; for several, mount ipRateLimit() in an app of your own',
+    );
+  }
+  return { RATE_LIMIT_MAX: String(quota.limit), RATE_LIMIT_WINDOW_MS: String(quota.windowMs) };
+}

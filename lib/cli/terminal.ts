@@ -1,4 +1,22 @@
+import { styleText } from 'node:util';
 import type { Streams } from './command.ts';
+
+export type Format = Parameters<typeof styleText>[0];
+
+/** Styles for a terminal; plain text for everything else, and where `NO_COLOR` (no-color.org) has a value. */
+export function styleFor(stream: Streams['stdout']): (format: Format, text: string) => string {
+  const isStyled = stream.isTTY === true && !process.env.NO_COLOR;
+  return (format, text) => (isStyled ? styleText(format, text, { validateStream: false }) : text);
+}
+
+/** What a log or a server says is not to move the cursor, or worse. */
+export const safe = (text: string): string =>
+  JSON.stringify(text)
+    .slice(1, -1)
+    .replaceAll(/[\x7f-\x9f]/g, '?');
+
+/** A line of our own that may hold somebody else's words: without what would move the cursor or turn the text around. */
+export const oneLine = (text: string): string => text.replaceAll(/[\p{Cc}\p{Cf}]/gu, '?');
 
 const REDRAW_MS = 100;
 /** What is done sooner than this needs no bar. */

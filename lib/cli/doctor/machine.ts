@@ -1,0 +1,113 @@
+import { X509Certificate } from 'node:crypto';
+import { createServer } from 'node:net';
+import { isSupportedNode, leastNode } from '../manifest.ts';
+import { type Check, type Finding, failure, note, ok, type Patient, warning } from './finding.ts';
+import { answersAsGateway, lookAtGateway } from './running-gateway.ts';
+
+/** Whether this Node is one that the package supports. */
+export const nodeVersion: Check = {
+  name: 'node',
+  async run() {
+    const { node } = process.versions;
+    if (isSupportedNode(node)) return [ok(`Node ${node}`)];
+    return [failure(`Node ${node} is older than ${leastNode()}`, `Install Node ${leastNode()} or newer`)];
+  },
+};
+
+/** Whether as many connections can be open as MAX_CONNECTIONS allows. */
+export const openFiles: Check = {
+  name: 'open files',
+  async run({ config: { bounds, backends } }) {
+    const { openFileLimit } = await import('../../gateway/open-files.ts');
+    return [await judgeOpenFiles(openFileLimit(), bounds.maxConnections, backends.length)];
+  },
+};
+
+export async function judgeOpenFiles(files: number, maxConnections: number, backends: number): Promise<Finding> {
+  const { filesFor, shareOut } = await import('../../gateway/open-files.ts');
+  const needed = filesFor(maxConnections, backends);
+  const has = `${Number.isFinite(files) ? files : 'any number of'} open files`;
+  const { connections } = shareOut(files, backends);
+  if (maxConnections === 0) return note(`${has}: MAX_CONNECTIONS=0 sets no bound, the gateway takes ${connections}`);
+  if (maxConnections <= connections) return ok(`${has} are enough for ${maxConnections} connections (MAX_CONNECTIONS)`);
+  return warning(
+    `only ${has}, and ${maxConnections} connections (MAX_CONNECTIONS) need up to ${needed}: the gateway takes ${connections}`,
+    `Raise the limit (ulimit -n ${needed}, LimitNOFILE=${needed} in a systemd unit, --ulimit nofile=${needed} for a container) ` +
+      `or set MAX_CONNECTIONS=${connections}`,
+  );
+}
+
+/** Whether the gateway could listen, or does so already. */
+export const ports: Check = {
+  name: 'ports',
+  async run(patient) {
+    const { host, port, admin } = patient.config;
+    const own = await look('the gateway', 'PORT', { host, port }, () => answersAsGateway(patient.config));
+    if (admin === undefined) return own;
+    const running = await lookAtGateway(admin);
+    return [
+      ...own,
+      ...(await look('the admin listener', 'ADMIN_PORT', admin, async () => running.length > 0)),
+      ...running,
+    ];
+  },
+};
+
+type Address = NonNullable<Patient['config']['admin']>;
+
+async function look(
+  who: string,
+  variable: string,
+  { host, port }: Pick<Address, 'host' | 'port'>,
+  isOurs: () => Promise<boolean>,
+): Promise<Finding[]> {
+  if (port === 0) return [ok(`${who} takes any free port (${variable}=0)`)];
+  const code = await tryToListen(host, port);
+  const where = `${host.includes(':') ? `[${host}]` : host}:${port}`;
+  if (code === undefined) return [note(`${where} is free: ${who} does not run, and could`)];
+  if (code === 'EADDRINUSE') {
+    if (await isOurs()) return [ok(`${who} listens on ${where}`)];
+    return [failure(`${where} is taken by another program`, `End that program, or set ${variable} to another port`)];
+  }
+  if (code === 'EACCES') {
+    return [
+      failure(
+        `this user may not listen on ${where}`,
+        `Set ${variable} to a port over 1023, or give node the right (setcap cap_net_bind_service)`,
+      ),
+    ];
+  }
+  return [failure(`${who} cannot listen on ${where}: ${code}`, 'Set HOST and ADMIN_HOST to addresses of this machine')];
+}
+
+/** Gives the code of the error that kept it from listening. */
+function tryToListen(host: string, port: number): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once('error', ({ code, message }: NodeJS.ErrnoException) => resolve(code ?? message));
+    server.listen({ port, host, exclusive: true }, () => server.close(() => resolve(undefined)));
+  });
+}
+
+const SOON_DAYS = 14;
+const DAY_MS = 86_400_000;
+
+/** Whether the gateway's own certificate and key can be used, and for how long. */
+export const listenerCertificate: Check = {
+  name: 'certificate',
+  async run({ config }) {
+    if (config.tls === undefined) return [];
+    const { readTlsFiles } = await import('../../gateway/config/tls-files.ts');
+    try {
+      return [judgeCertificate(new X509Certificate(readTlsFiles(config.tls).cert))];
+    } catch (error) {
+      return [failure((error as Error).message, 'Set TLS_CERT and TLS_KEY to files that belong together')];
+    }
+  },
+};
+
+function judgeCertificate({ subject, subjectAltName, validTo }: X509Certificate): Finding {
+  const days = Math.floor((Date.parse(validTo) - Date.now()) / DAY_MS);
+  const what = `certificate for ${subjectAltName ?? subject.replaceAll('\n', ', ')}, ${days} days left`;
+  return days < SOON_DAYS ? warning(what, 'Renew it, then send SIGHUP to the gateway') : ok(what);
+}
