@@ -1,6 +1,7 @@
 import { EventEmitter, once } from 'node:events';
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
 import { get } from 'node:http';
+import { connect } from 'node:net';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import express from 'express';
 import express4 from 'express4';
@@ -494,6 +495,83 @@ describe('timeoutMs', () => {
     expect(jest.getTimerCount()).toBe(0);
     res.end();
     await answer;
+  });
+});
+
+describe('a function of the app that throws when the time is up', () => {
+  const MESSAGE =
+    'A function of the app threw while the gateway responded to an expired timeoutMs, and the connection was cut: Error: a bug';
+
+  test('cuts the connection, and is told of once for each connection', async () => {
+    const warned = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+    const held: ServerResponse[] = [];
+    const both = new EventEmitter();
+    const { guard, url } = await guarded({ timeoutMs: 250, minimumRequests: 2 }, (req, res) => {
+      held.push(res);
+      const exchange = exchangeOf(req, res);
+      const abort = () => {
+        exchange.working = undefined;
+        throw new Error('a bug');
+      };
+      exchange.working = { abort };
+      if (held.length === 2) both.emit('there');
+    });
+    const socket = connect(Number(new URL(url).port), '127.0.0.1');
+    const closed = once(socket, 'close');
+    const there = once(both, 'there');
+    let received = '';
+    socket.on('data', (bytes) => {
+      received += bytes;
+    });
+    socket.write('GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n');
+    await there;
+    jest.advanceTimersByTime(250);
+    await closed;
+    expect(received).toBe('');
+    expect(warned.mock.calls.map(([message, options]) => [message, (options as { code: string }).code])).toEqual([
+      [MESSAGE, 'WARN_EXPRESSWAY_LISTENER'],
+    ]);
+    expect(held.map((res) => res.destroyed)).toEqual([true, true]);
+    expect(guard.state).toBe('open');
+  });
+});
+
+describe('an event stream that a handler of the app writes', () => {
+  const MESSAGE =
+    'The circuit "feed" guards an event stream that a handler of this app writes: such a call counts only when the stream has ' +
+    'ended, too late to open the circuit in time. Mount the route of the stream before the circuitBreaker().';
+
+  /** The warnings of responses of this type that last for so long, one after another. */
+  async function warningsOf(type: string, lastsMs: number, { count = 1, isProxied = false } = {}): Promise<unknown[]> {
+    const warned = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+    const held = new Held();
+    const { url } = await guarded({ name: 'feed' }, held.handler);
+    for (let stream = 0; stream < count; stream += 1) {
+      const arrival = held.next();
+      const pending = fetch(url);
+      const { req, res } = await arrival;
+      res.setHeader('content-type', type).write('data: 1\n\n');
+      const response = await pending;
+      jest.advanceTimersByTime(lastsMs);
+      if (isProxied) exchangeOf(req, res).settle({ kind: 'completed', status: 200 });
+      const closed = once(res, 'close');
+      res.end();
+      await response.text();
+      await closed;
+    }
+    return warned.mock.calls.map(([message, options]) => [message, (options as { code: string }).code]);
+  }
+
+  test.each<[string, string, number, object, number]>([
+    ['for more than 10 s is warned of', 'text/event-stream', 10_001, {}, 1],
+    ['with a charset is warned of', 'text/event-stream; charset=utf-8', 10_001, {}, 1],
+    ['is warned of once', 'text/event-stream', 10_001, { count: 2 }, 1],
+    ['for 10 s is not', 'text/event-stream', 10_000, {}, 0],
+    ['is not when the proxy has told at the head how it went', 'text/event-stream', 10_001, { isProxied: true }, 0],
+    ['is not when it is a download', 'text/plain', 3_600_000, {}, 0],
+  ])('%s', async (_what, type, lastsMs, options, warnings) => {
+    const expected = new Array(warnings).fill([MESSAGE, 'WARN_EXPRESSWAY_GUARDED_STREAM']);
+    expect(await warningsOf(type, lastsMs, options)).toEqual(expected);
   });
 });
 
