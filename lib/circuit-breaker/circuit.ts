@@ -2,7 +2,7 @@ import { type CircuitBreakerPolicy, CircuitState, circuitBreaker, handleWhenResu
 import type { CircuitStateName } from '../core/events.ts';
 import type { Verdict } from '../core/outcome.ts';
 import type { ResolvedCircuitOptions } from './circuit-options.ts';
-import { ClosedEra, HalfOpenEra, type Permit, type Slot } from './eras.ts';
+import { ClosedEra, type EndTrial, HalfOpenEra, type Permit } from './eras.ts';
 import { OpenPeriod } from './open-period.ts';
 import type { WindowCounts } from './rolling-window.ts';
 
@@ -141,7 +141,7 @@ export class Circuit {
     return new ClosedEra(this.#options, () => void this.#policy.execute(() => 'failure'));
   }
 
-  readonly #startTrial = (): Slot => {
+  readonly #startTrial = (): EndTrial => {
     const { promise, resolve } = Promise.withResolvers<Verdict>();
     void this.#policy.execute(() => promise);
     return resolve;

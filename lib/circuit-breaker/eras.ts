@@ -10,28 +10,28 @@ export interface Permit {
 }
 
 /** Tells cockatiel the verdict on a trial. Not called for a neutral verdict. */
-export type Slot = (verdict: Verdict) => void;
+export type EndTrial = (verdict: Verdict) => void;
 
 /** The time between two changes of a circuit's state. It ignores verdicts on calls that another era admitted. */
 export interface Era {
-  take(verdict: Verdict, slot: Slot | undefined): void;
+  take(verdict: Verdict, endTrial: EndTrial | undefined): void;
 }
 
 export class EraPermit implements Permit {
   readonly isTrial: boolean;
-  readonly #slot: Slot | undefined;
+  readonly #endTrial: EndTrial | undefined;
   #era: Era | undefined;
 
-  constructor(era: Era, slot: Slot | undefined) {
-    this.isTrial = slot !== undefined;
+  constructor(era: Era, endTrial: EndTrial | undefined) {
+    this.isTrial = endTrial !== undefined;
     this.#era = era;
-    this.#slot = slot;
+    this.#endTrial = endTrial;
   }
 
   settle(verdict: Verdict): void {
     const era = this.#era;
     this.#era = undefined;
-    era?.take(verdict, this.#slot);
+    era?.take(verdict, this.#endTrial);
   }
 }
 
@@ -82,38 +82,38 @@ export class ClosedEra implements Era {
  * verdict without limit, behind trials that may hang, so it never sees them.
  */
 export class HalfOpenEra implements Era {
-  readonly #startTrial: () => Slot;
-  /** Slots of trials that ended neutral, for reuse: cockatiel still counts these trials as in flight. */
-  readonly #returned: Slot[] = [];
+  readonly #startTrial: () => EndTrial;
+  /** Trials that ended neutral, for reuse: cockatiel still awaits them. */
+  readonly #unused: EndTrial[] = [];
   #unstarted: number;
   #failed = false;
 
-  /** @param startTrial Makes cockatiel await one more trial, and returns the slot that ends it. */
-  constructor(trials: number, startTrial: () => Slot) {
+  /** @param startTrial Makes cockatiel await one more trial, and returns what ends it. */
+  constructor(trials: number, startTrial: () => EndTrial) {
     this.#unstarted = trials;
     this.#startTrial = startTrial;
   }
 
   get hasRoom(): boolean {
-    return !this.#failed && (this.#unstarted > 0 || this.#returned.length > 0);
+    return !this.#failed && (this.#unstarted > 0 || this.#unused.length > 0);
   }
 
   acquire(): Permit | undefined {
-    return this.hasRoom ? new EraPermit(this, this.#returned.pop() ?? this.#nextSlot()) : undefined;
+    return this.hasRoom ? new EraPermit(this, this.#unused.pop() ?? this.#nextTrial()) : undefined;
   }
 
   // Has no effect once the era is over: cockatiel ignores trials of an earlier half-open time.
-  take(verdict: Verdict, slot: Slot): void {
+  take(verdict: Verdict, endTrial: EndTrial): void {
     if (verdict === 'neutral') {
-      this.#returned.push(slot);
+      this.#unused.push(endTrial);
       return;
     }
     // The circuit opens a few microtasks from now. Until then it must admit no call.
     if (verdict === 'failure') this.#failed = true;
-    slot(verdict);
+    endTrial(verdict);
   }
 
-  #nextSlot(): Slot {
+  #nextTrial(): EndTrial {
     // Counted first: the first trial changes the circuit's state, and a listener may acquire a trial itself.
     this.#unstarted -= 1;
     return this.#startTrial();

@@ -37,7 +37,7 @@ export class RollingWindow {
   #failuresInARow = 0;
   /** Index of the current bucket since the epoch, and its bounds, kept so that a call needs no division. */
   #bucket = 0;
-  #slot = 0;
+  #index = 0;
   #startsAt = 0;
   #endsAt = 0;
 
@@ -60,7 +60,7 @@ export class RollingWindow {
   /** @returns Whether this failure trips the circuit. A success never does. */
   failure(): boolean {
     this.#count();
-    this.#failures[this.#slot]! += 1;
+    this.#failures[this.#index]! += 1;
     this.#totalFailures += 1;
     this.#failuresInARow += 1;
     const { failureRatio, minimumRequests, consecutiveFailures = 0 } = this.#rule;
@@ -73,7 +73,7 @@ export class RollingWindow {
 
   #count(): void {
     this.#roll();
-    this.#calls[this.#slot]! += 1;
+    this.#calls[this.#index]! += 1;
     this.#totalCalls += 1;
   }
 
@@ -87,21 +87,21 @@ export class RollingWindow {
     this.#enter(bucket);
     // When the clock was set far back, as after a long pause, no counted call is in the window.
     const ended = steps < 0 ? BUCKETS : Math.min(steps, BUCKETS);
-    for (let one = 0; one < ended; one += 1) this.#forget((this.#slot + BUCKETS - one) % BUCKETS);
+    for (let one = 0; one < ended; one += 1) this.#forget((this.#index + BUCKETS - one) % BUCKETS);
   }
 
   #enter(bucket: number): void {
     this.#bucket = bucket;
-    this.#slot = bucket % BUCKETS;
+    this.#index = bucket % BUCKETS;
     this.#startsAt = bucket * this.#bucketMs;
     this.#endsAt = this.#startsAt + this.#bucketMs;
   }
 
-  #forget(slot: number): void {
-    this.#totalCalls -= this.#calls[slot]!;
-    this.#totalFailures -= this.#failures[slot]!;
-    this.#calls[slot] = 0;
-    this.#failures[slot] = 0;
+  #forget(index: number): void {
+    this.#totalCalls -= this.#calls[index]!;
+    this.#totalFailures -= this.#failures[index]!;
+    this.#calls[index] = 0;
+    this.#failures[index] = 0;
   }
 }
 
