@@ -14,8 +14,11 @@ import { type IpRateLimiter, ipRateLimit } from '../../../lib/rate-limit/ip-rate
 import type { IpRateLimitOptions } from '../../../lib/rate-limit/ip-rate-limit-options.ts';
 import { Cleanup } from '../../support/gateway.ts';
 import { listen } from '../../support/servers.ts';
+import { expectWarnings } from '../../support/warnings.ts';
 import { FakeRedisClient } from './fake-redis-client.ts';
 import { parseRateLimitField } from './structured-field.ts';
+
+expectWarnings('WARN_EXPRESSWAY_TRUST_PROXY');
 
 const cleanup = new Cleanup();
 
