@@ -40,18 +40,18 @@ describe('codes of errors and warnings', () => {
     expect(links.filter((target) => !page.includes(`<a id="${target}"></a>`))).toEqual([]);
   });
 
-  test('every cause of an answer is in the table, with its status', () => {
+  test('every cause of a rejection is in the table, with its status', () => {
     const rows = [...page.matchAll(/^\| `(\w+)` \| (\d+) \|/gm)].map(([, cause, status]) => [cause, Number(status)]);
     const causes = Object.entries(CAUSES).map(([cause, { status }]) => [cause, status]);
     expect(rows.sort()).toEqual(causes.sort());
   });
 
-  test('no warning goes past the one place that gives it a code', () => {
+  test('every warning is emitted by the one function that gives it a code', () => {
     const others = sources.filter(({ text }) => text.includes('process.emitWarning('));
     expect(others.map(({ path }) => path)).toEqual(['lib/core/warnings.ts']);
   });
 
-  test('an error says in its message where the page tells more', () => {
+  test('an error message links to its section of the page', () => {
     expect(new GatewayError('ERR_EXPRESSWAY_CLOSED', 'it is closed').message).toBe(
       'it is closed (see node_modules/expressway/docs/errors.md#ERR_EXPRESSWAY_CLOSED)',
     );
@@ -62,7 +62,7 @@ describe('codes of errors and warnings', () => {
     );
   });
 
-  test('where that is, is a file of the installed package, and a place in it', () => {
+  test('the link is a file of the installed package with that section', () => {
     const { message } = new GatewayError('ERR_EXPRESSWAY_CLOSED', 'it is closed');
     const [, name, path, anchor] = /see node_modules\/([^/]+)\/(.+)#(\w+)\)$/.exec(message) ?? [];
     const manifest = JSON.parse(read('package.json')) as { name: string; files: string[] };
@@ -72,7 +72,7 @@ describe('codes of errors and warnings', () => {
     expect(page).toContain(`\`node_modules/${name}/${path}\``);
   });
 
-  test('a warning has type, code and link, below what else there is to say', () => {
+  test('a warning has type, code and link', () => {
     const emitted = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
     warn('WARN_EXPRESSWAY_LISTENER', 'a message', 'a stack');
     warn('WARN_EXPRESSWAY_LOOP', 'another');

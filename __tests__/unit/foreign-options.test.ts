@@ -9,7 +9,7 @@ test.each([
   ['circuitBreaker', { resetTimeout: 1 }, 'unknown option "resetTimeout": use openMs'],
   ['circuitBreaker', { failureRate: 1 }, 'unknown option "failureRate": did you mean "failureRatio"?'],
   ['ipRateLimit', { max: 1 }, 'unknown option "max": use limit'],
-])('%s(%j) says which option was meant', (name, options, message) => {
+])('%s(%j) names the option to use instead', (name, options, message) => {
   const make = { roundRobinProxy, circuitBreaker, ipRateLimit }[name] as (options: object) => unknown;
   expect(() => make(options)).toThrow(message);
 });

@@ -37,18 +37,18 @@ describe('a name to discover', () => {
     expect(() => read(text)).toThrow(why);
   });
 
-  test('does not repeat a password', () => {
+  test('does not show a password in its error', () => {
     expect(problem('dns://user:geheim@api:80')).toBe('a backend URL must not carry credentials');
   });
 
-  test('takes the weight of its backends, but for srv whose records have one', () => {
+  test('has a weight for its backends, except srv, whose records have one', () => {
     expect(read('dns://api:80', 7)).toMatchObject({ weight: 7 });
     expect(read('srv://api', 0)).toMatchObject({ weight: 0 });
     expect(problem('srv://api', 2)).toMatch(/must not have a weight of 2/);
     expect(problem('dns://api:80', -1)).toMatch(/weight must be an integer/);
   });
 
-  test('is named once', () => {
+  test('may be in the list once only', () => {
     expect(backendList(['dns://a:80', 'dns://A:80/'])).toEqual(['"dns://a:80" is named twice']);
     expect(backendList(['dns://a:80', 'dns://a:81', 'dns+https://a:80', 'srv://a', 'http://a'])).toBeUndefined();
   });

@@ -46,7 +46,7 @@ describe('dns://', () => {
     expect(said).toEqual(['changed 10.0.0.1:8080 10.0.0.2:8080 [fd00::1]:8080']);
   });
 
-  test('asks for one family alone when told to', async () => {
+  test('looks up one address family only if configured', async () => {
     resolver.records.set('api', { a: ['10.0.0.1'], aaaa: ['fd00::1'] });
     await follow(['dns://api:80'], { family: 4 });
     expect(resolver.asked).toEqual(['a api']);
@@ -56,7 +56,7 @@ describe('dns://', () => {
     expect(backends()).toEqual(['[fd00::1]']);
   });
 
-  test('the order of an answer, and what is named twice, changes nothing', async () => {
+  test('order and duplicates in a DNS response change nothing', async () => {
     resolver.records.set('api', { a: ['10.0.0.2', '10.0.0.1', '10.0.0.2'] });
     await follow(['dns://api:80']);
     resolver.records.set('api', { a: ['10.0.0.1', '10.0.0.2'] });
@@ -65,7 +65,7 @@ describe('dns://', () => {
     expect(said).toEqual(['changed 10.0.0.1 10.0.0.2']);
   });
 
-  test('is looked up again every refreshMs, and follows what comes and goes', async () => {
+  test('is looked up again every refreshMs, and changes are applied', async () => {
     resolver.records.set('api', { a: ['10.0.0.1', '10.0.0.2'] });
     await follow(['dns://api:80']);
     resolver.records.set('api', { a: ['10.0.0.2', '10.0.0.3'] });
@@ -97,7 +97,7 @@ describe('dns://', () => {
     expect(resolver.count('a api')).toBe(1);
   });
 
-  test('more backends than anybody has are refused', async () => {
+  test('too many backends in one response are refused', async () => {
     resolver.records.set('api', { a: ['10.0.0.1'] });
     await follow(['dns://api:80']);
     resolver.records.set('api', { a: Array.from({ length: 1_001 }, (_, i) => `10.0.${i >> 8}.${i & 255}`) });
@@ -107,7 +107,7 @@ describe('dns://', () => {
   });
 });
 
-describe('failures', () => {
+describe('failures of DNS lookups', () => {
   test.each([
     ['DNS is down', { a: dnsError('ESERVFAIL'), aaaa: dnsError('ESERVFAIL') }, 'query ESERVFAIL'],
     ['the name is gone', undefined, 'no address of api found'],
@@ -124,7 +124,7 @@ describe('failures', () => {
     expect(said).toEqual(['changed 10.0.0.1 [fd00::1]', `failed dns://api:80 2 ${message}`]);
   });
 
-  test('are told once, and so is their end; after it the next one is told again', async () => {
+  test('are reported once, like the recovery, and again after it', async () => {
     await follow(['dns://api:80']);
     await pass(60_000);
     expect(said).toEqual(['failed dns://api:80 0 no address of api found', 'changed ']);
@@ -150,7 +150,7 @@ describe('failures', () => {
     expect(at).toEqual([1, 3, 7, 15, 31, 61, 91]);
   });
 
-  test('a family that fails keeps what it had, while the other one moves on', async () => {
+  test('an address family that fails keeps its addresses, while the other is updated', async () => {
     resolver.records.set('api', { a: ['10.0.0.1'], aaaa: ['fd00::1'] });
     await follow(['dns://api:80']);
     resolver.records.set('api', { a: ['10.0.0.2'], aaaa: dnsError('ETIMEOUT') });
@@ -250,7 +250,7 @@ describe('srv://', () => {
   });
 });
 
-describe('a list', () => {
+describe('a list of DNS names', () => {
   test('keeps its order, and the first to name an origin has it', async () => {
     resolver.records.set('api', { a: ['10.0.0.1', '10.0.0.2'] });
     await follow([{ url: 'http://10.0.0.2', weight: 5 }, 'dns://api:80', 'http://10.0.0.3']);
@@ -265,7 +265,7 @@ describe('a list', () => {
     expect(resolver.asked).toEqual([]);
   });
 
-  test('a name that stays in it keeps what is known, and takes over a new weight', async () => {
+  test('a name that stays keeps its addresses, and gets its new weight', async () => {
     resolver.records.set('api', { a: ['10.0.0.1'] });
     await follow(['dns://api:80']);
     resolver.records.delete('api');
@@ -275,7 +275,7 @@ describe('a list', () => {
     expect(resolver.asked).toHaveLength(2);
   });
 
-  test('a name that leaves it is asked for no more, and what comes late is not heard', async () => {
+  test('a removed name is not looked up any more, and late responses are ignored', async () => {
     resolver.records.set('api', { a: ['10.0.0.1'] });
     await follow(['dns://api:80']);
     discovery.follow(readBackends(['dns://other:80']));
@@ -302,7 +302,7 @@ describe('ready()', () => {
     await discovery.ready();
   });
 
-  test('close() ends the wait, and everything else', async () => {
+  test('close() ends the wait and all lookups', async () => {
     resolver.records.set('slow', { a: 'silent', aaaa: 'silent' });
     await follow(['dns://slow:80']);
     const ready = discovery.ready();

@@ -16,7 +16,7 @@ const s = (...seconds: number[]): number[] => seconds.map((second) => second * 1
 const FAILED = 'the health check got status 500';
 const LATE = 'the health check took longer than 2000 ms';
 
-describe('the schedule', () => {
+describe('the schedule of health checks', () => {
   const table: readonly (readonly [string, string, Partial<HealthCheckRules>, number[], string[]])[] = [
     ['one pass makes a new backend healthy', 'pppp', {}, s(0, 10, 20, 30), ['0 unknown > healthy']],
     [
@@ -99,14 +99,14 @@ describe('the schedule', () => {
     expect(heard).toEqual([[backend, 'unknown', 'unhealthy', error]]);
   });
 
-  test('the backend knows when it was checked last', async () => {
+  test('the backend has the time of its last check', async () => {
     const story = new HealthStory('p');
     expect(story.backend.status()).toMatchObject({ health: 'unknown', available: true, lastCheckAt: undefined });
     await story.later(12_345);
     expect(story.backend.status()).toMatchObject({ health: 'healthy', lastCheckAt: 1_700_000_010_000 });
   });
 
-  test('close() breaks off the check under way, which then says nothing, and none comes after it', async () => {
+  test('close() aborts the running check without a result, and starts no other', async () => {
     const story = new HealthStory('h', { unhealthyAfter: 1 });
     await story.later(500);
     expect(story.inFlight).toBe(1);
@@ -119,7 +119,7 @@ describe('the schedule', () => {
     expect(story.backend.health.lastCheckAt).toBeUndefined();
   });
 
-  test('close() forgets the verdict: a backend that comes back to the pool must not bring an old one', async () => {
+  test('close() resets the health, so that a backend that is added again starts as unknown', async () => {
     const story = new HealthStory('f', { unhealthyAfter: 1 });
     await story.later(0);
     expect(story.backend.health.verdict).toBe('unhealthy');
@@ -209,7 +209,7 @@ describe('isHealthy', () => {
     ]);
   });
 
-  test('one that throws has failed the check, and its error is told', async () => {
+  test('a predicate that throws fails the check, and its error is reported', async () => {
     const isUp = (_status: number, content: string) => JSON.parse(content).up === true;
     expect(await verdictOn({ status: 502, content: '<html>' }, isUp)).toEqual([
       'unhealthy',
@@ -217,7 +217,7 @@ describe('isHealthy', () => {
     ]);
   });
 
-  test('one that answers with a promise has not said yes', async () => {
+  test('a predicate that returns a promise fails the check', async () => {
     const [verdict] = await verdictOn({ status: 200, content: '' }, (async () => false) as never);
     expect(verdict).toBe('unhealthy');
   });
@@ -240,7 +240,7 @@ describe('trials of an open circuit', () => {
     expect(story.backend.circuit.state).toBe('closed');
   });
 
-  test('wait no longer than the circuit says when the checks pass', async () => {
+  test('wait for the open time only when checks pass', async () => {
     const story = new HealthStory('p', rules);
     await story.later(9_000);
     await story.request('failure');
@@ -288,7 +288,7 @@ describe('trials of an open circuit', () => {
     expect(story.backend.isAvailable()).toBe(false);
   });
 
-  test('wait anew after each trial that failed', async () => {
+  test('wait again after each failed trial', async () => {
     const story = new HealthStory('p', rules);
     await story.request('failure');
     await story.later(10_000);
@@ -299,7 +299,7 @@ describe('trials of an open circuit', () => {
     expect(story.backend.circuit.state).toBe('closed');
   });
 
-  test('pass in the end although every check fails: the checks may be wrong', async () => {
+  test('are admitted eventually although every check fails', async () => {
     const story = new HealthStory('f', { ...rules, maxHoldMs: 60_000 });
     await story.request('failure');
     await story.later(59_999);
@@ -311,7 +311,7 @@ describe('trials of an open circuit', () => {
     expect(story.backend.isAvailable()).toBe(false);
   });
 
-  test('a wall clock set back does not hold them for longer', async () => {
+  test('are not delayed by a clock that is set back', async () => {
     const story = new HealthStory('f', { ...rules, maxHoldMs: 60_000 });
     await story.request('failure');
     jest.setSystemTime(1_700_000_000_000 - 3_600_000);
@@ -326,7 +326,7 @@ describe('trials of an open circuit', () => {
     expect(story.backend.isAvailable()).toBe(true);
   });
 
-  test('close() holds nothing back any more', async () => {
+  test('are not delayed after close()', async () => {
     const story = new HealthStory('f', rules);
     await story.request('failure');
     await story.later(10_000);

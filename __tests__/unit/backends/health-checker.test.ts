@@ -45,7 +45,7 @@ test('each backend has a schedule of its own, and the first checks are spread by
   ]);
 });
 
-test('one backend that hangs holds up the check of no other', async () => {
+test('a hanging backend does not delay checks of others', async () => {
   const { checker, verdicts } = recorded(({ url }, signal) =>
     url.hostname === 'backend-1.test'
       ? new Promise((resolve) => signal.addEventListener('abort', () => resolve(new Error('late'))))
@@ -56,7 +56,7 @@ test('one backend that hangs holds up the check of no other', async () => {
   expect(verdicts).toEqual(['1 backend-2 healthy', '26000 backend-1 unhealthy']);
 });
 
-test('it follows the membership: who comes is checked, who goes is not, who stays keeps schedule and verdict', async () => {
+test('checks added backends, stops for removed ones, and keeps schedule and health of the others', async () => {
   const aborted: string[] = [];
   const { checker, checks } = recorded(({ url }, signal) => {
     if (url.hostname === 'backend-1.test') return pass();

@@ -78,7 +78,7 @@ describe('unhealthy backends', () => {
     expect(new Pool(100, { maxUnavailableRatio: 0.285 }).turn(...numbers).out).toHaveLength(28);
   });
 
-  test('the last one that takes requests stays in, whatever the weight of the others', () => {
+  test('the last available backend is kept, whatever the weights', () => {
     const pool = new Pool(3, {}, [1, 0, 1]).turn(-1, -2, -3);
     expect(pool.out).toEqual([1, 2]);
     expect(pool.at(3).isAvailable()).toBe(true);
@@ -91,14 +91,14 @@ describe('unhealthy backends', () => {
     expect(pool.turn(-2).out).toEqual([1, 2]);
   });
 
-  test('one that is out says for how long at least, and admits nobody', () => {
+  test('an ejected backend has a Retry-After, and admits no request', () => {
     const pool = new Pool(2).turn(-1);
     expect(pool.at(1).status()).toMatchObject({ health: 'unhealthy', available: false, retryAfterMs: 1_000 });
     expect(pool.at(2).retryAfterMs()).toBe(0);
   });
 });
 
-test('a backend that comes back in starts slowly, where that is wanted', () => {
+test('a backend that returns starts slowly when slow start is on', () => {
   const slow = makeBackends(2, [10, 10], { slowStartMs: 1_000, observesLatency: false });
   const ejections = new Ejections(RULE, () => slow);
   const [backend] = slow as [Backend];
@@ -111,8 +111,8 @@ test('a backend that comes back in starts slowly, where that is wanted', () => {
   expect(slow[1]?.effectiveWeight).toBe(10);
 });
 
-describe('membership', () => {
-  test('who joins makes room for one more to go out, and who leaves takes it again', () => {
+describe('ejections when the list of backends changes', () => {
+  test('an added backend allows one more ejection, a removed one takes it back', () => {
     const pool = new Pool(2).turn(-1, -2);
     const [third] = makeBackends(3).slice(2) as [Backend];
     pool.backends = [...pool.backends, third];
@@ -123,7 +123,7 @@ describe('membership', () => {
     expect(pool.out).toEqual([1]);
   });
 
-  test('the last unhealthy one comes back in when the healthy ones leave', () => {
+  test('the last unhealthy backend is used again when the healthy ones are removed', () => {
     const pool = new Pool(3).turn(-1);
     const [stays, ...gone] = pool.backends as [Backend, ...Backend[]];
     pool.backends = [stays];
@@ -139,8 +139,8 @@ describe('membership', () => {
   });
 });
 
-describe('backends that ask for a rest', () => {
-  test('are out until it is over', () => {
+describe('backends that send Retry-After', () => {
+  test('are unavailable until it is over', () => {
     const pool = new Pool(2);
     pool.ejections.rest(pool.at(1), 5_000);
     expect(pool.out).toEqual([1]);
@@ -152,7 +152,7 @@ describe('backends that ask for a rest', () => {
     expect(pool.at(1).retryAfterMs()).toBe(0);
   });
 
-  test('of several times the one that ends last counts, with one timer', () => {
+  test('use the latest of several times, with one timer', () => {
     const pool = new Pool(2);
     pool.ejections.rest(pool.at(1), 5_000);
     pool.ejections.rest(pool.at(1), 1_000);
@@ -174,14 +174,14 @@ describe('backends that ask for a rest', () => {
     expect(pool.out).toEqual([2]);
   });
 
-  test('stay out when they are unhealthy as well', () => {
+  test('stay unavailable when they are unhealthy as well', () => {
     const pool = new Pool(2).turn(-1);
     pool.ejections.rest(pool.at(1), 5_000);
     jest.advanceTimersByTime(5_000);
     expect(pool.out).toEqual([1]);
   });
 
-  test('are forgotten when they leave the pool, and not heard after', () => {
+  test('are forgotten when they are removed', () => {
     const pool = new Pool(2);
     const gone = pool.at(1);
     pool.ejections.rest(gone, 5_000);

@@ -9,11 +9,11 @@ afterEach(() => {
 });
 
 describe('the latency estimate', () => {
-  test('knows nothing at first', () => {
+  test('is unknown at first', () => {
     expect(new LatencyEstimate().ms).toBe(0);
   });
 
-  test('follows a rise at once, and a fall within seconds', () => {
+  test('rises at once, and falls within seconds', () => {
     const estimate = new LatencyEstimate();
     estimate.observe(10);
     expect(estimate.ms).toBe(10);
@@ -28,7 +28,7 @@ describe('the latency estimate', () => {
     expect(after).toEqual([80, 36, 19, 13]);
   });
 
-  test('fades to a third within ten seconds without an answer', () => {
+  test('falls to a third within ten seconds without a response', () => {
     const estimate = new LatencyEstimate();
     estimate.observe(100);
     jest.advanceTimersByTime(10_000);
@@ -58,7 +58,7 @@ describe('the latency estimate', () => {
     expect(estimate.ms).toBe(60_000);
   });
 
-  test('forgets', () => {
+  test('can be reset', () => {
     const estimate = new LatencyEstimate();
     estimate.observe(10);
     estimate.forget();

@@ -8,18 +8,18 @@ function withLatencies(backends: FakeBackend[], ...latencies: number[]): FakeBac
 }
 
 describe('latency', () => {
-  test('asks to have it measured', () => {
+  test('requests the measurement of latency', () => {
     expect(new LeastLatency().observesLatency).toBe(true);
   });
 
-  test('of two, the faster one gets everything', () => {
+  test('prefers the faster of two backends', () => {
     const backends = withLatencies(pool(1, 1), 20, 10);
     expect(counts(new LeastLatency(seeded(1)), backends, 100)).toEqual([0, 100]);
     backends[1]!.available = false;
     expect(counts(new LeastLatency(seeded(1)), backends, 100)).toEqual([100, 0]);
   });
 
-  test('every request in flight is one more to wait for', () => {
+  test('counts each request in flight as one latency to wait for', () => {
     const backends = withLatencies(pool(1, 1), 20, 10);
     backends[1]!.inFlight = 2;
     expect(counts(new LeastLatency(seeded(1)), backends, 100)).toEqual([100, 0]);
@@ -33,7 +33,7 @@ describe('latency', () => {
     expect(second / 3_000).toBeCloseTo(1 / 3, 1);
   });
 
-  test('one that was never asked is asked, and not again until it has answered', () => {
+  test('tries an unmeasured backend once until it responds', () => {
     const backends = withLatencies(pool(1, 1), 10, 0);
     const policy = new LeastLatency(seeded(1));
     expect(policy.select(backends, exchange(), [])).toBe(backends[1]);
@@ -57,7 +57,7 @@ describe('latency', () => {
     expect(fast / 20_000).toBeCloseTo(0.75, 1);
   });
 
-  test('nothing when nobody is left, and the last one when there is one', () => {
+  test('picks nothing when no backend is available, and the last one when it is the only one', () => {
     const backends = pool(1, 1);
     const policy = new LeastLatency(seeded(1));
     expect(policy.select(backends, exchange(), [...backends])).toBeUndefined();

@@ -39,7 +39,7 @@ describe('least requests in a small pool', () => {
     expect(fill(new LeastRequests(), backends, 22)).toEqual([20, 2]);
   });
 
-  test('nothing when nobody is left', () => {
+  test('picks nothing when no backend is available', () => {
     const backends = pool(1, 0);
     expect(new LeastRequests().select(backends, exchange(), [backends[0]!])).toBeUndefined();
     expect(new LeastRequests().select([], exchange(), [])).toBeUndefined();
@@ -69,7 +69,7 @@ describe('least requests in a large pool', () => {
     expect(heavy(fill(new LeastRequests(seeded(3)), backends, 20_000)) / 20_000).toBeCloseTo(0.75, 1);
   });
 
-  test('a slow start draws its part', () => {
+  test('a backend in slow start gets its reduced share', () => {
     const backends = manyBackends(100);
     for (const backend of backends.slice(0, 50)) backend.share = 0.25;
     const found = counts(new LeastRequests(seeded(4)), backends, 40_000);
@@ -77,7 +77,7 @@ describe('least requests in a large pool', () => {
     expect(slow / 40_000).toBeCloseTo(0.2, 1);
   });
 
-  test('when nearly all are out, the others share evenly', () => {
+  test('when most are unavailable, the others share evenly', () => {
     const backends = manyBackends(1_000);
     for (const backend of backends) backend.available = false;
     for (const index of [3, 4, 5, 900]) backends[index]!.available = true;
@@ -86,7 +86,7 @@ describe('least requests in a large pool', () => {
     for (const count of found) expect(Math.abs(count - 1_000)).toBeLessThan(120);
   });
 
-  test('asks few, however many there are', () => {
+  test('looks at few backends, however many there are', () => {
     const backends = manyBackends(1_000);
     counts(new LeastRequests(seeded(6)), backends, 1_000);
     expect(backends.reduce((sum, { asked }) => sum + asked, 0)).toBeLessThan(2_100);

@@ -109,7 +109,7 @@ describe('the loadBalancing option', () => {
     expect(problemsOf({ loadBalancing })).toEqual(problems);
   });
 
-  test('names its problems among all others, and never the secret', () => {
+  test('lists its problems with all others, without the secret', () => {
     const problems = problemsOf({ loadBalancing: { policy: 'sticky', secret: 'geheim' }, slowStartMs: -1, via: '' });
     expect(problems.map((problem) => problem.split(/[ :]/)[0]).toSorted()).toEqual([
       'loadBalancing',
@@ -137,7 +137,7 @@ describe('the policy of an option', () => {
     expect(filled(selectionPolicy({ policy: 'hash', loadFactor: Number.POSITIVE_INFINITY }))).toBe(32);
   });
 
-  test('sticks by a cookie of the default name, or the one given', () => {
+  test('uses a sticky cookie with the default or the configured name', () => {
     const nameOf = (policy: SelectionPolicy) => {
       const one = exchange();
       policy.select(pool(1), one, []);
@@ -147,7 +147,7 @@ describe('the policy of an option', () => {
     expect(nameOf(selectionPolicy({ policy: 'sticky', secret: SECRET, cookie: 'lb' }))).toBe('lb');
   });
 
-  test('measures latency only where it is wanted', () => {
+  test('measures latency only for policies that need it', () => {
     const observing = (value: Parameters<typeof selectionPolicy>[0]) => selectionPolicy(value).observesLatency === true;
     expect(observing('latency')).toBe(true);
     expect(observing({ policy: 'sticky', secret: SECRET, fallback: 'latency' })).toBe(true);
@@ -180,7 +180,7 @@ describe('the registry of policies', () => {
   });
 });
 
-describe('weights', () => {
+describe('warnings about weights', () => {
   const warn = jest.spyOn(process, 'emitWarning');
   beforeEach(() => {
     warn.mockReset();
@@ -209,7 +209,7 @@ describe('weights', () => {
     ],
     ['sticky', sticky, [[5, 1]]],
     ['a policy of its own that says so', { ...own, ignoresWeights: true }, [[5, 1]]],
-  ])('that %s ignores are told of, once', async (_what, loadBalancing, lists) => {
+  ])('that %s ignores are reported once', async (_what, loadBalancing, lists) => {
     expect(await warnings(loadBalancing, lists)).toEqual(['WARN_EXPRESSWAY_WEIGHTS']);
   });
 
@@ -228,12 +228,12 @@ describe('weights', () => {
     ['hash', 'hash', [[1, 2]]],
     ['sticky, whose fallback is weighted', { ...sticky, fallback: 'weighted' }, [[1, 2]]],
     ['a policy of its own', own, [[1, 2]]],
-  ])('of %s give no warning', async (_what, loadBalancing, lists) => {
+  ])('are not emitted for %s', async (_what, loadBalancing, lists) => {
     expect(await warnings(loadBalancing, lists)).toEqual([]);
   });
 });
 
-describe('a policy of one’s own', () => {
+describe('a custom policy', () => {
   const warn = jest.spyOn(process, 'emitWarning');
   beforeEach(() => {
     jest.useFakeTimers({ now: 1_700_000_000_000 });
@@ -286,7 +286,7 @@ describe('a policy of one’s own', () => {
     expect(warn).toHaveBeenCalledTimes(2);
   });
 
-  test('that picks one that was tried does no harm', () => {
+  test('that picks a backend that was already tried does no harm', () => {
     const policy = selectionPolicy({ select: (backends) => backends[0] });
     const backends = pool(1, 1);
     expect(policy.select(backends, exchange(), [backends[0]!])).toBe(backends[1]);

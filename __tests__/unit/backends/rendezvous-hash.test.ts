@@ -33,7 +33,7 @@ describe('rendezvous hash', () => {
     expect(chiSquare(choices(backends), backends)).toBeLessThan(count - 1 + 6 * Math.sqrt(2 * (count - 1)));
   });
 
-  test('when a backend goes, its own keys move and no other, evenly over those who stay', () => {
+  test('when a backend is removed, only its keys move, evenly to the others', () => {
     const backends = manyBackends(10);
     const before = choices(backends);
     const [gone, ...rest] = backends as [FakeBackend, ...FakeBackend[]];
@@ -44,7 +44,7 @@ describe('rendezvous hash', () => {
     expect(chiSquare(moved, rest)).toBeLessThan(8 + 6 * Math.sqrt(16));
   });
 
-  test('when a backend comes, it takes its part of the keys and nothing else moves', () => {
+  test('when a backend is added, it gets its share of the keys and no other key moves', () => {
     const backends = manyBackends(11);
     const before = choices(backends.slice(0, 10));
     const after = choices(backends);
@@ -53,7 +53,7 @@ describe('rendezvous hash', () => {
     expect(Math.abs(moved.length - 10_000 / 11)).toBeLessThan(120);
   });
 
-  test('a backend that is out, or was tried, gives its keys away and gets the same ones back', () => {
+  test('an unavailable or tried backend loses its keys to others, and gets the same ones back', () => {
     const backends = manyBackends(5);
     const before = choices(backends);
     backends[2]!.available = false;
@@ -78,7 +78,7 @@ describe('rendezvous hash', () => {
     expect(Math.abs(share(after, backends[1]!.origin) - 0.125)).toBeLessThan(0.02);
   });
 
-  test('on a slow start its keys come to it little by little, each of them once', () => {
+  test('in slow start a backend gets its keys gradually, each once', () => {
     const backends = manyBackends(3);
     const all = choices(backends);
     let before = new Set<number>();
@@ -94,14 +94,14 @@ describe('rendezvous hash', () => {
     expect(choices(backends)).toEqual(all);
   });
 
-  test('requests without a key go round', () => {
+  test('requests without a key rotate', () => {
     const policy = new RendezvousHash(hashKey({ header: 'X-Tenant' }), 1.25);
     expect(word(policy, pool(1, 1, 1), 6)).toBe('abcabc');
   });
 });
 
 describe('bounded load', () => {
-  test('one popular key fills its backend up to the factor, then the next choices', () => {
+  test('one popular key fills its backend up to the load factor, then its next choices', () => {
     const backends = manyBackends(4);
     const policy = byIp(1.25);
     for (let request = 1; request <= 100; request += 1) {
@@ -125,7 +125,7 @@ describe('bounded load', () => {
     );
   });
 
-  test('counts only those who are available, and never refuses for it', () => {
+  test('counts available backends only, and never refuses a request', () => {
     const backends = manyBackends(3);
     backends[0]!.available = false;
     backends[0]!.inFlight = 1_000;

@@ -41,7 +41,7 @@ function watched(...results: (FailureCause | 'accepted')[]) {
 }
 
 describe('a circuit that refused connections have opened', () => {
-  test('closes at the first connection that is accepted; each wait is twice as long, up to 2 s', async () => {
+  test('closes at the first accepted connection; the delay between attempts doubles up to 2 s', async () => {
     const { circuit, tries, fail } = watched(...Array(7).fill('connection_refused'), 'accepted');
     await fail('connection_refused');
     await jest.advanceTimersByTimeAsync(9_000);
@@ -54,7 +54,7 @@ describe('a circuit that refused connections have opened', () => {
     expect(tries.length).toBe(8);
   });
 
-  test('says that the backend is away, and to wait no longer than the next connection', async () => {
+  test('reports that the backend is down, with Retry-After until the next attempt', async () => {
     const { backend, fail } = watched('connection_refused', 'accepted');
     expect(backend.isAway).toBe(false);
     await fail('connection_refused');
@@ -75,7 +75,7 @@ describe('a circuit that refused connections have opened', () => {
 });
 
 describe('a machine that could not be reached', () => {
-  test('closes the circuit when it can be, and clients are not sent there before', async () => {
+  test('closes the circuit when it is reachable again, and no client request is sent before', async () => {
     const { backend, circuit, fail } = watched('destination_ip_unroutable', 'connection_timeout', 'accepted');
     await fail('destination_ip_unroutable');
     expect(backend.isAway).toBe(false);

@@ -8,13 +8,13 @@ describe('round robin', () => {
     expect(word(new RoundRobin(), pool(5, 1, 1), 7)).toBe('abcabca');
   });
 
-  test('a backend that is out leaves its turn to each of the others in turn', () => {
+  test('the turns of an unavailable backend are shared by all others', () => {
     const backends = pool(1, 1, 1, 1);
     backends[1]!.available = false;
     expect(counts(new RoundRobin(), backends, 300)).toEqual([100, 0, 100, 100]);
   });
 
-  test('finds the only one that is left, and nothing when there is none', () => {
+  test('picks the only available backend, and nothing when there is none', () => {
     const backends = pool(1, 1, 1);
     backends[0]!.available = false;
     backends[2]!.weight = 0;
@@ -24,7 +24,7 @@ describe('round robin', () => {
     expect(word(new RoundRobin(), [], 1)).toBe('-');
   });
 
-  test('goes on where it was when the pool grows or shrinks', () => {
+  test('continues its rotation when the pool grows or shrinks', () => {
     const policy = new RoundRobin();
     const backends = pool(1, 1, 1);
     expect(word(policy, backends, 2)).toBe('ab');
@@ -40,7 +40,7 @@ describe('round robin', () => {
     expect(word(new RoundRobin(), backends, 4)).toBe('abab');
   });
 
-  test('a slow start keeps nothing back where nobody else is available', () => {
+  test('slow start has no effect when no other backend is available', () => {
     const backends = pool(1, 1, 1);
     for (const backend of backends) backend.share = 0.1;
     // All at once: as if nobody was.
@@ -50,7 +50,7 @@ describe('round robin', () => {
     expect(word(new RoundRobin(), backends, 5)).toBe('bbbbb');
   });
 
-  test('a slow start is no second chance for one that was tried', () => {
+  test('a backend in slow start that was tried is not picked again', () => {
     const backends = pool(1, 1);
     backends[0]!.share = 0.1;
     const policy = new RoundRobin();

@@ -76,14 +76,14 @@ async function recover({ circuit }: Backend): Promise<void> {
   expect(circuit.state).toBe('closed');
 }
 
-describe('who starts slowly', () => {
-  test('not a pool that is new as a whole', () => {
+describe('which backends start slowly', () => {
+  test('none when the whole pool is new', () => {
     const pool = makePool('weighted');
     pool.setBackends(configs('a', 'b'));
     expect(shares(pool)).toEqual([1, 1]);
   });
 
-  test('a backend that was added later, and not those who stay', () => {
+  test('a backend that was added later, but not the others', () => {
     const pool = makePool('weighted');
     pool.setBackends(configs('a', 'b'));
     pool.setBackends(configs('a', 'b', 'c'));
@@ -103,7 +103,7 @@ describe('who starts slowly', () => {
     expect(shares(pool)).toEqual([1, 0.1]);
   });
 
-  test('a backend that was out for its health, and not one that was unhealthy but in use', () => {
+  test('a backend that was ejected as unhealthy, but not an unhealthy one that stayed in use', () => {
     const pool = makePool('weighted');
     pool.setBackends(configs('a', 'b'));
     const ejections = new Ejections({ maxUnavailableRatio: 0.5, panic: false }, () => pool.backends);
@@ -127,7 +127,7 @@ describe('who starts slowly', () => {
     expect(shares(pool)).toEqual([1, 0.1]);
   });
 
-  test('nobody when it is off', async () => {
+  test('none when slow start is off', async () => {
     const pool = makePool('weighted', 0);
     pool.setBackends(configs('a', 'b'));
     await trip(pool.backends[1]!);
@@ -171,7 +171,7 @@ describe('every policy ramps up', () => {
     });
   });
 
-  test('latency: the newcomer is taken for ten times as slow at first', () => {
+  test('latency: an added backend counts as ten times as slow at first', () => {
     const pool = makePool('latency');
     pool.setBackends(configs('a'));
     pool.setBackends(configs('a', 'b'));

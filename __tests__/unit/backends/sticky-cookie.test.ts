@@ -18,7 +18,7 @@ function ask(policy: StickyCookie, backends: readonly FakeBackend[], cookie?: st
 }
 
 describe('the sticky cookie', () => {
-  test('a client without one gets the next backend and its cookie, and stays with both', () => {
+  test('a client without a cookie gets the next backend and its cookie, and keeps both', () => {
     const backends = manyBackends(3);
     const policy = sticky();
     const first = ask(policy, backends);
@@ -51,7 +51,7 @@ describe('the sticky cookie', () => {
     expect(ask(sticky([SECRET], cookie), manyBackends(1)).lines[0]).toMatch(/; Secure$/);
   });
 
-  test('tells no address, and not the same to two applications', () => {
+  test('reveals no address, and differs between applications', () => {
     const backends = manyBackends(1);
     const values = [sticky(), sticky(['another secret, of forty characters.....']), sticky([SECRET], 'other')].map(
       (policy) => ask(policy, backends).pair?.split('=')[1] as string,
@@ -63,7 +63,7 @@ describe('the sticky cookie', () => {
     }
   });
 
-  test('is the same for every client, gateway and start, so that each knows it', () => {
+  test('is the same for every client, gateway and restart', () => {
     const { pair } = ask(sticky(), manyBackends(3));
     expect(ask(sticky(), manyBackends(3).toReversed(), pair).backend?.origin).toBe('http://10.0.0.0:8080');
   });
@@ -81,7 +81,7 @@ describe('the sticky cookie', () => {
     expect(secure({ headers: { 'x-forwarded-proto': 'httpsx' }, trusted: true })).toBe(false);
   });
 
-  test('a backend that is out loses its clients, who get a new cookie', () => {
+  test('clients of an unavailable backend get another backend and a new cookie', () => {
     const backends = manyBackends(2);
     const policy = sticky();
     const { pair } = ask(policy, backends);
@@ -92,7 +92,7 @@ describe('the sticky cookie', () => {
     expect(ask(policy, backends, moved.pair)).toMatchObject({ backend: backends[1], lines: [] });
   });
 
-  test('a backend that is only full keeps its clients, whom another serves meanwhile', () => {
+  test('clients of a full backend are served by another, but keep their cookie', () => {
     const backends = manyBackends(2);
     const policy = sticky();
     const { pair } = ask(policy, backends);
@@ -103,7 +103,7 @@ describe('the sticky cookie', () => {
     expect(ask(policy, backends, pair)).toMatchObject({ backend: backends[0], lines: [] });
   });
 
-  test('a backend that was removed, too', () => {
+  test('clients of a removed backend get a new cookie', () => {
     const backends = manyBackends(3);
     const policy = sticky();
     const { pair } = ask(policy, backends);
@@ -127,7 +127,7 @@ describe('the sticky cookie', () => {
     expect(ask(policy, backends, lines[1]!.split(';')[0]).backend).toBe(second);
   });
 
-  test('says nothing to a client that is being answered, and nothing when nobody is left', () => {
+  test('sets no cookie after the head was sent, or when no backend is available', () => {
     const backends = manyBackends(1);
     const answered = exchange();
     answered.res.flushHeaders();
@@ -137,7 +137,7 @@ describe('the sticky cookie', () => {
     expect(setCookies(lost)).toEqual([]);
   });
 
-  test('a new secret moves nobody: cookies of the old one are believed, and renewed', () => {
+  test('after a change of the secret old cookies are accepted and renewed', () => {
     const backends = manyBackends(5);
     const old = ask(sticky(), backends);
     const secrets = ['the second secret, of forty characters..', SECRET];
@@ -148,14 +148,14 @@ describe('the sticky cookie', () => {
     expect(ask(sticky(secrets.slice(0, 1)), backends, old.pair).lines).toHaveLength(1);
   });
 
-  test('asks for latencies when its fallback does', () => {
+  test('measures latency when its fallback policy needs it', () => {
     const fallback = { observesLatency: true, select: () => undefined };
     expect(new StickyCookie({ secrets: [SECRET], cookie: 'lb', fallback }).observesLatency).toBe(true);
     expect(sticky().observesLatency).toBe(false);
   });
 });
 
-describe('tampering', () => {
+describe('tampered sticky cookies', () => {
   const backends = manyBackends(2);
   const policy = sticky();
   const { pair } = ask(policy, backends);
@@ -179,14 +179,14 @@ describe('tampering', () => {
     ['quoted', `"${name}.${signature}"`],
     ['too much of it', `${name}.${signature}`.repeat(200)],
     ['prototype names', '__proto__.x'],
-  ])('%s is no cookie', (_what, value) => {
+  ])('%s is not accepted', (_what, value) => {
     // A fresh policy would pick the first one: this one is at the second.
     const found = ask(policy, backends, `lb=${value}`);
     expect(found.lines).toHaveLength(1);
     ask(policy, backends);
   });
 
-  test('the real one still is', () => {
+  test('the genuine cookie is accepted', () => {
     expect(ask(policy, backends, `lb=${name}.${signature}`)).toMatchObject({ backend: backends[0], lines: [] });
   });
 });

@@ -48,7 +48,7 @@ describe('timeouts that open a circuit', () => {
   });
 });
 
-describe('a client counts again', () => {
+describe('timeouts of one client count again', () => {
   test('after a window of the circuit, not before', () => {
     const { blame } = timeouts(['a']);
     jest.advanceTimersByTime(WINDOW_MS - 1);

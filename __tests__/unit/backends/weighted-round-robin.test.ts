@@ -44,7 +44,7 @@ describe('weighted round robin', () => {
     expect(counts(new WeightedRoundRobin(), backends, total)).toEqual(backends.map(({ weight }) => weight));
   });
 
-  test('a backend that is out takes no share, and comes back to neither a burst nor a wait', () => {
+  test('an unavailable backend gets no share, and returns without a burst or a delay', () => {
     const backends = pool(5, 1, 1);
     const policy = new WeightedRoundRobin();
     word(policy, backends, 3);
@@ -56,7 +56,7 @@ describe('weighted round robin', () => {
 
   const weights = fc.array(fc.nat(9), { minLength: 1, maxLength: 8 });
 
-  test('picks what nginx picks, whoever is out and whoever was tried', () => {
+  test('picks like nginx, whichever backends are unavailable or tried', () => {
     const out = fc.array(fc.nat(7), { maxLength: 2 });
     const tried = fc.array(fc.array(fc.nat(7), { maxLength: 2 }), { maxLength: 60 });
     fc.assert(
@@ -98,7 +98,7 @@ describe('weighted round robin', () => {
     );
   });
 
-  test('in a pool of 32 it notices at once who is back', () => {
+  test('in a pool of 32 a returning backend is picked at once', () => {
     const backends = manyBackends(32, (index) => (index === 20 ? 100 : 1));
     const heavy = backends[20]!;
     const policy = new WeightedRoundRobin();
@@ -136,21 +136,21 @@ describe('weighted round robin', () => {
 });
 
 describe('weighted round robin when the pool changes', () => {
-  test('those who stay are owed what they were', () => {
+  test('backends that stay keep their place in the rotation', () => {
     const policy = new WeightedRoundRobin();
     const backends = pool(5, 1, 1);
     expect(word(policy, backends, 4)).toBe('aaba');
     expect(word(policy, [...backends], 3)).toBe('caa');
   });
 
-  test('one that comes gets its share at once, without a burst', () => {
+  test('an added backend gets its share at once, without a burst', () => {
     const policy = new WeightedRoundRobin();
     const [a, b, c, d] = pool(1, 1, 1, 1) as [FakeBackend, FakeBackend, FakeBackend, FakeBackend];
     word(policy, [a, b, c], 100);
     expect(counts(policy, [a, b, c, d], 8)).toEqual([2, 2, 2, 2]);
   });
 
-  test('owes nobody a burst after a thousand changes', () => {
+  test('a thousand changes cause no burst', () => {
     const policy = new WeightedRoundRobin();
     let backends = pool(3, 2, 1, 1);
     for (let change = 0; change < 1_000; change += 1) {
@@ -166,7 +166,7 @@ describe('weighted round robin when the pool changes', () => {
     }
   });
 
-  test('a new one has its turn within a round, also when each before it left as soon as it had had its own', () => {
+  test('an added backend is picked within a round, also when others leave right after their turn', () => {
     const policy = new WeightedRoundRobin();
     const staying = pool(1, 1, 1);
     let backends = [...staying, ...pool(1)];
@@ -180,7 +180,7 @@ describe('weighted round robin when the pool changes', () => {
     expect(longest).toBeLessThanOrEqual(5);
   });
 
-  test('weights that become a thousand times smaller leave nobody waiting', () => {
+  test('weights that become a thousand times smaller delay no backend', () => {
     const policy = new WeightedRoundRobin();
     const backends = pool(1000, 1000);
     expect(word(policy, backends, 1)).toBe('a');
@@ -188,7 +188,7 @@ describe('weighted round robin when the pool changes', () => {
     expect(word(policy, [...backends], 5)).toBe('babab');
   });
 
-  test('weight 0 drains, and what was 0 takes part again', () => {
+  test('weight 0 stops new requests, and a weight above 0 resumes them', () => {
     const policy = new WeightedRoundRobin();
     const backends = pool(1, 1);
     word(policy, backends, 1);

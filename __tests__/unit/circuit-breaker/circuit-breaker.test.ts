@@ -11,9 +11,6 @@ import { exchangeOf } from '../../../lib/core/exchange.ts';
 import { OptionsError } from '../../../lib/core/options.ts';
 import type { Outcome } from '../../../lib/core/outcome.ts';
 import { listen, type RunningServer } from '../../support/servers.ts';
-import { expectWarnings } from '../../support/warnings.ts';
-
-expectWarnings('WARN_EXPRESSWAY_GUARDED_STREAM');
 
 type Handler = (req: IncomingMessage, res: ServerResponse) => unknown;
 

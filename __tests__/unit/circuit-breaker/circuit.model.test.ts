@@ -285,7 +285,7 @@ const rules: fc.Arbitrary<Rules> = fc
 beforeEach(() => void jest.useFakeTimers());
 afterEach(() => void jest.useRealTimers());
 
-test('the circuit does what the model does, in every state and at every step', async () => {
+test('the circuit behaves like its model, in every state and at every step', async () => {
   const reached = new Set<string>();
   await fc.assert(
     fc.asyncProperty(rules, fc.array(command, { minLength: 10, maxLength: 60 }), async (given, commands) => {

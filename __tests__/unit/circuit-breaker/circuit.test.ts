@@ -8,7 +8,7 @@ const T0 = 1_700_000_000_000;
 beforeEach(() => void jest.useFakeTimers({ now: T0 }));
 afterEach(() => void jest.useRealTimers());
 
-describe('closed', () => {
+describe('a closed circuit', () => {
   test.each([
     ['ffff', 'closed', 'four calls are fewer than five'],
     ['ssfff', 'open', 'exactly 0.6 is enough'],
@@ -33,7 +33,7 @@ describe('closed', () => {
     expect(story.circuit.state).toBe('open');
   });
 
-  test('E04 without a window, 10,000 successes outweigh 14,999 failures and no more', async () => {
+  test('E04: without a window, 10,000 successes outweigh 14,999 failures and no more', async () => {
     const story = new Story({ windowMs: 0 });
     for (let call = 0; call < 10_000; call += 1) story.begin().settle('success');
     story.later(86_400_000);
@@ -44,7 +44,7 @@ describe('closed', () => {
     expect(story.circuit.state).toBe('open');
   });
 
-  test('E04 with a window, 10,000 successes are forgotten when it has passed', async () => {
+  test('E04: with a window, 10,000 successes expire with it', async () => {
     const story = new Story();
     for (let call = 0; call < 10_000; call += 1) story.begin().settle('success');
     story.later(9_999);
@@ -89,7 +89,7 @@ describe('closed', () => {
     expect(story.changes).toEqual(['closed > open for 10000']);
   });
 
-  test('calls that end in the same tick count in the order of their ends', async () => {
+  test('calls that end in the same tick count in the order in which they end', async () => {
     const story = new Story();
     const permits = Array.from({ length: 6 }, () => story.begin());
     // The fifth trips at 3/5; were the successes that follow counted before it, it would be 3/6.
@@ -101,7 +101,7 @@ describe('closed', () => {
     expect(story.circuit.state).toBe('open');
   });
 
-  test('nobody is admitted between the verdict that trips and the change of state', async () => {
+  test('no call is admitted between the failure that opens it and the change of state', async () => {
     const story = new Story();
     await story.calls('ffff');
     story.begin().settle('failure');
@@ -112,7 +112,7 @@ describe('closed', () => {
     expect(story.circuit.state).toBe('open');
   });
 
-  test('the first verdict on a call is the only one', async () => {
+  test('the first result of a call is final', async () => {
     const story = new Story();
     const permit = story.begin();
     for (const letter of 'sffffffff') await story.end(permit, letter);
@@ -120,7 +120,7 @@ describe('closed', () => {
   });
 });
 
-describe('open', () => {
+describe('an open circuit', () => {
   test('E05 it rejects at 0 and 9.999 s, and admits a trial at exactly 10 s', async () => {
     const story = await new Story().opened();
     expect(story.isRejected()).toBe(true);
@@ -194,7 +194,7 @@ describe('open', () => {
   });
 });
 
-describe('half-open', () => {
+describe('a half-open circuit', () => {
   test('E06 three successes close it, and nothing from before counts', async () => {
     const story = await new Story().due();
     await story.calls('ss');
@@ -224,7 +224,7 @@ describe('half-open', () => {
     ]);
   });
 
-  test('E08 three trials that hang do not hold up anybody: all others are rejected at once', async () => {
+  test('E08: three hanging trials delay no other call: all others are rejected at once', async () => {
     const story = await new Story().due();
     const trials = [story.begin(), story.begin(), story.begin()];
     expect(story.circuit.isAvailable()).toBe(false);
@@ -235,7 +235,7 @@ describe('half-open', () => {
     expect(story.circuit.state).toBe('open');
   });
 
-  test('E08 trials that ended well leave no room for a fourth', async () => {
+  test('E08: successful trials leave no room for a fourth', async () => {
     const story = await new Story().due();
     const hanging = story.begin();
     await story.calls('ss');
@@ -244,7 +244,7 @@ describe('half-open', () => {
     expect(story.circuit.state).toBe('closed');
   });
 
-  test('E09 a client that leaves its trial gives the slot back, for as often as it happens', async () => {
+  test('E09: a client that leaves its trial frees the slot each time', async () => {
     const story = await new Story().due();
     await story.abort();
     expect(story.circuit.state).toBe('half-open');
@@ -254,7 +254,7 @@ describe('half-open', () => {
     expect(story.circuit.state).toBe('closed');
   });
 
-  test('E09 a slot given back takes one trial, not two', async () => {
+  test('E09: a freed slot admits one trial, not two', async () => {
     const story = await new Story().due();
     const trials = [story.begin(), story.begin(), story.begin()];
     await story.end(trials[0] as Permit, 'x');
@@ -310,7 +310,7 @@ describe('half-open', () => {
     },
   );
 
-  test('nobody is admitted between the trial that failed and the change of state', async () => {
+  test('no call is admitted between the failed trial and the change of state', async () => {
     const story = await new Story().due();
     story.begin().settle('failure');
     expect(story.circuit.isAvailable()).toBe(false);
@@ -319,7 +319,7 @@ describe('half-open', () => {
     expect(story.circuit.state).toBe('open');
   });
 
-  test('a listener that asks for a trial at once gets one of the slots, not one more', async () => {
+  test('a listener that starts a trial at once gets one of the slots, not an extra one', async () => {
     const story = new Story({ halfOpenRequests: 2 });
     const byListener: (Permit | undefined)[] = [];
     story.circuit.onStateChange((_from, to) => {
@@ -334,8 +334,8 @@ describe('half-open', () => {
   });
 });
 
-describe('isolated', () => {
-  test('it rejects everybody until disposed of, then is closed with clean counts', async () => {
+describe('an isolated circuit', () => {
+  test('rejects all calls until it is disposed, then is closed with empty counts', async () => {
     const story = new Story();
     await story.calls('ffff');
     const isolation = story.circuit.isolate();
@@ -350,13 +350,13 @@ describe('isolated', () => {
     expect(story.changes).toEqual(['closed > isolated', 'isolated > closed']);
   });
 
-  test('callers are told to wait at least a second', () => {
+  test('has a Retry-After of at least a second', () => {
     const story = new Story({ openMs: 5 });
     story.circuit.isolate();
     expect(story.circuit.retryAfterMs()).toBe(1_000);
   });
 
-  test('a trip that was under way does not reach the era after it', async () => {
+  test('a failure that was in progress does not affect the state after it', async () => {
     const story = new Story();
     await story.calls('ffff');
     story.begin().settle('failure');
@@ -377,8 +377,8 @@ describe('isolated', () => {
   });
 });
 
-describe('listeners', () => {
-  test('hear each change once, with the state already changed, until they unsubscribe', async () => {
+describe('listeners of a circuit', () => {
+  test('are called once per change, after the change, until they unsubscribe', async () => {
     const circuit = new Circuit('a', { ...circuitDefaults, minimumRequests: 1 });
     const heard: unknown[] = [];
     const stop = circuit.onStateChange((...change) => heard.push([...change, circuit.state]));
@@ -390,7 +390,7 @@ describe('listeners', () => {
   });
 });
 
-describe('reset()', () => {
+describe('reset() of a circuit', () => {
   test('closes an open circuit with nothing counted, as one change', async () => {
     const story = await new Story().opened();
     story.circuit.reset();

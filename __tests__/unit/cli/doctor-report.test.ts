@@ -21,7 +21,7 @@ const terminal = () =>
     getColorDepth: () => WriteStream.prototype.getColorDepth.call(process.stdout, { TERM: 'xterm', ...process.env }),
   });
 
-describe('the report', () => {
+describe('the report of expressway doctor', () => {
   const before = process.env.NO_COLOR;
   afterEach(() => {
     if (before === undefined) delete process.env.NO_COLOR;

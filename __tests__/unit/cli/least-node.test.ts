@@ -23,7 +23,7 @@ test('on a Node that is too old, the command says so in one line', () => {
   expect([status, stdout]).toEqual([1, '']);
 });
 
-test('what is loaded before that line takes nothing of Node but what old ones have', () => {
+test('the code before the version check uses only features of old Node versions', () => {
   const files = [MAIN.href];
   const ofNode = new Set<string>();
   for (const file of files) {
@@ -37,7 +37,7 @@ test('what is loaded before that line takes nothing of Node but what old ones ha
   expect([...ofNode]).toEqual(['{ existsSync, readFileSync } of node:fs']);
 });
 
-test('on a Node that is too old, importing the package says so before anything else is evaluated', () => {
+test('on a Node that is too old, importing the package throws before anything else is evaluated', () => {
   const older = `Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '20.20.2' } });`;
   for (const entry of ['index.ts', 'testing/index.ts']) {
     const load = `import(${JSON.stringify(new URL(`../../../lib/${entry}`, import.meta.url).href)}).catch((error) => {

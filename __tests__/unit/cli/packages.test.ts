@@ -19,7 +19,7 @@ function require(names: readonly string[]): string {
   return stdout;
 }
 
-test('a package that is missing is named, with what installs it', () => {
+test('a missing package is named, with the command that installs it', () => {
   expect(require(GATEWAY_PACKAGES)).toBe('fine\n');
   const said = require([...GATEWAY_PACKAGES, 'expressway-has-no-such-package']);
   expect(said).toMatch(/^InputError a package is missing: expressway-has-no-such-package\n/);
@@ -29,7 +29,7 @@ test('a package that is missing is named, with what installs it', () => {
   );
 });
 
-test('the list has what the example gateway imports, and nothing else', () => {
+test('the list has exactly the packages that the example gateway imports', () => {
   const packages = new Set<string>();
   const files = [new URL('lib/gateway/run-gateway.ts', ROOT).href];
   for (const file of files) {

@@ -121,7 +121,7 @@ describe('expressway simulate', () => {
     expect(result.top[0].client).toBe('198.51.100.1');
   });
 
-  test('counts lines that it cannot read, shows the first, and moves nobody’s cursor with them', async () => {
+  test('counts unreadable lines, shows the first, and ignores their times', async () => {
     const good = json(START, '198.51.100.1');
     const bad = ['garbage\x1b[2J', '{"time":1}', '{"client":"x","time":"soon"}', 'x'.repeat(100_000), '{', 'null'];
     const log = `${bad[0]}\n${good}${bad.slice(1).join('\n')}\n${good}`;
@@ -175,7 +175,7 @@ describe('expressway simulate', () => {
     '2026-11-24T25:00:00Z',
     '2026-11-24T10:00:00+25:00',
     '2026-11-24T10:00:00 CET',
-  ])('%s is no time: the line is left out and moves no other', async (time) => {
+  ])('skips a line with the invalid time %s', async (time) => {
     const text = `198.51.100.9 - - [${time}] "GET / HTTP/1.1" 200 1`;
     const bad = time.includes('/') ? `${text}\n` : `${JSON.stringify({ time, client: '198.51.100.9' })}\n`;
     const log = `${json(START, '198.51.100.1')}${bad}${json(START + 61_000, '198.51.100.1')}`;
@@ -198,26 +198,26 @@ describe('expressway simulate', () => {
     ['the first line', [90, 0, 1, 2]],
     ['a line in the middle', [0, 1, 90, 2]],
     ['a line far too early', [70, 71, 0, 72]],
-  ])('%s with a time more than an hour off is left out and moves no other', async (_what, minutes) => {
+  ])('skips %s with a time more than an hour off', async (_what, minutes) => {
     const log = minutes.map((minute) => json(START + minute * 60_000, '198.51.100.1')).join('');
     const result = await report([logFile(log), '--limit', '9/1m', '--max-bad', '1']);
     expect(result).toMatchObject({ requests: 3, lines: { bad: 1 }, outOfOrder: { lines: 0 } });
     expect(Object.keys(result.lines.problems)).toEqual([expect.stringMatching(/more than an hour/)]);
   });
 
-  test('pauses of more than an hour, and a last line after one, are none of that', async () => {
+  test('accepts pauses of more than an hour, and a last line after one', async () => {
     const log = [0, 90, 91, 300].map((minute) => json(START + minute * 60_000, '198.51.100.1')).join('');
     expect(await report([logFile(log), '--limit', '9/1m'])).toMatchObject({ requests: 4, lines: { bad: 0 } });
   });
 
-  test('logs in the wrong order are told by exit code 1', async () => {
+  test('exits with 1 for logs in the wrong order', async () => {
     const logs = [120, 0].map((minute) => logFile(json(START + minute * 60_000, '198.51.100.1').repeat(5)));
     const { code, out } = await cli(['simulate', ...logs, '--limit', '9/1m']);
     expect(code).toBe(1);
     expect(out).toContain('5 × has a time more than an hour before that of a line before it');
   });
 
-  test('fields of JSON lines are those that it is told, at any depth', async () => {
+  test('reads the configured fields of JSON lines, at any depth', async () => {
     const line = { time: 1, when: START, http: { peer: '198.51.100.1', 'a.b': 7 }, 'x.y': '203.0.113.1' };
     const log = logFile(`${JSON.stringify(line)}\n`);
     const run = (...more: string[]) =>
@@ -268,7 +268,7 @@ describe('expressway simulate', () => {
     expect(out).not.toContain('limited: ');
   });
 
-  test('takes a line that is out of order for simultaneous with the latest, and says so', async () => {
+  test('treats a line that is out of order as simultaneous with the latest, and reports it', async () => {
     const log = [0, 5_000, 3_000, 61_000].map((ms) => json(START + ms, '198.51.100.1')).join('');
     const result = await report([logFile(log), '--limit', '2/1m']);
     expect(result.outOfOrder).toEqual({ lines: 1, latestMs: 2_000 });
@@ -311,7 +311,7 @@ describe('expressway simulate', () => {
     [['LOG', '--limit', '1/1m', '--by', 'userId', '--format', 'common'], /--by must be ip or one of user/],
     [['LOG', '--limit', '1/1m', '--fast'], /--fast/],
     [['LOG', '--limit', '999999999999999/365d'], /2\^53|windows/],
-  ])('called with %j says what is wrong, with exit code 2', async (args, message) => {
+  ])('exits with 2 and the reason for the arguments %j', async (args, message) => {
     const { code, out, err } = await cli(['simulate', ...args.map((one) => (one === 'LOG' ? '/no/such/log' : one))]);
     expect([code, out]).toEqual([2, '']);
     expect(err).toMatch(message);
@@ -323,13 +323,13 @@ describe('expressway simulate', () => {
     ['a broken archive', () => logFile('no gzip', 'gz'), /incorrect header check/],
     ['an archive that is cut off', () => logFile(gzipSync('x'.repeat(9_999)).subarray(0, 20), 'gz'), /unexpected end/],
     ['nothing but lines of another kind', () => logFile('1 2 3\n4 5 6\n'), /none of the lines can be read/],
-  ])('for %s says so, with exit code 1', async (_what, name, message) => {
+  ])('exits with 1 and the reason for %s', async (_what, name, message) => {
     const { code, out, err } = await cli(['simulate', name(), '--limit', '1/1m']);
     expect([code, out]).toEqual([1, '']);
     expect(err).toMatch(message);
   });
 
-  test('of an empty log says that there is nothing in it', async () => {
+  test('reports that a log is empty', async () => {
     expect(await cli(['simulate', logFile(''), '--limit', '1/1m'])).toMatchObject({
       code: 0,
       out: expect.stringContaining('No requests.'),
@@ -347,14 +347,14 @@ describe('expressway simulate', () => {
     expect(result.top[0]).toMatchObject({ client: '203.0.113.7', requests: 500, limited: 495 });
   });
 
-  test('helps, and knows its commands', async () => {
+  test('prints its help, and refuses unknown commands', async () => {
     expect(await cli(['--help'])).toMatchObject({ code: 0, out: expect.stringContaining('simulate') });
     expect(await cli(['simulate', '--help'])).toMatchObject({ code: 0, out: expect.stringContaining('Examples:') });
     expect(await cli(['dance'])).toMatchObject({ code: 2, err: expect.stringContaining('no command "dance"') });
     expect(await cli([])).toMatchObject({ code: 2, err: expect.stringContaining('Usage:') });
   });
 
-  test('draws a bar on a terminal only, and takes it away', async () => {
+  test('draws a progress bar on a terminal only, and removes it', async () => {
     const bytes = Buffer.alloc(2_000_000, json(START, '198.51.100.1'));
     const stderr = Object.assign(new PassThrough(), { isTTY: true });
     const drawn: string[] = [];

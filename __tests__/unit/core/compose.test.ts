@@ -95,7 +95,7 @@ const ASYNCHRONOUS: Record<string, Handler[]> = {
 describe.each([
   ['Express 5', express],
   ['Express 4', express4 as unknown as typeof express],
-])('compose() in %s does what the app does', (_name, create) => {
+])('compose() in %s behaves like app.use()', (_name, create) => {
   test.each(Object.entries(CHAINS))('%s', async (_what, chain) => {
     const apart = await outcomeOf(create(), (app) => void (chain.length > 0 && app.use(...chain)));
     expect(await outcomeOf(create(), (app) => void app.use(compose(...chain)))).toBe(apart);
@@ -125,7 +125,7 @@ describe.each([
     expect((await request(app).get('/a')).text).toBe('the next route');
   });
 
-  test('for requests at the same time, each at its own place', async () => {
+  test('for concurrent requests, independently', async () => {
     const app = create();
     const wait: Handler = (req, _res, next) => void setTimeout(next, Number(req.path.slice(1)));
     app.use(compose(wait, pass, (req: Request, res: Response) => res.send(req.path)));
@@ -133,7 +133,7 @@ describe.each([
     expect(texts).toEqual(['/30', '/1', '/15']);
   });
 
-  test('inside of another one', async () => {
+  test('nested in another compose()', async () => {
     const app = create();
     app.use(compose(compose(pass, pass), compose(answer('inner')), never));
     expect((await request(app).get('/')).text).toBe('inner');

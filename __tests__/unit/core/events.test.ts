@@ -10,7 +10,7 @@ afterEach(() => warn.mockRestore());
 const change = (origin: string) => ({ proxy: 'p', added: [origin], removed: [] });
 const messages = () => warn.mock.calls.map(([message]) => message);
 
-test('a listener that throws becomes a process warning, and those after it hear of the event', () => {
+test('a listener that throws causes a process warning, and later listeners are called', () => {
   const events = new GatewayEvents();
   const heard: string[][] = [];
   events.on('backendsChanged', ({ added }) => {
@@ -26,7 +26,7 @@ test('a listener that throws becomes a process warning, and those after it hear 
   });
 });
 
-test('it is told of once, and called on; another one is told of by itself', () => {
+test('a listener that throws repeatedly causes one warning, and is still called', () => {
   const events = new GatewayEvents();
   let calls = 0;
   const bad = () => {
@@ -44,7 +44,7 @@ test('it is told of once, and called on; another one is told of by itself', () =
   expect(messages()).toHaveLength(2);
 });
 
-test('a promise that is rejected is no end of the process', async () => {
+test('a rejected promise of a listener does not end the process', async () => {
   const events = new GatewayEvents();
   events.on('backendsChanged', async ({ added }) => {
     await Promise.resolve();
@@ -55,7 +55,7 @@ test('a promise that is rejected is no end of the process', async () => {
   expect(messages()).toEqual(['A listener of "backendsChanged" threw: Error: too late for http://a']);
 });
 
-test('once() is once, off() is off, and nobody is nobody', () => {
+test('once() calls once, off() removes, and an event without listeners does nothing', () => {
   const events = new GatewayEvents();
   const heard: string[] = [];
   const hear = ({ added }: { readonly added: readonly string[] }) => void heard.push(...added);

@@ -62,22 +62,22 @@ describe('resolveOptions()', () => {
     ['timeuotMs', 'timeoutMs'],
     ['flags', 'flag'],
     ['Inner', 'inner'],
-  ])('a misspelt "%s" is answered with "%s"', (given, meant) => {
+  ])('suggests for the misspelt "%s" the option "%s"', (given, meant) => {
     expect(problems({ [given]: 1 })).toEqual([`unknown option "${given}": did you mean "${meant}"?`]);
   });
 
-  test('a misspelt option of a group is answered as well', () => {
+  test('suggests options of a group as well', () => {
     expect(problems({ inner: { waitMS: 1 } })).toEqual(['inner: unknown option "waitMS": did you mean "waitMs"?']);
   });
 
-  test('an option of another library is answered with what to use here', () => {
+  test('explains what replaces an option of another library', () => {
     const foreign = { max: 'use timeoutMs' };
     const run = (given: object) => resolveOptions('thing', given, { timeoutMs: 5, inner: {} }, checks, foreign);
     expect(() => run({ max: 1 })).toThrow('unknown option "max": use timeoutMs');
     expect(() => run({ constructor: 1 })).toThrow('unknown option "constructor" (see');
   });
 
-  test('an inherited name is no known option', () => {
+  test('refuses inherited names as options', () => {
     expect(problems({ toString: 1 })).toEqual(['unknown option "toString"']);
   });
 

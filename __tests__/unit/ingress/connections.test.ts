@@ -33,7 +33,7 @@ test('all bounds together add at most one listener to a connection', async () =>
   expect(listeners((await opened(bounded)).socket)).toBeLessThanOrEqual(usual + 1);
 });
 
-test('two caps on one server count by themselves', async () => {
+test('two maxima on one server count independently', async () => {
   const server = createServer();
   hardenServer(server, { maxConnectionsPerAddress: 3 });
   hardenServer(server, { maxConnectionsPerAddress: 2 });

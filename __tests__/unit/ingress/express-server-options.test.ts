@@ -18,7 +18,7 @@ describe.each([
     return cleanup.add(await listen(app, server));
   }
 
-  test('requests and responses are made as what Express would make of them', async () => {
+  test('requests and responses are created with the prototypes of Express', async () => {
     const app = create();
     const server = createServer(expressServerOptions(app));
     const changed: boolean[] = [];
@@ -43,7 +43,7 @@ describe.each([
     expect(changed).toEqual([false, false]);
   });
 
-  test('without it they are changed, so the test above can fail', async () => {
+  test('without the options their prototypes are changed, so that the test above can fail', async () => {
     const app = create();
     app.use((_req, res) => res.end());
     const prototypes = new Set<unknown>();
@@ -70,7 +70,7 @@ describe.each([
     expect(await (await fetch(url)).json()).toBe('outer');
   });
 
-  test('content, kept connections and errors are as without it', async () => {
+  test('content, kept connections and errors work as without the options', async () => {
     const app = create();
     app.use(express.text({ type: '*/*' }));
     app.post('/', (req, res) => res.send(`got ${req.body}`));

@@ -17,7 +17,7 @@ describe.each([
   ['Express 5', express],
   ['Express 4', express4 as unknown as typeof express],
 ])('requestGuard() in %s', (_name, create) => {
-  test('refuses before anything else sees the request, tells it, and lets all others pass', async () => {
+  test('rejects requests before other middlewares, emits an event, and passes all others', async () => {
     const seen: string[] = [];
     const events = new GatewayEvents();
     const rejected: string[] = [];
@@ -33,7 +33,7 @@ describe.each([
     expect([seen, rejected]).toEqual([['/a'], ['bad_request']]);
   });
 
-  test('what it lets pass, the proxy still refuses by its own option', async () => {
+  test('the proxy still rejects by its own option what the guard passes', async () => {
     const backend = cleanup.add(await RecorderBackend.start());
     const [strict, lenient] = [{}, { ambiguousPaths: 'pass' as const }].map((more) =>
       cleanup.add(roundRobinProxy({ backends: [backend.url], ...more })),
@@ -58,7 +58,7 @@ test('bad options are named, each of them', () => {
   );
 });
 
-test('a server that listens already is not hardened', async () => {
+test('hardenServer() throws for a server that already listens', async () => {
   const { server } = cleanup.add(await listen(() => {}));
   expect(() => hardenServer(server)).toThrow(OptionsError);
 });

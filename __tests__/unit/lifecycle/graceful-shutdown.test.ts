@@ -19,8 +19,8 @@ function held(): { handler: (req: IncomingMessage, res: ServerResponse) => void;
   return { handler: (_, res) => void answers.push(res), answers };
 }
 
-describe('requests', () => {
-  test('nothing listens any more, a running request ends, and its answer announces the close', async () => {
+describe('graceful shutdown and requests', () => {
+  test('stops listening, lets a running request end, and sends Connection: close', async () => {
     const { handler, answers } = held();
     const { shutdown, port } = await serve(handler, PLENTY);
     const client = await RawClient.connect(port);
@@ -36,7 +36,7 @@ describe('requests', () => {
     expect(client.closedBy).toBe('FIN');
   });
 
-  test('a kept connection gets an answer to its next request, which announces the close', async () => {
+  test('a kept connection gets a response to its next request, with Connection: close', async () => {
     const { shutdown, port } = await serve((_, res) => void res.end('ok'), PLENTY);
     const client = await RawClient.connect(port);
     client.send(GET);
@@ -48,7 +48,7 @@ describe('requests', () => {
     expect(await closed).toEqual(NOTHING_LEFT);
   });
 
-  test('so does one whose running answer had promised to keep it', async () => {
+  test('so does a connection whose running response had announced keep-alive', async () => {
     const { handler, answers } = held();
     const { shutdown, port } = await serve(handler, PLENTY);
     const client = await RawClient.connect(port);
@@ -86,7 +86,7 @@ describe('requests', () => {
     expect(await closed).toEqual(NOTHING_LEFT);
   });
 
-  test('connections that the kernel has made before the drain are served, though nobody has accepted them', async () => {
+  test('serves connections that the kernel accepted before the shutdown', async () => {
     const { shutdown, port } = await serve((_, res) => void res.end('ok'), PLENTY);
     const asked = Array.from({ length: 50 }, () => rawRequest(port, GET));
     await new Promise((resolve) => process.nextTick(resolve));
@@ -96,7 +96,7 @@ describe('requests', () => {
     expect(await closed).toEqual(NOTHING_LEFT);
   });
 
-  test('a slow reader gets the whole of an answer that has ended but is not yet written', async () => {
+  test('a slow reader gets the whole response that is not yet written', async () => {
     const content = Buffer.alloc(32 * 1024 * 1024, 'x');
     const { server, shutdown, port } = await serve((_, res) => {
       res.writeHead(200, { 'Content-Length': content.length });
@@ -119,7 +119,7 @@ describe('requests', () => {
     expect(await closed).toEqual(NOTHING_LEFT);
   });
 
-  test('content that nobody has read is not taken for the next request', async () => {
+  test('unread content is not taken for the next request', async () => {
     const { handler, answers } = held();
     const { shutdown, port } = await serve(handler, PLENTY);
     const client = await RawClient.connect(port);
@@ -136,7 +136,7 @@ describe('requests', () => {
   });
 });
 
-describe('idle connections', () => {
+describe('graceful shutdown and idle connections', () => {
   test('are closed when the grace is over: used ones, new ones, and none before', async () => {
     const { shutdown, port } = await serve((_, res) => void res.end('ok'), { idleGraceMs: 300, timeoutMs: 120_000 });
     const [used, fresh] = [await RawClient.connect(port), await RawClient.connect(port)];
@@ -204,10 +204,10 @@ describe('idle connections', () => {
   });
 });
 
-describe('the deadline', () => {
+describe('the deadline of a graceful shutdown', () => {
   const CUT = { idleGraceMs: 60_000, timeoutMs: 500 };
 
-  test('cuts requests, so that nothing looks whole, and counts them', async () => {
+  test('cuts requests, so that no response looks complete, and counts them', async () => {
     const { handler, answers } = held();
     const { shutdown, port } = await serve(handler, CUT);
     const [waiting, framed, unframed] = [
@@ -228,7 +228,7 @@ describe('the deadline', () => {
     expect([waiting.closedBy, unframed.closedBy]).toEqual(['ECONNRESET', 'ECONNRESET']);
   });
 
-  test('gives event streams an orderly end, even while the app goes on writing', async () => {
+  test('ends event streams properly, even while the app writes', async () => {
     const timers: NodeJS.Timeout[] = [];
     const { shutdown, port } = await serve((_, res) => {
       // As arrays, Node keeps no list of the fields.
@@ -248,7 +248,7 @@ describe('the deadline', () => {
     expect([framingComplete, client.closedBy]).toEqual([true, 'FIN']);
   });
 
-  test('closes upgraded connections in order, with what they were sent, and leaves them alone before', async () => {
+  test('flushes and closes upgraded connections, and not before the deadline', async () => {
     const { server, shutdown, port } = await serve(() => {}, { ...CUT, idleGraceMs: 1 });
     server.on('upgrade', (_, socket: Socket) => {
       socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n');
@@ -287,8 +287,8 @@ describe('the deadline', () => {
   });
 });
 
-describe('phases', () => {
-  test('are told in order; the lead time serves new connections as before; close() is one and the same', async () => {
+describe('phases of a graceful shutdown', () => {
+  test('are reported in order; the lead time accepts new connections; close() returns one promise', async () => {
     const phases: ShutdownPhase[] = [];
     const order: string[] = [];
     const { server, shutdown, port } = await serve((_, res) => void res.end(shutdown.phase), {
@@ -315,7 +315,7 @@ describe('phases', () => {
     expect(await shutdown.close()).toEqual(NOTHING_LEFT);
   });
 
-  test('what close or onPhase throw rejects, when all is done', async () => {
+  test('an error of close or onPhase rejects when everything is closed', async () => {
     const { shutdown, port } = await serve((_, res) => void res.end('ok'), {
       close: () => Promise.reject(new Error('Redis is stuck')),
       onPhase: (phase) => {
@@ -329,7 +329,7 @@ describe('phases', () => {
     expect(await accepts(port)).toBe(false);
   });
 
-  test('a promise of onPhase that rejects is no unhandled rejection: it rejects, when all is done', async () => {
+  test('a rejected promise of onPhase rejects close() when everything is closed', async () => {
     const unhandled = jest.fn();
     process.on('unhandledRejection', unhandled);
     const { shutdown, port } = await serve((_, res) => void res.end('ok'), {
@@ -381,7 +381,7 @@ describe('phases', () => {
   });
 });
 
-test('a request pays nothing before the drain', async () => {
+test('adds no listeners to requests before the shutdown', async () => {
   const { server } = await serve((_, res) => void res.end('ok'));
   expect(server.listenerCount('request')).toBe(1);
   expect(server.listenerCount('upgrade')).toBe(0);

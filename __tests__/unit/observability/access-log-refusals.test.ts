@@ -29,8 +29,8 @@ function refuse(count = 1, changes: Partial<ClientRefusedEvent> = {}): void {
   }
 }
 
-describe('clients that were refused before there was a request', () => {
-  test('have a line in each format', () => {
+describe('access log lines of clients that were refused before there was a request', () => {
+  test('are written in each format', () => {
     for (const format of ['json', 'common', 'combined'] as const) open({ format });
     refuse();
     expect(lines).toEqual([
@@ -43,7 +43,7 @@ describe('clients that were refused before there was a request', () => {
     expect(lines[1]).toBe('- - - [04/Nov/2026:05:06:07 +0000] "-" 503 -\n');
   });
 
-  test('have one of a logger', () => {
+  test('are written to a logger', () => {
     const info = jest.fn<(record: object, message: string) => void>();
     accessLog({ to: { info }, events, maxRefusalsPerSecond: 1 });
     refuse(3);
@@ -54,7 +54,7 @@ describe('clients that were refused before there was a request', () => {
     ]);
   });
 
-  test('have no more lines within a second than allowed, and the others are counted', () => {
+  test('are limited per second, and the others are counted', () => {
     open();
     refuse(1_000);
     expect(lines).toHaveLength(10);
@@ -71,14 +71,14 @@ describe('clients that were refused before there was a request', () => {
     expect(jest.getTimerCount()).toBe(0);
   });
 
-  test('have no count in formats that have no place for it', () => {
+  test('have no count in formats without a place for it', () => {
     open({ format: 'common', maxRefusalsPerSecond: 1 });
     refuse(3);
     jest.advanceTimersByTime(1_000);
     expect(lines).toHaveLength(1);
   });
 
-  test('have no second line when their request has one', () => {
+  test('are not written when their request has a line', () => {
     open();
     refuse(1, { exchange: { recorder: {} } as never });
     expect(lines).toEqual([]);
@@ -87,7 +87,7 @@ describe('clients that were refused before there was a request', () => {
     expect(lines).toHaveLength(1);
   });
 
-  test('have none when it is off, or the log is closed, which tells its last count', () => {
+  test('are not written when they are off, or the log is closed, which writes the last count', () => {
     open({ maxRefusalsPerSecond: 0 }).close();
     accessLog({ to: { write: (line: string) => lines.push(line) } });
     refuse();
@@ -108,7 +108,7 @@ describe('clients that were refused before there was a request', () => {
   });
 });
 
-test('refuses what is no emitter and no number', () => {
+test('are refused with invalid options', () => {
   expect(() => open({ events: {} as never, maxRefusalsPerSecond: -1 })).toThrow(
     /events must be what new GatewayEvents.*maxRefusalsPerSecond must be an integer of at least 0/,
   );

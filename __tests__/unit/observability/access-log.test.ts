@@ -50,7 +50,7 @@ describe('accessLog', () => {
     ]);
   });
 
-  test.each(['json', 'common', 'combined'] as const)('A13 %s: one line, whatever the client sent', (format) => {
+  test.each(['json', 'common', 'combined'] as const)('A13: %s: one line, whatever the client sent', (format) => {
     const nasty = `x\r\n127.0.0.1 - - forged\u001b[2J\u009b\u2028"${'y'.repeat(9_000)}`;
     const request = finished({ method: 'GET' }, { 'user-agent': nasty, referer: nasty, host: nasty });
     (request.req as { originalUrl: string }).originalUrl = `/${nasty}`;
@@ -110,7 +110,7 @@ describe('accessLog', () => {
     );
   });
 
-  test('sampling leaves out a part of what went well, and no error', () => {
+  test('sampling skips successful requests only', () => {
     const random = jest.spyOn(Math, 'random');
     const log = (value: number, status: number) => {
       random.mockReturnValue(value);

@@ -35,7 +35,7 @@ describe('prometheusMetrics', () => {
     expect(text).toMatch(/_request_duration_seconds_count\{route="default",source="backend"\} 5/);
   });
 
-  test('no more routes than maxRoutes, and no statuses but classes', async () => {
+  test('has at most maxRoutes routes, and status classes only', async () => {
     const register = new Registry();
     const metrics = prometheusMetrics({ register, events: new GatewayEvents(), maxRoutes: 2, prefix: 'my' });
     for (const route of ['a', 'b', 'c', 'd', 'a']) metrics.finished(request({ route }));
@@ -47,7 +47,7 @@ describe('prometheusMetrics', () => {
     expect(text).toMatch(/my_requests_total\{route="a",method="OTHER",status="other",source="backend"\} 1/);
   });
 
-  test('a backend that is removed takes its series along, even when it ends late requests', async () => {
+  test('removes the series of a removed backend, even when its requests end later', async () => {
     const register = new Registry();
     const events = new GatewayEvents();
     let backends = ['http://a', 'http://b'];
@@ -87,7 +87,7 @@ describe('prometheusMetrics', () => {
     expect(text).toMatch(/_retry_budget_left\{proxy="p"\} 7\n/);
   });
 
-  test('backends that come and go unscraped leave little behind', async () => {
+  test('keeps little of backends that come and go between scrapes', async () => {
     const register = new Registry();
     let current = '';
     const proxy = {
@@ -113,7 +113,7 @@ describe('prometheusMetrics', () => {
     expect(asked).toBeLessThan(1_000);
   });
 
-  test('a closed one counts no events; a registry cannot be used twice', () => {
+  test('counts no events after close(); a registry cannot be used twice', () => {
     const register = new Registry();
     const events = new GatewayEvents();
     const metrics = prometheusMetrics({ register, events });

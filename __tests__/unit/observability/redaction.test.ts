@@ -74,13 +74,13 @@ describe('Redaction', () => {
     'x-hub-signature',
   ])('the field %s is secret', (name) => expect(redaction.isSecret(name)).toBe(true));
 
-  test('more names than it remembers are still told right', () => {
+  test('more names than its cache holds are still decided correctly', () => {
     for (let i = 0; i < 3_000; i += 1) expect(redaction.isSecret(`n${i}`)).toBe(false);
     expect([redaction.isSecret('token'), redaction.isSecret(`${'x'.repeat(100)}token`)]).toEqual([true, true]);
   });
 });
 
-test('A13 printable() leaves no character that moves a terminal or ends a line, and cuts', () => {
+test('A13: printable() escapes control characters and line ends, and truncates', () => {
   const every = Array.from({ length: 0x2030 }, (_, code) => String.fromCharCode(code)).join('');
   const shown = printable(every, 10_000);
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not be there.

@@ -106,8 +106,8 @@ afterEach(() => {
   jest.useRealTimers();
 });
 
-describe('the history', () => {
-  test('a slot for each ten seconds, whose errors have somebody to blame', () => {
+describe('the history of the status feed', () => {
+  test('has a slot for each ten seconds, with errors by who is to blame', () => {
     for (let i = 0; i < 3; i += 1) rig.request();
     rig.request({ status: 503 });
     rig.request({ status: 502, source: 'gateway', cause: 'connection_refused' });
@@ -148,7 +148,7 @@ describe('the history', () => {
     expect(a?.totalMs).toEqual([35, 14]);
   });
 
-  test('a quarter of an hour, and five minutes of each backend; the rest is forgotten', () => {
+  test('keeps a quarter of an hour, and five minutes of each backend', () => {
     jest.advanceTimersByTime(100);
     for (let slot = 0; slot < 120; slot += 1) {
       rig.request();
@@ -169,8 +169,8 @@ describe('the history', () => {
   });
 });
 
-describe('watching', () => {
-  test('one snapshot a second while somebody watches, and none when nobody does', () => {
+describe('watching the status feed', () => {
+  test('makes one snapshot a second while somebody watches, and none otherwise', () => {
     const seen: StatusSnapshot[] = [];
     const stopOne = rig.feed.watch({ snapshot: (one) => seen.push(one), history() {} });
     const stopTwo = rig.feed.watch({ snapshot() {}, history() {} });
@@ -194,7 +194,7 @@ describe('watching', () => {
     expect(rig.asked).toBe(after);
   });
 
-  test('a change of state is told at once, and many of them in one snapshot', () => {
+  test('sends a change of state at once, and many in one snapshot', () => {
     const seen: StatusSnapshot[] = [];
     rig.feed.watch({ snapshot: (one) => seen.push(one), history() {} });
     for (const circuit of ['http://a', 'http://b']) {
@@ -209,7 +209,7 @@ describe('watching', () => {
     expect(seen[1]?.backends[0]?.changedAt).toBe(START.getTime());
   });
 
-  test('a history when a slot ends', () => {
+  test('sends a history when a slot ends', () => {
     const lengths: number[] = [];
     rig.feed.watch({ snapshot() {}, history: ({ slots }) => lengths.push(slots.length) });
     jest.advanceTimersByTime(20_100);
@@ -217,8 +217,8 @@ describe('watching', () => {
   });
 });
 
-describe('a snapshot', () => {
-  test('rates are of the last seconds', () => {
+describe('a snapshot of the status feed', () => {
+  test('has the rates of the last seconds', () => {
     rig.feed.watch({ snapshot() {}, history() {} });
     for (let second = 0; second < 8; second += 1) {
       for (let i = 0; i < 10; i += 1) rig.request(i === 0 ? { status: 500 } : {});
@@ -230,7 +230,7 @@ describe('a snapshot', () => {
     expect(rig.feed.snapshot().rates.requests).toBe(0);
   });
 
-  test('the last error of a backend, whoever saw it', () => {
+  test('has the last error of a backend, from traffic or health checks', () => {
     const error = new Error('connect ECONNREFUSED\u001b[31m');
     const outcome = { kind: 'failed', cause: 'connection_refused', error, sent: false, headSent: false } as const;
     const last = (): string | undefined => rig.feed.snapshot().backends[0]?.lastError?.text;
@@ -251,7 +251,7 @@ describe('a snapshot', () => {
     expect(changes[0]).toMatchObject({ kind: 'operator', subject: 'b49', isBad: false });
   });
 
-  test('of clients who are limited, those who are so most often', () => {
+  test('has the clients that are limited most often', () => {
     const limited = (key: string) =>
       rig.events.emit('limited', { exchange, limiter: 'ip', key, limit: 5, retryAfterMs: 1, shadow: false });
     for (let i = 0; i < 30; i += 1) limited('192.0.2.1');
@@ -263,7 +263,7 @@ describe('a snapshot', () => {
     expect(rig.feed.snapshot().clients.map(({ key }) => key)).not.toContain('192.0.2.1');
   });
 
-  test('connections are those of the servers', () => {
+  test('has the connections of the servers', () => {
     rig.feed.countConnections({ maxConnections: 10, getConnections: (done) => done(null, 3) });
     rig.feed.countConnections({ maxConnections: 5, getConnections: (done) => done(null, 4) });
     rig.feed.snapshot();
@@ -272,7 +272,7 @@ describe('a snapshot', () => {
 });
 
 describe('statusFeed()', () => {
-  test('a closed one listens to nothing and has no timer', () => {
+  test('has no listeners or timers after close()', () => {
     rig.feed.watch({ snapshot() {}, history() {} });
     rig.close();
     expect(rig.events.eventNames()).toEqual([]);

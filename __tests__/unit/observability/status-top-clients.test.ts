@@ -12,7 +12,7 @@ afterEach(() => {
 });
 
 describe('TopClients', () => {
-  test('a million strangers cost no memory, and do not hide who is worst', () => {
+  test('a million clients cost bounded memory, and do not hide the worst', () => {
     const clients = new TopClients();
     for (let i = 0; i < 200_000; i += 1) {
       clients.note('ip', `10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`, 5, false);
@@ -27,7 +27,7 @@ describe('TopClients', () => {
     expect((first?.refused ?? 0) - (first?.overcount ?? 0)).toBeLessThanOrEqual(10_000);
   });
 
-  test('what was more than a quarter of an hour ago is forgotten', () => {
+  test('forgets hits after a quarter of an hour', () => {
     const clients = new TopClients();
     clients.note('ip', 'old', 5, false);
     jest.advanceTimersByTime(6 * MINUTE_MS);
@@ -41,7 +41,7 @@ describe('TopClients', () => {
     expect(clients.top(10)).toEqual([]);
   });
 
-  test('a wall clock set back harms nothing', () => {
+  test('survives a clock that is set back', () => {
     const clients = new TopClients();
     clients.note('ip', 'a', 5, false);
     jest.setSystemTime(new Date('2026-11-24T11:00:00Z'));
@@ -59,7 +59,7 @@ describe('TopClients', () => {
     ]);
   });
 
-  test('of a key of the app there is enough to know it again, and no more', () => {
+  test('shows only a part of keys that the app chooses', () => {
     const clients = new TopClients();
     for (const key of ['k:secret-token-1', 'k:secret-token-2']) clients.note('api', key, 5, false);
     const keys = clients.top(10).map(({ key }) => key);

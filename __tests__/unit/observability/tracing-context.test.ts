@@ -46,11 +46,11 @@ describe('traceparent', () => {
     ['two fields', `${GOOD}, ${GOOD}`],
     ['two fields of a version to come', `cc-${TRACE}-${PARENT}-01, cc-${TRACE}-${PARENT}-01`],
     ['a line end behind it', `${GOOD}\n`],
-  ])('%s is none', (_what, text) => {
+  ])('%s is refused', (_what, text) => {
     expect(parseTraceParent(text)).toBeUndefined();
   });
 
-  test('what is written is read again', () => {
+  test('what is written can be parsed', () => {
     const hex = (length: number) =>
       fc
         .array(fc.constantFrom(...'0123456789abcdef'), { minLength: length, maxLength: length })
@@ -64,7 +64,7 @@ describe('traceparent', () => {
     );
   });
 
-  test('a change of one character is read as another parent or as none, never as the same', () => {
+  test('a change of one character gives another parent or none, never the same', () => {
     const before = parseTraceParent(GOOD);
     const chars = fc.constantFrom(...'0123456789abcdefABCDEF-, \tx');
     fc.assert(

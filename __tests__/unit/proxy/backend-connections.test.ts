@@ -57,7 +57,7 @@ const answerAll = () => {
   for (const [, res] of waiting.splice(0)) res.end('ok');
 };
 
-describe('the connections to one backend', () => {
+describe('the connections to a backend', () => {
   test('carry one request at a time, and are used again', async () => {
     const first = [ask('/a'), ask('/b'), ask('/c')];
     await arrived(3);
@@ -73,7 +73,7 @@ describe('the connections to one backend', () => {
     expect(await Promise.all(second)).toEqual([200, 200, 200]);
   });
 
-  test('outlive a request that is refused before it is sent', async () => {
+  test('survive a request that is refused before it is sent', async () => {
     for (let i = 0; i < 3; i += 1) expect(await ask('/', { bad: 'a\nb' })).toBe('InvalidArgumentError');
     const good = [ask(), ask()];
     await arrived(2);
@@ -82,7 +82,7 @@ describe('the connections to one backend', () => {
     expect(sockets.size).toBe(2);
   });
 
-  test('that the backend closed are replaced, and those under way fail alone', async () => {
+  test('are replaced when the backend closes them; only running requests fail', async () => {
     const cut = ask();
     await arrived(1);
     const kept = ask();
@@ -111,7 +111,7 @@ describe('the connections to one backend', () => {
   });
 });
 
-describe('a connection that is needed now and then', () => {
+describe('a connection that is used occasionally', () => {
   /** A connection is free one turn of the event loop after its answer. */
   const free = () => new Promise<void>((resolve) => setImmediate(() => setImmediate(resolve)));
 
@@ -145,19 +145,19 @@ describe('a connection that is needed now and then', () => {
     for (let at = 0; at + 4 <= used.length; at += 1) expect(new Set(used.slice(at, at + 4)).size).toBe(3);
   });
 
-  test('rests while others are free for a shorter time and it is not about to time out', async () => {
+  test('stays idle while fresher ones are free and it is not about to time out', async () => {
     await together(3);
     expect(new Set(await oneByOne(20, 40)).size).toBe(1);
   });
 
-  test('is given up when no more than fewer were needed for a minute', async () => {
+  test('is closed when fewer were needed for a minute', async () => {
     await together(3);
     await oneByOne(1, 0);
     await oneByOne(21, 3_000);
     expect(new Set(await oneByOne(10, 3_000)).size).toBe(1);
   });
 
-  test('is kept by those who need it again', async () => {
+  test('is kept when it is needed again', async () => {
     await together(2);
     for (let time = 0; time < 5; time += 1) {
       await oneByOne(7, 3_000);
@@ -167,7 +167,7 @@ describe('a connection that is needed now and then', () => {
     expect(sockets.size).toBe(2);
   });
 
-  test('counts for nothing once the backend has closed it behind its answer', async () => {
+  test('does not count after the backend closed it', async () => {
     const asked = [ask(), ask()];
     await arrived(2);
     for (const [index, [, res]] of waiting.splice(0).entries()) {

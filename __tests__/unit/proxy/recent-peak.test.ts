@@ -12,7 +12,7 @@ describe('RecentPeak', () => {
     return peak;
   };
 
-  test('is the most that was observed, for at least 30 s', () => {
+  test('is the maximum of at least the last 30 s', () => {
     const peak = peakOf5();
     expect(peak.of(2, START)).toBe(5);
     expect(peak.of(2, START + 29_999)).toBe(5);
@@ -20,7 +20,7 @@ describe('RecentPeak', () => {
     expect(peak.of(2, START + 59_999)).toBe(5);
   });
 
-  test('is forgotten after a minute, asked for meanwhile or not', () => {
+  test('is forgotten after a minute, read meanwhile or not', () => {
     const asked = peakOf5();
     asked.of(2, START + 30_000);
     expect(asked.of(1, START + 60_000)).toBe(2);

@@ -21,7 +21,7 @@ const retries = (method = 'GET', options: RetryOptions = {}, budget = plenty()) 
   new Retries({ ...retryDefaults, ...options }, budget, method, Date.now());
 
 describe('Retries', () => {
-  test('what was never sent goes on, whatever the method and however often', () => {
+  test('a request that was never sent is retried, whatever the method and however often', () => {
     const exchange = retries('POST', { attempts: 0 });
     for (let i = 0; i < 5; i += 1) expect(exchange.afterFailure(failure({ sent: false }), false)).toBe(true);
   });
@@ -36,14 +36,14 @@ describe('Retries', () => {
     expect(retries(method).afterFailure(failure(), replayable)).toBe(expected);
   });
 
-  test('a connection that died unused is replaced once beyond the attempts', () => {
+  test('a connection that died unused is replaced once, beyond the attempts', () => {
     const exchange = retries('GET', { attempts: 1 });
     const unused = failure({ unused: true });
     expect([1, 2, 3].map(() => exchange.afterFailure(unused, true))).toEqual([true, true, false]);
     expect(retries('POST').afterFailure(unused, true)).toBe(false);
   });
 
-  test('nothing begins after the deadline', () => {
+  test('no retry begins after the deadline', () => {
     const exchange = retries('GET', { deadlineMs: 1_000, attempts: 9 });
     jest.advanceTimersByTime(999);
     expect(exchange.remainingMs).toBe(1);
@@ -53,14 +53,14 @@ describe('Retries', () => {
     expect(exchange.afterFailure(failure({ sent: false }), true)).toBe(false);
   });
 
-  test('the first retry waits for nothing, later ones longer and longer, with jitter', () => {
+  test('the first retry has no delay, later ones have growing delays with jitter', () => {
     const at = (retry: number, random: number) => backoffMs(retry, retryDefaults, () => random);
     expect([0, 1].map((retry) => at(retry, 1))).toEqual([0, 0]);
     expect([2, 3, 4, 5, 6, 7].map((retry) => at(retry, 1))).toEqual([25, 50, 100, 200, 250, 250]);
     expect(at(6, 0)).toBe(125);
   });
 
-  test('only the statuses chosen, only for methods that may be repeated', () => {
+  test('retries only the configured statuses, and only methods that may be repeated', () => {
     expect(retries('GET').afterResponse(503, true)).toBe(false);
     expect(retries('GET', { statuses: [503] }).afterResponse(503, true)).toBe(true);
     expect(retries('GET', { statuses: [503] }).afterResponse(502, true)).toBe(false);
@@ -82,7 +82,7 @@ describe('RetryBudget', () => {
 
   const fail = (exchange: Retries) => exchange.afterFailure(failure(), true);
 
-  test('a fifth of the requests of the last ten seconds, however many fail at once', () => {
+  test('allows a fifth of the requests of the last ten seconds, however many fail at once', () => {
     const budget = new RetryBudget(0.2, 0);
     const exchanges = Array.from({ length: 100 }, () => retries('GET', {}, budget));
     expect(budget.left).toBe(20);
@@ -99,7 +99,7 @@ describe('RetryBudget', () => {
     expect(budget.left).toBe(0);
   });
 
-  test('the minimum is for a quiet gateway: so many at a time, in any case', () => {
+  test('allows the minimum at a time in any case, for a quiet gateway', () => {
     const budget = new RetryBudget(0.2, 3);
     const exchanges = Array.from({ length: 5 }, () => retries('GET', {}, budget));
     expect(budget.left).toBe(3);
@@ -108,7 +108,7 @@ describe('RetryBudget', () => {
     expect(budget.left).toBe(3);
   });
 
-  test('each repetition counts, and an exchange gives back all that it took', () => {
+  test('each retry counts, and a request returns what it took', () => {
     const budget = new RetryBudget(0, 2);
     const exchange = retries('GET', { attempts: 3 }, budget);
     expect([fail(exchange), fail(exchange), fail(exchange)]).toEqual([true, true, false]);

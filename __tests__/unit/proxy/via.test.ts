@@ -11,7 +11,7 @@ describe('Via', () => {
     expect(new Via('edge').after(before, version)).toBe(field);
   });
 
-  test('what is special in a regular expression is not special in a name', () => {
+  test('characters of regular expressions are literal in a name', () => {
     const via = new Via('a.b+c|d');
     expect(via.isIn('1.1 a.b+c|d')).toBe(true);
     expect(via.isIn('1.1 axb+c|d')).toBe(false);
