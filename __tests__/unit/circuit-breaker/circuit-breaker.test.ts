@@ -84,7 +84,7 @@ describe.each([
   ['Express 5', express],
   ['Express 4', express4 as unknown as typeof express],
 ])('%s', (_version, createApp) => {
-  test('statuses of 500 and more trip; open, the handler is not called and the client gets a problem', async () => {
+  test('opens on statuses of 500 and above; then the handler is not called and clients get a problem document', async () => {
     const { guard, seen, url, statuses } = await guarded({}, echoStatus, createApp);
     expect(await statuses(...FIVE_FAILURES)).toEqual([500, 500, 503, 500, 599]);
     expect(guard.state).toBe('open');
@@ -103,7 +103,7 @@ describe.each([
     expect(seen.calls).toBe(5);
   });
 
-  test('after its time three trials close it again', async () => {
+  test('closes after three successful trials', async () => {
     const { guard, statuses } = await guarded({}, echoStatus, createApp);
     await statuses(...FIVE_FAILURES);
     jest.setSystemTime(Date.now() + 10_000);
@@ -111,7 +111,7 @@ describe.each([
     expect(guard.state).toBe('closed');
   });
 
-  test('errors thrown by the handler count', async () => {
+  test('counts errors that the handler throws', async () => {
     const { guard, statuses } = await guarded(
       {},
       () => {
@@ -124,8 +124,8 @@ describe.each([
   });
 });
 
-describe('verdicts', () => {
-  test('4xx never trip', async () => {
+describe('what counts as a failure', () => {
+  test('4xx never count', async () => {
     const { guard, statuses } = await guarded({}, echoStatus);
     await statuses(...new Array(20).fill('/429'), ...new Array(20).fill('/404'));
     expect(guard.state).toBe('closed');
@@ -155,7 +155,7 @@ describe('verdicts', () => {
     expect(guard.state).toBe('closed');
   });
 
-  test('a thousand clients that leave count for nothing, and the first failure still does', async () => {
+  test('clients that leave do not count, but the next failure does', async () => {
     const clients = new Map<string, ClientRequest>();
     const left = new EventEmitter();
     let gone = 0;
@@ -182,7 +182,7 @@ describe('verdicts', () => {
     expect(guard.state).toBe('open');
   });
 
-  test('a client that leaves halfway through a 5xx answer counts for nothing either', async () => {
+  test('a client that leaves during a 5xx response does not count either', async () => {
     const held = new Held();
     const { guard, url } = await guarded({ minimumRequests: 1 }, held.handler);
     const request = get(url, { agent: false });
@@ -196,7 +196,7 @@ describe('verdicts', () => {
     expect(guard.state).toBe('closed');
   });
 
-  test('what a middleware behind it refuses counts for nothing', async () => {
+  test('rejections by later middlewares do not count', async () => {
     const { guard, statuses } = await guarded({ minimumRequests: 1 }, (req, res) => {
       exchangeOf(req, res).settle({ kind: 'rejected', cause: 'no_backend' });
       res.statusCode = 503;
@@ -206,7 +206,7 @@ describe('verdicts', () => {
     expect(guard.state).toBe('closed');
   });
 
-  test('what a middleware behind it knows to have failed counts, whatever the client saw', async () => {
+  test('failures that a later middleware reports count, whatever status the client got', async () => {
     const error = new Error('cut');
     const { guard, status } = await guarded({ minimumRequests: 1 }, (req, res) => {
       const cause = 'http_response_incomplete';
@@ -217,7 +217,7 @@ describe('verdicts', () => {
     expect(guard.state).toBe('open');
   });
 
-  test('isFailure replaces the rule, and is not asked about clients that leave and refusals', async () => {
+  test('isFailure replaces the rule, and is not called for rejections and clients that leave', async () => {
     const asked: Outcome[] = [];
     const isFailure = (outcome: Outcome) => {
       asked.push(outcome);
@@ -237,7 +237,7 @@ describe('verdicts', () => {
     expect(guard.state).toBe('open');
   });
 
-  test('an isFailure that throws is warned of once, not per request, and the default rule counts', async () => {
+  test('an isFailure that throws causes one warning, and the default rule applies', async () => {
     const warned = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
     const faulty = (bug: unknown) => () => {
       throw bug;
@@ -268,7 +268,7 @@ describe('verdicts', () => {
   });
 });
 
-describe('open', () => {
+describe('an open circuitBreaker()', () => {
   test('Retry-After counts down in whole seconds, rounded up', async () => {
     const { guard, url, statuses } = await guarded({}, echoStatus);
     await statuses(...FIVE_FAILURES);
@@ -282,7 +282,7 @@ describe('open', () => {
     expect(guard.retryAfterMs()).toBe(1);
   });
 
-  test('a rejection is announced with its outcome, and counts for nothing', async () => {
+  test('a rejection emits an event with its outcome, and does not count', async () => {
     const events = new GatewayEvents();
     const rejected: RejectedEvent[] = [];
     events.on('rejected', (event) => rejected.push(event));
@@ -296,7 +296,7 @@ describe('open', () => {
   });
 });
 
-describe('half-open', () => {
+describe('a half-open circuitBreaker()', () => {
   const due = async (options: CircuitBreakerOptions, handler: Handler) => {
     const bench = await guarded(options, (req, res) =>
       guarding.open ? handler(req, res) : echoStatus({ url: '/500' } as IncomingMessage, res),
@@ -309,7 +309,7 @@ describe('half-open', () => {
     return bench;
   };
 
-  test('while three trials hang, everybody else gets 503 at once', async () => {
+  test('while three trials hang, other requests get 503 at once', async () => {
     const held = new Held();
     const { guard, seen, status, url } = await due({}, held.handler);
     const trials: Promise<number>[] = [];
@@ -358,7 +358,7 @@ describe('half-open', () => {
     res.end();
   });
 
-  test('a client that leaves its trial before the head makes room for another', async () => {
+  test('a client that leaves its trial frees the slot', async () => {
     const held = new Held();
     const { guard, status, url } = await due({ halfOpenRequests: 1 }, held.handler);
     const arrival = held.next();
@@ -376,7 +376,7 @@ describe('half-open', () => {
     expect(guard.state).toBe('closed');
   });
 
-  test('a refusal from behind the guard decides nothing, although its head says 503', async () => {
+  test('a rejection by a later middleware decides nothing, although its status is 503', async () => {
     const { guard, status } = await due({ halfOpenRequests: 1 }, (req, res) => {
       if (req.url !== '/refused') return res.end();
       exchangeOf(req, res).settle({ kind: 'rejected', cause: 'no_backend' });
@@ -390,7 +390,7 @@ describe('half-open', () => {
 });
 
 describe('timeoutMs', () => {
-  test('without a head in time the client gets 504, the call has failed and Express need not be waited for', async () => {
+  test('without a response in time the client gets 504, and the call counts as failed', async () => {
     const held = new Held();
     const events = new GatewayEvents();
     const rejected: RejectedEvent[] = [];
@@ -416,7 +416,7 @@ describe('timeoutMs', () => {
     expect(rejected[0]?.exchange.outcome).toBe(rejected[0]?.outcome);
   });
 
-  test('a handler that comes too late harms nobody, however it answers', async () => {
+  test('a handler that responds too late does no harm', async () => {
     const held = new Held();
     const { url } = await guarded({ timeoutMs: 250 }, held.handler);
     const arrival = held.next();
@@ -437,7 +437,7 @@ describe('timeoutMs', () => {
     expect(errors).toEqual([]);
   });
 
-  test('whoever works on the answer is stopped, and may be the one who gives it', async () => {
+  test('aborts the work on the response, which may send the response itself', async () => {
     const held = new Held();
     const events = new GatewayEvents();
     const rejected: RejectedEvent[] = [];
@@ -453,7 +453,7 @@ describe('timeoutMs', () => {
     expect(rejected).toEqual([]);
   });
 
-  test('an answer that has begun is not cut, an event stream neither', async () => {
+  test('a response that has begun is not cut, nor is an event stream', async () => {
     const held = new Held();
     const { guard, url } = await guarded({ timeoutMs: 250, minimumRequests: 1 }, held.handler);
     const arrival = held.next();
@@ -467,7 +467,7 @@ describe('timeoutMs', () => {
     expect(guard.state).toBe('closed');
   });
 
-  test('a connection that was upgraded, which has no head in Node’s eyes, is left alone', async () => {
+  test('an upgraded connection is not cut', async () => {
     const held = new Held();
     const { guard, url } = await guarded({ timeoutMs: 250, minimumRequests: 1 }, held.handler);
     const arrival = held.next();
@@ -575,8 +575,8 @@ describe('an event stream that a handler of the app writes', () => {
   });
 });
 
-describe('the middleware itself', () => {
-  test('isolate() rejects everybody until disposed of', async () => {
+describe('circuitBreaker() itself', () => {
+  test('isolate() rejects all requests until it is disposed', async () => {
     const { guard, seen, status } = await guarded({ openMs: 2_500 }, echoStatus);
     const isolation = guard.isolate();
     expect(guard.state).toBe('isolated');
@@ -607,7 +607,7 @@ describe('the middleware itself', () => {
     expect(guard.name).toBe('orders');
   });
 
-  test('onStateChange hears of its own circuit only, and its error is a warning', () => {
+  test('onStateChange is called for its own circuit only, and its error becomes a warning', () => {
     const warned = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
     const events = new GatewayEvents();
     const onStateChange = jest.fn(() => {
@@ -622,7 +622,7 @@ describe('the middleware itself', () => {
     expect(warned).toHaveBeenCalledTimes(1);
   });
 
-  test('minimumRequests may follow what it guards', async () => {
+  test('minimumRequests may be a function', async () => {
     let backends = 3;
     const { guard, statuses } = await guarded({ minimumRequests: () => backends }, echoStatus);
     expect(await statuses('/500', '/500')).toEqual([500, 500]);
@@ -639,7 +639,7 @@ describe('the middleware itself', () => {
     expect([guard.name, guard.state, guard.retryAfterMs()]).toEqual(['route', 'closed', 0]);
   });
 
-  test('bad options throw one error that names each', () => {
+  test('invalid options throw one error that lists each', () => {
     const bad = {
       failureRatio: 0,
       minimumRequests: 0,

@@ -50,7 +50,7 @@ describe('expressway', () => {
     expect(out.split('\n').filter((line) => line.length > 120)).toEqual([]);
   });
 
-  test('an unknown command or option is answered with what was meant, exit code 2', async () => {
+  test('suggests the right command or option for an unknown one, and exits with 2', async () => {
     const command = await cli('strat');
     expect([command.code, command.out]).toEqual([2, '']);
     expect(command.err).toMatch(/^expressway: there is no command "strat"\nDid you mean expressway start\?\n/);
@@ -73,6 +73,6 @@ test.each([
   ['trust', undefined],
   ['x', undefined],
   ['', undefined],
-])('%j may have meant %j', (word, meant) => {
+])('suggests for %j the words %j', (word, meant) => {
   expect(closestWord(word, ['backend', 'port', 'trust-proxy'])).toBe(meant);
 });
