@@ -15,6 +15,16 @@ const send = async (listener: RequestListener) =>
 describe("node:http's response", () => {
   const disposition = 'attachment; filename="a\xc4\x8d\xc4\x8aX-Added: 1"';
 
+  test('knows in `_hasBody` whether the client asked for a body, also when a middleware changes the method', async () => {
+    let hasBody: unknown;
+    await send((req, res) => {
+      req.method = 'HEAD';
+      hasBody = (res as ServerResponse & { _hasBody: unknown })._hasBody;
+      res.end();
+    });
+    expect(hasBody).toBe(true);
+  });
+
   test.each<[string, (res: ServerResponse) => void, boolean]>([
     ['the body is given to end()', (res) => res.end(Buffer.from('ok')), true],
     [

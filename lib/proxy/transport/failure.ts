@@ -51,8 +51,8 @@ export function failureCause(error: CodedError, headReceived: boolean): FailureC
 
 /** Where several addresses were tried, the first error that is about the backend. */
 function codeOf(error: CodedError & { readonly errors?: readonly CodedError[] }): string {
-  const told = error.errors?.find((one) => shortageOf(one) === undefined) ?? error;
-  return told.code ?? '';
+  const found = error.errors?.find((one) => shortageOf(one) === undefined) ?? error;
+  return found.code ?? '';
 }
 
 /** Whether undici rejected a request before it opened a connection. The app is the cause, because Node's parser has checked the client's head. */
