@@ -159,7 +159,6 @@ export { type AlgorithmName, rateLimitAlgorithms } from './rate-limit/algorithms
 export type { CounterAnswer, CounterLink, CounterQuestion } from './rate-limit/cluster/counter-question.ts';
 export { type LimiterCounter, limiterCounter } from './rate-limit/cluster/limiter-counter.ts';
 export type { OnStoreError } from './rate-limit/fallback/fallback.ts';
-export { LimiterUnavailableError } from './rate-limit/fallback/limiter-unavailable-error.ts';
 export { type IpRateLimiter, ipRateLimit, type Limits, type PreparedLimits } from './rate-limit/ip-rate-limit.ts';
 export {
   type CostFunction,
@@ -170,10 +169,15 @@ export {
   type LimitFunction,
   type SkipFunction,
 } from './rate-limit/ip-rate-limit-options.ts';
-export type { LeaseOptions } from './rate-limit/leases/leasing-options.ts';
-export type { RateLimitWindow } from './rate-limit/quotas.ts';
+export type { LeaseOptions } from './rate-limit/leases/leasing-store.ts';
+export type { RateLimitWindow } from './rate-limit/quota.ts';
 export type { FieldsForm } from './rate-limit/rate-limit-fields.ts';
-export { type RateLimitStore, type RateLimitStoreOptions, rateLimitStore } from './rate-limit/rate-limit-store.ts';
+export {
+  LimiterUnavailableError,
+  type RateLimitStore,
+  type RateLimitStoreOptions,
+  rateLimitStore,
+} from './rate-limit/rate-limit-store.ts';
 export type {
   IoRedisClient,
   NodeRedisClient,

@@ -2,7 +2,7 @@ import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmdirSync, rmSync } f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
-import { clusterSlot } from '../../lib/rate-limit/redis/cluster-slot.ts';
+import { clusterSlot } from '../../lib/rate-limit/redis/redis-connection.ts';
 import { Cleanup } from '../support/gateway.ts';
 import {
   addressesOf,

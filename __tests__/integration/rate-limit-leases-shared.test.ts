@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { afterEach, expect, test } from '@jest/globals';
 import type { Decision } from '../../lib/rate-limit/meter.ts';
 import { type LimiterMeterSettings, openLimiterMeter } from '../../lib/rate-limit/open-meter.ts';
-import { RedisUrl } from '../../lib/rate-limit/redis/redis-url.ts';
+import { RedisUrl } from '../../lib/rate-limit/redis/redis-address.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { describeWithRedis, type RedisServer } from '../support/redis.ts';
 import { eventually } from '../support/servers.ts';
@@ -185,14 +185,14 @@ describeWithRedis('leases of four limiters, each with its own connection', (redi
       const meter = await gateway(redis, limits);
       for (let i = 0; i < 5; i++) expect(await meter.take(claim)).toMatchObject({ allowed: true });
       const before = await redis.command('INFO', 'commandstats');
-      const rulings: Decision[] = [];
-      for (let i = 0; i < 1_000; i++) rulings.push(await meter.take(claim));
+      const decisions: Decision[] = [];
+      for (let i = 0; i < 1_000; i++) decisions.push(await meter.take(claim));
       const after = await redis.command('INFO', 'commandstats');
       const evals = (stats: unknown) => Number(/cmdstat_evalsha:calls=(\d+)/.exec(String(stats))?.[1]);
       // Of 1,000 requests. Heartbeats come in between: four a second at first, for as long as a busy machine takes.
       expect(evals(after) - evals(before)).toBeLessThanOrEqual(40);
-      expect(rulings.every(({ allowed, retryAfterMs }) => !allowed && retryAfterMs > 0)).toBe(true);
-      expect(rulings.at(-1)!.retryAfterMs).toBeLessThanOrEqual(rulings[0]!.retryAfterMs);
+      expect(decisions.every(({ allowed, retryAfterMs }) => !allowed && retryAfterMs > 0)).toBe(true);
+      expect(decisions.at(-1)!.retryAfterMs).toBeLessThanOrEqual(decisions[0]!.retryAfterMs);
       await meter.reset('k');
       expect(await meter.take(claim)).toMatchObject({ allowed: true });
     }
@@ -225,11 +225,11 @@ describeWithRedis('leases of four limiters, each with its own connection', (redi
     } as const;
     const meter = await gateway(redis, limits);
     for (let i = 0; i < 40; i++) await meter.take(claim);
-    const [, rulings] = await Promise.all([
+    const [, decisions] = await Promise.all([
       meter.reset('k'),
       Promise.all(Array.from({ length: 150 }, () => meter.take(claim))),
     ]);
-    expect(rulings.filter(({ allowed }) => allowed)).toHaveLength(100);
+    expect(decisions.filter(({ allowed }) => allowed)).toHaveLength(100);
   });
 });
 
@@ -256,7 +256,7 @@ describeWithRedis('leases and failures', (redis) => {
     const root = new URL('../../', import.meta.url);
     const script = `
       import { openLimiterMeter } from '${new URL('lib/rate-limit/open-meter.ts', root).href}';
-      import { RedisUrl } from '${new URL('lib/rate-limit/redis/redis-url.ts', root).href}';
+      import { RedisUrl } from '${new URL('lib/rate-limit/redis/redis-address.ts', root).href}';
       const meter = openLimiterMeter({
         algorithm: 'sliding-window', quotas: [{ limit: ${limit}, windowMs: ${windowMs}, burst: ${limit} }], name: 'killed',
         maxKeys: 1000, redis: new RedisUrl('${redis.url}'), prefix: 'killed:', storeTimeoutMs: 5000,

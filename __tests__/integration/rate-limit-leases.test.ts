@@ -138,8 +138,8 @@ describeWithAnyRedis('leases of four gateways, on a simulated clock', (redis) =>
           for (const { gap, gateway, costs } of steps) {
             now += Math.round(gap * longest);
             jest.setSystemTime(now);
-            const rulings = await Promise.all(costs.map((cost) => gateways[gateway]!.take(claim(cost))));
-            for (const [i, { allowed }] of rulings.entries()) {
+            const decisions = await Promise.all(costs.map((cost) => gateways[gateway]!.take(claim(cost))));
+            for (const [i, { allowed }] of decisions.entries()) {
               if (allowed) expect(model.take(now, costs[i]!).allowed).toBe(true);
             }
           }
@@ -180,10 +180,10 @@ describeWithAnyRedis('leases of four gateways, on a simulated clock', (redis) =>
           let now = START;
           const take = async (gateway: number, cost: number): Promise<Decision> => {
             jest.setSystemTime(now);
-            const ruling = await gateways[gateway]!.take(claim(cost));
-            if (ruling.allowed) expect(model.take(now, cost).allowed).toBe(true);
+            const decision = await gateways[gateway]!.take(claim(cost));
+            if (decision.allowed) expect(model.take(now, cost).allowed).toBe(true);
             if (gateways[gateway]!.leases.awaits(claim(cost), now)) awaited++;
-            return ruling;
+            return decision;
           };
           for (const { gateway, cost, gap, waits } of asks) {
             now += Math.round((gap * windowMs) / limit / pace);
@@ -240,8 +240,8 @@ describeWithAnyRedis('leases of four gateways, on a simulated clock', (redis) =>
     test('concurrent requests share one command, and send another for the remainder', async () => {
       const [gateway] = open(name, [{ limit: 100, windowMs: 3_600_000, burst: 100 }], 0.1);
       sent = 0;
-      const rulings = await Promise.all(Array.from({ length: 90 }, () => gateway!.take(claim(1))));
-      expect(rulings.filter(({ allowed }) => allowed)).toHaveLength(90);
+      const decisions = await Promise.all(Array.from({ length: 90 }, () => gateway!.take(claim(1))));
+      expect(decisions.filter(({ allowed }) => allowed)).toHaveLength(90);
       expect(sent).toBe(2);
       const more = await Promise.all(Array.from({ length: 90 }, () => gateway!.take(claim(1))));
       expect(more.filter(({ allowed }) => allowed)).toHaveLength(10);

@@ -66,15 +66,17 @@ async function compare(name: (typeof ALGORITHMS)[number][0], meter: Meter, key: 
   for (const { gap, cost } of steps) {
     now += Math.round(gap * longest);
     jest.setSystemTime(now);
-    const ruling = await meter.take({ key, cost, limit: undefined });
-    expect(ruling).toEqual(model.take(now, cost));
-    if (ruling.allowed || now % 3 > 0) continue;
+    const decision = await meter.take({ key, cost, limit: undefined });
+    expect(decision).toEqual(model.take(now, cost));
+    if (decision.allowed || now % 3 > 0) continue;
     // Who waits as long as told passes, and not a millisecond earlier.
-    const wait = Math.max(...ruling.quotaStates.map(({ resetMs }) => resetMs));
-    expect(ruling.retryAfterMs).toBeLessThanOrEqual(wait);
-    jest.setSystemTime(now + ruling.retryAfterMs - 1);
-    expect(await meter.take({ key, cost, limit: undefined })).toEqual(model.take(now + ruling.retryAfterMs - 1, cost));
-    now += ruling.retryAfterMs;
+    const wait = Math.max(...decision.quotaStates.map(({ resetMs }) => resetMs));
+    expect(decision.retryAfterMs).toBeLessThanOrEqual(wait);
+    jest.setSystemTime(now + decision.retryAfterMs - 1);
+    expect(await meter.take({ key, cost, limit: undefined })).toEqual(
+      model.take(now + decision.retryAfterMs - 1, cost),
+    );
+    now += decision.retryAfterMs;
     jest.setSystemTime(now);
     const after = await meter.take({ key, cost, limit: undefined });
     expect(after.allowed).toBe(true);
@@ -178,9 +180,9 @@ describeWithAnyRedis('the Redis scripts', (redis) => {
       const prefix = `${redis.keyPrefix}${freshKey()}:`;
       const meter = new RedisMeter({ send, scripts, quotas, prefix });
       const take = () => meter.take({ key: 'k', cost: 1, limit: undefined });
-      const rulings = [await take(), await take(), await take(), await take()];
-      expect(rulings.map(({ allowed }) => allowed)).toEqual([true, true, true, false]);
-      const { retryAfterMs } = rulings[3]!;
+      const decisions = [await take(), await take(), await take(), await take()];
+      expect(decisions.map(({ allowed }) => allowed)).toEqual([true, true, true, false]);
+      const { retryAfterMs } = decisions[3]!;
       await new Promise((resolve) => setTimeout(resolve, retryAfterMs));
       expect(await take()).toMatchObject({ allowed: true });
     },
@@ -241,15 +243,15 @@ describeWithAnyRedis('the Redis scripts', (redis) => {
           for (const ms of jumps) {
             now += ms;
             jest.setSystemTime(now);
-            const ruling = memory.take(claim);
-            expect(await meter.take(claim)).toEqual(ruling);
-            expect(ruling.retryAfterMs).toBeLessThanOrEqual(windowMs);
+            const decision = memory.take(claim);
+            expect(await meter.take(claim)).toEqual(decision);
+            expect(decision.retryAfterMs).toBeLessThanOrEqual(windowMs);
           }
-          let ruling = memory.take(claim);
-          while (ruling.allowed) ruling = memory.take(claim);
-          jest.setSystemTime(now + ruling.retryAfterMs - 1);
+          let decision = memory.take(claim);
+          while (decision.allowed) decision = memory.take(claim);
+          jest.setSystemTime(now + decision.retryAfterMs - 1);
           expect(memory.take(claim).allowed).toBe(false);
-          jest.setSystemTime(now + ruling.retryAfterMs);
+          jest.setSystemTime(now + decision.retryAfterMs);
           expect(memory.take(claim).allowed).toBe(true);
         }),
         // A refusal just before the clock is set back by the lifetime of a record.
@@ -279,11 +281,11 @@ describeWithAnyRedis('the Redis scripts', (redis) => {
             now += Math.round(gap * windowMs);
             jest.setSystemTime(now);
             const claim = { key: 'k', cost, limit };
-            const ruling = memory.take(claim);
-            expect(await meter.take(claim)).toEqual(ruling);
-            if (ruling.allowed) continue;
+            const decision = memory.take(claim);
+            expect(await meter.take(claim)).toEqual(decision);
+            if (decision.allowed) continue;
             // The wait is true for this limit.
-            now += ruling.retryAfterMs;
+            now += decision.retryAfterMs;
             jest.setSystemTime(now);
             expect(await meter.take(claim)).toEqual(memory.take(claim));
           }

@@ -3,7 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/gl
 import { Redis as IoRedis, Cluster as IoRedisCluster } from 'ioredis';
 import { createCluster, createSentinel } from 'redis';
 import type { IpRateLimitOptions } from '../../lib/rate-limit/ip-rate-limit-options.ts';
-import { clusterSlot } from '../../lib/rate-limit/redis/cluster-slot.ts';
+import { clusterSlot } from '../../lib/rate-limit/redis/redis-connection.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { type LimiterGateway, limiterGateway } from '../support/limiter-gateway.ts';
 import { describeWithServers, RedisServer } from '../support/redis.ts';

@@ -5,7 +5,7 @@ import type { Claim, Decision, LimiterMeter } from './meter.ts';
 
 /**
  * Answers at once, in front of a meter that asks Redis, where Redis has said enough before: out of a lease, which may be
- * spent even while Redis fails, or with a denial that still holds, as long as it is Redis that rules.
+ * spent even while Redis fails, or with a denial that still holds, as long as Redis decides.
  */
 export class FrontMeter implements LimiterMeter {
   readonly #meter: LimiterMeter;
@@ -13,7 +13,7 @@ export class FrontMeter implements LimiterMeter {
   readonly #leases: LeaseTable;
   readonly #sharedMode: LimiterMode;
 
-  /** @param sharedMode The meter's mode while the one whom all ask rules. */
+  /** @param sharedMode The mode of the meter while the shared store decides. */
   constructor(meter: LimiterMeter, denials: DenialCache, leases: LeaseTable, sharedMode: LimiterMode = 'redis') {
     this.#sharedMode = sharedMode;
     this.#meter = meter;

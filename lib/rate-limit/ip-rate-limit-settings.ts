@@ -20,12 +20,11 @@ import { ALGORITHMS, NAMES_WITH_BURST, rateLimitAlgorithms } from './algorithms/
 import type { CounterLink } from './cluster/counter-question.ts';
 import { ON_STORE_ERROR } from './fallback/fallback.ts';
 import { IP_RATE_LIMIT_DEFAULTS, type IpRateLimitOptions } from './ip-rate-limit-options.ts';
-import { leaseCheck } from './leases/leasing-options.ts';
-import { type Quota, quotaProblem } from './quota.ts';
-import { quotasOfWindows, windowsCheck } from './quotas.ts';
+import { leaseCheck } from './leases/leasing-store.ts';
+import { type Quota, quotaProblem, quotasOfWindows, windowsCheck } from './quota.ts';
 import { FIELDS_FORMS } from './rate-limit-fields.ts';
+import { RedisUrl } from './redis/redis-address.ts';
 import { type RedisClient, redisClientProblem } from './redis/redis-client.ts';
-import { RedisUrl } from './redis/redis-url.ts';
 import { assertTrustProxy } from './trust-proxy.ts';
 
 /** Longest integer of a structured field (RFC 9651 §3.3.1). */

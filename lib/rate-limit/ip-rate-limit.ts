@@ -3,7 +3,7 @@ import { GatewayError } from '../core/errors.ts';
 import { GatewayEvents, type LimiterMode } from '../core/events.ts';
 import { type Exchange, exchangeOf } from '../core/exchange.ts';
 import type { GatewayRequest, Middleware, Next } from '../core/http.ts';
-import { AddressGate, deny } from './address-gate.ts';
+import { AddressGate, deny } from './address-list.ts';
 import { addressKey, clientKey } from './client-key.ts';
 import { CountedRequest, createEngine, type Engine, type LimiterContext } from './counted-request.ts';
 import type { IpRateLimitOptions } from './ip-rate-limit-options.ts';

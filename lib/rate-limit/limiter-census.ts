@@ -64,7 +64,7 @@ export class LimiterMember {
     if (place === undefined) return;
     place[kCensus] ??= { uses: new Map() };
     const census = place[kCensus];
-    if (this.#keys !== undefined) this.use = seatOf(census, this.#keys, this.use);
+    if (this.#keys !== undefined) this.use = useOf(census, this.#keys, this.use);
     noticeMaking(
       req,
       this.#madeAt,
@@ -75,7 +75,7 @@ export class LimiterMember {
   }
 }
 
-function seatOf({ uses }: Census, { redis, prefix }: LimiterKeys, fresh: PrefixUse): PrefixUse {
+function useOf({ uses }: Census, { redis, prefix }: LimiterKeys, fresh: PrefixUse): PrefixUse {
   const found = uses.get(redis)?.get(prefix);
   if (found !== undefined) return found;
   const ofRedis = uses.get(redis) ?? new Map<string, PrefixUse>();

@@ -1,8 +1,9 @@
 import type { ClientRateLimitInfo, Options, Store } from 'express-rate-limit';
+import { CAUSES } from '../core/causes.ts';
 import { GatewayError } from '../core/errors.ts';
 import { GatewayEvents, type LimiterMode } from '../core/events.ts';
 import { OptionsError, unknownOption } from '../core/options.ts';
-import { LimiterUnavailableError } from './fallback/limiter-unavailable-error.ts';
+import { retryAfterSeconds } from '../core/problem.ts';
 import type { IpRateLimitOptions } from './ip-rate-limit-options.ts';
 import {
   FOREIGN_LIMITER_OPTIONS,
@@ -193,4 +194,19 @@ function infoOf({ allowed, retryAfterMs, quotaStates }: Decision, limit: number)
   const { remaining, resetMs } = quotaStates[0] as QuotaState;
   const resetTime = new Date(Date.now() + (allowed ? resetMs : retryAfterMs));
   return { totalHits: allowed ? Math.max(1, limit - remaining) : limit + 1, resetTime };
+}
+
+const { status, title } = CAUSES.limiter_unavailable;
+
+/** Nobody could count a request, and the limiter lets none pass uncounted. Express takes status and fields from it. */
+export class LimiterUnavailableError extends Error {
+  readonly code = 'ERR_EXPRESSWAY_LIMITER_UNAVAILABLE';
+  readonly status = status;
+  readonly headers: Readonly<Record<string, string>>;
+
+  constructor(retryAfterMs: number) {
+    super(title);
+    this.name = 'LimiterUnavailableError';
+    this.headers = { 'Retry-After': String(retryAfterSeconds(retryAfterMs)), 'Cache-Control': 'no-store' };
+  }
 }

@@ -1,4 +1,4 @@
-import { ownCopy } from './own-copy.ts';
+import { ownCopy } from './client-key.ts';
 
 /** A map that forgets what was not asked for lately, so that it never has more than `capacity` entries. */
 export class RecentMap<Value> {

@@ -16,7 +16,7 @@ import {
 } from '../core/options.ts';
 import { type IpRateLimiter, ipRateLimit } from '../rate-limit/ip-rate-limit.ts';
 import type { IpRateLimitOptions } from '../rate-limit/ip-rate-limit-options.ts';
-import { windowsCheck } from '../rate-limit/quotas.ts';
+import { windowsCheck } from '../rate-limit/quota.ts';
 import { either, isList, isObject, isText } from './check-forms.ts';
 
 /** A limit of requests. */

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
-import type { RoundTrip } from '../../../lib/rate-limit/cluster/round-trip.ts';
 import { DenialCache } from '../../../lib/rate-limit/fallback/denial-cache.ts';
+import type { RoundTrip } from '../../../lib/rate-limit/leases/grant.ts';
 import { LeasingMeter } from '../../../lib/rate-limit/leases/leasing-meter.ts';
 import type { LeasingStore } from '../../../lib/rate-limit/leases/leasing-store.ts';
 import { LeaseTable } from '../../../lib/rate-limit/leases/leasing-table.ts';

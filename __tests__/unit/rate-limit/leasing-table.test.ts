@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import { type Grant, LeaseTable } from '../../../lib/rate-limit/leases/leasing-table.ts';
+import type { Grant } from '../../../lib/rate-limit/leases/grant.ts';
+import { LeaseTable } from '../../../lib/rate-limit/leases/leasing-table.ts';
 import type { Claim } from '../../../lib/rate-limit/meter.ts';
 
 const START = 1_790_000_000_000;

@@ -6,8 +6,8 @@ import type {
   OneQuestion,
 } from '../../../lib/rate-limit/cluster/counter-question.ts';
 import { limiterCounter } from '../../../lib/rate-limit/cluster/limiter-counter.ts';
-import type { RoundTrip } from '../../../lib/rate-limit/cluster/round-trip.ts';
 import { ipRateLimit } from '../../../lib/rate-limit/ip-rate-limit.ts';
+import type { RoundTrip } from '../../../lib/rate-limit/leases/grant.ts';
 import type { Claim, Decision } from '../../../lib/rate-limit/meter.ts';
 import { openLimiterMeter } from '../../../lib/rate-limit/open-meter.ts';
 

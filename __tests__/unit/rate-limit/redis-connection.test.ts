@@ -1,8 +1,7 @@
 import { EventEmitter } from 'node:events';
 import { describe, expect, jest, test } from '@jest/globals';
-import { clusterSlot } from '../../../lib/rate-limit/redis/cluster-slot.ts';
 import { type RedisClient, redisClientKind, redisClientProblem } from '../../../lib/rate-limit/redis/redis-client.ts';
-import { connectionOf } from '../../../lib/rate-limit/redis/redis-connection.ts';
+import { clusterSlot, connectionOf } from '../../../lib/rate-limit/redis/redis-connection.ts';
 import { FakeRedisClient } from './fake-redis-client.ts';
 
 const emitter = (more: object): RedisClient => Object.assign(new EventEmitter(), more) as unknown as RedisClient;

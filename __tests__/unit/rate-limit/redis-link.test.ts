@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import type { ImportRedis } from '../../../lib/rate-limit/redis/own-redis-client.ts';
 import { LONGEST_RECONNECT_MS, reconnectStrategy } from '../../../lib/rate-limit/redis/own-redis-client.ts';
+import { RedisUrl } from '../../../lib/rate-limit/redis/redis-address.ts';
 import { RedisLink } from '../../../lib/rate-limit/redis/redis-link.ts';
-import { RedisUrl } from '../../../lib/rate-limit/redis/redis-url.ts';
 import { eventually } from '../../support/servers.ts';
 import { FakeRedisClient } from './fake-redis-client.ts';
 

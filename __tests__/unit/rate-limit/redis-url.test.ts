@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
-import { RedisUrl } from '../../../lib/rate-limit/redis/redis-url.ts';
+import { RedisUrl } from '../../../lib/rate-limit/redis/redis-address.ts';
 
 const addressOf = (href: string) => new RedisUrl(href).address;
 const problemOf = (href: string) => new RedisUrl(href).problem;

@@ -1,6 +1,6 @@
 import type { Send } from '../../rate-limit/meter.ts';
+import { RedisUrl } from '../../rate-limit/redis/redis-address.ts';
 import { RedisLink } from '../../rate-limit/redis/redis-link.ts';
-import { RedisUrl } from '../../rate-limit/redis/redis-url.ts';
 import { type Check, type Finding, failure, note } from './finding.ts';
 import { redisPermissions } from './redis-permissions.ts';
 import { redisClock, redisLatency, redisServer } from './redis-server.ts';

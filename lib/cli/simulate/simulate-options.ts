@@ -4,8 +4,7 @@ import {
   NAMES_WITH_BURST,
   rateLimitAlgorithms,
 } from '../../rate-limit/algorithms/registry.ts';
-import { type Quota, quotaProblem } from '../../rate-limit/quota.ts';
-import { quotasOfWindows, windowsCheck } from '../../rate-limit/quotas.ts';
+import { type Quota, quotaProblem, quotasOfWindows, windowsCheck } from '../../rate-limit/quota.ts';
 import { integer, readArguments } from '../arguments.ts';
 import { UsageError } from '../command.ts';
 import { fieldProblem, type JsonFields, LOG_FORMATS, type LogFormat } from './log-line.ts';

@@ -1,4 +1,4 @@
-import { quotasOfWindows, windowsCheck } from '../../rate-limit/quotas.ts';
+import { quotasOfWindows, windowsCheck } from '../../rate-limit/quota.ts';
 import { readArguments, readEnvFile } from '../arguments.ts';
 import { type Command, UsageError } from '../command.ts';
 import { GATEWAY_PACKAGES, requirePackages } from '../packages.ts';

@@ -12,7 +12,7 @@ export interface CountedMeterParts {
   /** Milliseconds that one question may take. */
   readonly timeoutMs: number;
   readonly missRule: MissRule;
-  /** Rules while nobody answers. */
+  /** Decides while nobody answers. */
   readonly fallback: Fallback;
   readonly onModeChange: ModeListener;
 }

@@ -1,6 +1,6 @@
 import type { AlgorithmName } from '../algorithms/registry.ts';
+import type { RoundTrip } from '../leases/grant.ts';
 import type { Quota } from '../quota.ts';
-import type { RoundTrip } from './round-trip.ts';
 
 /** Whose counts are meant: limiters that are alike in all of this share them. */
 export interface CountedLimiter {

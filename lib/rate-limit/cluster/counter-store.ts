@@ -1,6 +1,6 @@
+import type { RoundTrip, RoundTripStore } from '../leases/grant.ts';
 import type { Claim, Debt } from '../meter.ts';
 import type { CountedLimiter, CounterAnswer, CounterLink, OneQuestion } from './counter-question.ts';
-import type { RoundTrip, RoundTripStore } from './round-trip.ts';
 
 interface Asked {
   readonly question: OneQuestion;

@@ -1,5 +1,6 @@
 import { warn } from '../../core/warnings.ts';
 import { ALGORITHMS } from '../algorithms/registry.ts';
+import type { RoundTrip } from '../leases/grant.ts';
 import { leastAhead } from '../leases/leasing-store.ts';
 import { MemoryMeter } from '../memory/memory-meter.ts';
 import type { Claim } from '../meter.ts';
@@ -10,7 +11,6 @@ import type {
   CounterQuestion,
   TakeQuestion,
 } from './counter-question.ts';
-import type { RoundTrip } from './round-trip.ts';
 
 /** Counts for limiters of other processes. */
 export interface LimiterCounter {

@@ -1,6 +1,6 @@
 import { type Algorithm, type ClientRecord, copyOf, redate } from '../algorithms/algorithm.ts';
+import { ownCopy } from '../client-key.ts';
 import type { Claim, Debt, Owed } from '../meter.ts';
-import { ownCopy } from '../own-copy.ts';
 import { type Quota, shareOf } from '../quota.ts';
 
 /** About 25 MB, were it ever full. A debt that is forgotten lets its client have so much more, once. */

@@ -1,4 +1,4 @@
-import type { Claim, Decision, QuotaState } from '../meter.ts';
+import type { Claim, Debt, Decision, QuotaState, SharedMeter } from '../meter.ts';
 import { RecentMap } from '../recent-map.ts';
 
 /** About 30 MB, were it ever full. A denial that is forgotten early costs one question to Redis. */
@@ -93,3 +93,32 @@ function waitOfOneMs(quotaStates: readonly QuotaState[]): number {
 /** No key of a client has a space in it. */
 const keyOf = ({ key, limit }: Claim, cost: number): string =>
   cost === 1 && limit === undefined ? key : `${key} ${cost} ${limit ?? ''}`;
+
+/** Puts what a shared meter says into a cache of denials. */
+export class RememberingMeter implements SharedMeter {
+  readonly loaded: Promise<void>;
+  readonly #meter: SharedMeter;
+  readonly #denials: DenialCache;
+
+  constructor(meter: SharedMeter, denials: DenialCache) {
+    this.#meter = meter;
+    this.#denials = denials;
+    this.loaded = meter.loaded;
+  }
+
+  take(claim: Claim): Promise<Decision> {
+    const { era } = this.#denials;
+    return this.#meter.take(claim).then((decision) => {
+      this.#denials.learn(claim, decision, era);
+      return decision;
+    });
+  }
+
+  charge(debt: Debt): Promise<void> {
+    return this.#meter.charge(debt);
+  }
+
+  reset(key: string): Promise<void> {
+    return this.#meter.reset(key);
+  }
+}

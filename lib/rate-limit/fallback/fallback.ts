@@ -1,4 +1,5 @@
 import type { LimiterMode } from '../../core/events.ts';
+import type { MemoryMeter } from '../memory/memory-meter.ts';
 import type { Claim, Decision } from '../meter.ts';
 import type { Debts } from './debts.ts';
 
@@ -7,7 +8,7 @@ export type OnStoreError = 'local' | 'open' | 'closed';
 
 export const ON_STORE_ERROR: readonly OnStoreError[] = ['local', 'open', 'closed'];
 
-/** Rules in place of a shared store that fails, at once. */
+/** Decides in place of a shared store that fails, at once. */
 export interface Fallback {
   readonly mode: LimiterMode;
   /** What it let pass and the store has to be told of; nothing where nobody counts. */
@@ -21,4 +22,84 @@ export interface Fallback {
   /** Is told how many gateways share the limits. */
   shareWith(gateways: number): void;
   reset(key: string): void;
+}
+
+/** What clients are told to wait at least, and at most (they may be back much sooner than a pause in our asking ends). */
+const LEAST_WAIT_MS = 1_000;
+const MOST_WAIT_MS = 5_000;
+
+const PASSED: Decision = Object.freeze({ allowed: true, retryAfterMs: 0, quotaStates: Object.freeze([]) });
+
+/** Lets everybody pass, and counts nobody. */
+export class OpenFallback implements Fallback {
+  readonly mode: LimiterMode = 'open';
+  readonly debts = undefined;
+
+  take(): Decision {
+    return PASSED;
+  }
+
+  owe(): void {}
+  learn(): void {}
+  shareWith(): void {}
+  reset(): void {}
+}
+
+/** Refuses everybody until the store works again. */
+export class ClosedFallback implements Fallback {
+  readonly mode: LimiterMode = 'closed';
+  readonly debts = undefined;
+
+  take(_claim: Claim, waitMs: number): Decision {
+    const retryAfterMs = Math.min(Math.max(waitMs, LEAST_WAIT_MS), MOST_WAIT_MS);
+    return { allowed: false, retryAfterMs, quotaStates: [] };
+  }
+
+  owe(): void {}
+  learn(): void {}
+  shareWith(): void {}
+  reset(): void {}
+}
+
+/**
+ * Counts in this process, from where the store's counts were last seen, with this gateway's part of the limits. What
+ * it knows of clients is written into the records that it counts in, so that it takes no memory of its own.
+ */
+export class LocalFallback implements Fallback {
+  readonly mode: LimiterMode = 'local';
+  readonly debts: Debts;
+  readonly #meter: MemoryMeter;
+
+  constructor(meter: MemoryMeter, debts: Debts) {
+    this.#meter = meter;
+    this.debts = debts;
+  }
+
+  take(claim: Claim): Decision {
+    return this.#meter.take(claim);
+  }
+
+  owe(claim: Claim, allowed: boolean): void {
+    if (claim.cost === 0) return;
+    const now = Date.now();
+    // Also of a client that is refused: a store that has lost its counts has to be told what they were.
+    if (!this.debts.has(claim.key)) {
+      this.debts.open(claim, this.#meter.recordsBefore(claim, allowed ? claim.cost : 0, now));
+    }
+    if (allowed) this.debts.add(claim, now);
+  }
+
+  learn(claim: Claim, decision: Decision): void {
+    this.#meter.learn(claim, decision);
+  }
+
+  shareWith(gateways: number): void {
+    this.#meter.shareWith(gateways);
+    this.debts.shareWith(gateways);
+  }
+
+  reset(key: string): void {
+    this.#meter.reset(key);
+    this.debts.forget(key);
+  }
 }

@@ -13,7 +13,7 @@ export interface GuardedStoreParts {
   readonly timeoutMs: number;
   /** When late replies mean that the store is away. */
   readonly missRule: MissRule;
-  /** Rules while the store fails. */
+  /** Decides while the store fails. */
   readonly fallback: Fallback;
   readonly onModeChange: ModeListener;
   /** Sees to it that the store is tried after so many milliseconds; a later call takes the place of an earlier one. */

@@ -1,9 +1,9 @@
 import type { LimiterMode } from '../../core/events.ts';
 import type { Claim, Decision, LimiterMeter, ModeListener, Send, SharedMeter } from '../meter.ts';
 import { Heartbeat } from '../redis/heartbeat.ts';
+import { RedisUrl } from '../redis/redis-address.ts';
 import type { RedisClient } from '../redis/redis-client.ts';
 import { RedisLink } from '../redis/redis-link.ts';
-import { RedisUrl } from '../redis/redis-url.ts';
 import type { Fallback } from './fallback.ts';
 import { GuardedStore } from './guarded-store.ts';
 import type { MissRule } from './store-breaker.ts';
@@ -15,7 +15,7 @@ export interface ResilientMeterParts {
   /** Milliseconds that one call of Redis may take. */
   readonly timeoutMs: number;
   readonly missRule: MissRule;
-  /** Rules while Redis fails. */
+  /** Decides while Redis fails. */
   readonly fallback: Fallback;
   readonly openShared: (send: Send) => SharedMeter;
   readonly onModeChange: ModeListener;

@@ -1,6 +1,6 @@
-import type { RoundTripStore } from '../cluster/round-trip.ts';
 import type { DenialCache } from '../fallback/denial-cache.ts';
 import type { Claim, Debt, Decision, SharedMeter } from '../meter.ts';
+import type { RoundTripStore } from './grant.ts';
 import type { LeaseTable } from './leasing-table.ts';
 
 export interface LeasingMeterParts {

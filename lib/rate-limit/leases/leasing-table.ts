@@ -1,23 +1,10 @@
-import type { Claim, Decision, QuotaState } from '../meter.ts';
+import type { Claim, Decision } from '../meter.ts';
 import { RecentMap } from '../recent-map.ts';
-import { type Due, msUntil, notYet } from './leasing-dues.ts';
+import type { Grant } from './grant.ts';
+import { type Due, msUntil, notYet } from './grant.ts';
 
 /** About 40 MB, were it ever full. A lease that is forgotten early is quota that nobody can spend. */
 const MOST_LEASES = 100_000;
-
-/** What one trip to Redis has brought. */
-export interface Grant {
-  /** Charged in Redis beyond the claim itself. */
-  readonly ahead: number;
-  /** Milliseconds for which all of it may be kept, counted from when Redis was asked. */
-  readonly leaseMs: number;
-  /** How Redis stands, with all of it charged: `resetMs` as for a claim of 1 where nothing is left. */
-  readonly quotaStates: readonly QuotaState[];
-  /** Milliseconds until each window is over, or each bucket full. */
-  readonly restsMs: readonly number[];
-  /** What of it is not there yet, under each quota where something is not. */
-  readonly dues?: readonly Due[] | undefined;
-}
 
 /** How much more a client gets that has used up what it got: with 4, a gateway learns in three trips what it needs. */
 const GROWTH = 4;

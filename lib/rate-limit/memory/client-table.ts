@@ -1,5 +1,5 @@
 import { ClientRecord } from '../algorithms/algorithm.ts';
-import { ownCopy } from '../own-copy.ts';
+import { ownCopy } from '../client-key.ts';
 
 /** So many parts are there at most: each one grows, and is thrown away, in a moment nobody notices. */
 const MOST_SHARDS = 128;

@@ -6,9 +6,9 @@ import {
   ownRedisClient,
   reconnectStrategy,
 } from './own-redis-client.ts';
+import { RedisUrl } from './redis-address.ts';
 import type { RedisClient } from './redis-client.ts';
 import { connectionOf, type RedisConnection } from './redis-connection.ts';
-import { RedisUrl } from './redis-url.ts';
 
 /** Is told when the connection comes and goes. */
 export interface LinkObserver {

@@ -1,6 +1,5 @@
 import type { ClientRateLimitInfo, Options } from 'express-rate-limit';
 import { type RedisReply, RedisStore } from 'rate-limit-redis';
-import { fixedWindowDecision } from '../algorithms/fixed-window-decision.ts';
 import type { Claim, Debt, Decision, Owed, QuotaState, Send, SharedMeter } from '../meter.ts';
 import type { Quota } from '../quota.ts';
 import { LuaScript } from './lua.ts';
@@ -90,4 +89,12 @@ export class RedisWindows implements SharedMeter {
   reset(key: string): Promise<void> {
     return this.#store.resetKey(key);
   }
+}
+
+/** What a count of a fixed window says. */
+export function fixedWindowDecision({ totalHits, resetTime }: ClientRateLimitInfo, limit: number): Decision {
+  const resetMs = resetTime === undefined ? 0 : Math.max(0, resetTime.getTime() - Date.now());
+  const allowed = totalHits <= limit;
+  const quotaStates = [{ remaining: Math.max(0, limit - totalHits), resetMs }];
+  return { allowed, retryAfterMs: allowed ? 0 : resetMs, quotaStates };
 }

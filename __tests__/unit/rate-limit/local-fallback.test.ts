@@ -6,7 +6,7 @@ import { fixedWindow } from '../../../lib/rate-limit/algorithms/fixed-window.ts'
 import { slidingWindow } from '../../../lib/rate-limit/algorithms/sliding-window.ts';
 import { tokenBucket } from '../../../lib/rate-limit/algorithms/token-bucket.ts';
 import { Debts } from '../../../lib/rate-limit/fallback/debts.ts';
-import { LocalFallback } from '../../../lib/rate-limit/fallback/local-fallback.ts';
+import { LocalFallback } from '../../../lib/rate-limit/fallback/fallback.ts';
 import { MemoryMeter } from '../../../lib/rate-limit/memory/memory-meter.ts';
 import type { Decision } from '../../../lib/rate-limit/meter.ts';
 import { shareOf } from '../../../lib/rate-limit/quota.ts';
