@@ -13,6 +13,15 @@ export const queueDefaults = Object.freeze({ size: 0, timeoutMs: 1_000 });
 
 export const queueChecks: Checks<QueueOptions> = { size: integer(0, 1_000_000), timeoutMs: durationMs };
 
+/** What `load()` of a proxy says of its queue. */
+export interface QueueLoad {
+  /** Requests that wait in the queue for a backend. */
+  readonly waiting: number;
+}
+
+/** Of a proxy without a queue. */
+export const NO_QUEUE: QueueLoad = Object.freeze({ waiting: 0 });
+
 /** A request that waits for a slot at a backend. */
 export interface Waiter {
   /** Takes a slot if there is one for it, in the same tick. */
@@ -53,8 +62,8 @@ export class RequestQueue {
     this.#slots = slots;
   }
 
-  get length(): number {
-    return this.#waiting.size;
+  get load(): QueueLoad {
+    return { waiting: this.#waiting.size };
   }
 
   /** @returns False when the queue is full. */

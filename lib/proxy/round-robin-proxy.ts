@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Backend, BackendStatus } from '../backends/backend.ts';
 import { assertBackends, type BackendOptions, readBackends } from '../backends/backend-url.ts';
+import { NO_QUEUE, type QueueLoad } from '../backends/queue.ts';
 import type { GatewayEvents } from '../core/events.ts';
 import { exchangeOf } from '../core/exchange.ts';
 import type { Middleware, Next } from '../core/http.ts';
@@ -14,11 +15,9 @@ import type { RoundRobinProxyOptions } from './round-robin-proxy-options.ts';
 import { assertBackendTls, type BackendTlsOptions } from './transport/backend-tls.ts';
 
 /** How much a proxy works on at the moment. */
-export interface ProxyLoad {
+export interface ProxyLoad extends QueueLoad {
   /** Requests in progress, the waiting ones included. */
   readonly inFlight: number;
-  /** Those of them that wait in the queue for a backend. */
-  readonly waiting: number;
   /** Retries that the budget would still allow. */
   readonly retriesLeft: number;
 }
@@ -141,7 +140,7 @@ function controls(parts: ProxyParts, firstRequest: FirstRequest): Omit<RoundRobi
     events,
     responseTimeoutMs: parts.timeouts.responseTimeoutMs,
     status: () => pool.status(),
-    load: () => ({ inFlight: budget.requests, waiting: queue?.length ?? 0, retriesLeft: budget.left }),
+    load: () => ({ inFlight: budget.requests, ...(queue?.load ?? NO_QUEUE), retriesLeft: budget.left }),
     setBackends(backends): void {
       assertBackends(backends);
       membership.replace(readBackends(backends));

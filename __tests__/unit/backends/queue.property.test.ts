@@ -152,7 +152,7 @@ test.each(POLICIES)('%s: no request waits while a backend is available that it w
         await act(scene);
         await new Promise((resolve) => setImmediate(resolve));
         expect(scene.starved).toEqual([]);
-        expect(scene.line.length).toBe(scene.waiting.length);
+        expect(scene.line.load.waiting).toBe(scene.waiting.length);
       }
       scene.line.close();
       scene.ejections.close();
