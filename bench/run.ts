@@ -8,6 +8,7 @@ import { gate } from './subcommands/gate.ts';
 import { latency } from './subcommands/latency.ts';
 import { layers } from './subcommands/layers.ts';
 import { limiter } from './subcommands/limiter.ts';
+import { overload } from './subcommands/overload.ts';
 import { profile } from './subcommands/profile.ts';
 import { sizes } from './subcommands/sizes.ts';
 import { soak } from './subcommands/soak.ts';
@@ -26,6 +27,7 @@ const SUBCOMMANDS: readonly Subcommand[] = [
   backends,
   failover,
   workers,
+  overload,
   profile,
   gate,
 ];

@@ -1,11 +1,11 @@
 import express from 'express';
-import { circuitBreaker, ipRateLimit, requestGuard, roundRobinProxy } from 'expressway';
+import { circuitBreaker, ipRateLimit, loadShedding, requestGuard, roundRobinProxy } from 'expressway';
 import type { Host, HostedApp } from 'expressway/gateway';
 import { middlewareOptions } from './config.ts';
 
 /** The gateway: an Express app, and the middlewares of the suite in the order in which a request passes them. */
 export function createApp(host: Host): HostedApp {
-  const { trustProxy, guard, limit, circuit, forward } = middlewareOptions(host);
+  const { trustProxy, shedding, guard, limit, circuit, forward } = middlewareOptions(host);
 
   const limiter = ipRateLimit(limit);
   const proxy = roundRobinProxy(forward);
@@ -20,14 +20,16 @@ export function createApp(host: Host): HostedApp {
   // Whose word counts for the address of a client.
   app.set('trust proxy', trustProxy);
 
-  // 1. Rejects ambiguous requests (request smuggling, odd paths) with 400, and normalises the path.
+  // 1. Rejects a part of the requests with 503 when more come than the process can serve.
+  app.use(loadShedding(shedding));
+  // 2. Rejects ambiguous requests (request smuggling, odd paths) with 400, and normalises the path.
   app.use(requestGuard(guard));
-  // 2. Counts the requests of each client: 429 over the limit.
+  // 3. Counts the requests of each client: 429 over the limit.
   app.use(limiter);
   // Your own authentication goes here.
-  // 3. Stops asking when too many requests fail: 503 for a while.
+  // 4. Stops asking when too many requests fail: 503 for a while.
   app.use(breaker);
-  // 4. Forwards to the next available backend, and to another one when that fails.
+  // 5. Forwards to the next available backend, and to another one when that fails.
   app.use(proxy);
 
   return { app, limiter, breaker, proxy };

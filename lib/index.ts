@@ -67,6 +67,7 @@ export {
   type LimitedEvent,
   type LimiterMode,
   type LimiterModeChangeEvent,
+  type LoadSheddingChangeEvent,
   type ProblemEvent,
   type ProblemSeverity,
   type RejectedEvent,
@@ -80,6 +81,14 @@ export type { LimiterDecision } from './core/recorder.ts';
 export { type ExpressMessages, expressServerOptions } from './ingress/express-server-options.ts';
 export { hardenServer } from './ingress/harden-server.ts';
 export { type HardenServerOptions, hardenServerDefaults } from './ingress/harden-server-options.ts';
+export {
+  type LoadShedding,
+  type LoadSheddingOptions,
+  type LoadSheddingStatus,
+  loadShedding,
+  loadSheddingDefaults,
+  type Priority,
+} from './ingress/load-shedding.ts';
 export type { AmbiguousPaths } from './ingress/request-checks.ts';
 export {
   type RequestGuard,

@@ -69,6 +69,12 @@ test('docs/request-guard.md: a path with two readings is refused', async () => {
   expect(await (await example.get('/%61//b')).text()).toBe('one reading: /a/b');
 }, 60_000);
 
+test('docs/overload.md: a gateway with time to spare serves every request', async () => {
+  const example = cleanup.add(runExample('overload'));
+  expect(await (await example.get('/healthz')).text()).toBe('ok');
+  expect(await (await example.get('/checkout/1')).text()).toBe('served: /checkout/1');
+}, 60_000);
+
 test('docs/harden-server.md: a head that is too large is refused, and told of', async () => {
   const example = cleanup.add(runExample('harden-server'));
   expect(await (await example.get('/')).text()).toBe('hello');

@@ -50,6 +50,7 @@ const DEFAULTS = {
   ambiguousPaths: 'reject',
   identityHeaders: [],
   mergeSlashes: true,
+  maxDelayMs: 40,
   bounds: {
     headTimeoutMs: 15_000,
     maxTargetBytes: 8_192,
@@ -145,6 +146,7 @@ const BAD: readonly (readonly [string, string, RegExp])[] = [
   ['AMBIGUOUS_PATHS', 'maybe', /one of reject, strict, pass, got "maybe"/],
   ['IDENTITY_HEADERS', 'x-tenant, x user', /header names, or beginnings such as x-corp-\*, got "x user"/],
   ['MERGE_SLASHES', 'maybe', /one of on, off, got "maybe"/],
+  ['LOAD_SHEDDING_DELAY_MS', '-1', /from 0/],
   ['KEEP_ALIVE_TIMEOUT_MS', '0', /from 1/],
   ['REDIS_URL', 'http://localhost:6379', /a URL like redis:/],
   ['REDIS_URL', 'localhost', /a URL like redis:/],
@@ -250,6 +252,7 @@ const GOOD: readonly (readonly [string, string, object])[] = [
   ['AMBIGUOUS_PATHS', 'pass', { ambiguousPaths: 'pass' }],
   ['IDENTITY_HEADERS', ' X-Tenant, x-corp-*,', { identityHeaders: ['X-Tenant', 'x-corp-*'] }],
   ['MERGE_SLASHES', 'off', { mergeSlashes: false }],
+  ['LOAD_SHEDDING_DELAY_MS', '0', { maxDelayMs: 0 }],
   ['HEAD_TIMEOUT_MS', '0', { bounds: { ...DEFAULTS.bounds, headTimeoutMs: 0 } }],
   ['MAX_TARGET_BYTES', '99', { bounds: { ...DEFAULTS.bounds, maxTargetBytes: 99 } }],
   ['MAX_CONNECTIONS_PER_ADDRESS', '7', { bounds: { ...DEFAULTS.bounds, maxConnectionsPerAddress: 7 } }],

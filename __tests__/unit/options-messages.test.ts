@@ -11,6 +11,7 @@ import {
   gracefulShutdown,
   hardenServer,
   ipRateLimit,
+  loadShedding,
   OptionsError,
   observability,
   prometheusMetrics,
@@ -47,6 +48,7 @@ const inProxy =
 /** What makes something of an object of options, without any that it needs. */
 const MAKERS: Readonly<Record<string, (options: object) => unknown>> = {
   RequestGuardOptions: (options) => requestGuard(options),
+  LoadSheddingOptions: (options) => loadShedding(options),
   GracefulShutdownOptions: (options) => gracefulShutdown(createServer(), options),
   IpRateLimitOptions: (options) => ipRateLimit(options).close(),
   LeaseOptions: (lease) => ipRateLimit({ lease: { share: 0.1, ...lease } }).close(),

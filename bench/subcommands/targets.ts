@@ -11,7 +11,7 @@ import { LAYERS, type LayerName } from '../targets/layer-names.ts';
 export const FLOOR = new NodeTarget('floor', 'bare node:http + undici, a Pool for each backend, in turn');
 export const HPM = new NodeTarget('hpm', 'http-proxy-middleware + express-rate-limit + cockatiel on Express 5');
 export const FASTIFY = new NodeTarget('fastify', '@fastify/http-proxy, bare', { isPeer: true });
-const FAST_GATEWAY = new NodeTarget('fast-gateway', 'fast-gateway, bare', { isPeer: true });
+export const FAST_GATEWAY = new NodeTarget('fast-gateway', 'fast-gateway, bare', { isPeer: true });
 const EXPRESS_HTTP_PROXY = new NodeTarget('express-http-proxy', 'express-http-proxy on Express 5, bare', {
   isPeer: true,
 });
@@ -26,6 +26,9 @@ export const SUITE = layered(
   'bounds',
   'Expressway, all on: limiter, route circuit, circuit per backend, health checks, failover, guard, metrics, access log to a file, bounds',
 );
+
+/** As the gateway mounts it. */
+export const SUITE_SHEDDING = layered('suite-shedding', 'bounds+shedding', 'the suite with loadShedding()');
 
 /** With what few need all the time. */
 export const SUITE_WATCHED = layered(
@@ -54,7 +57,7 @@ export const ALL = [
   ...new Set([FLOOR, SUITE, SUITE_WATCHED, SUITE_PLAIN, ...NODE_PEERS, EXPRESS, TRANSPORT, ...LAYERED]),
 ];
 
-function layered(name: string, top: LayerName, title: string): NodeTarget {
+function layered(name: string, top: LayerName | 'bounds+shedding', title: string): NodeTarget {
   return new NodeTarget(name, title, {
     script: 'expressway',
     args: ({ folder }) => [top, join(folder, `${name}.access.log`)],

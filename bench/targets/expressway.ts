@@ -11,6 +11,7 @@ import {
   GatewayEvents,
   hardenServer,
   ipRateLimit,
+  loadShedding,
   observability,
   type PrometheusMetrics,
   prometheusMetrics,
@@ -25,7 +26,9 @@ import { LAYERS, type LayerName } from './layer-names.ts';
 // The layers of `layer-names.ts` up to the one that the first argument names; the second is the file of the access log, the
 // others are the backends. All of them together are the gateway of example-gateway/, save for its admin listener.
 
-const [top = '', file = '', ...origins] = process.argv.slice(2);
+const [wanted = '', file = '', ...origins] = process.argv.slice(2);
+// `bounds+shedding` is the suite with load shedding, for `overload`.
+const [top = '', extra] = wanted.split('+');
 const height = LAYERS.findIndex(([name]) => name === top);
 if (height === -1) throw new Error(`no layer "${top}"; there are ${LAYERS.map(([name]) => name).join(', ')}`);
 const has = (layer: LayerName): boolean => LAYERS.findIndex(([name]) => name === layer) <= height;
@@ -83,6 +86,7 @@ const app = express();
 app.disable('x-powered-by');
 const mounted = [
   has('observability') ? [observer()] : [],
+  extra === 'shedding' ? [loadShedding({ events })] : [],
   has('guard') ? [guard] : [],
   has('limiter') ? [limiter] : [],
   has('circuit') ? [breaker] : [],

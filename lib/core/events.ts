@@ -180,6 +180,13 @@ export interface ClientPipelinedEvent {
   readonly address: string | undefined;
 }
 
+/** The gateway begins to reject requests because its event loop runs late, or ends that. */
+export interface LoadSheddingChangeEvent {
+  readonly isShedding: boolean;
+  /** Milliseconds by which the event loop was late. */
+  readonly delayMs: number;
+}
+
 /** The events of {@link GatewayEvents}, each with what its listeners get. */
 export interface GatewayEventMap {
   /** A request was over its limit and got 429, or would have. */
@@ -210,6 +217,8 @@ export interface GatewayEventMap {
   problem: [ProblemEvent];
   /** A client pipelines requests: once for each connection. */
   clientPipelined: [ClientPipelinedEvent];
+  /** `loadShedding()` begins or ends to reject requests because the event loop runs late. */
+  loadSheddingChange: [LoadSheddingChangeEvent];
 }
 
 /** As the emitter keeps it; one that is called once is in a wrapper. */

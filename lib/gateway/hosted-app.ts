@@ -6,6 +6,7 @@ import type {
   GatewayEvents,
   IpRateLimiter,
   IpRateLimitOptions,
+  LoadSheddingOptions,
   RequestGuardOptions,
   RoundRobinProxy,
   RoundRobinProxyOptions,
@@ -27,6 +28,7 @@ export interface Host {
 
 /** Options of the middlewares of the suite. */
 export interface MiddlewareOptions {
+  readonly shedding: LoadSheddingOptions;
   readonly guard: RequestGuardOptions;
   readonly limiter: IpRateLimitOptions;
   readonly breaker: CircuitBreakerOptions;
@@ -72,6 +74,7 @@ export function middlewareOptions(config: Config, events: GatewayEvents, counter
   const { ambiguousPaths, mergeSlashes, trustProxy, redisUrl, circuit } = config;
   const store = redisUrl === undefined && counter !== undefined ? { counter } : { redis: redisUrl };
   return {
+    shedding: { maxDelayMs: config.maxDelayMs, events },
     guard: { ambiguousPaths, mergeSlashes, events },
     limiter: { ...limitsOf(config, counter), ...store, trustProxy, events },
     breaker: { ...circuit, name: 'route', events },

@@ -1,5 +1,5 @@
 import express from 'express';
-import { circuitBreaker, compose, ipRateLimit, requestGuard, roundRobinProxy } from '../index.ts';
+import { circuitBreaker, compose, ipRateLimit, loadShedding, requestGuard, roundRobinProxy } from '../index.ts';
 import type { Host, HostedApp } from './hosted-app.ts';
 
 /** The app of `npx expressway start`: every middleware of the suite, as the variables say, as one layer of Express. */
@@ -11,6 +11,6 @@ export function standardApp({ config, options }: Host): HostedApp {
   const proxy = roundRobinProxy(options.proxy);
   const app = express();
   app.disable('x-powered-by').disable('etag').set('query parser', false).set('trust proxy', config.trustProxy);
-  app.use(compose(requestGuard(options.guard), limiter, breaker, proxy));
+  app.use(compose(loadShedding(options.shedding), requestGuard(options.guard), limiter, breaker, proxy));
   return { app, limiter, breaker, proxy };
 }

@@ -10,6 +10,8 @@ const SHORTAGE_MS = 15_000;
 /** From here on, an event loop that stood still is worth a word; and from here on a warning. Collections of garbage and a busy machine do less. */
 const NOTICED_MS = 300;
 const BLOCKED_MS = 1_000;
+/** At the edge of an overload it begins and ends again and again. */
+const SHEDDING_MS = 5_000;
 /** The share of errors from which they are worth a word. */
 const NOTICEABLE = 0.01;
 const LEAST_ERRORS = 2;
@@ -62,6 +64,34 @@ function nextStepFor(code: string): string | undefined {
   if (code === 'ENOBUFS' || code === 'ENOMEM') return 'Give the machine more memory, or lower MAX_CONNECTIONS.';
   return undefined;
 }
+
+const shedding: ProblemKind<TrafficSources> = {
+  problem: 'load_shedding',
+  isState: true,
+  severity: 'critical',
+  meaning:
+    'The process has more requests than it can serve: its event loop runs late, and `loadShedding()` rejects a part of them with 503 (`load_shed`).',
+  nextStep:
+    'Use more processes (WORKERS) or more machines; if the load is unusual, lower RATE_LIMIT_MAX for the clients that cause it.',
+  detector({ events }) {
+    let isShedding = false;
+    let at = Number.NEGATIVE_INFINITY;
+    let delayMs = 0;
+    const close = on(events, 'loadSheddingChange', (event) => {
+      isShedding = event.isShedding;
+      at = Date.now();
+      if (event.isShedding) delayMs = event.delayMs;
+    });
+    return {
+      close,
+      *look() {
+        if (!isShedding && Math.abs(Date.now() - at) > SHEDDING_MS) return;
+        const text = `Requests get 503, since more of them come than the process can serve: its event loop ran ${duration(delayMs)} late.`;
+        yield { subject: '', title: 'the gateway is overloaded and rejects a part of the requests', text };
+      },
+    };
+  },
+};
 
 const dns: ProblemKind<TrafficSources> = {
   problem: 'dns_failing',
@@ -127,8 +157,8 @@ const ownErrors: ProblemKind<TrafficSources> = {
         const causes: [string, number][] = [];
         for (const [cause, count] of now.causes) {
           const { status = 0, blame = 'client' } = CAUSES[cause as Cause] ?? {};
-          // That has a problem of its own.
-          if (status < 500 || blame !== 'gateway' || cause === 'gateway_resources') continue;
+          // Those have problems of their own.
+          if (status < 500 || blame !== 'gateway' || cause === 'gateway_resources' || cause === 'load_shed') continue;
           const recent = count - (before.causes.get(cause) ?? 0);
           if (recent > 0) causes.push([cause, recent]);
         }
@@ -189,6 +219,7 @@ const others: ProblemKind<TrafficSources> = {
 /** The worst first. */
 export const PROCESS_PROBLEMS: readonly ProblemKind<TrafficSources>[] = [
   resources,
+  shedding,
   ownErrors,
   dns,
   eventLoop,

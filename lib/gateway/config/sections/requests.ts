@@ -7,6 +7,8 @@ export interface RequestsConfig {
   readonly ambiguousPaths: AmbiguousPaths;
   /** Whether several slashes in a row in a path become one. */
   readonly mergeSlashes: boolean;
+  /** Milliseconds by which the event loop may run late before requests are rejected; 0 for any time. */
+  readonly maxDelayMs: number;
   /** What a client may take of the gateway. */
   readonly bounds: {
     readonly headTimeoutMs: number;
@@ -44,6 +46,12 @@ export const requests = section(
       default: 'on',
       read: onOrOff,
     },
+    LOAD_SHEDDING_DELAY_MS: {
+      text: `How late the event loop of the process may run, in milliseconds. When it runs later than that for 100 ms, more requests come than
+        the process can serve, and a part of them gets 503 with Retry-After until it does not (docs/overload.md). 0 rejects none.`,
+      default: '40',
+      read: durationMsOrZero,
+    },
     HEAD_TIMEOUT_MS: {
       text: 'How long a client may take to send the head of a request, in milliseconds; 0 is for ever.',
       default: '15000',
@@ -70,6 +78,7 @@ export const requests = section(
     maxBodyBytes: read.MAX_BODY_BYTES,
     ambiguousPaths: read.AMBIGUOUS_PATHS,
     mergeSlashes: read.MERGE_SLASHES,
+    maxDelayMs: read.LOAD_SHEDDING_DELAY_MS,
     bounds: {
       headTimeoutMs: read.HEAD_TIMEOUT_MS,
       maxTargetBytes: read.MAX_TARGET_BYTES,

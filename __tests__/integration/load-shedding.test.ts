@@ -1,0 +1,126 @@
+import { createServer } from 'node:http';
+import { afterEach, expect, test } from '@jest/globals';
+import express from 'express';
+import { GatewayEvents, type LoadSheddingChangeEvent, type LoadSheddingOptions, loadShedding } from 'expressway';
+import { Cleanup } from '../support/gateway.ts';
+import { RawClient } from '../support/raw-client.ts';
+import { eventually, listen } from '../support/servers.ts';
+
+const cleanup = new Cleanup();
+afterEach(() => cleanup.run());
+
+/** An app that keeps the event loop busy for some milliseconds per request, and holds requests for `/held` until they are let go. */
+async function site(options: LoadSheddingOptions) {
+  const changes: LoadSheddingChangeEvent[] = [];
+  const events = new GatewayEvents();
+  events.on('loadSheddingChange', (change) => changes.push(change));
+  const shedding = loadShedding({ ...options, events });
+  const held: (() => void)[] = [];
+  const app = express();
+  app.get('/healthz', (_req, res) => void res.end('well'));
+  app.use(shedding);
+  app.get('/held', (_req, res) => void held.push(() => res.end('held')));
+  app.get('/busy', (_req, res) => {
+    const from = process.cpuUsage();
+    for (let used = 0; used < 10_000; ) used = process.cpuUsage(from).user;
+    res.end('busy');
+  });
+  app.use((_req, res) => void res.end('ok'));
+  const { port } = cleanup.add(await listen(() => {}, createServer(app)));
+  return { port, shedding, changes, held };
+}
+
+const get = (target: string, fields = '') => `GET ${target} HTTP/1.1\r\nHost: gw.example\r\n${fields}\r\n`;
+
+/** Asks on one connection, again and again, until it is told to stop. */
+async function asking(port: number, request: string, isOver: () => boolean): Promise<number[]> {
+  const client = cleanup.add(await RawClient.connect(port));
+  const statuses: number[] = [];
+  while (!isOver()) {
+    client.send(request);
+    statuses.push((await client.response()).status);
+  }
+  return statuses;
+}
+
+test('while the event loop is late requests get 503 at once, important ones last; afterwards all are let in again', async () => {
+  const { port, shedding, changes } = await site({
+    priority: (req) => (req.headers['x-important'] === undefined ? 'normal' : 'high'),
+  });
+  let isOver = false;
+  const normal = Array.from({ length: 20 }, () => asking(port, get('/busy'), () => isOver));
+  const high = asking(port, get('/busy', 'X-Important: yes\r\n'), () => isOver);
+  await eventually('it sheds for a while', () => shedding.status().rejected >= 100, 30_000);
+
+  const client = cleanup.add(await RawClient.connect(port));
+  client.send(get('/healthz'));
+  expect((await client.response()).status).toBe(200);
+  isOver = true;
+  const ofNormal = (await Promise.all(normal)).flat();
+  const ofHigh = await high;
+  const partOf = (statuses: number[]) => statuses.filter((status) => status === 200).length / statuses.length;
+  expect(new Set(ofNormal)).toEqual(new Set([200, 503]));
+  expect(partOf(ofHigh)).toBeGreaterThan(partOf(ofNormal));
+  expect(changes[0]).toMatchObject({ isShedding: true });
+
+  await eventually('it lets all in again', () => !shedding.status().isShedding, 30_000);
+  expect(changes.at(-1)).toMatchObject({ isShedding: false });
+  expect(shedding.status()).toMatchObject({ share: 1, inProgress: 0 });
+  client.send(get('/'));
+  expect((await client.response()).status).toBe(200);
+}, 90_000);
+
+test('maxInProgress: one more gets 503 with Retry-After, whatever the event loop does; the least important has the fewest places', async () => {
+  const { port, shedding, held } = await site({
+    maxInProgress: 10,
+    retryAfterMs: 2_500,
+    priority: (req) => (req.url?.endsWith('low') ? 'low' : req.url?.endsWith('high') ? 'high' : 'normal'),
+  });
+  const ask = async (target: string) => {
+    const client = cleanup.add(await RawClient.connect(port));
+    client.send(get(target));
+    return client;
+  };
+  for (let n = 1; n <= 8; n += 1) {
+    await ask('/held');
+    await eventually('it is in progress', () => held.length === n);
+  }
+  const low = await (await ask('/low')).response();
+  expect([low.status, low.field('retry-after'), low.field('content-type')]).toEqual([
+    503,
+    '3',
+    'application/problem+json',
+  ]);
+  expect(JSON.parse(low.content.toString())).toMatchObject({ status: 503, cause: 'load_shed' });
+  expect((await (await ask('/normal')).response()).status).toBe(200);
+  await ask('/held');
+  await eventually('it is in progress', () => held.length === 9);
+  expect((await (await ask('/normal')).response()).status).toBe(503);
+  expect((await (await ask('/high')).response()).status).toBe(200);
+  expect(shedding.status()).toMatchObject({ isShedding: false, inProgress: 9, rejected: 2 });
+  for (const letGo of held) letGo();
+  await eventually('nothing is in progress', () => shedding.status().inProgress === 0);
+});
+
+test('a rejected request leaves its connection open, and is told as an event', async () => {
+  const rejected: unknown[] = [];
+  const { port, held, shedding } = await site({ maxInProgress: 1 });
+  shedding.events.on('rejected', ({ outcome }) => rejected.push(outcome));
+  const first = cleanup.add(await RawClient.connect(port));
+  first.send(get('/held'));
+  await eventually('it is in progress', () => held.length === 1);
+  const second = cleanup.add(await RawClient.connect(port));
+  second.send(get('/'));
+  expect((await second.response()).status).toBe(503);
+  expect(rejected).toEqual([{ kind: 'rejected', cause: 'load_shed', retryAfterMs: 1_000 }]);
+  held[0]?.();
+  await first.response();
+  second.send(get('/'));
+  expect((await second.response()).status).toBe(200);
+});
+
+test('bad options are named, all in one error', () => {
+  expect(() =>
+    loadShedding({ maxDelayMs: -1, maxInProgress: -1, priority: 'high' as never, maxDelay: 1 } as never),
+  ).toThrow(/loadShedding: .*maxDelayMs.*maxInProgress.*priority/s);
+});

@@ -1,0 +1,140 @@
+import { describe, expect, test } from '@jest/globals';
+import { Admission, type LoopSample, type Priority } from '../../../lib/ingress/admission.ts';
+
+const BOUNDS = { maxDelayMs: 40, intervalMs: 100 };
+/** An event loop that is late, and busy with requests. */
+const LATE: Omit<LoopSample, 'now'> = { delayMs: 80, idleShare: 0, turns: 1, cpuMs: 80, newConnections: 0 };
+
+/** Takes a sample every 50 ms, each after some requests. */
+function admissionAfter(samples: number, sample: Partial<LoopSample>, requests = 20): Admission {
+  const admission = new Admission(BOUNDS);
+  for (let at = 0; at < samples; at += 1) {
+    for (let n = 0; n < requests; n += 1) admission.admits('normal');
+    admission.sample({ ...LATE, ...sample, now: at * 50 });
+  }
+  return admission;
+}
+
+test.each<[string, number, Partial<LoopSample>, number]>([
+  ['in time', 100, { delayMs: 40 }, 20],
+  ['late for less than the interval', 2, { delayMs: 5_000 }, 20],
+  ['late with time to spare', 100, { idleShare: 0.2 }, 20],
+  ['late without processor time: other programs have it', 100, { cpuMs: 9 }, 20],
+  ['late with one request per turn', 100, {}, 1],
+  ['a new connection in every second turn', 100, { delayMs: 0, turns: 20, newConnections: 10 }, 20],
+  ['new connections only, and time to spare', 100, { delayMs: 0, idleShare: 0.5, turns: 20, newConnections: 20 }, 20],
+])('%s: all are let in', (_name, samples, sample, requests) => {
+  expect(admissionAfter(samples, sample, requests).share).toBe(1);
+});
+
+test.each<[string, Partial<LoopSample>]>([
+  ['late for the interval', {}],
+  ['a new connection in almost every turn', { delayMs: 0, turns: 20, newConnections: 19 }],
+])('%s: fewer and fewer are let in, down to 5 %%', (_name, sample) => {
+  const shares = [4, 8, 16, 200].map((samples) => admissionAfter(samples, sample).share);
+  expect(shares).toEqual([...shares].sort((a, b) => b - a));
+  expect(shares[0]).toBeLessThan(1);
+  expect(shares.at(-1)).toBe(0.05);
+});
+
+test('the more it is late, the faster the share falls', () => {
+  expect(admissionAfter(4, { delayMs: 400 }).share).toBeLessThan(admissionAfter(4, { delayMs: 50 }).share);
+});
+
+test('all are let in again 2 s after the last late sample', () => {
+  const admission = admissionAfter(200, {});
+  for (let at = 0; at <= 2_000; at += 20) admission.sample({ ...LATE, delayMs: 0, now: 10_000 + at });
+  expect(admission.share).toBe(1);
+});
+
+test('a clock that is set does no harm', () => {
+  const admission = admissionAfter(200, {});
+  admission.sample({ ...LATE, delayMs: 0, now: 1e12 });
+  expect(admission.share).toBeLessThan(0.2);
+  for (let at = 0; at < 10; at += 1) {
+    for (let n = 0; n < 20; n += 1) admission.admits('normal');
+    admission.sample({ ...LATE, now: at * 50 });
+  }
+  expect(admission.share).toBe(0.05);
+});
+
+/** What is let in of each kind, while a share of about 0.05 to 0.6 of 100 requests per sample is. */
+function admitted(samples: number, arriving: Record<Priority, number>): Record<Priority, number> {
+  const admission = new Admission(BOUNDS);
+  const counts = { high: 0, normal: 0, low: 0 };
+  for (let at = 0; at < samples + 20; at += 1) {
+    for (const [priority, count] of Object.entries(arriving) as [Priority, number][])
+      for (let n = 0; n < count; n += 1) if (admission.admits(priority) && at >= samples) counts[priority] += 1;
+    // Late until the share is wanted, then just in time: the clock stands still, so that the share does.
+    admission.sample({ ...LATE, delayMs: at < samples ? 56 : 0, now: Math.min(at, samples) * 50 });
+  }
+  return counts;
+}
+
+test.each<[string, number, Record<Priority, number>]>([
+  ['high first', 40, { high: 2, normal: 49, low: 49 }],
+  ['normal next', 10, { high: 5, normal: 10, low: 85 }],
+])('important requests pass first: %s', (_name, samples, arriving) => {
+  const counts = admitted(samples, arriving);
+  expect(counts.high).toBeGreaterThanOrEqual(20 * arriving.high - 1);
+  expect(counts.low / arriving.low).toBeLessThanOrEqual(counts.normal / arriving.normal);
+  expect(counts.low).toBeLessThan(20 * arriving.low);
+});
+
+describe('an event loop whose turn takes as long as the requests that came during the turn before', () => {
+  const CAPACITY_PER_MS = 8;
+  /** Of the cost of a request that is served. */
+  const REJECTION_COST = 0.2;
+
+  /** @returns what was served, as a part of the capacity, and the longest turn of the last seconds. */
+  function simulate(admission: Admission, load: number, forMs: number, from: number) {
+    let [now, turnMs, served, longest] = [from, 1, 0, 0];
+    let [sampledAt, turns] = [from, 0];
+    const countFrom = from + forMs / 2;
+    while (now < from + forMs) {
+      const arrived = load * CAPACITY_PER_MS * turnMs;
+      let admittedNow = 0;
+      for (let n = 0; n < arrived; n += 1) admittedNow += admission.admits('normal') ? 1 : 0;
+      const rejected = arrived - admittedNow;
+      const workMs = (admittedNow + rejected * REJECTION_COST) / CAPACITY_PER_MS;
+      turnMs = Math.max(1, workMs);
+      now += turnMs;
+      turns += 1;
+      if (now > countFrom) {
+        served += admittedNow;
+        longest = Math.max(longest, turnMs);
+      }
+      if (now - sampledAt >= 10) {
+        const elapsed = now - sampledAt;
+        admission.sample({
+          delayMs: Math.max(0, elapsed - 10),
+          idleShare: Math.max(0, 1 - load),
+          turns,
+          cpuMs: elapsed,
+          newConnections: 0,
+          now,
+        });
+        [sampledAt, turns] = [now, 0];
+      }
+    }
+    return { goodput: served / (CAPACITY_PER_MS * (forMs / 2)), longest, now };
+  }
+
+  test.each([
+    [0.5, 0.49],
+    [1.5, 0.7],
+    [2, 0.6],
+  ])('at %d times the capacity it serves %d of the capacity, with turns below 100 ms', (load, least) => {
+    const { goodput, longest } = simulate(new Admission(BOUNDS), load, 20_000, 0);
+    expect(goodput).toBeGreaterThanOrEqual(least);
+    expect(longest).toBeLessThan(100);
+  });
+
+  test('2 s after an overload it rejects nothing', () => {
+    const admission = new Admission(BOUNDS);
+    const { now } = simulate(admission, 3, 10_000, 0);
+    expect(admission.share).toBeLessThan(1);
+    simulate(admission, 0.5, 2_000, now);
+    expect(admission.share).toBe(1);
+  });
+});

@@ -1,0 +1,59 @@
+import type { OpenResult } from '../load/open-run.ts';
+import type { Panel } from './chart.ts';
+import { headLines, type RunFacts } from './run-facts.ts';
+import { type Column, renderTable } from './table.ts';
+
+export interface OverloadPoint extends OpenResult {
+  /** What was offered, as a multiple of the capacity. */
+  readonly factor: number;
+  readonly isNewEach: boolean;
+  readonly seconds: number;
+  /** Milliseconds from the end of the overload to the last request that was not served in time; nothing where there was no overload. */
+  readonly recoveryMs: number | undefined;
+}
+
+export interface OverloadRow {
+  readonly name: string;
+  readonly title: string;
+  /** Requests per second in a closed loop. */
+  capacity: number;
+  readonly points: OverloadPoint[];
+  failure: string | undefined;
+}
+
+interface Line extends OverloadPoint {
+  readonly name: string;
+  readonly capacity: number;
+}
+
+const percent = (value: number): string => `${Math.round(100 * value)} %`;
+const ms = (value: number): string => `${Math.round(value)} ms`;
+/** Requests served, as a part of the capacity. */
+const goodput = ({ good, seconds, capacity }: Line): number => good / seconds / capacity;
+
+const COLUMNS: readonly Column<Line>[] = [
+  { head: 'target', align: 'left', cell: ({ name }) => name },
+  { head: 'offered', cell: ({ factor, isNewEach }) => `${factor} ×${isNewEach ? ', new connections' : ''}` },
+  { head: 'goodput', cell: (line) => percent(goodput(line)) },
+  { head: 'p50', cell: ({ goodP50 }) => ms(goodP50) },
+  { head: 'p99', cell: ({ goodP99 }) => ms(goodP99) },
+  { head: 'rejected', cell: ({ rejected, offered }) => percent(rejected / offered) },
+  { head: 'their p99', cell: ({ rejected, rejectedP99 }) => (rejected === 0 ? '–' : ms(rejectedP99)) },
+  { head: 'lost', cell: ({ lost, offered }) => percent(lost / offered) },
+  { head: 'recovery', cell: ({ recoveryMs }) => (recoveryMs === undefined ? '–' : ms(recoveryMs)) },
+];
+
+export function overloadText(rows: readonly OverloadRow[], facts: RunFacts): string {
+  const lines = rows.flatMap(({ name, capacity, points }) => points.map((point) => ({ ...point, name, capacity })));
+  return [
+    ...headLines(facts, `overload: ${facts.flags.seconds} s each; latency from when a request was due`),
+    '',
+    renderTable(COLUMNS, lines),
+    '',
+    ...rows.map(({ name, title, capacity, failure }) => `${name}: ${title}; ${failure ?? `${capacity} req/s`}`),
+  ].join('\n');
+}
+
+export function overloadPanels(_rows: readonly OverloadRow[]): readonly Panel[] {
+  return [];
+}

@@ -1,0 +1,148 @@
+import type { BackendsReady } from '../backends/backend-process.ts';
+import type { Flags } from '../flags.ts';
+import type { Child } from '../harness/child.ts';
+import type { RunningTarget, Target } from '../harness/target.ts';
+import { inTempFolder } from '../harness/temp-folder.ts';
+import type { OpenPlan, OpenResult } from '../load/open-run.ts';
+import { RawLoad } from '../load/raw-load.ts';
+import { type OverloadPoint, type OverloadRow, overloadPanels, overloadText } from '../report/overload-report.ts';
+import { runFacts, tellFacts } from '../report/run-facts.ts';
+import { chosenOf } from './chosen.ts';
+import { publish } from './publish.ts';
+import type { Bench, Subcommand } from './subcommand.ts';
+import { FAST_GATEWAY, FLOOR, SUITE, SUITE_SHEDDING, SYSTEM_PEERS } from './targets.ts';
+
+const BACKENDS = 2;
+const TARGETS: readonly Target[] = [
+  FLOOR,
+  SUITE,
+  SUITE_SHEDDING,
+  FAST_GATEWAY,
+  ...SYSTEM_PEERS.filter(({ name }) => name === 'caddy' || name === 'haproxy'),
+];
+/** What is offered, as a multiple of what the target can do. */
+const FACTORS = [0.5, 1, 1.5, 2, 2.5, 3];
+const SMOKE_FACTORS = [0.5, 2];
+/** With a new connection for each request, whatever its capacity is for those: the operating system is a part of what is measured. */
+const NEW_CONNECTIONS_FACTOR = 0.5;
+const CONNECTIONS = 1_000;
+const SATURATION_SECONDS = { warmupSeconds: 3, seconds: 3 };
+const SMOKE_SATURATION_SECONDS = { warmupSeconds: 0.5, seconds: 0.5 };
+/** For how long the load is light after each overload, to see when all is well again. */
+const RECOVERY_SECONDS = 3;
+
+export const overload: Subcommand = {
+  name: 'overload',
+  about: 'goodput and latency of what is served at 0.5 to 3 times the capacity (overload [factors, like 1,2])',
+  defaults: { rounds: 1, seconds: 4, warmupSeconds: 2 },
+
+  atMostSeconds: ({ rounds, seconds, warmupSeconds }: Flags) =>
+    rounds * TARGETS.length * ((FACTORS.length + 1) * (seconds + warmupSeconds + RECOVERY_SECONDS + 10) + 30) + 60,
+
+  async run(bench: Bench): Promise<boolean> {
+    const { flags, processes, placement, progress } = bench;
+    if (flags.load !== 'raw') throw new Error('overload has a load of its own: --load does not apply');
+    const { targets, missing } = chosenOf('overload', TARGETS, flags.only);
+    const facts = runFacts('overload', flags, placement);
+    tellFacts(facts, progress);
+    const script = new URL('../load/open-process.ts', import.meta.url);
+    const load = processes.start({ name: 'open load', script, args: [String(BACKENDS)], cpus: placement.load });
+    const { origins } = await load.ready<BackendsReady>();
+    const rows = await inTempFolder(async (folder) => {
+      const measured: OverloadRow[] = [];
+      for (const target of targets) {
+        const row: OverloadRow = {
+          name: target.name,
+          title: target.title,
+          capacity: 0,
+          points: [],
+          failure: undefined,
+        };
+        measured.push(row);
+        try {
+          const running = await target.start({ processes, placement, backends: origins, folder });
+          await measure(row, running, load, bench);
+          await running.stop();
+        } catch (error) {
+          row.failure = error instanceof Error ? error.message : String(error);
+          progress(`${target.name} failed: ${row.failure}`);
+        }
+      }
+      return measured;
+    });
+    await load.stop();
+
+    publish(
+      {
+        facts,
+        result: { missing, rows },
+        text: () => overloadText(rows, facts),
+        title: 'goodput and latency under overload',
+        panels: () => overloadPanels(rows),
+        isPart: flags.only !== undefined || flags.operands.length > 0,
+      },
+      bench,
+    );
+    return rows.every(({ failure }) => failure === undefined);
+  },
+};
+
+async function measure(row: OverloadRow, running: RunningTarget, load: Child, bench: Bench): Promise<void> {
+  const { flags, progress } = bench;
+  row.capacity = await capacityOf(running, bench);
+  progress(`${row.name}: ${row.capacity} req/s`);
+  for (let round = 1; round <= flags.rounds; round += 1) {
+    const plans = factorsOf(flags).map((factor) => ({ factor, isNewEach: false }));
+    for (const { factor, isNewEach } of [...plans, { factor: NEW_CONNECTIONS_FACTOR, isNewEach: true }]) {
+      const ask = async (perSecond: number, warmupSeconds: number, seconds: number): Promise<OpenResult> => {
+        const plan: OpenPlan = {
+          port: running.port,
+          connections: CONNECTIONS,
+          perSecond,
+          warmupSeconds,
+          seconds,
+          seed: round,
+          isNewEach,
+        };
+        return load.ask<OpenResult>('run', plan, (warmupSeconds + seconds) * 1_000 + 20_000);
+      };
+      const result = await ask(row.capacity * factor, flags.warmupSeconds, flags.seconds);
+      const after = factor > 1 ? await ask(row.capacity / 2, 0, flags.smoke ? 0.5 : RECOVERY_SECONDS) : undefined;
+      const point: OverloadPoint = {
+        factor,
+        isNewEach,
+        seconds: flags.seconds,
+        ...result,
+        recoveryMs: after?.lastLateMs,
+      };
+      row.points.push(point);
+      progress(
+        `${row.name}  ${factor} ×${isNewEach ? ' new connections' : ''}  ${Math.round(result.good / flags.seconds)} good/s (p99 ${Math.round(result.goodP99)} ms), ` +
+          `${result.rejected} rejected (p99 ${Math.round(result.rejectedP99)} ms), ${result.lost} lost, ${result.bad} bad ${result.firstProblem ?? ''}, ` +
+          `${result.open} connections, recovered after ${after === undefined ? '–' : Math.round(after.lastLateMs)} ms`,
+      );
+    }
+  }
+}
+
+async function capacityOf(running: RunningTarget, { processes, placement, flags }: Bench): Promise<number> {
+  const load = await RawLoad.start(processes, placement);
+  const stretch = flags.smoke ? SMOKE_SATURATION_SECONDS : SATURATION_SECONDS;
+  const plan = { port: running.port, connections: flags.connections, ...stretch };
+  const count = await load.measure(
+    plan,
+    async () => {},
+    async () => {},
+  );
+  await load.stop();
+  if (count.errors > 0) throw new Error(`${count.errors} errors under full load: ${count.firstError}`);
+  return Math.round(count.requests / count.seconds);
+}
+
+function factorsOf({ operands: [given], smoke }: Flags): readonly number[] {
+  if (given === undefined) return smoke ? SMOKE_FACTORS : FACTORS;
+  const factors = given.split(',').map(Number);
+  if (!factors.every((factor) => factor > 0 && factor <= 10))
+    throw new Error(`overload: factors from 0 to 10, like 1,2, got "${given}"`);
+  return factors;
+}
