@@ -66,13 +66,13 @@ export class Slot {
     this.#release = undefined;
   }
 
-  /** No response head came. */
   #observeEnd(verdict: Verdict): void {
-    const now = performance.now();
-    const waitedMs = Number.isNaN(this.#waitingSince) ? 0 : now - this.#waitingSince;
+    const isWaiting = !Number.isNaN(this.#waitingSince);
+    const now = isWaiting ? performance.now() : 0;
+    const waitedMs = isWaiting ? now - this.#waitingSince : 0;
     if (verdict === 'failure') this.#latency?.observeFailure(waitedMs);
     else this.#latency?.observeAtLeast(waitedMs);
-    // Longer than a response takes without load: that is news, whatever ended it.
+    // No response head came for longer than a response takes without load: that is news, whatever ended it.
     if (this.#limit !== undefined && waitedMs > this.#limit.unloadedMs) this.#limit.observe(this.#waitingSince, now);
   }
 

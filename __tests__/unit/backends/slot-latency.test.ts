@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { Backend } from '../../../lib/backends/backend.ts';
+import { adaptiveConcurrencyDefaults } from '../../../lib/backends/concurrency-options.ts';
 import type { Slot } from '../../../lib/backends/slot.ts';
 import { Circuit, circuitDefaults } from '../../../lib/circuit-breaker/circuit.ts';
 import { microtasks } from '../circuit-breaker/microtasks.ts';
@@ -112,5 +113,99 @@ describe('the latency of a backend', () => {
     expect(backend.latencyMs).toBe(0);
     expect(clock).not.toHaveBeenCalled();
     clock.mockRestore();
+  });
+});
+
+describe('the adaptive limit of a backend', () => {
+  const open = (limit: number) => {
+    const config = { url: new URL('http://a'), weight: 1 };
+    const concurrency = { ...adaptiveConcurrencyDefaults, initialLimit: limit };
+    return new Backend(config, new Circuit('a', circuitDefaults), {
+      slowStartMs: 0,
+      observesLatency: false,
+      concurrency,
+    });
+  };
+  /** So many requests, one after another; `end` ends each one. */
+  const requests = (backend: Backend, count: number, end: (slot: Slot) => void) => {
+    for (let request = 0; request < count; request += 1) {
+      const slot = begin(backend);
+      slot.sent();
+      end(slot);
+    }
+  };
+  const unloadedMs = (backend: Backend) => backend.status().concurrency?.unloadedMs;
+
+  test('learns from responses, not from errors and upgrades', () => {
+    const backend = open(50);
+    requests(backend, 100, (slot) => {
+      later(2);
+      slot.responded(false);
+      // Not a failure here, which would open the circuit.
+      slot.release('neutral');
+    });
+    requests(backend, 100, (slot) => {
+      later(2);
+      slot.settle('success');
+      slot.release('neutral');
+    });
+    expect(unloadedMs(backend)).toBe(0);
+    requests(backend, 20, (slot) => {
+      later(30);
+      slot.responded(true);
+      slot.release('success');
+    });
+    expect(unloadedMs(backend)).toBe(30);
+  });
+
+  test('learns from a wait that somebody ended only when it took longer than a response', () => {
+    const backend = open(50);
+    requests(backend, 200, (slot) => {
+      later(10);
+      slot.responded(true);
+      slot.release('success');
+    });
+    requests(backend, 200, (slot) => {
+      later(5);
+      slot.release('neutral');
+    });
+    expect(unloadedMs(backend)).toBeCloseTo(10);
+    requests(backend, 200, (slot) => {
+      later(15);
+      slot.release('neutral');
+    });
+    expect(unloadedMs(backend)).toBeGreaterThan(10.5);
+  });
+
+  test('counts a request until its response head, however often that is told', () => {
+    const backend = open(4);
+    const slots = [1, 2, 3, 4].map(() => begin(backend));
+    expect(backend.isAvailable()).toBe(false);
+    expect([backend.isOnlyFull(), backend.isAtLimit()]).toEqual([true, true]);
+    slots[0]?.responded(true);
+    slots[0]?.responded(true);
+    slots[0]?.release('success');
+    slots[0]?.release('success');
+    expect(backend.status().concurrency).toMatchObject({ limit: 4, inFlight: 3 });
+    expect([backend.isAvailable(), backend.isOnlyFull(), backend.isAtLimit()]).toEqual([true, false, false]);
+  });
+
+  test('is no reason when something else keeps the backend out', () => {
+    const backend = open(4);
+    for (let request = 0; request < 4; request += 1) begin(backend);
+    backend.drain();
+    expect([backend.isAvailable(), backend.isOnlyFull(), backend.isAtLimit()]).toEqual([false, false, false]);
+  });
+
+  test('begins anew when the circuit has closed again', async () => {
+    const backend = open(50);
+    requests(backend, 100, (slot) => {
+      later(10);
+      slot.responded(true);
+      slot.release('success');
+    });
+    backend.circuit.isolate().dispose();
+    await microtasks();
+    expect(backend.status().concurrency).toEqual({ limit: 50, inFlight: 0, unloadedMs: 0 });
   });
 });
