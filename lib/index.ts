@@ -152,8 +152,10 @@ export {
   tracingDefaults,
 } from './observability/tracing/tracing.ts';
 export type { TracingApi } from './observability/tracing/tracing-api.ts';
+export type { HeaderRules } from './proxy/header-rules.ts';
 export type { ForwardedMode, ForwardingFields } from './proxy/request/forwarding-headers.ts';
 export { parsedBody, type ReadBody } from './proxy/request/read-body.ts';
+export type { ChangeableResponse, ResponseOptions } from './proxy/response/response-rules.ts';
 export { type RetryAfterOptions, retryAfterDefaults } from './proxy/response/retry-after.ts';
 export { type RetryOptions, retryDefaults } from './proxy/retry/retry-rules.ts';
 export { type RoundRobinProxy, roundRobinProxy } from './proxy/round-robin-proxy.ts';
@@ -195,7 +197,6 @@ export type {
   RedisClient,
 } from './rate-limit/redis/redis-client.ts';
 export { assertTrustProxy, type TrustProxy } from './rate-limit/trust-proxy.ts';
-
 export {
   type Declaration,
   type RouteOptions,
@@ -204,7 +205,6 @@ export {
   serviceRouterDefaults,
   type WeightedService,
 } from './routing/declaration.ts';
-export type { HeaderRules } from './routing/header-rules.ts';
 export type { RewriteOptions } from './routing/rewrite.ts';
 export type { Authenticator } from './routing/route-authentication.ts';
 export type { RouteLimit } from './routing/route-limits.ts';

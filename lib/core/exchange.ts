@@ -53,6 +53,8 @@ export class Exchange {
   consumer: Consumer | undefined;
   /** Name of the route of `serviceRouter()` that took the request. */
   route: string | undefined;
+  /** Set when the backend gets another path prefix or host than the client sent. Prefixes have no slash at the end. */
+  prefixes: { readonly client: string; readonly backend: string; readonly host: string | undefined } | undefined;
   /** Name of the proxy that picked a backend last. */
   proxy: string | undefined;
   /** Origin of the backend that was asked last. */

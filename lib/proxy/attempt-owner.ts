@@ -19,6 +19,8 @@ export interface AttemptOwner {
    * and the attempt has ended without a call of `ended()`.
    */
   accepts(status: number, fields: ResponseFields): boolean;
+  /** The headers of the response as the client gets them. */
+  headersForClient(status: number, fields: ResponseFields): ResponseFields;
   /** The head of the final response is here, and about to go to the client. */
   responded(status: number, fields: ResponseFields): void;
   /** The backend switched protocols; the attempt is over, the connection is the owner's. */

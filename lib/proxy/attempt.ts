@@ -192,7 +192,7 @@ export class Attempt implements Abortable, Watched {
       return;
     }
     const response = this.#response;
-    response.begin(status, statusMessage, fields, spelling);
+    response.begin(status, statusMessage, this.#owner.headersForClient(status, fields), spelling);
     forgetRawFields(controller);
     this.#owner.responded(status, fields);
     this.#progress(this.#timeouts.idleTimeoutMs);

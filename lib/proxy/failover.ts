@@ -174,6 +174,10 @@ export class Failover implements AttemptOwner, Waiter {
     return false;
   }
 
+  headersForClient(status: number, fields: ResponseFields): ResponseFields {
+    return this.#parts.response?.apply(status, fields, this.#exchange) ?? fields;
+  }
+
   responded(status: number, fields: ResponseFields): void {
     const outcome: Completed = { kind: 'completed', status };
     if (this.#choice.responded(outcome, fields)) this.#exchange.settle(outcome);

@@ -17,6 +17,7 @@ import type { ProxySettings } from './proxy-settings.ts';
 import { Via } from './request/forwarding-headers.ts';
 import type { ReadBody } from './request/read-body.ts';
 import { type RequestHeadRules, requestHeadRules } from './request/request-head.ts';
+import { type ResponseOptions, ResponseRules } from './response/response-rules.ts';
 import { RetryBudget } from './retry/retry-budget.ts';
 import type { RetryOptions, RetrySettings } from './retry/retry-rules.ts';
 import { Connections } from './transport/connections.ts';
@@ -28,6 +29,7 @@ import { Watchdog } from './watchdog.ts';
 export interface RouteForwarding extends Partial<AttemptTimeouts> {
   readonly retry?: RetryOptions | undefined;
   readonly maxBodyBytes?: number | undefined;
+  readonly response?: ResponseOptions | undefined;
   readonly caps?: InFlightCapOptions | undefined;
 }
 
@@ -48,6 +50,8 @@ export interface ProxyParts {
   readonly body: ReadBody | undefined;
   /** 0 for any number. */
   readonly maxBodyBytes: number;
+  /** Nothing when responses go to the client as they are. */
+  readonly response: ResponseRules | undefined;
   readonly retry: RetrySettings;
   readonly budget: RetryBudget;
   /** Nothing when there are no caps. */
@@ -87,6 +91,7 @@ export function proxyParts(settings: ProxySettings): ProxyParts {
     ambiguousPaths: settings.ambiguousPaths,
     body: settings.body,
     maxBodyBytes: settings.maxBodyBytes,
+    response: settings.response && new ResponseRules(settings.response),
     retry,
     budget: new RetryBudget(retry.budgetRatio, retry.budgetMinimum),
     caps: settings.maxInFlight > 0 || settings.maxInFlightPerClient > 0 ? new InFlightCaps(settings) : undefined,
@@ -131,6 +136,7 @@ export function partsForRoute(parts: ProxyParts, own: RouteForwarding): ProxyPar
     // How exact a timeout is depends on how often the watchdog looks.
     watchdog: isPatient ? parts.watchdog : new Watchdog(Math.min(responseTimeoutMs, idleTimeoutMs)),
     maxBodyBytes,
+    response: own.response === undefined ? parts.response : new ResponseRules(own.response),
     // The budget stays that of the service: routes must not add up to a storm of retries.
     retry: { ...parts.retry, ...retry },
     caps: caps === undefined ? parts.caps : new InFlightCaps({ ...inFlightCapDefaults, ...caps }),

@@ -22,11 +22,13 @@ import {
   resolveOptions,
 } from '../core/options.ts';
 import { ambiguousPathsCheck } from '../ingress/request-guard.ts';
+import { headerRules } from './header-rules.ts';
 import { inFlightCapChecks } from './in-flight-caps.ts';
 import { viaPseudonym } from './request/forwarding-headers.ts';
 import { identityHeaderList } from './request/header-names.ts';
 import { pathFilterCheck, pathRewriteCheck } from './request/path-filter.ts';
 import { readBody } from './request/read-body.ts';
+import { responseChecks } from './response/response-rules.ts';
 import { retryAfterChecks, retryAfterDefaults, retryAfterOrFalse } from './response/retry-after.ts';
 import { retryChecks, retryDefaults } from './retry/retry-rules.ts';
 import { type RoundRobinProxyOptions, roundRobinProxyDefaults } from './round-robin-proxy-options.ts';
@@ -77,6 +79,8 @@ export const roundRobinProxyChecks: Checks<RoundRobinProxyOptions> = {
   changeOrigin: boolean,
   ambiguousPaths: ambiguousPathsCheck,
   maxBodyBytes: integer(0),
+  requestHeaders: optional(headerRules),
+  response: optional(group({}, responseChecks)),
   body: readBody,
   retry: group(retryDefaults, retryChecks),
   maxRequests: integer(0),

@@ -10,9 +10,11 @@ import type { GatewayEvents } from '../core/events.ts';
 import type { Outcome } from '../core/outcome.ts';
 import type { AmbiguousPaths } from '../ingress/request-checks.ts';
 import { requestGuardDefaults } from '../ingress/request-guard.ts';
+import type { HeaderRules } from './header-rules.ts';
 import { type InFlightCapOptions, inFlightCapDefaults } from './in-flight-caps.ts';
 import type { ForwardedMode, ForwardingFields } from './request/forwarding-headers.ts';
 import type { ReadBody } from './request/read-body.ts';
+import type { ResponseOptions } from './response/response-rules.ts';
 import type { RetryAfterOptions } from './response/retry-after.ts';
 import type { RetryOptions } from './retry/retry-rules.ts';
 import type { BackendTlsOptions } from './transport/backend-tls.ts';
@@ -188,6 +190,16 @@ export interface RoundRobinProxyOptions extends InFlightCapOptions {
    * @default none: such requests get 500
    */
   body?: ReadBody;
+  /**
+   * Changes of the request headers that backends see.
+   * @default none
+   */
+  requestHeaders?: HeaderRules;
+  /**
+   * Changes of the responses of backends, before the client gets them.
+   * @default none
+   */
+  response?: ResponseOptions;
   /**
    * When and how a request is tried at another backend.
    *

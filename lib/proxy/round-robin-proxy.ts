@@ -3,10 +3,11 @@ import type { Backend, BackendStatus } from '../backends/backend.ts';
 import { assertBackends, type BackendOptions, readBackends } from '../backends/backend-url.ts';
 import { NO_QUEUE, type QueueLoad } from '../backends/queue.ts';
 import type { GatewayEvents } from '../core/events.ts';
-import { exchangeOf } from '../core/exchange.ts';
+import { type Exchange, exchangeOf } from '../core/exchange.ts';
 import type { Middleware, Next } from '../core/http.ts';
 import { filteredRequests } from './filtered-requests.ts';
 import { FirstRequest } from './first-request.ts';
+import { requestHeaderRules } from './header-rules.ts';
 import { ProxiedRequest } from './proxied-request.ts';
 import { closeParts, type ProxyParts, partsForRoute, proxyParts, type RouteForwarding } from './proxy-parts.ts';
 import { proxySettings } from './proxy-settings.ts';
@@ -109,20 +110,28 @@ function makeProxy(given: RoundRobinProxyOptions, isManaged: boolean): SharedPro
   const forward = filteredRequests(settings, (req, res, next) =>
     new ProxiedRequest(parts, exchangeOf(req, res), next).start(),
   );
+  const changeHeaders = settings.requestHeaders && requestHeaderRules(settings.requestHeaders);
   function expresswayProxy(req: IncomingMessage, res: ServerResponse, next: Next): void {
     if (firstRequest.isDue) firstRequest.check(req);
+    changeHeaders?.(exchangeOf(req, res));
     forward(req, res, next);
   }
   const proxy = Object.assign(expresswayProxy satisfies Middleware, controls(parts, firstRequest));
   // Not assigned: the name of a function is read-only.
   Object.defineProperty(proxy, 'name', { value: settings.name });
-  return { proxy, forRoute: (own) => routeForwarder(partsForRoute(parts, own), firstRequest) };
+  return { proxy, forRoute: (own) => routeForwarder(partsForRoute(parts, own), firstRequest, changeHeaders) };
 }
 
-function routeForwarder(parts: ProxyParts, firstRequest: FirstRequest): Middleware {
+function routeForwarder(
+  parts: ProxyParts,
+  firstRequest: FirstRequest,
+  changeHeaders: ((exchange: Exchange) => void) | undefined,
+): Middleware {
   return function expresswayForward(req: IncomingMessage, res: ServerResponse, next: Next): void {
     if (firstRequest.isDue) firstRequest.check(req);
-    new ProxiedRequest(parts, exchangeOf(req, res), next).start();
+    const exchange = exchangeOf(req, res);
+    changeHeaders?.(exchange);
+    new ProxiedRequest(parts, exchange, next).start();
   };
 }
 

@@ -22,12 +22,13 @@ import {
 } from '../core/options.ts';
 import type { AmbiguousPaths } from '../ingress/request-checks.ts';
 import { ambiguousPathsCheck, requestGuardDefaults } from '../ingress/request-guard.ts';
+import { type HeaderRules, headerRules, unknownFacts } from '../proxy/header-rules.ts';
 import { foreignProxyOptions, roundRobinProxyChecks } from '../proxy/proxy-settings.ts';
+import { type ResponseOptions, responseChecks } from '../proxy/response/response-rules.ts';
 import { type RetryOptions, retryChecks } from '../proxy/retry/retry-rules.ts';
 import { type RoundRobinProxyOptions, roundRobinProxyDefaults } from '../proxy/round-robin-proxy-options.ts';
 import { addressListCheck } from '../rate-limit/address-list.ts';
 import { either, isList, isObject, isText, without } from './check-forms.ts';
-import { type HeaderRules, headerRules, unknownFacts } from './header-rules.ts';
 import { type RewriteOptions, rewriteCheck } from './rewrite.ts';
 import { type Authenticator, authenticatorCheck } from './route-authentication.ts';
 import { NAME, type RouteLimit, routeLimitCheck, routeLimitsCheck, type SharedLimiterOptions } from './route-limits.ts';
@@ -82,6 +83,8 @@ export interface RouteOptions extends RouteMatch {
   rewrite?: RewriteOptions;
   /** Changes of the request headers that the backend sees. Default: none. */
   requestHeaders?: HeaderRules;
+  /** Changes of the responses of backends. `rewriteUrls` is on when the route rewrites the prefix or the hostname. Default: that of the service. */
+  response?: ResponseOptions;
 }
 
 /** Options of {@link serviceRouter}. */
@@ -161,6 +164,7 @@ const route = group<RouteOptions, object>(
     retry: optional(group({}, optionalAll(without(retryChecks, 'budgetRatio', 'budgetMinimum')))),
     rewrite: optional(rewriteCheck),
     requestHeaders: optional(headerRules),
+    response: optional(group({}, responseChecks)),
   },
   routeForeign,
   routeProblems,
@@ -192,6 +196,7 @@ function routeProblems(route: RouteOptions): Problem[] {
     if (!TOKEN.test(name)) add('headers', `"${name}" is no header name`);
   for (const name of unknownFacts(route.requestHeaders ?? {}))
     add('requestHeaders', `{${name}} is no fact of a request`);
+  for (const name of unknownFacts(route.response?.headers ?? {})) add('response', `{${name}} is no fact of a request`);
   return problems;
 }
 

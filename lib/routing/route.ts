@@ -5,11 +5,11 @@ import type { GatewayEvents } from '../core/events.ts';
 import { exchangeOf } from '../core/exchange.ts';
 import type { Middleware, Next } from '../core/http.ts';
 import { reject } from '../core/reject.ts';
+import { requestHeaderRules } from '../proxy/header-rules.ts';
 import type { RouteForwarding } from '../proxy/proxy-parts.ts';
 import type { SharedProxy } from '../proxy/round-robin-proxy.ts';
 import { AddressList } from '../rate-limit/address-list.ts';
 import { type RouteOptions, routeName, type WeightedService } from './declaration.ts';
-import { requestHeaderRules } from './header-rules.ts';
 import { type RewriteOptions, rewriteTarget } from './rewrite.ts';
 import type { RouteLimiter } from './route-limits.ts';
 import { prefixOf } from './route-match.ts';
@@ -78,9 +78,11 @@ function requestChanges(options: RouteOptions): Middleware | undefined {
   if (rewrite === undefined && requestHeaders === undefined) return undefined;
   const changeHeaders = requestHeaders && requestHeaderRules(requestHeaders);
   const prefix = prefixOf(options);
+  const backendPrefix = rewrite?.prefix === undefined ? prefix : rewrite.prefix.replace(/\/$/, '');
   return function expresswayRewrite(req: IncomingMessage, res: ServerResponse, next: Next): void {
     const exchange = exchangeOf(req, res);
     if (rewrite !== undefined) {
+      exchange.prefixes = { client: prefix, backend: backendPrefix, host: req.headers.host };
       if (removesPrefix(rewrite, prefix)) {
         const outer = exchange.trustedField('x-forwarded-prefix') ?? '';
         req.headers['x-forwarded-prefix'] = outer.replace(/\/+$/, '') + prefix;
@@ -118,6 +120,8 @@ function ownForwarding(options: RouteOptions): RouteForwarding | undefined {
     retry,
     maxInFlight = 0,
     maxInFlightPerClient = 0,
+    rewrite,
+    response,
   } = options;
   const own: { -readonly [K in keyof RouteForwarding]: RouteForwarding[K] } = {};
   if (responseTimeoutMs !== undefined) own.responseTimeoutMs = responseTimeoutMs;
@@ -125,6 +129,8 @@ function ownForwarding(options: RouteOptions): RouteForwarding | undefined {
   if (stream)
     Object.assign(own, { responseTimeoutMs: Number.POSITIVE_INFINITY, idleTimeoutMs: Number.POSITIVE_INFINITY });
   if (maxBodyBytes !== undefined) own.maxBodyBytes = maxBodyBytes;
+  const movesUrls = rewrite?.prefix !== undefined || rewrite?.hostname !== undefined;
+  if (response !== undefined || movesUrls) own.response = { rewriteUrls: movesUrls, ...response };
   if (retry !== undefined) own.retry = retry;
   if (maxInFlight > 0 || maxInFlightPerClient > 0) own.caps = { maxInFlight, maxInFlightPerClient };
   return Object.keys(own).length === 0 ? undefined : own;

@@ -7,6 +7,7 @@ import { declaredLength } from '../../core/unread-content.ts';
 import type { AttemptOwner } from '../attempt-owner.ts';
 import { alreadyReadError, keptBody, type ReadBody, whyUnreadable } from '../request/read-body.ts';
 import { type BodyOwner, RequestBody, type SendableBody } from '../request/request-body.ts';
+import type { ResponseFields } from '../response/response-head.ts';
 import type { Target } from './native-like-head.ts';
 
 export type ProxyServer = Parameters<Plugin>[0];
@@ -58,6 +59,10 @@ export class PluginOwner implements AttemptOwner, BodyOwner {
 
   accepts(): boolean {
     return true;
+  }
+
+  headersForClient(_status: number, fields: ResponseFields): ResponseFields {
+    return fields;
   }
 
   responded(): void {}

@@ -4,7 +4,7 @@ import { TOKEN } from '../core/http.ts';
 import { type Check, described, group, listOf, optional, text } from '../core/options.ts';
 
 /**
- * Changes of request headers. In values, `{clientAddress}`, `{consumer}`, `{plan}`, `{route}`, `{service}`, `{host}`, `{scheme}` and `{requestId}`
+ * Changes of headers. In values, `{clientAddress}`, `{consumer}`, `{plan}`, `{route}`, `{service}`, `{host}`, `{scheme}` and `{requestId}`
  * stand for facts of the request; a fact that is not known is an empty text.
  */
 export interface HeaderRules {
@@ -17,6 +17,9 @@ export interface HeaderRules {
 }
 
 const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
+
+/** Whether a value can be sent (RFC 9110 §5.5). */
+export const isHeaderValue = (value: unknown): boolean => typeof value === 'string' && VALUE.test(value);
 
 /** Headers that say how the message is framed, or who asked: the gateway writes them itself. */
 const OURS = new Set([
@@ -37,7 +40,7 @@ const values: Check = described(
     return Object.entries(value).flatMap(([name, one]) =>
       !TOKEN.test(name) || OURS.has(name.toLowerCase())
         ? [{ path: [name], text: `"${name}" is no header that can be set` }]
-        : typeof one !== 'string' || !VALUE.test(one)
+        : !isHeaderValue(one)
           ? [{ path: [name], text: `"${name}" must have a text without control characters` }]
           : [],
     );
@@ -55,7 +58,7 @@ export const headerRules: Check = group<HeaderRules, HeaderRules>(
 );
 
 /** A value, and the facts that it asks for. */
-type Template = (exchange: Exchange) => string;
+export type Template = (exchange: Exchange) => string;
 
 const FACTS: Readonly<Record<string, Template>> = {
   clientAddress: ({ clientAddress }) => clientAddress ?? '',
@@ -78,6 +81,12 @@ function template(value: string): Template {
 /** A fact such as the name of a consumer may have characters that no header can hold. */
 const sendable = (fact: string): string => fact.replaceAll(/[^\t\x20-\x7e]/g, (one) => encodeURIComponent(one));
 
+/** Names in lower case, each with its value. */
+export const templates = (
+  values: Readonly<Record<string, string>> = {},
+): (readonly [name: string, value: Template])[] =>
+  Object.entries(values).map(([name, value]) => [name.toLowerCase(), template(value)]);
+
 /** Names of facts in values that do not exist: most likely misspelt. */
 export function unknownFacts({ set = {}, add = {} }: HeaderRules): string[] {
   return [...Object.values(set), ...Object.values(add)]
@@ -86,10 +95,10 @@ export function unknownFacts({ set = {}, add = {} }: HeaderRules): string[] {
 }
 
 /** Applies rules to the headers of a request. */
-export function requestHeaderRules({ set = {}, add = {}, remove = [] }: HeaderRules): (exchange: Exchange) => void {
+export function requestHeaderRules({ set, add, remove = [] }: HeaderRules): (exchange: Exchange) => void {
   const removed = remove.map((name) => name.toLowerCase());
-  const setters = Object.entries(set).map(([name, value]) => [name.toLowerCase(), template(value)] as const);
-  const adders = Object.entries(add).map(([name, value]) => [name.toLowerCase(), template(value)] as const);
+  const setters = templates(set);
+  const adders = templates(add);
   return (exchange) => {
     const { headers }: IncomingMessage = exchange.req;
     for (const name of removed) delete headers[name];

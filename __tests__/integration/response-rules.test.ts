@@ -1,0 +1,194 @@
+import type { RequestListener } from 'node:http';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import express from 'express';
+import {
+  type ResponseOptions,
+  type RoundRobinProxyOptions,
+  type RouteOptions,
+  roundRobinProxy,
+  serviceRouter,
+} from '../../lib/index.ts';
+import { listen, type RunningServer } from '../support/servers.ts';
+
+const open: { close(): Promise<void> }[] = [];
+
+beforeEach(() => {
+  jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+});
+
+afterEach(async () => {
+  jest.restoreAllMocks();
+  for (const one of open.splice(0).reverse()) await one.close();
+});
+
+async function started(server: Promise<RunningServer>): Promise<RunningServer> {
+  const one = await server;
+  open.push(one);
+  return one;
+}
+
+async function proxied(
+  listener: RequestListener,
+  response: ResponseOptions,
+  more: Partial<RoundRobinProxyOptions> = {},
+  mount = '/',
+): Promise<string> {
+  const backend = await started(listen(listener));
+  const proxy = roundRobinProxy({ backends: [backend.url], response, ...more });
+  open.push(proxy);
+  const app = express().disable('x-powered-by').use(mount, proxy);
+  app.use((_error: Error, _req: express.Request, res: express.Response, _next: express.NextFunction) => {
+    res.status(500).send('handled');
+  });
+  return (await started(listen(app))).url;
+}
+
+const get = (url: string, init: RequestInit = {}) => fetch(url, { redirect: 'manual', ...init });
+
+describe('response', () => {
+  test('sets, adds and removes headers, with facts of the request', async () => {
+    const url = await proxied(
+      (_req, res) => {
+        res.writeHead(200, {
+          'X-Old': 'a',
+          'X-List': 'a',
+          'Set-Cookie': 'a=1',
+          Server: 'secret/1',
+          'X-Powered-By': 'secret',
+        });
+        res.end('ok');
+      },
+      {
+        headers: {
+          set: { 'X-Old': 'b', 'X-Client': '{clientAddress} {service}' },
+          add: { 'x-list': 'b', 'set-cookie': 'b=2' },
+          remove: ['X-None'],
+        },
+        hideServer: true,
+      },
+      { name: 'shop' },
+    );
+    const { headers } = await get(url);
+    expect(Object.fromEntries(headers)).toMatchObject({ 'x-old': 'b', 'x-client': '127.0.0.1 shop', 'x-list': 'a, b' });
+    expect(headers.getSetCookie()).toEqual(['a=1', 'b=2']);
+    expect([headers.get('server'), headers.get('x-powered-by')]).toEqual([null, null]);
+  });
+
+  test('leaves the responses of the gateway itself as they are', async () => {
+    const proxy = roundRobinProxy({
+      backends: ['http://127.0.0.1:1'],
+      response: { headers: { set: { 'x-a': '1' } } },
+      retry: { attempts: 1 },
+    });
+    open.push(proxy);
+    const { url } = await started(listen(express().use(proxy)));
+    const response = await get(url);
+    expect([response.status, response.headers.get('x-a')]).toEqual([502, null]);
+  });
+
+  test('rewriteUrls makes the URLs of a mounted service public', async () => {
+    const url = await proxied(
+      (req, res) => {
+        const own = `http://${req.headers.host}`;
+        res.writeHead(302, {
+          Location: req.url === '/absolute' ? `${own}/cart` : '/cart',
+          'Content-Location': '/item/1',
+          Refresh: '1; url=/later',
+          'Set-Cookie': ['a=1; Path=/', 'b=2; Path=/cart'],
+        });
+        res.end();
+      },
+      { rewriteUrls: true },
+      { changeOrigin: true },
+      '/shop',
+    );
+    const { headers } = await get(`${url}/shop/x`);
+    expect(headers.get('location')).toBe('/shop/cart');
+    expect(headers.get('content-location')).toBe('/shop/item/1');
+    expect(headers.get('refresh')).toBe('1; url=/shop/later');
+    expect(headers.getSetCookie()).toEqual(['a=1; Path=/shop', 'b=2; Path=/shop/cart']);
+    expect((await get(`${url}/shop/absolute`)).headers.get('location')).toBe(`${url}/shop/cart`);
+  });
+
+  test('change() may change everything else; when it throws, the backend is not blamed', async () => {
+    let fails = false;
+    const url = await proxied((_req, res) => res.end('ok'), {
+      change: ({ status, headers }, req) => {
+        if (fails) throw new Error('a bug');
+        headers['x-seen'] = `${status} ${req.url}`;
+      },
+    });
+    expect((await get(`${url}/a`)).headers.get('x-seen')).toBe('200 /a');
+    fails = true;
+    for (let count = 0; count < 10; count += 1) {
+      const response = await get(url);
+      expect([response.status, await response.text()]).toEqual([500, 'handled']);
+    }
+    fails = false;
+    expect((await get(url)).status).toBe(200);
+  });
+
+  test('a header that change() makes unsendable is an error of the app', async () => {
+    const url = await proxied((_req, res) => res.end('ok'), {
+      change: ({ headers }) => {
+        headers['x-bad'] = 'a\nb';
+      },
+    });
+    for (let count = 0; count < 10; count += 1) expect((await get(url)).status).toBe(500);
+  });
+
+  test('requestHeaders changes what the backend sees', async () => {
+    const url = await proxied(
+      (req, res) => res.end(JSON.stringify(req.headers)),
+      {},
+      { requestHeaders: { set: { 'x-gateway': 'yes' }, remove: ['cookie'] } },
+    );
+    const headers = (await (await get(url, { headers: { cookie: 'a=1', 'x-gateway': 'no' } })).json()) as Record<
+      string,
+      string
+    >;
+    expect(headers['x-gateway']).toBe('yes');
+    expect(headers).not.toHaveProperty('cookie');
+  });
+});
+
+describe('response of a route', () => {
+  async function routed(route: RouteOptions, listener: RequestListener, mount = '/'): Promise<string> {
+    const backend = await started(listen(listener));
+    const router = serviceRouter({
+      services: { shop: { backends: [backend.url] } },
+      routes: [{ service: 'shop', ...route }],
+    });
+    open.push(router);
+    return (await started(listen(express().use(mount, router)))).url;
+  }
+
+  const redirecting: RequestListener = (req, res) => {
+    res.writeHead(302, { Location: `http://${req.headers.host}/login`, 'Set-Cookie': 'a=1; Path=/' }).end();
+  };
+
+  test('a rewritten prefix makes redirects and cookies public', async () => {
+    const url = await routed({ path: '/shop', rewrite: { prefix: '/' } }, redirecting);
+    const { headers } = await get(`${url}/shop/cart`);
+    expect([headers.get('location'), headers.getSetCookie()]).toEqual([`${url}/shop/login`, ['a=1; Path=/shop']]);
+  });
+
+  test('so does a router that is mounted under a path, and a rewritten hostname', async () => {
+    const url = await routed(
+      { path: '/shop', rewrite: { prefix: '/', hostname: 'shop.internal' } },
+      redirecting,
+      '/api',
+    );
+    expect((await get(`${url}/api/shop/cart`)).headers.get('location')).toBe(`${url}/api/shop/login`);
+  });
+
+  test('without a rewrite, and with rewriteUrls: false, they stay as they are', async () => {
+    const plain = await routed({ path: '/shop' }, redirecting);
+    expect((await get(`${plain}/shop/cart`)).headers.get('location')).toBe(`${plain}/login`);
+    const off = await routed(
+      { path: '/shop', rewrite: { prefix: '/' }, response: { rewriteUrls: false } },
+      redirecting,
+    );
+    expect((await get(`${off}/shop/cart`)).headers.getSetCookie()).toEqual(['a=1; Path=/']);
+  });
+});

@@ -1,0 +1,77 @@
+import { describe, expect, test } from '@jest/globals';
+import { publicCookie, publicRefresh, publicUrl, type UrlMapping } from '../../../lib/proxy/response/public-urls.ts';
+
+const shop: UrlMapping = {
+  clientPrefix: '/shop',
+  backendPrefix: '',
+  clientOrigin: 'https://example.com',
+  backendHosts: ['127.0.0.1:3003', 'shop.internal'],
+};
+const moved: UrlMapping = { ...shop, backendPrefix: '/v2' };
+const plain: UrlMapping = { ...shop, clientPrefix: '' };
+const root: UrlMapping = { ...shop, clientPrefix: '', backendPrefix: '/app' };
+
+describe('URLs of a backend that is known by another path and host', () => {
+  test.each<[UrlMapping, string, string]>([
+    [shop, '/', '/shop/'],
+    [shop, '/cart?a=/b#c', '/shop/cart?a=/b#c'],
+    [shop, '/?a', '/shop/?a'],
+    [shop, 'cart', 'cart'],
+    [shop, '../cart', '../cart'],
+    [shop, '?page=2', '?page=2'],
+    [shop, '#top', '#top'],
+    [shop, '', ''],
+    [shop, '/shop/cart', '/shop/cart'],
+    [shop, '/shop', '/shop'],
+    [shop, '/shop?x', '/shop?x'],
+    [shop, '/shopping', '/shop/shopping'],
+    [shop, 'http://127.0.0.1:3003/cart', 'https://example.com/shop/cart'],
+    [shop, 'http://SHOP.internal/cart', 'https://example.com/shop/cart'],
+    [shop, '//shop.internal/cart', 'https://example.com/shop/cart'],
+    [shop, 'http://shop.internal', 'https://example.com/shop/'],
+    [shop, 'http://shop.internal?a', 'https://example.com/shop/?a'],
+    [shop, 'http://example.com/cart', 'https://example.com/shop/cart'],
+    [shop, 'https://example.com/shop/cart', 'https://example.com/shop/cart'],
+    [shop, 'http://127.0.0.1:3004/cart', 'http://127.0.0.1:3004/cart'],
+    [
+      shop,
+      'https://login.example.org/?back=http://127.0.0.1:3003/',
+      'https://login.example.org/?back=http://127.0.0.1:3003/',
+    ],
+    [shop, '//cdn.example.org/a', '//cdn.example.org/a'],
+    [shop, 'mailto:a@shop.internal', 'mailto:a@shop.internal'],
+    [shop, 'http://user@127.0.0.1:3003/', 'http://user@127.0.0.1:3003/'],
+    [moved, '/v2/cart', '/shop/cart'],
+    [moved, '/v2', '/shop'],
+    [moved, '/v20', '/v20'],
+    [moved, '/other', '/other'],
+    [plain, '/cart', '/cart'],
+    [plain, 'http://127.0.0.1:3003/cart', 'https://example.com/cart'],
+    [root, '/app/cart', '/cart'],
+  ])('%#: %j %s becomes %s', (mapping, url, expected) => {
+    expect(publicUrl(url, mapping)).toBe(expected);
+  });
+
+  test.each([
+    ['5; url=/cart', '5; url=/shop/cart'],
+    ['0;URL="http://127.0.0.1:3003/"', '0;URL="https://example.com/shop/"'],
+    ["5, '/cart'", "5, '/shop/cart'"],
+    ['5', '5'],
+    ['5; url=', '5; url='],
+    ['soon; url=/a', 'soon; url=/a'],
+  ])('Refresh: %s becomes %s', (value, expected) => {
+    expect(publicRefresh(value, shop)).toBe(expected);
+  });
+
+  test.each([
+    ['a=1', 'a=1'],
+    ['a=1; Path=/', 'a=1; Path=/shop'],
+    ['a=1; Path=/cart; HttpOnly', 'a=1; Path=/shop/cart; HttpOnly'],
+    ['a=1; path=/shop/cart', 'a=1; path=/shop/cart'],
+    ['a=/; Domain=shop.internal; Secure', 'a=/; Secure'],
+    ['a=1; domain=.SHOP.internal', 'a=1'],
+    ['a=1; Domain=example.com', 'a=1; Domain=example.com'],
+  ])('Set-Cookie: %s becomes %s', (cookie, expected) => {
+    expect(publicCookie(cookie, shop)).toBe(expected);
+  });
+});

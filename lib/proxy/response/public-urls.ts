@@ -1,0 +1,62 @@
+/** How the URLs of a backend become those that its clients know. Prefixes have no slash at the end; `/` is empty. */
+export interface UrlMapping {
+  readonly clientPrefix: string;
+  readonly backendPrefix: string;
+  /** Scheme, host and port of the request. */
+  readonly clientOrigin: string;
+  /** Hosts, with their ports, by which the backend may call itself. */
+  readonly backendHosts: readonly string[];
+}
+
+/** A URL or a relative reference (RFC 3986 §4.2) in a header of a backend's response. One of another host stays as it is. */
+export function publicUrl(url: string, mapping: UrlMapping): string {
+  const [, start = '', host = '', rest = ''] = /^((?:https?:)?\/\/([^/?#]*))?(.*)$/is.exec(url) ?? [];
+  if (start === '') return publicPath(url, mapping);
+  const isOurs = isHost(host, mapping.backendHosts) || isHost(host, [hostOf(mapping.clientOrigin)]);
+  if (!isOurs) return url;
+  return mapping.clientOrigin + publicPath(rest.startsWith('/') ? rest : `/${rest}`, mapping);
+}
+
+/** A path that begins with a slash, with its query. A reference relative to the path of the request needs no change. */
+function publicPath(path: string, { clientPrefix, backendPrefix }: UrlMapping): string {
+  if (clientPrefix === backendPrefix || !path.startsWith('/')) return path;
+  // A backend that heeds X-Forwarded-Prefix has written it already.
+  if (clientPrefix !== '' && isUnder(path, clientPrefix) && !isUnder(clientPrefix, backendPrefix || '//')) return path;
+  return isUnder(path, backendPrefix) ? clientPrefix + path.slice(backendPrefix.length) : path;
+}
+
+/** The value of `Refresh`: seconds, and perhaps a URL. */
+export function publicRefresh(value: string, mapping: UrlMapping): string {
+  const [, start, quote = '', url] = /^(\s*[\d.]+\s*[;,]\s*(?:url\s*=\s*)?)(["']?)(.*?)["']?\s*$/is.exec(value) ?? [];
+  return start === undefined || !url ? value : start + quote + publicUrl(url, mapping) + quote;
+}
+
+/** A `Set-Cookie` value (RFC 6265 §4.1): its path moves, and a domain that is the backend's own host goes, so that the client's holds. */
+export function publicCookie(cookie: string, mapping: UrlMapping): string {
+  const [pair = '', ...attributes] = cookie.split(';');
+  const kept = attributes.flatMap((attribute) => {
+    const equals = attribute.indexOf('=');
+    const name = (equals === -1 ? attribute : attribute.slice(0, equals)).trim().toLowerCase();
+    const value = equals === -1 ? '' : attribute.slice(equals + 1).trim();
+    if (name === 'path') return [attribute.slice(0, equals + 1) + cookiePath(value, mapping)];
+    const isOurs = name === 'domain' && isHost(value.replace(/^\./, ''), mapping.backendHosts.map(withoutPort));
+    return isOurs ? [] : [attribute];
+  });
+  return [pair, ...kept].join(';');
+}
+
+/** `/shop/` would not be sent with a request for `/shop`. */
+function cookiePath(path: string, mapping: UrlMapping): string {
+  const moved = publicPath(path, mapping);
+  return moved.length > 1 && path === '/' && moved.endsWith('/') ? moved.slice(0, -1) : moved;
+}
+
+const isUnder = (path: string, prefix: string): boolean =>
+  path.startsWith(prefix) && (path.length === prefix.length || /[/?#]/.test(path[prefix.length] as string));
+
+const isHost = (host: string, known: readonly string[]): boolean =>
+  host !== '' && known.some((one) => one.toLowerCase() === host.toLowerCase());
+
+const hostOf = (origin: string): string => origin.slice(origin.indexOf('//') + 2);
+
+const withoutPort = (host: string): string => host.replace(/:\d+$/, '');

@@ -1,0 +1,116 @@
+import type { IncomingMessage } from 'node:http';
+import { GatewayError } from '../../core/errors.ts';
+import type { Exchange } from '../../core/exchange.ts';
+import { TOKEN } from '../../core/http.ts';
+import { boolean, type Checks, func, optional } from '../../core/options.ts';
+import { type HeaderRules, headerRules, isHeaderValue, type Template, templates } from '../header-rules.ts';
+import { publicCookie, publicRefresh, publicUrl, type UrlMapping } from './public-urls.ts';
+import type { ResponseFields } from './response-head.ts';
+
+/** The head of a backend's response, to be changed in place. */
+export interface ChangeableResponse {
+  readonly status: number;
+  /** By names in lower case. Repeated headers are lists. */
+  readonly headers: Record<string, string | string[] | undefined>;
+}
+
+/** Changes of the responses of backends, before the client gets them. Responses of the gateway itself stay as they are. */
+export interface ResponseOptions {
+  /** Headers that are set, added or removed. Default: none. */
+  headers?: HeaderRules;
+  /**
+   * Whether URLs in `Location`, `Content-Location` and `Refresh`, and the path and domain in `Set-Cookie`, become those under which
+   * clients know the service: behind its path prefix, with the scheme and host of the request. URLs of other hosts stay. Default false;
+   * true for a route of `serviceRouter()` that rewrites the prefix or the hostname.
+   */
+  rewriteUrls?: boolean;
+  /** Whether `Server`, `X-Powered-By`, `X-AspNet-Version` and `X-AspNetMvc-Version` are removed. Default false. */
+  hideServer?: boolean;
+  /** Changes everything else. When it throws, the client gets 500, and the backend is not blamed. Default: none. */
+  change?: (response: ChangeableResponse, req: IncomingMessage) => void;
+}
+
+/** Checks of {@link ResponseOptions}. */
+export const responseChecks: Checks<ResponseOptions> = {
+  headers: optional(headerRules),
+  rewriteUrls: optional(boolean),
+  hideServer: optional(boolean),
+  change: optional(func),
+};
+
+const TELLING = ['server', 'x-powered-by', 'x-aspnet-version', 'x-aspnetmvc-version'];
+
+/** Headers that stand for themselves when repeated: their values must not be joined. */
+const LINES = new Set(['set-cookie', 'www-authenticate', 'proxy-authenticate']);
+
+/** Applies {@link ResponseOptions}. */
+export class ResponseRules {
+  readonly #removed: readonly string[];
+  readonly #set: readonly (readonly [name: string, value: Template])[];
+  readonly #add: readonly (readonly [name: string, value: Template])[];
+  readonly #rewritesUrls: boolean;
+  readonly #change: ResponseOptions['change'];
+
+  constructor({ headers = {}, rewriteUrls = false, hideServer = false, change }: ResponseOptions) {
+    this.#removed = [...(headers.remove ?? []).map((name) => name.toLowerCase()), ...(hideServer ? TELLING : [])];
+    this.#set = templates(headers.set);
+    this.#add = templates(headers.add);
+    this.#rewritesUrls = rewriteUrls;
+    this.#change = change;
+  }
+
+  /** @returns the headers for the client. Those that were given stay as they are. */
+  apply(status: number, fields: ResponseFields, exchange: Exchange): ResponseFields {
+    const headers: Record<string, string | string[] | undefined> = { ...fields };
+    if (this.#rewritesUrls) rewriteUrls(headers, exchange);
+    for (const name of this.#removed) delete headers[name];
+    for (const [name, value] of this.#set) headers[name] = value(exchange);
+    for (const [name, value] of this.#add) headers[name] = added(name, headers[name], value(exchange));
+    if (this.#change !== undefined) {
+      this.#change({ status, headers }, exchange.req);
+      assertSendable(headers);
+    }
+    return headers;
+  }
+}
+
+/** Without this, the backend would be blamed for what the app has written. */
+function assertSendable(headers: ChangeableResponse['headers']): void {
+  for (const [name, value] of Object.entries(headers)) {
+    if (value === undefined || (TOKEN.test(name) && [value].flat().every((one) => isHeaderValue(one)))) continue;
+    throw new GatewayError(
+      'ERR_EXPRESSWAY_CALLBACK',
+      `response.change() made the header ${JSON.stringify(name)} one that cannot be sent`,
+    );
+  }
+}
+
+function added(name: string, before: string | string[] | undefined, value: string): string | string[] {
+  if (before === undefined) return value;
+  return LINES.has(name) || Array.isArray(before) ? [before, value].flat() : `${before}, ${value}`;
+}
+
+function rewriteUrls(headers: Record<string, string | string[] | undefined>, exchange: Exchange): void {
+  const { location, refresh, 'content-location': contentLocation, 'set-cookie': cookies } = headers;
+  if (location === undefined && refresh === undefined && contentLocation === undefined && cookies === undefined) return;
+  const mapping = mappingOf(exchange);
+  if (typeof location === 'string') headers.location = publicUrl(location, mapping);
+  if (typeof contentLocation === 'string') headers['content-location'] = publicUrl(contentLocation, mapping);
+  if (typeof refresh === 'string') headers.refresh = publicRefresh(refresh, mapping);
+  if (cookies !== undefined) headers['set-cookie'] = [cookies].flat().map((cookie) => publicCookie(cookie, mapping));
+}
+
+/** How a client knows what the backend calls by another path and host. */
+function mappingOf(exchange: Exchange): UrlMapping {
+  const { req, backend, prefixes } = exchange;
+  return {
+    // What Express cut off a mounted router's path is missing at the backend as well.
+    clientPrefix: (req.baseUrl ?? '') + (prefixes?.client ?? ''),
+    backendPrefix: prefixes?.backend ?? '',
+    clientOrigin: `${exchange.scheme}://${exchange.trustedField('x-forwarded-host') ?? prefixes?.host ?? req.headers.host ?? ''}`,
+    backendHosts: [
+      backend === undefined ? '' : new URL(backend).host,
+      prefixes === undefined ? '' : (req.headers.host ?? ''),
+    ],
+  };
+}
