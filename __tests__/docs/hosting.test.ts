@@ -48,7 +48,7 @@ test.each(['1', '2'])(
     expect((await ask(`${adminUrl}/`)).text).toContain('<title>');
     writeFileSync(join(project.folder, '.env'), 'RATE_LIMIT_MAX=1\n');
     proc.kill('SIGHUP');
-    await proc.said(/"why":"SIGHUP".*"msg":"read again"/);
+    await proc.said(/"why":"SIGHUP".*"msg":"configuration reloaded"/);
     await until(async () => (await ask(url, { headers })).status === 429);
     proc.kill('SIGTERM');
     expect(await proc.exit()).toBe(0);

@@ -58,7 +58,7 @@ describe('a worker that ends', () => {
     const { cluster } = await clusters.open({ WORKER_HANG_TIMEOUT_MS: '4000' });
     const [pid] = await cluster.pids();
     process.kill(pid as number, 'SIGSTOP');
-    await cluster.proc.said(new RegExp(`"pid":${pid},"silentMs":\\d+,"msg":"worker hangs: it is ended"`));
+    await cluster.proc.said(new RegExp(`"pid":${pid},"silentMs":\\d+,"msg":"worker hangs: killed"`));
     await cluster.serving(2, [pid as number]);
     expect(isGone(pid as number)).toBe(true);
   });
@@ -201,10 +201,10 @@ describe('a rolling reload', () => {
     const before = await cluster.pids();
     clusters.writeEnv('MAX_BODY_BYTES=none');
     cluster.proc.kill('SIGUSR2');
-    await cluster.proc.said(/"problems":\["MAX_BODY_BYTES[^\n]*"msg":"not replaced: all stays as it is"/);
+    await cluster.proc.said(/"problems":\["MAX_BODY_BYTES[^\n]*"msg":"workers not replaced: nothing changed"/);
     clusters.writeEnv(`BACKEND_CA=${clusters.path('missing.pem')}`);
     cluster.proc.kill('SIGUSR2');
-    await cluster.proc.said(/"problems":\["BACKEND_CA[^\n]*"msg":"not replaced: all stays as it is"/);
+    await cluster.proc.said(/"problems":\["BACKEND_CA[^\n]*"msg":"workers not replaced: nothing changed"/);
     expect(await cluster.pids()).toEqual(before);
     expect((await ask(cluster.url)).status).toBe(200);
   });

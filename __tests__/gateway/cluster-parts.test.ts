@@ -51,7 +51,7 @@ describe('messages between primary and workers', () => {
     await expect(waiting).rejects.toThrow('the process has ended');
     here.connected = false;
     await expect(asker.ask('never', undefined, 60_000)).rejects.toThrow('the process has gone');
-    await asker.tell('anything');
+    await asker.send('anything');
     here.on('message', () => {});
     (here as unknown as EventEmitter).emit('message', 'prom-client:something');
   });
@@ -113,7 +113,7 @@ describe('a reload of several workers', () => {
     ]);
     expect([good.killed, bad.killed]).toEqual([false, true]);
     expect(lines).toContainEqual(
-      'read again, but not everything could be applied {"why":"SIGHUP","worker":2,"pid":2,"problems":["Error: no room"]}',
+      'reloaded only in part {"why":"SIGHUP","worker":2,"pid":2,"problems":["Error: no room"]}',
     );
   });
 
@@ -123,11 +123,11 @@ describe('a reload of several workers', () => {
     const { peer } = one;
     Object.defineProperty(one, 'peer', { configurable: true, get: () => undefined });
     await reload.run('first');
-    expect(lines).toEqual([expect.stringMatching(/^(?:not read again|read again, but not everything)/)]);
+    expect(lines).toEqual([expect.stringMatching(/^(?:reload refused|reloaded only in part)/)]);
     Object.defineProperty(one, 'peer', { value: peer });
     await reload.run('second');
     expect(one.asked).toEqual(['prepare', 'apply']);
-    expect(lines.at(-1)).toMatch(/^read again .*"why":"second"/);
+    expect(lines.at(-1)).toMatch(/^configuration reloaded .*"why":"second"/);
   });
 });
 
@@ -149,7 +149,7 @@ describe('metrics of several processes', () => {
       if (now.metrics === undefined) throw new NoAnswer('no answer');
       return now.metrics;
     };
-    return { state: 'ready', lastWords: undefined, peer: { ask } } as unknown as WorkerProcess;
+    return { state: 'ready', finalReport: undefined, peer: { ask } } as unknown as WorkerProcess;
   }
 
   const metrics = (count: number, isUp: number): MetricJson[] => [

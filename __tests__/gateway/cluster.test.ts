@@ -232,12 +232,12 @@ describe('SIGHUP with several workers', () => {
     const { cluster } = await clusters.open({ WORKERS: '2', RATE_LIMIT_MAX: '10', PORT });
     write('5');
     cluster.proc.kill('SIGHUP');
-    await cluster.proc.said(/"why":"SIGHUP".*"msg":"read again"/);
+    await cluster.proc.said(/"why":"SIGHUP".*"msg":"configuration reloaded"/);
     expect(await shownLimit(cluster)).toBe('5');
     expect(await passed(cluster.url, 20)).toBe(5);
     write('none');
     cluster.proc.kill('SIGHUP');
-    await cluster.proc.said(/"problems":\["RATE_LIMIT_MAX[^\n]*"msg":"not read again: all stays as it is"/);
+    await cluster.proc.said(/"problems":\["RATE_LIMIT_MAX[^\n]*"msg":"reload refused: nothing changed"/);
     expect(await shownLimit(cluster)).toBe('5');
     const before = await cluster.pids();
     for (const pid of before) process.kill(pid, 'SIGKILL');
@@ -258,7 +258,7 @@ describe('SIGHUP with several workers', () => {
     ];
     clusters.writeEnv(lines.join('\n'));
     cluster.proc.kill('SIGHUP');
-    await cluster.proc.said(/"problems":\["ipRateLimit: [^\n]*"msg":"not read again: all stays as it is"/);
+    await cluster.proc.said(/"problems":\["ipRateLimit: [^\n]*"msg":"reload refused: nothing changed"/);
     expect(await passed(cluster.url, 20)).toBe(10);
   });
 
@@ -269,11 +269,11 @@ describe('SIGHUP with several workers', () => {
     const cluster = await clusters.start({ WORKERS: '2', BACKENDS_FILE: file });
     expect((await ask(cluster.url)).json.backend).toBe('one');
     writeFileSync(file, JSON.stringify([two.url]));
-    await cluster.proc.said(/"why":"the file has changed".*"msg":"read again"/);
+    await cluster.proc.said(/"why":"the file has changed".*"msg":"configuration reloaded"/);
     const answers = await Promise.all(Array.from({ length: 10 }, () => ask(cluster.url)));
     expect(answers.map(({ json }) => json.backend)).toEqual(Array(10).fill('two'));
     writeFileSync(file, '[');
-    await cluster.proc.said(/"why":"the file has changed".*"msg":"not read again/);
+    await cluster.proc.said(/"why":"the file has changed".*"msg":"reload refused/);
     const before = await cluster.pids();
     process.kill(before[0] as number, 'SIGKILL');
     await until(async () => !(await cluster.pids()).includes(before[0] as number));

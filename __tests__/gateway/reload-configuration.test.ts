@@ -92,7 +92,7 @@ describe('SIGHUP and the configuration', () => {
       { RATE_LIMIT_MAX: '1000000000', RATE_LIMIT_WINDOW_MS: '2147483647' },
     ];
     for (const one of bad) {
-      expect(await reload({ ...good, ...one })).toMatch(/"problems":\[".*"msg":"not read again: all stays as it is"/);
+      expect(await reload({ ...good, ...one })).toMatch(/"problems":\[".*"msg":"reload refused: nothing changed"/);
     }
     writeFileSync(join(folder, 'none.pem'), 'nothing of use');
     expect(await reload({ ...good, BACKEND_CA: join(folder, 'none.pem') })).toMatch(/ca has no certificate in it/);
@@ -114,7 +114,7 @@ describe('SIGHUP and the configuration', () => {
     mkdirSync(path);
     proc.kill('SIGHUP');
     expect(await proc.said(/(?:[\s\S]*?"why":"SIGHUP"){2}(.*)\n/)).toMatch(
-      /"\.env: cannot be read: EISDIR.*not read again/,
+      /"\.env: cannot be read: EISDIR.*reload refused/,
     );
     expect(await remaining(url)).toBe('9');
   });
@@ -125,7 +125,7 @@ describe('SIGHUP and the configuration', () => {
     await proc.said(/"url":"([^"]+)"/);
     mkdirSync(join(folder, '.env'));
     proc.kill('SIGHUP');
-    expect(await proc.said(/"why":"SIGHUP"(.*)\n/)).toMatch(/"\.env: cannot be read: EISDIR.*not read again/);
+    expect(await proc.said(/"why":"SIGHUP"(.*)\n/)).toMatch(/"\.env: cannot be read: EISDIR.*reload refused/);
   });
 
   test('checks new backend connections with the new BACKEND_CA', async () => {

@@ -43,7 +43,7 @@ describe('BACKENDS_FILE', () => {
     await until(async () => (await served(url)) === 'two');
     expect((await ask(`${adminUrl}/status`)).json.backends).toMatchObject([{ backend: two.url, weight: 2 }]);
     expect(logged).toContainEqual(
-      expect.objectContaining({ level: 'info', msg: 'read again', why: 'the file has changed' }),
+      expect.objectContaining({ level: 'info', msg: 'configuration reloaded', why: 'the file has changed' }),
     );
     expect(logged).toContainEqual(
       expect.objectContaining({ msg: 'backends changed', added: [two.url], removed: [one.url] }),
@@ -59,7 +59,7 @@ describe('BACKENDS_FILE', () => {
     await until(() => errors().length > 0);
     expect(errors()).toEqual([
       expect.objectContaining({
-        msg: 'not read again: all stays as it is',
+        msg: 'reload refused: nothing changed',
         problems: [
           `BACKENDS_FILE ${path}: "http://a/x" must be an origin, without path`,
           `BACKENDS_FILE ${path}: "ftp://b" must start with http:// or https://, dns:// or srv://`,
@@ -144,7 +144,7 @@ describe('SIGHUP and the list of backends', () => {
     expect(await served(url)).toBe('one');
     writeFileSync(env, `PORT=1\nBACKENDS=${two.url}\n`);
     proc.kill('SIGHUP');
-    await proc.said(/"why":"SIGHUP","from":".env".*"msg":"read again"/);
+    await proc.said(/"why":"SIGHUP","from":".env".*"msg":"configuration reloaded"/);
     expect(await served(url)).toBe('two');
     writeFileSync(env, 'BACKENDS=http://a/x,http://b?y\n');
     proc.kill('SIGHUP');
@@ -158,7 +158,7 @@ describe('SIGHUP and the list of backends', () => {
     const elsewhere = new Proc('server.ts', { ...ANY_PORT, BACKENDS: one.url }, [], folder);
     const url = await elsewhere.said(/"url":"([^"]+)"/);
     elsewhere.kill('SIGHUP');
-    await elsewhere.said(/"overridden":\["BACKENDS"\],"msg":"read again"/);
+    await elsewhere.said(/"overridden":\["BACKENDS"\],"msg":"configuration reloaded"/);
     expect(await served(url)).toBe('one');
     rmSync(join(folder, '.env'));
     elsewhere.kill('SIGHUP');

@@ -106,7 +106,7 @@ describe('npm start', () => {
     proc.kill('SIGTERM');
     await expect(asked).rejects.toMatchObject({ code: 'ECONNRESET' });
     expect(await proc.exit()).toBe(0);
-    expect(proc.stdout).toMatch(/"level":"warn".*"requests":1,"streams":0,"upgrades":0,"msg":"shutdown time is up/);
+    expect(proc.stdout).toMatch(/"level":"warn".*"requests":1,"streams":0,"upgrades":0,"msg":"shutdown timeout/);
   });
 
   test('a second signal of another kind stops it at once', async () => {

@@ -63,7 +63,7 @@ describe('expressway start', () => {
     write(5);
     for (const each of [proc, other]) {
       each.kill('SIGHUP');
-      await each.said(/"msg":"read again"/);
+      await each.said(/"msg":"configuration reloaded"/);
     }
     const limitOf = async (from: string) => (await fetch(from)).headers.get('ratelimit-policy');
     expect([await limitOf(url), await limitOf(otherUrl)]).toEqual(['"ip";q=9;w=60', '"ip";q=5;w=60']);
@@ -80,7 +80,7 @@ describe('expressway start', () => {
     const url = await proc.said(/"url":"([^"]+)"/);
     write(5, 'debug');
     proc.kill('SIGHUP');
-    const line = await proc.said(/("why":"SIGHUP".*"msg":"read again")/);
+    const line = await proc.said(/("why":"SIGHUP".*"msg":"configuration reloaded")/);
     const overridden = /"overridden":(\[[^\]]*\])/.exec(line)?.[1] ?? '[]';
     expect(JSON.parse(overridden).sort()).toEqual(['LOG_LEVEL', 'RATE_LIMIT_MAX']);
     expect((await fetch(url)).headers.get('ratelimit-policy')).toBe('"ip";q=7;w=60');
@@ -108,7 +108,7 @@ describe('expressway start', () => {
     writeFileSync(path, 'RATE_LIMIT_MAX=5\n');
     proc.kill('SIGHUP');
     const line = await proc.said(/("why":"SIGHUP".*"msg":"[^"]+")/);
-    expect(line).toMatch(/"problems":\["BACKENDS: [^"]*--backend.*not read again/);
+    expect(line).toMatch(/"problems":\["BACKENDS: [^"]*--backend.*reload refused/);
     expect(await bodyOf(url)).toBe('one');
   });
 

@@ -208,8 +208,7 @@ export class Gateway implements AdminView {
     this.#file?.close();
     this.#reload.close();
     const left = await this.#shutdown.close();
-    if (left.requests + left.streams + left.upgrades > 0)
-      this.#log.warn(left, 'shutdown time is up: what ran was ended');
+    if (left.requests + left.streams + left.upgrades > 0) this.#log.warn(left, 'shutdown timeout: cut what still ran');
   }
 
   #prepareShutdown(): GracefulShutdown {
@@ -259,7 +258,7 @@ function observed({ app }: HostedApp, { middleware }: Observer, log: Logger): Re
 
 /**
  * @throws {ListenError} when a port cannot be had; nothing is left open then.
- * @throws {BackendsError} when BACKENDS_FILE operatorStates no usable list.
+ * @throws {BackendsError} when BACKENDS_FILE holds no usable list.
  */
 export async function startGateway(config: Config, deps: GatewayDeps = {}): Promise<Gateway> {
   const log = deps.log ?? createLogger(config.logLevel);

@@ -12,7 +12,7 @@ const LEAST_ADMIN_CONNECTIONS = 8;
 
 /** How a process may spend its open files. */
 export interface OpenFiles {
-  /** Connections of clients that fit. A request operatorStates one to its client and one to its backend. */
+  /** Connections of clients that fit. A request holds one to its client and one to its backend. */
   readonly connections: number;
   /** Connections to the admin listener. */
   readonly adminConnections: number;

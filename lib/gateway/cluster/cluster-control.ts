@@ -38,7 +38,7 @@ export class ClusterControl implements GatewayControl {
 
   /** Tells a worker that serves what it may have missed. */
   ready(worker: WorkerProcess): void {
-    worker.peer.tell('setOperatorStates', this.#known());
+    worker.peer.send('setOperatorStates', this.#known());
   }
 
   /** For a new worker. Workers that serve know best: a backend that has left their list has no operator state any more. */

@@ -70,11 +70,11 @@ export class ClusterFeed implements PageFeed {
 
   /** A new process serves. */
   ready(worker: WorkerProcess): void {
-    if (this.#watchers.size > 0) worker.peer.tell('watch', true);
+    if (this.#watchers.size > 0) worker.peer.send('watch', true);
   }
 
   ended(worker: WorkerProcess): void {
-    const last = worker.lastWords?.history ?? this.#histories.get(worker);
+    const last = worker.finalReport?.history ?? this.#histories.get(worker);
     if (last !== undefined) this.#past = [mergeHistories([...this.#past, last])];
     this.#snapshots.delete(worker);
     this.#histories.delete(worker);
@@ -91,13 +91,13 @@ export class ClusterFeed implements PageFeed {
 
   watch(watcher: StatusWatcher): () => void {
     this.#watchers.add(watcher);
-    this.#tellAll();
+    this.#sendWatch();
     // Of the primary, should no worker say anything.
     this.#showSoon();
     return () => {
       this.#watchers.delete(watcher);
       if (this.#watchers.size > 0) return;
-      this.#tellAll();
+      this.#sendWatch();
       clearTimeout(this.#timer);
       this.#timer = undefined;
       this.#snapshots.clear();
@@ -118,8 +118,8 @@ export class ClusterFeed implements PageFeed {
     if (this.#watchers.size > 0) this.#showSoon();
   }
 
-  #tellAll(): void {
-    for (const { peer } of this.#workers()) peer.tell('watch', this.#watchers.size > 0);
+  #sendWatch(): void {
+    for (const { peer } of this.#workers()) peer.send('watch', this.#watchers.size > 0);
   }
 
   /** Of those that answer. */

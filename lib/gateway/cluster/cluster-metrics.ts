@@ -58,12 +58,12 @@ export class ClusterMetrics {
   /** A worker has ended: what it counted goes on to be shown. */
   ended(worker: WorkerProcess, isCrash: boolean): void {
     this.#crashes[isCrash ? 'crashed' : 'replaced'] += 1;
-    const last = worker.lastWords?.metrics ?? this.#latest.get(worker);
+    const last = worker.finalReport?.metrics ?? this.#latest.get(worker);
     this.#latest.delete(worker);
     if (last !== undefined) this.#past = merged([this.#past, last.filter(isCount)]);
   }
 
-  /** For one scrape. Whoever does not answer operatorStates nobody up. */
+  /** For one scrape. A worker that does not answer holds nobody up. */
   async collect(): Promise<Registry> {
     const own = this.#own.getMetricsAsJSON() as Promise<unknown> as Promise<readonly MetricJson[]>;
     const asked = this.#workers()

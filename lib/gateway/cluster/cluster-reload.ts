@@ -11,7 +11,7 @@ import {
 import type { Environment } from '../config/env-file.ts';
 import type { Logger } from '../logging/logger.ts';
 import type { GatewayState } from '../observing/gateway-state.ts';
-import { toldProblems } from '../reload/prepared-reload.ts';
+import { problemsIn } from '../reload/prepared-reload.ts';
 import { logPartly, logRefused, logReload } from '../reload/reload.ts';
 import type { Plan, Preparation, Prepare } from './messages.ts';
 import type { WorkerProcess } from './worker-process.ts';
@@ -74,7 +74,7 @@ export class ClusterReload {
     return this.#settled;
   }
 
-  /** @throws {BackendsError} when BACKENDS_FILE operatorStates no usable list. */
+  /** @throws {BackendsError} when BACKENDS_FILE holds no usable list. */
   async open(): Promise<void> {
     if (this.#file === undefined) return;
     this.#plan = { ...this.#plan, backends: await this.#file.read() };
@@ -99,7 +99,7 @@ export class ClusterReload {
     this.#last = this.#last
       .then(() => (this.#isClosed ? undefined : work()))
       // A bug. The next reload still runs.
-      .catch((error) => logPartly(this.#log, { problems: toldProblems(error) }));
+      .catch((error) => logPartly(this.#log, { problems: problemsIn(error) }));
     return this.#last;
   }
 
@@ -129,7 +129,7 @@ export class ClusterReload {
       };
       facts = await this.#prepareAll({ ...next, onlyBackends });
     } catch (error) {
-      const problems = toldProblems(error);
+      const problems = problemsIn(error);
       if (!this.#isClosed) logRefused(this.#log, this.#state, { why, from, problems }, this.#environment);
       return;
     }
@@ -148,7 +148,7 @@ export class ClusterReload {
       } catch (error) {
         if (worker.state !== 'ready') return;
         const { place, pid } = worker;
-        logPartly(this.#log, { why, worker: place, pid, problems: toldProblems(error) });
+        logPartly(this.#log, { why, worker: place, pid, problems: problemsIn(error) });
         worker.kill();
       }
     };
@@ -178,7 +178,7 @@ export class ClusterReload {
       }
     }
     if (problems.size === 0 && !this.#isClosed) return facts;
-    for (const { peer } of workers) peer.tell('discard');
+    for (const { peer } of workers) peer.send('discard');
     throw new ConfigError([...problems]);
   }
 
@@ -204,12 +204,12 @@ export class ClusterReload {
       const restart = again.restart.filter(needsRestart);
       if (restart.length > 0) this.#log.warn({ variables: restart }, `needs a restart: ${restart.join(', ')}`);
     } catch (error) {
-      const problems = toldProblems(error);
+      const problems = problemsIn(error);
       const isPartly = this.#plan === this.#candidate;
       if (!this.#isClosed) {
         this.#log.error(
           { why, from, problems },
-          isPartly ? 'not all workers replaced' : 'not replaced: all stays as it is',
+          isPartly ? 'not all workers replaced' : 'workers not replaced: nothing changed',
         );
       }
     } finally {

@@ -45,17 +45,17 @@ export interface Beginning extends Plan {
   readonly workers: number;
 }
 
-/** `ready`, told by a worker that serves. */
+/** `ready`, sent by a worker that serves. */
 export interface Ready {
   readonly url: string;
 }
 
-/** `failed`, told by a worker that cannot start for a reason that the operator can mend. */
+/** `failed`, sent by a worker that cannot start for a reason that the operator can mend. */
 export interface Failed {
   readonly problems: readonly string[];
 }
 
-/** `prepare`, asked by the primary: what a reload would bring. Then it asks for `apply`, or tells `discard`. */
+/** `prepare`, asked by the primary: what a reload would bring. Then it asks for `apply`, or sends `discard`. */
 export interface Prepare extends Plan {
   readonly onlyBackends: boolean;
 }
@@ -65,8 +65,8 @@ export interface Preparation {
   readonly facts: object;
 }
 
-/** `lastWords`, told by a worker that ends in order: its counts must not be lost. */
-export interface LastWords {
+/** `finalReport`, sent by a worker that ends in order: its counts must not be lost. */
+export interface FinalReport {
   readonly metrics: readonly MetricJson[] | undefined;
   readonly history: TrafficHistory | undefined;
 }

@@ -5,7 +5,7 @@ export interface Channel {
   on(event: 'message', listener: (message: unknown) => void): unknown;
 }
 
-/** What the other side is asked or told, as plain data. */
+/** Handles what the other side asks or sends. The content is plain data. */
 type Handler = (content: never) => unknown;
 
 interface Question {
@@ -14,9 +14,9 @@ interface Question {
   readonly timer: NodeJS.Timeout | undefined;
 }
 
-/** `peer` tells ours from messages of anybody else on the channel. */
+/** Messages without `peer` are somebody else's. */
 interface Message {
-  readonly peer: 'ask' | 'tell' | 'reply';
+  readonly peer: 'ask' | 'send' | 'reply';
   readonly id?: number;
   readonly what?: string;
   readonly content?: unknown;
@@ -43,7 +43,7 @@ export class Peer {
     });
   }
 
-  /** What is done with what the other side asks or tells. An error that it throws is the answer. */
+  /** Sets the handler of what the other side asks or sends. An error that it throws is the reply. */
   on<T>(what: string, handler: (content: T) => unknown): void {
     this.#handlers.set(what, handler as Handler);
   }
@@ -68,8 +68,8 @@ export class Peer {
   }
 
   /** Resolves when it has left this process, or cannot any more. Nobody learns whether it has arrived. */
-  tell(what: string, content?: unknown): Promise<void> {
-    return new Promise((resolve) => this.#send({ peer: 'tell', what, content }, () => resolve(), resolve));
+  send(what: string, content?: unknown): Promise<void> {
+    return new Promise((resolve) => this.#send({ peer: 'send', what, content }, () => resolve(), resolve));
   }
 
   /** Nobody will answer any more. */

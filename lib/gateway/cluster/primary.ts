@@ -62,7 +62,7 @@ export class Primary implements AdminView {
       hasSpare: config.workerSpare,
       log,
       plan: () => this.#reload.plan,
-      born: (worker) => this.#introduce(worker),
+      created: (worker) => this.#introduce(worker),
       ready: (worker) => {
         this.#feed.ready(worker);
         this.#control.ready(worker);

@@ -4,14 +4,14 @@ import type { BackendOperation } from '../admin/operator-api.ts';
 import { readConfig } from '../config/config.ts';
 import type { Gateway } from '../gateway.ts';
 import type { PreparedReload } from '../reload/prepared-reload.ts';
-import { toldProblems } from '../reload/prepared-reload.ts';
+import { problemsIn } from '../reload/prepared-reload.ts';
 import { stateKey } from './cluster-control.ts';
-import type { LastWords, MetricJson, OperatorStateEntry, Preparation, Prepare } from './messages.ts';
+import type { FinalReport, MetricJson, OperatorStateEntry, Preparation, Prepare } from './messages.ts';
 import type { Peer } from './peer.ts';
 
 const OPERATION_OF = { drained: 'drain', isolated: 'isolate' } as const;
 
-/** What the primary asks a worker, and tells it, while it serves. */
+/** Handles what the primary asks and sends while the worker serves. */
 export function answerPrimary(primary: Peer, gateway: Gateway): void {
   answerReload(primary, gateway);
   const { site } = gateway.operator;
@@ -25,8 +25,8 @@ export function answerPrimary(primary: Peer, gateway: Gateway): void {
     leave?.();
     leave = isWatched
       ? feed.watch({
-          snapshot: (snapshot) => void primary.tell('snapshot', snapshot),
-          history: (history) => void primary.tell('history', history),
+          snapshot: (snapshot) => void primary.send('snapshot', snapshot),
+          history: (history) => void primary.send('history', history),
         })
       : undefined;
   });
@@ -48,7 +48,7 @@ export function answerPrimary(primary: Peer, gateway: Gateway): void {
 }
 
 /** So that its counts outlive it. */
-export async function lastWords(gateway: Gateway): Promise<LastWords> {
+export async function finalReport(gateway: Gateway): Promise<FinalReport> {
   const history = (await gateway.operator.site?.feed.history()) as TrafficHistory | undefined;
   return { metrics: await metricsOf(gateway), history };
 }
@@ -66,7 +66,7 @@ function answerReload(primary: Peer, gateway: Gateway): void {
       prepared = await gateway.prepareReload({ ...readConfig(variables), backends }, onlyBackends);
       return { problems: prepared.problems, facts: prepared.facts };
     } catch (error) {
-      return { problems: toldProblems(error), facts: {} };
+      return { problems: problemsIn(error), facts: {} };
     }
   });
   primary.on('apply', () => {

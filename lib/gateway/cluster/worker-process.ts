@@ -1,7 +1,7 @@
 import cluster, { type Worker } from 'node:cluster';
 import { setTimeout as delay } from 'node:timers/promises';
 import { StartError } from '../start-error.ts';
-import type { Failed, LastWords, Plan, Ready } from './messages.ts';
+import type { Failed, FinalReport, Plan, Ready } from './messages.ts';
 import { Peer } from './peer.ts';
 
 /** After a process has ended, how long its last messages may take to arrive. */
@@ -40,8 +40,8 @@ export class WorkerProcess {
   readonly placed: Promise<void>;
   /** Whether it knows what to serve with. */
   hasBegun = false;
-  /** What it said when it ended in order. */
-  lastWords: LastWords | undefined;
+  /** Its report, when it ended in order. */
+  finalReport: FinalReport | undefined;
   readonly #worker: Worker;
   #state: WorkerState = 'starting';
   #readyAt: number | undefined;
@@ -59,10 +59,10 @@ export class WorkerProcess {
     this.#followConnections();
     this.exited = this.#whenExited();
     this.ready = this.#whenReady();
-    // Whoever waits for it is told; who does not need not know.
+    // A rejection that nobody waits for must not end this process.
     this.ready.catch(() => {});
-    this.peer.on<LastWords>('lastWords', (words) => {
-      this.lastWords = words;
+    this.peer.on<FinalReport>('finalReport', (words) => {
+      this.finalReport = words;
     });
     this.peer.on('beat', () => {});
   }
@@ -91,7 +91,7 @@ export class WorkerProcess {
   stop(): void {
     if (this.#state === 'ended') return;
     this.#state = 'stopping';
-    this.peer.tell('stop');
+    this.peer.send('stop');
   }
 
   kill(): void {

@@ -9,7 +9,7 @@ import { logProcessWarnings } from '../logging/process-warnings.ts';
 import { problemsOf } from '../start-error.ts';
 import type { Beginning, Hello } from './messages.ts';
 import { type Channel, Peer } from './peer.ts';
-import { answerPrimary, lastWords } from './worker-answers.ts';
+import { answerPrimary, finalReport } from './worker-answers.ts';
 
 /** A primary that takes longer to answer is not ours: an app of somebody else that uses `node:cluster`. */
 const HELLO_TIMEOUT_MS = 60_000;
@@ -24,13 +24,13 @@ const SIGNALS: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGU
 export async function runWorker(app: AppFactory): Promise<void> {
   for (const signal of SIGNALS) process.on(signal, () => {});
   const primary = new Peer(process as Channel);
-  setInterval(() => void primary.tell('beat'), BEAT_EVERY_MS).unref();
+  setInterval(() => void primary.send('beat'), BEAT_EVERY_MS).unref();
   const stopped = new Promise<void>((resolve) => primary.on('stop', () => resolve()));
   const lines = new LogOutput(1, undefined, ONE_PIECE_LENGTH);
   const gateway = await start(app, primary, lines);
   if (gateway === undefined) process.exit(1);
   answerPrimary(primary, gateway);
-  await primary.tell('ready', { url: gateway.url });
+  await primary.send('ready', { url: gateway.url });
   await stopped;
   let code = 0;
   try {
@@ -39,12 +39,12 @@ export async function runWorker(app: AppFactory): Promise<void> {
     process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`);
     code = 1;
   }
-  await primary.tell('lastWords', await lastWords(gateway));
+  await primary.send('finalReport', await finalReport(gateway));
   await lines.close();
   process.exit(code);
 }
 
-/** @returns nothing when the primary was told why not. */
+/** @returns nothing when it failed, and the primary knows why. */
 async function start(app: AppFactory, primary: Peer, lines: LogOutput): Promise<Gateway | undefined> {
   try {
     const { isSpare } = await primary.ask<Hello>('hello', undefined, HELLO_TIMEOUT_MS);
@@ -64,7 +64,7 @@ async function start(app: AppFactory, primary: Peer, lines: LogOutput): Promise<
   } catch (error) {
     const problems = problemsOf(error);
     if (problems === undefined) throw error;
-    await primary.tell('failed', { problems });
+    await primary.send('failed', { problems });
     return undefined;
   }
 }

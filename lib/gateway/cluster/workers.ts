@@ -1,5 +1,5 @@
 import type { Logger } from '../logging/logger.ts';
-import { toldProblems } from '../reload/prepared-reload.ts';
+import { problemsIn } from '../reload/prepared-reload.ts';
 import type { Plan } from './messages.ts';
 import { RestartBackoff } from './restart-backoff.ts';
 import { SpareProcess } from './spare-process.ts';
@@ -23,7 +23,7 @@ export interface WorkersParts {
   /** What the next worker serves with, whoever it follows. */
   readonly plan: () => Plan;
   /** Gives a new process its part of the work, before it is anything else. */
-  readonly born: (worker: WorkerProcess) => void;
+  readonly created: (worker: WorkerProcess) => void;
   readonly ready: (worker: WorkerProcess) => void;
   readonly ended: (worker: WorkerProcess, isCrash: boolean, exit: Exit) => void;
 }
@@ -128,7 +128,7 @@ export class Workers {
 
   #create(): WorkerProcess {
     const worker = new WorkerProcess(this.#parts.environment);
-    this.#parts.born(worker);
+    this.#parts.created(worker);
     return worker;
   }
 
@@ -181,7 +181,7 @@ export class Workers {
   #succeed(place: Place, spare?: WorkerProcess): void {
     const { log } = this.#parts;
     const failed = (error: unknown): void =>
-      log.error({ worker: place.index, problems: toldProblems(error) }, 'worker cannot start');
+      log.error({ worker: place.index, problems: problemsIn(error) }, 'worker cannot start');
     let next: WorkerProcess;
     try {
       next = this.#fork(place, this.#parts.plan(), spare);
@@ -199,7 +199,7 @@ export class Workers {
   async #stop(worker: WorkerProcess): Promise<boolean> {
     worker.stop();
     const timer = setTimeout(() => {
-      this.#parts.log.error({ worker: worker.place, pid: worker.pid }, 'worker did not stop in time: it is ended');
+      this.#parts.log.error({ worker: worker.place, pid: worker.pid }, 'worker did not stop in time: killed');
       worker.kill();
     }, this.#parts.stopTimeoutMs);
     const { code } = await worker.exited;
@@ -218,7 +218,7 @@ export class Workers {
       if (stoodStill) worker.peer.heardAt = now;
       const silentMs = now - worker.peer.heardAt;
       if (silentMs < hangTimeoutMs) continue;
-      log.error({ worker: worker.place, pid: worker.pid, silentMs }, 'worker hangs: it is ended');
+      log.error({ worker: worker.place, pid: worker.pid, silentMs }, 'worker hangs: killed');
       worker.kill();
     }
   }

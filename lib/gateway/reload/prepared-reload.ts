@@ -4,7 +4,7 @@ import { problemsOf } from '../start-error.ts';
 /** Something that was read, found good and not yet put to use. */
 export interface Change {
   /** For the log. */
-  readonly told: object;
+  readonly facts: object;
   /** The part of the configuration that is in force with it. */
   readonly config: Partial<Config>;
   /** Must not fail. */
@@ -34,12 +34,12 @@ export async function prepareReload(parts: readonly ReloadPart[], next: Config):
   const changes: Change[] = [];
   const problems: string[] = [];
   for (const prepared of await Promise.allSettled(parts.map((part) => part.prepare(next)))) {
-    if (prepared.status === 'rejected') problems.push(...toldProblems(prepared.reason));
+    if (prepared.status === 'rejected') problems.push(...problemsIn(prepared.reason));
     else if (prepared.value !== undefined) changes.push(prepared.value);
   }
   return {
     problems,
-    facts: Object.assign({}, ...changes.map(({ told }) => told)),
+    facts: Object.assign({}, ...changes.map(({ facts }) => facts)),
     apply() {
       for (const change of changes) change.apply();
       return Object.assign({}, ...changes.map(({ config }) => config));
@@ -50,4 +50,4 @@ export async function prepareReload(parts: readonly ReloadPart[], next: Config):
   };
 }
 
-export const toldProblems = (error: unknown): readonly string[] => problemsOf(error) ?? [String(error)];
+export const problemsIn = (error: unknown): readonly string[] => problemsOf(error) ?? [String(error)];

@@ -22,7 +22,7 @@ export const backendsPart = (proxy: RoundRobinProxy, file: BackendsFile | undefi
     const backends = (await file?.read()) ?? next.backends;
     assertBackends(backends);
     const source = file === undefined ? {} : { file: file.name };
-    return { told: { backends, ...source }, config: { backends }, apply: () => proxy.setBackends(backends) };
+    return { facts: { backends, ...source }, config: { backends }, apply: () => proxy.setBackends(backends) };
   },
 });
 
@@ -33,7 +33,7 @@ export const certificatePart = (server: Server): ReloadPart => ({
     const material = readTlsFiles(next.tls);
     const { subject, validTo } = new X509Certificate(material.cert);
     return {
-      told: { certificate: { subject, validTo } },
+      facts: { certificate: { subject, validTo } },
       config: { tls: next.tls },
       apply: () => server.setSecureContext(material),
     };
@@ -50,7 +50,7 @@ export function backendTlsPart(proxy: RoundRobinProxy, config: Config): ReloadPa
       if (wanted === current) return undefined;
       assertBackendTls(tls);
       return {
-        told: { backendTls: Object.keys(tls) },
+        facts: { backendTls: Object.keys(tls) },
         config: { backendTls: next.backendTls },
         apply() {
           proxy.setTls(tls);
@@ -72,7 +72,7 @@ export function limitsPart(limiter: IpRateLimiter, config: Config, counter: Coun
       if (wanted === current) return undefined;
       const prepared = await limiter.prepareLimits(limitsOf({ ...config, rateLimit }, counter));
       return {
-        told: { limits: rateLimit },
+        facts: { limits: rateLimit },
         config: { rateLimit },
         apply() {
           prepared.apply();
@@ -88,7 +88,7 @@ export const logLevelPart = (log: Logger): ReloadPart => ({
   async prepare({ logLevel }) {
     if (logLevel === log.level) return undefined;
     return {
-      told: { logLevel },
+      facts: { logLevel },
       config: { logLevel },
       apply() {
         log.level = logLevel;

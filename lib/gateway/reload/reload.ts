@@ -4,7 +4,7 @@ import type { Environment } from '../config/env-file.ts';
 import { misspeltVariables } from '../config/misspelt-variables.ts';
 import type { Logger } from '../logging/logger.ts';
 import type { GatewayState } from '../observing/gateway-state.ts';
-import { type PreparedReload, prepareReload, type ReloadPart, toldProblems } from './prepared-reload.ts';
+import { type PreparedReload, prepareReload, problemsIn, type ReloadPart } from './prepared-reload.ts';
 
 /** Reads the configuration again and puts it to use: all of it, or none when anything in it is bad. */
 export class Reload {
@@ -40,7 +40,7 @@ export class Reload {
    */
   run(why: string, parts: readonly ReloadPart[]): Promise<void> {
     const run = (): Promise<void> => this.#run(why, parts);
-    // Also after one that failed: whoever asked for that one was told.
+    // Also after one that failed: its caller knows.
     this.#last = this.#last.then(run, run);
     return this.#last;
   }
@@ -73,7 +73,7 @@ export class Reload {
       prepared = await this.prepare(again?.config ?? this.#config, parts);
       problems = prepared.problems;
     } catch (error) {
-      problems = toldProblems(error);
+      problems = problemsIn(error);
     }
     if (prepared === undefined || problems.length > 0 || this.#isClosed) {
       prepared?.discard();
@@ -83,7 +83,7 @@ export class Reload {
     try {
       prepared.apply();
     } catch (error) {
-      logPartly(this.#log, { why, from, problems: toldProblems(error) });
+      logPartly(this.#log, { why, from, problems: problemsIn(error) });
       return;
     }
     logReload(this.#log, this.#state, { why, from, ...prepared.facts }, again);
@@ -96,7 +96,7 @@ export function logRefused(
   facts: { why: string; from: string | undefined; problems: readonly string[] },
   environment: Environment | undefined,
 ) {
-  log.error(facts, 'not read again: all stays as it is');
+  log.error(facts, 'reload refused: nothing changed');
   state.rejectedReload = facts;
   try {
     if (environment !== undefined) state.misspelt = misspeltVariables(environment.read().variables);
@@ -107,7 +107,7 @@ export function logRefused(
 
 /** A bug, and no reason to stop serving: what was to be applied had been checked before. */
 export function logPartly(log: Logger, facts: object): void {
-  log.error(facts, 'read again, but not everything could be applied');
+  log.error(facts, 'reloaded only in part');
 }
 
 export function logReload(
@@ -119,6 +119,6 @@ export function logReload(
   state.rejectedReload = undefined;
   if (again !== undefined) state.misspelt = misspeltVariables(again.variables);
   const { overridden = [], restart = [] } = again ?? {};
-  log.info({ ...facts, ...(overridden.length > 0 ? { overridden } : {}) }, 'read again');
+  log.info({ ...facts, ...(overridden.length > 0 ? { overridden } : {}) }, 'configuration reloaded');
   if (restart.length > 0) log.warn({ variables: restart }, `needs a restart: ${restart.join(', ')}`);
 }
