@@ -38,14 +38,14 @@ function isAtLeast(version: string, least: string): boolean {
 const ranges: Record<string, string> = { ...manifest.dependencies, ...manifest.peerDependencies };
 
 describe('the supply chain', () => {
-  test('every runtime dependency has a least version, with a reason', () => {
+  test('every runtime dependency has a minimum version, with a reason', () => {
     const told = LEAST.map(({ name }) => name);
     expect(new Set(told).size).toBe(told.length);
     expect(Object.keys(ranges).filter((name) => !told.includes(name))).toEqual([]);
     expect(LEAST.filter(({ why }) => why.length < 20)).toEqual([]);
   });
 
-  test('no range lets an older one in, and the lockfile has none', () => {
+  test('no range allows an older version, and the lockfile has none', () => {
     for (const { name, version } of LEAST) {
       for (const start of (ranges[name] ?? '').match(/\d+\.\d+\.\d+/g) ?? []) {
         expect([name, start, isAtLeast(start, version)]).toEqual([name, start, true]);
@@ -73,7 +73,7 @@ describe('the supply chain', () => {
       expect(loose.map(([path]) => path)).toEqual([]);
     });
 
-    test('lets no package run a script', () => {
+    test('allows no package to run a script', () => {
       const allowed = Object.values(JSON.parse(read(`${folder}/package.json`)).allowScripts);
       expect(allowed.filter((isAllowed) => isAllowed !== false)).toEqual([]);
     });
@@ -90,7 +90,7 @@ describe('the supply chain', () => {
     }
   });
 
-  test('only packages that were looked at may run scripts when they are installed', () => {
+  test('only reviewed packages may run install scripts', () => {
     const withScripts = Object.entries(packages).filter(([, { hasInstallScript }]) => hasInstallScript === true);
     const names = withScripts.map(([path]) => path.replace(/^.*node_modules\//, ''));
     expect(names.filter((name) => !(name in manifest.allowScripts))).toEqual([]);

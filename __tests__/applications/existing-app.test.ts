@@ -128,7 +128,7 @@ describeInstalled('the suite in an existing app', () => {
       return String(res.headers['set-cookie']?.[0]).replace(/;.*/, '');
     }
 
-    test('sessions: its own routes and the backend are told the same user, and nobody chooses one', async () => {
+    test('sessions: its own routes and the backend get the same user, and clients cannot forge one', async () => {
       const cookie = await signIn('alice');
       expect(JSON.parse((await ask('/me', { headers: { cookie, 'x-tenant': 'a' } })).text)).toEqual({
         user: { name: 'alice' },
@@ -142,7 +142,7 @@ describeInstalled('the suite in an existing app', () => {
       expect(received).toHaveLength(before);
     });
 
-    test('headers of cors, helmet, the session and the suite stand beside those of the backend', async () => {
+    test('headers of cors, helmet, the session and the suite are sent beside those of the backend', async () => {
       const cookie = await signIn('alice');
       const origin = 'https://shop.example';
       const preflight = { origin, 'access-control-request-method': 'PUT' };
@@ -193,7 +193,7 @@ describeInstalled('the suite in an existing app', () => {
       },
     );
 
-    test('uploads: multer has the file of its own route, and its errors; the backend has every byte of its own', async () => {
+    test('uploads: multer handles its own route and its errors; the backend gets every byte of its route', async () => {
       const cookie = await signIn('alice');
       const file = (size: number) => {
         const head = '--b\r\nContent-Disposition: form-data; name="picture"; filename="me.png"\r\n\r\n';
@@ -208,7 +208,7 @@ describeInstalled('the suite in an existing app', () => {
       expect([proxied.status, last().body.equals(file(200_000))]).toEqual([200, true]);
     });
 
-    test('bodies that the app has parsed or validated go on as they are then', async () => {
+    test('bodies that the app parsed or validated are forwarded in their new form', async () => {
       const cookie = await signIn('alice');
       const post = (path: string, type: string, body: string) =>
         ask(path, { method: 'POST', headers: { cookie, 'content-type': type }, body });
@@ -315,7 +315,7 @@ describeInstalled('the suite in an existing app', () => {
       expect((await ask('/api/missing', { headers })).status).toBe(404);
     });
 
-    test('in the end morgan, the access log and the metrics tell the same, and there is no warning', async () => {
+    test('in the end morgan, the access log and the metrics agree, and there is no warning', async () => {
       let told = await seen();
       const logged = () =>
         told.accessLog

@@ -77,7 +77,7 @@ beforeEach(() => void jest.useFakeTimers());
 afterEach(() => void jest.useRealTimers());
 
 describe('cockatiel, closed', () => {
-  test('a success does nothing but call success() of the breaker: leaving it out is safe', async () => {
+  test('a success only calls success() of the breaker, so that leaving it out is safe', async () => {
     const { policy, breaker, changes } = setUp();
     for (let call = 0; call < 100; call += 1) await policy.execute(() => 'success');
     expect(breaker.success.mock.calls).toEqual(new Array(100).fill([CircuitState.Closed]));
@@ -93,7 +93,7 @@ describe('cockatiel, closed', () => {
     expect(changes).toEqual([]);
   });
 
-  test('it opens on the first failure of which the breaker says so, whatever went before', async () => {
+  test('it opens on the first failure for which the breaker returns true', async () => {
     const { policy, changes } = setUp();
     for (let call = 0; call < 100; call += 1) await policy.execute(() => 'success');
     await policy.execute(() => 'failure');
@@ -112,7 +112,7 @@ describe('cockatiel, closed', () => {
     await expect(setUp().policy.execute(() => 'failure')).resolves.toBe('failure');
   });
 
-  test('the breaker is asked when the call ends, so it can disown a call of an earlier era', async () => {
+  test('the breaker is called when a call ends, so that it can ignore a call of an earlier era', async () => {
     const { policy, breaker, changes } = setUp();
     void policy.execute(() => 'failure');
     policy.isolate().dispose();
@@ -130,7 +130,7 @@ describe('cockatiel, closed', () => {
     expect(backoff.attempts).toEqual([1]);
   });
 
-  test('a failure that trips after the circuit was isolated changes nothing', async () => {
+  test('a failure after the circuit was isolated changes nothing', async () => {
     const { policy, changes } = setUp();
     void policy.execute(() => 'failure');
     policy.isolate();
@@ -149,7 +149,7 @@ describe('cockatiel, closed', () => {
 });
 
 describe('cockatiel, open', () => {
-  test('it stays open by its own account until the next call, however late that is', async () => {
+  test('it stays open until the next call, however late that is', async () => {
     const { policy, trip } = setUp();
     await trip();
     jest.advanceTimersByTime(3_600_000);

@@ -76,7 +76,7 @@ describe('express-rate-limit 8.7', () => {
     jest.useRealTimers();
   });
 
-  test('needs of the request only a key, and assigns its verdict before it calls next or the handler', async () => {
+  test('needs only a key from the request, and assigns its result before it calls next or the handler', async () => {
     const touched = new Set<PropertyKey>();
     const order: string[] = [];
     const request = new Proxy(
@@ -104,7 +104,7 @@ describe('express-rate-limit 8.7', () => {
     expect([...touched]).toEqual(['originalUrl', 'ip']);
   });
 
-  test('asks for the key a microtask after it was called, leaves it where it is told to, and gives next to its handler', async () => {
+  test('calls the key generator in a microtask, stores the key under the configured property, and passes next to its handler', async () => {
     const seen: unknown[] = [];
     const store = {
       increment: async (one: string) => {
@@ -129,7 +129,7 @@ describe('express-rate-limit 8.7', () => {
     expect(next).toHaveBeenCalledTimes(1);
   });
 
-  test('only prints what the init() of a store throws', () => {
+  test('only prints an error of the init() of a store', () => {
     const logger = { warn: jest.fn(), error: jest.fn() };
     const store = {
       ...brokenStore(() => Promise.reject(new Error('never'))),
@@ -141,7 +141,7 @@ describe('express-rate-limit 8.7', () => {
     expect(logger.error).toHaveBeenCalledTimes(1);
   });
 
-  test('puts all requests without an address under one key', async () => {
+  test('counts all requests without an address under one key', async () => {
     const store = memoryStore();
     await limiter({ store })({ headers: {}, app: { get: () => false } }, {}, () => {});
     expect(store.current.has(undefined as unknown as string)).toBe(true);
@@ -171,7 +171,7 @@ describe('express-rate-limit 8.7', () => {
     expect(store.interval?.hasRef()).toBe(false);
   });
 
-  test('ipKeyGenerator() gives the networks that our keys give', () => {
+  test('ipKeyGenerator() uses the same IPv6 networks as our keys', () => {
     fc.assert(
       fc.property(fc.ipV6(), fc.integer({ min: 32, max: 64 }), (address, subnet) => {
         // Where it reads the dots of the deprecated IPv4-compatible form, one address has two keys.
@@ -181,7 +181,7 @@ describe('express-rate-limit 8.7', () => {
     );
   });
 
-  test('ipKeyGenerator() has two keys for one address, by its notation', () => {
+  test('ipKeyGenerator() has two keys for one address in two notations', () => {
     expect(ipKeyGenerator('::192.0.2.1')).not.toBe(ipKeyGenerator('::c000:201'));
     expect(addressKey('::192.0.2.1', 56)).toBe(addressKey('::c000:201', 56));
   });

@@ -13,7 +13,7 @@ function storeOn(send: (command: string) => Promise<unknown>) {
 }
 
 describe('rate-limit-redis 6', () => {
-  test('keeps a script load that failed, for ever', async () => {
+  test('never repeats a failed script load', async () => {
     let down = true;
     const { store } = storeOn(async (command) => {
       if (down) throw new Error('down');
@@ -54,7 +54,7 @@ describe('rate-limit-redis 6', () => {
     expect(sendCommand.mock.calls.map(([command]) => command)).toEqual(['EVALSHA', 'SCRIPT', 'EVALSHA']);
   });
 
-  test('takes a reply that is no number for a count', async () => {
+  test('accepts a reply that is not a number as a count', async () => {
     const { store } = storeOn(async (command) => (command === 'SCRIPT' ? 'sha' : ['junk', 'junk']));
     await store.init(WINDOW);
     expect(await store.increment('k')).toMatchObject({ totalHits: Number.NaN });

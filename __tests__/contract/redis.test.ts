@@ -64,7 +64,7 @@ describeWithRedis('redis 6 (node-redis)', (redis) => {
     expect(await stale).toBe(1);
   });
 
-  test('tells a recovery by its ready event, without help', async () => {
+  test('emits ready after a recovery', async () => {
     const client = newClient({ socket: { reconnectStrategy: 50 } });
     await client.connect();
     const ready = jest.fn();
@@ -95,7 +95,7 @@ describeWithRedis('redis 6 (node-redis)', (redis) => {
     expect(timeout).toHaveBeenCalledTimes(1);
   });
 
-  test('stops reconnecting after a socket timeout, unless its strategy goes on', async () => {
+  test('stops reconnecting after a socket timeout, unless its strategy returns a delay', async () => {
     const byDefault = newClient({ socket: { socketTimeout: 100 } });
     const stubborn = newClient({ socket: { socketTimeout: 100, reconnectStrategy: 50 } });
     await Promise.all([byDefault.connect(), stubborn.connect()]);

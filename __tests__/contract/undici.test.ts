@@ -56,7 +56,7 @@ describe('undici', () => {
     expect(steps).toEqual([['error', 'ECONNREFUSED', 'Error']]);
   });
 
-  test('a small answer comes as head, data and end; names in lower case, repeats as arrays', async () => {
+  test('a small response arrives as head, data and end, with names in lower case and repeats as arrays', async () => {
     const { steps } = await dispatch(
       answer('HTTP/1.1 200 OK\r\nX-A: 1\r\nSet-Cookie: a\r\nset-cookie: b\r\nContent-Length: 2\r\n\r\nok'),
     );
@@ -112,7 +112,7 @@ describe('undici', () => {
     }
   });
 
-  test('an upgrade hands out the socket, with the protocol name that was given', async () => {
+  test('an upgrade returns the socket, with the configured protocol name', async () => {
     const { steps, backend } = await dispatch(
       answer('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n'),
       { upgrade: 'websocket' },
@@ -121,7 +121,7 @@ describe('undici', () => {
     expect(backend?.requests[0]?.field('upgrade')).toBe('websocket');
   });
 
-  test('a list of raw fields is emptied without loss to the fields that are handed out', async () => {
+  test('an array of raw headers can be emptied without loss of the parsed headers', async () => {
     const backend = cleanup.add(
       await RecorderBackend.start(answer('HTTP/1.1 200 OK\r\nX-A: 1\r\nContent-Length: 2\r\n\r\nok')),
     );
@@ -147,7 +147,7 @@ describe('undici', () => {
     expect(seen).toEqual([true, '1', 'ok']);
   });
 
-  test('a HEAD request costs its connection', async () => {
+  test('a HEAD request closes its connection', async () => {
     const { backend } = await dispatch(answer('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n'), { method: 'HEAD' });
     expect(backend?.requests[0]?.field('connection')).toBe('close');
   });
@@ -245,7 +245,7 @@ describe('undici', () => {
     expect(steps.map(([step]) => step)).toEqual(['start', 'head', 'data', 'end']);
   });
 
-  test('content up to the end of the connection that a reset cuts passes for whole', async () => {
+  test('close-delimited content that a reset cuts looks complete', async () => {
     const { steps } = await dispatch((socket) => {
       socket.write('HTTP/1.0 200 OK\r\n\r\nhalf', () => setTimeout(() => socket.resetAndDestroy(), 30));
     });

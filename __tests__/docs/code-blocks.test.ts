@@ -12,8 +12,8 @@ const of = (...languages: string[]) => checked.filter(({ language }) => language
 const where = ({ page, line }: Block) => `${page}:${line}`;
 const cases = (blocks: readonly Block[]) => blocks.map((block) => [where(block), block] as const);
 
-describe('blocks of code', () => {
-  test('are of a language that is checked, or say why they are not', () => {
+describe('code blocks of the documentation', () => {
+  test('have a checked language, or a reason why they are not checked', () => {
     expect(BLOCKS.length).toBeGreaterThan(40);
     // The configuration of nginx is run by recipes.test.ts.
     const languages = ['ts', 'js', 'sh', 'env', 'json', 'yaml', 'nginx'];
@@ -21,22 +21,22 @@ describe('blocks of code', () => {
     expect(BLOCKS.filter(({ unchecked }) => unchecked?.trim() === '').map(where)).toEqual([]);
   });
 
-  test('are all found, also those within lists', () => {
+  test('are all found, also in lists', () => {
     const fences = PAGES.map((page) => [page, readPage(page).match(/^\s*(?:```|~~~)/gm)?.length ?? 0]);
     expect(fences).toEqual(PAGES.map((page) => [page, 2 * BLOCKS.filter((block) => block.page === page).length]));
   });
 
-  test('the compiler has nothing against those in TypeScript and JavaScript', () => {
+  test('compile in TypeScript and JavaScript', () => {
     expect(typeCheck(of('ts', 'js'))).toEqual([]);
   }, 120_000);
 
-  test('and would say so', () => {
+  test('do not compile with a deliberate error', () => {
     const [first] = of('ts') as [Block, ...Block[]];
     const bad = { ...first, code: 'app.use(ipRateLimit({ limits: 5 }));\n' };
     expect(typeCheck([bad])).toEqual([expect.stringContaining(`${first.page}:${first.line + 1}: error TS2561`)]);
   }, 120_000);
 
-  test('those that are whole programs are run, each by a test', () => {
+  test('that are whole programs are each run by a test', () => {
     const tests = readdirSync(join(ROOT, '__tests__/docs'))
       .filter((file) => file.endsWith('.test.ts'))
       .map((file) => readFileSync(join(ROOT, '__tests__/docs', file), 'utf8'))
@@ -57,7 +57,7 @@ describe('blocks of code', () => {
     ['npx expressway fly', 'there is no command fly'],
     ['npx expressway start --fast', 'start has no --fast'],
     ['cp nothing .env', 'there is no nothing'],
-  ])('%s would be found', async (line, problem) => {
+  ])('the invalid command %s is detected', async (line, problem) => {
     expect(await commandProblem(commandsOf(line)[0] as string[])).toBe(problem);
   });
 

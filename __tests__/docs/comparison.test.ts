@@ -49,7 +49,7 @@ describe('the comparison', () => {
   const text = readPage('docs/comparison.md');
   const tables = tablesOf(text);
 
-  test('has all of them in every table, in the same order', () => {
+  test('has all gateways in every table, in the same order', () => {
     expect(tables.length).toBeGreaterThan(4);
     for (const table of tables) expect(table.map(([name]) => name)).toEqual(PRODUCTS);
   });
@@ -71,7 +71,7 @@ describe('the comparison', () => {
     expect([...sources].filter(([, source]) => !/<https:\/\/\S+>/.test(source ?? ''))).toEqual([]);
   });
 
-  test('says when it was checked', () => {
+  test('has the date of its last check', () => {
     expect(text).toMatch(/Checked on \d{4}-\d\d-\d\d/);
   });
 

@@ -33,7 +33,7 @@ const statuses = async (get: (path: string) => Promise<Response>, path: string, 
 };
 
 describe('an app with express-rate-limit', () => {
-  test('goes on as before when a proxy is added before it', async () => {
+  test('works as before when a proxy is added before it', async () => {
     const backend = cleanup.add(await startBackend({ otherwise: answer({ content: 'backend' }) }));
     const proxy = cleanup.add(roundRobinProxy({ backends: [backend.url] }));
     const { get, post } = await client(existingApp((app) => app.use('/orders', proxy)));
@@ -50,7 +50,7 @@ describe('an app with express-rate-limit', () => {
     expect(await statuses(get, '/orders/1', 5)).toEqual([200, 200, 200, 200, 200]);
   });
 
-  test('and an ipRateLimit count each for itself', async () => {
+  test('and ipRateLimit() count independently', async () => {
     const limiter = cleanup.add(ipRateLimit({ name: 'all', limit: 5, windowMs: 60_000 }));
     const { get } = await client(existingApp((app) => app.use(limiter)));
     expect(await statuses(get, '/api/hello', 4)).toEqual([200, 200, 200, 429]);

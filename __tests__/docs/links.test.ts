@@ -34,18 +34,18 @@ const linksOf = (page: string) =>
   [...proseOf(page).matchAll(/\]\(([^)\s]+)\)/g)].map(([, link = '']) => link).filter((link) => !/^\w+:/.test(link));
 
 describe('links', () => {
-  test.each(PAGES)('of %s lead somewhere', (page) => {
+  test.each(PAGES)('of %s are valid', (page) => {
     const problems = linksOf(page).map((link) => problemOf(page, link));
     expect(problems.filter((problem) => problem !== undefined)).toEqual([]);
   });
 
-  test('to nowhere are found', () => {
+  test('that are broken are detected', () => {
     expect(problemOf('docs/README.md', 'nowhere.md')).toBe('nowhere.md: there is no docs/nowhere.md');
     expect(problemOf('docs/README.md', 'proxy.md#nowhere')).toBe('proxy.md#nowhere: there is no such heading');
     expect(problemOf('docs/README.md', 'proxy.md#retryoptions')).toBeUndefined();
   });
 
-  test('docs/README.md leads to every page', () => {
+  test('docs/README.md links to every page', () => {
     const listed = new Set(linksOf('docs/README.md').map((link) => `docs/${link.split('#')[0]}`));
     const pages = PAGES.filter((page) => page.startsWith('docs/') && page !== 'docs/README.md');
     expect(pages.filter((page) => !listed.has(page))).toEqual([]);

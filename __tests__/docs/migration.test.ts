@@ -24,7 +24,7 @@ async function exchanges(name: string, backends: number, paths: readonly string[
 describe('docs/http-proxy-middleware.md', () => {
   const paths = ['/api/old/1?a=b', '/api/2', '/elsewhere'];
 
-  test('the same before and after, with one line more', async () => {
+  test('responses are the same before and after, with one header more', async () => {
     const before = await exchanges('hpm-before', 1, paths);
     const after = await exchanges('hpm-plugin', 1, paths);
     expect(before.asked).toEqual([['/new/1?a=b', '/2']]);

@@ -5,18 +5,18 @@ import { PAGES, ROOT, readPage } from './pages.ts';
 const withTables = PAGES.filter((page) => readPage(page).includes('<!-- options: '));
 
 describe('tables of options', () => {
-  test('there are some', () => {
+  test('exist', () => {
     expect(withTables).toContain('docs/proxy.md');
     expect(withTables.length).toBeGreaterThan(7);
   });
 
   // When this fails: npm run docs.
-  test.each(withTables)('%s says what the source says', async (page) => {
+  test.each(withTables)('%s matches the source', async (page) => {
     const text = readPage(page);
     expect(await withOptions(ROOT, text)).toBe(text);
   });
 
-  test('a page that says something else is found', async () => {
+  test('detect a page that differs', async () => {
     const text = readPage('docs/circuit-breaker.md');
     expect(text).toContain('| share, 0 to 1 | 0.6 |');
     expect(await withOptions(ROOT, text.replace('| share, 0 to 1 | 0.6 |', '| share, 0 to 1 | 0.7 |'))).toBe(text);

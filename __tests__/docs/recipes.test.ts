@@ -22,7 +22,7 @@ const blocks = blocksOf('docs/recipes.md');
 const backend = async (content: string) => cleanup.add(await startBackend({ otherwise: answer({ content }) }));
 const text = async (response: Promise<Response>) => (await response).text();
 
-test('authentication: only who has the key, and the backend gets the name', async () => {
+test('authentication: only clients with the key pass, and the backend gets their name', async () => {
   const orders = await backend('orders');
   const example = cleanup.add(runExample('authentication', backendsAt(orders.url)));
   expect((await example.get('/', { 'x-user': 'alice' })).status).toBe(401);
@@ -34,7 +34,7 @@ test('authentication: only who has the key, and the backend gets the name', asyn
   expect(orders.requests[0]?.headers.authorization).toBeUndefined();
 }, 60_000);
 
-test('limits per tenant: each has its own, and a POST counts twice', async () => {
+test('limits per tenant: each tenant has its own limit, and a POST counts twice', async () => {
   const { url } = await backend('ok');
   const example = cleanup.add(runExample('tenants', backendsAt(url)));
   const ask = async (tenant: string, method = 'GET') => (await example.get('/', { 'x-tenant': tenant }, method)).status;
@@ -42,7 +42,7 @@ test('limits per tenant: each has its own, and a POST counts twice', async () =>
   for (let i = 0; i < 10; i += 1) expect(await ask('acme')).toBe(200);
 }, 60_000);
 
-test('canary: five of a hundred, until the weight is another', async () => {
+test('canary: five of a hundred requests, until the weight changes', async () => {
   const [stable, canary] = [await backend('stable'), await backend('canary')];
   const example = cleanup.add(runExample('canary', backendsAt(stable.url, canary.url)));
   for (let i = 0; i < 100; i += 1) await text(example.get('/'));
@@ -55,7 +55,7 @@ test('canary: five of a hundred, until the weight is another', async () => {
   for (let i = 0; i < 10; i += 1) expect(await text(example.get('/'))).toBe('canary');
 }, 60_000);
 
-test('blue-green: all at once', async () => {
+test('blue-green: all requests switch at once', async () => {
   const [blue, green] = [await backend('blue'), await backend('green')];
   const example = cleanup.add(runExample('blue-green', backendsAt(blue.url, green.url)));
   expect(await text(example.get('/'))).toBe('blue');
@@ -92,7 +92,7 @@ test('WebSockets pass', async () => {
   expect(await say(`ws://127.0.0.1:${await example.port()}/chat`, 'hello')).toBe('echo hello');
 }, 60_000);
 
-test('server-sent events come one by one, and other answers compressed', async () => {
+test('server-sent events arrive one by one, and other responses are compressed', async () => {
   const streams: (() => void)[] = [];
   const source = cleanup.add(
     await listen((req, res) => {
@@ -122,11 +122,11 @@ describe('behind a CDN', () => {
     return answers;
   };
 
-  test('who comes past it cannot choose an address', async () => {
+  test('clients that bypass the CDN cannot forge an address', async () => {
     expect(await statuses({})).toEqual([200, 200, 429, 429, 429]);
   }, 60_000);
 
-  test('who comes by it is counted by the address that it names', async () => {
+  test('clients of the CDN are counted by the address that it sends', async () => {
     expect(await statuses({ '203.0.113.0/24': '127.0.0.0/8' })).toEqual([200, 200, 200, 200, 429]);
   }, 60_000);
 });
@@ -136,7 +136,7 @@ describe('behind nginx', () => {
   if (version === undefined) process.stdout.write('skipped, there is no nginx: docs/recipes.md behind nginx\n');
 
   (version === undefined ? test.skip : test)(
-    'nginx names the client, and WebSockets pass',
+    'nginx sends the client address, and WebSockets pass',
     async () => {
       const server = cleanup.add(await listen((req, res) => void res.end(JSON.stringify(req.headers))));
       const sockets = new WebSocketServer({ server: server.server });
@@ -182,7 +182,7 @@ describe('Kubernetes', () => {
   const [container] = deployment.spec.template.spec.containers;
   const env = Object.fromEntries(container.env.map(({ name, value }: Record<string, string>) => [name, value]));
 
-  test('the gateway takes the variables as they are', () => {
+  test('the gateway accepts the variables of the manifest', () => {
     const config = readConfig(env);
     expect(config).toMatchObject({ backends: [env.BACKENDS], trustProxy: ['10.244.0.0/16'] });
     expect(deployment.spec.template.spec.terminationGracePeriodSeconds * 1_000).toBeGreaterThan(
@@ -190,7 +190,7 @@ describe('Kubernetes', () => {
     );
   });
 
-  test('selectors and ports meet', () => {
+  test('selectors and ports match', () => {
     const { labels } = deployment.spec.template.metadata;
     const [, gateway, orders] = manifests;
     expect([deployment.spec.selector.matchLabels, gateway.spec.selector]).toEqual([labels, labels]);

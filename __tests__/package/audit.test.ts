@@ -30,7 +30,7 @@ const report = (...advisories: ReturnType<typeof advisory>[]): string =>
 describe('advisories', () => {
   const known: Accepted = { id: 'GHSA-1', package: 'a', until: '2027-01-31', reason: 'not called' };
 
-  test('are read once each, not for each package that they reach', () => {
+  test('are listed once each, not for each package that they affect', () => {
     expect(findings(report(advisory('a', 'GHSA-1', 'high'), advisory('b', 'GHSA-2', 'low')))).toEqual([
       { id: 'GHSA-1', package: 'a', severity: 'high', title: 'a fault of a' },
       { id: 'GHSA-2', package: 'b', severity: 'low', title: 'a fault of b' },
@@ -48,14 +48,14 @@ describe('advisories', () => {
     expect(judgeFindings(findings(report(advisory(name, id, severity))), [known], today).isClean).toBe(isClean);
   });
 
-  test('that are gone are to be taken off the list', () => {
+  test('that are gone must be removed from the list', () => {
     expect(judgeFindings([], [known], '2027-01-01')).toEqual({
       isClean: true,
       lines: ['note: a GHSA-1 is accepted, and was not found: take it off the list'],
     });
   });
 
-  test('that are accepted are of packages that come with this one, and say why and until when', () => {
+  test('that are accepted have an installed package, a reason and an end date', () => {
     for (const { id, package: name, until, reason } of ACCEPTED) {
       expect(id).toMatch(/^GHSA(-[0-9a-z]{4}){3}$/);
       expect(LOCK.packages[`node_modules/${name}`]).toBeDefined();
@@ -84,7 +84,7 @@ describe('npm run audit', () => {
     return spawnSync(process.execPath, ['--disable-warning=ExperimentalWarning', SCRIPT], { encoding: 'utf8', env });
   }
 
-  test('passes with what is accepted, and says why', () => {
+  test('passes with accepted advisories, and prints the reasons', () => {
     const [first] = ACCEPTED as [Accepted];
     const { status, stdout } = audit(report(advisory(first.package, first.id, 'high')));
     expect(stdout).toContain(`1 advisories found\npasses: ${first.package} ${first.id} (high)`);
@@ -92,13 +92,13 @@ describe('npm run audit', () => {
     expect(status).toBe(0);
   });
 
-  test('fails on others', () => {
+  test('fails on other advisories', () => {
     const { status, stdout } = audit(report(advisory('undici', 'GHSA-9', 'high')));
     expect(stdout).toContain('refused: undici GHSA-9 (high) a fault of undici\n');
     expect(status).toBe(1);
   });
 
-  test.each(['{"message":"audit endpoint returned an error"}', ''])('fails without an answer: %j', (answer) => {
+  test.each(['{"message":"audit endpoint returned an error"}', ''])('fails without a valid response: %j', (answer) => {
     const { status, stderr } = audit(answer);
     expect(stderr).toMatch(/^the registry gave no answer that can be read: /);
     expect(status).toBe(1);

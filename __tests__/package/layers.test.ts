@@ -87,7 +87,7 @@ describe('layers', () => {
     expect(unused).toEqual([]);
   });
 
-  test('no file needs itself by way of others, not even for a type', () => {
+  test('no imports form a cycle, not even type imports', () => {
     expect(cycles(imports)).toEqual([]);
   });
 
@@ -111,14 +111,14 @@ describe('layers', () => {
     expect(problemOf({ from, to, isType: true })).toEqual(expect.any(String));
   });
 
-  test('cycles are found, of two files and of more, and not where there are none', () => {
+  test('the test detects cycles of two and more files, and no others', () => {
     const graph = (...edges: string[]): Import[] =>
       edges.map((edge) => ({ from: edge[0] as string, to: edge[1] as string, isType: true }));
     expect(cycles(graph('ab', 'bc', 'ac', 'dc'))).toEqual([]);
     expect(cycles(graph('ab', 'ba', 'bc', 'cd', 'de', 'ec', 'ff'))).toEqual([['c', 'd', 'e'], ['a', 'b'], ['f']]);
   });
 
-  test('the test kit needs nothing but Node and lib/core, and nothing in lib needs the test kit', () => {
+  test('lib/testing imports only Node and lib/core, and nothing in lib imports it', () => {
     const needed = imports.filter(({ from }) => partOf(from) === 'testing').map(({ to }) => to);
     expect(needed).toContain('lib/core/options.ts');
     expect(needed.filter((name) => !/^(?:node:|lib\/core\/|lib\/testing\/)/.test(name))).toEqual([]);

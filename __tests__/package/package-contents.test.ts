@@ -29,8 +29,8 @@ function problems(files: Record<string, string | undefined>): string[] {
   });
 }
 
-describe('what is in the tarball', () => {
-  test('is all that is promised, and nothing more', () => {
+describe('the content of the tarball', () => {
+  test('is exactly what the list promises', () => {
     expect(problems(good)).toEqual([]);
   });
 
@@ -41,7 +41,7 @@ describe('what is in the tarball', () => {
     [{ 'dist/lib/index.js': undefined }, 'dist/lib/index.js is promised by package.json, and is not there'],
     [{ 'dist/lib/a.js': undefined }, 'dist/lib/a.js is promised by package.json, and is not there'],
     [{ 'lib/index.ts': undefined }, 'lib/index.ts is named by a map, and is not there'],
-  ])('%j is found', (change, problem) => {
+  ])('the problem %j is detected', (change, problem) => {
     expect(problems({ ...good, ...change })).toEqual([problem]);
   });
 });

@@ -93,7 +93,7 @@ describe('npm run release', () => {
   });
   afterEach(() => repository.close());
 
-  test('a dry run checks, says what it would do, and does nothing', () => {
+  test('a dry run checks and prints its steps, and changes nothing', () => {
     const { status, stdout, stderr } = repository.release('0.2.0');
     expect([status, stderr]).toEqual([0, '']);
     expect(stdout).toContain('### Added\n- Something.');
@@ -115,7 +115,7 @@ describe('npm run release', () => {
     expect(repository.release('0.2.0').stderr).toContain('the tag v0.2.0 exists already');
   });
 
-  test('a push that is refused ends it before anything is published', () => {
+  test('a refused push ends it before anything is published', () => {
     repository.git('remote', 'set-url', 'origin', '/nowhere');
     const { status, stderr } = repository.release('0.2.0', '--execute');
     expect(status).toBe(1);
@@ -123,13 +123,13 @@ describe('npm run release', () => {
     expect(repository.npmCalls).toEqual(['run audit']);
   });
 
-  test('a publish that fails is said to be left to do', () => {
+  test('a failed publish is reported as left to do', () => {
     repository.failNpm('publish');
     const { status, stderr } = repository.release('0.2.0', '--execute');
     expect([status, stderr]).toEqual([1, expect.stringContaining('still to be done:\nnpm publish\n')]);
   });
 
-  test('checks that leave something behind are noticed', () => {
+  test('checks that leave files behind are detected', () => {
     repository.write('.ci/run', 'touch left-over\n');
     repository.commit();
     const { status, stderr } = repository.release('0.2.0', '--execute');
@@ -137,7 +137,7 @@ describe('npm run release', () => {
     expect(repository.tags).toEqual(['', '']);
   });
 
-  test('a version before a release does not become the latest', () => {
+  test('a prerelease does not become the latest version', () => {
     for (const file of ['package.json', 'package-lock.json']) repository.write(file, '{"version":"0.2.0-rc.1"}');
     repository.write('CHANGELOG.md', CHANGELOG.replace('0.2.0', '0.2.0-rc.1'));
     repository.commit();
@@ -176,7 +176,7 @@ describe('npm run release', () => {
     expect(repository.tags).toEqual(['', '']);
   });
 
-  test('refuses a call that cannot be meant', () => {
+  test('refuses invalid arguments', () => {
     expect(repository.release('0.2').stderr).toContain('"0.2" is no version');
     for (const args of [[], ['0.2.0', '0.3.0'], ['0.2.0', '--exeucte']]) {
       const { status, stderr } = repository.release(...args);
@@ -186,7 +186,7 @@ describe('npm run release', () => {
 });
 
 describe('the section of a version', () => {
-  test('is all up to the next one, without the links at the end', () => {
+  test('ends before the next section, without the links at the end', () => {
     const text = '## [0.2.0] - 2026-11-24\n\n- a\n\n## [0.1.0] - 2026-01-01\n- b\n\n[0.1.0]: https://example.test\n';
     expect(changelogSection(text, '0.2.0')).toBe('- a');
     expect(changelogSection(text, '0.1.0')).toBe('- b');

@@ -30,7 +30,7 @@ async function endOf(backend: ScriptedBackend): Promise<{ closedBy: string | und
 }
 
 describe('a scripted backend', () => {
-  test('goes through its plan, then answers', async () => {
+  test('follows its plan, then responds with its default', async () => {
     const backend = await start({
       plan: [fail(), fail(503), answer({ status: 201, fields: { 'x-a': 'b' }, content: 'new' })],
     });
@@ -47,7 +47,7 @@ describe('a scripted backend', () => {
     ]);
   });
 
-  test('asks a function for each request, and goes on with another plan', async () => {
+  test('calls a function for each request, and can switch to another plan', async () => {
     const backend = await start({
       plan: (index, req) => (req.url === '/bad' ? fail(502) : answer({ content: `${index}` })),
     });
@@ -58,13 +58,13 @@ describe('a scripted backend', () => {
     expect((await fetch(backend.url)).status).toBe(200);
   });
 
-  test('otherwise does what it is told, and takes a listener of node:http', async () => {
+  test('has a configurable default, which may be a node:http listener', async () => {
     const backend = await start({ plan: [(_req, res) => res.end('mine')], otherwise: fail(500) });
     expect(await (await fetch(backend.url)).text()).toBe('mine');
     expect((await fetch(backend.url)).status).toBe(500);
   });
 
-  test('keeps what it got', async () => {
+  test('records requests', async () => {
     const backend = await start({ plan: [hang()] });
     const client = cleanup.add(await RawClient.connect(backend.port));
     client.send('POST /a?b HTTP/1.1\r\nHost: a\r\nX-One: 1\r\nContent-Length: 4\r\n\r\nab');
@@ -81,7 +81,7 @@ describe('a scripted backend', () => {
     expect(backend.accepted).toBe(1);
   });
 
-  test('resets before the head, and behind it', async () => {
+  test('resets before and after the head', async () => {
     const backend = await start({ plan: [reset(), reset({ after: 'head' })] });
     expect(await endOf(backend)).toEqual({ closedBy: 'ECONNRESET', bytes: '' });
     const { closedBy, bytes } = await endOf(backend);
@@ -89,7 +89,7 @@ describe('a scripted backend', () => {
     expect(bytes).toMatch(/^HTTP\/1\.1 200 OK\r\n(.+\r\n)+\r\n$/);
   });
 
-  test('cuts an answer at the byte', async () => {
+  test('cuts a response at a given byte', async () => {
     const backend = await start({ plan: [cut({ content: 'abcdef', afterBytes: 2 }), cut()] });
     const message = await rawRequest(backend.port, GET);
     expect([message.field('content-length'), message.content.toString(), message.framingComplete]).toEqual([
@@ -102,7 +102,7 @@ describe('a scripted backend', () => {
     expect(bytes.split('\r\n\r\n')[1]).toHaveLength(512);
   });
 
-  test('is slow to begin, and slow to end', async () => {
+  test('delays the head and the end of a response', async () => {
     const plan = [answer({ delayMs: 200 }), slow({ content: 'abcdef', chunkBytes: 2, intervalMs: 50 })];
     const backend = await start({ plan });
     const begun = performance.now();
@@ -118,7 +118,7 @@ describe('a scripted backend', () => {
     expect(performance.now() - headAt).toBeGreaterThan(100);
   });
 
-  test('a client that leaves a slow answer ends it', async () => {
+  test('aborts a slow response when its client leaves', async () => {
     const backend = await start({ plan: [answer({ delayMs: 60_000 })] });
     const client = await RawClient.connect(backend.port);
     client.send(GET);
@@ -127,7 +127,7 @@ describe('a scripted backend', () => {
     await eventually('the connection is gone', () => backend.connections === 0);
   });
 
-  test('refuses connections and takes them again, on its port', async () => {
+  test('refuses connections and accepts them again, on the same port', async () => {
     const backend = await start();
     const { url } = backend;
     const kept = cleanup.add(await RawClient.connect(backend.port));

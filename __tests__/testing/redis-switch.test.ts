@@ -31,8 +31,8 @@ async function client(url: string) {
 const within = <T>(ms: number, promise: Promise<T>): Promise<T | 'late'> =>
   Promise.race([promise, new Promise<'late'>((resolve) => setTimeout(() => resolve('late'), ms))]);
 
-describeWithAnyRedis('a switch before a real Redis', (redis) => {
-  test('works, is silent, and gives what it held', async () => {
+describeWithAnyRedis('redisSwitch() before a real Redis', (redis) => {
+  test('forwards, falls silent, and delivers what it held', async () => {
     const control = await start(redis.url);
     const one = await client(control.url);
     const key = `${redis.keyPrefix}silent`;
@@ -44,7 +44,7 @@ describeWithAnyRedis('a switch before a real Redis', (redis) => {
     expect(await held).toBe(2);
   });
 
-  test('takes connections while it is silent', async () => {
+  test('accepts connections while it is silent', async () => {
     const control = await start(redis.url);
     await control.silence();
     const connected = client(control.url);
@@ -53,7 +53,7 @@ describeWithAnyRedis('a switch before a real Redis', (redis) => {
     expect(await (await connected).ping()).toBe('PONG');
   });
 
-  test('refuses, and takes the client back', async () => {
+  test('refuses connections, and accepts the client again', async () => {
     const control = await start(redis.url);
     const one = await client(control.url);
     await control.refuse();
@@ -68,7 +68,7 @@ describeWithAnyRedis('a switch before a real Redis', (redis) => {
     await eventually('it is back', async () => (await one.ping()) === 'PONG');
   });
 
-  test('answers errors, and works again', async () => {
+  test('replies with errors, and works again', async () => {
     const control = await start(redis.url);
     const one = await client(control.url);
     await control.fail('MISCONF not now');
@@ -84,7 +84,7 @@ describeWithAnyRedis('a switch before a real Redis', (redis) => {
     await eventually('it works', async () => (await one.ping()) === 'PONG');
   });
 
-  test('has the limiter count by itself, and come back', async () => {
+  test('makes the limiter fall back to local counts, and return', async () => {
     const control = await start(redis.url);
     const limiter = cleanup.add(ipRateLimit({ redis: control.url, keyPrefix: redis.keyPrefix, limit: 1_000 }));
     const app = express().use(limiter, (_req, res) => void res.send('ok'));
@@ -109,8 +109,8 @@ describeWithAnyRedis('a switch before a real Redis', (redis) => {
   });
 });
 
-describe('a switch without a Redis', () => {
-  test('is silent, then answers errors to both clients', async () => {
+describe('redisSwitch() without a Redis', () => {
+  test('is silent, then replies with errors to both clients', async () => {
     const control = await start();
     const connected = client(control.url);
     expect(await within(200, connected)).toBe('late');
@@ -122,12 +122,12 @@ describe('a switch without a Redis', () => {
     await expect(other.get('a')).rejects.toThrow('LOADING still');
   });
 
-  test('cannot work', async () => {
+  test('cannot forward', async () => {
     const control = await start();
     await expect(control.work()).rejects.toThrow('no url of a Redis');
   });
 
-  test('ends a connection that speaks something else', async () => {
+  test('ends a connection with another protocol', async () => {
     const control = await start();
     await control.fail();
     const socket = connect(Number(new URL(control.url).port), '127.0.0.1');
@@ -149,10 +149,10 @@ describe('a switch without a Redis', () => {
   });
 });
 
-describe('commands of a client', () => {
+describe('the parser of Redis commands', () => {
   const bytes = Buffer.from('*2\r\n$3\r\nGET\r\n$4\r\na\r\nb\r\n*1\r\n$4\r\nPING\r\n');
 
-  test('are read however they are cut', () => {
+  test('reads commands in pieces of any length', () => {
     for (let at = 0; at <= bytes.length; at++) {
       const first = takeCommands(bytes.subarray(0, at));
       const second = takeCommands(Buffer.concat([first?.rest as Buffer, bytes.subarray(at)]));
@@ -161,7 +161,7 @@ describe('commands of a client', () => {
     }
   });
 
-  test.each(['PING\r\n', '*x\r\n', '*1\r\n:3\r\n', '*-1\r\n'])('%j is none', (text) => {
+  test.each(['PING\r\n', '*x\r\n', '*1\r\n:3\r\n', '*-1\r\n'])('refuses %j', (text) => {
     expect(takeCommands(Buffer.from(text))).toBeUndefined();
   });
 });

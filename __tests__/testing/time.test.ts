@@ -9,7 +9,7 @@ afterEach(async () => {
 });
 
 describe('eventually()', () => {
-  test('waits under mock timers too, and says what did not come', async () => {
+  test('waits under mock timers too, and names what did not happen', async () => {
     jest.useFakeTimers();
     let asked = 0;
     await eventually('the third time', () => ++asked === 3);
@@ -17,7 +17,7 @@ describe('eventually()', () => {
     await expect(eventually('pigs fly', () => false, 30)).rejects.toThrow('not within 30 ms: pigs fly');
   });
 
-  test('a condition that throws does not hold yet; its last error is told', async () => {
+  test('treats a condition that throws as false, and reports its last error', async () => {
     let asked = 0;
     await eventually('no more errors', () => {
       if (++asked < 3) throw new Error('not yet');
@@ -31,7 +31,7 @@ describe('eventually()', () => {
 });
 
 describe('advanceTime()', () => {
-  test('lets what a timer starts be done before the next one', async () => {
+  test('completes the work of a timer before the next one', async () => {
     jest.useFakeTimers();
     const order: number[] = [];
     const tick = (left: number) =>
@@ -46,7 +46,7 @@ describe('advanceTime()', () => {
     expect(Date.now() - begun).toBe(225);
   });
 
-  test('moves a backend whose answer is delayed', async () => {
+  test('releases a delayed response of a backend', async () => {
     const backend = cleanup.add(await startBackend({ plan: [answer({ delayMs: 60_000 })] }));
     jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'queueMicrotask', 'performance'] });
     const response = fetch(backend.url);
@@ -57,7 +57,7 @@ describe('advanceTime()', () => {
     expect((await response).status).toBe(200);
   });
 
-  test('refuses what is no time and no clock', async () => {
+  test('refuses invalid times and clocks', async () => {
     await expect(advanceTime(-1, () => {})).rejects.toThrow('ms must be an integer of at least 0');
     await expect(advanceTime(1, 5 as never)).rejects.toThrow('tick must be a function');
     await expect(advanceTime(1, () => {}, { stepMs: 0 })).rejects.toThrow('stepMs must be');
