@@ -51,7 +51,7 @@ test('docs/circuit-breaker.md: five failures open the circuit', async () => {
   expect(reports.requests).toHaveLength(5);
 }, 60_000);
 
-test('docs/proxy.md: two backends in turn, and one alone when the other is gone', async () => {
+test('docs/proxy.md: two backends in turn, and one alone when the other is down', async () => {
   const [one, two] = [await backend('one'), await backend('two')];
   const example = cleanup.add(runExample('proxy', backendsAt(one.url, two.url)));
   const both = [await (await example.get('/')).text(), await (await example.get('/')).text()];
@@ -62,7 +62,7 @@ test('docs/proxy.md: two backends in turn, and one alone when the other is gone'
   for (let i = 0; i < 4; i += 1) expect(await (await example.get('/')).text()).toBe('one');
 }, 60_000);
 
-test('docs/request-guard.md: a path with two readings is refused', async () => {
+test('docs/request-guard.md: an ambiguous path is refused', async () => {
   const example = cleanup.add(runExample('request-guard'));
   expect(await (await example.get('/a/b')).text()).toBe('one reading: /a/b');
   expect((await example.get('/a%5Cb')).status).toBe(400);
@@ -75,7 +75,7 @@ test('docs/overload.md: a gateway with time to spare serves every request', asyn
   expect(await (await example.get('/checkout/1')).text()).toBe('served: /checkout/1');
 }, 60_000);
 
-test('docs/harden-server.md: a head that is too large is refused, and told of', async () => {
+test('docs/harden-server.md: a head that is too large is refused, with an event', async () => {
   const example = cleanup.add(runExample('harden-server'));
   expect(await (await example.get('/')).text()).toBe('hello');
   // One long field: Node 22 does not count what is between names and values.
@@ -112,7 +112,7 @@ describe('docs/lifecycle.md', () => {
     expect(example.output.trim().split('\n')).toEqual(['draining', 'closing', 'closed']);
   }, 60_000);
 
-  test('two servers end by one signal', async () => {
+  test('two servers shut down on one signal', async () => {
     const example = cleanup.add(runExample('lifecycle-two'));
     const answers = await Promise.all([example.get('/'), example.get('/', {}, 'GET', 8443)]);
     expect(await Promise.all(answers.map((one) => one.text()))).toEqual(['one', 'two']);
