@@ -1,6 +1,7 @@
 import { afterEach, expect, test } from '@jest/globals';
 import express from 'express';
 import { createClient } from 'redis';
+import { rateLimitAlgorithms } from '../../lib/rate-limit/algorithms/registry.ts';
 import { ipRateLimit } from '../../lib/rate-limit/ip-rate-limit.ts';
 import type { IpRateLimitOptions } from '../../lib/rate-limit/ip-rate-limit-options.ts';
 import { Cleanup } from '../support/gateway.ts';
@@ -105,6 +106,18 @@ describeWithAnyRedis('limits shared through Redis', (redis) => {
     for (const key of keys) expect(key).toMatch(/secret:\{[\w-]{22}\}s60000$/);
     await one.limiter.resetKey(from);
     expect(await one.status(from)).toBe(200);
+  });
+
+  test.each(rateLimitAlgorithms)('%s: a window of 30 days, longer than any timer of Node', async (algorithm) => {
+    const windowMs = 30 * 86_400_000;
+    const { status, ...one } = await gateway(options({ limit: 1, windowMs, algorithm, name: `month-${algorithm}` }));
+    await connected({ status, ...one });
+    const from = freshAddress();
+    expect([await status(from), await status(from)]).toEqual([200, 429]);
+    const client = await openClient();
+    const keys = (await client.keys(`${redis.keyPrefix}month-${algorithm}:*`)).filter((key) => key.includes(from));
+    expect(keys).toHaveLength(1);
+    expect(await client.pTTL(keys[0] as string)).toBeGreaterThan(2 ** 31);
   });
 
   test('limiters of different names count separately over one Redis client', async () => {

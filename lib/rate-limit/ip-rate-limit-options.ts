@@ -40,7 +40,7 @@ export interface IpRateLimitOptions {
    * by a promise. Times `windowMs` it must stay below 2^53. Default 100.
    */
   limit?: number | LimitFunction | undefined;
-  /** Length of the window in milliseconds. It starts with a client's first request. Default 60,000. */
+  /** Length of the window in milliseconds, up to 366 days. It starts with a client's first request. Default 60,000. */
   windowMs?: number | undefined;
   /** What a full token bucket holds, at least 1. Default: `limit`. Not with a function as `limit`. */
   burst?: number | undefined;

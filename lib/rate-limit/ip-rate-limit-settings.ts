@@ -21,7 +21,7 @@ import type { CounterLink } from './cluster/counter-question.ts';
 import { ON_STORE_ERROR } from './fallback/fallback.ts';
 import { IP_RATE_LIMIT_DEFAULTS, type IpRateLimitOptions } from './ip-rate-limit-options.ts';
 import { leaseCheck } from './leases/leasing-store.ts';
-import { type Quota, quotaProblem, quotasOfWindows, windowsCheck } from './quota.ts';
+import { type Quota, quotaProblem, quotasOfWindows, windowMsCheck, windowsCheck } from './quota.ts';
 import { FIELDS_FORMS } from './rate-limit-fields.ts';
 import { RedisUrl } from './redis/redis-address.ts';
 import { type RedisClient, redisClientProblem } from './redis/redis-client.ts';
@@ -68,7 +68,7 @@ const count = integer(1, LARGEST_SF_INTEGER);
 const CHECKS: Checks<Given> = {
   algorithm: oneOf(...rateLimitAlgorithms),
   limit: (value) => (typeof value === 'function' ? undefined : count(value)),
-  windowMs: durationMs,
+  windowMs: windowMsCheck,
   burst: optional(count),
   windows: optional(windowsCheck),
   key: optional(func),

@@ -1,5 +1,4 @@
-import { MAX_DELAY_MS } from '../core/delay.ts';
-import type { Check } from '../core/options.ts';
+import { type Check, integer } from '../core/options.ts';
 
 /** So many requests in so much time. */
 export interface Quota {
@@ -39,6 +38,11 @@ export interface RateLimitWindow {
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 const MOST_WINDOWS = 8;
 
+/** A leap year. No timer runs for a window, so that it may be longer than the 24.8 days that a timer of Node can. */
+export const LONGEST_WINDOW_MS = 366 * 86_400_000;
+
+export const windowMsCheck: Check = integer(1, LONGEST_WINDOW_MS);
+
 /** Reads `100/1m, 1000/1h`; units are ms, s, m, h and d. `undefined` for anything else. */
 function parseWindows(text: string): readonly RateLimitWindow[] | undefined {
   const windows: RateLimitWindow[] = [];
@@ -59,7 +63,7 @@ export const windowsCheck: Check = (value) => {
   const problem = `must be 1 to ${MOST_WINDOWS} windows of different lengths, like "100/1m, 1000/1h"`;
   if (!Array.isArray(windows) || windows.length < 1 || windows.length > MOST_WINDOWS) return problem;
   const good = windows.every(
-    (one) => isCount(one?.limit, Number.MAX_SAFE_INTEGER) && isCount(one?.windowMs, MAX_DELAY_MS),
+    (one) => isCount(one?.limit, Number.MAX_SAFE_INTEGER) && isCount(one?.windowMs, LONGEST_WINDOW_MS),
   );
   if (!good || new Set(windows.map(({ windowMs }) => windowMs)).size < windows.length) return problem;
   return undefined;

@@ -48,9 +48,9 @@ export const rateLimit = section(
       takesEffect: 'reload',
     },
     RATE_LIMIT_WINDOW_MS: {
-      text: 'Length of that window, in milliseconds.',
+      text: 'Length of that window, in milliseconds, up to 366 days.',
       default: '60000',
-      read: durationMs,
+      read: integer(1, 366 * 86_400_000),
       takesEffect: 'reload',
     },
     RATE_LIMIT_BURST: {
