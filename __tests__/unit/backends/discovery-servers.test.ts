@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { inUse, namesServer, weigh } from '../../../lib/backends/discovery/srv-servers.ts';
+import { inUse, namesServer, weigh } from '../../../lib/backends/discovery/lookup.ts';
 import { selectionPolicy } from '../../../lib/backends/selection/load-balancing.ts';
 import { exchange, FakeBackend } from './fake-backend.ts';
 

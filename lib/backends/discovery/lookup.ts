@@ -1,9 +1,14 @@
 import { isIP } from 'node:net';
-import type { BackendConfig } from '../backend-url.ts';
+import { type BackendConfig, MAX_WEIGHT } from '../backend-url.ts';
 import { describeShortage, shortageOf } from '../health/gateway-resources.ts';
 import type { DiscoveryName } from './discovery-name.ts';
-import { type AddressRecord, makeResolver, type NameResolver, type ResolvedDnsOptions } from './discovery-options.ts';
-import { inUse, namesServer, type Server, weigh } from './srv-servers.ts';
+import {
+  type AddressRecord,
+  makeResolver,
+  type NameResolver,
+  type ResolvedDnsOptions,
+  type ServerRecord,
+} from './discovery-options.ts';
 
 /** The last known addresses of one name. */
 interface Addresses {
@@ -65,7 +70,7 @@ export class Lookup {
     if (this.#options.resolver === undefined) this.#resolver.cancel?.();
   }
 
-  async #servers(): Promise<readonly Server[]> {
+  async #servers(): Promise<readonly ServerRecord[]> {
     const { kind, name, port = 0 } = this.#source;
     if (kind === 'dns') return [{ name, port, weight: 1, priority: 0 }];
     try {
@@ -124,9 +129,9 @@ export class Lookup {
     }
   }
 
-  #backends(servers: readonly Server[], addresses: ReadonlyMap<string, Addresses>): BackendConfig[] {
+  #backends(servers: readonly ServerRecord[], addresses: ReadonlyMap<string, Addresses>): BackendConfig[] {
     const { protocol } = this.#source;
-    const all = ({ name }: Server): string[] => {
+    const all = ({ name }: ServerRecord): string[] => {
       const { v4, v6 } = addresses.get(name) ?? NO_ADDRESSES;
       return [...v4, ...v6.map((address) => `[${address}]`)];
     };
@@ -142,4 +147,43 @@ export class Lookup {
 
 function tooMany(count: number): Error {
   return new Error(`${count} addresses, more than the ${MAX_BACKENDS} that are allowed`);
+}
+
+/** Weight of a server whose SRV record says 0 while others have more. */
+const SMALL_CHANCE = 0.01;
+
+/** The root name means that there is no such service (RFC 2782). */
+export function namesServer({ name, port }: ServerRecord): boolean {
+  return name !== '' && name !== '.' && port >= 1 && port <= 65_535;
+}
+
+/**
+ * Scales the weights of SRV records (0 to 65 535) down to ours, at least 1: 50 and 100 become 1 and 2, so that servers of equal
+ * weight weigh as much as a backend without a weight.
+ *
+ * Weight 0 beside others is "a very small chance" (RFC 2782): a hundredth of the weight 1. Where all are 0 they are equal.
+ */
+export function weigh(records: readonly ServerRecord[]): ServerRecord[] {
+  const weights = records.map(({ weight }) => weight);
+  const unit = weights.reduce(greatestCommonDivisor, 0) || 1;
+  const scale = Math.min(1, MAX_WEIGHT / (Math.max(...weights) / unit));
+  const isMixed = weights.some((weight) => weight > 0);
+  return records.map((record) => {
+    if (record.weight === 0 && isMixed) return { ...record, weight: SMALL_CHANCE };
+    return { ...record, weight: Math.max(1, Math.round((record.weight / unit) * scale)) };
+  });
+}
+
+function greatestCommonDivisor(a: number, b: number): number {
+  return b === 0 ? a : greatestCommonDivisor(b, a % b);
+}
+
+/**
+ * The servers to use: those with the best priority (the lowest number) of which at least one has an address (RFC 2782). Circuits and
+ * health checks find backends that are down.
+ */
+export function inUse(servers: readonly ServerRecord[], hasAddress: (server: ServerRecord) => boolean): ServerRecord[] {
+  const found = servers.filter(hasAddress);
+  const best = Math.min(...found.map(({ priority }) => priority));
+  return found.filter(({ priority }) => priority === best);
 }
