@@ -4,7 +4,7 @@ import type { GatewayProblem } from 'expressway';
 import type { StagedGateway } from './staged-gateway.ts';
 import { STAGES, type Stage, Staging } from './staged-problems.ts';
 
-// Stages each failure against a gateway in a process of its own, and prints where an operator sees it, after how long, in which words.
+// Stages each failure against a gateway in a process of its own. PROBLEMS_TABLE=on prints where an operator sees it, after how long, in which words.
 
 /** They wait more than they compute. */
 const AT_ONCE = 6;
@@ -89,7 +89,7 @@ beforeAll(async () => {
 }, 300_000);
 
 afterAll(() => {
-  process.stdout.write(`\n${table()}\n`);
+  if (process.env.PROBLEMS_TABLE === 'on') process.stdout.write(`\n${table()}\n`);
 });
 
 describe('an operator sees on page, /status, metrics and log', () => {
