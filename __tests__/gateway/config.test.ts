@@ -50,7 +50,7 @@ const DEFAULTS = {
   ambiguousPaths: 'reject',
   identityHeaders: [],
   mergeSlashes: true,
-  maxDelayMs: 40,
+  maxDelayMs: 100,
   bounds: {
     headTimeoutMs: 15_000,
     maxTargetBytes: 8_192,

@@ -1,4 +1,6 @@
+import { type LinePanel, linePanelHeight, linePanelParts } from './line-panel.ts';
 import type { Spread } from './statistics.ts';
+import { escaped, line, round, text, tickStep } from './svg.ts';
 
 export interface Bar {
   readonly label: string;
@@ -21,7 +23,7 @@ export interface Chart {
   readonly title: string;
   /** Machine, versions, date: what the numbers depend on. */
   readonly notes: readonly string[];
-  readonly panels: readonly Panel[];
+  readonly panels: readonly (Panel | LinePanel)[];
 }
 
 const WIDTH = 860;
@@ -30,11 +32,13 @@ const LABELS = 210;
 const VALUES = 170;
 const PLOT = WIDTH - 2 * MARGIN - LABELS - VALUES;
 const LEFT = MARGIN + LABELS;
+/** Beside a panel with lines: of its axis, and the names of the lines. */
+const LINE_LABELS = 70;
+const LEGEND = 130;
 const ROW = 26;
 const BAR = 16;
 const TITLE = 34;
 const AXIS = 30;
-const TICKS = 5;
 
 /** Text has the colours of the reader's scheme; where there is none, the light ones. */
 const STYLE = `
@@ -42,10 +46,12 @@ const STYLE = `
     .back { fill: #ffffff; } text { fill: #1f2328; } .quiet { fill: #59636e; font-size: 12px; }
     .title { font-size: 17px; font-weight: 600; } .panel { font-size: 14px; font-weight: 600; }
     .bar { fill: #8c959f; } .ours { fill: #0969da; } .whisker { stroke: #1f2328; stroke-width: 1.5; }
+    .curve { fill: none; stroke-width: 1.5; stroke: #8c959f; } .curve.is-ours { stroke: #0969da; stroke-width: 3; }
     .grid { stroke: #d1d9e0; } .mark { stroke: #bc4c00; stroke-dasharray: 4 3; stroke-width: 1.5; }
     @media (prefers-color-scheme: dark) {
       .back { fill: #0d1117; } text { fill: #f0f6fc; } .quiet { fill: #9198a1; }
       .bar { fill: #656c76; } .ours { fill: #4493f8; } .whisker { stroke: #f0f6fc; }
+      .curve { stroke: #656c76; } .curve.is-ours { stroke: #4493f8; }
       .grid { stroke: #30363d; } .mark { stroke: #f0883e; }
     }`;
 
@@ -62,8 +68,19 @@ export function renderChart({ title, notes, panels }: Chart): string {
     y += TITLE;
     body.push(text(MARGIN, y, panel.title, 'panel'));
     y += 10;
-    body.push(...panelParts(panel, y));
-    y += panel.bars.length * ROW + AXIS;
+    if ('series' in panel) {
+      body.push(
+        ...linePanelParts(panel, {
+          left: MARGIN + LINE_LABELS,
+          top: y,
+          width: WIDTH - 2 * MARGIN - LINE_LABELS - LEGEND,
+        }),
+      );
+      y += linePanelHeight;
+    } else {
+      body.push(...panelParts(panel, y));
+      y += panel.bars.length * ROW + AXIS;
+    }
   }
   const height = y + MARGIN / 2;
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}" role="img">
@@ -101,29 +118,4 @@ function panelParts({ bars, show, mark }: Panel, top: number): string[] {
   }
   if (mark !== undefined) parts.push(line('mark', at(mark), top, at(mark), bottom));
   return parts;
-}
-
-/** 1, 2 or 5 times a power of ten, so that a few of them reach `most`. */
-export function tickStep(most: number): number {
-  if (!(most > 0)) return 1;
-  const rough = most / TICKS;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  return [1, 2, 5, 10].map((factor) => factor * power).find((step) => step >= rough * 0.999) as number;
-}
-
-function text(x: number, y: number, content: string, kind: string, anchor?: 'middle' | 'end'): string {
-  const attributes = `${kind === '' ? '' : ` class="${kind}"`}${anchor === undefined ? '' : ` text-anchor="${anchor}"`}`;
-  return `<text x="${x}" y="${y}"${attributes}>${escaped(content)}</text>`;
-}
-
-function line(kind: string, x1: number, y1: number, x2: number, y2: number): string {
-  return `<line class="${kind}" x1="${x1}" y1="${y1}" x2="${x2}" y2="${y2}"/>`;
-}
-
-function escaped(content: string): string {
-  return content.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
-}
-
-function round(value: number): number {
-  return Math.round(value * 10) / 10;
 }

@@ -1,5 +1,5 @@
 import type { OpenResult } from '../load/open-run.ts';
-import type { Panel } from './chart.ts';
+import type { LinePanel } from './line-panel.ts';
 import { headLines, type RunFacts } from './run-facts.ts';
 import { type Column, renderTable } from './table.ts';
 
@@ -54,6 +54,34 @@ export function overloadText(rows: readonly OverloadRow[], facts: RunFacts): str
   ].join('\n');
 }
 
-export function overloadPanels(_rows: readonly OverloadRow[]): readonly Panel[] {
-  return [];
+/** Over what was offered; requests with a connection each are in the table only. */
+export function overloadPanels(rows: readonly OverloadRow[]): readonly LinePanel[] {
+  const series = (y: (line: Line) => number) =>
+    rows
+      .filter(({ points }) => points.length > 0)
+      .map(({ name, capacity, points }) => ({
+        label: name,
+        isOurs: name === 'suite-shedding',
+        points: points
+          .filter(({ isNewEach }) => !isNewEach)
+          .map((point) => [point.factor, y({ ...point, name, capacity })] as const),
+      }));
+  const showX = (factor: number) => `${factor} ×`;
+  return [
+    {
+      title: 'Served, as a part of the capacity, over what was offered',
+      showX,
+      showY: percent,
+      series: series(goodput),
+      mark: 0.6,
+    },
+    {
+      title: 'p99 of what was served, from when a request was due (2 s and more at the upper edge)',
+      showX,
+      showY: ms,
+      series: series(({ goodP99 }) => goodP99),
+      mark: 250,
+      most: 2_000,
+    },
+  ];
 }

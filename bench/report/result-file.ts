@@ -2,6 +2,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Panel, renderChart } from './chart.ts';
+import type { LinePanel } from './line-panel.ts';
 import { resultText } from './result-text.ts';
 import type { RunFacts } from './run-facts.ts';
 
@@ -21,10 +22,22 @@ export function writeResult(name: string, result: object): string {
 }
 
 /** Writes `<name>.svg`; panels without bars are left out. */
-export function writeChart(name: string, title: string, facts: RunFacts, panels: readonly Panel[]): string {
+export function writeChart(
+  name: string,
+  title: string,
+  facts: RunFacts,
+  panels: readonly (Panel | LinePanel)[],
+): string {
   const file = resultFile(`${name}.svg`);
   const notes = chartNotes(facts);
-  writeFileSync(file, renderChart({ title, notes, panels: panels.filter(({ bars }) => bars.length > 0) }));
+  writeFileSync(
+    file,
+    renderChart({
+      title,
+      notes,
+      panels: panels.filter((panel) => ('series' in panel ? panel.series : panel.bars).length > 0),
+    }),
+  );
   return relative(process.cwd(), file);
 }
 

@@ -89,7 +89,7 @@ export const overload: Subcommand = {
 
 async function measure(row: OverloadRow, running: RunningTarget, load: Child, bench: Bench): Promise<void> {
   const { flags, progress } = bench;
-  row.capacity = await capacityOf(running, bench);
+  row.capacity = await capacityOf(row.name, running, bench);
   progress(`${row.name}: ${row.capacity} req/s`);
   for (let round = 1; round <= flags.rounds; round += 1) {
     const plans = factorsOf(flags).map((factor) => ({ factor, isNewEach: false }));
@@ -125,7 +125,11 @@ async function measure(row: OverloadRow, running: RunningTarget, load: Child, be
   }
 }
 
-async function capacityOf(running: RunningTarget, { processes, placement, flags }: Bench): Promise<number> {
+async function capacityOf(
+  name: string,
+  running: RunningTarget,
+  { processes, placement, flags }: Bench,
+): Promise<number> {
   const load = await RawLoad.start(processes, placement);
   const stretch = flags.smoke ? SMOKE_SATURATION_SECONDS : SATURATION_SECONDS;
   const plan = { port: running.port, connections: flags.connections, ...stretch };
@@ -135,7 +139,9 @@ async function capacityOf(running: RunningTarget, { processes, placement, flags 
     async () => {},
   );
   await load.stop();
-  if (count.errors > 0) throw new Error(`${count.errors} errors under full load: ${count.firstError}`);
+  // A process that has just started may reject some.
+  if (count.errors > 0 && name !== SUITE_SHEDDING.name)
+    throw new Error(`${count.errors} errors under full load: ${count.firstError}`);
   return Math.round(count.requests / count.seconds);
 }
 

@@ -1,4 +1,5 @@
 import type { Panel } from '../report/chart.ts';
+import type { LinePanel } from '../report/line-panel.ts';
 import { writeChart, writeResult } from '../report/result-file.ts';
 import type { RunFacts } from '../report/run-facts.ts';
 import type { Bench } from './subcommand.ts';
@@ -10,7 +11,7 @@ export interface Publication {
   readonly text: () => string;
   /** Of the chart. */
   readonly title: string;
-  readonly panels: () => readonly Panel[];
+  readonly panels: () => readonly (Panel | LinePanel)[];
   /** Whether it is a part of what could have been measured: that goes into a file of its own. */
   readonly isPart: boolean;
 }

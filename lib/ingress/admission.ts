@@ -30,7 +30,12 @@ const LEAST_SAMPLES = 3;
 const MOST_IDLE = 0.1;
 /** One slow request at a time is no queue: others would have come meanwhile, and be read in the same turn. */
 const QUEUED_REQUESTS_PER_TURN = 2;
-/** A part of `maxDelayMs`. A turn that is long, and uses less processor time, waited for other programs: to reject requests would not make it shorter. */
+/**
+ * A part of `maxDelayMs`: once requests are rejected, the delay is to be shorter, as those that are let in wait for two or three turns. A process that has just
+ * started is as late as this when it is not overloaded at all.
+ */
+const AIM = 0.4;
+/** A part of the allowed delay. A turn that is long, and uses less processor time, waited for other programs: to reject requests would not make it shorter. */
 const LEAST_CPU = 0.25;
 /** libuv accepts one connection per turn of the event loop: when almost each turn brings one, more of them wait in the kernel. */
 const QUEUED_CONNECTIONS_PER_TURN = 0.9;
@@ -99,11 +104,11 @@ export class Admission {
   /** By how much more is waited than allowed, as a part of that; 0 or less for no more. */
   #excess({ delayMs, idleShare, turns, cpuMs, newConnections }: LoopSample): number {
     if (idleShare > MOST_IDLE) return 0;
-    const { maxDelayMs } = this.#bounds;
+    const allowedMs = this.#bounds.maxDelayMs * (this.#share < 1 ? AIM : 1);
     const areRequestsQueued =
-      this.#requests >= QUEUED_REQUESTS_PER_TURN * turns && cpuMs / turns >= maxDelayMs * LEAST_CPU;
+      this.#requests >= QUEUED_REQUESTS_PER_TURN * turns && cpuMs / turns >= allowedMs * LEAST_CPU;
     const areConnectionsQueued = newConnections >= QUEUED_CONNECTIONS_PER_TURN * turns;
-    return Math.max(areRequestsQueued ? delayMs / maxDelayMs - 1 : 0, areConnectionsQueued ? ACCEPT_QUEUE_EXCESS : 0);
+    return Math.max(areRequestsQueued ? delayMs / allowedMs - 1 : 0, areConnectionsQueued ? ACCEPT_QUEUE_EXCESS : 0);
   }
 
   #above(excess: number, now: number): void {

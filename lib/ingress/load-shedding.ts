@@ -22,8 +22,9 @@ export type { Priority } from './admission.ts';
 /** Options of {@link loadShedding}. */
 export interface LoadSheddingOptions {
   /**
-   * Milliseconds by which the event loop may run late. Above it for `intervalMs`, requests queue faster than they are served. 0 for any time.
-   * @default 40
+   * Milliseconds by which the event loop may run late. Above it for `intervalMs`, requests queue faster than they are served: a part of them is rejected, so that
+   * the delay falls to 40 % of it. 0 for any time.
+   * @default 100
    */
   maxDelayMs?: number;
   /**
@@ -49,7 +50,7 @@ export interface LoadSheddingOptions {
 
 /** Defaults of {@link LoadSheddingOptions}. */
 export const loadSheddingDefaults = Object.freeze({
-  maxDelayMs: 40,
+  maxDelayMs: 100,
   intervalMs: 100,
   maxInProgress: 0,
   retryAfterMs: 1_000,

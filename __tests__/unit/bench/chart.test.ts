@@ -1,5 +1,7 @@
 import { expect, test } from '@jest/globals';
-import { type Panel, renderChart, tickStep } from '../../../bench/report/chart.ts';
+import { type Panel, renderChart } from '../../../bench/report/chart.ts';
+import type { LinePanel } from '../../../bench/report/line-panel.ts';
+import { tickStep } from '../../../bench/report/svg.ts';
 
 const show = (value: number): string => value.toFixed(1);
 
@@ -63,4 +65,39 @@ test.each([
   [1_000, 200],
 ])('ticks up to %d are %d apart', (most, step) => {
   expect(tickStep(most)).toBeCloseTo(step, 10);
+});
+
+test('lines share the axes, and each is named where it ends', () => {
+  const panel: LinePanel = {
+    title: 'served',
+    showX: show,
+    showY: show,
+    most: 10,
+    series: [
+      {
+        label: 'one',
+        points: [
+          [0.5, 5],
+          [3, 20],
+        ],
+        isOurs: true,
+      },
+      {
+        label: 'two',
+        points: [
+          [0.5, 0],
+          [3, 10],
+        ],
+      },
+    ],
+  };
+  const svg = renderChart({ title: 'a', notes: [], panels: [panel] });
+  const paths = [...svg.matchAll(/<path class="curve[^>]* d="M([\d.]+) ([\d.]+) L([\d.]+) ([\d.]+)"/g)].map((match) =>
+    match.slice(1).map(Number),
+  );
+  const [[left = 0, middle = 0, right, top] = [], [left2, bottom = 0, right2, top2] = []] = paths;
+  expect([left2, right2, top2]).toEqual([left, right, top]);
+  expect(middle).toBeCloseTo((bottom + (top ?? 0)) / 2, 0);
+  const names = [...svg.matchAll(/<text x="[\d.]+" y="([\d.]+)">(?:one|two)<\/text>/g)].map(([, y]) => Number(y));
+  expect(Math.abs((names[0] as number) - (names[1] as number))).toBeGreaterThanOrEqual(15);
 });

@@ -1,9 +1,9 @@
 import { describe, expect, test } from '@jest/globals';
 import { Admission, type LoopSample, type Priority } from '../../../lib/ingress/admission.ts';
 
-const BOUNDS = { maxDelayMs: 40, intervalMs: 100 };
+const BOUNDS = { maxDelayMs: 100, intervalMs: 100 };
 /** An event loop that is late, and busy with requests. */
-const LATE: Omit<LoopSample, 'now'> = { delayMs: 80, idleShare: 0, turns: 1, cpuMs: 80, newConnections: 0 };
+const LATE: Omit<LoopSample, 'now'> = { delayMs: 200, idleShare: 0, turns: 1, cpuMs: 200, newConnections: 0 };
 
 /** Takes a sample every 50 ms, each after some requests. */
 function admissionAfter(samples: number, sample: Partial<LoopSample>, requests = 20): Admission {
@@ -16,10 +16,10 @@ function admissionAfter(samples: number, sample: Partial<LoopSample>, requests =
 }
 
 test.each<[string, number, Partial<LoopSample>, number]>([
-  ['in time', 100, { delayMs: 40 }, 20],
+  ['in time', 100, { delayMs: 100 }, 20],
   ['late for less than the interval', 2, { delayMs: 5_000 }, 20],
   ['late with time to spare', 100, { idleShare: 0.2 }, 20],
-  ['late without processor time: other programs have it', 100, { cpuMs: 9 }, 20],
+  ['late without processor time: other programs have it', 100, { cpuMs: 24 }, 20],
   ['late with one request per turn', 100, {}, 1],
   ['a new connection in every second turn', 100, { delayMs: 0, turns: 20, newConnections: 10 }, 20],
   ['new connections only, and time to spare', 100, { delayMs: 0, idleShare: 0.5, turns: 20, newConnections: 20 }, 20],
@@ -38,7 +38,7 @@ test.each<[string, Partial<LoopSample>]>([
 });
 
 test('the more it is late, the faster the share falls', () => {
-  expect(admissionAfter(4, { delayMs: 400 }).share).toBeLessThan(admissionAfter(4, { delayMs: 50 }).share);
+  expect(admissionAfter(4, { delayMs: 1_000 }).share).toBeLessThan(admissionAfter(4, { delayMs: 110 }).share);
 });
 
 test('all are let in again 2 s after the last late sample', () => {
@@ -66,7 +66,11 @@ function admitted(samples: number, arriving: Record<Priority, number>): Record<P
     for (const [priority, count] of Object.entries(arriving) as [Priority, number][])
       for (let n = 0; n < count; n += 1) if (admission.admits(priority) && at >= samples) counts[priority] += 1;
     // Late until the share is wanted, then just in time: the clock stands still, so that the share does.
-    admission.sample({ ...LATE, delayMs: at < samples ? 56 : 0, now: Math.min(at, samples) * 50 });
+    admission.sample({
+      ...LATE,
+      delayMs: at >= samples ? 0 : admission.share === 1 ? 101 : 56,
+      now: Math.min(at, samples) * 50,
+    });
   }
   return counts;
 }
