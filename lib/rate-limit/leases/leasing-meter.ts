@@ -88,12 +88,14 @@ export class LeasingMeter implements SharedMeter {
     this.#waiting.delete(key);
     const now = Date.now();
     const left = waiting.filter(({ claim, since, resolve, reject }) => {
-      // Its request was answered without this trip, which has not counted it.
-      if (now - since > timeoutMs) {
+      const leased = leases.spend(claim, now);
+      // Its request was answered without this trip. What was charged for it counts as its own, and is not kept for others: the
+      // request may have passed meanwhile. What was not charged has to be, if it has.
+      if (leased === undefined && now - since > timeoutMs) {
         reject(new Error('the store was not asked in time'));
         return false;
       }
-      const decision = leases.spend(claim, now) ?? leases.later(claim, now) ?? denials.find(claim, now);
+      const decision = leased ?? leases.later(claim, now) ?? denials.find(claim, now);
       if (decision === undefined) return true;
       resolve(decision);
       return false;
