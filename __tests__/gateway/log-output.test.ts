@@ -62,6 +62,7 @@ test('the log output survives a full disk', async () => {
   for (let i = 0; i < 1_000; i += 1) out.write(`${'x'.repeat(99)}\n`);
   await until(() => warned.mock.calls.length > 0);
   expect(String(warned.mock.calls[0]?.[0])).toMatch(/The log cannot be written: ENOSPC/);
+  expect(out.failure).toMatchObject({ code: 'ENOSPC', message: expect.stringMatching(/no space left/) });
   for (let i = 0; i < 1_000; i += 1) out.write('more\n');
   expect(out.dropped).toBeGreaterThan(800);
   await out.close();

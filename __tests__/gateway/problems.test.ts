@@ -1,8 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { GatewayProblem } from 'expressway';
-import type { StagedGateway } from './staged-gateway.ts';
-import { STAGES, type Stage, Staging } from './staged-problems.ts';
+import { StagedGateway } from './staged-gateway.ts';
+import { ask, STAGES, type Stage, Staging } from './staged-problems.ts';
+import { until } from './until.ts';
 
 // Stages each failure against a gateway in a process of its own. PROBLEMS_TABLE=on prints where an operator sees it, after how long, in which words.
 
@@ -104,4 +105,22 @@ describe('an operator sees on page, /status, metrics and log', () => {
       log: expect.any(Number),
     });
   });
+});
+
+test('process warnings are lines of the log, and nothing stands between them', async () => {
+  const gateway = await StagedGateway.start({ env: { BACKENDS: 'http://127.0.0.1:9' } });
+  try {
+    await ask(`${gateway.url}/staged/warn`);
+    await until(() => gateway.stdout.includes('"code":"STAGED"'));
+    const lines = gateway.stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    expect(lines).toContainEqual(
+      expect.objectContaining({ level: 'warn', warning: 'StagedWarning', code: 'STAGED', msg: 'something is old' }),
+    );
+    expect(gateway.stderr).toBe('');
+  } finally {
+    await gateway.close();
+  }
 });

@@ -131,7 +131,7 @@ const ALL: readonly Stage[] = [
   {
     failure: 'a backend becomes slow',
     problem: 'backend_slow',
-    says: /is slow.*took up to .* is usual for it.*Look at the load of the backend/s,
+    says: /is slow.*or more to answer .* usually take up to .*Look at the load of the backend/s,
     async prepare(staging) {
       const backend = await staging.backend();
       const gateway = await staging.gateway({ env: { BACKENDS: backend.url } });

@@ -138,18 +138,18 @@ const failing: ProblemKind<TrafficSources> = {
 };
 
 const COMPARED: Readonly<Record<SlowBackend['than']['what'], (ms: string) => string>> = {
-  past: (ms) => `${ms} is usual for it`,
-  peers: (ms) => `the other backends take ${ms}`,
+  past: (ms) => `95 % usually take up to ${ms}`,
+  peers: (ms) => `the other backends take up to ${ms} for 95 %`,
   timeout: (ms) => `requests are given up after ${ms} (RESPONSE_TIMEOUT_MS)`,
-  silent: (ms) => `${ms} is usual for it`,
+  silent: (ms) => `95 % usually take up to ${ms}`,
 };
 
 const slow: ProblemKind<TrafficSources> = {
   problem: 'backend_slow',
   severity: 'warning',
   meaning:
-    'A backend takes long until its responses begin: the 95th percentile of ten seconds (of at least 10 responses) is three times, and 100 ms, above that of its ' +
-    'own last minutes or that of the other backends, or above half of RESPONSE_TIMEOUT_MS; or it answers nothing at all any more.',
+    'A backend takes long until its responses begin: more of its latest responses than chance explains take three times, and 100 ms, longer than 95 % did in its ' +
+    'own last minutes or do at the other backends, or half of RESPONSE_TIMEOUT_MS; or it answers nothing at all any more.',
   nextStep:
     'Look at the load of the backend and at what it waits for (database, other services). Drain it, or use LOAD_BALANCING=latency, to send its requests elsewhere.',
   detector(sources) {
@@ -162,15 +162,21 @@ const slow: ProblemKind<TrafficSources> = {
           statusesOf(sources).map(({ proxy, status }) => [backendKey(proxy, status.backend), status.inFlight]),
         );
         const timeoutMs = (name: string) => sources.proxies.find((proxy) => proxy.name === name)?.responseTimeoutMs;
-        for (const { backend, p95Ms, responses, than } of backends.look(before, lately, now, inFlight, timeoutMs)) {
+        for (const { backend, slowShare, slowMs, responses, than } of backends.look(
+          before,
+          lately,
+          now,
+          inFlight,
+          timeoutMs,
+        )) {
           const compared = COMPARED[than.what](duration(than.ms));
           const fact =
-            p95Ms === undefined
+            slowMs === undefined
               ? `answered none of ${responses} requests in the last 10 s`
-              : `took up to ${duration(p95Ms)} to answer 95 % of its latest ${responses} requests`;
+              : `took ${duration(slowMs)} or more to answer ${percent(slowShare, 1)} of its latest ${responses} requests`;
           yield {
             subject: backend,
-            title: p95Ms === undefined ? `${short(backend)} answers nothing` : `${short(backend)} is slow`,
+            title: slowMs === undefined ? `${short(backend)} answers nothing` : `${short(backend)} is slow`,
             text: `Backend ${backend} ${fact}: ${compared}.`,
           };
         }

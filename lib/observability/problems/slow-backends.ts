@@ -16,11 +16,13 @@ const FACTOR = 3;
 const LEAST_MORE_MS = 100;
 /** Half of the time after which a request is given up. */
 const TIMEOUT_PART = 0.5;
-/** The past fades: half of it in five minutes. What is slow now is taken into it a tenth as fast. */
+/** The past fades: half of it in five minutes. What is slow now counts a fiftieth in it. */
 const HALF_LIFE_MS = 300_000;
 const FADE = 0.5 ** (LOOK_EVERY_MS / HALF_LIFE_MS);
-const SLOW_PART = 0.1;
+const SLOW_PART = 0.02;
 const PERCENTILE = 0.95;
+/** So many standard deviations are no chance: where one request in twenty always was slow, two of twenty are no news. */
+const DEVIATIONS = 4;
 
 type BackendNow = Readonly<{ proxy: string; backend: string; heads: Float64Array; ms: number; inFlight: number }>;
 
@@ -28,8 +30,10 @@ type BackendNow = Readonly<{ proxy: string; backend: string; heads: Float64Array
 export interface SlowBackend {
   readonly proxy: string;
   readonly backend: string;
-  /** Milliseconds until the response began, for 95 % of its requests; nothing when none was answered. */
-  readonly p95Ms: number | undefined;
+  /** The share of its responses that took at least `slowMs` to begin: so many that it is no chance. */
+  readonly slowShare: number;
+  /** Nothing when none was answered. */
+  readonly slowMs: number | undefined;
   /** Of how many. */
   readonly responses: number;
   /** What that is compared with. */
@@ -44,7 +48,7 @@ interface Past {
 }
 
 /**
- * Which backends are slow: the 95th percentile of the time until the head of a response over the last four to ten seconds, compared with the backend's own
+ * Which backends are slow: the time until the head of a response that many of the last four to ten seconds exceed, compared with the 95th percentile of the backend's own
  * last minutes, with the median of the others of its proxy, and with `responseTimeoutMs`. It keeps sixteen numbers per backend.
  */
 export class SlowBackends {
@@ -102,19 +106,33 @@ function compare(
   const usualMs = pastCount >= LEAST_PAST ? percentileMs(past.heads) : undefined;
   // Requests wait, and not one was answered for ten seconds, where before there was one in every second.
   if (responses === 0 && inFlight > 1 && usualMs !== undefined && usualMs < 1_000) {
-    return { proxy, backend, p95Ms: undefined, responses: inFlight, than: { what: 'silent', ms: usualMs } };
+    return {
+      proxy,
+      backend,
+      slowShare: 1,
+      slowMs: undefined,
+      responses: inFlight,
+      than: { what: 'silent', ms: usualMs },
+    };
   }
   if (responses < LEAST_RESPONSES) return undefined;
-  const p95Ms = percentileMs(heads);
+  const slowShare = unlikelyShare(responses);
+  const slowMs = percentileMs(heads, 1 - slowShare);
   const found = (what: SlowBackend['than']['what'], ms: number): SlowBackend => {
-    return { proxy, backend, p95Ms, responses, than: { what, ms } };
+    return { proxy, backend, slowShare, slowMs, responses, than: { what, ms } };
   };
-  if (timeoutMs !== undefined && p95Ms >= TIMEOUT_PART * timeoutMs) return found('timeout', timeoutMs);
-  if (usualMs !== undefined && isMuchMore(p95Ms, usualMs)) return found('past', usualMs);
+  if (timeoutMs !== undefined && slowMs >= TIMEOUT_PART * timeoutMs) return found('timeout', timeoutMs);
+  if (usualMs !== undefined && isMuchMore(slowMs, usualMs)) return found('past', usualMs);
   const others = peers.filter((one) => one.backend !== backend).map(({ ms }) => ms);
   const median = others.sort((a, b) => a - b)[Math.floor(others.length / 2)];
-  if (median !== undefined && isMuchMore(p95Ms, median)) return found('peers', median);
+  if (median !== undefined && isMuchMore(slowMs, median)) return found('peers', median);
   return undefined;
+}
+
+/** What the slowest twentieth of so many responses is not by chance: 43 % of ten, 30 % of twenty, 8 % of a thousand. */
+function unlikelyShare(responses: number): number {
+  const expected = (1 - PERCENTILE) * responses;
+  return Math.min(1, (expected + DEVIATIONS * Math.sqrt(expected) + 1) / responses);
 }
 
 const isMuchMore = (ms: number, usualMs: number): boolean => ms >= FACTOR * usualMs && ms - usualMs >= LEAST_MORE_MS;
@@ -146,8 +164,8 @@ const difference = (now: Float64Array, before: Float64Array | undefined): Float6
 const sum = (counts: Float64Array): number => counts.reduce((all, one) => all + one, 0);
 
 /** Within a bucket, durations are taken to lie evenly. */
-function percentileMs(counts: Float64Array): number {
-  let left = PERCENTILE * sum(counts);
+function percentileMs(counts: Float64Array, percentile = PERCENTILE): number {
+  let left = percentile * sum(counts);
   for (const [index, count] of counts.entries()) {
     if (count >= left && count > 0) {
       const from = DURATION_BUCKETS[index - 1] ?? 0;
