@@ -74,6 +74,7 @@ export class StagedGateway {
       throw new Error(`no gateway:\n${gateway.stdout}\n${gateway.stderr}`, { cause: error });
     });
     gateway.#follow();
+    await until(() => gateway.page !== undefined, 60_000);
     return gateway;
   }
 
@@ -101,8 +102,12 @@ export class StagedGateway {
     await this.#exited;
   }
 
-  /** As the page does it. */
+  /** As the page does it, which tries again by itself. */
   #follow(): void {
+    const again = (): void => {
+      if (this.#child.exitCode === null && this.#child.signalCode === null)
+        setTimeout(() => this.#follow(), 500).unref();
+    };
     const req = get(`${this.adminUrl}/events`, { agent: false }, (res) => {
       let text = '';
       res.setEncoding('utf8').on('data', (chunk: string) => {
@@ -114,8 +119,8 @@ export class StagedGateway {
           if (data !== undefined) this.page = JSON.parse(data) as PageState;
         }
       });
-      res.on('error', () => {});
+      res.on('error', () => {}).on('close', again);
     });
-    req.on('error', () => {});
+    req.on('error', again);
   }
 }

@@ -131,10 +131,11 @@ const ALL: readonly Stage[] = [
   {
     failure: 'a backend becomes slow',
     problem: 'backend_slow',
-    says: /is slow.*or more to answer .* usually take up to .*Look at the load of the backend/s,
+    // Which of the two decides depends on how busy this machine is.
+    says: /is slow.*or more to answer .*(?:usually take up to|are given up after).*Look at the load of the backend/s,
     async prepare(staging) {
       const backend = await staging.backend();
-      const gateway = await staging.gateway({ env: { BACKENDS: backend.url } });
+      const gateway = await staging.gateway({ env: { BACKENDS: backend.url, RESPONSE_TIMEOUT_MS: '5500' } });
       staging.traffic(gateway.url, { atOnce: 8 });
       // What is usual for it has to be known first.
       await delay(4_500);
@@ -151,7 +152,7 @@ const ALL: readonly Stage[] = [
     problem: 'backend_slow',
     says: /is slow.*the other backends take/s,
     async prepare(staging) {
-      const [quick, slow] = [await staging.backend(), await staging.backend(answer({ delayMs: 600 }))];
+      const [quick, slow] = [await staging.backend(), await staging.backend(answer({ delayMs: 2_000 }))];
       const gateway = await staging.gateway({ env: { BACKENDS: `${quick.url},${slow.url}` } });
       return [gateway, () => staging.traffic(gateway.url, { atOnce: 8 })];
     },
