@@ -639,6 +639,20 @@ describe('circuitBreaker() itself', () => {
     expect([guard.name, guard.state, guard.retryAfterMs()]).toEqual(['route', 'closed', 0]);
   });
 
+  test.each([
+    ['timeout', 'use timeoutMs'],
+    ['errorThresholdPercentage', 'use failureRatio, from 0 to 1'],
+    ['threshold', 'use failureRatio'],
+    ['resetTimeout', 'use openMs'],
+    ['halfOpenAfter', 'use openMs'],
+    ['volumeThreshold', 'use minimumRequests'],
+    ['rollingCountTimeout', 'use windowMs'],
+    ['errorFilter', 'use isFailure'],
+  ])('the option %s of opossum or cockatiel is refused with what to use', (name, instead) => {
+    const make = () => circuitBreaker({ [name]: 1 } as never);
+    expect(make).toThrow(new RegExp(`unknown option "${name}": ${instead}(?: \\(see|$)`));
+  });
+
   test('invalid options throw one error that lists each', () => {
     const bad = {
       failureRatio: 0,

@@ -1,10 +1,12 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import {
   type BackendCircuitOptions,
+  backendCircuitChecks,
   backendCircuitDefaults,
   consecutiveFailures,
   openBackoff,
 } from '../../../lib/circuit-breaker/circuit-options.ts';
+import { resolveOptions } from '../../../lib/core/options.ts';
 import { Story } from './story.ts';
 
 const times = (options: BackendCircuitOptions, attempts: number): number[] => {
@@ -31,6 +33,16 @@ test.each([
   [{ minimumRequests: 7, consecutiveFailures: 0 }, 0],
 ])('a backend with %j is out after so many failures in a row: %d', (options, count) => {
   expect(consecutiveFailures({ ...backendCircuitDefaults, ...options } as never)).toBe(count);
+});
+
+test.each<[object, string]>([
+  [{ failureRatio: 0 }, 'failureRatio must be a number over 0 and up to 1, got 0'],
+  [{ consecutiveFailures: -1 }, 'consecutiveFailures must be an integer of at least 0, got -1'],
+  [{ maxOpenMs: 0 }, 'maxOpenMs must be an integer from 1 to 2147483647, got 0'],
+  [{ openJitter: 1.1 }, 'openJitter must be a number from 0 to 1, got 1.1'],
+])('the circuit of a backend refuses %j', (options, problem) => {
+  const resolve = () => resolveOptions('circuit', options, backendCircuitDefaults, backendCircuitChecks);
+  expect(resolve).toThrow(problem);
 });
 
 describe('openBackoff', () => {
