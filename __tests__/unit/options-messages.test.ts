@@ -5,18 +5,23 @@ import * as api from '@opentelemetry/api';
 import express from 'express';
 import {
   accessLog,
+  apiKeyAuth,
+  basicAuth,
   circuitBreaker,
+  forwardAuth,
   GatewayError,
   GatewayEvents,
   gracefulShutdown,
   hardenServer,
   ipRateLimit,
+  jwtAuth,
   loadShedding,
   OptionsError,
   observability,
   prometheusMetrics,
   requestGuard,
   roundRobinProxy,
+  serviceRouter,
   statusFeed,
   tracing,
   undiciTransport,
@@ -44,6 +49,14 @@ const inProxy =
   (group: string, more: object = {}) =>
   (options: object) =>
     roundRobinProxy({ backends: ['https://localhost:1'], [group]: { ...more, ...options } }).close();
+
+const inRouter = (options: object) =>
+  serviceRouter({
+    services: { a: { backends: ['http://localhost:1'] } },
+    routes: [{ service: 'a' }],
+    ...options,
+  }).close();
+const inRoute = (options: object) => inRouter({ routes: [{ service: 'a', ...options }] });
 
 /** What makes something of an object of options, without any that it needs. */
 const MAKERS: Readonly<Record<string, (options: object) => unknown>> = {
@@ -73,6 +86,19 @@ const MAKERS: Readonly<Record<string, (options: object) => unknown>> = {
   BackendTlsOptions: inProxy('tls'),
   HashOptions: inProxy('loadBalancing', { policy: 'hash' }),
   StickyOptions: inProxy('loadBalancing', { policy: 'sticky', secret: 'a secret that has at least 32 characters' }),
+  JwtAuthOptions: (options) => jwtAuth({ secret: 'a secret that has at least 32 characters', ...options }),
+  ApiKeyAuthOptions: (options) => apiKeyAuth({ keys: [], ...options }).close(),
+  BasicAuthOptions: (options) => basicAuth({ users: {}, ...options }),
+  ForwardAuthOptions: (options) => forwardAuth({ url: 'http://localhost:1', ...options }),
+  ServiceRouterOptions: (options) => inRouter(options),
+  RouteOptions: (options) => inRoute(options),
+  RouteMatch: (options) => inRoute(options),
+  RouteLimit: (options) => inRoute({ rateLimit: { limit: '1/1m', ...options } }),
+  RewriteOptions: (rewrite) => inRoute({ rewrite }),
+  RedirectOptions: (redirect) => inRoute({ service: undefined, redirect: { port: 1, ...redirect } }),
+  FixedResponse: (respond) => inRoute({ service: undefined, respond }),
+  HeaderRules: inProxy('requestHeaders'),
+  ResponseOptions: inProxy('response'),
   UpgradeHandlerOptions: (options) => upgradeHandler(express(), options),
 };
 

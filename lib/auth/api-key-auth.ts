@@ -4,6 +4,7 @@ import { eventsCheck, GatewayEvents } from '../core/events.ts';
 import type { Consumer, Exchange } from '../core/exchange.ts';
 import { TOKEN } from '../core/http.ts';
 import { type Check, type Checks, nonEmptyString, OptionsError, optional, resolveOptions } from '../core/options.ts';
+import { shownValue } from '../core/shown-value.ts';
 import { thrown, warn } from '../core/warnings.ts';
 import {
   type Authentication,
@@ -183,13 +184,13 @@ class ApiKeyFile {
         error instanceof SyntaxError
           ? 'it is not JSON'
           : ((error as NodeJS.ErrnoException).code ?? 'it cannot be read');
-      throw new OptionsError('apiKeyAuth', [`keys ${this.#path}: ${reason}`]);
+      throw new OptionsError('apiKeyAuth', [`keys ${shownValue(this.#path)} cannot be given: ${reason}`]);
     }
     const problems = Array.isArray(list) ? listProblems(list) : ['it is not a list'];
     if (problems !== undefined)
       throw new OptionsError(
         'apiKeyAuth',
-        problems.map((one) => `keys ${this.#path}: ${one}`),
+        problems.map((one) => `keys ${shownValue(this.#path)}: ${one}`),
       );
     return consumersByHash(list as readonly ApiKey[]);
   }

@@ -1,5 +1,5 @@
 import { TOKEN } from '../core/http.ts';
-import type { Check } from '../core/options.ts';
+import { type Check, isPlainObject } from '../core/options.ts';
 
 /** A text, or several. */
 export const textList: Check = (value) => {
@@ -11,7 +11,7 @@ export const textList: Check = (value) => {
 
 /** An object whose keys are header names and whose values are texts. */
 export const headerNames: Check = (value) => {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return 'must be an object';
+  if (!isPlainObject(value)) return 'must be an object';
   const problems = Object.entries(value).flatMap(([name, text]) => [
     ...(TOKEN.test(name) ? [] : [`"${name}" is not a header name`]),
     ...(typeof text === 'string' && text !== '' ? [] : [`"${name}" must have a non-empty text`]),

@@ -2,7 +2,7 @@ import { createHmac, randomBytes, scrypt, scryptSync, timingSafeEqual } from 'no
 import { promisify } from 'node:util';
 import { eventsCheck, GatewayEvents } from '../core/events.ts';
 import type { Consumer, Exchange } from '../core/exchange.ts';
-import { type Check, type Checks, nonEmptyString, optional, resolveOptions } from '../core/options.ts';
+import { type Check, type Checks, isPlainObject, nonEmptyString, optional, resolveOptions } from '../core/options.ts';
 import {
   type Authentication,
   type AuthenticationMiddleware,
@@ -34,7 +34,7 @@ export const basicAuthDefaults = Object.freeze({ realm: 'Restricted', consumerHe
 
 const usersCheck: Check = (value) => {
   if (typeof value === 'function') return undefined;
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return 'must be an object or a function';
+  if (!isPlainObject(value)) return 'must be an object or a function';
   // The value is not shown: somebody may have written the password itself.
   const problems = Object.entries(value).flatMap(([name, hash]) => [
     ...(PRINTABLE.test(name) && !name.includes(':') ? [] : [`"${name}" must be printable ASCII without a colon`]),

@@ -110,25 +110,36 @@ export const listOf = (what: string, member: Check, minimum = 0): Check =>
     { type: 'array', items: member.schema ?? {}, ...(minimum === 0 ? {} : { minItems: minimum }) },
   );
 
+/** Whether it is an object as it is written in code or in a file: not a list, and not an object of a class. */
+export const isPlainObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && [Object.prototype, null].includes(Object.getPrototypeOf(value));
+
 /** Checks each value of an object, whose keys are names of the user's. */
 export const recordOf = (what: string, member: Check, name: RegExp, named: string): Check =>
   described(
     (value) => {
-      if (typeof value !== 'object' || value === null || Array.isArray(value))
-        return `must be an object: a ${what} for each name`;
+      if (!isPlainObject(value)) return `must be an object: a ${what} for each name`;
       return Object.entries(value).flatMap(([key, one]) =>
         name.test(key)
-          ? problemsWithin(`"${key}"`, key, one, member)
+          ? problemsWithin(`"${key}"`, key, one, member, false)
           : [{ path: [key], text: `"${key}" must be ${named}` }],
       );
     },
     { type: 'object', additionalProperties: member.schema ?? {}, propertyNames: { pattern: name.source } },
   );
 
-function problemsWithin(label: string, key: string | number, value: unknown, member: Check): readonly Problem[] {
+/** @param isShown Whether a bad value is shown. Where names are the user's, it may be a secret: `shownValue()` cannot know. */
+function problemsWithin(
+  label: string,
+  key: string | number,
+  value: unknown,
+  member: Check,
+  isShown = true,
+): readonly Problem[] {
   const found = member(value);
   if (found === undefined) return [];
-  if (typeof found === 'string') return [{ path: [key], text: `${label} ${found}, got ${shownValue(value)}` }];
+  if (typeof found === 'string')
+    return [{ path: [key], text: `${label} ${found}${isShown ? `, got ${shownValue(value)}` : ''}` }];
   return found.map(problemOf).map(({ path, text }) => ({ path: [key, ...path], text: `${label}: ${text}` }));
 }
 
@@ -142,7 +153,9 @@ function resolve(
   const resolved: Record<string, unknown> = { ...defaults };
   if (isRequest(given)) return { resolved, problems: [problemOf(UNCALLED)] };
   if (given !== undefined && (typeof given !== 'object' || given === null || Array.isArray(given))) {
-    return { resolved, problems: [problemOf(`options must be an object, got ${shownValue(given)}`)] };
+    // Not the text itself: where the names of options are the user's, it may be a secret in the wrong place.
+    const shown = typeof given === 'string' ? 'a text' : shownValue(given);
+    return { resolved, problems: [problemOf(`options must be an object, got ${shown}`)] };
   }
   const problems: Problem[] = [];
   for (const [key, value] of Object.entries(given ?? {})) {

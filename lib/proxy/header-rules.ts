@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Exchange } from '../core/exchange.ts';
 import { TOKEN } from '../core/http.ts';
-import { type Check, described, group, listOf, optional, text } from '../core/options.ts';
+import { type Check, described, group, isPlainObject, listOf, optional, text } from '../core/options.ts';
 
 /**
  * Changes of headers. In values, `{clientAddress}`, `{consumer}`, `{plan}`, `{route}`, `{service}`, `{host}`, `{scheme}` and `{requestId}`
@@ -35,8 +35,7 @@ const OURS = new Set([
 
 const values: Check = described(
   (value) => {
-    if (typeof value !== 'object' || value === null || Array.isArray(value))
-      return 'must be an object: a value for each header';
+    if (!isPlainObject(value)) return 'must be an object: a value for each header';
     return Object.entries(value).flatMap(([name, one]) =>
       !TOKEN.test(name) || OURS.has(name.toLowerCase())
         ? [{ path: [name], text: `"${name}" is no header that can be set` }]

@@ -65,7 +65,8 @@ const name: Check = (value) =>
 
 const count = integer(1, LARGEST_SF_INTEGER);
 
-const CHECKS: Checks<Given> = {
+/** Checks of each option by itself. */
+export const IP_RATE_LIMIT_CHECKS: Checks<Given> = {
   algorithm: oneOf(...rateLimitAlgorithms),
   limit: (value) => (typeof value === 'function' ? undefined : count(value)),
   windowMs: windowMsCheck,
@@ -132,7 +133,7 @@ export const FOREIGN_LIMITER_OPTIONS: ForeignOptions = Object.freeze({
 });
 
 /** All names of options. */
-export const LIMITER_OPTIONS: readonly string[] = Object.keys(CHECKS);
+export const LIMITER_OPTIONS: readonly string[] = Object.keys(IP_RATE_LIMIT_CHECKS);
 
 /**
  * @throws {OptionsError} `ERR_EXPRESSWAY_OPTIONS`, with every problem
@@ -144,7 +145,7 @@ export function resolveIpRateLimitOptions(options: IpRateLimitOptions | undefine
     'ipRateLimit',
     given as Given | undefined,
     IP_RATE_LIMIT_DEFAULTS,
-    CHECKS,
+    IP_RATE_LIMIT_CHECKS,
     FOREIGN_LIMITER_OPTIONS,
   );
   const prefix = `${settings.keyPrefix}${settings.name}:`;

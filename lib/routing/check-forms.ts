@@ -2,8 +2,6 @@ import { type Check, described, recordOf } from '../core/options.ts';
 
 export const isText = (value: unknown): boolean => typeof value === 'string';
 export const isList = (value: unknown): boolean => Array.isArray(value);
-export const isObject = (value: unknown): boolean =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** Checks a value that may have one of several forms by the check of the first form that it has. */
 export const either = (

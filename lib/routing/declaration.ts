@@ -6,7 +6,6 @@ import {
 import { eventsCheck, type GatewayEvents } from '../core/events.ts';
 import { TOKEN } from '../core/http.ts';
 import {
-  anything,
   boolean,
   type Check,
   type Checks,
@@ -14,12 +13,14 @@ import {
   type ForeignOptions,
   group,
   integer,
+  isPlainObject,
   listOf,
   nonEmptyString,
   optional,
   type Problem,
   recordOf,
 } from '../core/options.ts';
+import { shownValue } from '../core/shown-value.ts';
 import type { AmbiguousPaths } from '../ingress/request-checks.ts';
 import { ambiguousPathsCheck, requestGuardDefaults } from '../ingress/request-guard.ts';
 import { type HeaderRules, headerRules, unknownFacts } from '../proxy/header-rules.ts';
@@ -28,10 +29,17 @@ import { type ResponseOptions, responseChecks } from '../proxy/response/response
 import { type RetryOptions, retryChecks } from '../proxy/retry/retry-rules.ts';
 import { type RoundRobinProxyOptions, roundRobinProxyDefaults } from '../proxy/round-robin-proxy-options.ts';
 import { addressListCheck } from '../rate-limit/address-list.ts';
-import { either, isList, isObject, isText, without } from './check-forms.ts';
+import { either, isList, isText, without } from './check-forms.ts';
 import { type RewriteOptions, rewriteCheck } from './rewrite.ts';
 import { type Authenticator, authenticatorCheck } from './route-authentication.ts';
-import { NAME, type RouteLimit, routeLimitCheck, routeLimitsCheck, type SharedLimiterOptions } from './route-limits.ts';
+import {
+  NAME,
+  type RouteLimit,
+  routeLimitCheck,
+  routeLimitsCheck,
+  type SharedLimiterOptions,
+  sharedLimiterCheck,
+} from './route-limits.ts';
 import { Conditions, type RouteMatch, routeMatchChecks } from './route-match.ts';
 import { type FixedResponse, type RedirectOptions, redirectCheck, respondCheck } from './route-response.ts';
 
@@ -49,11 +57,11 @@ export interface WeightedService {
 export interface RouteOptions extends RouteMatch {
   /** Name in metrics, logs and on the status page. Default: its methods, hostname and path. */
   name?: string;
-  /** Name of the service that gets the requests, or several with weights. Give `service`, `redirect` or `respond`. */
+  /** Name of the service that gets the requests, or several with weights. Give `service`, `redirect` or `respond`. Default: none. */
   service?: string | readonly WeightedService[];
-  /** Redirects the client. */
+  /** Redirects the client. Default: none. */
   redirect?: RedirectOptions;
-  /** Responds without a backend. */
+  /** Responds without a backend. Default: none. */
   respond?: FixedResponse;
   /** Who may use the route: the name of an authenticator, or an authenticator. Default: any client. */
   authentication?: string | Authenticator;
@@ -148,7 +156,7 @@ const route = group<RouteOptions, object>(
     authentication: optional(
       either('the name of an authenticator, or an authenticator', [
         [isText, nonEmptyString],
-        [isObject, authenticatorCheck],
+        [isPlainObject, authenticatorCheck],
       ]),
     ),
     rateLimit: optional(routeLimitsCheck),
@@ -182,7 +190,7 @@ function routeProblems(route: RouteOptions): Problem[] {
   const problems: Problem[] = [];
   const add = (key: string, problem: string) => problems.push({ path: key === '' ? [] : [key], text: problem });
   if (ends.length !== 1)
-    add(ends[1] ?? '', `give exactly one of service, redirect and respond, got ${ends.join(' and ') || 'none'}`);
+    add(ends[1] ?? '', `must have exactly one of service, redirect and respond, got ${ends.join(' and ') || 'none'}`);
   if (isExact && route.rewrite?.prefix !== undefined)
     add('rewrite', 'rewrite.prefix needs a path prefix, and the path is exact');
   if (isExact && route.redirect?.prefix !== undefined)
@@ -215,7 +223,7 @@ export const serviceRouterChecks: Checks<ServiceRouterOptions> = {
   routes: listOf('route', route, 1),
   rateLimits: optional(recordOf('limit', routeLimitCheck, NAME, NAMED)),
   authentication: optional(recordOf('authenticator', authenticatorCheck, NAME, NAMED)),
-  limiter: optional(anything),
+  limiter: optional(sharedLimiterCheck),
   ambiguousPaths: ambiguousPathsCheck,
   mergeSlashes: boolean,
   events: optional(eventsCheck),
@@ -242,8 +250,9 @@ export function declarationProblems({
   for (const [index, one] of routes.entries()) {
     const add = (key: string, problem: string) =>
       problems.push({ path: ['routes', index, key], text: `routes: route ${index + 1}: ${problem}` });
-    const known = (key: string, what: string, name: string, all: object) => {
-      if (!Object.hasOwn(all, name)) add(key, `there is no ${what} "${name}"`);
+    const known = (key: string, what: string, name: string, all: object, where: string) => {
+      if (!Object.hasOwn(all, name))
+        add(key, `${key} must name one of ${where}: there is no ${what} ${shownValue(name)}`);
     };
     const name = routeName(one);
     const sameName = names.get(name);
@@ -253,11 +262,11 @@ export function declarationProblems({
     const same = conditions.get(conditionsText);
     if (same !== undefined) add('path', `takes no request, because route ${same + 1} has the same conditions`);
     else conditions.set(conditionsText, index);
-    for (const each of serviceNames(one)) known('service', 'service', each, services);
+    for (const each of serviceNames(one)) known('service', 'service', each, services, 'services');
     if (typeof one.authentication === 'string')
-      known('authentication', 'authenticator', one.authentication, authentication);
+      known('authentication', 'authenticator', one.authentication, authentication, 'authentication');
     for (const limit of [one.rateLimit ?? []].flat()) {
-      if (typeof limit === 'string' && NAME.test(limit)) known('rateLimit', 'limit', limit, rateLimits);
+      if (typeof limit === 'string' && NAME.test(limit)) known('rateLimit', 'limit', limit, rateLimits, 'rateLimits');
       const { key } = typeof limit === 'string' ? (rateLimits[limit] ?? { key: undefined }) : limit;
       const needsConsumer = key === 'consumer' || (typeof key === 'object' && 'claim' in key);
       if (needsConsumer && one.authentication === undefined)

@@ -4,12 +4,12 @@ import { type Check, group, optional, text } from '../core/options.ts';
 export interface RewriteOptions {
   /**
    * Replaces the path prefix of the route: with `path: /shop` and `prefix: /`, `/shop/cart` becomes `/cart`. The backend learns the
-   * removed part as `X-Forwarded-Prefix`. Not for a route with an exact path.
+   * removed part as `X-Forwarded-Prefix`. Not for a route with an exact path. Default: the path stays.
    */
   prefix?: string;
-  /** Replaces the whole path; the query stays. */
+  /** Replaces the whole path; the query stays. Default: the path stays. */
   fullPath?: string;
-  /** Replaces the hostname in the `Host` header. */
+  /** Replaces the hostname in the `Host` header. Default: it stays. */
   hostname?: string;
 }
 

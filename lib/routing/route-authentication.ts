@@ -36,7 +36,7 @@ export const authenticatorCheck: Check = group<Authenticator, object>(
     forwardAuth: optional(group(forwardAuthDefaults, without(forwardAuthChecks, 'events'))),
   },
   {},
-  (one) => (Object.keys(one).length === 1 ? [] : ['give exactly one of jwt, apiKey, basic and forwardAuth']),
+  (one) => (Object.keys(one).length === 1 ? [] : ['must have exactly one of jwt, apiKey, basic and forwardAuth']),
 );
 
 /** An authenticator in use. */

@@ -7,6 +7,7 @@ import {
   type Check,
   described,
   group,
+  isPlainObject,
   listOf,
   nonEmptyString,
   oneOf,
@@ -15,9 +16,10 @@ import {
   text,
 } from '../core/options.ts';
 import { type IpRateLimiter, ipRateLimit } from '../rate-limit/ip-rate-limit.ts';
-import type { IpRateLimitOptions } from '../rate-limit/ip-rate-limit-options.ts';
+import { IP_RATE_LIMIT_DEFAULTS, type IpRateLimitOptions } from '../rate-limit/ip-rate-limit-options.ts';
+import { IP_RATE_LIMIT_CHECKS } from '../rate-limit/ip-rate-limit-settings.ts';
 import { windowsCheck } from '../rate-limit/quota.ts';
-import { either, isList, isObject, isText } from './check-forms.ts';
+import { either, isList, isText } from './check-forms.ts';
 
 /** A limit of requests. */
 export interface RouteLimit {
@@ -42,10 +44,10 @@ const limitText: Check = described(
 const key = either('address, consumer, { header } or { claim }', [
   [isText, oneOf('address', 'consumer')],
   [
-    (value) => isObject(value) && 'header' in (value as object),
+    (value) => isPlainObject(value) && 'header' in (value as object),
     group({}, { header: text(TOKEN, 'must be a header name') }),
   ],
-  [isObject, group({}, { claim: nonEmptyString })],
+  [isPlainObject, group({}, { claim: nonEmptyString })],
 ]);
 
 /** Checks of {@link RouteLimit}. */
@@ -68,7 +70,7 @@ const limitOrName = described((value) => (NAME.test(value as string) ? undefined
 
 const forms = [
   [isText, limitOrName],
-  [isObject, routeLimitCheck],
+  [isPlainObject, routeLimitCheck],
 ] as const;
 
 const oneLimit = either('a limit such as 100/1m, the name of a shared limit, or an object with limit', forms);
@@ -171,3 +173,12 @@ function keyFunction(key: RouteLimit['key'] = 'address'): IpRateLimitOptions['ke
 }
 
 const consumerOf = (req: IncomingMessage): Consumer | undefined => knownExchange(req)?.consumer;
+
+const { redis, counter, keyPrefix, keySecret, storeTimeoutMs, onStoreError, ipv6Subnet, fields, trustProxy } =
+  IP_RATE_LIMIT_CHECKS;
+
+/** Checks of {@link SharedLimiterOptions}. */
+export const sharedLimiterCheck: Check = group<Omit<SharedLimiterOptions, 'events'>, typeof IP_RATE_LIMIT_DEFAULTS>(
+  IP_RATE_LIMIT_DEFAULTS,
+  { redis, counter, keyPrefix, keySecret, storeTimeoutMs, onStoreError, ipv6Subnet, fields, trustProxy },
+);

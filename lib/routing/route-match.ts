@@ -1,8 +1,8 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { domainToASCII } from 'node:url';
-import { type Check, type Checks, described, group, listOf, optional, text } from '../core/options.ts';
+import { type Check, type Checks, described, group, isPlainObject, listOf, optional, text } from '../core/options.ts';
 import { normalTarget } from '../ingress/request-target.ts';
-import { either, isList, isObject, isText, texts } from './check-forms.ts';
+import { either, isList, isText, texts } from './check-forms.ts';
 
 /** Which requests a route takes. Every condition that is given must hold; a route without conditions takes all requests. */
 export interface RouteMatch {
@@ -190,8 +190,8 @@ export const routeMatchChecks: Checks<RouteMatch> = {
   path: optional(
     either('a path, { prefix } or { exact }', [
       [isText, pathText],
-      [(value) => isObject(value) && 'exact' in (value as object), group({}, { exact: pathText })],
-      [isObject, group({}, { prefix: pathText })],
+      [(value) => isPlainObject(value) && 'exact' in (value as object), group({}, { exact: pathText })],
+      [isPlainObject, group({}, { prefix: pathText })],
     ]),
   ),
   methods: optional(listOf('method', text(/^[A-Z]+(?:-[A-Z]+)*$/, 'must be in upper case'), 1)),

@@ -7,24 +7,27 @@ import { onePath, pathCheck, rewriteTarget } from './rewrite.ts';
 
 /** A redirect to another URL. What is not given stays as it was in the request. */
 export interface RedirectOptions {
+  /** Scheme of the new URL. Default: that of the request. */
   scheme?: 'http' | 'https';
+  /** Hostname of the new URL. Default: that of the request. */
   hostname?: string;
+  /** Port of the new URL. Default: that of the request where scheme and hostname stay, else that of the scheme. */
   port?: number;
-  /** Replaces the path prefix of the route. */
+  /** Replaces the path prefix of the route. Default: the path stays. */
   prefix?: string;
-  /** Replaces the whole path. */
+  /** Replaces the whole path. Default: the path stays. */
   fullPath?: string;
-  /** Default 302. */
+  /** Status of the response. Default 302. */
   status?: 301 | 302 | 303 | 307 | 308;
 }
 
 /** A response that the gateway makes itself. */
 export interface FixedResponse {
-  /** Default 200. */
+  /** Status of the response. Default 200. */
   status?: number;
-  /** Default: none. */
+  /** Headers of the response. Default: none. */
   headers?: Readonly<Record<string, string>>;
-  /** Default: an empty body. */
+  /** Body of the response. Default: none. */
   body?: string;
 }
 
