@@ -286,10 +286,13 @@ describe('the example gateway', () => {
     expect((await ask(`${adminUrl}/status`)).json).toEqual({
       phase: 'running',
       uptimeMs: expect.any(Number),
+      headline: { level: 'ok', title: 'Up' },
+      problems: [],
       limiter: { mode: 'memory' },
       circuit: { state: 'closed', retryAfterMs: 0 },
       backends: [
         {
+          proxy: 'default',
           backend: one.url,
           circuit: 'closed',
           health: 'unknown',

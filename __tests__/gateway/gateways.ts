@@ -30,7 +30,9 @@ export async function openGateway(
   const logged: unknown[] = [];
   const log = createLogger('debug', (line) => logged.push(JSON.parse(line)));
   // Few connections fit into the limit of open files of any machine: a warning of it must not decide a test.
-  const base = { HOST: '127.0.0.1', PORT: '0', ADMIN_PORT: '0', MAX_CONNECTIONS: '400', BACKENDS: backends.join() };
+  // No requests are shed: a busy machine must not decide a test either.
+  const bounds = { MAX_CONNECTIONS: '400', LOAD_SHEDDING_DELAY_MS: '0' };
+  const base = { HOST: '127.0.0.1', PORT: '0', ADMIN_PORT: '0', ...bounds, BACKENDS: backends.join() };
   const gateway = await startGateway(readConfig({ ...base, ...env }), { log, ...(app && { app }) });
   opened.push(gateway);
   return { gateway, url: gateway.url, adminUrl: gateway.adminUrl ?? '', logged };

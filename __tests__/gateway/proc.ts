@@ -6,6 +6,8 @@ import { until } from './until.ts';
 
 /** Fits into the limit of open files of any machine: a warning that it was lowered must not decide a test. */
 const MAX_CONNECTIONS = '400';
+/** Off: a busy machine must not decide a test either. */
+const LOAD_SHEDDING_DELAY_MS = '0';
 
 const running = new Set<Proc>();
 
@@ -34,7 +36,7 @@ export class Proc {
     const limited = openFiles === undefined ? [] : ['sh', '-c', `ulimit -n ${openFiles}; exec "$0" "$@"`];
     const [program = '', ...words] = [...limited, ...command];
     this.#child = spawn(program, words, {
-      env: { NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE, MAX_CONNECTIONS, ...env },
+      env: { NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE, MAX_CONNECTIONS, LOAD_SHEDDING_DELAY_MS, ...env },
       cwd,
     });
     this.#child.stdout.setEncoding('utf8').on('data', (text: string) => {
