@@ -9,14 +9,14 @@ import type { RejectionCause } from '../core/outcome.ts';
 import { rawProblem } from '../core/problem.ts';
 import { rejectWith } from '../core/reject.ts';
 
-/** The answer under way on a connection of Node's HTTP server, if there is one. */
-export function answerOn(socket: Duplex): ServerResponse | undefined {
+/** The response in progress on a connection of Node's HTTP server, if there is one. */
+export function responseOn(socket: Duplex): ServerResponse | undefined {
   // Node's own error handling decides by it too. To keep a list of our own would cost each request a listener.
   return (socket as { _httpMessage?: ServerResponse | null })._httpMessage ?? undefined;
 }
 
 /** Answers clients whose bytes no middleware gets to see, each once, and ends their connections. */
-export class Answers {
+export class ConnectionResponses {
   readonly #events: GatewayEvents | undefined;
   /** Connections that end: more errors on them are no news. */
   readonly #ending = new WeakSet<Duplex>();
@@ -33,14 +33,14 @@ export class Answers {
       socket.destroy();
       return;
     }
-    const res = answerOn(socket);
+    const res = responseOn(socket);
     if (res !== undefined && !res.req.complete) {
       this.#refuseContent(socket, res, cause, detail);
       return;
     }
     this.#tell(socket, cause, { detail });
     if (res === undefined) {
-      // Not when the request before it had the last answer.
+      // Not when the request before it had the last response.
       if (socket.writable) socket.write(rawProblem(cause, detail), 'latin1');
       linger(socket);
     } else {
@@ -70,10 +70,10 @@ export class Answers {
     this.#events?.emit('clientPipelined', { address });
   }
 
-  /** Ends a connection on which there is no answer to be given. */
+  /** Ends a connection on which there is no response to be given. */
   cut(socket: Socket, cause: RejectionCause): void {
     this.#ending.add(socket);
-    const res = answerOn(socket);
+    const res = responseOn(socket);
     this.#tell(socket, cause, { exchange: res && exchangeOf(res.req, res) });
     resetConnection(socket);
   }
@@ -92,10 +92,10 @@ function refusal(socket: Duplex, cause: RejectionCause, { detail, exchange }: Re
   return { cause, detail, address: (socket as Socket).remoteAddress, exchange };
 }
 
-/** Ends a connection when the answers that are under way on it are out: what came before is a request like any other. */
+/** Ends a connection when the responses in progress on it are out: what came before is a request like any other. */
 export function endAfter(socket: Duplex, res: ServerResponse): void {
   res.once('close', () => {
-    const next = answerOn(socket);
+    const next = responseOn(socket);
     if (next?.req.complete === true) endAfter(socket, next);
     else linger(socket);
   });

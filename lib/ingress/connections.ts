@@ -1,7 +1,7 @@
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 import { foldAddress } from '../core/connection.ts';
-import type { Answers } from './connection-responses.ts';
+import type { ConnectionResponses } from './connection-responses.ts';
 import type { HardenServerSettings } from './harden-server-options.ts';
 
 /** Hears of each connection, and of its end. */
@@ -43,17 +43,17 @@ export class ConnectionCap implements ConnectionWatcher {
   readonly #key = Symbol('expressway.peer');
   readonly #max: number;
   readonly #isUncapped: ((address: string) => boolean) | undefined;
-  readonly #answers: Answers;
+  readonly #responses: ConnectionResponses;
   /** Bounded by the open connections: an address without any has no entry. */
   readonly #byAddress = new Map<string, Peer>();
 
   constructor(
     { maxConnectionsPerAddress, isUncapped }: Pick<HardenServerSettings, 'maxConnectionsPerAddress' | 'isUncapped'>,
-    answers: Answers,
+    responses: ConnectionResponses,
   ) {
     this.#max = maxConnectionsPerAddress;
     this.#isUncapped = isUncapped;
-    this.#answers = answers;
+    this.#responses = responses;
   }
 
   opened(socket: Socket): void {
@@ -62,8 +62,8 @@ export class ConnectionCap implements ConnectionWatcher {
     if (address === undefined || this.#isUncapped?.(address) === true) return;
     const peer = this.#byAddress.get(address) ?? { address, open: 0 };
     if (peer.open >= this.#max) {
-      // An answer would cost more than such a connection is worth.
-      this.#answers.cut(socket, 'client_overload');
+      // A response would cost more than such a connection is worth.
+      this.#responses.cut(socket, 'client_overload');
       return;
     }
     peer.open += 1;

@@ -1,7 +1,7 @@
 import { IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { lastResponse } from '../core/last-response.ts';
-import type { Answers } from './connection-responses.ts';
+import type { ConnectionResponses } from './connection-responses.ts';
 import { flowOf } from './request-flow.ts';
 import { absoluteFault } from './request-target.ts';
 
@@ -11,7 +11,7 @@ type Emit = (event: string, ...args: unknown[]) => boolean;
  * Looks at each request of a server before the app does. Requests are refused whose target is in absolute form without a valid http
  * authority, like `http://` or `http://?x`: Express shows some of them to no middleware, not even to `requestGuard()`.
  */
-export function lookFirst(server: Server, answers: Answers): void {
+export function lookFirst(server: Server, responses: ConnectionResponses): void {
   // A listener could not keep a request from those that an app adds later; and one for `upgrade` would change what Node does.
   const emit: Emit = server.emit;
   function emitAfterLook(this: Server, event: string, ...args: unknown[]): boolean {
@@ -29,7 +29,7 @@ export function lookFirst(server: Server, answers: Answers): void {
         flowOf(req.socket)?.began(req, res);
         const fault = faultOf(req);
         if (fault === undefined) break;
-        answers.refuseUnseen(req, res, fault.cause, fault.detail);
+        responses.refuseUnseen(req, res, fault.cause, fault.detail);
         return true;
       }
       case 'upgrade':
@@ -42,7 +42,7 @@ export function lookFirst(server: Server, answers: Answers): void {
         if (fault === undefined) break;
         // The HTTP server has let go of the socket: without a listener an error on it would end the process.
         socket.on('error', () => socket.destroy());
-        answers.refuse(socket, fault.cause, fault.detail);
+        responses.refuse(socket, fault.cause, fault.detail);
         return true;
       }
     }
@@ -57,8 +57,8 @@ function faultOf({ url = '' }: IncomingMessage) {
 
 /**
  * Has a server answer `Expect: 100-continue` not at once, as Node does, but when somebody begins to read the content: a
- * request that is refused before gets its final answer instead, and the client need not send what nobody wants (RFC 9110
- * §10.1.1). Such an answer is the last one on its connection: whether the client sends the content all the same, nobody
+ * request that is refused before gets its final response instead, and the client need not send what nobody wants (RFC 9110
+ * §10.1.1). Such a response is the last one on its connection: whether the client sends the content all the same, nobody
  * can know, and it must not be taken for a request.
  *
  * Leaves a server alone whose app listens to `checkContinue` itself.

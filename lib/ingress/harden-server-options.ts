@@ -1,59 +1,86 @@
 import { eventsCheck, type GatewayEvents } from '../core/events.ts';
 import { type Checks, durationMs, func, integer, optional, optionalDurationMs } from '../core/options.ts';
 
-/** Bounds of a server on the open internet. Where 0 is said to switch a bound off, nothing else takes its place. */
+/** Options of `hardenServer()`: bounds of a server on the open internet. Where 0 turns a bound off, nothing takes its place. */
 export interface HardenServerOptions {
-  /** Milliseconds for a request's head, and for a new connection to send one; then 408. 0 for any time. Default 15 000. */
+  /**
+   * Milliseconds in which a client must send the head of a request, and a new connection its first one; then 408. 0 for any time.
+   * @default 15000
+   */
   headTimeoutMs?: number;
   /**
-   * Milliseconds for a whole request, content included; then 408. Slow clients are seen to by `minReceiveBytesPerSecond`:
-   * this is the last resort. 0 for any time. Default 3 600 000.
+   * Milliseconds for a whole request, body included; then 408. This is the last resort: `minReceiveBytesPerSecond` finds slow clients earlier. 0 for any time.
+   * @default 3600000
    */
   requestTimeoutMs?: number;
-  /** Milliseconds that a connection may wait for its next request: more than any load balancer in front. Default 65 000. */
+  /**
+   * Milliseconds that a connection may wait for its next request: longer than a load balancer in front keeps it.
+   * @default 65000
+   */
   keepAliveTimeoutMs?: number;
   /**
-   * Bytes of a request's head, as Node counts them (22 leaves out what is between names and values); then 431, or 414 when
-   * not even the target fits. Default 16 384.
+   * Bytes of the head of a request, as Node counts them (Node 22 leaves out what is between names and values); then 431, or 414 when
+   * not even the target fits.
+   * @default 16384
    */
   maxHeadBytes?: number;
   /**
-   * Fields of a request; `requestGuard()` and `roundRobinProxy()` answer 431 to one with more. Without them an app sees the
-   * first of them only. Default 100.
+   * Headers of a request. `requestGuard()` and `roundRobinProxy()` answer more of them with 431; without these two an app sees the first ones only.
+   * @default 100
    */
   maxFields?: number;
-  /** Bytes of a request's target; then `requestGuard()` and `roundRobinProxy()` answer 414. 0 for any. Default 8 192. */
+  /**
+   * Bytes of the target of a request (path and query). `requestGuard()` and `roundRobinProxy()` answer a longer one with 414. 0 for any length.
+   * @default 8192
+   */
   maxTargetBytes?: number;
-  /** Requests on one connection: the last answer closes it, and more get 503. 0 for any number. Default 10 000. */
+  /**
+   * Requests on one connection. The last response closes it, and further requests get 503. 0 for any number.
+   * @default 10000
+   */
   maxRequestsPerConnection?: number;
   /**
-   * Requests in progress on one connection; a client that sends more of them ahead (pipelining) is not read from until there is room. With
-   * 0 there is no limit, a request line without a version waits for `headTimeoutMs`, and chunk extensions are bounded per chunk only. Default 1.
+   * Requests in progress on one connection. The server does not read further requests that a client sends ahead (pipelining) until there is room. With
+   * 0 there is no limit, a request line without a version waits for `headTimeoutMs`, and chunk extensions are bounded per chunk only.
+   * @default 1
    */
   maxRequestsInProgress?: number;
-  /** Connections at a time; more are closed at once. 0 for any number. Default 10 000. */
+  /**
+   * Connections at a time; the server closes more at once. 0 for any number.
+   * @default 10000
+   */
   maxConnections?: number;
-  /** Those of one peer address; more are closed at once. 0 for any number. Default 1 000. */
+  /**
+   * Connections of one peer address at a time; the server closes more at once. 0 for any number.
+   * @default 1000
+   */
   maxConnectionsPerAddress?: number;
   /**
-   * Peers without a cap of their own, such as proxies in front, which bring many clients. For those that an app trusts:
+   * Peers to which `maxConnectionsPerAddress` does not apply, such as proxies in front, which bring many clients. For those that an app trusts:
    * `(address) => app.get('trust proxy fn')(address, 0)`. Default: none.
    */
   isUncapped?: (address: string) => boolean;
   /**
-   * Bytes a second that a client must send while its request's content is awaited; then 408. It may fall behind, or
-   * be silent, for as long as `receiveGraceMs`. Time in which the gateway itself does not read is not counted. 0 for
-   * any rate. Default 240.
+   * Bytes per second that a client must send while the server waits for the body of its request; then 408. It may fall behind, or send nothing, for
+   * `receiveGraceMs`. Time in which the server itself does not read does not count. 0 for any rate.
+   * @default 240
    */
   minReceiveBytesPerSecond?: number;
-  /** Milliseconds for which a client may send nothing; twice as long when it sends half of what it must. Default 20 000. */
+  /**
+   * Milliseconds for which a client may send nothing; twice as long when it sends at half of the rate.
+   * @default 20000
+   */
   receiveGraceMs?: number;
   /**
-   * Milliseconds in which a client must take some of an answer that waits for it; then its connection is cut. Answers of
-   * which nothing waits, like a quiet event stream, may take any time. 0 for any time. Default 60 000.
+   * Milliseconds in which a client must read some of a response that waits for it; then the server cuts the connection. A response of
+   * which nothing waits, like a quiet event stream, may take any time. 0 for any time.
+   * @default 60000
    */
   sendTimeoutMs?: number;
-  /** Milliseconds between two looks at all of these times. Default 1 000. */
+  /**
+   * Milliseconds between two checks of all these times.
+   * @default 1000
+   */
   checkIntervalMs?: number;
   /** Where `clientRefused` goes. Default: nowhere. */
   events?: GatewayEvents;

@@ -2,7 +2,7 @@ import type { Server } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { Server as TlsServer } from 'node:tls';
 import { OptionsError, resolveOptions } from '../core/options.ts';
-import { Answers } from './connection-responses.ts';
+import { ConnectionResponses } from './connection-responses.ts';
 import { ConnectionCap, type ConnectionWatcher, watchConnections } from './connections.ts';
 import { continueWhenRead, lookFirst } from './first-look.ts';
 import { type HardenServerOptions, hardenServerChecks, hardenServerDefaults } from './harden-server-options.ts';
@@ -42,29 +42,29 @@ export function hardenServer<S extends Server>(server: S, given?: HardenServerOp
   Object.assign<Server, LateOptions>(server, {
     maxHeaderSize: options.maxHeadBytes,
     connectionsCheckingInterval: options.checkIntervalMs,
-    // Node's refusal is not the last answer on its connection: what came behind it in the packet would be forwarded.
+    // Node's refusal is not the last response on its connection: what came behind it in the packet would be forwarded.
     requireHostHeader: false,
   });
   if (options.maxConnections > 0) server.maxConnections = options.maxConnections;
 
-  const answers = new Answers(options.events);
+  const responses = new ConnectionResponses(options.events);
   const raw: ConnectionWatcher[] = [];
   // What a client has sent and taken is counted inside of TLS.
   const inner = server instanceof TlsServer ? [] : raw;
-  if (options.maxConnectionsPerAddress > 0) raw.push(new ConnectionCap(options, answers));
+  if (options.maxConnectionsPerAddress > 0) raw.push(new ConnectionCap(options, responses));
   if (options.minReceiveBytesPerSecond > 0 || options.sendTimeoutMs > 0)
-    inner.push(new SlowConnections(options, answers));
-  if (options.maxRequestsInProgress > 0) inner.push(new RequestFlows(options.maxRequestsInProgress, answers));
+    inner.push(new SlowConnections(options, responses));
+  if (options.maxRequestsInProgress > 0) inner.push(new RequestFlows(options.maxRequestsInProgress, responses));
   watchConnections(server, 'connection', raw);
   if (inner !== raw) watchConnections(server, 'secureConnection', inner);
   server.on('clientError', (error: Error, socket: Duplex) => {
     const refusal = parserRefusal(error, socket);
-    answers.refuse(socket, refusal?.cause, refusal?.detail);
+    responses.refuse(socket, refusal?.cause, refusal?.detail);
   });
-  lookFirst(server, answers);
+  lookFirst(server, responses);
   continueWhenRead(server);
   server.on('checkExpectation', (req, res) => {
-    answers.refuseUnseen(req, res, 'expectation_failed');
+    responses.refuseUnseen(req, res, 'expectation_failed');
   });
   server.on('drop', (dropped) => {
     options.events?.emit('clientRefused', {
@@ -77,7 +77,7 @@ export function hardenServer<S extends Server>(server: S, given?: HardenServerOp
     // The HTTP server has let go of the socket: without a listener an error on it would end the process.
     socket.on('error', () => socket.destroy());
     // An app may have its own use for it.
-    if (server.listenerCount('connect') === 1) answers.refuse(socket, 'method_not_allowed');
+    if (server.listenerCount('connect') === 1) responses.refuse(socket, 'method_not_allowed');
   });
   return server;
 }

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { RejectionCause } from '../core/outcome.ts';
-import { type Answers, answerOn } from './connection-responses.ts';
+import { type ConnectionResponses, responseOn } from './connection-responses.ts';
 import type { ConnectionWatcher } from './connections.ts';
 import { SharedReadBuffer } from './shared-read-buffer.ts';
 
@@ -12,7 +12,7 @@ type Flowing = Socket & {
   [kFlow]?: RequestFlow | undefined;
   /** Nothing once Node has ended HTTP on it. */
   parser?: object | null;
-  /** Set by Node's HTTP server while it wants no more requests, because answers wait to be taken; it resumes the socket itself. */
+  /** Set by Node's HTTP server while it wants no more requests, because responses wait to be taken; it resumes the socket itself. */
   _paused?: boolean;
 };
 
@@ -34,19 +34,19 @@ const ENDS_IN_VERSION = / HTTP\/\d[\d.]*\r?$/;
 /** Limits the requests in progress on each connection of a server. */
 export class RequestFlows implements ConnectionWatcher {
   readonly #max: number;
-  readonly #answers: Answers;
+  readonly #responses: ConnectionResponses;
   readonly #shared = new SharedReadBuffer(read);
 
-  constructor(max: number, answers: Answers) {
+  constructor(max: number, responses: ConnectionResponses) {
     this.#max = max;
-    this.#answers = answers;
+    this.#responses = responses;
   }
 
   opened(socket: Socket): void {
     const [parse] = socket.listeners('data') as Parse[];
     if (parse === undefined) return;
     socket.removeListener('data', parse);
-    (socket as Flowing)[kFlow] = new RequestFlow(socket, parse, this.#max, this.#answers, this.#shared);
+    (socket as Flowing)[kFlow] = new RequestFlow(socket, parse, this.#max, this.#responses, this.#shared);
     // Ends the fast path from the socket to the parser, too.
     socket.on('data', take);
     this.#shared.use(socket);
@@ -86,7 +86,7 @@ export class RequestFlow {
   /** Node's own listener. */
   readonly #parse: Parse;
   readonly #max: number;
-  readonly #answers: Answers;
+  readonly #responses: ConnectionResponses;
   readonly #shared: SharedReadBuffer;
   /** The one whose content is being read. */
   #request: IncomingMessage | undefined;
@@ -114,11 +114,11 @@ export class RequestFlow {
   /** What came behind the piece that is being read. */
   #rest: Buffer | undefined;
 
-  constructor(socket: Socket, parse: Parse, max: number, answers: Answers, shared: SharedReadBuffer) {
+  constructor(socket: Socket, parse: Parse, max: number, responses: ConnectionResponses, shared: SharedReadBuffer) {
     this.#socket = socket;
     this.#parse = parse;
     this.#max = max;
-    this.#answers = answers;
+    this.#responses = responses;
     this.#shared = shared;
   }
 
@@ -131,7 +131,7 @@ export class RequestFlow {
         return;
       }
       if (this.#isBetween) {
-        // Nothing may follow the last answer of a connection (RFC 9112 §9.6).
+        // Nothing may follow the last response of a connection (RFC 9112 §9.6).
         if (socket.writableEnded) return;
         at = this.#skipBlank(chunk, at);
         if (at === chunk.length || this.#isOver) return;
@@ -196,24 +196,24 @@ export class RequestFlow {
   }
 
   get #isFull(): boolean {
-    return this.#max === 1 ? answerOn(this.#socket) !== undefined : this.#inProgress >= this.#max;
+    return this.#max === 1 ? responseOn(this.#socket) !== undefined : this.#inProgress >= this.#max;
   }
 
-  /** Until the first answer that is under way is out. */
+  /** Until the first response in progress is sent. */
   #wait(rest: Buffer): void {
     const socket = this.#socket;
     if (this.#isBetween && !this.#hasPipelined) {
       this.#hasPipelined = true;
-      this.#answers.pipelined(socket);
+      this.#responses.pipelined(socket);
     }
     // A socket that flows would give it back at once.
     socket.pause();
     socket.unshift(this.#shared.has(rest) ? Buffer.from(rest) : rest);
-    const first = answerOn(socket);
+    const first = responseOn(socket);
     if (this.#isWaiting || first === undefined) return;
     this.#isWaiting = true;
     first.once('close', () => {
-      // Later than undici puts the connection of that answer back into its pool, or the next request would open another one.
+      // Later than undici puts the connection of that response back into its pool, or the next request would open another one.
       setImmediate(() => {
         this.#isWaiting = false;
         if (socket._paused !== true) socket.resume();
@@ -276,7 +276,7 @@ export class RequestFlow {
 
   #refuse(detail: string, cause: RejectionCause = 'bad_request'): void {
     this.#isOver = true;
-    this.#answers.refuse(this.#socket, cause, detail);
+    this.#responses.refuse(this.#socket, cause, detail);
   }
 }
 

@@ -11,14 +11,15 @@ import { normalTarget } from './request-target.ts';
 export interface RequestGuardOptions {
   /**
    * What happens to a request whose path servers read in different ways: bad percent encoding, encoded control characters,
-   * overlong UTF-8, backslashes, dot segments. `reject` answers 400; an encoded slash (`%2F`) alone passes, as data, unless a
-   * dot segment, an empty segment or more encoding is behind it. `strict` answers 400 to each encoded slash too. `pass` lets all
-   * of them pass. Default `reject`.
+   * overlong UTF-8, backslashes, dot segments. `reject` answers 400; an encoded slash (`%2F`) alone passes, as data, unless it hides a
+   * dot segment, an empty segment or more encoding. `strict` answers each encoded slash with 400 too. `pass` lets all of them pass.
+   * @default `reject`
    */
   ambiguousPaths?: AmbiguousPaths;
   /**
-   * Whether several slashes in a row become one, as nginx and Envoy's `merge_slashes` do it. Without it, `//admin` is another path
-   * than `/admin` here, and may be the same one at a backend. Default true.
+   * Whether several slashes in a row become one, as in nginx and with Envoy's `merge_slashes`. Without it, `//admin` is another path
+   * than `/admin` for the routes here, and may be the same one for a backend.
+   * @default true
    */
   mergeSlashes?: boolean;
   /** Where `rejected` goes. Default: an emitter of its own, as `events`. */
@@ -47,7 +48,7 @@ export interface RequestGuard extends Middleware {
 /**
  * Refuses requests that do not mean the same to every server, before anything else looks at them: framing that another
  * server could read otherwise, a repeated or bad `Host`, a target that is no path, a path with several readings. The
- * answer closes the connection. Of all others it normalises the path (RFC 3986 §6.2.2), so that a rule for a path applies to each
+ * response closes the connection. Of all others it normalises the path (RFC 3986 §6.2.2), so that a rule for a path applies to each
  * spelling of it, and what the routes match is what a backend gets. Mount it first:
  *
  * ```ts

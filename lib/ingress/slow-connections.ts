@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
-import { type Answers, answerOn } from './connection-responses.ts';
+import { type ConnectionResponses, responseOn } from './connection-responses.ts';
 import type { ConnectionWatcher } from './connections.ts';
 import type { HardenServerSettings } from './harden-server-options.ts';
 
@@ -20,22 +20,22 @@ type Bounds = Pick<
 >;
 
 /**
- * Ends connections whose clients send content too slowly, or do not take their answers. One coarse timer looks at all
+ * Ends connections whose clients send content too slowly, or do not take their responses. One coarse timer looks at all
  * of them: the requests themselves pay nothing for it.
  */
 export class SlowConnections implements ConnectionWatcher {
   readonly #bounds: Bounds;
   readonly #mostOwed: number;
-  readonly #answers: Answers;
-  /** Nothing for those on which no look has found an answer under way: most connections are idle. */
+  readonly #responses: ConnectionResponses;
+  /** Nothing for those on which no look has found an response in progress: most connections are idle. */
   readonly #progress = new Map<Socket, Progress | undefined>();
   #timer: NodeJS.Timeout | undefined;
   #lookedAt = 0;
 
-  constructor(bounds: Bounds, answers: Answers) {
+  constructor(bounds: Bounds, responses: ConnectionResponses) {
     this.#bounds = bounds;
     this.#mostOwed = (bounds.minReceiveBytesPerSecond * bounds.receiveGraceMs) / 1_000;
-    this.#answers = answers;
+    this.#responses = responses;
   }
 
   opened(socket: Socket): void {
@@ -66,7 +66,7 @@ export class SlowConnections implements ConnectionWatcher {
   }
 
   #judge(socket: Socket, known: Progress | undefined, elapsedMs: number): void {
-    const res = answerOn(socket);
+    const res = responseOn(socket);
     const { sendTimeoutMs } = this.#bounds;
     if (res === undefined) {
       if (known === undefined) return;
@@ -78,10 +78,10 @@ export class SlowConnections implements ConnectionWatcher {
     if (known === undefined) this.#progress.set(socket, progress);
     if (this.#sendsTooSlowly(socket, res.req, progress, elapsedMs)) {
       this.#progress.delete(socket);
-      this.#answers.refuse(socket, 'client_timeout');
+      this.#responses.refuse(socket, 'client_timeout');
     } else if (sendTimeoutMs > 0 && takesNothing(socket, progress, elapsedMs) && progress.stalledMs >= sendTimeoutMs) {
       this.#progress.delete(socket);
-      this.#answers.cut(socket, 'client_timeout');
+      this.#responses.cut(socket, 'client_timeout');
     }
   }
 

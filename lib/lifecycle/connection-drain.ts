@@ -2,7 +2,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { Server as TlsServer } from 'node:tls';
 import { linger } from '../core/last-response.ts';
-import { answerOn } from '../ingress/connection-responses.ts';
+import { responseOn } from '../ingress/connection-responses.ts';
 import { endAtDeadline, isUpgraded, type OpenAtDeadline } from './open-at-deadline.ts';
 
 /** Turns of the event loop that are waited for connections that the kernel has made already. */
@@ -95,13 +95,13 @@ export class ConnectionDrain {
 
   readonly #onRequest = ({ socket }: IncomingMessage, res: ServerResponse): void => {
     announceClose(res);
-    if (answerOn(socket) === res) this.#look(socket);
+    if (responseOn(socket) === res) this.#look(socket);
   };
 
   /** Sees to the end of one connection, as it stands. */
   #look(socket: Socket): void {
     if (socket.writableEnded || isUpgraded(socket)) return;
-    const res = answerOn(socket);
+    const res = responseOn(socket);
     if (res === undefined) {
       this.#endWhenSilent(socket);
       return;
@@ -120,7 +120,7 @@ export class ConnectionDrain {
       // Timers come before input: what has arrived by now is read first.
       setImmediate(() => {
         // More bytes than before are a request that is on its way in, or was answered since: that one saw to the end.
-        if (socket.bytesRead === bytesRead && answerOn(socket) === undefined) socket.destroySoon();
+        if (socket.bytesRead === bytesRead && responseOn(socket) === undefined) socket.destroySoon();
       });
     }, this.#idleGraceMs).unref();
     socket.once('close', () => clearTimeout(timer));

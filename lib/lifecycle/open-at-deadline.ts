@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { resetConnection } from '../core/connection.ts';
 import { isEventStream } from '../core/http.ts';
-import { answerOn } from '../ingress/connection-responses.ts';
+import { responseOn } from '../ingress/connection-responses.ts';
 
 /** What was still open when the time was up, and how it was ended. */
 export interface OpenAtDeadline {
@@ -21,7 +21,7 @@ const LAST_CHUNK = '0\r\n\r\n';
 export function endAtDeadline(connections: Iterable<Socket>): OpenAtDeadline {
   const left = { requests: 0, streams: 0, upgrades: 0 };
   for (const socket of connections) {
-    const res = answerOn(socket);
+    const res = responseOn(socket);
     if (isUpgraded(socket)) {
       left.upgrades += 1;
       // Only who speaks the protocol could say more: bytes of ours might fall into the middle of a message.

@@ -9,7 +9,7 @@ import { afterEach, describe, expect, test } from '@jest/globals';
 import { isSecure, resetConnection, schemeOf } from '../../../lib/core/connection.ts';
 import { exchangeOf } from '../../../lib/core/exchange.ts';
 import { cut } from '../../../lib/core/reject.ts';
-import { Answers } from '../../../lib/ingress/connection-responses.ts';
+import { ConnectionResponses } from '../../../lib/ingress/connection-responses.ts';
 import { certificate } from '../../support/certificate.ts';
 import { Cleanup } from '../../support/gateway.ts';
 
@@ -44,7 +44,8 @@ const KINDS: Record<string, Kind> = {
 const BREAKS: Record<string, RequestListener> = {
   'resetConnection()': (req) => resetConnection(req.socket),
   'cut(), of a response to HTTP/1.0': (req, res) => cut(exchangeOf(req, res)),
-  'a hardened server, for a client that is too slow': (req) => new Answers(undefined).cut(req.socket, 'client_timeout'),
+  'a hardened server, for a client that is too slow': (req) =>
+    new ConnectionResponses(undefined).cut(req.socket, 'client_timeout'),
 };
 
 describe.each(Object.entries(KINDS))('on %s', (_, kind) => {

@@ -7,7 +7,7 @@ import { OptionsError } from '../../core/options.ts';
 import { respond } from '../../core/reject.ts';
 import { declaredLength } from '../../core/unread-content.ts';
 import { warnOfThrow, warnOnce } from '../../core/warnings.ts';
-import { answerOn, endAfter } from '../../ingress/connection-responses.ts';
+import { endAfter, responseOn } from '../../ingress/connection-responses.ts';
 import { watchNamed } from '../request/hop-by-hop.ts';
 import { containThrows } from '../response/contain-throws.ts';
 import { readUpgradeHandlerOptions, requestedProtocol, type UpgradeHandlerOptions } from './upgrade-protocols.ts';
@@ -89,7 +89,7 @@ const upgradeListeners = ({ socket }: IncomingMessage): number =>
 
 /** Whether another listener reads from a socket, has ended it, or responds on it. Node itself leaves it without a reader. */
 function isTaken(req: IncomingMessage, socket: Duplex): boolean {
-  if (socket.destroyed || socket.writableEnded || answerOn(socket)?.req === req) return true;
+  if (socket.destroyed || socket.writableEnded || responseOn(socket)?.req === req) return true;
   return socket.listenerCount('data') > 0 || socket.listenerCount('readable') > 0;
 }
 
@@ -102,7 +102,7 @@ function pass(
   head: Buffer,
 ): void {
   watchNamed(req);
-  const earlier = answerOn(socket);
+  const earlier = responseOn(socket);
   if (earlier !== undefined || !socket.writable) {
     // The client did not wait for an earlier response on this connection, and an upgrade cannot wait for it here.
     if (earlier !== undefined) endAfter(socket, earlier);
@@ -122,7 +122,7 @@ function pass(
   });
   // As in Node's own server, a client that ends before the response has left. After the upgrade, the tunnel handles the end.
   const left = (): void => {
-    if (answerOn(socket) === res) socket.end();
+    if (responseOn(socket) === res) socket.end();
   };
   if (socket.readableEnded) left();
   else socket.once('end', left);
