@@ -282,7 +282,8 @@ describeInChromium('the status page in Chromium', () => {
     expect(shown.split(safe).length - 1).toBeGreaterThanOrEqual(5);
     for (const trick of ['\u202e', '\u0007', '\u2066']) expect(shown).not.toContain(trick);
     expect(await page.locator('main img').count()).toBe(0);
-    expect(await page.title()).toBe('Expressway');
+    // The page itself marks its title while there is a problem; the script of a client would have set it to 1.
+    expect(await page.title()).toMatch(/^(\(!\) )?Expressway$/);
   }, 60_000);
 
   test('shows two rows, with the names of the proxies, when two proxies share a backend', async () => {
