@@ -70,6 +70,25 @@ test('while the event loop is late requests get 503 at once, important ones last
   expect((await client.response()).status).toBe(200);
 }, 90_000);
 
+test('clients that wait for each response, with a new connection for each request, are no overload', async () => {
+  const { port, shedding } = await site({});
+  const statuses = new Map<number, number>();
+  let left = 6_000;
+  const client = async () => {
+    while (left > 0) {
+      left -= 1;
+      const connection = await RawClient.connect(port);
+      connection.send(get('/', 'Connection: close\r\n'));
+      const { status } = await connection.response();
+      statuses.set(status, (statuses.get(status) ?? 0) + 1);
+      connection.close();
+    }
+  };
+  await Promise.all(Array.from({ length: 24 }, client));
+  expect([...statuses]).toEqual([[200, 6_000]]);
+  expect(shedding.status()).toMatchObject({ share: 1, rejected: 0 });
+});
+
 test('maxInProgress: one more gets 503 with Retry-After, whatever the event loop does; the least important has the fewest places', async () => {
   const { port, shedding, held } = await site({
     maxInProgress: 10,

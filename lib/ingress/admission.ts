@@ -14,7 +14,6 @@ export interface LoopSample {
   readonly turns: number;
   /** Milliseconds of processor time that the process used. */
   readonly cpuMs: number;
-  readonly newConnections: number;
   /** Milliseconds, as of `Date.now()`. */
   readonly now: number;
 }
@@ -37,10 +36,6 @@ const QUEUED_REQUESTS_PER_TURN = 2;
 const AIM = 0.4;
 /** A part of the allowed delay. A turn that is long, and uses less processor time, waited for other programs: to reject requests would not make it shorter. */
 const LEAST_CPU = 0.25;
-/** libuv accepts one connection per turn of the event loop: when almost each turn brings one, more of them wait in the kernel. */
-const QUEUED_CONNECTIONS_PER_TURN = 0.9;
-/** Nobody knows how many. */
-const ACCEPT_QUEUE_EXCESS = 1;
 /** The least part of the requests that is let in: they show when the load is gone. */
 const LEAST_SHARE = 0.05;
 /** How fast the share comes back: from nothing to all in 1.5 s. */
@@ -102,13 +97,12 @@ export class Admission {
   }
 
   /** By how much more is waited than allowed, as a part of that; 0 or less for no more. */
-  #excess({ delayMs, idleShare, turns, cpuMs, newConnections }: LoopSample): number {
+  #excess({ delayMs, idleShare, turns, cpuMs }: LoopSample): number {
     if (idleShare > MOST_IDLE) return 0;
     const allowedMs = this.#bounds.maxDelayMs * (this.#share < 1 ? AIM : 1);
     const areRequestsQueued =
       this.#requests >= QUEUED_REQUESTS_PER_TURN * turns && cpuMs / turns >= allowedMs * LEAST_CPU;
-    const areConnectionsQueued = newConnections >= QUEUED_CONNECTIONS_PER_TURN * turns;
-    return Math.max(areRequestsQueued ? delayMs / allowedMs - 1 : 0, areConnectionsQueued ? ACCEPT_QUEUE_EXCESS : 0);
+    return areRequestsQueued ? delayMs / allowedMs - 1 : 0;
   }
 
   #above(excess: number, now: number): void {

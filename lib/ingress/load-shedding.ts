@@ -1,5 +1,4 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Server } from 'node:net';
 import { eventsCheck, GatewayEvents } from '../core/events.ts';
 import { type Exchange, type ExchangeObserver, exchangeOf } from '../core/exchange.ts';
 import type { GatewayRequest, Middleware, Next } from '../core/http.ts';
@@ -119,8 +118,6 @@ class LoadShedder implements ExchangeObserver {
   readonly #admission: Admission;
   readonly #outcome: Rejected;
   readonly #sampler = new LoopSampler();
-  /** Whose connections are counted. */
-  readonly #servers = new WeakSet<Server>();
   #inProgress = 0;
   #rejected = 0;
   #delayMs = 0;
@@ -140,7 +137,7 @@ class LoadShedder implements ExchangeObserver {
   /** Whether a request goes on; otherwise it is answered. */
   enters(exchange: Exchange): boolean {
     this.#idle = 0;
-    if (this.#timer === undefined && this.#options.maxDelayMs > 0) this.#begin(exchange);
+    if (this.#timer === undefined && this.#options.maxDelayMs > 0) this.#begin();
     const priority = this.#priorityOf(exchange);
     if (this.#admission.admits(priority) && this.#hasPlace(priority)) {
       this.#inProgress += 1;
@@ -178,13 +175,7 @@ class LoadShedder implements ExchangeObserver {
     return this.#inProgress < places;
   }
 
-  #begin({ req }: Exchange): void {
-    // net.Server leaves itself on each connection that it accepts.
-    const server = (req.socket as { server?: Server } | undefined)?.server;
-    if (server !== undefined && !this.#servers.has(server)) {
-      this.#servers.add(server);
-      server.on('connection', () => this.#sampler.connected());
-    }
+  #begin(): void {
     // What was before is no part of the next sample.
     this.#sampler.take(0, Date.now());
     this.#sampleSoon();

@@ -3,15 +3,9 @@ import type { LoopSample } from './admission.ts';
 
 /** Measures the event loop, from one sample to the next. */
 export class LoopSampler {
-  #newConnections = 0;
   #turns = 0;
   #used: EventLoopUtilization = performance.eventLoopUtilization();
   #cpu: NodeJS.CpuUsage = process.cpuUsage();
-
-  /** Counts a new connection. */
-  connected(): void {
-    this.#newConnections += 1;
-  }
 
   take(delayMs: number, now: number): LoopSample {
     const used = performance.eventLoopUtilization();
@@ -22,13 +16,11 @@ export class LoopSampler {
       idleShare: 1 - performance.eventLoopUtilization(used, this.#used).utilization,
       turns: Math.max(1, loopCount - this.#turns),
       cpuMs: (cpu.user + cpu.system - this.#cpu.user - this.#cpu.system) / 1_000,
-      newConnections: this.#newConnections,
       now,
     };
     this.#used = used;
     this.#cpu = cpu;
     this.#turns = loopCount;
-    this.#newConnections = 0;
     return sample;
   }
 }
