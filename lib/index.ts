@@ -197,6 +197,7 @@ export type {
   RedisClient,
 } from './rate-limit/redis/redis-client.ts';
 export { assertTrustProxy, type TrustProxy } from './rate-limit/trust-proxy.ts';
+export type { CorsOptions } from './routing/cors.ts';
 export {
   type Declaration,
   type RouteOptions,
@@ -205,6 +206,7 @@ export {
   serviceRouterDefaults,
   type WeightedService,
 } from './routing/declaration.ts';
+export type { ErrorFacts, ErrorPage, ErrorResponseOptions } from './routing/error-responses.ts';
 export type { RewriteOptions } from './routing/rewrite.ts';
 export type { Authenticator } from './routing/route-authentication.ts';
 export type { RouteLimit } from './routing/route-limits.ts';

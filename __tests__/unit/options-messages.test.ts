@@ -97,6 +97,8 @@ const MAKERS: Readonly<Record<string, (options: object) => unknown>> = {
   RewriteOptions: (rewrite) => inRoute({ rewrite }),
   RedirectOptions: (redirect) => inRoute({ service: undefined, redirect: { port: 1, ...redirect } }),
   FixedResponse: (respond) => inRoute({ service: undefined, respond }),
+  CorsOptions: (cors) => inRoute({ cors: { origin: '*', ...cors } }),
+  ErrorResponseOptions: (errors) => inRouter({ errors }),
   HeaderRules: inProxy('requestHeaders'),
   ResponseOptions: inProxy('response'),
   UpgradeHandlerOptions: (options) => upgradeHandler(express(), options),

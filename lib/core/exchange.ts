@@ -1,9 +1,11 @@
 import { AsyncResource } from 'node:async_hooks';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
+import type { Cause } from './causes.ts';
 import { foldAddress, schemeOf } from './connection.ts';
 import { firstEntry, type GatewayRequest, isEventStream } from './http.ts';
 import { ABORTED, type Outcome, type RequestFault } from './outcome.ts';
+import type { ErrorBody } from './problem.ts';
 import type { Recorder } from './recorder.ts';
 import { warnOfTrustMismatch, warnOfUntrustedPeer } from './untrusted-peer.ts';
 
@@ -51,6 +53,8 @@ export class Exchange {
   upgrade: UpgradeSocket | undefined;
   /** Set by the middlewares that authenticate. */
   consumer: Consumer | undefined;
+  /** Writes the body of a response that the gateway sends in its own name; nothing for a problem document. */
+  errorBody: ((exchange: Exchange, cause: Cause, detail: string | undefined) => ErrorBody | undefined) | undefined;
   /** Name of the route of `serviceRouter()` that took the request. */
   route: string | undefined;
   /** Set when the backend gets another path prefix or host than the client sent. Prefixes have no slash at the end. */

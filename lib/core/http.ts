@@ -5,6 +5,7 @@ export interface GatewayRequest extends IncomingMessage {
   ip?: string | undefined;
   originalUrl?: string;
   baseUrl?: string;
+  accepts?(types: string[]): string | false;
   app?: { get(setting: string): unknown; readonly request?: object };
 }
 

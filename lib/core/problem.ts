@@ -10,6 +10,15 @@ export interface ProblemExtras {
   readonly retryAfterMs?: number | undefined;
   /** For the person who reads the response; must name no internal address. */
   readonly detail?: string | undefined;
+  /** In place of the problem document. */
+  readonly body?: ErrorBody | undefined;
+}
+
+/** A body that the client prefers to a problem document. */
+export interface ErrorBody {
+  /** Its media type. */
+  readonly type: string;
+  readonly content: string;
 }
 
 /** What a response says about its cause. */
@@ -38,9 +47,10 @@ export function sendProblem(res: ServerResponse, cause: Cause, extras: ProblemEx
   if (res.headersSent || res.destroyed) return;
   const { status, closes } = CAUSES[cause];
   const { content, contentLength, proxyStatus } = problemOf(cause, extras.detail);
+  const { body } = extras;
   res.statusCode = status;
-  res.setHeader('Content-Type', 'application/problem+json');
-  res.setHeader('Content-Length', contentLength);
+  res.setHeader('Content-Type', body?.type ?? 'application/problem+json');
+  res.setHeader('Content-Length', body === undefined ? contentLength : Buffer.byteLength(body.content));
   res.setHeader('Cache-Control', 'no-store');
   res.setHeader('Proxy-Status', proxyStatus);
   if (extras.retryAfterMs !== undefined) res.setHeader('Retry-After', String(retryAfterSeconds(extras.retryAfterMs)));
@@ -48,7 +58,7 @@ export function sendProblem(res: ServerResponse, cause: Cause, extras: ProblemEx
   if (status === 405) res.setHeader('Allow', ALLOWED_METHODS);
   if (closes) lastResponse(res);
   else leaveUnread(res);
-  res.end(content);
+  res.end(body?.content ?? content);
 }
 
 /** The same response as bytes, for a connection that has no response object. It closes the connection. */

@@ -35,7 +35,15 @@ export function respond(exchange: Exchange, outcome: Failed | Rejected): void {
     return;
   }
   const retryAfterMs = outcome.kind === 'rejected' ? outcome.retryAfterMs : undefined;
-  sendProblem(exchange.res, outcome.cause, { retryAfterMs, detail: outcome.detail });
+  const { cause, detail } = outcome;
+  const { res, errorBody } = exchange;
+  if (errorBody === undefined) {
+    sendProblem(res, cause, { retryAfterMs, detail });
+    return;
+  }
+  // A cache must not give the page to a client that wants a document.
+  res.appendHeader('Vary', 'Accept');
+  sendProblem(res, cause, { retryAfterMs, detail, body: errorBody(exchange, cause, detail) });
 }
 
 /** Breaks the client's connection off, so that the part it got cannot pass for the whole response. */

@@ -22,6 +22,7 @@ const TYPES = Object.freeze({
   WARN_EXPRESSWAY_TRUST_PROXY_HOPS: 'ExpresswayMisuseWarning',
   WARN_EXPRESSWAY_TRUST_MISMATCH: 'ExpresswayMisuseWarning',
   WARN_EXPRESSWAY_PATH_FILTER: 'ExpresswayMisuseWarning',
+  WARN_EXPRESSWAY_ERROR_PAGE: 'ExpresswayMisuseWarning',
   WARN_EXPRESSWAY_API_KEYS: 'ExpresswayApiKeyWarning',
   WARN_EXPRESSWAY_TRACING: 'ExpresswayTracingWarning',
   WARN_EXPRESSWAY_GUARDED_STREAM: 'ExpresswayMisuseWarning',

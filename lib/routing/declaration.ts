@@ -30,6 +30,8 @@ import { type RetryOptions, retryChecks } from '../proxy/retry/retry-rules.ts';
 import { type RoundRobinProxyOptions, roundRobinProxyDefaults } from '../proxy/round-robin-proxy-options.ts';
 import { addressListCheck } from '../rate-limit/address-list.ts';
 import { either, isList, isText, without } from './check-forms.ts';
+import { type CorsOptions, corsCheck } from './cors.ts';
+import { type ErrorResponseOptions, errorResponseCheck } from './error-responses.ts';
 import { type RewriteOptions, rewriteCheck } from './rewrite.ts';
 import { type Authenticator, authenticatorCheck } from './route-authentication.ts';
 import {
@@ -65,6 +67,8 @@ export interface RouteOptions extends RouteMatch {
   respond?: FixedResponse;
   /** Who may use the route: the name of an authenticator, or an authenticator. Default: any client. */
   authentication?: string | Authenticator;
+  /** Which web pages of other origins may use the route. Needs the package `cors`. Default: the headers of the backend decide. */
+  cors?: CorsOptions;
   /** Limits, all of which must admit a request: `100/1m`, the name of a shared limit, or with a key. Default: none. */
   rateLimit?: string | RouteLimit | readonly (string | RouteLimit)[];
   /** Addresses and CIDR ranges that may use the route; others get 403. Default: all. */
@@ -107,6 +111,8 @@ export interface ServiceRouterOptions {
   authentication?: Readonly<Record<string, Authenticator>>;
   /** Where the limits of all routes are counted, and other options that they share. Default: in this process. */
   limiter?: Omit<SharedLimiterOptions, 'events'>;
+  /** How the router's own responses look. Default: problem documents for all clients. */
+  errors?: ErrorResponseOptions;
   /** As in `requestGuard()`. Default `reject`. */
   ambiguousPaths?: AmbiguousPaths;
   /** Whether several slashes in a row become one, as in `requestGuard()`. Default true. */
@@ -137,7 +143,6 @@ const routeForeign: ForeignOptions = Object.freeze({
   backends: 'give them to a service',
   timeoutMs: 'use responseTimeoutMs',
   auth: 'use authentication',
-  cors: 'put a middleware such as cors() before serviceRouter()',
 });
 
 const route = group<RouteOptions, object>(
@@ -159,6 +164,7 @@ const route = group<RouteOptions, object>(
         [isPlainObject, authenticatorCheck],
       ]),
     ),
+    cors: optional(corsCheck),
     rateLimit: optional(routeLimitsCheck),
     allow: optional(addressListCheck),
     deny: optional(addressListCheck),
@@ -224,6 +230,7 @@ export const serviceRouterChecks: Checks<ServiceRouterOptions> = {
   rateLimits: optional(recordOf('limit', routeLimitCheck, NAME, NAMED)),
   authentication: optional(recordOf('authenticator', authenticatorCheck, NAME, NAMED)),
   limiter: optional(sharedLimiterCheck),
+  errors: optional(errorResponseCheck),
   ambiguousPaths: ambiguousPathsCheck,
   mergeSlashes: boolean,
   events: optional(eventsCheck),

@@ -5,10 +5,11 @@ import type { GatewayEvents } from '../core/events.ts';
 import { exchangeOf } from '../core/exchange.ts';
 import type { Middleware, Next } from '../core/http.ts';
 import { reject } from '../core/reject.ts';
-import { requestHeaderRules } from '../proxy/header-rules.ts';
+import { type HeaderRules, requestHeaderRules } from '../proxy/header-rules.ts';
 import type { RouteForwarding } from '../proxy/proxy-parts.ts';
 import type { SharedProxy } from '../proxy/round-robin-proxy.ts';
 import { AddressList } from '../rate-limit/address-list.ts';
+import { CORS_HEADERS, corsMiddleware } from './cors.ts';
 import { type RouteOptions, routeName, type WeightedService } from './declaration.ts';
 import { type RewriteOptions, rewriteTarget } from './rewrite.ts';
 import type { RouteLimiter } from './route-limits.ts';
@@ -40,6 +41,8 @@ export function makeRoute(options: RouteOptions, parts: RouteParts): Route {
   const late = limiters.filter((one) => !one.isByAddress);
   const chain = [
     addressGate(options, events),
+    // Before limits and authentication: a preflight request has no credentials, and a page must be able to read a 401 and a 429.
+    options.cors && corsMiddleware(options.cors, options.methods),
     ...early.map((one) => one.middleware),
     authenticate,
     ...late.map((one) => one.middleware),
@@ -122,6 +125,7 @@ function ownForwarding(options: RouteOptions): RouteForwarding | undefined {
     maxInFlightPerClient = 0,
     rewrite,
     response,
+    cors,
   } = options;
   const own: { -readonly [K in keyof RouteForwarding]: RouteForwarding[K] } = {};
   if (responseTimeoutMs !== undefined) own.responseTimeoutMs = responseTimeoutMs;
@@ -130,11 +134,19 @@ function ownForwarding(options: RouteOptions): RouteForwarding | undefined {
     Object.assign(own, { responseTimeoutMs: Number.POSITIVE_INFINITY, idleTimeoutMs: Number.POSITIVE_INFINITY });
   if (maxBodyBytes !== undefined) own.maxBodyBytes = maxBodyBytes;
   const movesUrls = rewrite?.prefix !== undefined || rewrite?.hostname !== undefined;
-  if (response !== undefined || movesUrls) own.response = { rewriteUrls: movesUrls, ...response };
+  if (response !== undefined || movesUrls || cors !== undefined) {
+    own.response = { rewriteUrls: movesUrls, ...response, ...(cors && { headers: withoutCors(response?.headers) }) };
+  }
   if (retry !== undefined) own.retry = retry;
   if (maxInFlight > 0 || maxInFlightPerClient > 0) own.caps = { maxInFlight, maxInFlightPerClient };
   return Object.keys(own).length === 0 ? undefined : own;
 }
+
+/** The gateway answers for CORS: two values of one of its headers would make browsers refuse both. */
+const withoutCors = (rules: HeaderRules = {}): HeaderRules => ({
+  ...rules,
+  remove: [...(rules.remove ?? []), ...CORS_HEADERS],
+});
 
 /** Each request goes to one of several services, by their weights. */
 function weighted(services: readonly WeightedService[], forwarder: (name: string) => Middleware): Middleware {

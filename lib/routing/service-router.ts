@@ -7,6 +7,7 @@ import { reject } from '../core/reject.ts';
 import { requestGuard } from '../ingress/request-guard.ts';
 import { toOriginForm } from '../proxy/filtered-requests.ts';
 import type { RoundRobinProxy } from '../proxy/round-robin-proxy.ts';
+import { preflightMethod } from './cors.ts';
 import {
   type Declaration,
   declarationProblems,
@@ -14,9 +15,11 @@ import {
   serviceRouterChecks,
   serviceRouterDefaults,
 } from './declaration.ts';
+import { errorBodies } from './error-responses.ts';
 import { splitTarget } from './rewrite.ts';
 import type { Route } from './route.ts';
 import type { MatchedRequest } from './route-match.ts';
+import type { TableEntry } from './route-table.ts';
 import { RoutesInUse } from './routes-in-use.ts';
 
 /** What `status()` tells of a route. */
@@ -59,6 +62,7 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
   const options = check(given);
   const { limiter, ambiguousPaths, mergeSlashes, events = new GatewayEvents() } = options;
   const guard = requestGuard({ ambiguousPaths, mergeSlashes, events });
+  const errorBody = options.errors && errorBodies(options.errors);
   const shared = { ...limiter, events };
   let inUse = new RoutesInUse(options, shared);
 
@@ -68,13 +72,14 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
     const undo = toOriginForm(req, next);
     const { path, query } = splitTarget(req.url ?? '/');
     const { table } = inUse;
-    const found = table.find({
+    const wanted = {
       hostname: table.usesHostnames ? hostnameOf(exchange.trustedField('x-forwarded-host') ?? req.headers.host) : '',
       path,
       search: query.slice(1),
       method,
       headers: req.headers,
-    });
+    };
+    const found = preflightRoute(wanted) ?? table.find(wanted);
     if (found === undefined) {
       reject(exchange, { kind: 'rejected', cause: 'no_route' }, events);
       return;
@@ -87,8 +92,16 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
     });
   }
 
+  /** The route that a preflight request asks about, if it answers such requests. */
+  function preflightRoute(wanted: MatchedRequest): TableEntry<Route> | undefined {
+    const method = preflightMethod(wanted.method, wanted.headers);
+    const found = method === undefined ? undefined : inUse.table.find({ ...wanted, method });
+    return found?.route.options.cors === undefined ? undefined : found;
+  }
+
   const router = Object.assign(
     function expresswayRouter(req: IncomingMessage, res: ServerResponse, next: Next): void {
+      exchangeOf(req, res).errorBody = errorBody;
       guard(req, res, (error) => (error === undefined ? route(req, res, next) : next(error)));
     },
     {

@@ -1,0 +1,104 @@
+import { createRequire } from 'node:module';
+import type { CorsOptions as PackageOptions } from 'cors';
+import { GatewayError } from '../core/errors.ts';
+import { type Middleware, TOKEN } from '../core/http.ts';
+import { boolean, type Check, described, group, listOf, optional, optionalDurationMs, text } from '../core/options.ts';
+import { either, isList, isText } from './check-forms.ts';
+
+/** Which web pages of other origins may use a route (the Fetch standard's CORS protocol). The gateway answers preflight requests itself. */
+export interface CorsOptions {
+  /** Origins that may, such as `https://app.example`, or `*` for all. */
+  origin: string | readonly string[];
+  /** Methods that they may use. Default: those of the route, else GET, HEAD, PUT, PATCH, POST and DELETE. */
+  methods?: readonly string[];
+  /** Request headers that they may send. Default: all that the preflight request asks for. */
+  allowedHeaders?: readonly string[];
+  /** Response headers that they may read beside the simple ones. Default: none. */
+  exposedHeaders?: readonly string[];
+  /** Whether they may send cookies and other credentials. Not with the origin `*`. Default false. */
+  credentials?: boolean;
+  /** Milliseconds for which a browser may remember the answer to a preflight request, in whole seconds. Default: the browser decides. */
+  maxAgeMs?: number;
+}
+
+const isOrigin = (value: string): boolean =>
+  value === '*' || (URL.canParse(value) && new URL(value).origin === value.toLowerCase());
+
+const origin: Check = described(
+  (value) =>
+    typeof value === 'string' && isOrigin(value)
+      ? undefined
+      : 'must be *, or a scheme and a host such as https://app.example',
+  { type: 'string' },
+);
+
+const names = (what: string): Check => optional(listOf(what, text(TOKEN, `must be the name of a ${what}`), 1));
+
+/** Checks of {@link CorsOptions}. */
+export const corsCheck: Check = group<CorsOptions, object>(
+  {},
+  {
+    origin: either('an origin or a list of origins', [
+      [isText, origin],
+      [isList, listOf('origin', origin, 1)],
+    ]),
+    methods: names('method'),
+    allowedHeaders: names('header'),
+    exposedHeaders: names('header'),
+    credentials: optional(boolean),
+    maxAgeMs: optional(optionalDurationMs),
+  },
+  { origins: 'use origin', maxAge: 'use maxAgeMs', headers: 'use allowedHeaders' },
+  // A browser refuses the combination, and reflecting any origin in its place would give every web page the user's session.
+  ({ origin: given, credentials }) =>
+    credentials === true && [given].flat().includes('*') ? ['credentials must not be true for the origin *'] : [],
+);
+
+/** Response headers of the CORS protocol, which a backend must not write as well. */
+export const CORS_HEADERS: readonly string[] = [
+  'access-control-allow-origin',
+  'access-control-allow-methods',
+  'access-control-allow-headers',
+  'access-control-allow-credentials',
+  'access-control-expose-headers',
+  'access-control-max-age',
+];
+
+/**
+ * The package `cors` as a middleware.
+ *
+ * @throws {GatewayError} ERR_EXPRESSWAY_RUNTIME when the package is not installed.
+ */
+export function corsMiddleware(options: CorsOptions, routeMethods: readonly string[] | undefined): Middleware {
+  const origins = [options.origin].flat();
+  const given: PackageOptions = {
+    origin: origins.includes('*') ? '*' : origins.map((one) => one.toLowerCase()),
+    credentials: options.credentials === true,
+  };
+  const methods = options.methods ?? routeMethods;
+  if (methods !== undefined) given.methods = [...methods];
+  if (options.allowedHeaders !== undefined) given.allowedHeaders = [...options.allowedHeaders];
+  if (options.exposedHeaders !== undefined) given.exposedHeaders = [...options.exposedHeaders];
+  if (options.maxAgeMs !== undefined) given.maxAge = Math.floor(options.maxAgeMs / 1_000);
+  return loadCors()(given) as Middleware;
+}
+
+function loadCors(): typeof import('cors') {
+  try {
+    return createRequire(import.meta.url)('cors');
+  } catch (cause) {
+    throw new GatewayError('ERR_EXPRESSWAY_RUNTIME', 'the option cors needs the package cors: npm install cors', {
+      cause,
+    });
+  }
+}
+
+/** The method that a preflight request asks about; nothing for other requests. */
+export function preflightMethod(
+  method: string,
+  headers: Readonly<Record<string, string | string[] | undefined>>,
+): string | undefined {
+  if (method !== 'OPTIONS' || headers.origin === undefined) return undefined;
+  const asked = headers['access-control-request-method'];
+  return typeof asked === 'string' ? asked : undefined;
+}

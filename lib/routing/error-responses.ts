@@ -1,0 +1,144 @@
+import { readFileSync } from 'node:fs';
+import { CAUSES } from '../core/causes.ts';
+import type { Exchange } from '../core/exchange.ts';
+import { type Check, func, group, isPlainObject, nonEmptyString, OptionsError, optional } from '../core/options.ts';
+import type { ErrorBody } from '../core/problem.ts';
+import { shownValue } from '../core/shown-value.ts';
+import { thrown, warnOfThrow } from '../core/warnings.ts';
+import { either, isText } from './check-forms.ts';
+
+/** What a page about an error can say. */
+export interface ErrorFacts {
+  readonly status: number;
+  readonly title: string;
+  /** Name of the cause, such as `no_backend`: the table of causes in `docs/errors.md`. */
+  readonly cause: string;
+  /** More about it, for the person who reads the response; empty where there is nothing to say. */
+  readonly detail: string;
+  /** `X-Request-Id` of the response; empty without `observability()`. */
+  readonly requestId: string;
+}
+
+/** The HTML of a page. The facts are text: escape them. */
+export type ErrorPage = (facts: ErrorFacts) => string;
+
+/** How the gateway's own responses look, such as 404, 429 and 503. Responses of backends stay as they are. */
+export interface ErrorResponseOptions {
+  /**
+   * Page for clients that prefer HTML, such as browsers: a function, or the path of a file in which `{{status}}`, `{{title}}`, `{{cause}}`,
+   * `{{detail}}` and `{{requestId}}` stand for the facts. Default: a plain page with the status, the title and the request id.
+   */
+  html?: string | ErrorPage;
+  /** Other pages by status or cause, such as `{ 404: 'missing.html', no_backend: 'maintenance.html' }`; a cause goes before its status. Default: none. */
+  pages?: Readonly<Record<string, string | ErrorPage>>;
+}
+
+const page = either('a path or a function', [
+  [isText, nonEmptyString],
+  [(value) => typeof value === 'function', func],
+]);
+
+const STATUSES = new Set(Object.values(CAUSES).map(({ status }) => String(status)));
+
+const pages: Check = Object.assign(
+  (value: unknown) => {
+    if (!isPlainObject(value)) return 'must be an object: a page for each status or cause';
+    return Object.entries(value).flatMap(([name, one]) => {
+      if (!STATUSES.has(name) && !Object.hasOwn(CAUSES, name)) {
+        return [{ path: [name], text: `"${name}" must be a status or a cause of the gateway's own responses` }];
+      }
+      const problem = page(one);
+      return problem === undefined ? [] : [{ path: [name], text: `"${name}" ${String(problem)}` }];
+    });
+  },
+  { schema: { type: 'object', additionalProperties: { type: 'string' } } },
+);
+
+/** Checks of {@link ErrorResponseOptions}. */
+export const errorResponseCheck: Check = group<ErrorResponseOptions, object>(
+  {},
+  { html: optional(page), pages: optional(pages) },
+);
+
+/**
+ * Writes the gateway's own responses as the client prefers them: as a problem document (RFC 9457), as HTML or as plain text.
+ *
+ * @throws {OptionsError} for a file that cannot be read.
+ */
+export function errorBodies({ html, pages: others = {} }: ErrorResponseOptions): NonNullable<Exchange['errorBody']> {
+  const standard = html === undefined ? PLAIN_PAGE : pageOf('html', html);
+  const special = new Map(Object.entries(others).map(([name, one]) => [name, pageOf(`pages.${name}`, one)]));
+  return (exchange, cause, detail = '') => {
+    const type = exchange.req.accepts?.(['application/problem+json', 'application/json', 'text/html', 'text/plain']);
+    if (type !== 'text/html' && type !== 'text/plain') return undefined;
+    const { status, title } = CAUSES[cause];
+    const facts = { status, title, cause, detail, requestId: String(exchange.res.getHeader('x-request-id') ?? '') };
+    if (type === 'text/plain') return { type: 'text/plain; charset=utf-8', content: plainText(facts) };
+    return htmlBody(special.get(cause) ?? special.get(String(status)) ?? standard, facts);
+  };
+}
+
+function htmlBody(render: ErrorPage, facts: ErrorFacts): ErrorBody | undefined {
+  try {
+    return { type: 'text/html; charset=utf-8', content: String(render(facts)) };
+  } catch (error) {
+    // The client gets the problem document: an error page that fails must not hide the error.
+    warnOfThrow(
+      render,
+      'WARN_EXPRESSWAY_ERROR_PAGE',
+      'A function for error pages threw, and the client got a problem document',
+      error,
+    );
+    return undefined;
+  }
+}
+
+function pageOf(name: string, given: string | ErrorPage): ErrorPage {
+  if (typeof given === 'function') return given;
+  let text: string;
+  try {
+    text = readFileSync(given, 'utf8');
+  } catch (error) {
+    throw new OptionsError('errors', [
+      `${name} ${shownValue(given)} cannot be given: ${(error as NodeJS.ErrnoException).code ?? thrown(error)}`,
+    ]);
+  }
+  return (facts) =>
+    text.replaceAll(/\{\{(\w+)\}\}/g, (whole, name: string) =>
+      Object.hasOwn(facts, name) ? escaped(String(facts[name as keyof ErrorFacts])) : whole,
+    );
+}
+
+const plainText = ({ status, title, detail, requestId }: ErrorFacts): string =>
+  [`${status} ${title}`, detail, requestId && `Request id: ${requestId}`].map((line) => line && `${line}\n`).join('');
+
+const PLAIN_PAGE: ErrorPage = (facts) => {
+  const { status, title, detail, requestId } = facts;
+  const lines = [detail, requestId === '' ? '' : `Request id: ${requestId}`].filter((line) => line !== '');
+  return `<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${status} ${escaped(title)}</title>
+<style>
+  :root { color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif }
+  main { max-width: 36rem; margin: 15vh auto; padding: 0 1rem }
+  p { overflow-wrap: anywhere }
+</style>
+<main>
+<h1>${status} ${escaped(title)}</h1>
+${lines.map((line) => `<p>${escaped(line)}</p>`).join('\n')}
+</main>
+</html>
+`;
+};
+
+const ENTITIES: Readonly<Record<string, string>> = {
+  '&': '&amp;',
+  '<': '&lt;',
+  '>': '&gt;',
+  '"': '&quot;',
+  "'": '&#39;',
+};
+
+const escaped = (text: string): string => text.replaceAll(/[&<>"']/g, (one) => ENTITIES[one] as string);
