@@ -172,7 +172,7 @@ const slow: ProblemKind<TrafficSources> = {
           const compared = COMPARED[than.what](duration(than.ms));
           const fact =
             slowMs === undefined
-              ? `answered none of ${responses} requests in the last 10 s`
+              ? `has answered none of ${responses} requests for more than 6 s`
               : `took ${duration(slowMs)} or more to answer ${percent(slowShare, 1)} of its latest ${responses} requests`;
           yield {
             subject: backend,

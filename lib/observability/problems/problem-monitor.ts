@@ -29,20 +29,27 @@ export interface Headline {
   readonly title: string;
 }
 
+/** Called by a monitor. */
+interface LookSteps {
+  /** Before each look, also at states alone. */
+  begins?(): void;
+  /** After each look at everything. */
+  ended?(): void;
+}
+
 /** Knows which problems there are now, and reports when one begins and ends. Detectors do the looking. */
 export class ProblemMonitor {
   readonly #watched: readonly WatchedKind[];
   readonly #report: (event: ProblemEvent) => void;
-  readonly #looked: () => void;
+  readonly #steps: LookSteps;
   readonly #entries = new Map<string, Entry>();
   readonly #timer: NodeJS.Timeout;
   #soon: NodeJS.Timeout | undefined;
 
-  /** @param looked Called after each look. */
-  constructor(watched: readonly WatchedKind[], report: (event: ProblemEvent) => void, looked = () => {}) {
+  constructor(watched: readonly WatchedKind[], report: (event: ProblemEvent) => void, steps: LookSteps = {}) {
     this.#watched = watched;
     this.#report = report;
-    this.#looked = looked;
+    this.#steps = steps;
     this.#timer = setInterval(() => this.look(), LOOK_EVERY_MS).unref();
   }
 
@@ -61,7 +68,7 @@ export class ProblemMonitor {
 
   look(): void {
     this.#lookForAll(this.#watched);
-    this.#looked();
+    this.#steps.ended?.();
   }
 
   /** A state has changed: problems that are found in states are looked for at once. */
@@ -73,6 +80,7 @@ export class ProblemMonitor {
   }
 
   #lookForAll(all: readonly WatchedKind[]): void {
+    this.#steps.begins?.();
     for (const watched of all) {
       try {
         this.#lookFor(watched);

@@ -1,5 +1,5 @@
 import { DURATION_BUCKETS } from '../metrics/histogram.ts';
-import type { TrafficTotals } from '../metrics/traffic-totals.ts';
+import type { BackendTotals, TrafficTotals } from '../metrics/traffic-totals.ts';
 import { LOOK_EVERY_MS } from './problem-monitor.ts';
 import { WINDOW_MS } from './recent.ts';
 
@@ -9,6 +9,8 @@ const LATELY_MS = 2 * LOOK_EVERY_MS;
 const LEAST_RESPONSES = 10;
 /** Responses of the last four seconds from which these alone decide: else many quick ones of before would hide the slow ones of now. */
 const LEAST_LATELY = 20;
+/** Looks without a single response: six to eight seconds. */
+const SILENT_LOOKS = 3;
 /** Responses that a comparison with the past needs. */
 const LEAST_PAST = 50;
 /** So many times as long as usual is slow, if it is this much longer: buckets of durations are coarse, and fast backends jitter. */
@@ -45,11 +47,14 @@ interface Past {
   readonly heads: Float64Array;
   /** Whether it was slow at the last look. */
   isSlow: boolean;
+  /** All responses so far, and how many looks in a row found no more. */
+  answered: number;
+  silentLooks: number;
 }
 
 /**
  * Which backends are slow: the time until the head of a response that many of the last four to ten seconds exceed, compared with the 95th percentile of the backend's own
- * last minutes, with the median of the others of its proxy, and with `responseTimeoutMs`. It keeps sixteen numbers per backend.
+ * last minutes, with the median of the others of its proxy, and with `responseTimeoutMs`. It keeps some twenty numbers per backend.
  */
 export class SlowBackends {
   readonly #pasts = new Map<string, Past>();
@@ -84,8 +89,11 @@ export class SlowBackends {
     const medians = mediansOf([...windows.values()]);
     const slow: SlowBackend[] = [];
     for (const [key, window] of windows) {
-      const past = this.#pasts.get(key) ?? { heads: new Float64Array(window.heads.length), isSlow: false };
+      const past = this.#pasts.get(key) ?? emptyPast(window.heads.length);
       this.#pasts.set(key, past);
+      const answered = sum((now.get(key) as BackendTotals).heads);
+      past.silentLooks = answered === past.answered ? past.silentLooks + 1 : 0;
+      past.answered = answered;
       const found = compare(window, past, medians.get(window.proxy), timeoutMs(window.proxy));
       if (found !== undefined) slow.push(found);
       past.isSlow = found !== undefined;
@@ -94,6 +102,13 @@ export class SlowBackends {
     return slow;
   }
 }
+
+const emptyPast = (length: number): Past => ({
+  heads: new Float64Array(length),
+  isSlow: false,
+  answered: 0,
+  silentLooks: 0,
+});
 
 function compare(
   { proxy, backend, heads, inFlight }: BackendNow,
@@ -104,8 +119,8 @@ function compare(
   const responses = sum(heads);
   const pastCount = sum(past.heads);
   const usualMs = pastCount >= LEAST_PAST ? percentileMs(past.heads) : undefined;
-  // Requests wait, and not one was answered for ten seconds, where before there was one in every second.
-  if (responses === 0 && inFlight > 1 && usualMs !== undefined && usualMs < 1_000) {
+  // Requests wait, and not one was answered for some looks, where nearly all took less than a second before.
+  if (past.silentLooks >= SILENT_LOOKS && inFlight > 1 && usualMs !== undefined && usualMs < 1_000) {
     return {
       proxy,
       backend,

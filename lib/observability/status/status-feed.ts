@@ -128,14 +128,18 @@ export function statusFeed(given: StatusFeedOptions): StatusFeed {
   const failedAttempts = new RecentCounts();
   const peers = new ForwardedPeers();
   const warnings = new ProcessWarnings();
-  const parts = { events, metrics, limiters, breakers, proxies, load, errors, failedAttempts, peers, warnings };
+  const reading = new Reading(metrics, proxies);
+  const parts = { ...reading.sources, events, limiters, breakers, load, errors, failedAttempts, peers, warnings };
   const report = (event: ProblemEvent): void => {
     events.emit('problem', event);
     watchers.soon();
   };
-  const monitor = new ProblemMonitor([...watchKinds(TRAFFIC_PROBLEMS, parts), ...more], report, () => {
-    failedAttempts.turn();
-    peers.turn();
+  const monitor = new ProblemMonitor([...watchKinds(TRAFFIC_PROBLEMS, parts), ...more], report, {
+    begins: () => reading.forget(),
+    ended: () => {
+      failedAttempts.turn();
+      peers.turn();
+    },
   });
   metrics.showProblems?.(monitor.kinds, () => monitor.problems);
 
@@ -205,4 +209,31 @@ export function statusFeed(given: StatusFeedOptions): StatusFeed {
       for (const part of [monitor, warnings, watchers, changes, slots, load, errors]) part.close();
     },
   };
+}
+
+/** Reads totals and states once for all detectors of a look: with a thousand backends that takes milliseconds. */
+class Reading {
+  readonly sources: { readonly metrics: TrafficSource; readonly proxies: readonly StatusProxy[] };
+  readonly #known = new Map<object, unknown>();
+
+  constructor(metrics: TrafficSource, proxies: readonly StatusProxy[]) {
+    this.sources = {
+      metrics: { totals: () => this.#once(metrics, () => metrics.totals()) },
+      proxies: proxies.map((proxy) => ({
+        name: proxy.name,
+        responseTimeoutMs: proxy.responseTimeoutMs,
+        status: () => this.#once(proxy, () => proxy.status()),
+        load: () => proxy.load(),
+      })),
+    };
+  }
+
+  forget(): void {
+    this.#known.clear();
+  }
+
+  #once<T>(of: object, read: () => T): T {
+    if (!this.#known.has(of)) this.#known.set(of, read());
+    return this.#known.get(of) as T;
+  }
 }

@@ -18,7 +18,7 @@ export interface StatusBackend {
 export interface StatusProxy {
   readonly name: string;
   /** Milliseconds after which a request without a response is given up. */
-  readonly responseTimeoutMs?: number;
+  readonly responseTimeoutMs?: number | undefined;
   status(): readonly StatusBackend[];
   load(): LoadStatus;
 }
