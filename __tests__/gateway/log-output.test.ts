@@ -70,3 +70,33 @@ test('the log output survives a full disk', async () => {
   expect(warned).toHaveBeenCalledTimes(1);
   warned.mockRestore();
 });
+
+test('what writing fails with is known until it works again, and is said once', async () => {
+  const warned = jest.spyOn(process.stderr, 'write').mockReturnValue(true);
+  const path = join(directory, 'pipe');
+  execFileSync('mkfifo', [path]);
+  const first = spawn('cat', [path]);
+  const out = new LogOutput(path);
+  out.write('one\n');
+  await once(first.stdout, 'data');
+  first.kill();
+  await once(first, 'exit');
+  await until(() => {
+    out.write('nobody reads\n');
+    return out.failure !== undefined;
+  });
+  expect(out.failure).toMatchObject({ code: 'EPIPE' });
+  const second = spawn('cat', [path]);
+  let got = '';
+  second.stdout.on('data', (chunk) => {
+    got += chunk;
+  });
+  await until(() => {
+    out.write('again\n');
+    return out.failure === undefined && got.includes('again\n');
+  });
+  await out.close();
+  await once(second, 'exit');
+  expect(warned).toHaveBeenCalledTimes(1);
+  warned.mockRestore();
+});

@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { answer, type Behaviour, fail, type ScriptedBackend, startBackend } from 'expressway/testing';
+import { answer, type Behaviour, fail, hang, type ScriptedBackend, startBackend } from 'expressway/testing';
 import { hasRedis, RedisServer } from '../support/redis.ts';
 import { StagedGateway, type StagedOptions } from './staged-gateway.ts';
 
@@ -155,6 +155,23 @@ const ALL: readonly Stage[] = [
       const [quick, slow] = [await staging.backend(), await staging.backend(answer({ delayMs: 2_000 }))];
       const gateway = await staging.gateway({ env: { BACKENDS: `${quick.url},${slow.url}` } });
       return [gateway, () => staging.traffic(gateway.url, { atOnce: 8 })];
+    },
+  },
+  {
+    failure: 'a backend hangs',
+    problem: 'backend_slow',
+    says: /answers nothing.*has answered none of 8 requests/s,
+    async prepare(staging) {
+      const backend = await staging.backend();
+      const gateway = await staging.gateway({ env: { BACKENDS: backend.url } });
+      staging.traffic(gateway.url, { atOnce: 8 });
+      await delay(4_500);
+      return [
+        gateway,
+        () => {
+          backend.now = hang();
+        },
+      ];
     },
   },
   {
