@@ -56,6 +56,8 @@ export class LogOutput {
       this.#dropped += lines;
       this.#unreported += lines;
     });
+    // pino's own makes all writes do nothing after a broken pipe: uncounted, and for good.
+    this.#out.removeAllListeners('error');
     this.#out.on('error', ({ code = 'UNKNOWN', message }: NodeJS.ErrnoException) => {
       if (this.#failure === undefined) process.stderr.write(`The log cannot be written: ${message}\n`);
       this.#failure = { code, message, since: this.#failure?.since ?? Date.now() };
