@@ -3,8 +3,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import express from 'express';
-import { observability, type RouteOptions, type ServiceRouterOptions, serviceRouter } from '../../lib/index.ts';
-import { listen, type RunningServer } from '../support/servers.ts';
+import { Registry } from 'prom-client';
+import {
+  accessLog,
+  GatewayEvents,
+  hashPassword,
+  observability,
+  prometheusMetrics,
+  type RouteOptions,
+  type ServiceRouterOptions,
+  serviceRouter,
+} from '../../lib/index.ts';
+import { eventually, listen, type RunningServer } from '../support/servers.ts';
 
 const open: { close(): Promise<void> }[] = [];
 
@@ -128,6 +138,44 @@ describe('errors', () => {
     const options = { services: {}, routes: [{ respond: {} }], errors } as ServiceRouterOptions;
     expect(() => serviceRouter(options)).toThrow(message);
   });
+});
+
+test('the access log and the metrics name the route, the service and the consumer', async () => {
+  const lines: string[] = [];
+  const register = new Registry();
+  const events = new GatewayEvents();
+  const metrics = prometheusMetrics({ register, events });
+  const log = accessLog({ to: { write: (line: string) => lines.push(line) }, format: 'json' });
+  const backend = await started(listen((_req, res) => res.end('ok')));
+  const router = serviceRouter({
+    services: { shop: { backends: [backend.url] } },
+    routes: [
+      {
+        path: '/shop',
+        name: 'the shop',
+        service: 'shop',
+        authentication: { basic: { users: { alice: hashPassword('a') } } },
+      },
+    ],
+  });
+  open.push(router);
+  const app = express().use(observability({ accessLog: log, metrics }), router);
+  const { url } = await started(listen(app));
+  await (await fetch(`${url}/shop/a`, { headers: { authorization: `Basic ${btoa('alice:a')}` } })).text();
+  await (await fetch(`${url}/none`)).text();
+  await eventually('two requests are logged', () => lines.join('').split('\n').length === 3);
+  const records = lines
+    .join('')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+  expect(records).toMatchObject([
+    { route: 'the shop', proxy: 'shop', consumer: 'alice', status: 200 },
+    { route: 'default', status: 404, cause: 'no_route' },
+  ]);
+  expect(await register.metrics()).toMatch(/expressway_requests_total\{.*route="the shop".*\} 1/);
+  metrics.close();
+  log.close();
 });
 
 describe('cors', () => {

@@ -19,7 +19,7 @@ export interface ObservabilityOptions {
   tracing?: Tracing | undefined;
   /**
    * Name of the route in metrics, log and traces, or a function that gives it when the request comes: one of few names, never
-   * a path. Where it throws, the request goes on as `OTHER`, and a process warning says so, once. Default `default`.
+   * a path. The route of `serviceRouter()` takes its place. Where it throws, the request goes on as `OTHER`, and a process warning says so, once. Default `default`.
    */
   route?: string | ((req: IncomingMessage) => string);
   /**

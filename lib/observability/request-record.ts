@@ -19,7 +19,10 @@ export interface FinishedRequest {
   readonly client: string | undefined;
   /** `Date.now()` when it came. */
   readonly startedAt: number;
+  /** Name of the route of `serviceRouter()`, else what the option `route` gave. */
   readonly route: string;
+  /** Name of the consumer, where the request was authenticated. */
+  readonly consumer: string | undefined;
   readonly method: string;
   /** As in the status map: 499 when the client left, and 502 or 504 where a response was cut after its head. */
   readonly status: number;
@@ -160,7 +163,7 @@ export class RequestRecord implements Recorder {
   ended(): void {
     if (this.#ended) return;
     this.#ended = true;
-    const { req, res, startedAt, proxy, backend, attempts, upgrade } = this.#exchange;
+    const { req, res, startedAt, route, consumer, proxy, backend, attempts, upgrade } = this.#exchange;
     const outcome = this.#exchange.outcome ?? ABORTED;
     // The gateway may have answered in the middle of an attempt: content that was too long, or did not come.
     if (backend !== undefined) this.attemptEnded(backend, outcome);
@@ -174,7 +177,8 @@ export class RequestRecord implements Recorder {
       traceId: this.#trace?.traceId,
       client: this.#client,
       startedAt,
-      route: this.#route,
+      route: route ?? this.#route,
+      consumer: consumer?.name,
       method: req.method ?? '',
       status: statusOf(outcome),
       source: outcome.kind === 'completed' && backend !== undefined ? 'backend' : 'gateway',

@@ -72,21 +72,29 @@ class ApacheFormat implements LineFormat {
     this.#isCombined = isCombined;
   }
 
-  request({ client, method, target, protocol, status, bytesOut, referer, userAgent }: AccessRecord, time: number) {
-    const common = this.#common(client, time, `${method} ${target} ${protocol}`, status, bytesOut);
+  request(record: AccessRecord, time: number) {
+    const { client, consumer, method, target, protocol, status, bytesOut, referer, userAgent } = record;
+    const common = this.#common([client, consumer], time, `${method} ${target} ${protocol}`, status, bytesOut);
     return this.#isCombined ? `${common} ${quoted(referer)} ${quoted(userAgent)}` : common;
   }
 
   refusal({ client, time, status }: Refusal): string {
     const shownClient = client === undefined ? undefined : printable(client, MAX_TEXT);
-    const common = this.#common(shownClient, time, undefined, status, 0);
+    const common = this.#common([shownClient, undefined], time, undefined, status, 0);
     return this.#isCombined ? `${common} "-" "-"` : common;
   }
 
   omitted(): undefined {}
 
-  #common(client: string | undefined, time: number, line: string | undefined, status: number, bytes: number): string {
-    return `${column(client)} - - [${commonTime(time)}] ${quoted(line)} ${status} ${bytes || '-'}`;
+  /** @param names Of the client, and of the user in the sense of httpd: the consumer. */
+  #common(
+    [client, consumer]: readonly [string | undefined, string | undefined],
+    time: number,
+    line: string | undefined,
+    status: number,
+    bytes: number,
+  ): string {
+    return `${column(client)} - ${column(consumer)} [${commonTime(time)}] ${quoted(line)} ${status} ${bytes || '-'}`;
   }
 }
 

@@ -30,6 +30,7 @@ export interface AccessRecord {
   readonly protocol: string;
   readonly host: string | undefined;
   readonly route: string;
+  readonly consumer: string | undefined;
   readonly status: number;
   readonly source: FinishedRequest['source'];
   readonly cause: FinishedRequest['cause'];
@@ -79,6 +80,7 @@ export function accessRecord(request: FinishedRequest, rules: LineRules): Access
     protocol: `HTTP/${req.httpVersion}`,
     host: header(req, 'host'),
     route: shown(request.route),
+    consumer: maybeShown(request.consumer),
     status: request.status,
     source: request.source,
     cause: request.cause,
