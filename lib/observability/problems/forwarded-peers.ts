@@ -5,7 +5,7 @@ import { WINDOW_MS } from './recent.ts';
 
 /** Requests that are looked at between two looks of the monitor; what comes beyond is no different. */
 const SAMPLE = 200;
-/** Peers, and clients of one peer, that are told apart. */
+/** Peers, and clients of one peer, with a count of their own. */
 const MOST_PEERS = 64;
 const MOST_CLIENTS = 8;
 const LOOKS = WINDOW_MS / LOOK_EVERY_MS;
