@@ -82,7 +82,7 @@ function hextets(address: string): number[] | undefined {
 function mappedIPv4(groups: readonly number[]): string | undefined {
   if (groups[5] !== 0xffff) return undefined;
   for (let i = 0; i < 5; i++) if (groups[i] !== 0) return undefined;
-  const [high = 0, low = 0] = groups.slice(6);
+  const [high, low] = groups.slice(6) as [number, number];
   return `${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`;
 }
 

@@ -227,6 +227,15 @@ describe('ipRateLimit', () => {
     expect([(await from('junk')).status, (await from('other junk')).status]).toEqual([200, 429]);
   });
 
+  test.each([
+    [{ allow: ['192.0.2.1'] }, 200],
+    [{ deny: ['192.0.2.1'] }, 403],
+  ])('one list is enough, and one address in it: %j', async (lists, status) => {
+    const { from } = await gateway({ limit: 1, ...lists });
+    expect([(await from('192.0.2.1')).status, (await from('192.0.2.1')).status]).toEqual([status, status]);
+    expect([(await from('192.0.2.2')).status, (await from('192.0.2.2')).status]).toEqual([200, 429]);
+  });
+
   test('shadow: counts and reports, refuses nobody and says nothing', async () => {
     const { get, limited } = await gateway({ limit: 2, shadow: true });
     for (let i = 0; i < 5; i++) {

@@ -200,7 +200,7 @@ describe('ipRateLimit options', () => {
     },
   );
 
-  test.each([[['fe80::1%eth0']], [['example.org']], [['2001:db8::/129']], [[7]], [['']]])(
+  test.each([[['fe80::1%eth0']], [['example.org']], [['2001:db8::/129']], [['192.0.2.0/0x10']], [[7]], [['']]])(
     'refuse %j as addresses',
     (deny) => {
       expect(problemsOf({ deny })).toEqual([expect.stringMatching(/^deny must be a list/)]);
