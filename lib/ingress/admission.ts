@@ -8,6 +8,8 @@ export const PRIORITIES: readonly Priority[] = ['high', 'normal', 'low'];
 export interface LoopSample {
   /** How much later than it was due the sample was taken. */
   readonly delayMs: number;
+  /** How long new connections wait to be accepted, without the time for which other programs had the processor. */
+  readonly acceptDelayMs: number;
   /** The part of the time in which the event loop had nothing to do. */
   readonly idleShare: number;
   /** Turns of the event loop, at least 1. */
@@ -33,9 +35,7 @@ const QUEUED_REQUESTS_PER_TURN = 2;
  * A part of `maxDelayMs`: once requests are rejected, the delay is to be shorter, as those that are let in wait for two or three turns. A process that has just
  * started is as late as this when it is not overloaded at all.
  */
-const AIM = 0.4;
-/** A part of the allowed delay. A turn that is long, and uses less processor time, waited for other programs: to reject requests would not make it shorter. */
-const LEAST_CPU = 0.25;
+const AIM = 0.5;
 /** The least part of the requests that is let in: they show when the load is gone. */
 const LEAST_SHARE = 0.05;
 /** How fast the share comes back: from nothing to all in 1.5 s. */
@@ -97,12 +97,12 @@ export class Admission {
   }
 
   /** By how much more is waited than allowed, as a part of that; 0 or less for no more. */
-  #excess({ delayMs, idleShare, turns, cpuMs }: LoopSample): number {
+  #excess({ delayMs, acceptDelayMs, idleShare, turns, cpuMs }: LoopSample): number {
     if (idleShare > MOST_IDLE) return 0;
-    const allowedMs = this.#bounds.maxDelayMs * (this.#share < 1 ? AIM : 1);
-    const areRequestsQueued =
-      this.#requests >= QUEUED_REQUESTS_PER_TURN * turns && cpuMs / turns >= allowedMs * LEAST_CPU;
-    return areRequestsQueued ? delayMs / allowedMs - 1 : 0;
+    const areRequestsQueued = this.#requests >= QUEUED_REQUESTS_PER_TURN * turns;
+    // What is longer than the processor time of a turn was spent waiting for other programs: to reject requests would not shorten it.
+    const turnMs = areRequestsQueued ? Math.min(delayMs, cpuMs / turns) : 0;
+    return Math.max(turnMs, acceptDelayMs) / (this.#bounds.maxDelayMs * (this.#share < 1 ? AIM : 1)) - 1;
   }
 
   #above(excess: number, now: number): void {
@@ -112,7 +112,7 @@ export class Admission {
     if (now < this.#aboveSince) this.#aboveSince = now;
     if (now - this.#aboveSince < this.#bounds.intervalMs || this.#samplesAbove < LEAST_SAMPLES) return;
     this.#aboveSince = now;
-    this.#share = Math.max(LEAST_SHARE, this.#share * Math.max(0.5, 1 - 0.2 * excess));
+    this.#share = Math.max(LEAST_SHARE, this.#share * Math.max(0.6, 1 - 0.15 * excess));
   }
 
   #below(elapsedMs: number): void {

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Server } from 'node:net';
 import { eventsCheck, GatewayEvents } from '../core/events.ts';
 import { type Exchange, type ExchangeObserver, exchangeOf } from '../core/exchange.ts';
 import type { GatewayRequest, Middleware, Next } from '../core/http.ts';
@@ -22,7 +23,7 @@ export type { Priority } from './admission.ts';
 export interface LoadSheddingOptions {
   /**
    * Milliseconds by which the event loop may run late. Above it for `intervalMs`, requests queue faster than they are served: a part of them is rejected, so that
-   * the delay falls to 40 % of it. 0 for any time.
+   * the delay falls to half of it. 0 for any time.
    * @default 100
    */
   maxDelayMs?: number;
@@ -137,7 +138,7 @@ class LoadShedder implements ExchangeObserver {
   /** Whether a request goes on; otherwise it is answered. */
   enters(exchange: Exchange): boolean {
     this.#idle = 0;
-    if (this.#timer === undefined && this.#options.maxDelayMs > 0) this.#begin();
+    if (this.#timer === undefined && this.#options.maxDelayMs > 0) this.#begin(exchange);
     const priority = this.#priorityOf(exchange);
     if (this.#admission.admits(priority) && this.#hasPlace(priority)) {
       this.#inProgress += 1;
@@ -175,7 +176,9 @@ class LoadShedder implements ExchangeObserver {
     return this.#inProgress < places;
   }
 
-  #begin(): void {
+  #begin({ req }: Exchange): void {
+    // net.Server leaves itself on each connection that it accepts.
+    this.#sampler.watch((req.socket as { server?: Server } | undefined)?.server);
     // What was before is no part of the next sample.
     this.#sampler.take(0, Date.now());
     this.#sampleSoon();
