@@ -75,7 +75,9 @@ describe('code blocks of the documentation', () => {
     );
     const named = [
       ...inBlocks,
-      ...inText.filter((name) => !/^(?:ERR|HPE|WARN|NODE|OTEL)_|^(?:NO_COLOR|CHROMIUM_PATH)$/.test(name)),
+      ...inText.filter(
+        (name) => !/^(?:ERR|HPE|WARN|NODE|OTEL)_|^(?:NO_COLOR|CHROMIUM_PATH|PROBLEMS_TABLE)$/.test(name),
+      ),
     ];
     expect(named.length).toBeGreaterThan(20);
     expect(named.filter((name) => !known.has(name))).toEqual([]);

@@ -1,0 +1,63 @@
+import { describe, expect, test } from '@jest/globals';
+import { isMarkdown, type Passage, PROSE_FILES, passagesOf, sentencesOf } from './prose.ts';
+import { NOT_YET_CLEAN } from './prose-to-do.ts';
+
+/** What must not return, and what to write instead. Code in backticks and text in quotes are left out. */
+const PATTERNS: readonly { readonly pattern: RegExp; readonly instead: string; readonly docsOnly?: boolean }[] = [
+  { pattern: /\b(?:nobody|somebody|whoever|whom)\b/i, instead: 'name the actor: no client, an operator, a backend' },
+  { pattern: /\bnone that\b/i, instead: 'invalid, no …' },
+  {
+    pattern: /\b(?:is|are|was|were) told\b|\btold (?:of|once)\b/i,
+    instead: 'say who reports it: the gateway warns, logs',
+  },
+  { pattern: /\b(?:is|are) meant by\b|\bcan be meant\b/i, instead: 'means, is valid' },
+  { pattern: /\banswer(?:s|ed)? (?:with )?[1-5]\d\d\b/i, instead: 'responds with 404, gets 404' },
+  { pattern: /\banswers\b/i, instead: 'responses, responds', docsOnly: true },
+];
+
+const LONGEST_SENTENCE = 35;
+/** Pages about questions and their answers. */
+const ABOUT_QUESTIONS = ['docs/questions.md', 'docs/README.md'];
+
+function problemsOf({ text, line }: Passage, isDocs: boolean, file: string): string[] {
+  const found = PATTERNS.filter(({ docsOnly }) => docsOnly !== true || (isDocs && !ABOUT_QUESTIONS.includes(file)))
+    .map(({ pattern, instead }) => ({ match: pattern.exec(text)?.[0], instead }))
+    .filter(({ match }) => match !== undefined)
+    .map(({ match, instead }) => `${file}:${line} "${match}" (${instead})`);
+  if (!isDocs) return found;
+  const long = sentencesOf(text)
+    .map((sentence) => sentence.split(' ').length)
+    .filter((words) => words > LONGEST_SENTENCE);
+  return [
+    ...found,
+    ...long.map((words) => `${file}:${line} a sentence of ${words} words (${LONGEST_SENTENCE} at most)`),
+  ];
+}
+
+const problemsOfFile = (file: string): string[] =>
+  passagesOf(file).flatMap((passage) => problemsOf(passage, isMarkdown(file), file));
+
+describe('prose', () => {
+  test('is plain in every file that is not listed, and the list has no clean file', () => {
+    const unclean = PROSE_FILES.map((file) => [file, problemsOfFile(file)] as const).filter(
+      ([, problems]) => problems.length > 0,
+    );
+    const names = new Set(unclean.map(([file]) => file));
+    expect(unclean.filter(([file]) => !NOT_YET_CLEAN.has(file)).flatMap(([, problems]) => problems)).toEqual([]);
+    expect([...NOT_YET_CLEAN].filter((file) => !names.has(file))).toEqual([]);
+  });
+
+  test.each([
+    ['Only whoever waits gets it.', 'whoever'],
+    ['It has none that can be used.', 'none that'],
+    ['The operator is told.', 'is told'],
+    ['The backend answers 503.', 'answers 503'],
+    [`One ${'word '.repeat(35)}end.`, 'a sentence of 37 words'],
+  ])('%s is detected', (text, problem) => {
+    expect(problemsOf({ text, line: 1 }, true, 'docs/x.md').join()).toContain(problem);
+  });
+
+  test('code, quotes and short sentences pass', () => {
+    expect(problemsOf({ text: 'The client gets X. Then it waits.', line: 1 }, true, 'docs/x.md')).toEqual([]);
+  });
+});

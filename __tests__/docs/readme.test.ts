@@ -1,0 +1,33 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from '@jest/globals';
+import { blocksOf, ROOT, readPage } from './pages.ts';
+
+describe('README.md', () => {
+  const text = readPage('README.md');
+
+  test('is short: 150 lines and 1,500 words at most', () => {
+    expect(text.trimEnd().split('\n').length).toBeLessThanOrEqual(150);
+    expect(text.split(/\s+/).length).toBeLessThanOrEqual(1_500);
+  });
+
+  test('shows the app of the example as it is', () => {
+    const shown = blocksOf('README.md').find(({ unchecked }) => unchecked?.includes('example-gateway/app.ts'));
+    const app = readFileSync(join(ROOT, 'example-gateway/app.ts'), 'utf8');
+    expect(app).toContain(shown?.code);
+    expect(shown?.code).toContain('app.use(proxy)');
+  });
+
+  test('compares itself with five others at most', () => {
+    const [, rows = ''] = /\| \*\*Expressway\*\* (.*?)\n\n/s.exec(text) ?? [];
+    expect(rows.split('\n').length).toBeLessThanOrEqual(6);
+  });
+});
+
+describe('decisions', () => {
+  const decisions = readdirSync(join(ROOT, 'docs/decisions')).filter((name) => /^\d{4}-/.test(name));
+
+  test.each(decisions)('%s has 60 lines at most', (name) => {
+    expect(readPage(`docs/decisions/${name}`).trimEnd().split('\n').length).toBeLessThanOrEqual(60);
+  });
+});
