@@ -438,6 +438,13 @@ describe('a new declaration', () => {
     expect((await ask(gw)).body.name).toBe('two');
   });
 
+  test('has what it names, and no limit or authenticator of the one before', async () => {
+    const services = { a: { backends: [await backend('a')] } };
+    const routes = [{ service: 'a', rateLimit: 'shared' }];
+    const gw = await gateway({ services, routes, rateLimits: { shared: { limit: '1/1m' } } });
+    expect(() => gw.router.setDeclaration({ services, routes })).toThrow(/there is no limit "shared"/);
+  });
+
   test('changes nothing when it cannot be used', async () => {
     const gw = await gateway({ services: { a: { backends: [await backend('a')] } }, routes: [{ service: 'a' }] });
     expect(() => gw.router.setDeclaration({ services: {}, routes: [{ service: 'a' }] })).toThrow(
@@ -480,6 +487,7 @@ describe('a new declaration', () => {
 describe('problems of a declaration', () => {
   const good = { services: { a: { backends: ['http://127.0.0.1:1'] } }, routes: [{ service: 'a' }] };
   const route = (changes: object) => ({ ...good, routes: [{ service: 'a', ...changes }] });
+  const responds = (respond: object) => ({ ...good, routes: [{ respond }] });
   test.each<[object, string, RegExp]>([
     [{ ...good, servces: {} }, 'servces', /unknown option "servces": did you mean "services"/],
     [{ ...good, services: { A_1: good.services.a } }, 'services/A_1', /"A_1" must be of lower-case letters/],
@@ -505,6 +513,12 @@ describe('problems of a declaration', () => {
     [route({ host: 'x' }), 'routes/0/host', /use hostnames/],
     [route({ methods: ['get'] }), 'routes/0/methods/0', /upper case/],
     [route({ headers: { 'a b': '1' } }), 'routes/0/headers', /no header name/],
+    [route({ rewrite: { prefix: '//evil.example' } }), 'routes/0/rewrite/prefix', /one slash/],
+    [route({ rewrite: { fullPath: '/ü' } }), 'routes/0/rewrite/fullPath', /percent-encoded/],
+    [route({ rewrite: { hostname: 'a\u0001b' } }), 'routes/0/rewrite/hostname', /hostname/],
+    [responds({ headers: { 'a b': '1' } }), 'routes/0/respond/headers/a b', /no header that can be set/],
+    [responds({ headers: { 'Content-Length': '1' } }), 'routes/0/respond/headers/Content-Length', /no header that can/],
+    [responds({ headers: { a: 'line\nbreak' } }), 'routes/0/respond/headers/a', /control characters/],
     [route({ rateLimit: '100 per minute' }), 'routes/0/rateLimit', /like "100\/1m/],
     [route({ rateLimit: 'gold' }), 'routes/0/rateLimit', /there is no limit "gold"/],
     [route({ rateLimit: ['100/1m', { limit: '5' }] }), 'routes/0/rateLimit/1/limit', /windows/],

@@ -146,6 +146,11 @@ export class Exchange {
     return this.peerTrusted ? firstEntry(this.req.headers[name]) : undefined;
   }
 
+  /** The host that the client asked for, with its port: as a trusted peer says in `X-Forwarded-Host`, else `Host`. Empty for none. */
+  get host(): string {
+    return this.trustedField('x-forwarded-host') || this.prefixes?.host || this.req.headers.host || '';
+  }
+
   /** The scheme that the client used: as a trusted peer says in `X-Forwarded-Proto`, else that of the connection. */
   get scheme(): string {
     return this.trustedField('x-forwarded-proto') || schemeOf(this.req.socket);

@@ -33,7 +33,8 @@ const OURS = new Set([
   'upgrade',
 ]);
 
-const values: Check = described(
+/** An object of headers that can be set, each with its value. */
+export const headerValues: Check = described(
   (value) => {
     if (!isPlainObject(value)) return 'must be an object: a value for each header';
     return Object.entries(value).flatMap(([name, one]) =>
@@ -50,8 +51,8 @@ const values: Check = described(
 export const headerRules: Check = group<HeaderRules, HeaderRules>(
   {},
   {
-    set: optional(values),
-    add: optional(values),
+    set: optional(headerValues),
+    add: optional(headerValues),
     remove: optional(listOf('header', text(TOKEN, 'must be a header name'))),
   },
 );
@@ -78,7 +79,9 @@ function template(value: string): Template {
 }
 
 /** A fact such as the name of a consumer may have characters that no header can hold. */
-const sendable = (fact: string): string => fact.replaceAll(/[^\t\x20-\x7e]/g, (one) => encodeURIComponent(one));
+const sendable = (fact: string): string =>
+  // Half a surrogate pair, which JSON can hold, cannot be encoded.
+  fact.toWellFormed().replaceAll(/[^\t\x20-\x7e]/gu, (one) => encodeURIComponent(one));
 
 /** Names in lower case, each with its value. */
 export const templates = (

@@ -1,4 +1,5 @@
-import { type Check, group, optional, text } from '../core/options.ts';
+import { type Check, described, group, optional, text } from '../core/options.ts';
+import { isAuthority } from '../ingress/request-target.ts';
 
 /** What becomes of the target of a request before it is forwarded. Give `prefix` or `fullPath`, not both. */
 export interface RewriteOptions {
@@ -29,8 +30,9 @@ export function replacePrefix(path: string, prefix: string, replacement: string)
   return start === '' ? `/${rest.replace(/^\/+/, '')}` : start + rest;
 }
 
-/** The target that is forwarded. */
+/** The target that is forwarded. `*`, the target of `OPTIONS` for a whole server, has no path to rewrite. */
 export function rewriteTarget(target: string, prefix: string, rewrite: RewriteOptions): string {
+  if (!target.startsWith('/')) return target;
   const { path, query } = splitTarget(target);
   if (rewrite.fullPath !== undefined) return rewrite.fullPath + query;
   if (rewrite.prefix !== undefined) return replacePrefix(path, prefix, rewrite.prefix) + query;
@@ -38,7 +40,16 @@ export function rewriteTarget(target: string, prefix: string, rewrite: RewriteOp
 }
 
 /** A path that requests are sent to. */
-export const pathCheck: Check = text(/^\/[^?#\s]*$/, 'must be a path that begins with a slash');
+export const pathCheck: Check = text(
+  /^\/(?!\/)(?:(?![?#\\])[!-~])*$/,
+  'must be a path that begins with one slash: no query, no backslash, and percent-encoded where it is not ASCII',
+);
+
+const authorityCheck: Check = described(
+  (value) =>
+    typeof value === 'string' && isAuthority(value) ? undefined : 'must be a hostname, with a port or without',
+  { type: 'string' },
+);
 
 /** Says when both kinds of path are given. */
 export const onePath = (one: { readonly prefix?: unknown; readonly fullPath?: unknown }): string[] =>
@@ -49,7 +60,7 @@ export const rewriteCheck: Check = group<RewriteOptions, object>(
   {
     prefix: optional(pathCheck),
     fullPath: optional(pathCheck),
-    hostname: optional(text(/^[^\s/@]+$/, 'must be a hostname')),
+    hostname: optional(authorityCheck),
   },
   {},
   onePath,

@@ -156,7 +156,8 @@ const limitsOf = ({ algorithm, key: by }: RouteLimit, windows: string): IpRateLi
 });
 
 /** The name of a limiter is part of its keys in Redis, where some characters have a meaning. */
-const limiterName = (name: string): string => name.replaceAll(/[^\x20-\x7e]|["\\:{}]/g, encodeURIComponent);
+const limiterName = (name: string): string =>
+  name.toWellFormed().replaceAll(/[^\x20-\x7e]|["\\:{}]/gu, (one) => encodeURIComponent(one));
 
 function keyFunction(key: RouteLimit['key'] = 'address'): IpRateLimitOptions['key'] {
   if (key === 'address') return undefined;

@@ -2,7 +2,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { exchangeOf } from '../core/exchange.ts';
 import type { Middleware } from '../core/http.ts';
 import { type Check, group, integer, oneOf, optional, text } from '../core/options.ts';
-import { anyText, texts, without } from './check-forms.ts';
+import { headerValues } from '../proxy/header-rules.ts';
+import { anyText, without } from './check-forms.ts';
 import { onePath, pathCheck, rewriteTarget } from './rewrite.ts';
 
 /** A redirect to another URL. What is not given stays as it was in the request. */
@@ -36,7 +37,7 @@ export const redirectCheck: Check = group<RedirectOptions, object>(
   {},
   {
     scheme: optional(oneOf('http', 'https')),
-    hostname: optional(text(/^[^\s/@:]+$/, 'must be a hostname without port')),
+    hostname: optional(text(/^(?:[\w.~-]+|\[[\da-f:.]+\])$/i, 'must be a hostname without port')),
     port: optional(integer(1, 65_535)),
     prefix: optional(pathCheck),
     fullPath: optional(pathCheck),
@@ -52,7 +53,7 @@ export const redirectCheck: Check = group<RedirectOptions, object>(
 /** Checks of {@link FixedResponse}. */
 export const respondCheck: Check = group<FixedResponse, object>(
   {},
-  { status: optional(integer(200, 599)), headers: optional(texts), body: optional(anyText) },
+  { status: optional(integer(200, 599)), headers: optional(headerValues), body: optional(anyText) },
 );
 
 const DEFAULT_PORTS: Readonly<Record<string, number>> = { http: 80, https: 443 };
@@ -63,13 +64,14 @@ export function redirects(redirect: RedirectOptions, prefix: string): Middleware
     const exchange = exchangeOf(req, res);
     const scheme = redirect.scheme ?? exchange.scheme;
     // The port of the request belongs to its scheme and host: it goes with them.
-    const [, host = '', ownPort] = /^(\[[^\]]*\]|[^:]*)(?::(\d+))?$/.exec(req.headers.host ?? '') ?? [];
+    const [, asked = '', ownPort] = /^(\[[^\]]*\]|[^:]*)(?::(\d*))?$/.exec(exchange.host) ?? [];
     const keepsPort = redirect.scheme === undefined && redirect.hostname === undefined;
     const port = redirect.port ?? (keepsPort && ownPort ? Number(ownPort) : DEFAULT_PORTS[scheme]);
-    const authority = `${redirect.hostname ?? host}${port === DEFAULT_PORTS[scheme] ? '' : `:${port}`}`;
+    const host = redirect.hostname ?? asked;
+    const authority = port === undefined || port === DEFAULT_PORTS[scheme] ? host : `${host}:${port}`;
     const target = rewriteTarget(req.url ?? '/', prefix, redirect);
-    // A client of HTTP/1.0 need not say which host it means.
-    const location = authority === '' ? target : `${scheme}://${authority}${target}`;
+    // A client of HTTP/1.0 need not say which host it means. Two slashes in front would say it.
+    const location = host === '' ? target.replace(/^\/+/, '/') : `${scheme}://${authority}${target}`;
     res.writeHead(redirect.status ?? 302, { Location: location, 'Content-Length': 0 }).end();
   };
 }

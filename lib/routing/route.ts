@@ -88,7 +88,8 @@ function requestChanges(options: RouteOptions): Middleware | undefined {
       exchange.prefixes = { client: prefix, backend: backendPrefix, host: req.headers.host };
       if (removesPrefix(rewrite, prefix)) {
         const outer = exchange.trustedField('x-forwarded-prefix') ?? '';
-        req.headers['x-forwarded-prefix'] = outer.replace(/\/+$/, '') + prefix;
+        // Express has cut the path off that the router is mounted at.
+        req.headers['x-forwarded-prefix'] = outer.replace(/\/+$/, '') + (exchange.req.baseUrl ?? '') + prefix;
       }
       req.url = rewriteTarget(req.url ?? '/', prefix, rewrite);
       if (rewrite.hostname !== undefined) req.headers.host = rewrite.hostname;

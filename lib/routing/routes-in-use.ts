@@ -47,17 +47,22 @@ class Kept<D, R> {
 
   /** Those of this generation that were not in the one before. */
   get added(): R[] {
-    return runningOf(this.all).filter((one) => !runningOf(this.#before).includes(one));
+    return without(this.all, this.#before);
   }
 
   /** Those of the generation before that are not in this one. */
   get removed(): R[] {
-    return runningOf(this.#before).filter((one) => !runningOf(this.all).includes(one));
+    return without(this.#before, this.all);
   }
 }
 
 const runningOf = <D, R>(all: ReadonlyMap<string, Running<D, R>>): R[] =>
   [...all.values()].map(({ running }) => running);
+
+function without<D, R>(all: ReadonlyMap<string, Running<D, R>>, others: ReadonlyMap<string, Running<D, R>>): R[] {
+  const known = new Set(runningOf(others));
+  return runningOf(all).filter((one) => !known.has(one));
+}
 
 /** A service whose backends alone change goes on: `setBackends()` knows which of them stay. */
 function keepsProxy(before: ServiceOptions, now: ServiceOptions): boolean {
@@ -88,8 +93,9 @@ export class RoutesInUse {
       for (const [name, options] of Object.entries(declaration.services)) {
         this.#kept.services.get(name, options, () => sharedProxy({ ...options, name, events: shared.events }));
       }
+      const services = new Map([...this.#kept.services.all].map(([name, { running }]) => [name, running]));
       this.table = new RouteTable(
-        declaration.routes.map((match) => ({ route: this.#route(match, declaration, shared), match })),
+        declaration.routes.map((match) => ({ route: this.#route(match, services, declaration, shared), match })),
       );
     } catch (error) {
       void closeAll(this.#addedParts());
@@ -123,7 +129,12 @@ export class RoutesInUse {
     ]);
   }
 
-  #route(options: RouteOptions, { rateLimits = {}, authentication = {} }: Declaration, shared: Shared): Route {
+  #route(
+    options: RouteOptions,
+    services: ReadonlyMap<string, SharedProxy>,
+    { rateLimits = {}, authentication = {} }: Declaration,
+    shared: Shared,
+  ): Route {
     const name = routeName(options);
     const limiters = [options.rateLimit ?? []].flat().map((limit, index) => {
       if (typeof limit === 'string' && Object.hasOwn(rateLimits, limit))
@@ -133,7 +144,7 @@ export class RoutesInUse {
     });
     const authenticator = this.#authenticator(name, options.authentication, authentication, shared);
     return makeRoute(options, {
-      services: new Map([...this.#kept.services.all].map(([service, { running }]) => [service, running])),
+      services,
       limiters,
       authenticate: authenticator?.middleware,
       breaker: this.#kept.breakers.get(name, options.circuit, () => routeBreaker(options, shared.events)),

@@ -3,10 +3,12 @@ import { GatewayEvents } from '../core/events.ts';
 import { exchangeOf } from '../core/exchange.ts';
 import type { Middleware, Next } from '../core/http.ts';
 import { resolveOptions } from '../core/options.ts';
-import { reject } from '../core/reject.ts';
+import { handlerError } from '../core/outcome.ts';
+import { reject, respond } from '../core/reject.ts';
 import { requestGuard } from '../ingress/request-guard.ts';
 import { toOriginForm } from '../proxy/filtered-requests.ts';
 import type { RoundRobinProxy } from '../proxy/round-robin-proxy.ts';
+import { without } from './check-forms.ts';
 import { preflightMethod } from './cors.ts';
 import {
   type Declaration,
@@ -73,7 +75,7 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
     const { path, query } = splitTarget(req.url ?? '/');
     const { table } = inUse;
     const wanted = {
-      hostname: table.usesHostnames ? hostnameOf(exchange.trustedField('x-forwarded-host') ?? req.headers.host) : '',
+      hostname: table.usesHostnames ? hostnameOf(exchange.host) : '',
       path,
       search: query.slice(1),
       method,
@@ -88,7 +90,9 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
     found.route.handle(req, res, (error) => {
       // The app's own handlers know the path that the client sent.
       if (url !== undefined) req.url = url;
-      undo(error);
+      // A plain server gives no `next`.
+      if (undo === undefined) respond(exchange, handlerError(error, res.headersSent));
+      else undo(error);
     });
   }
 
@@ -114,7 +118,8 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
           unmet: conditions.unmet(request),
         })),
       setDeclaration(declaration: Declaration): void {
-        const next = check({ ...given, ...declaration });
+        // What the new declaration leaves out is gone.
+        const next = check({ ...without(given, 'rateLimits', 'authentication'), ...declaration });
         inUse = inUse.replacedBy(next, shared);
       },
       ready: () => inUse.ready(),
@@ -128,8 +133,7 @@ const check = (given: ServiceRouterOptions) =>
   resolveOptions('serviceRouter', given, serviceRouterDefaults, serviceRouterChecks, {}, declarationProblems);
 
 /** The hostname of a `Host` header: lower case, without port and trailing dot. */
-export function hostnameOf(host: string | undefined): string {
-  if (host === undefined) return '';
+export function hostnameOf(host: string): string {
   const port = host.lastIndexOf(':');
   // A colon inside brackets is part of an IPv6 address.
   const name = port > host.lastIndexOf(']') ? host.slice(0, port) : host;

@@ -9,6 +9,8 @@ const shop: UrlMapping = {
 };
 const moved: UrlMapping = { ...shop, backendPrefix: '/v2' };
 const plain: UrlMapping = { ...shop, clientPrefix: '' };
+/** HTTP/1.0 lets a client name no host. */
+const hostless: UrlMapping = { ...shop, clientOrigin: '' };
 const root: UrlMapping = { ...shop, clientPrefix: '', backendPrefix: '/app' };
 
 describe('URLs of a backend that is known by another path and host', () => {
@@ -48,6 +50,13 @@ describe('URLs of a backend that is known by another path and host', () => {
     [plain, '/cart', '/cart'],
     [plain, 'http://127.0.0.1:3003/cart', 'https://example.com/cart'],
     [root, '/app/cart', '/cart'],
+    [root, '/app', '/'],
+    [root, '/app?a', '/?a'],
+    [root, '/app//evil.example/', '/evil.example/'],
+    [root, '/app/\\evil.example/', '/evil.example/'],
+    [root, 'http://shop.internal/app//evil.example/', 'https://example.com/evil.example/'],
+    [hostless, 'http://shop.internal/cart', '/shop/cart'],
+    [{ ...hostless, clientPrefix: '' }, 'http://shop.internal//evil.example/', '/evil.example/'],
   ])('%#: %j %s becomes %s', (mapping, url, expected) => {
     expect(publicUrl(url, mapping)).toBe(expected);
   });
@@ -71,6 +80,8 @@ describe('URLs of a backend that is known by another path and host', () => {
     ['a=/; Domain=shop.internal; Secure', 'a=/; Secure'],
     ['a=1; domain=.SHOP.internal', 'a=1'],
     ['a=1; Domain=example.com', 'a=1; Domain=example.com'],
+    ['__Host-a=1; Path=/; Secure', '__Host-a=1; Path=/; Secure'],
+    ['__Secure-a=1; Path=/; Secure', '__Secure-a=1; Path=/shop; Secure'],
   ])('Set-Cookie: %s becomes %s', (cookie, expected) => {
     expect(publicCookie(cookie, shop)).toBe(expected);
   });

@@ -27,6 +27,8 @@ describe('a target is rewritten', () => {
     ['/old?x=/y?z', '/old', { fullPath: '/new' }, '/new?x=/y?z'],
     ['/shop/cart', '/shop', { hostname: 'shop.internal' }, '/shop/cart'],
     ['/shop/cart', '/shop', {}, '/shop/cart'],
+    ['*', '', { prefix: '/base' }, '*'],
+    ['*', '', { fullPath: '/base' }, '*'],
   ])('%s under %s, %j', (target, prefix, rewrite, expected) => {
     expect(rewriteTarget(target, prefix, rewrite)).toBe(expected);
   });

@@ -57,7 +57,8 @@ export function requestHead(
   const { names } = rules;
   const { peerTrusted } = exchange;
   pushEndToEndHeaders(fields, req, { names, peerTrusted, keepsCase: true, written: isDecoded ? ENCODING : undefined });
-  pushForwardingHeaders(fields, exchange, rules, target.host);
+  // A route may have put another hostname in `Host`: the backend learns here which one the client used.
+  pushForwardingHeaders(fields, exchange, rules, exchange.prefixes?.host ?? target.host);
   return { path: target.path, fields };
 }
 

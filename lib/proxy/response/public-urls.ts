@@ -2,7 +2,7 @@
 export interface UrlMapping {
   readonly clientPrefix: string;
   readonly backendPrefix: string;
-  /** Scheme, host and port of the request. */
+  /** Scheme, host and port of the request. Empty when the request names no host, as HTTP/1.0 allows. */
   readonly clientOrigin: string;
   /** Hosts, with their ports, by which the backend may call itself. */
   readonly backendHosts: readonly string[];
@@ -14,7 +14,8 @@ export function publicUrl(url: string, mapping: UrlMapping): string {
   if (start === '') return publicPath(url, mapping);
   const isOurs = isHost(host, mapping.backendHosts) || isHost(host, [hostOf(mapping.clientOrigin)]);
   if (!isOurs) return url;
-  return mapping.clientOrigin + publicPath(rest.startsWith('/') ? rest : `/${rest}`, mapping);
+  const path = publicPath(rest.startsWith('/') ? rest : `/${rest}`, mapping);
+  return mapping.clientOrigin === '' ? rooted(path) : mapping.clientOrigin + path;
 }
 
 /** A path that begins with a slash, with its query. A reference relative to the path of the request needs no change. */
@@ -22,8 +23,16 @@ function publicPath(path: string, { clientPrefix, backendPrefix }: UrlMapping): 
   if (clientPrefix === backendPrefix || !path.startsWith('/')) return path;
   // A backend that heeds X-Forwarded-Prefix has written it already.
   if (clientPrefix !== '' && isUnder(path, clientPrefix) && !isUnder(clientPrefix, backendPrefix || '//')) return path;
-  return isUnder(path, backendPrefix) ? clientPrefix + path.slice(backendPrefix.length) : path;
+  if (!isUnder(path, backendPrefix)) return path;
+  const rest = path.slice(backendPrefix.length);
+  return clientPrefix === '' ? rooted(rest) : clientPrefix + rest;
 }
+
+/**
+ * A path with one slash in front. `/app//evil.example` without `/app` would begin with `//`, which is a hostname (RFC 3986 §4.2);
+ * browsers read a backslash there as a slash.
+ */
+const rooted = (path: string): string => `/${path.replace(/^[/\\]+/, '')}`;
 
 /** The value of `Refresh`: seconds, and perhaps a URL. */
 export function publicRefresh(value: string, mapping: UrlMapping): string {
@@ -31,14 +40,18 @@ export function publicRefresh(value: string, mapping: UrlMapping): string {
   return start === undefined || !url ? value : start + quote + publicUrl(url, mapping) + quote;
 }
 
-/** A `Set-Cookie` value (RFC 6265 §4.1): its path moves, and a domain that is the backend's own host goes, so that the client's holds. */
+/**
+ * A `Set-Cookie` value (RFC 6265 §4.1): its path moves, and a domain that is the backend's own host goes, so that the client's holds.
+ * Browsers accept a cookie whose name begins with `__Host-` with `Path=/` only, so its path stays.
+ */
 export function publicCookie(cookie: string, mapping: UrlMapping): string {
   const [pair = '', ...attributes] = cookie.split(';');
+  const keepsPath = /^\s*__Host-/i.test(pair);
   const kept = attributes.flatMap((attribute) => {
     const equals = attribute.indexOf('=');
     const name = (equals === -1 ? attribute : attribute.slice(0, equals)).trim().toLowerCase();
     const value = equals === -1 ? '' : attribute.slice(equals + 1).trim();
-    if (name === 'path') return [attribute.slice(0, equals + 1) + cookiePath(value, mapping)];
+    if (name === 'path') return [keepsPath ? attribute : attribute.slice(0, equals + 1) + cookiePath(value, mapping)];
     const isOurs = name === 'domain' && isHost(value.replace(/^\./, ''), mapping.backendHosts.map(withoutPort));
     return isOurs ? [] : [attribute];
   });

@@ -103,11 +103,12 @@ function rewriteUrls(headers: Record<string, string | string[] | undefined>, exc
 /** How a client knows what the backend calls by another path and host. */
 function mappingOf(exchange: Exchange): UrlMapping {
   const { req, backend, prefixes } = exchange;
+  const { host } = exchange;
   return {
     // What Express cut off a mounted router's path is missing at the backend as well.
     clientPrefix: (req.baseUrl ?? '') + (prefixes?.client ?? ''),
     backendPrefix: prefixes?.backend ?? '',
-    clientOrigin: `${exchange.scheme}://${exchange.trustedField('x-forwarded-host') ?? prefixes?.host ?? req.headers.host ?? ''}`,
+    clientOrigin: host !== '' ? `${exchange.scheme}://${host}` : '',
     backendHosts: [
       backend === undefined ? '' : new URL(backend).host,
       prefixes === undefined ? '' : (req.headers.host ?? ''),
