@@ -4,6 +4,7 @@ import {
   boolean,
   type Check,
   type Checks,
+  described,
   durationMs,
   type ForeignOptions,
   func,
@@ -37,11 +38,15 @@ type Given = Omit<IpRateLimitOptions, 'redis'> & { redis?: RedisClient | RedisUr
 export type IpRateLimitSettings = Given &
   typeof IP_RATE_LIMIT_DEFAULTS & { readonly prefix: string; readonly quotas: readonly Quota[] };
 
-const redis: Check = (value) => {
-  if (!(value instanceof RedisUrl)) return redisClientProblem(value);
-  // As a list, because the value would be shown behind a single text, and is none that was given.
-  return value.problem === undefined ? undefined : [value.problem];
-};
+const redis: Check = described(
+  (given) => {
+    const value = typeof given === 'string' ? new RedisUrl(given) : given;
+    if (!(value instanceof RedisUrl)) return redisClientProblem(value);
+    // As a list, because the value would be shown behind a single text, and is none that was given.
+    return value.problem === undefined ? undefined : [value.problem];
+  },
+  { type: 'string' },
+);
 
 const counter: Check = (value) => {
   const { ask, processes } = (value ?? {}) as Partial<CounterLink>;
