@@ -6,7 +6,7 @@ const PAGE_BYTES = 4_096;
 /** Room for some 400 ports that listen. */
 const MOST_PAGES = 16;
 
-/** How many connections wait in the kernel to be accepted on a port. 0 where nobody can know, as on anything but Linux. */
+/** How many connections wait in the kernel to be accepted on a port. 0 where the system does not tell, as on all but Linux. */
 export function acceptQueueLength(port: number): number {
   return Math.max(...TABLES.map((table) => lengthIn(table, port)));
 }
