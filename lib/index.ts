@@ -199,6 +199,7 @@ export type {
 export { assertTrustProxy, type TrustProxy } from './rate-limit/trust-proxy.ts';
 export type { CorsOptions } from './routing/cors.ts';
 export {
+  assertDeclaration,
   type Declaration,
   type RouteOptions,
   type ServiceOptions,
@@ -213,6 +214,7 @@ export type { RouteLimit } from './routing/route-limits.ts';
 export type { MatchedRequest, RouteMatch } from './routing/route-match.ts';
 export type { FixedResponse, RedirectOptions } from './routing/route-response.ts';
 export {
+  type PreparedDeclaration,
   type RouteStatus,
   type ServiceRouter,
   serviceRouter,

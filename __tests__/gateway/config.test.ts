@@ -23,6 +23,8 @@ const DEFAULTS = {
   tls: undefined,
   backendTls: { ca: undefined, cert: undefined, key: undefined },
   backends: ['http://localhost:8081', 'http://localhost:8082'],
+  gatewayFile: undefined,
+  declaration: undefined,
   backendsFile: undefined,
   dns: { refreshMs: 30_000, servers: undefined },
   loadBalancing: 'round-robin',
@@ -30,6 +32,7 @@ const DEFAULTS = {
   adaptiveConcurrency: false,
   redisUrl: undefined,
   trustProxy: false,
+  isRateLimited: true,
   rateLimit: {
     algorithm: 'sliding-window',
     limit: 100,

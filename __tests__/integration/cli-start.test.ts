@@ -94,7 +94,7 @@ describe('expressway start', () => {
       const { code, out, err } = await cli(['start', ...args]);
       expect([code, out]).toEqual([2, '']);
       expect(err).toContain('--backend http://localhost:3000');
-      expect(err).toContain('BACKENDS or BACKENDS_FILE');
+      expect(err).toContain('BACKENDS, BACKENDS_FILE or GATEWAY_CONFIG');
       expect(err).toContain('Try: expressway start --help');
     }
   });

@@ -49,6 +49,7 @@ const IMPORTER: Readonly<Record<string, string>> = {
   'rate-limit-redis': 'rate-limit',
   redis: 'rate-limit',
   ioredis: 'rate-limit',
+  yaml: 'gateway',
 };
 
 /** `lib/proxy/a.ts` is of `proxy`, `lib/index.ts` of `index`. Nothing for a package. */

@@ -14,6 +14,7 @@ import { adminOptions } from './admin/admin-options.ts';
 import { type AdminOptions, type AdminView, createAdminServer, type Phase } from './admin/admin-server.ts';
 import { BackendsFile } from './config/backends-file.ts';
 import type { Config } from './config/config.ts';
+import { GatewayFile } from './config/declaration/gateway-file.ts';
 import type { Environment } from './config/env-file.ts';
 import { readTlsFiles } from './config/tls-files.ts';
 import { type AppFactory, type HostedApp, middlewareOptions, proxiesOf } from './hosted-app.ts';
@@ -26,11 +27,23 @@ import { type Lines, type Observer, observe } from './observing/observe.ts';
 import { withinOpenFiles } from './open-files.ts';
 import type { PreparedReload, ReloadPart } from './reload/prepared-reload.ts';
 import { Reload } from './reload/reload.ts';
-import { backendsPart, backendTlsPart, certificatePart, limitsPart, logLevelPart } from './reload/reload-parts.ts';
+import {
+  backendsPart,
+  backendTlsPart,
+  certificatePart,
+  declaredNames,
+  limitsPart,
+  logLevelPart,
+  routerPart,
+} from './reload/reload-parts.ts';
 import { standardApp } from './standard-app.ts';
+import { StartError } from './start-error.ts';
 
 /** As long as a request's head may take, by default. */
 const HANDSHAKE_TIMEOUT_MS = 15_000;
+
+const NO_ROUTER =
+  'GATEWAY_CONFIG: this app has no service router: mount serviceRouter(options.router) and return it as router, or leave the variable empty';
 
 export interface GatewayDeps {
   /** Makes the app. Default: {@link standardApp}. */
@@ -64,6 +77,7 @@ interface GatewayParts extends Required<Pick<GatewayDeps, 'app' | 'log' | 'lines
   readonly worker: WorkerContext | undefined;
   /** Watched. */
   readonly file: BackendsFile | undefined;
+  readonly gatewayFile: GatewayFile | undefined;
   readonly state: GatewayState;
   /** Of the admin listener. */
   readonly adminConnections: number;
@@ -81,7 +95,7 @@ export class Gateway implements AdminView {
   /** What an operator sees and does, through whichever listener. */
   readonly operator: AdminOptions;
   readonly #admin: Server | undefined;
-  readonly #file: BackendsFile | undefined;
+  readonly #watched: readonly (BackendsFile | GatewayFile)[];
   readonly #reload: Reload;
   readonly #reloadParts: { readonly backends: readonly ReloadPart[]; readonly others: readonly ReloadPart[] };
   readonly #startedAt = Date.now();
@@ -91,14 +105,16 @@ export class Gateway implements AdminView {
   #adminUrl: string | undefined;
 
   constructor(config: Config, parts: GatewayParts) {
-    const { log, lines, events, environment, worker, file, state, adminConnections: maxConnections } = parts;
+    const { log, lines, events, environment, worker, file, gatewayFile, state } = parts;
+    const { adminConnections: maxConnections } = parts;
     this.#config = config;
     this.#log = log;
     this.#worker = worker;
     const options = middlewareOptions(config, events, worker?.counter);
     this.#hosted = parts.app({ config, options, events, log });
+    if (config.declaration !== undefined && this.#hosted.router === undefined) throw new StartError([NO_ROUTER]);
     this.#observer = observe({ config, events, log, lines, state }, this.#hosted);
-    const { app, limiter, proxy } = this.#hosted;
+    const { app, limiter, proxy, router } = this.#hosted;
     const made = expressServerOptions(app);
     this.#server =
       config.tls === undefined
@@ -113,7 +129,7 @@ export class Gateway implements AdminView {
     this.#server.on('request', listener);
     this.#server.on('upgrade', upgradeHandler(listener));
     this.#observer.feed?.countConnections(this.#server);
-    this.#file = file;
+    this.#watched = [file, gatewayFile].filter((one) => one !== undefined);
     this.#reload = new Reload(config, environment, log, state);
     this.operator = adminOptions(() => this.#reload.config, this.#hosted, this.#observer, log);
     this.#admin =
@@ -125,7 +141,10 @@ export class Gateway implements AdminView {
           })
         : undefined;
     this.#reloadParts = {
-      backends: proxy === undefined ? [] : [backendsPart(proxy, file)],
+      backends: [
+        ...(proxy === undefined ? [] : [backendsPart(proxy, file)]),
+        ...(router === undefined ? [] : [routerPart(router, gatewayFile, () => this.#observer.refresh())]),
+      ],
       others: [
         certificatePart(this.#server),
         ...(proxy === undefined ? [] : [backendTlsPart(proxy, config)]),
@@ -167,12 +186,14 @@ export class Gateway implements AdminView {
 
   async open(): Promise<void> {
     const { host, port, admin } = this.#config;
-    this.#file?.watch(() => void this.#reload.run('the file has changed', this.#reloadParts.backends));
+    for (const one of this.#watched)
+      one.watch(() => void this.#reload.run('the file has changed', this.#reloadParts.backends));
     // The operator's listener first: traffic is taken only once everything else stands.
     if (this.#admin && admin) this.#adminUrl = await this.#listen(this.#admin, ADMIN, admin);
     // Names are looked up by now, as far as they can be: the first requests need not get 503. And what Redis has counted is known.
     const proxies = proxiesOf(this.#hosted);
-    await Promise.all([...proxies.map((proxy) => proxy.ready()), this.#hosted.limiter?.ready()]);
+    const { limiter, router } = this.#hosted;
+    await Promise.all([...proxies.map((proxy) => proxy.ready()), limiter?.ready(), router?.ready()]);
     for (const { proxy: name, backend, held } of this.#worker?.operatorStates ?? []) {
       for (const proxy of proxies) if (proxy.name === name) proxy[held === 'drained' ? 'drain' : 'isolate'](backend);
     }
@@ -180,7 +201,7 @@ export class Gateway implements AdminView {
     this.#isOpen = true;
     // A primary says it once for all its workers.
     const level = this.#worker === undefined ? 'info' : 'debug';
-    this.#log[level]({ url: this.#url, host, adminUrl: this.#adminUrl, backends: this.#config.backends }, 'listening');
+    this.#log[level]({ url: this.#url, host, adminUrl: this.#adminUrl, ...servedBy(this.#config) }, 'listening');
   }
 
   /**
@@ -205,7 +226,7 @@ export class Gateway implements AdminView {
   }
 
   async #close(): Promise<void> {
-    this.#file?.close();
+    for (const one of this.#watched) one.close();
     this.#reload.close();
     const left = await this.#shutdown.close();
     if (left.requests + left.streams + left.upgrades > 0) this.#log.warn(left, 'shutdown timeout: cut what still ran');
@@ -224,10 +245,10 @@ export class Gateway implements AdminView {
   }
 
   async #release(): Promise<void> {
-    const proxies = proxiesOf(this.#hosted);
+    const { limiter, proxy, proxies = [], router } = this.#hosted;
     const released = await Promise.allSettled([
-      this.#hosted.limiter?.close(),
-      ...proxies.map((proxy) => proxy.close()),
+      ...[limiter, proxy, router].map((part) => part?.close()),
+      ...proxies.map((one) => one.close()),
     ]);
     await this.#observer.close();
     // Last, so that the operator can watch to the end.
@@ -245,6 +266,10 @@ export class Gateway implements AdminView {
   }
 }
 
+/** For the log: what is behind the gateway. */
+export const servedBy = ({ declaration, backends }: Pick<Config, 'declaration' | 'backends'>): object =>
+  declaration === undefined ? { backends } : declaredNames(declaration);
+
 /** The app with a record of each request around it, and with what it left undone behind it. */
 function observed({ app }: HostedApp, { middleware }: Observer, log: Logger): RequestListener {
   const end = finalHandler(log);
@@ -259,6 +284,7 @@ function observed({ app }: HostedApp, { middleware }: Observer, log: Logger): Re
 /**
  * @throws {ListenError} when a port cannot be had; nothing is left open then.
  * @throws {BackendsError} when BACKENDS_FILE holds no usable list.
+ * @throws {GatewayFileError} when GATEWAY_CONFIG holds no usable declaration.
  */
 export async function startGateway(config: Config, deps: GatewayDeps = {}): Promise<Gateway> {
   const log = deps.log ?? createLogger(config.logLevel);
@@ -266,13 +292,16 @@ export async function startGateway(config: Config, deps: GatewayDeps = {}): Prom
   const events = deps.events ?? new GatewayEvents();
   logEvents(events, log);
   const { environment, worker } = deps;
-  const isWatched = config.backendsFile !== undefined && worker === undefined;
-  const file = isWatched ? new BackendsFile(config.backendsFile as string) : undefined;
+  const watched = worker === undefined ? config : undefined;
+  const file = watched?.backendsFile === undefined ? undefined : new BackendsFile(watched.backendsFile);
+  const variables = () => environment?.read().variables ?? process.env;
+  const gatewayFile = watched?.gatewayFile === undefined ? undefined : new GatewayFile(watched.gatewayFile, variables);
   const backends = (await file?.read()) ?? config.backends;
-  const { config: fitting, adminConnections } = withinOpenFiles({ ...config, backends }, log);
+  const declaration = (await gatewayFile?.read()) ?? config.declaration;
+  const { config: fitting, adminConnections } = withinOpenFiles({ ...config, backends, declaration }, log);
   const { app = standardApp } = deps;
   const { state = new GatewayState() } = deps;
-  const parts = { app, log, lines, events, environment, worker, file, state, adminConnections };
+  const parts = { app, log, lines, events, environment, worker, file, gatewayFile, state, adminConnections };
   const gateway = new Gateway(fitting, parts);
   try {
     await gateway.open();

@@ -10,6 +10,8 @@ import type {
   RequestGuardOptions,
   RoundRobinProxy,
   RoundRobinProxyOptions,
+  ServiceRouter,
+  ServiceRouterOptions,
 } from '../index.ts';
 import type { Config } from './config/config.ts';
 import { readBackendTls } from './config/tls-files.ts';
@@ -33,6 +35,8 @@ export interface MiddlewareOptions {
   readonly limiter: IpRateLimitOptions;
   readonly breaker: CircuitBreakerOptions;
   readonly proxy: RoundRobinProxyOptions;
+  /** Only with `GATEWAY_CONFIG`: what the file declares. */
+  readonly router: ServiceRouterOptions | undefined;
 }
 
 /**
@@ -46,13 +50,18 @@ export interface HostedApp {
   readonly breaker?: CircuitBreaker | undefined;
   /** Follows `BACKENDS`, `BACKENDS_FILE` and `BACKEND_*` at a reload. */
   readonly proxy?: RoundRobinProxy | undefined;
+  /** Follows the file `GATEWAY_CONFIG`. Its proxies are on the status page, too. */
+  readonly router?: ServiceRouter | undefined;
   /** Further proxies, each with a `name` of its own. No variable configures them. */
   readonly proxies?: readonly RoundRobinProxy[] | undefined;
 }
 
-/** All proxies of an app. */
-export const proxiesOf = ({ proxy, proxies = [] }: HostedApp): readonly RoundRobinProxy[] =>
-  proxy === undefined ? proxies : [proxy, ...proxies];
+/** All proxies of an app, as they are now: a reload may give the router others. */
+export const proxiesOf = ({ proxy, proxies = [], router }: HostedApp): readonly RoundRobinProxy[] => [
+  ...(proxy === undefined ? [] : [proxy]),
+  ...proxies,
+  ...(router?.services.values() ?? []),
+];
 
 /** Makes the app, once in each process that serves. */
 export type AppFactory = (host: Host) => HostedApp;
@@ -72,12 +81,20 @@ export function limitsOf({ rateLimit, redisUrl }: Config, counter: CounterLink |
 /** @throws {TlsFilesError} when a file for backends over https cannot be used. */
 export function middlewareOptions(config: Config, events: GatewayEvents, counter?: CounterLink): MiddlewareOptions {
   const { ambiguousPaths, mergeSlashes, trustProxy, redisUrl, circuit } = config;
-  const store = redisUrl === undefined && counter !== undefined ? { counter } : { redis: redisUrl };
+  const isCounted = redisUrl === undefined && counter !== undefined;
+  const store = isCounted ? { counter } : { redis: redisUrl };
+  const limits = limitsOf(config, counter);
+  const { onStoreError, ipv6Subnet, storeTimeoutMs } = limits;
   return {
     shedding: { maxDelayMs: config.maxDelayMs, events },
     guard: { ambiguousPaths, mergeSlashes, events },
-    limiter: { ...limitsOf(config, counter), ...store, trustProxy, events },
+    limiter: { ...limits, ...store, trustProxy, events },
     breaker: { ...circuit, name: 'route', events },
+    router: config.declaration && {
+      ...config.declaration,
+      limiter: { ...store, onStoreError, ipv6Subnet, storeTimeoutMs, trustProxy },
+      events,
+    },
     proxy: {
       backends: config.backends,
       dns: config.dns,

@@ -47,13 +47,15 @@ export const filesFor = (connections: number, backends: number): number =>
 
 /** Lowers `MAX_CONNECTIONS` to what the limit of open files allows, and logs it: as a warning where an operator has chosen the number. */
 export function withinOpenFiles(config: Config, log: Logger, limit: number = openFileLimit()) {
-  const { bounds, backends } = config;
-  const { connections, adminConnections } = shareOut(limit, backends.length);
+  const { bounds, backends, declaration } = config;
+  const all = declaration === undefined ? [backends] : Object.values(declaration.services).map((one) => one.backends);
+  const { length: count } = all.flat();
+  const { connections, adminConnections } = shareOut(limit, count);
   const wanted = bounds.maxConnections;
   const fits = wanted === 0 ? connections === Number.POSITIVE_INFINITY : wanted <= connections;
   if (fits) return { config, adminConnections };
   const facts = { openFiles: limit, wanted, maxConnections: connections };
-  const needs = wanted === 0 ? 'a bound' : `${filesFor(wanted, backends.length)} open files`;
+  const needs = wanted === 0 ? 'a bound' : `${filesFor(wanted, count)} open files`;
   log[wanted === DEFAULT_MAX_CONNECTIONS ? 'info' : 'warn'](
     facts,
     `MAX_CONNECTIONS is lowered to ${connections}: ${wanted} needs ${needs}, and ulimit -n is ${limit}`,

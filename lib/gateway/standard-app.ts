@@ -1,16 +1,44 @@
 import express from 'express';
-import { circuitBreaker, compose, ipRateLimit, loadShedding, requestGuard, roundRobinProxy } from '../index.ts';
+import {
+  circuitBreaker,
+  compose,
+  ipRateLimit,
+  loadShedding,
+  requestGuard,
+  roundRobinProxy,
+  type ServiceRouterOptions,
+  serviceRouter,
+} from '../index.ts';
 import type { Host, HostedApp } from './hosted-app.ts';
 
 /** The app of `npx expressway start`: every middleware of the suite, as the variables say, as one layer of Express. */
-export function standardApp({ config, options }: Host): HostedApp {
+export function standardApp(host: Host): HostedApp {
+  const { config, options } = host;
+  if (options.router !== undefined) return routedApp(host, options.router);
   const limiter = ipRateLimit(options.limiter);
   // Scaled with the pool as it is then, so that one bad backend trips its own circuit and never the whole route's.
   const minimumRequests = () => config.circuit.minimumRequests * Math.max(1, proxy.status().length);
   const breaker = circuitBreaker({ ...options.breaker, minimumRequests });
   const proxy = roundRobinProxy(options.proxy);
-  const app = express();
-  app.disable('x-powered-by').disable('etag').set('query parser', false).set('trust proxy', config.trustProxy);
+  const app = emptyApp(host);
   app.use(compose(loadShedding(options.shedding), requestGuard(options.guard), limiter, breaker, proxy));
   return { app, limiter, breaker, proxy };
+}
+
+/** The services and routes of `GATEWAY_CONFIG` in place of one service. */
+function routedApp(host: Host, routes: ServiceRouterOptions): HostedApp {
+  const { config, options } = host;
+  // The router follows what the file says about paths. Before that, only what is bad in any case is rejected.
+  const guard = requestGuard({ ...options.guard, ambiguousPaths: 'pass', mergeSlashes: false });
+  const limiter = config.isRateLimited ? ipRateLimit(options.limiter) : undefined;
+  const router = serviceRouter(routes);
+  const app = emptyApp(host);
+  const before = [loadShedding(options.shedding), guard, ...(limiter === undefined ? [] : [limiter])];
+  app.use(compose(...before, router));
+  return { app, limiter, router };
+}
+
+function emptyApp({ config }: Host) {
+  const app = express();
+  return app.disable('x-powered-by').disable('etag').set('query parser', false).set('trust proxy', config.trustProxy);
 }

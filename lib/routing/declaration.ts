@@ -3,6 +3,7 @@ import {
   circuitBreakerChecks,
   circuitBreakerDefaults,
 } from '../circuit-breaker/circuit-breaker.ts';
+import { closestWord } from '../core/closest-word.ts';
 import { eventsCheck, type GatewayEvents } from '../core/events.ts';
 import { TOKEN } from '../core/http.ts';
 import {
@@ -16,6 +17,7 @@ import {
   isPlainObject,
   listOf,
   nonEmptyString,
+  OptionsError,
   optional,
   type Problem,
   recordOf,
@@ -112,8 +114,8 @@ export interface ServiceRouterOptions {
   /** Where the limits of all routes are counted, and other options that they share. Default: in this process. */
   limiter?: Omit<SharedLimiterOptions, 'events'>;
   /** How the router's own responses look. Default: problem documents for all clients. */
-  errors?: ErrorResponseOptions;
-  /** As in `requestGuard()`. Default `reject`. */
+  errors?: ErrorResponseOptions | undefined;
+  /** As in `requestGuard()`, also for services that have no `ambiguousPaths` of their own. Default `reject`. */
   ambiguousPaths?: AmbiguousPaths;
   /** Whether several slashes in a row become one, as in `requestGuard()`. Default true. */
   mergeSlashes?: boolean;
@@ -121,8 +123,8 @@ export interface ServiceRouterOptions {
   events?: GatewayEvents;
 }
 
-/** What `setDeclaration()` replaces. */
-export type Declaration = Pick<ServiceRouterOptions, 'services' | 'routes' | 'rateLimits' | 'authentication'>;
+/** What a file may declare, and what `setDeclaration()` replaces. */
+export type Declaration = Omit<ServiceRouterOptions, 'limiter' | 'events'>;
 
 const NAMED = 'of lower-case letters, digits and dashes, at most 63';
 
@@ -236,6 +238,31 @@ export const serviceRouterChecks: Checks<ServiceRouterOptions> = {
   events: optional(eventsCheck),
 };
 
+/** Checks of a {@link Declaration}, and the JSON Schema of a file with one. */
+export const declarationCheck: Check = group(
+  serviceRouterDefaults,
+  without(serviceRouterChecks, 'limiter', 'events'),
+  {},
+  (one) => declarationProblems(one as Declaration),
+);
+
+/**
+ * Checks a declaration without starting anything.
+ *
+ * @throws {OptionsError} that names every problem with its place, also of routes beside those that are bad themselves.
+ */
+export function assertDeclaration(given: unknown): asserts given is Declaration {
+  const problems = [declarationCheck(given) ?? []].flat() as Problem[];
+  if (problems.length === 0) return;
+  const badRoutes = new Set(problems.filter(({ path: [key] }) => key === 'routes').map(({ path: [, index] }) => index));
+  const { services, routes, rateLimits = {}, authentication = {} } = (given ?? {}) as Declaration;
+  if (isList(routes) && [services, rateLimits, authentication].every(isPlainObject)) {
+    const found = declarationProblems({ services, routes, rateLimits, authentication }, badRoutes);
+    problems.push(...found.filter(({ text }) => !problems.some((one) => one.text === text)));
+  }
+  throw new OptionsError('serviceRouter', problems);
+}
+
 /** The name of a route that has none: its methods, hostname and path. */
 export function routeName({ name, methods, hostnames: hosts, path: matched = '/' }: RouteOptions): string {
   if (name !== undefined) return name;
@@ -244,22 +271,27 @@ export function routeName({ name, methods, hostnames: hosts, path: matched = '/'
   return `${methods === undefined ? '' : `${methods.join('|')} `}${host}${shown}`;
 }
 
-/** What only the whole declaration shows: names that do not exist, and routes that can take no request. */
-export function declarationProblems({
-  services,
-  routes,
-  rateLimits = {},
-  authentication = {},
-}: ServiceRouterOptions): Problem[] {
+/**
+ * What only the whole declaration shows: names that do not exist, and routes that can take no request.
+ *
+ * @param skipped Positions of routes that are not looked at.
+ */
+export function declarationProblems(
+  { services, routes, rateLimits = {}, authentication = {} }: Declaration,
+  skipped: ReadonlySet<unknown> = new Set(),
+): Problem[] {
   const problems: Problem[] = [];
   const names = new Map<string, number>();
   const conditions = new Map<string, number>();
   for (const [index, one] of routes.entries()) {
+    if (skipped.has(index)) continue;
     const add = (key: string, problem: string) =>
       problems.push({ path: ['routes', index, key], text: `routes: route ${index + 1}: ${problem}` });
     const known = (key: string, what: string, name: string, all: object, where: string) => {
-      if (!Object.hasOwn(all, name))
-        add(key, `${key} must name one of ${where}: there is no ${what} ${shownValue(name)}`);
+      if (Object.hasOwn(all, name)) return;
+      const closest = closestWord(name, Object.keys(all));
+      const meant = closest === undefined ? '' : `: did you mean ${shownValue(closest)}?`;
+      add(key, `${key} must name one of ${where}: there is no ${what} ${shownValue(name)}${meant}`);
     };
     const name = routeName(one);
     const sameName = names.get(name);

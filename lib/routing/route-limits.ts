@@ -15,11 +15,11 @@ import {
   recordOf,
   text,
 } from '../core/options.ts';
-import { type IpRateLimiter, ipRateLimit } from '../rate-limit/ip-rate-limit.ts';
+import { type IpRateLimiter, ipRateLimit, type Limits } from '../rate-limit/ip-rate-limit.ts';
 import { IP_RATE_LIMIT_DEFAULTS, type IpRateLimitOptions } from '../rate-limit/ip-rate-limit-options.ts';
 import { IP_RATE_LIMIT_CHECKS } from '../rate-limit/ip-rate-limit-settings.ts';
 import { windowsCheck } from '../rate-limit/quota.ts';
-import { either, isList, isText } from './check-forms.ts';
+import { either, isList, isText, without } from './check-forms.ts';
 
 /** A limit of requests. */
 export interface RouteLimit {
@@ -101,11 +101,13 @@ export class RouteLimiter {
   readonly #limiter: IpRateLimiter;
   readonly #plans: ReadonlyMap<string, IpRateLimiter>;
   readonly #key: RouteLimit['key'];
+  readonly #shared: Limits;
 
   constructor(name: string, declared: RouteLimit, shared: SharedLimiterOptions) {
     const made = (limiter: string, limit: string) =>
       ipRateLimit({ ...shared, ...limitsOf(declared, limit), name: limiterName(limiter) });
     this.#key = declared.key;
+    this.#shared = without(shared, 'redis', 'counter', 'keyPrefix', 'trustProxy', 'events');
     this.#limiter = made(name, declared.limit);
     this.#plans = new Map(
       Object.entries(declared.plans ?? {}).map(([plan, limit]) => [plan, made(`${name}, plan ${plan}`, limit)]),
@@ -132,9 +134,9 @@ export class RouteLimiter {
 
   /** Other numbers for the same limit: what was counted stays. */
   replace(declared: RouteLimit): void {
-    this.#limiter.setLimits(limitsOf(declared, declared.limit));
+    this.#limiter.setLimits({ ...this.#shared, ...limitsOf(declared, declared.limit) });
     for (const [plan, limit] of Object.entries(declared.plans ?? {})) {
-      this.#plans.get(plan)?.setLimits(limitsOf(declared, limit));
+      this.#plans.get(plan)?.setLimits({ ...this.#shared, ...limitsOf(declared, limit) });
     }
   }
 

@@ -2,7 +2,13 @@ import { isDeepStrictEqual } from 'node:util';
 import type { CircuitBreaker } from '../circuit-breaker/circuit-breaker.ts';
 import type { GatewayEvents } from '../core/events.ts';
 import { type RoundRobinProxy, type SharedProxy, sharedProxy } from '../proxy/round-robin-proxy.ts';
-import { type Declaration, type RouteOptions, routeName, type ServiceOptions } from './declaration.ts';
+import {
+  type Declaration,
+  type RouteOptions,
+  routeName,
+  type ServiceOptions,
+  serviceRouterDefaults,
+} from './declaration.ts';
 import { makeRoute, type Route, routeBreaker } from './route.ts';
 import { type Authenticator, type RunningAuthenticator, startAuthenticator } from './route-authentication.ts';
 import { keepsLimiter, type RouteLimit, RouteLimiter, type SharedLimiterOptions } from './route-limits.ts';
@@ -90,7 +96,10 @@ export class RoutesInUse {
       breakers: new Kept(old?.breakers),
     };
     try {
-      for (const [name, options] of Object.entries(declaration.services)) {
+      const { ambiguousPaths = serviceRouterDefaults.ambiguousPaths } = declaration;
+      for (const [name, own] of Object.entries(declaration.services)) {
+        // What the router lets pass, its services do not reject.
+        const options = { ambiguousPaths, ...own };
         this.#kept.services.get(name, options, () => sharedProxy({ ...options, name, events: shared.events }));
       }
       const services = new Map([...this.#kept.services.all].map(([name, { running }]) => [name, running]));
@@ -104,13 +113,23 @@ export class RoutesInUse {
     this.proxies = new Map([...this.#kept.services.all].map(([name, { running }]) => [name, running.proxy]));
   }
 
-  /** @throws {OptionsError} and changes nothing, when the declaration cannot be used. */
-  replacedBy(declaration: Declaration, shared: Shared): RoutesInUse {
+  /**
+   * Starts what is new in a declaration. Nothing of this generation changes before `apply()`.
+   *
+   * @throws {OptionsError} and leaves nothing running, when the declaration cannot be used.
+   */
+  replacement(declaration: Declaration, shared: Shared) {
     const next = new RoutesInUse(declaration, shared, this);
-    for (const { declared, running } of next.#kept.services.changed) running.proxy.setBackends(declared.backends);
-    for (const { declared, running } of next.#kept.limiters.changed) running.replace(declared);
-    void closeAll(next.#removedParts());
-    return next;
+    return {
+      next,
+      apply() {
+        for (const { declared, running } of next.#kept.services.changed) running.proxy.setBackends(declared.backends);
+        for (const { declared, running } of next.#kept.limiters.changed) running.replace(declared);
+        // A moment later, so that whoever shows the services need not show one that is closed.
+        queueMicrotask(() => void closeAll(next.#removedParts()));
+      },
+      discard: () => void closeAll(next.#addedParts()),
+    };
   }
 
   async ready(): Promise<void> {

@@ -8,7 +8,6 @@ import { reject, respond } from '../core/reject.ts';
 import { requestGuard } from '../ingress/request-guard.ts';
 import { toOriginForm } from '../proxy/filtered-requests.ts';
 import type { RoundRobinProxy } from '../proxy/round-robin-proxy.ts';
-import { without } from './check-forms.ts';
 import { preflightMethod } from './cors.ts';
 import {
   type Declaration,
@@ -31,6 +30,14 @@ export interface RouteStatus {
   readonly options: Route['options'];
 }
 
+/** A declaration that is ready to take over. */
+export interface PreparedDeclaration {
+  /** Puts it in force. */
+  apply(): void;
+  /** Closes what was started for it. */
+  discard(): void;
+}
+
 /** The middleware of {@link serviceRouter}, and what can be asked of it. */
 export interface ServiceRouter extends Middleware {
   readonly events: GatewayEvents;
@@ -47,6 +54,13 @@ export interface ServiceRouter extends Middleware {
    * @throws {OptionsError} and changes nothing, when the declaration cannot be used.
    */
   setDeclaration(declaration: Declaration): void;
+  /**
+   * The first half of `setDeclaration()`, for a reload that changes all or nothing: starts what is new. Call one of the two functions
+   * then, before another declaration is prepared or set.
+   *
+   * @throws {OptionsError} and changes nothing, when the declaration cannot be used.
+   */
+  prepareDeclaration(declaration: Declaration): PreparedDeclaration;
   /** Waits for the services' DNS names and for the limiters' Redis, as `ready()` of proxy and limiter do. */
   ready(): Promise<void>;
   /** Closes all services, limiters and authenticators. */
@@ -63,8 +77,10 @@ export interface ServiceRouter extends Middleware {
 export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
   const options = check(given);
   const { limiter, ambiguousPaths, mergeSlashes, events = new GatewayEvents() } = options;
-  const guard = requestGuard({ ambiguousPaths, mergeSlashes, events });
-  const errorBody = options.errors && errorBodies(options.errors);
+  const guardFor = (one: ReturnType<typeof check>) =>
+    requestGuard({ ambiguousPaths: one.ambiguousPaths, mergeSlashes: one.mergeSlashes, events });
+  let guard = guardFor(options);
+  let errorBody = options.errors && errorBodies(options.errors);
   const shared = { ...limiter, events };
   let inUse = new RoutesInUse(options, shared);
 
@@ -103,6 +119,21 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
     return found?.route.options.cors === undefined ? undefined : found;
   }
 
+  function prepareDeclaration(declaration: Declaration): PreparedDeclaration {
+    const next = check({ ambiguousPaths, mergeSlashes, errors: options.errors, ...declaration });
+    const nextErrorBody = next.errors && errorBodies(next.errors);
+    const prepared = inUse.replacement(next, shared);
+    return {
+      apply() {
+        prepared.apply();
+        inUse = prepared.next;
+        guard = guardFor(next);
+        errorBody = nextErrorBody;
+      },
+      discard: () => prepared.discard(),
+    };
+  }
+
   const router = Object.assign(
     function expresswayRouter(req: IncomingMessage, res: ServerResponse, next: Next): void {
       exchangeOf(req, res).errorBody = errorBody;
@@ -117,11 +148,8 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
           route: name,
           unmet: conditions.unmet(request),
         })),
-      setDeclaration(declaration: Declaration): void {
-        // What the new declaration leaves out is gone.
-        const next = check({ ...without(given, 'rateLimits', 'authentication'), ...declaration });
-        inUse = inUse.replacedBy(next, shared);
-      },
+      setDeclaration: (declaration: Declaration) => prepareDeclaration(declaration).apply(),
+      prepareDeclaration,
       ready: () => inUse.ready(),
       close: () => inUse.close(),
     },
@@ -130,7 +158,14 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
 }
 
 const check = (given: ServiceRouterOptions) =>
-  resolveOptions('serviceRouter', given, serviceRouterDefaults, serviceRouterChecks, {}, declarationProblems);
+  resolveOptions<ServiceRouterOptions, typeof serviceRouterDefaults>(
+    'serviceRouter',
+    given,
+    serviceRouterDefaults,
+    serviceRouterChecks,
+    {},
+    (one) => declarationProblems(one),
+  );
 
 /** The hostname of a `Host` header: lower case, without port and trailing dot. */
 export function hostnameOf(host: string): string {

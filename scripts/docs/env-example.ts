@@ -20,9 +20,12 @@ export function envExample(): string {
   return `${[comment(INTRO), ...parts].join('\n\n')}\n`;
 }
 
-function entry(name: string, { text, default: value = '', takesEffect }: Variable): string {
-  const mark = takesEffect === undefined ? '' : ` [${takesEffect}]`;
-  return `${comment(`${text}${mark}`)}\n${name}=${value}`;
+function entry(name: string, { text, default: value = '', takesEffect, isOfOneService }: Variable): string {
+  const marks = [
+    ...(isOfOneService === true ? ['one service'] : []),
+    ...(takesEffect === undefined ? [] : [takesEffect]),
+  ];
+  return `${comment([text, ...marks.map((mark) => `[${mark}]`)].join(' '))}\n${name}=${value}`;
 }
 
 /** Paragraphs as comment lines. */

@@ -6,11 +6,12 @@ import { GATEWAY_PACKAGES, requirePackages } from '../packages.ts';
 const HELP = `Usage: expressway start --backend <url> [options]
 
 Runs the gateway: rate limiting by client address, a circuit breaker, and round-robin forwarding with failover,
-until Ctrl-C or SIGTERM. Needs the packages ${GATEWAY_PACKAGES.join(', ')}, and redis with --redis.
+until Ctrl-C or SIGTERM. Needs the packages ${GATEWAY_PACKAGES.join(', ')}; redis with --redis;
+yaml with GATEWAY_CONFIG.
 
   --backend <url>        where requests go; again for each further backend. http://host:port, https://host:port, or a
                          name to look up: dns://name:port, srv://name. A weight may follow: 'http://host:port;weight=3'.
-                         There is no default: without one, BACKENDS or BACKENDS_FILE must be set
+                         There is no default: without one, BACKENDS, BACKENDS_FILE or GATEWAY_CONFIG must be set
   --port <n>             default 8080; 0 takes any free one
   --host <address>       where to listen, default 0.0.0.0: every IPv4 address of this machine
   --limit <limit>        requests per window and client, default 100/1m (units: ms, s, m, h, d)
@@ -31,13 +32,14 @@ Examples:
   expressway start --backend http://localhost:3000 --backend http://localhost:3001 --port 80 --limit 600/1m
   expressway start --backend http://localhost:3000 --redis redis://localhost:6379 --trust-proxy 1
   LOG_LEVEL=debug expressway start --env-file gateway.env
+  GATEWAY_CONFIG=gateway.yaml expressway start
 `;
 
-const BACKEND_VARIABLES = ['BACKENDS', 'BACKENDS_FILE'];
+const BACKEND_VARIABLES = ['BACKENDS', 'BACKENDS_FILE', 'GATEWAY_CONFIG'];
 
 const NO_BACKEND =
-  'there is no backend: say where requests go with --backend http://localhost:3000, or with the variable BACKENDS or ' +
-  'BACKENDS_FILE in the environment or in --env-file';
+  'there is no backend: say where requests go with --backend http://localhost:3000, or with the variable BACKENDS, ' +
+  'BACKENDS_FILE or GATEWAY_CONFIG in the environment or in --env-file';
 
 export const start: Command = {
   name: 'start',
@@ -56,7 +58,8 @@ export const start: Command = {
     // What wins over it, whatever it says then.
     env.EXPRESSWAY_ENV_PROPER = proper.join(',');
     env.EXPRESSWAY_NEEDS_BACKENDS = '1';
-    requirePackages(process.env.REDIS_URL ? [...GATEWAY_PACKAGES, 'redis'] : GATEWAY_PACKAGES, 'start');
+    const further = [...(env.REDIS_URL ? ['redis'] : []), ...(env.GATEWAY_CONFIG ? ['yaml'] : [])];
+    requirePackages([...GATEWAY_PACKAGES, ...further], 'start');
     // From here on it is the process of the gateway, which reads the environment and ends with the signals.
     const { runGateway } = await import('../../gateway/run-gateway.ts');
     await runGateway();

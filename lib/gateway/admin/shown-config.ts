@@ -16,7 +16,14 @@ const MAX_TEXT = 300;
  */
 export function shownConfig(config: Config): ShownSetting[] {
   const known = new Set(Object.keys(readConfig({})));
-  return Object.entries(config).flatMap(([name, value]) => settingsOf(name, value, known.has(name)));
+  const { declaration, ...settings } = config;
+  const declared = declaration && {
+    services: Object.keys(declaration.services),
+    routes: declaration.routes.length,
+  };
+  return Object.entries({ ...settings, ...declared }).flatMap(([name, value]) =>
+    settingsOf(name, value, known.has(name) || (declared !== undefined && Object.hasOwn(declared, name))),
+  );
 }
 
 function settingsOf(name: string, value: unknown, isKnown: boolean): ShownSetting[] {

@@ -1,4 +1,4 @@
-import { BackendsFile } from '../config/backends-file.ts';
+import { type Backends, BackendsFile } from '../config/backends-file.ts';
 import { type Config, ConfigError, readConfig } from '../config/config.ts';
 import {
   type ConfigurationChange,
@@ -8,6 +8,7 @@ import {
   readAgain,
   reloadedVariables,
 } from '../config/configuration-change.ts';
+import { GatewayFile } from '../config/declaration/gateway-file.ts';
 import type { Environment } from '../config/env-file.ts';
 import type { Logger } from '../logging/logger.ts';
 import type { GatewayState } from '../observing/gateway-state.ts';
@@ -37,6 +38,7 @@ export class ClusterReload {
   readonly #state: GatewayState;
   readonly #workers: Workers;
   readonly #file: BackendsFile | undefined;
+  readonly #gatewayFile: GatewayFile | undefined;
   #plan: Plan;
   /** Settles when no reload is under way: until then no worker begins. */
   #settled: Promise<void> = Promise.resolve();
@@ -52,7 +54,10 @@ export class ClusterReload {
     this.#state = state;
     this.#workers = workers;
     this.#file = config.backendsFile === undefined ? undefined : new BackendsFile(config.backendsFile);
-    this.#plan = { variables: environment.first, backends: config.backends };
+    const { gatewayFile } = config;
+    const variables = () => environment.read().variables;
+    this.#gatewayFile = gatewayFile === undefined ? undefined : new GatewayFile(gatewayFile, variables);
+    this.#plan = { variables: environment.first, backends: config.backends, declaration: undefined };
   }
 
   /** What a worker that begins now serves with. */
@@ -67,18 +72,27 @@ export class ClusterReload {
 
   /** The configuration in force. */
   get config(): Config {
-    return { ...readConfig(this.#plan.variables), backends: this.#plan.backends };
+    const { variables, backends, declaration } = this.#plan;
+    return { ...readConfig(variables), backends, declaration };
   }
 
   get settled(): Promise<void> {
     return this.#settled;
   }
 
-  /** @throws {BackendsError} when BACKENDS_FILE holds no usable list. */
+  /** @throws {BackendsError | GatewayFileError} when a file cannot be used. */
   async open(): Promise<void> {
-    if (this.#file === undefined) return;
-    this.#plan = { ...this.#plan, backends: await this.#file.read() };
-    this.#file.watch(() => void this.#queue(() => this.#reload('the file has changed', true)));
+    this.#plan = { ...this.#plan, ...(await this.#readFiles(this.#plan.backends)) };
+    for (const file of [this.#file, this.#gatewayFile]) {
+      file?.watch(() => void this.#queue(() => this.#reload('the file has changed', true)));
+    }
+  }
+
+  async #readFiles(backends: Backends): Promise<Pick<Plan, 'backends' | 'declaration'>> {
+    return {
+      backends: (await this.#file?.read()) ?? backends,
+      declaration: await this.#gatewayFile?.read(),
+    };
   }
 
   run(why: string): Promise<void> {
@@ -92,6 +106,7 @@ export class ClusterReload {
   close(): void {
     this.#isClosed = true;
     this.#file?.close();
+    this.#gatewayFile?.close();
   }
 
   /** One after the other, so that the last one to be asked for decides. */
@@ -122,10 +137,9 @@ export class ClusterReload {
     let facts: object;
     try {
       again = readAgain(this.#environment, this.#first);
-      const backends = (await this.#file?.read()) ?? again.config.backends;
       next = {
         variables: onlyBackends ? this.#plan.variables : reloadedVariables(this.#plan.variables, again),
-        backends,
+        ...(await this.#readFiles(again.config.backends)),
       };
       facts = await this.#prepareAll({ ...next, onlyBackends });
     } catch (error) {
@@ -136,7 +150,8 @@ export class ClusterReload {
     this.#plan = next;
     this.#log.level = this.config.logLevel;
     await this.#applyAll(why);
-    const file = this.#file === undefined ? {} : { file: this.#file.name };
+    const { name } = this.#file ?? this.#gatewayFile ?? {};
+    const file = name === undefined ? {} : { file: name };
     logReload(this.#log, this.#state, { why, from, ...facts, ...file }, again);
   }
 
@@ -192,8 +207,7 @@ export class ClusterReload {
         ]);
       }
       const variables = mixedVariables(this.#environment.first, again.variables, (name) => !needsRestart(name));
-      const backends = (await this.#file?.read()) ?? again.config.backends;
-      const candidate = { variables, backends };
+      const candidate = { variables, ...(await this.#readFiles(again.config.backends)) };
       this.#candidate = candidate;
       this.#log.info({ why, from }, 'replacing the workers');
       await this.#workers.roll(candidate, () => {

@@ -1,4 +1,4 @@
-import type { TrafficHistory } from '../../index.ts';
+import type { Declaration, TrafficHistory } from '../../index.ts';
 import type { Backends } from '../config/backends-file.ts';
 
 /** A metric with its values, as `getMetricsAsJSON()` of prom-client gives it. */
@@ -28,6 +28,8 @@ export interface OperatorStateEntry {
 export interface Plan {
   readonly variables: NodeJS.ProcessEnv;
   readonly backends: Backends;
+  /** What `GATEWAY_CONFIG` says, if it is set. */
+  readonly declaration: Declaration | undefined;
 }
 
 /** What a worker asks first: `hello`. */

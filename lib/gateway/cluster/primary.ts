@@ -5,6 +5,7 @@ import { type AdminView, createAdminServer, type Phase } from '../admin/admin-se
 import { shownConfig } from '../admin/shown-config.ts';
 import type { Config } from '../config/config.ts';
 import type { Environment } from '../config/env-file.ts';
+import { servedBy } from '../gateway.ts';
 import { ADMIN, listen } from '../listener.ts';
 import { logProblem } from '../logging/event-log.ts';
 import type { Logger } from '../logging/logger.ts';
@@ -113,7 +114,7 @@ export class Primary implements AdminView {
       const [first] = await this.#workers.start();
       const { url } = await (first as WorkerProcess).ready;
       const { length: workers } = this.#workers.serving;
-      this.#log.info({ url, host, adminUrl, workers, backends: this.#reload.plan.backends }, 'listening');
+      this.#log.info({ url, host, adminUrl, workers, ...servedBy(this.#reload.plan) }, 'listening');
     } catch (error) {
       this.kill();
       this.#closeAdmin();

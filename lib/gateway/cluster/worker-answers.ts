@@ -60,10 +60,10 @@ async function metricsOf({ operator: { register } }: Gateway): Promise<readonly 
 
 function answerReload(primary: Peer, gateway: Gateway): void {
   let prepared: PreparedReload | undefined;
-  primary.on<Prepare>('prepare', async ({ variables, backends, onlyBackends }): Promise<Preparation> => {
+  primary.on<Prepare>('prepare', async ({ variables, backends, declaration, onlyBackends }): Promise<Preparation> => {
     try {
       prepared?.discard();
-      prepared = await gateway.prepareReload({ ...readConfig(variables), backends }, onlyBackends);
+      prepared = await gateway.prepareReload({ ...readConfig(variables), backends, declaration }, onlyBackends);
       return { problems: prepared.problems, facts: prepared.facts };
     } catch (error) {
       return { problems: problemsIn(error), facts: {} };

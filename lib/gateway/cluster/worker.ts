@@ -70,7 +70,7 @@ async function start(app: AppFactory, primary: Peer, lines: LogOutput): Promise<
 }
 
 /** The part of the configuration that one worker has to keep to. Signals, lead time and files are the primary's. */
-function workerConfig({ variables, backends, workers }: Beginning): Config {
+function workerConfig({ variables, backends, declaration, workers }: Beginning): Config {
   const config = readConfig(variables);
   const { bounds, shutdownLeadMs, shutdownTimeoutMs } = config;
   // Rounded up: together no more than one for each worker above the bound. 0 stays no bound.
@@ -78,7 +78,9 @@ function workerConfig({ variables, backends, workers }: Beginning): Config {
   return {
     ...config,
     backends,
+    declaration,
     backendsFile: undefined,
+    gatewayFile: undefined,
     bounds: {
       ...bounds,
       maxConnections: part(bounds.maxConnections),

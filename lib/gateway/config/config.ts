@@ -8,12 +8,14 @@ import { type LoadBalancingConfig, loadBalancing } from './sections/load-balanci
 import { type OperationConfig, operation } from './sections/operation.ts';
 import { type RateLimitConfig, rateLimit } from './sections/rate-limit.ts';
 import { type RequestsConfig, requests } from './sections/requests.ts';
+import { type ServicesConfig, services } from './sections/services.ts';
 import type { Section, Variables } from './variable.ts';
 
 /** What the variables of the environment say. */
 export interface Config
   extends ListenerConfig,
     BackendsConfig,
+    ServicesConfig,
     LoadBalancingConfig,
     ClientsConfig,
     RateLimitConfig,
@@ -29,6 +31,7 @@ export class ConfigError extends StartError {}
 export const SECTIONS = [
   listener,
   backends,
+  services,
   loadBalancing,
   clients,
   rateLimit,
@@ -50,9 +53,13 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
   const given = givenIn(env);
   const problems: string[] = [];
   const parts = SECTIONS.map((section) => readSection<Variables, object>(section, given, problems));
+  if (given.GATEWAY_CONFIG !== undefined) problems.push(...ofOneServiceIn(given));
   // `npx expressway start` runs in front of backends of its user: without one, those of the demo are none.
-  if (env.EXPRESSWAY_NEEDS_BACKENDS && given.BACKENDS === undefined && given.BACKENDS_FILE === undefined) {
-    problems.push('BACKENDS: there is no backend: say where requests go with --backend, BACKENDS or BACKENDS_FILE');
+  const { BACKENDS, BACKENDS_FILE, GATEWAY_CONFIG } = given;
+  if (env.EXPRESSWAY_NEEDS_BACKENDS && (BACKENDS ?? BACKENDS_FILE ?? GATEWAY_CONFIG) === undefined) {
+    problems.push(
+      'BACKENDS: there is no backend: say where requests go with --backend, BACKENDS, BACKENDS_FILE or GATEWAY_CONFIG',
+    );
   }
   if (problems.length > 0) throw new ConfigError(problems);
   return Object.assign({}, ...parts) as Config;
@@ -86,6 +93,21 @@ function givenIn(env: NodeJS.ProcessEnv): Record<string, string> {
     if (text !== undefined && (text !== '' || isEmptyValue)) given[name] = text;
   }
   return given;
+}
+
+/** A copy of `.env.example` has all variables, so those with their defaults say nothing. */
+function ofOneServiceIn(given: Readonly<Record<string, string>>): string[] {
+  const names = Object.entries(VARIABLES)
+    .filter(([name, { isOfOneService, default: fallback = '' }]) => {
+      const text = given[name];
+      return isOfOneService === true && text !== undefined && text !== fallback;
+    })
+    .map(([name]) => name);
+  if (names.length === 0) return [];
+  return [
+    `GATEWAY_CONFIG: ${names.join(', ')} ${names.length === 1 ? 'says' : 'say'} how one service is run and ${names.length === 1 ? 'does' : 'do'} not apply: ` +
+      'put it into that file, or leave the variable empty',
+  ];
 }
 
 /** Names the variables that do not mean the same in two good environments. */

@@ -17,6 +17,8 @@ export interface Variable<T = unknown> {
   readonly takesEffect?: 'reload' | 'restart';
   /** Whether present but empty is a value of its own, and not the default. Default false. */
   readonly isEmptyValue?: boolean;
+  /** Whether it says how a single service is run: with `GATEWAY_CONFIG`, the file has an option in its place. Default false. */
+  readonly isOfOneService?: boolean;
   /** Whether its value must never be shown or logged. Default false. */
   readonly isSecret?: boolean;
 }
@@ -46,6 +48,10 @@ export const section = <const V extends Variables, C>(
   config: (values: Values<V>) => C,
   problems?: (given: Readonly<Record<string, string>>) => readonly string[],
 ): Section<V, C> => ({ title, variables, config, ...(problems === undefined ? {} : { problems }) });
+
+/** Marks all of them with `isOfOneService`. */
+export const ofOneService = <const V extends Variables>(variables: V): V =>
+  Object.fromEntries(Object.entries(variables).map(([name, one]) => [name, { ...one, isOfOneService: true }])) as V;
 
 /** Reads a text. */
 type Read<T> = Variable<T>['read'];

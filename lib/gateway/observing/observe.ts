@@ -30,6 +30,9 @@ export interface ObserveParts {
 
 /** Metrics, traces, access log and problems of the gateway: what is off costs nothing. */
 export function observe({ config, events, log, lines, state }: ObserveParts, hosted: HostedApp) {
+  // Those who look at the proxies have this very list: a reload may give the router others.
+  const proxies = [...proxiesOf(hosted)];
+  const parts = { limiters: given(hosted.limiter), breakers: given(hosted.breaker), proxies };
   // JSON lines stand among the logger's, whatever its level, and look like them. Put together by pino they cost twice as much.
   const to = config.accessLog?.format === 'json' ? log.lines : lines;
   const base = config.accessLog?.format === 'json' ? { level: 'info', ...log.bindings() } : undefined;
@@ -37,10 +40,10 @@ export function observe({ config, events, log, lines, state }: ObserveParts, hos
   const access = config.accessLog && accessLog({ ...config.accessLog, redact, to, base, events });
   const telemetry = config.tracing ? new OpenTelemetry(log) : undefined;
   const register = config.admin && new Registry();
-  const metrics = register && countInto(register, events, lines, hosted);
+  const metrics = register && countInto(register, events, lines, parts);
   state.log ??= lines;
   const problems = watchGateway(state);
-  const feed = metrics && statusFeed({ events, metrics, problems, ...partsOf(hosted) });
+  const feed = metrics && statusFeed({ events, metrics, problems, ...parts });
   // Without the admin listener nothing is counted, and only the log shows problems: those of the gateway itself.
   const monitor = feed ? undefined : new ProblemMonitor(problems, (event) => void events.emit('problem', event));
   return {
@@ -53,6 +56,8 @@ export function observe({ config, events, log, lines, state }: ObserveParts, hos
     }),
     register,
     feed,
+    /** To be called when the app has other proxies. */
+    refresh: () => void proxies.splice(0, proxies.length, ...proxiesOf(hosted)),
     problems: () => (feed ?? (monitor as ProblemMonitor)).problems,
     async close(): Promise<void> {
       monitor?.close();
@@ -68,13 +73,7 @@ export type Observer = ReturnType<typeof observe>;
 
 const given = <T>(part: T | undefined): readonly T[] => (part === undefined ? [] : [part]);
 
-const partsOf = (hosted: HostedApp) => ({
-  limiters: given(hosted.limiter),
-  breakers: given(hosted.breaker),
-  proxies: proxiesOf(hosted),
-});
-
-function countInto(register: Registry, events: GatewayEvents, lines: Lines, hosted: HostedApp) {
+function countInto(register: Registry, events: GatewayEvents, lines: Lines, parts: object) {
   collectDefaultMetrics({ register });
-  return prometheusMetrics({ register, events, ...partsOf(hosted), accessLogs: [lines] });
+  return prometheusMetrics({ register, events, ...parts, accessLogs: [lines] });
 }

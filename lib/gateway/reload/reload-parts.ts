@@ -6,11 +6,14 @@ import {
   assertBackendTls,
   type BackendTlsOptions,
   type CounterLink,
+  type Declaration,
   type IpRateLimiter,
   type RoundRobinProxy,
+  type ServiceRouter,
 } from '../../index.ts';
 import type { BackendsFile } from '../config/backends-file.ts';
 import type { Config } from '../config/config.ts';
+import type { GatewayFile } from '../config/declaration/gateway-file.ts';
 import { readBackendTls, readTlsFiles } from '../config/tls-files.ts';
 import { limitsOf } from '../hosted-app.ts';
 import type { Logger } from '../logging/logger.ts';
@@ -24,6 +27,34 @@ export const backendsPart = (proxy: RoundRobinProxy, file: BackendsFile | undefi
     const source = file === undefined ? {} : { file: file.name };
     return { facts: { backends, ...source }, config: { backends }, apply: () => proxy.setBackends(backends) };
   },
+});
+
+/**
+ * @param file Nothing in a worker, whose primary has read it.
+ * @param applied Is called when the router may have other proxies.
+ */
+export const routerPart = (router: ServiceRouter, file: GatewayFile | undefined, applied: () => void): ReloadPart => ({
+  async prepare(next) {
+    const declaration = (await file?.read()) ?? next.declaration;
+    if (declaration === undefined) return undefined;
+    // What is no longer in the file is off.
+    const prepared = router.prepareDeclaration({ errors: undefined, ...declaration });
+    return {
+      facts: { ...declaredNames(declaration), ...(file && { file: file.name }) },
+      config: { declaration },
+      apply() {
+        prepared.apply();
+        applied();
+      },
+      discard: () => prepared.discard(),
+    };
+  },
+});
+
+/** For the log, which must not have what is secret in a declaration. */
+export const declaredNames = ({ services, routes }: Declaration) => ({
+  services: Object.keys(services),
+  routes: routes.length,
 });
 
 /** Connections that are open keep what they have agreed on; new ones get the new certificate. */

@@ -213,23 +213,30 @@ export function statusFeed(given: StatusFeedOptions): StatusFeed {
 
 /** Reads totals and states once for all detectors of a look: with a thousand backends that takes milliseconds. */
 class Reading {
-  readonly sources: { readonly metrics: TrafficSource; readonly proxies: readonly StatusProxy[] };
+  readonly sources: { readonly metrics: TrafficSource; readonly proxies: StatusProxy[] };
+  readonly #proxies: readonly StatusProxy[];
   readonly #known = new Map<object, unknown>();
 
   constructor(metrics: TrafficSource, proxies: readonly StatusProxy[]) {
-    this.sources = {
-      metrics: { totals: () => this.#once(metrics, () => metrics.totals()) },
-      proxies: proxies.map((proxy) => ({
-        name: proxy.name,
-        responseTimeoutMs: proxy.responseTimeoutMs,
-        status: () => this.#once(proxy, () => proxy.status()),
-        load: () => proxy.load(),
-      })),
-    };
+    this.#proxies = proxies;
+    this.sources = { metrics: { totals: () => this.#once(metrics, () => metrics.totals()) }, proxies: [] };
+    this.forget();
   }
 
+  /** Also puts the proxies that there are now in the place of those before. */
   forget(): void {
     this.#known.clear();
+    const { proxies } = this.sources;
+    proxies.splice(0, proxies.length, ...this.#proxies.map((proxy) => this.#reader(proxy)));
+  }
+
+  #reader(proxy: StatusProxy): StatusProxy {
+    return {
+      name: proxy.name,
+      responseTimeoutMs: proxy.responseTimeoutMs,
+      status: () => this.#once(proxy, () => proxy.status()),
+      load: () => proxy.load(),
+    };
   }
 
   #once<T>(of: object, read: () => T): T {

@@ -1,7 +1,7 @@
 import { Resolver } from 'node:dns';
 import { assertBackends, type BackendOptions, OptionsError } from '../../../index.ts';
 import type { BackendTlsFiles } from '../tls-files.ts';
-import { durationMs, file, got, optional, section } from '../variable.ts';
+import { durationMs, file, got, ofOneService, optional, section } from '../variable.ts';
 import { pair } from './listener.ts';
 
 export interface BackendsConfig {
@@ -17,7 +17,7 @@ export interface BackendsConfig {
 
 export const backends = section(
   'Backends',
-  {
+  ofOneService({
     BACKENDS: {
       text: `The backends, comma-separated origins (http or https, no path, no credentials). Or names whose addresses are one backend
         each: dns://name:port and dns+https://name:port (A and AAAA records), srv://name (SRV records). A weight may follow, from 0
@@ -53,7 +53,7 @@ export const backends = section(
       text: "Name servers to ask, comma-separated addresses like 10.0.0.2 or 127.0.0.1:8600; empty for the system's own.",
       read: optional(dnsServers),
     },
-  },
+  }),
   (read): BackendsConfig => ({
     backends: read.BACKENDS,
     backendsFile: read.BACKENDS_FILE,

@@ -23,6 +23,7 @@ export const clients = section(
       text: `More headers that tell backends who a client is, comma-separated, like x-tenant,x-corp-*: the gateway drops them unless one
         of those proxies sends them, as it always does with X-Forwarded-*, X-Real-IP, Client-IP, X-SSL-* and the like.`,
       read: headerNames,
+      isOfOneService: true,
     },
   },
   (read): ClientsConfig => ({ trustProxy: read.TRUST_PROXY, identityHeaders: read.IDENTITY_HEADERS }),

@@ -1,4 +1,4 @@
-import { decimal, durationMs, integer, section } from '../variable.ts';
+import { decimal, durationMs, integer, ofOneService, section } from '../variable.ts';
 
 export interface ForwardingConfig {
   readonly connectTimeoutMs: number;
@@ -10,7 +10,7 @@ export interface ForwardingConfig {
 
 export const forwarding = section(
   'Forwarding: timeouts and retries',
-  {
+  ofOneService({
     CONNECT_TIMEOUT_MS: {
       text: 'How long connecting to a backend may take, in milliseconds.',
       default: '2000',
@@ -44,7 +44,7 @@ export const forwarding = section(
       default: '3',
       read: integer(0),
     },
-  },
+  }),
   (read): ForwardingConfig => ({
     connectTimeoutMs: read.CONNECT_TIMEOUT_MS,
     responseTimeoutMs: read.RESPONSE_TIMEOUT_MS,

@@ -1,4 +1,4 @@
-import { decimal, durationMs, durationMsOrZero, got, integer, optional, section } from '../variable.ts';
+import { decimal, durationMs, durationMsOrZero, got, integer, ofOneService, optional, section } from '../variable.ts';
 
 export interface HealthConfig {
   readonly circuit: {
@@ -14,7 +14,7 @@ export interface HealthConfig {
 
 export const health = section(
   'Circuit breakers and health checks',
-  {
+  ofOneService({
     CIRCUIT_FAILURE_RATIO: {
       text: 'A circuit opens when this part of the requests failed (over 0, up to 1)...',
       default: '0.6',
@@ -55,7 +55,7 @@ export const health = section(
       default: '2000',
       read: durationMs,
     },
-  },
+  }),
   (read): HealthConfig => ({
     circuit: {
       failureRatio: read.CIRCUIT_FAILURE_RATIO,

@@ -1,5 +1,16 @@
 import type { HashBy, LoadBalancing, StickyOptions } from '../../../index.ts';
-import { decimal, durationMs, durationMsOrZero, got, oneOf, onOrOff, optional, secret, section } from '../variable.ts';
+import {
+  decimal,
+  durationMs,
+  durationMsOrZero,
+  got,
+  ofOneService,
+  oneOf,
+  onOrOff,
+  optional,
+  secret,
+  section,
+} from '../variable.ts';
 
 export interface LoadBalancingConfig {
   readonly loadBalancing: LoadBalancing;
@@ -19,7 +30,7 @@ const matching =
 
 export const loadBalancing = section(
   'Load balancing',
-  {
+  ofOneService({
     LOAD_BALANCING: {
       text: `How a backend is picked: round-robin (in turn, whatever the weights), weighted (in turn, by weight), least-requests (the
         fewest in flight for its weight), latency (the faster of two), hash (the same client address, the same backend) or sticky (a
@@ -86,7 +97,7 @@ export const loadBalancing = section(
       default: 'off',
       read: onOrOff,
     },
-  },
+  }),
   (read): LoadBalancingConfig => {
     const { LOAD_BALANCING: policy } = read;
     const hash = { by: read.HASH_BY, loadFactor: read.HASH_LOAD_FACTOR ?? Number.POSITIVE_INFINITY };

@@ -5,10 +5,12 @@ import {
   OptionsError,
   rateLimitAlgorithms,
 } from '../../../index.ts';
-import { decimal, durationMs, durationMsOrZero, integer, oneOf, optional, section } from '../variable.ts';
+import { decimal, durationMs, durationMsOrZero, integer, oneOf, onOrOff, optional, section } from '../variable.ts';
 
 export interface RateLimitConfig {
   readonly redisUrl: string | undefined;
+  /** Whether there is a limit of all requests of a client address. */
+  readonly isRateLimited: boolean;
   readonly rateLimit: {
     readonly algorithm: AlgorithmName;
     readonly limit: number;
@@ -34,6 +36,12 @@ export const rateLimit = section(
       text: `Redis that gateways share the rate limits in, like redis://localhost:6379, redis+cluster://one:7000,two:7000 or
         redis+sentinel://one:26379,two:26379/mymaster; rediss in place of redis is TLS. Empty counts in memory.`,
       read: optional(redisUrl),
+    },
+    RATE_LIMIT: {
+      text: `The limit of all requests of a client address, as the variables below say: on, or off with GATEWAY_CONFIG, whose routes have
+        limits of their own. With on, a request must be within both, and one that no route takes counts too.`,
+      default: 'on',
+      read: onOrOff,
     },
     RATE_LIMIT_ALGORITHM: {
       text: `How requests are counted: ${rateLimitAlgorithms.join(', ')}. docs/rate-limit.md says how each does.`,
@@ -109,6 +117,7 @@ export const rateLimit = section(
   },
   (read): RateLimitConfig => ({
     redisUrl: read.REDIS_URL,
+    isRateLimited: read.RATE_LIMIT,
     rateLimit: {
       algorithm: read.RATE_LIMIT_ALGORITHM,
       limit: read.RATE_LIMIT_MAX,
@@ -124,6 +133,10 @@ export const rateLimit = section(
       fallbackAfterMs: read.RATE_LIMIT_FALLBACK_AFTER_MS,
     },
   }),
+  (given) =>
+    given.RATE_LIMIT === 'off' && given.GATEWAY_CONFIG === undefined
+      ? ['RATE_LIMIT: can be off only with GATEWAY_CONFIG, whose routes have limits of their own']
+      : [],
 );
 
 function redisUrl(text: string): string {

@@ -29,6 +29,7 @@ export const requests = section(
       text: 'Bytes of the body of a request; more gets 413. 0 is any number.',
       default: '10485760',
       read: integer(0, Number.MAX_SAFE_INTEGER),
+      isOfOneService: true,
     },
     MAX_TARGET_BYTES: {
       text: 'Bytes of the target of a request (path and query); more gets 414. 0 is any number that fits into a head of 16 KiB.',
@@ -40,11 +41,13 @@ export const requests = section(
         lets pass as a part of a name, as npm and S3 clients send it) or pass (all of them).`,
       default: 'reject',
       read: oneOf('reject', 'strict', 'pass'),
+      isOfOneService: true,
     },
     MERGE_SLASHES: {
       text: 'Whether several slashes in a row in a path become one (on), or stay (off), as S3 keys may need it.',
       default: 'on',
       read: onOrOff,
+      isOfOneService: true,
     },
     LOAD_SHEDDING_DELAY_MS: {
       text: `How late the event loop of the process may run, in milliseconds. When it runs later than that for 100 ms, more requests come than

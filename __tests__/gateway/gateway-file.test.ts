@@ -1,0 +1,310 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import * as yaml from 'yaml';
+import { ConfigError, readConfig } from '../../lib/gateway/config/config.ts';
+import { GatewayFile, GatewayFileError, parseDeclaration } from '../../lib/gateway/config/declaration/gateway-file.ts';
+import { until } from './until.ts';
+
+// biome-ignore-start lint/suspicious/noTemplateCurlyInString: these are references of the file.
+
+let folder: string;
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'expressway-gateway-file-'));
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const read = (text: string, env = {}, name = 'gateway.yaml') => parseDeclaration(text, name, yaml, env);
+
+function problems(text: string, env = {}, name?: string): readonly string[] {
+  try {
+    read(text, env, name);
+  } catch (error) {
+    if (error instanceof GatewayFileError) return error.problems;
+    throw error;
+  }
+  return [];
+}
+
+const GOOD = `services:
+  users: { backends: [http://localhost:3001] }
+routes:
+  - { path: /users, service: users }
+`;
+
+/** A route to `users` that responds with a body. */
+const withBody = (body: string) => `${GOOD}  - path: /hello\n    respond: { status: 200 }\n    name: ${body}\n`;
+const bodyOf = (body: string, env = {}) => read(withBody(body), env).routes[1]?.name;
+
+describe('a file of services and routes', () => {
+  test('is the declaration of serviceRouter(), in YAML and in JSON', () => {
+    const declared = read(GOOD);
+    expect(declared).toEqual({
+      ambiguousPaths: 'reject',
+      mergeSlashes: true,
+      services: { users: { backends: ['http://localhost:3001'] } },
+      routes: [{ path: '/users', service: 'users' }],
+    });
+    expect(read(JSON.stringify(declared), {}, 'gateway.json')).toEqual(declared);
+  });
+
+  test('may use anchors', () => {
+    const text = `services:\n  a: &own { backends: [http://a] }\n  b: *own\nroutes: [{ service: a }]\n`;
+    expect(read(text).services).toEqual({ a: { backends: ['http://a'] }, b: { backends: ['http://a'] } });
+  });
+
+  // Each is one kind of problem, with the place that a reader looks for.
+  test.each([
+    [
+      'an unknown option',
+      'routes:\n  - path: /a\n    service: users\n    rateLimt: 1/1m',
+      '4:5 routes[0]: unknown option "rateLimt": did you mean "rateLimit"?',
+    ],
+    ['a bad value', 'routes:\n  - path: a\n    service: users', '2:5 routes[0]: path must begin with a slash, got "a"'],
+    [
+      'a bad item',
+      'routes:\n  - methods: [GET, post]\n    service: users',
+      '2:20 routes[0].methods: method 2 must be in upper case, got "post"',
+    ],
+    [
+      'a missing option',
+      'routes:\n  - path: /a',
+      '2:5 routes[0]: must have exactly one of service, redirect and respond, got none',
+    ],
+    [
+      'a name that does not exist',
+      'routes:\n  - service: user',
+      '2:5 routes[0]: service must name one of services: there is no service "user": did you mean "users"?',
+    ],
+    [
+      'two routes alike',
+      'routes:\n  - service: users\n  - service: users\n    name: b',
+      '3:5 routes[1]: takes no request, because route 1 has the same conditions',
+    ],
+    [
+      'a repeated key',
+      'routes:\n  - service: users\n    service: users',
+      '3:5 routes[0]: "service" is repeated: it is also in line 2',
+    ],
+    [
+      'a variable that is not set',
+      'routes:\n  - service: $WHERE',
+      '2:14 routes[0].service: the variable WHERE is not set, and has no default (${WHERE:-default})',
+    ],
+    [
+      'a lone dollar sign',
+      'routes:\n  - service: users\n    requestHeaders: { set: { x-price: 5$ } }',
+      '3:39 routes[0].requestHeaders.set.x-price: a dollar sign begins no $VAR, ${VAR:-default} or ${file:path}: write $$ for the sign itself',
+    ],
+    [
+      'a missing file',
+      'routes:\n  - service: "${file:/no/such}"',
+      '2:14 routes[0].service: the file /no/such cannot be read: no such file',
+    ],
+    ['what only code can have', 'routes:\n  - service: users\nevents: {}', '3:1 unknown option "events"'],
+    [
+      'a bracket that is not closed',
+      'routes: [{ service: users }',
+      '2:1 the indentation does not fit (items of one list or mapping begin in the same column), or a bracket is not closed',
+    ],
+    ['bad indentation', 'routes:\n  - service: users\n    path: /a\n   name: b', '4:1 something is missing here'],
+    ['a tab', 'routes:\n\t- service: users', '2:1 tabs cannot indent: use spaces'],
+    [
+      'an alias without an anchor',
+      'routes:\n  - service: *users',
+      '2:14 routes[0].service: an alias (*) must stand for an anchor (&) before it',
+    ],
+    ['a tag', 'routes:\n  - service: !js users', '2:14 tags (!) other than those of YAML 1.2 cannot be used'],
+    [
+      'a second document',
+      'routes:\n  - service: users\n---\na: 1',
+      '3:1 there must be one document only (--- begins another one)',
+    ],
+  ])('%s is a problem with its place', (_, routes, problem) => {
+    const text = `${routes}\nservices: { users: { backends: [http://localhost:1] } }\n`;
+    const [first, ...others] = problems(text);
+    expect(first?.startsWith(`gateway.yaml:${problem}`) ? problem : first).toBe(problem);
+    expect(others.filter((one) => !/^gateway.yaml:\d+:\d+ /.test(one))).toEqual([]);
+  });
+
+  test('all problems come at once, in the order of the file', () => {
+    const text = `services:
+  Users: { backends: [] }
+  shop: { backends: [$SHOP], maxRequest: 5 }
+routes:
+  - { path: /a, servce: shop }
+  - { path: /b, service: shpo }
+`;
+    expect(problems(text)).toEqual([
+      'gateway.yaml:2:3 services: "Users" must be of lower-case letters, digits and dashes, at most 63',
+      'gateway.yaml:3:22 services.shop.backends[0]: the variable SHOP is not set, and has no default (${SHOP:-default})',
+      'gateway.yaml:3:30 services.shop: unknown option "maxRequest": did you mean "maxRequests"?',
+      'gateway.yaml:5:17 routes[0]: unknown option "servce": did you mean "service"?',
+      'gateway.yaml:6:17 routes[1]: service must name one of services: there is no service "shpo": did you mean "shop"?',
+    ]);
+  });
+
+  test.each([
+    ['nothing', ''],
+    ['a comment', '# nothing\n'],
+    ['a list', '- a'],
+    ['a text', 'services'],
+    ['YAML 1.1', `%YAML 1.1\n---\n${GOOD}`],
+    ['brackets without end', '['.repeat(100_000)],
+    ['mappings without end', '{a: '.repeat(20_000)],
+    ['a key of every object', '__proto__: { services: {} }'],
+    ['a list as a key', '? [a]\n: b'],
+    ['an anchor within itself', 'services: &a { b: *a }\nroutes: []'],
+    [
+      'aliases of aliases',
+      `${Array.from({ length: 12 }, (_, i) => `a${i}: &a${i} [${Array(10).fill(i === 0 ? '1' : `*a${i - 1}`)}]`).join('\n')}\n`,
+    ],
+  ])('%s is refused in short time', (_, text) => {
+    expect(problems(text).length).toBeGreaterThan(0);
+    for (const problem of problems(text)) expect(problem).toMatch(/^gateway.yaml:\d+:\d+ /);
+  });
+
+  test('20,000 keys take no quadratic time, and not all problems are shown', () => {
+    const keys = Array.from({ length: 20_000 }, (_, i) => `k${i}: 1`).join('\n');
+    expect(problems(keys)).toHaveLength(101);
+  });
+});
+
+describe('references', () => {
+  const env = { NAME: 'ann', EMPTY: '', PORT: '8080', YES: 'true', LONG: 'a b: {c}' };
+
+  test.each([
+    ['$NAME', 'ann'],
+    ['${NAME}', 'ann'],
+    ['"${NAME}-$NAME"', 'ann-ann'],
+    ["'$NAME'", 'ann'],
+    ['${NONE:-bob}', 'bob'],
+    ['${EMPTY:-bob}', 'bob'],
+    ['"${NONE:-}x"', 'x'],
+    ['$$NAME', '$NAME'],
+    ['$$$NAME', '$ann'],
+    ['$LONG', 'a b: {c}'],
+  ])('%s stands for %s', (body, value) => {
+    expect(bodyOf(body, env)).toBe(value);
+  });
+
+  test('an unquoted value is typed as YAML types it, a quoted one is a text', () => {
+    const read1 = (value: string, name?: string) =>
+      problems(`services: { a: { backends: [http://a], maxRequests: ${value} } }\nroutes: [{ service: a }]`, env, name);
+    expect(read1('$PORT')).toEqual([]);
+    expect(read1('"$PORT"')).toEqual(['gateway.yaml:1:40 services.a: maxRequests must be an integer of at least 0']);
+    expect(read1('$YES')).toEqual(['gateway.yaml:1:40 services.a: maxRequests must be an integer of at least 0']);
+  });
+
+  test('JSON has no unquoted references: a text that is one reference is typed', () => {
+    const text = (value: string) =>
+      JSON.stringify({ services: { a: { backends: ['http://a'], maxRequests: value } }, routes: [{ service: 'a' }] });
+    expect(read(text('${PORT}'), env, 'gateway.json').services.a?.maxRequests).toBe(8080);
+    expect(problems(text('1$PORT'), env, 'gateway.json')).toHaveLength(1);
+  });
+
+  test('a file gives a text, without the line break at its end', () => {
+    const path = join(folder, 'secret');
+    writeFileSync(path, '12345\n');
+    expect(bodyOf(`"\${file:${path}}"`)).toBe('12345');
+    // Never a number: a secret of digits is a secret.
+    expect(bodyOf(`\${file:${path}}`)).toBe('12345');
+  });
+
+  // A secret is what comes from a variable or a file, and what stands where secrets are.
+  test.each([
+    ['a variable', 'routes: [{ service: users, path: $SECRET }]'],
+    ['a part of a value', 'routes: [{ service: users, path: a$SECRET }]'],
+    ['an authenticator', 'routes: [{ service: users, authentication: { jwt: hunter2 } }]'],
+    ['a secret of the file', 'routes: [{ service: users, authentication: { jwt: { secret: hunter2 } } }]'],
+    ['a password', 'routes: [{ service: users, authentication: { basic: { users: { ann: hunter2 } } } }]'],
+    ['a key', 'routes: [{ service: users, authentication: { apiKey: { keys: [{ sha256: hunter2, consumer: a }] } } }]'],
+    ['a syntax error', 'routes: [{ service: users, path: "hunter2 }]'],
+    ['another one', 'routes:\n  - service: users\n   hunter2'],
+    [
+      'a key of TLS',
+      'routes: [{ service: users }]\nservices: { users: { backends: [http://a], tls: { key: hunter2 } } }',
+    ],
+  ])('%s is not shown', (_, text) => {
+    const all = text.includes('services') ? text : `${text}\nservices: { users: { backends: [http://a] } }`;
+    const found = problems(all, { SECRET: 'hunter2' });
+    expect(found.length).toBeGreaterThan(0);
+    expect(found.join('\n')).not.toContain('hunter2');
+  });
+});
+
+describe('GATEWAY_CONFIG', () => {
+  const configProblems = (env: NodeJS.ProcessEnv): readonly string[] => {
+    try {
+      readConfig(env);
+    } catch (error) {
+      if (error instanceof ConfigError) return error.problems;
+      throw error;
+    }
+    return [];
+  };
+
+  test('names the variables of one service that are set beside it', () => {
+    const env = {
+      GATEWAY_CONFIG: 'gateway.yaml',
+      BACKENDS: 'http://a',
+      RETRY_ATTEMPTS: '2',
+      PORT: '1',
+      MERGE_SLASHES: 'off',
+    };
+    expect(configProblems(env)).toEqual([
+      'GATEWAY_CONFIG: BACKENDS, MERGE_SLASHES, RETRY_ATTEMPTS say how one service is run and do not apply: put it into that file, or leave the variable empty',
+    ]);
+    expect(configProblems({ GATEWAY_CONFIG: 'gateway.yaml', RATE_LIMIT: 'off' })).toEqual([]);
+    expect(configProblems({ RATE_LIMIT: 'off' })).toEqual([
+      'RATE_LIMIT: can be off only with GATEWAY_CONFIG, whose routes have limits of their own',
+    ]);
+  });
+
+  test.each([
+    ['that does not exist', () => join(folder, 'none.yaml'), /none.yaml: cannot be read: no such file$/],
+    ['that is a folder', () => folder, /cannot be read: it is a directory$/],
+    ['that is too large', () => large(), /large.yaml: it is larger than 1048576 bytes$/],
+    ['that is not UTF-8', () => latin(), /latin.yaml: it is not UTF-8$/],
+  ])('a file %s is refused', async (_, path, problem) => {
+    const reading = new GatewayFile(path(), () => ({})).read();
+    await expect(reading).rejects.toThrow(problem);
+  });
+
+  const large = () => written('large.yaml', ' '.repeat(1_048_577));
+  const latin = () => written('latin.yaml', Buffer.from('# caf\xe9', 'latin1'));
+
+  function written(name: string, content: string | Buffer): string {
+    const path = join(folder, name);
+    writeFileSync(path, content);
+    return path;
+  }
+
+  test('is watched, with the files that its values are in', async () => {
+    const name = written('name', 'one');
+    const path = written('watched.yaml', withBody(`"\${file:${name}}"`));
+    const file = new GatewayFile(path, () => ({}), 20);
+    let changes = 0;
+    let names: unknown[] = [];
+    const note = async () => {
+      changes += 1;
+      names = [...names, (await file.read()).routes[1]?.name];
+    };
+    expect((await file.read()).routes[1]?.name).toBe('one');
+    file.watch(() => void note());
+    try {
+      written('name', 'two!');
+      await until(() => names.length === 1);
+      written('watched.yaml', withBody('three'));
+      await until(() => names.length === 2);
+      expect(names).toEqual(['two!', 'three']);
+      expect(changes).toBe(2);
+    } finally {
+      file.close();
+    }
+  });
+});
+
+// biome-ignore-end lint/suspicious/noTemplateCurlyInString: these are references of the file.

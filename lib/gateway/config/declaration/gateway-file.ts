@@ -1,0 +1,134 @@
+import { basename } from 'node:path';
+import type * as Yaml from 'yaml';
+import { assertDeclaration, type Declaration, OptionsError, serviceRouterDefaults } from '../../../index.ts';
+import { StartError } from '../../start-error.ts';
+import { readBounded, WatchedFiles } from '../watched-files.ts';
+import { type ParsedText, type Path, parseText, type TextProblem } from './yaml-text.ts';
+
+/** A declaration of services and routes that cannot be used. Every problem has its line in `problems`. */
+export class GatewayFileError extends StartError {}
+
+type Problem = OptionsError['details'][number];
+
+const MAX_SHOWN = 100;
+
+/** Keys whose values are not shown, wherever they stand. */
+const SECRET = /secret|password|passphrase|token|key|cert|authorization|cookie/i;
+
+/** A file of services and routes, in YAML 1.2 or JSON: `GATEWAY_CONFIG`. */
+export class GatewayFile {
+  readonly name: string;
+  readonly #path: string;
+  readonly #env: () => NodeJS.ProcessEnv;
+  readonly #files: WatchedFiles;
+  /** Files that its values are in. */
+  #referred = new Set<string>();
+
+  /** @param env Gives the variables that its values refer to. */
+  constructor(path: string, env: () => NodeJS.ProcessEnv, lookEveryMs?: number) {
+    this.name = `GATEWAY_CONFIG ${path}`;
+    this.#path = path;
+    this.#env = env;
+    this.#files = new WatchedFiles(() => [path, ...this.#referred], lookEveryMs);
+  }
+
+  /** @throws {GatewayFileError} that names every problem, with its line and column. */
+  async read(): Promise<Declaration> {
+    const before = [...this.#referred].join();
+    await this.#files.mark();
+    let text: string;
+    try {
+      text = await readBounded(this.#path);
+    } catch (error) {
+      throw new GatewayFileError([`${this.#path}: ${(error as Error).message}`]);
+    }
+    this.#referred = new Set();
+    try {
+      return parseDeclaration(text, this.#path, await loadYaml(), this.#env(), this.#referred);
+    } finally {
+      // Other files than before are watched as they are now.
+      if ([...this.#referred].join() !== before) await this.#files.mark();
+    }
+  }
+
+  /** Calls back when the file, or one that its values are in, has become another one. */
+  watch(changed: () => void): void {
+    this.#files.watch(changed);
+  }
+
+  close(): void {
+    this.#files.close();
+  }
+}
+
+async function loadYaml(): Promise<typeof Yaml> {
+  try {
+    return await import('yaml');
+  } catch (cause) {
+    throw new GatewayFileError(['GATEWAY_CONFIG needs the package yaml: npm install yaml'], { cause });
+  }
+}
+
+/**
+ * @param files Gets the paths of files that values are in.
+ * @throws {GatewayFileError}
+ */
+export function parseDeclaration(
+  text: string,
+  path: string,
+  yaml: typeof Yaml,
+  env: NodeJS.ProcessEnv,
+  files: Set<string> = new Set(),
+): Declaration {
+  const parsed = parseText(yaml, text, { env, files }, path.endsWith('.json'));
+  const problems = [...parsed.problems];
+  if (!parsed.isBroken) problems.push(...declarationProblems(parsed));
+  if (problems.length === 0) return { ...serviceRouterDefaults, ...(parsed.value as Declaration) };
+  problems.sort((a, b) => a.line - b.line || a.column - b.column);
+  const lines = problems.slice(0, MAX_SHOWN).map((one) => lineOf(basename(path), one));
+  if (problems.length > MAX_SHOWN) lines.push(`${basename(path)}: and ${problems.length - MAX_SHOWN} more problems`);
+  throw new GatewayFileError(lines);
+}
+
+const lineOf = (file: string, { line, column, path, text }: TextProblem): string =>
+  `${file}:${line}:${column} ${path.length === 0 ? '' : `${shownPath(path)}: `}${text}`;
+
+/** `services.users.backends[0]` */
+const shownPath = (path: Path): string =>
+  path.map((one, index) => (typeof one === 'number' ? `[${one}]` : `${index === 0 ? '' : '.'}${one}`)).join('');
+
+function declarationProblems(parsed: ParsedText): TextProblem[] {
+  const { problems, placeOf } = parsed;
+  try {
+    assertDeclaration(parsed.value);
+    return [];
+  } catch (error) {
+    if (!(error instanceof OptionsError)) throw error;
+    return error.details
+      .filter(({ path, text }) => text.includes('unknown option') || !problems.some((one) => isIn(one.path, path)))
+      .map((problem) => ({ ...placeOf(problem.path), ...placed(problem, parsed) }));
+  }
+}
+
+/** Whether a path leads to a value, or to an item of that list: what is wrong with it is told once. */
+const isIn = (path: Path, value: Path): boolean =>
+  value.every((key, index) => path[index] === key) && path.slice(value.length).every((key) => typeof key === 'number');
+
+/** A problem's text begins with words for the keys on its path: the path says that already. */
+function placed({ path, text }: Problem, parsed: ParsedText): { path: Path; text: string } {
+  const isSecret =
+    parsed.isReferred(path) ||
+    path.some((key) => typeof key === 'string' && (key === 'authentication' || SECRET.test(key)));
+  let rest = isSecret ? text.replace(/, got .*$/s, '') : text;
+  let said = 0;
+  for (const key of path) {
+    const label = typeof key === 'number' ? `\\w[\\w ]* ${key + 1}` : `(?:${literal(key)}|"${literal(key)}")`;
+    const cut = rest.replace(new RegExp(`^${label}: `), '');
+    if (cut === rest) break;
+    rest = cut;
+    said += 1;
+  }
+  return { path: path.slice(0, said), text: rest };
+}
+
+const literal = (text: string): string => text.replace(/[^\w]/g, '\\$&');
