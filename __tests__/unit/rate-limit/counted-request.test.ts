@@ -47,6 +47,13 @@ describe.each([
     expect(next).not.toHaveBeenCalled();
   });
 
+  test('that nobody could make answers 503, and tells nothing of a limit', async () => {
+    const { res, next } = pass(taking({ allowed: false, retryAfterMs: 2_000, quotaStates: [] }));
+    await settled();
+    expect([res.statusCode, res.getHeader('Retry-After'), res.getHeader('RateLimit')]).toEqual([503, '2', undefined]);
+    expect(next).not.toHaveBeenCalled();
+  });
+
   test('lets pass in shadow mode, whatever it says, and tells the client nothing', async () => {
     const { res, next } = pass(taking(LIMITED), true);
     await settled();
@@ -72,6 +79,36 @@ describe('an error of a meter', () => {
     await settled();
     expect(next.mock.calls).toEqual([[broken]]);
   });
+});
+
+test.each([
+  [[3, 2, 1], undefined, { limit: 30, remaining: 1, resetMs: 1_002 }],
+  [[1, 2, 3], undefined, { limit: 10, remaining: 1, resetMs: 1_000 }],
+  [[3, 1, 2], undefined, { limit: 20, remaining: 1, resetMs: 1_001 }],
+  [[2, 1, 1], undefined, { limit: 20, remaining: 1, resetMs: 1_001 }],
+  [[3, 1], 7, { limit: 7, remaining: 1, resetMs: 1_001 }],
+  [[], undefined, { limit: 10, remaining: undefined, resetMs: undefined }],
+])('a recorder gets the window with the least left: of %j, with the own limit %p', (left, own, recorded) => {
+  const req = new IncomingMessage(new Socket());
+  const exchange = exchangeOf(req, new ServerResponse(req));
+  const limiterDecided = jest.fn();
+  const ignored = () => {};
+  exchange.recorder = {
+    limiterDecided,
+    attemptStarted: ignored,
+    attemptAnswered: ignored,
+    attemptEnded: ignored,
+    ended: ignored,
+  };
+  const quotas = [10, 20, 30].map((limit) => ({ limit, windowMs: 1_000, burst: limit }));
+  const fields = rateLimitFields('none', 'ip', quotas);
+  const meter = { mode: 'memory' as const };
+  const context = { name: 'ip', quotas, shadow: false, events: new GatewayEvents(), fields, meter };
+  const quotaStates = left.map((remaining, i) => ({ remaining, resetMs: 1_000 + i }));
+  new CountedRequest(exchange, context, '192.0.2.1', 1, own).learn({ allowed: true, retryAfterMs: 0, quotaStates });
+  expect(limiterDecided.mock.calls).toEqual([
+    [{ limiter: 'ip', mode: 'memory', allowed: true, shadow: false, ...recorded }],
+  ]);
 });
 
 test('requests that wait together get each its own decision, in whatever order the decisions come', async () => {
