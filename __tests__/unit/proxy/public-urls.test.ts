@@ -5,7 +5,7 @@ const shop: UrlMapping = {
   clientPrefix: '/shop',
   backendPrefix: '',
   clientOrigin: 'https://example.com',
-  backendHosts: ['127.0.0.1:3003', 'shop.internal'],
+  backendHosts: ['127.0.0.1:3003', '[::1]:3003', 'shop.internal'],
 };
 const moved: UrlMapping = { ...shop, backendPrefix: '/v2' };
 const plain: UrlMapping = { ...shop, clientPrefix: '' };
@@ -82,7 +82,20 @@ describe('URLs of a backend that is known by another path and host', () => {
     ['a=1; Domain=example.com', 'a=1; Domain=example.com'],
     ['__Host-a=1; Path=/; Secure', '__Host-a=1; Path=/; Secure'],
     ['__Secure-a=1; Path=/; Secure', '__Secure-a=1; Path=/shop; Secure'],
+    ['a=1; Domain=127.0.0.1', 'a=1'],
+    ['a=1; Domain=[::1]', 'a=1'],
+    ['a=1; Comment=shop.internal', 'a=1; Comment=shop.internal'],
+    ['a=1; Path; Domain; Secure', 'a=1; Path; Domain; Secure'],
+    ['a=1; Path=; Domain=', 'a=1; Path=; Domain='],
   ])('Set-Cookie: %s becomes %s', (cookie, expected) => {
     expect(publicCookie(cookie, shop)).toBe(expected);
+  });
+
+  test.each([plain, root])('%#: a cookie of / stays one of / where the gateway adds no prefix', (mapping) => {
+    expect(publicCookie('a=1; Path=/', mapping)).toBe('a=1; Path=/');
+  });
+
+  test('a URL without a host stays as it is, also for a client that named none', () => {
+    expect(publicUrl('http:///cart', { ...shop, clientOrigin: 'http://' })).toBe('http:///cart');
   });
 });

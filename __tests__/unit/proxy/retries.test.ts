@@ -53,6 +53,31 @@ describe('Retries', () => {
     expect(exchange.afterFailure(failure({ sent: false }), true)).toBe(false);
   });
 
+  test('a response is not dropped at the deadline or after it', () => {
+    const exchange = retries('GET', { deadlineMs: 1_000, attempts: 9, statuses: [503] });
+    jest.advanceTimersByTime(999);
+    expect(exchange.afterResponse(503, true)).toBe(true);
+    jest.advanceTimersByTime(1);
+    expect([exchange.remainingMs, exchange.afterResponse(503, true)]).toEqual([0, false]);
+  });
+
+  test('there are as many attempts as configured, and the third one waits', () => {
+    const exchange = retries('GET', { attempts: 3, backoffMs: 100 });
+    const seen = [1, 2, 3, 4].map(() => [exchange.afterFailure(failure(), true), exchange.waitMs > 0]);
+    expect(seen).toEqual([
+      [true, false],
+      [true, true],
+      [true, true],
+      [false, true],
+    ]);
+  });
+
+  test('content is kept only for a method that may be repeated', () => {
+    expect([retries('PUT', { bufferBytes: 7 }).keepBytes, retries('POST', { bufferBytes: 7 }).keepBytes]).toEqual([
+      7, 0,
+    ]);
+  });
+
   test('the first retry has no delay, later ones have growing delays with jitter', () => {
     const at = (retry: number, random: number) => backoffMs(retry, retryDefaults, () => random);
     expect([0, 1].map((retry) => at(retry, 1))).toEqual([0, 0]);
@@ -128,5 +153,48 @@ describe('RetryBudget', () => {
     expect(budget.left).toBe(0);
     for (let i = 0; i < 10; i += 1) budget.requestStarted(Date.now());
     expect(budget.left).toBe(5);
+  });
+
+  test('each second leaves it by itself, ten seconds later', () => {
+    jest.setSystemTime(1_790_000_000_000);
+    const budget = new RetryBudget(1, 0);
+    const left = () => budget.left;
+    const seen = [left()];
+    budget.requestStarted(Date.now());
+    jest.advanceTimersByTime(1_000);
+    budget.requestStarted(Date.now());
+    budget.requestStarted(Date.now());
+    jest.advanceTimersByTime(8_999);
+    seen.push(left());
+    jest.advanceTimersByTime(1);
+    seen.push(left());
+    jest.advanceTimersByTime(1_000);
+    seen.push(left());
+    expect(seen).toEqual([0, 3, 2, 0]);
+  });
+
+  test('what has left it does not leave it a second time', () => {
+    const budget = new RetryBudget(0.5, 0);
+    for (let round = 0; round < 3; round += 1) {
+      for (let i = 0; i < 10; i += 1) budget.requestStarted(Date.now());
+      expect([1, 2, 3, 4, 5, 6].map(() => budget.tryTake())).toEqual([true, true, true, true, true, false]);
+      for (let i = 0; i < 30; i += 1) {
+        jest.advanceTimersByTime(1_000);
+        expect(budget.left).toBeLessThanOrEqual(5);
+      }
+    }
+  });
+
+  test.each([
+    [1_000, 5],
+    [9_000, 5],
+    [10_000, 0],
+    [11_000, 0],
+  ])('a clock set back by %i ms leaves %i: within ten seconds it forgets nothing', (backMs, left) => {
+    jest.setSystemTime(1_790_000_000_000);
+    const budget = new RetryBudget(0.5, 0);
+    for (let i = 0; i < 10; i += 1) budget.requestStarted(Date.now());
+    jest.setSystemTime(Date.now() - backMs);
+    expect(budget.left).toBe(left);
   });
 });

@@ -22,6 +22,10 @@ describe('Retry-After of a backend', () => {
     ['Sun, 06 Nov 1994 08:50:00 GMT', 23_000],
     ['Sunday, 06-Nov-94 08:50:00 GMT', 23_000],
     ['Sun Nov  6 08:50:00 1994', 23_000],
+    ...['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat'].map((day) => [`${day}, 06 Nov 1994 08:50:00 GMT`, 23_000] as const),
+    ...['Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Saturday'].map(
+      (day) => [`${day}, 06-Nov-94 08:50:00 GMT`, 23_000] as const,
+    ),
     // In the past, and far away.
     ['Sun, 06 Nov 1994 08:49:00 GMT', 1_000],
     ['Mon, 07 Nov 1994 08:49:37 GMT', 60_000],
@@ -39,12 +43,14 @@ describe('Retry-After of a backend', () => {
   test('means nothing when it is missing or stands there twice', () => {
     expect(restMs(503, {}, retryAfterDefaults)).toBeUndefined();
     expect(restMs(503, { 'retry-after': ['1', '2'] }, retryAfterDefaults)).toBeUndefined();
+    expect(restMs(503, { 'retry-after': ['Sun, 06 Nov 1994 08:50:00 GMT'] }, retryAfterDefaults)).toBeUndefined();
   });
 
   test('is read by the clock of the backend, where its answer shows that', () => {
     const fields = { 'retry-after': 'Sun, 06 Nov 1994 10:00:05 GMT', date: 'Sun, 06 Nov 1994 10:00:00 GMT' };
     expect(restMs(503, fields, retryAfterDefaults)).toBe(5_000);
     expect(restMs(503, { ...fields, date: 'now' }, retryAfterDefaults)).toBe(60_000);
+    expect(restMs(503, { ...fields, date: [fields.date, fields.date] }, retryAfterDefaults)).toBe(60_000);
   });
 
   test.each([
@@ -70,7 +76,11 @@ test.each([
   [{ statuses: [503] }, undefined],
   [{ minMs: 0 }, ['minMs']],
   [{ statuses: [] }, ['statuses']],
-  [{ statuses: [200] }, ['statuses']],
+  [{ statuses: [400, 599] }, undefined],
+  [{ statuses: [399] }, ['statuses']],
+  [{ statuses: [600] }, ['statuses']],
+  [{ statuses: [503, 200] }, ['statuses']],
+  [{ statuses: [503.5] }, ['statuses']],
   [{ maxMS: 1 }, ['maxMS']],
   [true, ['must be an object']],
 ])('the option %j has problems: %j', (value, words) => {

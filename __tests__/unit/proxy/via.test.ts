@@ -11,6 +11,19 @@ describe('Via', () => {
     expect(new Via('edge').after(before, version)).toBe(field);
   });
 
+  test.each([
+    ['1.1 edge', true],
+    ['1.0 other, 1.1 edge', true],
+    ['1.1 edge, 1.0 other', true],
+    ['HTTP/1.1 \t edge (a comment)', true],
+    ['1.1 other (edge)', false],
+    ['1.1 edges', false],
+    ['edge', false],
+    ['edge 1.1', false],
+  ])('R3: a request with %j passed here: %p', (before, passed) => {
+    expect(new Via('edge').isIn(before)).toBe(passed);
+  });
+
   test('characters of regular expressions are literal in a name', () => {
     const via = new Via('a.b+c|d');
     expect(via.isIn('1.1 a.b+c|d')).toBe(true);

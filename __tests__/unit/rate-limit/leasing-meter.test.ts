@@ -56,6 +56,59 @@ test('claims that come during a trip wait for it, and the rest of them make the 
   expect(leases.spend(claim(), Date.now())).toBeUndefined();
 });
 
+test('what waits with another limit is not charged with the first, and the cost of what waits counts', () => {
+  void meter.take(claim({ limit: 100 }));
+  void meter.take(claim({ limit: 100, cost: 3 }));
+  void meter.take(claim({ limit: 10, cost: 5 }));
+  void meter.take(claim({ limit: 100, cost: 4 }));
+  asked[0]!.answer(trip(0));
+  return turn().then(() => expect(asked.map(({ waiting }) => waiting)).toEqual([0, 4]));
+});
+
+test('while the share of another limit is held, nothing is charged for those that wait', async () => {
+  void meter.take(claim({ limit: 100 }));
+  asked[0]!.answer(trip(2));
+  await turn();
+  void meter.take(claim({ limit: 10 }));
+  void meter.take(claim({ limit: 10 }));
+  void meter.take(claim({ limit: 10 }));
+  asked[1]!.answer(trip(0));
+  await turn();
+  expect(asked.map(({ waiting }) => waiting)).toEqual([0, 0, 0]);
+});
+
+test('a denial leaves what is known of the client as it is', async () => {
+  void meter.take(claim());
+  asked[0]!.answer(trip(3));
+  await turn();
+  for (let i = 0; i < 3; i++) leases.spend(claim(), Date.now());
+  void meter.take(claim());
+  asked[1]!.answer(trip(0, false));
+  await turn();
+  expect(denials.find(claim(), Date.now())?.retryAfterMs).toBe(1_000);
+  expect(leases.wish(claim(), Date.now())).toBe(15);
+});
+
+test('what is charged and forgotten goes to the store, and it is ready when the store is', async () => {
+  const calls: unknown[] = [];
+  const loaded = Promise.resolve();
+  const store = {
+    loaded,
+    take: () => new Promise<RoundTrip>(() => {}),
+    charge: async (...args: unknown[]) => void calls.push(['charge', ...args]),
+    reset: async (...args: unknown[]) => void calls.push(['reset', ...args]),
+  };
+  const other = new LeasingMeter({ store, leases, denials, timeoutMs: 50 });
+  const debt = { key: 'k', limit: undefined, owed: [] };
+  await other.charge(debt);
+  await other.reset('k');
+  expect(calls).toEqual([
+    ['charge', debt],
+    ['reset', 'k'],
+  ]);
+  expect(other.loaded).toBe(loaded);
+});
+
 test('one denial is the answer for all that wait', async () => {
   const decisions = Array.from({ length: 4 }, () => meter.take(claim()));
   asked[0]!.answer(trip(0, false));

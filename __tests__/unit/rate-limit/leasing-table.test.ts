@@ -202,6 +202,49 @@ test('who is told of a lease hears what is left in Redis and here, and when the 
   expect(tell()).toEqual([{ remaining: 0, resetMs: 1_400 }]);
 });
 
+test('who is told to wait for what is due hears of each quota how it stands', () => {
+  const table = new LeaseTable(() => undefined);
+  const quotaStates = [
+    { remaining: 0, resetMs: 600 },
+    { remaining: 40, resetMs: 1_000 },
+  ];
+  const dues = [{ units: 4_000, perMs: 10, windowMs: 1_000 }];
+  // Kept now, asked for 100 ms ago: 50 ms later, 2 of the 5 are there.
+  table.add(claim(), grant(5, { dues, quotaStates, restsMs: [900, 5_000] }), START - 100, table.era);
+  expect(table.later(claim({ cost: 3 }), START + 50)).toEqual({
+    allowed: false,
+    retryAfterMs: 51,
+    quotaStates: [
+      { remaining: 2, resetMs: 51 },
+      { remaining: 42, resetMs: 4_850 },
+    ],
+  });
+  expect(table.later(claim({ cost: 3, limit: 7 }), START + 50)).toBeUndefined();
+  expect(table.told(claim(), { allowed: true, retryAfterMs: 0, quotaStates }, START + 50).quotaStates).toEqual([
+    { remaining: 2, resetMs: 750 },
+    { remaining: 42, resetMs: 1_000 },
+  ]);
+});
+
+test('a decision on another limit, and a refusal, are told as they are', () => {
+  const table = new LeaseTable(() => undefined);
+  table.add(claim(), grant(5), START, table.era);
+  const passed = { allowed: true, retryAfterMs: 0, quotaStates: [{ remaining: 1, resetMs: 1_000 }] };
+  expect(table.told(claim({ limit: 7 }), passed, START)).toBe(passed);
+  expect(table.told(claim({ key: 'other' }), passed, START)).toBe(passed);
+  const refused = { ...passed, allowed: false };
+  expect(table.told(claim(), refused, START)).toBe(refused);
+});
+
+test('a wish grows at once after a trip, and after the window', () => {
+  const table = new LeaseTable(() => undefined);
+  table.add(claim(), grant(3), START, table.era);
+  spendAll(table, START);
+  // At once, and in a clock that was set back, nothing is known of the pace.
+  for (const at of [START, START - 1, START + 1_000, START + 5_000]) expect(table.wish(claim(), at)).toBe(15);
+  expect(table.wish(claim(), START + 999)).toBe(1);
+});
+
 test('what was asked before a client was forgotten is not kept', () => {
   const table = new LeaseTable(() => undefined);
   const { era } = table;

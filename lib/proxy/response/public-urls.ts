@@ -49,8 +49,9 @@ export function publicCookie(cookie: string, mapping: UrlMapping): string {
   const keepsPath = /^\s*__Host-/i.test(pair);
   const kept = attributes.flatMap((attribute) => {
     const equals = attribute.indexOf('=');
-    const name = (equals === -1 ? attribute : attribute.slice(0, equals)).trim().toLowerCase();
-    const value = equals === -1 ? '' : attribute.slice(equals + 1).trim();
+    if (equals === -1) return [attribute];
+    const name = attribute.slice(0, equals).trim().toLowerCase();
+    const value = attribute.slice(equals + 1).trim();
     if (name === 'path') return [keepsPath ? attribute : attribute.slice(0, equals + 1) + cookiePath(value, mapping)];
     const isOurs = name === 'domain' && isHost(value.replace(/^\./, ''), mapping.backendHosts.map(withoutPort));
     return isOurs ? [] : [attribute];
