@@ -6,11 +6,11 @@ class Silent implements Watched {
   silentSince = 0;
   index = -1;
   expiredAfter: number | undefined;
-  then = () => {};
+  onExpired = () => {};
 
   expired(silentMs: number): void {
     this.expiredAfter ??= silentMs;
-    this.then();
+    this.onExpired();
   }
 }
 
@@ -86,11 +86,11 @@ test('the watchdog has one timer, and none once it is closed', () => {
 test('those that time out may unwatch themselves, and close the watchdog', () => {
   const watchdog = new Watchdog(1_000);
   const all = watchedBy(watchdog, 4);
-  for (const one of all.slice(1)) one.then = () => watchdog.unwatch(one);
+  for (const one of all.slice(1)) one.onExpired = () => watchdog.unwatch(one);
   jest.advanceTimersByTime(1_100);
   expect(all.map(({ expiredAfter }) => expiredAfter)).toEqual([1_000, 1_000, 1_000, 1_000]);
   const more = watchedBy(watchdog, 2);
-  (more[1] as Silent).then = () => watchdog.close();
+  (more[1] as Silent).onExpired = () => watchdog.close();
   jest.advanceTimersByTime(1_100);
   expect(more.map(({ expiredAfter }) => expiredAfter)).toEqual([undefined, 1_000]);
 });
