@@ -9,7 +9,7 @@ import {
   type ServiceRouterOptions,
   serviceRouter,
 } from '../../lib/index.ts';
-import { listen, type RunningServer } from '../support/servers.ts';
+import { eventually, listen, type RunningServer } from '../support/servers.ts';
 
 const open: { close(): Promise<void> }[] = [];
 
@@ -338,6 +338,34 @@ describe('serviceRouter()', () => {
     expect((await streamed).status).toBe(200);
   });
 
+  test('requestTimeoutMs ends a whole request: with 504, or by a cut where the response has begun', async () => {
+    let asked = 0;
+    const { url } = await started(
+      listen((req, res) => {
+        asked += 1;
+        if (req.url === '/begun') res.writeHead(200, { 'Content-Length': 20_000 }).write('x'.repeat(10_000));
+        if (req.url === '/feed') res.writeHead(200, { 'Content-Type': 'text/event-stream' }).write('data: 1\n\n');
+        if (req.url === '/quick') res.end('{}');
+      }),
+    );
+    const gw = await gateway({
+      services: { a: { backends: [url], circuit: { minimumRequests: 1000 } } },
+      routes: [{ service: 'a', requestTimeoutMs: 300 }],
+    });
+    const late = await ask(gw, '/late');
+    expect([late.status, late.body.cause]).toEqual([504, 'handler_timeout']);
+    const begun = await fetch(`${gw.url}/begun`);
+    await expect(begun.text()).rejects.toThrow();
+    expect((await ask(gw, '/quick')).status).toBe(200);
+    const feed = (await fetch(`${gw.url}/feed`)).body?.getReader();
+    expect((await feed?.read())?.done).toBe(false);
+    const ends = feed?.read().then(({ done }) => done);
+    expect(await Promise.race([ends, new Promise((resolve) => setTimeout(resolve, 600, 'open'))])).toBe('open');
+    await feed?.cancel();
+    expect(asked).toBe(4);
+    await eventually('nothing is in flight', () => gw.router.services.get('a')?.load().inFlight === 0);
+  });
+
   test('a circuit guards one route and leaves the others alone', async () => {
     const gw = await gateway({
       services: { bad: { backends: [await backend('bad', 500)], circuit: { minimumRequests: 1000 } } },
@@ -527,7 +555,7 @@ describe('problems of a declaration', () => {
     [route({ authentication: {} }), 'routes/0/authentication', /exactly one of jwt/],
     [route({ authentication: { jwt: { secret: 'short' } } }), 'routes/0/authentication/jwt/secret', /at least 32/],
     [route({ allow: ['localhost'] }), 'routes/0/allow', /IP address/],
-    [route({ stream: true, idleTimeoutMs: 5 }), 'routes/0/stream', /no responseTimeoutMs/],
+    [route({ stream: true, idleTimeoutMs: 5 }), 'routes/0/stream', /no requestTimeoutMs/],
     [route({ path: { exact: '/a' }, rewrite: { prefix: '/' } }), 'routes/0/rewrite', /needs a path prefix/],
     [route({ rewrite: { prefix: '/', fullPath: '/' } }), 'routes/0/rewrite', /prefix or fullPath/],
     [route({ service: [{ name: 'a', weight: 0 }] }), 'routes/0/service', /weight above 0/],

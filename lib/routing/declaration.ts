@@ -83,6 +83,11 @@ export interface RouteOptions extends RouteMatch {
   maxInFlight?: number;
   /** The same for each client address; more get 429. Default 0. */
   maxInFlightPerClient?: number;
+  /**
+   * Milliseconds for a whole request, from the route to the end of the response, retries included; then 504, or a cut connection when
+   * the response has begun. Not for event streams and upgrades. Default: none.
+   */
+  requestTimeoutMs?: number;
   /** As in `roundRobinProxy()`, for this route. Default: that of the service. */
   responseTimeoutMs?: number;
   /** As in `roundRobinProxy()`, for this route. Default: that of the service. */
@@ -143,7 +148,7 @@ const routeForeign: ForeignOptions = Object.freeze({
   paths: 'use one route for each path',
   target: 'use service',
   backends: 'give them to a service',
-  timeoutMs: 'use responseTimeoutMs',
+  timeoutMs: 'use requestTimeoutMs, responseTimeoutMs or idleTimeoutMs',
   auth: 'use authentication',
 });
 
@@ -173,6 +178,7 @@ const route = group<RouteOptions, object>(
     circuit: optional(group(circuitBreakerDefaults, without(circuitBreakerChecks, 'name', 'events'))),
     maxInFlight: optional(integer(0)),
     maxInFlightPerClient: optional(integer(0)),
+    requestTimeoutMs: optional(durationMs),
     responseTimeoutMs: optional(durationMs),
     idleTimeoutMs: optional(durationMs),
     stream: optional(boolean),
@@ -203,8 +209,11 @@ function routeProblems(route: RouteOptions): Problem[] {
     add('rewrite', 'rewrite.prefix needs a path prefix, and the path is exact');
   if (isExact && route.redirect?.prefix !== undefined)
     add('redirect', 'redirect.prefix needs a path prefix, and the path is exact');
-  if (route.stream === true && (route.responseTimeoutMs ?? route.idleTimeoutMs) !== undefined) {
-    add('stream', 'stream has no responseTimeoutMs and no idleTimeoutMs');
+  if (
+    route.stream === true &&
+    (route.responseTimeoutMs ?? route.idleTimeoutMs ?? route.requestTimeoutMs) !== undefined
+  ) {
+    add('stream', 'stream has no requestTimeoutMs, responseTimeoutMs and idleTimeoutMs');
   }
   if (Array.isArray(route.service) && route.service.every(({ weight }) => weight === 0))
     add('service', 'one service needs a weight above 0');

@@ -11,6 +11,7 @@ import type { SharedProxy } from '../proxy/round-robin-proxy.ts';
 import { AddressList } from '../rate-limit/address-list.ts';
 import { CORS_HEADERS, corsMiddleware } from './cors.ts';
 import { type RouteOptions, routeName, type WeightedService } from './declaration.ts';
+import { requestTimeout } from './request-timeout.ts';
 import { type RewriteOptions, rewriteTarget } from './rewrite.ts';
 import type { RouteLimiter } from './route-limits.ts';
 import { prefixOf } from './route-match.ts';
@@ -46,10 +47,11 @@ export function makeRoute(options: RouteOptions, parts: RouteParts): Route {
     ...early.map((one) => one.middleware),
     authenticate,
     ...late.map((one) => one.middleware),
+    options.requestTimeoutMs && requestTimeout(options.requestTimeoutMs, events),
     breaker,
     requestChanges(options),
     lastHandler(options, parts),
-  ].filter((one) => one !== undefined);
+  ].filter((one) => typeof one === 'function');
   return {
     name: routeName(options),
     options,
