@@ -2,17 +2,17 @@ import { createHash } from 'node:crypto';
 import { readFileSync, unwatchFile, watchFile } from 'node:fs';
 import { eventsCheck, GatewayEvents } from '../core/events.ts';
 import type { Consumer, Exchange } from '../core/exchange.ts';
-import { TOKEN } from '../core/http.ts';
 import { type Check, type Checks, nonEmptyString, OptionsError, optional, resolveOptions } from '../core/options.ts';
 import { shownValue } from '../core/shown-value.ts';
 import { thrown, warn } from '../core/warnings.ts';
+import { headerName } from './auth-checks.ts';
 import {
   type Authentication,
   type AuthenticationMiddleware,
   authenticates,
+  lookedUp,
   PRINTABLE,
   unauthenticated,
-  unavailable,
 } from './authentication.ts';
 
 /** One API key. The key itself is not stored: only its SHA-256, which is enough for a key of 128 random bits or more. */
@@ -47,9 +47,6 @@ export interface ApiKeyAuthOptions {
 
 /** Defaults of {@link ApiKeyAuthOptions}. */
 export const apiKeyAuthDefaults = Object.freeze({ header: 'x-api-key', consumerHeader: 'x-consumer' });
-
-const headerName: Check = (value) =>
-  typeof value === 'string' && TOKEN.test(value) ? undefined : 'must be a header name';
 
 const keysCheck: Check = (value) => {
   if (typeof value === 'function' || (typeof value === 'string' && value !== '')) return undefined;
@@ -113,12 +110,7 @@ export function apiKeyAuth(given: ApiKeyAuthOptions): ApiKeyAuth {
     delete req.headers[header];
     const key = typeof inHeader === 'string' && inHeader !== '' ? inHeader : inQuery;
     if (key === undefined || key === '') return unauthenticated(challenge, `The request has no API key (${header}).`);
-    try {
-      const consumer = lookup(key);
-      return consumer !== undefined && 'then' in consumer ? consumer.then(found, unavailable) : found(consumer);
-    } catch (error) {
-      return unavailable(error);
-    }
+    return lookedUp(() => lookup(key), found);
   }
 
   return Object.assign(authenticates(events, authenticate), { close: () => file?.close() });

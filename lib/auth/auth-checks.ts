@@ -9,6 +9,9 @@ export const textList: Check = (value) => {
     : 'must be a text or a list of texts';
 };
 
+export const headerName: Check = (value) =>
+  typeof value === 'string' && TOKEN.test(value) ? undefined : 'must be a header name';
+
 /** An object whose keys are header names and whose values are texts. */
 export const headerNames: Check = (value) => {
   if (!isPlainObject(value)) return 'must be an object';
@@ -19,8 +22,10 @@ export const headerNames: Check = (value) => {
   return problems.length > 0 ? problems : undefined;
 };
 
-/** An absolute URL of http or https. */
-export const httpUrl: Check = (value) =>
-  typeof value === 'string' && URL.canParse(value) && /^https?:$/.test(new URL(value).protocol)
-    ? undefined
-    : 'must be an http or https URL';
+/** An absolute URL of http or https. `fetch` takes none with a name or a password. */
+export const httpUrl: Check = (value) => {
+  const url = typeof value === 'string' ? URL.parse(value) : null;
+  if (url === null || !/^https?:$/.test(url.protocol)) return 'must be an http or https URL';
+  // The value is not shown.
+  return url.username + url.password === '' ? undefined : ['must have no name and no password in the URL'];
+};

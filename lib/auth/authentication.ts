@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { GatewayEvents } from '../core/events.ts';
 import { type Consumer, type Exchange, exchangeOf } from '../core/exchange.ts';
+import { canonical } from '../core/header-names.ts';
 import type { Middleware, Next } from '../core/http.ts';
 import type { Rejected } from '../core/outcome.ts';
 import { reject } from '../core/reject.ts';
@@ -45,7 +46,7 @@ export function authenticates(
     if (result.kind === 'responded') return;
     if (result.kind === 'authenticated') {
       exchange.consumer = result.consumer;
-      setIdentityHeaders(exchange.req, result.headers ?? {});
+      setIdentityHeaders(exchange, result.headers ?? {});
       next();
       return;
     }
@@ -72,20 +73,22 @@ export function authenticates(
 }
 
 /** Writes headers that tell a backend who the client is. What the client sent under such a name is gone, in every spelling. */
-export function setIdentityHeaders(req: IncomingMessage, headers: Readonly<Record<string, string | undefined>>): void {
+export function setIdentityHeaders(exchange: Exchange, headers: Readonly<Record<string, string | undefined>>): void {
   const wanted = Object.entries(headers);
   if (wanted.length === 0) return;
-  const names = new Set(wanted.map(([name]) => comparable(name)));
+  const { req } = exchange;
+  const names = new Set(wanted.map(([name]) => canonical(name)));
   // CGI and many frameworks read `x_user` and `x-user` as one header.
-  for (const name of Object.keys(req.headers)) if (names.has(comparable(name))) delete req.headers[name];
-  for (const [name, value] of wanted)
-    if (value !== undefined && PRINTABLE.test(value)) req.headers[name.toLowerCase()] = value;
+  for (const name of Object.keys(req.headers)) if (names.has(canonical(name))) delete req.headers[name];
+  for (const [name, value] of wanted) {
+    if (value === undefined || !PRINTABLE.test(value)) continue;
+    req.headers[name.toLowerCase()] = value;
+    exchange.writtenHeaders = (exchange.writtenHeaders ?? new Set()).add(name.toLowerCase());
+  }
 }
 
 /** What every server reads as the same header value. */
 export const PRINTABLE = /^[\x20-\x7e]+$/;
-
-const comparable = (name: string): string => name.toLowerCase().replaceAll(/[_.]/g, '-');
 
 /** The 401 of a request that does not prove who sends it. */
 export const unauthenticated = (challenge: string, detail: string): Refused => ({
@@ -104,6 +107,31 @@ export const unavailable = (error: unknown): Refused => ({
     error: error instanceof Error ? error : new Error(String(error)),
   },
 });
+
+const isPromise = (value: unknown): value is Promise<Consumer | undefined> =>
+  typeof (value as Promise<unknown> | null | undefined)?.then === 'function';
+
+/**
+ * What a lookup of credentials comes to. A lookup in JavaScript may give `null` for nothing, as database clients do.
+ *
+ * @param found Called with the consumer, or with nothing for credentials that are not known.
+ */
+export function lookedUp(
+  look: () => Consumer | undefined | Promise<Consumer | undefined>,
+  found: (consumer: Consumer | undefined) => Authentication,
+): Authentication | Promise<Authentication> {
+  const judged = (consumer: Consumer | null | undefined): Authentication => {
+    if (consumer === undefined || consumer === null) return found(undefined);
+    const isNamed = typeof consumer.name === 'string' && consumer.name !== '';
+    return isNamed ? found(consumer) : unavailable(new Error('the lookup of credentials gave no object with a name'));
+  };
+  try {
+    const looked = look();
+    return isPromise(looked) ? looked.then(judged).catch(unavailable) : judged(looked);
+  } catch (error) {
+    return unavailable(error);
+  }
+}
 
 /** A `quoted-string` (RFC 9110 §5.6.4). */
 export const quoted = (text: string): string =>

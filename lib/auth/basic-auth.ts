@@ -3,15 +3,16 @@ import { promisify } from 'node:util';
 import { eventsCheck, GatewayEvents } from '../core/events.ts';
 import type { Consumer, Exchange } from '../core/exchange.ts';
 import { type Check, type Checks, isPlainObject, nonEmptyString, optional, resolveOptions } from '../core/options.ts';
+import { headerName } from './auth-checks.ts';
 import {
   type Authentication,
   type AuthenticationMiddleware,
   authenticates,
   credentialsOf,
+  lookedUp,
   PRINTABLE,
   quoted,
   unauthenticated,
-  unavailable,
 } from './authentication.ts';
 
 /** Checks a name and a password. Nothing when they do not fit; a rejected promise means that they could not be checked (503). */
@@ -48,7 +49,7 @@ const usersCheck: Check = (value) => {
 export const basicAuthChecks: Checks<BasicAuthOptions> = {
   users: usersCheck,
   realm: nonEmptyString,
-  consumerHeader: nonEmptyString,
+  consumerHeader: headerName,
   events: optional(eventsCheck),
 };
 
@@ -143,12 +144,7 @@ export function basicAuth(given: BasicAuthOptions): AuthenticationMiddleware {
     const text = Buffer.from(credentialsOf(req, 'basic') ?? '', 'base64').toString();
     const colon = text.indexOf(':');
     if (colon === -1) return unauthenticated(challenge, 'The request has no name and password.');
-    try {
-      const consumer = check(text.slice(0, colon), text.slice(colon + 1));
-      return consumer !== undefined && 'then' in consumer ? consumer.then(found, unavailable) : found(consumer);
-    } catch (error) {
-      return unavailable(error);
-    }
+    return lookedUp(() => check(text.slice(0, colon), text.slice(colon + 1)), found);
   }
 
   return authenticates(events, authenticate);

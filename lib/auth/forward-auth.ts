@@ -1,9 +1,10 @@
 import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
 import { eventsCheck, GatewayEvents } from '../core/events.ts';
 import type { Exchange } from '../core/exchange.ts';
+import { canonical, isIdentityHeader } from '../core/header-names.ts';
 import { TOKEN } from '../core/http.ts';
 import { type Check, type Checks, durationMs, oneOf, optional, resolveOptions } from '../core/options.ts';
-import { httpUrl } from './auth-checks.ts';
+import { headerName, httpUrl } from './auth-checks.ts';
 import { type Authentication, type AuthenticationMiddleware, authenticates, unavailable } from './authentication.ts';
 
 /** Options of {@link forwardAuth}. */
@@ -12,11 +13,14 @@ export interface ForwardAuthOptions {
   url: string;
   /** Milliseconds for its whole response; then `onError` decides. Default 2 000. */
   timeoutMs?: number;
-  /** Request headers that the service gets. Default: all, except those that concern the connection or the body. */
+  /**
+   * Request headers that the service gets. Default: all, except those that concern the connection, the body or a cached copy, and
+   * those in which a client could claim another address, URL or user (`X-Forwarded-User`, `X-Original-URL`), unless a trusted proxy sent them.
+   */
   requestHeaders?: readonly string[];
   /** Headers of its response that go to the backend as request headers. The client's own are removed. Default: none. */
   responseHeaders?: readonly string[];
-  /** Header of its response that names the consumer. Default: none. */
+  /** Header of its response that names the consumer. The client's own header of that name is removed. Default: none. */
   consumerHeader?: string;
   /**
    * What happens when the service cannot be reached, or responds too late or with a status from 500: `deny` answers 503, `allow`
@@ -44,9 +48,7 @@ export const forwardAuthChecks: Checks<ForwardAuthOptions> = {
   timeoutMs: durationMs,
   requestHeaders: optional(nameList),
   responseHeaders: nameList,
-  consumerHeader: optional((value) =>
-    typeof value === 'string' && TOKEN.test(value) ? undefined : 'must be a header name',
-  ),
+  consumerHeader: optional(headerName),
   onError: oneOf('deny', 'allow'),
   events: optional(eventsCheck),
 };
@@ -66,7 +68,9 @@ const OF_THE_REQUEST = new Set([
     'http2-settings',
     'keep-alive',
   ],
-  ...['proxy-connection', 'te', 'trailer', 'transfer-encoding', 'upgrade'],
+  ...['proxy-authorization', 'proxy-connection', 'te', 'trailer', 'transfer-encoding', 'upgrade'],
+  // The copy that the client has is one of the backend's response, not of the service's.
+  ...['if-match', 'if-modified-since', 'if-none-match', 'if-range', 'if-unmodified-since', 'range'],
 ]);
 
 /** Headers of the service's response that concern its connection or its coding. `fetch` has decoded the body. */
@@ -95,34 +99,37 @@ export function forwardAuth(given: ForwardAuthOptions): AuthenticationMiddleware
   const { events = new GatewayEvents(), consumerHeader } = options;
   const responseHeaders = options.responseHeaders.map((name) => name.toLowerCase());
 
+  // Without a value: the client's own is removed.
+  const noIdentity: Readonly<Record<string, string | undefined>> = Object.fromEntries(
+    [...responseHeaders, ...(consumerHeader === undefined ? [] : [consumerHeader])].map((name) => [name, undefined]),
+  );
+
   const failed = (error: unknown): Authentication =>
     options.onError === 'allow'
-      ? {
-          kind: 'authenticated',
-          consumer: undefined,
-          headers: Object.fromEntries(responseHeaders.map((name) => [name, undefined])),
-        }
+      ? { kind: 'authenticated', consumer: undefined, headers: noIdentity }
       : unavailable(error);
 
   async function authenticate(exchange: Exchange): Promise<Authentication> {
+    let response: Response;
     try {
-      const response = await fetch(options.url, {
+      response = await fetch(options.url, {
         headers: questionHeaders(exchange, options.requestHeaders),
         redirect: 'manual',
         signal: AbortSignal.timeout(options.timeoutMs),
       });
-      if (response.status >= 500) {
-        await response.body?.cancel();
-        return failed(new Error(`the service responded ${response.status}`));
-      }
-      if (!response.ok) return await pass(response, exchange);
-      await response.body?.cancel();
-      const name = consumerHeader === undefined ? undefined : response.headers.get(consumerHeader);
-      const headers = Object.fromEntries(responseHeaders.map((one) => [one, response.headers.get(one) ?? undefined]));
-      return { kind: 'authenticated', consumer: name ? { name } : undefined, headers };
     } catch (error) {
       return failed(error);
     }
+    const { status, ok } = response;
+    // It has refused, so `onError: 'allow'` must not apply when the rest of its response fails.
+    if (!ok && status < 500) return pass(response, exchange).catch(unavailable);
+    // The body is of no use, and may have been cut off already.
+    response.body?.cancel().catch(() => undefined);
+    if (!ok) return failed(new Error(`the service responded ${status}`));
+    const name = consumerHeader === undefined ? undefined : response.headers.get(consumerHeader);
+    const headers: Record<string, string | undefined> = { ...noIdentity };
+    for (const one of responseHeaders) headers[one] = response.headers.get(one) ?? undefined;
+    return { kind: 'authenticated', consumer: name ? { name } : undefined, headers };
   }
 
   return authenticates(events, authenticate);
@@ -131,12 +138,13 @@ export function forwardAuth(given: ForwardAuthOptions): AuthenticationMiddleware
 function questionHeaders(exchange: Exchange, chosen: readonly string[] | undefined): Headers {
   const { req } = exchange;
   const headers = new Headers();
-  for (const name of chosen ?? Object.keys(req.headers)) add(headers, name.toLowerCase(), req.headers);
+  for (const name of chosen ?? Object.keys(req.headers).filter((one) => isBelieved(one, exchange)))
+    add(headers, name.toLowerCase(), req.headers);
   const forwarded: Record<string, string | undefined> = {
     'x-forwarded-method': req.method,
     'x-forwarded-proto': exchange.scheme,
-    'x-forwarded-host': req.headers.host,
-    'x-forwarded-uri': req.originalUrl ?? req.url,
+    'x-forwarded-host': exchange.host || undefined,
+    'x-forwarded-uri': originForm(req.originalUrl ?? req.url ?? ''),
     'x-forwarded-for': exchange.clientAddress,
   };
   for (const [name, value] of Object.entries(forwarded)) {
@@ -146,6 +154,18 @@ function questionHeaders(exchange: Exchange, chosen: readonly string[] | undefin
   }
   return headers;
 }
+
+/**
+ * Services decide by headers such as `X-Original-URL` too. From a client, the gateway sends none of these, and none that an application
+ * could take for one (`X_Forwarded_Uri`).
+ */
+function isBelieved(name: string, { peerTrusted }: Exchange): boolean {
+  const plain = canonical(name);
+  return !isIdentityHeader(plain) || (peerTrusted && plain === name);
+}
+
+/** A target without scheme and host: a service that compares `http://host/admin` with `/admin` would find no rule for it. */
+const originForm = (target: string): string => target.replace(/^https?:\/\/[^/?#]*/i, '').replace(/^(?![/*])/, '/');
 
 function add(headers: Headers, name: string, from: IncomingHttpHeaders): void {
   const value = from[name];

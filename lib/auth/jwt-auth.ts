@@ -22,6 +22,7 @@ import {
   unauthenticated,
   unavailable,
 } from './authentication.ts';
+import { ASYMMETRIC, fitsKey, HMAC, publicKeyProblems } from './jwt-keys.ts';
 
 /** Options of {@link jwtAuth}. Give `jwksUrl`, `publicKey` or `secret`. */
 export interface JwtAuthOptions {
@@ -71,12 +72,6 @@ export const jwtAuthDefaults = Object.freeze({
   clockToleranceMs: 5_000,
   consumerClaim: 'sub',
 });
-
-const ASYMMETRIC = [
-  ...['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'],
-  ...['ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'],
-];
-const HMAC = ['HS256', 'HS384', 'HS512'];
 
 /** NIST SP 800-107 and RFC 7518 §3.2: a key of HS256 has at least 256 bits. */
 const SHORTEST_SECRET = 32;
@@ -128,7 +123,8 @@ function keysCheck(options: JwtAuthOptions): string[] {
   // A public key used as an HMAC secret lets anybody sign.
   const fitting = options.secret === undefined ? ASYMMETRIC : HMAC;
   const odd = (options.algorithms ?? []).filter((name) => !fitting.includes(name));
-  return odd.length === 0 ? [] : [`algorithms ${odd.join(', ')} cannot be used with ${sources[0]}`];
+  if (odd.length > 0) return [`algorithms ${odd.join(', ')} cannot be used with ${sources[0]}`];
+  return options.publicKey === undefined ? [] : publicKeyProblems(options.publicKey, options.algorithms ?? ASYMMETRIC);
 }
 
 export { keysCheck as jwtKeysCheck };
@@ -200,11 +196,19 @@ class Verifier {
     return (await this.#loaded)(token);
   }
 
+  /** Those that fit the key: a token of another one is not accepted, rather than one that could not be checked. */
+  #algorithms(): string[] {
+    const { algorithms, secret: text } = this.#options;
+    const key = this.#key;
+    const accepted = algorithms ?? (text === undefined ? ASYMMETRIC : HMAC);
+    return key?.type === 'public' ? accepted.filter((name) => fitsKey(name, key)) : [...accepted];
+  }
+
   async #load(): Promise<(token: string) => Promise<Jose.JWTPayload>> {
     const { createRemoteJWKSet, jwtVerify } = await import('jose');
     const { jwksUrl, issuer, audience, clockToleranceMs, jwksMaxAgeMs, jwksTimeoutMs } = this.#options;
     const rules: Jose.JWTVerifyOptions = {
-      algorithms: [...(this.#options.algorithms ?? (this.#options.secret === undefined ? ASYMMETRIC : HMAC))],
+      algorithms: this.#algorithms(),
       clockTolerance: clockToleranceMs / 1_000,
       requiredClaims: ['exp'],
       ...(issuer === undefined ? {} : { issuer: [issuer].flat() }),

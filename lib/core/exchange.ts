@@ -55,6 +55,8 @@ export class Exchange {
   consumer: Consumer | undefined;
   /** Writes the body of a response that the gateway sends in its own name; nothing for a problem document. */
   errorBody: ((exchange: Exchange, cause: Cause, detail: string | undefined) => ErrorBody | undefined) | undefined;
+  /** Request headers, in lower case, that authentication wrote: not the client's, even where it sent the very same text. */
+  writtenHeaders: Set<string> | undefined;
   /** Name of the route of `serviceRouter()` that took the request. */
   route: string | undefined;
   /** Set when the backend gets another path prefix or host than the client sent. Prefixes have no slash at the end. */

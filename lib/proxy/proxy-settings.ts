@@ -6,6 +6,7 @@ import { queueChecks, queueDefaults } from '../backends/queue.ts';
 import { loadBalancing } from '../backends/selection/load-balancing.ts';
 import { backendCircuitChecks, backendCircuitDefaults } from '../circuit-breaker/circuit-options.ts';
 import { eventsCheck, GatewayEvents } from '../core/events.ts';
+import { identityHeaderList } from '../core/header-names.ts';
 import {
   boolean,
   type Checks,
@@ -25,7 +26,6 @@ import { ambiguousPathsCheck } from '../ingress/request-guard.ts';
 import { headerRules } from './header-rules.ts';
 import { inFlightCapChecks } from './in-flight-caps.ts';
 import { viaPseudonym } from './request/forwarding-headers.ts';
-import { identityHeaderList } from './request/header-names.ts';
 import { pathFilterCheck, pathRewriteCheck } from './request/path-filter.ts';
 import { readBody } from './request/read-body.ts';
 import { responseChecks } from './response/response-rules.ts';

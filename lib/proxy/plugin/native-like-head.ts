@@ -1,8 +1,8 @@
 import { type IncomingMessage, validateHeaderName, validateHeaderValue } from 'node:http';
 import type { Options } from 'http-proxy-middleware';
 import { isSecure, schemeOf } from '../../core/connection.ts';
+import { canonical, HeaderNames } from '../../core/header-names.ts';
 import { NEVER_FORWARDED, pushEndToEndHeaders, pushFraming } from '../request/end-to-end-headers.ts';
-import { canonical, HeaderNames } from '../request/header-names.ts';
 import { isHopByHop } from '../request/hop-by-hop.ts';
 import type { RequestHead } from '../request/request-head.ts';
 

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { GatewayError } from '../../core/errors.ts';
-import type { HeaderNames } from './header-names.ts';
+import type { HeaderNames } from '../../core/header-names.ts';
 import { HOP_BY_HOP, isWritten, namedInConnection } from './hop-by-hop.ts';
 
 /**
@@ -27,6 +27,8 @@ export interface EndToEndRules {
   readonly keepsCase: boolean;
   /** Headers that the caller writes itself, in canonical spelling. */
   readonly written: ReadonlySet<string> | undefined;
+  /** Headers that a middleware wrote, in lower case, whatever the client sent under their names. */
+  readonly own?: ReadonlySet<string> | undefined;
 }
 
 /**
@@ -52,7 +54,7 @@ export function pushEndToEndHeaders(fields: string[], req: IncomingMessage, rule
  * @returns whether this was such a request; otherwise what was appended is not valid.
  */
 function pushAsReceived(fields: string[], { headers, rawHeaders }: IncomingMessage, rules: EndToEndRules): boolean {
-  const { names, peerTrusted, keepsCase, written } = rules;
+  const { names, peerTrusted, keepsCase, written, own } = rules;
   const end = rawHeaders?.length ?? 0;
   let at = 0;
   let isEdited = false;
@@ -61,7 +63,7 @@ function pushAsReceived(fields: string[], { headers, rawHeaders }: IncomingMessa
     const value = headers[name];
     const facts = names.of(at < end ? (rawHeaders[at] as string) : name);
     if (facts.lowerCase !== name || typeof value !== 'string') return false;
-    const isOwn = at >= end || value !== rawHeaders[at + 1];
+    const isOwn = at >= end || value !== rawHeaders[at + 1] || own?.has(name) === true;
     isEdited ||= isOwn;
     isAmbiguous ||= !facts.isCanonical;
     at += 2;
@@ -83,7 +85,7 @@ function pushEdited(fields: string[], req: IncomingMessage, rules: EndToEndRules
   const { names, peerTrusted, keepsCase, written } = rules;
   const lines = receivedLines(req.rawHeaders ?? []);
   const named = namedInConnection(lines.get('connection')?.values);
-  const current = currentFields(req, lines, named);
+  const current = currentFields(req, lines, named, rules.own);
   // Headers that a middleware wrote or deleted, in every spelling.
   const own = new Set<string>();
   for (const [name, { isOwn }] of current) if (isOwn) own.add(names.of(name).canonical);
@@ -104,6 +106,7 @@ function currentFields(
   req: IncomingMessage,
   lines: ReadonlyMap<string, Lines>,
   named: ReadonlySet<string>,
+  written: ReadonlySet<string> | undefined,
 ): Map<string, Current> {
   const headers: Record<string, unknown> = req.headers;
   const current = new Map<string, Current>();
@@ -113,7 +116,11 @@ function currentFields(
     current.delete(lowerCase);
     if (value === undefined) continue;
     const received = name === lowerCase ? lines.get(name)?.values : undefined;
-    const isOwn = received === undefined || !isAsReceived(value, received) || (named.has(name) && isWritten(req, name));
+    const isOwn =
+      received === undefined ||
+      !isAsReceived(value, received) ||
+      (named.has(name) && isWritten(req, name)) ||
+      written?.has(lowerCase) === true;
     current.set(lowerCase, { name, value, isOwn });
   }
   const lost = lines.get(LOST_BY_NODE);

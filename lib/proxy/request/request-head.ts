@@ -1,9 +1,9 @@
 import { GatewayError } from '../../core/errors.ts';
 import type { Exchange } from '../../core/exchange.ts';
+import { HeaderNames, identityHeaders } from '../../core/header-names.ts';
 import { TOKEN } from '../../core/http.ts';
 import { fieldText, NEVER_FORWARDED, pushEndToEndHeaders, pushFraming } from './end-to-end-headers.ts';
 import { type ForwardingRules, pushForwardingHeaders, writtenHere } from './forwarding-headers.ts';
-import { HeaderNames, identityHeaders } from './header-names.ts';
 
 const ENCODING: ReadonlySet<string> = new Set(['content-encoding']);
 
@@ -55,8 +55,9 @@ export function requestHead(
   const fields: string[] = host === undefined ? [] : ['host', host];
   pushFraming(fields, bodyLength);
   const { names } = rules;
-  const { peerTrusted } = exchange;
-  pushEndToEndHeaders(fields, req, { names, peerTrusted, keepsCase: true, written: isDecoded ? ENCODING : undefined });
+  const { peerTrusted, writtenHeaders: own } = exchange;
+  const written = isDecoded ? ENCODING : undefined;
+  pushEndToEndHeaders(fields, req, { names, peerTrusted, keepsCase: true, written, own });
   // A route may have put another hostname in `Host`: the backend learns here which one the client used.
   pushForwardingHeaders(fields, exchange, rules, exchange.prefixes?.host ?? target.host);
   return { path: target.path, fields };

@@ -1,4 +1,4 @@
-import type { Check } from '../../core/options.ts';
+import type { Check } from './options.ts';
 
 /** What the proxy knows of a header by its name. */
 export interface HeaderName {
@@ -123,7 +123,7 @@ const ENDS =
   /(?:^|-)(?:client|remote|real|connecting|connection|originating|origin|source|src|peer|socket|user|proxyuser)-?(?:ip|ipv4|ipv6|addr|address)$|(?:^|-)(?:remote|webauth)-(?:user|groups?)$|-forwarded-for$/;
 
 /** @param name In canonical spelling. */
-function isIdentityHeader(name: string): boolean {
+export function isIdentityHeader(name: string): boolean {
   return NAMES.has(name) || STARTS.some((start) => name.startsWith(start)) || ENDS.test(name);
 }
 

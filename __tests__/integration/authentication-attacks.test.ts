@@ -1,0 +1,203 @@
+import { createHash, generateKeyPairSync } from 'node:crypto';
+import type { IncomingHttpHeaders, RequestListener } from 'node:http';
+import { afterEach, describe, expect, test } from '@jest/globals';
+import express from 'express';
+import { SignJWT } from 'jose';
+import type { Middleware } from '../../lib/core/http.ts';
+import { apiKeyAuth, basicAuth, forwardAuth, jwtAuth, roundRobinProxy, upgradeHandler } from '../../lib/index.ts';
+import { RawClient, type RawMessage } from '../support/raw-client.ts';
+import { listen } from '../support/servers.ts';
+
+const open: { close(): Promise<void> }[] = [];
+
+afterEach(async () => {
+  for (const one of open.splice(0).reverse()) await one.close();
+});
+
+async function serve(listener: RequestListener) {
+  const server = await listen(listener);
+  open.push(server);
+  return server;
+}
+
+/** A gateway with a middleware before its proxy, and a backend that responds with the headers that it got, WebSockets too. */
+async function behind(auth: Middleware): Promise<(...lines: string[]) => Promise<RawMessage>> {
+  const backend = await serve((req, res) => res.end(JSON.stringify(req.headers)));
+  backend.server.on('upgrade', (req, socket) => {
+    const head = 'HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket';
+    socket.end(`${head}\r\nX-Got: ${JSON.stringify(req.headers)}\r\n\r\n`);
+  });
+  const proxy = roundRobinProxy({ backends: [backend.url] });
+  open.push(proxy);
+  const app = express().use(auth as never, proxy);
+  const gateway = await serve(app);
+  gateway.server.on('upgrade', upgradeHandler(app));
+  return async (...lines) => {
+    const client = await RawClient.connect(gateway.port);
+    const ending = lines.some((line) => line.startsWith('Connection:')) ? [] : ['Connection: close'];
+    const request = lines[0]?.startsWith('GET ') ? lines : ['GET / HTTP/1.1', ...lines];
+    client.send(`${[...request, 'Host: gw', ...ending].join('\r\n')}\r\n\r\n`);
+    const response = await client.response();
+    client.close();
+    return response;
+  };
+}
+
+const got = ({ content }: RawMessage): IncomingHttpHeaders => JSON.parse(content.toString());
+
+const sha256 = createHash('sha256').update('key').digest('hex');
+const SECRET = 'a shared secret of at least 32 characters';
+const inAMinute = () => Math.floor(Date.now() / 1000) + 60;
+
+describe('a client that claims an identity', () => {
+  test.each([
+    [['X-Consumer: root']],
+    [['x_consumer: root']],
+    [['x.consumer: root']],
+    [['x~consumer: root']],
+    [['X-Consumer: root', 'X-Consumer: root']],
+    [['X-Consumer: acme', 'x_consumer: acme']],
+    [['Connection: close, x-consumer']],
+    [['Connection: close, x-consumer', 'X-Consumer: acme']],
+  ])('%j: the backend learns the consumer of the key, once', async (lines) => {
+    const ask = await behind(apiKeyAuth({ keys: [{ sha256, consumer: 'acme' }] }));
+    const headers = got(await ask('X-API-Key: key', ...lines));
+    const named = Object.entries(headers).filter(([name]) => name.replaceAll(/[^a-z]/g, '-') === 'x-consumer');
+    expect(named).toEqual([['x-consumer', 'acme']]);
+  });
+
+  test.each(['x-role', 'x_role', 'x.role', 'x!role', 'x~role', "x'role"])(
+    '%s: the backend gets no header for a claim that the token lacks, WebSockets included',
+    async (name) => {
+      const ask = await behind(jwtAuth({ secret: SECRET, claimHeaders: { 'x-role': 'role' } }));
+      const token = await new SignJWT({ sub: 'a', exp: inAMinute() })
+        .setProtectedHeader({ alg: 'HS256' })
+        .sign(new TextEncoder().encode(SECRET));
+      const lines = [`Authorization: Bearer ${token}`, `${name}: admin`];
+      expect(got(await ask(...lines))).not.toHaveProperty([name]);
+      const upgraded = await ask(...lines, 'Connection: upgrade', 'Upgrade: websocket');
+      expect([upgraded.status, JSON.parse(upgraded.field('x-got') ?? '')[name]]).toEqual([101, undefined]);
+      expect((await ask('Connection: upgrade', 'Upgrade: websocket')).status).toBe(401);
+    },
+  );
+});
+
+describe('tokens', () => {
+  const ec = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const ed = generateKeyPairSync('ed25519');
+  const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  const pem = ({ publicKey }: { publicKey: typeof ec.publicKey }) =>
+    publicKey.export({ type: 'spki', format: 'pem' }) as string;
+
+  test.each([
+    ['ES256', ec],
+    ['EdDSA', ed],
+  ])('of %s, which the key cannot check, get 401, not a 503 that blames the gateway', async (alg, { privateKey }) => {
+    const ask = await behind(jwtAuth({ publicKey: pem(rsa) }));
+    const token = await new SignJWT({ sub: 'a', exp: inAMinute() }).setProtectedHeader({ alg }).sign(privateKey);
+    expect((await ask(`Authorization: Bearer ${token}`)).status).toBe(401);
+  });
+
+  test.each([
+    [() => pem(generateKeyPairSync('rsa', { modulusLength: 1024 })), /at least 2048 bits, got 1024/],
+    [() => pem(generateKeyPairSync('x25519')), /no accepted algorithm fits publicKey, a key of x25519/],
+    [() => pem(generateKeyPairSync('ec', { namedCurve: 'secp256k1' })), /a key of secp256k1/],
+  ])('%#: a key that could check none throws at construction', (publicKey, message) => {
+    expect(() => jwtAuth({ publicKey: publicKey() })).toThrow(message);
+    expect(() => jwtAuth({ publicKey: pem(rsa), algorithms: ['ES256'] })).toThrow(/no accepted algorithm fits/);
+  });
+});
+
+describe('a lookup in JavaScript', () => {
+  const kinds: [string, (lookup: () => unknown) => Middleware, string][] = [
+    ['apiKeyAuth()', (keys) => apiKeyAuth({ keys: keys as () => undefined }), 'X-API-Key: key'],
+    ['basicAuth()', (users) => basicAuth({ users: users as () => undefined }), 'Authorization: Basic YTpi'],
+  ];
+  test.each(kinds)(
+    '%s takes null for nothing, and anything without a name for a fault of the lookup',
+    async (...kind) => {
+      const [, make, line] = kind;
+      for (const [lookup, status] of [
+        [() => null, 401],
+        [async () => null, 401],
+        [async () => undefined, 401],
+        [() => ({}), 503],
+        [async () => 'acme', 503],
+        [async () => Promise.reject(new Error('down')), 503],
+      ] as const) {
+        expect((await (await behind(make(lookup)))(line)).status).toBe(status);
+      }
+    },
+  );
+
+  test('a header that cannot exist throws at construction', () => {
+    expect(() => basicAuth({ users: {}, consumerHeader: 'x user' })).toThrow(/consumerHeader must be a header name/);
+  });
+});
+
+describe('forwardAuth()', () => {
+  async function asked(lines: string[], trustProxy = false): Promise<IncomingHttpHeaders> {
+    let question: IncomingHttpHeaders = {};
+    const { url } = await serve((req, res) => {
+      question = req.headers;
+      res.end();
+    });
+    const auth = forwardAuth({ url });
+    const app = express().set('trust proxy', trustProxy);
+    app.use(auth as never, (_req, res) => void res.end());
+    const { port } = await serve(app);
+    const client = await RawClient.connect(port);
+    client.send(`${[...lines, 'Host: gw', 'Connection: close'].join('\r\n')}\r\n\r\n`);
+    await client.response();
+    client.close();
+    return question;
+  }
+
+  test('the service learns the path of a target in absolute form', async () => {
+    expect((await asked(['GET http://gw/admin?a HTTP/1.1']))['x-forwarded-uri']).toBe('/admin?a');
+    expect((await asked(['GET http://gw?a HTTP/1.1']))['x-forwarded-uri']).toBe('/?a');
+  });
+
+  const claims = [
+    'X-Original-URL: /public',
+    'X_Forwarded_Uri: /public',
+    'X-Forwarded-User: root',
+    'X-Real-IP: 1.2.3.4',
+  ];
+  const seen = (headers: IncomingHttpHeaders) =>
+    Object.keys(headers).filter((name) => /original|x_|user$|real/.test(name));
+
+  test('a client cannot claim another URL, address or user; a trusted proxy can', async () => {
+    expect(seen(await asked(['GET /admin HTTP/1.1', ...claims]))).toEqual([]);
+    const trusted = await asked(['GET /admin HTTP/1.1', ...claims, 'X-Forwarded-Host: www.example.com'], true);
+    expect(seen(trusted)).toEqual(['x-original-url', 'x-forwarded-user', 'x-real-ip']);
+    expect(trusted['x-forwarded-host']).toBe('www.example.com');
+  });
+
+  test("conditions on the client's cached copy are not for the service", async () => {
+    const headers = await asked(['GET / HTTP/1.1', 'If-None-Match: *', 'Range: bytes=0-0', 'Cookie: a=1']);
+    expect(headers).toMatchObject({ cookie: 'a=1' });
+    for (const name of ['if-none-match', 'range']) expect(headers).not.toHaveProperty([name]);
+  });
+
+  test.each<[string, RequestListener]>([
+    ['stalls', (_req, res) => void res.writeHead(401).write('x')],
+    ['is cut', (_req, res) => void res.writeHead(401, { 'Content-Length': 9 }).write('x', () => res.destroy())],
+  ])('with onError: allow, a refusal whose body %s stays one', async (_title, listener) => {
+    const { url } = await serve(listener);
+    const ask = await behind(forwardAuth({ url, timeoutMs: 200, onError: 'allow' }));
+    expect((await ask()).status).toBe(503);
+  });
+
+  test("the client's own header with the name of consumerHeader is gone", async () => {
+    const { url } = await serve((_req, res) => void res.end());
+    const ask = await behind(forwardAuth({ url, consumerHeader: 'x-user' }));
+    expect(got(await ask('X-User: root'))).not.toHaveProperty('x-user');
+  });
+
+  test('a URL with a password, which fetch takes for an error, throws at construction without showing it', () => {
+    expect(() => forwardAuth({ url: 'http://me:hidden@auth.example/' })).toThrow(
+      /^(?!.*hidden).*no password in the URL/,
+    );
+  });
+});

@@ -1,0 +1,36 @@
+import { createPublicKey, type KeyObject } from 'node:crypto';
+
+/** Algorithms of a public key that are accepted. */
+export const ASYMMETRIC = [
+  ...['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'],
+  ...['ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'],
+];
+/** Algorithms of a shared secret that are accepted. */
+export const HMAC = ['HS256', 'HS384', 'HS512'];
+
+/** RFC 7518 §3.3: an RSA key has at least 2048 bits. */
+const SHORTEST_RSA = 2_048;
+
+/** Why a public key, in PEM form, cannot check tokens of these algorithms. */
+export function publicKeyProblems(given: string, algorithms: readonly string[]): string[] {
+  const key = createPublicKey(given);
+  const bits = key.asymmetricKeyDetails?.modulusLength;
+  if (bits !== undefined && bits < SHORTEST_RSA)
+    return [`publicKey must have at least ${SHORTEST_RSA} bits, got ${bits}`];
+  return algorithms.some((name) => fitsKey(name, key))
+    ? []
+    : [`no accepted algorithm fits publicKey, a key of ${keyKind(key)}`];
+}
+
+const CURVES: Readonly<Record<string, string>> = { ES256: 'prime256v1', ES384: 'secp384r1', ES512: 'secp521r1' };
+
+/** Whether tokens of an algorithm can be checked by a public key. */
+export function fitsKey(algorithm: string, key: KeyObject): boolean {
+  const kind = keyKind(key);
+  if (algorithm.startsWith('RS')) return kind === 'rsa';
+  if (algorithm.startsWith('PS')) return kind === 'rsa' || kind === 'rsa-pss';
+  return kind === (CURVES[algorithm] ?? 'ed25519');
+}
+
+const keyKind = ({ asymmetricKeyType, asymmetricKeyDetails }: KeyObject): string =>
+  asymmetricKeyDetails?.namedCurve ?? asymmetricKeyType ?? 'an unknown kind';
