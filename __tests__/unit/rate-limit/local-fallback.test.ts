@@ -124,6 +124,73 @@ describe.each(ALGORITHMS)('what stands in, with %s', (name, algorithm) => {
   });
 });
 
+describe('what a store has told of a client', () => {
+  const quota = { limit: 10, windowMs: 1_000, burst: 10 };
+  const open = (algorithm: Algorithm) =>
+    new MemoryMeter({ algorithm, quotas: [quota], maxKeys: 1_000, onFull: () => {} });
+  const tell = (meter: MemoryMeter, remaining: number, resetMs: number, limit?: number) =>
+    meter.learn({ ...claim, limit }, { allowed: true, retryAfterMs: 0, quotaStates: [{ remaining, resetMs }] });
+  const ask = (meter: MemoryMeter, limit?: number) => meter.take({ key: 'k', cost: 0, limit }).quotaStates[0];
+
+  test.each<[string, Algorithm, number, [number, number], [number, number]]>([
+    ['fixed-window', fixedWindow, 1, [4, 600], [4, 600]],
+    ['fixed-window', fixedWindow, 1, [0, 600], [0, 600]],
+    ['fixed-window', fixedWindow, 1, [4, 5_000], [4, 1_000]],
+    ['fixed-window', fixedWindow, 1, [10, 600], [10, 1_000]],
+    ['fixed-window', fixedWindow, 2, [5, 600], [2, 600]],
+    ['sliding-window', slidingWindow, 1, [4, 600], [4, 600]],
+    ['sliding-window', slidingWindow, 1, [0, 600], [0, 600]],
+    ['sliding-window', slidingWindow, 1, [4, 5_000], [4, 1_000]],
+    ['sliding-window', slidingWindow, 2, [4, 600], [2, 600]],
+    ['sliding-window', slidingWindow, 2, [1, 600], [0, 600]],
+    // The next one is for all gateways: this one waits for its turn, 100 ms for each other.
+    ['sliding-window', slidingWindow, 2, [0, 600], [0, 700]],
+    ['sliding-window', slidingWindow, 3, [0, 600], [0, 800]],
+    ['sliding-window', slidingWindow, 2, [0, 950], [0, 1_000]],
+    // 6 are missing, and each takes 100 ms.
+    ['token-bucket', tokenBucket, 1, [4, 5], [4, 600]],
+    ['token-bucket', tokenBucket, 1, [0, 30], [0, 30]],
+    ['token-bucket', tokenBucket, 1, [0, 200], [0, 100]],
+    ['token-bucket', tokenBucket, 1, [10, 0], [10, 0]],
+    ['token-bucket', tokenBucket, 1, [12, 0], [10, 0]],
+    ['token-bucket', tokenBucket, 2, [4, 5], [2, 600]],
+    ['token-bucket', tokenBucket, 2, [5, 5], [2, 500]],
+    ['token-bucket', tokenBucket, 2, [0, 30], [0, 130]],
+  ])('%s, %#: in one of %2$i gateways, is how the client stands there', (_, algorithm, gateways, told, stands) => {
+    const meter = open(algorithm);
+    meter.shareWith(gateways);
+    tell(meter, ...told);
+    expect(Object.values(ask(meter) as object)).toEqual(stands);
+    // Whatever was known of it before.
+    const known = open(algorithm);
+    known.take({ ...claim, cost: 7 });
+    jest.advanceTimersByTime(1_100);
+    known.take({ ...claim, cost: 2 });
+    jest.advanceTimersByTime(50);
+    known.shareWith(gateways);
+    tell(known, ...told);
+    expect(Object.values(ask(known) as object)).toEqual(stands);
+  });
+
+  test('a bucket is refilled at the limit of the request that was told of', () => {
+    const meter = open(tokenBucket);
+    tell(meter, 0, 50, 20);
+    expect(ask(meter, 20)).toEqual({ remaining: 0, resetMs: 50 });
+    expect(ask(meter)).toEqual({ remaining: 0, resetMs: 550 });
+  });
+
+  test.each<[string, Algorithm, number, number]>([
+    ['fixed-window', fixedWindow, 10, 1_000],
+    ['sliding-window', slidingWindow, 10, 2_000],
+    ['token-bucket', tokenBucket, 10, 1_000],
+    ['token-bucket', tokenBucket, 45, 4_500],
+    ['token-bucket', tokenBucket, 2, 1_000],
+  ])('%s, %#: a client that is left alone is as good as new after a while', (_, algorithm, burst, lifetimeMs) => {
+    const quotas = [{ ...quota, burst }];
+    expect(new MemoryMeter({ algorithm, quotas, maxKeys: 1_000, onFull: () => {} }).lifetimeMs).toBe(lifetimeMs);
+  });
+});
+
 test('a share is at least 1, and its bucket is full again no later than a window or the whole one', () =>
   fc.assert(
     fc.property(

@@ -1,6 +1,6 @@
 import { type IncomingMessage, ServerResponse } from 'node:http';
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
-import { rateLimitFields } from '../../../lib/rate-limit/rate-limit-fields.ts';
+import { FIELDS_FORMS, rateLimitFields } from '../../../lib/rate-limit/rate-limit-fields.ts';
 import { parseRateLimitField } from './structured-field.ts';
 
 const response = () => new ServerResponse({ method: 'GET' } as IncomingMessage);
@@ -10,6 +10,7 @@ const fields = (name: string, limit: number, windowMs: number) =>
 
 afterEach(() => {
   jest.restoreAllMocks();
+  jest.useRealTimers();
 });
 
 describe('rateLimitFields()', () => {
@@ -63,9 +64,85 @@ describe('rateLimitFields()', () => {
     expect(warning.mock.lastCall?.[0]).toMatch(/two rate limiters named "ip"/);
   });
 
-  test('leaves a head alone that is already sent', () => {
+  test.each(FIELDS_FORMS)('%s: leaves a head alone that is already sent', (form) => {
     const res = response();
     res.writeHead(200);
-    expect(() => fields('ip', 1, 1).write(res, [{ remaining: 0, resetMs: 0 }], undefined)).not.toThrow();
+    const one = rateLimitFields(form, 'ip', [{ limit: 1, windowMs: 1, burst: 1 }]);
+    expect(() => one.write(res, [{ remaining: 0, resetMs: 0 }], undefined)).not.toThrow();
+  });
+
+  describe.each(['draft-6', 'draft-7', 'legacy'] as const)('%s, which knows one quota only', (form) => {
+    const quotas = [10, 20, 30].map((limit) => ({ limit, windowMs: limit * 1_000, burst: limit }));
+    const tell = (res: ServerResponse, states: [remaining: number, resetMs: number][]) => {
+      const quotaStates = states.map(([remaining, resetMs]) => ({ remaining, resetMs }));
+      rateLimitFields(form, 'ip', quotas).write(res, quotaStates, undefined);
+      if (form === 'draft-7') {
+        const [, limit, left, reset] =
+          /^limit=(\d+), remaining=(\d+), reset=(\d+)$/.exec(String(res.getHeader('RateLimit'))) ?? [];
+        return [limit, left, reset].map(Number);
+      }
+      const name = form === 'legacy' ? 'X-RateLimit' : 'RateLimit';
+      const [limit, left, reset] = ['Limit', 'Remaining', 'Reset'].map((part) =>
+        Number(res.getHeader(`${name}-${part}`)),
+      );
+      return [limit, left, form === 'legacy' ? (reset as number) - Date.now() / 1_000 : reset];
+    };
+
+    test.each<[[number, number][], number[]]>([
+      [[[3, 5_000]], [10, 3, 5]],
+      [
+        [
+          [3, 5_000],
+          [2, 6_000],
+          [1, 7_000],
+        ],
+        [30, 1, 7],
+      ],
+      [
+        [
+          [3, 5_000],
+          [1, 6_000],
+          [2, 7_000],
+        ],
+        [20, 1, 6],
+      ],
+      [
+        [
+          [1, 5_000],
+          [2, 6_000],
+          [3, 7_000],
+        ],
+        [10, 1, 5],
+      ],
+      // Of those with as little left, the one that takes longest; of equals the first.
+      [
+        [
+          [1, 5_000],
+          [1, 6_000],
+          [1, 4_000],
+        ],
+        [20, 1, 6],
+      ],
+      [
+        [
+          [1, 5_000],
+          [1, 5_000],
+          [1, 5_000],
+        ],
+        [10, 1, 5],
+      ],
+    ])('of %j, tells the one with the least left', (states, told) => {
+      jest.useFakeTimers({ now: 1_790_000_000_000 });
+      expect(tell(response(), states)).toEqual(told);
+    });
+
+    test('keeps what another limiter told, unless less is left here', () => {
+      jest.useFakeTimers({ now: 1_790_000_000_000 });
+      const res = response();
+      expect(tell(res, [[5, 5_000]])).toEqual([10, 5, 5]);
+      expect(tell(res, [[5, 6_000]])).toEqual([10, 5, 5]);
+      expect(tell(res, [[6, 6_000]])).toEqual([10, 5, 5]);
+      expect(tell(res, [[4, 4_000]])).toEqual([10, 4, 4]);
+    });
   });
 });

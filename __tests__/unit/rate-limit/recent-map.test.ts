@@ -25,3 +25,37 @@ test('a recent map has one value for a key, and forgets it when told', () => {
   map.clear();
   expect([map.size, map.get('b'), map.get('c')]).toEqual([0, undefined, undefined]);
 });
+
+test('a recent map keeps more than half of its capacity, whatever comes', () => {
+  const map = new RecentMap<number>(10);
+  for (let i = 0; i < 100; i++) {
+    map.set(`key-${i}`, i);
+    if (i >= 5) expect(map.size).toBeGreaterThanOrEqual(6);
+    expect(map.size).toBeLessThanOrEqual(10);
+  }
+});
+
+test('a recent map has each key once, also after it was old', () => {
+  const map = new RecentMap<number>(4);
+  for (const [i, key] of ['a', 'b', 'c'].entries()) map.set(key, i);
+  expect([map.size, map.get('a'), map.size]).toEqual([3, 0, 3]);
+  map.set('b', 7);
+  expect([map.get('a'), map.get('b')]).toEqual([0, 7]);
+  expect(map.size).toBeLessThanOrEqual(3);
+  for (let i = 0; i < 10; i++) map.set('b', i);
+  expect([map.get('a'), map.get('b')]).toEqual([0, 9]);
+});
+
+test('a recent map forgets an old key when told', () => {
+  const map = new RecentMap<number>(4);
+  for (const key of ['a', 'b', 'c']) map.set(key, 1);
+  map.delete('a');
+  expect([map.get('a'), map.get('b')]).toEqual([undefined, 1]);
+});
+
+test('a recent map for two has two', () => {
+  const map = new RecentMap<number>(2);
+  map.set('a', 1);
+  map.set('b', 2);
+  expect([map.get('a'), map.get('b'), map.get('c')]).toEqual([1, 2, undefined]);
+});
