@@ -23,7 +23,7 @@ export interface ForwardAuthOptions {
   /** Header of its response that names the consumer. The client's own header of that name is removed. Default: none. */
   consumerHeader?: string;
   /**
-   * What happens when the service cannot be reached, or responds too late or with a status from 500: `deny` answers 503, `allow`
+   * What happens when the service cannot be reached, or responds too late or with a status from 500: `deny` sends 503, `allow`
    * forwards the request without a consumer. Default `deny`.
    */
   onError?: 'deny' | 'allow';

@@ -25,12 +25,12 @@ export interface HardenServerOptions {
    */
   maxHeadBytes?: number;
   /**
-   * Headers of a request. `requestGuard()` and `roundRobinProxy()` answer more of them with 431; without these two an app sees the first ones only.
+   * Headers of a request. With more, `requestGuard()` and `roundRobinProxy()` send 431; without these two an app sees the first ones only.
    * @default 100
    */
   maxFields?: number;
   /**
-   * Bytes of the target of a request (path and query). `requestGuard()` and `roundRobinProxy()` answer a longer one with 414. 0 for any length.
+   * Bytes of the target of a request (path and query). For a longer one, `requestGuard()` and `roundRobinProxy()` send 414. 0 for any length.
    * @default 8192
    */
   maxTargetBytes?: number;

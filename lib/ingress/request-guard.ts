@@ -11,8 +11,8 @@ import { normalTarget } from './request-target.ts';
 export interface RequestGuardOptions {
   /**
    * What happens to a request whose path servers read in different ways: bad percent encoding, encoded control characters,
-   * overlong UTF-8, backslashes, dot segments. `reject` answers 400; an encoded slash (`%2F`) alone passes, as data, unless it hides a
-   * dot segment, an empty segment or more encoding. `strict` answers each encoded slash with 400 too. `pass` lets all of them pass.
+   * overlong UTF-8, backslashes, dot segments. `reject` sends 400. An encoded slash (`%2F`) alone passes, as data, unless it hides a
+   * dot segment, an empty segment or more encoding. `strict` rejects each encoded slash too. `pass` lets all of them pass.
    * @default `reject`
    */
   ambiguousPaths?: AmbiguousPaths;

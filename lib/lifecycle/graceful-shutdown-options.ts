@@ -15,8 +15,8 @@ export interface GracefulShutdownOptions extends StopSignalsOptions {
    */
   signals?: readonly NodeJS.Signals[];
   /**
-   * Milliseconds for which everything is served as before while the phase is `leaving` already: as long as whoever
-   * distributes the traffic needs to see it, and to send new connections elsewhere. Default 0.
+   * Milliseconds of the phase `leaving`, in which everything is still served: the time that the load balancer needs to see it
+   * and to send new connections elsewhere. Default 0.
    */
   leadTimeMs?: number;
   /**
@@ -35,8 +35,8 @@ export interface GracefulShutdownOptions extends StopSignalsOptions {
    */
   close?: () => unknown;
   /**
-   * Called with each phase as it begins. A promise that it returns is not waited for; the error of one that rejects counts
-   * like one that is thrown, or becomes a process warning when all is over by then. Default: nobody.
+   * Called with each phase as it begins. The shutdown does not wait for a promise that it returns. The error of a rejected
+   * promise counts like one that is thrown, or becomes a process warning if the shutdown is over by then. Default: none.
    */
   onPhase?: (phase: ShutdownPhase) => unknown;
 }

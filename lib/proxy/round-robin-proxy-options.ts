@@ -59,15 +59,15 @@ export interface RoundRobinProxyOptions extends InFlightCapOptions {
   healthCheck?: HealthCheckOptions;
   /**
    * Keeps a backend out for as long as the `Retry-After` of its 503 or 429 says. Enable this only if `Retry-After`
-   * applies to the whole backend: otherwise a backend that limits one client, or closes one path, is lost for all
+   * applies to the whole backend. Otherwise a backend that limits one client, or closes one path, is lost for all
    * clients.
    *
    * @default false
    */
   respectRetryAfter?: false | RetryAfterOptions;
   /**
-   * Share of the backends, from 0 to 1, that health checks and `respectRetryAfter` may take out at once, first come,
-   * first out; never the last one. Open circuits do not count.
+   * Largest share of the backends, from 0 to 1, that health checks and `respectRetryAfter` may take out at once, first
+   * come, first out; never the last one. Open circuits do not count.
    *
    * @default 1
    */
@@ -86,9 +86,9 @@ export interface RoundRobinProxyOptions extends InFlightCapOptions {
    */
   loadBalancing?: LoadBalancing;
   /**
-   * Milliseconds in which a backend's share rises from a tenth to the whole, under every policy: after it was added to
-   * a running pool, after its circuit closed again, and after it was out for its health or for weight 0. A backend
-   * that is the only one available gets all requests at once.
+   * Milliseconds in which a backend's share rises from a tenth to the whole, under every policy. This happens after it
+   * was added to a running pool, after its circuit closed again, and after it was out for its health or for weight 0. A
+   * backend that is the only one available gets all requests at once.
    *
    * @default 0
    */
@@ -102,8 +102,8 @@ export interface RoundRobinProxyOptions extends InFlightCapOptions {
   /**
    * Timeout from the end of a request to the head of its response, in milliseconds. After it, the client gets 504. A
    * timeout counts against the backend only if the backend has sent no other response and passed no health check in
-   * the meantime, and only once for each client address within the circuit's `windowMs`, unless another backend
-   * responds to the same request: the long polls of one client do not open the circuit for all.
+   * the meantime. The timeouts of one client address count once within the circuit's `windowMs`, so that its long polls
+   * do not open the circuit for all. They count each time if another backend responds to the same request.
    *
    * @default 60_000
    */
@@ -181,10 +181,10 @@ export interface RoundRobinProxyOptions extends InFlightCapOptions {
    */
   maxBodyBytes?: number;
   /**
-   * Where to find a body that a middleware read before the proxy: the name of a property of the request that has the
-   * raw bytes (`express.json({ verify: (req, _res, bytes) => { req.rawBody = bytes; } })` and `body: 'rawBody'`), or a
-   * function of the request, such as {@link parsedBody}. It returns a Buffer or text, or nothing for a request to
-   * reject. It is not called for bodies that were not read. `Content-Encoding` is forwarded only if there are as many
+   * Where to find a body that a middleware read before the proxy. Either the name of a property of the request that has
+   * the raw bytes (`express.json({ verify: (req, _res, bytes) => { req.rawBody = bytes; } })` and `body: 'rawBody'`), or a
+   * function of the request, such as {@link parsedBody}. The function returns a Buffer or text, or nothing for a request
+   * to reject. It is not called for bodies that were not read. `Content-Encoding` is forwarded only if there are as many
    * bytes as the client declared.
    *
    * @default none: such requests get 500

@@ -39,7 +39,7 @@ export interface UndiciTransportOptions {
    */
   idleTimeoutMs?: number;
   /**
-   * Where to find a body that a middleware read before the proxy: the name of a property of the request that has the raw bytes
+   * Where to find a body that a middleware read before the proxy. Either the name of a property of the request that has the raw bytes
    * (`express.json({ verify: (req, _res, bytes) => { req.rawBody = bytes; } })` and `body: 'rawBody'`), or a function of the
    * request, such as {@link parsedBody}.
    *

@@ -26,18 +26,18 @@ type RequestFunction<Result> = { of(req: LimitedRequest): Result | Promise<Resul
 export type LimitFunction = RequestFunction<number>;
 /** What one request counts for: an integer from 0 up. */
 export type CostFunction = RequestFunction<number>;
-/** Whom one request is counted for; nothing for its address. */
+/** The key that a request counts under; nothing for the address of its client. */
 export type KeyFunction = RequestFunction<string | undefined>;
 /** Whether one request is not limited. */
 export type SkipFunction = RequestFunction<boolean>;
 
 /** Options of `ipRateLimit()`. */
 export interface IpRateLimitOptions {
-  /** How requests are counted: the table in docs/rate-limit.md says how each does. Default `sliding-window`. */
+  /** The algorithm that counts requests: see the table in docs/rate-limit.md. Default `sliding-window`. */
   algorithm?: AlgorithmName | undefined;
   /**
-   * Requests that one client may make per window, at least 1; or a function that says so for each request, at once or
-   * by a promise. Times `windowMs` it must stay below 2^53. Default 100.
+   * Requests that one client may make per window, at least 1; or a function of the request that returns this number or
+   * a promise of it. Times `windowMs` it must stay below 2^53. Default 100.
    */
   limit?: number | LimitFunction | undefined;
   /** Length of the window in milliseconds, up to 366 days. It starts with a client's first request. Default 60,000. */
@@ -50,31 +50,31 @@ export interface IpRateLimitOptions {
    */
   windows?: string | readonly RateLimitWindow[] | undefined;
   /**
-   * Who is counted, at once or by a promise: any text, of which what is longer than 64 characters is told apart by
-   * its SHA-256. With nothing, or an empty text, the client is counted by its address. Default: always by its address.
+   * The key of a request's count, or a promise of it: any text. Of a text over 64 characters the SHA-256 counts. For nothing,
+   * or an empty text, the request counts under its client's address. Default: always its client's address.
    */
   key?: KeyFunction | undefined;
   /**
-   * How much a request counts for: an integer from 0 up, at once or by a promise. More than the limit counts as
-   * the whole limit. Default: 1 for every request.
+   * How much a request counts for: an integer from 0, or a promise of it. More than the limit counts as the whole
+   * limit. Default: 1 for every request.
    */
   cost?: CostFunction | undefined;
-  /** Whether a request is neither limited nor counted, at once or by a promise. `deny` holds all the same. Default: none. */
+  /** Whether a request is neither limited nor counted, or a promise of that. `deny` applies all the same. Default: none. */
   skip?: SkipFunction | undefined;
   /** Addresses and CIDR ranges that are never limited, nor counted. Default: none. */
   allow?: readonly string[] | undefined;
   /** Addresses and CIDR ranges that get 403, also when they are in `allow`. Default: none. */
   deny?: readonly string[] | undefined;
   /**
-   * Counts and reports `limited` events, but refuses nobody and tells clients nothing (`deny` still holds).
+   * Counts and emits `limited` events, but rejects no request and sends no headers about the limit (`deny` still applies).
    * Default false.
    */
   shadow?: boolean | undefined;
-  /** How clients are told of their limit; not about `Retry-After`, which a 429 always has. Default `draft-8`. */
+  /** Which headers tell clients their limit. A 429 always has `Retry-After`. Default `draft-8`. */
   fields?: FieldsForm | undefined;
   /**
-   * The most clients that this process tells apart, at least 1,000. Beyond it, new ones share the limit of one
-   * with each other, until others are forgotten. 1,000,000 take about 160 MB for each window. Default 1,000,000.
+   * Most clients that this process counts separately, at least 1,000. Further ones share one limit until others are
+   * forgotten. 1,000,000 take about 160 MB for each window. Default 1,000,000.
    */
   maxKeys?: number | undefined;
   /**
@@ -83,47 +83,47 @@ export interface IpRateLimitOptions {
    * - `redis://[user:password@]host[:6379][/database]`,
    * - `redis+cluster://[user:password@]host[:6379],host…`: some nodes of a cluster, which name the others,
    * - `redis+sentinel://[user:password@]host[:26379],host…/master[/database]`, with `sentinel_username` and
-   *   `sentinel_password` as parameters where the Sentinels want a login,
+   *   `sentinel_password` as parameters if the Sentinels need a login.
    *
-   * each also with `rediss` for TLS, and then with `ssl_ca_certs`, `ssl_certfile` and `ssl_keyfile` as parameters: files
-   * in PEM form, read at construction. User name and password are percent-encoded.
+   * Each also with `rediss` for TLS, and then with `ssl_ca_certs`, `ssl_certfile` and `ssl_keyfile` as parameters: PEM
+   * files, read at construction. Percent-encode user name and password.
    *
    * A client is one made with `createClient()`, `createCluster()` or `createSentinel()` of the package `redis`, or a
    * `Redis` or `Cluster` of ioredis.
    *
-   * A login needs the keys `<keyPrefix><name>:*` and the commands evalsha, eval, script|load, del, zrem and ping; in
-   * scripts get, set, time, pttl, incr, zadd, zremrangebyscore, zcard and pexpire; and for a cluster cluster|slots.
+   * A login needs the keys `<keyPrefix><name>:*` and these commands: evalsha, eval, script|load, del, zrem and ping; in
+   * scripts get, set, time, pttl, incr, zadd, zremrangebyscore, zcard and pexpire; for a cluster cluster|slots.
    *
    * The package `redis` is loaded only for a URL. If that fails, the limiter counts in this process: a
    * `limiterModeChange` event and a process warning of type `ExpresswayRedisWarning` carry the error.
    *
-   * A client that is handed in gets an `error` and a `ready` listener, so that a lost connection does not end
-   * the process; it is connected at the first request if it is not open by then, and never closed. Give it a
-   * `socketTimeout`, a `pingInterval` and a `reconnectStrategy` that never gives up, as a URL's client has; ioredis, an
-   * `autoResendUnfulfilledCommands` of false; a `createSentinel()`, a `scanInterval`. With other settings, hits that are
-   * under way when the connection breaks may count late, or twice; never less.
+   * A client that you pass gets an `error` and a `ready` listener, so that a lost connection does not end the process.
+   * The limiter connects it at the first request if it is not open by then, and never closes it. Give it a
+   * `socketTimeout`, a `pingInterval` and a `reconnectStrategy` that never gives up. Set `autoResendUnfulfilledCommands` of
+   * ioredis to false, and give `createSentinel()` a `scanInterval`. With other settings, hits in progress when the
+   * connection breaks may count late, or twice; never less.
    */
   redis?: RedisClient | string | undefined;
   /**
-   * Where the processes of one machine share their counts without Redis: a way to `limiterCounter()` in one of them. What is said
-   * of Redis in `storeTimeoutMs`, `onStoreError` and `lease` holds for it as well. Not with `redis`. Default: none.
+   * Link to a `limiterCounter()` in another process of this machine, in which processes share their counts without Redis.
+   * `storeTimeoutMs`, `onStoreError` and `lease` apply to it as to Redis. Not with `redis`. Default: none.
    */
   counter?: CounterLink | undefined;
   /**
-   * What the keys in Redis start with. The limiter's name and a colon are added, so limiters of different
-   * names never share a count, and gateways that should share one use the same name and prefix.
+   * Prefix of the keys in Redis; the limiter's name and a colon follow. Limiters of different names never share a count.
+   * Gateways that share a limit use the same name and prefix.
    * Default `expressway:rl:`.
    */
   keyPrefix?: string | undefined;
   /**
-   * At least 16 characters, with which keys are turned into an HMAC (RFC 2104, SHA-256) before they go to Redis,
-   * so that it holds no addresses. Gateways that share counts need the same. Default: none.
+   * Secret of at least 16 characters. Redis then gets the HMAC (RFC 2104, SHA-256) of each key, and holds no addresses.
+   * Gateways that share counts need the same secret. Default: none.
    */
   keySecret?: string | undefined;
   /** Leading bits of an IPv6 address that make one client, 32 to 64. Default 56. */
   ipv6Subnet?: number | undefined;
   /**
-   * Milliseconds that a request waits for Redis. When the reply is late, `onStoreError` says what becomes of this request; its
+   * Milliseconds that a request waits for Redis. When the reply is late, `onStoreError` decides about this request. Its
    * hit still counts in Redis, and other requests go on asking. Default 50.
    */
   storeTimeoutMs?: number | undefined;
@@ -135,21 +135,19 @@ export interface IpRateLimitOptions {
   /** Milliseconds from the first late reply in a row to the one with which Redis counts as away. 0 for none. Default 1,000. */
   fallbackAfterMs?: number | undefined;
   /**
-   * What is done while Redis fails, also for a single request whose answer is late. Default `local`.
+   * What happens to requests while Redis fails, and to a single request whose reply is late. Default `local`.
    *
-   * - `local`: this process counts by itself, from where it last saw the counts in Redis, with its part of the limit
-   *   (rounded down, at least 1 per window): the limit divided by the gateways that were last known to live. The whole
-   *   limit when no Redis was reached since the start.
-   * - `open`: everybody passes, and clients are told nothing of a limit.
-   * - `closed`: everybody gets 503, with the time until Redis is tried again as `Retry-After` (1 to 5 seconds).
+   * - `local`: this process counts by itself, from the last known counts in Redis. Its part is the limit divided by the
+   *   number of gateways last known, rounded down, at least 1 per window. It is the whole limit if Redis never replied.
+   * - `open`: all requests pass, without headers about the limit.
+   * - `closed`: all requests get 503. `Retry-After` is the time until Redis is tried again (1 to 5 seconds).
    */
   onStoreError?: OnStoreError | undefined;
   /**
-   * Takes shares of a client's quota from Redis ahead, and spends them without asking: far fewer commands for clients that
-   * send much. All gateways together never let more pass than without it, but may let less pass: what one gateway holds
-   * for a client, others cannot give to it, and what it does not use is lost until its window is over. `true`, or
-   * `{ share }`: at most that part of what remains, 0.25 if not given. Without `redis` it does nothing; not for the algorithm
-   * `fixed-window`. Default false.
+   * Takes shares of a client's quota from Redis in advance, and spends them without asking: far fewer commands for clients
+   * that send much. Never more requests pass than without it, but sometimes fewer: other gateways cannot use the share that
+   * one gateway holds, and an unused share is lost until its window is over. `true`, or `{ share }`: at most that part of
+   * what remains, 0.25 if not given. Without `redis` it has no effect. Not for the algorithm `fixed-window`. Default false.
    */
   lease?: boolean | LeaseOptions | undefined;
   /** Name of the limit in the `RateLimit` fields, in keys and in events. Default `ip`. */

@@ -5,7 +5,7 @@ import { type Middleware, TOKEN } from '../core/http.ts';
 import { boolean, type Check, described, group, listOf, optional, optionalDurationMs, text } from '../core/options.ts';
 import { either, isList, isText } from './check-forms.ts';
 
-/** Which web pages of other origins may use a route (the Fetch standard's CORS protocol). The gateway answers preflight requests itself. */
+/** Which web pages of other origins may use a route (the Fetch standard's CORS protocol). The gateway responds to preflight requests itself. */
 export interface CorsOptions {
   /** Origins that may, such as `https://app.example`, or `*` for all. */
   origin: string | readonly string[];
@@ -17,7 +17,7 @@ export interface CorsOptions {
   exposedHeaders?: readonly string[];
   /** Whether they may send cookies and other credentials. Not with the origin `*`. Default false. */
   credentials?: boolean;
-  /** Milliseconds for which a browser may remember the answer to a preflight request, in whole seconds. Default: the browser decides. */
+  /** Milliseconds for which a browser may remember the response to a preflight request, in whole seconds. Default: the browser decides. */
   maxAgeMs?: number;
 }
 

@@ -25,7 +25,7 @@ export type ErrorPage = (facts: ErrorFacts) => string;
 /** How the gateway's own responses look, such as 404, 429 and 503. Responses of backends stay as they are. */
 export interface ErrorResponseOptions {
   /**
-   * Page for clients that prefer HTML, such as browsers: a function, or the path of a file in which `{{status}}`, `{{title}}`, `{{cause}}`,
+   * Page for clients that prefer HTML, such as browsers. Either a function, or the path of a file in which `{{status}}`, `{{title}}`, `{{cause}}`,
    * `{{detail}}` and `{{requestId}}` stand for the facts. Default: a plain page with the status, the title and the request id.
    */
   html?: string | ErrorPage;

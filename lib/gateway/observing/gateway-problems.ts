@@ -49,7 +49,7 @@ const logFailing: GatewayProblemKind = {
   problem: 'log_failing',
   severity: 'warning',
   meaning:
-    'The log, and with it the access log, cannot be written: the disk is full, or the reader has gone. Requests are answered all the same; lines wait in memory (16 MiB), then they are dropped and counted.',
+    'The log, and with it the access log, cannot be written: the disk is full, or the reader has gone. Requests are served all the same; lines wait in memory (16 MiB), then they are dropped and counted.',
   nextStep: 'Free space on the disk of the log, or restart what reads it.',
   *find({ log }) {
     if (log?.failure === undefined) return;
@@ -77,7 +77,7 @@ const reloadRejected: GatewayProblemKind = {
 const misspelt: GatewayProblemKind = {
   problem: 'variable_misspelt',
   severity: 'warning',
-  meaning: 'The environment or `.env` has a variable that nobody reads, with nearly the name of one of the gateway.',
+  meaning: 'The environment or `.env` has an unknown variable, with nearly the name of one of the gateway.',
   nextStep: 'Correct the name, or remove the variable.',
   *find(state) {
     for (const { name, meant } of state.misspelt) {

@@ -38,7 +38,7 @@ export interface StatusFeedOptions {
   proxies?: readonly StatusProxy[];
   /** Problems to look for beside those of the suite. Default: none. */
   problems?: readonly WatchedKind[];
-  /** Milliseconds between two snapshots while somebody watches; a change of state is shown within a tenth of a second. Default 1 000. */
+  /** Milliseconds between two snapshots while a client watches; a change of state is shown within a tenth of a second. Default 1 000. */
   intervalMs?: number;
 }
 
@@ -82,8 +82,8 @@ export interface StatusFeed extends RequestSink {
 const CLIENTS = 20;
 
 /**
- * The state of a gateway for people: who is up, who is limited, whose fault it is, and how much headroom is left. The
- * counts are those of the metrics, read every ten seconds; the rest is read of the middlewares when somebody looks.
+ * The state of a gateway for people: which backends are up, which clients are limited, what causes errors, and how much
+ * headroom is left. The counts are those of the metrics, read every ten seconds; the rest is read when a client asks.
  *
  * ```ts
  * const status = statusFeed({ events, metrics, limiters: [limiter], breakers: [breaker], proxies: [proxy] });

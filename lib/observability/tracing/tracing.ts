@@ -15,8 +15,8 @@ export interface TracingOptions {
   /** `import * as api from '@opentelemetry/api'`. Nothing of that package is loaded here. */
   api: TracingApi;
   /**
-   * Whose trace is continued: that of peers that the app's `trust proxy` names, of everybody, or of nobody. Any other valid
-   * `traceparent` becomes a link of a new trace: a stranger must not have requests sampled, or put into traces of his choice.
+   * Which traces are continued: those of peers that the app's `trust proxy` names, of all clients, or none. Any other valid
+   * `traceparent` becomes a link of a new trace: a client that is not trusted must not force sampling, or choose the trace.
    * Default `trusted-peers`.
    */
   trustIncoming?: TrustIncoming;
