@@ -1,10 +1,12 @@
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer, type Server } from 'node:net';
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import { DnsServer } from '../support/dns-server.ts';
 import { accepts, closedPort } from '../support/servers.ts';
 import { ask } from './ask.ts';
 import { Cluster, SteadyLoad, TestClusters } from './clusters.ts';
+import { openBackend } from './gateways.ts';
 import { until } from './until.ts';
 
 jest.setTimeout(120_000);
@@ -142,6 +144,14 @@ describe('the spare process', () => {
     expect(await cluster.pids()).toHaveLength(2);
   });
 
+  test('that hangs is replaced as well, before a worker needs it', async () => {
+    const { cluster } = await clusters.open({ WORKER_HANG_TIMEOUT_MS: '4000', LOG_LEVEL: 'debug' });
+    const spare = await cluster.proc.said(/"pid":(\d+),"msg":"spare process waits for a place"/);
+    process.kill(Number(spare), 'SIGSTOP');
+    await cluster.proc.said(new RegExp(`"pid":${spare},"silentMs":\\d+,"msg":"worker hangs: killed"`));
+    await until(() => childrenOf(cluster).length === 3 && !childrenOf(cluster).includes(Number(spare)));
+  });
+
   test('and the compile cache can be turned off', async () => {
     const env = {
       WORKER_SPARE: 'off',
@@ -241,6 +251,40 @@ describe('the shutdown of a gateway with workers', () => {
     cluster.proc.kill('SIGINT');
     expect((await asked).status).toBe(200);
     expect(await cluster.proc.exit()).toBe(0);
+  });
+
+  /** From when the file is there, a worker loads its program for ever. */
+  const hangs = (file: string): string => `
+    const { isWorker } = await import('node:cluster');
+    const { existsSync } = await import('node:fs');
+    if (isWorker && existsSync(${JSON.stringify(file)})) await new Promise(() => setInterval(() => {}, 1_000));`;
+
+  test('does not wait for a worker that has not loaded its program yet', async () => {
+    const file = clusters.path('hang');
+    const preload = `--import=data:text/javascript,${encodeURIComponent(hangs(file))}`;
+    const { cluster } = await clusters.open({ WORKER_SPARE: 'off', NODE_OPTIONS: preload });
+    writeFileSync(file, '');
+    process.kill((await cluster.pids())[0] as number, 'SIGKILL');
+    await until(async () => (await cluster.workers()).some(({ state }) => state === 'starting'));
+    cluster.proc.kill('SIGTERM');
+    expect(await cluster.proc.exit()).toBe(0);
+    expect(cluster.proc.stdout).not.toContain('worker cannot start');
+    expect(cluster.proc.stderr).toBe('');
+  });
+
+  test('does not wait for a worker that looks up names before it serves', async () => {
+    const dns = await DnsServer.start();
+    const backend = await openBackend('one');
+    const BACKENDS = `${backend.url},dns://slow.test:80`;
+    const cluster = await clusters.start({ DNS_SERVERS: dns.address, BACKENDS, SHUTDOWN_TIMEOUT_MS: '3000' });
+    dns.records.set('slow.test', 'silent');
+    const { length } = dns.questions;
+    process.kill((await cluster.pids())[0] as number, 'SIGKILL');
+    await until(() => dns.questions.length > length);
+    cluster.proc.kill('SIGTERM');
+    expect(await cluster.proc.exit()).toBe(0);
+    expect(cluster.proc.stdout).not.toContain('worker did not stop in time');
+    await dns.close();
   });
 
   test('kills a worker that does not stop within SHUTDOWN_TIMEOUT_MS, and exits with 1', async () => {

@@ -1,8 +1,9 @@
 import { EventEmitter } from 'node:events';
 import { describe, expect, test } from '@jest/globals';
+import { ClusterControl } from '../../lib/gateway/cluster/cluster-control.ts';
 import { ClusterMetrics } from '../../lib/gateway/cluster/cluster-metrics.ts';
 import { ClusterReload } from '../../lib/gateway/cluster/cluster-reload.ts';
-import type { MetricJson } from '../../lib/gateway/cluster/messages.ts';
+import type { MetricJson, OperatorStateEntry } from '../../lib/gateway/cluster/messages.ts';
 import { type Channel, NoAnswer, Peer } from '../../lib/gateway/cluster/peer.ts';
 import { RestartBackoff } from '../../lib/gateway/cluster/restart-backoff.ts';
 import type { WorkerProcess } from '../../lib/gateway/cluster/worker-process.ts';
@@ -131,6 +132,53 @@ describe('a reload of several workers', () => {
   });
 });
 
+describe('what an operator does in several workers', () => {
+  const DRAINED: OperatorStateEntry = { proxy: 'default', backend: 'http://a', held: 'drained' };
+
+  /** A worker that drains when it is asked to, and does as it is told; `replies` are others, now or later. */
+  function worker(replies: Record<string, () => unknown> = {}) {
+    const one = { states: [] as readonly OperatorStateEntry[] };
+    const all: Record<string, () => unknown> = {
+      operatorStates: () => one.states,
+      operate: () => {
+        one.states = [DRAINED];
+        return ['default'];
+      },
+      ...replies,
+    };
+    const peer = {
+      ask: async (what: string) => all[what]?.(),
+      send: async (_what: string, states: readonly OperatorStateEntry[]) => {
+        one.states = states;
+      },
+    };
+    return Object.assign(one, { peer });
+  }
+
+  const controlOf = (...workers: ReturnType<typeof worker>[]) =>
+    new ClusterControl(() => workers as unknown as readonly WorkerProcess[]);
+
+  test('is undone in all when one refuses it, also when a worker begins meanwhile', async () => {
+    const late = Promise.withResolvers<never>();
+    const well = worker();
+    const silent = worker({ operate: () => late.promise, operatorStates: () => new Promise(() => {}) });
+    const control = controlOf(well, silent);
+    const operated = control.operate({ operation: 'drain', backend: 'http://a' });
+    const begun = control.operatorStates();
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(well.states).toEqual([DRAINED]);
+    late.reject(new NoAnswer('no answer'));
+    await expect(operated).rejects.toThrow('1 of 2 workers did not answer: nothing was changed');
+    expect([await begun, well.states]).toEqual([[], []]);
+  });
+
+  test('is known to a new worker at once, although one of the others hangs', async () => {
+    const hung = worker({ operatorStates: () => new Promise(() => {}) });
+    const well = worker({ operatorStates: () => [DRAINED] });
+    expect(await controlOf(hung, well).operatorStates()).toEqual([DRAINED]);
+  });
+});
+
 describe('metrics of several processes', () => {
   const values = (value: number, more: Record<string, string> = {}) => [
     { labels: { backend: 'http://a', ...more }, value },
@@ -172,7 +220,8 @@ describe('metrics of several processes', () => {
     // One is silent, then ends without a word.
     one.metrics = undefined;
     expect(await lines()).toContain('expressway_requests_total{backend="http://a"} 7');
-    all.ended(alive.shift() as WorkerProcess, true);
+    all.exited(true);
+    all.ended(alive.shift() as WorkerProcess);
     two.metrics = metrics(5, 1);
     expect(await lines()).toContain('expressway_requests_total{backend="http://a"} 8');
     expect(await lines()).toContain('expressway_backend_up{backend="http://a"} 1');

@@ -262,6 +262,27 @@ describe('SIGHUP with several workers', () => {
     expect(await passed(cluster.url, 20)).toBe(10);
   });
 
+  test('reaches a worker that begins at that moment', async () => {
+    const [one, two] = [await openBackend('one'), await openBackend('two')];
+    const env = { WORKERS: '2', WORKER_HANG_TIMEOUT_MS: '0', BACKENDS: one.url, LOG_LEVEL: 'debug' };
+    clusters.writeEnv(`BACKENDS=${one.url}`);
+    const cluster = await clusters.start(env);
+    await cluster.proc.said(/"msg":"spare process waits for a place"/);
+    const [other, dead] = (await cluster.pids()) as [number, number];
+    clusters.writeEnv(`BACKENDS=${two.url}`);
+    // The new worker waits for what the other one says of the backends.
+    process.kill(other, 'SIGSTOP');
+    process.kill(dead, 'SIGKILL');
+    await cluster.proc.said(/"msg":"worker ended: another one follows"/);
+    cluster.proc.kill('SIGHUP');
+    await ask(`${cluster.adminUrl}/livez`);
+    process.kill(other, 'SIGCONT');
+    await cluster.proc.said(/"why":"SIGHUP".*"msg":"configuration reloaded"/);
+    await cluster.serving(2, [dead]);
+    const answers = await Promise.all(Array.from({ length: 10 }, () => ask(cluster.url)));
+    expect(answers.map(({ json }) => json.backend)).toEqual(Array(10).fill('two'));
+  });
+
   test('applies a change of BACKENDS_FILE to all workers, also to later ones', async () => {
     const [one, two] = [await openBackend('one'), await openBackend('two')];
     const file = clusters.path('backends.json');

@@ -9,13 +9,18 @@ export class ClusterControl implements GatewayControl {
   readonly #workers: () => readonly WorkerProcess[];
   /** What was done so far, by proxy and backend. */
   readonly #states = new Map<string, OperatorStateEntry>();
+  #last: Promise<unknown> = Promise.resolve();
 
   /** @param workers Those that serve. */
   constructor(workers: () => readonly WorkerProcess[]) {
     this.#workers = workers;
   }
 
-  async operate(operation: BackendOperation): Promise<readonly string[]> {
+  operate(operation: BackendOperation): Promise<readonly string[]> {
+    return this.#queue(() => this.#operate(operation));
+  }
+
+  async #operate(operation: BackendOperation): Promise<readonly string[]> {
     const workers = this.#workers();
     const asked = workers.map(({ peer }) => peer.ask<readonly string[]>('operate', operation, TIMEOUT_MS));
     const answers = await Promise.allSettled(asked);
@@ -42,18 +47,29 @@ export class ClusterControl implements GatewayControl {
   }
 
   /** For a new worker. Workers that serve know best: a backend that has left their list has no operator state any more. */
-  async operatorStates(): Promise<readonly OperatorStateEntry[]> {
-    const [worker] = this.#workers();
-    if (worker === undefined) return this.#known();
-    try {
-      const states = await worker.peer.ask<readonly OperatorStateEntry[]>('operatorStates', undefined, TIMEOUT_MS);
-      this.#states.clear();
-      for (const state of states) this.#states.set(stateKey(state), state);
-      return states;
-    } catch {
-      // It hangs or has just ended: what is known here is nearly as good.
-      return this.#known();
-    }
+  operatorStates(): Promise<readonly OperatorStateEntry[]> {
+    return this.#queue(async () => {
+      const asked = this.#workers().map(({ peer }) =>
+        peer.ask<readonly OperatorStateEntry[]>('operatorStates', undefined, TIMEOUT_MS),
+      );
+      try {
+        // Whoever is first: another one may hang, and clients wait for the new worker.
+        const states = await Promise.any(asked);
+        this.#states.clear();
+        for (const state of states) this.#states.set(stateKey(state), state);
+        return states;
+      } catch {
+        // They hang or have just ended, or there is none: what is known here is nearly as good.
+        return this.#known();
+      }
+    });
+  }
+
+  /** One after the other: in the middle of an operation a worker would tell of a state that another one may still refuse. */
+  #queue<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#last.then(work);
+    this.#last = done.catch(() => {});
+    return done;
   }
 
   #remember({ operation, backend }: BackendOperation, proxy: string): void {

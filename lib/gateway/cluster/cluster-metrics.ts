@@ -55,9 +55,12 @@ export class ClusterMetrics {
     });
   }
 
-  /** A worker has ended: what it counted goes on to be shown. */
-  ended(worker: WorkerProcess, isCrash: boolean): void {
+  exited(isCrash: boolean): void {
     this.#crashes[isCrash ? 'crashed' : 'replaced'] += 1;
+  }
+
+  /** A worker has ended: what it counted goes on to be shown. */
+  ended(worker: WorkerProcess): void {
     const last = worker.finalReport?.metrics ?? this.#latest.get(worker);
     this.#latest.delete(worker);
     if (last !== undefined) this.#past = merged([this.#past, last.filter(isCount)]);

@@ -76,8 +76,13 @@ export class ClusterReload {
     return { ...readConfig(variables), backends, declaration };
   }
 
-  get settled(): Promise<void> {
-    return this.#settled;
+  /** Resolves while no reload is under way. */
+  async settled(): Promise<void> {
+    let settled: Promise<void>;
+    do {
+      settled = this.#settled;
+      await settled;
+    } while (settled !== this.#settled);
   }
 
   /** @throws {BackendsError | GatewayFileError} when a file cannot be used. */

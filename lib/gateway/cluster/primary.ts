@@ -68,9 +68,12 @@ export class Primary implements AdminView {
         this.#feed.ready(worker);
         this.#control.ready(worker);
       },
-      ended: (worker, isCrash, { code, signal }) => {
+      exited: (worker, isCrash, { code, signal }) => {
         if (isCrash) state.crashed({ at: Date.now(), worker: worker.place, how: signal ?? `code ${code}` });
-        this.#metrics.ended(worker, isCrash);
+        this.#metrics.exited(isCrash);
+      },
+      ended: (worker) => {
+        this.#metrics.ended(worker);
         this.#feed.ended(worker);
       },
     });
@@ -158,11 +161,17 @@ export class Primary implements AdminView {
     const { peer } = worker;
     this.#feed.add(worker);
     peer.on('count', (question: never) => this.#counter.answer(question));
-    peer.on('hello', (): Hello => ({ isSpare: worker.place === 0 }));
+    peer.on('hello', (): Hello => {
+      worker.greetedAt = Date.now();
+      const isSpare = worker.place === 0;
+      if (isSpare) this.#log.debug({ pid: worker.pid }, 'spare process waits for a place');
+      return { isSpare };
+    });
     peer.on('begin', async (): Promise<Beginning> => {
       await worker.placed;
-      await this.#reload.settled;
       const operatorStates = await this.#control.operatorStates();
+      // Last, and nothing is waited for after it: a reload asks all those that have begun, and nobody else.
+      await this.#reload.settled();
       worker.hasBegun = true;
       return { ...this.#reload.planOf(worker), place: worker.place, operatorStates, workers: this.#config.workers };
     });

@@ -15,6 +15,10 @@ export class SpareProcess {
     this.#log = log;
   }
 
+  get process(): WorkerProcess | undefined {
+    return this.#process;
+  }
+
   /** Starts one, unless there is one. */
   make(delayMs: number): void {
     clearTimeout(this.#timer);
@@ -42,16 +46,16 @@ export class SpareProcess {
         // One that was taken, or ended here, is none any more.
         if (this.#process !== made) return;
         this.#process = undefined;
-        this.#again({ pid: made.pid, ...exit });
+        this.#again({ pid: made.pid, ...exit }, made.greetedAt);
       });
     } catch (error) {
       // The machine has no room for another process.
-      this.#again({ error });
+      this.#again({ error }, undefined);
     }
   }
 
-  #again(facts: object): void {
-    const delayMs = this.#backoff.delayMs(undefined);
+  #again(facts: object, greetedAt: number | undefined): void {
+    const delayMs = this.#backoff.delayMs(greetedAt && Date.now() - greetedAt);
     this.#log.warn({ ...facts, delayMs }, 'the spare process ended: another one follows');
     this.make(delayMs);
   }

@@ -35,11 +35,18 @@ export class WorkerProcess {
   readonly peer: Peer;
   /** Resolves when it serves. Rejects when it ends before. */
   readonly ready: Promise<Ready>;
+  /** Resolves as soon as the process has gone: its last messages may still arrive. */
   readonly exited: Promise<Exit>;
+  /** Resolves when nothing of it will arrive any more. */
+  readonly ended: Promise<Exit>;
   /** Resolves when it has a place. */
   readonly placed: Promise<void>;
+  /** When it had loaded the program, as of `Date.now()`. From then on it is heard every second. */
+  greetedAt: number | undefined;
   /** Whether it knows what to serve with. */
   hasBegun = false;
+  /** Whether it ends because it was told to. */
+  isStopped = false;
   /** Its report, when it ended in order. */
   finalReport: FinalReport | undefined;
   readonly #worker: Worker;
@@ -58,6 +65,7 @@ export class WorkerProcess {
     this.peer = new Peer(worker.process);
     this.#followConnections();
     this.exited = this.#whenExited();
+    this.ended = this.#whenEnded();
     this.ready = this.#whenReady();
     // A rejection that nobody waits for must not end this process.
     this.ready.catch(() => {});
@@ -87,11 +95,13 @@ export class WorkerProcess {
     this.#resolvePlaced();
   }
 
-  /** Serves no more, answers what it has, and ends. */
+  /** Serves no more, answers what it has, and ends. One that has not begun has no client, and may be long in loading the program. */
   stop(): void {
     if (this.#state === 'ended') return;
     this.#state = 'stopping';
-    this.peer.send('stop');
+    this.isStopped = true;
+    if (this.hasBegun) void this.peer.send('stop');
+    else this.kill();
   }
 
   kill(): void {
@@ -104,7 +114,6 @@ export class WorkerProcess {
    */
   async #whenExited(): Promise<Exit> {
     const worker = this.#worker;
-    const disconnected = new Promise<void>((resolve) => worker.once('disconnect', resolve));
     const exit = await new Promise<Exit>((resolve) => {
       worker.once('exit', (code, signal) => resolve({ code, signal }));
       // Without a listener, a channel that breaks would end this process. A process that could not be made has no exit.
@@ -113,6 +122,12 @@ export class WorkerProcess {
       });
     });
     this.#state = 'ended';
+    return exit;
+  }
+
+  async #whenEnded(): Promise<Exit> {
+    const disconnected = new Promise<void>((resolve) => this.#worker.once('disconnect', resolve));
+    const exit = await this.exited;
     await Promise.race([disconnected, delay(LAST_MESSAGES_MS)]);
     this.peer.close();
     if (this.#handedOver?.[kOwner] === this) this.#handedOver.close();
@@ -147,7 +162,7 @@ export class WorkerProcess {
         if (this.#state === 'starting') this.#state = 'ready';
         resolve(ready);
       });
-      void this.exited.then(({ code, signal }) => {
+      void this.ended.then(({ code, signal }) => {
         reject(new WorkerStartError(problems ?? [`a worker ended with ${signal ?? code} before it was ready`]));
       });
     });

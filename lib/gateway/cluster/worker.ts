@@ -25,10 +25,15 @@ export async function runWorker(app: AppFactory): Promise<void> {
   for (const signal of SIGNALS) process.on(signal, () => {});
   const primary = new Peer(process as Channel);
   setInterval(() => void primary.send('beat'), BEAT_EVERY_MS).unref();
-  const stopped = new Promise<void>((resolve) => primary.on('stop', () => resolve()));
+  const stopped = new Promise<'stopped'>((resolve) => primary.on('stop', () => resolve('stopped')));
   const lines = new LogOutput(1, undefined, ONE_PIECE_LENGTH);
-  const gateway = await start(app, primary, lines);
+  const gateway = await Promise.race([start(app, primary, lines), stopped]);
   if (gateway === undefined) process.exit(1);
+  if (gateway === 'stopped') {
+    // It has no client yet, and what it waits for (a name, Redis) may take longer than there is time.
+    await lines.close();
+    process.exit(0);
+  }
   answerPrimary(primary, gateway);
   await primary.send('ready', { url: gateway.url });
   await stopped;

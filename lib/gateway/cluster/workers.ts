@@ -25,7 +25,9 @@ export interface WorkersParts {
   /** Gives a new process its part of the work, before it is anything else. */
   readonly created: (worker: WorkerProcess) => void;
   readonly ready: (worker: WorkerProcess) => void;
-  readonly ended: (worker: WorkerProcess, isCrash: boolean, exit: Exit) => void;
+  readonly exited: (worker: WorkerProcess, isCrash: boolean, exit: Exit) => void;
+  /** Its last messages have arrived. */
+  readonly ended: (worker: WorkerProcess) => void;
 }
 
 interface Place {
@@ -157,9 +159,10 @@ export class Workers {
     place.worker = worker;
     void worker.exited.then((exit) => {
       const wasStopped = this.#isStopping || place.worker !== worker;
-      this.#parts.ended(worker, !wasStopped, exit);
+      this.#parts.exited(worker, !wasStopped, exit);
       if (!wasStopped) this.#replace(place, worker, exit);
     });
+    void worker.ended.then(() => this.#parts.ended(worker));
   }
 
   #replace(place: Place, worker: WorkerProcess, exit: Exit): void {
@@ -173,8 +176,9 @@ export class Workers {
       return;
     }
     this.#succeed(place, spare);
-    // After the wait: else a worker that always crashes would make one process after the other.
-    const refill = (): void => this.#makeSpare(delayMs);
+    // Else workers that cannot start would use up one process after the other. Those that serve for a moment are as many as can be loaded.
+    const refillDelayMs = worker.servedMs === undefined ? delayMs : 0;
+    const refill = (): void => this.#makeSpare(refillDelayMs);
     void spare.ready.then(refill, refill);
   }
 
@@ -192,19 +196,23 @@ export class Workers {
       return;
     }
     this.#keep(place, next);
-    next.ready.then(() => log.info({ worker: place.index, pid: next.pid }, 'worker is back'), failed);
+    next.ready.then(
+      () => log.info({ worker: place.index, pid: next.pid }, 'worker is back'),
+      (error) => next.isStopped || failed(error),
+    );
   }
 
   /** @returns whether it ended in order. */
   async #stop(worker: WorkerProcess): Promise<boolean> {
+    const { hasBegun } = worker;
     worker.stop();
     const timer = setTimeout(() => {
       this.#parts.log.error({ worker: worker.place, pid: worker.pid }, 'worker did not stop in time: killed');
       worker.kill();
     }, this.#parts.stopTimeoutMs);
-    const { code } = await worker.exited;
+    const { code } = await worker.ended;
     clearTimeout(timer);
-    return code === 0;
+    return code === 0 || !hasBegun;
   }
 
   /** Whoever has said nothing for too long does nothing any more either. */
@@ -214,7 +222,9 @@ export class Workers {
     // This process itself stood still, or the whole machine: nobody could be heard.
     const stoodStill = now - this.#lookedAt > 3 * LOOK_EVERY_MS || now < this.#lookedAt;
     this.#lookedAt = now;
-    for (const worker of this.serving) {
+    const { process: spare } = this.#spare;
+    for (const worker of spare === undefined ? this.#alive : [...this.#alive, spare]) {
+      if (worker.greetedAt === undefined || worker.state === 'stopping') continue;
       if (stoodStill) worker.peer.heardAt = now;
       const silentMs = now - worker.peer.heardAt;
       if (silentMs < hangTimeoutMs) continue;
