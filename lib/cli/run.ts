@@ -1,11 +1,12 @@
 import { closestWord } from '../core/closest-word.ts';
+import { check } from './check/check.ts';
 import { type Command, InputError, type Streams, UsageError } from './command.ts';
 import { doctor } from './doctor/doctor.ts';
 import { manifest } from './manifest.ts';
 import { simulate } from './simulate/simulate.ts';
 import { start } from './start/start.ts';
 
-const COMMANDS: readonly Command[] = [start, doctor, simulate];
+const COMMANDS: readonly Command[] = [start, check, doctor, simulate];
 const NAMES = COMMANDS.map(({ name }) => name);
 
 const HELP = `Usage: expressway <command> [options]
@@ -18,6 +19,7 @@ expressway --version prints the version.
 
 Examples:
   expressway start --backend http://localhost:3000
+  expressway check gateway.yaml GET https://api.example.com/users/42
   expressway doctor --env-file .env
   expressway simulate access.log --limit 100/1m
 `;

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { PassThrough, Readable } from 'node:stream';
 import { describe, expect, test } from '@jest/globals';
+import { CHECK_OPTIONS } from '../../../lib/cli/check/check.ts';
 import { DOCTOR_OPTIONS } from '../../../lib/cli/doctor/doctor.ts';
 import { run } from '../../../lib/cli/run.ts';
 import { SIMULATE_OPTIONS } from '../../../lib/cli/simulate/simulate-options.ts';
@@ -17,7 +18,7 @@ async function cli(...args: string[]) {
   return { code, out, err };
 }
 
-const OPTIONS = { start: START_OPTIONS, doctor: DOCTOR_OPTIONS, simulate: SIMULATE_OPTIONS };
+const OPTIONS = { start: START_OPTIONS, check: CHECK_OPTIONS, doctor: DOCTOR_OPTIONS, simulate: SIMULATE_OPTIONS };
 const COMMANDS = Object.keys(OPTIONS) as (keyof typeof OPTIONS)[];
 
 describe('expressway', () => {

@@ -87,11 +87,20 @@ export const doctor: Command = {
 async function readConfiguration(): Promise<{ config?: Config; findings: readonly Finding[] }> {
   const { readConfig } = await import('../../gateway/config/config.ts');
   const { BackendsFile } = await import('../../gateway/config/backends-file.ts');
+  const { GatewayFile } = await import('../../gateway/config/declaration/gateway-file.ts');
   const { StartError } = await import('../../gateway/start-error.ts');
   try {
     const config = readConfig(process.env);
-    const listed =
-      config.backendsFile === undefined ? config.backends : await new BackendsFile(config.backendsFile).read();
+    const { backendsFile, gatewayFile } = config;
+    const listed = backendsFile === undefined ? config.backends : await new BackendsFile(backendsFile).read();
+    if (gatewayFile !== undefined) {
+      const declaration = await new GatewayFile(gatewayFile, () => process.env).read();
+      const backends = Object.values(declaration.services).flatMap((service) => service.backends);
+      return {
+        config: { ...config, backends, declaration },
+        findings: [ok('every variable and GATEWAY_CONFIG can be used')],
+      };
+    }
     const findings = [ok('every variable can be used'), ...undecided(config)];
     return { config: { ...config, backends: listed }, findings };
   } catch (error) {

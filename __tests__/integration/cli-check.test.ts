@@ -1,0 +1,154 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { PassThrough, Readable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { run } from '../../lib/cli/run.ts';
+
+const EXAMPLE = fileURLToPath(new URL('../../example-gateway/gateway.yaml', import.meta.url));
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'expressway-check-'));
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+async function check(...args: string[]) {
+  const [stdout, stderr] = [new PassThrough(), new PassThrough()];
+  const texts = Promise.all([stdout, stderr].map(async (one) => (await one.toArray()).join('')));
+  const code = await run(['check', ...args], { stdin: Readable.from([]), stdout, stderr });
+  stdout.end();
+  stderr.end();
+  const [out = '', err = ''] = await texts;
+  return { code, out, err };
+}
+
+function written(text: string): string {
+  const path = join(folder, 'gateway.yaml');
+  writeFileSync(path, text);
+  return path;
+}
+
+/** The lines of one block, without indentation, and with one space between columns. */
+const lines = (out: string, block: number) =>
+  (out.split('\n\n')[block] ?? '').split('\n').map((line) => line.trim().replace(/ {2,}/g, ' | '));
+
+describe('expressway check', () => {
+  test('prints the routes of the example in matching order', async () => {
+    const { code, out, err } = await check(EXAMPLE);
+    expect([code, err]).toEqual([0, '']);
+    expect(out).toContain('gateway.yaml: 3 services, 6 routes.');
+    const [headings, ...routes] = lines(out, 1).filter((line) => line !== '');
+    expect(headings).toBe('route | hostnames | path | if | to | with');
+    expect(routes.map((line) => line.split(' | ')[0])).toEqual([
+      '=/status',
+      '=/',
+      '/events',
+      'POST|PUT|PATCH|DELETE /users',
+      '/users',
+      '/shop',
+    ]);
+  });
+
+  test('prints all problems, each with its place, and exits with 1', async () => {
+    const path = written('services: { users: { backends: [http://a], maxBodyByte: 5 } }\nroutes:\n  - service: user\n');
+    expect(await check(path)).toEqual({
+      code: 1,
+      out: '',
+      err:
+        'gateway.yaml:1:44 services.users: unknown option "maxBodyByte": did you mean "maxBodyBytes"?\n' +
+        'gateway.yaml:3:5 routes[0]: service must name one of services: there is no service "user": did you mean "users"?\n',
+    });
+    expect(await check(join(folder, 'none.yaml'))).toMatchObject({ code: 1, out: '' });
+  });
+
+  const RICH = `
+services:
+  users: { backends: [http://u1, http://u2], changeOrigin: true, idleTimeoutMs: 5000 }
+  canary: { backends: [http://c] }
+rateLimits:
+  gold: { limit: 10/1m, key: consumer, plans: { gold: 600/1m } }
+authentication:
+  main: { basic: { users: { ann: "$HASH" } } }
+routes:
+  - path: /api
+    hostnames: "*.example.com"
+    service: [{ name: users, weight: 9 }, { name: canary, weight: 1 }]
+    headers: { x-beta: '1' }
+    query: { v: '2' }
+    allow: [10.0.0.0/8]
+    authentication: main
+    rateLimit: [gold, 5/1s, { limit: 7/1h, key: { header: x-tenant } }]
+    rewrite: { prefix: / }
+    requestHeaders: { set: { x-secret: $SECRET }, remove: [cookie] }
+    responseTimeoutMs: 700
+    maxInFlight: 8
+  - path: /api
+    service: users
+`;
+
+  test('says what becomes of a request, in order, and shows no secret', async () => {
+    process.env.SECRET = 'hunter2';
+    process.env.HASH = `scrypt$16384$8$1$${'A'.repeat(22)}$${'A'.repeat(43)}`;
+    try {
+      const path = written(RICH);
+      const url = 'https://a.example.com/api/x?v=2';
+      const { code, out } = await check(path, 'get', url, '-H', 'X-Beta: 1');
+      expect([code, out.includes('hunter2'), out.includes('scrypt')]).toEqual([0, false, false]);
+      expect(lines(out, 0)).toEqual([`GET ${url}`]);
+      expect(lines(out, 1)).toEqual([
+        'route | *.example.com/api',
+        'limit | 100 in 60000 ms for each client address, all requests (RATE_LIMIT_*)',
+        'allow | 10.0.0.0/8',
+        'limit | 5/1s for each client address',
+        'authentication | basic (authentication.main)',
+        'limit | 10/1m for each consumer, plan gold: 600/1m (rateLimits.gold)',
+        'limit | 7/1h for each value of the header x-tenant',
+        'in progress | at most 8',
+        'service | users (by weight: users:9 canary:1): http://u1, http://u2',
+        'host | that of the backend',
+        'service | canary (by weight: users:9 canary:1): http://c',
+        'host | a.example.com',
+        'path | /x?v=2',
+        'headers | x-forwarded-prefix: /api, -cookie, +x-secret',
+        'timeouts | connect 2000 ms, response 700 ms, idle 5000 ms',
+        'timeouts | connect 2000 ms, response 700 ms, idle 60000 ms',
+      ]);
+      expect(lines(out, 2).slice(0, 2)).toEqual(['other routes', '/api | fits, but is less specific']);
+      const other = await check(path, 'GET', 'https://b.example.com/api?v=1');
+      expect(lines(other.out, 2)[1]).toBe(
+        '*.example.com/api | header x-beta is missing, not "1"; query parameter v is "1", not "2"',
+      );
+    } finally {
+      delete process.env.SECRET;
+      delete process.env.HASH;
+    }
+  });
+
+  test.each([
+    [['GET', '/nothing'], 1, 'no route | 404 no_route'],
+    [['GET', '/'], 0, 'response | redirect (302)'],
+    [['GET', '/status'], 0, 'response | response (200)'],
+    [['GET', '/users/%5c'], 1, /^rejected \| 400 bad_request/],
+    [['GET', '/events/x'], 0, 'timeouts | connect 2000 ms, no others (stream)'],
+    [['GET', '//users//7'], 0, 'path | /users/7'],
+  ] as const)('%j exits with %i', async (args, expected, line) => {
+    const { code, out } = await check(EXAMPLE, ...args);
+    expect(code).toBe(expected);
+    expect(lines(out, 1)).toContainEqual(typeof line === 'string' ? line : expect.stringMatching(line));
+  });
+
+  test.each([
+    [[], 'which file?'],
+    [[EXAMPLE, 'GET'], 'give a file, or a file, a method and a URL'],
+    [[EXAMPLE, 'GET', 'users'], '"users" must be a URL of http or https, or a path'],
+    [[EXAMPLE, 'G T', '/'], '"G T" is no method'],
+    [[EXAMPLE, 'GET', '/', '-H', 'x'], '--header must be \'name: value\', got "x"'],
+    [[EXAMPLE, '--heder', 'x'], 'there is no option --heder; did you mean --header?'],
+  ])('%j is a wrong call', async (args, problem) => {
+    const { code, err } = await check(...args);
+    expect(code).toBe(2);
+    expect(err).toContain(problem);
+  });
+});

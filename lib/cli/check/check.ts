@@ -1,0 +1,91 @@
+import { problemsOf } from '../../gateway/start-error.ts';
+import type { Declaration } from '../../index.ts';
+import { readArguments, readEnvFile } from '../arguments.ts';
+import { type Command, UsageError } from '../command.ts';
+import { requirePackages } from '../packages.ts';
+import { oneLine } from '../terminal.ts';
+import { explained, type SampleRequest } from './explanation.ts';
+import { routesTable } from './routes-table.ts';
+
+const HELP = `Usage: expressway check <file> [<method> <url>] [options]
+
+Looks at a file of services and routes (GATEWAY_CONFIG) without starting anything. Prints its problems with line and
+column, or its routes in the order in which they are matched. With a request, it says which route takes it, why the
+others do not, what the backend gets, and which limits, authentication and timeouts apply. Needs the package yaml.
+
+  --header 'name: value'  -H for short: a header of the request; again for each further one
+  --env-file <file>       reads variables that the file refers to
+
+Exit codes: 0 when the file is good and a route takes the request, 1 if not, 2 for a wrong call.
+
+Examples:
+  expressway check gateway.yaml
+  expressway check gateway.yaml GET https://api.example.com/users/42
+  expressway check gateway.yaml POST '/shop/cart?beta=1' -H 'x-beta: 1'
+`;
+
+export const CHECK_OPTIONS = {
+  header: { type: 'string', short: 'H', multiple: true },
+  'env-file': { type: 'string' },
+} as const;
+
+export const check: Command = {
+  name: 'check',
+  summary: 'looks at a file of services and routes, and at what becomes of a request',
+  help: HELP,
+
+  async run(args, { stdout, stderr }) {
+    const { values, positionals } = readArguments(args, CHECK_OPTIONS, true);
+    const [path, method, url, ...more] = positionals;
+    if (path === undefined) throw new UsageError('which file?');
+    if (more.length > 0 || (method !== undefined && url === undefined)) {
+      throw new UsageError('give a file, or a file, a method and a URL');
+    }
+    const request = method === undefined ? undefined : sampleRequest(method, url as string, values.header ?? []);
+    if (values['env-file'] !== undefined) readEnvFile(values['env-file']);
+    requirePackages(['yaml'], 'check');
+    const declaration = await read(path, (problem) => stderr.write(`${oneLine(problem)}\n`));
+    if (declaration === undefined) return 1;
+    if (request === undefined) {
+      stdout.write(routesTable(path, declaration));
+      return 0;
+    }
+    const { text, isTaken } = explained(declaration, request, process.env);
+    stdout.write(text);
+    return isTaken ? 0 : 1;
+  },
+};
+
+async function read(path: string, tell: (problem: string) => void): Promise<Declaration | undefined> {
+  const { GatewayFile } = await import('../../gateway/config/declaration/gateway-file.ts');
+  try {
+    return await new GatewayFile(path, () => process.env).read();
+  } catch (error) {
+    const problems = problemsOf(error);
+    if (problems === undefined) throw error;
+    for (const problem of problems) tell(problem);
+    return undefined;
+  }
+}
+
+/** @throws {UsageError} */
+function sampleRequest(method: string, url: string, lines: readonly string[]): SampleRequest {
+  if (!/^[A-Za-z-]+$/.test(method)) throw new UsageError(`${JSON.stringify(method)} is no method`);
+  const [, scheme = 'http', host = '', target = ''] = /^(?:(https?):\/\/([^/?#]+))?([^#]*)/.exec(url) ?? [];
+  if (host === '' && !target.startsWith('/')) {
+    throw new UsageError(`${JSON.stringify(url)} must be a URL of http or https, or a path`);
+  }
+  const headers: Record<string, string> = {};
+  for (const line of lines) {
+    const [, name = '', value = ''] = /^([^\s:]+):\s*(.*)$/.exec(line) ?? [];
+    if (name === '') throw new UsageError(`--header must be 'name: value', got ${JSON.stringify(line)}`);
+    headers[name.toLowerCase()] = value;
+  }
+  return {
+    method: method.toUpperCase(),
+    scheme,
+    host,
+    target: target.startsWith('/') ? target : `/${target}`,
+    headers,
+  };
+}
