@@ -58,9 +58,28 @@ describe('withDeadline', () => {
     await expect(timed).resolves.toBe(7);
   });
 
+  test('gives it its time once for each time that the process stood still, from 10 ms on', async () => {
+    const settled = jest.fn();
+    withDeadline(new Promise(() => {}), 50, never).catch(settled);
+    jest.setSystemTime(Date.now() + 10);
+    await jest.advanceTimersByTimeAsync(99);
+    expect(settled).not.toHaveBeenCalled();
+    await jest.advanceTimersByTimeAsync(2);
+    expect(settled).toHaveBeenCalledTimes(1);
+    const other = jest.fn();
+    withDeadline(new Promise(() => {}), 50, never).catch(other);
+    jest.setSystemTime(Date.now() + 9);
+    await jest.advanceTimersByTimeAsync(51);
+    expect(other.mock.calls).toMatchObject([[{ name: 'DeadlineError' }]]);
+  });
+
   test('does so three times at most', async () => {
-    const timed = expect(withDeadline(new Promise(() => {}), 50, never)).rejects.toThrow(DeadlineError);
+    const settled = jest.fn();
+    const work = withDeadline(new Promise(() => {}), 50, never);
+    work.catch(settled);
+    const timed = expect(work).rejects.toThrow(DeadlineError);
     for (let i = 0; i < 4; i++) {
+      expect(settled).not.toHaveBeenCalled();
       jest.setSystemTime(Date.now() + 200);
       await jest.advanceTimersByTimeAsync(50);
     }

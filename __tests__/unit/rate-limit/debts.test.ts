@@ -145,6 +145,63 @@ describe.each(ALGORITHMS)('what is owed, with %s', (_name, algorithm) => {
     expect((await told(debts))[0]?.owed[0]?.units).toBe(1);
   });
 
+  test('is forgotten with the client before anybody was told', async () => {
+    const debts = debtsOf();
+    add(debts, 3);
+    debts.forget('k');
+    expect([debts.empty, debts.has('k')]).toEqual([true, false]);
+    expect(await told(debts)).toEqual([]);
+  });
+
+  test('of long ago is not added to what is spent now', async () => {
+    const debts = debtsOf();
+    add(debts, 6);
+    jest.setSystemTime(START + 2 * WINDOW_MS);
+    debts.add(claim, Date.now());
+    expect(await told(debts)).toMatchObject([{ owed: [{ units: 1 }] }]);
+  });
+
+  test('while the store is told of a client, another telling that ends late changes nothing', async () => {
+    const debts = debtsOf();
+    const ends: (() => void)[] = [];
+    const charge = () => new Promise<void>((resolve) => ends.push(resolve));
+    add(debts, 3);
+    const first = debts.pay('k', charge);
+    debts.forget('k');
+    add(debts, 2);
+    const second = debts.pay('k', charge);
+    ends[0]?.();
+    await first;
+    expect(debts.empty).toBe(false);
+    ends[1]?.();
+    await second;
+    expect(debts.empty).toBe(true);
+  });
+
+  test('once everybody was told, the store counts again what was told', async () => {
+    const debts = debtsOf();
+    debts.restore();
+    await told(debts);
+    owe(debts, claim, [START], START, 5);
+    expect(await told(debts)).toMatchObject([{ owed: [{ units: 1, least: 0 }] }]);
+  });
+
+  test('nobody else is told once telling of one has failed, and all others are owed on', async () => {
+    const debts = debtsOf();
+    for (let i = 0; i < 40; i++) owe(debts, { ...claim, key: `c${i}` }, [START], START);
+    const ends: (() => void)[] = [];
+    let asked = 0;
+    const paying = debts.payAll(({ key }) => {
+      asked += 1;
+      return key === 'c0' ? Promise.reject(new Error('down')) : new Promise((resolve) => ends.push(resolve));
+    });
+    await expect(paying).rejects.toThrow('down');
+    for (const end of ends) end();
+    await jest.advanceTimersByTimeAsync(0);
+    expect(asked).toBe(16);
+    expect(await told(debts)).toHaveLength(25);
+  });
+
   test('follows a limit that the claims bring along', async () => {
     const debts = debtsOf();
     for (let i = 0; i < 4; i++) owe(debts, { ...claim, limit: 3 }, [START], START);
@@ -181,4 +238,29 @@ test('at most so many clients are owed: the oldest is forgotten first', async ()
   for (let i = 0; i <= 100_000; i++) owe(debts, { ...claim, key: `c${i}` }, [START], START);
   const keys = (await told(debts)).map(({ key }) => key);
   expect([keys.length, keys[0], keys.at(-1)]).toEqual([100_000, 'c1', 'c100000']);
+});
+
+test('of a sliding window, what was spent in the window before is told as well, without what the store had counted', async () => {
+  algorithmOfTest = slidingWindow;
+  const spend = async (known: number, first: number, second: number) => {
+    jest.setSystemTime(START);
+    const debts = new Debts(slidingWindow, [{ limit: 10, windowMs: WINDOW_MS, burst: 10 }]);
+    debts.open(claim, [recordOf(START, known)]);
+    debts.add({ ...claim, cost: first }, START);
+    // Three quarters of the window before still count.
+    jest.setSystemTime(START + WINDOW_MS + WINDOW_MS / 4);
+    debts.add({ ...claim, cost: second }, Date.now());
+    const [debt] = await told(debts);
+    return debt?.owed[0];
+  };
+  expect(await spend(0, 4, 2)).toEqual({ units: 4, older: 2, least: 0, restMs: 45_000 });
+  expect(await spend(3, 4, 2)).toEqual({ units: 5, older: 3, least: 0, restMs: 45_000 });
+});
+
+test('what ends in this millisecond is told as ending in the next', async () => {
+  algorithmOfTest = fixedWindow;
+  const debts = new Debts(fixedWindow, [{ limit: 10, windowMs: WINDOW_MS, burst: 10 }]);
+  owe(debts, claim, [START], START);
+  jest.setSystemTime(START + WINDOW_MS - 1);
+  expect(await told(debts)).toMatchObject([{ owed: [{ units: 1, restMs: 1 }] }]);
 });

@@ -80,6 +80,26 @@ test('a claim that took all that was left says what the next one of 1 will hear'
   expect(cache.find(claim({ cost: 3 }), START + 100)).toBeUndefined();
 });
 
+test('of several quotas that have nothing left, the longest wait holds, and shorter ones count down to 0', () => {
+  const quotaStates = [700, 900, 300].map((resetMs) => ({ remaining: 0, resetMs }));
+  learn(claim(), { allowed: true, retryAfterMs: 0, quotaStates });
+  expect(cache.find(claim(), START + 500)).toEqual({
+    allowed: false,
+    retryAfterMs: 400,
+    quotaStates: [200, 400, 0].map((resetMs) => ({ remaining: 0, resetMs })),
+  });
+});
+
+test('a denial of one millisecond holds for it, and one of another limit is another', () => {
+  learn(claim({ limit: 9 }), denied(1));
+  expect(cache.find(claim({ limit: 9 }), START)).toEqual(denied(1));
+  expect(cache.find(claim({ limit: 9 }), START + 1)).toBeUndefined();
+  learn(claim({ limit: 9 }), denied(1_000));
+  expect([cache.find(claim({ limit: 8 }), START), cache.find(claim(), START)]).toEqual([undefined, undefined]);
+  learn(claim({ cost: 2 }), denied(1_000));
+  expect(cache.find(claim({ cost: 2, limit: 2 }), START)).toBeUndefined();
+});
+
 test('a claim that left something says nothing, nor does one that nobody could count', () => {
   learn(claim(), { allowed: true, retryAfterMs: 0, quotaStates: [{ remaining: 1, resetMs: 700 }] });
   learn(claim(), { allowed: true, retryAfterMs: 0, quotaStates: [] });

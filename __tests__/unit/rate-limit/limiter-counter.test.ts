@@ -80,6 +80,40 @@ describe('the counter', () => {
     expect(grant).toMatchObject({ ahead: 2, leaseMs: 23_999, restsMs: [36_000] });
   });
 
+  test('gives nothing ahead to who wishes nothing, asks only, or is refused', () => {
+    const counter = limiterCounter();
+    const nothing = { ahead: 0, leaseMs: 0, restsMs: [0] };
+    expect(ask(counter, take(1))?.grant).toMatchObject(nothing);
+    expect(ask(counter, take(0, { waiting: 3, wish: 3 }))?.grant).toMatchObject(nothing);
+    expect(ask(counter, take(0))?.decision.quotaStates[0]?.remaining).toBe(9);
+    ask(counter, take(9));
+    expect(ask(counter, take(1, { waiting: 3, wish: 3 }))).toMatchObject({
+      decision: { allowed: false },
+      grant: nothing,
+    });
+  });
+
+  test('gives ahead what all quotas have, for as long as the shortest one', () => {
+    const counter = limiterCounter();
+    const quotas = [
+      { limit: 8, windowMs: 1_000, burst: 8 },
+      { limit: 100, windowMs: 60_000, burst: 100 },
+    ];
+    const wish = { waiting: 0, wish: 40 };
+    expect(ask(counter, take(1, wish), limiter({ quotas }))?.grant).toMatchObject({
+      ahead: 1,
+      leaseMs: 999,
+      quotaStates: [{ remaining: 6 }, { remaining: 98 }],
+      restsMs: [1_000, 60_000],
+    });
+    // Two fifths of a share of the least limit, which is the burst of a bucket, or the limit that the claim brings.
+    const bucket = limiter({ algorithm: 'token-bucket', quotas: [{ limit: 1_000, windowMs: 60_000, burst: 100 }] });
+    ask(counter, take(88), bucket);
+    expect(ask(counter, take(1, wish), bucket)?.grant.ahead).toBe(10);
+    ask(counter, ['take', 'b', 189, 200, { waiting: 0, wish: 0 }], limiter({ share: 0.5 }));
+    expect(ask(counter, ['take', 'b', 1, 200, wish], limiter({ share: 0.5 }))?.grant.ahead).toBe(10);
+  });
+
   test('charges what was spent without it as far as it fits', () => {
     const counter = limiterCounter();
     ask(counter, take(4));

@@ -124,6 +124,37 @@ describe.each(ALGORITHMS)('what stands in, with %s', (name, algorithm) => {
   });
 });
 
+test('what is owed of a client begins with what the store had counted', async () => {
+  const fallback = fallbackOf(fixedWindow, 10);
+  const owed = async () => {
+    const all: unknown[] = [];
+    await fallback.debts.payAll(async ({ key, owed }) => void all.push([key, owed[0]?.units]));
+    return all;
+  };
+  // As it goes: the fallback decides, and what it lets pass is owed.
+  const pass = (cost: number, key = 'k') => {
+    const one = { key, cost, limit: undefined };
+    fallback.owe(one, fallback.take(one).allowed);
+  };
+  pass(0);
+  expect(fallback.debts.empty).toBe(true);
+  fallback.learn(claim, { allowed: true, retryAfterMs: 0, quotaStates: [{ remaining: 6, resetMs: 60_000 }] });
+  pass(2);
+  pass(3);
+  expect(await owed()).toEqual([['k', 5]]);
+  // Refused: nothing more is owed, but a store that lost its counts is told of what there was.
+  pass(2);
+  fallback.debts.restore();
+  expect(await owed()).toEqual([['k', 10]]);
+  pass(1, 'forgotten');
+  fallback.reset('forgotten');
+  expect(fallback.debts.empty).toBe(true);
+  fallback.shareWith(2);
+  pass(1, 'shared');
+  pass(9, 'shared');
+  expect(await owed()).toEqual([['shared', 1]]);
+});
+
 describe('what a store has told of a client', () => {
   const quota = { limit: 10, windowMs: 1_000, burst: 10 };
   const open = (algorithm: Algorithm) =>

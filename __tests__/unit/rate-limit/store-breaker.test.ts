@@ -153,6 +153,25 @@ describe('StoreBreaker', () => {
     expect(pauseMs()).toBe(FIRST_PAUSE_MS);
   });
 
+  test('a call that was answered ends a row of misses, unless it began before a pause', () => {
+    rule = new StoreBreaker({ misses: 2, forMs: 0 });
+    const { era } = rule;
+    expect(fail('silent')).toBe(false);
+    rule.answered(rule.era);
+    expect(fail('silent')).toBe(false);
+    expect(fail('silent')).toBe(true);
+    pauseMs();
+    rule.trialSucceeded(rule.era);
+    expect(fail('silent')).toBe(false);
+    rule.answered(era);
+    expect(fail('silent')).toBe(true);
+  });
+
+  test('says that a trial that is overdue needs no wait', () => {
+    fail('silent');
+    expect([rule.waitMs(now + FIRST_PAUSE_MS), rule.waitMs(now + FIRST_PAUSE_MS + 5_000)]).toEqual([0, 0]);
+  });
+
   test('does not wait for a clock that was set back', () => {
     fail('silent');
     now -= 3_600_000;
