@@ -7,7 +7,7 @@ const PATTERNS: readonly { readonly pattern: RegExp; readonly instead: string; r
   { pattern: /\b(?:nobody|somebody|whoever|whom)\b/i, instead: 'name the actor: no client, an operator, a backend' },
   { pattern: /\bnone that\b/i, instead: 'invalid, no …' },
   {
-    pattern: /\b(?:is|are|was|were) told\b|\btold (?:of|once)\b/i,
+    pattern: /\b(?:is|are|was|were) told\b(?! apart)|\btold (?:of|once)\b/i,
     instead: 'say who reports it: the gateway warns, logs',
   },
   { pattern: /\b(?:is|are) meant by\b|\bcan be meant\b/i, instead: 'means, is valid' },

@@ -40,7 +40,7 @@ export function demoGuide({ url, adminUrl, children, taken, limit, windowMs, ope
     ...(adminUrl ? [`    curl -s ${adminUrl}/status`] : []),
     `    curl -s -X POST '${first.url}/fail?on=0'`,
     '',
-    '  One backend dies: nobody notices:',
+    '  One backend dies: no request fails:',
     `    kill ${first.pid}`,
     `    ${count(20)}`,
     '',

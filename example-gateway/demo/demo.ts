@@ -10,7 +10,7 @@ function portOrAny(host: string, port: number, taken: number[]): Promise<number>
   return new Promise((resolve) => {
     const probe = createServer();
     probe.once('error', (error: NodeJS.ErrnoException) => {
-      // Any other trouble is said by whoever listens for real.
+      // The server that listens later reports any other error.
       if (error.code !== 'EADDRINUSE') return resolve(port);
       taken.push(port);
       resolve(0);

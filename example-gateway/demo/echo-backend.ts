@@ -12,7 +12,7 @@ export interface EchoBackendOptions {
 const STREAM_EVENTS = 5;
 const STREAM_PAUSE_MS = 200;
 
-/** The listener keeps the process alive; an answer that nobody waits for any more must not. */
+/** The listener keeps the process alive; a response whose client has left must not. */
 const delay = (ms: number): Promise<void> => setTimeout(ms, undefined, { ref: false });
 
 /** A backend to try the gateway with: it answers with what it was asked. */

@@ -83,7 +83,7 @@ export class RequestQueue {
     this.#waiting.delete(waiter);
   }
 
-  /** A slot may have become free: whoever can use it takes it, in order of arrival. */
+  /** A slot may have become free: the first waiting request that can use it takes it. */
   advance(): void {
     this.#looksAgain = true;
     // A request that enters may free a slot at once.

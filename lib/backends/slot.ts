@@ -13,7 +13,7 @@ export class Slot {
   readonly #latency: LatencyEstimate | undefined;
   /** Nothing once the request no longer counts against the limit. */
   #limit: ConcurrencyLimit | undefined;
-  /** When the backend had the whole request, by `performance.now()`; NaN while nobody waits for it. */
+  /** When the backend had the whole request, by `performance.now()`; NaN while no request waits for it. */
   #waitingSince = Number.NaN;
 
   constructor(permit: Permit, release: () => void, latency?: LatencyEstimate, limit?: ConcurrencyLimit) {

@@ -17,7 +17,7 @@ export interface Isolation {
   dispose(): void;
 }
 
-/** Lower bound of `retryAfterMs()`, in milliseconds, while nobody knows when the next call is admitted. */
+/** Lower bound of `retryAfterMs()`, in milliseconds, while it is unknown when the next call is admitted. */
 const UNKNOWN_WAIT_MS = 1_000;
 
 const NO_CALLS: WindowCounts = Object.freeze({ calls: 0, failures: 0 });
@@ -148,7 +148,7 @@ export class Circuit {
   };
 
   #changed(to: CircuitStateName): void {
-    // reset() passes through isolated, the only way from open to closed that cockatiel has. Nobody hears of that step.
+    // reset() passes through isolated, the only way from open to closed that cockatiel has. Listeners do not hear of that step.
     if (this.#isResetting) return;
     const from = this.#state;
     this.#state = to;

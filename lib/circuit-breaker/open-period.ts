@@ -28,7 +28,7 @@ export class OpenPeriod implements IBackoff<IHalfOpenAfterBackoffContext> {
     return this;
   }
 
-  /** 0 once the period is over, and from then on, also when the clock is set back: a caller that was told so must get its trial. */
+  /** 0 once the period is over, and from then on, also when the clock is set back: a caller that has seen 0 must get its trial. */
   remainingMs(): number {
     const now = Date.now();
     if (now >= this.#until) this.#until = Number.NEGATIVE_INFINITY;

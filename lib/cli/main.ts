@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { isSupportedNode, leastNode } from './manifest.ts';
 
-// Whoever reads the output may have enough of it early, as `head` has.
+// The reader of the output may close it early, as `head` does.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error;
   process.exit(0);
@@ -9,7 +9,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 
 const { node } = process.versions;
 if (isSupportedNode(node)) {
-  // Loaded only now: an older Node cannot load it, and would say so in words that help nobody.
+  // Loaded only now: an older Node cannot load it, and its own error message would not help.
   const { run } = await import('./run.ts');
   process.exitCode = await run(process.argv.slice(2), process);
 } else {

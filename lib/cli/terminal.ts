@@ -15,7 +15,7 @@ export const safe = (text: string): string =>
     .slice(1, -1)
     .replaceAll(/[\x7f-\x9f]/g, '?');
 
-/** A line of our own that may hold somebody else's words: without what would move the cursor or turn the text around. */
+/** A line without characters from foreign text that would move the cursor or reverse the text. */
 export const oneLine = (text: string): string => text.replaceAll(/[\p{Cc}\p{Cf}]/gu, '?');
 
 const REDRAW_MS = 100;

@@ -235,7 +235,7 @@ export class Gateway implements AdminView {
   #prepareShutdown(): GracefulShutdown {
     const { shutdownLeadMs: leadTimeMs, shutdownTimeoutMs: timeoutMs } = this.#config;
     return gracefulShutdown(this.#server, {
-      // Whoever runs the process has them: there may be more in it than this gateway.
+      // The program that runs the gateway handles them: the process may do more than this.
       signals: [],
       leadTimeMs,
       timeoutMs,

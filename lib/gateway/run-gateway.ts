@@ -57,7 +57,7 @@ async function run(app: AppFactory): Promise<void> {
     { timeoutMs: timeoutMs + EXIT_GRACE_MS },
   );
   const whenStarted = (signal: NodeJS.Signals, act: (running: Running) => void): void => {
-    // A start that fails is told below.
+    // A start that fails is reported below.
     process.on(signal, () => void starting.then(act, () => {}));
   };
   whenStarted('SIGHUP', (running) => void running.reload('SIGHUP'));

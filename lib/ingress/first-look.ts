@@ -56,10 +56,10 @@ function faultOf({ url = '' }: IncomingMessage) {
 }
 
 /**
- * Has a server answer `Expect: 100-continue` not at once, as Node does, but when somebody begins to read the content: a
- * request that is refused before gets its final response instead, and the client need not send what nobody wants (RFC 9110
- * §10.1.1). Such a response is the last one on its connection: whether the client sends the content all the same, nobody
- * can know, and it must not be taken for a request.
+ * Makes a server respond to `Expect: 100-continue` when the app begins to read the content, not at once, as Node does. A
+ * request that is rejected before gets its final response instead, and the client need not send the content (RFC 9110
+ * §10.1.1). Such a response is the last one on its connection: the client may send the content all the same, and it must
+ * not be taken for a request.
  *
  * Leaves a server alone whose app listens to `checkContinue` itself.
  */

@@ -8,7 +8,7 @@ interface ParserError extends Error {
   readonly rawPacket?: Buffer;
 }
 
-/** What a client is told of bytes that no middleware gets to see. */
+/** The response to bytes that no middleware gets to see. */
 export interface ParserRefusal {
   readonly cause: RejectionCause;
   readonly detail?: string;
@@ -31,8 +31,7 @@ const OTHER_VERSION = /^[A-Z]+ \S+ HTTP\/\d+(?:\.\d+)?\r\n/;
 const ENDLESS_TARGET = /^[A-Z]+ [^\s]+(?: HTTP\/1\.[01])?(?:\r\n)?$/;
 
 /**
- * Why a server's `clientError` came, as the client is told; nothing when it is the connection that failed, and there is
- * nobody to tell.
+ * The response for a server's `clientError`; nothing when the connection failed, so that no client can get a response.
  */
 export function parserRefusal(error: ParserError, socket: Duplex): ParserRefusal | undefined {
   const { code = '', rawPacket } = error;

@@ -12,7 +12,7 @@ import { isAuthority, targetFault } from './request-target.ts';
 export type AmbiguousPaths = 'reject' | 'strict' | 'pass';
 
 /**
- * Why a request must not be forwarded, if it must not. The checks are made once per exchange, whoever asks. They refuse
+ * Why a request must not be forwarded, if it must not. The checks are made once per exchange. They reject
  * what Node's parser lets pass and another server may read as something else.
  */
 export function refusalOf(exchange: Exchange, ambiguousPaths: AmbiguousPaths): Rejected | undefined {
@@ -88,7 +88,7 @@ function framingFault({ rawHeaders, headers, httpVersion }: IncomingMessage): Re
     if (length !== undefined) return fault('bad_request', 'The content is framed in two ways.');
     const codings = coding.toLowerCase();
     if (codings === 'chunked') return expectationFault(headers);
-    // RFC 9112 §6.3: nobody knows where this content ends.
+    // RFC 9112 §6.3: the end of this content is unknown.
     if (!/,[ \t]*chunked$/.test(codings)) return fault('bad_request', 'The last transfer coding is not chunked.');
     // Node takes off `chunked` alone; a backend would get the rest of the codings without their names.
     return fault('not_implemented', 'This transfer coding is not supported.');

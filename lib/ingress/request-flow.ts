@@ -55,7 +55,7 @@ export class RequestFlows implements ConnectionWatcher {
   closed(): void {}
 }
 
-/** Where the limit of a connection is told of what its parser has found. */
+/** The limit of a connection, which hears what its parser has found. */
 export function flowOf(socket: Duplex): RequestFlow | undefined {
   return (socket as Flowing)[kFlow];
 }
@@ -72,7 +72,7 @@ function read(this: Socket, chunk: Buffer): boolean {
   const flow = (this as Flowing)[kFlow] as RequestFlow;
   if (flow.isReleased) return this.push(Buffer.from(chunk));
   if (this.listenerCount('data') === 1) flow.take(chunk);
-  // Somebody else listens too, like `linger()`, which stops reading after a while.
+  // Other code listens too, like `linger()`, which stops reading after a while.
   else this.emit('data', Buffer.from(chunk));
   return true;
 }

@@ -29,7 +29,7 @@ const ABSOLUTE = /^https?:\/\/([^/?#]*)/i;
 const fault = (detail: string, ambiguous?: RequestFault['ambiguous']): RequestFault =>
   Object.freeze({ cause: 'bad_request', detail, ambiguous });
 
-const NO_TARGET = fault('The request target is none that is forwarded.');
+const NO_TARGET = fault('The gateway does not forward this request target.');
 const BAD_AUTHORITY = fault('The authority of the request target is not valid.');
 const FRAGMENT = fault('The request target has a fragment.');
 const ambiguous = (what: string, kind: RequestFault['ambiguous']): RequestFault =>

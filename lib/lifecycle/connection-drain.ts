@@ -63,7 +63,7 @@ export class ConnectionDrain {
     return left;
   }
 
-  /** What the kernel has connected and nobody has accepted yet would be reset together with the listening socket. */
+  /** Connections that wait in the accept queue of the kernel would be reset together with the listening socket. */
   async #acceptWaiting(): Promise<void> {
     if (!this.#server.listening) return;
     // Two, because the first may end before input was looked for.
@@ -108,7 +108,7 @@ export class ConnectionDrain {
     }
     announceClose(res);
     res.once('close', () => {
-      // Content that nobody has read is still coming: it must not be taken for the next request.
+      // Unread content is still coming: it must not be taken for the next request.
       if (!res.req.complete) linger(socket);
       else this.#look(socket);
     });

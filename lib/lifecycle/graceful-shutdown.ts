@@ -21,8 +21,8 @@ import { type StopSignals, stopOnSignals } from './stop-signals.ts';
 export interface GracefulShutdown {
   readonly phase: ShutdownPhase;
   /**
-   * Shuts down; once, whoever asks and how often. Resolves with what had to be ended at the deadline; rejects, when all is
-   * done, with what `close` or `onPhase` threw or rejected with, or when `close` was not done in time. Never ends the process.
+   * Shuts down; once, however often it is called. Resolves with what was cut at the deadline. Rejects at the end with the
+   * error of `close` or `onPhase`, or if `close` did not finish in time. Never ends the process.
    */
   close(): Promise<OpenAtDeadline>;
 }
@@ -30,8 +30,8 @@ export interface GracefulShutdown {
 /**
  * Gives a `node:http` or `node:https` server an end in which no request is lost, at a signal or by `close()`:
  *
- * 1. The phase is `leaving` for `leadTimeMs`: a readiness check should answer 503 from here on; all else is as before.
- * 2. `draining`: no new connections. Answers say `Connection: close`; connections without a request have `idleGraceMs` for
+ * 1. The phase is `leaving` for `leadTimeMs`: a readiness check should return 503 from here on; all else is as before.
+ * 2. `draining`: no new connections. Responses have `Connection: close`; connections without a request have `idleGraceMs` for
  *    one. Requests that are running, or arriving, come to their end.
  * 3. Just before `timeoutMs`: what still runs is cut, event streams and upgraded connections get an orderly end.
  * 4. `closing`: `close` is called. Then `closed`, and after a signal the process exits with 0: `stopOnSignals()` has the

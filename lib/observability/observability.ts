@@ -108,8 +108,8 @@ const ACCEPTED = /^[A-Za-z0-9._~:+/=@-]{1,128}$/;
 const FIELD = 'x-request-id';
 
 /**
- * Names requests. An id is 12 random bytes of the process and a number that counts up: unique, and no secret: nobody may
- * be let in for knowing one.
+ * Names requests. An id is 12 random bytes of the process and a number that counts up: unique, and no secret: it must
+ * not serve as a proof of identity.
  */
 class RequestIds {
   readonly #prefix = randomBytes(12).toString('base64url');

@@ -81,7 +81,7 @@ export class RequestRecord implements Recorder {
   readonly #sinks: readonly RequestSink[];
   readonly #trace: RequestTrace | undefined;
   readonly #startedAt = performance.now();
-  /** Read at the start: of a client that has left, nobody knows the address. */
+  /** Read at the start: the address of a client that has left is unknown. */
   readonly #client: string | undefined;
   #attemptSince = Number.NaN;
   #backendMs = 0;
@@ -137,7 +137,7 @@ export class RequestRecord implements Recorder {
 
   attemptEnded(backend: string, outcome: Outcome): void {
     const tookMs = performance.now() - this.#attemptSince;
-    // A failed attempt may be reported twice, when there was nobody else to ask.
+    // A failed attempt may be reported twice, when there was no other backend to ask.
     if (Number.isNaN(tookMs)) return;
     this.#attemptSince = Number.NaN;
     this.#backendMs += tookMs;

@@ -114,7 +114,7 @@ export class ScriptedBackend {
   /**
    * Takes connections again, on the port that it had.
    *
-   * @throws {Error} `EADDRINUSE` when somebody else has taken the port in the meantime
+   * @throws {Error} `EADDRINUSE` when another program has taken the port in the meantime
    */
   async accept(): Promise<void> {
     if (this.#server.listening) return;

@@ -157,7 +157,7 @@ export function slow(given?: SlowOptions): Behaviour {
   };
 }
 
-/** Resolves at the end of the content; never, when the client leaves before, for then nobody is there to answer. */
+/** Resolves at the end of the content; never, when the client leaves before, for then a response would reach no client. */
 function readToEnd(req: IncomingMessage): Promise<void> {
   if (req.readableEnded) return Promise.resolve();
   return new Promise((resolve) => req.once('end', resolve).resume());

@@ -85,7 +85,7 @@ export class HealthCheck {
     const running = this.#running;
     this.#running = undefined;
     running?.abort();
-    // It may come back to the pool later, and nobody checked it in between.
+    // It may come back to the pool later, unchecked in between.
     this.#backend.health.verdict = 'unknown';
     this.#backend.health.holdsTrials = false;
   }

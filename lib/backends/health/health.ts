@@ -1,6 +1,6 @@
 import type { HealthVerdict } from '../../core/events.ts';
 
-/** Milliseconds that clients are told to wait when only a health check can tell when the backend is back. */
+/** `Retry-After` in milliseconds when only a health check can tell when the backend is back. */
 const UNKNOWN_WAIT_MS = 1_000;
 
 /** The health of one backend, apart from its circuit. */

@@ -91,7 +91,7 @@ function judge(
     findings.push(
       failure(
         `${connected}, but ${healthCheck.path} answered ${status}: health checks would take it out`,
-        'Set HEALTH_CHECK_PATH to a path that answers 200 to 299 while the backend is well',
+        'Set HEALTH_CHECK_PATH to a path that returns 200 to 299 while the backend is healthy',
       ),
     );
   }

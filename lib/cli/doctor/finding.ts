@@ -2,7 +2,7 @@ import type { Config } from '../../gateway/config/config.ts';
 import type { Streams } from '../command.ts';
 import { oneLine, styleFor } from '../terminal.ts';
 
-/** `note` is for what nobody can judge but the operator; only `fail` makes the exit code 1. */
+/** `note` is for what only the operator can judge; only `fail` makes the exit code 1. */
 export type Level = 'ok' | 'note' | 'warn' | 'fail';
 
 /** What one look at one thing has shown. */

@@ -4,7 +4,7 @@ import type { Send } from '../../rate-limit/meter.ts';
 import { LuaScript } from '../../rate-limit/redis/lua.ts';
 import { type Finding, failure, ok } from './finding.ts';
 
-/** Runs what the scripts of the limiter run, on two keys that nobody else has, and gives what failed. */
+/** Runs what the scripts of the limiter run, on two keys of its own, and returns what failed. */
 const script = new LuaScript(`
 local failed = {}
 local function try(name, ...)

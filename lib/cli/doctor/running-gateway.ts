@@ -82,7 +82,7 @@ async function answerOf(asked: ReturnType<typeof request>): Promise<IncomingMess
     const [answer] = await once(asked, 'response', { signal: AbortSignal.timeout(TIMEOUT_MS) });
     return answer as IncomingMessage;
   } catch {
-    // Whoever listens there is no gateway, or none that answers: that is what is asked here.
+    // The listener is no gateway, or does not respond: that is the finding.
     asked.destroy();
     return undefined;
   }

@@ -68,7 +68,7 @@ export interface WaitRow {
   count: number;
 }
 
-/** How long those who are refused are told to wait. */
+/** `Retry-After` of the rejected requests. */
 export class WaitHistogram {
   readonly #rows: WaitRow[] = WAITS_MS.map((upToMs) => ({ upToMs, count: 0 }));
   #longestMs = 0;

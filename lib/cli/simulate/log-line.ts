@@ -81,7 +81,7 @@ function readText(text: string, by: string, format: LogFormat): LogLine | string
   const [, first = '', second = '', , moment = ''] = match;
   const time = clfTime(moment);
   if (Number.isNaN(time)) return `has a time that does not exist: ${moment.slice(0, 40)}`;
-  // With the virtual host in front, the address is where the name of RFC 1413 stands elsewhere, which nobody has.
+  // With the virtual host in front, the address is where the name of RFC 1413 stands elsewhere; no client has one.
   const hasHost = format === 'vhost_combined' || isIP(withoutPort(second)) !== 0;
   return { time, ip: hasHost ? second : first, field: textField(match, by, hasHost) };
 }

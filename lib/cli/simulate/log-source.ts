@@ -10,7 +10,7 @@ const NEWLINE = 10;
 
 export interface LogSource {
   readonly name: string;
-  /** Undefined where nobody knows: standard input. */
+  /** Undefined for standard input. */
   readonly bytes: number | undefined;
   readonly stream: NodeJS.ReadableStream;
   /** Bytes that were read so far, as they are in the file. */

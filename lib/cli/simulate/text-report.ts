@@ -130,7 +130,7 @@ function waitTimes({ waits, limited }: Simulation, bold: Style): string[] {
   if (limited === 0) return [];
   const most = Math.max(...waits.rows.map((row) => row.count));
   return [
-    bold(`how long the limited are told to wait (longest: ${duration(waits.longestMs)})`),
+    bold(`Retry-After of limited requests (longest: ${duration(waits.longestMs)})`),
     ...waits.rows.map((row) => {
       const label = Number.isFinite(row.upToMs) ? `up to ${duration(row.upToMs)}` : 'longer';
       const bar = '#'.repeat(Math.ceil((CELLS * row.count) / most));

@@ -4,7 +4,7 @@ import { isIP } from 'node:net';
  * Whether a request was meant for this listener by its `Host`. A public web page can have its own name resolve to a private
  * address (DNS rebinding) and would then be of one origin with it: names that anybody may register are refused. What is
  * left are addresses, names without a dot (localhost, the name of a container), `.localhost` and `.internal`, which
- * nobody can register, and the name that the listener was given.
+ * cannot be registered, and the name that the listener was given.
  */
 export function isOwnHost(field: string | undefined, adminHost: string): boolean {
   if (field === undefined || !/^[\w.:[\]-]+$/.test(field)) return false;

@@ -84,7 +84,12 @@ export class OperatorApi {
     if (verdict === 'gone') return false;
     const by = req.socket.remoteAddress;
     if (verdict === 'off') {
-      sendProblem(res, 403, 'Forbidden', 'ADMIN_TOKEN is not set: nobody may change anything.');
+      sendProblem(
+        res,
+        403,
+        'Forbidden',
+        'ADMIN_TOKEN is not set, so changes are not allowed. Set it and restart the gateway.',
+      );
     } else if (verdict === 'too-many') {
       res.setHeader('Retry-After', String(this.#guard.retryAfterSeconds));
       sendProblem(res, 429, 'Too many wrong tokens');

@@ -4,7 +4,7 @@ import { sendProblem } from './responses.ts';
 
 /** What the page shows: of one process, or of several as one. */
 export interface PageFeed {
-  /** Rejects when nobody says anything. */
+  /** Rejects when no worker replies. */
   snapshot(): StatusSnapshot | Promise<StatusSnapshot>;
   history(): TrafficHistory | Promise<TrafficHistory>;
   /** @returns Ends it. */
@@ -33,7 +33,7 @@ export class PageConnections {
   readonly #stateOf: (snapshot: StatusSnapshot) => PageState;
   readonly #all = new Set<ServerResponse>();
   #leave: (() => void) | undefined;
-  /** For whoever comes later. */
+  /** For pages that open later. */
   #snapshot: StatusSnapshot | undefined;
   #history: TrafficHistory | undefined;
 

@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 
 /**
- * On everything that a browser may show. Nothing but our own files is loaded or asked, nobody may frame the page, and no
+ * On everything that a browser may show. Nothing but our own files is loaded or asked, no other page may frame it, and no
  * script can make markup out of text.
  */
 const FOR_BROWSERS = {

@@ -11,7 +11,7 @@ const SECRET = /^(?:tls|backendTls)\.|(?:secret|token|key|password)$/i;
 const MAX_TEXT = 300;
 
 /**
- * The configuration for the eyes of an operator, and of whoever looks over the shoulder. Whatever is no setting of the gateway is
+ * The configuration for operators, and for people who look over their shoulder. Whatever is no setting of the gateway is
  * shown as set or not set.
  */
 export function shownConfig(config: Config): ShownSetting[] {

@@ -14,7 +14,7 @@ import { TokenGuard } from './token-guard.ts';
 export interface StatusSiteParts {
   readonly feed: PageFeed;
   readonly control: GatewayControl;
-  /** Without one, nobody may act. */
+  /** Without one, changes are not allowed. */
   readonly token: string | undefined;
   /** What is in force. */
   readonly config: () => readonly ShownSetting[];

@@ -17,7 +17,7 @@ const digest = (text: string): Buffer => createHash('sha256').update(text).diges
  * Knows whether a request carries the operator's token: in `Authorization: Bearer` only. A browser never adds that field by
  * itself, so no page of another site can act in the operator's name. Comparing digests takes the same time for any text.
  *
- * Wrong tokens make those that follow wait, and never refuse the right one: else whoever reaches this listener could keep
+ * Wrong tokens make those that follow wait, and never refuse the right one: else anyone who reaches this listener could keep
  * the operator from acting.
  */
 export class TokenGuard {

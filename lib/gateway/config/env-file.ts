@@ -22,9 +22,9 @@ export interface EnvironmentNow {
 type EnvFileContent = { readonly variables: NodeJS.Dict<string> } | { readonly problem: NodeJS.ErrnoException };
 
 /**
- * The process's environment with the `.env` file as it stands now, for whoever edits that and does not want to restart. A
- * variable of the environment proper wins over the file, as at the start. Where nobody says which those are, one is told
- * from one of the file by its value: one that stood in both with the same value counts as the file's.
+ * The process's environment with the `.env` file as it is now, so that an edited file takes effect without a restart. A
+ * variable of the environment proper wins over the file, as at the start. If the caller does not name those, the value
+ * decides: a variable that had the same value in both counts as the file's.
  */
 export class EnvFile implements Environment {
   readonly name: string;

@@ -1,7 +1,7 @@
 import { closestWord } from '../../core/closest-word.ts';
 import { VARIABLES } from './config.ts';
 
-/** A variable that nobody reads, and the one that was most likely meant. */
+/** An unknown variable, and the known one with the nearest name. */
 export interface MisspeltVariable {
   readonly name: string;
   readonly meant: string;

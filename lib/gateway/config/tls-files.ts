@@ -58,7 +58,7 @@ export function readTlsFiles({ cert: certPath, key: keyPath }: TlsFiles): TlsMat
 }
 
 /**
- * What the proxy is told of backends over https. Whether the files can be used it finds out itself.
+ * Options of the proxy for backends over https. The proxy checks whether the files can be used.
  *
  * @throws {TlsFilesError}
  */

@@ -1,6 +1,6 @@
 import { type DestinationStream, destination } from 'pino';
 
-/** Lines that wait while whoever reads the log, or the disk, is slow: some ten thousand. */
+/** Bytes of lines that wait while the reader of the log, or the disk, is slow: some ten thousand lines. */
 const MAX_BUFFER_BYTES = 16 * 1024 * 1024;
 
 /** Lines are written together: each write costs a wake-up of another thread, which is more than a line itself costs. */

@@ -7,7 +7,7 @@ type CodedWarning = Error & { readonly code?: string; readonly detail?: string }
 
 /**
  * Logs process warnings as lines like all others. Node would print them as text of several lines on standard error, between lines of
- * JSON for whoever reads both. With `--no-warnings` Node prints none, and none is logged.
+ * JSON. With `--no-warnings` Node prints none, and none is logged.
  */
 export function logProcessWarnings(log: Logger): void {
   const own = process.listeners('warning').filter(({ name }) => name === NODES_OWN);

@@ -8,7 +8,7 @@ export interface LogHealth {
   readonly failure?: { readonly code: string; readonly message: string; readonly since: number } | undefined;
 }
 
-/** How a worker ended that nobody had stopped. */
+/** How a worker ended that was not stopped on purpose. */
 export interface WorkerCrash {
   readonly at: number;
   readonly worker: number;

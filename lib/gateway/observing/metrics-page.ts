@@ -5,7 +5,7 @@ const OPEN_METRICS = Registry.OPENMETRICS_CONTENT_TYPE;
 /** A registry, or one that is made for each scrape. */
 export type MetricsSource = Registry | (() => Promise<Registry>);
 
-/** All metrics as text: OpenMetrics for whoever asks for it, as Prometheus does, and Prometheus' own format for all others. */
+/** All metrics as text: OpenMetrics for clients that ask for it, as Prometheus does, and Prometheus' own format for all others. */
 export async function metricsPage(
   source: MetricsSource,
   accept = '',

@@ -29,7 +29,7 @@ export class OpenTelemetry {
     }
   }
 
-  /** SDKs send spans in batches: the process must not end with one in hand. A collector that is down holds nobody up. */
+  /** SDKs send spans in batches: the process must not end with one in hand. A collector that is down delays nothing. */
   async flush(): Promise<void> {
     const sent = Promise.resolve(this.#provider?.forceFlush?.()).catch((error: unknown) =>
       this.#log.warn({ error }, 'the last spans were not sent'),

@@ -51,7 +51,7 @@ export class RefusedClients {
   }
 
   #refused({ cause, detail, address, exchange }: ClientRefusedEvent): void {
-    // A request that somebody keeps a record of has its own line.
+    // A request with a record has its own line.
     if (exchange?.recorder !== undefined) return;
     this.#timer ??= setTimeout(() => this.#next(), WINDOW_MS).unref();
     if (this.#logged >= this.#perSecond) {

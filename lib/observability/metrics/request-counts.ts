@@ -49,7 +49,7 @@ export class RequestCounts implements RequestSink {
   }
 
   #newBackend(proxy: string, backend: string): BackendCounts {
-    // Of those who went while nobody scraped, nothing much may be left.
+    // Little may be left of backends that went between two scrapes.
     if (this.#backendCount >= this.#pruneAt) this.#prune();
     const counts = { durations: new Histogram(), heads: new Histogram(), statuses: new Float64Array(CLASSES.length) };
     const ofProxy = this.#backends.get(proxy) ?? new Map<string, BackendCounts>();

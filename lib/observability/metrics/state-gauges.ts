@@ -30,7 +30,7 @@ interface ProxySource {
 const CIRCUIT_STATES: readonly CircuitStateName[] = ['closed', 'half-open', 'open', 'isolated'];
 const LIMITER_MODES: readonly LimiterMode[] = ['memory', 'redis', 'local', 'open', 'closed'];
 
-/** What is read of the middlewares when somebody asks. */
+/** States of the middlewares, read at each scrape. */
 export class StateGauges {
   readonly #sources: MetricSources;
 

@@ -108,7 +108,7 @@ const LEAST_ERRORS = 2;
 const failing: ProblemKind<TrafficSources> = {
   problem: 'backend_errors',
   severity: 'warning',
-  meaning: 'A backend answers with 500 or more, or its requests fail, in at least 1 % of the requests of ten seconds.',
+  meaning: 'A backend responds with 500 or more, or its requests fail, in at least 1 % of the requests of ten seconds.',
   nextStep: SEE_ITS_LOG,
   detector(sources) {
     const readings = new Readings(() => sources.metrics.totals().backends);

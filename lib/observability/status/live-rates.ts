@@ -12,14 +12,14 @@ interface Reading {
 const SPAN_MS = 4_000;
 const LEAST_MS = 500;
 
-/** How many requests a second there are now, from readings of the totals while somebody looks. */
+/** How many requests a second there are now, from readings of the totals while a page is open. */
 export class LiveRates {
   #readings: Reading[] = [];
 
   /** @param fallback The latest reading of the history, for the first look. */
   read(totals: TrafficTotals, fallback: Reading): LiveRate {
     const now = Date.now();
-    // Nobody looked for a while, or the clock was set back: what was read then says nothing of now.
+    // No page was open for a while, or the clock was set back: old readings say nothing of now.
     this.#readings = this.#readings.filter(({ at }) => at <= now && now - at < 3 * SPAN_MS);
     while (this.#readings.length > 1 && now - (this.#readings[1] as Reading).at >= SPAN_MS) this.#readings.shift();
     const before = this.#readings[0] ?? fallback;

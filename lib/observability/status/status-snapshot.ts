@@ -148,7 +148,7 @@ export interface TrafficHistory {
   /** How many slots are kept. */
   readonly length: number;
   readonly boundsMs: readonly number[];
-  /** Oldest first. A slot that nobody recorded is missing. */
+  /** Oldest first. A slot without a record is missing. */
   readonly slots: readonly TrafficSlot[];
   /** The start of each slot of `backends`, oldest first. */
   readonly backendSlots: readonly number[];

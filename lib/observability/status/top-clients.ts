@@ -20,9 +20,9 @@ const GENERATIONS = 3;
 const SHOWN = 6;
 
 /**
- * Those who are refused most often, in bounded memory whoever they are: the space-saving sketch of Metwally, Agrawal and
+ * The clients that are rejected most often, in bounded memory: the space-saving sketch of Metwally, Agrawal and
  * El Abbadi ("Efficient Computation of Frequent and Top-k Elements in Data Streams", 2005). A newcomer takes the place of
- * the rarest and inherits its count, so whoever is refused in more than a 64th of the cases is in it for certain.
+ * the rarest and inherits its count, so a client of more than a 64th of the rejections is in it for certain.
  */
 export class TopClients {
   #generations: Map<string, Counter>[] = [];

@@ -1,6 +1,6 @@
 import type { StatusSnapshot, TrafficHistory } from './status-snapshot.ts';
 
-/** Is given each value whole: whoever misses one needs only the next. It must not throw. */
+/** Gets each value whole: a watcher that misses one needs only the next. It must not throw. */
 export interface StatusWatcher {
   snapshot(snapshot: StatusSnapshot): void;
   history(history: TrafficHistory): void;
@@ -9,7 +9,7 @@ export interface StatusWatcher {
 /** From a change of state to the snapshot that shows it: so that many at once make one. */
 const SOON_MS = 100;
 
-/** Those who watch. One snapshot is made for all of them, and none when there is nobody. */
+/** Those who watch. One snapshot is made for all of them, and none without a watcher. */
 export class Watchers {
   readonly #intervalMs: number;
   readonly #snapshot: () => StatusSnapshot;
@@ -36,7 +36,7 @@ export class Watchers {
     };
   }
 
-  /** Something has changed that nobody should have to wait for. */
+  /** Something has changed that watchers should see soon. */
   soon(): void {
     if (this.#all.size === 0) return;
     this.#soon ??= setTimeout(() => {

@@ -49,7 +49,7 @@ export function pushEndToEndHeaders(fields: string[], req: IncomingMessage, rule
 }
 
 /**
- * The fast path of most requests: one line for each header, in the order of `req.headers`, and none that needs a closer look.
+ * The fast path of most requests: one line for each header, in the order of `req.headers`, none of which needs a closer look.
  *
  * @returns whether this was such a request; otherwise what was appended is not valid.
  */

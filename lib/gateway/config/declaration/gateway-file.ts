@@ -110,7 +110,7 @@ function declarationProblems(parsed: ParsedText): TextProblem[] {
   }
 }
 
-/** Whether a path leads to a value, or to an item of that list: what is wrong with it is told once. */
+/** Whether a path leads to a value, or to an item of that list: a problem with it is reported once. */
 const isIn = (path: Path, value: Path): boolean =>
   value.every((key, index) => path[index] === key) && path.slice(value.length).every((key) => typeof key === 'number');
 

@@ -168,7 +168,7 @@ class TextReader {
     const replaced = replaceReferences(node.value, this.#references);
     if ('problem' in replaced) {
       this.#problem(offset, path, replaced.problem);
-      // What a check accepts or not: the problem is told already.
+      // What a check accepts or not: the problem is reported already.
       return UNKNOWN;
     }
     if (replaced.kind !== 'none') this.#referred.add(keyOf(path));

@@ -15,7 +15,7 @@ export const clients = section(
   {
     TRUST_PROXY: {
       text: `Which proxies in front may name the client: a number of hops, or a comma-separated list of addresses, CIDR ranges and the
-        names loopback, linklocal, uniquelocal. Empty trusts nobody. The gateway refuses "true": every client could then choose the
+        names loopback, linklocal, uniquelocal. Empty trusts no proxy. The gateway refuses "true": every client could then choose the
         address that it is limited by.`,
       read: trustProxy,
     },

@@ -76,7 +76,7 @@ export const listener = section(
     },
     TLS_KEY: { text: "PEM file of the certificate's key.", read: optional(file), takesEffect: 'reload' },
     SHUTDOWN_LEAD_MS: {
-      text: `How long the gateway still serves everything after SIGTERM, in milliseconds, while /readyz already answers 503: as long
+      text: `How long the gateway still serves everything after SIGTERM, in milliseconds, while /readyz already returns 503: as long
         as the load balancer in front takes to notice. It is a part of SHUTDOWN_TIMEOUT_MS.`,
       default: '0',
       read: durationMsOrZero,

@@ -40,7 +40,7 @@ export const operation = section(
     },
     ADMIN_TOKEN: {
       text: `With it an operator may drain, isolate and restore backends and reset limits, on the status page and by its API: at least 16
-        characters. "openssl rand -hex 32" makes one. Empty: nobody may.`,
+        characters. "openssl rand -hex 32" makes one. Empty: no changes are allowed.`,
       read: optional(secret(16)),
       takesEffect: 'restart',
       isSecret: true,

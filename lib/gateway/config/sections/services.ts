@@ -4,7 +4,7 @@ import { file, optional, section } from '../variable.ts';
 export interface ServicesConfig {
   /** File of services and routes, which take the place of `backends`. */
   readonly gatewayFile: string | undefined;
-  /** What that file says. No variable does: whoever starts the gateway reads the file. */
+  /** What that file says. It comes from no variable: the caller that starts the gateway reads the file. */
   readonly declaration: Declaration | undefined;
 }
 
