@@ -1,18 +1,21 @@
 import { closestWord } from '../core/closest-word.ts';
-import { check } from './check/check.ts';
 import { type Command, InputError, type Streams, UsageError } from './command.ts';
-import { doctor } from './doctor/doctor.ts';
 import { manifest } from './manifest.ts';
-import { simulate } from './simulate/simulate.ts';
-import { start } from './start/start.ts';
 
-const COMMANDS: readonly Command[] = [start, check, doctor, simulate];
-const NAMES = COMMANDS.map(({ name }) => name);
+/** Loaded when they are called: each process of a gateway would load those that it does not need. */
+const COMMANDS: ReadonlyMap<string, () => Promise<Command>> = new Map([
+  ['start', async () => (await import('./start/start.ts')).start],
+  ['check', async () => (await import('./check/check.ts')).check],
+  ['doctor', async () => (await import('./doctor/doctor.ts')).doctor],
+  ['simulate', async () => (await import('./simulate/simulate.ts')).simulate],
+]);
 
-const HELP = `Usage: expressway <command> [options]
+async function help(): Promise<string> {
+  const commands = await Promise.all([...COMMANDS.values()].map((load) => load()));
+  return `Usage: expressway <command> [options]
 
 Commands:
-${COMMANDS.map(({ name, summary }) => `  ${name.padEnd(10)} ${summary}`).join('\n')}
+${commands.map(({ name, summary }) => `  ${name.padEnd(10)} ${summary}`).join('\n')}
 
 expressway <command> --help says more about one of them, with examples.
 expressway --version prints the version.
@@ -23,6 +26,7 @@ Examples:
   expressway doctor --env-file .env
   expressway simulate access.log --limit 100/1m
 `;
+}
 
 /** Runs one command; gives the exit code: 0, 1 for what went or is wrong, 2 for a wrong call. */
 export async function run(args: readonly string[], streams: Streams): Promise<0 | 1 | 2> {
@@ -34,13 +38,13 @@ export async function run(args: readonly string[], streams: Streams): Promise<0 
   }
   const asksForHelp = first === '--help' || first === '-h' || first === 'help';
   const name = asksForHelp ? rest[0] : first;
-  const command = COMMANDS.find((one) => one.name === name);
+  const command = await COMMANDS.get(name ?? '')?.();
   if (asksForHelp && name === undefined) {
-    stdout.write(HELP);
+    stdout.write(await help());
     return 0;
   }
   if (command === undefined) {
-    stderr.write(name === undefined ? HELP : unknown(name));
+    stderr.write(name === undefined ? await help() : await unknown(name));
     return 2;
   }
   if (asksForHelp || rest.includes('--help') || rest.includes('-h')) {
@@ -62,8 +66,8 @@ export async function run(args: readonly string[], streams: Streams): Promise<0 
   }
 }
 
-function unknown(name: string): string {
-  const meant = closestWord(name, NAMES);
+async function unknown(name: string): Promise<string> {
+  const meant = closestWord(name, [...COMMANDS.keys()]);
   const hint = meant === undefined ? '' : `Did you mean expressway ${meant}?\n`;
-  return `expressway: there is no command ${JSON.stringify(name)}\n${hint}\n${HELP}`;
+  return `expressway: there is no command ${JSON.stringify(name)}\n${hint}\n${await help()}`;
 }
