@@ -140,6 +140,7 @@ export type {
   Change,
   LimitedClient,
   ProcessStatus,
+  RouteRow,
   StatusSnapshot,
   TrafficHistory,
   TrafficSlot,
@@ -213,9 +214,9 @@ export type { Authenticator } from './routing/route-authentication.ts';
 export type { RouteLimit } from './routing/route-limits.ts';
 export type { MatchedRequest, RouteMatch } from './routing/route-match.ts';
 export type { FixedResponse, RedirectOptions } from './routing/route-response.ts';
+export type { RouteStatus } from './routing/route-summary.ts';
 export {
   type PreparedDeclaration,
-  type RouteStatus,
   type ServiceRouter,
   serviceRouter,
 } from './routing/service-router.ts';

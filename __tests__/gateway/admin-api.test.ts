@@ -8,7 +8,7 @@ import express from 'express';
 import { shownConfig } from '../../lib/gateway/admin/shown-config.ts';
 import { readConfig } from '../../lib/gateway/config/config.ts';
 import type { Host, HostedApp } from '../../lib/gateway/hosted-app.ts';
-import { type BackendRow, roundRobinProxy } from '../../lib/index.ts';
+import { type BackendRow, roundRobinProxy, serviceRouter } from '../../lib/index.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { type Answer, type Asking, ask } from './ask.ts';
@@ -186,6 +186,48 @@ describe('the admin API', () => {
       status: 404,
       json: { title: 'No such backend of this proxy' },
     });
+  });
+
+  test('has the services and routes of an app with a router of its own', async () => {
+    const [users, shop] = [await openBackend('users'), await openBackend('shop')];
+    const app = ({ events }: Host): HostedApp => {
+      const router = serviceRouter({
+        services: { users: { backends: [users.url] }, shop: { backends: [shop.url] } },
+        routes: [
+          { path: '/users', methods: ['GET'], service: 'users', rateLimit: '2/1m' },
+          { name: 'web shop', path: '/shop', service: 'shop' },
+        ],
+        events,
+      });
+      return { app: express().use(router), router };
+    };
+    const gateway = await openGateway([users.url], { ADMIN_TOKEN: TOKEN, ACCESS_LOG: 'json' }, app);
+    const api = new Api(gateway);
+    for (const path of ['/users/1', '/users/2', '/users/3', '/shop', '/nowhere']) await ask(gateway.url + path);
+    const { json } = await api.ask('/api/routes');
+    expect(json.routeCount).toBe(3);
+    expect(json.routes).toEqual(
+      expect.arrayContaining([
+        expect.objectContaining({ route: 'GET /users', target: 'users', limits: ['2/1m'], requests: 3, limited: 1 }),
+        expect.objectContaining({
+          route: 'web shop',
+          match: '/shop',
+          target: 'shop',
+          limits: [],
+          requests: 1,
+          errors: 0,
+        }),
+        expect.objectContaining({ route: 'default', match: 'requests that no route takes', requests: 1 }),
+      ]),
+    );
+    const { json: state } = await api.ask('/api/status');
+    expect(state.routes).toHaveLength(3);
+    expect(state.backends.map(({ proxy }: BackendRow) => proxy)).toEqual(['users', 'shop']);
+    const drained = await api.ask(`/api/backends/${idOf(shop)}/drain`, { method: 'POST', headers: BEARER });
+    expect(drained.json).toMatchObject({ proxies: ['shop'] });
+    const metrics = (await ask(`${gateway.adminUrl}/metrics`)).text;
+    expect(metrics).toMatch(/expressway_requests_total\{.*route="web shop".*\} 1/);
+    expect(metrics).toMatch(/expressway_backend_up\{.*proxy="shop"/);
   });
 
   test('resets the limit of a client', async () => {

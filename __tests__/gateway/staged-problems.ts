@@ -186,6 +186,29 @@ const ALL: readonly Stage[] = [
     },
   },
   {
+    failure: 'the backend of one of two services answers 500',
+    problem: 'route_errors',
+    says: /Up, but route \/shop fails 100 % of its requests.*responded with 5xx to \d+ of \d+ requests.*backends of its service/s,
+    async prepare(staging) {
+      const [good, bad] = [await staging.backend(), await staging.backend(fail(500))];
+      const file = join(mkdtempSync(join(tmpdir(), 'expressway-staged-')), 'gateway.json');
+      const circuit = { minimumRequests: 100_000 };
+      const services = { users: { backends: [good.url] }, shop: { backends: [bad.url], circuit } };
+      const routes = [
+        { path: '/users', service: 'users' },
+        { path: '/shop', service: 'shop' },
+      ];
+      writeFileSync(file, JSON.stringify({ services, routes }));
+      const gateway = await staging.gateway({ env: { GATEWAY_CONFIG: file } });
+      return [
+        gateway,
+        () => {
+          for (const path of ['/users', '/shop']) staging.traffic(gateway.url + path);
+        },
+      ];
+    },
+  },
+  {
     failure: 'one of two backends is killed',
     problem: 'backend_unavailable',
     says: /is out.*circuit is open.*connection_refused.*Start its process/s,

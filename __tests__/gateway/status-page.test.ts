@@ -4,12 +4,14 @@ import { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals';
-import { GatewayEvents, prometheusMetrics, roundRobinProxy, statusFeed } from 'expressway';
+import express from 'express';
+import { GatewayEvents, prometheusMetrics, roundRobinProxy, serviceRouter, statusFeed } from 'expressway';
 import type { Browser, BrowserContextOptions, Locator, Page } from 'playwright-core';
 import { exchangeOf } from '../../lib/core/exchange.ts';
 import { createAdminServer } from '../../lib/gateway/admin/admin-server.ts';
 import { readConfig } from '../../lib/gateway/config/config.ts';
 import { startGateway } from '../../lib/gateway/gateway.ts';
+import type { Host, HostedApp } from '../../lib/gateway/hosted-app.ts';
 import { createLogger } from '../../lib/gateway/logging/logger.ts';
 import { BackendProcess } from '../support/backend-process.ts';
 import { complaintsOf, describeInChromium, launchChromium } from '../support/chromium.ts';
@@ -307,6 +309,48 @@ describeInChromium('the status page in Chromium', () => {
     feed.noteOperator('somebody', 'did something');
     await page.getByText('did something').first().waitFor();
     expect(await page.locator('#backend-rows tr').count()).toBe(2);
+  }, 60_000);
+
+  test("shows services and routes of a user's own app, finds a route by filter, and names the one in trouble", async () => {
+    const [users, shop] = backends as [BackendProcess, BackendProcess];
+    const app = ({ events }: Host): HostedApp => {
+      const more = Array.from({ length: 12 }, (_, index) => ({ path: `/more/${index}`, service: 'shop' }));
+      const router = serviceRouter({
+        services: { users: { backends: [users.url] }, shop: { backends: [shop.url] } },
+        routes: [
+          { path: '/users', service: 'users', rateLimit: '1000/1m' },
+          { path: '/<b>shop', service: 'shop' },
+          { name: 'broken', path: '/broken', respond: { status: 500 } },
+          ...more,
+        ],
+        events,
+      });
+      return { app: express().use(router), router };
+    };
+    gateway = await openGateway([users.url], {}, app);
+    await open();
+    expect(await page.locator('#backend-rows .proxy').allInnerTexts()).toEqual(['users', 'shop']);
+    for (let i = 0; i < 30; i += 1) {
+      await ask(`${gateway.url}/users/42`);
+      await ask(`${gateway.url}/broken`);
+    }
+    const title = page.locator('#verdict-title');
+    const trouble = /^Up, but route broken fails 100 % of its requests/;
+    await eventually('the headline names it', async () => trouble.test(await title.innerText()), PATIENCE_MS);
+    const rows = page.locator('#route-rows tr');
+    const first = await rows.first().innerText();
+    expect(first).toMatch(/broken.*\/broken.*responds 500.*30 \(100 %\)/s);
+    expect(await rows.first().getAttribute('data-level')).toBe('bad');
+    await page.locator('#routes').getByLabel('Filter').fill('1000/1m');
+    await eventually('one row is left', async () => (await rows.count()) === 1);
+    expect(await rows.first().innerText()).toMatch(/\/users.*users.*\d ms.*1000\/1m/s);
+    await page.locator('#routes').getByLabel('Filter').fill('<B>');
+    await page.getByRole('rowheader', { name: '/<b>shop' }).waitFor();
+    expect(await contrasts(page)).toEqual([]);
+    await page.setViewportSize({ width: 360, height: 740 });
+    expect(await page.evaluate('document.documentElement.scrollWidth > document.documentElement.clientWidth')).toBe(
+      false,
+    );
   }, 60_000);
 
   test('says that the connection is lost when the gateway stops', async () => {

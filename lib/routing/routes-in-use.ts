@@ -12,6 +12,7 @@ import {
 import { makeRoute, type Route, routeBreaker } from './route.ts';
 import { type Authenticator, type RunningAuthenticator, startAuthenticator } from './route-authentication.ts';
 import { keepsLimiter, type RouteLimit, RouteLimiter, type SharedLimiterOptions } from './route-limits.ts';
+import { type RouteStatus, routeSummary } from './route-summary.ts';
 import { RouteTable } from './route-table.ts';
 
 type Shared = Omit<SharedLimiterOptions, 'events'> & { readonly events: GatewayEvents };
@@ -78,6 +79,8 @@ function keepsProxy(before: ServiceOptions, now: ServiceOptions): boolean {
 /** The services, limiters, authenticators, circuits and routes of one declaration. */
 export class RoutesInUse {
   readonly table: RouteTable<Route>;
+  /** In matching order. */
+  readonly routes: readonly RouteStatus[];
   readonly proxies: ReadonlyMap<string, RoundRobinProxy>;
   readonly #kept: {
     readonly services: Kept<ServiceOptions, SharedProxy>;
@@ -110,6 +113,7 @@ export class RoutesInUse {
       void closeAll(this.#addedParts());
       throw error;
     }
+    this.routes = this.table.entries.map(({ route: { options } }) => routeSummary(options, declaration.rateLimits));
     this.proxies = new Map([...this.#kept.services.all].map(([name, { running }]) => [name, running.proxy]));
   }
 

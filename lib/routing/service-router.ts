@@ -20,15 +20,9 @@ import { errorBodies } from './error-responses.ts';
 import { splitTarget } from './rewrite.ts';
 import type { Route } from './route.ts';
 import type { MatchedRequest } from './route-match.ts';
+import type { RouteStatus } from './route-summary.ts';
 import type { TableEntry } from './route-table.ts';
 import { RoutesInUse } from './routes-in-use.ts';
-
-/** What `status()` tells of a route. */
-export interface RouteStatus {
-  readonly name: string;
-  /** Which requests it takes, and what happens to them: as it was declared. */
-  readonly options: Route['options'];
-}
 
 /** A declaration that is ready to take over. */
 export interface PreparedDeclaration {
@@ -142,7 +136,7 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
     {
       events,
       services: inUse.proxies,
-      routes: () => inUse.table.entries.map(({ route: { name, options: declared } }) => ({ name, options: declared })),
+      routes: () => inUse.routes,
       explain: (request: MatchedRequest) =>
         inUse.table.entries.map(({ route: { name }, conditions }) => ({
           route: name,

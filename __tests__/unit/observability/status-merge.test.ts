@@ -33,6 +33,8 @@ const snapshot = (pid: number, changes: Partial<StatusSnapshot> = {}): StatusSna
   load: { inFlight: 1, waiting: 2, retriesLeft: 3 },
   rates: { requests: 10, backendErrors: 1, gatewayErrors: 0.5, limited: 2 },
   backends: [row()],
+  routes: [],
+  routeCount: 0,
   limiters: [{ name: 'ip', mode: 'redis' }],
   breakers: [{ name: 'route', state: 'closed', retryAfterMs: 0 }],
   clients: [{ key: 'c', limiter: 'ip', refused: 3, overcount: 1, lastAt: pid, limit: pid, shadow: false }],
@@ -61,6 +63,8 @@ describe('mergeSnapshots', () => {
       problems: [],
       processes: [{ pid: 1 }, { pid: 2 }],
       load: { inFlight: 2, waiting: 4, retriesLeft: 6 },
+      routes: [],
+      routeCount: 0,
       rates: { requests: 20, backendErrors: 2, gatewayErrors: 1, limited: 4 },
       backends: [
         row({

@@ -24,6 +24,8 @@ export interface StatusSiteParts {
 const version = (JSON.parse(readFileSync(findPackageJSON(import.meta.url) as string, 'utf8')) as { version: string })
   .version;
 
+const routesOf = ({ routes, routeCount }: StatusSnapshot) => ({ routes, routeCount });
+
 /** The page at `/`, its live events, and the API. */
 export class StatusSite {
   readonly #phase: () => string;
@@ -47,6 +49,7 @@ export class StatusSite {
       '/api/status': async () => this.#stateOf(await feed.snapshot()),
       '/api/history': () => feed.history(),
       '/api/backends': async () => ({ backends: (await feed.snapshot()).backends }),
+      '/api/routes': async () => routesOf(await feed.snapshot()),
       '/api/config': () => ({ versions, settings: config() }),
     };
   }

@@ -25,6 +25,8 @@ const NO_SNAPSHOT: StatusSnapshot = Object.freeze({
   load: { inFlight: 0, waiting: 0, retriesLeft: 0 },
   rates: { requests: 0, backendErrors: 0, gatewayErrors: 0, limited: 0 },
   backends: [],
+  routes: [],
+  routeCount: 0,
   limiters: [],
   breakers: [],
   clients: [],

@@ -15,6 +15,9 @@ import { watchGateway } from './gateway-problems.ts';
 import type { GatewayState, LogHealth } from './gateway-state.ts';
 import { OpenTelemetry } from './open-telemetry.ts';
 
+/** Names come from the configuration: this is more than a gateway has, and bounds what many reloads with other names leave behind. */
+const MOST_ROUTES = 2_000;
+
 /** Where the lines of the access log go. */
 export interface Lines extends LogHealth {
   write(line: string): void;
@@ -43,7 +46,7 @@ export function observe({ config, events, log, lines, state }: ObserveParts, hos
   const metrics = register && countInto(register, events, lines, parts);
   state.log ??= lines;
   const problems = watchGateway(state);
-  const feed = metrics && statusFeed({ events, metrics, problems, ...parts });
+  const feed = metrics && statusFeed({ events, metrics, problems, ...parts, routers: given(hosted.router) });
   // Without the admin listener nothing is counted, and only the log shows problems: those of the gateway itself.
   const monitor = feed ? undefined : new ProblemMonitor(problems, (event) => void events.emit('problem', event));
   return {
@@ -75,5 +78,5 @@ const given = <T>(part: T | undefined): readonly T[] => (part === undefined ? []
 
 function countInto(register: Registry, events: GatewayEvents, lines: Lines, parts: object) {
   collectDefaultMetrics({ register });
-  return prometheusMetrics({ register, events, ...parts, accessLogs: [lines] });
+  return prometheusMetrics({ register, events, maxRoutes: MOST_ROUTES, ...parts, accessLogs: [lines] });
 }

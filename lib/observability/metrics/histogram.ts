@@ -5,6 +5,24 @@ export const DURATION_BUCKETS: readonly number[] = [
   0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30,
 ];
 
+/**
+ * Estimates the duration that a share of responses did not exceed, in milliseconds: evenly spread within a bucket, as Prometheus does;
+ * of the last bucket only its lower bound is known. Nothing without counts.
+ */
+export function quantileMs(counts: ArrayLike<number>, share: number): number | undefined {
+  let total = 0;
+  for (let index = 0; index < counts.length; index += 1) total += counts[index] as number;
+  if (total === 0) return undefined;
+  let left = share * total;
+  for (const [index, bound] of DURATION_BUCKETS.entries()) {
+    const inside = counts[index] as number;
+    const from = index === 0 ? 0 : (DURATION_BUCKETS[index - 1] as number);
+    if (inside > 0 && inside >= left) return Math.round((from + ((bound - from) * left) / inside) * 1e6) / 1000;
+    left -= inside;
+  }
+  return (DURATION_BUCKETS.at(-1) as number) * 1000;
+}
+
 /** Counts durations by size. */
 export class Histogram {
   readonly #counts = new Float64Array(DURATION_BUCKETS.length + 1);

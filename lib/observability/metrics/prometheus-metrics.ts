@@ -16,7 +16,7 @@ export interface PrometheusMetricsOptions extends MetricSources {
   events: GatewayEvents;
   /** What all names begin with. Default `expressway`. */
   prefix?: string;
-  /** Routes with a label value of their own, from 1 to 1 000; those that come later are `OTHER`. Default 100. */
+  /** Routes with a label value of their own, from 1 to 10 000; those that come later are `OTHER`. Default 100. */
   maxRoutes?: number;
 }
 
@@ -49,7 +49,7 @@ const checks: Checks<PrometheusMetricsOptions> = {
     (/^[a-z][a-z0-9_]*$/.test(value as string)
       ? undefined
       : 'must be a name like my_gateway, of small letters, digits and _'),
-  maxRoutes: integer(1, 1_000),
+  maxRoutes: integer(1, 10_000),
   limiters: sourcesCheck('ipRateLimit', 'name', 'mode'),
   breakers: sourcesCheck('circuitBreaker', 'name', 'state'),
   proxies: sourcesCheck('roundRobinProxy', 'name', 'status', 'load'),

@@ -1,3 +1,4 @@
+import { CAUSES, type Cause } from '../../core/causes.ts';
 import type { Outcome } from '../../core/outcome.ts';
 import type { LimiterDecision } from '../../core/recorder.ts';
 import { backendKey } from '../backend-key.ts';
@@ -8,6 +9,7 @@ import type { DefineMetric, Sample } from './metric.ts';
 import { CLASSES, classOf, RequestSeries } from './request-series.ts';
 import { emptyTotals, type TrafficTotals } from './traffic-totals.ts';
 
+const TOO_MANY_REQUESTS = 429;
 const OVERFLOW = 'OTHER';
 /** Backends that may be known before it is looked whether all of them still exist. */
 const PRUNE_AT = 64;
@@ -84,14 +86,16 @@ export class RequestCounts implements RequestSink {
     if (request.cause !== undefined) this.#causes.add(route, request.cause);
   }
 
-  /** All routes together. */
+  /** All routes together, and each. */
   totals(): TrafficTotals {
     const totals = emptyTotals();
-    for (const series of this.#routes.values()) series.addTo(totals);
+    const limited = new Map<string, number>();
     for (const { labels, value } of this.#causes.samples()) {
-      const cause = String(labels.cause);
+      const [route, cause] = [String(labels.route), String(labels.cause)];
       totals.causes.set(cause, (totals.causes.get(cause) ?? 0) + value);
+      if (CAUSES[cause as Cause]?.status === TOO_MANY_REQUESTS) limited.set(route, (limited.get(route) ?? 0) + value);
     }
+    for (const [route, series] of this.#routes) series.addTo(totals, limited.get(route) ?? 0);
     for (const [limiter, cells] of this.#decisions) {
       for (const { decision, count } of cells.values()) totals.decisions.push({ limiter, decision, count });
     }

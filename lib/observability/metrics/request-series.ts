@@ -11,6 +11,8 @@ type Source = (typeof SOURCES)[number];
 /** Of statuses; the first is for those that are none. */
 export const CLASSES = ['other', '1xx', '2xx', '3xx', '4xx', '5xx'];
 
+const SERVER_ERROR = CLASSES.indexOf('5xx');
+
 /** The place of a status among the classes. */
 export const classOf = (status: number): number => (status >= 100 && status < 600 ? Math.floor(status / 100) : 0);
 
@@ -37,13 +39,19 @@ export class RequestSeries {
     this.#bytesOut += bytesOut;
   }
 
-  addTo({ responses, durations }: TrafficTotals): void {
+  /** Adds its counts to those of all routes. */
+  addTo({ responses, durations, routes }: TrafficTotals, limited: number): void {
+    let [requests, errors] = [0, 0];
     for (const [index, value] of this.#counts.entries()) {
       const place = Math.floor(index / SOURCES.length);
       responses[SOURCES[index % SOURCES.length] as Source][place % CLASSES.length]! += value;
+      requests += value;
+      if (place % CLASSES.length === SERVER_ERROR) errors += value;
     }
     // What the gateway answers itself takes no time, and would hide how slow backends are.
-    addAll(durations, (this.#durations[1] as Histogram).counts);
+    const { counts } = this.#durations[1] as Histogram;
+    addAll(durations, counts);
+    routes.set(this.#route, { requests, errors, limited, durations: Float64Array.from(counts) });
   }
 
   *counts(): Iterable<Sample> {

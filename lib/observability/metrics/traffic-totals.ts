@@ -9,6 +9,16 @@ export interface BackendTotals {
   readonly heads: Float64Array;
 }
 
+export interface RouteTotals {
+  readonly requests: number;
+  /** Responses of 5xx, and cut ones. */
+  readonly errors: number;
+  /** Requests that got 429 by the gateway. */
+  readonly limited: number;
+  /** Responses of backends by duration: one count for each bound of `DURATION_BUCKETS`, and one for what took longer. */
+  readonly durations: Readonly<Float64Array>;
+}
+
 /** Everything that was counted of requests since the start; it only goes up. */
 export interface TrafficTotals {
   /** By who made the response and by class of status: none at all, 1xx, 2xx, 3xx, 4xx, 5xx. */
@@ -20,6 +30,8 @@ export interface TrafficTotals {
   readonly decisions: { readonly limiter: string; readonly decision: string; readonly count: number }[];
   /** Attempts and the seconds that they took, by `backendKey()`. */
   readonly backends: Map<string, BackendTotals>;
+  /** Requests by name of the route. */
+  readonly routes: Map<string, RouteTotals>;
 }
 
 /** Who can be asked for them, at no cost to any request. */
@@ -42,6 +54,7 @@ export function emptyTotals(): TrafficTotals {
     causes: new Map(),
     decisions: [],
     backends: new Map(),
+    routes: new Map(),
   };
 }
 

@@ -1,6 +1,6 @@
 import type { Cause } from '../../core/causes.ts';
 import { backendKey } from '../backend-key.ts';
-import type { StatusBackend } from '../status/status-sources.ts';
+import type { StatusBackend, StatusProxy } from '../status/status-sources.ts';
 import type { Finding, ProblemKind } from './problem-kind.ts';
 import { duration, percent, Readings } from './recent.ts';
 import { type SlowBackend, SlowBackends } from './slow-backends.ts';
@@ -43,10 +43,13 @@ const allOut: ProblemKind<TrafficSources> = {
   problem: 'backends_unavailable',
   isState: true,
   severity: 'critical',
-  meaning: 'No backend of a proxy takes requests: all are out, drained, or there is none. Clients get 503.',
+  meaning:
+    'No backend of a proxy takes requests: all are out, drained, or there is none. Clients get 503. A warning when another proxy (service) has backends that do.',
   nextStep: 'Start or restore a backend.',
   detector: (sources) => ({
     *look() {
+      const isUp = (proxy: StatusProxy) => proxy.status().some(({ available }) => available);
+      const isPart = sources.proxies.some(isUp);
       for (const proxy of sources.proxies) {
         const all = proxy.status();
         if (all.some(({ available }) => available)) continue;
@@ -56,6 +59,7 @@ const allOut: ProblemKind<TrafficSources> = {
         ) {
           continue;
         }
+        const of = sources.proxies.length > 1 ? ` of ${proxy.name}` : '';
         const reasons = all.slice(0, 3).map((one) => {
           const last = sources.errors.last(proxy.name, one.backend);
           const why = one.held === undefined ? (whyOut(one) ?? 'busy') : `${one.held} by an operator`;
@@ -65,8 +69,9 @@ const allOut: ProblemKind<TrafficSources> = {
         const last = all[0] && sources.errors.last(proxy.name, all[0].backend);
         yield {
           subject: proxy.name,
-          title: 'no backend takes requests',
-          text: `No backend takes requests: clients get 503. ${text}`,
+          title: `no backend${of} takes requests`,
+          text: `No backend${of} takes requests: clients get 503. ${text}`,
+          severity: isPart ? 'warning' : 'critical',
           nextStep: last === undefined ? undefined : nextStepFor(causeIn(last.text)),
         };
       }

@@ -12,6 +12,8 @@ const NOTICED_MS = 300;
 const BLOCKED_MS = 1_000;
 /** At the edge of an overload it begins and ends again and again. */
 const SHEDDING_MS = 5_000;
+/** The share of rejected requests from which the gateway is as good as down. */
+const NEARLY_ALL = 0.9;
 /** The share of errors from which they are worth a word. */
 const NOTICEABLE = 0.01;
 const LEAST_ERRORS = 2;
@@ -68,12 +70,14 @@ function nextStepFor(code: string): string | undefined {
 const shedding: ProblemKind<TrafficSources> = {
   problem: 'load_shedding',
   isState: true,
-  severity: 'critical',
+  severity: 'warning',
   meaning:
-    'The process has more requests than it can serve: its event loop runs late, and `loadShedding()` rejects a part of them with 503 (`load_shed`).',
+    'The process has more requests than it can serve: its event loop runs late, and `loadShedding()` rejects a part of them with 503 (`load_shed`). ' +
+    'Critical when it rejects at least 90 % of the requests of ten seconds.',
   nextStep:
     'Use more processes (WORKERS) or more machines; if the load is unusual, lower RATE_LIMIT_MAX for the clients that cause it.',
-  detector({ events }) {
+  detector({ events, metrics }) {
+    const readings = new Readings(() => metrics.totals());
     let isShedding = false;
     let at = Number.NEGATIVE_INFINITY;
     let delayMs = 0;
@@ -85,9 +89,17 @@ const shedding: ProblemKind<TrafficSources> = {
     return {
       close,
       *look() {
+        const { before, now } = readings.next();
         if (!isShedding && Math.abs(Date.now() - at) > SHEDDING_MS) return;
-        const text = `Requests get 503, since more of them come than the process can serve: its event loop ran ${duration(delayMs)} late.`;
-        yield { subject: '', title: 'the gateway is overloaded and rejects a part of the requests', text };
+        const requests = sumOf(now) - sumOf(before);
+        const rejected = (now.causes.get('load_shed') ?? 0) - (before.causes.get('load_shed') ?? 0);
+        const text =
+          `More requests come than the process can serve: its event loop ran ${duration(delayMs)} late, ` +
+          `and ${rejected} of ${requests} requests got 503 in the last 10 s.`;
+        const isNearlyAll = rejected > 0 && rejected >= NEARLY_ALL * requests;
+        const part = isNearlyAll ? 'nearly all' : 'a part';
+        const title = `the gateway is overloaded and rejects ${part} of the requests`;
+        yield { subject: '', title, text, severity: isNearlyAll ? 'critical' : 'warning' };
       },
     };
   },

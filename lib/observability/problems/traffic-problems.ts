@@ -3,10 +3,12 @@ import { CLIENT_PROBLEMS } from './client-problems.ts';
 import { LIMITER_PROBLEMS } from './limiter-problems.ts';
 import type { ProblemKind } from './problem-kind.ts';
 import { PROCESS_PROBLEMS } from './process-problems.ts';
+import { ROUTE_PROBLEMS } from './route-problems.ts';
 import type { TrafficSources } from './traffic-sources.ts';
 
 /** The registry of what can be wrong with a process that serves traffic: of one severity, the first is the headline. */
 export const TRAFFIC_PROBLEMS: readonly ProblemKind<TrafficSources>[] = [
+  ...ROUTE_PROBLEMS,
   ...BACKEND_PROBLEMS,
   ...LIMITER_PROBLEMS,
   ...CLIENT_PROBLEMS,

@@ -58,6 +58,12 @@ export class LiveRate {
     return this.#perSecond(now - (this.#before.backends.get(key)?.requests ?? 0));
   }
 
+  ofRoute(route: string): number {
+    return this.#perSecond(
+      (this.#now.routes.get(route)?.requests ?? 0) - (this.#before.routes.get(route)?.requests ?? 0),
+    );
+  }
+
   /** A backend that left and came back is counted from 0 again. */
   #perSecond(count: number): number {
     return Math.max(0, Math.round((count / this.#seconds) * 10) / 10);

@@ -1,6 +1,7 @@
 import { backendKey } from '../backend-key.ts';
 import { addAll } from '../metrics/traffic-totals.ts';
 import { mergeProblems } from '../problems/problem-monitor.ts';
+import { mergeRoutes } from './route-rows.ts';
 import type { BackendRow, BackendSeriesData, StatusSnapshot, TrafficHistory, TrafficSlot } from './status-snapshot.ts';
 import { mergeClients } from './top-clients.ts';
 import { BACKEND_SLOTS, SLOTS } from './traffic-slots.ts';
@@ -58,6 +59,8 @@ export function mergeSnapshots(snapshots: readonly StatusSnapshot[]): StatusSnap
       limited: sum(({ rates }) => rates.limited),
     },
     backends: mergeRows(snapshots.flatMap(({ backends }) => backends)),
+    routes: mergeRoutes(snapshots.flatMap(({ routes }) => routes)),
+    routeCount: Math.max(...snapshots.map(({ routeCount }) => routeCount)),
     limiters: grouped(
       snapshots.flatMap(({ limiters }) => limiters),
       ({ name }) => name,

@@ -16,8 +16,9 @@ import { LiveRates } from './live-rates.ts';
 import { mergeRows } from './merge-snapshots.ts';
 import { ProcessLoad } from './process-load.ts';
 import { RecentChanges } from './recent-changes.ts';
+import { routeRows, shownRoutes } from './route-rows.ts';
 import type { BackendRow, StatusSnapshot, TrafficHistory } from './status-snapshot.ts';
-import type { StatusBreaker, StatusLimiter, StatusProxy, StatusServer } from './status-sources.ts';
+import type { StatusBreaker, StatusLimiter, StatusProxy, StatusRouter, StatusServer } from './status-sources.ts';
 import { TopClients } from './top-clients.ts';
 import { TrafficSlots } from './traffic-slots.ts';
 import { type StatusWatcher, Watchers } from './watchers.ts';
@@ -36,6 +37,8 @@ export interface StatusFeedOptions {
   breakers?: readonly StatusBreaker[];
   /** What `roundRobinProxy()` gave. Default: none. */
   proxies?: readonly StatusProxy[];
+  /** What `serviceRouter()` gave: its routes are shown. Its services are proxies, for the option above. Default: none. */
+  routers?: readonly StatusRouter[];
   /** Problems to look for beside those of the suite. Default: none. */
   problems?: readonly WatchedKind[];
   /** Milliseconds between two snapshots while a client watches; a change of state is shown within a tenth of a second. Default 1 000. */
@@ -52,6 +55,7 @@ const checks: Checks<StatusFeedOptions> = {
   limiters: sourcesCheck('ipRateLimit', 'name', 'mode'),
   breakers: sourcesCheck('circuitBreaker', 'name', 'state', 'retryAfterMs'),
   proxies: sourcesCheck('roundRobinProxy', 'name', 'status', 'load'),
+  routers: sourcesCheck('serviceRouter', 'routes'),
   problems: (value) =>
     Array.isArray(value) &&
     value.every((one) => typeof one?.detector?.look === 'function' && typeof one?.kind?.problem === 'string')
@@ -100,7 +104,7 @@ export function statusFeed(given: StatusFeedOptions): StatusFeed {
     problems: more,
     ...sources
   } = resolveOptions('statusFeed', given, statusFeedDefaults, checks);
-  const { limiters = [], breakers = [], proxies = [] } = sources;
+  const { limiters = [], breakers = [], proxies = [], routers = [] } = sources;
   const statuses = () => proxies.flatMap((proxy) => proxy.status().map((status) => ({ proxy: proxy.name, ...status })));
   const keys = () => new Set(statuses().map(({ proxy, backend }) => backendKey(proxy, backend)));
 
@@ -144,7 +148,9 @@ export function statusFeed(given: StatusFeedOptions): StatusFeed {
   metrics.showProblems?.(monitor.kinds, () => monitor.problems);
 
   function snapshot(): StatusSnapshot {
-    const rate = rates.read(metrics.totals(), slots.latest);
+    const totals = metrics.totals();
+    const rate = rates.read(totals, slots.latest);
+    const routes = routeRows(routers, totals, slots.routes, rate);
     const loads = proxies.map((proxy) => proxy.load());
     const row = (status: ReturnType<typeof statuses>[number]): BackendRow => ({
       proxy: status.proxy,
@@ -173,6 +179,8 @@ export function statusFeed(given: StatusFeedOptions): StatusFeed {
       },
       rates: rate.all(),
       backends: mergeRows(statuses().map(row)),
+      routes: shownRoutes(routes),
+      routeCount: routes.length,
       limiters: limiters.map(({ name, mode }) => ({ name, mode })),
       breakers: breakers.map((breaker) => ({
         name: breaker.name,

@@ -65,6 +65,28 @@ export interface BackendRow {
   readonly unavailableIn: number;
 }
 
+/** One route; of several processes, all together. */
+export interface RouteRow {
+  readonly route: string;
+  /** Which requests it takes; empty when only its name is known. */
+  readonly match: string;
+  /** The services behind it, or what it responds with; empty when only its name is known. */
+  readonly target: string;
+  /** The limits that a request must pass. */
+  readonly limits: readonly string[];
+  readonly requestsPerSecond: number;
+  /** Requests of the last five minutes. */
+  readonly requests: number;
+  /** Those of them that got 5xx, or were cut. */
+  readonly errors: number;
+  /** Those of them that got 429 by the gateway. */
+  readonly limited: number;
+  /** Responses of backends in the last five minutes by duration: one count for each of `boundsMs` of the history, and one for what took longer. */
+  readonly durations: readonly number[];
+  /** Milliseconds that 95 % of these responses did not exceed, estimated from `durations`. */
+  readonly p95Ms: number | undefined;
+}
+
 export interface LimiterRow {
   readonly name: string;
   readonly mode: LimiterMode;
@@ -110,6 +132,10 @@ export interface StatusSnapshot {
   readonly load: LoadStatus;
   readonly rates: RateStatus;
   readonly backends: readonly BackendRow[];
+  /** At most 200: those with errors first, then those with most requests. */
+  readonly routes: readonly RouteRow[];
+  /** How many routes there are. */
+  readonly routeCount: number;
   readonly limiters: readonly LimiterRow[];
   readonly breakers: readonly BreakerRow[];
   readonly clients: readonly LimitedClient[];

@@ -23,6 +23,21 @@ export interface StatusProxy {
   load(): LoadStatus;
 }
 
+/** One route, in words for people. */
+export interface StatusRoute {
+  readonly name: string;
+  /** Which requests it takes. */
+  readonly match: string;
+  /** The services behind it, or what it responds with. */
+  readonly target: string;
+  readonly limits: readonly string[];
+}
+
+/** What `serviceRouter()` gave. */
+export interface StatusRouter {
+  routes(): readonly StatusRoute[];
+}
+
 /** What `ipRateLimit()` gave. */
 export interface StatusLimiter {
   readonly name: string;

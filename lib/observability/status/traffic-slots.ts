@@ -1,10 +1,11 @@
 import { DURATION_BUCKETS } from '../metrics/histogram.ts';
 import { emptyTotals, type TrafficTotals } from '../metrics/traffic-totals.ts';
 import { BackendSeries } from './backend-series.ts';
+import { RouteCounts } from './route-counts.ts';
 import type { TrafficHistory, TrafficSlot } from './status-snapshot.ts';
 import { countsOf, difference } from './traffic-counts.ts';
 
-/** A slot of time; as many of them as make a quarter of an hour; and of single backends, five minutes. */
+/** A slot of time; as many of them as make a quarter of an hour; and of single backends and routes, five minutes. */
 const SLOT_MS = 10_000;
 export const SLOTS = 90;
 export const BACKEND_SLOTS = 30;
@@ -31,6 +32,8 @@ export class TrafficSlots {
   readonly #ended: () => void;
   readonly #slots: TrafficSlot[] = [];
   readonly #series = new BackendSeries(BACKEND_SLOTS);
+  /** Of the latest slots. */
+  readonly routes = new RouteCounts(BACKEND_SLOTS);
   #backendSlots: readonly number[] = [];
   #before: TrafficTotals = emptyTotals();
   #startedAt = 0;
@@ -83,6 +86,7 @@ export class TrafficSlots {
     });
     if (this.#slots.length > SLOTS) this.#slots.shift();
     this.#series.add(totals.backends, ({ proxy, backend }) => this.#sources.failures(proxy, backend));
+    this.routes.slotEnded(totals.routes);
     this.#backendSlots = [...this.#backendSlots, at].slice(-BACKEND_SLOTS);
     this.#begin(totals);
     this.#ended();

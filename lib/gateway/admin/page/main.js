@@ -4,6 +4,7 @@ import { byId, setData, setText } from './dom.js';
 import { follow } from './live.js';
 import { showOperator, startOperator } from './operator.js';
 import { showChanges, showClients, showConfig, showRoom, showTiles, showVerdict } from './panels.js';
+import { showRoutes } from './routes.js';
 
 const WORDS = { waiting: 'Connecting', live: 'Live', lost: 'Connection lost, trying again' };
 
@@ -16,6 +17,7 @@ function show() {
   showVerdict(latest);
   showTiles(latest);
   showBackends(latest, series);
+  showRoutes(latest);
   showClients(latest);
   showChanges(latest);
   showRoom(latest);
@@ -24,7 +26,7 @@ function show() {
 
 startBackends();
 startOperator(show);
-byId('filter').addEventListener('input', show);
+for (const id of ['filter', 'route-filter']) byId(id).addEventListener('input', show);
 byId('config').addEventListener('toggle', () => void showConfig(), { once: true });
 
 follow({

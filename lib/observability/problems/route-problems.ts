@@ -1,0 +1,43 @@
+import { observabilityDefaults } from '../observability.ts';
+import type { Finding, ProblemKind } from './problem-kind.ts';
+import { percent, Readings } from './recent.ts';
+import type { TrafficSources } from './traffic-sources.ts';
+
+/** Requests of ten seconds from which a share means something, and the share of errors from which a route is in trouble. */
+const LEAST_REQUESTS = 20;
+const TROUBLE = 0.05;
+
+const failing: ProblemKind<TrafficSources> = {
+  problem: 'route_errors',
+  severity: 'warning',
+  meaning:
+    'At least 5 % of the requests of a route got 5xx, in ten seconds with at least 20 requests. What an app without routes does is in the problems of its backends.',
+  nextStep:
+    'Look at the backends of its service, in the problems beside this one, and at its requests in the access log (`route`, `cause`).',
+  detector({ metrics }) {
+    const readings = new Readings(() => metrics.totals().routes);
+    return {
+      *look(): Iterable<Finding> {
+        const { before, now } = readings.next();
+        const found: { finding: Finding; errors: number }[] = [];
+        for (const [route, total] of now) {
+          if (route === observabilityDefaults.route) continue;
+          const known = before.get(route);
+          const requests = total.requests - (known?.requests ?? 0);
+          const errors = total.errors - (known?.errors ?? 0);
+          if (requests < LEAST_REQUESTS || errors < TROUBLE * requests) continue;
+          const finding = {
+            subject: route,
+            title: `route ${route} fails ${percent(errors, requests)} of its requests`,
+            text: `Route ${route} responded with 5xx to ${errors} of ${requests} requests in the last 10 s.`,
+          };
+          found.push({ finding, errors });
+        }
+        // The worst is the one that the headline names.
+        yield* found.sort((a, b) => b.errors - a.errors).map(({ finding }) => finding);
+      },
+    };
+  },
+};
+
+export const ROUTE_PROBLEMS: readonly ProblemKind<TrafficSources>[] = [failing];
