@@ -1,0 +1,84 @@
+import { IncomingMessage } from 'node:http';
+import { Socket } from 'node:net';
+import { describe, expect, test } from '@jest/globals';
+import {
+  HOP_BY_HOP,
+  isHopByHop,
+  isWritten,
+  namedInConnection,
+  watchNamed,
+} from '../../../lib/proxy/request/hop-by-hop.ts';
+
+test.each([...HOP_BY_HOP])('%s is hop-by-hop', (name) => {
+  expect(isHopByHop(name)).toBe(true);
+});
+
+test.each(['content-length', 'host', 'via', 'x-connection', 'constructor'])('%s is not', (name) => {
+  expect(isHopByHop(name)).toBe(false);
+});
+
+describe('what Connection names', () => {
+  test.each<[string | string[] | undefined, string[]]>([
+    [undefined, []],
+    ['', []],
+    ['close', []],
+    ['keep-alive', []],
+    ['Close', ['close']],
+    ['X-A', ['x-a']],
+    ['close, X-A,\tx-b ,, X-a', ['close', 'x-a', 'x-b']],
+    [
+      ['x-a', 'x-b'],
+      ['x-a', 'x-b'],
+    ],
+    // Without these, the message would be framed or routed in another way.
+    ['Content-Length, Host, Date, Max-Forwards, x-a', ['x-a']],
+  ])('%j: %j', (connection, names) => {
+    expect([...namedInConnection(connection)].filter((name) => name !== 'close' || connection !== 'close')).toEqual(
+      names,
+    );
+  });
+});
+
+describe('a header that a client names in Connection', () => {
+  const requestWith = (headers: Record<string, string>) => {
+    const req = new IncomingMessage(new Socket());
+    Object.assign(req.headers, headers);
+    watchNamed(req);
+    return req;
+  };
+
+  test('reads as it came, and counts as written once a middleware writes it, with the same value too', () => {
+    const req = requestWith({ connection: 'x-user, x-other', 'x-user': 'eve', 'x-other': '1' });
+    expect([req.headers['x-user'], isWritten(req, 'x-user'), Object.keys(req.headers)]).toEqual([
+      'eve',
+      false,
+      ['connection', 'x-user', 'x-other'],
+    ]);
+    req.headers['x-user'] = 'eve';
+    expect([req.headers['x-user'], isWritten(req, 'x-user'), isWritten(req, 'x-other')]).toEqual(['eve', true, false]);
+    req.headers['x-user'] = 'bob';
+    expect(req.headers['x-user']).toBe('bob');
+    delete req.headers['x-other'];
+    expect([req.headers['x-other'], isWritten(req, 'x-other')]).toEqual([undefined, true]);
+  });
+
+  test('is watched once: what was written before it is watched again stays written', () => {
+    const req = requestWith({ connection: 'x-user', 'x-user': 'eve' });
+    req.headers['x-user'] = 'bob';
+    watchNamed(req);
+    expect([req.headers['x-user'], isWritten(req, 'x-user')]).toEqual(['bob', true]);
+  });
+
+  test('that did not come counts as written when a middleware adds it, and is not there before', () => {
+    const req = requestWith({ connection: 'x-user, constructor' });
+    expect(Object.keys(req.headers)).toEqual(['connection']);
+    req.headers['x-user'] = 'bob';
+    expect(isWritten(req, 'x-user')).toBe(true);
+  });
+
+  test('is not watched where Connection names none', () => {
+    const req = requestWith({ connection: 'keep-alive', 'x-user': 'bob' });
+    req.headers['x-user'] = 'eve';
+    expect(isWritten(req, 'x-user')).toBe(false);
+  });
+});
