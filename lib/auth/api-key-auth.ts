@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readFileSync, unwatchFile, watchFile } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { eventsCheck, GatewayEvents } from '../core/events.ts';
 import type { Consumer, Exchange } from '../core/exchange.ts';
 import { type Check, type Checks, nonEmptyString, OptionsError, optional, resolveOptions } from '../core/options.ts';
@@ -145,26 +145,42 @@ const LOOK_EVERY_MS = 1_000;
 /** A JSON file with keys. It is looked at once a second, because change events are lost on network drives and in Kubernetes. */
 class ApiKeyFile {
   readonly #path: string;
+  readonly #timer: NodeJS.Timeout;
+  #version: string;
   consumers: ReadonlyMap<string, Consumer>;
 
   /** @throws {OptionsError} when the file cannot be used. */
   constructor(path: string) {
     this.#path = path;
+    // Before it is read: what changes in between is seen at the next look.
+    this.#version = this.#look();
     this.consumers = this.#read();
-    watchFile(path, { interval: LOOK_EVERY_MS, persistent: false }, this.#changed);
+    this.#timer = setInterval(() => this.#readIfChanged(), LOOK_EVERY_MS).unref();
   }
 
   close(): void {
-    unwatchFile(this.#path, this.#changed);
+    clearInterval(this.#timer);
   }
 
-  readonly #changed = (): void => {
+  #look(): string {
     try {
+      const { ino, size, mtimeMs, ctimeMs } = statSync(this.#path);
+      return `${ino} ${size} ${mtimeMs} ${ctimeMs}`;
+    } catch (error) {
+      return thrown(error);
+    }
+  }
+
+  #readIfChanged(): void {
+    try {
+      const version = this.#look();
+      if (version === this.#version) return;
+      this.#version = version;
       this.consumers = this.#read();
     } catch (error) {
       warn('WARN_EXPRESSWAY_API_KEYS', `The API keys stay as they were: ${thrown(error)}`);
     }
-  };
+  }
 
   #read(): ReadonlyMap<string, Consumer> {
     let list: unknown;

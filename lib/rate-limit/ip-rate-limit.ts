@@ -81,13 +81,20 @@ export interface IpRateLimiter extends Middleware {
  * @throws {GatewayError} `ERR_EXPRESSWAY_TRUST_PROXY` for a bad `trustProxy`
  */
 export function ipRateLimit(options?: IpRateLimitOptions): IpRateLimiter {
+  return makeLimiter(options, false);
+}
+
+/** A limiter of a route, which a new declaration may make while requests come. */
+export const routeRateLimit = (options: IpRateLimitOptions): IpRateLimiter => makeLimiter(options, true);
+
+function makeLimiter(options: IpRateLimitOptions | undefined, isManaged: boolean): IpRateLimiter {
   const { redis, counter, keyPrefix, trustProxy, ...given } = options ?? {};
   const events = given.events ?? new GatewayEvents();
   const limiter = new Limiter(resolveIpRateLimitOptions(options), events);
   const { name, prefix } = limiter.current.settings;
   const fixed = { name, redis, counter, keyPrefix, trustProxy, events };
   const settingsOf = (limits: Limits) => resolveIpRateLimitOptions({ ...limits, ...withoutUndefined(fixed) });
-  const member = new LimiterMember(redis ? { redis, prefix } : undefined);
+  const member = new LimiterMember(redis ? { redis, prefix } : undefined, isManaged);
 
   function ipRateLimiter(incoming: IncomingMessage, res: ServerResponse, next: Next): void {
     const req: GatewayRequest = incoming;

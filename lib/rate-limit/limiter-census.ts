@@ -37,9 +37,15 @@ export class LimiterMember {
   #isKnown = false;
   use: PrefixUse = { last: undefined, isTold: false };
 
-  /** @param keys Nothing without Redis, where nothing can be shared by mistake. */
-  constructor(keys: LimiterKeys | undefined) {
+  readonly #isManaged: boolean;
+
+  /**
+   * @param keys Nothing without Redis, where nothing can be shared by mistake.
+   * @param isManaged Whether the suite itself makes the limiter, so that one that is new while requests come is no mistake.
+   */
+  constructor(keys: LimiterKeys | undefined, isManaged: boolean) {
     this.#keys = keys;
+    this.#isManaged = isManaged;
   }
 
   /** A request came to this limiter and it was not the last in its use. */
@@ -65,6 +71,7 @@ export class LimiterMember {
     place[kCensus] ??= { uses: new Map() };
     const census = place[kCensus];
     if (this.#keys !== undefined) this.use = useOf(census, this.#keys, this.use);
+    if (this.#isManaged) return;
     noticeMaking(
       req,
       this.#madeAt,

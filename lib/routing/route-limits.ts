@@ -15,7 +15,7 @@ import {
   recordOf,
   text,
 } from '../core/options.ts';
-import { type IpRateLimiter, ipRateLimit, type Limits } from '../rate-limit/ip-rate-limit.ts';
+import { type IpRateLimiter, type Limits, routeRateLimit } from '../rate-limit/ip-rate-limit.ts';
 import { IP_RATE_LIMIT_DEFAULTS, type IpRateLimitOptions } from '../rate-limit/ip-rate-limit-options.ts';
 import { IP_RATE_LIMIT_CHECKS } from '../rate-limit/ip-rate-limit-settings.ts';
 import { windowsCheck } from '../rate-limit/quota.ts';
@@ -105,7 +105,7 @@ export class RouteLimiter {
 
   constructor(name: string, declared: RouteLimit, shared: SharedLimiterOptions) {
     const made = (limiter: string, limit: string) =>
-      ipRateLimit({ ...shared, ...limitsOf(declared, limit), name: limiterName(limiter) });
+      routeRateLimit({ ...shared, ...limitsOf(declared, limit), name: limiterName(limiter) });
     this.#key = declared.key;
     this.#shared = without(shared, 'redis', 'counter', 'keyPrefix', 'trustProxy', 'events');
     this.#limiter = made(name, declared.limit);

@@ -16,6 +16,7 @@ import { type RewriteOptions, rewriteTarget } from './rewrite.ts';
 import type { RouteLimiter } from './route-limits.ts';
 import { prefixOf } from './route-match.ts';
 import { redirects, responds } from './route-response.ts';
+import type { UndecidedRequests } from './undecided-requests.ts';
 
 /** What routes share, made before them. */
 export interface RouteParts {
@@ -23,6 +24,7 @@ export interface RouteParts {
   readonly limiters: readonly RouteLimiter[];
   readonly authenticate: Middleware | undefined;
   readonly breaker: CircuitBreaker | undefined;
+  readonly undecided: UndecidedRequests;
   readonly events: GatewayEvents;
 }
 
@@ -36,17 +38,20 @@ export interface Route {
 
 /** Puts together what happens to the requests of a route, in order. What the route does not ask for is not there. */
 export function makeRoute(options: RouteOptions, parts: RouteParts): Route {
-  const { limiters, authenticate, breaker, events } = parts;
+  const { limiters, authenticate, breaker, events, undecided } = parts;
   // Limits by address go before authentication, so that guessing is limited; the others need to know the consumer.
   const early = limiters.filter((one) => one.isByAddress);
   const late = limiters.filter((one) => !one.isByAddress);
+  const mayWait = limiters.length > 0 || authenticate !== undefined;
   const chain = [
     addressGate(options, events),
     // Before limits and authentication: a preflight request has no credentials, and a page must be able to read a 401 and a 429.
     options.cors && corsMiddleware(options.cors, options.methods),
+    mayWait && undecided.enter,
     ...early.map((one) => one.middleware),
     authenticate,
     ...late.map((one) => one.middleware),
+    mayWait && undecided.leave,
     options.requestTimeoutMs && requestTimeout(options.requestTimeoutMs, events),
     breaker,
     requestChanges(options),

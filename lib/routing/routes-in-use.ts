@@ -14,6 +14,7 @@ import { type Authenticator, type RunningAuthenticator, startAuthenticator } fro
 import { keepsLimiter, type RouteLimit, RouteLimiter, type SharedLimiterOptions } from './route-limits.ts';
 import { type RouteStatus, routeSummary } from './route-summary.ts';
 import { RouteTable } from './route-table.ts';
+import { UndecidedRequests } from './undecided-requests.ts';
 
 type Shared = Omit<SharedLimiterOptions, 'events'> & { readonly events: GatewayEvents };
 
@@ -89,8 +90,13 @@ export class RoutesInUse {
     readonly breakers: Kept<RouteOptions['circuit'], CircuitBreaker | undefined>;
   };
 
+  readonly #undecided = new UndecidedRequests();
+  /** What this generation and those before it removed, until the last request that may need it is decided. */
+  readonly #retired: Set<Closable>;
+
   /** @throws {OptionsError} for what only its use shows; nothing is left running then. */
   constructor(declaration: Declaration, shared: Shared, before?: RoutesInUse) {
+    this.#retired = before === undefined ? new Set() : before.#retired;
     const old = before === undefined ? undefined : before.#kept;
     this.#kept = {
       services: new Kept(old?.services, keepsProxy),
@@ -124,13 +130,13 @@ export class RoutesInUse {
    */
   replacement(declaration: Declaration, shared: Shared) {
     const next = new RoutesInUse(declaration, shared, this);
+    const retire = (parts: readonly Closable[]) => this.#retire(parts);
     return {
       next,
       apply() {
         for (const { declared, running } of next.#kept.services.changed) running.proxy.setBackends(declared.backends);
         for (const { declared, running } of next.#kept.limiters.changed) running.replace(declared);
-        // A moment later, so that whoever shows the services need not show one that is closed.
-        queueMicrotask(() => void closeAll(next.#removedParts()));
+        retire(next.#removedParts());
       },
       discard: () => void closeAll(next.#addedParts()),
     };
@@ -149,7 +155,17 @@ export class RoutesInUse {
       ...this.proxies.values(),
       ...runningOf(this.#kept.limiters.all),
       ...runningOf(this.#kept.authenticators.all),
+      ...this.#retired,
     ]);
+  }
+
+  /** Closes parts when no request can need them; a moment later at least, so that whoever shows the services need not show one that is closed. */
+  #retire(parts: readonly Closable[]): void {
+    for (const part of parts) this.#retired.add(part);
+    void this.#undecided.none().then(() => {
+      for (const part of parts) this.#retired.delete(part);
+      void closeAll(parts);
+    });
   }
 
   #route(
@@ -172,6 +188,7 @@ export class RoutesInUse {
       authenticate: authenticator?.middleware,
       breaker: this.#kept.breakers.get(name, options.circuit, () => routeBreaker(options, shared.events)),
       events: shared.events,
+      undecided: this.#undecided,
     });
   }
 

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { GatewayError } from '../core/errors.ts';
 import { GatewayEvents } from '../core/events.ts';
 import { exchangeOf } from '../core/exchange.ts';
 import type { Middleware, Next } from '../core/http.ts';
@@ -46,6 +47,7 @@ export interface ServiceRouter extends Middleware {
    * running requests; a service of which only the backends change keeps what `setBackends()` keeps.
    *
    * @throws {OptionsError} and changes nothing, when the declaration cannot be used.
+   * @throws {GatewayError} ERR_EXPRESSWAY_CLOSED after `close()`.
    */
   setDeclaration(declaration: Declaration): void;
   /**
@@ -77,6 +79,7 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
   let errorBody = options.errors && errorBodies(options.errors);
   const shared = { ...limiter, events };
   let inUse = new RoutesInUse(options, shared);
+  let isClosed = false;
 
   function route(req: IncomingMessage, res: ServerResponse, next: Next): void {
     const exchange = exchangeOf(req, res);
@@ -114,6 +117,7 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
   }
 
   function prepareDeclaration(declaration: Declaration): PreparedDeclaration {
+    if (isClosed) throw new GatewayError('ERR_EXPRESSWAY_CLOSED', 'setDeclaration: the router is closed');
     const next = check({ ambiguousPaths, mergeSlashes, errors: options.errors, ...declaration });
     const nextErrorBody = next.errors && errorBodies(next.errors);
     const prepared = inUse.replacement(next, shared);
@@ -145,7 +149,10 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
       setDeclaration: (declaration: Declaration) => prepareDeclaration(declaration).apply(),
       prepareDeclaration,
       ready: () => inUse.ready(),
-      close: () => inUse.close(),
+      close(): Promise<void> {
+        isClosed = true;
+        return inUse.close();
+      },
     },
   );
   return Object.defineProperty(router, 'services', { get: () => inUse.proxies, enumerable: true });
