@@ -2,7 +2,15 @@ import { createHash } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { eventsCheck, GatewayEvents } from '../core/events.ts';
 import type { Consumer, Exchange } from '../core/exchange.ts';
-import { type Check, type Checks, nonEmptyString, OptionsError, optional, resolveOptions } from '../core/options.ts';
+import {
+  type Check,
+  type Checks,
+  described,
+  nonEmptyString,
+  OptionsError,
+  optional,
+  resolveOptions,
+} from '../core/options.ts';
 import { shownValue } from '../core/shown-value.ts';
 import { thrown, warn } from '../core/warnings.ts';
 import { headerName } from './auth-checks.ts';
@@ -48,10 +56,26 @@ export interface ApiKeyAuthOptions {
 /** Defaults of {@link ApiKeyAuthOptions}. */
 export const apiKeyAuthDefaults = Object.freeze({ header: 'x-api-key', consumerHeader: 'x-consumer' });
 
-const keysCheck: Check = (value) => {
-  if (typeof value === 'function' || (typeof value === 'string' && value !== '')) return undefined;
-  return Array.isArray(value) ? listProblems(value) : 'must be a list of keys, a path or a function';
-};
+const keysCheck: Check = described(
+  (value) => {
+    if (typeof value === 'function' || (typeof value === 'string' && value !== '')) return undefined;
+    return Array.isArray(value) ? listProblems(value) : 'must be a list of keys, a path or a function';
+  },
+  {
+    anyOf: [
+      { type: 'string', minLength: 1 },
+      {
+        type: 'array',
+        items: {
+          type: 'object',
+          properties: { sha256: { type: 'string' }, consumer: { type: 'string' }, plan: { type: 'string' } },
+          required: ['sha256', 'consumer'],
+          additionalProperties: false,
+        },
+      },
+    ],
+  },
+);
 
 export const apiKeyAuthChecks: Checks<ApiKeyAuthOptions> = {
   keys: keysCheck,

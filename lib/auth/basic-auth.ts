@@ -2,7 +2,15 @@ import { createHmac, randomBytes, scrypt, scryptSync, timingSafeEqual } from 'no
 import { promisify } from 'node:util';
 import { eventsCheck, GatewayEvents } from '../core/events.ts';
 import type { Consumer, Exchange } from '../core/exchange.ts';
-import { type Check, type Checks, isPlainObject, nonEmptyString, optional, resolveOptions } from '../core/options.ts';
+import {
+  type Check,
+  type Checks,
+  described,
+  isPlainObject,
+  nonEmptyString,
+  optional,
+  resolveOptions,
+} from '../core/options.ts';
 import { headerName } from './auth-checks.ts';
 import {
   type Authentication,
@@ -33,18 +41,21 @@ export interface BasicAuthOptions {
 /** Defaults of {@link BasicAuthOptions}. */
 export const basicAuthDefaults = Object.freeze({ realm: 'Restricted', consumerHeader: 'x-consumer' });
 
-const usersCheck: Check = (value) => {
-  if (typeof value === 'function') return undefined;
-  if (!isPlainObject(value)) return 'must be an object or a function';
-  // The value is not shown: somebody may have written the password itself.
-  const problems = Object.entries(value).flatMap(([name, hash]) => [
-    ...(PRINTABLE.test(name) && !name.includes(':') ? [] : [`"${name}" must be printable ASCII without a colon`]),
-    ...(typeof hash === 'string' && readHash(hash) !== undefined
-      ? []
-      : [`"${name}" must have a hash of hashPassword()`]),
-  ]);
-  return problems.length === 0 ? undefined : problems;
-};
+const usersCheck: Check = described(
+  (value) => {
+    if (typeof value === 'function') return undefined;
+    if (!isPlainObject(value)) return 'must be an object or a function';
+    // The value is not shown: somebody may have written the password itself.
+    const problems = Object.entries(value).flatMap(([name, hash]) => [
+      ...(PRINTABLE.test(name) && !name.includes(':') ? [] : [`"${name}" must be printable ASCII without a colon`]),
+      ...(typeof hash === 'string' && readHash(hash) !== undefined
+        ? []
+        : [`"${name}" must have a hash of hashPassword()`]),
+    ]);
+    return problems.length === 0 ? undefined : problems;
+  },
+  { type: 'object', additionalProperties: { type: 'string' } },
+);
 
 export const basicAuthChecks: Checks<BasicAuthOptions> = {
   users: usersCheck,

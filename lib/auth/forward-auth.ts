@@ -3,7 +3,7 @@ import { eventsCheck, GatewayEvents } from '../core/events.ts';
 import type { Exchange } from '../core/exchange.ts';
 import { canonical, isIdentityHeader } from '../core/header-names.ts';
 import { TOKEN } from '../core/http.ts';
-import { type Check, type Checks, durationMs, oneOf, optional, resolveOptions } from '../core/options.ts';
+import { type Check, type Checks, described, durationMs, oneOf, optional, resolveOptions } from '../core/options.ts';
 import { headerName, httpUrl } from './auth-checks.ts';
 import { type Authentication, type AuthenticationMiddleware, authenticates, unavailable } from './authentication.ts';
 
@@ -38,10 +38,13 @@ export const forwardAuthDefaults = Object.freeze({
   onError: 'deny' as 'deny' | 'allow',
 });
 
-const nameList: Check = (value) =>
-  Array.isArray(value) && value.every((one) => typeof one === 'string' && TOKEN.test(one))
-    ? undefined
-    : 'must be a list of header names';
+const nameList: Check = described(
+  (value) =>
+    Array.isArray(value) && value.every((one) => typeof one === 'string' && TOKEN.test(one))
+      ? undefined
+      : 'must be a list of header names',
+  { type: 'array', items: { type: 'string', pattern: TOKEN.source } },
+);
 
 export const forwardAuthChecks: Checks<ForwardAuthOptions> = {
   url: httpUrl,

@@ -6,6 +6,7 @@ import { cookieValue } from '../core/http.ts';
 import {
   type Check,
   type Checks,
+  described,
   durationMs,
   nonEmptyString,
   optional,
@@ -76,27 +77,36 @@ export const jwtAuthDefaults = Object.freeze({
 /** NIST SP 800-107 and RFC 7518 §3.2: a key of HS256 has at least 256 bits. */
 const SHORTEST_SECRET = 32;
 
-const algorithmList: Check = (value) => {
-  const known = [...ASYMMETRIC, ...HMAC];
-  return Array.isArray(value) && value.length > 0 && value.every((one) => known.includes(one))
-    ? undefined
-    : `must be a list of ${known.join(', ')}`;
-};
+const algorithmList: Check = described(
+  (value) => {
+    const known = [...ASYMMETRIC, ...HMAC];
+    return Array.isArray(value) && value.length > 0 && value.every((one) => known.includes(one))
+      ? undefined
+      : `must be a list of ${known.join(', ')}`;
+  },
+  { type: 'array', items: { enum: [...ASYMMETRIC, ...HMAC] }, minItems: 1 },
+);
 
-const pem: Check = (value) => {
-  try {
-    createPublicKey(value as string);
-    return undefined;
-  } catch {
-    // The value is not shown: somebody may have given a private key.
-    return ['must be a public key in PEM form'];
-  }
-};
+const pem: Check = described(
+  (value) => {
+    try {
+      createPublicKey(value as string);
+      return undefined;
+    } catch {
+      // The value is not shown: somebody may have given a private key.
+      return ['must be a public key in PEM form'];
+    }
+  },
+  { type: 'string' },
+);
 
-const secret: Check = (value) =>
-  typeof value === 'string' && value.length >= SHORTEST_SECRET
-    ? undefined
-    : [`must have at least ${SHORTEST_SECRET} characters`];
+const secret: Check = described(
+  (value) =>
+    typeof value === 'string' && value.length >= SHORTEST_SECRET
+      ? undefined
+      : [`must have at least ${SHORTEST_SECRET} characters`],
+  { type: 'string', minLength: SHORTEST_SECRET },
+);
 
 export const jwtAuthChecks: Checks<JwtAuthOptions> = {
   jwksUrl: optional(httpUrl),

@@ -1,6 +1,8 @@
-import { type Check, OptionsError } from '../core/options.ts';
+import { type Check, described, OptionsError } from '../core/options.ts';
 import { shownText, shownValue } from '../core/shown-value.ts';
 import { type DiscoveryName, looksDiscovered, readDiscoveryName } from './discovery/discovery-name.ts';
+
+export const MAX_WEIGHT = 1_000;
 
 /** One backend, or a DNS name that stands for several. */
 export interface BackendOptions {
@@ -54,19 +56,41 @@ export function assertBackends(list: unknown): asserts list is readonly (string 
 }
 
 /** One or more distinct backends. */
-export const backendList: Check = (value) => {
-  if (!Array.isArray(value) || value.length === 0)
-    return "must be a non-empty array of backends, like ['http://localhost:8081']";
-  const problems: string[] = [];
-  const seen = new Set<string>();
-  for (const item of value) {
-    const config = readBackend(item);
-    if (typeof config === 'string') problems.push(config);
-    else if (seen.has(nameOf(config))) problems.push(`"${nameOf(config)}" is named twice`);
-    else seen.add(nameOf(config));
-  }
-  return problems.length > 0 ? problems : undefined;
-};
+export const backendList: Check = described(
+  (value) => {
+    if (!Array.isArray(value) || value.length === 0)
+      return "must be a non-empty array of backends, like ['http://localhost:8081']";
+    const problems: string[] = [];
+    const seen = new Set<string>();
+    for (const item of value) {
+      const config = readBackend(item);
+      if (typeof config === 'string') problems.push(config);
+      else if (seen.has(nameOf(config))) problems.push(`"${nameOf(config)}" is named twice`);
+      else seen.add(nameOf(config));
+    }
+    return problems.length > 0 ? problems : undefined;
+  },
+  {
+    type: 'array',
+    minItems: 1,
+    items: {
+      anyOf: [
+        { type: 'string' },
+        {
+          type: 'object',
+          properties: {
+            url: { type: 'string' },
+            weight: { type: 'integer', minimum: 0, maximum: MAX_WEIGHT },
+            keepAlive: { type: 'boolean' },
+          },
+          required: ['url'],
+          additionalProperties: false,
+        },
+      ],
+    },
+    examples: [['http://localhost:3001']],
+  },
+);
 
 function nameOf({ url }: BackendConfig | DiscoveryName): string {
   return typeof url === 'string' ? url : url.origin;
@@ -90,8 +114,6 @@ function readBackend(item: unknown): BackendConfig | DiscoveryName | string {
   }
   return readUrl(url, weight, keepAlive);
 }
-
-export const MAX_WEIGHT = 1_000;
 
 function readUrl(text: unknown, weight: number, keepAlive: boolean): BackendConfig | DiscoveryName | string {
   if (typeof text !== 'string') return notABackend(text);

@@ -42,8 +42,11 @@ const checks: Checks<AdaptiveConcurrencyOptions> = {
   initialLimit: integer(1, 1_000_000),
   minLimit: integer(1, 1_000_000),
   maxLimit: integer(1, 1_000_000),
-  latencyTolerance: (value) =>
-    typeof value === 'number' && value >= 1 && value < Infinity ? undefined : 'must be a number of at least 1',
+  latencyTolerance: described(
+    (value) =>
+      typeof value === 'number' && value >= 1 && value < Infinity ? undefined : 'must be a number of at least 1',
+    { type: 'number', minimum: 1 },
+  ),
   probeIntervalMs: durationMs,
 };
 

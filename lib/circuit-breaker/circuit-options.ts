@@ -1,6 +1,7 @@
 import { jittered } from '../core/delay.ts';
 import {
   type Checks,
+  described,
   durationMs,
   integer,
   optional,
@@ -53,7 +54,10 @@ export const circuitDefaults = Object.freeze({
 
 export const circuitChecks: Checks<CircuitOptions> = {
   failureRatio: ratio,
-  minimumRequests: (value) => (typeof value === 'function' ? undefined : integer(1)(value)),
+  minimumRequests: described(
+    (value) => (typeof value === 'function' ? undefined : integer(1)(value)),
+    integer(1).schema ?? {},
+  ),
   windowMs: optionalDurationMs,
   openMs: durationMs,
   halfOpenRequests: integer(1),

@@ -1,4 +1,4 @@
-import type { Check } from './options.ts';
+import { type Check, described } from './options.ts';
 
 /** What the proxy knows of a header by its name. */
 export interface HeaderName {
@@ -130,10 +130,13 @@ export function isIdentityHeader(name: string): boolean {
 const PATTERN = /^[\w!#$%&'.^`|~-]+\*?$/;
 
 /** Accepts names, and beginnings of names that end with `*`. */
-export const identityHeaderList: Check = (value) =>
-  Array.isArray(value) && value.every((one) => typeof one === 'string' && PATTERN.test(one))
-    ? undefined
-    : 'must be an array of header names, or of beginnings such as "x-corp-*"';
+export const identityHeaderList: Check = described(
+  (value) =>
+    Array.isArray(value) && value.every((one) => typeof one === 'string' && PATTERN.test(one))
+      ? undefined
+      : 'must be an array of header names, or of beginnings such as "x-corp-*"',
+  { type: 'array', items: { type: 'string', pattern: PATTERN.source } },
+);
 
 /** The test for the built-in identity headers and those that the user adds. */
 export function identityHeaders(more: readonly string[]): (canonicalName: string) => boolean {

@@ -95,7 +95,17 @@ function objectSchema(defaults: object, checks: Readonly<Record<string, Check>>)
       ? []
       : [[key, standard === undefined ? schema : { ...schema, default: standard }] as const];
   });
-  return { type: 'object', properties: Object.fromEntries(properties), additionalProperties: false };
+  const names = properties.map(([key]) => key as string);
+  const required = names.filter((key) => {
+    const isGiven = (defaults as Readonly<Record<string, unknown>>)[key] !== undefined;
+    return !isGiven && checks[key]?.(undefined) !== undefined;
+  });
+  return {
+    type: 'object',
+    properties: Object.fromEntries(properties),
+    ...(required.length === 0 ? {} : { required }),
+    additionalProperties: false,
+  };
 }
 
 /** Checks each member of a list. */

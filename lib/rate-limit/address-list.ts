@@ -2,7 +2,7 @@ import { BlockList, isIP } from 'node:net';
 import { foldAddress } from '../core/connection.ts';
 import type { GatewayEvents } from '../core/events.ts';
 import type { Exchange } from '../core/exchange.ts';
-import { type Check, OptionsError } from '../core/options.ts';
+import { type Check, described, OptionsError } from '../core/options.ts';
 import { reject } from '../core/reject.ts';
 import { shownValue } from '../core/shown-value.ts';
 import { withoutPort } from './client-key.ts';
@@ -61,10 +61,13 @@ export function assertAddressList(items: readonly string[]): void {
   if (problems.length > 0) throw new OptionsError('address list', problems);
 }
 
-export const addressListCheck: Check = (value) =>
-  Array.isArray(value) && value.every((item) => typeof item === 'string' && rangeOf(item) !== undefined)
-    ? undefined
-    : 'must be a list of IP addresses and CIDR ranges';
+export const addressListCheck: Check = described(
+  (value) =>
+    Array.isArray(value) && value.every((item) => typeof item === 'string' && rangeOf(item) !== undefined)
+      ? undefined
+      : 'must be a list of IP addresses and CIDR ranges',
+  { type: 'array', items: { type: 'string' } },
+);
 
 /** The addresses that are never limited, and those that are refused. */
 export class AddressGate {

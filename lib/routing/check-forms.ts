@@ -13,7 +13,7 @@ export const either = (
       const form = forms.find(([is]) => is(value));
       return form === undefined ? `must be ${what}` : form[1](value);
     },
-    { anyOf: forms.map(([, { schema = {} }]) => schema) },
+    { anyOf: forms.flatMap(([, { schema }]) => schema ?? []) },
   );
 
 export const anyText: Check = described((value) => (isText(value) ? undefined : 'must be a text'), { type: 'string' });

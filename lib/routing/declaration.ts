@@ -52,6 +52,7 @@ export type ServiceOptions = Omit<RoundRobinProxyOptions, 'name' | 'events' | 'p
 
 /** One of several services that share the requests of a route. */
 export interface WeightedService {
+  /** Name of the service. */
   name: string;
   /** Share of the requests, relative to the other weights; 0 for none. */
   weight: number;

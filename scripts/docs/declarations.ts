@@ -11,18 +11,27 @@ export interface Member {
 }
 
 /**
- * The members of an interface, those that it inherits first; of a `Pick<Interface, …>`, the ones picked. Reads the layout
+ * The members of an interface, those that it inherits first; of a `Pick<Interface, …>` or `Omit<Interface, …>`, the ones that it has. Reads the layout
  * that the formatter gives our sources, and nothing else: what it cannot read is an error, never a missing row.
  *
  * @throws {Error} where there is no such interface, or a member without a docstring
  */
 export function membersOf(file: string, name: string): Member[] {
-  const declared = declarationOf(file, name, new RegExp(`^(?:export )?(?:interface ${name}\\b|type ${name} = Pick<)`));
+  const declared = declarationOf(
+    file,
+    name,
+    new RegExp(`^(?:export )?(?:interface ${name}\\b|type ${name} = (?:Pick|Omit)<)`),
+  );
   const { source } = declared;
   const picked = new RegExp(`^(?:export )?type ${name} = Pick<\\s*(\\w+),([^>]*)>;`, 'm').exec(source);
   if (picked !== null) {
     const names = [...(picked[2] as string).matchAll(/'(\w+)'/g)].map(([, one]) => one);
     return membersOf(declared.file, picked[1] as string).filter((member) => names.includes(member.name));
+  }
+  const omitted = new RegExp(`^(?:export )?type ${name} = Omit<\\s*(\\w+),([^>]*)>;`, 'm').exec(source);
+  if (omitted !== null) {
+    const names = [...(omitted[2] as string).matchAll(/'(\w+)'/g)].map(([, one]) => one);
+    return membersOf(declared.file, omitted[1] as string).filter((member) => !names.includes(member.name));
   }
   const head = new RegExp(`^(?:export )?interface ${name}(?: extends ([\\w, ]+))? {\\n(.*?)^}`, 'ms').exec(source);
   if (head === null) throw new Error(`${declared.file}: cannot read the interface ${name}`);

@@ -2,9 +2,10 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { envExample } from './env-example.ts';
+import { gatewaySchema } from './gateway-schema.ts';
 import { withOptions } from './generated.ts';
 
-// npm run docs: writes .env.example from the registry of variables, and the tables of options in docs/ from docstrings and defaults.
+// npm run docs: writes .env.example from the registry of variables, gateway.schema.json from the checks of a declaration, and the tables of options in docs/ from docstrings and defaults.
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
 async function update(name: string, made: (before: string) => string | Promise<string>): Promise<void> {
@@ -17,6 +18,7 @@ async function update(name: string, made: (before: string) => string | Promise<s
 }
 
 await update('.env.example', envExample);
+await update('gateway.schema.json', () => gatewaySchema(root));
 for (const file of readdirSync(join(root, 'docs')).filter((name) => name.endsWith('.md'))) {
   await update(`docs/${file}`, (page) => withOptions(root, page));
 }

@@ -1,5 +1,5 @@
 import { Resolver } from 'node:dns/promises';
-import { type Check, type Checks, durationMs, oneOf, optional } from '../../core/options.ts';
+import { type Check, type Checks, described, durationMs, oneOf, optional } from '../../core/options.ts';
 
 /** A source of DNS records. `dns.promises.Resolver` is one. */
 export interface NameResolver {
@@ -59,7 +59,7 @@ export const dnsChecks: Checks<DnsOptions> = {
   refreshMs: durationMs,
   timeoutMs: durationMs,
   family: oneOf(0, 4, 6),
-  servers: optional(dnsServers),
+  servers: optional(described(dnsServers, { type: 'array', items: { type: 'string' }, minItems: 1 })),
   resolver: optional((value) =>
     (['resolve4', 'resolve6', 'resolveSrv'] as const).every((name) => typeof Object(value)[name] === 'function')
       ? undefined

@@ -1,4 +1,13 @@
-import { type Check, type Checks, durationMs, func, integer, optional, optionalRatio } from '../../core/options.ts';
+import {
+  type Check,
+  type Checks,
+  described,
+  durationMs,
+  func,
+  integer,
+  optional,
+  optionalRatio,
+} from '../../core/options.ts';
 
 /** Active health checks: the gateway sends requests of its own to each backend. */
 export interface HealthCheckOptions {
@@ -38,10 +47,13 @@ export type ResolvedHealthCheckOptions = Readonly<
   Required<Omit<HealthCheckOptions, 'isHealthy' | 'path'>> & Pick<HealthCheckOptions, 'isHealthy'> & { path: string }
 >;
 
-const path: Check = (value) =>
-  typeof value === 'string' && /^\/[\x21-\x7e]*$/.test(value) && !value.includes('#')
-    ? undefined
-    : 'must be a path that starts with "/", percent-encoded where need be';
+const path: Check = described(
+  (value) =>
+    typeof value === 'string' && /^\/[\x21-\x7e]*$/.test(value) && !value.includes('#')
+      ? undefined
+      : 'must be a path that starts with "/", percent-encoded where need be',
+  { type: 'string', pattern: '^/[!"$-~]*$' },
+);
 
 export const healthCheckChecks: Checks<HealthCheckOptions> = {
   path: optional(path),

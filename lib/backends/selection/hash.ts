@@ -1,6 +1,6 @@
 import type { Exchange } from '../../core/exchange.ts';
 import { cookieValue, TOKEN } from '../../core/http.ts';
-import type { Check } from '../../core/options.ts';
+import { type Check, described } from '../../core/options.ts';
 import { RendezvousHash } from './rendezvous-hash.ts';
 import type { PolicyEntry } from './selection-policy.ts';
 
@@ -39,15 +39,32 @@ type HashSettings = Required<Omit<HashOptions, 'policy'>>;
 
 const isToken = (text: unknown): boolean => typeof text === 'string' && TOKEN.test(text);
 
-const by: Check = (value) => {
-  if (value === 'ip') return undefined;
-  const [name, text, ...more] = Object.entries((value ?? {}) as object).flat();
-  const isField = (name === 'header' || name === 'cookie') && isToken(text);
-  const isQuery = name === 'query' && typeof text === 'string' && text !== '';
-  return (isField || isQuery) && more.length === 0
-    ? undefined
-    : "must be 'ip', { header: name }, { cookie: name } or { query: name }";
-};
+const field = (name: string, schema: object) => ({
+  type: 'object',
+  properties: { [name]: { type: 'string', ...schema } },
+  required: [name],
+  additionalProperties: false,
+});
+
+const by: Check = described(
+  (value) => {
+    if (value === 'ip') return undefined;
+    const [name, text, ...more] = Object.entries((value ?? {}) as object).flat();
+    const isField = (name === 'header' || name === 'cookie') && isToken(text);
+    const isQuery = name === 'query' && typeof text === 'string' && text !== '';
+    return (isField || isQuery) && more.length === 0
+      ? undefined
+      : "must be 'ip', { header: name }, { cookie: name } or { query: name }";
+  },
+  {
+    anyOf: [
+      { const: 'ip' },
+      field('header', { pattern: TOKEN.source }),
+      field('cookie', { pattern: TOKEN.source }),
+      field('query', { minLength: 1 }),
+    ],
+  },
+);
 
 export const hash: PolicyEntry<'hash', HashSettings> = {
   name: 'hash',
@@ -56,7 +73,10 @@ export const hash: PolicyEntry<'hash', HashSettings> = {
   defaults: hashDefaults,
   checks: {
     by,
-    loadFactor: (value) => (typeof value === 'number' && value >= 1 ? undefined : 'must be a number of at least 1'),
+    loadFactor: described(
+      (value) => (typeof value === 'number' && value >= 1 ? undefined : 'must be a number of at least 1'),
+      { type: 'number', minimum: 1 },
+    ),
   },
   make: (options) => new RendezvousHash(hashKey(options.by), options.loadFactor),
 };

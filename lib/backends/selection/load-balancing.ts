@@ -1,5 +1,5 @@
 import type { Exchange } from '../../core/exchange.ts';
-import { type Check, group } from '../../core/options.ts';
+import { type Check, described, group, type JsonSchema } from '../../core/options.ts';
 import { warn } from '../../core/warnings.ts';
 import type { SimplePolicyName } from './plain-policies.ts';
 import { type PolicyOptions, policies } from './policies.ts';
@@ -10,7 +10,7 @@ import { type BackendView, isCandidate, type PolicyEntry, type SelectionPolicy }
 export type LoadBalancing = SimplePolicyName | 'hash' | PolicyOptions | SelectionPolicy;
 
 /** Checks the option `loadBalancing`. */
-export const loadBalancing: Check = (value) => {
+export const loadBalancing: Check = described((value) => {
   if (isPolicy(value)) return undefined;
   const entry = entryOf(value);
   if (entry === undefined) return `must be ${policies.map(example).join(', ')}, or an object with a select() method`;
@@ -19,7 +19,22 @@ export const loadBalancing: Check = (value) => {
   }
   const { policy: _name, ...given } = value as PolicyOptions;
   return [...(group(entry.defaults, entry.checks)(given) ?? []), ...(entry.problems?.(given) ?? [])];
-};
+}, schema());
+
+function schema(): JsonSchema {
+  const names = policies.filter(({ required }: PolicyEntry) => required === undefined).map(({ name }) => name);
+  const objects = policies.map(({ name, summary, defaults, checks, required }: PolicyEntry) => {
+    const { properties } = group(defaults, checks).schema as { properties: object };
+    const needed = required === undefined ? ['policy'] : ['policy', required];
+    return {
+      type: 'object',
+      properties: { policy: { const: name, description: summary }, ...properties },
+      required: needed,
+      additionalProperties: false,
+    };
+  });
+  return { anyOf: [{ enum: names }, ...objects] };
+}
 
 /** @param value What {@link loadBalancing} accepts. */
 export function selectionPolicy(value: LoadBalancing): SelectionPolicy {

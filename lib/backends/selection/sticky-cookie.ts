@@ -1,6 +1,6 @@
 import type { Exchange } from '../../core/exchange.ts';
 import { cookieValue, TOKEN } from '../../core/http.ts';
-import { boolean, durationMs, oneOf, optional } from '../../core/options.ts';
+import { boolean, described, durationMs, oneOf, optional } from '../../core/options.ts';
 import { plainPolicies, type SimplePolicyName } from './plain-policies.ts';
 import { type BackendView, isCandidate, type PolicyEntry, type SelectionPolicy } from './selection-policy.ts';
 import { StickyTokens } from './sticky-tokens.ts';
@@ -143,6 +143,7 @@ export const stickyDefaults = Object.freeze({
 type StickySettings = Omit<StickyOptions, 'policy'>;
 
 const SECRET_LENGTH = 32;
+const SECRET = { type: 'string', minLength: SECRET_LENGTH };
 /** RFC 6265 §4.1.1: any character but controls and `;`. A space is allowed there, but always a mistake. */
 const COOKIE_PATH = /^\/[\x21-\x3a\x3c-\x7e]*$/;
 /** Browsers ignore a leading dot, and people write it. */
@@ -157,18 +158,31 @@ export const sticky: PolicyEntry<'sticky', StickySettings> = {
   required: 'secret',
   defaults: stickyDefaults,
   checks: {
-    secret: (value) => {
-      const secrets: unknown[] = [value].flat();
-      const isLong = (secret: unknown) => typeof secret === 'string' && secret.length >= SECRET_LENGTH;
-      // As a list, so that the error does not show the value.
-      return secrets.length > 0 && secrets.every(isLong)
-        ? undefined
-        : [`must be a string of at least ${SECRET_LENGTH} characters, or several such strings`];
-    },
-    cookie: (value) => (matches(TOKEN, value) ? undefined : 'must be a cookie name'),
+    secret: described(
+      (value) => {
+        const secrets: unknown[] = [value].flat();
+        const isLong = (secret: unknown) => typeof secret === 'string' && secret.length >= SECRET_LENGTH;
+        // As a list, so that the error does not show the value.
+        return secrets.length > 0 && secrets.every(isLong)
+          ? undefined
+          : [`must be a string of at least ${SECRET_LENGTH} characters, or several such strings`];
+      },
+      { anyOf: [SECRET, { type: 'array', items: SECRET, minItems: 1 }] },
+    ),
+    cookie: described((value) => (matches(TOKEN, value) ? undefined : 'must be a cookie name'), {
+      type: 'string',
+      pattern: TOKEN.source,
+    }),
     sameSite: oneOf('lax', 'strict', 'none'),
-    path: (value) => (matches(COOKIE_PATH, value) ? undefined : 'must be a path like /shop, without ; and spaces'),
-    domain: optional((value) => (matches(DOMAIN, value) ? undefined : 'must be a domain like example.com')),
+    path: described(
+      (value) => (matches(COOKIE_PATH, value) ? undefined : 'must be a path like /shop, without ; and spaces'),
+      { type: 'string', pattern: COOKIE_PATH.source },
+    ),
+    domain: optional(
+      described((value) => (matches(DOMAIN, value) ? undefined : 'must be a domain like example.com'), {
+        type: 'string',
+      }),
+    ),
     maxAgeMs: optional(durationMs),
     partitioned: boolean,
     fallback: oneOf(...plainPolicies.map(({ name }) => name)),

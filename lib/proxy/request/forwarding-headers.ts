@@ -3,7 +3,7 @@ import { isIP } from 'node:net';
 import { foldAddress, schemeOf } from '../../core/connection.ts';
 import type { Exchange } from '../../core/exchange.ts';
 import { TCHAR, TOKEN } from '../../core/http.ts';
-import type { Check } from '../../core/options.ts';
+import { type Check, described } from '../../core/options.ts';
 import { fieldText } from './end-to-end-headers.ts';
 
 /** What the proxy does with `X-Forwarded-For` and `Forwarded` headers that came with a request. */
@@ -153,10 +153,13 @@ function value(text: string): string {
 /** A member of `Via`: the protocol, then the name of the proxy (RFC 9110 §7.6.3). */
 const RECEIVED_BY = /^\S+[ \t]+([^\s(]+)/;
 
-export const viaPseudonym: Check = (value) =>
-  value === undefined || value === false || (typeof value === 'string' && TOKEN.test(value))
-    ? undefined
-    : 'must be false or a token such as "edge-1" (letters, digits, - . _ and the like)';
+export const viaPseudonym: Check = described(
+  (value) =>
+    value === undefined || value === false || (typeof value === 'string' && TOKEN.test(value))
+      ? undefined
+      : 'must be false or a token such as "edge-1" (letters, digits, - . _ and the like)',
+  { anyOf: [{ const: false }, { type: 'string', pattern: TOKEN.source }] },
+);
 
 /** The gateway's entry in `Via`, and how the gateway recognises a request that it sent itself (a loop). */
 export class Via {

@@ -1,4 +1,4 @@
-import { type Check, type Checks, durationMs, group } from '../../core/options.ts';
+import { type Check, type Checks, described, durationMs, group } from '../../core/options.ts';
 import type { ResponseFields } from './response-head.ts';
 
 /** For how long a backend that sends `Retry-After` gets no new requests. */
@@ -30,10 +30,13 @@ export const retryAfterDefaults = Object.freeze({
   statuses: Object.freeze([503, 429]) as readonly number[],
 });
 
-const errorStatuses: Check = (value) =>
-  Array.isArray(value) && value.length > 0 && value.every((one) => Number.isInteger(one) && one >= 400 && one <= 599)
-    ? undefined
-    : 'must be a non-empty array of statuses from 400 to 599';
+const errorStatuses: Check = described(
+  (value) =>
+    Array.isArray(value) && value.length > 0 && value.every((one) => Number.isInteger(one) && one >= 400 && one <= 599)
+      ? undefined
+      : 'must be a non-empty array of statuses from 400 to 599',
+  { type: 'array', items: { type: 'integer', minimum: 400, maximum: 599 }, minItems: 1 },
+);
 
 export const retryAfterChecks: Checks<RetryAfterOptions> = {
   minMs: durationMs,
@@ -43,7 +46,9 @@ export const retryAfterChecks: Checks<RetryAfterOptions> = {
 
 const options = group(retryAfterDefaults, retryAfterChecks);
 
-export const retryAfterOrFalse: Check = (value) => (value === false ? undefined : options(value));
+export const retryAfterOrFalse: Check = described((value) => (value === false ? undefined : options(value)), {
+  anyOf: [{ const: false }, options.schema ?? {}],
+});
 
 /** For how long, in milliseconds, the backend of this response should get no requests; `undefined` without a valid `Retry-After`. */
 export function restMs(

@@ -1,4 +1,4 @@
-import { type Check, type Checks, durationMs, integer, optionalRatio } from '../../core/options.ts';
+import { type Check, type Checks, described, durationMs, integer, optionalRatio } from '../../core/options.ts';
 
 /** When a request is tried again, at another backend: `retry` of `roundRobinProxy()`. */
 export interface RetryOptions {
@@ -39,10 +39,13 @@ export const retryDefaults: RetrySettings = Object.freeze({
 
 const RETRYABLE_STATUSES = [502, 503, 504];
 
-const statuses: Check = (value) =>
-  Array.isArray(value) && value.every((status) => RETRYABLE_STATUSES.includes(status))
-    ? undefined
-    : `must be an array of ${RETRYABLE_STATUSES.join(', ')}`;
+const statuses: Check = described(
+  (value) =>
+    Array.isArray(value) && value.every((status) => RETRYABLE_STATUSES.includes(status))
+      ? undefined
+      : `must be an array of ${RETRYABLE_STATUSES.join(', ')}`,
+  { type: 'array', items: { enum: RETRYABLE_STATUSES } },
+);
 
 export const retryChecks: Checks<RetryOptions> = {
   attempts: integer(0, 100),

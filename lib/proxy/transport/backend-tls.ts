@@ -1,6 +1,15 @@
 import { X509Certificate } from 'node:crypto';
 import { createSecureContext } from 'node:tls';
-import { boolean, type Check, type Checks, group, nonEmptyString, OptionsError, optional } from '../../core/options.ts';
+import {
+  boolean,
+  type Check,
+  type Checks,
+  described,
+  group,
+  nonEmptyString,
+  OptionsError,
+  optional,
+} from '../../core/options.ts';
 
 type Pem = string | Buffer;
 
@@ -44,12 +53,18 @@ export interface BackendTlsOptions {
   rejectUnauthorized?: boolean;
 }
 
-const pem: Check = (value) =>
-  (typeof value === 'string' || Buffer.isBuffer(value)) && value.length > 0
-    ? undefined
-    : 'must be the text of a PEM file, or a Buffer of it';
+const pem: Check = described(
+  (value) =>
+    (typeof value === 'string' || Buffer.isBuffer(value)) && value.length > 0
+      ? undefined
+      : 'must be the text of a PEM file, or a Buffer of it',
+  { type: 'string', minLength: 1 },
+);
 
-const pems: Check = (value) => (Array.isArray(value) ? value.map(pem).find((problem) => problem) : pem(value));
+const pems: Check = described(
+  (value) => (Array.isArray(value) ? value.map(pem).find((problem) => problem) : pem(value)),
+  { anyOf: [pem.schema ?? {}, { type: 'array', items: pem.schema ?? {} }] },
+);
 
 const checks: Checks<BackendTlsOptions> = {
   ca: optional(pems),
@@ -60,9 +75,11 @@ const checks: Checks<BackendTlsOptions> = {
   rejectUnauthorized: optional(boolean),
 };
 
+const tls = group<BackendTlsOptions, object>({}, checks);
+
 /** Accepts options that work: the key must be readable, and belong to the certificate. */
-export const backendTls: Check = (value) => {
-  const problems = group<BackendTlsOptions, object>({}, checks)(value);
+export const backendTls: Check = described((value) => {
+  const problems = tls(value);
   if (problems !== undefined && problems.length > 0) return problems;
   const { ca, cert, key } = value as BackendTlsOptions;
   if ((cert === undefined) !== (key === undefined)) return ['cert and key must be given together'];
@@ -73,7 +90,7 @@ export const backendTls: Check = (value) => {
   } catch (error) {
     return [`ca, cert and key cannot be used: ${(error as Error).message}`];
   }
-};
+}, tls.schema ?? {});
 
 /** @throws {OptionsError} that names each problem. */
 export function assertBackendTls(options: BackendTlsOptions): void {
