@@ -10,6 +10,7 @@ import { layers } from './subcommands/layers.ts';
 import { limiter } from './subcommands/limiter.ts';
 import { overload } from './subcommands/overload.ts';
 import { profile } from './subcommands/profile.ts';
+import { routes } from './subcommands/routes.ts';
 import { sizes } from './subcommands/sizes.ts';
 import { soak } from './subcommands/soak.ts';
 import type { Subcommand } from './subcommands/subcommand.ts';
@@ -28,6 +29,7 @@ const SUBCOMMANDS: readonly Subcommand[] = [
   failover,
   workers,
   overload,
+  routes,
   profile,
   gate,
 ];
