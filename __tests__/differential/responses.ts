@@ -17,7 +17,7 @@ const RESPONSES: Readonly<Record<string, string>> = {
   'C07 100 before the response': CONTINUE + OK,
   'C07 100 that closes': `HTTP/1.1 100 Continue\r\nConnection: close\r\n\r\n${OK}`,
   'C07 103 in HTTP/1.0': `HTTP/1.0 103 Early Hints\r\n\r\n${OK}`,
-  'C07 101 that nobody asked for': `HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n${OK}`,
+  'C07 101 without a request for it': `HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n${OK}`,
 };
 
 /** Names of files, in UTF-8. In Latin-1, whose character U+010D is CR and U+010A is LF, some of them would end the line. */

@@ -30,6 +30,7 @@ const plain = (text: string): string =>
     .replace(/!?\[([^\]]*)\]\([^)]*\)/g, '$1')
     .replace(/\[\^\w+\]/g, '')
     .replace(/<[^>\s][^>]*>/g, ' ')
+    .replace(/\w+:\/\/[^\s|]+/g, 'X')
     .replace(/"[^"\n]{0,60}"/g, 'X')
     .replace(/\*\*?/g, '')
     .replace(/\s+/g, ' ')
@@ -86,4 +87,4 @@ export function passagesOf(file: string): Passage[] {
 }
 
 /** Sentences of a passage. A point within a number or a name ends none. */
-export const sentencesOf = (text: string): string[] => text.split(/(?<=[.!?])\s+(?=[^a-z])/);
+export const sentencesOf = (text: string): string[] => text.split(/(?<=[.!?])(?<!e\.g\.|i\.e\.)\s+/);

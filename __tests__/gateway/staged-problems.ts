@@ -132,7 +132,7 @@ const ALL: readonly Stage[] = [
     failure: 'a backend becomes slow',
     problem: 'backend_slow',
     // Which of the two decides depends on how busy this machine is.
-    says: /is slow.*or more to answer .*(?:usually take up to|are given up after).*Look at the load of the backend/s,
+    says: /is slow.*or more to respond to .*(?:usually take up to|are given up after).*Look at the load of the backend/s,
     async prepare(staging) {
       const backend = await staging.backend();
       const gateway = await staging.gateway({ env: { BACKENDS: backend.url, RESPONSE_TIMEOUT_MS: '5500' } });
@@ -160,7 +160,7 @@ const ALL: readonly Stage[] = [
   {
     failure: 'a backend hangs',
     problem: 'backend_slow',
-    says: /answers nothing.*has answered none of 8 requests/s,
+    says: /does not respond.*has not responded to any of 8 requests/s,
     async prepare(staging) {
       const backend = await staging.backend();
       const gateway = await staging.gateway({ env: { BACKENDS: backend.url } });
@@ -177,7 +177,7 @@ const ALL: readonly Stage[] = [
   {
     failure: 'a backend answers 500',
     problem: 'backend_errors',
-    says: /answered 500 to \d+ of \d+ requests in the last 10 s.*log of the backend/s,
+    says: /responded with 500 to \d+ of \d+ requests in the last 10 s.*log of the backend/s,
     async prepare(staging) {
       const [good, bad] = [await staging.backend(), await staging.backend(fail(500))];
       const env = { BACKENDS: `${good.url},${bad.url}`, CIRCUIT_MINIMUM_REQUESTS: '100000' };
@@ -272,7 +272,7 @@ const ALL: readonly Stage[] = [
   {
     failure: 'Redis is not there, and RATE_LIMIT_ON_STORE_ERROR=closed',
     problem: 'redis_unreachable',
-    says: /Down: Redis cannot be reached: everybody is refused.*ECONNREFUSED.*Start Redis/s,
+    says: /Down: Redis cannot be reached: all requests are rejected.*ECONNREFUSED.*Start Redis/s,
     prepare: plain({ REDIS_URL: 'redis://127.0.0.1:9', RATE_LIMIT_ON_STORE_ERROR: 'closed' }, (gateway, staging) =>
       staging.traffic(gateway.url),
     ),
@@ -288,7 +288,7 @@ const ALL: readonly Stage[] = [
   {
     failure: 'a dns:// name that DNS does not answer for',
     problem: 'dns_failing',
-    says: /DNS does not answer for dns:\/\/nobody.test:80.*DNS_SERVERS/s,
+    says: /the DNS lookup of dns:\/\/nobody.test:80.*DNS_SERVERS/s,
     async prepare(staging) {
       const backend = await staging.backend();
       const env = { BACKENDS: `${backend.url},dns://nobody.test:80`, DNS_SERVERS: '127.0.0.1:9' };

@@ -53,10 +53,10 @@ test.each([
 test('who refuses everybody is critical, and who lets everybody pass says so', () => {
   const storeError = new Error('NOAUTH Authentication required.');
   expect(watch({ storeError, mode: 'closed' })()).toMatchObject([
-    { severity: 'critical', title: expect.stringContaining('everybody is refused') },
+    { severity: 'critical', title: expect.stringContaining('all requests are rejected') },
   ]);
   expect(watch({ storeError, mode: 'open' })()).toMatchObject([
-    { title: expect.stringContaining('nobody is limited') },
+    { title: expect.stringContaining('no client is limited') },
   ]);
 });
 

@@ -128,7 +128,7 @@ const failing: ProblemKind<TrafficSources> = {
           if (errors < NOTICEABLE * all) continue;
           const worst = [...reasons].sort(([, a], [, b]) => b - a);
           const what = worst.map(([reason, count]) =>
-            /^\d/.test(reason) ? `answered ${reason} to ${count}` : `failed ${count} (${reason})`,
+            /^\d/.test(reason) ? `responded with ${reason} to ${count}` : `failed ${count} (${reason})`,
           );
           yield {
             subject: total.backend,
@@ -153,8 +153,8 @@ const slow: ProblemKind<TrafficSources> = {
   problem: 'backend_slow',
   severity: 'warning',
   meaning:
-    'A backend takes long until its responses begin: more of its latest responses than chance explains take three times, and 100 ms, longer than 95 % did in its ' +
-    'own last minutes or do at the other backends, or half of RESPONSE_TIMEOUT_MS; or it answers nothing at all any more.',
+    'A backend takes long until its responses begin, or does not respond at all any more. It is slow when more of its latest responses than chance explains ' +
+    'take three times, and 100 ms, longer than 95 % did in its own last minutes or do at the other backends, or half of RESPONSE_TIMEOUT_MS.',
   nextStep:
     'Look at the load of the backend and at what it waits for (database, other services). Drain it, or use LOAD_BALANCING=latency, to send its requests elsewhere.',
   detector(sources) {
@@ -177,11 +177,11 @@ const slow: ProblemKind<TrafficSources> = {
           const compared = COMPARED[than.what](duration(than.ms));
           const fact =
             slowMs === undefined
-              ? `has answered none of ${responses} requests for more than 6 s`
-              : `took ${duration(slowMs)} or more to answer ${percent(slowShare, 1)} of its latest ${responses} requests`;
+              ? `has not responded to any of ${responses} requests for more than 6 s`
+              : `took ${duration(slowMs)} or more to respond to ${percent(slowShare, 1)} of its latest ${responses} requests`;
           yield {
             subject: backend,
-            title: slowMs === undefined ? `${short(backend)} answers nothing` : `${short(backend)} is slow`,
+            title: slowMs === undefined ? `${short(backend)} does not respond` : `${short(backend)} is slow`,
             text: `Backend ${backend} ${fact}: ${compared}.`,
           };
         }

@@ -5,8 +5,8 @@ import type { TrafficSources } from './traffic-sources.ts';
 /** What a limiter does without its Redis. */
 const INSTEAD: Readonly<Partial<Record<LimiterMode, string>>> = {
   local: 'each gateway counts for itself',
-  open: 'nobody is limited',
-  closed: 'everybody is refused',
+  open: 'no client is limited',
+  closed: 'all requests are rejected',
 };
 
 type Reason = 'counter' | 'authentication' | 'permission' | 'tls' | 'failing' | 'unreachable';
@@ -94,7 +94,7 @@ export const LIMITER_PROBLEMS: readonly ProblemKind<TrafficSources>[] = [
     nextStep:
       'Use rediss:// in REDIS_URL where Redis speaks TLS, redis:// where not; for an own authority set NODE_EXTRA_CA_CERTS.',
   }),
-  storeProblem('redis_failing', 'failing', 'Redis answers with errors', {
+  storeProblem('redis_failing', 'failing', 'Redis replies with errors', {
     meaning: 'Redis is there and refuses commands: it loads its data, is a replica, is out of memory, or cannot save.',
     nextStep: 'Look into the log of Redis; the error in the text says which of these it is.',
   }),

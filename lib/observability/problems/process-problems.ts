@@ -110,7 +110,7 @@ const dns: ProblemKind<TrafficSources> = {
   isState: true,
   severity: 'warning',
   meaning:
-    'DNS does not answer for a `dns://` or `srv://` name of BACKENDS. The backends that are known from before stay in use.',
+    'The DNS lookup of a `dns://` or `srv://` name of BACKENDS fails. The backends that are known from before stay in use.',
   nextStep: 'Check the name in BACKENDS, and the name servers (DNS_SERVERS) with `dig` from this machine.',
   detector({ events }) {
     const failing = new Map<string, DiscoveryFailedEvent>();
@@ -128,8 +128,8 @@ const dns: ProblemKind<TrafficSources> = {
               : `${backends} backends of it are known from before, and stay in use`;
           yield {
             subject: name,
-            title: `DNS does not answer for ${name}`,
-            text: `DNS does not answer for ${name} (${error.message}): ${known}.`,
+            title: `the DNS lookup of ${name} fails`,
+            text: `The DNS lookup of ${name} fails (${error.message}): ${known}.`,
           };
         }
       },
