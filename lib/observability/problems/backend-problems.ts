@@ -153,8 +153,8 @@ const slow: ProblemKind<TrafficSources> = {
   problem: 'backend_slow',
   severity: 'warning',
   meaning:
-    'A backend takes long until its responses begin, or does not respond at all any more. It is slow when more of its latest responses than chance explains ' +
-    'take three times, and 100 ms, longer than 95 % did in its own last minutes or do at the other backends, or half of RESPONSE_TIMEOUT_MS.',
+    'A backend takes long until its responses begin, or does not respond at all any more. Slow: more of its latest responses than chance explains take three times, and ' +
+    '100 ms, longer than 95 % did in its own last minutes or do at the other backends. Or they take half of RESPONSE_TIMEOUT_MS.',
   nextStep:
     'Look at the load of the backend and at what it waits for (database, other services). Drain it, or use LOAD_BALANCING=latency, to send its requests elsewhere.',
   detector(sources) {
