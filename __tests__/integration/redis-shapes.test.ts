@@ -280,14 +280,3 @@ describeWithServers('a single Redis', () => {
     expect(denied.map(({ object }) => object).filter((object) => !object.startsWith('client'))).toEqual([]);
   }, 30_000);
 });
-
-describe('the slot of a key', () => {
-  test.each([
-    ['123456789', 12_739],
-    ['foo', 12_182],
-    ['rl:{user1000}.a', clusterSlot('user1000')],
-    ['foo{}{bar}', 8_363],
-    ['foo{{bar}}zap', clusterSlot('{bar')],
-    ['', 0],
-  ])('%j is %d', (key, slot) => expect(clusterSlot(key)).toBe(slot));
-});

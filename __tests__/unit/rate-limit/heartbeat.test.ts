@@ -116,3 +116,10 @@ test.each([0, -1, 1.5, 'OK', null, [], [1, 0], [1, 'many'], [1]])('does not take
   reply = nothing;
   await expect(beats.beat()).rejects.toThrow('no count of gateways');
 });
+
+test('a gateway that retires is taken off the count by its own id', async () => {
+  await beat(1);
+  const [, , , key, id] = sent[0] as string[];
+  await beats.retire();
+  expect(sent.at(-1)).toEqual(['ZREM', key, id]);
+});

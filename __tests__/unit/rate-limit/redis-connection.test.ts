@@ -100,3 +100,78 @@ test('clients are told apart by what they have', () => {
   expect(redisClientKind(fakeCluster().client)).toBe('node-redis-cluster');
   expect(redisClientProblem({ status: 'ready', call() {} })).toMatch(/must be a client made with createClient/);
 });
+
+// Of the specification of Redis Cluster, and of CLUSTER KEYSLOT.
+test.each([
+  ['123456789', 0x31c3],
+  ['foo', 12_182],
+  ['bar', 5_061],
+  ['', 0],
+])('the slot of %j is %d', (key, slot) => {
+  expect(clusterSlot(key)).toBe(slot);
+});
+
+test.each([
+  ['{user1000}.following', 'user1000'],
+  ['rl:{user1000}.followers', 'user1000'],
+  ['foo{bar}{zap}', 'bar'],
+  ['foo{{bar}}zap', '{bar'],
+])('the slot of %j is that of %j', (key, tag) => {
+  expect(clusterSlot(key)).toBe(clusterSlot(tag));
+});
+
+test.each(['foo{}{bar}', 'foo{bar', '}foo{', '{}'])('the slot of %j is that of the whole key', (key) => {
+  // The same bytes without braces that could be a tag's.
+  expect(clusterSlot(key)).toBe(crc16(key) % 16_384);
+});
+
+/** CRC-16/XMODEM, bit by bit. */
+function crc16(text: string): number {
+  let crc = 0;
+  for (const byte of Buffer.from(text)) {
+    crc ^= byte << 8;
+    for (let bit = 0; bit < 8; bit++) crc = (crc << 1) ^ (crc & 0x8000 ? 0x1021 : 0);
+    crc &= 0xffff;
+  }
+  return crc;
+}
+
+describe('what is handed in as a client', () => {
+  const nothing = () => {};
+  const methods = { connect: nothing, on: nothing, off: nothing, getMaxListeners: nothing, setMaxListeners: nothing };
+  const node = { ...methods, isReady: true, sendCommand: nothing };
+  const io = { ...methods, status: 'ready', call: nothing };
+
+  test.each<[object, string | undefined]>([
+    [node, 'node-redis'],
+    [{ ...node, masters: [] }, 'node-redis-cluster'],
+    [{ ...node, getSentinelNode: nothing }, 'node-redis-sentinel'],
+    [io, 'ioredis'],
+    [{ ...io, isReady: true, sendCommand: nothing }, 'ioredis'],
+    [{ ...node, status: 'x' }, 'node-redis'],
+    [{ ...node, call: nothing }, 'node-redis'],
+    [{ ...io, call: undefined }, undefined],
+    [{ ...io, status: undefined }, undefined],
+    [{ ...node, isReady: undefined }, undefined],
+    [{ ...node, sendCommand: undefined }, undefined],
+    ...Object.keys(methods).map((name): [object, undefined] => [{ ...node, [name]: undefined }, undefined]),
+    [{}, undefined],
+  ])('%#: is told by what it has: %2$s', (client, kind) => {
+    expect(redisClientKind(client)).toBe(kind);
+  });
+
+  test.each([
+    [null, ''],
+    [7, ''],
+    [{}, ''],
+    [nothing, ': call the function, and pass what it gives'],
+    [Promise.resolve(), ': await the promise'],
+    [new URL('redis://one'), ': pass its href'],
+    [{ createClient: nothing }, ': pass what createClient() of the package gives'],
+    [{ host: 'one' }, ': settings of a client are no client'],
+    [{ socket: {} }, ': settings of a client are no client'],
+  ])('%#: what is none is told what to do', (value, hint) => {
+    expect(redisClientProblem(value)).toMatch(/^must be a client .*, or a URL like redis:\/\/localhost:6379/);
+    expect(redisClientProblem(value)?.split('6379')[1]).toBe(hint);
+  });
+});

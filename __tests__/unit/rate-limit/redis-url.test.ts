@@ -64,9 +64,42 @@ describe('a Redis URL', () => {
     ['redis://one?ssl_ca_certs=ca.pem', /no parameters/],
     ['rediss://one?ssl_ca_certs=/no/such/file', /readable file as ssl_ca_certs \(ENOENT\)/],
     ['http://one', /must start with redis/],
+    ['one:6379', /: use redis:\/\/one:6379$/],
+    ['[::1]:6379', /: use redis:\/\/\[::1\]:6379$/],
+    ['user:pass@one', /, like redis:\/\/localhost:6379$/],
+    ['x redis://one', /must start with redis/],
+    ['redis+odd://one', /cannot be parsed$/],
+    ['redis://one#x', /cannot be parsed$/],
+    ['rediss+cluster://one?sentinel_username=u', /no parameters but ssl_ca_certs, ssl_certfile, ssl_keyfile$/],
+    ['redis+sentinel://one/m?x=1', /no parameters but sentinel_username, sentinel_password$/],
+    ['redis+sentinel://one/', /name of the master/],
+    ['redis+sentinel://one/name/1/2', /name of the master/],
+    ['redis+cluster://one/0/1', /no database number/],
+    ['redis+cluster://one/7', /no database number/],
+    ['redis://one/x1', /database number/],
+    ['redis://one:6379x', /cannot be parsed/],
+    ['redis://:6379', /name a host/],
+    ['redis://u%@one', /percent-encode/],
   ])('%s is refused', (href, problem) => {
     expect(problemOf(href)).toMatch(problem);
     expect(() => addressOf(href)).toThrow(TypeError);
+  });
+
+  test.each([
+    ['REDIS://one/', { shape: 'single', database: 0, tls: undefined, username: undefined, password: undefined }],
+    ['redis://one/12', { database: 12 }],
+    ['redis+cluster://one/', { shape: 'cluster', database: 0 }],
+    ['redis+cluster://one/0', { shape: 'cluster', database: 0 }],
+    ['RedisS+Sentinel://one/name/', { shape: 'sentinel', masterName: 'name', database: 0, tls: {} }],
+    [
+      'redis+sentinel://one/name/11',
+      { masterName: 'name', database: 11, sentinelUsername: undefined, sentinelPassword: undefined },
+    ],
+    ['redis://us%40er@one', { username: 'us@er', password: undefined }],
+    ['redis://u:@one', { username: 'u', password: '' }],
+    ['redis://u@x:p@one', { username: 'u@x', password: 'p', hosts: [{ host: 'one', port: 6_379 }] }],
+  ])('%s is read', (href, address) => {
+    expect(addressOf(href)).toMatchObject(address);
   });
 
   test('shows its password to nobody', () => {
