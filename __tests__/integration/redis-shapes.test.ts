@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { Redis as IoRedis, Cluster as IoRedisCluster } from 'ioredis';
 import { createCluster, createSentinel } from 'redis';
 import type { IpRateLimitOptions } from '../../lib/rate-limit/ip-rate-limit-options.ts';

@@ -20,9 +20,7 @@ export class AddressList {
 
   /** @param text As a connection or a trusted proxy gives it; what is no address is in no list. */
   has(text: string): boolean {
-    let address = isIP(text) === 0 ? withoutPort(text) : text;
-    const zone = address.indexOf('%');
-    if (zone >= 0) address = address.slice(0, zone);
+    const address = isIP(text) === 0 ? withoutPort(text) : text;
     const version = isIP(address);
     return version !== 0 && this.#list.check(address, version === 4 ? 'ipv4' : 'ipv6');
   }

@@ -89,6 +89,35 @@ test('a denial leaves what is known of the client as it is', async () => {
   expect(leases.wish(claim(), Date.now())).toBe(15);
 });
 
+test('a claim that passed and left nothing says what the next one will hear', async () => {
+  const first = meter.take(claim());
+  const { decision, grant } = trip(0);
+  asked[0]!.answer({ decision: { ...decision, quotaStates: [{ remaining: 0, resetMs: 400 }] }, grant });
+  await first;
+  expect(denials.find(claim(), Date.now())?.retryAfterMs).toBe(400);
+});
+
+test('a claim that passes because of what is due ends what is known of a refusal', async () => {
+  void meter.take(claim());
+  asked[0]!.answer(trip(0, false));
+  await turn();
+  await jest.advanceTimersByTimeAsync(1_000);
+  expect(denials.sinceMs(claim(), Date.now())).toBe(1_000);
+  void meter.take(claim());
+  const { decision, grant } = trip(2);
+  asked[1]!.answer({ decision, grant: { ...grant, dues: [{ units: 1_900, perMs: 10, windowMs: 1_000 }] } });
+  await turn();
+  expect(denials.sinceMs(claim(), Date.now())).toBe(Number.POSITIVE_INFINITY);
+});
+
+test('what a trip brings is kept when only denials were forgotten meanwhile', async () => {
+  void meter.take(claim());
+  denials.forget();
+  asked[0]!.answer(trip(2));
+  await turn();
+  expect(leases.spend(claim(), Date.now())).toBeDefined();
+});
+
 test('what is charged and forgotten goes to the store, and it is ready when the store is', async () => {
   const calls: unknown[] = [];
   const loaded = Promise.resolve();

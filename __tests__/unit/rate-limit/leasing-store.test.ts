@@ -91,12 +91,17 @@ test('reads what Redis says of each quota', async () => {
   });
 });
 
-test.each([[null], ['OK'], [[]], [REPLY.slice(0, 9)], [[...REPLY, 1, 1, 1, 1, 1, 1]], [['x', ...REPLY.slice(1)]]])(
-  'throws for the reply %j',
-  async (reply) => {
-    await expect(storeOf(0.25, reply).store.take(claim, 0, 0)).rejects.toThrow('Redis gave no count');
-  },
-);
+test.each([
+  [null],
+  ['OK'],
+  [[]],
+  [REPLY.slice(0, 9)],
+  [[...REPLY, 1, 1, 1, 1, 1, 1]],
+  [['x', ...REPLY.slice(1)]],
+  [[...REPLY.slice(0, -1), 1.5]],
+])('throws for the reply %j', async (reply) => {
+  await expect(storeOf(0.25, reply).store.take(claim, 0, 0)).rejects.toThrow('Redis gave no count');
+});
 
 test.each([
   [undefined, 0],

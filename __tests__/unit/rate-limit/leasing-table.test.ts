@@ -76,6 +76,10 @@ test('a lease is for one limit; while it is held, another gets none', () => {
   expect(table.spend(claim({ limit: 10 }), START)).toBeUndefined();
   expect(table.spend(claim({ limit: 100 }), START)).toBeDefined();
   expect(table.fits(claim({ limit: 10 }), START)).toBe(true);
+  table.add(claim({ limit: 10 }), grant(5), START, table.era);
+  expect(table.spend(claim({ limit: 10, cost: 5 }), START)).toBeDefined();
+  // Nothing is left: also of a claim that costs nothing, Redis is asked how it stands.
+  expect(table.spend(claim({ limit: 10, cost: 0 }), START)).toBeUndefined();
 });
 
 test('wishes grow while everything is used up, and shrink to what was used', () => {
@@ -224,6 +228,28 @@ test('who is told to wait for what is due hears of each quota how it stands', ()
     { remaining: 2, resetMs: 750 },
     { remaining: 42, resetMs: 1_000 },
   ]);
+});
+
+test('what comes is there in the very millisecond that was told, and quotas that end before it have no wait', () => {
+  const table = new LeaseTable(() => undefined);
+  const quotaStates = [
+    { remaining: 0, resetMs: 600 },
+    { remaining: 4, resetMs: 10 },
+  ];
+  const dues = [{ units: 2_000, perMs: 1, windowMs: 1_000 }];
+  table.add(claim(), grant(2, { dues, quotaStates, restsMs: [900, 10], leaseMs: 5_000 }), START, table.era);
+  const told = table.later(claim({ cost: 2 }), START + 50);
+  expect(told).toMatchObject({ retryAfterMs: 951, quotaStates: [{ resetMs: 951 }, { resetMs: 0 }] });
+  expect(table.spend(claim({ cost: 2 }), START + 1_000)).toBeUndefined();
+  expect(table.spend(claim({ cost: 2 }), START + 1_001)).toBeDefined();
+});
+
+test('the last one that is held, too, ends with its own window when more comes', () => {
+  const table = new LeaseTable(() => undefined);
+  table.add(claim(), grant(1, { leaseMs: 500 }), START, table.era);
+  table.add(claim(), grant(3), START, table.era);
+  expect(table.spend(claim({ cost: 4 }), START + 499)).toBeDefined();
+  expect(table.spend(claim({ cost: 0 }), START + 500)).toBeUndefined();
 });
 
 test('a decision on another limit, and a refusal, are told as they are', () => {

@@ -8,7 +8,7 @@ import type {
 import { limiterCounter } from '../../../lib/rate-limit/cluster/limiter-counter.ts';
 import { ipRateLimit } from '../../../lib/rate-limit/ip-rate-limit.ts';
 import type { RoundTrip } from '../../../lib/rate-limit/leases/grant.ts';
-import type { Claim, Decision } from '../../../lib/rate-limit/meter.ts';
+import type { Claim, Decision, LimiterMeter } from '../../../lib/rate-limit/meter.ts';
 import { openLimiterMeter } from '../../../lib/rate-limit/open-meter.ts';
 
 const NOW = 1_700_000_000_000;
@@ -114,6 +114,17 @@ describe('the counter', () => {
     expect(ask(counter, ['take', 'b', 1, 200, wish], limiter({ share: 0.5 }))?.grant.ahead).toBe(10);
   });
 
+  test('keeps the counts of a limiter that is asked, while others come', () => {
+    const counter = limiterCounter();
+    ask(counter, take(1));
+    jest.setSystemTime(NOW + 119_000);
+    ask(counter, take(10));
+    jest.setSystemTime(NOW + 125_000);
+    ask(counter, take(), limiter({ name: 'other' }));
+    // 9 of the window before still count.
+    expect(ask(counter, take(2))?.decision.allowed).toBe(false);
+  });
+
   test('charges what was spent without it as far as it fits', () => {
     const counter = limiterCounter();
     ask(counter, take(4));
@@ -139,6 +150,7 @@ describe('a limiter that is counted for', () => {
   interface Rig {
     readonly claim: () => Promise<Decision>;
     readonly mode: () => string;
+    readonly meter: () => LimiterMeter;
     slow: boolean;
     asked: number;
   }
@@ -147,7 +159,13 @@ describe('a limiter that is counted for', () => {
   function rigs(): readonly [Rig, Rig] {
     const counter = limiterCounter();
     const rig = (): Rig => {
-      const one: Rig = { claim: async () => await meter.take(claim), mode: () => meter.mode, slow: false, asked: 0 };
+      const one: Rig = {
+        claim: async () => await meter.take(claim),
+        mode: () => meter.mode,
+        meter: () => meter,
+        slow: false,
+        asked: 0,
+      };
       const link = {
         processes: 2,
         ask: async (question: CounterQuestion): Promise<CounterAnswer> => {
@@ -185,6 +203,34 @@ describe('a limiter that is counted for', () => {
     expect(one.asked).toBe(2);
     expect((await soon(one.claim())).allowed).toBe(false);
     expect(one.asked).toBe(2);
+  });
+
+  test('asks again for a client that was reset, whether it was refused or had some left', async () => {
+    const [one] = rigs();
+    await soon(Promise.all(Array.from({ length: 15 }, () => one.claim())));
+    await soon(Promise.resolve(one.meter().reset('a')));
+    const { asked } = one;
+    expect((await soon(one.claim())).allowed).toBe(true);
+    expect(one.asked).toBe(asked + 1);
+    await soon(Promise.all([one.claim(), one.claim(), one.claim()]));
+    const before = one.asked;
+    await soon(Promise.resolve(one.meter().reset('a')));
+    expect((await soon(one.claim())).quotaStates[0]?.remaining).toBeGreaterThanOrEqual(6);
+    expect(one.asked).toBe(before + 2);
+  });
+
+  test('says what is wrong while nobody answers, tries again and again, and has no timers once it is closed', async () => {
+    const [one] = rigs();
+    expect(one.meter().storeError).toBeUndefined();
+    one.slow = true;
+    await soon(one.claim());
+    expect(one.meter().storeError?.message).toMatch(/did not reply in time/);
+    const { asked } = one;
+    await jest.advanceTimersByTimeAsync(60_000);
+    expect(one.asked).toBeGreaterThanOrEqual(asked + 2);
+    void one.meter().close();
+    await jest.advanceTimersByTimeAsync(20_000);
+    expect(jest.getTimerCount()).toBe(0);
   });
 
   test('waits no longer than its deadline, rules with its part of the limit, and tells later what it let pass', async () => {

@@ -180,6 +180,7 @@ describe('what a store has told of a client', () => {
     ['sliding-window', slidingWindow, 2, [0, 950], [0, 1_000]],
     // 6 are missing, and each takes 100 ms.
     ['token-bucket', tokenBucket, 1, [4, 5], [4, 600]],
+    ['token-bucket', tokenBucket, 1, [1, 5], [1, 900]],
     ['token-bucket', tokenBucket, 1, [0, 30], [0, 30]],
     ['token-bucket', tokenBucket, 1, [0, 200], [0, 100]],
     ['token-bucket', tokenBucket, 1, [10, 0], [10, 0]],
@@ -208,6 +209,9 @@ describe('what a store has told of a client', () => {
     tell(meter, 0, 50, 20);
     expect(ask(meter, 20)).toEqual({ remaining: 0, resetMs: 50 });
     expect(ask(meter)).toEqual({ remaining: 0, resetMs: 550 });
+    const other = open(tokenBucket);
+    other.take({ key: 'k', cost: 20, limit: 20 });
+    expect(ask(other)).toEqual({ remaining: 0, resetMs: 550 });
   });
 
   test.each<[string, Algorithm, number, number]>([

@@ -58,4 +58,14 @@ test('a recent map for two has two', () => {
   map.set('a', 1);
   map.set('b', 2);
   expect([map.get('a'), map.get('b'), map.get('c')]).toEqual([1, 2, undefined]);
+  expect([map.size, map.get('a'), map.get('b')]).toEqual([2, 1, 2]);
+});
+
+test('a value that is written again takes no second place', () => {
+  const map = new RecentMap<number>(4);
+  for (const key of ['a', 'b', 'b', 'b']) map.set(key, 1);
+  expect(map.size).toBe(2);
+  map.set('c', 1);
+  map.set('a', 2);
+  expect([map.size, map.get('a')]).toEqual([3, 2]);
 });
