@@ -21,20 +21,25 @@ async function startDemo(env: Readonly<Record<string, string>> = ANY_PORT) {
   await proc.said(/Ctrl-C ends it all/);
   const url = await proc.said(/^ {2}gateway +(http:\S+)$/m);
   const pids = [...proc.stdout.matchAll(/^ {2}backend \w+ .*\(pid (\d+)\)$/gm)].map((match) => Number(match[1]));
-  expect(pids).toHaveLength(2);
-  return { proc, url, pids: pids as [number, number] };
+  expect(pids).toHaveLength(4);
+  return { proc, url, pids: pids as [number, number, number, number] };
 }
 
 afterEach(endAll);
 
 describe('npm run demo', () => {
-  test('prints commands to try, serves from both backends in turn, and stops everything on Ctrl-C', async () => {
+  test('prints commands to try, serves three services, and stops everything on Ctrl-C', async () => {
     const { proc, url, pids } = await startDemo();
     const names = [];
-    for (let i = 0; i < 4; i += 1) names.push((await ask(`${url}/hello`)).json.backend);
-    expect(names).toEqual(['one', 'two', 'one', 'two']);
-    expect(proc.stdout).toContain(`curl -s ${url}/hello`);
+    for (let i = 0; i < 4; i += 1) names.push((await ask(`${url}/shop/cart`)).json.backend);
+    expect(names).toEqual(['shop1', 'shop2', 'shop1', 'shop2']);
+    expect((await ask(`${url}/users/1`)).json).toMatchObject({ backend: 'users', url: '/users/1' });
+    expect((await ask(`${url}/events/stream`)).text).toContain('"backend":"events"');
+    expect((await ask(url)).headers.location).toBe(`${url}/shop`);
+    expect((await ask(`${url}/other`)).status).toBe(404);
+    expect(proc.stdout).toContain(`curl -s ${url}/users/1`);
     const adminUrl = await proc.said(/^ {2}admin +(http:\S+)$/m);
+    expect(proc.stdout).toContain(`Open ${adminUrl}\n`);
     expect((await ask(`${adminUrl}/status`)).json).toMatchObject({ limiter: { mode: 'memory' } });
 
     proc.kill('SIGINT');
@@ -44,9 +49,9 @@ describe('npm run demo', () => {
 
   test('goes on without a killed backend, and prints how to restart it', async () => {
     const { proc, url, pids } = await startDemo();
-    process.kill(pids[0], 'SIGTERM');
-    await proc.said(/Backend one \(pid \d+\) is gone.*\n.*--name one --port \d+\n/);
-    for (let i = 0; i < 6; i += 1) expect((await ask(url)).json).toMatchObject({ backend: 'two' });
+    process.kill(pids[1], 'SIGTERM');
+    await proc.said(/Backend shop1 \(pid \d+\) is gone.*\n.*--name shop1 --port \d+\n/);
+    for (let i = 0; i < 6; i += 1) expect((await ask(`${url}/shop`)).json).toMatchObject({ backend: 'shop2' });
     proc.kill('SIGTERM');
     expect(await proc.exit()).toBe(0);
   });
@@ -65,7 +70,7 @@ describe('npm run demo', () => {
       const { proc, url } = await startDemo({ ...ANY_PORT, PORT: String(port) });
       expect(proc.stdout).toContain(`Port ${port} is taken, so another one is used.`);
       expect(new URL(url).port).not.toBe(String(port));
-      expect((await ask(url)).status).toBe(200);
+      expect((await ask(`${url}/shop`)).status).toBe(200);
     } finally {
       occupant.close();
     }

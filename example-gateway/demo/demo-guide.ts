@@ -8,44 +8,52 @@ export interface DemoFacts {
   readonly taken: readonly number[];
   readonly limit: number;
   readonly windowMs: number;
-  readonly openMs: number;
 }
 
+/** Default of a backend's circuit: how long it stays open. */
+const OPEN_SECONDS = 10;
+
 /** What a person at a terminal may want to try, in an order in which each step works. */
-export function demoGuide({ url, adminUrl, children, taken, limit, windowMs, openMs }: DemoFacts): string {
-  const [first] = children as [DemoChild, ...DemoChild[]];
-  const count = (requests: number): string =>
-    `for i in $(seq ${requests}); do curl -s -o /dev/null -w '%{http_code}\\n' ${url}/; done | sort | uniq -c`;
+export function demoGuide({ url, adminUrl, children, taken, limit, windowMs }: DemoFacts): string {
+  const [, shop] = children as [DemoChild, DemoChild, ...DemoChild[]];
+  const count = (path: string, requests: number): string =>
+    `for i in $(seq ${requests}); do curl -s -o /dev/null -w '%{http_code}\\n' ${url}${path}; done | sort | uniq -c`;
   const lines = [
     '',
-    'Expressway demo: a gateway in front of two backends, its limits kept in memory.',
+    'Expressway demo: a gateway in front of three services, as example-gateway/gateway.yaml says. Its limits are kept in memory.',
     '',
     ...taken.map((port) => `Port ${port} is taken, so another one is used.`),
-    `  gateway      ${url}`,
-    `  admin        ${adminUrl ?? 'off'}`,
-    ...children.map((child) => `  backend ${child.name}  ${child.url}  (pid ${child.pid})`),
+    `  gateway         ${url}`,
+    `  admin           ${adminUrl ?? 'off'}`,
+    ...children.map((child) => `  backend ${child.name.padEnd(6)}  ${child.url}  (pid ${child.pid})`),
     '',
+    ...(adminUrl ? [`Open ${adminUrl}`, ''] : []),
     'Try in another terminal:',
     '',
-    '  The backends take turns:',
-    `    curl -s ${url}/hello; curl -s ${url}/hello`,
+    '  Each path has its service, and the backends of the shop take turns:',
+    `    curl -s ${url}/users/1; curl -s ${url}/shop/cart; curl -s ${url}/shop/cart`,
     '',
-    '  An answer comes through as the backend gave it, an event stream event by event:',
-    `    curl -i ${url}/status/404`,
-    `    curl -N ${url}/stream`,
+    '  What becomes of a request, and why:',
+    '    npm run expressway -- check example-gateway/gateway.yaml GET /shop/cart',
     '',
-    `  One backend fails: its circuit opens and the other one serves, until trials go well after ${openMs / 1000} s:`,
-    `    curl -s -X POST '${first.url}/fail?on=1'`,
-    `    ${count(20)}`,
+    '  A response comes through as the backend gave it, an event stream event by event:',
+    `    curl -i ${url}/shop/status/404`,
+    `    curl -N ${url}/events/stream`,
+    '',
+    `  One backend of the shop fails: its circuit opens and the other one serves, until trials go well after ${OPEN_SECONDS} s:`,
+    `    curl -s -X POST '${shop.url}/fail?on=1'`,
+    `    ${count('/shop', 20)}`,
     ...(adminUrl ? [`    curl -s ${adminUrl}/status`] : []),
-    `    curl -s -X POST '${first.url}/fail?on=0'`,
+    `    curl -s -X POST '${shop.url}/fail?on=0'`,
     '',
-    '  One backend dies: no request fails:',
-    `    kill ${first.pid}`,
-    `    ${count(20)}`,
+    '  It dies: no request fails:',
+    `    kill ${shop.pid}`,
+    `    ${count('/shop', 20)}`,
     '',
-    `  More than ${limit} requests in ${windowMs / 1000} s from one address get 429 until the window is over:`,
-    `    ${count(limit + 20)}`,
+    '  A change of example-gateway/gateway.yaml takes effect without a lost request; a mistake in it changes nothing.',
+    '',
+    `  More than 60 requests in 60 s from one address to /users, or ${limit} in ${windowMs / 1000} s to all, get 429:`,
+    `    ${count('/users/1', 70)}`,
     '',
     'Ctrl-C ends it all.',
     '',

@@ -1,9 +1,16 @@
 import { createServer } from 'node:net';
+import { fileURLToPath } from 'node:url';
 import { stopOnSignals } from 'expressway';
 import { exitOnStartError, readConfig, startGateway } from 'expressway/gateway';
-import { createApp } from '../app.ts';
 import { DemoChild } from './demo-child.ts';
 import { demoGuide } from './demo-guide.ts';
+
+const BACKENDS = [
+  { name: 'users', port: 8081, variable: 'USERS_URL' },
+  { name: 'shop1', port: 8082, variable: 'SHOP_URL' },
+  { name: 'shop2', port: 8083, variable: 'SHOP_URL_2' },
+  { name: 'events', port: 8084, variable: 'EVENTS_URL' },
+];
 
 /** The port itself when it can be had, else 0 (any free one), with the port noted in `taken`. */
 function portOrAny(host: string, port: number, taken: number[]): Promise<number> {
@@ -27,26 +34,28 @@ async function sayWhenGone(child: DemoChild): Promise<void> {
 
 try {
   // The demo brings its own backends and needs no Redis.
-  const wanted = readConfig({ ...process.env, BACKENDS: '', BACKENDS_FILE: '', REDIS_URL: '' });
-  const { host, port, admin, rateLimit, circuit } = wanted;
+  const GATEWAY_CONFIG = fileURLToPath(new URL('../gateway.yaml', import.meta.url));
+  const wanted = readConfig({ ...process.env, BACKENDS: '', BACKENDS_FILE: '', REDIS_URL: '', GATEWAY_CONFIG });
+  const { host, port, admin, rateLimit } = wanted;
   const taken: number[] = [];
-  const portOne = await portOrAny('127.0.0.1', 8081, taken);
-  const portTwo = await portOrAny('127.0.0.1', 8082, taken);
-  const children = await Promise.all([DemoChild.start('one', portOne), DemoChild.start('two', portTwo)]);
+  const children = await Promise.all(
+    BACKENDS.map(async ({ name, port: own }) => DemoChild.start(name, await portOrAny('127.0.0.1', own, taken))),
+  );
+  // The file refers to these variables.
+  for (const [index, { variable }] of BACKENDS.entries()) process.env[variable] = children[index]?.url;
   const config = {
     ...wanted,
-    backends: children.map((child) => child.url),
     port: await portOrAny(host, port, taken),
     admin: admin && { ...admin, port: await portOrAny(admin.host, admin.port, taken) },
   };
-  const gateway = await startGateway(config, { app: createApp });
+  const gateway = await startGateway(config);
   stopOnSignals(async () => {
     await gateway.close();
     await Promise.all(children.map((child) => child.stop()));
   });
   for (const child of children) void sayWhenGone(child);
   const { url, adminUrl } = gateway;
-  process.stdout.write(demoGuide({ url, adminUrl, children, taken, ...rateLimit, openMs: circuit.openMs }));
+  process.stdout.write(demoGuide({ url, adminUrl, children, taken, ...rateLimit }));
 } catch (error) {
   exitOnStartError(error);
 }
