@@ -30,8 +30,8 @@ const plain = (text: string): string =>
     .replace(/!?\[([^\]]*)\]\([^)]*\)/g, '$1')
     .replace(/\[\^\w+\]/g, '')
     .replace(/<[^>\s][^>]*>/g, ' ')
-    .replace(/\w+:\/\/[^\s|]+/g, 'X')
-    .replace(/"[^"\n]{0,60}"/g, 'X')
+    .replace(/\w+:\/\/[^\s|]+|[\w-]+\.(?:test|example)\b/g, 'X')
+    .replace(/"[^"\n]{0,120}"/g, 'X')
     .replace(/\*\*?/g, '')
     .replace(/\s+/g, ' ')
     .trim();

@@ -39,7 +39,7 @@ describe('messages between primary and workers', () => {
     });
     expect(await Promise.all([1, 2, 3].map((value) => asker.ask('double', value, 5_000)))).toEqual([2, 4, 6]);
     await expect(asker.ask('fail', undefined, 5_000)).rejects.toThrow('no luck');
-    await expect(asker.ask('unknown', undefined, 5_000)).rejects.toThrow('nobody answers "unknown"');
+    await expect(asker.ask('unknown', undefined, 5_000)).rejects.toThrow('no handler for "unknown"');
   });
 
   test('time out, fail when the other side exits, and ignore messages of others on the channel', async () => {

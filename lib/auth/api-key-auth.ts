@@ -92,7 +92,7 @@ function listProblems(list: readonly unknown[]): string[] | undefined {
       unknown
     >;
     const unknown = Object.keys(others);
-    // The problem must not repeat the value: somebody may have stored the key itself.
+    // The problem must not repeat the value: it may be the key itself.
     return [
       ...(typeof sha256 === 'string' && /^[0-9a-f]{64}$/i.test(sha256) ? [] : ['sha256 must be 64 hexadecimal digits']),
       ...(typeof consumer === 'string' && PRINTABLE.test(consumer) ? [] : ['consumer must be printable ASCII']),

@@ -22,7 +22,7 @@ export interface Refused {
   readonly challenge?: string;
 }
 
-/** Somebody else has responded already. */
+/** Another part has responded already. */
 export interface Responded {
   readonly kind: 'responded';
 }

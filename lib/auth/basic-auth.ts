@@ -45,7 +45,7 @@ const usersCheck: Check = described(
   (value) => {
     if (typeof value === 'function') return undefined;
     if (!isPlainObject(value)) return 'must be an object or a function';
-    // The value is not shown: somebody may have written the password itself.
+    // The value is not shown: it may be the password itself.
     const problems = Object.entries(value).flatMap(([name, hash]) => [
       ...(PRINTABLE.test(name) && !name.includes(':') ? [] : [`"${name}" must be printable ASCII without a colon`]),
       ...(typeof hash === 'string' && readHash(hash) !== undefined

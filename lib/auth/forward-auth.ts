@@ -159,7 +159,7 @@ function questionHeaders(exchange: Exchange, chosen: readonly string[] | undefin
 }
 
 /**
- * Services decide by headers such as `X-Original-URL` too. From a client, the gateway sends none of these, and none that an application
+ * Services decide by headers such as `X-Original-URL` too. From a client, the gateway sends none of these, and no header that an application
  * could take for one (`X_Forwarded_Uri`).
  */
 function isBelieved(name: string, { peerTrusted }: Exchange): boolean {

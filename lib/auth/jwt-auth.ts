@@ -93,7 +93,7 @@ const pem: Check = described(
       createPublicKey(value as string);
       return undefined;
     } catch {
-      // The value is not shown: somebody may have given a private key.
+      // The value is not shown: it may be a private key.
       return ['must be a public key in PEM form'];
     }
   },

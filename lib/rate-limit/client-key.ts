@@ -7,7 +7,7 @@ const UNIX_SOCKET_KEY = 'unix';
 
 /**
  * The key that a request is counted under; `undefined` when the client has already left, so that there is
- * nobody to count. A text that is no address is never a key, or whoever writes it would have keys without
+ * no client to count. A text that is no address is never a key, or a client could invent keys without
  * end: then the peer of the connection is counted, which is the proxy that passed the text on.
  */
 export function clientKey(exchange: Exchange, ipv6Subnet: number): string | undefined {

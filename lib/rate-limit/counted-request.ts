@@ -18,7 +18,7 @@ export interface LimiterContext {
   readonly name: string;
   readonly quotas: readonly Quota[];
   readonly fields: RateLimitFields;
-  /** Whether nobody is refused. */
+  /** Whether no request is rejected. */
   readonly shadow: boolean;
   readonly events: GatewayEvents;
   /** Who counts. */
@@ -51,13 +51,13 @@ export class CountedRequest implements Claim {
     this.#decision = decision;
     const { recorder, res } = this.#exchange;
     if (recorder !== undefined) this.#record(recorder, decision);
-    // Of a limit that nobody counts, nothing true can be told.
+    // A limit that is not counted has no true numbers.
     if (!this.#context.shadow && decision.quotaStates.length > 0) {
       this.#context.fields.write(res, decision.quotaStates, this.limit);
     }
   }
 
-  /** Over the limit, or nobody could count. @returns whether the request goes on all the same. */
+  /** Over the limit, or not counted. @returns whether the request goes on all the same. */
   refuse(): boolean {
     const { events, name, quotas, shadow } = this.#context;
     const exchange = this.#exchange;

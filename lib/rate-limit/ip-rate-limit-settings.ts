@@ -42,7 +42,7 @@ const redis: Check = described(
   (given) => {
     const value = typeof given === 'string' ? new RedisUrl(given) : given;
     if (!(value instanceof RedisUrl)) return redisClientProblem(value);
-    // As a list, because the value would be shown behind a single text, and is none that was given.
+    // As a list, because the value would be shown behind a single text, and the user did not give it.
     return value.problem === undefined ? undefined : [value.problem];
   },
   { type: 'string' },
@@ -101,8 +101,7 @@ export const IP_RATE_LIMIT_CHECKS: Checks<Given> = {
   events: optional(eventsCheck),
 };
 
-const ANSWER =
-  'the limiter answers 429 itself; the event "limited" tells of it, and rateLimitStore() serves rateLimit()';
+const ANSWER = 'the limiter sends 429 itself; the event "limited" reports it, and rateLimitStore() serves rateLimit()';
 const NO_RETURN = 'a request counts when it comes; skip and cost decide before that';
 
 /** Of express-rate-limit, rate-limiter-flexible and @fastify/rate-limit. */

@@ -77,7 +77,7 @@ export class LimiterMember {
       this.#madeAt,
       'WARN_EXPRESSWAY_LIMITER_PER_REQUEST',
       'rate limiters were made within a minute while requests were coming: one that is made per request has counts of its own ' +
-        'and limits nobody. Call ipRateLimit() once, where the app is put together.',
+        'and limits no client. Call ipRateLimit() once, where the app is put together.',
     );
   }
 }

@@ -26,13 +26,13 @@ export interface Decision {
   readonly allowed: boolean;
   /** Milliseconds after which the same claim would pass, if nothing else is spent meanwhile; 0 when it passed. */
   readonly retryAfterMs: number;
-  /** One for each quota, in their order; none when nobody could count, and the claim passed or not for that reason. */
+  /** One for each quota, in their order; none when the claim could not be counted. */
   readonly quotaStates: readonly QuotaState[];
 }
 
 /** Counts what clients spend, and says when it is too much. Either all quotas of a claim are charged, or none. */
 export interface Meter {
-  /** At once where nobody else has to be asked. */
+  /** At once where no other process has to be asked. */
   take(claim: Claim): Decision | Promise<Decision>;
   /** Forgets what one client has spent. */
   reset(key: string): void | Promise<void>;

@@ -4,14 +4,14 @@ import type { QuotaState } from './meter.ts';
 import type { Quota } from './quota.ts';
 
 /**
- * How clients are told of their limit: one of three drafts of draft-ietf-httpapi-ratelimit-headers, the older
+ * The headers about the limit: one of three drafts of draft-ietf-httpapi-ratelimit-headers, the older
  * `X-RateLimit-*` fields with the moment of the reset in seconds since 1970, or nothing.
  */
 export type FieldsForm = 'draft-8' | 'draft-7' | 'draft-6' | 'legacy' | 'none';
 
 export const FIELDS_FORMS: readonly FieldsForm[] = ['draft-8', 'draft-7', 'draft-6', 'legacy', 'none'];
 
-/** Writes what clients are told of their limit. */
+/** Writes the headers about the limit. */
 export interface RateLimitFields {
   /**
    * @param quotaStates One for each quota.

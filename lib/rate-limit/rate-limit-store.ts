@@ -125,7 +125,7 @@ class MeterStore implements RateLimitStore {
       : { totalHits: 1, resetTime: undefined };
   }
 
-  /** Nothing for a client that has all of its limit, or that nobody counts. */
+  /** Nothing for a client that has all of its limit, or that is not counted. */
   async get(key: string): Promise<ClientRateLimitInfo | undefined> {
     if (this.#closedWindowMs > 0 && this.#misuse === undefined) return undefined;
     const decision = await this.#take(key, 0);
@@ -198,7 +198,7 @@ function infoOf({ allowed, retryAfterMs, quotaStates }: Decision, limit: number)
 
 const { status, title } = CAUSES.limiter_unavailable;
 
-/** Nobody could count a request, and the limiter lets none pass uncounted. Express takes status and fields from it. */
+/** A request could not be counted, and the limiter lets none pass uncounted. Express takes status and fields from it. */
 export class LimiterUnavailableError extends Error {
   readonly code = 'ERR_EXPRESSWAY_LIMITER_UNAVAILABLE';
   readonly status = status;

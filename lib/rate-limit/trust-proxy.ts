@@ -3,7 +3,7 @@ import { GatewayError } from '../core/errors.ts';
 import { shownValue } from '../core/shown-value.ts';
 
 /**
- * What Express's `trust proxy` may be when limits go by address: nobody (`false`, 0), a number of proxies,
+ * What Express's `trust proxy` may be when limits go by address: no proxy (`false`, 0), a number of proxies,
  * their addresses as IPs, CIDRs or one of Express's named ranges, or a function.
  */
 export type TrustProxy = false | number | string | readonly string[] | ((address: string, hop: number) => boolean);

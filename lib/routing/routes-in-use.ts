@@ -159,7 +159,7 @@ export class RoutesInUse {
     ]);
   }
 
-  /** Closes parts when no request can need them; a moment later at least, so that whoever shows the services need not show one that is closed. */
+  /** Closes parts when no request can need them; a moment later at least, so that the status page need not show one that is closed. */
   #retire(parts: readonly Closable[]): void {
     for (const part of parts) this.#retired.add(part);
     void this.#undecided.none().then(() => {

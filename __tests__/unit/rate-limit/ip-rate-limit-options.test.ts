@@ -124,8 +124,8 @@ describe('ipRateLimit options', () => {
   test.each([
     ['max', 'use limit'],
     ['keyGenerator', 'use key'],
-    ['handler', 'the limiter answers 429 itself'],
-    ['message', 'the limiter answers 429 itself'],
+    ['handler', 'the limiter sends 429 itself'],
+    ['message', 'the limiter sends 429 itself'],
     ['store', 'use redis'],
     ['skipFailedRequests', 'a request counts when it comes'],
     ['windowMS', 'did you mean "windowMs"?'],

@@ -9,7 +9,7 @@ import { hostnameOf } from '../../routing/service-router.ts';
 import { oneLine } from '../terminal.ts';
 import { goal, routesInOrder } from './routes-table.ts';
 
-/** A request that nobody sends. */
+/** A request that is not sent. */
 export interface SampleRequest {
   readonly method: string;
   readonly scheme: string;

@@ -53,7 +53,7 @@ export class ClusterControl implements GatewayControl {
         peer.ask<readonly OperatorStateEntry[]>('operatorStates', undefined, TIMEOUT_MS),
       );
       try {
-        // Whoever is first: another one may hang, and clients wait for the new worker.
+        // The first reply counts: another worker may hang, and clients wait for the new worker.
         const states = await Promise.any(asked);
         this.#states.clear();
         for (const state of states) this.#states.set(stateKey(state), state);

@@ -35,7 +35,7 @@ const NO_SNAPSHOT: StatusSnapshot = Object.freeze({
 /** Workers see the same change at about the same time. */
 const SAME_CHANGE_MS = 5_000;
 
-/** What all workers see, as one. They tell it only while somebody watches. */
+/** What all workers see, as one. They report it only while a page is open. */
 export class ClusterFeed implements PageFeed {
   readonly #workers: () => readonly WorkerProcess[];
   readonly #problems: () => readonly GatewayProblem[];

@@ -66,7 +66,7 @@ export class ClusterMetrics {
     if (last !== undefined) this.#past = merged([this.#past, last.filter(isCount)]);
   }
 
-  /** For one scrape. A worker that does not answer holds nobody up. */
+  /** For one scrape. A worker that does not reply delays nothing. */
   async collect(): Promise<Registry> {
     const own = this.#own.getMetricsAsJSON() as Promise<unknown> as Promise<readonly MetricJson[]>;
     const asked = this.#workers()

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 
 /**
  * Variables that give workers Node's compile cache: one that follows another loads the program in half of the CPU time. The directory
- * is new and for this user alone, since whoever can write there decides what the workers run; it is removed at the end of the process. Where
+ * is new and for this user alone, since a user who can write there decides what the workers run; it is removed at the end of the process. Where
  * `NODE_COMPILE_CACHE` or `NODE_DISABLE_COMPILE_CACHE` is set, that decides.
  */
 export function compileCacheEnvironment(): NodeJS.ProcessEnv {

@@ -14,7 +14,7 @@ interface Question {
   readonly timer: NodeJS.Timeout | undefined;
 }
 
-/** Messages without `peer` are somebody else's. */
+/** Messages without `peer` are not ours. */
 interface Message {
   readonly peer: 'ask' | 'send' | 'reply';
   readonly id?: number;
@@ -23,7 +23,7 @@ interface Message {
   readonly error?: string;
 }
 
-/** Nobody answered in time. */
+/** No reply in time. */
 export class NoAnswer extends Error {}
 
 /** Questions and answers over an IPC channel. What one side says arrives in order. */
@@ -67,12 +67,12 @@ export class Peer {
     });
   }
 
-  /** Resolves when it has left this process, or cannot any more. Nobody learns whether it has arrived. */
+  /** Resolves when it has left this process, or cannot any more. It is unknown whether it has arrived. */
   send(what: string, content?: unknown): Promise<void> {
     return new Promise((resolve) => this.#send({ peer: 'send', what, content }, () => resolve(), resolve));
   }
 
-  /** Nobody will answer any more. */
+  /** No reply will come any more. */
   close(): void {
     for (const id of [...this.#questions.keys()]) this.#settle(id)?.reject(new Error('the process has ended'));
   }
@@ -93,7 +93,7 @@ export class Peer {
   async #handle(what: string, content: unknown, reply: (message: object) => void): Promise<void> {
     try {
       const handler = this.#handlers.get(what);
-      if (handler === undefined) throw new Error(`nobody answers "${what}"`);
+      if (handler === undefined) throw new Error(`no handler for "${what}"`);
       const done = handler(content as never);
       // Most are answered at once: the answer goes out in the same turn.
       reply({ content: done instanceof Promise ? await done : done });

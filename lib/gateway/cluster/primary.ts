@@ -170,7 +170,7 @@ export class Primary implements AdminView {
     peer.on('begin', async (): Promise<Beginning> => {
       await worker.placed;
       const operatorStates = await this.#control.operatorStates();
-      // Last, and nothing is waited for after it: a reload asks all those that have begun, and nobody else.
+      // Last, and nothing is waited for after it: a reload asks those that have begun, and no others.
       await this.#reload.settled();
       worker.hasBegun = true;
       return { ...this.#reload.planOf(worker), place: worker.place, operatorStates, workers: this.#config.workers };

@@ -45,7 +45,7 @@ export class WorkerProcess {
   greetedAt: number | undefined;
   /** Whether it knows what to serve with. */
   hasBegun = false;
-  /** Whether it ends because it was told to. */
+  /** Whether it ends because it was stopped. */
   isStopped = false;
   /** Its report, when it ended in order. */
   finalReport: FinalReport | undefined;
@@ -67,7 +67,7 @@ export class WorkerProcess {
     this.exited = this.#whenExited();
     this.ended = this.#whenEnded();
     this.ready = this.#whenReady();
-    // A rejection that nobody waits for must not end this process.
+    // A rejection without a handler must not end this process.
     this.ready.catch(() => {});
     this.peer.on<FinalReport>('finalReport', (words) => {
       this.finalReport = words;

@@ -11,7 +11,7 @@ import type { Beginning, Hello } from './messages.ts';
 import { type Channel, Peer } from './peer.ts';
 import { answerPrimary, finalReport } from './worker-answers.ts';
 
-/** A primary that takes longer to answer is not ours: an app of somebody else that uses `node:cluster`. */
+/** A primary that takes longer to answer is not ours: another app that uses `node:cluster`. */
 const HELLO_TIMEOUT_MS = 60_000;
 /** Only so that what was never answered is forgotten: the limiter itself waits less. */
 const COUNT_TIMEOUT_MS = 10_000;

@@ -20,7 +20,7 @@ export interface WorkersParts {
   /** Whether one more process waits to take the place of a worker that dies. */
   readonly hasSpare: boolean;
   readonly log: Logger;
-  /** What the next worker serves with, whoever it follows. */
+  /** What the next worker serves with, whichever worker it follows. */
   readonly plan: () => Plan;
   /** Gives a new process its part of the work, before it is anything else. */
   readonly created: (worker: WorkerProcess) => void;
@@ -103,7 +103,7 @@ export class Workers {
       const next = this.#fork(place, plan);
       await next.ready;
       if (index === 0) firstIsUp();
-      // Not the one of before, when that crashed meanwhile; or nobody yet.
+      // Not the one of before, when that crashed meanwhile; or no worker yet.
       const old = place.worker;
       clearTimeout(place.timer);
       this.#keep(place, next);
@@ -215,11 +215,11 @@ export class Workers {
     return code === 0 || !hasBegun;
   }
 
-  /** Whoever has said nothing for too long does nothing any more either. */
+  /** A worker that is silent for too long hangs. */
   #look(): void {
     const now = Date.now();
     const { hangTimeoutMs, log } = this.#parts;
-    // This process itself stood still, or the whole machine: nobody could be heard.
+    // This process itself stood still, or the whole machine: no worker could be heard.
     const stoodStill = now - this.#lookedAt > 3 * LOOK_EVERY_MS || now < this.#lookedAt;
     this.#lookedAt = now;
     const { process: spare } = this.#spare;

@@ -6,7 +6,7 @@ import type { RouteCounts } from './route-counts.ts';
 import type { RouteRow } from './status-snapshot.ts';
 import type { StatusRoute, StatusRouter } from './status-sources.ts';
 
-/** Routes that are shown: more would be much to send each second, and nobody reads them. */
+/** Routes that are shown: more would be much to send each second, and too many to read. */
 const MOST_ROUTES = 200;
 
 /** What is not in any route, when there are routes. */

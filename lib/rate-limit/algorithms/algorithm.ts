@@ -15,7 +15,7 @@ export class ClientRecord {
   }
 }
 
-/** Opens a store for Redis that somebody else maintains. It knows one quota, no cost, no secret for keys and no leases. */
+/** Opens a store for Redis that another package maintains. It knows one quota, no cost, no secret for keys and no leases. */
 export type OpenStore = (send: Send, prefix: string, quota: Quota) => SharedMeter;
 
 /**

@@ -12,7 +12,7 @@ export interface CountedMeterParts {
   /** Milliseconds that one question may take. */
   readonly timeoutMs: number;
   readonly missRule: MissRule;
-  /** Decides while nobody answers. */
+  /** Decides while no process replies. */
   readonly fallback: Fallback;
   readonly onModeChange: ModeListener;
 }

@@ -14,7 +14,7 @@ export interface CountedLimiter {
 
 /** A claim, the cost of claims that wait for it, and what is wished for later ones; `null` is the limiter's own limit. */
 export type TakeQuestion = readonly ['take', key: string, cost: number, limit: number | null, ahead: AheadWish];
-/** What was spent while nobody counted: units for each quota. */
+/** What was spent uncounted: units for each quota. */
 export type ChargeQuestion = readonly ['charge', key: string, limit: number | null, units: readonly number[]];
 export type ResetQuestion = readonly ['reset', key: string];
 
@@ -36,7 +36,7 @@ export type CounterAnswer = readonly (RoundTrip | null)[];
 
 /** The way from a limiter to the process that counts for it. */
 export interface CounterLink {
-  /** Processes that may ask there: each keeps to its part of the limits while nobody answers. */
+  /** Processes that may ask there: each keeps to its part of the limits while it does not reply. */
   readonly processes: number;
   /**
    * Brings a question to `limiterCounter().answer()` of the other process, and what it gave back. May take its time, and may

@@ -14,7 +14,7 @@ const MOST_EXTENSIONS = 3;
  * The result of `work`, or a `DeadlineError` after `ms` milliseconds. Neither Redis client nor
  * express-rate-limit limits how long a store may take.
  *
- * `work` goes on behind a missed deadline: `onLate` is told when it succeeds after all. A failure that comes
+ * `work` goes on behind a missed deadline: `onLate` is called when it succeeds after all. A failure that comes
  * after the deadline says nothing new and is dropped.
  */
 export function withDeadline<T>(work: Promise<T>, ms: number, onLate: () => void): Promise<T> {

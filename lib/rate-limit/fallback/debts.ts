@@ -5,7 +5,7 @@ import { type Quota, shareOf } from '../quota.ts';
 
 /** About 25 MB, were it ever full. A debt that is forgotten lets its client have so much more, once. */
 const MOST_DEBTS = 100_000;
-/** Clients that the store is told of at the same time, so that traffic does not queue behind them. */
+/** Clients that are reported to the store at the same time, so that traffic does not queue behind them. */
 const AT_ONCE = 16;
 
 interface Account {
@@ -18,15 +18,15 @@ interface Account {
 
 type Charge = (debt: Debt) => Promise<void>;
 
-/** What this gateway let pass while the store was away. The store is told when it is back, each client on its own. */
+/** What this gateway let pass while the store was away. The store gets it when it is back, client by client. */
 export class Debts {
   readonly #algorithm: Algorithm;
   readonly #quotas: readonly Quota[];
   #gateways = 1;
   readonly #accounts = new Map<string, Account>();
-  /** Whether the store may have lost what it had counted; until it was told of everybody. */
+  /** Whether the store may have lost what it had counted; until it has all clients. */
   #restores = false;
-  /** Clients of whom the store is being told. */
+  /** Clients that are being reported to the store. */
   readonly #underWay = new Map<string, Promise<void>>();
 
   constructor(algorithm: Algorithm, quotas: readonly Quota[]) {
@@ -106,7 +106,7 @@ export class Debts {
     return paying;
   }
 
-  /** Whether nobody has forgotten the client since. */
+  /** Whether the client was not forgotten since. */
   #ended(key: string, paying: Promise<void>): boolean {
     return this.#underWay.get(key) === paying && this.#underWay.delete(key);
   }

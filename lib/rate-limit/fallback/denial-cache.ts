@@ -9,16 +9,16 @@ interface Denial {
   readonly at: number;
   readonly retryAfterMs: number;
   readonly quotaStates: readonly QuotaState[];
-  /** When somebody was refused last; 0 if nobody was. */
+  /** When a request was last rejected; 0 if none was. */
   toldAt: number;
 }
 
 /**
  * What Redis has refused, and until when it is bound to refuse it again: time is all that makes a claim pass that did
- * not, so nobody needs to be asked. Other costs and other limits are other questions.
+ * not, so Redis need not be asked. Other costs and other limits are other questions.
  *
  * What it cannot know is that another gateway had the client forgotten, or that Redis lost its counts: then it holds for
- * as long as the client was told to wait, at most.
+ * as long as the client's wait, at most.
  */
 export class DenialCache {
   readonly #denials = new RecentMap<Denial>(MOST_DENIALS);
@@ -42,7 +42,7 @@ export class DenialCache {
     const elapsed = now - denial.at;
     // The first part is for a clock that was set back.
     if (elapsed < 0 || elapsed >= denial.retryAfterMs) {
-      // Who was told of it says more of a client than that it is over.
+      // A client that got the denial is more than over its limit.
       if (denial.toldAt === 0) this.#denials.delete(key);
       return undefined;
     }

@@ -11,26 +11,26 @@ export const ON_STORE_ERROR: readonly OnStoreError[] = ['local', 'open', 'closed
 /** Decides in place of a shared store that fails, at once. */
 export interface Fallback {
   readonly mode: LimiterMode;
-  /** What it let pass and the store has to be told of; nothing where nobody counts. */
+  /** What it let pass and must report to the store; nothing where it does not count. */
   readonly debts: Debts | undefined;
   /** @param waitMs Milliseconds until the store is asked again, as far as anybody knows. */
   take(claim: Claim, waitMs: number): Decision;
-  /** The store was not told of a claim that was decided here, and will have to be. */
+  /** A claim that was decided here, and must be reported to the store. */
   owe(claim: Claim, allowed: boolean): void;
   /** Remembers what the store has just said of a client. */
   learn(claim: Claim, decision: Decision): void;
-  /** Is told how many gateways share the limits. */
+  /** Sets how many gateways share the limits. */
   shareWith(gateways: number): void;
   reset(key: string): void;
 }
 
-/** What clients are told to wait at least, and at most (they may be back much sooner than a pause in our asking ends). */
+/** Bounds of `Retry-After` (Redis may be back much sooner than our pause ends). */
 const LEAST_WAIT_MS = 1_000;
 const MOST_WAIT_MS = 5_000;
 
 const PASSED: Decision = Object.freeze({ allowed: true, retryAfterMs: 0, quotaStates: Object.freeze([]) });
 
-/** Lets everybody pass, and counts nobody. */
+/** Lets all requests pass, uncounted. */
 export class OpenFallback implements Fallback {
   readonly mode: LimiterMode = 'open';
   readonly debts = undefined;

@@ -18,7 +18,7 @@ export interface GuardedStoreParts {
   readonly onModeChange: ModeListener;
   /** Sees to it that the store is tried after so many milliseconds; a later call takes the place of an earlier one. */
   readonly tryIn: (waitMs: number) => void;
-  /** Is told of the error that starts a pause. */
+  /** Called with the error that starts a pause. */
   readonly onPause?: (error: Error) => void;
 }
 
@@ -56,7 +56,7 @@ export class GuardedStore {
     return this.#closed;
   }
 
-  /** No change of mode is told any more, and no trial asked for. */
+  /** No change of mode is reported any more, and no trial asked for. */
   close(): void {
     this.#closed = true;
   }
@@ -132,7 +132,7 @@ export class GuardedStore {
   /**
    * Of a trial that has just begun: it decides whether the store is asked from now on.
    *
-   * @param onTold Is called when the store was told of all that passed without it.
+   * @param onTold Called when the store has all that passed without it.
    */
   decide(trial: Promise<unknown>, onTold?: () => void): void {
     const { era } = this.#skip;
@@ -157,7 +157,7 @@ export class GuardedStore {
     else this.watch(debts.payAll(this.#charge).then(onTold));
   }
 
-  /** Nobody can be asked: the fallback decides, whatever the store breaker says. */
+  /** The store cannot be asked: the fallback decides, whatever the store breaker says. */
   lost(error: Error | undefined): void {
     this.#become(this.#fallback.mode, error);
   }

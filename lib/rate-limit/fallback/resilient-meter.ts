@@ -107,7 +107,7 @@ export class ResilientMeter implements LimiterMeter {
       clearTimeout(timer);
       timer = setTimeout(resolve, HEARD_AFTER_MS);
     };
-    // What is wrong with Redis is told as a change of mode.
+    // A change of mode reports what is wrong with Redis.
     this.#started.promise.then(heard, resolve);
     await promise;
     clearTimeout(timer);
@@ -118,7 +118,7 @@ export class ResilientMeter implements LimiterMeter {
     return this.#guarded.reset(key);
   }
 
-  /** Ends the connection when Redis was told, or had the time of one call. */
+  /** Ends the connection when Redis has the debts, or had the time of one call. */
   close(): void | Promise<void> {
     if (this.#guarded.closed) return;
     this.#guarded.close();
@@ -144,14 +144,14 @@ export class ResilientMeter implements LimiterMeter {
   }
 
   #due(): void {
-    // Others hear of this gateway when Redis was told what it has let pass.
+    // Others hear of this gateway when Redis has what it let pass.
     if (!this.#link.ready || this.#gate !== undefined) return;
     if (this.#guarded.skipping) {
       if (!this.#try()) this.#guarded.awaitTrial();
       return;
     }
     this.#guarded.watch(this.#beat());
-    // Those that a lone error has left; and those of a connection that broke while it was told of them.
+    // Those that a lone error has left; and those of a connection that broke meanwhile.
     this.#guarded.payDebts();
   }
 
@@ -212,7 +212,7 @@ export class ResilientMeter implements LimiterMeter {
   }
 
   /**
-   * Other gateways hear that this one is back when Redis was told what it has let pass.
+   * Other gateways hear that this one is back when Redis has what it let pass.
    *
    * @param timed What the deadline is: a new connection may take its time, a trial must be as quick as a request.
    */

@@ -7,7 +7,7 @@ export interface LeasingMeterParts {
   readonly store: RoundTripStore;
   readonly leases: LeaseTable;
   readonly denials: DenialCache;
-  /** Milliseconds after which nobody waits for a decision any more. */
+  /** Milliseconds after which no request waits for a decision any more. */
   readonly timeoutMs: number;
 }
 

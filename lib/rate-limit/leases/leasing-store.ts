@@ -36,7 +36,7 @@ export class LeasingStore implements RoundTripStore {
   /** The least that a client may spend at once. */
   readonly #limit: number;
 
-  /** @param share The part of what remains that may be charged for claims that nobody has made yet. */
+  /** @param share The part of what remains that may be charged for future claims. */
   constructor(parts: RedisMeterParts, share: number) {
     this.#meter = new RedisMeter(parts, parts.scripts.lease);
     this.#script = parts.scripts.lease;

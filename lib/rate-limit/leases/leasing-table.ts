@@ -3,7 +3,7 @@ import { RecentMap } from '../recent-map.ts';
 import type { Grant } from './grant.ts';
 import { type Due, msUntil, notYet } from './grant.ts';
 
-/** About 40 MB, were it ever full. A lease that is forgotten early is quota that nobody can spend. */
+/** About 40 MB, were it ever full. A lease that is forgotten early is lost quota. */
 const MOST_LEASES = 100_000;
 
 /** How much more a client gets that has used up what it got: with 4, a gateway learns in three trips what it needs. */

@@ -1,7 +1,7 @@
 import { ClientRecord } from '../algorithms/algorithm.ts';
 import { ownCopy } from '../client-key.ts';
 
-/** So many parts are there at most: each one grows, and is thrown away, in a moment nobody notices. */
+/** So many parts are there at most: each one grows, and is thrown away, in a moment. */
 const MOST_SHARDS = 128;
 const LEAST_KEYS_PER_SHARD = 64;
 /** Old records that are looked at to make room for one new client. */
@@ -9,7 +9,7 @@ const LOOKS = 8;
 
 /**
  * The records of many clients, at most `maxKeys`. Each shard has two generations: the older one is dropped whole
- * when everything in it that nobody asked for meanwhile has lost its meaning.
+ * when everything in it that was not used meanwhile has lost its meaning.
  *
  * When a shard is full of clients that still matter, those keep their records, and all new ones share one: they
  * limit each other until there is room, and whoever makes up clients without end gains no more than one limit per shard.
@@ -17,7 +17,7 @@ const LOOKS = 8;
 export class ClientTable {
   readonly #shards: Shard[];
   readonly #mask: number;
-  // Nobody outside can choose clients that all fall into one shard.
+  // No attacker can choose clients that all fall into one shard.
   readonly #seed = Math.floor(Math.random() * 2 ** 31);
 
   constructor(lifetimeMs: number, maxKeys: number, onFull: () => void) {

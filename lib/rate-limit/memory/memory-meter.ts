@@ -10,7 +10,7 @@ export interface MemoryMeterParts {
   readonly quotas: readonly Quota[];
   /** The most clients that are told apart. */
   readonly maxKeys: number;
-  /** Is told once, when there are more. */
+  /** Called once, when there are more. */
   readonly onFull: () => void;
 }
 
@@ -91,7 +91,7 @@ export class MemoryMeter implements LimiterMeter {
     });
   }
 
-  /** Charges what was spent while nobody counted, for each quota, as far as it fits. */
+  /** Charges what was spent uncounted, for each quota, as far as it fits. */
   charge(claim: Claim, units: readonly number[], now: number): void {
     for (let i = 0; i < this.#quotas.length; i++) {
       const quota = this.#quotaOf(claim, i);

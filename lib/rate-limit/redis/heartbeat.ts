@@ -48,7 +48,7 @@ export interface HeartbeatParts {
   readonly send: Send;
   /** What the limiter's keys in Redis start with. */
   readonly prefix: string;
-  /** Is told when the next beat is due, from `start()` to `stop()`. */
+  /** Called when the next beat is due, from `start()` to `stop()`. */
   readonly onDue: () => void;
 }
 
@@ -61,7 +61,7 @@ export class Heartbeat {
   #timer: NodeJS.Timeout | undefined;
   #hurriesUntil = 0;
   #hasBeaten = false;
-  /** Counts of the last TTL, as far as none that came later is higher; the highest is the first. */
+  /** Counts of the last TTL, without those that a later one exceeds; the highest is the first. */
   #counts: { readonly at: number; readonly gateways: number }[] = [];
 
   constructor({ send, prefix, onDue }: HeartbeatParts) {

@@ -15,7 +15,7 @@ export interface RedisConnection {
   readonly readyEvents: readonly string[];
   /** Emitted with an error; without a listener, node-redis ends the process. */
   readonly errorEvents: readonly string[];
-  /** Whether somebody has connected it, or is about to. */
+  /** Whether it is connected, or about to be. */
   readonly open: boolean;
   /** Whether a command would be sent at once, to one node at least. */
   readonly ready: boolean;

@@ -10,7 +10,7 @@ import { RedisUrl } from './redis-address.ts';
 import type { RedisClient } from './redis-client.ts';
 import { connectionOf, type RedisConnection } from './redis-connection.ts';
 
-/** Is told when the connection comes and goes. */
+/** Hears when the connection comes and goes. */
 export interface LinkObserver {
   up(): void;
   down(error: Error): void;
@@ -61,7 +61,7 @@ export class RedisLink {
     return this.#connection.send(args, key);
   }
 
-  /** Connects a client that was handed in and that nobody has connected so far. */
+  /** Connects a client that was passed in and is not connected yet. */
   wake(): void {
     if (!this.#asleep) return;
     this.#asleep = false;
@@ -123,7 +123,7 @@ export class RedisLink {
   }
 
   /**
-   * A cluster connects to every node that it was told of, and waits for all: for ever, where one has died and another
+   * A cluster connects to every node that it knows, and waits for all: for ever, where one has died and another
    * has its slots by now. So it asks anew.
    */
   #watchStart(url: RedisUrl, client: OwnRedisClient, importPackage: ImportRedis): void {
@@ -136,7 +136,7 @@ export class RedisLink {
     this.#start.unref();
   }
 
-  /** Clusters and Sentinels give up when nobody answers, or soon after. */
+  /** Clusters and Sentinels give up when no node replies, or soon after. */
   async #connect(connection: RedisConnection): Promise<void> {
     try {
       await connection.client.connect();
