@@ -36,6 +36,8 @@ export interface Plan {
 export interface Hello {
   /** Whether it has to wait for a place. */
   readonly isSpare: boolean;
+  /** Whether it will need the package `redis`. */
+  readonly usesRedis: boolean;
 }
 
 /** What a worker asks next: `begin`. A spare process is answered when it gets a place. */

@@ -165,7 +165,7 @@ export class Primary implements AdminView {
       worker.greetedAt = Date.now();
       const isSpare = worker.place === 0;
       if (isSpare) this.#log.debug({ pid: worker.pid }, 'spare process waits for a place');
-      return { isSpare };
+      return { isSpare, usesRedis: this.#config.redisUrl !== undefined };
     });
     peer.on('begin', async (): Promise<Beginning> => {
       await worker.placed;

@@ -52,7 +52,9 @@ export async function runWorker(app: AppFactory): Promise<void> {
 /** @returns nothing when it failed, and the primary knows why. */
 async function start(app: AppFactory, primary: Peer, lines: LogOutput): Promise<Gateway | undefined> {
   try {
-    const { isSpare } = await primary.ask<Hello>('hello', undefined, HELLO_TIMEOUT_MS);
+    const { isSpare, usesRedis } = await primary.ask<Hello>('hello', undefined, HELLO_TIMEOUT_MS);
+    // It takes some 0.1 s of processor time, which this process has. Where the package is missing, the start says so.
+    if (isSpare && usesRedis) await import('redis').catch(() => {});
     // Node would write the cache at the end of the process only. It takes some 50 ms, which this process has.
     if (isSpare) flushCompileCache();
     // A spare process waits here until a worker dies.
