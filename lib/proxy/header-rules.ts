@@ -60,22 +60,22 @@ export const headerRules: Check = group<HeaderRules, HeaderRules>(
 /** A value, and the facts that it asks for. */
 export type Template = (exchange: Exchange) => string;
 
-const FACTS: Readonly<Record<string, Template>> = {
-  clientAddress: ({ clientAddress }) => clientAddress ?? '',
-  consumer: ({ consumer }) => consumer?.name ?? '',
-  plan: ({ consumer }) => consumer?.plan ?? '',
-  route: ({ route }) => route ?? '',
-  service: ({ proxy }) => proxy ?? '',
-  host: ({ req }) => req.headers.host ?? '',
-  scheme: ({ scheme }) => scheme,
-  requestId: ({ res }) => String(res.getHeader('x-request-id') ?? ''),
-};
+const FACTS: ReadonlyMap<string, Template> = new Map<string, Template>([
+  ['clientAddress', ({ clientAddress }) => clientAddress ?? ''],
+  ['consumer', ({ consumer }) => consumer?.name ?? ''],
+  ['plan', ({ consumer }) => consumer?.plan ?? ''],
+  ['route', ({ route }) => route ?? ''],
+  ['service', ({ proxy }) => proxy ?? ''],
+  ['host', ({ req }) => req.headers.host ?? ''],
+  ['scheme', ({ scheme }) => scheme],
+  ['requestId', ({ res }) => String(res.getHeader('x-request-id') ?? '')],
+]);
 
 const FACT = /\{(\w+)\}/g;
 
 function template(value: string): Template {
   if (!value.includes('{')) return () => value;
-  return (exchange) => value.replaceAll(FACT, (whole, name: string) => sendable(FACTS[name]?.(exchange) ?? whole));
+  return (exchange) => value.replaceAll(FACT, (whole, name: string) => sendable(FACTS.get(name)?.(exchange) ?? whole));
 }
 
 /** A fact such as the name of a consumer may have characters that no header can hold. */
@@ -93,7 +93,7 @@ export const templates = (
 export function unknownFacts({ set = {}, add = {} }: HeaderRules): string[] {
   return [...Object.values(set), ...Object.values(add)]
     .flatMap((value) => [...value.matchAll(FACT)].map(([, name]) => name as string))
-    .filter((name) => !Object.hasOwn(FACTS, name));
+    .filter((name) => !FACTS.has(name));
 }
 
 /** Applies rules to the headers of a request. */

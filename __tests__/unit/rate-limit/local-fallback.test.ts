@@ -155,6 +155,16 @@ test('what is owed of a client begins with what the store had counted', async ()
   expect(await owed()).toEqual([['shared', 1]]);
 });
 
+test('of a bucket that the store may have lost, each gateway tells what all have spent', async () => {
+  const fallback = fallbackOf(tokenBucket, 10);
+  fallback.shareWith(3);
+  fallback.owe(claim, fallback.take(claim).allowed);
+  fallback.debts.restore();
+  const leasts: unknown[] = [];
+  await fallback.debts.payAll(async ({ owed }) => void leasts.push(owed[0]?.least));
+  expect(leasts).toEqual([3]);
+});
+
 describe('what a store has told of a client', () => {
   const quota = { limit: 10, windowMs: 1_000, burst: 10 };
   const open = (algorithm: Algorithm) =>

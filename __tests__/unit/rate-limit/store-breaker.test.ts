@@ -167,6 +167,20 @@ describe('StoreBreaker', () => {
     expect(fail('silent')).toBe(true);
   });
 
+  test('while it skips, no call counts as a success, and a trial that nobody needed changes nothing', () => {
+    fail('silent');
+    expect([rule.succeeded(rule.era), rule.skipping]).toEqual([false, true]);
+    rule.trialSucceeded(rule.era);
+    const { era } = rule;
+    expect([rule.trialSucceeded(era), rule.era]).toEqual([true, era]);
+  });
+
+  test('starts with a short pause again once the store is known to be back', () => {
+    pausesOf(Array(4).fill('silent'));
+    rule.end();
+    expect([rule.skipping, ...pausesOf(['silent'])]).toEqual([false, 1_000]);
+  });
+
   test('says that a trial that is overdue needs no wait', () => {
     fail('silent');
     expect([rule.waitMs(now + FIRST_PAUSE_MS), rule.waitMs(now + FIRST_PAUSE_MS + 5_000)]).toEqual([0, 0]);
