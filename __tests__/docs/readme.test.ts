@@ -27,6 +27,11 @@ describe('README.md', () => {
 describe('decisions', () => {
   const decisions = readdirSync(join(ROOT, 'docs/decisions')).filter((name) => /^\d{4}-/.test(name));
 
+  test('are all in the index', () => {
+    const index = readPage('docs/decisions/README.md');
+    expect(decisions.filter((name) => !index.includes(`](${name})`))).toEqual([]);
+  });
+
   test.each(decisions)('%s has 60 lines at most', (name) => {
     expect(readPage(`docs/decisions/${name}`).trimEnd().split('\n').length).toBeLessThanOrEqual(60);
   });

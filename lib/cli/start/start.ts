@@ -16,7 +16,7 @@ yaml with GATEWAY_CONFIG.
   --host <address>       where to listen, default 0.0.0.0: every IPv4 address of this machine
   --limit <limit>        requests per window and client, default 100/1m (units: ms, s, m, h, d)
   --redis <url>          shares the limits between gateways, like redis://localhost:6379
-  --trust-proxy <list>   proxies in front that may name the client: how many, or their addresses; default nobody
+  --trust-proxy <list>   proxies in front that may name the client: how many, or their addresses; default none
   --health-path <path>   asks each backend for it, like /healthz; default no checks
   --admin-port <n>       of the admin listener on 127.0.0.1, default 9090; '' for none
   --access-log <format>  a line per request: json, common or combined; default off

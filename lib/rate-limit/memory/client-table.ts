@@ -12,7 +12,7 @@ const LOOKS = 8;
  * when everything in it that was not used meanwhile has lost its meaning.
  *
  * When a shard is full of clients that still matter, those keep their records, and all new ones share one: they
- * limit each other until there is room, and whoever makes up clients without end gains no more than one limit per shard.
+ * limit each other until there is room, and an attacker who invents clients without end gains no more than one limit per shard.
  */
 export class ClientTable {
   readonly #shards: Shard[];
