@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from '@jest/globals';
 import { readConfig } from '../../lib/gateway/config/config.ts';
-import type { LogLevel } from '../../lib/gateway/config/sections/operation.ts';
+import type { LogLevel } from '../../lib/gateway/config/sections/operation-variables.ts';
 import { startGateway } from '../../lib/gateway/gateway.ts';
 import { createLogger } from '../../lib/gateway/logging/logger.ts';
 import { ask } from './ask.ts';

@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
 import { type Exchange, GatewayEvents } from 'expressway';
-import type { LogLevel } from '../../lib/gateway/config/sections/operation.ts';
+import type { LogLevel } from '../../lib/gateway/config/sections/operation-variables.ts';
 import { logEvents } from '../../lib/gateway/logging/event-log.ts';
 import { createLogger } from '../../lib/gateway/logging/logger.ts';
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { LOG_LEVELS, type LogLevel } from '../../lib/gateway/config/sections/operation.ts';
+import { LOG_LEVELS, type LogLevel } from '../../lib/gateway/config/sections/operation-variables.ts';
 import { createLogger } from '../../lib/gateway/logging/logger.ts';
 
 function linesAt(level: LogLevel): string[] {

@@ -12,8 +12,8 @@ import { InFlightCaps } from '../../lib/proxy/in-flight-caps.ts';
 import { Via } from '../../lib/proxy/request/forwarding-headers.ts';
 import { RequestBody } from '../../lib/proxy/request/request-body.ts';
 import { RequestCaps } from '../../lib/proxy/request-caps.ts';
+import { AllConnections } from '../../lib/proxy/transport/all-connections.ts';
 import { BackendConnections } from '../../lib/proxy/transport/backend-connections.ts';
-import { Connections } from '../../lib/proxy/transport/connections.ts';
 import { Tunnels } from '../../lib/proxy/tunnel/tunnels.ts';
 import { Watchdog } from '../../lib/proxy/watchdog.ts';
 import { Cleanup } from '../support/gateway.ts';
@@ -73,7 +73,7 @@ const POINTS: readonly Point[] = [
   [BackendPool.prototype, 'select'],
   [Backend.prototype, 'acquire'],
   [BackendChoice.prototype, 'take'],
-  [Connections.prototype, 'to'],
+  [AllConnections.prototype, 'to'],
   [BackendConnections.prototype, 'dispatch'],
   [Watchdog.prototype, 'watch'],
 ];

@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { roundRobinProxy, undiciTransport } from 'expressway';
 import { createProxyMiddleware, type Options, type RequestHandler } from 'http-proxy-middleware';
-import { Connections } from '../../lib/proxy/transport/connections.ts';
+import { AllConnections } from '../../lib/proxy/transport/all-connections.ts';
 import { certificate } from '../support/certificate.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { mockDateOnly } from '../support/mock-date.ts';
@@ -63,7 +63,7 @@ describe('connections to the targets of a router', () => {
 
   test('an origin is dropped with its last connection, except those of a pool', () => {
     for (const forgetIdle of [true, false]) {
-      const connections = new Connections({ connectTimeoutMs: 1_000, forgetIdle });
+      const connections = new AllConnections({ connectTimeoutMs: 1_000, forgetIdle });
       const to = (port: number) => {
         const origin = `http://10.0.0.1:${port}`;
         return connections.to({ identity: origin, origin });

@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { readdirSync, readFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from '@jest/globals';
 import { cycles, type Import, importsBelow } from '../support/import-graph.ts';
@@ -117,6 +117,14 @@ describe('layers', () => {
       edges.map((edge) => ({ from: edge[0] as string, to: edge[1] as string, isType: true }));
     expect(cycles(graph('ab', 'bc', 'ac', 'dc'))).toEqual([]);
     expect(cycles(graph('ab', 'ba', 'bc', 'cd', 'de', 'ec', 'ff'))).toEqual([['c', 'd', 'e'], ['a', 'b'], ['f']]);
+  });
+
+  test('no two files of lib share a name, save for index.ts', () => {
+    const names = readdirSync(join(root, 'lib'), { recursive: true, encoding: 'utf8' })
+      .filter((path) => path.endsWith('.ts'))
+      .map((path) => basename(path));
+    const twice = names.filter((name, index) => names.indexOf(name) !== index && name !== 'index.ts');
+    expect(twice).toEqual([]);
   });
 
   test('lib/testing imports only Node and lib/core, and nothing in lib imports it', () => {

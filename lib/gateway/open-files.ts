@@ -1,5 +1,5 @@
 import type { Config } from './config/config.ts';
-import { DEFAULT_MAX_CONNECTIONS } from './config/sections/requests.ts';
+import { DEFAULT_MAX_CONNECTIONS } from './config/sections/request-variables.ts';
 import type { Logger } from './logging/logger.ts';
 
 /** What Node itself, listeners, log, name servers and Redis have open: 22 files at rest, and a few now and then. */

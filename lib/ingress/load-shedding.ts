@@ -14,10 +14,10 @@ import {
 } from '../core/options.ts';
 import type { Rejected } from '../core/outcome.ts';
 import { reject } from '../core/reject.ts';
-import { Admission, PRIORITIES, type Priority } from './admission.ts';
 import { LoopSampler } from './loop-sampler.ts';
+import { PRIORITIES, type Priority, SheddingGate } from './shedding-gate.ts';
 
-export type { Priority } from './admission.ts';
+export type { Priority } from './shedding-gate.ts';
 
 /** Options of {@link loadShedding}. */
 export interface LoadSheddingOptions {
@@ -116,7 +116,7 @@ export function loadShedding(given?: LoadSheddingOptions): LoadShedding {
 class LoadShedder implements ExchangeObserver {
   readonly #options: LoadSheddingOptions & typeof loadSheddingDefaults;
   readonly #events: GatewayEvents;
-  readonly #admission: Admission;
+  readonly #gate: SheddingGate;
   readonly #outcome: Rejected;
   readonly #sampler = new LoopSampler();
   #inProgress = 0;
@@ -131,7 +131,7 @@ class LoadShedder implements ExchangeObserver {
   constructor(options: LoadSheddingOptions & typeof loadSheddingDefaults, events: GatewayEvents) {
     this.#options = options;
     this.#events = events;
-    this.#admission = new Admission(options);
+    this.#gate = new SheddingGate(options);
     this.#outcome = Object.freeze({ kind: 'rejected', cause: 'load_shed', retryAfterMs: options.retryAfterMs });
   }
 
@@ -140,7 +140,7 @@ class LoadShedder implements ExchangeObserver {
     this.#idle = 0;
     if (this.#timer === undefined && this.#options.maxDelayMs > 0) this.#begin(exchange);
     const priority = this.#priorityOf(exchange);
-    if (this.#admission.admits(priority) && this.#hasPlace(priority)) {
+    if (this.#gate.admits(priority) && this.#hasPlace(priority)) {
       this.#inProgress += 1;
       exchange.observe(this);
       return true;
@@ -157,7 +157,7 @@ class LoadShedder implements ExchangeObserver {
   status(): LoadSheddingStatus {
     return {
       isShedding: this.#isShedding,
-      share: this.#admission.share,
+      share: this.#gate.share,
       delayMs: this.#delayMs,
       inProgress: this.#inProgress,
       rejected: this.#rejected,
@@ -192,7 +192,7 @@ class LoadShedder implements ExchangeObserver {
   #sample(): void {
     const now = Date.now();
     this.#delayMs = Math.max(0, now - this.#dueAt);
-    this.#admission.sample(this.#sampler.take(this.#delayMs, now));
+    this.#gate.sample(this.#sampler.take(this.#delayMs, now));
     this.#tell();
     this.#idle += 1;
     this.#timer = undefined;
@@ -200,7 +200,7 @@ class LoadShedder implements ExchangeObserver {
   }
 
   #tell(): void {
-    const isShedding = this.#admission.share < 1;
+    const isShedding = this.#gate.share < 1;
     if (isShedding === this.#isShedding) return;
     this.#isShedding = isShedding;
     this.#events.emit('loadSheddingChange', { isShedding, delayMs: this.#delayMs });

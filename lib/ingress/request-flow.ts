@@ -2,8 +2,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { RejectionCause } from '../core/outcome.ts';
+import type { ConnectionWatcher } from './client-connections.ts';
 import { type ConnectionResponses, responseOn } from './connection-responses.ts';
-import type { ConnectionWatcher } from './connections.ts';
 import { SharedReadBuffer } from './shared-read-buffer.ts';
 
 const kFlow = Symbol('expressway.requestFlow');

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
+import type { ConnectionWatcher } from './client-connections.ts';
 import { type ConnectionResponses, responseOn } from './connection-responses.ts';
-import type { ConnectionWatcher } from './connections.ts';
 import type { HardenServerSettings } from './harden-server-options.ts';
 
 /** How far a client has come at the last look. */

@@ -17,9 +17,9 @@ import {
 } from './response/response-head.ts';
 import { ScopedHandler } from './response/scoped-handler.ts';
 import { endsConnection } from './response/trailers.ts';
+import { bytesReadBefore } from './transport/all-connections.ts';
 import type { BackendConnections, RequestConnection } from './transport/backend-connections.ts';
 import { asksForConnection, authenticatesConnection } from './transport/bound-connections.ts';
-import { bytesReadBefore } from './transport/connections.ts';
 import { failureCause, isRefusedRequest, shortageOutcome } from './transport/failure.ts';
 import type { Watchdog, Watched } from './watchdog.ts';
 

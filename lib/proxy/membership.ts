@@ -4,13 +4,13 @@ import { type BackendSource, Discovery, type DiscoveryObserver } from '../backen
 import type { ResolvedDnsOptions } from '../backends/discovery/discovery-options.ts';
 import { GatewayError } from '../core/errors.ts';
 import type { GatewayEvents } from '../core/events.ts';
-import type { Connections } from './transport/connections.ts';
+import type { AllConnections } from './transport/all-connections.ts';
 
 /** What a change of membership concerns. */
 export interface MembershipParts {
   readonly pool: BackendPool;
   readonly health: { membershipChanged(change: MembershipChange): void };
-  readonly connections: Connections;
+  readonly connections: AllConnections;
   readonly tunnels: { cut(backend: Backend): void };
   /** Requests that wait for a backend. */
   readonly queue: { advance(): void } | undefined;

@@ -20,7 +20,7 @@ import { type RequestHeadRules, requestHeadRules } from './request/request-head.
 import { type ResponseOptions, ResponseRules } from './response/response-rules.ts';
 import { RetryBudget } from './retry/retry-budget.ts';
 import type { RetryOptions, RetrySettings } from './retry/retry-rules.ts';
-import { Connections } from './transport/connections.ts';
+import { AllConnections } from './transport/all-connections.ts';
 import { ResourceShortages } from './transport/failure.ts';
 import { Tunnels } from './tunnel/tunnels.ts';
 import { Watchdog } from './watchdog.ts';
@@ -40,7 +40,7 @@ export interface ProxyParts {
   readonly pool: BackendPool;
   readonly membership: Membership;
   readonly health: PoolHealth;
-  readonly connections: Connections;
+  readonly connections: AllConnections;
   readonly tunnels: Tunnels;
   readonly watchdog: Watchdog;
   readonly timeouts: AttemptTimeouts;
@@ -72,7 +72,7 @@ export function proxyParts(settings: ProxySettings): ProxyParts {
   const policy = selectionPolicy(settings.loadBalancing);
   const pool = new BackendPool(policy, backendMaker(settings, policy, freed));
   const health = new PoolHealth(settings, Math.max(circuit.openMs, circuit.maxOpenMs), pool, events, freed);
-  const connections = new Connections(settings);
+  const connections = new AllConnections(settings);
   const shortestMs = Math.min(tunnel.idleTimeoutMs || tunnel.closeTimeoutMs, tunnel.closeTimeoutMs);
   const watchdog = new Watchdog(Math.min(responseTimeoutMs, idleTimeoutMs, shortestMs));
   const tunnels = new Tunnels(tunnel, watchdog);

@@ -15,7 +15,7 @@ import { warnOfOpenPrefixes } from './request/path-filter.ts';
 import { KeptBody, type ReadBody, readBody } from './request/read-body.ts';
 import { containListeners } from './response/contain-throws.ts';
 import { sendHeadExactly } from './response/exact-head.ts';
-import { Connections } from './transport/connections.ts';
+import { AllConnections } from './transport/all-connections.ts';
 import { Watchdog } from './watchdog.ts';
 
 /** Options of {@link undiciTransport}. */
@@ -118,7 +118,7 @@ export function undiciTransport<
       defaults,
       checks,
     );
-    const connections = new Connections({ ...timeouts, forgetIdle: true });
+    const connections = new AllConnections({ ...timeouts, forgetIdle: true });
     const watchdog = new Watchdog(Math.min(timeouts.responseTimeoutMs, timeouts.idleTimeoutMs));
     const { web: native, close } = proxyServer;
     const byDefault = listenersByDefault(hpmOptions);

@@ -13,7 +13,7 @@ import type { Claim, Decision, Meter, QuotaState } from './meter.ts';
 import type { Quota } from './quota.ts';
 import type { RateLimitFields } from './rate-limit-fields.ts';
 
-/** What all admissions of one limiter have in common. */
+/** What all requests of one limiter have in common. */
 export interface LimiterContext {
   readonly name: string;
   readonly quotas: readonly Quota[];

@@ -1,7 +1,6 @@
 import '../core/supported-node.ts';
 
 export { type AdvanceTimeOptions, advanceTime, flushIo, type Tick } from './advance-time.ts';
-export { type BackendOptions, type Plan, type ReceivedRequest, ScriptedBackend, startBackend } from './backend.ts';
 export {
   type AnswerOptions,
   answer,
@@ -18,4 +17,11 @@ export {
 } from './behaviour.ts';
 export { eventually } from './eventually.ts';
 export { RedisSwitch, type RedisSwitchOptions, startRedisSwitch } from './redis-switch.ts';
+export {
+  type BackendOptions,
+  type Plan,
+  type ReceivedRequest,
+  ScriptedBackend,
+  startBackend,
+} from './scripted-backend.ts';
 export { TcpRelay } from './tcp-relay.ts';

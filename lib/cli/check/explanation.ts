@@ -49,7 +49,7 @@ export function explained(declaration: Declaration, request: SampleRequest, env:
   if (taken === undefined) {
     return written(heading, [...globalLimit(env), ['no route', '404 no_route']], others, false);
   }
-  const lines: Line[] = [['route', routeName(taken)], ...globalLimit(env), ...admission(taken, declaration)];
+  const lines: Line[] = [['route', routeName(taken)], ...globalLimit(env), ...mustPass(taken, declaration)];
   lines.push(...forwarding(taken, declaration, request, normal));
   return written(heading, lines, others, true);
 }
@@ -73,7 +73,7 @@ function globalLimit(env: NodeJS.ProcessEnv): Line[] {
 }
 
 /** What must let the request pass, in order. */
-function admission(route: RouteOptions, { rateLimits = {}, authentication = {} }: Declaration): Line[] {
+function mustPass(route: RouteOptions, { rateLimits = {}, authentication = {} }: Declaration): Line[] {
   const { allow, deny, circuit, cors, maxInFlight = 0, maxInFlightPerClient = 0 } = route;
   const limits = [route.rateLimit ?? []].flat().map((one) => {
     if (typeof one !== 'string') return limitLine(one);

@@ -23,11 +23,11 @@ export interface PageState extends StatusSnapshot {
 
 /** Each is a connection and some CPU; a wall of screens needs no more. */
 const MOST = 16;
-/** A viewer who has not taken this much gets nothing more until it has: the next value is whole all the same. */
+/** A page that has not read this much gets nothing more until it has: the next value is whole all the same. */
 const MAX_WAITING_BYTES = 256 * 1024;
 const RETRY_MS = 2_000;
 
-/** Those who look at the page: server-sent events. Each text is made once for all of them. */
+/** The open status pages: server-sent events. Each text is made once for all of them. */
 export class PageConnections {
   readonly #feed: Pick<PageFeed, 'watch'>;
   readonly #stateOf: (snapshot: StatusSnapshot) => PageState;
@@ -45,7 +45,7 @@ export class PageConnections {
   add(res: ServerResponse): void {
     if (this.#all.size >= MOST) {
       res.setHeader('Retry-After', '10');
-      sendProblem(res, 503, 'Too many viewers', `Only ${MOST} may watch at a time.`);
+      sendProblem(res, 503, 'Too many open status pages', `At most ${MOST} status pages may be open at a time.`);
       return;
     }
     res.writeHead(200, { 'Content-Type': 'text/event-stream' });

@@ -1,14 +1,14 @@
 import { StartError } from '../start-error.ts';
-import { type BackendsConfig, backends } from './sections/backends.ts';
-import { type ClientsConfig, clients } from './sections/clients.ts';
-import { type ForwardingConfig, forwarding } from './sections/forwarding.ts';
-import { type HealthConfig, health } from './sections/health.ts';
-import { type ListenerConfig, listener } from './sections/listener.ts';
-import { type LoadBalancingConfig, loadBalancing } from './sections/load-balancing.ts';
-import { type OperationConfig, operation } from './sections/operation.ts';
-import { type RateLimitConfig, rateLimit } from './sections/rate-limit.ts';
-import { type RequestsConfig, requests } from './sections/requests.ts';
-import { type ServicesConfig, services } from './sections/services.ts';
+import { type BackendsConfig, backends } from './sections/backend-variables.ts';
+import { type ClientsConfig, clients } from './sections/client-variables.ts';
+import { type ForwardingConfig, forwarding } from './sections/forwarding-variables.ts';
+import { type HealthConfig, health } from './sections/health-variables.ts';
+import { type ListenerConfig, listener } from './sections/listener-variables.ts';
+import { type LoadBalancingConfig, loadBalancing } from './sections/load-balancing-variables.ts';
+import { type OperationConfig, operation } from './sections/operation-variables.ts';
+import { type RateLimitConfig, rateLimit } from './sections/rate-limit-variables.ts';
+import { type RequestsConfig, requests } from './sections/request-variables.ts';
+import { type ServicesConfig, services } from './sections/service-variables.ts';
 import type { Section, Variables } from './variable.ts';
 
 /** What the variables of the environment say. */

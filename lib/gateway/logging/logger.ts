@@ -1,5 +1,5 @@
 import { type Logger as PinoLogger, pino } from 'pino';
-import type { LogLevel } from '../config/sections/operation.ts';
+import type { LogLevel } from '../config/sections/operation-variables.ts';
 
 /** pino, and where its lines go: for lines that are JSON already. */
 export type Logger = PinoLogger & { readonly lines: { write(line: string): void } };

@@ -3,8 +3,8 @@ import { buildConnector, Client } from 'undici';
 import type { Backend } from '../../backends/backend.ts';
 import type { Probe, ProbeAnswer, ProbeOptions } from '../../backends/health/health-check.ts';
 import type { TryConnection } from '../../backends/health/return-watch.ts';
+import { backendConnector } from './all-connections.ts';
 import { type BackendTlsOptions, connectorTls } from './backend-tls.ts';
-import { backendConnector } from './connections.ts';
 import { failureCause } from './failure.ts';
 
 /** Bytes of a response body that a check reads. */

@@ -54,7 +54,7 @@ export class Tunnels {
     return problem;
   }
 
-  /** Ends an admission. A request that was not admitted is ignored. */
+  /** Ends what `enter()` began. A request that was not admitted is ignored. */
   leave(exchange: Exchange): void {
     const client = this.#admitted.get(exchange);
     if (this.#admitted.delete(exchange)) this.#caps.leave(client);

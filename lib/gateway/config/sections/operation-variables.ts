@@ -1,6 +1,6 @@
 import type { AccessLogFormat } from '../../../index.ts';
 import { decimal, list, oneOf, onOrOff, optional, port, secret, section } from '../variable.ts';
-import { host } from './listener.ts';
+import { host } from './listener-variables.ts';
 
 /** From nothing to everything. */
 export const LOG_LEVELS = ['silent', 'error', 'warn', 'info', 'debug'] as const;

@@ -2,7 +2,7 @@ import { Resolver } from 'node:dns';
 import { assertBackends, type BackendOptions, OptionsError } from '../../../index.ts';
 import type { BackendTlsFiles } from '../tls-files.ts';
 import { durationMs, file, got, ofOneService, optional, section } from '../variable.ts';
-import { pair } from './listener.ts';
+import { pair } from './listener-variables.ts';
 
 export interface BackendsConfig {
   /** Origins, like `http://localhost:8081`, and names that are looked up. */

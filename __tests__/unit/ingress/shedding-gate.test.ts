@@ -1,18 +1,18 @@
 import { describe, expect, test } from '@jest/globals';
-import { Admission, type LoopSample, type Priority } from '../../../lib/ingress/admission.ts';
+import { type LoopSample, type Priority, SheddingGate } from '../../../lib/ingress/shedding-gate.ts';
 
 const BOUNDS = { maxDelayMs: 100, intervalMs: 100 };
 /** An event loop that is late, and busy with requests. */
 const LATE: Omit<LoopSample, 'now'> = { delayMs: 200, idleShare: 0, turns: 1, cpuMs: 200, acceptDelayMs: 0 };
 
 /** Takes a sample every 50 ms, each after some requests. */
-function admissionAfter(samples: number, sample: Partial<LoopSample>, requests = 20): Admission {
-  const admission = new Admission(BOUNDS);
+function gateAfter(samples: number, sample: Partial<LoopSample>, requests = 20): SheddingGate {
+  const gate = new SheddingGate(BOUNDS);
   for (let at = 0; at < samples; at += 1) {
-    for (let n = 0; n < requests; n += 1) admission.admits('normal');
-    admission.sample({ ...LATE, ...sample, now: at * 50 });
+    for (let n = 0; n < requests; n += 1) gate.admits('normal');
+    gate.sample({ ...LATE, ...sample, now: at * 50 });
   }
-  return admission;
+  return gate;
 }
 
 test.each<[string, number, Partial<LoopSample>, number]>([
@@ -25,51 +25,51 @@ test.each<[string, number, Partial<LoopSample>, number]>([
   ['connections that wait for a short time', 100, { delayMs: 0, acceptDelayMs: 100 }, 20],
   ['connections that wait, and time to spare', 100, { acceptDelayMs: 500, idleShare: 0.5 }, 20],
 ])('%s: all are let in', (_name, samples, sample, requests) => {
-  expect(admissionAfter(samples, sample, requests).share).toBe(1);
+  expect(gateAfter(samples, sample, requests).share).toBe(1);
 });
 
 test.each<[string, Partial<LoopSample>]>([
   ['late for the interval', {}],
   ['connections that wait, one at a time', { delayMs: 0, acceptDelayMs: 200, cpuMs: 1 }],
 ])('%s: fewer and fewer are let in, down to 5 %%', (_name, sample) => {
-  const shares = [4, 8, 16, 200].map((samples) => admissionAfter(samples, sample).share);
+  const shares = [4, 8, 16, 200].map((samples) => gateAfter(samples, sample).share);
   expect(shares).toEqual([...shares].sort((a, b) => b - a));
   expect(shares[0]).toBeLessThan(1);
   expect(shares.at(-1)).toBe(0.05);
 });
 
 test('the more it is late, the faster the share falls', () => {
-  expect(admissionAfter(4, { delayMs: 1_000 }).share).toBeLessThan(admissionAfter(4, { delayMs: 110 }).share);
+  expect(gateAfter(4, { delayMs: 1_000 }).share).toBeLessThan(gateAfter(4, { delayMs: 110 }).share);
 });
 
 test('all are let in again 2 s after the last late sample', () => {
-  const admission = admissionAfter(200, {});
-  for (let at = 0; at <= 2_000; at += 20) admission.sample({ ...LATE, delayMs: 0, now: 10_000 + at });
-  expect(admission.share).toBe(1);
+  const gate = gateAfter(200, {});
+  for (let at = 0; at <= 2_000; at += 20) gate.sample({ ...LATE, delayMs: 0, now: 10_000 + at });
+  expect(gate.share).toBe(1);
 });
 
 test('a clock that is set does no harm', () => {
-  const admission = admissionAfter(200, {});
-  admission.sample({ ...LATE, delayMs: 0, now: 1e12 });
-  expect(admission.share).toBeLessThan(0.2);
+  const gate = gateAfter(200, {});
+  gate.sample({ ...LATE, delayMs: 0, now: 1e12 });
+  expect(gate.share).toBeLessThan(0.2);
   for (let at = 0; at < 10; at += 1) {
-    for (let n = 0; n < 20; n += 1) admission.admits('normal');
-    admission.sample({ ...LATE, now: at * 50 });
+    for (let n = 0; n < 20; n += 1) gate.admits('normal');
+    gate.sample({ ...LATE, now: at * 50 });
   }
-  expect(admission.share).toBe(0.05);
+  expect(gate.share).toBe(0.05);
 });
 
 /** What is let in of each kind, while a share of about 0.05 to 0.6 of 100 requests per sample is. */
 function admitted(samples: number, arriving: Record<Priority, number>): Record<Priority, number> {
-  const admission = new Admission(BOUNDS);
+  const gate = new SheddingGate(BOUNDS);
   const counts = { high: 0, normal: 0, low: 0 };
   for (let at = 0; at < samples + 20; at += 1) {
     for (const [priority, count] of Object.entries(arriving) as [Priority, number][])
-      for (let n = 0; n < count; n += 1) if (admission.admits(priority) && at >= samples) counts[priority] += 1;
+      for (let n = 0; n < count; n += 1) if (gate.admits(priority) && at >= samples) counts[priority] += 1;
     // Late until the share is wanted, then just in time: the clock stands still, so that the share does.
-    admission.sample({
+    gate.sample({
       ...LATE,
-      delayMs: at >= samples ? 0 : admission.share === 1 ? 101 : 70,
+      delayMs: at >= samples ? 0 : gate.share === 1 ? 101 : 70,
       now: Math.min(at, samples) * 50,
     });
   }
@@ -92,14 +92,14 @@ describe('an event loop whose turn takes as long as the requests that came durin
   const REJECTION_COST = 0.2;
 
   /** @returns what was served, as a part of the capacity, and the longest turn of the last seconds. */
-  function simulate(admission: Admission, load: number, forMs: number, from: number) {
+  function simulate(gate: SheddingGate, load: number, forMs: number, from: number) {
     let [now, turnMs, served, longest] = [from, 1, 0, 0];
     let [sampledAt, turns] = [from, 0];
     const countFrom = from + forMs / 2;
     while (now < from + forMs) {
       const arrived = load * CAPACITY_PER_MS * turnMs;
       let admittedNow = 0;
-      for (let n = 0; n < arrived; n += 1) admittedNow += admission.admits('normal') ? 1 : 0;
+      for (let n = 0; n < arrived; n += 1) admittedNow += gate.admits('normal') ? 1 : 0;
       const rejected = arrived - admittedNow;
       const workMs = (admittedNow + rejected * REJECTION_COST) / CAPACITY_PER_MS;
       turnMs = Math.max(1, workMs);
@@ -111,7 +111,7 @@ describe('an event loop whose turn takes as long as the requests that came durin
       }
       if (now - sampledAt >= 10) {
         const elapsed = now - sampledAt;
-        admission.sample({
+        gate.sample({
           delayMs: Math.max(0, elapsed - 10),
           idleShare: Math.max(0, 1 - load),
           turns,
@@ -130,16 +130,16 @@ describe('an event loop whose turn takes as long as the requests that came durin
     [1.5, 0.7],
     [2, 0.6],
   ])('at %d times the capacity it serves %d of the capacity, with turns below 125 ms', (load, least) => {
-    const { goodput, longest } = simulate(new Admission(BOUNDS), load, 20_000, 0);
+    const { goodput, longest } = simulate(new SheddingGate(BOUNDS), load, 20_000, 0);
     expect(goodput).toBeGreaterThanOrEqual(least);
     expect(longest).toBeLessThan(125);
   });
 
   test('2 s after an overload it rejects nothing', () => {
-    const admission = new Admission(BOUNDS);
-    const { now } = simulate(admission, 3, 10_000, 0);
-    expect(admission.share).toBeLessThan(1);
-    simulate(admission, 0.5, 2_000, now);
-    expect(admission.share).toBe(1);
+    const gate = new SheddingGate(BOUNDS);
+    const { now } = simulate(gate, 3, 10_000, 0);
+    expect(gate.share).toBeLessThan(1);
+    simulate(gate, 0.5, 2_000, now);
+    expect(gate.share).toBe(1);
   });
 });

@@ -20,7 +20,7 @@ export interface LoopSample {
   readonly now: number;
 }
 
-export interface AdmissionBounds {
+export interface SheddingBounds {
   readonly maxDelayMs: number;
   readonly intervalMs: number;
 }
@@ -50,8 +50,8 @@ const MEMORY = 0.8;
  * overload only when it stays above `maxDelayMs` for `intervalMs`. Then the share of admitted requests falls until it does not. Important
  * requests get their part of that share first, as in DAGOR (Zhou et al., 2018).
  */
-export class Admission {
-  readonly #bounds: AdmissionBounds;
+export class SheddingGate {
+  readonly #bounds: SheddingBounds;
   #share = 1;
   /** When the delay rose above the bound, or the share was last lowered for it. */
   #aboveSince: number | undefined;
@@ -65,7 +65,7 @@ export class Admission {
   /** Parts of a request that add up to whole ones: a random choice would let in more at some times than at others. */
   readonly #due: Record<Priority, number> = { high: 0, normal: 0, low: 0 };
 
-  constructor(bounds: AdmissionBounds) {
+  constructor(bounds: SheddingBounds) {
     this.#bounds = bounds;
   }
 

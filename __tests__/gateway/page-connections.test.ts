@@ -76,7 +76,7 @@ function heard(res: IncomingMessage): { text: string } {
 }
 
 describe('/events', () => {
-  test('sends the state at once, then each snapshot, and takes no snapshots without viewers', async () => {
+  test('sends the state at once, then each snapshot, and takes no snapshots without open pages', async () => {
     const res = await view();
     expect(res.headers['content-type']).toBe('text/event-stream');
     const said = heard(res);
@@ -89,12 +89,12 @@ describe('/events', () => {
     await until(() => feed.watchers.size === 0);
   });
 
-  test('shares one snapshot between all viewers, of which it accepts sixteen', async () => {
+  test('shares one snapshot between all open pages, of which it accepts sixteen', async () => {
     const all = await Promise.all(Array.from({ length: 16 }, view));
     for (const res of all) heard(res);
     expect(feed.watchers.size).toBe(1);
     const refused = await ask(`${url}/events`);
-    expect(refused).toMatchObject({ status: 503, json: { title: 'Too many viewers' } });
+    expect(refused).toMatchObject({ status: 503, json: { title: 'Too many open status pages' } });
     expect(refused.headers['retry-after']).toBe('10');
     const before = feed.asked;
     feed.tell();
@@ -104,7 +104,7 @@ describe('/events', () => {
     for (const res of all) res.destroy();
   });
 
-  test('bounds the memory for a viewer that does not read, and sends it the latest state when it reads again', async () => {
+  test('bounds the memory for a page that does not read, and sends it the latest state when it reads again', async () => {
     const res = await view();
     res.on('error', () => {});
     res.pause();

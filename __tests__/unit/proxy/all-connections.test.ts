@@ -1,7 +1,7 @@
 import { createServer } from 'node:https';
 import { Socket } from 'node:net';
 import { afterEach, expect, test } from '@jest/globals';
-import { Connections, type Destination } from '../../../lib/proxy/transport/connections.ts';
+import { AllConnections, type Destination } from '../../../lib/proxy/transport/all-connections.ts';
 import { certificate } from '../../support/certificate.ts';
 import { Cleanup } from '../../support/gateway.ts';
 import { listen } from '../../support/servers.ts';
@@ -15,7 +15,7 @@ test('backends at one address that prove different names share no connection, wh
     accepted += 1;
   });
   const { port } = cleanup.add(await listen(() => {}, server as never));
-  const connections = cleanup.add(new Connections({ connectTimeoutMs: 1_000, tls: { ca: certificate.cert } }));
+  const connections = cleanup.add(new AllConnections({ connectTimeoutMs: 1_000, tls: { ca: certificate.cert } }));
   const client = new Socket();
   const origin = `https://127.0.0.1:${port}`;
   const right: Destination = { identity: `${origin} api.test`, origin, serverName: 'api.test' };

@@ -43,7 +43,7 @@ export interface Destination {
 }
 
 /** The connections to all backends. */
-export class Connections {
+export class AllConnections {
   /** By identity. */
   readonly #current = new Map<string, BackendConnections>();
   /** Those to backends that left, until their requests have ended. */
