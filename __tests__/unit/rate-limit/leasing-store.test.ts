@@ -69,7 +69,7 @@ test('a limit of the request own, and the burst, count where they are the least'
 });
 
 test('reads what Redis says of each quota', async () => {
-  expect(await storeOf(0.25).store.take(claim, 0, 7)).toEqual({
+  expect(await storeOf(0.25).store.take(claim, 0, 7)).toStrictEqual({
     decision: {
       allowed: true,
       retryAfterMs: 40_000,

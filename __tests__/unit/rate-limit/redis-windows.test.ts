@@ -55,10 +55,17 @@ describe('fixed windows in Redis', () => {
   test.each<[number, number, object]>([
     [2, 900, { remaining: 1, resetMs: 900 }],
     [9, 900, { remaining: 0, resetMs: 900 }],
+    [1, 900, { remaining: 2, resetMs: 900 }],
     [0, -2, { remaining: 3, resetMs: 0 }],
+    [0, 900, { remaining: 3, resetMs: 0 }],
+    [Number.NaN, 900, { remaining: 3, resetMs: 0 }],
   ])('a claim that costs nothing only looks: %d hits', async (hits, ttl, state) => {
     const { windows } = windowsOf(() => [hits, ttl]);
     expect(await windows.take({ ...claim, cost: 0 })).toEqual({ allowed: true, retryAfterMs: 0, quotaStates: [state] });
+  });
+
+  test.each([[[0, 900]], [['x', 900]], [[1, 'x']], [['x', 'x']]])('the reply %j is no count', async (reply) => {
+    await expect(windowsOf(() => reply).windows.take(claim)).rejects.toThrow('Redis gave no count');
   });
 
   test('a script that is lost again and again is loaded three times at most', async () => {
