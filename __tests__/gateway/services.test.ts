@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import express from 'express';
 import { stringify } from 'yaml';
+import { describeWithRedis } from '../support/redis.ts';
 import { ask } from './ask.ts';
 import { SteadyLoad } from './clusters.ts';
 import { closeAll, openBackend, openGateway } from './gateways.ts';
@@ -170,6 +171,20 @@ describe('a gateway with GATEWAY_CONFIG', () => {
     write((await twoServices()).declared);
     const opening = openGateway([], { GATEWAY_CONFIG: path }, () => ({ app: express() }));
     await expect(opening).rejects.toThrow(/GATEWAY_CONFIG: this app has no service router/);
+  });
+});
+
+describeWithRedis('limits of routes with REDIS_URL', (redis) => {
+  test('are counted together by all gateways', async () => {
+    const { declared } = await twoServices();
+    const [first, second] = declared.routes;
+    write({ ...declared, routes: [{ ...first, rateLimit: '5/1h' }, second] });
+    const env = { RATE_LIMIT: 'off', REDIS_URL: redis.url, RATE_LIMIT_STORE_TIMEOUT_MS: '5000' };
+    const [one, two] = [await open(env), await open(env)];
+    const statuses: number[] = [];
+    for (let i = 0; i < 4; i += 1) for (const { url } of [one, two]) statuses.push((await ask(`${url}/users`)).status);
+    expect(statuses.filter((status) => status === 200)).toHaveLength(5);
+    expect((await ask(`${two.url}/shop`)).status).toBe(200);
   });
 });
 
