@@ -7,6 +7,7 @@ import { type ChildProcess, type ChildProcessByStdio, spawn } from 'node:child_p
 import { once } from 'node:events';
 import { Agent, get } from 'node:http';
 import { createServer } from 'node:net';
+import { loadavg } from 'node:os';
 import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 
@@ -197,21 +198,34 @@ async function load(urls: readonly string[], durationMs: number, burst: number):
   return times.sort((a, b) => a - b);
 }
 
-/** How many passed in each window. */
-function perWindow(algorithm: Algorithm, moments: readonly number[], first: number): number[] {
+type Passed = GatewayReport['passed'][number];
+
+/**
+ * How far a bucket was overdrawn, by the window in which that showed. Each request was decided between the moment it came and the
+ * moment its decision was known. So what both came and was decided between two moments is at most a full bucket, and what was refilled between them.
+ */
+function overdrawn(passed: readonly Passed[], first: number): number[] {
   const counts: number[] = [];
-  if (algorithm === 'token-bucket') {
-    // A bucket has no windows. What counts is how far it was overdrawn at the worst moment of each.
-    let left = LIMIT;
-    let at = first;
-    for (const moment of moments) {
-      left = Math.min(LIMIT, left + ((moment - at) * LIMIT) / WINDOW_MS) - 1;
-      at = moment;
-      const index = Math.floor((moment - first) / WINDOW_MS);
-      counts[index] = Math.max(counts[index] ?? 0, Math.round(LIMIT - left));
+  const byDecision = passed.toSorted((a, b) => a[1] - b[1]);
+  for (const [start] of passed) {
+    let count = 0;
+    for (const [came, decided] of byDecision) {
+      if (came < start) continue;
+      count++;
+      const index = Math.floor((decided - first) / WINDOW_MS);
+      const spent = Math.round(count - ((decided - start) * LIMIT) / WINDOW_MS);
+      counts[index] = Math.max(counts[index] ?? 0, spent);
     }
-    return counts;
   }
+  return counts;
+}
+
+/** How many passed in each window. */
+function perWindow(algorithm: Algorithm, passed: readonly Passed[]): number[] {
+  const moments = passed.map(([came]) => came).sort((a, b) => a - b);
+  const first = moments[0] as number;
+  if (algorithm === 'token-bucket') return overdrawn(passed, first);
+  const counts: number[] = [];
   if (algorithm === 'sliding-window') {
     for (const moment of moments) {
       const index = Math.floor((moment - first) / WINDOW_MS);
@@ -247,11 +261,10 @@ async function run(name: string, algorithm: Algorithm): Promise<boolean> {
     redis.signal('SIGCONT');
     await trouble;
     const reports = await Promise.all(gateways.map((gateway) => gateway.end()));
-    // What is decided cannot have been decided before: by the later moment, a token was there.
-    const moment = algorithm === 'token-bucket' ? 1 : 0;
-    const moments = reports.flatMap(({ passed }) => passed.map((one) => one[moment])).sort((a, b) => a - b);
-    const first = Math.min(...reports.flatMap(({ passed }) => passed.map(([came]) => came)));
-    const counts = perWindow(algorithm, moments, first);
+    const counts = perWindow(
+      algorithm,
+      reports.flatMap(({ passed }) => passed),
+    );
     const highest = Math.max(...counts);
     const isFine = highest <= most;
     const line = {
@@ -262,6 +275,8 @@ async function run(name: string, algorithm: Algorithm): Promise<boolean> {
       windows: counts.join(' '),
       gatewayMs: Math.round(Math.max(...reports.map(({ longest }) => longest))),
       p99: Math.round(times[Math.floor(times.length * 0.99)] as number),
+      gateways: reports.map(({ passed }) => passed.length).join(' '),
+      load: Number(loadavg()[0]?.toFixed(1)),
       modes: reports.map(({ modes }) => modes.length).join(' '),
     };
     process.stdout.write(`${isFine ? 'ok  ' : 'OVER'} ${JSON.stringify(line)}\n`);

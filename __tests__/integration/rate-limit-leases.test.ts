@@ -29,7 +29,7 @@ class Gateway {
     const scripts = ALGORITHMS[name].redis as AlgorithmScripts;
     const parts = { send, scripts, quotas, prefix, clock: () => Date.now() };
     const store = new LeasingStore(parts, share);
-    this.#meter = new LeasingMeter({ store, leases: this.leases, denials: this.#denials, timeoutMs: 60_000 });
+    this.#meter = new LeasingMeter({ store, leases: this.leases, denials: this.#denials });
   }
 
   async take(claim: Claim): Promise<Decision> {

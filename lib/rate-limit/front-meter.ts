@@ -10,11 +10,16 @@ import type { Claim, Decision, LimiterMeter } from './meter.ts';
 export class FrontMeter implements LimiterMeter {
   readonly #meter: LimiterMeter;
   readonly #denials: DenialCache;
-  readonly #leases: LeaseTable;
+  readonly #leases: LeaseTable | undefined;
   readonly #sharedMode: LimiterMode;
 
   /** @param sharedMode The mode of the meter while the shared store decides. */
-  constructor(meter: LimiterMeter, denials: DenialCache, leases: LeaseTable, sharedMode: LimiterMode = 'redis') {
+  constructor(
+    meter: LimiterMeter,
+    denials: DenialCache,
+    leases: LeaseTable | undefined,
+    sharedMode: LimiterMode = 'redis',
+  ) {
     this.#sharedMode = sharedMode;
     this.#meter = meter;
     this.#denials = denials;
@@ -31,15 +36,18 @@ export class FrontMeter implements LimiterMeter {
 
   take(claim: Claim): Decision | Promise<Decision> {
     const leases = this.#leases;
-    const now = Date.now();
-    const leased = leases.spend(claim, now);
-    if (leased !== undefined) return leases.told(claim, leased, now);
+    if (leases !== undefined) {
+      const now = Date.now();
+      const leased = leases.spend(claim, now);
+      if (leased !== undefined) return leases.told(claim, leased, now);
+    }
     if (this.#denials.size > 0 && this.#meter.mode === this.#sharedMode) {
-      const denied = this.#denials.find(claim, now);
+      const denied = this.#denials.find(claim, Date.now());
       if (denied !== undefined) return denied;
     }
     const asked = this.#meter.take(claim);
-    return asked instanceof Promise ? asked.then((decision) => leases.told(claim, decision, Date.now())) : asked;
+    if (leases === undefined || !(asked instanceof Promise)) return asked;
+    return asked.then((decision) => leases.told(claim, decision, Date.now()));
   }
 
   async ready(): Promise<void> {
@@ -48,7 +56,7 @@ export class FrontMeter implements LimiterMeter {
 
   reset(key: string): void | Promise<void> {
     this.#denials.forget();
-    this.#leases.forget(key);
+    this.#leases?.forget(key);
     return this.#meter.reset(key);
   }
 

@@ -52,12 +52,22 @@ export interface LimiterMeter extends Meter {
 /** Is called once per change, with the error that caused it, if one did. */
 export type ModeListener = (from: LimiterMode, to: LimiterMode, error: Error | undefined) => void;
 
+/** A request that waits for a decision of the shared store. */
+export interface Wait {
+  /** What the fallback decided when the store's time was over. */
+  decided: Decision | undefined;
+}
+
 /** A meter that all gateways share, for one era of the connection: after a failure it is made anew. */
 export interface SharedMeter extends Meter {
   /** Settles when the store is known to work, or not. */
   readonly loaded: Promise<void>;
-  /** Rejects when the store fails; has no deadline. */
-  take(claim: Claim): Promise<Decision>;
+  /**
+   * Rejects when the store fails, or when it was not told of a claim that was decided meanwhile; has no deadline.
+   *
+   * @param wait For a request that does not wait for ever.
+   */
+  take(claim: Claim, wait?: Wait): Promise<Decision>;
   /** Charges what was spent while the store was away, as far as it fits. */
   charge(debt: Debt): Promise<void>;
   reset(key: string): Promise<void>;

@@ -4,7 +4,7 @@ import { AlgorithmScripts } from './algorithms/algorithm-scripts.ts';
 import { ALGORITHMS, type AlgorithmName } from './algorithms/registry.ts';
 import { CountedMeter } from './cluster/counted-meter.ts';
 import type { CounterLink } from './cluster/counter-question.ts';
-import { CounterStore } from './cluster/counter-store.ts';
+import { CounterMeter, CounterStore } from './cluster/counter-store.ts';
 import { Debts } from './fallback/debts.ts';
 import { DenialCache, RememberingMeter } from './fallback/denial-cache.ts';
 import type { Fallback, OnStoreError } from './fallback/fallback.ts';
@@ -12,6 +12,7 @@ import { ClosedFallback, LocalFallback, OpenFallback } from './fallback/fallback
 import { ResilientMeter } from './fallback/resilient-meter.ts';
 import type { MissRule } from './fallback/store-breaker.ts';
 import { FrontMeter } from './front-meter.ts';
+import { GroupingMeter } from './leases/grouping-meter.ts';
 import { LeasingMeter } from './leases/leasing-meter.ts';
 import type { LeaseOptions } from './leases/leasing-store.ts';
 import { LeasingStore, leaseShare } from './leases/leasing-store.ts';
@@ -21,6 +22,7 @@ import type { LimiterMeter, ModeListener, Send, SharedMeter } from './meter.ts';
 import type { Quota } from './quota.ts';
 import type { RedisUrl } from './redis/redis-address.ts';
 import type { RedisClient } from './redis/redis-client.ts';
+import { RedisMeter } from './redis/redis-meter.ts';
 
 export interface LimiterMeterSettings {
   readonly algorithm: AlgorithmName;
@@ -89,7 +91,10 @@ function countedMeter(settings: LimiterMeterSettings, link: CounterLink, onModeC
   const denials = new DenialCache();
   const leases = leaseTable(settings);
   const store = new CounterStore(link, { name, algorithm, quotas, maxKeys, share: leaseShare(lease) });
-  const shared = new LeasingMeter({ store, leases, denials, timeoutMs });
+  const shared =
+    leases === undefined
+      ? new RememberingMeter(new GroupingMeter({ store, single: new CounterMeter(store) }), denials)
+      : new LeasingMeter({ store, leases, denials });
   const fallback = fallbackOf(settings);
   fallback.shareWith(link.processes);
   return new FrontMeter(
@@ -122,24 +127,23 @@ function memoryMeter(settings: LimiterMeterSettings): MemoryMeter {
 }
 
 function sharedMeter(
-  { algorithm, quotas, prefix, keySecret, lease, storeTimeoutMs: timeoutMs }: LimiterMeterSettings,
+  { algorithm, quotas, prefix, keySecret, lease }: LimiterMeterSettings,
   send: Send,
   denials: DenialCache,
-  leases: LeaseTable,
+  leases: LeaseTable | undefined,
 ): SharedMeter {
   const { redis } = ALGORITHMS[algorithm];
   if (!(redis instanceof AlgorithmScripts))
     return new RememberingMeter(redis(send, prefix, quotas[0] as Quota), denials);
-  const store = new LeasingStore({ send, scripts: redis, quotas, prefix, keySecret }, leaseShare(lease));
-  return new LeasingMeter({ store, leases, denials, timeoutMs });
+  const parts = { send, scripts: redis, quotas, prefix, keySecret };
+  const store = new LeasingStore(parts, leaseShare(lease));
+  if (leases !== undefined) return new LeasingMeter({ store, leases, denials });
+  return new RememberingMeter(new GroupingMeter({ store, single: new RedisMeter(parts) }), denials);
 }
 
-/**
- * What is charged ahead. Without the option `lease`, that is only what requests that wait already will cost.
- *
- * A share of a bucket fades as fast as the bucket is refilled; one of a window is gone with it.
- */
-function leaseTable({ algorithm, quotas }: LimiterMeterSettings): LeaseTable {
+/** A share of a bucket fades as fast as the bucket is refilled; one of a window is gone with it. */
+function leaseTable({ algorithm, quotas, lease }: LimiterMeterSettings): LeaseTable | undefined {
+  if (lease === undefined || lease === false) return undefined;
   if (!ALGORITHMS[algorithm].isRefilled) return new LeaseTable(() => undefined);
   return new LeaseTable((own) => Math.max(...quotas.map(({ limit, windowMs }) => (own ?? limit) / windowMs)));
 }

@@ -1,7 +1,16 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import { DeadlineError, withDeadline } from '../../../lib/rate-limit/fallback/deadline.ts';
+import {
+  DeadlineError,
+  type Turn,
+  Turns,
+  withDeadline as withDeadlineOf,
+} from '../../../lib/rate-limit/fallback/deadline.ts';
 
 describe('withDeadline', () => {
+  /** Of a question that was sent at once. */
+  const withDeadline = <T>(work: Promise<T>, ms: number, onLate: () => void): Promise<T> =>
+    withDeadlineOf(work, ms, { endedAt: Date.now() }, onLate);
+
   beforeEach(() => {
     jest.useFakeTimers();
   });
@@ -71,6 +80,36 @@ describe('withDeadline', () => {
     jest.setSystemTime(Date.now() + 9);
     await jest.advanceTimersByTimeAsync(51);
     expect(other.mock.calls).toMatchObject([[{ name: 'DeadlineError' }]]);
+  });
+
+  test.each([1, 9, 40, 49, 50])(
+    'the time of the store begins when the turn of the event loop ends in which it was asked: after %d ms',
+    async (ms) => {
+      const asked: Turn = {};
+      let failed = false;
+      const timed = withDeadlineOf(new Promise(() => {}), 50, asked, never).catch(() => {
+        failed = true;
+      });
+      await jest.advanceTimersByTimeAsync(ms);
+      asked.endedAt = Date.now();
+      await jest.advanceTimersByTimeAsync(49);
+      expect(failed).toBe(false);
+      // The timer that finds the turn still under way begins anew.
+      await jest.advanceTimersByTimeAsync(ms < 50 ? 2 : 51);
+      expect(failed).toBe(true);
+      await timed;
+    },
+  );
+
+  test('a turn ends before the next one begins', async () => {
+    const turns = new Turns();
+    const { current } = turns;
+    expect(turns.current).toBe(current);
+    expect(current.endedAt).toBeUndefined();
+    await jest.advanceTimersByTimeAsync(1);
+    expect(current.endedAt).toBeDefined();
+    expect(turns.current).not.toBe(current);
+    await jest.advanceTimersByTimeAsync(1);
   });
 
   test('does so three times at most', async () => {

@@ -209,6 +209,8 @@ describe('ipRateLimit', () => {
     expect(jest.getTimerCount()).toBeGreaterThan(0);
     await limiter.close();
     await limiter.close();
+    // The turn of the event loop in which Redis was asked is over.
+    await jest.advanceTimersByTimeAsync(1);
     expect(jest.getTimerCount()).toBe(0);
   });
 

@@ -1,10 +1,10 @@
-import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { DenialCache } from '../../../lib/rate-limit/fallback/denial-cache.ts';
 import type { RoundTrip } from '../../../lib/rate-limit/leases/grant.ts';
 import { LeasingMeter } from '../../../lib/rate-limit/leases/leasing-meter.ts';
 import type { LeasingStore } from '../../../lib/rate-limit/leases/leasing-store.ts';
 import { LeaseTable } from '../../../lib/rate-limit/leases/leasing-table.ts';
-import type { Claim } from '../../../lib/rate-limit/meter.ts';
+import type { Claim, Wait } from '../../../lib/rate-limit/meter.ts';
 
 interface Asked {
   readonly claim: Claim;
@@ -39,7 +39,7 @@ beforeEach(() => {
       new Promise((answer, fail) => asked.push({ claim: one, waiting, wish, everMs, isNew, answer, fail })),
     reset: () => Promise.resolve(),
   } as unknown as LeasingStore;
-  meter = new LeasingMeter({ store, leases, denials, timeoutMs: 50 });
+  meter = new LeasingMeter({ store, leases, denials });
 });
 afterEach(() => {
   jest.useRealTimers();
@@ -159,18 +159,48 @@ test('a trip that fails fails for all that wait, and the next claim makes anothe
   expect(asked).toHaveLength(2);
 });
 
-test('a claim that waited longer than the deadline spends what was charged for it; one that nothing was charged for hears so', async () => {
-  void meter.take(claim());
-  const charged = meter.take(claim());
-  const uncharged = expect(meter.take(claim())).rejects.toThrow('not asked in time');
-  await jest.advanceTimersByTimeAsync(51);
-  asked[0]!.answer(trip(1));
-  await turn();
-  expect(asked).toHaveLength(1);
-  expect(await charged).toMatchObject({ allowed: true });
-  await uncharged;
-  // Nothing is kept: the requests were answered without this trip, and may have passed.
-  expect(leases.spend(claim(), Date.now())).toBeUndefined();
+describe('claims that the fallback decided while they waited', () => {
+  const decided = (allowed: boolean): Wait => ({ decided: { allowed, retryAfterMs: 0, quotaStates: [] } });
+  const held = (): number => {
+    let count = 0;
+    while (leases.spend(claim(), Date.now()) !== undefined) count++;
+    return count;
+  };
+
+  test('one that passed spends what was charged for it, so that nobody else does', async () => {
+    void meter.take(claim());
+    const late = meter.take(claim(), decided(true));
+    asked[0]!.answer(trip(1));
+    expect(await late).toMatchObject({ allowed: true });
+    expect(held()).toBe(0);
+  });
+
+  test('one that passed, and that nothing was charged for, hears so: the store has to be told', async () => {
+    void meter.take(claim());
+    const late = expect(meter.take(claim(), decided(true))).rejects.toThrow('decided before');
+    asked[0]!.answer(trip(0));
+    await late;
+    expect(asked).toHaveLength(1);
+  });
+
+  test('one that was refused spends nothing: what was charged is kept for those that come', async () => {
+    void meter.take(claim());
+    const late = expect(meter.take(claim(), decided(false))).rejects.toThrow('decided before');
+    asked[0]!.answer(trip(2));
+    await late;
+    expect(held()).toBe(2);
+  });
+
+  test('one that still waits is asked for, however long it has waited: how long that may be is not decided here', async () => {
+    void meter.take(claim());
+    const waits = meter.take(claim(), { decided: undefined });
+    await jest.advanceTimersByTimeAsync(10_000);
+    asked[0]!.answer(trip(0));
+    await turn();
+    expect(asked).toHaveLength(2);
+    asked[1]!.answer(trip(0));
+    expect(await waits).toMatchObject({ allowed: true });
+  });
 });
 
 test('a trip from before a reset leaves nothing behind, and who waited asks again', async () => {

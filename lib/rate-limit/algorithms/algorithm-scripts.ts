@@ -6,7 +6,7 @@ export interface LuaFunctions {
   readonly keyLetter: string;
   /**
    * The arithmetic, line by line as in TypeScript, on a table `c` of `at`, `spent`, `before`, `limit`, `window`, `burst` and `cost`:
-   * `settle(c, now)`, `most(c)`, `overdraft(c)`, `remaining(c, now)`, `spend(c)`, `wait(c, now, cost)`, `rest(c, now)`, `lifetime(c, now)`, and
+   * `settle(c, now)`, `most(c)`, `remaining(c, now)`, `spend(c)`, `wait(c, now, cost)`, `rest(c, now)`, `lifetime(c, now)`, and
    * `spendBefore(c, now, older, rest)`, which spends as much in the window before and returns how much it spent there.
    */
   readonly counting: string;
@@ -114,8 +114,8 @@ return reply
 const CHARGE = `
 for i, c in ipairs(claims) do
   local room = math.max(0, remaining(c, now))
-  local lost = math.min(room, math.max(0, tonumber(ARGV[2 + 6 * #KEYS + i]) - (most(c) - room)))
-  local units = math.min(lost + tonumber(ARGV[2 + 3 * #KEYS + i]), remaining(c, now) + overdraft(c))
+  local lost = math.max(0, tonumber(ARGV[2 + 6 * #KEYS + i]) - (most(c) - room))
+  local units = math.min(lost + tonumber(ARGV[2 + 3 * #KEYS + i]), room)
   if units > 0 then
     local older = math.min(units, tonumber(ARGV[2 + 4 * #KEYS + i]))
     c.cost = units - spendBefore(c, now, older, tonumber(ARGV[2 + 5 * #KEYS + i]))

@@ -46,12 +46,6 @@ export interface Algorithm {
   waitMs(record: ClientRecord, now: number, quota: Quota, cost: number): number;
   /** Milliseconds until the window is over, or the bucket full. */
   restMs(record: ClientRecord, now: number, quota: Quota): number;
-  /**
-   * How far a charge for what was spent elsewhere may go below what remains. Without it, what does not fit is dropped: right for a
-   * window, in which all gateways together keep to the limit. A bucket is refilled in each gateway while the store is away, and
-   * in the store as well: what was spent elsewhere must come off that.
-   */
-  overdraft?(quota: Quota): number;
   /** The most that one claim can spend. */
   most(quota: Quota): number;
   /** Makes a record of what a quotaState says, where the two leave room rather too strict than too lenient. */

@@ -24,7 +24,6 @@ local function settle(c, now)
   if c.spent == 0 and c.before == 0 then c.at = now end
 end
 local function most(c) return c.limit end
-local function overdraft() return 0 end
 local function remaining(c, now)
   return c.limit - c.spent - math.floor(c.before * covered(c, now) / c.window)
 end

@@ -15,7 +15,6 @@ local function settle(c, now)
   c.at = now
 end
 local function most(c) return c.burst end
-local function overdraft(c) return c.burst end
 local function remaining(c) return math.floor((c.burst * c.window - c.spent) / c.window) end
 local function spend(c)
   c.spent = c.spent + c.cost * c.window
@@ -66,8 +65,6 @@ export const tokenBucket: Algorithm = Object.freeze({
   restMs: (record: ClientRecord, _now: number, quota: Quota) => Math.ceil(record.spent / rateOf(record, quota)),
 
   most: ({ burst }: Quota) => burst,
-
-  overdraft: ({ burst }: Quota) => burst,
 
   restore(record: ClientRecord, now: number, { limit, windowMs, burst }: Quota, told: Told): void {
     const { remaining, resetMs, gateways } = told;

@@ -1,5 +1,5 @@
 import type { RoundTrip, RoundTripStore } from '../leases/grant.ts';
-import type { Claim, Debt } from '../meter.ts';
+import type { Claim, Debt, Decision, SharedMeter } from '../meter.ts';
 import type { CountedLimiter, CounterAnswer, CounterLink, OneQuestion } from './counter-question.ts';
 
 interface Asked {
@@ -64,5 +64,28 @@ export class CounterStore implements RoundTripStore {
       return;
     }
     for (const [index, { resolve }] of asked.entries()) resolve(answers[index] as RoundTrip | null);
+  }
+}
+
+/** Asks for each claim, and takes nothing ahead. */
+export class CounterMeter implements SharedMeter {
+  readonly loaded: Promise<void>;
+  readonly #store: RoundTripStore;
+
+  constructor(store: RoundTripStore) {
+    this.#store = store;
+    this.loaded = store.loaded;
+  }
+
+  async take(claim: Claim): Promise<Decision> {
+    return (await this.#store.take(claim, 0, 0)).decision;
+  }
+
+  charge(debt: Debt): Promise<void> {
+    return this.#store.charge(debt);
+  }
+
+  reset(key: string): Promise<void> {
+    return this.#store.reset(key);
   }
 }

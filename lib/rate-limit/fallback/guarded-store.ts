@@ -1,6 +1,6 @@
 import type { LimiterMode } from '../../core/events.ts';
-import type { Claim, Debt, Decision, ModeListener, SharedMeter } from '../meter.ts';
-import { DeadlineError, withDeadline } from './deadline.ts';
+import type { Claim, Debt, Decision, ModeListener, SharedMeter, Wait } from '../meter.ts';
+import { DeadlineError, Turns, withDeadline } from './deadline.ts';
 import type { Fallback } from './fallback.ts';
 import { type MissRule, StoreBreaker, type StoreFailure } from './store-breaker.ts';
 
@@ -34,6 +34,7 @@ export class GuardedStore {
   readonly #parts: GuardedStoreParts;
   readonly #fallback: Fallback;
   readonly #skip: StoreBreaker;
+  readonly #turns = new Turns();
   #mode: LimiterMode;
   #closed = false;
 
@@ -71,13 +72,15 @@ export class GuardedStore {
     const { era } = this.#skip;
     const part = isShared && this.#fallback.debts !== undefined ? this.#decide(claim) : undefined;
     if (part?.allowed === false) return part;
-    const asked = gate === undefined ? this.#payAndTake(claim) : gate.then(() => this.#payAndTake(claim));
+    const wait: Wait = { decided: undefined };
+    const asked = gate === undefined ? this.#payAndTake(claim, wait) : gate.then(() => this.#payAndTake(claim, wait));
     let decision: Decision;
     try {
       decision = await this.timed(asked);
     } catch (error) {
       this.#failed(era, error as Error, 'error');
       const stood = part ?? this.#decide(claim);
+      wait.decided = stood;
       if (error instanceof DeadlineError) this.#awaitLate(claim, stood, asked);
       else this.#fallback.owe(claim, stood.allowed);
       return stood;
@@ -102,12 +105,12 @@ export class GuardedStore {
 
   /** A call of the store, with its deadline. */
   timed<T>(work: Promise<T>): Promise<T> {
-    return withDeadline(work, this.#parts.timeoutMs, this.#onLate);
+    return withDeadline(work, this.#parts.timeoutMs, this.#turns.current, this.#onLate);
   }
 
   /** A call that no request waits for without a deadline of its own. */
   patiently<T>(work: Promise<T>): Promise<T> {
-    return withDeadline(work, Math.max(this.#parts.timeoutMs, PATIENCE_MS), this.#onLate);
+    return withDeadline(work, Math.max(this.#parts.timeoutMs, PATIENCE_MS), this.#turns.current, this.#onLate);
   }
 
   /** Of a call that has just begun, and that no request waits for: its failure counts like one of a request's. */
@@ -172,11 +175,11 @@ export class GuardedStore {
   }
 
   /** What this client got while the store was away counts first; both within one deadline. */
-  #payAndTake(claim: Claim): Promise<Decision> {
+  #payAndTake(claim: Claim, wait: Wait): Promise<Decision> {
     const { shared } = this.#parts;
     const { debts } = this.#fallback;
     const paying = debts?.empty === false ? debts.pay(claim.key, this.#charge) : undefined;
-    return paying === undefined ? shared().take(claim) : paying.then(() => shared().take(claim));
+    return paying === undefined ? shared().take(claim, wait) : paying.then(() => shared().take(claim, wait));
   }
 
   /** The store counts what it was asked, however late; where it never does, it has to be told. */

@@ -1,5 +1,5 @@
 import type { DenialCache } from '../fallback/denial-cache.ts';
-import type { Claim, Debt, Decision, SharedMeter } from '../meter.ts';
+import type { Claim, Debt, Decision, SharedMeter, Wait } from '../meter.ts';
 import type { RoundTripStore } from './grant.ts';
 import type { LeaseTable } from './leasing-table.ts';
 
@@ -7,13 +7,11 @@ export interface LeasingMeterParts {
   readonly store: RoundTripStore;
   readonly leases: LeaseTable;
   readonly denials: DenialCache;
-  /** Milliseconds after which no request waits for a decision any more. */
-  readonly timeoutMs: number;
 }
 
 interface Waiter {
   readonly claim: Claim;
-  readonly since: number;
+  readonly wait: Wait | undefined;
   readonly resolve: (decision: Decision) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -34,7 +32,7 @@ export class LeasingMeter implements SharedMeter {
   }
 
   /** For a claim that is not covered by a lease, nor by a cached denial. */
-  take(claim: Claim): Promise<Decision> {
+  take(claim: Claim, wait?: Wait): Promise<Decision> {
     const { leases, denials } = this.#parts;
     const denial = leases.later(claim, Date.now());
     if (denial !== undefined) {
@@ -42,7 +40,7 @@ export class LeasingMeter implements SharedMeter {
       return Promise.resolve(denial);
     }
     return new Promise((resolve, reject) => {
-      const waiter = { claim, since: Date.now(), resolve, reject };
+      const waiter = { claim, wait, resolve, reject };
       const waiting = this.#waiting.get(claim.key);
       if (waiting === undefined) this.#go(waiter, []);
       else waiting.push(waiter);
@@ -83,16 +81,17 @@ export class LeasingMeter implements SharedMeter {
   }
 
   #serve(key: string): void {
-    const { leases, denials, timeoutMs } = this.#parts;
+    const { leases, denials } = this.#parts;
     const waiting = this.#waiting.get(key) as Waiter[];
     this.#waiting.delete(key);
     const now = Date.now();
-    const left = waiting.filter(({ claim, since, resolve, reject }) => {
-      const leased = leases.spend(claim, now);
-      // Its request was answered without this trip. What was charged for it counts as its own, and is not kept for others: the
-      // request may have passed meanwhile. What was not charged has to be, if it has.
-      if (leased === undefined && now - since > timeoutMs) {
-        reject(new Error('the store was not asked in time'));
+    const left = waiting.filter(({ claim, wait, resolve, reject }) => {
+      const decided = wait?.decided;
+      // A request that the fallback refused spends nothing: what was charged for it is kept for the next ones. One that the
+      // fallback let pass spends what was charged for it, or the store has to be told of it.
+      const leased = decided?.allowed === false ? undefined : leases.spend(claim, now);
+      if (leased === undefined && decided !== undefined) {
+        reject(new Error('the request was decided before the store was asked'));
         return false;
       }
       const decision = leased ?? leases.later(claim, now) ?? denials.find(claim, now);

@@ -97,8 +97,7 @@ export class MemoryMeter implements LimiterMeter {
       const quota = this.#quotaOf(claim, i);
       const record = this.#find(i, claim.key, now);
       const view = this.#view(i, record, quota, now);
-      const room = this.#algorithm.remaining(view, now, quota) + (this.#algorithm.overdraft?.(quota) ?? 0);
-      const cost = Math.min(units[i] ?? 0, room);
+      const cost = Math.min(units[i] ?? 0, Math.max(0, this.#algorithm.remaining(view, now, quota)));
       if (cost > 0) this.#spend(record, view, cost, quota);
     }
   }
