@@ -84,10 +84,12 @@ test('forgets a higher count from before the clock was set back', async () => {
 
 test('is due often at first, so that gateways that start together know of each other', () => {
   beats.hurry();
+  // A gateway is ready 300 ms after it was heard of: one beat of the others may be late or lost.
   jest.advanceTimersByTime(300);
-  expect(due).toBe(1);
+  expect(due).toBeGreaterThanOrEqual(2);
   jest.advanceTimersByTime(2_700);
-  expect(due).toBeGreaterThanOrEqual(9);
+  expect(due).toBeGreaterThanOrEqual(24);
+  expect(due).toBeLessThanOrEqual(38);
   const before = due;
   jest.advanceTimersByTime(9_000);
   expect(due - before).toBeLessThanOrEqual(4);

@@ -7,7 +7,7 @@ import { LuaScript } from './lua.ts';
 export const BEAT_INTERVAL_MS = 3_000;
 const BEAT_JITTER = 0.2;
 /** A gateway that has just come, or come back, beats so often, */
-const FIRST_BEATS_INTERVAL_MS = 250;
+const FIRST_BEATS_INTERVAL_MS = 100;
 /** for so long: gateways that start together then know of each other. */
 const FIRST_BEATS_MS = 3_000;
 /** A gateway that was not heard of for so long is gone: two beats may get lost. */
