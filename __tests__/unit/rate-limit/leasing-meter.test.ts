@@ -127,7 +127,7 @@ test('what is charged and forgotten goes to the store, and it is ready when the 
     charge: async (...args: unknown[]) => void calls.push(['charge', ...args]),
     reset: async (...args: unknown[]) => void calls.push(['reset', ...args]),
   };
-  const other = new LeasingMeter({ store, leases, denials, timeoutMs: 50 });
+  const other = new LeasingMeter({ store, leases, denials });
   const debt = { key: 'k', limit: undefined, owed: [] };
   await other.charge(debt);
   await other.reset('k');
