@@ -17,7 +17,7 @@ export function createApp(host: Host): HostedApp {
 
   const app = express();
   app.disable('x-powered-by').disable('etag').set('query parser', false);
-  // Whose word counts for the address of a client.
+  // The proxies whose X-Forwarded-For counts.
   app.set('trust proxy', trustProxy);
 
   // 1. Rejects a part of the requests with 503 when more come than the process can serve.
