@@ -1,5 +1,5 @@
 import { DURATION_BUCKETS } from '../metrics/histogram.ts';
-import { addAll, type RouteTotals } from '../metrics/traffic-totals.ts';
+import type { RouteTotals } from '../metrics/traffic-totals.ts';
 
 /** Places of the numbers of a route in a slot: three counts, then the durations. */
 const [REQUESTS, ERRORS, LIMITED, DURATIONS] = [0, 1, 2, 3] as const;
@@ -52,16 +52,18 @@ export class RouteCounts {
   /** @param total Its totals now. */
   recent(name: string, total: RouteTotals | undefined): RecentRoute {
     const series = this.#all.get(name);
-    const sums = Array.from(series?.sums ?? new Float64Array(WIDTH));
-    if (total !== undefined) {
-      addAll(sums, numbersOf(total));
-      addAll(
-        sums,
-        (series?.before ?? new Float64Array(WIDTH)).map((count) => -count),
-      );
+    const now = total === undefined ? undefined : numbersOf(total);
+    const sums = new Array<number>(WIDTH);
+    for (let index = 0; index < WIDTH; index += 1) {
+      const since = now === undefined ? 0 : (now[index] as number) - (series?.before[index] ?? 0);
+      sums[index] = (series?.sums[index] ?? 0) + since;
     }
-    const [requests, errors, limited] = [REQUESTS, ERRORS, LIMITED].map((place) => sums[place] as number);
-    return { requests, errors, limited, durations: sums.slice(DURATIONS) } as RecentRoute;
+    return {
+      requests: sums[REQUESTS] as number,
+      errors: sums[ERRORS] as number,
+      limited: sums[LIMITED] as number,
+      durations: sums.slice(DURATIONS),
+    };
   }
 
   #add(name: string): Series {
