@@ -196,3 +196,59 @@ describe('rateLimitStore() without Redis', () => {
     if (onStoreError === 'closed') expect(answers[0]?.headers['retry-after']).toBe('1');
   });
 });
+
+describe('rateLimitStore() by itself', () => {
+  const open = (options: Partial<Options>, storeOptions?: RateLimitStoreOptions) => {
+    const store = rateLimitStore(storeOptions);
+    store.init?.({ windowMs: 60_000, ...options } as Options);
+    return store;
+  };
+
+  test.each([0, 0.5, -1])('with the limit %d counts one, which is over it, for a whole window', async (limit) => {
+    jest.useFakeTimers({ now: 1_790_000_000_000 });
+    const store = open({ limit });
+    expect(await store.increment('k')).toEqual({ totalHits: 1, resetTime: new Date(1_790_000_060_000) });
+    expect(await store.get?.('k')).toBeUndefined();
+    // The same rateLimit() may be made again, another may not.
+    store.init?.({ limit, windowMs: 60_000 } as Options);
+    expect((await store.increment('k')).totalHits).toBe(1);
+  });
+
+  test.each<[Partial<Options>, Partial<Options>]>([
+    [{ limit: 0 }, { limit: 1 }],
+    [{ limit: 0 }, { limit: 0, windowMs: 1_000 }],
+    [{ limit: 5 }, { limit: 0 }],
+    [{ limit: 5 }, { limit: 6 }],
+    [{ limit: 5 }, { limit: 5, windowMs: 1_000 }],
+  ])('of one rateLimit() with %j is not for another with %j', async (first, second) => {
+    const store = open(first);
+    store.init?.({ windowMs: 60_000, ...second } as Options);
+    await expect(store.increment('k')).rejects.toThrow('one store serves one rateLimit()');
+    await expect(store.get?.('k')).rejects.toThrow('one store serves one rateLimit()');
+  });
+
+  test('is of use after init() only', async () => {
+    await expect(rateLimitStore().increment('k')).rejects.toThrow('init() was not called');
+    expect(() => rateLimitStore().shutdown?.()).not.toThrow();
+  });
+
+  test('gives what a client has used, and nothing of one that has all of its limit', async () => {
+    const store = open({ limit: 5 });
+    expect(await store.get?.('k')).toBeUndefined();
+    await store.increment('k');
+    await store.increment('k');
+    expect((await store.get?.('k'))?.totalHits).toBe(2);
+    expect((await store.get?.('k'))?.totalHits).toBe(2);
+  });
+
+  test('is shut down by express-rate-limit, and lets its client in Redis be', async () => {
+    jest.useFakeTimers();
+    const redis = new FakeRedisClient();
+    const store = open({ limit: 5 }, { redis });
+    const listeners = redis.listenerCount('error');
+    expect(listeners).toBeGreaterThan(0);
+    store.shutdown?.();
+    await jest.advanceTimersByTimeAsync(2_000);
+    expect(redis.listenerCount('error')).toBe(0);
+  });
+});
