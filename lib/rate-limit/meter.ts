@@ -63,7 +63,7 @@ export interface SharedMeter extends Meter {
   /** Settles when the store is known to work, or not. */
   readonly loaded: Promise<void>;
   /**
-   * Rejects when the store fails, or when it was not told of a claim that was decided meanwhile; has no deadline.
+   * Rejects when the store fails, or when it did not get a claim that was decided meanwhile; has no deadline.
    *
    * @param wait For a request that does not wait for ever.
    */

@@ -88,7 +88,7 @@ export class LeasingMeter implements SharedMeter {
     const left = waiting.filter(({ claim, wait, resolve, reject }) => {
       const decided = wait?.decided;
       // A request that the fallback refused spends nothing: what was charged for it is kept for the next ones. One that the
-      // fallback let pass spends what was charged for it, or the store has to be told of it.
+      // fallback let pass spends what was charged for it, or must be reported to the store.
       const leased = decided?.allowed === false ? undefined : leases.spend(claim, now);
       if (leased === undefined && decided !== undefined) {
         reject(new Error('the request was decided before the store was asked'));
