@@ -79,10 +79,13 @@ describe('a gateway with GATEWAY_CONFIG', () => {
     const { declared } = await twoServices();
     const [first, second] = declared.routes;
     write({ ...declared, routes: [{ ...first, rateLimit: '2/1m' }, second] });
-    const { url } = await open({ RATE_LIMIT: 'off', RATE_LIMIT_MAX: '1' });
+    const { gateway, url } = await open({ RATE_LIMIT: 'off', RATE_LIMIT_MAX: '1' });
     const statuses = [];
     for (const at of ['/users', '/users', '/users', '/shop', '/shop']) statuses.push((await ask(url + at)).status);
     expect(statuses).toEqual([200, 200, 429, 200, 200]);
+    // An operator resets the limits of routes as well.
+    await gateway.operator.site?.control.resetLimit('127.0.0.1');
+    expect((await ask(`${url}/users`)).status).toBe(200);
   });
 
   test('follows what the file says about paths, at a reload as well', async () => {

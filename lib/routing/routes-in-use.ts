@@ -150,6 +150,11 @@ export class RoutesInUse {
     ]);
   }
 
+  async resetKey(key: string): Promise<void> {
+    const limiters = runningOf(this.#kept.limiters.all).flatMap((one) => one.all);
+    await Promise.all(limiters.map((one) => one.resetKey(key)));
+  }
+
   async close(): Promise<void> {
     await closeAll([
       ...this.proxies.values(),

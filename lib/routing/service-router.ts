@@ -57,6 +57,8 @@ export interface ServiceRouter extends Middleware {
    * @throws {OptionsError} and changes nothing, when the declaration cannot be used.
    */
   prepareDeclaration(declaration: Declaration): PreparedDeclaration;
+  /** Forgets what all limits have counted for a client address, consumer or other key. Rejects when Redis could not be told. */
+  resetKey(key: string): Promise<void>;
   /** Waits for the services' DNS names and for the limiters' Redis, as `ready()` of proxy and limiter do. */
   ready(): Promise<void>;
   /** Closes all services, limiters and authenticators. */
@@ -148,6 +150,7 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
         })),
       setDeclaration: (declaration: Declaration) => prepareDeclaration(declaration).apply(),
       prepareDeclaration,
+      resetKey: (key: string) => inUse.resetKey(key),
       ready: () => inUse.ready(),
       close(): Promise<void> {
         isClosed = true;

@@ -35,7 +35,7 @@ export function adminOptions(
         async resetLimit(client) {
           // Forgotten on the page even when Redis could not be told: this process has forgotten the client.
           feed.forgetClient(client);
-          await hosted.limiter?.resetKey(client);
+          await Promise.all([hosted.limiter?.resetKey(client), hosted.router?.resetKey(client)]);
         },
       },
     },
