@@ -143,3 +143,19 @@ test('bad options are named, all in one error', () => {
     loadShedding({ maxDelayMs: -1, maxInProgress: -1, priority: 'high' as never, maxDelay: 1 } as never),
   ).toThrow(/loadShedding: .*maxDelayMs.*maxInProgress.*priority/s);
 });
+
+test.each<[string, () => unknown, string]>([
+  ['throws', () => Reflect.get(undefined as never, 'x'), 'TypeError'],
+  ['is asynchronous', async () => 'high', 'ERR_EXPRESSWAY_CALLBACK'],
+  ['is asynchronous and rejects', () => Promise.reject(new Error('no')), 'ERR_EXPRESSWAY_CALLBACK'],
+  ['gives no priority', () => 'hihg', 'ERR_EXPRESSWAY_CALLBACK'],
+])('a priority function that %s is an error for the app, and no request is counted', async (_title, priority, code) => {
+  const shedding = loadShedding({ priority: priority as () => 'high', maxInProgress: 1 });
+  // A plain server, in which an error that is thrown would end the process.
+  const server = createServer((req, res) =>
+    shedding(req, res, (error) => res.end((error as { code?: string }).code ?? (error as Error).name)),
+  );
+  const { url } = cleanup.add(await listen(() => {}, server));
+  for (let count = 0; count < 2; count += 1) expect(await (await fetch(url)).text()).toBe(code);
+  expect(shedding.status()).toMatchObject({ inProgress: 0, rejected: 0 });
+});

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Server } from 'node:net';
+import { GatewayError } from '../core/errors.ts';
 import { eventsCheck, GatewayEvents } from '../core/events.ts';
 import { type Exchange, type ExchangeObserver, exchangeOf } from '../core/exchange.ts';
 import type { GatewayRequest, Middleware, Next } from '../core/http.ts';
@@ -14,6 +15,7 @@ import {
 } from '../core/options.ts';
 import type { Rejected } from '../core/outcome.ts';
 import { reject } from '../core/reject.ts';
+import { shownValue } from '../core/shown-value.ts';
 import { LoopSampler } from './loop-sampler.ts';
 import { PRIORITIES, type Priority, SheddingGate } from './shedding-gate.ts';
 
@@ -42,8 +44,8 @@ export interface LoadSheddingOptions {
    * @default 1000
    */
   retryAfterMs?: number;
-  /** How important a request is: `low` ones are rejected first, `high` ones last. Default: all are `normal`. */
-  priority?: (req: GatewayRequest) => Priority;
+  /** How important a request is: `low` ones are rejected first, `high` ones last. Nothing counts as `normal`. Default: all are `normal`. */
+  priority?: (req: GatewayRequest) => Priority | undefined;
   /** Where `rejected` and `loadSheddingChange` go. Default: an emitter of its own, as `events`. */
   events?: GatewayEvents;
 }
@@ -107,9 +109,30 @@ export function loadShedding(given?: LoadSheddingOptions): LoadShedding {
   const shedder = new LoadShedder(options, events);
   return Object.assign(
     function expresswayLoadShedding(req: IncomingMessage, res: ServerResponse, next: Next): void {
-      if (shedder.enters(exchangeOf(req, res))) next();
+      const exchange = exchangeOf(req, res);
+      let priority: Priority;
+      try {
+        priority = priorityOf(exchange.req, options.priority);
+      } catch (error) {
+        next(error);
+        return;
+      }
+      if (shedder.enters(exchange, priority)) next();
     },
     { events, status: () => shedder.status() },
+  );
+}
+
+/** @throws what the app's function throws, and {GatewayError} ERR_EXPRESSWAY_CALLBACK for what it must not give. */
+function priorityOf(req: GatewayRequest, ask: LoadSheddingOptions['priority']): Priority {
+  const given: unknown = ask?.(req) ?? 'normal';
+  if (PRIORITIES.includes(given as Priority)) return given as Priority;
+  // What a promise is rejected with would end the process.
+  if (typeof (given as PromiseLike<unknown>).then === 'function') void Promise.resolve(given).catch(() => undefined);
+  const what = typeof given === 'string' ? shownValue(given) : `a value of type ${typeof given}`;
+  throw new GatewayError(
+    'ERR_EXPRESSWAY_CALLBACK',
+    `loadShedding: priority() must give high, normal or low at once, or nothing, gave ${what}`,
   );
 }
 
@@ -136,10 +159,9 @@ class LoadShedder implements ExchangeObserver {
   }
 
   /** Whether a request goes on; otherwise it is answered. */
-  enters(exchange: Exchange): boolean {
+  enters(exchange: Exchange, priority: Priority): boolean {
     this.#idle = 0;
     if (this.#timer === undefined && this.#options.maxDelayMs > 0) this.#begin(exchange);
-    const priority = this.#priorityOf(exchange);
     if (this.#gate.admits(priority) && this.#hasPlace(priority)) {
       this.#inProgress += 1;
       exchange.observe(this);
@@ -162,11 +184,6 @@ class LoadShedder implements ExchangeObserver {
       inProgress: this.#inProgress,
       rejected: this.#rejected,
     };
-  }
-
-  #priorityOf({ req }: Exchange): Priority {
-    const priority = this.#options.priority?.(req);
-    return priority !== undefined && PRIORITIES.includes(priority) ? priority : 'normal';
   }
 
   #hasPlace(priority: Priority): boolean {
