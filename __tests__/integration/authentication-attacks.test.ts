@@ -195,6 +195,19 @@ describe('forwardAuth()', () => {
     expect(got(await ask('X-User: root'))).not.toHaveProperty('x-user');
   });
 
+  test('a URL that leads back to the gateway is found out at the second request', async () => {
+    let requests = 0;
+    const app = express();
+    const { url } = await serve(app);
+    app.use((_req, _res, next) => {
+      requests += 1;
+      next();
+    });
+    app.use(forwardAuth({ url: `${url}/auth` }) as never);
+    expect((await fetch(url)).status).toBe(503);
+    expect(requests).toBe(2);
+  });
+
   test('a URL with a password, which fetch takes for an error, throws at construction without showing it', () => {
     expect(() => forwardAuth({ url: 'http://me:hidden@auth.example/' })).toThrow(
       /^(?!.*hidden).*no password in the URL/,

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
 import { eventsCheck, GatewayEvents } from '../core/events.ts';
 import type { Exchange } from '../core/exchange.ts';
@@ -112,11 +113,16 @@ export function forwardAuth(given: ForwardAuthOptions): AuthenticationMiddleware
       ? { kind: 'authenticated', consumer: undefined, headers: noIdentity }
       : unavailable(error);
 
+  // As in `Via` of a proxy (RFC 9110 §7.6.3). It is of this middleware alone, so that a chain of gateways is no loop.
+  const hop = `1.1 expressway-auth-${randomBytes(6).toString('hex')}`;
+
   async function authenticate(exchange: Exchange): Promise<Authentication> {
+    if (exchange.req.headers.via?.includes(hop))
+      return unavailable(new Error('the URL of the service leads back here'));
     let response: Response;
     try {
       response = await fetch(options.url, {
-        headers: questionHeaders(exchange, options.requestHeaders),
+        headers: questionHeaders(exchange, options.requestHeaders, hop),
         redirect: 'manual',
         signal: AbortSignal.timeout(options.timeoutMs),
       });
@@ -138,7 +144,7 @@ export function forwardAuth(given: ForwardAuthOptions): AuthenticationMiddleware
   return authenticates(events, authenticate);
 }
 
-function questionHeaders(exchange: Exchange, chosen: readonly string[] | undefined): Headers {
+function questionHeaders(exchange: Exchange, chosen: readonly string[] | undefined, hop: string): Headers {
   const { req } = exchange;
   const headers = new Headers();
   for (const name of chosen ?? Object.keys(req.headers).filter((one) => isBelieved(one, exchange)))
@@ -149,6 +155,7 @@ function questionHeaders(exchange: Exchange, chosen: readonly string[] | undefin
     'x-forwarded-host': exchange.host || undefined,
     'x-forwarded-uri': originForm(req.originalUrl ?? req.url ?? ''),
     'x-forwarded-for': exchange.clientAddress,
+    via: req.headers.via === undefined ? hop : `${req.headers.via}, ${hop}`,
   };
   for (const [name, value] of Object.entries(forwarded)) {
     // What the client wrote under these names is not what the gateway says.
