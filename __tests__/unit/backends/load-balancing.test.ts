@@ -1,7 +1,9 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { OptionsError, type RoundRobinProxyOptions, roundRobinProxy, type SelectionPolicy } from 'expressway';
 import { selectionPolicy } from '../../../lib/backends/selection/load-balancing.ts';
+import { plainPolicies } from '../../../lib/backends/selection/plain-policies.ts';
 import { policies } from '../../../lib/backends/selection/policies.ts';
+import type { PolicyEntry } from '../../../lib/backends/selection/selection-policy.ts';
 import { exchange, type FakeBackend, manyBackends, pool, setCookies, word } from './fake-backend.ts';
 
 const SECRET = 'a secret that has at least 32 characters';
@@ -40,7 +42,10 @@ describe('the loadBalancing option', () => {
     expect(problemsOf({ loadBalancing })).toEqual([]);
   });
 
-  const names = "'round-robin', 'weighted', 'least-requests', 'latency', 'hash'";
+  const names = policies
+    .flatMap(({ name, required }: PolicyEntry) => (required === undefined ? [`'${name}'`] : []))
+    .join(', ');
+  const plain = plainPolicies.map(({ name }) => `"${name}"`).join(', ');
   const list = `must be ${names}, { policy: 'sticky', secret }, or an object with a select() method`;
 
   test.each<[unknown, string[]]>([
@@ -80,7 +85,7 @@ describe('the loadBalancing option', () => {
       [
         'loadBalancing: secret: must be a string of at least 32 characters, or several such strings',
         'loadBalancing: cookie must be a cookie name, got "a=b"',
-        `loadBalancing: fallback must be one of "round-robin", "weighted", "least-requests", "latency", got "hash"`,
+        `loadBalancing: fallback must be one of ${plain}, got "hash"`,
       ],
     ],
     [
