@@ -178,6 +178,21 @@ test('the names of consumers and routes may have characters beyond the first pla
   expect(headers['x-plan']).toBe('%F0%9F%98%80');
 });
 
+test('limits of routes whose names look like those of other limits count for themselves', async () => {
+  const respond = { status: 200 };
+  const ask = await gateway({
+    services: {},
+    routes: [
+      { name: 'a', path: '/a', respond, rateLimit: ['5/1m', '1/1m'] },
+      { name: 'a 2', path: '/b', respond, rateLimit: '2/1m' },
+    ],
+  });
+  const statuses: number[] = [];
+  for (const path of ['/a', '/a', '/b', '/b', '/b'])
+    statuses.push((await ask(`GET ${path} HTTP/1.1`, 'Host: gw')).status);
+  expect(statuses).toEqual([200, 429, 200, 200, 429]);
+});
+
 test('a plain server, which gives no `next`, responds 500 when a header cannot be sent', async () => {
   const router = serviceRouter({
     services: { a: { backends: [await backend()] } },

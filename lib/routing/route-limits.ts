@@ -110,7 +110,10 @@ export class RouteLimiter {
     this.#shared = without(shared, 'redis', 'counter', 'keyPrefix', 'trustProxy', 'events');
     this.#limiter = made(name, declared.limit);
     this.#plans = new Map(
-      Object.entries(declared.plans ?? {}).map(([plan, limit]) => [plan, made(`${name}, plan ${plan}`, limit)]),
+      Object.entries(declared.plans ?? {}).map(([plan, limit]) => [
+        plan,
+        made(`plan ${encodeURIComponent(plan.toWellFormed())} of ${name}`, limit),
+      ]),
     );
   }
 

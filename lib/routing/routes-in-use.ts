@@ -184,7 +184,7 @@ export class RoutesInUse {
       if (typeof limit === 'string' && Object.hasOwn(rateLimits, limit))
         return this.#limiter(limit, rateLimits[limit] as RouteLimit, shared);
       const own = typeof limit === 'string' ? { limit } : limit;
-      return this.#limiter(index === 0 ? `route ${name}` : `route ${name} ${index + 1}`, own, shared);
+      return this.#limiter(index === 0 ? `route ${name}` : `limit ${index + 1} of route ${name}`, own, shared);
     });
     const authenticator = this.#authenticator(name, options.authentication, authentication, shared);
     return makeRoute(options, {
