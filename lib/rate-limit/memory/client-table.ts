@@ -15,7 +15,9 @@ const LOOKS = 8;
  * limit each other until there is room, and an attacker who invents clients without end gains no more than one limit per shard.
  */
 export class ClientTable {
-  readonly #shards: Shard[];
+  /** Made when the first client falls into them: a gateway may have thousands of limits, most of which have few clients. */
+  readonly #shards: (Shard | undefined)[];
+  readonly #newShard: () => Shard;
   readonly #mask: number;
   // No attacker can choose clients that all fall into one shard.
   readonly #seed = Math.floor(Math.random() * 2 ** 31);
@@ -25,7 +27,8 @@ export class ClientTable {
     while (count < MOST_SHARDS && maxKeys / (count * 2) >= LEAST_KEYS_PER_SHARD) count *= 2;
     this.#mask = count - 1;
     const capacity = Math.ceil(maxKeys / count);
-    this.#shards = Array.from({ length: count }, () => new Shard(lifetimeMs, capacity, onFull));
+    this.#shards = new Array(count).fill(undefined);
+    this.#newShard = () => new Shard(lifetimeMs, capacity, onFull);
   }
 
   /** The client's record; a new one if there is none. */
@@ -44,13 +47,18 @@ export class ClientTable {
   }
 
   get size(): number {
-    return this.#shards.reduce((sum, shard) => sum + shard.size, 0);
+    return this.#shards.reduce((sum, shard) => sum + (shard?.size ?? 0), 0);
   }
 
   #shard(key: string): Shard {
     let hash = this.#seed;
     for (let i = 0; i < key.length; i++) hash = Math.imul(hash ^ key.charCodeAt(i), 0x01000193);
-    return this.#shards[(hash ^ (hash >>> 15)) & this.#mask] as Shard;
+    const index = (hash ^ (hash >>> 15)) & this.#mask;
+    const known = this.#shards[index];
+    if (known !== undefined) return known;
+    const shard = this.#newShard();
+    this.#shards[index] = shard;
+    return shard;
   }
 }
 
