@@ -68,11 +68,34 @@ describe('ClientTable', () => {
     expect(own.size).toBe(500);
   });
 
+  test.each([
+    [5_000, 6_000, 0],
+    [5_900, 6_000, 1],
+    [5_001, 6_000, 1],
+  ])('when it is full of clients of %d, a new one at %d shares: %d', (came, now, shares) => {
+    const { onFull, touch } = tableOf(64);
+    touch('k0', 5_000);
+    for (let i = 0; i < 64; i++) touch(`k${i}`, came);
+    expect(onFull).not.toHaveBeenCalled();
+    touch('new', now);
+    expect(onFull).toHaveBeenCalledTimes(shares);
+  });
+
+  test('has no more records than it may', () => {
+    const { table, onFull, touch } = tableOf(64);
+    for (let i = 0; i < 64; i++) touch(`k${i}`, 5_000);
+    touch('more', 5_000);
+    expect([table.size, onFull.mock.calls.length]).toEqual([64, 1]);
+  });
+
   test('forgets one client', () => {
     const { table, touch } = tableOf(1_000);
     touch('k', 0);
     table.delete('k');
     expect(touch('k', 1).spent).toBe(1);
+    for (let i = 0; i < 500; i++) touch(`other-${i}`, LIFETIME_MS + 500);
+    table.delete('k');
+    expect(touch('k', LIFETIME_MS + 501).spent).toBe(1);
   });
 
   test('tells keys apart that differ only in halves of characters', () => {

@@ -134,6 +134,16 @@ describe('the counter', () => {
     expect(ask(counter, take())?.decision.allowed).toBe(false);
   });
 
+  test('charges a bucket until it is empty, by one or by many', () => {
+    const counter = limiterCounter();
+    const bucket = limiter({ algorithm: 'token-bucket' });
+    ask(counter, ['charge', 'a', null, [1]], bucket);
+    expect(ask(counter, take(0), bucket)?.decision.quotaStates[0]?.remaining).toBe(9);
+    ask(counter, ['charge', 'a', null, [400]], bucket);
+    // The next one takes 6 s.
+    expect(ask(counter, take(), bucket)?.decision).toMatchObject({ allowed: false, retryAfterMs: 6_000 });
+  });
+
   test('a limit of its own comes with the claim; other limits of the same limiter are counted apart', () => {
     const counter = limiterCounter();
     const own: OneQuestion = ['take', 'b', 1, 2, { waiting: 0, wish: 0 }];
