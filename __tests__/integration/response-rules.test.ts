@@ -182,6 +182,39 @@ describe('response of a route', () => {
     expect((await get(`${url}/api/shop/cart`)).headers.get('location')).toBe(`${url}/api/shop/login`);
   });
 
+  test('keeps what the service says, except for the options that the route has itself', async () => {
+    const backend = await started(
+      listen((_req, res) => {
+        res.writeHead(200, {
+          Server: 'secret/1',
+          'X-A': '1',
+          'X-B': '1',
+          Location: '/login',
+          'Access-Control-Allow-Origin': '*',
+        });
+        res.end('ok');
+      }),
+    );
+    const service = { backends: [backend.url], response: { hideServer: true, headers: { remove: ['x-a'] } } };
+    const router = serviceRouter({
+      services: { shop: service },
+      routes: [
+        { path: '/moved', service: 'shop', rewrite: { prefix: '/' } },
+        { path: '/own', service: 'shop', response: { headers: { remove: ['x-b'] } } },
+        { path: '/cors', service: 'shop', cors: { origin: 'https://app.example' } },
+      ],
+    });
+    open.push(router);
+    const { url } = await started(listen(express().use(router)));
+    const seen = async (path: string) => {
+      const { headers } = await get(url + path);
+      return ['server', 'x-a', 'x-b', 'location', 'access-control-allow-origin'].map((name) => headers.get(name));
+    };
+    expect(await seen('/moved')).toEqual([null, null, '1', '/moved/login', '*']);
+    expect(await seen('/own')).toEqual([null, '1', null, '/login', '*']);
+    expect(await seen('/cors')).toEqual([null, null, '1', '/login', null]);
+  });
+
   test('without a rewrite, and with rewriteUrls: false, they stay as they are', async () => {
     const plain = await routed({ path: '/shop' }, redirecting);
     expect((await get(`${plain}/shop/cart`)).headers.get('location')).toBe(`${plain}/login`);

@@ -29,7 +29,10 @@ import { Watchdog } from './watchdog.ts';
 export interface RouteForwarding extends Partial<AttemptTimeouts> {
   readonly retry?: RetryOptions | undefined;
   readonly maxBodyBytes?: number | undefined;
+  /** In place of the service's options of the same name. */
   readonly response?: ResponseOptions | undefined;
+  /** Response headers that are removed as well. */
+  readonly removedHeaders?: readonly string[] | undefined;
   readonly caps?: InFlightCapOptions | undefined;
 }
 
@@ -136,11 +139,18 @@ export function partsForRoute(parts: ProxyParts, own: RouteForwarding): ProxyPar
     // How exact a timeout is depends on how often the watchdog looks.
     watchdog: isPatient ? parts.watchdog : new Watchdog(Math.min(responseTimeoutMs, idleTimeoutMs)),
     maxBodyBytes,
-    response: own.response === undefined ? parts.response : new ResponseRules(own.response),
+    response: responseForRoute(parts, own),
     // The budget stays that of the service: routes must not add up to a storm of retries.
     retry: { ...parts.retry, ...retry },
     caps: caps === undefined ? parts.caps : new InFlightCaps({ ...inFlightCapDefaults, ...caps }),
   };
+}
+
+function responseForRoute({ response }: ProxyParts, own: RouteForwarding): ResponseRules | undefined {
+  if (own.response === undefined && own.removedHeaders === undefined) return response;
+  const options = { ...response?.options, ...own.response };
+  const removed = [...(options.headers?.remove ?? []), ...(own.removedHeaders ?? [])];
+  return new ResponseRules({ ...options, headers: { ...options.headers, remove: removed } });
 }
 
 /** Requests that still come get 503. */

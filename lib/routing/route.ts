@@ -5,7 +5,7 @@ import type { GatewayEvents } from '../core/events.ts';
 import { exchangeOf } from '../core/exchange.ts';
 import type { Middleware, Next } from '../core/http.ts';
 import { reject } from '../core/reject.ts';
-import { type HeaderRules, requestHeaderRules } from '../proxy/header-rules.ts';
+import { requestHeaderRules } from '../proxy/header-rules.ts';
 import type { RouteForwarding } from '../proxy/proxy-parts.ts';
 import type { SharedProxy } from '../proxy/round-robin-proxy.ts';
 import { AddressList } from '../rate-limit/address-list.ts';
@@ -142,19 +142,13 @@ function ownForwarding(options: RouteOptions): RouteForwarding | undefined {
     Object.assign(own, { responseTimeoutMs: Number.POSITIVE_INFINITY, idleTimeoutMs: Number.POSITIVE_INFINITY });
   if (maxBodyBytes !== undefined) own.maxBodyBytes = maxBodyBytes;
   const movesUrls = rewrite?.prefix !== undefined || rewrite?.hostname !== undefined;
-  if (response !== undefined || movesUrls || cors !== undefined) {
-    own.response = { rewriteUrls: movesUrls, ...response, ...(cors && { headers: withoutCors(response?.headers) }) };
-  }
+  if (response !== undefined || movesUrls) own.response = { ...(movesUrls && { rewriteUrls: true }), ...response };
+  // The gateway answers for CORS: two values of one of its headers would make browsers refuse both.
+  if (cors !== undefined) own.removedHeaders = CORS_HEADERS;
   if (retry !== undefined) own.retry = retry;
   if (maxInFlight > 0 || maxInFlightPerClient > 0) own.caps = { maxInFlight, maxInFlightPerClient };
   return Object.keys(own).length === 0 ? undefined : own;
 }
-
-/** The gateway answers for CORS: two values of one of its headers would make browsers refuse both. */
-const withoutCors = (rules: HeaderRules = {}): HeaderRules => ({
-  ...rules,
-  remove: [...(rules.remove ?? []), ...CORS_HEADERS],
-});
 
 /** Each request goes to one of several services, by their weights. */
 function weighted(services: readonly WeightedService[], forwarder: (name: string) => Middleware): Middleware {

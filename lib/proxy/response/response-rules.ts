@@ -45,13 +45,16 @@ const LINES = new Set(['set-cookie', 'www-authenticate', 'proxy-authenticate']);
 
 /** Applies {@link ResponseOptions}. */
 export class ResponseRules {
+  readonly options: ResponseOptions;
   readonly #removed: readonly string[];
   readonly #set: readonly (readonly [name: string, value: Template])[];
   readonly #add: readonly (readonly [name: string, value: Template])[];
   readonly #rewritesUrls: boolean;
   readonly #change: ResponseOptions['change'];
 
-  constructor({ headers = {}, rewriteUrls = false, hideServer = false, change }: ResponseOptions) {
+  constructor(options: ResponseOptions) {
+    const { headers = {}, rewriteUrls = false, hideServer = false, change } = options;
+    this.options = options;
     this.#removed = [...(headers.remove ?? []).map((name) => name.toLowerCase()), ...(hideServer ? TELLING : [])];
     this.#set = templates(headers.set);
     this.#add = templates(headers.add);
