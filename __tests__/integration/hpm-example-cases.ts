@@ -186,7 +186,7 @@ export const EXAMPLES: Readonly<Record<string, Example>> = {
     asked: [['/1']],
     got: ['418 teapot /1 gw.example'],
   },
-  'response-interceptor: compressed answers': {
+  'response-interceptor: compressed responses': {
     transport: 'native',
     options: to(intercept((text) => text.replace('Hello', 'Teapot'))),
     asked: [['/gzip']],
