@@ -20,7 +20,7 @@ export function createApp(host: Host): HostedApp {
   // The proxies whose X-Forwarded-For counts.
   app.set('trust proxy', trustProxy);
 
-  // 1. Rejects a part of the requests with 503 when more come than the process can serve.
+  // 1. Rejects a part of the requests with 503 when more come than the process can serve: off until a variable turns it on.
   app.use(loadShedding(shedding));
   // 2. Rejects ambiguous requests (request smuggling, odd paths) with 400, and normalises the path.
   app.use(requestGuard(guard));

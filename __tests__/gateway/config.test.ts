@@ -53,7 +53,7 @@ const DEFAULTS = {
   ambiguousPaths: 'reject',
   identityHeaders: [],
   mergeSlashes: true,
-  maxDelayMs: 100,
+  maxDelayMs: 0,
   bounds: {
     headTimeoutMs: 15_000,
     maxTargetBytes: 8_192,
@@ -255,7 +255,7 @@ const GOOD: readonly (readonly [string, string, object])[] = [
   ['AMBIGUOUS_PATHS', 'pass', { ambiguousPaths: 'pass' }],
   ['IDENTITY_HEADERS', ' X-Tenant, x-corp-*,', { identityHeaders: ['X-Tenant', 'x-corp-*'] }],
   ['MERGE_SLASHES', 'off', { mergeSlashes: false }],
-  ['LOAD_SHEDDING_DELAY_MS', '0', { maxDelayMs: 0 }],
+  ['LOAD_SHEDDING_DELAY_MS', '250', { maxDelayMs: 250 }],
   ['HEAD_TIMEOUT_MS', '0', { bounds: { ...DEFAULTS.bounds, headTimeoutMs: 0 } }],
   ['MAX_TARGET_BYTES', '99', { bounds: { ...DEFAULTS.bounds, maxTargetBytes: 99 } }],
   ['MAX_CONNECTIONS_PER_ADDRESS', '7', { bounds: { ...DEFAULTS.bounds, maxConnectionsPerAddress: 7 } }],
