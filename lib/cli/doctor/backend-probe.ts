@@ -107,11 +107,11 @@ export async function backendList({ config }: Patient): Promise<{ backends: Back
     const { backends: found, error } = await new Lookup(source, dns).run(NO_ANSWER);
     backends.push(...found);
     if (error !== undefined) {
-      const whom = config.dns.servers?.join(', ') ?? "the system's name servers";
+      const servers = config.dns.servers?.join(', ') ?? "the system's name servers";
       problems.push(
         failure(
           `${source.url}: ${error.message}`,
-          `Ask ${whom} for it; DNS_SERVERS names others. Names must be complete`,
+          `Ask ${servers} for it; DNS_SERVERS names others. Names must be complete`,
         ),
       );
     }
