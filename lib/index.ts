@@ -167,7 +167,11 @@ export { type UpgradeHandler, upgradeHandler } from './proxy/tunnel/upgrade-hand
 export { type UpgradeHandlerOptions, upgradeHandlerDefaults } from './proxy/tunnel/upgrade-protocols.ts';
 export { type UndiciTransportOptions, undiciTransport, undiciTransportDefaults } from './proxy/undici-transport.ts';
 export { assertAddressList } from './rate-limit/address-list.ts';
-export { type AlgorithmName, rateLimitAlgorithms } from './rate-limit/algorithms/registry.ts';
+export {
+  type AlgorithmName,
+  rateLimitAlgorithms,
+  type WindowsAlgorithmName,
+} from './rate-limit/algorithms/registry.ts';
 export type { CounterAnswer, CounterLink, CounterQuestion } from './rate-limit/cluster/counter-question.ts';
 export { type LimiterCounter, limiterCounter } from './rate-limit/cluster/limiter-counter.ts';
 export type { OnStoreError } from './rate-limit/fallback/fallback.ts';

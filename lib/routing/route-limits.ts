@@ -15,6 +15,7 @@ import {
   recordOf,
   text,
 } from '../core/options.ts';
+import { algorithmsWithWindows, type WindowsAlgorithmName } from '../rate-limit/algorithms/registry.ts';
 import { type IpRateLimiter, type Limits, routeRateLimit } from '../rate-limit/ip-rate-limit.ts';
 import { IP_RATE_LIMIT_DEFAULTS, type IpRateLimitOptions } from '../rate-limit/ip-rate-limit-options.ts';
 import { IP_RATE_LIMIT_CHECKS } from '../rate-limit/ip-rate-limit-settings.ts';
@@ -30,7 +31,7 @@ export interface RouteLimit {
   /** Limits of consumers by their plan, such as `{ gold: '1000/1m' }`. Consumers of other plans have `limit`. Default: none. */
   plans?: Readonly<Record<string, string>>;
   /** How requests are counted. Default `sliding-window`. */
-  algorithm?: 'sliding-window' | 'token-bucket';
+  algorithm?: WindowsAlgorithmName;
 }
 
 /** Names that a declaration gives to services, limits and authenticators. */
@@ -57,7 +58,7 @@ export const routeLimitCheck: Check = group<RouteLimit, object>(
     limit: limitText,
     key: optional(key),
     plans: optional(recordOf('limit', limitText, /./, 'the name of a plan')),
-    algorithm: optional(oneOf('sliding-window', 'token-bucket')),
+    algorithm: optional(oneOf(...algorithmsWithWindows)),
   },
   { windows: 'use limit, such as 100/1m', windowMs: 'use limit, such as 100/1m', max: 'use limit, such as 100/1m' },
 );

@@ -41,10 +41,16 @@ export function membersOf(file: string, name: string): Member[] {
   return [...further.filter((one) => !own.some((member) => member.name === one.name)), ...own];
 }
 
-/** The values of a type that is a union of literals, or of the names in a list; nothing for any other type. */
+/** The values of a type that is a union of literals, another such type without one value, or of the names in a list; nothing for any other type. */
 export function literalsOf(file: string, name: string): string[] | undefined {
-  const { source } = declarationOf(file, name, new RegExp(`^(?:export )?(?:interface|type) ${name}\\b`));
+  const { file: declaredIn, source } = declarationOf(
+    file,
+    name,
+    new RegExp(`^(?:export )?(?:interface|type) ${name}\\b`),
+  );
   const text = new RegExp(`^(?:export )?type ${name} =([^;]*);`, 'm').exec(source)?.[1] ?? '';
+  const [, all, without] = /^\s*Exclude<(\w+), '([^']*)'>$/.exec(text) ?? [];
+  if (all !== undefined) return literalsOf(declaredIn, all)?.filter((one) => one !== without);
   const list = /^\s*\(typeof (\w+)\)\[number\]$/.exec(text)?.[1];
   const union =
     list === undefined ? text : new RegExp(`^(?:export )?const ${list} = (\\[[^\\]]*\\])`, 'm').exec(source)?.[1];

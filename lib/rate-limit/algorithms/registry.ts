@@ -1,4 +1,5 @@
 import type { Algorithm } from './algorithm.ts';
+import { AlgorithmScripts } from './algorithm-scripts.ts';
 import { fixedWindow } from './fixed-window.ts';
 import { slidingWindow } from './sliding-window.ts';
 import { tokenBucket } from './token-bucket.ts';
@@ -24,3 +25,13 @@ export const rateLimitAlgorithms = Object.freeze(Object.keys(ALGORITHMS) as Algo
 
 /** The algorithms that take the option `burst`, for messages. */
 export const NAMES_WITH_BURST = rateLimitAlgorithms.filter((name) => ALGORITHMS[name].isRefilled).join(' or ');
+
+/** The name of an algorithm that counts several windows at once. */
+export type WindowsAlgorithmName = Exclude<AlgorithmName, 'fixed-window'>;
+
+/** The algorithms that take the option `windows`. */
+export const algorithmsWithWindows = Object.freeze(
+  rateLimitAlgorithms.filter(
+    (name): name is WindowsAlgorithmName => ALGORITHMS[name].redis instanceof AlgorithmScripts,
+  ),
+);
