@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { jsonPosition } from '../../lib/gateway/config/json-position.ts';
+import { jsonPosition } from '../../lib/gateway/config/backends-file.ts';
 
 const columnOf = (text: string): number => Number(/column (\d+)/.exec(jsonPosition(text))?.[1]);
 

@@ -2,10 +2,15 @@ import type { ServerResponse } from 'node:http';
 import { isEventStream } from '../core/http.ts';
 import { lastResponse } from '../core/last-response.ts';
 import type { SendableBody } from './request/request-body.ts';
-import { type Encoded, endWith, flushEncoder, flushHead, SMALL_RESPONSE } from './response/flush.ts';
 import { passInformational } from './response/informational.ts';
 import { applyResponseHead, type ResponseFields, removeResponseHead } from './response/response-head.ts';
 import { addTrailers } from './response/trailers.ts';
+
+/** Bytes up to which copying a response body is cheaper than a second write. */
+const SMALL_RESPONSE = 4_096;
+
+/** A response under a middleware such as compression(), which holds bytes back. */
+type Encoded = ServerResponse & { flush?(): void };
 
 type SpellingOf = Parameters<typeof applyResponseHead>[4];
 
@@ -66,12 +71,13 @@ export class ClientResponse {
   }
 
   flushHead(): void {
-    flushHead(this.#res);
+    if (!this.#res.headersSent && !this.#res.writableEnded) this.#res.flushHeaders();
     this.#heldHead = undefined;
   }
 
+  /** To be called when the backend pauses: what it has sent must not wait for more. */
   flushEncoder(): void {
-    flushEncoder(this.#res);
+    if (!this.#res.writableEnded) (this.#res as Encoded).flush?.();
   }
 
   /** @returns whether the client takes more at once. */
@@ -99,4 +105,11 @@ export class ClientResponse {
   #endUpload(): void {
     if (this.upload !== undefined && !this.upload.endsSoon) lastResponse(this.#res);
   }
+}
+
+/** Ends a response with the last piece of its body. */
+function endWith(res: ServerResponse, chunk: Buffer): void {
+  // As a string, a small body goes out together with the head in one write, not in a vectored write of two buffers.
+  if (chunk.length <= SMALL_RESPONSE && !res.headersSent) res.end(chunk.toString('latin1'), 'latin1');
+  else res.end(chunk);
 }

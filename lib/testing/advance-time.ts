@@ -1,5 +1,5 @@
 import { durationMs, func, integer, resolveOptions } from '../core/options.ts';
-import { realImmediate } from './real-timers.ts';
+import { realImmediate } from './eventually.ts';
 
 /** Moves the clock of a test runner: `jest.advanceTimersByTime`, `vi.advanceTimersByTime`, `mock.timers.tick` of `node:test`. */
 export type Tick = (ms: number) => unknown;

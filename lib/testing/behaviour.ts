@@ -1,6 +1,6 @@
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import { type Checks, durationMs, integer, optionalDurationMs, resolveOptions } from '../core/options.ts';
-import { realImmediate, realTimeout } from './real-timers.ts';
+import { realImmediate, realTimeout } from './eventually.ts';
 
 const TIME_TO_READ_MS = 20;
 

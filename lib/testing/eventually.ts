@@ -1,5 +1,5 @@
-import { realTimeout } from './real-timers.ts';
-
+/** Timers as they are when this module is loaded: mock timers that are switched on later do not stop them. */
+export const { setTimeout: realTimeout, setImmediate: realImmediate } = globalThis;
 // As it is when this module is loaded, for the same reason as the timers.
 const now = performance.now.bind(performance);
 

@@ -1,8 +1,8 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { isIP } from 'node:net';
+import { type OpenMetricsContentType, Registry } from 'prom-client';
 import { hardenServer } from '../../index.ts';
-import { type MetricsSource, metricsPage } from '../observing/metrics-page.ts';
 import { ADMIN_CONNECTIONS } from '../open-files.ts';
-import { isOwnHost } from './host-check.ts';
 import { closeIdleConnections } from './idle-connections.ts';
 import { isRead, refuseMethod, sendJson, sendProblem, sendText, setBrowserFields } from './responses.ts';
 import { StatusSite, type StatusSiteParts } from './status-site.ts';
@@ -14,6 +14,9 @@ export interface AdminView {
   readonly phase: Phase;
   status(): object | Promise<object>;
 }
+
+/** A registry, or one that is made for each scrape. */
+type MetricsSource = Registry | (() => Promise<Registry>);
 
 export interface AdminOptions {
   /** What `/metrics` shows; without it there is no such page. */
@@ -37,6 +40,8 @@ const ENDPOINTS: Readonly<Record<string, Endpoint>> = {
   '/readyz': ({ phase }) => ({ status: phase === 'running' ? 200 : 503, content: { status: phase } }),
   '/status': (view) => ({ status: 200, content: view.status() }),
 };
+
+const OPEN_METRICS = Registry.OPENMETRICS_CONTENT_TYPE;
 
 /** Probes of an orchestrator may come under any name, and say nothing that is worth stealing. */
 const PROBES = new Set(['/livez', '/readyz']);
@@ -88,4 +93,43 @@ async function answerMetrics(req: IncomingMessage, res: ServerResponse, register
   } catch {
     sendProblem(res, 500, 'The metrics could not be collected');
   }
+}
+
+/** All metrics as text: OpenMetrics for clients that ask for it, as Prometheus does, and Prometheus' own format for all others. */
+async function metricsPage(
+  source: MetricsSource,
+  accept = '',
+): Promise<{ readonly type: string; readonly text: string }> {
+  const register = typeof source === 'function' ? await source() : source;
+  if (!accept.includes('application/openmetrics-text')) {
+    return { type: register.contentType, text: await register.metrics() };
+  }
+  // In a registry of their own: prom-client renames the counters of one that is asked for OpenMetrics, for good.
+  const open = new Registry<OpenMetricsContentType>();
+  open.setContentType(OPEN_METRICS);
+  for (const metric of await register.getMetricsAsJSON()) {
+    const named = {
+      ...metric,
+      get() {
+        return { ...metric, name: this.name };
+      },
+    };
+    open.registerMetric(named as never);
+  }
+  return { type: OPEN_METRICS, text: await open.metrics() };
+}
+
+/**
+ * Whether a request was meant for this listener by its `Host`. A public web page can have its own name resolve to a private
+ * address (DNS rebinding) and would then be of one origin with it: names that anybody may register are refused. What is
+ * left are addresses, names without a dot (localhost, the name of a container), `.localhost` and `.internal`, which
+ * cannot be registered, and the name that the listener was given.
+ */
+function isOwnHost(field: string | undefined, adminHost: string): boolean {
+  if (field === undefined || !/^[\w.:[\]-]+$/.test(field)) return false;
+  const url = URL.parse(`http://${field}/`);
+  if (url === null) return false;
+  const name = url.hostname.replace(/\.$/, '');
+  if (isIP(name.replace(/^\[|\]$/g, '')) !== 0) return true;
+  return !name.includes('.') || /\.(localhost|internal)$/.test(name) || name === adminHost.toLowerCase();
 }

@@ -1,6 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from '../logging/logger.ts';
-import { isForeign } from './host-check.ts';
 import { refuseMethod, sendJson, sendProblem } from './responses.ts';
 import type { TokenGuard } from './token-guard.ts';
 
@@ -174,4 +173,12 @@ function decoded(id: string): string | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** Whether a browser says that another site's page is behind the request. */
+function isForeign(headers: NodeJS.Dict<string | string[]>): boolean {
+  const { origin, host } = headers;
+  const site = headers['sec-fetch-site'];
+  if (site !== undefined && site !== 'same-origin' && site !== 'none') return true;
+  return origin !== undefined && URL.parse(String(origin))?.host !== host;
 }

@@ -1,11 +1,10 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { findPackageJSON } from 'node:module';
 import { headlineOf, type StatusSnapshot } from '../../index.ts';
 import type { Logger } from '../logging/logger.ts';
 import { type GatewayControl, OperatorApi } from './operator-api.ts';
 import { PageConnections, type PageFeed, type PageState } from './page-connections.ts';
-import { readPageFiles } from './page-files.ts';
 import { isRead, refuseMethod, sendJson, sendProblem, sendText } from './responses.ts';
 import type { ShownSetting } from './shown-config.ts';
 import { TokenGuard } from './token-guard.ts';
@@ -20,6 +19,15 @@ export interface StatusSiteParts {
   readonly config: () => readonly ShownSetting[];
   readonly log: Logger;
 }
+
+const PAGE = new URL('./page/', import.meta.url);
+
+const TYPES: Readonly<Record<string, string>> = {
+  html: 'text/html; charset=utf-8',
+  css: 'text/css; charset=utf-8',
+  js: 'text/javascript; charset=utf-8',
+  svg: 'image/svg+xml',
+};
 
 const version = (JSON.parse(readFileSync(findPackageJSON(import.meta.url) as string, 'utf8')) as { version: string })
   .version;
@@ -83,4 +91,20 @@ export class StatusSite {
     const headline = headlineOf(phase, snapshot.problems, snapshot.backends);
     return { phase, headline, canAct: this.#guard.isOn, ...snapshot };
   }
+}
+
+interface PageFile {
+  readonly type: string;
+  readonly content: Buffer;
+}
+
+/** The files of the page by path. They are few and small: read once, and no path of a request ever reaches the disk. */
+function readPageFiles(): ReadonlyMap<string, PageFile> {
+  const files = new Map<string, PageFile>();
+  for (const name of readdirSync(PAGE)) {
+    const type = TYPES[name.slice(name.lastIndexOf('.') + 1)];
+    if (type === undefined) continue;
+    files.set(name === 'index.html' ? '/' : `/${name}`, { type, content: readFileSync(new URL(name, PAGE)) });
+  }
+  return files;
 }

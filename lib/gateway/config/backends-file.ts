@@ -1,7 +1,22 @@
 import { assertBackends, type BackendOptions, OptionsError } from '../../index.ts';
 import { StartError } from '../start-error.ts';
-import { jsonPosition } from './json-position.ts';
 import { readBounded, WatchedFiles } from './watched-files.ts';
+
+const SPACE = /[ \t\n\r]*/y;
+// biome-ignore-start lint/suspicious/noControlCharactersInRegex: RFC 8259 wants them escaped in strings.
+const TOKEN =
+  /[{}[\],:]|"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?(?![\w.+-])|(?:true|false|null)(?!\w)/y;
+// biome-ignore-end lint/suspicious/noControlCharactersInRegex: RFC 8259 wants them escaped in strings.
+
+/** What may come next, by the first character of a token; all values that are neither objects nor lists are `v`. */
+const NEXT: Readonly<Record<string, string>> = {
+  value: 'v"{[',
+  'value or end': 'v"{[]',
+  key: '"',
+  'key or end': '"}',
+  colon: ':',
+  'comma or end': ',}]',
+};
 
 export type Backends = readonly (string | BackendOptions)[];
 
@@ -55,5 +70,39 @@ export class BackendsFile {
       if (error instanceof OptionsError) throw new BackendsError(error.problems.map((one) => `${this.name}: ${one}`));
       throw error;
     }
+  }
+}
+
+/**
+ * Where a text stops being JSON, in words. The message of `JSON.parse()` shows a piece of the text, which may hold a password, and names
+ * no position for some mistakes.
+ */
+export function jsonPosition(text: string): string {
+  const before = text.slice(0, brokenAt(text)).split('\n');
+  return `line ${before.length}, column ${(before.at(-1)?.length ?? 0) + 1}`;
+}
+
+/** The index of the first token that cannot stand where it does. */
+function brokenAt(text: string): number {
+  const open: string[] = [];
+  let next = 'value';
+  for (let at = 0; ; at = TOKEN.lastIndex) {
+    SPACE.lastIndex = at;
+    SPACE.exec(text);
+    TOKEN.lastIndex = SPACE.lastIndex;
+    const place = SPACE.lastIndex;
+    const token = TOKEN.exec(text)?.[0];
+    const first = token === undefined ? undefined : /^[-\dtfn]/.test(token) ? 'v' : (token[0] as string);
+    if (first === undefined || NEXT[next]?.includes(first) !== true) return place;
+    if (first === '{' || first === '[') open.push(first);
+    if (first === '}' || first === ']') {
+      if (open.pop() !== (first === '}' ? '{' : '[')) return place;
+    }
+    if (first === '{') next = 'key or end';
+    else if (first === '[') next = 'value or end';
+    else if (next.startsWith('key') && first === '"') next = 'colon';
+    else if (first === ':') next = 'value';
+    else if (first === ',') next = open.at(-1) === '{' ? 'key' : 'value';
+    else next = open.length > 0 ? 'comma or end' : 'nothing';
   }
 }

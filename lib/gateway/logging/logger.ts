@@ -1,6 +1,11 @@
 import { type Logger as PinoLogger, pino } from 'pino';
 import type { LogLevel } from '../config/sections/operation-variables.ts';
 
+/** What Node calls its own listener, which prints warnings as plain text. */
+const NODES_OWN = 'onWarning';
+
+type CodedWarning = Error & { readonly code?: string; readonly detail?: string };
+
 /** pino, and where its lines go: for lines that are JSON already. */
 export type Logger = PinoLogger & { readonly lines: { write(line: string): void } };
 
@@ -31,4 +36,17 @@ export function createLogger(
 function shown(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   return { type: error.name, message: error.message, stack: error.stack };
+}
+
+/**
+ * Logs process warnings as lines like all others. Node would print them as text of several lines on standard error, between lines of
+ * JSON. With `--no-warnings` Node prints none, and none is logged.
+ */
+export function logProcessWarnings(log: Logger): void {
+  const own = process.listeners('warning').filter(({ name }) => name === NODES_OWN);
+  if (own.length === 0) return;
+  for (const listener of own) process.off('warning', listener);
+  process.on('warning', ({ name, message, code, detail }: CodedWarning) => {
+    log.warn({ warning: name, code, detail }, message);
+  });
 }

@@ -1,5 +1,7 @@
-import { backendKey } from '../backend-key.ts';
 import type { Sample } from './metric.ts';
+
+/** What one backend of one proxy is kept under: several proxies may have the same backend. No origin has a line break. */
+export const backendKey = (proxy: string, backend: string): string => `${proxy}\n${backend}`;
 
 /** A count for each combination of label values that has occurred. For what happens seldom: it joins the values. */
 export class Counts {

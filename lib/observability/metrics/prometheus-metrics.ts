@@ -1,7 +1,7 @@
 import { eventsCheck, type GatewayEvents } from '../../core/events.ts';
 import { type Checks, integer, nonEmptyString, resolveOptions } from '../../core/options.ts';
 import type { RequestSink } from '../request-record.ts';
-import { sourcesCheck } from '../sources-check.ts';
+import { sourcesCheck } from '../status/status-sources.ts';
 import { EventCounts } from './event-counts.ts';
 import { Metric, type MetricAggregator, type MetricRegister, type MetricType, type Sample } from './metric.ts';
 import { RequestCounts } from './request-counts.ts';

@@ -1,9 +1,8 @@
 import { CAUSES, type Cause } from '../../core/causes.ts';
 import type { Outcome } from '../../core/outcome.ts';
 import type { LimiterDecision } from '../../core/recorder.ts';
-import { backendKey } from '../backend-key.ts';
 import type { FinishedRequest, RequestSink } from '../request-record.ts';
-import { Counts } from './counts.ts';
+import { backendKey, Counts } from './counts.ts';
 import { Histogram } from './histogram.ts';
 import type { DefineMetric, Sample } from './metric.ts';
 import { CLASSES, classOf, RequestSeries } from './request-series.ts';

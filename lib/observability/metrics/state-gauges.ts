@@ -1,5 +1,5 @@
 import type { CircuitStateName, HealthVerdict, LimiterMode } from '../../core/events.ts';
-import { backendKey } from '../backend-key.ts';
+import { backendKey } from './counts.ts';
 import type { DefineMetric, Sample } from './metric.ts';
 
 /** The middlewares that are asked for their state at each scrape. */

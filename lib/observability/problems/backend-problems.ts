@@ -1,5 +1,5 @@
 import type { Cause } from '../../core/causes.ts';
-import { backendKey } from '../backend-key.ts';
+import { backendKey } from '../metrics/counts.ts';
 import type { StatusBackend, StatusProxy } from '../status/status-sources.ts';
 import type { Finding, ProblemKind } from './problem-kind.ts';
 import { duration, percent, Readings } from './recent.ts';

@@ -1,6 +1,6 @@
 import { CAUSES, type Cause } from '../../core/causes.ts';
 import type { DiscoveryFailedEvent, GatewayEventMap, GatewayEvents } from '../../core/events.ts';
-import { backendKey } from '../backend-key.ts';
+import { backendKey } from '../metrics/counts.ts';
 import type { Finding, ProblemKind } from './problem-kind.ts';
 import { duration, percent, Readings } from './recent.ts';
 import type { TrafficSources } from './traffic-sources.ts';

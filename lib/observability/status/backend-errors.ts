@@ -1,7 +1,7 @@
 import type { AttemptFailedEvent, GatewayEvents, HealthCheckedEvent } from '../../core/events.ts';
 import { causeOf, type Outcome } from '../../core/outcome.ts';
 import { printable } from '../access-log/redaction.ts';
-import { backendKey } from '../backend-key.ts';
+import { backendKey } from '../metrics/counts.ts';
 import type { LastError } from './status-snapshot.ts';
 
 const MAX_TEXT = 200;

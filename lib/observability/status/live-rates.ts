@@ -1,4 +1,4 @@
-import { backendKey } from '../backend-key.ts';
+import { backendKey } from '../metrics/counts.ts';
 import type { TrafficTotals } from '../metrics/traffic-totals.ts';
 import type { RateStatus } from './status-snapshot.ts';
 import { countsOf, difference } from './traffic-counts.ts';

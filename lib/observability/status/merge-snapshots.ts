@@ -1,4 +1,4 @@
-import { backendKey } from '../backend-key.ts';
+import { backendKey } from '../metrics/counts.ts';
 import { addAll } from '../metrics/traffic-totals.ts';
 import { mergeProblems } from '../problems/problem-monitor.ts';
 import { mergeRoutes } from './route-rows.ts';

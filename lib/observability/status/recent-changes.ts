@@ -1,6 +1,6 @@
 import type { GatewayEventMap, GatewayEvents } from '../../core/events.ts';
 import { printable } from '../access-log/redaction.ts';
-import { backendKey } from '../backend-key.ts';
+import { backendKey } from '../metrics/counts.ts';
 import type { Change } from './status-snapshot.ts';
 
 const KEPT = 20;

@@ -1,7 +1,7 @@
 import { eventsCheck, type GatewayEvents, type GatewayProblem, type ProblemEvent } from '../../core/events.ts';
 import { type Checks, durationMs, optional, resolveOptions } from '../../core/options.ts';
 import { causeOf, verdictOf } from '../../core/outcome.ts';
-import { backendKey } from '../backend-key.ts';
+import { backendKey } from '../metrics/counts.ts';
 import type { TrafficSource } from '../metrics/traffic-totals.ts';
 import { ForwardedPeers } from '../problems/forwarded-peers.ts';
 import { type WatchedKind, watchKinds } from '../problems/problem-kind.ts';
@@ -10,7 +10,6 @@ import { ProcessWarnings } from '../problems/process-warnings.ts';
 import { RecentCounts } from '../problems/recent.ts';
 import { TRAFFIC_PROBLEMS } from '../problems/traffic-problems.ts';
 import type { RequestSink } from '../request-record.ts';
-import { sourcesCheck } from '../sources-check.ts';
 import { BackendErrors } from './backend-errors.ts';
 import { LiveRates } from './live-rates.ts';
 import { mergeRows } from './merge-snapshots.ts';
@@ -18,7 +17,14 @@ import { ProcessLoad } from './process-load.ts';
 import { RecentChanges } from './recent-changes.ts';
 import { routeRows, shownRoutes } from './route-rows.ts';
 import type { BackendRow, StatusSnapshot, TrafficHistory } from './status-snapshot.ts';
-import type { StatusBreaker, StatusLimiter, StatusProxy, StatusRouter, StatusServer } from './status-sources.ts';
+import {
+  type StatusBreaker,
+  type StatusLimiter,
+  type StatusProxy,
+  type StatusRouter,
+  type StatusServer,
+  sourcesCheck,
+} from './status-sources.ts';
 import { TopClients } from './top-clients.ts';
 import { TrafficSlots } from './traffic-slots.ts';
 import { type StatusWatcher, Watchers } from './watchers.ts';
