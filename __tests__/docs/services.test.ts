@@ -4,7 +4,9 @@ import type { RequestListener } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runInNewContext } from 'node:vm';
-import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
+import express from 'express';
+import { serviceRouter } from 'expressway';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { WebSocket, WebSocketServer } from 'ws';
 import { parse } from 'yaml';
@@ -22,6 +24,35 @@ test('docs/services.md: the whole example is the same in YAML and in code', () =
   const [, object = ''] = /const declaration: ServiceRouterOptions = (\{.*?\n\});/s.exec(program.code) ?? [];
   const declared: unknown = JSON.parse(JSON.stringify(runInNewContext(`(${object})`)));
   expect(declared).toEqual(parse(yaml.code));
+});
+
+test('docs/services.md: the canary gets its share, its testers, and keeps its clients', async () => {
+  const example = blocks.find(({ language, code }) => language === 'yaml' && code.includes('shop-canary')) as Block;
+  const servers = await Promise.all(
+    ['shop', 'shop', 'shop-canary'].map((name) => listen((_req, res) => void res.end(name))),
+  );
+  const text = example.code
+    .replaceAll(/http:\/\/localhost:300(\d)/g, (_whole, port) => servers[Number(port) - 1]?.url ?? '')
+    .replace(/\$\{SESSION_SECRET\}/, 'a secret of the test, 40 characters long');
+  const router = serviceRouter(parse(text));
+  const gateway = await listen(express().use(router));
+  const random = jest.spyOn(Math, 'random');
+  const ask = async (headers = {}) => {
+    const response = await fetch(gateway.url, { headers });
+    return { body: await response.text(), cookie: response.headers.get('set-cookie')?.split(';')[0] ?? '' };
+  };
+  try {
+    random.mockReturnValue(0.96);
+    const { body, cookie } = await ask();
+    expect(body).toBe('shop-canary');
+    random.mockReturnValue(0.94);
+    expect((await ask({ cookie })).body).toBe('shop-canary');
+    expect((await ask()).body).toBe('shop');
+    expect((await ask({ 'x-canary': 'always' })).body).toBe('shop-canary');
+  } finally {
+    random.mockRestore();
+    for (const one of [gateway, router, ...servers]) await one.close();
+  }
 });
 
 describeWithRedis('docs/services.md: the whole example', (redis) => {

@@ -93,6 +93,8 @@ const MAKERS: Readonly<Record<string, (options: object) => unknown>> = {
   ServiceRouterOptions: (options) => inRouter(options),
   RouteOptions: (options) => inRoute(options),
   RouteMatch: (options) => inRoute(options),
+  SessionPersistence: (options) =>
+    inRoute({ sessionPersistence: { secret: 'a secret that has at least 32 characters', ...options } }),
   RouteLimit: (options) => inRoute({ rateLimit: { limit: '1/1m', ...options } }),
   RewriteOptions: (rewrite) => inRoute({ rewrite }),
   RedirectOptions: (redirect) => inRoute({ service: undefined, redirect: { port: 1, ...redirect } }),

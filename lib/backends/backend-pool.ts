@@ -28,8 +28,9 @@ export class BackendPool {
     return this.#backends;
   }
 
-  select(exchange: Exchange, tried: readonly Backend[]): Backend | undefined {
-    return this.#policy.select(this.#backends, exchange, tried);
+  /** @param policy Another one than the pool's own. */
+  select(exchange: Exchange, tried: readonly Backend[], policy = this.#policy): Backend | undefined {
+    return policy.select(this.#backends, exchange, tried);
   }
 
   /** The backend with this identity, if it is available and was not tried. */

@@ -53,10 +53,10 @@ export class BackendChoice {
 
   /** The backend for the next attempt. `take()` must follow in the same tick. */
   next(): Backend | undefined {
-    const { connections, pool } = this.#parts;
+    const { connections, pool, policy } = this.#parts;
     const exchange = this.#exchange;
     const bound = connections.boundTo(exchange.req.socket);
-    const usable = pool.candidate(bound, this.#tried) ?? pool.select(exchange, this.#tried);
+    const usable = pool.candidate(bound, this.#tried) ?? pool.select(exchange, this.#tried, policy);
     this.#isAway = false;
     if (usable !== undefined) return usable;
     const away = this.#away(this.#tried);

@@ -34,6 +34,8 @@ export interface RouteForwarding extends Partial<AttemptTimeouts> {
   /** Response headers that are removed as well. */
   readonly removedHeaders?: readonly string[] | undefined;
   readonly caps?: InFlightCapOptions | undefined;
+  /** In place of the service's. It may make use of that one. */
+  readonly policy?: SelectionPolicy | undefined;
 }
 
 /** What one proxy consists of: all of its requests share these. */
@@ -41,6 +43,7 @@ export interface ProxyParts {
   readonly name: string;
   readonly events: GatewayEvents;
   readonly pool: BackendPool;
+  readonly policy: SelectionPolicy;
   readonly membership: Membership;
   readonly health: PoolHealth;
   readonly connections: AllConnections;
@@ -84,6 +87,7 @@ export function proxyParts(settings: ProxySettings): ProxyParts {
     name,
     events,
     pool,
+    policy,
     membership: new Membership({ pool, health, connections, tunnels, queue, events }, settings, sources),
     health,
     connections,
@@ -129,12 +133,13 @@ function backendMaker(settings: ProxySettings, policy: SelectionPolicy, freed: (
 
 /** The same parts, except for what one route has of its own. In the same order: one shape of object for all requests. */
 export function partsForRoute(parts: ProxyParts, own: RouteForwarding): ProxyParts {
-  const { retry = {}, maxBodyBytes = parts.maxBodyBytes, caps } = own;
+  const { retry = {}, maxBodyBytes = parts.maxBodyBytes, caps, policy = parts.policy } = own;
   const { responseTimeoutMs = parts.timeouts.responseTimeoutMs, idleTimeoutMs = parts.timeouts.idleTimeoutMs } = own;
   const isPatient =
     responseTimeoutMs >= parts.timeouts.responseTimeoutMs && idleTimeoutMs >= parts.timeouts.idleTimeoutMs;
   return {
     ...parts,
+    policy,
     timeouts: { responseTimeoutMs, idleTimeoutMs },
     // How exact a timeout is depends on how often the watchdog looks.
     watchdog: isPatient ? parts.watchdog : new Watchdog(Math.min(responseTimeoutMs, idleTimeoutMs)),

@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Backend, BackendStatus } from '../backends/backend.ts';
 import { assertBackends, type BackendOptions, readBackends } from '../backends/backend-url.ts';
 import { NO_QUEUE, type QueueLoad } from '../backends/queue.ts';
+import type { SelectionPolicy } from '../backends/selection/selection-policy.ts';
 import type { GatewayEvents } from '../core/events.ts';
 import { type Exchange, exchangeOf } from '../core/exchange.ts';
 import type { Middleware, Next } from '../core/http.ts';
@@ -95,6 +96,8 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
 /** A proxy that several routes share. */
 export interface SharedProxy {
   readonly proxy: RoundRobinProxy;
+  /** How it picks a backend. */
+  readonly policy: SelectionPolicy;
   /** Forwards as the proxy does, except for what the route has of its own. */
   forRoute(own: RouteForwarding): Middleware;
 }
@@ -119,7 +122,11 @@ function makeProxy(given: RoundRobinProxyOptions, isManaged: boolean): SharedPro
   const proxy = Object.assign(expresswayProxy satisfies Middleware, controls(parts, firstRequest));
   // Not assigned: the name of a function is read-only.
   Object.defineProperty(proxy, 'name', { value: settings.name });
-  return { proxy, forRoute: (own) => routeForwarder(partsForRoute(parts, own), firstRequest, changeHeaders) };
+  return {
+    proxy,
+    policy: parts.policy,
+    forRoute: (own) => routeForwarder(partsForRoute(parts, own), firstRequest, changeHeaders),
+  };
 }
 
 function routeForwarder(

@@ -30,6 +30,7 @@ import { foreignProxyOptions, roundRobinProxyChecks } from '../proxy/proxy-setti
 import { type ResponseOptions, responseChecks } from '../proxy/response/response-rules.ts';
 import { type RetryOptions, retryChecks } from '../proxy/retry/retry-rules.ts';
 import { type RoundRobinProxyOptions, roundRobinProxyDefaults } from '../proxy/round-robin-proxy-options.ts';
+import { type SessionPersistence, sessionPersistenceCheck } from '../proxy/session-persistence.ts';
 import { addressListCheck } from '../rate-limit/address-list.ts';
 import { either, isList, isText, without } from './check-forms.ts';
 import { type CorsOptions, corsCheck } from './cors.ts';
@@ -64,6 +65,11 @@ export interface RouteOptions extends RouteMatch {
   name?: string;
   /** Name of the service that gets the requests, or several with weights. Give `service`, `redirect` or `respond`. Default: none. */
   service?: string | readonly WeightedService[];
+  /**
+   * A signed cookie keeps a client at its backend, and of several services at its service. `loadBalancing` of the service picks for
+   * new clients. Default: none.
+   */
+  sessionPersistence?: SessionPersistence;
   /** Redirects the client. Default: none. */
   redirect?: RedirectOptions;
   /** Responds without a backend. Default: none. */
@@ -151,6 +157,7 @@ const routeForeign: ForeignOptions = Object.freeze({
   backends: 'give them to a service',
   timeoutMs: 'use requestTimeoutMs, responseTimeoutMs or idleTimeoutMs',
   auth: 'use authentication',
+  sticky: 'use sessionPersistence',
 });
 
 const route = group<RouteOptions, object>(
@@ -164,6 +171,7 @@ const route = group<RouteOptions, object>(
         [isList, weightedServices],
       ]),
     ),
+    sessionPersistence: optional(sessionPersistenceCheck),
     redirect: optional(redirectCheck),
     respond: optional(respondCheck),
     authentication: optional(
@@ -218,6 +226,8 @@ function routeProblems(route: RouteOptions): Problem[] {
   }
   if (Array.isArray(route.service) && route.service.every(({ weight }) => weight === 0))
     add('service', 'one service needs a weight above 0');
+  if (route.sessionPersistence !== undefined && route.service === undefined)
+    add('sessionPersistence', 'sessionPersistence needs a service');
   for (const name of Object.keys(route.headers ?? {}))
     if (!TOKEN.test(name)) add('headers', `"${name}" is no header name`);
   for (const name of unknownFacts(route.requestHeaders ?? {}))

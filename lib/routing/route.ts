@@ -6,11 +6,11 @@ import { exchangeOf } from '../core/exchange.ts';
 import type { Middleware, Next } from '../core/http.ts';
 import { reject } from '../core/reject.ts';
 import { requestHeaderRules } from '../proxy/header-rules.ts';
-import type { RouteForwarding } from '../proxy/proxy-parts.ts';
 import type { SharedProxy } from '../proxy/round-robin-proxy.ts';
 import { AddressList } from '../rate-limit/address-list.ts';
-import { CORS_HEADERS, corsMiddleware } from './cors.ts';
-import { type RouteOptions, routeName, type WeightedService } from './declaration.ts';
+import { corsMiddleware } from './cors.ts';
+import { type RouteOptions, routeName } from './declaration.ts';
+import { forwarder } from './forwarder.ts';
 import { requestTimeout } from './request-timeout.ts';
 import { type RewriteOptions, rewriteTarget } from './rewrite.ts';
 import type { RouteLimiter } from './route-limits.ts';
@@ -110,58 +110,8 @@ const removesPrefix = ({ prefix: replacement }: RewriteOptions, prefix: string):
   replacement === '/' && prefix !== '';
 
 function lastHandler(options: RouteOptions, { services }: RouteParts): Middleware {
-  const { service, redirect, respond } = options;
+  const { redirect, respond } = options;
   if (redirect !== undefined) return redirects(redirect, prefixOf(options));
   if (respond !== undefined) return responds(respond);
-  const forwarder = (name: string) => forwardTo(services.get(name) as SharedProxy, options);
-  return typeof service === 'string' ? forwarder(service) : weighted(service ?? [], forwarder);
-}
-
-function forwardTo({ proxy, forRoute }: SharedProxy, options: RouteOptions): Middleware {
-  const own = ownForwarding(options);
-  return own === undefined ? proxy : forRoute(own);
-}
-
-function ownForwarding(options: RouteOptions): RouteForwarding | undefined {
-  const {
-    responseTimeoutMs,
-    idleTimeoutMs,
-    stream = false,
-    maxBodyBytes,
-    retry,
-    maxInFlight = 0,
-    maxInFlightPerClient = 0,
-    rewrite,
-    response,
-    cors,
-  } = options;
-  const own: { -readonly [K in keyof RouteForwarding]: RouteForwarding[K] } = {};
-  if (responseTimeoutMs !== undefined) own.responseTimeoutMs = responseTimeoutMs;
-  if (idleTimeoutMs !== undefined) own.idleTimeoutMs = idleTimeoutMs;
-  if (stream)
-    Object.assign(own, { responseTimeoutMs: Number.POSITIVE_INFINITY, idleTimeoutMs: Number.POSITIVE_INFINITY });
-  if (maxBodyBytes !== undefined) own.maxBodyBytes = maxBodyBytes;
-  const movesUrls = rewrite?.prefix !== undefined || rewrite?.hostname !== undefined;
-  if (response !== undefined || movesUrls) own.response = { ...(movesUrls && { rewriteUrls: true }), ...response };
-  // The gateway answers for CORS: two values of one of its headers would make browsers refuse both.
-  if (cors !== undefined) own.removedHeaders = CORS_HEADERS;
-  if (retry !== undefined) own.retry = retry;
-  if (maxInFlight > 0 || maxInFlightPerClient > 0) own.caps = { maxInFlight, maxInFlightPerClient };
-  return Object.keys(own).length === 0 ? undefined : own;
-}
-
-/** Each request goes to one of several services, by their weights. */
-function weighted(services: readonly WeightedService[], forwarder: (name: string) => Middleware): Middleware {
-  const shares = services
-    .filter(({ weight }) => weight > 0)
-    .map(({ name, weight }) => ({ forward: forwarder(name), weight }));
-  const total = shares.reduce((sum, { weight }) => sum + weight, 0);
-  return function expresswayWeighted(req: IncomingMessage, res: ServerResponse, next: Next): void {
-    let left = Math.random() * total;
-    const chosen = shares.find(({ weight }) => {
-      left -= weight;
-      return left < 0;
-    });
-    (chosen ?? (shares[0] as (typeof shares)[number])).forward(req, res, next);
-  };
+  return forwarder(options, services);
 }

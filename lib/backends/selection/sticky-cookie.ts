@@ -5,17 +5,13 @@ import { plainPolicies, type SimplePolicyName } from './plain-policies.ts';
 import { type BackendView, isCandidate, type PolicyEntry, type SelectionPolicy } from './selection-policy.ts';
 import { StickyTokens } from './sticky-tokens.ts';
 
-/** Options of `loadBalancing` with the policy `sticky`: a signed cookie keeps a client at its backend. */
-export interface StickyOptions {
-  /** Always `sticky`. */
-  policy: 'sticky';
+/** A signed cookie that keeps a client at its backend. */
+export interface StickyCookieOptions {
   /**
    * Signs the cookies: at least 32 characters, the same on every gateway. Of several secrets the first signs, and cookies of the
    * others stay valid, so that a secret can be changed without moving clients.
    */
   secret: string | readonly string[];
-  /** Name of the cookie. Default `expressway-sticky`. */
-  cookie?: string;
   /**
    * When browsers send the cookie with requests from other sites: `lax`, `strict`, or `none` for pages that other sites embed. With
    * `none` the cookie is always `Secure`, because browsers require it. Default `lax`.
@@ -32,6 +28,14 @@ export interface StickyOptions {
   maxAgeMs?: number;
   /** Whether an embedded page gets a separate cookie for each site that embeds it (CHIPS). The cookie is then always `Secure`. Default false. */
   partitioned?: boolean;
+}
+
+/** Options of `loadBalancing` with the policy `sticky`: a signed cookie keeps a client at its backend. */
+export interface StickyOptions extends StickyCookieOptions {
+  /** Always `sticky`. */
+  policy: 'sticky';
+  /** Name of the cookie. Default `expressway-sticky`. */
+  cookie?: string;
   /**
    * Name of the policy for clients without a valid cookie and for those whose backend is not available: any but `hash` and `sticky`.
    * Default `round-robin`.
@@ -44,6 +48,8 @@ export interface StickyCookieSettings {
   readonly cookie: string;
   /** The first signs; cookies of the others stay valid. */
   readonly secrets: readonly string[];
+  /** The name of the service, where one cookie may be for one of several. */
+  readonly scope?: string;
   /** Picks for clients without a valid cookie, and for those whose backend is not available. */
   readonly fallback: SelectionPolicy;
   readonly attributes?: StickyCookieAttributes;
@@ -74,7 +80,7 @@ export class StickyCookie implements SelectionPolicy {
   readonly #tokens: StickyTokens;
   #members: readonly BackendView[] = [];
 
-  constructor({ cookie, secrets, fallback, attributes = {} }: StickyCookieSettings) {
+  constructor({ cookie, secrets, scope, fallback, attributes = {} }: StickyCookieSettings) {
     this.observesLatency = fallback.observesLatency === true;
     this.ignoresWeights = fallback.ignoresWeights === true;
     this.#cookie = cookie;
@@ -82,7 +88,13 @@ export class StickyCookie implements SelectionPolicy {
     const { sameSite, partitioned } = attributes;
     this.#mustBeSecure = sameSite === 'none' || partitioned === true || /^__(?:Host|Secure)-/i.test(cookie);
     this.#fallback = fallback;
-    this.#tokens = new StickyTokens(secrets, cookie);
+    this.#tokens = new StickyTokens(secrets, cookie, scope);
+  }
+
+  /** Whether the cookie of the client is for a backend of this scope, be it one that has left the pool. */
+  holds({ req }: Exchange): boolean {
+    const value = cookieValue(req.headers.cookie, this.#cookie);
+    return value !== undefined && this.#tokens.isOfScope(value);
   }
 
   select<B extends BackendView>(backends: readonly B[], exchange: Exchange, tried: readonly B[]): B | undefined {
@@ -151,6 +163,43 @@ const DOMAIN = /^\.?[a-z0-9-]+(?:\.[a-z0-9-]+)*$/i;
 
 const matches = (pattern: RegExp, text: unknown): boolean => typeof text === 'string' && pattern.test(text);
 
+/** Checks of {@link StickyCookieOptions}, and of the cookie's name. */
+export const stickyCookieChecks = {
+  secret: described(
+    (value) => {
+      const secrets: unknown[] = [value].flat();
+      const isLong = (secret: unknown) => typeof secret === 'string' && secret.length >= SECRET_LENGTH;
+      // As a list, so that the error does not show the value.
+      return secrets.length > 0 && secrets.every(isLong)
+        ? undefined
+        : [`must be a string of at least ${SECRET_LENGTH} characters, or several such strings`];
+    },
+    { anyOf: [SECRET, { type: 'array', items: SECRET, minItems: 1 }] },
+  ),
+  cookie: described((value) => (matches(TOKEN, value) ? undefined : 'must be a cookie name'), {
+    type: 'string',
+    pattern: TOKEN.source,
+  }),
+  sameSite: oneOf('lax', 'strict', 'none'),
+  path: described(
+    (value) => (matches(COOKIE_PATH, value) ? undefined : 'must be a path like /shop, without ; and spaces'),
+    { type: 'string', pattern: COOKIE_PATH.source },
+  ),
+  domain: optional(
+    described((value) => (matches(DOMAIN, value) ? undefined : 'must be a domain like example.com'), {
+      type: 'string',
+    }),
+  ),
+  maxAgeMs: optional(durationMs),
+  partitioned: boolean,
+};
+
+/** Browsers drop such cookies without a word (RFC 6265bis §4.1.3.2). */
+export function cookieProblems({ cookie, path = '/', domain }: Partial<StickySettings>): string[] {
+  if (!/^__Host-/i.test(String(cookie)) || (path === '/' && domain === undefined)) return [];
+  return ["cookie must not begin with __Host- beside a domain, or a path other than '/': browsers drop it"];
+}
+
 export const sticky: PolicyEntry<'sticky', StickySettings> = {
   name: 'sticky',
   summary: 'by a signed cookie: a client stays at its backend; `fallback` picks for the others',
@@ -158,40 +207,10 @@ export const sticky: PolicyEntry<'sticky', StickySettings> = {
   required: 'secret',
   defaults: stickyDefaults,
   checks: {
-    secret: described(
-      (value) => {
-        const secrets: unknown[] = [value].flat();
-        const isLong = (secret: unknown) => typeof secret === 'string' && secret.length >= SECRET_LENGTH;
-        // As a list, so that the error does not show the value.
-        return secrets.length > 0 && secrets.every(isLong)
-          ? undefined
-          : [`must be a string of at least ${SECRET_LENGTH} characters, or several such strings`];
-      },
-      { anyOf: [SECRET, { type: 'array', items: SECRET, minItems: 1 }] },
-    ),
-    cookie: described((value) => (matches(TOKEN, value) ? undefined : 'must be a cookie name'), {
-      type: 'string',
-      pattern: TOKEN.source,
-    }),
-    sameSite: oneOf('lax', 'strict', 'none'),
-    path: described(
-      (value) => (matches(COOKIE_PATH, value) ? undefined : 'must be a path like /shop, without ; and spaces'),
-      { type: 'string', pattern: COOKIE_PATH.source },
-    ),
-    domain: optional(
-      described((value) => (matches(DOMAIN, value) ? undefined : 'must be a domain like example.com'), {
-        type: 'string',
-      }),
-    ),
-    maxAgeMs: optional(durationMs),
-    partitioned: boolean,
+    ...stickyCookieChecks,
     fallback: oneOf(...plainPolicies.map(({ name }) => name)),
   },
-  /** Browsers drop such cookies without a word (RFC 6265bis §4.1.3.2). */
-  problems: ({ cookie, path = '/', domain }) => {
-    if (!/^__Host-/i.test(String(cookie)) || (path === '/' && domain === undefined)) return [];
-    return ["cookie must not begin with __Host- beside a domain, or a path other than '/': browsers drop it"];
-  },
+  problems: cookieProblems,
   make: (options) => {
     const { secret, cookie, fallback, ...attributes } = { ...stickyDefaults, ...options };
     const entry = plainPolicies.find(({ name }) => name === fallback) as PolicyEntry;

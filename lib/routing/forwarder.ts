@@ -1,0 +1,80 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type Exchange, exchangeOf } from '../core/exchange.ts';
+import type { Middleware, Next } from '../core/http.ts';
+import type { RouteForwarding } from '../proxy/proxy-parts.ts';
+import type { SharedProxy } from '../proxy/round-robin-proxy.ts';
+import { sessions } from '../proxy/session-persistence.ts';
+import { CORS_HEADERS } from './cors.ts';
+import { type RouteOptions, routeName, type WeightedService } from './declaration.ts';
+
+/** Forwards the requests of a route to its service, or to one of them. */
+export function forwarder(options: RouteOptions, services: ReadonlyMap<string, SharedProxy>): Middleware {
+  const { service = [] } = options;
+  const at = (name: string) => atService(services.get(name) as SharedProxy, options);
+  return typeof service === 'string' ? at(service).forward : weighted(service, at);
+}
+
+/** A service as one route uses it. */
+interface ServiceOfRoute {
+  readonly forward: Middleware;
+  /** Whether the client of a request has a session at the service. */
+  readonly hasSession?: (exchange: Exchange) => boolean;
+}
+
+function atService(service: SharedProxy, options: RouteOptions): ServiceOfRoute {
+  const { sessionPersistence } = options;
+  const own = ownForwarding(options);
+  if (sessionPersistence !== undefined) {
+    const policy = sessions(sessionPersistence, routeName(options), service);
+    return { forward: service.forRoute({ ...own, policy }), hasSession: (exchange) => policy.holds(exchange) };
+  }
+  return { forward: own === undefined ? service.proxy : service.forRoute(own) };
+}
+
+function ownForwarding(options: RouteOptions): RouteForwarding | undefined {
+  const {
+    responseTimeoutMs,
+    idleTimeoutMs,
+    stream = false,
+    maxBodyBytes,
+    retry,
+    maxInFlight = 0,
+    maxInFlightPerClient = 0,
+    rewrite,
+    response,
+    cors,
+  } = options;
+  const own: { -readonly [K in keyof RouteForwarding]: RouteForwarding[K] } = {};
+  if (responseTimeoutMs !== undefined) own.responseTimeoutMs = responseTimeoutMs;
+  if (idleTimeoutMs !== undefined) own.idleTimeoutMs = idleTimeoutMs;
+  if (stream)
+    Object.assign(own, { responseTimeoutMs: Number.POSITIVE_INFINITY, idleTimeoutMs: Number.POSITIVE_INFINITY });
+  if (maxBodyBytes !== undefined) own.maxBodyBytes = maxBodyBytes;
+  const movesUrls = rewrite?.prefix !== undefined || rewrite?.hostname !== undefined;
+  if (response !== undefined || movesUrls) own.response = { ...(movesUrls && { rewriteUrls: true }), ...response };
+  // The gateway answers for CORS: two values of one of its headers would make browsers refuse both.
+  if (cors !== undefined) own.removedHeaders = CORS_HEADERS;
+  if (retry !== undefined) own.retry = retry;
+  if (maxInFlight > 0 || maxInFlightPerClient > 0) own.caps = { maxInFlight, maxInFlightPerClient };
+  return Object.keys(own).length === 0 ? undefined : own;
+}
+
+/** Each request goes to one of several services: where its client has a session, else by their weights. */
+function weighted(services: readonly WeightedService[], at: (name: string) => ServiceOfRoute): Middleware {
+  const shares = services.filter(({ weight }) => weight > 0).map(({ name, weight }) => ({ ...at(name), weight }));
+  const total = shares.reduce((sum, { weight }) => sum + weight, 0);
+  const hasSessions = shares.some(({ hasSession }) => hasSession !== undefined);
+  const sessionOf = (exchange: Exchange) => shares.find(({ hasSession }) => hasSession?.(exchange));
+  const drawn = () => {
+    let left = Math.random() * total;
+    const found = shares.find(({ weight }) => {
+      left -= weight;
+      return left < 0;
+    });
+    return found ?? (shares[0] as (typeof shares)[number]);
+  };
+  return function expresswayWeighted(req: IncomingMessage, res: ServerResponse, next: Next): void {
+    const chosen = (hasSessions ? sessionOf(exchangeOf(req, res)) : undefined) ?? drawn();
+    chosen.forward(req, res, next);
+  };
+}
