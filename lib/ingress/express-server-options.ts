@@ -35,5 +35,6 @@ function inheriting<C extends typeof IncomingMessage | typeof ServerResponse>(ba
   // Of this class V8 knows how much room an instance needs.
   Object.setPrototypeOf(Message, base);
   Message.prototype = prototype;
+  // TypeScript has no type for it: it makes instances of C, and has the static members of C by inheritance.
   return Message as unknown as C;
 }

@@ -170,7 +170,7 @@ export function undiciTransport<
       });
     };
   };
-  // It uses only what the requests and responses of every server have.
+  // It uses only what the requests and responses of every server have. TypeScript cannot see that, because the types stand in parameters as well.
   return plugin as unknown as Plugin<TReq, TRes>;
 }
 

@@ -55,7 +55,8 @@ test('forbidden trailers, hop-by-hop ones and those that Connection names are dr
   expect(pass({}).passed).toBeUndefined();
   expect(pass({ 'x-gone': undefined }).passed).toBeUndefined();
   expect(pass({ ...trailers, 'x-list': ['a', 'b'], 'x-gif-match': '1', 'x-sum': '1' }).passed).toEqual([
-    ['x-list', ['a', 'b']],
+    ['x-list', 'a'],
+    ['x-list', 'b'],
     ['x-gif-match', '1'],
     ['x-sum', '1'],
   ]);

@@ -1,4 +1,3 @@
-import type { IncomingMessage } from 'node:http';
 import { foldAddress } from '../../core/connection.ts';
 import { addressKey } from '../../rate-limit/client-key.ts';
 import { IP_RATE_LIMIT_DEFAULTS } from '../../rate-limit/ip-rate-limit-options.ts';
@@ -33,8 +32,8 @@ async function ofSample({ config }: Patient, { forwardedFor, peer }: Sample): Pr
     .filter(Boolean);
   const headers = listed.length === 0 ? {} : { 'x-forwarded-for': listed.join(', ') };
   // Express itself is asked, by a request that never was.
-  const sample = { app, headers, socket: { remoteAddress: peer } } as unknown as IncomingMessage;
-  const req = Object.assign(Object.create(app.request) as IncomingMessage & { ip: string }, sample);
+  const sample = { app, headers, socket: { remoteAddress: peer } };
+  const req = Object.assign(Object.create(app.request) as { readonly ip: string }, sample);
   const client = foldAddress(trusts(peer, 0) ? req.ip : peer) as string;
   const key = addressKey(client, IP_RATE_LIMIT_DEFAULTS.ipv6Subnet);
   if (!trusts(peer, 0)) return [untrusted(peer, listed)];

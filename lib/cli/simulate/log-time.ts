@@ -9,8 +9,8 @@ const LEAST_MS = 100_000_000_000;
 export function clfTime(text: string): number {
   const match = CLF_TIME.exec(text);
   if (match === null) return Number.NaN;
-  const [, day, month, year, hour, minute, second, zone] = match as unknown as string[];
-  return utc([year, MONTHS.indexOf(month as string) + 1, day, hour, minute, second].map(Number), zone);
+  const [, day, month = '', year, hour, minute, second, zone] = match;
+  return utc([year, MONTHS.indexOf(month) + 1, day, hour, minute, second].map(Number), zone);
 }
 
 /**

@@ -95,7 +95,9 @@ export class WindowCounts {
   }
 
   #forgetFirst(): void {
-    const [[key, client]] = this.#clients as unknown as [[string, Client]];
+    const [first] = this.#clients;
+    if (first === undefined) return;
+    const [key, client] = first;
     this.#clients.delete(key);
     this.#end(client);
     add(this.#clientsByMost, client.most);

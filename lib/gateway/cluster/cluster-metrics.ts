@@ -68,7 +68,7 @@ export class ClusterMetrics {
 
   /** For one scrape. A worker that does not reply delays nothing. */
   async collect(): Promise<Registry> {
-    const own = this.#own.getMetricsAsJSON() as Promise<unknown> as Promise<readonly MetricJson[]>;
+    const own = this.#own.getMetricsAsJSON();
     const asked = this.#workers()
       .filter(({ state }) => state === 'ready' || state === 'stopping')
       .map(async (worker) => {
@@ -79,8 +79,12 @@ export class ClusterMetrics {
     await Promise.allSettled(asked);
     const latest = [...this.#latest.values()];
     this.#past = pruned(this.#past, latest);
-    const all = [[...(await own), this.#ends()].map(adjusted), ...latest.map((one) => one.map(adjusted)), this.#past];
-    return AggregatorRegistry.aggregate(all as never);
+    const all: (readonly MetricJson[])[] = [
+      [...(await own), this.#ends()].map(adjusted),
+      ...latest.map((one) => one.map(adjusted)),
+      this.#past,
+    ];
+    return AggregatorRegistry.aggregate(all);
   }
 
   #ends(): MetricJson {
@@ -106,10 +110,10 @@ function adjusted(metric: MetricJson): MetricJson {
 }
 
 function merged(all: readonly (readonly MetricJson[])[]): MetricJson[] {
-  const registry = AggregatorRegistry.aggregate(all as never);
+  const registry = AggregatorRegistry.aggregate([...all]);
   return registry.getMetricsAsArray().map((metric) => {
-    const { name, help, type, aggregator, values } = metric as unknown as MetricJson;
-    return { name, help, type, aggregator, values: values ?? [] };
+    const { name, help, type, aggregator, values = [] }: MetricJson = metric;
+    return { name, help, type, aggregator, values };
   });
 }
 

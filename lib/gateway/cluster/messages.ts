@@ -1,3 +1,4 @@
+import type { MetricType } from 'prom-client';
 import type { Declaration, TrafficHistory } from '../../index.ts';
 import type { Backends } from '../config/backends-file.ts';
 
@@ -5,14 +6,15 @@ import type { Backends } from '../config/backends-file.ts';
 export interface MetricJson {
   readonly name: string;
   readonly help: string;
-  readonly type: string;
+  /** A text. The types of prom-client call it a number. */
+  readonly type: string | MetricType;
   readonly aggregator?: string | undefined;
   readonly values?: readonly MetricValueJson[];
 }
 
 export interface MetricValueJson {
   readonly value: number;
-  readonly labels: Readonly<Record<string, string | number>>;
+  readonly labels: Readonly<Partial<Record<string, string | number>>>;
   readonly metricName?: string;
 }
 

@@ -55,7 +55,7 @@ export async function finalReport(gateway: Gateway): Promise<FinalReport> {
 
 async function metricsOf({ operator: { register } }: Gateway): Promise<readonly MetricJson[] | undefined> {
   if (!(register instanceof Registry)) return undefined;
-  return (await register.getMetricsAsJSON()) as unknown as readonly MetricJson[];
+  return register.getMetricsAsJSON();
 }
 
 function answerReload(primary: Peer, gateway: Gateway): void {

@@ -1,4 +1,4 @@
-import { type DestinationStream, destination } from 'pino';
+import { destination } from 'pino';
 
 /** Bytes of lines that wait while the reader of the log, or the disk, is slow: some ten thousand lines. */
 const MAX_BUFFER_BYTES = 16 * 1024 * 1024;
@@ -20,9 +20,8 @@ const LINE_END = 0x0a;
 /** How long the end of the process waits for the last lines. */
 const CLOSE_TIMEOUT_MS = 1_000;
 
-type Destination = Omit<ReturnType<typeof destination> & DestinationStream, 'write'> & {
-  write(chunk: Buffer): unknown;
-};
+/** With `contentMode: 'buffer'` it takes bytes, which its types do not say. */
+type Destination = Omit<ReturnType<typeof destination>, 'write'> & { write(chunk: Buffer | string): unknown };
 
 /**
  * Standard output, written to without ever waiting for it: Node's own `process.stdout` stops the whole process while a
@@ -49,7 +48,7 @@ export class LogOutput {
     this.#chunkBytes = Math.min(chunkBytes, maxLength);
     this.#chunk = Buffer.allocUnsafeSlow(this.#chunkBytes);
     const options = { dest, sync: false, maxLength, maxWrite: chunkBytes, contentMode: 'buffer' };
-    this.#out = destination(options) as unknown as Destination;
+    this.#out = destination(options);
     this.#out.on('drop', (chunk: unknown) => {
       let lines = 0;
       for (const byte of chunk as Buffer) if (byte === LINE_END) lines += 1;

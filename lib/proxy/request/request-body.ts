@@ -71,7 +71,7 @@ export class RequestBody implements SendableBody {
     this.#ended = req.readableEnded;
     if (hasReader(req)) {
       const shared = new SharedSource(this.#onData, this.#onEnd);
-      req.pipe(shared as unknown as NodeJS.WritableStream);
+      req.pipe(shared);
       this.#source = shared;
     } else {
       this.#source = req.pause();
@@ -151,7 +151,7 @@ export class RequestBody implements SendableBody {
 
   #detach(): void {
     if (this.#source instanceof SharedSource) {
-      this.#req.unpipe(this.#source as unknown as NodeJS.WritableStream);
+      this.#req.unpipe(this.#source);
     } else {
       this.#req.off('data', this.#onData);
       this.#req.off('end', this.#onEnd);
@@ -174,18 +174,27 @@ function hasReader(req: IncomingMessage): boolean {
 }
 
 /** The end of a pipe. A request with several pipes flows no faster than the slowest of them. */
-class SharedSource extends EventEmitter implements Source {
-  readonly write: (chunk: Buffer) => boolean;
-  readonly end: () => void;
+class SharedSource extends EventEmitter implements Source, NodeJS.WritableStream {
+  readonly writable = true;
+  readonly #onData: (chunk: Buffer) => void;
+  readonly #onEnd: () => void;
   #isPaused = true;
 
   constructor(onData: (chunk: Buffer) => void, onEnd: () => void) {
     super();
-    this.write = (chunk) => {
-      onData(chunk);
-      return !this.#isPaused;
-    };
-    this.end = onEnd;
+    this.#onData = onData;
+    this.#onEnd = onEnd;
+  }
+
+  /** @param chunk Bytes: a request with an encoding, whose pieces are text, is refused before. */
+  write(chunk: Buffer | string): boolean {
+    this.#onData(chunk as Buffer);
+    return !this.#isPaused;
+  }
+
+  end(): this {
+    this.#onEnd();
+    return this;
   }
 
   pause(): void {

@@ -53,18 +53,20 @@ export function addTrailers(
 ): void {
   // Hardly any response has trailers.
   if (isEmpty(trailers)) return;
-  const passed: [string, string | string[]][] = [];
+  const passed: [string, string][] = [];
   const named = namedInConnection(connection);
   for (const name in trailers) {
     const value = trailers[name];
     if (value === undefined || isHopByHop(name) || named.has(name)) continue;
-    if (!FORBIDDEN.has(name) && !FORBIDDEN_STARTS.test(name)) passed.push([spelling?.of(name) ?? name, value]);
+    if (FORBIDDEN.has(name) || FORBIDDEN_STARTS.test(name)) continue;
+    const spelled = spelling?.of(name) ?? name;
+    for (const line of [value].flat()) passed.push([spelled, line]);
   }
   if (passed.length === 0 || !acceptsTrailers(res)) return;
   // A response with an empty body whose head is not out yet would get a length in place of chunks.
   if (!res.headersSent) res.flushHeaders();
-  // Node drops them where the response is not in chunks. Its types do not know repeated lines.
-  res.addTrailers(passed as unknown as readonly [string, string][]);
+  // Node drops them where the response is not in chunks.
+  res.addTrailers(passed);
 }
 
 /**

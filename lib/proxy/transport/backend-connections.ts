@@ -23,6 +23,11 @@ export interface BackendConnectionsOptions {
   readonly keepAlive?: boolean;
 }
 
+/** Hears of a response. Its error comes without a controller when there is no connection. */
+export type ResponseHandler = Dispatcher.DispatchHandler & {
+  onResponseError(controller: Dispatcher.DispatchController | null, error: Error): void;
+};
+
 /** The connection that a request is on. */
 export interface RequestConnection {
   /** Whether it has brought a response before. */
@@ -117,11 +122,11 @@ export class BackendConnections implements ConnectionOwner {
    */
   dispatch(
     options: Dispatcher.DispatchOptions,
-    handler: Dispatcher.DispatchHandler,
+    handler: ResponseHandler,
     client: Socket,
   ): RequestConnection | undefined {
     if (this.#closed) {
-      handler.onResponseError?.(null as unknown as Dispatcher.DispatchController, new errors.ClientClosedError());
+      handler.onResponseError(null, new errors.ClientClosedError());
       return undefined;
     }
     if (this.#serverName !== undefined) Object.assign(options, { servername: this.#serverName });

@@ -76,7 +76,7 @@ function readReason(this: Parser, bytes: Buffer): number {
 function parserOf(socket: Socket): Parser | undefined {
   const symbol = Object.getOwnPropertySymbols(socket).find(({ description }) => description === 'parser');
   if (symbol === undefined) return undefined;
-  const parser = (socket as unknown as Record<symbol, Partial<Parser> | null>)[symbol];
+  const parser: Partial<Parser> | null | undefined = Reflect.get(socket, symbol);
   const isWhole =
     typeof parser?.llhttp?.llhttp_get_http_major === 'function' &&
     typeof parser.llhttp.llhttp_set_lenient_keep_alive === 'function' &&
