@@ -68,6 +68,8 @@ export {
   type LimiterMode,
   type LimiterModeChangeEvent,
   type LoadSheddingChangeEvent,
+  type MirroredEvent,
+  type MirrorResult,
   type ProblemEvent,
   type ProblemSeverity,
   type RejectedEvent,
@@ -154,6 +156,7 @@ export {
 } from './observability/tracing/tracing.ts';
 export type { TracingApi } from './observability/tracing/tracing-api.ts';
 export type { HeaderRules } from './proxy/header-rules.ts';
+export { type MirrorOptions, mirrorDefaults } from './proxy/mirror/mirror-options.ts';
 export type { ForwardedMode, ForwardingFields } from './proxy/request/forwarding-headers.ts';
 export { parsedBody, type ReadBody } from './proxy/request/read-body.ts';
 export type { ChangeableResponse, ResponseOptions } from './proxy/response/response-rules.ts';

@@ -95,6 +95,7 @@ const MAKERS: Readonly<Record<string, (options: object) => unknown>> = {
   RouteMatch: (options) => inRoute(options),
   SessionPersistence: (options) =>
     inRoute({ sessionPersistence: { secret: 'a secret that has at least 32 characters', ...options } }),
+  MirrorOptions: (options) => inRoute({ mirror: { service: 'a', ...options } }),
   RouteLimit: (options) => inRoute({ rateLimit: { limit: '1/1m', ...options } }),
   RewriteOptions: (rewrite) => inRoute({ rewrite }),
   RedirectOptions: (redirect) => inRoute({ service: undefined, redirect: { port: 1, ...redirect } }),

@@ -38,6 +38,31 @@ export interface ForwardedEvent {
   readonly durationMs: number;
 }
 
+/**
+ * What became of a copy of a request: `sent` when the service responded; the others say why not. `failed` is the connection's or the
+ * service's fault.
+ */
+export type MirrorResult =
+  | 'sent'
+  | 'failed'
+  | 'too_many'
+  | 'body_too_large'
+  | 'body_incomplete'
+  | 'no_backend'
+  | 'loop';
+
+/** A copy of a request that a route mirrors is over. */
+export interface MirroredEvent {
+  /** Of the request that was copied. */
+  readonly exchange: Exchange;
+  /** Name of the proxy that got the copy. */
+  readonly proxy: string;
+  /** Nothing when no backend was chosen. */
+  readonly backend: string | undefined;
+  readonly result: MirrorResult;
+  readonly error: Error | undefined;
+}
+
 /** A request that the gateway responded to in its own name. */
 export interface RejectedEvent {
   readonly exchange: Exchange;
@@ -197,6 +222,8 @@ export interface GatewayEventMap {
   rejected: [RejectedEvent];
   /** A hardened server ended a connection: for bytes that are no request, too slow a client, or too many connections. */
   clientRefused: [ClientRefusedEvent];
+  /** The copy of a request that a route mirrors was sent, failed, or was not made. */
+  mirrored: [MirroredEvent];
   /** One attempt failed before the client saw a byte of its response. */
   attemptFailed: [AttemptFailedEvent];
   circuitStateChange: [CircuitStateChangeEvent];

@@ -9,6 +9,8 @@ import type { Middleware, Next } from '../core/http.ts';
 import { filteredRequests } from './filtered-requests.ts';
 import { FirstRequest } from './first-request.ts';
 import { requestHeaderRules } from './header-rules.ts';
+import { Copies } from './mirror/copies.ts';
+import type { MirrorOptions } from './mirror/mirror-options.ts';
 import { ProxiedRequest } from './proxied-request.ts';
 import { closeParts, type ProxyParts, partsForRoute, proxyParts, type RouteForwarding } from './proxy-parts.ts';
 import { proxySettings } from './proxy-settings.ts';
@@ -100,6 +102,8 @@ export interface SharedProxy {
   readonly policy: SelectionPolicy;
   /** Forwards as the proxy does, except for what the route has of its own. */
   forRoute(own: RouteForwarding): Middleware;
+  /** Sends copies of requests to the backends, on the requests' way to the next handler. */
+  mirror(options: MirrorOptions): Middleware;
 }
 
 /** @throws {OptionsError} that names each unknown key and each bad value. */
@@ -119,13 +123,15 @@ function makeProxy(given: RoundRobinProxyOptions, isManaged: boolean): SharedPro
     changeHeaders?.(exchangeOf(req, res));
     forward(req, res, next);
   }
-  const proxy = Object.assign(expresswayProxy satisfies Middleware, controls(parts, firstRequest));
+  const copies = new Copies(parts, changeHeaders);
+  const proxy = Object.assign(expresswayProxy satisfies Middleware, controls(parts, firstRequest, copies));
   // Not assigned: the name of a function is read-only.
   Object.defineProperty(proxy, 'name', { value: settings.name });
   return {
     proxy,
     policy: parts.policy,
     forRoute: (own) => routeForwarder(partsForRoute(parts, own), firstRequest, changeHeaders),
+    mirror: (options) => copies.middleware(options),
   };
 }
 
@@ -143,7 +149,7 @@ function routeForwarder(
 }
 
 /** What can be asked of a proxy, and done to it. */
-function controls(parts: ProxyParts, firstRequest: FirstRequest): Omit<RoundRobinProxy, 'name'> {
+function controls(parts: ProxyParts, firstRequest: FirstRequest, copies: Copies): Omit<RoundRobinProxy, 'name'> {
   const { pool, health, membership, connections, queue, budget, events } = parts;
   const operate = (backend: string, act: (backend: Backend) => void): boolean => {
     const found = pool.each(backend, act);
@@ -171,6 +177,9 @@ function controls(parts: ProxyParts, firstRequest: FirstRequest): Omit<RoundRobi
       health.setTls(tls);
     },
     ready: () => membership.ready(),
-    close: () => closeParts(parts),
+    close(): Promise<void> {
+      copies.close();
+      return closeParts(parts);
+    },
   };
 }

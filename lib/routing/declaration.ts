@@ -26,6 +26,7 @@ import { shownValue } from '../core/shown-value.ts';
 import type { AmbiguousPaths } from '../ingress/request-checks.ts';
 import { ambiguousPathsCheck, requestGuardDefaults } from '../ingress/request-guard.ts';
 import { type HeaderRules, headerRules, unknownFacts } from '../proxy/header-rules.ts';
+import { type MirrorOptions, mirrorCheck } from '../proxy/mirror/mirror-options.ts';
 import { foreignProxyOptions, roundRobinProxyChecks } from '../proxy/proxy-settings.ts';
 import { type ResponseOptions, responseChecks } from '../proxy/response/response-rules.ts';
 import { type RetryOptions, retryChecks } from '../proxy/retry/retry-rules.ts';
@@ -70,6 +71,8 @@ export interface RouteOptions extends RouteMatch {
    * new clients. Default: none.
    */
   sessionPersistence?: SessionPersistence;
+  /** Sends copies of the requests to another service. Default: none. */
+  mirror?: MirrorOptions;
   /** Redirects the client. Default: none. */
   redirect?: RedirectOptions;
   /** Responds without a backend. Default: none. */
@@ -158,6 +161,7 @@ const routeForeign: ForeignOptions = Object.freeze({
   timeoutMs: 'use requestTimeoutMs, responseTimeoutMs or idleTimeoutMs',
   auth: 'use authentication',
   sticky: 'use sessionPersistence',
+  shadow: 'use mirror',
 });
 
 const route = group<RouteOptions, object>(
@@ -172,6 +176,7 @@ const route = group<RouteOptions, object>(
       ]),
     ),
     sessionPersistence: optional(sessionPersistenceCheck),
+    mirror: optional(mirrorCheck),
     redirect: optional(redirectCheck),
     respond: optional(respondCheck),
     authentication: optional(
@@ -228,6 +233,7 @@ function routeProblems(route: RouteOptions): Problem[] {
     add('service', 'one service needs a weight above 0');
   if (route.sessionPersistence !== undefined && route.service === undefined)
     add('sessionPersistence', 'sessionPersistence needs a service');
+  if (route.mirror !== undefined && route.service === undefined) add('mirror', 'mirror needs a service');
   for (const name of Object.keys(route.headers ?? {}))
     if (!TOKEN.test(name)) add('headers', `"${name}" is no header name`);
   for (const name of unknownFacts(route.requestHeaders ?? {}))
@@ -322,6 +328,7 @@ export function declarationProblems(
     if (same !== undefined) add('path', `takes no request, because route ${same + 1} has the same conditions`);
     else conditions.set(conditionsText, index);
     for (const each of serviceNames(one)) known('service', 'service', each, services, 'services');
+    if (one.mirror !== undefined) known('mirror', 'service', one.mirror.service, services, 'services');
     if (typeof one.authentication === 'string')
       known('authentication', 'authenticator', one.authentication, authentication, 'authentication');
     for (const limit of [one.rateLimit ?? []].flat()) {

@@ -6,7 +6,7 @@ export interface RouteStatus {
   readonly name: string;
   /** Which requests it takes: `GET|HEAD api.example.com/users, header x-beta: 1`. */
   readonly match: string;
-  /** The services behind it, or what it responds with: `users`, `stable 9, canary 1`, `redirect 302`. */
+  /** The services behind it, or what it responds with: `users`, `stable 9, canary 1`, `users, 10 % mirrored to users-next`, `redirect 302`. */
   readonly target: string;
   /** The limits that a request must pass: `100/1m`, `1000/1h per consumer`, `at most 50 at a time`. */
   readonly limits: readonly string[];
@@ -18,7 +18,7 @@ export function routeSummary(options: RouteOptions, rateLimits: Declaration['rat
   return {
     name: routeName(options),
     match: matchOf(options),
-    target: targetOf(options),
+    target: targetOf(options) + mirrorOf(options),
     limits: limitsOf(options, rateLimits),
     options,
   };
@@ -40,6 +40,12 @@ function targetOf({ service, redirect, respond }: RouteOptions): string {
   if (respond !== undefined) return `responds ${respond.status ?? 200}`;
   if (typeof service === 'string') return service;
   return (service ?? []).map(({ name, weight }) => `${name} ${weight}`).join(', ');
+}
+
+function mirrorOf({ mirror }: RouteOptions): string {
+  if (mirror === undefined) return '';
+  const { service, percent = 100 } = mirror;
+  return `, ${percent === 100 ? '' : `${percent} % `}mirrored to ${service}`;
 }
 
 function limitsOf(options: RouteOptions, shared: NonNullable<Declaration['rateLimits']>): string[] {

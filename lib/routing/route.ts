@@ -55,6 +55,7 @@ export function makeRoute(options: RouteOptions, parts: RouteParts): Route {
     options.requestTimeoutMs && requestTimeout(options.requestTimeoutMs, events),
     breaker,
     requestChanges(options),
+    options.mirror && parts.services.get(options.mirror.service)?.mirror(options.mirror),
     lastHandler(options, parts),
   ].filter((one) => typeof one === 'function');
   return {

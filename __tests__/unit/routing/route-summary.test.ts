@@ -35,6 +35,8 @@ test.each<[RouteOptions, Partial<RouteStatus>]>([
     },
     { target: 'users 9, beta 1' },
   ],
+  [{ service: 'users', mirror: { service: 'beta', percent: 2.5 } }, { target: 'users, 2.5 % mirrored to beta' }],
+  [{ service: 'users', mirror: { service: 'beta' } }, { target: 'users, mirrored to beta' }],
   [{ redirect: { scheme: 'https' } }, { target: 'redirect 302' }],
   [{ respond: { status: 204 } }, { target: 'responds 204' }],
   [

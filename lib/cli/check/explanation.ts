@@ -133,6 +133,10 @@ function forwarding(
     ]);
     lines.push(['host', rewrite?.hostname ?? (changeOrigin ? 'that of the backend' : host || 'as it came')]);
   }
+  if (route.mirror !== undefined) {
+    const { service, percent = 100 } = route.mirror;
+    lines.push(['mirror', `${percent === 100 ? 'a copy' : `of ${percent} % a copy`} to ${service}`]);
+  }
   lines.push(['path', forwarded === sent ? `${sent} (as it came)` : forwarded]);
   const removed = rewrite?.prefix === '/' && prefix !== '' ? [`x-forwarded-prefix: ${prefix}`] : [];
   const all = [route.requestHeaders, ...names.map((name) => services[name]?.requestHeaders)].filter(

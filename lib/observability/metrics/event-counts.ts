@@ -13,6 +13,7 @@ export class EventCounts {
   readonly #modes = new Counts('limiter', 'to');
   readonly #refused = new Counts('cause');
   readonly #lookups = new Counts('proxy', 'name');
+  readonly #mirrored = new Counts('proxy', 'result');
   #pipelined = 0;
   readonly #unsubscribe: (() => void)[] = [];
 
@@ -37,6 +38,7 @@ export class EventCounts {
     on('clientRefused', ({ cause }) => this.#refused.add(cause));
     on('backendsChanged', () => this.#prune());
     on('discoveryFailed', ({ proxy, name }) => this.#lookups.add(proxy, name));
+    on('mirrored', ({ proxy, result }) => this.#mirrored.add(proxy, result));
     on('clientPipelined', () => {
       this.#pipelined += 1;
     });
@@ -68,6 +70,9 @@ export class EventCounts {
     );
     define('discovery_failures_total', 'Names of backends that DNS did not answer for.', 'counter', () =>
       this.#lookups.samples(),
+    );
+    define('mirrored_requests_total', 'Copies of requests that routes mirror.', 'counter', () =>
+      this.#mirrored.samples(),
     );
     define(
       'clients_pipelined_total',

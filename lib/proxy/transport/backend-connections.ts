@@ -117,20 +117,20 @@ export class BackendConnections implements ConnectionOwner {
   }
 
   /**
-   * @param client Connection of the client that sent the request.
+   * @param client Connection of the client that sent the request; nothing for a copy of one.
    * @returns `undefined` when the connections are closed; the handler gets an error then.
    */
   dispatch(
     options: Dispatcher.DispatchOptions,
     handler: ResponseHandler,
-    client: Socket,
+    client?: Socket,
   ): RequestConnection | undefined {
     if (this.#closed) {
       handler.onResponseError(null, new errors.ClientClosedError());
       return undefined;
     }
     if (this.#serverName !== undefined) Object.assign(options, { servername: this.#serverName });
-    const own = this.#bound.find(client, this.#identity);
+    const own = client && this.#bound.find(client, this.#identity);
     const connection = own?.isFree === true ? own : (this.#free.take(this.#all.size) ?? this.#open());
     connection.isFree = false;
     this.#free.observe(this.#inUse);

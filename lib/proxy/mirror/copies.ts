@@ -1,0 +1,147 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Backend } from '../../backends/backend.ts';
+import { selectionPolicy } from '../../backends/selection/load-balancing.ts';
+import type { MirrorResult } from '../../core/events.ts';
+import { type Exchange, exchangeOf } from '../../core/exchange.ts';
+import type { Middleware, Next } from '../../core/http.ts';
+import { declaredLength } from '../../core/unread-content.ts';
+import type { ProxyParts } from '../proxy-parts.ts';
+import { keptBody, whyUnreadable } from '../request/read-body.ts';
+import { type RequestHead, requestHead } from '../request/request-head.ts';
+import type { BackendConnections } from '../transport/backend-connections.ts';
+import { type MirrorOptions, mirrorDefaults } from './mirror-options.ts';
+import { type CopyOwner, RequestCopy } from './request-copy.ts';
+
+/** Tells a backend that it got a copy. */
+const MARK = 'x-mirrored';
+
+type Limits = Required<Omit<MirrorOptions, 'service'>>;
+
+/** A copy, and its body where that is known already. */
+interface Begun {
+  readonly copy: RequestCopy;
+  readonly body: Buffer | undefined;
+  readonly isToCome: boolean;
+}
+
+/**
+ * The copies of other services' requests that one service gets. They choose among its backends that are in use, and change nothing
+ * for its own requests: no circuit, no cap, no rotation.
+ */
+export class Copies implements CopyOwner {
+  readonly #parts: ProxyParts;
+  readonly #changeHeaders: ((exchange: Exchange) => void) | undefined;
+  readonly #policy = selectionPolicy('weighted');
+  readonly #inProgress = new Set<RequestCopy>();
+  #isClosed = false;
+
+  constructor(parts: ProxyParts, changeHeaders: ((exchange: Exchange) => void) | undefined) {
+    this.#parts = parts;
+    this.#changeHeaders = changeHeaders;
+  }
+
+  /** Copies requests on their way to the next handler, which must be a proxy. */
+  middleware(options: MirrorOptions): Middleware {
+    const limits = { ...mirrorDefaults, ...withoutUndefined(options) };
+    return (req: IncomingMessage, res: ServerResponse, next: Next): void => {
+      const isChosen = limits.percent >= 100 || Math.random() * 100 < limits.percent;
+      const exchange = isChosen ? exchangeOf(req, res) : undefined;
+      // The head is made before the proxy changes headers for its own backends; all else is done after it has forwarded the request.
+      const begun = exchange && this.#begin(exchange, limits);
+      next();
+      if (begun !== undefined) this.#go(begun);
+    };
+  }
+
+  connectionsTo(backend: Backend): BackendConnections | undefined {
+    const { connections, pool } = this.#parts;
+    return this.#isClosed || !pool.backends.includes(backend) ? undefined : connections.to(backend);
+  }
+
+  ended(copy: RequestCopy, result: MirrorResult, error?: Error): void {
+    this.#inProgress.delete(copy);
+    this.#tell(copy.exchange, result, copy.backend, error);
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    for (const copy of this.#inProgress) copy.abort(new Error('the service was closed'));
+  }
+
+  #begin(exchange: Exchange, limits: Limits): Begun | undefined {
+    // What the client left, and what the gateway responds to itself, reaches no backend.
+    if (this.#isClosed || exchange.upgrade !== undefined || exchange.outcome !== undefined) return undefined;
+    try {
+      const begun = this.#begun(exchange, limits);
+      if (typeof begun === 'string') this.#tell(exchange, begun);
+      else return begun;
+    } catch (error) {
+      this.#tell(exchange, 'failed', undefined, error as Error);
+    }
+    return undefined;
+  }
+
+  #begun(exchange: Exchange, limits: Limits): Begun | MirrorResult {
+    const { req } = exchange;
+    const { rules, body: readBody } = this.#parts;
+    if (req.headers.via !== undefined && rules.via?.isIn(String(req.headers.via)) === true) return 'loop';
+    if (this.#inProgress.size >= limits.maxInFlight) return 'too_many';
+    const length = declaredLength(req);
+    if (length > limits.maxBodyBytes && length < Infinity) return 'body_too_large';
+    const wasRead = length > 0 && whyUnreadable(req) !== undefined;
+    const kept = wasRead ? keptBody(req, readBody) : undefined;
+    if (wasRead && kept === undefined) return 'body_incomplete';
+    if (kept !== undefined && kept.length > limits.maxBodyBytes) return 'body_too_large';
+    const backend = this.#backend(exchange);
+    if (backend === undefined) return 'no_backend';
+    const head = this.#head(exchange, backend, kept?.isDecoded === true);
+    if (head === undefined) return 'failed';
+    const copy = new RequestCopy(exchange, backend, head, limits, this);
+    this.#inProgress.add(copy);
+    return { copy, body: kept?.reader(), isToCome: length > 0 && kept === undefined };
+  }
+
+  /** One that has no trouble: a trial of a circuit is for the service's own requests. */
+  #backend(exchange: Exchange): Backend | undefined {
+    const { backends } = this.#parts.pool;
+    const isTroubled = backends.some(({ circuit }) => circuit.state !== 'closed');
+    const troubled = isTroubled ? backends.filter(({ circuit }) => circuit.state !== 'closed') : [];
+    return this.#policy.select(backends, exchange, troubled);
+  }
+
+  /** The head of the request as it would be if the service had got it, and a mark. The request itself stays as it is. */
+  #head(exchange: Exchange, { authority }: Backend, isDecoded: boolean): RequestHead | undefined {
+    const { req, writtenHeaders } = exchange;
+    const { headers } = req;
+    req.headers = { ...headers, [MARK]: 'true' };
+    // A client that sends the same header itself cannot name it in `Connection` to have it removed.
+    exchange.writtenHeaders = new Set(writtenHeaders).add(MARK);
+    try {
+      this.#changeHeaders?.(exchange);
+      return requestHead(exchange, authority, this.#parts.rules, 0, isDecoded);
+    } finally {
+      req.headers = headers;
+      exchange.writtenHeaders = writtenHeaders;
+    }
+  }
+
+  #go({ copy, body, isToCome }: Begun): void {
+    const { outcome, res } = copy.exchange;
+    // The gateway has responded itself, such as with 503.
+    if (outcome !== undefined || res.writableEnded) this.#inProgress.delete(copy);
+    else if (isToCome) copy.collect();
+    else copy.send(body);
+  }
+
+  #tell(exchange: Exchange, result: MirrorResult, backend?: Backend, error?: Error): void {
+    const { events, name: proxy } = this.#parts;
+    if (events.listenerCount('mirrored') === 0) return;
+    exchange.scope.runInAsyncScope(() =>
+      events.emit('mirrored', { exchange, proxy, backend: backend?.origin, result, error }),
+    );
+  }
+}
+
+/** An explicit `undefined` means the default. */
+const withoutUndefined = <T extends object>(value: T): T =>
+  Object.fromEntries(Object.entries(value).filter(([, item]) => item !== undefined)) as T;

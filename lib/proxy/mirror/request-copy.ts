@@ -1,0 +1,153 @@
+import type { Dispatcher } from 'undici';
+import type { Backend } from '../../backends/backend.ts';
+import type { MirrorResult } from '../../core/events.ts';
+import type { Exchange } from '../../core/exchange.ts';
+import { isEventStream } from '../../core/http.ts';
+import { declaredLength } from '../../core/unread-content.ts';
+import { type RequestHead, unsendable } from '../request/request-head.ts';
+import type { ResponseFields } from '../response/response-head.ts';
+import type { BackendConnections, RequestConnection } from '../transport/backend-connections.ts';
+import { authenticatesConnection } from '../transport/bound-connections.ts';
+import { isRefusedRequest } from '../transport/failure.ts';
+
+/** Bytes of a response body that are read, so that the connection can be used again. */
+const MAX_RESPONSE_BYTES = 1_048_576;
+
+export interface CopyOwner {
+  /** Where the copy goes now; nothing when the backend is no longer in use. */
+  connectionsTo(backend: Backend): BackendConnections | undefined;
+  /** Called once. */
+  ended(copy: RequestCopy, result: MirrorResult, error?: Error): void;
+}
+
+/** A copy of one request: waits for the body, sends it, and drops the response. It never pauses the request that it copies. */
+export class RequestCopy implements Dispatcher.DispatchHandler {
+  readonly exchange: Exchange;
+  readonly backend: Backend;
+  readonly #head: RequestHead;
+  readonly #maxBodyBytes: number;
+  readonly #timeoutMs: number;
+  readonly #owner: CopyOwner;
+  #chunks: Buffer[] = [];
+  #bytes = 0;
+  #controller: Dispatcher.DispatchController | undefined;
+  #connection: RequestConnection | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #responseBytes = 0;
+  #isAnswered = false;
+  #isOver = false;
+
+  constructor(
+    exchange: Exchange,
+    backend: Backend,
+    head: RequestHead,
+    limits: { readonly maxBodyBytes: number; readonly timeoutMs: number },
+    owner: CopyOwner,
+  ) {
+    this.exchange = exchange;
+    this.backend = backend;
+    this.#head = head;
+    this.#maxBodyBytes = limits.maxBodyBytes;
+    this.#timeoutMs = limits.timeoutMs;
+    this.#owner = owner;
+  }
+
+  /** Gathers the body while the proxy reads it. To be called when the proxy listens: a listener alone makes no body flow then. */
+  collect(): void {
+    if (this.#isOver) return;
+    const { req } = this.exchange;
+    req.on('data', this.#onData);
+    req.on('end', this.#onEnd);
+    req.on('close', this.#onClose);
+  }
+
+  readonly #onData = (chunk: Buffer): void => {
+    this.#bytes += chunk.length;
+    if (this.#bytes > this.#maxBodyBytes) this.#end('body_too_large');
+    else this.#chunks.push(chunk);
+  };
+
+  readonly #onEnd = (): void => {
+    this.#detach();
+    const body = Buffer.concat(this.#chunks);
+    this.#chunks = [];
+    const length = declaredLength(this.exchange.req);
+    // Another reader may have taken some of it.
+    if (length !== body.length && length < Infinity) this.#end('body_incomplete');
+    else this.send(body);
+  };
+
+  readonly #onClose = (): void => this.#end('body_incomplete');
+
+  /** @param body All of it; nothing for a request without one. */
+  send(body: Buffer | undefined): void {
+    if (this.#isOver) return;
+    const { path, fields } = this.#head;
+    try {
+      const connections = this.#owner.connectionsTo(this.backend);
+      if (connections === undefined) {
+        this.#end('no_backend');
+        return;
+      }
+      if (body !== undefined) fields.push('content-length', String(body.length));
+      this.#timer = setTimeout(
+        () => this.abort(new Error(`no response within ${this.#timeoutMs} ms`)),
+        this.#timeoutMs,
+      );
+      this.#timer.unref();
+      const method = this.exchange.req.method as Dispatcher.HttpMethod;
+      this.#connection = connections.dispatch({ path, method, headers: fields, body: body ?? null }, this);
+      // What a client proved on a connection must not be believed of the next one.
+      if (authenticatesConnection(fields)) this.#connection?.retire();
+    } catch (error) {
+      this.#end('failed', error as Error);
+    }
+  }
+
+  /** Breaks it off. */
+  abort(error: Error): void {
+    this.#end(this.#isAnswered ? 'sent' : 'failed', error);
+    this.#controller?.abort(error);
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller;
+    if (this.#isOver) controller.abort(new Error('the copy ended while it waited for a connection'));
+  }
+
+  onResponseStart(_controller: Dispatcher.DispatchController, status: number, fields: ResponseFields): void {
+    if (status < 200) return;
+    this.#isAnswered = true;
+    if (isEventStream(fields['content-type'])) this.abort(new Error('the response has no end'));
+  }
+
+  onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    this.#responseBytes += chunk.length;
+    if (this.#responseBytes > MAX_RESPONSE_BYTES) this.abort(new Error('the response is large, and not wanted'));
+  }
+
+  onResponseEnd(): void {
+    this.#end('sent');
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController | null, error: Error): void {
+    const isRefused = this.#controller === undefined && isRefusedRequest(error);
+    this.#end(this.#isAnswered ? 'sent' : 'failed', isRefused ? unsendable(this.#head, error) : error);
+  }
+
+  #detach(): void {
+    const { req } = this.exchange;
+    req.off('data', this.#onData);
+    req.off('end', this.#onEnd);
+    req.off('close', this.#onClose);
+  }
+
+  #end(result: MirrorResult, error?: Error): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    clearTimeout(this.#timer);
+    this.#detach();
+    this.#chunks = [];
+    this.#owner.ended(this, result, result === 'sent' ? undefined : error);
+  }
+}
