@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { eventsCheck, GatewayEvents } from '../core/events.ts';
 import type { Consumer, Exchange } from '../core/exchange.ts';
+import { headerName } from '../core/header-names.ts';
 import {
   type Check,
   type Checks,
@@ -13,7 +14,6 @@ import {
 } from '../core/options.ts';
 import { shownValue } from '../core/shown-value.ts';
 import { thrown, warn } from '../core/warnings.ts';
-import { headerName } from './auth-checks.ts';
 import {
   type Authentication,
   type AuthenticationMiddleware,

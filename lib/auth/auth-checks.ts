@@ -14,11 +14,6 @@ export const textList: Check = described(
   { anyOf: [TEXT, { type: 'array', items: TEXT, minItems: 1 }] },
 );
 
-export const headerName: Check = described(
-  (value) => (typeof value === 'string' && TOKEN.test(value) ? undefined : 'must be a header name'),
-  { type: 'string', pattern: TOKEN.source },
-);
-
 /** An object whose keys are header names and whose values are texts. */
 export const headerNames: Check = described(
   (value) => {

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { GatewayEvents } from '../core/events.ts';
 import { type Consumer, type Exchange, exchangeOf } from '../core/exchange.ts';
 import { canonical } from '../core/header-names.ts';
-import type { Middleware, Next } from '../core/http.ts';
+import { isPromise, type Middleware, type Next } from '../core/http.ts';
 import type { Rejected } from '../core/outcome.ts';
 import { reject } from '../core/reject.ts';
 
@@ -107,9 +107,6 @@ export const unavailable = (error: unknown): Refused => ({
     error: error instanceof Error ? error : new Error(String(error)),
   },
 });
-
-const isPromise = (value: unknown): value is Promise<Consumer | undefined> =>
-  typeof (value as Promise<unknown> | null | undefined)?.then === 'function';
 
 /**
  * What a lookup of credentials comes to. A lookup in JavaScript may give `null` for nothing, as database clients do.

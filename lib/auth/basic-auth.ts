@@ -2,6 +2,7 @@ import { createHmac, randomBytes, scrypt, scryptSync, timingSafeEqual } from 'no
 import { promisify } from 'node:util';
 import { eventsCheck, GatewayEvents } from '../core/events.ts';
 import type { Consumer, Exchange } from '../core/exchange.ts';
+import { headerName } from '../core/header-names.ts';
 import {
   type Check,
   type Checks,
@@ -11,7 +12,6 @@ import {
   optional,
   resolveOptions,
 } from '../core/options.ts';
-import { headerName } from './auth-checks.ts';
 import {
   type Authentication,
   type AuthenticationMiddleware,

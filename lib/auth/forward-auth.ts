@@ -2,10 +2,10 @@ import { randomBytes } from 'node:crypto';
 import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
 import { eventsCheck, GatewayEvents } from '../core/events.ts';
 import type { Exchange } from '../core/exchange.ts';
-import { canonical, isIdentityHeader } from '../core/header-names.ts';
+import { canonical, headerName, isIdentityHeader } from '../core/header-names.ts';
 import { TOKEN } from '../core/http.ts';
 import { type Check, type Checks, described, durationMs, oneOf, optional, resolveOptions } from '../core/options.ts';
-import { headerName, httpUrl } from './auth-checks.ts';
+import { httpUrl } from './auth-checks.ts';
 import { type Authentication, type AuthenticationMiddleware, authenticates, unavailable } from './authentication.ts';
 
 /** Options of {@link forwardAuth}. */

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Middleware, Next } from './http.ts';
+import { isPromise, type Middleware, type Next } from './http.ts';
 import { OptionsError } from './options.ts';
 import { shownValue } from './shown-value.ts';
 
@@ -43,7 +43,7 @@ export function compose(...middlewares: readonly Composable[]): Middleware {
       at += 1;
       try {
         const returned = middleware(req, res, next);
-        if (typeof returned?.then === 'function') returned.then(undefined, (reason) => next(reason || unnamed()));
+        if (isPromise(returned)) returned.then(undefined, (reason) => next(reason || unnamed()));
       } catch (thrown) {
         next(thrown);
       }

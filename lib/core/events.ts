@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events';
 import type { Exchange } from './exchange.ts';
+import { isPromise } from './http.ts';
 import type { Check } from './options.ts';
 import type { Outcome, RejectionCause } from './outcome.ts';
 import type { LimiterMode } from './recorder.ts';
@@ -261,9 +262,8 @@ export class GatewayEvents extends EventEmitter<GatewayEventMap> {
     const listeners = this.rawListeners(name) as Listener[];
     for (const listener of listeners) {
       try {
-        const returned = Reflect.apply(listener, this, args) as PromiseLike<unknown> | undefined;
-        if (typeof returned?.then === 'function')
-          returned.then(undefined, (error) => warnOfListener(listener, name, error));
+        const returned: unknown = Reflect.apply(listener, this, args);
+        if (isPromise(returned)) returned.then(undefined, (error) => warnOfListener(listener, name, error));
       } catch (error) {
         warnOfListener(listener, name, error);
       }
@@ -274,6 +274,21 @@ export class GatewayEvents extends EventEmitter<GatewayEventMap> {
 
 const warnOfListener = (listener: Listener, name: string, error: unknown): void =>
   warnOfThrow(listener.listener ?? listener, 'WARN_EXPRESSWAY_LISTENER', `A listener of "${name}" threw`, error);
+
+type Listeners = { readonly [K in keyof GatewayEventMap]?: (...args: GatewayEventMap[K]) => unknown };
+
+/**
+ * Adds listeners, each by the name of its event.
+ *
+ * @returns a function that removes them.
+ */
+export function subscribe(events: GatewayEvents, listeners: Listeners): () => void {
+  const all = Object.entries(listeners) as [keyof GatewayEventMap, () => void][];
+  for (const [name, listener] of all) events.on(name, listener);
+  return () => {
+    for (const [name, listener] of all) events.off(name, listener);
+  };
+}
 
 /** For the option `events` of the middlewares. */
 export const eventsCheck: Check = (value) =>

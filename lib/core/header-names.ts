@@ -1,4 +1,5 @@
-import { type Check, described } from './options.ts';
+import { TOKEN } from './http.ts';
+import { type Check, described, text } from './options.ts';
 
 /** What the proxy knows of a header by its name. */
 export interface HeaderName {
@@ -126,6 +127,8 @@ const ENDS =
 export function isIdentityHeader(name: string): boolean {
   return NAMES.has(name) || STARTS.some((start) => name.startsWith(start)) || ENDS.test(name);
 }
+
+export const headerName: Check = text(TOKEN, 'must be a header name');
 
 const PATTERN = /^[\w!#$%&'.^`|~-]+\*?$/;
 

@@ -14,6 +14,10 @@ export type Next = (error?: unknown) => void;
 /** An Express (4 or 5) middleware, written in Node's own types so that neither version's types are needed. */
 export type Middleware = (req: IncomingMessage, res: ServerResponse, next: Next) => void;
 
+/** Whether code of an app gave a promise, of whatever make. */
+export const isPromise = (value: unknown): value is PromiseLike<unknown> =>
+  typeof (value as PromiseLike<unknown> | null | undefined)?.then === 'function';
+
 /** The characters of a token (RFC 9110 §5.6.2), for use inside a regular expression. */
 export const TCHAR = "[\\w!#$%&'*+.^`|~-]";
 

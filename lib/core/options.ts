@@ -231,6 +231,11 @@ export const nonEmptyString: Check = described(
   { type: 'string', minLength: 1 },
 );
 
+export const nonEmptyStrings: Check = (value) =>
+  Array.isArray(value) && value.every((one) => typeof one === 'string' && one !== '')
+    ? undefined
+    : 'must be an array of non-empty strings';
+
 /** A text of a certain form. */
 export const text = (form: RegExp, problem: string): Check =>
   described((value) => (typeof value === 'string' && form.test(value) ? undefined : problem), {
@@ -253,3 +258,8 @@ const schemaOf = ({ schema }: Check): { schema?: JsonSchema } => (schema === und
 
 /** For options whose check lies elsewhere (a callback's result, an object checked by its own class). */
 export const anything: Check = () => undefined;
+
+/** Options of which those that are `undefined` do not take the place of others. */
+export function withoutUndefined<T extends object>(value: T): T {
+  return Object.fromEntries(Object.entries(value).filter(([, item]) => item !== undefined)) as T;
+}

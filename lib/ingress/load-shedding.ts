@@ -3,7 +3,7 @@ import type { Server } from 'node:net';
 import { GatewayError } from '../core/errors.ts';
 import { eventsCheck, GatewayEvents } from '../core/events.ts';
 import { type Exchange, type ExchangeObserver, exchangeOf } from '../core/exchange.ts';
-import type { GatewayRequest, Middleware, Next } from '../core/http.ts';
+import { type GatewayRequest, isPromise, type Middleware, type Next } from '../core/http.ts';
 import {
   type Checks,
   durationMs,
@@ -128,7 +128,7 @@ function priorityOf(req: GatewayRequest, ask: LoadSheddingOptions['priority']): 
   const given: unknown = ask?.(req) ?? 'normal';
   if (PRIORITIES.includes(given as Priority)) return given as Priority;
   // What a promise is rejected with would end the process.
-  if (typeof (given as PromiseLike<unknown>).then === 'function') void Promise.resolve(given).catch(() => undefined);
+  if (isPromise(given)) void Promise.resolve(given).catch(() => undefined);
   const what = typeof given === 'string' ? shownValue(given) : `a value of type ${typeof given}`;
   throw new GatewayError(
     'ERR_EXPRESSWAY_CALLBACK',

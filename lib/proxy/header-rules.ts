@@ -1,7 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import type { Exchange } from '../core/exchange.ts';
+import { headerName } from '../core/header-names.ts';
 import { TOKEN } from '../core/http.ts';
-import { type Check, described, group, isPlainObject, listOf, optional, text } from '../core/options.ts';
+import { type Check, described, group, isPlainObject, listOf, optional } from '../core/options.ts';
 
 /**
  * Changes of headers. In values, `{clientAddress}`, `{consumer}`, `{plan}`, `{route}`, `{service}`, `{host}`, `{scheme}` and `{requestId}`
@@ -53,7 +54,7 @@ export const headerRules: Check = group<HeaderRules, HeaderRules>(
   {
     set: optional(headerValues),
     add: optional(headerValues),
-    remove: optional(listOf('header', text(TOKEN, 'must be a header name'))),
+    remove: optional(listOf('header', headerName)),
   },
 );
 

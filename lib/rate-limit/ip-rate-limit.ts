@@ -3,6 +3,7 @@ import { GatewayError } from '../core/errors.ts';
 import { GatewayEvents, type LimiterMode } from '../core/events.ts';
 import { type Exchange, exchangeOf } from '../core/exchange.ts';
 import type { GatewayRequest, Middleware, Next } from '../core/http.ts';
+import { withoutUndefined } from '../core/options.ts';
 import { AddressGate, deny } from './address-list.ts';
 import { addressKey, clientKey } from './client-key.ts';
 import { CountedRequest, createEngine, type Engine, type LimiterContext } from './counted-request.ts';
@@ -120,10 +121,6 @@ function makeLimiter(options: IpRateLimitOptions | undefined, isManaged: boolean
 }
 
 /** An explicit `undefined` would take the place of a default. */
-function withoutUndefined<T extends object>(value: T): T {
-  return Object.fromEntries(Object.entries(value).filter(([, item]) => item !== undefined)) as T;
-}
-
 /** The limits in force, and those before them that still decide about requests. */
 class Limiter {
   readonly #events: GatewayEvents;

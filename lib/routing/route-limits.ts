@@ -1,8 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { isDeepStrictEqual } from 'node:util';
 import { type Consumer, exchangeOf, knownExchange } from '../core/exchange.ts';
+import { headerName } from '../core/header-names.ts';
 import type { Middleware, Next } from '../core/http.ts';
-import { TOKEN } from '../core/http.ts';
 import {
   type Check,
   described,
@@ -13,7 +13,6 @@ import {
   oneOf,
   optional,
   recordOf,
-  text,
 } from '../core/options.ts';
 import { algorithmsWithWindows, type WindowsAlgorithmName } from '../rate-limit/algorithms/registry.ts';
 import { type IpRateLimiter, type Limits, routeRateLimit } from '../rate-limit/ip-rate-limit.ts';
@@ -44,10 +43,7 @@ const limitText: Check = described(
 
 const key = either('address, consumer, { header } or { claim }', [
   [isText, oneOf('address', 'consumer')],
-  [
-    (value) => isPlainObject(value) && 'header' in (value as object),
-    group({}, { header: text(TOKEN, 'must be a header name') }),
-  ],
+  [(value) => isPlainObject(value) && 'header' in (value as object), group({}, { header: headerName })],
   [isPlainObject, group({}, { claim: nonEmptyString })],
 ]);
 

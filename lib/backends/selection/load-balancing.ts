@@ -1,5 +1,5 @@
 import type { Exchange } from '../../core/exchange.ts';
-import { type Check, described, group, type JsonSchema } from '../../core/options.ts';
+import { type Check, described, group, type JsonSchema, withoutUndefined } from '../../core/options.ts';
 import { warn } from '../../core/warnings.ts';
 import type { SimplePolicyName } from './plain-policies.ts';
 import { type PolicyOptions, policies } from './policies.ts';
@@ -57,10 +57,6 @@ function isPolicy(value: unknown): value is SelectionPolicy {
 }
 
 /** An explicit `undefined` means the default. */
-function withoutUndefined<T extends object>(value: T): T {
-  return Object.fromEntries(Object.entries(value).filter(([, item]) => item !== undefined)) as T;
-}
-
 /** Milliseconds between two warnings: a policy with a bug has it on every request. */
 const QUIET_MS = 60_000;
 

@@ -1,5 +1,13 @@
 import { eventsCheck, type GatewayEvents } from '../../core/events.ts';
-import { type Checks, integer, oneOf, optional, optionalRatio, resolveOptions } from '../../core/options.ts';
+import {
+  type Checks,
+  integer,
+  nonEmptyStrings,
+  oneOf,
+  optional,
+  optionalRatio,
+  resolveOptions,
+} from '../../core/options.ts';
 import type { RequestSink } from '../request-record.ts';
 import type { AccessLogFormat } from './access-log-format.ts';
 import { LineOutput, type LineTarget, LoggerOutput, type LogTarget } from './access-log-output.ts';
@@ -53,11 +61,6 @@ export const accessLogDefaults = Object.freeze({
   maxRefusalsPerSecond: 10,
 });
 
-const names = (value: unknown): string | undefined =>
-  Array.isArray(value) && value.every((one) => typeof one === 'string' && one !== '')
-    ? undefined
-    : 'must be an array of non-empty strings';
-
 const isLogger = (value: unknown): value is LogTarget => typeof (value as LogTarget | null)?.info === 'function';
 const isStream = (value: unknown): value is LineTarget => typeof (value as LineTarget | null)?.write === 'function';
 
@@ -70,8 +73,8 @@ const checks: Checks<AccessLogOptions> = {
   base: optional((value) => (isBase(value) ? undefined : 'must be an object of at least one member')),
   sample: optionalRatio,
   maxBufferBytes: integer(1),
-  fields: names,
-  redact: names,
+  fields: nonEmptyStrings,
+  redact: nonEmptyStrings,
   events: optional(eventsCheck),
   maxRefusalsPerSecond: integer(0),
 };

@@ -1,6 +1,6 @@
 import { CAUSES } from '../../core/causes.ts';
 import { foldAddress } from '../../core/connection.ts';
-import type { ClientRefusedEvent, GatewayEvents } from '../../core/events.ts';
+import { type ClientRefusedEvent, type GatewayEvents, subscribe } from '../../core/events.ts';
 import type { RejectionCause } from '../../core/outcome.ts';
 
 /** A client that lost its connection before there was a request for the middlewares. */
@@ -38,9 +38,7 @@ export class RefusedClients {
   constructor(events: GatewayEvents, perSecond: number, output: RefusalOutput) {
     this.#perSecond = perSecond;
     this.#output = output;
-    const listener = (event: ClientRefusedEvent) => this.#refused(event);
-    events.on('clientRefused', listener);
-    this.#unsubscribe = () => events.off('clientRefused', listener);
+    this.#unsubscribe = subscribe(events, { clientRefused: (event) => this.#refused(event) });
   }
 
   /** Stops listening, and logs the last count. */

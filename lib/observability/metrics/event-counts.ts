@@ -1,4 +1,4 @@
-import type { GatewayEventMap, GatewayEvents } from '../../core/events.ts';
+import { type GatewayEvents, subscribe } from '../../core/events.ts';
 import { causeOf } from '../../core/outcome.ts';
 import { Counts } from './counts.ts';
 import type { DefineMetric } from './metric.ts';
@@ -15,37 +15,33 @@ export class EventCounts {
   readonly #lookups = new Counts('proxy', 'name');
   readonly #mirrored = new Counts('proxy', 'result');
   #pipelined = 0;
-  readonly #unsubscribe: (() => void)[] = [];
+  readonly #unsubscribe: () => void;
 
   /** @param known The keys of all circuits there are, of backends and of routes. */
   constructor(events: GatewayEvents, known: () => ReadonlySet<string>) {
     this.#known = known;
-    const on = <K extends keyof GatewayEventMap>(name: K, listener: (event: GatewayEventMap[K][0]) => void): void => {
-      const typed = listener as (...args: GatewayEventMap[K]) => void;
-      events.on(name, typed as never);
-      this.#unsubscribe.push(() => events.off(name, typed as never));
-    };
-    on('circuitStateChange', ({ proxy = '', circuit, to }) => this.#transitions.add(proxy, circuit, to));
-    on('healthChecked', ({ proxy, backend, error }) =>
-      this.#checks.add(proxy, backend, error === undefined ? 'passed' : 'failed'),
-    );
-    on('attemptFailed', ({ proxy, backend, outcome, retried }) => {
-      const cause = outcome.kind === 'completed' ? `status_${outcome.status}` : (causeOf(outcome) ?? outcome.kind);
-      this.#attempts.add(proxy, backend, cause);
-      if (retried) this.#retries.add(proxy, cause);
-    });
-    on('limiterModeChange', ({ limiter, to }) => this.#modes.add(limiter, to));
-    on('clientRefused', ({ cause }) => this.#refused.add(cause));
-    on('backendsChanged', () => this.#prune());
-    on('discoveryFailed', ({ proxy, name }) => this.#lookups.add(proxy, name));
-    on('mirrored', ({ proxy, result }) => this.#mirrored.add(proxy, result));
-    on('clientPipelined', () => {
-      this.#pipelined += 1;
+    this.#unsubscribe = subscribe(events, {
+      circuitStateChange: ({ proxy = '', circuit, to }) => this.#transitions.add(proxy, circuit, to),
+      healthChecked: ({ proxy, backend, error }) =>
+        this.#checks.add(proxy, backend, error === undefined ? 'passed' : 'failed'),
+      attemptFailed: ({ proxy, backend, outcome, retried }) => {
+        const cause = outcome.kind === 'completed' ? `status_${outcome.status}` : (causeOf(outcome) ?? outcome.kind);
+        this.#attempts.add(proxy, backend, cause);
+        if (retried) this.#retries.add(proxy, cause);
+      },
+      limiterModeChange: ({ limiter, to }) => this.#modes.add(limiter, to),
+      clientRefused: ({ cause }) => this.#refused.add(cause),
+      backendsChanged: () => this.#prune(),
+      discoveryFailed: ({ proxy, name }) => this.#lookups.add(proxy, name),
+      mirrored: ({ proxy, result }) => this.#mirrored.add(proxy, result),
+      clientPipelined: () => {
+        this.#pipelined += 1;
+      },
     });
   }
 
   close(): void {
-    for (const off of this.#unsubscribe.splice(0)) off();
+    this.#unsubscribe();
   }
 
   define(define: DefineMetric): void {

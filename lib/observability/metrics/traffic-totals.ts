@@ -47,6 +47,8 @@ export interface TrafficSource {
 
 const CLASSES = 6;
 
+export const sum = (counts: Readonly<Float64Array>): number => counts.reduce((all, one) => all + one, 0);
+
 export function emptyTotals(): TrafficTotals {
   return {
     responses: { gateway: new Float64Array(CLASSES), backend: new Float64Array(CLASSES) },

@@ -1,4 +1,5 @@
 import { foldAddress } from '../../core/connection.ts';
+import { subscribe } from '../../core/events.ts';
 import { type WarningCode, warnOnceOf } from '../../core/warnings.ts';
 import type { ProblemKind } from './problem-kind.ts';
 import { percent, RecentCounts } from './recent.ts';
@@ -79,9 +80,11 @@ const pipelining: ProblemKind<TrafficSources> = {
     'Nothing, if you do not know the client. One of your own should wait for responses, or use more connections or HTTP/2; `maxRequestsPerConnection` of hardenServer() allows more at a time.',
   detector({ events }) {
     const clients = new RecentCounts(64);
-    const listener = ({ address = '' }: { address: string | undefined }) => clients.add(foldAddress(address) ?? '');
-    events.on('clientPipelined', listener);
+    const close = subscribe(events, {
+      clientPipelined: ({ address = '' }) => clients.add(foldAddress(address) ?? ''),
+    });
     return {
+      close,
       *look() {
         for (const [address, counts] of clients.recent()) {
           const count = counts.get('') ?? 0;
@@ -92,7 +95,6 @@ const pipelining: ProblemKind<TrafficSources> = {
         }
         clients.turn();
       },
-      close: () => events.off('clientPipelined', listener),
     };
   },
 };

@@ -1,5 +1,5 @@
 import { CAUSES, type Cause } from '../../core/causes.ts';
-import type { DiscoveryFailedEvent, GatewayEventMap, GatewayEvents } from '../../core/events.ts';
+import { type DiscoveryFailedEvent, subscribe } from '../../core/events.ts';
 import { backendKey } from '../metrics/counts.ts';
 import type { Finding, ProblemKind } from './problem-kind.ts';
 import { duration, percent, Readings } from './recent.ts';
@@ -18,15 +18,6 @@ const NEARLY_ALL = 0.9;
 const NOTICEABLE = 0.01;
 const LEAST_ERRORS = 2;
 
-function on<K extends keyof GatewayEventMap>(
-  events: GatewayEvents,
-  name: K,
-  listener: (event: GatewayEventMap[K][0]) => void,
-) {
-  events.on(name, listener as never);
-  return () => void events.off(name, listener as never);
-}
-
 const resources: ProblemKind<TrafficSources> = {
   problem: 'gateway_resources',
   isState: true,
@@ -36,8 +27,8 @@ const resources: ProblemKind<TrafficSources> = {
   nextStep: 'Raise the limit of open files (`ulimit -n`, LimitNOFILE of systemd), or lower MAX_CONNECTIONS.',
   detector({ events }) {
     const seen = new Map<string, { readonly at: number; readonly description: string }>();
-    const close = on(events, 'resourceShortage', ({ code, description }) => {
-      seen.set(code, { at: Date.now(), description });
+    const close = subscribe(events, {
+      resourceShortage: ({ code, description }) => seen.set(code, { at: Date.now(), description }),
     });
     return {
       close,
@@ -81,10 +72,12 @@ const shedding: ProblemKind<TrafficSources> = {
     let isShedding = false;
     let at = Number.NEGATIVE_INFINITY;
     let delayMs = 0;
-    const close = on(events, 'loadSheddingChange', (event) => {
-      isShedding = event.isShedding;
-      at = Date.now();
-      if (event.isShedding) delayMs = event.delayMs;
+    const close = subscribe(events, {
+      loadSheddingChange(event) {
+        isShedding = event.isShedding;
+        at = Date.now();
+        if (event.isShedding) delayMs = event.delayMs;
+      },
     });
     return {
       close,
@@ -114,12 +107,12 @@ const dns: ProblemKind<TrafficSources> = {
   nextStep: 'Check the name in BACKENDS, and the name servers (DNS_SERVERS) with `dig` from this machine.',
   detector({ events }) {
     const failing = new Map<string, DiscoveryFailedEvent>();
-    const closeAll = [
-      on(events, 'discoveryFailed', (event) => failing.set(backendKey(event.proxy, event.name), event)),
-      on(events, 'discoveryRecovered', ({ proxy, name }) => failing.delete(backendKey(proxy, name))),
-    ];
+    const close = subscribe(events, {
+      discoveryFailed: (event) => failing.set(backendKey(event.proxy, event.name), event),
+      discoveryRecovered: ({ proxy, name }) => failing.delete(backendKey(proxy, name)),
+    });
     return {
-      close: () => closeAll.forEach((close) => void close()),
+      close,
       *look() {
         for (const { name, error, backends } of failing.values()) {
           const known =

@@ -1,5 +1,5 @@
 import { DURATION_BUCKETS } from '../metrics/histogram.ts';
-import type { BackendTotals, TrafficTotals } from '../metrics/traffic-totals.ts';
+import { type BackendTotals, sum, type TrafficTotals } from '../metrics/traffic-totals.ts';
 import { LOOK_EVERY_MS } from './problem-monitor.ts';
 import { WINDOW_MS } from './recent.ts';
 
@@ -175,8 +175,6 @@ function remember(past: Past, { heads, ms }: BackendNow): void {
 /** A backend that left and came back counts from zero again. */
 const difference = (now: Float64Array, before: Float64Array | undefined): Float64Array =>
   Float64Array.from(now, (count, index) => Math.max(0, count - (before?.[index] ?? 0)));
-
-const sum = (counts: Float64Array): number => counts.reduce((all, one) => all + one, 0);
 
 /** Within a bucket, durations are taken to lie evenly. */
 function percentileMs(counts: Float64Array, percentile = PERCENTILE): number {

@@ -1,4 +1,4 @@
-import type { AttemptFailedEvent, GatewayEvents, HealthCheckedEvent } from '../../core/events.ts';
+import { type GatewayEvents, subscribe } from '../../core/events.ts';
 import { causeOf, type Outcome } from '../../core/outcome.ts';
 import { printable } from '../access-log/redaction.ts';
 import { backendKey } from '../metrics/counts.ts';
@@ -23,15 +23,12 @@ export class BackendErrors {
   /** @param known The keys of all backends there are. */
   constructor(events: GatewayEvents, known: () => ReadonlySet<string>) {
     this.#known = known;
-    const attemptFailed = ({ proxy, backend, outcome }: AttemptFailedEvent): void =>
-      this.#note(backendKey(proxy, backend), describe(outcome), 1);
-    const healthChecked = ({ proxy, backend, error }: HealthCheckedEvent): void => {
-      if (error !== undefined) this.#note(backendKey(proxy, backend), `health check: ${error.message}`, 0);
-    };
-    events.on('attemptFailed', attemptFailed).on('healthChecked', healthChecked);
-    this.#unsubscribe = () => {
-      events.off('attemptFailed', attemptFailed).off('healthChecked', healthChecked);
-    };
+    this.#unsubscribe = subscribe(events, {
+      attemptFailed: ({ proxy, backend, outcome }) => this.#note(backendKey(proxy, backend), describe(outcome), 1),
+      healthChecked: ({ proxy, backend, error }) => {
+        if (error !== undefined) this.#note(backendKey(proxy, backend), `health check: ${error.message}`, 0);
+      },
+    });
   }
 
   /** A response of the backend that went to the client. */

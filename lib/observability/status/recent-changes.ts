@@ -1,4 +1,4 @@
-import type { GatewayEventMap, GatewayEvents } from '../../core/events.ts';
+import { type GatewayEvents, subscribe } from '../../core/events.ts';
 import { printable } from '../access-log/redaction.ts';
 import { backendKey } from '../metrics/counts.ts';
 import type { Change } from './status-snapshot.ts';
@@ -10,7 +10,7 @@ const MAX_NAMES = 4_096;
 /** The latest changes of state, newest first; and a callback after each. */
 export class RecentChanges {
   readonly #changed: () => void;
-  readonly #unsubscribe: (() => void)[] = [];
+  readonly #unsubscribe: () => void;
   /** When circuit or health of a backend last changed, by `backendKey()`; of those that exist. */
   readonly #changedAt = new Map<string, number>();
   #list: readonly Change[] = [];
@@ -18,38 +18,34 @@ export class RecentChanges {
   /** @param changed Called after each change. */
   constructor(events: GatewayEvents, changed: () => void) {
     this.#changed = changed;
-    const on = <K extends keyof GatewayEventMap>(name: K, listener: (event: GatewayEventMap[K][0]) => void): void => {
-      const typed = listener as (...args: GatewayEventMap[K]) => void;
-      events.on(name, typed as never);
-      this.#unsubscribe.push(() => events.off(name, typed as never));
-    };
-    on('circuitStateChange', ({ proxy, circuit, to }) => {
-      this.#remember(backendKey(proxy ?? '', circuit));
-      this.note('circuit', circuit, `circuit ${to}`, to === 'open', proxy);
-    });
-    on('healthChange', ({ proxy, backend, to, error }) => {
-      this.#remember(backendKey(proxy, backend));
-      this.note('health', backend, error === undefined ? to : `${to}: ${error.message}`, to === 'unhealthy', proxy);
-    });
-    on('limiterModeChange', ({ limiter, to, error }) =>
-      this.note('limiter', limiter, `counts with ${to}${error === undefined ? '' : `: ${error.message}`}`, !!error),
-    );
-    on('backendsChanged', ({ proxy, added, removed }) => {
-      for (const backend of removed) this.#changedAt.delete(backendKey(proxy, backend));
-      const parts = [added.length > 0 && `${added.length} added`, removed.length > 0 && `${removed.length} removed`];
-      this.note('backends', [...added, ...removed].join(', '), parts.filter(Boolean).join(', '), false, proxy);
-    });
-    on('discoveryFailed', ({ proxy, name, error }) => this.note('discovery', name, error.message, true, proxy));
-    on('discoveryRecovered', ({ proxy, name }) => this.note('discovery', name, 'looked up again', false, proxy));
-    on('problem', ({ state, problem: { problem, severity, subject, title } }) => {
-      // Circuits and health have changes of their own.
-      if (state === 'lasts' || problem === 'backend_unavailable') return;
-      this.note(
-        'problem',
-        subject,
-        state === 'over' ? `${title}: over` : title,
-        state === 'began' && severity !== 'notice',
-      );
+    this.#unsubscribe = subscribe(events, {
+      circuitStateChange: ({ proxy, circuit, to }) => {
+        this.#remember(backendKey(proxy ?? '', circuit));
+        this.note('circuit', circuit, `circuit ${to}`, to === 'open', proxy);
+      },
+      healthChange: ({ proxy, backend, to, error }) => {
+        this.#remember(backendKey(proxy, backend));
+        this.note('health', backend, error === undefined ? to : `${to}: ${error.message}`, to === 'unhealthy', proxy);
+      },
+      limiterModeChange: ({ limiter, to, error }) =>
+        this.note('limiter', limiter, `counts with ${to}${error === undefined ? '' : `: ${error.message}`}`, !!error),
+      backendsChanged: ({ proxy, added, removed }) => {
+        for (const backend of removed) this.#changedAt.delete(backendKey(proxy, backend));
+        const parts = [added.length > 0 && `${added.length} added`, removed.length > 0 && `${removed.length} removed`];
+        this.note('backends', [...added, ...removed].join(', '), parts.filter(Boolean).join(', '), false, proxy);
+      },
+      discoveryFailed: ({ proxy, name, error }) => this.note('discovery', name, error.message, true, proxy),
+      discoveryRecovered: ({ proxy, name }) => this.note('discovery', name, 'looked up again', false, proxy),
+      problem: ({ state, problem: { problem, severity, subject, title } }) => {
+        // Circuits and health have changes of their own.
+        if (state === 'lasts' || problem === 'backend_unavailable') return;
+        this.note(
+          'problem',
+          subject,
+          state === 'over' ? `${title}: over` : title,
+          state === 'began' && severity !== 'notice',
+        );
+      },
     });
   }
 
@@ -84,6 +80,6 @@ export class RecentChanges {
   }
 
   close(): void {
-    for (const off of this.#unsubscribe.splice(0)) off();
+    this.#unsubscribe();
   }
 }

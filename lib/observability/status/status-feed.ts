@@ -1,4 +1,10 @@
-import { eventsCheck, type GatewayEvents, type GatewayProblem, type ProblemEvent } from '../../core/events.ts';
+import {
+  eventsCheck,
+  type GatewayEvents,
+  type GatewayProblem,
+  type ProblemEvent,
+  subscribe,
+} from '../../core/events.ts';
 import { type Checks, durationMs, optional, resolveOptions } from '../../core/options.ts';
 import { causeOf, verdictOf } from '../../core/outcome.ts';
 import { backendKey } from '../metrics/counts.ts';
@@ -116,9 +122,9 @@ export function statusFeed(given: StatusFeedOptions): StatusFeed {
 
   const errors = new BackendErrors(events, keys);
   const clients = new TopClients();
-  const limited = ({ limiter, key, limit, shadow }: { limiter: string; key: string; limit: number; shadow: boolean }) =>
-    clients.note(limiter, key, limit, shadow);
-  events.on('limited', limited);
+  const unsubscribe = subscribe(events, {
+    limited: ({ limiter, key, limit, shadow }) => clients.note(limiter, key, limit, shadow),
+  });
   const load = new ProcessLoad();
   const rates = new LiveRates();
   const watchers = new Watchers(intervalMs, snapshot, () => slots.history());
@@ -219,7 +225,7 @@ export function statusFeed(given: StatusFeedOptions): StatusFeed {
       if (status >= 500 && source === 'backend' && backend !== undefined) errors.answered(proxy, backend, status);
     },
     close() {
-      events.off('limited', limited);
+      unsubscribe();
       for (const part of [monitor, warnings, watchers, changes, slots, load, errors]) part.close();
     },
   };

@@ -1,5 +1,5 @@
 import { CAUSES, type Cause } from '../../core/causes.ts';
-import type { TrafficTotals } from '../metrics/traffic-totals.ts';
+import { sum, type TrafficTotals } from '../metrics/traffic-totals.ts';
 
 /** Requests between two readings of the totals, in the words of the status page. */
 export interface TrafficCounts {
@@ -32,8 +32,6 @@ export function difference(now: TrafficCounts, before: TrafficCounts): TrafficCo
     limited: now.limited - before.limited,
   };
 }
-
-const sum = (counts: Float64Array): number => counts.reduce((all, one) => all + one, 0);
 
 /** Of the responses of 5xx that the gateway made, those that are not its own fault. */
 function notOurFault(causes: ReadonlyMap<string, number>): {

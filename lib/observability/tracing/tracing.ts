@@ -1,5 +1,5 @@
 import type { Exchange } from '../../core/exchange.ts';
-import { boolean, type Check, type Checks, oneOf, resolveOptions } from '../../core/options.ts';
+import { boolean, type Checks, nonEmptyStrings, oneOf, resolveOptions } from '../../core/options.ts';
 import { Redaction } from '../access-log/redaction.ts';
 import { RequestTrace, type TraceParts } from './request-trace.ts';
 import { type AttributeRules, serverAttributes, spanName } from './span-attributes.ts';
@@ -52,11 +52,6 @@ export const tracingDefaults = Object.freeze({
   ]) as readonly string[],
 });
 
-const names: Check = (value) =>
-  Array.isArray(value) && value.every((one) => typeof one === 'string' && one !== '')
-    ? undefined
-    : 'must be an array of non-empty strings';
-
 const isApi = (value: unknown): boolean => {
   const { trace, context } = (value ?? {}) as Partial<TracingApi>;
   return typeof trace?.getTracer === 'function' && typeof context?.active === 'function';
@@ -66,8 +61,8 @@ const checks: Checks<TracingOptions> = {
   api: (value) => (isApi(value) ? undefined : "must be the whole module: import * as api from '@opentelemetry/api'"),
   trustIncoming: oneOf('trusted-peers', 'everybody', 'nobody'),
   query: boolean,
-  redact: names,
-  methods: names,
+  redact: nonEmptyStrings,
+  methods: nonEmptyStrings,
 };
 
 /** The flag of a sampled span (W3C Trace Context §3.2.2.5.1). */

@@ -2,6 +2,7 @@ import { type IncomingMessage, type RequestListener, type Server, ServerResponse
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { exchangeOf } from '../../core/exchange.ts';
+import { isPromise } from '../../core/http.ts';
 import { linger } from '../../core/last-response.ts';
 import { OptionsError } from '../../core/options.ts';
 import { respond } from '../../core/reject.ts';
@@ -145,6 +146,3 @@ function pass(
     threw('The app', error);
   }
 }
-
-const isPromise = (returned: unknown): returned is PromiseLike<unknown> =>
-  typeof (returned as PromiseLike<unknown> | undefined)?.then === 'function';
