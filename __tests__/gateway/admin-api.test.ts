@@ -192,9 +192,9 @@ describe('the admin API', () => {
     const [users, shop] = [await openBackend('users'), await openBackend('shop')];
     const app = ({ events }: Host): HostedApp => {
       const router = serviceRouter({
-        services: { users: { backends: [users.url] }, shop: { backends: [shop.url] } },
+        services: { users: { backends: [users.url], adaptiveConcurrency: {} }, shop: { backends: [shop.url] } },
         routes: [
-          { path: '/users', methods: ['GET'], service: 'users', rateLimit: '2/1m' },
+          { path: '/users', methods: ['GET'], service: 'users', rateLimit: '2/1m', circuit: {} },
           { name: 'web shop', path: '/shop', service: 'shop' },
         ],
         events,
@@ -208,7 +208,15 @@ describe('the admin API', () => {
     expect(json.routeCount).toBe(3);
     expect(json.routes).toEqual(
       expect.arrayContaining([
-        expect.objectContaining({ route: 'GET /users', target: 'users', limits: ['2/1m'], requests: 3, limited: 1 }),
+        expect.objectContaining({
+          route: 'GET /users',
+          target: 'users',
+          limits: ['2/1m'],
+          circuit: { state: 'closed', retryAfterMs: 0 },
+          limiters: [{ name: 'route GET /users', mode: 'memory' }],
+          requests: 3,
+          limited: 1,
+        }),
         expect.objectContaining({
           route: 'web shop',
           match: '/shop',
@@ -222,12 +230,28 @@ describe('the admin API', () => {
     );
     const { json: state } = await api.ask('/api/status');
     expect(state.routes).toHaveLength(3);
+    expect(state.limiters).toEqual([{ name: 'route GET /users', mode: 'memory' }]);
+    expect(state.breakers).toEqual([{ name: 'GET /users', state: 'closed', retryAfterMs: 0 }]);
+    expect(state.backends.map(({ concurrency }: BackendRow) => concurrency)).toEqual([
+      { limit: 50, inFlight: 0 },
+      undefined,
+    ]);
+    expect((await ask(`${gateway.adminUrl}/status`)).json.routes).toEqual([
+      {
+        route: 'GET /users',
+        circuit: { state: 'closed', retryAfterMs: 0 },
+        limiters: [{ name: 'route GET /users', mode: 'memory' }],
+      },
+      { route: 'web shop', limiters: [] },
+    ]);
     expect(state.backends.map(({ proxy }: BackendRow) => proxy)).toEqual(['users', 'shop']);
     const drained = await api.ask(`/api/backends/${idOf(shop)}/drain`, { method: 'POST', headers: BEARER });
     expect(drained.json).toMatchObject({ proxies: ['shop'] });
     const metrics = (await ask(`${gateway.adminUrl}/metrics`)).text;
     expect(metrics).toMatch(/expressway_requests_total\{.*route="web shop".*\} 1/);
     expect(metrics).toMatch(/expressway_backend_up\{.*proxy="shop"/);
+    expect(metrics).toContain('expressway_limiter_mode{limiter="route GET /users",mode="memory"} 1');
+    expect(metrics).toContain('expressway_circuit_state{proxy="",circuit="GET /users",state="closed"} 1');
   });
 
   test('resets the limit of a client', async () => {
@@ -361,9 +385,9 @@ describe('authentication of the admin API', () => {
 });
 
 describe('the configuration that the admin API shows', () => {
-  test('hides every secret, and every setting that is not marked as harmless', () => {
+  test('hides every secret, and where keys are kept', () => {
     const variables = parseEnv(readFileSync(new URL('../../.env.example', import.meta.url), 'utf8'));
-    const secret = 'SECRET-0123456789-abcdefghijklmnopqrstuvwxyz';
+    const secret = 'CONFIDENTIAL-0123456789-abcdefghijklmnopqrstuvwxyz';
     const config = readConfig({
       ...variables,
       LOAD_BALANCING: 'sticky',
@@ -374,19 +398,18 @@ describe('the configuration that the admin API shows', () => {
       TLS_CERT: `/etc/${secret}.pem`,
       TLS_KEY: `/etc/${secret}.key`,
     });
-    const shown = shownConfig({ ...config, added: secret, also: { deep: secret } } as never);
-    expect(JSON.stringify(shown)).not.toContain('SECRET');
+    const shown = shownConfig(config);
+    expect(JSON.stringify(shown)).not.toContain('CONFIDENTIAL');
     const values = Object.fromEntries(shown.map(({ name, value }) => [name, value]));
     expect(values).toMatchObject({
-      redisUrl: 'rediss://***@redis.example:6380/1',
-      'loadBalancing.policy': 'sticky',
-      'loadBalancing.secret': 'set, not shown',
-      'admin.token': 'set, not shown',
-      'healthCheck.path': '/healthz?***',
-      'rateLimit.limit': '100',
-      'tls.key': 'set, not shown',
-      added: 'set, not shown',
-      'also.deep': 'set, not shown',
+      REDIS_URL: 'rediss://***@redis.example:6380/1',
+      LOAD_BALANCING: 'sticky',
+      STICKY_SECRET: 'set, not shown',
+      ADMIN_TOKEN: 'set, not shown',
+      HEALTH_CHECK_PATH: '/healthz?***',
+      RATE_LIMIT_MAX: '100',
+      TLS_KEY: 'set, not shown',
+      BACKEND_KEY: 'not set',
     });
   });
 
@@ -397,8 +420,23 @@ describe('the configuration that the admin API shows', () => {
     });
     const values = Object.fromEntries(shownConfig(config).map(({ name, value }) => [name, value]));
     expect(values).toMatchObject({
-      backends: 'http://a;weight=3;keepAlive=false, http://b',
-      redisUrl: 'redis+cluster://***@b:2',
+      BACKENDS: 'http://a;weight=3;keepAlive=false,http://b',
+      REDIS_URL: 'redis+cluster://***@b:2',
     });
+  });
+
+  test('says which values are defaults, and leaves out what GATEWAY_CONFIG says instead', () => {
+    const plain = readConfig({ IDLE_TIMEOUT_MS: '7' });
+    expect(shownConfig(plain)).toContainEqual({ name: 'IDLE_TIMEOUT_MS', value: '7', isDefault: false });
+    expect(shownConfig(plain)).toContainEqual({ name: 'RATE_LIMIT_MAX', value: '100', isDefault: true });
+    const declaration = { services: { users: { backends: ['http://a'] } }, routes: [{ service: 'users' }] };
+    const routed = shownConfig({ ...readConfig({ GATEWAY_CONFIG: 'gateway.yaml' }), declaration } as never);
+    expect(routed).toContainEqual({
+      name: 'GATEWAY_CONFIG',
+      value: 'gateway.yaml (1 route to users)',
+      isDefault: false,
+    });
+    expect(routed.map(({ name }) => name)).not.toContain('IDLE_TIMEOUT_MS');
+    expect(routed.map(({ name }) => name)).toContain('PORT');
   });
 });

@@ -202,8 +202,8 @@ describe('a rolling reload', () => {
     );
     expect(statuses).toEqual([413, 413, 413, 413]);
     const { settings } = (await ask(`${cluster.adminUrl}/api/config`)).json;
-    expect(settings).toContainEqual({ name: 'maxBodyBytes', value: '5' });
-    expect(settings).toContainEqual({ name: 'shutdownTimeoutMs', value: '10000' });
+    expect(settings).toContainEqual({ name: 'MAX_BODY_BYTES', value: '5', isDefault: false });
+    expect(settings).toContainEqual({ name: 'SHUTDOWN_TIMEOUT_MS', value: '10000', isDefault: true });
   });
 
   test('replaces no worker when the file is bad, also if only a worker notices', async () => {

@@ -222,7 +222,7 @@ describe('SIGHUP with several workers', () => {
   const write = (limit: string): void => clusters.writeEnv(`RATE_LIMIT_MAX=${limit}`);
   const shownLimit = async (cluster: Cluster): Promise<unknown> =>
     (await ask(`${cluster.adminUrl}/api/config`)).json.settings.find(
-      ({ name }: { name: string }) => name === 'rateLimit.limit',
+      ({ name }: { name: string }) => name === 'RATE_LIMIT_MAX',
     ).value;
 
   test('reloads all workers; a bad file changes neither them nor later workers', async () => {

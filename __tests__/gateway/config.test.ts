@@ -14,6 +14,11 @@ function problemsOf(env: NodeJS.ProcessEnv): readonly string[] {
   return [];
 }
 
+function settingsOf(env: NodeJS.ProcessEnv): object {
+  const { texts: _, ...settings } = readConfig(env);
+  return settings;
+}
+
 const DEFAULTS = {
   host: '0.0.0.0',
   port: 8080,
@@ -67,7 +72,7 @@ const DEFAULTS = {
   retry: { attempts: 1, budgetRatio: 0.2, budgetMinimum: 3 },
   shutdownLeadMs: 0,
   shutdownTimeoutMs: 10_000,
-  admin: { host: '127.0.0.1', port: 9090 },
+  admin: { host: '127.0.0.1', port: 9090, name: 'Expressway' },
   logLevel: 'info',
   accessLog: undefined,
   redact: [],
@@ -76,6 +81,7 @@ const DEFAULTS = {
 };
 
 const BAD: readonly (readonly [string, string, RegExp])[] = [
+  ['GATEWAY_NAME', 'x'.repeat(61), /at most 60 characters/],
   ['HOST', 'http://localhost', /without port/],
   ['HOST', 'a b', /without port/],
   ['HOST', '[::1]', /brackets/],
@@ -293,9 +299,10 @@ const GOOD: readonly (readonly [string, string, object])[] = [
   ['RETRY_BUDGET_RATIO', '0', { retry: { ...DEFAULTS.retry, budgetRatio: 0 } }],
   ['RETRY_BUDGET_MINIMUM', '0', { retry: { ...DEFAULTS.retry, budgetMinimum: 0 } }],
   ['SHUTDOWN_TIMEOUT_MS', '9', { shutdownTimeoutMs: 9 }],
-  ['ADMIN_HOST', 'localhost', { admin: { host: 'localhost', port: 9090 } }],
-  ['ADMIN_PORT', '0', { admin: { host: '127.0.0.1', port: 0 } }],
+  ['ADMIN_HOST', 'localhost', { admin: { ...DEFAULTS.admin, host: 'localhost' } }],
+  ['ADMIN_PORT', '0', { admin: { ...DEFAULTS.admin, port: 0 } }],
   ['ADMIN_PORT', '', { admin: undefined }],
+  ['GATEWAY_NAME', 'shop', { admin: { ...DEFAULTS.admin, name: 'shop' } }],
   ['LOG_LEVEL', 'silent', { logLevel: 'silent' }],
   ['ACCESS_LOG', 'common', { accessLog: { format: 'common', sample: 1 } }],
   ['ACCESS_LOG_SAMPLE', '0.1', { accessLog: undefined }],
@@ -306,18 +313,25 @@ const GOOD: readonly (readonly [string, string, object])[] = [
 
 describe('readConfig', () => {
   test('has a default for everything', () => {
-    expect(readConfig({})).toEqual(DEFAULTS);
+    expect(settingsOf({})).toEqual(DEFAULTS);
   });
 
   test('reads an empty value as the default, except for ADMIN_PORT, and ignores unknown variables', () => {
     const names = new Set([...BAD, ...GOOD].map(([name]) => name));
     names.delete('ADMIN_PORT');
     const empty = Object.fromEntries([...names].map((name) => [name, '']));
-    expect(readConfig({ ...empty, SOMETHING_ELSE: 'x' })).toEqual(DEFAULTS);
+    expect(settingsOf({ ...empty, SOMETHING_ELSE: 'x' })).toEqual(DEFAULTS);
   });
 
   test.each(GOOD)('%s=%s', (name, text, expected) => {
-    expect(readConfig({ [name]: text })).toEqual({ ...DEFAULTS, ...expected });
+    expect(settingsOf({ [name]: text })).toEqual({ ...DEFAULTS, ...expected });
+  });
+
+  test('keeps the text of each variable for the status page, with the defaults and without unknown variables', () => {
+    const { texts } = readConfig({ PORT: ' 81 ', ADMIN_PORT: '', SOMETHING_ELSE: 'x' });
+    expect(texts).toMatchObject({ PORT: '81', HOST: '0.0.0.0' });
+    expect(texts).not.toHaveProperty('ADMIN_PORT');
+    expect(texts).not.toHaveProperty('SOMETHING_ELSE');
   });
 
   test.each(BAD)('refuses %s=%s', (name, text, why) => {

@@ -47,7 +47,7 @@ let url: string;
 
 beforeEach(async () => {
   feed = new FakeFeed();
-  const site = { feed, control, token: undefined, config: () => [], log: createLogger('silent') };
+  const site = { feed, control, token: undefined, name: 'Expressway', config: () => [], log: createLogger('silent') };
   server = createAdminServer({ phase: 'running', status: () => ({}) }, { site });
   url = await listen(server, ADMIN, { host: '127.0.0.1', port: 0 });
 });

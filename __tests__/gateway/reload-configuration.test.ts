@@ -63,8 +63,8 @@ describe('SIGHUP and the configuration', () => {
     const adminUrl = await proc.said(/"adminUrl":"([^"]+)"/);
     await reload({ RATE_LIMIT_MAX: '5', MAX_BODY_BYTES: '8' });
     const { settings } = (await ask(`${adminUrl}/api/config`)).json;
-    expect(settings).toContainEqual({ name: 'rateLimit.limit', value: '5' });
-    expect(settings).toContainEqual({ name: 'maxBodyBytes', value: '7' });
+    expect(settings).toContainEqual({ name: 'RATE_LIMIT_MAX', value: '5', isDefault: false });
+    expect(settings).toContainEqual({ name: 'MAX_BODY_BYTES', value: '7', isDefault: false });
   });
 
   test('applies limits and log level at once, and names settings that need a restart', async () => {

@@ -209,6 +209,30 @@ const ALL: readonly Stage[] = [
     },
   },
   {
+    failure: 'the circuit of one of two routes opens',
+    problem: 'route_circuit_open',
+    says: /Up, but route \/shop rejects its requests.*Too many requests of route \/shop failed.*backends of its service/s,
+    async prepare(staging) {
+      const [good, bad] = [await staging.backend(), await staging.backend(fail(500))];
+      const file = join(mkdtempSync(join(tmpdir(), 'expressway-staged-')), 'gateway.json');
+      const never = { circuit: { minimumRequests: 100_000 } };
+      const services = { users: { backends: [good.url] }, shop: { backends: [bad.url], ...never } };
+      const circuit = { minimumRequests: 5, openMs: 60_000 };
+      const routes = [
+        { path: '/users', service: 'users' },
+        { path: '/shop', service: 'shop', circuit },
+      ];
+      writeFileSync(file, JSON.stringify({ services, routes }));
+      const gateway = await staging.gateway({ env: { GATEWAY_CONFIG: file } });
+      return [
+        gateway,
+        () => {
+          for (const path of ['/users', '/shop']) staging.traffic(gateway.url + path);
+        },
+      ];
+    },
+  },
+  {
     failure: 'one of two backends is killed',
     problem: 'backend_unavailable',
     says: /is out.*circuit is open.*connection_refused.*Start its process/s,

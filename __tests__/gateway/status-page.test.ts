@@ -297,7 +297,7 @@ describeInChromium('the status page in Chromium', () => {
     const metrics = opened.add(prometheusMetrics({ register: { registerMetric() {} }, events, proxies }));
     const feed = opened.add(statusFeed({ events, metrics, proxies }));
     const control = { operate: () => [], resetLimit: async () => {} };
-    const site = { feed, control, token: undefined, config: () => [], log: createLogger('silent') };
+    const site = { feed, control, token: undefined, name: 'Expressway', config: () => [], log: createLogger('silent') };
     const server = createAdminServer({ phase: 'running', status: () => ({}) }, { site });
     const admin = opened.add(await listen(() => {}, server));
     gateway = { ...gateway, adminUrl: admin.url };

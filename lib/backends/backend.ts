@@ -45,6 +45,8 @@ export interface BackendConcurrency {
   readonly inFlight: number;
   /** Milliseconds to a response head without load; 0 while that is unknown. */
   readonly unloadedMs: number;
+  /** Since when the limit has been reached again and again (`Date.now()`); nothing when it was not in the last ten seconds. */
+  readonly limitedSince: number | undefined;
 }
 
 /** What a proxy wants each of its backends to do. */
@@ -230,8 +232,8 @@ export class Backend implements BackendView {
 
   #concurrencyNow(): BackendConcurrency | undefined {
     if (this.#concurrency === undefined) return undefined;
-    const { limit, inFlight, unloadedMs } = this.#concurrency;
-    return { limit, inFlight, unloadedMs };
+    const { limit, inFlight, unloadedMs, limitedSince } = this.#concurrency;
+    return { limit, inFlight, unloadedMs, limitedSince };
   }
 
   readonly #release = (): void => {

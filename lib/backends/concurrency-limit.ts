@@ -21,6 +21,8 @@ const PROBE_PAUSE_MS = 1_000;
 const STEEPEST = 1 / 4;
 /** Responses over which the latency without load is averaged. */
 const MEMORY = 600;
+/** Milliseconds without a request held back after which a backend no longer counts as limited. */
+const LIMITED_MS = 10_000;
 
 /**
  * How many requests one backend may work on at a time, by a gradient as in Netflix's `Gradient2Limit` and Envoy's adaptive
@@ -49,6 +51,9 @@ export class ConcurrencyLimit {
   #ignoresBefore = Number.NEGATIVE_INFINITY;
   /** Doubles until it shrinks for the first time. */
   #isStarting = true;
+  /** When the limit first and last left no room, by `Date.now()`. */
+  #limitedFrom = 0;
+  #limitedAt = Number.NEGATIVE_INFINITY;
 
   /** @param freed Called when one more request may be sent. */
   constructor(options: Required<AdaptiveConcurrencyOptions>, freed?: (() => void) | undefined) {
@@ -75,7 +80,20 @@ export class ConcurrencyLimit {
 
   get hasRoom(): boolean {
     if (this.#probingSince !== undefined) this.#endLateProbe(this.#probingSince);
-    return this.#inFlight < this.limit;
+    if (this.#inFlight < this.limit) return true;
+    const now = Date.now();
+    if (!this.#isLimited(now)) this.#limitedFrom = now;
+    this.#limitedAt = now;
+    return false;
+  }
+
+  /** Since when the limit has left no room again and again, by `Date.now()`; nothing when it has left room for the last ten seconds. */
+  get limitedSince(): number | undefined {
+    return this.#isLimited(Date.now()) ? this.#limitedFrom : undefined;
+  }
+
+  #isLimited(now: number): boolean {
+    return Math.abs(now - this.#limitedAt) < LIMITED_MS;
   }
 
   enter(): void {

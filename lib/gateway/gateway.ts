@@ -7,11 +7,11 @@ import {
   type GracefulShutdown,
   gracefulShutdown,
   hardenServer,
-  headlineOf,
   upgradeHandler,
 } from '../index.ts';
 import { adminOptions } from './admin/admin-options.ts';
 import { type AdminOptions, type AdminView, createAdminServer, type Phase } from './admin/admin-server.ts';
+import { statusReport } from './admin/status-report.ts';
 import { BackendsFile } from './config/backends-file.ts';
 import type { Config } from './config/config.ts';
 import { GatewayFile } from './config/declaration/gateway-file.ts';
@@ -35,6 +35,7 @@ import {
   limitsPart,
   logLevelPart,
   routerPart,
+  textsPart,
 } from './reload/reload-parts.ts';
 import { standardApp } from './standard-app.ts';
 import { StartError } from './start-error.ts';
@@ -150,6 +151,7 @@ export class Gateway implements AdminView {
         ...(proxy === undefined ? [] : [backendTlsPart(proxy, config)]),
         ...(limiter === undefined ? [] : [limitsPart(limiter, config, worker?.counter)]),
         logLevelPart(log),
+        textsPart(() => this.#reload.config.texts),
       ],
     };
   }
@@ -169,19 +171,12 @@ export class Gateway implements AdminView {
   }
 
   status(): object {
-    const { limiter, breaker } = this.#hosted;
-    const { problems } = this.#observer;
-    return {
-      phase: this.phase,
-      headline: headlineOf(this.phase, problems()),
-      problems: problems(),
+    const { phase } = this;
+    return statusReport(this.#hosted, {
+      phase,
       uptimeMs: Date.now() - this.#startedAt,
-      limiter: limiter && { mode: limiter.mode },
-      circuit: breaker && { state: breaker.state, retryAfterMs: breaker.retryAfterMs() },
-      backends: proxiesOf(this.#hosted).flatMap((proxy) =>
-        proxy.status().map((row) => ({ proxy: proxy.name, ...row })),
-      ),
-    };
+      problems: this.#observer.problems(),
+    });
   }
 
   async open(): Promise<void> {

@@ -1,8 +1,10 @@
+import type { CircuitBreaker } from '../circuit-breaker/circuit-breaker.ts';
+import type { IpRateLimiter } from '../rate-limit/ip-rate-limit.ts';
 import { type Declaration, type RouteOptions, routeName } from './declaration.ts';
 import type { RouteLimit } from './route-limits.ts';
 
-/** What `routes()` tells of a route, in words for people and as it was declared. */
-export interface RouteStatus {
+/** A route in words for people, and as it was declared. */
+export interface RouteSummary {
   readonly name: string;
   /** Which requests it takes: `GET|HEAD api.example.com/users, header x-beta: 1`. */
   readonly match: string;
@@ -14,7 +16,15 @@ export interface RouteStatus {
   readonly options: RouteOptions;
 }
 
-export function routeSummary(options: RouteOptions, rateLimits: Declaration['rateLimits'] = {}): RouteStatus {
+/** What `routes()` tells of a route: what it does, and the parts whose state may be asked for. */
+export interface RouteStatus extends RouteSummary {
+  /** The circuit breaker of the whole route, if it has one. */
+  readonly circuit: CircuitBreaker | undefined;
+  /** The limiters of its limits, one more for each plan. Routes with a shared limit have the same limiter. */
+  readonly limiters: readonly IpRateLimiter[];
+}
+
+export function routeSummary(options: RouteOptions, rateLimits: Declaration['rateLimits'] = {}): RouteSummary {
   return {
     name: routeName(options),
     match: matchOf(options),

@@ -32,6 +32,8 @@ export interface RouteParts {
 export interface Route {
   readonly name: string;
   readonly options: RouteOptions;
+  readonly breaker: CircuitBreaker | undefined;
+  readonly limiters: readonly RouteLimiter[];
   /** Handles the requests that the route takes. */
   readonly handle: Middleware;
 }
@@ -61,6 +63,8 @@ export function makeRoute(options: RouteOptions, parts: RouteParts): Route {
   return {
     name: routeName(options),
     options,
+    breaker,
+    limiters,
     handle: chain.length === 1 ? (chain[0] as Middleware) : compose(...chain),
   };
 }

@@ -119,7 +119,11 @@ export class RoutesInUse {
       void closeAll(this.#addedParts());
       throw error;
     }
-    this.routes = this.table.entries.map(({ route: { options } }) => routeSummary(options, declaration.rateLimits));
+    this.routes = this.table.entries.map(({ route: { options, breaker: circuit, limiters } }) => ({
+      ...routeSummary(options, declaration.rateLimits),
+      circuit,
+      limiters: limiters.flatMap(({ all }) => all),
+    }));
     this.proxies = new Map([...this.#kept.services.all].map(([name, { running }]) => [name, running.proxy]));
   }
 

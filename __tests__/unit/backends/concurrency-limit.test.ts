@@ -208,3 +208,29 @@ describe('step by step', () => {
     expect(limit.limit).toBe(before);
   });
 });
+
+test('tells since when the limit leaves no room, until it has left some for ten seconds', () => {
+  jest.useFakeTimers({ now: 1_000_000, doNotFake: ['performance'] });
+  try {
+    const limit = new ConcurrencyLimit({ ...adaptiveConcurrencyDefaults, initialLimit: 4 });
+    for (let i = 0; i < 4; i += 1) {
+      expect(limit.hasRoom).toBe(true);
+      limit.enter();
+    }
+    expect(limit.limitedSince).toBeUndefined();
+    expect(limit.hasRoom).toBe(false);
+    jest.advanceTimersByTime(6_000);
+    expect(limit.hasRoom).toBe(false);
+    jest.advanceTimersByTime(9_000);
+    expect(limit.limitedSince).toBe(1_000_000);
+    limit.leave();
+    expect(limit.hasRoom).toBe(true);
+    jest.advanceTimersByTime(1_000);
+    expect(limit.limitedSince).toBeUndefined();
+    limit.enter();
+    expect(limit.hasRoom).toBe(false);
+    expect(limit.limitedSince).toBe(1_016_000);
+  } finally {
+    jest.useRealTimers();
+  }
+});

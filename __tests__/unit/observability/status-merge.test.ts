@@ -16,6 +16,7 @@ const row = (changes: Partial<BackendRow> = {}): BackendRow => ({
   held: undefined,
   weight: 1,
   inFlight: 1,
+  concurrency: undefined,
   requestsPerSecond: 2.5,
   retryAfterMs: 0,
   lastCheckAt: 5,

@@ -40,8 +40,19 @@ class Rig {
     maxRoutes: 2_000,
     proxies: this.proxies,
   });
+  /** The circuit and the limiters of the routes that have some. */
+  readonly circuits: Record<string, 'closed' | 'open'> = {};
+  readonly limiters: Record<string, { name: string; mode: 'redis' | 'local'; storeError?: Error }[]> = {};
   readonly router = {
-    routes: () => this.routes.map((name) => ({ name, match: `/${name}`, target: name, limits: ['100/1m'] })),
+    routes: () =>
+      this.routes.map((name) => ({
+        name,
+        match: `/${name}`,
+        target: name,
+        limits: ['100/1m'],
+        circuit: this.#circuitOf(name),
+        limiters: this.limiters[name] ?? [],
+      })),
   };
   readonly feed;
 
@@ -67,6 +78,11 @@ class Rig {
       ...changes,
     } as unknown as FinishedRequest;
     for (let i = 0; i < count; i += 1) this.metrics.finished(request);
+  }
+
+  #circuitOf(name: string) {
+    const state = this.circuits[name];
+    return state && { name, state, retryAfterMs: () => (state === 'open' ? 4_000 : 0) };
   }
 
   row(route: string): RouteRow | undefined {
@@ -220,4 +236,62 @@ test('load shedding is a warning, and critical when it rejects nearly everything
   rig.request('default', shed, 900);
   jest.advanceTimersByTime(2_000);
   expect(rig.headline).toMatch(/^Down: the gateway is overloaded and rejects nearly all of the requests/);
+});
+
+test('a route has the state of its circuit, and who counts for each of its limiters', () => {
+  rig.circuits.users = 'open';
+  rig.limiters.users = [
+    { name: 'route users', mode: 'redis' },
+    { name: 'shared', mode: 'local' },
+  ];
+  rig.limiters.shop = rig.limiters.users.slice(1);
+  const { routes, limiters, breakers } = rig.feed.snapshot();
+  expect(routes[0]).toMatchObject({
+    route: 'users',
+    circuit: { state: 'open', retryAfterMs: 4_000 },
+    limiters: [
+      { name: 'route users', mode: 'redis' },
+      { name: 'shared', mode: 'local' },
+    ],
+  });
+  expect(rig.row('shop')?.circuit).toBeUndefined();
+  // The shared one comes once.
+  expect(limiters.map(({ name }) => name)).toEqual(['route users', 'shared']);
+  expect(breakers).toEqual([{ name: 'users', state: 'open', retryAfterMs: 4_000 }]);
+});
+
+test('of several processes, a route shows the worst circuit and the worst mode', () => {
+  rig.circuits.users = 'closed';
+  rig.limiters.users = [{ name: 'route users', mode: 'redis' }];
+  const other = new Rig();
+  other.circuits.users = 'open';
+  other.limiters.users = [{ name: 'route users', mode: 'local' }];
+  const { routes } = mergeSnapshots([rig.feed.snapshot(), other.feed.snapshot()]);
+  other.close();
+  expect(routes[0]).toMatchObject({
+    route: 'users',
+    circuit: { state: 'open', retryAfterMs: 4_000 },
+    limiters: [{ name: 'route users', mode: 'local' }],
+  });
+});
+
+test('a route whose circuit is open is a problem, also when a reload has just added it', () => {
+  rig.routes = ['users', 'orders'];
+  rig.circuits.orders = 'open';
+  jest.advanceTimersByTime(2_000);
+  expect(rig.headline).toBe('Up, but route orders rejects its requests (its circuit is open)');
+  expect(rig.problem('route_circuit_open')?.text).toContain('next trial in 4.0 s');
+  rig.circuits.orders = 'closed';
+  jest.advanceTimersByTime(20_000);
+  expect(rig.problem('route_circuit_open')).toBeUndefined();
+});
+
+test('many limiters whose Redis fails in the same way are one problem', () => {
+  const storeError = new Error('connect ECONNREFUSED 10.0.0.7:6379');
+  rig.limiters.users = ['a', 'b', 'c'].map((name) => ({ name, mode: 'local', storeError }));
+  rig.limiters.shop = [{ name: 'd', mode: 'redis' }];
+  jest.advanceTimersByTime(2_000);
+  const found = rig.feed.problems.filter(({ problem }) => problem === 'redis_unreachable');
+  expect(found).toHaveLength(1);
+  expect(found[0]?.text).toContain('Limiter "a" and 2 others count elsewhere');
 });

@@ -25,6 +25,7 @@ export function adminOptions(
     site: {
       feed,
       token: admin?.token,
+      name: admin?.name ?? '',
       config: () => shownConfig(config()),
       log,
       control: {

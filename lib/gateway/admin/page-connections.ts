@@ -12,11 +12,21 @@ export interface PageFeed {
   noteOperator(subject: string, text: string): void;
 }
 
+/** Tells the status pages of several gateways apart. */
+export interface GatewayIdentity {
+  /** What GATEWAY_NAME says. */
+  readonly name: string;
+  /** Of the machine. */
+  readonly host: string;
+}
+
 /** What a page is sent: a snapshot with what else the page must know. */
 export interface PageState extends StatusSnapshot {
   readonly phase: string;
   /** In one line. */
   readonly headline: Headline;
+  /** Which gateway it is. */
+  readonly gateway: GatewayIdentity;
   /** Whether there is a token with which one may act. */
   readonly canAct: boolean;
 }

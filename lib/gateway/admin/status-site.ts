@@ -1,10 +1,11 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { findPackageJSON } from 'node:module';
+import { hostname } from 'node:os';
 import { headlineOf, type StatusSnapshot } from '../../index.ts';
 import type { Logger } from '../logging/logger.ts';
 import { type GatewayControl, OperatorApi } from './operator-api.ts';
-import { PageConnections, type PageFeed, type PageState } from './page-connections.ts';
+import { type GatewayIdentity, PageConnections, type PageFeed, type PageState } from './page-connections.ts';
 import { isRead, refuseMethod, sendJson, sendProblem, sendText } from './responses.ts';
 import type { ShownSetting } from './shown-config.ts';
 import { TokenGuard } from './token-guard.ts';
@@ -15,6 +16,8 @@ export interface StatusSiteParts {
   readonly control: GatewayControl;
   /** Without one, changes are not allowed. */
   readonly token: string | undefined;
+  /** What the page calls the gateway. */
+  readonly name: string;
   /** What is in force. */
   readonly config: () => readonly ShownSetting[];
   readonly log: Logger;
@@ -37,6 +40,7 @@ const routesOf = ({ routes, routeCount }: StatusSnapshot) => ({ routes, routeCou
 /** The page at `/`, its live events, and the API. */
 export class StatusSite {
   readonly #phase: () => string;
+  readonly #gateway: GatewayIdentity;
   readonly #guard: TokenGuard;
   readonly #acts: OperatorApi;
   readonly #pages: PageConnections;
@@ -46,8 +50,9 @@ export class StatusSite {
   readonly #reads: Readonly<Record<string, () => object | Promise<object>>>;
 
   constructor(parts: StatusSiteParts, phase: () => string) {
-    const { feed, control, token, config, log } = parts;
+    const { feed, control, token, name, config, log } = parts;
     this.#phase = phase;
+    this.#gateway = { name, host: hostname() };
     this.#log = log;
     this.#guard = new TokenGuard(token);
     this.#acts = new OperatorApi(control, this.#guard, log, (subject, text) => feed.noteOperator(subject, text));
@@ -89,7 +94,7 @@ export class StatusSite {
   #stateOf(snapshot: StatusSnapshot): PageState {
     const phase = this.#phase();
     const headline = headlineOf(phase, snapshot.problems, snapshot.backends);
-    return { phase, headline, canAct: this.#guard.isOn, ...snapshot };
+    return { gateway: this.#gateway, phase, headline, canAct: this.#guard.isOn, ...snapshot };
   }
 }
 

@@ -88,7 +88,7 @@ export class ClusterFeed implements PageFeed {
   }
 
   async history(): Promise<TrafficHistory> {
-    return mergeHistories([...this.#past, ...(await this.#ask<TrafficHistory>('history'))]);
+    return mergeHistories([...this.#past, ...(await this.#ask<TrafficHistory>('history')).map(([, one]) => one)]);
   }
 
   watch(watcher: StatusWatcher): () => void {
@@ -125,9 +125,12 @@ export class ClusterFeed implements PageFeed {
   }
 
   /** Of those that answer. */
-  async #ask<T>(what: string): Promise<T[]> {
-    const all = await Promise.allSettled(this.#workers().map(({ peer }) => peer.ask<T>(what, undefined, TIMEOUT_MS)));
-    return all.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+  async #ask<T>(what: string): Promise<[WorkerProcess, T][]> {
+    const workers = this.#workers();
+    const all = await Promise.allSettled(workers.map(({ peer }) => peer.ask<T>(what, undefined, TIMEOUT_MS)));
+    return all.flatMap((one, index) => {
+      return one.status === 'fulfilled' ? [[workers[index] as WorkerProcess, one.value]] : [];
+    });
   }
 
   #showSoon(): void {
@@ -135,7 +138,7 @@ export class ClusterFeed implements PageFeed {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
       this.#shownAt = Date.now();
-      const snapshot = this.#merged([...this.#snapshots.values()]);
+      const snapshot = this.#merged([...this.#snapshots]);
       for (const watcher of this.#watchers) watcher.snapshot(snapshot);
     }, wait).unref();
   }
@@ -145,7 +148,8 @@ export class ClusterFeed implements PageFeed {
     for (const watcher of this.#watchers) watcher.history(history);
   }
 
-  #merged(snapshots: readonly StatusSnapshot[]): StatusSnapshot {
+  #merged(all: readonly (readonly [WorkerProcess, StatusSnapshot])[]): StatusSnapshot {
+    const snapshots = [...all].sort(([a], [b]) => a.place - b.place).map(([{ place }, one]) => numbered(one, place));
     const merged = snapshots.length === 0 ? NO_SNAPSHOT : mergeSnapshots(snapshots);
     const problems = mergeProblems([[...this.#problems(), ...merged.problems]]);
     return {
@@ -156,6 +160,12 @@ export class ClusterFeed implements PageFeed {
     };
   }
 }
+
+/** With the number of the worker that it comes from. */
+const numbered = (snapshot: StatusSnapshot, worker: number): StatusSnapshot => ({
+  ...snapshot,
+  processes: snapshot.processes.map((process) => ({ ...process, worker })),
+});
 
 /** The latest first; what several workers have seen at about the same time, once. */
 function distinct(changes: readonly Change[]): Change[] {

@@ -91,15 +91,19 @@ export class Primary implements AdminView {
   async status(): Promise<object> {
     const workers = this.#workers.alive.map(({ place, pid, state }) => ({ worker: place, pid, state }));
     const own = { phase: this.phase, uptimeMs: Date.now() - this.#startedAt, workers };
-    const { problems, limiters, breakers, backends } = await this.#feed.snapshot();
+    const { problems, limiters, breakers, backends, routes } = await this.#feed.snapshot();
     const headline = headlineOf(this.phase, problems, backends);
-    const [breaker] = breakers;
+    const ofRoutes = new Set(routes.flatMap((route) => [route.route, ...route.limiters.map(({ name }) => name)]));
+    const isOwn = ({ name }: { readonly name: string }) => !ofRoutes.has(name);
+    const [limiter, breaker] = [limiters.find(isOwn), breakers.find(isOwn)];
     return {
       ...own,
       headline,
       problems,
-      limiter: { mode: limiters[0]?.mode },
-      circuit: { state: breaker?.state, retryAfterMs: breaker?.retryAfterMs },
+      limiter: limiter && { mode: limiter.mode },
+      circuit: breaker && { state: breaker.state, retryAfterMs: breaker.retryAfterMs },
+      routes:
+        routes.length === 0 ? undefined : routes.map(({ route, circuit, limiters }) => ({ route, circuit, limiters })),
       backends: backends.map((row) => ({ ...row, available: row.unavailableIn < row.processes })),
     };
   }
@@ -177,7 +181,7 @@ export class Primary implements AdminView {
     });
   }
 
-  #createAdmin({ host, token }: NonNullable<Config['admin']>): Server {
+  #createAdmin({ host, token, name }: NonNullable<Config['admin']>): Server {
     return createAdminServer(this, {
       host,
       maxConnections: shareOut(openFileLimit(), 0).adminConnections,
@@ -187,6 +191,7 @@ export class Primary implements AdminView {
         feed: this.#feed,
         control: this.#control,
         token,
+        name,
         config: () => shownConfig(this.#reload.config),
         log: this.#log,
       },

@@ -22,7 +22,10 @@ export interface Config
     HealthConfig,
     RequestsConfig,
     ForwardingConfig,
-    OperationConfig {}
+    OperationConfig {
+  /** What each variable says, as text: its default where it is not set. Those without either are left out. */
+  readonly texts: Readonly<Record<string, string>>;
+}
 
 /** A bad environment. Every bad variable has its line in `problems`. */
 export class ConfigError extends StartError {}
@@ -62,7 +65,12 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     );
   }
   if (problems.length > 0) throw new ConfigError(problems);
-  return Object.assign({}, ...parts) as Config;
+  return Object.assign({}, ...parts, { texts: textsOf(given) }) as Config;
+}
+
+function textsOf(given: Readonly<Record<string, string>>): Record<string, string> {
+  const all = Object.entries(VARIABLES).map(([name, { default: fallback = '' }]) => [name, given[name] ?? fallback]);
+  return Object.fromEntries(all.filter(([, text]) => text !== ''));
 }
 
 /** @param problems Gets one for each bad variable; then there is no part of the configuration. */

@@ -46,6 +46,12 @@ export function mixedVariables(
   return mixed;
 }
 
+/** The texts of variables after a reload of everything that can be reloaded. */
+export function reloadedTexts(before: Config['texts'], now: Config['texts']): Config['texts'] {
+  const kept = Object.entries(before).filter(([name]) => !isReloaded(name));
+  return Object.fromEntries([...kept, ...Object.entries(now).filter(([name]) => isReloaded(name))]);
+}
+
 /** What a gateway runs with after a reload without a restart. */
 export const reloadedVariables = (before: NodeJS.ProcessEnv, { variables, restart }: ConfigurationChange) =>
   mixedVariables(before, variables, (name) => isReloaded(name) && !restart.includes(name));

@@ -35,7 +35,8 @@ export interface ObserveParts {
 export function observe({ config, events, log, lines, state }: ObserveParts, hosted: HostedApp) {
   // Those who look at the proxies have this very list: a reload may give the router others.
   const proxies = [...proxiesOf(hosted)];
-  const parts = { limiters: given(hosted.limiter), breakers: given(hosted.breaker), proxies };
+  const routers = given(hosted.router);
+  const parts = { limiters: given(hosted.limiter), breakers: given(hosted.breaker), proxies, routers };
   // JSON lines stand among the logger's, whatever its level, and look like them. Put together by pino they cost twice as much.
   const to = config.accessLog?.format === 'json' ? log.lines : lines;
   const base = config.accessLog?.format === 'json' ? { level: 'info', ...log.bindings() } : undefined;
@@ -46,7 +47,7 @@ export function observe({ config, events, log, lines, state }: ObserveParts, hos
   const metrics = register && countInto(register, events, lines, parts);
   state.log ??= lines;
   const problems = watchGateway(state);
-  const feed = metrics && statusFeed({ events, metrics, problems, ...parts, routers: given(hosted.router) });
+  const feed = metrics && statusFeed({ events, metrics, problems, ...parts });
   // Without the admin listener nothing is counted, and only the log shows problems: those of the gateway itself.
   const monitor = feed ? undefined : new ProblemMonitor(problems, (event) => void events.emit('problem', event));
   return {

@@ -13,6 +13,7 @@ import {
 } from '../../index.ts';
 import type { BackendsFile } from '../config/backends-file.ts';
 import type { Config } from '../config/config.ts';
+import { reloadedTexts } from '../config/configuration-change.ts';
 import type { GatewayFile } from '../config/declaration/gateway-file.ts';
 import { readBackendTls, readTlsFiles } from '../config/tls-files.ts';
 import { limitsOf } from '../hosted-app.ts';
@@ -114,6 +115,13 @@ export function limitsPart(limiter: IpRateLimiter, config: Config, counter: Coun
     },
   };
 }
+
+/** For the status page: the variables that a reload of everything puts to use. */
+export const textsPart = (current: () => Config['texts']): ReloadPart => ({
+  async prepare({ texts }) {
+    return { facts: {}, config: { texts: reloadedTexts(current(), texts) }, apply() {} };
+  },
+});
 
 export const logLevelPart = (log: Logger): ReloadPart => ({
   async prepare({ logLevel }) {

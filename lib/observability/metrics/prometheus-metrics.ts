@@ -30,6 +30,7 @@ export const prometheusMetricsDefaults = Object.freeze({ prefix: 'expressway', m
 const AGGREGATORS: Readonly<Record<string, MetricAggregator>> = {
   circuit_state: 'max',
   limiter_mode: 'max',
+  backend_limited_seconds: 'max',
   backend_up: 'average',
   backend_healthy: 'average',
   problem: 'max',
@@ -53,6 +54,7 @@ const checks: Checks<PrometheusMetricsOptions> = {
   limiters: sourcesCheck('ipRateLimit', 'name', 'mode'),
   breakers: sourcesCheck('circuitBreaker', 'name', 'state'),
   proxies: sourcesCheck('roundRobinProxy', 'name', 'status', 'load'),
+  routers: sourcesCheck('serviceRouter', 'routes'),
   accessLogs: sourcesCheck('accessLog', 'dropped'),
 };
 

@@ -1,17 +1,36 @@
 import type { CircuitStateName, HealthVerdict, LimiterMode } from '../../core/events.ts';
+import { allBreakers, allLimiters, type RouteParts } from '../route-parts.ts';
 import { backendKey } from './counts.ts';
 import type { DefineMetric, Sample } from './metric.ts';
+
+interface LimiterSource {
+  readonly name: string;
+  readonly mode: LimiterMode;
+}
+
+interface BreakerSource {
+  readonly name: string;
+  readonly state: CircuitStateName;
+}
 
 /** The middlewares that are asked for their state at each scrape. */
 export interface MetricSources {
   /** What `ipRateLimit()` gave. Default: none. */
-  limiters?: readonly { readonly name: string; readonly mode: LimiterMode }[];
+  limiters?: readonly LimiterSource[];
   /** What `circuitBreaker()` gave. Default: none. */
-  breakers?: readonly { readonly name: string; readonly state: CircuitStateName }[];
+  breakers?: readonly BreakerSource[];
   /** What `roundRobinProxy()` gave; without them there are no metrics of single backends. Default: none. */
   proxies?: readonly ProxySource[];
+  /** What `serviceRouter()` gave: limiters and circuits of its routes are shown. Its services are proxies, for the option above. Default: none. */
+  routers?: readonly RouteParts<LimiterSource, BreakerSource>[];
   /** What `accessLog()` gave. Default: none. */
   accessLogs?: readonly { readonly dropped: number }[];
+}
+
+interface ConcurrencySource {
+  readonly limit: number;
+  readonly inFlight: number;
+  readonly limitedSince?: number | undefined;
 }
 
 interface ProxySource {
@@ -22,7 +41,7 @@ interface ProxySource {
     readonly health: HealthVerdict;
     readonly available: boolean;
     readonly inFlight: number;
-    readonly concurrency?: { readonly limit: number; readonly inFlight: number } | undefined;
+    readonly concurrency?: ConcurrencySource | undefined;
   }[];
   load(): { readonly inFlight: number; readonly waiting: number; readonly retriesLeft: number };
 }
@@ -45,7 +64,7 @@ export class StateGauges {
 
   /** The keys of all circuits there are; those of routes belong to no proxy. */
   circuits(): ReadonlySet<string> {
-    return new Set([...(this.#sources.breakers ?? []).map(({ name }) => backendKey('', name)), ...this.backends()]);
+    return new Set([...this.#breakers().map(({ name }) => backendKey('', name)), ...this.backends()]);
   }
 
   define(define: DefineMetric): void {
@@ -70,6 +89,15 @@ export class StateGauges {
     define('backend_concurrency', 'Requests that wait for a response head of a backend.', 'gauge', () =>
       this.#concurrencies(({ inFlight }) => inFlight),
     );
+    define(
+      'backend_limited_seconds',
+      'For how long a backend has been at its adaptive limit; 0 for not now.',
+      'gauge',
+      () =>
+        this.#concurrencies(({ limitedSince }) =>
+          limitedSince === undefined ? 0 : Math.max(0, Date.now() - limitedSince) / 1000,
+        ),
+    );
     define('queue_length', 'Requests that wait for a place at a backend.', 'gauge', () =>
       this.#loads(({ waiting }) => waiting),
     );
@@ -77,7 +105,7 @@ export class StateGauges {
       this.#loads(({ retriesLeft }) => retriesLeft),
     );
     define('limiter_mode', 'Who counts for a limiter: 1 for that one.', 'gauge', () =>
-      (this.#sources.limiters ?? []).flatMap(({ name, mode }) =>
+      this.#limiters().flatMap(({ name, mode }) =>
         LIMITER_MODES.map((one) => ({ labels: { limiter: name, mode: one }, value: Number(one === mode) })),
       ),
     );
@@ -93,8 +121,16 @@ export class StateGauges {
     );
   }
 
+  #limiters(): readonly LimiterSource[] {
+    return allLimiters(this.#sources.limiters, this.#sources.routers);
+  }
+
+  #breakers(): readonly BreakerSource[] {
+    return allBreakers(this.#sources.breakers, this.#sources.routers);
+  }
+
   #circuits(): Sample[] {
-    const breakers = (this.#sources.breakers ?? []).map(({ name, state }) => ({ proxy: '', name, state }));
+    const breakers = this.#breakers().map(({ name, state }) => ({ proxy: '', name, state }));
     const backends = this.#backends().map(({ proxy, backend, circuit }) => ({ proxy, name: backend, state: circuit }));
     return [...breakers, ...backends].flatMap(({ proxy, name, state }) =>
       CIRCUIT_STATES.map((one) => ({ labels: { proxy, circuit: name, state: one }, value: Number(one === state) })),
@@ -102,7 +138,7 @@ export class StateGauges {
   }
 
   /** Nothing for backends without an adaptive limit. */
-  #concurrencies(of: (one: { readonly limit: number; readonly inFlight: number }) => number): Sample[] {
+  #concurrencies(of: (one: ConcurrencySource) => number): Sample[] {
     return this.#backends().flatMap(({ proxy, backend, concurrency }) =>
       concurrency === undefined ? [] : [{ labels: { proxy, backend }, value: of(concurrency) }],
     );

@@ -1,4 +1,5 @@
 import type { LimiterMode } from '../../core/events.ts';
+import type { StatusLimiter } from '../status/status-sources.ts';
 import type { Finding, ProblemKind } from './problem-kind.ts';
 import type { TrafficSources } from './traffic-sources.ts';
 
@@ -56,17 +57,16 @@ function storeProblem(
       let unknownSince = Number.NaN;
       return {
         *look(): Iterable<Finding> {
-          for (const { name, mode, storeError } of limiters) {
-            const instead = INSTEAD[mode];
-            const message = wholeMessage(storeError);
-            if (message !== '' || instead === undefined) unknownSince = Number.NaN;
-            else if (Number.isNaN(unknownSince)) unknownSince = Date.now();
-            if (instead === undefined || reasonOf(message) !== reason) continue;
+          const failing = alike(limiters);
+          if (!failing.some(({ message }) => message === '')) unknownSince = Number.NaN;
+          else if (Number.isNaN(unknownSince)) unknownSince = Date.now();
+          for (const { name, mode, instead, message, who } of failing) {
+            if (reasonOf(message) !== reason) continue;
             if (message === '' && Math.abs(Date.now() - unknownSince) < UNKNOWN_MS) continue;
             yield {
               subject: name,
               title: `${what}: ${instead}`,
-              text: `Limiter "${name}" counts elsewhere: ${what}${message === '' ? '' : ` (${message})`}. Meanwhile ${instead}.`,
+              text: `${who}: ${what}${message === '' ? '' : ` (${message})`}. Meanwhile ${instead}.`,
               severity: mode === 'closed' ? 'critical' : severity,
             };
           }
@@ -74,6 +74,24 @@ function storeProblem(
       };
     },
   };
+}
+
+/** The limiters that do without their store. Many routes have limits in one Redis: what is the same for all of them is one problem. */
+function alike(limiters: readonly StatusLimiter[]) {
+  const failing = limiters.flatMap(({ name, mode, storeError }) => {
+    const instead = INSTEAD[mode];
+    return instead === undefined ? [] : [{ name, mode, instead, message: wholeMessage(storeError) }];
+  });
+  const same = Map.groupBy(failing, ({ mode, message }) => `${mode} ${message}`);
+  return [...same.values()].map((all) => {
+    const more = all.length - 1;
+    const first = all[0] as (typeof failing)[number];
+    const who =
+      more === 0
+        ? `Limiter "${first.name}" counts`
+        : `Limiter "${first.name}" and ${more} other${more === 1 ? '' : 's'} count`;
+    return { ...first, who: `${who} elsewhere` };
+  });
 }
 
 /** The worst first. */

@@ -1,6 +1,7 @@
 import { observabilityDefaults } from '../observability.ts';
+import type { StatusBreaker } from '../status/status-sources.ts';
 import type { Finding, ProblemKind } from './problem-kind.ts';
-import { percent, Readings } from './recent.ts';
+import { duration, percent, Readings } from './recent.ts';
 import type { TrafficSources } from './traffic-sources.ts';
 
 /** Requests of ten seconds from which a share means something, and the share of errors from which a route is in trouble. */
@@ -40,4 +41,32 @@ const failing: ProblemKind<TrafficSources> = {
   },
 };
 
-export const ROUTE_PROBLEMS: readonly ProblemKind<TrafficSources>[] = [failing];
+const circuitOpen: ProblemKind<TrafficSources> = {
+  problem: 'route_circuit_open',
+  isState: true,
+  severity: 'warning',
+  meaning: 'The circuit breaker of one route (its option `circuit`) is open: the requests of this route get 503.',
+  nextStep:
+    'Look at the backends of its service, in the problems beside this one: the circuit closes by itself when requests succeed.',
+  detector: ({ routeBreakers }) => ({
+    *look(): Iterable<Finding> {
+      for (const { name, state, retryAfterMs } of routeBreakers.map(seen)) {
+        if (state !== 'open' && state !== 'isolated') continue;
+        const wait = state === 'open' ? `, next trial in ${duration(retryAfterMs)}` : '';
+        yield {
+          subject: name,
+          title: `route ${name} rejects its requests (its circuit is ${state})`,
+          text: `Too many requests of route ${name} failed: all get 503 without being tried${wait}.`,
+        };
+      }
+    },
+  }),
+};
+
+const seen = (breaker: StatusBreaker) => ({
+  name: breaker.name,
+  state: breaker.state,
+  retryAfterMs: breaker.retryAfterMs(),
+});
+
+export const ROUTE_PROBLEMS: readonly ProblemKind<TrafficSources>[] = [circuitOpen, failing];

@@ -12,6 +12,8 @@ export interface TrafficSources {
   readonly metrics: TrafficSource;
   readonly limiters: readonly StatusLimiter[];
   readonly breakers: readonly StatusBreaker[];
+  /** Of single routes. */
+  readonly routeBreakers: readonly StatusBreaker[];
   readonly proxies: readonly StatusProxy[];
   readonly load: { loop(): Pick<ProcessStatus, 'pid' | 'loopMaxMs'> };
   readonly errors: { last(proxy: string, backend: string): LastError | undefined };

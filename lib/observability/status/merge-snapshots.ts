@@ -1,23 +1,21 @@
 import { backendKey } from '../metrics/counts.ts';
 import { addAll } from '../metrics/traffic-totals.ts';
 import { mergeProblems } from '../problems/problem-monitor.ts';
+import { mergeBreakers, mergeLimiters, worstCircuit, worstHealth, worstHold } from './merge-states.ts';
 import { mergeRoutes } from './route-rows.ts';
-import type { BackendRow, BackendSeriesData, StatusSnapshot, TrafficHistory, TrafficSlot } from './status-snapshot.ts';
+import type {
+  BackendRow,
+  BackendSeriesData,
+  ConcurrencyStatus,
+  StatusSnapshot,
+  TrafficHistory,
+  TrafficSlot,
+} from './status-snapshot.ts';
 import { mergeClients } from './top-clients.ts';
 import { BACKEND_SLOTS, SLOTS } from './traffic-slots.ts';
 
-/** The worst first. */
-const CIRCUITS = ['isolated', 'open', 'half-open', 'closed'] as const;
-const HEALTH = ['unhealthy', 'unknown', 'healthy'] as const;
-const HOLDS = ['isolated', 'drained', undefined] as const;
-const MODES = ['closed', 'open', 'local', 'redis', 'memory'] as const;
-
 const CLIENTS = 20;
 const CHANGES = 20;
-
-function worst<T>(order: readonly T[], values: readonly T[]): T {
-  return order[Math.min(...values.map((value) => order.indexOf(value)))] as T;
-}
 
 const total = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0);
 
@@ -61,27 +59,8 @@ export function mergeSnapshots(snapshots: readonly StatusSnapshot[]): StatusSnap
     backends: mergeRows(snapshots.flatMap(({ backends }) => backends)),
     routes: mergeRoutes(snapshots.flatMap(({ routes }) => routes)),
     routeCount: Math.max(...snapshots.map(({ routeCount }) => routeCount)),
-    limiters: grouped(
-      snapshots.flatMap(({ limiters }) => limiters),
-      ({ name }) => name,
-    ).map((rows) => ({
-      name: (rows[0] as (typeof rows)[0]).name,
-      mode: worst(
-        MODES,
-        rows.map(({ mode }) => mode),
-      ),
-    })),
-    breakers: grouped(
-      snapshots.flatMap(({ breakers }) => breakers),
-      ({ name }) => name,
-    ).map((rows) => ({
-      name: (rows[0] as (typeof rows)[0]).name,
-      state: worst(
-        CIRCUITS,
-        rows.map(({ state }) => state),
-      ),
-      retryAfterMs: Math.max(...rows.map(({ retryAfterMs }) => retryAfterMs)),
-    })),
+    limiters: mergeLimiters(snapshots.flatMap(({ limiters }) => limiters)),
+    breakers: mergeBreakers(snapshots.flatMap(({ breakers }) => breakers)),
     clients: mergeClients(
       snapshots.flatMap(({ clients }) => clients),
       CLIENTS,
@@ -105,20 +84,12 @@ function mergedRow(rows: readonly BackendRow[]): BackendRow {
   return {
     proxy: first.proxy,
     backend: first.backend,
-    circuit: worst(
-      CIRCUITS,
-      rows.map(({ circuit }) => circuit),
-    ),
-    health: worst(
-      HEALTH,
-      rows.map(({ health }) => health),
-    ),
-    held: worst(
-      HOLDS,
-      rows.map(({ held }) => held),
-    ),
+    circuit: worstCircuit(rows.map(({ circuit }) => circuit)),
+    health: worstHealth(rows.map(({ health }) => health)),
+    held: worstHold(rows.map(({ held }) => held)),
     weight: first.weight,
     inFlight: sum(({ inFlight }) => inFlight),
+    concurrency: mergeConcurrency(rows.flatMap(({ concurrency }) => concurrency ?? [])),
     requestsPerSecond: sum(({ requestsPerSecond }) => requestsPerSecond),
     retryAfterMs: Math.max(...rows.map(({ retryAfterMs }) => retryAfterMs)),
     lastCheckAt: latest(rows.map(({ lastCheckAt }) => lastCheckAt)),
@@ -126,6 +97,16 @@ function mergedRow(rows: readonly BackendRow[]): BackendRow {
     lastError: errors.sort((a, b) => b.at - a.at)[0],
     processes: sum(({ processes }) => processes),
     unavailableIn: sum(({ unavailableIn }) => unavailableIn),
+  };
+}
+
+function mergeConcurrency(all: readonly ConcurrencyStatus[]): ConcurrencyStatus | undefined {
+  if (all.length === 0) return undefined;
+  const since = all.flatMap(({ limitedSince }) => limitedSince ?? []);
+  return {
+    limit: total(all.map(({ limit }) => limit)),
+    inFlight: total(all.map(({ inFlight }) => inFlight)),
+    limitedSince: since.length === 0 ? undefined : Math.min(...since),
   };
 }
 

@@ -2,6 +2,7 @@ import { quantileMs } from '../metrics/histogram.ts';
 import { addAll, type TrafficTotals } from '../metrics/traffic-totals.ts';
 import { observabilityDefaults } from '../observability.ts';
 import type { LiveRate } from './live-rates.ts';
+import { mergeCircuits, mergeLimiters } from './merge-states.ts';
 import type { RouteCounts } from './route-counts.ts';
 import type { RouteRow } from './status-snapshot.ts';
 import type { StatusRoute, StatusRouter } from './status-sources.ts';
@@ -30,16 +31,30 @@ export function routeRows(
     const isGone = routers.length > 0 && !isOutside(name);
     if (!isGone || rate.ofRoute(name) > 0) known.set(name, { name, ...(isOutside(name) ? OUTSIDE : NAME_ONLY) });
   }
-  return [...known.values()].map(({ name, match, target, limits }) => {
+  return [...known.values()].map(({ name, match, target, limits, circuit, limiters = [] }: StatusRoute) => {
     const recent = counts.recent(name, routes.get(name));
     const p95Ms = quantileMs(recent.durations, 0.95);
-    return { route: name, match, target, limits, requestsPerSecond: rate.ofRoute(name), ...recent, p95Ms };
+    return {
+      route: name,
+      match,
+      target,
+      limits,
+      circuit: circuit && { state: circuit.state, retryAfterMs: circuit.retryAfterMs() },
+      limiters: limiters.map((limiter) => ({ name: limiter.name, mode: limiter.mode })),
+      requestsPerSecond: rate.ofRoute(name),
+      ...recent,
+      p95Ms,
+    };
   });
 }
 
-/** Those that are shown: those with errors first, then those with most requests. */
+/** Those that are shown: those with an open circuit and those with errors first, then those with most requests. */
 export const shownRoutes = (rows: readonly RouteRow[]): RouteRow[] =>
-  [...rows].sort((a, b) => b.errors - a.errors || b.requests - a.requests).slice(0, MOST_ROUTES);
+  [...rows]
+    .sort((a, b) => outness(b) - outness(a) || b.errors - a.errors || b.requests - a.requests)
+    .slice(0, MOST_ROUTES);
+
+const outness = ({ circuit }: RouteRow): number => Number(circuit !== undefined && circuit.state !== 'closed');
 
 /** One row for each route of several processes. */
 export function mergeRoutes(rows: readonly RouteRow[]): RouteRow[] {
@@ -49,6 +64,8 @@ export function mergeRoutes(rows: readonly RouteRow[]): RouteRow[] {
     for (const row of same) addAll(durations, row.durations);
     return {
       ...(same[0] as RouteRow),
+      circuit: mergeCircuits(same.flatMap(({ circuit }) => circuit ?? [])),
+      limiters: mergeLimiters(same.flatMap(({ limiters }) => limiters)),
       requestsPerSecond: sum((row) => row.requestsPerSecond),
       requests: sum((row) => row.requests),
       errors: sum((row) => row.errors),

@@ -16,14 +16,17 @@ import { ProcessWarnings } from '../problems/process-warnings.ts';
 import { RecentCounts } from '../problems/recent.ts';
 import { TRAFFIC_PROBLEMS } from '../problems/traffic-problems.ts';
 import type { RequestSink } from '../request-record.ts';
+import { allBreakers, allLimiters } from '../route-parts.ts';
 import { BackendErrors } from './backend-errors.ts';
 import { LiveRates } from './live-rates.ts';
 import { mergeRows } from './merge-snapshots.ts';
 import { ProcessLoad } from './process-load.ts';
+import { Reading } from './reading.ts';
 import { RecentChanges } from './recent-changes.ts';
 import { routeRows, shownRoutes } from './route-rows.ts';
 import type { BackendRow, StatusSnapshot, TrafficHistory } from './status-snapshot.ts';
 import {
+  type StatusBackend,
   type StatusBreaker,
   type StatusLimiter,
   type StatusProxy,
@@ -144,8 +147,8 @@ export function statusFeed(given: StatusFeedOptions): StatusFeed {
   const failedAttempts = new RecentCounts();
   const peers = new ForwardedPeers();
   const warnings = new ProcessWarnings();
-  const reading = new Reading(metrics, proxies);
-  const parts = { ...reading.sources, events, limiters, breakers, load, errors, failedAttempts, peers, warnings };
+  const reading = new Reading(metrics, { limiters, breakers, proxies, routers });
+  const parts = { ...reading.sources, events, load, errors, failedAttempts, peers, warnings };
   const report = (event: ProblemEvent): void => {
     events.emit('problem', event);
     watchers.soon();
@@ -172,6 +175,7 @@ export function statusFeed(given: StatusFeedOptions): StatusFeed {
       held: status.held,
       weight: status.weight,
       inFlight: status.inFlight,
+      concurrency: concurrencyOf(status),
       requestsPerSecond: rate.of(status.proxy, status.backend),
       retryAfterMs: status.retryAfterMs,
       lastCheckAt: status.lastCheckAt,
@@ -193,8 +197,8 @@ export function statusFeed(given: StatusFeedOptions): StatusFeed {
       backends: mergeRows(statuses().map(row)),
       routes: shownRoutes(routes),
       routeCount: routes.length,
-      limiters: limiters.map(({ name, mode }) => ({ name, mode })),
-      breakers: breakers.map((breaker) => ({
+      limiters: allLimiters(limiters, routers).map(({ name, mode }) => ({ name, mode })),
+      breakers: allBreakers(breakers, routers).map((breaker) => ({
         name: breaker.name,
         state: breaker.state,
         retryAfterMs: breaker.retryAfterMs(),
@@ -231,36 +235,8 @@ export function statusFeed(given: StatusFeedOptions): StatusFeed {
   };
 }
 
-/** Reads totals and states once for all detectors of a look: with a thousand backends that takes milliseconds. */
-class Reading {
-  readonly sources: { readonly metrics: TrafficSource; readonly proxies: StatusProxy[] };
-  readonly #proxies: readonly StatusProxy[];
-  readonly #known = new Map<object, unknown>();
-
-  constructor(metrics: TrafficSource, proxies: readonly StatusProxy[]) {
-    this.#proxies = proxies;
-    this.sources = { metrics: { totals: () => this.#once(metrics, () => metrics.totals()) }, proxies: [] };
-    this.forget();
-  }
-
-  /** Also puts the proxies that there are now in the place of those before. */
-  forget(): void {
-    this.#known.clear();
-    const { proxies } = this.sources;
-    proxies.splice(0, proxies.length, ...this.#proxies.map((proxy) => this.#reader(proxy)));
-  }
-
-  #reader(proxy: StatusProxy): StatusProxy {
-    return {
-      name: proxy.name,
-      responseTimeoutMs: proxy.responseTimeoutMs,
-      status: () => this.#once(proxy, () => proxy.status()),
-      load: () => proxy.load(),
-    };
-  }
-
-  #once<T>(of: object, read: () => T): T {
-    if (!this.#known.has(of)) this.#known.set(of, read());
-    return this.#known.get(of) as T;
-  }
+function concurrencyOf({ concurrency }: Pick<StatusBackend, 'concurrency'>): BackendRow['concurrency'] {
+  if (concurrency === undefined) return undefined;
+  const { limit, inFlight, limitedSince } = concurrency;
+  return { limit, inFlight, limitedSince };
 }

@@ -4,6 +4,8 @@ export type HoldName = 'drained' | 'isolated';
 
 /** One process, and how much headroom it has. */
 export interface ProcessStatus {
+  /** Its number among the workers of a gateway, from 1; nothing without workers. */
+  readonly worker?: number | undefined;
   readonly pid: number;
   readonly node: string;
   readonly uptimeMs: number;
@@ -44,6 +46,16 @@ export interface LastError {
   readonly text: string;
 }
 
+/** The adaptive limit of one backend; of several processes, all of them together. */
+export interface ConcurrencyStatus {
+  /** Requests that may wait for a response head. */
+  readonly limit: number;
+  /** Requests that do. */
+  readonly inFlight: number;
+  /** Since when the limit has been reached again and again; nothing when it was not in the last ten seconds. */
+  readonly limitedSince: number | undefined;
+}
+
 /** One backend; of several processes, the worst that any of them says. */
 export interface BackendRow {
   /** Name of the proxy that has it. */
@@ -54,6 +66,8 @@ export interface BackendRow {
   readonly held: HoldName | undefined;
   readonly weight: number;
   readonly inFlight: number;
+  /** Nothing without `adaptiveConcurrency`. */
+  readonly concurrency: ConcurrencyStatus | undefined;
   readonly requestsPerSecond: number;
   readonly retryAfterMs: number;
   readonly lastCheckAt: number | undefined;
@@ -65,6 +79,12 @@ export interface BackendRow {
   readonly unavailableIn: number;
 }
 
+/** The circuit of a whole route; of several processes, the worst that any of them says. */
+export interface RouteCircuit {
+  readonly state: CircuitStateName;
+  readonly retryAfterMs: number;
+}
+
 /** One route; of several processes, all together. */
 export interface RouteRow {
   readonly route: string;
@@ -74,6 +94,10 @@ export interface RouteRow {
   readonly target: string;
   /** The limits that a request must pass. */
   readonly limits: readonly string[];
+  /** Its own circuit; nothing without the option `circuit`. */
+  readonly circuit: RouteCircuit | undefined;
+  /** What counts for its limits. */
+  readonly limiters: readonly LimiterRow[];
   readonly requestsPerSecond: number;
   /** Requests of the last five minutes. */
   readonly requests: number;
@@ -136,7 +160,9 @@ export interface StatusSnapshot {
   readonly routes: readonly RouteRow[];
   /** How many routes there are. */
   readonly routeCount: number;
+  /** Those of routes, too. */
   readonly limiters: readonly LimiterRow[];
+  /** Those of routes, too. */
   readonly breakers: readonly BreakerRow[];
   readonly clients: readonly LimitedClient[];
   readonly changes: readonly Change[];

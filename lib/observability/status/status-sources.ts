@@ -1,6 +1,6 @@
 import type { CircuitStateName, HealthVerdict, LimiterMode } from '../../core/events.ts';
 import { type Check, optional } from '../../core/options.ts';
-import type { HoldName, LoadStatus } from './status-snapshot.ts';
+import type { ConcurrencyStatus, HoldName, LoadStatus } from './status-snapshot.ts';
 
 /** One backend, as a proxy has it. */
 export interface StatusBackend {
@@ -13,6 +13,8 @@ export interface StatusBackend {
   readonly inFlight: number;
   readonly retryAfterMs: number;
   readonly lastCheckAt: number | undefined;
+  /** Its adaptive limit, if it has one. */
+  readonly concurrency?: ConcurrencyStatus | undefined;
 }
 
 /** What `roundRobinProxy()` gave. */
@@ -32,6 +34,10 @@ export interface StatusRoute {
   /** The services behind it, or what it responds with. */
   readonly target: string;
   readonly limits: readonly string[];
+  /** The circuit breaker of the whole route. */
+  readonly circuit?: StatusBreaker | undefined;
+  /** What counts for its limits. */
+  readonly limiters?: readonly StatusLimiter[] | undefined;
 }
 
 /** What `serviceRouter()` gave. */

@@ -9,7 +9,9 @@ export type LogLevel = (typeof LOG_LEVELS)[number];
 
 export interface OperationConfig {
   /** Nothing when the admin listener is off. */
-  readonly admin: { readonly host: string; readonly port: number; readonly token: string | undefined } | undefined;
+  readonly admin:
+    | { readonly host: string; readonly port: number; readonly token: string | undefined; readonly name: string }
+    | undefined;
   readonly logLevel: LogLevel;
   /** Nothing when it is off. `sample` is the part of the requests without an error that gets a line. */
   readonly accessLog: { readonly format: AccessLogFormat; readonly sample: number } | undefined;
@@ -19,6 +21,11 @@ export interface OperationConfig {
   readonly serverTiming: boolean;
   /** Whether requests are traced, by the OpenTelemetry SDK that the process has registered. */
   readonly tracing: boolean;
+}
+
+function shortName(text: string): string {
+  if (text.length <= 60) return text;
+  throw new Error(`must have at most 60 characters, got ${text.length}`);
 }
 
 export const operation = section(
@@ -44,6 +51,12 @@ export const operation = section(
       read: optional(secret(16)),
       takesEffect: 'restart',
       isSecret: true,
+    },
+    GATEWAY_NAME: {
+      text: 'What the status page calls this gateway, beside the name of the host: "shop, staging". At most 60 characters.',
+      default: 'Expressway',
+      read: shortName,
+      takesEffect: 'restart',
     },
     LOG_LEVEL: {
       text: 'How much is logged, one JSON object a line: silent, error, warn, info or debug.',
@@ -83,7 +96,7 @@ export const operation = section(
     admin:
       read.ADMIN_PORT === undefined
         ? undefined
-        : { host: read.ADMIN_HOST, port: read.ADMIN_PORT, token: read.ADMIN_TOKEN },
+        : { host: read.ADMIN_HOST, port: read.ADMIN_PORT, token: read.ADMIN_TOKEN, name: read.GATEWAY_NAME },
     logLevel: read.LOG_LEVEL,
     accessLog: read.ACCESS_LOG === 'off' ? undefined : { format: read.ACCESS_LOG, sample: read.ACCESS_LOG_SAMPLE },
     redact: read.REDACT,
