@@ -1,0 +1,110 @@
+import { createServer, IncomingMessage, type Server, ServerResponse } from 'node:http';
+import { Socket } from 'node:net';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { type IpRateLimiter, ipRateLimit } from '../../../lib/rate-limit/ip-rate-limit.ts';
+import { Cleanup } from '../../support/gateway.ts';
+import { FakeRedisClient } from './fake-redis-client.ts';
+
+const cleanup = new Cleanup();
+let server: Server;
+let warnings: { readonly code: string; readonly message: string }[];
+
+beforeEach(() => {
+  jest.useFakeTimers();
+  warnings = [];
+  server = createServer();
+  jest.spyOn(process, 'emitWarning').mockImplementation((message, options) => {
+    warnings.push({ code: (options as { code?: string }).code ?? '', message: String(message) });
+  });
+});
+afterEach(async () => {
+  await cleanup.run();
+  jest.useRealTimers();
+  jest.restoreAllMocks();
+});
+
+/** A request comes to the server, and there to the limiter. */
+function visit(limiter: IpRateLimiter): void {
+  const req = new IncomingMessage(Object.assign(new Socket(), { server }));
+  limiter(req, new ServerResponse(req), () => {});
+}
+
+const limiterOf = (redis: FakeRedisClient, name: string) => cleanup.add(ipRateLimit({ redis, name }));
+
+/** Whether the server notices that two limiters count under one prefix. */
+function notices(redis: FakeRedisClient, name: string): boolean {
+  const [one, other] = [limiterOf(redis, name), limiterOf(redis, name)];
+  const before = warnings.length;
+  for (const limiter of [one, other, one]) visit(limiter);
+  return warnings.length > before;
+}
+
+describe('what a server sees of rate limiters', () => {
+  test('two that count under one prefix: one warning, which names the prefix and says what to do', () => {
+    const redis = new FakeRedisClient();
+    const [one, other] = [limiterOf(redis, 'login'), limiterOf(redis, 'login')];
+    for (let i = 0; i < 3; i++) for (const limiter of [one, other]) visit(limiter);
+    expect(warnings).toEqual([
+      {
+        code: 'WARN_EXPRESSWAY_LIMITER_PREFIX',
+        message:
+          'Two rate limiters use the same keys in Redis, "expressway:rl:login:…": what passes one is counted against ' +
+          'the limit of the other. Give each its own name, or mount one limiter in both places.',
+      },
+    ]);
+  });
+
+  test('ten that were made while requests came: one warning, which says what to do', () => {
+    visit(cleanup.add(ipRateLimit()));
+    for (let i = 0; i < 20; i++) {
+      jest.advanceTimersByTime(1);
+      visit(cleanup.add(ipRateLimit()));
+    }
+    expect(warnings).toEqual([
+      {
+        code: 'WARN_EXPRESSWAY_LIMITER_PER_REQUEST',
+        message:
+          '10 rate limiters were made within a minute while requests were coming: one that is made per request has ' +
+          'counts of its own and limits no client. Call ipRateLimit() once, where the app is put together.',
+      },
+    ]);
+  });
+
+  test('one that was made late counts as made once, however often it takes turns with another', () => {
+    const redis = new FakeRedisClient();
+    const early = limiterOf(redis, 'a');
+    visit(early);
+    jest.advanceTimersByTime(1);
+    const late = limiterOf(redis, 'a');
+    for (let i = 0; i < 20; i++) for (const limiter of [late, early]) visit(limiter);
+    expect(warnings.map(({ code }) => code)).toEqual(['WARN_EXPRESSWAY_LIMITER_PREFIX']);
+  });
+
+  test('it remembers a thousand prefixes of one Redis, and no more', () => {
+    const redis = new FakeRedisClient();
+    for (let i = 1; i < 1_000; i++) visit(limiterOf(redis, `n${i}`));
+    expect([notices(redis, 'n1000'), notices(redis, 'n1001'), notices(redis, 'n1')]).toEqual([true, false, true]);
+  });
+
+  test('it remembers a thousand Redis, and no more', () => {
+    const first = new FakeRedisClient();
+    visit(limiterOf(first, 'n'));
+    for (let i = 2; i < 1_000; i++) visit(limiterOf(new FakeRedisClient(), 'n'));
+    expect([new FakeRedisClient(), new FakeRedisClient(), first].map((redis) => notices(redis, 'n'))).toEqual([
+      true,
+      false,
+      true,
+    ]);
+  });
+
+  test('a request without a connection is limited like any other', () => {
+    const limiter = cleanup.add(ipRateLimit({ limit: 1 }));
+    const next = jest.fn();
+    for (let i = 0; i < 2; i++) {
+      const req = new IncomingMessage(new Socket());
+      const made = Object.assign(req, { socket: undefined, ip: '192.0.2.1' });
+      limiter(made as unknown as IncomingMessage, new ServerResponse(req), next);
+    }
+    expect(next).toHaveBeenCalledTimes(1);
+  });
+});
