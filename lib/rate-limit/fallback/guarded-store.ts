@@ -186,9 +186,8 @@ export class GuardedStore {
   #awaitLate(claim: Claim, stood: Decision, asked: Promise<Decision>): void {
     asked.then(
       (decision) => {
-        // While others are told apart from it, the store does not know all that was spent here.
-        if (!this.#skip.skipping && this.#fallback.debts?.has(claim.key) !== true)
-          this.#fallback.learn(claim, decision);
+        // The store does not know of what is owed to it.
+        if (this.#fallback.debts?.has(claim.key) !== true) this.#fallback.learn(claim, decision);
       },
       () => this.#fallback.owe(claim, stood.allowed),
     );

@@ -87,13 +87,10 @@ export class ResilientMeter implements LimiterMeter {
 
   take(claim: Claim): Decision | Promise<Decision> {
     const guarded = this.#guarded;
-    if (!guarded.skipping && !guarded.closed) {
-      if (this.#gate !== undefined && guarded.mode === 'redis') {
-        this.#link.wake();
-        return guarded.ask(claim, this.#gate, this.#awaited > 0);
-      }
-      if (this.#gate === undefined && this.#link.ready)
-        return guarded.ask(claim, undefined, this.#awaited > 0 && this.#awaits());
+    const gate = this.#gate;
+    if (!guarded.skipping && !guarded.closed && (gate === undefined ? this.#link.ready : guarded.mode === 'redis')) {
+      this.#link.wake();
+      return guarded.ask(claim, gate, this.#awaits());
     }
     this.#miss();
     return guarded.replace(claim);
@@ -134,11 +131,7 @@ export class ResilientMeter implements LimiterMeter {
 
   /** A request came and Redis cannot be asked. */
   #miss(): void {
-    if (this.#guarded.closed) return;
-    if (this.#link.ready) {
-      this.#try();
-      return;
-    }
+    if (this.#guarded.closed || this.#link.ready) return;
     this.#link.wake();
     if (this.#guarded.mode === 'redis') this.#guarded.lost(new Error('Redis is not connected'));
   }
