@@ -104,6 +104,17 @@ describe('while Redis is away', () => {
     expect(await take()).toMatchObject({ quotaStates: [{ remaining: 7 }] });
   });
 
+  test('a trial of a connection that was lost says nothing of the next one', async () => {
+    await open(10);
+    client.lose();
+    await regainSilent();
+    client.lose();
+    client.fail(new Error('Socket closed unexpectedly'));
+    await regainSilent();
+    expect(take()).not.toBeInstanceOf(Promise);
+    client.answerLate();
+  });
+
   test('the first request connects a client that its app could not connect', async () => {
     client.isOpen = client.isReady = false;
     await open(10);
@@ -250,15 +261,43 @@ describe('a new connection', () => {
     expect(changes).toHaveLength(2);
   });
 
-  test('tells a request that has waited for it how the client stands, for when Redis is away again', async () => {
-    client.isReady = false;
-    client.hits.set('rl:ip:k', 7);
-    await open(10);
-    const first = take();
-    client.regain();
-    expect(await first).toMatchObject({ quotaStates: [{ remaining: 2 }] });
+  test.each(['before', 'while'])(
+    'tells a request that came %s it was tried how the client stands, for when Redis is away again',
+    async (when) => {
+      client.isReady = false;
+      client.hits.set('rl:ip:k', 7);
+      await open(10);
+      let first = when === 'before' ? take() : undefined;
+      await regainSilent();
+      first ??= take();
+      client.answerLate();
+      expect(await first).toMatchObject({ quotaStates: [{ remaining: 2 }] });
+      client.lose();
+      expect(await passing(5)).toBe(2);
+    },
+  );
+
+  test('that comes after others were forgotten gives no gateway more than its part at first', async () => {
+    client.gateways = 4;
+    await open(100);
     client.lose();
-    expect(await passing(5)).toBe(2);
+    await jest.advanceTimersByTimeAsync(15_000);
+    client.gateways = 1;
+    client.forgetsGateways = true;
+    client.regain();
+    await jest.advanceTimersByTimeAsync(0);
+    expect(await passing(200)).toBe(25);
+  });
+
+  test('waits for other gateways no longer where the clock is set back', async () => {
+    client.gateways = 4;
+    await open(100);
+    client.lose();
+    client.gateways = 1;
+    client.regain();
+    await jest.advanceTimersByTimeAsync(0);
+    jest.setSystemTime(Date.now() - 3_600_000);
+    expect(await passing(200)).toBe(100);
   });
 
   test('of which the loss was not heard gives no gateway more than its part until the others are there', async () => {
@@ -303,6 +342,16 @@ describe('a meter that is closed', () => {
     expect(meter.close()).toBeUndefined();
     expect(client.sent).toHaveLength(length);
     expect(client.listenerCount('error')).toBe(0);
+  });
+
+  test('does not beat any more when a trial ends that was under way', async () => {
+    client.mood = 'silent';
+    await open(10);
+    const closing = meter.close();
+    client.answerLate();
+    await closing;
+    await jest.advanceTimersByTimeAsync(0);
+    expect(client.sent.at(-1)?.[0]).toBe('ZREM');
   });
 
   test('neither connects its client nor asks it, whatever requests and connections still come', async () => {
