@@ -10,6 +10,7 @@ const observer = () => ({ up: jest.fn(), down: jest.fn<(error: Error) => void>()
 
 afterEach(() => {
   jest.restoreAllMocks();
+  jest.useRealTimers();
 });
 
 describe('RedisLink to a client that was handed in', () => {
@@ -29,6 +30,79 @@ describe('RedisLink to a client that was handed in', () => {
     client.isOpen = client.isReady = false;
     link.wake();
     expect(client.connects).toBe(0);
+  });
+
+  test('leaves the reopening to an app that opened it after the link was made', () => {
+    const client = new FakeRedisClient();
+    client.isOpen = client.isReady = false;
+    const seen = observer();
+    const link = new RedisLink(client, seen);
+    client.isOpen = true;
+    client.regain();
+    expect(seen.up).toHaveBeenCalledTimes(1);
+    client.destroy();
+    link.wake();
+    expect(client.connects).toBe(0);
+  });
+
+  test('has a connection only when the client says so, whatever its events say', () => {
+    const client = new FakeRedisClient();
+    const seen = observer();
+    const link = new RedisLink(client, seen);
+    expect(link.ready).toBe(true);
+    client.isReady = false;
+    client.emit('ready');
+    expect([seen.up.mock.calls.length, link.ready]).toEqual([0, false]);
+  });
+
+  test('tries again, less and less often, until it is open or the link is closed', async () => {
+    jest.useFakeTimers();
+    jest.spyOn(Math, 'random').mockReturnValue(0);
+    const client = new FakeRedisClient();
+    client.isOpen = client.isReady = false;
+    const triedAt: number[] = [];
+    client.connect = async () => {
+      triedAt.push(Date.now() - start);
+      throw new Error('no such host');
+    };
+    const seen = observer();
+    const link = new RedisLink(client, seen);
+    const start = Date.now();
+    link.wake();
+    await jest.advanceTimersByTimeAsync(400);
+    expect(triedAt).toEqual([0, 50, 150, 350]);
+    expect(seen.down).toHaveBeenCalledTimes(4);
+    client.isOpen = true;
+    await jest.advanceTimersByTimeAsync(10_000);
+    expect([triedAt.length, jest.getTimerCount()]).toEqual([4, 0]);
+    link.close();
+  });
+
+  test('neither tries again nor reports anything once the link is closed', async () => {
+    jest.useFakeTimers();
+    for (const closesAfterMs of [0, 20]) {
+      const client = new FakeRedisClient();
+      client.isOpen = client.isReady = false;
+      client.connect = () => new Promise((_, reject) => setTimeout(reject, 10, new Error('no such host')));
+      const connect = jest.spyOn(client, 'connect');
+      const seen = observer();
+      const link = new RedisLink(client, seen);
+      link.wake();
+      await jest.advanceTimersByTimeAsync(closesAfterMs);
+      link.close();
+      await jest.advanceTimersByTimeAsync(10_000);
+      expect([connect.mock.calls.length, seen.down.mock.calls.length]).toEqual([1, closesAfterMs > 0 ? 1 : 0]);
+    }
+  });
+
+  test('adds nothing to a client that may have any number of listeners', () => {
+    const client = new FakeRedisClient();
+    client.setMaxListeners(0);
+    new RedisLink(client, observer()).close();
+    expect(client.getMaxListeners()).toBe(0);
+    const link = new RedisLink(client, observer());
+    expect(client.getMaxListeners()).toBe(0);
+    link.close();
   });
 
   test('reports a connection that cannot be made', async () => {
@@ -91,6 +165,88 @@ describe('RedisLink to a URL', () => {
     await new Promise((resolve) => setTimeout(resolve, 10));
     expect(createClient.mock.results[0]?.value).toMatchObject({ connects: 0 });
     expect(seen.down).not.toHaveBeenCalled();
+  });
+
+  test('says nothing when the package cannot be loaded and the link is closed', async () => {
+    const warning = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+    const { promise, reject } = Promise.withResolvers<never>();
+    const seen = observer();
+    const link = new RedisLink(new RedisUrl('redis://localhost'), seen, () => promise);
+    await expect(link.send(['PING'])).rejects.toThrow('there is no connection to Redis');
+    link.close();
+    reject(new Error("Cannot find package 'redis'"));
+    await new Promise(setImmediate);
+    expect([seen.down.mock.calls, warning.mock.calls]).toEqual([[], []]);
+  });
+
+  /** Clients that connect for as long as the test wants, one after the other. */
+  function opening(scheme: 'redis' | 'redis+cluster', connecting?: Promise<never>) {
+    jest.useFakeTimers();
+    const clients: (FakeRedisClient & { destroyed: number })[] = [];
+    const create = () => {
+      const client = Object.assign(new FakeRedisClient(), { destroyed: 0, slots: [], getNode: () => {} });
+      if (scheme === 'redis+cluster') Object.assign(client, { masters: [{}] });
+      client.isOpen = client.isReady = false;
+      if (connecting !== undefined && clients.length === 0) client.connect = () => connecting;
+      client.destroy = () => {
+        client.destroyed++;
+        client.isOpen = client.isReady = false;
+      };
+      clients.push(client);
+      return client;
+    };
+    const importRedis = async () => ({ createClient: create, createCluster: create });
+    const seen = observer();
+    const link = new RedisLink(new RedisUrl(`${scheme}://localhost`), seen, importRedis as unknown as ImportRedis);
+    return { link, seen, clients };
+  }
+
+  test('a cluster that has not connected after five seconds is asked anew for its nodes', async () => {
+    const { link, seen, clients } = opening('redis+cluster');
+    await jest.advanceTimersByTimeAsync(4_999);
+    expect(clients.map(({ connects }) => connects)).toEqual([1]);
+    await jest.advanceTimersByTimeAsync(1);
+    expect(clients.map(({ connects, destroyed }) => [connects, destroyed])).toEqual([
+      [1, 1],
+      [1, 0],
+    ]);
+    (clients[1] as FakeRedisClient).isReady = true;
+    clients[1]?.emit('node-ready');
+    expect(seen.up).toHaveBeenCalledTimes(1);
+    await jest.advanceTimersByTimeAsync(60_000);
+    expect([clients.length, link.ready]).toEqual([2, true]);
+    link.close();
+    expect(jest.getTimerCount()).toBe(0);
+  });
+
+  test('a cluster that cannot be reached is asked anew as well, and what came of the first try does not matter', async () => {
+    const first = Promise.withResolvers<never>();
+    const { link, seen, clients } = opening('redis+cluster', first.promise);
+    await jest.advanceTimersByTimeAsync(5_000);
+    expect(clients.map(({ destroyed }) => destroyed)).toEqual([0, 0]);
+    (clients[1] as FakeRedisClient).isReady = true;
+    first.reject(new Error('too late'));
+    await jest.advanceTimersByTimeAsync(1_000);
+    expect(seen.down).not.toHaveBeenCalled();
+    link.close();
+    await jest.advanceTimersByTimeAsync(60_000);
+    expect(clients).toHaveLength(2);
+  });
+
+  test('a single Redis is waited for with one client', async () => {
+    const { link, clients } = opening('redis');
+    await jest.advanceTimersByTimeAsync(60_000);
+    expect(clients.map(({ connects }) => connects)).toEqual([1]);
+    link.close();
+    expect(clients[0]?.destroyed).toBe(1);
+  });
+
+  test('a client that is not open is not closed', async () => {
+    const { link, clients } = opening('redis');
+    await jest.advanceTimersByTimeAsync(0);
+    (clients[0] as FakeRedisClient).isOpen = false;
+    link.close();
+    expect(clients[0]?.destroyed).toBe(0);
   });
 
   test('closes its client without waiting for replies', async () => {

@@ -41,8 +41,6 @@ export class ResilientMeter implements LimiterMeter {
   /** Ends when Redis was reached for the first time, or not. */
   readonly #started = Promise.withResolvers<void>();
   #link: RedisLink;
-  /** Whether the connection leads to the wrong Redis. */
-  #astray = false;
   /** What Redis, or the connection to it, failed with last. */
   #error: Error | undefined;
   #shared: SharedMeter | undefined;
@@ -151,13 +149,13 @@ export class ResilientMeter implements LimiterMeter {
   /** Whether a trial was due. */
   #try(): boolean {
     if (!this.#guarded.startTrial()) return false;
-    if (this.#astray && this.#parts.redis instanceof RedisUrl) {
+    // A replica that was a primary until a moment ago: behind the same name there may be another Redis by now.
+    if (this.#parts.redis instanceof RedisUrl && this.#error?.message.startsWith('READONLY')) {
       this.#link.close();
       this.#link = this.#connect();
     } else {
       this.#probe((work) => this.#guarded.timed(work)).catch(() => {}); // No loss: it decides by itself.
     }
-    this.#astray = false;
     return true;
   }
 
@@ -238,7 +236,5 @@ export class ResilientMeter implements LimiterMeter {
   #paused(error: Error): void {
     this.#error = error;
     this.#shared = undefined;
-    // A replica that was a primary until a moment ago: behind the same name there may be another Redis by now.
-    this.#astray = error.message.startsWith('READONLY');
   }
 }

@@ -88,7 +88,6 @@ export class RedisLink {
 
   readonly #onReady = (): void => {
     this.#asleep = false;
-    this.#retries = 0;
     // Of a cluster, the first node may be ready before the cluster is; and every node says so.
     if (this.ready) this.#observer.up();
   };
