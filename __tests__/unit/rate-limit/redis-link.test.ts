@@ -110,9 +110,11 @@ describe('RedisLink to a client that was handed in', () => {
     client.isOpen = client.isReady = false;
     client.connect = () => Promise.reject(new Error('no such host'));
     const seen = observer();
-    new RedisLink(client, seen).wake();
+    const link = new RedisLink(client, seen);
+    link.wake();
     await eventually('it is reported', () => seen.down.mock.calls.length > 0);
     expect(seen.down.mock.lastCall?.[0].message).toBe('no such host');
+    link.close();
   });
 
   test('leaves it as it was when closed: open, with its own listeners', () => {
@@ -217,6 +219,7 @@ describe('RedisLink to a URL', () => {
     expect([clients.length, link.ready]).toEqual([2, true]);
     link.close();
     expect(jest.getTimerCount()).toBe(0);
+
   });
 
   test('a cluster that cannot be reached is asked anew as well, and what came of the first try does not matter', async () => {
