@@ -207,6 +207,37 @@ describe('ipRateLimit options', () => {
     },
   );
 
+  test.each([
+    [{}],
+    [null],
+    [7],
+    [{ ask() {} }],
+    [{ processes: 2 }],
+    [{ ask: 1, processes: 2 }],
+    [{ ask() {}, processes: 0 }],
+    [{ ask() {}, processes: 1.5 }],
+    [{ ask() {}, processes: '2' }],
+  ])('refuse %p as a counter', (counter) => {
+    expect(problemsOf({ counter })).toEqual([expect.stringMatching(/^counter must have a function ask and processes/)]);
+  });
+
+  test('accept a counter, and not beside redis', () => {
+    const counter = { ask() {}, processes: 1 };
+    expect(problemsOf({ counter })).toEqual([]);
+    expect(problemsOf({ counter, redis: 'redis://localhost' })).toEqual(['counter goes without redis']);
+  });
+
+  test.each([{ limit: 5 }, { windowMs: 5_000 }, { burst: 5 }])('refuse windows beside %p', (one) => {
+    expect(problemsOf({ algorithm: 'token-bucket', windows: '1/1s', ...one })).toEqual([
+      'windows takes the place of limit, windowMs and burst',
+    ]);
+  });
+
+  test('say in the message whose they are', () => {
+    for (const options of [{ limit: 0 }, { name: 'n'.repeat(26) }])
+      expect(() => resolveIpRateLimitOptions(options)).toThrow(/^ipRateLimit: /);
+  });
+
   test('names all that do not go together', () => {
     expect(problemsOf({ windows: '1/1s', limit: 5, burst: 3 })).toEqual([
       'windows takes the place of limit, windowMs and burst',

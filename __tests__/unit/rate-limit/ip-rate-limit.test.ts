@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globa
 import express from 'express';
 import express4 from 'express4';
 import supertest from 'supertest';
-import type { LimitedEvent } from '../../../lib/core/events.ts';
+import type { LimitedEvent, LimiterModeChangeEvent } from '../../../lib/core/events.ts';
 import { exchangeOf } from '../../../lib/core/exchange.ts';
 import type { Outcome } from '../../../lib/core/outcome.ts';
 import { type IpRateLimiter, ipRateLimit } from '../../../lib/rate-limit/ip-rate-limit.ts';
@@ -212,6 +212,32 @@ describe('ipRateLimit', () => {
     // The turn of the event loop in which Redis was asked is over.
     await jest.advanceTimersByTimeAsync(1);
     expect(jest.getTimerCount()).toBe(0);
+  });
+
+  test('tells its listeners each change of mode, with the error, and is ready when others have heard of it', async () => {
+    jest.useFakeTimers();
+    const client = new FakeRedisClient();
+    const limiter = ipRateLimit({ redis: client, name: 'login' });
+    const seen: LimiterModeChangeEvent[] = [];
+    limiter.events.on('limiterModeChange', (event) => seen.push(event));
+    let isReady = false;
+    void limiter.ready().then(() => {
+      isReady = true;
+    });
+    await jest.advanceTimersByTimeAsync(299);
+    expect(isReady).toBe(false);
+    await jest.advanceTimersByTimeAsync(100);
+    expect(isReady).toBe(true);
+    const error = new Error('read ECONNRESET');
+    client.lose(error);
+    expect(limiter.storeError).toBe(error);
+    client.regain();
+    await jest.advanceTimersByTimeAsync(0);
+    expect(seen).toEqual([
+      { limiter: 'login', from: 'redis', to: 'local', error },
+      { limiter: 'login', from: 'local', to: 'redis', error: undefined },
+    ]);
+    await limiter.close();
   });
 
   test('does not count a client that has already left, nor lets it pass', () => {

@@ -1,7 +1,7 @@
 import { createServer, IncomingMessage, type Server, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import { type IpRateLimiter, ipRateLimit } from '../../../lib/rate-limit/ip-rate-limit.ts';
+import { type IpRateLimiter, ipRateLimit, routeRateLimit } from '../../../lib/rate-limit/ip-rate-limit.ts';
 import { Cleanup } from '../../support/gateway.ts';
 import { FakeRedisClient } from './fake-redis-client.ts';
 
@@ -68,6 +68,18 @@ describe('what a server sees of rate limiters', () => {
           'counts of its own and limits no client. Call ipRateLimit() once, where the app is put together.',
       },
     ]);
+  });
+
+  test('those that the suite itself makes for routes may be made while requests come', () => {
+    const redis = new FakeRedisClient();
+    for (let i = 0; i < 20; i++) {
+      visit(cleanup.add(routeRateLimit({ redis, name: `route ${i}` })));
+      jest.advanceTimersByTime(1);
+    }
+    expect(warnings).toEqual([]);
+    const [one, other] = ['same', 'same'].map((name) => cleanup.add(routeRateLimit({ redis, name })));
+    for (const limiter of [one, other, one]) visit(limiter as IpRateLimiter);
+    expect(warnings.map(({ code }) => code)).toEqual(['WARN_EXPRESSWAY_LIMITER_PREFIX']);
   });
 
   test('one that was made late counts as made once, however often it takes turns with another', () => {

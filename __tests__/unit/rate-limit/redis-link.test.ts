@@ -219,7 +219,6 @@ describe('RedisLink to a URL', () => {
     expect([clients.length, link.ready]).toEqual([2, true]);
     link.close();
     expect(jest.getTimerCount()).toBe(0);
-
   });
 
   test('a cluster that cannot be reached is asked anew as well, and what came of the first try does not matter', async () => {
