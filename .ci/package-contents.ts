@@ -11,7 +11,7 @@ export interface PackedFiles {
 /** All that belongs into the package: what runs, what it was compiled from, and what its messages name. */
 const WANTED = [
   /^(package\.json|README\.md|LICENSE|CHANGELOG\.md)$/,
-  /^docs\/(?:README|[a-z-]+|decisions\/(?:README|[0-9a-z.-]+))\.md$/,
+  /^docs\/(?:README|[a-z0-9-]+|decisions\/(?:README|[0-9a-z.-]+))\.md$/,
   /^(SECURITY|CONTRIBUTING)\.md$/,
   /^(\.env\.example|gateway\.schema\.json)$/,
   /^dist\/lib\/.+\.(js|js\.map|d\.ts|d\.ts\.map)$/,

@@ -83,6 +83,8 @@ export type { LimiterDecision } from './core/recorder.ts';
 export { type ExpressMessages, expressServerOptions } from './ingress/express-server-options.ts';
 export { hardenServer } from './ingress/harden-server.ts';
 export { type HardenServerOptions, hardenServerDefaults } from './ingress/harden-server-options.ts';
+export { http2Server } from './ingress/http2/http2-server.ts';
+export { type Http2ServerOptions, http2ServerDefaults } from './ingress/http2/http2-server-options.ts';
 export {
   type LoadShedding,
   type LoadSheddingOptions,

@@ -1,6 +1,11 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { answer, fail, startBackend } from '../../lib/testing/index.ts';
+import { certificate } from '../support/certificate.ts';
 import { Cleanup } from '../support/gateway.ts';
+import { Http2Client } from '../support/http2.ts';
 import { rawRequest } from '../support/raw-client.ts';
 import { listen, eventually as within } from '../support/servers.ts';
 import { backendsAt, runBlock, runExample } from './example.ts';
@@ -83,6 +88,17 @@ test('docs/harden-server.md: a head that is too large is refused, with an event'
   const { status } = await rawRequest(await example.port(), `GET / HTTP/1.1\r\n${fields}\r\n\r\n`);
   expect(status).toBe(431);
   await eventually('it is told of', () => example.output.includes('refused 127.0.0.1: head_too_large'));
+}, 60_000);
+
+test('docs/http2.md: one port for HTTP/2 and HTTP/1.1', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'expressway-http2-'));
+  cleanup.add({ close: () => rmSync(folder, { recursive: true }) });
+  for (const [name, pem] of Object.entries(certificate)) writeFileSync(join(folder, `${name}.pem`), pem);
+  const files = { 'key.pem': join(folder, 'key.pem'), 'cert.pem': join(folder, 'cert.pem') };
+  const example = cleanup.add(runExample('http2', files));
+  const port = await example.port(8443);
+  const client = cleanup.add(new Http2Client(port));
+  expect(JSON.parse((await client.request()).content.toString())).toEqual({ ip: '127.0.0.1', secure: true });
 }, 60_000);
 
 test('docs/observability.md: metrics on a listener of their own, and a line for each request', async () => {

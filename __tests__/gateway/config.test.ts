@@ -26,6 +26,7 @@ const DEFAULTS = {
   workerHangTimeoutMs: 30_000,
   workerSpare: true,
   tls: undefined,
+  http2: true,
   backendTls: { ca: undefined, cert: undefined, key: undefined },
   backends: ['http://localhost:8081', 'http://localhost:8082'],
   gatewayFile: undefined,
@@ -217,6 +218,7 @@ const GOOD: readonly (readonly [string, string, object])[] = [
   ['WORKERS', 'auto', { workers: availableParallelism() }],
   ['WORKER_HANG_TIMEOUT_MS', '0', { workerHangTimeoutMs: 0 }],
   ['WORKER_SPARE', 'off', { workerSpare: false }],
+  ['HTTP2', 'off', { http2: false }],
   ['BACKENDS', 'https://a', { backends: ['https://a'] }],
   ['BACKENDS', 'http://A:80/ , http://[::1]:81', { backends: ['http://a', 'http://[::1]:81'] }],
   [

@@ -9,6 +9,7 @@ import { connect, type TLSSocket } from 'node:tls';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { ConfigError, readConfig } from '../../lib/gateway/config/config.ts';
 import { certificate } from '../support/certificate.ts';
+import { Http2Client } from '../support/http2.ts';
 import { closeAll, openBackend, openGateway } from './gateways.ts';
 import { until } from './until.ts';
 
@@ -39,6 +40,36 @@ async function answerOn(socket: TLSSocket, path = '/'): Promise<string> {
   const [chunk] = (await once(socket, 'data')) as [Buffer];
   return chunk.toString().split('\r\n')[0] as string;
 }
+
+describe('HTTP2', () => {
+  test.each([
+    [{}, 'h2'],
+    [{ HTTP2: 'off' }, 'http/1.1'],
+  ])('%j: clients that offer both speak %s', async (more, protocol) => {
+    const backend = await openBackend('one');
+    const { url } = await openGateway([backend.url], { ...files, ...more });
+    const socket = connect({
+      port: Number(new URL(url).port),
+      host: '127.0.0.1',
+      rejectUnauthorized: false,
+      ALPNProtocols: ['h2', 'http/1.1'],
+    });
+    await once(socket, 'secureConnect');
+    expect(socket.alpnProtocol).toBe(protocol);
+    socket.destroy();
+  });
+
+  test('requests of HTTP/2 pass the limiter, and reach the backend as https', async () => {
+    const backend = await openBackend('one');
+    const { url } = await openGateway([backend.url], { ...files, RATE_LIMIT_MAX: '2' });
+    const client = new Http2Client(Number(new URL(url).port));
+    const responses = [];
+    for (let i = 0; i < 3; i += 1) responses.push(await client.request());
+    client.close();
+    expect(responses.map(({ status }) => status)).toEqual([200, 200, 429]);
+    expect(JSON.parse(responses[0]?.content.toString() ?? '').headers['x-forwarded-proto']).toBe('https');
+  });
+});
 
 describe('TLS_CERT and TLS_KEY', () => {
   test('make the gateway serve HTTPS, and send X-Forwarded-Proto: https', async () => {

@@ -18,8 +18,11 @@ import { listen } from '../support/servers.ts';
 
 const NOT_SERVERS: Readonly<Record<string, [unknown, RegExp]>> = {
   'an Express app': [express(), /got a function, such as an Express app: \w+\(createServer\(app\)\)/],
-  'an HTTP/2 server': [createHttp2Server(), /got an HTTP\/2 server/],
-  'a secure HTTP/2 server that allows HTTP/1': [createSecureServer({ allowHTTP1: true }), /got an HTTP\/2 server/],
+  'an HTTP/2 server': [createHttp2Server(), /got one of node:http2: make it with http2Server\(/],
+  'a secure HTTP/2 server that allows HTTP/1': [
+    createSecureServer({ allowHTTP1: true }),
+    /got one of node:http2: make it with http2Server\(/,
+  ],
   nothing: [undefined, /got undefined/],
   null: [null, /got null/],
   'a port': [8080, /got number/],

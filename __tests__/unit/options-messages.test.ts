@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { createServer as createHttpsServer } from 'node:https';
 import { afterAll, describe, expect, test } from '@jest/globals';
 import * as api from '@opentelemetry/api';
 import express from 'express';
@@ -13,6 +14,7 @@ import {
   GatewayEvents,
   gracefulShutdown,
   hardenServer,
+  http2Server,
   ipRateLimit,
   jwtAuth,
   loadShedding,
@@ -73,6 +75,7 @@ const MAKERS: Readonly<Record<string, (options: object) => unknown>> = {
   StatusFeedOptions: (options) => statusFeed({ events, metrics, ...options }).close(),
   UndiciTransportOptions: (options) => undiciTransport(options),
   HardenServerOptions: (options) => hardenServer(createServer(), options),
+  Http2ServerOptions: (options) => http2Server(createHttpsServer(), options),
   RoundRobinProxyOptions: (options) => roundRobinProxy({ backends: ['http://localhost:1'], ...options }).close(),
   BackendOptions: (options) => roundRobinProxy({ backends: [{ url: 'http://localhost:1', ...options }] }).close(),
   DnsOptions: inProxy('dns'),

@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 
@@ -12,6 +13,14 @@ const INSIDE =
 
 /** Whether an address is none of the public internet's, so that the one who has it is more likely a proxy than a client. */
 export const isInside = (address: string): boolean => INSIDE.test(address);
+
+/** Marks a connection in memory that carries requests of HTTP/2 to the HTTP/1.1 server. */
+export const kHttp2 = Symbol('expressway.http2');
+
+/** The HTTP version that a client speaks: `1.0`, `1.1` or `2.0`. Node knows the one of the HTTP/1.1 server only. */
+export function clientVersion({ httpVersion, socket }: IncomingMessage): string {
+  return (socket as { readonly [kHttp2]?: boolean } | null)?.[kHttp2] === true ? '2.0' : httpVersion;
+}
 
 /** Whether TLS protects the connection to the peer. */
 export function isSecure(socket: Duplex | undefined): boolean {

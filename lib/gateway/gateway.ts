@@ -1,4 +1,4 @@
-import { createServer, type RequestListener, type Server } from 'node:http';
+import { createServer, type RequestListener, type Server, type ServerOptions } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import {
   type CounterLink,
@@ -7,6 +7,7 @@ import {
   type GracefulShutdown,
   gracefulShutdown,
   hardenServer,
+  http2Server,
   upgradeHandler,
 } from '../index.ts';
 import { adminOptions } from './admin/admin-options.ts';
@@ -16,7 +17,7 @@ import { BackendsFile } from './config/backends-file.ts';
 import type { Config } from './config/config.ts';
 import { GatewayFile } from './config/declaration/gateway-file.ts';
 import type { Environment } from './config/env-file.ts';
-import { readTlsFiles } from './config/tls-files.ts';
+import { readTlsFiles, type TlsFiles } from './config/tls-files.ts';
 import { type AppFactory, type HostedApp, middlewareOptions, proxiesOf } from './hosted-app.ts';
 import { finalHandler } from './internal-error.ts';
 import { ADMIN, GATEWAY, type ListenerName, listen } from './listener.ts';
@@ -117,10 +118,7 @@ export class Gateway implements AdminView {
     this.#observer = observe({ config, events, log, lines, state }, this.#hosted);
     const { app, limiter, proxy, router } = this.#hosted;
     const made = expressServerOptions(app);
-    this.#server =
-      config.tls === undefined
-        ? createServer(made)
-        : createTlsServer({ ...made, ...readTlsFiles(config.tls), handshakeTimeout: HANDSHAKE_TIMEOUT_MS });
+    this.#server = config.tls === undefined ? createServer(made) : tlsServer(config, config.tls, made, events);
     this.#shutdown = this.#prepareShutdown();
     const isTrusted: (address: string, hop: number) => boolean = app.get('trust proxy fn');
     hardenServer(this.#server, { ...config.bounds, isUncapped: (address) => isTrusted(address, 0), events });
@@ -259,6 +257,11 @@ export class Gateway implements AdminView {
     server.on('error', (error) => this.#log.error({ error }, `${name.what} failed`));
     return url;
   }
+}
+
+function tlsServer({ http2 }: Config, files: TlsFiles, made: ServerOptions, events: GatewayEvents): Server {
+  const server = createTlsServer({ ...made, ...readTlsFiles(files), handshakeTimeout: HANDSHAKE_TIMEOUT_MS });
+  return http2 ? http2Server(server, { events }) : server;
 }
 
 /** For the log: what is behind the gateway. */

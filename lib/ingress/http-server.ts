@@ -17,7 +17,7 @@ function problemWith(subject: string, server: unknown): string | undefined {
   }
   const given = server as Partial<Record<keyof Server | 'updateSettings', unknown>> | null | undefined;
   if (typeof given?.updateSettings === 'function') {
-    return 'the server must be one of node:http or node:https, got an HTTP/2 server: put HTTP/2 in front, or serve HTTP/1.1';
+    return 'the server must be one of node:http or node:https, got one of node:http2: make it with http2Server(app, { tls: { key, cert } })';
   }
   if (typeof given?.listen === 'function' && typeof given.closeIdleConnections === 'function') return undefined;
   return `the server must be one of node:http or node:https, got ${server === null ? 'null' : typeof server}`;

@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream';
 import { TCHAR } from '../core/http.ts';
 import type { RejectionCause } from '../core/outcome.ts';
+import { MalformedRequest } from './http2/stream-request.ts';
 
 interface ParserError extends Error {
   readonly code?: string;
@@ -34,6 +35,7 @@ const ENDLESS_TARGET = /^[A-Z]+ [^\s]+(?: HTTP\/1\.[01])?(?:\r\n)?$/;
  * The response for a server's `clientError`; nothing when the connection failed, so that no client can get a response.
  */
 export function parserRefusal(error: ParserError, socket: Duplex): ParserRefusal | undefined {
+  if (error instanceof MalformedRequest) return { cause: error.refusal, detail: error.message };
   const { code = '', rawPacket } = error;
   if (!socket.writable || !(code in BY_CODE || code.startsWith('HPE_'))) return undefined;
   const known = BY_CODE[code];

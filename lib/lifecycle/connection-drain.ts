@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import { Server as TlsServer } from 'node:tls';
 import { linger } from '../core/last-response.ts';
 import { responseOn } from '../ingress/connection-responses.ts';
+import { sessionOn } from '../ingress/http2/client-session.ts';
 import { endAtDeadline, isUpgraded, type OpenAtDeadline } from './open-at-deadline.ts';
 
 /** Turns of the event loop that are waited for connections that the kernel has made already. */
@@ -80,10 +81,13 @@ export class ConnectionDrain {
     return new Promise((resolve) => {
       // Node's close() would destroy whatever it takes for idle: also a connection on which a request is just arriving,
       // and one whose response has ended but still waits to be written.
+      const own = Object.getOwnPropertyDescriptor(server, 'closeIdleConnections');
       server.closeIdleConnections = () => {};
       // The error of a server that never listened: it is as closed as can be.
       server.close(() => resolve());
       Reflect.deleteProperty(server, 'closeIdleConnections');
+      // That of a server with HTTP/2.
+      if (own !== undefined) Object.defineProperty(server, 'closeIdleConnections', own);
     });
   }
 
@@ -100,6 +104,11 @@ export class ConnectionDrain {
 
   /** Sees to the end of one connection, as it stands. */
   #look(socket: Socket): void {
+    const session = sessionOn(socket);
+    if (session !== undefined) {
+      session.leave(this.#idleGraceMs ?? 0);
+      return;
+    }
     if (socket.writableEnded || isUpgraded(socket)) return;
     const res = responseOn(socket);
     if (res === undefined) {

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import { resetConnection } from '../core/connection.ts';
 import { isEventStream } from '../core/http.ts';
 import { responseOn } from '../ingress/connection-responses.ts';
+import { sessionOn } from '../ingress/http2/client-session.ts';
 
 /** What was still open when the time was up, and how it was ended. */
 export interface OpenAtDeadline {
@@ -21,6 +22,8 @@ const LAST_CHUNK = '0\r\n\r\n';
 export function endAtDeadline(connections: Iterable<Socket>): OpenAtDeadline {
   const left = { requests: 0, streams: 0, upgrades: 0 };
   for (const socket of connections) {
+    // Its streams are among the connections, and their ends have to get through.
+    if (sessionOn(socket) !== undefined) continue;
     const res = responseOn(socket);
     if (isUpgraded(socket)) {
       left.upgrades += 1;

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import { clientVersion } from '../../core/connection.ts';
 import type { LimiterMode } from '../../core/recorder.ts';
 import type { FinishedRequest } from '../request-record.ts';
 import { MAX_TARGET, MAX_TEXT, printable, REDACTED, type Redaction } from './redaction.ts';
@@ -77,7 +78,7 @@ export function accessRecord(request: FinishedRequest, rules: LineRules): Access
     client: maybeShown(request.client),
     method: shown(request.method),
     target: shownUrl(req.originalUrl ?? req.url ?? '', rules, MAX_TARGET),
-    protocol: `HTTP/${req.httpVersion}`,
+    protocol: `HTTP/${clientVersion(req)}`,
     host: header(req, 'host'),
     route: shown(request.route),
     consumer: maybeShown(request.consumer),

@@ -1,4 +1,4 @@
-import { foldAddress } from '../../core/connection.ts';
+import { clientVersion, foldAddress } from '../../core/connection.ts';
 import type { Exchange } from '../../core/exchange.ts';
 import { causeOf, type Outcome } from '../../core/outcome.ts';
 import type { AttemptHead } from '../../core/recorder.ts';
@@ -28,7 +28,7 @@ export function serverAttributes(exchange: Exchange, route: string | undefined, 
   if (clientAddress !== undefined) attributes['client.address'] = printable(clientAddress, MAX_TEXT);
   const peer = foldAddress(socket.remoteAddress);
   if (peer !== undefined) attributes['network.peer.address'] = peer;
-  attributes['network.protocol.version'] = req.httpVersion;
+  attributes['network.protocol.version'] = clientVersion(req).replace('2.0', '2');
   const agent = headers['user-agent'];
   if (agent !== undefined) attributes['user_agent.original'] = printable(agent, MAX_TEXT);
   if (route !== undefined) attributes['http.route'] = route;

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { isIP } from 'node:net';
-import { foldAddress, schemeOf } from '../../core/connection.ts';
+import { clientVersion, foldAddress, schemeOf } from '../../core/connection.ts';
 import type { Exchange } from '../../core/exchange.ts';
 import { TCHAR, TOKEN } from '../../core/http.ts';
 import { type Check, described } from '../../core/options.ts';
@@ -48,7 +48,7 @@ export function pushForwardingHeaders(
   if (forwardingFields !== 'x-forwarded') {
     headers.push('forwarded', isAppended ? forwardedByPeer(exchange, host) : forwardedByUs(exchange, host));
   }
-  if (via !== undefined) headers.push('via', via.after(textOf(req.headers.via), req.httpVersion));
+  if (via !== undefined) headers.push('via', via.after(textOf(req.headers.via), clientVersion(req)));
 }
 
 /** Keeps the list of a trusted peer; this hop adds what it saw of that peer. */

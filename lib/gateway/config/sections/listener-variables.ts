@@ -14,6 +14,8 @@ export interface ListenerConfig {
   readonly workerSpare: boolean;
   /** Files of the certificate and its key; without them the listener speaks plain HTTP. */
   readonly tls: TlsFiles | undefined;
+  /** Whether TLS clients may use HTTP/2. */
+  readonly http2: boolean;
   readonly shutdownLeadMs: number;
   readonly shutdownTimeoutMs: number;
 }
@@ -75,6 +77,12 @@ export const listener = section(
       takesEffect: 'reload',
     },
     TLS_KEY: { text: "PEM file of the certificate's key.", read: optional(file), takesEffect: 'reload' },
+    HTTP2: {
+      text: `Whether clients may use HTTP/2 where the gateway speaks https, beside HTTP/1.1 on the same port: on or off. Plain http is
+        always HTTP/1.1.`,
+      default: 'on',
+      read: onOrOff,
+    },
     SHUTDOWN_LEAD_MS: {
       text: `How long the gateway still serves everything after SIGTERM, in milliseconds, while /readyz already returns 503: as long
         as the load balancer in front takes to notice. It is a part of SHUTDOWN_TIMEOUT_MS.`,
@@ -97,6 +105,7 @@ export const listener = section(
     workerHangTimeoutMs: read.WORKER_HANG_TIMEOUT_MS,
     workerSpare: read.WORKER_SPARE,
     tls: read.TLS_CERT && read.TLS_KEY ? { cert: read.TLS_CERT, key: read.TLS_KEY } : undefined,
+    http2: read.HTTP2,
     shutdownLeadMs: read.SHUTDOWN_LEAD_MS,
     shutdownTimeoutMs: read.SHUTDOWN_TIMEOUT_MS,
   }),

@@ -1,0 +1,230 @@
+import type { Server } from 'node:http';
+import {
+  constants,
+  performServerHandshake,
+  type SecureServerSessionOptions,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from 'node:http2';
+import type { Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
+import type { RejectionCause } from '../../core/outcome.ts';
+import type { Http2ServerSettings } from './http2-server-options.ts';
+import { type ClientAddress, StreamConnection, type StreamOwner } from './stream-connection.ts';
+import { MalformedRequest, readStreamRequest, type StreamRequest } from './stream-request.ts';
+
+const { NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_FLAG_END_STREAM, NGHTTP2_NO_ERROR } = constants;
+
+/** RFC 9113 §6.8: a GOAWAY with it announces the end, and takes every stream that is under way. */
+const EVERY_STREAM = 2 ** 31 - 1;
+/** Content that a client may send ahead, for one stream and for all: what Envoy's guide for an edge proxy says. */
+const STREAM_WINDOW_BYTES = 65_536;
+const CONNECTION_WINDOW_BYTES = 1_048_576;
+/** Bytes of the headers of a request, 32 more for each as in RFC 9113 §6.5.2. The HTTP/1.1 parser refuses far shorter ones, with a response. */
+const MOST_HEADER_BYTES = 65_536;
+/** A browser sends each cookie as a field of its own. The number is bounded by the bytes. */
+const MOST_HEADERS = 2_000;
+/** Frames of a client that do nothing but cost time, within 10 seconds. */
+const MOST_CONTROL_FRAMES = 10_000;
+const WINDOW_MS = 10_000;
+/** The part of its streams from which resets are an attack. A proxy that carries many clients resets many, and far more of them end well. */
+const RESET_SHARE = 0.5;
+/** Milliseconds in which a client may still open streams after the GOAWAY: they were on their way. */
+const LEAVE_MS = 1_000;
+/** Milliseconds after which a client loses a connection without a stream, if it does not close it at the GOAWAY. */
+const GONE_MS = 5_000;
+/** Connections in memory that a session without a stream keeps. */
+const KEPT_CONNECTIONS = 4;
+
+const kSession = Symbol('expressway.clientSession');
+
+type WithSession = Socket & { [kSession]?: ClientSession };
+
+/** The HTTP/2 session on a connection, if it has one. */
+export function sessionOn(socket: Socket): ClientSession | undefined {
+  return (socket as WithSession)[kSession];
+}
+
+/** What sessions need of their server. */
+export interface SessionHost {
+  readonly server: Server;
+  readonly settings: Http2ServerSettings;
+  /** Takes a connection in memory like one that was accepted. */
+  accept(connection: StreamConnection): void;
+  refused(cause: RejectionCause, address: string | undefined): void;
+  forget(session: ClientSession): void;
+}
+
+/** One HTTP/2 connection of a client, whose streams become HTTP/1.1 requests to the same server. */
+export class ClientSession implements StreamOwner {
+  readonly #host: SessionHost;
+  readonly #socket: TLSSocket;
+  readonly #address: ClientAddress;
+  readonly #session: ServerHttp2Session;
+  /** Connections without a request. */
+  readonly #idle: StreamConnection[] = [];
+  /** Streams in progress. */
+  #open = 0;
+  #total = 0;
+  /** Since when it has no stream, or is to leave; milliseconds as of `Date.now()`. */
+  #since = Date.now();
+  #isLeaving = false;
+  // Of the last seconds.
+  #windowEndsAt = 0;
+  #streams = 0;
+  #resets = 0;
+  #controlFrames = 0;
+
+  constructor(host: SessionHost, socket: TLSSocket) {
+    this.#host = host;
+    this.#socket = socket;
+    const { remoteAddress, remoteFamily, remotePort, localAddress, localFamily, localPort } = socket;
+    this.#address = { remoteAddress, remoteFamily, remotePort, localAddress, localFamily, localPort };
+    const { maxConcurrentStreams } = host.settings;
+    const options: SecureServerSessionOptions & { strictSingleValueFields: boolean } = {
+      maxHeaderListPairs: MOST_HEADERS,
+      // In MB. Node refuses streams beyond it: what every stream may have in flight has to fit in.
+      maxSessionMemory: 10 + Math.ceil(maxConcurrentStreams / 4),
+      // A backend that repeats a field gets its response through, as over HTTP/1.1.
+      strictSingleValueFields: false,
+      settings: {
+        maxConcurrentStreams,
+        maxHeaderListSize: MOST_HEADER_BYTES,
+        initialWindowSize: STREAM_WINDOW_BYTES,
+        enableConnectProtocol: host.server.listenerCount('upgrade') > 0,
+      },
+    };
+    const session = performServerHandshake(socket, options);
+    this.#session = session;
+    (socket as WithSession)[kSession] = this;
+    session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
+    session.on('stream', (stream, _fields, flags, raw) => this.#began(stream, flags, raw as readonly string[]));
+    // An error of the connection: its streams are closed, and say so.
+    session.on('error', () => {});
+    session.on('ping', () => this.#countControlFrame());
+    session.on('remoteSettings', () => this.#countControlFrame());
+    session.once('close', () => this.#closed());
+  }
+
+  get openStreams(): number {
+    return this.#open;
+  }
+
+  /** For a look at all sessions now and then. */
+  look(now: number): void {
+    if (this.#open > 0) return;
+    for (const connection of this.#idle.splice(KEPT_CONNECTIONS)) connection.destroy();
+    // A clock that was set back would make it wait.
+    this.#since = Math.min(this.#since, now);
+    const quietMs = now - this.#since;
+    const { headersTimeout, keepAliveTimeout, listening } = this.#host.server;
+    const mostMs = this.#total > 0 || headersTimeout === 0 ? keepAliveTimeout : headersTimeout;
+    if (this.#isLeaving) {
+      if (quietMs >= GONE_MS) this.destroy();
+    } else if (!listening || (mostMs > 0 && quietMs >= mostMs)) {
+      this.leave(LEAVE_MS);
+    }
+  }
+
+  /**
+   * Ends the connection without harm to a stream. The client hears that it is to open no more, may still do so for a moment, and all that is in
+   * progress comes to its end (RFC 9113 §6.8).
+   */
+  leave(graceMs: number): void {
+    if (this.#isLeaving || this.#session.destroyed) return;
+    this.#isLeaving = true;
+    this.#since = Date.now();
+    this.#session.goaway(NGHTTP2_NO_ERROR, EVERY_STREAM);
+    const timer = setTimeout(() => this.#session.close(), graceMs).unref();
+    this.#session.once('close', () => clearTimeout(timer));
+  }
+
+  /** Ends the connection with all that is on it. */
+  destroy(): void {
+    this.#session.destroy();
+    this.#socket.destroy();
+  }
+
+  ended(): void {
+    this.#open -= 1;
+    if (this.#open === 0) this.#since = Date.now();
+  }
+
+  release(connection: StreamConnection): void {
+    this.#idle.push(connection);
+  }
+
+  reset(): void {
+    this.#resets += 1;
+    const { maxResets } = this.#host.settings;
+    if (maxResets > 0 && this.#resets > maxResets && this.#resets >= this.#streams * RESET_SHARE) this.#calm();
+  }
+
+  #began(stream: ServerHttp2Stream, flags: number, raw: readonly string[]): void {
+    this.#renewWindow();
+    this.#streams += 1;
+    this.#total += 1;
+    // What is wrong with a stream shows when it closes.
+    stream.on('error', () => {});
+    if (stream.closed || stream.destroyed) {
+      this.reset();
+      return;
+    }
+    this.#open += 1;
+    const { maxRequestsPerSocket } = this.#host.server;
+    if (maxRequestsPerSocket !== null && maxRequestsPerSocket > 0 && this.#total >= maxRequestsPerSocket)
+      this.leave(LEAVE_MS);
+    let request: StreamRequest;
+    try {
+      request = readStreamRequest(raw, (flags & NGHTTP2_FLAG_END_STREAM) !== 0);
+    } catch (error) {
+      if (!(error instanceof MalformedRequest)) throw error;
+      this.#connection().refuse(stream, error);
+      return;
+    }
+    this.#connection().carry(stream, request);
+  }
+
+  /** One that is free, or another one. */
+  #connection(): StreamConnection {
+    const last = this.#idle.at(-1);
+    if (last?.isFree === true) {
+      this.#idle.pop();
+      return last;
+    }
+    const connection = new StreamConnection(this.#socket, this.#address, this);
+    connection.once('close', () => {
+      const index = this.#idle.indexOf(connection);
+      if (index !== -1) this.#idle.splice(index, 1);
+    });
+    this.#host.accept(connection);
+    return connection;
+  }
+
+  #renewWindow(): void {
+    const now = Date.now();
+    if (now < this.#windowEndsAt && now > this.#windowEndsAt - 2 * WINDOW_MS) return;
+    this.#windowEndsAt = now + WINDOW_MS;
+    this.#streams = 0;
+    this.#resets = 0;
+    this.#controlFrames = 0;
+  }
+
+  #countControlFrame(): void {
+    this.#renewWindow();
+    this.#controlFrames += 1;
+    if (this.#controlFrames > MOST_CONTROL_FRAMES) this.#calm();
+  }
+
+  /** Ends the connection of a client that costs far more than it gets. */
+  #calm(): void {
+    if (this.#session.destroyed) return;
+    this.#host.refused('client_overload', this.#address.remoteAddress);
+    this.#session.destroy(new Error('The client makes work without use.'), NGHTTP2_ENHANCE_YOUR_CALM);
+  }
+
+  #closed(): void {
+    for (const connection of [...this.#idle]) connection.destroy();
+    this.#host.forget(this);
+  }
+}

@@ -1,0 +1,37 @@
+import type { ServerOptions } from 'node:https';
+import { eventsCheck, type GatewayEvents } from '../../core/events.ts';
+import { type Checks, integer, isPlainObject, optional } from '../../core/options.ts';
+
+/** Options of `http2Server()`. */
+export interface Http2ServerOptions {
+  /** Certificate, key and further options of `node:https`, where an app is given. A server has its own. Default: none. */
+  tls?: ServerOptions;
+  /**
+   * Requests in progress on one connection. Clients know the number, and wait; a further stream is refused, and may be sent again.
+   * @default 100
+   */
+  maxConcurrentStreams?: number;
+  /**
+   * Streams of one connection that may end within 10 seconds without a whole response, because the client resets them, or breaks the rules. The
+   * server closes the connection on which more do, if they are half of its streams ("rapid reset"). 0 for any number.
+   * @default 200
+   */
+  maxResets?: number;
+  /** Where `clientRefused` goes. Default: nowhere. */
+  events?: GatewayEvents;
+}
+
+/** Defaults of {@link Http2ServerOptions}. */
+export const http2ServerDefaults = Object.freeze({ maxConcurrentStreams: 100, maxResets: 200 });
+
+export type Http2ServerSettings = Http2ServerOptions & typeof http2ServerDefaults;
+
+/** RFC 9113 §6.5.2: a setting has 32 bits, and an identifier of a stream 31. */
+const MOST_STREAMS = 2 ** 31 - 1;
+
+export const http2ServerChecks: Checks<Http2ServerOptions> = {
+  tls: optional((value) => (isPlainObject(value) ? undefined : 'must be an object of options of node:https')),
+  maxConcurrentStreams: integer(1, MOST_STREAMS),
+  maxResets: integer(0),
+  events: optional(eventsCheck),
+};

@@ -1,0 +1,412 @@
+import { createHash } from 'node:crypto';
+import { constants, type ServerHttp2Stream, type ServerStreamResponseOptions } from 'node:http2';
+import { addAbortSignal, Duplex } from 'node:stream';
+import type { TLSSocket } from 'node:tls';
+import { kHttp2 } from '../../core/connection.ts';
+import { responseOn } from '../connection-responses.ts';
+import { BadResponse, type ResponseFraming, ResponseReader, type ResponseSink } from './response-reader.ts';
+import { type MalformedRequest, type StreamRequest, trailerLines } from './stream-request.ts';
+import { responseFields, trailerFields } from './stream-response.ts';
+
+const { NGHTTP2_NO_ERROR, NGHTTP2_PROTOCOL_ERROR } = constants;
+
+/** RFC 6455 §1.3. */
+const WEBSOCKET_GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
+
+const kConnection = Symbol('expressway.streamConnection');
+/** Whether the client has ended its request, which a reset does not do. */
+const kIsEnded = Symbol('expressway.isEnded');
+
+type Carried = ServerHttp2Stream & {
+  [kConnection]?: StreamConnection;
+  [kIsEnded]?: boolean;
+  readonly _readableState?: { readonly ended: boolean };
+};
+
+/** Who gets a connection back. */
+export interface StreamOwner {
+  /** A stream is closed. */
+  ended(): void;
+  /** It was closed before its response was complete, and not by the app. */
+  reset(): void;
+  /** The next stream may have this connection. */
+  release(connection: StreamConnection): void;
+}
+
+/** What the connection of a session shows of its two ends. Node no longer knows it once the connection is closed. */
+export interface ClientAddress {
+  readonly remoteAddress: string | undefined;
+  readonly remoteFamily: string | undefined;
+  readonly remotePort: number | undefined;
+  readonly localAddress: string | undefined;
+  readonly localFamily: string | undefined;
+  readonly localPort: number | undefined;
+}
+
+/**
+ * A connection in memory, on which the HTTP/1.1 server of Node gets the requests of HTTP/2 streams, one after the other. To the app
+ * it is a TLS connection of the same client.
+ */
+export class StreamConnection extends Duplex implements ResponseSink {
+  readonly encrypted = true;
+  readonly [kHttp2] = true;
+  /** Bytes of requests. With {@link bytesWritten}, as `net.Socket` counts them. */
+  bytesRead = 0;
+  /** The connection of the session. */
+  readonly tlsSocket: TLSSocket;
+  readonly #address: ClientAddress;
+  readonly #owner: StreamOwner;
+  readonly #reader = new ResponseReader(this);
+  #stream: Carried | undefined;
+  #request: StreamRequest | undefined;
+  /** Bytes of content that are still to come, with the framing `length`. */
+  #left = 0;
+  #trailers = '';
+  #isRequestDone = true;
+  /** Whether the bytes of both sides belong to another protocol. */
+  #isTunnel = false;
+  #bytesTaken = 0;
+  /** Ends the write that waits until the stream has taken it. */
+  #written: ((error?: Error | null) => void) | undefined;
+  #isWaiting = false;
+
+  constructor(tlsSocket: TLSSocket, address: ClientAddress, owner: StreamOwner) {
+    super({ decodeStrings: false });
+    this.tlsSocket = tlsSocket;
+    this.#address = address;
+    this.#owner = owner;
+  }
+
+  get remoteAddress() {
+    return this.#address.remoteAddress;
+  }
+
+  get remoteFamily() {
+    return this.#address.remoteFamily;
+  }
+
+  get remotePort() {
+    return this.#address.remotePort;
+  }
+
+  get localAddress() {
+    return this.#address.localAddress;
+  }
+
+  get localFamily() {
+    return this.#address.localFamily;
+  }
+
+  get localPort() {
+    return this.#address.localPort;
+  }
+
+  get bytesWritten(): number {
+    return this.#bytesTaken + this.writableLength;
+  }
+
+  /** Whether the next request may come: the HTTP/1.1 server is done with the one before. */
+  get isFree(): boolean {
+    return this.#stream === undefined && this.writable && this.readableLength === 0 && responseOn(this) === undefined;
+  }
+
+  /** Gives the request of a stream to the HTTP/1.1 server. */
+  carry(stream: Carried, request: StreamRequest): void {
+    this.#attach(stream, request);
+    const { framing, head, length } = request;
+    this.#isRequestDone = framing === 'none';
+    this.#left = length;
+    this.#trailers = '';
+    if (framing === 'length' || framing === 'chunked') readFrom(stream);
+    this.#give(head);
+  }
+
+  /** Has the server refuse a request of which it gets nothing. */
+  refuse(stream: Carried, error: MalformedRequest): void {
+    this.#attach(stream, undefined);
+    this.#isRequestDone = false;
+    this.emit('error', error);
+  }
+
+  #attach(stream: Carried, request: StreamRequest | undefined): void {
+    this.#stream = stream;
+    this.#request = request;
+    this.#reader.begin(request?.method ?? 'GET', request?.framing === 'tunnel');
+    stream[kConnection] = this;
+    stream.on('close', streamClosed);
+  }
+
+  #give(bytes: Buffer): boolean {
+    this.bytesRead += bytes.length;
+    return this.push(bytes);
+  }
+
+  // What the stream has to say.
+
+  contentCame(stream: Carried, chunk: Buffer): void {
+    let bytes = chunk;
+    if (!this.#isTunnel) {
+      // An empty chunk would be the last one.
+      if (chunk.length === 0) return;
+      if (this.#request?.framing === 'chunked') {
+        bytes = chunked(chunk);
+      } else {
+        this.#left -= chunk.length;
+        if (this.#left < 0) {
+          this.#isMalformed();
+          return;
+        }
+        if (this.#left === 0) this.#isRequestDone = true;
+      }
+    }
+    if (!this.#give(bytes)) stream.pause();
+  }
+
+  trailersCame(raw: readonly string[]): void {
+    try {
+      this.#trailers = trailerLines(raw);
+    } catch {
+      this.#isMalformed();
+    }
+  }
+
+  contentEnded(stream: Carried): void {
+    // Node pushes the end for a reset as well.
+    if (stream[kIsEnded] !== true) return;
+    if (this.#isTunnel) {
+      this.push(null);
+      return;
+    }
+    if (this.#left > 0) {
+      this.#isMalformed();
+      return;
+    }
+    this.#isRequestDone = true;
+    if (this.#request?.framing === 'chunked') this.#give(Buffer.from(`0\r\n${this.#trailers}\r\n`, 'latin1'));
+  }
+
+  /** The content does not have the length that was announced, or its trailers are invalid (RFC 9113 §8.1.1). */
+  #isMalformed(): void {
+    const stream = this.#stream;
+    if (stream?.headersSent === true) breakOff(stream, false);
+    else stream?.close(NGHTTP2_PROTOCOL_ERROR);
+  }
+
+  streamClosed(stream: Carried): void {
+    this.#owner.ended();
+    if (this.#stream !== stream) return;
+    this.#stream = undefined;
+    // What it sent last may still be on its way to the app.
+    if (this.#isTunnel && stream.rstCode === NGHTTP2_NO_ERROR && stream[kIsEnded] === true && this.writableEnded)
+      return;
+    // Node closes a stream as soon as its end is sent, and then reports no write as done.
+    const isSent = this.#reader.isDone && (stream.rstCode === NGHTTP2_NO_ERROR || !this.#isWaiting);
+    if (!isSent) this.#owner.reset();
+    else this.#streamTook();
+    if (isSent && this.#isRequestDone) this.#owner.release(this);
+    else this.destroy();
+  }
+
+  // What the app writes.
+
+  informational(status: number, lines: readonly string[]): void {
+    const stream = this.#stream;
+    if (stream === undefined || stream.closed || stream.headersSent) return;
+    stream.additionalHeaders(responseFields(status, lines).fields);
+  }
+
+  head(status: number, lines: readonly string[], framing: ResponseFraming): void {
+    const stream = this.#stream;
+    if (stream === undefined || stream.closed) return;
+    const { fields, hasTrailers, accept } = responseFields(status, lines);
+    if (framing === 'tunnel') {
+      if (status === 101) {
+        this.#checkAccept(accept);
+        fields[':status'] = 200;
+      }
+      this.#isTunnel = true;
+      readFrom(stream);
+    } else if (this.#request?.framing === 'tunnel') {
+      // What the client sends now would be for a tunnel that there is not.
+      stream.resume();
+    }
+    const waitForTrailers = framing === 'chunked' && (hasTrailers || this.#request?.acceptsTrailers === true);
+    const options: ServerStreamResponseOptions & { sendDate: boolean } = {
+      endStream: framing === 'none',
+      waitForTrailers,
+      sendDate: false,
+    };
+    stream.respond(fields, options);
+  }
+
+  content(bytes: Buffer, isLast: boolean): void {
+    const stream = this.#stream;
+    if (stream === undefined || stream.closed) return;
+    if (isLast) {
+      this.#isWaiting = true;
+      stream.end(bytes, this.#streamTook);
+    } else if (!stream.write(bytes) && !this.#isWaiting) {
+      this.#isWaiting = true;
+      stream.once('drain', this.#streamTook);
+    }
+  }
+
+  trailers(lines: readonly string[]): void {
+    const stream = this.#stream;
+    if (stream === undefined || stream.closed) return;
+    if (lines.length > 0) stream.once('wantTrailers', () => stream.sendTrailers(trailerFields(lines)));
+    this.#isWaiting = true;
+    stream.end(this.#streamTook);
+  }
+
+  /** RFC 6455 §4.1: who sent the key checks that the backend speaks WebSocket, and that is this end, not the client. */
+  #checkAccept(accept: string | undefined): void {
+    const key = this.#request?.webSocketKey;
+    if (key === undefined) return;
+    const wanted = createHash('sha1').update(`${key}${WEBSOCKET_GUID}`).digest('base64');
+    if (accept !== wanted)
+      throw new BadResponse('The response switches to WebSocket without the right Sec-WebSocket-Accept.');
+  }
+
+  readonly #streamTook = (error?: Error | null): void => {
+    // The stream is closed then, and says so.
+    if (error) return;
+    this.#isWaiting = false;
+    const written = this.#written;
+    this.#written = undefined;
+    written?.();
+  };
+
+  // What a stream of Node has to have.
+
+  override _read(): void {
+    this.#stream?.resume();
+  }
+
+  override _write(piece: string | Buffer, encoding: BufferEncoding, written: (error?: Error | null) => void): void {
+    this.#bytesTaken += piece.length;
+    this.#take([{ chunk: piece, encoding }], written);
+  }
+
+  override _writev(
+    pieces: { chunk: string | Buffer; encoding: BufferEncoding }[],
+    written: (error?: Error | null) => void,
+  ): void {
+    this.#take(pieces, written);
+  }
+
+  #take(
+    pieces: readonly { chunk: string | Buffer; encoding: BufferEncoding }[],
+    written: (error?: Error | null) => void,
+  ): void {
+    try {
+      for (const { chunk, encoding } of pieces) this.#reader.read(chunk, encoding);
+    } catch (error) {
+      // Of the reader, or of Node for what HTTP/2 cannot carry.
+      written(error as Error);
+      return;
+    }
+    if (this.#isWaiting) this.#written = written;
+    else written();
+  }
+
+  override _final(ended: (error?: Error | null) => void): void {
+    const stream = this.#stream;
+    if (stream !== undefined && this.#reader.endsWithConnection) stream.end();
+    ended();
+    // Its end is the end of both sides, unless they speak another protocol.
+    if (!this.#isTunnel) process.nextTick(() => this.destroy());
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    const stream = this.#stream;
+    this.#stream = undefined;
+    if (stream !== undefined) {
+      const isWhole = this.#reader.isDone || (this.#reader.endsWithConnection && this.writableEnded);
+      // RFC 9113 §8.1: with NO_ERROR the client keeps the response, and need not send the rest of its request.
+      if (!isWhole) breakOff(stream, this.#isTunnel);
+      else if (!this.#isRequestDone) stream.close(NGHTTP2_NO_ERROR);
+    }
+    const written = this.#written;
+    this.#written = undefined;
+    done(error);
+    written?.(error ?? new Error('The stream is closed.'));
+  }
+
+  destroySoon(): void {
+    if (this.writable) this.end();
+    if (this.writableFinished) this.destroy();
+    else this.once('finish', () => this.destroy());
+  }
+
+  setNoDelay(): this {
+    return this;
+  }
+
+  setKeepAlive(): this {
+    return this;
+  }
+
+  setTimeout(): this {
+    return this;
+  }
+
+  ref(): this {
+    return this;
+  }
+
+  unref(): this {
+    return this;
+  }
+}
+
+function readFrom(stream: Carried): void {
+  if (stream._readableState?.ended === true && !stream.closed) stream[kIsEnded] = true;
+  const { push } = stream;
+  stream.push = function pushAndNote(this: Carried, chunk: unknown, encoding?: BufferEncoding): boolean {
+    // At a reset, the stream is closed before.
+    if (chunk === null && !this.closed) this[kIsEnded] = true;
+    return push.call(this, chunk, encoding);
+  };
+  stream.on('data', dataCame);
+  stream.on('end', dataEnded);
+  stream.on('trailers', trailersCame);
+}
+
+/**
+ * Resets a stream. `close()` with an error would first send the end of what was written, and a part of a response would look whole.
+ *
+ * @param isTunnel A reset connection is CANCEL there (RFC 8441 §5.1), else INTERNAL_ERROR.
+ */
+function breakOff(stream: ServerHttp2Stream, isTunnel: boolean): void {
+  if (isTunnel) addAbortSignal(AbortSignal.abort(), stream);
+  else stream.destroy(new Error('The response was broken off.'));
+}
+
+// One function for all streams, in place of some for each.
+
+function dataCame(this: Carried, chunk: Buffer): void {
+  this[kConnection]?.contentCame(this, chunk);
+}
+
+function dataEnded(this: Carried): void {
+  this[kConnection]?.contentEnded(this);
+}
+
+function trailersCame(this: Carried, _fields: unknown, _flags: unknown, raw: readonly string[]): void {
+  this[kConnection]?.trailersCame(raw);
+}
+
+function streamClosed(this: Carried): void {
+  this[kConnection]?.streamClosed(this);
+}
+
+/** A chunk of chunked content (RFC 9112 §7.1), in one piece. */
+function chunked(bytes: Buffer): Buffer {
+  const size = `${bytes.length.toString(16)}\r\n`;
+  const chunk = Buffer.allocUnsafe(size.length + bytes.length + 2);
+  chunk.write(size, 0, 'latin1');
+  bytes.copy(chunk, size.length);
+  chunk.write('\r\n', size.length + bytes.length, 'latin1');
+  return chunk;
+}

@@ -1,0 +1,69 @@
+import type { OutgoingHttpHeaders } from 'node:http2';
+
+/** The head of a response, for HTTP/2. */
+export interface StreamFields {
+  readonly fields: OutgoingHttpHeaders;
+  /** Whether the HTTP/1.1 server ends its connection behind the response. */
+  readonly closes: boolean;
+  readonly hasTrailers: boolean;
+  /** `Sec-WebSocket-Accept`: no response to an extended CONNECT has it (RFC 8441 §5). */
+  readonly accept: string | undefined;
+}
+
+const SPACE = 32;
+/** Names that are not passed on; those that HTTP/2 does not have (RFC 9113 §8.2.2), and one that is checked here. */
+const DROPPED = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'transfer-encoding',
+  'upgrade',
+  'sec-websocket-accept',
+]);
+const CLOSE = /(?:^|,)[ \t]*close[ \t]*(?:,|$)/i;
+
+/** @param lines The status line, and one line for each field. */
+export function responseFields(status: number, lines: readonly string[]): StreamFields {
+  const fields: OutgoingHttpHeaders = { ':status': status };
+  let closes = false;
+  let hasTrailers = false;
+  let accept: string | undefined;
+  for (let i = 1; i < lines.length; i += 1) {
+    const line = lines[i] as string;
+    const colon = line.indexOf(':');
+    if (colon < 1) continue;
+    const name = line.slice(0, colon).toLowerCase();
+    const value = valueIn(line, colon);
+    if (DROPPED.has(name)) {
+      if (name === 'connection') closes ||= CLOSE.test(value);
+      else if (name === 'sec-websocket-accept') accept = value;
+      continue;
+    }
+    if (name === 'trailer') hasTrailers = true;
+    add(fields, name, value);
+  }
+  return { fields, closes, hasTrailers, accept };
+}
+
+/** Trailers, without what cannot be one in HTTP/2. */
+export function trailerFields(lines: readonly string[]): OutgoingHttpHeaders {
+  const fields: OutgoingHttpHeaders = {};
+  for (const line of lines) {
+    const colon = line.indexOf(':');
+    if (colon < 1) continue;
+    const name = line.slice(0, colon).toLowerCase();
+    if (!DROPPED.has(name)) add(fields, name, valueIn(line, colon));
+  }
+  return fields;
+}
+
+/** Node writes one space behind the colon. */
+const valueIn = (line: string, colon: number): string =>
+  line.charCodeAt(colon + 1) === SPACE ? line.slice(colon + 2) : line.slice(colon + 1).trim();
+
+function add(fields: OutgoingHttpHeaders, name: string, value: string): void {
+  const before = fields[name];
+  if (before === undefined) fields[name] = value;
+  else if (Array.isArray(before)) before.push(value);
+  else fields[name] = [String(before), value];
+}
