@@ -220,9 +220,8 @@ class LimitsInForce {
   }
 
   async reset(text: string): Promise<void> {
-    const keys = new Set([addressKey(text, this.settings.ipv6Subnet) ?? text]);
-    if (this.settings.key !== undefined) keys.add(ownKey(text));
-    await Promise.all([...keys].map((key) => this.meter.reset(key)));
+    const keys = [addressKey(text, this.settings.ipv6Subnet) ?? text, ownKey(text)];
+    await Promise.all(keys.map((key) => this.meter.reset(key)));
   }
 
   /** Waits for no promise where there is none. */

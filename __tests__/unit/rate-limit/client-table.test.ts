@@ -58,6 +58,35 @@ describe('ClientTable', () => {
     for (const record of shared) expect(record.spent).toBeGreaterThan(100);
   });
 
+  /** A table that is full, and the records that its latest clients share: one for each part of the table. */
+  function fullTable(maxKeys: number) {
+    const { table } = tableOf(maxKeys);
+    for (let i = 0; i < 3 * maxKeys + 200; i++) table.find(`client-${i}`, 0);
+    return { table, sharedBy: (keys: readonly string[]) => Map.groupBy(keys, (key) => table.find(key, 0)) };
+  }
+  const late = Array.from({ length: 4_000 }, (_, i) => `late-${i}`);
+
+  test.each([
+    [64, 1],
+    [127, 1],
+    [128, 2],
+    [1_000, 8],
+    [8_191, 64],
+    [8_192, 128],
+    [40_000, 128],
+  ])('of %d clients at most has %d parts at most, each of 64 clients or more', (maxKeys, parts) => {
+    const { table, sharedBy } = fullTable(maxKeys);
+    expect(sharedBy(late).size).toBe(parts);
+    expect(table.size).toBeGreaterThanOrEqual(maxKeys);
+    expect(table.size).toBeLessThan(maxKeys + parts);
+  });
+
+  test('nobody can choose clients that share one part: it is another choice in each table', () => {
+    const [one, other] = [fullTable(1_000), fullTable(1_000)];
+    const [together = []] = one.sharedBy(late).values();
+    expect(other.sharedBy(together).size).toBeGreaterThan(1);
+  });
+
   test('when it is full, it makes room by forgetting what no longer matters', () => {
     const { table, touch } = tableOf(1_000);
     for (let i = 0; i < 5_000; i++) touch(`a${i}`, 0);

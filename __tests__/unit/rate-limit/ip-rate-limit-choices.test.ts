@@ -195,7 +195,7 @@ describe('ipRateLimit', () => {
 
   test('allow and deny: nobody of the one is counted, all of the other get 403', async () => {
     const allow = ['192.0.2.0/24', '2001:db8::/32'];
-    const { from, rejected } = await gateway({
+    const { from, rejected, limited } = await gateway({
       limit: 1,
       allow,
       deny: ['192.0.2.7', '203.0.113.0/24', '2001:db8:7::/48'],
@@ -220,6 +220,7 @@ describe('ipRateLimit', () => {
       expect(body).toMatchObject({ title: 'Forbidden', status: 403, cause: 'client_denied' });
       expect(headers['retry-after']).toBeUndefined();
     }
+    expect(limited).toEqual([]);
     expect(rejected.map(({ outcome }) => outcome)).toEqual(
       denied.map(() => ({ kind: 'rejected', cause: 'client_denied' })),
     );

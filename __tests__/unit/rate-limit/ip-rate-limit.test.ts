@@ -240,14 +240,17 @@ describe('ipRateLimit', () => {
     await limiter.close();
   });
 
-  test('does not count a client that has already left, nor lets it pass', () => {
-    const limiter = cleanup.add(ipRateLimit());
-    const res = { on: jest.fn(), prependListener: jest.fn(), destroy: jest.fn() };
-    const next = jest.fn();
-    limiter({ headers: {}, socket: {} } as IncomingMessage, res as unknown as ServerResponse, next);
-    expect(next).not.toHaveBeenCalled();
-    expect(res.destroy).toHaveBeenCalledTimes(1);
-  });
+  test.each([{}, { cost: () => 1 }])(
+    'does not count a client that has already left, nor lets it pass (%p)',
+    (options) => {
+      const limiter = cleanup.add(ipRateLimit(options));
+      const res = { on: jest.fn(), prependListener: jest.fn(), destroy: jest.fn() };
+      const next = jest.fn();
+      limiter({ headers: {}, socket: {} } as IncomingMessage, res as unknown as ServerResponse, next);
+      expect(next).not.toHaveBeenCalled();
+      expect(res.destroy).toHaveBeenCalledTimes(1);
+    },
+  );
 
   test('survives a listener that throws', async () => {
     const warning = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});

@@ -32,6 +32,15 @@ describe('RedisLink to a client that was handed in', () => {
     expect(client.connects).toBe(0);
   });
 
+  test('leaves the opening to an app that is about to open it', () => {
+    const client = new FakeRedisClient();
+    client.isOpen = client.isReady = false;
+    const link = new RedisLink(client, observer());
+    client.isOpen = true;
+    link.wake();
+    expect(client.connects).toBe(0);
+  });
+
   test('leaves the reopening to an app that opened it after the link was made', () => {
     const client = new FakeRedisClient();
     client.isOpen = client.isReady = false;
@@ -68,6 +77,8 @@ describe('RedisLink to a client that was handed in', () => {
     const seen = observer();
     const link = new RedisLink(client, seen);
     const start = Date.now();
+    link.wake();
+    await jest.advanceTimersByTimeAsync(0);
     link.wake();
     await jest.advanceTimersByTimeAsync(400);
     expect(triedAt).toEqual([0, 50, 150, 350]);
@@ -243,6 +254,19 @@ describe('RedisLink to a URL', () => {
     expect(clients[0]?.destroyed).toBe(1);
   });
 
+  test('a client of its own that could not connect tries again when it is time to, not when a request comes', async () => {
+    const { link, seen, clients } = opening('redis', Promise.reject(new Error('no such host')));
+    const connect = jest.fn(() => Promise.reject(new Error('no such host')));
+    await jest.advanceTimersByTimeAsync(0);
+    expect(seen.down).toHaveBeenCalledTimes(1);
+    Object.assign(clients[0] as FakeRedisClient, { connect });
+    link.wake();
+    expect(connect).not.toHaveBeenCalled();
+    await jest.advanceTimersByTimeAsync(200);
+    expect(connect).toHaveBeenCalled();
+    link.close();
+  });
+
   test('a client that is not open is not closed', async () => {
     const { link, clients } = opening('redis');
     await jest.advanceTimersByTimeAsync(0);
@@ -256,11 +280,13 @@ describe('RedisLink to a URL', () => {
     client.isOpen = false;
     const importRedis = async () => ({ createClient: () => client });
     const url = new RedisUrl('redis://localhost');
-    const link = new RedisLink(url, observer(), importRedis as unknown as ImportRedis);
+    const seen = observer();
+    const link = new RedisLink(url, seen, importRedis as unknown as ImportRedis);
     await eventually('it connects', () => client.isOpen);
     link.close();
     expect(client.isOpen).toBe(false);
     client.emit('error', new Error('too late to matter'));
+    expect(seen.down).not.toHaveBeenCalled();
   });
 
   test('waits longer from attempt to attempt, and never gives up', () => {

@@ -126,6 +126,7 @@ describe('while Redis is away', () => {
 
   test('a clock that is set back delays the next trial by as much, and no more', async () => {
     await open(10);
+    await jest.advanceTimersByTimeAsync(SETTLED_MS);
     client.mood = 'silent';
     await passes();
     client.mood = 'well';

@@ -93,7 +93,7 @@ export class RedisLink {
   };
 
   readonly #onError = (error: Error): void => {
-    if (!this.ready) this.#observer.down(error);
+    if (!this.#closed && !this.ready) this.#observer.down(error);
   };
 
   /** Without an `error` listener, node-redis ends the process when the connection is lost. */
