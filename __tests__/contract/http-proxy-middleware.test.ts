@@ -1,3 +1,4 @@
+import { EventEmitter } from 'node:events';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import express from 'express';
 import {
@@ -6,6 +7,8 @@ import {
   errorResponsePlugin,
   loggerPlugin,
 } from 'http-proxy-middleware';
+import type { ProxyServer } from '../../lib/proxy/plugin/plugin-owner.ts';
+import { NATIVE_EVENTS } from '../../lib/proxy/undici-transport.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { RecorderBackend } from '../support/recorder-backend.ts';
@@ -16,6 +19,13 @@ afterEach(() => cleanup.run());
 
 /** What lib/proxy relies on, or works around, in http-proxy-middleware 4 on httpxy. */
 describe('http-proxy-middleware', () => {
+  test('its default plugins add as many listeners as undiciTransport() expects', () => {
+    const server = new EventEmitter();
+    for (const plugin of [debugProxyErrorsPlugin, loggerPlugin]) plugin(server as ProxyServer, {});
+    const counts = Object.keys(NATIVE_EVENTS).map((name) => [name, server.listenerCount(name)]);
+    expect(Object.fromEntries(counts)).toEqual(NATIVE_EVENTS);
+  });
+
   test('a plugin may replace proxyServer.web, and the middleware awaits what it returns', async () => {
     const order: string[] = [];
     const middleware = createProxyMiddleware({

@@ -1,14 +1,19 @@
+import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { type AddressInfo, connect as connectTo, createServer, type Socket } from 'node:net';
 import { PassThrough } from 'node:stream';
+import { promisify } from 'node:util';
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { buildConnector, Client, type Dispatcher, Pool } from 'undici';
+import { buildConnector, Client, type Dispatcher, errors, Pool } from 'undici';
+import * as ownFiles from '../../lib/proxy/transport/undici.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { answer, answerOk, RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { closedPort, eventually } from '../support/servers.ts';
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
+
+const runNode = async (program: string) => (await promisify(execFile)(process.execPath, ['-e', program])).stdout.trim();
 
 type Step = [string, ...unknown[]];
 
@@ -51,6 +56,25 @@ async function dispatch(
 
 /** What lib/proxy relies on, or works around, in undici 8. */
 describe('undici', () => {
+  test('the files that lib/proxy/transport/undici.ts loads are those of the package', () => {
+    expect(ownFiles.buildConnector).toBe(buildConnector);
+    expect(ownFiles.Client).toBe(Client);
+    expect(ownFiles.errors).toBe(errors);
+  });
+
+  test('loading all of undici replaces the agent of fetch(); the files that we load do not', async () => {
+    const symbols = (load: string) =>
+      runNode(
+        `${load}; console.log(Object.getOwnPropertySymbols(globalThis).some((s) => /undici/.test(s.description)))`,
+      );
+    expect(await symbols("require('undici')")).toBe('true');
+    expect(
+      await symbols(
+        "for (const f of ['core/connect', 'core/errors', 'dispatcher/client']) require('undici/lib/' + f + '.js')",
+      ),
+    ).toBe('false');
+  });
+
   test('a refused connection is reported before onRequestStart: nothing was sent', async () => {
     const { steps } = await dispatch(await closedPort());
     expect(steps).toEqual([['error', 'ECONNREFUSED', 'Error']]);

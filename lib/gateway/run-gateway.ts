@@ -10,7 +10,7 @@ import { createLogger, logProcessWarnings } from './logging/logger.ts';
 import { GatewayState } from './observing/gateway-state.ts';
 import { standardApp } from './standard-app.ts';
 import { exitOnStartError } from './start-error.ts';
-import { keepNewObjectsYoung } from './v8-settings.ts';
+import { keepNewObjectsYoung, letYoungGenerationGrow } from './v8-settings.ts';
 
 /** After `SHUTDOWN_TIMEOUT_MS`, what still runs has this long to report and to exit before it is killed. */
 const EXIT_GRACE_MS = 500;
@@ -65,6 +65,7 @@ async function run(app: AppFactory): Promise<void> {
     else void running.roll('SIGUSR2');
   });
   await starting;
+  letYoungGenerationGrow();
 }
 
 /** Options of {@link runGateway}. */

@@ -1,4 +1,5 @@
-import { IncomingMessage, type ServerOptions, ServerResponse } from 'node:http';
+import type { ServerOptions } from 'node:http';
+import { IncomingMessage, ServerResponse } from '../core/node-http.ts';
 
 /** The part of an Express app that says what its requests and responses can do. */
 export interface ExpressMessages {

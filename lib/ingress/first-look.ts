@@ -1,6 +1,7 @@
-import { IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Server, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { lastResponse } from '../core/last-response.ts';
+import { IncomingMessage } from '../core/node-http.ts';
 import type { ConnectionResponses } from './connection-responses.ts';
 import { flowOf } from './request-flow.ts';
 import { absoluteFault } from './request-target.ts';

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { createProxyMiddleware, type Filter, type Options as HpmOptions } from 'http-proxy-middleware';
+import type { Filter, Options as HpmOptions, RequestHandler } from 'http-proxy-middleware';
 import type { Middleware, Next } from '../core/http.ts';
 import { isAuthority } from '../ingress/request-target.ts';
 import { warnOfOpenPrefixes } from './request/path-filter.ts';
@@ -17,7 +17,7 @@ export function filteredRequests({ pathFilter, pathRewrite }: FilterOptions, for
   if (pathFilter === undefined && pathRewrite === undefined) return forward;
   warnOfOpenPrefixes(pathFilter);
   const errors = new PathFilterErrors(pathFilter);
-  const filtered = createProxyMiddleware({
+  const options: HpmOptions = {
     // http-proxy-middleware demands a target, and hands it to `web()`. This one, which no resolver knows (RFC 2606), ends in
     // the plugin below: the backend is picked behind it.
     target: 'http://unused.invalid',
@@ -32,9 +32,18 @@ export function filteredRequests({ pathFilter, pathRewrite }: FilterOptions, for
     ],
     ...(errors.filter === undefined ? {} : { pathFilter: errors.filter }),
     ...(pathRewrite === undefined ? {} : { pathRewrite }),
+  };
+  let filtered: RequestHandler | undefined;
+  // Only here, for the few that filter: it is an ES module that imports `node:http` (see core/node-http.ts).
+  const loading = import('http-proxy-middleware').then(({ createProxyMiddleware }) => {
+    filtered = createProxyMiddleware(options);
   });
+  // Each request that came in vain reports it.
+  loading.catch(() => {});
   return function expresswayFilter(req: IncomingMessage, res: ServerResponse, next: Next): void {
-    void filtered(req, res, errors.passedTo(paused(req, toOriginForm(req, next))));
+    const passOn = errors.passedTo(paused(req, toOriginForm(req, next)));
+    if (filtered !== undefined) void filtered(req, res, passOn);
+    else loading.then(() => filtered?.(req, res, passOn), passOn);
   };
 }
 

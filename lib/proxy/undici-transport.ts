@@ -1,8 +1,7 @@
 import { AsyncResource } from 'node:async_hooks';
-import { EventEmitter } from 'node:events';
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { debugProxyErrorsPlugin, type Options as HpmOptions, loggerPlugin, type Plugin } from 'http-proxy-middleware';
+import type { Plugin } from 'http-proxy-middleware';
 import { GatewayError } from '../core/errors.ts';
 import { exchangeOf } from '../core/exchange.ts';
 import { type Checks, durationMs, resolveOptions } from '../core/options.ts';
@@ -85,8 +84,11 @@ const NATIVE_ONLY: readonly string[] = [
 
 const CONNECT = 'A middleware set req.method to CONNECT, which opens a tunnel: this transport does not forward it';
 
-/** Events whose listeners get request or response objects of the native transport. */
-const NATIVE_EVENTS = ['proxyReq', 'proxyRes', 'start', 'end', 'econnreset'] as const;
+/**
+ * Events whose listeners get request or response objects of the native transport, with the number of listeners that the default plugins of
+ * http-proxy-middleware add. Those only log: they are no reason for the native transport.
+ */
+export const NATIVE_EVENTS = { proxyReq: 1, proxyRes: 2, start: 0, end: 0, econnreset: 1 } as const;
 
 /**
  * A plugin for http-proxy-middleware that sends requests with undici instead of `node:http`:
@@ -121,10 +123,11 @@ export function undiciTransport<
     const connections = new AllConnections({ ...timeouts, forgetIdle: true });
     const watchdog = new Watchdog(Math.min(timeouts.responseTimeoutMs, timeouts.idleTimeoutMs));
     const { web: native, close } = proxyServer;
-    const byDefault = listenersByDefault(hpmOptions);
     // The native transport must not change a byte of a header either, in either direction.
-    for (const server of [proxyServer, byDefault])
-      server.on('proxyReq', sendHeadExactly as (proxyReq: ClientRequest) => void);
+    proxyServer.on('proxyReq', sendHeadExactly as (proxyReq: ClientRequest) => void);
+    const expected = Object.entries(NATIVE_EVENTS).map(
+      ([name, byDefault]) => [name, (hpmOptions.ejectPlugins ? 0 : byDefault) + (name === 'proxyReq' ? 1 : 0)] as const,
+    );
     sendUpgradeHeadsExactly(proxyServer);
     const readTarget = targetReader();
     const names = nativeNames();
@@ -144,7 +147,7 @@ export function undiciTransport<
         options.agent !== undefined ||
         options.secure === false ||
         req.httpVersionMajor > 1 ||
-        NATIVE_EVENTS.some((name) => proxyServer.listenerCount(name) > byDefault.listenerCount(name));
+        expected.some(([name, count]) => proxyServer.listenerCount(name) > count);
       if (needsNative) {
         sendHeadExactly(res);
         return native.call(proxyServer, req, res, options, head);
@@ -172,13 +175,6 @@ export function undiciTransport<
   };
   // It uses only what the requests and responses of every server have. TypeScript cannot see that, because the types stand in parameters as well.
   return plugin as unknown as Plugin<TReq, TRes>;
-}
-
-/** The listeners of http-proxy-middleware's default plugins, which only log: they are no reason for the native transport. */
-function listenersByDefault({ ejectPlugins }: HpmOptions): EventEmitter {
-  const probe = new EventEmitter();
-  if (!ejectPlugins) for (const plugin of [debugProxyErrorsPlugin, loggerPlugin]) plugin(probe as ProxyServer, {});
-  return probe;
 }
 
 /**

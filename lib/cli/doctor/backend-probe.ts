@@ -1,11 +1,11 @@
 import { once } from 'node:events';
-import { request } from 'node:http';
 import { connect, isIP, type Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { type BackendConfig, readBackends } from '../../backends/backend-url.ts';
 import type { DiscoveryName } from '../../backends/discovery/discovery-name.ts';
 import { dnsChecks, dnsDefaults } from '../../backends/discovery/discovery-options.ts';
 import { Lookup, NO_ANSWER } from '../../backends/discovery/lookup.ts';
+import { request } from '../../core/node-http.ts';
 import { resolveOptions } from '../../core/options.ts';
 import { type Finding, failure, type Patient } from './finding.ts';
 

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
-import { type IncomingMessage, request } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import { request as requestTls } from 'node:https';
+import { request } from '../../core/node-http.ts';
 import type { Config } from '../../gateway/config/config.ts';
 import { type Finding, note, ok, warning } from './finding.ts';
 

@@ -1,3 +1,4 @@
+import { keepYoungGenerationSmall } from '../../gateway/v8-settings.ts';
 import { quotasOfWindows, windowsCheck } from '../../rate-limit/quota.ts';
 import { readArguments, readEnvFile } from '../arguments.ts';
 import { type Command, UsageError } from '../command.ts';
@@ -60,6 +61,7 @@ export const start: Command = {
     env.EXPRESSWAY_NEEDS_BACKENDS = '1';
     const further = [...(env.REDIS_URL ? ['redis'] : []), ...(env.GATEWAY_CONFIG ? ['yaml'] : [])];
     requirePackages([...GATEWAY_PACKAGES, ...further], 'start');
+    keepYoungGenerationSmall();
     // From here on it is the process of the gateway, which reads the environment and ends with the signals.
     const { runGateway } = await import('../../gateway/run-gateway.ts');
     await runGateway();

@@ -1,6 +1,7 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { isIP } from 'node:net';
 import { type OpenMetricsContentType, Registry } from 'prom-client';
+import { createServer } from '../../core/node-http.ts';
 import { hardenServer } from '../../index.ts';
 import { ADMIN_CONNECTIONS } from '../open-files.ts';
 import { closeIdleConnections } from './idle-connections.ts';

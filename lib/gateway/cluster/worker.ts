@@ -6,6 +6,7 @@ import type { AppFactory } from '../hosted-app.ts';
 import { LogOutput, ONE_PIECE_LENGTH } from '../logging/log-output.ts';
 import { createLogger, logProcessWarnings } from '../logging/logger.ts';
 import { problemsOf } from '../start-error.ts';
+import { letYoungGenerationGrow } from '../v8-settings.ts';
 import type { Beginning, Hello } from './messages.ts';
 import { type Channel, Peer } from './peer.ts';
 import { answerPrimary, finalReport } from './worker-answers.ts';
@@ -34,6 +35,7 @@ export async function runWorker(app: AppFactory): Promise<void> {
     process.exit(0);
   }
   answerPrimary(primary, gateway);
+  letYoungGenerationGrow();
   await primary.send('ready', { url: gateway.url });
   await stopped;
   let code = 0;

@@ -1,7 +1,8 @@
-import { type IncomingMessage, validateHeaderName, validateHeaderValue } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import type { Options } from 'http-proxy-middleware';
 import { isSecure, schemeOf } from '../../core/connection.ts';
 import { canonical, HeaderNames } from '../../core/header-names.ts';
+import { validateHeaderName, validateHeaderValue } from '../../core/node-http.ts';
 import { NEVER_FORWARDED, pushEndToEndHeaders, pushFraming } from '../request/end-to-end-headers.ts';
 import { isHopByHop } from '../request/hop-by-hop.ts';
 import type { RequestHead } from '../request/request-head.ts';

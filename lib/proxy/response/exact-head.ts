@@ -1,4 +1,5 @@
-import { type OutgoingMessage, STATUS_CODES } from 'node:http';
+import type { OutgoingMessage } from 'node:http';
+import { STATUS_CODES } from '../../core/node-http.ts';
 
 /** What is used of Node's response. Names with `_` are not public; a contract test checks that they exist. */
 interface Storing {

@@ -1,4 +1,5 @@
-import { type ServerResponse, STATUS_CODES, validateHeaderName, validateHeaderValue } from 'node:http';
+import type { ServerResponse } from 'node:http';
+import { STATUS_CODES, validateHeaderName, validateHeaderValue } from '../../core/node-http.ts';
 import { isHopByHop, namedInConnection } from '../request/hop-by-hop.ts';
 import { ProtocolError } from '../transport/failure.ts';
 import type { HeaderSpelling } from './header-spelling.ts';

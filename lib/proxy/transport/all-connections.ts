@@ -1,10 +1,10 @@
 import type { Socket } from 'node:net';
-import { buildConnector, Client } from 'undici';
 import { GatewayError } from '../../core/errors.ts';
 import { BackendConnections, type Connection } from './backend-connections.ts';
 import { type BackendTlsOptions, connectorTls } from './backend-tls.ts';
 import { BoundConnections } from './bound-connections.ts';
 import { correctHeads } from './http-version.ts';
+import { buildConnector, type Connector } from './undici.ts';
 import { deliverUnreadResponse } from './unread-response.ts';
 
 export interface ConnectionOptions {
@@ -50,13 +50,13 @@ export class AllConnections {
   readonly #leaving = new Map<BackendConnections, { readonly identity: string; readonly closed: Promise<void> }>();
   readonly #bound = new BoundConnections<Connection>();
   readonly #connectTimeoutMs: number;
-  #connect: buildConnector.connector;
+  #connect: Connector;
   /** The name that every certificate must be for, if the option `serverName` was given. */
   #serverName: string | undefined;
   #forgetFrom: number;
 
   constructor({ connectTimeoutMs, tls = {}, forgetIdle = false }: ConnectionOptions) {
-    assertUndici();
+    assertNode();
     this.#forgetFrom = forgetIdle ? FORGET_FROM : Number.POSITIVE_INFINITY;
     this.#connectTimeoutMs = connectTimeoutMs;
     this.#serverName = tls.serverName;
@@ -130,17 +130,14 @@ export class AllConnections {
   }
 }
 
-/** Bun has a package of its own in place of undici, with the same names and hardly any of the methods. */
-function assertUndici(): void {
-  if (typeof Client.prototype.dispatch === 'function') return;
-  throw new GatewayError(
-    'ERR_EXPRESSWAY_RUNTIME',
-    'the proxy needs undici, and this runtime (Bun?) has something else in its place: run the app with Node',
-  );
+/** Bun lacks what undici needs of Node's sockets: a request would fail with an error that says nothing. */
+function assertNode(): void {
+  if (process.versions.bun === undefined) return;
+  throw new GatewayError('ERR_EXPRESSWAY_RUNTIME', 'the proxy does not run on Bun: run the app with Node');
 }
 
 /** Makes connections to backends, with better error reports than undici's own connector. */
-export function backendConnector(tls: BackendTlsOptions, connectTimeoutMs: number): buildConnector.connector {
+export function backendConnector(tls: BackendTlsOptions, connectTimeoutMs: number): Connector {
   const connect = buildConnector({ ...connectorTls(tls), timeout: connectTimeoutMs, allowH2: false });
   return (target, callback) => {
     connect(target, (error, socket) => {

@@ -1,8 +1,9 @@
 import { isIP, type Socket } from 'node:net';
-import { type buildConnector, Client, type Dispatcher, errors } from 'undici';
+import type { Dispatcher } from 'undici';
 import { HeaderSpelling } from '../response/header-spelling.ts';
 import { BoundConnections } from './bound-connections.ts';
 import { KeptConnections } from './kept-connections.ts';
+import { Client, type ClientOptions, type Connector, errors } from './undici.ts';
 
 /** A backend whose connections were free for so long, in milliseconds, may be forgotten. */
 const IDLE_MS = 10_000;
@@ -11,7 +12,7 @@ export interface BackendConnectionsOptions {
   /** Which backend it is, among all that share `bound`. Default: its origin. */
   readonly identity?: string;
   readonly origin: string;
-  readonly connect: buildConnector.connector;
+  readonly connect: Connector;
   /**
    * The name, or the address, that a certificate must be for. Without it, undici takes it from the `Host` header of each
    * request: then the client chooses the name, and a request for another host closes the connection.
@@ -47,7 +48,7 @@ export class Connection extends Client implements RequestConnection {
   freeSince = 0;
   readonly #owner: ConnectionOwner;
 
-  constructor(origin: URL, options: Client.Options, owner: ConnectionOwner) {
+  constructor(origin: URL, options: ClientOptions, owner: ConnectionOwner) {
     super(origin, options);
     this.#owner = owner;
   }
@@ -79,7 +80,7 @@ export class BackendConnections implements ConnectionOwner {
   readonly keepAlive: boolean;
   readonly #identity: string;
   readonly #origin: URL;
-  readonly #options: Client.Options;
+  readonly #options: ClientOptions;
   /** The same for all requests, because a change of it costs the connection. */
   readonly #serverName: string | undefined;
   /** Spelling of the backend's header names. */
@@ -212,7 +213,7 @@ function withOrigin(url: URL): URL {
 }
 
 /** A certificate is checked for an address as such; TLS must not send an address as the server name (RFC 6066 §3). */
-function connectAs(serverName: string, connect: buildConnector.connector): buildConnector.connector {
+function connectAs(serverName: string, connect: Connector): Connector {
   const servername = isIP(serverName) ? '' : serverName;
   return (target, callback) => connect({ ...target, servername }, callback);
 }

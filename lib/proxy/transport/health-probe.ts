@@ -1,11 +1,11 @@
 import { isIP } from 'node:net';
-import { buildConnector, Client } from 'undici';
 import type { Backend } from '../../backends/backend.ts';
 import type { Probe, ProbeAnswer, ProbeOptions } from '../../backends/health/health-check.ts';
 import type { TryConnection } from '../../backends/health/return-watch.ts';
 import { backendConnector } from './all-connections.ts';
 import { type BackendTlsOptions, connectorTls } from './backend-tls.ts';
 import { failureCause } from './failure.ts';
+import { buildConnector, Client } from './undici.ts';
 
 /** Bytes of a response body that a check reads. */
 const MAX_BODY = 65_536;

@@ -1,9 +1,10 @@
-import { type IncomingMessage, type RequestListener, type Server, ServerResponse } from 'node:http';
+import type { IncomingMessage, RequestListener, Server } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { exchangeOf } from '../../core/exchange.ts';
 import { isPromise } from '../../core/http.ts';
 import { linger } from '../../core/last-response.ts';
+import { ServerResponse } from '../../core/node-http.ts';
 import { OptionsError } from '../../core/options.ts';
 import { respond } from '../../core/reject.ts';
 import { declaredLength } from '../../core/unread-content.ts';
