@@ -35,7 +35,7 @@ const IDLE_CLOSE_RACE_MS = 1_000;
 export class Attempt implements Abortable, Watched {
   timeoutMs = Number.POSITIVE_INFINITY;
   silentSince = 0;
-  index = -1;
+  index = 0;
   readonly #exchange: Exchange;
   readonly #owner: AttemptOwner;
   readonly #watchdog: Watchdog;
@@ -49,7 +49,6 @@ export class Attempt implements Abortable, Watched {
   #isResponding = false;
   /** Set once the client has been too slow; it listens for the end of each pause. */
   #onDrain: (() => void) | undefined;
-  #paused = false;
   /** Why undici takes no such request. It says so before `dispatch()` returns. */
   #refused: Error | undefined;
   #done = false;
@@ -232,10 +231,6 @@ export class Attempt implements Abortable, Watched {
     fields: ResponseFields,
     socket: Duplex,
   ): void {
-    if (this.#done) {
-      socket.destroy();
-      return;
-    }
     this.#finish();
     try {
       this.#owner.upgraded(status, fields, socket, this.#spelling?.read(controller.rawHeaders));
@@ -248,7 +243,6 @@ export class Attempt implements Abortable, Watched {
   #pause(controller: Dispatcher.DispatchController): void {
     this.timeoutMs = Number.POSITIVE_INFINITY;
     controller.pause();
-    this.#paused = true;
     // Once for all pauses: an encoder hands its listeners on, and never takes one back.
     if (this.#onDrain !== undefined) return;
     this.#onDrain = () => this.#resume();
@@ -256,8 +250,7 @@ export class Attempt implements Abortable, Watched {
   }
 
   #resume(): void {
-    if (!this.#paused || this.#done) return;
-    this.#paused = false;
+    if (this.#done) return;
     this.#progress(this.#timeouts.idleTimeoutMs);
     this.#controller?.resume();
   }
@@ -330,7 +323,6 @@ export class Attempt implements Abortable, Watched {
     this.#done = true;
     this.#watchdog.unwatch(this);
     if (this.#exchange.working === this) this.#exchange.working = undefined;
-    if (this.#onDrain !== undefined) this.#exchange.res.off('drain', this.#onDrain);
   }
 }
 

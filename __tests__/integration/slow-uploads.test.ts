@@ -1,0 +1,119 @@
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import type { AttemptFailedEvent, RoundRobinProxyOptions } from 'expressway';
+import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { RawClient } from '../support/raw-client.ts';
+import { RecorderBackend, type Script } from '../support/recorder-backend.ts';
+import { eventually } from '../support/servers.ts';
+
+const cleanup = new Cleanup();
+afterEach(async () => {
+  jest.restoreAllMocks();
+  await cleanup.run();
+});
+
+const POST = 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\n';
+const IDLE_408 = 'HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n';
+/** One failure opens the circuit. */
+const STRICT = { minimumRequests: 1, failureRatio: 0.1 };
+
+async function setUp(script: Script, options: Partial<RoundRobinProxyOptions> = {}) {
+  const backend = cleanup.add(await RecorderBackend.start(script));
+  const gateway = cleanup.add(await proxyGateway({ backends: [backend.url], circuit: STRICT, ...options }));
+  const failures: AttemptFailedEvent[] = [];
+  gateway.proxy.events.on('attemptFailed', (event) => failures.push(event));
+  return { backend, ...gateway, failures, client: cleanup.add(await RawClient.connect(gateway.port)) };
+}
+
+/** Responds with `bytes` once the last byte of the request is here. */
+const afterContent =
+  (bytes: string): Script =>
+  (socket) =>
+    socket.on('data', (chunk) => chunk.toString().endsWith('END') && socket.write(bytes));
+
+describe('the time of a client that uploads slowly', () => {
+  test('is not the time of the backend: it stops for longer than responseTimeoutMs, and gets the response', async () => {
+    const ok = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
+    const { backend, client, failures } = await setUp(afterContent(ok), { responseTimeoutMs: 50 });
+    client.send(`${POST}hello`);
+    await eventually('the backend has the first part', () => backend.received[0]?.includes('hello'));
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    client.send('END');
+    expect((await client.response()).status).toBe(200);
+    expect(failures).toEqual([]);
+  });
+
+  test('ends after idleTimeoutMs: it gets 408, and the backend neither a whole request nor the blame', async () => {
+    const { backend, client, proxy, failures } = await setUp(() => {}, { responseTimeoutMs: 50, idleTimeoutMs: 400 });
+    const startedAt = performance.now();
+    client.send(`${POST}hello`);
+    const response = await client.response();
+    expect([response.status, response.field('proxy-status')]).toEqual([408, expect.stringContaining('http_request')]);
+    expect(performance.now() - startedAt).toBeGreaterThan(350);
+    await eventually('the backend is free', () => backend.connections.size === 0);
+    expect(proxy.status()[0]).toMatchObject({ circuit: 'closed', inFlight: 0 });
+    expect(failures).toEqual([]);
+    expect(backend.received[0]?.toString()).toMatch(/hello$/);
+  });
+
+  test('a 408 right after the last byte of a slow upload is the response to it', async () => {
+    let served = 0;
+    const { backend, client } = await setUp((socket, request, index) => {
+      if (served++ === 0) socket.write('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n');
+      else afterContent(IDLE_408)(socket, request, index);
+    });
+    client.send('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+    expect((await client.response()).status).toBe(200);
+    client.send(`${POST}hello`);
+    await eventually('the backend has the first part', () => backend.received[0]?.includes('hello'));
+    const now = Date.now.bind(Date);
+    jest.spyOn(Date, 'now').mockImplementation(() => now() + 5_000);
+    client.send('END');
+    expect((await client.response()).status).toBe(408);
+  });
+});
+
+describe('a kept connection that dies', () => {
+  test.each([
+    ['before a byte of the response', '', 200, 'closed', 3],
+    ['within the head of the response', 'HTTP/1.1 200 OK\r\nX-A', 502, 'open', 2],
+  ])('%s', async (_name, bytes, status, circuit, requests) => {
+    let served = 0;
+    const { backend, client, proxy } = await setUp(
+      (socket) => {
+        if (served++ === 1) socket.end(bytes);
+        else socket.write('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n');
+      },
+      { retry: { attempts: 0 } },
+    );
+    for (const expected of [200, status]) {
+      client.send('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+      expect((await client.response()).status).toBe(expected);
+    }
+    expect(proxy.status()[0]?.circuit).toBe(circuit);
+    expect(backend.requests).toHaveLength(requests);
+  });
+});
+
+test('a request with credentials for its connection gets 503 from a closed proxy, as any other request does', async () => {
+  const { client, proxy } = await setUp(() => {});
+  await proxy.close();
+  for (const field of ['', 'Authorization: Negotiate abc\r\n']) {
+    client.send(`GET / HTTP/1.1\r\nHost: a\r\n${field}\r\n`);
+    expect((await client.response()).status).toBe(503);
+  }
+});
+
+test('a backend that never responds fails with ETIMEDOUT, and the message names the option', async () => {
+  const { client, failures, proxy } = await setUp(() => {}, { responseTimeoutMs: 50, retry: { attempts: 0 } });
+  client.send(`${POST}helloEND`);
+  expect((await client.response()).status).toBe(504);
+  expect(failures).toMatchObject([
+    {
+      outcome: {
+        cause: 'http_response_timeout',
+        error: { code: 'ETIMEDOUT', message: expect.stringContaining('50 ms (responseTimeoutMs') },
+      },
+    },
+  ]);
+  expect(proxy.status()[0]?.inFlight).toBe(0);
+});
