@@ -5,7 +5,7 @@ import { type Failed, handlerError, type Outcome } from '../../core/outcome.ts';
 import { respond } from '../../core/reject.ts';
 import { declaredLength } from '../../core/unread-content.ts';
 import type { AttemptOwner } from '../attempt-owner.ts';
-import { alreadyReadError, keptBody, type ReadBody, whyUnreadable } from '../request/read-body.ts';
+import { alreadyReadError, keptBody, lostOnTheWay, type ReadBody, whyUnreadable } from '../request/read-body.ts';
 import { type BodyOwner, RequestBody, type SendableBody } from '../request/request-body.ts';
 import type { ResponseFields } from '../response/response-head.ts';
 import type { Target } from './native-like-head.ts';
@@ -50,7 +50,7 @@ export class PluginOwner implements AttemptOwner, BodyOwner {
   }
 
   bodyRefused(): void {
-    this.#unsendable = alreadyReadError();
+    this.#unsendable = alreadyReadError(lostOnTheWay(this.#req));
     const { working, scope } = exchangeOf(this.#req, this.#res);
     if (working !== undefined) scope.runInAsyncScope(working.abort, working);
   }

@@ -26,11 +26,16 @@ export function whyUnreadable({ readableDidRead, readableEncoding }: IncomingMes
   return readableEncoding === null ? undefined : DECODED;
 }
 
+/** Why the bytes of a body are incomplete that the proxy has begun to read. */
+export function lostOnTheWay({ readableEncoding }: IncomingMessage): string {
+  return readableEncoding === null ? AHEAD : DECODED;
+}
+
 /** The error for a body that is incomplete, for a proxy that reports errors. */
 export const alreadyReadError = (why = AHEAD): GatewayError => new GatewayError(CODE, why);
 
 /** The outcome for a body that is incomplete. Warns once per server; in production the client does not learn the reason. */
-export function alreadyRead(req: GatewayRequest, why = AHEAD): Rejected {
+export function alreadyRead(req: GatewayRequest, why = lostOnTheWay(req)): Rejected {
   warnOnce(req, CODE, `A request got 500: ${why}`);
   const isProduction = (req.app?.get('env') ?? process.env.NODE_ENV) === 'production';
   return { kind: 'rejected', cause: 'content_already_read', ...(isProduction ? {} : { detail: `${CODE}: ${why}` }) };

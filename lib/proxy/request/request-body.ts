@@ -121,8 +121,13 @@ export class RequestBody implements SendableBody {
     if (!this.#drained) this.#source.pause();
   }
 
-  readonly #onData = (chunk: Buffer): void => {
+  readonly #onData = (chunk: Buffer | string): void => {
     if (this.#drained) return;
+    // After `req.setEncoding()`: the original bytes are lost.
+    if (typeof chunk === 'string') {
+      this.#refuse('content_already_read');
+      return;
+    }
     this.#bytes += chunk.length;
     if (this.#maxBytes > 0 && this.#bytes > this.#maxBytes) {
       this.#refuse('content_too_large');
@@ -176,19 +181,18 @@ function hasReader(req: IncomingMessage): boolean {
 /** The end of a pipe. A request with several pipes flows no faster than the slowest of them. */
 class SharedSource extends EventEmitter implements Source, NodeJS.WritableStream {
   readonly writable = true;
-  readonly #onData: (chunk: Buffer) => void;
+  readonly #onData: (chunk: Buffer | string) => void;
   readonly #onEnd: () => void;
   #isPaused = true;
 
-  constructor(onData: (chunk: Buffer) => void, onEnd: () => void) {
+  constructor(onData: (chunk: Buffer | string) => void, onEnd: () => void) {
     super();
     this.#onData = onData;
     this.#onEnd = onEnd;
   }
 
-  /** @param chunk Bytes: a request with an encoding, whose pieces are text, is refused before. */
   write(chunk: Buffer | string): boolean {
-    this.#onData(chunk as Buffer);
+    this.#onData(chunk);
     return !this.#isPaused;
   }
 

@@ -1,0 +1,76 @@
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import type { RoundRobinProxyOptions } from 'expressway';
+import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { answer, answerOk, RecorderBackend, type Script } from '../support/recorder-backend.ts';
+import { closedPort, eventually } from '../support/servers.ts';
+
+const cleanup = new Cleanup();
+afterEach(async () => {
+  jest.restoreAllMocks();
+  await cleanup.run();
+});
+
+const reset: Script = (socket) => void socket.resetAndDestroy();
+
+async function setUp(scripts: readonly Script[], options: Partial<RoundRobinProxyOptions> = {}) {
+  const backends: RecorderBackend[] = [];
+  for (const script of scripts) backends.push(cleanup.add(await RecorderBackend.start(script)));
+  const urls = backends.map(({ url }) => url);
+  return { backends, urls, ...cleanup.add(await proxyGateway({ backends: urls, ...options })) };
+}
+
+describe('the time of an attempt', () => {
+  /** The clock goes on by so much while the first backend works. */
+  const WORK_MS = 100_000;
+  const work = () => {
+    const now = Date.now.bind(Date);
+    jest.spyOn(Date, 'now').mockImplementation(() => now() + WORK_MS);
+  };
+  /** No machine takes so long for anything else here. */
+  const SOON_MS = 50_000;
+
+  test.each<[string, Script, number]>([
+    ['is that of the backend that responds', answerOk, WORK_MS],
+    ['begins anew at the next backend', reset, 0],
+  ])('%s', async (_name, then, fromMs) => {
+    const first: Script = (socket, request, index) => {
+      work();
+      then(socket, request, index);
+    };
+    const { url, proxy, urls } = await setUp([first, answerOk], { retry: { deadlineMs: 10 * WORK_MS } });
+    const forwarded: { backend: string; durationMs: number }[] = [];
+    proxy.events.on('forwarded', ({ backend, durationMs }) => forwarded.push({ backend, durationMs }));
+    expect((await fetch(url)).status).toBe(200);
+    await eventually('it is over', () => forwarded.length === 1);
+    expect(forwarded[0]?.backend).toBe(urls[fromMs === 0 ? 1 : 0]);
+    expect(forwarded[0]?.durationMs).toBeGreaterThanOrEqual(fromMs);
+    expect(forwarded[0]?.durationMs).toBeLessThan(fromMs + SOON_MS);
+  });
+});
+
+describe('what a request may cost the backends', () => {
+  test('with every process away, it tries three of them', async () => {
+    const backends: string[] = [];
+    for (let i = 0; i < 5; i += 1) backends.push(`http://127.0.0.1:${await closedPort()}`);
+    const circuit = { minimumRequests: 1, consecutiveFailures: 1, openMs: 600_000 };
+    const { url, proxy } = cleanup.add(await proxyGateway({ backends, circuit }));
+    await eventually('all circuits are open', async () => {
+      await (await fetch(url)).text();
+      return proxy.status().every((backend) => backend.circuit === 'open');
+    });
+    let attempts = 0;
+    proxy.events.on('attemptFailed', () => {
+      attempts += 1;
+    });
+    expect((await fetch(url)).status).toBe(503);
+    expect(attempts).toBe(3);
+  });
+
+  test('with one backend, a status to retry is its response', async () => {
+    const busy = answer('HTTP/1.1 503 Busy\r\nX-Who: backend\r\nContent-Length: 4\r\n\r\nbusy');
+    const { url, backends } = await setUp([busy], { retry: { statuses: [503], attempts: 3 } });
+    const response = await fetch(url);
+    expect([response.status, response.headers.get('x-who'), await response.text()]).toEqual([503, 'backend', 'busy']);
+    expect(backends[0]?.requests).toHaveLength(1);
+  });
+});

@@ -1,0 +1,59 @@
+import { describe, expect, test } from '@jest/globals';
+import { parsedBody } from 'expressway';
+
+const JSON_TYPE = 'application/json';
+const FORM = 'application/x-www-form-urlencoded';
+
+/** A request as a body parser leaves it. */
+const parsed = (type: string | undefined, body: unknown) =>
+  parsedBody({ headers: type === undefined ? {} : { 'content-type': type }, body } as never);
+
+describe('parsedBody() makes the body again', () => {
+  test.each<[string, unknown, string]>([
+    [JSON_TYPE, { a: 1, b: ['é'] }, '{"a":1,"b":["é"]}'],
+    [JSON_TYPE, null, 'null'],
+    [JSON_TYPE, 'text', '"text"'],
+    ['Application/JSON; Charset="UTF-8"', { a: 1 }, '{"a":1}'],
+    ['application/json; x=y ;  charset=utf8', { a: 1 }, '{"a":1}'],
+    ['application/json;charset=us-ascii', { a: 1 }, '{"a":1}'],
+    ['application/problem+json', { a: 1 }, '{"a":1}'],
+    ['text/plain', 'hello', 'hello'],
+    ['text/csv; charset=utf-8', 'a,b', 'a,b'],
+    [FORM, { a: '1', b: 'x y&z' }, 'a=1&b=x+y%26z'],
+    [FORM, { a: ['1', '2'], b: { c: '3', d: { e: '4' } } }, 'a=1&a=2&b%5Bc%5D=3&b%5Bd%5D%5Be%5D=4'],
+    [FORM, { a: [{ b: '1' }, '2'] }, 'a%5B0%5D%5Bb%5D=1&a=2'],
+    [FORM, { a: null, b: undefined, c: 0, d: false }, 'a=&b=&c=0&d=false'],
+    [FORM, null, ''],
+    [FORM, {}, ''],
+  ])('of %s: %j becomes %s', (type, body, expected) => {
+    expect(parsed(type, body)).toBe(expected);
+  });
+
+  test.each([undefined, 'image/png', 'application/json; charset=latin1'])('of bytes, as %s: the same bytes', (type) => {
+    const bytes = Buffer.from([0, 255]);
+    expect(parsed(type, bytes)).toBe(bytes);
+  });
+
+  test.each<[string | undefined, unknown]>([
+    [undefined, { a: 1 }],
+    [undefined, 'text'],
+    ['', 'text'],
+    [JSON_TYPE, undefined],
+    [FORM, undefined],
+    [FORM, 'a=1'],
+    ['text/plain', { a: 1 }],
+    ['image/svg', 'text'],
+    ['multipart/form-data', { a: '1' }],
+    ['x-text/plain', 'text'],
+    ['application/jsonp', { a: 1 }],
+    ['application/a/b+json', { a: 1 }],
+    ['x-application/json', { a: 1 }],
+    ['application/+json', { a: 1 }],
+    ['application/json; charset=iso-8859-1', { a: 1 }],
+    ['application/json; charset=utf-16', { a: 1 }],
+    ['application/json; charset=xutf-8', { a: 1 }],
+    ['text/plain; charset=latin1', 'é'],
+  ])('never of what it cannot make as it was: %s, %j', (type, body) => {
+    expect(parsed(type, body)).toBeUndefined();
+  });
+});
