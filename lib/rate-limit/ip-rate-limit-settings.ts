@@ -33,7 +33,16 @@ const LARGEST_SF_INTEGER = 999_999_999_999_999;
 /** With the longest client key, a key has less than 120 bytes. */
 const LONGEST_PREFIX = 40;
 
+/** Characters that the name of a limiter may have beside this `keyPrefix`. */
+export const longestName = (prefix: string = IP_RATE_LIMIT_DEFAULTS.keyPrefix): number =>
+  LONGEST_PREFIX - 1 - prefix.length;
+
 type Given = Omit<IpRateLimitOptions, 'redis'> & { redis?: RedisClient | RedisUrl | undefined };
+
+/** Options of a limiter whose URL of Redis may have been read already. */
+export type LimiterOptions = Omit<IpRateLimitOptions, 'redis'> & {
+  redis?: IpRateLimitOptions['redis'] | RedisUrl | undefined;
+};
 
 export type IpRateLimitSettings = Given &
   typeof IP_RATE_LIMIT_DEFAULTS & { readonly prefix: string; readonly quotas: readonly Quota[] };
@@ -143,7 +152,7 @@ export const LIMITER_OPTIONS: readonly string[] = Object.keys(IP_RATE_LIMIT_CHEC
  * @throws {OptionsError} `ERR_EXPRESSWAY_OPTIONS`, with every problem
  * @throws {GatewayError} `ERR_EXPRESSWAY_TRUST_PROXY`
  */
-export function resolveIpRateLimitOptions(options: IpRateLimitOptions | undefined): IpRateLimitSettings {
+export function resolveIpRateLimitOptions(options: LimiterOptions | undefined): IpRateLimitSettings {
   const given = typeof options?.redis === 'string' ? { ...options, redis: new RedisUrl(options.redis) } : options;
   const settings = resolveOptions<Given, typeof IP_RATE_LIMIT_DEFAULTS>(
     'ipRateLimit',
@@ -172,7 +181,7 @@ function quotasOf({ limit, windowMs, burst, windows }: Given & typeof IP_RATE_LI
 
 /** What is wrong with options together that are right each. */
 function problemsOf(
-  options: IpRateLimitOptions,
+  options: LimiterOptions,
   { algorithm: name }: typeof IP_RATE_LIMIT_DEFAULTS,
   quotas: readonly Quota[],
 ): string[] {

@@ -8,7 +8,7 @@ import { AddressGate, deny } from './address-list.ts';
 import { addressKey, clientKey } from './client-key.ts';
 import { CountedRequest, createEngine, type Engine, type LimiterContext } from './counted-request.ts';
 import type { IpRateLimitOptions } from './ip-rate-limit-options.ts';
-import { type IpRateLimitSettings, resolveIpRateLimitOptions } from './ip-rate-limit-settings.ts';
+import { type IpRateLimitSettings, type LimiterOptions, resolveIpRateLimitOptions } from './ip-rate-limit-settings.ts';
 import { LimiterMember } from './limiter-census.ts';
 import type { LimiterMeter } from './meter.ts';
 import { openLimiterMeter } from './open-meter.ts';
@@ -85,10 +85,10 @@ export function ipRateLimit(options?: IpRateLimitOptions): IpRateLimiter {
   return makeLimiter(options, false);
 }
 
-/** A limiter of a route, which a new declaration may make while requests come. */
-export const routeRateLimit = (options: IpRateLimitOptions): IpRateLimiter => makeLimiter(options, true);
+/** A limiter of a route, which a new declaration or a first request may make while requests come. */
+export const routeRateLimit = (options: LimiterOptions): IpRateLimiter => makeLimiter(options, true);
 
-function makeLimiter(options: IpRateLimitOptions | undefined, isManaged: boolean): IpRateLimiter {
+function makeLimiter(options: LimiterOptions | undefined, isManaged: boolean): IpRateLimiter {
   const { redis, counter, keyPrefix, trustProxy, ...given } = options ?? {};
   const events = given.events ?? new GatewayEvents();
   const limiter = new Limiter(resolveIpRateLimitOptions(options), events);
@@ -120,7 +120,6 @@ function makeLimiter(options: IpRateLimitOptions | undefined, isManaged: boolean
   }) as IpRateLimiter;
 }
 
-/** An explicit `undefined` would take the place of a default. */
 /** The limits in force, and those before them that still decide about requests. */
 class Limiter {
   readonly #events: GatewayEvents;

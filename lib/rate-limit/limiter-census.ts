@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Server } from 'node:net';
 import { noticeMaking } from '../core/made-per-request.ts';
 import { warn } from '../core/warnings.ts';
+import type { RedisUrl } from './redis/redis-address.ts';
 import type { RedisClient } from './redis/redis-client.ts';
 
 /** More than the limiters of any one program: it bounds what a mistake can fill. */
@@ -15,7 +16,7 @@ interface PrefixUse {
 
 /** What one server has seen of limiters. */
 interface Census {
-  readonly uses: Map<RedisClient | string, Map<string, PrefixUse>>;
+  readonly uses: Map<LimiterKeys['redis'], Map<string, PrefixUse>>;
 }
 
 const kCensus = Symbol('expressway.limiters');
@@ -23,7 +24,7 @@ const kCensus = Symbol('expressway.limiters');
 /** The keys that a limiter writes. */
 export interface LimiterKeys {
   /** As it was given: the same URL, or the very same client, is the same Redis. */
-  readonly redis: RedisClient | string;
+  readonly redis: RedisClient | RedisUrl | string;
   readonly prefix: string;
 }
 

@@ -20,7 +20,10 @@ export interface RouteSummary {
 export interface RouteStatus extends RouteSummary {
   /** The circuit breaker of the whole route, if it has one. */
   readonly circuit: CircuitBreaker | undefined;
-  /** The limiters of its limits, one more for each plan. Routes with a shared limit have the same limiter. */
+  /**
+   * The limiters of its limits, one more for each plan. Routes with a shared limit have the same limiter. A limiter is made at its first
+   * request.
+   */
   readonly limiters: readonly IpRateLimiter[];
 }
 

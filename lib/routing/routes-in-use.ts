@@ -1,6 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { CircuitBreaker } from '../circuit-breaker/circuit-breaker.ts';
-import type { GatewayEvents } from '../core/events.ts';
 import { type RoundRobinProxy, type SharedProxy, sharedProxy } from '../proxy/round-robin-proxy.ts';
 import {
   type Declaration,
@@ -11,12 +10,10 @@ import {
 } from './declaration.ts';
 import { makeRoute, type Route, routeBreaker } from './route.ts';
 import { type Authenticator, type RunningAuthenticator, startAuthenticator } from './route-authentication.ts';
-import { keepsLimiter, type RouteLimit, RouteLimiter, type SharedLimiterOptions } from './route-limits.ts';
+import { keepsLimiter, type LimiterParts, type RouteLimit, RouteLimiter } from './route-limits.ts';
 import { type RouteStatus, routeSummary } from './route-summary.ts';
 import { RouteTable } from './route-table.ts';
 import { UndecidedRequests } from './undecided-requests.ts';
-
-type Shared = Omit<SharedLimiterOptions, 'events'> & { readonly events: GatewayEvents };
 
 /** Something that runs, and the declaration that it was made from. */
 interface Running<D, R> {
@@ -91,11 +88,13 @@ export class RoutesInUse {
   };
 
   readonly #undecided = new UndecidedRequests();
+  readonly #countsElsewhere: boolean;
   /** What this generation and those before it removed, until the last request that may need it is decided. */
   readonly #retired: Set<Closable>;
 
   /** @throws {OptionsError} for what only its use shows; nothing is left running then. */
-  constructor(declaration: Declaration, shared: Shared, before?: RoutesInUse) {
+  constructor(declaration: Declaration, shared: LimiterParts, before?: RoutesInUse) {
+    this.#countsElsewhere = (shared.redis ?? shared.counter) !== undefined;
     this.#retired = before === undefined ? new Set() : before.#retired;
     const old = before === undefined ? undefined : before.#kept;
     this.#kept = {
@@ -122,7 +121,9 @@ export class RoutesInUse {
     this.routes = this.table.entries.map(({ route: { options, breaker: circuit, limiters } }) => ({
       ...routeSummary(options, declaration.rateLimits),
       circuit,
-      limiters: limiters.flatMap(({ all }) => all),
+      get limiters() {
+        return limiters.flatMap(({ made }) => made);
+      },
     }));
     this.proxies = new Map([...this.#kept.services.all].map(([name, { running }]) => [name, running.proxy]));
   }
@@ -132,7 +133,7 @@ export class RoutesInUse {
    *
    * @throws {OptionsError} and leaves nothing running, when the declaration cannot be used.
    */
-  replacement(declaration: Declaration, shared: Shared) {
+  replacement(declaration: Declaration, shared: LimiterParts) {
     const next = new RoutesInUse(declaration, shared, this);
     const retire = (parts: readonly Closable[]) => this.#retire(parts);
     return {
@@ -140,23 +141,29 @@ export class RoutesInUse {
       apply() {
         for (const { declared, running } of next.#kept.services.changed) running.proxy.setBackends(declared.backends);
         for (const { declared, running } of next.#kept.limiters.changed) running.replace(declared);
+        next.connect();
         retire(next.#removedParts());
       },
       discard: () => void closeAll(next.#addedParts()),
     };
   }
 
+  /** Connects to what the limits are counted in: the other limiters are made at their first requests. */
+  connect(): void {
+    this.#firstLimiter?.start();
+  }
+
+  /** Nothing where no limit is counted elsewhere. */
+  get #firstLimiter(): RouteLimiter | undefined {
+    return this.#countsElsewhere ? this.#kept.limiters.all.values().next().value?.running : undefined;
+  }
+
   async ready(): Promise<void> {
-    const limiters = runningOf(this.#kept.limiters.all).flatMap((one) => one.all);
-    await Promise.all([
-      ...[...this.proxies.values()].map((proxy) => proxy.ready()),
-      ...limiters.map((one) => one.ready()),
-    ]);
+    await Promise.all([...[...this.proxies.values()].map((proxy) => proxy.ready()), this.#firstLimiter?.ready()]);
   }
 
   async resetKey(key: string): Promise<void> {
-    const limiters = runningOf(this.#kept.limiters.all).flatMap((one) => one.all);
-    await Promise.all(limiters.map((one) => one.resetKey(key)));
+    await Promise.all(runningOf(this.#kept.limiters.all).map((one) => one.resetKey(key)));
   }
 
   async close(): Promise<void> {
@@ -181,7 +188,7 @@ export class RoutesInUse {
     options: RouteOptions,
     services: ReadonlyMap<string, SharedProxy>,
     { rateLimits = {}, authentication = {} }: Declaration,
-    shared: Shared,
+    shared: LimiterParts,
   ): Route {
     const name = routeName(options);
     const limiters = [options.rateLimit ?? []].flat().map((limit, index) => {
@@ -201,7 +208,7 @@ export class RoutesInUse {
     });
   }
 
-  #limiter(name: string, limit: RouteLimit, shared: Shared): RouteLimiter {
+  #limiter(name: string, limit: RouteLimit, shared: LimiterParts): RouteLimiter {
     return this.#kept.limiters.get(name, limit, () => new RouteLimiter(name, limit, shared));
   }
 
@@ -209,7 +216,7 @@ export class RoutesInUse {
     route: string,
     given: RouteOptions['authentication'],
     named: NonNullable<Declaration['authentication']>,
-    { events }: Shared,
+    { events }: LimiterParts,
   ): RunningAuthenticator | undefined {
     if (given === undefined) return undefined;
     const [name, options] =

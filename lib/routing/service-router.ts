@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { GatewayError } from '../core/errors.ts';
 import { GatewayEvents } from '../core/events.ts';
@@ -9,6 +10,7 @@ import { reject, respond } from '../core/reject.ts';
 import { requestGuard } from '../ingress/request-guard.ts';
 import { toOriginForm } from '../proxy/filtered-requests.ts';
 import type { RoundRobinProxy } from '../proxy/round-robin-proxy.ts';
+import { SharedRedis } from '../rate-limit/redis/shared-redis.ts';
 import { preflightMethod } from './cors.ts';
 import {
   type Declaration,
@@ -20,6 +22,7 @@ import {
 import { errorBodies } from './error-responses.ts';
 import { splitTarget } from './rewrite.ts';
 import type { Route } from './route.ts';
+import { assertLimiterOptions } from './route-limits.ts';
 import type { MatchedRequest } from './route-match.ts';
 import type { RouteStatus } from './route-summary.ts';
 import type { TableEntry } from './route-table.ts';
@@ -79,8 +82,11 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
     requestGuard({ ambiguousPaths: one.ambiguousPaths, mergeSlashes: one.mergeSlashes, events });
   let guard = guardFor(options);
   let errorBody = options.errors && errorBodies(options.errors);
-  const shared = { ...limiter, events };
+  assertLimiterOptions(limiter ?? {});
+  const redis = typeof limiter?.redis === 'string' ? new SharedRedis(limiter.redis) : limiter?.redis;
+  const shared = { ...limiter, redis, events, scope: new AsyncResource('ExpresswayRouter') };
   let inUse = new RoutesInUse(options, shared);
+  inUse.connect();
   let isClosed = false;
 
   function route(req: IncomingMessage, res: ServerResponse, next: Next): void {
@@ -152,9 +158,10 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
       prepareDeclaration,
       resetKey: (key: string) => inUse.resetKey(key),
       ready: () => inUse.ready(),
-      close(): Promise<void> {
+      async close(): Promise<void> {
         isClosed = true;
-        return inUse.close();
+        await inUse.close();
+        if (redis instanceof SharedRedis) redis.close();
       },
     },
   );

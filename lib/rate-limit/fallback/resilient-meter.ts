@@ -4,6 +4,7 @@ import { Heartbeat } from '../redis/heartbeat.ts';
 import { RedisUrl } from '../redis/redis-address.ts';
 import type { RedisClient } from '../redis/redis-client.ts';
 import { RedisLink } from '../redis/redis-link.ts';
+import { type Link, SharedRedis } from '../redis/shared-redis.ts';
 import type { Fallback } from './fallback.ts';
 import { GuardedStore } from './guarded-store.ts';
 import type { MissRule } from './store-breaker.ts';
@@ -40,7 +41,7 @@ export class ResilientMeter implements LimiterMeter {
   readonly #heartbeat: Heartbeat;
   /** Ends when Redis was reached for the first time, or not. */
   readonly #started = Promise.withResolvers<void>();
-  #link: RedisLink;
+  #link: Link;
   /** What Redis, or the connection to it, failed with last. */
   #error: Error | undefined;
   #shared: SharedMeter | undefined;
@@ -70,6 +71,7 @@ export class ResilientMeter implements LimiterMeter {
       onPause: (error) => this.#paused(error),
     });
     this.#link = this.#connect();
+    if (this.#parts.redis instanceof SharedRedis) this.#share();
     this.#heartbeat.start();
     if (this.#link.ready) this.#up();
   }
@@ -152,15 +154,19 @@ export class ResilientMeter implements LimiterMeter {
     // A replica that was a primary until a moment ago: behind the same name there may be another Redis by now.
     if (this.#parts.redis instanceof RedisUrl && this.#error?.message.startsWith('READONLY')) {
       this.#link.close();
-      this.#link = this.#connect();
+      this.#link = this.#connect(this.#link);
+      if (this.#link.ready) this.#up();
     } else {
       this.#probe((work) => this.#guarded.timed(work)).catch(() => {}); // No loss: it decides by itself.
     }
     return true;
   }
 
-  #connect(): RedisLink {
-    return new RedisLink(this.#parts.redis, { up: () => this.#up(), down: (error) => this.#down(error) });
+  /** @param instead A connection that leads to the wrong Redis. */
+  #connect(instead?: Link): Link {
+    const { redis } = this.#parts;
+    const observer = { up: () => this.#up(), down: (error: Error) => this.#down(error) };
+    return redis instanceof SharedRedis ? redis.join(observer, instead) : new RedisLink(redis, observer);
   }
 
   #up(): void {
@@ -222,7 +228,14 @@ export class ResilientMeter implements LimiterMeter {
     const { gateways, present } = await this.#guarded.timed(this.#heartbeat.beat());
     if (present >= this.#awaited) this.#awaited = 0;
     this.#gateways = this.#awaits() ? Math.max(gateways, this.#awaited) : gateways;
-    this.#parts.fallback.shareWith(this.#gateways);
+    const { redis } = this.#parts;
+    if (redis instanceof SharedRedis) redis.heardOf(this.#gateways);
+    this.#share();
+  }
+
+  #share(): void {
+    const { redis, fallback } = this.#parts;
+    fallback.shareWith(redis instanceof SharedRedis ? Math.max(this.#gateways, redis.gateways) : this.#gateways);
   }
 
   /** Made anew after each pause, because rate-limit-redis keeps a script load that failed for ever. */
