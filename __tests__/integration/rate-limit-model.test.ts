@@ -337,6 +337,8 @@ describeWithAnyRedis('the Redis scripts', (redis) => {
     expect(Number(await send(['PTTL', `${prefix}k`]))).toBeLessThanOrEqual(2_000);
   });
 
+  const overcharge = fc.record({ gap, units: fc.nat(25), over: fc.nat(60), cost });
+
   test('of a sliding window restore a lost record with the hits of the previous window apart', async () => {
     const quotas = [{ limit: 100, windowMs: 120_000, burst: 100 }];
     const [[, , scripts]] = ALGORITHMS;
@@ -385,6 +387,33 @@ describeWithAnyRedis('the Redis scripts', (redis) => {
     await meter.charge({ key: 'k', limit: undefined, owed: [{ units: 0, older: 0, restMs: 1, least: 500 }] });
     expect((await meter.take({ key: 'k', cost: 0, limit: undefined })).quotaStates[0]?.remaining).toBe(0);
   });
+
+  test.each(ALGORITHMS)(
+    'of %s charge what passed although it was refused, as memory does, up to the limit once more',
+    (_n, algorithm, scripts) =>
+      fc.assert(
+        fc.asyncProperty(run, fc.array(overcharge, { minLength: 1, maxLength: 12 }), async ({ quotas }, charges) => {
+          const prefix = `${redis.keyPrefix}${freshKey()}:`;
+          const meter = new RedisMeter({ send, scripts, quotas, prefix, clock: () => Date.now() });
+          const memory = memoryMeter(algorithm, quotas);
+          const look = { key: 'k', cost: 0, limit: undefined };
+          const longest = Math.max(...quotas.map(({ windowMs }) => windowMs));
+          let now = START;
+          for (const { gap, units, over, cost } of charges) {
+            now += Math.floor(gap * longest);
+            jest.setSystemTime(now);
+            const owed = quotas.map(({ windowMs }) => ({ units, older: 0, least: 0, restMs: windowMs, over }));
+            await meter.charge({ key: 'k', limit: undefined, owed });
+            const all = (value: number) => quotas.map(() => value);
+            memory.charge(look, all(units), now, all(over));
+            expect(await meter.take(look)).toEqual(memory.take(look, now));
+            const claim = { ...look, cost };
+            expect(await meter.take(claim)).toEqual(memory.take(claim, now));
+          }
+        }),
+        { numRuns: 40 },
+      ),
+  );
 
   const charge = fc.record({ gap, units: fc.array(fc.nat(25), { minLength: 3, maxLength: 3 }), cost });
 

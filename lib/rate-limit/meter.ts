@@ -91,6 +91,8 @@ export interface Owed {
   readonly least: number;
   /** Milliseconds until the window in which it was spent is over. */
   readonly restMs: number;
+  /** Units that are charged even where they do not fit: they passed here, although the store had refused them. */
+  readonly over?: number | undefined;
 }
 
 /**

@@ -9,6 +9,7 @@ import { Debts } from './fallback/debts.ts';
 import { DenialCache, RememberingMeter } from './fallback/denial-cache.ts';
 import type { Fallback, OnStoreError } from './fallback/fallback.ts';
 import { ClosedFallback, LocalFallback, OpenFallback } from './fallback/fallback.ts';
+import { Overspending } from './fallback/overspending.ts';
 import { ResilientMeter } from './fallback/resilient-meter.ts';
 import type { MissRule } from './fallback/store-breaker.ts';
 import { FrontMeter } from './front-meter.ts';
@@ -113,7 +114,9 @@ const missRuleOf = ({ fallbackAfterMisses, fallbackAfterMs }: LimiterMeterSettin
 function fallbackOf(settings: LimiterMeterSettings): Fallback {
   if (settings.onStoreError === 'open') return new OpenFallback();
   if (settings.onStoreError === 'closed') return new ClosedFallback();
-  return new LocalFallback(memoryMeter(settings), new Debts(ALGORITHMS[settings.algorithm], settings.quotas));
+  const algorithm = ALGORITHMS[settings.algorithm];
+  const overspending = algorithm.countsRefused === true ? undefined : new Overspending(algorithm, settings.quotas);
+  return new LocalFallback(memoryMeter(settings), new Debts(algorithm, settings.quotas), overspending);
 }
 
 function memoryMeter(settings: LimiterMeterSettings): MemoryMeter {

@@ -134,6 +134,21 @@ describe('the counter', () => {
     expect(ask(counter, take())?.decision.allowed).toBe(false);
   });
 
+  test('charges what passed although it was refused here even where it does not fit, up to the limit once more', () => {
+    const counter = limiterCounter();
+    ask(counter, take(10));
+    ask(counter, ['charge', 'a', null, [0], [4]]);
+    jest.setSystemTime(NOW + 60_000);
+    // 14 of the window before.
+    expect(ask(counter, take(0))?.decision.quotaStates[0]?.remaining).toBe(0);
+    ask(counter, ['charge', 'a', null, [0], [400]]);
+    jest.setSystemTime(NOW + 119_999);
+    // 13 counted, so 7 were charged.
+    expect(ask(counter, take(0))?.decision.quotaStates[0]?.remaining).toBe(3);
+    jest.setSystemTime(NOW + 179_998);
+    expect(ask(counter, take(0))?.decision.quotaStates[0]?.remaining).toBe(10);
+  });
+
   test('charges a bucket until it is empty, by one or by many', () => {
     const counter = limiterCounter();
     const bucket = limiter({ algorithm: 'token-bucket' });

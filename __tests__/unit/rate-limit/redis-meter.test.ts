@@ -93,11 +93,11 @@ describe('the meter in Redis', () => {
     },
   );
 
-  test('charges what is owed: units, older ones, rests and leasts of all quotas', async () => {
+  test('charges what is owed: units, older ones, rests, leasts, and what need not fit, of all quotas', async () => {
     const { meter, sent } = meterOf('OK', { clock: () => 77 });
     const owed = [
       { units: 1, older: 2, restMs: 3, least: 4 },
-      { units: 5, older: 6, restMs: 7, least: 8 },
+      { units: 5, older: 6, restMs: 7, least: 8, over: 9 },
     ];
     await meter.charge({ key: 'k', limit: undefined, owed });
     expect(sent[0]?.args.slice(5)).toEqual([
@@ -117,6 +117,8 @@ describe('the meter in Redis', () => {
       '7',
       '4',
       '8',
+      '0',
+      '9',
     ]);
   });
 

@@ -30,7 +30,8 @@ export class AlgorithmScripts {
   /**
    * Charges what was spent while Redis was away, as far as it fits. KEYS and ARGV as for `take`, with 0 as the cost; behind the
    * quotas come, of each: what to charge; the part of it that was spent in the window before; in how many milliseconds
-   * the window ends in which the rest was spent; and what must be spent before that, at least.
+   * the window ends in which the rest was spent; what must be spent before that, at least; and what to charge even where it
+   * does not fit, up to the limit once more.
    */
   readonly charge: LuaScript;
   /**
@@ -113,12 +114,14 @@ return reply
 
 const CHARGE = `
 for i, c in ipairs(claims) do
-  local room = math.max(0, remaining(c, now))
+  local left = remaining(c, now)
+  local room = math.max(0, left)
   local lost = math.max(0, tonumber(ARGV[2 + 6 * #KEYS + i]) - (most(c) - room))
   local units = math.min(lost + tonumber(ARGV[2 + 3 * #KEYS + i]), room)
-  if units > 0 then
+  local over = math.max(0, math.min(tonumber(ARGV[2 + 7 * #KEYS + i]), left - units + most(c)))
+  if units + over > 0 then
     local older = math.min(units, tonumber(ARGV[2 + 4 * #KEYS + i]))
-    c.cost = units - spendBefore(c, now, older, tonumber(ARGV[2 + 5 * #KEYS + i]))
+    c.cost = over + units - spendBefore(c, now, older, tonumber(ARGV[2 + 5 * #KEYS + i]))
     spend(c)
     write(i, c)
   end

@@ -14,8 +14,14 @@ export interface CountedLimiter {
 
 /** A claim, the cost of claims that wait for it, and what is wished for later ones; `null` is the limiter's own limit. */
 export type TakeQuestion = readonly ['take', key: string, cost: number, limit: number | null, ahead: AheadWish];
-/** What was spent uncounted: units for each quota. */
-export type ChargeQuestion = readonly ['charge', key: string, limit: number | null, units: readonly number[]];
+/** What was spent uncounted: units for each quota, and those that are charged even where they do not fit. */
+export type ChargeQuestion = readonly [
+  'charge',
+  key: string,
+  limit: number | null,
+  units: readonly number[],
+  over?: readonly number[],
+];
 export type ResetQuestion = readonly ['reset', key: string];
 
 export interface AheadWish {

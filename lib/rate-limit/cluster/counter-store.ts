@@ -31,7 +31,9 @@ export class CounterStore implements RoundTripStore {
 
   async charge({ key, limit, owed }: Debt): Promise<void> {
     const units = owed.map((one) => one.units);
-    await this.#ask(['charge', key, limit ?? null, units]);
+    const over = owed.map((one) => one.over ?? 0);
+    const isOver = over.some((one) => one > 0);
+    await this.#ask(isOver ? ['charge', key, limit ?? null, units, over] : ['charge', key, limit ?? null, units]);
   }
 
   async reset(key: string): Promise<void> {

@@ -107,6 +107,6 @@ function take(
   };
 }
 
-function charge(meter: MemoryMeter, [, key, limit, units]: ChargeQuestion): void {
-  meter.charge({ key, cost: 0, limit: limit ?? undefined }, units, Date.now());
+function charge(meter: MemoryMeter, [, key, limit, units, over]: ChargeQuestion): void {
+  meter.charge({ key, cost: 0, limit: limit ?? undefined }, units, Date.now(), over);
 }

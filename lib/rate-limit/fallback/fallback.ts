@@ -2,6 +2,7 @@ import type { LimiterMode } from '../../core/events.ts';
 import type { MemoryMeter } from '../memory/memory-meter.ts';
 import type { Claim, Decision } from '../meter.ts';
 import type { Debts } from './debts.ts';
+import type { Overspending } from './overspending.ts';
 
 /** What a limiter does while the store that gateways share fails. */
 export type OnStoreError = 'local' | 'open' | 'closed';
@@ -13,6 +14,8 @@ export interface Fallback {
   readonly mode: LimiterMode;
   /** What it let pass and must report to the store; nothing where it does not count. */
   readonly debts: Debts | undefined;
+  /** What it let pass although the store refused it; nothing where the store counts refused hits as well. */
+  readonly overspending: Overspending | undefined;
   /** @param waitMs Milliseconds until the store is asked again, as far as anybody knows. */
   take(claim: Claim, waitMs: number): Decision;
   /** A claim that was decided here, and must be reported to the store. */
@@ -34,6 +37,7 @@ const PASSED: Decision = Object.freeze({ allowed: true, retryAfterMs: 0, quotaSt
 export class OpenFallback implements Fallback {
   readonly mode: LimiterMode = 'open';
   readonly debts = undefined;
+  readonly overspending = undefined;
 
   take(): Decision {
     return PASSED;
@@ -49,6 +53,7 @@ export class OpenFallback implements Fallback {
 export class ClosedFallback implements Fallback {
   readonly mode: LimiterMode = 'closed';
   readonly debts = undefined;
+  readonly overspending = undefined;
 
   take(_claim: Claim, waitMs: number): Decision {
     const retryAfterMs = Math.min(Math.max(waitMs, LEAST_WAIT_MS), MOST_WAIT_MS);
@@ -68,11 +73,13 @@ export class ClosedFallback implements Fallback {
 export class LocalFallback implements Fallback {
   readonly mode: LimiterMode = 'local';
   readonly debts: Debts;
+  readonly overspending: Overspending | undefined;
   readonly #meter: MemoryMeter;
 
-  constructor(meter: MemoryMeter, debts: Debts) {
+  constructor(meter: MemoryMeter, debts: Debts, overspending?: Overspending) {
     this.#meter = meter;
     this.debts = debts;
+    this.overspending = overspending;
   }
 
   take(claim: Claim): Decision {

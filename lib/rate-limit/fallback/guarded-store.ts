@@ -186,11 +186,23 @@ export class GuardedStore {
   #awaitLate(claim: Claim, stood: Decision, asked: Promise<Decision>): void {
     asked.then(
       (decision) => {
+        this.#compare(claim, stood, decision);
         // The store does not know of what is owed to it.
         if (this.#fallback.debts?.has(claim.key) !== true) this.#fallback.learn(claim, decision);
       },
       () => this.#fallback.owe(claim, stood.allowed),
     );
+  }
+
+  /** Charges it at the end of a turn of the event loop: late replies come together. */
+  #compare(claim: Claim, stood: Decision, { allowed }: Decision): void {
+    const { overspending } = this.#fallback;
+    if (overspending === undefined || stood.allowed === allowed) return;
+    if (!overspending.add(claim, stood.allowed)) return;
+    setImmediate(() => {
+      // Only once: by the time that the store can be told again, it would matter less.
+      for (const debt of overspending.take()) this.#charge(debt).catch(() => {});
+    });
   }
 
   readonly #charge = (debt: Debt): Promise<void> => this.patiently(this.#parts.shared().charge(debt));

@@ -91,13 +91,19 @@ export class MemoryMeter implements LimiterMeter {
     });
   }
 
-  /** Charges what was spent uncounted, for each quota, as far as it fits. */
-  charge(claim: Claim, units: readonly number[], now: number): void {
+  /**
+   * Charges what was spent uncounted, for each quota, as far as it fits.
+   *
+   * @param over What is charged even where it does not fit, up to the limit once more.
+   */
+  charge(claim: Claim, units: readonly number[], now: number, over: readonly number[] = []): void {
     for (let i = 0; i < this.#quotas.length; i++) {
       const quota = this.#quotaOf(claim, i);
       const record = this.#find(i, claim.key, now);
       const view = this.#view(i, record, quota, now);
-      const cost = Math.min(units[i] ?? 0, Math.max(0, this.#algorithm.remaining(view, now, quota)));
+      const left = this.#algorithm.remaining(view, now, quota);
+      const fitting = Math.min(units[i] ?? 0, Math.max(0, left));
+      const cost = fitting + Math.max(0, Math.min(over[i] ?? 0, left - fitting + this.#algorithm.most(quota)));
       if (cost > 0) this.#spend(record, view, cost, quota);
     }
   }

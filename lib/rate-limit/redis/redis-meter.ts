@@ -55,8 +55,8 @@ export class RedisMeter implements SharedMeter {
   async charge({ key, limit, owed }: Debt): Promise<void> {
     const { send, scripts, clock } = this.#parts;
     const now = clock === undefined ? '' : String(clock());
-    const charges = (['units', 'older', 'restMs', 'least'] as const).flatMap((part) =>
-      owed.map((one) => String(one[part])),
+    const charges = (['units', 'older', 'restMs', 'least', 'over'] as const).flatMap((part) =>
+      owed.map((one) => String(one[part] ?? 0)),
     );
     await scripts.charge.run(send, this.#keys(key), ['0', now, ...this.#argsFor(limit), ...charges]);
   }
