@@ -194,7 +194,7 @@ export class GuardedStore {
     );
   }
 
-  /** Charges it at the end of a turn of the event loop: late replies come together. */
+  /** What passed here although the store refused it is charged, at the end of a turn of the event loop: late replies come together. */
   #compare(claim: Claim, stood: Decision, { allowed }: Decision): void {
     const { overspending } = this.#fallback;
     if (overspending === undefined || stood.allowed === allowed) return;
