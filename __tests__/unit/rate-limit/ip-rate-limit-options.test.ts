@@ -5,6 +5,7 @@ import { NAMES_WITH_BURST } from '../../../lib/rate-limit/algorithms/registry.ts
 import { IP_RATE_LIMIT_DEFAULTS, type IpRateLimitOptions } from '../../../lib/rate-limit/ip-rate-limit-options.ts';
 import {
   FOREIGN_LIMITER_OPTIONS,
+  IP_RATE_LIMIT_CHECKS,
   LIMITER_OPTIONS,
   resolveIpRateLimitOptions,
 } from '../../../lib/rate-limit/ip-rate-limit-settings.ts';
@@ -92,6 +93,13 @@ describe('ipRateLimit options', () => {
     ['rediss://localhost?ssl_ca_certs=/no/such/file.pem'],
   ])('refuses the URL %j', (redis) => {
     expect(problemsOf({ redis })).toEqual([expect.stringMatching(/^redis: must/)]);
+  });
+
+  test('of Redis are checked alike where several limiters share them', () => {
+    const { redis } = IP_RATE_LIMIT_CHECKS;
+    expect([redis?.('redis://localhost'), redis?.(undefined)]).toEqual([undefined, undefined]);
+    expect(redis?.('http://localhost')).toEqual([expect.stringMatching(/must/)]);
+    expect(redis?.({ host: 'localhost' })).toMatch(/settings of a client are no client/);
   });
 
   test('never show the password of a URL', () => {
