@@ -83,7 +83,7 @@ describe('clientKey', () => {
     server?: { address(): unknown };
   }
 
-  function exchangeOf(socket: Peer, ip?: string, trusted = false) {
+  function exchangeOf(socket: Peer | undefined, ip?: string, trusted = false) {
     const app = { get: () => () => trusted };
     // Express's is inherited too: one of the request's own is what a middleware defined.
     const req = Object.assign(Object.create({ ip }), { socket, app }) as IncomingMessage;
@@ -102,6 +102,7 @@ describe('clientKey', () => {
 
   test('has no key for a client that has left', () => {
     expect(clientKey(exchangeOf({}), 56)).toBeUndefined();
+    expect(clientKey(exchangeOf(undefined), 56)).toBeUndefined();
     expect(clientKey(exchangeOf({ server: { address: () => ({ port: 80 }) } }), 56)).toBeUndefined();
     expect(clientKey(exchangeOf({ server: { address: () => null } }), 56)).toBeUndefined();
   });

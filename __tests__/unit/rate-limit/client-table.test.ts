@@ -110,6 +110,18 @@ describe('ClientTable', () => {
     expect(onFull).toHaveBeenCalledTimes(shares);
   });
 
+  test('when it is full, each new client costs a few looks for one that is forgotten, and goes on behind the last look', () => {
+    const { onFull, touch } = tableOf(64);
+    for (let i = 0; i < 64; i++) touch(`k${i}`, 5_000);
+    for (let i = 0; i < 64; i++) if (i !== 16) touch(`k${i}`, 5_500);
+    const shares = ['a', 'b', 'c', 'd'].map((key) => {
+      const calls = onFull.mock.calls.length;
+      touch(key, 6_000);
+      return onFull.mock.calls.length > calls;
+    });
+    expect(shares).toEqual([true, true, false, true]);
+  });
+
   test('has no more records than it may', () => {
     const { table, onFull, touch } = tableOf(64);
     for (let i = 0; i < 64; i++) touch(`k${i}`, 5_000);

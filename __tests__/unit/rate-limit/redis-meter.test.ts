@@ -1,8 +1,9 @@
 import { describe, expect, test } from '@jest/globals';
-import type { AlgorithmScripts } from '../../../lib/rate-limit/algorithms/algorithm-scripts.ts';
+import { AlgorithmScripts } from '../../../lib/rate-limit/algorithms/algorithm-scripts.ts';
 import { slidingWindow } from '../../../lib/rate-limit/algorithms/sliding-window.ts';
 import { LuaScript } from '../../../lib/rate-limit/redis/lua.ts';
 import { RedisMeter, type RedisMeterParts } from '../../../lib/rate-limit/redis/redis-meter.ts';
+import { ALGORITHMS } from './algorithms.ts';
 
 const scripts = slidingWindow.redis as AlgorithmScripts;
 const QUOTAS = [
@@ -30,6 +31,19 @@ function meterOf(reply: unknown = REPLY, more: Partial<RedisMeterParts> = {}) {
   const meter = new RedisMeter({ send, scripts, quotas: QUOTAS, prefix: 'p:', ...more });
   return { meter, sent };
 }
+
+test('no two algorithms use the same key: the numbers behind it mean something else', async () => {
+  const keys = await Promise.all(
+    ALGORITHMS.flatMap(([, { redis }]) => (redis instanceof AlgorithmScripts ? [redis] : [])).map(async (own) => {
+      const { meter, sent } = meterOf(REPLY, { scripts: own });
+      await meter.take(claim);
+      return sent[0]?.key;
+    }),
+  );
+  expect(keys.length).toBeGreaterThan(1);
+  // rate-limit-redis has the client's key alone.
+  expect(new Set([...keys, 'p:k', 'p:{k}1000']).size).toBe(keys.length + 2);
+});
 
 describe('the meter in Redis', () => {
   test('sends a key in braces for each quota, then the cost, no time, and the quotas', async () => {

@@ -70,7 +70,7 @@ export class CounterStore implements RoundTripStore {
 }
 
 /** Asks for each claim, and takes nothing ahead. */
-export class CounterMeter implements SharedMeter {
+export class CounterMeter implements Pick<SharedMeter, 'take' | 'loaded'> {
   readonly loaded: Promise<void>;
   readonly #store: RoundTripStore;
 
@@ -81,13 +81,5 @@ export class CounterMeter implements SharedMeter {
 
   async take(claim: Claim): Promise<Decision> {
     return (await this.#store.take(claim, 0, 0)).decision;
-  }
-
-  charge(debt: Debt): Promise<void> {
-    return this.#store.charge(debt);
-  }
-
-  reset(key: string): Promise<void> {
-    return this.#store.reset(key);
   }
 }

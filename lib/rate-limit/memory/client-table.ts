@@ -16,7 +16,7 @@ const LOOKS = 8;
  */
 export class ClientTable {
   /** Made when the first client falls into them: a gateway may have thousands of limits, most of which have few clients. */
-  readonly #shards: (Shard | undefined)[];
+  readonly #shards: (Shard | undefined)[] = [];
   readonly #newShard: () => Shard;
   readonly #mask: number;
   // No attacker can choose clients that all fall into one shard.
@@ -27,7 +27,6 @@ export class ClientTable {
     while (count < MOST_SHARDS && maxKeys / (count * 2) >= LEAST_KEYS_PER_SHARD) count *= 2;
     this.#mask = count - 1;
     const capacity = Math.ceil(maxKeys / count);
-    this.#shards = new Array(count).fill(undefined);
     this.#newShard = () => new Shard(lifetimeMs, capacity, onFull);
   }
 
