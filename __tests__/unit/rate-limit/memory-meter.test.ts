@@ -1,6 +1,10 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import fc from 'fast-check';
+import { slidingWindow } from '../../../lib/rate-limit/algorithms/sliding-window.ts';
+import { MemoryMeter } from '../../../lib/rate-limit/memory/memory-meter.ts';
 import type { Decision } from '../../../lib/rate-limit/meter.ts';
 import { type LimiterMeterSettings, openLimiterMeter } from '../../../lib/rate-limit/open-meter.ts';
+import { ALGORITHMS } from './algorithms.ts';
 
 const SETTINGS: Omit<LimiterMeterSettings, 'algorithm'> = {
   quotas: [{ limit: 5, windowMs: 60_000, burst: 5 }],
@@ -75,3 +79,64 @@ describe.each(['sliding-window', 'token-bucket', 'fixed-window'] as const)(
     });
   },
 );
+
+describe.each(ALGORITHMS)('memory of the meter with %s', (_name, algorithm) => {
+  const WINDOW_MS = 60_000;
+  const START = 1_790_000_000_000;
+  const meterOf = (limit: number, burst: number, gateways: number) => {
+    const quotas = [{ limit, windowMs: WINDOW_MS, burst }];
+    const meter = new MemoryMeter({ algorithm, quotas, maxKeys: 127, onFull() {} });
+    meter.shareWith(gateways);
+    return meter;
+  };
+
+  test('forgets no client that still matters: those who come meanwhile change no decision', () =>
+    fc.assert(
+      fc.property(
+        fc.record({
+          limit: fc.integer({ min: 1, max: 60 }),
+          burst: fc.integer({ min: 1, max: 60 }),
+          gateways: fc.constantFrom(1, 4, 100),
+          visits: fc.array(fc.tuple(fc.integer({ min: 0, max: 2.5 * WINDOW_MS }), fc.integer({ min: 1, max: 60 })), {
+            minLength: 2,
+            maxLength: 8,
+          }),
+        }),
+        ({ limit, burst, gateways, visits }) => {
+          const [alone, among] = [meterOf(limit, burst, gateways), meterOf(limit, burst, gateways)];
+          let now = START;
+          for (const [gapMs, cost] of visits) {
+            for (const until = now + gapMs; now < until; now = Math.min(until, now + 1_000)) {
+              among.take({ key: 'other', cost: 1, limit: undefined }, now);
+            }
+            const claim = { key: 'k', cost, limit: undefined };
+            expect(among.take(claim, now)).toEqual(alone.take(claim, now));
+          }
+        },
+      ),
+      { numRuns: 100 },
+    ));
+
+  test('forgets clients that matter no more, though others come all the time, and though the clock is set back', () => {
+    const meter = meterOf(10, 10, 1);
+    const visits = (fromMs: number, toMs: number) => {
+      for (let now = fromMs; now <= toMs; now += 500) meter.take({ key: 'other', cost: 1, limit: undefined }, now);
+    };
+    for (const start of [START, START - 3_600_000]) {
+      for (let i = 0; i < 60; i++) meter.take({ key: `k${start}-${i}`, cost: 1, limit: undefined }, start);
+      expect(meter.size).toBeGreaterThanOrEqual(60);
+      visits(start, start + 5 * WINDOW_MS);
+      expect(meter.size).toBe(1);
+    }
+  });
+});
+
+test('the meter in memory remembers as many clients as its longest window does', () => {
+  const windows = [1_000, 60_000].map((windowMs) => ({ limit: 5, windowMs, burst: 5 }));
+  for (const quotas of [windows, windows.toReversed()]) {
+    const meter = new MemoryMeter({ algorithm: slidingWindow, quotas, maxKeys: 1_000, onFull() {} });
+    for (let i = 0; i < 100; i++) meter.take({ key: `k${i}`, cost: 1, limit: undefined }, 1_000_000);
+    for (let now = 1_000_000; now < 1_010_000; now += 500) meter.take({ key: 'k0', cost: 1, limit: undefined }, now);
+    expect(meter.size).toBe(100);
+  }
+});
