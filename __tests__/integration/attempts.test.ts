@@ -73,4 +73,60 @@ describe('what a request may cost the backends', () => {
     expect([response.status, response.headers.get('x-who'), await response.text()]).toEqual([503, 'backend', 'busy']);
     expect(backends[0]?.requests).toHaveLength(1);
   });
+
+  test.each<[string, Script, number]>([
+    ['a status to retry', answer('HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n'), 503],
+    ['a reset', reset, 502],
+  ])(
+    '%s: each backend gets it once, and the event of the last one says that it was not retried',
+    async (_name, script, status) => {
+      const retry = { statuses: [503], attempts: 9, backoffMs: 1, budgetMinimum: 100 };
+      const { url, proxy, backends } = await setUp([script, script, script], { retry });
+      const retried: boolean[] = [];
+      proxy.events.on('attemptFailed', (event) => retried.push(event.retried));
+      expect((await fetch(url)).status).toBe(status);
+      expect(backends.map(({ requests }) => requests.length)).toEqual([1, 1, 1]);
+      // The response of the last backend is the client's.
+      expect(retried).toEqual(status === 503 ? [true, true] : [true, true, false]);
+    },
+  );
+});
+
+describe('the circuit hears of a response', () => {
+  const STRICT = { minimumRequests: 1, consecutiveFailures: 1, openMs: 50, halfOpenRequests: 1 };
+  const HALF = 'HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nhalf';
+
+  test('at the head of a trial: the circuit closes while the content is still on its way', async () => {
+    let served = 0;
+    const { url, proxy } = await setUp([(socket) => (served++ === 0 ? socket.resetAndDestroy() : socket.write(HALF))], {
+      circuit: STRICT,
+    });
+    expect((await fetch(url)).status).toBe(502);
+    expect(proxy.status()[0]?.circuit).toBe('open');
+    await eventually('it admits a trial', () => proxy.status()[0]?.available);
+    const { status, body } = await fetch(url);
+    expect([status, proxy.status()[0]?.circuit, proxy.status()[0]?.inFlight]).toEqual([200, 'closed', 1]);
+    await body?.cancel();
+  });
+
+  test.each([
+    ['an event stream', 'text/event-stream', 'closed'],
+    ['any other response', 'text/plain', 'open'],
+  ])('at the head of an event stream, else at the end: the backend cuts %s', async (_name, type, circuit) => {
+    const { url, proxy, backends } = await setUp(
+      [
+        (socket) =>
+          void socket.write(`HTTP/1.1 200 OK\r\nContent-Type: ${type}\r\nContent-Length: 100000\r\n\r\ndata: 1\n\n`),
+      ],
+      { circuit: STRICT },
+    );
+    const { body } = await fetch(url);
+    const reader = body?.getReader();
+    await reader?.read();
+    expect(proxy.status()[0]).toMatchObject({ circuit: 'closed', inFlight: 1 });
+    for (const socket of backends[0]?.connections ?? []) socket.resetAndDestroy();
+    await expect(reader?.read()).rejects.toThrow();
+    await eventually('it is over', () => proxy.status()[0]?.inFlight === 0);
+    expect(proxy.status()[0]?.circuit).toBe(circuit);
+  });
 });

@@ -48,8 +48,7 @@ export class ClientResponse {
     this.#heldHead = fields;
     this.status = status;
     this.#connection = fields.connection;
-    const length = fields['content-length'];
-    if (typeof length === 'string') this.#remaining = Number(length);
+    this.#remaining = Number(fields['content-length']);
     this.isStream = isEventStream(fields['content-type']);
     this.isEncoded = (this.#res as Encoded).flush !== undefined;
   }

@@ -202,7 +202,7 @@ export class BackendConnections implements ConnectionOwner {
     if (!connection.isFree || connection.isDropped) return;
     this.#free.ended(connection, error);
     // Else as many objects would pile up as ever ran at a time.
-    if (!connection.isBound) this.#free.remove(connection);
+    this.#free.remove(connection);
     this.drop(connection);
   }
 }
