@@ -132,20 +132,24 @@ describe('the history of the status feed', () => {
     ]);
   });
 
-  test('a backend that leaves and comes back within one slot has no negative numbers', () => {
+  test.each([
+    { name: 'fewer requests', before: 5, after: 2 },
+    { name: 'more requests, which take less time', before: 1, beforeMs: 400, after: 2 },
+  ])('a backend that leaves and comes back within one slot has no negative numbers: $name', (row) => {
+    const { before, beforeMs = 7, after } = row;
     jest.advanceTimersByTime(100);
-    for (let i = 0; i < 5; i++) rig.request();
+    for (let i = 0; i < before; i++) rig.request({ durationMs: beforeMs });
     jest.advanceTimersByTime(10_000);
     rig.backends = ['http://b'];
     rig.events.emit('backendsChanged', { proxy: 'default', added: [], removed: ['http://a'] });
     rig.metrics.totals();
     rig.backends = ['http://a', 'http://b'];
     rig.events.emit('backendsChanged', { proxy: 'default', added: ['http://a'], removed: [] });
-    for (let i = 0; i < 2; i++) rig.request();
+    for (let i = 0; i < after; i++) rig.request();
     jest.advanceTimersByTime(10_000);
     const a = rig.feed.history().backends.find(({ backend }) => backend === 'http://a');
-    expect(a?.requests).toEqual([5, 2]);
-    expect(a?.totalMs).toEqual([35, 14]);
+    expect(a?.requests).toEqual([before, after]);
+    expect(a?.totalMs).toEqual([before * beforeMs, after * 7]);
   });
 
   test('keeps a quarter of an hour, and five minutes of each backend', () => {

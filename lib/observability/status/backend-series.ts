@@ -34,7 +34,8 @@ export class BackendSeries {
       const { requests, seconds } = total;
       const now = { requests, seconds, failures: failuresOf(total) };
       // A backend that left and came back within one slot counts from zero again.
-      const before = requests < series.before.requests ? NOTHING : series.before;
+      const isNew = requests < series.before.requests || seconds < series.before.seconds;
+      const before = isNew ? NOTHING : series.before;
       series.before = now;
       this.#push(series.requests, now.requests - before.requests);
       this.#push(series.totalMs, Math.round((now.seconds - before.seconds) * 1e6) / 1000);
