@@ -10,10 +10,7 @@ export default {
   testMatch: ['**/*.test.ts'],
   extensionsToTreatAsEsm: ['.ts'],
   transform: {
-    '^.+\\.ts$': [
-      '@swc/jest',
-      { jsc: { target: 'es2023', parser: { syntax: 'typescript' } }, module: { type: 'es6' } },
-    ],
+    '^.+\\.ts$': '<rootDir>/jest.transform.js',
   },
   moduleNameMapper: {
     '^expressway$': '<rootDir>/lib/index.ts',

@@ -1,5 +1,7 @@
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Cleanup } from '../support/gateway.ts';
+import { describeInstalled } from './installed.ts';
 import { CompiledPackage, Project } from './project.ts';
 
 const JEST = ['node_modules/jest/bin/jest.js', '--no-cache', '--watchman=false'];
@@ -18,7 +20,7 @@ module.exports = {
 };
 `;
 
-describe('the Jest of a CommonJS project', () => {
+describeInstalled('the Jest of a CommonJS project', () => {
   const cleanup = new Cleanup();
   let project: Project;
   beforeAll(async () => {
@@ -26,7 +28,8 @@ describe('the Jest of a CommonJS project', () => {
     project.write('package.json', '{"private":true}');
     project.write('import.test.js', TEST(`await import('expressway')`));
     project.write('require.test.js', TEST(`require('expressway')`));
-    project.write('compiled.config.js', CONFIG);
+    const swc = fileURLToPath(new URL('node_modules/@swc/jest', import.meta.url));
+    project.write('compiled.config.js', CONFIG.replace('@swc/jest', swc));
   });
   afterAll(() => cleanup.run());
 

@@ -1,10 +1,10 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, expect, jest, test } from '@jest/globals';
-import { ask } from '../gateway/ask.ts';
 import { closeAll, openBackend } from '../gateway/gateways.ts';
 import { endAll, Proc } from '../gateway/proc.ts';
 import { until } from '../gateway/until.ts';
+import { ask } from '../support/ask.ts';
 import { ExampleProject } from './example-project.ts';
 import { BLOCKS } from './pages.ts';
 

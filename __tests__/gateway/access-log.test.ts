@@ -3,7 +3,7 @@ import { readConfig } from '../../lib/gateway/config/config.ts';
 import type { LogLevel } from '../../lib/gateway/config/sections/operation-variables.ts';
 import { startGateway } from '../../lib/gateway/gateway.ts';
 import { createLogger } from '../../lib/gateway/logging/logger.ts';
-import { ask } from './ask.ts';
+import { ask } from '../support/ask.ts';
 import { closeAll, openBackend } from './gateways.ts';
 import { until } from './until.ts';
 

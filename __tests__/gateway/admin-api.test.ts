@@ -9,9 +9,9 @@ import { shownConfig } from '../../lib/gateway/admin/shown-config.ts';
 import { readConfig } from '../../lib/gateway/config/config.ts';
 import type { Host, HostedApp } from '../../lib/gateway/hosted-app.ts';
 import { type BackendRow, roundRobinProxy, serviceRouter } from '../../lib/index.ts';
+import { type Answer, type Asking, ask } from '../support/ask.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { RawClient } from '../support/raw-client.ts';
-import { type Answer, type Asking, ask } from './ask.ts';
 import { closeAll, openBackend, openGateway, type TestGateway } from './gateways.ts';
 import { until } from './until.ts';
 

@@ -2,7 +2,7 @@ import type { Server } from 'node:http';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { type AdminView, createAdminServer, type Phase } from '../../lib/gateway/admin/admin-server.ts';
 import { ADMIN, listen } from '../../lib/gateway/listener.ts';
-import { ask } from './ask.ts';
+import { ask } from '../support/ask.ts';
 
 class FakeView implements AdminView {
   phase: Phase = 'running';

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { WebSocket } from 'ws';
-import { ask } from './ask.ts';
+import { ask } from '../support/ask.ts';
 import { closeAll, openBackend, openGateway } from './gateways.ts';
 import { endAll, Proc } from './proc.ts';
 import { until } from './until.ts';

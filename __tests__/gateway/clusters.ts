@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach } from '@jest/globals';
-import { type Answer, type Asking, ask } from './ask.ts';
+import { type Answer, type Asking, ask } from '../support/ask.ts';
 import { closeAll, openBackend } from './gateways.ts';
 import { endAll, Proc } from './proc.ts';
 import { until } from './until.ts';

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { ask } from './ask.ts';
+import { ask } from '../support/ask.ts';
 import { endAll, Proc } from './proc.ts';
 import { until } from './until.ts';
 

@@ -1,6 +1,6 @@
 import { request } from 'node:http';
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { ask } from './ask.ts';
+import { ask } from '../support/ask.ts';
 import { closeAll, openBackend } from './gateways.ts';
 import { endAll, Proc } from './proc.ts';
 

@@ -7,7 +7,7 @@ import { parseEnv } from 'node:util';
 import { afterAll, afterEach, describe, expect, test } from '@jest/globals';
 import { parse, parseAllDocuments } from 'yaml';
 import { readConfig } from '../../lib/gateway/config/config.ts';
-import { ask } from './ask.ts';
+import { ask } from '../support/ask.ts';
 import { closeAll, openBackend, openGateway } from './gateways.ts';
 import { endAll, Proc } from './proc.ts';
 

@@ -4,7 +4,7 @@ import express from 'express';
 import { finalHandler } from '../../lib/gateway/internal-error.ts';
 import { GATEWAY, listen } from '../../lib/gateway/listener.ts';
 import { createLogger } from '../../lib/gateway/logging/logger.ts';
-import { ask } from './ask.ts';
+import { ask } from '../support/ask.ts';
 
 let server: Server;
 

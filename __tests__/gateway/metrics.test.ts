@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { ask } from './ask.ts';
+import { ask } from '../support/ask.ts';
 import { closeAll, openBackend, openGateway } from './gateways.ts';
 import { metricsOf, namesIn } from './promql.ts';
 import { until } from './until.ts';

@@ -4,7 +4,7 @@ import type { StatusSnapshot, StatusWatcher, TrafficHistory } from 'expressway';
 import { createAdminServer } from '../../lib/gateway/admin/admin-server.ts';
 import { ADMIN, listen } from '../../lib/gateway/listener.ts';
 import { createLogger } from '../../lib/gateway/logging/logger.ts';
-import { ask } from './ask.ts';
+import { ask } from '../support/ask.ts';
 import { until } from './until.ts';
 
 const BIG = 'x'.repeat(100_000);

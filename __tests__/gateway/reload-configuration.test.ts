@@ -3,10 +3,10 @@ import { createServer } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { ask } from '../support/ask.ts';
 import { certificate } from '../support/certificate.ts';
 import { describeWithRedis } from '../support/redis.ts';
 import { listen } from '../support/servers.ts';
-import { ask } from './ask.ts';
 import { closeAll, openBackend } from './gateways.ts';
 import { endAll, Proc } from './proc.ts';
 

@@ -1,7 +1,7 @@
 import { renameSync, writeFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import { stringify } from 'yaml';
-import { ask } from './ask.ts';
+import { ask } from '../support/ask.ts';
 import { SteadyLoad, TestClusters } from './clusters.ts';
 import { openBackend } from './gateways.ts';
 import { until } from './until.ts';

@@ -13,11 +13,11 @@ import { readConfig } from '../../lib/gateway/config/config.ts';
 import { startGateway } from '../../lib/gateway/gateway.ts';
 import type { Host, HostedApp } from '../../lib/gateway/hosted-app.ts';
 import { createLogger } from '../../lib/gateway/logging/logger.ts';
+import { ask } from '../support/ask.ts';
 import { BackendProcess } from '../support/backend-process.ts';
 import { complaintsOf, describeInChromium, launchChromium } from '../support/chromium.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { eventually, listen } from '../support/servers.ts';
-import { ask } from './ask.ts';
 import { closeAll, openGateway, type TestGateway } from './gateways.ts';
 
 const TOKEN = 'the-token-of-this-test';

@@ -2,7 +2,7 @@ import { Agent } from 'node:http';
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import type { RoundRobinProxyOptions } from 'expressway';
-import { ask } from '../gateway/ask.ts';
+import { ask } from '../support/ask.ts';
 import { BackendProcess } from '../support/backend-process.ts';
 import { Cleanup, proxyGateway, type TestGateway } from '../support/gateway.ts';
 import { eventually } from '../support/servers.ts';

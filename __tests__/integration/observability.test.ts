@@ -16,7 +16,7 @@ import {
   upgradeHandler,
 } from 'expressway';
 import { Registry } from 'prom-client';
-import { ask } from '../gateway/ask.ts';
+import { ask } from '../support/ask.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { closedPort, eventually, listen, type RunningServer } from '../support/servers.ts';
 

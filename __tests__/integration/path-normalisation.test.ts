@@ -1,9 +1,9 @@
 import { createServer } from 'node:http';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import express from 'express';
-import express4 from 'express4';
 import { GatewayEvents, hardenServer, ipRateLimit, requestGuard, roundRobinProxy, upgradeHandler } from 'expressway';
 import fc from 'fast-check';
+import { EXPRESS_VERSIONS } from '../support/express-versions.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { RawClient, rawRequest } from '../support/raw-client.ts';
 import { RecorderBackend } from '../support/recorder-backend.ts';
@@ -85,10 +85,7 @@ function spelled({ normal, spelling }: { normal: string; spelling: string }): st
   return spelling === 'in small letters' ? normal.toLowerCase() : normal;
 }
 
-describe.each([
-  ['Express 5', express],
-  ['Express 4', express4 as unknown as typeof express],
-])('behind requestGuard() in %s', (_name, create) => {
+describe.each(EXPRESS_VERSIONS)('behind requestGuard() in %s', (_name, create) => {
   const cleanup = new Cleanup();
   let port = 0;
   beforeAll(async () => {

@@ -11,7 +11,7 @@ import {
   statusFeed,
 } from 'expressway';
 import { Registry } from 'prom-client';
-import { ask } from '../gateway/ask.ts';
+import { ask } from '../support/ask.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { closedPort, eventually, listen, type RunningServer } from '../support/servers.ts';
 import { expectWarnings } from '../support/warnings.ts';

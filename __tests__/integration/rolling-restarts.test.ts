@@ -1,8 +1,8 @@
 import { fileURLToPath } from 'node:url';
 import { afterEach, expect, test } from '@jest/globals';
-import { ask } from '../gateway/ask.ts';
 import { endAll, Proc } from '../gateway/proc.ts';
 import { until } from '../gateway/until.ts';
+import { ask } from '../support/ask.ts';
 import { ClosingClients } from '../support/closing-client.ts';
 
 /** For longer runs: `RESTARTS=100`. */

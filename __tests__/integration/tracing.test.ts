@@ -26,7 +26,7 @@ import {
   tracing,
   upgradeHandler,
 } from 'expressway';
-import { ask } from '../gateway/ask.ts';
+import { ask } from '../support/ask.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { answer, RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { closedPort, eventually, listen } from '../support/servers.ts';

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import express, { type Express, type NextFunction, type Request, type Response } from 'express';
-import express4 from 'express4';
 import { ipRateLimit, observability, type RoundRobinProxyOptions, roundRobinProxy } from 'expressway';
+import { EXPRESS_VERSIONS } from '../support/express-versions.ts';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
 import { rawRequest } from '../support/raw-client.ts';
 import { RecorderBackend } from '../support/recorder-backend.ts';
@@ -61,12 +61,7 @@ describe('trust proxy on a Unix socket', () => {
   });
 });
 
-const FRAMEWORKS = [
-  ['Express 5', express],
-  ['Express 4', express4 as unknown as typeof express],
-] as const;
-
-describe.each(FRAMEWORKS)('%s: the client is req.ip of the app that mounts the proxy', (_name, framework) => {
+describe.each(EXPRESS_VERSIONS)('%s: the client is req.ip of the app that mounts the proxy', (_name, framework) => {
   async function ask(mount: (app: Express, proxy: ReturnType<typeof roundRobinProxy>) => void) {
     const { backend, proxy } = await made();
     const app = framework();

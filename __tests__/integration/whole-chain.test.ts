@@ -1,9 +1,8 @@
 import { createServer, type RequestListener } from 'node:http';
 import { afterEach, describe, expect, test } from '@jest/globals';
-import express5 from 'express';
-import express4 from 'express4';
 import { circuitBreaker, GatewayEvents, ipRateLimit, roundRobinProxy, upgradeHandler } from 'expressway';
 import { WebSocket, WebSocketServer } from 'ws';
+import { EXPRESS_VERSIONS } from '../support/express-versions.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { answer, answerOk, RecorderBackend } from '../support/recorder-backend.ts';
 import { closedPort, listen } from '../support/servers.ts';
@@ -16,12 +15,9 @@ interface App extends RequestListener {
   set(setting: string, value: unknown): unknown;
 }
 
-describe.each<[string, () => App]>([
-  ['Express 5', () => express5() as unknown as App],
-  ['Express 4', () => express4() as unknown as App],
-])('the whole chain in %s', (_name, makeApp) => {
+describe.each(EXPRESS_VERSIONS)('the whole chain in %s', (_name, create) => {
   async function chain(backends: readonly string[], limit = 100) {
-    const app = makeApp();
+    const app = create() as unknown as App;
     const events = new GatewayEvents();
     const seen: string[] = [];
     events.on('limited', () => seen.push('limited'));
@@ -75,7 +71,7 @@ describe.each<[string, () => App]>([
 
   test('mounted at a path, the backend gets the rest of the path', async () => {
     const backend = cleanup.add(await RecorderBackend.start());
-    const app = makeApp();
+    const app = create() as unknown as App;
     app.use('/api', cleanup.add(roundRobinProxy({ backends: [backend.url] })));
     const { url } = cleanup.add(await listen(app));
     expect((await fetch(`${url}/api/x?y=1`)).status).toBe(200);
@@ -101,7 +97,7 @@ describe.each<[string, () => App]>([
 
   test('errors of other handlers, and routes beside the proxy, are left to the app', async () => {
     const backend = cleanup.add(await RecorderBackend.start());
-    const app = makeApp();
+    const app = create() as unknown as App;
     app.set('env', 'test');
     app.use('/own', (_req: unknown, res: { end(text: string): void }) => res.end('own'));
     app.use('/throws', () => {

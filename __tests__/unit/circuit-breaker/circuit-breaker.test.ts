@@ -4,12 +4,12 @@ import { get } from 'node:http';
 import { connect } from 'node:net';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import express from 'express';
-import express4 from 'express4';
 import { type CircuitBreakerOptions, circuitBreaker } from '../../../lib/circuit-breaker/circuit-breaker.ts';
 import { type CircuitStateChangeEvent, GatewayEvents, type RejectedEvent } from '../../../lib/core/events.ts';
 import { exchangeOf } from '../../../lib/core/exchange.ts';
 import { OptionsError } from '../../../lib/core/options.ts';
 import type { Outcome } from '../../../lib/core/outcome.ts';
+import { EXPRESS_VERSIONS } from '../../support/express-versions.ts';
 import { listen, type RunningServer } from '../../support/servers.ts';
 
 type Handler = (req: IncomingMessage, res: ServerResponse) => unknown;
@@ -80,10 +80,7 @@ class Held {
 
 const FIVE_FAILURES = ['/500', '/500', '/503', '/500', '/599'];
 
-describe.each([
-  ['Express 5', express],
-  ['Express 4', express4 as unknown as typeof express],
-])('%s', (_version, createApp) => {
+describe.each(EXPRESS_VERSIONS)('%s', (_version, createApp) => {
   test('opens on statuses of 500 and above; then the handler is not called and clients get a problem document', async () => {
     const { guard, seen, url, statuses } = await guarded({}, echoStatus, createApp);
     expect(await statuses(...FIVE_FAILURES)).toEqual([500, 500, 503, 500, 599]);

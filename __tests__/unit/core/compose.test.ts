@@ -1,9 +1,10 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import express, { type NextFunction, type Request, type Response } from 'express';
-import express4 from 'express4';
 import { compose } from 'expressway';
-import request from 'supertest';
+import { ask } from '../../support/ask.ts';
+import { EXPRESS_VERSIONS } from '../../support/express-versions.ts';
 import { Cleanup } from '../../support/gateway.ts';
+import { listen } from '../../support/servers.ts';
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
@@ -19,6 +20,8 @@ const never: Handler = () => {
   throw new Error('was called');
 };
 
+const get = async (app: express.Express, path: string) => ask(cleanup.add(await listen(app)).url + path);
+
 /** What an app does with some middlewares: its answer, or what its error handler got. */
 async function outcomeOf(app: express.Express, mount: (app: express.Express) => void): Promise<string> {
   mount(app);
@@ -26,7 +29,7 @@ async function outcomeOf(app: express.Express, mount: (app: express.Express) => 
   app.use((error: unknown, _req: Request, res: Response, _next: NextFunction) => {
     res.status(500).send(`error: ${error instanceof Error ? error.message : String(error)}`);
   });
-  const { status, text } = await request(app).get('/a/b?c=d');
+  const { status, text } = await get(app, '/a/b?c=d');
   return `${status} ${text}`;
 }
 
@@ -92,10 +95,7 @@ const ASYNCHRONOUS: Record<string, Handler[]> = {
   ],
 };
 
-describe.each([
-  ['Express 5', express],
-  ['Express 4', express4 as unknown as typeof express],
-])('compose() in %s behaves like app.use()', (_name, create) => {
+describe.each(EXPRESS_VERSIONS)('compose() in %s behaves like app.use()', (_name, create) => {
   test.each(Object.entries(CHAINS))('%s', async (_what, chain) => {
     const apart = await outcomeOf(create(), (app) => void (chain.length > 0 && app.use(...chain)));
     expect(await outcomeOf(create(), (app) => void app.use(compose(...chain)))).toBe(apart);
@@ -112,7 +112,7 @@ describe.each([
       '/a',
       compose(pass, (req: Request, res: Response) => res.send(`${req.baseUrl} ${req.url}`)),
     );
-    expect((await request(app).get('/a/b')).text).toBe('/a /b');
+    expect((await get(app, '/a/b')).text).toBe('/a /b');
   });
 
   test('on a route, which next("route") leaves', async () => {
@@ -122,21 +122,21 @@ describe.each([
       compose((_req: Request, _res: Response, next: NextFunction) => next('route'), never),
     );
     app.get('/a', (_req, res) => void res.send('the next route'));
-    expect((await request(app).get('/a')).text).toBe('the next route');
+    expect((await get(app, '/a')).text).toBe('the next route');
   });
 
   test('for concurrent requests, independently', async () => {
     const app = create();
     const wait: Handler = (req, _res, next) => void setTimeout(next, Number(req.path.slice(1)));
     app.use(compose(wait, pass, (req: Request, res: Response) => res.send(req.path)));
-    const texts = await Promise.all([30, 1, 15].map(async (ms) => (await request(app).get(`/${ms}`)).text));
+    const texts = await Promise.all([30, 1, 15].map(async (ms) => (await get(app, `/${ms}`)).text));
     expect(texts).toEqual(['/30', '/1', '/15']);
   });
 
   test('nested in another compose()', async () => {
     const app = create();
     app.use(compose(compose(pass, pass), compose(answer('inner')), never));
-    expect((await request(app).get('/')).text).toBe('inner');
+    expect((await get(app, '/')).text).toBe('inner');
   });
 });
 

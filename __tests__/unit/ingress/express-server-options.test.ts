@@ -1,8 +1,8 @@
 import { createServer, IncomingMessage, type Server, ServerResponse } from 'node:http';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import express, { type Request, type Response } from 'express';
-import express4 from 'express4';
 import { expressServerOptions } from '../../../lib/ingress/express-server-options.ts';
+import { EXPRESS_VERSIONS } from '../../support/express-versions.ts';
 import { Cleanup } from '../../support/gateway.ts';
 import { RawClient } from '../../support/raw-client.ts';
 import { listen } from '../../support/servers.ts';
@@ -10,10 +10,7 @@ import { listen } from '../../support/servers.ts';
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
 
-describe.each([
-  ['Express 5', express],
-  ['Express 4', express4 as unknown as typeof express],
-])('expressServerOptions() in %s', (_name, create) => {
+describe.each(EXPRESS_VERSIONS)('expressServerOptions() in %s', (_name, create) => {
   async function serve(app: express.Express, server: Server = createServer(expressServerOptions(app), app)) {
     return cleanup.add(await listen(app, server));
   }

@@ -1,8 +1,7 @@
 import { createServer } from 'node:http';
 import { afterEach, describe, expect, test } from '@jest/globals';
-import express from 'express';
-import express4 from 'express4';
 import { GatewayEvents, hardenServer, OptionsError, requestGuard, roundRobinProxy } from 'expressway';
+import { EXPRESS_VERSIONS } from '../../support/express-versions.ts';
 import { Cleanup } from '../../support/gateway.ts';
 import { rawRequest } from '../../support/raw-client.ts';
 import { RecorderBackend } from '../../support/recorder-backend.ts';
@@ -13,10 +12,7 @@ afterEach(() => cleanup.run());
 
 const get = (target: string) => `GET ${target} HTTP/1.1\r\nHost: a\r\n\r\n`;
 
-describe.each([
-  ['Express 5', express],
-  ['Express 4', express4 as unknown as typeof express],
-])('requestGuard() in %s', (_name, create) => {
+describe.each(EXPRESS_VERSIONS)('requestGuard() in %s', (_name, create) => {
   test('rejects requests before other middlewares, emits an event, and passes all others', async () => {
     const seen: string[] = [];
     const events = new GatewayEvents();

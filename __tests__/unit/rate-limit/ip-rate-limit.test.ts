@@ -5,13 +5,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import express from 'express';
-import express4 from 'express4';
-import supertest from 'supertest';
 import type { LimitedEvent, LimiterModeChangeEvent } from '../../../lib/core/events.ts';
 import { exchangeOf } from '../../../lib/core/exchange.ts';
 import type { Outcome } from '../../../lib/core/outcome.ts';
 import { type IpRateLimiter, ipRateLimit } from '../../../lib/rate-limit/ip-rate-limit.ts';
 import type { IpRateLimitOptions } from '../../../lib/rate-limit/ip-rate-limit-options.ts';
+import { ask } from '../../support/ask.ts';
+import { EXPRESS_VERSIONS } from '../../support/express-versions.ts';
 import { Cleanup } from '../../support/gateway.ts';
 import { listen } from '../../support/servers.ts';
 import { expectWarnings } from '../../support/warnings.ts';
@@ -33,10 +33,7 @@ afterEach(async () => {
   jest.restoreAllMocks();
 });
 
-describe.each([
-  ['Express 5', express],
-  ['Express 4', express4 as typeof express],
-])('ipRateLimit in %s', (_version, createApp) => {
+describe.each(EXPRESS_VERSIONS)('ipRateLimit in %s', (_version, createApp) => {
   async function gateway(options: IpRateLimitOptions = {}, trustProxy?: unknown) {
     const limiter = cleanup.add(ipRateLimit(options));
     const app = createApp();
@@ -51,11 +48,8 @@ describe.each([
     app.use((error: Error & { code?: string }, _req: unknown, res: express.Response, _next: unknown) => {
       res.status(500).json({ code: error.code, message: error.message });
     });
-    const { server } = cleanup.add(await listen(app));
-    const get = (from?: string) => {
-      const asked = supertest(server).get('/');
-      return from === undefined ? asked : asked.set('X-Forwarded-For', from);
-    };
+    const { url } = cleanup.add(await listen(app));
+    const get = (from?: string) => ask(url, { headers: from === undefined ? {} : { 'X-Forwarded-For': from } });
     return { limiter, get, outcomes };
   }
 
@@ -81,7 +75,7 @@ describe.each([
   test('answers 429 as a problem that nobody stores, with the same policy as an allowed answer', async () => {
     const { get, outcomes } = await gateway({ limit: 1, windowMs: 1_500, name: 'login' });
     const allowed = await get();
-    const { status, headers, body } = await get();
+    const { status, headers, json: body } = await get();
     expect(status).toBe(429);
     expect(headers['content-type']).toBe('application/problem+json');
     expect(headers['cache-control']).toBe('no-store');
@@ -148,7 +142,7 @@ describe.each([
   test('refuses every request of an app that trusts everybody, and says why', async () => {
     const { get } = await gateway({}, true);
     for (let i = 0; i < 2; i++) {
-      const { status, body } = await get('192.0.2.1');
+      const { status, json: body } = await get('192.0.2.1');
       expect(status).toBe(500);
       expect(body.code).toBe('ERR_EXPRESSWAY_TRUST_PROXY');
       expect(body.message).toContain('X-Forwarded-For');
@@ -187,11 +181,11 @@ describe.each([
     const [strict, lenient] = [ipRateLimit({ limit: 1, name: 'strict' }), ipRateLimit({ limit: 2, name: 'lenient' })];
     const app = createApp();
     app.use(cleanup.add(lenient), cleanup.add(strict), (_req, res) => void res.send('ok'));
-    const { server } = cleanup.add(await listen(app));
-    const { headers } = await supertest(server).get('/');
+    const { url } = cleanup.add(await listen(app));
+    const { headers } = await ask(url);
     expect(headers['ratelimit-policy']).toBe('"lenient";q=2;w=60, "strict";q=1;w=60');
     expect(headers.ratelimit).toBe('"lenient";r=1;t=60, "strict";r=0;t=60');
-    expect((await supertest(server).get('/')).status).toBe(429);
+    expect((await ask(url)).status).toBe(429);
   });
 });
 
@@ -259,9 +253,9 @@ describe('ipRateLimit', () => {
       throw new Error('listener');
     });
     const app = express().use(limiter);
-    const { server } = cleanup.add(await listen(app));
-    await supertest(server).get('/');
-    expect((await supertest(server).get('/')).status).toBe(429);
+    const { url } = cleanup.add(await listen(app));
+    await ask(url);
+    expect((await ask(url)).status).toBe(429);
     expect(warning).toHaveBeenCalledTimes(1);
   });
 
