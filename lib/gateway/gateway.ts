@@ -143,7 +143,7 @@ export class Gateway implements AdminView {
     this.#reloadParts = {
       backends: [
         ...(proxy === undefined ? [] : [backendsPart(proxy, file)]),
-        ...(router === undefined ? [] : [routerPart(router, gatewayFile, () => this.#observer.refresh())]),
+        ...(router === undefined ? [] : [routerPart(router, gatewayFile)]),
       ],
       others: [
         certificatePart(this.#server),

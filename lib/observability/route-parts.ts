@@ -1,18 +1,28 @@
-/** A router, as far as its routes have limiters and circuits of their own. */
-export interface RouteParts<Limiter, Breaker> {
+/** A router, as far as its services are proxies and its routes have limiters and circuits of their own. A new declaration changes them. */
+export interface RouteParts<Limiter, Breaker, Proxy> {
+  readonly services?: ReadonlyMap<string, Proxy> | undefined;
   routes(): readonly {
     readonly circuit?: Breaker | undefined;
     readonly limiters?: readonly Limiter[] | undefined;
   }[];
 }
 
+/** The proxies that are given, and those of all routers. */
+export const allProxies = <P>(
+  own: readonly P[] = [],
+  routers: readonly RouteParts<unknown, unknown, P>[] = [],
+): P[] => [...new Set([...own, ...routers.flatMap(({ services }) => [...(services?.values() ?? [])])])];
+
 /** The limiters that are given, and those of all routes. One that several routes share comes once. */
-export const allLimiters = <L>(own: readonly L[] = [], routers: readonly RouteParts<L, unknown>[] = []): L[] => [
+export const allLimiters = <L>(
+  own: readonly L[] = [],
+  routers: readonly RouteParts<L, unknown, unknown>[] = [],
+): L[] => [
   ...new Set([...own, ...routers.flatMap((router) => router.routes().flatMap(({ limiters = [] }) => limiters))]),
 ];
 
 /** The circuit breakers that are given, and those of all routes. */
-export const allBreakers = <B>(own: readonly B[] = [], routers: readonly RouteParts<unknown, B>[] = []): B[] => [
-  ...own,
-  ...routers.flatMap((router) => router.routes().flatMap(({ circuit }) => circuit ?? [])),
-];
+export const allBreakers = <B>(
+  own: readonly B[] = [],
+  routers: readonly RouteParts<unknown, B, unknown>[] = [],
+): B[] => [...own, ...routers.flatMap((router) => router.routes().flatMap(({ circuit }) => circuit ?? []))];

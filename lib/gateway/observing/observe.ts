@@ -9,7 +9,7 @@ import {
   tracing,
 } from '../../index.ts';
 import type { Config } from '../config/config.ts';
-import { type HostedApp, proxiesOf } from '../hosted-app.ts';
+import type { HostedApp } from '../hosted-app.ts';
 import type { Logger } from '../logging/logger.ts';
 import { watchGateway } from './gateway-problems.ts';
 import type { GatewayState, LogHealth } from './gateway-state.ts';
@@ -33,8 +33,8 @@ export interface ObserveParts {
 
 /** Metrics, traces, access log and problems of the gateway: what is off costs nothing. */
 export function observe({ config, events, log, lines, state }: ObserveParts, hosted: HostedApp) {
-  // Those who look at the proxies have this very list: a reload may give the router others.
-  const proxies = [...proxiesOf(hosted)];
+  // The router's are asked for at each look: a declaration may give it others.
+  const proxies = [...given(hosted.proxy), ...(hosted.proxies ?? [])];
   const routers = given(hosted.router);
   const parts = { limiters: given(hosted.limiter), breakers: given(hosted.breaker), proxies, routers };
   // JSON lines stand among the logger's, whatever its level, and look like them. Put together by pino they cost twice as much.
@@ -60,8 +60,6 @@ export function observe({ config, events, log, lines, state }: ObserveParts, hos
     }),
     register,
     feed,
-    /** To be called when the app has other proxies. */
-    refresh: () => void proxies.splice(0, proxies.length, ...proxiesOf(hosted)),
     problems: () => (feed ?? (monitor as ProblemMonitor)).problems,
     async close(): Promise<void> {
       monitor?.close();

@@ -30,11 +30,8 @@ export const backendsPart = (proxy: RoundRobinProxy, file: BackendsFile | undefi
   },
 });
 
-/**
- * @param file Nothing in a worker, whose primary has read it.
- * @param applied Is called when the router may have other proxies.
- */
-export const routerPart = (router: ServiceRouter, file: GatewayFile | undefined, applied: () => void): ReloadPart => ({
+/** @param file Nothing in a worker, whose primary has read it. */
+export const routerPart = (router: ServiceRouter, file: GatewayFile | undefined): ReloadPart => ({
   async prepare(next) {
     const declaration = (await file?.read()) ?? next.declaration;
     if (declaration === undefined) return undefined;
@@ -43,10 +40,7 @@ export const routerPart = (router: ServiceRouter, file: GatewayFile | undefined,
     return {
       facts: { ...declaredNames(declaration), ...(file && { file: file.name }) },
       config: { declaration },
-      apply() {
-        prepared.apply();
-        applied();
-      },
+      apply: () => prepared.apply(),
       discard: () => prepared.discard(),
     };
   },

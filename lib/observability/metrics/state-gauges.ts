@@ -1,5 +1,5 @@
 import type { CircuitStateName, HealthVerdict, LimiterMode } from '../../core/events.ts';
-import { allBreakers, allLimiters, type RouteParts } from '../route-parts.ts';
+import { allBreakers, allLimiters, allProxies, type RouteParts } from '../route-parts.ts';
 import { backendKey } from './counts.ts';
 import type { DefineMetric, Sample } from './metric.ts';
 
@@ -21,8 +21,8 @@ export interface MetricSources {
   breakers?: readonly BreakerSource[];
   /** What `roundRobinProxy()` gave; without them there are no metrics of single backends. Default: none. */
   proxies?: readonly ProxySource[];
-  /** What `serviceRouter()` gave: limiters and circuits of its routes are shown. Its services are proxies, for the option above. Default: none. */
-  routers?: readonly RouteParts<LimiterSource, BreakerSource>[];
+  /** What `serviceRouter()` gave: its services as proxies, and limiters and circuits of its routes. Default: none. */
+  routers?: readonly RouteParts<LimiterSource, BreakerSource, ProxySource>[];
   /** What `accessLog()` gave. Default: none. */
   accessLogs?: readonly { readonly dropped: number }[];
 }
@@ -116,9 +116,11 @@ export class StateGauges {
   }
 
   #backends() {
-    return (this.#sources.proxies ?? []).flatMap((proxy) =>
-      proxy.status().map((status) => ({ proxy: proxy.name, ...status })),
-    );
+    return this.#proxies().flatMap((proxy) => proxy.status().map((status) => ({ proxy: proxy.name, ...status })));
+  }
+
+  #proxies(): readonly ProxySource[] {
+    return allProxies(this.#sources.proxies, this.#sources.routers);
   }
 
   #limiters(): readonly LimiterSource[] {
@@ -145,6 +147,6 @@ export class StateGauges {
   }
 
   #loads(of: (load: ReturnType<ProxySource['load']>) => number): Sample[] {
-    return (this.#sources.proxies ?? []).map((proxy) => ({ labels: { proxy: proxy.name }, value: of(proxy.load()) }));
+    return this.#proxies().map((proxy) => ({ labels: { proxy: proxy.name }, value: of(proxy.load()) }));
   }
 }

@@ -1,8 +1,8 @@
 import type { TrafficSource } from '../metrics/traffic-totals.ts';
-import { allBreakers, allLimiters } from '../route-parts.ts';
+import { allBreakers, allLimiters, allProxies } from '../route-parts.ts';
 import type { StatusBreaker, StatusLimiter, StatusProxy, StatusRouter } from './status-sources.ts';
 
-/** What the app has, as it was given. A router may have other routes, and a list other proxies, after a reload. */
+/** What the app has, as it was given. A router may have other routes and services after a reload. */
 interface Given {
   readonly limiters: readonly StatusLimiter[];
   readonly breakers: readonly StatusBreaker[];
@@ -35,7 +35,7 @@ export class Reading {
   forget(): void {
     this.#known.clear();
     const { proxies, limiters, routers } = this.#given;
-    const read = proxies.map((proxy) => this.#reader(proxy));
+    const read = allProxies(proxies, routers).map((proxy) => this.#reader(proxy));
     replace(this.sources.proxies, read);
     replace(this.sources.limiters, allLimiters(limiters, routers));
     replace(this.sources.routeBreakers, allBreakers([], routers));

@@ -16,7 +16,7 @@ import { ProcessWarnings } from '../problems/process-warnings.ts';
 import { RecentCounts } from '../problems/recent.ts';
 import { TRAFFIC_PROBLEMS } from '../problems/traffic-problems.ts';
 import type { RequestSink } from '../request-record.ts';
-import { allBreakers, allLimiters } from '../route-parts.ts';
+import { allBreakers, allLimiters, allProxies } from '../route-parts.ts';
 import { BackendErrors } from './backend-errors.ts';
 import { LiveRates } from './live-rates.ts';
 import { mergeRows } from './merge-snapshots.ts';
@@ -52,7 +52,7 @@ export interface StatusFeedOptions {
   breakers?: readonly StatusBreaker[];
   /** What `roundRobinProxy()` gave. Default: none. */
   proxies?: readonly StatusProxy[];
-  /** What `serviceRouter()` gave: its routes are shown. Its services are proxies, for the option above. Default: none. */
+  /** What `serviceRouter()` gave: its routes and services are shown. Default: none. */
   routers?: readonly StatusRouter[];
   /** Problems to look for beside those of the suite. Default: none. */
   problems?: readonly WatchedKind[];
@@ -119,8 +119,10 @@ export function statusFeed(given: StatusFeedOptions): StatusFeed {
     problems: more,
     ...sources
   } = resolveOptions('statusFeed', given, statusFeedDefaults, checks);
-  const { limiters = [], breakers = [], proxies = [], routers = [] } = sources;
-  const statuses = () => proxies.flatMap((proxy) => proxy.status().map((status) => ({ proxy: proxy.name, ...status })));
+  const { limiters = [], breakers = [], routers = [] } = sources;
+  const proxies = () => allProxies(sources.proxies, routers);
+  const statuses = () =>
+    proxies().flatMap((proxy) => proxy.status().map((status) => ({ proxy: proxy.name, ...status })));
   const keys = () => new Set(statuses().map(({ proxy, backend }) => backendKey(proxy, backend)));
 
   const errors = new BackendErrors(events, keys);
@@ -147,7 +149,7 @@ export function statusFeed(given: StatusFeedOptions): StatusFeed {
   const failedAttempts = new RecentCounts();
   const peers = new ForwardedPeers();
   const warnings = new ProcessWarnings();
-  const reading = new Reading(metrics, { limiters, breakers, proxies, routers });
+  const reading = new Reading(metrics, { limiters, breakers, proxies: sources.proxies ?? [], routers });
   const parts = { ...reading.sources, events, load, errors, failedAttempts, peers, warnings };
   const report = (event: ProblemEvent): void => {
     events.emit('problem', event);
@@ -166,7 +168,7 @@ export function statusFeed(given: StatusFeedOptions): StatusFeed {
     const totals = metrics.totals();
     const rate = rates.read(totals, slots.latest);
     const routes = routeRows(routers, totals, slots.routes, rate);
-    const loads = proxies.map((proxy) => proxy.load());
+    const loads = proxies().map((proxy) => proxy.load());
     const row = (status: ReturnType<typeof statuses>[number]): BackendRow => ({
       proxy: status.proxy,
       backend: status.backend,

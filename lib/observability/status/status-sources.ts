@@ -42,6 +42,8 @@ export interface StatusRoute {
 
 /** What `serviceRouter()` gave. */
 export interface StatusRouter {
+  /** The proxies of the services. */
+  readonly services?: ReadonlyMap<string, StatusProxy> | undefined;
   routes(): readonly StatusRoute[];
 }
 
