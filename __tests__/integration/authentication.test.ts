@@ -367,7 +367,7 @@ describe('forwardAuth()', () => {
   });
 
   const down: [string, () => Promise<string>][] = [
-    ['a service that is away', async () => 'http://127.0.0.1:1'],
+    ['a service that is away', async () => 'http://127.0.0.1:2'],
     ['a service that responds 500', () => listen((_req, res) => void res.writeHead(500).end())],
     ['a service that does not respond', () => listen(() => undefined)],
     ['a login page that is too large', () => listen((_req, res) => void res.writeHead(401).end('x'.repeat(70_000)))],

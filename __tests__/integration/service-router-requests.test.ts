@@ -98,6 +98,21 @@ describe('the host of a request', () => {
     expect((await ask('GET / HTTP/1.1', ...headers)).content.toString()).toBe('api');
   });
 
+  test.each([
+    ['[::1]', '[0:0::1]'],
+    ['[::1]', '[0000:0000:0000:0000:0000:0000:0000:0001]:8080'],
+    ['[2001:DB8:0::A]', '[2001:db8::a]:443'],
+    ['[2001:db8:0:0:1:0:0:1]', '[2001:DB8::1:0:0:1]'],
+    ['[::ffff:192.0.2.1]', '[::FFFF:c000:201]'],
+  ])('an IPv6 address matches in any spelling: %s takes %s', async (hostnames, host) => {
+    const ask = await gateway({
+      services: {},
+      routes: [{ hostnames, respond: { body: 'address' } }, { respond: { body: 'other' } }],
+    });
+    expect((await ask('GET / HTTP/1.1', `Host: ${host}`)).content.toString()).toBe('address');
+    expect((await ask('GET / HTTP/1.1', 'Host: [2001:db8::b]')).content.toString()).toBe('other');
+  });
+
   test('the backend learns the hostname that a route replaces', async () => {
     const backends = [await backend()];
     const ask = await gateway({

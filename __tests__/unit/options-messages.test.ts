@@ -92,7 +92,7 @@ const MAKERS: Readonly<Record<string, (options: object) => unknown>> = {
   JwtAuthOptions: (options) => jwtAuth({ secret: 'a secret that has at least 32 characters', ...options }),
   ApiKeyAuthOptions: (options) => apiKeyAuth({ keys: [], ...options }).close(),
   BasicAuthOptions: (options) => basicAuth({ users: {}, ...options }),
-  ForwardAuthOptions: (options) => forwardAuth({ url: 'http://localhost:1', ...options }),
+  ForwardAuthOptions: (options) => forwardAuth({ url: 'http://localhost:8', ...options }),
   ServiceRouterOptions: (options) => inRouter(options),
   RouteOptions: (options) => inRoute(options),
   RouteMatch: (options) => inRoute(options),

@@ -27,13 +27,29 @@ export const headerNames: Check = described(
   { type: 'object', additionalProperties: TEXT, propertyNames: { pattern: TOKEN.source } },
 );
 
-/** An absolute URL of http or https. `fetch` takes none with a name or a password. */
+/**
+ * Ports that `fetch` connects to under no circumstances.
+ *
+ * @see https://fetch.spec.whatwg.org/#port-blocking
+ */
+export const BLOCKED_PORTS: ReadonlySet<string> = new Set(
+  [
+    '1 7 9 11 13 15 17 19 20 21 22 23 25 37 42 43 53 69 77 79 87 95 101 102 103 104 109 110 111 113 115 117 119 123 135 137',
+    '139 143 161 179 389 427 465 512 513 514 515 526 530 531 532 540 548 554 556 563 587 601 636 989 990 993 995 1719 1720 1723',
+    '2049 3659 4045 4190 5060 5061 6000 6566 6665 6666 6667 6668 6669 6679 6697 10080',
+  ].flatMap((ports) => ports.split(' ')),
+);
+
+/** An absolute URL of http or https that `fetch` takes: without a name and a password, and with a port that it connects to. */
 export const httpUrl: Check = described(
   (value) => {
     const url = typeof value === 'string' ? URL.parse(value) : null;
     if (url === null || !/^https?:$/.test(url.protocol)) return 'must be an http or https URL';
     // The value is not shown.
-    return url.username + url.password === '' ? undefined : ['must have no name and no password in the URL'];
+    if (url.username + url.password !== '') return ['must have no name and no password in the URL'];
+    return BLOCKED_PORTS.has(url.port)
+      ? [`must have another port: fetch() connects to no port ${url.port}`]
+      : undefined;
   },
   { type: 'string', pattern: '^[Hh][Tt][Tt][Pp][Ss]?:' },
 );
