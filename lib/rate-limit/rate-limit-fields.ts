@@ -115,14 +115,14 @@ class TightestFields implements RateLimitFields {
     const t = seconds(resetMs);
     if (this.#form === 'draft-7') {
       const other = /remaining=(\d+)/.exec(String(res.getHeader('RateLimit') ?? ''))?.[1];
-      if (other !== undefined && Number(other) <= remaining) return;
+      if (Number(other) <= remaining) return;
       res.setHeader('RateLimit-Policy', `${q};w=${w}`);
       res.setHeader('RateLimit', `limit=${q}, remaining=${remaining}, reset=${t}`);
       return;
     }
     const name = this.#form === 'legacy' ? 'X-RateLimit' : 'RateLimit';
     const other = res.getHeader(`${name}-Remaining`);
-    if (other !== undefined && Number(other) <= remaining) return;
+    if (Number(other) <= remaining) return;
     if (this.#form === 'draft-6') res.setHeader('RateLimit-Policy', `${q};w=${w}`);
     res.setHeader(`${name}-Limit`, q);
     res.setHeader(`${name}-Remaining`, remaining);

@@ -72,6 +72,11 @@ test('a lease is for one limit; while it is held, another gets none', () => {
   table.add(claim({ limit: 100 }), grant(1), START, table.era);
   expect(table.spend(claim({ limit: 10 }), START)).toBeUndefined();
   expect([table.fits(claim({ limit: 10 }), START), table.wish(claim({ limit: 10 }), START)]).toEqual([false, 0]);
+  expect([
+    table.isNew(claim({ limit: 10 })),
+    table.isNew(claim({ limit: 100 })),
+    table.isNew(claim({ key: 'x' })),
+  ]).toEqual([true, false, true]);
   table.add(claim({ limit: 10 }), grant(5), START, table.era);
   expect(table.spend(claim({ limit: 10 }), START)).toBeUndefined();
   expect(table.spend(claim({ limit: 100 }), START)).toBeDefined();
@@ -141,6 +146,12 @@ describe('what is charged before it is there', () => {
     expect(later(4, 101)).toBeUndefined();
     expect(spendAll(table, START + 301)).toBe(3);
     expect(table.awaits(claim(), START + 301)).toBe(false);
+  });
+
+  test('is awaited for as long as the lease lasts, and no longer', () => {
+    table.add(claim({ key: 'short' }), grant(5, { ...due, leaseMs: 200 }), START, table.era);
+    const awaits = (at: number, limit?: number) => table.awaits(claim({ key: 'short', limit }), START + at);
+    expect([awaits(199), awaits(199, 10), awaits(200)]).toEqual([true, false, false]);
   });
 
   test('comes no earlier than counted from the reply', () => {

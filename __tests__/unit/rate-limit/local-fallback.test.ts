@@ -122,6 +122,23 @@ describe.each(ALGORITHMS)('what stands in, with %s', (name, algorithm) => {
     expect(meter.take({ ...claim, key: 'client-4999' }).allowed).toBe(true);
     onFull = () => {};
   });
+
+  test('owes the store what clients spent together that it cannot tell apart', async () => {
+    const fallback = new LocalFallback(meterOf(algorithm, 5, 1), new Debts(algorithm, [quotaOf(5)]));
+    const paid: [key: string, units: number | undefined][] = [];
+    for (const key of ['first', 'second', 'third']) {
+      const { allowed } = fallback.take({ ...claim, key });
+      fallback.owe({ ...claim, key }, allowed);
+    }
+    await fallback.debts.payAll(async ({ key, owed }) => {
+      paid.push([key, owed[0]?.units]);
+    });
+    expect(paid).toEqual([
+      ['first', 1],
+      ['second', 1],
+      ['third', 1],
+    ]);
+  });
 });
 
 test('what is owed of a client begins with what the store had counted', async () => {

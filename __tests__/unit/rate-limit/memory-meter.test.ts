@@ -117,6 +117,39 @@ describe.each(ALGORITHMS)('memory of the meter with %s', (_name, algorithm) => {
       { numRuns: 100 },
     ));
 
+  test('keeps nothing of what costs nothing', () =>
+    fc.assert(
+      fc.property(
+        fc.array(
+          fc.record({ gapMs: fc.integer({ min: 0, max: WINDOW_MS }), nothings: fc.integer({ min: 0, max: 3 }) }),
+          {
+            minLength: 2,
+            maxLength: 10,
+          },
+        ),
+        fc.boolean(),
+        (visits, several) => {
+          const quotas = [5, 8]
+            .slice(several ? 0 : 1)
+            .map((limit, i) => ({ limit, windowMs: WINDOW_MS * (i + 1), burst: limit }));
+          const meters = [0, 1].map(() => new MemoryMeter({ algorithm, quotas, maxKeys: 127, onFull() {} }));
+          const [plain, asked] = meters as [MemoryMeter, MemoryMeter];
+          let now = START;
+          for (const { gapMs, nothings } of visits) {
+            for (let i = 0; i < nothings; i++) {
+              const nothing = { key: 'k', cost: 0, limit: undefined };
+              asked.take(nothing, now + (gapMs * i) / 3);
+              asked.charge(nothing, [], now + (gapMs * i) / 3);
+            }
+            now += gapMs;
+            const claim = { key: 'k', cost: 2, limit: undefined };
+            expect(asked.take(claim, now)).toEqual(plain.take(claim, now));
+          }
+        },
+      ),
+      { numRuns: 200 },
+    ));
+
   test('forgets clients that matter no more, though others come all the time, and though the clock is set back', () => {
     const meter = meterOf(10, 10, 1);
     const visits = (fromMs: number, toMs: number) => {
@@ -138,5 +171,7 @@ test('the meter in memory remembers as many clients as its longest window does',
     for (let i = 0; i < 100; i++) meter.take({ key: `k${i}`, cost: 1, limit: undefined }, 1_000_000);
     for (let now = 1_000_000; now < 1_010_000; now += 500) meter.take({ key: 'k0', cost: 1, limit: undefined }, now);
     expect(meter.size).toBe(100);
+    // The older part of the longest window still counts while the next one goes on.
+    expect(meter.lifetimeMs).toBe(120_000);
   }
 });

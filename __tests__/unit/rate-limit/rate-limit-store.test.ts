@@ -193,6 +193,7 @@ describe('rateLimitStore() without Redis', () => {
     error.mockRestore();
     expect(answers.map(({ status }) => status)).toEqual(statuses);
     expect(store.mode).toBe(onStoreError);
+    if (onStoreError === 'open') expect(await store.get?.('127.0.0.1')).toBeUndefined();
     if (onStoreError === 'closed') expect(answers[0]?.headers['retry-after']).toBe('1');
   });
 });
