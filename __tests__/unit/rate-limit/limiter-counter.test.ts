@@ -40,6 +40,91 @@ function ask(counter: ReturnType<typeof limiterCounter>, question: OneQuestion, 
   return answer[0] as RoundTrip | null;
 }
 
+describe('a limiter with leases from a counter', () => {
+  /** A meter, the last grant that it got, and how many claims it decides at once. */
+  function leasing(more: Partial<CountedLimiter>, lease: boolean | undefined) {
+    const counter = limiterCounter();
+    let granted: RoundTrip['grant'] | undefined;
+    const ask = async (question: CounterQuestion): Promise<CounterAnswer> => {
+      const answer = counter.answer(question);
+      granted = (answer[0] as RoundTrip).grant;
+      return answer;
+    };
+    const settings = {
+      ...limiter({ quotas: [{ limit: 1_000, windowMs: 60_000, burst: 1_000 }], ...more }),
+      prefix: '',
+      storeTimeoutMs: 50,
+      fallbackAfterMisses: 1,
+      fallbackAfterMs: 0,
+      onStoreError: 'local' as const,
+      counter: { processes: 2, ask },
+      lease,
+    };
+    const meter = openLimiterMeter(settings, () => {});
+    /** Claims as fast as can be. @returns what was granted last, of which nothing is spent yet */
+    async function warm(claim: Claim): Promise<RoundTrip['grant']> {
+      for (let i = 0; i < 200; i++) {
+        const asked = meter.take(claim);
+        if (!(asked instanceof Promise)) continue;
+        await jest.advanceTimersByTimeAsync(5);
+        expect((await asked).allowed).toBe(true);
+        if (granted !== undefined && granted.ahead >= 10) return granted;
+      }
+      return { ...(granted as RoundTrip['grant']), ahead: 0 };
+    }
+    function atOnce(claim: Claim): number {
+      let count = 0;
+      while (!(meter.take(claim) instanceof Promise)) count++;
+      return count;
+    }
+    return { warm, atOnce };
+  }
+  const client: Claim = { key: 'a', cost: 1, limit: undefined };
+
+  test.each([undefined, false])('none: each claim is asked for (%p)', async (lease) => {
+    const { warm, atOnce } = leasing({}, lease);
+    expect((await warm(client)).ahead).toBe(0);
+    expect(atOnce(client)).toBe(0);
+  });
+
+  test('of a window decides at once about what it was granted, until the window is over', async () => {
+    for (const waitMs of [0, 60_000]) {
+      const { warm, atOnce } = leasing({}, true);
+      const { ahead } = await warm(client);
+      await jest.advanceTimersByTimeAsync(waitMs);
+      expect(atOnce(client)).toBe(waitMs === 0 ? ahead : 0);
+    }
+  });
+
+  test.each([
+    ['its limit', [{ limit: 1_000, windowMs: 60_000, burst: 1_000 }], undefined, 1_000 / 60_000],
+    ['a limit of the claim', [{ limit: 1_000, windowMs: 60_000, burst: 1_000 }], 3_000, 3_000 / 60_000],
+    [
+      'the fastest of several windows',
+      [
+        { limit: 1_000, windowMs: 60_000, burst: 1_000 },
+        { limit: 5_000, windowMs: 600_000, burst: 5_000 },
+      ],
+      undefined,
+      1_000 / 60_000,
+    ],
+  ])(
+    'of a bucket loses what it was granted as fast as the bucket is refilled: by %s',
+    async (_by, quotas, limit, perMs) => {
+      const claim = { ...client, limit };
+      for (const part of [0, 0.5, 1]) {
+        const { warm, atOnce } = leasing({ algorithm: 'token-bucket', quotas }, true);
+        const { ahead, leaseMs } = await warm(claim);
+        expect(ahead).toBeGreaterThanOrEqual(10);
+        await jest.advanceTimersByTimeAsync(leaseMs + (part * ahead) / perMs);
+        const left = atOnce(claim);
+        expect(left).toBeLessThanOrEqual(ahead * (1 - part));
+        expect(left).toBeGreaterThanOrEqual(ahead * (1 - part) - 2);
+      }
+    },
+  );
+});
+
 describe('the counter', () => {
   test('counts for all who ask as one meter counts', () => {
     const counter = limiterCounter();

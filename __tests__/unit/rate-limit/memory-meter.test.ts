@@ -43,6 +43,7 @@ describe.each(['sliding-window', 'token-bucket', 'fixed-window'] as const)(
       expect([take('early'), take('early'), take('early')]).toEqual([true, true, false]);
       expect(warning).toHaveBeenCalledTimes(1);
       expect(warning.mock.lastCall?.[0]).toMatch(/"ip" counts for 1000 clients/);
+      expect(warning.mock.lastCall?.[1]).toMatchObject({ code: 'WARN_EXPRESSWAY_MAX_KEYS' });
       jest.advanceTimersByTime(180_000);
       expect([1, 2, 3, 4, 5, 6].map(() => take('late'))).toEqual([true, true, true, true, true, false]);
     });

@@ -193,6 +193,15 @@ describe('late replies', () => {
   });
 });
 
+test('what is owed of one client is no affair of another', async () => {
+  await open(10);
+  client.mood = new Error('TRYAGAIN');
+  expect(await passes('owing')).toBe(true);
+  client.mood = 'well';
+  expect(await take('other')).toMatchObject({ allowed: true, quotaStates: [{ remaining: 9 }] });
+  expect(await take('owing')).toMatchObject({ allowed: true, quotaStates: [{ remaining: 8 }] });
+});
+
 describe('a beat of the heart', () => {
   test('that is answered in time ends a row of requests that were not', async () => {
     await open(10, { fallbackAfterMisses: 2, fallbackAfterMs: 0 });

@@ -89,6 +89,14 @@ describe('StoreBreaker', () => {
     expect(rule.skipping).toBe(true);
   });
 
+  test('counts errors alike whatever it takes for late replies to count', () => {
+    rule = new StoreBreaker({ misses: 3, forMs: 500 });
+    for (let i = 1; i < ERRORS_IN_A_ROW; i++) expect(fail('error')).toBe(false);
+    expect(fail('error')).toBe(true);
+    rule = new StoreBreaker({ misses: 3, forMs: 500 });
+    expect(fail('decisive')).toBe(true);
+  });
+
   test('takes the error of a trial for a failure at once', () => {
     expect(fail('decisive')).toBe(true);
     expect(rule.skipping).toBe(true);
