@@ -7,9 +7,23 @@ import { eventually } from '../support/servers.ts';
 
 const cleanup = new Cleanup();
 afterEach(async () => {
+  jest.useRealTimers();
   jest.restoreAllMocks();
   await cleanup.run();
 });
+
+/** All but `setTimeout()`, by which a retry waits. */
+const REAL_BUT_TIMEOUTS = [
+  'nextTick',
+  'queueMicrotask',
+  'setImmediate',
+  'clearImmediate',
+  'setInterval',
+  'clearInterval',
+  'Date',
+  'hrtime',
+  'performance',
+] as const;
 
 const POST = 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\n';
 const IDLE_408 = 'HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n';
@@ -116,4 +130,38 @@ test('a backend that never responds fails with ETIMEDOUT, and the message names 
     },
   ]);
   expect(proxy.status()[0]?.inFlight).toBe(0);
+});
+
+test('while the retry of an upload waits, its client waits, too, and the next backend gets the body as a whole', async () => {
+  const SENT = 64 * 1_024;
+  const BUFFERED = 128 * 1_024;
+  const LENGTH = 1_048_576;
+  const backends: RecorderBackend[] = [];
+  const urls: string[] = [];
+  for (let i = 0; i < 3; i += 1) {
+    const backend = cleanup.add(await RecorderBackend.start(() => {}));
+    backends.push(backend);
+    urls.push(backend.url);
+  }
+  const gateway = await proxyGateway({
+    backends: urls,
+    retry: { attempts: 2, backoffMs: 10_000, maxBackoffMs: 10_000, deadlineMs: 60_000, bufferBytes: BUFFERED },
+  });
+  const { port, proxy } = cleanup.add(gateway);
+  jest.useFakeTimers({ doNotFake: [...REAL_BUT_TIMEOUTS] });
+  const client = cleanup.add(await RawClient.connect(port));
+  client.send(`PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: ${LENGTH}\r\n\r\n`);
+  client.send(Buffer.alloc(SENT, 'a'));
+  for (const backend of backends.slice(0, 2)) {
+    await eventually('the first part arrives', () => (backend.received[0]?.length ?? 0) > SENT);
+    for (const socket of backend.connections) socket.resetAndDestroy();
+  }
+  await eventually('the retry waits', () => proxy.status().every(({ inFlight }) => inFlight === 0));
+  client.send(Buffer.alloc(LENGTH - SENT, 'a'));
+  // Time enough to read more than the gateway keeps.
+  for (let turn = 0; turn < 100; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+  jest.advanceTimersByTime(10_000);
+  await eventually('all of it arrives', () => (backends[2]?.received[0]?.length ?? 0) > LENGTH);
+  for (const socket of backends[2]?.connections ?? []) socket.write('HTTP/1.1 204 No Content\r\n\r\n');
+  expect((await client.response()).status).toBe(204);
 });
