@@ -171,3 +171,21 @@ test('close() closes the idle connections at once, and those in use with their r
   await closed;
   await eventually('no connection is left', () => backend.connections.size === 0);
 });
+
+test('after an informational response, the connection ends as the final response says', async () => {
+  const FINAL =
+    'HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok';
+  const EXTRA = 'HTTP/1.1 200 OK\r\nX-Evil: 1\r\nContent-Length: 4\r\n\r\nevil';
+  const { backend, port, proxy } = await setUp(answer(FINAL + EXTRA), {
+    circuit: { minimumRequests: 1, consecutiveFailures: 1 },
+  });
+  for (let i = 0; i < 3; i += 1) {
+    const client = cleanup.add(await RawClient.connect(port));
+    client.send('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+    expect((await client.response()).status).toBe(103);
+    const { status, content, framingComplete, field } = await client.response();
+    expect([status, content.toString(), framingComplete, field('x-evil')]).toEqual([200, 'ok', true, undefined]);
+  }
+  expect(proxy.status()[0]?.circuit).toBe('closed');
+  expect(backend.received).toHaveLength(3);
+});

@@ -16,7 +16,7 @@ export interface TunnelTimeouts {
 export class Tunnel implements Watched {
   timeoutMs: number;
   silentSince = 0;
-  index = -1;
+  index = 0;
   readonly #client: Duplex;
   readonly #backend: Duplex;
   readonly #closeTimeoutMs: number;
