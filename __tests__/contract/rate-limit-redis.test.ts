@@ -64,8 +64,10 @@ describe('rate-limit-redis 6', () => {
     const { store } = storeOn((command) => (command === 'SCRIPT' ? Promise.resolve('sha') : new Promise(() => {})));
     await store.init(WINDOW);
     const settled = jest.fn();
+    jest.useFakeTimers();
     store.increment('k').then(settled, settled);
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await jest.advanceTimersByTimeAsync(3_600_000);
+    jest.useRealTimers();
     expect(settled).not.toHaveBeenCalled();
   });
 });

@@ -5,6 +5,7 @@ import { createAdminServer } from '../../lib/gateway/admin/admin-server.ts';
 import { ADMIN, listen } from '../../lib/gateway/listener.ts';
 import { createLogger } from '../../lib/gateway/logging/logger.ts';
 import { ask } from '../support/ask.ts';
+import { standsStill } from '../support/servers.ts';
 import { until } from './until.ts';
 
 const BIG = 'x'.repeat(100_000);
@@ -116,13 +117,7 @@ describe('/events', () => {
     const said = heard(res);
     res.resume();
     await until(() => said.text.length > 0);
-    let length = -1;
-    await until(async () => {
-      const same = said.text.length === length;
-      ({ length } = said.text);
-      await new Promise((resolve) => setTimeout(resolve, 100));
-      return same;
-    });
+    await standsStill('all that was held has come', () => said.text.length);
     // Of 20 MB it got what the sockets and its bound held: not everything.
     expect(said.text.length).toBeLessThan(15_000_000);
     feed.text = 'the latest';

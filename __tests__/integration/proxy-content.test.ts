@@ -5,7 +5,7 @@ import express from 'express';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
 import { RawClient, rawRequest } from '../support/raw-client.ts';
 import { answer, RecorderBackend, type Script } from '../support/recorder-backend.ts';
-import { eventually, listen } from '../support/servers.ts';
+import { eventually, listen, standsStill } from '../support/servers.ts';
 import { expectWarnings } from '../support/warnings.ts';
 
 expectWarnings('ERR_EXPRESSWAY_BODY_ALREADY_READ');
@@ -69,13 +69,7 @@ describe('content', () => {
     const client = cleanup.add(await RawClient.connect(port));
     client.socket.pause();
     client.send(GET);
-    let before = -1;
-    await eventually('the backend stops writing', async () => {
-      if (written > 0 && written === before) return true;
-      before = written;
-      await new Promise((resolve) => setTimeout(resolve, 200));
-      return false;
-    });
+    await standsStill('the backend stops writing', () => written);
     stopped = true;
     expect(written).toBeLessThan(64 * 1024 * 1024);
   });

@@ -7,7 +7,7 @@ import express, { type NextFunction, type Request, type Response } from 'express
 import { roundRobinProxy, undiciTransport } from 'expressway';
 import { createProxyMiddleware, type Options } from 'http-proxy-middleware';
 import { Cleanup } from '../support/gateway.ts';
-import { eventually, listen } from '../support/servers.ts';
+import { eventually, listen, standsStill } from '../support/servers.ts';
 
 type Reader = (req: IncomingMessage) => unknown;
 
@@ -238,13 +238,7 @@ describe("a body larger than the proxy's buffer, for a backend that does not rea
     const { answer, begin, taken, length } = await upload('pipe() into a hash');
     await eventually('the backend has the head', () => begin() !== undefined && taken() > 0);
     // All of it would be here by then, if nobody waited.
-    let before = -1;
-    await eventually('nothing more is taken', async () => {
-      const isStill = before === taken();
-      before = taken();
-      await new Promise((resolve) => setTimeout(resolve, 50));
-      return isStill;
-    });
+    await standsStill('nothing more is taken', taken);
     expect(taken()).toBeLessThan(BYTES / 2);
     begin()?.();
     const response = await answer;

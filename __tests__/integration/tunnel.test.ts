@@ -8,7 +8,7 @@ import { certificate } from '../support/certificate.ts';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { answer, RecorderBackend, type Script } from '../support/recorder-backend.ts';
-import { eventually } from '../support/servers.ts';
+import { eventually, standsStill } from '../support/servers.ts';
 import { onlyConnection, rawEcho, rawSilence, rawTunnel, SWITCHING, upgradeRequest } from '../support/tunnels.ts';
 
 const cleanup = new Cleanup();
@@ -193,18 +193,6 @@ describe('bytes in a tunnel', () => {
     return state;
   }
 
-  /** Waits until a number has stopped changing. */
-  async function settled(read: () => number): Promise<number> {
-    let last = -1;
-    await eventually('it stands still', async () => {
-      const before = last;
-      await new Promise((resolve) => setTimeout(resolve, 150));
-      last = read();
-      return last === before && last > 0;
-    });
-    return last;
-  }
-
   test('a client that does not read pauses the backend', async () => {
     let poured = { sent: 0 };
     const { client } = await plainTunnel((socket) => {
@@ -213,13 +201,13 @@ describe('bytes in a tunnel', () => {
       }, 50);
     });
     client.socket.pause();
-    expect(await settled(() => poured.sent)).toBeLessThan(much);
+    expect(await standsStill('no more flows', () => poured.sent)).toBeLessThan(much);
   });
 
   test('a backend that does not read pauses the client', async () => {
     const { client } = await plainTunnel(() => {});
     const poured = pour(client.socket);
-    expect(await settled(() => poured.sent)).toBeLessThan(much);
+    expect(await standsStill('no more flows', () => poured.sent)).toBeLessThan(much);
   });
 });
 

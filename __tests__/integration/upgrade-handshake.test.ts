@@ -1,4 +1,5 @@
 import { createServer, type ServerOptions } from 'node:http';
+import type { Socket } from 'node:net';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import express from 'express';
 import { type RoundRobinProxyOptions, roundRobinProxy, type UpgradeHandlerOptions, upgradeHandler } from 'expressway';
@@ -168,14 +169,21 @@ describe('no tunnel without a 101', () => {
   });
 
   test('K17: a client that resets while it is refused does no harm', async () => {
-    const app = express().use((_req, res) => void setTimeout(() => res.status(403).end('no'), 30));
+    const asked: { readonly refuse: () => void; readonly socket: Socket }[] = [];
+    const app = express().use(({ socket }, res) => {
+      asked.push({ socket, refuse: () => res.status(403).end('no') });
+    });
     const server = createServer(app);
     server.on('upgrade', upgradeHandler(app));
     const { port } = cleanup.add(await listen(app, server));
     const client = await send(port, upgradeRequest());
-    await new Promise((resolve) => setTimeout(resolve, 5));
+    await eventually('the app is asked', () => asked.length === 1);
     client.socket.resetAndDestroy();
+    await eventually('the reset has come', () => asked[0]?.socket.destroyed);
+    asked[0]?.refuse();
     const other = await send(port, upgradeRequest());
+    await eventually('the app is asked once more', () => asked.length === 2);
+    asked[1]?.refuse();
     expect((await other.response()).status).toBe(403);
   });
 

@@ -74,3 +74,15 @@ export async function accepts(port: number): Promise<boolean> {
     socket.once('error', () => resolve(false));
   });
 }
+
+/** Waits until a number that was more than 0 has stopped changing. */
+export async function standsStill(what: string, read: () => number): Promise<number> {
+  let last = 0;
+  await eventually(what, async () => {
+    const before = last;
+    await new Promise((resolve) => setTimeout(resolve, 150));
+    last = read();
+    return last > 0 && last === before;
+  });
+  return last;
+}

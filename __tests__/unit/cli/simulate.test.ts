@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough, Readable } from 'node:stream';
 import { gzipSync } from 'node:zlib';
-import { afterAll, describe, expect, test } from '@jest/globals';
+import { afterAll, describe, expect, jest, test } from '@jest/globals';
 import { run } from '../../../lib/cli/run.ts';
 import { ReferenceMeter } from '../rate-limit/reference-model.ts';
 
@@ -361,12 +361,14 @@ describe('expressway simulate', () => {
     stderr.on('data', (data) => drawn.push(String(data)));
     const stdout = new PassThrough().resume();
     const bar = await import('../../../lib/cli/terminal.ts');
+    const now = jest.spyOn(Date, 'now').mockReturnValue(START);
     const one = new bar.ProgressBar(stderr, 'access.log', bytes.length);
     const silent = new bar.ProgressBar(Object.assign(stdout, { isTTY: false }), 'access.log', bytes.length);
-    await new Promise((resolve) => setTimeout(resolve, 600));
+    now.mockReturnValue(START + 600);
     one.update(bytes.length / 2);
     silent.update(bytes.length / 2);
     one.clear();
+    now.mockRestore();
     stderr.end();
     await once(stderr, 'end');
     expect(drawn.join('')).toBe(`\r[${'#'.repeat(15)}${'.'.repeat(15)}] 50 % of access.log, 1 s left \x1b[K\r\x1b[K`);
