@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { WebSocket } from 'ws';
 import { ask } from '../support/ask.ts';
+import { closedPort } from '../support/servers.ts';
 import { closeAll, openBackend, openGateway } from './gateways.ts';
 import { endAll, Proc } from './proc.ts';
 import { until } from './until.ts';
@@ -312,6 +313,16 @@ describe('the example gateway', () => {
     const { gateway, url } = await openGateway([one.url], { ADMIN_PORT: '' });
     expect(gateway.adminUrl).toBeUndefined();
     expect((await ask(url)).status).toBe(200);
+  });
+
+  test('without the admin listener, the log still shows problems of backends and routes', async () => {
+    const port = await closedPort();
+    const { url, logged } = await openGateway([`http://127.0.0.1:${port}`], {
+      ADMIN_PORT: '',
+      CIRCUIT_MINIMUM_REQUESTS: '2',
+    });
+    for (let i = 0; i < 4; i += 1) await ask(url);
+    await until(() => logged.some(({ problem }) => problem === 'backends_unavailable'));
   });
 
   test('close() returns the same promise when it is called again', async () => {

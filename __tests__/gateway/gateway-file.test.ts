@@ -166,6 +166,33 @@ routes:
     for (const problem of problems(text)) expect(problem).toMatch(/^gateway.yaml:\d+:\d+ /);
   });
 
+  test('files that the declaration names and that do not exist have their line, and the file that is probably meant', () => {
+    writeFileSync(join(folder, 'keys.json'), '[]');
+    writeFileSync(join(folder, 'page.html'), 'x');
+    const text = `services: { users: { backends: [http://localhost:3001] } }
+authentication:
+  partners:
+    apiKey: { keys: ./keys.json }
+errors:
+  html: ${join(folder, 'paeg.html')}
+  pages: { 404: /none/404.html }
+routes:
+  - path: /
+    service: users
+    authentication: { apiKey: { keys: /none/keys.json } }
+  - { path: /usr, service: usres }
+`;
+    const name = join(folder, 'gateway.yaml');
+    const file = (path: string) => join(folder, path);
+    expect(problems(text, {}, name)).toEqual([
+      `gateway.yaml:4:15 authentication.partners.apiKey: keys "./keys.json" cannot be read: no such file: did you mean ${file('keys.json')}?`,
+      `gateway.yaml:6:3 errors: html "${file('paeg.html')}" cannot be read: no such file: did you mean ${file('page.html')}?`,
+      `gateway.yaml:7:12 errors: pages.404 "/none/404.html" cannot be read: no such file (in ${process.cwd()})`,
+      `gateway.yaml:11:33 routes[0].authentication.apiKey: keys "/none/keys.json" cannot be read: no such file (in ${process.cwd()})`,
+      'gateway.yaml:12:19 routes[1]: service must name one of services: there is no service "usres": did you mean "users"?',
+    ]);
+  });
+
   test('20,000 keys take no quadratic time, and not all problems are shown', () => {
     const keys = Array.from({ length: 20_000 }, (_, i) => `k${i}: 1`).join('\n');
     expect(problems(keys)).toHaveLength(101);

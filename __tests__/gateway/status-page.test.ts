@@ -2,10 +2,12 @@ import { readFileSync } from 'node:fs';
 import { mkdir, readFile, stat } from 'node:fs/promises';
 import { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
+import { hostname } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import express from 'express';
 import { GatewayEvents, prometheusMetrics, roundRobinProxy, serviceRouter, statusFeed } from 'expressway';
+import { fail, startBackend } from 'expressway/testing';
 import type { Browser, BrowserContextOptions, Locator, Page } from 'playwright-core';
 import { exchangeOf } from '../../lib/core/exchange.ts';
 import { createAdminServer } from '../../lib/gateway/admin/admin-server.ts';
@@ -17,7 +19,7 @@ import { ask } from '../support/ask.ts';
 import { BackendProcess } from '../support/backend-process.ts';
 import { complaintsOf, describeInChromium, launchChromium } from '../support/chromium.ts';
 import { Cleanup } from '../support/gateway.ts';
-import { eventually, listen } from '../support/servers.ts';
+import { closedPort, eventually, listen } from '../support/servers.ts';
 import { closeAll, openGateway, type TestGateway } from './gateways.ts';
 
 const TOKEN = 'the-token-of-this-test';
@@ -172,7 +174,8 @@ describeInChromium('the status page in Chromium', () => {
     await open();
     expected = /status of 401/;
     await unlock('a-wrong-token-of-some-length');
-    await page.getByText('Unauthorized').waitFor();
+    await page.getByText('Wrong token. It is not the value of ADMIN_TOKEN.').waitFor();
+    expect(await page.getByLabel('Admin token').getAttribute('aria-invalid')).toBe('true');
     expect(await page.getByRole('button', { name: /^Drain/ }).count()).toBe(0);
 
     await unlock();
@@ -201,7 +204,7 @@ describeInChromium('the status page in Chromium', () => {
     await unlock();
     await page.getByRole('button', { name: 'Reset the limit of 203.0.113.7' }).click();
     await page.getByRole('dialog').getByRole('button', { name: 'Reset' }).click();
-    await page.getByText('Nobody was limited').waitFor();
+    await page.getByText('No client was limited').waitFor();
     expect((await ask(gateway.url, client)).status).toBe(200);
   }, 60_000);
 
@@ -252,7 +255,7 @@ describeInChromium('the status page in Chromium', () => {
     }
     expect(await page.getByRole('main').count()).toBe(1);
     expect(await page.getByRole('banner').count()).toBe(1);
-    expect(await page.getByRole('img', { name: /^Last 15 minutes\. requests/ }).count()).toBe(1);
+    expect(await page.getByRole('img', { name: /^The last \d+ s\. requests/ }).count()).toBe(1);
     expect(await contrasts(page)).toEqual([]);
   }, 60_000);
 
@@ -287,7 +290,7 @@ describeInChromium('the status page in Chromium', () => {
     for (const trick of ['\u202e', '\u0007', '\u2066']) expect(shown).not.toContain(trick);
     expect(await page.locator('main img').count()).toBe(0);
     // The page itself marks its title while there is a problem; the script of a client would have set it to 1.
-    expect(await page.title()).toMatch(/^(\(!\) )?Expressway$/);
+    expect(await page.title()).toMatch(/^(\(!\) )?Expressway on [\w.-]+$/);
   }, 60_000);
 
   test('shows two rows, with the names of the proxies, when two proxies share a backend', async () => {
@@ -306,7 +309,7 @@ describeInChromium('the status page in Chromium', () => {
     const names = await page.locator('#backend-rows .proxy').allInnerTexts();
     expect(names).toEqual(['orders', 'stock']);
     // With another state, rows that were taken for one another would be made anew, and grow in number.
-    feed.noteOperator('somebody', 'did something');
+    feed.noteOperator('an operator', 'did something');
     await page.getByText('did something').first().waitFor();
     expect(await page.locator('#backend-rows tr').count()).toBe(2);
   }, 60_000);
@@ -353,12 +356,92 @@ describeInChromium('the status page in Chromium', () => {
     );
   }, 60_000);
 
+  test('says in words what an open circuit, a limit and a fallback mean, and gives errors as a share of the requests', async () => {
+    const [, slow] = backends as [BackendProcess, BackendProcess];
+    const failing = opened.add(await startBackend({ otherwise: fail(500) }));
+    const redis = `redis://127.0.0.1:${await closedPort()}`;
+    const app = ({ events }: Host): HostedApp => {
+      const router = serviceRouter({
+        services: {
+          users: { backends: [failing.url], circuit: { minimumRequests: 5, openMs: 60_000 }, retry: { attempts: 0 } },
+          shop: { backends: [slow.url], adaptiveConcurrency: { initialLimit: 2, minLimit: 1, maxLimit: 2 } },
+        },
+        routes: [
+          { path: '/users', service: 'users', circuit: { minimumRequests: 5, openMs: 60_000 } },
+          { path: '/shop', service: 'shop', rateLimit: '1000/1m' },
+        ],
+        limiter: { redis },
+        events,
+      });
+      return { app: express().use(router), router };
+    };
+    gateway = await openGateway([slow.url], { GATEWAY_NAME: 'shop, staging' }, app);
+    await open();
+    for (let i = 0; i < 6; i += 1) await ask(`${gateway.url}/users`);
+    const loads = Array.from({ length: 40 }, () => ask(`${gateway.url}/shop`));
+    const backendRow = page.locator('#backend-rows tr').filter({ hasText: new URL(failing.url).host });
+    await eventually('the backend says it', async () =>
+      /Circuit open.*no requests for \d+ s/s.test(await backendRow.innerText()),
+    );
+    const routeRow = (name: string) => page.locator('#route-rows tr').filter({ hasText: name });
+    await eventually('the route says it', async () =>
+      /Circuit open.*no requests for \d+ s.*\(100 %\)/s.test(await routeRow('/users').innerText()),
+    );
+    await eventually('the limit says it', async () =>
+      /1000\/1m\s*fallback: each process counts for itself/.test(await routeRow('/shop').innerText()),
+    );
+    await Promise.all(loads);
+    const limited = page.locator('#backend-rows tr').filter({ hasText: 'adaptive limit of' });
+    await limited.waitFor();
+    expect(await limited.innerText()).toMatch(/At its limit.*adaptive limit of \d, for \d+ s.*0 of \d/s);
+    await eventually(
+      'the share of the errors',
+      async () => /\d+ \(100 %\)/.test(await backendRow.innerText()),
+      PATIENCE_MS,
+    );
+    expect(await page.title()).toContain('shop, staging on ');
+    expect(await page.locator('#gateway-host').innerText()).toBe(`on ${hostname()}`);
+    expect(await page.locator('#zone').innerText()).toMatch(/^Times in (?:UTC|[\w/]+, UTC[+\d:\u2212-]*)$/);
+    expect(await contrasts(page)).toEqual([]);
+  }, 60_000);
+
+  test('lists the settings by their variables, those that are set first, and links to metrics and documentation', async () => {
+    await open();
+    await page.locator('#config summary').click();
+    const first = page.locator('#settings div').first();
+    await first.waitFor();
+    expect(await first.getAttribute('class')).toBe('changed');
+    const names = await page.locator('#settings dt').allInnerTexts();
+    expect(names).toContain('RATE_LIMIT_MAX');
+    expect(await page.getByRole('link', { name: 'Metrics' }).getAttribute('href')).toBe('/metrics');
+    await page.getByRole('link', { name: 'Documentation' }).click();
+    await page.getByRole('heading', { name: 'Documentation' }).waitFor();
+    await page.getByRole('link', { name: 'Problems', exact: true }).click();
+    expect(await page.locator('body').innerText()).toMatch(/^# /);
+  }, 60_000);
+
+  test('charts begin with the first data, and cards on a phone have no empty bands', async () => {
+    await open({ viewport: { width: 390, height: 844 } });
+    await eventually(
+      'two slots',
+      async () => Number(await page.getAttribute('#chart-traffic', 'data-slots')) >= 2,
+      60_000,
+    );
+    expect(await page.locator('#chart-traffic .axis').innerText()).toMatch(/^\d+ s ago/);
+    const points = String(await page.locator('#chart-traffic .plot path.line').first().getAttribute('d'));
+    expect(points).toMatch(/^M0\.0 .*L600\.0 /);
+    const bands = await page.evaluate(`[...document.querySelectorAll('.cards tbody tr > *')]
+      .filter((cell) => cell.getClientRects().length > 0 && cell.innerText.trim() === '')
+      .map((cell) => cell.dataset.label)`);
+    expect(bands).toEqual([]);
+  }, 120_000);
+
   test('says that the connection is lost when the gateway stops', async () => {
     await open();
     expected = /ERR_/;
     await gateway.gateway.close();
     await page.locator('#live[data-live="lost"]').waitFor();
-    expect(await page.locator('#live').innerText()).toContain('Connection lost');
+    expect(await page.locator('#live').innerText()).toContain('Connection to the gateway lost');
   }, 60_000);
 
   test('draws the pictures of the README', async () => {
@@ -381,7 +464,7 @@ describeInChromium('the status page in Chromium', () => {
         async () => Number(await page.getAttribute('#chart-traffic', 'data-slots')) >= 14,
         60_000,
       );
-      await becomes(backends[1] as BackendProcess, /^Open$/);
+      await becomes(backends[1] as BackendProcess, /^Circuit open$/);
       for (const colorScheme of names) {
         await page.emulateMedia({ colorScheme });
         const path = fileURLToPath(new URL(`status-page-${colorScheme}.png`, IMAGES));

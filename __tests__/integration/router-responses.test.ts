@@ -130,7 +130,7 @@ describe('errors', () => {
   });
 
   test.each([
-    [{ html: '/no/such/file' }, /cannot be given: ENOENT/],
+    [{ html: '/no/such/file' }, /cannot be read: no such file/],
     [{ html: 5 }, /html must be a path or a function/],
     [{ pages: { 299: 'a' } }, /"299" must be a status or a cause/],
     [{ pages: { no_rout: 'a' } }, /"no_rout" must be/],

@@ -215,14 +215,17 @@ class ApiKeyFile {
       const reason =
         error instanceof SyntaxError
           ? 'it is not JSON'
-          : ((error as NodeJS.ErrnoException).code ?? 'it cannot be read');
-      throw new OptionsError('apiKeyAuth', [`keys ${shownValue(this.#path)} cannot be given: ${reason}`]);
+          : (error as NodeJS.ErrnoException).code === 'ENOENT'
+            ? 'no such file'
+            : ((error as NodeJS.ErrnoException).code ?? 'it cannot be read');
+      const text = `keys ${shownValue(this.#path)} cannot be read: ${reason}`;
+      throw new OptionsError('apiKeyAuth', [{ path: ['keys'], text }]);
     }
     const problems = Array.isArray(list) ? listProblems(list) : ['it is not a list'];
     if (problems !== undefined)
       throw new OptionsError(
         'apiKeyAuth',
-        problems.map((one) => `keys ${shownValue(this.#path)}: ${one}`),
+        problems.map((one) => ({ path: ['keys'], text: `keys ${shownValue(this.#path)}: ${one}` })),
       );
     return consumersByHash(list as readonly ApiKey[]);
   }

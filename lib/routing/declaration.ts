@@ -35,6 +35,7 @@ import { type SessionPersistence, sessionPersistenceCheck } from '../proxy/sessi
 import { addressListCheck } from '../rate-limit/address-list.ts';
 import { either, isList, isText, without } from './check-forms.ts';
 import { type CorsOptions, corsCheck } from './cors.ts';
+import { useProblems } from './declaration-use.ts';
 import { type ErrorResponseOptions, errorResponseCheck } from './error-responses.ts';
 import { type RewriteOptions, rewriteCheck } from './rewrite.ts';
 import { type Authenticator, authenticatorCheck } from './route-authentication.ts';
@@ -275,18 +276,21 @@ export const declarationCheck: Check = group(
 /**
  * Checks a declaration without starting anything.
  *
+ * @param options `files`: whether the files and packages that it names must be there. Default false.
  * @throws {OptionsError} that names every problem with its place, also of routes beside those that are bad themselves.
  */
-export function assertDeclaration(given: unknown): asserts given is Declaration {
+export function assertDeclaration(given: unknown, { files = false } = {}): asserts given is Declaration {
   const problems = [declarationCheck(given) ?? []].flat() as Problem[];
-  if (problems.length === 0) return;
   const badRoutes = new Set(problems.filter(({ path: [key] }) => key === 'routes').map(({ path: [, index] }) => index));
   const { services, routes, rateLimits = {}, authentication = {} } = (given ?? {}) as Declaration;
   if (isList(routes) && [services, rateLimits, authentication].every(isPlainObject)) {
     const found = declarationProblems({ services, routes, rateLimits, authentication }, badRoutes);
     problems.push(...found.filter(({ text }) => !problems.some((one) => one.text === text)));
+    const isBad = (path: Problem['path']) =>
+      problems.some((one) => path.every((key, place) => one.path[place] === key));
+    if (files) problems.push(...useProblems(given as Declaration, isBad));
   }
-  throw new OptionsError('serviceRouter', problems);
+  if (problems.length > 0) throw new OptionsError('serviceRouter', problems);
 }
 
 /** The name of a route that has none: its methods, hostname and path. */

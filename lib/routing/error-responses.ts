@@ -99,9 +99,10 @@ function pageOf(name: string, given: string | ErrorPage): ErrorPage {
   try {
     text = readFileSync(given, 'utf8');
   } catch (error) {
-    throw new OptionsError('errors', [
-      `${name} ${shownValue(given)} cannot be given: ${(error as NodeJS.ErrnoException).code ?? thrown(error)}`,
-    ]);
+    const { code } = error as NodeJS.ErrnoException;
+    const reason = code === 'ENOENT' ? 'no such file' : (code ?? thrown(error));
+    const text = `${name} ${shownValue(given)} cannot be read: ${reason}`;
+    throw new OptionsError('errors', [{ path: name.split('.'), text }]);
   }
   return (facts) =>
     text.replaceAll(/\{\{(\w+)\}\}/g, (whole, name: string) =>

@@ -23,10 +23,10 @@ async function notes(env: Readonly<Record<string, string>>) {
 
 test('with the defaults, doctor tells which applications need another setting', async () => {
   expect((await notes({})).map((what) => what.replace(/:.*/, ''))).toEqual([
-    'AMBIGUOUS_PATHS=reject',
-    'MERGE_SLASHES=on',
     'LOAD_BALANCING=round-robin with several backends',
     'MAX_BODY_BYTES=10485760',
+    'AMBIGUOUS_PATHS=reject',
+    'MERGE_SLASHES=on',
     'MAX_TARGET_BYTES=8192',
   ]);
 });
@@ -51,5 +51,48 @@ test.each([
   const said = await notes({ ...SUITS_ALL, ...(env as Record<string, string>) });
   expect(said).toEqual(
     expected.map((beginning) => expect.stringMatching(new RegExp(`^${beginning.replace(/[.]/g, '\\.')}`))),
+  );
+});
+
+/** Notes beside a file of services and routes. */
+async function notesOn(declaration: object) {
+  const config = readConfig({ GATEWAY_CONFIG: 'gateway.yaml', MAX_TARGET_BYTES: '0' });
+  const findings = await applications.run({ config: { ...config, declaration } as never, sample: undefined });
+  return findings.map(({ what, fix }) => `${what}. ${fix}`);
+}
+
+const SUITS_PATHS = { ambiguousPaths: 'pass', mergeSlashes: false };
+const TWO = { backends: ['http://a:1', 'http://b:1'] };
+
+test('beside GATEWAY_CONFIG, doctor names the options of the file, and no variables that do not apply', async () => {
+  const said = await notesOn({ services: { users: TWO }, routes: [{ service: 'users' }] });
+  expect(said).toEqual([
+    expect.stringMatching(/^service users, loadBalancing: round-robin with several backends.*set loadBalancing: hash/),
+    expect.stringMatching(/^ambiguousPaths: reject: S3.*set ambiguousPaths: pass/),
+    expect.stringMatching(/^mergeSlashes: true: S3.*set mergeSlashes: false/),
+  ]);
+  expect(said.join()).not.toMatch(/[A-Z]+_[A-Z]+/);
+});
+
+test('what is the same for several services is said once', async () => {
+  const one = { backends: ['http://a:1'], maxBodyBytes: 1_000 };
+  const routes = [{ service: 'users' }, { path: '/shop', service: 'shop' }];
+  const said = await notesOn({ services: { users: one, shop: one }, routes, ...SUITS_PATHS });
+  expect(said).toEqual([expect.stringMatching(/^services users, shop, maxBodyBytes: 1000: larger uploads/)]);
+});
+
+test.each([
+  ['the service', { responseTimeoutMs: 9_000 }, {}, 9_000],
+  ['a route', {}, { responseTimeoutMs: 8_000 }, 8_000],
+  ['a route in place of the service', { responseTimeoutMs: 9_000 }, { responseTimeoutMs: 30_000 }, undefined],
+  ['a stream', { responseTimeoutMs: 9_000 }, { stream: true }, undefined],
+])('the timeout that counts is the one of %s', async (_, service, route, ms) => {
+  const said = await notesOn({
+    services: { users: { backends: ['http://a:1'], ...service } },
+    routes: [{ service: 'users', ...route }],
+    ...SUITS_PATHS,
+  });
+  expect(said).toEqual(
+    ms === undefined ? [] : [expect.stringContaining(`service users, responseTimeoutMs: ${ms}: polls`)],
   );
 });

@@ -166,3 +166,13 @@ test('the headline without a problem says how many backends take requests', () =
   expect(headlineOf('running', [], [row(0), row(1)]).title).toBe('Up: all 2 backends take requests');
   expect(headlineOf('running', [], [row(0), row(2)]).title).toBe('Up: 1 of 2 backends take requests');
 });
+
+test('the headline is amber while a circuit is half-open', () => {
+  const trial = { backend: 'http://10.0.0.1:8081', circuit: 'half-open', unavailableIn: 0, processes: 1 };
+  const up = { ...trial, backend: 'http://10.0.0.2:8081', circuit: 'closed' };
+  expect(headlineOf('running', [], [up, trial])).toEqual({
+    level: 'warn',
+    title: 'Up, but 10.0.0.1:8081 is on trial (circuit half-open)',
+  });
+  expect(headlineOf('running', [], [trial, trial]).title).toBe('Up, but 2 backends are on trial (circuit half-open)');
+});

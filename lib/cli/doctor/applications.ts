@@ -1,4 +1,6 @@
 import type { Config } from '../../gateway/config/config.ts';
+import { type RoundRobinProxyOptions, roundRobinProxyDefaults, serviceRouterDefaults } from '../../index.ts';
+import { serviceNames } from '../../routing/declaration.ts';
 import { type Check, type Finding, note } from './finding.ts';
 
 /** The pause after which a server of socket.io answers a poll that has nothing to tell, by default. */
@@ -7,88 +9,141 @@ const SOCKET_IO_PING_MS = 25_000;
 const LARGE_BODY = 1_073_741_824;
 const LARGE_TARGET = 15_000;
 
-/** One setting that some applications need to be another. */
-interface Need {
-  /** Nothing where the configured value suits all applications; else its variable and value, and what fails. */
-  readonly of: (config: Config) => string | undefined;
-  readonly fix: string;
+/** The settings of one service, wherever they stand. */
+type Settings = Pick<
+  Required<RoundRobinProxyOptions>,
+  'responseTimeoutMs' | 'loadBalancing' | 'backends' | 'maxBodyBytes'
+>;
+/** The settings of all requests. */
+type Paths = Pick<Config, 'ambiguousPaths' | 'mergeSlashes'>;
+
+/** What each setting is called as a variable; in the file of `GATEWAY_CONFIG` it has its own name. */
+const VARIABLES = {
+  responseTimeoutMs: 'RESPONSE_TIMEOUT_MS',
+  loadBalancing: 'LOAD_BALANCING',
+  loadFactor: 'HASH_LOAD_FACTOR',
+  maxBodyBytes: 'MAX_BODY_BYTES',
+  ambiguousPaths: 'AMBIGUOUS_PATHS',
+  mergeSlashes: 'MERGE_SLASHES',
+} as const;
+
+/** Writes a setting as the operator does: `MERGE_SLASHES=off`, or `mergeSlashes: false`. */
+type Written = (name: keyof typeof VARIABLES, value: unknown) => string;
+
+const asVariable: Written = (name, value) =>
+  `${VARIABLES[name]}=${value === true ? 'on' : value === false ? 'off' : value}`;
+const inFile: Written = (name, value) => `${name}: ${value}`;
+
+/** A setting that some applications need to be another: what fails, and what to do. */
+type Need = readonly [what: string, fix: string];
+
+function needsOfService(service: Settings, written: Written): Need[] {
+  const { responseTimeoutMs: ms, loadBalancing, backends, maxBodyBytes: bytes } = service;
+  const needs: Need[] = [];
+  if (ms <= SOCKET_IO_PING_MS) {
+    needs.push([
+      `${written('responseTimeoutMs', ms)}: polls of socket.io, which the server holds for up to ${SOCKET_IO_PING_MS} ms, and other long polls get 504`,
+      'For those, set it longer than the longest poll, like 60000',
+    ]);
+  }
+  const policy = nameOf(loadBalancing);
+  if (isSeveral(backends) && !['hash', 'sticky'].includes(policy)) {
+    needs.push([
+      `${written('loadBalancing', policy)} with several backends: polling of socket.io and SockJS fails, and so do sessions in the memory of a backend`,
+      written === asVariable
+        ? 'For those, set LOAD_BALANCING=hash, or sticky with STICKY_SECRET'
+        : 'For those, set loadBalancing: hash, or { policy: sticky, secret: … }',
+    ]);
+  }
+  const factor =
+    typeof loadBalancing === 'object' && 'loadFactor' in loadBalancing ? loadBalancing.loadFactor : undefined;
+  if (factor !== undefined && factor !== Number.POSITIVE_INFINITY) {
+    needs.push([
+      `${written('loadFactor', factor)}: a client with several requests at a time is sent to more than one backend, which polling of socket.io does not bear`,
+      `For that, leave ${written === asVariable ? 'HASH_LOAD_FACTOR empty' : 'loadFactor out'}`,
+    ]);
+  }
+  if (bytes !== 0 && bytes < LARGE_BODY) {
+    needs.push([
+      `${written('maxBodyBytes', bytes)}: larger uploads get 413, such as layers of a container registry, packages of npm, and files of WebDAV, S3 and tus`,
+      'For those, set it to the largest upload, or to 0 where the application has a limit of its own',
+    ]);
+  }
+  return needs;
 }
 
-const NEEDS: readonly Need[] = [
-  {
-    of: ({ responseTimeoutMs: ms }) =>
-      ms > SOCKET_IO_PING_MS
-        ? undefined
-        : `RESPONSE_TIMEOUT_MS=${ms}: polls of socket.io, which the server holds for up to ${SOCKET_IO_PING_MS} ms, and other long polls get 504`,
-    fix: 'For those, set it longer than the longest poll, like 60000',
-  },
-  {
-    of: ({ ambiguousPaths }) =>
-      ambiguousPaths === 'strict'
-        ? 'AMBIGUOUS_PATHS=strict: npm registries (scoped packages), GitLab and others that have %2F in a path get 400'
-        : undefined,
-    fix: 'For those, set AMBIGUOUS_PATHS=reject, which lets %2F pass as a part of a name',
-  },
-  {
-    of: ({ ambiguousPaths }) =>
-      ambiguousPaths === 'pass'
-        ? undefined
-        : `AMBIGUOUS_PATHS=${ambiguousPaths}: S3 keys with a backslash, or with . or .. between slashes, get 400`,
-    fix: 'For such keys, set AMBIGUOUS_PATHS=pass; rules by path in front of the backends are then not safe',
-  },
-  {
-    of: ({ mergeSlashes }) =>
-      mergeSlashes ? 'MERGE_SLASHES=on: S3 keys with several slashes in a row name another object' : undefined,
-    fix: 'For such keys, set MERGE_SLASHES=off',
-  },
-  {
-    of: ({ loadBalancing, backends }) =>
-      isSeveral(backends) && !keepsClients(loadBalancing)
-        ? `LOAD_BALANCING=${nameOf(loadBalancing)} with several backends: polling of socket.io and SockJS fails, and so do sessions in the memory of a backend`
-        : undefined,
-    fix: 'For those, set LOAD_BALANCING=hash, or sticky with STICKY_SECRET',
-  },
-  {
-    of: ({ loadBalancing }) => {
-      const factor =
-        typeof loadBalancing === 'object' && 'loadFactor' in loadBalancing ? loadBalancing.loadFactor : undefined;
-      return factor === undefined || factor === Infinity
-        ? undefined
-        : `HASH_LOAD_FACTOR=${factor}: a client with several requests at a time is sent to more than one backend, which polling of socket.io does not bear`;
-    },
-    fix: 'For that, leave HASH_LOAD_FACTOR empty',
-  },
-  {
-    of: ({ maxBodyBytes: bytes }) =>
-      bytes === 0 || bytes >= LARGE_BODY
-        ? undefined
-        : `MAX_BODY_BYTES=${bytes}: larger uploads get 413, such as layers of a container registry, packages of npm, and files of WebDAV, S3 and tus`,
-    fix: 'For those, set it to the largest upload, or to 0 where the application has a limit of its own',
-  },
-  {
-    of: ({ bounds: { maxTargetBytes: bytes } }) =>
-      bytes === 0 || bytes >= LARGE_TARGET
-        ? undefined
-        : `MAX_TARGET_BYTES=${bytes}: longer paths and queries get 414, such as those of SAML redirects and of GraphQL over GET`,
-    fix: `For those, set it to ${LARGE_TARGET}: a whole head may have 16384 bytes`,
-  },
-];
+function needsOfPaths({ ambiguousPaths, mergeSlashes }: Paths, written: Written): Need[] {
+  const needs: Need[] = [];
+  const now = written('ambiguousPaths', ambiguousPaths);
+  if (ambiguousPaths === 'strict') {
+    needs.push([
+      `${now}: npm registries (scoped packages), GitLab and others that have %2F in a path get 400`,
+      `For those, set ${written('ambiguousPaths', 'reject')}, which lets %2F pass as a part of a name`,
+    ]);
+  }
+  if (ambiguousPaths !== 'pass') {
+    needs.push([
+      `${now}: S3 keys with a backslash, or with . or .. between slashes, get 400`,
+      `For such keys, set ${written('ambiguousPaths', 'pass')}; rules by path in front of the backends are then not safe`,
+    ]);
+  }
+  if (mergeSlashes) {
+    needs.push([
+      `${written('mergeSlashes', true)}: S3 keys with several slashes in a row name another object`,
+      `For such keys, set ${written('mergeSlashes', false)}`,
+    ]);
+  }
+  return needs;
+}
+
+function needsOfListener({ bounds: { maxTargetBytes: bytes } }: Config): Need[] {
+  if (bytes === 0 || bytes >= LARGE_TARGET) return [];
+  return [
+    [
+      `MAX_TARGET_BYTES=${bytes}: longer paths and queries get 414, such as those of SAML redirects and of GraphQL over GET`,
+      `For those, set it to ${LARGE_TARGET}: a whole head may have 16384 bytes`,
+    ],
+  ];
+}
+
+/** The services of `GATEWAY_CONFIG`: what is the same for several of them is said once. Routes may have values of their own. */
+function needsOfServices({ services, routes }: NonNullable<Config['declaration']>): Need[] {
+  const found = Object.entries(services).flatMap(([name, service]) => {
+    const settings = { ...roundRobinProxyDefaults, ...service };
+    const timeouts = routes
+      .filter((route) => serviceNames(route).includes(name))
+      .map(({ stream, responseTimeoutMs = settings.responseTimeoutMs }) => (stream ? Infinity : responseTimeoutMs));
+    const shown = timeouts.length === 0 ? settings : { ...settings, responseTimeoutMs: Math.min(...timeouts) };
+    return needsOfService(shown, inFile).map((need) => ({ name, need }));
+  });
+  const same = Map.groupBy(found, ({ need: [what] }) => what);
+  return [...same].map(([what, all]): Need => {
+    const names = all.map(({ name }) => name);
+    const [{ need }] = all as [(typeof all)[number]];
+    return [`service${names.length === 1 ? '' : 's'} ${names.join(', ')}, ${what}`, need[1]];
+  });
+}
 
 /** What the gateway cannot know: which applications are behind it. Says which of them need another setting. */
 export const applications: Check = {
   name: 'applications',
-  run: async ({ config }) =>
-    NEEDS.flatMap(({ of, fix }): Finding[] => {
-      const what = of(config);
-      return what === undefined ? [] : [note(what, fix)];
-    }),
+  async run({ config }) {
+    const { declaration } = config;
+    const needs =
+      declaration === undefined
+        ? [...needsOfService(config, asVariable), ...needsOfPaths(config, asVariable), ...needsOfListener(config)]
+        : [
+            ...needsOfServices(declaration),
+            ...needsOfPaths({ ...serviceRouterDefaults, ...declaration }, inFile),
+            ...needsOfListener(config),
+          ];
+    return needs.map(([what, fix]): Finding => note(what, fix));
+  },
 };
 
 /** A name may have many addresses. */
-const isSeveral = (backends: Config['backends']): boolean =>
+const isSeveral = (backends: Settings['backends']): boolean =>
   backends.length > 1 || backends.some((one) => /^(?:dns|srv)/.test(typeof one === 'string' ? one : one.url));
 
-const nameOf = (policy: Config['loadBalancing']): string =>
+const nameOf = (policy: Settings['loadBalancing']): string =>
   typeof policy === 'object' && 'policy' in policy ? policy.policy : String(policy);
-
-const keepsClients = (policy: Config['loadBalancing']): boolean => ['hash', 'sticky'].includes(nameOf(policy));

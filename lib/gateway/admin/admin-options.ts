@@ -18,7 +18,6 @@ export function adminOptions(
 ): AdminOptions {
   const { admin } = config();
   const host = admin?.host ?? '';
-  if (feed === undefined) return { register, host };
   return {
     register,
     host,

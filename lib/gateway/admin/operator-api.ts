@@ -91,11 +91,16 @@ export class OperatorApi {
       );
     } else if (verdict === 'too-many') {
       res.setHeader('Retry-After', String(this.#guard.retryAfterSeconds));
-      sendProblem(res, 429, 'Too many wrong tokens');
+      const seconds = this.#guard.retryAfterSeconds;
+      sendProblem(res, 429, 'Too many wrong tokens', `The gateway looks at the next one in ${seconds} s.`);
     } else {
       this.#log.warn({ by, path: req.url?.slice(0, MAX_NAME) }, 'a request to the admin API without the right token');
       res.setHeader('WWW-Authenticate', 'Bearer');
-      sendProblem(res, 401, 'Unauthorized', 'The right token must be in Authorization: Bearer.');
+      const [title, detail] =
+        req.headers.authorization === undefined
+          ? ['Token missing', 'Send the value of ADMIN_TOKEN in Authorization: Bearer.']
+          : ['Wrong token', 'It is not the value of ADMIN_TOKEN.'];
+      sendProblem(res, 401, title, detail);
     }
     return false;
   }
@@ -109,7 +114,7 @@ export class OperatorApi {
       if (backend !== undefined) proxies = await this.#control.operate({ operation, backend, proxy });
     } catch (error) {
       this.#log.error({ ...facts, error }, `an operator could not ${operation} a backend`);
-      sendProblem(res, 503, 'Not done', 'A process of the gateway did not answer; the others are as they were.');
+      sendProblem(res, 503, 'Not done', 'A process of the gateway did not respond; the others are as they were.');
       return;
     }
     if (backend === undefined || proxies.length === 0) {

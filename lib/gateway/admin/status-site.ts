@@ -4,6 +4,7 @@ import { findPackageJSON } from 'node:module';
 import { hostname } from 'node:os';
 import { headlineOf, type StatusSnapshot } from '../../index.ts';
 import type { Logger } from '../logging/logger.ts';
+import { DocPages } from './doc-pages.ts';
 import { type GatewayControl, OperatorApi } from './operator-api.ts';
 import { type GatewayIdentity, PageConnections, type PageFeed, type PageState } from './page-connections.ts';
 import { isRead, refuseMethod, sendJson, sendProblem, sendText } from './responses.ts';
@@ -45,6 +46,7 @@ export class StatusSite {
   readonly #acts: OperatorApi;
   readonly #pages: PageConnections;
   readonly #files = readPageFiles();
+  readonly #docs = new DocPages();
   readonly #openApi = readFileSync(new URL('./openapi.json', import.meta.url), 'utf8');
   readonly #log: Logger;
   readonly #reads: Readonly<Record<string, () => object | Promise<object>>>;
@@ -72,9 +74,13 @@ export class StatusSite {
     if (path.startsWith('/api/') && this.#acts.answers(path, req, res)) return true;
     const file = this.#files.get(path);
     const read = Object.hasOwn(this.#reads, path) ? this.#reads[path] : undefined;
-    if (file === undefined && read === undefined && path !== '/events' && path !== '/api/openapi.json') return false;
+    const isDocs = this.#docs.has(path);
+    const isKnown =
+      file !== undefined || read !== undefined || isDocs || path === '/events' || path === '/api/openapi.json';
+    if (!isKnown) return false;
     if (!isRead(req)) refuseMethod(res, 'GET, HEAD');
     else if (file !== undefined) sendText(res, 200, file.type, file.content);
+    else if (isDocs) void this.#sendDocs(res, path);
     else if (read !== undefined) void this.#answer(res, read);
     else if (path === '/api/openapi.json') sendText(res, 200, 'application/json', this.#openApi);
     else if (req.method === 'HEAD') refuseMethod(res, 'GET');
@@ -88,6 +94,16 @@ export class StatusSite {
     } catch (error) {
       this.#log.warn({ error }, 'the state cannot be shown');
       sendProblem(res, 503, 'No state', 'No process of the gateway has said how it is.');
+    }
+  }
+
+  async #sendDocs(res: ServerResponse, path: string): Promise<void> {
+    try {
+      const { type, text } = await this.#docs.read(path);
+      sendText(res, 200, type, text);
+    } catch (error) {
+      this.#log.warn({ error }, 'a page of the documentation cannot be read');
+      sendProblem(res, 500, 'The page cannot be read');
     }
   }
 
@@ -111,5 +127,7 @@ function readPageFiles(): ReadonlyMap<string, PageFile> {
     if (type === undefined) continue;
     files.set(name === 'index.html' ? '/' : `/${name}`, { type, content: readFileSync(new URL(name, PAGE)) });
   }
+  // Browsers ask for it beside pages of plain text.
+  files.set('/favicon.ico', files.get('/icon.svg') as PageFile);
   return files;
 }

@@ -1,13 +1,5 @@
 import { collectDefaultMetrics, Registry } from 'prom-client';
-import {
-  accessLog,
-  type GatewayEvents,
-  observability,
-  ProblemMonitor,
-  prometheusMetrics,
-  statusFeed,
-  tracing,
-} from '../../index.ts';
+import { accessLog, type GatewayEvents, observability, prometheusMetrics, statusFeed, tracing } from '../../index.ts';
 import type { Config } from '../config/config.ts';
 import type { HostedApp } from '../hosted-app.ts';
 import type { Logger } from '../logging/logger.ts';
@@ -44,12 +36,13 @@ export function observe({ config, events, log, lines, state }: ObserveParts, hos
   const access = config.accessLog && accessLog({ ...config.accessLog, redact, to, base, events });
   const telemetry = config.tracing ? new OpenTelemetry(log) : undefined;
   const register = config.admin && new Registry();
-  const metrics = register && countInto(register, events, lines, parts);
+  // Without the admin listener there is no page to show the counts; problems are found in them all the same, for the log.
+  if (register !== undefined) collectDefaultMetrics({ register });
+  const counted = { register: register ?? NOWHERE, maxRoutes: MOST_ROUTES, accessLogs: [lines] };
+  const metrics = prometheusMetrics({ ...counted, events, ...parts });
   state.log ??= lines;
   const problems = watchGateway(state);
-  const feed = metrics && statusFeed({ events, metrics, problems, ...parts });
-  // Without the admin listener nothing is counted, and only the log shows problems: those of the gateway itself.
-  const monitor = feed ? undefined : new ProblemMonitor(problems, (event) => void events.emit('problem', event));
+  const feed = statusFeed({ events, metrics, problems, ...parts });
   return {
     middleware: observability({
       metrics,
@@ -60,11 +53,10 @@ export function observe({ config, events, log, lines, state }: ObserveParts, hos
     }),
     register,
     feed,
-    problems: () => (feed ?? (monitor as ProblemMonitor)).problems,
+    problems: () => feed.problems,
     async close(): Promise<void> {
-      monitor?.close();
-      feed?.close();
-      metrics?.close();
+      feed.close();
+      metrics.close();
       access?.close();
       await telemetry?.flush();
     },
@@ -75,7 +67,5 @@ export type Observer = ReturnType<typeof observe>;
 
 const given = <T>(part: T | undefined): readonly T[] => (part === undefined ? [] : [part]);
 
-function countInto(register: Registry, events: GatewayEvents, lines: Lines, parts: object) {
-  collectDefaultMetrics({ register });
-  return prometheusMetrics({ register, events, maxRoutes: MOST_ROUTES, ...parts, accessLogs: [lines] });
-}
+/** A registry that is never read. */
+const NOWHERE = Object.freeze({ registerMetric() {} });

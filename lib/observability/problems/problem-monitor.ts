@@ -124,7 +124,8 @@ export class ProblemMonitor {
       subject: printable(finding.subject, MAX_TEXT),
       title: printable(finding.title, MAX_TEXT),
       text: printable(finding.text, MAX_TEXT),
-      nextStep: printable(finding.nextStep ?? kind.nextStep, MAX_TEXT),
+      // The backticks are for the documentation.
+      nextStep: printable((finding.nextStep ?? kind.nextStep).replaceAll('`', ''), MAX_TEXT),
       since: known?.problem.since ?? now,
     };
     const isDue = known === undefined || Math.abs(now - known.reportedAt) >= REPEAT_MS;
@@ -164,6 +165,8 @@ export function mergeProblems(lists: readonly (readonly GatewayProblem[])[]): Ga
   return sortedProblems(merged, []);
 }
 
+const withoutScheme = (origin = 'a backend'): string => origin.replace(/^https?:\/\//, '');
+
 /**
  * The answer to "is it up?".
  *
@@ -174,7 +177,12 @@ export function mergeProblems(lists: readonly (readonly GatewayProblem[])[]): Ga
 export function headlineOf(
   phase: string,
   problems: readonly GatewayProblem[],
-  backends: readonly { readonly unavailableIn: number; readonly processes: number }[] = [],
+  backends: readonly {
+    readonly backend?: string;
+    readonly circuit?: string;
+    readonly unavailableIn: number;
+    readonly processes: number;
+  }[] = [],
 ): Headline {
   const [worst] = problems;
   const others = problems.filter((one) => one !== worst && one.severity !== 'notice').length;
@@ -183,6 +191,11 @@ export function headlineOf(
   if (worst?.severity === 'critical') return { level: 'bad', title: `Down: ${worst.title}${more}` };
   if (phase !== 'running') return { level: 'warn', title: 'Starting' };
   if (worst?.severity === 'warning') return { level: 'warn', title: `Up, but ${worst.title}${more}` };
+  const [trial, ...trials] = backends.filter(({ circuit }) => circuit === 'half-open');
+  if (trial !== undefined) {
+    const name = trials.length > 0 ? `${trials.length + 1} backends are` : `${withoutScheme(trial.backend)} is`;
+    return { level: 'warn', title: `Up, but ${name} on trial (circuit half-open)` };
+  }
   const taking = backends.filter(({ unavailableIn, processes }) => unavailableIn < processes).length;
   const takers =
     taking === backends.length

@@ -14,7 +14,7 @@ const failing: ProblemKind<TrafficSources> = {
   meaning:
     'At least 5 % of the requests of a route got 5xx, in ten seconds with at least 20 requests. What an app without routes does is in the problems of its backends.',
   nextStep:
-    'Look at the backends of its service, in the problems beside this one, and at its requests in the access log (`route`, `cause`).',
+    'Look at the backends of its service, in the problems beside this one, and at its requests in the access log (fields `route` and `cause`).',
   detector({ metrics }) {
     const readings = new Readings(() => metrics.totals().routes);
     return {

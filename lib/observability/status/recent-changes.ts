@@ -1,4 +1,4 @@
-import { type GatewayEvents, subscribe } from '../../core/events.ts';
+import { type GatewayEvents, type LimiterMode, subscribe } from '../../core/events.ts';
 import { printable } from '../access-log/redaction.ts';
 import { backendKey } from '../metrics/counts.ts';
 import type { Change } from './status-snapshot.ts';
@@ -6,6 +6,15 @@ import type { Change } from './status-snapshot.ts';
 const KEPT = 20;
 const MAX_TEXT = 200;
 const MAX_NAMES = 4_096;
+
+/** What a limiter does from now on. */
+const COUNTING: Readonly<Record<LimiterMode, string>> = {
+  redis: 'counts in Redis again',
+  memory: 'counts in this process',
+  local: 'fell back to local counting',
+  open: 'lets all requests pass',
+  closed: 'rejects all requests',
+};
 
 /** The latest changes of state, newest first; and a callback after each. */
 export class RecentChanges {
@@ -28,7 +37,7 @@ export class RecentChanges {
         this.note('health', backend, error === undefined ? to : `${to}: ${error.message}`, to === 'unhealthy', proxy);
       },
       limiterModeChange: ({ limiter, to, error }) =>
-        this.note('limiter', limiter, `counts with ${to}${error === undefined ? '' : `: ${error.message}`}`, !!error),
+        this.note('limiter', limiter, `${COUNTING[to]}${error === undefined ? '' : `: ${error.message}`}`, !!error),
       backendsChanged: ({ proxy, added, removed }) => {
         for (const backend of removed) this.#changedAt.delete(backendKey(proxy, backend));
         const parts = [added.length > 0 && `${added.length} added`, removed.length > 0 && `${removed.length} removed`];
@@ -42,7 +51,7 @@ export class RecentChanges {
         this.note(
           'problem',
           subject,
-          state === 'over' ? `${title}: over` : title,
+          state === 'over' ? `No longer: ${title}` : title,
           state === 'began' && severity !== 'notice',
         );
       },

@@ -1,16 +1,16 @@
 import { byId, el, keyed, setData, setText, svg } from './dom.js';
-import { ago, count, milliseconds, rate, short, visible } from './format.js';
+import { ago, count, milliseconds, rate, share, short, visible } from './format.js';
 import { isUnlocked, sendOperation } from './operator.js';
 import { stateOf, takesTraffic } from './verdict.js';
 
-/** More rows than this are slow to draw and nobody reads them: the filter finds the others. */
+/** More rows than this are slow to draw, and too many to read: the filter finds the others. */
 const MOST_ROWS = 200;
 const FILTER_FROM = 12;
 const URGENCY = ['bad', 'warn', 'held', 'ok'];
 
-/** On a narrow screen rows become cards, and browsers then forget that it is a table, unless it is said. */
-export function startBackends() {
-  const table = byId('backend-rows').closest('table');
+/** On a narrow screen rows become cards. Browsers then forget that it is a table, unless its roles say so. */
+export function startTable(rows) {
+  const table = byId(rows).closest('table');
   table.setAttribute('role', 'table');
   for (const [selector, role] of [
     ['thead, tbody', 'rowgroup'],
@@ -28,7 +28,7 @@ export function showBackends(state, series) {
   const { backends } = state;
   const filter = byId('filter').value.trim().toLowerCase();
   const rows = backends
-    .map((row, place) => ({ row, place, state: stateOf(row), series: series.get(keyOf(row)) }))
+    .map((row, place) => ({ row, place, state: stateOf(row, state.at), series: series.get(keyOf(row)) }))
     .filter(({ row, state: { word, why } }) =>
       `${row.proxy} ${row.backend} ${word} ${why}`.toLowerCase().includes(filter),
     )
@@ -38,7 +38,7 @@ export function showBackends(state, series) {
   byId('filter-label').hidden = backends.length < FILTER_FROM;
   byId('backends-empty').hidden = backends.length > 0;
   const more = rows.length > shown.length ? `, ${shown.length} shown` : '';
-  setText(byId('backends-note'), backends.length === 0 ? '' : `${taking} of ${backends.length} take traffic${more}`);
+  setText(byId('backends-note'), backends.length === 0 ? '' : `${taking} of ${backends.length} take requests${more}`);
   setData(byId('backends'), 'operations', isUnlocked() ? 'shown' : 'hidden');
   const hasProxies = new Set(backends.map(({ proxy }) => proxy)).size > 1;
   const context = { now: state.at, taking, hasProxies };
@@ -80,7 +80,7 @@ function makeRow({ row }) {
     cell('In flight'),
     cell('Requests/s'),
     latency,
-    cell('Failed'),
+    cell('Errors'),
     cell('Last error', el('bdi'), el('small', { class: 'age' })),
     cell('', buttons),
   );
@@ -97,10 +97,12 @@ function updateRow(line, { row, state, series }, { now, taking, hasProxies }) {
   setText(head.lastElementChild, hasProxies ? visible(row.proxy) : '');
   setText(stateCell.querySelector('b'), state.word);
   setText(stateCell.querySelector('small'), state.why);
-  setText(inFlight, count(row.inFlight));
+  const { concurrency } = row;
+  const most = concurrency === undefined ? '' : ` of ${count(concurrency.limit)}`;
+  setText(inFlight, `${count(concurrency?.inFlight ?? row.inFlight)}${most}`);
   setText(perSecond, rate(row.requestsPerSecond));
-  const failures = series === undefined ? 0 : series.failures.reduce((sum, value) => sum + value, 0);
-  setText(failed, count(failures));
+  const failures = sum(series?.failures);
+  setText(failed, failures === 0 ? '0' : `${count(failures)} (${share(failures, sum(series?.requests))})`);
   failed.classList.toggle('some', failures > 0);
   updateLatency(latency, series);
   const text = row.lastError === undefined ? '' : visible(row.lastError.text);
@@ -115,15 +117,17 @@ function updateRow(line, { row, state, series }, { now, taking, hasProxies }) {
   }
 }
 
+const sum = (values = []) => values.reduce((all, value) => all + value, 0);
+
 function updateLatency(cell, series) {
   const [spark, text] = cell.children;
-  const requests = series?.requests.reduce((sum, value) => sum + value, 0) ?? 0;
+  const requests = sum(series?.requests);
   if (requests === 0) {
     spark.replaceChildren();
     setText(text, '–');
     return;
   }
-  const mean = series.totalMs.reduce((sum, value) => sum + value, 0) / requests;
+  const mean = sum(series.totalMs) / requests;
   setText(text, milliseconds(mean));
   if (cell.series === series) return;
   cell.series = series;
@@ -157,11 +161,11 @@ function sparkline({ requests, totalMs, failures }) {
 }
 
 const QUESTIONS = {
-  drain: { yes: 'Drain', text: 'It gets no new request; what it has goes on to its end.' },
-  isolate: { yes: 'Isolate', text: 'It gets no new request, and its circuit stays open until it is restored.' },
-  restore: { yes: 'Restore', text: 'It takes traffic again, with its circuit closed.' },
+  drain: { yes: 'Drain', text: 'It gets no new requests. Its running requests go on to their end.' },
+  isolate: { yes: 'Isolate', text: 'It gets no new requests, and its circuit stays open until you restore it.' },
+  restore: { yes: 'Restore', text: 'It gets requests again, with its circuit closed.' },
 };
-const LAST = ' It is the last one that takes traffic: clients will get 503.';
+const LAST = ' It is the last backend that takes requests: clients will get 503.';
 
 function button(name, { proxy, backend }) {
   const { yes, text } = QUESTIONS[name];

@@ -11,7 +11,7 @@ function ceiling(value) {
   return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= value);
 }
 
-/** Lines over the last quarter of an hour. Each has a pattern of its own beside its colour. */
+/** Lines over the time that has been counted, 15 minutes at most. Each has a pattern of its own beside its colour. */
 export class Chart {
   #figure;
   #unit;
@@ -24,6 +24,8 @@ export class Chart {
   #cursor = svg('line', { class: 'cursor', y1: '0', y2: String(HEIGHT) });
   #points = [];
   #history;
+  /** The time that the lines show. */
+  #spanned = '';
 
   /** @param lines Of each its name, the class of its colour, and what it shows of a slot. */
   constructor(figure, title, unit, lines) {
@@ -41,7 +43,9 @@ export class Chart {
     const { slots, slotMs, length } = history;
     this.#history = history;
     const end = slots.length === 0 ? 0 : slots.at(-1).at;
-    const start = end - (length - 1) * slotMs;
+    const oldest = end - (length - 1) * slotMs;
+    // At least two slots wide, so that one slot is at the right edge.
+    const start = Math.min(end - slotMs, Math.max(oldest, slots[0]?.at ?? 0));
     this.#points = slots
       .filter(({ at }) => at >= start)
       .map((slot) => ({
@@ -56,9 +60,10 @@ export class Chart {
     );
     const paths = this.#lines.flatMap((line, index) => this.#paths(line, index, top));
     this.#shape.replaceChildren(...grid, ...paths, this.#cursor);
-    this.#shape.setAttribute('aria-label', this.#summary());
     setText(this.#top, values.length === 0 ? '' : this.#unit(top));
-    setText(this.#from, slots.length === 0 ? 'the first 10 seconds are being counted' : `${span(length * slotMs)} ago`);
+    this.#spanned = span(end - start + slotMs);
+    this.#shape.setAttribute('aria-label', this.#summary());
+    setText(this.#from, slots.length === 0 ? 'the first 10 seconds are being counted' : `${this.#spanned} ago`);
     this.#figure.dataset.slots = String(slots.length);
     this.#showLegend(this.#points.at(-1));
   }
@@ -107,10 +112,10 @@ export class Chart {
   #summary() {
     const parts = this.#lines.map(({ name }, index) => {
       const values = this.#points.map((point) => point.values[index]).filter((value) => value !== undefined);
-      if (values.length === 0) return `${name}: nothing yet`;
+      if (values.length === 0) return `${name}: no data yet`;
       return `${name}: now ${this.#unit(values.at(-1))}, most ${this.#unit(Math.max(...values))}`;
     });
-    return `Last 15 minutes. ${parts.join('; ')}.`;
+    return `The last ${this.#spanned}. ${parts.join('; ')}.`;
   }
 
   #point(event) {

@@ -21,8 +21,8 @@ export function makeCharts() {
       { name: 'limited', look: 'dashed', of: perSecond('limited') },
     ]),
     new Chart(byId('chart-errors'), 'Errors', aSecond, [
-      { name: 'backends’ fault', look: 'bad', filled: true, of: perSecond('backendErrors') },
-      { name: 'gateway’s own', look: 'warn', of: perSecond('gatewayErrors') },
+      { name: 'by backends', look: 'bad', filled: true, of: perSecond('backendErrors') },
+      { name: 'by the gateway', look: 'warn', of: perSecond('gatewayErrors') },
     ]),
     new Chart(byId('chart-latency'), 'Latency of backend responses', milliseconds, [
       { name: 'p50', look: 'plain', of: ofLatency(0.5) },

@@ -35,6 +35,14 @@ export const ago = (at, now) => (now - at < 1_500 ? 'just now' : `${span(now - a
 
 export const percent = (part) => `${Math.round(part * 100)} %`;
 
+/** How much of all that is: few of many are more than nothing. */
+export function share(some, all) {
+  if (all === 0) return '100 %';
+  const part = Math.min(1, some / all);
+  if (part >= 0.0995) return percent(part);
+  return part < 0.0005 ? '< 0.1 %' : `${tenths.format(part * 100)} %`;
+}
+
 export function bytes(value) {
   const mib = value / 1_048_576;
   return mib < 1_024 ? `${whole.format(mib)} MiB` : `${tenths.format(mib / 1_024)} GiB`;
@@ -43,3 +51,11 @@ export function bytes(value) {
 const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 
 export const time = (at) => clock.format(at);
+
+/** The time zone of all times on the page: `Europe/Berlin, UTC+1`. */
+export function timeZone(at) {
+  const { timeZone: name } = new Intl.DateTimeFormat().resolvedOptions();
+  const parts = new Intl.DateTimeFormat('en', { timeZoneName: 'shortOffset' }).formatToParts(at);
+  const offset = parts.find(({ type }) => type === 'timeZoneName').value.replace('GMT', 'UTC');
+  return name === 'UTC' ? name : `${name}, ${offset}`;
+}

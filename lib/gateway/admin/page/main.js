@@ -1,4 +1,4 @@
-import { keyOf, showBackends, startBackends } from './backends.js';
+import { keyOf, showBackends, startTable } from './backends.js';
 import { makeCharts } from './charts.js';
 import { byId, setData, setText } from './dom.js';
 import { follow } from './live.js';
@@ -6,7 +6,11 @@ import { showOperator, startOperator } from './operator.js';
 import { showChanges, showClients, showConfig, showRoom, showTiles, showVerdict } from './panels.js';
 import { showRoutes } from './routes.js';
 
-const WORDS = { waiting: 'Connecting', live: 'Live', lost: 'Connection lost, trying again' };
+const WORDS = {
+  waiting: 'Connecting',
+  live: 'Live',
+  lost: 'Connection to the gateway lost: the page shows what it last saw, and tries again',
+};
 
 const drawCharts = makeCharts();
 let latest;
@@ -24,7 +28,7 @@ function show() {
   showOperator(latest.canAct);
 }
 
-startBackends();
+for (const rows of ['backend-rows', 'route-rows']) startTable(rows);
 startOperator(show);
 for (const id of ['filter', 'route-filter']) byId(id).addEventListener('input', show);
 byId('config').addEventListener('toggle', () => void showConfig(), { once: true });

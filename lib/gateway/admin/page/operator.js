@@ -12,6 +12,14 @@ function complain(text) {
   setText(alert, text);
 }
 
+/** Beside the field of the token, where the operator looks. */
+function reject(text) {
+  const wrong = byId('wrong-token');
+  wrong.hidden = text === '';
+  setText(wrong, text);
+  byId('token').setAttribute('aria-invalid', String(text !== ''));
+}
+
 async function ask(method, path, bearer) {
   try {
     const response = await fetch(path, { method, headers: { Authorization: `Bearer ${bearer}` } });
@@ -39,7 +47,7 @@ export function startOperator(onChange) {
     const given = field.value;
     field.value = '';
     const problem = await ask('POST', '/api/token', given);
-    complain(problem === undefined ? '' : problem.text);
+    reject(problem === undefined ? '' : problem.text);
     if (problem === undefined) setToken(given);
     else field.focus();
     if (problem === undefined) byId('lock').focus();

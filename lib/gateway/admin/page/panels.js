@@ -1,44 +1,59 @@
 import { byId, el, keyed, setData, setText } from './dom.js';
-import { ago, bytes, count, milliseconds, percent, rate, short, span, time, visible } from './format.js';
+import {
+  ago,
+  bytes,
+  count,
+  milliseconds,
+  percent,
+  rate,
+  share,
+  short,
+  span,
+  time,
+  timeZone,
+  visible,
+} from './format.js';
 import { isUnlocked, sendOperation } from './operator.js';
-import { takesTraffic, tightest } from './verdict.js';
+import { MODES, takesTraffic, tightest } from './verdict.js';
 
-export function showVerdict({ headline, problems }) {
+export function showVerdict({ headline, problems, gateway }) {
   setData(byId('verdict'), 'level', headline.level);
   setText(byId('verdict-title'), visible(headline.title));
   keyed(
     byId('verdict-reasons'),
     problems,
     ({ problem, subject }) => `${problem} ${subject}`,
-    () => el('li', {}, el('span'), el('span', { class: 'next' })),
+    () => el('li', {}, el('span'), el('b', {}, ' Next: '), el('span')),
     (item, { severity, text, nextStep }) => {
       setData(item, 'severity', severity);
       setText(item.children[0], visible(text));
-      setText(item.children[1], ` Next: ${visible(nextStep)}`);
+      setText(item.children[2], visible(nextStep));
     },
   );
   const mark = { ok: '', warn: '(!) ', bad: '(down) ' }[headline.level];
-  document.title = `${mark}Expressway`;
+  document.title = `${mark}${visible(gateway.name)} on ${visible(gateway.host)}`;
+  setText(byId('gateway-name'), visible(gateway.name));
+  setText(byId('gateway-host'), `on ${visible(gateway.host)}`);
 }
 
-/** In the first screenful: which backend is out, whose errors, who is limited, how much is left. */
+/** In the first screenful: which backend is out, who causes errors, which client is limited, how much headroom is left. */
 export function showTiles(state) {
   const { rates, backends, clients, load } = state;
   const out = backends.filter((row) => !takesTraffic(row)).length;
   const errors = rates.backendErrors + rates.gatewayErrors;
-  const share = rates.requests > 0 ? errors / rates.requests : 0;
+  const errorShare = rates.requests > 0 ? errors / rates.requests : 0;
   const use = tightest(state);
   const tiles = [
     {
       name: 'Traffic',
       value: `${rate(rates.requests)}/s`,
-      more: `${count(load.inFlight)} in flight${load.waiting > 0 ? `, ${count(load.waiting)} waiting` : ''}`,
+      more: `${count(load.inFlight)} in flight${load.waiting > 0 ? `, ${count(load.waiting)} wait for a backend` : ''}`,
       level: 'ok',
     },
     {
       name: 'Backends',
       value: `${backends.length - out} / ${backends.length}`,
-      more: out === 0 ? 'none is out' : `${out} out`,
+      more: out === 0 ? 'all take requests' : `${out} ${out === 1 ? 'takes' : 'take'} no requests`,
       level: out === 0 ? 'ok' : out === backends.length ? 'bad' : 'warn',
     },
     {
@@ -47,19 +62,19 @@ export function showTiles(state) {
       more:
         errors === 0
           ? 'none'
-          : `backends ${rate(rates.backendErrors)}/s, gateway ${rate(rates.gatewayErrors)}/s (${percent(share)})`,
-      level: share > 0.05 ? 'bad' : errors > 0 ? 'warn' : 'ok',
+          : `backends ${rate(rates.backendErrors)}/s, gateway ${rate(rates.gatewayErrors)}/s (${share(errors, rates.requests)} of all requests)`,
+      level: errorShare > 0.05 ? 'bad' : errors > 0 ? 'warn' : 'ok',
     },
     {
       name: 'Limited',
       value: `${rate(rates.limited)}/s`,
-      more: clients.length === 0 ? 'nobody' : `most often ${visible(clients[0].key)}`,
+      more: clients.length === 0 ? 'no client' : `most often ${visible(clients[0].key)}`,
       level: rates.limited > 0 ? 'warn' : 'ok',
     },
     {
       name: 'Headroom',
       value: percent(Math.max(0, 1 - use.part)),
-      more: `tightest: ${use.what}`,
+      more: `least: ${use.what}`,
       level: use.part > 0.9 ? 'bad' : use.part > 0.7 ? 'warn' : 'ok',
     },
   ];
@@ -77,9 +92,17 @@ export function showTiles(state) {
   );
 }
 
+/** A few limiters by name; of many, how many count in the same way. */
+function limiterNote(limiters) {
+  if (limiters.length <= 3)
+    return limiters.map(({ name, mode }) => `${visible(name)}: ${MODES[mode].text}`).join(' · ');
+  const same = Map.groupBy(limiters, ({ mode }) => MODES[mode].text);
+  return [...same].map(([text, all]) => `${count(all.length)} limiters: ${text}`).join(' · ');
+}
+
 export function showClients(state) {
   const { clients, limiters } = state;
-  setText(byId('limiters'), limiters.map(({ name, mode }) => `${visible(name)}: counted by ${mode}`).join(' · '));
+  setText(byId('limiters'), limiterNote(limiters));
   byId('clients-table').hidden = clients.length === 0;
   byId('clients-empty').hidden = clients.length > 0;
   keyed(
@@ -110,7 +133,7 @@ function makeClient({ key }) {
   reset.addEventListener('click', () =>
     sendOperation('DELETE', `/api/limits/${encodeURIComponent(key)}`, {
       title: `Reset the limit of ${visible(key)}?`,
-      text: 'What it has asked so far is forgotten: it may ask again at once.',
+      text: 'The gateway forgets the requests that it has counted: the client may send requests again at once.',
       yes: 'Reset',
     }),
   );
@@ -128,7 +151,8 @@ function makeClient({ key }) {
 
 let announced;
 
-export function showChanges({ changes }) {
+export function showChanges({ at: now, changes }) {
+  setText(byId('zone'), changes.length === 0 ? '' : `Times in ${timeZone(now)}`);
   byId('changes-empty').hidden = changes.length > 0;
   keyed(
     byId('changes'),
@@ -140,7 +164,7 @@ export function showChanges({ changes }) {
         { 'data-level': isBad ? 'bad' : 'ok' },
         el('time', { datetime: new Date(at).toISOString() }, time(at)),
         el('span', { class: 'mark', 'aria-hidden': 'true' }),
-        el('span', {}, el('bdi', {}, short(subject)), ` ${visible(text)}`),
+        el('span', {}, el('bdi', {}, text.includes(short(subject)) ? '' : `${short(subject)} `), visible(text)),
       ),
     () => {},
   );
@@ -154,33 +178,34 @@ export function showChanges({ changes }) {
 }
 
 export function showRoom({ processes, load }) {
+  setText(
+    byId('room-note'),
+    `${count(load.retriesLeft)} retries left in the budget, ${count(load.waiting)} requests wait for a backend`,
+  );
   keyed(
     byId('room'),
     processes,
     ({ pid }) => String(pid),
     makeProcess,
     (element, one) => {
-      const [title, loop, heap, connections, more] = element.children;
-      setText(title, `Process ${one.pid}, up ${span(one.uptimeMs)}`);
+      const [title, loop, heap, connections] = element.children;
+      const name = one.worker === undefined ? 'Process' : `Worker ${one.worker}, process`;
+      setText(title, `${name} ${one.pid}, up ${span(one.uptimeMs)}`);
       setGauge(
         loop,
         one.loopBusy,
-        `${percent(one.loopBusy)} busy, timers ${milliseconds(one.loopLagMs)} late (p99), ${milliseconds(one.loopMaxMs)} (max)`,
+        `${percent(one.loopBusy)} busy, timers late by ${milliseconds(one.loopLagMs)} (p99), ${milliseconds(one.loopMaxMs)} (longest)`,
       );
       setGauge(
         heap,
         one.heapUsedBytes / one.heapLimitBytes,
-        `${bytes(one.heapUsedBytes)} of ${bytes(one.heapLimitBytes)}, ${bytes(one.rssBytes)} resident`,
+        `${bytes(one.heapUsedBytes)} of ${bytes(one.heapLimitBytes)}, ${bytes(one.rssBytes)} of memory in all`,
       );
       const cap = one.maxConnections;
       setGauge(
         connections,
         cap > 0 ? one.connections / cap : 0,
-        cap > 0 ? `${count(one.connections)} of ${count(cap)}` : `${count(one.connections)}, no cap`,
-      );
-      setText(
-        more,
-        `${count(load.retriesLeft)} retries left in the budget · ${count(load.waiting)} waiting for a backend`,
+        cap > 0 ? `${count(one.connections)} of ${count(cap)}` : `${count(one.connections)}, no limit`,
       );
     },
   );
@@ -195,15 +220,7 @@ function makeProcess() {
       el('meter', { min: '0', max: '1', high: '0.7', optimum: '0', 'aria-label': name }),
       el('b'),
     );
-  return el(
-    'div',
-    { class: 'process' },
-    el('h3'),
-    gauge('Event loop'),
-    gauge('Heap'),
-    gauge('Connections'),
-    el('p', { class: 'note' }),
-  );
+  return el('div', { class: 'process' }, el('h3'), gauge('Event loop'), gauge('Heap'), gauge('Connections'));
 }
 
 function setGauge(gauge, part, text) {
@@ -222,8 +239,15 @@ export async function showConfig() {
       .join(' · '),
   );
   byId('settings').replaceChildren(
-    ...settings.map(({ name, value }) =>
-      el('div', {}, el('dt', {}, visible(name)), el('dd', {}, el('bdi', {}, visible(value)))),
-    ),
+    ...[...settings]
+      .sort((a, b) => a.isDefault - b.isDefault)
+      .map(({ name, value, isDefault }) =>
+        el(
+          'div',
+          { class: isDefault ? 'default' : 'changed' },
+          el('dt', {}, ...name.split(/(?<=_)/).flatMap((part) => [part, el('wbr')])),
+          el('dd', {}, el('bdi', {}, visible(value)), isDefault ? el('small', {}, ' default') : ''),
+        ),
+      ),
   );
 }

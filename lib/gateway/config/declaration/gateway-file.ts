@@ -3,6 +3,7 @@ import type * as Yaml from 'yaml';
 import { assertDeclaration, type Declaration, OptionsError, serviceRouterDefaults } from '../../../index.ts';
 import { StartError } from '../../start-error.ts';
 import { readBounded, WatchedFiles } from '../watched-files.ts';
+import { meantFile } from './meant-file.ts';
 import { type ParsedText, type Path, parseText, type TextProblem } from './yaml-text.ts';
 
 /** A declaration of services and routes that cannot be used. Every problem has its line in `problems`. */
@@ -85,10 +86,18 @@ export function parseDeclaration(
   if (!parsed.isBroken) problems.push(...declarationProblems(parsed));
   if (problems.length === 0) return { ...serviceRouterDefaults, ...(parsed.value as Declaration) };
   problems.sort((a, b) => a.line - b.line || a.column - b.column);
-  const lines = problems.slice(0, MAX_SHOWN).map((one) => lineOf(basename(path), one));
+  const lines = problems
+    .slice(0, MAX_SHOWN)
+    .map((one) => lineOf(basename(path), { ...one, text: withMeantFile(one.text, path) }));
   if (problems.length > MAX_SHOWN) lines.push(`${basename(path)}: and ${problems.length - MAX_SHOWN} more problems`);
   throw new GatewayFileError(lines);
 }
+
+/** A file that does not exist: what is probably meant. */
+const withMeantFile = (text: string, path: string): string =>
+  text.replace(/(?:"([^"]+)"|the file (\S+)) cannot be read: no such file/, (whole, quoted, plain) => {
+    return whole + meantFile(quoted ?? plain, path);
+  });
 
 const lineOf = (file: string, { line, column, path, text }: TextProblem): string =>
   `${file}:${line}:${column} ${path.length === 0 ? '' : `${shownPath(path)}: `}${text}`;
@@ -100,7 +109,7 @@ const shownPath = (path: Path): string =>
 function declarationProblems(parsed: ParsedText): TextProblem[] {
   const { problems, placeOf } = parsed;
   try {
-    assertDeclaration(parsed.value);
+    assertDeclaration(parsed.value, { files: true });
     return [];
   } catch (error) {
     if (!(error instanceof OptionsError)) throw error;

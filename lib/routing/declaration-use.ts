@@ -1,0 +1,70 @@
+import { GatewayError } from '../core/errors.ts';
+import { GatewayEvents } from '../core/events.ts';
+import { OptionsError, type Problem } from '../core/options.ts';
+import { type CorsOptions, corsMiddleware } from './cors.ts';
+import { type ErrorResponseOptions, errorBodies } from './error-responses.ts';
+import { type Authenticator, startAuthenticator } from './route-authentication.ts';
+
+type Path = Problem['path'];
+
+/** The parts of a declaration that need files or packages. */
+interface Parts {
+  readonly routes: readonly {
+    readonly cors?: CorsOptions;
+    readonly methods?: readonly string[];
+    readonly authentication?: string | Authenticator;
+  }[];
+  readonly authentication?: Readonly<Record<string, Authenticator>>;
+  readonly errors?: ErrorResponseOptions | undefined;
+}
+
+/**
+ * What is wrong with a declaration that only its use shows, such as files that do not exist and packages that are missing. Makes the
+ * parts and drops them; nothing is connected to.
+ *
+ * @param isBad Whether a part has problems already: it is not made.
+ */
+export function useProblems({ routes, authentication = {}, errors }: Parts, isBad: (path: Path) => boolean): Problem[] {
+  const problems: Problem[] = [];
+  const make = (path: Path, part: () => unknown): void => {
+    if (!isBad(path)) problems.push(...problemsOf(path, part));
+  };
+  const events = new GatewayEvents();
+  const authenticator = (path: Path, options: Authenticator): void => {
+    const kinds = Object.keys(options);
+    make([...path, ...kinds], () => startAuthenticator(options, events).close());
+  };
+  for (const [name, options] of Object.entries(authentication)) authenticator(['authentication', name], options);
+  for (const [index, { cors, methods, authentication: own }] of routes.entries()) {
+    const path = ['routes', index];
+    if (isBad(path)) continue;
+    if (typeof own === 'object') authenticator([...path, 'authentication'], own);
+    if (cors !== undefined) make([...path, 'cors'], () => corsMiddleware(cors, methods));
+  }
+  const { html, pages = {} } = errors ?? {};
+  if (html !== undefined) make(['errors'], () => errorBodies({ html }));
+  for (const [name, page] of Object.entries(pages)) make(['errors'], () => errorBodies({ pages: { [name]: page } }));
+  return problems;
+}
+
+function problemsOf(path: Path, part: () => unknown): Problem[] {
+  try {
+    part();
+    return [];
+  } catch (error) {
+    if (!(error instanceof GatewayError)) throw error;
+    const details = error instanceof OptionsError ? error.details : [{ path: [], text: withoutHelp(error.message) }];
+    return details.map((one) => ({ path: [...path, ...one.path], text: `${labelOf(path)}${one.text}` }));
+  }
+}
+
+const withoutHelp = (message: string): string => message.replace(/ \(see [^)]*\)$/, '');
+
+/** As the checks of options say where something is: `routes: route 2: `, `authentication: "partners": `. */
+const labelOf = (path: Path): string =>
+  path
+    .map((key, index) => {
+      if (typeof key === 'number') return `route ${key + 1}: `;
+      return path[index - 1] === 'authentication' && index === 1 ? `"${key}": ` : `${key}: `;
+    })
+    .join('');
