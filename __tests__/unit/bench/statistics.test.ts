@@ -1,5 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
-import { lastThirdOverFirst, pairedRatios, quantileOf, spreadOf } from '../../../bench/report/statistics.ts';
+import {
+  lastThirdOverFirst,
+  medianRange,
+  pairedRatios,
+  quantileOf,
+  spreadOf,
+} from '../../../bench/report/statistics.ts';
 
 describe('spreadOf', () => {
   test('of an odd number has the middle value', () => {
@@ -21,6 +27,14 @@ describe('spreadOf', () => {
   test('of nothing is nothing', () => {
     expect(spreadOf([])).toBeUndefined();
   });
+});
+
+test('the median is known the better, the more values there are and the closer they are', () => {
+  const spread = { median: 1.02, lower: 1, upper: 1.04 };
+  const { low, high } = medianRange(spread, 48);
+  expect([low, high]).toEqual([expect.closeTo(1.0095, 4), expect.closeTo(1.0305, 4)]);
+  expect(medianRange(spread, 192).high).toBeCloseTo(1.0253, 4);
+  expect(medianRange({ median: 1, lower: 1, upper: 1 }, 3)).toEqual({ low: 1, high: 1 });
 });
 
 test('ratios are taken round by round, and only as far as both go', () => {
