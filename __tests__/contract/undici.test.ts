@@ -70,7 +70,7 @@ describe('undici', () => {
     expect(await symbols("require('undici')")).toBe('true');
     expect(
       await symbols(
-        "for (const f of ['core/connect', 'core/errors', 'dispatcher/client']) require('undici/lib/' + f + '.js')",
+        "for (const f of ['api/api-request', 'core/connect', 'core/errors', 'dispatcher/client']) require('undici/lib/' + f + '.js')",
       ),
     ).toBe('false');
   });

@@ -5,7 +5,7 @@ import type { TryConnection } from '../../backends/health/return-watch.ts';
 import { backendConnector } from './all-connections.ts';
 import { type BackendTlsOptions, connectorTls } from './backend-tls.ts';
 import { failureCause } from './failure.ts';
-import { buildConnector, Client } from './undici.ts';
+import { buildConnector, Client, request } from './undici.ts';
 
 /** Bytes of a response body that a check reads. */
 const MAX_BODY = 65_536;
@@ -54,7 +54,7 @@ async function probe(
   try {
     const headers = { host: authority, 'user-agent': 'expressway-health-check' };
     const proof = proofOf(tls.serverName ?? serverName);
-    const { statusCode, body } = await client.request({ path, method: 'GET', headers, reset: true, ...proof });
+    const { statusCode, body } = await request(client, { path, method: 'GET', headers, reset: true, ...proof });
     return { status: statusCode, content: await beginning(body) } satisfies ProbeAnswer;
   } catch (error) {
     return error as Error;

@@ -19,3 +19,8 @@ declare module 'undici/lib/dispatcher/client.js' {
   const Client: typeof undici.Client;
   export default Client;
 }
+
+declare module 'undici/lib/api/api-request.js' {
+  const request: import('undici').Client['request'];
+  export default request;
+}
