@@ -17,6 +17,8 @@ const server = createServer((req, res) => {
     res.end('ok');
   });
 });
+// On a busy machine a connection may be idle for longer than the usual 5 s, and be closed while the next request is on its way.
+server.keepAliveTimeout = 0;
 server.listen(0, '127.0.0.1', () => process.stdout.write(`${JSON.stringify(server.address())}\n`));
 
 process.stdin
