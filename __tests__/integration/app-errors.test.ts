@@ -60,6 +60,26 @@ test.each<[string, () => string | Promise<string>]>([
   expect(backend.requests).toEqual([]);
 });
 
+test.each<[string, object]>([
+  ['without a filter', {}],
+  ['behind a pathFilter', { pathFilter: '/' }],
+  ['behind a pathRewrite', { pathRewrite: { '^/a': '/b' } }],
+])('a header that cannot be sent is an error of the app, %s', async (_name, options) => {
+  const backend = cleanup.add(await RecorderBackend.start());
+  const app = express();
+  app.use((req, _res, next) => {
+    req.headers['x-bad'] = {} as never;
+    next();
+  });
+  app.use(cleanup.add(roundRobinProxy({ backends: [backend.url], ...options })));
+  app.use((error: { code?: string }, _req: Request, res: Response, _next: NextFunction) => {
+    res.status(500).send(error.code);
+  });
+  const { url } = cleanup.add(await listen(app));
+  expect(await (await fetch(url)).text()).toBe('ERR_EXPRESSWAY_REQUEST_HEAD');
+  expect(backend.requests).toEqual([]);
+});
+
 test('an upgrade request causes a warning only where no upgradeHandler() serves it', async () => {
   const warn = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
   const backend = cleanup.add(await RecorderBackend.start(rawSilence));

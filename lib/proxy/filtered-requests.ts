@@ -24,7 +24,7 @@ export function filteredRequests({ pathFilter, pathRewrite }: FilterOptions, for
     ejectPlugins: true,
     plugins: [
       (proxyServer) => {
-        // Without a listener, the error of a path rewrite that throws would end the process before it reached next().
+        // Without a listener, http-proxy-middleware would throw an error of `forward()` before it calls next().
         proxyServer.on('error', () => {});
         // What is rejected goes to next(). Nothing waits for a fulfilled promise.
         proxyServer.web = (req, res) => new Promise((_resolve, reject) => forward(req, res, reject));
