@@ -68,7 +68,7 @@ export class ProxiedRequest implements FailoverOwner {
       this.over();
       return true;
     }
-    if (req.headers.upgrade !== undefined && exchange.upgrade === undefined) warnOfUpgrade(req, req.headers.upgrade);
+    if (req.headers.upgrade !== undefined) warnOfUpgrade(req, req.headers.upgrade);
     return false;
   }
 

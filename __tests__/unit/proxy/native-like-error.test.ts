@@ -37,3 +37,11 @@ test.each(['ECONNREFUSED', 'ENOTFOUND', 'ECONNRESET', 'DEPTH_ZERO_SELF_SIGNED_CE
     expect(nativeLikeError(failed)).toBe(error);
   },
 );
+
+test.each([coded('ECONNRESET'), coded('UND_ERR_SOCKET'), coded('ERR_EXPRESSWAY_RESET')])(
+  '%s, behind the head of the response, is the "aborted" of the native transport',
+  (error) => {
+    const failed = { kind: 'failed', cause: 'http_response_incomplete', error, sent: true, headSent: true } as const;
+    expect(nativeLikeError(failed)).toMatchObject({ message: 'aborted', code: 'ECONNRESET', cause: error });
+  },
+);

@@ -1,0 +1,92 @@
+import { afterEach, describe, expect, test } from '@jest/globals';
+import type { Request } from 'express';
+import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { rawRequest } from '../support/raw-client.ts';
+import { RecorderBackend } from '../support/recorder-backend.ts';
+
+const cleanup = new Cleanup();
+afterEach(() => cleanup.run());
+
+type Edit = (headers: Request['headers']) => void;
+
+/** What a backend gets when a middleware has edited the headers of a request. */
+async function forwarded(sent: readonly string[], edit: Edit, trusts: boolean) {
+  const backend = cleanup.add(await RecorderBackend.start());
+  const gateway = await proxyGateway({ backends: [backend.url], identityHeaders: ['x-corp-*'] }, (app) => {
+    app.set('trust proxy', trusts);
+    app.use((req, _res, next) => {
+      edit(req.headers);
+      next();
+    });
+  });
+  const { port } = cleanup.add(gateway);
+  expect((await rawRequest(port, `GET / HTTP/1.1\r\n${['Host: a', ...sent].join('\r\n')}\r\n\r\n`)).status).toBe(200);
+  return (name: string) => backend.requests[0]?.all(name) ?? [];
+}
+
+/** Each of them makes the proxy look at all headers more closely. */
+const EDITS: readonly [string, Edit][] = [
+  ['nothing', () => {}],
+  [
+    'adds a header',
+    (headers) => {
+      headers['x-added'] = '1';
+    },
+  ],
+  [
+    'adds one in capital letters',
+    (headers) => {
+      headers['X-Added'] = '1';
+    },
+  ],
+  [
+    'adds a list',
+    (headers) => {
+      headers['x-added'] = ['1', '2'];
+    },
+  ],
+  [
+    'deletes a header',
+    (headers) => {
+      delete headers['x-gone'];
+    },
+  ],
+  [
+    'changes a header',
+    (headers) => {
+      headers['x-gone'] = 'changed';
+    },
+  ],
+];
+
+describe.each(EDITS)('a middleware that does this to req.headers: %s', (_name, edit) => {
+  const IDENTITY = ['X-Real-IP: 9.9.9.9', 'X-Corp-User: evil', 'X_Corp_User: evil', 'Remote-User: evil'];
+
+  test('does not let identity headers of an untrusted client through', async () => {
+    const all = await forwarded([...IDENTITY, 'X-Gone: a', 'Cookie: a=1', 'Cookie: b=2', 'X-A: 1'], edit, false);
+    for (const field of IDENTITY) expect([field, all(field.split(':')[0]?.toLowerCase() ?? '')]).toEqual([field, []]);
+    expect(all('x-a')).toEqual(['1']);
+  });
+
+  test('keeps those of a trusted proxy', async () => {
+    const all = await forwarded(['X-Corp-User: alice', 'X-Gone: a', 'X-A: 1', 'X-A: 2'], edit, true);
+    expect([all('x-corp-user'), all('x-a').join(', ')]).toEqual([['alice'], '1, 2']);
+  });
+
+  test('keeps those that a middleware writes', async () => {
+    const write: Edit = (headers) => {
+      edit(headers);
+      headers['x-corp-user'] = 'alice';
+    };
+    const all = await forwarded(['X-Corp-User: evil', 'X-Gone: a', 'X-Twice: 1', 'X-Twice: 2'], write, false);
+    expect(all('x-corp-user')).toEqual(['alice']);
+  });
+});
+
+test('a list of which a middleware changed one line arrives as the middleware left it', async () => {
+  const change: Edit = (headers) => {
+    (headers['set-cookie'] as string[])[1] = 'b=changed';
+  };
+  const all = await forwarded(['Set-Cookie: a=1', 'Set-Cookie: b=2'], change, false);
+  expect(all('set-cookie')).toEqual(['a=1', 'b=changed']);
+});
