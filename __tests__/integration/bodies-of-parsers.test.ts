@@ -1,10 +1,12 @@
+import type { ServerResponse } from 'node:http';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import express, { type NextFunction, type Request, type Response } from 'express';
-import { type ReadBody, roundRobinProxy } from 'expressway';
+import { type ReadBody, roundRobinProxy, undiciTransport } from 'expressway';
+import { createProxyMiddleware } from 'http-proxy-middleware';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { RecorderBackend } from '../support/recorder-backend.ts';
-import { listen } from '../support/servers.ts';
+import { eventually, listen } from '../support/servers.ts';
 import { expectWarnings } from '../support/warnings.ts';
 
 expectWarnings('ERR_EXPRESSWAY_BODY_ALREADY_READ');
@@ -87,5 +89,30 @@ describe('a middleware that meddles with the body after next()', () => {
     expect([response.status, JSON.parse(response.content.toString()).cause]).toEqual([500, 'content_already_read']);
     expect(backend.received.join('')).not.toContain('llo');
     expect(proxy.status()[0]).toMatchObject({ circuit: 'closed', inFlight: 0 });
+  });
+
+  test.each([
+    ['setEncoding("utf8")', utf8],
+    ['removeAllListeners("data")', takeover],
+  ])('gives undiciTransport() a coded error for the app: %s', async (_name, meddle) => {
+    const backend = cleanup.add(await RecorderBackend.start(() => {}));
+    const app = express();
+    let taken: Request | undefined;
+    app.use((req, _res, next) => {
+      taken = req;
+      next();
+    });
+    const error = ({ code }: { code?: string }, _req: unknown, res: unknown) => {
+      (res as ServerResponse).writeHead(500).end(code);
+    };
+    app.use(createProxyMiddleware({ target: backend.url, plugins: [undiciTransport()], on: { error } }));
+    const { port } = cleanup.add(await listen(app));
+    const client = cleanup.add(await RawClient.connect(port));
+    client.send('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe');
+    await eventually('the backend has the first part', () => backend.received[0]?.toString().endsWith('he'));
+    meddle(taken as Request);
+    client.send('llo');
+    expect((await client.response()).content.toString()).toBe('ERR_EXPRESSWAY_BODY_ALREADY_READ');
+    expect(backend.received.join('')).not.toContain('llo');
   });
 });
