@@ -102,8 +102,8 @@ describe('a middleware that meddles with the body after next()', () => {
       taken = req;
       next();
     });
-    const error = ({ code }: { code?: string }, _req: unknown, res: unknown) => {
-      (res as ServerResponse).writeHead(500).end(code);
+    const error = (given: NodeJS.ErrnoException, _req: unknown, res: unknown) => {
+      (res as ServerResponse).writeHead(500).end(given.code);
     };
     app.use(createProxyMiddleware({ target: backend.url, plugins: [undiciTransport()], on: { error } }));
     const { port } = cleanup.add(await listen(app));
