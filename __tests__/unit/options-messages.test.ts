@@ -159,7 +159,7 @@ describe.each([...documented])('%s', (name, options) => {
       expect(message).not.toMatch(/geheim|\[object|Cannot read|is not a function|undefined is|made for this/);
       expect(message).toMatch(new RegExp(`\\b(?:${option}|trust proxy)\\b`, 'i'));
       expect(message).toMatch(
-        /must|needs|is not a URL|cannot be given|unknown option|has no option|is not a protocol name|give the text/,
+        /must|needs|is not a URL|cannot be given|unknown option|has no option|is not a protocol name|give the text|cannot be read/,
       );
       if (error instanceof OptionsError) {
         for (const problem of error.problems) expect(problem.length).toBeLessThan(400);
