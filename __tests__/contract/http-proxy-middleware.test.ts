@@ -51,7 +51,7 @@ describe('http-proxy-middleware', () => {
     expect(order).toEqual(['web /v2/x', 'awaited']);
   });
 
-  test('a rejected web() reaches next(), after an "error" event that throws when nobody listens', async () => {
+  test('a rejected web() reaches next(), after an "error" event that throws when it has no listener', async () => {
     const app = express();
     app.use(
       createProxyMiddleware({
@@ -74,7 +74,7 @@ describe('http-proxy-middleware', () => {
     expect(await (await fetch(url)).text()).toBe('from web');
   });
 
-  test('the native transport answers 504 for a refused connection and echoes host and URL', async () => {
+  test('the native transport responds with 504 to a refused connection, and echoes host and URL', async () => {
     const app = express();
     app.use(createProxyMiddleware({ target: `http://127.0.0.1:${await closedPort()}` }));
     const { url } = cleanup.add(await listen(app));

@@ -184,7 +184,7 @@ describe('undici', () => {
     }
   });
 
-  test.each(['0.9', '2.0'])('HTTP/%s is taken for HTTP/1.0, and nobody is told', async (version) => {
+  test.each(['0.9', '2.0'])('HTTP/%s is taken for HTTP/1.0, without an error', async (version) => {
     const { steps, backend } = await dispatch(answer(`HTTP/${version} 200 OK\r\nContent-Length: 2\r\n\r\nok`));
     expect(steps).toEqual([['start'], ['head', 200, { 'content-length': '2' }, true], ['data', 'ok'], ['end']]);
     await eventually('the connection is not kept', () => backend?.connections.size === 0);
@@ -227,7 +227,7 @@ describe('undici', () => {
     ]);
   });
 
-  test('a parser can be told to read on behind a message that closes, and drops a head that it is told to have no content', async () => {
+  test('an option of a parser makes it read on behind a message that closes, and drop a head that has no content', async () => {
     const backend = cleanup.add(
       await RecorderBackend.start(
         answer('HTTP/1.0 100 Continue\r\nX-A: 1\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'),

@@ -42,6 +42,15 @@ describe('prose', () => {
     expect(PROSE_FILES.flatMap(problemsOfFile)).toEqual([]);
   });
 
+  test('is looked for in the status page and in the titles of tests', () => {
+    const texts = (file: string) => passagesOf(file).map(({ text }) => text);
+    expect(texts('lib/gateway/admin/page/index.html')).toContain('No client was limited in the last 10 minutes.');
+    expect(texts('lib/gateway/admin/page/verdict.js')).toContain('passes its health checks');
+    expect(texts('__tests__/docs/prose.test.ts')).toEqual(
+      expect.arrayContaining(['prose', 'is plain in every file', '%s is detected']),
+    );
+  });
+
   test.each([
     ['Only whoever waits gets it.', 'whoever'],
     ['It has none that can be used.', 'none that'],

@@ -10,10 +10,12 @@ export interface Passage {
 
 const MARKDOWN = ['*.md', 'docs/**/*.md', 'lib/**/*.md', 'bench/*.md', 'example-gateway/**/*.md'];
 const CODE = ['lib/**/*.ts', 'example-gateway/**/*.ts'];
+const PAGE = ['lib/gateway/admin/page/*.{js,html}'];
+const TESTS = ['__tests__/{contract,differential,docs,fuzz,gateway,integration,package,testing,unit}/**/*.test.ts'];
 const OTHERS = ['.env.example'];
 
 /** All files with text that people read. */
-export const PROSE_FILES: readonly string[] = [...MARKDOWN, ...CODE, ...OTHERS]
+export const PROSE_FILES: readonly string[] = [...MARKDOWN, ...CODE, ...PAGE, ...TESTS, ...OTHERS]
   .flatMap((pattern) => globSync(pattern, { cwd: ROOT }))
   .map((file) => file.replaceAll('\\', '/'))
   .filter((file) => !file.startsWith('docs/api/'))
@@ -79,10 +81,31 @@ function codePassages(text: string): Passage[] {
   });
 }
 
+const lineAt = (text: string, index: number): number => text.slice(0, index).split('\n').length;
+
+/** What stands between the tags of a page, and in the attributes that are read out. */
+function htmlPassages(text: string): Passage[] {
+  return [...text.matchAll(/>([^<]*\w[^<]*)<|(?:aria-label|title|placeholder)="([^"]+)"/g)].map(
+    ({ 1: content, 2: label = '', index }) => ({ text: plain(content ?? label), line: lineAt(text, index) }),
+  );
+}
+
+/** The titles of tests and of their groups, as a report shows them. */
+function titlePassages(text: string): Passage[] {
+  const call = /\b(?:test|it|describe\w*)(?:\.\w+)*\(\s*('(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|`(?:\\.|[^`\\])*`)/g;
+  const table = /\)\(\s*('(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|`(?:\\.|[^`\\])*`),\s*(?:async )?\(/g;
+  return [...text.matchAll(call), ...text.matchAll(table)].map(({ 1: title = '', index }) => ({
+    text: title.slice(1, -1).replace(/\$\{[^}]*\}/g, 'X'),
+    line: lineAt(text, index),
+  }));
+}
+
 export function passagesOf(file: string): Passage[] {
   const text = readFileSync(join(ROOT, file), 'utf8');
+  if (file.endsWith('.test.ts')) return titlePassages(text);
+  if (file.endsWith('.html')) return htmlPassages(text);
   if (isMarkdown(file)) return markdownPassages(text);
-  if (file.endsWith('.ts')) return codePassages(text);
+  if (/\.[jt]s$/.test(file)) return codePassages(text);
   return text.split('\n').map((row, index) => ({ text: plain(row), line: index + 1 }));
 }
 

@@ -335,7 +335,7 @@ describe('authentication of the admin API', () => {
       expect(JSON.stringify(gateway.logged)).not.toContain('wrong-');
     });
 
-    test('from fifty addresses lock nobody out', async () => {
+    test('from fifty addresses do not keep the right token out', async () => {
       const { api, gateway } = await openApiGateway();
       const agents = Array.from({ length: 60 }, (_, i) => new Agent({ localAddress: `127.0.1.${i + 1}` }));
       const answers = await Promise.all(

@@ -26,7 +26,7 @@ describe('the example gateway', () => {
     expect(answer.headers).not.toHaveProperty('etag');
   });
 
-  test('answers 429 to the 101st request of a window', async () => {
+  test('responds with 429 to the 101st request of a window', async () => {
     const one = await openBackend('one');
     const { url, logged } = await openGateway([one.url]);
     for (let i = 0; i < 100; i += 1) expect((await ask(url)).status).toBe(200);

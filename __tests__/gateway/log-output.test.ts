@@ -24,7 +24,7 @@ test('the log output writes all lines in order before close() resolves', async (
   expect(out.dropped).toBe(0);
 });
 
-test('the log output does not block the event loop while nobody reads it; it drops, counts and reports what does not fit', async () => {
+test('the log output does not block the event loop while it has no reader; it drops, counts and reports what does not fit', async () => {
   const fifo = join(directory, 'fifo');
   execFileSync('mkfifo', [fifo]);
   // It opens the pipe and does not read before it is told to.

@@ -38,7 +38,7 @@ test.each([
     'TLS_CERT_FILE',
     'EXPRESSWAY_ENV_FILE',
   ],
-])('%s is somebody else\u2019s', (name) => {
+])('%s belongs to another program', (name) => {
   expect(misspeltVariables({ [name]: 'a' })).toEqual([]);
 });
 

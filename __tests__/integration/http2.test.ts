@@ -178,7 +178,7 @@ describe('content', () => {
 });
 
 describe('aborts', () => {
-  test('a stream that the client resets ends the request at the backend, and counts against nobody', async () => {
+  test('a stream that the client resets ends the request at the backend, and counts against no backend', async () => {
     const { backend, client, proxy } = await proxied(() => {});
     const stream = client.open({});
     await eventually('the backend has it', () => backend.requests.length === 1);

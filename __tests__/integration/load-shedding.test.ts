@@ -121,7 +121,7 @@ test('maxInProgress: one more gets 503 with Retry-After, whatever the event loop
   await eventually('nothing is in progress', () => shedding.status().inProgress === 0);
 });
 
-test('a rejected request leaves its connection open, and is told as an event', async () => {
+test('a rejected request leaves its connection open, and is an event', async () => {
   const rejected: unknown[] = [];
   const { port, held, shedding } = await site({ maxInProgress: 1 });
   shedding.events.on('rejected', ({ outcome }) => rejected.push(outcome));

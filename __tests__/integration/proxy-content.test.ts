@@ -347,7 +347,7 @@ describe('faults', () => {
     await client.until((bytes) => bytes.includes('data: 2'));
   });
 
-  test('F07: a client that leaves aborts the request at the backend, and counts against nobody', async () => {
+  test('F07: a client that leaves aborts the request at the backend, and counts against no backend', async () => {
     const { port, backend, proxy } = await setUp(() => {});
     for (let i = 0; i < 20; i += 1) {
       const client = await RawClient.connect(port);

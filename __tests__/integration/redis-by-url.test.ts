@@ -56,7 +56,7 @@ test('a Redis that takes no writes any more is looked for anew at each trial; on
   expect(connections).toBe(connectionsBefore);
 });
 
-test('a server that does not answer TLS is told from one that answers nothing, and from one that hangs up', async () => {
+test('a server that does not speak TLS has another message than one that stays silent, and one that hangs up', async () => {
   const silent = await serve(() => {});
   const leaving = await serve((socket) => socket.destroy());
   const limiters = [`rediss://${silent}`, `redis://${silent}`, `rediss://${leaving}`].map((redis) =>

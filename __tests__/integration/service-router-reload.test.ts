@@ -74,7 +74,7 @@ describe('a request that waits for authentication', () => {
   });
 });
 
-test('a closed router takes no new declaration, which would start what nobody closes', async () => {
+test('a closed router takes no new declaration: it would start parts that are never closed', async () => {
   const { router } = await gateway({ services: {}, routes: [{ respond: {} }] });
   await router.close();
   expect(() => router.setDeclaration({ services: {}, routes: [{ respond: {} }] })).toThrow(

@@ -117,7 +117,7 @@ describe('a weighted split with session persistence', () => {
     expect(new Set(await visits(url, 3, tester))).toEqual(new Set(['stable']));
   });
 
-  test('one of two services that have the same backend is told by the cookie', async () => {
+  test('the cookie tells which of two services with the same backend it is for', async () => {
     const same = await backend('same');
     const { url } = await gateway({
       services: {

@@ -273,7 +273,7 @@ describe('the trace that a client sends', () => {
     expect(backend.requests[0]?.all('baggage')).toEqual(['userId=alice']);
   });
 
-  test('from a trusted peer that is not sampled makes no span, and the backend is told', async () => {
+  test('a trace of a trusted peer that is not sampled makes no span, and the backend gets that flag', async () => {
     register();
     const { url, backend } = await open({ trustProxy: 'loopback' });
     await ask(url, { headers: { traceparent: `00-${TRACE}-${PARENT}-00` } });
@@ -308,7 +308,7 @@ describe('the trace that a client sends', () => {
     expect(idsOf((await spans(2)).server).traceId).toBe(TRACE);
   });
 
-  test('trustIncoming: everybody, or nobody', async () => {
+  test('trustIncoming: all peers, or none', async () => {
     register();
     const all = await open({ options: { trustIncoming: 'everybody' } });
     await ask(all.url, { headers: { traceparent: SAMPLED } });

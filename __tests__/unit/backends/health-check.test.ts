@@ -84,7 +84,7 @@ describe('the schedule of health checks', () => {
     expect(story.checks).toEqual([0]);
   });
 
-  test('an error value is a failed check, and the error is told', async () => {
+  test('an error value is a failed check, and the event has the error', async () => {
     const [backend] = makeBackends(1);
     const heard: unknown[] = [];
     const error = new Error('connect ECONNREFUSED');

@@ -55,7 +55,7 @@ describe('least requests in a small pool', () => {
 });
 
 describe('least requests in a large pool', () => {
-  test('takes the better of two: nobody is far above the average', () => {
+  test('takes the better of two: no backend is far above the average', () => {
     const found = fill(new LeastRequests(seeded(1)), manyBackends(1_000), 10_000);
     // A single random choice would give a maximum of about 22 and leave some with 1 or 2.
     expect(Math.max(...found)).toBeLessThanOrEqual(12);

@@ -158,7 +158,7 @@ describe('the adaptive limit of a backend', () => {
     expect(unloadedMs(backend)).toBe(30);
   });
 
-  test('learns from a wait that somebody ended only when it took longer than a response', () => {
+  test('learns from a wait that a client ended only when it took longer than a response', () => {
     const backend = open(50);
     requests(backend, 200, (slot) => {
       later(10);
@@ -177,7 +177,7 @@ describe('the adaptive limit of a backend', () => {
     expect(unloadedMs(backend)).toBeGreaterThan(10.5);
   });
 
-  test('counts a request until its response head, however often that is told', () => {
+  test('counts a request until its response head, however often the head is reported', () => {
     const backend = open(4);
     const slots = [1, 2, 3, 4].map(() => begin(backend));
     expect(backend.isAvailable()).toBe(false);

@@ -73,7 +73,7 @@ describe('runPaced', () => {
     expect(latency.p90).toBeGreaterThan((STILL_MS * 1_000) / 2);
   });
 
-  test('requests that nobody answers are errors', async () => {
+  test('requests without a response are errors', async () => {
     const silent = createServer((socket) => void socket.resume());
     silent.listen(0, '127.0.0.1');
     await once(silent, 'listening');

@@ -499,7 +499,7 @@ describe('a function of the app that throws when the time is up', () => {
   const MESSAGE =
     'A function of the app threw while the gateway responded to an expired timeoutMs, and the connection was cut: Error: a bug';
 
-  test('cuts the connection, and is told of once for each connection', async () => {
+  test('cuts the connection, and warns once for each connection', async () => {
     const warned = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
     const held: ServerResponse[] = [];
     const both = new EventEmitter();

@@ -18,7 +18,7 @@ describe.each(Object.keys(CAUSES) as Cause[])('the cause %s', (cause) => {
     expect(Object.isFrozen(CAUSES[cause])).toBe(true);
   });
 
-  test('blames nobody but the client for a status of 4xx, and only a malformed request costs the connection', () => {
+  test('blames no backend for a status of 4xx, and only a malformed request costs the connection', () => {
     if (status < 500) expect(blame).toBe('client');
     if (closes) expect([blame, proxyStatus]).toEqual(['client', 'http_request_error']);
   });

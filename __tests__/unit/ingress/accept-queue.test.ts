@@ -9,7 +9,7 @@ afterEach(() => cleanup.run());
 
 const ofLinux = existsSync('/proc/self/net/tcp') ? test : test.skip;
 
-ofLinux.each(['127.0.0.1', '::1'])('%s: connections that nobody has accepted yet are counted', async (host) => {
+ofLinux.each(['127.0.0.1', '::1'])('%s: connections that are not accepted yet are counted', async (host) => {
   const server = createServer((socket) => socket.destroy());
   await new Promise<void>((resolve) => server.listen(0, host, resolve));
   cleanup.add({ close: () => void server.close() });
@@ -27,6 +27,6 @@ ofLinux.each(['127.0.0.1', '::1'])('%s: connections that nobody has accepted yet
   expect(length).toBe(3);
 });
 
-test('a port on which nobody listens has no queue', () => {
+test('a port without a listener has no queue', () => {
   expect(acceptQueueLength(1)).toBe(0);
 });

@@ -345,7 +345,7 @@ describe('phases of a graceful shutdown', () => {
     expect(unhandled).not.toHaveBeenCalled();
   });
 
-  test('one that rejects when all is over is told of as a process warning, and one that never ends is not waited for', async () => {
+  test('one that rejects when all is over is a process warning, and one that never ends is not waited for', async () => {
     const emitted = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
     const late = Promise.withResolvers<void>();
     const { shutdown } = await serve((_, res) => void res.end('ok'), {
@@ -398,7 +398,7 @@ test('bad options throw, all in one error', () => {
   expect(server.listenerCount('connection')).toBe(1);
 });
 
-test('the last resort reaches connections from before it was told of the server', async () => {
+test('the last resort reaches connections from before it had the server', async () => {
   const server = createServer(() => {});
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');

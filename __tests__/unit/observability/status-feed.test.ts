@@ -174,7 +174,7 @@ describe('the history of the status feed', () => {
 });
 
 describe('watching the status feed', () => {
-  test('makes one snapshot a second while somebody watches, and none otherwise', () => {
+  test('makes one snapshot a second while a page is open, and none otherwise', () => {
     const seen: StatusSnapshot[] = [];
     const stopOne = rig.feed.watch({ snapshot: (one) => seen.push(one), history() {} });
     const stopTwo = rig.feed.watch({ snapshot() {}, history() {} });

@@ -129,7 +129,7 @@ const history = (changes: Partial<TrafficHistory>): TrafficHistory => ({
 });
 
 describe('mergeHistories', () => {
-  test('adds slots of the same time, whoever came later', () => {
+  test('adds slots of the same time, in any order of the processes', () => {
     const series = (values: number[]) => ({
       proxy: 'p',
       backend: 'http://a',

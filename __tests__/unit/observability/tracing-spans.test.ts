@@ -6,7 +6,7 @@ afterEach(() => {
   jest.restoreAllMocks();
 });
 
-test('an SDK that throws at each request is told of once for its start of spans, and once for their end', () => {
+test('an SDK that throws at each request causes one warning for the start of spans, and one for their end', () => {
   const warned = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
   const broken = (what: string) => () => {
     throw new Error(what);

@@ -26,7 +26,7 @@ describe('leave()', () => {
     expect(admit().enter()).toMatchObject({ kind: 'rejected', cause: 'overloaded' });
   });
 
-  test('gives a place back to whoever enters again, of a tunnel too', () => {
+  test('gives a place back to the next request of the client, of a tunnel too', () => {
     const { caps, admit } = rig(true);
     const [one, two] = [admit(), admit()];
     expect(one.enter()).toBeUndefined();

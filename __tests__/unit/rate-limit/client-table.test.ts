@@ -45,7 +45,7 @@ describe('ClientTable', () => {
     expect(touch('k', 500_900).spent).toBe(3);
   });
 
-  test('when it is full, old clients keep their records, new ones share, and nobody is forgotten', () => {
+  test('when it is full, old clients keep their records, new ones share, and no client is forgotten', () => {
     const { table, onFull, touch } = tableOf(1_000);
     touch('old', 0);
     for (let i = 0; i < 50_000; i++) touch(`attacker-${i}`, i / 100);
@@ -81,7 +81,7 @@ describe('ClientTable', () => {
     expect(table.size).toBeLessThan(maxKeys + parts);
   });
 
-  test('nobody can choose clients that share one part: it is another choice in each table', () => {
+  test('a client cannot choose others to share a part with: it is another choice in each table', () => {
     const [one, other] = [fullTable(1_000), fullTable(1_000)];
     const [together = []] = one.sharedBy(late).values();
     expect(other.sharedBy(together).size).toBeGreaterThan(1);

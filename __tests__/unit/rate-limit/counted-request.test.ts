@@ -47,7 +47,7 @@ describe.each([
     expect(next).not.toHaveBeenCalled();
   });
 
-  test('that nobody could make answers 503, and tells nothing of a limit', async () => {
+  test('that could not be counted responds with 503, and says nothing of a limit', async () => {
     const { res, next } = pass(taking({ allowed: false, retryAfterMs: 2_000, quotaStates: [] }));
     await settled();
     expect([res.statusCode, res.getHeader('Retry-After'), res.getHeader('RateLimit')]).toEqual([503, '2', undefined]);

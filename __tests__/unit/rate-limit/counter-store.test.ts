@@ -75,7 +75,7 @@ test.each<[string, (question: CounterQuestion) => unknown, string]>([
   );
 });
 
-test('a probe asks nothing, and fails where nobody answers', async () => {
+test('a probe asks nothing, and fails where no server listens', async () => {
   const { store, asked } = storeOf(() => []);
   await store.probe();
   expect(asked).toEqual([{ limiter: LIMITER, all: [] }]);

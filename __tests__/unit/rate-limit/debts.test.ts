@@ -75,7 +75,7 @@ describe.each(ALGORITHMS)('what is owed, with %s', (_name, algorithm) => {
     expect(debts.empty).toBe(true);
   });
 
-  test('comes with what the store had counted, only where it may have lost that, and until everybody was told', async () => {
+  test('comes with what the store had counted, only where it may have lost that, and until all gateways have sent their hits', async () => {
     const debts = debtsOf();
     owe(debts, claim, [START], START, 5);
     expect((await told(debts))[0]?.owed).toMatchObject([{ units: 1 }]);
@@ -98,7 +98,7 @@ describe.each(ALGORITHMS)('what is owed, with %s', (_name, algorithm) => {
     expect(await told(debts)).toEqual([]);
   });
 
-  test('of a store that may have lost its counts: windows add up, a bucket is told what all gateways have spent', async () => {
+  test('of a store that may have lost its counts: windows add up, a bucket gets what all gateways have spent', async () => {
     const debts = debtsOf(40);
     debts.shareWith(4);
     debts.restore();
@@ -145,7 +145,7 @@ describe.each(ALGORITHMS)('what is owed, with %s', (_name, algorithm) => {
     expect((await told(debts))[0]?.owed[0]?.units).toBe(1);
   });
 
-  test('is forgotten with the client before anybody was told', async () => {
+  test('is forgotten with the client before the store has it', async () => {
     const debts = debtsOf();
     add(debts, 3);
     debts.forget('k');
@@ -161,7 +161,7 @@ describe.each(ALGORITHMS)('what is owed, with %s', (_name, algorithm) => {
     expect(await told(debts)).toMatchObject([{ owed: [{ units: 1 }] }]);
   });
 
-  test('while the store is told of a client, another telling that ends late changes nothing', async () => {
+  test('while the store gets the hits of a client, an older transfer that ends late changes nothing', async () => {
     const debts = debtsOf();
     const ends: (() => void)[] = [];
     const charge = () => new Promise<void>((resolve) => ends.push(resolve));
@@ -178,7 +178,7 @@ describe.each(ALGORITHMS)('what is owed, with %s', (_name, algorithm) => {
     expect(debts.empty).toBe(true);
   });
 
-  test('once everybody was told, the store counts again what was told', async () => {
+  test('once the store has all hits, it counts again what it got', async () => {
     const debts = debtsOf();
     debts.restore();
     await told(debts);
@@ -186,7 +186,7 @@ describe.each(ALGORITHMS)('what is owed, with %s', (_name, algorithm) => {
     expect(await told(debts)).toMatchObject([{ owed: [{ units: 1, least: 0 }] }]);
   });
 
-  test('nobody else is told once telling of one has failed, and all others are owed on', async () => {
+  test('after one failed transfer the others are not tried, and all hits stay owed', async () => {
     const debts = debtsOf();
     for (let i = 0; i < 40; i++) owe(debts, { ...claim, key: `c${i}` }, [START], START);
     const ends: (() => void)[] = [];
@@ -240,7 +240,7 @@ test('at most so many clients are owed: the oldest is forgotten first', async ()
   expect([keys.length, keys[0], keys.at(-1)]).toEqual([100_000, 'c1', 'c100000']);
 });
 
-test('of a sliding window, what was spent in the window before is told as well, without what the store had counted', async () => {
+test('of a sliding window, the store also gets what was spent in the window before, without what it had counted', async () => {
   algorithmOfTest = slidingWindow;
   const spend = async (known: number, first: number, second: number) => {
     jest.setSystemTime(START);
@@ -257,7 +257,7 @@ test('of a sliding window, what was spent in the window before is told as well, 
   expect(await spend(3, 4, 2)).toEqual({ units: 5, older: 3, least: 0, restMs: 45_000 });
 });
 
-test('what ends in this millisecond is told as ending in the next', async () => {
+test('what ends in this millisecond is reported as ending in the next', async () => {
   algorithmOfTest = fixedWindow;
   const debts = new Debts(fixedWindow, [{ limit: 10, windowMs: WINDOW_MS, burst: 10 }]);
   owe(debts, claim, [START], START);

@@ -29,7 +29,7 @@ test('a denial holds until the claim can pass, with its waits counting down', ()
   expect(cache.find(claim(), START + 1_000)).toBeUndefined();
 });
 
-test('a denial that nobody heard is forgotten when it ends; of others it is known since when nobody was refused', () => {
+test('a denial that no client got is forgotten when it ends; of others it is known since when no client was refused', () => {
   const nothingLeft = { allowed: true, retryAfterMs: 0, quotaStates: [{ remaining: 0, resetMs: 700 }] };
   learn(claim(), nothingLeft);
   expect(cache.sinceMs(claim(), START + 100)).toBe(Number.POSITIVE_INFINITY);
@@ -100,7 +100,7 @@ test('a denial of one millisecond holds for it, and one of another limit is anot
   expect(cache.find(claim({ cost: 2, limit: 2 }), START)).toBeUndefined();
 });
 
-test('a claim that left something says nothing, nor does one that nobody could count', () => {
+test('a claim that left something says nothing, nor does one that could not be counted', () => {
   learn(claim(), { allowed: true, retryAfterMs: 0, quotaStates: [{ remaining: 1, resetMs: 700 }] });
   learn(claim(), { allowed: true, retryAfterMs: 0, quotaStates: [] });
   expect(cache.size).toBe(0);

@@ -302,7 +302,7 @@ describe.each(rateLimitAlgorithms)('%s over four gateways', (algorithm) => {
   });
 
   test.each([60, 150, 300])(
-    'pauses of %d ms once a second: 5 %% too many at most, and nobody waits longer than the deadline',
+    'pauses of %d ms once a second: 5 %% too many at most, and no request waits longer than the deadline',
     async (pauseMs) => {
       const pausedUntil = (now: number) => {
         const second = (now - START) % 1_000;

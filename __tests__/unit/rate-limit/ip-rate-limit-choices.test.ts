@@ -193,7 +193,7 @@ describe('ipRateLimit', () => {
     expect(text).toContain(message);
   });
 
-  test('allow and deny: nobody of the one is counted, all of the other get 403', async () => {
+  test('allow and deny: no client of the one is counted, all clients of the other get 403', async () => {
     const allow = ['192.0.2.0/24', '2001:db8::/32'];
     const { from, rejected, limited } = await gateway({
       limit: 1,
@@ -237,7 +237,7 @@ describe('ipRateLimit', () => {
     expect([(await from('192.0.2.2')).status, (await from('192.0.2.2')).status]).toEqual([200, 429]);
   });
 
-  test('shadow: counts and reports, refuses nobody and says nothing', async () => {
+  test('shadow: counts and reports, refuses no client and sets no headers', async () => {
     const { get, limited } = await gateway({ limit: 2, shadow: true });
     for (let i = 0; i < 5; i++) {
       const { status, headers } = await get();
@@ -325,7 +325,7 @@ describe('ipRateLimit without its store', () => {
     return gateway({ redis: client, limit: 1, onStoreError, ...atOnce, ...more });
   };
 
-  test('D01 open: everybody passes, and is told nothing of a limit', async () => {
+  test('D01 open: all clients pass, and get no headers of a limit', async () => {
     const { get, limiter, limited, rejected } = await down('open');
     for (let i = 0; i < 3; i++) {
       const { status, headers } = await get();
@@ -340,7 +340,7 @@ describe('ipRateLimit without its store', () => {
     expect([limited, rejected]).toEqual([[], []]);
   });
 
-  test('D01 closed: a 503 that says when to come back, as a rejection that counts against nobody', async () => {
+  test('D01 closed: a 503 with Retry-After, as a rejection that counts against no backend', async () => {
     const { get, limiter, limited, rejected } = await down('closed');
     const { status, headers, json: body } = await get();
     expect(status).toBe(503);
@@ -360,7 +360,7 @@ describe('ipRateLimit without its store', () => {
     expect(verdictOf(outcome)).toBe('neutral');
   });
 
-  test('closed, in shadow mode, refuses nobody', async () => {
+  test('closed, in shadow mode, refuses no client', async () => {
     const { get, rejected } = await down('closed', { shadow: true });
     expect((await get()).status).toBe(200);
     expect(rejected).toEqual([]);

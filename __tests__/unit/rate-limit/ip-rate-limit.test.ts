@@ -53,7 +53,7 @@ describe.each(EXPRESS_VERSIONS)('ipRateLimit in %s', (_version, createApp) => {
     return { limiter, get, outcomes };
   }
 
-  test('lets 100 requests pass, then answers 429 until the window is over', async () => {
+  test('lets 100 requests pass, then responds with 429 until the window is over', async () => {
     const { get } = await gateway();
     for (let i = 1; i <= 100; i++) {
       const { status, headers } = await get();
@@ -72,7 +72,7 @@ describe.each(EXPRESS_VERSIONS)('ipRateLimit in %s', (_version, createApp) => {
     expect((await get()).status).toBe(200);
   });
 
-  test('answers 429 as a problem that nobody stores, with the same policy as an allowed answer', async () => {
+  test('responds with 429 as a problem that is not stored, with the same policy as an allowed response', async () => {
     const { get, outcomes } = await gateway({ limit: 1, windowMs: 1_500, name: 'login' });
     const allowed = await get();
     const { status, headers, json: body } = await get();

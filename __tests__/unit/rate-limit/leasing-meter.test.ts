@@ -167,7 +167,7 @@ describe('claims that the fallback decided while they waited', () => {
     return count;
   };
 
-  test('one that passed spends what was charged for it, so that nobody else does', async () => {
+  test('a hit that passed spends what was charged for it, so that no other hit does', async () => {
     void meter.take(claim());
     const late = meter.take(claim(), decided(true));
     asked[0]!.answer(trip(1));

@@ -134,7 +134,7 @@ describe('what is charged before it is there', () => {
     table.add(claim(), grant(5, due), START, table.era);
   });
 
-  test('is spent as it comes, not a millisecond earlier, and who comes before is told when that is', () => {
+  test('is spent as it comes, not a millisecond earlier, and an earlier hit learns when that is', () => {
     expect(spendAll(table, START)).toBe(1);
     const later = (cost: number, at: number) => table.later(claim({ cost }), START + at);
     expect(later(1, 0)).toEqual({ allowed: false, retryAfterMs: 1, quotaStates: [{ remaining: 0, resetMs: 1 }] });
@@ -169,7 +169,7 @@ describe('what is charged before it is there', () => {
   });
 
   test.each([0, 1, 2])(
-    'of a lease that fades meanwhile, %i spent: it can be spent when that was told, or never',
+    'of a lease that fades meanwhile, %i spent: it can be spent when that was announced, or never',
     (spent) => {
       // 5 are held of which 4 are due, and what is not used fades from now on, as fast as they come or a little faster.
       for (const fadePerMs of [0.01, 0.0101, 0.012, 0.02]) {
@@ -209,7 +209,7 @@ describe('what is charged before it is there', () => {
   });
 });
 
-test('who is told of a lease hears what is left in Redis and here, and when the window is over', () => {
+test('a client of a lease gets what is left in Redis and here, and when the window is over', () => {
   const table = new LeaseTable(() => undefined);
   table.add(claim(), grant(2, { quotaStates: [{ remaining: 0, resetMs: 1_500 }] }), START, table.era);
   const tell = () => table.told(claim(), table.spend(claim(), START + 100)!, START + 100).quotaStates;
@@ -217,7 +217,7 @@ test('who is told of a lease hears what is left in Redis and here, and when the 
   expect(tell()).toEqual([{ remaining: 0, resetMs: 1_400 }]);
 });
 
-test('who is told to wait for what is due hears of each quota how it stands', () => {
+test('a client that must wait for what is due gets the state of each quota', () => {
   const table = new LeaseTable(() => undefined);
   const quotaStates = [
     { remaining: 0, resetMs: 600 },
@@ -241,7 +241,7 @@ test('who is told to wait for what is due hears of each quota how it stands', ()
   ]);
 });
 
-test('what comes is there in the very millisecond that was told, and quotas that end before it have no wait', () => {
+test('what comes is there in the very millisecond that was announced, and quotas that end before it have no wait', () => {
   const table = new LeaseTable(() => undefined);
   const quotaStates = [
     { remaining: 0, resetMs: 600 },
@@ -263,7 +263,7 @@ test('the last one that is held, too, ends with its own window when more comes',
   expect(table.spend(claim({ cost: 0 }), START + 500)).toBeUndefined();
 });
 
-test('a decision on another limit, and a refusal, are told as they are', () => {
+test('a decision on another limit, and a refusal, are passed on as they are', () => {
   const table = new LeaseTable(() => undefined);
   table.add(claim(), grant(5), START, table.era);
   const passed = { allowed: true, retryAfterMs: 0, quotaStates: [{ remaining: 1, resetMs: 1_000 }] };

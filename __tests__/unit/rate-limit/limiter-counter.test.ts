@@ -329,7 +329,7 @@ describe('a limiter that is counted for', () => {
     expect(one.asked).toBe(before + 2);
   });
 
-  test('says what is wrong while nobody answers, tries again and again, and has no timers once it is closed', async () => {
+  test('says what is wrong while the primary does not respond, tries again and again, and has no timers once it is closed', async () => {
     const [one] = rigs();
     expect(one.meter().storeError).toBeUndefined();
     one.slow = true;

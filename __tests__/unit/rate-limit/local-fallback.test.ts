@@ -106,7 +106,7 @@ describe.each(ALGORITHMS)('what stands in, with %s', (name, algorithm) => {
     }
   });
 
-  test('remembers no more clients than it may, and robs nobody by what it learns', () => {
+  test('remembers no more clients than it may, and takes nothing from one client for what it learns of another', () => {
     let told = 0;
     onFull = () => told++;
     const meter = meterOf(algorithm, 5, 1_000);
@@ -182,7 +182,7 @@ test('of a bucket that the store may have lost, each gateway tells what all have
   expect(leasts).toEqual([3]);
 });
 
-describe('what a store has told of a client', () => {
+describe('what a store has reported of a client', () => {
   const quota = { limit: 10, windowMs: 1_000, burst: 10 };
   const open = (algorithm: Algorithm) =>
     new MemoryMeter({ algorithm, quotas: [quota], maxKeys: 1_000, onFull: () => {} });
@@ -231,7 +231,7 @@ describe('what a store has told of a client', () => {
     expect(Object.values(ask(known) as object)).toEqual(stands);
   });
 
-  test('a bucket is refilled at the limit of the request that was told of', () => {
+  test('a bucket is refilled at the limit of the request that was reported', () => {
     const meter = open(tokenBucket);
     tell(meter, 0, 50, 20);
     expect(ask(meter, 20)).toEqual({ remaining: 0, resetMs: 50 });

@@ -156,7 +156,7 @@ describe('what is handed in as a client', () => {
     [{ ...node, sendCommand: undefined }, undefined],
     ...Object.keys(methods).map((name): [object, undefined] => [{ ...node, [name]: undefined }, undefined]),
     [{}, undefined],
-  ])('%#: is told by what it has: %2$s', (client, kind) => {
+  ])('%#: is recognised by what it has: %2$s', (client, kind) => {
     expect(redisClientKind(client)).toBe(kind);
   });
 
@@ -170,7 +170,7 @@ describe('what is handed in as a client', () => {
     [{ createClient: nothing }, ': pass what createClient() of the package gives'],
     [{ host: 'one' }, ': settings of a client are no client'],
     [{ socket: {} }, ': settings of a client are no client'],
-  ])('%#: what is none is told what to do', (value, hint) => {
+  ])('%#: what is no client gets a message that says what to do', (value, hint) => {
     expect(redisClientProblem(value)).toMatch(/^must be a client .*, or a URL like redis:\/\/localhost:6379/);
     expect(redisClientProblem(value)?.split('6379')[1]).toBe(hint);
   });

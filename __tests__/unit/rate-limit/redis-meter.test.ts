@@ -64,7 +64,7 @@ describe('the meter in Redis', () => {
     expect(sent[0]?.args.slice(4)).toEqual(['2', '77', '7', '1000', '7']);
   });
 
-  test('a secret makes keys of keys, always the same ones, in which nobody finds the client', async () => {
+  test('a secret makes keys of keys, always the same ones, in which the client cannot be found', async () => {
     const keysOf = async (keySecret: string | undefined, key: string) => {
       const { meter, sent } = meterOf(REPLY, { keySecret });
       await meter.take({ ...claim, key });

@@ -155,7 +155,7 @@ describe('late replies', () => {
     }
   });
 
-  test('tell it nothing of a client for whom it owes Redis more', async () => {
+  test('send it nothing of a client of which it owes Redis more', async () => {
     for (const rule of [ATONCE, SLOW]) {
       await open(3, rule);
       client.mood = 'silent';

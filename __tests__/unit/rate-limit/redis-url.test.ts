@@ -102,7 +102,7 @@ describe('a Redis URL', () => {
     expect(addressOf(href)).toMatchObject(address);
   });
 
-  test('shows its password to nobody', () => {
+  test('never shows its password', () => {
     expect(inspect(new RedisUrl('redis://u:s3cret@one'), { showHidden: true })).not.toContain('s3cret');
     for (const bad of ['redis://u:s3cret@', 'redis://u:s3cret@one/x', 'redis://u:s3/cret@one']) {
       expect(problemOf(bad)).toBeDefined();

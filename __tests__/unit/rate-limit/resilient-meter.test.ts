@@ -80,7 +80,7 @@ describe('the meter with Redis', () => {
     expect(changes).toEqual(['redis -> local: connect ECONNREFUSED', 'local -> redis']);
   });
 
-  test('waits for one deadline also where Redis is told first what the client got without it', async () => {
+  test('waits for one deadline also where Redis first gets what the client spent without it', async () => {
     await openWithoutRedis();
     await hit();
     client.mood = 'silent';
@@ -235,7 +235,7 @@ describe('the meter with Redis', () => {
       expect((await Promise.all(asked)).filter(({ allowed }) => allowed)).toHaveLength(10);
     });
 
-    test('a hit whose reply never comes is told to Redis when it is back', async () => {
+    test('a hit whose reply never comes is sent to Redis when it is back', async () => {
       await open(SLOW);
       client.mood = 'silent';
       await timedHit();
@@ -263,7 +263,7 @@ describe('the meter with Redis', () => {
   });
 
   describe('a Redis that has come back without its counts', () => {
-    test('is told all of it also where it takes its time to answer at first, and no beat comes before that', async () => {
+    test('gets all of it also where it takes its time to reply at first, and no beat comes before that', async () => {
       await open({ quotas: [{ limit: 100, windowMs: 60_000, burst: 100 }] });
       for (let i = 0; i < 40; i++) await hit();
       client.lose();
@@ -292,7 +292,7 @@ describe('the meter with Redis', () => {
       return passed;
     };
 
-    test('is told what it had counted, also of a client that was only refused meanwhile', async () => {
+    test('gets what it had counted, also of a client that was only refused meanwhile', async () => {
       for (const spent of [40, 100]) {
         await open(LIMITED);
         expect(await spend(spent)).toBe(spent);
@@ -473,7 +473,7 @@ describe('the meter with Redis', () => {
   describe('what passed without Redis', () => {
     const claimOf = (key: string) => ({ key, cost: 1, limit: undefined });
 
-    test('is told to Redis when it is back, client by client, without their asking', async () => {
+    test('is sent to Redis when it is back, client by client, without their asking', async () => {
       await open();
       client.lose();
       for (let i = 0; i < 100; i++) for (let n = 0; n <= i % 3; n++) await meter.take(claimOf(`c${i}`));
@@ -490,7 +490,7 @@ describe('the meter with Redis', () => {
       expect((await Promise.all([hit(), hit(), hit()])).sort()).toEqual([10, 8, 9]);
     });
 
-    test('is owed on when Redis could not be told, and told once', async () => {
+    test('is owed on when Redis could not be reached, and sent once', async () => {
       await open();
       client.lose();
       for (let i = 0; i < 7; i++) await hit();
@@ -503,7 +503,7 @@ describe('the meter with Redis', () => {
       expect(client.hits.get('rl:ip:k')).toBe(9);
     });
 
-    test('is told at the next beat where the client does not come again', async () => {
+    test('is sent at the next beat where the client does not come again', async () => {
       await open();
       client.mood = new Error('TRYAGAIN');
       await hit();
@@ -577,7 +577,7 @@ describe('the meter with Redis', () => {
       expect(passed).toBe(100);
     });
 
-    test('open: everybody passes, and nobody is told a limit', async () => {
+    test('open: all clients pass, and get no headers of a limit', async () => {
       await lost({ onStoreError: 'open' });
       for (let i = 0; i < 200; i++) expect(await take()).toEqual({ allowed: true, retryAfterMs: 0, quotaStates: [] });
       expect(meter.mode).toBe('open');
@@ -587,7 +587,7 @@ describe('the meter with Redis', () => {
       expect(changes).toEqual(['redis -> open: no reply from the store within 50 ms', 'open -> redis']);
     });
 
-    test('closed: nobody passes until the next trial, and everybody is told when that is, within 1 to 5 s', async () => {
+    test('closed: no client passes until the next trial, and Retry-After says when that is, within 1 to 5 s', async () => {
       await lost({ onStoreError: 'closed' });
       expect(meter.mode).toBe('closed');
       const waits: number[] = [];

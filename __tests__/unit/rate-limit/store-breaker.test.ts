@@ -175,7 +175,7 @@ describe('StoreBreaker', () => {
     expect(fail('silent')).toBe(true);
   });
 
-  test('while it skips, no call counts as a success, and a trial that nobody needed changes nothing', () => {
+  test('while it skips, no call counts as a success, and a trial that was not needed changes nothing', () => {
     fail('silent');
     expect([rule.succeeded(rule.era), rule.skipping]).toEqual([false, true]);
     rule.trialSucceeded(rule.era);
