@@ -17,15 +17,29 @@ const examples = [...page.matchAll(/^```js\n\/\/ (\S+)\n(.*?)^```$/gms)].map(([,
   code,
 }));
 
+/** Jest compiles the package's sources here; what a user installs is compiled. */
+const jestConfig = {
+  testEnvironment: 'node',
+  testEnvironmentOptions: { customExportConditions: ['node', CONDITION] },
+  testMatch: ['**/gateway.test.js'],
+  extensionsToTreatAsEsm: ['.ts'],
+  transform: {
+    '^.+\\.ts$': join(root, 'jest.transform.js'),
+  },
+};
+
 describe('docs/testing.md', () => {
   let project: string;
 
   beforeAll(() => {
     project = mkdtempSync(join(tmpdir(), 'expressway-testing-'));
-    mkdirSync(join(project, 'node_modules'));
-    symlinkSync(join(root, 'node_modules/express'), join(project, 'node_modules/express'));
+    mkdirSync(join(project, 'node_modules/@jest'), { recursive: true });
+    for (const name of ['express', 'supertest', '@jest/globals']) {
+      symlinkSync(join(root, 'node_modules', name), join(project, 'node_modules', name));
+    }
     symlinkSync(root, join(project, 'node_modules/expressway'));
     writeFileSync(join(project, 'package.json'), JSON.stringify({ private: true, type: 'module' }));
+    writeFileSync(join(project, 'jest.config.json'), JSON.stringify(jestConfig));
     for (const { file, code } of examples) writeFileSync(join(project, file), code);
   });
   afterAll(() => rmSync(project, { recursive: true, force: true }));
@@ -36,7 +50,7 @@ describe('docs/testing.md', () => {
       env: { ...process.env, NODE_OPTIONS: '', NODE_TEST_CONTEXT: undefined },
     });
 
-  test('every block of code is an example that is run here, or with Jest in __tests__/applications', () => {
+  test('every block of code is an example that is run here', () => {
     const blocks = [...page.matchAll(/^```(\w*)$/gm)].map(([, language]) => language).filter((one) => one !== '');
     expect(blocks.filter((language) => language !== 'sh')).toHaveLength(examples.length);
     expect(examples.map(({ file }) => file)).toEqual([
@@ -59,4 +73,10 @@ describe('docs/testing.md', () => {
     },
     60_000,
   );
+
+  test('gateway.test.js runs with Jest and supertest', async () => {
+    const jest = join(root, 'node_modules/jest/bin/jest.js');
+    const { stderr } = await node('--experimental-vm-modules', jest, '--config', 'jest.config.json');
+    expect(stderr).toMatch(/^Tests: +1 passed, 1 total$/m);
+  }, 60_000);
 });

@@ -1,10 +1,9 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import express, { type NextFunction, type Request, type Response } from 'express';
 import { compose } from 'expressway';
-import { ask } from '../../support/ask.ts';
+import request from 'supertest';
 import { EXPRESS_VERSIONS } from '../../support/express-versions.ts';
 import { Cleanup } from '../../support/gateway.ts';
-import { listen } from '../../support/servers.ts';
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
@@ -20,8 +19,6 @@ const never: Handler = () => {
   throw new Error('was called');
 };
 
-const get = async (app: express.Express, path: string) => ask(cleanup.add(await listen(app)).url + path);
-
 /** What an app does with some middlewares: its answer, or what its error handler got. */
 async function outcomeOf(app: express.Express, mount: (app: express.Express) => void): Promise<string> {
   mount(app);
@@ -29,7 +26,7 @@ async function outcomeOf(app: express.Express, mount: (app: express.Express) => 
   app.use((error: unknown, _req: Request, res: Response, _next: NextFunction) => {
     res.status(500).send(`error: ${error instanceof Error ? error.message : String(error)}`);
   });
-  const { status, text } = await get(app, '/a/b?c=d');
+  const { status, text } = await request(app).get('/a/b?c=d');
   return `${status} ${text}`;
 }
 
@@ -112,7 +109,7 @@ describe.each(EXPRESS_VERSIONS)('compose() in %s behaves like app.use()', (_name
       '/a',
       compose(pass, (req: Request, res: Response) => res.send(`${req.baseUrl} ${req.url}`)),
     );
-    expect((await get(app, '/a/b')).text).toBe('/a /b');
+    expect((await request(app).get('/a/b')).text).toBe('/a /b');
   });
 
   test('on a route, which next("route") leaves', async () => {
@@ -122,21 +119,21 @@ describe.each(EXPRESS_VERSIONS)('compose() in %s behaves like app.use()', (_name
       compose((_req: Request, _res: Response, next: NextFunction) => next('route'), never),
     );
     app.get('/a', (_req, res) => void res.send('the next route'));
-    expect((await get(app, '/a')).text).toBe('the next route');
+    expect((await request(app).get('/a')).text).toBe('the next route');
   });
 
   test('for concurrent requests, independently', async () => {
     const app = create();
     const wait: Handler = (req, _res, next) => void setTimeout(next, Number(req.path.slice(1)));
     app.use(compose(wait, pass, (req: Request, res: Response) => res.send(req.path)));
-    const texts = await Promise.all([30, 1, 15].map(async (ms) => (await get(app, `/${ms}`)).text));
+    const texts = await Promise.all([30, 1, 15].map(async (ms) => (await request(app).get(`/${ms}`)).text));
     expect(texts).toEqual(['/30', '/1', '/15']);
   });
 
   test('nested in another compose()', async () => {
     const app = create();
     app.use(compose(compose(pass, pass), compose(answer('inner')), never));
-    expect((await get(app, '/')).text).toBe('inner');
+    expect((await request(app).get('/')).text).toBe('inner');
   });
 });
 

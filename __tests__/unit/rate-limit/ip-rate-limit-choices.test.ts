@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import express from 'express';
+import supertest from 'supertest';
 import type { LimitedEvent, RejectedEvent } from '../../../lib/core/events.ts';
 import { verdictOf } from '../../../lib/core/outcome.ts';
 import { ipRateLimit } from '../../../lib/rate-limit/ip-rate-limit.ts';
 import type { IpRateLimitOptions } from '../../../lib/rate-limit/ip-rate-limit-options.ts';
-import { ask } from '../../support/ask.ts';
 import { Cleanup } from '../../support/gateway.ts';
 import { listen } from '../../support/servers.ts';
 import { FakeRedisClient } from './fake-redis-client.ts';
@@ -41,8 +41,8 @@ async function gateway(options: IpRateLimitOptions) {
     .use((error: Error, _req: unknown, res: express.Response, _next: unknown) => {
       res.status(500).send(error.message);
     });
-  const { url } = cleanup.add(await listen(app));
-  const get = (headers: Record<string, string> = {}) => ask(url, { headers });
+  const { server } = cleanup.add(await listen(app));
+  const get = (fields: Record<string, string> = {}) => supertest(server).get('/').set(fields);
   const from = (address: string) => get({ 'X-Forwarded-For': address });
   const statuses = async (asked: readonly Record<string, string>[]) => {
     const seen: number[] = [];
@@ -214,7 +214,7 @@ describe('ipRateLimit', () => {
       '[2001:db8:7::9]:80',
     ];
     for (const address of denied) {
-      const { status, headers, json: body } = await from(address);
+      const { status, headers, body } = await from(address);
       expect(status).toBe(403);
       expect(headers['content-type']).toBe('application/problem+json');
       expect(body).toMatchObject({ title: 'Forbidden', status: 403, cause: 'client_denied' });
@@ -305,8 +305,8 @@ describe('ipRateLimit', () => {
         cleanup.add(ipRateLimit({ name: 'c', limit: 8, fields })),
         (_req, res) => void res.send('ok'),
       );
-      const { url } = cleanup.add(await listen(app));
-      const { headers } = await ask(url);
+      const { server } = cleanup.add(await listen(app));
+      const { headers } = await supertest(server).get('/');
       const said = {
         'draft-7': headers.ratelimit,
         'draft-6': headers['ratelimit-limit'],
@@ -342,7 +342,7 @@ describe('ipRateLimit without its store', () => {
 
   test('D01 closed: a 503 with Retry-After, as a rejection that counts against no backend', async () => {
     const { get, limiter, limited, rejected } = await down('closed');
-    const { status, headers, json: body } = await get();
+    const { status, headers, body } = await get();
     expect(status).toBe(503);
     expect(headers).toMatchObject({
       'retry-after': '1',

@@ -5,12 +5,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import express from 'express';
+import supertest from 'supertest';
 import type { LimitedEvent, LimiterModeChangeEvent } from '../../../lib/core/events.ts';
 import { exchangeOf } from '../../../lib/core/exchange.ts';
 import type { Outcome } from '../../../lib/core/outcome.ts';
 import { type IpRateLimiter, ipRateLimit } from '../../../lib/rate-limit/ip-rate-limit.ts';
 import type { IpRateLimitOptions } from '../../../lib/rate-limit/ip-rate-limit-options.ts';
-import { ask } from '../../support/ask.ts';
 import { EXPRESS_VERSIONS } from '../../support/express-versions.ts';
 import { Cleanup } from '../../support/gateway.ts';
 import { listen } from '../../support/servers.ts';
@@ -48,8 +48,11 @@ describe.each(EXPRESS_VERSIONS)('ipRateLimit in %s', (_version, createApp) => {
     app.use((error: Error & { code?: string }, _req: unknown, res: express.Response, _next: unknown) => {
       res.status(500).json({ code: error.code, message: error.message });
     });
-    const { url } = cleanup.add(await listen(app));
-    const get = (from?: string) => ask(url, { headers: from === undefined ? {} : { 'X-Forwarded-For': from } });
+    const { server } = cleanup.add(await listen(app));
+    const get = (from?: string) => {
+      const asked = supertest(server).get('/');
+      return from === undefined ? asked : asked.set('X-Forwarded-For', from);
+    };
     return { limiter, get, outcomes };
   }
 
@@ -75,7 +78,7 @@ describe.each(EXPRESS_VERSIONS)('ipRateLimit in %s', (_version, createApp) => {
   test('responds with 429 as a problem that is not stored, with the same policy as an allowed response', async () => {
     const { get, outcomes } = await gateway({ limit: 1, windowMs: 1_500, name: 'login' });
     const allowed = await get();
-    const { status, headers, json: body } = await get();
+    const { status, headers, body } = await get();
     expect(status).toBe(429);
     expect(headers['content-type']).toBe('application/problem+json');
     expect(headers['cache-control']).toBe('no-store');
@@ -142,7 +145,7 @@ describe.each(EXPRESS_VERSIONS)('ipRateLimit in %s', (_version, createApp) => {
   test('refuses every request of an app that trusts everybody, and says why', async () => {
     const { get } = await gateway({}, true);
     for (let i = 0; i < 2; i++) {
-      const { status, json: body } = await get('192.0.2.1');
+      const { status, body } = await get('192.0.2.1');
       expect(status).toBe(500);
       expect(body.code).toBe('ERR_EXPRESSWAY_TRUST_PROXY');
       expect(body.message).toContain('X-Forwarded-For');
@@ -181,11 +184,11 @@ describe.each(EXPRESS_VERSIONS)('ipRateLimit in %s', (_version, createApp) => {
     const [strict, lenient] = [ipRateLimit({ limit: 1, name: 'strict' }), ipRateLimit({ limit: 2, name: 'lenient' })];
     const app = createApp();
     app.use(cleanup.add(lenient), cleanup.add(strict), (_req, res) => void res.send('ok'));
-    const { url } = cleanup.add(await listen(app));
-    const { headers } = await ask(url);
+    const { server } = cleanup.add(await listen(app));
+    const { headers } = await supertest(server).get('/');
     expect(headers['ratelimit-policy']).toBe('"lenient";q=2;w=60, "strict";q=1;w=60');
     expect(headers.ratelimit).toBe('"lenient";r=1;t=60, "strict";r=0;t=60');
-    expect((await ask(url)).status).toBe(429);
+    expect((await supertest(server).get('/')).status).toBe(429);
   });
 });
 
@@ -253,9 +256,9 @@ describe('ipRateLimit', () => {
       throw new Error('listener');
     });
     const app = express().use(limiter);
-    const { url } = cleanup.add(await listen(app));
-    await ask(url);
-    expect((await ask(url)).status).toBe(429);
+    const { server } = cleanup.add(await listen(app));
+    await supertest(server).get('/');
+    expect((await supertest(server).get('/')).status).toBe(429);
     expect(warning).toHaveBeenCalledTimes(1);
   });
 

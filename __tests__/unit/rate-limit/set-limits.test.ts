@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import express from 'express';
+import supertest from 'supertest';
 import { GatewayEvents } from '../../../lib/core/events.ts';
 import { OptionsError } from '../../../lib/core/options.ts';
 import { type IpRateLimiter, ipRateLimit } from '../../../lib/rate-limit/ip-rate-limit.ts';
 import type { IpRateLimitOptions } from '../../../lib/rate-limit/ip-rate-limit-options.ts';
-import { ask } from '../../support/ask.ts';
 import { Cleanup } from '../../support/gateway.ts';
 import { eventually, listen } from '../../support/servers.ts';
 import { FakeRedisClient } from './fake-redis-client.ts';
@@ -20,9 +20,9 @@ async function gateway(options: IpRateLimitOptions) {
   const app = express()
     .set('trust proxy', 1)
     .use(limiter, (_req, res) => void res.send('ok'));
-  const { url } = cleanup.add(await listen(app));
-  const from = async (address: string) => (await ask(url, { headers: { 'X-Forwarded-For': address } })).status;
-  const policy = async () => (await ask(url)).headers['ratelimit-policy'];
+  const { server } = cleanup.add(await listen(app));
+  const from = async (address: string) => (await supertest(server).get('/').set('X-Forwarded-For', address)).status;
+  const policy = async () => (await supertest(server).get('/')).headers['ratelimit-policy'];
   const passing = async (address: string) => {
     let passed = 0;
     while ((await from(address)) === 200) passed++;
@@ -168,17 +168,17 @@ describe('setLimits() with Redis', () => {
   test('counts on under the same keys', async () => {
     jest.useRealTimers();
     const app = express().use(limiter, (_req, res) => void res.send('ok'));
-    const { url } = cleanup.add(await listen(app));
+    const { server } = cleanup.add(await listen(app));
     await limiter.ready();
-    await ask(url);
+    await supertest(server).get('/');
     const before = keys();
     expect(before).toEqual([expect.stringMatching(/^p:ip:/)]);
     limiter.setLimits({ algorithm: 'fixed-window', limit: 7 });
     await eventually('the new limits are in force', async () => {
-      const { headers } = await ask(url);
+      const { headers } = await supertest(server).get('/');
       return headers['ratelimit-policy'] === '"ip";q=7;w=60';
     });
     expect(keys()).toEqual(before);
-    expect((await ask(url)).headers.ratelimit).toMatch(/r=[0-4];/);
+    expect((await supertest(server).get('/')).headers.ratelimit).toMatch(/r=[0-4];/);
   });
 });
