@@ -68,6 +68,8 @@ describe('URLs of a backend that is known by another path and host', () => {
     ['5', '5'],
     ['5; url=', '5; url='],
     ['soon; url=/a', 'soon; url=/a'],
+    [' 5 ; url = /a ', ' 5 ; url = /shop/a'],
+    ['5.5,/a', '5.5,/shop/a'],
   ])('Refresh: %s becomes %s', (value, expected) => {
     expect(publicRefresh(value, shop)).toBe(expected);
   });
@@ -81,6 +83,9 @@ describe('URLs of a backend that is known by another path and host', () => {
     ['a=1; domain=.SHOP.internal', 'a=1'],
     ['a=1; Domain=example.com', 'a=1; Domain=example.com'],
     ['__Host-a=1; Path=/; Secure', '__Host-a=1; Path=/; Secure'],
+    [' __Host-a=1; Path=/; Secure', ' __Host-a=1; Path=/; Secure'],
+    ['a__Host-=1; Path=/', 'a__Host-=1; Path=/shop'],
+    ['a=1; Path= /cart ', 'a=1; Path=/shop/cart'],
     ['__Secure-a=1; Path=/; Secure', '__Secure-a=1; Path=/shop; Secure'],
     ['a=1; Domain=127.0.0.1', 'a=1'],
     ['a=1; Domain=[::1]', 'a=1'],
