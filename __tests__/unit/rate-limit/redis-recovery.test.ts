@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import type { LimiterMeter } from '../../../lib/rate-limit/meter.ts';
 import { type LimiterMeterSettings, openLimiterMeter } from '../../../lib/rate-limit/open-meter.ts';
+import { SharedRedis } from '../../../lib/rate-limit/redis/shared-redis.ts';
 import { FakeRedisClient } from './fake-redis-client.ts';
 
 const TIMEOUT_MS = 50;
@@ -41,7 +42,7 @@ async function open(limit: number, more: Partial<LimiterMeterSettings> = {}): Pr
     ...ATONCE,
     ...more,
   } as const;
-  meter = openLimiterMeter({ ...settings, redis: client }, (from, to, error) =>
+  meter = openLimiterMeter({ redis: client, ...settings }, (from, to, error) =>
     changes.push(`${from} -> ${to}${error ? `: ${error.message}` : ''}`),
   );
   await jest.advanceTimersByTimeAsync(0);
@@ -200,6 +201,22 @@ test('what is owed of one client is no affair of another', async () => {
   client.mood = 'well';
   expect(await take('other')).toMatchObject({ allowed: true, quotaStates: [{ remaining: 9 }] });
   expect(await take('owing')).toMatchObject({ allowed: true, quotaStates: [{ remaining: 8 }] });
+});
+
+test('a limiter that joins the connection of others knows how many gateways there are before it has heard of one', async () => {
+  client.isOpen = client.isReady = false;
+  client.gateways = 4;
+  const redis = new SharedRedis('redis://localhost', (async () => ({ createClient: () => client })) as never);
+  await open(100, { redis, prefix: 'rl:first:' });
+  client.regain();
+  await jest.advanceTimersByTimeAsync(10);
+  const first = meter;
+  const opening = open(100, { redis });
+  client.lose();
+  await opening;
+  expect(await passing(200)).toBe(25);
+  await first.close();
+  redis.close();
 });
 
 describe('a beat of the heart', () => {
