@@ -81,7 +81,7 @@ describe('a route that mirrors', () => {
     const gw = await gateway(live, next, {
       services: {
         live: { backends: [live.url], requestHeaders: { set: { 'x-secret': 'of the live service' } } },
-        next: { backends: [next.url], requestHeaders: { set: { 'x-next': '{route}' } }, maxRequests: 1 },
+        next: { backends: [next.url], requestHeaders: { set: { 'x-next': '{route} at {service}' } }, maxRequests: 1 },
       },
       routes: [
         {
@@ -89,7 +89,7 @@ describe('a route that mirrors', () => {
           path: '/users',
           service: 'live',
           rewrite: { prefix: '/' },
-          requestHeaders: { set: { 'x-route': 'yes' } },
+          requestHeaders: { set: { 'x-route': 'to {service}' } },
           mirror: { service: 'next' },
         },
       ],
@@ -103,13 +103,14 @@ describe('a route that mirrors', () => {
     await becomes(() => expect(gw.results()).toEqual(['sent']));
     const [original, copy] = [live.seen[0] as Seen, next.seen[0] as Seen];
     expect(copy).toMatchObject({ method: 'POST', url: '/1?a=b', body: 'the body' });
+    expect(original.headers['x-route']).toBe('to live');
     const { via, 'x-secret': secret, ...rest } = original.headers;
     expect([via, secret]).toEqual([expect.any(String), 'of the live service']);
     expect(copy.headers).toEqual({
       ...rest,
       via: expect.any(String),
       'x-mirrored': 'true',
-      'x-next': 'users',
+      'x-next': 'users at next',
       'content-length': '8',
     });
     expect(copy.headers['x-forwarded-prefix']).toBe('/users');

@@ -97,11 +97,26 @@ export function unknownFacts({ set = {}, add = {} }: HeaderRules): string[] {
     .filter((name) => !FACTS.has(name));
 }
 
-/** Applies rules to the headers of a request. */
-export function requestHeaderRules({ set, add, remove = [] }: HeaderRules): (exchange: Exchange) => void {
+/**
+ * Applies rules to the headers of a request.
+ *
+ * @param service The service that will get the request, where that is known: the exchange does not know it yet.
+ */
+export function requestHeaderRules(
+  { set, add, remove = [] }: HeaderRules,
+  service?: string,
+): (exchange: Exchange) => void {
   const removed = remove.map((name) => name.toLowerCase());
-  const setters = templates(set);
-  const adders = templates(add);
+  const [setters, adders] = [set, add].map((values = {}) =>
+    templates(
+      Object.fromEntries(
+        Object.entries(values).map(([name, value]) => [
+          name,
+          service === undefined ? value : value.replaceAll('{service}', () => sendable(service)),
+        ]),
+      ),
+    ),
+  ) as [ReturnType<typeof templates>, ReturnType<typeof templates>];
   return (exchange) => {
     const { headers }: IncomingMessage = exchange.req;
     for (const name of removed) delete headers[name];

@@ -117,7 +117,7 @@ function makeProxy(given: RoundRobinProxyOptions, isManaged: boolean): SharedPro
   const forward = filteredRequests(settings, (req, res, next) =>
     new ProxiedRequest(parts, exchangeOf(req, res), next).start(),
   );
-  const changeHeaders = settings.requestHeaders && requestHeaderRules(settings.requestHeaders);
+  const changeHeaders = settings.requestHeaders && requestHeaderRules(settings.requestHeaders, settings.name);
   function expresswayProxy(req: IncomingMessage, res: ServerResponse, next: Next): void {
     if (firstRequest.isDue) firstRequest.check(req);
     changeHeaders?.(exchangeOf(req, res));

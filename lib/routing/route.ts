@@ -91,7 +91,8 @@ function addressGate({ allow, deny }: RouteOptions, events: GatewayEvents): Midd
 function requestChanges(options: RouteOptions): Middleware | undefined {
   const { rewrite, requestHeaders } = options;
   if (rewrite === undefined && requestHeaders === undefined) return undefined;
-  const changeHeaders = requestHeaders && requestHeaderRules(requestHeaders);
+  const service = typeof options.service === 'string' ? options.service : undefined;
+  const changeHeaders = requestHeaders && requestHeaderRules(requestHeaders, service);
   const prefix = prefixOf(options);
   const backendPrefix = rewrite?.prefix === undefined ? prefix : rewrite.prefix.replace(/\/$/, '');
   return function expresswayRewrite(req: IncomingMessage, res: ServerResponse, next: Next): void {
