@@ -82,11 +82,13 @@ function observer() {
   });
 }
 
+const shedding = extra === 'shedding' ? loadShedding({ events }) : undefined;
+
 const app = express();
 app.disable('x-powered-by');
 const mounted = [
   has('observability') ? [observer()] : [],
-  extra === 'shedding' ? [loadShedding({ events })] : [],
+  shedding === undefined ? [] : [shedding],
   has('guard') ? [guard] : [],
   has('limiter') ? [limiter] : [],
   has('circuit') ? [breaker] : [],
@@ -97,4 +99,5 @@ app.use(compose(...mounted.flat()));
 const server = createServer(expressServerOptions(app), app);
 // `connections` opens more than the defaults let anybody have.
 if (has('bounds')) hardenServer(server, { maxConnections: 100_000, maxConnectionsPerAddress: 100_000, events });
+shedding?.rejectEarly(server);
 await serveTarget(server);

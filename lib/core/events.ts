@@ -213,6 +213,17 @@ export interface LoadSheddingChangeEvent {
   readonly delayMs: number;
 }
 
+/** Requests that were rejected before Node's parser has read them. */
+export interface RejectedEarlyEvent {
+  readonly cause: RejectionCause;
+  /** How many since the last such event, by method. */
+  readonly requests: ReadonlyMap<string, number>;
+  /** Bytes of these requests. */
+  readonly bytesIn: number;
+  /** Bytes of the responses to them. */
+  readonly bytesOut: number;
+}
+
 /** The events of {@link GatewayEvents}, each with what its listeners get. */
 export interface GatewayEventMap {
   /** A request was over its limit and got 429, or would have. */
@@ -247,6 +258,8 @@ export interface GatewayEventMap {
   clientPipelined: [ClientPipelinedEvent];
   /** `loadShedding()` begins or ends to reject requests because the event loop runs late. */
   loadSheddingChange: [LoadSheddingChangeEvent];
+  /** `loadShedding()` has rejected requests before they were read (`rejectEarly()`): one event for all of a tenth of a second. */
+  rejectedEarly: [RejectedEarlyEvent];
 }
 
 /** As the emitter keeps it; one that is called once is in a wrapper. */

@@ -63,14 +63,28 @@ export function sendProblem(res: ServerResponse, cause: Cause, extras: ProblemEx
 
 /** The same response as bytes, for a connection that has no response object. It closes the connection. */
 export function rawProblem(cause: Cause, detail?: string): string {
+  return rawResponse(cause, problemOf(cause, detail), 'Connection: close\r\n');
+}
+
+/** The same for a connection that stays open. The head is by itself, for HEAD. */
+export function rawKeptProblem(cause: Cause, retryAfterMs: number, keepAliveMs: number) {
+  const kept = keepAliveMs > 0 ? `Keep-Alive: timeout=${Math.floor(keepAliveMs / 1000)}\r\n` : '';
+  const whole = rawResponse(
+    cause,
+    PROBLEMS[cause],
+    `Retry-After: ${retryAfterSeconds(retryAfterMs)}\r\nConnection: keep-alive\r\n${kept}`,
+  );
+  return { whole, head: whole.slice(0, -PROBLEMS[cause].content.length) };
+}
+
+function rawResponse(cause: Cause, { content, contentLength, proxyStatus }: Problem, more: string): string {
   const { status, title } = CAUSES[cause];
-  const { content, contentLength, proxyStatus } = problemOf(cause, detail);
   const allow = status === 405 ? `Allow: ${ALLOWED_METHODS}\r\n` : '';
   return (
     `HTTP/1.1 ${status} ${title}\r\nContent-Type: application/problem+json\r\n` +
     `Content-Length: ${contentLength}\r\nCache-Control: no-store\r\n` +
     `Proxy-Status: ${proxyStatus}\r\n${allow}Date: ${new Date().toUTCString()}\r\n` +
-    `Connection: close\r\n\r\n${content}`
+    `${more}\r\n${content}`
   );
 }
 

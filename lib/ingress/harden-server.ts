@@ -54,7 +54,7 @@ export function hardenServer<S extends Server>(server: S, given?: HardenServerOp
   if (options.maxConnectionsPerAddress > 0) raw.push(new ConnectionCap(options, responses));
   if (options.minReceiveBytesPerSecond > 0 || options.sendTimeoutMs > 0)
     inner.push(new SlowConnections(options, responses));
-  if (options.maxRequestsInProgress > 0) inner.push(new RequestFlows(options.maxRequestsInProgress, responses));
+  if (options.maxRequestsInProgress > 0) inner.push(new RequestFlows(server, options.maxRequestsInProgress, responses));
   watchConnections(server, 'connection', raw);
   if (inner !== raw) watchConnections(server, 'secureConnection', inner);
   server.on('clientError', (error: Error, socket: Duplex) => {

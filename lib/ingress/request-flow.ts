@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { RejectionCause } from '../core/outcome.ts';
@@ -7,6 +7,10 @@ import { type ConnectionResponses, responseOn } from './connection-responses.ts'
 import { SharedReadBuffer } from './shared-read-buffer.ts';
 
 const kFlow = Symbol('expressway.requestFlow');
+const kFlows = Symbol('expressway.requestFlows');
+const kAdmittedBy = Symbol('expressway.admittedBy');
+
+type Admitted = IncomingMessage & { [kAdmittedBy]?: EarlyGate };
 
 type Flowing = Socket & {
   [kFlow]?: RequestFlow | undefined;
@@ -31,22 +35,36 @@ const CHUNK_OVERHEAD = 12;
 const LINE_END_LENGTH = 16;
 const ENDS_IN_VERSION = / HTTP\/\d[\d.]*\r?$/;
 
+/** Decides about requests before Node's parser reads them. */
+export interface EarlyGate {
+  /** Whether it is to be asked. */
+  readonly isShedding: boolean;
+  /** Asked once for a request, whose bytes these are. One that it has rejected, it has answered. */
+  decide(bytes: Buffer, socket: Socket): 'admitted' | 'rejected' | 'undecided';
+}
+
 /** Limits the requests in progress on each connection of a server. */
 export class RequestFlows implements ConnectionWatcher {
+  gate: EarlyGate | undefined;
   readonly #max: number;
   readonly #responses: ConnectionResponses;
   readonly #shared = new SharedReadBuffer(read);
 
-  constructor(max: number, responses: ConnectionResponses) {
+  constructor(server: Server, max: number, responses: ConnectionResponses) {
     this.#max = max;
     this.#responses = responses;
+    Object.assign(server, { [kFlows]: this });
   }
 
   opened(socket: Socket): void {
     const [parse] = socket.listeners('data') as Parse[];
     if (parse === undefined) return;
     socket.removeListener('data', parse);
-    (socket as Flowing)[kFlow] = new RequestFlow(socket, parse, this.#max, this.#responses, this.#shared);
+    (socket as Flowing)[kFlow] = new RequestFlow(socket, parse, this, {
+      max: this.#max,
+      responses: this.#responses,
+      shared: this.#shared,
+    });
     // Ends the fast path from the socket to the parser, too.
     socket.on('data', take);
     this.#shared.use(socket);
@@ -55,10 +73,18 @@ export class RequestFlows implements ConnectionWatcher {
   closed(): void {}
 }
 
+/** The limits of the connections of a server, if it has them. */
+export function flowsOf(server: Server): RequestFlows | undefined {
+  return (server as { [kFlows]?: RequestFlows })[kFlows];
+}
+
 /** The limit of a connection, which hears what its parser has found. */
 export function flowOf(socket: Duplex): RequestFlow | undefined {
   return (socket as Flowing)[kFlow];
 }
+
+/** Whether a gate has let a request in before it was read. */
+export const wasAdmitted = (req: IncomingMessage, gate: EarlyGate): boolean => (req as Admitted)[kAdmittedBy] === gate;
 
 type Parse = (this: Socket, chunk: Buffer) => void;
 
@@ -85,6 +111,7 @@ export class RequestFlow {
   readonly #socket: Flowing;
   /** Node's own listener. */
   readonly #parse: Parse;
+  readonly #flows: RequestFlows;
   readonly #max: number;
   readonly #responses: ConnectionResponses;
   readonly #shared: SharedReadBuffer;
@@ -111,12 +138,22 @@ export class RequestFlow {
   #isUpgrading = false;
   /** Whether the connection is for another protocol. */
   isReleased = false;
+  /** Whether a request was read to its end. */
+  #hasEnded = false;
+  /** What has let the request in that is about to be read. */
+  #admittedBy: EarlyGate | undefined;
   /** What came behind the piece that is being read. */
   #rest: Buffer | undefined;
 
-  constructor(socket: Socket, parse: Parse, max: number, responses: ConnectionResponses, shared: SharedReadBuffer) {
+  constructor(
+    socket: Socket,
+    parse: Parse,
+    flows: RequestFlows,
+    { max, responses, shared }: { max: number; responses: ConnectionResponses; shared: SharedReadBuffer },
+  ) {
     this.#socket = socket;
     this.#parse = parse;
+    this.#flows = flows;
     this.#max = max;
     this.#responses = responses;
     this.#shared = shared;
@@ -135,6 +172,7 @@ export class RequestFlow {
         if (socket.writableEnded) return;
         at = this.#skipBlank(chunk, at);
         if (at === chunk.length || this.#isOver) return;
+        if (this.#flows.gate?.isShedding === true && this.#isRejected(this.#flows.gate, chunk, at)) return;
         this.#isBetween = false;
       }
       const end = this.#endOfPiece(chunk, at);
@@ -164,6 +202,10 @@ export class RequestFlow {
   began(req: IncomingMessage, res: ServerResponse): void {
     if (this.#request === req) return;
     this.#request = req;
+    if (this.#admittedBy !== undefined) {
+      (req as Admitted)[kAdmittedBy] = this.#admittedBy;
+      this.#admittedBy = undefined;
+    }
     const { 'transfer-encoding': coding, 'content-length': length } = req.headers;
     this.#left = coding === undefined && length !== undefined ? Number(length) : 0;
     this.#isChunked = coding !== undefined;
@@ -221,6 +263,20 @@ export class RequestFlow {
     });
   }
 
+  /**
+   * Not the first request on a connection: Node's parser would count the connection as one that sends nothing, and end it after
+   * `headTimeoutMs`. Nor one behind a response that waits to be taken, which the HTTP server bounds.
+   */
+  #isRejected(gate: EarlyGate, chunk: Buffer, at: number): boolean {
+    const socket = this.#socket;
+    if (at > 0 || !this.#hasEnded || socket.writableLength > 0 || responseOn(socket) !== undefined) return false;
+    // A server that shuts down ends connections with its responses.
+    if ((socket as { server?: Server }).server?.listening !== true) return false;
+    const decision = gate.decide(chunk, socket);
+    if (decision === 'admitted') this.#admittedBy = gate;
+    return decision === 'rejected';
+  }
+
   #skipBlank(chunk: Buffer, start: number): number {
     let at = start;
     while (chunk[at] === CR || chunk[at] === LF) at += 1;
@@ -266,6 +322,7 @@ export class RequestFlow {
 
   #ended(): void {
     this.#request = undefined;
+    this.#hasEnded = true;
     this.#isChunked = false;
     this.#left = 0;
     // Only a lenient parser takes something else for the end of a head: then a part of the next request may have been read.

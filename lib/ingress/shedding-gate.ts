@@ -1,4 +1,4 @@
-/** How important a request is: `low` is shed first, `high` last. */
+/** How important a request is: `low` is rejected first, `high` last. */
 export type Priority = 'high' | 'normal' | 'low';
 
 /** The most important first. */
@@ -27,108 +27,175 @@ export interface SheddingBounds {
 
 /** So many samples in a row show that requests queue: one or two may be a garbage collection and the requests that waited for it. */
 const LEAST_SAMPLES = 3;
+/** A queue that shrinks like this from one sample to the next is gone soon, without rejections. */
+const SHRINKS = 0.75;
 /** A part of the time since the last sample: an event loop with so much time to spare has no queue. */
 const MOST_IDLE = 0.1;
 /** One slow request at a time is no queue: others would have come meanwhile, and be read in the same turn. */
 const QUEUED_REQUESTS_PER_TURN = 2;
-/**
- * A part of `maxDelayMs`: once requests are rejected, the delay is to be shorter, as those that are let in wait for two or three turns. A process that has just
- * started is as late as this when it is not overloaded at all.
- */
-const AIM = 0.5;
-/** The least part of the requests that is let in: they show when the load is gone. */
-const LEAST_SHARE = 0.05;
-/** How fast the share comes back: from nothing to all in 1.5 s. */
-const RAISED_PER_MS = 1 / 1_500;
-/** A long gap between samples is no proof of so much time without load. */
-const MOST_RAISED_MS = 100;
+/** A part of `maxDelayMs`: how long turns are to be while requests are rejected, as those that are let in wait for two or three of them. */
+const AIM = 0.4;
+/** The least part of that. While connections wait to be accepted, turns are this short: Node accepts one per turn. */
+const LEAST_AIM = 0.05;
+/** A part of the aim, below which it is of no use to let in fewer. */
+const LEAST_WINDOW = 0.02;
+/** How the window changes from one turn to the next. */
+const NARROWED = 0.7;
+const WIDENED = 1.05;
+/** Without a rejection for so long the overload is over. */
+const CALM_MS = 1_000;
 /** What is kept of the counted requests from one sample to the next. */
-const MEMORY = 0.8;
+const MEMORY = 0.9;
 
 /**
- * Decides which part of the requests is let in, by how long the event loop makes things wait. As in CoDel (RFC 8289), a delay is an
- * overload only when it stays above `maxDelayMs` for `intervalMs`. Then the share of admitted requests falls until it does not. Important
- * requests get their part of that share first, as in DAGOR (Zhou et al., 2018).
+ * Decides which requests are let in, by how long the event loop makes things wait. As in CoDel (RFC 8289), a delay is an overload only when it
+ * stays above `maxDelayMs` for `intervalMs`. From then on each turn of the event loop lets in what comes in its first milliseconds, the window,
+ * and no more. So a turn has a bounded length however many requests come, from the first turn on. The window follows the length of the turns.
  */
 export class SheddingGate {
   readonly #bounds: SheddingBounds;
-  #share = 1;
-  /** When the delay rose above the bound, or the share was last lowered for it. */
+  #isShedding = false;
+  /** When the delay rose above the bound. */
   #aboveSince: number | undefined;
   #samplesAbove = 0;
-  #sampledAt: number | undefined;
+  #lastDelayMs = 0;
   /** Since the last sample. */
   #requests = 0;
-  readonly #arrived: Record<Priority, number> = { high: 0, normal: 0, low: 0 };
-  /** The part of each kind that is let in. */
-  readonly #part: Record<Priority, number> = { high: 1, normal: 1, low: 1 };
-  /** Parts of a request that add up to whole ones: a random choice would let in more at some times than at others. */
-  readonly #due: Record<Priority, number> = { high: 0, normal: 0, low: 0 };
+  #hasRejected = false;
+  #rejectedAt = 0;
+  /** Of the last samples, the older the less. */
+  #arrivedLately = 0;
+  #admittedLately = 0;
+  /** How long turns are to be. */
+  #aimMs: number;
+  #windowMs: number;
+  /** The part of the window in which requests that are less than `high` are let in. */
+  readonly #part = { normal: 1, low: 1 };
+  #turnFrom = 0;
+  /** Of this turn. */
+  readonly #rejected: Record<Priority, number> = { high: 0, normal: 0, low: 0 };
 
   constructor(bounds: SheddingBounds) {
     this.#bounds = bounds;
+    this.#aimMs = AIM * bounds.maxDelayMs;
+    this.#windowMs = this.#aimMs;
   }
 
-  /** The part of all requests that is let in; 1 when none is shed. */
+  /** Whether it rejects requests when more come than can be served. */
+  get isShedding(): boolean {
+    return this.#isShedding;
+  }
+
+  /** The part of the requests that was let in lately. */
   get share(): number {
-    return this.#share;
+    return this.#isShedding && this.#arrivedLately > 0 ? this.#admittedLately / this.#arrivedLately : 1;
   }
 
-  /** Counts a request, and says whether it is let in. */
-  admits(priority: Priority): boolean {
-    this.#arrived[priority] += 1;
+  /**
+   * Counts a request, and says whether it is let in.
+   *
+   * @param now As of `performance.now()`, while it is shedding.
+   */
+  admits(priority: Priority, now: number): boolean {
     this.#requests += 1;
-    if (this.#share === 1) return true;
-    this.#due[priority] += this.#part[priority];
-    if (this.#due[priority] < 1) return false;
-    this.#due[priority] -= 1;
-    return true;
+    if (!this.#isShedding) return true;
+    this.#arrivedLately += 1;
+    if (now - this.#turnFrom <= this.#windowOf(priority)) {
+      this.#admittedLately += 1;
+      return true;
+    }
+    this.#rejected[priority] += 1;
+    return false;
+  }
+
+  /** The first request of a turn has come. */
+  turnBegan(now: number): void {
+    this.#turnFrom = now;
+  }
+
+  /** All that came in a turn is read. */
+  turnEnded(now: number): void {
+    const { high, normal, low } = this.#rejected;
+    const hasRejected = high + normal + low > 0;
+    if (hasRejected) this.#hasRejected = true;
+    this.#adjust(now - this.#turnFrom, hasRejected);
+    // Less important requests make room, until the more important ones are let in however late in a turn they come.
+    this.#part.normal = yielding(this.#part.normal, high > 0);
+    this.#part.low = yielding(this.#part.low, high + normal > 0);
+    this.#rejected.high = 0;
+    this.#rejected.normal = 0;
+    this.#rejected.low = 0;
   }
 
   sample(sample: LoopSample): void {
-    const { now } = sample;
-    const elapsedMs = Math.min(MOST_RAISED_MS, Math.max(0, now - (this.#sampledAt ?? now)));
-    this.#sampledAt = now;
-    const excess = this.#excess(sample);
-    if (excess > 0) this.#above(excess, now);
-    else this.#below(elapsedMs);
+    const delayMs = this.#delayMs(sample);
+    if (this.#isShedding) this.#sampleShedding(sample, delayMs);
+    else this.#sampleOpen(sample, delayMs);
+    this.#lastDelayMs = delayMs;
     this.#requests = 0;
-    this.#shareOut();
+    this.#hasRejected = false;
+    this.#arrivedLately *= MEMORY;
+    this.#admittedLately *= MEMORY;
   }
 
-  /** By how much more is waited than allowed, as a part of that; 0 or less for no more. */
-  #excess({ delayMs, acceptDelayMs, idleShare, turns, cpuMs }: LoopSample): number {
+  /** What is waited for because of requests, and not for other reasons. */
+  #delayMs({ delayMs, acceptDelayMs, idleShare, turns, cpuMs }: LoopSample): number {
     if (idleShare > MOST_IDLE) return 0;
     const areRequestsQueued = this.#requests >= QUEUED_REQUESTS_PER_TURN * turns;
     // What is longer than the processor time of a turn was spent waiting for other programs: to reject requests would not shorten it.
     const turnMs = areRequestsQueued ? Math.min(delayMs, cpuMs / turns) : 0;
-    return Math.max(turnMs, acceptDelayMs) / (this.#bounds.maxDelayMs * (this.#share < 1 ? AIM : 1)) - 1;
+    return Math.max(turnMs, acceptDelayMs);
   }
 
-  #above(excess: number, now: number): void {
+  #sampleOpen({ now }: LoopSample, delayMs: number): void {
+    const { maxDelayMs, intervalMs } = this.#bounds;
+    if (delayMs <= maxDelayMs || delayMs < SHRINKS * this.#lastDelayMs) {
+      this.#samplesAbove = 0;
+      this.#aboveSince = undefined;
+      return;
+    }
     this.#samplesAbove += 1;
-    this.#aboveSince ??= now;
     // A clock that was set back would make it wait.
-    if (now < this.#aboveSince) this.#aboveSince = now;
-    if (now - this.#aboveSince < this.#bounds.intervalMs || this.#samplesAbove < LEAST_SAMPLES) return;
-    this.#aboveSince = now;
-    this.#share = Math.max(LEAST_SHARE, this.#share * Math.max(0.6, 1 - 0.15 * excess));
+    this.#aboveSince = Math.min(this.#aboveSince ?? now, now);
+    if (now - this.#aboveSince < intervalMs || this.#samplesAbove < LEAST_SAMPLES) return;
+    this.#isShedding = true;
+    this.#rejectedAt = now;
+    this.#aimMs = AIM * maxDelayMs;
+    this.#windowMs = this.#aimMs;
+    this.#part.normal = 1;
+    this.#part.low = 1;
+    this.#arrivedLately = 0;
+    this.#admittedLately = 0;
   }
 
-  #below(elapsedMs: number): void {
+  #sampleShedding({ now, acceptDelayMs }: LoopSample, delayMs: number): void {
+    const longest = AIM * this.#bounds.maxDelayMs;
+    this.#aimMs =
+      acceptDelayMs > longest
+        ? Math.max(LEAST_AIM * longest, this.#aimMs * NARROWED)
+        : Math.min(longest, this.#aimMs * WIDENED);
+    if (this.#hasRejected || delayMs > this.#bounds.maxDelayMs) this.#rejectedAt = now;
+    // A clock that was set ends it, or makes it last a little longer.
+    if (Math.abs(now - this.#rejectedAt) < CALM_MS) return;
+    this.#isShedding = false;
     this.#samplesAbove = 0;
     this.#aboveSince = undefined;
-    this.#share = Math.min(1, this.#share + elapsedMs * RAISED_PER_MS);
   }
 
-  #shareOut(): void {
-    let places = this.#share * PRIORITIES.reduce((sum, priority) => sum + this.#arrived[priority], 0);
-    for (const priority of PRIORITIES) {
-      const arrived = this.#arrived[priority];
-      // Of what has not come lately, the next one is let in when there is room.
-      this.#part[priority] = arrived < 1 ? Math.min(1, places) : Math.min(1, places / arrived);
-      places = Math.max(0, places - arrived);
-      this.#arrived[priority] *= MEMORY;
-    }
+  #windowOf(priority: Priority): number {
+    if (priority === 'high') return this.#aimMs;
+    const normal = this.#windowMs * this.#part.normal;
+    return priority === 'normal' ? normal : normal * this.#part.low;
   }
+
+  #adjust(turnMs: number, hasRejected: boolean): void {
+    if (turnMs > this.#aimMs) {
+      const wanted = this.#windowMs * Math.max(NARROWED, this.#aimMs / turnMs);
+      this.#windowMs = Math.max(LEAST_WINDOW * this.#aimMs, wanted);
+    } else if (hasRejected) this.#windowMs = Math.min(this.#aimMs, this.#windowMs * WIDENED);
+  }
+}
+
+function yielding(part: number, mustYield: boolean): number {
+  return mustYield ? part * NARROWED : Math.min(1, part + 0.02);
 }

@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 // The global of this name is a getter, which costs as much as the reading.
 import { performance } from 'node:perf_hooks';
+import { newBytes } from '../core/connection-bytes.ts';
 import type { Exchange } from '../core/exchange.ts';
 import { ABORTED, type Cause, causeOf, type Outcome, statusOf } from '../core/outcome.ts';
 import type { AttemptHead, LimiterDecision, Recorder } from '../core/recorder.ts';
@@ -58,25 +59,13 @@ export interface RequestSink {
   finished(request: FinishedRequest): void;
 }
 
-const kRead = Symbol('expressway.read');
-const kWritten = Symbol('expressway.written');
-
-/** Bytes that have passed on a connection. */
-interface Bytes {
-  read: number;
-  written: number;
-}
-
-/** How much of a connection's bytes belongs to requests that are over; on the socket itself, of which there may be many idle ones. */
-type Counted = Socket & { [kRead]?: number; [kWritten]?: number };
-
 const NO_LIMITS: readonly LimiterDecision[] = [];
 
 /** Keeps the record of one request, and gives it to the sinks once, when the response is closed. */
 export class RequestRecord implements Recorder {
   id: string | undefined;
   readonly #exchange: Exchange;
-  readonly #socket: Counted;
+  readonly #socket: Socket;
   readonly #route: string;
   readonly #sinks: readonly RequestSink[];
   readonly #trace: RequestTrace | undefined;
@@ -169,7 +158,7 @@ export class RequestRecord implements Recorder {
     if (backend !== undefined) this.attemptEnded(backend, outcome);
     this.#trace?.ended(outcome, this.id);
     const { totalMs, backendMs } = this.times();
-    const { read, written } = this.#bytes();
+    const { read, written } = newBytes(this.#socket);
     const finished: FinishedRequest = {
       req,
       res,
@@ -201,16 +190,6 @@ export class RequestRecord implements Recorder {
         warnOfSink(sink, error);
       }
     }
-  }
-
-  /** What has passed on the connection since the request before: so all bytes are counted, and none twice. */
-  #bytes(): Bytes {
-    const socket = this.#socket;
-    const { bytesRead, bytesWritten } = socket;
-    const since = { read: bytesRead - (socket[kRead] ?? 0), written: bytesWritten - (socket[kWritten] ?? 0) };
-    socket[kRead] = bytesRead;
-    socket[kWritten] = bytesWritten;
-    return since;
   }
 }
 

@@ -1,0 +1,222 @@
+import type { Server, Socket } from 'node:net';
+// The global of this name is a getter, which costs as much as the reading.
+import { performance } from 'node:perf_hooks';
+import { countedElsewhere } from '../core/connection-bytes.ts';
+import type { GatewayEvents } from '../core/events.ts';
+import type { Exchange, ExchangeObserver } from '../core/exchange.ts';
+import type { Rejected } from '../core/outcome.ts';
+import { rawKeptProblem } from '../core/problem.ts';
+import { reject } from '../core/reject.ts';
+import type { LoadSheddingSettings, LoadSheddingStatus, PriorityRequest } from './load-shedding.ts';
+import { LoopSampler } from './loop-sampler.ts';
+import { type PlainRequest, plainRequest, simpleHeaders } from './plain-request.ts';
+import { type EarlyGate, wasAdmitted } from './request-flow.ts';
+import { type Priority, SheddingGate } from './shedding-gate.ts';
+
+/** How often the delay of the event loop is measured while requests come. */
+const SAMPLE_MS = 10;
+/** Samples without a request after which no more are taken, unless requests are still being rejected. */
+const IDLE_SAMPLES = 10;
+/** How often early rejections are told. */
+const TELL_MS = 100;
+/** The part of `maxInProgress` that requests may take. */
+const PLACES: Readonly<Record<Priority, number>> = Object.freeze({ high: 1, normal: 0.9, low: 0.8 });
+
+/** Says how important a request is. */
+type AskPriority = (req: PriorityRequest) => Priority;
+
+/** Decides about the requests of a process, in the middleware or, by their bytes, before Node's parser. */
+export class LoadShedder implements ExchangeObserver, EarlyGate {
+  readonly #options: LoadSheddingSettings;
+  readonly #events: GatewayEvents;
+  readonly #priorityOf: AskPriority;
+  readonly #gate: SheddingGate;
+  readonly #outcome: Rejected;
+  readonly #sampler = new LoopSampler();
+  readonly #early: EarlyResponses;
+  #inProgress = 0;
+  #rejected = 0;
+  #delayMs = 0;
+  #wasShedding = false;
+  #timer: NodeJS.Timeout | undefined;
+  #dueAt = 0;
+  /** Samples since the last request. */
+  #idle = 0;
+  /** Whether a request has come in this turn of the event loop. */
+  #isInTurn = false;
+  readonly #endTurn = (): void => {
+    this.#isInTurn = false;
+    this.#gate.turnEnded(performance.now());
+  };
+
+  constructor(options: LoadSheddingSettings, events: GatewayEvents, priorityOf: AskPriority) {
+    this.#options = options;
+    this.#events = events;
+    this.#priorityOf = priorityOf;
+    this.#gate = new SheddingGate(options);
+    this.#outcome = Object.freeze({ kind: 'rejected', cause: 'load_shed', retryAfterMs: options.retryAfterMs });
+    this.#early = new EarlyResponses(options.retryAfterMs, events);
+  }
+
+  get isShedding(): boolean {
+    return this.#gate.isShedding;
+  }
+
+  /**
+   * Whether a request goes on; otherwise it is answered.
+   *
+   * @throws what `priority` throws, or its wrong result.
+   */
+  enters(exchange: Exchange): boolean {
+    this.#idle = 0;
+    if (this.#timer === undefined && this.#options.maxDelayMs > 0) this.#begin(exchange);
+    if (wasAdmitted(exchange.req, this) || this.#admits(this.#priorityOf(exchange.req))) {
+      this.#inProgress += 1;
+      exchange.observe(this);
+      return true;
+    }
+    this.#rejected += 1;
+    reject(exchange, this.#outcome, this.#events);
+    return false;
+  }
+
+  settled(): void {
+    this.#inProgress -= 1;
+  }
+
+  decide(bytes: Buffer, socket: Socket): 'admitted' | 'rejected' | 'undecided' {
+    const request = plainRequest(bytes);
+    if (request === undefined) return 'undecided';
+    const priority = this.#earlyPriority(request);
+    if (priority === undefined) return 'undecided';
+    if (this.#admits(priority)) return 'admitted';
+    this.#idle = 0;
+    this.#rejected += 1;
+    this.#early.reject(request.method, bytes.length, socket);
+    return 'rejected';
+  }
+
+  status(): LoadSheddingStatus {
+    return {
+      isShedding: this.#gate.isShedding,
+      share: this.#gate.share,
+      delayMs: this.#delayMs,
+      inProgress: this.#inProgress,
+      rejected: this.#rejected,
+    };
+  }
+
+  /** Nothing for a request that the middleware is to judge. */
+  #earlyPriority(request: PlainRequest): Priority | undefined {
+    if (this.#options.priority === undefined) return 'normal';
+    const headers = simpleHeaders(request);
+    if (headers === undefined) return undefined;
+    try {
+      return this.#priorityOf({ method: request.method, url: request.target, headers });
+    } catch {
+      // The middleware asks again, and hands the error to the app.
+      return undefined;
+    }
+  }
+
+  #admits(priority: Priority): boolean {
+    let now = 0;
+    if (this.#gate.isShedding) {
+      now = performance.now();
+      if (!this.#isInTurn) {
+        this.#isInTurn = true;
+        this.#gate.turnBegan(now);
+        // Called when all that is ready now is read.
+        setImmediate(this.#endTurn);
+      }
+    }
+    return this.#gate.admits(priority, now) && this.#hasPlace(priority);
+  }
+
+  #hasPlace(priority: Priority): boolean {
+    const { maxInProgress, priority: isGiven } = this.#options;
+    if (maxInProgress === 0) return true;
+    const places = isGiven === undefined ? maxInProgress : Math.max(1, Math.floor(maxInProgress * PLACES[priority]));
+    return this.#inProgress < places;
+  }
+
+  #begin({ req }: Exchange): void {
+    // net.Server leaves itself on each connection that it accepts.
+    this.#sampler.watch((req.socket as { server?: Server } | undefined)?.server);
+    // What was before is no part of the next sample.
+    this.#sampler.take(0, Date.now());
+    this.#sampleSoon();
+  }
+
+  #sampleSoon(): void {
+    this.#dueAt = Date.now() + SAMPLE_MS;
+    this.#timer = setTimeout(() => this.#sample(), SAMPLE_MS).unref();
+  }
+
+  #sample(): void {
+    const now = Date.now();
+    this.#delayMs = Math.max(0, now - this.#dueAt);
+    this.#gate.sample(this.#sampler.take(this.#delayMs, now));
+    const { isShedding } = this.#gate;
+    if (isShedding !== this.#wasShedding) {
+      this.#wasShedding = isShedding;
+      this.#events.emit('loadSheddingChange', { isShedding, delayMs: this.#delayMs });
+    }
+    this.#early.tell(now, isShedding ? TELL_MS : 0);
+    this.#idle += 1;
+    this.#timer = undefined;
+    if (this.#idle <= IDLE_SAMPLES || isShedding) this.#sampleSoon();
+  }
+}
+
+/** Rejects requests that no parser has seen, and counts them. */
+class EarlyResponses {
+  readonly #retryAfterMs: number;
+  readonly #events: GatewayEvents;
+  /** Of this second. */
+  #whole: Buffer | undefined;
+  #head: Buffer | undefined;
+  #madeAt = 0;
+  #requests = new Map<string, number>();
+  #bytesIn = 0;
+  #bytesOut = 0;
+  #toldAt = 0;
+
+  constructor(retryAfterMs: number, events: GatewayEvents) {
+    this.#retryAfterMs = retryAfterMs;
+    this.#events = events;
+  }
+
+  reject(method: string, bytesIn: number, socket: Socket): void {
+    this.#requests.set(method, (this.#requests.get(method) ?? 0) + 1);
+    const response = this.#response(method, socket);
+    this.#bytesIn += bytesIn;
+    this.#bytesOut += response.length;
+    countedElsewhere(socket, bytesIn, response.length);
+    socket.write(response);
+  }
+
+  /** Tells of those since the last time, if that is long enough ago. */
+  tell(now: number, intervalMs: number): void {
+    if (this.#requests.size === 0 || Math.abs(now - this.#toldAt) < intervalMs) return;
+    const [requests, bytesIn, bytesOut] = [this.#requests, this.#bytesIn, this.#bytesOut];
+    this.#requests = new Map();
+    this.#bytesIn = 0;
+    this.#bytesOut = 0;
+    this.#toldAt = now;
+    this.#events.emit('rejectedEarly', { cause: 'load_shed', requests, bytesIn, bytesOut });
+  }
+
+  #response(method: string, socket: Socket): Buffer {
+    // A new date each second.
+    const second = Math.floor(Date.now() / 1_000);
+    if (second !== this.#madeAt || this.#whole === undefined || this.#head === undefined) {
+      const { keepAliveTimeout = 0 } = (socket as { server?: { keepAliveTimeout?: number } }).server ?? {};
+      const { whole, head } = rawKeptProblem('load_shed', this.#retryAfterMs, keepAliveTimeout);
+      this.#whole = Buffer.from(whole, 'latin1');
+      this.#head = Buffer.from(head, 'latin1');
+      this.#madeAt = second;
+    }
+    return method === 'HEAD' ? this.#head : this.#whole;
+  }
+}

@@ -1,0 +1,61 @@
+import { TCHAR } from '../core/http.ts';
+
+/** What the bytes of a request say, without a parser. */
+export interface PlainRequest {
+  readonly method: string;
+  readonly target: string;
+  /** The lines of its headers, each with its line end. */
+  readonly fields: string;
+}
+
+/** What may stand around a value (RFC 9110 §5.5). */
+const AROUND = /^[ \t]+|[ \t]+$/g;
+/** Heads that are longer are left to the parser. */
+const MOST_BYTES = 8_192;
+const BLANK_LINE = Buffer.from('\r\n\r\n');
+
+const VALUE = '[\\t\\x20-\\x7e\\x80-\\xff]*';
+/** Say where a request ends, or what becomes of its connection. */
+const FRAMING = 'host|content-length|transfer-encoding|connection|proxy-connection|upgrade|expect';
+const KEEP_ALIVE = 'connection:[ \\t]*keep-alive[ \\t]*';
+const FIELDS = `(?:(?!(?:${FRAMING}):)${TCHAR}+:${VALUE}\\r\\n|${KEEP_ALIVE}\\r\\n)*`;
+const HOST = `host:${VALUE}\\r\\n`;
+const LENGTH = 'content-length:[ \\t]*(\\d{1,5})[ \\t]*\\r\\n';
+const LINE = '^(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[\\x21-\\x7e]*) HTTP/1\\.1\\r\\n';
+/** Without content. */
+const ALONE = new RegExp(`${LINE}(${FIELDS}${HOST}${FIELDS})\\r\\n$`, 'i');
+const WITH_CONTENT = new RegExp(
+  `${LINE}(${FIELDS}(?:${HOST}${FIELDS}${LENGTH}|${LENGTH}${FIELDS}${HOST})${FIELDS})\\r\\n$`,
+  'i',
+);
+
+/**
+ * Reads the bytes of a request if they are one whole request without any doubt: a well-formed head, with content whose length is
+ * told once, or without any, and nothing behind it. Gives nothing for all others, which only a parser should judge.
+ */
+export function plainRequest(bytes: Buffer): PlainRequest | undefined {
+  const end = bytes.indexOf(BLANK_LINE) + BLANK_LINE.length;
+  if (end < BLANK_LINE.length || end > MOST_BYTES) return undefined;
+  const head = bytes.toString('latin1', 0, end);
+  const found = end === bytes.length ? ALONE.exec(head) : WITH_CONTENT.exec(head);
+  if (found === null) return undefined;
+  const [, method = '', target = '', fields = '', length = found[5]] = found;
+  if (end < bytes.length && Number(length) !== bytes.length - end) return undefined;
+  // Methods are case-sensitive, the flag of the expression is for names of headers.
+  if (method !== method.toUpperCase()) return undefined;
+  return { method, target, fields };
+}
+
+/** The headers by name in lower case, as Node gives them. Nothing when a name is repeated: Node joins some of those, and drops others. */
+export function simpleHeaders({ fields }: PlainRequest): Readonly<Record<string, string>> | undefined {
+  const headers: Record<string, string> = Object.create(null);
+  let at = 0;
+  for (let end = fields.indexOf('\r\n'); end !== -1; end = fields.indexOf('\r\n', at)) {
+    const colon = fields.indexOf(':', at);
+    const name = fields.slice(at, colon).toLowerCase();
+    if (name in headers) return undefined;
+    headers[name] = fields.slice(colon + 1, end).replace(AROUND, '');
+    at = end + 2;
+  }
+  return headers;
+}
