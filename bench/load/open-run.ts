@@ -32,6 +32,8 @@ export interface OpenResult {
   readonly lastLateMs: number;
   /** How many connections were open at the end. */
   readonly open: number;
+  /** Milliseconds by which this generator itself was late, p99: above a few, the point says nothing about the target. */
+  readonly lagP99: number;
 }
 
 /** Nobody likes to wait longer. */
@@ -51,6 +53,7 @@ export function runOpen(plan: OpenPlan): Promise<OpenResult> {
   const times: Record<Ending, number[]> = { good: [], rejected: [], bad: [], broken: [] };
   const waiting: number[] = [];
   let [first, sent, underWay, offered] = [0, 0, 0, 0];
+  const lags: number[] = [];
   let firstProblem: string | undefined;
   let lastLateMs = 0;
   const open = new Set<OpenConnection>();
@@ -91,7 +94,10 @@ export function runOpen(plan: OpenPlan): Promise<OpenResult> {
       while (startedAt + arrivals.nextMs <= Math.min(now, endAt)) {
         const dueAt = startedAt + arrivals.nextMs;
         waiting.push(dueAt);
-        if (dueAt >= countFrom) offered += 1;
+        if (dueAt >= countFrom) {
+          offered += 1;
+          lags.push(now - dueAt);
+        }
         arrivals.pass();
       }
       for (; first < waiting.length; first += 1) {
@@ -121,6 +127,7 @@ export function runOpen(plan: OpenPlan): Promise<OpenResult> {
         rejectedP99: quantile(rejected, 0.99),
         lastLateMs,
         open: openAtEnd,
+        lagP99: quantile(lags, 0.99),
       });
     };
     turn();

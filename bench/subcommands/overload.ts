@@ -25,7 +25,10 @@ const FACTORS = [0.5, 1, 1.5, 2, 2.5, 3];
 const SMOKE_FACTORS = [0.5, 2];
 /** With a new connection for each request, whatever its capacity is for those: the operating system is a part of what is measured. */
 const NEW_CONNECTIONS_FACTOR = 0.5;
-const CONNECTIONS = 1_000;
+/** As many as an open loop needs: with fewer, requests would wait in the generator, where no target can reject them. */
+const CONNECTIONS = 8_000;
+/** For the capacity: all of them are busy all the time. */
+const BUSY_CONNECTIONS = 1_000;
 const SATURATION_SECONDS = { warmupSeconds: 3, seconds: 3 };
 const SMOKE_SATURATION_SECONDS = { warmupSeconds: 0.5, seconds: 0.5 };
 /** For how long the load is light after each overload, to see when all is well again. */
@@ -119,7 +122,7 @@ async function measure(row: OverloadRow, running: RunningTarget, load: Child, be
       progress(
         `${row.name}  ${factor} ×${isNewEach ? ' new connections' : ''}  ${Math.round(result.good / flags.seconds)} good/s (p99 ${Math.round(result.goodP99)} ms), ` +
           `${result.rejected} rejected (p99 ${Math.round(result.rejectedP99)} ms), ${result.lost} lost, ${result.bad} bad ${result.firstProblem ?? ''}, ` +
-          `${result.open} connections, recovered after ${after === undefined ? '–' : Math.round(after.lastLateMs)} ms`,
+          `${result.open} connections, generator late by ${Math.round(result.lagP99)} ms, recovered after ${after === undefined ? '–' : Math.round(after.lastLateMs)} ms`,
       );
     }
   }
@@ -132,7 +135,7 @@ async function capacityOf(
 ): Promise<number> {
   const load = await RawLoad.start(processes, placement);
   const stretch = flags.smoke ? SMOKE_SATURATION_SECONDS : SATURATION_SECONDS;
-  const plan = { port: running.port, connections: flags.connections, ...stretch };
+  const plan = { port: running.port, connections: flags.smoke ? flags.connections : BUSY_CONNECTIONS, ...stretch };
   const count = await load.measure(
     plan,
     async () => {},

@@ -68,7 +68,7 @@ export class LoopSampler {
     let longest = 0;
     for (const server of this.#servers) {
       const address = server.address();
-      if (address !== null && typeof address === 'object') longest = Math.max(longest, acceptQueueLength(address.port));
+      if (address !== null && typeof address === 'object') longest = Math.max(longest, acceptQueueLength(address));
     }
     return longest;
   }

@@ -37,6 +37,8 @@ const QUEUED_REQUESTS_PER_TURN = 2;
 const AIM = 0.4;
 /** The least part of that. While connections wait to be accepted, turns are this short: Node accepts one per turn. */
 const LEAST_AIM = 0.05;
+/** A part of the time since the turn before: a pause of the process brings many requests at once, and the next turn is not to reject all of them. */
+const LEAST_PART = 0.1;
 /** A part of the aim, below which it is of no use to let in fewer. */
 const LEAST_WINDOW = 0.02;
 /** How the window changes from one turn to the next. */
@@ -66,18 +68,25 @@ export class SheddingGate {
   /** Of the last samples, the older the less. */
   #arrivedLately = 0;
   #admittedLately = 0;
-  /** How long turns are to be. */
+  /** How long turns may be, and how long they are to be at present. */
+  readonly #longestMs: number;
   #aimMs: number;
   #windowMs: number;
   /** The part of the window in which requests that are less than `high` are let in. */
   readonly #part = { normal: 1, low: 1 };
   #turnFrom = 0;
+  /** The least window of this turn. */
+  #leastMs = 0;
+  /** The part of the time, lately, in which the process had the processor. */
+  #processorShare = 1;
+  #sampledAt = 0;
   /** Of this turn. */
   readonly #rejected: Record<Priority, number> = { high: 0, normal: 0, low: 0 };
 
   constructor(bounds: SheddingBounds) {
     this.#bounds = bounds;
-    this.#aimMs = AIM * bounds.maxDelayMs;
+    this.#longestMs = AIM * bounds.maxDelayMs;
+    this.#aimMs = this.#longestMs;
     this.#windowMs = this.#aimMs;
   }
 
@@ -110,6 +119,7 @@ export class SheddingGate {
 
   /** The first request of a turn has come. */
   turnBegan(now: number): void {
+    this.#leastMs = Math.min(this.#longestMs, LEAST_PART * (now - this.#turnFrom));
     this.#turnFrom = now;
   }
 
@@ -118,7 +128,8 @@ export class SheddingGate {
     const { high, normal, low } = this.#rejected;
     const hasRejected = high + normal + low > 0;
     if (hasRejected) this.#hasRejected = true;
-    this.#adjust(now - this.#turnFrom, hasRejected);
+    // To let in fewer requests would not shorten the time for which other programs had the processor.
+    this.#adjust((now - this.#turnFrom) * this.#processorShare, hasRejected);
     // Less important requests make room, until the more important ones are let in however late in a turn they come.
     this.#part.normal = yielding(this.#part.normal, high > 0);
     this.#part.low = yielding(this.#part.low, high + normal > 0);
@@ -132,6 +143,9 @@ export class SheddingGate {
     if (this.#isShedding) this.#sampleShedding(sample, delayMs);
     else this.#sampleOpen(sample, delayMs);
     this.#lastDelayMs = delayMs;
+    const elapsedMs = sample.now - this.#sampledAt;
+    if (elapsedMs > 0) this.#processorShare = Math.min(1, sample.cpuMs / elapsedMs);
+    this.#sampledAt = sample.now;
     this.#requests = 0;
     this.#hasRejected = false;
     this.#arrivedLately *= MEMORY;
@@ -160,8 +174,8 @@ export class SheddingGate {
     if (now - this.#aboveSince < intervalMs || this.#samplesAbove < LEAST_SAMPLES) return;
     this.#isShedding = true;
     this.#rejectedAt = now;
-    this.#aimMs = AIM * maxDelayMs;
-    this.#windowMs = this.#aimMs;
+    this.#aimMs = this.#longestMs;
+    this.#windowMs = this.#longestMs;
     this.#part.normal = 1;
     this.#part.low = 1;
     this.#arrivedLately = 0;
@@ -169,7 +183,7 @@ export class SheddingGate {
   }
 
   #sampleShedding({ now, acceptDelayMs }: LoopSample, delayMs: number): void {
-    const longest = AIM * this.#bounds.maxDelayMs;
+    const longest = this.#longestMs;
     this.#aimMs =
       acceptDelayMs > longest
         ? Math.max(LEAST_AIM * longest, this.#aimMs * NARROWED)
@@ -183,8 +197,8 @@ export class SheddingGate {
   }
 
   #windowOf(priority: Priority): number {
-    if (priority === 'high') return this.#aimMs;
-    const normal = this.#windowMs * this.#part.normal;
+    if (priority === 'high') return this.#longestMs;
+    const normal = Math.max(this.#windowMs, this.#leastMs) * this.#part.normal;
     return priority === 'normal' ? normal : normal * this.#part.low;
   }
 

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { connect, createServer } from 'node:net';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { afterEach, expect, test } from '@jest/globals';
 import { acceptQueueLength } from '../../../lib/ingress/accept-queue.ts';
 import { Cleanup } from '../../support/gateway.ts';
@@ -13,8 +13,9 @@ ofLinux.each(['127.0.0.1', '::1'])('%s: connections that are not accepted yet ar
   const server = createServer((socket) => socket.destroy());
   await new Promise<void>((resolve) => server.listen(0, host, resolve));
   cleanup.add({ close: () => void server.close() });
-  const { port } = server.address() as { port: number };
-  expect(acceptQueueLength(port)).toBe(0);
+  const address = server.address() as AddressInfo;
+  const { port } = address;
+  expect(acceptQueueLength(address)).toBe(0);
   for (let n = 0; n < 3; n += 1) {
     const socket = connect(port, host);
     socket.on('error', () => {});
@@ -23,10 +24,10 @@ ofLinux.each(['127.0.0.1', '::1'])('%s: connections that are not accepted yet ar
   await new Promise<void>((resolve) => process.nextTick(resolve));
   // The kernel connects them while this process does not come to accept any.
   let length = 0;
-  for (const until = Date.now() + 5_000; length < 3 && Date.now() < until; ) length = acceptQueueLength(port);
+  for (const until = Date.now() + 5_000; length < 3 && Date.now() < until; ) length = acceptQueueLength(address);
   expect(length).toBe(3);
 });
 
 test('a port without a listener has no queue', () => {
-  expect(acceptQueueLength(1)).toBe(0);
+  expect(acceptQueueLength({ port: 1, family: 'IPv4' })).toBe(0);
 });
