@@ -5,8 +5,9 @@ import { middlewareOptions } from './config.ts';
 
 /** The gateway: an Express app, and the middlewares of the suite in the order in which a request passes them. */
 export function createApp(host: Host): HostedApp {
-  const { trustProxy, shedding, guard, limit, circuit, forward } = middlewareOptions(host);
+  const { trustProxy, shed, guard, limit, circuit, forward } = middlewareOptions(host);
 
+  const shedding = loadShedding(shed);
   const limiter = ipRateLimit(limit);
   const proxy = roundRobinProxy(forward);
   const breaker = circuitBreaker({
@@ -20,8 +21,8 @@ export function createApp(host: Host): HostedApp {
   // The proxies whose X-Forwarded-For counts.
   app.set('trust proxy', trustProxy);
 
-  // 1. Rejects a part of the requests with 503 when more come than the process can serve: off until a variable turns it on.
-  app.use(loadShedding(shedding));
+  // 1. Rejects a part of the requests with 503 while more come than the process can serve.
+  app.use(shedding);
   // 2. Rejects ambiguous requests (request smuggling, odd paths) with 400, and normalises the path.
   app.use(requestGuard(guard));
   // 3. Counts the requests of each client: 429 over the limit.
@@ -32,5 +33,5 @@ export function createApp(host: Host): HostedApp {
   // 5. Forwards to the next available backend, and to another one when that fails.
   app.use(proxy);
 
-  return { app, limiter, breaker, proxy };
+  return { app, shedding, limiter, breaker, proxy };
 }

@@ -7,7 +7,7 @@ import type { Host } from 'expressway/gateway';
 export function middlewareOptions({ config, options }: Host) {
   return {
     trustProxy: config.trustProxy,
-    shedding: options.shedding,
+    shed: options.shedding,
     guard: options.guard,
     limit: options.limiter,
     circuit: { ...options.breaker, minimumRequests: config.circuit.minimumRequests },

@@ -72,6 +72,7 @@ export {
   type MirrorResult,
   type ProblemEvent,
   type ProblemSeverity,
+  type RejectedEarlyEvent,
   type RejectedEvent,
   type ResourceShortageEvent,
 } from './core/events.ts';
@@ -92,6 +93,7 @@ export {
   loadShedding,
   loadSheddingDefaults,
   type Priority,
+  type PriorityRequest,
 } from './ingress/load-shedding.ts';
 export type { AmbiguousPaths } from './ingress/request-checks.ts';
 export {

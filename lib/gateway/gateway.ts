@@ -123,6 +123,7 @@ export class Gateway implements AdminView {
     this.#shutdown = this.#prepareShutdown();
     const isTrusted: (address: string, hop: number) => boolean = app.get('trust proxy fn');
     hardenServer(this.#server, { ...config.bounds, isUncapped: (address) => isTrusted(address, 0), events });
+    if (config.maxDelayMs > 0) this.#hosted.shedding?.rejectEarly(this.#server);
     // Else a cluster's primary would offer one connection to full workers in a circle, for as long as all are full.
     if (worker !== undefined) Object.assign(this.#server, { dropMaxConnection: true });
     const listener = observed(this.#hosted, this.#observer, log);

@@ -6,6 +6,7 @@ import type {
   GatewayEvents,
   IpRateLimiter,
   IpRateLimitOptions,
+  LoadShedding,
   LoadSheddingOptions,
   RequestGuardOptions,
   RoundRobinProxy,
@@ -45,6 +46,11 @@ export interface MiddlewareOptions {
  */
 export interface HostedApp {
   readonly app: Express;
+  /**
+   * Of an app that mounts it before everything else: while it sheds load, requests are rejected before Node's parser
+   * (`rejectEarly()`), whatever their path.
+   */
+  readonly shedding?: LoadShedding | undefined;
   /** Follows the variables `RATE_LIMIT_*` at a reload. */
   readonly limiter?: IpRateLimiter | undefined;
   readonly breaker?: CircuitBreaker | undefined;

@@ -20,9 +20,10 @@ export function standardApp(host: Host): HostedApp {
   const minimumRequests = () => config.circuit.minimumRequests * Math.max(1, proxy.status().length);
   const breaker = circuitBreaker({ ...options.breaker, minimumRequests });
   const proxy = roundRobinProxy(options.proxy);
+  const shedding = loadShedding(options.shedding);
   const app = emptyApp(host);
-  app.use(compose(loadShedding(options.shedding), requestGuard(options.guard), limiter, breaker, proxy));
-  return { app, limiter, breaker, proxy };
+  app.use(compose(shedding, requestGuard(options.guard), limiter, breaker, proxy));
+  return { app, shedding, limiter, breaker, proxy };
 }
 
 /** The services and routes of `GATEWAY_CONFIG` in place of one service. */
@@ -32,10 +33,11 @@ function routedApp(host: Host, routes: ServiceRouterOptions): HostedApp {
   const guard = requestGuard({ ...options.guard, ambiguousPaths: 'pass', mergeSlashes: false });
   const limiter = config.isRateLimited ? ipRateLimit(options.limiter) : undefined;
   const router = serviceRouter(routes);
+  const shedding = loadShedding(options.shedding);
   const app = emptyApp(host);
-  const before = [loadShedding(options.shedding), guard, ...(limiter === undefined ? [] : [limiter])];
+  const before = [shedding, guard, ...(limiter === undefined ? [] : [limiter])];
   app.use(compose(...before, router));
-  return { app, limiter, router };
+  return { app, shedding, limiter, router };
 }
 
 function emptyApp({ config }: Host) {

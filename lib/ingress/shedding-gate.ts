@@ -36,7 +36,7 @@ const QUEUED_REQUESTS_PER_TURN = 2;
 /** A part of `maxDelayMs`: how long turns are to be while requests are rejected, as those that are let in wait for two or three of them. */
 const AIM = 0.4;
 /** The least part of that. While connections wait to be accepted, turns are this short: Node accepts one per turn. */
-const LEAST_AIM = 0.05;
+const LEAST_AIM = 0.2;
 /** A part of the time since the turn before: a pause of the process brings many requests at once, and the next turn is not to reject all of them. */
 const LEAST_PART = 0.1;
 /** A part of the aim, below which it is of no use to let in fewer. */
@@ -46,6 +46,8 @@ const NARROWED = 0.7;
 const WIDENED = 1.05;
 /** Without a rejection for so long the overload is over. */
 const CALM_MS = 1_000;
+/** It is over as well when the event loop has had so much time to spare in about that time: then requests come in bursts, which it can serve. */
+const SPARE = 0.3;
 /** What is kept of the counted requests from one sample to the next. */
 const MEMORY = 0.9;
 
@@ -79,6 +81,7 @@ export class SheddingGate {
   #leastMs = 0;
   /** The part of the time, lately, in which the process had the processor. */
   #processorShare = 1;
+  #idleLately = 0;
   #sampledAt = 0;
   /** Of this turn. */
   readonly #rejected: Record<Priority, number> = { high: 0, normal: 0, low: 0 };
@@ -140,12 +143,14 @@ export class SheddingGate {
 
   sample(sample: LoopSample): void {
     const delayMs = this.#delayMs(sample);
+    // A clock that was set tells nothing.
+    const elapsedMs = Math.min(CALM_MS, Math.max(0, sample.now - this.#sampledAt));
+    this.#sampledAt = sample.now;
+    if (elapsedMs > 0) this.#processorShare = Math.min(1, sample.cpuMs / elapsedMs);
+    this.#idleLately += (sample.idleShare - this.#idleLately) * (elapsedMs / CALM_MS);
     if (this.#isShedding) this.#sampleShedding(sample, delayMs);
     else this.#sampleOpen(sample, delayMs);
     this.#lastDelayMs = delayMs;
-    const elapsedMs = sample.now - this.#sampledAt;
-    if (elapsedMs > 0) this.#processorShare = Math.min(1, sample.cpuMs / elapsedMs);
-    this.#sampledAt = sample.now;
     this.#requests = 0;
     this.#hasRejected = false;
     this.#arrivedLately *= MEMORY;
@@ -174,6 +179,7 @@ export class SheddingGate {
     if (now - this.#aboveSince < intervalMs || this.#samplesAbove < LEAST_SAMPLES) return;
     this.#isShedding = true;
     this.#rejectedAt = now;
+    this.#idleLately = 0;
     this.#aimMs = this.#longestMs;
     this.#windowMs = this.#longestMs;
     this.#part.normal = 1;
@@ -190,7 +196,7 @@ export class SheddingGate {
         : Math.min(longest, this.#aimMs * WIDENED);
     if (this.#hasRejected || delayMs > this.#bounds.maxDelayMs) this.#rejectedAt = now;
     // A clock that was set ends it, or makes it last a little longer.
-    if (Math.abs(now - this.#rejectedAt) < CALM_MS) return;
+    if (Math.abs(now - this.#rejectedAt) < CALM_MS && this.#idleLately < SPARE) return;
     this.#isShedding = false;
     this.#samplesAbove = 0;
     this.#aboveSince = undefined;

@@ -4,7 +4,7 @@ import { type Exchange, exchangeOf } from '../core/exchange.ts';
 import type { GatewayRequest, Middleware, Next } from '../core/http.ts';
 import { boolean, type Check, type Checks, optional, resolveOptions } from '../core/options.ts';
 import { warnOfThrow } from '../core/warnings.ts';
-import { RequestRecord, type RequestSink } from './request-record.ts';
+import { DEFAULT_ROUTE, RequestRecord, type RequestSink } from './request-record.ts';
 import type { Tracing } from './tracing/tracing.ts';
 
 /** Options of {@link observability}. */
@@ -32,7 +32,7 @@ export interface ObservabilityOptions {
 }
 
 /** Defaults of {@link ObservabilityOptions}. */
-export const observabilityDefaults = Object.freeze({ route: 'default', requestId: true, serverTiming: false });
+export const observabilityDefaults = Object.freeze({ route: DEFAULT_ROUTE, requestId: true, serverTiming: false });
 
 const sink = (maker: string): Check =>
   optional((value) =>
@@ -78,7 +78,7 @@ export function observability(given?: ObservabilityOptions): Middleware {
     }
     const name = routeOf(req);
     // The default is no name of the app's: spans would show a route where there is none.
-    const trace = tracing?.begin(exchange, name === observabilityDefaults.route ? undefined : name);
+    const trace = tracing?.begin(exchange, name === DEFAULT_ROUTE ? undefined : name);
     const record = new RequestRecord(exchange, name, sinks, trace);
     exchange.recorder = record;
     if (ids !== undefined) {

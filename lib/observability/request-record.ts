@@ -9,6 +9,9 @@ import type { AttemptHead, LimiterDecision, Recorder } from '../core/recorder.ts
 import { warnOfThrow } from '../core/warnings.ts';
 import type { RequestTrace } from './tracing/request-trace.ts';
 
+/** The route of requests that neither the app nor a router has named. */
+export const DEFAULT_ROUTE = 'default';
+
 /** All that is known of a request once it is over; of an upgraded one, once its tunnel is. */
 export interface FinishedRequest {
   readonly req: IncomingMessage & { readonly originalUrl?: string };

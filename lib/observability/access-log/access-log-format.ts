@@ -1,3 +1,5 @@
+import { CAUSES } from '../../core/causes.ts';
+import type { RejectionCause } from '../../core/outcome.ts';
 import type { AccessRecord } from './access-record.ts';
 import { MAX_TEXT, printable } from './redaction.ts';
 import type { Refusal } from './refused-clients.ts';
@@ -11,6 +13,8 @@ export interface LineFormat {
   refusal(refusal: Refusal): string;
   /** How many clients more were refused; nothing where a line has no place for that. */
   omitted(count: number, time: number): string | undefined;
+  /** How many requests were rejected before they were read; nothing where a line has no place for that. */
+  rejectedEarly(count: number, cause: RejectionCause, time: number): string | undefined;
 }
 
 /** @param base What all `json` lines begin with, if they are to look like a logger's: they have a message then. */
@@ -38,6 +42,10 @@ class JsonFormat implements LineFormat {
 
   omitted(count: number, time: number): string {
     return this.#line(time, { omitted: count }, 'more clients refused');
+  }
+
+  rejectedEarly(count: number, cause: RejectionCause, time: number): string {
+    return this.#line(time, { rejected: count, status: CAUSES[cause].status, cause }, 'requests rejected early');
   }
 
   /** @param members Must not be empty. */
@@ -85,6 +93,8 @@ class ApacheFormat implements LineFormat {
   }
 
   omitted(): undefined {}
+
+  rejectedEarly(): undefined {}
 
   /** @param names Of the client, and of the user in the sense of httpd: the consumer. */
   #common(

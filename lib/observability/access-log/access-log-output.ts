@@ -1,3 +1,5 @@
+import { CAUSES } from '../../core/causes.ts';
+import type { RejectionCause } from '../../core/outcome.ts';
 import { warnOfThrow } from '../../core/warnings.ts';
 import type { FinishedRequest } from '../request-record.ts';
 import { type AccessLogFormat, type LineFormat, lineFormat } from './access-log-format.ts';
@@ -48,6 +50,10 @@ export class LoggerOutput implements AccessLogOutput {
 
   omitted(count: number): void {
     this.#logger.info({ omitted: count }, 'more clients refused');
+  }
+
+  rejectedEarly(count: number, cause: RejectionCause): void {
+    this.#logger.info({ rejected: count, status: CAUSES[cause].status, cause }, 'requests rejected early');
   }
 }
 
@@ -120,7 +126,15 @@ export class LineOutput implements AccessLogOutput {
 
   omitted(count: number): void {
     this.flush();
-    const line = this.#format.omitted(count, Date.now());
+    this.#summary(this.#format.omitted(count, Date.now()));
+  }
+
+  rejectedEarly(count: number, cause: RejectionCause): void {
+    this.flush();
+    this.#summary(this.#format.rejectedEarly(count, cause, Date.now()));
+  }
+
+  #summary(line: string | undefined): void {
     if (line !== undefined && this.#hasRoom) this.#stream.write(`${line}\n`);
   }
 

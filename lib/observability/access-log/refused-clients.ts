@@ -1,6 +1,11 @@
 import { CAUSES } from '../../core/causes.ts';
 import { foldAddress } from '../../core/connection.ts';
-import { type ClientRefusedEvent, type GatewayEvents, subscribe } from '../../core/events.ts';
+import {
+  type ClientRefusedEvent,
+  type GatewayEvents,
+  type RejectedEarlyEvent,
+  subscribe,
+} from '../../core/events.ts';
 import type { RejectionCause } from '../../core/outcome.ts';
 
 /** A client that lost its connection before there was a request for the middlewares. */
@@ -19,18 +24,22 @@ export interface RefusalOutput {
   refusal(refusal: Refusal): void;
   /** How many were not logged, because there were too many within a second. */
   omitted(count: number): void;
+  /** So many requests were rejected before they were read. */
+  rejectedEarly(count: number, cause: RejectionCause): void;
 }
 
 const WINDOW_MS = 1_000;
 
 /**
  * Logs refused clients, at most so many within a second: a flood of bad connections costs its senders
- * nothing, and must not become a flood of lines. What is left out is counted.
+ * nothing, and must not become a flood of lines. What is left out is counted. Requests that were rejected before they were read have one line a second.
  */
 export class RefusedClients {
   readonly #perSecond: number;
   readonly #output: RefusalOutput;
   readonly #unsubscribe: () => void;
+  /** Requests that were rejected early, since the last line of them. */
+  readonly #early = new Map<RejectionCause, number>();
   #logged = 0;
   #omitted = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -38,7 +47,10 @@ export class RefusedClients {
   constructor(events: GatewayEvents, perSecond: number, output: RefusalOutput) {
     this.#perSecond = perSecond;
     this.#output = output;
-    this.#unsubscribe = subscribe(events, { clientRefused: (event) => this.#refused(event) });
+    this.#unsubscribe = subscribe(events, {
+      clientRefused: (event) => this.#refused(event),
+      rejectedEarly: (event) => this.#rejectedEarly(event),
+    });
   }
 
   /** Stops listening, and logs the last count. */
@@ -66,11 +78,20 @@ export class RefusedClients {
     });
   }
 
+  #rejectedEarly({ cause, requests }: RejectedEarlyEvent): void {
+    this.#timer ??= setTimeout(() => this.#next(), WINDOW_MS).unref();
+    let count = this.#early.get(cause) ?? 0;
+    for (const ofMethod of requests.values()) count += ofMethod;
+    this.#early.set(cause, count);
+  }
+
   #next(): void {
     const omitted = this.#omitted;
     this.#timer = undefined;
     this.#logged = 0;
     this.#omitted = 0;
     if (omitted > 0) this.#output.omitted(omitted);
+    for (const [cause, count] of this.#early) this.#output.rejectedEarly(count, cause);
+    this.#early.clear();
   }
 }

@@ -13,10 +13,14 @@ export class Counts {
   }
 
   add(...values: string[]): void {
+    this.addMany(1, ...values);
+  }
+
+  addMany(count: number, ...values: string[]): void {
     const key = values.join('\n');
     const cell = this.#cells.get(key);
-    if (cell === undefined) this.#cells.set(key, { values, count: 1 });
-    else cell.count += 1;
+    if (cell === undefined) this.#cells.set(key, { values, count });
+    else cell.count += count;
   }
 
   /** Forgets all whose first two labels, as a `backendKey()`, no longer exist. */

@@ -36,6 +36,11 @@ export class Histogram {
     this.#sum += seconds;
   }
 
+  /** Durations that are next to nothing. */
+  observeNothing(count: number): void {
+    this.#counts[0]! += count;
+  }
+
   /** Of each bound, not cumulative; the last one of what took longer than all. */
   get counts(): Readonly<Float64Array> {
     return this.#counts;

@@ -1,4 +1,4 @@
-import { eventsCheck, type GatewayEvents } from '../../core/events.ts';
+import { eventsCheck, type GatewayEvents, type RejectedEarlyEvent } from '../../core/events.ts';
 import { type Checks, integer, nonEmptyString, resolveOptions } from '../../core/options.ts';
 import type { RequestSink } from '../request-record.ts';
 import { sourcesCheck } from '../status/status-sources.ts';
@@ -90,6 +90,8 @@ export function prometheusMetrics(given: PrometheusMetricsOptions): PrometheusMe
   const state = new StateGauges(sources);
   const requests = new RequestCounts(maxRoutes, () => state.backends());
   const counts = new EventCounts(events, () => state.circuits());
+  const rejectedEarly = (event: RejectedEarlyEvent): void => requests.rejectedEarly(event);
+  events.on('rejectedEarly', rejectedEarly);
 
   const define = (name: string, help: string, type: MetricType, samples: (name: string) => Iterable<Sample>): void => {
     const full = `${prefix}_${name}`;
@@ -108,7 +110,10 @@ export function prometheusMetrics(given: PrometheusMetricsOptions): PrometheusMe
         problemSamples(kinds, problems()),
       );
     },
-    close: () => counts.close(),
+    close: () => {
+      events.off('rejectedEarly', rejectedEarly);
+      counts.close();
+    },
   };
 }
 

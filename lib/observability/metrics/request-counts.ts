@@ -1,7 +1,8 @@
 import { CAUSES, type Cause } from '../../core/causes.ts';
+import type { RejectedEarlyEvent } from '../../core/events.ts';
 import type { Outcome } from '../../core/outcome.ts';
 import type { LimiterDecision } from '../../core/recorder.ts';
-import type { FinishedRequest, RequestSink } from '../request-record.ts';
+import { DEFAULT_ROUTE, type FinishedRequest, type RequestSink } from '../request-record.ts';
 import { backendKey, Counts } from './counts.ts';
 import { Histogram } from './histogram.ts';
 import type { DefineMetric, Sample } from './metric.ts';
@@ -75,14 +76,29 @@ export class RequestCounts implements RequestSink {
 
   finished(request: FinishedRequest): void {
     this.#inFlight -= 1;
-    const route = this.#routes.has(request.route) || this.#routes.size < this.#maxRoutes ? request.route : OVERFLOW;
+    const route = this.#routeOf(request.route);
+    this.#seriesOf(route).add(request);
+    if (request.cause !== undefined) this.#causes.add(route, request.cause);
+  }
+
+  /** Nothing is known of their routes. */
+  rejectedEarly(event: RejectedEarlyEvent): void {
+    const route = this.#routeOf(DEFAULT_ROUTE);
+    this.#seriesOf(route).addRejected(event);
+    for (const count of event.requests.values()) this.#causes.addMany(count, route, event.cause);
+  }
+
+  #routeOf(name: string): string {
+    return this.#routes.has(name) || this.#routes.size < this.#maxRoutes ? name : OVERFLOW;
+  }
+
+  #seriesOf(route: string): RequestSeries {
     let series = this.#routes.get(route);
     if (series === undefined) {
       series = new RequestSeries(route);
       this.#routes.set(route, series);
     }
-    series.add(request);
-    if (request.cause !== undefined) this.#causes.add(route, request.cause);
+    return series;
   }
 
   /** All routes together, and each. */

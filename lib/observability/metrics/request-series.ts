@@ -1,3 +1,4 @@
+import type { RejectedEarlyEvent } from '../../core/events.ts';
 import type { FinishedRequest } from '../request-record.ts';
 import { Histogram } from './histogram.ts';
 import type { Sample } from './metric.ts';
@@ -26,6 +27,18 @@ export class RequestSeries {
 
   constructor(route: string) {
     this.#route = route;
+  }
+
+  /** Requests that the gateway has rejected with a 5xx before they were read. */
+  addRejected({ requests, bytesIn, bytesOut }: RejectedEarlyEvent): void {
+    for (const [method, count] of requests) {
+      const at = METHODS.indexOf(method);
+      const place = (at < 0 ? OTHER : at) * CLASSES.length + SERVER_ERROR;
+      this.#counts[place * SOURCES.length]! += count;
+      (this.#durations[0] as Histogram).observeNothing(count);
+    }
+    this.#bytesIn += bytesIn;
+    this.#bytesOut += bytesOut;
   }
 
   add({ method, status, source, durationMs, bytesIn, bytesOut }: FinishedRequest): void {

@@ -51,8 +51,8 @@ export const requests = section(
     },
     LOAD_SHEDDING_DELAY_MS: {
       text: `How late the event loop of the process may run, in milliseconds. When it runs later than that for 100 ms, more requests come than
-        the process can serve, and a part of them gets 503 with Retry-After until it does not (docs/overload.md says what that costs). 0 rejects none.`,
-      default: '0',
+        the process can serve, and a part of them gets 503 with Retry-After until it does not (docs/overload.md). 0 rejects none.`,
+      default: '100',
       read: durationMsOrZero,
     },
     HEAD_TIMEOUT_MS: {
