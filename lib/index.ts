@@ -86,15 +86,13 @@ export { hardenServer } from './ingress/harden-server.ts';
 export { type HardenServerOptions, hardenServerDefaults } from './ingress/harden-server-options.ts';
 export { http2Server } from './ingress/http2/http2-server.ts';
 export { type Http2ServerOptions, http2ServerDefaults } from './ingress/http2/http2-server-options.ts';
+export { type LoadShedding, loadShedding } from './ingress/load-shedding.ts';
 export {
-  type LoadShedding,
   type LoadSheddingOptions,
   type LoadSheddingStatus,
-  loadShedding,
   loadSheddingDefaults,
-  type Priority,
   type PriorityRequest,
-} from './ingress/load-shedding.ts';
+} from './ingress/load-shedding-options.ts';
 export type { AmbiguousPaths } from './ingress/request-checks.ts';
 export {
   type RequestGuard,
@@ -102,6 +100,7 @@ export {
   requestGuard,
   requestGuardDefaults,
 } from './ingress/request-guard.ts';
+export type { Priority } from './ingress/shedding-gate.ts';
 export { type GracefulShutdown, gracefulShutdown } from './lifecycle/graceful-shutdown.ts';
 export {
   type GracefulShutdownOptions,

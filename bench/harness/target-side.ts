@@ -14,20 +14,25 @@ export function backendOrigins(args = process.argv.slice(2)): string[] {
   return origins;
 }
 
-/** Listens on a free port of loopback and tells the harness. */
-export async function serveTarget(server: Server): Promise<void> {
+/**
+ * Listens on a free port of loopback and tells the harness.
+ *
+ * @param admin Listens for health checks.
+ */
+export async function serveTarget(server: Server, admin?: Server): Promise<void> {
   // Node's 5 s would end idle connections while they are counted. Servers that were given another time keep it.
   if (server.keepAliveTimeout === NODE_KEEP_ALIVE_MS) server.keepAliveTimeout = KEEP_ALIVE_MS;
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
-  announceTarget(server);
+  if (admin !== undefined) await once(admin.listen(0, '127.0.0.1'), 'listening');
+  announceTarget(server, admin);
 }
 
 /** For a framework that listens by itself. */
-export function announceTarget(server: Server): void {
+export function announceTarget(server: Server, admin?: Server): void {
   let profiler: Profiler | undefined;
   serveParent(
-    { port: (server.address() as AddressInfo).port },
+    { port: portOf(server), adminPort: admin && portOf(admin) },
     {
       // Loaded only when asked for, as below: this is no part of what is measured.
       memory: async () => (await import('./settled-memory.ts')).settledMemory(),
@@ -39,3 +44,5 @@ export function announceTarget(server: Server): void {
     },
   );
 }
+
+const portOf = (server: Server): number => (server.address() as AddressInfo).port;

@@ -32,6 +32,8 @@ export interface Target {
 
 export interface RunningTarget {
   readonly port: number;
+  /** Of a second listener of the same process, for health checks, where the target has one. */
+  readonly adminPort?: number | undefined;
   usage(): Promise<Usage>;
   stop(): Promise<void>;
 }
@@ -88,11 +90,13 @@ interface NodeTargetProcess {
 
 export class RunningNodeTarget implements RunningTarget {
   readonly port: number;
+  readonly adminPort: number | undefined;
   readonly #child: Child;
 
-  private constructor(child: Child, port: number) {
+  private constructor(child: Child, { port, adminPort }: { readonly port: number; readonly adminPort?: number }) {
     this.#child = child;
     this.port = port;
+    this.adminPort = adminPort;
   }
 
   static async start(
@@ -102,7 +106,7 @@ export class RunningNodeTarget implements RunningTarget {
     const url = new URL(`../targets/${script}.ts`, import.meta.url);
     const child = processes.start({ name, script: url, args, cpus: placement.gateway });
     try {
-      return new RunningNodeTarget(child, (await child.ready<{ port: number }>()).port);
+      return new RunningNodeTarget(child, await child.ready<{ port: number; adminPort?: number }>());
     } catch (error) {
       child.kill();
       throw error;

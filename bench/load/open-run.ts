@@ -4,13 +4,15 @@ import { type Ending, OpenConnection } from './open-connection.ts';
 
 export interface OpenPlan {
   readonly port: number;
-  /** Most connections at a time; new ones are opened when all are busy. */
+  /** Connections. They are open, and have had a response, before the load begins. */
   readonly connections: number;
   readonly perSecond: number;
   readonly warmupSeconds: number;
   readonly seconds: number;
+  /** Afterwards so many requests come, for so long, to see when all is well again. */
+  readonly after: { readonly perSecond: number; readonly seconds: number } | undefined;
   readonly seed: number;
-  /** Whether each request has a connection of its own. */
+  /** Whether each request has a connection of its own. None is open before. */
   readonly isNewEach: boolean;
 }
 
@@ -28,110 +30,178 @@ export interface OpenResult {
   readonly goodP50: number;
   readonly goodP99: number;
   readonly rejectedP99: number;
-  /** Milliseconds from the start to when the last request was due that was not served within `LATE_MS`. */
-  readonly lastLateMs: number;
+  /** Milliseconds from the end of the overload to when the last request was due that was not served within `LATE_MS`. */
+  readonly recoveryMs: number;
   /** How many connections were open at the end. */
   readonly open: number;
   /** Milliseconds by which this generator itself was late, p99: above a few, the point says nothing about the target. */
   readonly lagP99: number;
 }
 
-/** Nobody likes to wait longer. */
 const LATE_MS = 250;
 /** How long the last requests may take. */
 const PATIENCE_MS = 3_000;
+/** Connections that are opened at a time before the load begins: a server of Node accepts one per turn of its event loop. */
+const OPENED_AT_A_TIME = 32;
+const OPENING_MS = 20_000;
 
 /**
  * Sends requests when they are due, whatever became of those before (open loop), and times each from then on. Unlike `runPaced()` it takes
  * rejections and broken connections for results. A request that finds all connections busy waits for one, which counts as its own time.
  */
-export function runOpen(plan: OpenPlan): Promise<OpenResult> {
-  const arrivals = new Arrivals(plan.perSecond, plan.seed);
-  const startedAt = performance.now();
-  const countFrom = startedAt + plan.warmupSeconds * 1_000;
-  const endAt = countFrom + plan.seconds * 1_000;
-  const times: Record<Ending, number[]> = { good: [], rejected: [], bad: [], broken: [] };
-  const waiting: number[] = [];
-  let [first, sent, underWay, offered] = [0, 0, 0, 0];
-  const lags: number[] = [];
-  let firstProblem: string | undefined;
-  let lastLateMs = 0;
-  const open = new Set<OpenConnection>();
-  const idle: OpenConnection[] = [];
-  const dead = new WeakSet<OpenConnection>();
+export async function runOpen(plan: OpenPlan): Promise<OpenResult> {
+  const run = new OpenRun(plan);
+  if (!plan.isNewEach) await run.openAll();
+  return run.run();
+}
 
-  const listener = {
-    idle: (connection: OpenConnection) => {
-      if (plan.isNewEach) {
-        connection.close();
-        open.delete(connection);
-      } else idle.push(connection);
-    },
-    ended: (ending: Ending, dueAt: number, why?: string) => {
-      underWay -= 1;
-      if (dueAt < countFrom) return;
-      if (ending === 'bad' || ending === 'broken') firstProblem ??= why;
-      const ms = performance.now() - dueAt;
-      times[ending].push(ms);
-      if (ending !== 'good' || ms > LATE_MS) lastLateMs = Math.max(lastLateMs, dueAt - startedAt);
-    },
+class OpenRun {
+  readonly #plan: OpenPlan;
+  readonly #times: Record<Ending, number[]> = { good: [], rejected: [], bad: [], broken: [] };
+  readonly #lags: number[] = [];
+  readonly #open = new Set<OpenConnection>();
+  readonly #idle: OpenConnection[] = [];
+  readonly #dead = new WeakSet<OpenConnection>();
+  readonly #listener = {
+    idle: (connection: OpenConnection) => this.#isIdle(connection),
+    ended: (ending: Ending, dueAt: number, why?: string) => this.#ended(ending, dueAt, why),
     closed: (connection: OpenConnection) => {
-      dead.add(connection);
-      open.delete(connection);
+      this.#dead.add(connection);
+      this.#open.delete(connection);
+      this.#opened?.();
     },
   };
-  const connection = (): OpenConnection | undefined => {
-    for (let one = idle.pop(); one !== undefined; one = idle.pop()) if (!dead.has(one)) return one;
-    if (open.size >= plan.connections) return undefined;
-    const made = new OpenConnection(plan.port, listener);
-    open.add(made);
-    return made;
-  };
+  #sent = 0;
+  #underWay = 0;
+  #offered = 0;
+  #firstProblem: string | undefined;
+  #lastLateAt = 0;
+  #countFrom = Number.POSITIVE_INFINITY;
+  #countUntil = Number.POSITIVE_INFINITY;
+  /** While connections are opened: one more may be. */
+  #opened: (() => void) | undefined;
 
-  return new Promise((resolve) => {
-    const turn = (): void => {
-      const now = performance.now();
-      while (startedAt + arrivals.nextMs <= Math.min(now, endAt)) {
-        const dueAt = startedAt + arrivals.nextMs;
-        waiting.push(dueAt);
-        if (dueAt >= countFrom) {
-          offered += 1;
-          lags.push(now - dueAt);
+  constructor(plan: OpenPlan) {
+    this.#plan = plan;
+  }
+
+  /** Connections that have had a response. What a target cannot open in time is opened under load. */
+  async openAll(): Promise<void> {
+    const until = performance.now() + OPENING_MS;
+    let opening = 0;
+    await new Promise<void>((resolve) => {
+      const next = (): void => {
+        if (this.#open.size >= this.#plan.connections || performance.now() > until) {
+          if (opening === 0) resolve();
+          return;
         }
-        arrivals.pass();
-      }
-      for (; first < waiting.length; first += 1) {
-        const free = connection();
-        if (free === undefined) break;
-        underWay += 1;
-        free.ask(sent++, waiting[first] as number);
-      }
-      const isOver = now > endAt && first === waiting.length && underWay === 0;
-      if (!isOver && now < endAt + PATIENCE_MS) {
-        setImmediate(turn);
-        return;
-      }
-      const openAtEnd = open.size;
-      for (const one of open) one.close();
-      const { good, rejected, bad } = times;
-      const answered = good.length + rejected.length + bad.length;
-      resolve({
-        offered,
-        good: good.length,
-        rejected: rejected.length,
-        bad: bad.length,
-        lost: offered - answered,
-        firstProblem,
-        goodP50: quantile(good, 0.5),
-        goodP99: quantile(good, 0.99),
-        rejectedP99: quantile(rejected, 0.99),
-        lastLateMs,
-        open: openAtEnd,
-        lagP99: quantile(lags, 0.99),
-      });
+        opening += 1;
+        this.#connect().ask(this.#sent++, Number.NEGATIVE_INFINITY);
+      };
+      this.#opened = () => {
+        opening -= 1;
+        next();
+      };
+      for (let count = 0; count < OPENED_AT_A_TIME; count += 1) next();
+      setTimeout(resolve, OPENING_MS).unref();
+    });
+    this.#opened = undefined;
+  }
+
+  run(): Promise<OpenResult> {
+    const { perSecond, warmupSeconds, seconds, after, seed } = this.#plan;
+    const startedAt = performance.now();
+    this.#countFrom = startedAt + warmupSeconds * 1_000;
+    this.#countUntil = this.#countFrom + seconds * 1_000;
+    const endAt = this.#countUntil + (after?.seconds ?? 0) * 1_000;
+    const waiting: number[] = [];
+    let first = 0;
+    let arrivals = new Arrivals(perSecond, seed);
+    let arrivalsFrom = startedAt;
+    return new Promise((resolve) => {
+      const turn = (): void => {
+        const now = performance.now();
+        for (;;) {
+          const dueAt = arrivalsFrom + arrivals.nextMs;
+          if (dueAt > now || dueAt > endAt) break;
+          if (after !== undefined && arrivalsFrom === startedAt && dueAt > this.#countUntil) {
+            arrivals = new Arrivals(after.perSecond, seed);
+            arrivalsFrom = this.#countUntil;
+            continue;
+          }
+          waiting.push(dueAt);
+          if (this.#isCounted(dueAt)) {
+            this.#offered += 1;
+            this.#lags.push(now - dueAt);
+          }
+          arrivals.pass();
+        }
+        for (; first < waiting.length; first += 1) {
+          const free = this.#free();
+          if (free === undefined) break;
+          this.#underWay += 1;
+          free.ask(this.#sent++, waiting[first] as number);
+        }
+        const isOver = now > endAt && first === waiting.length && this.#underWay === 0;
+        if (isOver || now > endAt + PATIENCE_MS) resolve(this.#result());
+        else setImmediate(turn);
+      };
+      turn();
+    });
+  }
+
+  #result(): OpenResult {
+    const open = this.#open.size;
+    for (const one of this.#open) one.close();
+    const { good, rejected, bad } = this.#times;
+    return {
+      offered: this.#offered,
+      good: good.length,
+      rejected: rejected.length,
+      bad: bad.length,
+      lost: this.#offered - good.length - rejected.length - bad.length,
+      firstProblem: this.#firstProblem,
+      goodP50: quantile(good, 0.5),
+      goodP99: quantile(good, 0.99),
+      rejectedP99: quantile(rejected, 0.99),
+      recoveryMs: Math.max(0, this.#lastLateAt - this.#countUntil),
+      open,
+      lagP99: quantile(this.#lags, 0.99),
     };
-    turn();
-  });
+  }
+
+  #isCounted(dueAt: number): boolean {
+    return dueAt >= this.#countFrom && dueAt < this.#countUntil;
+  }
+
+  #connect(): OpenConnection {
+    const made = new OpenConnection(this.#plan.port, this.#listener);
+    this.#open.add(made);
+    return made;
+  }
+
+  #free(): OpenConnection | undefined {
+    for (let one = this.#idle.pop(); one !== undefined; one = this.#idle.pop()) if (!this.#dead.has(one)) return one;
+    return this.#open.size >= this.#plan.connections ? undefined : this.#connect();
+  }
+
+  #isIdle(connection: OpenConnection): void {
+    if (this.#plan.isNewEach) {
+      connection.close();
+      this.#open.delete(connection);
+    } else this.#idle.push(connection);
+    this.#opened?.();
+  }
+
+  #ended(ending: Ending, dueAt: number, why?: string): void {
+    if (dueAt === Number.NEGATIVE_INFINITY) return;
+    this.#underWay -= 1;
+    const ms = performance.now() - dueAt;
+    if (ending !== 'good' || ms > LATE_MS) this.#lastLateAt = Math.max(this.#lastLateAt, dueAt);
+    if (!this.#isCounted(dueAt)) return;
+    if (ending === 'bad' || ending === 'broken') this.#firstProblem ??= why;
+    this.#times[ending].push(ms);
+  }
 }
 
 /** 0 where there is nothing. */

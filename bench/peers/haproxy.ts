@@ -11,7 +11,7 @@ export const haproxy: SystemSetUp = ({ folder, port, backends }) => {
     `
 global
   nbthread 1
-  maxconn 4096
+  maxconn 8192
 defaults
   mode http
   option forwardfor

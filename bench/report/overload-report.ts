@@ -3,13 +3,15 @@ import type { LinePanel } from './line-panel.ts';
 import { headLines, type RunFacts } from './run-facts.ts';
 import { type Column, renderTable } from './table.ts';
 
-export interface OverloadPoint extends OpenResult {
+export interface OverloadPoint extends Omit<OpenResult, 'recoveryMs'> {
   /** What was offered, as a multiple of the capacity. */
   readonly factor: number;
   readonly isNewEach: boolean;
   readonly seconds: number;
   /** Milliseconds from the end of the overload to the last request that was not served in time; nothing where there was no overload. */
   readonly recoveryMs: number | undefined;
+  /** p99 of a health check on a listener of its own in the same process, where the target has one. */
+  readonly healthP99: number | undefined;
 }
 
 export interface OverloadRow {
@@ -41,6 +43,9 @@ const COLUMNS: readonly Column<Line>[] = [
   { head: 'their p99', cell: ({ rejected, rejectedP99 }) => (rejected === 0 ? '–' : ms(rejectedP99)) },
   { head: 'lost', cell: ({ lost, offered }) => percent(lost / offered) },
   { head: 'recovery', cell: ({ recoveryMs }) => (recoveryMs === undefined ? '–' : ms(recoveryMs)) },
+  { head: 'health p99', cell: ({ healthP99 }) => (healthP99 === undefined ? '–' : ms(healthP99)) },
+  // More than a few milliseconds: the generator could not send what it should, and the line says little.
+  { head: 'generator late', cell: ({ lagP99 }) => ms(lagP99) },
 ];
 
 export function overloadText(rows: readonly OverloadRow[], facts: RunFacts): string {

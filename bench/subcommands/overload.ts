@@ -3,6 +3,7 @@ import type { Flags } from '../flags.ts';
 import type { Child } from '../harness/child.ts';
 import type { RunningTarget, Target } from '../harness/target.ts';
 import { inTempFolder } from '../harness/temp-folder.ts';
+import { HealthProbe } from '../load/health-probe.ts';
 import type { OpenPlan, OpenResult } from '../load/open-run.ts';
 import { RawLoad } from '../load/raw-load.ts';
 import { type OverloadPoint, type OverloadRow, overloadPanels, overloadText } from '../report/overload-report.ts';
@@ -26,7 +27,9 @@ const SMOKE_FACTORS = [0.5, 2];
 /** With a new connection for each request, whatever its capacity is for those: the operating system is a part of what is measured. */
 const NEW_CONNECTIONS_FACTOR = 0.5;
 /** As many as an open loop needs: with fewer, requests would wait in the generator, where no target can reject them. */
-const CONNECTIONS = 8_000;
+const CONNECTIONS = 6_000;
+/** For opening them. */
+const OPENING_SECONDS = 25;
 /** For the capacity: all of them are busy all the time. */
 const BUSY_CONNECTIONS = 1_000;
 const SATURATION_SECONDS = { warmupSeconds: 3, seconds: 3 };
@@ -40,7 +43,10 @@ export const overload: Subcommand = {
   defaults: { rounds: 1, seconds: 4, warmupSeconds: 2 },
 
   atMostSeconds: ({ rounds, seconds, warmupSeconds }: Flags) =>
-    rounds * TARGETS.length * ((FACTORS.length + 1) * (seconds + warmupSeconds + RECOVERY_SECONDS + 10) + 30) + 60,
+    rounds *
+      TARGETS.length *
+      ((FACTORS.length + 1) * (seconds + warmupSeconds + RECOVERY_SECONDS + OPENING_SECONDS + 10) + 30) +
+    60,
 
   async run(bench: Bench): Promise<boolean> {
     const { flags, processes, placement, progress } = bench;
@@ -92,37 +98,39 @@ export const overload: Subcommand = {
 
 async function measure(row: OverloadRow, running: RunningTarget, load: Child, bench: Bench): Promise<void> {
   const { flags, progress } = bench;
+  const recoverySeconds = flags.smoke ? 0.5 : RECOVERY_SECONDS;
   row.capacity = await capacityOf(row.name, running, bench);
   progress(`${row.name}: ${row.capacity} req/s`);
   for (let round = 1; round <= flags.rounds; round += 1) {
     const plans = factorsOf(flags).map((factor) => ({ factor, isNewEach: false }));
     for (const { factor, isNewEach } of [...plans, { factor: NEW_CONNECTIONS_FACTOR, isNewEach: true }]) {
-      const ask = async (perSecond: number, warmupSeconds: number, seconds: number): Promise<OpenResult> => {
-        const plan: OpenPlan = {
-          port: running.port,
-          connections: CONNECTIONS,
-          perSecond,
-          warmupSeconds,
-          seconds,
-          seed: round,
-          isNewEach,
-        };
-        return load.ask<OpenResult>('run', plan, (warmupSeconds + seconds) * 1_000 + 20_000);
+      const plan: OpenPlan = {
+        port: running.port,
+        connections: flags.smoke ? flags.connections : CONNECTIONS,
+        perSecond: row.capacity * factor,
+        warmupSeconds: flags.warmupSeconds,
+        seconds: flags.seconds,
+        after: factor > 1 ? { perSecond: row.capacity / 2, seconds: recoverySeconds } : undefined,
+        seed: round,
+        isNewEach,
       };
-      const result = await ask(row.capacity * factor, flags.warmupSeconds, flags.seconds);
-      const after = factor > 1 ? await ask(row.capacity / 2, 0, flags.smoke ? 0.5 : RECOVERY_SECONDS) : undefined;
+      const atMostMs = (flags.warmupSeconds + flags.seconds + recoverySeconds + OPENING_SECONDS + 10) * 1_000;
+      const health = running.adminPort === undefined ? undefined : new HealthProbe(running.adminPort);
+      const { recoveryMs, ...result } = await load.ask<OpenResult>('run', plan, atMostMs);
       const point: OverloadPoint = {
         factor,
         isNewEach,
         seconds: flags.seconds,
         ...result,
-        recoveryMs: after?.lastLateMs,
+        recoveryMs: factor > 1 ? recoveryMs : undefined,
+        healthP99: await health?.stop(),
       };
       row.points.push(point);
       progress(
         `${row.name}  ${factor} ×${isNewEach ? ' new connections' : ''}  ${Math.round(result.good / flags.seconds)} good/s (p99 ${Math.round(result.goodP99)} ms), ` +
           `${result.rejected} rejected (p99 ${Math.round(result.rejectedP99)} ms), ${result.lost} lost, ${result.bad} bad ${result.firstProblem ?? ''}, ` +
-          `${result.open} connections, generator late by ${Math.round(result.lagP99)} ms, recovered after ${after === undefined ? '–' : Math.round(after.lastLateMs)} ms`,
+          `${result.open} connections, generator late by ${Math.round(result.lagP99)} ms, recovered after ${point.recoveryMs === undefined ? '–' : Math.round(point.recoveryMs)} ms, ` +
+          `health checks p99 ${point.healthP99 === undefined ? '–' : Math.round(point.healthP99)} ms`,
       );
     }
   }

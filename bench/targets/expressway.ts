@@ -100,4 +100,6 @@ const server = createServer(expressServerOptions(app), app);
 // `connections` opens more than the defaults let anybody have.
 if (has('bounds')) hardenServer(server, { maxConnections: 100_000, maxConnectionsPerAddress: 100_000, events });
 shedding?.rejectEarly(server);
-await serveTarget(server);
+// As on the admin listener of a gateway, which shares the event loop with the traffic.
+const admin = shedding && createServer((_req, res) => void res.end('ready'));
+await serveTarget(server, admin);

@@ -1,13 +1,12 @@
 import type { Server, Socket } from 'node:net';
 // The global of this name is a getter, which costs as much as the reading.
 import { performance } from 'node:perf_hooks';
-import { countedElsewhere } from '../core/connection-bytes.ts';
 import type { GatewayEvents } from '../core/events.ts';
 import type { Exchange, ExchangeObserver } from '../core/exchange.ts';
 import type { Rejected } from '../core/outcome.ts';
-import { rawKeptProblem } from '../core/problem.ts';
 import { reject } from '../core/reject.ts';
-import type { LoadSheddingSettings, LoadSheddingStatus, PriorityRequest } from './load-shedding.ts';
+import { EarlyResponses } from './early-responses.ts';
+import type { LoadSheddingSettings, LoadSheddingStatus, PriorityRequest } from './load-shedding-options.ts';
 import { LoopSampler } from './loop-sampler.ts';
 import { type PlainRequest, plainRequest, simpleHeaders } from './plain-request.ts';
 import { type EarlyGate, wasAdmitted } from './request-flow.ts';
@@ -17,8 +16,6 @@ import { type Priority, SheddingGate } from './shedding-gate.ts';
 const SAMPLE_MS = 10;
 /** Samples without a request after which no more are taken, unless requests are still being rejected. */
 const IDLE_SAMPLES = 10;
-/** How often early rejections are told. */
-const TELL_MS = 100;
 /** The part of `maxInProgress` that requests may take. */
 const PLACES: Readonly<Record<Priority, number>> = Object.freeze({ high: 1, normal: 0.9, low: 0.8 });
 
@@ -162,61 +159,9 @@ export class LoadShedder implements ExchangeObserver, EarlyGate {
       this.#wasShedding = isShedding;
       this.#events.emit('loadSheddingChange', { isShedding, delayMs: this.#delayMs });
     }
-    this.#early.tell(now, isShedding ? TELL_MS : 0);
+    this.#early.tell(now, isShedding);
     this.#idle += 1;
     this.#timer = undefined;
     if (this.#idle <= IDLE_SAMPLES || isShedding) this.#sampleSoon();
-  }
-}
-
-/** Rejects requests that no parser has seen, and counts them. */
-class EarlyResponses {
-  readonly #retryAfterMs: number;
-  readonly #events: GatewayEvents;
-  /** Of this second. */
-  #whole: Buffer | undefined;
-  #head: Buffer | undefined;
-  #madeAt = 0;
-  #requests = new Map<string, number>();
-  #bytesIn = 0;
-  #bytesOut = 0;
-  #toldAt = 0;
-
-  constructor(retryAfterMs: number, events: GatewayEvents) {
-    this.#retryAfterMs = retryAfterMs;
-    this.#events = events;
-  }
-
-  reject(method: string, bytesIn: number, socket: Socket): void {
-    this.#requests.set(method, (this.#requests.get(method) ?? 0) + 1);
-    const response = this.#response(method, socket);
-    this.#bytesIn += bytesIn;
-    this.#bytesOut += response.length;
-    countedElsewhere(socket, bytesIn, response.length);
-    socket.write(response);
-  }
-
-  /** Tells of those since the last time, if that is long enough ago. */
-  tell(now: number, intervalMs: number): void {
-    if (this.#requests.size === 0 || Math.abs(now - this.#toldAt) < intervalMs) return;
-    const [requests, bytesIn, bytesOut] = [this.#requests, this.#bytesIn, this.#bytesOut];
-    this.#requests = new Map();
-    this.#bytesIn = 0;
-    this.#bytesOut = 0;
-    this.#toldAt = now;
-    this.#events.emit('rejectedEarly', { cause: 'load_shed', requests, bytesIn, bytesOut });
-  }
-
-  #response(method: string, socket: Socket): Buffer {
-    // A new date each second.
-    const second = Math.floor(Date.now() / 1_000);
-    if (second !== this.#madeAt || this.#whole === undefined || this.#head === undefined) {
-      const { keepAliveTimeout = 0 } = (socket as { server?: { keepAliveTimeout?: number } }).server ?? {};
-      const { whole, head } = rawKeptProblem('load_shed', this.#retryAfterMs, keepAliveTimeout);
-      this.#whole = Buffer.from(whole, 'latin1');
-      this.#head = Buffer.from(head, 'latin1');
-      this.#madeAt = second;
-    }
-    return method === 'HEAD' ? this.#head : this.#whole;
   }
 }

@@ -1,95 +1,21 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { GatewayError } from '../core/errors.ts';
-import { eventsCheck, GatewayEvents } from '../core/events.ts';
+import { GatewayEvents } from '../core/events.ts';
 import { exchangeOf } from '../core/exchange.ts';
 import { isPromise, type Middleware, type Next } from '../core/http.ts';
-import {
-  type Checks,
-  durationMs,
-  func,
-  integer,
-  OptionsError,
-  optional,
-  optionalDurationMs,
-  resolveOptions,
-} from '../core/options.ts';
+import { OptionsError, resolveOptions } from '../core/options.ts';
 import { shownValue } from '../core/shown-value.ts';
 import { assertHttpServer } from './http-server.ts';
 import { LoadShedder } from './load-shedder.ts';
+import {
+  type LoadSheddingOptions,
+  type LoadSheddingStatus,
+  loadSheddingChecks,
+  loadSheddingDefaults,
+  type PriorityRequest,
+} from './load-shedding-options.ts';
 import { flowsOf } from './request-flow.ts';
 import { PRIORITIES, type Priority } from './shedding-gate.ts';
-
-export type { Priority } from './shedding-gate.ts';
-
-/** What `priority` knows of a request. It may be asked before Node's parser has read the request. */
-export interface PriorityRequest {
-  readonly method?: string | undefined;
-  /** The target, as the client sent it. */
-  readonly url?: string | undefined;
-  /** By name in lower case. */
-  readonly headers: IncomingMessage['headers'];
-}
-
-/** Options of {@link loadShedding}. */
-export interface LoadSheddingOptions {
-  /**
-   * Milliseconds by which the event loop may run late. Above it for `intervalMs`, requests queue faster than they are served: a part of them is rejected, so that
-   * the delay falls to half of it. 0 for any time.
-   * @default 100
-   */
-  maxDelayMs?: number;
-  /**
-   * Milliseconds for which the event loop must run late before requests are rejected. Short pauses, such as a garbage collection, reject none.
-   * @default 100
-   */
-  intervalMs?: number;
-  /**
-   * Requests in progress; more are rejected, whatever the event loop does. With `priority`, `normal` requests may take 90 % of them, and `low` ones 80 %. 0 for any number.
-   * @default 0
-   */
-  maxInProgress?: number;
-  /**
-   * Milliseconds that `Retry-After` tells clients, in whole seconds.
-   * @default 1000
-   */
-  retryAfterMs?: number;
-  /** How important a request is: `low` ones are rejected first, `high` ones last. Nothing counts as `normal`. Default: all are `normal`. */
-  priority?: (req: PriorityRequest) => Priority | undefined;
-  /** Where `rejected` and `loadSheddingChange` go. Default: an emitter of its own, as `events`. */
-  events?: GatewayEvents;
-}
-
-/** Defaults of {@link LoadSheddingOptions}. */
-export const loadSheddingDefaults = Object.freeze({
-  maxDelayMs: 100,
-  intervalMs: 100,
-  maxInProgress: 0,
-  retryAfterMs: 1_000,
-});
-
-export type LoadSheddingSettings = LoadSheddingOptions & typeof loadSheddingDefaults;
-
-const checks: Checks<LoadSheddingOptions> = {
-  maxDelayMs: optionalDurationMs,
-  intervalMs: durationMs,
-  maxInProgress: integer(0),
-  retryAfterMs: durationMs,
-  priority: optional(func),
-  events: optional(eventsCheck),
-};
-
-/** What a load shedder is doing. */
-export interface LoadSheddingStatus {
-  /** Whether some requests are rejected because the event loop runs late. */
-  readonly isShedding: boolean;
-  /** The part of the requests that was let in lately, from 0 to 1. */
-  readonly share: number;
-  /** Milliseconds by which the event loop was late at the last sample. */
-  readonly delayMs: number;
-  readonly inProgress: number;
-  /** Requests rejected since the start. */
-  readonly rejected: number;
-}
 
 /** The middleware of {@link loadShedding}, and its events. */
 export interface LoadShedding extends Middleware {
@@ -116,7 +42,7 @@ export interface LoadShedding extends Middleware {
  * @throws {OptionsError} that names each unknown key and each bad value.
  */
 export function loadShedding(given?: LoadSheddingOptions): LoadShedding {
-  const options = resolveOptions('loadShedding', given, loadSheddingDefaults, checks);
+  const options = resolveOptions('loadShedding', given, loadSheddingDefaults, loadSheddingChecks);
   const events = options.events ?? new GatewayEvents();
   const shedder = new LoadShedder(options, events, (req) => priorityOf(req, options.priority));
   return Object.assign(

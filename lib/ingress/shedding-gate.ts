@@ -25,9 +25,9 @@ export interface SheddingBounds {
   readonly intervalMs: number;
 }
 
-/** So many samples in a row show that requests queue: one or two may be a garbage collection and the requests that waited for it. */
-const LEAST_SAMPLES = 3;
-/** A queue that shrinks like this from one sample to the next is gone soon, without rejections. */
+/** So many samples in a row show that requests queue: one may be a garbage collection. */
+const LEAST_SAMPLES = 2;
+/** A queue that is so much shorter than at both samples before is gone soon, without rejections. One turn has the requests, and the next one their responses. */
 const SHRINKS = 0.75;
 /** A part of the time since the last sample: an event loop with so much time to spare has no queue. */
 const MOST_IDLE = 0.1;
@@ -36,11 +36,13 @@ const QUEUED_REQUESTS_PER_TURN = 2;
 /** A part of `maxDelayMs`: how long turns are to be while requests are rejected, as those that are let in wait for two or three of them. */
 const AIM = 0.4;
 /** The least part of that. While connections wait to be accepted, turns are this short: Node accepts one per turn. */
-const LEAST_AIM = 0.2;
+const LEAST_AIM = 0.1;
 /** A part of the time since the turn before: a pause of the process brings many requests at once, and the next turn is not to reject all of them. */
 const LEAST_PART = 0.1;
 /** A part of the aim, below which it is of no use to let in fewer. */
 const LEAST_WINDOW = 0.02;
+/** How much longer a turn may become for important requests. */
+const HIGH = 2;
 /** How the window changes from one turn to the next. */
 const NARROWED = 0.7;
 const WIDENED = 1.05;
@@ -62,7 +64,8 @@ export class SheddingGate {
   /** When the delay rose above the bound. */
   #aboveSince: number | undefined;
   #samplesAbove = 0;
-  #lastDelayMs = 0;
+  /** At the last two samples, whatever the reason. */
+  readonly #lastDelays: [number, number] = [0, 0];
   /** Since the last sample. */
   #requests = 0;
   #hasRejected = false;
@@ -79,7 +82,7 @@ export class SheddingGate {
   #turnFrom = 0;
   /** The least window of this turn. */
   #leastMs = 0;
-  /** The part of the time, lately, in which the process had the processor. */
+  /** The part of the time in which the process, when it had something to do, had the processor. */
   #processorShare = 1;
   #idleLately = 0;
   #sampledAt = 0;
@@ -112,7 +115,8 @@ export class SheddingGate {
     this.#requests += 1;
     if (!this.#isShedding) return true;
     this.#arrivedLately += 1;
-    if (now - this.#turnFrom <= this.#windowOf(priority)) {
+    // Without the time for which other programs had the processor: to let in fewer requests would not shorten that.
+    if ((now - this.#turnFrom) * this.#processorShare <= this.#windowOf(priority)) {
       this.#admittedLately += 1;
       return true;
     }
@@ -131,7 +135,6 @@ export class SheddingGate {
     const { high, normal, low } = this.#rejected;
     const hasRejected = high + normal + low > 0;
     if (hasRejected) this.#hasRejected = true;
-    // To let in fewer requests would not shorten the time for which other programs had the processor.
     this.#adjust((now - this.#turnFrom) * this.#processorShare, hasRejected);
     // Less important requests make room, until the more important ones are let in however late in a turn they come.
     this.#part.normal = yielding(this.#part.normal, high > 0);
@@ -146,11 +149,13 @@ export class SheddingGate {
     // A clock that was set tells nothing.
     const elapsedMs = Math.min(CALM_MS, Math.max(0, sample.now - this.#sampledAt));
     this.#sampledAt = sample.now;
-    if (elapsedMs > 0) this.#processorShare = Math.min(1, sample.cpuMs / elapsedMs);
+    const busyMs = elapsedMs * (1 - sample.idleShare);
+    if (busyMs > 0) this.#processorShare = Math.min(1, sample.cpuMs / busyMs);
     this.#idleLately += (sample.idleShare - this.#idleLately) * (elapsedMs / CALM_MS);
     if (this.#isShedding) this.#sampleShedding(sample, delayMs);
     else this.#sampleOpen(sample, delayMs);
-    this.#lastDelayMs = delayMs;
+    this.#lastDelays[0] = this.#lastDelays[1];
+    this.#lastDelays[1] = Math.max(sample.delayMs, sample.acceptDelayMs);
     this.#requests = 0;
     this.#hasRejected = false;
     this.#arrivedLately *= MEMORY;
@@ -168,7 +173,7 @@ export class SheddingGate {
 
   #sampleOpen({ now }: LoopSample, delayMs: number): void {
     const { maxDelayMs, intervalMs } = this.#bounds;
-    if (delayMs <= maxDelayMs || delayMs < SHRINKS * this.#lastDelayMs) {
+    if (delayMs <= maxDelayMs || delayMs < SHRINKS * Math.min(...this.#lastDelays)) {
       this.#samplesAbove = 0;
       this.#aboveSince = undefined;
       return;
@@ -203,7 +208,7 @@ export class SheddingGate {
   }
 
   #windowOf(priority: Priority): number {
-    if (priority === 'high') return this.#longestMs;
+    if (priority === 'high') return HIGH * this.#longestMs;
     const normal = Math.max(this.#windowMs, this.#leastMs) * this.#part.normal;
     return priority === 'normal' ? normal : normal * this.#part.low;
   }

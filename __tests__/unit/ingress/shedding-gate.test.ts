@@ -17,7 +17,7 @@ function gateAfter(samples: number, sample: Partial<LoopSample>, requests = 20):
 
 test.each<[string, number, Partial<LoopSample>, number]>([
   ['in time', 100, { delayMs: 100 }, 20],
-  ['late for less than the interval', 2, { delayMs: 5_000 }, 20],
+  ['late once', 1, { delayMs: 5_000 }, 20],
   ['late with time to spare', 100, { idleShare: 0.2 }, 20],
   ['late without processor time: other programs have it', 100, { cpuMs: 24 }, 20],
   ['late with one request per turn', 100, {}, 1],
@@ -37,13 +37,26 @@ test.each<[string, Partial<LoopSample>]>([
 
 test('a queue that shrinks by itself, as after a pause of the process, is no overload', () => {
   const gate = new SheddingGate(BOUNDS);
-  let now = 0;
-  for (let delayMs = 1_000; delayMs > 1; delayMs *= 0.7) {
+  let now = 1_000;
+  // What came meanwhile is read after the sample.
+  gate.sample({ ...LATE, delayMs: 1_000, now });
+  for (let delayMs = 700; delayMs > 1; delayMs *= 0.7) {
     now += delayMs;
     for (let n = 0; n < 20; n += 1) gate.admits('normal', 0);
     gate.sample({ ...LATE, delayMs, cpuMs: delayMs, now });
     expect(gate.isShedding).toBe(false);
   }
+});
+
+test('turns with requests and turns with their responses are no shrinking queue', () => {
+  const gate = new SheddingGate(BOUNDS);
+  let now = 0;
+  for (const delayMs of [360, 200, 400, 240, 390, 230]) {
+    now += delayMs;
+    for (let n = 0; n < 20; n += 1) gate.admits('normal', 0);
+    gate.sample({ ...LATE, delayMs, cpuMs: delayMs, now });
+  }
+  expect(gate.isShedding).toBe(true);
 });
 
 test('a clock that is set does no harm', () => {
