@@ -1,7 +1,7 @@
 import type { Server } from 'node:net';
 import { type EventLoopUtilization, performance } from 'node:perf_hooks';
 import { acceptQueueLength } from './accept-queue.ts';
-import type { LoopSample } from './shedding-gate.ts';
+import type { LoopSample } from './overload-detector.ts';
 
 /** libuv accepts one connection per turn of the event loop: only when almost each turn brings one, more of them can wait in the kernel. */
 const QUEUED_CONNECTIONS_PER_TURN = 0.9;

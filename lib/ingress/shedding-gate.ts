@@ -1,38 +1,11 @@
+import { type LoopSample, OverloadDetector, type SheddingBounds } from './overload-detector.ts';
+
 /** How important a request is: `low` is rejected first, `high` last. */
 export type Priority = 'high' | 'normal' | 'low';
 
 /** The most important first. */
 export const PRIORITIES: readonly Priority[] = ['high', 'normal', 'low'];
 
-/** What the event loop did since the sample before. */
-export interface LoopSample {
-  /** How much later than it was due the sample was taken. */
-  readonly delayMs: number;
-  /** How long new connections wait to be accepted, without the time for which other programs had the processor. */
-  readonly acceptDelayMs: number;
-  /** The part of the time in which the event loop had nothing to do. */
-  readonly idleShare: number;
-  /** Turns of the event loop, at least 1. */
-  readonly turns: number;
-  /** Milliseconds of processor time that the process used. */
-  readonly cpuMs: number;
-  /** Milliseconds, as of `Date.now()`. */
-  readonly now: number;
-}
-
-export interface SheddingBounds {
-  readonly maxDelayMs: number;
-  readonly intervalMs: number;
-}
-
-/** So many samples in a row show that requests queue: one may be a garbage collection. */
-const LEAST_SAMPLES = 2;
-/** A queue that is so much shorter than at both samples before is gone soon, without rejections. One turn has the requests, and the next one their responses. */
-const SHRINKS = 0.75;
-/** A part of the time since the last sample: an event loop with so much time to spare has no queue. */
-const MOST_IDLE = 0.1;
-/** One slow request at a time is no queue: others would have come meanwhile, and be read in the same turn. */
-const QUEUED_REQUESTS_PER_TURN = 2;
 /** A part of `maxDelayMs`: how long turns are to be while requests are rejected, as those that are let in wait for two or three of them. */
 const AIM = 0.4;
 /** The least part of that. While connections wait to be accepted, turns are this short: Node accepts one per turn. */
@@ -59,13 +32,8 @@ const MEMORY = 0.9;
  * and no more. So a turn has a bounded length however many requests come, from the first turn on. The window follows the length of the turns.
  */
 export class SheddingGate {
-  readonly #bounds: SheddingBounds;
+  readonly #detector: OverloadDetector;
   #isShedding = false;
-  /** When the delay rose above the bound. */
-  #aboveSince: number | undefined;
-  #samplesAbove = 0;
-  /** At the last two samples, whatever the reason. */
-  readonly #lastDelays: [number, number] = [0, 0];
   /** Since the last sample. */
   #requests = 0;
   #hasRejected = false;
@@ -90,7 +58,7 @@ export class SheddingGate {
   readonly #rejected: Record<Priority, number> = { high: 0, normal: 0, low: 0 };
 
   constructor(bounds: SheddingBounds) {
-    this.#bounds = bounds;
+    this.#detector = new OverloadDetector(bounds);
     this.#longestMs = AIM * bounds.maxDelayMs;
     this.#aimMs = this.#longestMs;
     this.#windowMs = this.#aimMs;
@@ -145,43 +113,21 @@ export class SheddingGate {
   }
 
   sample(sample: LoopSample): void {
-    const delayMs = this.#delayMs(sample);
     // A clock that was set tells nothing.
     const elapsedMs = Math.min(CALM_MS, Math.max(0, sample.now - this.#sampledAt));
     this.#sampledAt = sample.now;
     const busyMs = elapsedMs * (1 - sample.idleShare);
     if (busyMs > 0) this.#processorShare = Math.min(1, sample.cpuMs / busyMs);
     this.#idleLately += (sample.idleShare - this.#idleLately) * (elapsedMs / CALM_MS);
-    if (this.#isShedding) this.#sampleShedding(sample, delayMs);
-    else this.#sampleOpen(sample, delayMs);
-    this.#lastDelays[0] = this.#lastDelays[1];
-    this.#lastDelays[1] = Math.max(sample.delayMs, sample.acceptDelayMs);
+    if (this.#isShedding) this.#sampleShedding(sample);
+    else if (this.#detector.sees(sample, this.#requests)) this.#begin(sample);
     this.#requests = 0;
     this.#hasRejected = false;
     this.#arrivedLately *= MEMORY;
     this.#admittedLately *= MEMORY;
   }
 
-  /** What is waited for because of requests, and not for other reasons. */
-  #delayMs({ delayMs, acceptDelayMs, idleShare, turns, cpuMs }: LoopSample): number {
-    if (idleShare > MOST_IDLE) return 0;
-    const areRequestsQueued = this.#requests >= QUEUED_REQUESTS_PER_TURN * turns;
-    // What is longer than the processor time of a turn was spent waiting for other programs: to reject requests would not shorten it.
-    const turnMs = areRequestsQueued ? Math.min(delayMs, cpuMs / turns) : 0;
-    return Math.max(turnMs, acceptDelayMs);
-  }
-
-  #sampleOpen({ now }: LoopSample, delayMs: number): void {
-    const { maxDelayMs, intervalMs } = this.#bounds;
-    if (delayMs <= maxDelayMs || delayMs < SHRINKS * Math.min(...this.#lastDelays)) {
-      this.#samplesAbove = 0;
-      this.#aboveSince = undefined;
-      return;
-    }
-    this.#samplesAbove += 1;
-    // A clock that was set back would make it wait.
-    this.#aboveSince = Math.min(this.#aboveSince ?? now, now);
-    if (now - this.#aboveSince < intervalMs || this.#samplesAbove < LEAST_SAMPLES) return;
+  #begin({ now }: LoopSample): void {
     this.#isShedding = true;
     this.#rejectedAt = now;
     this.#idleLately = 0;
@@ -193,18 +139,17 @@ export class SheddingGate {
     this.#admittedLately = 0;
   }
 
-  #sampleShedding({ now, acceptDelayMs }: LoopSample, delayMs: number): void {
+  #sampleShedding({ now, acceptDelayMs }: LoopSample): void {
     const longest = this.#longestMs;
     this.#aimMs =
       acceptDelayMs > longest
         ? Math.max(LEAST_AIM * longest, this.#aimMs * NARROWED)
         : Math.min(longest, this.#aimMs * WIDENED);
-    if (this.#hasRejected || delayMs > this.#bounds.maxDelayMs) this.#rejectedAt = now;
+    if (this.#hasRejected) this.#rejectedAt = now;
     // A clock that was set ends it, or makes it last a little longer.
     if (Math.abs(now - this.#rejectedAt) < CALM_MS && this.#idleLately < SPARE) return;
     this.#isShedding = false;
-    this.#samplesAbove = 0;
-    this.#aboveSince = undefined;
+    this.#detector.reset();
   }
 
   #windowOf(priority: Priority): number {
