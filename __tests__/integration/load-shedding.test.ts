@@ -45,12 +45,14 @@ async function asking(port: number, request: string, isOver: () => boolean): Pro
 
 test('while the event loop is late requests get 503 at once, important ones last; afterwards all are let in again', async () => {
   const { port, shedding, changes } = await site({
+    // A process that has just started may run four times as late.
+    maxDelayMs: 30,
     priority: (req) => (req.headers['x-important'] === undefined ? 'normal' : 'high'),
   });
   let isOver = false;
   const normal = Array.from({ length: 20 }, () => asking(port, get('/busy'), () => isOver));
   const high = asking(port, get('/busy', 'X-Important: yes\r\n'), () => isOver);
-  await eventually('it sheds for a while', () => shedding.status().rejected >= 100, 30_000);
+  await eventually('it sheds for a while', () => shedding.status().rejected >= 500, 60_000);
 
   const client = cleanup.add(await RawClient.connect(port));
   client.send(get('/healthz'));
@@ -68,7 +70,7 @@ test('while the event loop is late requests get 503 at once, important ones last
   expect(shedding.status()).toMatchObject({ share: 1, inProgress: 0 });
   client.send(get('/'));
   expect((await client.response()).status).toBe(200);
-}, 90_000);
+}, 150_000);
 
 test('clients that wait for each response, with a new connection for each request, are no overload', async () => {
   const { port, shedding } = await site({});

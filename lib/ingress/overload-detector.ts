@@ -29,6 +29,11 @@ const SHRINKS = 0.75;
 const MOST_IDLE = 0.1;
 /** One slow request at a time is no queue: others would have come meanwhile, and be read in the same turn. */
 const QUEUED_REQUESTS_PER_TURN = 2;
+/** A process that has just started is slow for so many requests, until its code is compiled, and for no longer than so long: it may run later then. */
+const YOUNG_REQUESTS = 20_000;
+const YOUNG_MS = 10_000;
+const YOUNG_FACTOR = 4;
+
 /**
  * Sees that more requests come than the event loop can serve. As in CoDel (RFC 8289), a delay is an overload only when it stays above
  * `maxDelayMs` for `intervalMs`.
@@ -41,6 +46,9 @@ export class OverloadDetector {
   readonly #waiting = new Lasting();
   /** At the last two samples, whatever the reason. */
   readonly #lastDelays: [number, number] = [0, 0];
+  #sampledAt = 0;
+  #firstAt: number | undefined;
+  #requests = 0;
 
   constructor(bounds: SheddingBounds) {
     this.#bounds = bounds;
@@ -48,9 +56,10 @@ export class OverloadDetector {
 
   /** @param requests That have come since the sample before. */
   sees(sample: LoopSample, requests: number): boolean {
-    const { maxDelayMs, intervalMs } = this.#bounds;
-    const turnMs = turnMsOf(sample, requests);
-    const isLate = turnMs > maxDelayMs && turnMs >= SHRINKS * Math.min(...this.#lastDelays);
+    const { intervalMs } = this.#bounds;
+    const maxDelayMs = this.#bounds.maxDelayMs * (this.#isYoung(sample.now, requests) ? YOUNG_FACTOR : 1);
+    const turnMs = this.#turnMs(sample, requests);
+    const isLate = turnMs > maxDelayMs && sample.delayMs >= SHRINKS * Math.min(...this.#lastDelays);
     this.#samplesLate = isLate ? this.#samplesLate + 1 : 0;
     const doConnectionsWait = sample.idleShare <= MOST_IDLE && sample.acceptDelayMs > maxDelayMs;
     const lateFor = this.#late.lasts(isLate, sample.now);
@@ -60,20 +69,28 @@ export class OverloadDetector {
     return (lateFor >= intervalMs && this.#samplesLate >= LEAST_SAMPLES) || waitsFor >= ACCEPT_INTERVAL_MS;
   }
 
+  /** How late the event loop is because of requests, and not for other reasons. */
+  #turnMs({ delayMs, idleShare, turns, cpuMs, now }: LoopSample, requests: number): number {
+    const elapsedMs = Math.max(delayMs, now - this.#sampledAt);
+    this.#sampledAt = now;
+    const areRequestsQueued = requests >= QUEUED_REQUESTS_PER_TURN * turns;
+    if (idleShare > MOST_IDLE || !areRequestsQueued || delayMs === 0) return 0;
+    // For the rest of the time other programs had the processor: to reject requests would not shorten that.
+    return delayMs * Math.min(1, cpuMs / elapsedMs);
+  }
+
+  #isYoung(now: number, requests: number): boolean {
+    this.#firstAt ??= now;
+    this.#requests += requests;
+    return this.#requests < YOUNG_REQUESTS && Math.abs(now - this.#firstAt) < YOUNG_MS;
+  }
+
   /** Forgets what it has seen, at the end of an overload. */
   reset(): void {
     this.#samplesLate = 0;
     this.#late.reset();
     this.#waiting.reset();
   }
-}
-
-/** How long a turn takes because of requests, and not for other reasons. */
-function turnMsOf({ delayMs, idleShare, turns, cpuMs }: LoopSample, requests: number): number {
-  const areRequestsQueued = requests >= QUEUED_REQUESTS_PER_TURN * turns;
-  if (idleShare > MOST_IDLE || !areRequestsQueued) return 0;
-  // What is longer than the processor time of a turn was spent waiting for other programs: to reject requests would not shorten it.
-  return Math.min(delayMs, cpuMs / turns);
 }
 
 /** For how long something is so. */

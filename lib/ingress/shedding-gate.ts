@@ -167,5 +167,5 @@ export class SheddingGate {
 }
 
 function yielding(part: number, mustYield: boolean): number {
-  return mustYield ? part * NARROWED : Math.min(1, part + 0.02);
+  return mustYield ? part * 0.5 : Math.min(1, part + 0.02);
 }

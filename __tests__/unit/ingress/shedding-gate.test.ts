@@ -6,9 +6,15 @@ const BOUNDS = { maxDelayMs: 100, intervalMs: 100 };
 /** An event loop that is late, and busy with requests. */
 const LATE: Omit<LoopSample, 'now'> = { delayMs: 200, idleShare: 0, turns: 1, cpuMs: 200, acceptDelayMs: 0 };
 
-/** Takes a sample every 50 ms, each after some requests. */
-function gateAfter(samples: number, sample: Partial<LoopSample>, requests = 20): SheddingGate {
+/** One of a process that is no longer young. */
+function grownGate(): SheddingGate {
   const gate = new SheddingGate(BOUNDS);
+  gate.sample({ ...LATE, delayMs: 0, now: -20_000 });
+  return gate;
+}
+
+/** Takes a sample every 50 ms, each after some requests. */
+function gateAfter(samples: number, sample: Partial<LoopSample>, requests = 20, gate = grownGate()): SheddingGate {
   for (let at = 0; at < samples; at += 1) {
     for (let n = 0; n < requests; n += 1) gate.admits('normal', 0);
     gate.sample({ ...LATE, ...sample, now: at * 50 });
@@ -37,8 +43,17 @@ test.each<[string, number, Partial<LoopSample>]>([
   expect(gateAfter(samples, sample).isShedding).toBe(true);
 });
 
+test('a process that has just started may run four times as late', () => {
+  const young = () => new SheddingGate(BOUNDS);
+  expect(gateAfter(20, { delayMs: 390, cpuMs: 390 }, 20, young()).isShedding).toBe(false);
+  expect(gateAfter(20, { delayMs: 410, cpuMs: 410 }, 20, young()).isShedding).toBe(true);
+  // By time, and by requests.
+  expect(gateAfter(300, { delayMs: 390, cpuMs: 390 }, 20, young()).isShedding).toBe(true);
+  expect(gateAfter(20, { delayMs: 390, cpuMs: 390 }, 2_000, young()).isShedding).toBe(true);
+});
+
 test('a queue that shrinks by itself, as after a pause of the process, is no overload', () => {
-  const gate = new SheddingGate(BOUNDS);
+  const gate = grownGate();
   let now = 1_000;
   // What came meanwhile is read after the sample.
   gate.sample({ ...LATE, delayMs: 1_000, now });
@@ -51,7 +66,7 @@ test('a queue that shrinks by itself, as after a pause of the process, is no ove
 });
 
 test('turns with requests and turns with their responses are no shrinking queue', () => {
-  const gate = new SheddingGate(BOUNDS);
+  const gate = grownGate();
   let now = 0;
   for (const delayMs of [360, 200, 400, 240]) {
     now += delayMs;
@@ -92,7 +107,7 @@ describe('an event loop that reads in each turn what has come during the turn be
   }
 
   class Loop {
-    readonly gate = new SheddingGate(BOUNDS);
+    readonly gate = grownGate();
     now = 0;
     #turnMs = 0.1;
     #responses = 0;
