@@ -1,6 +1,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { kHttp2 } from '../core/connection.ts';
 import type { RejectionCause } from '../core/outcome.ts';
 import type { ConnectionWatcher } from './client-connections.ts';
 import { type ConnectionResponses, responseOn } from './connection-responses.ts';
@@ -14,6 +15,8 @@ type Admitted = IncomingMessage & { [kAdmittedBy]?: EarlyGate };
 
 type Flowing = Socket & {
   [kFlow]?: RequestFlow | undefined;
+  /** net.Server leaves itself on each connection that it accepts. */
+  readonly server?: Server;
   /** Nothing once Node has ended HTTP on it. */
   parser?: object | null;
   /** Set by Node's HTTP server while it wants no more requests, because responses wait to be taken; it resumes the socket itself. */
@@ -270,8 +273,8 @@ export class RequestFlow {
   #isRejected(gate: EarlyGate, chunk: Buffer, at: number): boolean {
     const socket = this.#socket;
     if (at > 0 || !this.#hasEnded || socket.writableLength > 0 || responseOn(socket) !== undefined) return false;
-    // A server that shuts down ends connections with its responses.
-    if ((socket as { server?: Server }).server?.listening !== true) return false;
+    // A server that shuts down ends connections with its responses. A stream of HTTP/2 gets its response from Node's HTTP server.
+    if (socket.server?.listening !== true || kHttp2 in socket) return false;
     const decision = gate.decide(chunk, socket);
     if (decision === 'admitted') this.#admittedBy = gate;
     return decision === 'rejected';

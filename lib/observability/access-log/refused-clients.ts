@@ -1,11 +1,6 @@
 import { CAUSES } from '../../core/causes.ts';
 import { foldAddress } from '../../core/connection.ts';
-import {
-  type ClientRefusedEvent,
-  type GatewayEvents,
-  type RejectedEarlyEvent,
-  subscribe,
-} from '../../core/events.ts';
+import { type ClientRefusedEvent, type GatewayEvents, type RejectedEarlyEvent, subscribe } from '../../core/events.ts';
 import type { RejectionCause } from '../../core/outcome.ts';
 
 /** A client that lost its connection before there was a request for the middlewares. */

@@ -1,4 +1,4 @@
-import { eventsCheck, type GatewayEvents, type RejectedEarlyEvent } from '../../core/events.ts';
+import { eventsCheck, type GatewayEvents, subscribe } from '../../core/events.ts';
 import { type Checks, integer, nonEmptyString, resolveOptions } from '../../core/options.ts';
 import type { RequestSink } from '../request-record.ts';
 import { sourcesCheck } from '../status/status-sources.ts';
@@ -90,8 +90,7 @@ export function prometheusMetrics(given: PrometheusMetricsOptions): PrometheusMe
   const state = new StateGauges(sources);
   const requests = new RequestCounts(maxRoutes, () => state.backends());
   const counts = new EventCounts(events, () => state.circuits());
-  const rejectedEarly = (event: RejectedEarlyEvent): void => requests.rejectedEarly(event);
-  events.on('rejectedEarly', rejectedEarly);
+  const unsubscribe = subscribe(events, { rejectedEarly: (event) => requests.rejectedEarly(event) });
 
   const define = (name: string, help: string, type: MetricType, samples: (name: string) => Iterable<Sample>): void => {
     const full = `${prefix}_${name}`;
@@ -111,7 +110,7 @@ export function prometheusMetrics(given: PrometheusMetricsOptions): PrometheusMe
       );
     },
     close: () => {
-      events.off('rejectedEarly', rejectedEarly);
+      unsubscribe();
       counts.close();
     },
   };
