@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { quantileOf } from '../report/statistics.ts';
 import { Arrivals } from './arrivals.ts';
 import { type Ending, OpenConnection } from './open-connection.ts';
@@ -55,6 +56,29 @@ export async function runOpen(plan: OpenPlan): Promise<OpenResult> {
   return run.run();
 }
 
+export interface ClosedPlan {
+  readonly port: number;
+  /** All of them are busy all the time. */
+  readonly connections: number;
+  readonly warmupSeconds: number;
+  readonly seconds: number;
+}
+
+/** The capacity of a target: right responses per second while each connection asks again as soon as it has its response (closed loop). */
+export async function runClosed({ warmupSeconds, seconds, ...plan }: ClosedPlan): Promise<number> {
+  const run = new OpenRun({
+    ...plan,
+    perSecond: 0,
+    warmupSeconds,
+    seconds,
+    after: undefined,
+    seed: 0,
+    isNewEach: false,
+  });
+  await run.openAll();
+  return run.saturate();
+}
+
 class OpenRun {
   readonly #plan: OpenPlan;
   readonly #times: Record<Ending, number[]> = { good: [], rejected: [], bad: [], broken: [] };
@@ -72,6 +96,8 @@ class OpenRun {
     },
   };
   #sent = 0;
+  /** Whether each connection asks again at once. */
+  #isClosed = false;
   #underWay = 0;
   #offered = 0;
   #firstProblem: string | undefined;
@@ -170,6 +196,17 @@ class OpenRun {
     };
   }
 
+  async saturate(): Promise<number> {
+    const { warmupSeconds, seconds } = this.#plan;
+    this.#countFrom = performance.now() + warmupSeconds * 1_000;
+    this.#countUntil = this.#countFrom + seconds * 1_000;
+    this.#isClosed = true;
+    for (const connection of this.#idle.splice(0)) this.#isIdle(connection);
+    await sleep((warmupSeconds + seconds) * 1_000);
+    this.#isClosed = false;
+    return this.#result().good / seconds;
+  }
+
   #isCounted(dueAt: number): boolean {
     return dueAt >= this.#countFrom && dueAt < this.#countUntil;
   }
@@ -186,7 +223,9 @@ class OpenRun {
   }
 
   #isIdle(connection: OpenConnection): void {
-    if (this.#plan.isNewEach) {
+    if (this.#isClosed) {
+      connection.ask(this.#sent++, performance.now());
+    } else if (this.#plan.isNewEach) {
       connection.close();
       this.#open.delete(connection);
     } else this.#idle.push(connection);

@@ -4,8 +4,7 @@ import type { Child } from '../harness/child.ts';
 import type { RunningTarget, Target } from '../harness/target.ts';
 import { inTempFolder } from '../harness/temp-folder.ts';
 import { HealthProbe } from '../load/health-probe.ts';
-import type { OpenPlan, OpenResult } from '../load/open-run.ts';
-import { RawLoad } from '../load/raw-load.ts';
+import type { ClosedPlan, OpenPlan, OpenResult } from '../load/open-run.ts';
 import { type OverloadPoint, type OverloadRow, overloadPanels, overloadText } from '../report/overload-report.ts';
 import { runFacts, tellFacts } from '../report/run-facts.ts';
 import { chosenOf } from './chosen.ts';
@@ -31,7 +30,7 @@ const CONNECTIONS = 6_000;
 /** For opening them. */
 const OPENING_SECONDS = 25;
 /** For the capacity: all of them are busy all the time. */
-const BUSY_CONNECTIONS = 1_000;
+const BUSY_CONNECTIONS = 500;
 const SATURATION_SECONDS = { warmupSeconds: 3, seconds: 3 };
 const SMOKE_SATURATION_SECONDS = { warmupSeconds: 0.5, seconds: 0.5 };
 /** For how long the load is light after each overload, to see when all is well again. */
@@ -99,7 +98,7 @@ export const overload: Subcommand = {
 async function measure(row: OverloadRow, running: RunningTarget, load: Child, bench: Bench): Promise<void> {
   const { flags, progress } = bench;
   const recoverySeconds = flags.smoke ? 0.5 : RECOVERY_SECONDS;
-  row.capacity = await capacityOf(row.name, running, bench);
+  row.capacity = await capacityOf(running, load, bench);
   progress(`${row.name}: ${row.capacity} req/s`);
   for (let round = 1; round <= flags.rounds; round += 1) {
     const plans = factorsOf(flags).map((factor) => ({ factor, isNewEach: false }));
@@ -136,24 +135,11 @@ async function measure(row: OverloadRow, running: RunningTarget, load: Child, be
   }
 }
 
-async function capacityOf(
-  name: string,
-  running: RunningTarget,
-  { processes, placement, flags }: Bench,
-): Promise<number> {
-  const load = await RawLoad.start(processes, placement);
+async function capacityOf({ port }: RunningTarget, load: Child, { flags }: Bench): Promise<number> {
   const stretch = flags.smoke ? SMOKE_SATURATION_SECONDS : SATURATION_SECONDS;
-  const plan = { port: running.port, connections: flags.smoke ? flags.connections : BUSY_CONNECTIONS, ...stretch };
-  const count = await load.measure(
-    plan,
-    async () => {},
-    async () => {},
-  );
-  await load.stop();
-  // A process that has just started may reject some.
-  if (count.errors > 0 && name !== SUITE_SHEDDING.name)
-    throw new Error(`${count.errors} errors under full load: ${count.firstError}`);
-  return Math.round(count.requests / count.seconds);
+  const plan: ClosedPlan = { port, connections: flags.smoke ? flags.connections : BUSY_CONNECTIONS, ...stretch };
+  const atMostMs = (stretch.warmupSeconds + stretch.seconds + OPENING_SECONDS) * 1_000;
+  return Math.round(await load.ask<number>('saturate', plan, atMostMs));
 }
 
 function factorsOf({ operands: [given], smoke }: Flags): readonly number[] {
