@@ -37,6 +37,8 @@ export interface OpenResult {
   readonly open: number;
   /** Milliseconds by which this generator itself was late, p99: above a few, the point says nothing about the target. */
   readonly lagP99: number;
+  /** When the counted time began and ended, as of `Date.now()`. */
+  readonly counted: readonly [number, number];
 }
 
 const LATE_MS = 250;
@@ -193,6 +195,7 @@ class OpenRun {
       recoveryMs: Math.max(0, this.#lastLateAt - this.#countUntil),
       open,
       lagP99: quantile(this.#lags, 0.99),
+      counted: [performance.timeOrigin + this.#countFrom, performance.timeOrigin + this.#countUntil],
     };
   }
 

@@ -3,7 +3,7 @@ import type { LinePanel } from './line-panel.ts';
 import { headLines, type RunFacts } from './run-facts.ts';
 import { type Column, renderTable } from './table.ts';
 
-export interface OverloadPoint extends Omit<OpenResult, 'recoveryMs'> {
+export interface OverloadPoint extends Omit<OpenResult, 'recoveryMs' | 'counted'> {
   /** What was offered, as a multiple of the capacity. */
   readonly factor: number;
   readonly isNewEach: boolean;

@@ -115,14 +115,14 @@ async function measure(row: OverloadRow, running: RunningTarget, load: Child, be
       };
       const atMostMs = (flags.warmupSeconds + flags.seconds + recoverySeconds + OPENING_SECONDS + 10) * 1_000;
       const health = running.adminPort === undefined ? undefined : new HealthProbe(running.adminPort);
-      const { recoveryMs, ...result } = await load.ask<OpenResult>('run', plan, atMostMs);
+      const { recoveryMs, counted, ...result } = await load.ask<OpenResult>('run', plan, atMostMs);
       const point: OverloadPoint = {
         factor,
         isNewEach,
         seconds: flags.seconds,
         ...result,
         recoveryMs: factor > 1 ? recoveryMs : undefined,
-        healthP99: await health?.stop(),
+        healthP99: await health?.stop(counted),
       };
       row.points.push(point);
       progress(
