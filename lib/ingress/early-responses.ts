@@ -3,7 +3,7 @@ import { countedElsewhere } from '../core/connection-bytes.ts';
 import type { GatewayEvents } from '../core/events.ts';
 import { rawKeptProblem } from '../core/problem.ts';
 
-/** How often early rejections are told. */
+/** How often early rejections are reported. */
 const TELL_MS = 100;
 
 /** Rejects requests that no parser has seen, and counts them. */

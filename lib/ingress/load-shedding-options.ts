@@ -16,7 +16,7 @@ export interface PriorityRequest {
 export interface LoadSheddingOptions {
   /**
    * Milliseconds by which the event loop may run late. Above it for `intervalMs`, requests queue faster than they are served: a part of them is rejected, so that
-   * the delay falls to half of it. 0 for any time.
+   * the delay falls below half of it. 0 for any time.
    * @default 100
    */
   maxDelayMs?: number;

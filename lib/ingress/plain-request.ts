@@ -30,8 +30,8 @@ const WITH_CONTENT = new RegExp(
 );
 
 /**
- * Reads the bytes of a request if they are one whole request without any doubt: a well-formed head, with content whose length is
- * told once, or without any, and nothing behind it. Gives nothing for all others, which only a parser should judge.
+ * Reads the bytes of a request if they are one whole request without any doubt: a well-formed head, with content whose length it
+ * gives once, or without any, and nothing behind it. Gives nothing for all others, which only a parser should judge.
  */
 export function plainRequest(bytes: Buffer): PlainRequest | undefined {
   const end = bytes.indexOf(BLANK_LINE) + BLANK_LINE.length;
@@ -41,8 +41,8 @@ export function plainRequest(bytes: Buffer): PlainRequest | undefined {
   if (found === null) return undefined;
   const [, method = '', target = '', fields = '', length = found[5]] = found;
   if (end < bytes.length && Number(length) !== bytes.length - end) return undefined;
-  // Methods are case-sensitive, the flag of the expression is for names of headers.
-  if (method !== method.toUpperCase()) return undefined;
+  // The request line is case-sensitive, the flag of the expression is for names of headers.
+  if (!head.startsWith(`${method.toUpperCase()} ${target} HTTP/1.1`)) return undefined;
   return { method, target, fields };
 }
 

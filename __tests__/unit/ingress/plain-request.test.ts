@@ -58,6 +58,7 @@ test.each<[string, string]>([
   ['HTTP/1.0', `GET / HTTP/1.0\r\n${H}\r\n`],
   ['another method', `BREW / HTTP/1.1\r\n${H}\r\n`],
   ['a method in small letters', `get / HTTP/1.1\r\n${H}\r\n`],
+  ['a version in small letters', `GET / http/1.1\r\n${H}\r\n`],
   ['two spaces', `GET  / HTTP/1.1\r\n${H}\r\n`],
   ['absolute form', `GET http://a/ HTTP/1.1\r\n${H}\r\n`],
   ['an asterisk', `OPTIONS * HTTP/1.1\r\n${H}\r\n`],
