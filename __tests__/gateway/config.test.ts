@@ -59,7 +59,7 @@ const DEFAULTS = {
   ambiguousPaths: 'reject',
   identityHeaders: [],
   mergeSlashes: true,
-  maxDelayMs: 0,
+  maxDelayMs: 100,
   bounds: {
     headTimeoutMs: 15_000,
     maxTargetBytes: 8_192,

@@ -12,8 +12,8 @@ import {
   OptionsError,
   type RejectedEarlyEvent,
 } from 'expressway';
-import { SheddingGate } from '../../lib/ingress/shedding-gate.ts';
 import { certificate } from '../support/certificate.ts';
+import { ForcedShedding } from '../support/forced-shedding.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { eventually, listen } from '../support/servers.ts';
@@ -24,11 +24,9 @@ afterEach(() => cleanup.run());
 const H = 'Host: gw.example\r\n';
 const get = (target: string, fields = '') => `GET ${target} HTTP/1.1\r\n${H}${fields}\r\n`;
 
-/** Decides what the gate of the next shedder does: a real overload would decide differently on each machine. */
 class Site {
-  isShedding = false;
-  rejects = true;
-  /** Targets that the app has seen. */
+  readonly forced = cleanup.add(new ForcedShedding());
+  /** Requests that the app has seen. */
   readonly seen: string[] = [];
   readonly told: RejectedEarlyEvent[] = [];
   readonly #options: LoadSheddingOptions;
@@ -43,19 +41,6 @@ class Site {
     const events = new GatewayEvents();
     events.on('rejectedEarly', (event) => this.told.push(event));
     const shedding = loadShedding({ ...this.#options, events });
-    const { isSheddingOf, admitsOf } = { isSheddingOf: () => this.isShedding, admitsOf: () => !this.rejects };
-    const { prototype } = SheddingGate;
-    const [isShedding, admits] = ['isShedding', 'admits'].map((name) =>
-      Object.getOwnPropertyDescriptor(prototype, name),
-    ) as [PropertyDescriptor, PropertyDescriptor];
-    Object.defineProperty(prototype, 'isShedding', { configurable: true, get: isSheddingOf });
-    Object.defineProperty(prototype, 'admits', { configurable: true, value: () => !isSheddingOf() || admitsOf() });
-    cleanup.add({
-      close: () => {
-        Object.defineProperty(prototype, 'isShedding', isShedding);
-        Object.defineProperty(prototype, 'admits', admits);
-      },
-    });
     const app = express();
     app.use((req, _res, next) => {
       this.seen.push(`${req.method} ${req.url}`);
@@ -83,7 +68,7 @@ test('requests are rejected before the app sees them, on a connection that stays
   const site = new Site({ retryAfterMs: 2_500 });
   const { port, shedding } = await site.open();
   const client = await known(port);
-  site.isShedding = true;
+  site.forced.isShedding = true;
   for (let count = 0; count < 3; count += 1) {
     client.send(get('/a'));
     const response = await client.response();
@@ -100,7 +85,7 @@ test('requests are rejected before the app sees them, on a connection that stays
   expect([head.status, Number(head.field('content-length')) > 0]).toEqual([503, true]);
   client.send(`POST /a HTTP/1.1\r\n${H}Content-Length: 5\r\n\r\nhello`);
   expect((await client.response()).status).toBe(503);
-  site.isShedding = false;
+  site.forced.isShedding = false;
   client.send(get('/last'));
   expect((await client.response()).content.toString()).toBe('served');
   expect(site.seen).toEqual(['GET /first', 'GET /last']);
@@ -122,7 +107,7 @@ test.each<[string, string, string]>([
   const site = new Site();
   const { port } = await site.open();
   const client = await known(port);
-  site.isShedding = true;
+  site.forced.isShedding = true;
   client.send(bytes);
   expect((await client.response()).status).toBe(503);
   expect(site.seen.slice(1)).toEqual([seen]);
@@ -131,7 +116,7 @@ test.each<[string, string, string]>([
 test('the first request of a connection is left to the middleware: afterwards Node no longer waits for it', async () => {
   const site = new Site({}, { headTimeoutMs: 300, checkIntervalMs: 50 });
   const { port } = await site.open();
-  site.isShedding = true;
+  site.forced.isShedding = true;
   const client = cleanup.add(await RawClient.connect(port));
   client.send(get('/a'));
   expect((await client.response()).status).toBe(503);
@@ -149,7 +134,7 @@ test('what the parser rejects is still rejected by it', async () => {
   const site = new Site();
   const { port } = await site.open();
   const client = await known(port);
-  site.isShedding = true;
+  site.forced.isShedding = true;
   client.send(`GET /a HTTP/1.1\r\n${H}Content-Length : 5\r\n\r\n`);
   expect((await client.response()).status).toBe(400);
   await client.closed();
@@ -166,13 +151,13 @@ test('a request is judged once: what is let in by its bytes is let in by the mid
   const { port } = await site.open();
   const client = cleanup.add(await RawClient.connect(port));
   for (const isShedding of [false, true, true]) {
-    site.isShedding = isShedding;
-    site.rejects = false;
+    site.forced.isShedding = isShedding;
+    site.forced.rejects = false;
     client.send(get('/a?b', 'X-Kind: k\r\n'));
     expect((await client.response()).status).toBe(200);
   }
   expect(asked).toBe(3);
-  site.rejects = true;
+  site.forced.rejects = true;
   client.send(get('/a?b', 'X-Kind: k\r\n'));
   expect((await client.response()).status).toBe(503);
   expect([asked, site.seen.length]).toEqual([4, 3]);
@@ -187,7 +172,7 @@ test('a priority function that throws is an error for the app, as ever', async (
   });
   const { port } = await site.open();
   const client = await known(port);
-  site.isShedding = true;
+  site.forced.isShedding = true;
   client.send(get('/a'));
   expect((await client.response()).status).toBe(500);
 });
@@ -200,7 +185,7 @@ test('a client that does not read its responses does not fill the memory', async
     written = () => socket.writableLength;
   });
   const client = await known(port);
-  site.isShedding = true;
+  site.forced.isShedding = true;
   client.socket.pause();
   let most = 0;
   for (let count = 0; count < 20_000 && client.socket.writableLength < 1_000_000; count += 1) {
@@ -221,7 +206,7 @@ test('a server that shuts down rejects by the middleware, which ends the connect
   server.close();
   client.send('lo');
   expect((await client.response()).status).toBe(200);
-  site.isShedding = true;
+  site.forced.isShedding = true;
   client.send(get('/b'));
   await eventually(
     'the app sees it, or the connection is closed',
@@ -241,7 +226,7 @@ test('over TLS', async () => {
   });
   socket.write(get('/first'));
   await eventually('it is served', () => text.endsWith('served'));
-  site.isShedding = true;
+  site.forced.isShedding = true;
   socket.write(get('/a'));
   await eventually('it is rejected', () => text.includes('load_shed'));
   expect(site.seen).toEqual(['GET /first']);

@@ -1,0 +1,22 @@
+import { SheddingGate } from '../../lib/ingress/shedding-gate.ts';
+
+/** What all load shedders do while it is open: a real overload would decide differently on each machine. */
+export class ForcedShedding {
+  isShedding = false;
+  rejects = true;
+  readonly #names = ['isShedding', 'admits'] as const;
+  readonly #real = this.#names.map((name) => Object.getOwnPropertyDescriptor(SheddingGate.prototype, name));
+
+  constructor() {
+    const isShedding = () => this.isShedding;
+    const admits = () => !this.isShedding || !this.rejects;
+    Object.defineProperty(SheddingGate.prototype, 'isShedding', { configurable: true, get: isShedding });
+    Object.defineProperty(SheddingGate.prototype, 'admits', { configurable: true, value: admits });
+  }
+
+  close(): void {
+    for (const [index, name] of this.#names.entries()) {
+      Object.defineProperty(SheddingGate.prototype, name, this.#real[index] as PropertyDescriptor);
+    }
+  }
+}
