@@ -93,6 +93,7 @@ const BAD: readonly (readonly [string, string, RegExp])[] = [
   ['PORT', '-1', /from 0 to 65535/],
   ['PORT', '80.5', /from 0 to 65535/],
   ['PORT', '0x50', /from 0 to 65535/],
+  ['TLS_CERT', 'a.pem', /goes with TLS_KEY/],
   ['BACKENDS', 'localhost:8081', /"localhost:8081" must start with http/],
   ['BACKENDS', 'nonsense', /"nonsense" is not a URL/],
   ['BACKENDS', 'ftp://a', /"ftp:\/\/a" must start with http/],

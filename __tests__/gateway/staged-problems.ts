@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { answer, type Behaviour, fail, hang, type ScriptedBackend, startBackend } from 'expressway/testing';
+import { makeCertificate } from '../support/made-certificate.ts';
 import { hasRedis, RedisServer } from '../support/redis.ts';
 import { StagedGateway, type StagedOptions } from './staged-gateway.ts';
 
@@ -365,6 +366,20 @@ const ALL: readonly Stage[] = [
           gateway.signal('SIGHUP');
         },
       ];
+    },
+  },
+  {
+    failure: 'a certificate that expires soon',
+    problem: 'certificate_expiring',
+    says: /the certificate for soon.test expires in 4 days.*Renew it/s,
+    async prepare(staging) {
+      const { cert, key } = makeCertificate(
+        mkdtempSync(join(tmpdir(), 'expressway-staged-')),
+        'soon',
+        ['DNS:soon.test'],
+        5,
+      );
+      return plain({ TLS_CERT: cert, TLS_KEY: key }, () => {})(staging);
     },
   },
   {

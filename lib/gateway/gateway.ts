@@ -1,5 +1,4 @@
-import type { RequestListener, Server, ServerOptions } from 'node:http';
-import { createServer as createTlsServer } from 'node:https';
+import type { RequestListener, Server } from 'node:http';
 import { createServer } from '../core/node-http.ts';
 import {
   type CounterLink,
@@ -8,7 +7,6 @@ import {
   type GracefulShutdown,
   gracefulShutdown,
   hardenServer,
-  http2Server,
   upgradeHandler,
 } from '../index.ts';
 import { adminOptions } from './admin/admin-options.ts';
@@ -18,7 +16,7 @@ import { BackendsFile } from './config/backends-file.ts';
 import type { Config } from './config/config.ts';
 import { GatewayFile } from './config/declaration/gateway-file.ts';
 import type { Environment } from './config/env-file.ts';
-import { readTlsFiles, type TlsFiles } from './config/tls-files.ts';
+import { certificateFiles, type WatchedFiles } from './config/watched-files.ts';
 import { type AppFactory, type HostedApp, middlewareOptions, proxiesOf } from './hosted-app.ts';
 import { finalHandler } from './internal-error.ts';
 import { ADMIN, GATEWAY, type ListenerName, listen } from './listener.ts';
@@ -27,7 +25,7 @@ import { createLogger, type Logger } from './logging/logger.ts';
 import { GatewayState } from './observing/gateway-state.ts';
 import { type Lines, type Observer, observe } from './observing/observe.ts';
 import { withinOpenFiles } from './open-files.ts';
-import type { PreparedReload, ReloadPart } from './reload/prepared-reload.ts';
+import type { PreparedReload, ReloadPart, ReloadScope } from './reload/prepared-reload.ts';
 import { Reload } from './reload/reload.ts';
 import {
   backendsPart,
@@ -41,9 +39,7 @@ import {
 } from './reload/reload-parts.ts';
 import { standardApp } from './standard-app.ts';
 import { StartError } from './start-error.ts';
-
-/** As long as a request's head may take, by default. */
-const HANDSHAKE_TIMEOUT_MS = 15_000;
+import { TlsListener } from './tls-listener.ts';
 
 const NO_ROUTER =
   'GATEWAY_CONFIG: this app has no service router: mount serviceRouter(options.router) and return it as router, or leave the variable empty';
@@ -100,7 +96,8 @@ export class Gateway implements AdminView {
   readonly #admin: Server | undefined;
   readonly #watched: readonly (BackendsFile | GatewayFile)[];
   readonly #reload: Reload;
-  readonly #reloadParts: { readonly backends: readonly ReloadPart[]; readonly others: readonly ReloadPart[] };
+  readonly #certificateFiles: WatchedFiles | undefined;
+  readonly #reloadParts: Readonly<Record<'backends' | 'certificates' | 'others', readonly ReloadPart[]>>;
   readonly #startedAt = Date.now();
   #isOpen = false;
   #closing: Promise<void> | undefined;
@@ -119,7 +116,9 @@ export class Gateway implements AdminView {
     this.#observer = observe({ config, events, log, lines, state }, this.#hosted);
     const { app, limiter, proxy, router } = this.#hosted;
     const made = expressServerOptions(app);
-    this.#server = config.tls === undefined ? createServer(made) : tlsServer(config, config.tls, made, events);
+    const tls = config.tls && new TlsListener(config, config.tls, made, events);
+    state.certificates = tls?.certificates.facts ?? [];
+    this.#server = tls?.server ?? createServer(made);
     this.#shutdown = this.#prepareShutdown();
     const isTrusted: (address: string, hop: number) => boolean = app.get('trust proxy fn');
     hardenServer(this.#server, { ...config.bounds, isUncapped: (address) => isTrusted(address, 0), events });
@@ -141,13 +140,15 @@ export class Gateway implements AdminView {
             crowded: (address, held, most) => state.crowded(address, held, most),
           })
         : undefined;
+    // A worker's primary watches its files.
+    this.#certificateFiles = worker === undefined && tls ? certificateFiles(() => this.#reload.config) : undefined;
     this.#reloadParts = {
       backends: [
         ...(proxy === undefined ? [] : [backendsPart(proxy, file)]),
         ...(router === undefined ? [] : [routerPart(router, gatewayFile)]),
       ],
+      certificates: tls === undefined ? [] : [certificatePart(tls, state, this.#certificateFiles)],
       others: [
-        certificatePart(this.#server),
         ...(proxy === undefined ? [] : [backendTlsPart(proxy, config)]),
         ...(limiter === undefined ? [] : [limitsPart(limiter, config, worker?.counter)]),
         logLevelPart(log),
@@ -183,6 +184,10 @@ export class Gateway implements AdminView {
     const { host, port, admin } = this.#config;
     for (const one of this.#watched)
       one.watch(() => void this.#reload.run('the file has changed', this.#reloadParts.backends));
+    await this.#certificateFiles?.mark();
+    this.#certificateFiles?.watch(
+      () => void this.#reload.runFiles('a certificate has changed', this.#reloadParts.certificates),
+    );
     // The operator's listener first: traffic is taken only once everything else stands.
     if (this.#admin && admin) this.#adminUrl = await this.#listen(this.#admin, ADMIN, admin);
     // Names are looked up by now, as far as they can be: the first requests need not get 503. And what Redis has counted is known.
@@ -204,14 +209,17 @@ export class Gateway implements AdminView {
    * only a restart can change.
    */
   async reload(why: string): Promise<void> {
-    const { backends, others } = this.#reloadParts;
-    if (this.#closing === undefined) await this.#reload.run(why, [...backends, ...others]);
+    if (this.#closing === undefined) await this.#reload.run(why, this.#partsOf('all'));
   }
 
   /** For a worker: reads what the primary has found, and waits for what becomes of it. */
-  prepareReload(next: Config, onlyBackends: boolean): Promise<PreparedReload> {
-    const { backends, others } = this.#reloadParts;
-    return this.#reload.prepare(next, onlyBackends ? backends : [...backends, ...others]);
+  prepareReload(next: Config, scope: ReloadScope): Promise<PreparedReload> {
+    return this.#reload.prepare(next, this.#partsOf(scope));
+  }
+
+  #partsOf(scope: ReloadScope): readonly ReloadPart[] {
+    const { backends, certificates, others } = this.#reloadParts;
+    return scope === 'all' ? [...backends, ...certificates, ...others] : this.#reloadParts[scope];
   }
 
   /** Lets running requests end, and releases everything, within `shutdownTimeoutMs`. */
@@ -222,6 +230,7 @@ export class Gateway implements AdminView {
 
   async #close(): Promise<void> {
     for (const one of this.#watched) one.close();
+    this.#certificateFiles?.close();
     this.#reload.close();
     const left = await this.#shutdown.close();
     if (left.requests + left.streams + left.upgrades > 0) this.#log.warn(left, 'shutdown timeout: cut what still ran');
@@ -259,11 +268,6 @@ export class Gateway implements AdminView {
     server.on('error', (error) => this.#log.error({ error }, `${name.what} failed`));
     return url;
   }
-}
-
-function tlsServer({ http2 }: Config, files: TlsFiles, made: ServerOptions, events: GatewayEvents): Server {
-  const server = createTlsServer({ ...made, ...readTlsFiles(files), handshakeTimeout: HANDSHAKE_TIMEOUT_MS });
-  return http2 ? http2Server(server, { events }) : server;
 }
 
 /** For the log: what is behind the gateway. */

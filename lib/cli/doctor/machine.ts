@@ -97,9 +97,9 @@ export const listenerCertificate: Check = {
   name: 'certificate',
   async run({ config }) {
     if (config.tls === undefined) return [];
-    const { readTlsFiles } = await import('../../gateway/config/tls-files.ts');
+    const { readCertificates } = await import('../../gateway/config/certificates.ts');
     try {
-      return [judgeCertificate(new X509Certificate(readTlsFiles(config.tls).cert))];
+      return readCertificates(config.tls).all.map(({ cert }) => judgeCertificate(new X509Certificate(cert)));
     } catch (error) {
       return [failure((error as Error).message, 'Set TLS_CERT and TLS_KEY to files that belong together')];
     }

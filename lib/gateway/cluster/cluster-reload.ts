@@ -1,4 +1,5 @@
 import { type Backends, BackendsFile } from '../config/backends-file.ts';
+import { type CertificateFacts, readCertificates } from '../config/certificates.ts';
 import { type Config, ConfigError, readConfig } from '../config/config.ts';
 import {
   type ConfigurationChange,
@@ -10,9 +11,10 @@ import {
 } from '../config/configuration-change.ts';
 import { GatewayFile } from '../config/declaration/gateway-file.ts';
 import type { Environment } from '../config/env-file.ts';
+import { certificateFiles } from '../config/watched-files.ts';
 import type { Logger } from '../logging/logger.ts';
 import type { GatewayState } from '../observing/gateway-state.ts';
-import { problemsIn } from '../reload/prepared-reload.ts';
+import { problemsIn, type ReloadScope } from '../reload/prepared-reload.ts';
 import { logPartly, logRefused, logReload } from '../reload/reload.ts';
 import type { Plan, Preparation, Prepare } from './messages.ts';
 import type { WorkerProcess } from './worker-process.ts';
@@ -39,6 +41,7 @@ export class ClusterReload {
   readonly #workers: Workers;
   readonly #file: BackendsFile | undefined;
   readonly #gatewayFile: GatewayFile | undefined;
+  readonly #certificateFiles = certificateFiles(() => this.config);
   #plan: Plan;
   /** Settles when no reload is under way: until then no worker begins. */
   #settled: Promise<void> = Promise.resolve();
@@ -89,8 +92,20 @@ export class ClusterReload {
   async open(): Promise<void> {
     this.#plan = { ...this.#plan, ...(await this.#readFiles(this.#plan.backends)) };
     for (const file of [this.#file, this.#gatewayFile]) {
-      file?.watch(() => void this.#queue(() => this.#reload('the file has changed', true)));
+      file?.watch(() => void this.#queue(() => this.#reload('the file has changed', 'backends')));
     }
+    if (this.#first.tls === undefined) return;
+    this.#state.certificates = await this.#certificatesOf(this.#first);
+    this.#certificateFiles.watch(
+      () => void this.#queue(() => this.#reload('a certificate has changed', 'certificates')),
+    );
+  }
+
+  /** The workers read them as well: what is bad is known before they are asked. */
+  async #certificatesOf({ tls }: Config): Promise<readonly CertificateFacts[]> {
+    if (tls === undefined) return [];
+    await this.#certificateFiles.mark();
+    return readCertificates(tls).facts;
   }
 
   async #readFiles(backends: Backends): Promise<Pick<Plan, 'backends' | 'declaration'>> {
@@ -101,7 +116,7 @@ export class ClusterReload {
   }
 
   run(why: string): Promise<void> {
-    return this.#queue(() => this.#reload(why, false));
+    return this.#queue(() => this.#reload(why, 'all'));
   }
 
   roll(why: string): Promise<void> {
@@ -112,6 +127,7 @@ export class ClusterReload {
     this.#isClosed = true;
     this.#file?.close();
     this.#gatewayFile?.close();
+    this.#certificateFiles.close();
   }
 
   /** One after the other, so that the last one to be asked for decides. */
@@ -123,40 +139,48 @@ export class ClusterReload {
     return this.#last;
   }
 
-  async #reload(why: string, onlyBackends: boolean): Promise<void> {
+  async #reload(why: string, scope: ReloadScope): Promise<void> {
     let release = (): void => {};
     this.#settled = new Promise((resolve) => {
       release = resolve;
     });
     try {
-      await this.#reloadAll(why, onlyBackends);
+      await this.#reloadAll(why, scope);
     } finally {
       release();
     }
   }
 
-  async #reloadAll(why: string, onlyBackends: boolean): Promise<void> {
-    const from = this.#environment.name;
-    let again: ConfigurationChange;
+  async #reloadAll(why: string, scope: ReloadScope): Promise<void> {
+    // Certificates change on their own: an `.env` that is being edited is no reason to keep an old one.
+    const environment = scope === 'certificates' ? undefined : this.#environment;
+    const from = environment?.name;
+    let again: ConfigurationChange | undefined;
     let next: Plan;
     let facts: object;
+    let { certificates } = this.#state;
     try {
-      again = readAgain(this.#environment, this.#first);
-      next = {
-        variables: onlyBackends ? this.#plan.variables : reloadedVariables(this.#plan.variables, again),
-        ...(await this.#readFiles(again.config.backends)),
-      };
-      facts = await this.#prepareAll({ ...next, onlyBackends });
+      again = environment && readAgain(environment, this.#first);
+      next =
+        again === undefined
+          ? this.#plan
+          : {
+              variables: scope === 'all' ? reloadedVariables(this.#plan.variables, again) : this.#plan.variables,
+              ...(await this.#readFiles(again.config.backends)),
+            };
+      if (scope !== 'backends') certificates = await this.#certificatesOf(readConfig(next.variables));
+      facts = await this.#prepareAll({ ...next, scope });
     } catch (error) {
       const problems = problemsIn(error);
-      if (!this.#isClosed) logRefused(this.#log, this.#state, { why, from, problems }, this.#environment);
+      if (!this.#isClosed) logRefused(this.#log, this.#state, { why, from, problems }, environment);
       return;
     }
     this.#plan = next;
+    this.#state.certificates = certificates;
     this.#log.level = this.config.logLevel;
     await this.#applyAll(why);
     const { name } = this.#file ?? this.#gatewayFile ?? {};
-    const file = name === undefined ? {} : { file: name };
+    const file = name === undefined || scope === 'certificates' ? {} : { file: name };
     logReload(this.#log, this.#state, { why, from, ...facts, ...file }, again);
   }
 
@@ -213,10 +237,12 @@ export class ClusterReload {
       }
       const variables = mixedVariables(this.#environment.first, again.variables, (name) => !needsRestart(name));
       const candidate = { variables, ...(await this.#readFiles(again.config.backends)) };
+      const certificates = await this.#certificatesOf(readConfig(variables));
       this.#candidate = candidate;
       this.#log.info({ why, from }, 'replacing the workers');
       await this.#workers.roll(candidate, () => {
         this.#plan = candidate;
+        this.#state.certificates = certificates;
         this.#log.level = this.config.logLevel;
       });
       this.#log.info({ why, from, workers: this.#workers.serving.length }, 'workers replaced');

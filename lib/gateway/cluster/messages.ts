@@ -1,6 +1,7 @@
 import type { MetricType } from 'prom-client';
 import type { Declaration, TrafficHistory } from '../../index.ts';
 import type { Backends } from '../config/backends-file.ts';
+import type { ReloadScope } from '../reload/prepared-reload.ts';
 
 /** A metric with its values, as `getMetricsAsJSON()` of prom-client gives it. */
 export interface MetricJson {
@@ -63,7 +64,7 @@ export interface Failed {
 
 /** `prepare`, asked by the primary: what a reload would bring. Then it asks for `apply`, or sends `discard`. */
 export interface Prepare extends Plan {
-  readonly onlyBackends: boolean;
+  readonly scope: ReloadScope;
 }
 
 export interface Preparation {

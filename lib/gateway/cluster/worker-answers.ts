@@ -60,10 +60,10 @@ async function metricsOf({ operator: { register } }: Gateway): Promise<readonly 
 
 function answerReload(primary: Peer, gateway: Gateway): void {
   let prepared: PreparedReload | undefined;
-  primary.on<Prepare>('prepare', async ({ variables, backends, declaration, onlyBackends }): Promise<Preparation> => {
+  primary.on<Prepare>('prepare', async ({ variables, backends, declaration, scope }): Promise<Preparation> => {
     try {
       prepared?.discard();
-      prepared = await gateway.prepareReload({ ...readConfig(variables), backends, declaration }, onlyBackends);
+      prepared = await gateway.prepareReload({ ...readConfig(variables), backends, declaration }, scope);
       return { problems: prepared.problems, facts: prepared.facts };
     } catch (error) {
       return { problems: problemsIn(error), facts: {} };

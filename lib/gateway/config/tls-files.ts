@@ -1,6 +1,4 @@
-import { X509Certificate } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
-import { createSecureContext } from 'node:tls';
 import type { BackendTlsOptions } from '../../index.ts';
 import { StartError } from '../start-error.ts';
 
@@ -17,12 +15,6 @@ export interface BackendTlsFiles {
   readonly key: string | undefined;
 }
 
-/** What a TLS listener is made with. */
-export interface TlsMaterial {
-  readonly cert: Buffer;
-  readonly key: Buffer;
-}
-
 /** Files for TLS that cannot be used. */
 export class TlsFilesError extends StartError {}
 
@@ -30,7 +22,7 @@ export class TlsFilesError extends StartError {}
  * @param name Names the variable in an error.
  * @throws {TlsFilesError}
  */
-function readPemFile(name: string, path: string): Buffer {
+export function readPemFile(name: string, path: string): Buffer {
   try {
     // A pipe without a writer would never end.
     if (statSync(path).isFIFO()) throw Object.assign(new Error(), { code: 'it is a pipe' });
@@ -38,23 +30,6 @@ function readPemFile(name: string, path: string): Buffer {
   } catch (error) {
     throw new TlsFilesError([`${name} ${path}: cannot be read: ${(error as NodeJS.ErrnoException).code}`]);
   }
-}
-
-/**
- * Reads both, and makes sure that they belong together and are in force.
- *
- * @throws {TlsFilesError}
- */
-export function readTlsFiles({ cert: certPath, key: keyPath }: TlsFiles): TlsMaterial {
-  const [cert, key] = [readPemFile('TLS_CERT', certPath), readPemFile('TLS_KEY', keyPath)];
-  try {
-    createSecureContext({ cert, key });
-  } catch (error) {
-    throw new TlsFilesError([`TLS_CERT ${certPath} with TLS_KEY ${keyPath}: ${(error as Error).message}`]);
-  }
-  const { validTo } = new X509Certificate(cert);
-  if (Date.parse(validTo) < Date.now()) throw new TlsFilesError([`TLS_CERT ${certPath}: has expired, ${validTo}`]);
-  return { cert, key };
 }
 
 /**

@@ -1,4 +1,5 @@
 import { readFile, stat } from 'node:fs/promises';
+import type { Config } from './config.ts';
 
 /** Far more than a thousand backends or routes take. */
 const MAX_BYTES = 1_048_576;
@@ -35,6 +36,13 @@ export async function readBounded(path: string, maxBytes: number = MAX_BYTES): P
     throw new Error('it is not UTF-8', { cause });
   }
 }
+
+/** Certificate and key are two files: both have come to rest by then, as a rule. */
+const CERTIFICATES_EVERY_MS = 2_000;
+
+/** Those of the listener's certificates, whichever are in use. */
+export const certificateFiles = (config: () => Pick<Config, 'tls'>): WatchedFiles =>
+  new WatchedFiles(() => (config().tls ?? []).flatMap(({ cert, key }) => [cert, key]), CERTIFICATES_EVERY_MS);
 
 /**
  * Watches files by looking at them, not by asking for events: those are lost when an editor or Kubernetes puts another

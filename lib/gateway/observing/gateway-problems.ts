@@ -1,4 +1,5 @@
 import type { Detector, Finding, ProblemSeverity, WatchedKind } from '../../index.ts';
+import { dayOf, EXPIRES_SOON_MS } from '../config/certificates.ts';
 import type { GatewayState } from './gateway-state.ts';
 
 /** One kind of problem of the hosted gateway. */
@@ -74,6 +75,24 @@ const reloadRejected: GatewayProblemKind = {
   },
 };
 
+const DAY_MS = 86_400_000;
+
+const certificateExpiring: GatewayProblemKind = {
+  problem: 'certificate_expiring',
+  severity: 'warning',
+  meaning: 'A certificate of `TLS_CERT` expires within 14 days, or has expired.',
+  nextStep: 'Renew it, and put the new one in its file: the gateway notices.',
+  *find({ certificates }) {
+    for (const { file, names, subject, expiresAt } of certificates) {
+      const left = expiresAt - Date.now();
+      if (left >= EXPIRES_SOON_MS) continue;
+      const what = `the certificate for ${names.slice(0, 3).join(', ') || subject}`;
+      const when = left < 0 ? 'has expired' : `expires in ${Math.floor(left / DAY_MS)} days`;
+      yield { subject: file, title: `${what} ${when}`, text: `${file}: ${what} ${when} (${dayOf(expiresAt)}).` };
+    }
+  },
+};
+
 const misspelt: GatewayProblemKind = {
   problem: 'variable_misspelt',
   severity: 'warning',
@@ -105,6 +124,7 @@ const adminCrowded: GatewayProblemKind = {
 export const GATEWAY_PROBLEMS: readonly GatewayProblemKind[] = [
   crashLoop,
   logFailing,
+  certificateExpiring,
   reloadRejected,
   misspelt,
   adminCrowded,

@@ -1,3 +1,4 @@
+import type { CertificateFacts } from '../config/certificates.ts';
 import type { MisspeltVariable } from '../config/misspelt-variables.ts';
 
 /** Where the log goes, and how that works out. */
@@ -22,6 +23,8 @@ const KEPT_ADDRESSES = 64;
 /** What the parts of the gateway note about themselves, for its problems: `gateway-problems.ts` looks here. */
 export class GatewayState {
   log: LogHealth | undefined;
+  /** Those of the listener that are in use. */
+  certificates: readonly CertificateFacts[] = [];
   misspelt: readonly MisspeltVariable[] = [];
   /** The last reload, if it was rejected. */
   rejectedReload:

@@ -19,6 +19,9 @@ export interface ReloadPart {
   prepare(next: Config): Promise<Change | undefined>;
 }
 
+/** What is read again: everything, or only files that have changed. */
+export type ReloadScope = 'all' | 'backends' | 'certificates';
+
 /** All that was read, good or not. One of its two functions has to be called. */
 export interface PreparedReload {
   /** Nothing of it may be applied when there is any. */

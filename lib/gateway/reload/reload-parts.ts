@@ -1,6 +1,3 @@
-import { X509Certificate } from 'node:crypto';
-import type { Server } from 'node:http';
-import { Server as TlsServer } from 'node:https';
 import {
   assertBackends,
   assertBackendTls,
@@ -12,12 +9,16 @@ import {
   type ServiceRouter,
 } from '../../index.ts';
 import type { BackendsFile } from '../config/backends-file.ts';
+import { dayOf, readCertificates } from '../config/certificates.ts';
 import type { Config } from '../config/config.ts';
 import { reloadedTexts } from '../config/configuration-change.ts';
 import type { GatewayFile } from '../config/declaration/gateway-file.ts';
-import { readBackendTls, readTlsFiles } from '../config/tls-files.ts';
+import { readBackendTls } from '../config/tls-files.ts';
+import type { WatchedFiles } from '../config/watched-files.ts';
 import { limitsOf } from '../hosted-app.ts';
 import type { Logger } from '../logging/logger.ts';
+import type { GatewayState } from '../observing/gateway-state.ts';
+import type { TlsListener } from '../tls-listener.ts';
 import type { ReloadPart } from './prepared-reload.ts';
 
 /** @param file Wins over the configuration, where there is one. */
@@ -52,16 +53,29 @@ export const declaredNames = ({ services, routes }: Declaration) => ({
   routes: routes.length,
 });
 
-/** Connections that are open keep what they have agreed on; new ones get the new certificate. */
-export const certificatePart = (server: Server): ReloadPart => ({
+/** @param files Watched, and as they are now once they are read. */
+export const certificatePart = (
+  listener: TlsListener,
+  state: GatewayState,
+  files: WatchedFiles | undefined,
+): ReloadPart => ({
   async prepare(next) {
-    if (next.tls === undefined || !(server instanceof TlsServer)) return undefined;
-    const material = readTlsFiles(next.tls);
-    const { subject, validTo } = new X509Certificate(material.cert);
+    if (next.tls === undefined) return undefined;
+    await files?.mark();
+    const certificates = readCertificates(next.tls);
     return {
-      facts: { certificate: { subject, validTo } },
+      facts: {
+        certificates: certificates.facts.map(({ names, subject, expiresAt }) => ({
+          names,
+          subject,
+          validTo: dayOf(expiresAt),
+        })),
+      },
       config: { tls: next.tls },
-      apply: () => server.setSecureContext(material),
+      apply() {
+        listener.use(certificates);
+        state.certificates = certificates.facts;
+      },
     };
   },
 });

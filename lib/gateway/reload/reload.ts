@@ -39,7 +39,15 @@ export class Reload {
    * @param why For the log, like `SIGHUP`.
    */
   run(why: string, parts: readonly ReloadPart[]): Promise<void> {
-    const run = (): Promise<void> => this.#run(why, parts);
+    return this.#queue(() => this.#run(why, parts, this.#environment));
+  }
+
+  /** For files that have changed on their own: the rest of the configuration is not read. */
+  runFiles(why: string, parts: readonly ReloadPart[]): Promise<void> {
+    return this.#queue(() => this.#run(why, parts, undefined));
+  }
+
+  #queue(run: () => Promise<void>): Promise<void> {
     // Also after one that failed: its caller knows.
     this.#last = this.#last.then(run, run);
     return this.#last;
@@ -63,13 +71,13 @@ export class Reload {
     this.#isClosed = true;
   }
 
-  async #run(why: string, parts: readonly ReloadPart[]): Promise<void> {
-    const from = this.#environment?.name;
+  async #run(why: string, parts: readonly ReloadPart[], environment: Environment | undefined): Promise<void> {
+    const from = environment?.name;
     let again: ConfigurationChange | undefined;
     let prepared: PreparedReload | undefined;
     let problems: readonly string[];
     try {
-      again = this.#environment && readAgain(this.#environment, this.#first);
+      again = environment && readAgain(environment, this.#first);
       prepared = await this.prepare(again?.config ?? this.#config, parts);
       problems = prepared.problems;
     } catch (error) {
@@ -77,7 +85,7 @@ export class Reload {
     }
     if (prepared === undefined || problems.length > 0 || this.#isClosed) {
       prepared?.discard();
-      if (!this.#isClosed) logRefused(this.#log, this.#state, { why, from, problems }, this.#environment);
+      if (!this.#isClosed) logRefused(this.#log, this.#state, { why, from, problems }, environment);
       return;
     }
     try {

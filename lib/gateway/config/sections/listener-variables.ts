@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
 import { availableParallelism } from 'node:os';
 import type { TlsFiles } from '../tls-files.ts';
-import { durationMs, durationMsOrZero, file, got, onOrOff, optional, port, section } from '../variable.ts';
+import { durationMs, durationMsOrZero, got, list, onOrOff, port, section } from '../variable.ts';
 
 export interface ListenerConfig {
   readonly host: string;
@@ -12,8 +12,8 @@ export interface ListenerConfig {
   readonly workerHangTimeoutMs: number;
   /** Whether a process that has loaded the program waits to take the place of a worker that dies. */
   readonly workerSpare: boolean;
-  /** Files of the certificate and its key; without them the listener speaks plain HTTP. */
-  readonly tls: TlsFiles | undefined;
+  /** Files of each certificate and its key, the default first; without them the listener speaks plain HTTP. */
+  readonly tls: readonly TlsFiles[] | undefined;
   /** Whether TLS clients may use HTTP/2. */
   readonly http2: boolean;
   readonly shutdownLeadMs: number;
@@ -39,6 +39,18 @@ export function host(text: string): string {
 /** Two variables that need each other. */
 export const pair = (given: Readonly<Record<string, string>>, one: string, other: string): readonly string[] =>
   (given[one] === undefined) === (given[other] === undefined) ? [] : [`${one}: goes with ${other}`];
+
+/** Lists of files, of which each is for one of the other list. */
+function unequal({ TLS_CERT, TLS_KEY }: Readonly<Record<string, string>>): readonly string[] {
+  if (TLS_CERT === undefined || TLS_KEY === undefined) return [];
+  const [certs, keys] = [list(TLS_CERT).length, list(TLS_KEY).length];
+  return certs === keys ? [] : [`TLS_KEY: must have as many files as TLS_CERT, ${certs}, got ${keys}`];
+}
+
+function tlsFiles(certs: readonly string[], keys: readonly string[]): readonly TlsFiles[] | undefined {
+  if (certs.length === 0) return undefined;
+  return certs.map((cert, index) => ({ cert, key: keys[index] ?? '' }));
+}
 
 export const listener = section(
   'The listener, its processes, and how they stop',
@@ -72,11 +84,16 @@ export const listener = section(
     },
     TLS_CERT: {
       text: `PEM file of the certificate, followed by the intermediate certificates. With it and TLS_KEY the gateway speaks https;
-        with both empty, plain http.`,
-      read: optional(file),
+        with both empty, plain http. Several, separated by commas, are for the names in each of them (SNI); a client that asks for
+        another name gets the first (docs/listeners.md). Changed files are read again.`,
+      read: list,
       takesEffect: 'reload',
     },
-    TLS_KEY: { text: "PEM file of the certificate's key.", read: optional(file), takesEffect: 'reload' },
+    TLS_KEY: {
+      text: "PEM file of the certificate's key; of several, in the same order.",
+      read: list,
+      takesEffect: 'reload',
+    },
     HTTP2: {
       text: `Whether clients may use HTTP/2 where the gateway speaks https, beside HTTP/1.1 on the same port: on or off. Plain http is
         always HTTP/1.1.`,
@@ -104,10 +121,10 @@ export const listener = section(
     workers: read.WORKERS,
     workerHangTimeoutMs: read.WORKER_HANG_TIMEOUT_MS,
     workerSpare: read.WORKER_SPARE,
-    tls: read.TLS_CERT && read.TLS_KEY ? { cert: read.TLS_CERT, key: read.TLS_KEY } : undefined,
+    tls: tlsFiles(read.TLS_CERT, read.TLS_KEY),
     http2: read.HTTP2,
     shutdownLeadMs: read.SHUTDOWN_LEAD_MS,
     shutdownTimeoutMs: read.SHUTDOWN_TIMEOUT_MS,
   }),
-  (given) => pair(given, 'TLS_CERT', 'TLS_KEY'),
+  (given) => [...pair(given, 'TLS_CERT', 'TLS_KEY'), ...unequal(given)],
 );

@@ -1,0 +1,44 @@
+import type { ServerOptions } from 'node:http';
+import { createServer, type Server } from 'node:https';
+import type { SecureContext } from 'node:tls';
+import { type GatewayEvents, http2Server } from '../index.ts';
+import { type Certificates, readCertificates, SESSION_ID_CONTEXT } from './config/certificates.ts';
+import type { Config } from './config/config.ts';
+import type { TlsFiles } from './config/tls-files.ts';
+
+/** As long as a request's head may take, by default. */
+const HANDSHAKE_TIMEOUT_MS = 15_000;
+
+/** A listener that speaks TLS, and its certificates, which can change. */
+export class TlsListener {
+  readonly server: Server;
+  #certificates: Certificates;
+
+  /** @throws {TlsFilesError} when the files cannot be used. */
+  constructor(config: Config, files: readonly TlsFiles[], made: ServerOptions, events: GatewayEvents) {
+    this.#certificates = readCertificates(files);
+    const server = createServer({
+      ...made,
+      ...this.#default(),
+      handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+      SNICallback: (name, done: (error: Error | null, context?: SecureContext) => void) =>
+        done(null, this.#certificates.contextFor(name)),
+    });
+    this.server = config.http2 ? http2Server(server, { events }) : server;
+  }
+
+  get certificates(): Certificates {
+    return this.#certificates;
+  }
+
+  /** Connections that are open keep what they have agreed on; new ones get the new certificates. */
+  use(certificates: Certificates): void {
+    this.#certificates = certificates;
+    this.server.setSecureContext(this.#default());
+  }
+
+  #default() {
+    const { cert, key } = this.#certificates.all[0];
+    return { cert, key, sessionIdContext: SESSION_ID_CONTEXT };
+  }
+}
