@@ -33,6 +33,8 @@ const RESET_SHARE = 0.5;
 const LEAVE_MS = 1_000;
 /** Milliseconds after which a client loses a connection without a stream, if it does not close it at the GOAWAY. */
 const GONE_MS = 5_000;
+/** Errors of nghttp2 for too many acknowledgements, and of Node for too many streams. */
+const FLOODS: ReadonlySet<number> = new Set([-904, -902]);
 /** Connections in memory that a session without a stream keeps. */
 const KEPT_CONNECTIONS = 4;
 
@@ -99,8 +101,7 @@ export class ClientSession implements StreamOwner {
     (socket as WithSession)[kSession] = this;
     session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
     session.on('stream', (stream, _fields, flags, raw) => this.#began(stream, flags, raw as readonly string[]));
-    // An error of the connection: its streams are closed, and say so.
-    session.on('error', () => {});
+    session.on('error', (error) => this.#failed(error));
     session.on('ping', () => this.#countControlFrame());
     session.on('remoteSettings', () => this.#countControlFrame());
     session.once('close', () => this.#closed());
@@ -221,6 +222,13 @@ export class ClientSession implements StreamOwner {
     if (this.#session.destroyed) return;
     this.#host.refused('client_overload', this.#address.remoteAddress);
     this.#session.destroy(new Error('The client makes work without use.'), NGHTTP2_ENHANCE_YOUR_CALM);
+  }
+
+  /** Its streams are closed, and say so. */
+  #failed({ code, errno }: NodeJS.ErrnoException): void {
+    const isFlood = code?.startsWith('ERR_HTTP2_TOO_MANY') || FLOODS.has(errno ?? 0);
+    if (isFlood) this.#host.refused('client_overload', this.#address.remoteAddress);
+    else if (code === 'ERR_HTTP2_ERROR') this.#host.refused('bad_request', this.#address.remoteAddress);
   }
 
   #closed(): void {
