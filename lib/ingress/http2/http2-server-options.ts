@@ -7,7 +7,7 @@ export interface Http2ServerOptions {
   /** Certificate, key and further options of `node:https`, where an app is given. A server has its own. Default: none. */
   tls?: ServerOptions;
   /**
-   * Requests in progress on one connection. Clients know the number, and wait; a further stream is refused, and may be sent again.
+   * Requests in progress on one connection. Clients hear of the number, and wait. A client that ignores it loses the connection.
    * @default 100
    */
   maxConcurrentStreams?: number;

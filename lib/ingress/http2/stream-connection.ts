@@ -332,7 +332,9 @@ export class StreamConnection extends Duplex implements ResponseSink {
     const stream = this.#stream;
     this.#stream = undefined;
     if (stream !== undefined) {
-      const isWhole = this.#reader.isDone || (this.#reader.endsWithConnection && this.writableEnded);
+      // A response that waits to be taken has not come through. The refusal of a request may come through when this connection is gone.
+      const isSent = this.#reader.isDone && (!this.#isWaiting || this.#request === undefined);
+      const isWhole = isSent || (this.#reader.endsWithConnection && this.writableEnded);
       // RFC 9113 §8.1: with NO_ERROR the client keeps the response, and need not send the rest of its request.
       if (!isWhole) breakOff(stream, this.#isTunnel);
       else if (!this.#isRequestDone) stream.close(NGHTTP2_NO_ERROR);

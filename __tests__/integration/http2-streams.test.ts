@@ -1,0 +1,309 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { type ClientHttp2Stream, constants } from 'node:http2';
+import { afterEach, describe, expect, test } from '@jest/globals';
+import express from 'express';
+import { Cleanup } from '../support/gateway.ts';
+import { Http2Client, http2Gateway, http2ServerOf, responseTo } from '../support/http2.ts';
+import {
+  DATA,
+  END_HEADERS,
+  FrameClient,
+  frame,
+  GET,
+  headers,
+  POST,
+  uint32,
+  WINDOW_UPDATE,
+} from '../support/http2-frames.ts';
+import { answer, RecorderBackend, type Script } from '../support/recorder-backend.ts';
+import { eventually, listen } from '../support/servers.ts';
+
+const cleanup = new Cleanup();
+afterEach(() => cleanup.run());
+
+const MIB = 1_048_576;
+
+/** A backend that sends as much as it can, and says how much went out. */
+async function endless(bytes: number) {
+  const sent = { bytes: 0 };
+  const chunk = Buffer.alloc(65_536, 'x');
+  const server = createServer(({ method }, res) => {
+    if (method === 'HEAD') {
+      res.end();
+      return;
+    }
+    res.setHeader('Content-Length', bytes);
+    const more = (): void => {
+      while (sent.bytes < bytes) {
+        sent.bytes += chunk.length;
+        if (!res.write(chunk)) {
+          res.once('drain', more);
+          return;
+        }
+      }
+      res.end();
+    };
+    more();
+  });
+  return { sent, ...cleanup.add(await listen(() => {}, server)) };
+}
+
+/** Waits until a number has not changed for a while, and gives it. */
+async function standstill(value: () => number): Promise<number> {
+  let last = -1;
+  let quiet = 0;
+  await eventually('it stands still', () => {
+    quiet = value() === last && last > 0 ? quiet + 1 : 0;
+    last = value();
+    return quiet > 20;
+  });
+  return last;
+}
+
+describe('flow control', () => {
+  test('a slow reader pauses the backend, and the other streams go on', async () => {
+    const { sent, url } = await endless(64 * MIB);
+    const gateway = cleanup.add(await http2Gateway({ backends: [url] }));
+    const client = cleanup.add(new Http2Client(gateway.port));
+    const stream = client.open({});
+    await once(stream, 'response');
+    stream.pause();
+    // What the buffers of four sockets, two windows and three streams hold.
+    expect(await standstill(() => sent.bytes)).toBeLessThan(32 * MIB);
+    expect((await client.request({ ':method': 'HEAD' })).status).toBe(200);
+    let received = 0;
+    stream.on('data', (chunk: Buffer) => {
+      received += chunk.length;
+    });
+    stream.resume();
+    await once(stream, 'close');
+    expect([received, stream.rstCode]).toEqual([64 * MIB, 0]);
+  }, 120_000);
+
+  test('64 MiB pass up and down unchanged, in bounded memory', async () => {
+    const app = express();
+    app.post('/', (req, res) => void req.pipe(res));
+    const { port } = cleanup.add(await listen(app, http2ServerOf()(app)));
+    const client = cleanup.add(new Http2Client(port));
+    const stream = client.open({ ':method': 'POST' }, false);
+    const [sent, received] = [createHash('sha256'), createHash('sha256')];
+    stream.on('data', (chunk: Buffer) => void received.update(chunk));
+    const before = process.memoryUsage.rss();
+    let most = 0;
+    for (let i = 0; i < 64; i += 1) {
+      const chunk = randomBytes(MIB);
+      sent.update(chunk);
+      if (!stream.write(chunk)) await once(stream, 'drain');
+      most = Math.max(most, process.memoryUsage.rss() - before);
+    }
+    stream.end();
+    await once(stream, 'close');
+    expect(received.digest('hex')).toBe(sent.digest('hex'));
+    expect(most).toBeLessThan(256 * MIB);
+  }, 120_000);
+
+  test('an upload waits for a backend that does not read', async () => {
+    const backend = createServer();
+    backend.on('request', (req, res) => {
+      // Not read until the test says so.
+      held = () => void req.on('end', () => res.end('done')).resume();
+    });
+    let held: (() => void) | undefined;
+    const { url } = cleanup.add(await listen(() => {}, backend));
+    const gateway = cleanup.add(await http2Gateway({ backends: [url], maxBodyBytes: 0 }));
+    const client = cleanup.add(new Http2Client(gateway.port));
+    const stream = client.open({ ':method': 'POST' }, false);
+    let written = 0;
+    const chunk = Buffer.alloc(65_536);
+    const more = (): void => {
+      while (written < 64 * MIB) {
+        written += chunk.length;
+        if (!stream.write(chunk)) {
+          stream.once('drain', more);
+          return;
+        }
+      }
+      stream.end();
+    };
+    more();
+    expect(await standstill(() => written)).toBeLessThan(32 * MIB);
+    held?.();
+    expect((await responseTo(stream)).content.toString()).toBe('done');
+  }, 120_000);
+
+  test('a client that takes nothing of its response is cut after sendTimeoutMs, and its backend is free', async () => {
+    const { url } = await endless(8 * MIB);
+    const gateway = cleanup.add(await http2Gateway({ backends: [url] }, { sendTimeoutMs: 500, checkIntervalMs: 50 }));
+    const client = cleanup.add(await FrameClient.connect(gateway.port));
+    // The window of 65,535 bytes is all that it gets.
+    client.send(headers(1, GET));
+    expect(await client.endOf(1)).toBe(`reset ${constants.NGHTTP2_INTERNAL_ERROR}`);
+    await eventually('the backend is free', () => gateway.proxy.status()[0]?.inFlight === 0);
+  });
+
+  test('a small response that is not taken either', async () => {
+    const gateway = cleanup.add(
+      await http2Gateway(
+        {
+          backends: [
+            cleanup.add(await RecorderBackend.start(answer(`HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc`))).url,
+          ],
+        },
+        { sendTimeoutMs: 500, checkIntervalMs: 50 },
+      ),
+    );
+    const client = cleanup.add(await FrameClient.connect(gateway.port));
+    const none = Buffer.concat([Buffer.from([0, 4]), uint32(0)]);
+    client.send(frame(4, 0, 0, none), headers(1, GET));
+    expect(await client.endOf(1)).toBe(`reset ${constants.NGHTTP2_INTERNAL_ERROR}`);
+  });
+
+  test('a client that sends content too slowly gets 408', async () => {
+    const backend = cleanup.add(await RecorderBackend.start(() => {}));
+    const gateway = cleanup.add(
+      await http2Gateway({ backends: [backend.url] }, { receiveGraceMs: 300, checkIntervalMs: 50 }),
+    );
+    const client = cleanup.add(new Http2Client(gateway.port));
+    const stream = client.open({ ':method': 'POST' }, false);
+    stream.write('a');
+    expect((await responseTo(stream)).status).toBe(408);
+  });
+});
+
+describe('an early response', () => {
+  test('reaches the client, which need not send the rest', async () => {
+    const gateway = cleanup.add(await http2Gateway({ backends: ['http://127.0.0.1:1'], maxBodyBytes: 10 }));
+    const client = cleanup.add(await FrameClient.connect(gateway.port));
+    client.send(headers(1, [...POST, ['content-length', '10000000']], END_HEADERS), frame(DATA, 0, 1, 'x'.repeat(100)));
+    expect(await client.endOf(1)).toBe('ended');
+    const reset = await client.until(({ type, stream }) => type === 3 && stream === 1);
+    expect(reset?.payload.readUInt32BE()).toBe(constants.NGHTTP2_NO_ERROR);
+    client.send(frame(WINDOW_UPDATE, 0, 0, uint32(1_000)));
+    await client.settled();
+    expect(client.isClosed).toBe(false);
+  });
+});
+
+describe('WebSockets over HTTP/2 (RFC 8441)', () => {
+  const EXTENDED = { ':method': 'CONNECT', ':protocol': 'websocket', 'sec-websocket-version': '13' };
+
+  /** Switches, and echoes what comes. */
+  const echo: Script = (socket, request) => {
+    const accept = createHash('sha1')
+      .update(`${request.field('sec-websocket-key')}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`)
+      .digest('base64');
+    socket.write(
+      `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\nSec-WebSocket-Protocol: chat\r\n\r\n`,
+    );
+    socket.on('data', (chunk) => socket.write(chunk));
+  };
+
+  async function tunnelled(script: Script) {
+    const backend = cleanup.add(await RecorderBackend.start(script));
+    const gateway = cleanup.add(await http2Gateway({ backends: [backend.url] }));
+    const client = cleanup.add(new Http2Client(gateway.port));
+    // The test app listens to upgrades from here on: only new connections know.
+    await once(client.session, 'remoteSettings');
+    return { backend, gateway, client };
+  }
+
+  async function opened(stream: ClientHttp2Stream): Promise<number> {
+    const [fields] = await once(stream, 'response');
+    return (fields as { ':status': number })[':status'];
+  }
+
+  test('are announced, pass both ways, and end in order', async () => {
+    const { backend, gateway, client } = await tunnelled(echo);
+    expect(client.session.remoteSettings.enableConnectProtocol).toBe(true);
+    const stream = client.open(EXTENDED, false);
+    const [fields] = await once(stream, 'response');
+    expect(fields).toMatchObject({ ':status': 200, 'sec-websocket-protocol': 'chat' });
+    expect(fields).not.toHaveProperty('sec-websocket-accept');
+    expect(backend.requests[0]?.line).toBe('GET / HTTP/1.1');
+    expect(backend.requests[0]?.field('sec-websocket-key')).toMatch(/^[\w+/]{22}==$/);
+    stream.write('hello');
+    expect(String((await once(stream, 'data'))[0])).toBe('hello');
+    stream.end();
+    stream.resume();
+    await once(stream, 'close');
+    expect(stream.rstCode).toBe(0);
+    await eventually('nothing is left', () => gateway.proxy.status()[0]?.inFlight === 0);
+  });
+
+  test('a client that resets the stream closes the connection to the backend', async () => {
+    const { backend, client } = await tunnelled(echo);
+    const stream = client.open(EXTENDED, false);
+    expect(await opened(stream)).toBe(200);
+    stream.close(constants.NGHTTP2_CANCEL);
+    await eventually('the backend sees it', () => backend.connections.size === 0);
+  });
+
+  test('a backend that breaks off resets the stream or ends it', async () => {
+    const { backend, client } = await tunnelled(echo);
+    const stream = client.open(EXTENDED, false);
+    expect(await opened(stream)).toBe(200);
+    stream.resume();
+    for (const socket of backend.connections) socket.resetAndDestroy();
+    await once(stream, 'close');
+  });
+
+  test('a refusal is an ordinary response', async () => {
+    const { client } = await tunnelled(answer('HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno'));
+    const stream = client.open(EXTENDED, false);
+    const response = responseTo(stream);
+    stream.write('frames too early');
+    expect(await response).toMatchObject({ status: 403, rstCode: 0 });
+  });
+
+  test('a backend that does not know the key is no WebSocket', async () => {
+    const { client } = await tunnelled(
+      answer(
+        'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: AAAA\r\n\r\n',
+      ),
+    );
+    const { status, rstCode } = await responseTo(client.open(EXTENDED, false));
+    expect([status, rstCode]).toEqual([0, constants.NGHTTP2_INTERNAL_ERROR]);
+  });
+});
+
+describe('connections', () => {
+  test('one without a stream gets GOAWAY after keepAliveTimeoutMs', async () => {
+    const app = express();
+    app.get('/', (_req, res) => void res.send('ok'));
+    const { port } = cleanup.add(await listen(app, http2ServerOf({ keepAliveTimeoutMs: 1_500 })(app)));
+    const client = cleanup.add(new Http2Client(port));
+    await client.request();
+    await client.closed();
+    expect(client.goaways[0]).toBe(constants.NGHTTP2_NO_ERROR);
+  });
+
+  test('one that never opens a stream ends after headTimeoutMs', async () => {
+    const app = express();
+    const { port } = cleanup.add(await listen(app, http2ServerOf({ headTimeoutMs: 1_500 })(app)));
+    const client = cleanup.add(await FrameClient.connect(port, false));
+    await client.closed();
+  });
+
+  test('after maxRequestsPerConnection requests it gets GOAWAY, and no request is lost', async () => {
+    const app = express();
+    app.get('/', (_req, res) => void res.send('ok'));
+    const { port } = cleanup.add(await listen(app, http2ServerOf({ maxRequestsPerConnection: 20 })(app)));
+    const client = cleanup.add(new Http2Client(port));
+    const responses = await Promise.all(Array.from({ length: 40 }, () => client.request().catch(() => undefined)));
+    expect(responses.map((one) => one?.status)).toEqual(Array(40).fill(200));
+    expect(client.goaways[0]).toBe(constants.NGHTTP2_NO_ERROR);
+  });
+
+  test('a client that ignores maxConcurrentStreams loses the connection', async () => {
+    const backend = cleanup.add(await RecorderBackend.start(() => {}));
+    const gateway = cleanup.add(await http2Gateway({ backends: [backend.url] }));
+    const client = cleanup.add(await FrameClient.connect(gateway.port));
+    for (let stream = 1; stream < 200; stream += 2) client.send(headers(stream, GET));
+    await eventually('a hundred run', () => backend.requests.length === 100);
+    client.send(headers(201, GET));
+    expect(await client.endOf(201)).toBe(`closed ${constants.NGHTTP2_PROTOCOL_ERROR}`);
+    await eventually('the backend sees the end', () => backend.connections.size === 0);
+  });
+});
