@@ -4,6 +4,7 @@ import { ipRateLimit, undiciTransport } from 'expressway';
 import { createProxyMiddleware } from 'http-proxy-middleware';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
 import { hardenedGateway } from '../support/hardened-gateway.ts';
+import { PROTOCOLS } from '../support/protocols.ts';
 import { RawClient, rawRequest } from '../support/raw-client.ts';
 import { answer, answerOk, RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { listen } from '../support/servers.ts';
@@ -16,9 +17,14 @@ afterEach(() => cleanup.run());
 
 type Options = Partial<Parameters<typeof proxyGateway>[0]>;
 
-async function setUp(script: Script = answerOk, options: Options = {}, prepare?: (app: Express) => void) {
+async function setUp(
+  script: Script = answerOk,
+  options: Options = {},
+  prepare?: (app: Express) => void,
+  serverOf = PROTOCOLS[0]?.serverOf,
+) {
   const backend = cleanup.add(await RecorderBackend.start(script));
-  const gateway = cleanup.add(await proxyGateway({ backends: [backend.url], ...options }, prepare));
+  const gateway = cleanup.add(await proxyGateway({ backends: [backend.url], ...options }, prepare, serverOf));
   return { backend, ...gateway };
 }
 
@@ -203,69 +209,120 @@ describe('C07, R9: informational responses', () => {
     `HTTP/1.1 102 Processing\r\n\r\n${hints}HTTP/1.1 103 Early Hints\r\nLink: </c>\r\nTransfer-Encoding: chunked\r\n\r\nHTTP/1.1 199 Own\r\n\r\n${FINAL}`,
   );
 
-  test.each([
-    ['writeInformation()', false],
-    ['what older versions of Node have', true],
-  ])('are forwarded in order, without hop-by-hop fields, by %s', async (_way, old) => {
-    const statuses: number[] = [];
-    const { port } = await setUp(script, {}, (app) => {
-      app.use((_req, res, next) => {
-        if (old) Object.assign(res, { writeInformation: undefined });
-        res.setHeader('X-App', 'kept for the final answer');
-        res.on('finish', () => statuses.push(res.statusCode));
-        next();
-      });
-    });
-    const client = cleanup.add(await RawClient.connect(port));
-    for (let i = 0; i < 2; i += 1) {
-      client.send(get());
-      const answers = [];
-      for (let n = 0; n < 5; n += 1) answers.push(await client.response());
-      expect(answers.map(({ status }) => status)).toEqual([102, 103, 103, 199, 200]);
-      expect(answers[1]?.fields).toEqual([
-        ['link', '</a.css>; rel=preload'],
-        ['link', '</b\xe9.js>; rel=preload'],
-      ]);
-      expect(answers[2]?.fields).toEqual([['link', '</c>']]);
-      expect([answers[4]?.content.toString(), answers[4]?.field('link')]).toEqual(['ok', undefined]);
-      expect(answers[4]?.field('x-app')).toBe('kept for the final answer');
-    }
-    expect(statuses).toEqual([200, 200]);
-  });
-
   const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n';
-  test.each([
-    ['100', CONTINUE, []],
-    ['100 in HTTP/1.0', 'HTTP/1.0 100 Continue\r\n\r\n', []],
-    ['100 ten times', CONTINUE.repeat(10), []],
-    ['100 with fields', 'HTTP/1.1 100 Continue\r\nContent-Length: 5\r\nSet-Cookie: a=b\r\n\r\n', []],
-    ['100 that closes', 'HTTP/1.1 100 Continue\r\nConnection: close\r\n\r\n', []],
-    ['100 with a coding', 'HTTP/1.1 100 Continue\r\nTransfer-Encoding: chunked\r\n\r\n', []],
-    ['100 with an upgrade', 'HTTP/1.1 100 Continue\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n', []],
-    ['103 that closes', 'HTTP/1.1 103 Early Hints\r\nConnection: close\r\n\r\n', [103]],
-    ['103 in HTTP/1.0', 'HTTP/1.0 103 Early Hints\r\n\r\n', [103]],
-    ['100, 103, 100', `${CONTINUE}HTTP/1.1 103 Early Hints\r\n\r\n${CONTINUE}`, [103]],
-  ])('do not change the final response: %s', async (_name, bytes, passed) => {
-    const { port, backend, proxy } = await setUp(answer(bytes + FINAL));
-    let failures = 0;
-    proxy.events.on('attemptFailed', () => {
-      failures += 1;
+  describe.each(PROTOCOLS)('over $name', ({ serverOf, connect, request }) => {
+    test.each([
+      ['writeInformation()', false],
+      ['what older versions of Node have', true],
+    ])('are forwarded in order, without hop-by-hop fields, by %s', async (_way, old) => {
+      const statuses: number[] = [];
+      const { port } = await setUp(
+        script,
+        {},
+        (app) => {
+          app.use((_req, res, next) => {
+            if (old) Object.assign(res, { writeInformation: undefined });
+            res.setHeader('X-App', 'kept for the final answer');
+            res.on('finish', () => statuses.push(res.statusCode));
+            next();
+          });
+        },
+        serverOf,
+      );
+      const client = cleanup.add(await connect(port));
+      for (let i = 0; i < 2; i += 1) {
+        client.send(get());
+        const answers = [];
+        for (let n = 0; n < 5; n += 1) answers.push(await client.response());
+        expect(answers.map(({ status }) => status)).toEqual([102, 103, 103, 199, 200]);
+        expect(answers[1]?.fields).toEqual([
+          ['link', '</a.css>; rel=preload'],
+          ['link', '</b\xe9.js>; rel=preload'],
+        ]);
+        expect(answers[2]?.fields).toEqual([['link', '</c>']]);
+        expect([answers[4]?.content.toString(), answers[4]?.field('link')]).toEqual(['ok', undefined]);
+        expect(answers[4]?.field('x-app')).toBe('kept for the final answer');
+      }
+      expect(statuses).toEqual([200, 200]);
     });
-    const client = cleanup.add(await RawClient.connect(port));
-    for (let i = 0; i < 2; i += 1) {
-      client.send(get());
-      for (const status of passed) expect((await client.response()).status).toBe(status);
-      const response = await client.response();
-      expect([response.status, response.content.toString(), response.field('set-cookie')]).toEqual([
-        200,
-        'ok',
+
+    test.each([
+      ['100', CONTINUE, []],
+      ['100 in HTTP/1.0', 'HTTP/1.0 100 Continue\r\n\r\n', []],
+      ['100 ten times', CONTINUE.repeat(10), []],
+      ['100 with fields', 'HTTP/1.1 100 Continue\r\nContent-Length: 5\r\nSet-Cookie: a=b\r\n\r\n', []],
+      ['100 that closes', 'HTTP/1.1 100 Continue\r\nConnection: close\r\n\r\n', []],
+      ['100 with a coding', 'HTTP/1.1 100 Continue\r\nTransfer-Encoding: chunked\r\n\r\n', []],
+      ['100 with an upgrade', 'HTTP/1.1 100 Continue\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n', []],
+      ['103 that closes', 'HTTP/1.1 103 Early Hints\r\nConnection: close\r\n\r\n', [103]],
+      ['103 in HTTP/1.0', 'HTTP/1.0 103 Early Hints\r\n\r\n', [103]],
+      ['100, 103, 100', `${CONTINUE}HTTP/1.1 103 Early Hints\r\n\r\n${CONTINUE}`, [103]],
+    ])('do not change the final response: %s', async (_name, bytes, passed) => {
+      const { port, backend, proxy } = await setUp(answer(bytes + FINAL), {}, undefined, serverOf);
+      let failures = 0;
+      proxy.events.on('attemptFailed', () => {
+        failures += 1;
+      });
+      const client = cleanup.add(await connect(port));
+      for (let i = 0; i < 2; i += 1) {
+        client.send(get());
+        for (const status of passed) expect((await client.response()).status).toBe(status);
+        const response = await client.response();
+        expect([response.status, response.content.toString(), response.field('set-cookie')]).toEqual([
+          200,
+          'ok',
+          undefined,
+        ]);
+      }
+      expect(failures).toBe(0);
+      // Nothing of it stays with the connection.
+      if (!bytes.includes('1.0'))
+        expect(backend.received.length).toBe(bytes.includes('103') && bytes.includes('close') ? 2 : 1);
+    });
+
+    test('arrive before the final response', async () => {
+      let backendSocket: Parameters<Script>[0] | undefined;
+      const { port } = await setUp(
+        (socket) => {
+          backendSocket = socket;
+          socket.write('HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n');
+        },
+        {},
         undefined,
-      ]);
-    }
-    expect(failures).toBe(0);
-    // Nothing of it stays with the connection.
-    if (!bytes.includes('1.0'))
-      expect(backend.received.length).toBe(bytes.includes('103') && bytes.includes('close') ? 2 : 1);
+        serverOf,
+      );
+      const client = cleanup.add(await connect(port));
+      client.send(get());
+      expect((await client.response()).status).toBe(103);
+      backendSocket?.write(FINAL);
+      expect((await client.response()).status).toBe(200);
+    });
+
+    test.each([11, 500])('G07: %d of them in a row are too many', async (count) => {
+      const { port } = await setUp(answer(CONTINUE.repeat(count) + FINAL), {}, undefined, serverOf);
+      const response = await request(port, get());
+      expect([response.status, JSON.parse(response.content.toString()).cause]).toEqual([502, 'http_protocol_error']);
+    });
+
+    test.each([
+      [10, 200],
+      [11, 502],
+      [500, 502],
+    ])('G07: of %d in a row, the client gets %d', async (count, status) => {
+      const { port, proxy } = await setUp(
+        answer('HTTP/1.1 102 Processing\r\n\r\n'.repeat(count) + FINAL),
+        {},
+        undefined,
+        serverOf,
+      );
+      const client = cleanup.add(await connect(port));
+      client.send(get());
+      for (let i = 0; i < 10; i += 1) expect((await client.response()).status).toBe(102);
+      const response = await client.response();
+      expect(response.status).toBe(status);
+      if (status === 502) expect(JSON.parse(response.content.toString()).cause).toBe('http_protocol_error');
+      expect(proxy.status()[0]?.inFlight).toBe(0);
+    });
   });
 
   test('100 alone is no response, and 100 after a response is dropped', async () => {
@@ -285,19 +342,6 @@ describe('C07, R9: informational responses', () => {
     const { port } = cleanup.add(await listen(app));
     const response = await rawRequest(port, get());
     expect([response.status, response.content.toString()]).toEqual([200, 'ok']);
-  });
-
-  test('arrive before the final response', async () => {
-    let backendSocket: Parameters<Script>[0] | undefined;
-    const { port } = await setUp((socket) => {
-      backendSocket = socket;
-      socket.write('HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n');
-    });
-    const client = cleanup.add(await RawClient.connect(port));
-    client.send(get());
-    expect((await client.response()).status).toBe(103);
-    backendSocket?.write(FINAL);
-    expect((await client.response()).status).toBe(200);
   });
 
   test('are forwarded by undiciTransport() too, which survives invalid ones', async () => {
@@ -333,27 +377,6 @@ describe('C07, R9: informational responses', () => {
     const { port } = await setUp(script);
     const response = await rawRequest(port, 'GET / HTTP/1.0\r\nHost: a\r\n\r\n');
     expect([response.status, response.content.toString()]).toEqual([200, 'ok']);
-  });
-
-  test.each([11, 500])('G07: %d of them in a row are too many', async (count) => {
-    const { port } = await setUp(answer(CONTINUE.repeat(count) + FINAL));
-    const response = await rawRequest(port, get());
-    expect([response.status, JSON.parse(response.content.toString()).cause]).toEqual([502, 'http_protocol_error']);
-  });
-
-  test.each([
-    [10, 200],
-    [11, 502],
-    [500, 502],
-  ])('G07: of %d in a row, the client gets %d', async (count, status) => {
-    const { port, proxy } = await setUp(answer('HTTP/1.1 102 Processing\r\n\r\n'.repeat(count) + FINAL));
-    const client = cleanup.add(await RawClient.connect(port));
-    client.send(get());
-    for (let i = 0; i < 10; i += 1) expect((await client.response()).status).toBe(102);
-    const response = await client.response();
-    expect(response.status).toBe(status);
-    if (status === 502) expect(JSON.parse(response.content.toString()).cause).toBe('http_protocol_error');
-    expect(proxy.status()[0]?.inFlight).toBe(0);
   });
 
   test.each(['writeInformation', 'before'])('with an invalid value count against the backend: %s', async (way) => {

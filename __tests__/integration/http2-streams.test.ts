@@ -18,7 +18,7 @@ import {
   WINDOW_UPDATE,
 } from '../support/http2-frames.ts';
 import { answer, RecorderBackend, type Script } from '../support/recorder-backend.ts';
-import { eventually, listen } from '../support/servers.ts';
+import { eventually, listen, standsStill } from '../support/servers.ts';
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
@@ -50,18 +50,6 @@ async function endless(bytes: number) {
   return { sent, ...cleanup.add(await listen(() => {}, server)) };
 }
 
-/** Waits until a number has not changed for a while, and gives it. */
-async function standstill(value: () => number): Promise<number> {
-  let last = -1;
-  let quiet = 0;
-  await eventually('it stands still', () => {
-    quiet = value() === last && last > 0 ? quiet + 1 : 0;
-    last = value();
-    return quiet > 20;
-  });
-  return last;
-}
-
 describe('flow control', () => {
   test('a slow reader pauses the backend, and the other streams go on', async () => {
     const { sent, url } = await endless(64 * MIB);
@@ -71,7 +59,7 @@ describe('flow control', () => {
     await once(stream, 'response');
     stream.pause();
     // What the buffers of four sockets, two windows and three streams hold.
-    expect(await standstill(() => sent.bytes)).toBeLessThan(32 * MIB);
+    expect(await standsStill('the backend stops sending', () => sent.bytes)).toBeLessThan(32 * MIB);
     expect((await client.request({ ':method': 'HEAD' })).status).toBe(200);
     let received = 0;
     stream.on('data', (chunk: Buffer) => {
@@ -128,7 +116,7 @@ describe('flow control', () => {
       stream.end();
     };
     more();
-    expect(await standstill(() => written)).toBeLessThan(32 * MIB);
+    expect(await standsStill('the client stops sending', () => written)).toBeLessThan(32 * MIB);
     held?.();
     expect((await responseTo(stream)).content.toString()).toBe('done');
   }, 120_000);

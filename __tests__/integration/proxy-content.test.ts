@@ -3,6 +3,7 @@ import { gzipSync } from 'node:zlib';
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import express from 'express';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { PROTOCOLS } from '../support/protocols.ts';
 import { RawClient, rawRequest } from '../support/raw-client.ts';
 import { answer, RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { eventually, listen, standsStill } from '../support/servers.ts';
@@ -15,9 +16,9 @@ afterEach(() => cleanup.run());
 
 type Options = Partial<Parameters<typeof proxyGateway>[0]>;
 
-async function setUp(script: Script, options: Options = {}) {
+async function setUp(script: Script, options: Options = {}, serverOf = PROTOCOLS[0]?.serverOf) {
   const backend = cleanup.add(await RecorderBackend.start(script));
-  const gateway = cleanup.add(await proxyGateway({ backends: [backend.url], ...options }));
+  const gateway = cleanup.add(await proxyGateway({ backends: [backend.url], ...options }, undefined, serverOf));
   return { backend, ...gateway };
 }
 
@@ -110,27 +111,6 @@ describe('content', () => {
     expect(backend.requests[0]?.field('accept-encoding')).toBe('gzip');
   });
 
-  test('C06: HEAD, 204 and 304 have no content, and the connection goes on', async () => {
-    const { port } = await setUp((socket, request) => {
-      if (request.method === 'HEAD') socket.write('HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n');
-      else if (request.target === '/204') socket.write('HTTP/1.1 204 No Content\r\n\r\n');
-      else if (request.target === '/304') {
-        socket.write('HTTP/1.1 304 Not Modified\r\nETag: "x"\r\nContent-Length: 77\r\n\r\n');
-      } else socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
-    });
-    const client = cleanup.add(await RawClient.connect(port));
-    client.send('HEAD / HTTP/1.1\r\nHost: a\r\n\r\n');
-    const head = await client.response('HEAD');
-    expect([head.status, head.field('content-length')]).toEqual([200, '1000']);
-    client.send('GET /204 HTTP/1.1\r\nHost: a\r\n\r\n');
-    expect((await client.response()).status).toBe(204);
-    client.send('GET /304 HTTP/1.1\r\nHost: a\r\n\r\n');
-    expect((await client.response()).field('etag')).toBe('"x"');
-    client.send(GET);
-    expect((await client.response()).content.toString()).toBe('ok');
-    expect(client.pending).toHaveLength(0);
-  });
-
   test('C01: an HTTP/1.0 client gets no chunks and a closed connection; a close-delimited response arrives whole', async () => {
     const chunked = await setUp(answer('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n'));
     const old = await rawRequest(chunked.port, 'GET / HTTP/1.0\r\nHost: a\r\n\r\n');
@@ -142,32 +122,6 @@ describe('content', () => {
     const closing = await setUp((socket) => void socket.end('HTTP/1.0 200 OK\r\n\r\nuntil the end'));
     const whole = await rawRequest(closing.port, GET);
     expect([whole.content.toString(), whole.framingComplete]).toEqual(['until the end', true]);
-  });
-
-  test('C08: Expect: 100-continue gets 100, and is not forwarded', async () => {
-    const { port, backend } = await setUp(answer('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'));
-    const client = cleanup.add(await RawClient.connect(port));
-    client.send('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n');
-    expect((await client.response()).status).toBe(100);
-    client.send('hello');
-    expect((await client.response()).status).toBe(200);
-    expect(backend.requests[0]?.field('expect')).toBeUndefined();
-  });
-
-  test('C14: framing of requests with, without and with empty content', async () => {
-    const { port, backend } = await setUp(answer('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'));
-    const client = cleanup.add(await RawClient.connect(port));
-    for (const request of [
-      'POST / HTTP/1.1\r\nHost: a\r\n\r\n',
-      'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n',
-      'DELETE / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody',
-      'GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody',
-      GET,
-    ]) {
-      client.send(request);
-      expect((await client.response()).content.toString()).toBe('ok');
-    }
-    expect(backend.requests.map((r) => r.field('content-length'))).toEqual(['0', '0', '4', '4', undefined]);
   });
 
   test('C15: pipelined requests are answered in order', async () => {
@@ -225,6 +179,128 @@ describe('content', () => {
   );
 });
 
+describe.each(PROTOCOLS)('over $name', ({ serverOf, connect, request }) => {
+  test('C06: HEAD, 204 and 304 have no content, and the connection goes on', async () => {
+    const { port } = await setUp(
+      (socket, request) => {
+        if (request.method === 'HEAD') socket.write('HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n');
+        else if (request.target === '/204') socket.write('HTTP/1.1 204 No Content\r\n\r\n');
+        else if (request.target === '/304') {
+          socket.write('HTTP/1.1 304 Not Modified\r\nETag: "x"\r\nContent-Length: 77\r\n\r\n');
+        } else socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
+      },
+      {},
+      serverOf,
+    );
+    const client = cleanup.add(await connect(port));
+    client.send('HEAD / HTTP/1.1\r\nHost: a\r\n\r\n');
+    const head = await client.response('HEAD');
+    expect([head.status, head.field('content-length')]).toEqual([200, '1000']);
+    client.send('GET /204 HTTP/1.1\r\nHost: a\r\n\r\n');
+    expect((await client.response()).status).toBe(204);
+    client.send('GET /304 HTTP/1.1\r\nHost: a\r\n\r\n');
+    expect((await client.response()).field('etag')).toBe('"x"');
+    client.send(GET);
+    expect((await client.response()).content.toString()).toBe('ok');
+  });
+
+  test('C08: Expect: 100-continue gets 100, and is not forwarded', async () => {
+    const { port, backend } = await setUp(answer('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'), {}, serverOf);
+    const client = cleanup.add(await connect(port));
+    client.send('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n');
+    expect((await client.response()).status).toBe(100);
+    client.send('hello');
+    expect((await client.response()).status).toBe(200);
+    expect(backend.requests[0]?.field('expect')).toBeUndefined();
+  });
+
+  test('C14: framing of requests with, without and with empty content', async () => {
+    const { port, backend } = await setUp(answer('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'), {}, serverOf);
+    const client = cleanup.add(await connect(port));
+    for (const request of [
+      'POST / HTTP/1.1\r\nHost: a\r\n\r\n',
+      'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n',
+      'DELETE / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody',
+      'GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody',
+      GET,
+    ]) {
+      client.send(request);
+      expect((await client.response()).content.toString()).toBe('ok');
+    }
+    expect(backend.requests.map((r) => r.field('content-length'))).toEqual(['0', '0', '4', '4', undefined]);
+  });
+
+  test.each([
+    ['length', 'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf', 'FIN'],
+    ['length', 'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf', 'RST'],
+    ['chunked', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n', 'FIN'],
+    ['chunked', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n', 'RST'],
+    [
+      'chunked, to close',
+      'HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n',
+      'FIN',
+    ],
+  ])('T01: a response by %s cut by %s after %j... looks truncated', async (_framing, bytes, end) => {
+    const { port, proxy, backend } = await setUp(
+      (socket) => {
+        socket.write(bytes, () => setTimeout(() => (end === 'FIN' ? socket.end() : socket.resetAndDestroy()), 20));
+      },
+      {},
+      serverOf,
+    );
+    const outcomes: string[] = [];
+    proxy.events.on('forwarded', ({ outcome }) =>
+      outcomes.push(outcome.kind === 'failed' ? outcome.cause : outcome.kind),
+    );
+    const response = await request(port, GET);
+    expect([response.status, response.content.toString(), response.framingComplete]).toEqual([200, 'half', false]);
+    expect(outcomes).toEqual(['http_response_incomplete']);
+    expect(backend.requests).toHaveLength(1);
+  });
+
+  test('a small response that breaks off is replaced by that of another backend', async () => {
+    const { port, backend, proxy } = await setUp(
+      (socket) => {
+        const head = 'HTTP/1.1 200 Fine\r\nX-First: 1\r\nETag: "a"\r\nContent-Length: 10\r\n\r\n';
+        socket.write(head, () => setTimeout(() => socket.destroy(), 20));
+      },
+      {},
+      serverOf,
+    );
+    const alone = await request(port, GET);
+    expect([alone.status, alone.field('x-first'), alone.field('etag')]).toEqual([502, undefined, undefined]);
+    const other = cleanup.add(await RecorderBackend.start());
+    proxy.setBackends([backend.url, other.url]);
+    for (let i = 0; i < 2; i += 1) {
+      const whole = await request(port, GET);
+      expect([whole.status, whole.content.toString(), whole.field('x-first')]).toEqual([200, 'ok', undefined]);
+    }
+  });
+
+  test('F07: a client that leaves aborts the request at the backend, and counts against no backend', async () => {
+    const { port, backend, proxy } = await setUp(() => {}, {}, serverOf);
+    for (let i = 0; i < 20; i += 1) {
+      const client = await connect(port);
+      client.send(GET);
+      await eventually('the request arrives', () => backend.requests.length === i + 1);
+      client.close();
+      await eventually('the backend sees the end', () => backend.connections.size === 0);
+    }
+    await eventually('nothing is in flight', () => proxy.status()[0]?.inFlight === 0);
+    expect(proxy.status()[0]?.circuit).toBe('closed');
+  });
+
+  test('T04: an aborted upload never looks complete to the backend', async () => {
+    const { port, backend } = await setUp(() => {}, {}, serverOf);
+    const client = await connect(port);
+    client.send('POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n');
+    await eventually('content arrives', () => backend.received[0]?.includes('half'));
+    client.close();
+    await eventually('the backend sees the end', () => backend.connections.size === 0);
+    expect(backend.received[0]?.toString('latin1')).not.toContain('\r\n0\r\n');
+  });
+});
+
 describe('faults', () => {
   test.each([
     ['a reset before the head', (socket) => void socket.resetAndDestroy(), 502, 'connection_terminated'],
@@ -261,46 +337,6 @@ describe('faults', () => {
     await eventually('nothing is in flight', () => proxy.status()[0]?.inFlight === 0);
     backend.script = answer('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
     expect((await rawRequest(port, GET)).content.toString()).toBe('ok');
-  });
-
-  test.each([
-    ['length', 'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf', 'FIN'],
-    ['length', 'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf', 'RST'],
-    ['chunked', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n', 'FIN'],
-    ['chunked', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n', 'RST'],
-    [
-      'chunked, to close',
-      'HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n',
-      'FIN',
-    ],
-  ])('T01: a response by %s cut by %s after %j... looks truncated', async (_framing, bytes, end) => {
-    const { port, proxy, backend } = await setUp((socket) => {
-      socket.write(bytes, () => setTimeout(() => (end === 'FIN' ? socket.end() : socket.resetAndDestroy()), 20));
-    });
-    const outcomes: string[] = [];
-    proxy.events.on('forwarded', ({ outcome }) =>
-      outcomes.push(outcome.kind === 'failed' ? outcome.cause : outcome.kind),
-    );
-    const response = await rawRequest(port, GET);
-    expect([response.status, response.content.toString(), response.framingComplete]).toEqual([200, 'half', false]);
-    expect(outcomes).toEqual(['http_response_incomplete']);
-    expect(backend.requests).toHaveLength(1);
-  });
-
-  test('a small response that breaks off is replaced by that of another backend', async () => {
-    const { port, backend, proxy } = await setUp((socket) => {
-      const head = 'HTTP/1.1 200 Fine\r\nX-First: 1\r\nETag: "a"\r\nContent-Length: 10\r\n\r\n';
-      socket.write(head, () => setTimeout(() => socket.destroy(), 20));
-    });
-    const alone = await rawRequest(port, GET);
-    expect([alone.status, alone.field('x-first'), alone.field('etag')]).toEqual([502, undefined, undefined]);
-    expect(alone.startLine).toBe('HTTP/1.1 502 Bad Gateway');
-    const other = cleanup.add(await RecorderBackend.start());
-    proxy.setBackends([backend.url, other.url]);
-    for (let i = 0; i < 2; i += 1) {
-      const whole = await rawRequest(port, GET);
-      expect([whole.status, whole.content.toString(), whole.field('x-first')]).toEqual([200, 'ok', undefined]);
-    }
   });
 
   test('a retry drops headers of the failed backend, and keeps those of the app', async () => {
@@ -345,29 +381,6 @@ describe('faults', () => {
     await new Promise((resolve) => setTimeout(resolve, 900));
     stream?.write('data: 2\n\n');
     await client.until((bytes) => bytes.includes('data: 2'));
-  });
-
-  test('F07: a client that leaves aborts the request at the backend, and counts against no backend', async () => {
-    const { port, backend, proxy } = await setUp(() => {});
-    for (let i = 0; i < 20; i += 1) {
-      const client = await RawClient.connect(port);
-      client.send(GET);
-      await eventually('the request arrives', () => backend.requests.length === i + 1);
-      client.close();
-      await eventually('the backend sees the end', () => backend.connections.size === 0);
-    }
-    await eventually('nothing is in flight', () => proxy.status()[0]?.inFlight === 0);
-    expect(proxy.status()[0]?.circuit).toBe('closed');
-  });
-
-  test('T04: an aborted upload never looks complete to the backend', async () => {
-    const { port, backend } = await setUp(() => {});
-    const client = await RawClient.connect(port);
-    client.send('POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n');
-    await eventually('content arrives', () => backend.received[0]?.includes('half'));
-    client.close();
-    await eventually('the backend sees the end', () => backend.connections.size === 0);
-    expect(backend.received[0]?.toString('latin1')).not.toContain('\r\n0\r\n');
   });
 
   test('F04: a POST that a backend read before it dropped the connection is not sent again', async () => {

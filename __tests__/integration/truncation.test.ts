@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
 import { hardenedGateway } from '../support/hardened-gateway.ts';
+import { PROTOCOLS, type Protocol } from '../support/protocols.ts';
 import { RawClient, rawRequest } from '../support/raw-client.ts';
 import { recordedGateway } from '../support/recorded-gateway.ts';
 import { answer, answerOk, RecorderBackend, type Script } from '../support/recorder-backend.ts';
@@ -9,7 +10,7 @@ import { eventually } from '../support/servers.ts';
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
 
-const setUp = (script: Script) => recordedGateway(script, cleanup);
+const setUp = (script: Script, { serverOf } = PROTOCOLS[0] as Protocol) => recordedGateway(script, cleanup, serverOf);
 
 const GET = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
 const OLD_GET = 'GET / HTTP/1.0\r\nHost: a\r\n\r\n';
@@ -31,22 +32,23 @@ const CUTS = FRAMINGS.flatMap(([framing, bytes]) =>
   (framing.startsWith('the end') ? ['RST'] : ['FIN', 'RST']).map((how) => [framing, how, bytes] as const),
 );
 
-describe('T01, R27: a truncated response looks truncated', () => {
+describe.each(PROTOCOLS)('T01, R27: a truncated response looks truncated, over $name', (protocol) => {
   test.each(CUTS)('framed by %s, cut by %s', async (_framing, how, bytes) => {
     const { port, backend, proxy } = await setUp((socket) => {
       socket.write(bytes, () => setTimeout(() => (how === 'FIN' ? socket.end() : socket.resetAndDestroy()), 30));
-    });
+    }, protocol);
     const outcomes: string[] = [];
     proxy.events.on('forwarded', ({ outcome }) => {
       outcomes.push(outcome.kind === 'failed' ? `${outcome.cause} ${outcome.error.message}` : outcome.kind);
     });
-    const now = await rawRequest(port, GET);
-    expect([now.status, now.content.toString(), now.framingComplete]).toEqual([200, LONG, false]);
-    const old = await rawRequest(port, OLD_GET);
-    expect([old.status, old.framingComplete]).toEqual([200, false]);
-    expect(outcomes).toHaveLength(2);
+    const requests = protocol.name === 'HTTP/2' ? [GET] : [GET, OLD_GET];
+    for (const request of requests) {
+      const { status, content, framingComplete } = await protocol.request(port, request);
+      expect([status, content.toString(), framingComplete]).toEqual([200, LONG, false]);
+    }
+    expect(outcomes).toHaveLength(requests.length);
     for (const outcome of outcomes) expect(outcome).toMatch(/^http_response_incomplete /);
-    expect(backend.requests).toHaveLength(2);
+    expect(backend.requests).toHaveLength(requests.length);
     await eventually('nothing is in flight', () => proxy.status()[0]?.inFlight === 0);
   });
 
@@ -65,9 +67,9 @@ describe('T01, R27: a truncated response looks truncated', () => {
   test.each(FRAMINGS.slice(-2))(
     'C01: a response framed by %s that ends regularly is complete',
     async (_framing, bytes) => {
-      const { port } = await setUp((socket) => void socket.end(bytes));
-      for (const request of [GET, OLD_GET]) {
-        const response = await rawRequest(port, request);
+      const { port } = await setUp((socket) => void socket.end(bytes), protocol);
+      for (const request of protocol.name === 'HTTP/2' ? [GET] : [GET, OLD_GET]) {
+        const response = await protocol.request(port, request);
         expect([response.content.toString(), response.framingComplete]).toEqual([LONG, true]);
       }
     },
@@ -104,6 +106,20 @@ describe('T04, R27: an aborted upload never looks complete', () => {
       expect(proxy.status()[0]?.circuit).toBe('closed');
     },
   );
+});
+
+describe.each(PROTOCOLS)('T04, R27: an aborted upload never looks complete, over $name', ({ serverOf, connect }) => {
+  test.each(UPLOADS)('framed by %s', async (_framing, bytes, seen) => {
+    const { port, backend, proxy } = await recordedGateway(() => {}, cleanup, serverOf);
+    const client = cleanup.add(await connect(port));
+    client.send(`POST / HTTP/1.1\r\nHost: a\r\n${bytes}`);
+    await eventually('content arrives', () => backend.received[0]?.includes('half'));
+    client.close();
+    await eventually('the backend sees the end', () => backend.connections.size === 0);
+    expect(backend.received[0]?.toString('latin1')).toMatch(seen);
+    await eventually('nothing is in flight', () => proxy.status()[0]?.inFlight === 0);
+    expect(proxy.status()[0]?.circuit).toBe('closed');
+  });
 });
 
 describe('T06, R30: an early response', () => {
