@@ -155,9 +155,11 @@ test('a 408 on the connection that follows a broken one is the response to its r
 
 test('close() closes the idle connections at once, and those in use with their response', async () => {
   let respond: (() => void) | undefined;
+  // Else the gateway would close an idle connection soon, whether its proxy is closed or not.
+  const lasting = answer('HTTP/1.1 200 OK\r\nKeep-Alive: timeout=600\r\nContent-Length: 2\r\n\r\nok');
   const { backend, port, proxy } = await setUp((socket, request, index) => {
-    if (request.target === '/') answerOk(socket, request, index);
-    else respond = () => answerOk(socket, request, index);
+    if (request.target === '/') lasting(socket, request, index);
+    else respond = () => lasting(socket, request, index);
   });
   const slow = cleanup.add(await RawClient.connect(port));
   slow.send('GET /slow HTTP/1.1\r\nHost: a\r\n\r\n');
