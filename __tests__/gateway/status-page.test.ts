@@ -152,6 +152,8 @@ describeInChromium('the status page in Chromium', () => {
 
     await victim.restart();
     await becomes(victim, /^Up$/);
+    const halfOpen = page.locator('#changes li').filter({ hasText: 'circuit half-open' }).first();
+    expect(await halfOpen.getAttribute('data-level')).toBe('warn');
     await eventually(
       'all is well',
       async () => /^Up: all 3/.test(await page.locator('#verdict-title').innerText()),

@@ -161,7 +161,7 @@ export function showChanges({ at: now, changes }) {
     ({ at, subject, text, isBad }) =>
       el(
         'li',
-        { 'data-level': isBad ? 'bad' : 'ok' },
+        { 'data-level': isBad ? 'bad' : text === 'circuit half-open' ? 'warn' : 'ok' },
         el('time', { datetime: new Date(at).toISOString() }, time(at)),
         el('span', { class: 'mark', 'aria-hidden': 'true' }),
         el('span', {}, el('bdi', {}, text.includes(short(subject)) ? '' : `${short(subject)} `), visible(text)),
