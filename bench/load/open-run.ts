@@ -21,6 +21,8 @@ export interface OpenResult {
   /** Requests that were due in the counted time. */
   readonly offered: number;
   readonly good: number;
+  /** Right responses that came in the counted time, whenever their requests were due. */
+  readonly served: number;
   readonly rejected: number;
   /** Wrong responses. */
   readonly bad: number;
@@ -102,6 +104,7 @@ class OpenRun {
   #isClosed = false;
   #underWay = 0;
   #offered = 0;
+  #served = 0;
   #firstProblem: string | undefined;
   #lastLateAt = 0;
   #countFrom = Number.POSITIVE_INFINITY;
@@ -171,8 +174,13 @@ class OpenRun {
           free.ask(this.#sent++, waiting[first] as number);
         }
         const isOver = now > endAt && first === waiting.length && this.#underWay === 0;
-        if (isOver || now > endAt + PATIENCE_MS) resolve(this.#result());
-        else setImmediate(turn);
+        if (!isOver && now < endAt + PATIENCE_MS) {
+          setImmediate(turn);
+          return;
+        }
+        // What has had no response is late as well.
+        if (!isOver) this.#lastLateAt = endAt;
+        resolve(this.#result());
       };
       turn();
     });
@@ -185,6 +193,7 @@ class OpenRun {
     return {
       offered: this.#offered,
       good: good.length,
+      served: this.#served,
       rejected: rejected.length,
       bad: bad.length,
       lost: this.#offered - good.length - rejected.length - bad.length,
@@ -207,7 +216,7 @@ class OpenRun {
     for (const connection of this.#idle.splice(0)) this.#isIdle(connection);
     await sleep((warmupSeconds + seconds) * 1_000);
     this.#isClosed = false;
-    return this.#result().good / seconds;
+    return this.#result().served / seconds;
   }
 
   #isCounted(dueAt: number): boolean {
@@ -238,7 +247,9 @@ class OpenRun {
   #ended(ending: Ending, dueAt: number, why?: string): void {
     if (dueAt === Number.NEGATIVE_INFINITY) return;
     this.#underWay -= 1;
-    const ms = performance.now() - dueAt;
+    const now = performance.now();
+    const ms = now - dueAt;
+    if (ending === 'good' && this.#isCounted(now)) this.#served += 1;
     if (ending !== 'good' || ms > LATE_MS) this.#lastLateAt = Math.max(this.#lastLateAt, dueAt);
     if (!this.#isCounted(dueAt)) return;
     if (ending === 'bad' || ending === 'broken') this.#firstProblem ??= why;

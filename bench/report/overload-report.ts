@@ -31,7 +31,7 @@ interface Line extends OverloadPoint {
 const percent = (value: number): string => `${Math.round(100 * value)} %`;
 const ms = (value: number): string => `${Math.round(value)} ms`;
 /** Requests served, as a part of the capacity. */
-const goodput = ({ good, seconds, capacity }: Line): number => good / seconds / capacity;
+const goodput = ({ served, seconds, capacity }: Line): number => served / seconds / capacity;
 
 const COLUMNS: readonly Column<Line>[] = [
   { head: 'target', align: 'left', cell: ({ name }) => name },

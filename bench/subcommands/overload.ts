@@ -126,7 +126,7 @@ async function measure(row: OverloadRow, running: RunningTarget, load: Child, be
       };
       row.points.push(point);
       progress(
-        `${row.name}  ${factor} ×${isNewEach ? ' new connections' : ''}  ${Math.round(result.good / flags.seconds)} good/s (p99 ${Math.round(result.goodP99)} ms), ` +
+        `${row.name}  ${factor} ×${isNewEach ? ' new connections' : ''}  ${Math.round(result.served / flags.seconds)} good/s (p99 ${Math.round(result.goodP99)} ms), ` +
           `${result.rejected} rejected (p99 ${Math.round(result.rejectedP99)} ms), ${result.lost} lost, ${result.bad} bad ${result.firstProblem ?? ''}, ` +
           `${result.open} connections, generator late by ${Math.round(result.lagP99)} ms, recovered after ${point.recoveryMs === undefined ? '–' : Math.round(point.recoveryMs)} ms, ` +
           `health checks p99 ${point.healthP99 === undefined ? '–' : Math.round(point.healthP99)} ms`,
