@@ -189,6 +189,22 @@ describe('aborts', () => {
     expect((await client.request()).status).toBe(200);
   });
 
+  test('maxResets: 0 allows any number of resets: nghttp2 would end the connection at 1 000', async () => {
+    const app = express();
+    const server = hardenServer(http2Server(app, { tls: certificate, maxResets: 0 }));
+    app.get('/', (_req, res) => void res.send('ok'));
+    app.get('/hang', () => {});
+    const { port } = cleanup.add(await listen(app, server));
+    const client = cleanup.add(new Http2Client(port));
+    for (let round = 0; round < 12; round += 1) {
+      const streams = Array.from({ length: 100 }, () => client.open({ ':path': '/hang' }));
+      for (const stream of streams) stream.close(constants.NGHTTP2_CANCEL);
+      await Promise.all(streams.map(responseTo));
+    }
+    expect((await client.request()).status).toBe(200);
+    expect(client.goaways).toEqual([]);
+  });
+
   test('an upload that is reset never looks complete to the backend', async () => {
     const { backend, client } = await proxied(() => {});
     const stream = client.open({ ':method': 'POST' }, false);

@@ -27,6 +27,12 @@ const MOST_HEADERS = 2_000;
 /** Frames of a client that do nothing but cost time, within 10 seconds. */
 const MOST_CONTROL_FRAMES = 10_000;
 const WINDOW_MS = 10_000;
+/**
+ * RST_STREAM frames that nghttp2 takes, at once and in each second. Its own numbers, 1 000 and 33, would end a busy connection of a proxy
+ * with all its streams: resets that are an attack are counted here.
+ */
+const MOST_RESET_FRAMES = 10_000;
+const ANY_NUMBER = 2 ** 31 - 1;
 /** The part of its streams from which resets are an attack. A proxy that carries many clients resets many, and far more of them end well. */
 const RESET_SHARE = 0.5;
 /** Milliseconds in which a client may still open streams after the GOAWAY: they were on their way. */
@@ -82,9 +88,12 @@ export class ClientSession implements StreamOwner {
     this.#socket = socket;
     const { remoteAddress, remoteFamily, remotePort, localAddress, localFamily, localPort } = socket;
     this.#address = { remoteAddress, remoteFamily, remotePort, localAddress, localFamily, localPort };
-    const { maxConcurrentStreams } = host.settings;
+    const { maxConcurrentStreams, maxResets } = host.settings;
+    const mostResets = maxResets > 0 ? MOST_RESET_FRAMES : ANY_NUMBER;
     const options: SecureServerSessionOptions & { strictSingleValueFields: boolean } = {
       maxHeaderListPairs: MOST_HEADERS,
+      streamResetBurst: mostResets,
+      streamResetRate: mostResets,
       // In MB. Node refuses streams beyond it: what every stream may have in flight has to fit in.
       maxSessionMemory: 10 + Math.ceil(maxConcurrentStreams / 4),
       // A backend that repeats a field gets its response through, as over HTTP/1.1.
