@@ -152,8 +152,6 @@ describeInChromium('the status page in Chromium', () => {
 
     await victim.restart();
     await becomes(victim, /^Up$/);
-    const halfOpen = page.locator('#changes li').filter({ hasText: 'circuit half-open' }).first();
-    expect(await halfOpen.getAttribute('data-level')).toBe('warn');
     await eventually(
       'all is well',
       async () => /^Up: all 3/.test(await page.locator('#verdict-title').innerText()),
@@ -285,6 +283,15 @@ describeInChromium('the status page in Chromium', () => {
     const client = { exchange, limiter: 'ip', key: mean, limit: 1, retryAfterMs: 1, shadow: false };
     events.emit('limited', client);
     events.emit('discoveryFailed', { proxy: 'default', name: mean, error, backends: 0 });
+    events.emit('circuitStateChange', {
+      proxy: 'default',
+      circuit: backend,
+      from: 'open',
+      to: 'half-open',
+      retryAfterMs: 0,
+    });
+    const halfOpen = page.locator('#changes li').filter({ hasText: 'circuit half-open' });
+    expect(await halfOpen.getAttribute('data-level')).toBe('warn');
     await page.getByRole('rowheader', { name: 'onerror' }).waitFor();
     const shown = await page.locator('main').innerText();
     const safe = String.raw`<img src=x onerror="document.title=1">\u202e\u0007\u2066`;
