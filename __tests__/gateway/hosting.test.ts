@@ -98,7 +98,7 @@ describe('Dockerfile', () => {
       for (const own of ['expressway', 'expressway/gateway']) names.delete(own);
       const there = { ...after.dependencies, ...after.peerDependencies };
       for (const name of names) expect([name, there[name]]).toEqual([name, expect.any(String)]);
-      for (const name of ['pino', 'prom-client', 'redis', 'ws']) {
+      for (const name of ['cors', 'jose', 'pino', 'prom-client', 'redis', 'ws', 'yaml']) {
         expect(after.dependencies[name]).toBe(before.devDependencies[name]);
       }
     } finally {

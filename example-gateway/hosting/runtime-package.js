@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 
 /** For a library these are its users' own; for a gateway, and its demo backends, that run they are its dependencies. */
-const RUNTIME = ['pino', 'prom-client', 'redis', 'ws'];
+const RUNTIME = ['cors', 'jose', 'pino', 'prom-client', 'redis', 'ws', 'yaml'];
 
 const file = new URL('../../package.json', import.meta.url);
 const { devDependencies, ...manifest } = JSON.parse(readFileSync(file, 'utf8'));
