@@ -48,6 +48,8 @@ export class SheddingGate {
   /** The part of the window in which requests that are less than `high` are let in. */
   readonly #part = { normal: 1, low: 1 };
   #turnFrom = 0;
+  /** When the first important request of this turn came: their window begins there, whatever less important ones have taken. */
+  #highFrom: number | undefined;
   /** The least window of this turn. */
   #leastMs = 0;
   /** The part of the time in which the process, when it had something to do, had the processor. */
@@ -83,8 +85,10 @@ export class SheddingGate {
     this.#requests += 1;
     if (!this.#isShedding) return true;
     this.#arrivedLately += 1;
+    if (priority === 'high') this.#highFrom ??= now;
+    const from = (priority === 'high' ? this.#highFrom : undefined) ?? this.#turnFrom;
     // Without the time for which other programs had the processor: to let in fewer requests would not shorten that.
-    if ((now - this.#turnFrom) * this.#processorShare <= this.#windowOf(priority)) {
+    if ((now - from) * this.#processorShare <= this.#windowOf(priority)) {
       this.#admittedLately += 1;
       return true;
     }
@@ -96,6 +100,7 @@ export class SheddingGate {
   turnBegan(now: number): void {
     this.#leastMs = Math.min(this.#longestMs, LEAST_PART * (now - this.#turnFrom));
     this.#turnFrom = now;
+    this.#highFrom = undefined;
   }
 
   /** All that came in a turn is read. */
