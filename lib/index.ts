@@ -93,6 +93,7 @@ export {
   loadSheddingDefaults,
   type PriorityRequest,
 } from './ingress/load-shedding-options.ts';
+export { type ProxyProtocolOptions, proxyProtocol, proxyProtocolDefaults } from './ingress/proxy-protocol.ts';
 export type { AmbiguousPaths } from './ingress/request-checks.ts';
 export {
   type RequestGuard,

@@ -1,4 +1,5 @@
 import type { RequestListener, Server } from 'node:http';
+import express from 'express';
 import { createServer } from '../core/node-http.ts';
 import {
   type CounterLink,
@@ -7,6 +8,7 @@ import {
   type GracefulShutdown,
   gracefulShutdown,
   hardenServer,
+  proxyProtocol,
   upgradeHandler,
 } from '../index.ts';
 import { adminOptions } from './admin/admin-options.ts';
@@ -123,6 +125,8 @@ export class Gateway implements AdminView {
     const isTrusted: (address: string, hop: number) => boolean = app.get('trust proxy fn');
     hardenServer(this.#server, { ...config.bounds, isUncapped: (address) => isTrusted(address, 0), events });
     if (config.maxDelayMs > 0) this.#hosted.shedding?.rejectEarly(this.#server);
+    if (config.proxyProtocol.length > 0)
+      proxyProtocol(this.#server, { isTrusted: trusting(config.proxyProtocol), events });
     // Else a cluster's primary would offer one connection to full workers in a circle, for as long as all are full.
     if (worker !== undefined) Object.assign(this.#server, { dropMaxConnection: true });
     const listener = observed(this.#hosted, this.#observer, log);
@@ -268,6 +272,14 @@ export class Gateway implements AdminView {
     server.on('error', (error) => this.#log.error({ error }, `${name.what} failed`));
     return url;
   }
+}
+
+/** Addresses, ranges and names of ranges, as Express takes them for `trust proxy`. */
+function trusting(peers: readonly string[]): (address: string) => boolean {
+  const isTrusted: (address: string, hop: number) => boolean = express()
+    .set('trust proxy', peers)
+    .get('trust proxy fn');
+  return (address) => isTrusted(address, 0);
 }
 
 /** For the log: what is behind the gateway. */

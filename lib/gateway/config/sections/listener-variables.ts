@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import { availableParallelism } from 'node:os';
+import { assertTrustProxy } from '../../../index.ts';
 import type { TlsFiles } from '../tls-files.ts';
 import { durationMs, durationMsOrZero, got, list, onOrOff, port, section } from '../variable.ts';
 
@@ -16,6 +17,8 @@ export interface ListenerConfig {
   readonly tls: readonly TlsFiles[] | undefined;
   /** Whether TLS clients may use HTTP/2. */
   readonly http2: boolean;
+  /** Addresses of load balancers that send the PROXY protocol; none where it is off. */
+  readonly proxyProtocol: readonly string[];
   readonly shutdownLeadMs: number;
   readonly shutdownTimeoutMs: number;
 }
@@ -39,6 +42,17 @@ export function host(text: string): string {
 /** Two variables that need each other. */
 export const pair = (given: Readonly<Record<string, string>>, one: string, other: string): readonly string[] =>
   (given[one] === undefined) === (given[other] === undefined) ? [] : [`${one}: goes with ${other}`];
+
+function peers(text: string): readonly string[] {
+  const items = list(text);
+  const expected = `must be a list of addresses, CIDR ranges and the names loopback, linklocal, uniquelocal, ${got(text)}`;
+  try {
+    if (items.length > 0) assertTrustProxy(items);
+  } catch (cause) {
+    throw new Error(expected, { cause });
+  }
+  return items;
+}
 
 /** Lists of files, of which each is for one of the other list. */
 function unequal({ TLS_CERT, TLS_KEY }: Readonly<Record<string, string>>): readonly string[] {
@@ -100,6 +114,12 @@ export const listener = section(
       default: 'on',
       read: onOrOff,
     },
+    PROXY_PROTOCOL: {
+      text: `Load balancers that send the address of the client in a PROXY protocol header (version 1 or 2) before its bytes: a comma-separated
+        list of addresses, CIDR ranges and the names loopback, linklocal, uniquelocal. The gateway closes connections from them without
+        such a header, and accepts a header from no other peer (docs/listeners.md). Empty turns it off.`,
+      read: peers,
+    },
     SHUTDOWN_LEAD_MS: {
       text: `How long the gateway still serves everything after SIGTERM, in milliseconds, while /readyz already returns 503: as long
         as the load balancer in front takes to notice. It is a part of SHUTDOWN_TIMEOUT_MS.`,
@@ -123,6 +143,7 @@ export const listener = section(
     workerSpare: read.WORKER_SPARE,
     tls: tlsFiles(read.TLS_CERT, read.TLS_KEY),
     http2: read.HTTP2,
+    proxyProtocol: read.PROXY_PROTOCOL,
     shutdownLeadMs: read.SHUTDOWN_LEAD_MS,
     shutdownTimeoutMs: read.SHUTDOWN_TIMEOUT_MS,
   }),

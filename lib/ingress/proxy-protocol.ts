@@ -1,0 +1,153 @@
+import type { Server } from 'node:http';
+import type { Socket } from 'node:net';
+import { foldAddress } from '../core/connection.ts';
+import { eventsCheck, type GatewayEvents } from '../core/events.ts';
+import { type Checks, durationMs, func, OptionsError, optional, resolveOptions } from '../core/options.ts';
+import type { RejectionCause } from '../core/outcome.ts';
+import { assertHttpServer } from './http-server.ts';
+import { type ProxySource, readProxyHeader } from './proxy-header.ts';
+
+/** Options of `proxyProtocol()`. */
+export interface ProxyProtocolOptions {
+  /**
+   * Whether the peer at an address is a load balancer that sends the header. Its connections must begin with one, and those of others must not. For
+   * the peers that an app trusts: `(address) => app.get('trust proxy fn')(address, 0)`.
+   */
+  isTrusted: (address: string) => boolean;
+  /**
+   * Milliseconds in which a load balancer must send the header.
+   * @default 5000
+   */
+  headerTimeoutMs?: number;
+  /** Where `clientRefused` goes. Default: nowhere. */
+  events?: GatewayEvents;
+}
+
+/** Defaults of {@link ProxyProtocolOptions}. */
+export const proxyProtocolDefaults = Object.freeze({ headerTimeoutMs: 5_000 });
+
+type Settings = ProxyProtocolOptions & typeof proxyProtocolDefaults;
+
+const checks: Checks<ProxyProtocolOptions> = {
+  isTrusted: func,
+  headerTimeoutMs: durationMs,
+  events: optional(eventsCheck),
+};
+
+type Emit = (event: string, ...args: unknown[]) => boolean;
+/** Node keeps there the connection that TLS protects. */
+type Secured = Socket & { readonly _parent?: Socket | null };
+
+/**
+ * Reads the header of the PROXY protocol (versions 1 and 2) that a load balancer sends before the bytes of a client, TLS included. The client's
+ * address and port are `remoteAddress` and `remotePort` of the connection from then on: for limits, logs, `X-Forwarded-For` and all else.
+ *
+ * A trusted peer that sends no valid header loses its connection. The connections of others are left as they are: a header from them is a bad
+ * request, or a bad handshake.
+ *
+ * ```ts
+ * const server = proxyProtocol(hardenServer(createServer(app)), { isTrusted: (address) => address === '10.0.0.5' });
+ * server.listen(8080);
+ * ```
+ *
+ * @returns the server.
+ * @throws {OptionsError} that names each unknown key and each bad value, for a server that already listens, and for what is no server of `node:http` or `node:https`.
+ */
+export function proxyProtocol<S extends Server>(server: S, given: ProxyProtocolOptions): S {
+  assertHttpServer('proxyProtocol', server);
+  const settings = resolveOptions('proxyProtocol', given, proxyProtocolDefaults, checks);
+  if (server.listening) throw new OptionsError('proxyProtocol', ['the server must not listen yet']);
+  // A listener could not keep a connection from those that others have added, nor from Node's own.
+  const emit: Emit = server.emit;
+  const waiting = new Set<Socket>();
+  const sources = new WeakMap<Socket, ProxySource>();
+  function emitWithSource(this: Server, event: string, ...args: unknown[]): boolean {
+    if (event === 'connection') {
+      const [socket] = args as [Socket];
+      const peer = foldAddress(socket.remoteAddress);
+      // Gone already, or in memory.
+      if (peer === undefined || !settings.isTrusted(peer)) return emit.call(this, event, ...args);
+      waiting.add(socket);
+      socket.once('close', () => waiting.delete(socket));
+      awaitHeader(socket, peer, settings, (source) => {
+        waiting.delete(socket);
+        if (source !== undefined) {
+          sources.set(socket, source);
+          nameSource(socket, source);
+        }
+        emit.call(this, event, socket);
+      });
+      return true;
+    }
+    if (event === 'secureConnection' || event === 'tlsClientError') {
+      const socket = args[event === 'secureConnection' ? 0 : 1] as Secured;
+      const source = socket._parent && sources.get(socket._parent);
+      if (source) nameSource(socket, source);
+    }
+    return emit.call(this, event, ...args);
+  }
+  server.emit = emitWithSource;
+  const { closeAllConnections } = server;
+  server.closeAllConnections = () => {
+    for (const socket of waiting) socket.destroy();
+    closeAllConnections.call(server);
+  };
+  return server;
+}
+
+/** @param accept Is called in a later turn, with nothing where the address of the peer stays. */
+function awaitHeader(
+  socket: Socket,
+  address: string,
+  { headerTimeoutMs, events }: Settings,
+  accept: (source: ProxySource | undefined) => void,
+): void {
+  let read: Buffer = Buffer.alloc(0);
+  const refuse = (cause: RejectionCause, detail: string): void => {
+    events?.emit('clientRefused', { cause, detail, address, exchange: undefined });
+    socket.destroy();
+  };
+  const timer = setTimeout(
+    () => refuse('client_timeout', `The PROXY protocol header did not come within ${headerTimeoutMs} ms.`),
+    headerTimeoutMs,
+  ).unref();
+  const failed = (): void => void socket.destroy();
+  const ended = (): void => {
+    // Health checks of load balancers connect, and leave without a word.
+    if (read.length === 0) socket.destroy();
+    else refuse('bad_request', 'The connection ended within the PROXY protocol header.');
+  };
+  const done = (): void => {
+    clearTimeout(timer);
+    socket.off('readable', look).off('end', ended).off('close', done);
+  };
+  const look = (): void => {
+    const chunk = socket.read() as Buffer | null;
+    if (chunk === null) return;
+    read = read.length === 0 ? chunk : Buffer.concat([read, chunk]);
+    const header = readProxyHeader(read);
+    if (header === 'more') return;
+    if (header === 'invalid') {
+      done();
+      refuse('bad_request', 'A trusted peer must send a PROXY protocol header first.');
+      return;
+    }
+    done();
+    if (read.length > header.length) socket.unshift(read.subarray(header.length));
+    // The stream knows by then that this listener has left.
+    process.nextTick(() => {
+      socket.off('error', failed);
+      if (socket.destroyed || socket.readableEnded) socket.destroy();
+      else accept(header.source);
+    });
+  };
+  socket.on('readable', look).on('end', ended).on('error', failed).on('close', done);
+}
+
+function nameSource(socket: Socket, { address, port, family }: ProxySource): void {
+  Object.defineProperties(socket, {
+    remoteAddress: { value: address, configurable: true, enumerable: true },
+    remotePort: { value: port, configurable: true, enumerable: true },
+    remoteFamily: { value: family, configurable: true, enumerable: true },
+  });
+}
