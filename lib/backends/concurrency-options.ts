@@ -14,9 +14,9 @@ import {
  * event streams, tunnels and long downloads do not take part.
  */
 export interface AdaptiveConcurrencyOptions {
-  /** Limit of a backend about which nothing is known yet. Default 50. */
+  /** Limit of a backend that has not been measured yet. Default 50. */
   initialLimit?: number;
-  /** Lower bound: so many requests a backend always gets. Default 4. */
+  /** Lower bound of the limit. Default 4. */
   minLimit?: number;
   /** Upper bound. Default 1 000. */
   maxLimit?: number;

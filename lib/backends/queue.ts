@@ -2,7 +2,7 @@ import { type Checks, durationMs, integer } from '../core/options.ts';
 
 /** Option `queue` of `roundRobinProxy()`: requests that wait while all backends are full. */
 export interface QueueOptions {
-  /** Requests that may wait while every backend that would do is full; 0 for none. Default 0. */
+  /** Requests that may wait while every suitable backend is full. 0 for none. Default 0. */
   size?: number;
   /** Milliseconds that a request waits at most. Default 1 000. */
   timeoutMs?: number;

@@ -25,13 +25,14 @@ export interface GracefulShutdownOptions extends StopSignalsOptions {
    */
   idleGraceMs?: number;
   /**
-   * Milliseconds that the whole may take, `leadTimeMs` included. Requests, streams and upgraded connections are ended when
-   * a second of it is left, or a fifth where that is less, so that `close` has its time. Default 10 000.
+   * Timeout of the whole shutdown, in milliseconds, `leadTimeMs` included. Requests, streams and upgraded connections
+   * that still run are cut one second before its end, or a fifth of it before, whichever is shorter. The rest is for
+   * `close`. Default 10 000.
    */
   timeoutMs?: number;
   /**
-   * Called when no connection is left, to close what the requests needed: clients of Redis, pools, timers. May return a
-   * promise. Default: nothing.
+   * Called after the last connection has ended, to close what requests needed: clients of Redis, pools, timers. May
+   * return a promise. Default: nothing.
    */
   close?: () => unknown;
   /**

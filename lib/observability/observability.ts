@@ -9,21 +9,22 @@ import type { Tracing } from './tracing/tracing.ts';
 
 /** Options of {@link observability}. */
 export interface ObservabilityOptions {
-  /** What `prometheusMetrics()` gave. Default: no metrics. */
+  /** The result of `prometheusMetrics()`. Default: no metrics. */
   metrics?: RequestSink | undefined;
-  /** What `accessLog()` gave. Default: no log. */
+  /** The result of `accessLog()`. Default: no log. */
   accessLog?: RequestSink | undefined;
-  /** What `statusFeed()` gave. Default: no status page. */
+  /** The result of `statusFeed()`. Default: no status page. */
   status?: RequestSink | undefined;
-  /** What `tracing()` gave. Default: no tracing, and `traceparent` passes as it came. */
+  /** The result of `tracing()`. Default: no tracing, and `traceparent` passes as it came. */
   tracing?: Tracing | undefined;
   /**
-   * Name of the route in metrics, log and traces, or a function that gives it when the request comes: one of few names, never
-   * a path. The route of `serviceRouter()` takes its place. Where it throws, the request goes on as `OTHER`, and a process warning says so, once. Default `default`.
+   * Name of the route in metrics, log and traces, or a function that gives it when the request comes: one of few
+   * names, never a path. The route of `serviceRouter()` takes its place. If it throws, the request goes on as
+   * `OTHER`, and one process warning says so. Default `default`.
    */
   route?: string | ((req: IncomingMessage) => string);
   /**
-   * Whether every request gets an `X-Request-Id`, which backend, client and log get: that of a trusted peer (1 to 128
+   * Whether every request gets an `X-Request-Id` for backend, client and log: that of a trusted peer (1 to 128
    * characters that are safe everywhere), else a new one. Default true.
    */
   requestId?: boolean;

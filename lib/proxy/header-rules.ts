@@ -9,11 +9,11 @@ import { type Check, described, group, isPlainObject, listOf, optional } from '.
  * stand for facts of the request; a fact that is not known is an empty text.
  */
 export interface HeaderRules {
-  /** Headers that are set, in place of any of that name. Default: none. */
+  /** Headers to set. Each replaces all headers of the same name. Default: none. */
   set?: Readonly<Record<string, string>>;
-  /** Headers that are added beside those of that name. Default: none. */
+  /** Headers to add beside those of the same name. Default: none. */
   add?: Readonly<Record<string, string>>;
-  /** Names of headers that are removed. It happens first. Default: none. */
+  /** Names of headers to remove, before `set` and `add` apply. Default: none. */
   remove?: readonly string[];
 }
 

@@ -2,9 +2,9 @@ import { type Checks, integer } from '../core/options.ts';
 import type { RejectionCause } from '../core/outcome.ts';
 
 export interface InFlightCapOptions {
-  /** Requests that the proxy works on at a time; more get 503. 0 for no cap. Default 0. */
+  /** Requests in progress in the whole proxy; more get 503. 0 for no limit. Default 0. */
   maxInFlight?: number;
-  /** Requests that it works on at a time for one client address; more get 429. 0 for no cap. Default 0. */
+  /** Requests in progress for each client address; more get 429. 0 for no limit. Default 0. */
   maxInFlightPerClient?: number;
 }
 

@@ -66,8 +66,8 @@ export interface RoundRobinProxyOptions extends InFlightCapOptions {
    */
   respectRetryAfter?: false | RetryAfterOptions;
   /**
-   * Largest share of the backends, from 0 to 1, that health checks and `respectRetryAfter` may take out at once, first
-   * come, first out; never the last one. Open circuits do not count.
+   * Largest share of the backends, from 0 to 1, that health checks and `respectRetryAfter` may take out at the same
+   * time. The last backend always stays. Open circuits do not count.
    *
    * @default 1
    */
@@ -207,7 +207,7 @@ export interface RoundRobinProxyOptions extends InFlightCapOptions {
    */
   retry?: RetryOptions;
   /**
-   * Requests in flight at one backend. A full backend is not available. 0 for no limit.
+   * Limit of the requests in flight at each backend. A full backend gets no further one. 0 for no limit.
    *
    * @default 0
    */
@@ -220,7 +220,7 @@ export interface RoundRobinProxyOptions extends InFlightCapOptions {
    */
   adaptiveConcurrency?: boolean | AdaptiveConcurrencyOptions;
   /**
-   * How many requests may wait, and how long, while all backends that would do are full. Others get 503.
+   * How many requests may wait, and how long, while all suitable backends are full. Further ones get 503.
    *
    * @default no request waits
    */
@@ -238,8 +238,8 @@ export interface RoundRobinProxyOptions extends InFlightCapOptions {
    */
   tls?: BackendTlsOptions;
   /**
-   * Replaces the rule that a failure and a status of 500 or more count against a backend. Where it throws, that rule
-   * stands, and a process warning says so once.
+   * Replaces the rule that a failure and a status of 500 or more count against a backend. If it throws, that rule
+   * applies, and one process warning says so.
    *
    * @default none
    */

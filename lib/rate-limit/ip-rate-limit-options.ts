@@ -45,13 +45,14 @@ export interface IpRateLimitOptions {
   /** What a full token bucket holds, at least 1. Default: `limit`. Not with a function as `limit`. */
   burst?: number | undefined;
   /**
-   * Several windows in place of `limit` and `windowMs`, like `100/1m, 1000/1h`. A request passes when it is within all
-   * of them, and counts in all or in none. Default: none.
+   * Several windows in place of `limit` and `windowMs`, like `100/1m, 1000/1h`. A request passes if all of them admit
+   * it. It counts in all of them or in none. Default: none.
    */
   windows?: string | readonly RateLimitWindow[] | undefined;
   /**
-   * The key of a request's count, or a promise of it: any text. Of a text over 64 characters the SHA-256 counts. For nothing,
-   * or an empty text, the request counts under its client's address. Default: always its client's address.
+   * The key of a request's count, or a promise of it: any text. Of a text over 64 characters the SHA-256 counts.
+   * Without a key, or with an empty one, the request counts under its client's address. Default: always its client's
+   * address.
    */
   key?: KeyFunction | undefined;
   /**
@@ -128,11 +129,11 @@ export interface IpRateLimitOptions {
    */
   storeTimeoutMs?: number | undefined;
   /**
-   * Late replies in a row after which Redis counts as away, so that requests do not wait for it, at least 1. They must also
-   * have lasted for `fallbackAfterMs`. Default 5.
+   * Late replies in a row after which Redis counts as away, and requests no longer wait for it. At least 1.
+   * `fallbackAfterMs` must be over as well. Default 5.
    */
   fallbackAfterMisses?: number | undefined;
-  /** Milliseconds from the first late reply in a row to the one with which Redis counts as away. 0 for none. Default 1,000. */
+  /** Milliseconds for which replies must have been late in a row before Redis counts as away. 0 for no such time. Default 1,000. */
   fallbackAfterMs?: number | undefined;
   /**
    * What happens to requests while Redis fails, and to a single request whose reply is late. Default `local`.

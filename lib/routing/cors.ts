@@ -7,15 +7,15 @@ import { either, isList, isText } from './check-forms.ts';
 
 /** Which web pages of other origins may use a route (the Fetch standard's CORS protocol). The gateway responds to preflight requests itself. */
 export interface CorsOptions {
-  /** Origins that may, such as `https://app.example`, or `*` for all. */
+  /** Allowed origins, such as `https://app.example`, or `*` for all. */
   origin: string | readonly string[];
-  /** Methods that they may use. Default: those of the route, else GET, HEAD, PUT, PATCH, POST and DELETE. */
+  /** Allowed methods. Default: those of the route, else GET, HEAD, PUT, PATCH, POST and DELETE. */
   methods?: readonly string[];
-  /** Request headers that they may send. Default: all that the preflight request asks for. */
+  /** Allowed request headers. Default: all that the preflight request asks for. */
   allowedHeaders?: readonly string[];
-  /** Response headers that they may read beside the simple ones. Default: none. */
+  /** Response headers that scripts may read, beside those that every page may read. Default: none. */
   exposedHeaders?: readonly string[];
-  /** Whether they may send cookies and other credentials. Not with the origin `*`. Default false. */
+  /** Whether browsers may send cookies and other credentials. Not with the origin `*`. Default false. */
   credentials?: boolean;
   /** Milliseconds for which a browser may remember the response to a preflight request, in whole seconds. Default: the browser decides. */
   maxAgeMs?: number;

@@ -33,7 +33,10 @@ import { either, isList, isText, without } from './check-forms.ts';
 export interface RouteLimit {
   /** Requests per window, such as `100/1m` or `100/1m, 1000/1h`. */
   limit: string;
-  /** What has the limit: each client address, each consumer, each value of a request header, or each value of a token's claim. Default `address`. */
+  /**
+   * Who is limited: each client address, each consumer, each value of a request header, or each value of a token's
+   * claim. Default `address`.
+   */
   key?: 'address' | 'consumer' | { readonly header: string } | { readonly claim: string };
   /** Limits of consumers by their plan, such as `{ gold: '1000/1m' }`. Consumers of other plans have `limit`. Default: none. */
   plans?: Readonly<Record<string, string>>;

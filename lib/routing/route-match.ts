@@ -20,7 +20,7 @@ export interface RouteMatch {
   methods?: readonly string[];
   /** Request headers and the value that each must have. Names are compared without case, values with it. Default: none. */
   headers?: Readonly<Record<string, string>>;
-  /** Query parameters and the value that each must have. Of a repeated parameter the first value counts. Default: none. */
+  /** Query parameters and the value that each must have. If a parameter is repeated, its first value counts. Default: none. */
   query?: Readonly<Record<string, string>>;
 }
 

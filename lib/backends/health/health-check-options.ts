@@ -15,15 +15,18 @@ export interface HealthCheckOptions {
   path?: string | undefined;
   /** Milliseconds from the end of a check to the next one. Default 10 000. */
   intervalMs?: number;
-  /** Share by which each pause is shortened or lengthened at random, so that gateways do not march in step. Default 0.2. */
+  /** Share by which each pause is shortened or lengthened at random, so that gateways do not check at the same moment. Default 0.2. */
   jitter?: number;
-  /** Milliseconds for a whole check: to connect, for the head and for the content. Default 2 000. */
+  /** Timeout of a whole check, in milliseconds: connection, response head and body. Default 2 000. */
   timeoutMs?: number;
   /** Failed checks in a row that make a backend unhealthy. Default 3. */
   unhealthyAfter?: number;
-  /** Passed checks in a row that make an unhealthy backend healthy; a backend without a verdict needs one. Default 2. */
+  /** Passed checks in a row that make an unhealthy backend healthy. A backend that was never checked needs one. Default 2. */
   healthyAfter?: number;
-  /** The same while a backend is unhealthy or its circuit is open; one comes at once when it opens. Default 2 000. */
+  /**
+   * Milliseconds between checks while a backend is unhealthy or its circuit is open. When the circuit opens, a check
+   * starts at once. Default 2 000.
+   */
   unhealthyIntervalMs?: number;
   /**
    * Whether a response passes; only `true` does, and a thrown error is a failed check. It gets at most the first

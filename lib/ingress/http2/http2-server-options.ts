@@ -12,8 +12,9 @@ export interface Http2ServerOptions {
    */
   maxConcurrentStreams?: number;
   /**
-   * Streams of one connection that may end within 10 seconds without a whole response, because the client resets them, or breaks the rules. The
-   * server closes the connection on which more do, if they are half of its streams ("rapid reset"). 0 for any number.
+   * Streams of one connection that may end within 10 seconds without a complete response, because the client resets
+   * them or breaks the protocol ("rapid reset"). With more, the server closes the connection, if they are at least
+   * half of its streams. 0 for no limit.
    * @default 200
    */
   maxResets?: number;

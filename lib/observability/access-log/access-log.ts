@@ -28,9 +28,9 @@ export interface AccessLogOptions {
    * logger's, for a stream that has lines of one as well. Default: none, and no `msg`.
    */
   base?: Readonly<Record<string, unknown>> | undefined;
-  /** The part of the requests without an error, from 0 to 1, that gets a line; a status from 400 on always does. Default 1. */
+  /** Share of the requests without an error that get a line, from 0 to 1. Requests with a status from 400 on always get one. Default 1. */
   sample?: number;
-  /** Bytes that a slow stream may hold; lines that come on top are dropped and counted. Default 16 MiB. */
+  /** Bytes that may wait for a slow stream. Further lines are dropped and counted. Default 16 MiB. */
   maxBufferBytes?: number;
   /** Request fields to show in `json`; those with credentials and cookies are masked. Default: none. */
   fields?: readonly string[];

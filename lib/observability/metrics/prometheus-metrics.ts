@@ -14,9 +14,9 @@ export interface PrometheusMetricsOptions extends MetricSources {
   register: MetricRegister;
   /** The emitter that the middlewares share. */
   events: GatewayEvents;
-  /** What all names begin with. Default `expressway`. */
+  /** Prefix of all names. Default `expressway`. */
   prefix?: string;
-  /** Routes with a label value of their own, from 1 to 10 000; those that come later are `OTHER`. Default 100. */
+  /** Number of routes that get a label value, from 1 to 10 000; further routes are `OTHER`. Default 100. */
   maxRoutes?: number;
 }
 

@@ -15,15 +15,15 @@ interface BreakerSource {
 
 /** The middlewares that are asked for their state at each scrape. */
 export interface MetricSources {
-  /** What `ipRateLimit()` gave. Default: none. */
+  /** Results of `ipRateLimit()`. Default: none. */
   limiters?: readonly LimiterSource[];
-  /** What `circuitBreaker()` gave. Default: none. */
+  /** Results of `circuitBreaker()`. Default: none. */
   breakers?: readonly BreakerSource[];
-  /** What `roundRobinProxy()` gave; without them there are no metrics of single backends. Default: none. */
+  /** Results of `roundRobinProxy()`; without them there are no metrics of single backends. Default: none. */
   proxies?: readonly ProxySource[];
-  /** What `serviceRouter()` gave: its services as proxies, and limiters and circuits of its routes. Default: none. */
+  /** Results of `serviceRouter()`: its services as proxies, and limiters and circuits of its routes. Default: none. */
   routers?: readonly RouteParts<LimiterSource, BreakerSource, ProxySource>[];
-  /** What `accessLog()` gave. Default: none. */
+  /** Results of `accessLog()`. Default: none. */
   accessLogs?: readonly { readonly dropped: number }[];
 }
 

@@ -44,15 +44,15 @@ export type { StatusWatcher } from './watchers.ts';
 export interface StatusFeedOptions {
   /** The emitter that the middlewares share. */
   events: GatewayEvents;
-  /** What `prometheusMetrics()` gave: its counts are read, nothing is counted twice. */
+  /** The result of `prometheusMetrics()`: its counts are read, nothing is counted twice. */
   metrics: TrafficSource;
-  /** What `ipRateLimit()` gave. Default: none. */
+  /** Results of `ipRateLimit()`. Default: none. */
   limiters?: readonly StatusLimiter[];
-  /** What `circuitBreaker()` gave. Default: none. */
+  /** Results of `circuitBreaker()`. Default: none. */
   breakers?: readonly StatusBreaker[];
-  /** What `roundRobinProxy()` gave. Default: none. */
+  /** Results of `roundRobinProxy()`. Default: none. */
   proxies?: readonly StatusProxy[];
-  /** What `serviceRouter()` gave: its routes and services are shown. Default: none. */
+  /** Results of `serviceRouter()`: its routes and services are shown. Default: none. */
   routers?: readonly StatusRouter[];
   /** Problems to look for beside those of the suite. Default: none. */
   problems?: readonly WatchedKind[];

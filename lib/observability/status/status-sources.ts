@@ -17,7 +17,7 @@ export interface StatusBackend {
   readonly concurrency?: ConcurrencyStatus | undefined;
 }
 
-/** What `roundRobinProxy()` gave. */
+/** The result of `roundRobinProxy()`. */
 export interface StatusProxy {
   readonly name: string;
   /** Milliseconds after which a request without a response is given up. */
@@ -40,14 +40,14 @@ export interface StatusRoute {
   readonly limiters?: readonly StatusLimiter[] | undefined;
 }
 
-/** What `serviceRouter()` gave. */
+/** The result of `serviceRouter()`. */
 export interface StatusRouter {
   /** The proxies of the services. */
   readonly services?: ReadonlyMap<string, StatusProxy> | undefined;
   routes(): readonly StatusRoute[];
 }
 
-/** What `ipRateLimit()` gave. */
+/** The result of `ipRateLimit()`. */
 export interface StatusLimiter {
   readonly name: string;
   readonly mode: LimiterMode;
@@ -55,7 +55,7 @@ export interface StatusLimiter {
   readonly storeError?: Error | undefined;
 }
 
-/** What `circuitBreaker()` gave. */
+/** The result of `circuitBreaker()`. */
 export interface StatusBreaker {
   readonly name: string;
   readonly state: CircuitStateName;

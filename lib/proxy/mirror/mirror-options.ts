@@ -10,7 +10,7 @@ export interface MirrorOptions {
   maxBodyBytes?: number;
   /** Copies in progress at the service at a time, those of other routes included; more are dropped. Default 100. */
   maxInFlight?: number;
-  /** Milliseconds after which a copy that was sent is broken off. Default 10_000. */
+  /** Timeout of a copy, in milliseconds. Default 10_000. */
   timeoutMs?: number;
 }
 

@@ -3,23 +3,26 @@ import { type Check, type Checks, described, durationMs, integer, optionalRatio 
 /** When a request is tried again, at another backend: `retry` of `roundRobinProxy()`. */
 export interface RetryOptions {
   /**
-   * Further attempts for a request that may be repeated, each at another backend. An attempt of which no byte was
-   * sent is not counted: then the next backend is asked in any case, whatever the method. Default 1.
+   * Retries of a request that may be repeated, each at another backend. An attempt of which no byte was sent does not
+   * count: the next backend gets the request, whatever its method. Default 1.
    */
   attempts?: number;
-  /** Statuses of a backend's response for which another backend is asked, out of 502, 503 and 504. Default none. */
+  /** Response statuses that are retried at another backend: any of 502, 503 and 504. Default none. */
   statuses?: readonly number[];
-  /** Bytes of content kept for another attempt; a request with more is not repeated. Default 65 536. */
+  /** Bytes of a request body that are kept for a retry. A request with a longer body is not retried. Default 65 536. */
   bufferBytes?: number;
-  /** Milliseconds before the second retry; doubled for each one after it, jittered. The first waits for nothing. Default 25. */
+  /** Milliseconds before the second retry, doubled for each later one, with jitter. The first retry does not wait. Default 25. */
   backoffMs?: number;
-  /** Longest of those waits in milliseconds. Default 250. */
+  /** Upper bound of the pause between retries, in milliseconds. Default 250. */
   maxBackoffMs?: number;
-  /** Retries per request over the last ten seconds, over the whole proxy. Default 0.2. */
+  /** Retry budget: retries as a share of all requests of the proxy in the last ten seconds. Default 0.2. */
   budgetRatio?: number;
-  /** Retries that may be in progress at a time in any case. Default 3. */
+  /** Retries that may be in progress at a time whatever `budgetRatio` allows. Default 3. */
   budgetMinimum?: number;
-  /** Milliseconds over all attempts of a request: none begins later, or may wait longer for a head. Default 30 000. */
+  /**
+   * Deadline for all attempts of a request together, in milliseconds. No attempt starts after it, and none waits
+   * longer for a response head. Default 30 000.
+   */
   deadlineMs?: number;
 }
 

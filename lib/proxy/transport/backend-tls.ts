@@ -16,7 +16,7 @@ type Pem = string | Buffer;
 /** TLS to backends: which certificates the gateway accepts, and which one it shows. */
 export interface BackendTlsOptions {
   /**
-   * PEM of the certificate authorities to trust, in place of the system's.
+   * PEM of the certificate authorities to trust, instead of those of the system.
    *
    * @default the system's
    */
@@ -40,7 +40,7 @@ export interface BackendTlsOptions {
    */
   passphrase?: string;
   /**
-   * The name that every backend's certificate must be for.
+   * Name that the certificate of every backend must be valid for.
    *
    * @default the name, or address, in each backend's URL
    */

@@ -151,7 +151,7 @@ export interface TunnelOptions {
    */
   closeTimeoutMs?: number;
   /**
-   * Upgraded connections at a time, unfinished handshakes included. Further upgrades get 503. 0 for any number.
+   * Upgraded connections at a time, unfinished handshakes included. Further upgrades get 503. 0 for no limit.
    *
    * @default 10_000
    */

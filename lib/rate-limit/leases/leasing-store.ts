@@ -94,9 +94,10 @@ export class LeasingStore implements RoundTripStore {
 /** How much of a quota is taken from Redis ahead. */
 export interface LeaseOptions {
   /**
-   * The part of what remains of a client's quota that a gateway takes at most in one trip, for requests that will come:
-   * over 0, up to 0.5. Default 0.25. Two fifths of that part of the whole limit may be taken also where it is more. For a
-   * client that sends more than it may, up to that part of the whole limit, 50 at most, may be taken before it is there.
+   * Largest part of a client's remaining quota that a gateway takes with one command, for requests to come: over 0,
+   * up to 0.5. Default 0.25. When little remains, it may take 0.4 times `share` of the whole limit instead. For a
+   * client that keeps sending over its limit, it may take quota that is still to come: up to `share` of the whole
+   * limit, and 50 at most.
    */
   share?: number | undefined;
 }
