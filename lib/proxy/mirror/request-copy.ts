@@ -4,6 +4,7 @@ import type { MirrorResult } from '../../core/events.ts';
 import type { Exchange } from '../../core/exchange.ts';
 import { isEventStream } from '../../core/http.ts';
 import { declaredLength } from '../../core/unread-content.ts';
+import { KeptBytes } from '../request/kept-bytes.ts';
 import { type RequestHead, unsendable } from '../request/request-head.ts';
 import type { ResponseFields } from '../response/response-head.ts';
 import type { BackendConnections, RequestConnection } from '../transport/backend-connections.ts';
@@ -28,8 +29,7 @@ export class RequestCopy implements Dispatcher.DispatchHandler {
   readonly #maxBodyBytes: number;
   readonly #timeoutMs: number;
   readonly #owner: CopyOwner;
-  #chunks: Buffer[] = [];
-  #bytes = 0;
+  #kept = new KeptBytes();
   #controller: Dispatcher.DispatchController | undefined;
   #connection: RequestConnection | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -62,15 +62,14 @@ export class RequestCopy implements Dispatcher.DispatchHandler {
   }
 
   readonly #onData = (chunk: Buffer): void => {
-    this.#bytes += chunk.length;
-    if (this.#bytes > this.#maxBodyBytes) this.#end('body_too_large');
-    else this.#chunks.push(chunk);
+    if (this.#kept.length + chunk.length > this.#maxBodyBytes) this.#end('body_too_large');
+    else this.#kept.push(chunk);
   };
 
   readonly #onEnd = (): void => {
     this.#detach();
-    const body = Buffer.concat(this.#chunks);
-    this.#chunks = [];
+    const body = Buffer.concat(this.#kept.chunks());
+    this.#kept = new KeptBytes();
     const length = declaredLength(this.exchange.req);
     // Another reader may have taken some of it.
     if (length !== body.length && length < Infinity) this.#end('body_incomplete');
@@ -147,7 +146,7 @@ export class RequestCopy implements Dispatcher.DispatchHandler {
     this.#isOver = true;
     clearTimeout(this.#timer);
     this.#detach();
-    this.#chunks = [];
+    this.#kept = new KeptBytes();
     this.#owner.ended(this, result, result === 'sent' ? undefined : error);
   }
 }

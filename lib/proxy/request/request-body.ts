@@ -2,6 +2,7 @@ import { EventEmitter } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import { declaredLength, endsSoon } from '../../core/unread-content.ts';
+import { KeptBytes } from './kept-bytes.ts';
 
 /** Decides what happens to a request whose body turns out to be unsendable. */
 export interface BodyOwner {
@@ -50,8 +51,7 @@ export class RequestBody implements SendableBody {
   /** The length that the client announced, in bytes; `Infinity` for a body in chunks. */
   readonly #length: number;
   #bytes = 0;
-  #kept: Buffer[] | undefined = [];
-  #keptBytes = 0;
+  #kept: KeptBytes | undefined = new KeptBytes();
   #reader: BodyReader | undefined;
   /** Whether an attempt has asked for the body. */
   #asked = false;
@@ -94,7 +94,7 @@ export class RequestBody implements SendableBody {
 
   /** The previous reader gets no more bytes. */
   reader(): Readable {
-    this.#reader = new BodyReader(this, this.#kept ?? []);
+    this.#reader = new BodyReader(this, this.#kept?.chunks() ?? []);
     return this.#reader;
   }
 
@@ -166,9 +166,8 @@ export class RequestBody implements SendableBody {
   /** Before the first attempt asks, only another reader makes the body flow. Those bytes must be kept for the first attempt. */
   #keep(chunk: Buffer): void {
     if (this.#kept === undefined) return;
-    this.#keptBytes += chunk.length;
     const most = this.#asked ? this.#keepBytes : Math.max(this.#keepBytes, MOST_AHEAD);
-    if (this.#keptBytes > most) this.#kept = undefined;
+    if (this.#kept.length + chunk.length > most) this.#kept = undefined;
     else this.#kept.push(chunk);
   }
 }
@@ -224,8 +223,7 @@ class BodyReader extends Readable {
   constructor(body: RequestBody, before: readonly Buffer[]) {
     super();
     this.#body = body;
-    // A copy: later bytes are appended to the original.
-    this.#before = [...before];
+    this.#before = before;
   }
 
   override _read(): void {

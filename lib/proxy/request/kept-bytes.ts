@@ -1,0 +1,46 @@
+/** So many chunks are kept as they are: most bodies have no more. */
+const FEW = 8;
+/** Bytes that later chunks are copied into. */
+const PAGE_BYTES = 8_192;
+
+/**
+ * The bytes of a body that is kept in memory. Chunks of a byte each, which cost a client next to nothing, would take more than a hundred
+ * bytes each: they are copied together.
+ */
+export class KeptBytes {
+  readonly #list: Buffer[] = [];
+  /** The last page, which is not in the list yet. */
+  #page: Buffer | undefined;
+  #used = 0;
+  #length = 0;
+
+  get length(): number {
+    return this.#length;
+  }
+
+  push(chunk: Buffer): void {
+    this.#length += chunk.length;
+    if (this.#list.length < FEW) {
+      this.#list.push(chunk);
+      return;
+    }
+    if (this.#page !== undefined && this.#used + chunk.length > PAGE_BYTES) {
+      this.#list.push(this.#page.subarray(0, this.#used));
+      this.#page = undefined;
+    }
+    if (chunk.length >= PAGE_BYTES) {
+      this.#list.push(chunk);
+      return;
+    }
+    if (this.#page === undefined) {
+      this.#page = Buffer.allocUnsafeSlow(PAGE_BYTES);
+      this.#used = 0;
+    }
+    this.#used += chunk.copy(this.#page, this.#used);
+  }
+
+  /** What there is by now, in order. Bytes that come later change none of it. */
+  chunks(): Buffer[] {
+    return this.#page === undefined ? [...this.#list] : [...this.#list, this.#page.subarray(0, this.#used)];
+  }
+}
