@@ -293,5 +293,5 @@ test('many limiters whose Redis fails in the same way are one problem', () => {
   jest.advanceTimersByTime(2_000);
   const found = rig.feed.problems.filter(({ problem }) => problem === 'redis_unreachable');
   expect(found).toHaveLength(1);
-  expect(found[0]?.text).toContain('Limiter "a" and 2 others count elsewhere');
+  expect(found[0]?.text).toContain('Limiter "a" and 2 others cannot use shared counts');
 });

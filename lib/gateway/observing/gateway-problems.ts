@@ -26,9 +26,9 @@ const crashLoop: GatewayProblemKind = {
   problem: 'workers_crashing',
   severity: 'critical',
   meaning:
-    'Workers crashed at least three times in 30 s. Each gets a successor, but what they were working on is lost.',
+    'Workers crashed at least three times in 30 s. The gateway replaces each one, but the requests that it was serving are lost.',
   nextStep:
-    'Look for the exception on standard error, and for lines "worker ended" in the log. If it is a change of your own, take it back.',
+    'Look for the exception on standard error, and for lines "worker ended" in the log. If a change of your own causes it, undo the change.',
   *find({ crashes }) {
     const recent = crashes.filter(({ at }) => Math.abs(Date.now() - at) < CRASH_WINDOW_MS);
     const last = recent.at(-1);
@@ -64,13 +64,14 @@ const logFailing: GatewayProblemKind = {
 const reloadRejected: GatewayProblemKind = {
   problem: 'reload_rejected',
   severity: 'warning',
-  meaning: 'The last reload was rejected, because something in it is bad: all stays as it was before.',
+  meaning:
+    'The last reload was rejected, because the new configuration has problems. The old configuration stays in use.',
   nextStep: 'Correct what the text names, and reload again (SIGHUP).',
   *find({ rejectedReload, misspelt }) {
     if (rejectedReload === undefined) return;
     const { why, from, problems } = rejectedReload;
     const also = misspelt.map(({ name, meant }) => ` ${name} is unknown: did you mean ${meant}?`).join('');
-    const text = `The reload (${why}${from === undefined ? '' : `, ${from}`}) was rejected, and all stays as it was: ${problems.join('; ').slice(0, MOST_TEXT)}.${also}`;
+    const text = `The reload (${why}${from === undefined ? '' : `, ${from}`}) was rejected, and the old configuration stays in use: ${problems.join('; ').slice(0, MOST_TEXT)}.${also}`;
     yield { subject: '', title: 'the last reload was rejected', text };
   },
 };
@@ -96,7 +97,7 @@ const certificateExpiring: GatewayProblemKind = {
 const misspelt: GatewayProblemKind = {
   problem: 'variable_misspelt',
   severity: 'warning',
-  meaning: 'The environment or `.env` has an unknown variable, with nearly the name of one of the gateway.',
+  meaning: 'The environment or `.env` has an unknown variable whose name is close to a variable of the gateway.',
   nextStep: 'Correct the name, or remove the variable.',
   *find(state) {
     for (const { name, meant } of state.misspelt) {
@@ -109,8 +110,8 @@ const misspelt: GatewayProblemKind = {
 const adminCrowded: GatewayProblemKind = {
   problem: 'admin_connections',
   severity: 'notice',
-  meaning: 'Nearly all connections of the admin listener are taken, so that idle ones are closed for new ones.',
-  nextStep: 'Find out what the address runs: a scraper or probe should close its connections, or use one again.',
+  meaning: 'Nearly all connections of the admin listener are in use. It closes idle ones to accept new ones.',
+  nextStep: 'Find out what the address runs: a scraper or probe should close its connections, or reuse one.',
   *find({ crowding }) {
     for (const [address, { at, held, max }] of crowding) {
       if (Math.abs(Date.now() - at) > RECENT_MS) continue;

@@ -17,7 +17,7 @@ const NEXT_STEPS: Readonly<Partial<Record<Cause, string>>> = {
   tls_certificate_error: 'Renew the certificate of the backend, or name its authority in BACKEND_CA.',
   tls_protocol_error: 'Check whether the backend speaks TLS at this port: https:// or http:// in BACKENDS.',
 };
-const SEE_ITS_LOG = 'Look into the log of the backend: its process is there, and these requests fail in it.';
+const SEE_ITS_LOG = 'Look into the log of the backend: its process runs, but these requests fail in it.';
 
 const isCause = (text: string): text is Cause => Object.hasOwn(NEXT_STEPS, text);
 
@@ -44,7 +44,7 @@ const allOut: ProblemKind<TrafficSources> = {
   isState: true,
   severity: 'critical',
   meaning:
-    'No backend of a proxy takes requests: all are out, drained, or there is none. Clients get 503. A warning when another proxy (service) has backends that do.',
+    'No backend of a proxy takes requests: all are out or drained, or the list is empty. Clients get 503. It is only a warning when another proxy (service) has backends that take requests.',
   nextStep: 'Start or restore a backend.',
   detector: (sources) => ({
     *look() {
@@ -153,8 +153,8 @@ const slow: ProblemKind<TrafficSources> = {
   problem: 'backend_slow',
   severity: 'warning',
   meaning:
-    'A backend takes long until its responses begin, or does not respond at all any more. Slow: more of its latest responses than chance explains take three times, and ' +
-    '100 ms, longer than 95 % did in its own last minutes or do at the other backends. Or they take half of RESPONSE_TIMEOUT_MS.',
+    'A backend is slow to start its responses, or has stopped responding. Slow means that too many of its latest responses take three times, and 100 ms, longer than usual. ' +
+    'Usual is what 95 % of its own responses took in the last minutes, or those of the other backends. Half of RESPONSE_TIMEOUT_MS is slow as well.',
   nextStep:
     'Look at the load of the backend and at what it waits for (database, other services). Drain it, or use LOAD_BALANCING=latency, to send its requests elsewhere.',
   detector(sources) {

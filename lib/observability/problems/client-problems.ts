@@ -50,7 +50,7 @@ const trustTooHigh: ProblemKind<TrafficSources> = {
   problem: 'trust_proxy_hops',
   severity: 'warning',
   meaning:
-    'Most requests have fewer entries in `X-Forwarded-For` than `TRUST_PROXY` trusts hops: clients can invent entries, and so choose the address that they are limited by.',
+    '`TRUST_PROXY` trusts more hops than most requests have entries in `X-Forwarded-For`: clients can invent entries, and so choose the address that they are limited by.',
   nextStep: 'Set TRUST_PROXY to the number of proxies that a request really passes, or to their addresses.',
   detector: (sources) => ({
     *look() {

@@ -87,10 +87,8 @@ function alike(limiters: readonly StatusLimiter[]) {
     const more = all.length - 1;
     const first = all[0] as (typeof failing)[number];
     const who =
-      more === 0
-        ? `Limiter "${first.name}" counts`
-        : `Limiter "${first.name}" and ${more} other${more === 1 ? '' : 's'} count`;
-    return { ...first, who: `${who} elsewhere` };
+      more === 0 ? `Limiter "${first.name}"` : `Limiter "${first.name}" and ${more} other${more === 1 ? '' : 's'}`;
+    return { ...first, who: `${who} cannot use shared counts` };
   });
 }
 
@@ -98,7 +96,7 @@ function alike(limiters: readonly StatusLimiter[]) {
 export const LIMITER_PROBLEMS: readonly ProblemKind<TrafficSources>[] = [
   storeProblem('redis_authentication', 'authentication', 'Redis refuses the password (authentication failed)', {
     meaning:
-      'Redis refuses the user name or password of the limiter, or wants one and gets none (`WRONGPASS`, `NOAUTH`).',
+      'Redis refuses the user name or password of the limiter, or requires a password that is not set (`WRONGPASS`, `NOAUTH`).',
     nextStep:
       'Correct user name and password in REDIS_URL (redis://user:password@host:6379), or in Redis (ACL, requirepass).',
   }),
@@ -113,7 +111,8 @@ export const LIMITER_PROBLEMS: readonly ProblemKind<TrafficSources>[] = [
       'Use rediss:// in REDIS_URL where Redis speaks TLS, redis:// where not; for an own authority set NODE_EXTRA_CA_CERTS.',
   }),
   storeProblem('redis_failing', 'failing', 'Redis replies with errors', {
-    meaning: 'Redis is there and refuses commands: it loads its data, is a replica, is out of memory, or cannot save.',
+    meaning:
+      'Redis replies but refuses commands: it is loading its data, is a replica, is out of memory, or cannot save.',
     nextStep: 'Look into the log of Redis; the error in the text says which of these it is.',
   }),
   storeProblem('redis_unreachable', 'unreachable', 'Redis cannot be reached', {
@@ -123,8 +122,8 @@ export const LIMITER_PROBLEMS: readonly ProblemKind<TrafficSources>[] = [
   }),
   storeProblem('counter_late', 'counter', 'the primary process does not reply in time', {
     meaning:
-      'With `WORKERS` and without Redis, workers count in their primary process; it does not reply in time, so each counts for itself.',
+      'With `WORKERS` and without Redis, workers count in the primary process. It does not reply in time, so each worker counts by itself.',
     nextStep:
-      'Look at the CPU of the machine: the primary needs little of it, and gets none. Or count in Redis (REDIS_URL).',
+      'Look at the CPU of the machine: the primary process gets too little of it. Or count in Redis (REDIS_URL).',
   }),
 ];

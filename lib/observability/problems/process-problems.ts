@@ -103,7 +103,7 @@ const dns: ProblemKind<TrafficSources> = {
   isState: true,
   severity: 'warning',
   meaning:
-    'The DNS lookup of a `dns://` or `srv://` name of BACKENDS fails. The backends that are known from before stay in use.',
+    'The DNS lookup of a `dns://` or `srv://` name of BACKENDS fails. Backends that were found before stay in use.',
   nextStep: 'Check the name in BACKENDS, and the name servers (DNS_SERVERS) with `dig` from this machine.',
   detector({ events }) {
     const failing = new Map<string, DiscoveryFailedEvent>();
@@ -134,7 +134,7 @@ const eventLoop: ProblemKind<TrafficSources> = {
   problem: 'event_loop_blocked',
   severity: 'warning',
   meaning:
-    'The event loop of a process stood still for at least 1 s (300 ms: a notice) in the last 10 to 20 s: all its requests waited so long.',
+    'The event loop of a process was blocked for at least 1 s in the last 10 to 20 s: all its requests had to wait. From 300 ms on it is a notice.',
   nextStep:
     'Look for code of your own that computes or reads files in one go (`node --cpu-prof`); if there is none, give the machine more CPU.',
   detector: ({ load }) => ({
@@ -151,7 +151,7 @@ const eventLoop: ProblemKind<TrafficSources> = {
 const ownErrors: ProblemKind<TrafficSources> = {
   problem: 'gateway_errors',
   severity: 'warning',
-  meaning: 'The gateway itself is to blame for at least 1 % of the requests of ten seconds that got 5xx.',
+  meaning: 'In ten seconds, at least 1 % of the requests got a 5xx response that the gateway itself caused.',
   nextStep: 'Look up the cause in docs/errors.md, and the requests in the access log (`cause`).',
   detector({ metrics }) {
     const readings = new Readings(() => metrics.totals());
@@ -191,7 +191,7 @@ const keysFull: ProblemKind<TrafficSources> = {
   problem: 'rate_limit_keys_full',
   severity: 'warning',
   meaning:
-    'A limiter that counts in memory holds as many clients as it may (`maxKeys`): new clients share the limits of others until some are forgotten.',
+    'A limiter that counts in memory has reached `maxKeys` clients: new clients share the limits of others until it forgets some.',
   nextStep:
     'Count in Redis (REDIS_URL). If most addresses come from one network, deny it (RATE_LIMIT_DENY). In an app of your own, raise `maxKeys`.',
   detector: ({ warnings }) => ({
