@@ -7,6 +7,7 @@ import {
   GatewayEvents,
   type GracefulShutdown,
   gracefulShutdown,
+  type HardenServerOptions,
   hardenServer,
   proxyProtocol,
   upgradeHandler,
@@ -20,8 +21,9 @@ import { GatewayFile } from './config/declaration/gateway-file.ts';
 import type { Environment } from './config/env-file.ts';
 import { certificateFiles, type WatchedFiles } from './config/watched-files.ts';
 import { type AppFactory, type HostedApp, middlewareOptions, proxiesOf } from './hosted-app.ts';
+import { httpsRedirect, REDIRECT_BOUNDS } from './https-redirect.ts';
 import { finalHandler } from './internal-error.ts';
-import { ADMIN, GATEWAY, type ListenerName, listen } from './listener.ts';
+import { ADMIN, GATEWAY, type ListenerName, listen, REDIRECT } from './listener.ts';
 import { logEvents } from './logging/event-log.ts';
 import { createLogger, type Logger } from './logging/logger.ts';
 import { GatewayState } from './observing/gateway-state.ts';
@@ -93,6 +95,8 @@ export class Gateway implements AdminView {
   readonly #worker: WorkerContext | undefined;
   readonly #server: Server;
   readonly #shutdown: GracefulShutdown;
+  /** Sends clients of plain http to https. */
+  readonly #redirect: { readonly server: Server; readonly shutdown: GracefulShutdown } | undefined;
   /** What an operator sees and does, through whichever listener. */
   readonly operator: AdminOptions;
   readonly #admin: Server | undefined;
@@ -105,6 +109,7 @@ export class Gateway implements AdminView {
   #closing: Promise<void> | undefined;
   #url = '';
   #adminUrl: string | undefined;
+  #redirectUrl: string | undefined;
 
   constructor(config: Config, parts: GatewayParts) {
     const { log, lines, events, environment, worker, file, gatewayFile, state } = parts;
@@ -123,13 +128,15 @@ export class Gateway implements AdminView {
     this.#server = tls?.server ?? createServer(made);
     this.#shutdown = this.#prepareShutdown();
     const isTrusted: (address: string, hop: number) => boolean = app.get('trust proxy fn');
-    hardenServer(this.#server, { ...config.bounds, isUncapped: (address) => isTrusted(address, 0), events });
+    const bounds = { ...config.bounds, isUncapped: (address: string) => isTrusted(address, 0), events };
+    hardenServer(this.#server, bounds);
+    this.#redirect = config.httpsRedirect && this.#prepareRedirect({ ...bounds, ...REDIRECT_BOUNDS });
     if (config.maxDelayMs > 0) this.#hosted.shedding?.rejectEarly(this.#server);
     if (config.proxyProtocol.length > 0)
       proxyProtocol(this.#server, { isTrusted: trusting(config.proxyProtocol), events });
     // Else a cluster's primary would offer one connection to full workers in a circle, for as long as all are full.
     if (worker !== undefined) Object.assign(this.#server, { dropMaxConnection: true });
-    const listener = observed(this.#hosted, this.#observer, log);
+    const listener = observed(this.#hosted, this.#observer, log, config.strictTransportSecurity);
     this.#server.on('request', listener);
     this.#server.on('upgrade', upgradeHandler(listener));
     this.#observer.feed?.countConnections(this.#server);
@@ -170,6 +177,11 @@ export class Gateway implements AdminView {
     return this.#adminUrl;
   }
 
+  /** Nothing without `HTTP_REDIRECT_PORT`. */
+  get redirectUrl(): string | undefined {
+    return this.#redirectUrl;
+  }
+
   get phase(): Phase {
     if (this.#shutdown.phase !== 'serving') return 'stopping';
     return this.#isOpen ? 'running' : 'starting';
@@ -185,7 +197,7 @@ export class Gateway implements AdminView {
   }
 
   async open(): Promise<void> {
-    const { host, port, admin } = this.#config;
+    const { host, port, admin, httpsRedirect: redirect } = this.#config;
     for (const one of this.#watched)
       one.watch(() => void this.#reload.run('the file has changed', this.#reloadParts.backends));
     await this.#certificateFiles?.mark();
@@ -202,10 +214,16 @@ export class Gateway implements AdminView {
       for (const proxy of proxies) if (proxy.name === name) proxy[held === 'drained' ? 'drain' : 'isolate'](backend);
     }
     this.#url = await this.#listen(this.#server, GATEWAY, { host, port });
+    if (this.#redirect && redirect) {
+      this.#redirectUrl = await this.#listen(this.#redirect.server, REDIRECT, { host, port: redirect.port });
+    }
     this.#isOpen = true;
     // A primary says it once for all its workers.
     const level = this.#worker === undefined ? 'info' : 'debug';
-    this.#log[level]({ url: this.#url, host, adminUrl: this.#adminUrl, ...servedBy(this.#config) }, 'listening');
+    this.#log[level](
+      { url: this.#url, host, adminUrl: this.#adminUrl, redirectUrl: this.#redirectUrl, ...servedBy(this.#config) },
+      'listening',
+    );
   }
 
   /**
@@ -236,8 +254,19 @@ export class Gateway implements AdminView {
     for (const one of this.#watched) one.close();
     this.#certificateFiles?.close();
     this.#reload.close();
-    const left = await this.#shutdown.close();
+    const [left] = await Promise.all([this.#shutdown.close(), this.#redirect?.shutdown.close()]);
     if (left.requests + left.streams + left.upgrades > 0) this.#log.warn(left, 'shutdown timeout: cut what still ran');
+  }
+
+  #prepareRedirect(bounds: HardenServerOptions) {
+    const { httpsRedirect: to, proxyProtocol: peers, shutdownLeadMs: leadTimeMs, shutdownTimeoutMs } = this.#config;
+    const server = hardenServer(
+      httpsRedirect(() => to?.toPort ?? Number(new URL(this.#url).port || 443)),
+      bounds,
+    );
+    if (peers.length > 0)
+      proxyProtocol(server, { isTrusted: trusting(peers), ...(bounds.events && { events: bounds.events }) });
+    return { server, shutdown: gracefulShutdown(server, { signals: [], leadTimeMs, timeoutMs: shutdownTimeoutMs }) };
   }
 
   #prepareShutdown(): GracefulShutdown {
@@ -287,9 +316,16 @@ export const servedBy = ({ declaration, backends }: Pick<Config, 'declaration' |
   declaration === undefined ? { backends } : declaredNames(declaration);
 
 /** The app with a record of each request around it, and with what it left undone behind it. */
-function observed({ app }: HostedApp, { middleware }: Observer, log: Logger): RequestListener {
+function observed(
+  { app }: HostedApp,
+  { middleware }: Observer,
+  log: Logger,
+  hsts: string | undefined,
+): RequestListener {
   const end = finalHandler(log);
   return (req, res) => {
+    // First: what the app or a backend sets takes its place.
+    if (hsts !== undefined) res.setHeader('Strict-Transport-Security', hsts);
     middleware(req, res, (error) => {
       if (error !== undefined) end(req, res, error);
       else app(req as never, res as never, (uncaught: unknown) => end(req, res, uncaught));

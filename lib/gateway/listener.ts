@@ -22,6 +22,7 @@ export interface ListenerName {
 }
 
 export const GATEWAY: ListenerName = { what: 'gateway', host: 'HOST', port: 'PORT' };
+export const REDIRECT: ListenerName = { what: 'redirect to https', host: 'HOST', port: 'HTTP_REDIRECT_PORT' };
 export const ADMIN: ListenerName = { what: 'admin listener', host: 'ADMIN_HOST', port: 'ADMIN_PORT' };
 
 /**

@@ -1,5 +1,6 @@
 import type { Config } from './config/config.ts';
 import { DEFAULT_MAX_CONNECTIONS } from './config/sections/request-variables.ts';
+import { REDIRECT_CONNECTIONS } from './https-redirect.ts';
 import type { Logger } from './logging/logger.ts';
 
 /** What Node itself, listeners, log, name servers and Redis have open: 22 files at rest, and a few now and then. */
@@ -49,7 +50,7 @@ export const filesFor = (connections: number, backends: number): number =>
 export function withinOpenFiles(config: Config, log: Logger, limit: number = openFileLimit()) {
   const { bounds, backends, declaration } = config;
   const all = declaration === undefined ? [backends] : Object.values(declaration.services).map((one) => one.backends);
-  const { length: count } = all.flat();
+  const count = all.flat().length + (config.httpsRedirect === undefined ? 0 : REDIRECT_CONNECTIONS);
   const { connections, adminConnections } = shareOut(limit, count);
   const wanted = bounds.maxConnections;
   const fits = wanted === 0 ? connections === Number.POSITIVE_INFINITY : wanted <= connections;

@@ -2,7 +2,7 @@ import { isIP } from 'node:net';
 import { availableParallelism } from 'node:os';
 import { assertTrustProxy } from '../../../index.ts';
 import type { TlsFiles } from '../tls-files.ts';
-import { durationMs, durationMsOrZero, got, list, onOrOff, port, section } from '../variable.ts';
+import { durationMs, durationMsOrZero, got, integer, list, onOrOff, optional, port, section } from '../variable.ts';
 
 export interface ListenerConfig {
   readonly host: string;
@@ -19,6 +19,10 @@ export interface ListenerConfig {
   readonly http2: boolean;
   /** Addresses of load balancers that send the PROXY protocol; none where it is off. */
   readonly proxyProtocol: readonly string[];
+  /** The listener that sends clients to https: its port, and the one in the URL, where that is not the gateway's own. */
+  readonly httpsRedirect: { readonly port: number; readonly toPort: number | undefined } | undefined;
+  /** Value of the header `Strict-Transport-Security` (RFC 6797). */
+  readonly strictTransportSecurity: string | undefined;
   readonly shutdownLeadMs: number;
   readonly shutdownTimeoutMs: number;
 }
@@ -52,6 +56,20 @@ function peers(text: string): readonly string[] {
     throw new Error(expected, { cause });
   }
   return items;
+}
+
+/** RFC 6797 §6.1, and `preload`, which browsers ask for. */
+function strictTransportSecurity(text: string): string {
+  if (/^max-age=\d{1,10}(?:; ?(?:includeSubDomains|preload)){0,2}$/i.test(text)) return text;
+  throw new Error(`must be like max-age=31536000; includeSubDomains, ${got(text)}`);
+}
+
+/** Variables that mean nothing where the gateway speaks plain http. */
+function needingTls(given: Readonly<Record<string, string>>): readonly string[] {
+  if (given.TLS_CERT !== undefined) return [];
+  return ['HTTP_REDIRECT_PORT', 'STRICT_TRANSPORT_SECURITY']
+    .filter((name) => given[name] !== undefined)
+    .map((name) => `${name}: needs TLS_CERT and TLS_KEY: the gateway speaks plain http`);
 }
 
 /** Lists of files, of which each is for one of the other list. */
@@ -114,6 +132,21 @@ export const listener = section(
       default: 'on',
       read: onOrOff,
     },
+    HTTP_REDIRECT_PORT: {
+      text: `Port for plain http on which the gateway redirects every request to https (308), such as 80; 0 takes any free one. Empty: there
+        is no such listener.`,
+      read: optional(port),
+      takesEffect: 'restart',
+    },
+    HTTP_REDIRECT_TO_PORT: {
+      text: 'Port in the URL of those redirects, where clients reach the gateway on another port than PORT, such as 443.',
+      read: optional(integer(1, 65_535)),
+    },
+    STRICT_TRANSPORT_SECURITY: {
+      text: `Value of the header Strict-Transport-Security in responses over https, like max-age=31536000; includeSubDomains: browsers then
+        use https only, for that many seconds. A backend that sends its own keeps it. Empty: the gateway adds none.`,
+      read: optional(strictTransportSecurity),
+    },
     PROXY_PROTOCOL: {
       text: `Load balancers that send the address of the client in a PROXY protocol header (version 1 or 2) before its bytes: a comma-separated
         list of addresses, CIDR ranges and the names loopback, linklocal, uniquelocal. The gateway closes connections from them without
@@ -143,9 +176,14 @@ export const listener = section(
     workerSpare: read.WORKER_SPARE,
     tls: tlsFiles(read.TLS_CERT, read.TLS_KEY),
     http2: read.HTTP2,
+    httpsRedirect:
+      read.HTTP_REDIRECT_PORT === undefined
+        ? undefined
+        : { port: read.HTTP_REDIRECT_PORT, toPort: read.HTTP_REDIRECT_TO_PORT },
+    strictTransportSecurity: read.STRICT_TRANSPORT_SECURITY,
     proxyProtocol: read.PROXY_PROTOCOL,
     shutdownLeadMs: read.SHUTDOWN_LEAD_MS,
     shutdownTimeoutMs: read.SHUTDOWN_TIMEOUT_MS,
   }),
-  (given) => [...pair(given, 'TLS_CERT', 'TLS_KEY'), ...unequal(given)],
+  (given) => [...pair(given, 'TLS_CERT', 'TLS_KEY'), ...unequal(given), ...needingTls(given)],
 );

@@ -1,0 +1,55 @@
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import { createServer } from '../core/node-http.ts';
+
+/** A host name or an IP address, as in `Host` (RFC 9110 §7.2), with or without a port. */
+const HOST = /^((?:[a-z\d_-]+\.)*[a-z\d_-]+\.?|\[[\da-f:.]+\])(?::\d{0,5})?$/i;
+const BEYOND_ASCII = /[^\x21-\x7e]/g;
+const HTTPS_PORT = 443;
+
+/** Connections at a time: each is for one response. */
+export const REDIRECT_CONNECTIONS = 128;
+/** Of one address, so that a single slow client does not take all. */
+const CONNECTIONS_PER_ADDRESS = 32;
+const HEAD_TIMEOUT_MS = 5_000;
+
+/** Bounds of a server that only redirects, beside those that are the same as the gateway's. */
+export const REDIRECT_BOUNDS = Object.freeze({
+  maxConnections: REDIRECT_CONNECTIONS,
+  maxConnectionsPerAddress: CONNECTIONS_PER_ADDRESS,
+  headTimeoutMs: HEAD_TIMEOUT_MS,
+});
+
+/**
+ * Makes a server for plain HTTP that sends clients to https: the same host, path and query, with 308, so that the method stays
+ * (RFC 9110 §15.4.9). Nothing else of a request decides where it goes.
+ *
+ * @param port Gives the port in the URL.
+ */
+export function httpsRedirect(port: () => number): Server {
+  return createServer((req, res) => {
+    const location = locationFor(req, port());
+    if (location === undefined) respond(res, 400, 'A valid Host and a path are needed.\n');
+    else respond(res, 308, `${location}\n`, location);
+  });
+}
+
+function locationFor(req: IncomingMessage, port: number): string | undefined {
+  const { url = '', headersDistinct } = req;
+  const [host = '', ...others] = headersDistinct.host ?? [];
+  const [, name] = HOST.exec(host) ?? [];
+  // A target in absolute form names a host of its own.
+  if (name === undefined || others.length > 0 || !url.startsWith('/')) return undefined;
+  const target = url.replace(BEYOND_ASCII, (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase()}`);
+  return `https://${name}${port === HTTPS_PORT ? '' : `:${port}`}${target}`;
+}
+
+function respond(res: ServerResponse, status: number, content: string, location?: string): void {
+  res.writeHead(status, {
+    ...(location === undefined ? {} : { Location: location }),
+    'Content-Type': 'text/plain',
+    'Content-Length': Buffer.byteLength(content),
+    // What the client sends as content is not read.
+    Connection: 'close',
+  });
+  res.end(content);
+}
