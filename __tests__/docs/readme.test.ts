@@ -24,6 +24,22 @@ describe('README.md', () => {
   });
 });
 
+describe('CHANGELOG.md', () => {
+  const [, unreleased = ''] = readPage('CHANGELOG.md').split(/^## /m);
+
+  test('has one line for each change, in a group', () => {
+    const lines = unreleased
+      .split('\n')
+      .slice(1)
+      .filter((line) => line !== '');
+    const entries = lines.filter((line) => line.startsWith('- '));
+    const others = lines.filter((line) => !/^(?:- |#{3,4} )/.test(line));
+    expect(entries.filter((line) => line.length > 260)).toEqual([]);
+    expect(others.length).toBeLessThanOrEqual(1);
+    expect(new Set(entries).size).toBe(entries.length);
+  });
+});
+
 describe('decisions', () => {
   const decisions = readdirSync(join(ROOT, 'docs/decisions')).filter((name) => /^\d{4}-/.test(name));
 
