@@ -141,6 +141,13 @@ test.each([
   expect(() => readConfig({ TLS_CERT: 'a', TLS_KEY: 'b', [name]: value })).toThrow(`${name}: ${problem}`);
 });
 
+test('redirect and HSTS are refused without TLS', () => {
+  const env = { HTTP_REDIRECT_PORT: '80', STRICT_TRANSPORT_SECURITY: 'max-age=1' };
+  expect(() => readConfig(env)).toThrow(
+    /^HTTP_REDIRECT_PORT: needs TLS_CERT.*\nSTRICT_TRANSPORT_SECURITY: needs TLS_CERT/,
+  );
+});
+
 describe('STRICT_TRANSPORT_SECURITY', () => {
   const HSTS = 'max-age=31536000; includeSubDomains';
 
