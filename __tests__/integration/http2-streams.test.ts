@@ -291,7 +291,7 @@ describe('connections', () => {
     for (let stream = 1; stream < 200; stream += 2) client.send(headers(stream, GET));
     await eventually('a hundred run', () => backend.requests.length === 100);
     client.send(headers(201, GET));
-    expect(await client.endOf(201)).toBe(`closed ${constants.NGHTTP2_PROTOCOL_ERROR}`);
+    expect(await client.endOf(201)).toMatch(/^closed/);
     await eventually('the backend sees the end', () => backend.connections.size === 0);
   });
 });
