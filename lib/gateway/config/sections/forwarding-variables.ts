@@ -29,18 +29,18 @@ export const forwarding = section(
       read: durationMs,
     },
     RETRY_ATTEMPTS: {
-      text: `How often a request that may be repeated is sent again after a failure, each time to another backend. An attempt of which no
+      text: `Retries of a request that may be repeated, each at another backend. An attempt of which no
         byte was sent does not count.`,
       default: '1',
       read: integer(0, 100),
     },
     RETRY_BUDGET_RATIO: {
-      text: 'Retries per request over the last ten seconds, from 0 to 1: retries do not multiply the load on backends in trouble...',
+      text: 'Retry budget: retries as a share of all requests of the last ten seconds, from 0 to 1. It keeps retries from multiplying the load on failing backends.',
       default: '0.2',
       read: decimal({ from: 0, to: 1 }),
     },
     RETRY_BUDGET_MINIMUM: {
-      text: '...but this many may always be in progress at a time, so that a quiet gateway can retry at all.',
+      text: 'Retries that may always be in progress at a time, so that a gateway with little traffic can retry.',
       default: '3',
       read: integer(0),
     },

@@ -16,17 +16,17 @@ export const health = section(
   'Circuit breakers and health checks',
   ofOneService({
     CIRCUIT_FAILURE_RATIO: {
-      text: 'A circuit opens when this part of the requests failed (over 0, up to 1)...',
+      text: 'A circuit opens when this share of the requests failed: over 0, up to 1.',
       default: '0.6',
       read: decimal({ over: 0, to: 1 }),
     },
     CIRCUIT_MINIMUM_REQUESTS: {
-      text: "...of at least this many requests (per backend; the route's own circuit needs as many per backend)...",
+      text: "Requests that must be in the window before a circuit may open. The route's own circuit needs as many for each backend.",
       default: '5',
       read: integer(1),
     },
     CIRCUIT_WINDOW_MS: {
-      text: '...within this time, in milliseconds; 0 is for as long as the circuit is closed.',
+      text: 'Window in which requests count for a circuit, in milliseconds; 0 is for as long as the circuit is closed.',
       default: '10000',
       read: durationMsOrZero,
     },
@@ -36,7 +36,7 @@ export const health = section(
       read: durationMs,
     },
     CIRCUIT_HALF_OPEN_REQUESTS: {
-      text: 'Trial requests after that; when all of them succeed, the circuit closes.',
+      text: 'Trial requests after CIRCUIT_OPEN_MS. When all of them succeed, the circuit closes.',
       default: '3',
       read: integer(1),
     },

@@ -45,8 +45,7 @@ export const loadBalancing = section(
       read: hashBy,
     },
     HASH_LOAD_FACTOR: {
-      text: `How many times its even share of the requests in flight a backend may have with hash, like 1.25; what is more goes to
-        another one. Empty is no bound, so that a client stays at its backend.`,
+      text: `Upper bound of a backend's requests in flight with hash, as a multiple of its even share, like 1.25; further requests go to another one. Empty is no bound, so that a client stays at its backend.`,
       read: optional(decimal({ from: 1 })),
     },
     STICKY_SECRET: {
@@ -71,7 +70,7 @@ export const loadBalancing = section(
       read: matching(/^\/[\x21-\x3a\x3c-\x7e]*$/, 'a path like /shop, without ; and spaces'),
     },
     STICKY_DOMAIN: {
-      text: 'Domain of that cookie, with all names below it; empty for the host that the client asked, alone.',
+      text: 'Domain of that cookie, subdomains included. Empty: only the host of the request.',
       read: optional(matching(/^\.?[a-z0-9-]+(?:\.[a-z0-9-]+)*$/i, 'a domain like example.com')),
     },
     STICKY_MAX_AGE_MS: {

@@ -71,7 +71,7 @@ export const operation = section(
       read: oneOf('off', 'json', 'common', 'combined'),
     },
     ACCESS_LOG_SAMPLE: {
-      text: 'The part of the requests without an error that gets a line, from 0 to 1; a status from 400 on always does.',
+      text: 'Share of the requests without an error that get a line, from 0 to 1. Requests with a status from 400 on always get one.',
       default: '1',
       read: decimal({ from: 0, to: 1 }),
     },

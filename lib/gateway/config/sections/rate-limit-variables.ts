@@ -77,15 +77,13 @@ export const rateLimit = section(
       takesEffect: 'reload',
     },
     RATE_LIMIT_ON_STORE_ERROR: {
-      text: `What happens while Redis fails: local (this gateway counts alone, with its part of the limit), open (everybody passes) or
-        closed (everybody gets 503).`,
+      text: `What happens while Redis fails: local (this gateway counts alone, with its part of the limit), open (every request passes) or closed (every request gets 503).`,
       default: 'local',
       read: oneOf('local', 'open', 'closed'),
       takesEffect: 'reload',
     },
     RATE_LIMIT_LEASE: {
-      text: `With REDIS_URL or WORKERS, and not with fixed-window: the part of the rest of a client's limit that a process may take in
-        advance from where all count (Redis, or the first process), and spend without asking: over 0, up to 0.5, like 0.25. Empty asks
+      text: `With REDIS_URL or WORKERS, and not with fixed-window: the share of a client's remaining limit that a process may take in advance from Redis (or from the primary process) and spend without asking: over 0, up to 0.5, like 0.25. Empty asks
         for each request that is within the limit.`,
       read: optional(decimal({ over: 0, to: 0.5 })),
       takesEffect: 'reload',
@@ -103,13 +101,13 @@ export const rateLimit = section(
       takesEffect: 'reload',
     },
     RATE_LIMIT_FALLBACK_AFTER_MISSES: {
-      text: 'Redis counts as away after this many late replies in a row...',
+      text: 'Late replies in a row after which the gateway no longer waits for Redis.',
       default: '5',
       read: integer(1),
       takesEffect: 'reload',
     },
     RATE_LIMIT_FALLBACK_AFTER_MS: {
-      text: '...over at least this time, in milliseconds. 0 is at once.',
+      text: 'How long replies must also have been late, in milliseconds. 0 is at once.',
       default: '1000',
       read: durationMsOrZero,
       takesEffect: 'reload',
