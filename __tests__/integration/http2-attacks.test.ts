@@ -114,7 +114,7 @@ describe('request smuggling: no head of a stream becomes two requests, or anothe
       expect(end).toMatch(/^(?:reset|closed) 1$/);
     }
     expect(backend.requests).toEqual([]);
-    const innocent = client.isClosed ? await open() : client;
+    const innocent = client.isOver ? await open() : client;
     innocent.send(headers(3, [...GET, ['x-nonce', 'innocent']]));
     expect(await innocent.endOf(3)).toBe('ended');
     expect(innocent.content(3).toString()).toBe('innocent');
@@ -154,7 +154,7 @@ describe('request smuggling: no head of a stream becomes two requests, or anothe
     );
     // Node ends the connection where nghttp2 sees more content than was announced.
     expect(await client.endOf(1)).toMatch(/^(?:reset 1|closed [12])$/);
-    const innocent = client.isClosed ? await open() : client;
+    const innocent = client.isOver ? await open() : client;
     innocent.send(headers(3, [...GET, ['x-nonce', 'innocent']]));
     expect(await innocent.endOf(3)).toBe('ended');
     expect(innocent.content(3).toString()).toBe('innocent');

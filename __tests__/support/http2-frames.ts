@@ -166,6 +166,11 @@ export class FrameClient {
     return goaways.at(-1)?.payload.readUInt32BE(4);
   }
 
+  /** Whether the connection has ended with an error, or is closed. */
+  get isOver(): boolean {
+    return this.isClosed || (this.goawayCode ?? 0) !== 0;
+  }
+
   /** The content on a stream so far. */
   content(stream: number): Buffer {
     const parts = this.frames.filter((one) => one.type === DATA && one.stream === stream);
