@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { createServer as createHttpServer } from 'node:http';
 import { createServer } from 'node:https';
 import { Socket } from 'node:net';
 import { afterEach, expect, test } from '@jest/globals';
@@ -48,4 +50,27 @@ test('backends at one address that prove different names share no connection, wh
   connections.remove(wrong.identity);
   connections.cut(wrong.identity);
   expect([await ask(right), accepted]).toEqual([200, before]);
+});
+
+test('closing them ends connections that are free', async () => {
+  const ended: Promise<unknown>[] = [];
+  const server = createHttpServer((_req, res) => res.end('ok')).on('connection', (socket: Socket) => {
+    ended.push(once(socket, 'close'));
+  });
+  const { url } = cleanup.add(await listen(() => {}, server));
+  const connections = new AllConnections({ connectTimeoutMs: 1_000 });
+  await new Promise<void>((resolve, reject) => {
+    connections.to({ identity: url, origin: url }).dispatch(
+      { path: '/', method: 'GET', headers: ['host', 'a'] },
+      {
+        onRequestStart: () => {},
+        onResponseStart: () => {},
+        onResponseData: () => {},
+        onResponseEnd: () => resolve(),
+        onResponseError: (_controller, error) => reject(error),
+      },
+    );
+  });
+  await connections.close();
+  expect(await Promise.all(ended)).toHaveLength(1);
 });

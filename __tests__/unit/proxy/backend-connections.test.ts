@@ -73,6 +73,22 @@ describe('the connections to a backend', () => {
     expect(await Promise.all(second)).toEqual([200, 200, 200]);
   });
 
+  test.each([
+    ['closed', () => connections.close()],
+    ['destroyed', () => connections.destroy(new Error('removed'))],
+  ])('take no request once they are %s', async (_name, end) => {
+    await end();
+    expect(await ask()).toBe('ClientClosedError');
+    expect(waiting).toEqual([]);
+  });
+
+  test('that could not be opened leave nothing behind', async () => {
+    server.close();
+    await once(server, 'close');
+    for (let i = 0; i < 3; i += 1) expect(await ask()).toBe('Error');
+    await eventually('no connection in use', () => connections.isIdle || (jest.advanceTimersByTime(60_000), false));
+  });
+
   test('survive a request that is refused before it is sent', async () => {
     for (let i = 0; i < 3; i += 1) expect(await ask('/', { bad: 'a\nb' })).toBe('InvalidArgumentError');
     const good = [ask(), ask()];

@@ -11,6 +11,8 @@ const moved: UrlMapping = { ...shop, backendPrefix: '/v2' };
 const plain: UrlMapping = { ...shop, clientPrefix: '' };
 /** HTTP/1.0 lets a client name no host. */
 const hostless: UrlMapping = { ...shop, clientOrigin: '' };
+/** The backend's own URLs begin with a part of what clients see. */
+const deeper: UrlMapping = { ...shop, clientPrefix: '/api/v2', backendPrefix: '/api' };
 const root: UrlMapping = { ...shop, clientPrefix: '', backendPrefix: '/app' };
 
 describe('URLs of a backend that is known by another path and host', () => {
@@ -47,6 +49,8 @@ describe('URLs of a backend that is known by another path and host', () => {
     [moved, '/v2', '/shop'],
     [moved, '/v20', '/v20'],
     [moved, '/other', '/other'],
+    [deeper, '/api/cart', '/api/v2/cart'],
+    [deeper, '/api/v2/cart', '/api/v2/v2/cart'],
     [plain, '/cart', '/cart'],
     [plain, 'http://127.0.0.1:3003/cart', 'https://example.com/cart'],
     [root, '/app/cart', '/cart'],
