@@ -234,6 +234,7 @@ describe('request headers', () => {
     '*',
     '/a#b',
     'ftp://a/b',
+    'xhttp://evil.example/x',
     'http://u:p@evil.example/x',
     'http:///x',
     'http://a\\b/x',
