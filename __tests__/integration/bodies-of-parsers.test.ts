@@ -115,4 +115,27 @@ describe('a middleware that meddles with the body after next()', () => {
     expect((await client.response()).content.toString()).toBe('ERR_EXPRESSWAY_BODY_ALREADY_READ');
     expect(backend.received.join('')).not.toContain('llo');
   });
+
+  test('ends a response that has begun, through undiciTransport(), too', async () => {
+    const backend = cleanup.add(
+      await RecorderBackend.start((socket) => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart')),
+    );
+    const app = express();
+    let taken: Request | undefined;
+    app.use((req, _res, next) => {
+      taken = req;
+      next();
+    });
+    const errors: unknown[] = [];
+    const error = (given: NodeJS.ErrnoException) => void errors.push(given.code);
+    app.use(createProxyMiddleware({ target: backend.url, plugins: [undiciTransport()], on: { error } }));
+    const { port } = cleanup.add(await listen(app));
+    const client = cleanup.add(await RawClient.connect(port));
+    client.send('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 500000\r\n\r\nhe');
+    await eventually('the client has the first part', () => client.pending.toString().endsWith('part'));
+    utf8(taken as Request);
+    client.send('llo');
+    await client.closed();
+    expect(errors).toEqual(['ERR_EXPRESSWAY_BODY_ALREADY_READ']);
+  });
 });

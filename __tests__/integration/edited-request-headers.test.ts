@@ -1,5 +1,7 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import type { Request } from 'express';
+import { jwtAuth } from 'expressway';
+import { SignJWT } from 'jose';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
 import { rawRequest } from '../support/raw-client.ts';
 import { RecorderBackend } from '../support/recorder-backend.ts';
@@ -89,4 +91,21 @@ test('a list of which a middleware changed one line arrives as the middleware le
   };
   const all = await forwarded(['Set-Cookie: a=1', 'Set-Cookie: b=2'], change, false);
   expect(all('set-cookie')).toEqual(['a=1', 'b=changed']);
+});
+
+test('identity headers of a client do not pass beside those that an authentication writes', async () => {
+  const secret = 'a shared secret of at least 32 characters';
+  const signed = new SignJWT({ sub: 'alice', exp: Math.floor(Date.now() / 1_000) + 60 }).setProtectedHeader({
+    alg: 'HS256',
+  });
+  const token = await signed.sign(new TextEncoder().encode(secret));
+  const backend = cleanup.add(await RecorderBackend.start());
+  const gateway = await proxyGateway({ backends: [backend.url], identityHeaders: ['x-corp-*'] }, (app) => {
+    app.use(jwtAuth({ secret, claimHeaders: { 'x-corp-user': 'sub' } }));
+  });
+  const { port } = cleanup.add(gateway);
+  const lines = ['Host: a', `Authorization: Bearer ${token}`, 'X-Real-IP: 9.9.9.9', 'X-Corp-Role: admin', 'X-A: 1'];
+  expect((await rawRequest(port, `GET / HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n`)).status).toBe(200);
+  const all = (name: string) => backend.requests[0]?.all(name);
+  expect(['x-corp-user', 'x-real-ip', 'x-corp-role', 'x-a'].map(all)).toEqual([['alice'], [], [], ['1']]);
 });

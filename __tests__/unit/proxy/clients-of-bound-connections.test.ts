@@ -30,3 +30,25 @@ test('a client without a connection has authenticated at no backend, whatever ot
   await once(client, 'close');
   expect([connection.retired, bound.backendOf(client)]).toEqual([1, undefined]);
 });
+
+test('a client has one connection to a backend: a second one is retired, unless the first is gone', () => {
+  const bound = new BoundConnections<Fake>();
+  const client = new Socket();
+  const [first, second, third] = [new Fake(), new Fake(), new Fake()];
+  for (const connection of [first, second, first]) bound.bind(client, 'a', connection);
+  expect([first.retired, second.retired, bound.find(client, 'a')]).toEqual([0, 1, first]);
+  first.isDropped = true;
+  expect(bound.find(client, 'a')).toBeUndefined();
+  bound.bind(client, 'a', third);
+  expect([third.retired, bound.find(client, 'a') === third]).toEqual([0, true]);
+});
+
+test('the backend that a client authenticated at last is the one that counts', () => {
+  const bound = new BoundConnections<Fake>();
+  const client = new Socket();
+  const first = new Fake();
+  bound.bind(client, 'a', first);
+  bound.bind(client, 'b', new Fake());
+  bound.bind(client, 'a', first);
+  expect(bound.backendOf(client)).toBe('a');
+});
