@@ -352,6 +352,12 @@ describe('forwarding headers', () => {
     expect(untrusted.backend.requests[0]?.all('x-forwarded-for')).toEqual(['127.0.0.1']);
   });
 
+  test('with append a trusted peer that names no client is the first of the list', async () => {
+    const { backend, port } = await setUp(answerOk, { forwarded: 'append' }, 'loopback');
+    await rawRequest(port, get());
+    expect(backend.requests[0]?.all('x-forwarded-for')).toEqual(['127.0.0.1']);
+  });
+
   test('C09: Via is appended, with the version that came in', async () => {
     const { backend, port } = await setUp(answerOk, { via: 'edge' });
     await rawRequest(port, get('Via: 1.0 fred, 1.1 p.example\r\n'));

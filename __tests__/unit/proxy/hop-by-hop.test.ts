@@ -62,6 +62,15 @@ describe('a header that a client names in Connection', () => {
     expect([req.headers['x-other'], isWritten(req, 'x-other')]).toEqual([undefined, true]);
   });
 
+  test('can be written again and deleted once a middleware has written it', () => {
+    const req = requestWith({ connection: 'x-user', 'x-user': 'eve' });
+    for (const name of ['bob', 'carol']) req.headers['x-user'] = name;
+    expect([req.headers['x-user'], Object.keys(req.headers)]).toEqual(['carol', ['connection', 'x-user']]);
+    delete req.headers['x-user'];
+    watchNamed(req);
+    expect([req.headers['x-user'], isWritten(req, 'x-user')]).toEqual([undefined, true]);
+  });
+
   test('is watched once: what was written before it is watched again stays written', () => {
     const req = requestWith({ connection: 'x-user', 'x-user': 'eve' });
     req.headers['x-user'] = 'bob';
