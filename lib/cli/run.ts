@@ -11,7 +11,8 @@ const COMMANDS: ReadonlyMap<string, () => Promise<Command>> = new Map([
 ]);
 
 async function help(): Promise<string> {
-  const commands = await Promise.all([...COMMANDS.values()].map((load) => load()));
+  const commands: Command[] = [];
+  for (const load of COMMANDS.values()) commands.push(await load());
   return `Usage: expressway <command> [options]
 
 Commands:
