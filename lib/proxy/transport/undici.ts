@@ -1,6 +1,6 @@
 /// <reference path="./undici-files.d.ts" />
 import type undici from 'undici';
-import type { buildConnector as Build, Client as UndiciClient } from 'undici';
+import type { buildConnector as Build, Dispatcher, Client as UndiciClient } from 'undici';
 import apiRequest from 'undici/lib/api/api-request.js';
 import connect from 'undici/lib/core/connect.js';
 import undiciErrors from 'undici/lib/core/errors.js';
@@ -12,11 +12,8 @@ export const buildConnector: typeof undici.buildConnector = connect;
 export const errors: typeof undici.errors = undiciErrors;
 export const Client: typeof undici.Client = client;
 /** The whole package makes it a method of every client. */
-export const request = (
-  client: UndiciClient,
-  options: undici.Dispatcher.RequestOptions,
-): Promise<undici.Dispatcher.ResponseData> =>
-  (apiRequest as UndiciClient['request']).call(client, options) as Promise<undici.Dispatcher.ResponseData>;
+export const request = (client: UndiciClient, options: Dispatcher.RequestOptions): Promise<Dispatcher.ResponseData> =>
+  (apiRequest as UndiciClient['request']).call(client, options) as Promise<Dispatcher.ResponseData>;
 export type Client = UndiciClient;
 export type ClientOptions = UndiciClient.Options;
 export type Connector = Build.connector;
