@@ -3,10 +3,10 @@ import { Comparison } from './comparison.ts';
 import { FLOOR, SUITE, SUITE_WATCHED } from './targets.ts';
 
 /**
- * Generous, because machines that build things are noisy: what passes it is not fast, what fails it is broken. A quiet machine measured 1.39, and 1.44 for the
- * suite that is watched.
+ * Generous, because machines that build things are noisy: what passes it is not fast, what fails it is broken. A quiet machine measured 1.39 (1.44 for the
+ * suite that is watched), a busy one up to 1.78 for code that is as fast.
  */
-const MOST = 1.7;
+const MOST = 2;
 
 export const gate = new Comparison({
   name: 'gate',
