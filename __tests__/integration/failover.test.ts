@@ -189,15 +189,15 @@ describe('bounds of retries', () => {
 
   test('the deadline bounds the last attempt as well', async () => {
     const { url, backends } = await setUp([() => {}, () => {}], {
-      responseTimeoutMs: 300,
-      retry: { deadlineMs: 450, attempts: 5 },
+      responseTimeoutMs: 1_000,
+      retry: { deadlineMs: 1_900, attempts: 5 },
     });
     const response = await fetch(url);
     expect(response.status).toBe(504);
     const { detail } = (await response.json()) as { detail: string };
     const waitedMs = Number(/no response within (\d+) ms/.exec(detail)?.[1]);
     expect(waitedMs).toBeGreaterThan(0);
-    expect(waitedMs).toBeLessThanOrEqual(150);
+    expect(waitedMs).toBeLessThanOrEqual(900);
     expect(seen(backends)).toEqual([1, 1]);
   });
 });
