@@ -9,8 +9,9 @@ import {
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { RejectionCause } from '../../core/outcome.ts';
+import type { ClientAddress } from './client-socket.ts';
 import type { Http2ServerSettings } from './http2-server-options.ts';
-import { type ClientAddress, StreamConnection, type StreamOwner } from './stream-connection.ts';
+import { StreamConnection, type StreamOwner } from './stream-connection.ts';
 import { MalformedRequest, readStreamRequest, type StreamRequest } from './stream-request.ts';
 
 const { NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_FLAG_END_STREAM, NGHTTP2_NO_ERROR } = constants;

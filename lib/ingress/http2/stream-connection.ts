@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
-import { constants, type ServerHttp2Stream, type ServerStreamResponseOptions } from 'node:http2';
-import { addAbortSignal, Duplex } from 'node:stream';
+import { constants, type ServerStreamResponseOptions } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
-import { kHttp2 } from '../../core/connection.ts';
 import { responseOn } from '../connection-responses.ts';
+import { breakOff, type CarriedStream, isEnded, listenTo, readFrom, type StreamListener } from './carried-stream.ts';
+import { type ClientAddress, ClientSocket } from './client-socket.ts';
 import { BadResponse, type ResponseFraming, ResponseReader, type ResponseSink } from './response-reader.ts';
 import { type MalformedRequest, type StreamRequest, trailerLines } from './stream-request.ts';
 import { responseFields, trailerFields } from './stream-response.ts';
@@ -12,16 +12,6 @@ const { NGHTTP2_NO_ERROR, NGHTTP2_PROTOCOL_ERROR } = constants;
 
 /** RFC 6455 §1.3. */
 const WEBSOCKET_GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
-
-const kConnection = Symbol('expressway.streamConnection');
-/** Whether the client has ended its request, which a reset does not do. */
-const kIsEnded = Symbol('expressway.isEnded');
-
-type Carried = ServerHttp2Stream & {
-  [kConnection]?: StreamConnection;
-  [kIsEnded]?: boolean;
-  readonly _readableState?: { readonly ended: boolean };
-};
 
 /** Who gets a connection back. */
 export interface StreamOwner {
@@ -33,31 +23,16 @@ export interface StreamOwner {
   release(connection: StreamConnection): void;
 }
 
-/** What the connection of a session shows of its two ends. Node no longer knows it once the connection is closed. */
-export interface ClientAddress {
-  readonly remoteAddress: string | undefined;
-  readonly remoteFamily: string | undefined;
-  readonly remotePort: number | undefined;
-  readonly localAddress: string | undefined;
-  readonly localFamily: string | undefined;
-  readonly localPort: number | undefined;
-}
-
 /**
  * A connection in memory, on which the HTTP/1.1 server of Node gets the requests of HTTP/2 streams, one after the other. To the app
  * it is a TLS connection of the same client.
  */
-export class StreamConnection extends Duplex implements ResponseSink {
-  readonly encrypted = true;
-  readonly [kHttp2] = true;
+export class StreamConnection extends ClientSocket implements ResponseSink, StreamListener {
   /** Bytes of requests. With {@link bytesWritten}, as `net.Socket` counts them. */
   bytesRead = 0;
-  /** The connection of the session. */
-  readonly tlsSocket: TLSSocket;
-  readonly #address: ClientAddress;
   readonly #owner: StreamOwner;
   readonly #reader = new ResponseReader(this);
-  #stream: Carried | undefined;
+  #stream: CarriedStream | undefined;
   #request: StreamRequest | undefined;
   /** Bytes of content that are still to come, with the framing `length`. */
   #left = 0;
@@ -72,34 +47,8 @@ export class StreamConnection extends Duplex implements ResponseSink {
   #isWaiting = false;
 
   constructor(tlsSocket: TLSSocket, address: ClientAddress, owner: StreamOwner) {
-    super({ decodeStrings: false });
-    this.tlsSocket = tlsSocket;
-    this.#address = address;
+    super(tlsSocket, address);
     this.#owner = owner;
-  }
-
-  get remoteAddress() {
-    return this.#address.remoteAddress;
-  }
-
-  get remoteFamily() {
-    return this.#address.remoteFamily;
-  }
-
-  get remotePort() {
-    return this.#address.remotePort;
-  }
-
-  get localAddress() {
-    return this.#address.localAddress;
-  }
-
-  get localFamily() {
-    return this.#address.localFamily;
-  }
-
-  get localPort() {
-    return this.#address.localPort;
   }
 
   get bytesWritten(): number {
@@ -112,7 +61,7 @@ export class StreamConnection extends Duplex implements ResponseSink {
   }
 
   /** Gives the request of a stream to the HTTP/1.1 server. */
-  carry(stream: Carried, request: StreamRequest): void {
+  carry(stream: CarriedStream, request: StreamRequest): void {
     this.#attach(stream, request);
     const { framing, head, length } = request;
     this.#isRequestDone = framing === 'none';
@@ -123,18 +72,17 @@ export class StreamConnection extends Duplex implements ResponseSink {
   }
 
   /** Has the server refuse a request of which it gets nothing. */
-  refuse(stream: Carried, error: MalformedRequest): void {
+  refuse(stream: CarriedStream, error: MalformedRequest): void {
     this.#attach(stream, undefined);
     this.#isRequestDone = false;
     this.emit('error', error);
   }
 
-  #attach(stream: Carried, request: StreamRequest | undefined): void {
+  #attach(stream: CarriedStream, request: StreamRequest | undefined): void {
     this.#stream = stream;
     this.#request = request;
     this.#reader.begin(request?.method ?? 'GET', request?.framing === 'tunnel');
-    stream[kConnection] = this;
-    stream.on('close', streamClosed);
+    listenTo(stream, this);
   }
 
   #give(bytes: Buffer): boolean {
@@ -144,7 +92,7 @@ export class StreamConnection extends Duplex implements ResponseSink {
 
   // What the stream has to say.
 
-  contentCame(stream: Carried, chunk: Buffer): void {
+  contentCame(stream: CarriedStream, chunk: Buffer): void {
     let bytes = chunk;
     if (!this.#isTunnel) {
       // An empty chunk would be the last one.
@@ -171,9 +119,9 @@ export class StreamConnection extends Duplex implements ResponseSink {
     }
   }
 
-  contentEnded(stream: Carried): void {
+  contentEnded(stream: CarriedStream): void {
     // Node pushes the end for a reset as well.
-    if (stream[kIsEnded] !== true) return;
+    if (!isEnded(stream)) return;
     if (this.#isTunnel) {
       this.push(null);
       return;
@@ -193,13 +141,12 @@ export class StreamConnection extends Duplex implements ResponseSink {
     else stream?.close(NGHTTP2_PROTOCOL_ERROR);
   }
 
-  streamClosed(stream: Carried): void {
+  streamClosed(stream: CarriedStream): void {
     this.#owner.ended();
     if (this.#stream !== stream) return;
     this.#stream = undefined;
     // What it sent last may still be on its way to the app.
-    if (this.#isTunnel && stream.rstCode === NGHTTP2_NO_ERROR && stream[kIsEnded] === true && this.writableEnded)
-      return;
+    if (this.#isTunnel && stream.rstCode === NGHTTP2_NO_ERROR && isEnded(stream) && this.writableEnded) return;
     // Node closes a stream as soon as its end is sent, and then reports no write as done.
     const isSent = this.#reader.isDone && (stream.rstCode === NGHTTP2_NO_ERROR || !this.#isWaiting);
     if (!isSent) this.#owner.reset();
@@ -261,7 +208,7 @@ export class StreamConnection extends Duplex implements ResponseSink {
   }
 
   /** The response is over for the app when the stream has taken all of it. */
-  #awaitEnd(stream: Carried): void {
+  #awaitEnd(stream: CarriedStream): void {
     this.#isWaiting = true;
     // Else the stream closes: a listener for its end, and the error that Node makes for one that is too late, cost some microseconds.
     if (!this.#isRequestDone) stream.once('finish', this.#streamTook);
@@ -344,73 +291,6 @@ export class StreamConnection extends Duplex implements ResponseSink {
     done(error);
     written?.(error ?? new Error('The stream is closed.'));
   }
-
-  destroySoon(): void {
-    if (this.writable) this.end();
-    if (this.writableFinished) this.destroy();
-    else this.once('finish', () => this.destroy());
-  }
-
-  setNoDelay(): this {
-    return this;
-  }
-
-  setKeepAlive(): this {
-    return this;
-  }
-
-  setTimeout(): this {
-    return this;
-  }
-
-  ref(): this {
-    return this;
-  }
-
-  unref(): this {
-    return this;
-  }
-}
-
-function readFrom(stream: Carried): void {
-  if (stream._readableState?.ended === true && !stream.closed) stream[kIsEnded] = true;
-  const { push } = stream;
-  stream.push = function pushAndNote(this: Carried, chunk: unknown, encoding?: BufferEncoding): boolean {
-    // At a reset, the stream is closed before.
-    if (chunk === null && !this.closed) this[kIsEnded] = true;
-    return push.call(this, chunk, encoding);
-  };
-  stream.on('data', dataCame);
-  stream.on('end', dataEnded);
-  stream.on('trailers', trailersCame);
-}
-
-/**
- * Resets a stream. `close()` with an error would first send the end of what was written, and a part of a response would look whole.
- *
- * @param isTunnel A reset connection is CANCEL there (RFC 8441 §5.1), else INTERNAL_ERROR.
- */
-function breakOff(stream: ServerHttp2Stream, isTunnel: boolean): void {
-  if (isTunnel) addAbortSignal(AbortSignal.abort(), stream);
-  else stream.destroy(new Error('The response was broken off.'));
-}
-
-// One function for all streams, in place of some for each.
-
-function dataCame(this: Carried, chunk: Buffer): void {
-  this[kConnection]?.contentCame(this, chunk);
-}
-
-function dataEnded(this: Carried): void {
-  this[kConnection]?.contentEnded(this);
-}
-
-function trailersCame(this: Carried, _fields: unknown, _flags: unknown, raw: readonly string[]): void {
-  this[kConnection]?.trailersCame(raw);
-}
-
-function streamClosed(this: Carried): void {
-  this[kConnection]?.streamClosed(this);
 }
 
 /** A chunk of chunked content (RFC 9112 §7.1), in one piece. */

@@ -3,8 +3,6 @@ import type { OutgoingHttpHeaders } from 'node:http2';
 /** The head of a response, for HTTP/2. */
 export interface StreamFields {
   readonly fields: OutgoingHttpHeaders;
-  /** Whether the HTTP/1.1 server ends its connection behind the response. */
-  readonly closes: boolean;
   readonly hasTrailers: boolean;
   /** `Sec-WebSocket-Accept`: no response to an extended CONNECT has it (RFC 8441 §5). */
   readonly accept: string | undefined;
@@ -20,12 +18,10 @@ const DROPPED = new Set([
   'upgrade',
   'sec-websocket-accept',
 ]);
-const CLOSE = /(?:^|,)[ \t]*close[ \t]*(?:,|$)/i;
 
 /** @param lines The status line, and one line for each field. */
 export function responseFields(status: number, lines: readonly string[]): StreamFields {
   const fields: OutgoingHttpHeaders = { ':status': status };
-  let closes = false;
   let hasTrailers = false;
   let accept: string | undefined;
   for (let i = 1; i < lines.length; i += 1) {
@@ -35,14 +31,13 @@ export function responseFields(status: number, lines: readonly string[]): Stream
     const name = line.slice(0, colon).toLowerCase();
     const value = valueIn(line, colon);
     if (DROPPED.has(name)) {
-      if (name === 'connection') closes ||= CLOSE.test(value);
-      else if (name === 'sec-websocket-accept') accept = value;
+      if (name === 'sec-websocket-accept') accept = value;
       continue;
     }
     if (name === 'trailer') hasTrailers = true;
     add(fields, name, value);
   }
-  return { fields, closes, hasTrailers, accept };
+  return { fields, hasTrailers, accept };
 }
 
 /** Trailers, without what cannot be one in HTTP/2. */

@@ -1,0 +1,70 @@
+import type { ServerHttp2Stream } from 'node:http2';
+import { addAbortSignal } from 'node:stream';
+
+const kListener = Symbol('expressway.streamListener');
+const kIsEnded = Symbol('expressway.isEnded');
+
+/** The stream of a request that a connection in memory carries. */
+export type CarriedStream = ServerHttp2Stream & {
+  [kListener]?: StreamListener;
+  [kIsEnded]?: boolean;
+  readonly _readableState?: { readonly ended: boolean };
+};
+
+/** What a carried stream tells. */
+export interface StreamListener {
+  contentCame(stream: CarriedStream, chunk: Buffer): void;
+  trailersCame(raw: readonly string[]): void;
+  contentEnded(stream: CarriedStream): void;
+  streamClosed(stream: CarriedStream): void;
+}
+
+export function listenTo(stream: CarriedStream, listener: StreamListener): void {
+  stream[kListener] = listener;
+  stream.on('close', streamClosed);
+}
+
+/** Whether the client has ended its request, which a reset does not do. */
+export const isEnded = (stream: CarriedStream): boolean => stream[kIsEnded] === true;
+
+/** Has the listener hear of content and trailers. */
+export function readFrom(stream: CarriedStream): void {
+  if (stream._readableState?.ended === true && !stream.closed) stream[kIsEnded] = true;
+  const { push } = stream;
+  stream.push = function pushAndNote(this: CarriedStream, chunk: unknown, encoding?: BufferEncoding): boolean {
+    // At a reset, the stream is closed before.
+    if (chunk === null && !this.closed) this[kIsEnded] = true;
+    return push.call(this, chunk, encoding);
+  };
+  stream.on('data', dataCame);
+  stream.on('end', dataEnded);
+  stream.on('trailers', trailersCame);
+}
+
+/**
+ * Resets a stream. `close()` with an error would first send the end of what was written, and a part of a response would look whole.
+ *
+ * @param isTunnel A reset connection is CANCEL there (RFC 8441 §5.1), else INTERNAL_ERROR.
+ */
+export function breakOff(stream: ServerHttp2Stream, isTunnel: boolean): void {
+  if (isTunnel) addAbortSignal(AbortSignal.abort(), stream);
+  else stream.destroy(new Error('The response was broken off.'));
+}
+
+// One function for all streams, in place of some for each.
+
+function dataCame(this: CarriedStream, chunk: Buffer): void {
+  this[kListener]?.contentCame(this, chunk);
+}
+
+function dataEnded(this: CarriedStream): void {
+  this[kListener]?.contentEnded(this);
+}
+
+function trailersCame(this: CarriedStream, _fields: unknown, _flags: unknown, raw: readonly string[]): void {
+  this[kListener]?.trailersCame(raw);
+}
+
+function streamClosed(this: CarriedStream): void {
+  this[kListener]?.streamClosed(this);
+}
