@@ -162,6 +162,28 @@ describe('a route that mirrors', () => {
     await becomes(() => expect(hanging).toHaveLength(3));
   });
 
+  test('uploads that do not end take no place: other requests are copied, and the upload that waits longest makes room', async () => {
+    const [live, next] = [await backend(), await backend()];
+    const gw = await gateway(live, next, { mirror: { maxInFlight: 2 } });
+    const upload = async (path: string) => {
+      const arrived = gw.router.services.get('live')?.load().inFlight ?? 0;
+      const socket = connect(gw.port, '127.0.0.1').resume();
+      cleanup.add({ close: () => void socket.destroy() });
+      socket.write(`POST ${path} HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\nhalf`);
+      await becomes(() => expect(gw.router.services.get('live')?.load().inFlight).toBe(arrived + 1));
+      return socket;
+    };
+    const [first, second] = [await upload('/1'), await upload('/2')];
+    expect((await fetch(`${gw.url}/get`)).status).toBe(200);
+    await becomes(() => expect(gw.results()).toEqual(['sent']));
+    expect((await fetch(`${gw.url}/put`, { method: 'PUT', body: 'x' })).status).toBe(200);
+    await becomes(() => expect(gw.results()).toEqual(['sent', 'too_many', 'sent']));
+    first.write('done');
+    second.write('done');
+    await becomes(() => expect(live.seen.map(({ url }) => url)).toEqual(['/get', '/put', '/1', '/2']));
+    await becomes(() => expect(next.seen.map(({ url }) => url)).toEqual(['/get', '/put', '/2']));
+  });
+
   test('a mirror that is down, resets or hangs changes no circuit', async () => {
     const live = await backend();
     const next = await backend((req) => void req.socket.resetAndDestroy());

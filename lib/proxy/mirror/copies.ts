@@ -9,13 +9,11 @@ import type { ProxyParts } from '../proxy-parts.ts';
 import { keptBody, whyUnreadable } from '../request/read-body.ts';
 import { type RequestHead, requestHead } from '../request/request-head.ts';
 import type { BackendConnections } from '../transport/backend-connections.ts';
-import { type MirrorOptions, mirrorDefaults } from './mirror-options.ts';
+import { type MirrorLimits, type MirrorOptions, mirrorDefaults } from './mirror-options.ts';
 import { type CopyOwner, RequestCopy } from './request-copy.ts';
 
 /** Tells a backend that it got a copy. */
 const MARK = 'x-mirrored';
-
-type Limits = Required<Omit<MirrorOptions, 'service'>>;
 
 /** A copy, and its body where that is known already. */
 interface Begun {
@@ -32,6 +30,9 @@ export class Copies implements CopyOwner {
   readonly #parts: ProxyParts;
   readonly #changeHeaders: ((exchange: Exchange) => void) | undefined;
   readonly #policy = selectionPolicy('weighted');
+  /** For the rest of their bodies, the oldest first. */
+  readonly #waiting = new Set<RequestCopy>();
+  /** At the service. */
   readonly #inProgress = new Set<RequestCopy>();
   #isClosed = false;
 
@@ -53,22 +54,27 @@ export class Copies implements CopyOwner {
     };
   }
 
-  connectionsTo(backend: Backend): BackendConnections | undefined {
+  begins(copy: RequestCopy, { maxInFlight }: MirrorLimits): BackendConnections | 'no_backend' | 'too_many' {
     const { connections, pool } = this.#parts;
-    return this.#isClosed || !pool.backends.includes(backend) ? undefined : connections.to(backend);
+    this.#waiting.delete(copy);
+    if (this.#isClosed || !pool.backends.includes(copy.backend)) return 'no_backend';
+    if (this.#inProgress.size >= maxInFlight) return 'too_many';
+    this.#inProgress.add(copy);
+    return connections.to(copy.backend);
   }
 
   ended(copy: RequestCopy, result: MirrorResult, error?: Error): void {
+    this.#waiting.delete(copy);
     this.#inProgress.delete(copy);
     this.#tell(copy.exchange, result, copy.backend, error);
   }
 
   close(): void {
     this.#isClosed = true;
-    for (const copy of this.#inProgress) copy.abort(new Error('the service was closed'));
+    for (const copy of [...this.#waiting, ...this.#inProgress]) copy.abort(new Error('the service was closed'));
   }
 
-  #begin(exchange: Exchange, limits: Limits): Begun | undefined {
+  #begin(exchange: Exchange, limits: MirrorLimits): Begun | undefined {
     // What the client left, and what the gateway responds to itself, reaches no backend.
     if (this.#isClosed || exchange.upgrade !== undefined || exchange.outcome !== undefined) return undefined;
     try {
@@ -81,7 +87,7 @@ export class Copies implements CopyOwner {
     return undefined;
   }
 
-  #begun(exchange: Exchange, limits: Limits): Begun | MirrorResult {
+  #begun(exchange: Exchange, limits: MirrorLimits): Begun | MirrorResult {
     const { req } = exchange;
     const { rules, body: readBody } = this.#parts;
     if (req.headers.via !== undefined && rules.via?.isIn(String(req.headers.via)) === true) return 'loop';
@@ -97,8 +103,16 @@ export class Copies implements CopyOwner {
     const head = this.#head(exchange, backend, kept?.isDecoded === true);
     if (head === undefined) return 'failed';
     const copy = new RequestCopy(exchange, backend, head, limits, this);
-    this.#inProgress.add(copy);
-    return { copy, body: kept?.reader(), isToCome: length > 0 && kept === undefined };
+    const isToCome = length > 0 && kept === undefined;
+    if (isToCome) this.#wait(copy, limits);
+    return { copy, body: kept?.reader(), isToCome };
+  }
+
+  /** Clients may take their time with a body: they hold no place at the service, and keep no others out. */
+  #wait(copy: RequestCopy, { maxInFlight }: MirrorLimits): void {
+    const [oldest] = this.#waiting;
+    if (this.#waiting.size >= maxInFlight) oldest?.drop('too_many');
+    this.#waiting.add(copy);
   }
 
   /** One that has no trouble: a trial of a circuit is for the service's own requests. */
@@ -128,7 +142,7 @@ export class Copies implements CopyOwner {
   #go({ copy, body, isToCome }: Begun): void {
     const { outcome, res } = copy.exchange;
     // The gateway has responded itself, such as with 503.
-    if (outcome !== undefined || res.writableEnded) this.#inProgress.delete(copy);
+    if (outcome !== undefined || res.writableEnded) this.#waiting.delete(copy);
     else if (isToCome) copy.collect();
     else copy.send(body);
   }

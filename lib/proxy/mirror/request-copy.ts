@@ -10,13 +10,14 @@ import type { ResponseFields } from '../response/response-head.ts';
 import type { BackendConnections, RequestConnection } from '../transport/backend-connections.ts';
 import { authenticatesConnection } from '../transport/bound-connections.ts';
 import { isRefusedRequest } from '../transport/failure.ts';
+import type { MirrorLimits } from './mirror-options.ts';
 
 /** Bytes of a response body that are read, so that the connection can be used again. */
 const MAX_RESPONSE_BYTES = 1_048_576;
 
 export interface CopyOwner {
-  /** Where the copy goes now; nothing when the backend is no longer in use. */
-  connectionsTo(backend: Backend): BackendConnections | undefined;
+  /** Where the copy goes now, or why it goes nowhere. */
+  begins(copy: RequestCopy, limits: MirrorLimits): BackendConnections | 'no_backend' | 'too_many';
   /** Called once. */
   ended(copy: RequestCopy, result: MirrorResult, error?: Error): void;
 }
@@ -26,8 +27,7 @@ export class RequestCopy implements Dispatcher.DispatchHandler {
   readonly exchange: Exchange;
   readonly backend: Backend;
   readonly #head: RequestHead;
-  readonly #maxBodyBytes: number;
-  readonly #timeoutMs: number;
+  readonly #limits: MirrorLimits;
   readonly #owner: CopyOwner;
   #kept = new KeptBytes();
   #controller: Dispatcher.DispatchController | undefined;
@@ -37,18 +37,11 @@ export class RequestCopy implements Dispatcher.DispatchHandler {
   #isAnswered = false;
   #isOver = false;
 
-  constructor(
-    exchange: Exchange,
-    backend: Backend,
-    head: RequestHead,
-    limits: { readonly maxBodyBytes: number; readonly timeoutMs: number },
-    owner: CopyOwner,
-  ) {
+  constructor(exchange: Exchange, backend: Backend, head: RequestHead, limits: MirrorLimits, owner: CopyOwner) {
     this.exchange = exchange;
     this.backend = backend;
     this.#head = head;
-    this.#maxBodyBytes = limits.maxBodyBytes;
-    this.#timeoutMs = limits.timeoutMs;
+    this.#limits = limits;
     this.#owner = owner;
   }
 
@@ -62,7 +55,7 @@ export class RequestCopy implements Dispatcher.DispatchHandler {
   }
 
   readonly #onData = (chunk: Buffer): void => {
-    if (this.#kept.length + chunk.length > this.#maxBodyBytes) this.#end('body_too_large');
+    if (this.#kept.length + chunk.length > this.#limits.maxBodyBytes) this.#end('body_too_large');
     else this.#kept.push(chunk);
   };
 
@@ -82,17 +75,15 @@ export class RequestCopy implements Dispatcher.DispatchHandler {
   send(body: Buffer | undefined): void {
     if (this.#isOver) return;
     const { path, fields } = this.#head;
+    const { timeoutMs } = this.#limits;
     try {
-      const connections = this.#owner.connectionsTo(this.backend);
-      if (connections === undefined) {
-        this.#end('no_backend');
+      const connections = this.#owner.begins(this, this.#limits);
+      if (typeof connections === 'string') {
+        this.#end(connections);
         return;
       }
       if (body !== undefined) fields.push('content-length', String(body.length));
-      this.#timer = setTimeout(
-        () => this.abort(new Error(`no response within ${this.#timeoutMs} ms`)),
-        this.#timeoutMs,
-      );
+      this.#timer = setTimeout(() => this.abort(new Error(`no response within ${timeoutMs} ms`)), timeoutMs);
       this.#timer.unref();
       const method = this.exchange.req.method as Dispatcher.HttpMethod;
       this.#connection = connections.dispatch({ path, method, headers: fields, body: body ?? null }, this);
@@ -101,6 +92,11 @@ export class RequestCopy implements Dispatcher.DispatchHandler {
     } catch (error) {
       this.#end('failed', error as Error);
     }
+  }
+
+  /** Of one that waits for its body. */
+  drop(result: MirrorResult): void {
+    this.#end(result);
   }
 
   /** Breaks it off. */
