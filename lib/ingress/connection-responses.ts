@@ -15,6 +15,12 @@ export function responseOn(socket: Duplex): ServerResponse | undefined {
   return (socket as { _httpMessage?: ServerResponse | null })._httpMessage ?? undefined;
 }
 
+/** The request whose content Node's parser is reading on a connection, if there is one. Its response may be out. */
+export function unreadOn(socket: Duplex): IncomingMessage | undefined {
+  const req = (socket as { parser?: { incoming?: IncomingMessage | null } | null }).parser?.incoming;
+  return req == null || req.complete ? undefined : req;
+}
+
 /** Answers clients whose bytes no middleware gets to see, each once, and ends their connections. */
 export class ConnectionResponses {
   readonly #events: GatewayEvents | undefined;
@@ -40,8 +46,9 @@ export class ConnectionResponses {
     }
     this.#tell(socket, cause, { detail });
     if (res === undefined) {
-      // Not when the request before it had the last response.
-      if (socket.writable) socket.write(rawProblem(cause, detail), 'latin1');
+      // Not when the request before it had the last response, nor for the content of a request that has its response: the
+      // client would take it for the response to its next request.
+      if (socket.writable && unreadOn(socket) === undefined) socket.write(rawProblem(cause, detail), 'latin1');
       linger(socket);
     } else {
       // A request that is complete goes on: only what came behind it is refused.

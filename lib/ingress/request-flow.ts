@@ -193,7 +193,7 @@ export class RequestFlow {
         if (rest.length > 0) socket.unshift(rest);
         return;
       }
-      if (this.#isChunked && this.#request === before && !this.#isOver) this.#countExtra(end - at);
+      if (this.#isChunked && this.#request === before && !this.#isOver && !isDropped(before)) this.#countExtra(end - at);
       at = end;
       if (this.#isEnd) this.#tail = '';
       else this.#left = 0;
@@ -339,6 +339,10 @@ export class RequestFlow {
     this.#responses.refuse(this.#socket, cause, detail);
   }
 }
+
+/** Whether Node drops the content of a request that has its response. What is content then, it does not say. */
+const isDropped = (req: IncomingMessage | undefined): boolean =>
+  (req as { readonly _dumped?: boolean } | undefined)?._dumped === true;
 
 /** How many bytes of a chunk end the blank line that bytes before it may have begun. */
 function restOfBlankLine(tail: string, chunk: Buffer): number {

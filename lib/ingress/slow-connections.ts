@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { ConnectionWatcher } from './client-connections.ts';
-import { type ConnectionResponses, responseOn } from './connection-responses.ts';
+import { type ConnectionResponses, responseOn, unreadOn } from './connection-responses.ts';
 import type { HardenServerSettings } from './harden-server-options.ts';
 
 /** How far a client has come at the last look. */
@@ -27,7 +27,7 @@ export class SlowConnections implements ConnectionWatcher {
   readonly #bounds: Bounds;
   readonly #mostOwed: number;
   readonly #responses: ConnectionResponses;
-  /** Nothing for those on which no look has found an response in progress: most connections are idle. */
+  /** Nothing for those on which no look has found a request in progress: most connections are idle. */
   readonly #progress = new Map<Socket, Progress | undefined>();
   #timer: NodeJS.Timeout | undefined;
   #lookedAt = 0;
@@ -66,9 +66,9 @@ export class SlowConnections implements ConnectionWatcher {
   }
 
   #judge(socket: Socket, known: Progress | undefined, elapsedMs: number): void {
-    const res = responseOn(socket);
     const { sendTimeoutMs } = this.#bounds;
-    if (res === undefined) {
+    const req = responseOn(socket)?.req ?? unreadOn(socket);
+    if (req === undefined) {
       if (known === undefined) return;
       known.owed = 0;
       known.stalledMs = 0;
@@ -76,7 +76,7 @@ export class SlowConnections implements ConnectionWatcher {
     }
     const progress = known ?? { received: 0, owed: 0, taken: 0, stalledMs: 0 };
     if (known === undefined) this.#progress.set(socket, progress);
-    if (this.#sendsTooSlowly(socket, res.req, progress, elapsedMs)) {
+    if (this.#sendsTooSlowly(socket, req, progress, elapsedMs)) {
       this.#progress.delete(socket);
       this.#responses.refuse(socket, 'client_timeout');
     } else if (sendTimeoutMs > 0 && takesNothing(socket, progress, elapsedMs) && progress.stalledMs >= sendTimeoutMs) {
