@@ -107,3 +107,55 @@ test('headers of a failed backend do not reach the response of the next one', as
   expect(first.requests).toHaveLength(1);
   expect([response.all('vary'), response.all('link')]).toEqual([['Origin', 'Second'], []]);
 });
+
+test("headers of the app that a failed backend's head replaced are in the response of the next backend, and in that of the gateway", async () => {
+  const dies = (head: string) =>
+    RecorderBackend.start((socket) => void socket.write(head, () => setTimeout(() => socket.destroy(), 20)));
+  const names = ['Content-Security-Policy', 'Vary', 'Access-Control-Allow-Origin', 'X-Any'];
+  const lines = names.map((name) => `${name.toLowerCase()}: backend\r\n`).join('');
+  const first = cleanup.add(await dies(`HTTP/1.1 200 OK\r\n${lines}Content-Length: 10\r\n\r\n`));
+  const second = cleanup.add(await RecorderBackend.start(answer('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n')));
+  for (const backends of [[first.url, second.url], [first.url]]) {
+    const app = express();
+    app.use((_req, res, next) => {
+      for (const name of names) res.setHeader(name, name === 'Vary' ? ['Origin', 'Cookie'] : 'app');
+      next();
+    });
+    app.use(cleanup.add(roundRobinProxy({ backends })));
+    const { port } = cleanup.add(await listen(app));
+    const response = await rawRequest(port, GET);
+    expect(response.status).toBe(backends.length === 2 ? 200 : 502);
+    expect(names.map((name) => response.all(name.toLowerCase()))).toEqual([
+      ['app'],
+      ['Origin', 'Cookie'],
+      ['app'],
+      ['app'],
+    ]);
+  }
+});
+
+describe('a middleware that wraps the methods of the response', () => {
+  const body = Buffer.from('{"name":"é日本","bytes":"\u0080ÿ"}');
+  test.each([1, 4_096, 10_000])('gets and sends the bytes of the backend, at %d bytes', async (length) => {
+    const sent = Buffer.concat(Array(Math.ceil(length / body.length)).fill(body)).subarray(0, length);
+    const head = `HTTP/1.1 200 OK\r\nContent-Length: ${length}\r\n\r\n`;
+    backend.script = (socket) => void socket.write(Buffer.concat([Buffer.from(head), sent]));
+    const proxy = cleanup.add(roundRobinProxy({ backends: [backend.url] }));
+    const seen: Buffer[] = [];
+    const app = express();
+    app.use((_req, res, next) => {
+      const { write, end } = res;
+      // As many do it: an encoding is neither asked for nor handed on.
+      res.write = (chunk: never) => seen.push(Buffer.from(chunk)) > 0 && write.call(res, chunk, 'utf8');
+      res.end = (chunk?: never) => {
+        if (chunk !== undefined) seen.push(Buffer.from(chunk));
+        return end.call(res, chunk, 'utf8');
+      };
+      next();
+    });
+    const { port } = cleanup.add(await listen(app.use(proxy)));
+    const response = await rawRequest(port, GET);
+    expect(response.content.equals(sent)).toBe(true);
+    expect(Buffer.concat(seen).equals(sent)).toBe(true);
+  });
+});

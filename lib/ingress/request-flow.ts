@@ -193,7 +193,7 @@ export class RequestFlow {
         if (rest.length > 0) socket.unshift(rest);
         return;
       }
-      if (this.#isChunked && this.#request === before && !this.#isOver && !isDropped(before)) this.#countExtra(end - at);
+      if (this.#isChunked && this.#request === before && !this.#isOver) this.#countExtra(end - at);
       at = end;
       if (this.#isEnd) this.#tail = '';
       else this.#left = 0;
@@ -318,6 +318,8 @@ export class RequestFlow {
 
   /** Content is subtracted by then. A request that ends with this piece has ended: so much more than the limit may come in one read. */
   #countExtra(bytes: number): void {
+    // Of a request that has its response, Node drops the content, and says no more how much of it there is.
+    if ((this.#request as { readonly _dumped?: boolean } | undefined)?._dumped === true) return;
     this.#extra = Math.max(0, this.#extra + bytes);
     if (this.#extra <= MOST_EXTENSION_BYTES) return;
     this.#refuse(`Chunk extensions and trailers may have ${MOST_EXTENSION_BYTES} bytes in all.`, 'content_too_large');
@@ -339,10 +341,6 @@ export class RequestFlow {
     this.#responses.refuse(this.#socket, cause, detail);
   }
 }
-
-/** Whether Node drops the content of a request that has its response. What is content then, it does not say. */
-const isDropped = (req: IncomingMessage | undefined): boolean =>
-  (req as { readonly _dumped?: boolean } | undefined)?._dumped === true;
 
 /** How many bytes of a chunk end the blank line that bytes before it may have begun. */
 function restOfBlankLine(tail: string, chunk: Buffer): number {

@@ -1,9 +1,14 @@
-import type { ServerResponse } from 'node:http';
 import { isEventStream } from '../core/http.ts';
 import { lastResponse } from '../core/last-response.ts';
+import { ServerResponse } from '../core/node-http.ts';
 import type { SendableBody } from './request/request-body.ts';
 import { passInformational } from './response/informational.ts';
-import { applyResponseHead, type ResponseFields, removeResponseHead } from './response/response-head.ts';
+import {
+  applyResponseHead,
+  type OwnFields,
+  type ResponseFields,
+  removeResponseHead,
+} from './response/response-head.ts';
 import { addTrailers } from './response/trailers.ts';
 
 /** Bytes up to which copying a response body is cheaper than a second write. */
@@ -31,7 +36,7 @@ export class ClientResponse {
   /** Bytes that the backend's length field still promises; NaN when it has none. */
   #remaining = Number.NaN;
   /** The head that is on the response but has not gone out. */
-  #heldHead: ResponseFields | undefined;
+  #heldHead: { readonly fields: ResponseFields; readonly own: OwnFields } | undefined;
 
   constructor(res: ServerResponse) {
     this.#res = res;
@@ -44,8 +49,7 @@ export class ClientResponse {
 
   /** Puts the backend's head on the response; it goes out with the content, or by `flushHead()`. */
   begin(status: number, statusMessage: string | undefined, fields: ResponseFields, spelling: SpellingOf): void {
-    applyResponseHead(this.#res, status, statusMessage, fields, spelling);
-    this.#heldHead = fields;
+    this.#heldHead = { fields, own: applyResponseHead(this.#res, status, statusMessage, fields, spelling) };
     this.status = status;
     this.#connection = fields.connection;
     this.#remaining = Number(fields['content-length']);
@@ -97,7 +101,8 @@ export class ClientResponse {
 
   /** Takes the backend's head off again, if it has not gone out: another response will. */
   withdraw(): void {
-    if (this.#heldHead !== undefined && !this.#res.headersSent) removeResponseHead(this.#res, this.#heldHead);
+    if (this.#heldHead === undefined || this.#res.headersSent) return;
+    removeResponseHead(this.#res, this.#heldHead.fields, this.#heldHead.own);
   }
 
   /** A client that gets an early response may have much left to send: nothing has to wait for that (RFC 9112 §9.3). */
@@ -106,9 +111,13 @@ export class ClientResponse {
   }
 }
 
+const { end } = ServerResponse.prototype;
+
 /** Ends a response with the last piece of its body. */
 function endWith(res: ServerResponse, chunk: Buffer): void {
-  // As a string, a small body goes out together with the head in one write, not in a vectored write of two buffers.
-  if (chunk.length <= SMALL_RESPONSE && !res.headersSent) res.end(chunk.toString('latin1'), 'latin1');
+  // As a string, a small body goes out together with the head in one write, not in a vectored write of two buffers. A method that a
+  // middleware put in place of Node's gets the bytes: it may pass on, log or hash a string as UTF-8.
+  if (chunk.length <= SMALL_RESPONSE && !res.headersSent && res.end === end)
+    res.end(chunk.toString('latin1'), 'latin1');
   else res.end(chunk);
 }

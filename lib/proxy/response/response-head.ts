@@ -1,8 +1,8 @@
-import type { ServerResponse } from 'node:http';
+import type { OutgoingHttpHeader, ServerResponse } from 'node:http';
 import type { Dispatcher } from 'undici';
 import { HOP_BY_HOP, namedInConnection } from '../request/hop-by-hop.ts';
 import { ProtocolError } from '../transport/failure.ts';
-import { sendHeadExactly } from './exact-head.ts';
+import { rawHeaderNames, sendHeadExactly } from './exact-head.ts';
 import type { HeaderSpelling } from './header-spelling.ts';
 
 /** A backend's headers as undici parsed them: names in lower case, repeated lines as arrays. */
@@ -27,6 +27,9 @@ const JOINED = new Set([
   'set-cookie',
   'vary',
 ]);
+
+/** Headers that the app had set under names that a backend uses as well. */
+export type OwnFields = readonly (readonly [name: string, value: OutgoingHttpHeader])[];
 
 /** Headers that are not simply copied: one lookup for each header. */
 const SPECIAL = new Set([...HOP_BY_HOP, ...JOINED, 'content-length']);
@@ -63,6 +66,7 @@ export function closesIdleConnection(status: number, { connection }: ResponseFie
  * for those that are joined.
  *
  * @param spelling Of the header names. Without it they are in lower case.
+ * @returns what `removeResponseHead()` needs.
  * @throws {TypeError} of Node for a value that is not valid in a header. The backend is to blame, and the response is as it was.
  */
 export function applyResponseHead(
@@ -71,16 +75,29 @@ export function applyResponseHead(
   statusMessage: string | undefined,
   fields: ResponseFields,
   spelling?: HeaderSpelling,
-): void {
+): OwnFields {
+  const own = ownFields(res, fields);
   try {
     applyFields(res, status, fields, spelling);
   } catch (error) {
-    removeResponseHead(res, fields);
+    removeResponseHead(res, fields, own);
     throw error;
   }
   res.statusCode = status;
   if (statusMessage && REASON_PHRASE.test(statusMessage)) res.statusMessage = statusMessage;
   sendHeadExactly(res, statusMessage === '');
+  return own;
+}
+
+function ownFields(res: ServerResponse, fields: ResponseFields): OwnFields {
+  const own: [string, OutgoingHttpHeader][] = [];
+  for (const name of rawHeaderNames(res)) {
+    if (fields[name.toLowerCase()] === undefined) continue;
+    const value = res.getHeader(name) as OutgoingHttpHeader;
+    // Node adds further lines to the same array.
+    own.push([name, Array.isArray(value) ? [...value] : value]);
+  }
+  return own;
 }
 
 function applyFields(
@@ -120,23 +137,12 @@ function hasWrongLength(res: ServerResponse & { readonly _hasBody?: boolean }, s
   return status === 204 || (res.req.method === 'HEAD' && res._hasBody === true);
 }
 
-/** Removes a backend's headers again, so that the gateway or another backend can respond. */
-export function removeResponseHead(res: ServerResponse, fields: ResponseFields): void {
-  for (const name in fields) {
-    if (JOINED.has(name)) unjoin(res, name, [fields[name] ?? []].flat());
-    else res.removeHeader(name);
-  }
+/** Takes a backend's headers off again, so that the gateway or another backend can respond with those that the app set. */
+export function removeResponseHead(res: ServerResponse, fields: ResponseFields, own: OwnFields): void {
+  for (const name in fields) res.removeHeader(name);
+  for (const [name, value] of own) res.setHeader(name, value);
   res.statusMessage = '';
   sendHeadExactly(res);
-}
-
-/** Removes the backend's lines, which are behind those of the app, and leaves those. */
-function unjoin(res: ServerResponse, name: string, lines: readonly string[]): void {
-  const all = [res.getHeader(name) ?? []].flat().map(String);
-  const kept = all.slice(0, -lines.length);
-  if (lines.length === 0 || all.slice(-lines.length).join('\n') !== lines.join('\n')) return;
-  if (kept.length > 0) res.setHeader(name, kept);
-  else res.removeHeader(name);
 }
 
 /**

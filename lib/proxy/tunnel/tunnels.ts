@@ -114,13 +114,13 @@ function takeOver(res: ServerResponse, upgrade: UpgradeSocket, { fields, spellin
   if (String(fields.upgrade).toLowerCase() !== protocol) {
     throw new ProtocolError(`the backend switched to another protocol than ${protocol}`);
   }
+  const own = applyResponseHead(res, 101, undefined, fields, spelling);
   try {
-    applyResponseHead(res, 101, undefined, fields, spelling);
     const head = switchingProtocolsHead(res, protocol);
     res.detachSocket(socket as never);
     return head;
   } catch (error) {
-    removeResponseHead(res, fields);
+    removeResponseHead(res, fields, own);
     throw error;
   }
 }
