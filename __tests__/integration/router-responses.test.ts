@@ -230,6 +230,61 @@ describe('cors', () => {
     expect((await preflight(`${url}/a`, 'https://app.example', 'DELETE')).status).toBe(404);
   });
 
+  /** The route with any method. */
+  const { methods: _methods, ...anyMethod } = route;
+
+  test('a preflight request is answered only for the method that it asks about', async () => {
+    const routes = [anyMethod, { path: '/a', methods: ['PUT'], service: 'a' }];
+    const url = `${await gateway({ routes })}/a`;
+    const put = await preflight(url, 'https://app.example', 'PUT');
+    expect([put.status, put.headers.get('access-control-allow-methods')]).toEqual([200, null]);
+    const post = await preflight(url, 'https://app.example', 'POST');
+    expect([post.status, post.headers.get('access-control-allow-methods')]).toEqual([
+      204,
+      'GET,HEAD,PUT,PATCH,POST,DELETE',
+    ]);
+  });
+
+  test.each([
+    ['of no web page', {}, null],
+    ['of a web page', { origin: 'https://app.example' }, 'https://app.example'],
+  ])(
+    'an OPTIONS request %s that is no preflight request goes to the backend, and counts',
+    async (_what, headers, allowed) => {
+      const url = `${await gateway({ routes: [anyMethod] })}/a`;
+      const response = await fetch(url, { method: 'OPTIONS', headers });
+      expect([response.status, await response.text()]).toEqual([200, 'OPTIONS of the backend']);
+      expect(response.headers.get('access-control-allow-origin')).toBe(allowed);
+      expect((await fetch(url, { method: 'OPTIONS', headers })).status).toBe(429);
+    },
+  );
+
+  test('replaces the headers of a service that refuses the request, and joins Vary', async () => {
+    const service = await started(
+      listen((_req, res) =>
+        res
+          .writeHead(401, {
+            'Access-Control-Allow-Origin': 'https://other.example',
+            'Access-Control-Allow-Credentials': 'true',
+            Vary: 'Cookie',
+          })
+          .end(),
+      ),
+    );
+    const { rateLimit: _limit, ...open } = route;
+    const url = await gateway({ routes: [{ ...open, authentication: { forwardAuth: { url: service.url } } }] });
+    const answers = await Promise.all(
+      ['https://app.example', 'https://other.example'].map(async (origin) => {
+        const { status, headers } = await fetch(`${url}/a`, { headers: { origin } });
+        return [status, headers.get('access-control-allow-origin'), headers.get('vary')];
+      }),
+    );
+    expect(answers).toEqual([
+      [401, 'https://app.example', 'Origin, Cookie'],
+      [401, null, 'Origin, Cookie'],
+    ]);
+  });
+
   test.each([
     [{ origin: '*', credentials: true }, /credentials must not be true for the origin \*/],
     [{ origin: 'app.example' }, /origin must be \*, or a scheme and a host/],

@@ -1,7 +1,7 @@
 import { createServer, type OutgoingHttpHeaders } from 'node:http';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import express from 'express';
-import { type ServiceRouterOptions, serviceRouter } from '../../lib/index.ts';
+import { GatewayEvents, type ServiceRouterOptions, serviceRouter } from '../../lib/index.ts';
 import { RawClient, type RawMessage } from '../support/raw-client.ts';
 import { listen } from '../support/servers.ts';
 
@@ -171,6 +171,52 @@ describe('behind a path prefix', () => {
     });
     expect((await ask('GET / HTTP/1.1', 'Host: gw')).field('location')).toBe('/evil.example/');
   });
+});
+
+describe('requestTimeoutMs', () => {
+  const never = () => new Promise<undefined>(() => {});
+
+  test.each([
+    ['a backend', {}],
+    ['authentication', { authentication: { apiKey: { keys: never } } }],
+    ['an upload', {}, 'POST'],
+  ])('ends a request that waits for %s once, and keeps the connection', async (_what, own, method = 'GET') => {
+    const server = await listen((req, res) => {
+      if (req.url === '/quick') res.end('quick');
+    });
+    const events = new GatewayEvents();
+    const rejected: unknown[] = [];
+    events.on('rejected', ({ outcome }) => rejected.push(outcome));
+    const router = serviceRouter({
+      services: { a: { backends: [server.url] } },
+      routes: [
+        { path: '/late', service: 'a', requestTimeoutMs: 300, ...own },
+        { path: '/', service: 'a' },
+      ],
+      events,
+    });
+    const front = await listen(express().use(router));
+    open.push(server, router, front);
+    const client = await RawClient.connect(front.port);
+    const body = method === 'POST' ? 'Content-Length: 2\r\n\r\nab' : '\r\n';
+    client.send(`${method} /late HTTP/1.1\r\nHost: gw\r\nX-API-Key: key\r\n${body}`);
+    const late = await client.response();
+    expect([late.status, late.field('connection')]).toEqual([504, 'keep-alive']);
+    client.send('GET /quick HTTP/1.1\r\nHost: gw\r\n\r\n');
+    expect((await client.response()).content.toString()).toBe('quick');
+    client.close();
+    expect(rejected).toMatchObject([{ cause: 'handler_timeout' }]);
+  });
+});
+
+test('a cookie is added to those of the client in the form of RFC 6265', async () => {
+  const ask = await gateway({
+    services: { a: { backends: [await backend()] } },
+    routes: [{ service: 'a', requestHeaders: { add: { cookie: 'b=2', 'x-list': 'b' } } }],
+  });
+  const both = seenBy(await ask('GET / HTTP/1.1', 'Host: gw', 'Cookie: a=1', 'X-List: a')).headers;
+  expect(both).toMatchObject({ cookie: 'a=1; b=2', 'x-list': 'a, b' });
+  expect(seenBy(await ask('GET / HTTP/1.1', 'Host: gw')).headers).toMatchObject({ cookie: 'b=2', 'x-list': 'b' });
 });
 
 test('the names of consumers and routes may have characters beyond the first plane of Unicode', async () => {

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
 import { eventsCheck, GatewayEvents } from '../core/events.ts';
 import type { Exchange } from '../core/exchange.ts';
-import { canonical, headerName, isIdentityHeader } from '../core/header-names.ts';
+import { CORS_HEADERS, canonical, headerName, isIdentityHeader } from '../core/header-names.ts';
 import { TOKEN } from '../core/http.ts';
 import { type Check, type Checks, described, durationMs, oneOf, optional, resolveOptions } from '../core/options.ts';
 import { httpUrl } from './auth-checks.ts';
@@ -188,23 +188,24 @@ function add(headers: Headers, name: string, from: IncomingHttpHeaders): void {
 }
 
 /** Gives the client the response of the service. */
-async function pass(response: Response, { res }: Exchange): Promise<Authentication> {
+async function pass(response: Response, { res, ownsCors }: Exchange): Promise<Authentication> {
   const body = await boundedBody(response);
   if (body === undefined)
     return unavailable(new Error(`the body of the service's response is larger than ${MAX_BODY_BYTES} bytes`));
   // The client may have left, or another middleware may have responded.
   if (res.headersSent || res.destroyed) return { kind: 'responded' };
-  writeHead(res, response, body.length);
+  writeHead(res, response, body.length, ownsCors);
   res.end(body);
   return { kind: 'responded' };
 }
 
-function writeHead(res: ServerResponse, response: Response, length: number): void {
+function writeHead(res: ServerResponse, response: Response, length: number, ownsCors: boolean): void {
   res.statusCode = response.status;
   for (const [name, value] of response.headers) {
-    if (OF_THE_RESPONSE.has(name)) continue;
+    if (OF_THE_RESPONSE.has(name) || (ownsCors && CORS_HEADERS.includes(name))) continue;
     // `Headers` gives each cookie by itself: they must not be joined (RFC 6265 §3).
     if (name === 'set-cookie') res.appendHeader(name, value);
+    else if (name === 'vary') res.setHeader(name, [res.getHeader(name) ?? [], value].flat().join(', '));
     else res.setHeader(name, value);
   }
   res.setHeader('Content-Length', length);

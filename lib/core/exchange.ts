@@ -61,6 +61,8 @@ export class Exchange {
   route: string | undefined;
   /** Set when the backend gets another path prefix or host than the client sent. Prefixes have no slash at the end. */
   prefixes: { readonly client: string; readonly backend: string; readonly host: string | undefined } | undefined;
+  /** Whether the gateway writes the headers of the CORS protocol: those of others are dropped. */
+  ownsCors = false;
   /** Name of the proxy that picked a backend last. */
   proxy: string | undefined;
   /** Origin of the backend that was asked last. */

@@ -149,3 +149,13 @@ export function identityHeaders(more: readonly string[]): (canonicalName: string
   const starts = [...names].filter((name) => name.endsWith('*')).map((name) => name.slice(0, -1));
   return (name) => isIdentityHeader(name) || names.has(name) || starts.some((start) => name.startsWith(start));
 }
+
+/** Response headers of the CORS protocol, of which two values would make browsers refuse both. */
+export const CORS_HEADERS: readonly string[] = [
+  'access-control-allow-origin',
+  'access-control-allow-methods',
+  'access-control-allow-headers',
+  'access-control-allow-credentials',
+  'access-control-expose-headers',
+  'access-control-max-age',
+];

@@ -122,8 +122,8 @@ export function requestHeaderRules(
     for (const name of removed) delete headers[name];
     for (const [name, value] of setters) headers[name] = value(exchange);
     for (const [name, value] of adders) {
-      const before = headers[name];
-      headers[name] = before === undefined ? value(exchange) : `${[before].flat().join(', ')}, ${value(exchange)}`;
+      // RFC 6265 §4.2.1: cookies have a separator of their own.
+      headers[name] = [headers[name] ?? [], value(exchange)].flat().join(name === 'cookie' ? '; ' : ', ');
     }
   };
 }

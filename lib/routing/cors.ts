@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import type { CorsOptions as PackageOptions } from 'cors';
 import { GatewayError } from '../core/errors.ts';
+import { exchangeOf } from '../core/exchange.ts';
 import { type Middleware, TOKEN } from '../core/http.ts';
 import { boolean, type Check, described, group, listOf, optional, optionalDurationMs, text } from '../core/options.ts';
 import { either, isList, isText } from './check-forms.ts';
@@ -54,22 +55,20 @@ export const corsCheck: Check = group<CorsOptions, object>(
     credentials === true && [given].flat().includes('*') ? ['credentials must not be true for the origin *'] : [],
 );
 
-/** Response headers of the CORS protocol, which a backend must not write as well. */
-export const CORS_HEADERS: readonly string[] = [
-  'access-control-allow-origin',
-  'access-control-allow-methods',
-  'access-control-allow-headers',
-  'access-control-allow-credentials',
-  'access-control-expose-headers',
-  'access-control-max-age',
-];
+/** Two middlewares for two kinds of requests. */
+export interface Cors {
+  /** Responds to a preflight request. */
+  readonly preflight: Middleware;
+  /** Puts the headers on the response to any other request. */
+  readonly actual: Middleware;
+}
 
 /**
- * The package `cors` as a middleware.
+ * The package `cors`.
  *
  * @throws {GatewayError} ERR_EXPRESSWAY_RUNTIME when the package is not installed.
  */
-export function corsMiddleware(options: CorsOptions, routeMethods: readonly string[] | undefined): Middleware {
+export function corsMiddleware(options: CorsOptions, routeMethods: readonly string[] | undefined): Cors {
   const origins = [options.origin].flat();
   const given: PackageOptions = {
     origin: origins.includes('*') ? '*' : origins.map((one) => one.toLowerCase()),
@@ -80,7 +79,16 @@ export function corsMiddleware(options: CorsOptions, routeMethods: readonly stri
   if (options.allowedHeaders !== undefined) given.allowedHeaders = [...options.allowedHeaders];
   if (options.exposedHeaders !== undefined) given.exposedHeaders = [...options.exposedHeaders];
   if (options.maxAgeMs !== undefined) given.maxAge = Math.floor(options.maxAgeMs / 1_000);
-  return loadCors()(given) as Middleware;
+  const preflight = loadCors()(given) as Middleware;
+  return {
+    preflight,
+    actual(req, res, next) {
+      exchangeOf(req, res).ownsCors = true;
+      // The package takes every OPTIONS request for a preflight request.
+      const asked = req.method === 'OPTIONS' ? Object.create(req, { method: { value: 'GET' } }) : req;
+      preflight(asked, res, next);
+    },
+  };
 }
 
 function loadCors(): typeof import('cors') {

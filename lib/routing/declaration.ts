@@ -95,8 +95,8 @@ export interface RouteOptions extends RouteMatch {
   /** The same for each client address; more get 429. Default 0. */
   maxInFlightPerClient?: number;
   /**
-   * Milliseconds for a whole request, from the route to the end of the response, retries included; then 504, or a cut connection when
-   * the response has begun. Not for event streams and upgrades. Default: none.
+   * Milliseconds for a whole request, from the route to the end of the response, authentication and retries included; then 504, or a
+   * cut connection when the response has begun. Not for event streams and upgrades. Default: none.
    */
   requestTimeoutMs?: number;
   /** As in `roundRobinProxy()`, for this route. Default: that of the service. */

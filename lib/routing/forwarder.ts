@@ -1,10 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Exchange, exchangeOf } from '../core/exchange.ts';
+import { CORS_HEADERS } from '../core/header-names.ts';
 import type { Middleware, Next } from '../core/http.ts';
 import type { RouteForwarding } from '../proxy/proxy-parts.ts';
 import type { SharedProxy } from '../proxy/round-robin-proxy.ts';
 import { sessions } from '../proxy/session-persistence.ts';
-import { CORS_HEADERS } from './cors.ts';
 import { type RouteOptions, routeName, type WeightedService } from './declaration.ts';
 
 /** Forwards the requests of a route to its service, or to one of them. */
@@ -52,7 +52,7 @@ function ownForwarding(options: RouteOptions): RouteForwarding | undefined {
   if (maxBodyBytes !== undefined) own.maxBodyBytes = maxBodyBytes;
   const movesUrls = rewrite?.prefix !== undefined || rewrite?.hostname !== undefined;
   if (response !== undefined || movesUrls) own.response = { ...(movesUrls && { rewriteUrls: true }), ...response };
-  // The gateway answers for CORS: two values of one of its headers would make browsers refuse both.
+  // The gateway answers for CORS.
   if (cors !== undefined) own.removedHeaders = CORS_HEADERS;
   if (retry !== undefined) own.retry = retry;
   if (maxInFlight > 0 || maxInFlightPerClient > 0) own.caps = { maxInFlight, maxInFlightPerClient };

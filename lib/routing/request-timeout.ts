@@ -23,8 +23,10 @@ export function requestTimeout(timeoutMs: number, events: GatewayEvents): Middle
         detail,
       };
       exchange.scope.runInAsyncScope(() => {
-        reject(exchange, failed, events);
+        exchange.settle(failed);
+        // The proxy, if it works on the response, sends this outcome itself.
         exchange.working?.abort();
+        if (!res.writableEnded && !res.destroyed) reject(exchange, failed, events);
       });
     }, timeoutMs).unref();
     exchange.observe({ settled: () => clearTimeout(timer) });

@@ -36,6 +36,8 @@ export interface Route {
   readonly limiters: readonly RouteLimiter[];
   /** Handles the requests that the route takes. */
   readonly handle: Middleware;
+  /** Responds to CORS preflight requests that ask about the route. */
+  readonly answerPreflight: Middleware | undefined;
 }
 
 /** Puts together what happens to the requests of a route, in order. What the route does not ask for is not there. */
@@ -45,16 +47,18 @@ export function makeRoute(options: RouteOptions, parts: RouteParts): Route {
   const early = limiters.filter((one) => one.isByAddress);
   const late = limiters.filter((one) => !one.isByAddress);
   const mayWait = limiters.length > 0 || authenticate !== undefined;
+  const gate = addressGate(options, events);
+  // Before limits and authentication: a preflight request has no credentials, and a page must be able to read a 401 and a 429.
+  const cors = options.cors && corsMiddleware(options.cors, options.methods);
   const chain = [
-    addressGate(options, events),
-    // Before limits and authentication: a preflight request has no credentials, and a page must be able to read a 401 and a 429.
-    options.cors && corsMiddleware(options.cors, options.methods),
+    gate,
+    cors?.actual,
+    options.requestTimeoutMs && requestTimeout(options.requestTimeoutMs, events),
     mayWait && undecided.enter,
     ...early.map((one) => one.middleware),
     authenticate,
     ...late.map((one) => one.middleware),
     mayWait && undecided.leave,
-    options.requestTimeoutMs && requestTimeout(options.requestTimeoutMs, events),
     breaker,
     requestChanges(options),
     options.mirror && parts.services.get(options.mirror.service)?.mirror(options.mirror),
@@ -66,6 +70,7 @@ export function makeRoute(options: RouteOptions, parts: RouteParts): Route {
     breaker,
     limiters,
     handle: chain.length === 1 ? (chain[0] as Middleware) : compose(...chain),
+    answerPreflight: cors && (gate === undefined ? cors.preflight : compose(gate, cors.preflight)),
   };
 }
 

@@ -26,7 +26,6 @@ import type { Route } from './route.ts';
 import { assertLimiterOptions } from './route-limits.ts';
 import type { MatchedRequest } from './route-match.ts';
 import type { RouteStatus } from './route-summary.ts';
-import type { TableEntry } from './route-table.ts';
 import { RoutesInUse } from './routes-in-use.ts';
 
 /** A declaration that is ready to take over. */
@@ -103,13 +102,15 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
       method,
       headers: req.headers,
     };
-    const found = preflightRoute(wanted) ?? table.find(wanted);
+    const asked = preflightRoute(wanted);
+    const found = asked ?? table.find(wanted)?.route;
     if (found === undefined) {
       reject(exchange, { kind: 'rejected', cause: 'no_route' }, events);
       return;
     }
-    exchange.route = found.route.name;
-    found.route.handle(req, res, (error) => {
+    exchange.route = found.name;
+    const handle = asked?.answerPreflight ?? found.handle;
+    handle(req, res, (error) => {
       // The app's own handlers know the path that the client sent.
       if (url !== undefined) req.url = url;
       // A plain server gives no `next`.
@@ -119,10 +120,10 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
   }
 
   /** The route that a preflight request asks about, if it answers such requests. */
-  function preflightRoute(wanted: MatchedRequest): TableEntry<Route> | undefined {
+  function preflightRoute(wanted: MatchedRequest): Route | undefined {
     const method = preflightMethod(wanted.method, wanted.headers);
-    const found = method === undefined ? undefined : inUse.table.find({ ...wanted, method });
-    return found?.route.options.cors === undefined ? undefined : found;
+    const route = method === undefined ? undefined : inUse.table.find({ ...wanted, method })?.route;
+    return route?.answerPreflight === undefined ? undefined : route;
   }
 
   function prepareDeclaration(declaration: Declaration): PreparedDeclaration {

@@ -18,13 +18,15 @@ export class UndecidedRequests implements ExchangeObserver {
     next();
   };
 
-  /** A middleware for its end: the request counts until the handlers behind have taken it. */
+  /** A middleware for its end: the request counts until the handlers behind have taken it. One that has ended goes no further. */
   readonly leave = (req: IncomingMessage, res: ServerResponse, next: Next): void => {
+    const exchange = exchangeOf(req, res);
+    if (exchange.outcome !== undefined) return;
     next();
-    this.#gone(exchangeOf(req, res));
+    this.#gone(exchange);
   };
 
-  /** It was rejected, or its client has left. */
+  /** It was rejected, took longer than `requestTimeoutMs`, or its client has left. */
   settled(_outcome: unknown, exchange: Exchange): void {
     this.#gone(exchange);
   }
