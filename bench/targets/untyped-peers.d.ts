@@ -43,3 +43,25 @@ declare module 'rate-limiter-flexible' {
     constructor(options: Options & { storeClient: unknown; useRedisPackage: boolean; inMemoryBlockOnConsumed: number });
   }
 }
+
+declare module '@stryker-mutator/instrumenter' {
+  interface File {
+    readonly name: string;
+    readonly content: string;
+    readonly mutate: boolean;
+  }
+  interface Mutant {
+    readonly id: string;
+    readonly fileName: string;
+    readonly mutatorName: string;
+    readonly replacement: string;
+    readonly location: Record<'start' | 'end', { readonly line: number; readonly column: number }>;
+  }
+  export class Instrumenter {
+    constructor(logger: object);
+    instrument(
+      files: readonly File[],
+      options: object,
+    ): Promise<{ files: readonly File[]; mutants: readonly Mutant[] }>;
+  }
+}
