@@ -26,12 +26,11 @@ describe('Retries', () => {
     for (let i = 0; i < 5; i += 1) expect(exchange.afterFailure(failure({ sent: false }), false)).toBe(true);
   });
 
-  test.each([
+  test.each<readonly [string, boolean, boolean]>([
     ['GET', true, true],
     ['GET', false, false],
-    ['PUT', true, true],
-    ['POST', true, false],
-    ['FOO', true, false],
+    ...['HEAD', 'OPTIONS', 'PUT', 'DELETE'].map((method) => [method, true, true] as const),
+    ...['POST', 'PATCH', 'FOO'].map((method) => [method, true, false] as const),
   ])('%s with replayable content: %p gives %p', (method, replayable, expected) => {
     expect(retries(method).afterFailure(failure(), replayable)).toBe(expected);
   });

@@ -1,6 +1,6 @@
 import type { Failed } from '../../core/outcome.ts';
 import type { RetryBudget } from './retry-budget.ts';
-import { backoffMs, isIdempotent, type RetrySettings } from './retry-rules.ts';
+import { backoffMs, IDEMPOTENT, type RetrySettings } from './retry-rules.ts';
 
 /** The further attempts of one exchange: whether there may be another one, and when. */
 export class Retries {
@@ -17,7 +17,7 @@ export class Retries {
     this.#startedAt = startedAt;
     this.#settings = settings;
     this.#budget = budget;
-    this.#idempotent = isIdempotent(method);
+    this.#idempotent = IDEMPOTENT.has(method);
     budget.requestStarted(startedAt);
   }
 

@@ -61,12 +61,8 @@ export const retryChecks: Checks<RetryOptions> = {
   deadlineMs: durationMs,
 };
 
-/** Methods whose repetition has the effect of the first time (RFC 9110 §9.2.2), as far as backends can be trusted. */
-const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
-
-export function isIdempotent(method: string | undefined): boolean {
-  return method !== undefined && IDEMPOTENT.has(method);
-}
+/** Methods whose repetition has the effect of the first time (RFC 9110 §9.2.2). The proxy does not forward TRACE. */
+export const IDEMPOTENT: ReadonlySet<string | undefined> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE']);
 
 /** Milliseconds to wait before a retry, from the second on: half fixed, half random. */
 export function backoffMs(retry: number, settings: RetrySettings, random: () => number = Math.random): number {
