@@ -116,6 +116,16 @@ describe('a file of services and routes', () => {
       'routes:\n  - service: *users',
       '2:14 routes[0].service: an alias (*) must stand for an anchor (&) before it',
     ],
+    [
+      'a merge key',
+      'routes:\n  - &a { service: users }\n  - { <<: *a, path: /a }',
+      '3:7 routes[1]: merge keys (<<) are not part of YAML 1.2: repeat the options here',
+    ],
+    [
+      'lists that are nested too deeply',
+      `routes: ${'['.repeat(9_000)}`,
+      `1:768 lists and mappings are nested too deeply`,
+    ],
     ['a tag', 'routes:\n  - service: !js users', '2:14 tags (!) other than those of YAML 1.2 cannot be used'],
     [
       'a second document',
@@ -175,7 +185,7 @@ authentication:
     apiKey: { keys: ./keys.json }
 errors:
   html: ${join(folder, 'paeg.html')}
-  pages: { 404: /none/404.html }
+  pages: { 404: /none/404.html, 600: /none/600.html }
 routes:
   - path: /
     service: users
@@ -188,6 +198,7 @@ routes:
       `gateway.yaml:4:15 authentication.partners.apiKey: keys "./keys.json" cannot be read: no such file: did you mean ${file('keys.json')}?`,
       `gateway.yaml:6:3 errors: html "${file('paeg.html')}" cannot be read: no such file: did you mean ${file('page.html')}?`,
       `gateway.yaml:7:12 errors: pages.404 "/none/404.html" cannot be read: no such file (in ${process.cwd()})`,
+      `gateway.yaml:7:33 errors.pages: "600" must be a status or a cause of the gateway's own responses`,
       `gateway.yaml:11:33 routes[0].authentication.apiKey: keys "/none/keys.json" cannot be read: no such file (in ${process.cwd()})`,
       'gateway.yaml:12:19 routes[1]: service must name one of services: there is no service "usres": did you mean "users"?',
     ]);

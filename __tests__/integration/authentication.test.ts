@@ -182,6 +182,26 @@ describe('jwtAuth()', () => {
     expect([seen.status, seen.body.cause]).toEqual([503, 'authentication_unavailable']);
   });
 
+  test('a token that names no key passes by any key of the set, as while keys are changed', async () => {
+    const [first, second, other] = [1, 2, 3].map(() => generateKeyPairSync('ec', { namedCurve: 'P-256' }));
+    const jwks = await Promise.all([first, second].map(async (one) => exportJWK(one?.publicKey as never)));
+    const keys = jwks.map((one, index) => ({ ...one, kid: String(index) }));
+    const url = await listen((_req, res) => void res.end(JSON.stringify({ keys })));
+    const auth = jwtAuth({ jwksUrl: url, issuer: 'https://issuer.example' });
+    const seen = async (pair: typeof first, claims = {}) => {
+      const text = await token(
+        { iss: 'https://issuer.example', ...claims },
+        { alg: 'ES256', key: pair?.privateKey as never },
+      );
+      const { status, body } = await ask(auth, { authorization: `Bearer ${text}` });
+      return [status, body.detail];
+    };
+    expect(await seen(first)).toEqual([200, undefined]);
+    expect(await seen(second)).toEqual([200, undefined]);
+    expect(await seen(other)).toEqual([401, 'The signature of the token is not valid.']);
+    expect(await seen(second, expired)).toEqual([401, 'The token has expired.']);
+  });
+
   test.each([
     [{}, /exactly one of jwksUrl, publicKey and secret, got none/],
     [{ secret: SECRET, jwksUrl: 'https://issuer.example' }, /exactly one/],

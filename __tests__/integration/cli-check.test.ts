@@ -82,8 +82,10 @@ routes:
     rateLimit: [gold, 5/1s, { limit: 7/1h, key: { header: x-tenant } }]
     rewrite: { prefix: / }
     requestHeaders: { set: { x-secret: $SECRET }, remove: [cookie] }
+    requestTimeoutMs: 9000
     responseTimeoutMs: 700
     maxInFlight: 8
+    cors: { origin: https://app.example }
   - path: /api
     service: users
 `;
@@ -101,6 +103,7 @@ routes:
         'route | *.example.com/api',
         'limit | 100 in 60000 ms for each client address, all requests (RATE_LIMIT_*)',
         'allow | 10.0.0.0/8',
+        'cors | preflight requests are answered',
         'limit | 5/1s for each client address',
         'authentication | basic (authentication.main)',
         'limit | 10/1m for each consumer, plan gold: 600/1m (rateLimits.gold)',
@@ -112,8 +115,8 @@ routes:
         'host | a.example.com',
         'path | /x?v=2',
         'headers | x-forwarded-prefix: /api, -cookie, +x-secret',
-        'timeouts | connect 2000 ms, response 700 ms, idle 5000 ms',
-        'timeouts | connect 2000 ms, response 700 ms, idle 60000 ms',
+        'timeouts | whole request 9000 ms, connect 2000 ms, response 700 ms, idle 5000 ms',
+        'timeouts | whole request 9000 ms, connect 2000 ms, response 700 ms, idle 60000 ms',
       ]);
       expect(lines(out, 2).slice(0, 2)).toEqual(['other routes', '/api | fits, but is less specific']);
       const other = await check(path, 'GET', 'https://b.example.com/api?v=1');
@@ -137,6 +140,46 @@ routes:
     const { code, out } = await check(EXAMPLE, ...args);
     expect(code).toBe(expected);
     expect(lines(out, 1)).toContainEqual(typeof line === 'string' ? line : expect.stringMatching(line));
+  });
+
+  const AS_CLIENTS_DO = `
+services: { a: { backends: [http://a] }, b: { backends: [http://b] } }
+routes:
+  - { name: host, hostnames: a.example, service: a }
+  - { name: unicode, path: /%C3%BC, service: a }
+  - { name: list, path: /list, headers: { x-list: "1, 2" }, service: a }
+  - { name: cookie, path: /list, headers: { cookie: "a=1; b=2" }, service: a }
+  - { name: put, path: /put, methods: [PUT], service: a, deny: [10.0.0.0/8], rateLimit: 1/1m, cors: { origin: https://app.example } }
+  - { name: key, path: /key, service: a, authentication: { apiKey: { keys: [], query: key } } }
+  - { name: rest, service: b }
+`;
+
+  test.each([
+    ['a Host header', ['GET', '/x', '-H', 'Host: A.example:8080'], 'route | host'],
+    ['a Host header beside a URL', ['GET', 'http://b.example/x', '-H', 'Host: a.example'], 'route | host'],
+    ['a URL with a password, which no client sends', ['GET', 'http://me:secret@a.example/x'], 'route | host'],
+    ['a path that clients encode', ['GET', '/ü/a b'], 'path | /%C3%BC/a%20b (as it came)'],
+    ['a repeated header', ['GET', '/list', '-H', 'x-list: 1', '-H', 'X-List: 2'], 'route | list'],
+    ['a repeated cookie', ['GET', '/list', '-H', 'cookie: a=1', '-H', 'cookie: b=2'], 'route | cookie'],
+    [
+      'a preflight request',
+      ['OPTIONS', '/put', '-H', 'Origin: https://app.example', '-H', 'Access-Control-Request-Method: PUT'],
+      'cors | the gateway responds to this preflight request',
+    ],
+    ['an API key in the query, which is not forwarded', ['GET', '/key?a=1&key=s&b'], 'path | /key?a=1&b'],
+  ])('%s is read as the gateway reads it', async (_what, args, line) => {
+    const { code, out } = await check(written(AS_CLIENTS_DO), ...args);
+    expect(code).toBe(0);
+    expect(lines(out, 1)).toContain(line);
+    expect(out).not.toContain('secret');
+  });
+
+  test('a preflight request passes no limit and reaches no service', async () => {
+    const { out } = await check(
+      written(AS_CLIENTS_DO),
+      ...['OPTIONS', '/put', '-H', 'Origin: https://app.example', '-H', 'Access-Control-Request-Method: PUT'],
+    );
+    expect(lines(out, 1).map((line) => line.split(' | ')[0])).toEqual(['route', 'limit', 'deny', 'cors']);
   });
 
   test.each([

@@ -146,7 +146,7 @@ const consumersByHash = (keys: readonly ApiKey[]): ReadonlyMap<string, Consumer>
   new Map(keys.map((key) => [key.sha256.toLowerCase(), Object.freeze({ name: key.consumer, plan: key.plan })]));
 
 /** Takes a parameter out of the query; the other parameters keep their spelling. */
-function takeParameter(req: { url?: string | undefined }, name: string): string | undefined {
+export function takeParameter(req: { url?: string | undefined }, name: string): string | undefined {
   const { url = '' } = req;
   const start = url.indexOf('?');
   if (start === -1) return undefined;

@@ -23,7 +23,7 @@ import {
   unauthenticated,
   unavailable,
 } from './authentication.ts';
-import { ASYMMETRIC, fitsKey, HMAC, publicKeyProblems } from './jwt-keys.ts';
+import { ASYMMETRIC, fitsKey, HMAC, publicKeyProblems, verifiedByAny } from './jwt-keys.ts';
 
 /** Options of {@link jwtAuth}. Give `jwksUrl`, `publicKey` or `secret`. */
 export interface JwtAuthOptions {
@@ -230,7 +230,11 @@ class Verifier {
       cacheMaxAge: jwksMaxAgeMs,
       timeoutDuration: jwksTimeoutMs,
     });
-    return async (token) => (await jwtVerify(token, keys, rules)).payload;
+    return async (token) => {
+      const verify = async (by: typeof keys | Jose.CryptoKey) =>
+        (await jwtVerify(token, by as typeof keys, rules)).payload;
+      return verify(keys).catch((error) => verifiedByAny(error, verify));
+    };
   }
 }
 
@@ -245,7 +249,6 @@ function invalidity(error: unknown): string | undefined {
     case 'ERR_JWS_SIGNATURE_VERIFICATION_FAILED':
       return 'The signature of the token is not valid.';
     case 'ERR_JWKS_NO_MATCHING_KEY':
-    case 'ERR_JWKS_MULTIPLE_MATCHING_KEYS':
       return 'No key fits the token.';
     case 'ERR_JOSE_ALG_NOT_ALLOWED':
       return 'The algorithm of the token is not accepted.';

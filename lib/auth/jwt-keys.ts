@@ -1,4 +1,5 @@
 import { createPublicKey, type KeyObject } from 'node:crypto';
+import type { CryptoKey, errors, JWTPayload } from 'jose';
 
 /** Algorithms of a public key that are accepted. */
 export const ASYMMETRIC = [
@@ -34,3 +35,29 @@ export function fitsKey(algorithm: string, key: KeyObject): boolean {
 
 const keyKind = ({ asymmetricKeyType, asymmetricKeyDetails }: KeyObject): string =>
   asymmetricKeyDetails?.namedCurve ?? asymmetricKeyType ?? 'an unknown kind';
+
+const codeOf = (error: unknown): unknown => (error as { code?: unknown }).code;
+
+/**
+ * Tries the keys of a set one after the other, for a token that names none where several fit: the issuer has a new key, and the old one
+ * is still valid.
+ *
+ * @param error What the set as a whole came to.
+ * @throws that error, unless several keys fit; else what the last key came to, or what is wrong with a token whose signature is valid.
+ */
+export async function verifiedByAny(
+  error: unknown,
+  verify: (key: CryptoKey) => Promise<JWTPayload>,
+): Promise<JWTPayload> {
+  if (codeOf(error) !== 'ERR_JWKS_MULTIPLE_MATCHING_KEYS') throw error;
+  let last = error;
+  for await (const key of error as errors.JWKSMultipleMatchingKeys) {
+    try {
+      return await verify(key);
+    } catch (reason) {
+      if (codeOf(reason) !== 'ERR_JWS_SIGNATURE_VERIFICATION_FAILED') throw reason;
+      last = reason;
+    }
+  }
+  throw last;
+}

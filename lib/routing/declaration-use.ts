@@ -26,8 +26,8 @@ interface Parts {
  */
 export function useProblems({ routes, authentication = {}, errors }: Parts, isBad: (path: Path) => boolean): Problem[] {
   const problems: Problem[] = [];
-  const make = (path: Path, part: () => unknown): void => {
-    if (!isBad(path)) problems.push(...problemsOf(path, part));
+  const make = (path: Path, part: () => unknown, place: Path = path): void => {
+    if (!isBad(place)) problems.push(...problemsOf(path, part));
   };
   const events = new GatewayEvents();
   const authenticator = (path: Path, options: Authenticator): void => {
@@ -42,8 +42,9 @@ export function useProblems({ routes, authentication = {}, errors }: Parts, isBa
     if (cors !== undefined) make([...path, 'cors'], () => corsMiddleware(cors, methods));
   }
   const { html, pages = {} } = errors ?? {};
-  if (html !== undefined) make(['errors'], () => errorBodies({ html }));
-  for (const [name, page] of Object.entries(pages)) make(['errors'], () => errorBodies({ pages: { [name]: page } }));
+  const page = (place: Path, options: ErrorResponseOptions) => make(['errors'], () => errorBodies(options), place);
+  if (html !== undefined) page(['errors', 'html'], { html });
+  for (const [name, one] of Object.entries(pages)) page(['errors', 'pages', name], { pages: { [name]: one } });
   return problems;
 }
 

@@ -68,19 +68,28 @@ async function read(path: string, tell: (problem: string) => void): Promise<Decl
   }
 }
 
-/** @throws {UsageError} */
+/**
+ * The request that a client would send: without the user and the password of the URL, and encoded where it is not ASCII.
+ *
+ * @throws {UsageError}
+ */
 function sampleRequest(method: string, url: string, lines: readonly string[]): SampleRequest {
   if (!/^[A-Za-z-]+$/.test(method)) throw new UsageError(`${JSON.stringify(method)} is no method`);
-  const [, scheme = 'http', host = '', target = ''] = /^(?:(https?):\/\/([^/?#]+))?([^#]*)/.exec(url) ?? [];
-  if (host === '' && !target.startsWith('/')) {
+  const [, scheme = 'http', authority = '', given = ''] =
+    /^(?:(https?):\/\/(?:[^/?#]*@)?([^/?#]+))?([^#]*)/.exec(url) ?? [];
+  if (authority === '' && !given.startsWith('/')) {
     throw new UsageError(`${JSON.stringify(url)} must be a URL of http or https, or a path`);
   }
   const headers: Record<string, string> = {};
   for (const line of lines) {
     const [, name = '', value = ''] = /^([^\s:]+):\s*(.*)$/.exec(line) ?? [];
     if (name === '') throw new UsageError(`--header must be 'name: value', got ${JSON.stringify(line)}`);
-    headers[name.toLowerCase()] = value;
+    const key = name.toLowerCase();
+    const before = Object.hasOwn(headers, key) ? `${headers[key]}${key === 'cookie' ? '; ' : ', '}` : '';
+    headers[key] = before + value;
   }
+  const host = headers.host ?? authority;
+  const target = given.toWellFormed().replaceAll(/[^!-~]/gu, encodeURIComponent);
   return {
     method: method.toUpperCase(),
     scheme,

@@ -1,7 +1,9 @@
+import { takeParameter } from '../../auth/api-key-auth.ts';
 import { readConfig } from '../../gateway/config/config.ts';
 import type { Authenticator, Declaration, RouteLimit, RouteOptions, ServiceOptions } from '../../index.ts';
 import { normalTarget, targetFault } from '../../ingress/request-target.ts';
 import { roundRobinProxyDefaults } from '../../proxy/round-robin-proxy-options.ts';
+import { preflightMethod } from '../../routing/cors.ts';
 import { routeName, serviceNames } from '../../routing/declaration.ts';
 import { rewriteTarget, splitTarget } from '../../routing/rewrite.ts';
 import { comparableHostname, prefixOf } from '../../routing/route-match.ts';
@@ -38,19 +40,31 @@ export function explained(declaration: Declaration, request: SampleRequest, env:
   const normal = normalTarget(target, mergeSlashes);
   const { path, query } = splitTarget(normal);
   const hostname = comparableHostname(hostnameOf(host)) || hostnameOf(host);
-  const judged = routesInOrder(declaration).map(({ route, conditions }) => ({
-    route,
-    unmet: conditions.unmet({ hostname, path, search: query.slice(1), method, headers }),
-  }));
-  const taken = judged.find(({ unmet }) => unmet.length === 0)?.route;
+  const routes = routesInOrder(declaration);
+  const judgedBy = (asked: string) =>
+    routes.map(({ route, conditions }) => ({
+      route,
+      unmet: conditions.unmet({ hostname, path, search: query.slice(1), method: asked, headers }),
+    }));
+  const takenOf = (judged: ReturnType<typeof judgedBy>) => judged.find(({ unmet }) => unmet.length === 0)?.route;
+  const asked = preflightMethod(method, headers);
+  const forPreflight = asked === undefined ? [] : judgedBy(asked);
+  // As in the router: a route with cors takes the preflight requests that ask about it.
+  const isPreflight = takenOf(forPreflight)?.cors !== undefined;
+  const judged = isPreflight ? forPreflight : judgedBy(method);
+  const taken = takenOf(judged);
   const others = judged
     .filter(({ route }) => route !== taken)
     .map(({ route, unmet }): Line => [routeName(route), unmet.join('; ') || 'fits, but is less specific']);
   if (taken === undefined) {
     return written(heading, [...globalLimit(env), ['no route', '404 no_route']], others, false);
   }
-  const lines: Line[] = [['route', routeName(taken)], ...globalLimit(env), ...mustPass(taken, declaration)];
-  lines.push(...forwarding(taken, declaration, request, normal));
+  const lines: Line[] = [['route', routeName(taken)], ...globalLimit(env)];
+  if (isPreflight) {
+    lines.push(...addressLines(taken), ['cors', 'the gateway responds to this preflight request']);
+  } else {
+    lines.push(...mustPass(taken, declaration), ...forwarding(taken, declaration, request, normal));
+  }
   return written(heading, lines, others, true);
 }
 
@@ -74,16 +88,14 @@ function globalLimit(env: NodeJS.ProcessEnv): Line[] {
 
 /** What must let the request pass, in order. */
 function mustPass(route: RouteOptions, { rateLimits = {}, authentication = {} }: Declaration): Line[] {
-  const { allow, deny, circuit, cors, maxInFlight = 0, maxInFlightPerClient = 0 } = route;
+  const { circuit, cors, maxInFlight = 0, maxInFlightPerClient = 0 } = route;
   const limits = [route.rateLimit ?? []].flat().map((one) => {
     if (typeof one !== 'string') return limitLine(one);
     const shared = Object.hasOwn(rateLimits, one) ? rateLimits[one] : undefined;
     return shared === undefined ? limitLine({ limit: one }) : limitLine(shared, ` (rateLimits.${one})`);
   });
-  const lines: Line[] = [];
+  const lines = addressLines(route);
   if (cors !== undefined) lines.push(['cors', 'preflight requests are answered']);
-  if (allow !== undefined) lines.push(['allow', allow.join(', ')]);
-  if (deny !== undefined) lines.push(['deny', deny.join(', ')]);
   lines.push(...limits.filter(({ isEarly }) => isEarly).map(({ line }) => line));
   if (route.authentication !== undefined) {
     const given = route.authentication;
@@ -94,6 +106,13 @@ function mustPass(route: RouteOptions, { rateLimits = {}, authentication = {} }:
   if (circuit !== undefined) lines.push(['circuit', 'of the route']);
   if (maxInFlight > 0) lines.push(['in progress', `at most ${maxInFlight}`]);
   if (maxInFlightPerClient > 0) lines.push(['in progress', `at most ${maxInFlightPerClient} for each client address`]);
+  return lines;
+}
+
+function addressLines({ allow, deny }: RouteOptions): Line[] {
+  const lines: Line[] = [];
+  if (allow !== undefined) lines.push(['allow', allow.join(', ')]);
+  if (deny !== undefined) lines.push(['deny', deny.join(', ')]);
   return lines;
 }
 
@@ -114,7 +133,7 @@ function limitLine({ limit, key = 'address', plans = {} }: RouteLimit, name = ''
 /** What the backend gets, and how long it may take. */
 function forwarding(
   route: RouteOptions,
-  { services }: Declaration,
+  { services, authentication = {} }: Declaration,
   { host, target: sent }: SampleRequest,
   target: string,
 ): Line[] {
@@ -122,7 +141,11 @@ function forwarding(
   if (names.length === 0) return [['response', goal(route)]];
   const { rewrite } = route;
   const prefix = prefixOf(route);
-  const forwarded = rewrite === undefined ? target : rewriteTarget(target, prefix, rewrite);
+  const { apiKey } =
+    (typeof route.authentication === 'string' ? authentication[route.authentication] : route.authentication) ?? {};
+  const received = { url: target };
+  if (apiKey?.query !== undefined) takeParameter(received, apiKey.query);
+  const forwarded = rewrite === undefined ? received.url : rewriteTarget(received.url, prefix, rewrite);
   const lines: Line[] = [];
   for (const name of names) {
     const { changeOrigin, backends } = services[name] as ServiceOptions;
@@ -158,7 +181,8 @@ function forwarding(
 function timeouts(route: RouteOptions, service: ServiceOptions): string {
   const of = (name: 'connectTimeoutMs' | 'responseTimeoutMs' | 'idleTimeoutMs') =>
     (name === 'connectTimeoutMs' ? undefined : route[name]) ?? service[name] ?? roundRobinProxyDefaults[name];
-  const connect = `connect ${of('connectTimeoutMs')} ms`;
+  const whole = route.requestTimeoutMs === undefined ? '' : `whole request ${route.requestTimeoutMs} ms, `;
+  const connect = `${whole}connect ${of('connectTimeoutMs')} ms`;
   if (route.stream === true) return `${connect}, no others (stream)`;
   return `${connect}, response ${of('responseTimeoutMs')} ms, idle ${of('idleTimeoutMs')} ms`;
 }

@@ -40,6 +40,7 @@ const SYNTAX: Readonly<Record<string, string>> = {
   BLOCK_IN_FLOW: 'a list or mapping within brackets must have brackets itself',
   MISSING_CHAR: 'something is missing here: a closing bracket or quote, a comma, or the colon after a key',
   MULTILINE_IMPLICIT_KEY: 'a key must be on one line: is the colon after it missing?',
+  RESOURCE_EXHAUSTION: 'lists and mappings are nested too deeply',
   MULTIPLE_DOCS: 'there must be one document only (--- begins another one)',
   TAB_AS_INDENT: 'tabs cannot indent: use spaces',
   TAG_RESOLVE_FAILED: 'tags (!) other than those of YAML 1.2 cannot be used',
@@ -100,7 +101,7 @@ class TextReader {
       isBroken ||= doc.contents === null || this.#values > MAX_VALUES;
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
-      this.#problem(0, [], 'lists and mappings are nested too deeply');
+      this.#problem(0, [], SYNTAX.RESOURCE_EXHAUSTION as string);
       isBroken = true;
     }
     return {
@@ -149,6 +150,10 @@ class TextReader {
       const name = this.#yaml.isScalar(key) && key.value !== null ? String(key.value) : undefined;
       if (name === undefined || name === '__proto__') {
         this.#problem(offset, path, 'a key must be a text');
+        continue;
+      }
+      if (name === '<<') {
+        this.#problem(offset, path, 'merge keys (<<) are not part of YAML 1.2: repeat the options here');
         continue;
       }
       const own = [...path, name];
