@@ -25,8 +25,8 @@ test('each variable is in one section, with a text of whole sentences', () => {
 
 test('the status page shows no variable that is a secret', () => {
   const secrets = Object.entries(VARIABLES).filter(([, { isSecret }]) => isSecret);
-  expect(secrets.map(([name]) => name)).toEqual(['STICKY_SECRET', 'ADMIN_TOKEN']);
-  const marked = Object.fromEntries(secrets.map(([name]) => [name, `confidential-${name}-confidential-${name}`]));
+  expect(secrets.map(([name]) => name)).toEqual(['ACME_EAB', 'STICKY_SECRET', 'ADMIN_TOKEN']);
+  const marked = Object.fromEntries(secrets.map(([name]) => [name, `confidential-${name}:confidential-${name}`]));
   const shown = JSON.stringify(shownConfig(readConfig({ ...marked, LOAD_BALANCING: 'sticky' })));
   expect(shown).toContain('set, not shown');
   expect(shown).not.toContain('confidential');

@@ -32,7 +32,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'routing',
     'lifecycle',
   ],
-  gateway: ['core', 'index'],
+  gateway: ['core', 'rate-limit', 'index'],
   cli: ['core', 'ingress', 'rate-limit', 'backends', 'proxy', 'routing', 'index', 'gateway'],
   // It uses the public API of the package only, by its name.
   'example-gateway': [],
@@ -41,6 +41,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 /** Packages that one part alone may import. A spare worker of the gateway loads `redis` ahead of time as well. */
 const IMPORTER: Readonly<Record<string, string>> = {
   jose: 'auth',
+  'acme-client': 'gateway',
   undici: 'proxy',
   'http-proxy-middleware': 'proxy',
   httpxy: 'proxy',

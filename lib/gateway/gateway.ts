@@ -12,6 +12,7 @@ import {
   proxyProtocol,
   upgradeHandler,
 } from '../index.ts';
+import { AcmeCertificates, acmeStore } from './acme/acme-certificates.ts';
 import { adminOptions } from './admin/admin-options.ts';
 import { type AdminOptions, type AdminView, createAdminServer, type Phase } from './admin/admin-server.ts';
 import { statusReport } from './admin/status-report.ts';
@@ -103,6 +104,7 @@ export class Gateway implements AdminView {
   readonly #watched: readonly (BackendsFile | GatewayFile)[];
   readonly #reload: Reload;
   readonly #certificateFiles: WatchedFiles | undefined;
+  readonly #acme: AcmeCertificates | undefined;
   readonly #reloadParts: Readonly<Record<'backends' | 'certificates' | 'others', readonly ReloadPart[]>>;
   readonly #startedAt = Date.now();
   #isOpen = false;
@@ -153,6 +155,11 @@ export class Gateway implements AdminView {
         : undefined;
     // A worker's primary watches its files.
     this.#certificateFiles = worker === undefined && tls ? certificateFiles(() => this.#reload.config) : undefined;
+    const { acme, redisUrl } = config;
+    this.#acme =
+      worker === undefined && acme
+        ? new AcmeCertificates(acme, { config: () => this.#reload.config.acme, redisUrl, log, state })
+        : undefined;
     this.#reloadParts = {
       backends: [
         ...(proxy === undefined ? [] : [backendsPart(proxy, file)]),
@@ -200,6 +207,7 @@ export class Gateway implements AdminView {
     const { host, port, admin, httpsRedirect: redirect } = this.#config;
     for (const one of this.#watched)
       one.watch(() => void this.#reload.run('the file has changed', this.#reloadParts.backends));
+    await this.#acme?.prepare();
     await this.#certificateFiles?.mark();
     this.#certificateFiles?.watch(
       () => void this.#reload.runFiles('a certificate has changed', this.#reloadParts.certificates),
@@ -218,6 +226,7 @@ export class Gateway implements AdminView {
       this.#redirectUrl = await this.#listen(this.#redirect.server, REDIRECT, { host, port: redirect.port });
     }
     this.#isOpen = true;
+    this.#acme?.open();
     // A primary says it once for all its workers.
     const level = this.#worker === undefined ? 'info' : 'debug';
     this.#log[level](
@@ -253,6 +262,7 @@ export class Gateway implements AdminView {
   async #close(): Promise<void> {
     for (const one of this.#watched) one.close();
     this.#certificateFiles?.close();
+    this.#acme?.close();
     this.#reload.close();
     const [left] = await Promise.all([this.#shutdown.close(), this.#redirect?.shutdown.close()]);
     if (left.requests + left.streams + left.upgrades > 0) this.#log.warn(left, 'shutdown timeout: cut what still ran');
@@ -260,8 +270,10 @@ export class Gateway implements AdminView {
 
   #prepareRedirect(bounds: HardenServerOptions) {
     const { httpsRedirect: to, proxyProtocol: peers, shutdownLeadMs: leadTimeMs, shutdownTimeoutMs } = this.#config;
+    const { acme, redisUrl } = this.#config;
+    const challenges = acme?.challenge === 'http-01' ? acmeStore(acme, redisUrl) : undefined;
     const server = hardenServer(
-      httpsRedirect(() => to?.toPort ?? Number(new URL(this.#url).port || 443)),
+      httpsRedirect(() => to?.toPort ?? Number(new URL(this.#url).port || 443), challenges),
       bounds,
     );
     if (peers.length > 0)

@@ -1,8 +1,11 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { createServer } from '../core/node-http.ts';
+import { type AcmeStore, challengeName } from './acme/acme-store.ts';
 
 /** A host name or an IP address, as in `Host` (RFC 9110 §7.2), with or without a port. */
 const HOST = /^((?:[a-z\d_-]+\.)*[a-z\d_-]+\.?|\[[\da-f:.]+\])(?::\d{0,5})?$/i;
+/** The token is base64url, which makes it a safe name. */
+const CHALLENGE = /^\/\.well-known\/acme-challenge\/([\w-]{1,128})$/;
 const BEYOND_ASCII = /[^\x21-\x7e]/g;
 const HTTPS_PORT = 443;
 
@@ -24,12 +27,21 @@ export const REDIRECT_BOUNDS = Object.freeze({
  * (RFC 9110 §15.4.9). Nothing else of a request decides where it goes.
  *
  * @param port Gives the port in the URL.
+ * @param challenges Has what an authority may ask for (http-01, RFC 8555 §8.3).
  */
-export function httpsRedirect(port: () => number): Server {
-  return createServer((req, res) => {
+export function httpsRedirect(port: () => number, challenges?: AcmeStore): Server {
+  const redirect = (req: IncomingMessage, res: ServerResponse): void => {
     const location = locationFor(req, port());
     if (location === undefined) respond(res, 400, 'A valid Host and a path are needed.\n');
     else respond(res, 308, `${location}\n`, location);
+  };
+  return createServer((req, res) => {
+    const [, token] = CHALLENGE.exec(req.url ?? '') ?? [];
+    if (challenges === undefined || token === undefined) return redirect(req, res);
+    challenges.read(challengeName(token)).then(
+      (proof) => (proof === undefined ? redirect(req, res) : respond(res, 200, proof)),
+      (error) => respond(res, 503, `The challenge cannot be read: ${error.code ?? 'no connection to Redis'}.\n`),
+    );
   });
 }
 

@@ -2,6 +2,8 @@ import type { ServerOptions } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { SecureContext } from 'node:tls';
 import { type GatewayEvents, http2Server } from '../index.ts';
+import { acmeStore } from './acme/acme-certificates.ts';
+import { respondToAlpnChallenges } from './acme/alpn-challenges.ts';
 import { type Certificates, readCertificates, SESSION_ID_CONTEXT } from './config/certificates.ts';
 import type { Config } from './config/config.ts';
 import type { TlsFiles } from './config/tls-files.ts';
@@ -24,6 +26,9 @@ export class TlsListener {
       SNICallback: (name, done: (error: Error | null, context?: SecureContext) => void) =>
         done(null, this.#certificates.contextFor(name)),
     });
+    if (config.acme?.challenge === 'tls-alpn-01') {
+      respondToAlpnChallenges(server, acmeStore(config.acme, config.redisUrl), HANDSHAKE_TIMEOUT_MS);
+    }
     this.server = config.http2 ? http2Server(server, { events }) : server;
   }
 
@@ -38,7 +43,8 @@ export class TlsListener {
   }
 
   #default() {
-    const { cert, key } = this.#certificates.all[0];
-    return { cert, key, sessionIdContext: SESSION_ID_CONTEXT };
+    // None yet: the handshake fails, until one has been issued.
+    const [first] = this.#certificates.all;
+    return { cert: first?.cert, key: first?.key, sessionIdContext: SESSION_ID_CONTEXT };
   }
 }

@@ -232,7 +232,7 @@ export class ClusterReload {
       const again = readAgain(this.#environment, this.#first);
       if (isTlsSwitched(this.#first, again.config)) {
         throw new ConfigError([
-          'TLS_CERT, TLS_KEY: a listener cannot begin to speak TLS, or cease to, without a restart',
+          'TLS_CERT, TLS_KEY, ACME_DOMAINS: a listener cannot begin to speak TLS, or cease to, without a restart',
         ]);
       }
       const variables = mixedVariables(this.#environment.first, again.variables, (name) => !needsRestart(name));

@@ -1,6 +1,7 @@
 import type { Server } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { headlineOf, limiterCounter, ProblemMonitor } from '../../index.ts';
+import { AcmeCertificates } from '../acme/acme-certificates.ts';
 import { type AdminView, createAdminServer, type Phase } from '../admin/admin-server.ts';
 import { shownConfig } from '../admin/shown-config.ts';
 import type { Config } from '../config/config.ts';
@@ -38,6 +39,7 @@ export class Primary implements AdminView {
   readonly #metrics: ClusterMetrics;
   readonly #state: GatewayState;
   readonly #problems: ProblemMonitor;
+  readonly #acme: AcmeCertificates | undefined;
   readonly #counter = limiterCounter();
   readonly #admin: Server | undefined;
   readonly #startedAt = Date.now();
@@ -78,6 +80,8 @@ export class Primary implements AdminView {
       },
     });
     this.#reload = new ClusterReload({ config, environment, log, workers: this.#workers, state });
+    const { acme, redisUrl } = config;
+    this.#acme = acme && new AcmeCertificates(acme, { config: () => this.#reload.config.acme, redisUrl, log, state });
     this.#admin = config.admin && this.#createAdmin(config.admin);
     // Of a second signal: a worker that hangs would outlive this process.
     process.once('exit', () => this.#workers.kill());
@@ -115,12 +119,14 @@ export class Primary implements AdminView {
   async open(): Promise<void> {
     const { admin, host } = this.#config;
     try {
+      await this.#acme?.prepare();
       await this.#reload.open();
       const adminUrl = this.#admin && admin && (await listen(this.#admin, ADMIN, admin));
       this.#admin?.on('error', (error) => this.#log.error({ error }, 'admin listener failed'));
       const [first] = await this.#workers.start();
       const { url } = await (first as WorkerProcess).ready;
       const { length: workers } = this.#workers.serving;
+      this.#acme?.open();
       this.#log.info({ url, host, adminUrl, workers, ...servedBy(this.#reload.plan) }, 'listening');
     } catch (error) {
       this.kill();
@@ -148,11 +154,13 @@ export class Primary implements AdminView {
   /** Ends all workers at once. */
   kill(): void {
     this.#reload.close();
+    this.#acme?.close();
     this.#workers.kill();
   }
 
   async #close(): Promise<void> {
     this.#reload.close();
+    this.#acme?.close();
     this.#problems.close();
     if (this.#config.shutdownLeadMs > 0) await delay(this.#config.shutdownLeadMs);
     const killed = await this.#workers.stop();

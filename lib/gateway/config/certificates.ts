@@ -1,4 +1,5 @@
 import { X509Certificate } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import { problemsOf } from '../start-error.ts';
 import { readPemFile, type TlsFiles, TlsFilesError } from './tls-files.ts';
@@ -12,6 +13,8 @@ export interface CertificateFacts {
   readonly subject: string;
   /** Milliseconds as of `Date.now()`. */
   readonly expiresAt: number;
+  /** Whether the gateway renews it by itself. */
+  readonly isAwaited: boolean;
 }
 
 /** A certificate that was read, with its key. */
@@ -32,11 +35,14 @@ const ALTERNATIVE_NAME = /(?:^|, )([A-Za-z ]+):("(?:[^"\\]|\\.)*"|[^,]*)/g;
 /** The certificates of a listener, by the names that clients ask for (SNI, RFC 6066 §3). */
 export class Certificates {
   /** The first one is for clients that ask for no name, or for an unknown one. */
-  readonly all: readonly [Certificate, ...Certificate[]];
+  readonly all: readonly Certificate[];
   readonly #contexts = new Map<string, SecureContext>();
 
-  /** @throws {TlsFilesError} when two have the same name, when one has none, and when all have expired. */
-  constructor(all: readonly [Certificate, ...Certificate[]]) {
+  /**
+   * @param isAwaited Whether the gateway gets more of them by itself.
+   * @throws {TlsFilesError} when two have the same name, when one has none, and when all have expired.
+   */
+  constructor(all: readonly Certificate[], isAwaited = false) {
     this.all = all;
     const owners = new Map<string, Certificate>();
     const problems: string[] = [];
@@ -55,14 +61,14 @@ export class Certificates {
         this.#contexts.set(name, context);
       }
     }
-    if (all.every(({ expiresAt }) => expiresAt < Date.now())) {
+    if (!isAwaited && all.every(({ expiresAt }) => expiresAt < Date.now())) {
       for (const { file, expiresAt } of all) problems.push(`TLS_CERT ${file}: has expired, ${dayOf(expiresAt)}`);
     }
     if (problems.length > 0) throw new TlsFilesError(problems);
   }
 
   get facts(): readonly CertificateFacts[] {
-    return this.all.map(({ file, names, subject, expiresAt }) => ({ file, names, subject, expiresAt }));
+    return this.all.map(({ cert, key, ...facts }) => facts);
   }
 
   /** Nothing for an unknown name. A wildcard stands for one label (RFC 9525 §6.3). */
@@ -87,6 +93,7 @@ export function readCertificates(files: readonly TlsFiles[]): Certificates {
   const certificates: Certificate[] = [];
   const problems: string[] = [];
   for (const one of files) {
+    if (one.isAwaited && !existsSync(one.cert)) continue;
     try {
       certificates.push(readCertificate(one));
     } catch (error) {
@@ -95,12 +102,14 @@ export function readCertificates(files: readonly TlsFiles[]): Certificates {
       problems.push(...found);
     }
   }
-  const [first, ...others] = certificates;
-  if (first === undefined || problems.length > 0) throw new TlsFilesError(problems);
-  return new Certificates([first, ...others]);
+  if (problems.length > 0) throw new TlsFilesError(problems);
+  return new Certificates(
+    certificates,
+    files.some(({ isAwaited }) => isAwaited),
+  );
 }
 
-function readCertificate({ cert: file, key: keyFile }: TlsFiles): Certificate {
+function readCertificate({ cert: file, key: keyFile, isAwaited = false }: TlsFiles): Certificate {
   const [cert, key] = [readPemFile('TLS_CERT', file), readPemFile('TLS_KEY', keyFile)];
   try {
     createSecureContext({ cert, key });
@@ -109,7 +118,7 @@ function readCertificate({ cert: file, key: keyFile }: TlsFiles): Certificate {
   }
   const { subject, subjectAltName, validTo } = new X509Certificate(cert);
   const expiresAt = Date.parse(validTo);
-  return { file, cert, key, subject, expiresAt, names: namesIn(subjectAltName ?? '') };
+  return { file, cert, key, subject, expiresAt, isAwaited, names: namesIn(subjectAltName ?? '') };
 }
 
 const namesIn = (subjectAltName: string): readonly string[] => [

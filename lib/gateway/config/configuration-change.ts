@@ -27,7 +27,7 @@ export function readAgain(environment: Environment, first: Config): Configuratio
   // The files may be others, but a listener cannot begin to speak TLS, or cease to.
   const isSwitched = isTlsSwitched(first, config);
   const restart = changedVariables(environment.first, now.variables).filter(
-    (name) => !isReloaded(name) || (isSwitched && name.startsWith('TLS_')),
+    (name) => !isReloaded(name) || (isSwitched && (name.startsWith('TLS_') || name === 'ACME_DOMAINS')),
   );
   return { variables: now.variables, config, overridden: now.overridden, restart };
 }

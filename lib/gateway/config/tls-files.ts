@@ -6,6 +6,8 @@ import { StartError } from '../start-error.ts';
 export interface TlsFiles {
   readonly cert: string;
   readonly key: string;
+  /** Whether the gateway gets it by itself (ACME): it may not be there yet, and an old one is renewed. */
+  readonly isAwaited?: boolean;
 }
 
 /** Files for backends over https: authorities to trust, and what the gateway shows them. */

@@ -84,12 +84,29 @@ const certificateExpiring: GatewayProblemKind = {
   meaning: 'A certificate of `TLS_CERT` expires within 14 days, or has expired.',
   nextStep: 'Renew it, and put the new one in its file: the gateway notices.',
   *find({ certificates }) {
-    for (const { file, names, subject, expiresAt } of certificates) {
+    for (const { file, names, subject, expiresAt, isAwaited } of certificates) {
       const left = expiresAt - Date.now();
-      if (left >= EXPIRES_SOON_MS) continue;
+      // What keeps the gateway from renewing it is a problem of its own.
+      if (left >= EXPIRES_SOON_MS || isAwaited) continue;
       const what = `the certificate for ${names.slice(0, 3).join(', ') || subject}`;
       const when = left < 0 ? 'has expired' : `expires in ${Math.floor(left / DAY_MS)} days`;
       yield { subject: file, title: `${what} ${when}`, text: `${file}: ${what} ${when} (${dayOf(expiresAt)}).` };
+    }
+  },
+};
+
+const certificateNotIssued: GatewayProblemKind = {
+  problem: 'certificate_not_issued',
+  severity: 'warning',
+  meaning:
+    'The authority did not issue a certificate for a name of `ACME_DOMAINS`. The gateway tries again, at longer and longer intervals.',
+  nextStep:
+    'Make sure that the name leads to this gateway, on port 443 (tls-alpn-01) or 80 (http-01), from the internet. The text has the reason of the authority.',
+  *find({ acmeFailures }) {
+    for (const [domain, { message, retryAt, until }] of acmeFailures) {
+      const has = until === undefined ? 'There is none yet' : `The old one is valid until ${dayOf(until)}`;
+      const text = `No new certificate for ${domain}: ${message.slice(0, MOST_TEXT)}. ${has}. Next attempt: ${new Date(retryAt).toISOString()}.`;
+      yield { subject: domain, title: `no new certificate for ${domain}`, text };
     }
   },
 };
@@ -126,6 +143,7 @@ export const GATEWAY_PROBLEMS: readonly GatewayProblemKind[] = [
   crashLoop,
   logFailing,
   certificateExpiring,
+  certificateNotIssued,
   reloadRejected,
   misspelt,
   adminCrowded,

@@ -17,6 +17,15 @@ export interface WorkerCrash {
   readonly how: string;
 }
 
+/** Why a name of `ACME_DOMAINS` has no new certificate. */
+export interface AcmeFailure {
+  readonly message: string;
+  /** `Date.now()` of the next attempt. */
+  readonly retryAt: number;
+  /** Until when the present one is valid, if there is one. */
+  readonly until: number | undefined;
+}
+
 const KEPT_CRASHES = 50;
 const KEPT_ADDRESSES = 64;
 
@@ -25,6 +34,8 @@ export class GatewayState {
   log: LogHealth | undefined;
   /** Those of the listener that are in use. */
   certificates: readonly CertificateFacts[] = [];
+  /** By name, until it has one. */
+  readonly acmeFailures = new Map<string, AcmeFailure>();
   misspelt: readonly MisspeltVariable[] = [];
   /** The last reload, if it was rejected. */
   rejectedReload:
@@ -33,6 +44,11 @@ export class GatewayState {
   #crashes: readonly WorkerCrash[] = [];
   /** `Date.now()` when an idle admin connection of an address was last closed to make room, and how many it held. */
   readonly #crowding = new Map<string, { at: number; held: number; max: number }>();
+
+  /** Forgets those of names that are no longer wanted. */
+  keepAcmeFailures(domains: readonly string[]): void {
+    for (const domain of this.acmeFailures.keys()) if (!domains.includes(domain)) this.acmeFailures.delete(domain);
+  }
 
   get crashes(): readonly WorkerCrash[] {
     return this.#crashes;

@@ -71,7 +71,7 @@ export const certificatePart = (
           validTo: dayOf(expiresAt),
         })),
       },
-      config: { tls: next.tls },
+      config: { tls: next.tls, acme: next.acme },
       apply() {
         listener.use(certificates);
         state.certificates = certificates.facts;

@@ -1,6 +1,7 @@
 import { isIP } from 'node:net';
 import { availableParallelism } from 'node:os';
 import { assertTrustProxy } from '../../../index.ts';
+import { type AcmeConfig, acmeFiles, acmeProblems, acmeVariables, readAcme } from '../../acme/acme-variables.ts';
 import type { TlsFiles } from '../tls-files.ts';
 import { durationMs, durationMsOrZero, got, integer, list, onOrOff, optional, port, section } from '../variable.ts';
 
@@ -15,6 +16,8 @@ export interface ListenerConfig {
   readonly workerSpare: boolean;
   /** Files of each certificate and its key, the default first; without them the listener speaks plain HTTP. */
   readonly tls: readonly TlsFiles[] | undefined;
+  /** How the gateway gets those that `tls` says it awaits. */
+  readonly acme: AcmeConfig | undefined;
   /** Whether TLS clients may use HTTP/2. */
   readonly http2: boolean;
   /** Addresses of load balancers that send the PROXY protocol; none where it is off. */
@@ -66,10 +69,10 @@ function strictTransportSecurity(text: string): string {
 
 /** Variables that mean nothing where the gateway speaks plain http. */
 function needingTls(given: Readonly<Record<string, string>>): readonly string[] {
-  if (given.TLS_CERT !== undefined) return [];
+  if (given.TLS_CERT !== undefined || given.ACME_DOMAINS !== undefined) return [];
   return ['HTTP_REDIRECT_PORT', 'STRICT_TRANSPORT_SECURITY']
     .filter((name) => given[name] !== undefined)
-    .map((name) => `${name}: needs TLS_CERT and TLS_KEY: the gateway speaks plain http`);
+    .map((name) => `${name}: needs TLS_CERT and TLS_KEY, or ACME_DOMAINS: the gateway speaks plain http`);
 }
 
 /** Lists of files, of which each is for one of the other list. */
@@ -79,9 +82,14 @@ function unequal({ TLS_CERT, TLS_KEY }: Readonly<Record<string, string>>): reado
   return certs === keys ? [] : [`TLS_KEY: must have as many files as TLS_CERT, ${certs}, got ${keys}`];
 }
 
-function tlsFiles(certs: readonly string[], keys: readonly string[]): readonly TlsFiles[] | undefined {
-  if (certs.length === 0) return undefined;
-  return certs.map((cert, index) => ({ cert, key: keys[index] ?? '' }));
+function tlsFiles(
+  certs: readonly string[],
+  keys: readonly string[],
+  acme: AcmeConfig | undefined,
+): readonly TlsFiles[] | undefined {
+  const given = certs.map((cert, index) => ({ cert, key: keys[index] ?? '' }));
+  const all = acme === undefined ? given : [...given, ...acmeFiles(acme)];
+  return all.length === 0 ? undefined : all;
 }
 
 export const listener = section(
@@ -126,6 +134,7 @@ export const listener = section(
       read: list,
       takesEffect: 'reload',
     },
+    ...acmeVariables,
     HTTP2: {
       text: `Whether clients may use HTTP/2 where the gateway speaks https, beside HTTP/1.1 on the same port: on or off. Plain http is
         always HTTP/1.1.`,
@@ -169,12 +178,13 @@ export const listener = section(
     },
   },
   (read): ListenerConfig => ({
+    acme: readAcme(read),
     host: read.HOST,
     port: read.PORT,
     workers: read.WORKERS,
     workerHangTimeoutMs: read.WORKER_HANG_TIMEOUT_MS,
     workerSpare: read.WORKER_SPARE,
-    tls: tlsFiles(read.TLS_CERT, read.TLS_KEY),
+    tls: tlsFiles(read.TLS_CERT, read.TLS_KEY, readAcme(read)),
     http2: read.HTTP2,
     httpsRedirect:
       read.HTTP_REDIRECT_PORT === undefined
@@ -185,5 +195,5 @@ export const listener = section(
     shutdownLeadMs: read.SHUTDOWN_LEAD_MS,
     shutdownTimeoutMs: read.SHUTDOWN_TIMEOUT_MS,
   }),
-  (given) => [...pair(given, 'TLS_CERT', 'TLS_KEY'), ...unequal(given), ...needingTls(given)],
+  (given) => [...pair(given, 'TLS_CERT', 'TLS_KEY'), ...unequal(given), ...acmeProblems(given), ...needingTls(given)],
 );

@@ -1,0 +1,143 @@
+import { X509Certificate } from 'node:crypto';
+import type { Logger } from '../logging/logger.ts';
+import type { GatewayState } from '../observing/gateway-state.ts';
+import { importAcme, orderCertificate } from './acme-order.ts';
+import { type AcmeStore, FolderStore, RedisStore } from './acme-store.ts';
+import { type AcmeConfig, acmeFile } from './acme-variables.ts';
+
+/** Between two looks at all certificates: so soon a gateway has what another one got. */
+const LOOK_EVERY_MS = 10_000;
+/** Longer than an order takes, as a rule. */
+const LOCK_MS = 120_000;
+/** Authorities allow few failures an hour for each name. */
+const FIRST_RETRY_MS = 60_000;
+const LONGEST_RETRY_MS = 6 * 3_600_000;
+/** The share of its life after which a certificate is renewed: the last 30 of 90 days are for trying again. */
+const RENEW_AFTER = 2 / 3;
+
+export interface AcmeParts {
+  /** As it is now: a reload may bring other names. */
+  readonly config: () => AcmeConfig | undefined;
+  readonly redisUrl: string | undefined;
+  readonly log: Logger;
+  readonly state: GatewayState;
+}
+
+export function acmeStore(config: AcmeConfig, redisUrl: string | undefined): AcmeStore {
+  if (!config.isShared || redisUrl === undefined) return new FolderStore(config.folder);
+  return new RedisStore(redisUrl, `expressway:acme:${new URL(config.directoryUrl).host}:`);
+}
+
+/**
+ * Keeps a certificate for each name of `ACME_DOMAINS` in `ACME_FOLDER`: gets it from the authority, renews it, and takes over what another
+ * gateway has put into Redis. Who serves clients watches the files.
+ */
+export class AcmeCertificates {
+  readonly #parts: AcmeParts;
+  readonly #files: AcmeStore;
+  /** The same as the files, where gateways do not share through Redis. */
+  readonly #shared: AcmeStore;
+  readonly #failures = new Map<string, { count: number; retryAt: number }>();
+  #timer: NodeJS.Timeout | undefined;
+  #isClosed = false;
+
+  constructor(config: AcmeConfig, parts: AcmeParts) {
+    this.#parts = parts;
+    this.#files = new FolderStore(config.folder);
+    this.#shared = config.isShared ? acmeStore(config, parts.redisUrl) : this.#files;
+  }
+
+  /** @throws {StartError} when the package is missing. */
+  async prepare(): Promise<void> {
+    // Not when the first certificate is needed: the event loop stands still for as long as it loads.
+    await importAcme();
+  }
+
+  /** Call it when the gateway listens: the authority connects to it. */
+  open(): void {
+    void this.#lookAtAll();
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    clearTimeout(this.#timer);
+    this.#shared.close();
+  }
+
+  async #lookAtAll(): Promise<void> {
+    const config = this.#parts.config();
+    for (const domain of config?.domains ?? []) {
+      if (this.#isClosed) return;
+      await this.#look(domain, config as AcmeConfig);
+    }
+    this.#parts.state.keepAcmeFailures(config?.domains ?? []);
+    if (!this.#isClosed) this.#timer = setTimeout(() => void this.#lookAtAll(), LOOK_EVERY_MS).unref();
+  }
+
+  async #look(domain: string, config: AcmeConfig): Promise<void> {
+    const name = acmeFile(domain);
+    let present: string | undefined;
+    try {
+      present = await this.#files.read(name);
+      present = await this.#latest(name, present);
+      if (present !== undefined && !isDue(present)) this.#fine(domain);
+      else if (Date.now() >= this.#retryAt(domain)) await this.#renew(domain, config);
+    } catch (error) {
+      const isNeeded = present === undefined || isDue(present);
+      // Redis may be away for as long as nothing is needed of it.
+      if (isNeeded && !this.#isClosed && Date.now() >= this.#retryAt(domain)) {
+        this.#failed(domain, error as Error, present === undefined ? undefined : validTo(present));
+      }
+    }
+  }
+
+  /** The one that lasts longer, of the file and of what is shared; both are that one afterwards. */
+  async #latest(name: string, own: string | undefined): Promise<string | undefined> {
+    if (this.#shared === this.#files) return own;
+    const theirs = await this.#shared.read(name);
+    if (own === theirs) return own;
+    const isOwn = theirs === undefined || (own !== undefined && validTo(own) >= validTo(theirs));
+    const latest = isOwn ? own : theirs;
+    if (latest !== undefined) await (isOwn ? this.#shared : this.#files).write(name, latest);
+    return latest;
+  }
+
+  async #renew(domain: string, config: AcmeConfig): Promise<void> {
+    const lock = `locks/${domain}`;
+    if (!(await this.#shared.lock(lock, LOCK_MS))) return;
+    try {
+      const text = await orderCertificate(domain, config, this.#shared);
+      await this.#shared.write(acmeFile(domain), text);
+      if (this.#shared !== this.#files) await this.#files.write(acmeFile(domain), text);
+      this.#fine(domain);
+      this.#parts.log.info({ domain, validTo: new X509Certificate(text).validTo }, 'certificate issued');
+    } finally {
+      await this.#shared.remove(lock);
+    }
+  }
+
+  #retryAt(domain: string): number {
+    return this.#failures.get(domain)?.retryAt ?? 0;
+  }
+
+  #fine(domain: string): void {
+    this.#failures.delete(domain);
+    this.#parts.state.acmeFailures.delete(domain);
+  }
+
+  #failed(domain: string, { message }: Error, until: number | undefined): void {
+    const count = (this.#failures.get(domain)?.count ?? 0) + 1;
+    const retryAt = Date.now() + Math.min(FIRST_RETRY_MS * 2 ** (count - 1), LONGEST_RETRY_MS);
+    this.#failures.set(domain, { count, retryAt });
+    this.#parts.state.acmeFailures.set(domain, { message, retryAt, until });
+    this.#parts.log.error({ domain, error: message, retryAt: new Date(retryAt) }, 'certificate not issued');
+  }
+}
+
+const validTo = (pem: string): number => Date.parse(new X509Certificate(pem).validTo);
+
+function isDue(pem: string): boolean {
+  const { validFrom, validTo: end } = new X509Certificate(pem);
+  const from = Date.parse(validFrom);
+  return Date.now() >= from + (Date.parse(end) - from) * RENEW_AFTER;
+}
