@@ -227,9 +227,10 @@ function perWindow(algorithm: Algorithm, passed: readonly Passed[]): number[] {
   if (algorithm === 'token-bucket') return overdrawn(passed, first);
   const counts: number[] = [];
   if (algorithm === 'sliding-window') {
-    for (const moment of moments) {
-      const index = Math.floor((moment - first) / WINDOW_MS);
-      counts[index] = (counts[index] ?? 0) + 1;
+    for (const [came, decided] of passed) {
+      const index = Math.floor((came - first) / WINDOW_MS);
+      // What was decided in the next window may count there.
+      if (decided < first + (index + 1) * WINDOW_MS) counts[index] = (counts[index] ?? 0) + 1;
     }
     return counts;
   }
