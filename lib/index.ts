@@ -14,6 +14,8 @@ export {
   hashPassword,
   type PasswordCheck,
 } from './auth/basic-auth.ts';
+export { type ClientCertAuthOptions, clientCertAuth, clientCertAuthDefaults } from './auth/client-cert-auth.ts';
+export type { CertificateFact } from './auth/client-certificate.ts';
 export { type ForwardAuthOptions, forwardAuth, forwardAuthDefaults } from './auth/forward-auth.ts';
 export { type JwtAuthOptions, jwtAuth, jwtAuthDefaults } from './auth/jwt-auth.ts';
 

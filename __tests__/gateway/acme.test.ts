@@ -192,7 +192,7 @@ describe('while a gateway awaits its first certificate', () => {
   test('connections get as far as with any other certificate, however their first bytes come', async () => {
     const folder = clusters.path(`acme/127.0.0.1-${port}`);
     mkdirSync(folder, { recursive: true });
-    const { cert, key } = makeCertificate(clusters.path(''), 'a', ['DNS:a.example.com']);
+    const { cert, key } = makeCertificate(clusters.path(''), 'a', { names: ['DNS:a.example.com'] });
     writeFileSync(join(folder, 'a.example.com.pem'), readFileSync(key, 'utf8') + readFileSync(cert, 'utf8'));
     const { cluster } = await start();
     expect((await given(cluster.url, 'a.example.com'))?.subjectAltName).toBe('DNS:a.example.com');

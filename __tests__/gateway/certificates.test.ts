@@ -26,7 +26,8 @@ afterEach(async () => {
   rmSync(folder, { recursive: true });
 });
 
-const make = (file: string, names: readonly string[], days?: number) => makeCertificate(folder, file, names, days);
+const make = (file: string, names: readonly string[], days?: number) =>
+  makeCertificate(folder, file, { names, ...(days && { days }) });
 
 const listed = (...pairs: readonly MadeCertificate[]) => ({
   TLS_CERT: pairs.map(({ cert }) => cert).join(),

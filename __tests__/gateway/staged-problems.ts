@@ -373,12 +373,8 @@ const ALL: readonly Stage[] = [
     problem: 'certificate_expiring',
     says: /the certificate for soon.test expires in 4 days.*Renew it/s,
     async prepare(staging) {
-      const { cert, key } = makeCertificate(
-        mkdtempSync(join(tmpdir(), 'expressway-staged-')),
-        'soon',
-        ['DNS:soon.test'],
-        5,
-      );
+      const folder = mkdtempSync(join(tmpdir(), 'expressway-staged-'));
+      const { cert, key } = makeCertificate(folder, 'soon', { names: ['DNS:soon.test'], days: 5 });
       return plain({ TLS_CERT: cert, TLS_KEY: key }, () => {})(staging);
     },
   },

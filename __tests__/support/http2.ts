@@ -5,6 +5,7 @@ import {
   connect,
   type IncomingHttpHeaders,
   type OutgoingHttpHeaders,
+  type SecureClientSessionOptions,
 } from 'node:http2';
 import type { Express } from 'express';
 import { type HardenServerOptions, hardenServer, http2Server, type RoundRobinProxyOptions } from 'expressway';
@@ -44,8 +45,8 @@ export class Http2Client {
   /** Error codes of GOAWAY frames. */
   readonly goaways: number[] = [];
 
-  constructor(port: number) {
-    this.session = connect(`https://127.0.0.1:${port}`, { ca: certificate.cert });
+  constructor(port: number, tls: SecureClientSessionOptions = {}) {
+    this.session = connect(`https://127.0.0.1:${port}`, { ca: certificate.cert, ...tls });
     this.session.on('error', () => {});
     this.session.on('goaway', (code) => this.goaways.push(code));
   }

@@ -30,7 +30,7 @@ export class Pebble {
   /** @param externalAccounts Their keys, by identifier: then it serves no others. */
   async start(externalAccounts: Readonly<Record<string, string>> = {}): Promise<void> {
     this.#folder = mkdtempSync(join(tmpdir(), 'expressway-pebble-'));
-    const { cert, key } = makeCertificate(this.#folder, 'pebble', ['IP:127.0.0.1']);
+    const { cert, key } = makeCertificate(this.#folder, 'pebble', { names: ['IP:127.0.0.1'] });
     const [port, dnsPort, managementPort, tlsPort, httpPort] = await closedPorts(5);
     Object.assign(this, { tlsPort, httpPort });
     this.#port = port as number;

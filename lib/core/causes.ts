@@ -53,6 +53,8 @@ const REJECTION_CAUSES = {
   rate_limited: entry(429, 'Too many requests', 'client', 'http_request_denied'),
   client_denied: entry(403, 'Forbidden', 'client', 'http_request_denied'),
   unauthenticated: entry(401, 'Unauthorized', 'client', 'http_request_denied'),
+  // RFC 9110 §15.5.20.
+  misdirected_request: entry(421, 'Misdirected request', 'client', 'http_request_error'),
   no_route: entry(404, 'Not found', 'client', 'destination_not_found'),
   authentication_unavailable: entry(503, 'Authentication is unavailable', 'gateway', 'proxy_internal_error'),
   limiter_unavailable: entry(503, 'The rate limiter is unavailable', 'gateway', 'proxy_internal_error'),

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { TLSSocket } from 'node:tls';
 
 /** `::ffff:192.0.2.1` is the host `192.0.2.1` seen through a dual-stack socket (RFC 4291 §2.5.5.2). */
 export function foldAddress(address: string | undefined): string | undefined {
@@ -25,6 +26,12 @@ export function clientVersion({ httpVersion, socket }: IncomingMessage): string 
 /** Whether TLS protects the connection to the peer. */
 export function isSecure(socket: Duplex | undefined): boolean {
   return (socket as { readonly encrypted?: boolean } | undefined)?.encrypted === true;
+}
+
+/** The TLS connection that carries the requests on a connection, HTTP/2 included; nothing for plain HTTP. */
+export function tlsSocketOf(socket: Duplex | null | undefined): TLSSocket | undefined {
+  const carrier = (socket as { readonly tlsSocket?: TLSSocket } | null | undefined)?.tlsSocket ?? socket;
+  return carrier != null && 'getPeerX509Certificate' in carrier ? (carrier as TLSSocket) : undefined;
 }
 
 /** Scheme of the requests on a connection, as the peer itself uses it. */

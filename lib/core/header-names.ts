@@ -102,6 +102,8 @@ const STARTS = [
   'x-originating-',
   'x-ssl-',
   'ssl-client-',
+  // RFC 9440: `Client-Cert` and `Client-Cert-Chain`.
+  'client-cert',
   'x-client-cert',
   'x-client-verify',
   'x-client-dn',

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { domainToASCII } from 'node:url';
 
 /** The part of an Express request that the middlewares read; Express 4 and 5 both have it. */
 export interface GatewayRequest extends IncomingMessage {
@@ -58,4 +59,15 @@ export function cookieValue(field: string | undefined, name: string): string | u
     from = end + 1;
   }
   return undefined;
+}
+
+/** The hostname of a `Host` header: lower case, without port and trailing dot, an IPv6 address in its shortest form (RFC 5952). */
+export function hostnameOf(host: string): string {
+  const port = host.lastIndexOf(':');
+  // A colon inside brackets is part of an IPv6 address.
+  const name = port > host.lastIndexOf(']') ? host.slice(0, port) : host;
+  const lower = name.toLowerCase();
+  // As those of routes are: one address has several spellings.
+  if (lower.startsWith('[')) return domainToASCII(lower) || lower;
+  return lower.endsWith('.') ? lower.slice(0, -1) : lower;
 }

@@ -9,6 +9,7 @@ import {
   gracefulShutdown,
   type HardenServerOptions,
   hardenServer,
+  type Middleware,
   proxyProtocol,
   upgradeHandler,
 } from '../index.ts';
@@ -138,7 +139,7 @@ export class Gateway implements AdminView {
       proxyProtocol(this.#server, { isTrusted: trusting(config.proxyProtocol), events });
     // Else a cluster's primary would offer one connection to full workers in a circle, for as long as all are full.
     if (worker !== undefined) Object.assign(this.#server, { dropMaxConnection: true });
-    const listener = observed(this.#hosted, this.#observer, log, config.strictTransportSecurity);
+    const listener = observed(this.#hosted, this.#observer, log, config.strictTransportSecurity, tls?.clientCertAuth);
     this.#server.on('request', listener);
     this.#server.on('upgrade', upgradeHandler(listener));
     this.#observer.feed?.countConnections(this.#server);
@@ -333,14 +334,19 @@ function observed(
   { middleware }: Observer,
   log: Logger,
   hsts: string | undefined,
+  authenticate: Middleware | undefined,
 ): RequestListener {
   const end = finalHandler(log);
   return (req, res) => {
     // First: what the app or a backend sets takes its place.
     if (hsts !== undefined) res.setHeader('Strict-Transport-Security', hsts);
-    middleware(req, res, (error) => {
+    const handle = (error?: unknown): void => {
       if (error !== undefined) end(req, res, error);
       else app(req as never, res as never, (uncaught: unknown) => end(req, res, uncaught));
+    };
+    middleware(req, res, (error) => {
+      if (error !== undefined || authenticate === undefined) handle(error);
+      else authenticate(req, res, handle);
     });
   };
 }

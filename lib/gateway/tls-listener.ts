@@ -1,10 +1,10 @@
 import type { ServerOptions } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { SecureContext } from 'node:tls';
-import { type GatewayEvents, http2Server } from '../index.ts';
+import { clientCertAuth, type GatewayEvents, http2Server, type Middleware } from '../index.ts';
 import { acmeStore } from './acme/acme-certificates.ts';
 import { respondToAlpnChallenges } from './acme/alpn-challenges.ts';
-import { type Certificates, readCertificates, SESSION_ID_CONTEXT } from './config/certificates.ts';
+import { type Certificates, readCertificates } from './config/certificates.ts';
 import type { Config } from './config/config.ts';
 import type { TlsFiles } from './config/tls-files.ts';
 
@@ -14,14 +14,19 @@ const HANDSHAKE_TIMEOUT_MS = 15_000;
 /** A listener that speaks TLS, and its certificates, which can change. */
 export class TlsListener {
   readonly server: Server;
+  /** Tells backends about the certificates of clients; nothing where it asks for none. */
+  readonly clientCertAuth: Middleware | undefined;
   #certificates: Certificates;
 
   /** @throws {TlsFilesError} when the files cannot be used. */
   constructor(config: Config, files: readonly TlsFiles[], made: ServerOptions, events: GatewayEvents) {
-    this.#certificates = readCertificates(files);
+    const { clientCa, clientCert } = config;
+    this.#certificates = readCertificates(files, clientCa);
     const server = createServer({
       ...made,
-      ...this.#default(),
+      ...this.#certificates.defaults,
+      requestCert: clientCa !== undefined,
+      rejectUnauthorized: clientCert === 'require',
       handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
       SNICallback: (name, done: (error: Error | null, context?: SecureContext) => void) =>
         done(null, this.#certificates.contextFor(name)),
@@ -29,6 +34,15 @@ export class TlsListener {
     if (config.acme?.challenge === 'tls-alpn-01') {
       respondToAlpnChallenges(server, acmeStore(config.acme, config.redisUrl), HANDSHAKE_TIMEOUT_MS);
     }
+    this.clientCertAuth =
+      clientCa === undefined
+        ? undefined
+        : clientCertAuth({
+            required: clientCert === 'require',
+            isSameHost: (servername, host) =>
+              this.#certificates.contextFor(servername) === this.#certificates.contextFor(host),
+            events,
+          });
     this.server = config.http2 ? http2Server(server, { events }) : server;
   }
 
@@ -39,12 +53,6 @@ export class TlsListener {
   /** Connections that are open keep what they have agreed on; new ones get the new certificates. */
   use(certificates: Certificates): void {
     this.#certificates = certificates;
-    this.server.setSecureContext(this.#default());
-  }
-
-  #default() {
-    // None yet: the handshake fails, until one has been issued.
-    const [first] = this.#certificates.all;
-    return { cert: first?.cert, key: first?.key, sessionIdContext: SESSION_ID_CONTEXT };
+    this.server.setSecureContext(certificates.defaults);
   }
 }

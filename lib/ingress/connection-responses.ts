@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { TLSSocket } from 'node:tls';
 import { resetConnection } from '../core/connection.ts';
 import type { ClientRefusedEvent, GatewayEvents } from '../core/events.ts';
 import { type Exchange, exchangeOf } from '../core/exchange.ts';
@@ -75,6 +76,13 @@ export class ConnectionResponses {
   /** A client sends requests before it has the response to the one under way. */
   pipelined({ remoteAddress: address }: Socket): void {
     this.#events?.emit('clientPipelined', { address });
+  }
+
+  /** The TLS handshake of a client has ended its connection. */
+  refusedInHandshake(socket: TLSSocket, cause: RejectionCause, detail: string): void {
+    // The TLS connection no longer knows its client; the one below does.
+    const below = (socket as TLSSocket & { readonly _parent?: Socket })._parent;
+    this.#tell(below ?? socket, cause, { detail });
   }
 
   /** Ends a connection on which there is no response to be given. */

@@ -1,13 +1,13 @@
 import type { Server } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { Server as TlsServer } from 'node:tls';
+import { type TLSSocket, Server as TlsServer } from 'node:tls';
 import { OptionsError, resolveOptions } from '../core/options.ts';
 import { ConnectionCap, type ConnectionWatcher, watchConnections } from './client-connections.ts';
 import { ConnectionResponses } from './connection-responses.ts';
 import { continueWhenRead, lookFirst } from './first-look.ts';
 import { type HardenServerOptions, hardenServerChecks, hardenServerDefaults } from './harden-server-options.ts';
 import { assertHttpServer } from './http-server.ts';
-import { parserRefusal } from './parser-error.ts';
+import { certificateRefusal, parserRefusal } from './parser-error.ts';
 import { setTargetCap } from './request-checks.ts';
 import { RequestFlows } from './request-flow.ts';
 import { SlowConnections } from './slow-connections.ts';
@@ -61,6 +61,14 @@ export function hardenServer<S extends Server>(server: S, given?: HardenServerOp
     const refusal = parserRefusal(error, socket);
     responses.refuse(socket, refusal?.cause, refusal?.detail);
   });
+  if (server instanceof TlsServer) {
+    // A second handshake costs much, and could show another client certificate (TLS 1.2). Streams of HTTP/2 come this way as well.
+    server.on('secureConnection', (socket: Partial<TLSSocket>) => socket.disableRenegotiation?.());
+    server.on('tlsClientError', (error, socket) => {
+      const detail = certificateRefusal(error, socket);
+      if (detail !== undefined) responses.refusedInHandshake(socket, 'client_denied', detail);
+    });
+  }
   lookFirst(server, responses);
   continueWhenRead(server);
   server.on('checkExpectation', (req, res) => {

@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream';
+import type { TLSSocket } from 'node:tls';
 import { TCHAR } from '../core/http.ts';
 import type { RejectionCause } from '../core/outcome.ts';
 import { MalformedRequest } from './http2/stream-request.ts';
@@ -47,6 +48,16 @@ export function parserRefusal(error: ParserError, socket: Duplex): ParserRefusal
   if (code === 'HPE_INVALID_METHOD' && starts(rawPacket, REQUEST_LINE)) return { cause: 'not_implemented' };
   if (code === 'HPE_INVALID_VERSION' && starts(rawPacket, OTHER_VERSION)) return BAD_VERSION;
   return BAD_REQUEST;
+}
+
+/** OpenSSL's word for a client that shows no certificate where one is needed. */
+const NO_CERTIFICATE = 'ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE';
+
+/** Why a server's `tlsClientError` refuses a client for its certificate; nothing for other handshakes that fail. */
+export function certificateRefusal({ code }: NodeJS.ErrnoException, socket: TLSSocket): string | undefined {
+  if (code === NO_CERTIFICATE) return 'The client has no certificate.';
+  const { authorizationError: reason } = socket;
+  return reason ? `The client's certificate is not accepted: ${reason}.` : undefined;
 }
 
 const starts = (packet: Buffer | undefined, what: RegExp): boolean =>

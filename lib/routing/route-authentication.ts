@@ -1,6 +1,12 @@
 import { type ApiKeyAuthOptions, apiKeyAuth, apiKeyAuthChecks, apiKeyAuthDefaults } from '../auth/api-key-auth.ts';
 import type { AuthenticationMiddleware } from '../auth/authentication.ts';
 import { type BasicAuthOptions, basicAuth, basicAuthChecks, basicAuthDefaults } from '../auth/basic-auth.ts';
+import {
+  type ClientCertAuthOptions,
+  clientCertAuth,
+  clientCertAuthChecks,
+  clientCertAuthDefaults,
+} from '../auth/client-cert-auth.ts';
 import { type ForwardAuthOptions, forwardAuth, forwardAuthChecks, forwardAuthDefaults } from '../auth/forward-auth.ts';
 import { type JwtAuthOptions, jwtAuth, jwtAuthChecks, jwtAuthDefaults, jwtKeysCheck } from '../auth/jwt-auth.ts';
 import type { GatewayEvents } from '../core/events.ts';
@@ -15,6 +21,8 @@ export interface Authenticator {
   apiKey?: ApiKeyAuthOptions;
   /** A name and a password. */
   basic?: BasicAuthOptions;
+  /** A client certificate that the server has verified. */
+  clientCert?: Pick<ClientCertAuthOptions, 'headers'>;
   /** A service that decides. */
   forwardAuth?: ForwardAuthOptions;
 }
@@ -33,10 +41,16 @@ export const authenticatorCheck: Check = group<Authenticator, object>(
     ),
     apiKey: optional(group(apiKeyAuthDefaults, without(apiKeyAuthChecks, 'events'))),
     basic: optional(group(basicAuthDefaults, without(basicAuthChecks, 'events'))),
+    clientCert: optional(
+      group<Pick<ClientCertAuthOptions, 'headers'>, object>(clientCertAuthDefaults, {
+        headers: clientCertAuthChecks.headers,
+      }),
+    ),
     forwardAuth: optional(group(forwardAuthDefaults, without(forwardAuthChecks, 'events'))),
   },
   {},
-  (one) => (Object.keys(one).length === 1 ? [] : ['must have exactly one of jwt, apiKey, basic and forwardAuth']),
+  (one) =>
+    Object.keys(one).length === 1 ? [] : ['must have exactly one of jwt, apiKey, basic, clientCert and forwardAuth'],
 );
 
 /** An authenticator in use. */
@@ -47,7 +61,7 @@ export interface RunningAuthenticator {
 
 /** @throws {OptionsError} for what only its use shows, such as a file of keys that cannot be read. */
 export function startAuthenticator(
-  { jwt, apiKey, basic, forwardAuth: forward }: Authenticator,
+  { jwt, apiKey, basic, clientCert, forwardAuth: forward }: Authenticator,
   events: GatewayEvents,
 ): RunningAuthenticator {
   if (apiKey !== undefined) {
@@ -57,5 +71,8 @@ export function startAuthenticator(
   const close = () => undefined;
   if (jwt !== undefined) return { middleware: jwtAuth({ ...jwt, events }), close };
   if (basic !== undefined) return { middleware: basicAuth({ ...basic, events }), close };
+  // What belongs to which host is for the whole server to say.
+  if (clientCert !== undefined)
+    return { middleware: clientCertAuth({ ...clientCert, isSameHost: () => true, events }), close };
   return { middleware: forwardAuth({ ...(forward as ForwardAuthOptions), events }), close };
 }

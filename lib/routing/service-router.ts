@@ -1,10 +1,9 @@
 import { AsyncResource } from 'node:async_hooks';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { domainToASCII } from 'node:url';
 import { GatewayError } from '../core/errors.ts';
 import { GatewayEvents } from '../core/events.ts';
 import { exchangeOf } from '../core/exchange.ts';
-import type { Middleware, Next } from '../core/http.ts';
+import { hostnameOf, type Middleware, type Next } from '../core/http.ts';
 import { resolveOptions } from '../core/options.ts';
 import { handlerError } from '../core/outcome.ts';
 import { reject, respond } from '../core/reject.ts';
@@ -179,14 +178,3 @@ const check = (given: ServiceRouterOptions) =>
     {},
     (one) => declarationProblems(one),
   );
-
-/** The hostname of a `Host` header: lower case, without port and trailing dot, an IPv6 address in its shortest form (RFC 5952). */
-export function hostnameOf(host: string): string {
-  const port = host.lastIndexOf(':');
-  // A colon inside brackets is part of an IPv6 address.
-  const name = port > host.lastIndexOf(']') ? host.slice(0, port) : host;
-  const lower = name.toLowerCase();
-  // As those of routes are: one address has several spellings.
-  if (lower.startsWith('[')) return domainToASCII(lower) || lower;
-  return lower.endsWith('.') ? lower.slice(0, -1) : lower;
-}

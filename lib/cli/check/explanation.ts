@@ -1,4 +1,5 @@
 import { takeParameter } from '../../auth/api-key-auth.ts';
+import { hostnameOf } from '../../core/http.ts';
 import { readConfig } from '../../gateway/config/config.ts';
 import type { Authenticator, Declaration, RouteLimit, RouteOptions, ServiceOptions } from '../../index.ts';
 import { normalTarget, targetFault } from '../../ingress/request-target.ts';
@@ -7,7 +8,6 @@ import { preflightMethod } from '../../routing/cors.ts';
 import { routeName, serviceNames } from '../../routing/declaration.ts';
 import { rewriteTarget, splitTarget } from '../../routing/rewrite.ts';
 import { comparableHostname, prefixOf } from '../../routing/route-match.ts';
-import { hostnameOf } from '../../routing/service-router.ts';
 import { oneLine } from '../terminal.ts';
 import { goal, routesInOrder } from './routes-table.ts';
 

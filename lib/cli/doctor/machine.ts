@@ -99,9 +99,11 @@ export const listenerCertificate: Check = {
     if (config.tls === undefined) return [];
     const { readCertificates } = await import('../../gateway/config/certificates.ts');
     try {
-      return readCertificates(config.tls).all.map(({ cert }) => judgeCertificate(new X509Certificate(cert)));
+      return readCertificates(config.tls, config.clientCa).all.map(({ cert }) =>
+        judgeCertificate(new X509Certificate(cert)),
+      );
     } catch (error) {
-      return [failure((error as Error).message, 'Set TLS_CERT and TLS_KEY to files that belong together')];
+      return [failure((error as Error).message, 'Set TLS_CERT, TLS_KEY and TLS_CLIENT_CA to files that can be used')];
     }
   },
 };

@@ -102,10 +102,10 @@ export class ClusterReload {
   }
 
   /** The workers read them as well: what is bad is known before they are asked. */
-  async #certificatesOf({ tls }: Config): Promise<readonly CertificateFacts[]> {
+  async #certificatesOf({ tls, clientCa }: Config): Promise<readonly CertificateFacts[]> {
     if (tls === undefined) return [];
     await this.#certificateFiles.mark();
-    return readCertificates(tls).facts;
+    return readCertificates(tls, clientCa).facts;
   }
 
   async #readFiles(backends: Backends): Promise<Pick<Plan, 'backends' | 'declaration'>> {

@@ -17,6 +17,13 @@ export interface CertificateFacts {
   readonly isAwaited: boolean;
 }
 
+/** The certificates of the authorities whose client certificates are accepted. */
+export interface ClientAuthorities {
+  readonly file: string;
+  readonly pem: Buffer;
+  readonly facts: readonly CertificateFacts[];
+}
+
 /** A certificate that was read, with its key. */
 export interface Certificate extends CertificateFacts {
   readonly cert: Buffer;
@@ -24,7 +31,7 @@ export interface Certificate extends CertificateFacts {
 }
 
 /** Sessions resume with whichever certificate the client asks for: all contexts need the same. */
-export const SESSION_ID_CONTEXT = 'expressway';
+const SESSION_ID_CONTEXT = 'expressway';
 
 /** Time left below which an operator hears of it. */
 export const EXPIRES_SOON_MS = 14 * 86_400_000;
@@ -36,18 +43,22 @@ const ALTERNATIVE_NAME = /(?:^|, )([A-Za-z ]+):("(?:[^"\\]|\\.)*"|[^,]*)/g;
 export class Certificates {
   /** The first one is for clients that ask for no name, or for an unknown one. */
   readonly all: readonly Certificate[];
+  readonly clientAuthorities: ClientAuthorities | undefined;
   readonly #contexts = new Map<string, SecureContext>();
+  readonly #first: SecureContext | undefined;
 
   /**
    * @param isAwaited Whether the gateway gets more of them by itself.
    * @throws {TlsFilesError} when two have the same name, when one has none, and when all have expired.
    */
-  constructor(all: readonly Certificate[], isAwaited = false) {
+  constructor(all: readonly Certificate[], isAwaited = false, clientAuthorities?: ClientAuthorities) {
     this.all = all;
+    this.clientAuthorities = clientAuthorities;
     const owners = new Map<string, Certificate>();
     const problems: string[] = [];
+    const contexts = all.map((one) => createSecureContext(this.#optionsOf(one)));
+    this.#first = contexts[0];
     for (const [index, one] of all.entries()) {
-      const context = contextOf(one);
       if (one.names.length === 0 && index > 0) {
         problems.push(`TLS_CERT ${one.file}: has no DNS name (subjectAltName), so that no client would get it`);
       }
@@ -58,7 +69,7 @@ export class Certificates {
           continue;
         }
         owners.set(name, one);
-        this.#contexts.set(name, context);
+        this.#contexts.set(name, contexts[index] as SecureContext);
       }
     }
     if (!isAwaited && all.every(({ expiresAt }) => expiresAt < Date.now())) {
@@ -68,45 +79,86 @@ export class Certificates {
   }
 
   get facts(): readonly CertificateFacts[] {
-    return this.all.map(({ cert, key, ...facts }) => facts);
+    return [...this.all.map(({ cert, key, ...facts }) => facts), ...(this.clientAuthorities?.facts ?? [])];
   }
 
-  /** Nothing for an unknown name. A wildcard stands for one label (RFC 9525 §6.3). */
+  /** For the context of clients that ask for no name, or for an unknown one. Without a certificate yet, the handshake fails. */
+  get defaults() {
+    return this.#optionsOf(this.all[0]);
+  }
+
+  /** Nothing where there is but one. A wildcard stands for one label (RFC 9525 §6.3). */
   contextFor(servername: string): SecureContext | undefined {
     if (this.all.length === 1) return undefined;
     const name = servername.toLowerCase();
-    return this.#contexts.get(name) ?? this.#contexts.get(`*${name.slice(name.indexOf('.'))}`);
+    return this.#contexts.get(name) ?? this.#contexts.get(`*${name.slice(name.indexOf('.'))}`) ?? this.#first;
+  }
+
+  /** Every context needs the authorities: without them Node accepts clients with a certificate of any public authority. */
+  #optionsOf(one: Certificate | undefined) {
+    const authorities = this.clientAuthorities;
+    return {
+      cert: one?.cert,
+      key: one?.key,
+      sessionIdContext: SESSION_ID_CONTEXT,
+      ...(authorities && { ca: authorities.pem }),
+    };
   }
 }
-
-const contextOf = ({ cert, key }: Certificate): SecureContext =>
-  createSecureContext({ cert, key, sessionIdContext: SESSION_ID_CONTEXT });
 
 export const dayOf = (at: number): string => new Date(at).toISOString().slice(0, 10);
 
 /**
  * Reads all files, and makes sure that each certificate belongs to its key.
  *
+ * @param clientCa File of authorities for client certificates.
  * @throws {TlsFilesError} with each problem.
  */
-export function readCertificates(files: readonly TlsFiles[]): Certificates {
-  const certificates: Certificate[] = [];
+export function readCertificates(files: readonly TlsFiles[], clientCa?: string): Certificates {
   const problems: string[] = [];
-  for (const one of files) {
-    if (one.isAwaited && !existsSync(one.cert)) continue;
+  function read<T>(readOne: () => T): T | undefined {
     try {
-      certificates.push(readCertificate(one));
+      return readOne();
     } catch (error) {
       const found = problemsOf(error);
       if (found === undefined) throw error;
       problems.push(...found);
+      return undefined;
     }
   }
+  const certificates = files
+    .filter(({ isAwaited, cert }) => !isAwaited || existsSync(cert))
+    .map((one) => read(() => readCertificate(one)))
+    .filter((one) => one !== undefined);
+  const authorities = clientCa === undefined ? undefined : read(() => readAuthorities(clientCa));
   if (problems.length > 0) throw new TlsFilesError(problems);
   return new Certificates(
     certificates,
     files.some(({ isAwaited }) => isAwaited),
+    authorities,
   );
+}
+
+const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----/gs;
+
+/** Node ignores what it cannot read in such a file: then no client could prove anything. */
+function readAuthorities(file: string): ClientAuthorities {
+  const pem = readPemFile('TLS_CLIENT_CA', file);
+  const texts = pem.toString('latin1').match(PEM_CERTIFICATE) ?? [];
+  if (texts.length === 0) throw new TlsFilesError([`TLS_CLIENT_CA ${file}: has no certificate in PEM form`]);
+  let facts: readonly CertificateFacts[];
+  try {
+    facts = texts.map((text) => {
+      const { subject, validTo } = new X509Certificate(text);
+      return { file, names: [], subject: oneLine(subject), expiresAt: Date.parse(validTo), isAwaited: false };
+    });
+  } catch (error) {
+    throw new TlsFilesError([`TLS_CLIENT_CA ${file}: ${(error as Error).message}`]);
+  }
+  if (facts.every(({ expiresAt }) => expiresAt < Date.now())) {
+    throw new TlsFilesError([`TLS_CLIENT_CA ${file}: all of its certificates have expired`]);
+  }
+  return { file, pem, facts };
 }
 
 function readCertificate({ cert: file, key: keyFile, isAwaited = false }: TlsFiles): Certificate {
@@ -118,8 +170,11 @@ function readCertificate({ cert: file, key: keyFile, isAwaited = false }: TlsFil
   }
   const { subject, subjectAltName, validTo } = new X509Certificate(cert);
   const expiresAt = Date.parse(validTo);
-  return { file, cert, key, subject, expiresAt, isAwaited, names: namesIn(subjectAltName ?? '') };
+  const names = namesIn(subjectAltName ?? '');
+  return { file, cert, key, subject: oneLine(subject), expiresAt, isAwaited, names };
 }
+
+const oneLine = (subject: string | undefined): string => (subject ?? '').replaceAll('\n', ', ');
 
 const namesIn = (subjectAltName: string): readonly string[] => [
   ...new Set(

@@ -26,8 +26,13 @@ export function readAgain(environment: Environment, first: Config): Configuratio
   const config = readConfig(now.variables);
   // The files may be others, but a listener cannot begin to speak TLS, or cease to.
   const isSwitched = isTlsSwitched(first, config);
+  // The same goes for asking clients for certificates.
+  const isAskingSwitched = (first.clientCa === undefined) !== (config.clientCa === undefined);
   const restart = changedVariables(environment.first, now.variables).filter(
-    (name) => !isReloaded(name) || (isSwitched && (name.startsWith('TLS_') || name === 'ACME_DOMAINS')),
+    (name) =>
+      !isReloaded(name) ||
+      (isSwitched && (name.startsWith('TLS_') || name === 'ACME_DOMAINS')) ||
+      (isAskingSwitched && name === 'TLS_CLIENT_CA'),
   );
   return { variables: now.variables, config, overridden: now.overridden, restart };
 }

@@ -41,8 +41,11 @@ export async function readBounded(path: string, maxBytes: number = MAX_BYTES): P
 const CERTIFICATES_EVERY_MS = 2_000;
 
 /** Those of the listener's certificates, whichever are in use. */
-export const certificateFiles = (config: () => Pick<Config, 'tls'>): WatchedFiles =>
-  new WatchedFiles(() => (config().tls ?? []).flatMap(({ cert, key }) => [cert, key]), CERTIFICATES_EVERY_MS);
+export const certificateFiles = (config: () => Pick<Config, 'tls' | 'clientCa'>): WatchedFiles =>
+  new WatchedFiles(() => {
+    const { tls = [], clientCa } = config();
+    return [...tls.flatMap(({ cert, key }) => [cert, key]), ...(clientCa === undefined ? [] : [clientCa])];
+  }, CERTIFICATES_EVERY_MS);
 
 /**
  * Watches files by looking at them, not by asking for events: those are lost when an editor or Kubernetes puts another

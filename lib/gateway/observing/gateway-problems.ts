@@ -81,7 +81,7 @@ const DAY_MS = 86_400_000;
 const certificateExpiring: GatewayProblemKind = {
   problem: 'certificate_expiring',
   severity: 'warning',
-  meaning: 'A certificate of `TLS_CERT` expires within 14 days, or has expired.',
+  meaning: 'A certificate of `TLS_CERT` or `TLS_CLIENT_CA` expires within 14 days, or has expired.',
   nextStep: 'Renew it, and put the new one in its file: the gateway notices.',
   *find({ certificates }) {
     for (const { file, names, subject, expiresAt, isAwaited } of certificates) {

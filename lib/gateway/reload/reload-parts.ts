@@ -62,7 +62,10 @@ export const certificatePart = (
   async prepare(next) {
     if (next.tls === undefined) return undefined;
     await files?.mark();
-    const certificates = readCertificates(next.tls);
+    // A listener cannot begin to ask for certificates, or cease to: what is in force stays then.
+    const { clientAuthorities: inForce } = listener.certificates;
+    const clientCa = inForce && (next.clientCa ?? inForce.file);
+    const certificates = readCertificates(next.tls, clientCa);
     return {
       facts: {
         certificates: certificates.facts.map(({ names, subject, expiresAt }) => ({
@@ -71,7 +74,7 @@ export const certificatePart = (
           validTo: dayOf(expiresAt),
         })),
       },
-      config: { tls: next.tls, acme: next.acme },
+      config: { tls: next.tls, acme: next.acme, clientCa },
       apply() {
         listener.use(certificates);
         state.certificates = certificates.facts;

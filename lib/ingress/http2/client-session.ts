@@ -115,6 +115,8 @@ export class ClientSession implements StreamOwner {
     session.on('ping', () => this.#countControlFrame());
     session.on('remoteSettings', () => this.#countControlFrame());
     session.once('close', () => this.#closed());
+    // Node reports a client that renegotiates (RFC 9113 §9.2.1), and keeps its connection.
+    socket.on('error', () => this.destroy());
   }
 
   get openStreams(): number {

@@ -3,7 +3,19 @@ import { availableParallelism } from 'node:os';
 import { assertTrustProxy } from '../../../index.ts';
 import { type AcmeConfig, acmeFiles, acmeProblems, acmeVariables, readAcme } from '../../acme/acme-variables.ts';
 import type { TlsFiles } from '../tls-files.ts';
-import { durationMs, durationMsOrZero, got, integer, list, onOrOff, optional, port, section } from '../variable.ts';
+import {
+  durationMs,
+  durationMsOrZero,
+  file,
+  got,
+  integer,
+  list,
+  oneOf,
+  onOrOff,
+  optional,
+  port,
+  section,
+} from '../variable.ts';
 
 export interface ListenerConfig {
   readonly host: string;
@@ -18,6 +30,9 @@ export interface ListenerConfig {
   readonly tls: readonly TlsFiles[] | undefined;
   /** How the gateway gets those that `tls` says it awaits. */
   readonly acme: AcmeConfig | undefined;
+  /** File of the authorities whose client certificates are accepted; without it, the listener asks for none. */
+  readonly clientCa: string | undefined;
+  readonly clientCert: 'require' | 'request';
   /** Whether TLS clients may use HTTP/2. */
   readonly http2: boolean;
   /** Addresses of load balancers that send the PROXY protocol; none where it is off. */
@@ -70,7 +85,7 @@ function strictTransportSecurity(text: string): string {
 /** Variables that mean nothing where the gateway speaks plain http. */
 function needingTls(given: Readonly<Record<string, string>>): readonly string[] {
   if (given.TLS_CERT !== undefined || given.ACME_DOMAINS !== undefined) return [];
-  return ['HTTP_REDIRECT_PORT', 'STRICT_TRANSPORT_SECURITY']
+  return ['TLS_CLIENT_CA', 'HTTP_REDIRECT_PORT', 'STRICT_TRANSPORT_SECURITY']
     .filter((name) => given[name] !== undefined)
     .map((name) => `${name}: needs TLS_CERT and TLS_KEY, or ACME_DOMAINS: the gateway speaks plain http`);
 }
@@ -135,6 +150,18 @@ export const listener = section(
       takesEffect: 'reload',
     },
     ...acmeVariables,
+    TLS_CLIENT_CA: {
+      text: `PEM file with the certificates of authorities: the gateway asks clients for a certificate of one of them, and tells backends about
+        it in Client-Cert and X-Client-Cert-* (docs/listeners.md). A changed file is read again. Empty: it asks for none.`,
+      read: optional(file),
+      takesEffect: 'reload',
+    },
+    TLS_CLIENT_CERT: {
+      text: `What happens to a client without such a certificate: require ends its connection in the TLS handshake; request serves it, and
+        backends see X-Client-Cert-Verify: NONE or FAILED.`,
+      default: 'require',
+      read: oneOf('require', 'request'),
+    },
     HTTP2: {
       text: `Whether clients may use HTTP/2 where the gateway speaks https, beside HTTP/1.1 on the same port: on or off. Plain http is
         always HTTP/1.1.`,
@@ -185,6 +212,8 @@ export const listener = section(
     workerHangTimeoutMs: read.WORKER_HANG_TIMEOUT_MS,
     workerSpare: read.WORKER_SPARE,
     tls: tlsFiles(read.TLS_CERT, read.TLS_KEY, readAcme(read)),
+    clientCa: read.TLS_CLIENT_CA,
+    clientCert: read.TLS_CLIENT_CERT,
     http2: read.HTTP2,
     httpsRedirect:
       read.HTTP_REDIRECT_PORT === undefined

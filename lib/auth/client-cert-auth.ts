@@ -1,0 +1,107 @@
+import type { IncomingMessage } from 'node:http';
+import { isIP } from 'node:net';
+import { eventsCheck, GatewayEvents } from '../core/events.ts';
+import type { Exchange } from '../core/exchange.ts';
+import { hostnameOf, TOKEN } from '../core/http.ts';
+import { boolean, type Check, type Checks, func, oneOf, optional, recordOf, resolveOptions } from '../core/options.ts';
+import { type Authentication, type AuthenticationMiddleware, authenticates, type Refused } from './authentication.ts';
+import {
+  CERTIFICATE_FACTS,
+  type CertificateFact,
+  type ClientCertificate,
+  clientCertificateOn,
+  NO_CERTIFICATE,
+} from './client-certificate.ts';
+
+/** Options of {@link clientCertAuth}. */
+export interface ClientCertAuthOptions {
+  /** Whether a request without a verified certificate is rejected (403). Default `true`. */
+  required?: boolean;
+  /**
+   * Request headers in which the backend learns about the certificate. Those that the client sends under these names are removed, also
+   * when it has no certificate. Default `{ 'client-cert': 'certificate', 'x-client-cert-verify': 'verify',
+   * 'x-client-cert-subject': 'subject', 'x-client-cert-fingerprint': 'fingerprint' }`.
+   */
+  headers?: Readonly<Record<string, CertificateFact>>;
+  /**
+   * Whether a certificate that was shown for one server name (SNI, empty for none) counts for requests to a host, both in lower case;
+   * else such a request gets 421. Default: where they are the same, or there is no server name and the host is an IP address.
+   */
+  isSameHost?: (servername: string, host: string) => boolean;
+  /** Where `rejected` goes. Default: an emitter of its own, as `events`. */
+  events?: GatewayEvents;
+}
+
+/** Defaults of {@link ClientCertAuthOptions}. */
+export const clientCertAuthDefaults = Object.freeze({
+  required: true,
+  headers: Object.freeze({
+    'client-cert': 'certificate',
+    'x-client-cert-verify': 'verify',
+    'x-client-cert-subject': 'subject',
+    'x-client-cert-fingerprint': 'fingerprint',
+  }) as Readonly<Record<string, CertificateFact>>,
+});
+
+const headersCheck: Check = recordOf('fact of the certificate', oneOf(...CERTIFICATE_FACTS), TOKEN, 'a header name');
+
+export const clientCertAuthChecks: Checks<ClientCertAuthOptions> = {
+  required: boolean,
+  headers: headersCheck,
+  isSameHost: optional(func),
+  events: optional(eventsCheck),
+};
+
+const ABSOLUTE = /^https?:\/\/([^/?#]*)/i;
+
+/** The hostname that a request is for: of its target, where that has one (RFC 9112 §3.2.2), else of `Host`. */
+const hostOf = ({ url = '', headers }: IncomingMessage): string =>
+  hostnameOf(ABSOLUTE.exec(url)?.[1] ?? headers.host ?? '');
+
+const isNamed = (servername: string, host: string): boolean =>
+  servername === host || (servername === '' && isIP(host.replace(/^\[(.*)\]$/, '$1')) > 0);
+
+const refused = (cause: Refused['outcome']['cause'], detail: string): Refused => ({
+  kind: 'refused',
+  outcome: { kind: 'rejected', cause, detail },
+});
+
+/**
+ * Tells backends about the certificate that a client shows in its TLS handshake, and rejects requests without one that an authority of the
+ * server has issued. The server has to ask for it: `createServer({ requestCert: true, rejectUnauthorized: false, ca, … })`
+ * of `node:https`, always with `ca`. The consumer is the subject of the certificate.
+ *
+ * @throws {OptionsError} that names each unknown key and each bad value.
+ */
+export function clientCertAuth(given?: ClientCertAuthOptions): AuthenticationMiddleware {
+  const options = resolveOptions('clientCertAuth', given, clientCertAuthDefaults, clientCertAuthChecks);
+  const { required, isSameHost = isNamed, events = new GatewayEvents() } = options;
+  const wanted = Object.entries(options.headers);
+
+  function judge({ req }: Exchange): Authentication {
+    const certificate = clientCertificateOn(req.socket);
+    if (certificate !== undefined && isMisdirected(certificate, hostOf(req))) {
+      return refused('misdirected_request', 'The certificate was shown for another host: use another connection.');
+    }
+    const facts = certificate?.facts ?? NO_CERTIFICATE;
+    const isVerified = certificate?.isVerified === true;
+    if (required && !isVerified) {
+      return refused('client_denied', `A client certificate is needed. Of this connection: ${facts.verify}.`);
+    }
+    return {
+      kind: 'authenticated',
+      consumer: isVerified ? { name: facts.subject || (facts.fingerprint as string) } : undefined,
+      // The chain of another certificate would be believed beside this one (RFC 9440 §2.3).
+      headers: {
+        'client-cert-chain': undefined,
+        ...Object.fromEntries(wanted.map(([name, fact]) => [name, facts[fact]])),
+      },
+    };
+  }
+
+  /** A request without a host is for any. */
+  const isMisdirected = ({ servername }: ClientCertificate, host: string): boolean =>
+    servername !== undefined && host !== '' && !isSameHost(servername, host);
+
+  return authenticates(events, judge);
+}
