@@ -216,17 +216,16 @@ export type { CorsOptions } from './routing/cors.ts';
 export {
   assertDeclaration,
   type Declaration,
-  type RouteOptions,
   type ServiceOptions,
   type ServiceRouterOptions,
   serviceRouterDefaults,
-  type WeightedService,
 } from './routing/declaration.ts';
 export type { ErrorFacts, ErrorPage, ErrorResponseOptions } from './routing/error-responses.ts';
 export type { RewriteOptions } from './routing/rewrite.ts';
 export type { Authenticator } from './routing/route-authentication.ts';
-export type { RouteLimit } from './routing/route-limits.ts';
+export type { RouteLimit } from './routing/route-limit.ts';
 export type { MatchedRequest, RouteMatch } from './routing/route-match.ts';
+export type { RouteOptions, WeightedService } from './routing/route-options.ts';
 export type { FixedResponse, RedirectOptions } from './routing/route-response.ts';
 export type { RouteStatus } from './routing/route-summary.ts';
 export {

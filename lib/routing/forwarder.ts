@@ -5,7 +5,7 @@ import type { Middleware, Next } from '../core/http.ts';
 import type { RouteForwarding } from '../proxy/proxy-parts.ts';
 import type { SharedProxy } from '../proxy/round-robin-proxy.ts';
 import { sessions } from '../proxy/session-persistence.ts';
-import { type RouteOptions, routeName, type WeightedService } from './declaration.ts';
+import { type RouteOptions, routeName, type WeightedService } from './route-options.ts';
 
 /** Forwards the requests of a route to its service, or to one of them. */
 export function forwarder(options: RouteOptions, services: ReadonlyMap<string, SharedProxy>): Middleware {

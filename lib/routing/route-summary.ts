@@ -1,7 +1,8 @@
 import type { CircuitBreaker } from '../circuit-breaker/circuit-breaker.ts';
 import type { IpRateLimiter } from '../rate-limit/ip-rate-limit.ts';
-import { type Declaration, type RouteOptions, routeName } from './declaration.ts';
-import type { RouteLimit } from './route-limits.ts';
+import type { Declaration } from './declaration.ts';
+import type { RouteLimit } from './route-limit.ts';
+import { type RouteOptions, routeName } from './route-options.ts';
 
 /** A route in words for people, and as it was declared. */
 export interface RouteSummary {

@@ -9,12 +9,12 @@ import { requestHeaderRules } from '../proxy/header-rules.ts';
 import type { SharedProxy } from '../proxy/round-robin-proxy.ts';
 import { AddressList } from '../rate-limit/address-list.ts';
 import { corsMiddleware } from './cors.ts';
-import { type RouteOptions, routeName } from './declaration.ts';
 import { forwarder } from './forwarder.ts';
 import { requestTimeout } from './request-timeout.ts';
 import { type RewriteOptions, rewriteTarget } from './rewrite.ts';
-import type { RouteLimiter } from './route-limits.ts';
+import type { RouteLimiter } from './route-limiter.ts';
 import { prefixOf } from './route-match.ts';
+import { type RouteOptions, routeName } from './route-options.ts';
 import { redirects, responds } from './route-response.ts';
 import type { UndecidedRequests } from './undecided-requests.ts';
 

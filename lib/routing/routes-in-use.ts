@@ -1,16 +1,12 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { CircuitBreaker } from '../circuit-breaker/circuit-breaker.ts';
 import { type RoundRobinProxy, type SharedProxy, sharedProxy } from '../proxy/round-robin-proxy.ts';
-import {
-  type Declaration,
-  type RouteOptions,
-  routeName,
-  type ServiceOptions,
-  serviceRouterDefaults,
-} from './declaration.ts';
+import { type Declaration, type ServiceOptions, serviceRouterDefaults } from './declaration.ts';
 import { makeRoute, type Route, routeBreaker } from './route.ts';
 import { type Authenticator, type RunningAuthenticator, startAuthenticator } from './route-authentication.ts';
-import { keepsLimiter, type LimiterParts, type RouteLimit, RouteLimiter } from './route-limits.ts';
+import type { RouteLimit } from './route-limit.ts';
+import { keepsLimiter, type LimiterParts, RouteLimiter } from './route-limiter.ts';
+import { type RouteOptions, routeName } from './route-options.ts';
 import { type RouteStatus, routeSummary } from './route-summary.ts';
 import { RouteTable } from './route-table.ts';
 import { UndecidedRequests } from './undecided-requests.ts';

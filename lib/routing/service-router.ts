@@ -22,7 +22,7 @@ import {
 import { errorBodies } from './error-responses.ts';
 import { splitTarget } from './rewrite.ts';
 import type { Route } from './route.ts';
-import { assertLimiterOptions } from './route-limits.ts';
+import { assertLimiterOptions } from './route-limiter.ts';
 import type { MatchedRequest } from './route-match.ts';
 import type { RouteStatus } from './route-summary.ts';
 import { RoutesInUse } from './routes-in-use.ts';

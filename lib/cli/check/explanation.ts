@@ -5,9 +5,9 @@ import type { Authenticator, Declaration, RouteLimit, RouteOptions, ServiceOptio
 import { normalTarget, targetFault } from '../../ingress/request-target.ts';
 import { roundRobinProxyDefaults } from '../../proxy/round-robin-proxy-options.ts';
 import { preflightMethod } from '../../routing/cors.ts';
-import { routeName, serviceNames } from '../../routing/declaration.ts';
 import { rewriteTarget, splitTarget } from '../../routing/rewrite.ts';
 import { comparableHostname, prefixOf } from '../../routing/route-match.ts';
+import { routeName, serviceNames } from '../../routing/route-options.ts';
 import { oneLine } from '../terminal.ts';
 import { goal, routesInOrder } from './routes-table.ts';
 

@@ -1,5 +1,5 @@
 import type { Declaration, RouteOptions } from '../../index.ts';
-import { routeName } from '../../routing/declaration.ts';
+import { routeName } from '../../routing/route-options.ts';
 import { RouteTable } from '../../routing/route-table.ts';
 import { oneLine } from '../terminal.ts';
 

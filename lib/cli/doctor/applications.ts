@@ -1,6 +1,6 @@
 import type { Config } from '../../gateway/config/config.ts';
 import { type RoundRobinProxyOptions, roundRobinProxyDefaults, serviceRouterDefaults } from '../../index.ts';
-import { serviceNames } from '../../routing/declaration.ts';
+import { serviceNames } from '../../routing/route-options.ts';
 import { type Check, type Finding, note } from './finding.ts';
 
 /** The pause after which a server of socket.io answers a poll that has nothing to tell, by default. */

@@ -9,7 +9,7 @@ import { request } from '../../core/node-http.ts';
 import { resolveOptions } from '../../core/options.ts';
 import { type Finding, failure, type Patient } from './finding.ts';
 
-export interface ProbeOptions {
+export interface BackendProbeOptions {
   /** Options of `tls.connect()` for backends over https: what to trust, and what to show. */
   readonly tls: object;
   /** The name that the certificate must be for, where it is not the URL's. */
@@ -48,7 +48,7 @@ export class ProbeError extends Error {
 }
 
 /** @throws {ProbeError} */
-export async function probeBackend(url: URL, options: ProbeOptions): Promise<ProbeResult> {
+export async function probeBackend(url: URL, options: BackendProbeOptions): Promise<ProbeResult> {
   const startedAt = performance.now();
   const socket = open(url, options);
   try {
@@ -65,7 +65,7 @@ export async function probeBackend(url: URL, options: ProbeOptions): Promise<Pro
   }
 }
 
-function open(url: URL, { tls, name }: ProbeOptions): Socket {
+function open(url: URL, { tls, name }: BackendProbeOptions): Socket {
   const host = url.hostname.replace(/^\[|\]$/g, '');
   const port = Number(url.port || (url.protocol === 'https:' ? 443 : 80));
   if (url.protocol !== 'https:') return connect({ host, port });
@@ -74,7 +74,7 @@ function open(url: URL, { tls, name }: ProbeOptions): Socket {
   return connectTls({ host, port, ...tls, ...(isIP(servername) > 0 ? {} : { servername }) });
 }
 
-async function ask(socket: Socket, path: string, { authority, answerTimeoutMs }: ProbeOptions): Promise<number> {
+async function ask(socket: Socket, path: string, { authority, answerTimeoutMs }: BackendProbeOptions): Promise<number> {
   const headers = { host: authority, 'user-agent': 'expressway-doctor', connection: 'close' };
   const asked = request({ createConnection: () => socket, path, headers });
   // What goes wrong after the head is of no interest, and must not end the process.
@@ -95,7 +95,9 @@ async function step<T>(name: 'connect' | 'answer', work: Promise<T>): Promise<T>
 }
 
 /** The backends that the gateway would have now: those that are named, and those that DNS names. */
-export async function backendList({ config }: Patient): Promise<{ backends: BackendConfig[]; problems: Finding[] }> {
+export async function configuredBackends({
+  config,
+}: Patient): Promise<{ backends: BackendConfig[]; problems: Finding[] }> {
   const dns = resolveOptions('doctor', config.dns, dnsDefaults, dnsChecks);
   const backends: BackendConfig[] = [];
   const problems: Finding[] = [];

@@ -3,10 +3,16 @@ import { authorityOf } from '../../backends/backend.ts';
 import type { BackendConfig } from '../../backends/backend-url.ts';
 import { isOwnAddress } from '../../backends/own-address.ts';
 import type { Config } from '../../gateway/config/config.ts';
-import { backendList, ProbeError, type ProbeOptions, type ProbeResult, probeBackend } from './backend-probe.ts';
+import {
+  type BackendProbeOptions,
+  configuredBackends,
+  ProbeError,
+  type ProbeResult,
+  probeBackend,
+} from './backend-probe.ts';
 import { type Check, type Finding, failure, ok, type Patient, warning } from './finding.ts';
 
-type CommonOptions = Omit<ProbeOptions, 'name' | 'authority'>;
+type CommonOptions = Omit<BackendProbeOptions, 'name' | 'authority'>;
 
 /** A thousand backends at once would be a load of their own. */
 const AT_A_TIME = 20;
@@ -31,7 +37,7 @@ const UNKNOWN_AUTHORITY = 'Set BACKEND_CA to the PEM file of the authority that 
 export const backends: Check = {
   name: 'backends',
   async run(patient) {
-    const { backends: list, problems } = await backendList(patient);
+    const { backends: list, problems } = await configuredBackends(patient);
     const options = probeOptions(patient.config);
     if (typeof options === 'string') return [failure(options)];
     const findings: Finding[] = [...problems];

@@ -1,5 +1,5 @@
 import type { CircuitStateName, HealthVerdict, LimiterMode } from '../../core/events.ts';
-import { allBreakers, allLimiters, allProxies, type RouteParts } from '../route-parts.ts';
+import { allBreakers, allLimiters, allProxies, type RouterParts } from '../router-parts.ts';
 import { backendKey } from './counts.ts';
 import type { DefineMetric, Sample } from './metric.ts';
 
@@ -22,7 +22,7 @@ export interface MetricSources {
   /** Results of `roundRobinProxy()`; without them there are no metrics of single backends. Default: none. */
   proxies?: readonly ProxySource[];
   /** Results of `serviceRouter()`: its services as proxies, and limiters and circuits of its routes. Default: none. */
-  routers?: readonly RouteParts<LimiterSource, BreakerSource, ProxySource>[];
+  routers?: readonly RouterParts<LimiterSource, BreakerSource, ProxySource>[];
   /** Results of `accessLog()`. Default: none. */
   accessLogs?: readonly { readonly dropped: number }[];
 }

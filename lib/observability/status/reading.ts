@@ -1,5 +1,5 @@
 import type { TrafficSource } from '../metrics/traffic-totals.ts';
-import { allBreakers, allLimiters, allProxies } from '../route-parts.ts';
+import { allBreakers, allLimiters, allProxies } from '../router-parts.ts';
 import type { StatusBreaker, StatusLimiter, StatusProxy, StatusRouter } from './status-sources.ts';
 
 /** What the app has, as it was given. A router may have other routes and services after a reload. */

@@ -16,7 +16,7 @@ import { ProcessWarnings } from '../problems/process-warnings.ts';
 import { RecentCounts } from '../problems/recent.ts';
 import { TRAFFIC_PROBLEMS } from '../problems/traffic-problems.ts';
 import type { RequestSink } from '../request-record.ts';
-import { allBreakers, allLimiters, allProxies } from '../route-parts.ts';
+import { allBreakers, allLimiters, allProxies } from '../router-parts.ts';
 import { BackendErrors } from './backend-errors.ts';
 import { LiveRates } from './live-rates.ts';
 import { mergeRows } from './merge-snapshots.ts';

@@ -4,6 +4,7 @@ import { selectionPolicy } from '../../backends/selection/load-balancing.ts';
 import type { MirrorResult } from '../../core/events.ts';
 import { type Exchange, exchangeOf } from '../../core/exchange.ts';
 import type { Middleware, Next } from '../../core/http.ts';
+import { withoutUndefined } from '../../core/options.ts';
 import { declaredLength } from '../../core/unread-content.ts';
 import type { ProxyParts } from '../proxy-parts.ts';
 import { keptBody, whyUnreadable } from '../request/read-body.ts';
@@ -155,7 +156,3 @@ export class Copies implements CopyOwner {
     );
   }
 }
-
-/** An explicit `undefined` means the default. */
-const withoutUndefined = <T extends object>(value: T): T =>
-  Object.fromEntries(Object.entries(value).filter(([, item]) => item !== undefined)) as T;

@@ -1,9 +1,10 @@
-import { basename } from 'node:path';
+import { existsSync, readdirSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import type * as Yaml from 'yaml';
+import { closestWord } from '../../../core/closest-word.ts';
 import { assertDeclaration, type Declaration, OptionsError, serviceRouterDefaults } from '../../../index.ts';
 import { StartError } from '../../start-error.ts';
 import { readBounded, WatchedFiles } from '../watched-files.ts';
-import { meantFile } from './meant-file.ts';
 import { type ParsedText, type Path, parseText, type TextProblem } from './yaml-text.ts';
 
 /** A declaration of services and routes that cannot be used. Every problem has its line in `problems`. */
@@ -141,3 +142,24 @@ function placed({ path, text }: Problem, parsed: ParsedText): { path: Path; text
 }
 
 const literal = (text: string): string => text.replace(/[^\w]/g, '\\$&');
+
+/** Paths are relative to the working directory; people also write them relative to the file that they are in, or misspell them. */
+function meantFile(missing: string, writtenIn: string): string {
+  const meant = besideFile(missing, writtenIn) ?? misspelt(missing);
+  return meant === undefined ? ` (in ${process.cwd()})` : `: did you mean ${meant}?`;
+}
+
+function besideFile(missing: string, writtenIn: string): string | undefined {
+  const path = join(dirname(writtenIn), missing);
+  return existsSync(path) ? path : undefined;
+}
+
+function misspelt(missing: string): string | undefined {
+  try {
+    const name = closestWord(basename(missing), readdirSync(dirname(missing)));
+    return name === undefined ? undefined : join(dirname(missing), name);
+  } catch {
+    // There is no such folder either.
+    return undefined;
+  }
+}

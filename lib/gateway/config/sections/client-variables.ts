@@ -2,10 +2,10 @@ import { assertTrustProxy } from '../../../index.ts';
 import { got, list, section } from '../variable.ts';
 
 /** A value for Express's `trust proxy` setting that is safe to use. */
-export type TrustProxy = false | number | string[];
+type TrustedProxies = false | number | string[];
 
 export interface ClientsConfig {
-  readonly trustProxy: TrustProxy;
+  readonly trustProxy: TrustedProxies;
   /** Headers that only trusted proxies may send, besides those that are known. */
   readonly identityHeaders: readonly string[];
 }
@@ -29,7 +29,7 @@ export const clients = section(
   (read): ClientsConfig => ({ trustProxy: read.TRUST_PROXY, identityHeaders: read.IDENTITY_HEADERS }),
 );
 
-function trustProxy(text: string): TrustProxy {
+function trustProxy(text: string): TrustedProxies {
   if (text === '') return false;
   const value = /^\d+$/.test(text) ? Number(text) : text.split(',').map((item) => item.trim());
   // The package knows why `true` is unsafe; as a list item it would only be an unknown name.

@@ -1,5 +1,5 @@
 /** A router, as far as its services are proxies and its routes have limiters and circuits of their own. A new declaration changes them. */
-export interface RouteParts<Limiter, Breaker, Proxy> {
+export interface RouterParts<Limiter, Breaker, Proxy> {
   readonly services?: ReadonlyMap<string, Proxy> | undefined;
   routes(): readonly {
     readonly circuit?: Breaker | undefined;
@@ -10,13 +10,13 @@ export interface RouteParts<Limiter, Breaker, Proxy> {
 /** The proxies that are given, and those of all routers. */
 export const allProxies = <P>(
   own: readonly P[] = [],
-  routers: readonly RouteParts<unknown, unknown, P>[] = [],
+  routers: readonly RouterParts<unknown, unknown, P>[] = [],
 ): P[] => [...new Set([...own, ...routers.flatMap(({ services }) => [...(services?.values() ?? [])])])];
 
 /** The limiters that are given, and those of all routes. One that several routes share comes once. */
 export const allLimiters = <L>(
   own: readonly L[] = [],
-  routers: readonly RouteParts<L, unknown, unknown>[] = [],
+  routers: readonly RouterParts<L, unknown, unknown>[] = [],
 ): L[] => [
   ...new Set([...own, ...routers.flatMap((router) => router.routes().flatMap(({ limiters = [] }) => limiters))]),
 ];
@@ -24,5 +24,5 @@ export const allLimiters = <L>(
 /** The circuit breakers that are given, and those of all routes. */
 export const allBreakers = <B>(
   own: readonly B[] = [],
-  routers: readonly RouteParts<unknown, B, unknown>[] = [],
+  routers: readonly RouterParts<unknown, B, unknown>[] = [],
 ): B[] => [...own, ...routers.flatMap((router) => router.routes().flatMap(({ circuit }) => circuit ?? []))];
