@@ -63,7 +63,7 @@ test('a server that does not speak TLS has another message than one that stays s
     cleanup.add(ipRateLimit({ redis })),
   );
   const [overTls, plain, left] = await Promise.all(limiters.map(errorOf));
-  expect(overTls).toBe('Redis does not answer TLS: does it speak it at this port?');
+  expect(overTls).toBe('Redis does not respond to TLS: is TLS on at this port?');
   expect(plain).toMatch(/timeout/i);
   expect(left).not.toMatch(/TLS:|timeout/i);
 });

@@ -1,4 +1,4 @@
-/** The store said nothing in time. */
+/** The store did not reply in time. */
 export class DeadlineError extends Error {
   constructor(ms: number) {
     super(`no reply from the store within ${ms} ms`);
@@ -6,17 +6,17 @@ export class DeadlineError extends Error {
   }
 }
 
-/** One turn of the event loop. What is asked in it leaves this process at its end: so clients of Redis write, and messages to other processes are sent. */
+/** One turn of the event loop. Redis clients write their commands at the end of a turn, and messages to other processes leave then, too. */
 export interface Turn {
-  /** Not before it has ended. */
+  /** `Date.now()` at its end; `undefined` until then. */
   endedAt?: number;
 }
 
-/** The turns of the event loop in which something is asked. */
+/** The turns of the event loop in which the store is asked. */
 export class Turns {
   #turn: Turn | undefined;
 
-  /** The one that is under way. */
+  /** The present turn. */
   get current(): Turn {
     if (this.#turn === undefined) {
       const turn: Turn = {};
@@ -30,19 +30,19 @@ export class Turns {
   }
 }
 
-/** A timer that is so late says that this process had no time, not that the store had none. */
+/** A timer that fires this late means that this process was busy, not that the store was slow. */
 const STOOD_STILL_MS = 10;
 const MOST_EXTENSIONS = 3;
 
 /**
- * The result of `work`, or a `DeadlineError` after `ms` milliseconds. Neither Redis client nor
- * express-rate-limit limits how long a store may take.
+ * The result of `work`, or a `DeadlineError` after `ms` milliseconds. The Redis clients and express-rate-limit have no such
+ * timeout.
  *
- * Time for which this process itself stands still is not the store's: its `ms` begin at the end of the `asked` turn, when the
- * question is sent, and begin anew after a timer that was late. A reply that is in the socket at the deadline is read.
+ * The store is not charged for time in which this process itself stands still. The `ms` begin at the end of the turn `asked`, when
+ * the command is sent, and begin again after a timer that fired late. A reply that is in the socket at the deadline is still read.
  *
- * `work` goes on behind a missed deadline: `onLate` is called when it succeeds after all. A failure that comes
- * after the deadline says nothing new and is dropped.
+ * `work` goes on after a missed deadline, and `onLate` is called if it succeeds. A failure after the deadline adds nothing and is
+ * dropped.
  */
 export function withDeadline<T>(work: Promise<T>, ms: number, asked: Turn, onLate: () => void): Promise<T> {
   return new Promise((resolve, reject) => {
@@ -63,7 +63,7 @@ export function withDeadline<T>(work: Promise<T>, ms: number, asked: Turn, onLat
         dueAt = now + moreMs;
         timer = setTimeout(due, moreMs).unref();
       } else {
-        // Sockets are read before.
+        // The event loop reads sockets before it runs this.
         turn = setImmediate(miss);
       }
     };

@@ -3,7 +3,7 @@ import { ownCopy } from '../client-key.ts';
 import type { Claim, Debt, Owed } from '../meter.ts';
 import { type Quota, shareOf } from '../quota.ts';
 
-/** About 25 MB, were it ever full. A debt that is forgotten lets its client have so much more, once. */
+/** About 25 MB when full. If a debt is dropped, its client gets that much more, once. */
 const MOST_DEBTS = 100_000;
 /** Clients that are reported to the store at the same time, so that traffic does not queue behind them. */
 const AT_ONCE = 16;
@@ -12,19 +12,19 @@ interface Account {
   limit: number | undefined;
   /** This gateway's part of what was spent, for each quota. */
   readonly records: readonly ClientRecord[];
-  /** The part of it that the store had counted. It loses its meaning as that does. */
+  /** The part of `records` that the store has counted already. It expires together with the store's own count. */
   known: readonly ClientRecord[];
 }
 
 type Charge = (debt: Debt) => Promise<void>;
 
-/** What this gateway let pass while the store was away. The store gets it when it is back, client by client. */
+/** The hits that this gateway admitted while the store was away. It reports them to the store afterwards, client by client. */
 export class Debts {
   readonly #algorithm: Algorithm;
   readonly #quotas: readonly Quota[];
   #gateways = 1;
   readonly #accounts = new Map<string, Account>();
-  /** Whether the store may have lost what it had counted; until it has all clients. */
+  /** Whether the store may have lost its counts. True until all clients have been reported. */
   #restores = false;
   /** Clients that are being reported to the store. */
   readonly #underWay = new Map<string, Promise<void>>();
@@ -34,7 +34,7 @@ export class Debts {
     this.#quotas = quotas;
   }
 
-  /** Whether there is nothing to tell, nor anybody being told. */
+  /** Whether no client has to be reported, and no report is in progress. */
   get empty(): boolean {
     return this.#accounts.size === 0 && this.#underWay.size === 0;
   }
@@ -43,17 +43,21 @@ export class Debts {
     return this.#accounts.has(key);
   }
 
-  /** The store may have lost its counts: each gateway tells it also its part of what it had. */
+  /** The store may have lost its counts, so each gateway also reports its part of what the store had counted before. */
   restore(): void {
     this.#restores = true;
   }
 
-  /** Each gateway counts its part of the limits. */
+  /** Sets how many gateways share the limits: each counts against its part of them. */
   shareWith(gateways: number): void {
     this.#gateways = gateways;
   }
 
-  /** @param known This gateway's part of what the store has counted, for each quota. */
+  /**
+   * Opens an account for a client.
+   *
+   * @param known This gateway's part of what the store has counted, for each quota.
+   */
   open({ key, limit }: Claim, known: readonly ClientRecord[]): void {
     if (this.#accounts.size >= MOST_DEBTS) {
       const [oldest] = this.#accounts.keys();
@@ -62,7 +66,7 @@ export class Debts {
     this.#accounts.set(ownCopy(key), { limit, records: known.map(copyOf), known });
   }
 
-  /** Of a client that has an account. */
+  /** Adds a hit to the account of a client, which must exist. */
   add({ key, cost, limit }: Claim, now: number): void {
     const account = this.#accounts.get(key) as Account;
     account.limit = limit;
@@ -73,17 +77,17 @@ export class Debts {
     }
   }
 
-  /** Also what the store is being told: when that fails, it is owed no more. */
+  /** Forgets a client. If a report of this client is in progress and fails, it is not repeated. */
   forget(key: string): void {
     this.#accounts.delete(key);
     this.#underWay.delete(key);
   }
 
   /**
-   * Tells the store of one client. What could not be told is owed on: a call whose reply was late may then be charged
-   * twice, never not at all.
+   * Reports one client to the store. If that fails, the debt stays. A report whose reply was late may be charged twice, but never
+   * not at all.
    *
-   * @returns nothing when there is nothing to wait for.
+   * @returns nothing when there is nothing to report.
    */
   pay(key: string, charge: Charge): Promise<void> | undefined {
     const underWay = this.#underWay.get(key);
@@ -106,12 +110,12 @@ export class Debts {
     return paying;
   }
 
-  /** Whether the client was not forgotten since. */
+  /** Ends a report. @returns whether the client was not forgotten meanwhile. */
   #ended(key: string, paying: Promise<void>): boolean {
     return this.#underWay.get(key) === paying && this.#underWay.delete(key);
   }
 
-  /** Tells the store of all clients, as long as that works. Rejects when it did not. */
+  /** Reports all clients to the store, and stops at the first failure. Rejects then. */
   async payAll(charge: Charge): Promise<void> {
     const keys = this.#accounts.keys();
     let failed = false;
@@ -141,8 +145,8 @@ export class Debts {
         const more = Math.max(0, units - hadUnits);
         return { units: more, older: Math.min(more, Math.max(0, older - hadOlder)), least: 0, restMs };
       }
-      // What one gateway tells would be refilled for all of them, until the last one is back: so each tells what all have spent,
-      // as far as it can know.
+      // A token bucket refills. If each gateway reported its own part only, the store would refill the first parts while it waits for
+      // the last. So each reports what all gateways have probably spent.
       if (this.#algorithm.isRefilled) return { units: 0, older: 0, least: units * this.#gateways, restMs };
       return { units, older, least: 0, restMs };
     });
@@ -155,7 +159,7 @@ export class Debts {
     return [units, Math.min(units, this.#algorithm.older?.(record, now, quota) ?? 0)];
   }
 
-  /** Puts back what could not be told. What has come meanwhile has an account that began with it. */
+  /** Puts back what could not be reported. An account that was opened meanwhile began with these counts. */
   #owe(key: string, account: Account): void {
     const later = this.#accounts.get(key);
     if (later === undefined) this.#accounts.set(key, account);

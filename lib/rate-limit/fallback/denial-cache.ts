@@ -1,11 +1,11 @@
 import type { Claim, Debt, Decision, QuotaState, SharedMeter } from '../meter.ts';
 import { RecentMap } from '../recent-map.ts';
 
-/** About 30 MB, were it ever full. A denial that is forgotten early costs one question to Redis. */
+/** About 30 MB when full. If a denial is dropped early, that costs one command to Redis. */
 const MOST_DENIALS = 100_000;
 
 interface Denial {
-  /** When it was said. */
+  /** When Redis replied. */
   readonly at: number;
   readonly retryAfterMs: number;
   readonly quotaStates: readonly QuotaState[];
@@ -14,17 +14,17 @@ interface Denial {
 }
 
 /**
- * What Redis has refused, and until when it is bound to refuse it again: time is all that makes a claim pass that did
- * not, so Redis need not be asked. Other costs and other limits are other questions.
+ * The hits that Redis has refused, and until when it will refuse them again. Only time lets such a hit pass, so Redis need not be
+ * asked before. A hit with another cost or another limit is looked up by itself.
  *
- * What it cannot know is that another gateway had the client forgotten, or that Redis lost its counts: then it holds for
- * as long as the client's wait, at most.
+ * The cache does not notice when another gateway resets the client, or when Redis loses its counts. A denial then stays in force for
+ * the rest of its `Retry-After`, at most.
  */
 export class DenialCache {
   readonly #denials = new RecentMap<Denial>(MOST_DENIALS);
   #era = 0;
 
-  /** Changes when everything is forgotten: what was asked before that must not be learnt after it. */
+  /** Changes at each `forget()`. A reply to a command of an earlier era must not be learnt. */
   get era(): number {
     return this.#era;
   }
@@ -33,16 +33,16 @@ export class DenialCache {
     return this.#denials.size;
   }
 
-  /** The denial of this very claim that holds now, with what is left of its waits. */
+  /** The denial of the same key, cost and limit, if it is in force now, with the rest of its waiting time. */
   find(claim: Claim, now: number): Decision | undefined {
     if (this.#denials.size === 0) return undefined;
     const key = keyOf(claim, claim.cost);
     const denial = this.#denials.get(key);
     if (denial === undefined) return undefined;
     const elapsed = now - denial.at;
-    // The first part is for a clock that was set back.
+    // Below 0 when the clock was set back.
     if (elapsed < 0 || elapsed >= denial.retryAfterMs) {
-      // A client that got the denial is more than over its limit.
+      // `sinceMs()` needs those that a client has got.
       if (denial.toldAt === 0) this.#denials.delete(key);
       return undefined;
     }
@@ -54,7 +54,7 @@ export class DenialCache {
     return { allowed: false, retryAfterMs: denial.retryAfterMs - elapsed, quotaStates };
   }
 
-  /** Takes what Redis has just said. Where nothing is left, that says also what the next claim of 1 would hear. */
+  /** Learns from a reply of Redis. A hit that used up the rest of the limit also says how long the next hit of cost 1 has to wait. */
   learn(claim: Claim, { allowed, retryAfterMs, quotaStates }: Decision, era: number): void {
     if (era !== this.#era) return;
     if (allowed) this.passed(claim);
@@ -62,22 +62,22 @@ export class DenialCache {
     const waitMs = allowed ? waitOfOneMs(quotaStates) : retryAfterMs;
     if (waitMs <= 0) return;
     const now = Date.now();
-    // From when the reply came: never earlier than Redis would let it pass.
+    // The wait begins when the reply comes, so it never ends before Redis would admit the hit.
     this.#denials.set(keyOf(claim, cost), { at: now, retryAfterMs: waitMs, quotaStates, toldAt: allowed ? 0 : now });
   }
 
-  /** Milliseconds since this very claim was refused, if none has passed since then; otherwise `Infinity`. */
+  /** Milliseconds since the same key, cost and limit was refused; `Infinity` if one was admitted since. */
   sinceMs(claim: Claim, now: number): number {
     const toldAt = this.#denials.get(keyOf(claim, claim.cost))?.toldAt ?? 0;
     return toldAt === 0 || now < toldAt ? Number.POSITIVE_INFINITY : now - toldAt;
   }
 
-  /** Forgets when a claim was refused. */
+  /** Forgets the denial of a hit that was admitted. */
   passed(claim: Claim): void {
     this.#denials.delete(keyOf(claim, claim.cost));
   }
 
-  /** Forgets everything; it is but a cache. */
+  /** Forgets everything. */
   forget(): void {
     this.#era++;
     this.#denials.clear();
@@ -90,11 +90,11 @@ function waitOfOneMs(quotaStates: readonly QuotaState[]): number {
   return waitMs;
 }
 
-/** No key of a client has a space in it. */
+/** Keys of clients have no spaces, so the parts cannot run into each other. */
 const keyOf = ({ key, limit }: Claim, cost: number): string =>
   cost === 1 && limit === undefined ? key : `${key} ${cost} ${limit ?? ''}`;
 
-/** Puts what a shared meter says into a cache of denials. */
+/** A shared meter whose decisions go into a cache of denials. */
 export class RememberingMeter implements SharedMeter {
   readonly loaded: Promise<void>;
   readonly #meter: SharedMeter;

@@ -9,25 +9,25 @@ export type OnStoreError = 'local' | 'open' | 'closed';
 
 export const ON_STORE_ERROR: readonly OnStoreError[] = ['local', 'open', 'closed'];
 
-/** Decides in place of a shared store that fails, at once. */
+/** Decides at once, in place of a shared store that fails. */
 export interface Fallback {
   readonly mode: LimiterMode;
-  /** What it let pass and must report to the store; nothing where it does not count. */
+  /** Hits that it admitted and must report to the store; `undefined` where it does not count. */
   readonly debts: Debts | undefined;
-  /** What it let pass although the store refused it; nothing where the store counts refused hits as well. */
+  /** Hits that it admitted although the store refused them; `undefined` where the store counts refused hits as well. */
   readonly overspending: Overspending | undefined;
-  /** @param waitMs Milliseconds until the store is asked again, as far as anybody knows. */
+  /** @param waitMs Milliseconds until the store is probably asked again. */
   take(claim: Claim, waitMs: number): Decision;
-  /** A claim that was decided here, and must be reported to the store. */
+  /** Notes a hit that was decided here and must be reported to the store. */
   owe(claim: Claim, allowed: boolean): void;
-  /** Remembers what the store has just said of a client. */
+  /** Remembers what the store has just replied for a client. */
   learn(claim: Claim, decision: Decision): void;
   /** Sets how many gateways share the limits. */
   shareWith(gateways: number): void;
   reset(key: string): void;
 }
 
-/** Bounds of `Retry-After` (Redis may be back much sooner than our pause ends). */
+/** Bounds of `Retry-After`, because Redis may be back long before our pause ends. */
 const LEAST_WAIT_MS = 1_000;
 const MOST_WAIT_MS = 5_000;
 
@@ -49,7 +49,7 @@ export class OpenFallback implements Fallback {
   reset(): void {}
 }
 
-/** Refuses everybody until the store works again. */
+/** Refuses all requests until the store works again. */
 export class ClosedFallback implements Fallback {
   readonly mode: LimiterMode = 'closed';
   readonly debts = undefined;
@@ -67,8 +67,8 @@ export class ClosedFallback implements Fallback {
 }
 
 /**
- * Counts in this process, from where the store's counts were last seen, with this gateway's part of the limits. What
- * it knows of clients is written into the records that it counts in, so that it takes no memory of its own.
+ * Counts in this process, from the last known counts of the store, against this gateway's part of the limits. The replies of the store
+ * are written into the records of the same meter, so they take no further memory.
  */
 export class LocalFallback implements Fallback {
   readonly mode: LimiterMode = 'local';
@@ -89,7 +89,7 @@ export class LocalFallback implements Fallback {
   owe(claim: Claim, allowed: boolean): void {
     if (claim.cost === 0) return;
     const now = Date.now();
-    // Also of a client that is refused: a store that has lost its counts has to be told what they were.
+    // Clients that are refused as well: if the store has lost its counts, it needs theirs too.
     if (!this.debts.has(claim.key)) {
       this.debts.open(claim, this.#meter.recordsBefore(claim, allowed ? claim.cost : 0, now));
     }

@@ -7,7 +7,7 @@ import { type MissRule, StoreBreaker, type StoreFailure } from './store-breaker.
 export interface GuardedStoreParts {
   /** The mode while the store is asked. */
   readonly mode: LimiterMode;
-  /** The meter that asks the store at this time. */
+  /** Gives the meter that asks the store; it may be another one after each pause. */
   readonly shared: () => SharedMeter;
   /** Milliseconds that one call of the store may take. */
   readonly timeoutMs: number;
@@ -16,19 +16,20 @@ export interface GuardedStoreParts {
   /** Decides while the store fails. */
   readonly fallback: Fallback;
   readonly onModeChange: ModeListener;
-  /** Sees to it that the store is tried after so many milliseconds; a later call takes the place of an earlier one. */
+  /** Schedules a trial of the store after so many milliseconds. A later call replaces an earlier one. */
   readonly tryIn: (waitMs: number) => void;
   /** Called with the error that starts a pause. */
   readonly onPause?: (error: Error) => void;
 }
 
-/** A store that takes longer than this to say that it is back is not back. */
+/** Longest wait, in milliseconds, for a reply that no request waits for. */
 const PATIENCE_MS = 1_000;
 
 /**
- * A store that is asked under a deadline, with a fallback that decides while it fails and tells it afterwards what it let
- * pass. A reply that is late costs only the request that waited for it: the fallback decides that one, its hit still counts in
- * the store, and the reply corrects the fallback when it comes. How the store is reached, and how it is tried, is the affair of the meter that has it.
+ * Asks a store with a deadline. While the store fails, a fallback decides, and reports to the store afterwards what it admitted.
+ *
+ * A late reply costs only the request that waited for it: the fallback decides that request, its hit still counts in the store, and
+ * the reply corrects the fallback when it comes. The meter that owns this object connects to the store and makes the trials.
  */
 export class GuardedStore {
   readonly #parts: GuardedStoreParts;
@@ -57,7 +58,7 @@ export class GuardedStore {
     return this.#closed;
   }
 
-  /** No change of mode is reported any more, and no trial asked for. */
+  /** From now on it reports no change of mode and schedules no trial. */
   close(): void {
     this.#closed = true;
   }
@@ -65,8 +66,8 @@ export class GuardedStore {
   /**
    * Never rejects, and takes no longer than the deadline.
    *
-   * @param gate What has to end before the store can be asked.
-   * @param isShared Whether others may still count apart: then a claim needs room in this gateway's part of the limit as well.
+   * @param gate Has to settle before the store can be asked.
+   * @param isShared Whether other gateways may still count by themselves: then a hit must also fit into this gateway's part of the limit.
    */
   async ask(claim: Claim, gate?: Promise<unknown>, isShared = false): Promise<Decision> {
     const { era } = this.#skip;
@@ -90,30 +91,30 @@ export class GuardedStore {
     return decision;
   }
 
-  /** What the fallback says, where the store is not asked. */
+  /** Has the fallback decide, without asking the store. */
   replace(claim: Claim): Decision {
     const stood = this.#decide(claim);
     this.#fallback.owe(claim, stood.allowed);
     return stood;
   }
 
-  /** Rejects when the store could not be told. */
+  /** Rejects when the store cannot be reached. */
   async reset(key: string): Promise<void> {
     this.#fallback.reset(key);
     await this.timed(this.#parts.shared().reset(key));
   }
 
-  /** A call of the store, with its deadline. */
+  /** Adds the deadline of a request to a call of the store. */
   timed<T>(work: Promise<T>): Promise<T> {
     return withDeadline(work, this.#parts.timeoutMs, this.#turns.current, this.#onLate);
   }
 
-  /** A call that no request waits for without a deadline of its own. */
+  /** Adds a longer deadline, for a call that no request waits for. */
   patiently<T>(work: Promise<T>): Promise<T> {
     return withDeadline(work, Math.max(this.#parts.timeoutMs, PATIENCE_MS), this.#turns.current, this.#onLate);
   }
 
-  /** Of a call that has just begun, and that no request waits for: its failure counts like one of a request's. */
+  /** Watches a call that has just begun and that no request waits for. Its failure counts like the failure of a request's call. */
   watch(work: Promise<unknown>): void {
     const { era } = this.#skip;
     work.then(
@@ -122,20 +123,20 @@ export class GuardedStore {
     );
   }
 
-  /** Whether a trial was due. */
+  /** @returns whether a trial was due. */
   startTrial(): boolean {
     return this.#skip.startTrial(Date.now());
   }
 
-  /** The store may have lost what it had counted. */
+  /** The store may have lost its counts. */
   restore(): void {
     this.#fallback.debts?.restore();
   }
 
   /**
-   * Of a trial that has just begun: it decides whether the store is asked from now on.
+   * Waits for a trial that has just begun. It decides whether the store is asked from now on.
    *
-   * @param onTold Called when the store has all that passed without it.
+   * @param onTold Called when everything that was admitted without the store has been reported to it.
    */
   decide(trial: Promise<unknown>, onTold?: () => void): void {
     const { era } = this.#skip;
@@ -149,7 +150,7 @@ export class GuardedStore {
     );
   }
 
-  /** So that trials need no requests. */
+  /** Schedules the next trial, so that trials do not depend on requests. */
   awaitTrial(): void {
     if (!this.#closed) this.#parts.tryIn(this.#skip.waitMs(Date.now()));
   }
@@ -160,12 +161,12 @@ export class GuardedStore {
     else this.watch(debts.payAll(this.#charge).then(onTold));
   }
 
-  /** The store cannot be asked: the fallback decides, whatever the store breaker says. */
+  /** The connection is lost: the fallback decides, in whatever state the store breaker is. */
   lost(error: Error | undefined): void {
     this.#become(this.#fallback.mode, error);
   }
 
-  /** It can be asked again. */
+  /** The connection is back. */
   found(): void {
     this.#skip.end();
   }
@@ -174,7 +175,7 @@ export class GuardedStore {
     return this.#fallback.take(claim, this.#skip.waitMs(Date.now()));
   }
 
-  /** What this client got while the store was away counts first; both within one deadline. */
+  /** First reports what this client got while the store was away, then asks for the hit; both within one deadline. */
   #payAndTake(claim: Claim, wait: Wait): Promise<Decision> {
     const { shared } = this.#parts;
     const { debts } = this.#fallback;
@@ -182,25 +183,25 @@ export class GuardedStore {
     return paying === undefined ? shared().take(claim, wait) : paying.then(() => shared().take(claim, wait));
   }
 
-  /** The store counts what it was asked, however late; where it never does, it has to be told. */
+  /** After a missed deadline: the late reply corrects the fallback. If the call fails, the hit has to be reported. */
   #awaitLate(claim: Claim, stood: Decision, asked: Promise<Decision>): void {
     asked.then(
       (decision) => {
         this.#compare(claim, stood, decision);
-        // The store does not know of what is owed to it.
+        // While this client has hits to report, the reply lacks them and would set the fallback back.
         if (this.#fallback.debts?.has(claim.key) !== true) this.#fallback.learn(claim, decision);
       },
       () => this.#fallback.owe(claim, stood.allowed),
     );
   }
 
-  /** What passed here although the store refused it is charged, at the end of a turn of the event loop: late replies come together. */
+  /** Charges hits that were admitted here although the store refused them. Late replies come together, so it waits for the end of the turn. */
   #compare(claim: Claim, stood: Decision, { allowed }: Decision): void {
     const { overspending } = this.#fallback;
     if (overspending === undefined || stood.allowed === allowed) return;
     if (!overspending.add(claim, stood.allowed)) return;
     setImmediate(() => {
-      // Only once: by the time that the store can be told again, it would matter less.
+      // Not repeated when it fails: by the time the store is back, these hits are older than they matter.
       for (const debt of overspending.take()) this.#charge(debt).catch(() => {});
     });
   }

@@ -3,23 +3,23 @@ import type { Claim, Debt } from '../meter.ts';
 import type { Quota } from '../quota.ts';
 import { RecentMap } from '../recent-map.ts';
 
-/** Clients whose decisions are compared at the same time. What passed for one that is forgotten is not made up for. */
+/** Clients whose decisions are compared at the same time. What was admitted for a client that is dropped is never charged. */
 const MOST_CLIENTS = 10_000;
-/** For so long, a hit that the store counted in vain makes up for one that it did not count. */
+/** Milliseconds for which a hit that only the store admitted offsets one that only this gateway admitted. */
 const COMPARED_MS = 1_000;
 
 interface Balance {
   readonly key: string;
   readonly limit: number | undefined;
-  /** What passed here without being counted in the store; below 0 where the store counted more than passed here. */
+  /** Admitted here but not counted in the store; below 0 when the store counted more than was admitted here. */
   units: number;
   at: number;
 }
 
 /**
- * Compares what the fallback decided while the store's reply was late with what the store says in the end. What passed here although
- * the store refused it is charged even where it does not fit: otherwise a gateway whose replies are often late would give clients
- * more than their limit in every window, and the store would never know.
+ * Compares what the fallback decided, while the store's reply was late, with that reply. What was admitted here although the store
+ * refused it is charged, even above the limit. Otherwise a gateway whose replies are often late would give clients more than
+ * their limit in every window, unknown to the store.
  */
 export class Overspending {
   readonly #algorithm: Algorithm;
@@ -33,9 +33,9 @@ export class Overspending {
   }
 
   /**
-   * A claim of which only one of the two let pass, this gateway or the store.
+   * Notes a hit that only one of the two admitted: this gateway, or the store.
    *
-   * @returns whether there was none since the last `take()`.
+   * @returns whether it is the first since the last `take()`.
    */
   add({ key, cost, limit }: Claim, passedHere: boolean): boolean {
     const now = Date.now();
@@ -52,7 +52,7 @@ export class Overspending {
     return isFirst;
   }
 
-  /** What the store must be told. */
+  /** Gives what must be charged in the store. */
   take(): Debt[] {
     const debts: Debt[] = [];
     for (const balance of this.#changed) {

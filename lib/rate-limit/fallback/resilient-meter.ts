@@ -22,36 +22,36 @@ export interface ResilientMeterParts {
   readonly onModeChange: ModeListener;
 }
 
-/** So long after this gateway has announced itself, others that started with it have heard of it. */
+/** Milliseconds after which gateways that started at the same time know of each other. */
 const HEARD_AFTER_MS = 300;
 /** The longest wait for Redis at a start. */
 const LONGEST_START_MS = 5_000;
-/** After which all gateways that live are back at a Redis that is back: they try to connect once a second. */
+/** Milliseconds after which all gateways are connected to a Redis that is back: they try once a second. */
 const RETURN_MS = 3_000;
 
 /**
- * Counts in Redis, and lets a fallback decide while Redis is away: it never rejects, and takes no longer than its
- * deadline. A hit that was under way when the connection broke may have been counted in both places, never in none.
+ * Counts in Redis, and has a fallback decide while Redis is away. It never rejects, and takes no longer than its deadline. A hit that
+ * was in progress when the connection broke may be counted in both places, but never in none.
  *
- * While Redis is skipped, no request is sent to try it: trials are beats of the heart, which are writes as well.
+ * While Redis is skipped, no request tries it: the heartbeat does, which writes to Redis as well.
  */
 export class ResilientMeter implements LimiterMeter {
   readonly #parts: ResilientMeterParts;
   readonly #guarded: GuardedStore;
   readonly #heartbeat: Heartbeat;
-  /** Ends when Redis was reached for the first time, or not. */
+  /** Settles with the first connection to Redis, or with its failure. */
   readonly #started = Promise.withResolvers<void>();
   #link: Link;
-  /** What Redis, or the connection to it, failed with last. */
+  /** The last error of Redis, or of the connection to it. */
   #error: Error | undefined;
   #shared: SharedMeter | undefined;
   /**
-   * Ends when a new connection was tried. At a start, requests wait for that, one deadline at most. Where the fallback decides
-   * already, it goes on until then: a connection says little, and Redis may still answer with errors.
+   * Settles when Redis has replied over a new connection. At a start, requests wait for that, one deadline at most. If the fallback
+   * decides already, it goes on until then: Redis may accept connections and still reply with errors.
    */
   #gate: Promise<void> | undefined = this.#started.promise;
   #gateways = 1;
-  /** While not all gateways that there were are back, they may still count apart. */
+  /** How many gateways there were. Until that many are back, some may still count by themselves. */
   #awaited = 0;
   #awaitedUntil = 0;
 
@@ -76,7 +76,7 @@ export class ResilientMeter implements LimiterMeter {
     if (this.#link.ready) this.#up();
   }
 
-  /** `redis` from the start, so that a start without Redis is a change of mode like any other loss of it. */
+  /** `redis` from the start, so that a start without Redis is reported as a change of mode, like any other loss of Redis. */
   get mode(): LimiterMode {
     return this.#guarded.closed ? this.#parts.fallback.mode : this.#guarded.mode;
   }
@@ -96,7 +96,7 @@ export class ResilientMeter implements LimiterMeter {
     return guarded.replace(claim);
   }
 
-  /** Ends when Redis was reached and other gateways know of this one, or when Redis is away; after 5 seconds at the latest. */
+  /** Resolves when Redis was reached and other gateways know of this one, or when Redis is away; after 5 seconds at the latest. */
   async ready(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     let timer = setTimeout(resolve, LONGEST_START_MS);
@@ -110,12 +110,12 @@ export class ResilientMeter implements LimiterMeter {
     clearTimeout(timer);
   }
 
-  /** Rejects when Redis could not be told. */
+  /** Rejects when Redis cannot be reached. */
   reset(key: string): Promise<void> {
     return this.#guarded.reset(key);
   }
 
-  /** Ends the connection when Redis has the debts, or had the time of one call. */
+  /** Signs this gateway off in Redis, within the deadline of one call, and ends the connection. */
   close(): void | Promise<void> {
     if (this.#guarded.closed) return;
     this.#guarded.close();
@@ -125,7 +125,7 @@ export class ResilientMeter implements LimiterMeter {
       return;
     }
     const end = (): void => this.#link.close();
-    // Untold, Redis forgets this gateway a little later.
+    // If that fails, the entry of this gateway in Redis expires a little later.
     return this.#guarded.timed(this.#heartbeat.retire()).then(end, end);
   }
 
@@ -137,27 +137,27 @@ export class ResilientMeter implements LimiterMeter {
   }
 
   #due(): void {
-    // Others hear of this gateway when Redis has what it let pass.
+    // This gateway announces itself once Redis has the hits that it admitted alone.
     if (!this.#link.ready || this.#gate !== undefined) return;
     if (this.#guarded.skipping) {
       if (!this.#try()) this.#guarded.awaitTrial();
       return;
     }
     this.#guarded.watch(this.#beat());
-    // Those that a lone error has left; and those of a connection that broke meanwhile.
+    // Debts that a single error has left, or a connection that broke.
     this.#guarded.payDebts();
   }
 
-  /** Whether a trial was due. */
+  /** @returns whether a trial was due. */
   #try(): boolean {
     if (!this.#guarded.startTrial()) return false;
-    // A replica that was a primary until a moment ago: behind the same name there may be another Redis by now.
+    // This Redis became a replica. By now the same name may lead to the new primary.
     if (this.#parts.redis instanceof RedisUrl && this.#error?.message.startsWith('READONLY')) {
       this.#link.close();
       this.#link = this.#connect(this.#link);
       if (this.#link.ready) this.#up();
     } else {
-      this.#probe((work) => this.#guarded.timed(work)).catch(() => {}); // No loss: it decides by itself.
+      this.#probe((work) => this.#guarded.timed(work)).catch(() => {}); // `decide()` handles the failure.
     }
     return true;
   }
@@ -187,31 +187,31 @@ export class ResilientMeter implements LimiterMeter {
 
   #down(error: Error): void {
     this.#error = this.#isSilentTls(error)
-      ? new Error('Redis does not answer TLS: does it speak it at this port?')
+      ? new Error('Redis does not respond to TLS: is TLS on at this port?')
       : error;
     this.#gate = undefined;
     this.#started.reject(error);
     this.#guarded.lost(error);
   }
 
-  /** A Redis without TLS waits for the rest of what it takes for a command. */
+  /** A Redis without TLS takes the handshake for the beginning of a command, and waits for the rest. */
   #isSilentTls({ message }: Error): boolean {
     const { redis } = this.#parts;
     return redis instanceof RedisUrl && redis.address.tls !== undefined && /timeout/i.test(message);
   }
 
-  /** Whether other gateways may still count apart, as far as anybody knows. */
+  /** Whether other gateways may still count by themselves. */
   #awaits(): boolean {
     const now = Date.now();
-    // The second part is for a clock that was set back.
+    // The second condition holds when the clock was set back.
     if (now >= this.#awaitedUntil || this.#awaitedUntil - now > RETURN_MS) this.#awaited = 0;
     return this.#awaited > 0;
   }
 
   /**
-   * Other gateways hear that this one is back when Redis has what it let pass.
+   * Tries Redis. If that succeeds, debts are reported, and then other gateways learn that this one is back.
    *
-   * @param timed What the deadline is: a new connection may take its time, a trial must be as quick as a request.
+   * @param timed Adds the deadline: a new connection may take longer, a trial must be as quick as a request.
    */
   async #probe(timed: <T>(work: Promise<T>) => Promise<T>): Promise<void> {
     const look = this.#heartbeat.isForgotten().then((isForgotten) => {
@@ -238,7 +238,7 @@ export class ResilientMeter implements LimiterMeter {
     fallback.shareWith(redis instanceof SharedRedis ? Math.max(this.#gateways, redis.gateways) : this.#gateways);
   }
 
-  /** Made anew after each pause, because rate-limit-redis keeps a script load that failed for ever. */
+  /** Made again after each pause, because rate-limit-redis keeps a failed load of its script for ever. */
   #open(): SharedMeter {
     this.#shared ??= this.#parts.openShared(this.#send);
     return this.#shared;

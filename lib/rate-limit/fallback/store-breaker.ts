@@ -1,28 +1,33 @@
-/** First pause after a failure, and the pause while the store answers with errors. */
+/** First pause after a failure, and the pause while the store replies with errors. */
 export const FIRST_PAUSE_MS = 1_000;
-/** The longest pause of a store that stays silent. */
+/** The longest pause while the store does not reply. */
 export const LONGEST_PAUSE_MS = 30_000;
 /** Errors in a row that start a pause. */
 export const ERRORS_IN_A_ROW = 5;
 
-/** When replies that are late mean that the store is away. */
+/** When late replies mean that the store is away. */
 export interface MissRule {
-  /** Calls in a row without a reply in time, at least. */
+  /** Least number of calls in a row without a reply in time. */
   readonly misses: number;
-  /** Milliseconds from the first of them to the last one, at least. */
+  /** Least milliseconds from the first of them to the last. */
   readonly forMs: number;
 }
 
 /**
- * How a call of the store failed: `silent` is no reply within the deadline, for which a request has waited; an `error`
- * came at once, and may concern one key only; `decisive` is an error that a trial got, and `unanswered` is a trial without a reply.
+ * How a call of the store failed.
+ *
+ * - `silent`: a request waited, and no reply came within the deadline.
+ * - `error`: an error came at once. It may concern one key only.
+ * - `decisive`: a trial got an error.
+ * - `unanswered`: a trial got no reply.
  */
 export type StoreFailure = 'silent' | 'error' | 'decisive' | 'unanswered';
 
 /**
- * Decides whether the shared store is asked, or skipped because it failed a moment ago. One late reply is no failure that counts:
- * slow is not dead. A failure that counts starts a pause; when it is over, one trial is due while everybody goes on skipping. Results of calls that began before the
- * latest pause, or before the latest recovery, change nothing: a burst of calls that fail together is one failure.
+ * Decides whether the shared store is asked, or skipped because it has just failed. A single late reply does not count: slow is not
+ * dead. A failure that counts starts a pause. After the pause one trial is due, and all other calls still skip the store.
+ *
+ * Results of calls that began before the latest pause or recovery change nothing: calls that fail together are one failure.
  */
 export class StoreBreaker {
   readonly #missRule: MissRule;
@@ -31,7 +36,7 @@ export class StoreBreaker {
   #errors = 0;
   #misses = 0;
   #missedSince = 0;
-  /** The latest pause, until a call has worked since. */
+  /** Length of the latest pause; 0 once a call has succeeded. */
   #pauseMs = 0;
   #failedAt = 0;
   #until = 0;
@@ -40,7 +45,7 @@ export class StoreBreaker {
     this.#missRule = missRule;
   }
 
-  /** To report the result of a call under that starts now. */
+  /** Belongs to a call that starts now: its result is reported with it. */
   get era(): number {
     return this.#era;
   }
@@ -54,16 +59,16 @@ export class StoreBreaker {
     return this.#skipping ? Math.min(Math.max(0, this.#until - now), LONGEST_PAUSE_MS) : 0;
   }
 
-  /** Whether a trial is due. The next one will be after another pause, if this one gives no result. */
+  /** @returns whether a trial is due. If it gives no result, the next one is due after another pause. */
   startTrial(now: number): boolean {
     if (!this.#skipping) return false;
-    // The second part frees us when the system's clock was set back.
+    // The second condition ends a pause that seems endless because the clock was set back.
     if (now < this.#until && this.#until - now <= LONGEST_PAUSE_MS) return false;
     this.#until = now + this.#pauseMs;
     return true;
   }
 
-  /** A call has worked. Whether this result counts. */
+  /** A call has succeeded. @returns whether this result counts. */
   succeeded(era: number): boolean {
     if (era !== this.#era || this.#skipping) return false;
     this.#errors = this.#misses = 0;
@@ -71,12 +76,12 @@ export class StoreBreaker {
     return true;
   }
 
-  /** A call that no request waited for was answered in time. */
+  /** A call that no request waited for got its reply in time. */
   answered(era: number): void {
     if (era === this.#era) this.#misses = 0;
   }
 
-  /** A trial has worked. Whether this result counts. */
+  /** A trial has succeeded. @returns whether this result counts. */
   trialSucceeded(era: number): boolean {
     if (era !== this.#era) return false;
     if (this.#skipping) this.#era++;
@@ -86,8 +91,10 @@ export class StoreBreaker {
   }
 
   /**
-   * Whether this result starts a pause. Pauses double while the store is silent, and while trials pass but calls fail;
-   * errors that a trial gets at once are no load, and are tried again each second.
+   * Notes a failure. Pauses double while the store does not reply, and while trials succeed but calls fail. An error that a trial gets
+   * at once costs little, so the store is tried again each second.
+   *
+   * @returns whether it starts a pause.
    */
   failed(era: number, now: number, failure: StoreFailure): boolean {
     if (era !== this.#era) return false;
@@ -104,14 +111,14 @@ export class StoreBreaker {
   }
 
   /**
-   * A reply came after its deadline: the silence is over. The first pause is still kept, or a store that is
-   * always a little slower than the deadline would cost every request that deadline.
+   * A reply came after its deadline, so the store works again. The first pause is still kept. Otherwise a store that is always a
+   * little slower than the deadline would cost every request that deadline.
    */
   repliedLate(): void {
     this.#until = Math.min(this.#until, this.#failedAt + FIRST_PAUSE_MS);
   }
 
-  /** The store is known to be back: nothing is skipped. */
+  /** The connection to the store is back: it is asked again. */
   end(): void {
     this.#era++;
     this.#skipping = false;
@@ -119,9 +126,9 @@ export class StoreBreaker {
     this.#pauseMs = 0;
   }
 
-  /** Whether so many replies were late, for so long, that the store is away. */
+  /** @returns whether enough replies in a row were late, for long enough. */
   #missed(now: number): boolean {
-    // The second part is for a clock that was set back.
+    // The second condition holds when the clock was set back.
     if (this.#misses === 0 || now < this.#missedSince) this.#missedSince = now;
     this.#misses++;
     return this.#misses >= this.#missRule.misses && now - this.#missedSince >= this.#missRule.forMs;
