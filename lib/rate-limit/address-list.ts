@@ -18,7 +18,7 @@ export class AddressList {
     }
   }
 
-  /** @param text As a connection or a trusted proxy gives it; what is no address is in no list. */
+  /** @param text As a connection or a trusted proxy gives it. A text that is no address is in no list. */
   has(text: string): boolean {
     const address = isIP(text) === 0 ? withoutPort(text) : text;
     const version = isIP(address);
@@ -51,7 +51,7 @@ function rangeOf(text: string): Range | undefined {
 /**
  * Checks addresses and CIDR ranges ahead of their use as `allow` or `deny`.
  *
- * @throws {OptionsError} `ERR_EXPRESSWAY_OPTIONS`, with every item that is none.
+ * @throws {OptionsError} `ERR_EXPRESSWAY_OPTIONS`, with every item that is not one.
  */
 export function assertAddressList(items: readonly string[]): void {
   const bad = items.filter((item) => rangeOf(item) === undefined);
@@ -77,7 +77,7 @@ export class AddressGate {
     this.#deny = deny.length > 0 ? new AddressList(deny) : undefined;
   }
 
-  /** Deny wins: to be in the other list means only not to be counted. */
+  /** `deny` wins over `allow`, which only means that the address is not counted. */
   judge({ clientAddress }: Exchange): 'allowed' | 'denied' | 'limited' {
     if (clientAddress === undefined) return 'limited';
     if (this.#deny?.has(clientAddress)) return 'denied';
@@ -85,7 +85,7 @@ export class AddressGate {
   }
 }
 
-/** Answers a client of the deny list. */
+/** Rejects a client of the deny list. */
 export function deny(exchange: Exchange, events: GatewayEvents): void {
   reject(exchange, { kind: 'rejected', cause: 'client_denied' }, events);
 }

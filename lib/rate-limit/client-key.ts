@@ -2,13 +2,13 @@ import type { Server } from 'node:net';
 import { foldAddress } from '../core/connection.ts';
 import type { Exchange } from '../core/exchange.ts';
 
-/** All clients of a Unix domain socket that no trusted proxy tells apart. */
+/** The key of all clients of a Unix domain socket, unless a trusted proxy says which client it is. */
 const UNIX_SOCKET_KEY = 'unix';
 
 /**
- * The key that a request is counted under; `undefined` when the client has already left, so that there is
- * no client to count. A text that is no address is never a key, or a client could invent keys without
- * end: then the peer of the connection is counted, which is the proxy that passed the text on.
+ * The key that a request is counted under; `undefined` when the client has already left. A forwarded text that is no address is
+ * never a key, because a client could invent any number of them. The peer of the connection is counted instead: the proxy
+ * that forwarded the text.
  */
 export function clientKey(exchange: Exchange, ipv6Subnet: number): string | undefined {
   const { req } = exchange;
@@ -20,14 +20,14 @@ export function clientKey(exchange: Exchange, ipv6Subnet: number): string | unde
   const peer = req.socket?.remoteAddress;
   if (peer !== undefined) return addressKey(peer, ipv6Subnet);
   const server = (req.socket as { server?: Server } | undefined)?.server;
-  // A dying TCP connection has no address either, but a listener on a path has connections without any.
+  // A TCP connection that is closing has no address either. Connections to a listener on a path never have one.
   return typeof server?.address() === 'string' ? UNIX_SOCKET_KEY : undefined;
 }
 
 /**
- * One spelling per client: the IPv4 address, also for its IPv4-mapped form (RFC 4291 §2.5.5.2), or the IPv6
- * network of `ipv6Subnet` bits in RFC 5952 form, because one subscriber has a whole network to pick addresses
- * from. At most 24 characters, none of them special to Redis. `undefined` for a text that is no address.
+ * One spelling per client: the IPv4 address, also for its IPv4-mapped form (RFC 4291 §2.5.5.2); or the IPv6 network of `ipv6Subnet`
+ * bits in RFC 5952 form, because a subscriber has a whole network of addresses. At most 24 characters, none of them special to
+ * Redis. `undefined` for a text that is no address.
  */
 export function addressKey(address: string, ipv6Subnet: number): string | undefined {
   if (isIPv4(address)) return address;
@@ -103,7 +103,7 @@ function network(groups: readonly number[], bits: number): string {
   return `${text === '' ? ':' : text}:/${bits}`;
 }
 
-/** An address that was cut from a field's value keeps the whole value in memory, all 16 KB of it (Node 22 does so). */
+/** Copies a text. In Node 22, an address that was cut from a header value keeps the whole value in memory, up to 16 KB. */
 export function ownCopy(key: string): string {
   const copy = Buffer.from(key, 'latin1').toString('latin1');
   return copy === key ? copy : Buffer.from(key, 'utf16le').toString('utf16le');

@@ -13,19 +13,19 @@ import type { Claim, Decision, Meter, QuotaState } from './meter.ts';
 import type { Quota } from './quota.ts';
 import type { RateLimitFields } from './rate-limit-fields.ts';
 
-/** What all requests of one limiter have in common. */
+/** Shared by all requests of one limiter. */
 export interface LimiterContext {
   readonly name: string;
   readonly quotas: readonly Quota[];
   readonly fields: RateLimitFields;
-  /** Whether no request is rejected. */
+  /** Whether it counts without rejecting requests. */
   readonly shadow: boolean;
   readonly events: GatewayEvents;
-  /** Who counts. */
+  /** The meter that counts. */
   readonly meter: { readonly mode: LimiterMode };
 }
 
-/** One request before its limiter: a claim, and what becomes of the request once there is a decision. */
+/** One request at a limiter: its claim, and what happens to the request after the decision. */
 export class CountedRequest implements Claim {
   readonly key: string;
   readonly cost: number;
@@ -46,18 +46,18 @@ export class CountedRequest implements Claim {
     return this.#exchange;
   }
 
-  /** Records a decision, and tells the client how it stands. */
+  /** Records the decision, and writes the headers about the limit. */
   learn(decision: Decision): void {
     this.#decision = decision;
     const { recorder, res } = this.#exchange;
     if (recorder !== undefined) this.#record(recorder, decision);
-    // A limit that is not counted has no true numbers.
+    // A decision that was made without counting has no numbers.
     if (!this.#context.shadow && decision.quotaStates.length > 0) {
       this.#context.fields.write(res, decision.quotaStates, this.limit);
     }
   }
 
-  /** Over the limit, or not counted. @returns whether the request goes on all the same. */
+  /** Rejects a request that is over the limit, or that could not be counted. @returns whether it passes all the same (`shadow`). */
   refuse(): boolean {
     const { events, name, quotas, shadow } = this.#context;
     const exchange = this.#exchange;
@@ -73,7 +73,7 @@ export class CountedRequest implements Claim {
 
   #record(recorder: Recorder, { allowed, quotaStates }: Decision): void {
     const { name, quotas, shadow, meter } = this.#context;
-    // Of several windows, the one with the least left.
+    // The window with the least left.
     let tightest = 0;
     for (let i = 1; i < quotaStates.length; i++) {
       if ((quotaStates[i] as QuotaState).remaining < (quotaStates[tightest] as QuotaState).remaining) tightest = i;
@@ -97,12 +97,12 @@ export class CountedRequest implements Claim {
   }
 }
 
-/** Lets a request pass, or answers it. */
+/** Lets a request pass, or rejects it. */
 export type Engine = (counted: CountedRequest, next: Next) => void;
 
 /**
- * Carries out at once what a meter decides at once. Where the decision has to be waited for, express-rate-limit waits for it and
- * carries it out (docs/decisions/0039).
+ * Applies the decisions of a meter. A decision that is there at once is applied at once. If it is a promise, express-rate-limit waits for
+ * it and applies it (docs/decisions/0039).
  */
 export function createEngine(meter: Meter): Engine {
   const waits = waitingEngine();
@@ -130,8 +130,8 @@ interface Waiting {
 }
 
 /**
- * Requests that wait, by tickets that are used again. An array, because a Map that is filled and emptied all the time leaves
- * tables behind that keep requests alive until a full garbage collection.
+ * Requests that wait, by tickets that are reused. An array, because a Map that is constantly filled and emptied leaves tables behind
+ * that keep requests alive until a full garbage collection.
  */
 class WaitingRequests {
   readonly #slots: (Waiting | undefined)[] = [];
@@ -153,7 +153,7 @@ class WaitingRequests {
   }
 }
 
-/** Where express-rate-limit puts what it knows. Not its usual name: an app would find 1 of 1 there, and only where a decision was waited for. */
+/** The property for express-rate-limit's own facts. It has another name than usual, because an app would read 1 of 1 there. */
 const INFO = 'expresswayRateLimit';
 const PASSED: ClientRateLimitInfo = Object.freeze({ totalHits: 1, resetTime: undefined });
 const REFUSED: ClientRateLimitInfo = Object.freeze({ totalHits: 2, resetTime: undefined });
@@ -162,11 +162,11 @@ type ExpressRequest = Parameters<RateLimitRequestHandler>[0];
 type ExpressResponse = Parameters<RateLimitRequestHandler>[1];
 
 /**
- * express-rate-limit with a limit of 1, in front of a store that says 1 for a request that passes and 2 for one that does not. The
- * key that it asks the store for is a ticket: it names one request, not a client.
+ * express-rate-limit with a limit of 1, in front of a store that counts 1 for a request that passes and 2 for one that does not. Its key
+ * is a ticket: it names one request, not a client.
  */
 function waitingEngine(): (counted: CountedRequest, decision: Promise<Decision>, next: Next) => void {
-  /** Those that express-rate-limit has not asked for the key of: that takes it a microtask. */
+  /** Requests whose key express-rate-limit has not read yet, which it does one microtask later. */
   const called: Waiting[] = [];
   const waiting = new WaitingRequests();
 
@@ -199,11 +199,11 @@ function waitingEngine(): (counted: CountedRequest, decision: Promise<Decision>,
 
   const limiter: RateLimitRequestHandler = rateLimit({
     limit: 1,
-    // The other two are for options that are not used here, and never called.
+    // The other two functions belong to options that are not used here. They are never called.
     store: { increment, decrement() {}, resetKey() {} },
     legacyHeaders: false,
     standardHeaders: false,
-    // Its checks print once and go on; ours throw at construction.
+    // Its checks print a message once; ours throw at construction.
     validate: false,
     requestPropertyName: INFO,
     keyGenerator: ticketOf,

@@ -27,7 +27,7 @@ export interface PreparedLimits {
   discard(): void;
 }
 
-/** Far longer than a limiter waits for its store: by then it has decided about every request that it was given. */
+/** Far longer than a limiter waits for its store. By then, the old limits have decided about all their requests. */
 const RETIRE_AFTER_MS = 5_000;
 
 /** The middleware of {@link ipRateLimit}, and what can be asked of it. */
@@ -40,8 +40,9 @@ export interface IpRateLimiter extends Middleware {
   readonly events: GatewayEvents;
   /**
    * Forgets the requests of one client, given as an address, as what the option `key` gave, or as the key of a
-   * `limited` event. A text that may be more than one of these counts as each of them. Other gateways that have just refused the client go on until the wait is over that they told it; with
-   * leases, they spend what they hold. Rejects when Redis could not be told; this process has forgotten even then.
+   * `limited` event. A text that may be more than one of these counts as each of them. Another gateway that has just refused the client goes
+   * on until the `Retry-After` that it sent is over; with leases, it also spends the lease it has. Rejects when Redis cannot be reached; this
+   * process has then forgotten the client all the same.
    */
   resetKey(key: string): Promise<void>;
   /**
@@ -120,7 +121,7 @@ function makeLimiter(options: LimiterOptions | undefined, isManaged: boolean): I
   }) as IpRateLimiter;
 }
 
-/** The limits in force, and those before them that still decide about requests. */
+/** The limits in force, and earlier ones that still decide about requests. */
 class Limiter {
   readonly #events: GatewayEvents;
   readonly #retired = new Map<LimitsInForce, NodeJS.Timeout>();
@@ -196,7 +197,7 @@ class LimitsInForce {
     const fields = rateLimitFields(settings.fields, name, quotas);
     this.#context = { name, quotas, shadow, events, fields, meter: this.meter };
     this.#engine = createEngine(this.meter);
-    // To look into an empty list would cost as much as to look into a full one.
+    // A lookup in an empty list costs as much as in a full one.
     this.#gate = allow.length + denied.length > 0 ? new AddressGate(allow, denied) : undefined;
     this.#ownClaims = new OwnClaims(settings, settings.windowMs);
   }
@@ -214,7 +215,7 @@ class LimitsInForce {
     }
     const key = clientKey(exchange, this.settings.ipv6Subnet);
     if (key !== undefined) this.#engine(new CountedRequest(exchange, this.#context, key), next);
-    // The client has left. Counted under one key, all who leave would limit each other.
+    // The client has left, and its address is unknown. Under one common key, all such clients would limit each other.
     else exchange.res.destroy();
   }
 
@@ -223,7 +224,7 @@ class LimitsInForce {
     await Promise.all(keys.map((key) => this.meter.reset(key)));
   }
 
-  /** Waits for no promise where there is none. */
+  /** Awaits the app's functions only if one of them returned a promise. */
   async #decideOwn(exchange: Exchange, next: Next): Promise<void> {
     const { req, res } = exchange;
     let key: string | undefined;

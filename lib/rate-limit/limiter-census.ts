@@ -5,16 +5,16 @@ import { warn } from '../core/warnings.ts';
 import type { RedisUrl } from './redis/redis-address.ts';
 import type { RedisClient } from './redis/redis-client.ts';
 
-/** More than the limiters of any one program: it bounds what a mistake can fill. */
+/** More than any program has limiters. It bounds the memory that a mistake can take. */
 const MOST_PREFIXES = 1_000;
 
-/** The keys of one prefix in one Redis, and who was the last to count there. */
+/** One prefix of keys in one Redis, and the limiter that last counted there. */
 interface PrefixUse {
   last: LimiterMember | undefined;
   isTold: boolean;
 }
 
-/** What one server has seen of limiters. */
+/** The limiters that one server has used. */
 interface Census {
   readonly uses: Map<LimiterKeys['redis'], Map<string, PrefixUse>>;
 }
@@ -23,14 +23,14 @@ const kCensus = Symbol('expressway.limiters');
 
 /** The keys that a limiter writes. */
 export interface LimiterKeys {
-  /** As it was given: the same URL, or the very same client, is the same Redis. */
+  /** As in the options. The same URL, or the same client object, is the same Redis. */
   readonly redis: RedisClient | RedisUrl | string;
   readonly prefix: string;
 }
 
 /**
- * One limiter, as the server sees it that it works for: finds limiters that are made per request, and two that count under
- * one prefix. As long as nothing new is seen, a request costs the comparison of `use.last` with the member.
+ * One limiter among those of a server. Detects limiters that are created per request, and two limiters that count under one prefix. While
+ * nothing new comes, a request costs one comparison, of `use.last` with this object.
  */
 export class LimiterMember {
   readonly #madeAt = Date.now();
@@ -41,21 +41,21 @@ export class LimiterMember {
   readonly #isManaged: boolean;
 
   /**
-   * @param keys Nothing without Redis, where nothing can be shared by mistake.
-   * @param isManaged Whether the suite itself makes the limiter, so that one that is new while requests come is no mistake.
+   * @param keys `undefined` without Redis, where limiters cannot share counts by mistake.
+   * @param isManaged Whether the suite itself creates the limiter. Then a new one during traffic is no mistake.
    */
   constructor(keys: LimiterKeys | undefined, isManaged: boolean) {
     this.#keys = keys;
     this.#isManaged = isManaged;
   }
 
-  /** A request came to this limiter and it was not the last in its use. */
+  /** Call it for a request when `use.last` is another limiter. */
   called(req: IncomingMessage): void {
     const comesBack = this.#isKnown;
     if (!comesBack) this.#introduce(req);
     const { use } = this;
     use.last = this;
-    // One that takes another's place for good is no mistake: that is how a limit is changed while traffic flows.
+    // A limiter that replaces another one for good is no mistake: that is how an app changes a limit during traffic.
     if (!comesBack || use.isTold) return;
     use.isTold = true;
     warn(

@@ -27,31 +27,31 @@ import { RedisMeter } from './redis/redis-meter.ts';
 
 export interface LimiterMeterSettings {
   readonly algorithm: AlgorithmName;
-  /** One only for fixed windows. */
+  /** Fixed windows have only one. */
   readonly quotas: readonly Quota[];
-  /** Of the limiter, for a warning. */
+  /** Name of the limiter, for warnings. */
   readonly name: string;
-  /** The most clients that this process tells apart. */
+  /** The most clients that this process counts separately. */
   readonly maxKeys: number;
-  /** Without it, this process counts alone. */
+  /** `undefined`: this process counts alone. */
   readonly redis?: RedisClient | RedisUrl | undefined;
-  /** Leads to another process of this machine that counts; without Redis only. */
+  /** Link to a process of this machine that counts. Not with `redis`. */
   readonly counter?: CounterLink | undefined;
-  /** What the keys in Redis start with. */
+  /** Prefix of the keys in Redis. */
   readonly prefix: string;
-  /** Turns keys into HMACs before they go to Redis; not for fixed windows. */
+  /** Secret for HMACs of the keys in Redis. Not for fixed windows. */
   readonly keySecret?: string | undefined;
-  /** Milliseconds that one call of Redis may take. */
+  /** Deadline of one call of Redis, in milliseconds. */
   readonly storeTimeoutMs: number;
   readonly fallbackAfterMisses: number;
   readonly fallbackAfterMs: number;
-  /** What is done while Redis fails. */
+  /** What happens to requests while Redis fails. */
   readonly onStoreError: OnStoreError;
   /** Not for fixed windows. */
   readonly lease?: boolean | LeaseOptions | undefined;
 }
 
-/** The one place that knows which meters there are. */
+/** Chooses the meters for the settings of a limiter, and puts them together. */
 export function openLimiterMeter(settings: LimiterMeterSettings, onModeChange: ModeListener): LimiterMeter {
   const { redis, prefix, storeTimeoutMs: timeoutMs } = settings;
   if (settings.counter !== undefined) return countedMeter(settings, settings.counter, onModeChange);
@@ -60,7 +60,7 @@ export function openLimiterMeter(settings: LimiterMeterSettings, onModeChange: M
     return memoryMeter(settings);
   }
   const fallback = fallbackOf(settings);
-  // These outlive the shared meters, which are made anew after each failure.
+  // A new shared meter is made after each failure of Redis. These two stay.
   const denials = new DenialCache();
   const leases = leaseTable(settings);
   const openShared = (send: Send) => sharedMeter(settings, send, denials, leases);
@@ -144,7 +144,7 @@ function sharedMeter(
   return new RememberingMeter(new GroupingMeter({ store, single: new RedisMeter(parts) }), denials);
 }
 
-/** A share of a bucket fades as fast as the bucket is refilled; one of a window is gone with it. */
+/** A lease of a token bucket expires as fast as the bucket refills; a lease of a window expires with the window. */
 function leaseTable({ algorithm, quotas, lease }: LimiterMeterSettings): LeaseTable | undefined {
   if (lease === undefined || lease === false) return undefined;
   if (!ALGORITHMS[algorithm].isRefilled) return new LeaseTable(() => undefined);

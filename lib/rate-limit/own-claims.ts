@@ -18,15 +18,15 @@ export interface ClaimFunctions {
   readonly skip?: SkipFunction | undefined;
 }
 
-/** What an app's own functions say of one request. */
+/** What the app's functions (`key`, `limit`, `cost`) return for one request. */
 export interface OwnClaim {
-  /** Nothing where the client's address counts. */
+  /** `undefined`: the client's address is the key. */
   readonly key: string | undefined;
   readonly cost: number;
   readonly limit: number | undefined;
 }
 
-/** Asks an app's own functions. Throws, or rejects, when they do, or for what they must not say. */
+/** Calls the app's functions. Throws or rejects when they do, and for values that they must not return. */
 export class OwnClaims {
   readonly #functions: ClaimFunctions;
   readonly #largestLimit: number;
@@ -36,13 +36,13 @@ export class OwnClaims {
     this.#largestLimit = Math.floor(Number.MAX_SAFE_INTEGER / windowMs) - 1;
   }
 
-  /** Whether there is anything to ask. */
+  /** Whether there is any function to call. */
   get asks(): boolean {
     const { key, limit, cost, skip } = this.#functions;
     return key !== undefined || cost !== undefined || skip !== undefined || typeof limit === 'function';
   }
 
-  /** Nothing for a request that is not limited. At once when all functions answer at once. */
+  /** Gives `undefined` for a request that is not limited. A promise only if one of the functions returns one. */
   ask(incoming: GatewayRequest): OwnClaim | undefined | Promise<OwnClaim | undefined> {
     const req = incoming as LimitedRequest;
     const skipped = this.#functions.skip?.(req);
@@ -81,14 +81,14 @@ const isInteger = (value: unknown, least: number, most: number): value is number
   Number.isSafeInteger(value) && (value as number) >= least && (value as number) <= most;
 
 /**
- * A text of the app's own as a key: never equal to an address, which a client may be able to write into it, short, and
- * of characters that leave the keys in Redis legible.
+ * Turns a text of the app into a key. The key is short, has only printable characters, and never equals the key of an address, which a
+ * client might otherwise forge.
  */
 export function ownKey(text: string): string {
   return isShort(text) ? `k:${text}` : hashed(text);
 }
 
-/** A text that need not be told from an address. */
+/** A key for a text that cannot be confused with an address. */
 export const boundedKey = (text: string): string => (isShort(text) ? text : hashed(text));
 
 const isShort = (text: string): boolean => text.length <= LONGEST_KEY && /^[!-z|~]+$/.test(text);

@@ -1,25 +1,25 @@
 import { type Check, integer } from '../core/options.ts';
 
-/** So many requests in so much time. */
+/** How much a client may spend in how much time. */
 export interface Quota {
-  /** What one client may spend per window. */
+  /** Units that one client may spend per window. */
   readonly limit: number;
   /** Length of the window in milliseconds. */
   readonly windowMs: number;
-  /** What a full token bucket holds; a sliding window has no use for it. */
+  /** Tokens in a full bucket. Only token buckets use it. */
   readonly burst: number;
 }
 
-/** The part of one of several gateways that count apart: never more in total, but at least 1 each. */
+/** The part of a quota for one of several gateways that count by themselves. At least 1; otherwise the parts never exceed the quota. */
 export function shareOf(quota: Quota, gateways: number): Quota {
   if (gateways === 1) return quota;
   const limit = Math.max(1, Math.floor(quota.limit / gateways));
-  // In proportion to the limit: a bucket must not take longer to refill, so that its record is not forgotten early.
+  // In proportion to the limit. If the bucket took longer to refill, its record would be forgotten too early.
   const burst = Math.max(1, Math.floor((quota.burst * limit) / quota.limit));
   return { limit, windowMs: quota.windowMs, burst: Math.min(burst, Math.max(1, Math.floor(quota.burst / gateways))) };
 }
 
-/** Says why the arithmetic of a quota would not be exact: it multiplies counts with milliseconds, here and in Lua. */
+/** Says why the arithmetic of a quota would not be exact. Here and in Lua, it multiplies counts by milliseconds. */
 export function quotaProblem({ limit, windowMs, burst }: Quota): string | undefined {
   const largest = (Math.max(limit, burst) + 1) * windowMs;
   return largest <= Number.MAX_SAFE_INTEGER
@@ -38,12 +38,12 @@ export interface RateLimitWindow {
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 const MOST_WINDOWS = 8;
 
-/** A leap year. No timer runs for a window, so that it may be longer than the 24.8 days that a timer of Node can. */
+/** A leap year. Windows need no timer, so the 24.8 days of Node's longest timer are no bound. */
 export const LONGEST_WINDOW_MS = 366 * 86_400_000;
 
 export const windowMsCheck: Check = integer(1, LONGEST_WINDOW_MS);
 
-/** Reads `100/1m, 1000/1h`; units are ms, s, m, h and d. `undefined` for anything else. */
+/** Parses `100/1m, 1000/1h`, with the units ms, s, m, h and d. `undefined` for anything else. */
 function parseWindows(text: string): readonly RateLimitWindow[] | undefined {
   const windows: RateLimitWindow[] = [];
   for (const item of text.split(',')) {
@@ -69,7 +69,7 @@ export const windowsCheck: Check = (value) => {
   return undefined;
 };
 
-/** The quotas of windows that `windowsCheck` has passed. */
+/** @param value Has passed `windowsCheck`. */
 export function quotasOfWindows(value: string | readonly RateLimitWindow[]): readonly Quota[] {
   const windows = typeof value === 'string' ? (parseWindows(value) ?? []) : value;
   return windows.map(({ limit, windowMs }) => ({ limit, windowMs, burst: limit }));

@@ -4,8 +4,8 @@ import type { QuotaState } from './meter.ts';
 import type { Quota } from './quota.ts';
 
 /**
- * The headers about the limit: one of three drafts of draft-ietf-httpapi-ratelimit-headers, the older
- * `X-RateLimit-*` fields with the moment of the reset in seconds since 1970, or nothing.
+ * The headers about the limit: one of three drafts of draft-ietf-httpapi-ratelimit-headers, the older `X-RateLimit-*` headers with the
+ * time of the reset in seconds since 1970, or none.
  */
 export type FieldsForm = 'draft-8' | 'draft-7' | 'draft-6' | 'legacy' | 'none';
 
@@ -15,14 +15,14 @@ export const FIELDS_FORMS: readonly FieldsForm[] = ['draft-8', 'draft-7', 'draft
 export interface RateLimitFields {
   /**
    * @param quotaStates One for each quota.
-   * @param limit The limit of this request, where it is not that of the only quota.
+   * @param limit The limit of this request, if it is not that of the only quota.
    */
   write(res: OutgoingMessage, quotaStates: readonly QuotaState[], limit: number | undefined): void;
 }
 
 const seconds = (ms: number): number => Math.ceil(ms / 1000);
 
-/** What a client may spend at once, and the seconds in which it gets that much again. */
+/** What a client may spend at once (`q`), and the seconds in which it gets that much again (`w`). */
 function policyOf(quota: Quota, limit: number | undefined): { q: number; w: number } {
   if (limit !== undefined) return { q: limit, w: seconds(quota.windowMs) };
   return { q: quota.burst, w: seconds((quota.windowMs * quota.burst) / quota.limit) };
@@ -35,8 +35,8 @@ export function rateLimitFields(form: FieldsForm, limiter: string, quotas: reado
 }
 
 /**
- * `RateLimit` and `RateLimit-Policy` of draft 8, with a member for each quota. Without the optional partition key,
- * for which express-rate-limit hashes the client's key on every request.
+ * `RateLimit` and `RateLimit-Policy` of draft 8, with a member for each quota. It leaves out the optional partition key, for which
+ * express-rate-limit hashes the client's key on every request.
  */
 class ListFields implements RateLimitFields {
   readonly #name: string;
@@ -62,7 +62,7 @@ class ListFields implements RateLimitFields {
       res.setHeader('RateLimit', state);
       return;
     }
-    // Both fields are lists: the limiters that a request passes each add their own members.
+    // Both headers are lists: each limiter that a request passes adds its own members.
     if (String(others).includes(`${this.#items[0]};`)) this.#warn();
     res.setHeader('RateLimit-Policy', `${res.getHeader('RateLimit-Policy')}, ${policy}`);
     res.setHeader('RateLimit', `${others}, ${state}`);
@@ -96,7 +96,7 @@ class ListFields implements RateLimitFields {
   }
 }
 
-/** The forms that know one quota only: of several, of one limiter or of more, the one that is nearest to its end. */
+/** The forms for a single quota. Of several quotas or limiters, they show the one with the least left. */
 class TightestFields implements RateLimitFields {
   readonly #form: Exclude<FieldsForm, 'draft-8' | 'none'>;
   readonly #quotas: readonly Quota[];

@@ -99,7 +99,9 @@ describe('ipRateLimit options', () => {
     const { redis } = IP_RATE_LIMIT_CHECKS;
     expect([redis?.('redis://localhost'), redis?.(undefined)]).toEqual([undefined, undefined]);
     expect(redis?.('http://localhost')).toEqual([expect.stringMatching(/must/)]);
-    expect(redis?.({ host: 'localhost' })).toMatch(/settings of a client are no client/);
+    expect(redis?.({ host: 'localhost' })).toMatch(
+      /these are settings: pass the client that createClient() makes of them/,
+    );
   });
 
   test('never show the password of a URL', () => {
@@ -120,9 +122,9 @@ describe('ipRateLimit options', () => {
     [Promise.resolve(), 'await the promise'],
     [new URL('redis://localhost'), 'pass its href'],
     [{ createClient() {} }, 'pass what createClient() of the package gives'],
-    [{ host: 'localhost', port: 6379 }, 'settings of a client are no client'],
-    [{ url: 'redis://localhost' }, 'settings of a client are no client'],
-    [{ socket: {} }, 'settings of a client are no client'],
+    [{ host: 'localhost', port: 6379 }, 'these are settings: pass the client that createClient() makes of them'],
+    [{ url: 'redis://localhost' }, 'these are settings: pass the client that createClient() makes of them'],
+    [{ socket: {} }, 'these are settings: pass the client that createClient() makes of them'],
     [[], 'a URL like redis://localhost:6379'],
   ])('say what to pass in place of %p as redis', (redis, hint) => {
     expect(problemsOf({ redis })).toEqual([expect.stringContaining(hint)]);

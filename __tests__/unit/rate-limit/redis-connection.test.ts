@@ -168,8 +168,8 @@ describe('what is handed in as a client', () => {
     [Promise.resolve(), ': await the promise'],
     [new URL('redis://one'), ': pass its href'],
     [{ createClient: nothing }, ': pass what createClient() of the package gives'],
-    [{ host: 'one' }, ': settings of a client are no client'],
-    [{ socket: {} }, ': settings of a client are no client'],
+    [{ host: 'one' }, ': these are settings: pass the client that createClient() makes of them'],
+    [{ socket: {} }, ': these are settings: pass the client that createClient() makes of them'],
   ])('%#: what is no client gets a message that says what to do', (value, hint) => {
     expect(redisClientProblem(value)).toMatch(/^must be a client .*, or a URL like redis:\/\/localhost:6379/);
     expect(redisClientProblem(value)?.split('6379')[1]).toBe(hint);

@@ -1,51 +1,50 @@
 import { LuaScript } from '../redis/lua.ts';
 
-/** What an algorithm writes in Lua. */
+/** The Lua functions of an algorithm. */
 export interface LuaFunctions {
-  /** Tells the keys of one algorithm from those of another, in Redis. */
+  /** Distinguishes the keys of the algorithms in Redis. */
   readonly keyLetter: string;
   /**
    * The arithmetic, line by line as in TypeScript, on a table `c` of `at`, `spent`, `before`, `limit`, `window`, `burst` and `cost`:
    * `settle(c, now)`, `most(c)`, `remaining(c, now)`, `spend(c)`, `wait(c, now, cost)`, `rest(c, now)`, `lifetime(c, now)`, and
-   * `spendBefore(c, now, older, rest)`, which spends as much in the window before and returns how much it spent there.
+   * `spendBefore(c, now, older, rest)`, which spends `older` in the previous window and returns how much of that it spent there.
    */
   readonly counting: string;
   /**
-   * What leases need: `leaseMs(c, now)`, milliseconds for which what was charged ahead may be kept; `known(c)`, what the client has
-   * spent; `coming(c, now, everMs)`, what may be charged before it is there; and `due(c, now)`, which returns what is charged but
-   * not there yet, and what of it each millisecond brings, both in units of 1/window.
+   * For leases: `leaseMs(c, now)`, milliseconds for which units charged in advance may be kept; `known(c)`, what the client has spent;
+   * `coming(c, now, everMs)`, what may be charged before it is available; and `due(c, now)`, which returns what is charged but not
+   * available yet, and how much of it becomes available per millisecond, both in units of 1/window.
    */
   readonly leasing: string;
 }
 
-/** The scripts that count with one algorithm in Redis. They need Redis 5, where a script may write after it has read the clock. */
+/** The Redis scripts of one algorithm. They need Redis 5, where a script may write after it has read the clock. */
 export class AlgorithmScripts {
   readonly keyLetter: string;
   /**
-   * Counts one claim. KEYS: one for each quota. ARGV: the cost; the time in milliseconds, or nothing for Redis's own clock; then
-   * limit, window and burst of each quota. Replies 1 or 0 for allowed; then what remains, milliseconds to wait and whether
-   * the cost fitted, for each quota.
+   * Counts one claim. KEYS: one for each quota. ARGV: the cost; the time in milliseconds, or nothing for Redis's own clock; then limit,
+   * window and burst of each quota. Replies 1 (allowed) or 0; then, for each quota, what remains, milliseconds to wait, and whether
+   * the cost fitted.
    */
   readonly take: LuaScript;
   /**
-   * Charges what was spent while Redis was away, as far as it fits. KEYS and ARGV as for `take`, with 0 as the cost; behind the
-   * quotas come, of each: what to charge; the part of it that was spent in the window before; in how many milliseconds
-   * the window ends in which the rest was spent; what must be spent before that, at least; and what to charge even where it
-   * does not fit, up to the limit once more.
+   * Charges what was spent while Redis was away, up to the limit. KEYS and ARGV as for `take`, with a cost of 0. After the quotas come five
+   * lists with a number for each quota, as in `Owed`: `units`, `older`, `restMs`, `least` and `over`. `over` is charged even above
+   * the limit, up to twice the limit in all.
    */
   readonly charge: LuaScript;
   /**
-   * As `take`, but charges for more claims ahead. Replies allowed, what was charged ahead, and milliseconds for which all of that
-   * may be kept (`leaseMs`); then, for each quota, what `take` replies; milliseconds until its window is over, or its bucket
-   * full; and, where more is charged than there is yet, the two numbers of `due`, else 0 and 0.
+   * As `take`, and charges in advance. Replies allowed, the units charged in advance, and the milliseconds for which they may be kept
+   * (`leaseMs`); then, for each quota, what `take` replies; milliseconds until its window ends, or its bucket is full; and the two numbers
+   * of `due`, which are 0 and 0 if all charged units are available.
    *
    * ARGV has, between the time and the quotas:
-   * 3. what is charged as far as it is there;
-   * 4. what is wished for later claims, of which no more is charged than
-   * 5. this part of what remains;
-   * 6. what is charged also before it is there, for a client that uses
-   * 7. one in so many milliseconds;
-   * 8. what is charged at most for a gateway that the client is new to, if it has spent as much elsewhere.
+   * 3. units to charge if they are available;
+   * 4. units wished for later claims,
+   * 5. and the part of what remains that these may take;
+   * 6. units to charge even before they are available,
+   * 7. for a client that uses one in so many milliseconds;
+   * 8. the most units for a gateway that the client is new to, if the client has spent as many at others.
    */
   readonly lease: LuaScript;
 
@@ -58,9 +57,9 @@ export class AlgorithmScripts {
 }
 
 /**
- * What all scripts begin with: the records of all KEYS as `claims`, settled to `now`, and whether `ARGV[1]` fits into each.
- * A record that is later than now is from before the clock was set back: it is written anew, whatever becomes of the claim. Each
- * write sets an expiry in the same command, so no key is ever without.
+ * The beginning of all scripts: reads the records of all KEYS into `claims`, settles them to `now`, and finds out whether `ARGV[1]` fits
+ * into each. If a record is later than now, the clock was set back: the record is rewritten, even if the claim is refused. Each write sets
+ * an expiry in the same command, so no key is ever without one.
  *
  * @param first Index in ARGV where limit, window and burst of each quota begin.
  */

@@ -2,12 +2,12 @@ import type { Send, SharedMeter } from '../meter.ts';
 import type { Quota } from '../quota.ts';
 import type { AlgorithmScripts } from './algorithm-scripts.ts';
 
-/** What is known of one client under one quota: two counts, and the moment they are of. */
+/** The counts of one client under one quota, and the time they were made. */
 export class ClientRecord {
   at: number;
-  /** In the current window; or what is missing in the bucket. */
+  /** Spent in the current window; for a token bucket, what is missing in the bucket. */
   spent = 0;
-  /** In the window before; or the limit of the latest hit, at which the bucket is refilled. */
+  /** Spent in the previous window; for a token bucket, the limit of the latest hit, which is the speed of its refill. */
   before = 0;
 
   constructor(now: number) {
@@ -15,44 +15,44 @@ export class ClientRecord {
   }
 }
 
-/** Opens a store for Redis that another package maintains. It knows one quota, no cost, no secret for keys and no leases. */
+/** Opens a Redis store of another package. Such a store has one quota, no cost, no secret for keys and no leases. */
 export type OpenStore = (send: Send, prefix: string, quota: Quota) => SharedMeter;
 
 /**
- * How requests are counted: the arithmetic of a limit, and the way to count in Redis. All numbers are
- * integers below 2^53, so that it is exact, and the same in Lua. Everything but `settle()` expects a record that is settled to `now`.
+ * How requests are counted: the arithmetic, and how to count in Redis. All numbers are integers below 2^53, so the arithmetic is
+ * exact, and the same in Lua. All functions except `settle()` expect a record that is settled to `now`.
  */
 export interface Algorithm {
   /** How it counts, for the table in docs/rate-limit.md. */
   readonly summary: string;
-  /** The most that passes in any window, for the same table. */
+  /** The most requests that pass in any window, for the same table. */
   readonly atMost: string;
   /** How it counts in Redis. */
   readonly redis: AlgorithmScripts | OpenStore;
-  /** Whether a refused hit is spent as well. */
+  /** Whether a refused hit counts too. */
   readonly countsRefused?: boolean;
-  /** Whether what was spent is refilled all the time, up to `burst`. */
+  /** Whether the quota refills continuously, up to `burst`. */
   readonly isRefilled?: boolean;
-  /** Milliseconds for which a record that is left alone still matters. */
+  /** Milliseconds after which an unused record is worth the same as none. */
   lifetimeMs(quota: Quota): number;
-  /** Brings a record up to now. Never called with a record that is later than now: see `redate()`. */
+  /** Moves a record forward to `now`. Never called with a record of a later time: see `redate()`. */
   settle(record: ClientRecord, now: number, quota: Quota): void;
-  /** What may still be spent; less than 0 when the limit was lowered meanwhile. */
+  /** What may still be spent; below 0 when the limit was lowered meanwhile. */
   remaining(record: ClientRecord, now: number, quota: Quota): number;
   spend(record: ClientRecord, cost: number, quota: Quota): void;
-  /** What of that which is spent was spent in the window before, where that matters. */
+  /** The part that was spent in the previous window, for algorithms that tell it apart. */
   older?(record: ClientRecord, now: number, quota: Quota): number;
-  /** Milliseconds until a cost that is more than what remains, and not more than the limit, would pass. */
+  /** Milliseconds until a cost would pass that is above what remains, and at most the limit. */
   waitMs(record: ClientRecord, now: number, quota: Quota, cost: number): number;
-  /** Milliseconds until the window is over, or the bucket full. */
+  /** Milliseconds until the window ends, or the bucket is full. */
   restMs(record: ClientRecord, now: number, quota: Quota): number;
   /** The most that one claim can spend. */
   most(quota: Quota): number;
-  /** Makes a record of what a quotaState says, where the two leave room rather too strict than too lenient. */
+  /** Sets a record from what the shared store replied. Where the reply leaves room, the record is too strict, never too lenient. */
   restore(record: ClientRecord, now: number, quota: Quota, told: Told): void;
 }
 
-/** How a client stands with all gateways together, of which this one keeps its part. */
+/** What a client has left with all gateways together, as the shared store replied. */
 export interface Told {
   readonly remaining: number;
   readonly resetMs: number;
@@ -61,12 +61,12 @@ export interface Told {
   readonly gateways: number;
 }
 
-/** What remains for one gateway. */
+/** What remains for this gateway alone. */
 export const partOf = ({ remaining, gateways }: Told): number => Math.floor(remaining / gateways);
 
 /**
- * After the system clock was set back, a record counts as made now: no count is lost, and no client waits longer than it would
- * without the change of the clock. To be called before `settle()`, on the record that is kept.
+ * Handles a system clock that was set back: the record counts as made now. No count is lost, and no client waits longer than without
+ * the change. Call it before `settle()`, on the record that is kept.
  */
 export function redate(record: ClientRecord, now: number): void {
   if (record.at > now) record.at = now;

@@ -5,7 +5,7 @@ import { type Algorithm, type ClientRecord, partOf, type Told } from './algorith
 
 const restMs = (record: ClientRecord, now: number, { windowMs }: Quota): number => record.at + windowMs - now;
 
-/** The window that a client's first request has started, counted as rate-limit-redis does. */
+/** A window that starts with a client's first request, counted as rate-limit-redis counts it. */
 export const fixedWindow: Algorithm = Object.freeze({
   summary: 'In the window that the first request of a client has started. In Redis by rate-limit-redis.',
   atMost: 'twice the limit',

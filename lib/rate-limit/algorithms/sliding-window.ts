@@ -3,9 +3,8 @@ import { type Algorithm, type ClientRecord, partOf, type Told } from './algorith
 import { AlgorithmScripts } from './algorithm-scripts.ts';
 
 /**
- * A charge counts as much wherever in its window it was made, and weighs less only when that window is over. Until then comes
- * what the window before has left free; what comes to a gateway that cannot use it any more is lost, hence the 4 in `coming`: see
- * docs/decisions/0020-leases.md.
+ * A charge keeps its full weight until its window ends. Until then, quota becomes available only as the previous window slides out. Units
+ * that a gateway can no longer use by then are lost, hence the 4 in `coming`: see docs/decisions/0020-leases.md.
  */
 const scripts = new AlgorithmScripts({
   keyLetter: 's',
@@ -54,8 +53,7 @@ local function due(c, now) return c.before * covered(c, now) - (c.limit - c.spen
 /**
  * Two adjacent windows, the older one weighted with the part of it that the sliding window still covers (Cloudflare,
  * "How we built rate limiting capable of scaling to millions of domains", 2017). A client's first request starts its
- * windows. What was spent in the older one counts as spread evenly over it: see docs/decisions/0010-sliding-window.md
- * for what that can cost.
+ * windows. Hits of the older window are taken to be spread evenly over it: docs/decisions/0010-sliding-window.md has the error.
  */
 export const slidingWindow: Algorithm = Object.freeze({
   summary: 'In the window that ends now. The older part of it is an estimate.',
@@ -90,9 +88,9 @@ export const slidingWindow: Algorithm = Object.freeze({
   waitMs(record: ClientRecord, now: number, { limit, windowMs }: Quota, cost: number): number {
     const covered = coveredMs(record, now, windowMs);
     const room = limit - record.spent - cost;
-    // Either enough of the older window has slid away before it is gone...
+    // Either enough of the older window slides out before it is gone...
     if (room >= 0) return covered - Math.floor(((room + 1) * windowMs - 1) / record.before);
-    // ...or it is gone, and then enough of what is the current window now.
+    // ...or it is gone, and enough of the present window slides out after that.
     return covered + windowMs - Math.floor(((limit - cost + 1) * windowMs - 1) / record.spent);
   },
 
@@ -100,12 +98,12 @@ export const slidingWindow: Algorithm = Object.freeze({
 
   most: ({ limit }: Quota) => limit,
 
-  // What is left of the older window is taken for spent in the current one, where it weighs more. The window ends when
-  // the wait does: `waitMs()` of such a record is `restMs()`.
+  // Hits of the older window are entered into the current one, where they have more weight. The window ends when the wait ends:
+  // `waitMs()` of such a record equals `restMs()`.
   restore(record: ClientRecord, now: number, { limit, windowMs }: Quota, told: Told): void {
     record.before = 0;
     record.spent = limit - partOf(told);
-    // What comes next is one for all gateways: each takes its turn when there is one for each.
+    // The next hit to become available is one for all gateways. This gateway waits until there is one for each.
     const turnsMs = told.remaining === 0 ? (told.gateways - 1) * Math.ceil(windowMs / told.limit) : 0;
     record.at = now + Math.min(told.resetMs + turnsMs, windowMs) - windowMs;
   },
@@ -115,5 +113,5 @@ function older(record: ClientRecord, now: number, { windowMs }: Quota): number {
   return Math.floor((record.before * coveredMs(record, now, windowMs)) / windowMs);
 }
 
-/** How many of the older window's milliseconds are in the `windowMs` that end with this one. */
+/** Milliseconds of the older window that the sliding window still covers. */
 const coveredMs = (record: ClientRecord, now: number, windowMs: number): number => windowMs - 1 - (now - record.at);

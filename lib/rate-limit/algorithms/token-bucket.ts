@@ -2,10 +2,10 @@ import type { Quota } from '../quota.ts';
 import { type Algorithm, type ClientRecord, partOf, type Told } from './algorithm.ts';
 import { AlgorithmScripts } from './algorithm-scripts.ts';
 
-/** A bucket is refilled at the limit of its latest hit, so that it is full, and forgotten in Redis, at one known moment. */
+/** A bucket refills at the limit of its latest hit. So the time at which it is full, and expires in Redis, is known. */
 const rateOf = (record: ClientRecord, { limit }: Quota): number => record.before || limit;
 
-/** A lease ends when the bucket would be full, had nothing been taken ahead. Tokens come without end, but numbers must stay exact. */
+/** A lease ends when the bucket would be full if nothing had been charged in advance. This bounds the numbers, which must stay exact. */
 const scripts = new AlgorithmScripts({
   keyLetter: 'b',
   counting: `
@@ -36,7 +36,7 @@ local function due(c) return c.spent - c.burst * c.window + c.window - 1, c.limi
 /**
  * A bucket of `burst` tokens that is refilled evenly, `limit` per window: the generic cell rate algorithm
  * (ITU-T I.371 annex A). Its theoretical arrival time is kept as what is missing in the bucket, in units of
- * 1/`windowMs` token, of which each millisecond brings `limit`: so nothing is ever rounded.
+ * 1/`windowMs` token. Each millisecond adds `limit` of these, so nothing is ever rounded.
  */
 export const tokenBucket: Algorithm = Object.freeze({
   summary: 'Up to `burst` requests at once, refilled evenly at `limit` per window.',
@@ -68,7 +68,7 @@ export const tokenBucket: Algorithm = Object.freeze({
 
   restore(record: ClientRecord, now: number, { limit, windowMs, burst }: Quota, told: Told): void {
     const { remaining, resetMs, gateways } = told;
-    // The next token may be under way: then the wait says how much of it is missing. Of it, too, a gateway has its part.
+    // A part of the next token may have been refilled: the wait tells how much is missing. This gateway has its part of that, too.
     const next = remaining > 0 ? 0 : Math.max(0, windowMs - resetMs * told.limit);
     const part = Math.floor(((remaining % gateways) * windowMs + next) / gateways);
     record.spent = Math.max(0, (burst - partOf(told)) * windowMs - part);

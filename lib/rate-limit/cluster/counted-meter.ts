@@ -7,20 +7,20 @@ import type { CounterStore } from './counter-store.ts';
 
 export interface CountedMeterParts {
   readonly store: CounterStore;
-  /** Asks the store, in its way. */
+  /** Sends claims to the store. */
   readonly shared: SharedMeter;
-  /** Milliseconds that one question may take. */
+  /** Deadline of one message, in milliseconds. */
   readonly timeoutMs: number;
   readonly missRule: MissRule;
-  /** Decides while no process replies. */
+  /** Decides while the other process does not reply. */
   readonly fallback: Fallback;
   readonly onModeChange: ModeListener;
 }
 
 /**
- * Counts in another process of this machine, and lets a fallback decide while that one is too slow. It never rejects, and
- * takes no longer than its deadline. As with Redis, a claim whose answer was late may have been counted in both
- * places, never in none; but there is no connection that could come and go, and the number of processes is known.
+ * Counts in another process of this machine, and has a fallback decide while that process is too slow. It never rejects, and takes no
+ * longer than its deadline. As with Redis, a claim whose reply was late may be counted in both places, but never in none. Unlike with
+ * Redis, no connection can be lost, and the number of processes is known.
  */
 export class CountedMeter implements LimiterMeter {
   readonly #store: CounterStore;

@@ -2,19 +2,19 @@ import type { AlgorithmName } from '../algorithms/registry.ts';
 import type { RoundTrip } from '../leases/grant.ts';
 import type { Quota } from '../quota.ts';
 
-/** Whose counts are meant: limiters that are alike in all of this share them. */
+/** Identifies a limiter. Limiters that are equal in all of this share their counts. */
 export interface CountedLimiter {
   readonly name: string;
   readonly algorithm: AlgorithmName;
   readonly quotas: readonly Quota[];
   readonly maxKeys: number;
-  /** The part of what remains that a claim may take ahead. */
+  /** The part of what remains that may be charged in advance. */
   readonly share: number;
 }
 
-/** A claim, the cost of claims that wait for it, and what is wished for later ones; `null` is the limiter's own limit. */
+/** A claim, and what to charge in advance. A `limit` of `null` is the limiter's own. */
 export type TakeQuestion = readonly ['take', key: string, cost: number, limit: number | null, ahead: AheadWish];
-/** What was spent uncounted: units for each quota, and those that are charged even where they do not fit. */
+/** Units that were spent elsewhere, for each quota: `units` up to the limit, `over` even above it. */
 export type ChargeQuestion = readonly [
   'charge',
   key: string,
@@ -31,21 +31,21 @@ export interface AheadWish {
 
 export type OneQuestion = TakeQuestion | ChargeQuestion | ResetQuestion;
 
-/** What one limiter asks in one turn of its event loop. Plain data, so that it survives JSON and structured cloning. */
+/** What one limiter asks in one turn of its event loop. Plain data, which survives JSON and structured cloning. */
 export interface CounterQuestion {
   readonly limiter: CountedLimiter;
   readonly all: readonly OneQuestion[];
 }
 
-/** One for each question, in their order: `null` where nothing is to be said but that it was done. */
+/** One for each question, in the same order; `null` for a charge or reset. */
 export type CounterAnswer = readonly (RoundTrip | null)[];
 
-/** The way from a limiter to the process that counts for it. */
+/** The connection from a limiter to the process that counts for it. */
 export interface CounterLink {
-  /** Processes that may ask there: each keeps to its part of the limits while it does not reply. */
+  /** Number of processes that count there. While it does not reply, each keeps to its part of the limits. */
   readonly processes: number;
   /**
-   * Brings a question to `limiterCounter().answer()` of the other process, and what it gave back. May take its time, and may
+   * Passes a question to `limiterCounter().answer()` in the other process, and gives what that returned. It may be slow, and may
    * reject.
    */
   ask(question: CounterQuestion): Promise<CounterAnswer>;

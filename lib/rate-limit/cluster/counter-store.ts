@@ -9,8 +9,8 @@ interface Asked {
 }
 
 /**
- * Counts in another process of this machine. What is asked in one turn of the event loop goes there in one message: a
- * message costs more than what is in it.
+ * Counts in another process of this machine. All questions of one turn of the event loop travel in one message, because a message costs
+ * more than its content.
  */
 export class CounterStore implements RoundTripStore {
   readonly loaded = Promise.resolve();
@@ -40,7 +40,7 @@ export class CounterStore implements RoundTripStore {
     await this.#ask(['reset', key]);
   }
 
-  /** Whether anybody answers. Has no deadline. */
+  /** Resolves if the other process replies. Has no deadline. */
   async probe(): Promise<void> {
     await this.#link.ask({ limiter: this.#limiter, all: [] });
   }
@@ -59,7 +59,7 @@ export class CounterStore implements RoundTripStore {
     try {
       answers = await this.#link.ask({ limiter: this.#limiter, all: asked.map(({ question }) => question) });
       if (!Array.isArray(answers) || answers.length !== asked.length) {
-        throw new TypeError('The counter gave no answer to some questions');
+        throw new TypeError('The counter did not answer some questions');
       }
     } catch (error) {
       for (const { reject } of asked) reject(error);
@@ -69,7 +69,7 @@ export class CounterStore implements RoundTripStore {
   }
 }
 
-/** Asks for each claim, and takes nothing ahead. */
+/** Asks for each claim by itself, and charges nothing in advance. */
 export class CounterMeter implements Pick<SharedMeter, 'take' | 'loaded'> {
   readonly loaded: Promise<void>;
   readonly #store: RoundTripStore;

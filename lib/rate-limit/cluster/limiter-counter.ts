@@ -12,9 +12,9 @@ import type {
   TakeQuestion,
 } from './counter-question.ts';
 
-/** Counts for limiters of other processes. */
+/** Counts for the limiters of other processes. */
 export interface LimiterCounter {
-  /** Answers at once what a limiter's `counter.ask()` was given. */
+  /** Answers a question that `counter.ask()` of a limiter was called with. */
   answer(question: CounterQuestion): CounterAnswer;
 }
 
@@ -25,8 +25,8 @@ interface Counted {
 }
 
 /**
- * Counts for the limiters of several processes of one machine, as the primary of a cluster does for its workers: their
- * option `counter` brings the questions here. The limits hold for all of them together.
+ * Counts for the limiters of several processes of one machine, as the primary of a cluster does for its workers. Their option `counter`
+ * sends the questions here. The limits hold for all of them together.
  *
  * ```ts
  * // in the primary
@@ -36,7 +36,7 @@ interface Counted {
  * app.use(ipRateLimit({ counter: { processes: 4, ask } }));
  * ```
  *
- * Counts of a limiter whose limits were changed are kept for as long as they matter, and then released.
+ * After a change of limits, the old counts are kept until they have expired.
  */
 export function limiterCounter(): LimiterCounter {
   const all = new Map<string, Counted>();
@@ -79,7 +79,7 @@ function meterOf({ name, algorithm, quotas, maxKeys }: CountedLimiter): MemoryMe
 const leastLimit = ({ quotas }: CountedLimiter): number =>
   Math.min(...quotas.map(({ limit, burst }) => Math.min(limit, burst)));
 
-/** What the lease script of an algorithm does, with the meter of this process in place of Redis. */
+/** Does what the lease script of an algorithm does in Redis, with the meter of this process. */
 function take(
   { meter, leastLimit }: Counted,
   share: number,
@@ -97,8 +97,7 @@ function take(
     Math.max(Math.min(wish, Math.floor(remaining * share)), Math.min(least, remaining)),
   );
   const ahead = Math.min(...aheads);
-  // Where something remains, that is until the window is over, or until the bucket would be full. One millisecond less: the
-  // moment was rounded up.
+  // Until the window ends, or the bucket would be full. One millisecond less, because `resetMs` is rounded up.
   const leaseMs = Math.max(0, Math.min(...quotaStates.map(({ resetMs }) => resetMs)) - 1);
   const after = meter.take({ key, cost: ahead, limit: claim.limit }, now);
   return {

@@ -1,29 +1,29 @@
 import type { Claim, Debt, Decision, QuotaState } from '../meter.ts';
 
-/** What one trip to Redis has brought. */
+/** What one command to Redis charged in advance: a lease. */
 export interface Grant {
-  /** Charged in Redis beyond the claim itself. */
+  /** Units charged in Redis beyond the claim itself. */
   readonly ahead: number;
-  /** Milliseconds for which all of it may be kept, counted from when Redis was asked. */
+  /** Milliseconds for which all of `ahead` may be kept, from when the command was sent. */
   readonly leaseMs: number;
-  /** How Redis stands, with all of it charged: `resetMs` as for a claim of 1 where nothing is left. */
+  /** The state in Redis after the charge. Where nothing remains, `resetMs` is the wait of a claim of 1. */
   readonly quotaStates: readonly QuotaState[];
-  /** Milliseconds until each window is over, or each bucket full. */
+  /** For each quota, milliseconds until the window ends, or the bucket is full. */
   readonly restsMs: readonly number[];
-  /** What of it is not there yet, under each quota where something is not. */
+  /** The part of `ahead` that is not available yet, for each quota that has such a part. */
   readonly dues?: readonly Due[] | undefined;
 }
 
-/** What is charged under one quota before it is there, in units of 1/`windowMs` so that nothing is rounded. */
+/** What was charged under one quota before it is available. In units of 1/`windowMs`, so that nothing is rounded. */
 export interface Due {
-  /** When the charge was made. Less than `windowMs` of them is nothing. */
+  /** At the time of the charge. Less than `windowMs` units make no whole hit. */
   readonly units: number;
-  /** What each millisecond brings of these. */
+  /** How many of `units` become available per millisecond. */
   readonly perMs: number;
   readonly windowMs: number;
 }
 
-/** How much is not there yet so many milliseconds later. */
+/** Hits that are still not available after so many milliseconds. */
 export function notYet(dues: readonly Due[], elapsedMs: number): number {
   let most = 0;
   for (const { units, perMs, windowMs } of dues) {
@@ -32,7 +32,7 @@ export function notYet(dues: readonly Due[], elapsedMs: number): number {
   return most;
 }
 
-/** Milliseconds after which no more than this is not there yet. */
+/** Milliseconds until at most `left` hits are not available. */
 export function msUntil(dues: readonly Due[], left: number): number {
   let most = 0;
   for (const { units, perMs, windowMs } of dues) {
@@ -41,22 +41,22 @@ export function msUntil(dues: readonly Due[], left: number): number {
   return most;
 }
 
-/** A trip to where all count: what is said of one claim, and what was charged for later ones. */
+/** The reply to one command: the decision about one claim, and what was charged for later ones. */
 export interface RoundTrip {
   readonly decision: Decision;
   readonly grant: Grant;
 }
 
-/** Where all count, and shares of quotas can be taken from. */
+/** A shared store that can charge in advance. */
 export interface RoundTripStore {
-  /** Settles when the store is known to work, or not. */
+  /** Settles when it is known whether the store works. */
   readonly loaded: Promise<void>;
   /**
-   * @param waiting The cost of claims that wait for this one.
-   * @param wish What is wished for claims that will come.
-   * @param everMs Milliseconds in which a client that sends more than it may uses one more here: for it some may be charged
-   * before it is there. Not given, or `Infinity`, for others.
-   * @param isNew Whether nothing is known here of the client yet, and a lease can be kept: it may be hot elsewhere.
+   * @param waiting Total cost of claims that wait for this reply.
+   * @param wish Units to charge for claims of the future.
+   * @param everMs For a client that sends more than its limit: the milliseconds per hit at this gateway. Units may then be charged
+   * before they are available. `Infinity` (the default) for all other clients.
+   * @param isNew Whether this gateway knows nothing of the client yet and can keep a lease. The client may be busy at other gateways.
    */
   take(claim: Claim, waiting: number, wish: number, everMs?: number, isNew?: boolean): Promise<RoundTrip>;
   charge(debt: Debt): Promise<void>;

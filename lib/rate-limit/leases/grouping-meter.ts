@@ -3,7 +3,7 @@ import type { Grant, RoundTrip, RoundTripStore } from './grant.ts';
 
 export interface GroupingMeterParts {
   readonly store: RoundTripStore;
-  /** Asks for one claim, with less effort than the store takes for several. */
+  /** Asks for a single claim, which costs less than asking `store`. */
   readonly single: Pick<SharedMeter, 'take' | 'loaded'>;
 }
 
@@ -14,13 +14,13 @@ interface Member {
 }
 
 /**
- * Asks at most twice for each client in one turn of the event loop: for the first claim, and for all others of the turn together. So a
- * burst of one client costs few commands, and no claim waits for the reply to another one. Only claims of 1 are grouped: they are alike.
+ * Sends at most two commands for each client in one turn of the event loop: one for its first claim, and one for all its other claims of
+ * the turn. A burst of one client costs few commands, and no claim waits for the reply to another. Only claims of 1 are grouped.
  */
 export class GroupingMeter implements SharedMeter {
   readonly loaded: Promise<void>;
   readonly #parts: GroupingMeterParts;
-  /** Claims of this turn, behind the first one of each client. */
+  /** By client, the claims of this turn after the first one. */
   #groups = new Map<string, Member[]>();
 
   constructor(parts: GroupingMeterParts) {
@@ -34,7 +34,7 @@ export class GroupingMeter implements SharedMeter {
     const id = claim.limit === undefined ? claim.key : `${claim.key} ${claim.limit}`;
     const group = this.#groups.get(id);
     if (group !== undefined) return new Promise((resolve, reject) => group.push({ claim, resolve, reject }));
-    // Before the client of Redis asks for its own immediate, in which it writes: so the group is written with the first claim.
+    // The Redis client writes in an immediate of its own, which it requests after this one. So the group travels with the first claim.
     if (this.#groups.size === 0) setImmediate(() => this.#send());
     this.#groups.set(id, []);
     return this.#parts.single.take(claim);
@@ -66,21 +66,21 @@ export class GroupingMeter implements SharedMeter {
   }
 }
 
-/** What the claim at this place of its group would have heard, had each been asked for on its own. */
+/** The decision that the claim at this place of its group would have got if each had been sent by itself. */
 function decisionFor(place: number, { decision, grant }: RoundTrip): Decision {
   if (!decision.allowed) return decision;
   const left = grant.ahead - place;
   return left >= 0 ? { ...decision, quotaStates: statesWith(left, grant) } : denialBehind(grant);
 }
 
-/** So many claims of the group come behind this one, and pass. */
+/** @param more How many claims of the group come after this one and pass. */
 const statesWith = (more: number, { quotaStates, restsMs }: Grant) =>
   quotaStates.map(({ remaining, resetMs }, i) => ({
     remaining: remaining + more,
     resetMs: more > 0 ? (restsMs[i] as number) : resetMs,
   }));
 
-/** Where not all of a group passed, nothing is left under one quota at least. */
+/** For a claim that did not fit: at least one quota has nothing left. */
 function denialBehind({ quotaStates }: Grant): Decision {
   const waits = quotaStates.map(({ remaining, resetMs }) => (remaining < 1 ? resetMs : 0));
   return { allowed: false, retryAfterMs: Math.max(...waits), quotaStates };

@@ -17,13 +17,13 @@ interface Waiter {
 }
 
 /**
- * Takes shares of clients' quotas from where all count. One trip at a time for a client: claims that come while it is under way
- * wait for what it brings, and those that it does not cover make the next one together.
+ * Takes leases from the shared store. It sends one command at a time for each client. Claims that come meanwhile wait for the reply; those
+ * that the lease does not cover go into the next command together.
  */
 export class LeasingMeter implements SharedMeter {
   readonly loaded: Promise<void>;
   readonly #parts: LeasingMeterParts;
-  /** Clients with a trip under way, with those that wait for it. */
+  /** By client, the claims that wait for the command in progress. */
   readonly #waiting = new Map<string, Waiter[]>();
 
   constructor(parts: LeasingMeterParts) {
@@ -31,7 +31,7 @@ export class LeasingMeter implements SharedMeter {
     this.loaded = parts.store.loaded;
   }
 
-  /** For a claim that is not covered by a lease, nor by a cached denial. */
+  /** For a claim that neither a lease nor a cached denial covers. */
   take(claim: Claim, wait?: Wait): Promise<Decision> {
     const { leases, denials } = this.#parts;
     const denial = leases.later(claim, Date.now());
@@ -55,7 +55,7 @@ export class LeasingMeter implements SharedMeter {
     return this.#parts.store.reset(key);
   }
 
-  /** Makes a trip for the first claim, and for as much as others that wait will cost. */
+  /** Sends a command for the first claim, and for the cost of the others that wait. */
   #go(first: Waiter, others: Waiter[]): void {
     const { store, leases, denials } = this.#parts;
     const { claim } = first;
@@ -87,8 +87,8 @@ export class LeasingMeter implements SharedMeter {
     const now = Date.now();
     const left = waiting.filter(({ claim, wait, resolve, reject }) => {
       const decided = wait?.decided;
-      // A request that the fallback refused spends nothing: what was charged for it is kept for the next ones. One that the
-      // fallback let pass spends what was charged for it, or must be reported to the store.
+      // If the fallback has refused the request, it spends nothing, and its share of the lease is left for later requests. If the
+      // fallback has admitted it, it spends its share, or has to be reported to the store.
       const leased = decided?.allowed === false ? undefined : leases.spend(claim, now);
       if (leased === undefined && decided !== undefined) {
         reject(new Error('the request was decided before the store was asked'));
@@ -104,7 +104,7 @@ export class LeasingMeter implements SharedMeter {
   }
 }
 
-/** Of all that have the same limit. Together they cannot spend more than any limit may be. */
+/** Total cost of the claims with this limit, capped at the highest possible limit. */
 function costOf(waiters: readonly Waiter[], limit: number | undefined): number {
   const sum = waiters.reduce((cost, { claim }) => cost + (claim.limit === limit ? claim.cost : 0), 0);
   return Math.min(sum, Number.MAX_SAFE_INTEGER);

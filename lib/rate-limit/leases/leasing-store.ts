@@ -5,38 +5,38 @@ import { decisionOf, RedisMeter, type RedisMeterParts } from '../redis/redis-met
 import type { Due, RoundTrip, RoundTripStore } from './grant.ts';
 
 /**
- * Of a share of the whole limit, the part that a wish gets even when that is more than a share of what remains: a share of
- * little is nothing, and each of the last requests of a limit would make a trip.
+ * A lease may always have this part of a share of the whole limit, even if that is more than a share of what remains. Otherwise, close to
+ * the limit, each request would need a command of its own.
  */
 const LEAST_OF_SHARE = 0.4;
 
 /**
- * Of a share of the whole limit, what a gateway gets at most for a client that is new to it, and has come to others before. The
- * less, the more trips until all gateways know a hot client; the more, the less is left where a client meets many of them.
+ * The most that a gateway gets for a client that is new to it but known to others, as a part of a share of the whole limit. A lower value
+ * means more commands until all gateways know a busy client. A higher one leaves less for a client that reaches many gateways.
  */
 const NEW_OF_SHARE = 0.2;
 
 /**
- * The most that is charged before it is there, as far as a share of the whole limit allows: while it comes to one gateway, others
- * refuse. So few are a tenth of a trip per request for a client whose limit is 100 or more.
+ * The most units that are charged before they are available, if a share of the whole limit allows as many. Until they are available,
+ * other gateways refuse the client. With this value, a client with a limit of 100 or more costs a tenth of a command per request.
  */
 const MOST_EARLY = 50;
 
-/** What a wish gets at least, as far as so much remains. */
+/** Lower bound of a lease, if that much remains. */
 export const leastAhead = (limit: number, share: number, wish: number): number =>
   Math.min(wish, Math.floor(limit * share * LEAST_OF_SHARE));
 
-/** Counts in Redis, and charges ahead. */
+/** Counts in Redis and charges in advance. */
 export class LeasingStore implements RoundTripStore {
   readonly loaded: Promise<void>;
   readonly #meter: RedisMeter;
   readonly #script: LuaScript;
   readonly #share: number;
   readonly #windowsMs: readonly number[];
-  /** The least that a client may spend at once. */
+  /** The lowest limit or burst of all quotas. */
   readonly #limit: number;
 
-  /** @param share The part of what remains that may be charged for future claims. */
+  /** @param share The part of what remains that may be charged in advance. */
   constructor(parts: RedisMeterParts, share: number) {
     this.#meter = new RedisMeter(parts, parts.scripts.lease);
     this.#script = parts.scripts.lease;
@@ -46,13 +46,7 @@ export class LeasingStore implements RoundTripStore {
     this.loaded = this.#meter.loaded;
   }
 
-  /**
-   * @param waiting The cost of claims that wait for this one.
-   * @param wish What is wished for claims that will come.
-   * @param everMs Milliseconds in which a client that sends more than it may uses one more here; `Infinity` for others.
-   * @param isNew Whether nothing is known here of the client yet, and a lease can be kept.
-   * @throws {TypeError} for a reply that is not what our scripts reply.
-   */
+  /** @throws {TypeError} for a reply that does not come from our scripts. */
   async take(
     claim: Claim,
     waiting: number,
@@ -91,7 +85,7 @@ export class LeasingStore implements RoundTripStore {
   }
 }
 
-/** How much of a quota is taken from Redis ahead. */
+/** How much of a quota is taken from Redis in advance. */
 export interface LeaseOptions {
   /**
    * Largest part of a client's remaining quota that a gateway takes with one command, for requests to come: over 0,
@@ -115,7 +109,7 @@ export const leaseCheck: Check = (value) => {
   return typeof share === 'number' && share > 0 && share <= LARGEST_SHARE ? undefined : problem;
 };
 
-/** Of options that `leaseCheck` has passed; 0 without leases. */
+/** @param lease Has passed `leaseCheck`. @returns 0 without leases. */
 export const leaseShare = (lease: boolean | LeaseOptions | undefined): number => {
   if (lease === undefined || lease === false) return 0;
   return (lease === true ? undefined : lease.share) ?? LEASE_DEFAULTS.share;

@@ -3,31 +3,31 @@ import { RecentMap } from '../recent-map.ts';
 import type { Grant } from './grant.ts';
 import { type Due, msUntil, notYet } from './grant.ts';
 
-/** About 40 MB, were it ever full. A lease that is forgotten early is lost quota. */
+/** About 40 MB when full. If a lease is dropped early, the client loses that much of its quota. */
 const MOST_LEASES = 100_000;
 
-/** How much more a client gets that has used up what it got: with 4, a gateway learns in three trips what it needs. */
+/** Growth of the next lease of a client that used up its lease. With 4, a gateway learns in three commands how much a client needs. */
 const GROWTH = 4;
 const NO_DUES: readonly Due[] = Object.freeze([]);
 
 interface Lease {
   readonly limit: number | undefined;
-  /** Redis was asked. */
+  /** When the command was sent. */
   readonly askedAt: number;
-  /** Its reply came: what is due then comes no earlier than by Redis's clock. */
+  /** When the reply came. Units that are not available yet are counted from here, so they are never early by Redis's clock. */
   readonly repliedAt: number;
   readonly wholeUntil: number;
   readonly units: number;
-  /** Of these units; also those that have faded. */
+  /** How many of `units` are spent or have expired. */
   used: number;
-  /** Something of it, last. */
+  /** When the client last spent some of it. */
   spentAt: number;
   readonly grant: Grant;
 }
 
 /**
- * What this gateway may still spend of the quotas of clients: it is charged in Redis already. After `wholeUntil` a lease fades by
- * so many units per millisecond, or is gone at once where that is `undefined`.
+ * The leases of clients: units that Redis has charged and this gateway may still spend. After `wholeUntil`, a lease loses `fadePerMs`
+ * units per millisecond, or all at once where that is `undefined`.
  */
 export class LeaseTable {
   readonly #leases = new RecentMap<Lease>(MOST_LEASES);
@@ -38,24 +38,24 @@ export class LeaseTable {
     this.#fadePerMs = fadePerMs;
   }
 
-  /** Changes when a client is forgotten: what was asked before that must not be kept after it. */
+  /** Changes at each `forget()`. The reply to a command of an earlier era must not be kept. */
   get era(): number {
     return this.#era;
   }
 
-  /** Whether a lease for this claim can be kept: not while another limit's share is held, which would be lost. */
+  /** Whether a lease for this claim can be kept: not while the client has one under another limit, which would be lost. */
   fits({ key, limit }: Claim, now: number): boolean {
     const lease = this.#leases.get(key);
     return lease === undefined || lease.limit === limit || this.#held(lease, now) === 0;
   }
 
-  /** Whether nothing is known here of a client with this limit. */
+  /** Whether the client has had no lease here under this limit. */
   isNew({ key, limit }: Claim): boolean {
     const lease = this.#leases.get(key);
     return lease === undefined || lease.limit !== limit;
   }
 
-  /** Spends what a claim costs, if so much is held. The decision says how Redis stood, without what is held here. */
+  /** Spends the cost of a claim from the lease, if it covers that. The decision has the state of Redis, without the lease. */
   spend(claim: Claim, now: number): Decision | undefined {
     const lease = this.#leases.get(claim.key);
     if (lease === undefined || lease.limit !== claim.limit) return undefined;
@@ -75,7 +75,7 @@ export class LeaseTable {
     };
   }
 
-  /** The denial of a claim that what is due to this gateway will cover, and nothing that is there yet. */
+  /** Denies a claim that the lease will cover later, but does not cover yet. */
   later({ key, cost, limit }: Claim, now: number): Decision | undefined {
     const lease = this.#leases.get(key);
     if (lease === undefined || lease.limit !== limit) return undefined;
@@ -97,27 +97,27 @@ export class LeaseTable {
     };
   }
 
-  /** Milliseconds in which a client used one of what it had here, on average. */
+  /** Average milliseconds per unit that the client spent from its lease. */
   everMs({ key, limit }: Claim): number {
     const lease = this.#leases.get(key);
     if (lease === undefined || lease.limit !== limit || lease.used === 0) return 0;
     return (lease.spentAt - lease.askedAt) / lease.used;
   }
 
-  /** Whether something is due to this gateway: then Redis alone cannot say how long a claim has to wait. */
+  /** Whether a part of the lease is not available yet. Then Redis alone cannot tell how long a claim has to wait. */
   awaits({ key, limit }: Claim, now: number): boolean {
     const lease = this.#leases.get(key);
     return lease !== undefined && lease.limit === limit && this.#held(lease, now) > 0 && duesOf(lease, now) > 0;
   }
 
   /**
-   * What to wish for: nothing for a client that is new here; then several times as much each time that it used up all it
-   * got, or what it used; and never more than what it will use at its pace while a lease can be kept.
+   * Units to ask for in advance. Nothing for a client that is new here. Then several times as much each time the client used up its lease,
+   * otherwise as much as it used. Never more than it will use at its pace until the window ends.
    */
   wish({ key, cost, limit }: Claim, now: number): number {
     const lease = this.#leases.get(key);
     if (lease === undefined || lease.limit !== limit) return 0;
-    // Where some is still held, the claim that comes costs more than that.
+    // If some of the lease is left, the claim costs more than that.
     if (this.#held(lease, now) === 0 && lease.used < lease.units) return lease.used;
     const wish = GROWTH * (lease.units + 1) - 1;
     const elapsed = now - lease.askedAt;
@@ -126,17 +126,17 @@ export class LeaseTable {
     return Math.min(wish, Math.ceil(((lease.used + cost) * restMs) / elapsed));
   }
 
-  /** Keeps what a trip has brought, with what is still held. */
+  /** Adds a new lease to what is left of the old one. */
   add({ key, limit }: Claim, grant: Grant, askedAt: number, era: number): void {
     if (era !== this.#era) return;
     const now = Date.now();
     const lease = this.#leases.get(key);
     let held = lease === undefined ? 0 : this.#held(lease, now);
     if (lease !== undefined && lease.limit !== limit && held > 0) return;
-    // Redis charges nothing more before all is there; only by this clock something may be missing still.
+    // Redis grants nothing more until all of the old lease is available. By this process's clock, some of it may still not be.
     if (held > 0) held -= Math.min(held, duesOf(lease as Lease, now));
     let wholeUntil = askedAt + grant.leaseMs;
-    // Both fade together from the earlier moment on; what the older one has faded by then is gone.
+    // Both lose units from the earlier of the two times on.
     if (held > 0) wholeUntil = Math.min(wholeUntil, Math.max(now, (lease as Lease).wholeUntil));
     this.#leases.set(key, {
       limit,
@@ -150,7 +150,7 @@ export class LeaseTable {
     });
   }
 
-  /** A decision of Redis with what is held here added to what remains. */
+  /** Adds the lease to what remains in a decision of Redis. */
   told(claim: Claim, decision: Decision, now: number): Decision {
     const lease = this.#leases.get(claim.key);
     if (!decision.allowed || lease === undefined || lease.limit !== claim.limit) return decision;
@@ -171,7 +171,7 @@ export class LeaseTable {
     this.#leases.delete(key);
   }
 
-  /** Milliseconds until a lease covers so much, if it ever does: what is due comes, and what is held may fade meanwhile. */
+  /** Milliseconds until the lease covers this cost, if it ever does: units become available, and others may expire meanwhile. */
   #coversMs(lease: Lease, cost: number, now: number): number | undefined {
     let held = this.#held(lease, now);
     while (held >= cost) {
@@ -184,7 +184,7 @@ export class LeaseTable {
   }
 
   #held(lease: Lease, now: number): number {
-    // A clock that was set back says nothing about the age of a lease.
+    // The clock was set back, so the age of the lease is unknown.
     if (now < lease.askedAt) return 0;
     if (now < lease.wholeUntil) return lease.units - lease.used;
     const fadePerMs = this.#fadePerMs(lease.limit);
@@ -197,6 +197,6 @@ export class LeaseTable {
 const duesOf = ({ grant: { dues = NO_DUES }, repliedAt }: Lease, now: number): number =>
   dues.length === 0 ? 0 : notYet(dues, now - repliedAt);
 
-/** Milliseconds until no more than so much of it is not there yet. */
+/** Milliseconds until at most `left` of it is not available. */
 const comesMs = ({ grant: { dues = NO_DUES }, repliedAt }: Lease, left: number, now: number): number =>
   Math.max(0, msUntil(dues, left) - (now - repliedAt));

@@ -1,25 +1,25 @@
 import { ClientRecord } from '../algorithms/algorithm.ts';
 import { ownCopy } from '../client-key.ts';
 
-/** So many parts are there at most: each one grows, and is thrown away, in a moment. */
+/** Upper bound of shards. A shard is small enough to grow, or to be dropped, without a noticeable pause. */
 const MOST_SHARDS = 128;
 const LEAST_KEYS_PER_SHARD = 64;
-/** Old records that are looked at to make room for one new client. */
+/** Old records that are examined to make room for one new client. */
 const LOOKS = 8;
 
 /**
- * The records of many clients, at most `maxKeys`. Each shard has two generations: the older one is dropped whole
- * when everything in it that was not used meanwhile has lost its meaning.
+ * The records of at most `maxKeys` clients. Each shard has two generations. A record that is used moves to the younger one, and the older
+ * one is dropped whole once its records have expired.
  *
- * When a shard is full of clients that still matter, those keep their records, and all new ones share one: they
- * limit each other until there is room, and an attacker who invents clients without end gains no more than one limit per shard.
+ * When a shard is full of records that still count, all further clients share one record and limit each other until there is room. An
+ * attacker who invents clients gains no more than one limit per shard.
  */
 export class ClientTable {
-  /** Made when the first client falls into them: a gateway may have thousands of limits, most of which have few clients. */
+  /** Each is made for its first client, because a gateway may have thousands of limits with few clients each. */
   readonly #shards: (Shard | undefined)[] = [];
   readonly #newShard: () => Shard;
   readonly #mask: number;
-  // No attacker can choose clients that all fall into one shard.
+  // Random, so that an attacker cannot choose clients that all go into one shard.
   readonly #seed = Math.floor(Math.random() * 2 ** 31);
 
   constructor(lifetimeMs: number, maxKeys: number, onFull: () => void) {
@@ -36,7 +36,7 @@ export class ClientTable {
     return shard.findOwn(key, now) ?? shard.shared(now);
   }
 
-  /** The client's record, a new one if there is none; nothing where the client would have to share it. */
+  /** The client's own record, a new one if there is none; `undefined` where the client would have to share one. */
   findOwn(key: string, now: number): ClientRecord | undefined {
     return this.#shard(key).findOwn(key, now);
   }
@@ -68,7 +68,7 @@ class Shard {
   #young = new Map<string, ClientRecord>();
   #old = new Map<string, ClientRecord>();
   #rotatedAt = 0;
-  /** What the clients share that came when the shard was full. */
+  /** Shared by the clients that came when the shard was full. */
   #shared: ClientRecord | undefined;
   #looking: MapIterator<[string, ClientRecord]> | undefined;
 
@@ -85,7 +85,7 @@ class Shard {
   findOwn(key: string, now: number): ClientRecord | undefined {
     const since = now - this.#rotatedAt;
     if (since >= this.#lifetimeMs) this.#rotate(now);
-    // A clock that was set back says nothing about the age of the old generation.
+    // The clock was set back, so the age of the old generation is unknown.
     else if (since < 0) this.#rotatedAt = now;
     const young = this.#young.get(key);
     if (young !== undefined) return young;
@@ -123,7 +123,7 @@ class Shard {
     return record;
   }
 
-  /** Goes on where the last search ended, a few steps at a time. */
+  /** Searches a few records for an expired one, and continues next time where it stopped. */
   #makeRoom(now: number): boolean {
     for (let i = 0; i < LOOKS; i++) {
       this.#looking ??= this.#old.entries();

@@ -8,9 +8,9 @@ export interface MemoryMeterParts {
   readonly algorithm: Algorithm;
   /** At least one. */
   readonly quotas: readonly Quota[];
-  /** The most clients that are told apart. */
+  /** The most clients that are counted separately. */
   readonly maxKeys: number;
-  /** Called once, when there are more. */
+  /** Called once, when there are more clients. */
   readonly onFull: () => void;
 }
 
@@ -18,12 +18,12 @@ export interface MemoryMeterParts {
 export class MemoryMeter implements LimiterMeter {
   readonly mode: LimiterMode = 'memory';
   readonly #algorithm: Algorithm;
-  /** Of all gateways together. */
+  /** The quotas of all gateways together. */
   readonly #whole: readonly Quota[];
   #quotas: readonly Quota[];
   #gateways = 1;
   readonly #tables: readonly ClientTable[];
-  /** For each quota, a client's record as it is now. Only what is spent goes back into the table, as in Redis. */
+  /** For each quota, a working copy of a client's record. It is written back to the table only when something is spent, as in Redis. */
   readonly #views: readonly ClientRecord[];
 
   constructor({ algorithm, quotas, maxKeys, onFull }: MemoryMeterParts) {
@@ -34,18 +34,18 @@ export class MemoryMeter implements LimiterMeter {
       if (!told) onFull();
       told = true;
     };
-    // A window at least: as long as it may take to refill a bucket of 1, the least part of a limit.
+    // At least one window: that is how long a bucket of 1, the smallest part of a limit, takes to refill.
     const lifetimeMs = (quota: Quota): number => Math.max(quota.windowMs, algorithm.lifetimeMs(quota));
     this.#tables = quotas.map((quota) => new ClientTable(lifetimeMs(quota), maxKeys, tellOnce));
     this.#views = quotas.map(() => new ClientRecord(0));
   }
 
-  /** Clients that are remembered, with those that will be forgotten next. */
+  /** Clients in memory, including those whose records have expired. */
   get size(): number {
     return Math.max(...this.#tables.map((table) => table.size));
   }
 
-  /** @param now The moment of the claim, for a log that is replayed. */
+  /** @param now Time of the claim, for a log that is replayed. */
   take(claim: Claim, now = Date.now()): Decision {
     if (this.#quotas.length > 1) return this.#takeAll(claim, now);
     const quota = this.#quotaOf(claim, 0);
@@ -58,7 +58,7 @@ export class MemoryMeter implements LimiterMeter {
     return { allowed, retryAfterMs: allowed ? 0 : quotaState.resetMs, quotaStates: [quotaState] };
   }
 
-  /** Counts on from what a store that gateways share has said. */
+  /** Sets a client's records from a reply of the shared store. */
   learn(claim: Claim, { quotaStates }: Decision): void {
     const now = Date.now();
     for (let i = 0; i < quotaStates.length; i++) {
@@ -71,7 +71,7 @@ export class MemoryMeter implements LimiterMeter {
     }
   }
 
-  /** How a client stood before it spent so much, for each quota. Nothing is known of a client that has no record of its own. */
+  /** For each quota, the client's record before it spent so much; an empty one for a client without a record of its own. */
   recordsBefore(claim: Claim, spent: number, now: number): ClientRecord[] {
     return this.#quotas.map((_, i) => {
       const own = (this.#tables[i] as ClientTable).findOwn(claim.key, now);
@@ -83,7 +83,7 @@ export class MemoryMeter implements LimiterMeter {
     });
   }
 
-  /** Milliseconds until each window of a client is over, or each bucket full. */
+  /** For each quota, milliseconds until the client's window ends, or its bucket is full. */
   restsOf(claim: Claim, now: number): number[] {
     return this.#quotas.map((_, i) => {
       const quota = this.#quotaOf(claim, i);
@@ -92,9 +92,9 @@ export class MemoryMeter implements LimiterMeter {
   }
 
   /**
-   * Charges what was spent uncounted, for each quota, as far as it fits.
+   * Charges units that were spent elsewhere, for each quota, up to the limit.
    *
-   * @param over What is charged even where it does not fit, up to the limit once more.
+   * @param over Units that are charged even above the limit, up to twice the limit in all.
    */
   charge(claim: Claim, units: readonly number[], now: number, over: readonly number[] = []): void {
     for (let i = 0; i < this.#quotas.length; i++) {
@@ -108,12 +108,12 @@ export class MemoryMeter implements LimiterMeter {
     }
   }
 
-  /** Milliseconds after which a client that is left alone is as good as new. */
+  /** Milliseconds without a hit after which a client's records have expired. */
   get lifetimeMs(): number {
     return Math.max(...this.#whole.map((quota) => Math.max(quota.windowMs, this.#algorithm.lifetimeMs(quota))));
   }
 
-  /** Keeps to this process's part of each limit, at least 1, where so many gateways count apart. */
+  /** Sets how many gateways count by themselves: each keeps to its part of each limit, at least 1. */
   shareWith(gateways: number): void {
     this.#gateways = gateways;
     this.#quotas = this.#whole.map((quota) => shareOf(quota, gateways));
@@ -123,10 +123,9 @@ export class MemoryMeter implements LimiterMeter {
     for (const table of this.#tables) table.delete(key);
   }
 
-  /** Has nothing to release. */
   close(): void {}
 
-  /** All or nothing. */
+  /** Charges all quotas, or none. */
   #takeAll(claim: Claim, now: number): Decision {
     const entries = this.#quotas.map((quota, i) => {
       const record = this.#find(i, claim.key, now);
@@ -145,7 +144,7 @@ export class MemoryMeter implements LimiterMeter {
     return { allowed, retryAfterMs, quotaStates };
   }
 
-  /** A quota with the limit that a claim brings along. */
+  /** The quota, with the limit of the claim if it has one. */
   #quotaOf({ limit }: Claim, i: number): Quota {
     const quota = this.#quotas[i] as Quota;
     if (limit === undefined) return quota;

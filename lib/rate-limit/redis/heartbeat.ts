@@ -3,14 +3,14 @@ import { jittered } from '../../core/delay.ts';
 import type { Send } from '../meter.ts';
 import { LuaScript } from './lua.ts';
 
-/** Between two beats, a fifth more or less: a thousand gateways must not beat in step. */
+/** Milliseconds between two beats, varied by up to a fifth: a thousand gateways must not beat at the same time. */
 export const BEAT_INTERVAL_MS = 3_000;
 const BEAT_JITTER = 0.2;
-/** A gateway that has just come, or come back, beats so often, */
+/** Milliseconds between two beats of a gateway that has just started, or come back, */
 const FIRST_BEATS_INTERVAL_MS = 100;
-/** for so long: gateways that start together then know of each other. */
+/** for this many milliseconds. So gateways that start together soon know of each other. */
 const FIRST_BEATS_MS = 3_000;
-/** A gateway that was not heard of for so long is gone: two beats may get lost. */
+/** Milliseconds without a beat after which a gateway counts as gone. Two beats may get lost. */
 export const GATEWAY_TTL_MS = 10_000;
 
 /**
@@ -33,26 +33,26 @@ return { isNew, redis.call('ZCARD', KEYS[1]) }
 
 const NO_COUNT = 'Redis gave no count of gateways';
 
-/** What a gateway hears when it beats. */
+/** What the reply to a beat tells. */
 export interface Beat {
   /**
-   * The number of gateways, this one included: the highest of the last TTL, because in a Redis that was flushed, or has just
-   * started, the others are missing until their next beat.
+   * The number of gateways, including this one: the highest within the last TTL. After a flush or restart of Redis, the others are
+   * missing there until their next beat.
    */
   readonly gateways: number;
-  /** Those that are there now. */
+  /** Gateways that are in Redis now. */
   readonly present: number;
 }
 
 export interface HeartbeatParts {
   readonly send: Send;
-  /** What the limiter's keys in Redis start with. */
+  /** Prefix of the limiter's keys in Redis. */
   readonly prefix: string;
   /** Called when the next beat is due, from `start()` to `stop()`. */
   readonly onDue: () => void;
 }
 
-/** Says to the other gateways of a limiter that this one lives, and hears how many there are. */
+/** Tells the other gateways of a limiter that this one is alive, and counts them. */
 export class Heartbeat {
   readonly #send: Send;
   readonly #key: string;
@@ -61,12 +61,12 @@ export class Heartbeat {
   #timer: NodeJS.Timeout | undefined;
   #hurriesUntil = 0;
   #hasBeaten = false;
-  /** Counts of the last TTL, without those that a later one exceeds; the highest is the first. */
+  /** Counts of the last TTL, the highest first; a count is dropped when a later one exceeds it. */
   #counts: { readonly at: number; readonly gateways: number }[] = [];
 
   constructor({ send, prefix, onDue }: HeartbeatParts) {
     this.#send = send;
-    // No client's key is like it: those have something behind the brace, or no braces.
+    // It cannot equal the key of a client: those have something after the brace, or no braces.
     this.#key = `${prefix}{gateways}`;
     this.#onDue = onDue;
   }
@@ -81,7 +81,7 @@ export class Heartbeat {
     this.#timer.unref();
   }
 
-  /** Beats often for a while, and begins anew with that. */
+  /** Starts again, with frequent beats for a while. */
   hurry(): void {
     this.#hurriesUntil = Date.now() + FIRST_BEATS_MS;
     this.start();
@@ -92,14 +92,14 @@ export class Heartbeat {
   }
 
   /**
-   * Whether Redis does not know this gateway any more, and so may have lost all that it had counted. Other gateways do not hear of
-   * it. Rejects when Redis takes no writes; has no deadline.
+   * Whether Redis no longer knows this gateway, and so may have lost all counts. Does not announce this gateway. Rejects when Redis
+   * accepts no writes; has no deadline.
    */
   async isForgotten(): Promise<boolean> {
     return (await this.#run(true))[0] === 1 && this.#hasBeaten;
   }
 
-  /** One beat. Rejects when Redis does not take it; has no deadline. */
+  /** Sends one beat. Rejects when Redis does not accept it; has no deadline. */
   async beat(): Promise<Beat> {
     const [, present] = await this.#run(false);
     if (present < 1) throw new TypeError(NO_COUNT);
@@ -111,7 +111,7 @@ export class Heartbeat {
     return { gateways: (this.#counts[0] as { gateways: number }).gateways, present: gateways };
   }
 
-  /** Takes this gateway off the count. Rejects when Redis was not told; has no deadline. */
+  /** Removes this gateway from the count. Rejects when Redis cannot be reached; has no deadline. */
   async retire(): Promise<void> {
     await this.#send(['ZREM', this.#key, this.#id], this.#key);
   }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Send } from '../meter.ts';
 
-/** A script that runs inside Redis, where nothing comes between its reads and its writes. */
+/** A script that runs inside Redis. No other command runs between its reads and its writes. */
 export class LuaScript {
   readonly source: string;
   readonly #sha: string;
@@ -11,14 +11,14 @@ export class LuaScript {
     this.#sha = createHash('sha1').update(source).digest('hex');
   }
 
-  /** Has Redis compile it ahead of its first use; says also whether Redis works. */
+  /** Has Redis compile the script before its first use. This also shows whether Redis works. */
   load(send: Send): Promise<unknown> {
     return send(['SCRIPT', 'LOAD', this.source]);
   }
 
   /**
-   * One command, two when Redis has lost the script (SCRIPT FLUSH, a restart, a failover). NOSCRIPT says that
-   * nothing was run, so sending it again with the source counts nothing twice; and EVAL cannot lose it again.
+   * Runs the script with one command, or with two when Redis has lost it (SCRIPT FLUSH, a restart, a failover). NOSCRIPT means that
+   * nothing ran, so the second command, which has the source, counts nothing twice.
    */
   async run(send: Send, keys: readonly string[], args: readonly string[]): Promise<unknown> {
     const rest = [String(keys.length), ...keys, ...args];

@@ -5,15 +5,15 @@ import type { NodeRedisClient, NodeRedisCluster, NodeRedisSentinel } from './red
 export const LONGEST_RECONNECT_MS = 1_000;
 const CONNECT_TIMEOUT_MS = 2_000;
 const PING_INTERVAL_MS = 1_000;
-/** A connection that is silent for three pings is dead, whatever the kernel still hopes. */
+/** A connection without a reply to three pings is dead, even if the kernel still keeps it. */
 const SOCKET_TIMEOUT_MS = 3 * PING_INTERVAL_MS;
-/** Far above what is in flight within one deadline; only there to bound the memory. */
+/** Far above the commands of one deadline. It only bounds the memory. */
 const MOST_COMMANDS = 10_000;
-/** Between two looks at who the master is, beside what the Sentinels announce. */
+/** Milliseconds between two checks which Redis is the master, in addition to what the Sentinels announce. */
 const SENTINEL_SCAN_MS = 1_000;
-/** After which the others are asked who has the slots of a node that does not come back. */
+/** Milliseconds after which other nodes are asked which node has the slots of one that does not come back. */
 const TOPOLOGY_REFRESH_MS = 500;
-/** A slot that is moved needs one; more than a few say that the cluster is not at one with itself. */
+/** A slot that has moved needs one redirection. More than a few mean that the nodes of the cluster disagree. */
 const MOST_REDIRECTIONS = 3;
 
 /** The optional peer dependency, as `import('redis')` gives it. */
@@ -21,7 +21,7 @@ export type ImportRedis = () => Promise<
   Pick<typeof import('redis'), 'createClient' | 'createCluster' | 'createSentinel'>
 >;
 
-/** Within a `try`, which tells bundlers that the package is optional: they leave it out where it is not installed. */
+/** Inside a `try`, so that bundlers know that the package is optional and leave it out where it is not installed. */
 export const importRedis: ImportRedis = async () => {
   try {
     return await import('redis');
@@ -35,8 +35,8 @@ export type OwnRedisClient = (NodeRedisClient | NodeRedisCluster | NodeRedisSent
 };
 
 /**
- * A client that never gives up: node-redis's own strategy stops for good after a socket timeout. It refuses
- * commands while it is offline, because node-redis would send them later, as hits of requests long answered.
+ * A client that never gives up, while node-redis's own strategy stops for good after a socket timeout. It rejects commands while it is
+ * offline, because node-redis would send them later and so count requests that already have their response.
  */
 export async function ownRedisClient(address: RedisAddress, importRedis: ImportRedis): Promise<OwnRedisClient> {
   const { createClient, createCluster, createSentinel } = await importRedis();
@@ -68,7 +68,7 @@ export async function ownRedisClient(address: RedisAddress, importRedis: ImportR
           pingInterval: PING_INTERVAL_MS,
           socket,
         },
-        // With more, a command that fails together with its master is sent to the next one, seconds later.
+        // With more, a command that fails together with its master would be sent to the next master, seconds later.
         maxCommandRediscovers: 0,
         scanInterval: SENTINEL_SCAN_MS,
       });
@@ -86,6 +86,6 @@ const tlsOf = ({ tls }: RedisAddress) => (tls === undefined ? {} : { tls: true a
 
 /** Milliseconds to wait before the next attempt to connect. */
 export function reconnectStrategy(retries: number): number {
-  // Jitter: a thousand gateways must not come back in step.
+  // Jitter: a thousand gateways must not come back at the same time.
   return Math.min(50 * 2 ** Math.min(retries, 10), LONGEST_RECONNECT_MS - 100) + Math.floor(Math.random() * 100);
 }

@@ -13,19 +13,19 @@ export interface RedisTls {
   readonly key?: Buffer;
 }
 
-/** Where Redis is, and how to log on. */
+/** Where Redis is, and how to log in. */
 export interface RedisAddress {
   readonly shape: RedisShape;
-  /** One, or the first nodes of a cluster that are asked, or the Sentinels. */
+  /** One server, some nodes of a cluster, or the Sentinels. */
   readonly hosts: readonly RedisHost[];
   readonly username: string | undefined;
   readonly password: string | undefined;
   readonly database: number;
-  /** Nothing: no TLS. */
+  /** `undefined`: no TLS. */
   readonly tls: RedisTls | undefined;
-  /** What the Sentinels call it. */
+  /** Name of the master at the Sentinels. */
   readonly masterName: string;
-  /** Of the Sentinels themselves. */
+  /** Login of the Sentinels themselves. */
   readonly sentinelUsername: string | undefined;
   readonly sentinelPassword: string | undefined;
 }
@@ -33,7 +33,7 @@ export interface RedisAddress {
 const HOST = /^(?:\[[0-9a-f:.]+\]|[^\s:[\]@%]+)(?::\d{1,5})?$/i;
 const BARE_HOST = /^(?:\[[0-9a-f:.]+\]|[a-z\d][\w.-]*)(?::\d{1,5})?$/i;
 const PARTS = /^(rediss?)(?:\+(cluster|sentinel))?:\/\/([^/?#]*)(\/[^?#]*)?(?:\?([^#]*))?$/i;
-/** As redis-py names them. */
+/** Named as in redis-py. */
 const TLS_FILES = Object.freeze({ ssl_ca_certs: 'ca', ssl_certfile: 'cert', ssl_keyfile: 'key' } as const);
 const SENTINEL_PARAMETERS = ['sentinel_username', 'sentinel_password'];
 const PATHS: Readonly<Record<RedisShape, { form: RegExp; problem: string }>> = Object.freeze({
@@ -45,12 +45,12 @@ const PATHS: Readonly<Record<RedisShape, { form: RegExp; problem: string }>> = O
   },
 });
 
-/** Reads a Redis URL; gives a text that says what is wrong with it, which shows nothing of it. */
+/** Parses a Redis URL. For a bad one, gives a text that says what is wrong without showing any of it. */
 export function readRedisAddress(href: string): RedisAddress | string {
   const parts = PARTS.exec(href);
   if (parts === null) {
     if (/^rediss?(\+\w+)?:\/\//i.test(href)) return 'must be a Redis URL, but cannot be parsed';
-    // Nothing else is shown of a text that may hold a password.
+    // The rest of the text may contain a password, so it is not shown.
     const meant = BARE_HOST.test(href) ? `: use redis://${href}` : ', like redis://localhost:6379';
     return `must start with redis:// or rediss:// (TLS), or with redis+cluster:// or redis+sentinel://${meant}`;
   }
@@ -128,7 +128,7 @@ function readTls(parameters: URLSearchParams): RedisTls {
   return tls;
 }
 
-/** A Redis URL that keeps its password to itself: error messages show the class's name only. */
+/** A Redis URL that cannot leak its password: error messages show only the name of this class. */
 export class RedisUrl {
   readonly #address: RedisAddress | string;
 
@@ -142,7 +142,7 @@ export class RedisUrl {
   }
 
   /**
-   * What the URL says, for the client only.
+   * The parts of the URL, with its password: for the client only.
    *
    * @throws {TypeError} if it has a problem
    */

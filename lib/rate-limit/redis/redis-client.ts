@@ -6,7 +6,7 @@ export interface RedisCommandOptions {
   readonly timeout?: number | undefined;
 }
 
-/** What is used of a node-redis client (`createClient()` of redis 5 or 6). */
+/** The part that we use of a node-redis client (`createClient()` of redis 5 or 6). */
 export interface NodeRedisClient extends Emitter {
   readonly isOpen: boolean;
   readonly isReady: boolean;
@@ -14,12 +14,12 @@ export interface NodeRedisClient extends Emitter {
   sendCommand(args: readonly string[], options?: RedisCommandOptions): Promise<unknown>;
 }
 
-/** What is used of one of a cluster's connections. */
+/** The part that we use of one connection of a cluster. */
 export interface NodeRedisClusterMaster {
   readonly client?: Pick<NodeRedisClient, 'isReady' | 'sendCommand'> | undefined;
 }
 
-/** What is used of a node-redis cluster (`createCluster()` of redis 5 or 6). */
+/** The part that we use of a node-redis cluster (`createCluster()` of redis 5 or 6). */
 export interface NodeRedisCluster extends Emitter {
   readonly isOpen: boolean;
   readonly isReady: boolean;
@@ -35,7 +35,7 @@ export interface NodeRedisCluster extends Emitter {
   ): Promise<unknown>;
 }
 
-/** What is used of a node-redis sentinel client (`createSentinel()` of redis 5 or 6). */
+/** The part that we use of a node-redis sentinel client (`createSentinel()` of redis 5 or 6). */
 export interface NodeRedisSentinel extends Emitter {
   readonly isOpen: boolean;
   readonly isReady: boolean;
@@ -46,23 +46,23 @@ export interface NodeRedisSentinel extends Emitter {
   sendCommand(isReadonly: boolean | undefined, args: string[], options?: RedisCommandOptions): Promise<unknown>;
 }
 
-/** What is used of an ioredis client: `new Redis()`, also with Sentinels, or `new Cluster()`, of ioredis 5 or 6. */
+/** The part that we use of an ioredis client: `new Redis()`, also with Sentinels, or `new Cluster()`, of ioredis 5 or 6. */
 export interface IoRedisClient extends Emitter {
   readonly status: string;
-  /** Of a single connection. */
+  /** Only a single connection has it. */
   readonly stream?: { readonly writable: boolean } | undefined;
   connect(): Promise<unknown>;
   call(command: string, ...args: string[]): Promise<unknown>;
 }
 
-/** A client that is handed in. */
+/** A client that the app passes in. */
 export type RedisClient = NodeRedisClient | NodeRedisCluster | NodeRedisSentinel | IoRedisClient;
 
 export type RedisClientKind = 'node-redis' | 'node-redis-cluster' | 'node-redis-sentinel' | 'ioredis';
 
 const METHODS = ['connect', 'on', 'off', 'getMaxListeners', 'setMaxListeners'] as const;
 
-/** Tells clients apart by what they have: those of two copies of a package have no class in common. */
+/** Recognises clients by their properties, because two copies of a package have no class in common. */
 export function redisClientKind(value: unknown): RedisClientKind | undefined {
   if (typeof value !== 'object' || value === null) return undefined;
   const client = value as Record<string, unknown>;
@@ -76,7 +76,7 @@ export function redisClientKind(value: unknown): RedisClientKind | undefined {
 const MADE_WITH = 'a client made with createClient(), createCluster() or createSentinel() of redis, or with ioredis';
 const URL_LIKE = 'a URL like redis://localhost:6379';
 
-/** Says what keeps a value from being such a client, and what to pass. */
+/** Says why a value is no such client, and what to pass instead. */
 export function redisClientProblem(value: unknown): string | undefined {
   return redisClientKind(value) === undefined ? `must be ${MADE_WITH}, or ${URL_LIKE}${hintFor(value)}` : undefined;
 }
@@ -89,7 +89,7 @@ function hintFor(value: unknown): string {
   if (value instanceof URL) return ': pass its href';
   if (typeof given.createClient === 'function') return ': pass what createClient() of the package gives';
   if (['url', 'host', 'port', 'socket', 'path'].some((name) => Object.hasOwn(given, name))) {
-    return ': settings of a client are no client';
+    return ': these are settings: pass the client that createClient() makes of them';
   }
   return '';
 }

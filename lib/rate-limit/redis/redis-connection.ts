@@ -8,22 +8,22 @@ import {
   redisClientKind,
 } from './redis-client.ts';
 
-/** One client library's shape of Redis, brought into one form. */
+/** A connection to Redis with the same interface for each client library. */
 export interface RedisConnection {
   readonly client: RedisClient;
-  /** Emitted when it becomes ready. */
+  /** Events of the client when it becomes ready. */
   readonly readyEvents: readonly string[];
-  /** Emitted with an error; without a listener, node-redis ends the process. */
+  /** Events of the client with an error. Without a listener, node-redis ends the process. */
   readonly errorEvents: readonly string[];
-  /** Whether it is connected, or about to be. */
+  /** Whether it is connected or connecting. */
   readonly open: boolean;
-  /** Whether a command would be sent at once, to one node at least. */
+  /** Whether a command would be sent at once, at least to one node. */
   readonly ready: boolean;
-  /** Rejects at once where the command would have to wait for a connection: it would count hits long answered. */
+  /** Rejects at once where the command would have to wait for a connection: it would count requests that already have their response. */
   send(args: readonly string[], key: string | undefined): Promise<unknown>;
 }
 
-/** The timeout of node-redis 6 makes an AbortSignal per command, at five times the cost of the command itself. */
+/** With a timeout, node-redis 6 makes an AbortSignal for each command, which costs five times as much as the command itself. */
 const WITHOUT_TIMEOUT = Object.freeze({ timeout: undefined });
 
 const offline = (what = 'there is no connection to Redis'): Promise<never> => Promise.reject(new Error(what));
@@ -88,7 +88,7 @@ const clusterConnection = (client: NodeRedisCluster): RedisConnection => ({
     if (master === undefined || !isUsable(master)) {
       return offline('the node of the Redis cluster that has the key is not connected');
     }
-    // node-redis would have all nodes load a script, and wait for those that are down.
+    // node-redis would have all nodes load the script, and wait for those that are down.
     if ((key === undefined || args[0] === 'SCRIPT') && master.client !== undefined) {
       return master.client.sendCommand(args, WITHOUT_TIMEOUT);
     }
@@ -96,22 +96,22 @@ const clusterConnection = (client: NodeRedisCluster): RedisConnection => ({
   },
 });
 
-/** A node without a client is one that is connected by its first command (`minimizeConnections`): there is no other way. */
+/** With `minimizeConnections`, a node without a client connects with its first command. */
 const isUsable = ({ client }: NodeRedisClusterMaster): boolean => client === undefined || client.isReady;
 
 const ioRedisConnection = (client: IoRedisClient): RedisConnection => ({
   client,
   readyEvents: ['ready'],
   errorEvents: ['error'],
-  /** `wait` is a client with `lazyConnect`; one that has ended was closed by the app. */
+  /** `wait` is a client with `lazyConnect`. A client with the status `end` was closed by the app. */
   get open() {
     return client.status !== 'wait';
   },
-  /** Its `status` stays `ready` for a moment when the connection has ended, and a command of then is queued. */
+  /** Its `status` stays `ready` for a moment after the connection has ended, and commands of that moment are queued. */
   get ready() {
     return client.status === 'ready' && client.stream?.writable !== false;
   },
-  /** Finds the key by itself, from what it knows of commands. */
+  /** ioredis finds the key in the command itself. */
   send(args) {
     if (!this.ready) return offline();
     const [command, ...rest] = args as [string, ...string[]];
@@ -129,8 +129,8 @@ const TABLE = Uint16Array.from({ length: 256 }, (_, byte) => {
 });
 
 /**
- * The slot of a key in a Redis Cluster (Redis Cluster specification, "Key distribution model" and "Hash tags"). Keys
- * of ASCII characters only, as those of a limiter are.
+ * The slot of a key in a Redis Cluster (Redis Cluster specification, "Key distribution model" and "Hash tags"). Only for keys of ASCII
+ * characters, which those of a limiter are.
  */
 export function clusterSlot(key: string): number {
   let [start, end] = [0, key.length];

@@ -10,20 +10,21 @@ import { RedisUrl } from './redis-address.ts';
 import type { RedisClient } from './redis-client.ts';
 import { connectionOf, type RedisConnection } from './redis-connection.ts';
 
-/** Hears when the connection comes and goes. */
+/** Is notified when the connection is made or lost. */
 export interface LinkObserver {
   up(): void;
   down(error: Error): void;
 }
 
-/** How long a cluster may take to connect. */
+/** Milliseconds that a cluster may take to connect. */
 const LONGEST_START_MS = 5_000;
 
 /**
- * The connection to Redis: its own, made from a URL, or one that was handed in. The latter is only ever used
- * while it is ready, so that its offline queue stays empty; it is connected at the first request that finds
- * it unopened (at construction would be too early: the app's own `connect()` may be on the next line, and a
- * second one throws), and never closed.
+ * The connection to Redis: its own, made from a URL, or a client that the app passed in.
+ *
+ * A client of the app is used only while it is ready, so that its offline queue stays empty. If the app has not connected it, the first
+ * request does. (At construction that would be too early: the app's `connect()` may be on the next line, and a second one throws.) It is
+ * never closed here.
  */
 export class RedisLink {
   readonly #observer: LinkObserver;
@@ -52,16 +53,16 @@ export class RedisLink {
   }
 
   /**
-   * Rejects when the link is down, or when Redis answers with an error; has no deadline.
+   * Rejects when the connection is down, or when Redis replies with an error; has no deadline.
    *
-   * @param key One of the command's keys, which says where in a cluster it belongs.
+   * @param key One of the command's keys. It decides which node of a cluster gets the command.
    */
   send(args: readonly string[], key?: string): Promise<unknown> {
     if (this.#connection === undefined) return Promise.reject(new Error('there is no connection to Redis'));
     return this.#connection.send(args, key);
   }
 
-  /** Connects a client that was passed in and is not connected yet. */
+  /** Connects a client of the app that is not connected yet. */
   wake(): void {
     if (!this.#asleep) return;
     this.#asleep = false;
@@ -81,14 +82,14 @@ export class RedisLink {
       for (const event of errorEvents) client.off(event, this.#onError);
       raiseListeners(client, -1);
     } else if (open) {
-      // Not close(): that waits for the replies of a Redis that may be silent.
+      // Not close(), which would wait for the replies of a Redis that may hang.
       void (client as OwnRedisClient).destroy();
     }
   }
 
   readonly #onReady = (): void => {
     this.#asleep = false;
-    // Of a cluster, the first node may be ready before the cluster is; and every node says so.
+    // In a cluster each node emits this, and the first one may do so before the cluster is ready.
     if (this.ready) this.#observer.up();
   };
 
@@ -122,8 +123,8 @@ export class RedisLink {
   }
 
   /**
-   * A cluster connects to every node that it knows, and waits for all: for ever, where one has died and another
-   * has its slots by now. So it asks anew.
+   * Starts again when a cluster takes too long: node-redis waits for all nodes that it knows, and would wait for ever for one that has
+   * died.
    */
   #watchStart(url: RedisUrl, client: OwnRedisClient, importPackage: ImportRedis): void {
     this.#start = setTimeout(() => {
@@ -135,7 +136,7 @@ export class RedisLink {
     this.#start.unref();
   }
 
-  /** Clusters and Sentinels give up when no node replies, or soon after. */
+  /** The clients of clusters and Sentinels give up when no node replies, so this tries again. */
   async #connect(connection: RedisConnection): Promise<void> {
     try {
       await connection.client.connect();
@@ -154,7 +155,7 @@ export class RedisLink {
   }
 }
 
-/** Each limiter adds a listener of its own to a shared client, which is no leak for Node to warn of. */
+/** Each limiter adds its own listener to a shared client. Node must not warn of a leak. */
 function raiseListeners(client: RedisClient, by: 1 | -1): void {
   const limit = client.getMaxListeners();
   if (limit > 0) client.setMaxListeners(limit + by);

@@ -8,25 +8,25 @@ export interface RedisMeterParts {
   readonly send: Send;
   readonly scripts: AlgorithmScripts;
   readonly quotas: readonly Quota[];
-  /** What the keys in Redis start with. */
+  /** Prefix of the keys in Redis. */
   readonly prefix: string;
-  /** With it, keys are turned into HMACs. */
+  /** Secret for HMACs of the keys; `undefined` leaves them as they are. */
   readonly keySecret?: string | undefined;
-  /** Only for tests: milliseconds, in place of Redis's own clock. */
+  /** For tests only: gives the time in milliseconds, in place of Redis's clock. */
   readonly clock?: (() => number) | undefined;
 }
 
-/** Counts in Redis, on Redis's clock, with one command for each claim. */
+/** Counts in Redis, by Redis's clock, with one command for each claim. */
 export class RedisMeter implements SharedMeter {
   readonly loaded: Promise<void>;
   readonly #parts: RedisMeterParts;
   readonly #suffixes: readonly string[];
   readonly #quotaArgs: readonly string[];
 
-  /** @param script The script that is loaded ahead of its first use. */
+  /** @param script Is loaded before its first use. */
   constructor(parts: RedisMeterParts, script = parts.scripts.take) {
     this.#parts = parts;
-    // A quota that is configured anew starts anew. Braces: all keys of a client are in one slot of a cluster.
+    // With another window or algorithm, counts start again. The braces put all keys of a client into one slot of a cluster.
     this.#suffixes = parts.quotas.map(({ windowMs }) => `}${parts.scripts.keyLetter}${windowMs}`);
     this.#quotaArgs = parts.quotas.flatMap(argsOf);
     this.loaded = script.load(parts.send).then(() => {});
@@ -42,7 +42,7 @@ export class RedisMeter implements SharedMeter {
   }
 
   /**
-   * What the script replies.
+   * Runs a script and gives its reply.
    *
    * @param more Arguments between the time and the quotas.
    */
@@ -78,13 +78,13 @@ export class RedisMeter implements SharedMeter {
   }
 }
 
-/** 128 of its 256 bits are enough to tell clients apart. */
+/** 128 of its 256 bits are enough to distinguish clients. */
 const hmac = (secret: string, key: string): string =>
   createHmac('sha256', secret).update(key).digest('base64url').slice(0, 22);
 
 const argsOf = ({ limit, windowMs, burst }: Quota): string[] => [String(limit), String(windowMs), String(burst)];
 
-/** @throws {TypeError} for a reply that is not what our scripts reply. */
+/** @throws {TypeError} for a reply that does not come from our scripts. */
 export function decisionOf(reply: unknown, count: number): Decision {
   if (!Array.isArray(reply) || reply.length !== 1 + 3 * count || !reply.every(Number.isSafeInteger)) {
     throw new TypeError('Redis gave no count');

@@ -8,8 +8,7 @@ const MOST_SCRIPT_LOADS = 3;
 const NO_HITS: ClientRateLimitInfo = Object.freeze({ totalHits: 0, resetTime: undefined });
 
 /**
- * KEYS: a client's count, as rate-limit-redis keeps it. ARGV: what to add; milliseconds that a window may last which is
- * begun with it.
+ * KEYS: a client's count, as rate-limit-redis keeps it. ARGV: what to add; the length in milliseconds of a window that begins with it.
  */
 const chargeScript = new LuaScript(`
 local ttl = redis.call('PTTL', KEYS[1])
@@ -18,7 +17,7 @@ if ttl > 0 then count = count + tonumber(redis.call('GET', KEYS[1])) end
 return redis.call('SET', KEYS[1], string.format('%.0f', count), 'PX', ttl > 0 and ttl or ARGV[2])
 `);
 
-/** Fixed windows in Redis, on Redis's clock, by rate-limit-redis. */
+/** Fixed windows in Redis, by Redis's clock, with rate-limit-redis. */
 export class RedisWindows implements SharedMeter {
   readonly loaded: Promise<void>;
   readonly #send: Send;
@@ -37,14 +36,14 @@ export class RedisWindows implements SharedMeter {
       sendCommandCluster: ({ key, command }) => send(command, key) as Promise<RedisReply>,
     });
     this.loaded = this.#store.init({ windowMs } as Options);
-    // No loss: take() waits for the same script and rejects with the same error.
+    // Nothing is lost: take() waits for the same script and rejects with the same error.
     this.loaded.catch(() => {});
   }
 
   async take({ key, cost, limit = this.#limit }: Claim): Promise<Decision> {
     if (cost === 0) return this.#look(key, limit);
     const count = await this.#count(key, MOST_SCRIPT_LOADS);
-    // A reply that is no number would be under every limit.
+    // NaN would be below every limit.
     if (!(count.totalHits >= 1) || !count.resetTime || Number.isNaN(count.resetTime.getTime())) {
       throw new TypeError('Redis gave no count');
     }
@@ -53,14 +52,14 @@ export class RedisWindows implements SharedMeter {
     return resetMs <= this.#windowMs ? decision : this.#endInTime(key, decision);
   }
 
-  /** How a client stands. A client without a window has all of its limit. */
+  /** Reads without counting. A client without a window has its whole limit. */
   async #look(key: string, limit: number): Promise<Decision> {
     const count = (await this.#store.get(key)) ?? NO_HITS;
     const { quotaStates } = fixedWindowDecision(count.totalHits >= 1 ? count : NO_HITS, limit);
     return { allowed: true, retryAfterMs: 0, quotaStates };
   }
 
-  /** The clock of Redis was set back, and keys expire by that clock: a window ends no later than one that begins now. */
+  /** For a window that ends too late because Redis's clock was set back: shortens it to a full window from now. */
   async #endInTime(key: string, { allowed, quotaStates }: Decision): Promise<Decision> {
     const [{ remaining }] = quotaStates as [QuotaState];
     const resetMs = this.#windowMs;
@@ -69,8 +68,8 @@ export class RedisWindows implements SharedMeter {
   }
 
   /**
-   * rate-limit-redis loads a lost script once, and gives up when that is lost as well before it was run (a
-   * SCRIPT FLUSH for each of several gateways). NOSCRIPT says that nothing was counted, so trying again is safe.
+   * Tries again after NOSCRIPT, which means that nothing was counted. rate-limit-redis loads a lost script once, and gives up when the
+   * script is lost again before it runs.
    */
   async #count(key: string, attempts: number): Promise<ClientRateLimitInfo> {
     try {
@@ -91,7 +90,7 @@ export class RedisWindows implements SharedMeter {
   }
 }
 
-/** What a count of a fixed window says. */
+/** The decision for a count of a fixed window. */
 export function fixedWindowDecision({ totalHits, resetTime }: ClientRateLimitInfo, limit: number): Decision {
   const resetMs = resetTime === undefined ? 0 : Math.max(0, resetTime.getTime() - Date.now());
   const allowed = totalHits <= limit;

@@ -2,18 +2,18 @@ import { type ImportRedis, importRedis } from './own-redis-client.ts';
 import { RedisUrl } from './redis-address.ts';
 import { type LinkObserver, RedisLink } from './redis-link.ts';
 
-/** What a limiter uses of a connection to Redis. */
+/** The part of a connection to Redis that a limiter uses. */
 export type Link = Pick<RedisLink, 'ready' | 'send' | 'wake' | 'close'>;
 
-/** So long, in milliseconds, one limiter's count of gateways is good for the others. */
+/** Milliseconds for which one limiter's count of gateways is valid for the others. */
 const COUNT_TTL_MS = 10_000;
 
-/** One connection to Redis for several limiters. It is made when the first of them needs it, and stays until `close()`. */
+/** One connection to Redis for several limiters. The first that needs it makes it, and it stays until `close()`. */
 export class SharedRedis extends RedisUrl {
   readonly #observers = new Set<LinkObserver>();
   readonly #links = new WeakMap<Link, RedisLink>();
   #current: RedisLink | undefined;
-  /** What the connection failed with last, until it is back. */
+  /** The last error of the connection, until it is back. */
   #error: Error | undefined;
   #count = { gateways: 1, at: 0 };
   #isClosed = false;
@@ -25,7 +25,7 @@ export class SharedRedis extends RedisUrl {
   }
 
   /**
-   * @param instead A link that leads to the wrong Redis: for the first limiter that says so, the connection is made anew.
+   * @param instead A link that leads to the wrong Redis. The first limiter that reports it gets a new connection.
    */
   join(observer: LinkObserver, instead?: Link): Link {
     instead?.close();
@@ -49,7 +49,7 @@ export class SharedRedis extends RedisUrl {
     return link;
   }
 
-  /** The most gateways that a limiter has heard of a short while ago: one that is new has not heard of any yet. */
+  /** The highest count of gateways that any limiter got lately. A new limiter has no count of its own yet. */
   get gateways(): number {
     const age = Date.now() - this.#count.at;
     return age >= 0 && age < COUNT_TTL_MS ? this.#count.gateways : 1;
@@ -59,7 +59,7 @@ export class SharedRedis extends RedisUrl {
     if (gateways >= this.gateways) this.#count = { gateways, at: Date.now() };
   }
 
-  /** To be called when the limiters are closed. */
+  /** Call it when all limiters are closed. */
   close(): void {
     this.#isClosed = true;
     this.#observers.clear();
