@@ -367,6 +367,12 @@ describe('readConfig', () => {
     expect(readConfig(env).loadBalancing).toEqual({ policy: 'hash', by, loadFactor: 1.25 });
   });
 
+  test('a byte order mark, which Node takes for a part of the first name in a file, is named', () => {
+    expect(problemsOf({ '\uFEFFRATE_LIMIT_MAX': '5', PORT: '1' })).toEqual([
+      'RATE_LIMIT_MAX: the file begins with a byte order mark (BOM): save it as UTF-8 without one',
+    ]);
+  });
+
   test('LOAD_BALANCING=sticky takes its secret along, and says that it needs one among all other problems', () => {
     const secret = '0123456789abcdef0123456789abcdef';
     const attributes = { cookie: 'expressway-sticky', sameSite: 'lax', path: '/', partitioned: false };

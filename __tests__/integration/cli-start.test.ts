@@ -52,6 +52,18 @@ describe('expressway start', () => {
     }
   });
 
+  test.each<BufferEncoding>(['utf8', 'utf16le'])(
+    'refuses a file with the byte order mark of %s, of which Node would not know every variable',
+    async (encoding) => {
+      const path = join(folder, 'marked.env');
+      writeFileSync(path, '\uFEFFRATE_LIMIT_MAX=5\nPORT=0\n', encoding);
+      expect(await start(['--env-file', path, '--backend', 'http://localhost:1']).done).toMatchObject({
+        code: 1,
+        err: `expressway start: ${path} begins with a byte order mark (BOM): save it as UTF-8 without one\n`,
+      });
+    },
+  );
+
   test('reloads the file of --env-file at SIGHUP, and still prefers flags', async () => {
     const path = join(folder, 'gateway.env');
     const write = (limit: number) => writeFileSync(path, `HOST=127.0.0.1\nADMIN_PORT=\nRATE_LIMIT_MAX=${limit}\n`);

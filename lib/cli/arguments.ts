@@ -1,5 +1,5 @@
-import { loadEnvFile } from 'node:process';
-import { type ParseArgsConfig, parseArgs } from 'node:util';
+import { readFileSync } from 'node:fs';
+import { type ParseArgsConfig, parseArgs, parseEnv } from 'node:util';
 import { closestWord } from '../core/closest-word.ts';
 import { InputError, UsageError } from './command.ts';
 
@@ -37,16 +37,25 @@ export function integer(name: string, text: string, least: number, most: number)
   return value;
 }
 
+/** Of UTF-8 and UTF-16. */
+const BYTE_ORDER_MARK = /^(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)/;
+
 /**
  * Reads variables into the environment, as `node --env-file` does: what the environment has already wins.
  *
  * @throws {InputError} for a file that cannot be read
  */
 export function readEnvFile(path: string): void {
+  let bytes: Buffer;
   try {
-    loadEnvFile(path);
+    bytes = readFileSync(path);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     throw new InputError(`cannot read ${path}: ${code === 'ENOENT' ? 'no such file' : message}`, { cause: error });
   }
+  // Editors on Windows write them. Node would not know the first variable, or any.
+  if (BYTE_ORDER_MARK.test(bytes.toString('latin1', 0, 3))) {
+    throw new InputError(`${path} begins with a byte order mark (BOM): save it as UTF-8 without one`);
+  }
+  for (const [name, value] of Object.entries(parseEnv(bytes.toString()))) process.env[name] ??= value;
 }

@@ -64,6 +64,7 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
       'BACKENDS: there is no backend: say where requests go with --backend, BACKENDS, BACKENDS_FILE or GATEWAY_CONFIG',
     );
   }
+  problems.push(...behindByteOrderMark(env));
   if (problems.length > 0) throw new ConfigError(problems);
   return Object.assign({}, ...parts, { texts: textsOf(given) }) as Config;
 }
@@ -91,6 +92,14 @@ function readSection<V extends Variables, C>(
   found.push(...(problemsOf?.(given) ?? []));
   problems.push(...found);
   return found.length > 0 ? undefined : config(values as Parameters<typeof config>[0]);
+}
+
+/** Node reads the byte order mark at the start of a file as a part of the first name: that variable would have no effect. */
+function behindByteOrderMark(env: NodeJS.ProcessEnv): string[] {
+  const names = Object.keys(env).filter((name) => name.startsWith('\uFEFF'));
+  return names.map(
+    (name) => `${name.slice(1)}: the file begins with a byte order mark (BOM): save it as UTF-8 without one`,
+  );
 }
 
 /** The texts of the variables that are set. An empty one counts as absent, save where it is a value of its own. */
