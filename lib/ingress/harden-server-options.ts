@@ -40,7 +40,7 @@ export interface HardenServerOptions {
    */
   maxRequestsPerConnection?: number;
   /**
-   * Requests in progress on one connection. The server does not read further requests that a client sends ahead (pipelining) until there is room. With
+   * Requests in progress on one connection. Further requests that a client sends ahead (pipelining) wait until there is room. With
    * 0 there is no limit, a request line without a version waits for `headTimeoutMs`, and chunk extensions are bounded per chunk only.
    * @default 1
    */

@@ -34,6 +34,13 @@ const MOST_BLANK_BYTES = 4;
 const MOST_EXTENSION_BYTES = 16_384;
 /** What a chunk needs: up to eight digits, and two line ends. */
 const CHUNK_OVERHEAD = 12;
+/**
+ * Bytes that are read behind a request in progress: of a connection that is not read, nothing tells that its client has left. Those of
+ * one read more may come.
+ */
+const MOST_BEHIND_BYTES = 16_384;
+/** So long a client that has sent more may wait for a response. */
+const LONGEST_UNREAD_MS = 10_000;
 /** More than a version is long. */
 const LINE_END_LENGTH = 16;
 const ENDS_IN_VERSION = / HTTP\/\d[\d.]*\r?$/;
@@ -134,7 +141,8 @@ export class RequestFlow {
   /** The last characters of a request line that has not ended yet. */
   #line: string | undefined = '';
   #inProgress = 0;
-  #isWaiting = false;
+  /** What came behind the requests in progress, while the next one waits for a response. */
+  #behind: Buffer | undefined;
   #hasPipelined = false;
   #isOver = false;
   /** Whether the content of a request for an upgrade is being read. */
@@ -163,6 +171,11 @@ export class RequestFlow {
   }
 
   take(chunk: Buffer): void {
+    if (this.#behind === undefined) this.#read(chunk);
+    else this.#keep(Buffer.concat([this.#behind, chunk]));
+  }
+
+  #read(chunk: Buffer): void {
     const socket = this.#socket;
     let at = 0;
     while (at < chunk.length && !this.#isOver) {
@@ -240,6 +253,10 @@ export class RequestFlow {
     this.#isUpgrading = true;
   }
 
+  get #isBehindFull(): boolean {
+    return this.#behind !== undefined && this.#behind.length > MOST_BEHIND_BYTES;
+  }
+
   get #isFull(): boolean {
     return this.#max === 1 ? responseOn(this.#socket) !== undefined : this.#inProgress >= this.#max;
   }
@@ -251,19 +268,47 @@ export class RequestFlow {
       this.#hasPipelined = true;
       this.#responses.pipelined(socket);
     }
-    // A socket that flows would give it back at once.
-    socket.pause();
-    socket.unshift(this.#shared.has(rest) ? Buffer.from(rest) : rest);
+    const kept = this.#shared.has(rest) ? Buffer.from(rest) : rest;
+    if (socket._paused === true) {
+      // A socket that flows would give it back at once.
+      socket.pause();
+      socket.unshift(kept);
+      return;
+    }
+    this.#keep(kept);
     const first = responseOn(socket);
-    if (this.#isWaiting || first === undefined) return;
-    this.#isWaiting = true;
+    if (first === undefined) {
+      setImmediate(() => this.#goOn());
+      return;
+    }
+    const unread = setTimeout(() => this.#giveUp(), LONGEST_UNREAD_MS).unref();
     first.once('close', () => {
+      clearTimeout(unread);
       // Later than undici puts the connection of that response back into its pool, or the next request would open another one.
-      setImmediate(() => {
-        this.#isWaiting = false;
-        if (socket._paused !== true) socket.resume();
-      });
+      setImmediate(() => this.#goOn());
     });
+  }
+
+  #keep(bytes: Buffer): void {
+    this.#behind = this.#isOver ? EMPTY : bytes;
+    if (this.#isBehindFull) this.#socket.pause();
+  }
+
+  #goOn(): void {
+    const socket = this.#socket;
+    const behind = this.#behind ?? EMPTY;
+    this.#behind = undefined;
+    if (socket.destroyed) return;
+    this.#read(behind);
+    if (socket._paused !== true && !this.#isBehindFull) socket.resume();
+  }
+
+  /** The client gets the responses in progress, and no more. */
+  #giveUp(): void {
+    if (this.#isOver || !this.#socket.isPaused()) return;
+    this.#refuse(`More than ${MOST_BEHIND_BYTES} bytes came behind a request in progress.`, 'client_overload');
+    this.#behind = EMPTY;
+    this.#socket.resume();
   }
 
   /**

@@ -77,7 +77,7 @@ const pipelining: ProblemKind<TrafficSources> = {
   meaning:
     'Clients send requests on a connection without waiting for responses. The gateway takes them one at a time and leaves the others unread, so they wait.',
   nextStep:
-    'Nothing, if you do not know the client. One of your own should wait for responses, or use more connections or HTTP/2; `maxRequestsPerConnection` of hardenServer() allows more at a time.',
+    'Nothing, if you do not know the client. One of your own should wait for responses, or use more connections or HTTP/2; `maxRequestsInProgress` of hardenServer() allows more at a time.',
   detector({ events }) {
     const clients = new RecentCounts(64);
     const close = subscribe(events, {
