@@ -215,7 +215,7 @@ function waitingEngine(): (counted: CountedRequest, decision: Promise<Decision>,
   return (counted, decision, next) => {
     const { req, res } = counted.exchange;
     called.push({ counted, decision });
-    // It reads nothing of them but `originalUrl` and `ip`, for its debug log, which a plain Node request does not have.
+    // It reads only `originalUrl` and `ip`, for its debug log. A plain Node request does not have them.
     void limiter(req as ExpressRequest, res as ExpressResponse, next);
   };
 }
