@@ -100,7 +100,7 @@ describe('ipRateLimit options', () => {
     expect([redis?.('redis://localhost'), redis?.(undefined)]).toEqual([undefined, undefined]);
     expect(redis?.('http://localhost')).toEqual([expect.stringMatching(/must/)]);
     expect(redis?.({ host: 'localhost' })).toMatch(
-      /these are settings: pass the client that createClient() makes of them/,
+      /these are settings: pass the client that createClient\(\) makes of them/,
     );
   });
 
