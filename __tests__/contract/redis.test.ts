@@ -3,12 +3,12 @@ import { promisify } from 'node:util';
 import { afterEach, expect, jest, test } from '@jest/globals';
 import { createClient, type RedisClientOptions } from 'redis';
 import type { NodeRedisClient } from '../../lib/rate-limit/redis/redis-client.ts';
+import { stays } from '../support/pause.ts';
 import { describeWithRedis } from '../support/redis.ts';
 import { eventually } from '../support/servers.ts';
 
 describeWithRedis('redis 6 (node-redis)', (redis) => {
   const clients: { isOpen: boolean; destroy(): void }[] = [];
-  const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
   function newClient(options: Partial<RedisClientOptions> = {}) {
     const client = createClient({ url: redis.url, ...options } as { url: string });
@@ -78,8 +78,7 @@ describeWithRedis('redis 6 (node-redis)', (redis) => {
     await client.connect();
     redis.pause();
     const sent = settled(client.sendCommand(['PING'], { timeout: 50 }));
-    await pause(200);
-    expect(sent.done).toBe(false);
+    await stays('what was sent has no timeout', () => !sent.done, 200);
     redis.resume();
     await eventually('the late reply came', () => sent.done);
     expect(sent.error).toBeUndefined();
@@ -111,8 +110,7 @@ describeWithRedis('redis 6 (node-redis)', (redis) => {
     redis.pause();
     const ping = settled(client.sendCommand(['PING']));
     const closing = settled(client.close());
-    await pause(100);
-    expect(closing.done).toBe(false);
+    await stays('close() waits', () => !closing.done, 100);
     client.destroy();
     await eventually('both ended', () => ping.done && closing.done);
     expect(ping.error?.message).toBe('Disconnects client');

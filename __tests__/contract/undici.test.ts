@@ -7,6 +7,7 @@ import { afterEach, describe, expect, test } from '@jest/globals';
 import { buildConnector, Client, type Dispatcher, errors, Pool } from 'undici';
 import * as ownFiles from '../../lib/proxy/transport/undici.ts';
 import { Cleanup } from '../support/gateway.ts';
+import { afterRead, stays } from '../support/pause.ts';
 import { answer, answerOk, RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { closedPort, eventually } from '../support/servers.ts';
 
@@ -271,7 +272,7 @@ describe('undici', () => {
 
   test('close-delimited content that a reset cuts looks complete', async () => {
     const { steps } = await dispatch((socket) => {
-      socket.write('HTTP/1.0 200 OK\r\n\r\nhalf', () => setTimeout(() => socket.resetAndDestroy(), 30));
+      socket.write('HTTP/1.0 200 OK\r\n\r\nhalf', () => afterRead(() => socket.resetAndDestroy()));
     });
     expect(steps.slice(-2)).toEqual([['data', 'half'], ['end']]);
   });
@@ -315,8 +316,7 @@ describe('undici', () => {
       );
     });
     await eventually('it is connected', () => backend.connections.size === 1);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    expect(backend.requests).toEqual([]);
+    await stays('the head waits for the content', () => backend.requests.length === 0, 50);
     content.end('ok');
     await answered;
     expect(backend.requests).toHaveLength(1);

@@ -4,6 +4,7 @@ import { CLIENT_CORPUS } from '../fuzz/client-corpus.ts';
 import { pathOf } from '../fuzz/request-reader.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { hardenedGateway } from '../support/hardened-gateway.ts';
+import { pause } from '../support/pause.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { RecorderBackend } from '../support/recorder-backend.ts';
 import { startReference } from './reference-proxy.ts';
@@ -86,7 +87,7 @@ async function judge(port: number, backend: RecorderBackend, bytes: string, quie
   let last = news();
   let since = started;
   while (Date.now() - since < quietMs && Date.now() - started < MOST_MS) {
-    await new Promise((resolve) => setTimeout(resolve, 10));
+    await pause('until the next look', 10);
     if (news() === last) continue;
     last = news();
     since = Date.now();

@@ -1,4 +1,5 @@
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { afterRead, pause } from '../support/pause.ts';
 import { RawClient } from '../support/raw-client.ts';
 
 const LENGTH = 'Content-Length: 9\r\n\r\ntoo large';
@@ -22,7 +23,7 @@ export const EARLY: Readonly<Record<string, (socket: Socket) => void>> = {
   'reset after a pause in the content': (socket) => {
     const bytes = CLOSE + LENGTH;
     socket.write(bytes.slice(0, -5));
-    setTimeout(() => socket.write(bytes.slice(-5), () => setTimeout(() => socket.resetAndDestroy(), 2)), 2);
+    afterRead(() => socket.write(bytes.slice(-5), () => afterRead(() => socket.resetAndDestroy(), 2)), 2);
   },
 };
 
@@ -87,7 +88,7 @@ export async function upload(port: number, round: number): Promise<string> {
     response.catch(() => {});
     for (let i = 0; i < PIECES && client.closedBy === undefined; i += 1) {
       client.send(isChunked ? `${PIECE.length.toString(16)}\r\n${PIECE}\r\n` : PIECE);
-      if (pauses) await new Promise((resolve) => setTimeout(resolve, 1));
+      if (pauses) await pause('the pace of the upload', 1);
     }
     if (isChunked) client.send('0\r\n\r\n');
     const { status, content } = await response;

@@ -4,6 +4,7 @@ import { Agent, createServer, request } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { pause } from '../support/pause.ts';
 import { startReference } from './reference-proxy.ts';
 
 /** When the backend closes a connection: after the last response, or after each response, whatever came since. */
@@ -52,7 +53,7 @@ async function failures(port: number, requests: number): Promise<number> {
   const client = async () => {
     while (left-- > 0) {
       if (!(await post(port, agent))) failed += 1;
-      await new Promise((resolve) => setTimeout(resolve, Math.random() * PAUSE_MS));
+      await pause('the pace of the load', Math.random() * PAUSE_MS);
     }
   };
   await Promise.all(Array.from({ length: CLIENTS }, client));

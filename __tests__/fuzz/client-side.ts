@@ -1,9 +1,10 @@
+import { pause } from '../support/pause.ts';
 import { all, type Field, nonceOf } from './head-reader.ts';
 import { pathOf, type ReadRequest, readRequests } from './request-reader.ts';
 import { type ReadResponse, readResponses } from './response-reader.ts';
 import { innocentRequest, type Rig } from './rig.ts';
 import type { Arrived } from './strict-backend.ts';
-import { pause, turns, Wire } from './wire.ts';
+import { turns, Wire } from './wire.ts';
 
 export interface ClientCase {
   readonly slices: readonly Buffer[];
@@ -85,8 +86,7 @@ export class ClientSide {
       return [`O1: a hang: ${finals.length} of ${due} answers (${finals.map(({ status }) => status)})`];
     }
     const isWhole = end === 'clean' || end === 'closed';
-    // A refusal may come, or what must not come.
-    if (!isWhole && !wire.over) await pause(2);
+    if (!isWhole && !wire.over) await pause('a refusal may come, or what must not come', 2);
     const leftFirst = !isWhole && !wire.over;
     if (!(await wire.end())) return ['O4: the connection stays open'];
     const { finals, end: last, why } = read();

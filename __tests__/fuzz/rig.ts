@@ -1,9 +1,10 @@
 import type { TestGateway } from '../support/gateway.ts';
 import { hardenedGateway } from '../support/hardened-gateway.ts';
+import { pause } from '../support/pause.ts';
 import { all } from './head-reader.ts';
 import { readResponses } from './response-reader.ts';
 import { StrictBackend } from './strict-backend.ts';
-import { DEADLINE_MS, pause, Wire } from './wire.ts';
+import { DEADLINE_MS, Wire } from './wire.ts';
 
 /** Kinds of handles that a gateway opens. */
 const LEFT_OVER = new Set(['TCPSocketWrap', 'TCPServerWrap']);
@@ -15,7 +16,7 @@ const PATIENCE_MS = 15_000;
 
 async function waitWhile(condition: () => boolean | Promise<boolean>): Promise<void> {
   const until = Date.now() + PATIENCE_MS;
-  while ((await condition()) && Date.now() < until) await pause(5);
+  while ((await condition()) && Date.now() < until) await pause('until the next look', 5);
 }
 
 /** The gateway under test and its backend, in this process, and those who watch that nothing goes wrong around a case. */
@@ -63,7 +64,7 @@ export class Rig {
   async aftermath(fresh: boolean): Promise<string[]> {
     const problems = await this.#innocent(fresh);
     const until = Date.now() + DEADLINE_MS;
-    while (this.gateway.proxy.load().inFlight > 0 && Date.now() < until) await pause(1);
+    while (this.gateway.proxy.load().inFlight > 0 && Date.now() < until) await pause('until the next look', 1);
     const { inFlight } = this.gateway.proxy.load();
     if (inFlight > 0) problems.push(`${inFlight} requests are still in flight`);
     return [...problems, ...this.backend.violations.splice(0), ...this.#alarms.splice(0)];
@@ -93,7 +94,7 @@ export class Rig {
     await waitWhile(async () => (await connections()) > 0);
     if ((await connections()) > 0) problems.push(`${await connections()} connections of clients are left over`);
     // A connection that nobody knows of any more would hold it up for ever.
-    await Promise.race([this.gateway.close(), pause(PATIENCE_MS)]);
+    await Promise.race([this.gateway.close(), pause('it has had its time to close', PATIENCE_MS)]);
     await waitWhile(() => this.backend.connections.size > 0);
     if (this.backend.connections.size > 0) {
       problems.push(`${this.backend.connections.size} connections to the backend are left over`);

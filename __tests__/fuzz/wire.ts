@@ -69,5 +69,3 @@ export class Wire {
 export async function turns(count: number): Promise<void> {
   for (let left = count; left > 0; left--) await new Promise((resolve) => setImmediate(resolve));
 }
-
-export const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));

@@ -1,9 +1,9 @@
 import { appendFileSync, mkdtempSync, renameSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { BackendsError, BackendsFile } from '../../lib/gateway/config/backends-file.ts';
+import { pause } from '../support/pause.ts';
 import { until } from './until.ts';
 
 const LOOK_EVERY_MS = 60;
@@ -101,8 +101,7 @@ describe('watching BACKENDS_FILE', () => {
     });
   }
 
-  /** That something does not happen can only be waited for. */
-  const someLooks = () => delay(5 * LOOK_EVERY_MS);
+  const someLooks = () => pause('what another look would find must not come', 5 * LOOK_EVERY_MS);
 
   test('reports no change while the file stays the same', async () => {
     await watch();
@@ -151,7 +150,7 @@ describe('watching BACKENDS_FILE', () => {
     writeFileSync(path, '');
     for (const letter of '["http://b", "http://c"]') {
       appendFileSync(path, letter);
-      await delay(LOOK_EVERY_MS / 4);
+      await pause('looks come between the pieces', LOOK_EVERY_MS / 4);
     }
     await until(() => changes > 0);
     expect(await file.read()).toEqual(['http://b', 'http://c']);

@@ -2,9 +2,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { Agent } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach } from '@jest/globals';
 import { type Answer, type Asking, ask } from '../support/ask.ts';
+import { pause } from '../support/pause.ts';
 import { closeAll, openBackend } from './gateways.ts';
 import { endAll, Proc } from './proc.ts';
 import { until } from './until.ts';
@@ -135,7 +135,7 @@ export class SteadyLoad {
       } catch (error) {
         this.failures.push((error as NodeJS.ErrnoException).code ?? String(error));
       }
-      await delay(pauseMs);
+      await pause('the pace of the load', pauseMs);
     }
   }
 }

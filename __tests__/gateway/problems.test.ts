@@ -1,6 +1,6 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { GatewayProblem } from 'expressway';
+import { pause } from '../support/pause.ts';
 import { StagedGateway } from './staged-gateway.ts';
 import { ask, STAGES, type Stage, Staging } from './staged-problems.ts';
 import { until } from './until.ts';
@@ -53,7 +53,7 @@ async function watch(stage: Stage, gateway: StagedGateway, seen: Seen): Promise<
       stage.log === 'stderr' ? /cannot be written: ENOSPC/.test(gateway.stderr) : gateway.logged(problem);
     if (isLogged && seen.log === undefined) seen.log = now();
     if ([seen.page, seen.status, seen.metric, seen.log].every((one) => one !== undefined)) return;
-    await delay(100);
+    await pause('until the next look everywhere', 100);
   }
   seen.words = JSON.stringify(gateway.page) + gateway.stdout.slice(-2_000) + gateway.stderr.slice(-1_000);
 }

@@ -3,11 +3,19 @@ import { Agent, get } from 'node:http';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { answer, type Behaviour, fail, hang, type ScriptedBackend, startBackend } from 'expressway/testing';
+import { LOOK_EVERY_MS } from '../../lib/observability/problems/problem-monitor.ts';
 import { makeCertificate } from '../support/made-certificate.ts';
+import { pause } from '../support/pause.ts';
 import { hasRedis, RedisServer } from '../support/redis.ts';
+import { eventually } from '../support/servers.ts';
 import { StagedGateway, type StagedOptions } from './staged-gateway.ts';
+
+/** A comparison with the past needs some of it. */
+async function learn({ requests }: ScriptedBackend): Promise<void> {
+  await eventually('the backend has had some traffic', () => requests.length >= 100, 30_000);
+  await pause('two looks find out what is usual for a backend', 2 * LOOK_EVERY_MS + 500);
+}
 
 /** What a failure is staged with; all of it ends with the stage. */
 export class Staging {
@@ -48,7 +56,7 @@ export class Staging {
     const lane = async (): Promise<void> => {
       while (isOn) {
         await ask(url, agent, headers());
-        await delay(pauseMs);
+        await pause('the pace of the load', pauseMs);
       }
     };
     for (let i = 0; i < atOnce; i += 1) void lane();
@@ -138,8 +146,7 @@ const ALL: readonly Stage[] = [
       const backend = await staging.backend();
       const gateway = await staging.gateway({ env: { BACKENDS: backend.url, RESPONSE_TIMEOUT_MS: '5500' } });
       staging.traffic(gateway.url, { atOnce: 8 });
-      // What is usual for it has to be known first.
-      await delay(4_500);
+      await learn(backend);
       return [
         gateway,
         () => {
@@ -166,7 +173,7 @@ const ALL: readonly Stage[] = [
       const backend = await staging.backend();
       const gateway = await staging.gateway({ env: { BACKENDS: backend.url } });
       staging.traffic(gateway.url, { atOnce: 8 });
-      await delay(4_500);
+      await learn(backend);
       return [
         gateway,
         () => {

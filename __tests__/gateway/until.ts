@@ -1,10 +1,6 @@
-import { setTimeout as delay } from 'node:timers/promises';
+import { eventually } from '../support/servers.ts';
 
-/** Waits for a condition; generous, since the machine may be busy. */
-export async function until(condition: () => boolean | Promise<boolean>, timeoutMs = 30_000): Promise<void> {
-  const deadline = Date.now() + timeoutMs;
-  while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error(`not true within ${timeoutMs} ms: ${condition}`);
-    await delay(20);
-  }
+/** Waits for a condition, whose text is what its failure says. Generous, since it is in another process, and the machine may be busy. */
+export function until(condition: () => boolean | Promise<boolean>, timeoutMs = 30_000): Promise<void> {
+  return eventually(String(condition), condition, timeoutMs);
 }

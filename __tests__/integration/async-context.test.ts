@@ -19,6 +19,7 @@ import {
 } from 'expressway';
 import { createProxyMiddleware } from 'http-proxy-middleware';
 import { Cleanup } from '../support/gateway.ts';
+import { afterRead } from '../support/pause.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { type RecordedRequest, RecorderBackend } from '../support/recorder-backend.ts';
 import { eventually, listen } from '../support/servers.ts';
@@ -154,7 +155,10 @@ function answer(socket: Socket, target: string): void {
       socket.write(
         'HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n',
       );
-      setTimeout(() => socket.write('2\r\nok\r\n0\r\n\r\n'), 10);
+      afterRead(() => socket.write('2\r\nok\r\n0\r\n\r\n'));
+      break;
+    case '/endless':
+      socket.write('HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nok');
       break;
     case '/large':
       socket.write('HTTP/1.1 200 OK\r\nContent-Length: 3000000\r\n\r\n');
@@ -240,7 +244,7 @@ describe.each(TRANSPORTS.flatMap((transport) => [false, true].map((isTraced) => 
       const { seen, clients } = await open({ transport, isTraced });
       sendAll(clients, '/small');
       for (const client of clients) await client.response();
-      sendAll(clients, '/stream');
+      sendAll(clients, '/endless');
       for (const client of clients) await client.until((buffer) => buffer.includes('ok'));
       for (const client of clients) client.close();
       await eventually('all is told', () => seen.filter(({ what }) => what === 'sink: finished').length === 8);

@@ -10,6 +10,7 @@ import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { exchangeOf } from '../../lib/core/exchange.ts';
 import type { Middleware } from '../../lib/core/http.ts';
 import { apiKeyAuth, basicAuth, forwardAuth, hashPassword, jwtAuth } from '../../lib/index.ts';
+import { eventually } from '../support/servers.ts';
 
 const servers: Server[] = [];
 
@@ -258,15 +259,15 @@ describe('apiKeyAuth()', () => {
     const spy = jest.spyOn(process, 'emitWarning').mockImplementation((warning) => {
       message = String(warning);
     });
-    const until = async (isDone: () => boolean | Promise<boolean>) => {
-      while (!(await isDone())) await new Promise((resolve) => setTimeout(resolve, 20));
-    };
     try {
       expect((await ask(auth, { 'x-api-key': 'other-key' })).status).toBe(401);
       writeFileSync(path, JSON.stringify(keys));
-      await until(async () => (await ask(auth, { 'x-api-key': 'other-key' })).status === 200);
+      await eventually(
+        'the new file counts',
+        async () => (await ask(auth, { 'x-api-key': 'other-key' })).status === 200,
+      );
       writeFileSync(path, '[{"sha256": "gold-key"');
-      await until(() => message !== '');
+      await eventually('the bad file is reported', () => message !== '');
       expect(message).toMatch(/The API keys stay as they were: .*it is not JSON/);
       expect(message).not.toMatch(/gold-key/);
       expect((await ask(auth, { 'x-api-key': 'other-key' })).status).toBe(200);

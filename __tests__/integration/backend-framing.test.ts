@@ -4,6 +4,7 @@ import express from 'express';
 import { undiciTransport } from 'expressway';
 import { createProxyMiddleware } from 'http-proxy-middleware';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { afterRead, pause } from '../support/pause.ts';
 import { RawClient, rawRequest } from '../support/raw-client.ts';
 import { recordedGateway } from '../support/recorded-gateway.ts';
 import { answer, answerOk, RecorderBackend, type Script } from '../support/recorder-backend.ts';
@@ -144,7 +145,7 @@ describe('R18: a response of another major HTTP version', () => {
       for (const piece of pieces) {
         if (!socket.writable) return;
         await new Promise((resolve) => socket.write(piece, resolve));
-        await new Promise((resolve) => setTimeout(resolve, 2));
+        await pause('each piece comes on its own', 2);
       }
     });
     const response = await rawRequest(port, GET);
@@ -176,7 +177,7 @@ describe('R18: a response of another major HTTP version', () => {
   test('is ignored inside content', async () => {
     const { port } = await setUp((socket) => {
       socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${ODD.length}\r\n\r\n`);
-      setTimeout(() => socket.write(ODD), 20);
+      afterRead(() => socket.write(ODD));
     });
     const response = await rawRequest(port, GET);
     expect([response.status, response.content.toString()]).toEqual([200, ODD]);
@@ -227,7 +228,7 @@ describe('content that violates its own framing', () => {
   ])('%s: the response looks truncated', async (_name, rest) => {
     const { port, backend } = await setUp((socket) => {
       socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n');
-      setTimeout(() => socket.write(Buffer.from(rest, 'latin1')), 20);
+      afterRead(() => socket.write(Buffer.from(rest, 'latin1')));
     });
     const response = await rawRequest(port, 'GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n');
     expect([response.status, response.framingComplete]).toEqual([200, false]);

@@ -1,8 +1,8 @@
 import { Agent, createServer, request, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { pause } from '../support/pause.ts';
 import { closedPort, eventually } from '../support/servers.ts';
 
 const cleanup = new Cleanup();
@@ -123,7 +123,7 @@ describe('three backends that restart one after the other', () => {
     const clients = Array.from({ length: 10 }, async (__, client) => {
       for (let sent = client; !isOver; sent++) {
         if (!isHeld) await ask(sent % 2 === 0 ? 'GET' : 'POST');
-        await delay(10);
+        await pause('the pace of the load', 10);
       }
     });
     for (const one of all) {
@@ -133,7 +133,7 @@ describe('three backends that restart one after the other', () => {
       one.close();
       isHeld = false;
       await eventually('its circuit is open', () => circuits()[all.indexOf(one)] === 'open');
-      await delay(300);
+      await pause('it is away for some looks of those who watch for its return', 300);
       await one.start();
     }
     await eventually('all circuits are closed', () => circuits().every((state) => state === 'closed'));

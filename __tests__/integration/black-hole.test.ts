@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { afterEach, expect, test } from '@jest/globals';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { pause } from '../support/pause.ts';
 import { RecorderBackend } from '../support/recorder-backend.ts';
 
 const cleanup = new Cleanup();
@@ -30,14 +31,9 @@ async function blackHole(): Promise<number> {
 }
 
 async function connects(socket: Socket): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<boolean>((resolve) => {
-    timer = setTimeout(() => resolve(false), 500);
-  });
   const connected = once(socket, 'connect').then(() => true);
-  const result = await Promise.race([connected, late]);
-  clearTimeout(timer);
-  return result;
+  const late = pause('loopback connects far sooner, or not at all', 500).then(() => false);
+  return Promise.race([connected, late]);
 }
 
 test.each(['GET', 'POST'])(

@@ -1,4 +1,5 @@
 import type { Options } from 'http-proxy-middleware';
+import { afterRead } from '../support/pause.ts';
 import { answer, type Script } from '../support/recorder-backend.ts';
 import { type Case, GET, type Seen } from '../support/transport-pair.ts';
 
@@ -161,7 +162,7 @@ const follow =
     const [bytes = '', end] = text.split(/(END|RESET)$/);
     if (bytes !== '') answer(bytes)(socket, request, index);
     if (end === 'END') socket.end();
-    if (end === 'RESET') setTimeout(() => socket.resetAndDestroy(), bytes === '' ? 0 : 20);
+    if (end === 'RESET') afterRead(() => socket.resetAndDestroy(), bytes === '' ? 0 : undefined);
   };
 
 const REQUESTS: Readonly<Record<string, string>> = {

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globa
 import express, { type Express } from 'express';
 import { circuitBreaker, type IpRateLimitOptions, ipRateLimit, observability, roundRobinProxy } from 'expressway';
 import { Cleanup } from '../support/gateway.ts';
+import { pause } from '../support/pause.ts';
 import { closedPort, eventually, listen } from '../support/servers.ts';
 
 const cleanup = new Cleanup();
@@ -145,8 +146,7 @@ describe('a warning about a limiter that is created for each request', () => {
       const { url } = await serve((app) => {
         app.use(async (req, res, next) => {
           if (wait) await new Promise(setImmediate);
-          // Time itself tells such a limiter from one that was made before the traffic.
-          await new Promise((resolve) => setTimeout(resolve, 2));
+          await pause('time tells such a limiter from one that was made before the traffic', 2);
           limiter({ limit: 1 })(req, res, next);
         });
         app.use((_req, res) => void res.end());
@@ -177,8 +177,7 @@ describe('a warning about a proxy that is created for each request', () => {
   test('is emitted once', async () => {
     const { url } = await serve((app) => {
       app.use(async (req, res, next) => {
-        // Time itself tells such a proxy from one that was made before the traffic.
-        await new Promise((resolve) => setTimeout(resolve, 2));
+        await pause('time tells such a proxy from one that was made before the traffic', 2);
         cleanup.add(roundRobinProxy({ backends: ['http://127.0.0.1:1'] }))(req, res, next);
       });
     });

@@ -15,6 +15,7 @@ import {
 import { certificate } from '../support/certificate.ts';
 import { ForcedShedding } from '../support/forced-shedding.ts';
 import { Cleanup } from '../support/gateway.ts';
+import { pause } from '../support/pause.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { eventually, listen } from '../support/servers.ts';
 
@@ -125,7 +126,7 @@ test('the first request of a connection is left to the middleware: afterwards No
   while (Date.now() < until) {
     client.send(get('/b'));
     expect((await client.response()).status).toBe(503);
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await pause('the pace of the client', 20);
   }
   expect(site.seen).toEqual(['GET /a']);
 });

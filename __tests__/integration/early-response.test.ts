@@ -5,6 +5,7 @@ import { undiciTransport } from 'expressway';
 import { createProxyMiddleware } from 'http-proxy-middleware';
 import { EARLY, EarlyBackend, upload } from '../differential/early-responses.ts';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { afterRead } from '../support/pause.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { recordedGateway } from '../support/recorded-gateway.ts';
 import type { Script } from '../support/recorder-backend.ts';
@@ -82,7 +83,7 @@ describe('a backend that resets the connection behind its response, to a slow cl
       // In two pieces: the first one pauses the gateway.
       const end = bytes.indexOf('\r\n\r\n') + 10;
       socket.write(bytes.slice(0, end), () => {
-        setTimeout(() => socket.write(bytes.slice(end), () => setTimeout(() => socket.resetAndDestroy(), 5)), 5);
+        afterRead(() => socket.write(bytes.slice(end), () => afterRead(() => socket.resetAndDestroy(), 5)), 5);
       });
     };
   const chunked = `${CONTENT.length.toString(16)}\r\n${CONTENT}\r\n`;

@@ -1,6 +1,7 @@
 import { createServer } from 'node:http';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { afterRead } from '../support/pause.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { answer, answerOk, RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { eventually, listen } from '../support/servers.ts';
@@ -45,7 +46,7 @@ describe('after a reset before the head', () => {
   });
 
   test('content within the buffer is sent again as a whole, larger content is not', async () => {
-    const late: Script = (socket) => setTimeout(() => socket.resetAndDestroy(), 50);
+    const late: Script = (socket) => afterRead(() => socket.resetAndDestroy());
     const { url, backends } = await setUp([late, answerOk, late, answerOk], { retry: { bufferBytes: 1_000 } });
     const fits = await fetch(url, { method: 'PUT', body: 'x'.repeat(900) });
     expect(fits.status).toBe(200);

@@ -1,10 +1,10 @@
 import { Agent } from 'node:http';
-import { setTimeout as pause } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import type { RoundRobinProxyOptions } from 'expressway';
 import { ask } from '../support/ask.ts';
 import { BackendProcess } from '../support/backend-process.ts';
 import { Cleanup, proxyGateway, type TestGateway } from '../support/gateway.ts';
+import { pause } from '../support/pause.ts';
 import { eventually } from '../support/servers.ts';
 
 const cleanup = new Cleanup();
@@ -48,8 +48,7 @@ class Load {
       }));
       const by = answer.status === 200 ? (answer.text.split(' ')[0] as string) : `${answer.status} ${answer.text}`;
       this.answers.push({ startedAt, by });
-      // The machine has others to serve as well.
-      await pause(5);
+      await pause('the machine has others to serve as well', 5);
     }
   }
 }
@@ -109,8 +108,7 @@ describe('F02, F08: with active checks, fifty connections and one backend of thr
     await victim.kill();
     await eventually('it is unhealthy', () => watch.status?.health === 'unhealthy');
     const out = watch.out as NonNullable<Watch['out']>;
-    // Five open times of its circuit: without the checks there would have been that many trials.
-    await pause(1_000);
+    await pause('five open times of its circuit, of which each would have a trial without the checks', 1_000);
     await eventually('others answer', () => load.since(out.at).length > 300);
     expect(names(load.since(out.at))).toEqual(['one', 'three']);
     expect(watch.failedSince).toBeLessThanOrEqual(out.inFlight);

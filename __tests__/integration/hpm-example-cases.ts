@@ -1,8 +1,8 @@
 import { Agent, type RequestListener, type ServerResponse } from 'node:http';
-import { setTimeout as delay } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import express, { type RequestHandler } from 'express';
 import { fixRequestBody, type Options, responseInterceptor } from 'http-proxy-middleware';
+import { pause } from '../support/pause.ts';
 
 // After the public examples and recipes of http-proxy-middleware: what they show, in our own words.
 
@@ -199,7 +199,7 @@ export const EXAMPLES: Readonly<Record<string, Example>> = {
       selfHandleResponse: true,
       on: {
         proxyRes: async (answered, _req, res) => {
-          await delay(10);
+          await pause('the handler is asynchronous', 10);
           res.setHeader('x-later', 'yes');
           answered.pipe(res);
         },

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import type { BackendView, LoadBalancing, SelectionPolicy } from 'expressway';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { pause } from '../support/pause.ts';
 import { answer, answerOk, RecorderBackend } from '../support/recorder-backend.ts';
 import { closedPort, eventually } from '../support/servers.ts';
 import { expectWarnings } from '../support/warnings.ts';
@@ -91,7 +92,7 @@ describe('latency', () => {
       ended += 1;
     });
     const all = Promise.all(clients);
-    await eventually('all others are served', () => ended >= clients.length - held.length, 20_000);
+    await eventually('all others are served', () => ended >= clients.length - held.length, 45_000);
     // While none has answered, those who come at once are spread over all; after that nobody goes there: of 960, 40 would.
     expect(held.length).toBeLessThanOrEqual(5);
     const quick = backends.slice(1).map(({ requests }) => requests.length);
@@ -140,16 +141,14 @@ describe('latency', () => {
     const { url } = await gateway({ backends: [only.url], loadBalancing: observer });
     // Answers only when all is there, as a real one would.
     only.script = (socket) => {
-      const timer = setInterval(() => {
-        if (!only.received.some((bytes) => bytes.includes('0\r\n\r\n'))) return;
-        clearInterval(timer);
-        socket.end('HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok');
-      }, 5);
+      const isWhole = () => only.received.some((bytes) => bytes.includes('0\r\n\r\n'));
+      const respond = () => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok');
+      void eventually('the content is there', isWhole).then(respond);
     };
     const body = new ReadableStream({
       async start(controller) {
         controller.enqueue(new TextEncoder().encode('begin'));
-        await new Promise((resolve) => setTimeout(resolve, HOLD_MS));
+        await pause('the client takes its time', HOLD_MS);
         controller.close();
       },
     });

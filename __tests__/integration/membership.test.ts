@@ -3,6 +3,7 @@ import { afterEach, describe, expect, test } from '@jest/globals';
 import { GatewayError } from 'expressway';
 import { WebSocket, WebSocketServer } from 'ws';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { pause } from '../support/pause.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { answer, answerOk, RecorderBackend } from '../support/recorder-backend.ts';
 import { eventually, listen } from '../support/servers.ts';
@@ -209,7 +210,7 @@ describe('a backend that comes back while it drains', () => {
     const tunnel = await openWebSocket(url);
     proxy.setBackends([other.url]);
     proxy.setBackends([talking.url]);
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    await pause('twice the drain deadline', 300);
     expect(await tunnel.echoes()).toBe(true);
   });
 

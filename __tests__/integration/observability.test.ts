@@ -18,6 +18,7 @@ import {
 import { Registry } from 'prom-client';
 import { ask } from '../support/ask.ts';
 import { Cleanup } from '../support/gateway.ts';
+import { afterRead } from '../support/pause.ts';
 import { closedPort, eventually, listen, type RunningServer } from '../support/servers.ts';
 
 const cleanup = new Cleanup();
@@ -43,7 +44,7 @@ beforeEach(async () => {
       if (req.url === '/hang') return;
       if (req.url === '/cut') {
         res.writeHead(200, { 'Content-Length': 100_000 });
-        res.write('x'.repeat(50_000), () => setTimeout(() => req.socket.resetAndDestroy(), 20));
+        res.write('x'.repeat(50_000), () => afterRead(() => req.socket.resetAndDestroy()));
         return;
       }
       res.statusCode = Number(/^\/status\/(\d+)/.exec(req.url ?? '')?.[1] ?? 200);

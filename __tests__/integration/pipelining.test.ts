@@ -9,6 +9,7 @@ import fc from 'fast-check';
 import { certificate } from '../support/certificate.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { hardenedGateway } from '../support/hardened-gateway.ts';
+import { pause } from '../support/pause.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { eventually, listen, standsStill } from '../support/servers.ts';
 
@@ -245,7 +246,7 @@ test.each([
   const upgrade = get('/tunnel', 'Connection: Upgrade\r\nUpgrade: echo\r\nContent-Length: 9\r\n');
   for (const piece of cut([`${upgrade}he`, 'l\r\n\r\nlo', 'one\r\n\r\ntwo\r\n\r\n', 'three'])) {
     client.send(piece);
-    await new Promise((resolve) => setTimeout(resolve, 10));
+    await pause('each piece comes on its own', 10);
   }
   await overwrite(port);
   client.send('four');
@@ -299,7 +300,7 @@ describe('a request line without an HTTP version', () => {
     const client = cleanup.add(await RawClient.connect(port));
     for (const piece of pieces) {
       client.send(piece);
-      await new Promise((resolve) => setTimeout(resolve, 5));
+      await pause('each piece comes on its own', 5);
     }
     let response = await client.response();
     if (response.status === 200) response = await client.response();
@@ -320,7 +321,7 @@ test.each(['', get('/')])(
     expect((await client.response()).status).toBe(200);
     for (let sent = 0; sent < 3; sent += 1) {
       client.send('\r\n');
-      await new Promise((resolve) => setTimeout(resolve, 5));
+      await pause('each piece comes on its own', 5);
     }
     expect((await client.response()).status).toBe(400);
     client.socket.end();
@@ -339,7 +340,7 @@ test('responses to a slow reader delay its next requests, and all arrive', async
   client.socket.pause();
   for (let sent = 0; sent < 4; sent += 1) {
     client.send(get('/').repeat(2));
-    await new Promise((resolve) => setTimeout(resolve, 10));
+    await pause('each piece comes on its own', 10);
   }
   client.socket.resume();
   for (let received = 0; received < 8; received += 1) {

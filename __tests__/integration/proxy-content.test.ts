@@ -3,6 +3,7 @@ import { gzipSync } from 'node:zlib';
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import express from 'express';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { afterRead, pause } from '../support/pause.ts';
 import { PROTOCOLS } from '../support/protocols.ts';
 import { RawClient, rawRequest } from '../support/raw-client.ts';
 import { answer, RecorderBackend, type Script } from '../support/recorder-backend.ts';
@@ -90,7 +91,7 @@ describe('content', () => {
           await new Promise((resolve) => setImmediate(resolve));
         }
         const before = client.socket.writableLength;
-        await new Promise((resolve) => setTimeout(resolve, 200));
+        await pause('what can move moves meanwhile', 200);
         return before > 0 && client.socket.writableLength === before;
       },
       15_000,
@@ -243,7 +244,7 @@ describe.each(PROTOCOLS)('over $name', ({ serverOf, connect, request }) => {
   ])('T01: a response by %s cut by %s after %j... looks truncated', async (_framing, bytes, end) => {
     const { port, proxy, backend } = await setUp(
       (socket) => {
-        socket.write(bytes, () => setTimeout(() => (end === 'FIN' ? socket.end() : socket.resetAndDestroy()), 20));
+        socket.write(bytes, () => afterRead(() => (end === 'FIN' ? socket.end() : socket.resetAndDestroy())));
       },
       {},
       serverOf,
@@ -262,7 +263,7 @@ describe.each(PROTOCOLS)('over $name', ({ serverOf, connect, request }) => {
     const { port, backend, proxy } = await setUp(
       (socket) => {
         const head = 'HTTP/1.1 200 Fine\r\nX-First: 1\r\nETag: "a"\r\nContent-Length: 10\r\n\r\n';
-        socket.write(head, () => setTimeout(() => socket.destroy(), 20));
+        socket.write(head, () => afterRead(() => socket.destroy()));
       },
       {},
       serverOf,
@@ -343,7 +344,7 @@ describe('faults', () => {
     const head =
       'HTTP/1.1 200 OK\r\nSet-Cookie: a=first\r\nSet-Cookie: b=first\r\nRateLimit: "first";r=1\r\nContent-Length: 10\r\n\r\n';
     const first = cleanup.add(
-      await RecorderBackend.start((socket) => void socket.write(head, () => setTimeout(() => socket.destroy(), 20))),
+      await RecorderBackend.start((socket) => void socket.write(head, () => afterRead(() => socket.destroy()))),
     );
     const second = cleanup.add(
       await RecorderBackend.start(answer('HTTP/1.1 200 OK\r\nSet-Cookie: a=second\r\nContent-Length: 2\r\n\r\nok')),
@@ -378,13 +379,13 @@ describe('faults', () => {
     const client = cleanup.add(await RawClient.connect(port));
     client.send(GET);
     await client.until((bytes) => bytes.includes('data: 1'));
-    await new Promise((resolve) => setTimeout(resolve, 900));
+    await pause('three times idleTimeoutMs', 900);
     stream?.write('data: 2\n\n');
     await client.until((bytes) => bytes.includes('data: 2'));
   });
 
   test('F04: a POST that a backend read before it dropped the connection is not sent again', async () => {
-    const drop: Script = (socket) => setTimeout(() => socket.resetAndDestroy(), 20);
+    const drop: Script = (socket) => afterRead(() => socket.resetAndDestroy());
     const first = cleanup.add(await RecorderBackend.start(drop));
     const second = cleanup.add(await RecorderBackend.start(drop));
     const { url } = cleanup.add(await proxyGateway({ backends: [first.url, second.url] }));

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { Cleanup, proxyGateway, type TestGateway } from '../support/gateway.ts';
 import { hardenedGateway } from '../support/hardened-gateway.ts';
+import { pause } from '../support/pause.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { eventually } from '../support/servers.ts';
@@ -19,8 +20,7 @@ const TIMEOUT_MS = 20_000;
 const SWEEP_MS = 600;
 const TIMEOUTS = { responseTimeoutMs: TIMEOUT_MS, idleTimeoutMs: TIMEOUT_MS };
 
-/** By then the last sign of progress has been noted. */
-const sweeps = () => new Promise((resolve) => setTimeout(resolve, SWEEP_MS));
+const sweeps = () => pause('the watchdog notes the last sign of progress', SWEEP_MS);
 const stallTooLong = (meanwhile: () => void) => stall(3 * TIMEOUT_MS, SWEEP_MS, meanwhile);
 
 async function setUp(

@@ -1,10 +1,11 @@
-import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterEach, expect, test } from '@jest/globals';
 import type { AlgorithmName } from '../../lib/rate-limit/algorithms/registry.ts';
 import type { LimiterMeter } from '../../lib/rate-limit/meter.ts';
 import { openLimiterMeter } from '../../lib/rate-limit/open-meter.ts';
 import { RedisUrl } from '../../lib/rate-limit/redis/redis-address.ts';
 import { Cleanup } from '../support/gateway.ts';
+import { pause } from '../support/pause.ts';
 import { describeWithRedis, type RedisServer } from '../support/redis.ts';
 import { eventually } from '../support/servers.ts';
 import { hold } from '../support/stall.ts';
@@ -134,12 +135,11 @@ describeWithRedis('a Redis that is paused', (redis) => {
       try {
         await Promise.all(
           Array.from({ length: 40 }, async (_, i) => {
-            await sleep(7 * i);
+            await pause('requests come one after the other', 7 * i);
             const start = performance.now();
             const { allowed } = await meter.take(claim);
             const waitedMs = performance.now() - start;
-            // The watch may have been late as well.
-            await sleep(2);
+            await pause('the watch may have been late as well', 2);
             const stalls = watch.since(start);
             const lateMs = stalls.reduce((sum, ms) => sum + ms, 0);
             // A timer that is late says that this process had no time: Redis gets its time again, three times at most.

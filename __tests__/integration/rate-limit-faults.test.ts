@@ -12,6 +12,7 @@ import {
   limiterLoad,
   NO_LIMIT,
 } from '../support/limiter-load.ts';
+import { pause } from '../support/pause.ts';
 import { describeWithRedis } from '../support/redis.ts';
 import { eventually } from '../support/servers.ts';
 
@@ -91,7 +92,7 @@ describeWithRedis('a Redis that fails under load', (redis) => {
     const [one, two] = [await gateway({ redis: redis.url }), await gateway({ redis: redis.url })];
     await countTogether(one, two);
     redis.pause();
-    await new Promise((resolve) => setTimeout(resolve, 4_500));
+    await pause('longer than the timeout of the socket', 4_500);
     await hit(one, '203.0.113.1');
     await eventually('it is noticed', () => one.limiter.mode === 'local');
     redis.resume();

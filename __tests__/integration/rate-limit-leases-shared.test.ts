@@ -5,6 +5,7 @@ import type { Decision } from '../../lib/rate-limit/meter.ts';
 import { type LimiterMeterSettings, openLimiterMeter } from '../../lib/rate-limit/open-meter.ts';
 import { RedisUrl } from '../../lib/rate-limit/redis/redis-address.ts';
 import { Cleanup } from '../support/gateway.ts';
+import { pause } from '../support/pause.ts';
 import { describeWithRedis, type RedisServer } from '../support/redis.ts';
 import { eventually } from '../support/servers.ts';
 
@@ -143,7 +144,7 @@ describeWithRedis('leases of four limiters, each with its own connection', (redi
         while (asked - first < ((real() - start) * 2 * limit) / windowMs) {
           if ((await meters[asked++ % 4]!.take(claim)).allowed) passed++;
         }
-        await new Promise((resolve) => setTimeout(resolve, 5));
+        await pause('the pace of the load', 5);
       }
     };
     await press(2_000);
@@ -168,7 +169,7 @@ describeWithRedis('leases of four limiters, each with its own connection', (redi
       const client = async (i: number) => {
         while (real() - start < 3_000) {
           if ((await meters[i % 4]!.take(claim)).allowed) passed.push(real());
-          await new Promise((resolve) => setTimeout(resolve, 5 + (i % 7)));
+          await pause('the pace of the load', 5 + (i % 7));
         }
       };
       await Promise.all(Array.from({ length: 40 }, (_, i) => client(i)));
@@ -210,7 +211,7 @@ describeWithRedis('leases of four limiters, each with its own connection', (redi
       for (let i = 0; i < 2; i++) await meter.take(claim);
       const { allowed, retryAfterMs } = await meter.take(claim);
       expect(allowed).toBe(false);
-      await new Promise((resolve) => setTimeout(resolve, retryAfterMs + 1));
+      await pause('what the decision says', retryAfterMs + 1);
       expect(await meter.take(claim)).toMatchObject({ allowed: true });
     }
   });
@@ -255,6 +256,7 @@ describeWithRedis('leases and failures', (redis) => {
     const [limit, windowMs] = [100, 2_000];
     const root = new URL('../../', import.meta.url);
     const script = `
+      import { pause } from '${new URL('__tests__/support/pause.ts', root).href}';
       import { openLimiterMeter } from '${new URL('lib/rate-limit/open-meter.ts', root).href}';
       import { RedisUrl } from '${new URL('lib/rate-limit/redis/redis-address.ts', root).href}';
       const meter = openLimiterMeter({
@@ -263,7 +265,7 @@ describeWithRedis('leases and failures', (redis) => {
         onStoreError: 'closed', lease: { share: 0.5 },
       }, () => {});
       while (!(await meter.take({ key: 'other', cost: 1, limit: undefined })).allowed) {
-        await new Promise((resolve) => setTimeout(resolve, 10));
+        await pause('until the next look', 10);
       }
       console.log('ready');
       process.stdin.once('data', async () => {
@@ -296,7 +298,7 @@ describeWithRedis('leases and failures', (redis) => {
     for (const key of (await redis.command('KEYS', 'killed:*')) as string[]) {
       expect(Number(await redis.command('PTTL', key))).toBeGreaterThan(0);
     }
-    await new Promise((resolve) => setTimeout(resolve, 2 * windowMs + 50));
+    await pause('two windows end', 2 * windowMs + 50);
     let later = 0;
     for (let i = 0; i < 2 * limit; i++) if ((await meter.take(claim)).allowed) later++;
     expect(later).toBe(limit);

@@ -13,6 +13,7 @@ import type { Quota } from '../../lib/rate-limit/quota.ts';
 import { RedisMeter } from '../../lib/rate-limit/redis/redis-meter.ts';
 import { RedisWindows } from '../../lib/rate-limit/redis/redis-windows.ts';
 import { mockDateOnly } from '../support/mock-date.ts';
+import { pause } from '../support/pause.ts';
 import { describeWithAnyRedis } from '../support/redis.ts';
 import { ReferenceMeter } from '../unit/rate-limit/reference-model.ts';
 
@@ -183,7 +184,7 @@ describeWithAnyRedis('the Redis scripts', (redis) => {
       const decisions = [await take(), await take(), await take(), await take()];
       expect(decisions.map(({ allowed }) => allowed)).toEqual([true, true, true, false]);
       const { retryAfterMs } = decisions[3]!;
-      await new Promise((resolve) => setTimeout(resolve, retryAfterMs));
+      await pause('what the decision says', retryAfterMs);
       expect(await take()).toMatchObject({ allowed: true });
     },
   );

@@ -4,6 +4,7 @@ import { createClient } from 'redis';
 import { GATEWAY_TTL_MS } from '../../lib/rate-limit/redis/heartbeat.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { LimiterProcess, type Passage } from '../support/limiter-processes.ts';
+import { pause } from '../support/pause.ts';
 import { describeWithRedis, type RedisServer } from '../support/redis.ts';
 import { eventually } from '../support/servers.ts';
 
@@ -20,8 +21,6 @@ const PAUSE_MS = 60;
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
 
-const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
-
 function statusOf(url: string, agent: Agent): Promise<number> {
   return new Promise((resolve, reject) => {
     get(url, { agent }, (answer) => {
@@ -36,10 +35,10 @@ function load(urls: readonly string[], paths: number, onStatus: (status: number)
   const agent = new Agent({ keepAlive: true, maxSockets: CONNECTIONS });
   const connections = urls.flatMap((url) =>
     Array.from({ length: CONNECTIONS }, async (_, i) => {
-      await pause((i * PAUSE_MS) / CONNECTIONS);
+      await pause('the connections take turns', (i * PAUSE_MS) / CONNECTIONS);
       for (let turn = i; !stopped; turn++) {
         onStatus(await statusOf(`${url}/${turn % paths}`, agent));
-        await pause(PAUSE_MS);
+        await pause('the pace of the load', PAUSE_MS);
       }
     }),
   );
@@ -93,7 +92,7 @@ describeWithRedis(`${GATEWAYS} gateways with ${CONNECTIONS} connections each, an
       await eventually('all gateways beat', async () => (await connected()) === GATEWAYS);
       const statuses = new Map<number, number>();
       const stop = load(urls, limiters.length, (one) => statuses.set(one, (statuses.get(one) ?? 0) + 1));
-      await pause(WINDOWS * WINDOW_MS - WINDOW_MS / 4);
+      await pause('all windows but the end of the last', WINDOWS * WINDOW_MS - WINDOW_MS / 4);
       const stored = String(await redis.command('GET', `expressway:rl:token-bucket:{127.0.0.1}b${WINDOW_MS}`));
       const readAt = Date.now();
       await expectExpiries(redis);
@@ -189,19 +188,23 @@ describeWithRedis('gateways that are killed while they write', (redis) => {
       for (let kill = 0; kill < KILLS; kill++) gateways.push(cleanup.add(new LimiterProcess(limiters)));
       const survivor = cleanup.add(new LimiterProcess(limiters));
       const urls = await Promise.all([...gateways, survivor].map((one) => one.url()));
+      let served = 0;
       const asking = urls.map(async (url, i) => {
         const agent = new Agent({ keepAlive: true, maxSockets: 10 });
         const ask = async () => {
-          for (let turn = 0; turn < 100_000; turn++) await statusOf(`${url}/${turn % 3}`, agent);
+          for (let turn = 0; turn < 100_000; turn++) {
+            await statusOf(`${url}/${turn % 3}`, agent);
+            served += 1;
+          }
         };
         // Asks until its gateway is gone, or the test is over.
         await Promise.allSettled(Array.from({ length: 10 }, ask));
         agent.destroy();
         return i;
       });
-      await pause(300);
+      await eventually('all are at work', () => served > 1_000);
       for (const [i, gateway] of gateways.entries()) {
-        await pause(20 + ((i * 37) % 50));
+        await pause('each dies at another point of its work', 20 + ((i * 37) % 50));
         await gateway.kill();
         expect(await expectExpiries(redis)).toBeGreaterThanOrEqual(3);
       }

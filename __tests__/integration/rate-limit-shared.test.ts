@@ -6,6 +6,7 @@ import { ipRateLimit } from '../../lib/rate-limit/ip-rate-limit.ts';
 import type { IpRateLimitOptions } from '../../lib/rate-limit/ip-rate-limit-options.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { type LimiterGateway, limiterGateway } from '../support/limiter-gateway.ts';
+import { pause } from '../support/pause.ts';
 import { describeWithAnyRedis, describeWithRedis } from '../support/redis.ts';
 import { eventually, listen } from '../support/servers.ts';
 
@@ -159,7 +160,7 @@ describeWithAnyRedis('limits shared through Redis', (redis) => {
     const refused = await get(from);
     expect(refused.status).toBe(429);
     expect(refused.headers.get('retry-after')).toBe('1');
-    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    await pause('what Retry-After says', 1_000);
     expect((await get(from)).status).toBe(200);
   });
 

@@ -6,6 +6,7 @@ import type { IpRateLimitOptions } from '../../lib/rate-limit/ip-rate-limit-opti
 import { clusterSlot } from '../../lib/rate-limit/redis/redis-connection.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { type LimiterGateway, limiterGateway } from '../support/limiter-gateway.ts';
+import { pause } from '../support/pause.ts';
 import { describeWithServers, RedisServer } from '../support/redis.ts';
 import { TestCluster } from '../support/redis-cluster.ts';
 import { MASTER_NAME, SentinelSet } from '../support/redis-sentinels.ts';
@@ -135,7 +136,7 @@ describeWithServers('a Redis Cluster', () => {
       for (let i = 0; loading; i++) {
         const status = await to.status(`198.18.${i % 50}.1`);
         statuses.set(status, (statuses.get(status) ?? 0) + 1);
-        await new Promise((resolve) => setTimeout(resolve, 5));
+        await pause('the pace of the load', 5);
       }
     };
     const loads = [one, other, third].map(load);
@@ -192,7 +193,7 @@ describeWithServers('a Redis with Sentinels', () => {
     const loads = gateways.map(async (each) => {
       for (let i = 0; loading; i++) {
         statuses.add(await each.status(`198.18.${i % 200}.1`));
-        await new Promise((resolve) => setTimeout(resolve, 5));
+        await pause('the pace of the load', 5);
       }
     });
     await set.master.kill();

@@ -5,6 +5,7 @@ import { roundRobinProxy, undiciTransport, upgradeHandler } from 'expressway';
 import fc from 'fast-check';
 import { createProxyMiddleware } from 'http-proxy-middleware';
 import { Cleanup } from '../support/gateway.ts';
+import { afterRead } from '../support/pause.ts';
 import { RawClient, type RawMessage, rawRequest } from '../support/raw-client.ts';
 import { answer, RecorderBackend } from '../support/recorder-backend.ts';
 import { listen } from '../support/servers.ts';
@@ -304,7 +305,7 @@ test('a reason phrase that comes in several packets arrives whole', async () => 
       const pieces = ['HTTP/1.1 200 Fi', 'ne, th\xe4', 'nks\r\nContent-Length: 2\r\n\r\nok'];
       const next = () => {
         const piece = pieces.shift();
-        if (piece !== undefined) socket.write(Buffer.from(piece, 'latin1'), () => setTimeout(next, 20));
+        if (piece !== undefined) socket.write(Buffer.from(piece, 'latin1'), () => afterRead(next));
       };
       next();
     }),

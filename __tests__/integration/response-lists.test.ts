@@ -3,6 +3,7 @@ import express from 'express';
 import { roundRobinProxy, undiciTransport } from 'expressway';
 import { createProxyMiddleware } from 'http-proxy-middleware';
 import { Cleanup } from '../support/gateway.ts';
+import { afterRead } from '../support/pause.ts';
 import { RawClient, rawRequest } from '../support/raw-client.ts';
 import { answer, RecorderBackend } from '../support/recorder-backend.ts';
 import { listen } from '../support/servers.ts';
@@ -91,7 +92,7 @@ describe.each(['roundRobinProxy()', 'undiciTransport()'])('%s', (gateway) => {
 test('headers of a failed backend do not reach the response of the next one', async () => {
   const head = 'HTTP/1.1 200 OK\r\nVary: First\r\nLink: <first>\r\nContent-Length: 10\r\n\r\n';
   const first = cleanup.add(
-    await RecorderBackend.start((socket) => void socket.write(head, () => setTimeout(() => socket.destroy(), 20))),
+    await RecorderBackend.start((socket) => void socket.write(head, () => afterRead(() => socket.destroy()))),
   );
   const second = cleanup.add(
     await RecorderBackend.start(answer('HTTP/1.1 200 OK\r\nVary: Second\r\nContent-Length: 0\r\n\r\n')),

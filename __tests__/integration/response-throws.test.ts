@@ -13,6 +13,7 @@ import {
 } from 'expressway';
 import { createProxyMiddleware } from 'http-proxy-middleware';
 import { Cleanup } from '../support/gateway.ts';
+import { afterRead } from '../support/pause.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { type RecordedRequest, RecorderBackend } from '../support/recorder-backend.ts';
 import { closedPort, eventually, listen } from '../support/servers.ts';
@@ -83,14 +84,16 @@ function answer(socket: import('node:net').Socket, { target }: RecordedRequest):
       socket.write(
         'HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n',
       );
-      setTimeout(() => socket.write('2\r\nok\r\n0\r\n\r\n'), 20);
+      afterRead(() => socket.write('2\r\nok\r\n0\r\n\r\n'));
       break;
     case '/stream':
       socket.write(
         'HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nSet-Cookie: a=1\r\nTransfer-Encoding: chunked\r\n\r\n',
       );
-      setTimeout(() => socket.write('2\r\nok\r\n'), 20);
-      setTimeout(() => socket.write('2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n'), 40);
+      afterRead(() => {
+        socket.write('2\r\nok\r\n');
+        afterRead(() => socket.write('2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n'));
+      });
       break;
     case '/open':
       socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n');

@@ -10,6 +10,7 @@ import {
 } from 'expressway';
 import { Cleanup } from '../support/gateway.ts';
 import { hardenedGateway } from '../support/hardened-gateway.ts';
+import { pause, stays } from '../support/pause.ts';
 import { RawClient, rawRequest } from '../support/raw-client.ts';
 import { answerOk, RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { eventually, listen } from '../support/servers.ts';
@@ -126,7 +127,7 @@ describe('slow request content', () => {
     steady.send(upload(`Content-Length: ${length}`));
     for (let sent = 0; sent < length; sent += 100) {
       steady.send('a'.repeat(100));
-      await new Promise((resolve) => setTimeout(resolve, 40));
+      await pause('the pace of the upload', 40);
     }
     expect((await steady.response()).status).toBe(200);
 
@@ -135,8 +136,7 @@ describe('slow request content', () => {
     waiting.send(`POST /waits HTTP/1.1\r\n${H}Content-Length: ${size}\r\n\r\n`);
     waiting.send(`${'a'.repeat(size - 3)}END`);
     await eventually('the backend is asked', () => read !== undefined);
-    await new Promise((resolve) => setTimeout(resolve, 1_000));
-    expect(waiting.closedBy).toBeUndefined();
+    await stays('the client is not cut', () => waiting.closedBy === undefined, 1_000);
     read?.();
     expect((await waiting.response()).status).toBe(200);
   });
@@ -248,8 +248,8 @@ test('a request that was refused while a middleware awaited something is not for
   client.send('no chunk\r\n');
   expect((await client.response()).status).toBe(400);
   resume?.();
-  await new Promise((resolve) => setTimeout(resolve, 100));
-  expect([backend.requests, failures, proxy.load().inFlight]).toEqual([[], [], 0]);
+  await eventually('nothing is in flight', () => proxy.load().inFlight === 0);
+  await stays('no backend is asked', () => backend.requests.length + failures.length === 0, 100);
 });
 
 describe('bounds of connections', () => {

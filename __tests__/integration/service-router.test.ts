@@ -9,6 +9,7 @@ import {
   type ServiceRouterOptions,
   serviceRouter,
 } from '../../lib/index.ts';
+import { pause } from '../support/pause.ts';
 import { eventually, listen, type RunningServer } from '../support/servers.ts';
 
 const open: { close(): Promise<void> }[] = [];
@@ -308,10 +309,10 @@ describe('serviceRouter()', () => {
   });
 
   test('timeouts, body limits and caps belong to the route, and the backend to the service', async () => {
-    let hold: (() => void) | undefined;
+    const held: (() => void)[] = [];
     const slow = await started(
       listen((_req, res) => {
-        hold = () => res.end('done');
+        held.push(() => res.end('done'));
       }),
     );
     const gw = await gateway({
@@ -325,16 +326,15 @@ describe('serviceRouter()', () => {
     });
     expect((await ask(gw, '/quick')).status).toBe(504);
     expect((await ask(gw, '/small', { method: 'POST', body: 'four' })).status).toBe(413);
-    hold = undefined;
+    held.length = 0;
     const first = ask(gw, '/one');
-    while (hold === undefined) await new Promise(setImmediate);
+    await eventually('the backend holds the request', () => held.length === 1);
     expect((await ask(gw, '/one')).body.cause).toBe('overloaded');
-    (hold as () => void)();
+    held.pop()?.();
     expect((await first).status).toBe(200);
-    hold = undefined;
     const streamed = ask(gw, '/stream');
-    while (hold === undefined) await new Promise(setImmediate);
-    (hold as () => void)();
+    await eventually('the backend holds the request', () => held.length === 1);
+    held.pop()?.();
     expect((await streamed).status).toBe(200);
   });
 
@@ -360,7 +360,7 @@ describe('serviceRouter()', () => {
     const feed = (await fetch(`${gw.url}/feed`)).body?.getReader();
     expect((await feed?.read())?.done).toBe(false);
     const ends = feed?.read().then(({ done }) => done);
-    expect(await Promise.race([ends, new Promise((resolve) => setTimeout(resolve, 600, 'open'))])).toBe('open');
+    expect(await Promise.race([ends, pause('longer than requestTimeoutMs', 600).then(() => 'open')])).toBe('open');
     await feed?.cancel();
     expect(asked).toBe(4);
     await eventually('nothing is in flight', () => gw.router.services.get('a')?.load().inFlight === 0);

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import type { AttemptFailedEvent, RoundRobinProxyOptions } from 'expressway';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { pause } from '../support/pause.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { eventually } from '../support/servers.ts';
@@ -50,7 +51,7 @@ describe('the time of a client that uploads slowly', () => {
     const { backend, client, failures } = await setUp(afterContent(ok), { responseTimeoutMs: 50 });
     client.send(`${POST}hello`);
     await eventually('the backend has the first part', () => backend.received[0]?.includes('hello'));
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    await pause('six times responseTimeoutMs', 300);
     client.send('END');
     expect((await client.response()).status).toBe(200);
     expect(failures).toEqual([]);

@@ -6,6 +6,7 @@ import { pipeline } from 'node:stream/promises';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import compression from 'compression';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { pause } from '../support/pause.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { answerOk, RecorderBackend } from '../support/recorder-backend.ts';
 import { eventually, listen } from '../support/servers.ts';
@@ -125,7 +126,7 @@ describe('C12: large content', () => {
       let before = -1;
       for (let same = 0; same < 30; same = sent() === before ? same + 1 : 0) {
         before = sent();
-        await new Promise((resolve) => setTimeout(resolve, 10));
+        await pause('what can move moves meanwhile', 10);
       }
     };
     for (let step = 1; step <= 8; step += 1) {
@@ -218,7 +219,7 @@ describe('C16: streams', () => {
     for (let parts = 1; Date.now() - openedAt < 2 * timeoutMs || silent.closedBy === undefined; parts += 1) {
       sockets.get('/dribble')?.write('1\r\nx\r\n');
       await dribble.until((bytes) => bytes.toString().split('x\r\n').length > parts);
-      await new Promise((resolve) => setTimeout(resolve, 20));
+      await pause('the pace of the stream', 20);
     }
     // The same time-out has cut one that said nothing.
     expect([events, dribble, silent].map(({ closedBy }) => closedBy)).toEqual([undefined, undefined, 'FIN']);

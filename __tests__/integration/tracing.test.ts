@@ -28,6 +28,7 @@ import {
 } from 'expressway';
 import { ask } from '../support/ask.ts';
 import { Cleanup } from '../support/gateway.ts';
+import { afterRead, pause } from '../support/pause.ts';
 import { answer, RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { closedPort, eventually, listen } from '../support/servers.ts';
 import { expectWarnings } from '../support/warnings.ts';
@@ -190,7 +191,7 @@ describe('the spans of one request', () => {
     const { url } = await open({
       prepare: (app) =>
         app.use(async (_req, _res, next) => {
-          await new Promise((resolve) => setTimeout(resolve, 5));
+          await pause('something that takes a while', 5);
           tracer.startSpan('inner').end();
           next();
         }),
@@ -514,7 +515,7 @@ describe('spans of failures', () => {
     const { url } = await open({
       script: (socket) => {
         socket.write(`HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n${'x'.repeat(50_000)}`, () =>
-          setTimeout(() => socket.resetAndDestroy(), 20),
+          afterRead(() => socket.resetAndDestroy()),
         );
       },
     });

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
 import { hardenedGateway } from '../support/hardened-gateway.ts';
+import { afterRead } from '../support/pause.ts';
 import { PROTOCOLS, type Protocol } from '../support/protocols.ts';
 import { RawClient, rawRequest } from '../support/raw-client.ts';
 import { recordedGateway } from '../support/recorded-gateway.ts';
@@ -35,7 +36,7 @@ const CUTS = FRAMINGS.flatMap(([framing, bytes]) =>
 describe.each(PROTOCOLS)('T01, R27: a truncated response looks truncated, over $name', (protocol) => {
   test.each(CUTS)('framed by %s, cut by %s', async (_framing, how, bytes) => {
     const { port, backend, proxy } = await setUp((socket) => {
-      socket.write(bytes, () => setTimeout(() => (how === 'FIN' ? socket.end() : socket.resetAndDestroy()), 30));
+      socket.write(bytes, () => afterRead(() => (how === 'FIN' ? socket.end() : socket.resetAndDestroy())));
     }, protocol);
     const outcomes: string[] = [];
     proxy.events.on('forwarded', ({ outcome }) => {
@@ -54,7 +55,7 @@ describe.each(PROTOCOLS)('T01, R27: a truncated response looks truncated, over $
 
   test('a reset keeps its error code in events', async () => {
     const { port, proxy } = await setUp((socket) => {
-      socket.write(`HTTP/1.0 200 OK\r\n\r\n${LONG}`, () => setTimeout(() => socket.resetAndDestroy(), 30));
+      socket.write(`HTTP/1.0 200 OK\r\n\r\n${LONG}`, () => afterRead(() => socket.resetAndDestroy()));
     });
     const codes: unknown[] = [];
     proxy.events.on('attemptFailed', ({ outcome }) => {
@@ -126,7 +127,7 @@ describe('T06, R30: an early response', () => {
   const early: Script = (socket) => socket.write('HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig');
   const streamed: Script = (socket) => {
     socket.write('HTTP/1.1 413 Content Too Large\r\nTransfer-Encoding: chunked\r\n\r\n');
-    setTimeout(() => socket.write('3\r\nbig\r\n0\r\n\r\n'), 30);
+    afterRead(() => socket.write('3\r\nbig\r\n0\r\n\r\n'));
   };
   const toClose: Script = (socket) => socket.end('HTTP/1.1 413 Content Too Large\r\nConnection: close\r\n\r\nbig');
   const LONG_UPLOADS: readonly [string, string][] = [

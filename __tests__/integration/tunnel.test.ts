@@ -64,9 +64,9 @@ describe('R35: when one side of a tunnel closes', () => {
     const { gateway, backend, open } = await setup((socket) => void socket.write(SWITCHING));
     const client = await open();
     client.socket.pause();
-    onlyConnection(backend).end(content);
-    // It has ended for the backend long before the client reads.
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    const socket = onlyConnection(backend);
+    socket.end(content);
+    await standsStill('no more flows', () => socket.bytesWritten - socket.writableLength);
     client.socket.resume();
     await client.closed();
     expect(client.pending.equals(content)).toBe(true);
@@ -194,13 +194,10 @@ describe('bytes in a tunnel', () => {
   }
 
   test('a client that does not read pauses the backend', async () => {
-    let poured = { sent: 0 };
-    const { client } = await plainTunnel((socket) => {
-      setTimeout(() => {
-        poured = pour(socket);
-      }, 50);
-    });
+    const sockets: Socket[] = [];
+    const { client } = await plainTunnel((socket) => sockets.push(socket));
     client.socket.pause();
+    const poured = pour(sockets[0] as Socket);
     expect(await standsStill('no more flows', () => poured.sent)).toBeLessThan(much);
   });
 

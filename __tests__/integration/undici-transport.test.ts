@@ -3,6 +3,7 @@ import express from 'express';
 import { undiciTransport } from 'expressway';
 import { createProxyMiddleware, type Options, type Plugin } from 'http-proxy-middleware';
 import { Cleanup } from '../support/gateway.ts';
+import { afterRead } from '../support/pause.ts';
 import { type RawMessage, rawRequest } from '../support/raw-client.ts';
 import { answer, answerOk, type RecordedRequest, RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { closedPort, listen } from '../support/servers.ts';
@@ -110,7 +111,7 @@ describe('failures with undiciTransport()', () => {
     const { ours } = await both({ proxyTimeout: 200 }, GET, () => {});
     expect(ours.response.status).toBe(504);
     const cut = await both({}, GET, (socket) => {
-      socket.write('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf', () => setTimeout(() => socket.destroy(), 20));
+      socket.write('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf', () => afterRead(() => socket.destroy()));
     });
     expect([cut.ours.response.status, cut.ours.response.framingComplete]).toEqual([200, false]);
   });

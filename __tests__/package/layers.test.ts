@@ -33,7 +33,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'lifecycle',
   ],
   gateway: ['core', 'rate-limit', 'index'],
-  cli: ['core', 'ingress', 'rate-limit', 'backends', 'proxy', 'routing', 'index', 'gateway'],
+  cli: ['core', 'auth', 'ingress', 'rate-limit', 'backends', 'proxy', 'routing', 'index', 'gateway'],
   // It uses the public API of the package only, by its name.
   'example-gateway': [],
 };

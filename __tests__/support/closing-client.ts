@@ -1,5 +1,5 @@
 import { Agent, request } from 'node:http';
-import { setTimeout as delay } from 'node:timers/promises';
+import { pause } from './pause.ts';
 
 export interface Tally {
   /** Requests by the status that they got, or by the code of their error. */
@@ -46,7 +46,7 @@ export class ClosingClients implements Tally {
   }
 
   async #client(index: number, clients: number, pauseMs: number): Promise<void> {
-    await delay((index * pauseMs) / clients);
+    await pause('the clients take turns', (index * pauseMs) / clients);
     let origin = this.#origin();
     let agent = new Agent({ keepAlive: true, maxSockets: 1 });
     for (let sent = 0; !this.#stop.signal.aborted; sent += 1) {
@@ -58,7 +58,7 @@ export class ClosingClients implements Tally {
         agent = new Agent({ keepAlive: true, maxSockets: 1 });
         origin = this.#origin();
       }
-      await delay(pauseMs);
+      await pause('the pace of the load', pauseMs);
     }
     agent.destroy();
   }

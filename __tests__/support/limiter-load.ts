@@ -4,6 +4,7 @@ import type { LimiterModeChangeEvent } from '../../lib/core/events.ts';
 import { ipRateLimit } from '../../lib/rate-limit/ip-rate-limit.ts';
 import type { IpRateLimitOptions } from '../../lib/rate-limit/ip-rate-limit-options.ts';
 import type { Cleanup } from './gateway.ts';
+import { pause } from './pause.ts';
 import { redisCommand } from './redis.ts';
 import { eventually, listen } from './servers.ts';
 
@@ -60,7 +61,7 @@ export function limiterLoad(gateways: readonly LimiterGateway[], addresses = add
     for (let turn = i; !stopped; turn += CLIENTS) {
       const address = addresses[turn % addresses.length] as string;
       answers.push(await askLimiter(gateways[i % gateways.length]!.url, address));
-      await new Promise((resolve) => setTimeout(resolve, 10));
+      await pause('the pace of the load', 10);
     }
   });
   return {

@@ -2,6 +2,7 @@ import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { connect } from 'node:net';
 import { eventually as eventuallyWithin } from '../../lib/testing/eventually.ts';
+import { pause } from './pause.ts';
 
 /** As users have it, with more patience: several suites run at once, and what is waited for may be in another process. */
 export function eventually(what: string, condition: () => unknown, deadlineMs = 15_000): Promise<void> {
@@ -80,7 +81,7 @@ export async function standsStill(what: string, read: () => number): Promise<num
   let last = 0;
   await eventually(what, async () => {
     const before = last;
-    await new Promise((resolve) => setTimeout(resolve, 150));
+    await pause('what can move moves meanwhile', 150);
     last = read();
     return last > 0 && last === before;
   });

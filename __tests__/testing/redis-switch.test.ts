@@ -7,6 +7,7 @@ import { createClient } from 'redis';
 import { takeCommands } from '../../lib/testing/failing-redis.ts';
 import { eventually, type RedisSwitch, startRedisSwitch } from '../../lib/testing/index.ts';
 import { Cleanup } from '../support/gateway.ts';
+import { pause } from '../support/pause.ts';
 import { describeWithAnyRedis } from '../support/redis.ts';
 import { listen } from '../support/servers.ts';
 
@@ -27,9 +28,9 @@ async function client(url: string) {
   return made;
 }
 
-/** `late` when nothing came within that time: for what must not come. */
-const within = <T>(ms: number, promise: Promise<T>): Promise<T | 'late'> =>
-  Promise.race([promise, new Promise<'late'>((resolve) => setTimeout(() => resolve('late'), ms))]);
+/** Whether nothing comes of it for a while. */
+const waits = (promise: Promise<unknown>): Promise<boolean> =>
+  Promise.race([promise.then(() => false), pause('a silent Redis must not reply', 300).then(() => true)]);
 
 describeWithAnyRedis('redisSwitch() before a real Redis', (redis) => {
   test('forwards, falls silent, and delivers what it held', async () => {
@@ -39,7 +40,7 @@ describeWithAnyRedis('redisSwitch() before a real Redis', (redis) => {
     expect(await one.incr(key)).toBe(1);
     await control.silence();
     const held = one.incr(key);
-    expect(await within(300, held)).toBe('late');
+    expect(await waits(held)).toBe(true);
     await control.work();
     expect(await held).toBe(2);
   });
@@ -48,7 +49,7 @@ describeWithAnyRedis('redisSwitch() before a real Redis', (redis) => {
     const control = await start(redis.url);
     await control.silence();
     const connected = client(control.url);
-    expect(await within(300, connected)).toBe('late');
+    expect(await waits(connected)).toBe(true);
     await control.work();
     expect(await (await connected).ping()).toBe('PONG');
   });
@@ -113,7 +114,7 @@ describe('redisSwitch() without a Redis', () => {
   test('is silent, then replies with errors to both clients', async () => {
     const control = await start();
     const connected = client(control.url);
-    expect(await within(200, connected)).toBe('late');
+    expect(await waits(connected)).toBe(true);
     await control.fail('LOADING still');
     // What was held there has gone with its connection; the client tries again.
     await expect((await connected).ping()).rejects.toThrow('LOADING still');

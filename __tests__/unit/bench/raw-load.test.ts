@@ -5,6 +5,7 @@ import { BackendConnection } from '../../../bench/backends/backend-connection.ts
 import type { Placement } from '../../../bench/harness/placement.ts';
 import { Processes } from '../../../bench/harness/processes.ts';
 import { RawLoad } from '../../../bench/load/raw-load.ts';
+import { standsStill } from '../../support/servers.ts';
 
 const UNPINNED: Placement = { gateway: undefined, load: undefined, loadCpuCount: 1, description: 'not pinned' };
 const CONNECTIONS = 4;
@@ -54,8 +55,7 @@ describe('RawLoad', () => {
     serve = (socket) => answer(socket);
     const hang = async () => {
       sockets[0]?.pause();
-      // What was read before is answered by then.
-      await new Promise((resolve) => setTimeout(resolve, 100));
+      await standsStill('what was read before has its response', () => sockets[0]?.bytesWritten ?? 0);
     };
     const { errors, firstError } = await load.measure(plan(), hang, nothing);
     expect(errors).toBe(1);

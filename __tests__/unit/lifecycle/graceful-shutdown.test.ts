@@ -3,6 +3,7 @@ import { createServer, get, type IncomingMessage, type ServerResponse } from 'no
 import type { Socket } from 'node:net';
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { gracefulShutdown, OptionsError, type ShutdownPhase } from 'expressway';
+import { pause } from '../../support/pause.ts';
 import { RawClient, rawRequest } from '../../support/raw-client.ts';
 import { accepts, eventually } from '../../support/servers.ts';
 import { closeServed, secured, serve, serveTls, serveTlsOnUnixSocket } from './served.ts';
@@ -80,7 +81,7 @@ describe('graceful shutdown and requests', () => {
     client.send('GET / HTTP/1.1\r\nHo');
     // The grace of this one began no later.
     await silent.closed();
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    await pause('the grace is over for a while', 200);
     client.send('st: a\r\n\r\n');
     expect((await client.response()).status).toBe(200);
     expect(await closed).toEqual(NOTHING_LEFT);
@@ -259,7 +260,7 @@ describe('the deadline of a graceful shutdown', () => {
     expect((await client.response()).status).toBe(101);
     const closed = shutdown.close();
     await eventually('connections are refused', async () => !(await accepts(port)));
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await pause('the shutdown has begun a while ago', 50);
     client.send('still here');
     await client.until((bytes) => bytes.includes('still here'));
     await client.closed();

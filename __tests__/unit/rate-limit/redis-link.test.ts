@@ -175,7 +175,7 @@ describe('RedisLink to a URL', () => {
     const link = new RedisLink(new RedisUrl('redis://localhost'), seen, importRedis as unknown as ImportRedis);
     link.close();
     resolve();
-    await new Promise((resolve) => setTimeout(resolve, 10));
+    await eventually('a client is created', () => createClient.mock.calls.length === 1);
     expect(createClient.mock.results[0]?.value).toMatchObject({ connects: 0 });
     expect(seen.down).not.toHaveBeenCalled();
   });
