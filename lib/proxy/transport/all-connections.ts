@@ -3,6 +3,7 @@ import { GatewayError } from '../../core/errors.ts';
 import { BackendConnections, type Connection } from './backend-connections.ts';
 import { type BackendTlsOptions, connectorTls } from './backend-tls.ts';
 import { BoundConnections } from './bound-connections.ts';
+import { DirectReads } from './direct-reads.ts';
 import { correctHeads } from './http-version.ts';
 import { buildConnector, type Connector } from './undici.ts';
 import { deliverUnreadResponse } from './unread-response.ts';
@@ -139,6 +140,7 @@ function assertNode(): void {
 /** Makes connections to backends, with better error reports than undici's own connector. */
 export function backendConnector(tls: BackendTlsOptions, connectTimeoutMs: number): Connector {
   const connect = buildConnector({ ...connectorTls(tls), timeout: connectTimeoutMs, allowH2: false });
+  const reads = new DirectReads();
   return (target, callback) => {
     connect(target, (error, socket) => {
       if (error !== null) {
@@ -155,6 +157,7 @@ export function backendConnector(tls: BackendTlsOptions, connectTimeoutMs: numbe
       callback(null, socket);
       // The socket has its parser now, and no response yet.
       correctHeads(socket);
+      reads.use(socket);
     });
   };
 }
