@@ -6,21 +6,21 @@ import { responseOn } from '../ingress/connection-responses.ts';
 import { sessionOn } from '../ingress/http2/client-session.ts';
 import { endAtDeadline, isUpgraded, type OpenAtDeadline } from './open-at-deadline.ts';
 
-/** Turns of the event loop that are waited for connections that the kernel has made already. */
+/** Turns of the event loop in which connections are still accepted that the kernel has already made. */
 const MOST_TURNS = 100;
 
 export interface DrainTimes {
-  /** Milliseconds for which a connection without a request may stay silent. */
+  /** Milliseconds that a connection without a request gets to send one. */
   readonly idleGraceMs: number;
-  /** Milliseconds until what is left is ended. */
+  /** Milliseconds until the connections that are left are ended. */
   readonly timeoutMs: number;
-  /** Milliseconds that the other end gets then to read the last of it. */
+  /** Milliseconds that the client gets then to read the rest. */
   readonly flushMs: number;
 }
 
 /**
- * Ends a server without harming the requests that it has taken. Make it before connections come. Until the drain it costs
- * a request nothing, and a connection an entry in a set.
+ * Stops a server without cutting the requests that it has accepted. Create it before connections come. Until the drain it costs a request
+ * nothing, and a connection one entry in a set.
  */
 export class ConnectionDrain {
   readonly #server: Server;
@@ -38,8 +38,8 @@ export class ConnectionDrain {
   }
 
   /**
-   * Stops accepting, has responses announce the end of their connection, closes connections that stay idle, and ends what
-   * is left after `timeoutMs`.
+   * Stops accepting connections, adds `Connection: close` to responses, closes idle connections, and ends the connections that are left
+   * after `timeoutMs`.
    *
    * @returns what that was.
    */
@@ -52,7 +52,7 @@ export class ConnectionDrain {
     }, timeoutMs).unref();
     await this.#acceptWaiting();
     this.#idleGraceMs = idleGraceMs;
-    // In front of the app, which may have answered by the time that a listener behind it is called.
+    // Before the app's listener: after it, the response may already be out.
     this.#server.prependListener('request', this.#onRequest);
     const drained = this.#stopAccepting();
     for (const socket of this.#connections) this.#look(socket);
@@ -64,10 +64,10 @@ export class ConnectionDrain {
     return left;
   }
 
-  /** Connections that wait in the accept queue of the kernel would be reset together with the listening socket. */
+  /** Closing the listening socket would reset the connections in the kernel's accept queue. So those are accepted first. */
   async #acceptWaiting(): Promise<void> {
     if (!this.#server.listening) return;
-    // Two, because the first may end before input was looked for.
+    // Two turns, because the first may end before the event loop polls.
     for (let turn = 0, quiet = 0; turn < MOST_TURNS && quiet < 2; turn += 1) {
       const before = this.#accepted;
       await new Promise((resolve) => setImmediate(resolve));
@@ -79,14 +79,14 @@ export class ConnectionDrain {
   #stopAccepting(): Promise<void> {
     const server = this.#server;
     return new Promise((resolve) => {
-      // Node's close() would destroy whatever it takes for idle: also a connection on which a request is just arriving,
-      // and one whose response has ended but still waits to be written.
+      // Node's close() destroys all connections that it takes for idle. That includes one on which a request is just arriving, and one whose
+      // response has ended but is not written yet.
       const own = Object.getOwnPropertyDescriptor(server, 'closeIdleConnections');
       server.closeIdleConnections = () => {};
-      // The error of a server that never listened: it is as closed as can be.
+      // The error comes from a server that never listened. It counts as closed.
       server.close(() => resolve());
       Reflect.deleteProperty(server, 'closeIdleConnections');
-      // That of a server with HTTP/2.
+      // `http2Server()` has replaced this function: it closes idle HTTP/2 sessions.
       if (own !== undefined) Object.defineProperty(server, 'closeIdleConnections', own);
     });
   }
@@ -102,7 +102,7 @@ export class ConnectionDrain {
     if (responseOn(socket) === res) this.#look(socket);
   };
 
-  /** Sees to the end of one connection, as it stands. */
+  /** Ends one connection, or arranges for its end, depending on its state. */
   #look(socket: Socket): void {
     const session = sessionOn(socket);
     if (session !== undefined) {
@@ -117,7 +117,7 @@ export class ConnectionDrain {
     }
     announceClose(res);
     res.once('close', () => {
-      // Unread content is still coming: it must not be taken for the next request.
+      // The rest of the request body is still coming. It must not be taken for the next request.
       if (!res.req.complete) linger(socket);
       else this.#look(socket);
     });
@@ -126,9 +126,9 @@ export class ConnectionDrain {
   #endWhenSilent(socket: Socket): void {
     const { bytesRead } = socket;
     const timer = setTimeout(() => {
-      // Timers come before input: what has arrived by now is read first.
+      // The event loop runs timers before it polls, so input that has arrived is read first.
       setImmediate(() => {
-        // More bytes than before are a request that is on its way in, or was answered since: that one saw to the end.
+        // More bytes than before mean that a request is arriving or was served since. That request ends the connection.
         if (socket.bytesRead === bytesRead && responseOn(socket) === undefined) socket.destroySoon();
       });
     }, this.#idleGraceMs).unref();
@@ -138,23 +138,23 @@ export class ConnectionDrain {
   #destroyAll(): void {
     for (const socket of this.#connections) socket.destroy();
     this.#handshakes.destroyAll();
-    // Those that came before anybody counted them.
+    // Connections from before this object was created.
     this.#server.closeAllConnections();
   }
 }
 
-/** Node writes `Connection: close` then, and closes after the response, unless the app has set the field itself. */
+/** Makes Node write `Connection: close` and close after the response, unless the app has set that header itself. */
 function announceClose(res: ServerResponse): void {
   if (!res.headersSent) res.shouldKeepAlive = false;
 }
 
 /**
- * The connections of a TLS server that have not agreed yet. Without TLS there are none.
+ * Connections in their TLS handshake. Without TLS there are none.
  */
 class HandshakeList {
   readonly #open = new Set<Socket>();
 
-  /** @param connected Is given each connection as soon as it can carry a request. */
+  /** @param connected Gets each connection as soon as it can carry a request. */
   constructor(server: Server, connected: (socket: Socket) => void) {
     if (!(server instanceof TlsServer)) {
       server.on('connection', connected);
@@ -162,13 +162,13 @@ class HandshakeList {
     }
     server.on('connection', (socket: Socket) => this.#began(socket));
     server.on('secureConnection', (socket) => {
-      // Node keeps there what it has secured: to look for it by its address would mix up those that have none.
+      // Node keeps the underlying socket in `_parent`. A search by address would confuse connections without one.
       this.#open.delete((socket as { _parent?: Socket })._parent as Socket);
       connected(socket);
     });
   }
 
-  /** Ends those that have not agreed by then. */
+  /** Ends connections whose handshake is not complete by then. */
   endAfter(ms: number): void {
     if (this.#open.size > 0) setTimeout(() => this.destroyAll(), ms).unref();
   }

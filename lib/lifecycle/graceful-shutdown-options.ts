@@ -64,8 +64,8 @@ export const gracefulShutdownChecks: Checks<GracefulShutdownOptions> = {
 const MOST_RESERVED_MS = 1_000;
 const MOST_FLUSH_MS = 500;
 
-/** What of `timeoutMs` is kept for the time after the traffic. */
+/** The part of `timeoutMs` that is kept for `close`. */
 export const reservedMs = (timeoutMs: number): number => Math.min(MOST_RESERVED_MS, timeoutMs / 5);
 
-/** How long the other end may take to read the last of a stream that is ended at the deadline. */
+/** Milliseconds that a client gets to read the rest of a stream that is ended at the deadline. */
 export const flushMs = (timeoutMs: number): number => Math.min(MOST_FLUSH_MS, reservedMs(timeoutMs) / 2);

@@ -17,7 +17,7 @@ import {
 import type { OpenAtDeadline } from './open-at-deadline.ts';
 import { type StopSignals, stopOnSignals } from './stop-signals.ts';
 
-/** The end of a server, before it has come and while it comes. */
+/** The shutdown of a server: its phase, and a function that starts it. */
 export interface GracefulShutdown {
   readonly phase: ShutdownPhase;
   /**
@@ -89,9 +89,9 @@ class Shutdown implements GracefulShutdown {
 
   async #close(): Promise<OpenAtDeadline> {
     const { leadTimeMs, idleGraceMs, timeoutMs } = this.#options;
-    // A wall clock that is set while it shuts down changes nothing.
+    // Not the wall clock, which may be set during the shutdown.
     const endsAt = performance.now() + timeoutMs;
-    // Where nothing listens, no health check comes that could see the phase.
+    // If the server does not listen, no health check can see the phase.
     if (leadTimeMs > 0 && this.#server.listening) {
       this.#enter('leaving');
       await delay(leadTimeMs, undefined, { ref: false });
@@ -105,7 +105,7 @@ class Shutdown implements GracefulShutdown {
     this.#enter('closing');
     await this.#release(Math.ceil(endsAt - performance.now()));
     this.#enter('closed');
-    // A promise of the last phase may have failed already, and says so a moment later.
+    // A promise of the last phase may have been rejected; its handler runs a moment later.
     await new Promise((resolve) => setImmediate(resolve));
     this.#isOver = true;
     this.#signals?.close();
@@ -114,7 +114,7 @@ class Shutdown implements GracefulShutdown {
     return left;
   }
 
-  /** A listener that fails must not keep the server from its end. */
+  /** An error of the listener must not stop the shutdown. */
   #enter(phase: ShutdownPhase): void {
     this.#phase = phase;
     try {
@@ -140,7 +140,7 @@ class Shutdown implements GracefulShutdown {
         'ERR_EXPRESSWAY_CLOSE_TIMEOUT',
         `gracefulShutdown: close was not done within the ${timeoutMs} ms of the whole`,
       );
-      // Holds the process: without it, one that waits for nothing else would end here as if all were well.
+      // Not unref'ed. Otherwise a process that waits for nothing else would exit here with 0.
       timer = setTimeout(() => reject(error), Math.max(1, ms));
     });
     try {

@@ -5,53 +5,53 @@ import { isEventStream } from '../core/http.ts';
 import { responseOn } from '../ingress/connection-responses.ts';
 import { sessionOn } from '../ingress/http2/client-session.ts';
 
-/** What was still open when the time was up, and how it was ended. */
+/** What was still open at the deadline, and how it was ended. */
 export interface OpenAtDeadline {
   /** Requests without a complete response: their connections were reset. */
   readonly requests: number;
-  /** Event streams: they were given an orderly end, and their clients connect again. */
+  /** Event streams: they were ended properly, and their clients connect again. */
   readonly streams: number;
-  /** Upgraded connections, such as WebSockets: they were closed (FIN), without a word in their own protocol. */
+  /** Upgraded connections, such as WebSockets: they were closed (FIN), without a close frame of their own protocol. */
   readonly upgrades: number;
 }
 
 /** RFC 9112 §7.1, with no trailers. */
 const LAST_CHUNK = '0\r\n\r\n';
 
-/** Ends connections in the way that leaves no client with something cut that looks whole. */
+/** Ends connections in a way that never makes a cut response look complete. */
 export function endAtDeadline(connections: Iterable<Socket>): OpenAtDeadline {
   const left = { requests: 0, streams: 0, upgrades: 0 };
   for (const socket of connections) {
-    // Its streams are among the connections, and their ends have to get through.
+    // Its streams are among the connections, and their last bytes travel over it.
     if (sessionOn(socket) !== undefined) continue;
     const res = responseOn(socket);
     if (isUpgraded(socket)) {
       left.upgrades += 1;
-      // Only who speaks the protocol could say more: bytes of ours might fall into the middle of a message.
+      // Nothing is written: it might land in the middle of a message of the upgraded protocol.
       socket.end();
     } else if (res === undefined) {
       socket.destroy();
     } else if (isOpenEventStream(res)) {
       left.streams += 1;
-      // An event stream has no end of its own, so that this one claims nothing. Not by the response's own end(): the app
-      // may be writing to it still, and would fail.
+      // An event stream has no defined end, so this end does not look like a complete response. Not with the response's own end(): the app
+      // may still write to it, and would get an error.
       socket.end(res.chunkedEncoding ? LAST_CHUNK : '');
     } else {
       left.requests += 1;
-      // An orderly end would make a response look complete that only the end of the connection ends (RFC 9112 §8).
+      // A response that ends with its connection (RFC 9112 §8) would look complete after a normal close.
       resetConnection(socket);
     }
   }
   return left;
 }
 
-/** Whether the HTTP server has let go of a connection: it takes its parser away then. */
+/** Whether the HTTP server has handed over a connection (upgrade): it removes its parser then. */
 export function isUpgraded(socket: Socket): boolean {
   return (socket as { parser?: unknown }).parser === null;
 }
 
 function isOpenEventStream(res: ServerResponse): boolean {
-  // Not getHeader(): fields that were given to writeHead() alone are not in it.
+  // Not getHeader(), which lacks headers that were passed to writeHead().
   const head = (res as { _header?: string | null })._header ?? '';
   return res.headersSent && !res.writableEnded && isEventStream(/\r\ncontent-type: *([^\r]*)/i.exec(head)?.[1]);
 }

@@ -2,10 +2,10 @@ import { constants } from 'node:os';
 import { inspect } from 'node:util';
 import { type Check, type Checks, optionalDurationMs, resolveOptions } from '../core/options.ts';
 
-/** npm passes Ctrl-C on to a process that the terminal has already sent it to: that is one request, not two. */
+/** Milliseconds. npm passes Ctrl-C on to a process that got it from the terminal already: both signals count as one. */
 const SAME_WISH_MS = 500;
 
-/** Those that no process can listen to. */
+/** Signals that a process cannot listen to. */
 const DEAF = ['SIGKILL', 'SIGSTOP'];
 
 /** Options of {@link stopOnSignals}. */
@@ -35,9 +35,9 @@ export const signalsCheck: Check = (value) =>
 
 const checks: Checks<StopSignalsOptions> = { signals: signalsCheck, timeoutMs: optionalDurationMs };
 
-/** What listens to signals, until it is closed. */
+/** A listener for signals. */
 export interface StopSignals {
-  /** Listens no more: signals do what they do by default. */
+  /** Stops listening. Signals have their default effect again. */
   close(): void;
 }
 

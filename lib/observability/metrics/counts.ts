@@ -1,9 +1,9 @@
 import type { Sample } from './metric.ts';
 
-/** What one backend of one proxy is kept under: several proxies may have the same backend. No origin has a line break. */
+/** The key of one backend of one proxy, because several proxies may have the same backend. Origins contain no line break. */
 export const backendKey = (proxy: string, backend: string): string => `${proxy}\n${backend}`;
 
-/** A count for each combination of label values that has occurred. For what happens seldom: it joins the values. */
+/** A count for each combination of label values that has occurred. For rare events, because it joins the values to a key. */
 export class Counts {
   readonly #names: readonly string[];
   readonly #cells = new Map<string, { values: readonly string[]; count: number }>();
@@ -23,7 +23,7 @@ export class Counts {
     else cell.count += count;
   }
 
-  /** Forgets all whose first two labels, as a `backendKey()`, no longer exist. */
+  /** Forgets the counts whose first two labels, as a `backendKey()`, no longer exist. */
   prune(existing: ReadonlySet<string>): void {
     for (const [key, { values }] of this.#cells) {
       if (!existing.has(backendKey(values[0] as string, values[1] as string))) this.#cells.delete(key);

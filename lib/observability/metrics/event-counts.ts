@@ -3,7 +3,7 @@ import { causeOf } from '../../core/outcome.ts';
 import { Counts } from './counts.ts';
 import type { DefineMetric } from './metric.ts';
 
-/** What is counted of events: nothing of it happens to a request that goes well. */
+/** Counts of events. A successful request causes none of them. */
 export class EventCounts {
   readonly #known: () => ReadonlySet<string>;
   readonly #transitions = new Counts('proxy', 'circuit', 'to');
@@ -17,7 +17,7 @@ export class EventCounts {
   #pipelined = 0;
   readonly #unsubscribe: () => void;
 
-  /** @param known The keys of all circuits there are, of backends and of routes. */
+  /** @param known The keys of all present circuits, of backends and of routes. */
   constructor(events: GatewayEvents, known: () => ReadonlySet<string>) {
     this.#known = known;
     this.#unsubscribe = subscribe(events, {
@@ -78,7 +78,7 @@ export class EventCounts {
     );
   }
 
-  /** A removed backend may still have events of requests that it was left to finish. */
+  /** A removed backend may still finish requests, which cause events. */
   #prune(): void {
     const known = this.#known();
     for (const counts of [this.#transitions, this.#checks, this.#attempts]) counts.prune(known);

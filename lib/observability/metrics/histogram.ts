@@ -1,13 +1,13 @@
 import type { Sample } from './metric.ts';
 
-/** Upper bounds in seconds: from responses of a near backend to those that run into the time-outs. */
+/** Upper bounds in seconds, from the response of a near backend to the timeouts. */
 export const DURATION_BUCKETS: readonly number[] = [
   0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30,
 ];
 
 /**
- * Estimates the duration that a share of responses did not exceed, in milliseconds: evenly spread within a bucket, as Prometheus does;
- * of the last bucket only its lower bound is known. Nothing without counts.
+ * Estimates the duration, in milliseconds, that a share of responses did not exceed. As in Prometheus, durations are taken to be spread
+ * evenly within a bucket, and the last bucket gives its lower bound. `undefined` without counts.
  */
 export function quantileMs(counts: ArrayLike<number>, share: number): number | undefined {
   let total = 0;
@@ -23,30 +23,30 @@ export function quantileMs(counts: ArrayLike<number>, share: number): number | u
   return (DURATION_BUCKETS.at(-1) as number) * 1000;
 }
 
-/** Counts durations by size. */
+/** Counts durations by bucket. */
 export class Histogram {
   readonly #counts = new Float64Array(DURATION_BUCKETS.length + 1);
   #sum = 0;
 
   observe(seconds: number): void {
     let index = 0;
-    // Most responses are quick: the first bounds settle it.
+    // Most responses are quick, so the search begins at the lowest bound.
     while (index < DURATION_BUCKETS.length && seconds > (DURATION_BUCKETS[index] as number)) index += 1;
     this.#counts[index]! += 1;
     this.#sum += seconds;
   }
 
-  /** Durations that are next to nothing. */
+  /** Adds durations of nearly 0. */
   observeNothing(count: number): void {
     this.#counts[0]! += count;
   }
 
-  /** Of each bound, not cumulative; the last one of what took longer than all. */
+  /** The count of each bucket, not cumulative; the last one counts durations above all bounds. */
   get counts(): Readonly<Float64Array> {
     return this.#counts;
   }
 
-  /** Seconds, all together. */
+  /** Sum of all durations, in seconds. */
   get sum(): number {
     return this.#sum;
   }

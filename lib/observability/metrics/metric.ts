@@ -1,19 +1,19 @@
-/** One line of an exposition. */
+/** One sample of a metric. */
 export interface Sample {
   readonly labels: Readonly<Record<string, string | number>>;
   readonly value: number;
-  /** The metric's name with a suffix, where it is not the name itself. */
+  /** The metric's name with a suffix, if it has one. */
   readonly metricName?: string;
 }
 
 export type MetricType = 'counter' | 'gauge' | 'histogram';
 
-/** What a cluster's registry makes of the values of its workers. */
+/** How the values of several workers become one. */
 export type MetricAggregator = 'sum' | 'max' | 'average';
 
 /**
- * A metric as a prom-client registry takes it: the registry asks for all samples when it is scraped. The counts
- * themselves lie where they are cheap to raise; prom-client's own classes hash all labels each time: docs/decisions/0029.
+ * A metric in the form that a prom-client registry accepts: the registry asks for all samples at each scrape. The counts themselves are
+ * kept where it is cheap to increase them. prom-client's own classes hash all labels each time: docs/decisions/0029.
  */
 export class Metric {
   readonly name: string;
@@ -42,8 +42,8 @@ export class Metric {
   }
 
   /**
-   * Two middlewares may have the same name, and Prometheus refuses a page on which a series stands twice: theirs become
-   * one, as those of several processes do. Counts are kept by their labels, and so are distinct anyway.
+   * Merges series of the same name and labels, as for several processes: two middlewares may have the same name, and Prometheus rejects a
+   * page with a repeated series. Counts are kept by their labels and so never repeat.
    */
   #distinct(): Sample[] {
     const byLabels = Map.groupBy(this.#samples(), ({ labels }) => JSON.stringify(labels));
@@ -57,7 +57,7 @@ export class Metric {
     });
   }
 
-  /** A registry's `resetMetrics()` is for tests; counters of a running gateway only go up. */
+  /** Does nothing: a registry's `resetMetrics()` is for tests, and counters of a running gateway only go up. */
   reset(): void {}
 }
 
@@ -69,7 +69,7 @@ export type DefineMetric = (
   samples: (fullName: string) => Iterable<Sample>,
 ) => void;
 
-/** What is asked of a prom-client `Registry`. */
+/** The part of a prom-client `Registry` that we use. */
 export interface MetricRegister {
   registerMetric(metric: { get(): Promise<unknown> }): void;
 }

@@ -24,8 +24,8 @@ export interface PrometheusMetricsOptions extends MetricSources {
 export const prometheusMetricsDefaults = Object.freeze({ prefix: 'expressway', maxRoutes: 100 });
 
 /**
- * Of the metrics that do not simply add up over the workers of a cluster: a state is what any of them is in, and whether a
- * backend is picked is the part of them that would pick it.
+ * How metrics of several workers become one where they are not a sum: a state is 1 if any worker is in it, and availability of a backend
+ * is the share of workers that would pick it.
  */
 const AGGREGATORS: Readonly<Record<string, MetricAggregator>> = {
   circuit_state: 'max',
@@ -58,9 +58,9 @@ const checks: Checks<PrometheusMetricsOptions> = {
   accessLogs: sourcesCheck('accessLog', 'dropped'),
 };
 
-/** What `observability()` fills with requests. */
+/** `observability()` adds the requests here. */
 export interface PrometheusMetrics extends RequestSink, TrafficSource {
-  /** Stops listening to events. What was counted stays in the registry. */
+  /** Stops listening to events. The counts stay in the registry. */
   close(): void;
 }
 
@@ -116,7 +116,7 @@ export function prometheusMetrics(given: PrometheusMetricsOptions): PrometheusMe
   };
 }
 
-/** 0 or 1 for each kind: rules for alerts find a series before there is a problem. */
+/** 0 or 1 for each kind, so that alert rules find the series before there is a problem. */
 export function problemSamples(kinds: readonly string[], problems: readonly { readonly problem: string }[]): Sample[] {
   const found = new Set(problems.map(({ problem }) => problem));
   return kinds.map((problem) => ({ labels: { problem }, value: Number(found.has(problem)) }));

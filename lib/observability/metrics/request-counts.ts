@@ -11,15 +11,15 @@ import { emptyTotals, type TrafficTotals } from './traffic-totals.ts';
 
 const TOO_MANY_REQUESTS = 429;
 const OVERFLOW = 'OTHER';
-/** Backends that may be known before it is looked whether all of them still exist. */
+/** Number of backends above which removed ones are dropped. */
 const PRUNE_AT = 64;
 
-/** What is counted of requests: on the path of each one, so all of it lies ready. */
+/** The counts of requests. They are updated on the path of each request, so all of them are prepared in advance. */
 export class RequestCounts implements RequestSink {
   readonly #maxRoutes: number;
   readonly #knownBackends: () => ReadonlySet<string>;
   readonly #routes = new Map<string, RequestSeries>();
-  /** By proxy: two look-ups cost less than one of a key that is put together. */
+  /** By proxy, then by backend: two lookups cost less than building one common key. */
   readonly #backends = new Map<string, Map<string, BackendCounts>>();
   readonly #decisions = new Map<string, Map<string, DecisionCount>>();
   readonly #causes = new Counts('route', 'cause');
@@ -51,7 +51,7 @@ export class RequestCounts implements RequestSink {
   }
 
   #newBackend(proxy: string, backend: string): BackendCounts {
-    // Little may be left of backends that went between two scrapes.
+    // Backends that were removed between two scrapes leave only little behind.
     if (this.#backendCount >= this.#pruneAt) this.#prune();
     const counts = { durations: new Histogram(), heads: new Histogram(), statuses: new Float64Array(CLASSES.length) };
     const ofProxy = this.#backends.get(proxy) ?? new Map<string, BackendCounts>();
@@ -67,7 +67,7 @@ export class RequestCounts implements RequestSink {
       ofLimiter = new Map();
       this.#decisions.set(limiter, ofLimiter);
     }
-    // Modes and decisions are words without spaces, so no two pairs give the same key.
+    // Modes and decisions are words without spaces, so the key is unique.
     const key = `${mode} ${decision}`;
     const cell = ofLimiter.get(key);
     if (cell === undefined) ofLimiter.set(key, { mode, decision, count: 1 });
@@ -81,7 +81,7 @@ export class RequestCounts implements RequestSink {
     if (request.cause !== undefined) this.#causes.add(route, request.cause);
   }
 
-  /** Nothing is known of their routes. */
+  /** Requests whose route is unknown. */
   rejectedEarly(event: RejectedEarlyEvent): void {
     const route = this.#routeOf(DEFAULT_ROUTE);
     this.#seriesOf(route).addRejected(event);
@@ -101,7 +101,7 @@ export class RequestCounts implements RequestSink {
     return series;
   }
 
-  /** All routes together, and each. */
+  /** Totals of all routes together, and of each route. */
   totals(): TrafficTotals {
     const totals = emptyTotals();
     const limited = new Map<string, number>();
@@ -215,9 +215,9 @@ export class RequestCounts implements RequestSink {
 }
 
 interface BackendCounts {
-  /** Of attempts. */
+  /** Duration of attempts. */
   readonly durations: Histogram;
-  /** Until the head of the response. */
+  /** Time until the head of the response. */
   readonly heads: Histogram;
   /** Responses by class of status. */
   readonly statuses: Float64Array;

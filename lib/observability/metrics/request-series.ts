@@ -4,20 +4,20 @@ import { Histogram } from './histogram.ts';
 import type { Sample } from './metric.ts';
 import { addAll, type TrafficTotals } from './traffic-totals.ts';
 
-/** RFC 9110 §9.3 and RFC 5789. Anything else a stranger may think of is one value. */
+/** RFC 9110 §9.3 and RFC 5789. All other methods are one label value, because clients can invent them. */
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE', 'CONNECT', 'OTHER'];
 const OTHER = METHODS.length - 1;
 const SOURCES = ['gateway', 'backend'] as const;
 type Source = (typeof SOURCES)[number];
-/** Of statuses; the first is for those that are none. */
+/** Classes of statuses; the first is for invalid ones. */
 export const CLASSES = ['other', '1xx', '2xx', '3xx', '4xx', '5xx'];
 
 const SERVER_ERROR = CLASSES.indexOf('5xx');
 
-/** The place of a status among the classes. */
+/** Index of a status in the list of classes. */
 export const classOf = (status: number): number => (status >= 100 && status < 600 ? Math.floor(status / 100) : 0);
 
-/** The counts of one route. They are found by position: nothing is hashed but the names of route and method. */
+/** The counts of one route. They are found by position; only the names of route and method are hashed. */
 export class RequestSeries {
   readonly #route: string;
   readonly #counts = new Float64Array(METHODS.length * CLASSES.length * SOURCES.length);
@@ -29,7 +29,7 @@ export class RequestSeries {
     this.#route = route;
   }
 
-  /** Requests that the gateway has rejected with a 5xx before they were read. */
+  /** Requests that load shedding rejected with a 5xx before they were parsed. */
   addRejected({ requests, bytesIn, bytesOut }: RejectedEarlyEvent): void {
     for (const [method, count] of requests) {
       const at = METHODS.indexOf(method);
@@ -46,16 +46,16 @@ export class RequestSeries {
     const place = (at < 0 ? OTHER : at) * CLASSES.length + classOf(status);
     const isBackend = source === 'backend' ? 1 : 0;
     this.#counts[place * SOURCES.length + isBackend]! += 1;
-    // A tunnel's life says nothing of how quickly requests are answered.
+    // The duration of a tunnel tells nothing about the speed of responses.
     if (status !== 101) (this.#durations[isBackend] as Histogram).observe(durationMs / 1000);
     this.#bytesIn += bytesIn;
     this.#bytesOut += bytesOut;
   }
 
-  /** Adds its counts to those of all routes. */
+  /** Adds the counts of this route to the totals. */
   addTo({ responses, durations, routes }: TrafficTotals, limited: number): void {
     let [requests, errors] = [0, 0];
-    // Read every two seconds for each route: entries() would make an array for each number.
+    // This runs every two seconds for each route. entries() would create an array for each number.
     for (let index = 0; index < this.#counts.length; index += 1) {
       const value = this.#counts[index] as number;
       if (value === 0) continue;
@@ -64,7 +64,7 @@ export class RequestSeries {
       requests += value;
       if (place % CLASSES.length === SERVER_ERROR) errors += value;
     }
-    // What the gateway answers itself takes no time, and would hide how slow backends are.
+    // Responses of the gateway itself take no time and would hide slow backends.
     const { counts } = this.#durations[1] as Histogram;
     addAll(durations, counts);
     routes.set(this.#route, { requests, errors, limited, durations: Float64Array.from(counts) });

@@ -13,7 +13,7 @@ interface BreakerSource {
   readonly state: CircuitStateName;
 }
 
-/** The middlewares that are asked for their state at each scrape. */
+/** The middlewares whose state is read at each scrape. */
 export interface MetricSources {
   /** Results of `ipRateLimit()`. Default: none. */
   limiters?: readonly LimiterSource[];
@@ -49,7 +49,7 @@ interface ProxySource {
 const CIRCUIT_STATES: readonly CircuitStateName[] = ['closed', 'half-open', 'open', 'isolated'];
 const LIMITER_MODES: readonly LimiterMode[] = ['memory', 'redis', 'local', 'open', 'closed'];
 
-/** States of the middlewares, read at each scrape. */
+/** Gauges of the states of the middlewares, read at each scrape. */
 export class StateGauges {
   readonly #sources: MetricSources;
 
@@ -57,12 +57,12 @@ export class StateGauges {
     this.#sources = sources;
   }
 
-  /** The keys of all backends there are. */
+  /** The keys of all present backends. */
   backends(): ReadonlySet<string> {
     return new Set(this.#backends().map(({ proxy, backend }) => backendKey(proxy, backend)));
   }
 
-  /** The keys of all circuits there are; those of routes belong to no proxy. */
+  /** The keys of all present circuits. Circuits of routes belong to no proxy. */
   circuits(): ReadonlySet<string> {
     return new Set([...this.#breakers().map(({ name }) => backendKey('', name)), ...this.backends()]);
   }
@@ -139,7 +139,7 @@ export class StateGauges {
     );
   }
 
-  /** Nothing for backends without an adaptive limit. */
+  /** Has no samples for backends without an adaptive limit. */
   #concurrencies(of: (one: ConcurrencySource) => number): Sample[] {
     return this.#backends().flatMap(({ proxy, backend, concurrency }) =>
       concurrency === undefined ? [] : [{ labels: { proxy, backend }, value: of(concurrency) }],

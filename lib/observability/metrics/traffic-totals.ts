@@ -11,19 +11,19 @@ export interface BackendTotals {
 
 export interface RouteTotals {
   readonly requests: number;
-  /** Responses of 5xx, and cut ones. */
+  /** Responses with 5xx, and responses that were cut. */
   readonly errors: number;
-  /** Requests that got 429 by the gateway. */
+  /** Requests that got 429 from the gateway. */
   readonly limited: number;
   /** Responses of backends by duration: one count for each bound of `DURATION_BUCKETS`, and one for what took longer. */
   readonly durations: Readonly<Float64Array>;
 }
 
-/** Everything that was counted of requests since the start; it only goes up. */
+/** All counts of requests since the start; they only go up. */
 export interface TrafficTotals {
-  /** By who made the response and by class of status: none at all, 1xx, 2xx, 3xx, 4xx, 5xx. */
+  /** By origin of the response, then by class of status: no response, 1xx, 2xx, 3xx, 4xx, 5xx. */
   readonly responses: { readonly gateway: Float64Array; readonly backend: Float64Array };
-  /** Answers of backends by duration: one count for each bound of `DURATION_BUCKETS`, and one for what took longer. */
+  /** Responses of backends by duration: one count for each bound of `DURATION_BUCKETS`, and one for what took longer. */
   readonly durations: Float64Array;
   /** Requests without a complete response of a backend or the app, by cause. */
   readonly causes: Map<string, number>;
@@ -34,13 +34,13 @@ export interface TrafficTotals {
   readonly routes: Map<string, RouteTotals>;
 }
 
-/** Who can be asked for them, at no cost to any request. */
+/** Gives the totals, at no cost to any request. */
 export interface TrafficSource {
   totals(): TrafficTotals;
   /**
    * Adds a metric of problems.
    *
-   * @param kinds Names of all there may be.
+   * @param kinds Names of all kinds.
    */
   showProblems?(kinds: readonly string[], problems: () => readonly { readonly problem: string }[]): void;
 }
@@ -60,7 +60,7 @@ export function emptyTotals(): TrafficTotals {
   };
 }
 
-/** Adds to each number the one at its place. */
+/** Adds the numbers of one list to those of another, by index. */
 export function addAll(sums: Float64Array | number[], more: ArrayLike<number>): void {
   for (let index = 0; index < more.length; index += 1) sums[index] = (sums[index] ?? 0) + (more[index] as number);
 }

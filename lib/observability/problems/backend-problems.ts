@@ -23,19 +23,19 @@ const isCause = (text: string): text is Cause => Object.hasOwn(NEXT_STEPS, text)
 
 const nextStepFor = (reason: string): string => (isCause(reason) ? NEXT_STEPS[reason] : undefined) ?? SEE_ITS_LOG;
 
-/** `127.0.0.1:8081`, which is how the page names it, too. */
+/** `127.0.0.1:8081`, as on the status page. */
 const short = (backend: string): string => backend.replace(/^https?:\/\//, '');
 
 const statusesOf = ({ proxies }: TrafficSources): { readonly proxy: string; readonly status: StatusBackend }[] =>
   proxies.flatMap((proxy) => proxy.status().map((status) => ({ proxy: proxy.name, status })));
 
-/** Why a backend gets no request; nothing when it gets some, or when an operator or its weight keeps it out. */
+/** Why a backend gets no requests; `undefined` when it gets some, or when an operator or its weight keeps it out. */
 function whyOut({ available, held, weight, circuit, health, retryAfterMs }: StatusBackend): string | undefined {
   if (available || held !== undefined || weight === 0) return undefined;
   const wait = retryAfterMs > 0 ? `, next trial in ${duration(retryAfterMs)}` : '';
   if (circuit === 'open') return `its circuit is open${wait}`;
   if (health === 'unhealthy') return 'it fails its health checks';
-  // On trial, full, or asked for a rest with `Retry-After`: that passes by itself.
+  // Half-open, full, or resting after `Retry-After`: that ends by itself.
   return undefined;
 }
 
@@ -106,7 +106,7 @@ const out: ProblemKind<TrafficSources> = {
   }),
 };
 
-/** A share of errors from which they are worth a word, and a number. */
+/** Errors are a problem from this share on, and from this number on. */
 const NOTICEABLE = 0.01;
 const LEAST_ERRORS = 2;
 
@@ -209,7 +209,7 @@ const routeCircuit: ProblemKind<TrafficSources> = {
   }),
 };
 
-/** Held by an operator: worth knowing, since it may have been forgotten. */
+/** An operator keeps it out. The operator may have forgotten it. */
 const heldBack: ProblemKind<TrafficSources> = {
   problem: 'backend_held',
   isState: true,

@@ -5,14 +5,14 @@ import type { ProblemKind } from './problem-kind.ts';
 import { percent, RecentCounts } from './recent.ts';
 import type { TrafficSources } from './traffic-sources.ts';
 
-/** Requests of ten seconds from which a share means something. */
+/** Requests in ten seconds that a share needs to be meaningful. */
 const LEAST_REQUESTS = 10;
-/** The share of all requests from which it is no accident. */
+/** The share of all requests from which it is a problem. */
 const MOST = 0.5;
-/** A proxy forwards for many: so many different values are hardly those of one client. */
+/** Different client addresses that one peer must name to be taken for a proxy, and not for a client. */
 const LEAST_CLIENTS = 3;
 
-/** Process warnings, for who has no page: once per cause. */
+/** Process warnings for apps without a status page, once per cause. */
 const warnOf = (sources: TrafficSources, code: WarningCode, subject: string, message: string): void =>
   warnOnceOf(sources, code, message, `${code} ${subject}`);
 

@@ -3,24 +3,24 @@ import type { FinishedRequest } from '../request-record.ts';
 import { LOOK_EVERY_MS } from './problem-monitor.ts';
 import { WINDOW_MS } from './recent.ts';
 
-/** Requests that are looked at between two looks of the monitor; what comes beyond is no different. */
+/** Requests that are examined between two looks of the monitor. Such a sample is enough. */
 const SAMPLE = 200;
-/** Peers, and clients of one peer, with a count of their own. */
+/** Upper bounds of the peers, and of the clients of one peer, that are counted separately. */
 const MOST_PEERS = 64;
 const MOST_CLIENTS = 8;
 const LOOKS = WINDOW_MS / LOOK_EVERY_MS;
 
-/** Requests of one peer that named a client in `X-Forwarded-For` and was not believed. */
+/** Requests of one peer that sent `X-Forwarded-For` and is not trusted. */
 export interface UntrustedPeer {
   requests: number;
-  /** Of these, with 429. */
+  /** Of these, requests that got 429. */
   limited: number;
-  /** Clients that it named, up to 8. */
+  /** Different clients in `X-Forwarded-For`, up to 8. */
   readonly clients: Set<string>;
 }
 
 interface Slot {
-  /** Requests that were looked at. */
+  /** Requests that were examined. */
   requests: number;
   readonly untrusted: Map<string, UntrustedPeer>;
   /** Requests with fewer entries in `X-Forwarded-For` than trusted hops, and how many entries they had at most. */
@@ -34,7 +34,7 @@ const emptySlot = (): Slot => ({ requests: 0, untrusted: new Map(), tooFew: 0, m
 
 type Trusting = FinishedRequest['req'] & { readonly app?: { get?(name: string): unknown } };
 
-/** Looks at a sample of the requests: who sends `X-Forwarded-For`, and whether `trust proxy` fits to it. */
+/** Examines a sample of the requests: which peers send `X-Forwarded-For`, and whether `trust proxy` fits. */
 export class ForwardedPeers {
   #slots: Slot[] = [emptySlot()];
 
@@ -54,7 +54,7 @@ export class ForwardedPeers {
     }
     if (forwarded === undefined) return;
     const peer = foldAddress(req.socket?.remoteAddress);
-    // A peer that is believed is not taken for the client.
+    // If the peer is trusted, the client has another address than the peer.
     if (peer === undefined || peer !== client) return;
     let seen = slot.untrusted.get(peer);
     if (seen === undefined) {
@@ -67,7 +67,7 @@ export class ForwardedPeers {
     if (seen.clients.size < MOST_CLIENTS) seen.clients.add(String(forwarded));
   }
 
-  /** All of the last ten seconds. */
+  /** Totals of the last ten seconds. */
   recent(): Slot {
     const all = emptySlot();
     for (const { requests, untrusted, tooFew, mostEntries, hops } of this.#slots) {
@@ -86,7 +86,7 @@ export class ForwardedPeers {
     return all;
   }
 
-  /** After each look: what comes next is counted apart. */
+  /** Starts the next interval. Call it after each look. */
   turn(): void {
     this.#slots = [...this.#slots, emptySlot()].slice(-LOOKS);
   }

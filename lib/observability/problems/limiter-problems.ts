@@ -3,7 +3,7 @@ import type { StatusLimiter } from '../status/status-sources.ts';
 import type { Finding, ProblemKind } from './problem-kind.ts';
 import type { TrafficSources } from './traffic-sources.ts';
 
-/** What a limiter does without its Redis. */
+/** What a limiter does while Redis is away. */
 const INSTEAD: Readonly<Partial<Record<LimiterMode, string>>> = {
   local: 'each gateway counts for itself',
   open: 'no client is limited',
@@ -12,12 +12,12 @@ const INSTEAD: Readonly<Partial<Record<LimiterMode, string>>> = {
 
 type Reason = 'counter' | 'authentication' | 'permission' | 'tls' | 'failing' | 'unreachable';
 
-/** A limiter that cannot count in Redis may not know why yet: the connection is still being made. */
+/** Milliseconds that a limiter may be without Redis before a missing reason is reported: it may still be connecting. */
 const UNKNOWN_MS = 3_000;
 
-/** What errors of Redis, and of connections to it, say; the first that matches. */
+/** Reasons by the text of an error of Redis, or of the connection to it. The first match counts. */
 const REASONS: readonly (readonly [Reason, RegExp])[] = [
-  // Not of Redis: workers count in their primary.
+  // Not an error of Redis: workers count in their primary.
   ['counter', /primary process/],
   [
     'authentication',
@@ -28,7 +28,7 @@ const REASONS: readonly (readonly [Reason, RegExp])[] = [
   ['failing', /LOADING|READONLY|MISCONF|MASTERDOWN|CLUSTERDOWN|OOM|BUSY|NOREPLICAS/],
 ];
 
-/** The message of an error, with those of what caused it. */
+/** The message of an error, followed by those of its causes. */
 function wholeMessage(error: unknown, depth = 0): string {
   if (!(error instanceof Error)) return '';
   const { message, cause, code = '', errors = [] } = error as NodeJS.ErrnoException & { errors?: readonly unknown[] };
@@ -40,7 +40,7 @@ function reasonOf(message: string): Reason {
   return REASONS.find(([, pattern]) => pattern.test(message))?.[0] ?? 'unreachable';
 }
 
-/** One kind for each reason: what to do about it differs. */
+/** One kind of problem for each reason, because the next steps differ. */
 function storeProblem(
   problem: string,
   reason: Reason,
@@ -76,7 +76,7 @@ function storeProblem(
   };
 }
 
-/** The limiters that do without their store. Many routes have limits in one Redis: what is the same for all of them is one problem. */
+/** The limiters without their store, grouped by error: routes often have their limits in one Redis, and that is one problem. */
 function alike(limiters: readonly StatusLimiter[]) {
   const failing = limiters.flatMap(({ name, mode, storeError }) => {
     const instead = INSTEAD[mode];

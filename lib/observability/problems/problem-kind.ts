@@ -1,22 +1,22 @@
 import type { ProblemSeverity } from '../../core/events.ts';
 
-/** What a detector has found at one look. */
+/** One problem that a detector has found. */
 export interface Finding {
-  /** What it is about; empty for the process itself. A problem is known again by its kind and its subject. */
+  /** What it concerns; empty for the process itself. Kind and subject identify a problem. */
   readonly subject: string;
   /** In a few words, for a headline. */
   readonly title: string;
   /** What happened, to what, and why. */
   readonly text: string;
-  /** Where it differs from that of the kind. */
+  /** Only if it differs from the next step of the kind. */
   readonly nextStep?: string | undefined;
-  /** Where it differs from that of the kind. */
+  /** Only if it differs from the severity of the kind. */
   readonly severity?: ProblemSeverity | undefined;
 }
 
 /** Looks for one kind of problem, every two seconds. */
 export interface Detector {
-  /** All there are now. */
+  /** All present problems of the kind. */
   look(): Iterable<Finding>;
   /** Stops listening. */
   close?(): void;
@@ -33,18 +33,18 @@ export interface ProblemKind<Sources> {
   /** For `docs/problems.md`. */
   readonly meaning: string;
   readonly nextStep: string;
-  /** Whether it is found in states alone: then it is looked for at once when a state changes. Default false. */
+  /** Whether it depends on states alone. Then a change of state triggers a look at once. Default false. */
   readonly isState?: boolean;
-  /** Starts to look. */
+  /** Creates the detector. */
   detector(sources: Sources): Detector;
 }
 
-/** A kind that is looked for. */
+/** A kind with its detector. */
 export interface WatchedKind {
   readonly kind: Pick<ProblemKind<never>, 'problem' | 'severity' | 'nextStep' | 'isState'>;
   readonly detector: Detector;
 }
 
-/** Starts to look for problems of some kinds. */
+/** Creates the detectors of some kinds. */
 export const watchKinds = <Sources>(kinds: readonly ProblemKind<Sources>[], sources: Sources): WatchedKind[] =>
   kinds.map((kind) => ({ kind, detector: kind.detector(sources) }));

@@ -3,15 +3,15 @@ import { thrown, warnOnceOf } from '../../core/warnings.ts';
 import { printable } from '../access-log/redaction.ts';
 import type { Finding, WatchedKind } from './problem-kind.ts';
 
-/** Between two looks. */
+/** Milliseconds between two looks for all problems. */
 export const LOOK_EVERY_MS = 2_000;
-/** From a change of state to the look at states: many changes come together. */
+/** Milliseconds from a change of state to the look at states, because changes often come together. */
 const SOON_MS = 50;
-/** A problem that is not found for so long is over. */
+/** Milliseconds without a finding after which a problem is over. */
 const OVER_AFTER_MS = 3_000;
-/** Between two log lines about a problem that lasts. */
+/** Milliseconds between two log lines about a problem that lasts. */
 const REPEAT_MS = 60_000;
-/** Subjects of one kind; of more, only the number is shown. */
+/** Most problems of one kind that are shown; of further ones, only the number is. */
 const MOST_SUBJECTS = 20;
 const MAX_TEXT = 600;
 
@@ -23,21 +23,21 @@ interface Entry {
   readonly reportedAt: number;
 }
 
-/** The state of a gateway in one line. */
+/** The state of the gateway in one line. */
 export interface Headline {
   readonly level: 'ok' | 'warn' | 'bad';
   readonly title: string;
 }
 
-/** Called by a monitor. */
+/** Functions that a monitor calls. */
 interface LookSteps {
-  /** Before each look, also at states alone. */
+  /** Before each look, including looks at states alone. */
   begins?(): void;
-  /** After each look at everything. */
+  /** After each look for all problems. */
   ended?(): void;
 }
 
-/** Knows which problems there are now, and reports when one begins and ends. Detectors do the looking. */
+/** Keeps the list of present problems, and reports when one begins and ends. Detectors find them. */
 export class ProblemMonitor {
   readonly #watched: readonly WatchedKind[];
   readonly #report: (event: ProblemEvent) => void;
@@ -53,12 +53,12 @@ export class ProblemMonitor {
     this.#timer = setInterval(() => this.look(), LOOK_EVERY_MS).unref();
   }
 
-  /** Names of all kinds that are looked for. */
+  /** Names of all kinds with a detector. */
   get kinds(): readonly string[] {
     return this.#watched.map(({ kind }) => kind.problem);
   }
 
-  /** The worst first; of one severity, in the order of the registry. */
+  /** Sorted by severity, then in the order of the registry. */
   get problems(): readonly GatewayProblem[] {
     return sortedProblems(
       [...this.#entries.values()].map(({ problem }) => problem),
@@ -71,7 +71,7 @@ export class ProblemMonitor {
     this.#steps.ended?.();
   }
 
-  /** A state has changed: problems that are found in states are looked for at once. */
+  /** Call it when a state has changed: detectors that depend on states alone then look at once. */
   soon(): void {
     this.#soon ??= setTimeout(() => {
       this.#soon = undefined;
@@ -124,7 +124,7 @@ export class ProblemMonitor {
       subject: printable(finding.subject, MAX_TEXT),
       title: printable(finding.title, MAX_TEXT),
       text: printable(finding.text, MAX_TEXT),
-      // The backticks are for the documentation.
+      // Backticks belong to the documentation only.
       nextStep: printable((finding.nextStep ?? kind.nextStep).replaceAll('`', ''), MAX_TEXT),
       since: known?.problem.since ?? now,
     };
@@ -145,13 +145,13 @@ const summary = (one: Finding, count: number): Finding => ({
 export function sortedProblems(problems: readonly GatewayProblem[], kinds: readonly string[]): GatewayProblem[] {
   const weight = ({ severity, problem }: GatewayProblem): number =>
     SEVERITIES.indexOf(severity) * (kinds.length + 1) + kinds.indexOf(problem);
-  // The order in which they were found stands where the weight is the same.
+  // Problems of the same weight keep the order in which they were found.
   return [...problems].sort((a, b) => weight(a) - weight(b));
 }
 
 /**
- * Problems of several processes, those of each in a list: the same one once, since when the first process saw it. What is critical for
- * one of them only is a warning for all.
+ * Merges the problems of several processes, one list for each. A problem that several processes have is listed once, with its earliest
+ * time. A problem that is critical in only some of them becomes a warning.
  */
 export function mergeProblems(lists: readonly (readonly GatewayProblem[])[]): GatewayProblem[] {
   const same = Map.groupBy(lists.flat(), ({ problem, subject }) => `${problem}\n${subject}`);
@@ -168,11 +168,11 @@ export function mergeProblems(lists: readonly (readonly GatewayProblem[])[]): Ga
 const withoutScheme = (origin = 'a backend'): string => origin.replace(/^https?:\/\//, '');
 
 /**
- * The answer to "is it up?".
+ * The headline: whether the gateway is up.
  *
  * @param phase `starting`, `running` or `stopping`.
- * @param problems The worst first, as the monitor has them.
- * @param backends Those that are taken to be shown as up, when there is no problem.
+ * @param problems The worst first, as in the monitor.
+ * @param backends Are counted in the headline when there is no problem.
  */
 export function headlineOf(
   phase: string,

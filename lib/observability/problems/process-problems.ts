@@ -5,16 +5,16 @@ import type { Finding, ProblemKind } from './problem-kind.ts';
 import { duration, percent, Readings } from './recent.ts';
 import type { TrafficSources } from './traffic-sources.ts';
 
-/** The proxy reports a shortage every ten seconds: without one for longer than that it is over. */
+/** Milliseconds without a report after which a shortage is over. The proxy reports one every ten seconds. */
 const SHORTAGE_MS = 15_000;
-/** From here on, an event loop that stood still is worth a word; and from here on a warning. Collections of garbage and a busy machine do less. */
+/** Milliseconds of a blocked event loop for a notice, and for a warning. Garbage collection and a busy machine block it for less. */
 const NOTICED_MS = 300;
 const BLOCKED_MS = 1_000;
-/** At the edge of an overload it begins and ends again and again. */
+/** Milliseconds for which an overload is shown after its end, because it often begins again. */
 const SHEDDING_MS = 5_000;
-/** The share of rejected requests from which the gateway is as good as down. */
+/** The share of rejected requests from which the problem is critical. */
 const NEARLY_ALL = 0.9;
-/** The share of errors from which they are worth a word. */
+/** The share of errors from which they are a problem. */
 const NOTICEABLE = 0.01;
 const LEAST_ERRORS = 2;
 
@@ -50,7 +50,7 @@ const resources: ProblemKind<TrafficSources> = {
   },
 };
 
-/** For shortages that a limit of open files does not help. */
+/** Next steps for shortages that a higher limit of open files does not solve. */
 function nextStepFor(code: string): string | undefined {
   if (code === 'EADDRNOTAVAIL')
     return 'Widen the range of local ports (net.ipv4.ip_local_port_range), or use more backends or addresses.';
@@ -162,7 +162,7 @@ const ownErrors: ProblemKind<TrafficSources> = {
         const causes: [string, number][] = [];
         for (const [cause, count] of now.causes) {
           const { status = 0, blame = 'client' } = CAUSES[cause as Cause] ?? {};
-          // Those have problems of their own.
+          // These have their own kinds of problem.
           if (status < 500 || blame !== 'gateway' || cause === 'gateway_resources' || cause === 'load_shed') continue;
           const recent = count - (before.causes.get(cause) ?? 0);
           if (recent > 0) causes.push([cause, recent]);
@@ -184,7 +184,7 @@ const ownErrors: ProblemKind<TrafficSources> = {
 const sumOf = ({ responses }: ReturnType<TrafficSources['metrics']['totals']>): number =>
   [...responses.gateway, ...responses.backend].reduce((all, one) => all + one, 0);
 
-/** Codes that have a problem of their own. */
+/** Codes of warnings with their own kind of problem. */
 const ELSEWHERE = /^WARN_EXPRESSWAY_(?:TRUST_PROXY|RESOURCES|MAX_KEYS)/;
 
 const keysFull: ProblemKind<TrafficSources> = {

@@ -1,4 +1,4 @@
-/** A warning comes once, whatever lasts: it is shown for this long. */
+/** Milliseconds for which a warning is shown. Node emits it once, even if its cause lasts. */
 const SHOWN_MS = 10 * 60_000;
 const MOST = 16;
 

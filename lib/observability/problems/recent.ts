@@ -1,10 +1,10 @@
 import { LOOK_EVERY_MS } from './problem-monitor.ts';
 
-/** Problems are about this time. */
+/** Problems concern this many looks. */
 export const WINDOW_MS = 10_000;
 const LOOKS = WINDOW_MS / LOOK_EVERY_MS;
 
-/** The latest readings of something that only grows, one per look. */
+/** The latest readings of a counter, one per look. */
 export class Readings<T> {
   readonly #read: () => T;
   readonly #all: T[];
@@ -14,7 +14,7 @@ export class Readings<T> {
     this.#all = [read()];
   }
 
-  /** Reads once more: what was ten seconds ago, what was two looks ago, and what is now. */
+  /** Adds a reading. Gives the readings of ten seconds ago, of two looks ago, and of now. */
   next(): { readonly before: T; readonly lately: T; readonly now: T } {
     const now = this.#read();
     this.#all.push(now);
@@ -23,13 +23,13 @@ export class Readings<T> {
   }
 }
 
-/** How often what happened in the last ten seconds, by subject and reason; for what is rare, like errors. */
+/** Counts events of the last ten seconds by subject and reason. For rare events, such as errors. */
 export class RecentCounts {
   #slots: Map<string, Map<string, number>>[] = [new Map()];
   readonly #maxSubjects: number;
   readonly #maxReasons: number;
 
-  /** What comes beyond these numbers is not counted. */
+  /** Further subjects and reasons are not counted. */
   constructor(maxSubjects = 1_000, maxReasons = 8) {
     this.#maxSubjects = maxSubjects;
     this.#maxReasons = maxReasons;
@@ -47,7 +47,7 @@ export class RecentCounts {
     if (known !== undefined || reasons.size < this.#maxReasons) reasons.set(reason, (known ?? 0) + 1);
   }
 
-  /** Those of the last ten seconds. */
+  /** The events of the last ten seconds. */
   recent(): Map<string, Map<string, number>> {
     const all = new Map<string, Map<string, number>>();
     for (const slot of this.#slots) {
@@ -60,7 +60,7 @@ export class RecentCounts {
     return all;
   }
 
-  /** After each look: what comes next is counted apart. */
+  /** Starts the next interval. Call it after each look. */
   turn(): void {
     this.#slots = [...this.#slots, new Map<string, Map<string, number>>()].slice(-LOOKS);
   }

@@ -4,7 +4,7 @@ import type { Finding, ProblemKind } from './problem-kind.ts';
 import { duration, percent, Readings } from './recent.ts';
 import type { TrafficSources } from './traffic-sources.ts';
 
-/** Requests of ten seconds from which a share means something, and the share of errors from which a route is in trouble. */
+/** Requests in ten seconds that a share needs to be meaningful, and the share of errors from which a route has a problem. */
 const LEAST_REQUESTS = 20;
 const TROUBLE = 0.05;
 
@@ -34,7 +34,7 @@ const failing: ProblemKind<TrafficSources> = {
           };
           found.push({ finding, errors });
         }
-        // The worst is the one that the headline names.
+        // The worst one first: the headline names it.
         yield* found.sort((a, b) => b.errors - a.errors).map(({ finding }) => finding);
       },
     };

@@ -5,25 +5,25 @@ import { WINDOW_MS } from './recent.ts';
 
 const LATELY_MS = 2 * LOOK_EVERY_MS;
 
-/** Responses of ten seconds from which a percentile means something. */
+/** Responses in ten seconds that a percentile needs to be meaningful. */
 const LEAST_RESPONSES = 10;
-/** Responses of the last four seconds from which these alone decide: else many quick ones of before would hide the slow ones of now. */
+/** With this many responses in the last four seconds, only these count. Otherwise many quick ones from before would hide slow ones. */
 const LEAST_LATELY = 20;
-/** Looks without a single response: six to eight seconds. */
+/** Looks in a row without a response (six to eight seconds) after which a backend hangs. */
 const SILENT_LOOKS = 3;
-/** Responses that a comparison with the past needs. */
+/** Responses of the past that a comparison needs. */
 const LEAST_PAST = 50;
-/** So many times as long as usual is slow, if it is this much longer: buckets of durations are coarse, and fast backends jitter. */
+/** Slow is this many times as long as usual, and at least this many seconds more: buckets are coarse, and fast backends jitter. */
 const FACTOR = 3;
 const LEAST_MORE_MS = 100;
-/** Half of the time after which a request is given up. */
+/** The part of the response timeout from which a response is slow in any case. */
 const TIMEOUT_PART = 0.5;
-/** The past fades: half of it in five minutes. What is slow now counts a fiftieth in it. */
+/** Decay of past counts: they halve in five minutes. Slow responses enter them with a fiftieth of their number. */
 const HALF_LIFE_MS = 300_000;
 const FADE = 0.5 ** (LOOK_EVERY_MS / HALF_LIFE_MS);
 const SLOW_PART = 0.02;
 const PERCENTILE = 0.95;
-/** So many standard deviations are no chance: where one request in twenty always was slow, two of twenty are no news. */
+/** Standard deviations that rule out chance: if one request in twenty was always slow, two of twenty are no problem. */
 const DEVIATIONS = 4;
 
 type BackendNow = Readonly<{ proxy: string; backend: string; heads: Float64Array; ms: number; inFlight: number }>;
@@ -32,29 +32,30 @@ type BackendNow = Readonly<{ proxy: string; backend: string; heads: Float64Array
 export interface SlowBackend {
   readonly proxy: string;
   readonly backend: string;
-  /** The share of its responses that took at least `slowMs` to begin: so many that it is no chance. */
+  /** The share of its responses that took at least `slowMs` to begin. */
   readonly slowShare: number;
-  /** Nothing when none was answered. */
+  /** `undefined` when there was no response. */
   readonly slowMs: number | undefined;
-  /** Of how many. */
+  /** Number of responses. */
   readonly responses: number;
-  /** What that is compared with. */
+  /** What its latency was compared with. */
   readonly than: { readonly what: 'past' | 'peers' | 'timeout' | 'silent'; readonly ms: number };
 }
 
 interface Past {
-  /** Fading counts by duration. */
+  /** Decaying counts by duration. */
   readonly heads: Float64Array;
   /** Whether it was slow at the last look. */
   isSlow: boolean;
-  /** All responses so far, and how many looks in a row found no more. */
+  /** All responses so far, and how many looks in a row brought no new one. */
   answered: number;
   silentLooks: number;
 }
 
 /**
- * Which backends are slow: the time until the head of a response that many of the last four to ten seconds exceed, compared with the 95th percentile of the backend's own
- * last minutes, with the median of the others of its proxy, and with `responseTimeoutMs`. It keeps some twenty numbers per backend.
+ * Finds slow backends. It takes the time to the response head that too many responses of the last four to ten seconds exceeded. It compares
+ * that with the 95th percentile of the backend's own last minutes, with the median of the other backends of its proxy, and with
+ * `responseTimeoutMs`. It keeps some twenty numbers per backend.
  */
 export class SlowBackends {
   readonly #pasts = new Map<string, Past>();
@@ -63,7 +64,7 @@ export class SlowBackends {
    * @param before Totals ten seconds ago.
    * @param lately Totals four seconds ago.
    * @param inFlight Requests in progress, by `backendKey()`.
-   * @param timeoutMs Of a proxy, after how many milliseconds a request is given up.
+   * @param timeoutMs Gives the response timeout of a proxy, in milliseconds.
    */
   look(
     before: TrafficTotals['backends'],
@@ -119,7 +120,7 @@ function compare(
   const responses = sum(heads);
   const pastCount = sum(past.heads);
   const usualMs = pastCount >= LEAST_PAST ? percentileMs(past.heads) : undefined;
-  // Requests wait, and not one was answered for some looks, where nearly all took less than a second before.
+  // Requests wait, no response came for some looks, and before that nearly all took less than a second.
   if (past.silentLooks >= SILENT_LOOKS && inFlight > 1 && usualMs !== undefined && usualMs < 1_000) {
     return {
       proxy,
@@ -144,7 +145,7 @@ function compare(
   return undefined;
 }
 
-/** What the slowest twentieth of so many responses is not by chance: 43 % of ten, 30 % of twenty, 8 % of a thousand. */
+/** The share of slow responses that rules out chance where a twentieth is always slow: 43 % of ten, 30 % of twenty, 8 % of a thousand. */
 function unlikelyShare(responses: number): number {
   const expected = (1 - PERCENTILE) * responses;
   return Math.min(1, (expected + DEVIATIONS * Math.sqrt(expected) + 1) / responses);
@@ -152,7 +153,7 @@ function unlikelyShare(responses: number): number {
 
 const isMuchMore = (ms: number, usualMs: number): boolean => ms >= FACTOR * usualMs && ms - usualMs >= LEAST_MORE_MS;
 
-/** Of all backends with enough responses, by proxy. */
+/** By proxy, the latency of each backend with enough responses. */
 function mediansOf(windows: readonly BackendNow[]) {
   const busy = windows.filter(({ heads }) => sum(heads) >= LEAST_RESPONSES);
   const ofProxy = Map.groupBy(busy, ({ proxy }) => proxy);
@@ -164,7 +165,7 @@ function mediansOf(windows: readonly BackendNow[]) {
   );
 }
 
-/** A window is looked at every two seconds: only that part of it is new. */
+/** Windows overlap, because a look comes every two seconds. Only that part is new. */
 function remember(past: Past, { heads, ms }: BackendNow): void {
   const part = (LOOK_EVERY_MS / ms) * (past.isSlow ? SLOW_PART : 1);
   for (const [index, count] of heads.entries()) {
@@ -172,11 +173,11 @@ function remember(past: Past, { heads, ms }: BackendNow): void {
   }
 }
 
-/** A backend that left and came back counts from zero again. */
+/** The counts of a backend that left and came back start at 0 again. */
 const difference = (now: Float64Array, before: Float64Array | undefined): Float64Array =>
   Float64Array.from(now, (count, index) => Math.max(0, count - (before?.[index] ?? 0)));
 
-/** Within a bucket, durations are taken to lie evenly. */
+/** Durations are taken to be spread evenly within a bucket. */
 function percentileMs(counts: Float64Array, percentile = PERCENTILE): number {
   let left = percentile * sum(counts);
   for (const [index, count] of counts.entries()) {

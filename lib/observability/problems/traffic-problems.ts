@@ -6,7 +6,7 @@ import { PROCESS_PROBLEMS } from './process-problems.ts';
 import { ROUTE_PROBLEMS } from './route-problems.ts';
 import type { TrafficSources } from './traffic-sources.ts';
 
-/** The registry of what can be wrong with a process that serves traffic: of one severity, the first is the headline. */
+/** The registry of problems of a process that serves traffic. Within one severity, the first is the headline. */
 export const TRAFFIC_PROBLEMS: readonly ProblemKind<TrafficSources>[] = [
   ...ROUTE_PROBLEMS,
   ...BACKEND_PROBLEMS,

@@ -6,18 +6,18 @@ import type { ForwardedPeers } from './forwarded-peers.ts';
 import type { ProcessWarnings } from './process-warnings.ts';
 import type { RecentCounts } from './recent.ts';
 
-/** What the problems of a process that serves traffic are found in. Most of it is read every two seconds, and costs no request anything. */
+/** The sources in which detectors find problems of a process that serves traffic. Most are read every two seconds and cost requests nothing. */
 export interface TrafficSources {
   readonly events: GatewayEvents;
   readonly metrics: TrafficSource;
   readonly limiters: readonly StatusLimiter[];
   readonly breakers: readonly StatusBreaker[];
-  /** Of single routes. */
+  /** Counts of single routes. */
   readonly routeBreakers: readonly StatusBreaker[];
   readonly proxies: readonly StatusProxy[];
   readonly load: { loop(): Pick<ProcessStatus, 'pid' | 'loopMaxMs'> };
   readonly errors: { last(proxy: string, backend: string): LastError | undefined };
-  /** Attempts that failed, and responses of 5xx, by `backendKey()` and by status or cause. */
+  /** Failed attempts, and responses with 5xx, by `backendKey()`, then by status or cause. */
   readonly failedAttempts: RecentCounts;
   readonly peers: ForwardedPeers;
   readonly warnings: ProcessWarnings;
