@@ -13,6 +13,9 @@ const lock = JSON.parse(read('package-lock.json')) as {
 
       resolved?: string;
       hasInstallScript?: boolean;
+      os?: string[];
+      cpu?: string[];
+      libc?: string[];
     }
   >;
 };
@@ -88,6 +91,16 @@ describe('the supply chain', () => {
       const [ours, theirs] = [packages, nearer].map((all) => all[`node_modules/${name}`]?.version);
       expect([name, theirs]).toEqual([name, ours]);
     }
+  });
+
+  // docs/dependencies.md says what they are for.
+  test('npm ci installs at most 500 packages on Linux', () => {
+    const installed = Object.entries(packages).filter(
+      ([path, { os = ['linux'], cpu = ['x64'], libc = ['glibc'] }]) =>
+        path !== '' && os.includes('linux') && cpu.includes('x64') && libc.includes('glibc'),
+    );
+    expect(installed.length).toBeGreaterThan(300);
+    expect(installed.length).toBeLessThanOrEqual(500);
   });
 
   test('only reviewed packages may run install scripts', () => {
