@@ -59,6 +59,20 @@ describe('a request that waits for authentication', () => {
     });
   });
 
+  test('gets it as well when a declaration in between had kept the service', async () => {
+    const { waiting, authentication } = slowAuthentication();
+    const services = { old: { backends: [await backend('old')] } };
+    const routes = [{ service: 'old', authentication }];
+    const gw = await gateway({ services, routes });
+    const response = fetch(gw.url, { headers: { 'x-api-key': 'k' } });
+    await eventually('it waits', () => waiting.length === 1);
+    gw.router.setDeclaration({ services, routes: [...routes, { path: '/more', respond: {} }] });
+    gw.router.setDeclaration({ services: {}, routes: [{ respond: {} }] });
+    await new Promise(setImmediate);
+    for (const go of waiting) go();
+    expect(await (await response).text()).toBe('old');
+  });
+
   test('gets 503 when the router was closed meanwhile, the removed service included', async () => {
     const { waiting, authentication } = slowAuthentication();
     const url = await backend('a');

@@ -61,6 +61,11 @@ export class Membership implements DiscoveryObserver {
     return this.#discovery.ready();
   }
 
+  /** Those that are in the pool stay, whatever becomes of their names. */
+  stopDiscovery(): void {
+    this.#discovery.close();
+  }
+
   close(): void {
     this.#closed = true;
     this.#discovery.close();

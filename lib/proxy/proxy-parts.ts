@@ -169,3 +169,26 @@ export async function closeParts({ health, membership, queue, tunnels, connectio
   await tunnels.close();
   watchdog.close();
 }
+
+/**
+ * Lets the requests and tunnels in progress end, then closes the parts. Until then requests may still go from one backend to
+ * another; no backend is looked for any more.
+ *
+ * @param drainTimeoutMs After this, what still runs is cut; 0 for never.
+ */
+export async function retireParts(parts: ProxyParts, drainTimeoutMs: number): Promise<void> {
+  const { health, membership, budget, pool, connections, tunnels } = parts;
+  health.close();
+  membership.stopDiscovery();
+  const cutAll = () => {
+    for (const backend of pool.backends) {
+      connections.remove(backend.identity);
+      connections.cut(backend.identity);
+      tunnels.cut(backend);
+    }
+  };
+  const timer = drainTimeoutMs > 0 ? setTimeout(cutAll, drainTimeoutMs).unref() : undefined;
+  await budget.none();
+  clearTimeout(timer);
+  await closeParts(parts);
+}

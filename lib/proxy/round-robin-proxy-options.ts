@@ -38,7 +38,7 @@ export interface RoundRobinProxyOptions extends InFlightCapOptions {
    */
   dns?: DnsOptions;
   /**
-   * Milliseconds after which the requests, event streams and tunnels of a removed backend are cut. With 0 they end in
+   * Milliseconds after which the requests, event streams and tunnels of a removed backend or service are cut. With 0 they end in
    * their own time.
    *
    * @default 0

@@ -12,7 +12,14 @@ import { requestHeaderRules } from './header-rules.ts';
 import { Copies } from './mirror/copies.ts';
 import type { MirrorOptions } from './mirror/mirror-options.ts';
 import { ProxiedRequest } from './proxied-request.ts';
-import { closeParts, type ProxyParts, partsForRoute, proxyParts, type RouteForwarding } from './proxy-parts.ts';
+import {
+  closeParts,
+  type ProxyParts,
+  partsForRoute,
+  proxyParts,
+  type RouteForwarding,
+  retireParts,
+} from './proxy-parts.ts';
 import { proxySettings } from './proxy-settings.ts';
 import { watchRequests } from './request/hop-by-hop.ts';
 import type { RoundRobinProxyOptions } from './round-robin-proxy-options.ts';
@@ -104,6 +111,8 @@ export interface SharedProxy {
   forRoute(own: RouteForwarding): Middleware;
   /** Sends copies of requests to the backends, on the requests' way to the next handler. */
   mirror(options: MirrorOptions): Middleware;
+  /** Closes the proxy when its requests and tunnels have ended, or after its `drainTimeoutMs`. It must get no further request. */
+  retire(): Promise<void>;
 }
 
 /** @throws {OptionsError} that names each unknown key and each bad value. */
@@ -132,6 +141,10 @@ function makeProxy(given: RoundRobinProxyOptions, isManaged: boolean): SharedPro
     policy: parts.policy,
     forRoute: (own) => routeForwarder(partsForRoute(parts, own), firstRequest, changeHeaders),
     mirror: (options) => copies.middleware(options),
+    async retire() {
+      await retireParts(parts, settings.drainTimeoutMs);
+      copies.close();
+    },
   };
 }
 

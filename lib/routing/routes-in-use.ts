@@ -84,6 +84,8 @@ export class RoutesInUse {
   };
 
   readonly #undecided = new UndecidedRequests();
+  /** Resolves when no request is undecided that an earlier generation has let in: it may need what this one has taken over. */
+  #earlierDecided: Promise<unknown> = Promise.resolve();
   readonly #countsElsewhere: boolean;
   /** What this generation and those before it removed, until the last request that may need it is decided. */
   readonly #retired: Set<Closable>;
@@ -131,14 +133,14 @@ export class RoutesInUse {
    */
   replacement(declaration: Declaration, shared: LimiterParts) {
     const next = new RoutesInUse(declaration, shared, this);
-    const retire = (parts: readonly Closable[]) => this.#retire(parts);
     return {
       next,
-      apply() {
+      apply: () => {
         for (const { declared, running } of next.#kept.services.changed) running.proxy.setBackends(declared.backends);
         for (const { declared, running } of next.#kept.limiters.changed) running.replace(declared);
         next.connect();
-        retire(next.#removedParts());
+        next.#earlierDecided = Promise.all([this.#earlierDecided, this.#undecided.none()]);
+        for (const part of next.#removedParts()) void next.#retire(part);
       },
       discard: () => void closeAll(next.#addedParts()),
     };
@@ -171,13 +173,15 @@ export class RoutesInUse {
     ]);
   }
 
-  /** Closes parts when no request can need them; a moment later at least, so that the status page need not show one that is closed. */
-  #retire(parts: readonly Closable[]): void {
-    for (const part of parts) this.#retired.add(part);
-    void this.#undecided.none().then(() => {
-      for (const part of parts) this.#retired.delete(part);
-      void closeAll(parts);
-    });
+  /**
+   * Closes a part of the generation before when no request can need it; a moment later at least, so that the status page need not show
+   * one that is closed.
+   */
+  async #retire(part: Closable): Promise<void> {
+    this.#retired.add(part);
+    await this.#earlierDecided;
+    await (part.retire ?? part.close)();
+    this.#retired.delete(part);
   }
 
   #route(
@@ -221,24 +225,23 @@ export class RoutesInUse {
   }
 
   #addedParts(): Closable[] {
-    return [
-      ...this.#kept.services.added.map(({ proxy }) => proxy),
-      ...this.#kept.limiters.added,
-      ...this.#kept.authenticators.added,
-    ];
+    const { services, limiters, authenticators } = this.#kept;
+    return [...services.added.map(({ proxy }) => proxy), ...limiters.added, ...authenticators.added];
   }
 
   #removedParts(): Closable[] {
+    const { services, limiters, authenticators } = this.#kept;
     return [
-      ...this.#kept.services.removed.map(({ proxy }) => proxy),
-      ...this.#kept.limiters.removed,
-      ...this.#kept.authenticators.removed,
+      ...services.removed.map(({ proxy, retire }) => ({ close: () => proxy.close(), retire })),
+      ...[...limiters.removed, ...authenticators.removed].map((one) => ({ close: () => one.close() })),
     ];
   }
 }
 
 interface Closable {
   close(): Promise<void> | void;
+  /** Closes it when what runs in it has ended. */
+  readonly retire?: () => Promise<void>;
 }
 
 async function closeAll(parts: readonly Closable[]): Promise<void> {

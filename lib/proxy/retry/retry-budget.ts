@@ -16,6 +16,7 @@ export class RetryBudget {
   #totalRequests = 0;
   #totalRetries = 0;
   #requestsInProgress = 0;
+  readonly #waiting: (() => void)[] = [];
   #retriesInProgress = 0;
 
   /**
@@ -49,6 +50,12 @@ export class RetryBudget {
 
   requestEnded(): void {
     this.#requestsInProgress -= 1;
+    if (this.#requestsInProgress === 0) for (const resolve of this.#waiting.splice(0)) resolve();
+  }
+
+  /** Waits until no request is in progress. */
+  async none(): Promise<void> {
+    if (this.#requestsInProgress > 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
   }
 
   /** Takes one retry out of the budget, to be given back when it has ended. */
