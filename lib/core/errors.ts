@@ -1,4 +1,4 @@
-/** Where the package explains a code, and what to do: a path from the app that has installed the package. */
+/** Page of the installed package that explains each code, as a path from the app. */
 export const helpOf = (code: string): string => `node_modules/expressway/docs/errors.md#${code}`;
 
 /** Stable, documented codes of the errors that this package throws or responds with. */
@@ -12,7 +12,7 @@ export type GatewayErrorCode =
   | 'ERR_EXPRESSWAY_CLOSED'
   | 'ERR_EXPRESSWAY_CLOSE_TIMEOUT';
 
-/** A programmer's error: thrown, never caused by traffic. Its message ends with the place that explains it. */
+/** An error of a programmer: it is thrown, and traffic never causes it. Its message ends with the page that explains it. */
 export class GatewayError extends Error {
   readonly code: GatewayErrorCode;
 

@@ -9,10 +9,10 @@ export type { LimiterMode } from './recorder.ts';
 
 import { warnOfThrow } from './warnings.ts';
 
-/** The state of a circuit; `isolated` is one that an operator holds open. */
+/** The state of a circuit. An operator holds an `isolated` circuit open. */
 export type CircuitStateName = 'closed' | 'open' | 'half-open' | 'isolated';
 
-/** What health checks say of a backend: `unknown` before the first verdict, and while there are no checks. */
+/** The verdict of health checks about a backend; `unknown` before the first one, and without checks. */
 export type HealthVerdict = 'unknown' | 'healthy' | 'unhealthy';
 
 /** A request that was over its limit. */
@@ -20,15 +20,15 @@ export interface LimitedEvent {
   readonly exchange: Exchange;
   readonly limiter: string;
   readonly key: string;
-  /** The limit that was reached; of several windows, the one that takes longest to let the request pass. */
+  /** The limit that was reached; of several windows, the one with the longest wait. */
   readonly limit: number;
-  /** Milliseconds after which the request would pass. */
+  /** Milliseconds until the request would pass. */
   readonly retryAfterMs: number;
-  /** Whether the request was let pass all the same. */
+  /** Whether the request passed all the same. */
   readonly shadow: boolean;
 }
 
-/** A response of a backend that went to the client. */
+/** A response of a backend was forwarded to the client. */
 export interface ForwardedEvent {
   readonly exchange: Exchange;
   /** Name of the proxy. */
@@ -40,8 +40,8 @@ export interface ForwardedEvent {
 }
 
 /**
- * What became of a copy of a request: `sent` when the service responded; the others say why not. `failed` is the connection's or the
- * service's fault.
+ * What happened to a copy of a request: `sent` when the service responded; the others say why it did not. `failed` is an error of the
+ * connection or the service.
  */
 export type MirrorResult =
   | 'sent'
@@ -52,38 +52,38 @@ export type MirrorResult =
   | 'no_backend'
   | 'loop';
 
-/** A copy of a request that a route mirrors is over. */
+/** A copy of a mirrored request has ended. */
 export interface MirroredEvent {
-  /** Of the request that was copied. */
+  /** The request that was copied. */
   readonly exchange: Exchange;
   /** Name of the proxy that got the copy. */
   readonly proxy: string;
-  /** Nothing when no backend was chosen. */
+  /** `undefined` when no backend was chosen. */
   readonly backend: string | undefined;
   readonly result: MirrorResult;
   readonly error: Error | undefined;
 }
 
-/** A request that the gateway responded to in its own name. */
+/** A request that the gateway itself responded to. */
 export interface RejectedEvent {
   readonly exchange: Exchange;
   readonly outcome: Outcome;
-  /** Name of the proxy that responded; nothing for the other middlewares. */
+  /** Name of the proxy that responded; `undefined` for the other middlewares. */
   readonly proxy?: string;
 }
 
 /** A connection that a hardened server ended. */
 export interface ClientRefusedEvent {
   readonly cause: RejectionCause;
-  /** What was wrong, where there is more to say than the cause. */
+  /** What was wrong, if the cause does not say it all. */
   readonly detail?: string | undefined;
-  /** Of the other end of the connection; nothing when it is gone. */
+  /** Address of the peer; `undefined` when the connection is gone. */
   readonly address: string | undefined;
-  /** The request that was under way and ends by this; nothing when none had come as far as the middlewares. */
+  /** The request in progress that this ends; `undefined` when no middleware had seen a request yet. */
   readonly exchange: Exchange | undefined;
 }
 
-/** An attempt that failed before the client saw a byte. */
+/** An attempt failed before the client got a byte of its response. */
 export interface AttemptFailedEvent {
   readonly exchange: Exchange;
   /** Name of the proxy. */
@@ -98,7 +98,7 @@ export interface AttemptFailedEvent {
 export interface CircuitStateChangeEvent {
   /** The backend's origin, or the name of the guarded route. */
   readonly circuit: string;
-  /** Name of the proxy whose backend it is; nothing for a `circuitBreaker()`. */
+  /** Name of the proxy whose backend it is; `undefined` for a `circuitBreaker()`. */
   readonly proxy?: string;
   readonly from: CircuitStateName;
   readonly to: CircuitStateName;
@@ -114,7 +114,7 @@ export interface HealthChangeEvent {
   readonly backend: string;
   readonly from: HealthVerdict;
   readonly to: HealthVerdict;
-  /** What the last check failed with, when `to` is `unhealthy`. */
+  /** The error of the last check, when `to` is `unhealthy`. */
   readonly error: Error | undefined;
 }
 
@@ -124,20 +124,20 @@ export interface HealthCheckedEvent {
   readonly proxy: string;
   /** The backend's origin. */
   readonly backend: string;
-  /** What the check failed with; nothing when it passed. */
+  /** The error of the check; `undefined` when it passed. */
   readonly error: Error | undefined;
 }
 
-/** A limiter that counts elsewhere from now on. */
+/** A limiter counts elsewhere from now on. */
 export interface LimiterModeChangeEvent {
   readonly limiter: string;
   readonly from: LimiterMode;
   readonly to: LimiterMode;
-  /** Why, when the store failed. */
+  /** The error of the store, when it failed. */
   readonly error: Error | undefined;
 }
 
-/** Backends that came or went, by origin. */
+/** Backends were added or removed. */
 export interface BackendsChangedEvent {
   /** Name of the proxy. */
   readonly proxy: string;
@@ -145,25 +145,25 @@ export interface BackendsChangedEvent {
   readonly removed: readonly string[];
 }
 
-/** A name that a DNS look-up failed for. */
+/** The DNS lookup of a name failed. */
 export interface DiscoveryFailedEvent {
   /** Name of the proxy. */
   readonly proxy: string;
   /** As in the list of backends, like `dns://api.example:8080`. */
   readonly name: string;
   readonly error: Error;
-  /** How many backends of it are known from before, and stay in use. */
+  /** How many of its backends are known from before and stay in use. */
   readonly backends: number;
 }
 
-/** A name whose DNS look-up works again. */
+/** The DNS lookup of a name works again. */
 export interface DiscoveryRecoveredEvent {
   /** Name of the proxy. */
   readonly proxy: string;
   readonly name: string;
 }
 
-/** The gateway's own machine lacks what a connection needs. */
+/** The gateway's own machine has run out of something that a connection needs. */
 export interface ResourceShortageEvent {
   /** Name of the proxy. */
   readonly proxy: string;
@@ -174,15 +174,15 @@ export interface ResourceShortageEvent {
   readonly error: Error;
 }
 
-/** `critical`: clients get errors. `warning`: an operator should act. `notice`: worth knowing, nothing is wrong. */
+/** `critical`: clients get errors. `warning`: an operator should act. `notice`: information, nothing is wrong. */
 export type ProblemSeverity = 'critical' | 'warning' | 'notice';
 
-/** Something that an operator should know of, as status page, `/status` and log show it. */
+/** A problem, as status page, `/status` and log show it to operators. */
 export interface GatewayProblem {
   /** Name of the kind, and label of the metric: one of those in docs/problems.md. */
   readonly problem: string;
   readonly severity: ProblemSeverity;
-  /** What it is about: a backend, a limiter, a proxy in front, a variable; empty for the process itself. */
+  /** What it concerns: a backend, a limiter, a proxy in front, a variable; empty for the process itself. */
   readonly subject: string;
   /** In a few words, for a headline. */
   readonly title: string;
@@ -190,33 +190,33 @@ export interface GatewayProblem {
   readonly text: string;
   /** What to do about it. */
   readonly nextStep: string;
-  /** `Date.now()` when it was seen first. */
+  /** `Date.now()` when it was first seen. */
   readonly since: number;
 }
 
-/** A problem began, lasts (once a minute, with numbers of now), or is over. */
+/** A problem began, lasts (once a minute, with present numbers), or is over. */
 export interface ProblemEvent {
   readonly state: 'began' | 'lasts' | 'over';
   readonly problem: GatewayProblem;
 }
 
-/** A client sent requests on a connection without waiting for responses: they wait for their turn. */
+/** A client sent several requests on a connection without waiting for responses. The gateway serves them one by one. */
 export interface ClientPipelinedEvent {
-  /** Of the other end of the connection. */
+  /** Address of the peer. */
   readonly address: string | undefined;
 }
 
-/** The gateway begins to reject requests because its event loop runs late, or ends that. */
+/** The gateway begins, or ceases, to reject requests because its event loop runs late. */
 export interface LoadSheddingChangeEvent {
   readonly isShedding: boolean;
   /** Milliseconds by which the event loop was late. */
   readonly delayMs: number;
 }
 
-/** Requests that were rejected before Node's parser has read them. */
+/** Requests were rejected before Node's parser read them. */
 export interface RejectedEarlyEvent {
   readonly cause: RejectionCause;
-  /** How many since the last such event, by method. */
+  /** How many since the last event of this kind, by method. */
   readonly requests: ReadonlyMap<string, number>;
   /** Bytes of these requests. */
   readonly bytesIn: number;
@@ -230,45 +230,45 @@ export interface GatewayEventMap {
   limited: [LimitedEvent];
   /** A backend's response went to the client, whole or cut. */
   forwarded: [ForwardedEvent];
-  /** The gateway responded in its own name: no backend, an open circuit, or all attempts failed. */
+  /** The gateway itself responded: no backend, an open circuit, or all attempts failed. */
   rejected: [RejectedEvent];
-  /** A hardened server ended a connection: for bytes that are no request, too slow a client, or too many connections. */
+  /** A hardened server ended a connection, because of bytes that are no request, a slow client, or too many connections. */
   clientRefused: [ClientRefusedEvent];
   /** The copy of a request that a route mirrors was sent, failed, or was not made. */
   mirrored: [MirroredEvent];
-  /** One attempt failed before the client saw a byte of its response. */
+  /** One attempt failed before the client got a byte of its response. */
   attemptFailed: [AttemptFailedEvent];
   circuitStateChange: [CircuitStateChangeEvent];
   /** The active checks have a new verdict on a backend. */
   healthChange: [HealthChangeEvent];
-  /** One active check has ended, whatever became of the verdict. */
+  /** One active check has ended, with or without a new verdict. */
   healthChecked: [HealthCheckedEvent];
   limiterModeChange: [LimiterModeChangeEvent];
-  /** Backends came or went: by `setBackends()`, or because DNS says so. */
+  /** Backends were added or removed, by `setBackends()` or by DNS. */
   backendsChanged: [BackendsChangedEvent];
-  /** The look-up of a name failed, in whole or in part. Emitted once, not at every try. */
+  /** The lookup of a name failed, in whole or in part. Emitted once, not for each attempt. */
   discoveryFailed: [DiscoveryFailedEvent];
-  /** The first complete look-up after `discoveryFailed`. */
+  /** The first complete lookup after `discoveryFailed`. */
   discoveryRecovered: [DiscoveryRecoveredEvent];
   /** A request got 503 because the gateway lacks descriptors, ports or memory. Emitted once in ten seconds for each code. */
   resourceShortage: [ResourceShortageEvent];
-  /** An operator should know of something. `statusFeed()` finds it out. */
+  /** There is a problem that an operator should know. `statusFeed()` detects it. */
   problem: [ProblemEvent];
   /** A client pipelines requests: once for each connection. */
   clientPipelined: [ClientPipelinedEvent];
-  /** `loadShedding()` begins or ends to reject requests because the event loop runs late. */
+  /** `loadShedding()` begins, or ceases, to reject requests because the event loop runs late. */
   loadSheddingChange: [LoadSheddingChangeEvent];
-  /** `loadShedding()` has rejected requests before they were read (`rejectEarly()`): one event for all of a tenth of a second. */
+  /** `loadShedding()` rejected requests before they were parsed (`rejectEarly()`). One event for all of them within 0.1 s. */
   rejectedEarly: [RejectedEarlyEvent];
 }
 
-/** As the emitter keeps it; one that is called once is in a wrapper. */
+/** A listener as the emitter keeps it: those of `once()` are in a wrapper. */
 type Listener = ((...args: unknown[]) => unknown) & { readonly listener?: object };
 
 /**
  * The events of a gateway. Give one emitter to all middlewares, or use the one that each has as `events`.
- * A listener that throws, or gives a promise that is rejected, harms neither the request nor the other listeners, such as those
- * of the metrics: the error becomes a process warning, once per listener, and the listener stays.
+ * A listener that throws, or returns a rejected promise, harms neither the request nor other listeners, such as those of the metrics. The
+ * error becomes a process warning, once per listener, and the listener stays.
  */
 export class GatewayEvents extends EventEmitter<GatewayEventMap> {
   override emit<K extends keyof GatewayEventMap>(name: K, ...args: GatewayEventMap[K]): boolean {
@@ -303,6 +303,6 @@ export function subscribe(events: GatewayEvents, listeners: Listeners): () => vo
   };
 }
 
-/** For the option `events` of the middlewares. */
+/** Check of the option `events`. */
 export const eventsCheck: Check = (value) =>
   value instanceof GatewayEvents ? undefined : 'must be what new GatewayEvents() of this copy of expressway gave';

@@ -9,30 +9,30 @@ import type { ErrorBody } from './problem.ts';
 import type { Recorder } from './recorder.ts';
 import { warnOfTrustMismatch, warnOfUntrustedPeer } from './untrusted-peer.ts';
 
-/** Hears once how an exchange ended. */
+/** Called once, with the outcome of an exchange. */
 export interface ExchangeObserver {
   settled(outcome: Outcome, exchange: Exchange): void;
 }
 
-/** Who sends a request, as authentication has established. */
+/** The sender of a request, as authentication found it. */
 export interface Consumer {
   readonly name: string;
-  /** What the consumer has subscribed to: selects limits. */
+  /** Name of the consumer's plan, which selects limits. */
   readonly plan?: string | undefined;
   /** Claims of a JSON Web Token. */
   readonly claims?: Readonly<Record<string, unknown>> | undefined;
 }
 
-/** The raw connection of a request that asks for another protocol. */
+/** The raw connection of an upgrade request. */
 export interface UpgradeSocket {
   readonly socket: Duplex;
-  /** What the client sent behind its request head. */
+  /** Bytes that the client sent after the request head. */
   readonly head: Buffer;
-  /** What it wants to switch to, in lower case. */
+  /** The protocol that the client asks for, in lower case. */
   readonly protocol: string;
 }
 
-/** Work in progress on behalf of a client, to be stopped when the client's connection is gone. */
+/** Work in progress for a client. It is stopped when the client's connection is gone. */
 export interface Abortable {
   abort(): void;
 }
@@ -42,8 +42,8 @@ const kExchange = Symbol('expressway.exchange');
 type Tagged = IncomingMessage & { [kExchange]?: Exchange };
 
 /**
- * The facts of one request, shared by every middleware that it passes. Settles once: with the outcome
- * that a middleware knows, else with what the closed response shows.
+ * The facts of one request, shared by all middlewares that it passes. It settles once, with the outcome that a middleware reports, or with
+ * the outcome that the closed response shows.
  */
 export class Exchange {
   readonly req: GatewayRequest;
@@ -53,15 +53,15 @@ export class Exchange {
   upgrade: UpgradeSocket | undefined;
   /** Set by the middlewares that authenticate. */
   consumer: Consumer | undefined;
-  /** Writes the body of a response that the gateway sends in its own name; nothing for a problem document. */
+  /** Makes the body of a response of the gateway itself; `undefined` for a problem document. */
   errorBody: ((exchange: Exchange, cause: Cause, detail: string | undefined) => ErrorBody | undefined) | undefined;
-  /** Request headers, in lower case, that authentication wrote: not the client's, even where it sent the very same text. */
+  /** Names, in lower case, of request headers that authentication wrote. They are not the client's, even if it sent the same value. */
   writtenHeaders: Set<string> | undefined;
-  /** Name of the route of `serviceRouter()` that took the request. */
+  /** Name of the `serviceRouter()` route that matched the request. */
   route: string | undefined;
-  /** Set when the backend gets another path prefix or host than the client sent. Prefixes have no slash at the end. */
+  /** Set when the backend gets another path prefix or host than the client sent. Prefixes do not end with a slash. */
   prefixes: { readonly client: string; readonly backend: string; readonly host: string | undefined } | undefined;
-  /** Whether the gateway writes the headers of the CORS protocol: those of others are dropped. */
+  /** Whether the gateway writes the CORS headers. Then those of the app and the backend are dropped. */
   ownsCors = false;
   /** Name of the proxy that picked a backend last. */
   proxy: string | undefined;
@@ -78,7 +78,7 @@ export class Exchange {
    * connection, a timer or a queue runs in it. A proxy replaces it, because a middleware may have added a store since.
    */
   scope = new AsyncResource('ExpresswayExchange');
-  /** What still works on the response; it clears this when it is done. */
+  /** Work in progress on the response. It clears this when it is done. */
   working: Abortable | undefined;
   #outcome: Outcome | undefined;
   #observers: ExchangeObserver[] = [];
@@ -90,11 +90,11 @@ export class Exchange {
   constructor(req: GatewayRequest, res: ServerResponse) {
     this.req = req;
     this.res = res;
-    // Before listeners of the app: one that throws keeps later ones from being called.
+    // Before the listeners of the app: if one throws, later ones are not called.
     res.prependListener('close', () => this.scope.runInAsyncScope(this.#closed, this));
   }
 
-  /** How it ended, once it has. */
+  /** The outcome, once there is one. */
   get outcome(): Outcome | undefined {
     return this.#outcome;
   }
@@ -113,7 +113,7 @@ export class Exchange {
     else this.#observers.push(observer);
   }
 
-  /** Whether the peer at the other end of the connection is trusted by `trust proxy` of the app that the request is in. */
+  /** Whether `trust proxy` of the app that has the request trusts the peer of the connection. */
   get peerTrusted(): boolean {
     const { app } = this.req;
     if (this.#peerTrusted === undefined || this.#trustedBy !== app) {
@@ -128,8 +128,8 @@ export class Exchange {
   }
 
   /**
-   * The client's address: `req.ip`, IPv4-mapped IPv6 folded to IPv4. So it is what a middleware defines as `req.ip`, else
-   * what `trust proxy` of the app makes of it that the request is in. `undefined` when the connection is gone and the address was not read before.
+   * The client's address: `req.ip`, with IPv4-mapped IPv6 as IPv4. So a middleware can define it, and otherwise `trust proxy` of the app that
+   * has the request decides. `undefined` when the connection is gone and the address was not read before.
    */
   get clientAddress(): string | undefined {
     const { req } = this;
@@ -145,17 +145,17 @@ export class Exchange {
     return this.#clientAddress;
   }
 
-  /** What a trusted peer says in a field such as `X-Forwarded-Host`; of a list, the entry nearest to the client. */
+  /** Value of a header such as `X-Forwarded-Host`, if the peer is trusted. Of a list, the entry nearest to the client. */
   trustedField(name: string): string | undefined {
     return this.peerTrusted ? firstEntry(this.req.headers[name]) : undefined;
   }
 
-  /** The host that the client asked for, with its port: as a trusted peer says in `X-Forwarded-Host`, else `Host`. Empty for none. */
+  /** The host that the client asked for, with its port: `X-Forwarded-Host` of a trusted peer, or `Host`. Empty without one. */
   get host(): string {
     return this.trustedField('x-forwarded-host') || this.prefixes?.host || this.req.headers.host || '';
   }
 
-  /** The scheme that the client used: as a trusted peer says in `X-Forwarded-Proto`, else that of the connection. */
+  /** The scheme that the client used: `X-Forwarded-Proto` of a trusted peer, or that of the connection. */
   get scheme(): string {
     return this.trustedField('x-forwarded-proto') || schemeOf(this.req.socket);
   }
@@ -170,14 +170,14 @@ export class Exchange {
   }
 }
 
-/** A peer on a Unix socket has no address; Express asks about it all the same. One that is gone has none any more. */
+/** The address to ask `trust proxy` about. A peer on a Unix socket has none, and Express is asked all the same. */
 function isPeerTrusted({ app, socket }: GatewayRequest): boolean {
   const trust = app?.get('trust proxy fn') as ((address: string | undefined, hop: number) => boolean) | undefined;
   const peer = socket?.remoteAddress;
   return trust !== undefined && (peer !== undefined || socket?.destroyed === false) && trust(peer, 0);
 }
 
-/** The exchange of a request; made on first sight. */
+/** The exchange of a request, which is created by the first call. */
 export function exchangeOf(req: IncomingMessage, res: ServerResponse): Exchange {
   const tagged = req as Tagged;
   tagged[kExchange] ??= new Exchange(req, res);
@@ -187,10 +187,10 @@ export function exchangeOf(req: IncomingMessage, res: ServerResponse): Exchange 
 /** The exchange of a request that a middleware of the suite has seen before. */
 export const knownExchange = (req: IncomingMessage): Exchange | undefined => (req as Tagged)[kExchange];
 
-/** What a closed response shows, where no middleware has settled the exchange. */
+/** The outcome that a closed response shows, if no middleware has reported one. */
 function observed(res: ServerResponse): Outcome {
   if (res.writableFinished) return { kind: 'completed', status: res.statusCode };
-  // An event stream has no end of its own: the client that leaves it got what it asked for.
+  // An event stream has no defined end: a client that leaves it got what it asked for.
   if (res.headersSent && isEventStream(res.getHeader('content-type'))) {
     return { kind: 'completed', status: res.statusCode };
   }

@@ -1,10 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 
-/** Milliseconds for which a client that has its response may go on sending: by then it has read the response. */
+/** Milliseconds for which a client that has its response may still send. By then it has read the response. */
 export const LINGER_MS = 2_000;
 
-/** Bytes that are read from it meanwhile. A client that sends more without reading its response loses the connection later. */
+/** Bytes that are read from the client meanwhile. More bytes stay unread until the connection is closed. */
 const LINGER_BYTES = 262_144;
 
 const kLast = Symbol('expressway.lastResponse');
@@ -17,16 +17,16 @@ export function lastResponse(res: ServerResponse): void {
   // HTTP/2 ends streams, not connections.
   if (res.req?.httpVersionMajor === 2) return;
   if (!res.headersSent) res.setHeader('Connection', 'close');
-  // Too late to say so; Node ends the connection by this when the response is out.
+  // The head is out already. With this, Node ends the connection after the response.
   else Object.assign(res, { _last: true });
   const { socket } = res.req;
-  // What Node calls when the last response of a connection is written.
+  // Node calls this when the last response of a connection is written.
   if (socket) Object.assign(socket, { [kLast]: res, destroySoon: () => linger(socket) });
 }
 
 /**
- * Whether another request had the last response on this one's connection. Node has read on by then: what came in the same
- * packet is in the app already, and must not be acted upon (RFC 9112 §9.6).
+ * Whether the last response of this connection belongs to another request. Node may have read further requests from the same packet, and
+ * the app must not act upon them (RFC 9112 §9.6).
  */
 export function isAfterLastResponse(req: IncomingMessage, res: ServerResponse): boolean {
   const last = (req.socket as { [kLast]?: ServerResponse } | undefined)?.[kLast];
@@ -34,8 +34,8 @@ export function isAfterLastResponse(req: IncomingMessage, res: ServerResponse): 
 }
 
 /**
- * Ends our side, and reads on for a moment before the other side is cut off. What is too much is left unread, and the
- * connection open until then all the same: a reset would overtake the response.
+ * Ends our side of a connection, and reads for a moment before closing it. Bytes beyond the bound stay unread, and the connection stays
+ * open until then all the same: a reset would overtake the response.
  */
 export function linger(socket: Duplex): void {
   if (socket.destroyed) return;
@@ -45,7 +45,7 @@ export function linger(socket: Duplex): void {
     left -= chunk.length;
     if (left > 0) return;
     socket.pause();
-    // Node's HTTP server asks for more after each piece that a request has taken.
+    // Node's HTTP server resumes reading after each chunk that a request has consumed.
     socket.resume = () => socket;
   });
   socket.resume();

@@ -2,13 +2,13 @@ import type { IncomingMessage } from 'node:http';
 import type { Server } from 'node:net';
 import { type WarningCode, warnOnce } from './warnings.ts';
 
-/** So many middlewares of one kind, made so soon one after the other while traffic flows, are made by the traffic. */
+/** This many middlewares of one kind, created within this time during traffic, are created by requests. */
 const LATE = 10;
 const LATE_WITHIN_MS = 60_000;
 
-/** What one server has seen of middlewares of one kind. */
+/** The middlewares of one kind that one server has used. */
 interface Seen {
-  /** When the first request came to one of them. */
+  /** Time of the first request to one of them. */
   readonly since: number;
   lateSince: number;
   late: number;
@@ -19,11 +19,11 @@ const kSeen = Symbol('expressway.made-per-request');
 type Place = Server & { [kSeen]?: Map<WarningCode, Seen> };
 
 /**
- * To be called with the first request that a middleware gets: warns once per server where middlewares are made by requests.
+ * Warns once per server if requests create middlewares. Call it with the first request that a middleware gets.
  *
- * @param madeAt When the middleware was made.
+ * @param madeAt When the middleware was created.
  * @param code Also names the kind of middleware.
- * @param message Says what is wrong with it, behind the number of those that were made.
+ * @param message Says what is wrong. The number of created middlewares comes before it.
  */
 export function noticeMaking(req: IncomingMessage, madeAt: number, code: WarningCode, message: string): void {
   const place = (req.socket as { server?: Place } | undefined)?.server;

@@ -18,13 +18,13 @@ export interface Failed {
   readonly sent: boolean;
   /** Whether the client has already received the head of a response. */
   readonly headSent: boolean;
-  /** Set when a kept connection turned out to be closed: the race of an idle timeout, for which neither side is to blame. */
+  /** Set when a kept connection turned out to be closed: the race of an idle timeout, which is the fault of neither side. */
   readonly unused?: boolean;
-  /** For the client: what it waited for in vain, and the option that says how long. */
+  /** For the client: what did not come in time, and the option that sets the timeout. */
   readonly detail?: string | undefined;
 }
 
-/** The client left before its response was complete. It counts against no backend. */
+/** The client left before its response was complete. This counts against no backend. */
 export interface Aborted {
   readonly kind: 'aborted';
 }
@@ -33,10 +33,10 @@ export interface Aborted {
 export interface Rejected {
   readonly kind: 'rejected';
   readonly cause: RejectionCause;
-  /** Milliseconds until it is worth trying again. */
+  /** Milliseconds until a new attempt makes sense. */
   readonly retryAfterMs?: number;
   readonly detail?: string | undefined;
-  /** What the gateway itself ran into, where that is why. The client does not see it. */
+  /** The error of the gateway itself, if that is the reason. The client does not see it. */
   readonly error?: Error;
 }
 
@@ -44,14 +44,14 @@ export interface Rejected {
 export interface RequestFault {
   readonly cause: RejectionCause;
   readonly detail: string;
-  /** Set when its only fault is a path that servers read in different ways; `encoded-slash`: nothing else is odd about it. */
+  /** Set when the path alone is ambiguous; `encoded-slash` when an encoded slash is the only thing wrong with it. */
   readonly ambiguous?: 'encoded-slash' | 'path' | undefined;
 }
 
 /** How an attempt, or a whole exchange, ended. Traffic failures are values: nothing on the request path throws them. */
 export type Outcome = Completed | Failed | Aborted | Rejected;
 
-/** Why the client got no complete response of a backend; nothing where it got one. */
+/** Why the client got no complete response of a backend; `undefined` if it got one. */
 export function causeOf(outcome: Outcome): Cause | undefined {
   switch (outcome.kind) {
     case 'completed':
@@ -84,8 +84,8 @@ export const handlerError = (error: unknown, headSent: boolean): Failed => ({
 });
 
 /**
- * The one place where blame is decided: a 5xx and a failure count against the guarded party, a client
- * that leaves and a refusal of our own count for nothing, all else is a success.
+ * The only place that decides about blame. A 5xx and a failure count against the backend, or the guarded handler. A client that leaves and
+ * a rejection by the gateway do not count. Everything else is a success.
  */
 export function verdictOf(outcome: Outcome): Verdict {
   switch (outcome.kind) {
@@ -99,8 +99,8 @@ export function verdictOf(outcome: Outcome): Verdict {
 }
 
 /**
- * The verdict with a rule of the user's own in place of ours. It is not asked about what counts for nothing anyway.
- * A rule that throws becomes a process warning, once, and ours stands: thrown on, it would leave a trial undecided for ever.
+ * The verdict with the user's own rule. The rule is not called for outcomes that do not count anyway. If it throws, a process warning says
+ * so once, and our rule decides: without a verdict, a trial would stay undecided for ever.
  */
 export function judge(outcome: Outcome, isFailure: ((outcome: Outcome) => boolean) | undefined): Verdict {
   const verdict = verdictOf(outcome);

@@ -3,14 +3,14 @@ import { CAUSES, type Cause } from './causes.ts';
 import { lastResponse } from './last-response.ts';
 import { leaveUnread } from './unread-content.ts';
 
-/** What `Allow` says where a method is rejected for every backend: CONNECT and TRACE are never forwarded. */
+/** Value of `Allow` for CONNECT and TRACE, which are never forwarded. */
 export const ALLOWED_METHODS = 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS';
 
 export interface ProblemExtras {
   readonly retryAfterMs?: number | undefined;
-  /** For the person who reads the response; must name no internal address. */
+  /** For the reader of the response. It must not contain internal addresses. */
   readonly detail?: string | undefined;
-  /** In place of the problem document. */
+  /** Replaces the problem document. */
   readonly body?: ErrorBody | undefined;
 }
 
@@ -21,27 +21,27 @@ export interface ErrorBody {
   readonly content: string;
 }
 
-/** What a response says about its cause. */
+/** The headers and texts of a cause. */
 interface Problem {
   readonly content: string;
   readonly contentLength: number;
   readonly proxyStatus: string;
 }
 
-/** Made once: a client that is refused may ask as often as it can, and should cost as little as it can. */
+/** Prepared once per cause, because a rejected client may send requests at a high rate and should cost little. */
 const PROBLEMS = Object.freeze(
   Object.fromEntries((Object.keys(CAUSES) as Cause[]).map((cause) => [cause, problem(cause)])),
 ) as Readonly<Record<Cause, Problem>>;
 
-/** Whole seconds, never earlier than the moment meant and never 0 (RFC 9110 §10.2.3). */
+/** Whole seconds, rounded up, at least 1 (RFC 9110 §10.2.3). */
 export function retryAfterSeconds(ms: number): number {
   return Math.max(1, Math.ceil(ms / 1000));
 }
 
 /**
- * Sends a problem document (RFC 9457) and a `Proxy-Status` field (RFC 9209) that says why. Closes the connection where the
- * cause asks for it, or where much of the request's content is still to come. Does nothing when the head has already gone out:
- * the caller must then cut the connection.
+ * Sends a problem document (RFC 9457) with a `Proxy-Status` header (RFC 9209) that names the cause. Closes the connection if the cause
+ * requires it, or if much of the request body is still to come. Does nothing if the head has been sent already: the caller must
+ * then cut the connection.
  */
 export function sendProblem(res: ServerResponse, cause: Cause, extras: ProblemExtras = {}): void {
   if (res.headersSent || res.destroyed) return;
@@ -66,7 +66,7 @@ export function rawProblem(cause: Cause, detail?: string): string {
   return rawResponse(cause, problemOf(cause, detail), 'Connection: close\r\n');
 }
 
-/** The same for a connection that stays open. The head is by itself, for HEAD. */
+/** The same for a connection that stays open, with head and body separate, because HEAD gets no body. */
 export function rawKeptProblem(cause: Cause, retryAfterMs: number, keepAliveMs: number) {
   const kept = keepAliveMs > 0 ? `Keep-Alive: timeout=${Math.floor(keepAliveMs / 1000)}\r\n` : '';
   const whole = rawResponse(

@@ -1,39 +1,39 @@
 import type { Outcome } from './outcome.ts';
 
 /**
- * What a limiter works with: `memory` or its shared store; while that store fails, counts of its own (`local`), or
- * nothing, so that it lets all requests pass (`open`) or none (`closed`).
+ * Where a limiter counts: `memory`, or its shared store. While that store fails, it counts by itself (`local`), or not at all: then all
+ * requests pass (`open`) or none (`closed`).
  */
 export type LimiterMode = 'memory' | 'redis' | 'local' | 'open' | 'closed';
 
-/** What one limiter said to one request. */
+/** The decision of one limiter about one request. */
 export interface LimiterDecision {
   readonly limiter: string;
   readonly mode: LimiterMode;
   readonly allowed: boolean;
-  /** Whether a refusal lets the request pass all the same. */
+  /** Whether the request passes even if it is over the limit. */
   readonly shadow: boolean;
   readonly limit: number;
-  /** What is left in the tightest window; nothing when the hit could not be counted. */
+  /** What remains in the window with the least left; `undefined` when the hit could not be counted. */
   readonly remaining: number | undefined;
-  /** Milliseconds until there is more. */
+  /** Milliseconds until more is available. */
   readonly resetMs: number | undefined;
 }
 
-/** What a backend is about to be sent. */
+/** The request that is about to be sent to a backend. */
 export interface AttemptHead {
   readonly path: string;
-  /** Names, in any case, and values in turn. A recorder may set fields of its own. */
+  /** Names (in any case) and values alternate. A recorder may add headers. */
   readonly fields: string[];
 }
 
-/** Hears, as it happens, what logs, metrics and traces need of one request. It must not throw. */
+/** Is notified of the steps of one request, for logs, metrics and traces. It must not throw. */
 export interface Recorder {
   limiterDecided(decision: LimiterDecision): void;
   attemptStarted(backend: string, head: AttemptHead): void;
-  /** The head of a backend's response is here, and goes to the client. */
+  /** The head of a backend's response has arrived and goes to the client. */
   attemptAnswered(backend: string): void;
   attemptEnded(backend: string, outcome: Outcome): void;
-  /** The response is closed, and the outcome known. */
+  /** The response is closed, and the outcome is known. */
   ended(): void;
 }

@@ -4,12 +4,12 @@ import type { Exchange } from './exchange.ts';
 import type { Failed, Rejected } from './outcome.ts';
 import { sendProblem } from './problem.ts';
 
-/** The events that tell of a request which the gateway answered by itself. */
+/** The events for a request that the gateway itself responded to. */
 type RejectionEvent = 'rejected' | 'limited' | 'clientRefused';
 
 /**
- * Answers a request in the gateway's own name, with the event `rejected`. The order is the same for all middlewares: the exchange
- * settles, listeners hear of it, then the response goes out. So a listener finds the outcome known, and can still add a header.
+ * Rejects a request with a response of the gateway itself and the event `rejected`. The order is the same for all middlewares: the exchange
+ * settles, the event is emitted, the response is sent. So a listener sees the outcome, and can still add a header.
  */
 export function reject(exchange: Exchange, outcome: Failed | Rejected, events: GatewayEvents): void {
   rejectWith(exchange, outcome, events, 'rejected', { exchange, outcome });
@@ -41,14 +41,14 @@ export function respond(exchange: Exchange, outcome: Failed | Rejected): void {
     sendProblem(res, cause, { retryAfterMs, detail });
     return;
   }
-  // A cache must not give the page to a client that wants a document.
+  // A cache must not give the HTML page to a client that wants problem+json.
   res.appendHeader('Vary', 'Accept');
   sendProblem(res, cause, { retryAfterMs, detail, body: errorBody(exchange, cause, detail) });
 }
 
-/** Breaks the client's connection off, so that the part it got cannot pass for the whole response. */
+/** Cuts the client's connection, so that the client notices that the response is incomplete. */
 export function cut({ req, res }: Exchange): void {
-  // A response to HTTP/1.0 may end with its connection: only a reset shows that it is incomplete.
+  // A response to HTTP/1.0 may end with its connection, so only a reset shows that it is incomplete.
   if (req.httpVersion === '1.0' && req.socket) resetConnection(req.socket);
   res.destroy();
 }

@@ -2,15 +2,15 @@ const MAX_TEXT = 100;
 const MAX_ITEMS = 5;
 const MAX_DEPTH = 2;
 
-/** A text of a user for an error message, in quotes: without what may be a password, and not too long. */
+/** Shortens a user's text for an error message, puts it in quotes, and removes what may be a password. */
 export function shownText(text: string): string {
-  // Whatever is before an @ may be a user and a password, also where the text is no URL at all.
+  // The part before an @ may be a user name and a password, even if the text is no URL.
   let shown = text.replace(/^([a-z][a-z0-9+.-]*:\/\/)?.*@/is, '$1***@');
   if (shown.includes('://')) shown = shown.replace(/([?#]).*$/s, '$1***');
   return JSON.stringify(shown.length > MAX_TEXT ? `${shown.slice(0, MAX_TEXT)}…` : shown);
 }
 
-/** A short picture of a value for an error message. Of objects it has the names of properties only, since values may be secrets. */
+/** Describes a value for an error message. For objects it has only the names of properties, because values may be secrets. */
 export function shownValue(value: unknown, depth = 0): string {
   if (typeof value === 'string') return shownText(value);
   if (typeof value === 'function') return value.name === '' ? 'a function' : `the function ${cut(value.name)}`;

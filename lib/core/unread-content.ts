@@ -2,11 +2,11 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { LINGER_MS, lastResponse, linger } from './last-response.ts';
 
 /**
- * How long the client said that the body of its request is (RFC 9112 §6.3): 0 for none, `Infinity` where only the end of
- * the chunks tells. Read from `rawHeaders`: what is on the wire does not change when a middleware edits `req.headers`.
+ * Length of the request body as the client announced it (RFC 9112 §6.3): 0 for none, `Infinity` for chunks. It is read from `rawHeaders`,
+ * because the bytes on the connection do not change when a middleware edits `req.headers`.
  */
 export function declaredLength({ rawHeaders, headers }: IncomingMessage): number {
-  // A request that no HTTP/1 parser has read, such as one made by a test, has nothing else.
+  // A request that did not come from an HTTP/1 parser, such as one in a test, has only these.
   if (!rawHeaders?.length) return headers['transfer-encoding'] ? Infinity : Number(headers['content-length'] ?? 0);
   let length = 0;
   for (let i = 0; i < rawHeaders.length; i += 2) {
@@ -17,22 +17,22 @@ export function declaredLength({ rawHeaders, headers }: IncomingMessage): number
   return length;
 }
 
-/** Bytes that cost less to read and drop than a new connection does: as many as Go's server takes. */
+/** Bytes that cost less to read and drop than a new connection costs. Go's server uses the same number. */
 const SHORT_REST = 262_144;
 
-/** Whether the rest of a request's content is short, or there is none, when so much of it was read. */
+/** Whether the rest of the request body is short, or there is none, after so many bytes were read. */
 export function endsSoon(req: IncomingMessage, bytesRead = 0): boolean {
   return req.complete || declaredLength(req) - bytesRead <= SHORT_REST;
 }
 
 /**
- * For a response to a request whose content is not wanted. Node would read all of it, however long, to keep the connection
- * (RFC 9112 §9.3). A short rest is read, if it comes within `LINGER_MS`; else the connection ends with the response.
- * Call it before the head of the response is out.
+ * Prepares a response to a request whose body is not wanted. Node would read all of the body, of any length, to keep the connection
+ * (RFC 9112 §9.3). Here a short rest is read if it comes within `LINGER_MS`; otherwise the connection ends with the response.
+ * Call it before the head of the response is sent.
  */
 export function leaveUnread(res: ServerResponse): void {
   const { req } = res;
-  // HTTP/2 ends streams, and lets no client send more than was asked for.
+  // HTTP/2 ends streams instead, and flow control limits what a client may send.
   if (req.complete || req.httpVersionMajor === 2) return;
   if (!endsSoon(req)) {
     lastResponse(res);

@@ -3,11 +3,11 @@ import type { GatewayRequest } from './http.ts';
 import { warnOnce } from './warnings.ts';
 
 /**
- * A peer that is not trusted names a client in `X-Forwarded-For`. Behind a proxy that `trust proxy` does not name, all
- * clients are that proxy: one limit for all of them. Or the peer is a client that makes it up, and all is well. Which of
- * the two it is cannot be decided here. So only the warning about a peer on a private address, where few strangers are, has the
- * setting that would trust it. There is one warning for each kind of peer, so that a stranger who comes first hides no proxy;
- * and none about peers on the public internet once `trust proxy` is set at all.
+ * Warns when a peer that is not trusted sends `X-Forwarded-For`. Either it is a proxy that `trust proxy` lacks: then all clients count as that
+ * proxy and share one limit. Or it is a client that forges the header, and nothing is wrong. That cannot be decided here.
+ *
+ * So only the warning about a peer with a private address names the setting that would trust it. Each kind of peer (private, public) causes
+ * one warning, so that a forging client cannot hide a proxy. Once `trust proxy` is set, there is no warning about public peers.
  */
 export function warnOfUntrustedPeer(req: GatewayRequest): void {
   const peer = foldAddress(req.socket?.remoteAddress);
@@ -32,7 +32,7 @@ export function warnOfUntrustedPeer(req: GatewayRequest): void {
   }
 }
 
-/** Observability and what is mounted behind it are in apps that differ about this peer. */
+/** Warns when `observability()` and a middleware after it are in apps whose `trust proxy` settings differ about this peer. */
 export function warnOfTrustMismatch(req: GatewayRequest): void {
   warnOnce(
     req,

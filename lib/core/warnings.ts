@@ -36,7 +36,7 @@ const TYPES = Object.freeze({
 export type WarningCode = keyof typeof TYPES;
 
 /**
- * Warns the operator of a problem that no caller can be told by an exception. The process warning has a code, and the place in
+ * Warns the operator of a problem that cannot be thrown at a caller. The process warning has a code, and names the place in
  * `docs/errors.md` that explains it.
  *
  * @param detail Shown below the message, like the stack of an error.
@@ -50,7 +50,7 @@ const kWarned = Symbol('expressway.warned');
 
 type Warned = object & { [kWarned]?: Set<string> };
 
-/** Whether a warning is the first one about an object. The object keeps the note itself; one that is frozen causes a warning each time. */
+/** Whether a warning is the first one about an object. The object itself is marked, so a frozen one causes a warning each time. */
 function isNews(place: Warned | undefined, what: string): boolean {
   if (place === undefined || !Object.isExtensible(place)) return true;
   // Not enumerable: the place may be a user's own.
@@ -62,9 +62,9 @@ function isNews(place: Warned | undefined, what: string): boolean {
 }
 
 /**
- * The same, once per server: several middlewares may see one mistake, and each sees it with every request.
+ * The same, once per server: several middlewares may detect one mistake, and each detects it with every request.
  *
- * @param what Tells several warnings with the same code apart.
+ * @param what Distinguishes warnings with the same code.
  */
 export function warnOnce(req: IncomingMessage, code: WarningCode, message: string, what: string = code): void {
   const socket = req.socket as (Warned & { readonly server?: Server }) | undefined;
@@ -77,15 +77,14 @@ export function warnOnceOf(place: object, code: WarningCode, message: string, wh
 }
 
 /**
- * Warns of a user's function that threw: once per function, because what throws at one request may throw at
- * all of them.
+ * Warns of a user's function that threw. Once per function, because it may throw for every request.
  *
- * @param message Ends with what was thrown.
+ * @param message What was thrown is added at its end.
  */
 export function warnOfThrow(given: object, code: WarningCode, message: string, error: unknown): void {
   if (!isNews(given, code)) return;
   warn(code, `${message}: ${thrown(error)}`, error instanceof Error ? error.stack : undefined);
 }
 
-/** In words. Anything can be thrown, also what cannot be made a string. */
+/** What was thrown, as text. It may be anything, even a value that cannot be converted to a string. */
 export const thrown = (error: unknown): string => (error instanceof Error ? String(error) : inspect(error));
