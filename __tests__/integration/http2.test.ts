@@ -178,17 +178,6 @@ describe('content', () => {
 });
 
 describe('aborts', () => {
-  test('a stream that the client resets ends the request at the backend, and counts against no backend', async () => {
-    const { backend, client, proxy } = await proxied(() => {});
-    const stream = client.open({});
-    await eventually('the backend has it', () => backend.requests.length === 1);
-    stream.close(constants.NGHTTP2_CANCEL);
-    await eventually('the backend sees the end', () => backend.connections.size === 0);
-    await eventually('it is over', () => proxy.status()[0]?.inFlight === 0);
-    backend.script = answerOk;
-    expect((await client.request()).status).toBe(200);
-  });
-
   test('maxResets: 0 allows any number of resets: nghttp2 would end the connection at 1 000', async () => {
     const app = express();
     const server = hardenServer(http2Server(app, { tls: certificate, maxResets: 0 }));

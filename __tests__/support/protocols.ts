@@ -1,5 +1,6 @@
 import { createServer, type Server } from 'node:http';
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, type OutgoingHttpHeaders } from 'node:http2';
+import { addAbortSignal } from 'node:stream';
 import type { Express } from 'express';
 import { certificate } from './certificate.ts';
 import { http2ServerOf } from './http2.ts';
@@ -10,6 +11,8 @@ export interface TextClient {
   send(text: string | Buffer): void;
   /** The next response; informational ones are given like any other. */
   response(method?: string): Promise<RawMessage>;
+  /** Gives up the request under way: resets its stream, or the connection where it has no other. */
+  abort(): void;
   /** Leaves without a word in the protocol. */
   close(): void;
 }
@@ -56,6 +59,7 @@ class StreamClient implements TextClient {
   readonly #session: ClientHttp2Session;
   readonly #messages: Promise<RawMessage>[] = [];
   readonly #next: ((message: RawMessage) => void)[] = [];
+  #last: ClientHttp2Stream | undefined;
   /** Takes the rest of the content, and ends with it. */
   #content: ((bytes: Buffer) => void) | undefined;
 
@@ -92,6 +96,7 @@ class StreamClient implements TextClient {
     }
     const hasContent = isChunked || left > 0;
     const stream = this.#session.request(headers, { endStream: !hasContent });
+    this.#last = stream;
     this.#hear(stream);
     if (!hasContent) return;
     this.#content = (more) => {
@@ -112,6 +117,12 @@ class StreamClient implements TextClient {
     const message = this.#messages.shift();
     if (message !== undefined) return message;
     return new Promise((resolve) => this.#next.push(resolve));
+  }
+
+  abort(): void {
+    // Node's close() would end the content first, and so the request.
+    if (this.#last) addAbortSignal(AbortSignal.abort(), this.#last);
+    this.#content = undefined;
   }
 
   close(): void {

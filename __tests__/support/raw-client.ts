@@ -149,6 +149,10 @@ export class RawClient {
     this.socket.destroy();
   }
 
+  abort(): void {
+    this.socket.resetAndDestroy();
+  }
+
   #close(how: string): void {
     this.closedBy ??= how;
     this.#ended = true;
