@@ -35,13 +35,14 @@ import { listen } from '../support/servers.ts';
 // these: what matters is that the frame is an error, with its code where one is given.
 
 const PROTOCOL_ERROR = 1;
+const INTERNAL_ERROR = 2;
 const FLOW_CONTROL_ERROR = 3;
 const STREAM_CLOSED = 5;
 const FRAME_SIZE_ERROR = 6;
 const COMPRESSION_ERROR = 9;
 
 /** Node 22 ends the connection with a code of its own (INTERNAL_ERROR) where nghttp2 reports an error. */
-const NODES_OWN = Number.parseInt(process.versions.node, 10) < 24 ? [2] : [];
+const NODES_OWN = Number.parseInt(process.versions.node, 10) < 24 ? [INTERNAL_ERROR] : [];
 
 const cleanup = new Cleanup();
 let port: number;
@@ -271,6 +272,19 @@ const ERRORS: readonly Case[] = [
     () => [headers(1, [...POST, ['content-length', '2']], END_HEADERS), frame(DATA, END_STREAM, 1, 'x')],
     [PROTOCOL_ERROR],
   ],
+  // Node ends the connection here, which RFC 9113 §5.4 allows.
+  ...['xxx', 'xx'].map(
+    (first): Case => [
+      '8.1.1',
+      `content longer than content-length, in ${first.length === 3 ? 'one frame' : 'another frame'}`,
+      () => [
+        headers(1, [...POST, ['content-length', '2']], END_HEADERS),
+        frame(DATA, 0, 1, first),
+        frame(DATA, END_STREAM, 1, 'x'),
+      ],
+      [PROTOCOL_ERROR, INTERNAL_ERROR],
+    ],
+  ),
   [
     'HPACK 2.3.3',
     'an index beyond the tables',
