@@ -12,6 +12,7 @@ import { v2Header } from '../support/proxy-headers.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { TestClusters } from './clusters.ts';
 import { closeAll, openBackend, openGateway } from './gateways.ts';
+import { until } from './until.ts';
 
 const clusters = new TestClusters('2');
 const REQUEST = 'GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n';
@@ -116,6 +117,24 @@ describe('HTTP_REDIRECT_PORT', () => {
     ]) {
       const { gateway } = await open({ HTTP_REDIRECT_TO_PORT: to as string });
       expect(await redirected(gateway, 'GET /x HTTP/1.1\r\nHost: a.test:80')).toMatchObject({ location });
+    }
+  });
+
+  test('its requests are in the access log and in the metrics, as those of a route', async () => {
+    const { gateway, adminUrl, logged } = await open({ ACCESS_LOG: 'json' });
+    await redirected(gateway, 'GET /old?x=1 HTTP/1.1\r\nHost: a.test');
+    await redirected(gateway, 'GET / HTTP/1.1');
+    const lines = () => logged.filter(({ route }) => route === 'redirect to https');
+    await until(() => lines().length === 2);
+    expect(lines()).toEqual([
+      expect.objectContaining({ method: 'GET', target: '/old?x=1', status: 308, client: '127.0.0.1' }),
+      expect.objectContaining({ target: '/', status: 400 }),
+    ]);
+    const metrics = await (await fetch(`${adminUrl}/metrics`)).text();
+    for (const status of ['3xx', '4xx']) {
+      expect(metrics).toContain(
+        `expressway_requests_total{route="redirect to https",method="GET",status="${status}",source="gateway"} 1`,
+      );
     }
   });
 

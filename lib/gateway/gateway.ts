@@ -142,7 +142,7 @@ export class Gateway implements AdminView {
     const listener = observed(this.#hosted, this.#observer, log, config.strictTransportSecurity, tls?.clientCertAuth);
     this.#server.on('request', listener);
     this.#server.on('upgrade', upgradeHandler(listener));
-    this.#observer.feed?.countConnections(this.#server);
+    this.#observer.feed.countConnections(this.#server);
     this.#watched = [file, gatewayFile].filter((one) => one !== undefined);
     this.#reload = new Reload(config, environment, log, state);
     this.operator = adminOptions(() => this.#reload.config, this.#hosted, this.#observer, log);
@@ -273,10 +273,9 @@ export class Gateway implements AdminView {
     const { httpsRedirect: to, proxyProtocol: peers, shutdownLeadMs: leadTimeMs, shutdownTimeoutMs } = this.#config;
     const { acme, redisUrl } = this.#config;
     const challenges = acme?.challenge === 'http-01' ? acmeStore(acme, redisUrl) : undefined;
-    const server = hardenServer(
-      httpsRedirect(() => to?.toPort ?? Number(new URL(this.#url).port || 443), challenges),
-      bounds,
-    );
+    const port = () => to?.toPort ?? Number(new URL(this.#url).port || 443);
+    const server = hardenServer(httpsRedirect(this.#observer.middleware, port, challenges), bounds);
+    this.#observer.feed.countConnections(server);
     if (peers.length > 0)
       proxyProtocol(server, { isTrusted: trusting(peers), ...(bounds.events && { events: bounds.events }) });
     return { server, shutdown: gracefulShutdown(server, { signals: [], leadTimeMs, timeoutMs: shutdownTimeoutMs }) };

@@ -1,4 +1,6 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import { exchangeOf } from '../core/exchange.ts';
+import type { Middleware } from '../core/http.ts';
 import { createServer } from '../core/node-http.ts';
 import { type AcmeStore, challengeName } from './acme/acme-store.ts';
 
@@ -8,6 +10,9 @@ const HOST = /^((?:[a-z\d_-]+\.)*[a-z\d_-]+\.?|\[[\da-f:.]+\])(?::\d{0,5})?$/i;
 const CHALLENGE = /^\/\.well-known\/acme-challenge\/([\w-]{1,128})$/;
 const BEYOND_ASCII = /[^\x21-\x7e]/g;
 const HTTPS_PORT = 443;
+
+/** What the access log, metrics and the status page call its requests. */
+const REDIRECT_ROUTE = 'redirect to https';
 
 /** Connections at a time: each is for one response. */
 export const REDIRECT_CONNECTIONS = 128;
@@ -26,22 +31,30 @@ export const REDIRECT_BOUNDS = Object.freeze({
  * Makes a server for plain HTTP that sends clients to https: the same host, path and query, with 308, so that the method stays
  * (RFC 9110 §15.4.9). Nothing else of a request decides where it goes.
  *
+ * @param observe Records each request, under {@link REDIRECT_ROUTE}.
  * @param port Gives the port in the URL.
  * @param challenges Has what an authority may ask for (http-01, RFC 8555 §8.3).
  */
-export function httpsRedirect(port: () => number, challenges?: AcmeStore): Server {
+export function httpsRedirect(observe: Middleware, port: () => number, challenges?: AcmeStore): Server {
   const redirect = (req: IncomingMessage, res: ServerResponse): void => {
     const location = locationFor(req, port());
     if (location === undefined) respond(res, 400, 'A valid Host and a path are needed.\n');
     else respond(res, 308, `${location}\n`, location);
   };
-  return createServer((req, res) => {
+  const handle = (req: IncomingMessage, res: ServerResponse): void => {
     const [, token] = CHALLENGE.exec(req.url ?? '') ?? [];
-    if (challenges === undefined || token === undefined) return redirect(req, res);
+    if (challenges === undefined || token === undefined) {
+      redirect(req, res);
+      return;
+    }
     challenges.read(challengeName(token)).then(
       (proof) => (proof === undefined ? redirect(req, res) : respond(res, 200, proof)),
       (error) => respond(res, 503, `The challenge cannot be read: ${error.code ?? 'no connection to Redis'}.\n`),
     );
+  };
+  return createServer((req, res) => {
+    exchangeOf(req, res).route = REDIRECT_ROUTE;
+    observe(req, res, () => handle(req, res));
   });
 }
 
