@@ -6,6 +6,7 @@ import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { type ClientRefusedEvent, GatewayEvents, hardenServer } from 'expressway';
 import { certificate } from '../support/certificate.ts';
 import { Cleanup } from '../support/gateway.ts';
+import { mockTimeoutsOnly } from '../support/mock-time.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { eventually, listen } from '../support/servers.ts';
 
@@ -16,17 +17,6 @@ afterEach(async () => {
 });
 
 const get = (target: string) => `GET ${target} HTTP/1.1\r\nHost: gw.example\r\n\r\n`;
-const REAL_BUT_TIMEOUTS = [
-  'nextTick',
-  'queueMicrotask',
-  'setImmediate',
-  'clearImmediate',
-  'setInterval',
-  'clearInterval',
-  'Date',
-  'hrtime',
-  'performance',
-] as const;
 /** More than is read behind a request in progress. */
 const FLOOD = get('/').repeat(10_000);
 
@@ -81,7 +71,7 @@ describe.each([
 describe('a client that sends more than is read behind a request in progress', () => {
   async function flooded() {
     const { port, waiting, told, sockets } = await site();
-    jest.useFakeTimers({ doNotFake: [...REAL_BUT_TIMEOUTS] });
+    mockTimeoutsOnly();
     const client = cleanup.add(await RawClient.connect(port));
     client.send(get('/1'));
     await eventually('it waits', () => waiting.size === 1);

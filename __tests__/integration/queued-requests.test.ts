@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import type { RoundRobinProxyOptions } from 'expressway';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { mockTimeoutsOnly } from '../support/mock-time.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { RecorderBackend } from '../support/recorder-backend.ts';
 import { eventually } from '../support/servers.ts';
@@ -13,19 +14,6 @@ afterEach(async () => {
   jest.useRealTimers();
   await cleanup.run();
 });
-
-/** All but `setTimeout()`, by which a retry waits. */
-const REAL = [
-  'nextTick',
-  'queueMicrotask',
-  'setImmediate',
-  'clearImmediate',
-  'setInterval',
-  'clearInterval',
-  'Date',
-  'hrtime',
-  'performance',
-] as const;
 
 /** Nothing waits for so long: what happens earlier has another reason. */
 const QUEUE = { size: 9, timeoutMs: 60_000 };
@@ -98,7 +86,7 @@ describe('a request that waits for a backend', () => {
       circuit: { minimumRequests: 100 },
       retry: { attempts: 2, backoffMs: 10_000, maxBackoffMs: 10_000, deadlineMs: 60_000 },
     });
-    jest.useFakeTimers({ doNotFake: [...REAL] });
+    mockTimeoutsOnly();
     const failing = await ask('/fails');
     await arrival(one, '/fails');
     one.held[0]?.reset();

@@ -9,7 +9,7 @@ import { LeasingStore } from '../../lib/rate-limit/leases/leasing-store.ts';
 import { LeaseTable } from '../../lib/rate-limit/leases/leasing-table.ts';
 import type { Claim, Decision, Send } from '../../lib/rate-limit/meter.ts';
 import type { Quota } from '../../lib/rate-limit/quota.ts';
-import { mockDateOnly } from '../support/mock-date.ts';
+import { mockDateOnly } from '../support/mock-time.ts';
 import { describeWithAnyRedis } from '../support/redis.ts';
 import { ReferenceMeter } from '../unit/rate-limit/reference-model.ts';
 

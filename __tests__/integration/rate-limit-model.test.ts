@@ -12,7 +12,7 @@ import type { Meter } from '../../lib/rate-limit/meter.ts';
 import type { Quota } from '../../lib/rate-limit/quota.ts';
 import { RedisMeter } from '../../lib/rate-limit/redis/redis-meter.ts';
 import { RedisWindows } from '../../lib/rate-limit/redis/redis-windows.ts';
-import { mockDateOnly } from '../support/mock-date.ts';
+import { mockDateOnly } from '../support/mock-time.ts';
 import { pause } from '../support/pause.ts';
 import { describeWithAnyRedis } from '../support/redis.ts';
 import { ReferenceMeter } from '../unit/rate-limit/reference-model.ts';

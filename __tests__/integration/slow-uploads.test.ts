@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import type { AttemptFailedEvent, RoundRobinProxyOptions } from 'expressway';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { mockTimeoutsOnly } from '../support/mock-time.ts';
 import { pause } from '../support/pause.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { RecorderBackend, type Script } from '../support/recorder-backend.ts';
@@ -12,19 +13,6 @@ afterEach(async () => {
   jest.restoreAllMocks();
   await cleanup.run();
 });
-
-/** All but `setTimeout()`, by which a retry waits. */
-const REAL_BUT_TIMEOUTS = [
-  'nextTick',
-  'queueMicrotask',
-  'setImmediate',
-  'clearImmediate',
-  'setInterval',
-  'clearInterval',
-  'Date',
-  'hrtime',
-  'performance',
-] as const;
 
 const POST = 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\n';
 const IDLE_408 = 'HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n';
@@ -149,7 +137,7 @@ test('while the retry of an upload waits, its client waits, too, and the next ba
     retry: { attempts: 2, backoffMs: 10_000, maxBackoffMs: 10_000, deadlineMs: 60_000, bufferBytes: BUFFERED },
   });
   const { port, proxy } = cleanup.add(gateway);
-  jest.useFakeTimers({ doNotFake: [...REAL_BUT_TIMEOUTS] });
+  mockTimeoutsOnly();
   const client = cleanup.add(await RawClient.connect(port));
   client.send(`PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: ${LENGTH}\r\n\r\n`);
   client.send(Buffer.alloc(SENT, 'a'));

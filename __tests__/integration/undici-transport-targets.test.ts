@@ -7,7 +7,7 @@ import { createProxyMiddleware, type Options, type RequestHandler } from 'http-p
 import { AllConnections } from '../../lib/proxy/transport/all-connections.ts';
 import { certificate } from '../support/certificate.ts';
 import { Cleanup } from '../support/gateway.ts';
-import { mockDateOnly } from '../support/mock-date.ts';
+import { mockDateOnly } from '../support/mock-time.ts';
 import { eventually, listen } from '../support/servers.ts';
 
 const NOW = Date.UTC(2026, 0, 1);

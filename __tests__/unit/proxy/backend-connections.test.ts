@@ -4,7 +4,7 @@ import { type AddressInfo, Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { buildConnector } from 'undici';
 import { BackendConnections } from '../../../lib/proxy/transport/backend-connections.ts';
-import { mockDateOnly } from '../../support/mock-date.ts';
+import { mockDateOnly } from '../../support/mock-time.ts';
 import { eventually } from '../../support/servers.ts';
 
 mockDateOnly(1_800_000_000_000);

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { KeptConnections } from '../../../lib/proxy/transport/kept-connections.ts';
-import { mockDateOnly } from '../../support/mock-date.ts';
+import { mockDateOnly } from '../../support/mock-time.ts';
 
 const START = 1_800_000_000_000;
 mockDateOnly(START);

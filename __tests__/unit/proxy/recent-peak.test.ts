@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { RecentPeak } from '../../../lib/proxy/transport/kept-connections.ts';
-import { mockDateOnly } from '../../support/mock-date.ts';
+import { mockDateOnly } from '../../support/mock-time.ts';
 
 const START = 1_800_000_000_000;
 mockDateOnly(START);

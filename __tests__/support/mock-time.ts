@@ -23,3 +23,20 @@ export function mockDateOnly(now: number): void {
     jest.useRealTimers();
   });
 }
+
+/** `setTimeout()` waits for the test, until `jest.useRealTimers()`; all else goes on. */
+export function mockTimeoutsOnly(): void {
+  jest.useFakeTimers({
+    doNotFake: [
+      'nextTick',
+      'queueMicrotask',
+      'setImmediate',
+      'clearImmediate',
+      'setInterval',
+      'clearInterval',
+      'Date',
+      'hrtime',
+      'performance',
+    ],
+  });
+}
