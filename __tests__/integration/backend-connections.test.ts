@@ -1,6 +1,7 @@
 import type { Server } from 'node:http';
 import { createServer } from 'node:https';
 import { afterEach, describe, expect, test } from '@jest/globals';
+import type { RequestHandler } from 'express';
 import { OptionsError, type RoundRobinProxyOptions, roundRobinProxy } from 'expressway';
 import { certificate } from '../support/certificate.ts';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
@@ -191,3 +192,31 @@ test('after an informational response, the connection ends as the final response
   expect(proxy.status()[0]?.circuit).toBe('closed');
   expect(backend.received).toHaveLength(3);
 });
+
+test.each([
+  ['POST', 'text'],
+  ['POST', ''],
+  ['PATCH', 'text'],
+])(
+  'a %s with the body "%s" is not sent on a connection whose end the gateway has not read yet',
+  async (method, body) => {
+    let served = 0;
+    const backend = cleanup.add(
+      await listen((req, res) => {
+        served += 1;
+        req.resume().on('end', () => res.end('ok'));
+      }),
+    );
+    // In the turn in which the request has arrived: the event loop reads nothing until the request is on its way.
+    const closing: RequestHandler = (_req, _res, next) => {
+      backend.server.closeIdleConnections();
+      next();
+    };
+    const { port } = cleanup.add(await proxyGateway({ backends: [backend.url] }, (app) => app.use(closing)));
+    const client = cleanup.add(await RawClient.connect(port));
+    for (const round of [1, 2, 3]) {
+      client.send(`${method} / HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
+      expect([round, (await client.response()).status, served]).toEqual([round, 200, round]);
+    }
+  },
+);

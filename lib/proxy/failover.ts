@@ -14,6 +14,7 @@ import { overload } from './request-caps.ts';
 import type { HeaderSpelling } from './response/header-spelling.ts';
 import type { ResponseFields } from './response/response-head.ts';
 import type { Retries } from './retry/retries.ts';
+import { isIdempotent } from './retry/retry-rules.ts';
 
 const BAD_TARGET: Rejected = Object.freeze({
   kind: 'rejected',
@@ -69,7 +70,8 @@ export class Failover implements AttemptOwner, Waiter {
     queue?.advance();
     const head = this.#enter();
     if (head !== undefined) {
-      this.#send(head);
+      if (isIdempotent(this.#exchange.req.method)) this.#send(head);
+      else this.#sendSoon(head, onceClosesAreRead);
     } else if (this.#exchange.outcome !== undefined) {
       return;
     } else if (!this.#choice.hasFull) {
@@ -120,17 +122,22 @@ export class Failover implements AttemptOwner, Waiter {
     try {
       const head = this.#enter();
       if (head === undefined) return this.#exchange.outcome !== undefined;
-      this.#exchange.working = {
-        abort: () => {
-          this.#exchange.working = undefined;
-          this.ended(ABORTED);
-        },
-      };
-      process.nextTick(() => this.#sendLater(head));
+      this.#sendSoon(head, process.nextTick);
     } catch (error) {
       this.#fail(error);
     }
     return true;
+  }
+
+  /** Its circuit is entered: only the bytes wait. */
+  #sendSoon(head: RequestHead, soon: (send: () => void) => void): void {
+    this.#exchange.working = {
+      abort: () => {
+        this.#exchange.working = undefined;
+        this.ended(ABORTED);
+      },
+    };
+    soon(() => this.#sendLater(head));
   }
 
   #sendLater(head: RequestHead): void {
@@ -301,3 +308,11 @@ export class Failover implements AttemptOwner, Waiter {
     return this.#body?.content?.replayable !== false;
   }
 }
+
+/**
+ * For a request that must not be sent twice. A backend may have closed an idle connection, and this process may not have read that yet:
+ * one turn of the event loop reads what came together with the request, the next one what has come since.
+ */
+const onceClosesAreRead = (send: () => void): void => {
+  setImmediate(() => setImmediate(send));
+};
