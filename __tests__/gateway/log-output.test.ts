@@ -3,7 +3,8 @@ import { once } from 'node:events';
 import { mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { LogOutput } from '../../lib/gateway/logging/log-output.ts';
 import { until } from './until.ts';
 
@@ -100,4 +101,41 @@ test('what writing fails with is known until it works again, and is said once', 
   const said = warned.mock.calls.map(([text]) => String(text)).filter((text) => text.includes('cannot be written'));
   expect(said).toEqual([expect.stringContaining('EPIPE')]);
   warned.mockRestore();
+});
+
+describe('a process whose log cannot be written', () => {
+  const MODULE = fileURLToPath(new URL('../../lib/gateway/logging/log-output.ts', import.meta.url));
+
+  /** More than a pipe holds; then the process ends in one of these ways. */
+  const program = (end: string): string => `
+    import { openSync } from 'node:fs';
+    import { setTimeout as delay } from 'node:timers/promises';
+    import { LogOutput } from ${JSON.stringify(MODULE)};
+    const out = new LogOutput(openSync(process.argv[1], 'r+'));
+    for (let line = 0; line < 3_000; line += 1) out.write('x'.repeat(99) + '\\n');
+    await delay(1_200);
+    ${end}`;
+  const ENDS = {
+    'an orderly end': 'await out.close(); process.exit(0);',
+    'an exception': 'throw new Error("crash");',
+    'a second signal': 'process.emit("exit", 143); process.kill(process.pid, "SIGTERM");',
+  };
+
+  test.each([
+    ['a full disk', 'an orderly end', 0],
+    ['a full disk', 'an exception', 1],
+    ['a full disk', 'a second signal', 'SIGTERM'],
+    ['a reader that stands still', 'an orderly end', 'SIGKILL'],
+    ['a reader that stands still', 'an exception', 'SIGKILL'],
+    ['a reader that stands still', 'a second signal', 'SIGKILL'],
+  ] as const)('%s: comes to its end all the same, by %s', async (what, end, expected) => {
+    const fifo = join(directory, 'fifo');
+    execFileSync('mkfifo', [fifo]);
+    const path = what === 'a full disk' ? '/dev/full' : fifo;
+    const child = spawn(process.execPath, ['--input-type=module', '-e', program(ENDS[end]), path], { stdio: 'ignore' });
+    const late = setTimeout(() => child.kill('SIGABRT'), 20_000);
+    const [code, signal] = await once(child, 'exit');
+    clearTimeout(late);
+    expect(code ?? signal).toBe(expected);
+  });
 });

@@ -19,6 +19,8 @@ const LINE_END = 0x0a;
 
 /** How long the end of the process waits for the last lines. */
 const CLOSE_TIMEOUT_MS = 1_000;
+/** A write that lasts for longer has a reader that stands still. */
+const STUCK_MS = 900;
 
 /** With `contentMode: 'buffer'` it takes bytes, which its types do not say. */
 type Destination = Omit<ReturnType<typeof destination>, 'write'> & { write(chunk: Buffer | string): unknown };
@@ -27,6 +29,9 @@ type Destination = Omit<ReturnType<typeof destination>, 'write'> & { write(chunk
  * Standard output, written to without ever waiting for it: Node's own `process.stdout` stops the whole process while a
  * pipe is full. Lines that do not fit into the buffer are dropped, and counted in a line of their own as soon as there
  * is room. A full disk is the same as a slow one. Lines are written up to 20 ms late, together.
+ *
+ * The process ends whatever becomes of the log. At its exit, Node waits for the thread that writes: where that waits for a reader that
+ * stands still, the process kills itself.
  */
 export class LogOutput {
   readonly #out: Destination;
@@ -38,6 +43,8 @@ export class LogOutput {
   #timer: NodeJS.Timeout | undefined;
   #dropped = 0;
   #unreported = 0;
+  /** `performance.now()` when a write began that is not done. */
+  #writingSince: number | undefined;
   #failure: { readonly code: string; readonly message: string; readonly since: number } | undefined;
 
   /**
@@ -55,13 +62,24 @@ export class LogOutput {
       this.#dropped += lines;
       this.#unreported += lines;
     });
+    this.#out.on('write', () => {
+      this.#writingSince = performance.now();
+    });
+    // At the exit of the process, pino's own would try to write the rest to a full disk for ever.
+    this.#out.flushSync = () => {};
+    process.on('exit', this.#onExit);
     // pino's own makes all writes do nothing after a broken pipe: uncounted, and for good.
     this.#out.removeAllListeners('error');
     this.#out.on('error', ({ code = 'UNKNOWN', message }: NodeJS.ErrnoException) => {
+      this.#writingSince = undefined;
       if (this.#failure === undefined) process.stderr.write(`The log cannot be written: ${message}\n`);
       this.#failure = { code, message, since: this.#failure?.since ?? Date.now() };
     });
-    this.#out.on('drain', () => this.#reportDropped());
+    this.#out.on('drain', () => {
+      this.#writingSince = undefined;
+      this.#reportDropped();
+    });
+    this.#out.on('close', () => process.off('exit', this.#onExit));
   }
 
   /** Lines that were not written, so far. */
@@ -79,7 +97,7 @@ export class LogOutput {
     // Whole lines only, and no more than a chunk of them at once.
     if (this.#length + most > this.#chunkBytes) this.#flush();
     if (most > this.#chunkBytes) {
-      this.#out.write(Buffer.from(line));
+      this.#send(Buffer.from(line));
       return;
     }
     this.#length += this.#chunk.write(line, this.#length);
@@ -109,8 +127,18 @@ export class LogOutput {
     const chunk = this.#chunk.subarray(0, this.#length);
     this.#chunk = Buffer.allocUnsafeSlow(this.#chunkBytes);
     this.#length = 0;
-    this.#out.write(chunk);
+    this.#send(chunk);
   };
+
+  readonly #onExit = (): void => {
+    const since = this.#writingSince;
+    if (since !== undefined && performance.now() - since > STUCK_MS) process.kill(process.pid, 'SIGKILL');
+  };
+
+  #send(lines: Buffer): void {
+    this.#writingSince ??= performance.now();
+    this.#out.write(lines);
+  }
 
   #reportDropped(): void {
     this.#failure = undefined;
@@ -118,6 +146,6 @@ export class LogOutput {
     const dropped = this.#unreported;
     this.#unreported = 0;
     const fields = { level: 'warn', time: new Date(), msg: 'log lines dropped', dropped };
-    this.#out.write(Buffer.from(`${JSON.stringify(fields)}\n`));
+    this.#send(Buffer.from(`${JSON.stringify(fields)}\n`));
   }
 }
