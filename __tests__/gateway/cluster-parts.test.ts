@@ -1,6 +1,8 @@
 import { EventEmitter } from 'node:events';
 import { describe, expect, test } from '@jest/globals';
+import type { GatewayProblem } from 'expressway';
 import { ClusterControl } from '../../lib/gateway/cluster/cluster-control.ts';
+import { ClusterFeed } from '../../lib/gateway/cluster/cluster-feed.ts';
 import { ClusterMetrics } from '../../lib/gateway/cluster/cluster-metrics.ts';
 import { ClusterReload } from '../../lib/gateway/cluster/cluster-reload.ts';
 import type { MetricJson, OperatorStateEntry } from '../../lib/gateway/cluster/messages.ts';
@@ -177,6 +179,31 @@ describe('what an operator does in several workers', () => {
     const well = worker({ operatorStates: () => [DRAINED] });
     expect(await controlOf(hung, well).operatorStates()).toEqual([DRAINED]);
   });
+});
+
+test('a problem that primary and workers have is shown once, and says nothing of the number of processes', async () => {
+  const problem: GatewayProblem = {
+    problem: 'log_failing',
+    severity: 'warning',
+    subject: 'ENOSPC',
+    title: 'the log cannot be written',
+    text: 'The log cannot be written.',
+    nextStep: 'Free space.',
+    since: 1,
+  };
+  const rare = { ...problem, problem: 'process_warning', subject: 'CODE' };
+  const snapshot = { processes: [], backends: [], routes: [], limiters: [], breakers: [], clients: [], changes: [] };
+  const load = { load: { inFlight: 0, waiting: 0, retriesLeft: 0 }, rates: {}, routeCount: 0, at: 0 };
+  const workers = [[problem, rare], [problem]].map((problems, index) => ({
+    place: index + 1,
+    peer: { ask: async () => ({ ...snapshot, ...load, problems }) },
+  }));
+  const feed = new ClusterFeed(
+    () => workers as unknown as readonly WorkerProcess[],
+    () => [problem],
+  );
+  const { problems } = await feed.snapshot();
+  expect(problems).toEqual([problem, { ...rare, text: 'The log cannot be written. (In 1 of 2 processes.)' }]);
 });
 
 describe('metrics of several processes', () => {

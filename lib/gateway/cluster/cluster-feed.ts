@@ -151,7 +151,12 @@ export class ClusterFeed implements PageFeed {
   #merged(all: readonly (readonly [WorkerProcess, StatusSnapshot])[]): StatusSnapshot {
     const snapshots = [...all].sort(([a], [b]) => a.place - b.place).map(([{ place }, one]) => numbered(one, place));
     const merged = snapshots.length === 0 ? NO_SNAPSHOT : mergeSnapshots(snapshots);
-    const problems = mergeProblems([[...this.#problems(), ...merged.problems]]);
+    const own = this.#problems();
+    // The log of all processes is one: the primary has the same problem with it.
+    const others = merged.problems.filter(
+      ({ problem, subject }) => !own.some((one) => one.problem === problem && one.subject === subject),
+    );
+    const problems = mergeProblems([[...own, ...others]]);
     return {
       ...merged,
       at: Math.max(merged.at, Date.now()),
