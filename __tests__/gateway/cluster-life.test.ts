@@ -107,16 +107,20 @@ describe('the spare process', () => {
   const childrenOf = ({ proc }: Cluster): readonly number[] =>
     readFileSync(`/proc/${proc.pid}/task/${proc.pid}/children`, 'utf8').trim().split(/\s+/).map(Number);
 
+  const hasCache = (pid: number): boolean => readFileSync(`/proc/${pid}/environ`, 'utf8').includes('expressway-cache-');
+
   const caches = (): readonly string[] =>
     readdirSync(clusters.path('')).filter((name) => name.startsWith('expressway-cache-'));
 
   test('has loaded the program before a worker dies, and takes its place; another one follows', async () => {
     const { cluster } = await clusters.open({ TMPDIR: clusters.path(''), NODE_COMPILE_CACHE: '' });
-    for (const death of [1, 2]) {
+    for (const death of [1, 2, 3]) {
       await until(() => childrenOf(cluster).length === 3);
       const before = childrenOf(cluster);
       const [dead, other] = (await cluster.pids()) as [number, number];
-      const spare = before.find((pid) => pid !== dead && pid !== other);
+      const spare = before.find((pid) => pid !== dead && pid !== other) as number;
+      // The first workers would have to write it at their end, which has a deadline.
+      expect([death, hasCache(dead), hasCache(spare)]).toEqual([death, death === 3, true]);
       process.kill(dead, 'SIGKILL');
       await cluster.serving(2, [dead]);
       expect([death, [...(await cluster.pids())].sort()]).toEqual([death, [other, spare].sort()]);
@@ -295,6 +299,18 @@ describe('the shutdown of a gateway with workers', () => {
     expect(await cluster.proc.exit()).toBe(1);
     expect(pids.every(isGone)).toBe(true);
     expect(cluster.proc.stderr).toContain('1 of the workers did not end in order');
+  });
+
+  test('tells a worker that hangs in its exit from one that did not stop', async () => {
+    const hang = `
+      const { isWorker } = await import('node:cluster');
+      if (isWorker) process.on('exit', () => { for (;;); });`;
+    const preload = `--import=data:text/javascript,${encodeURIComponent(hang)}`;
+    const { cluster } = await clusters.open({ SHUTDOWN_TIMEOUT_MS: '2000', NODE_OPTIONS: preload });
+    cluster.proc.kill('SIGTERM');
+    expect(await cluster.proc.exit()).toBe(1);
+    const killed = cluster.proc.stdout.match(/"msg":"worker [^"]*killed"/g);
+    expect(killed).toEqual(Array(2).fill('"msg":"worker stopped, but did not exit in time: killed"'));
   });
 
   test('a second signal stops everything at once, even when a worker hangs', async () => {

@@ -61,7 +61,7 @@ export class Primary implements AdminView {
       count: config.workers,
       hangTimeoutMs: config.workerHangTimeoutMs,
       stopTimeoutMs: config.shutdownTimeoutMs - config.shutdownLeadMs,
-      environment: compileCacheEnvironment(),
+      environment: config.workerSpare ? compileCacheEnvironment() : {},
       hasSpare: config.workerSpare,
       log,
       plan: () => this.#reload.plan,

@@ -56,8 +56,8 @@ async function start(app: AppFactory, primary: Peer, lines: LogOutput): Promise<
     const { isSpare, usesRedis } = await primary.ask<Hello>('hello', undefined, HELLO_TIMEOUT_MS);
     // It takes some 0.1 s of processor time, which this process has. Where the package is missing, the start says so.
     if (isSpare && usesRedis) await import('redis').catch(() => {});
-    // Node would write the cache at the end of the process only. It takes some 50 ms, which this process has.
-    if (isSpare) flushCompileCache();
+    // Node would write the cache at the end of the process, which has a deadline. There is something to write only for the first process with new code.
+    flushCompileCache();
     // A spare process waits here until a worker dies.
     const beginning = await primary.ask<Beginning>('begin', undefined, Number.POSITIVE_INFINITY);
     const { place, workers, operatorStates } = beginning;

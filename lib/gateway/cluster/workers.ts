@@ -15,7 +15,7 @@ export interface WorkersParts {
   readonly hangTimeoutMs: number;
   /** Milliseconds after which a worker that stops is ended. */
   readonly stopTimeoutMs: number;
-  /** Variables that workers have besides those of this process. */
+  /** Variables that all processes but the first workers have besides those of this process. */
   readonly environment: NodeJS.ProcessEnv;
   /** Whether one more process waits to take the place of a worker that dies. */
   readonly hasSpare: boolean;
@@ -71,7 +71,8 @@ export class Workers {
 
   /** Rejects when any of them cannot start. */
   async start(): Promise<readonly WorkerProcess[]> {
-    const workers = this.#places.map((place) => this.#fork(place, this.#parts.plan()));
+    // Without the compile cache: it is empty yet, and a worker that has to write it at its end may be killed while it does.
+    const workers = this.#places.map((place) => this.#fork(place, this.#parts.plan(), this.#create({})));
     if (this.#parts.hangTimeoutMs > 0) {
       this.#watch = setInterval(() => this.#look(), LOOK_EVERY_MS).unref();
     }
@@ -128,8 +129,8 @@ export class Workers {
     for (const worker of this.#alive) worker.kill();
   }
 
-  #create(): WorkerProcess {
-    const worker = new WorkerProcess(this.#parts.environment);
+  #create(environment = this.#parts.environment): WorkerProcess {
+    const worker = new WorkerProcess(environment);
     this.#parts.created(worker);
     return worker;
   }
@@ -207,7 +208,9 @@ export class Workers {
     const { hasBegun } = worker;
     worker.stop();
     const timer = setTimeout(() => {
-      this.#parts.log.error({ worker: worker.place, pid: worker.pid }, 'worker did not stop in time: killed');
+      const what =
+        worker.finalReport === undefined ? 'worker did not stop in time' : 'worker stopped, but did not exit in time';
+      this.#parts.log.error({ worker: worker.place, pid: worker.pid }, `${what}: killed`);
       worker.kill();
     }, this.#parts.stopTimeoutMs);
     const { code } = await worker.ended;
