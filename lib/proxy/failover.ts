@@ -14,7 +14,6 @@ import { overload } from './request-caps.ts';
 import type { HeaderSpelling } from './response/header-spelling.ts';
 import type { ResponseFields } from './response/response-head.ts';
 import type { Retries } from './retry/retries.ts';
-import { isIdempotent } from './retry/retry-rules.ts';
 
 const BAD_TARGET: Rejected = Object.freeze({
   kind: 'rejected',
@@ -70,7 +69,7 @@ export class Failover implements AttemptOwner, Waiter {
     queue?.advance();
     const head = this.#enter();
     if (head !== undefined) {
-      if (isIdempotent(this.#exchange.req.method)) this.#send(head);
+      if (this.#retries.isIdempotent) this.#send(head);
       else this.#sendSoon(head, onceClosesAreRead);
     } else if (this.#exchange.outcome !== undefined) {
       return;

@@ -4,9 +4,10 @@ import { backoffMs, IDEMPOTENT, type RetrySettings } from './retry-rules.ts';
 
 /** The further attempts of one exchange: whether there may be another one, and when. */
 export class Retries {
+  /** Whether the request has the effect of the first time when it is sent again. */
+  readonly isIdempotent: boolean;
   readonly #settings: RetrySettings;
   readonly #budget: RetryBudget;
-  readonly #idempotent: boolean;
   readonly #startedAt: number;
   #count = 0;
   /** Retries out of the budget. */
@@ -17,13 +18,13 @@ export class Retries {
     this.#startedAt = startedAt;
     this.#settings = settings;
     this.#budget = budget;
-    this.#idempotent = IDEMPOTENT.has(method);
+    this.isIdempotent = IDEMPOTENT.has(method);
     budget.requestStarted(startedAt);
   }
 
   /** Bytes of content worth keeping. */
   get keepBytes(): number {
-    return this.#idempotent ? this.#settings.bufferBytes : 0;
+    return this.isIdempotent ? this.#settings.bufferBytes : 0;
   }
 
   /** Milliseconds left for all that is still to come: never more than there were, also when the wall clock is set back. */
@@ -41,7 +42,7 @@ export class Retries {
     if (this.remainingMs <= 0) return false;
     // Nothing left this machine: another backend repeats nothing, and no backend has extra load.
     if (!outcome.sent) return true;
-    if (!this.#idempotent || !replayable) return false;
+    if (!this.isIdempotent || !replayable) return false;
     if (outcome.unused === true && !this.#unusedSeen) {
       this.#unusedSeen = true;
       return true;
@@ -51,7 +52,7 @@ export class Retries {
 
   /** Decides whether a response is dropped in favour of another backend's, and takes that out of the budget. */
   afterResponse(status: number, replayable: boolean): boolean {
-    return this.#settings.statuses.includes(status) && this.#idempotent && replayable && this.#take();
+    return this.#settings.statuses.includes(status) && this.isIdempotent && replayable && this.#take();
   }
 
   /** The exchange is over. */
