@@ -50,6 +50,32 @@ async function endless(bytes: number) {
   return { sent, ...cleanup.add(await listen(() => {}, server)) };
 }
 
+describe('a response that ends before the request does', () => {
+  test.each([
+    ['a head alone', { 'Content-Length': 0, 'X-Head': 'whole' }, undefined],
+    ['content', { 'X-Head': 'whole' }, undefined],
+    ['content and trailers', { 'X-Head': 'whole', Trailer: 'x-sum' }, { 'x-sum': '1' }],
+  ])('%s reaches the client whole', async (what, headers, trailers) => {
+    const app = express();
+    app.use((_req, res) => {
+      res.writeHead(200, { ...headers, Connection: 'close' });
+      if (what !== 'a head alone') res.write('early');
+      if (trailers !== undefined) res.addTrailers(trailers);
+      res.end();
+    });
+    const { port } = cleanup.add(await listen(app, http2ServerOf()(app)));
+    const client = cleanup.add(new Http2Client(port));
+    for (let i = 0; i < 5; i += 1) {
+      const stream = client.open({ ':method': 'POST' }, false);
+      stream.write('more is to come');
+      const response = await responseTo(stream);
+      expect(response).toMatchObject({ status: 200, headers: { 'x-head': 'whole' }, rstCode: 0 });
+      expect(String(response.content)).toBe(what === 'a head alone' ? '' : 'early');
+      expect(response.trailers).toEqual(trailers === undefined ? undefined : expect.objectContaining(trailers));
+    }
+  });
+});
+
 describe('flow control', () => {
   test('a slow reader pauses the backend, and the other streams go on', async () => {
     const { sent, url } = await endless(64 * MIB);

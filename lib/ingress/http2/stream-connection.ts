@@ -185,6 +185,7 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
       sendDate: false,
     };
     stream.respond(fields, options);
+    if (framing === 'none') this.#awaitFrames();
   }
 
   content(bytes: Buffer, isLast: boolean): void {
@@ -202,9 +203,17 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
   trailers(lines: readonly string[]): void {
     const stream = this.#stream;
     if (stream === undefined || stream.closed) return;
-    if (lines.length > 0) stream.once('wantTrailers', () => stream.sendTrailers(trailerFields(lines)));
+    if (lines.length === 0) {
+      stream.end();
+      this.#awaitEnd(stream);
+      return;
+    }
+    this.#isWaiting = true;
+    stream.once('wantTrailers', () => {
+      stream.sendTrailers(trailerFields(lines));
+      this.#awaitFrames();
+    });
     stream.end();
-    this.#awaitEnd(stream);
   }
 
   /** The response is over for the app when the stream has taken all of it. */
@@ -212,6 +221,13 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
     this.#isWaiting = true;
     // Else the stream closes: a listener for its end, and the error that Node makes for one that is too late, cost some microseconds.
     if (!this.#isRequestDone) stream.once('finish', this.#streamTook);
+  }
+
+  /** The end of a response resets the stream, where the request has not ended. Not before its last frames are out: they would be lost. */
+  #awaitFrames(): void {
+    if (this.#isRequestDone) return;
+    this.#isWaiting = true;
+    setImmediate(this.#streamTook);
   }
 
   /** RFC 6455 §4.1: who sent the key checks that the backend speaks WebSocket, and that is this end, not the client. */
