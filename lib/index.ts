@@ -171,6 +171,7 @@ export { type RetryOptions, retryDefaults } from './proxy/retry/retry-rules.ts';
 export { type RoundRobinProxy, roundRobinProxy } from './proxy/round-robin-proxy.ts';
 export { type RoundRobinProxyOptions, roundRobinProxyDefaults } from './proxy/round-robin-proxy-options.ts';
 export { type SessionPersistence, sessionPersistenceDefaults } from './proxy/session-persistence.ts';
+export type { BackendProtocol } from './proxy/transport/all-connections.ts';
 export { assertBackendTls, type BackendTlsOptions } from './proxy/transport/backend-tls.ts';
 export { type TunnelOptions, tunnelDefaults } from './proxy/tunnel/tunnels.ts';
 export { type UpgradeHandler, upgradeHandler } from './proxy/tunnel/upgrade-handler.ts';

@@ -6,6 +6,7 @@ import { answer, fail, startBackend } from '../../lib/testing/index.ts';
 import { certificate } from '../support/certificate.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { Http2Client } from '../support/http2.ts';
+import { Http2Backend, type OnStream, respondWithTrailers } from '../support/http2-backend.ts';
 import { rawRequest } from '../support/raw-client.ts';
 import { listen, eventually as within } from '../support/servers.ts';
 import { backendsAt, runBlock, runExample } from './example.ts';
@@ -98,6 +99,32 @@ test('docs/http2.md: one port for HTTP/2 and HTTP/1.1', async () => {
   const port = await example.port(8443);
   const client = cleanup.add(new Http2Client(port));
   expect(JSON.parse((await client.request()).content.toString())).toEqual({ ip: '127.0.0.1', secure: true });
+}, 60_000);
+
+test('docs/grpc.md: calls over HTTP/2 on both sides, and health checks', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'expressway-grpc-'));
+  cleanup.add({ close: () => rmSync(folder, { recursive: true }) });
+  for (const [name, pem] of Object.entries(certificate)) writeFileSync(join(folder, `${name}.pem`), pem);
+  const checks: unknown[] = [];
+  const call: OnStream = (stream, { ':path': path, ':method': method }) => {
+    if (path === '/test.Test/Say') respondWithTrailers(stream, 'said');
+    else checks.push([method, path]);
+  };
+  const [one, two] = [cleanup.add(await Http2Backend.start(call)), cleanup.add(await Http2Backend.start(call))];
+  const example = cleanup.add(
+    runExample('grpc', {
+      'key.pem': join(folder, 'key.pem'),
+      'cert.pem': join(folder, 'cert.pem'),
+      'http://localhost:50051': one.url,
+      'http://localhost:50052': two.url,
+    }),
+  );
+  const client = cleanup.add(new Http2Client(await example.port(8443)));
+  const head = { ':method': 'POST', ':path': '/test.Test/Say', 'content-type': 'application/grpc', te: 'trailers' };
+  const { content, trailers } = await client.request(head, 'a message');
+  expect([String(content), trailers?.['grpc-status']]).toEqual(['said', '0']);
+  await eventually('a health check', () => checks.length > 0);
+  expect(checks[0]).toEqual(['POST', '/grpc.health.v1.Health/Check']);
 }, 60_000);
 
 test('docs/observability.md: metrics on a listener of their own, and a line for each request', async () => {

@@ -33,6 +33,7 @@ const DEFAULTS = {
   strictTransportSecurity: undefined,
   proxyProtocol: [],
   backendTls: { ca: undefined, cert: undefined, key: undefined },
+  backendProtocol: 'http1',
   backends: ['http://localhost:8081', 'http://localhost:8082'],
   gatewayFile: undefined,
   declaration: undefined,
@@ -87,6 +88,7 @@ const DEFAULTS = {
 };
 
 const BAD: readonly (readonly [string, string, RegExp])[] = [
+  ['BACKEND_PROTOCOL', 'h2c', /must be one of http1, http2/],
   ['GATEWAY_NAME', 'x'.repeat(61), /at most 60 characters/],
   ['HOST', 'http://localhost', /without port/],
   ['HOST', 'a b', /without port/],

@@ -1,4 +1,5 @@
 import { CAUSES, type Cause, type FailureCause, type RejectionCause } from './causes.ts';
+import { isGrpcFailure } from './grpc.ts';
 import { thrown, warnOfThrow } from './warnings.ts';
 
 export type { Cause, FailureCause, RejectionCause } from './causes.ts';
@@ -7,6 +8,8 @@ export type { Cause, FailureCause, RejectionCause } from './causes.ts';
 export interface Completed {
   readonly kind: 'completed';
   readonly status: number;
+  /** `grpc-status` of the response; nothing for other responses than those of gRPC. */
+  readonly grpcStatus?: number | undefined;
 }
 
 /** The backend, or the guarded handler, is to blame. */
@@ -84,13 +87,13 @@ export const handlerError = (error: unknown, headSent: boolean): Failed => ({
 });
 
 /**
- * The only place that decides about blame. A 5xx and a failure count against the backend, or the guarded handler. A client that leaves and
+ * The only place that decides about blame. A 5xx, a failure, and a failure of gRPC count against the backend, or the guarded handler. A client that leaves and
  * a rejection by the gateway do not count. Everything else is a success.
  */
 export function verdictOf(outcome: Outcome): Verdict {
   switch (outcome.kind) {
     case 'completed':
-      return outcome.status >= 500 ? 'failure' : 'success';
+      return outcome.status >= 500 || isGrpcFailure(outcome.grpcStatus) ? 'failure' : 'success';
     case 'failed':
       return outcome.unused === true ? 'neutral' : 'failure';
     default:

@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import { CAUSES, type Cause } from './causes.ts';
+import { grpcMessage, grpcStatusFor, isGrpcCall } from './grpc.ts';
 import { lastResponse } from './last-response.ts';
 import { leaveUnread } from './unread-content.ts';
 
@@ -41,24 +42,42 @@ export function retryAfterSeconds(ms: number): number {
 /**
  * Sends a problem document (RFC 9457) with a `Proxy-Status` header (RFC 9209) that names the cause. Closes the connection if the cause
  * requires it, or if much of the request body is still to come. Does nothing if the head has been sent already: the caller must
- * then cut the connection.
+ * then cut the connection. A client of gRPC gets a status of gRPC instead.
  */
 export function sendProblem(res: ServerResponse, cause: Cause, extras: ProblemExtras = {}): void {
   if (res.headersSent || res.destroyed) return;
   const { status, closes } = CAUSES[cause];
   const { content, contentLength, proxyStatus } = problemOf(cause, extras.detail);
-  const { body } = extras;
-  res.statusCode = status;
-  res.setHeader('Content-Type', body?.type ?? 'application/problem+json');
-  res.setHeader('Content-Length', body === undefined ? contentLength : Buffer.byteLength(body.content));
+  const { body, retryAfterMs } = extras;
+  const isForGrpc = res.req !== undefined && isGrpcCall(res.req);
+  if (isForGrpc) {
+    addGrpcStatus(res, cause, extras);
+  } else {
+    res.statusCode = status;
+    res.setHeader('Content-Type', body?.type ?? 'application/problem+json');
+    res.setHeader('Content-Length', body === undefined ? contentLength : Buffer.byteLength(body.content));
+  }
   res.setHeader('Cache-Control', 'no-store');
   res.setHeader('Proxy-Status', proxyStatus);
-  if (extras.retryAfterMs !== undefined) res.setHeader('Retry-After', String(retryAfterSeconds(extras.retryAfterMs)));
+  if (retryAfterMs !== undefined) res.setHeader('Retry-After', String(retryAfterSeconds(retryAfterMs)));
   // RFC 9110 §15.5.6: a response with this status says what would be allowed.
   if (status === 405) res.setHeader('Allow', ALLOWED_METHODS);
   if (closes) lastResponse(res);
   else leaveUnread(res);
-  res.end(body?.content ?? content);
+  if (isForGrpc) res.end();
+  else res.end(body?.content ?? content);
+}
+
+/** A response of gRPC without a message: it has the status in its head ("Trailers-Only"). */
+function addGrpcStatus(res: ServerResponse, cause: Cause, { detail, retryAfterMs }: ProblemExtras): void {
+  const { status, title } = CAUSES[cause];
+  res.statusCode = 200;
+  res.setHeader('Content-Type', 'application/grpc');
+  res.setHeader('Content-Length', 0);
+  res.setHeader('Grpc-Status', grpcStatusFor(status));
+  res.setHeader('Grpc-Message', grpcMessage(detail === undefined ? title : `${title}: ${detail}`));
+  // Clients that retry by a policy of gRPC wait so long.
+  if (retryAfterMs !== undefined) res.setHeader('Grpc-Retry-Pushback-Ms', Math.ceil(retryAfterMs));
 }
 
 /** The same response as bytes, for a connection that has no response object. It closes the connection. */

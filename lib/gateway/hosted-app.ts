@@ -105,6 +105,7 @@ export function middlewareOptions(config: Config, events: GatewayEvents, counter
       backends: config.backends,
       dns: config.dns,
       tls: readBackendTls(config.backendTls),
+      protocol: config.backendProtocol,
       loadBalancing: config.loadBalancing,
       slowStartMs: config.slowStartMs,
       adaptiveConcurrency: config.adaptiveConcurrency,

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
+import { isGrpcCall } from '../core/grpc.ts';
 import type { ConnectionWatcher } from './client-connections.ts';
 import { type ConnectionResponses, responseOn, unreadOn } from './connection-responses.ts';
 import type { HardenServerSettings } from './harden-server-options.ts';
@@ -89,8 +90,8 @@ export class SlowConnections implements ConnectionWatcher {
     const { bytesRead } = socket;
     const received = bytesRead - progress.received;
     progress.received = bytesRead;
-    // A full buffer means that the client is not read from: it could not send faster.
-    if (req.complete || req.readableLength >= req.readableHighWaterMark) {
+    // A full buffer means that the client is not read from: it could not send faster. A call of gRPC may stay open without a message.
+    if (req.complete || req.readableLength >= req.readableHighWaterMark || isGrpcCall(req)) {
       progress.owed = 0;
       return false;
     }

@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import type { Abortable, Exchange } from '../core/exchange.ts';
+import { grpcStatusIn } from '../core/grpc.ts';
 import { ABORTED, type Failed, type FailureCause, type Outcome } from '../core/outcome.ts';
 import { cut } from '../core/reject.ts';
 import type { AttemptOwner, AttemptTimeouts } from './attempt-owner.ts';
@@ -18,9 +19,9 @@ import {
 import { ScopedHandler } from './response/scoped-handler.ts';
 import { endsConnection } from './response/trailers.ts';
 import { bytesReadBefore } from './transport/all-connections.ts';
-import type { BackendConnections, RequestConnection } from './transport/backend-connections.ts';
 import { asksForConnection, authenticatesConnection } from './transport/bound-connections.ts';
-import { failureCause, isRefusedRequest, shortageOutcome } from './transport/failure.ts';
+import type { Connections, RequestConnection } from './transport/connections.ts';
+import { failureCause, isRefusedRequest, shortageOutcome, UnprocessedError } from './transport/failure.ts';
 import type { Watchdog, Watched } from './watchdog.ts';
 
 const IDLE_408 = 'the backend sent 408 to close an idle connection, when this request was on its way';
@@ -47,6 +48,8 @@ export class Attempt implements Abortable, Watched {
   #startedAt = 0;
   #spelling: HeaderSpelling | undefined;
   #isResponding = false;
+  /** `grpc-status` of a head that is the whole response. */
+  #grpcStatus: number | undefined;
   /** Set once the client has been too slow; it listens for the end of each pause. */
   #onDrain: (() => void) | undefined;
   /** Why undici takes no such request. It says so before `dispatch()` returns. */
@@ -66,7 +69,7 @@ export class Attempt implements Abortable, Watched {
    * @throws {GatewayError} ERR_EXPRESSWAY_REQUEST_HEAD when a middleware made the head something that cannot be sent. Its owner
    * hears of nothing else then.
    */
-  start(connections: BackendConnections, head: RequestHead, content: SendableBody | undefined, upgrade?: string): void {
+  start(connections: Connections, head: RequestHead, content: SendableBody | undefined, upgrade?: string): void {
     const { req } = this.#exchange;
     this.#exchange.working = this;
     this.#response.upload = content;
@@ -178,6 +181,7 @@ export class Attempt implements Abortable, Watched {
       return;
     }
     checkResponseHead(status, fields);
+    this.#grpcStatus = grpcStatusIn(fields);
     if (closesIdleConnection(status, fields) && this.#connection?.isReused === true && this.#startedJustNow) {
       const error = Object.assign(new Error(IDLE_408), { code: 'ECONNRESET' });
       this.#stop({ ...this.#failed('connection_terminated', error), unused: true }, IDLE_408);
@@ -213,7 +217,11 @@ export class Attempt implements Abortable, Watched {
     if (this.#done) return;
     if (endsConnection(trailers)) this.#connection?.retire();
     this.#response.end(trailers, this.#spelling?.read(controller.rawTrailers));
-    this.#end({ kind: 'completed', status: this.#response.status });
+    this.#end({
+      kind: 'completed',
+      status: this.#response.status,
+      grpcStatus: grpcStatusIn(trailers) ?? this.#grpcStatus,
+    });
   }
 
   onResponseError(_controller: Dispatcher.DispatchController | null, error: Error): void {
@@ -266,6 +274,16 @@ export class Attempt implements Abortable, Watched {
   }
 
   #failed(cause: FailureCause, error: Error): Failed {
+    if (error instanceof UnprocessedError) {
+      return {
+        kind: 'failed',
+        cause,
+        error,
+        sent: false,
+        headSent: this.#response.headersSent,
+        unused: error.isLeaving,
+      };
+    }
     const sent = this.#controller !== undefined;
     const failed = { kind: 'failed', cause, error, sent, headSent: this.#response.headersSent } as const;
     const unused =

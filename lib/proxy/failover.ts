@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream';
 import type { Waiter } from '../backends/queue.ts';
 import type { Exchange } from '../core/exchange.ts';
+import { grpcStatusIn } from '../core/grpc.ts';
 import { ABORTED, type Completed, type Failed, handlerError, type Outcome, type Rejected } from '../core/outcome.ts';
 import { cut } from '../core/reject.ts';
 import { Attempt } from './attempt.ts';
@@ -185,7 +186,7 @@ export class Failover implements AttemptOwner, Waiter {
   }
 
   responded(status: number, fields: ResponseFields): void {
-    const outcome: Completed = { kind: 'completed', status };
+    const outcome: Completed = { kind: 'completed', status, grpcStatus: grpcStatusIn(fields) };
     if (this.#choice.responded(outcome, fields)) this.#exchange.settle(outcome);
   }
 
@@ -234,6 +235,8 @@ export class Failover implements AttemptOwner, Waiter {
         if (outcome.error !== undefined) this.#parts.shortages.noticed(outcome.error);
         this.#owner.reject(outcome);
       } else {
+        // The response alone does not show it.
+        if (outcome.kind === 'completed' && outcome.grpcStatus !== undefined) this.#exchange.settle(outcome);
         this.#choice.forwarded(outcome);
         this.#owner.over();
       }

@@ -8,6 +8,7 @@ import { ReturnWatch, type TryConnection } from '../backends/health/return-watch
 import type { GatewayEvents } from '../core/events.ts';
 import type { ResponseFields } from './response/response-head.ts';
 import { type RetryAfterOptions, restMs } from './response/retry-after.ts';
+import type { BackendProtocol } from './transport/all-connections.ts';
 import type { BackendTlsOptions } from './transport/backend-tls.ts';
 import { connectionProbe, healthProbe } from './transport/health-probe.ts';
 
@@ -18,6 +19,7 @@ export interface PoolHealthOptions extends EjectionRule {
   readonly healthCheck: Omit<ResolvedHealthCheckOptions, 'path'> & { readonly path?: string | undefined };
   readonly respectRetryAfter: false | Required<RetryAfterOptions>;
   readonly tls?: BackendTlsOptions;
+  readonly protocol?: BackendProtocol;
   readonly connectTimeoutMs: number;
 }
 
@@ -31,6 +33,7 @@ export class PoolHealth {
   readonly #checker: HealthChecker | undefined;
   readonly #returnWatch: ReturnWatch;
   readonly #connectTimeoutMs: number;
+  readonly #protocol: BackendProtocol;
   #probe: Probe;
   #tryConnection: TryConnection;
 
@@ -47,8 +50,10 @@ export class PoolHealth {
   ) {
     this.#ejections = new Ejections(options, () => pool.backends, freed);
     this.#connectTimeoutMs = options.connectTimeoutMs;
-    this.#probe = healthProbe(options.tls);
-    this.#tryConnection = connectionProbe(options.tls, options.connectTimeoutMs);
+    const { tls = {}, protocol = 'http1' } = options;
+    this.#protocol = protocol;
+    this.#probe = healthProbe(tls, protocol);
+    this.#tryConnection = connectionProbe(tls, options.connectTimeoutMs, protocol);
     this.#returnWatch = new ReturnWatch(
       (backend) => this.#tryConnection(backend),
       ({ circuit }) => circuit.reset(),
@@ -74,8 +79,8 @@ export class PoolHealth {
 
   /** For checks from now on. */
   setTls(tls: BackendTlsOptions): void {
-    this.#probe = healthProbe(tls);
-    this.#tryConnection = connectionProbe(tls, this.#connectTimeoutMs);
+    this.#probe = healthProbe(tls, this.#protocol);
+    this.#tryConnection = connectionProbe(tls, this.#connectTimeoutMs, this.#protocol);
   }
 
   membershipChanged(change: MembershipChange): void {

@@ -13,6 +13,8 @@ import { endsHere, refusedHere, respondToOptions } from './response/own-response
 import { Retries } from './retry/retries.ts';
 import { warnOfUpgrade } from './tunnel/upgrade-protocols.ts';
 
+const NO_UPGRADE = 'The backends speak HTTP/2, over which this proxy does not pass upgrades on.';
+
 /** One request in a proxy: checks and caps before the first attempt, and what remains to be done after the last one. */
 export class ProxiedRequest implements FailoverOwner {
   readonly #parts: ProxyParts;
@@ -68,6 +70,10 @@ export class ProxiedRequest implements FailoverOwner {
       this.over();
       return true;
     }
+    if (exchange.upgrade !== undefined && this.#parts.connections.isHttp2) {
+      this.reject({ kind: 'rejected', cause: 'upgrade_not_supported', detail: NO_UPGRADE });
+      return true;
+    }
     if (req.headers.upgrade !== undefined) warnOfUpgrade(req, req.headers.upgrade);
     return false;
   }
@@ -82,7 +88,10 @@ export class ProxiedRequest implements FailoverOwner {
   #takeBody(): Rejected | undefined {
     const length = declaredLength(this.#exchange.req);
     if (length === 0) return undefined;
-    this.#body = new ForwardedBody(this.#exchange, this.#parts, length, this.#retries.keepBytes);
+    const { connections, retry } = this.#parts;
+    // Over HTTP/2, a backend may refuse a request that was sent, without having looked at it.
+    const keepBytes = connections.isHttp2 ? retry.bufferBytes : this.#retries.keepBytes;
+    this.#body = new ForwardedBody(this.#exchange, this.#parts, length, keepBytes);
     return this.#body.unsendable;
   }
 

@@ -88,6 +88,7 @@ export const roundRobinProxyChecks: Checks<RoundRobinProxyOptions> = {
   queue: group(queueDefaults, queueChecks),
   tunnel: group(tunnelDefaults, tunnelChecks),
   tls: backendTls,
+  protocol: oneOf('http1', 'http2'),
   ...inFlightCapChecks,
   pathFilter: optional(pathFilterCheck),
   pathRewrite: optional(pathRewriteCheck),

@@ -17,6 +17,7 @@ import type { ReadBody } from './request/read-body.ts';
 import type { ResponseOptions } from './response/response-rules.ts';
 import type { RetryAfterOptions } from './response/retry-after.ts';
 import type { RetryOptions } from './retry/retry-rules.ts';
+import type { BackendProtocol } from './transport/all-connections.ts';
 import type { BackendTlsOptions } from './transport/backend-tls.ts';
 import type { TunnelOptions } from './tunnel/tunnels.ts';
 
@@ -238,6 +239,13 @@ export interface RoundRobinProxyOptions extends InFlightCapOptions {
    */
   tls?: BackendTlsOptions;
   /**
+   * What the backends speak: `http1` for HTTP/1.1, or `http2`, which gRPC needs. HTTP/2 is agreed on by ALPN with
+   * `https://`, and used with prior knowledge ("h2c") with `http://`.
+   *
+   * @default `http1`
+   */
+  protocol?: BackendProtocol;
+  /**
    * Replaces the rule that a failure and a status of 500 or more count against a backend. If it throws, that rule
    * applies, and one process warning says so.
    *
@@ -279,5 +287,6 @@ export const roundRobinProxyDefaults = Object.freeze({
   queue: {},
   tunnel: {},
   tls: {},
+  protocol: 'http1' as BackendProtocol,
   ...inFlightCapDefaults,
 });

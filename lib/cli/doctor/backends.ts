@@ -50,7 +50,7 @@ export const backends: Check = {
 };
 
 /** Gives a text where a file cannot be read. */
-function probeOptions({ backendTls, connectTimeoutMs, healthCheck }: Config): CommonOptions | string {
+function probeOptions({ backendTls, backendProtocol, connectTimeoutMs, healthCheck }: Config): CommonOptions | string {
   const tls: Record<string, Buffer> = {};
   for (const [name, file] of Object.entries(backendTls)) {
     if (file === undefined) continue;
@@ -60,7 +60,9 @@ function probeOptions({ backendTls, connectTimeoutMs, healthCheck }: Config): Co
       return `BACKEND_${name.toUpperCase()} ${file} cannot be read: ${(error as NodeJS.ErrnoException).code}`;
     }
   }
-  return { tls, connectTimeoutMs, path: healthCheck.path, answerTimeoutMs: healthCheck.timeoutMs };
+  // The doctor speaks HTTP/1.1: of a backend over HTTP/2 it sees whether it can be reached.
+  const path = backendProtocol === 'http2' ? undefined : healthCheck.path;
+  return { tls, connectTimeoutMs, path, answerTimeoutMs: healthCheck.timeoutMs };
 }
 
 async function look(backend: BackendConfig, { config }: Patient, options: CommonOptions): Promise<Finding[]> {

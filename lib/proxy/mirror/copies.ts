@@ -9,7 +9,7 @@ import { declaredLength } from '../../core/unread-content.ts';
 import type { ProxyParts } from '../proxy-parts.ts';
 import { keptBody, whyUnreadable } from '../request/read-body.ts';
 import { type RequestHead, requestHead } from '../request/request-head.ts';
-import type { BackendConnections } from '../transport/backend-connections.ts';
+import type { Connections } from '../transport/connections.ts';
 import { type MirrorLimits, type MirrorOptions, mirrorDefaults } from './mirror-options.ts';
 import { type CopyOwner, RequestCopy } from './request-copy.ts';
 
@@ -55,7 +55,7 @@ export class Copies implements CopyOwner {
     };
   }
 
-  begins(copy: RequestCopy, { maxInFlight }: MirrorLimits): BackendConnections | 'no_backend' | 'too_many' {
+  begins(copy: RequestCopy, { maxInFlight }: MirrorLimits): Connections | 'no_backend' | 'too_many' {
     const { connections, pool } = this.#parts;
     this.#waiting.delete(copy);
     if (this.#isClosed || !pool.backends.includes(copy.backend)) return 'no_backend';

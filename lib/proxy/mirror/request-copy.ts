@@ -7,8 +7,8 @@ import { declaredLength } from '../../core/unread-content.ts';
 import { KeptBytes } from '../request/kept-bytes.ts';
 import { type RequestHead, unsendable } from '../request/request-head.ts';
 import type { ResponseFields } from '../response/response-head.ts';
-import type { BackendConnections, RequestConnection } from '../transport/backend-connections.ts';
 import { authenticatesConnection } from '../transport/bound-connections.ts';
+import type { Connections, RequestConnection } from '../transport/connections.ts';
 import { isRefusedRequest } from '../transport/failure.ts';
 import type { MirrorLimits } from './mirror-options.ts';
 
@@ -17,7 +17,7 @@ const MAX_RESPONSE_BYTES = 1_048_576;
 
 export interface CopyOwner {
   /** Where the copy goes now, or why it goes nowhere. */
-  begins(copy: RequestCopy, limits: MirrorLimits): BackendConnections | 'no_backend' | 'too_many';
+  begins(copy: RequestCopy, limits: MirrorLimits): Connections | 'no_backend' | 'too_many';
   /** Called once. */
   ended(copy: RequestCopy, result: MirrorResult, error?: Error): void;
 }

@@ -41,13 +41,9 @@ export class Retries {
   afterFailure(outcome: Failed, replayable: boolean): boolean {
     if (this.remainingMs <= 0) return false;
     // Nothing left this machine: another backend repeats nothing, and no backend has extra load.
-    if (!outcome.sent) return true;
+    if (!outcome.sent) return outcome.unused !== true || this.#isFirstUnused();
     if (!this.isIdempotent || !replayable) return false;
-    if (outcome.unused === true && !this.#unusedSeen) {
-      this.#unusedSeen = true;
-      return true;
-    }
-    return this.#take();
+    return (outcome.unused === true && this.#isFirstUnused()) || this.#take();
   }
 
   /** Decides whether a response is dropped in favour of another backend's, and takes that out of the budget. */
@@ -59,6 +55,12 @@ export class Retries {
   end(): void {
     this.#budget.requestEnded();
     for (; this.#taken > 0; this.#taken -= 1) this.#budget.giveBack();
+  }
+
+  #isFirstUnused(): boolean {
+    const isFirst = !this.#unusedSeen;
+    this.#unusedSeen = true;
+    return isFirst;
   }
 
   #take(): boolean {

@@ -3,8 +3,10 @@ import { GatewayError } from '../../core/errors.ts';
 import { BackendConnections, type Connection } from './backend-connections.ts';
 import { type BackendTlsOptions, connectorTls } from './backend-tls.ts';
 import { BoundConnections } from './bound-connections.ts';
+import type { Connections } from './connections.ts';
 import { DirectReads } from './direct-reads.ts';
 import { correctHeads } from './http-version.ts';
+import { Http2Connections } from './http2-connections.ts';
 import { buildConnector, type Connector } from './undici.ts';
 import { deliverUnreadResponse } from './unread-response.ts';
 
@@ -13,9 +15,14 @@ export interface ConnectionOptions {
   readonly connectTimeoutMs: number;
   /** TLS to backends. Default: the system's certificate authorities, and no certificate of the gateway's own. */
   readonly tls?: BackendTlsOptions;
+  /** What backends speak. Default `http1`. */
+  readonly protocol?: BackendProtocol;
   /** Whether to forget backends that got no request for a while. Default: they stay until `remove()`. */
   readonly forgetIdle?: boolean;
 }
+
+/** `http2`: over TLS by ALPN, else with prior knowledge ("h2c"). */
+export type BackendProtocol = 'http1' | 'http2';
 
 /** So many backends are known before idle ones are looked for. */
 const FORGET_FROM = 100;
@@ -46,45 +53,54 @@ export interface Destination {
 /** The connections to all backends. */
 export class AllConnections {
   /** By identity. */
-  readonly #current = new Map<string, BackendConnections>();
+  readonly #current = new Map<string, Connections>();
   /** Those to backends that left, until their requests have ended. */
-  readonly #leaving = new Map<BackendConnections, { readonly identity: string; readonly closed: Promise<void> }>();
+  readonly #leaving = new Map<Connections, { readonly identity: string; readonly closed: Promise<void> }>();
   readonly #bound = new BoundConnections<Connection>();
   readonly #connectTimeoutMs: number;
+  readonly #protocol: BackendProtocol;
   #connect: Connector;
   /** The name that every certificate must be for, if the option `serverName` was given. */
   #serverName: string | undefined;
   #forgetFrom: number;
 
-  constructor({ connectTimeoutMs, tls = {}, forgetIdle = false }: ConnectionOptions) {
+  constructor({ connectTimeoutMs, tls = {}, protocol = 'http1', forgetIdle = false }: ConnectionOptions) {
     assertNode();
     this.#forgetFrom = forgetIdle ? FORGET_FROM : Number.POSITIVE_INFINITY;
     this.#connectTimeoutMs = connectTimeoutMs;
+    this.#protocol = protocol;
     this.#serverName = tls.serverName;
-    this.#connect = backendConnector(tls, connectTimeoutMs);
+    this.#connect = backendConnector(tls, connectTimeoutMs, protocol);
+  }
+
+  get isHttp2(): boolean {
+    return this.#protocol === 'http2';
   }
 
   /** Applies to new connections. Requests in progress end on the old ones, which carry no further request. */
   setTls(tls: BackendTlsOptions): void {
     this.#serverName = tls.serverName;
-    this.#connect = backendConnector(tls, this.#connectTimeoutMs);
+    this.#connect = backendConnector(tls, this.#connectTimeoutMs, this.#protocol);
     for (const [identity, { isSecure }] of [...this.#current]) if (isSecure) this.remove(identity);
   }
 
-  to({ identity, origin, serverName, keepAlive = true }: Destination): BackendConnections {
+  to({ identity, origin, serverName, keepAlive = true }: Destination): Connections {
     let connections = this.#current.get(identity);
     if (connections?.keepAlive !== keepAlive) {
       // The configuration changed: connections of the old one are not used again.
       this.remove(identity);
       if (this.#current.size >= this.#forgetFrom) this.#forgetIdle();
-      connections = new BackendConnections({
+      const options = {
         identity,
         origin,
         connect: this.#connect,
         serverName: this.#serverName ?? serverName,
-        bound: this.#bound,
         keepAlive,
-      });
+      };
+      connections =
+        this.#protocol === 'http2'
+          ? new Http2Connections({ ...options, connectTimeoutMs: this.#connectTimeoutMs })
+          : new BackendConnections({ ...options, bound: this.#bound });
       this.#current.set(identity, connections);
     }
     return connections;
@@ -138,8 +154,19 @@ function assertNode(): void {
 }
 
 /** Makes connections to backends, with better error reports than undici's own connector. */
-export function backendConnector(tls: BackendTlsOptions, connectTimeoutMs: number): Connector {
-  const connect = buildConnector({ ...connectorTls(tls), timeout: connectTimeoutMs, allowH2: false });
+export function backendConnector(
+  tls: BackendTlsOptions,
+  connectTimeoutMs: number,
+  protocol: BackendProtocol,
+): Connector {
+  const isHttp2 = protocol === 'http2';
+  const connect = buildConnector({
+    ...connectorTls(tls),
+    timeout: connectTimeoutMs,
+    allowH2: isHttp2,
+    preferH2: isHttp2,
+  });
+  if (isHttp2) return connect;
   const reads = new DirectReads();
   return (target, callback) => {
     connect(target, (error, socket) => {

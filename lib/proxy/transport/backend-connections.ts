@@ -2,6 +2,7 @@ import { isIP, type Socket } from 'node:net';
 import type { Dispatcher } from 'undici';
 import { HeaderSpelling } from '../response/header-spelling.ts';
 import { BoundConnections } from './bound-connections.ts';
+import type { Connections, RequestConnection, ResponseHandler } from './connections.ts';
 import { KeptConnections } from './kept-connections.ts';
 import { Client, type ClientOptions, type Connector, errors } from './undici.ts';
 
@@ -22,21 +23,6 @@ export interface BackendConnectionsOptions {
   readonly bound?: BoundConnections<Connection>;
   /** Whether a connection is used for more than one request. Default true. */
   readonly keepAlive?: boolean;
-}
-
-/** Hears of a response. Its error comes without a controller when there is no connection. */
-export type ResponseHandler = Dispatcher.DispatchHandler & {
-  onResponseError(controller: Dispatcher.DispatchController | null, error: Error): void;
-};
-
-/** The connection that a request is on. */
-export interface RequestConnection {
-  /** Whether it has brought a response before. */
-  readonly isReused: boolean;
-  /** Closes it when the request is over, so that it carries no other request. */
-  retire(): void;
-  /** Keeps it for this client until one of the two connections ends. */
-  bindTo(client: Socket): void;
 }
 
 /** One connection, which may still have to be opened. */
@@ -76,7 +62,7 @@ interface ConnectionOwner {
  * undici's `Pool` is not used because it looks through all connections for each request, and has a queue of 16 KiB for requests
  * that wait, which they never do here.
  */
-export class BackendConnections implements ConnectionOwner {
+export class BackendConnections implements Connections, ConnectionOwner {
   readonly keepAlive: boolean;
   readonly #identity: string;
   readonly #origin: URL;
@@ -117,10 +103,6 @@ export class BackendConnections implements ConnectionOwner {
     };
   }
 
-  /**
-   * @param client Connection of the client that sent the request; nothing for a copy of one.
-   * @returns `undefined` when the connections are closed; the handler gets an error then.
-   */
   dispatch(
     options: Dispatcher.DispatchOptions,
     handler: ResponseHandler,
@@ -157,19 +139,17 @@ export class BackendConnections implements ConnectionOwner {
     return this.#origin.protocol === 'https:';
   }
 
-  /** Whether no request is in progress, and no connection was used a short while ago. */
   get isIdle(): boolean {
     if (this.#inUse > 0) return false;
     return this.#free.isIdleSince(Date.now() - IDLE_MS);
   }
 
-  /** Waits for the requests in progress. Upgraded connections do not belong to these any more. */
+  /** Upgraded connections do not belong to these any more. */
   async close(): Promise<void> {
     this.#closed = true;
     await Promise.all([...this.#all].map((connection) => connection.close()));
   }
 
-  /** Ends the requests in progress with this error. */
   async destroy(error: Error): Promise<void> {
     this.#closed = true;
     await Promise.all([...this.#all].map((connection) => connection.destroy(error)));

@@ -1,4 +1,5 @@
 import { X509Certificate } from 'node:crypto';
+import { isIP } from 'node:net';
 import { createSecureContext } from 'node:tls';
 import {
   boolean,
@@ -119,3 +120,6 @@ export function secureContextOptions({ ca, cert, key, passphrase }: BackendTlsOp
 export function connectorTls(options: BackendTlsOptions) {
   return { ...secureContextOptions(options), rejectUnauthorized: options.rejectUnauthorized ?? true };
 }
+
+/** A certificate is checked for an address as such; TLS must not send an address as the server name (RFC 6066 §3). */
+export const proofOf = (name: string) => (isIP(name.replace(/^\[(.*)\]$/, '$1')) ? {} : { servername: name });

@@ -12,6 +12,18 @@ export class ProtocolError extends Error {
   readonly code = 'ERR_EXPRESSWAY_PROTOCOL';
 }
 
+/** The backend has not looked at a request over HTTP/2, and will not: it may be sent elsewhere, whatever its method (RFC 9113 §8.7). */
+export class UnprocessedError extends Error {
+  readonly code = 'ERR_EXPRESSWAY_UNPROCESSED';
+  /** Whether the connection was about to end anyway, for which the backend is not to blame. */
+  readonly isLeaving: boolean;
+
+  constructor(isLeaving: boolean) {
+    super(isLeaving ? 'the backend is closing the connection' : 'the backend refused the stream');
+    this.isLeaving = isLeaving;
+  }
+}
+
 const BY_CODE: Readonly<Record<string, FailureCause>> = {
   ENOTFOUND: 'dns_error',
   EAI_AGAIN: 'dns_error',
@@ -29,6 +41,7 @@ const BY_CODE: Readonly<Record<string, FailureCause>> = {
   ERR_HTTP_INVALID_HEADER_VALUE: 'http_protocol_error',
   ERR_INVALID_HTTP_TOKEN: 'http_protocol_error',
   ERR_EXPRESSWAY_PROTOCOL: 'http_protocol_error',
+  ERR_HTTP2_ERROR: 'http_protocol_error',
   EPROTO: 'tls_protocol_error',
 };
 

@@ -1,10 +1,11 @@
-import { isIP } from 'node:net';
 import type { Backend } from '../../backends/backend.ts';
 import type { Probe, ProbeAnswer, ProbeOptions } from '../../backends/health/health-check.ts';
 import type { TryConnection } from '../../backends/health/return-watch.ts';
-import { backendConnector } from './all-connections.ts';
-import { type BackendTlsOptions, connectorTls } from './backend-tls.ts';
+import { type BackendProtocol, backendConnector } from './all-connections.ts';
+import { type BackendTlsOptions, connectorTls, proofOf } from './backend-tls.ts';
 import { failureCause } from './failure.ts';
+import { Http2Connections } from './http2-connections.ts';
+import { http2Probe } from './http2-probe.ts';
 import { buildConnector, Client, request } from './undici.ts';
 
 /** Bytes of a response body that a check reads. */
@@ -17,13 +18,14 @@ const MAX_BODY = 65_536;
  * @param tls The same as for client requests: a backend that passes must be reachable for those.
  */
 export const healthProbe =
-  (tls: BackendTlsOptions = {}): Probe =>
+  (tls: BackendTlsOptions = {}, protocol: BackendProtocol = 'http1'): Probe =>
   (backend, options) =>
-    probe(backend, options, tls);
+    protocol === 'http2' ? probeHttp2(backend, options, tls) : probe(backend, options, tls);
 
 /** Connects to a backend as for a client request, TLS included, and closes the connection without a request. */
-export function connectionProbe(tls: BackendTlsOptions = {}, timeoutMs: number): TryConnection {
-  const connect = buildConnector({ ...connectorTls(tls), timeout: timeoutMs, allowH2: false });
+export function connectionProbe(tls: BackendTlsOptions, timeoutMs: number, protocol: BackendProtocol): TryConnection {
+  const isHttp2 = protocol === 'http2';
+  const connect = buildConnector({ ...connectorTls(tls), timeout: timeoutMs, allowH2: isHttp2, preferH2: isHttp2 });
   return ({ url: { hostname, protocol, port }, serverName }) =>
     new Promise((resolve) => {
       connect({ hostname, protocol, port, ...proofOf(tls.serverName ?? serverName) }, (error, socket) => {
@@ -32,9 +34,6 @@ export function connectionProbe(tls: BackendTlsOptions = {}, timeoutMs: number):
       });
     });
 }
-
-/** A certificate is checked for an address as such; TLS must not send an address as the server name (RFC 6066 §3). */
-const proofOf = (name: string) => (isIP(name.replace(/^\[(.*)\]$/, '$1')) ? {} : { servername: name });
 
 async function probe(
   { origin, authority, serverName }: Backend,
@@ -45,7 +44,7 @@ async function probe(
     pipelining: 0,
     allowH2: false,
     // The signal does not end an attempt to connect, which could go on for minutes.
-    connect: backendConnector(tls, timeoutMs),
+    connect: backendConnector(tls, timeoutMs, 'http1'),
     headersTimeout: 0,
     bodyTimeout: 0,
   });
@@ -61,6 +60,26 @@ async function probe(
   } finally {
     signal.removeEventListener('abort', abort);
     void client.destroy();
+  }
+}
+
+async function probeHttp2(
+  backend: Backend,
+  options: ProbeOptions,
+  tls: BackendTlsOptions,
+): Promise<ProbeAnswer | Error> {
+  const { timeoutMs } = options;
+  const connections = new Http2Connections({
+    origin: backend.origin,
+    connect: backendConnector(tls, timeoutMs, 'http2'),
+    connectTimeoutMs: timeoutMs,
+    serverName: tls.serverName ?? backend.serverName,
+    keepAlive: false,
+  });
+  try {
+    return await http2Probe(connections, backend, options, MAX_BODY);
+  } finally {
+    void connections.destroy(new Error('the health check is over'));
   }
 }
 

@@ -1,7 +1,7 @@
 import { Resolver } from 'node:dns';
-import { assertBackends, type BackendOptions, OptionsError } from '../../../index.ts';
+import { assertBackends, type BackendOptions, type BackendProtocol, OptionsError } from '../../../index.ts';
 import type { BackendTlsFiles } from '../tls-files.ts';
-import { durationMs, file, got, ofOneService, optional, section } from '../variable.ts';
+import { durationMs, file, got, ofOneService, oneOf, optional, section } from '../variable.ts';
 import { pair } from './listener-variables.ts';
 
 export interface BackendsConfig {
@@ -11,6 +11,7 @@ export interface BackendsConfig {
   readonly backendsFile: string | undefined;
   /** Files for backends over https: authorities to trust, and the certificate that the gateway shows them. */
   readonly backendTls: BackendTlsFiles;
+  readonly backendProtocol: BackendProtocol;
   /** How names are looked up. Without `servers`, the system's own name servers are asked. */
   readonly dns: { readonly refreshMs: number; readonly servers: readonly string[] | undefined };
 }
@@ -32,6 +33,12 @@ export const backends = section(
         refuses a bad file as a whole, and the backends stay as they are. Its path changes only at a restart.`,
       read: optional(file),
       takesEffect: 'restart',
+    },
+    BACKEND_PROTOCOL: {
+      text: `What backends speak: http1, or http2, which gRPC needs (docs/grpc.md). HTTP/2 is agreed on by TLS with https://, and used with
+        prior knowledge (h2c) with http://.`,
+      default: 'http1',
+      read: oneOf('http1', 'http2'),
     },
     BACKEND_CA: {
       text: "For backends over https: PEM file of the authorities to trust, in place of the system's.",
@@ -58,6 +65,7 @@ export const backends = section(
     backends: read.BACKENDS,
     backendsFile: read.BACKENDS_FILE,
     backendTls: { ca: read.BACKEND_CA, cert: read.BACKEND_CERT, key: read.BACKEND_KEY },
+    backendProtocol: read.BACKEND_PROTOCOL,
     dns: { refreshMs: read.DNS_REFRESH_MS, servers: read.DNS_SERVERS },
   }),
   (given) => pair(given, 'BACKEND_CERT', 'BACKEND_KEY'),
