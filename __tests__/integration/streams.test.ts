@@ -227,6 +227,47 @@ describe('C16: streams', () => {
     for (const client of [events, dribble]) await client.until((bytes) => bytes.includes('0\r\n\r\n'));
   });
 
+  test.each<[string, (socket: Socket) => unknown]>([
+    ['stays', () => {}],
+    ['closes', (socket) => socket.destroy()],
+    ['resets', (socket) => socket.resetAndDestroy()],
+  ])(
+    'an event stream whose backend does not take the upload ends, when both are silent, for a client that %s',
+    async (_how, act) => {
+      const backend = cleanup.add(
+        await RecorderBackend.start((socket) => {
+          socket
+            .pause()
+            .write('HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n');
+        }),
+      );
+      const gateway = cleanup.add(await proxyGateway({ backends: [backend.url], idleTimeoutMs: 500 }));
+      const client = cleanup.add(await RawClient.connect(gateway.port));
+      client.send(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${KERNEL_BYTES + 16 * MIB}\r\n\r\nx`);
+      await client.until((bytes) => bytes.includes('\r\n\r\n'));
+      client.send(Buffer.alloc(KERNEL_BYTES + 15 * MIB));
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      act(client.socket);
+      await eventually('the stream ends', () => gateway.proxy.load().inFlight === 0);
+    },
+  );
+
+  test('an event stream stays open while its client has not sent all of its upload, and the backend would take more', async () => {
+    const backend = cleanup.add(
+      await RecorderBackend.start((socket) => {
+        socket
+          .resume()
+          .write('HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n');
+      }),
+    );
+    const gateway = cleanup.add(await proxyGateway({ backends: [backend.url], idleTimeoutMs: 200 }));
+    const client = cleanup.add(await RawClient.connect(gateway.port));
+    client.send('POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n');
+    await client.until((bytes) => bytes.includes('\r\n\r\n'));
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    expect([gateway.proxy.load().inFlight, client.closedBy]).toEqual([1, undefined]);
+  });
+
   test('300 open streams do not block other requests', async () => {
     const backend = cleanup.add(
       await RecorderBackend.start((socket, request, index) => {

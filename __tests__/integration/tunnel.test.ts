@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
 import { createServer as createSecureServer } from 'node:tls';
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { type RoundRobinProxyOptions, roundRobinProxy } from 'expressway';
+import { type RoundRobinProxyOptions, roundRobinProxy, type TunnelOptions } from 'expressway';
 import { certificate } from '../support/certificate.ts';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
 import { RawClient } from '../support/raw-client.ts';
@@ -162,7 +162,7 @@ describe('bytes in a tunnel', () => {
   });
 
   /** To a backend that reads nothing but the first request. */
-  async function plainTunnel(upgraded: (socket: Socket) => void) {
+  async function plainTunnel(upgraded: (socket: Socket) => void, tunnel: TunnelOptions = {}) {
     const backend = await server((socket) => {
       socket.once('data', () => {
         socket.pause();
@@ -170,11 +170,11 @@ describe('bytes in a tunnel', () => {
         upgraded(socket);
       });
     });
-    const options = { backends: [backend.url], tunnel: { closeTimeoutMs: 200 } };
+    const options = { backends: [backend.url], tunnel: { closeTimeoutMs: 200, ...tunnel } };
     const gateway = cleanup.add(await proxyGateway(options));
     // First of all: a server waits for its upgraded connections, and one that is paused does not see its client go.
     cleanup.add(gateway.proxy);
-    return { client: cleanup.add(await rawTunnel(gateway.port)) };
+    return { client: cleanup.add(await rawTunnel(gateway.port)), proxy: gateway.proxy };
   }
 
   const flood = 64 * 1024 * 1024;
@@ -205,6 +205,48 @@ describe('bytes in a tunnel', () => {
     const { client } = await plainTunnel(() => {});
     const poured = pour(client.socket);
     expect(await standsStill('no more flows', () => poured.sent)).toBeLessThan(much);
+  });
+
+  test.each<[string, (socket: Socket) => unknown]>([
+    ['stays', () => {}],
+    ['closes', (socket) => socket.destroy()],
+    ['resets', (socket) => socket.resetAndDestroy()],
+  ])('a backend that reads nothing for sendTimeoutMs ends the tunnel of a client that %s', async (_how, act) => {
+    const { client, proxy } = await plainTunnel(() => {}, { sendTimeoutMs: 500 });
+    const poured = pour(client.socket);
+    await standsStill('no more flows', () => poured.sent);
+    act(client.socket);
+    await eventually('the tunnel ends', () => proxy.load().inFlight === 0);
+  });
+
+  test('a client that reads nothing for sendTimeoutMs ends its tunnel, also when the backend has left', async () => {
+    let poured = { sent: 0 };
+    const { client, proxy } = await plainTunnel(
+      (socket) => {
+        setTimeout(() => {
+          poured = pour(socket);
+          setTimeout(() => socket.resetAndDestroy(), 300);
+        }, 50);
+      },
+      { sendTimeoutMs: 500 },
+    );
+    client.socket.pause();
+    await eventually('the tunnel ends', () => poured.sent > 0 && proxy.load().inFlight === 0);
+  });
+
+  test('silence for sendTimeoutMs ends no tunnel after pauses, when nothing waits any more', async () => {
+    let received = 0;
+    const upgraded = (socket: Socket) => {
+      socket.resume().on('data', (chunk) => {
+        received += chunk.length;
+      });
+    };
+    const { client, proxy } = await plainTunnel(upgraded, { sendTimeoutMs: 500 });
+    const poured = pour(client.socket);
+    await eventually('all of it is sent', () => poured.sent === flood && client.socket.writableLength === 0);
+    await standsStill('all of it arrives', () => received);
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    expect(proxy.load().inFlight).toBe(1);
   });
 });
 

@@ -134,7 +134,9 @@ export class Attempt implements Abortable, Watched {
   }
 
   #expired(silentMs: number): void {
-    if (this.#response.status !== 0) {
+    if (this.#response.isStream && this.#response.upload?.isStalled !== true) {
+      this.silentSince = 0;
+    } else if (this.#response.status !== 0) {
       const { idleTimeoutMs } = this.#timeouts;
       this.#timedOut(
         'connection_read_timeout',
@@ -152,16 +154,16 @@ export class Attempt implements Abortable, Watched {
   onRequestStart(controller: Dispatcher.DispatchController): void {
     this.#controller = controller;
     if (this.#done) controller.abort(new Error('the request ended while it waited for a connection'));
-    else this.#progress(this.#timeouts.responseTimeoutMs);
+    else this.#progress();
   }
 
   onBodySent(): void {
-    this.#progress(this.#timeouts.responseTimeoutMs);
+    this.#progress();
   }
 
   onRequestSent(): void {
     this.#owner.sent();
-    this.#progress(this.#timeouts.responseTimeoutMs);
+    this.#progress();
   }
 
   onResponseStarted(): void {
@@ -198,7 +200,7 @@ export class Attempt implements Abortable, Watched {
     response.begin(status, statusMessage, this.#owner.headersForClient(status, fields), spelling);
     forgetRawFields(controller);
     this.#owner.responded(status, fields);
-    this.#progress(this.#timeouts.idleTimeoutMs);
+    this.#progress();
     if (response.holdsHead) return;
     if (response.isStream) response.flushHead();
     else process.nextTick(flushHeadOf, this);
@@ -209,7 +211,7 @@ export class Attempt implements Abortable, Watched {
     const response = this.#response;
     const takesMore = response.write(chunk);
     if (response.isEncoded && !response.isEnded) setImmediate(flushEncoderOf, this);
-    if (takesMore) this.#progress(this.#timeouts.idleTimeoutMs);
+    if (takesMore) this.#progress();
     else this.#pause(controller);
   }
 
@@ -259,13 +261,16 @@ export class Attempt implements Abortable, Watched {
 
   #resume(): void {
     if (this.#done) return;
-    this.#progress(this.#timeouts.idleTimeoutMs);
+    this.#progress();
     this.#controller?.resume();
   }
 
-  #progress(timeoutMs: number): void {
+  #progress(): void {
+    const { isStream, status, upload } = this.#response;
     this.silentSince = 0;
-    this.timeoutMs = this.#response.isStream ? Number.POSITIVE_INFINITY : timeoutMs;
+    // An event stream may be silent. But a client whose upload the backend does not take may leave without being noticed.
+    if (isStream && upload === undefined) this.timeoutMs = Number.POSITIVE_INFINITY;
+    else this.timeoutMs = status === 0 ? this.#timeouts.responseTimeoutMs : this.#timeouts.idleTimeoutMs;
   }
 
   #timedOut(cause: FailureCause, message: string, detail?: string): void {

@@ -79,7 +79,8 @@ export function proxyParts(settings: ProxySettings): ProxyParts {
   const pool = new BackendPool(policy, backendMaker(settings, policy, freed));
   const health = new PoolHealth(settings, Math.max(circuit.openMs, circuit.maxOpenMs), pool, events, freed);
   const connections = new AllConnections(settings);
-  const shortestMs = Math.min(tunnel.idleTimeoutMs || tunnel.closeTimeoutMs, tunnel.closeTimeoutMs);
+  const { idleTimeoutMs: tunnelIdleMs, sendTimeoutMs, closeTimeoutMs } = tunnel;
+  const shortestMs = Math.min(tunnelIdleMs || closeTimeoutMs, sendTimeoutMs || closeTimeoutMs, closeTimeoutMs);
   const watchdog = new Watchdog(Math.min(responseTimeoutMs, idleTimeoutMs, shortestMs));
   const tunnels = new Tunnels(tunnel, watchdog);
   const sources = readBackends(settings.backends);

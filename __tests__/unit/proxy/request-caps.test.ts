@@ -5,7 +5,7 @@ import { RequestCaps } from '../../../lib/proxy/request-caps.ts';
 import { Tunnels } from '../../../lib/proxy/tunnel/tunnels.ts';
 import { Watchdog } from '../../../lib/proxy/watchdog.ts';
 
-const TUNNEL = { idleTimeoutMs: 1_000, closeTimeoutMs: 1_000, max: 1, maxPerClient: 1 };
+const TUNNEL = { idleTimeoutMs: 1_000, sendTimeoutMs: 1_000, closeTimeoutMs: 1_000, max: 1, maxPerClient: 1 };
 
 function rig(upgrade: boolean) {
   const caps = new InFlightCaps({ maxInFlight: 2, maxInFlightPerClient: 2 });

@@ -76,6 +76,7 @@ export class KeptBody implements SendableBody {
   readonly #bytes: Buffer;
   readonly replayable = true;
   readonly starved = false;
+  readonly isStalled = false;
 
   constructor(req: IncomingMessage, bytes: Buffer) {
     this.#req = req;

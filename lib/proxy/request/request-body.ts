@@ -17,6 +17,8 @@ export interface SendableBody {
   readonly endsSoon: boolean;
   /** Whether the transport waits for the client to send more. */
   readonly starved: boolean;
+  /** Whether the client is to wait until the transport takes more. */
+  readonly isStalled: boolean;
   /** The body from its start, for one attempt. */
   reader(): Readable | Buffer;
   /** To be called when no attempt needs the body any more. */
@@ -90,6 +92,10 @@ export class RequestBody implements SendableBody {
 
   get starved(): boolean {
     return this.#asked && !this.#req.complete && !this.#source.isPaused();
+  }
+
+  get isStalled(): boolean {
+    return !this.#req.complete && this.#source.isPaused();
   }
 
   /** The previous reader gets no more bytes. */

@@ -4,6 +4,8 @@ import type { Watchdog, Watched } from '../watchdog.ts';
 export interface TunnelTimeouts {
   /** Milliseconds without a byte in either direction; 0 for any time. */
   readonly idleTimeoutMs: number;
+  /** Milliseconds without a byte while one side does not take what the other sent; 0 for any time. */
+  readonly sendTimeoutMs: number;
   /** Milliseconds without a byte once one side has closed. */
   readonly closeTimeoutMs: number;
 }
@@ -19,9 +21,11 @@ export class Tunnel implements Watched {
   index = 0;
   readonly #client: Duplex;
   readonly #backend: Duplex;
-  readonly #closeTimeoutMs: number;
+  readonly #timeouts: TunnelTimeouts;
   readonly #watchdog: Watchdog;
   readonly #closed: () => void;
+  /** Sides that are paused. A socket that is not read does not tell that its other end has left. */
+  readonly #paused = new Set<Duplex>();
   #open = 2;
   #closing = false;
 
@@ -29,10 +33,10 @@ export class Tunnel implements Watched {
   constructor(client: Duplex, backend: Duplex, timeouts: TunnelTimeouts, watchdog: Watchdog, closed: () => void) {
     this.#client = client;
     this.#backend = backend;
-    this.timeoutMs = timeouts.idleTimeoutMs || Number.POSITIVE_INFINITY;
-    this.#closeTimeoutMs = timeouts.closeTimeoutMs;
+    this.#timeouts = timeouts;
     this.#watchdog = watchdog;
     this.#closed = closed;
+    this.timeoutMs = this.#silenceMs();
   }
 
   /**
@@ -73,10 +77,15 @@ export class Tunnel implements Watched {
       // Bytes for a side that has closed are dropped.
       if (to.writableEnded || to.destroyed) return;
       this.silentSince = 0;
-      if (!to.write(chunk)) from.pause();
+      if (to.write(chunk)) return;
+      from.pause();
+      this.#paused.add(from);
+      this.timeoutMs = this.#silenceMs();
     });
     to.on('drain', () => {
       this.silentSince = 0;
+      this.#paused.delete(from);
+      this.timeoutMs = this.#silenceMs();
       from.resume();
     });
     from.on('error', () => from.destroy());
@@ -102,7 +111,15 @@ export class Tunnel implements Watched {
   #end(side: Duplex): void {
     this.#closing = true;
     this.silentSince = 0;
-    this.timeoutMs = Math.min(this.timeoutMs, this.#closeTimeoutMs);
+    this.timeoutMs = this.#silenceMs();
     side.end();
+  }
+
+  /** How long both sides may be silent as things stand. */
+  #silenceMs(): number {
+    const { idleTimeoutMs, sendTimeoutMs, closeTimeoutMs } = this.#timeouts;
+    const idleMs = idleTimeoutMs || Number.POSITIVE_INFINITY;
+    const pausedMs = (this.#paused.size > 0 && sendTimeoutMs) || Number.POSITIVE_INFINITY;
+    return Math.min(idleMs, pausedMs, this.#closing ? closeTimeoutMs : Number.POSITIVE_INFINITY);
   }
 }

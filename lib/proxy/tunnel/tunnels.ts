@@ -145,6 +145,13 @@ export interface TunnelOptions {
    */
   idleTimeoutMs?: number;
   /**
+   * Milliseconds without a byte in either direction while one side does not take what the other sent. Then both sides are closed: one
+   * that is made to wait may have left without being noticed. 0 for any time.
+   *
+   * @default 60_000
+   */
+  sendTimeoutMs?: number;
+  /**
    * Milliseconds of silence after one side has closed. Then the other side is cut off.
    *
    * @default 5_000
@@ -167,6 +174,7 @@ export interface TunnelOptions {
 /** Defaults of {@link TunnelOptions}. */
 export const tunnelDefaults = Object.freeze({
   idleTimeoutMs: 3_600_000,
+  sendTimeoutMs: 60_000,
   closeTimeoutMs: 5_000,
   max: 10_000,
   maxPerClient: 1_000,
@@ -174,6 +182,7 @@ export const tunnelDefaults = Object.freeze({
 
 export const tunnelChecks: Checks<TunnelOptions> = {
   idleTimeoutMs: optionalDurationMs,
+  sendTimeoutMs: optionalDurationMs,
   closeTimeoutMs: durationMs,
   max: integer(0),
   maxPerClient: integer(0),
