@@ -5,6 +5,7 @@ import { kHttp2 } from '../core/connection.ts';
 import type { RejectionCause } from '../core/outcome.ts';
 import type { ConnectionWatcher } from './client-connections.ts';
 import { type ConnectionResponses, responseOn } from './connection-responses.ts';
+import { RequestPieces } from './request-pieces.ts';
 import { SharedReadBuffer } from './shared-read-buffer.ts';
 
 const kFlow = Symbol('expressway.requestFlow');
@@ -23,13 +24,7 @@ type Flowing = Socket & {
   _paused?: boolean;
 };
 
-/** Ends the head of a request, chunked content, and its trailers. */
-const BLANK_LINE = Buffer.from('\r\n\r\n');
 const EMPTY = Buffer.alloc(0);
-const CR = 13;
-const LF = 10;
-/** Two empty lines, which some clients send behind content (RFC 9112 §2.2). */
-const MOST_BLANK_BYTES = 4;
 /** Bytes of a request's chunk extensions in all, and of its trailers: as much as Node takes for one chunk (RFC 9112 §7.1.1 asks for a limit). */
 const MOST_EXTENSION_BYTES = 16_384;
 /** What a chunk needs: up to eight digits, and two line ends. */
@@ -41,9 +36,6 @@ const CHUNK_OVERHEAD = 12;
 const MOST_BEHIND_BYTES = 16_384;
 /** So long a client that has sent more may wait for a response. */
 const LONGEST_UNREAD_MS = 10_000;
-/** More than a version is long. */
-const LINE_END_LENGTH = 16;
-const ENDS_IN_VERSION = / HTTP\/\d[\d.]*\r?$/;
 
 /** Decides about requests before Node's parser reads them. */
 export interface EarlyGate {
@@ -125,21 +117,13 @@ export class RequestFlow {
   readonly #max: number;
   readonly #responses: ConnectionResponses;
   readonly #shared: SharedReadBuffer;
+  readonly #pieces = new RequestPieces();
   /** The one whose content is being read. */
   #request: IncomingMessage | undefined;
-  /** Bytes of that content that are still to come, where its length is known. */
-  #left = 0;
   #isChunked = false;
   /** Bytes of chunked content that are neither content nor what its chunks need. */
   #extra = 0;
   #isBetween = true;
-  /** Whether the piece ends where a head or chunked content may end, or with content of known length. */
-  #isEnd = false;
-  /** The last bytes that were read, if a blank line may have begun in them. */
-  #tail = '';
-  #blankBytes = 0;
-  /** The last characters of a request line that has not ended yet. */
-  #line: string | undefined = '';
   #inProgress = 0;
   /** What came behind the requests in progress, while the next one waits for a response. */
   #behind: Buffer | undefined;
@@ -186,13 +170,14 @@ export class RequestFlow {
       if (this.#isBetween) {
         // Nothing may follow the last response of a connection (RFC 9112 §9.6).
         if (socket.writableEnded) return;
-        at = this.#skipBlank(chunk, at);
+        at = this.#pieces.skipBlank(chunk, at);
+        if (this.#pieces.hasManyBlankLines) this.#refuse('Too many empty lines come before a request.');
         if (at === chunk.length || this.#isOver) return;
         if (this.#flows.gate?.isShedding === true && this.#isRejected(this.#flows.gate, chunk, at)) return;
         this.#isBetween = false;
       }
-      const end = this.#endOfPiece(chunk, at);
-      if (this.#line !== undefined && !this.#isLineGood(chunk, at, end)) {
+      const end = this.#pieces.endOfPiece(chunk, at);
+      if (!this.#pieces.isLineGood(chunk, at, end)) {
         this.#refuse('The request line does not end in an HTTP version.');
         return;
       }
@@ -208,8 +193,7 @@ export class RequestFlow {
       }
       if (this.#isChunked && this.#request === before && !this.#isOver) this.#countExtra(end - at);
       at = end;
-      if (this.#isEnd) this.#tail = '';
-      else this.#left = 0;
+      this.#pieces.taken();
       if (this.#request?.complete === true) this.#ended();
     }
   }
@@ -223,7 +207,7 @@ export class RequestFlow {
       this.#admittedBy = undefined;
     }
     const { 'transfer-encoding': coding, 'content-length': length } = req.headers;
-    this.#left = coding === undefined && length !== undefined ? Number(length) : 0;
+    this.#pieces.began(coding === undefined && length !== undefined ? Number(length) : 0);
     this.#isChunked = coding !== undefined;
     if (this.#isChunked) {
       this.#extra = 0;
@@ -325,42 +309,6 @@ export class RequestFlow {
     return decision === 'rejected';
   }
 
-  #skipBlank(chunk: Buffer, start: number): number {
-    let at = start;
-    while (chunk[at] === CR || chunk[at] === LF) at += 1;
-    this.#blankBytes += at - start;
-    if (this.#blankBytes > MOST_BLANK_BYTES) this.#refuse('Too many empty lines come before a request.');
-    return at;
-  }
-
-  #endOfPiece(chunk: Buffer, at: number): number {
-    this.#isEnd = true;
-    if (this.#left > 0) {
-      const length = Math.min(this.#left, chunk.length - at);
-      this.#left -= length;
-      return at + length;
-    }
-    if (at === 0 && this.#tail !== '') {
-      const rest = restOfBlankLine(this.#tail, chunk);
-      if (rest > 0) return rest;
-    }
-    const found = chunk.indexOf(BLANK_LINE, at);
-    if (found !== -1) return found + BLANK_LINE.length;
-    this.#isEnd = false;
-    this.#tail = `${this.#tail}${chunk.toString('latin1', Math.max(at, chunk.length - 3))}`.slice(-3);
-    return chunk.length;
-  }
-
-  /** Node's parser takes a line without a version for HTTP/0.9, and waits for fields; and one of RTSP for HTTP. */
-  #isLineGood(chunk: Buffer, at: number, end: number): boolean {
-    const lineEnd = chunk.indexOf(LF, at);
-    const isWhole = lineEnd !== -1 && lineEnd < end;
-    const until = isWhole ? lineEnd : end;
-    const line = `${this.#line}${chunk.toString('latin1', Math.max(at, until - LINE_END_LENGTH), until)}`;
-    this.#line = isWhole ? undefined : line.slice(-LINE_END_LENGTH);
-    return !isWhole || ENDS_IN_VERSION.test(line);
-  }
-
   /** Content is subtracted by then. A request that ends with this piece has ended: so much more than the limit may come in one read. */
   #countExtra(bytes: number): void {
     // Of a request that has its response, Node drops the content, and says no more how much of it there is.
@@ -374,22 +322,13 @@ export class RequestFlow {
     this.#request = undefined;
     this.#hasEnded = true;
     this.#isChunked = false;
-    this.#left = 0;
     // Only a lenient parser takes something else for the end of a head: then a part of the next request may have been read.
-    this.#isBetween = this.#isEnd;
-    this.#line = this.#isEnd ? '' : undefined;
-    this.#blankBytes = 0;
+    this.#isBetween = this.#pieces.isEnd;
+    this.#pieces.ended();
   }
 
   #refuse(detail: string, cause: RejectionCause = 'bad_request'): void {
     this.#isOver = true;
     this.#responses.refuse(this.#socket, cause, detail);
   }
-}
-
-/** How many bytes of a chunk end the blank line that bytes before it may have begun. */
-function restOfBlankLine(tail: string, chunk: Buffer): number {
-  const text = tail + chunk.toString('latin1', 0, 3);
-  const found = text.indexOf('\r\n\r\n');
-  return found === -1 ? 0 : found + BLANK_LINE.length - tail.length;
 }
