@@ -1,8 +1,8 @@
 import { afterEach, expect, test } from '@jest/globals';
 import { readConfig } from '../../lib/gateway/config/config.ts';
 import type { LogLevel } from '../../lib/gateway/config/sections/operation-variables.ts';
-import { startGateway } from '../../lib/gateway/gateway.ts';
 import { createLogger } from '../../lib/gateway/logging/logger.ts';
+import { startGateway } from '../../lib/gateway/start-gateway.ts';
 import { ask } from '../support/ask.ts';
 import { closeAll, openBackend } from './gateways.ts';
 import { until } from './until.ts';

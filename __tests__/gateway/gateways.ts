@@ -1,8 +1,9 @@
 import { type EchoBackend, startEchoBackend } from '../../example-gateway/demo/echo-backend.ts';
 import { readConfig } from '../../lib/gateway/config/config.ts';
-import { type Gateway, startGateway } from '../../lib/gateway/gateway.ts';
+import type { Gateway } from '../../lib/gateway/gateway.ts';
 import type { AppFactory } from '../../lib/gateway/hosted-app.ts';
 import { createLogger } from '../../lib/gateway/logging/logger.ts';
+import { startGateway } from '../../lib/gateway/start-gateway.ts';
 
 /** A gateway in this process, and what it logged. */
 export interface TestGateway {

@@ -12,9 +12,9 @@ import type { Browser, BrowserContextOptions, Locator, Page } from 'playwright-c
 import { exchangeOf } from '../../lib/core/exchange.ts';
 import { createAdminServer } from '../../lib/gateway/admin/admin-server.ts';
 import { readConfig } from '../../lib/gateway/config/config.ts';
-import { startGateway } from '../../lib/gateway/gateway.ts';
 import type { Host, HostedApp } from '../../lib/gateway/hosted-app.ts';
 import { createLogger } from '../../lib/gateway/logging/logger.ts';
+import { startGateway } from '../../lib/gateway/start-gateway.ts';
 import { ask } from '../support/ask.ts';
 import { BackendProcess } from '../support/backend-process.ts';
 import { complaintsOf, describeInChromium, launchChromium } from '../support/chromium.ts';

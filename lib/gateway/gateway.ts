@@ -4,7 +4,7 @@ import { createServer } from '../core/node-http.ts';
 import {
   type CounterLink,
   expressServerOptions,
-  GatewayEvents,
+  type GatewayEvents,
   type GracefulShutdown,
   gracefulShutdown,
   type HardenServerOptions,
@@ -17,20 +17,18 @@ import { AcmeCertificates, acmeStore } from './acme/acme-certificates.ts';
 import { adminOptions } from './admin/admin-options.ts';
 import { type AdminOptions, type AdminView, createAdminServer, type Phase } from './admin/admin-server.ts';
 import { statusReport } from './admin/status-report.ts';
-import { BackendsFile } from './config/backends-file.ts';
+import type { BackendsFile } from './config/backends-file.ts';
 import type { Config } from './config/config.ts';
-import { GatewayFile } from './config/declaration/gateway-file.ts';
+import type { GatewayFile } from './config/declaration/gateway-file.ts';
 import type { Environment } from './config/env-file.ts';
 import { certificateFiles, type WatchedFiles } from './config/watched-files.ts';
 import { type AppFactory, type HostedApp, middlewareOptions, proxiesOf } from './hosted-app.ts';
 import { httpsRedirect, REDIRECT_BOUNDS } from './https-redirect.ts';
 import { finalHandler } from './internal-error.ts';
 import { ADMIN, GATEWAY, type ListenerName, listen, REDIRECT } from './listener.ts';
-import { logEvents } from './logging/event-log.ts';
-import { createLogger, type Logger } from './logging/logger.ts';
-import { GatewayState } from './observing/gateway-state.ts';
+import type { Logger } from './logging/logger.ts';
+import type { GatewayState } from './observing/gateway-state.ts';
 import { type Lines, type Observer, observe } from './observing/observe.ts';
-import { withinOpenFiles } from './open-files.ts';
 import type { PreparedReload, ReloadPart, ReloadScope } from './reload/prepared-reload.ts';
 import { Reload } from './reload/reload.ts';
 import {
@@ -43,27 +41,11 @@ import {
   routerPart,
   textsPart,
 } from './reload/reload-parts.ts';
-import { standardApp } from './standard-app.ts';
 import { StartError } from './start-error.ts';
 import { TlsListener } from './tls-listener.ts';
 
 const NO_ROUTER =
   'GATEWAY_CONFIG: this app has no service router: mount serviceRouter(options.router) and return it as router, or leave the variable empty';
-
-export interface GatewayDeps {
-  /** Makes the app. Default: {@link standardApp}. */
-  readonly app?: AppFactory;
-  readonly log?: Logger;
-  readonly events?: GatewayEvents;
-  /** Where the access log goes, unless it is JSON: that is the logger's. Default: standard output. */
-  readonly lines?: Lines;
-  /** Where `reload()` reads the configuration again. Default: only the files that it names are read again. */
-  readonly environment?: Environment;
-  /** Makes it one of several workers: the primary has the admin listener, watches files and reads the configuration. */
-  readonly worker?: WorkerContext;
-  /** What is noted for the problems of the gateway. Default: its own. */
-  readonly state?: GatewayState;
-}
 
 /** What a worker has of its primary. */
 export interface WorkerContext {
@@ -77,7 +59,12 @@ export interface WorkerContext {
   }[];
 }
 
-interface GatewayParts extends Required<Pick<GatewayDeps, 'app' | 'log' | 'lines' | 'events'>> {
+/** What a gateway is made of, beside its configuration. */
+export interface GatewayParts {
+  readonly app: AppFactory;
+  readonly log: Logger;
+  readonly events: GatewayEvents;
+  readonly lines: Lines;
   readonly environment: Environment | undefined;
   readonly worker: WorkerContext | undefined;
   /** Watched. */
@@ -348,35 +335,4 @@ function observed(
       else authenticate(req, res, handle);
     });
   };
-}
-
-/**
- * @throws {ListenError} when a port cannot be had; nothing is left open then.
- * @throws {BackendsError} when BACKENDS_FILE holds no usable list.
- * @throws {GatewayFileError} when GATEWAY_CONFIG holds no usable declaration.
- */
-export async function startGateway(config: Config, deps: GatewayDeps = {}): Promise<Gateway> {
-  const log = deps.log ?? createLogger(config.logLevel);
-  const lines = deps.lines ?? { write: (line: string) => void process.stdout.write(line), dropped: 0 };
-  const events = deps.events ?? new GatewayEvents();
-  logEvents(events, log);
-  const { environment, worker } = deps;
-  const watched = worker === undefined ? config : undefined;
-  const file = watched?.backendsFile === undefined ? undefined : new BackendsFile(watched.backendsFile);
-  const variables = () => environment?.read().variables ?? process.env;
-  const gatewayFile = watched?.gatewayFile === undefined ? undefined : new GatewayFile(watched.gatewayFile, variables);
-  const backends = (await file?.read()) ?? config.backends;
-  const declaration = (await gatewayFile?.read()) ?? config.declaration;
-  const { config: fitting, adminConnections } = withinOpenFiles({ ...config, backends, declaration }, log);
-  const { app = standardApp } = deps;
-  const { state = new GatewayState() } = deps;
-  const parts = { app, log, lines, events, environment, worker, file, gatewayFile, state, adminConnections };
-  const gateway = new Gateway(fitting, parts);
-  try {
-    await gateway.open();
-  } catch (error) {
-    await gateway.close();
-    throw error;
-  }
-  return gateway;
 }

@@ -3,13 +3,13 @@ import { stopOnSignals } from '../index.ts';
 import { readConfig } from './config/config.ts';
 import { EnvFile } from './config/env-file.ts';
 import { misspeltVariables } from './config/misspelt-variables.ts';
-import { startGateway } from './gateway.ts';
 import type { AppFactory } from './hosted-app.ts';
 import { LogOutput, ONE_PIECE_LENGTH } from './logging/log-output.ts';
 import { createLogger, logProcessWarnings } from './logging/logger.ts';
 import { GatewayState } from './observing/gateway-state.ts';
 import { standardApp } from './standard-app.ts';
 import { exitOnStartError } from './start-error.ts';
+import { startGateway } from './start-gateway.ts';
 import { keepNewObjectsYoung, letYoungGenerationGrow } from './v8-settings.ts';
 
 /** After `SHUTDOWN_TIMEOUT_MS`, what still runs has this long to report and to exit before it is killed. */

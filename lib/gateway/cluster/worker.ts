@@ -1,11 +1,12 @@
 import { flushCompileCache } from 'node:module';
 import type { CounterAnswer } from '../../index.ts';
 import { type Config, readConfig } from '../config/config.ts';
-import { type Gateway, startGateway } from '../gateway.ts';
+import type { Gateway } from '../gateway.ts';
 import type { AppFactory } from '../hosted-app.ts';
 import { LogOutput, ONE_PIECE_LENGTH } from '../logging/log-output.ts';
 import { createLogger, logProcessWarnings } from '../logging/logger.ts';
 import { problemsOf } from '../start-error.ts';
+import { startGateway } from '../start-gateway.ts';
 import { letYoungGenerationGrow } from '../v8-settings.ts';
 import type { Beginning, Hello } from './messages.ts';
 import { type Channel, Peer } from './peer.ts';

@@ -1,0 +1,59 @@
+import { GatewayEvents } from '../index.ts';
+import { BackendsFile } from './config/backends-file.ts';
+import type { Config } from './config/config.ts';
+import { GatewayFile } from './config/declaration/gateway-file.ts';
+import type { Environment } from './config/env-file.ts';
+import { Gateway, type WorkerContext } from './gateway.ts';
+import type { AppFactory } from './hosted-app.ts';
+import { logEvents } from './logging/event-log.ts';
+import { createLogger, type Logger } from './logging/logger.ts';
+import { GatewayState } from './observing/gateway-state.ts';
+import type { Lines } from './observing/observe.ts';
+import { withinOpenFiles } from './open-files.ts';
+import { standardApp } from './standard-app.ts';
+
+export interface GatewayDeps {
+  /** Makes the app. Default: {@link standardApp}. */
+  readonly app?: AppFactory;
+  readonly log?: Logger;
+  readonly events?: GatewayEvents;
+  /** Where the access log goes, unless it is JSON: that is the logger's. Default: standard output. */
+  readonly lines?: Lines;
+  /** Where `reload()` reads the configuration again. Default: only the files that it names are read again. */
+  readonly environment?: Environment;
+  /** Makes it one of several workers: the primary has the admin listener, watches files and reads the configuration. */
+  readonly worker?: WorkerContext;
+  /** What is noted for the problems of the gateway. Default: its own. */
+  readonly state?: GatewayState;
+}
+
+/**
+ * @throws {ListenError} when a port cannot be had; nothing is left open then.
+ * @throws {BackendsError} when BACKENDS_FILE holds no usable list.
+ * @throws {GatewayFileError} when GATEWAY_CONFIG holds no usable declaration.
+ */
+export async function startGateway(config: Config, deps: GatewayDeps = {}): Promise<Gateway> {
+  const log = deps.log ?? createLogger(config.logLevel);
+  const lines = deps.lines ?? { write: (line: string) => void process.stdout.write(line), dropped: 0 };
+  const events = deps.events ?? new GatewayEvents();
+  logEvents(events, log);
+  const { environment, worker } = deps;
+  const watched = worker === undefined ? config : undefined;
+  const file = watched?.backendsFile === undefined ? undefined : new BackendsFile(watched.backendsFile);
+  const variables = () => environment?.read().variables ?? process.env;
+  const gatewayFile = watched?.gatewayFile === undefined ? undefined : new GatewayFile(watched.gatewayFile, variables);
+  const backends = (await file?.read()) ?? config.backends;
+  const declaration = (await gatewayFile?.read()) ?? config.declaration;
+  const { config: fitting, adminConnections } = withinOpenFiles({ ...config, backends, declaration }, log);
+  const { app = standardApp } = deps;
+  const { state = new GatewayState() } = deps;
+  const parts = { app, log, lines, events, environment, worker, file, gatewayFile, state, adminConnections };
+  const gateway = new Gateway(fitting, parts);
+  try {
+    await gateway.open();
+  } catch (error) {
+    await gateway.close();
+    throw error;
+  }
+  return gateway;
+}
