@@ -118,7 +118,7 @@ describe('expressway doctor', () => {
         BACKENDS: well.url,
         HEALTH_CHECK_PATH: '/healthz',
       });
-      expect(said).toEqual([expect.stringMatching(/^ok .*, \/healthz answered 200 in [\d.]+ ms$/)]);
+      expect(said).toEqual([expect.stringMatching(/^ok .*, \/healthz responded with 200 in [\d.]+ ms$/)]);
       expect(asked).toEqual(['GET /healthz']);
     });
 
@@ -135,8 +135,8 @@ describe('expressway doctor', () => {
       expect(code).toBe(1);
       expect(said).toEqual([
         expect.stringMatching(new RegExp(`^fail ${down}: no connection: .*ECONNREFUSED`)),
-        expect.stringMatching(new RegExp(`^fail ${ill}: .*but / answered 503: health checks would take it out`)),
-        `fail ${mute}: no answer to / within 300 ms (HEALTH_CHECK_TIMEOUT_MS)`,
+        expect.stringMatching(new RegExp(`^fail ${ill}: .*but / responded with 503: health checks would take it out`)),
+        `fail ${mute}: no response to / within 300 ms (HEALTH_CHECK_TIMEOUT_MS)`,
         expect.stringMatching(new RegExp(`^ok ${idle}: `)),
         expect.stringMatching(new RegExp(`^warn ${idle}: its weight is 0`)),
       ]);
@@ -162,7 +162,7 @@ describe('expressway doctor', () => {
         BACKEND_CA: ca,
         HEALTH_CHECK_PATH: '/',
       });
-      expect(trusted.said).toEqual([expect.stringMatching(/^ok .*, \/ answered 200/)]);
+      expect(trusted.said).toEqual([expect.stringMatching(/^ok .*, \/ responded with 200/)]);
       const missing = await examine('backends', {
         BACKENDS,
         BACKEND_CA: join(folder, 'none.pem'),
@@ -198,7 +198,7 @@ describe('expressway doctor', () => {
         DNS_SERVERS: dns.address,
         HEALTH_CHECK_PATH: '/healthz',
       });
-      expect(said).toEqual([expect.stringMatching(/^ok .*, \/healthz answered 200 in /)]);
+      expect(said).toEqual([expect.stringMatching(/^ok .*, \/healthz responded with 200 in /)]);
     });
 
     test('reads BACKENDS_FILE', async () => {
@@ -373,7 +373,7 @@ describeWithRedis('expressway doctor and Redis', (redis) => {
   test('finds nothing wrong with a healthy Redis, and leaves no key in it', async () => {
     const { code, said } = await look();
     expect(said).toEqual([
-      expect.stringMatching(/^(ok|warn) Redis answers in [\d.]+ ms/),
+      expect.stringMatching(/^(ok|warn) Redis replies in [\d.]+ ms/),
       expect.stringMatching(/^ok the clock of Redis is \d+ ms (behind|ahead of) this machine's$/),
       expect.stringMatching(/^ok (Redis|Valkey) \d+\./),
       'ok it has no maxmemory, so it forgets no client early',

@@ -4,9 +4,9 @@ import { closestWord } from '../core/closest-word.ts';
 import { InputError, UsageError } from './command.ts';
 
 /**
- * Reads a command's arguments as `parseArgs()` of Node does, and says in our words what is wrong with them.
+ * Parses the arguments of a command with Node's `parseArgs()`, with error messages of our own.
  *
- * @throws {UsageError} for the first argument that cannot be meant
+ * @throws {UsageError} for the first invalid argument
  */
 export function readArguments<T extends NonNullable<ParseArgsConfig['options']>>(
   args: readonly string[],
@@ -37,11 +37,11 @@ export function integer(name: string, text: string, least: number, most: number)
   return value;
 }
 
-/** Of UTF-8 and UTF-16. */
+/** Byte order marks of UTF-8 and UTF-16. */
 const BYTE_ORDER_MARK = /^(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)/;
 
 /**
- * Reads variables into the environment, as `node --env-file` does: what the environment has already wins.
+ * Reads variables into the environment, as `node --env-file` does. A variable that is already set keeps its value.
  *
  * @throws {InputError} for a file that cannot be read
  */

@@ -5,7 +5,7 @@ export interface Streams {
   readonly stderr: NodeJS.WritableStream & { readonly isTTY?: boolean };
 }
 
-/** One of the words behind `expressway`. */
+/** One command of `expressway`. */
 export interface Command {
   readonly name: string;
   /** One line, for the list of commands. */
@@ -13,20 +13,20 @@ export interface Command {
   /** The whole help, with examples. */
   readonly help: string;
   /**
-   * Gives the exit code.
+   * Runs the command. @returns the exit code.
    *
-   * @throws {UsageError} for arguments that cannot be meant
+   * @throws {UsageError} for invalid arguments
    * @throws {InputError} for input that cannot be read
    */
   run(args: readonly string[], streams: Streams): Promise<0 | 1>;
 }
 
-/** Exit code 2: the command was called in a way that cannot be meant. */
+/** Exit code 2: the arguments are invalid. */
 export class UsageError extends Error {
   override readonly name = 'UsageError';
 }
 
-/** Exit code 1: what the command was to read cannot be read. */
+/** Exit code 1: the input cannot be read. */
 export class InputError extends Error {
   override readonly name = 'InputError';
 }

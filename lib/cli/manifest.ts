@@ -6,9 +6,9 @@ interface Manifest {
   readonly devDependencies: Readonly<Record<string, string>>;
 }
 
-/** What this package says of itself; compiled or not, it is the nearest one. */
+/** The `package.json` of this package: the nearest one, from source and from built files. */
 export function manifest(): Manifest {
-  // Not by findPackageJSON(): a Node that is too old has none, and is to be told that it is too old.
+  // Not with findPackageJSON(): an old Node lacks it, and must get as far as the message that it is too old.
   let folder = new URL('.', import.meta.url);
   while (!existsSync(new URL('package.json', folder))) folder = new URL('..', folder);
   return JSON.parse(readFileSync(new URL('package.json', folder), 'utf8')) as Manifest;

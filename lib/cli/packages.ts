@@ -1,13 +1,13 @@
 import { InputError } from './command.ts';
 import { manifest } from './manifest.ts';
 
-/** What the gateway uses and this package, as a library, does not install. */
+/** Packages that the gateway needs and that this package does not install, because its other users do not need them. */
 export const GATEWAY_PACKAGES: readonly string[] = ['express', 'pino', 'prom-client'];
 
 /**
- * Makes sure that packages can be loaded before anything is done.
+ * Makes sure that packages can be loaded.
  *
- * @throws {InputError} that names those that are missing, with what installs them
+ * @throws {InputError} that names missing packages and the command that installs them
  */
 export function requirePackages(names: readonly string[], command: string): void {
   const missing = names.filter((name) => !isInstalled(name));
@@ -21,7 +21,7 @@ export function requirePackages(names: readonly string[], command: string): void
   );
 }
 
-/** In the version that it is tested with: the newest may be another one by now. */
+/** With the version that the tests use, because the newest one may differ. */
 function versioned(name: string): string {
   const major = /\d+/.exec(manifest().devDependencies[name] ?? '')?.[0];
   return major === undefined ? name : `${name}@${major}`;

@@ -2,7 +2,7 @@ import { closestWord } from '../core/closest-word.ts';
 import { type Command, InputError, type Streams, UsageError } from './command.ts';
 import { manifest } from './manifest.ts';
 
-/** Loaded when they are called: each process of a gateway would load those that it does not need. */
+/** Loaded when they are called: otherwise each process of a gateway would load commands that it does not need. */
 const COMMANDS: ReadonlyMap<string, () => Promise<Command>> = new Map([
   ['start', async () => (await import('./start/start.ts')).start],
   ['check', async () => (await import('./check/check.ts')).check],
@@ -29,7 +29,7 @@ Examples:
 `;
 }
 
-/** Runs one command; gives the exit code: 0, 1 for what went or is wrong, 2 for a wrong call. */
+/** Runs one command. @returns the exit code: 0; 1 for a failure or a finding; 2 for invalid arguments. */
 export async function run(args: readonly string[], streams: Streams): Promise<0 | 1 | 2> {
   const [first, ...rest] = args;
   const { stdout, stderr } = streams;

@@ -9,7 +9,7 @@ export function styleFor(stream: Streams['stdout']): (format: Format, text: stri
   return (format, text) => (isStyled ? styleText(format, text, { validateStream: false }) : text);
 }
 
-/** What a log or a server says is not to move the cursor, or worse. */
+/** Control characters, and characters that change the direction of text: foreign text must not control the terminal. */
 export const safe = (text: string): string =>
   JSON.stringify(text)
     .slice(1, -1)
@@ -19,11 +19,11 @@ export const safe = (text: string): string =>
 export const oneLine = (text: string): string => text.replaceAll(/[\p{Cc}\p{Cf}]/gu, '?');
 
 const REDRAW_MS = 100;
-/** What is done sooner than this needs no bar. */
+/** Milliseconds after which a progress bar appears. */
 const PATIENCE_MS = 500;
 const CELLS = 30;
 
-/** How much of a file is read, on a terminal; elsewhere nothing. */
+/** A progress bar for reading a file. It appears only on a terminal. */
 export class ProgressBar {
   readonly #stream: Streams['stderr'];
   readonly #label: string;
@@ -32,7 +32,7 @@ export class ProgressBar {
   #drawnAt = this.#startedAt + PATIENCE_MS - REDRAW_MS;
   #drawn = false;
 
-  /** @param total Bytes; without it there is no bar. */
+  /** @param total Bytes of the file; without it there is no bar. */
   constructor(stream: Streams['stderr'], label: string, total: number | undefined) {
     this.#stream = stream;
     this.#label = label;
@@ -53,7 +53,7 @@ export class ProgressBar {
     this.#stream.write(`\r[${bar}] ${Math.floor(part * 100)} % of ${this.#label}, ${leftS} s left \x1b[K`);
   }
 
-  /** Takes the bar off the terminal. */
+  /** Removes the bar. */
   clear(): void {
     if (this.#drawn) this.#stream.write('\r\x1b[K');
   }

@@ -78,7 +78,7 @@ export function observability(given?: ObservabilityOptions): Middleware {
       return;
     }
     const name = routeOf(req);
-    // The default is no name of the app's: spans would show a route where there is none.
+    // The default is no route of the app, so spans must not show it.
     const trace = tracing?.begin(exchange, name === DEFAULT_ROUTE ? undefined : name);
     const record = new RequestRecord(exchange, name, sinks, trace);
     exchange.recorder = record;
@@ -92,7 +92,7 @@ export function observability(given?: ObservabilityOptions): Middleware {
   };
 }
 
-/** A rule that throws must not cost the request. */
+/** An error of the app's function must not fail the request. */
 function guarded(route: (req: IncomingMessage) => string): (req: IncomingMessage) => string {
   return (req) => {
     try {
@@ -104,30 +104,30 @@ function guarded(route: (req: IncomingMessage) => string): (req: IncomingMessage
   };
 }
 
-/** No more than what is safe in every log, shell and URL; long enough for a W3C trace id or a UUID with a prefix. */
+/** Characters that are safe in logs, shells and URLs; long enough for a W3C trace id or a UUID with a prefix. */
 const ACCEPTED = /^[A-Za-z0-9._~:+/=@-]{1,128}$/;
 const FIELD = 'x-request-id';
 
 /**
- * Names requests. An id is 12 random bytes of the process and a number that counts up: unique, and no secret: it must
- * not serve as a proof of identity.
+ * Makes request ids: 12 random bytes of the process and a counter. They are unique but can be guessed, so they must not serve as a proof of
+ * identity.
  */
 class RequestIds {
   readonly #prefix = randomBytes(12).toString('base64url');
   #count = 0;
 
-  /** The id of a request: the one that a trusted peer gave it, if that can be used, or a new one. The backend gets it. */
+  /** The id of a request: a valid one from a trusted peer, or a new one. The backend gets it. */
   assign({ req, peerTrusted }: Exchange): string {
     const { headers } = req;
     const given = headers[FIELD];
     const id = peerTrusted && typeof given === 'string' && ACCEPTED.test(given) ? given : this.#next();
     headers[FIELD] = id;
-    // Some backends take these for the real one.
+    // Some backends cannot distinguish these spellings from the real name.
     delete headers.x_request_id;
     delete headers['x-request_id'];
     delete headers['x_request-id'];
     const { connection } = headers;
-    // A client must not take the id off by naming it there (RFC 9110 §7.6.1).
+    // A client must not remove the id by naming it in `Connection` (RFC 9110 §7.6.1).
     if (connection?.toLowerCase().includes(FIELD)) headers.connection = without(connection);
     return id;
   }

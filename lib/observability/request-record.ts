@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-// The global of this name is a getter, which costs as much as the reading.
+// The global `performance` is a getter, which costs as much as reading the clock.
 import { performance } from 'node:perf_hooks';
 import { newBytes } from '../core/connection-bytes.ts';
 import type { Exchange } from '../core/exchange.ts';
@@ -9,53 +9,53 @@ import type { AttemptHead, LimiterDecision, Recorder } from '../core/recorder.ts
 import { warnOfThrow } from '../core/warnings.ts';
 import type { RequestTrace } from './tracing/request-trace.ts';
 
-/** The route of requests that neither the app nor a router has named. */
+/** The route of requests for which neither the app nor a router gave a name. */
 export const DEFAULT_ROUTE = 'default';
 
-/** All that is known of a request once it is over; of an upgraded one, once its tunnel is. */
+/** The facts of a request after its end; for an upgraded one, after the end of its tunnel. */
 export interface FinishedRequest {
   readonly req: IncomingMessage & { readonly originalUrl?: string };
   readonly res: ServerResponse;
   /** The `X-Request-Id` of the response. */
   readonly id: string | undefined;
-  /** Of the trace that it belongs to, when requests are traced. */
+  /** Id of its trace, if requests are traced. */
   readonly traceId: string | undefined;
   readonly client: string | undefined;
   /** `Date.now()` when it came. */
   readonly startedAt: number;
-  /** Name of the route of `serviceRouter()`, else what the option `route` gave. */
+  /** Name of the `serviceRouter()` route, or the result of the option `route`. */
   readonly route: string;
   /** Name of the consumer, where the request was authenticated. */
   readonly consumer: string | undefined;
   readonly method: string;
-  /** As in the status map: 499 when the client left, and 502 or 504 where a response was cut after its head. */
+  /** 499 when the client left; 502 or 504 when a response was cut after its head. */
   readonly status: number;
   /** Who made the response. */
   readonly source: 'gateway' | 'backend';
   /** Why there was no complete response of a backend or of the app. */
   readonly cause: Cause | undefined;
-  /** What was wrong with a request that the gateway refused, where there is more to say than the cause. */
+  /** Why the gateway rejected the request, if the cause does not say it all. */
   readonly detail?: string | undefined;
   /** Name of the proxy that asked a backend last. */
   readonly proxy: string | undefined;
   /** The backend that was asked last. */
   readonly backend: string | undefined;
   readonly attempts: number;
-  /** Bytes on the client's connection, heads and framing included. */
+  /** Bytes on the client's connection, including heads and framing. */
   readonly bytesIn: number;
   readonly bytesOut: number;
   readonly durationMs: number;
-  /** The part of it that backends took, all attempts together. */
+  /** The part of it that backends took, in all attempts together. */
   readonly backendMs: number;
   readonly limits: readonly LimiterDecision[];
-  /** The protocol that was switched to. */
+  /** The protocol after an upgrade. */
   readonly upgrade: string | undefined;
 }
 
-/** Where finished requests go. */
+/** Gets the records of finished requests. */
 export interface RequestSink {
   started?(): void;
-  /** The head of a backend's response is here, so long after the backend was picked. */
+  /** Called with the time from picking a backend to the head of its response. */
   answered?(backend: string, headMs: number, proxy: string): void;
   attempt?(backend: string, durationMs: number, proxy: string, outcome: Outcome): void;
   limiterDecided?(decision: LimiterDecision): void;
@@ -129,7 +129,7 @@ export class RequestRecord implements Recorder {
 
   attemptEnded(backend: string, outcome: Outcome): void {
     const tookMs = performance.now() - this.#attemptSince;
-    // A failed attempt may be reported twice, when there was no other backend to ask.
+    // A failed attempt may be reported twice if there was no other backend.
     if (Number.isNaN(tookMs)) return;
     this.#attemptSince = Number.NaN;
     this.#backendMs += tookMs;
@@ -157,7 +157,7 @@ export class RequestRecord implements Recorder {
     this.#ended = true;
     const { req, res, startedAt, route, consumer, proxy, backend, attempts, upgrade } = this.#exchange;
     const outcome = this.#exchange.outcome ?? ABORTED;
-    // The gateway may have answered in the middle of an attempt: content that was too long, or did not come.
+    // The gateway may have responded during an attempt, such as for a request body that was too long or did not come.
     if (backend !== undefined) this.attemptEnded(backend, outcome);
     this.#trace?.ended(outcome, this.id);
     const { totalMs, backendMs } = this.times();
@@ -196,6 +196,6 @@ export class RequestRecord implements Recorder {
   }
 }
 
-/** A sink may write to a logger of the app's. What that throws costs one entry, and neither the request nor other sinks. */
+/** Calls a sink. An error, such as from the app's logger, costs this one entry, and affects neither the request nor other sinks. */
 const warnOfSink = (sink: RequestSink, error: unknown): void =>
   warnOfThrow(sink, 'WARN_EXPRESSWAY_LISTENER', 'A metrics, log or status sink threw', error);

@@ -1,4 +1,4 @@
-/** A router, as far as its services are proxies and its routes have limiters and circuits of their own. A new declaration changes them. */
+/** The parts of a router: proxies of services, and limiters and circuits of routes. A new declaration changes them. */
 export interface RouterParts<Limiter, Breaker, Proxy> {
   readonly services?: ReadonlyMap<string, Proxy> | undefined;
   routes(): readonly {

@@ -55,10 +55,10 @@ test('the next turn has another message', async () => {
 });
 
 test.each<[string, (question: CounterQuestion) => unknown, string]>([
-  ['none', () => undefined, 'no answer to some questions'],
-  ['no list', () => ({ length: 2 }), 'no answer to some questions'],
-  ['too few', () => [TRIP], 'no answer to some questions'],
-  ['too many', () => [TRIP, TRIP, TRIP], 'no answer to some questions'],
+  ['none', () => undefined, 'did not answer some questions'],
+  ['no list', () => ({ length: 2 }), 'did not answer some questions'],
+  ['too few', () => [TRIP], 'did not answer some questions'],
+  ['too many', () => [TRIP, TRIP, TRIP], 'did not answer some questions'],
   ['no count', () => [null, null], 'gave no count'],
   [
     'an error',

@@ -11,21 +11,21 @@ import { routeName, serviceNames } from '../../routing/route-options.ts';
 import { oneLine } from '../terminal.ts';
 import { goal, routesInOrder } from './routes-table.ts';
 
-/** A request that is not sent. */
+/** A request that is only explained, not sent. */
 export interface SampleRequest {
   readonly method: string;
   readonly scheme: string;
-  /** Of the `Host` header; empty for none. */
+  /** The `Host` header; empty for none. */
   readonly host: string;
   /** Path and query. */
   readonly target: string;
-  /** By names in lower case. */
+  /** Values by name, in lower case. */
   readonly headers: Readonly<Record<string, string>>;
 }
 
 type Line = readonly [label: string, text: string];
 
-/** Says what becomes of a request. */
+/** Explains what would happen to a request. */
 export function explained(declaration: Declaration, request: SampleRequest, env: NodeJS.ProcessEnv) {
   const { method, scheme, host, target, headers } = request;
   const { ambiguousPaths = 'reject', mergeSlashes = true } = declaration;
@@ -49,7 +49,7 @@ export function explained(declaration: Declaration, request: SampleRequest, env:
   const takenOf = (judged: ReturnType<typeof judgedBy>) => judged.find(({ unmet }) => unmet.length === 0)?.route;
   const asked = preflightMethod(method, headers);
   const forPreflight = asked === undefined ? [] : judgedBy(asked);
-  // As in the router: a route with cors takes the preflight requests that ask about it.
+  // As in the router: a route with `cors` matches the preflight requests for its own requests.
   const isPreflight = takenOf(forPreflight)?.cors !== undefined;
   const judged = isPreflight ? forPreflight : judgedBy(method);
   const taken = takenOf(judged);
@@ -86,7 +86,7 @@ function globalLimit(env: NodeJS.ProcessEnv): Line[] {
   return [['limit', `${windows} for each client address, all requests (RATE_LIMIT_*)`]];
 }
 
-/** What must let the request pass, in order. */
+/** The checks that the request must pass, in order. */
 function mustPass(route: RouteOptions, { rateLimits = {}, authentication = {} }: Declaration): Line[] {
   const { circuit, cors, maxInFlight = 0, maxInFlightPerClient = 0 } = route;
   const limits = [route.rateLimit ?? []].flat().map((one) => {
@@ -130,7 +130,7 @@ function limitLine({ limit, key = 'address', plans = {} }: RouteLimit, name = ''
   return { line: ['limit', `${limit} for each ${who}${byPlan.join('')}${name}`], isEarly };
 }
 
-/** What the backend gets, and how long it may take. */
+/** What the backend gets, and the timeouts. */
 function forwarding(
   route: RouteOptions,
   { services, authentication = {} }: Declaration,

@@ -3,13 +3,13 @@ import { type RoundRobinProxyOptions, roundRobinProxyDefaults, serviceRouterDefa
 import { serviceNames } from '../../routing/route-options.ts';
 import { type Check, type Finding, note } from './finding.ts';
 
-/** The pause after which a server of socket.io answers a poll that has nothing to tell, by default. */
+/** Milliseconds after which a socket.io server responds to an idle poll, by default. */
 const SOCKET_IO_PING_MS = 25_000;
-/** Bounds from these on do not get in the way of common applications. */
+/** Bounds that are high enough for common applications. */
 const LARGE_BODY = 1_073_741_824;
 const LARGE_TARGET = 15_000;
 
-/** The settings of one service, wherever they stand. */
+/** The settings of one service, from variables or from the file of `GATEWAY_CONFIG`. */
 type Settings = Pick<
   Required<RoundRobinProxyOptions>,
   'responseTimeoutMs' | 'loadBalancing' | 'backends' | 'maxBodyBytes'
@@ -17,7 +17,7 @@ type Settings = Pick<
 /** The settings of all requests. */
 type Paths = Pick<Config, 'ambiguousPaths' | 'mergeSlashes'>;
 
-/** What each setting is called as a variable; in the file of `GATEWAY_CONFIG` it has its own name. */
+/** Name of the variable for each setting. In the file of `GATEWAY_CONFIG`, a setting has its own name. */
 const VARIABLES = {
   responseTimeoutMs: 'RESPONSE_TIMEOUT_MS',
   loadBalancing: 'LOAD_BALANCING',
@@ -27,14 +27,14 @@ const VARIABLES = {
   mergeSlashes: 'MERGE_SLASHES',
 } as const;
 
-/** Writes a setting as the operator does: `MERGE_SLASHES=off`, or `mergeSlashes: false`. */
+/** A setting in the operator's notation: `MERGE_SLASHES=off`, or `mergeSlashes: false`. */
 type Written = (name: keyof typeof VARIABLES, value: unknown) => string;
 
 const asVariable: Written = (name, value) =>
   `${VARIABLES[name]}=${value === true ? 'on' : value === false ? 'off' : value}`;
 const inFile: Written = (name, value) => `${name}: ${value}`;
 
-/** A setting that some applications need to be another: what fails, and what to do. */
+/** A setting that breaks some applications: what fails, and what to do. */
 type Need = readonly [what: string, fix: string];
 
 function needsOfService(service: Settings, written: Written): Need[] {
@@ -106,7 +106,7 @@ function needsOfListener({ bounds: { maxTargetBytes: bytes } }: Config): Need[] 
   ];
 }
 
-/** The services of `GATEWAY_CONFIG`: what is the same for several of them is said once. Routes may have values of their own. */
+/** The services of `GATEWAY_CONFIG`. A finding that several of them share is listed once. Routes may have their own values. */
 function needsOfServices({ services, routes }: NonNullable<Config['declaration']>): Need[] {
   const found = Object.entries(services).flatMap(([name, service]) => {
     const settings = { ...roundRobinProxyDefaults, ...service };
@@ -124,7 +124,7 @@ function needsOfServices({ services, routes }: NonNullable<Config['declaration']
   });
 }
 
-/** What the gateway cannot know: which applications are behind it. Says which of them need another setting. */
+/** Lists applications that need another setting, because the gateway cannot know which applications are behind it. */
 export const applications: Check = {
   name: 'applications',
   async run({ config }) {

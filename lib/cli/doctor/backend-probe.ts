@@ -10,27 +10,27 @@ import { resolveOptions } from '../../core/options.ts';
 import { type Finding, failure, type Patient } from './finding.ts';
 
 export interface BackendProbeOptions {
-  /** Options of `tls.connect()` for backends over https: what to trust, and what to show. */
+  /** Options of `tls.connect()` for backends over https: trusted authorities, and our own certificate. */
   readonly tls: object;
-  /** The name that the certificate must be for, where it is not the URL's. */
+  /** The name that the certificate must be for, if it is not the host of the URL. */
   readonly name: string | undefined;
   /** The value of `Host`. */
   readonly authority: string;
   readonly connectTimeoutMs: number;
-  /** What is asked for; nothing is sent without it. */
+  /** Path of the request; without it, nothing is sent. */
   readonly path: string | undefined;
-  readonly answerTimeoutMs: number;
+  readonly responseTimeoutMs: number;
 }
 
-/** What a connection of our own to a backend has shown. */
+/** What a test connection to a backend has shown. */
 export interface ProbeResult {
-  /** Milliseconds until the connection stood, TLS included. */
+  /** Milliseconds until the connection was made, including TLS. */
   readonly connectMs: number;
-  /** When its certificate ends, over https. */
+  /** When its certificate expires, over https. */
   readonly validTo: string | undefined;
-  /** Of the answer, where something was asked for. */
+  /** Status of the response, if a request was sent. */
   readonly status: number | undefined;
-  readonly answerMs: number;
+  readonly responseMs: number;
 }
 
 /** Which step failed. */
@@ -41,7 +41,7 @@ export class ProbeError extends Error {
   constructor(step: 'connect' | 'answer', cause: Error) {
     super(cause.message, { cause });
     this.step = step;
-    // A name with several addresses fails with one error for each.
+    // For a name with several addresses, the error contains one error for each.
     const [first = cause] = cause instanceof AggregateError ? (cause.errors as Error[]) : [];
     this.code = cause.name === 'AbortError' ? 'ETIMEDOUT' : ((first as NodeJS.ErrnoException).code ?? '');
   }
@@ -56,10 +56,10 @@ export async function probeBackend(url: URL, options: BackendProbeOptions): Prom
     await step('connect', once(socket, secure ? 'secureConnect' : 'connect', within(options.connectTimeoutMs)));
     const connectMs = performance.now() - startedAt;
     const validTo = secure ? (socket as TLSSocket).getPeerCertificate().valid_to : undefined;
-    if (options.path === undefined) return { connectMs, validTo, status: undefined, answerMs: 0 };
+    if (options.path === undefined) return { connectMs, validTo, status: undefined, responseMs: 0 };
     const askedAt = performance.now();
     const status = await step('answer', ask(socket, options.path, options));
-    return { connectMs, validTo, status, answerMs: performance.now() - askedAt };
+    return { connectMs, validTo, status, responseMs: performance.now() - askedAt };
   } finally {
     socket.destroy();
   }
@@ -70,17 +70,21 @@ function open(url: URL, { tls, name }: BackendProbeOptions): Socket {
   const port = Number(url.port || (url.protocol === 'https:' ? 443 : 80));
   if (url.protocol !== 'https:') return connect({ host, port });
   const servername = name ?? host;
-  // An address is proved as such, and never sent as the name asked for (RFC 6066 §3).
+  // A certificate may be for an address, but an address is never sent as SNI (RFC 6066 §3).
   return connectTls({ host, port, ...tls, ...(isIP(servername) > 0 ? {} : { servername }) });
 }
 
-async function ask(socket: Socket, path: string, { authority, answerTimeoutMs }: BackendProbeOptions): Promise<number> {
+async function ask(
+  socket: Socket,
+  path: string,
+  { authority, responseTimeoutMs }: BackendProbeOptions,
+): Promise<number> {
   const headers = { host: authority, 'user-agent': 'expressway-doctor', connection: 'close' };
   const asked = request({ createConnection: () => socket, path, headers });
-  // What goes wrong after the head is of no interest, and must not end the process.
+  // Errors after the head do not matter, but without a listener they would end the process.
   asked.on('error', () => {});
   asked.end();
-  const [answer] = (await once(asked, 'response', within(answerTimeoutMs))) as [{ statusCode: number }];
+  const [answer] = (await once(asked, 'response', within(responseTimeoutMs))) as [{ statusCode: number }];
   return answer.statusCode;
 }
 
@@ -94,7 +98,7 @@ async function step<T>(name: 'connect' | 'answer', work: Promise<T>): Promise<T>
   }
 }
 
-/** The backends that the gateway would have now: those that are named, and those that DNS names. */
+/** The backends that the gateway would have now, including those from DNS. */
 export async function configuredBackends({
   config,
 }: Patient): Promise<{ backends: BackendConfig[]; problems: Finding[] }> {

@@ -14,7 +14,7 @@ import { type Check, type Finding, failure, ok, type Patient, warning } from './
 
 type CommonOptions = Omit<BackendProbeOptions, 'name' | 'authority'>;
 
-/** A thousand backends at once would be a load of their own. */
+/** Backends that are tested at the same time. */
 const AT_A_TIME = 20;
 const SOON_MS = 14 * 86_400_000;
 
@@ -33,7 +33,7 @@ const FIXES: Readonly<Record<string, string>> = {
 };
 const UNKNOWN_AUTHORITY = 'Set BACKEND_CA to the PEM file of the authority that has signed its certificate';
 
-/** Whether each backend can be reached, as the gateway would reach it, and what its health path answers. */
+/** Whether each backend can be reached in the way that the gateway would, and how its health path responds. */
 export const backends: Check = {
   name: 'backends',
   async run(patient) {
@@ -49,7 +49,7 @@ export const backends: Check = {
   },
 };
 
-/** Gives a text where a file cannot be read. */
+/** Gives an error text if a file cannot be read. */
 function probeOptions({ backendTls, backendProtocol, connectTimeoutMs, healthCheck }: Config): CommonOptions | string {
   const tls: Record<string, Buffer> = {};
   for (const [name, file] of Object.entries(backendTls)) {
@@ -62,7 +62,7 @@ function probeOptions({ backendTls, backendProtocol, connectTimeoutMs, healthChe
   }
   // The doctor speaks HTTP/1.1: of a backend over HTTP/2 it sees whether it can be reached.
   const path = backendProtocol === 'http2' ? undefined : healthCheck.path;
-  return { tls, connectTimeoutMs, path, answerTimeoutMs: healthCheck.timeoutMs };
+  return { tls, connectTimeoutMs, path, responseTimeoutMs: healthCheck.timeoutMs };
 }
 
 async function look(backend: BackendConfig, { config }: Patient, options: CommonOptions): Promise<Finding[]> {
@@ -86,7 +86,7 @@ async function look(backend: BackendConfig, { config }: Patient, options: Common
 
 function judge(
   what: string,
-  { connectMs, validTo, status, answerMs }: ProbeResult,
+  { connectMs, validTo, status, responseMs }: ProbeResult,
   { healthCheck }: Config,
 ): Finding[] {
   const findings: Finding[] = [];
@@ -94,11 +94,11 @@ function judge(
   if (status === undefined) {
     findings.push(ok(connected));
   } else if (status >= 200 && status < 300) {
-    findings.push(ok(`${connected}, ${healthCheck.path} answered ${status} in ${answerMs.toFixed(1)} ms`));
+    findings.push(ok(`${connected}, ${healthCheck.path} responded with ${status} in ${responseMs.toFixed(1)} ms`));
   } else {
     findings.push(
       failure(
-        `${connected}, but ${healthCheck.path} answered ${status}: health checks would take it out`,
+        `${connected}, but ${healthCheck.path} responded with ${status}: health checks would take it out`,
         'Set HEALTH_CHECK_PATH to a path that returns 200 to 299 while the backend is healthy',
       ),
     );
@@ -117,9 +117,9 @@ function failed(what: string, { step, code, message }: ProbeError, { connectTime
     const time =
       step === 'connect'
         ? `no connection within ${connectTimeoutMs} ms (CONNECT_TIMEOUT_MS)`
-        : `no answer to ${healthCheck.path} within ${healthCheck.timeoutMs} ms (HEALTH_CHECK_TIMEOUT_MS)`;
+        : `no response to ${healthCheck.path} within ${healthCheck.timeoutMs} ms (HEALTH_CHECK_TIMEOUT_MS)`;
     return failure(`${what}: ${time}`, step === 'connect' ? FIXES.ETIMEDOUT : 'Look why it is slow, or raise the time');
   }
   const fix = FIXES[code] ?? (/^(?:UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO)/.test(code) ? UNKNOWN_AUTHORITY : undefined);
-  return failure(`${what}: ${step === 'connect' ? 'no connection' : 'no answer'}: ${message || code}`, fix);
+  return failure(`${what}: ${step === 'connect' ? 'no connection' : 'no response'}: ${message || code}`, fix);
 }

@@ -3,7 +3,7 @@ import { addressKey } from '../../rate-limit/client-key.ts';
 import { IP_RATE_LIMIT_DEFAULTS } from '../../rate-limit/ip-rate-limit-options.ts';
 import { type Check, type Finding, note, ok, type Patient, type Sample, warning } from './finding.ts';
 
-/** Who a client would be under TRUST_PROXY. */
+/** The address that a client would have with TRUST_PROXY. */
 export const clientIdentity: Check = {
   name: 'trust proxy',
   run: async (patient) => (patient.sample === undefined ? [inGeneral(patient)] : ofSample(patient, patient.sample)),
@@ -31,7 +31,7 @@ async function ofSample({ config }: Patient, { forwardedFor, peer }: Sample): Pr
     .map((one) => one.trim())
     .filter(Boolean);
   const headers = listed.length === 0 ? {} : { 'x-forwarded-for': listed.join(', ') };
-  // Express itself is asked, by a request that never was.
+  // Express itself decides, for a request that is not real.
   const sample = { app, headers, socket: { remoteAddress: peer } };
   const req = Object.assign(Object.create(app.request) as { readonly ip: string }, sample);
   const client = foldAddress(trusts(peer, 0) ? req.ip : peer) as string;
@@ -48,7 +48,7 @@ async function ofSample({ config }: Patient, { forwardedFor, peer }: Sample): Pr
   const who = `the client would be ${client}${key === client ? '' : `, counted as ${key}`}`;
   if (listed.length === 0)
     return [warning(`${who}: ${peer} is trusted, and sends no X-Forwarded-For`, 'Have the proxy add the field')];
-  // The nearest first, as hops are counted.
+  // The nearest first, because hops are counted from the gateway.
   const hop = listed.length - listed.lastIndexOf(client);
   if (trusts(client, hop)) {
     return [

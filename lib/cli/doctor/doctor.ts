@@ -109,7 +109,7 @@ async function readConfiguration(): Promise<{ config?: Config; findings: readonl
   }
 }
 
-/** The default is for the demo, and for nothing else. */
+/** The default of BACKENDS is for the demo only. */
 function undecided({ backends, backendsFile }: Config): readonly Finding[] {
   if (process.env.BACKENDS || backendsFile !== undefined) return [];
   const which = backends.map((backend) => (typeof backend === 'string' ? backend : backend.url)).join(' and ');
@@ -118,7 +118,7 @@ function undecided({ backends, backendsFile }: Config): readonly Finding[] {
   ];
 }
 
-/** Says on a terminal what is under way: some checks take seconds. */
+/** Shows the running check on a terminal, because some take seconds. */
 async function shown<T>({ name }: Check, { stderr }: Streams, work: () => Promise<T>): Promise<T> {
   if (stderr.isTTY !== true) return work();
   const place = CHECKS.findIndex((check) => check.name === name) + 1;
@@ -164,7 +164,7 @@ function readSample(forwardedFor: string | undefined, peer: string | undefined):
   return { forwardedFor: forwardedFor ?? '', peer };
 }
 
-/** Names in an `--env-file` that are no variable of the gateway, but nearly one. */
+/** Names in an `--env-file` that are probably misspelt variables. */
 async function misspeltVariables(path: string): Promise<readonly Finding[]> {
   const gateway = await import('../../gateway/config/misspelt-variables.ts');
   return gateway

@@ -2,10 +2,10 @@ import type { Config } from '../../gateway/config/config.ts';
 import type { Streams } from '../command.ts';
 import { oneLine, styleFor } from '../terminal.ts';
 
-/** `note` is for what only the operator can judge; only `fail` makes the exit code 1. */
+/** The operator has to judge a `note`. Only `fail` makes the exit code 1. */
 export type Level = 'ok' | 'note' | 'warn' | 'fail';
 
-/** What one look at one thing has shown. */
+/** One result of a check. */
 export interface Finding {
   readonly level: Level;
   /** One sentence, without the full stop. */
@@ -18,17 +18,17 @@ export interface Finding {
 export interface Sample {
   /** The value of its `X-Forwarded-For`; empty for none. */
   readonly forwardedFor: string;
-  /** The address of the other end of the connection. */
+  /** The address of the peer. */
   readonly peer: string;
 }
 
-/** What the checks look at. */
+/** The input of the checks. */
 export interface Patient {
   readonly config: Config;
   readonly sample: Sample | undefined;
 }
 
-/** One thing that is looked at, in bounded time. It reports what is wrong, and rejects only for a bug of its own. */
+/** One check, which takes a bounded time. It reports what is wrong, and rejects only because of a bug. */
 export interface Check {
   readonly name: string;
   run(patient: Patient): Promise<readonly Finding[]>;
@@ -42,7 +42,7 @@ export const failure = (what: string, fix?: string): Finding => finding('fail', 
 const finding = (level: Level, what: string, fix: string | undefined): Finding =>
   fix === undefined ? { level, what } : { level, what, fix };
 
-/** What one check has found. */
+/** A check with its findings. */
 export interface Section {
   readonly check: string;
   readonly findings: readonly Finding[];
@@ -63,7 +63,7 @@ export function jsonReport(sections: readonly Section[]): string {
   return `${JSON.stringify({ ok: !hasFailed(sections), counts, findings }, null, 2)}\n`;
 }
 
-/** What a person reads. Colours only on a terminal, and never with NO_COLOR. */
+/** The report as text. It has colours only on a terminal, and never with NO_COLOR. */
 export function textReport(sections: readonly Section[], stdout: Streams['stdout']): string {
   const style = styleFor(stdout);
   const lines: string[] = [];

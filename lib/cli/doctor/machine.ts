@@ -4,7 +4,7 @@ import { isSupportedNode, leastNode } from '../manifest.ts';
 import { type Check, type Finding, failure, note, ok, type Patient, warning } from './finding.ts';
 import { answersAsGateway, lookAtGateway } from './running-gateway.ts';
 
-/** Whether this Node is one that the package supports. */
+/** Whether the package supports this version of Node. */
 export const nodeVersion: Check = {
   name: 'node',
   async run() {
@@ -14,7 +14,7 @@ export const nodeVersion: Check = {
   },
 };
 
-/** Whether as many connections can be open as MAX_CONNECTIONS allows. */
+/** Whether the limit of open files fits MAX_CONNECTIONS. */
 export const openFiles: Check = {
   name: 'open files',
   async run({ config: { bounds, backends } }) {
@@ -37,7 +37,7 @@ export async function judgeOpenFiles(files: number, maxConnections: number, back
   );
 }
 
-/** Whether the gateway could listen, or does so already. */
+/** Whether the gateway could listen, or already listens. */
 export const ports: Check = {
   name: 'ports',
   async run(patient) {
@@ -80,7 +80,7 @@ async function look(
   return [failure(`${who} cannot listen on ${where}: ${code}`, 'Set HOST and ADMIN_HOST to addresses of this machine')];
 }
 
-/** Gives the code of the error that kept it from listening. */
+/** @returns the code of the error, if it cannot listen. */
 function tryToListen(host: string, port: number): Promise<string | undefined> {
   return new Promise((resolve) => {
     const server = createServer();
@@ -92,7 +92,7 @@ function tryToListen(host: string, port: number): Promise<string | undefined> {
 const SOON_DAYS = 14;
 const DAY_MS = 86_400_000;
 
-/** Whether the gateway's own certificate and key can be used, and for how long. */
+/** Whether the gateway's certificates and keys are usable, and until when. */
 export const listenerCertificate: Check = {
   name: 'certificate',
   async run({ config }) {

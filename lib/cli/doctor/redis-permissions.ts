@@ -4,7 +4,7 @@ import type { Send } from '../../rate-limit/meter.ts';
 import { LuaScript } from '../../rate-limit/redis/lua.ts';
 import { type Finding, failure, ok } from './finding.ts';
 
-/** Runs what the scripts of the limiter run, on two keys of its own, and returns what failed. */
+/** A script that runs the commands of the limiter's scripts on two keys of its own, and returns those that failed. */
 const script = new LuaScript(`
 local failed = {}
 local function try(name, ...)
@@ -23,11 +23,11 @@ try('ZCARD', KEYS[2])
 return failed
 `);
 
-/** Whether scripts run, and whether this login may do all that the limiter does: by doing it, for a second, under its prefix. */
+/** Whether scripts run, and whether this login has the permissions that the limiter needs. It tries them under the limiter's prefix. */
 export async function redisPermissions(send: Send): Promise<Finding[]> {
   const { keyPrefix, name } = IP_RATE_LIMIT_DEFAULTS;
   const prefix = `${keyPrefix}${name}:`;
-  // In braces, so that a cluster has both in one node; no client's key is like it.
+  // The braces put both keys on one node of a cluster. No key of a client looks like this.
   const key = `${prefix}{doctor-${randomUUID()}}`;
   const set = `${key}z`;
   const failed: string[] = [];

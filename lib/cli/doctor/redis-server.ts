@@ -2,10 +2,10 @@ import { IP_RATE_LIMIT_DEFAULTS } from '../../rate-limit/ip-rate-limit-options.t
 import type { Send } from '../../rate-limit/meter.ts';
 import { type Finding, failure, note, ok, warning } from './finding.ts';
 
-/** The first in which a script may write after it has read the clock. */
+/** The first version in which a script may write after it has read the clock. */
 const LEAST_VERSION = 5;
 
-/** What the server says of itself: version, role, and what it forgets when its memory is full. */
+/** Version, role and eviction policy of the server. */
 export async function redisServer(send: Send): Promise<Finding[]> {
   let info: ReadonlyMap<string, string>;
   try {
@@ -44,10 +44,10 @@ function read(info: string): ReadonlyMap<string, string> {
 }
 
 const PINGS = 9;
-/** Local counts, which stand in for a lost Redis, begin their windows by this machine's clock. */
+/** Milliseconds. While Redis is away, local counts use this machine's clock for their windows. */
 const MOST_SKEW_MS = 1_000;
 
-/** How long one command takes, the middle one of some. */
+/** Median time of a command. */
 export async function redisLatency(send: Send): Promise<Finding[]> {
   const times: number[] = [];
   for (let i = 0; i < PINGS; i++) {
@@ -57,7 +57,7 @@ export async function redisLatency(send: Send): Promise<Finding[]> {
   }
   const { storeTimeoutMs } = IP_RATE_LIMIT_DEFAULTS;
   const median = times.sort((a, b) => a - b)[PINGS >> 1] as number;
-  const what = `Redis answers in ${median.toFixed(1)} ms`;
+  const what = `Redis replies in ${median.toFixed(1)} ms`;
   const fix = 'Bring Redis nearer to the gateway';
   if (median > storeTimeoutMs) {
     return [
@@ -67,13 +67,13 @@ export async function redisLatency(send: Send): Promise<Finding[]> {
       ),
     ];
   }
-  // Half of the time that is left would be gone before Redis has done anything.
+  // Then half of the timeout is over before Redis has done anything.
   return median > storeTimeoutMs / 2
     ? [warning(`${what}, and a request waits for it ${storeTimeoutMs} ms at most`, fix)]
     : [ok(what)];
 }
 
-/** How far the clock that the limits go by is from that of this machine. */
+/** Difference between Redis's clock, which limits use, and this machine's clock. */
 export async function redisClock(send: Send): Promise<Finding[]> {
   const before = Date.now();
   const [seconds, micros] = (await send(['TIME'])) as [string, string];

@@ -5,11 +5,11 @@ import { type Check, type Finding, failure, note } from './finding.ts';
 import { redisPermissions } from './redis-permissions.ts';
 import { redisClock, redisLatency, redisServer } from './redis-server.ts';
 
-/** One that has not connected by then does not connect; a cluster asks all its nodes. */
+/** Milliseconds to connect. A cluster connects to all its nodes. */
 const CONNECT_MS = 4_000;
 const REPLY_MS = 2_000;
 
-/** Whether the limits can be counted in Redis, over the very connection that the gateway would make. */
+/** Whether limits can be counted in Redis, with the same connection that the gateway would make. */
 export const redis: Check = {
   name: 'redis',
   async run({ config: { redisUrl } }) {
@@ -23,7 +23,7 @@ export const redis: Check = {
       up: resolve,
       down: (error) => {
         last = error;
-        // Of a cluster, or of Sentinels, others may still answer.
+        // Other nodes of a cluster, or other Sentinels, may still respond.
         if (url.address.shape === 'single') reject(error);
       },
     });
@@ -52,7 +52,7 @@ async function look(send: Send): Promise<Finding[]> {
   return findings;
 }
 
-/** A command whose reply does not come is one that fails. */
+/** A command fails if its reply does not come in time. */
 const bounded =
   (send: Send): Send =>
   async (args, key) => {

@@ -6,10 +6,10 @@ import type { Config } from '../../gateway/config/config.ts';
 import { type Finding, note, ok, warning } from './finding.ts';
 
 const TIMEOUT_MS = 2_000;
-/** Far more than the status of a thousand backends takes. */
+/** Upper bound for the status, far above that of a thousand backends. */
 const MOST_BYTES = 4_194_304;
 
-/** With workers, a gateway says of how many of them a backend gets nothing. */
+/** With workers, `unavailableIn` is the number of workers that send nothing to a backend. */
 interface BackendState {
   readonly backend: string;
   readonly circuit: string;
@@ -19,7 +19,7 @@ interface BackendState {
   readonly unavailableIn?: number;
 }
 
-/** What the admin listener's `/status` says, as far as it is looked at. */
+/** The part of the admin listener's `/status` that is used. */
 interface Status {
   readonly phase: string;
   readonly limiter?: { readonly mode?: string };
@@ -27,9 +27,9 @@ interface Status {
   readonly backends?: readonly BackendState[];
 }
 
-/** Whether it is Expressway that listens: TRACE is refused by every gateway itself, and never forwarded. */
+/** Whether Expressway is listening: every gateway rejects TRACE itself and never forwards it. */
 export async function answersAsGateway({ host, port, tls }: Config): Promise<boolean> {
-  // It is asked who it is and told nothing, so its certificate may be for whatever name it likes.
+  // Nothing secret is sent, so the certificate may be for any name.
   const send = tls === undefined ? request : requestTls;
   const asked = send({ ...reach(host, port), method: 'TRACE', path: '/', rejectUnauthorized: false });
   const answer = await answerOf(asked);
@@ -37,7 +37,7 @@ export async function answersAsGateway({ host, port, tls }: Config): Promise<boo
   return String(answer?.headers['proxy-status']).startsWith('expressway');
 }
 
-/** What a running gateway says of itself; nothing when none is there. */
+/** Problems that a running gateway reports; no findings without one. */
 export async function lookAtGateway({ host, port }: { host: string; port: number }): Promise<Finding[]> {
   if (port === 0) return [];
   const answer = await answerOf(request({ ...reach(host, port), path: '/status' }));
@@ -70,7 +70,7 @@ function judgeBackend({ backend, circuit, held, available, processes = 1, unavai
   return [warning(`it sends nothing to ${backend}${where} (circuit ${circuit})`, 'See what is said of it below')];
 }
 
-/** Where to reach a listener from this machine: one on every address is on the loopback interface too. */
+/** The address of a listener from this machine. A listener on all addresses is reachable on the loopback interface. */
 function reach(host: string, port: number) {
   const any: Readonly<Record<string, string>> = { '0.0.0.0': '127.0.0.1', '::': '::1' };
   return { host: any[host] ?? host, port, agent: false as const, headers: { connection: 'close' } };
@@ -83,7 +83,7 @@ async function answerOf(asked: ReturnType<typeof request>): Promise<IncomingMess
     const [answer] = await once(asked, 'response', { signal: AbortSignal.timeout(TIMEOUT_MS) });
     return answer as IncomingMessage;
   } catch {
-    // The listener is no gateway, or does not respond: that is the finding.
+    // The listener is no gateway, or does not respond. That is a finding.
     asked.destroy();
     return undefined;
   }

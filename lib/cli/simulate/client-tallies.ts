@@ -1,8 +1,8 @@
-/** What became of one client's requests. */
+/** Totals of one client's requests. */
 export interface ClientTally {
   requests: number;
   limited: number;
-  /** Epoch milliseconds; 0 when it never was. */
+  /** Epoch milliseconds; 0 for never. */
   firstLimitedAt: number;
 }
 
@@ -10,19 +10,19 @@ export interface TopClient extends Readonly<ClientTally> {
   readonly client: string;
 }
 
-/** A client's tally, with that of the many that are forgotten again. */
+/** The totals of clients. When there are too many clients, some are dropped. */
 export class ClientTallies {
   readonly #capacity: number;
   readonly #tallies = new Map<string, ClientTally>();
   #forgotten = 0;
   #forgottenLimited = 0;
 
-  /** @param capacity The most clients that are told apart, at least 1. */
+  /** @param capacity The most clients that are counted separately, at least 1. */
   constructor(capacity: number) {
     this.#capacity = capacity;
   }
 
-  /** Exact while it is at most the capacity; then too high, because one that was forgotten may have come again. */
+  /** Number of clients. Above the capacity it is too high, because a client that was dropped may come again. */
   get clients(): number {
     return this.#tallies.size + this.#forgotten;
   }
@@ -33,7 +33,7 @@ export class ClientTallies {
     return count;
   }
 
-  /** Whether there were more clients than could be told apart, so that their numbers are estimates. */
+  /** Whether there were more clients than the capacity. The numbers are then estimates. */
   get full(): boolean {
     return this.#forgotten > 0;
   }
@@ -50,7 +50,7 @@ export class ClientTallies {
     if (tally.limited++ === 0) tally.firstLimitedAt = now;
   }
 
-  /** Those that were limited most, in that order. */
+  /** The clients that were limited most, in that order. */
   top(count: number): readonly TopClient[] {
     let top: TopClient[] = [];
     for (const [client, tally] of this.#tallies) {
@@ -61,7 +61,7 @@ export class ClientTallies {
     return byLimited(top).slice(0, count);
   }
 
-  /** Forgets half of them: those that were limited least, and of these the first. */
+  /** Drops half of the clients: those that were limited least, the oldest first. */
   #makeRoom(): void {
     const middle = [...this.#tallies.values()].map(({ limited }) => limited).sort((a, b) => a - b)[
       this.#tallies.size >> 1

@@ -1,16 +1,16 @@
 const [SECOND, MINUTE, HOUR, DAY] = [1_000, 60_000, 3_600_000, 86_400_000];
-/** Each is a multiple of the one before, so that counts need not be divided when the log turns out longer. */
+/** Each length is a multiple of the one before, so rows can be merged when the log turns out longer. */
 const WIDTHS_MS = [SECOND, 5 * SECOND, 15 * SECOND, MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR, 6 * HOUR, DAY, 7 * DAY];
 const MOST_ROWS = 48;
 
 export interface TimeRow {
-  /** Epoch milliseconds at which it begins. */
+  /** Start in epoch milliseconds. */
   readonly from: number;
   requests: number;
   limited: number;
 }
 
-/** Requests over time, in at most 48 rows, of a length that the log itself decides. */
+/** Requests over time, in at most 48 rows, whose length depends on the log. */
 export class TimeHistogram {
   #widthMs = WIDTHS_MS[0] as number;
   #rows = new Map<number, TimeRow>();
@@ -20,12 +20,12 @@ export class TimeHistogram {
     return this.#widthMs;
   }
 
-  /** Those with requests, in their order. */
+  /** The rows with requests, in order of time. */
   get rows(): readonly TimeRow[] {
     return [...this.#rows.values()];
   }
 
-  /** @param now Never earlier than the last. */
+  /** @param now Not earlier than in the call before. */
   count(allowed: boolean, now: number): void {
     if (now < this.#first) this.#first = now;
     while (this.#index(now) - this.#index(this.#first) >= MOST_ROWS) this.#widen();

@@ -42,7 +42,7 @@ export function jsonReport(
       limited,
       firstLimitedAt: iso(firstLimitedAt),
     })),
-    /** Requests of one client in one window, and what common limits would refuse. */
+    /** Requests per client and window, and what common limits would reject. */
     perClient: windows,
     overTime: {
       widthMs: times.widthMs,

@@ -2,12 +2,12 @@ import { isIP } from 'node:net';
 import { withoutPort } from '../../rate-limit/client-key.ts';
 import { clfTime, jsonTime } from './log-time.ts';
 
-/** What a simulation needs of one line. */
+/** The part of one line that a simulation needs. */
 export interface LogLine {
   /** Epoch milliseconds. */
   readonly time: number;
   readonly ip: string;
-  /** The value of the field that clients are told apart by, if the line has it. */
+  /** The value of the field that identifies clients, if the line has it. */
   readonly field: string | undefined;
 }
 
@@ -15,20 +15,20 @@ export type LogFormat = 'auto' | 'common' | 'combined' | 'vhost_combined' | 'jso
 
 export const LOG_FORMATS: readonly LogFormat[] = ['auto', 'common', 'combined', 'vhost_combined', 'json'];
 
-/** Which fields of JSON lines say what; the usual ones where none is named. */
+/** Names of the fields in JSON lines; without one, the usual names. */
 export interface JsonFields {
   readonly time: string | undefined;
   readonly ip: string | undefined;
 }
 
-/** Reads one line; says what is wrong with one that cannot be read. */
+/** Parses one line. For an invalid one, gives a text that says what is wrong. */
 export type ReadLine = (text: string) => LogLine | string;
 
 const QUOTED = '"((?:[^"\\\\]|\\\\.)*)"';
-/** Apache's `%h %l %u %t "%r" %>s %b`, and what `combined` adds; servers may write more behind it. */
+/** Apache's `%h %l %u %t "%r" %>s %b`, and the additions of `combined`. Servers may add more at the end. */
 const LINE = new RegExp(`^(\\S+) (\\S+) (.+?) \\[([^\\]]*)\\] ${QUOTED} (\\d{3}) (?:\\d+|-)(?: ${QUOTED} ${QUOTED})?`);
 const LINE_FIELDS = ['user', 'method', 'path', 'status', 'referer', 'agent'] as const;
-/** As this package, pino, nginx, Traefik, Caddy and Envoy write them. */
+/** Field names of this package, pino, nginx, Traefik, Caddy and Envoy. */
 const TIME_FIELDS: readonly string[] = [
   'time',
   'timestamp',
@@ -81,7 +81,7 @@ function readText(text: string, by: string, format: LogFormat): LogLine | string
   const [, first = '', second = '', , moment = ''] = match;
   const time = clfTime(moment);
   if (Number.isNaN(time)) return `has a time that does not exist: ${moment.slice(0, 40)}`;
-  // With the virtual host in front, the address is where the name of RFC 1413 stands elsewhere; no client has one.
+  // With the virtual host at the beginning, the address is in the place of the RFC 1413 name, which is otherwise `-`.
   const hasHost = format === 'vhost_combined' || isIP(withoutPort(second)) !== 0;
   return { time, ip: hasHost ? second : first, field: textField(match, by, hasHost) };
 }
@@ -118,7 +118,7 @@ const firstOf = (line: object, names: readonly string[]): string | undefined => 
   return undefined;
 };
 
-/** A property of this name, or one on the path that its dots name. */
+/** A property with this name, or on this path, whose parts are separated by dots. */
 function fieldOf(line: object, name: string): string | undefined {
   let value: unknown = line;
   if (Object.hasOwn(line, name)) {

@@ -4,16 +4,16 @@ import { pipeline } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { InputError } from '../command.ts';
 
-/** A longer line is none of an access log. */
+/** Longest line, in characters. Access logs have no longer ones. */
 const LONGEST_LINE = 65_536;
 const NEWLINE = 10;
 
 export interface LogSource {
   readonly name: string;
-  /** Undefined for standard input. */
+  /** Size of the file in bytes; `undefined` for standard input. */
   readonly bytes: number | undefined;
   readonly stream: NodeJS.ReadableStream;
-  /** Bytes that were read so far, as they are in the file. */
+  /** Bytes of the file that were read so far (compressed, if the file is). */
   readonly bytesRead: () => number;
 }
 
@@ -35,7 +35,7 @@ export async function openLog(name: string, stdin: NodeJS.ReadableStream): Promi
   const file = createReadStream(name, { highWaterMark: 262_144 });
   const bytesRead = (): number => file.bytesRead;
   if (!name.endsWith('.gz')) return { name, bytes, stream: file, bytesRead };
-  // The pipeline hands an error of the file on to its end, where the reader meets it.
+  // The pipeline passes an error of the file on to the reader.
   const stream = pipeline(file, createGunzip({ chunkSize: 262_144 }), () => {});
   return { name, bytes, stream, bytesRead };
 }
@@ -45,8 +45,8 @@ function cannotRead(name: string, error: unknown): InputError {
 }
 
 /**
- * The lines of a log, in batches, without their line ends. Of a line that is too long it gives nothing but `undefined`,
- * so that no log makes it hold more than one line and one chunk.
+ * The lines of a log, in batches, without line ends. A line that is too long becomes `undefined`, so at most one line and one chunk are in
+ * memory.
  *
  * @throws {InputError} if reading fails
  */

@@ -2,7 +2,7 @@ const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', '
 const CLF_TIME = /^(\d{2})\/([A-Z][a-z]{2})\/(\d{4}):(\d{2}):(\d{2}):(\d{2}) ([+-]\d{4})$/;
 const ISO_TIME =
   /^(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?(?: ?(Z|[+-]\d{2}:?\d{2}))?)?$/i;
-/** Below it, a number is seconds: as milliseconds it would be in the year 1973 at most. */
+/** Numbers below this are seconds. As milliseconds they would be in 1973 or earlier. */
 const LEAST_MS = 100_000_000_000;
 
 /** Epoch milliseconds of `10/Oct/2000:13:55:36 -0700`; NaN for anything else, and for a date that does not exist. */
@@ -19,7 +19,7 @@ export function clfTime(text: string): number {
  */
 export function jsonTime(value: unknown): number {
   if (typeof value === 'string' && !/^\d+(\.\d+)?$/.test(value)) {
-    // Date.parse() takes much else, each engine its own, and dates that do not exist.
+    // Date.parse() also accepts other formats, which depend on the engine, and dates that do not exist.
     const match = ISO_TIME.exec(value);
     if (match === null) return clfTime(value);
     const [, year, month, day, hour = 0, minute = 0, second = 0, fraction = '0', zone] = match;

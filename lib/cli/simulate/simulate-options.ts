@@ -12,14 +12,14 @@ import { fieldProblem, type JsonFields, LOG_FORMATS, type LogFormat } from './lo
 export interface SimulateOptions {
   /** Names of files; `-` is standard input. */
   readonly logs: readonly string[];
-  /** As it was written, if it was. */
+  /** As in the arguments, if given. */
   readonly limit: string | undefined;
   readonly quotas: readonly Quota[];
   readonly algorithm: AlgorithmName;
   readonly by: string;
   readonly format: LogFormat;
   readonly fields: JsonFields;
-  /** The share of the lines, from 0 to 1, that may be left out. */
+  /** The share of the lines, from 0 to 1, that may be unreadable. */
   readonly maxBad: number;
   readonly top: number;
   readonly json: boolean;
@@ -27,7 +27,7 @@ export interface SimulateOptions {
   readonly ipv6Subnet: number;
 }
 
-/** @throws {UsageError} that names the first argument that cannot be meant */
+/** @throws {UsageError} that names the first invalid argument */
 export function readSimulateOptions(args: readonly string[]): SimulateOptions {
   const { values, positionals } = readArguments(args, SIMULATE_OPTIONS, true);
   if (positionals.length === 0) throw new UsageError('name an access log, or - for standard input');

@@ -10,58 +10,58 @@ import { WindowCounts, type WindowSummary } from './window-counts.ts';
 
 const SHOWN_LINES = 3;
 const SHOWN_CHARACTERS = 120;
-/** A line whose time is so far from those around it has a wrong time. */
+/** Milliseconds. A line whose time is further from those around it has a wrong time. */
 const MOST_JUMP_MS = 3_600_000;
-/** What is counted in when no limit is given. */
+/** Window length when no limit is given. */
 const USUAL_WINDOWS_MS = [1_000, 10_000, 60_000, 3_600_000];
 
 export interface SimulationParts {
   readonly algorithm: AlgorithmName;
-  /** None when nothing is to be limited yet. */
+  /** Empty when no limit is given. */
   readonly quotas: readonly Quota[];
   readonly readLine: ReadLine;
   readonly ipv6Subnet: number;
-  /** The most clients that are told apart. */
+  /** The most clients that are counted separately. */
   readonly maxKeys: number;
 }
 
 export interface BadLine {
   readonly log: string;
-  /** From 1. */
+  /** Line number, from 1. */
   readonly number: number;
-  /** As the rest of a sentence that begins with the line. */
+  /** The rest of a sentence that begins with the line. */
   readonly problem: string;
   readonly text: string;
 }
 
-/** Where a line stands. */
+/** The position of a line. */
 interface Place {
   readonly log: string;
   readonly number: number;
-  /** Nothing for a line that is too long. */
+  /** `undefined` for a line that is too long. */
   readonly text: string | undefined;
 }
 
 const ALLOWED = Object.freeze({ allowed: true, retryAfterMs: 0 });
 
-/** The requests of a log, judged by the limiter's own arithmetic at the times that the log says. */
+/** Runs the limiter's own arithmetic over the requests of a log, at the times in the log. */
 export class Simulation {
   readonly #parts: SimulationParts;
   readonly #meter: MemoryMeter | undefined;
   readonly #windows: readonly WindowCounts[];
   #log = '';
   #number = 0;
-  /** A line that is far ahead of the one before: it waits for the next one, which may show that its time is wrong. */
+  /** A line whose time is far ahead of the one before. It waits for the next line, which may show that its time is wrong. */
   #ahead: { readonly line: LogLine; readonly place: Place } | undefined;
   readonly clients: ClientTallies;
   readonly times = new TimeHistogram();
   readonly waits = new WaitHistogram();
-  /** The first of those that were left out. */
+  /** The first lines that could not be used. */
   readonly bad: BadLine[] = [];
-  /** How many were left out, by what is wrong with them. */
+  /** Numbers of unusable lines, by what is wrong with them. */
   readonly badCounts = new Map<string, number>();
   badCount = 0;
-  /** All, and those of them that are empty. */
+  /** All lines, and empty lines. */
   lines = 0;
   blank = 0;
   requests = 0;
@@ -71,11 +71,11 @@ export class Simulation {
   lastAt = 0;
   firstLimitedAt = 0;
   firstLimitedClient = '';
-  /** Lines with an earlier time than one before them. They are judged at that one's, as the limiter's clock runs on. */
+  /** Lines with an earlier time than a line before them. They are counted at that line's time, because the limiter's clock never goes back. */
   outOfOrder = 0;
-  /** Milliseconds by which the worst of them is late. */
+  /** Largest difference of such a line, in milliseconds. */
   latestMs = 0;
-  /** Whether the limiter had more clients than it may tell apart. */
+  /** Whether the limiter had more clients than it may count separately. */
   meterFull = false;
 
   constructor(parts: SimulationParts) {
@@ -91,7 +91,7 @@ export class Simulation {
     this.clients = new ClientTallies(maxKeys);
   }
 
-  /** The share of the lines that were left out, from 0 to 1. */
+  /** The share of unusable lines, from 0 to 1. */
   get badShare(): number {
     return this.badCount === 0 ? 0 : this.badCount / (this.lines - this.blank);
   }
@@ -101,7 +101,7 @@ export class Simulation {
     this.#number = 0;
   }
 
-  /** @param text Nothing for a line that is too long. */
+  /** @param text `undefined` for a line that is too long. */
   add(text: string | undefined): void {
     this.lines++;
     this.#number++;
@@ -115,7 +115,7 @@ export class Simulation {
     else this.#take(line, place);
   }
 
-  /** To be called once, after the last line. */
+  /** Call it once, after the last line. */
   finish(): readonly WindowSummary[] {
     if (this.#ahead !== undefined) this.#judge(this.#ahead.line);
     this.#ahead = undefined;
@@ -124,14 +124,14 @@ export class Simulation {
 
   #leaveOut(problem: string, { log, number, text }: Place): void {
     this.badCount++;
-    // What follows the colon is of this line alone.
+    // The text after the colon belongs to this line only.
     const kind = problem.replace(/:.*/s, '');
     this.badCounts.set(kind, (this.badCounts.get(kind) ?? 0) + 1);
     if (this.bad.length >= SHOWN_LINES) return;
     this.bad.push({ log, number, problem, text: text?.slice(0, SHOWN_CHARACTERS) ?? '' });
   }
 
-  /** One wrong time far ahead would make all lines after it simultaneous with it. */
+  /** Keeps a single wrong time far ahead from moving all later lines to that time. */
   #take(line: LogLine, place: Place): void {
     const ahead = this.#ahead;
     this.#ahead = undefined;
@@ -175,7 +175,7 @@ export class Simulation {
     return this.lastAt;
   }
 
-  /** As the limiter forms it; a host's name, which a log may have in place of its address, is one client. */
+  /** The key as the limiter forms it. A host name, which a log may have in place of an address, is one client. */
   #keyOf({ ip, field }: LogLine): string {
     if (field !== undefined && field !== '') return ownKey(field);
     return addressKey(ip, this.#parts.ipv6Subnet) ?? boundedKey(withoutPort(ip));

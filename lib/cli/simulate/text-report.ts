@@ -29,7 +29,7 @@ function duration(ms: number): string {
   return `${Number((ms / length).toFixed(1))} ${unit}`;
 }
 
-/** What a person reads. Colours only on a terminal, and never with NO_COLOR. */
+/** The report as text. It has colours only on a terminal, and never with NO_COLOR. */
 export function textReport(
   simulation: Simulation,
   windows: readonly WindowSummary[],
@@ -90,7 +90,7 @@ function topClients({ clients }: Simulation, { top }: SimulateOptions, bold: Sty
   ];
 }
 
-/** What a limit is chosen by. */
+/** The numbers that help to choose a limit. */
 function perClient(windows: readonly WindowSummary[], { requests, clients }: Simulation, bold: Style): string[] {
   if (requests === 0) return [];
   const widths = windows.map(({ windowMs }) => duration(windowMs));

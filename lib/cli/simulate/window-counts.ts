@@ -1,25 +1,25 @@
-/** Limits that people choose, and ten times, a hundred times these. */
+/** Common limits, to be multiplied by 1, 10, 100 and so on. */
 const COMMON = [1, 2, 3, 5];
 const MOST_ROWS = 7;
 
 interface Client {
-  /** The number of the window that is counted in. */
+  /** Number of the present window. */
   window: number;
   count: number;
-  /** The most requests in one window so far. */
+  /** Most requests in one window so far. */
   most: number;
 }
 
-/** What one limit would do. */
+/** The effect of one limit. */
 export interface LimitEffect {
   readonly limit: number;
-  /** Requests over it. */
+  /** Requests over the limit. */
   readonly limited: number;
-  /** Clients that were over it at least once. */
+  /** Clients that were over the limit at least once. */
   readonly clients: number;
 }
 
-/** Requests of one client in one window, over all clients and all windows in which they asked for anything. */
+/** Distribution of the requests per client and window, over all windows with requests. */
 export interface WindowSummary {
   readonly windowMs: number;
   readonly p50: number;
@@ -29,17 +29,17 @@ export interface WindowSummary {
   readonly limits: readonly LimitEffect[];
 }
 
-/** How many requests clients make within one length of time: what a limit is chosen by. Windows begin at its multiples. */
+/** Counts how many requests clients make per window, which helps to choose a limit. Windows begin at multiples of their length. */
 export class WindowCounts {
   readonly #windowMs: number;
   readonly #capacity: number;
   readonly #clients = new Map<string, Client>();
-  /** How often a client made so many requests in a window. */
+  /** By number of requests, how many windows of a client had that many. */
   readonly #histogram = new Map<number, number>();
-  /** How many clients have made at most so many requests in a window; only of those that are forgotten. */
+  /** By number of requests, how many clients had that many in their busiest window. Only clients that were dropped. */
   readonly #clientsByMost = new Map<number, number>();
 
-  /** @param capacity The most clients that are told apart. */
+  /** @param capacity The most clients that are counted separately. */
   constructor(windowMs: number, capacity: number) {
     this.#windowMs = windowMs;
     this.#capacity = capacity;
@@ -57,13 +57,13 @@ export class WindowCounts {
       this.#end(client);
       client.window = window;
       client.count = 1;
-      // The one that has not asked for longest is the first.
+      // The first one is the client whose last request is the oldest.
       this.#clients.delete(key);
       this.#clients.set(key, client);
     }
   }
 
-  /** To be called once, at the end. */
+  /** Call it once, at the end. */
   summary(): WindowSummary {
     for (const client of this.#clients.values()) {
       this.#end(client);
@@ -106,7 +106,7 @@ export class WindowCounts {
 
 const add = (counts: Map<number, number>, key: number): void => void counts.set(key, (counts.get(key) ?? 0) + 1);
 
-/** From the middle of what clients do to what no client does, the strictest first. */
+/** Common limits from the median of all clients up to one that no client reaches, the strictest first. */
 function commonLimits(p50: number, max: number): number[] {
   const limits: number[] = [];
   for (let power = 1; ; power *= 10) {

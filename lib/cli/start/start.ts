@@ -54,15 +54,15 @@ export const start: Command = {
     if (envFile !== undefined) readEnvFile(envFile);
     Object.assign(env, variables);
     if (!BACKEND_VARIABLES.some((name) => env[name]?.trim())) throw new UsageError(NO_BACKEND);
-    // What SIGHUP reads again: this file, and no .env that happens to be there.
+    // SIGHUP reads this file again, and not a `.env` that happens to be there.
     env.EXPRESSWAY_ENV_FILE = envFile ?? '';
-    // What wins over it, whatever it says then.
+    // These variables win over the file, even when it changes.
     env.EXPRESSWAY_ENV_PROPER = proper.join(',');
     env.EXPRESSWAY_NEEDS_BACKENDS = '1';
     const further = [...(env.REDIS_URL ? ['redis'] : []), ...(env.GATEWAY_CONFIG ? ['yaml'] : [])];
     requirePackages([...GATEWAY_PACKAGES, ...further], 'start');
     keepYoungGenerationSmall();
-    // From here on it is the process of the gateway, which reads the environment and ends with the signals.
+    // From here on, this process is the gateway: it reads the environment and handles signals.
     const { runGateway } = await import('../../gateway/run-gateway.ts');
     await runGateway();
     return 0;
@@ -71,7 +71,7 @@ export const start: Command = {
 
 interface StartOptions {
   readonly envFile: string | undefined;
-  /** Variables of the gateway; they win over the environment and the file. */
+  /** Variables from flags. They win over the environment and the file. */
   readonly variables: Readonly<Record<string, string>>;
 }
 
@@ -110,7 +110,7 @@ function readStartOptions(args: readonly string[]): StartOptions {
   const backends = values.backend ?? [];
   if (backends.length > 0) {
     variables.BACKENDS = backends.join(',');
-    // It would take the place of what was asked for.
+    // It would replace the backends of the flag.
     variables.BACKENDS_FILE = '';
   }
   if (values.limit !== undefined) Object.assign(variables, limitVariables(values.limit));

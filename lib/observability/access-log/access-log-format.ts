@@ -11,13 +11,13 @@ export type AccessLogFormat = 'json' | 'common' | 'combined';
 export interface LineFormat {
   request(record: AccessRecord, time: number): string;
   refusal(refusal: Refusal): string;
-  /** How many clients more were refused; nothing where a line has no place for that. */
+  /** A line that tells how many more clients were refused; `undefined` for formats without such a line. */
   omitted(count: number, time: number): string | undefined;
-  /** How many requests were rejected before they were read; nothing where a line has no place for that. */
+  /** A line that tells how many requests were rejected before they were parsed; `undefined` for formats without such a line. */
   rejectedEarly(count: number, cause: RejectionCause, time: number): string | undefined;
 }
 
-/** @param base What all `json` lines begin with, if they are to look like a logger's: they have a message then. */
+/** @param base Members at the beginning of all `json` lines, if they are to look like those of a logger: they then have a `msg`. */
 export function lineFormat(format: AccessLogFormat, base: object | undefined): LineFormat {
   return format === 'json' ? new JsonFormat(base) : new ApacheFormat(format === 'combined');
 }
@@ -55,10 +55,10 @@ class JsonFormat implements LineFormat {
   }
 }
 
-/** Writes moments as ISO 8601 does. Lines of one second have all but the milliseconds in common, which spares most of the work. */
+/** Writes times in ISO 8601. Lines of the same second share all but the milliseconds, which saves most of the work. */
 export class IsoTime {
   #second = Number.NaN;
-  /** Up to the point before the milliseconds. */
+  /** The text up to the milliseconds. */
   #start = '';
 
   /** @param time As of `Date.now()`: whole milliseconds. */
@@ -72,7 +72,7 @@ export class IsoTime {
   }
 }
 
-/** The Common Log Format of NCSA httpd, whose size counts headers too as far as this log knows; `combined` adds referer and user agent. */
+/** The Common Log Format of NCSA httpd. The size includes headers. `combined` adds referer and user agent. */
 class ApacheFormat implements LineFormat {
   readonly #isCombined: boolean;
 
@@ -96,7 +96,7 @@ class ApacheFormat implements LineFormat {
 
   rejectedEarly(): undefined {}
 
-  /** @param names Of the client, and of the user in the sense of httpd: the consumer. */
+  /** @param names The client, and the user in the sense of httpd: the consumer. */
   #common(
     [client, consumer]: readonly [string | undefined, string | undefined],
     time: number,
@@ -116,14 +116,14 @@ function commonTime(time: number): string {
   return `${iso.slice(8, 10)}/${MONTHS[Number(iso.slice(5, 7)) - 1]}/${iso.slice(0, 4)}:${iso.slice(11, 19)} +0000`;
 }
 
-/** What `printable()` has escaped stays as it is. */
+/** Escapes quotes and backslashes. What `printable()` has escaped stays as it is. */
 const quoted = (value: string | undefined): string =>
   value === undefined ? '"-"' : `"${value.replace(/\\(?!u[0-9a-f]{4})|"/g, '\\$&')}"`;
 
-/** What cannot stand in a column that ends at the next space. */
+/** Characters that must not be in a column that ends at the next space. */
 const NOT_IN_WORD = /\\(?!u[0-9a-f]{4})|[^\x21\x23-\x7e]/g;
 
-/** The client stands in a column of its own, without quotes. */
+/** A value for a column without quotes. */
 const column = (value: string | undefined): string =>
   value === undefined || value === ''
     ? '-'

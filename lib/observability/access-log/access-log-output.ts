@@ -14,7 +14,7 @@ export interface LogTarget {
 /** A Node stream, or pino's destination. */
 export interface LineTarget {
   write(line: string): unknown;
-  /** Bytes that it has taken and not got rid of. */
+  /** Bytes that are buffered. */
   readonly writableLength?: number;
 }
 
@@ -23,11 +23,11 @@ export interface AccessLogOutput extends RefusalOutput {
   /** Lines that were not written because the stream took them too slowly. */
   readonly dropped: number;
   request(request: FinishedRequest): void;
-  /** Writes what was put off. */
+  /** Writes the lines that wait. */
   flush(): void;
 }
 
-/** Through a logger, whose destination must do without waiting. */
+/** Writes through a logger. Its destination must not block. */
 export class LoggerOutput implements AccessLogOutput {
   readonly dropped = 0;
   readonly #logger: LogTarget;
@@ -61,21 +61,21 @@ export interface LineOutputOptions {
   readonly format: AccessLogFormat;
   readonly rules: LineRules;
   readonly maxBufferBytes: number;
-  /** What all `json` lines begin with, if they are to look like a logger's. */
+  /** Members at the beginning of all `json` lines, if they are to look like those of a logger. */
   readonly base: object | undefined;
 }
 
 /**
- * As lines of its own. While the stream holds more than `maxBufferBytes`, they are dropped. Those of all requests that end in one
- * turn of the event loop are put together at its end: one after the other they find the code for it in the processor's caches,
- * where each by itself, between all else that a request comes to, takes several times as long.
+ * Writes lines to a stream. While the stream buffers more than `maxBufferBytes`, lines are dropped. The lines of all requests that end in
+ * one turn of the event loop are made at its end. One after the other, they take a fraction of the time, because the code is in the
+ * processor's caches.
  */
 export class LineOutput implements AccessLogOutput {
   readonly #stream: LineTarget;
   readonly #format: LineFormat;
   readonly #rules: LineRules;
   readonly #maxBufferBytes: number;
-  /** Requests whose lines are still to be written. */
+  /** Requests whose lines wait for the end of the turn. */
   #waiting: FinishedRequest[] = [];
   #dropped = 0;
 

@@ -4,14 +4,14 @@ import type { LimiterMode } from '../../core/recorder.ts';
 import type { FinishedRequest } from '../request-record.ts';
 import { MAX_TARGET, MAX_TEXT, printable, REDACTED, type Redaction } from './redaction.ts';
 
-/** What the lines of one log have in common. */
+/** Settings of one log. */
 export interface LineRules {
   readonly redaction: Redaction;
   /** Request fields to show, in lower case. */
   readonly fields: readonly string[];
 }
 
-/** What one limiter decided. */
+/** The decision of one limiter. */
 interface LimitRecord {
   readonly limiter: string;
   readonly mode: LimiterMode;
@@ -21,7 +21,7 @@ interface LimitRecord {
   readonly resetMs: number | undefined;
 }
 
-/** The facts of one request, as every format of the log shows them. What does not apply is `undefined`, and so in no JSON. */
+/** The facts of one request, for all formats of the log. What does not apply is `undefined`, so JSON lines leave it out. */
 export interface AccessRecord {
   readonly id: string | undefined;
   readonly traceId: string | undefined;
@@ -51,10 +51,10 @@ export interface AccessRecord {
   readonly fields: Readonly<Record<string, string | undefined>> | undefined;
 }
 
-/** Microseconds are as much as anybody can use. */
+/** Rounds milliseconds to three decimals. */
 const ms = (value: number): number => Math.round(value * 1000) / 1000;
 
-/** As any text is shown that came with a request, or may have come from a header through what the app made of it. */
+/** A text that came with a request, or that the app may have made from one, in the form in which the log shows it. */
 const shown = (value: string): string => printable(value, MAX_TEXT);
 
 const maybeShown = (value: string | undefined): string | undefined => (value === undefined ? undefined : shown(value));
@@ -64,11 +64,11 @@ function header(req: IncomingMessage, name: string): string | undefined {
   return value === undefined ? undefined : shown(String(value));
 }
 
-/** Without secrets, bounded and without control characters. One character more is looked at: `printable()` says so then. */
+/** A URL without secrets and control characters, and of bounded length. It keeps one character more, so that `printable()` marks the cut. */
 const shownUrl = (url: string, { redaction }: LineRules, maxLength: number): string =>
   printable(redaction.url(url.slice(0, maxLength + 1)), maxLength);
 
-/** The one place where a finished request becomes a record: all formats are written from it. */
+/** Turns a finished request into a record. All formats are written from records. */
 export function accessRecord(request: FinishedRequest, rules: LineRules): AccessRecord {
   const { req, limits, durationMs, backendMs } = request;
   const { referer } = req.headers;
@@ -118,7 +118,7 @@ const limitRecord = ({
   resetMs: resetMs === undefined ? undefined : Math.ceil(resetMs),
 });
 
-/** The request fields that the log was asked for. */
+/** The request headers that the option names. */
 function fieldsRecord(req: IncomingMessage, { fields, redaction }: LineRules): Record<string, string | undefined> {
   const field = (name: string): string | undefined =>
     redaction.isSecret(name) && req.headers[name] !== undefined ? REDACTED : header(req, name);

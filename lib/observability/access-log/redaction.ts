@@ -54,34 +54,34 @@ export const SECRET_NAMES: readonly string[] = [
   'xauth',
 ];
 
-/** Parts of a name that make it a secret wherever they stand. `max_tokens` and `tokenizer` are none. */
+/** Parts that make any name a secret. `max_tokens` and `tokenizer` are no secrets. */
 const SECRET_PART =
   /passw(?:or)?d|passphrase|secret|token(?!s$|iz)|credential|signature|assertion|apikey|jwt|sess(?:ion)?id|bearer/;
 
 export const REDACTED = '***';
 
-/** Characters of a request target that are shown, and of any other text of the client's. */
+/** Most characters of a request target that are shown, and of any other text of the client. */
 export const MAX_TARGET = 2_048;
 export const MAX_TEXT = 512;
 
-/** What is before a value: a separator, a name and `=`. */
+/** The part before a value: a separator, a name and `=`. */
 const NAME = /([?&;#])([^=&;?#]+)=/g;
-/** Of a parameter in the path (RFC 3986 §3.3), such as `;jsessionid=`. */
+/** The same for a path parameter (RFC 3986 §3.3), such as `;jsessionid=`. */
 const PATH_VALUE_END = /[/;?#]/g;
-/** Not `;` and `?`: most servers read them as part of the value. */
+/** The end of a value. Not `;` and `?`: for most servers they are part of the value. */
 const QUERY_VALUE_END = /[&#]/g;
 
-/** Names of strangers that are remembered, so that they are not looked at again for each request. */
+/** Names whose result is cached. Clients can send any number of names. */
 const MAX_NAMES = 1_000;
 const MAX_NAME = 64;
 
-/** Takes secrets out of request targets and URLs. */
+/** Masks secrets in request targets and URLs. */
 export class Redaction {
   readonly #names: ReadonlySet<string>;
   readonly #patterns: readonly RegExp[];
   readonly #known = new Map<string, boolean>();
 
-  /** @param names Added to those that are secret anyway, in any spelling; `*` stands for any characters. */
+  /** @param names More names of secrets, in any spelling; `*` stands for any characters. */
   constructor(names: readonly string[]) {
     this.#names = new Set([...SECRET_NAMES, ...names.filter((name) => !name.includes('*')).map(bare)].filter(Boolean));
     this.#patterns = names
@@ -111,7 +111,7 @@ export class Redaction {
   }
 
   url(text: string): string {
-    // A user, and perhaps a password, before the host; also in the URL of a parameter.
+    // A user name, and perhaps a password, before a host; also in the URL of a parameter.
     const shown = text.includes('@') ? text.replace(/\/\/[^/?#&\s]*@/g, `//${REDACTED}@`) : text;
     return shown.includes('=') ? this.#withoutSecrets(shown) : shown;
   }
@@ -133,13 +133,13 @@ export class Redaction {
   }
 }
 
-/** Where a value that begins at `from` ends. */
+/** The end of a value that begins at `from`. */
 function endOf(ends: RegExp, text: string, from: number): number {
   ends.lastIndex = from;
   return ends.exec(text)?.index ?? text.length;
 }
 
-/** As lenient servers read it: `%74oken` is `token`, also beside what is not encoded well. */
+/** Decodes as lenient servers do: `%74oken` is `token`, even beside invalid encoding. */
 function decodedLeniently(name: string): string {
   if (!name.includes('%')) return name;
   try {
@@ -158,7 +158,7 @@ const HAS_CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/;
 
 const escaped = (char: string): string => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`;
 
-/** Text that moves no terminal and begins no line, cut at `maxLength` characters. */
+/** Escapes control characters, so that the text cannot control a terminal or begin a line, and cuts it at `maxLength` characters. */
 export function printable(text: string, maxLength: number): string {
   const short = text.length > maxLength ? `${text.slice(0, maxLength)}...` : text;
   return HAS_CONTROL.test(short) ? short.replace(CONTROL, escaped) : short;

@@ -3,31 +3,31 @@ import { foldAddress } from '../../core/connection.ts';
 import { type ClientRefusedEvent, type GatewayEvents, type RejectedEarlyEvent, subscribe } from '../../core/events.ts';
 import type { RejectionCause } from '../../core/outcome.ts';
 
-/** A client that lost its connection before there was a request for the middlewares. */
+/** A client whose connection was ended before a request reached the middlewares. */
 export interface Refusal {
   /** `Date.now()` when it happened. */
   readonly time: number;
   readonly client: string | undefined;
-  /** As in the status map: some connections are closed without a response. */
+  /** The status of the cause. Some connections are closed without a response. */
   readonly status: number;
   readonly cause: RejectionCause;
   readonly detail?: string | undefined;
 }
 
-/** Where refusals are written. */
+/** The output for refusals. */
 export interface RefusalOutput {
   refusal(refusal: Refusal): void;
-  /** How many were not logged, because there were too many within a second. */
+  /** Logs how many refusals have no line, because there were too many within a second. */
   omitted(count: number): void;
-  /** So many requests were rejected before they were read. */
+  /** Logs how many requests were rejected before they were parsed. */
   rejectedEarly(count: number, cause: RejectionCause): void;
 }
 
 const WINDOW_MS = 1_000;
 
 /**
- * Logs refused clients, at most so many within a second: a flood of bad connections costs its senders
- * nothing, and must not become a flood of lines. What is left out is counted. Requests that were rejected before they were read have one line a second.
+ * Logs refused clients, with a limit of lines per second: a flood of bad connections costs its senders nothing, and must not become a flood
+ * of lines. Further refusals are counted. Requests that were rejected before they were parsed share one line a second.
  */
 export class RefusedClients {
   readonly #perSecond: number;
@@ -56,7 +56,7 @@ export class RefusedClients {
   }
 
   #refused({ cause, detail, address, exchange }: ClientRefusedEvent): void {
-    // A request with a record has its own line.
+    // A request with a record gets its own line.
     if (exchange?.recorder !== undefined) return;
     this.#timer ??= setTimeout(() => this.#next(), WINDOW_MS).unref();
     if (this.#logged >= this.#perSecond) {

@@ -5,7 +5,7 @@ import { backendKey } from '../metrics/counts.ts';
 import type { LastError } from './status-snapshot.ts';
 
 const MAX_TEXT = 200;
-/** Backends that may be known before it is looked whether all of them still exist. */
+/** Number of backends above which removed ones are dropped. */
 const PRUNE_AT = 64;
 
 interface Record {
@@ -13,14 +13,14 @@ interface Record {
   last: LastError | undefined;
 }
 
-/** What went wrong with each backend. Nothing of it happens to a request that goes well. */
+/** Errors of each backend. A successful request causes none. */
 export class BackendErrors {
   readonly #known: () => ReadonlySet<string>;
   readonly #records = new Map<string, Record>();
   readonly #unsubscribe: () => void;
   #pruneAt = PRUNE_AT;
 
-  /** @param known The keys of all backends there are. */
+  /** @param known The keys of all present backends. */
   constructor(events: GatewayEvents, known: () => ReadonlySet<string>) {
     this.#known = known;
     this.#unsubscribe = subscribe(events, {

@@ -13,7 +13,7 @@ interface Series {
 
 const NOTHING = Object.freeze({ requests: 0, seconds: 0, failures: 0 });
 
-/** How each backend fared in the latest slots. Those that are gone have no totals any more, and go too. */
+/** The numbers of each backend in the latest slots. Removed backends have no totals and are dropped. */
 export class BackendSeries {
   readonly #length: number;
   readonly #all = new Map<string, Series>();
@@ -33,7 +33,7 @@ export class BackendSeries {
       }
       const { requests, seconds } = total;
       const now = { requests, seconds, failures: failuresOf(total) };
-      // A backend that left and came back within one slot counts from zero again.
+      // The counts of a backend that left and came back within one slot start at 0 again.
       const isNew = requests < series.before.requests || seconds < series.before.seconds;
       const before = isNew ? NOTHING : series.before;
       series.before = now;
@@ -43,7 +43,7 @@ export class BackendSeries {
     }
   }
 
-  /** Filled up at the front, for backends that came later. */
+  /** Padded at the front, for backends that were added later. */
   data(length: number): BackendSeriesData[] {
     const filled = (list: readonly number[]): number[] => [...new Array<number>(length - list.length).fill(0), ...list];
     return [...this.#all.values()].map(({ proxy, backend, requests, totalMs, failures }) => ({

@@ -8,29 +8,29 @@ interface Reading {
   readonly at: number;
 }
 
-/** Rates are of so many milliseconds, or a little more: a single second would jump at every look. */
+/** Rates are over this many milliseconds, or a little more. Over a single second they would jump. */
 const SPAN_MS = 4_000;
 const LEAST_MS = 500;
 
-/** How many requests a second there are now, from readings of the totals while a page is open. */
+/** Present rates per second, from readings of the totals while a page is open. */
 export class LiveRates {
   #readings: Reading[] = [];
 
   /** @param fallback The latest reading of the history, for the first look. */
   read(totals: TrafficTotals, fallback: Reading): LiveRate {
     const now = Date.now();
-    // No page was open for a while, or the clock was set back: old readings say nothing of now.
+    // No page was open for a while, or the clock was set back: the old readings are of no use.
     this.#readings = this.#readings.filter(({ at }) => at <= now && now - at < 3 * SPAN_MS);
     while (this.#readings.length > 1 && now - (this.#readings[1] as Reading).at >= SPAN_MS) this.#readings.shift();
     const before = this.#readings[0] ?? fallback;
     const latest = this.#readings.at(-1);
-    // Two looks right after each other need not both be kept.
+    // Two readings within a short time need not both be kept.
     if (latest === undefined || now - latest.at >= LEAST_MS) this.#readings.push({ totals, at: now });
     return new LiveRate(before.totals, totals, Math.max(LEAST_MS, now - before.at));
   }
 }
 
-/** What happened between two readings, a second. */
+/** The rates per second between two readings. */
 export class LiveRate {
   readonly #before: TrafficTotals;
   readonly #now: TrafficTotals;

@@ -19,22 +19,22 @@ const CHANGES = 20;
 
 const total = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0);
 
-/** The latest of some moments, as far as there are any. */
+/** The latest of several times; `undefined` without any. */
 function latest(values: readonly (number | undefined)[]): number | undefined {
   const known = values.filter((value) => value !== undefined);
   return known.length === 0 ? undefined : Math.max(...known);
 }
 
-/** Those of equal name together, in the order in which the names came first. */
+/** Groups by name, in the order of first occurrence. */
 function grouped<T>(rows: readonly T[], nameOf: (row: T) => string): T[][] {
   return [...Map.groupBy(rows, nameOf).values()];
 }
 
 /**
- * One state of several processes of one gateway: counts and rates are added, of states the worst is shown. Nothing is
- * changed in what is given.
+ * Merges the states of several processes of one gateway. Counts and rates are added; of states, the worst is taken. Does not change its
+ * arguments.
  *
- * @throws {RangeError} when there is none.
+ * @throws {RangeError} for an empty list.
  */
 export function mergeSnapshots(snapshots: readonly StatusSnapshot[]): StatusSnapshot {
   const [first] = snapshots;
@@ -111,9 +111,9 @@ function mergeConcurrency(all: readonly ConcurrencyStatus[]): ConcurrencyStatus 
 }
 
 /**
- * One history of several processes: slots of the same time are added.
+ * Merges the histories of several processes: slots of the same time are added.
  *
- * @throws {RangeError} when there is none.
+ * @throws {RangeError} for an empty list.
  */
 export function mergeHistories(histories: readonly TrafficHistory[]): TrafficHistory {
   const [first] = histories;

@@ -6,7 +6,7 @@ const HEALTH = ['unhealthy', 'unknown', 'healthy'] as const;
 const HOLDS = ['isolated', 'drained', undefined] as const;
 const MODES = ['closed', 'open', 'local', 'redis', 'memory'] as const;
 
-/** The worst of what several processes say. */
+/** The worst of the states of several processes. */
 function worst<T>(order: readonly T[], values: readonly T[]): T {
   return order[Math.min(...values.map((value) => order.indexOf(value)))] as T;
 }
@@ -29,7 +29,7 @@ export const mergeLimiters = (rows: readonly LimiterRow[]): LimiterRow[] =>
 export const mergeBreakers = (rows: readonly BreakerRow[]): BreakerRow[] =>
   byName(rows).map(([name, same]) => ({ name, ...(mergeCircuits(same) as RouteCircuit) }));
 
-/** One circuit of several processes; nothing of none. */
+/** Merges the circuits of several processes; `undefined` for an empty list. */
 export function mergeCircuits(all: readonly RouteCircuit[]): RouteCircuit | undefined {
   if (all.length === 0) return undefined;
   return {

@@ -4,10 +4,10 @@ import type { ProcessStatus } from './status-snapshot.ts';
 import type { StatusServer } from './status-sources.ts';
 
 const RESOLUTION_MS = 20;
-/** Shorter than this, the part of the time that the loop was busy is mostly chance. */
+/** Milliseconds. Over a shorter time, the busy share of the event loop is mostly chance. */
 const LEAST_SPAN_MS = 2_000;
 
-/** How busy this process is. */
+/** The load of this process. */
 export class ProcessLoad {
   readonly #servers: StatusServer[] = [];
   readonly #delay = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
@@ -51,7 +51,7 @@ export class ProcessLoad {
     };
   }
 
-  /** What a blocked event loop shows in: since the slot began, or in the slot before if that is more. */
+  /** Lag of the event loop: in the present slot, or in the slot before if that is more. */
   loop(): Pick<ProcessStatus, 'pid' | 'loopLagMs' | 'loopMaxMs'> {
     return {
       pid: process.pid,
@@ -73,7 +73,7 @@ export class ProcessLoad {
   }
 
   #lagMs(): number {
-    // It measures from timer to timer, so the pause itself is in it.
+    // It measures from one timer to the next, so the interval itself is included.
     const ms = this.#delay.percentile(99) / 1e6 - RESOLUTION_MS;
     return this.#delay.count > 0 ? Math.max(0, ms) : 0;
   }
@@ -82,17 +82,17 @@ export class ProcessLoad {
     return this.#delay.count > 0 ? Math.max(0, this.#delay.max / 1e6 - RESOLUTION_MS) : 0;
   }
 
-  /** Node opens a file to find it out: without a descriptor left, it is what it was before. */
+  /** Node opens a file to read the memory size. Without a free descriptor, the last value stays. */
   #rssBytes(): number {
     try {
       this.#rss = process.memoryUsage.rss();
     } catch {
-      // The page is needed most of all then.
+      // The status page must work, above all when descriptors run out.
     }
     return this.#rss;
   }
 
-  /** Node counts them asynchronously: the count is for the next look. */
+  /** Node counts connections asynchronously, so the count is for the next look. */
   #lookAtServers(): void {
     for (const [index, server] of this.#servers.entries()) {
       server.getConnections((error, count) => {

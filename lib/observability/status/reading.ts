@@ -2,7 +2,7 @@ import type { TrafficSource } from '../metrics/traffic-totals.ts';
 import { allBreakers, allLimiters, allProxies } from '../router-parts.ts';
 import type { StatusBreaker, StatusLimiter, StatusProxy, StatusRouter } from './status-sources.ts';
 
-/** What the app has, as it was given. A router may have other routes and services after a reload. */
+/** The middlewares of the app, as in the options. A router may have other routes and services after a reload. */
 interface Given {
   readonly limiters: readonly StatusLimiter[];
   readonly breakers: readonly StatusBreaker[];
@@ -15,10 +15,10 @@ export class Reading {
   readonly sources: {
     readonly metrics: TrafficSource;
     readonly proxies: StatusProxy[];
-    /** Those of routes, too. */
+    /** Including those of routes. */
     readonly limiters: StatusLimiter[];
     readonly breakers: readonly StatusBreaker[];
-    /** Of single routes. */
+    /** Totals of single routes. */
     readonly routeBreakers: StatusBreaker[];
   };
   readonly #given: Given;
@@ -31,7 +31,7 @@ export class Reading {
     this.forget();
   }
 
-  /** Also puts the parts that there are now in the place of those before. */
+  /** Also updates the lists of middlewares, which a reload may have changed. */
   forget(): void {
     this.#known.clear();
     const { proxies, limiters, routers } = this.#given;

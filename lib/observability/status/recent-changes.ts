@@ -7,7 +7,7 @@ const KEPT = 20;
 const MAX_TEXT = 200;
 const MAX_NAMES = 4_096;
 
-/** What a limiter does from now on. */
+/** Texts for the modes of a limiter. */
 const COUNTING: Readonly<Record<LimiterMode, string>> = {
   redis: 'counts in Redis again',
   memory: 'counts in this process',
@@ -20,7 +20,7 @@ const COUNTING: Readonly<Record<LimiterMode, string>> = {
 export class RecentChanges {
   readonly #changed: () => void;
   readonly #unsubscribe: () => void;
-  /** When circuit or health of a backend last changed, by `backendKey()`; of those that exist. */
+  /** By `backendKey()`, when circuit or health of a present backend last changed. */
   readonly #changedAt = new Map<string, number>();
   #list: readonly Change[] = [];
 
@@ -46,7 +46,7 @@ export class RecentChanges {
       discoveryFailed: ({ proxy, name, error }) => this.note('discovery', name, error.message, true, proxy),
       discoveryRecovered: ({ proxy, name }) => this.note('discovery', name, 'looked up again', false, proxy),
       problem: ({ state, problem: { problem, severity, subject, title } }) => {
-        // Circuits and health have changes of their own.
+        // Circuits and health are noted by their own events.
         if (state === 'lasts' || problem === 'backend_unavailable') return;
         this.note(
           'problem',
@@ -66,7 +66,7 @@ export class RecentChanges {
     return this.#changedAt.get(backendKey(proxy, backend));
   }
 
-  /** @param proxy Name of the proxy that it is about. */
+  /** @param proxy Name of the proxy that it concerns. */
   note(kind: Change['kind'], subject: string, text: string, isBad: boolean, proxy?: string): void {
     const change = {
       at: Date.now(),
@@ -81,7 +81,7 @@ export class RecentChanges {
   }
 
   #remember(key: string): void {
-    // The latest last. A backend that left may still have a change, and would never be forgotten.
+    // The latest at the end. A removed backend may still change, and would otherwise stay for ever.
     this.#changedAt.delete(key);
     this.#changedAt.set(key, Date.now());
     const [oldest] = this.#changedAt.keys();

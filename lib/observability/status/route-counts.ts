@@ -14,7 +14,7 @@ interface Series {
   before: Float64Array;
 }
 
-/** What a route did in the latest slots and since. */
+/** The numbers of a route in the latest slots and since. */
 export interface RecentRoute {
   readonly requests: number;
   readonly errors: number;
@@ -22,7 +22,7 @@ export interface RecentRoute {
   readonly durations: readonly number[];
 }
 
-/** How each route fared in the latest slots: some two kilobytes for each route that has had a request. */
+/** The numbers of each route in the latest slots: about two kilobytes for each route with a request. */
 export class RouteCounts {
   readonly #length: number;
   readonly #all = new Map<string, Series>();

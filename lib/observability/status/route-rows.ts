@@ -7,10 +7,10 @@ import type { RouteCounts } from './route-counts.ts';
 import type { RouteRow } from './status-snapshot.ts';
 import type { StatusRoute, StatusRouter } from './status-sources.ts';
 
-/** Routes that are shown: more would be much to send each second, and too many to read. */
+/** Most routes that are shown. More would be too much to send each second, and to read. */
 const MOST_ROUTES = 200;
 
-/** What is not in any route, when there are routes. */
+/** Name for requests outside all routes, when there are routes. */
 const OUTSIDE: Omit<StatusRoute, 'name'> = { match: 'requests that no route takes', target: '', limits: [] };
 const NAME_ONLY: Omit<StatusRoute, 'name'> = { match: '', target: '', limits: [] };
 
@@ -24,10 +24,10 @@ export function routeRows(
   const known = new Map(routers.flatMap((router) => router.routes()).map((route) => [route.name, route]));
   const others = [...routes.keys()].filter((name) => !known.has(name));
   const isOutside = (name: string) => name === observabilityDefaults.route;
-  // An app without routes has only that one.
+  // An app without routes has only this one.
   if (known.size === 0 && others.every(isOutside)) return [];
   for (const name of others) {
-    // After a reload there may be names of routes that are gone.
+    // After a reload there may be names of removed routes.
     const isGone = routers.length > 0 && !isOutside(name);
     if (!isGone || rate.ofRoute(name) > 0) known.set(name, { name, ...(isOutside(name) ? OUTSIDE : NAME_ONLY) });
   }
@@ -48,7 +48,7 @@ export function routeRows(
   });
 }
 
-/** Those that are shown: those with an open circuit and those with errors first, then those with most requests. */
+/** Sorts the routes: those with an open circuit or errors first, then by number of requests. */
 export const shownRoutes = (rows: readonly RouteRow[]): RouteRow[] =>
   [...rows]
     .sort((a, b) => outness(b) - outness(a) || b.errors - a.errors || b.requests - a.requests)

@@ -79,22 +79,22 @@ const checks: Checks<StatusFeedOptions> = {
   intervalMs: optional(durationMs),
 };
 
-/** What an operator's page shows. It is a sink of `observability()`, which reports responses of 5xx to it. */
+/** The data of the status page. It is a sink of `observability()`, which reports responses with 5xx to it. */
 export interface StatusFeed extends RequestSink {
   snapshot(): StatusSnapshot;
-  /** What an operator should know of, the worst first. */
+  /** Present problems, the worst first. */
   readonly problems: readonly GatewayProblem[];
-  /** The last quarter of an hour, as far as it was seen. */
+  /** The last 15 minutes, as far as this process has run. */
   history(): TrafficHistory;
-  /** While anybody watches there is a snapshot each interval, one for all of them. @returns Ends it. */
+  /** While there are watchers, all of them get the same snapshot each interval. @returns a function that ends the watch. */
   watch(watcher: StatusWatcher): () => void;
-  /** Shows the connections of a server, too. They are asked for, not followed. */
+  /** Adds the number of connections of a server to the snapshots. */
   countConnections(server: StatusServer): void;
-  /** Puts what an operator did among the changes that all see. */
+  /** Adds an action of an operator to the list of changes. */
   noteOperator(subject: string, text: string): void;
-  /** Forgets that a client was refused. */
+  /** Removes a client from the list of limited clients. */
   forgetClient(key: string): void;
-  /** Stops timers, and listening to events. */
+  /** Stops timers and listeners. */
   close(): void;
 }
 

@@ -2,41 +2,41 @@ import type { CircuitStateName, GatewayProblem, HealthVerdict, LimiterMode } fro
 
 export type HoldName = 'drained' | 'isolated';
 
-/** One process, and how much headroom it has. */
+/** One process and its headroom. */
 export interface ProcessStatus {
-  /** Its number among the workers of a gateway, from 1; nothing without workers. */
+  /** Number of the worker, from 1; `undefined` without workers. */
   readonly worker?: number | undefined;
   readonly pid: number;
   readonly node: string;
   readonly uptimeMs: number;
   /** The part of its time, from 0 to 1, that the event loop was busy. */
   readonly loopBusy: number;
-  /** 99th percentile of how late timers were: since the slot began, or in the slot before if that is more. */
+  /** 99th percentile of the delay of timers, in the present slot, or in the slot before if that is more. */
   readonly loopLagMs: number;
-  /** The longest that the event loop stood still, in the same time. */
+  /** Longest block of the event loop in the same time. */
   readonly loopMaxMs: number;
   readonly rssBytes: number;
   readonly heapUsedBytes: number;
-  /** What V8 will not exceed. */
+  /** V8's limit for the heap. */
   readonly heapLimitBytes: number;
   readonly connections: number;
-  /** 0 for any number. */
+  /** 0 for no limit. */
   readonly maxConnections: number;
 }
 
-/** How much the gateway works on at the moment. */
+/** Requests in progress. */
 export interface LoadStatus {
   readonly inFlight: number;
   readonly waiting: number;
   readonly retriesLeft: number;
 }
 
-/** Rates of the last seconds: requests a second, so that those of several processes add up. */
+/** Requests per second over the last seconds, so that those of several processes add up. */
 export interface RateStatus {
   readonly requests: number;
-  /** Responses of 5xx, and cut ones, that backends are to blame for. */
+  /** Responses with 5xx, and cut ones, that backends caused. */
   readonly backendErrors: number;
-  /** Those that the gateway is to blame for. */
+  /** Responses with 5xx, and cut ones, that the gateway caused. */
   readonly gatewayErrors: number;
   readonly limited: number;
 }
@@ -46,17 +46,17 @@ export interface LastError {
   readonly text: string;
 }
 
-/** The adaptive limit of one backend; of several processes, all of them together. */
+/** The adaptive limit of one backend; for several processes, the sum. */
 export interface ConcurrencyStatus {
-  /** Requests that may wait for a response head. */
+  /** How many requests may wait for a response head. */
   readonly limit: number;
-  /** Requests that do. */
+  /** How many requests wait for a response head. */
   readonly inFlight: number;
-  /** Since when the limit has been reached again and again; nothing when it was not in the last ten seconds. */
+  /** Since when the limit has been reached repeatedly; `undefined` when it was not in the last ten seconds. */
   readonly limitedSince: number | undefined;
 }
 
-/** One backend; of several processes, the worst that any of them says. */
+/** One backend; for several processes, the worst state of any of them. */
 export interface BackendRow {
   /** Name of the proxy that has it. */
   readonly proxy: string;
@@ -66,44 +66,44 @@ export interface BackendRow {
   readonly held: HoldName | undefined;
   readonly weight: number;
   readonly inFlight: number;
-  /** Nothing without `adaptiveConcurrency`. */
+  /** `undefined` without `adaptiveConcurrency`. */
   readonly concurrency: ConcurrencyStatus | undefined;
   readonly requestsPerSecond: number;
   readonly retryAfterMs: number;
   readonly lastCheckAt: number | undefined;
-  /** When its circuit or health last changed, if that was seen. */
+  /** When its circuit or health last changed, if it has. */
   readonly changedAt: number | undefined;
   readonly lastError: LastError | undefined;
-  /** Processes that know it, and those of them that would not pick it now. */
+  /** Processes that have it, and those of them that would not pick it now. */
   readonly processes: number;
   readonly unavailableIn: number;
 }
 
-/** The circuit of a whole route; of several processes, the worst that any of them says. */
+/** The circuit of a whole route; for several processes, the worst state of any of them. */
 export interface RouteCircuit {
   readonly state: CircuitStateName;
   readonly retryAfterMs: number;
 }
 
-/** One route; of several processes, all together. */
+/** One route; for several processes, their sum. */
 export interface RouteRow {
   readonly route: string;
-  /** Which requests it takes; empty when only its name is known. */
+  /** Which requests it matches; empty when only its name is known. */
   readonly match: string;
-  /** The services behind it, or what it responds with; empty when only its name is known. */
+  /** Its services, or its fixed response; empty when only its name is known. */
   readonly target: string;
   /** The limits that a request must pass. */
   readonly limits: readonly string[];
-  /** Its own circuit; nothing without the option `circuit`. */
+  /** Its own circuit; `undefined` without the option `circuit`. */
   readonly circuit: RouteCircuit | undefined;
-  /** What counts for its limits. */
+  /** Its limiters. */
   readonly limiters: readonly LimiterRow[];
   readonly requestsPerSecond: number;
   /** Requests of the last five minutes. */
   readonly requests: number;
-  /** Those of them that got 5xx, or were cut. */
+  /** Of these, requests that got 5xx or were cut. */
   readonly errors: number;
-  /** Those of them that got 429 by the gateway. */
+  /** Of these, requests that got 429 from the gateway. */
   readonly limited: number;
   /** Responses of backends in the last five minutes by duration: one count for each of `boundsMs` of the history, and one for what took longer. */
   readonly durations: readonly number[];
@@ -124,30 +124,30 @@ export interface BreakerRow {
 
 /** A client that was refused often. */
 export interface LimitedClient {
-  /** What it is counted under: an address, a network, or the beginning of a key of the app's own, with a hash of it. */
+  /** The key: an address, a network, or the beginning of the app's own key, with a hash of it. */
   readonly key: string;
   readonly limiter: string;
-  /** Refusals in the last 10 to 15 minutes: at most these, and at least `overcount` less. */
+  /** Upper bound of the rejections in the last 10 to 15 minutes; the lower bound is `overcount` less. */
   readonly refused: number;
   readonly overcount: number;
   readonly lastAt: number;
   readonly limit: number;
-  /** Whether it only would have been refused, were the limiter no shadow. */
+  /** Whether the limiter is in shadow mode, so that the client was not really rejected. */
   readonly shadow: boolean;
 }
 
-/** Something that an operator may have missed. */
+/** A change of state, for the list of changes. */
 export interface Change {
   readonly at: number;
   readonly kind: 'circuit' | 'health' | 'limiter' | 'backends' | 'discovery' | 'gateway' | 'operator' | 'problem';
   readonly subject: string;
   readonly text: string;
   readonly isBad: boolean;
-  /** Name of the proxy that it is about, if it is about one. */
+  /** Name of the proxy that it concerns, if it concerns one. */
   readonly proxy?: string | undefined;
 }
 
-/** The state of a gateway at one moment. `mergeSnapshots()` makes one of those of several processes. */
+/** The state of a gateway at one moment. `mergeSnapshots()` merges those of several processes. */
 export interface StatusSnapshot {
   readonly at: number;
   /** What an operator should know of, the worst first. */
@@ -160,17 +160,17 @@ export interface StatusSnapshot {
   readonly routes: readonly RouteRow[];
   /** How many routes there are. */
   readonly routeCount: number;
-  /** Those of routes, too. */
+  /** Including those of routes. */
   readonly limiters: readonly LimiterRow[];
-  /** Those of routes, too. */
+  /** Including those of routes. */
   readonly breakers: readonly BreakerRow[];
   readonly clients: readonly LimitedClient[];
   readonly changes: readonly Change[];
 }
 
-/** What happened in one slot of time. All of it adds up, save for the lag, of which the largest counts. */
+/** The numbers of one time slot. Several processes are added, except for the lag, of which the largest counts. */
 export interface TrafficSlot {
-  /** `Date.now()` at its start: a multiple of `slotMs`, so that the slots of several processes meet. */
+  /** `Date.now()` at its start: a multiple of `slotMs`, so that the slots of several processes coincide. */
   readonly at: number;
   readonly requests: number;
   readonly backendErrors: number;
@@ -181,20 +181,20 @@ export interface TrafficSlot {
   readonly loopLagMs: number;
 }
 
-/** One backend in the latest slots, the last one first in time. */
+/** One backend in the latest slots. */
 export interface BackendSeriesData {
   /** Name of the proxy that has it. */
   readonly proxy: string;
   readonly backend: string;
   /** Attempts. */
   readonly requests: readonly number[];
-  /** Milliseconds that they took, all together. */
+  /** Total milliseconds of these attempts. */
   readonly totalMs: readonly number[];
-  /** Failed attempts, and responses of 5xx. */
+  /** Failed attempts, and responses with 5xx. */
   readonly failures: readonly number[];
 }
 
-/** The last quarter of an hour, in slots of equal length. */
+/** The last 15 minutes, in slots of equal length. */
 export interface TrafficHistory {
   readonly slotMs: number;
   /** How many slots are kept. */

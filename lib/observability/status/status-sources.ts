@@ -2,7 +2,7 @@ import type { CircuitStateName, HealthVerdict, LimiterMode } from '../../core/ev
 import { type Check, optional } from '../../core/options.ts';
 import type { ConcurrencyStatus, HoldName, LoadStatus } from './status-snapshot.ts';
 
-/** One backend, as a proxy has it. */
+/** One backend of a proxy. */
 export interface StatusBackend {
   readonly backend: string;
   readonly circuit: CircuitStateName;
@@ -20,23 +20,23 @@ export interface StatusBackend {
 /** The result of `roundRobinProxy()`. */
 export interface StatusProxy {
   readonly name: string;
-  /** Milliseconds after which a request without a response is given up. */
+  /** The response timeout, in milliseconds. */
   readonly responseTimeoutMs?: number | undefined;
   status(): readonly StatusBackend[];
   load(): LoadStatus;
 }
 
-/** One route, in words for people. */
+/** One route, described for people. */
 export interface StatusRoute {
   readonly name: string;
-  /** Which requests it takes. */
+  /** Which requests it matches. */
   readonly match: string;
-  /** The services behind it, or what it responds with. */
+  /** Its services, or its fixed response. */
   readonly target: string;
   readonly limits: readonly string[];
   /** The circuit breaker of the whole route. */
   readonly circuit?: StatusBreaker | undefined;
-  /** What counts for its limits. */
+  /** Its limiters. */
   readonly limiters?: readonly StatusLimiter[] | undefined;
 }
 
@@ -51,7 +51,7 @@ export interface StatusRouter {
 export interface StatusLimiter {
   readonly name: string;
   readonly mode: LimiterMode;
-  /** What its shared store failed with last, while something else counts in its place. */
+  /** The last error of its shared store, while a fallback counts. */
   readonly storeError?: Error | undefined;
 }
 
@@ -68,7 +68,7 @@ export interface StatusServer {
   maxConnections?: number;
 }
 
-/** For a list of middlewares that are asked for their state: by what they have, so that objects of the same shape will do. */
+/** Check for a list of middlewares. It looks at their properties, so that any object with those is accepted. */
 export const sourcesCheck = (maker: string, ...members: readonly string[]): Check =>
   optional((value) =>
     Array.isArray(value) && value.every((one) => isObject(one) && members.every((member) => member in one))

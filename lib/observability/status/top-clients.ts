@@ -11,18 +11,18 @@ interface Counter {
   shadow: boolean;
 }
 
-/** Clients with a counter of their own at a time. */
+/** Number of clients with a counter. */
 const CAPACITY = 64;
-/** A generation, and how many of them are remembered. */
+/** Length of a generation, and how many generations are kept. */
 const GENERATION_MS = 5 * 60_000;
 const GENERATIONS = 3;
-/** Characters of an app's own key that are shown, with its mark. */
+/** Characters of an app's own key that are shown, including its prefix. */
 const SHOWN = 6;
 
 /**
  * The clients that are rejected most often, in bounded memory: the space-saving sketch of Metwally, Agrawal and
- * El Abbadi ("Efficient Computation of Frequent and Top-k Elements in Data Streams", 2005). A newcomer takes the place of
- * the rarest and inherits its count, so a client of more than a 64th of the rejections is in it for certain.
+ * El Abbadi ("Efficient Computation of Frequent and Top-k Elements in Data Streams", 2005). A new client replaces the one with the lowest
+ * count and inherits that count. So a client with more than 1/64 of the rejections is certainly in it.
  */
 export class TopClients {
   #generations: Map<string, Counter>[] = [];
@@ -52,7 +52,7 @@ export class TopClients {
     return mergeClients(all, count).map((client) => ({ ...client, key: shownKey(client.key) }));
   }
 
-  /** What a client did before its limit was reset says nothing of it any more. */
+  /** Removes a client, after its limit was reset. */
   forget(key: string): void {
     for (const sketch of this.#generations) {
       for (const [id, counter] of sketch) if (counter.key === key) sketch.delete(id);
@@ -61,7 +61,7 @@ export class TopClients {
 
   #turn(now: number): void {
     const passed = Math.floor((now - this.#startedAt) / GENERATION_MS);
-    // A wall clock set back begins a generation, too.
+    // A wall clock that is set back also begins a generation.
     if (passed === 0) return;
     const fresh = Number.isFinite(passed) && passed > 0 ? Math.min(passed, GENERATIONS) : 1;
     for (let turn = 0; turn < fresh; turn += 1) this.#generations.unshift(new Map());
@@ -70,7 +70,7 @@ export class TopClients {
   }
 }
 
-/** Adds up what is said of the same client. */
+/** Adds the counts of the same client. */
 export function mergeClients(clients: readonly LimitedClient[], count: number): LimitedClient[] {
   const merged = new Map<string, Counter>();
   for (const client of clients) {
@@ -90,7 +90,7 @@ export function mergeClients(clients: readonly LimitedClient[], count: number): 
   return [...merged.values()].sort((a, b) => b.refused - a.refused || b.lastAt - a.lastAt).slice(0, count);
 }
 
-/** @returns what the rarest had. */
+/** @returns the count of the client that was removed. */
 function evictRarest(sketch: Map<string, Counter>): number {
   let rarest: [string, Counter] | undefined;
   for (const entry of sketch) if (rarest === undefined || entry[1].refused < rarest[1].refused) rarest = entry;
@@ -100,7 +100,7 @@ function evictRarest(sketch: Map<string, Counter>): number {
 }
 
 /**
- * A key that the app's own function gave (limiters mark it with `k:`) may be a token or a session: enough of it is shown to
+ * Shortens a key of the app's own function (limiters mark it with `k:`), because it may be a token or a session id. Enough of it is left to
  * recognise it.
  */
 function shownKey(key: string): string {

@@ -1,7 +1,7 @@
 import { CAUSES, type Cause } from '../../core/causes.ts';
 import { sum, type TrafficTotals } from '../metrics/traffic-totals.ts';
 
-/** Requests between two readings of the totals, in the words of the status page. */
+/** Requests between two readings of the totals, in the categories of the status page. */
 export interface TrafficCounts {
   readonly requests: number;
   readonly backendErrors: number;
@@ -11,14 +11,14 @@ export interface TrafficCounts {
 
 const SERVER_ERROR = 5;
 
-/** All there were since the start. */
+/** The counts since the start. */
 export function countsOf({ responses, causes, decisions }: TrafficTotals): TrafficCounts {
   const { gateway, backend } = responses;
   const others = notOurFault(causes);
   return {
     requests: sum(gateway) + sum(backend),
     backendErrors: (backend[SERVER_ERROR] as number) + others.backend,
-    // Among the rest are those of the app itself, for which the status map has no cause.
+    // The rest includes responses of the app itself, which have no cause.
     gatewayErrors: (gateway[SERVER_ERROR] as number) - others.backend - others.client,
     limited: decisions.reduce((all, { decision, count }) => (decision === 'limited' ? all + count : all), 0),
   };
@@ -33,7 +33,7 @@ export function difference(now: TrafficCounts, before: TrafficCounts): TrafficCo
   };
 }
 
-/** Of the responses of 5xx that the gateway made, those that are not its own fault. */
+/** Responses with 5xx that the gateway made and did not cause. */
 function notOurFault(causes: ReadonlyMap<string, number>): {
   readonly backend: number;
   readonly client: number;
@@ -48,5 +48,5 @@ function notOurFault(causes: ReadonlyMap<string, number>): {
   return { backend, client };
 }
 
-/** A cause of a foreign version, by the metrics of another process. */
+/** Whether a cause is known: another process may run another version. */
 const OTHER = { status: 0, blame: 'gateway' } as const;

@@ -5,7 +5,7 @@ import { RouteCounts } from './route-counts.ts';
 import type { TrafficHistory, TrafficSlot } from './status-snapshot.ts';
 import { countsOf, difference } from './traffic-counts.ts';
 
-/** A slot of time; as many of them as make a quarter of an hour; and of single backends and routes, five minutes. */
+/** Length of a slot; slots for 15 minutes; and slots for 5 minutes, for single backends and routes. */
 const SLOT_MS = 10_000;
 export const SLOTS = 90;
 export const BACKEND_SLOTS = 30;
@@ -14,25 +14,24 @@ const EARLY_MS = 2;
 
 const BOUNDS_MS: readonly number[] = DURATION_BUCKETS.map((seconds) => seconds * 1000);
 
-/** What is read at the end of each slot. */
+/** The values that are read at the end of each slot. */
 export interface SlotSources {
   totals(): TrafficTotals;
   /** Failures of one backend since the start. */
   failures(proxy: string, backend: string): number;
-  /** The lag of the event loop in this slot; the next call is about the next one. */
+  /** The lag of the event loop in this slot. The call begins the next slot. */
   lagMs(): number;
 }
 
 /**
- * What happened in the last quarter of an hour. The totals that the metrics keep anyway are read every ten seconds, so
- * nothing of this is on the path of any request.
+ * The history of the last 15 minutes. It reads the totals of the metrics every ten seconds, so it costs requests nothing.
  */
 export class TrafficSlots {
   readonly #sources: SlotSources;
   readonly #ended: () => void;
   readonly #slots: TrafficSlot[] = [];
   readonly #series = new BackendSeries(BACKEND_SLOTS);
-  /** Of the latest slots. */
+  /** The latest slots. */
   readonly routes = new RouteCounts(BACKEND_SLOTS);
   #backendSlots: readonly number[] = [];
   #before: TrafficTotals = emptyTotals();
@@ -70,7 +69,7 @@ export class TrafficSlots {
     const now = Date.now();
     this.#before = totals;
     this.#startedAt = now;
-    // At the same moments in all processes: their slots add up. A little later, since a timer may fire a little early.
+    // At the same times in all processes, so that their slots can be added. A little later, because a timer may fire a little early.
     this.#timer = setTimeout(() => this.#end(), SLOT_MS - (now % SLOT_MS) + EARLY_MS).unref();
   }
 

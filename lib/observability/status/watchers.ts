@@ -1,15 +1,15 @@
 import type { StatusSnapshot, TrafficHistory } from './status-snapshot.ts';
 
-/** Gets each value whole: a watcher that misses one needs only the next. It must not throw. */
+/** Called with complete values, so a watcher that misses one needs only the next. It must not throw. */
 export interface StatusWatcher {
   snapshot(snapshot: StatusSnapshot): void;
   history(history: TrafficHistory): void;
 }
 
-/** From a change of state to the snapshot that shows it: so that many at once make one. */
+/** Milliseconds from a change of state to the next snapshot, so that many changes share one. */
 const SOON_MS = 100;
 
-/** Those who watch. One snapshot is made for all of them, and none without a watcher. */
+/** The watchers. All of them get the same snapshot; without watchers there is none. */
 export class Watchers {
   readonly #intervalMs: number;
   readonly #snapshot: () => StatusSnapshot;
@@ -36,7 +36,7 @@ export class Watchers {
     };
   }
 
-  /** Something has changed that watchers should see soon. */
+  /** Call it after a change that watchers should see soon. */
   soon(): void {
     if (this.#all.size === 0) return;
     this.#soon ??= setTimeout(() => {

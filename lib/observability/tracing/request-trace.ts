@@ -6,14 +6,14 @@ import type { Spans } from './spans.ts';
 import { replaceTraceFields } from './trace-context.ts';
 import type { Attributes, Context, Span, TracingApi } from './tracing-api.ts';
 
-/** What all traces of one gateway have in common. */
+/** Shared by all traces of one gateway. */
 export interface TraceParts {
   readonly api: TracingApi;
   readonly rules: AttributeRules;
   readonly spans: Spans;
 }
 
-/** The spans of one request: its own, and one for each attempt. What is not sampled costs little more than its ids. */
+/** The spans of one request: its own, and one for each attempt. A span that is not sampled costs little more than its ids. */
 export class RequestTrace implements ExchangeObserver {
   readonly #parts: TraceParts;
   readonly #exchange: Exchange;
@@ -23,7 +23,7 @@ export class RequestTrace implements ExchangeObserver {
   #attempts = 0;
   #ended = false;
 
-  /** @param context One in which the span is the active one. */
+  /** @param context A context in which the span is active. */
   constructor(parts: TraceParts, exchange: Exchange, span: Span, context: Context) {
     this.#parts = parts;
     this.#exchange = exchange;
@@ -36,7 +36,7 @@ export class RequestTrace implements ExchangeObserver {
     return this.#parts.spans.contextOf(this.#span)?.traceId;
   }
 
-  /** Runs what comes next with this request's span as the active one, so that spans made there are its children. */
+  /** Runs a function with this request's span active, so that spans created there are its children. */
   run(next: () => void): void {
     const { api, spans } = this.#parts;
     let hasRun = false;
@@ -53,7 +53,7 @@ export class RequestTrace implements ExchangeObserver {
     } catch (error) {
       spans.warnOnce('with', error);
     }
-    // The app's own error is none of the SDK's.
+    // An error of the app must not be taken for one of the SDK.
     if (failure !== undefined) throw failure.error;
     if (!hasRun) next();
   }
@@ -83,7 +83,7 @@ export class RequestTrace implements ExchangeObserver {
     if (span !== undefined) {
       const context = spans.contextOf(span);
       if (context !== undefined) replaceTraceFields(head.fields, context, spans.stateOf(context));
-      // A sampler may choose an attempt of a request that it did not choose.
+      // A sampler may sample an attempt of a request that it did not sample.
       if (!isSampled && spans.isRecording(span)) spans.setAttributes(span, attributes());
     }
     this.#attempts += 1;
@@ -97,7 +97,7 @@ export class RequestTrace implements ExchangeObserver {
     const { spans } = this.#parts;
     if (spans.isRecording(span)) {
       const attributes = endAttributes(outcome, this.#exchange);
-      // To a client 4xx is an error as well; that ours has left is none, and nor is a refusal of our own.
+      // For a CLIENT span, 4xx is an error. A client that left and a rejection by the gateway are no errors.
       if (outcome.kind === 'failed') this.#fail(span, attributes, outcome.cause, outcome.error.message);
       else if (outcome.kind === 'completed' && outcome.status >= 400) {
         this.#fail(span, attributes, String(outcome.status));
@@ -107,7 +107,7 @@ export class RequestTrace implements ExchangeObserver {
     spans.end(span);
   }
 
-  /** A protocol was switched to. A tunnel may last for days: its spans end here. */
+  /** After an upgrade: the spans end here, because a tunnel may last for days. */
   settled(outcome: Outcome): void {
     if (outcome.kind !== 'completed' || outcome.status !== 101) return;
     this.attemptEnded(outcome);
@@ -129,7 +129,7 @@ export class RequestTrace implements ExchangeObserver {
       if (backend !== undefined) attributes['expressway.backend'] = backend;
       if (requestId !== undefined) attributes['expressway.request_id'] = requestId;
       attributes['expressway.attempts'] = this.#attempts;
-      // To a server 4xx is none of its errors, and so is 499 for a client that left.
+      // For a SERVER span, 4xx is no error, and neither is 499 for a client that left.
       const status = statusOf(outcome);
       if (status >= 500) this.#fail(span, attributes, causeOf(outcome) ?? String(status));
       spans.setAttributes(span, attributes);

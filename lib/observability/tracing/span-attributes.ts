@@ -8,13 +8,13 @@ import type { Attributes } from './tracing-api.ts';
 // Names and rules are those of OpenTelemetry's semantic conventions for HTTP spans, as of their stable form.
 
 export interface AttributeRules {
-  /** All others are `_OTHER`: what strangers think of must not become names of spans. */
+  /** All other methods are `_OTHER`, because clients can invent methods, and span names must be few. */
   readonly methods: ReadonlySet<string>;
   readonly redaction: Redaction;
   readonly query: boolean;
 }
 
-/** What is known of a request when it comes: samplers may decide by it. */
+/** The attributes that are known when a request comes. Samplers can use them. */
 export function serverAttributes(exchange: Exchange, route: string | undefined, rules: AttributeRules): Attributes {
   const { req, clientAddress } = exchange;
   const { headers, socket } = req;
@@ -48,7 +48,7 @@ export function clientAttributes(
   const shown = rules.query && query !== '' ? `?${shownQuery(query, rules)}` : '';
   attributes['url.full'] = `${backend}${shownPath(path, rules)}${shown}`;
   const [scheme, authority = ''] = backend.split('://', 2);
-  // An origin leaves the port out where it is the scheme's own.
+  // An origin has no port if it is the default of the scheme.
   attributes['server.port'] = scheme === 'https' ? 443 : 80;
   Object.assign(attributes, hostAttributes(authority));
   attributes['network.protocol.version'] = '1.1';
@@ -58,7 +58,7 @@ export function clientAttributes(
   return attributes;
 }
 
-/** What became of it. A status counts as sent or received only if it was: 499 never is. */
+/** The attributes of the result. A status is included only if it was sent or received: 499 never is. */
 export function endAttributes(outcome: Outcome, { res }: Exchange): Attributes {
   const attributes: Attributes = {};
   const status = outcome.kind === 'completed' ? outcome.status : res.headersSent ? res.statusCode : undefined;
@@ -68,7 +68,7 @@ export function endAttributes(outcome: Outcome, { res }: Exchange): Attributes {
   return attributes;
 }
 
-/** The span's name is the method, and the route where there is one: never a path. */
+/** The span name: the method, and the route if there is one, but never a path. */
 export function spanName(method: string | undefined, route: string | undefined, { methods }: AttributeRules): string {
   const known = method !== undefined && methods.has(method) ? method : 'HTTP';
   return route === undefined ? known : `${known} ${route}`;

@@ -5,8 +5,8 @@ import type { Attributes, Context, Span, SpanContext, SpanOptions, Tracer } from
 type SdkCall = 'start' | 'context' | 'isRecording' | 'setAttributes' | 'addEvent' | 'setStatus' | 'end' | 'with';
 
 /**
- * All that is asked of spans. Samplers, processors and tracers are others' code, and run in the middle of a request: what
- * they throw becomes a process warning, the first time, and requests go on with a span less, or less in it.
+ * All calls to the SDK. Samplers, processors and tracers are foreign code that runs during a request. The first error becomes a process
+ * warning. The request goes on, and its span is missing or incomplete.
  */
 export class Spans {
   readonly #tracer: Tracer;
@@ -34,7 +34,7 @@ export class Spans {
     }
   }
 
-  /** What goes out as `tracestate`. */
+  /** The value of `tracestate`. */
   stateOf({ traceState }: SpanContext): string | undefined {
     try {
       return traceState?.serialize();
@@ -85,7 +85,7 @@ export class Spans {
     }
   }
 
-  /** Once of each: what throws at one request may throw at all of them. */
+  /** Warns once for each function, because it may throw for every request. */
   warnOnce(call: SdkCall, error: unknown): void {
     if (this.#warned.has(call)) return;
     this.#warned.add(call);

@@ -4,16 +4,16 @@ import type { SpanContext, TracingApi } from './tracing-api.ts';
 /** The parts of a `traceparent`. */
 export type TraceParent = Pick<SpanContext, 'traceId' | 'spanId' | 'traceFlags'>;
 
-/** Version, trace id, parent id and flags; a version that is to come may have more behind another dash. */
+/** Version, trace id, parent id and flags. A future version may add more after another dash. */
 const TRACEPARENT = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/;
 const ZEROS = /^0+$/;
 
-/** `sampled`, and `random` of level 2: all others are to be set to zero by who does not know them (W3C Trace Context §3.2.2.5). */
+/** `sampled`, and `random` of level 2. Unknown flags must be set to 0 (W3C Trace Context §3.2.2.5). */
 const KNOWN_FLAGS = 0x03;
 
 /**
- * Reads a `traceparent` (W3C Trace Context §3.2); nothing when it is none. Several fields are none either: Node joins them
- * with commas, and no form has one at those places.
+ * Parses a `traceparent` (W3C Trace Context §3.2); `undefined` for an invalid one. Repeated headers are invalid: Node joins them with commas,
+ * which do not match.
  */
 export function parseTraceParent(text: string): TraceParent | undefined {
   const [, version, traceId = '', spanId = '', flags = '', more] = TRACEPARENT.exec(text) ?? [];
@@ -30,7 +30,7 @@ export function formatTraceParent({ traceId, spanId, traceFlags }: TraceParent):
 const PARENT = 'traceparent';
 const STATE = 'tracestate';
 
-/** What a request says of the trace that it belongs to; of a bad `traceparent`, `tracestate` is worth nothing either (§3.3). */
+/** The trace that a request belongs to. With an invalid `traceparent`, `tracestate` is ignored, too (§3.3). */
 export function readTraceFields(headers: IncomingHttpHeaders, api: TracingApi): SpanContext | undefined {
   const given = headers[PARENT];
   const parent = typeof given === 'string' ? parseTraceParent(given) : undefined;
@@ -41,9 +41,9 @@ export function readTraceFields(headers: IncomingHttpHeaders, api: TracingApi): 
 }
 
 /**
- * Puts a span in the place of what the client sent, for whatever reads the request's fields after this.
+ * Replaces the client's trace headers with those of a span, for all code that reads the request headers later.
  *
- * @param state Of the span, as text.
+ * @param state The `tracestate` of the span.
  */
 export function writeTraceFields(headers: IncomingHttpHeaders, span: SpanContext, state: string | undefined): void {
   headers[PARENT] = formatTraceParent(span);
@@ -51,7 +51,7 @@ export function writeTraceFields(headers: IncomingHttpHeaders, span: SpanContext
   else delete headers[STATE];
 }
 
-/** The same in the head of a request to a backend: names and values in turn. */
+/** The same in the head of a request to a backend, where names and values alternate. */
 export function replaceTraceFields(fields: string[], span: SpanContext, state: string | undefined): void {
   replace(fields, PARENT, formatTraceParent(span));
   if (state) replace(fields, STATE, state);
@@ -64,6 +64,6 @@ function replace(fields: string[], name: string, value: string): void {
     fields[at + 1] = value;
     return;
   }
-  // A client may have named it in `Connection`: it is our own field now, and goes out all the same.
+  // Even if the client named it in `Connection`: it is our own header now.
   fields.push(name, value);
 }

@@ -43,7 +43,7 @@ export interface Tracer {
   startSpan(name: string, options: SpanOptions, context: Context): Span;
 }
 
-/** What is asked of `import * as api from '@opentelemetry/api'`. */
+/** The part of `import * as api from '@opentelemetry/api'` that we use. */
 export interface TracingApi {
   readonly ROOT_CONTEXT: Context;
   readonly SpanKind: { readonly INTERNAL: number; readonly SERVER: number; readonly CLIENT: number };

@@ -7,7 +7,7 @@ import { Spans } from './spans.ts';
 import { readTraceFields, writeTraceFields } from './trace-context.ts';
 import type { Context, Span, SpanContext, TracingApi } from './tracing-api.ts';
 
-/** Whose `traceparent` decides in which trace a request is, and whether it is sampled. */
+/** Which peers may continue their trace, and so decide about sampling, by `traceparent`. */
 export type TrustIncoming = 'trusted-peers' | 'everybody' | 'nobody';
 
 /** Options of {@link tracing}. */
@@ -68,9 +68,9 @@ const checks: Checks<TracingOptions> = {
 /** The flag of a sampled span (W3C Trace Context §3.2.2.5.1). */
 const SAMPLED = 1;
 
-/** What `observability()` opens a trace with. */
+/** Opens the traces of requests, for `observability()`. */
 export interface Tracing {
-  /** Nothing when no SDK is there to trace: the request is left as it came then. */
+  /** `undefined` without an SDK. The request is then left as it came. */
   begin(exchange: Exchange, route: string | undefined): RequestTrace | undefined;
 }
 
@@ -94,11 +94,11 @@ export function tracing(given: TracingOptions): Tracing {
   const options = resolveOptions('tracing', given, tracingDefaults, checks);
   const { api, trustIncoming, query } = options;
   const rules: AttributeRules = { methods: new Set(options.methods), redaction: new Redaction(options.redact), query };
-  // The tracer asks for the registered SDK when it first makes a span, so that may come later.
+  // The tracer looks for the registered SDK at its first span, so the SDK may be registered later.
   const spans = new Spans(api.trace.getTracer('expressway'));
   const parts: TraceParts = { api, rules, spans };
 
-  /** What the app, or an instrumentation, has made active before: baggage and other values, and perhaps a span. */
+  /** The context that the app, or an instrumentation, has made active before: baggage and other values, and perhaps a span. */
   function active(): Context {
     try {
       return api.context.active();
@@ -108,7 +108,7 @@ export function tracing(given: TracingOptions): Tracing {
     }
   }
 
-  /** The span that is active, unless it has ended: such a one is of the start of the server, not of this request. */
+  /** The active span, unless it has ended. One that has ended belongs to the start of the server, not to this request. */
   function openSpanIn(context: Context): SpanContext | undefined {
     try {
       const span = api.trace.getSpan(context);
@@ -153,7 +153,7 @@ export function tracing(given: TracingOptions): Tracing {
       const span = spans.start(
         spanName(method, route, rules),
         {
-          // The span that was active before is the one of the server then.
+          // Then the span that was active before is the SERVER span.
           kind: joined === undefined || joined.isRemote === true ? api.SpanKind.SERVER : api.SpanKind.INTERNAL,
           attributes: serverAttributes(exchange, route, rules),
           links: incoming === undefined || parent !== undefined ? [] : [{ context: incoming }],
