@@ -110,8 +110,8 @@ export interface RoundRobinProxyOptions extends InFlightCapOptions {
    */
   responseTimeoutMs?: number;
   /**
-   * Timeout without a byte in either direction, in milliseconds. After it, the request is cut. Event streams and
-   * upgrades are exempt.
+   * Timeout without a byte in either direction, in milliseconds. After it, the request is cut. Upgrades are exempt,
+   * and so are event streams whose backend takes the body of the request.
    *
    * @default 60_000
    */
