@@ -1,11 +1,11 @@
 import { once } from 'node:events';
 import { type ClientHttp2Session, connect, constants } from 'node:http2';
-import { setTimeout as delay } from 'node:timers/promises';
 import type { TLSSocket } from 'node:tls';
 import { describe, expect, test } from '@jest/globals';
 import { ask } from '../support/ask.ts';
 import { responseTo } from '../support/http2.ts';
 import { type MadeCertificate, makeCertificate } from '../support/made-certificate.ts';
+import { pause } from '../support/pause.ts';
 import { TestClusters } from './clusters.ts';
 import { until } from './until.ts';
 
@@ -75,7 +75,7 @@ class Http2Load {
     if (rstCode === constants.NGHTTP2_REFUSED_STREAM) return;
     if (status === 0 || rstCode !== 0) this.lost.push(`status ${status}, code ${rstCode}`);
     else this.statuses.set(status, (this.statuses.get(status) ?? 0) + 1);
-    await delay(5);
+    await pause('the pace of the load', 5);
   }
 }
 
