@@ -1,6 +1,7 @@
+import { createServer } from 'node:http';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import express, { type Express } from 'express';
-import { ipRateLimit, undiciTransport } from 'expressway';
+import { hardenServer, ipRateLimit, undiciTransport } from 'expressway';
 import { createProxyMiddleware } from 'http-proxy-middleware';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
 import { hardenedGateway } from '../support/hardened-gateway.ts';
@@ -120,12 +121,12 @@ describe('C11, R13: loops', () => {
   });
 });
 
-describe('C10, R4: Max-Forwards, and requests that the gateway answers itself', () => {
-  const options = (fields: string, target = '/x') => `OPTIONS ${target} HTTP/1.1\r\nHost: a\r\n${fields}\r\n`;
+const options = (fields: string, target = '/x') => `OPTIONS ${target} HTTP/1.1\r\nHost: a\r\n${fields}\r\n`;
 
+describe.each(PROTOCOLS)('C10, R4: Max-Forwards, over $name', ({ serverOf, request }) => {
   test.each(['0', '00'])('OPTIONS with %s is answered by the gateway', async (forwards) => {
-    const { backend, port } = await setUp();
-    const response = await rawRequest(port, options(`Max-Forwards: ${forwards}\r\nConnection: Max-Forwards\r\n`));
+    const { backend, port } = await setUp(answerOk, {}, undefined, serverOf);
+    const response = await request(port, options(`Max-Forwards: ${forwards}\r\nConnection: Max-Forwards\r\n`));
     expect([response.status, response.field('allow')]).toEqual([204, 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS']);
     expect(backend.requests).toEqual([]);
   });
@@ -138,29 +139,40 @@ describe('C10, R4: Max-Forwards, and requests that the gateway answers itself', 
     ['-1', '-1'],
     ['1.5', '1.5'],
   ])('OPTIONS with %s is forwarded with %s', async (before, after) => {
-    const { backend, port } = await setUp();
-    expect((await rawRequest(port, options(`Max-Forwards: ${before}\r\nConnection: Max-Forwards\r\n`))).status).toBe(
-      200,
-    );
+    const { backend, port } = await setUp(answerOk, {}, undefined, serverOf);
+    expect((await request(port, options(`Max-Forwards: ${before}\r\nConnection: Max-Forwards\r\n`))).status).toBe(200);
     expect(backend.requests[0]?.all('max-forwards')).toEqual([after]);
   });
 
   test('Max-Forwards is not added, and is not changed for other methods', async () => {
-    const { backend, port } = await setUp();
-    await rawRequest(port, options(''));
-    await rawRequest(port, get('Max-Forwards: 0\r\n'));
+    const { backend, port } = await setUp(answerOk, {}, undefined, serverOf);
+    await request(port, options(''));
+    await request(port, get('Max-Forwards: 0\r\n'));
     expect(backend.requests.map((request) => request.field('max-forwards'))).toEqual([undefined, '0']);
   });
 
   test('Max-Forwards falls by one, however many attempts there are', async () => {
     const dying = cleanup.add(await RecorderBackend.start((socket) => void socket.resetAndDestroy()));
-    const { backend, port, proxy } = await setUp();
+    const { backend, port, proxy } = await setUp(answerOk, {}, undefined, serverOf);
     proxy.setBackends([dying.url, backend.url]);
-    for (let i = 0; i < 2; i += 1) await rawRequest(port, options('Max-Forwards: 5\r\n'));
+    for (let i = 0; i < 2; i += 1) await request(port, options('Max-Forwards: 5\r\n'));
     expect(dying.requests.length).toBeGreaterThan(0);
     for (const request of [...dying.requests, ...backend.requests]) expect(request.field('max-forwards')).toBe('4');
   });
 
+  test.each(['', 'Max-Forwards: 0\r\n', 'Max-Forwards: 3\r\n'])(
+    'TRACE is refused, and reflects nothing: %j',
+    async (extra) => {
+      const { backend, port } = await setUp(answerOk, {}, undefined, serverOf);
+      const response = await request(port, `TRACE /x HTTP/1.1\r\nHost: a\r\nCookie: secret=1\r\n${extra}\r\n`, 'TRACE');
+      expect([response.status, response.field('allow')]).toEqual([405, 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS']);
+      expect(response.content.toString()).not.toContain('secret');
+      expect(backend.requests).toEqual([]);
+    },
+  );
+});
+
+describe('C02: requests of HTTP/1.1 that the gateway answers itself', () => {
   test.each(['*', 'http://gw.example'])('C02: OPTIONS %s is answered by the gateway', async (target) => {
     const { backend, port } = await setUp();
     const client = cleanup.add(await RawClient.connect(port));
@@ -170,21 +182,6 @@ describe('C10, R4: Max-Forwards, and requests that the gateway answers itself', 
     expect((await client.response()).status).toBe(200);
     expect(backend.requests).toHaveLength(1);
   });
-
-  test.each(['', 'Max-Forwards: 0\r\n', 'Max-Forwards: 3\r\n'])(
-    'TRACE is refused, and reflects nothing: %j',
-    async (extra) => {
-      const { backend, port } = await setUp();
-      const response = await rawRequest(
-        port,
-        `TRACE /x HTTP/1.1\r\nHost: a\r\nCookie: secret=1\r\n${extra}\r\n`,
-        'TRACE',
-      );
-      expect([response.status, response.field('allow')]).toEqual([405, 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS']);
-      expect(response.content.toString()).not.toContain('secret');
-      expect(backend.requests).toEqual([]);
-    },
-  );
 
   test.each(['gw.example:443', '127.0.0.1:22'])('CONNECT %s is refused', async (target) => {
     const backend = cleanup.add(await RecorderBackend.start());
@@ -454,33 +451,37 @@ describe('C13, R17: trailers', () => {
   });
 });
 
-describe('C08, R10: Expect', () => {
-  const post = (fields: string) => `POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n${fields}\r\n`;
+const post = (fields: string) => `POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n${fields}\r\n`;
 
-  async function limited(limit: number) {
-    const backend = cleanup.add(await RecorderBackend.start());
-    const limiter = cleanup.add(ipRateLimit({ limit, windowMs: 60_000 }));
-    const gateway = cleanup.add(await hardenedGateway({ backends: [backend.url] }, {}, (app) => app.use(limiter)));
-    return { backend, ...gateway };
-  }
+const hardened = (app: Express) => hardenServer(createServer(app));
+
+/** A limiter before the proxy, on a hardened server. */
+async function limited(limit: number, serverOf = hardened) {
+  const limiter = cleanup.add(ipRateLimit({ limit, windowMs: 60_000 }));
+  return setUp(answerOk, {}, (app) => void app.use(limiter), serverOf);
+}
+
+describe.each(PROTOCOLS)('C08, R10: Expect, over $name', ({ name, connect, request, ...protocol }) => {
+  const isHttp1 = name === 'HTTP/1.1';
+  const serverOf = isHttp1 ? hardened : protocol.serverOf;
 
   test('the client gets 100 when a backend accepts the content, and Expect is not forwarded', async () => {
-    const { port, backend } = await limited(10);
-    const client = cleanup.add(await RawClient.connect(port));
+    const { port, backend } = await limited(10, serverOf);
+    const client = cleanup.add(await connect(port));
     for (let i = 0; i < 2; i += 1) {
       client.send(post('Expect: 100-Continue\r\n'));
       expect((await client.response()).status).toBe(100);
       client.send('hello');
       const response = await client.response();
-      expect([response.status, response.field('connection')]).toEqual([200, 'keep-alive']);
+      expect([response.status, response.field('connection')]).toEqual([200, isHttp1 ? 'keep-alive' : undefined]);
     }
     expect(backend.requests.map((request) => request.field('expect'))).toEqual([undefined, undefined]);
-    expect(backend.received[0]?.toString('latin1').match(/\r\n\r\nhello/g)).toHaveLength(2);
+    expect(backend.received.join('').match(/\r\n\r\nhello/g)).toHaveLength(2);
   });
 
   test('a client that does not wait for 100 is served', async () => {
-    const { port, backend } = await limited(10);
-    const client = cleanup.add(await RawClient.connect(port));
+    const { port, backend } = await limited(10, serverOf);
+    const client = cleanup.add(await connect(port));
     client.send(`${post('Expect: 100-continue\r\n')}hello`);
     const statuses = [(await client.response()).status];
     if (statuses[0] === 100) statuses.push((await client.response()).status);
@@ -488,6 +489,32 @@ describe('C08, R10: Expect', () => {
     expect(backend.received[0]?.toString('latin1')).toMatch(/\r\n\r\nhello$/);
   });
 
+  test('the client gets no 100 when no backend is available', async () => {
+    const { port, proxy, backend } = await limited(10, serverOf);
+    proxy.setBackends(['http://127.0.0.1:1']);
+    const client = cleanup.add(await connect(port));
+    client.send(post('Expect: 100-continue\r\n'));
+    expect((await client.response()).status).toBe(502);
+    expect(backend.requests).toEqual([]);
+  });
+
+  test('a request without content gets no 100', async () => {
+    const { port } = await limited(10, serverOf);
+    const client = cleanup.add(await connect(port));
+    client.send(get('Expect: 100-continue\r\n'));
+    const response = await client.response();
+    expect([response.status, response.content.toString()]).toEqual([200, 'ok']);
+  });
+
+  test.each(['200-ok', '100-continue, x', 'x=y'])('an unknown expectation is refused: %s', async (expectation) => {
+    const { port, backend } = await limited(10, serverOf);
+    const response = await request(port, post(`Expect: ${expectation}\r\n`), 'POST');
+    expect([response.status, response.field('connection')]).toEqual([417, isHttp1 ? 'close' : undefined]);
+    expect(backend.requests).toEqual([]);
+  });
+});
+
+describe('C08, R10: Expect, over HTTP/1.x alone', () => {
   test.each(['', 'hello', 'GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n'])(
     'K3, K16: a refusal comes at once, without 100, and the bytes after it (%j) are no request',
     async (after) => {
@@ -502,30 +529,6 @@ describe('C08, R10: Expect', () => {
       expect(backend.requests).toHaveLength(1);
     },
   );
-
-  test('the client gets no 100 when no backend is available', async () => {
-    const { port, proxy, backend } = await limited(10);
-    proxy.setBackends(['http://127.0.0.1:1']);
-    const client = cleanup.add(await RawClient.connect(port));
-    client.send(post('Expect: 100-continue\r\n'));
-    expect((await client.response()).status).toBe(502);
-    expect(backend.requests).toEqual([]);
-  });
-
-  test('a request without content gets no 100', async () => {
-    const { port } = await limited(10);
-    const client = cleanup.add(await RawClient.connect(port));
-    client.send(get('Expect: 100-continue\r\n'));
-    const response = await client.response();
-    expect([response.status, response.content.toString()]).toEqual([200, 'ok']);
-  });
-
-  test.each(['200-ok', '100-continue, x', 'x=y'])('an unknown expectation is refused: %s', async (expectation) => {
-    const { port, backend } = await limited(10);
-    const response = await rawRequest(port, post(`Expect: ${expectation}\r\n`), 'POST');
-    expect([response.status, response.field('connection')]).toEqual([417, 'close']);
-    expect(backend.requests).toEqual([]);
-  });
 
   test('R10: Expect of an HTTP/1.0 client is ignored', async () => {
     const { port, backend } = await limited(10);
@@ -546,11 +549,12 @@ describe('C08, R10: Expect', () => {
   });
 });
 
-describe('R42, A03: Forwarded', () => {
+describe.each(PROTOCOLS)('R42, A03: Forwarded, over $name', ({ name, serverOf, request }) => {
   const spoofed =
     'Forwarded: for=6.6.6.6\r\nX-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: evil\r\nX-Forwarded-Host: evil\r\n';
   const told = 'Forwarded: for=192.0.2.7;proto=https\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\n';
-  const OURS = 'for=127.0.0.1;host=gw.example;proto=http';
+  const proto = name === 'HTTP/1.1' ? 'http' : 'https';
+  const OURS = `for=127.0.0.1;host=gw.example;proto=${proto}`;
 
   test.each([
     ['forwarded', undefined, 'replace', spoofed, [OURS], []],
@@ -562,10 +566,15 @@ describe('R42, A03: Forwarded', () => {
     ['both', 'loopback', 'append', told, [`for=192.0.2.7;proto=https, ${OURS}`], ['192.0.2.7, 127.0.0.1']],
     ['forwarded', 'loopback', 'append', '', [OURS], []],
   ] as const)('%s, peer trusted: %s, %s', async (forwardingFields, trust, forwarded, sent, list, addresses) => {
-    const { backend, port } = await setUp(answerOk, { forwardingFields, forwarded }, (app) => {
-      if (trust !== undefined) app.set('trust proxy', trust);
-    });
-    await rawRequest(port, get(`${sent}Connection: Forwarded\r\n`));
+    const { backend, port } = await setUp(
+      answerOk,
+      { forwardingFields, forwarded },
+      (app) => {
+        if (trust !== undefined) app.set('trust proxy', trust);
+      },
+      serverOf,
+    );
+    await request(port, get(`${sent}Connection: Forwarded\r\n`));
     const [seen] = backend.requests;
     expect([seen?.all('forwarded'), seen?.all('x-forwarded-for')]).toEqual([list, addresses]);
     expect(backend.received[0]?.toString('latin1')).not.toMatch(/6\.6\.6\.6|evil/);
@@ -573,9 +582,9 @@ describe('R42, A03: Forwarded', () => {
   });
 
   test('a host with a port is quoted', async () => {
-    const { backend, port } = await setUp(answerOk, { forwardingFields: 'forwarded' });
-    await rawRequest(port, 'GET / HTTP/1.1\r\nHost: gw.example:8080\r\n\r\n');
-    expect(backend.requests[0]?.field('forwarded')).toBe('for=127.0.0.1;host="gw.example:8080";proto=http');
+    const { backend, port } = await setUp(answerOk, { forwardingFields: 'forwarded' }, undefined, serverOf);
+    await request(port, 'GET / HTTP/1.1\r\nHost: gw.example:8080\r\n\r\n');
+    expect(backend.requests[0]?.field('forwarded')).toBe(`for=127.0.0.1;host="gw.example:8080";proto=${proto}`);
   });
 });
 
@@ -616,39 +625,54 @@ describe('C01, R18: versions', () => {
   });
 });
 
-test('R16: conditional headers are forwarded, and not evaluated', async () => {
-  const { backend, port } = await setUp(answer('HTTP/1.1 200 OK\r\nETag: "x"\r\nContent-Length: 2\r\n\r\nok'));
-  const conditions =
-    'If-None-Match: "x"\r\nIf-Modified-Since: Tue, 15 Nov 1994 08:12:31 GMT\r\nIf-Match: "y"\r\nRange: bytes=0-0\r\n';
-  const response = await rawRequest(port, get(`${conditions}If-Range: "x"\r\nCache-Control: no-transform\r\n`));
-  expect([response.status, response.field('etag'), response.content.toString()]).toEqual([200, '"x"', 'ok']);
-  for (const name of ['if-none-match', 'if-modified-since', 'if-match', 'range', 'if-range', 'cache-control']) {
-    expect(backend.requests[0]?.field(name)).toBeDefined();
-  }
-});
+test.each(PROTOCOLS)(
+  'R16: conditional headers are forwarded, and not evaluated, over $name',
+  async ({ serverOf, request }) => {
+    const { backend, port } = await setUp(
+      answer('HTTP/1.1 200 OK\r\nETag: "x"\r\nContent-Length: 2\r\n\r\nok'),
+      {},
+      undefined,
+      serverOf,
+    );
+    const conditions =
+      'If-None-Match: "x"\r\nIf-Modified-Since: Tue, 15 Nov 1994 08:12:31 GMT\r\nIf-Match: "y"\r\nRange: bytes=0-0\r\n';
+    const response = await request(port, get(`${conditions}If-Range: "x"\r\nCache-Control: no-transform\r\n`));
+    expect([response.status, response.field('etag'), response.content.toString()]).toEqual([200, '"x"', 'ok']);
+    for (const name of ['if-none-match', 'if-modified-since', 'if-match', 'range', 'if-range', 'cache-control']) {
+      expect(backend.requests[0]?.field(name)).toBeDefined();
+    }
+  },
+);
 
-test('C06: HEAD, 204 and 304 keep only the framing fields that they may have', async () => {
-  const { port } = await setUp((socket, { method, target }) => {
-    if (method === 'HEAD' && target === '/chunked')
-      socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n');
-    else if (method === 'HEAD') socket.write('HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n');
-    else if (target === '/204') socket.write('HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n');
-    else if (target === '/304') socket.write('HTTP/1.1 304 Not Modified\r\nContent-Length: 77\r\n\r\n');
-    else answerOk(socket, { field: () => undefined } as never, 0);
-  });
-  const client = cleanup.add(await RawClient.connect(port));
-  for (const [method, target, length] of [
-    ['HEAD', '/', '1000'],
-    ['HEAD', '/chunked', undefined],
-    ['GET', '/204', undefined],
-    ['GET', '/304', '77'],
-  ] as const) {
-    client.send(`${method} ${target} HTTP/1.1\r\nHost: a\r\n\r\n`);
-    const response = await client.response(method);
-    expect([target, response.field('content-length')]).toEqual([target, length]);
-    expect(response.field('connection')).toBe('keep-alive');
-    client.send(get());
-    expect((await client.response()).content.toString()).toBe('ok');
-  }
-  expect(client.pending).toHaveLength(0);
-});
+test.each(PROTOCOLS)(
+  'C06: HEAD, 204 and 304 keep only the framing fields that they may have, over $name',
+  async ({ name, serverOf, connect }) => {
+    const { port } = await setUp(
+      (socket, { method, target }) => {
+        if (method === 'HEAD' && target === '/chunked')
+          socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n');
+        else if (method === 'HEAD') socket.write('HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n');
+        else if (target === '/204') socket.write('HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n');
+        else if (target === '/304') socket.write('HTTP/1.1 304 Not Modified\r\nContent-Length: 77\r\n\r\n');
+        else answerOk(socket, { field: () => undefined } as never, 0);
+      },
+      {},
+      undefined,
+      serverOf,
+    );
+    const client = cleanup.add(await connect(port));
+    for (const [method, target, length] of [
+      ['HEAD', '/', '1000'],
+      ['HEAD', '/chunked', undefined],
+      ['GET', '/204', undefined],
+      ['GET', '/304', '77'],
+    ] as const) {
+      client.send(`${method} ${target} HTTP/1.1\r\nHost: a\r\n\r\n`);
+      const response = await client.response(method);
+      expect([target, response.field('content-length')]).toEqual([target, length]);
+      expect(response.field('connection')).toBe(name === 'HTTP/1.1' ? 'keep-alive' : undefined);
+      client.send(get());
+      expect((await client.response()).content.toString()).toBe('ok');
+    }
+  },
+);
