@@ -105,15 +105,16 @@ test('what writing fails with is known until it works again, and is said once', 
 
 describe('a process whose log cannot be written', () => {
   const MODULE = fileURLToPath(new URL('../../lib/gateway/logging/log-output.ts', import.meta.url));
+  const PAUSE = fileURLToPath(new URL('../support/pause.ts', import.meta.url));
 
   /** More than a pipe holds; then the process ends in one of these ways. */
   const program = (end: string): string => `
     import { openSync } from 'node:fs';
-    import { setTimeout as delay } from 'node:timers/promises';
+    import { pause } from ${JSON.stringify(PAUSE)};
     import { LogOutput } from ${JSON.stringify(MODULE)};
     const out = new LogOutput(openSync(process.argv[1], 'r+'));
     for (let line = 0; line < 3_000; line += 1) out.write('x'.repeat(99) + '\\n');
-    await delay(1_200);
+    await pause('the output has noticed', 1_200);
     ${end}`;
   const ENDS = {
     'an orderly end': 'await out.close(); process.exit(0);',

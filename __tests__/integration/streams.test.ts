@@ -6,7 +6,7 @@ import { pipeline } from 'node:stream/promises';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import compression from 'compression';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
-import { pause } from '../support/pause.ts';
+import { pause, stays } from '../support/pause.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { answerOk, RecorderBackend } from '../support/recorder-backend.ts';
 import { eventually, listen } from '../support/servers.ts';
@@ -246,7 +246,7 @@ describe('C16: streams', () => {
       client.send(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${KERNEL_BYTES + 16 * MIB}\r\n\r\nx`);
       await client.until((bytes) => bytes.includes('\r\n\r\n'));
       client.send(Buffer.alloc(KERNEL_BYTES + 15 * MIB));
-      await new Promise((resolve) => setTimeout(resolve, 100));
+      await pause('what can move moves meanwhile', 100);
       act(client.socket);
       await eventually('the stream ends', () => gateway.proxy.load().inFlight === 0);
     },
@@ -264,8 +264,8 @@ describe('C16: streams', () => {
     const client = cleanup.add(await RawClient.connect(gateway.port));
     client.send('POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n');
     await client.until((bytes) => bytes.includes('\r\n\r\n'));
-    await new Promise((resolve) => setTimeout(resolve, 1_000));
-    expect([gateway.proxy.load().inFlight, client.closedBy]).toEqual([1, undefined]);
+    const isOpen = () => gateway.proxy.load().inFlight === 1 && client.closedBy === undefined;
+    await stays('the stream is open', isOpen, 1_000);
   });
 
   test('300 open streams do not block other requests', async () => {

@@ -6,6 +6,7 @@ import { afterEach, describe, expect, test } from '@jest/globals';
 import { type RoundRobinProxyOptions, roundRobinProxy, type TunnelOptions } from 'expressway';
 import { certificate } from '../support/certificate.ts';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { stays } from '../support/pause.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { answer, RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { eventually, standsStill } from '../support/servers.ts';
@@ -245,8 +246,7 @@ describe('bytes in a tunnel', () => {
     const poured = pour(client.socket);
     await eventually('all of it is sent', () => poured.sent === flood && client.socket.writableLength === 0);
     await standsStill('all of it arrives', () => received);
-    await new Promise((resolve) => setTimeout(resolve, 1_000));
-    expect(proxy.load().inFlight).toBe(1);
+    await stays('the tunnel is open', () => proxy.load().inFlight === 1, 1_000);
   });
 });
 
