@@ -122,6 +122,16 @@ describe('expressway doctor', () => {
       expect(asked).toEqual(['GET /healthz']);
     });
 
+    test('only connects to backends over HTTP/2', async () => {
+      const { url } = await answering(200);
+      const { said } = await examine('backends', {
+        BACKENDS: url,
+        BACKEND_PROTOCOL: 'http2',
+        HEALTH_CHECK_PATH: '/grpc.health.v1.Health/Check',
+      });
+      expect(said).toEqual([expect.stringMatching(/^ok .*: connected in [\d.]+ ms$/)]);
+    });
+
     test('reports backends that are down, unhealthy, silent or out of rotation', async () => {
       const down = `http://127.0.0.1:${await closedPort()}`;
       const ill = (await answering(503)).url;
