@@ -33,7 +33,9 @@ const say =
 
 /** A gateway to backends over HTTP/2, and a client that uses HTTP/2 as well. */
 async function pair(urls: readonly string[], options: Partial<RoundRobinProxyOptions> = {}) {
-  const gateway = cleanup.add(await http2Gateway({ backends: urls, protocol: 'http2', ...options }));
+  // Connections of a busy test process may take longer than the default.
+  const patient = { protocol: 'http2', connectTimeoutMs: 30_000 } as const;
+  const gateway = cleanup.add(await http2Gateway({ backends: urls, ...patient, ...options }));
   return { gateway, client: cleanup.add(new Http2Client(gateway.port)) };
 }
 

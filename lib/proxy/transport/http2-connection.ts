@@ -25,7 +25,7 @@ const sessionOptions: SecureClientSessionOptions & { strictSingleValueFields: bo
 export interface Http2ConnectionOptions {
   readonly origin: URL;
   readonly connect: Connector;
-  /** Milliseconds until the settings of the backend must be here. */
+  /** Milliseconds in which the settings of the backend must come, once it is connected. */
   readonly connectTimeoutMs: number;
   /** The name that a certificate must be for. */
   readonly serverName: string | undefined;
@@ -46,7 +46,7 @@ export class Http2Connection implements RequestConnection {
   #isLeaving = false;
   #hasResponded = false;
   #error: Error | undefined;
-  readonly #late: NodeJS.Timeout;
+  #late: NodeJS.Timeout | undefined;
   #end: () => void = () => {};
 
   /** @param sendElsewhere For requests beyond what the backend takes on one connection. */
@@ -56,15 +56,13 @@ export class Http2Connection implements RequestConnection {
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
     });
-    const error = Object.assign(new Error('the backend sent no HTTP/2 settings in time'), { code: 'ETIMEDOUT' });
-    this.#late = setTimeout(() => this.destroy(error), connectTimeoutMs).unref();
     const { protocol, port } = origin;
     const hostname = origin.hostname.replace(/^\[(.*)\]$/, '$1');
     const proof = serverName === undefined || protocol === 'http:' ? {} : proofOf(serverName);
     open({ hostname, protocol, port, ...proof }, (failure, socket) => {
       if (failure !== null) this.#failed(failure);
-      else if (this.#isOver) socket.destroy();
-      else this.#connected(origin, socket);
+      else if (this.#error !== undefined) socket.destroy();
+      else this.#connected(origin, socket, connectTimeoutMs);
     });
   }
 
@@ -106,12 +104,14 @@ export class Http2Connection implements RequestConnection {
     if (this.#session === undefined) this.#failed(error);
   }
 
-  #connected(origin: URL, socket: Socket): void {
+  #connected(origin: URL, socket: Socket, timeoutMs: number): void {
     this.#socket = socket;
     if (origin.protocol === 'https:' && (socket as TLSSocket).alpnProtocol !== 'h2') {
       this.destroy(Object.assign(new Error('the backend does not offer HTTP/2'), { code: 'ERR_TLS_ALPN' }));
       return;
     }
+    // What has come meanwhile is read first: a process that is busy must not blame the backend.
+    this.#late = setTimeout(() => setImmediate(() => this.#noSettings()), timeoutMs).unref();
     const session = connect(origin, { ...sessionOptions, createConnection: () => socket });
     this.#session = session;
     session.once('connect', () => session.setLocalWindowSize(CONNECTION_WINDOW_BYTES));
@@ -127,6 +127,11 @@ export class Http2Connection implements RequestConnection {
       this.#error ??= error;
     });
     session.once('close', () => this.#failed(this.#error ?? new Error('the backend closed the connection')));
+  }
+
+  #noSettings(): void {
+    if (this.#waiting === undefined) return;
+    this.destroy(Object.assign(new Error('the backend sent no HTTP/2 settings in time'), { code: 'ETIMEDOUT' }));
   }
 
   #begins(): void {
@@ -161,10 +166,6 @@ export class Http2Connection implements RequestConnection {
       const isSilent = request.aborted && this.#socket?.bytesRead === bytesRead;
       if (isSilent || this.#isLeaving) this.retire();
     });
-  }
-
-  get #isOver(): boolean {
-    return this.#error !== undefined;
   }
 
   #failed(error: Error): void {
