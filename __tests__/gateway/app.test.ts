@@ -1,6 +1,9 @@
 import { once } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from '@jest/globals';
+import type { IpRateLimiter } from 'expressway';
 import { WebSocket } from 'ws';
+import { standardApp } from '../../lib/gateway/standard-app.ts';
 import { ask } from '../support/ask.ts';
 import { closedPort } from '../support/servers.ts';
 import { closeAll, openBackend, openGateway } from './gateways.ts';
@@ -10,6 +13,20 @@ import { until } from './until.ts';
 afterEach(async () => {
   await closeAll();
   await endAll();
+});
+
+test('a shutdown that takes its time reports no problem: that the proxy has no backends any more is none', async () => {
+  const one = await openBackend('one');
+  const { gateway, url, logged } = await openGateway([one.url], {}, (host) => {
+    const hosted = standardApp(host);
+    // Longer than the time between two looks for problems.
+    const close = () => delay(2_500);
+    const limiter = Object.assign((...given: Parameters<IpRateLimiter>) => hosted.limiter?.(...given), hosted.limiter);
+    return { ...hosted, limiter: Object.defineProperty(limiter, 'close', { value: close }) as IpRateLimiter };
+  });
+  expect((await ask(url)).status).toBe(200);
+  await gateway.close();
+  expect(logged.filter(({ problem }) => problem === 'backends_unavailable')).toEqual([]);
 });
 
 describe('the example gateway', () => {

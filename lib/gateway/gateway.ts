@@ -283,10 +283,11 @@ export class Gateway implements AdminView {
   async #release(): Promise<void> {
     const { limiter, proxy, proxies = [], router } = this.#hosted;
     const released = await Promise.allSettled([
+      // First: a proxy that is being closed has no backend, which is no problem then.
+      this.#observer.close(),
       ...[limiter, proxy, router].map((part) => part?.close()),
       ...proxies.map((one) => one.close()),
     ]);
-    await this.#observer.close();
     // Last, so that the operator can watch to the end.
     this.#admin?.close();
     this.#admin?.closeAllConnections();
