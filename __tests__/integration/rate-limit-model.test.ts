@@ -7,6 +7,7 @@ import { fixedWindow } from '../../lib/rate-limit/algorithms/fixed-window.ts';
 import { slidingWindow } from '../../lib/rate-limit/algorithms/sliding-window.ts';
 import { tokenBucket } from '../../lib/rate-limit/algorithms/token-bucket.ts';
 import { Debts } from '../../lib/rate-limit/fallback/debts.ts';
+import { DenialCache, RememberingMeter } from '../../lib/rate-limit/fallback/denial-cache.ts';
 import { MemoryMeter } from '../../lib/rate-limit/memory/memory-meter.ts';
 import type { Meter } from '../../lib/rate-limit/meter.ts';
 import type { Quota } from '../../lib/rate-limit/quota.ts';
@@ -294,6 +295,44 @@ describeWithAnyRedis('the Redis scripts', (redis) => {
         { numRuns: 60 },
       ),
     60_000,
+  );
+
+  test.each(ALGORITHMS)(
+    'of %s decide as the memory store does with denials that the gateway remembers, too',
+    (_n, algorithm, scripts) =>
+      fc.assert(
+        fc.asyncProperty(fc.array(ownLimit, { minLength: 1, maxLength: 40 }), async (hits) => {
+          const windowMs = 150_000;
+          const quotas = [{ limit: 1, windowMs, burst: 1 }];
+          const prefix = `${redis.keyPrefix}${freshKey()}:`;
+          const denials = new DenialCache();
+          const meter = new RedisMeter({ send, scripts, quotas, prefix, clock: () => Date.now() });
+          const remembering = new RememberingMeter(meter, denials);
+          const memory = memoryMeter(algorithm, quotas);
+          let now = START;
+          for (const { gap, cost, limit } of hits) {
+            // The clock is never set back: a denial begins anew then, and that is asked elsewhere.
+            now += Math.round(Math.max(0, gap) * windowMs);
+            jest.setSystemTime(now);
+            const claim = { key: 'k', cost, limit };
+            const decision = denials.find(claim, now) ?? (await remembering.take(claim));
+            expect(decision.allowed).toBe(memory.take(claim).allowed);
+          }
+        }),
+        {
+          numRuns: 60,
+          examples: [
+            [
+              [
+                { gap: 0, cost: 5, limit: 7 },
+                { gap: 0, cost: 2, limit: 2 },
+                { gap: 0.01, cost: 1, limit: 20 },
+                { gap: 0.3, cost: 2, limit: 2 },
+              ],
+            ],
+          ],
+        },
+      ),
   );
 
   test('of fixed windows agree with the memory store when the limit varies from hit to hit', () =>

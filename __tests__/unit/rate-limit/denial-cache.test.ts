@@ -100,6 +100,18 @@ test('a denial of one millisecond holds for it, and one of another limit is anot
   expect(cache.find(claim({ cost: 2, limit: 2 }), START)).toBeUndefined();
 });
 
+test('where limits differ from request to request, a hit with another limit ends earlier denials of the client', () => {
+  const passed = { allowed: true, retryAfterMs: 0, quotaStates: [{ remaining: 5, resetMs: 700 }] };
+  learn(claim({ limit: 5 }), denied(1_000));
+  learn(claim({ key: 'other', limit: 100 }), passed);
+  expect(cache.find(claim({ limit: 5 }), START)).toEqual(denied(1_000));
+  for (const other of [claim({ limit: 100 }), claim({ limit: 100, cost: 0 }), claim({ limit: 5, cost: 0 })]) {
+    learn(claim({ limit: 5 }), denied(1_000));
+    learn(other, passed);
+    expect(cache.find(claim({ limit: 5 }), START)).toBeUndefined();
+  }
+});
+
 test('a claim that left something says nothing, nor does one that could not be counted', () => {
   learn(claim(), { allowed: true, retryAfterMs: 0, quotaStates: [{ remaining: 1, resetMs: 700 }] });
   learn(claim(), { allowed: true, retryAfterMs: 0, quotaStates: [] });

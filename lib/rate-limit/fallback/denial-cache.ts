@@ -5,6 +5,8 @@ import { RecentMap } from '../recent-map.ts';
 const MOST_DENIALS = 100_000;
 
 interface Denial {
+  readonly cost: number;
+  readonly limit: number | undefined;
   /** When Redis replied. */
   readonly at: number;
   readonly retryAfterMs: number;
@@ -15,7 +17,10 @@ interface Denial {
 
 /**
  * The hits that Redis has refused, and until when it will refuse them again. Only time lets such a hit pass, so Redis need not be
- * asked before. A hit with another cost or another limit is looked up by itself.
+ * asked before. A hit with another cost is looked up by itself.
+ *
+ * Where the limit depends on the request, only the last hit of a client is known: a hit with another limit lets a token bucket refill at
+ * another rate, so that earlier denials need not hold any more.
  *
  * The cache does not notice when another gateway resets the client, or when Redis loses its counts. A denial then stays in force for
  * the rest of its `Retry-After`, at most.
@@ -37,7 +42,7 @@ export class DenialCache {
   find(claim: Claim, now: number): Decision | undefined {
     if (this.#denials.size === 0) return undefined;
     const key = keyOf(claim, claim.cost);
-    const denial = this.#denials.get(key);
+    const denial = this.#of(claim);
     if (denial === undefined) return undefined;
     const elapsed = now - denial.at;
     // Below 0 when the clock was set back.
@@ -57,24 +62,30 @@ export class DenialCache {
   /** Learns from a reply of Redis. A hit that used up the rest of the limit also says how long the next hit of cost 1 has to wait. */
   learn(claim: Claim, { allowed, retryAfterMs, quotaStates }: Decision, era: number): void {
     if (era !== this.#era) return;
-    if (allowed) this.passed(claim);
+    if (allowed || claim.limit !== undefined) this.#denials.delete(keyOf(claim, claim.cost));
     const cost = allowed ? 1 : claim.cost;
     const waitMs = allowed ? waitOfOneMs(quotaStates) : retryAfterMs;
     if (waitMs <= 0) return;
     const now = Date.now();
     // The wait begins when the reply comes, so it never ends before Redis would admit the hit.
-    this.#denials.set(keyOf(claim, cost), { at: now, retryAfterMs: waitMs, quotaStates, toldAt: allowed ? 0 : now });
+    const denial = { cost, limit: claim.limit, at: now, retryAfterMs: waitMs, quotaStates, toldAt: allowed ? 0 : now };
+    this.#denials.set(keyOf(claim, cost), denial);
   }
 
   /** Milliseconds since the same key, cost and limit was refused; `Infinity` if one was admitted since. */
   sinceMs(claim: Claim, now: number): number {
-    const toldAt = this.#denials.get(keyOf(claim, claim.cost))?.toldAt ?? 0;
+    const toldAt = this.#of(claim)?.toldAt ?? 0;
     return toldAt === 0 || now < toldAt ? Number.POSITIVE_INFINITY : now - toldAt;
   }
 
   /** Forgets the denial of a hit that was admitted. */
   passed(claim: Claim): void {
     this.#denials.delete(keyOf(claim, claim.cost));
+  }
+
+  #of(claim: Claim): Denial | undefined {
+    const denial = this.#denials.get(keyOf(claim, claim.cost));
+    return denial?.cost === claim.cost && denial.limit === claim.limit ? denial : undefined;
   }
 
   /** Forgets everything. */
@@ -92,7 +103,7 @@ function waitOfOneMs(quotaStates: readonly QuotaState[]): number {
 
 /** Keys of clients have no spaces, so the parts cannot run into each other. */
 const keyOf = ({ key, limit }: Claim, cost: number): string =>
-  cost === 1 && limit === undefined ? key : `${key} ${cost} ${limit ?? ''}`;
+  cost === 1 || limit !== undefined ? key : `${key} ${cost}`;
 
 /** A shared meter whose decisions go into a cache of denials. */
 export class RememberingMeter implements SharedMeter {
