@@ -40,24 +40,32 @@ export const routes: Subcommand = {
     const { port } = await gateway.ready<{ port: number }>();
     const load = await startLoad(flags.load, processes, placement);
     const perRequest = HANDLERS.map((): number[] => []);
-    const measureAll = async () => {
-      for (const name of HANDLERS) await turn(gateway, name, warmupSeconds);
-      for (let round = 0; round < rounds; round += 1) {
-        const turns = [...HANDLERS.keys()];
-        const both = HANDLERS.map(() => 0);
-        for (const index of [...turns, ...turns.toReversed()])
-          both[index]! += (await turn(gateway, HANDLERS[index]!, seconds)) / 2;
-        for (const index of turns) perRequest[index]?.push(both[index]!);
-      }
+    let errors = 0;
+    let firstError: string | undefined;
+    /** Turns under load, on the same connections. */
+    const underLoad = async (turns: readonly number[], turnSeconds: number): Promise<number[]> => {
+      const micros = HANDLERS.map(() => 0);
+      const all = async () => {
+        for (const index of turns) micros[index]! += await turn(gateway, HANDLERS[index]!, turnSeconds);
+      };
+      let done: Promise<void> | undefined;
+      const count = await load.measure(
+        { port, connections, warmupSeconds: 0, seconds: turns.length * turnSeconds },
+        async () => {
+          done = all();
+        },
+        async () => done,
+      );
+      errors += count.errors;
+      firstError ??= count.firstError;
+      return micros;
     };
-    let measured: Promise<void> | undefined;
-    const { errors, firstError } = await load.measure(
-      { port, connections, warmupSeconds: 0, seconds: HANDLERS.length * (warmupSeconds + 2 * rounds * seconds) },
-      async () => {
-        measured = measureAll();
-      },
-      async () => measured,
-    );
+    const turns = [...HANDLERS.keys()];
+    await underLoad(turns, warmupSeconds);
+    for (let round = 0; round < rounds; round += 1) {
+      const both = await underLoad([...turns, ...turns.toReversed()], seconds);
+      for (const index of turns) perRequest[index]?.push(both[index]! / 2);
+    }
     await Promise.all([load.stop(), gateway.stop(), backends.stop()]);
 
     const base = perRequest[1] as number[];

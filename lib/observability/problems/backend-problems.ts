@@ -8,8 +8,8 @@ import type { TrafficSources } from './traffic-sources.ts';
 
 /** What to do about a backend that fails with a cause. */
 const NEXT_STEPS: Readonly<Partial<Record<Cause, string>>> = {
-  connection_refused: 'Start its process, or correct its address in BACKENDS.',
-  dns_error: 'Correct its host name in BACKENDS, or check the name servers (DNS_SERVERS).',
+  connection_refused: 'Start its process, or correct its address (BACKENDS, or `backends` of its service).',
+  dns_error: 'Correct its host name (BACKENDS, or `backends` of its service), or check the name servers (DNS_SERVERS).',
   destination_ip_unroutable: 'Check the network between gateway and backend.',
   connection_timeout: 'Check firewalls between gateway and backend, or raise CONNECT_TIMEOUT_MS.',
   http_response_timeout: 'Find out why the backend takes so long, or raise RESPONSE_TIMEOUT_MS.',

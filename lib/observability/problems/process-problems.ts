@@ -104,7 +104,8 @@ const dns: ProblemKind<TrafficSources> = {
   severity: 'warning',
   meaning:
     'The DNS lookup of a `dns://` or `srv://` name of BACKENDS fails. Backends that were found before stay in use.',
-  nextStep: 'Check the name in BACKENDS, and the name servers (DNS_SERVERS) with `dig` from this machine.',
+  nextStep:
+    'Check the name (BACKENDS, or `backends` of its service), and the name servers (DNS_SERVERS) with `dig` from this machine.',
   detector({ events }) {
     const failing = new Map<string, DiscoveryFailedEvent>();
     const close = subscribe(events, {
