@@ -78,7 +78,7 @@ export class RouteLimiter {
     await Promise.all(this.made.map((one) => one.resetKey(key)));
   }
 
-  /** Other numbers for the same limit: what was counted stays. They are in force from the next request. */
+  /** Other numbers for the same limit, in force from the next request. What was counted goes on as `setLimits()` says. */
   replace(declared: RouteLimit): void {
     this.#declared = declared;
     this.#isOutdated = this.#made !== undefined;
