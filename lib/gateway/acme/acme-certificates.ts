@@ -5,18 +5,18 @@ import { importAcme, orderCertificate } from './acme-order.ts';
 import { type AcmeStore, FolderStore, RedisStore } from './acme-store.ts';
 import { type AcmeConfig, acmeFile } from './acme-variables.ts';
 
-/** Between two looks at all certificates: so soon a gateway has what another one got. */
+/** Milliseconds between two looks at all certificates. After that time, a gateway has the certificate that another one got. */
 const LOOK_EVERY_MS = 10_000;
-/** Longer than an order takes, as a rule. */
+/** Milliseconds. An order is usually shorter. */
 const LOCK_MS = 120_000;
-/** Authorities allow few failures an hour for each name. */
+/** Milliseconds to the second attempt; later waits double. Authorities allow few failures per hour and name. */
 const FIRST_RETRY_MS = 60_000;
 const LONGEST_RETRY_MS = 6 * 3_600_000;
-/** The share of its life after which a certificate is renewed: the last 30 of 90 days are for trying again. */
+/** A certificate is renewed after this share of its lifetime. Of 90 days, 30 are left for further attempts. */
 const RENEW_AFTER = 2 / 3;
 
 export interface AcmeParts {
-  /** As it is now: a reload may bring other names. */
+  /** Gives the present configuration: a reload may change the names. */
   readonly config: () => AcmeConfig | undefined;
   readonly redisUrl: string | undefined;
   readonly log: Logger;
@@ -29,13 +29,13 @@ export function acmeStore(config: AcmeConfig, redisUrl: string | undefined): Acm
 }
 
 /**
- * Keeps a certificate for each name of `ACME_DOMAINS` in `ACME_FOLDER`: gets it from the authority, renews it, and takes over what another
- * gateway has put into Redis. Who serves clients watches the files.
+ * Keeps a certificate for each name of `ACME_DOMAINS` in `ACME_FOLDER`. It gets and renews certificates, and copies those that another
+ * gateway has put into Redis. The listeners watch the files.
  */
 export class AcmeCertificates {
   readonly #parts: AcmeParts;
   readonly #files: AcmeStore;
-  /** The same as the files, where gateways do not share through Redis. */
+  /** The same object as `#files`, unless gateways share through Redis. */
   readonly #shared: AcmeStore;
   readonly #failures = new Map<string, { count: number; retryAt: number }>();
   #timer: NodeJS.Timeout | undefined;
@@ -49,7 +49,7 @@ export class AcmeCertificates {
 
   /** @throws {StartError} when the package is missing. */
   async prepare(): Promise<void> {
-    // Not when the first certificate is needed: the event loop stands still for as long as it loads.
+    // Before the gateway listens, because loading the package blocks the event loop.
     await importAcme();
   }
 
@@ -84,14 +84,14 @@ export class AcmeCertificates {
       else if (Date.now() >= this.#retryAt(domain)) await this.#renew(domain, config);
     } catch (error) {
       const isNeeded = present === undefined || isDue(present);
-      // Redis may be away for as long as nothing is needed of it.
+      // While the certificate is valid, nothing is needed from Redis, so its absence is no problem.
       if (isNeeded && !this.#isClosed && Date.now() >= this.#retryAt(domain)) {
         this.#failed(domain, error as Error, present === undefined ? undefined : validTo(present));
       }
     }
   }
 
-  /** The one that lasts longer, of the file and of what is shared; both are that one afterwards. */
+  /** Compares the file with the shared certificate, copies the one that expires later to the other place, and gives it. */
   async #latest(name: string, own: string | undefined): Promise<string | undefined> {
     if (this.#shared === this.#files) return own;
     const theirs = await this.#shared.read(name);

@@ -4,11 +4,11 @@ import { type AcmeStore, challengeName } from './acme-store.ts';
 import type { AcmeConfig } from './acme-variables.ts';
 
 const ACCOUNT = 'account.json';
-/** An order takes seconds. A challenge of a gateway that died meanwhile is of no use to others. */
+/** Milliseconds after which Redis drops a challenge, should the gateway die during the order. */
 const CHALLENGE_TTL_MS = 600_000;
-/** What fails is tried again with the next order: acme-client would wait for as long as a `Retry-After` says. */
+/** No retries by acme-client, which would wait for any `Retry-After`. A failed order is repeated as a whole. */
 const HTTP = { timeout: 20_000, acmeSettings: { retryMaxAttempts: 0 } };
-/** While the authority checks: it is asked this often, at these intervals. */
+/** How often, and at which intervals, the authority is asked for the result of its check. */
 const POLLING = { backoffAttempts: 10, backoffMin: 1_000, backoffMax: 10_000 };
 
 /**
@@ -21,7 +21,7 @@ export async function orderCertificate(domain: string, config: AcmeConfig, store
   try {
     return await order(domain, config, store);
   } catch (error) {
-    // acme-client 5.4 loses what a connection failed with, and throws a TypeError about a response that is not there.
+    // When a connection fails, acme-client 5.4 loses the reason and throws a TypeError about a missing response.
     if (!(error instanceof TypeError)) throw error;
     await reach(config.directoryUrl);
     throw new Error('the connection to the authority was lost', { cause: error });
@@ -79,7 +79,7 @@ async function reach(url: string): Promise<void> {
   }
 }
 
-/** With the authority. One that has not been made yet has no URL. */
+/** The account with the authority. Until it is created, it has no URL. */
 interface Account {
   readonly key: string;
   readonly url?: string;
@@ -91,7 +91,7 @@ async function accountIn(store: AcmeStore, makeKey: () => Promise<Buffer>): Prom
 }
 
 /**
- * Within a `try`, which tells bundlers that the package is optional.
+ * Inside a `try`, so that bundlers know that the package is optional.
  *
  * @throws {StartError} when it is not installed.
  */

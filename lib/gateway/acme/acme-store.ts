@@ -3,18 +3,18 @@ import { dirname, join } from 'node:path';
 import { RedisUrl } from '../../rate-limit/redis/redis-address.ts';
 import { RedisLink } from '../../rate-limit/redis/redis-link.ts';
 
-/** Where certificates, keys and challenges are kept: texts by name. A name is a relative path. */
+/** Stores certificates, keys and challenges as texts by name. A name is a relative path. */
 export interface AcmeStore {
   read(name: string): Promise<string | undefined>;
-  /** @param forMs How long it is of use; Redis then forgets it. */
+  /** @param forMs Milliseconds after which Redis drops the text. */
   write(name: string, text: string, forMs?: number): Promise<void>;
   remove(name: string): Promise<void>;
-  /** Whether no one else holds it, or has for longer than `forMs`. `remove()` gives it back. */
+  /** Takes a lock. @returns `false` if another process has it, for up to `forMs`. `remove()` releases it. */
   lock(name: string, forMs: number): Promise<boolean>;
   close(): void;
 }
 
-/** What another process needs to show for a challenge: by token (http-01), or by DNS name (tls-alpn-01). */
+/** Name of the text that proves a challenge, by token (http-01) or by DNS name (tls-alpn-01). Any process may have to show it. */
 export const challengeName = (tokenOrDomain: string): string => `challenges/${tokenOrDomain}`;
 
 const isCode = (error: unknown, code: string): boolean => (error as NodeJS.ErrnoException).code === code;
@@ -56,7 +56,7 @@ export class FolderStore implements AcmeStore {
       if (!isCode(error, 'EEXIST')) throw error;
     }
     const { mtimeMs } = await stat(path);
-    // The gateway that held it has died. The next look gets it.
+    // The process that took it has died. The next attempt gets the lock.
     if (Math.abs(Date.now() - mtimeMs) > forMs) await this.remove(name);
     return false;
   }
@@ -120,7 +120,7 @@ export class RedisStore implements AcmeStore {
         clearTimeout(timer);
         resolve();
       };
-      // A command says what is wrong while there is no connection; the link tries again by itself.
+      // Without a connection, commands are rejected with a reason. The link reconnects by itself.
       this.#link = new RedisLink(this.#url, { up: settle, down: settle });
     });
   }

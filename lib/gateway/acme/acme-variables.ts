@@ -3,19 +3,19 @@ import { domainToASCII } from 'node:url';
 import type { TlsFiles } from '../config/tls-files.ts';
 import { file, got, list, oneOf, onOrOff, optional, type Values, type Variables } from '../config/variable.ts';
 
-/** How the gateway proves to the authority that clients of a name reach it (RFC 8555 §8.3, RFC 8737). */
+/** How the gateway proves to the authority that a name leads to it (RFC 8555 §8.3, RFC 8737). */
 export type ChallengeType = 'tls-alpn-01' | 'http-01';
 
-/** Certificates that the gateway gets by itself. */
+/** Settings of automatic certificates. */
 export interface AcmeConfig {
-  /** A certificate for each. */
+  /** DNS names. Each gets its own certificate. */
   readonly domains: readonly string[];
   readonly email: string | undefined;
   readonly directoryUrl: string;
   readonly challenge: ChallengeType;
-  /** What authorities ask for that know their customers (RFC 8555 §7.3.4). */
+  /** External account binding, for authorities that require an account of their own (RFC 8555 §7.3.4). */
   readonly externalAccount: { readonly kid: string; readonly hmacKey: string } | undefined;
-  /** Where certificates and the key of the account are kept: those of each authority in a folder of its own. */
+  /** Folder for certificates and the key of the account. Each authority has its own. */
   readonly folder: string;
   /** Whether several gateways share them through Redis. */
   readonly isShared: boolean;
@@ -99,7 +99,7 @@ export function readAcme(read: Values<typeof acmeVariables>): AcmeConfig | undef
     directoryUrl: read.ACME_DIRECTORY_URL,
     challenge: read.ACME_CHALLENGE,
     externalAccount: read.ACME_EAB,
-    // What a test authority has signed is not for clients.
+    // A folder for each authority, so that certificates of a test authority are never used after a change of ACME_DIRECTORY_URL.
     folder: join(read.ACME_FOLDER, new URL(read.ACME_DIRECTORY_URL).host.replace(':', '-')),
     isShared: read.ACME_REDIS,
   };
@@ -116,7 +116,7 @@ export function acmeProblems(given: Readonly<Record<string, string>>): readonly 
   return problems;
 }
 
-/** The certificate of a name is in one file with its key, so that the two always belong together. */
+/** File name. A certificate and its key are in one file, so that they always belong together. */
 export const acmeFile = (domain: string): string => `${domain}.pem`;
 
 export const acmeFiles = ({ domains, folder }: AcmeConfig): readonly TlsFiles[] =>

@@ -4,7 +4,7 @@ import { createSecureContext, createServer, type SecureContext } from 'node:tls'
 import { type AcmeStore, challengeName } from './acme-store.ts';
 
 const PROTOCOL = 'acme-tls/1';
-/** In the list of protocols of a ClientHello, its length comes first (RFC 7301 §3.1). */
+/** The protocol as a ClientHello lists it, with its length first (RFC 7301 §3.1). */
 const LISTED = Buffer.from(`\n${PROTOCOL}`);
 const HANDSHAKE = 0x16;
 const RECORD_HEAD = 5;
@@ -12,9 +12,9 @@ const RECORD_HEAD = 5;
 const LONGEST_RECORD = 16_384;
 
 /**
- * Has a server for TLS respond to tls-alpn-01 (RFC 8737): a client that offers `acme-tls/1` gets the certificate of the challenge and nothing
- * else. All other clients get what the server has for them: Node chooses the certificate before it looks at the protocols, so the
- * first record of each connection is looked at here.
+ * Makes a TLS server respond to tls-alpn-01 (RFC 8737): a client that offers `acme-tls/1` gets the certificate of the challenge, and nothing
+ * else. Other clients are served as before. Node chooses the certificate before it reads the list of protocols, so this function reads
+ * the first record of each connection.
  *
  * @param store Has the certificates of challenges.
  * @param timeoutMs How long a client may take for that record.
@@ -44,7 +44,7 @@ async function contextFor(store: AcmeStore, domain: string): Promise<SecureConte
   return pem === undefined ? undefined : createSecureContext({ cert: pem, key: pem });
 }
 
-/** Reads as far as the end of the first record of TLS, if it is one, and puts all back. */
+/** Reads up to the end of the first TLS record, if it is one, and puts all bytes back. */
 function readFirstRecord(socket: Socket, timeoutMs: number, done: (record: Buffer) => void): void {
   let read: Buffer = Buffer.alloc(0);
   const destroy = (): void => void socket.destroy();
@@ -60,7 +60,7 @@ function readFirstRecord(socket: Socket, timeoutMs: number, done: (record: Buffe
     if (!isWhole(read)) return;
     stop();
     socket.unshift(read);
-    // The stream knows by then that this listener has left.
+    // In the next tick, the stream has noticed that this listener was removed.
     process.nextTick(() => {
       socket.off('error', destroy);
       if (socket.destroyed) return;

@@ -6,9 +6,9 @@ import type { AdminOptions } from './admin-server.ts';
 import { shownConfig } from './shown-config.ts';
 
 /**
- * What the admin listener of one gateway process shows and does.
+ * Options of the admin listener of one gateway process.
  *
- * @param config What is in force.
+ * @param config Gives the configuration in force.
  */
 export function adminOptions(
   config: () => Config,
@@ -33,7 +33,7 @@ export function adminOptions(
             .filter((proxy) => (name === undefined || proxy.name === name) && proxy[operation](backend))
             .map((proxy) => proxy.name),
         async resetLimit(client) {
-          // Forgotten on the page even when Redis could not be told: this process has forgotten the client.
+          // Removed from the page even if Redis cannot be reached, because this process has reset the client.
           feed.forgetClient(client);
           await Promise.all([hosted.limiter?.resetKey(client), hosted.router?.resetKey(client)]);
         },

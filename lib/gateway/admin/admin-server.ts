@@ -10,25 +10,25 @@ import { StatusSite, type StatusSiteParts } from './status-site.ts';
 
 export type Phase = 'starting' | 'running' | 'stopping';
 
-/** What the admin listener shows. */
+/** The gateway, as the admin listener shows it. */
 export interface AdminView {
   readonly phase: Phase;
   status(): object | Promise<object>;
 }
 
-/** A registry, or one that is made for each scrape. */
+/** A registry, or a function that makes one for each scrape. */
 type MetricsSource = Registry | (() => Promise<Registry>);
 
 export interface AdminOptions {
-  /** What `/metrics` shows; without it there is no such page. */
+  /** Source of `/metrics`; without it there is no such page. */
   readonly register?: MetricsSource | undefined;
   /** The status page and its API; without it there are none. */
   readonly site?: StatusSiteParts | undefined;
-  /** The name that the listener was given, which a request's `Host` may have. */
+  /** The configured host name, which the `Host` of a request may have. */
   readonly host?: string;
-  /** Connections at a time. When nearly all are taken, idle ones are closed for new ones. Default 256. */
+  /** Most connections. When nearly all are in use, idle ones are closed for new ones. Default 256. */
   readonly maxConnections?: number;
-  /** Called when an idle connection is closed to make room: who holds most of them, and how many. */
+  /** Called when an idle connection is closed to make room, with the address that has the most connections. */
   readonly crowded?: (address: string, held: number, maxConnections: number) => void;
 }
 
@@ -36,18 +36,18 @@ type Endpoint = (view: AdminView) => { readonly status: number; readonly content
 
 const ENDPOINTS: Readonly<Record<string, Endpoint>> = {
   '/livez': () => ({ status: 200, content: { status: 'alive' } }),
-  // Ready means "send me traffic", not "all is well": backends are shared, so were this to follow them, every
-  // gateway would leave the balancer at once and clients would lose the 503 that says when to come back.
+  // Ready means "send me traffic", not "all is well". Gateways share the backends: if this followed their state, all gateways would
+  // leave the load balancer at once, and clients would lose the 503 with its `Retry-After`.
   '/readyz': ({ phase }) => ({ status: phase === 'running' ? 200 : 503, content: { status: phase } }),
   '/status': (view) => ({ status: 200, content: view.status() }),
 };
 
 const OPEN_METRICS = Registry.OPENMETRICS_CONTENT_TYPE;
 
-/** Probes of an orchestrator may come under any name, and say nothing that is worth stealing. */
+/** Paths that accept any `Host`, because probes of an orchestrator may use any name. They reveal nothing secret. */
 const PROBES = new Set(['/livez', '/readyz']);
 
-/** The operator's listener. It never serves traffic, and traffic never reaches it. */
+/** The listener for operators. It is separate from the listener for traffic. */
 export function createAdminServer(view: AdminView, options: AdminOptions = {}): Server {
   const { register, host = '', maxConnections = ADMIN_CONNECTIONS, crowded } = options;
   const site = options.site && new StatusSite(options.site, () => view.phase);
@@ -63,7 +63,7 @@ export function createAdminServer(view: AdminView, options: AdminOptions = {}): 
     }
   });
   closeIdleConnections(server, maxConnections, crowded);
-  // Of one address as many as of all: probes, scrapers and operators may come through one proxy.
+  // One address may have all connections: probes, scrapers and operators may come through one proxy.
   return hardenServer(server, { maxConnections, maxConnectionsPerAddress: 0 });
 }
 
@@ -105,7 +105,7 @@ async function metricsPage(
   if (!accept.includes('application/openmetrics-text')) {
     return { type: register.contentType, text: await register.metrics() };
   }
-  // In a registry of their own: prom-client renames the counters of one that is asked for OpenMetrics, for good.
+  // In a copy of the registry: when asked for OpenMetrics, prom-client renames the counters for good.
   const open = new Registry<OpenMetricsContentType>();
   open.setContentType(OPEN_METRICS);
   for (const metric of await register.getMetricsAsJSON()) {
@@ -121,10 +121,9 @@ async function metricsPage(
 }
 
 /**
- * Whether a request was meant for this listener by its `Host`. A public web page can have its own name resolve to a private
- * address (DNS rebinding) and would then be of one origin with it: names that anybody may register are refused. What is
- * left are addresses, names without a dot (localhost, the name of a container), `.localhost` and `.internal`, which
- * cannot be registered, and the name that the listener was given.
+ * Whether the `Host` of a request belongs to this listener. The name of a public web page can resolve to a private address (DNS
+ * rebinding), and the page would then have the same origin as this listener. So names that can be registered are rejected. Accepted are
+ * addresses, names without a dot (localhost, the name of a container), `.localhost`, `.internal`, and the configured name.
  */
 function isOwnHost(field: string | undefined, adminHost: string): boolean {
   if (field === undefined || !/^[\w.:[\]-]+$/.test(field)) return false;

@@ -3,21 +3,21 @@ import { readFile } from 'node:fs/promises';
 import { findPackageJSON } from 'node:module';
 import { pathToFileURL } from 'node:url';
 
-/** The documentation of this very version: the package contains it. */
+/** Folder of the documentation, which the package contains. */
 const FOLDER = new URL('./docs/', pathToFileURL(findPackageJSON(import.meta.url) as string));
 
 const LINK = /\[([^\]]+)\]\(([a-z0-9-]+\.md)?[^)]*\)/g;
 
-/** The pages of the documentation, for operators: an index with links, and each page as it is written. */
+/** The pages of the documentation, for operators: an index with links, and each page as Markdown. */
 export class DocPages {
-  /** No path of a request ever reaches the disk: these are all that there are. */
+  /** All pages by name. Paths of requests are looked up here, and never used as paths of files. */
   readonly #names: ReadonlySet<string> = pageNames();
 
   has(path: string): boolean {
     return path === '/docs/' || this.#names.has(path.slice('/docs/'.length));
   }
 
-  /** @param path One that it has. */
+  /** @param path Must be one of the pages. */
   async read(path: string): Promise<{ readonly type: string; readonly text: string }> {
     if (path === '/docs/') return { type: 'text/html; charset=utf-8', text: index() };
     const text = await readFile(new URL(path.slice('/docs/'.length), FOLDER), 'utf8');
@@ -29,12 +29,12 @@ function pageNames(): ReadonlySet<string> {
   try {
     return new Set(readdirSync(FOLDER).filter((name) => name.endsWith('.md')));
   } catch {
-    // An app that was bundled has no documentation beside it.
+    // A bundled app has no documentation.
     return new Set();
   }
 }
 
-/** Headings, lists and links of the index, as a browser shows them. */
+/** Renders headings, lists and links of the index as HTML. */
 function index(): string {
   const lines = readFileSync(new URL('README.md', FOLDER), 'utf8').split('\n').map(lineOf);
   return `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">

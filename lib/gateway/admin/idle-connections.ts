@@ -1,12 +1,12 @@
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 
-/** So many places are kept free for connections that are about to come. */
+/** Number of connections that are kept free for new ones. */
 const SPARE = 4;
 
 /**
- * Makes room on a server that is nearly full: the connection without a request that has waited longest is closed for each
- * new one. A client that opens connections and forgets them cannot keep others, or itself, from the health endpoints.
+ * Makes room on a server that is nearly full: for each new connection, it closes the one that has been idle for longest. So a client that
+ * leaves connections open cannot block the health endpoints.
  */
 export function closeIdleConnections(
   server: Server,
@@ -14,7 +14,7 @@ export function closeIdleConnections(
   crowded?: (address: string, held: number, maxConnections: number) => void,
 ): void {
   const all = new Set<Socket>();
-  /** In the order in which they became idle. */
+  /** Idle connections, the longest idle first. */
   const idle = new Set<Socket>();
   server.on('connection', (socket: Socket) => {
     all.add(socket);

@@ -3,39 +3,39 @@ import type { Logger } from '../logging/logger.ts';
 import { refuseMethod, sendJson, sendProblem } from './responses.ts';
 import type { TokenGuard } from './token-guard.ts';
 
-/** What an operator may do with a backend. */
+/** The actions of an operator on a backend. */
 export const OPERATIONS = ['drain', 'isolate', 'restore'] as const;
 export type Operation = (typeof OPERATIONS)[number];
 
-/** One thing that an operator does with a backend. */
+/** One action of an operator on a backend. */
 export interface BackendOperation {
   readonly operation: Operation;
-  /** Its origin. */
+  /** Origin of the backend. */
   readonly backend: string;
   /** Name of the proxy; without it, every proxy that has the backend. */
   readonly proxy?: string | undefined;
 }
 
-/** Carries out what an operator does, in every process of the gateway. */
+/** Applies the actions of operators in all processes of the gateway. */
 export interface GatewayControl {
-  /** @returns the names of the proxies that have the backend. Rejects when it was not done, anywhere. */
+  /** @returns the names of the proxies that have the backend. If it rejects, nothing was changed in any process. */
   operate(operation: BackendOperation): readonly string[] | Promise<readonly string[]>;
-  /** Rejects when a shared store could not be told. */
+  /** Rejects when the shared store cannot be reached. */
   resetLimit(client: string): Promise<void>;
 }
 
-/** The requests have no content; some clients send an empty object all the same. */
+/** Most bytes of a request body. Requests need none, but some clients send an empty object. */
 const MAX_CONTENT_BYTES = 1_024;
 const MAX_NAME = 512;
 
-/** The part of the API that changes something. */
+/** The part of the API that changes state. */
 export class OperatorApi {
   readonly #control: GatewayControl;
   readonly #guard: TokenGuard;
   readonly #log: Logger;
   readonly #done: (subject: string, text: string) => void;
 
-  /** @param done Is called after each change, for those who watch the status page. */
+  /** @param done Called after each change, so that open status pages show it. */
   constructor(control: GatewayControl, guard: TokenGuard, log: Logger, done: (subject: string, text: string) => void) {
     this.#control = control;
     this.#guard = guard;
@@ -59,7 +59,7 @@ export class OperatorApi {
     return true;
   }
 
-  /** Answers by itself when it does not. */
+  /** Whether the request may act; responds with an error if not. */
   async #admits(method: string, req: IncomingMessage, res: ServerResponse): Promise<boolean> {
     if (req.method !== method) {
       refuseMethod(res, method);
@@ -180,7 +180,7 @@ function decoded(id: string): string | undefined {
   }
 }
 
-/** Whether a browser says that another site's page is behind the request. */
+/** Whether the browser says that the request comes from a page of another site. */
 function isForeign(headers: NodeJS.Dict<string | string[]>): boolean {
   const { origin, host } = headers;
   const site = headers['sec-fetch-site'];

@@ -2,48 +2,48 @@ import type { ServerResponse } from 'node:http';
 import type { Headline, StatusSnapshot, StatusWatcher, TrafficHistory } from '../../index.ts';
 import { sendProblem } from './responses.ts';
 
-/** What the page shows: of one process, or of several as one. */
+/** The data of the page: of one process, or merged from several. */
 export interface PageFeed {
   /** Rejects when no worker replies. */
   snapshot(): StatusSnapshot | Promise<StatusSnapshot>;
   history(): TrafficHistory | Promise<TrafficHistory>;
-  /** @returns Ends it. */
+  /** @returns a function that ends the subscription. */
   watch(watcher: StatusWatcher): () => void;
   noteOperator(subject: string, text: string): void;
 }
 
-/** Tells the status pages of several gateways apart. */
+/** Identifies the gateway on its status page. */
 export interface GatewayIdentity {
-  /** What GATEWAY_NAME says. */
+  /** The value of GATEWAY_NAME. */
   readonly name: string;
-  /** Of the machine. */
+  /** Host name of the machine. */
   readonly host: string;
 }
 
-/** What a page is sent: a snapshot with what else the page must know. */
+/** The messages to a page: snapshots with additional facts. */
 export interface PageState extends StatusSnapshot {
   readonly phase: string;
-  /** In one line. */
+  /** The state of the gateway in one line. */
   readonly headline: Headline;
-  /** Which gateway it is. */
+  /** Name and host of the gateway. */
   readonly gateway: GatewayIdentity;
-  /** Whether there is a token with which one may act. */
+  /** Whether a token is configured, so that operators can make changes. */
   readonly canAct: boolean;
 }
 
-/** Each is a connection and some CPU; a wall of screens needs no more. */
+/** Most open pages. Each takes a connection and some CPU. */
 const MOST = 16;
-/** A page that has not read this much gets nothing more until it has: the next value is whole all the same. */
+/** Bytes. A page with more unread data gets no message until it has read it. Messages are complete, so it may miss some. */
 const MAX_WAITING_BYTES = 256 * 1024;
 const RETRY_MS = 2_000;
 
-/** The open status pages: server-sent events. Each text is made once for all of them. */
+/** The open status pages (server-sent events). Each message is made once for all of them. */
 export class PageConnections {
   readonly #feed: Pick<PageFeed, 'watch'>;
   readonly #stateOf: (snapshot: StatusSnapshot) => PageState;
   readonly #all = new Set<ServerResponse>();
   #leave: (() => void) | undefined;
-  /** For pages that open later. */
+  /** The latest messages, for pages that open later. */
   #snapshot: StatusSnapshot | undefined;
   #history: TrafficHistory | undefined;
 
@@ -62,7 +62,7 @@ export class PageConnections {
     res.write(`retry: ${RETRY_MS}\n\n`);
     this.#all.add(res);
     if (this.#leave === undefined) {
-      // This gives the first values, too.
+      // This also sends the first values.
       this.#leave = this.#feed.watch({
         snapshot: (snapshot) => {
           this.#snapshot = snapshot;

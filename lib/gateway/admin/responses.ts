@@ -1,8 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 
 /**
- * On everything that a browser may show. Nothing but our own files is loaded or asked, no other page may frame it, and no
- * script can make markup out of text.
+ * Headers of all responses that a browser may show. The browser loads only our own files, no other page may frame it, and no script can turn
+ * text into markup.
  */
 const FOR_BROWSERS = {
   'Content-Security-Policy':
@@ -23,7 +23,7 @@ export function setBrowserFields(res: ServerResponse): void {
 
 export function sendText(res: ServerResponse, status: number, type: string, text: string | Buffer): void {
   res.writeHead(status, { 'Content-Type': type, 'Content-Length': Buffer.byteLength(text) });
-  // Node leaves the content out of an answer to HEAD.
+  // Node sends no body in a response to HEAD.
   res.end(text);
 }
 

@@ -1,22 +1,22 @@
 import { type Config, VARIABLES } from '../config/config.ts';
 
 export interface ShownSetting {
-  /** Of the variable. */
+  /** Name of the variable. */
   readonly name: string;
   readonly value: string;
   /** Whether the value is its default. */
   readonly isDefault: boolean;
 }
 
-/** Variables whose values are not shown, beside those that are secrets: where keys are kept. */
+/** Variables whose values are not shown, in addition to secrets: paths of keys. */
 const HIDDEN = /_(?:CERT|KEY|CA)$/;
 
 const MAX_TEXT = 300;
 
-/** The variables in force, for operators and for people who look over their shoulder. */
+/** The variables in force, without secrets. */
 export function shownConfig({ texts, declaration }: Config): ShownSetting[] {
   const settings = Object.entries(VARIABLES)
-    // With GATEWAY_CONFIG the file has an option in their place.
+    // With GATEWAY_CONFIG, the file has options in place of these variables.
     .filter(([, { isOfOneService = false }]) => declaration === undefined || !isOfOneService)
     .map(([name, { isSecret = false, default: fallback = '' }]): ShownSetting => {
       const text = texts[name] ?? '';
@@ -39,5 +39,5 @@ function shown(text: string): string {
   return safe.length > MAX_TEXT ? `${safe.slice(0, MAX_TEXT)}…` : safe;
 }
 
-/** Credentials and queries of URLs are masked wherever they stand. */
+/** Masks credentials and queries of URLs anywhere in a text. */
 const masked = (text: string): string => text.replace(/\/\/[^/?#\s]*@/g, '//***@').replace(/\?.*$/s, '?***');

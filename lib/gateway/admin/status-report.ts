@@ -1,14 +1,14 @@
 import { type CircuitBreaker, type GatewayProblem, headlineOf, type RouteStatus } from '../../index.ts';
 import { type HostedApp, proxiesOf } from '../hosted-app.ts';
 
-/** What the process itself knows. */
+/** Facts about the process. */
 interface ProcessFacts {
   readonly phase: string;
   readonly uptimeMs: number;
   readonly problems: readonly GatewayProblem[];
 }
 
-/** What `/status` shows of one process. */
+/** The content of `/status` for one process. */
 export function statusReport(hosted: HostedApp, { phase, uptimeMs, problems }: ProcessFacts): object {
   const { limiter, breaker, router } = hosted;
   return {

@@ -11,15 +11,15 @@ import { isRead, refuseMethod, sendJson, sendProblem, sendText } from './respons
 import type { ShownSetting } from './shown-config.ts';
 import { TokenGuard } from './token-guard.ts';
 
-/** What the status page and its API are made of. */
+/** Parts of the status page and its API. */
 export interface StatusSiteParts {
   readonly feed: PageFeed;
   readonly control: GatewayControl;
-  /** Without one, changes are not allowed. */
+  /** Token of operators. Without one, changes are not allowed. */
   readonly token: string | undefined;
-  /** What the page calls the gateway. */
+  /** Name of the gateway on the page. */
   readonly name: string;
-  /** What is in force. */
+  /** Gives the configuration in force. */
   readonly config: () => readonly ShownSetting[];
   readonly log: Logger;
 }
@@ -119,7 +119,7 @@ interface PageFile {
   readonly content: Buffer;
 }
 
-/** The files of the page by path. They are few and small: read once, and no path of a request ever reaches the disk. */
+/** The files of the page by path, read once. Paths of requests are looked up here, and never used as paths of files. */
 function readPageFiles(): ReadonlyMap<string, PageFile> {
   const files = new Map<string, PageFile>();
   for (const name of readdirSync(PAGE)) {
@@ -127,7 +127,7 @@ function readPageFiles(): ReadonlyMap<string, PageFile> {
     if (type === undefined) continue;
     files.set(name === 'index.html' ? '/' : `/${name}`, { type, content: readFileSync(new URL(name, PAGE)) });
   }
-  // Browsers ask for it beside pages of plain text.
+  // Browsers request it even for plain text pages.
   files.set('/favicon.ico', files.get('/icon.svg') as PageFile);
   return files;
 }

@@ -2,23 +2,22 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 
-/** Wrong tokens in a minute, of one address and of all together; after those, each token waits before it is looked at. */
+/** Wrong tokens in a minute, from one address and in total, after which each further token is checked with a delay. */
 const MOST_OF_ONE = 5;
 const MOST_OF_ALL = 50;
 const WINDOW_MS = 60_000;
 const WAIT_MS = 1_000;
 
-/** `gone`: the client has left before its token was looked at. */
+/** `gone`: the client left before its token was checked. */
 export type TokenVerdict = 'right' | 'wrong' | 'too-many' | 'off' | 'gone';
 
 const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
 
 /**
- * Knows whether a request carries the operator's token: in `Authorization: Bearer` only. A browser never adds that field by
- * itself, so no page of another site can act in the operator's name. Comparing digests takes the same time for any text.
+ * Checks the token of a request, which must be in `Authorization: Bearer`. A browser never adds this header by itself, so no page of
+ * another site can act for the operator. Digests are compared, which takes the same time for any text.
  *
- * Wrong tokens make those that follow wait, and never refuse the right one: else anyone who reaches this listener could keep
- * the operator from acting.
+ * Wrong tokens delay further ones, but never reject the right one. Otherwise a client of this listener could lock the operator out.
  */
 export class TokenGuard {
   readonly #token: Buffer | undefined;
@@ -38,12 +37,12 @@ export class TokenGuard {
     if (this.#token === undefined) return 'off';
     // A scheme is case-insensitive (RFC 9110 §11.1).
     const given = /^bearer +(.+)$/i.exec(headers.authorization ?? '')?.[1];
-    // Nothing was guessed where nothing was said.
+    // A request without a token is no guess.
     if (given === undefined) return 'wrong';
     const address = socket.remoteAddress ?? '';
     const isSlowed = this.#isSlowed(address);
     if (isSlowed) {
-      // Guesses behind each other on one connection wait one after the other: hardenServer() begins one request at a time.
+      // Guesses on one connection wait one after the other, because hardenServer() serves one request at a time.
       await delay(WAIT_MS, undefined, { ref: false });
       if (socket.destroyed) return 'gone';
     }
@@ -51,14 +50,14 @@ export class TokenGuard {
       this.#failures.delete(address);
       return 'right';
     }
-    // Bounded by the number of all.
+    // The total bounds the number of addresses.
     if (isSlowed) return 'too-many';
     this.#failures.set(address, (this.#failures.get(address) ?? 0) + 1);
     this.#allFailures += 1;
     return 'wrong';
   }
 
-  /** Seconds until tokens are looked at without a wait again. */
+  /** Seconds until tokens are checked without a delay again. */
   get retryAfterSeconds(): number {
     return Math.max(1, Math.ceil((this.#since + WINDOW_MS - Date.now()) / 1000));
   }

@@ -4,14 +4,14 @@ import type { WorkerProcess } from './worker-process.ts';
 
 const TIMEOUT_MS = 2_000;
 
-/** Carries out what an operator does in all workers, or in none. */
+/** Applies the actions of operators in all workers, or in none. */
 export class ClusterControl implements GatewayControl {
   readonly #workers: () => readonly WorkerProcess[];
-  /** What was done so far, by proxy and backend. */
+  /** The operator states, by proxy and backend. */
   readonly #states = new Map<string, OperatorStateEntry>();
   #last: Promise<unknown> = Promise.resolve();
 
-  /** @param workers Those that serve. */
+  /** @param workers Gives the workers that serve. */
   constructor(workers: () => readonly WorkerProcess[]) {
     this.#workers = workers;
   }
@@ -26,13 +26,13 @@ export class ClusterControl implements GatewayControl {
     const answers = await Promise.allSettled(asked);
     const silent = answers.filter(({ status }) => status === 'rejected').length;
     if (silent > 0) {
-      // Messages arrive in order: a worker that hears both late ends as the others do.
+      // Messages arrive in order, so a worker that gets both late ends in the same state as the others.
       for (const worker of workers) this.ready(worker);
       throw new Error(`${silent} of ${workers.length} workers did not answer: nothing was changed`);
     }
     const proxies = new Set(answers.flatMap((answer) => (answer.status === 'fulfilled' ? answer.value : [])));
     for (const proxy of proxies) this.#remember(operation, proxy);
-    // Workers that became ready while the others were asked.
+    // Workers may have become ready meanwhile.
     for (const worker of this.#workers()) if (proxies.size > 0 && !workers.includes(worker)) this.ready(worker);
     return [...proxies];
   }
@@ -41,31 +41,31 @@ export class ClusterControl implements GatewayControl {
     await Promise.all(this.#workers().map(({ peer }) => peer.ask('resetLimit', client, TIMEOUT_MS)));
   }
 
-  /** Tells a worker that serves what it may have missed. */
+  /** Sends the operator states to a worker that has just become ready. */
   ready(worker: WorkerProcess): void {
     worker.peer.send('setOperatorStates', this.#known());
   }
 
-  /** For a new worker. Workers that serve know best: a backend that has left their list has no operator state any more. */
+  /** Operator states for a new worker, from a worker that serves: backends that have left its list have none any more. */
   operatorStates(): Promise<readonly OperatorStateEntry[]> {
     return this.#queue(async () => {
       const asked = this.#workers().map(({ peer }) =>
         peer.ask<readonly OperatorStateEntry[]>('operatorStates', undefined, TIMEOUT_MS),
       );
       try {
-        // The first reply counts: another worker may hang, and clients wait for the new worker.
+        // The first reply is taken: another worker may hang, and clients wait for the new worker.
         const states = await Promise.any(asked);
         this.#states.clear();
         for (const state of states) this.#states.set(stateKey(state), state);
         return states;
       } catch {
-        // They hang or have just ended, or there is none: what is known here is nearly as good.
+        // All workers hang or have just ended, or there is none. The states in this process are nearly as good.
         return this.#known();
       }
     });
   }
 
-  /** One after the other: in the middle of an operation a worker would tell of a state that another one may still refuse. */
+  /** One after the other: during an operation, a worker would report a state that another one may still reject. */
   #queue<T>(work: () => Promise<T>): Promise<T> {
     const done = this.#last.then(work);
     this.#last = done.catch(() => {});
@@ -83,6 +83,6 @@ export class ClusterControl implements GatewayControl {
   }
 }
 
-/** Of a backend of a proxy. */
+/** Key of a backend of a proxy. */
 export const stateKey = ({ proxy, backend }: { readonly proxy: string; readonly backend: string }): string =>
   JSON.stringify([proxy, backend]);

@@ -13,11 +13,11 @@ import type { WorkerProcess } from './worker-process.ts';
 type StatusWatcher = Parameters<PageFeed['watch']>[0];
 
 const TIMEOUT_MS = 1_000;
-/** Workers tell theirs at moments of their own: what comes together is shown together, and at most so often. */
+/** Milliseconds between two snapshots at least. Workers report at different times, and several reports share one snapshot. */
 const TOGETHER_MS = 50;
 const LEAST_APART_MS = 250;
 const CHANGES = 20;
-/** While no worker says anything. */
+/** Milliseconds between two snapshots while no worker reports. */
 const NO_SNAPSHOT: StatusSnapshot = Object.freeze({
   at: 0,
   problems: [],
@@ -32,10 +32,10 @@ const NO_SNAPSHOT: StatusSnapshot = Object.freeze({
   clients: [],
   changes: [],
 });
-/** Workers see the same change at about the same time. */
+/** Milliseconds within which equal changes of several workers count as one. */
 const SAME_CHANGE_MS = 5_000;
 
-/** What all workers see, as one. They report it only while a page is open. */
+/** The merged state of all workers. They report only while a page is open. */
 export class ClusterFeed implements PageFeed {
   readonly #workers: () => readonly WorkerProcess[];
   readonly #problems: () => readonly GatewayProblem[];
@@ -48,8 +48,8 @@ export class ClusterFeed implements PageFeed {
   #shownAt = 0;
 
   /**
-   * @param workers Those that serve.
-   * @param problems Those of the primary.
+   * @param workers Gives the workers that serve.
+   * @param problems Gives the problems of the primary.
    */
   constructor(workers: () => readonly WorkerProcess[], problems: () => readonly GatewayProblem[]) {
     this.#workers = workers;
@@ -70,7 +70,7 @@ export class ClusterFeed implements PageFeed {
     });
   }
 
-  /** A new process serves. */
+  /** Call it when a new worker serves. */
   ready(worker: WorkerProcess): void {
     if (this.#watchers.size > 0) worker.peer.send('watch', true);
   }
@@ -94,7 +94,7 @@ export class ClusterFeed implements PageFeed {
   watch(watcher: StatusWatcher): () => void {
     this.#watchers.add(watcher);
     this.#sendWatch();
-    // Of the primary, should no worker say anything.
+    // The problems of the primary, in case no worker reports.
     this.#showSoon();
     return () => {
       this.#watchers.delete(watcher);
@@ -106,7 +106,7 @@ export class ClusterFeed implements PageFeed {
     };
   }
 
-  /** The primary's problems are others. */
+  /** Call it when the problems of the primary change. */
   changed(): void {
     if (this.#watchers.size > 0) this.#showSoon();
   }
@@ -124,7 +124,7 @@ export class ClusterFeed implements PageFeed {
     for (const { peer } of this.#workers()) peer.send('watch', this.#watchers.size > 0);
   }
 
-  /** Of those that answer. */
+  /** The snapshots of the workers that reply. */
   async #ask<T>(what: string): Promise<[WorkerProcess, T][]> {
     const workers = this.#workers();
     const all = await Promise.allSettled(workers.map(({ peer }) => peer.ask<T>(what, undefined, TIMEOUT_MS)));
@@ -166,13 +166,13 @@ export class ClusterFeed implements PageFeed {
   }
 }
 
-/** With the number of the worker that it comes from. */
+/** Adds the number of the worker to its snapshot. */
 const numbered = (snapshot: StatusSnapshot, worker: number): StatusSnapshot => ({
   ...snapshot,
   processes: snapshot.processes.map((process) => ({ ...process, worker })),
 });
 
-/** The latest first; what several workers have seen at about the same time, once. */
+/** The changes of all workers, the latest first. A change that several workers report at about the same time is listed once. */
 function distinct(changes: readonly Change[]): Change[] {
   const kept: Change[] = [];
   for (const change of [...changes].sort((a, b) => b.at - a.at)) {

@@ -3,19 +3,19 @@ import type { ProblemMonitor } from '../../index.ts';
 import type { MetricJson, MetricValueJson } from './messages.ts';
 import type { WorkerProcess, WorkerState } from './worker-process.ts';
 
-/** A scrape waits no longer for a worker: what it said last is shown once more. */
+/** Milliseconds that a scrape waits for a worker. After that, the worker's last values are used. */
 const TIMEOUT_MS = 1_000;
 const STATES: readonly WorkerState[] = ['starting', 'ready', 'stopping'];
 
-/** Who names the backends and circuits that there are. */
+/** Metrics whose labels name all present backends and circuits. */
 const NAMES: Readonly<Record<string, string>> = {
   backend: 'expressway_backend_up',
   circuit: 'expressway_circuit_state',
 };
 
 /**
- * The metrics of all processes as those of one. Counts of workers that have ended are kept: a counter that fell would
- * look to Prometheus like a restart, and everything before would count once more.
+ * Merges the metrics of all processes. Counts of workers that have ended are kept: Prometheus would take a counter that falls for a
+ * restart, and count everything again.
  */
 export class ClusterMetrics {
   readonly #workers: () => readonly WorkerProcess[];
@@ -25,7 +25,7 @@ export class ClusterMetrics {
   #past: readonly MetricJson[] = [];
 
   /**
-   * @param workers All that have not ended.
+   * @param workers Gives all workers that have not ended.
    * @param own Problems of the primary.
    */
   constructor(workers: () => readonly WorkerProcess[], own?: Pick<ProblemMonitor, 'kinds' | 'problems'>) {
@@ -59,21 +59,21 @@ export class ClusterMetrics {
     this.#crashes[isCrash ? 'crashed' : 'replaced'] += 1;
   }
 
-  /** A worker has ended: what it counted goes on to be shown. */
+  /** Call it when a worker has ended: its counts are kept. */
   ended(worker: WorkerProcess): void {
     const last = worker.finalReport?.metrics ?? this.#latest.get(worker);
     this.#latest.delete(worker);
     if (last !== undefined) this.#past = merged([this.#past, last.filter(isCount)]);
   }
 
-  /** For one scrape. A worker that does not reply delays nothing. */
+  /** Makes the registry for one scrape. */
   async collect(): Promise<Registry> {
     const own = this.#own.getMetricsAsJSON();
     const asked = this.#workers()
       .filter(({ state }) => state === 'ready' || state === 'stopping')
       .map(async (worker) => {
         const metrics = await worker.peer.ask<readonly MetricJson[]>('metrics', undefined, TIMEOUT_MS);
-        // It may have ended meanwhile, and been added to those of the past.
+        // It may have ended meanwhile; then its counts are among the kept ones.
         if (worker.state !== 'ended') this.#latest.set(worker, metrics);
       });
     await Promise.allSettled(asked);
@@ -102,7 +102,7 @@ type Counts = Record<'crashed' | 'replaced', number>;
 
 const isCount = ({ type }: MetricJson): boolean => type !== 'gauge';
 
-/** The mean lag of the processes would hide the one that is stuck; and the gateway began when its first process did. */
+/** Metrics that are not added: of the event loop's lag the largest counts, and of the start times the earliest. */
 function adjusted(metric: MetricJson): MetricJson {
   if (metric.name.startsWith('nodejs_eventloop_lag')) return { ...metric, aggregator: 'max' };
   if (metric.name === 'process_start_time_seconds') return { ...metric, aggregator: 'min' };
@@ -117,7 +117,7 @@ function merged(all: readonly (readonly MetricJson[])[]): MetricJson[] {
   });
 }
 
-/** Backends come and go: counts of those that no worker has any more go with them. */
+/** Drops counts of backends that no worker has any more. */
 function pruned(past: readonly MetricJson[], latest: readonly (readonly MetricJson[])[]): readonly MetricJson[] {
   if (past.length === 0 || latest.length === 0) return past;
   const known = new Map(

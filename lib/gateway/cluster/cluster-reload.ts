@@ -20,11 +20,11 @@ import type { Plan, Preparation, Prepare } from './messages.ts';
 import type { WorkerProcess } from './worker-process.ts';
 import type { Workers } from './workers.ts';
 
-/** As long as a worker may take to read files and to reach Redis. */
+/** Milliseconds that a worker may take to read files and to reach Redis. */
 const PREPARE_TIMEOUT_MS = 10_000;
 
 export interface ClusterReloadParts {
-  /** As it was at the start. */
+  /** The configuration of the start. */
   readonly config: Config;
   readonly environment: Environment;
   readonly log: Logger;
@@ -32,7 +32,7 @@ export interface ClusterReloadParts {
   readonly state: GatewayState;
 }
 
-/** What the workers serve with, and how it becomes something else: in all of them, or in none when anything is bad. */
+/** The configuration of the workers and its reload, which changes all workers, or none if anything is wrong. */
 export class ClusterReload {
   readonly #first: Config;
   readonly #environment: Environment;
@@ -43,11 +43,11 @@ export class ClusterReload {
   readonly #gatewayFile: GatewayFile | undefined;
   readonly #certificateFiles = certificateFiles(() => this.config);
   #plan: Plan;
-  /** Settles when no reload is under way: until then no worker begins. */
+  /** Settles when no reload is in progress. No worker begins before. */
   #settled: Promise<void> = Promise.resolve();
   #last: Promise<void> = Promise.resolve();
   #isClosed = false;
-  /** What a rolling reload tries. */
+  /** The plan that a rolling reload tries. */
   #candidate: Plan | undefined;
 
   constructor({ config, environment, log, workers, state }: ClusterReloadParts) {
@@ -63,12 +63,12 @@ export class ClusterReload {
     this.#plan = { variables: environment.first, backends: config.backends, declaration: undefined };
   }
 
-  /** What a worker that begins now serves with. */
+  /** The plan for a worker that begins now. */
   get plan(): Plan {
     return this.#plan;
   }
 
-  /** One that was to try another plan does that; all others serve with what is in force by now. */
+  /** The candidate for a worker that was started to try it; for all others the plan in force. */
   planOf(worker: WorkerProcess): Plan {
     return this.#candidate !== undefined && worker.plan === this.#candidate ? this.#candidate : this.#plan;
   }
@@ -79,7 +79,7 @@ export class ClusterReload {
     return { ...readConfig(variables), backends, declaration };
   }
 
-  /** Resolves while no reload is under way. */
+  /** Resolves when no reload is in progress. */
   async settled(): Promise<void> {
     let settled: Promise<void>;
     do {
@@ -101,7 +101,7 @@ export class ClusterReload {
     );
   }
 
-  /** The workers read them as well: what is bad is known before they are asked. */
+  /** Reads the certificates here first, so that bad ones are found before the workers are asked. */
   async #certificatesOf({ tls, clientCa }: Config): Promise<readonly CertificateFacts[]> {
     if (tls === undefined) return [];
     await this.#certificateFiles.mark();
@@ -130,7 +130,7 @@ export class ClusterReload {
     this.#certificateFiles.close();
   }
 
-  /** One after the other, so that the last one to be asked for decides. */
+  /** Runs reloads one after the other, so that the last request decides. */
   #queue(work: () => Promise<void>): Promise<void> {
     this.#last = this.#last
       .then(() => (this.#isClosed ? undefined : work()))
@@ -152,7 +152,7 @@ export class ClusterReload {
   }
 
   async #reloadAll(why: string, scope: ReloadScope): Promise<void> {
-    // Certificates change on their own: an `.env` that is being edited is no reason to keep an old one.
+    // A changed certificate is used even if the `.env` file is being edited and is invalid at the moment.
     const environment = scope === 'certificates' ? undefined : this.#environment;
     const from = environment?.name;
     let again: ConfigurationChange | undefined;
@@ -184,7 +184,7 @@ export class ClusterReload {
     logReload(this.#log, this.#state, { why, from, ...facts, ...file }, again);
   }
 
-  /** What a worker has prepared it can apply. One that fails all the same is replaced: its successor begins with the plan. */
+  /** A worker can apply what it has prepared. If it fails all the same, it is replaced by a worker with the new plan. */
   async #applyAll(why: string): Promise<void> {
     const apply = async (worker: WorkerProcess): Promise<void> => {
       try {
@@ -200,12 +200,12 @@ export class ClusterReload {
   }
 
   /**
-   * Rejects, and has all workers forget it, when it is bad for any of them.
+   * Has all workers prepare the plan. If any of them finds a problem, all discard it, and this rejects.
    *
    * @returns facts for the log.
    */
   async #prepareAll(prepare: Prepare): Promise<object> {
-    // Those that have begun serve with the plan of before, and have to hear of the next one.
+    // All workers that have begun use the old plan, so all of them need the next one.
     await Promise.allSettled(this.#workers.alive.filter(({ hasBegun }) => hasBegun).map(({ ready }) => ready));
     const workers = this.#workers.serving;
     const answers = await Promise.allSettled(

@@ -3,11 +3,11 @@ import type { Declaration, TrafficHistory } from '../../index.ts';
 import type { Backends } from '../config/backends-file.ts';
 import type { ReloadScope } from '../reload/prepared-reload.ts';
 
-/** A metric with its values, as `getMetricsAsJSON()` of prom-client gives it. */
+/** A metric in the form of prom-client's `getMetricsAsJSON()`. */
 export interface MetricJson {
   readonly name: string;
   readonly help: string;
-  /** A text. The types of prom-client call it a number. */
+  /** A text, although the types of prom-client say number. */
   readonly type: string | MetricType;
   readonly aggregator?: string | undefined;
   readonly values?: readonly MetricValueJson[];
@@ -27,28 +27,28 @@ export interface OperatorStateEntry {
   readonly held: 'drained' | 'isolated';
 }
 
-/** What a worker serves with. */
+/** The configuration of a worker. */
 export interface Plan {
   readonly variables: NodeJS.ProcessEnv;
   readonly backends: Backends;
-  /** What `GATEWAY_CONFIG` says, if it is set. */
+  /** The content of `GATEWAY_CONFIG`, if it is set. */
   readonly declaration: Declaration | undefined;
 }
 
-/** What a worker asks first: `hello`. */
+/** Reply to a worker's first question, `hello`. */
 export interface Hello {
-  /** Whether it has to wait for a place. */
+  /** Whether it is the spare process. */
   readonly isSpare: boolean;
   /** Whether it will need the package `redis`. */
   readonly usesRedis: boolean;
 }
 
-/** What a worker asks next: `begin`. A spare process is answered when it gets a place. */
+/** Reply to a worker's next question, `begin`. A spare process gets the reply when it replaces a worker. */
 export interface Beginning extends Plan {
-  /** Of the worker, from 1. */
+  /** Number of the worker, from 1. */
   readonly place: number;
   readonly operatorStates: readonly OperatorStateEntry[];
-  /** Workers that there are when all are up. */
+  /** The value of WORKERS. */
   readonly workers: number;
 }
 

@@ -5,7 +5,7 @@ export interface Channel {
   on(event: 'message', listener: (message: unknown) => void): unknown;
 }
 
-/** Handles what the other side asks or sends. The content is plain data. */
+/** Handles a question or message of the other side. The content is plain data. */
 type Handler = (content: never) => unknown;
 
 interface Question {
@@ -14,7 +14,7 @@ interface Question {
   readonly timer: NodeJS.Timeout | undefined;
 }
 
-/** Messages without `peer` are not ours. */
+/** Messages of this channel have `peer`; others are not ours. */
 interface Message {
   readonly peer: 'ask' | 'send' | 'reply';
   readonly id?: number;
@@ -23,16 +23,16 @@ interface Message {
   readonly error?: string;
 }
 
-/** No reply in time. */
+/** There was no reply in time. */
 export class NoAnswer extends Error {}
 
-/** Questions and answers over an IPC channel. What one side says arrives in order. */
+/** Questions and replies over an IPC channel. Messages of one side arrive in order. */
 export class Peer {
   readonly #channel: Channel;
   readonly #handlers = new Map<string, Handler>();
   readonly #questions = new Map<number, Question>();
   #lastId = 0;
-  /** `Date.now()` when the other side was last heard. */
+  /** `Date.now()` of the last message from the other side. */
   heardAt = Date.now();
 
   constructor(channel: Channel) {
@@ -43,15 +43,15 @@ export class Peer {
     });
   }
 
-  /** Sets the handler of what the other side asks or sends. An error that it throws is the reply. */
+  /** Sets the handler for a kind of question or message. An error that it throws is sent as the reply. */
   on<T>(what: string, handler: (content: T) => unknown): void {
     this.#handlers.set(what, handler as Handler);
   }
 
   /**
-   * Rejects with what the other side threw, when it has gone, or with {@link NoAnswer}.
+   * Sends a question. Rejects with the error of the other side, when the other side has gone, or with {@link NoAnswer}.
    *
-   * @param timeoutMs `Infinity` waits for as long as the other side lives.
+   * @param timeoutMs `Infinity` to wait for as long as the other side lives.
    */
   ask<T>(what: string, content: unknown, timeoutMs: number): Promise<T> {
     this.#lastId += 1;
@@ -67,12 +67,12 @@ export class Peer {
     });
   }
 
-  /** Resolves when it has left this process, or cannot any more. It is unknown whether it has arrived. */
+  /** Sends a message. Resolves when it has left this process, or cannot be sent. Whether it arrived is unknown. */
   send(what: string, content?: unknown): Promise<void> {
     return new Promise((resolve) => this.#send({ peer: 'send', what, content }, () => resolve(), resolve));
   }
 
-  /** No reply will come any more. */
+  /** Call it when no reply can come any more. */
   close(): void {
     for (const id of [...this.#questions.keys()]) this.#settle(id)?.reject(new Error('the process has ended'));
   }
@@ -95,7 +95,7 @@ export class Peer {
       const handler = this.#handlers.get(what);
       if (handler === undefined) throw new Error(`no handler for "${what}"`);
       const done = handler(content as never);
-      // Most are answered at once: the answer goes out in the same turn.
+      // Most handlers are synchronous. Their reply is sent in the same turn.
       reply({ content: done instanceof Promise ? await done : done });
     } catch (error) {
       reply({ error: error instanceof Error ? error.message : String(error) });

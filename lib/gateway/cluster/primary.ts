@@ -28,7 +28,7 @@ export interface PrimaryDeps {
   readonly state?: GatewayState;
 }
 
-/** The process that serves no traffic: it keeps the workers, and is what an operator sees of all of them. */
+/** The primary process. It serves no traffic: it manages the workers and has the admin listener. */
 export class Primary implements AdminView {
   readonly #config: Config;
   readonly #log: Logger;
@@ -83,7 +83,7 @@ export class Primary implements AdminView {
     const { acme, redisUrl } = config;
     this.#acme = acme && new AcmeCertificates(acme, { config: () => this.#reload.config.acme, redisUrl, log, state });
     this.#admin = config.admin && this.#createAdmin(config.admin);
-    // Of a second signal: a worker that hangs would outlive this process.
+    // After a second signal, this process ends at once. A worker that hangs would outlive it.
     process.once('exit', () => this.#workers.kill());
   }
 
@@ -135,12 +135,12 @@ export class Primary implements AdminView {
     }
   }
 
-  /** In all workers, without a restart, or in none. Anything bad is logged, and nothing changes then. */
+  /** Reloads the configuration in all workers, or in none. Problems are logged, and nothing changes then. */
   async reload(why: string): Promise<void> {
     if (this.#closing === undefined) await this.#reload.run(why);
   }
 
-  /** Puts new processes in the place of all workers, one by one. Anything bad is logged, and nothing changes then. */
+  /** Replaces all workers by new processes, one by one. Problems are logged, and nothing changes then. */
   async roll(why: string): Promise<void> {
     if (this.#closing === undefined) await this.#reload.roll(why);
   }
@@ -164,7 +164,7 @@ export class Primary implements AdminView {
     this.#problems.close();
     if (this.#config.shutdownLeadMs > 0) await delay(this.#config.shutdownLeadMs);
     const killed = await this.#workers.stop();
-    // Last, so that the operator can watch to the end.
+    // Last, so that operators can watch the shutdown.
     this.#closeAdmin();
     if (killed > 0) throw new Error(`${killed} of the workers did not end in order`);
   }
@@ -182,7 +182,7 @@ export class Primary implements AdminView {
     peer.on('begin', async (): Promise<Beginning> => {
       await worker.placed;
       const operatorStates = await this.#control.operatorStates();
-      // Last, and nothing is waited for after it: a reload asks those that have begun, and no others.
+      // Last, and without an await after it: a reload asks only workers that have begun.
       await this.#reload.settled();
       worker.hasBegun = true;
       return { ...this.#reload.planOf(worker), place: worker.place, operatorStates, workers: this.#config.workers };

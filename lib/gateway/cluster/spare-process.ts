@@ -2,7 +2,7 @@ import type { Logger } from '../logging/logger.ts';
 import { RestartBackoff } from './restart-backoff.ts';
 import type { WorkerProcess } from './worker-process.ts';
 
-/** A process that has loaded the program and waits for a place: one that dies is replaced in the time that opening a listener takes. */
+/** A process that has loaded the program and waits. It replaces a worker that dies as fast as it can open a listener. */
 export class SpareProcess {
   readonly #create: () => WorkerProcess;
   readonly #log: Logger;
@@ -19,13 +19,13 @@ export class SpareProcess {
     return this.#process;
   }
 
-  /** Starts one, unless there is one. */
+  /** Starts a spare process, unless there is one. */
   make(delayMs: number): void {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#make(), delayMs).unref();
   }
 
-  /** @returns nothing when there is none. It may still be loading the program. */
+  /** @returns the spare process, which may still be loading the program; `undefined` without one. */
   take(): WorkerProcess | undefined {
     const taken = this.#process;
     this.#process = undefined;
@@ -49,7 +49,7 @@ export class SpareProcess {
         this.#again({ pid: made.pid, ...exit }, made.greetedAt);
       });
     } catch (error) {
-      // The machine has no room for another process.
+      // The machine cannot start another process.
       this.#again({ error }, undefined);
     }
   }

@@ -11,7 +11,7 @@ import type { Peer } from './peer.ts';
 
 const OPERATION_OF = { drained: 'drain', isolated: 'isolate' } as const;
 
-/** Handles what the primary asks and sends while the worker serves. */
+/** Handles questions and messages of the primary while the worker serves. */
 export function answerPrimary(primary: Peer, gateway: Gateway): void {
   answerReload(primary, gateway);
   const { site } = gateway.operator;
@@ -47,7 +47,7 @@ export function answerPrimary(primary: Peer, gateway: Gateway): void {
   primary.on<string>('resetLimit', (client) => control.resetLimit(client));
 }
 
-/** So that its counts outlive it. */
+/** The last report of a worker, so that its counts are kept. */
 export async function finalReport(gateway: Gateway): Promise<FinalReport> {
   const history = (await gateway.operator.site?.feed.history()) as TrafficHistory | undefined;
   return { metrics: await metricsOf(gateway), history };

@@ -4,12 +4,12 @@ import { StartError } from '../start-error.ts';
 import type { Failed, FinalReport, Plan, Ready } from './messages.ts';
 import { Peer } from './peer.ts';
 
-/** After a process has ended, how long its last messages may take to arrive. */
+/** Milliseconds that the last messages of an ended process may take to arrive. */
 const LAST_MESSAGES_MS = 100;
 
 const kOwner = Symbol('expressway.worker');
 
-/** A connection on its way to a worker. Closing one that is closed already does nothing. */
+/** A connection on its way to a worker. A second `close()` does nothing. */
 interface ConnectionHandle {
   close(): void;
   [kOwner]?: WorkerProcess;
@@ -26,28 +26,28 @@ export interface Exit {
 /** A worker that ended before it was ready. */
 export class WorkerStartError extends StartError {}
 
-/** One process that serves traffic, as its primary sees it. */
+/** One worker process, as its primary sees it. */
 export class WorkerProcess {
-  /** Number of its place among the workers: its successor has the same. 0 for a spare process, which has none yet. */
+  /** Number of the worker. A replacement has the same number. 0 for a spare process. */
   place = 0;
-  /** What it was given to serve with. */
+  /** The plan that it serves with. */
   plan: Plan | undefined;
   readonly peer: Peer;
-  /** Resolves when it serves. Rejects when it ends before. */
+  /** Resolves when it serves. Rejects if it ends before that. */
   readonly ready: Promise<Ready>;
-  /** Resolves as soon as the process has gone: its last messages may still arrive. */
+  /** Resolves when the process has ended. Its last messages may still arrive. */
   readonly exited: Promise<Exit>;
-  /** Resolves when nothing of it will arrive any more. */
+  /** Resolves when no more messages of it can arrive. */
   readonly ended: Promise<Exit>;
-  /** Resolves when it has a place. */
+  /** Resolves when it has its number. */
   readonly placed: Promise<void>;
-  /** When it had loaded the program, as of `Date.now()`. From then on it is heard every second. */
+  /** `Date.now()` when it had loaded the program. From then on it sends a message every second. */
   greetedAt: number | undefined;
-  /** Whether it knows what to serve with. */
+  /** Whether it has got its plan. */
   hasBegun = false;
   /** Whether it ends because it was stopped. */
   isStopped = false;
-  /** Its report, when it ended in order. */
+  /** Its last report, if it ended regularly. */
   finalReport: FinalReport | undefined;
   readonly #worker: Worker;
   #state: WorkerState = 'starting';
@@ -55,7 +55,7 @@ export class WorkerProcess {
   #handedOver: ConnectionHandle | undefined;
   readonly #resolvePlaced: () => void;
 
-  /** @param environment Variables that it has besides those of this process. */
+  /** @param environment Variables in addition to those of this process. */
   constructor(environment: NodeJS.ProcessEnv) {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.placed = promise;
@@ -67,7 +67,7 @@ export class WorkerProcess {
     this.exited = this.#whenExited();
     this.ended = this.#whenEnded();
     this.ready = this.#whenReady();
-    // A rejection without a handler must not end this process.
+    // Without a handler, a rejection would end this process.
     this.ready.catch(() => {});
     this.peer.on<FinalReport>('finalReport', (words) => {
       this.finalReport = words;
@@ -88,14 +88,14 @@ export class WorkerProcess {
     return this.#state;
   }
 
-  /** Has it serve. */
+  /** Makes it serve. */
   begin(place: number, plan: Plan): void {
     this.place = place;
     this.plan = plan;
     this.#resolvePlaced();
   }
 
-  /** Serves no more, answers what it has, and ends. One that has not begun has no client, and may be long in loading the program. */
+  /** Makes it finish its requests and end. One that has not begun has no clients and is ended at once. */
   stop(): void {
     if (this.#state === 'ended') return;
     this.#state = 'stopping';
@@ -109,14 +109,14 @@ export class WorkerProcess {
   }
 
   /**
-   * Settles on `exit`. Node emits no `disconnect` for a worker that dies with a handed-over connection that it has not
-   * acknowledged, so that event only says that the last messages were read.
+   * Settles on `exit`. `disconnect` only says that the last messages were read: Node does not emit it for a worker that dies before it has
+   * acknowledged a connection.
    */
   async #whenExited(): Promise<Exit> {
     const worker = this.#worker;
     const exit = await new Promise<Exit>((resolve) => {
       worker.once('exit', (code, signal) => resolve({ code, signal }));
-      // Without a listener, a channel that breaks would end this process. A process that could not be made has no exit.
+      // Without a listener, an error of the channel would end this process. A process that could not be started emits no `exit`.
       worker.on('error', () => {
         if (this.pid === undefined) resolve({ code: null, signal: null });
       });
@@ -135,8 +135,8 @@ export class WorkerProcess {
   }
 
   /**
-   * Node hands a worker one connection at a time, and keeps it open here until the worker has acknowledged it. If the
-   * worker dies before that, Node forgets the connection: its client would wait until its own timeout.
+   * Node gives a worker one connection at a time, and keeps it open here until the worker has acknowledged it. If the worker dies before
+   * that, Node forgets the connection, and its client would wait until its own timeout.
    */
   #followConnections(): void {
     const { process: child } = this.#worker;

@@ -12,16 +12,16 @@ import type { Beginning, Hello } from './messages.ts';
 import { type Channel, Peer } from './peer.ts';
 import { answerPrimary, finalReport } from './worker-answers.ts';
 
-/** A primary that takes longer to answer is not ours: another app that uses `node:cluster`. */
+/** Milliseconds. A primary that does not reply in this time belongs to another app that uses `node:cluster`. */
 const HELLO_TIMEOUT_MS = 60_000;
-/** Only so that what was never answered is forgotten: the limiter itself waits less. */
+/** Milliseconds after which questions without a reply are dropped. The limiter itself waits less. */
 const COUNT_TIMEOUT_MS = 10_000;
 const BEAT_EVERY_MS = 1_000;
 
-/** Of a terminal or a supervisor, which tell all processes at once: it is for the primary to say what a worker does. */
+/** Signals that a terminal or supervisor sends to all processes. Workers ignore them: the primary decides. */
 const SIGNALS: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR2'];
 
-/** Runs the gateway in this process, as one of several. It ends when the primary says so, or has gone. */
+/** Runs the gateway in this process as a worker. It ends when the primary says so, or when the primary has ended. */
 export async function runWorker(app: AppFactory): Promise<void> {
   for (const signal of SIGNALS) process.on(signal, () => {});
   const primary = new Peer(process as Channel);
@@ -31,7 +31,7 @@ export async function runWorker(app: AppFactory): Promise<void> {
   const gateway = await Promise.race([start(app, primary, lines), stopped]);
   if (gateway === undefined) process.exit(1);
   if (gateway === 'stopped') {
-    // It has no client yet, and what it waits for (a name, Redis) may take longer than there is time.
+    // It has no client yet, and what it waits for (DNS, Redis) may take too long.
     await lines.close();
     process.exit(0);
   }
@@ -51,11 +51,11 @@ export async function runWorker(app: AppFactory): Promise<void> {
   process.exit(code);
 }
 
-/** @returns nothing when it failed, and the primary knows why. */
+/** @returns `undefined` when it failed; the primary has got the reason. */
 async function start(app: AppFactory, primary: Peer, lines: LogOutput): Promise<Gateway | undefined> {
   try {
     const { isSpare, usesRedis } = await primary.ask<Hello>('hello', undefined, HELLO_TIMEOUT_MS);
-    // It takes some 0.1 s of processor time, which this process has. Where the package is missing, the start says so.
+    // It takes about 0.1 s of CPU time, which the spare process has. If the package is missing, the start reports it.
     if (isSpare && usesRedis) await import('redis').catch(() => {});
     // Node would write the cache at the end of the process, which has a deadline. There is something to write only for the first process with new code.
     flushCompileCache();
@@ -78,11 +78,11 @@ async function start(app: AppFactory, primary: Peer, lines: LogOutput): Promise<
   }
 }
 
-/** The part of the configuration that one worker has to keep to. Signals, lead time and files are the primary's. */
+/** The configuration of one worker. The primary handles signals, lead time and files. */
 function workerConfig({ variables, backends, declaration, workers }: Beginning): Config {
   const config = readConfig(variables);
   const { bounds, shutdownLeadMs, shutdownTimeoutMs } = config;
-  // Rounded up: together no more than one for each worker above the bound. 0 stays no bound.
+  // Rounded up, so together they may exceed the bound by one for each worker. 0 stays no bound.
   const part = (all: number): number => Math.ceil(all / workers);
   return {
     ...config,

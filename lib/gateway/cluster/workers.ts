@@ -5,24 +5,24 @@ import { RestartBackoff } from './restart-backoff.ts';
 import { SpareProcess } from './spare-process.ts';
 import { type Exit, WorkerProcess } from './worker-process.ts';
 
-/** A worker that does not serve by then never will. */
+/** Milliseconds after which a worker that does not serve yet has failed. */
 const START_TIMEOUT_MS = 60_000;
 const LOOK_EVERY_MS = 1_000;
 
 export interface WorkersParts {
   readonly count: number;
-  /** Milliseconds after which a worker that says nothing is ended; 0 is never. */
+  /** Milliseconds without a message after which a worker is killed; 0 is never. */
   readonly hangTimeoutMs: number;
-  /** Milliseconds after which a worker that stops is ended. */
+  /** Milliseconds after which a worker that is stopping is killed. */
   readonly stopTimeoutMs: number;
-  /** Variables that all processes but the first workers have besides those of this process. */
+  /** Variables, in addition to those of this process, for all processes except the first workers. */
   readonly environment: NodeJS.ProcessEnv;
-  /** Whether one more process waits to take the place of a worker that dies. */
+  /** Whether a spare process waits to replace a worker that dies. */
   readonly hasSpare: boolean;
   readonly log: Logger;
-  /** What the next worker serves with, whichever worker it follows. */
+  /** Gives the plan of the next worker. */
   readonly plan: () => Plan;
-  /** Gives a new process its part of the work, before it is anything else. */
+  /** Called with each new process, before anything else happens to it. */
   readonly created: (worker: WorkerProcess) => void;
   readonly ready: (worker: WorkerProcess) => void;
   readonly exited: (worker: WorkerProcess, isCrash: boolean, exit: Exit) => void;
@@ -37,11 +37,11 @@ interface Place {
   timer: NodeJS.Timeout | undefined;
 }
 
-/** Keeps as many processes as there are places: who crashes has a successor. */
+/** Keeps the configured number of workers running: a worker that crashes is replaced. */
 export class Workers {
   readonly #parts: WorkersParts;
   readonly #places: readonly Place[];
-  /** All that have not ended, with those that are replaced. */
+  /** All processes that have not ended, including those that are being replaced. */
   readonly #alive = new Set<WorkerProcess>();
   readonly #spare: SpareProcess;
   #isStopping = false;
@@ -59,19 +59,19 @@ export class Workers {
     }));
   }
 
-  /** All that have not ended. */
+  /** The workers that have not ended. */
   get alive(): readonly WorkerProcess[] {
     return [...this.#alive];
   }
 
-  /** Those that serve. */
+  /** The workers that serve. */
   get serving(): readonly WorkerProcess[] {
     return this.alive.filter(({ state }) => state === 'ready');
   }
 
-  /** Rejects when any of them cannot start. */
+  /** Starts all workers. Rejects if any of them cannot start. */
   async start(): Promise<readonly WorkerProcess[]> {
-    // Without the compile cache: it is empty yet, and a worker that has to write it at its end may be killed while it does.
+    // Without the compile cache: it is still empty, and a worker writes it at its end, when it may be killed.
     const workers = this.#places.map((place) => this.#fork(place, this.#parts.plan(), this.#create({})));
     if (this.#parts.hangTimeoutMs > 0) {
       this.#watch = setInterval(() => this.#look(), LOOK_EVERY_MS).unref();
@@ -83,10 +83,10 @@ export class Workers {
   }
 
   /**
-   * Puts another worker in each place, one after the other: it serves before the one that it replaces begins to stop.
+   * Replaces all workers, one after the other. Each new worker serves before the old one begins to stop.
    *
-   * @param firstIsUp Told when the plan has shown that it can be served with.
-   * @throws {WorkerStartError} when one could not start; those that were not reached stay as they are.
+   * @param firstIsUp Called when the first new worker serves, which proves that the plan works.
+   * @throws {WorkerStartError} when a worker cannot start. The workers that were not replaced yet stay.
    */
   async roll(plan: Plan, firstIsUp: () => void): Promise<void> {
     // It has loaded the code of before.
@@ -112,7 +112,7 @@ export class Workers {
     }
   }
 
-  /** Ends all in order. @returns how many had to be ended otherwise, or ended with an error. */
+  /** Stops all workers. @returns how many had to be killed, or ended with an error. */
   async stop(): Promise<number> {
     this.#isStopping = true;
     clearInterval(this.#watch);
@@ -122,7 +122,7 @@ export class Workers {
     return inOrder.filter((one) => !one).length;
   }
 
-  /** At once. */
+  /** Kills all workers at once. */
   kill(): void {
     this.#isStopping = true;
     this.#spare.end();
@@ -155,7 +155,7 @@ export class Workers {
     return worker;
   }
 
-  /** From now on, a successor follows when it ends by itself. */
+  /** From now on, this worker is replaced when it ends by itself. */
   #keep(place: Place, worker: WorkerProcess): void {
     place.worker = worker;
     void worker.exited.then((exit) => {
@@ -177,7 +177,7 @@ export class Workers {
       return;
     }
     this.#succeed(place, spare);
-    // Else workers that cannot start would use up one process after the other. Those that serve for a moment are as many as can be loaded.
+    // A spare process replaces only workers that had served. Workers that cannot start would use up one spare process after another.
     const refillDelayMs = worker.servedMs === undefined ? delayMs : 0;
     const refill = (): void => this.#makeSpare(refillDelayMs);
     void spare.ready.then(refill, refill);
@@ -191,7 +191,7 @@ export class Workers {
     try {
       next = this.#fork(place, this.#parts.plan(), spare);
     } catch (error) {
-      // The machine has no room for another process.
+      // The machine cannot start another process.
       failed(error);
       place.timer = setTimeout(() => this.#succeed(place), place.backoff.delayMs(undefined));
       return;
@@ -203,7 +203,7 @@ export class Workers {
     );
   }
 
-  /** @returns whether it ended in order. */
+  /** @returns whether it ended regularly. */
   async #stop(worker: WorkerProcess): Promise<boolean> {
     const { hasBegun } = worker;
     worker.stop();
@@ -218,11 +218,11 @@ export class Workers {
     return code === 0 || !hasBegun;
   }
 
-  /** A worker that is silent for too long hangs. */
+  /** Kills workers that have sent no message for too long: they hang. */
   #look(): void {
     const now = Date.now();
     const { hangTimeoutMs, log } = this.#parts;
-    // This process itself stood still, or the whole machine: no worker could be heard.
+    // This process itself, or the whole machine, stood still, so no message could be read.
     const stoodStill = now - this.#lookedAt > 3 * LOOK_EVERY_MS || now < this.#lookedAt;
     this.#lookedAt = now;
     const { process: spare } = this.#spare;

@@ -8,7 +8,7 @@ const TOKEN =
   /[{}[\],:]|"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?(?![\w.+-])|(?:true|false|null)(?!\w)/y;
 // biome-ignore-end lint/suspicious/noControlCharactersInRegex: RFC 8259 wants them escaped in strings.
 
-/** What may come next, by the first character of a token; all values that are neither objects nor lists are `v`. */
+/** What may follow, by the first character of a token; `v` stands for all values that are neither objects nor lists. */
 const NEXT: Readonly<Record<string, string>> = {
   value: 'v"{[',
   'value or end': 'v"{[]',
@@ -20,7 +20,7 @@ const NEXT: Readonly<Record<string, string>> = {
 
 export type Backends = readonly (string | BackendOptions)[];
 
-/** A list of backends that cannot be used. Everything that is wrong with it has its line in `problems`. */
+/** An invalid list of backends. `problems` has a line for each problem. */
 export class BackendsError extends StartError {}
 
 /** The backends in a JSON file: an array of URLs, or of objects with url, weight and keepAlive. */
@@ -47,7 +47,7 @@ export class BackendsFile {
     return this.#parse(text);
   }
 
-  /** Calls back when the file has become another one. */
+  /** Calls back when the file has changed. */
   watch(changed: () => void): void {
     this.#files.watch(changed);
   }
@@ -74,15 +74,15 @@ export class BackendsFile {
 }
 
 /**
- * Where a text stops being JSON, in words. The message of `JSON.parse()` shows a piece of the text, which may hold a password, and names
- * no position for some mistakes.
+ * The position of the first JSON error, in words. The message of `JSON.parse()` shows a piece of the text, which may contain a password, and
+ * for some errors it has no position.
  */
 export function jsonPosition(text: string): string {
   const before = text.slice(0, brokenAt(text)).split('\n');
   return `line ${before.length}, column ${(before.at(-1)?.length ?? 0) + 1}`;
 }
 
-/** The index of the first token that cannot stand where it does. */
+/** Index of the first token that is not allowed at its position. */
 function brokenAt(text: string): number {
   const open: string[] = [];
   let next = 'value';

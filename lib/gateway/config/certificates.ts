@@ -4,7 +4,7 @@ import { createSecureContext, type SecureContext } from 'node:tls';
 import { problemsOf } from '../start-error.ts';
 import { readPemFile, type TlsFiles, TlsFilesError } from './tls-files.ts';
 
-/** What is known about a certificate, for logs and problems. */
+/** Facts about a certificate, for logs and problems. */
 export interface CertificateFacts {
   /** Its file. */
   readonly file: string;
@@ -30,18 +30,18 @@ export interface Certificate extends CertificateFacts {
   readonly key: Buffer;
 }
 
-/** Sessions resume with whichever certificate the client asks for: all contexts need the same. */
+/** A session may be resumed with another certificate, so all contexts need the same id. */
 const SESSION_ID_CONTEXT = 'expressway';
 
-/** Time left below which an operator hears of it. */
+/** Remaining milliseconds below which it is a problem. */
 export const EXPIRES_SOON_MS = 14 * 86_400_000;
 
-/** One part of the text that Node makes of a subjectAltName; what holds a comma is in quotes. */
+/** One part of Node's text of a subjectAltName. A part with a comma is in quotes. */
 const ALTERNATIVE_NAME = /(?:^|, )([A-Za-z ]+):("(?:[^"\\]|\\.)*"|[^,]*)/g;
 
-/** The certificates of a listener, by the names that clients ask for (SNI, RFC 6066 §3). */
+/** The certificates of a listener, by the server names of clients (SNI, RFC 6066 §3). */
 export class Certificates {
-  /** The first one is for clients that ask for no name, or for an unknown one. */
+  /** The first one is for clients without a server name, or with an unknown one. */
   readonly all: readonly Certificate[];
   readonly clientAuthorities: ClientAuthorities | undefined;
   readonly #contexts = new Map<string, SecureContext>();

@@ -11,7 +11,7 @@ import { type RequestsConfig, requests } from './sections/request-variables.ts';
 import { type ServicesConfig, services } from './sections/service-variables.ts';
 import type { Section, Variables } from './variable.ts';
 
-/** What the variables of the environment say. */
+/** The configuration from the variables of the environment. */
 export interface Config
   extends ListenerConfig,
     BackendsConfig,
@@ -23,14 +23,14 @@ export interface Config
     RequestsConfig,
     ForwardingConfig,
     OperationConfig {
-  /** What each variable says, as text: its default where it is not set. Those without either are left out. */
+  /** The text of each variable, or its default. Variables without either are left out. */
   readonly texts: Readonly<Record<string, string>>;
 }
 
-/** A bad environment. Every bad variable has its line in `problems`. */
+/** An invalid environment. `problems` has a line for each invalid variable. */
 export class ConfigError extends StartError {}
 
-/** Every variable, in the order of `.env.example`. Each entry has all that is known about a variable. */
+/** All variables, in the order of `.env.example`. Each entry has everything about a variable. */
 export const SECTIONS = [
   listener,
   backends,
@@ -57,7 +57,7 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
   const problems: string[] = [];
   const parts = SECTIONS.map((section) => readSection<Variables, object>(section, given, problems));
   if (given.GATEWAY_CONFIG !== undefined) problems.push(...ofOneServiceIn(given));
-  // `npx expressway start` runs in front of backends of its user: without one, those of the demo are none.
+  // `npx expressway start` needs backends of its user. The default, the demo's backends, would be wrong.
   const { BACKENDS, BACKENDS_FILE, GATEWAY_CONFIG } = given;
   if (env.EXPRESSWAY_NEEDS_BACKENDS && (BACKENDS ?? BACKENDS_FILE ?? GATEWAY_CONFIG) === undefined) {
     problems.push(
@@ -74,7 +74,7 @@ function textsOf(given: Readonly<Record<string, string>>): Record<string, string
   return Object.fromEntries(all.filter(([, text]) => text !== ''));
 }
 
-/** @param problems Gets one for each bad variable; then there is no part of the configuration. */
+/** @param problems Gets one text for each invalid variable. @returns `undefined` if there is any. */
 function readSection<V extends Variables, C>(
   { variables, problems: problemsOf, config }: Section<V, C>,
   given: Readonly<Record<string, string>>,
@@ -102,7 +102,7 @@ function behindByteOrderMark(env: NodeJS.ProcessEnv): string[] {
   );
 }
 
-/** The texts of the variables that are set. An empty one counts as absent, save where it is a value of its own. */
+/** The texts of the variables that are set. An empty variable counts as absent, unless empty is a value of its own. */
 function givenIn(env: NodeJS.ProcessEnv): Record<string, string> {
   const given: Record<string, string> = {};
   for (const [name, { isEmptyValue = false }] of Object.entries(VARIABLES)) {
@@ -112,7 +112,7 @@ function givenIn(env: NodeJS.ProcessEnv): Record<string, string> {
   return given;
 }
 
-/** A copy of `.env.example` has all variables, so those with their defaults say nothing. */
+/** Variables for a single service that are set beside GATEWAY_CONFIG. Those with their default are ignored: a copy of `.env.example` has all. */
 function ofOneServiceIn(given: Readonly<Record<string, string>>): string[] {
   const names = Object.entries(VARIABLES)
     .filter(([name, { isOfOneService, default: fallback = '' }]) => {
@@ -127,7 +127,7 @@ function ofOneServiceIn(given: Readonly<Record<string, string>>): string[] {
   ];
 }
 
-/** Names the variables that do not mean the same in two good environments. */
+/** Names of the variables whose values differ between two valid environments. */
 export function changedVariables(before: NodeJS.ProcessEnv, after: NodeJS.ProcessEnv): string[] {
   const [one, other] = [givenIn(before), givenIn(after)];
   return Object.entries(VARIABLES)

@@ -1,19 +1,19 @@
 import { type Config, changedVariables, readConfig, VARIABLES } from './config.ts';
 import type { Environment } from './env-file.ts';
 
-/** Whether a reload puts a changed variable to use. */
+/** Whether a reload applies a changed variable. */
 const isReloaded = (name: string): boolean => VARIABLES[name]?.takesEffect === 'reload';
 
-/** Whether only a restart does, even where SIGUSR2 replaces the workers. */
+/** Whether only a restart applies it, and not even SIGUSR2, which replaces the workers. */
 export const needsRestart = (name: string): boolean => VARIABLES[name]?.takesEffect === 'restart';
 
-/** The configuration as its source has it now. */
+/** The present configuration of the source. */
 export interface ConfigurationChange {
   readonly variables: NodeJS.ProcessEnv;
   readonly config: Config;
-  /** Variables that the file says and the environment proper says otherwise. */
+  /** Variables of the file that have another value in the environment of the process, which wins. */
   readonly overridden: readonly string[];
-  /** Variables that have changed and that only a restart puts to use. */
+  /** Changed variables that only a restart applies. */
   readonly restart: readonly string[];
 }
 
@@ -40,7 +40,7 @@ export function readAgain(environment: Environment, first: Config): Configuratio
 export const isTlsSwitched = (before: Config, after: Config): boolean =>
   (before.tls === undefined) !== (after.tls === undefined);
 
-/** Variables of before, with the values of now for all that `isTaken` says. */
+/** The old variables, with the new values of those for which `isTaken` returns true. */
 export function mixedVariables(
   before: NodeJS.ProcessEnv,
   now: NodeJS.ProcessEnv,
@@ -57,6 +57,6 @@ export function reloadedTexts(before: Config['texts'], now: Config['texts']): Co
   return Object.fromEntries([...kept, ...Object.entries(now).filter(([name]) => isReloaded(name))]);
 }
 
-/** What a gateway runs with after a reload without a restart. */
+/** The variables in force after a reload. */
 export const reloadedVariables = (before: NodeJS.ProcessEnv, { variables, restart }: ConfigurationChange) =>
   mixedVariables(before, variables, (name) => isReloaded(name) && !restart.includes(name));

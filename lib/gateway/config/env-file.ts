@@ -2,11 +2,11 @@ import { readFileSync } from 'node:fs';
 import { parseEnv } from 'node:util';
 import { ConfigError } from './config.ts';
 
-/** An environment that can be looked at again. */
+/** An environment that can be read again. */
 export interface Environment {
   /** For the log. */
   readonly name: string;
-  /** As it was at the start. */
+  /** The variables of the start. */
   readonly first: NodeJS.ProcessEnv;
   /** @throws {ConfigError} when it cannot be read. */
   read(): EnvironmentNow;
@@ -14,31 +14,31 @@ export interface Environment {
 
 export interface EnvironmentNow {
   readonly variables: NodeJS.ProcessEnv;
-  /** What the file says and the environment proper says otherwise. */
+  /** Variables of the file that have another value in the environment of the process, which wins. */
   readonly overridden: readonly string[];
 }
 
-/** What is in a file, or why that cannot be said. */
+/** The content of a file, or why it cannot be read. */
 type EnvFileContent = { readonly variables: NodeJS.Dict<string> } | { readonly problem: NodeJS.ErrnoException };
 
 /**
- * The process's environment with the `.env` file as it is now, so that an edited file takes effect without a restart. A
- * variable of the environment proper wins over the file, as at the start. If the caller does not name those, the value
- * decides: a variable that had the same value in both counts as the file's.
+ * The environment of the process with the present `.env` file, so that an edited file takes effect without a restart. As at the start, a
+ * variable that the process got from elsewhere wins over the file. If the caller does not name those, values decide: a variable with the
+ * same value in both counts as one of the file.
  */
 export class EnvFile implements Environment {
   readonly name: string;
   readonly first: NodeJS.ProcessEnv;
   readonly #path: string;
   readonly #existed: boolean;
-  /** What did not come from the file. */
+  /** Variables that did not come from the file. */
   readonly #proper: NodeJS.ProcessEnv;
 
   /**
-   * Make it at the start, before the file can have been edited.
+   * Create it at the start, before the file can be edited.
    *
-   * @param path Nothing is read where it is empty: the environment stays what it is.
-   * @param proper Names of variables that did not come from the file, whatever is in it.
+   * @param path If it is empty, no file is read.
+   * @param proper Names of variables that did not come from the file.
    */
   constructor(path: string, env: NodeJS.ProcessEnv, proper: readonly string[] = []) {
     this.name = path === '' ? 'the environment' : path;

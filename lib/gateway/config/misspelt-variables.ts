@@ -7,18 +7,18 @@ export interface MisspeltVariable {
   readonly meant: string;
 }
 
-/** What Kubernetes puts into the environment for each service of a namespace, like `BACKEND_PORT`. */
+/** Values of the variables that Kubernetes sets for each service of a namespace, such as `BACKEND_PORT`. */
 const OF_KUBERNETES = /_SERVICE_(?:HOST|PORT)|_PORT_\d+_/;
 const KUBERNETES_VALUE = /^(?:tcp|udp):\/\//;
-/** Shorter names are near to too many others. */
+/** Least length of a name. Shorter ones are close to too many other names. */
 const LEAST_LENGTH = 6;
-/** Of longer ones, at most so many letters may differ in number. */
+/** Most letters by which the lengths may differ. */
 const MOST_MORE = 2;
 const SHOWN = 10;
 
 /**
- * Variables that nearly have the name of one of the gateway. It cannot refuse them: what else is in an environment is not its business.
- * Values are not looked at, but for the form that Kubernetes gives them.
+ * Variables with almost the name of a variable of the gateway. The gateway cannot reject them, because an environment also has variables of
+ * other programs. Values are ignored, except for the form that Kubernetes gives them.
  */
 export function misspeltVariables(env: NodeJS.ProcessEnv): readonly MisspeltVariable[] {
   const known = Object.keys(VARIABLES);
@@ -28,7 +28,7 @@ export function misspeltVariables(env: NodeJS.ProcessEnv): readonly MisspeltVari
     if (OF_KUBERNETES.test(name) || KUBERNETES_VALUE.test(value)) continue;
     const meant = closestWord(name, known);
     if (meant === undefined || Math.abs(meant.length - name.length) > MOST_MORE || isOther(name, meant)) continue;
-    // Both are set: the other one is not a misspelling of it.
+    // The known variable is set as well, so the other one is no misspelling of it.
     if (env[meant]) continue;
     found.push({ name, meant });
     if (found.length === SHOWN) break;
@@ -36,7 +36,7 @@ export function misspeltVariables(env: NodeJS.ProcessEnv): readonly MisspeltVari
   return found;
 }
 
-/** `BACKEND_PORT` is another name than `BACKEND_CERT`, and no misspelling of it: people get the first letter of a word right. */
+/** Whether the first letters of all words agree: `BACKEND_PORT` is no misspelling of `BACKEND_CERT`. */
 function isOther(name: string, meant: string): boolean {
   const [given, ours] = [name, meant].map((one) => one.toUpperCase().split('_')) as [string[], string[]];
   if (given.length !== ours.length) return false;

@@ -2,22 +2,22 @@ import { readFileSync, statSync } from 'node:fs';
 import type { BackendTlsOptions } from '../../index.ts';
 import { StartError } from '../start-error.ts';
 
-/** Where a certificate and its key are. */
+/** The files of a certificate and its key. */
 export interface TlsFiles {
   readonly cert: string;
   readonly key: string;
-  /** Whether the gateway gets it by itself (ACME): it may not be there yet, and an old one is renewed. */
+  /** Whether the gateway gets and renews it by itself (ACME). It may not exist yet. */
   readonly isAwaited?: boolean;
 }
 
-/** Files for backends over https: authorities to trust, and what the gateway shows them. */
+/** Files for backends over https: authorities to trust, and the gateway's own certificate. */
 export interface BackendTlsFiles {
   readonly ca: string | undefined;
   readonly cert: string | undefined;
   readonly key: string | undefined;
 }
 
-/** Files for TLS that cannot be used. */
+/** Files for TLS are invalid. */
 export class TlsFilesError extends StartError {}
 
 /**
@@ -26,7 +26,7 @@ export class TlsFilesError extends StartError {}
  */
 export function readPemFile(name: string, path: string): Buffer {
   try {
-    // A pipe without a writer would never end.
+    // Reading a pipe without a writer would never end.
     if (statSync(path).isFIFO()) throw Object.assign(new Error(), { code: 'it is a pipe' });
     return readFileSync(path);
   } catch (error) {

@@ -7,7 +7,7 @@ import { StartError } from '../../start-error.ts';
 import { readBounded, WatchedFiles } from '../watched-files.ts';
 import { type ParsedText, type Path, parseText, type TextProblem } from './yaml-text.ts';
 
-/** A declaration of services and routes that cannot be used. Every problem has its line in `problems`. */
+/** An invalid declaration of services and routes. `problems` has a line for each problem. */
 export class GatewayFileError extends StartError {}
 
 type Problem = OptionsError['details'][number];
@@ -23,7 +23,7 @@ export class GatewayFile {
   readonly #path: string;
   readonly #env: () => NodeJS.ProcessEnv;
   readonly #files: WatchedFiles;
-  /** Files that its values are in. */
+  /** Files that values come from. */
   #referred = new Set<string>();
 
   /** @param env Gives the variables that its values refer to. */
@@ -48,12 +48,12 @@ export class GatewayFile {
     try {
       return parseDeclaration(text, this.#path, await loadYaml(), this.#env(), this.#referred);
     } finally {
-      // Other files than before are watched as they are now.
+      // The list of files may have changed, so the watch starts with their present state.
       if ([...this.#referred].join() !== before) await this.#files.mark();
     }
   }
 
-  /** Calls back when the file, or one that its values are in, has become another one. */
+  /** Calls back when the file, or a file that a value comes from, has changed. */
   watch(changed: () => void): void {
     this.#files.watch(changed);
   }
@@ -72,7 +72,7 @@ async function loadYaml(): Promise<typeof Yaml> {
 }
 
 /**
- * @param files Gets the paths of files that values are in.
+ * @param files Gets the paths of files that values come from.
  * @throws {GatewayFileError}
  */
 export function parseDeclaration(
@@ -94,7 +94,7 @@ export function parseDeclaration(
   throw new GatewayFileError(lines);
 }
 
-/** A file that does not exist: what is probably meant. */
+/** A hint for a file that does not exist. */
 const withMeantFile = (text: string, path: string): string =>
   text.replace(/(?:"([^"]+)"|the file (\S+)) cannot be read: no such file/, (whole, quoted, plain) => {
     return whole + meantFile(quoted ?? plain, path);
@@ -120,11 +120,11 @@ function declarationProblems(parsed: ParsedText): TextProblem[] {
   }
 }
 
-/** Whether a path leads to a value, or to an item of that list: a problem with it is reported once. */
+/** Whether a path leads to a value, or to an item in it, so that a problem is reported only once. */
 const isIn = (path: Path, value: Path): boolean =>
   value.every((key, index) => path[index] === key) && path.slice(value.length).every((key) => typeof key === 'number');
 
-/** A problem's text begins with words for the keys on its path: the path says that already. */
+/** Removes the words at the beginning of a problem that repeat its path. */
 function placed({ path, text }: Problem, parsed: ParsedText): { path: Path; text: string } {
   const isSecret =
     parsed.isReferred(path) ||
@@ -143,7 +143,7 @@ function placed({ path, text }: Problem, parsed: ParsedText): { path: Path; text
 
 const literal = (text: string): string => text.replace(/[^\w]/g, '\\$&');
 
-/** Paths are relative to the working directory; people also write them relative to the file that they are in, or misspell them. */
+/** Finds the file that was probably meant: paths are relative to the working directory, and not to the file that contains them. */
 function meantFile(missing: string, writtenIn: string): string {
   const meant = besideFile(missing, writtenIn) ?? misspelt(missing);
   return meant === undefined ? ` (in ${process.cwd()})` : `: did you mean ${meant}?`;
@@ -159,7 +159,7 @@ function misspelt(missing: string): string | undefined {
     const name = closestWord(basename(missing), readdirSync(dirname(missing)));
     return name === undefined ? undefined : join(dirname(missing), name);
   } catch {
-    // There is no such folder either.
+    // The folder does not exist either.
     return undefined;
   }
 }

@@ -1,18 +1,18 @@
 import { readFileSync, statSync } from 'node:fs';
 
-/** Where the values of references come from. */
+/** The sources of references. */
 export interface References {
   readonly env: NodeJS.ProcessEnv;
-  /** Gets the path of each file that is read. */
+  /** Called with the path of each file that is read. */
   readonly files: Set<string>;
 }
 
-/** A text with its references replaced, or why that cannot be done. */
+/** A text with its references replaced, or a problem. */
 export type Replaced =
   | { readonly text: string; readonly kind: 'none' | 'variables' | 'file' }
   | { readonly problem: string };
 
-/** A chain of certificates fits. */
+/** Most bytes of a file: enough for a chain of certificates. */
 const MAX_FILE_BYTES = 262_144;
 
 const REFERENCE = /\$(?:(\$)|([A-Z_][A-Z0-9_]*)|\{([A-Z_][A-Z0-9_]*)(?::-([^}]*))?\}|\{file:([^}]+)\})?/g;

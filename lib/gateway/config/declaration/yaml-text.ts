@@ -11,23 +11,23 @@ export interface TextProblem {
   readonly text: string;
 }
 
-/** What a text of YAML or JSON says, and where. */
+/** A parsed text of YAML or JSON, with positions. */
 export interface ParsedText {
   readonly value: unknown;
-  /** What is wrong with the text itself. `value` means nothing when `isBroken`. */
+  /** Problems of the text itself. If `isBroken`, `value` must not be used. */
   readonly problems: readonly TextProblem[];
   readonly isBroken: boolean;
-  /** The place of a value's key, or of a list's item; of the nearest value around it when there is none. */
+  /** Position of the key of a value, or of a list item; if there is none, of the nearest value around it. */
   placeOf(path: Path): { readonly line: number; readonly column: number };
   /** Whether a value, or one inside it, comes from a variable or a file: it may be a secret. */
   isReferred(path: Path): boolean;
 }
 
-/** Each alias counts as all that it stands for. */
+/** Most values, with each alias counted as all that it stands for. */
 const MAX_VALUES = 100_000;
 const MAX_PROBLEMS = 100;
 
-/** The messages of the parser show pieces of the text, which may be secrets. */
+/** Our own messages, because those of the parser show pieces of the text, which may be secrets. */
 const SYNTAX: Readonly<Record<string, string>> = {
   BAD_ALIAS: 'an alias (*) is not valid',
   BAD_DIRECTIVE: 'a directive (%) is not valid',
@@ -50,7 +50,7 @@ const SYNTAX: Readonly<Record<string, string>> = {
 /**
  * Reads YAML 1.2 or JSON, and replaces the references in its values.
  *
- * @param isJson Whether a quoted text that is one reference is typed as an unquoted one, since JSON has no others.
+ * @param isJson Whether a quoted text that consists of one reference gets its type like an unquoted one. JSON has only quoted texts.
  */
 export function parseText(yaml: typeof Yaml, text: string, references: References, isJson: boolean): ParsedText {
   return new TextReader(yaml, text, references, isJson).read();
@@ -84,7 +84,7 @@ class TextReader {
     try {
       const doc = this.#yaml.parseDocument(this.#text, {
         schema: 'core',
-        // Its own search for repeated keys takes quadratic time.
+        // The parser's own search for repeated keys takes quadratic time.
         uniqueKeys: false,
         prettyErrors: false,
         lineCounter: this.#lines,
@@ -199,7 +199,7 @@ class TextReader {
   }
 }
 
-/** Stands for a value that could not be had. */
+/** Placeholder for a value that could not be read. */
 const UNKNOWN = '';
 
 const keyOf = (path: Path, end = ''): string => `${path.map((one) => JSON.stringify(one)).join()}${end}`;
