@@ -9,10 +9,13 @@ import {
   prometheusMetrics,
   type ServiceRouterOptions,
   serviceRouter,
+  upgradeHandler,
 } from '../../lib/index.ts';
 import { eventually } from '../../lib/testing/index.ts';
 import { Cleanup } from '../support/gateway.ts';
+import { answerOk, RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { listen } from '../support/servers.ts';
+import { rawSilence, rawTunnel } from '../support/tunnels.ts';
 import { expectWarnings } from '../support/warnings.ts';
 
 expectWarnings('WARN_EXPRESSWAY_TRUST_PROXY');
@@ -70,6 +73,7 @@ async function gateway(live: { url: string }, next: { url: string }, { mirror, b
   const app = express();
   if (before !== undefined) app.use(before);
   const server = cleanup.add(await listen(app.use(router)));
+  server.server.on('upgrade', upgradeHandler(app));
   const results = () => told.map(({ result }) => result);
   return { url: server.url, port: server.port, router, events, told, results };
 }
@@ -292,6 +296,31 @@ describe('a route that mirrors', () => {
     const gw = await gateway(await backend(), stream, { mirror: { timeoutMs: 600_000 } });
     await fetch(gw.url);
     await becomes(() => expect(gw.results()).toEqual(['sent']));
+  });
+
+  test('the connection to a mirror is used again after a short response, and closed in the middle of a long one', async () => {
+    const answerOf: Script = (socket, { target }) => {
+      const [length, body] = target === '/long' ? [4_000_000, 'x'.repeat(2_000_000)] : [5, 'hello'];
+      socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${length}\r\n\r\n${body}`);
+    };
+    const next = cleanup.add(await RecorderBackend.start(answerOf));
+    const gw = await gateway(await backend(), next);
+    for (const [index, path] of ['/short', '/short', '/long'].entries()) {
+      await fetch(gw.url + path);
+      await becomes(() => expect(gw.results()).toHaveLength(index + 1));
+    }
+    await becomes(() => expect(next.connections.size).toBe(0));
+    expect([gw.results(), next.received.length]).toEqual([['sent', 'sent', 'sent'], 1]);
+  });
+
+  test('an upgrade is not copied', async () => {
+    const switches: Script = (socket, request, index) =>
+      request.field('upgrade') === undefined ? answerOk(socket, request, index) : rawSilence(socket, request, index);
+    const [live, next] = [cleanup.add(await RecorderBackend.start(switches)), await backend()];
+    const gw = await gateway(live, next);
+    cleanup.add(await rawTunnel(gw.port));
+    expect((await fetch(`${gw.url}/get`)).status).toBe(200);
+    await becomes(() => expect(next.seen.map(({ url }) => url)).toEqual(['/get']));
   });
 
   test('copies in progress end with the router, and a service that is replaced', async () => {

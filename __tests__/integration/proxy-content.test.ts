@@ -366,11 +366,19 @@ describe('faults', () => {
   });
 
   test('a response that stalls is cut after idleTimeoutMs; an event stream is not', async () => {
-    const { port, backend } = await setUp(answer('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf'), {
+    const { port, proxy, backend } = await setUp(answer('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf'), {
       idleTimeoutMs: 300,
     });
+    const outcomes: unknown[] = [];
+    proxy.events.on('forwarded', ({ outcome }) => outcomes.push(outcome));
     const cut = await rawRequest(port, GET);
     expect([cut.content.toString(), cut.framingComplete]).toEqual(['half', false]);
+    expect(outcomes).toMatchObject([
+      {
+        cause: 'connection_read_timeout',
+        error: { message: 'The backend sent nothing for 300 ms (idleTimeoutMs, IDLE_TIMEOUT_MS)', code: 'ETIMEDOUT' },
+      },
+    ]);
     let stream: Parameters<Script>[0] | undefined;
     backend.script = (socket) => {
       stream = socket;

@@ -4,6 +4,7 @@ import type { Order, Report } from './worker.ts';
 
 /** A process that has loaded one suite, and runs its tests as often as it is asked to. */
 export class SuiteProcess {
+  static readonly #children = new Set<ChildProcess>();
   readonly #child: ChildProcess;
 
   /** @param mutant The one that is active while the suite and the code are loaded. */
@@ -14,6 +15,12 @@ export class SuiteProcess {
       env: { ...process.env, NODE_COMPILE_CACHE: join(folder, '.compiled'), __STRYKER_ACTIVE_MUTANT__: mutant },
       stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
     });
+    SuiteProcess.#children.add(this.#child);
+    this.#child.once('exit', () => SuiteProcess.#children.delete(this.#child));
+  }
+
+  static killAll(): void {
+    for (const child of SuiteProcess.#children) child.kill('SIGKILL');
   }
 
   get isAlive(): boolean {

@@ -22,10 +22,11 @@ type Outcome = 'killed' | 'survived' | 'unreached';
 
 /** Processes that are kept, one for each suite. */
 const MAX_LIVE = 10;
-/** Most time of tests for one mutant. */
+/** Most time of tests for one mutant, and most suites. */
 const MAX_TEST_MS = 12_000;
-/** Suites that are loaded anew for a mutant that code reaches while it is loaded. */
-const MAX_LOADED = 3;
+const MAX_SUITES = 8;
+/** Suites that are loaded anew for a mutant that is reached while the code is loaded. */
+const MAX_LOADED = 5;
 /** For endless loops that do not reach the mutant. */
 const MAX_SILENCE_MS = 120_000;
 
@@ -44,39 +45,48 @@ const progress = (line: string) => void process.stderr.write(`${line}\n`);
 
 class Tester {
   readonly #folder: string;
+  readonly #fileOf: ReadonlyMap<string, string>;
   readonly #reaching = new Map<string, Test[]>();
-  readonly #reachingAtLoad = new Map<string, Test[][]>();
+  readonly #reachingAtLoad = new Map<string, string[]>();
+  /** By file and suite: the mutants of the file that tests of the suite reach, and those tests. */
+  readonly #ofFile = new Map<string, Map<string, { readonly ids: Set<string>; readonly tests: Set<Test> }>>();
   /** By suite; the one that was used last comes last. */
   readonly #live = new Map<string, SuiteProcess>();
 
-  constructor(folder: string) {
+  constructor(folder: string, mutants: readonly Mutant[]) {
     this.#folder = folder;
+    this.#fileOf = new Map(mutants.map(({ id, file }) => [id, file]));
   }
 
   async record(suite: string): Promise<void> {
     const process = new SuiteProcess(this.#folder, suite);
     const report = await process.obey({ mutant: '' }, MAX_SILENCE_MS);
     process.kill();
-    const tests: Test[] = [];
+    let usable = 0;
     for (const [number, { passed, ms, reached }] of report?.recorded.entries() ?? []) {
       if (!passed) continue;
       const test = { suite, number, ms, kills: [] };
-      tests.push(test);
-      for (const id of new Set(reached)) push(this.#reaching, id, test);
+      usable += 1;
+      for (const id of new Set(reached)) {
+        push(this.#reaching, id, test);
+        const suites = upsert(this.#ofFile, this.#fileOf.get(id) ?? '', new Map());
+        const { ids, tests } = upsert(suites, suite, { ids: new Set<string>(), tests: new Set<Test>() });
+        ids.add(id);
+        tests.add(test);
+      }
     }
-    for (const id of report?.atLoad ?? []) push(this.#reachingAtLoad, id, tests);
-    progress(`${suite}: ${tests.length} of ${report?.recorded.length ?? 0} tests can be used`);
+    for (const id of report?.atLoad ?? []) push(this.#reachingAtLoad, id, suite);
+    progress(`${suite}: ${usable} of ${report?.recorded.length ?? 0} tests can be used`);
   }
 
   async outcomeOf({ id, file }: Mutant): Promise<Outcome> {
     const bySuite = Map.groupBy(this.#chosen(id, file), ({ suite }) => suite);
-    for (const [suite, tests] of bySuite) {
+    for (const [suite, tests] of [...bySuite].slice(0, MAX_SUITES)) {
       const killer = await this.#killer(id, suite, tests);
       if (typeof killer === 'object') killer.kills.push(file);
       if (killer !== undefined) return 'killed';
     }
-    const atLoad = (this.#reachingAtLoad.get(id) ?? []).filter((tests) => tests.length > 0);
-    const loaded = atLoad.sort((one, other) => sumOf(one) - sumOf(other)).slice(0, MAX_LOADED);
+    const loaded = this.#loaded(id, file);
     for (const tests of loaded) {
       const process = new SuiteProcess(this.#folder, tests[0]!.suite, id);
       const killer = await failing(process, id, tests);
@@ -84,6 +94,17 @@ class Tester {
       if (killer !== undefined) return 'killed';
     }
     return bySuite.size + loaded.length > 0 ? 'survived' : 'unreached';
+  }
+
+  /** For a mutant that is reached while the code is loaded: tests by suite, those first that reach most of the file. */
+  #loaded(id: string, file: string): Test[][] {
+    const suites = new Set(this.#reachingAtLoad.get(id));
+    return [...(this.#ofFile.get(file) ?? [])]
+      .filter(([suite]) => suites.has(suite))
+      .map(([, { ids, tests }]) => ({ tests: [...tests], worth: ids.size / (1000 + sumOf([...tests])) }))
+      .sort((one, other) => other.worth - one.worth)
+      .slice(0, MAX_LOADED)
+      .map(({ tests }) => tests);
   }
 
   /** The cheapest first, and those that have killed other mutants of the file. */
@@ -126,10 +147,6 @@ class Tester {
     }
     return process;
   }
-
-  close(): void {
-    for (const process of this.#live.values()) process.kill();
-  }
 }
 
 /** The test that fails with the mutant, if any. */
@@ -144,6 +161,12 @@ async function failing(
 }
 
 const push = <K, V>(map: Map<K, V[]>, key: K, value: V) => void (map.get(key)?.push(value) ?? map.set(key, [value]));
+function upsert<K, V>(map: Map<K, V>, key: K, initial: V): V {
+  const value = map.get(key) ?? initial;
+  map.set(key, value);
+  return value;
+}
+
 const sumOf = (tests: readonly Test[]): number => tests.reduce((sum, { ms }) => sum + ms, 0);
 
 /** Each file's mutants shuffled, and the files mixed evenly: whatever part of the list is run is a sample of each file. */
@@ -160,9 +183,10 @@ function shuffled(mutants: readonly Mutant[]): Mutant[] {
 
 async function test(folder: string): Promise<void> {
   const files = filesOf(...positionals).filter((path) => path.endsWith('.ts') && !path.endsWith('.d.ts'));
-  const mutants = (await instrument(folder, files)).filter(({ text }) => text.includes(values.only));
+  const all = await instrument(folder, files);
+  const mutants = all.filter(({ text }) => text.includes(values.only));
   progress(`${mutants.length} mutants in ${files.length} files`);
-  const tester = new Tester(folder);
+  const tester = new Tester(folder, all);
   for (const suite of filesOf(...values.suites.split(','))) if (suite.endsWith('.test.ts')) await tester.record(suite);
   const end = Date.now() + Number(values.minutes) * 60_000;
   const scores = new Map<string, Outcome[]>();
@@ -172,14 +196,15 @@ async function test(folder: string): Promise<void> {
     print(`${outcome.padEnd(9)} ${mutant.text}`);
     push(scores, dirname(mutant.file), outcome);
   }
-  tester.close();
+  SuiteProcess.killAll();
   for (const [name, outcomes] of scores) {
-    const all = mutants.filter(({ file }) => dirname(file) === name).length;
+    const { length } = mutants.filter(({ file }) => dirname(file) === name);
     const killed = outcomes.filter((outcome) => outcome === 'killed').length;
     const share = ((100 * killed) / outcomes.length).toFixed(1);
-    print(`${name}: ${outcomes.length} of ${all} mutants run, ${killed} killed (${share} %)`);
+    print(`${name}: ${outcomes.length} of ${length} mutants run, ${killed} killed (${share} %)`);
   }
 }
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
+process.once('exit', () => SuiteProcess.killAll());
 await inTempFolder(test);
