@@ -58,7 +58,6 @@ export class RequestBody implements SendableBody {
   /** Whether an attempt has asked for the body. */
   #asked = false;
   #ended: boolean;
-  #drained = false;
 
   /**
    * @param keepBytes How many bytes are kept for another attempt; 0 where there is no other attempt.
@@ -106,7 +105,6 @@ export class RequestBody implements SendableBody {
 
   /** Reads and drops the rest. Otherwise a client that still sends would never read the response. */
   drain(): void {
-    this.#drained = true;
     this.#kept = undefined;
     this.#reader = undefined;
     this.#detach();
@@ -124,11 +122,10 @@ export class RequestBody implements SendableBody {
   release(reader: Readable): void {
     if (this.#reader !== reader) return;
     this.#reader = undefined;
-    if (!this.#drained) this.#source.pause();
+    this.#source.pause();
   }
 
   readonly #onData = (chunk: Buffer | string): void => {
-    if (this.#drained) return;
     // After `req.setEncoding()`: the original bytes are lost.
     if (typeof chunk === 'string') {
       this.#refuse('content_already_read');
