@@ -42,6 +42,22 @@ async function server(onSocket: (socket: Socket) => void, secure = false): Promi
   return { url: `http://127.0.0.1:${(tcp.address() as { port: number }).port}`, server: tcp };
 }
 
+const flood = 64 * 1024 * 1024;
+// The sockets of a loopback connection hold some megabytes.
+const much = 32 * 1024 * 1024;
+
+/** Writes for as long as it may, and says how much went. */
+function pour(socket: Socket): { readonly sent: number } {
+  const state = { sent: 0 };
+  const chunk = Buffer.alloc(256 * 1024, 'x');
+  const more = (): void => {
+    while (state.sent < flood && socket.write(chunk)) state.sent += chunk.length;
+  };
+  socket.on('drain', more);
+  more();
+  return state;
+}
+
 describe('R35: when one side of a tunnel closes', () => {
   test('its data is flushed to the other side, which may still respond, and both are closed', async () => {
     const backend = await server((socket) => {
@@ -178,22 +194,6 @@ describe('bytes in a tunnel', () => {
     return { client: cleanup.add(await rawTunnel(gateway.port)), proxy: gateway.proxy };
   }
 
-  const flood = 64 * 1024 * 1024;
-  // The sockets of a loopback connection hold some megabytes.
-  const much = 32 * 1024 * 1024;
-
-  /** Writes for as long as it may, and says how much went. */
-  function pour(socket: Socket): { readonly sent: number } {
-    const state = { sent: 0 };
-    const chunk = Buffer.alloc(256 * 1024, 'x');
-    const more = (): void => {
-      while (state.sent < flood && socket.write(chunk)) state.sent += chunk.length;
-    };
-    socket.on('drain', more);
-    more();
-    return state;
-  }
-
   test('a client that does not read pauses the backend', async () => {
     const sockets: Socket[] = [];
     const { client } = await plainTunnel((socket) => sockets.push(socket));
@@ -251,8 +251,9 @@ describe('bytes in a tunnel', () => {
 });
 
 describe('bounds of tunnels', () => {
-  test('an idle tunnel is closed; one with occasional data is not', async () => {
-    const { backend, gateway, open } = await setup(rawEcho, { tunnel: { idleTimeoutMs: 600 } });
+  test('an idle tunnel is closed; one with occasional data is not, whatever the timeouts of responses', async () => {
+    const timeouts = { responseTimeoutMs: 500, idleTimeoutMs: 500 };
+    const { backend, gateway, open } = await setup(rawEcho, { ...timeouts, tunnel: { idleTimeoutMs: 1_000 } });
     const idle = await open();
     const busy = await open();
     const timer = setInterval(() => busy.send('.'), 50);
@@ -315,17 +316,23 @@ describe('bounds of tunnels', () => {
     expect(() => roundRobinProxy({ backends: ['http://a'], tunnel })).toThrow(/nope.*idleTimeoutMs.*max/);
   });
 
-  test('closing the proxy flushes and ends tunnels, also those of clients that do not read', async () => {
-    const { backend, gateway, open } = await setup(rawSilence, { tunnel: { closeTimeoutMs: 300 } });
-    const reader = await open();
-    onlyConnection(backend).write('the end');
-    await reader.until((bytes) => bytes.includes('the end'));
-    const stuck = await open();
-    stuck.socket.pause();
-    for (const socket of backend.connections) socket.write(Buffer.alloc(8 * 1024 * 1024));
-    await gateway.proxy.close();
-    await reader.closed();
-    await eventually('all are gone', () => backend.connections.size === 0);
-    expect(gateway.proxy.status()).toEqual([]);
-  });
+  test.each(['client', 'backend'])(
+    'closing the proxy flushes and ends tunnels, also of a %s that does not read',
+    async (side) => {
+      const { backend, gateway, open } = await setup(rawSilence, { tunnel: { closeTimeoutMs: 300 } });
+      const ends = [(await open()).socket, onlyConnection(backend)] as const;
+      const [stuck, other] = side === 'client' ? ends : [ends[1], ends[0]];
+      stuck.pause();
+      const poured = pour(other);
+      await standsStill('no more flows', () => poured.sent);
+      const reader = await open();
+      [...backend.connections].at(-1)?.write('the end');
+      await reader.until((bytes) => bytes.includes('the end'));
+      await gateway.proxy.close();
+      await reader.closed();
+      stuck.resume();
+      await eventually('all are gone', () => backend.connections.size === 0);
+      expect(gateway.proxy.status()).toEqual([]);
+    },
+  );
 });
