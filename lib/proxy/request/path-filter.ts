@@ -15,7 +15,7 @@ export const pathFilterCheck: Check = (value) => {
   const items: readonly unknown[] = [value].flat();
   if (items.length === 0) return FILTER;
   for (const item of items) {
-    if (typeof item !== 'string' || item === '') return FILTER;
+    if (typeof item !== 'string') return FILTER;
     // It is compared with the beginning of a path, and every path begins with a slash.
     if (!isGlob(item) && !item.startsWith('/')) return `${FILTER}: ${shownText(item)} matches no path`;
   }

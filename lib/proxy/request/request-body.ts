@@ -177,7 +177,7 @@ export class RequestBody implements SendableBody {
 
 /** Whether another reader makes the body flow already: then pausing it has no effect. */
 function hasReader(req: IncomingMessage): boolean {
-  return req.readableFlowing === true || req.listenerCount('data') > 0 || req.listenerCount('readable') > 0;
+  return req.listenerCount('data') > 0 || req.listenerCount('readable') > 0;
 }
 
 /** The end of a pipe. A request with several pipes flows no faster than the slowest of them. */
