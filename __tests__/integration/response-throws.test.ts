@@ -306,6 +306,15 @@ describe('when code of the app throws beside roundRobinProxy()', () => {
     await expectUnharmed(port, proxy);
   });
 
+  test('for each request: there is one warning for each server', async () => {
+    for (let server = 1; server <= 2; server += 1) {
+      const { port } = await open('roundRobinProxy()', onHeaders);
+      for (let request = 0; request < 3; request += 1) expect(await got(port, '/large')).not.toBe('whole');
+      const given = warned.mock.calls.filter((call) => JSON.stringify(call).includes('WARN_EXPRESSWAY_LISTENER'));
+      expect(given).toHaveLength(server);
+    }
+  });
+
   test('after all retries have failed', async () => {
     const backends = [await closedPort(), await closedPort()].map((port) => `http://127.0.0.1:${port}`);
     const { port, proxy } = await open('roundRobinProxy()', method('writeHead'), { backends, retry: { attempts: 2 } });

@@ -21,10 +21,10 @@ interface Test {
 type Outcome = 'killed' | 'survived' | 'unreached';
 
 /** Processes that are kept, one for each suite. */
-const MAX_LIVE = 10;
+const MAX_LIVE = 20;
 /** Most time of tests for one mutant, and most suites. */
-const MAX_TEST_MS = 12_000;
-const MAX_SUITES = 8;
+const MAX_TEST_MS = 20_000;
+const MAX_SUITES = 40;
 /** Suites that are loaded anew for a mutant that is reached while the code is loaded. */
 const MAX_LOADED = 5;
 /** For endless loops that do not reach the mutant. */

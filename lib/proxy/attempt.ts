@@ -323,10 +323,8 @@ export class Attempt implements Abortable, Watched {
   #threw(error: unknown): void {
     warnOfListener(this.#exchange.req, 'A function of the app', error);
     try {
-      if (!this.#done) {
-        this.#finish();
-        this.#controller?.abort(new Error('a function of the app threw'));
-      }
+      this.#finish();
+      this.#controller?.abort(new Error('a function of the app threw'));
       this.#response.withdraw();
       this.#owner.threw(error);
     } catch {
