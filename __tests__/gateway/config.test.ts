@@ -150,7 +150,7 @@ const BAD: readonly (readonly [string, string, RegExp])[] = [
   ['HASH_BY', 'header:a b', /must be ip/],
   ['HASH_BY', 'path', /must be ip/],
   ['HASH_LOAD_FACTOR', '0.5', /must be a number of at least 1, got "0.5"/],
-  ['LOAD_BALANCING', 'random', /one of round-robin, weighted, least-requests, latency, hash, sticky, got "random"/],
+  ['LOAD_BALANCING', 'fastest', /one of round-robin, weighted, least-requests, latency, hash, sticky, got "fastest"/],
   ['STICKY_SECRET', 'geheim', /at least 32 characters/],
   ['STICKY_COOKIE', 'a b', /a cookie name, got "a b"/],
   ['STICKY_SAME_SITE', 'no', /one of lax, strict, none/],

@@ -49,10 +49,10 @@ describe('the loadBalancing option', () => {
   const list = `must be ${names}, { policy: 'sticky', secret }, or an object with a select() method`;
 
   test.each<[unknown, string[]]>([
-    ['random', [`loadBalancing ${list}, got "random"`]],
+    ['fastest', [`loadBalancing ${list}, got "fastest"`]],
     [null, [`loadBalancing ${list}, got null`]],
     [{}, [`loadBalancing ${list}, got an empty object`]],
-    [{ policy: 'random' }, [`loadBalancing ${list}, got an object with policy`]],
+    [{ policy: 'fastest' }, [`loadBalancing ${list}, got an object with policy`]],
     [{ policy: 'weighted', by: 'ip' }, ['loadBalancing: unknown option "by"']],
     [{ select: 1 }, [`loadBalancing ${list}, got an object with select`]],
     [() => undefined, [`loadBalancing ${list}, got a function`]],
