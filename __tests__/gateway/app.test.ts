@@ -1,10 +1,10 @@
 import { once } from 'node:events';
-import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import type { IpRateLimiter } from 'expressway';
 import { WebSocket } from 'ws';
 import { standardApp } from '../../lib/gateway/standard-app.ts';
 import { ask } from '../support/ask.ts';
+import { pause } from '../support/pause.ts';
 import { closedPort } from '../support/servers.ts';
 import { closeAll, openBackend, openGateway } from './gateways.ts';
 import { endAll, Proc } from './proc.ts';
@@ -19,8 +19,7 @@ test('a shutdown that takes its time reports no problem: that the proxy has no b
   const one = await openBackend('one');
   const { gateway, url, logged } = await openGateway([one.url], {}, (host) => {
     const hosted = standardApp(host);
-    // Longer than the time between two looks for problems.
-    const close = () => delay(2_500);
+    const close = () => pause('longer than between two looks for problems', 2_500);
     const limiter = Object.assign((...given: Parameters<IpRateLimiter>) => hosted.limiter?.(...given), hosted.limiter);
     return { ...hosted, limiter: Object.defineProperty(limiter, 'close', { value: close }) as IpRateLimiter };
   });
