@@ -2,18 +2,18 @@ import { closeSync, openSync, readSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 
 const PAGE_BYTES = 4_096;
-/** Room for some 400 ports that listen. */
+/** Bytes that are read of the table: enough for some 400 listening ports. */
 const MOST_PAGES = 16;
-/** A socket that listens. */
+/** A listening socket. */
 const LISTENING = / 0A [\dA-F]{8}:/;
 
 /**
- * How many connections wait in the kernel to be accepted at an address. 0 where the system does not tell, as on all but Linux. Reads the part of the table of
- * connections where those that listen are: to read all of it takes the kernel milliseconds, however few there are.
+ * How many connections wait in the kernel to be accepted at an address; 0 on systems other than Linux, which do not tell. It reads only the
+ * beginning of the table of connections, which has the listening sockets. To read all of it takes the kernel milliseconds.
  */
 export function acceptQueueLength({ port, family }: Pick<AddressInfo, 'port' | 'family'>): number {
   const hex = port.toString(16).toUpperCase().padStart(4, '0');
-  // sl, local_address, rem_address, st (0A listens), tx_queue:rx_queue: of one that listens, rx_queue is the length of its queue.
+  // sl, local_address, rem_address, st (0A is LISTEN), tx_queue:rx_queue. For a listening socket, rx_queue is the length of its accept queue.
   const row = new RegExp(`:${hex} [\\dA-F]+:0000 0A [\\dA-F]{8}:([\\dA-F]{8}) `);
   const page = Buffer.allocUnsafe(PAGE_BYTES);
   let file: number | undefined;
@@ -25,7 +25,7 @@ export function acceptQueueLength({ port, family }: Pick<AddressInfo, 'port' | '
       const found = row.exec(text)?.[1];
       if (found !== undefined) return Number.parseInt(found, 16);
       if (!LISTENING.test(text)) return 0;
-      // A line may be cut between two pages.
+      // A line may be cut at the end of a page.
       rest = text.slice(text.lastIndexOf('\n') + 1);
     }
   } catch {

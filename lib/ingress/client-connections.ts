@@ -4,15 +4,15 @@ import { foldAddress } from '../core/connection.ts';
 import type { ConnectionResponses } from './connection-responses.ts';
 import type { HardenServerSettings } from './harden-server-options.ts';
 
-/** Hears of each connection, and of its end. */
+/** Is notified of each connection and of its end. */
 export interface ConnectionWatcher {
   opened(socket: Socket): void;
   closed(socket: Socket): void;
 }
 
 /**
- * Tells watchers of a server's connections, through one listener on each: an idle connection is to cost little, and the third
- * listener of an event makes V8 keep room for 16 more of them.
+ * Notifies watchers of a server's connections, with one listener on each connection. An idle connection must cost little memory, and with the
+ * third listener for an event, V8 reserves space for 16 more.
  */
 export function watchConnections(
   server: Server,
@@ -35,16 +35,16 @@ interface Peer {
   open: number;
 }
 
-/** A connection with its peer under a key of the cap's own: Node no longer knows the address of a closed connection. */
+/** A connection with the address of its peer. Node no longer knows the address once a connection is closed. */
 type Counted = Socket & Record<symbol, Peer | undefined>;
 
-/** Counts connections by the address at their other end, and closes those over the cap. */
+/** Counts connections by the address of the peer, and closes those above the cap. */
 export class ConnectionCap implements ConnectionWatcher {
   readonly #key = Symbol('expressway.peer');
   readonly #max: number;
   readonly #isUncapped: ((address: string) => boolean) | undefined;
   readonly #responses: ConnectionResponses;
-  /** Bounded by the open connections: an address without any has no entry. */
+  /** Only addresses with open connections have an entry. */
   readonly #byAddress = new Map<string, Peer>();
 
   constructor(
@@ -58,11 +58,11 @@ export class ConnectionCap implements ConnectionWatcher {
 
   opened(socket: Socket): void {
     const address = foldAddress(socket.remoteAddress);
-    // Gone already.
+    // The peer has left already.
     if (address === undefined || this.#isUncapped?.(address) === true) return;
     const peer = this.#byAddress.get(address) ?? { address, open: 0 };
     if (peer.open >= this.#max) {
-      // A response would cost more than such a connection is worth.
+      // Without a response, because that would cost too much.
       this.#responses.cut(socket, 'client_overload');
       return;
     }

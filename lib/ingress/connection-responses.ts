@@ -12,7 +12,7 @@ import { rejectWith } from '../core/reject.ts';
 
 /** The response in progress on a connection of Node's HTTP server, if there is one. */
 export function responseOn(socket: Duplex): ServerResponse | undefined {
-  // Node's own error handling decides by it too. To keep a list of our own would cost each request a listener.
+  // Node's own error handling reads it too. A list of our own would cost each request a listener.
   return (socket as { _httpMessage?: ServerResponse | null })._httpMessage ?? undefined;
 }
 
@@ -22,17 +22,17 @@ export function unreadOn(socket: Duplex): IncomingMessage | undefined {
   return req == null || req.complete ? undefined : req;
 }
 
-/** Answers clients whose bytes no middleware gets to see, each once, and ends their connections. */
+/** Responds to clients whose bytes never reach a middleware, once for each connection, and ends the connection. */
 export class ConnectionResponses {
   readonly #events: GatewayEvents | undefined;
-  /** Connections that end: more errors on them are no news. */
+  /** Connections that are being ended. Further errors on them are ignored. */
   readonly #ending = new WeakSet<Duplex>();
 
   constructor(events: GatewayEvents | undefined) {
     this.#events = events;
   }
 
-  /** @param cause Nothing when the client is gone. */
+  /** @param cause `undefined` when the client has gone. */
   refuse(socket: Duplex, cause: RejectionCause | undefined, detail?: string): void {
     if (this.#ending.has(socket)) return;
     this.#ending.add(socket);
@@ -47,45 +47,45 @@ export class ConnectionResponses {
     }
     this.#tell(socket, cause, { detail });
     if (res === undefined) {
-      // Not when the request before it had the last response, nor for the content of a request that has its response: the
-      // client would take it for the response to its next request.
+      // Not after the last response of the connection, and not for the body of a request that has its response: the client would take
+      // it for the response to its next request.
       if (socket.writable && unreadOn(socket) === undefined) socket.write(rawProblem(cause, detail), 'latin1');
       linger(socket);
     } else {
-      // A request that is complete goes on: only what came behind it is refused.
+      // A complete request goes on. Only the bytes after it are rejected.
       endAfter(socket, res);
     }
   }
 
-  /** Refuses a request before any middleware sees it. */
+  /** Rejects a request before any middleware sees it. */
   refuseUnseen(req: IncomingMessage, res: ServerResponse, cause: RejectionCause, detail?: string): void {
     const event = refusal(req.socket, cause, { detail });
     rejectWith(exchangeOf(req, res), { kind: 'rejected', cause, detail }, this.#events, 'clientRefused', event);
   }
 
-  /** The content of a request that is under way is bad, or does not come. */
+  /** Ends a request in progress whose body is invalid or does not come. */
   #refuseContent(socket: Duplex, res: ServerResponse, cause: RejectionCause, detail?: string): void {
     const exchange = exchangeOf(res.req, res);
     const outcome = { kind: 'rejected', cause, detail } as const;
-    // First, so that the work that is stopped does not report a client that left.
+    // First, so that the stopped work does not report that the client left.
     exchange.settle(outcome);
     exchange.working?.abort();
     rejectWith(exchange, outcome, this.#events, 'clientRefused', refusal(socket, cause, { detail, exchange }));
   }
 
-  /** A client sends requests before it has the response to the one under way. */
+  /** Reports a client that sends requests before it has the response to the present one. */
   pipelined({ remoteAddress: address }: Socket): void {
     this.#events?.emit('clientPipelined', { address });
   }
 
-  /** The TLS handshake of a client has ended its connection. */
+  /** Reports a failed TLS handshake, which has ended the connection. */
   refusedInHandshake(socket: TLSSocket, cause: RejectionCause, detail: string): void {
-    // The TLS connection no longer knows its client; the one below does.
+    // The TLS socket no longer knows the client's address; the socket below it does.
     const below = (socket as TLSSocket & { readonly _parent?: Socket })._parent;
     this.#tell(below ?? socket, cause, { detail });
   }
 
-  /** Ends a connection on which there is no response to be given. */
+  /** Ends a connection on which no response is due. */
   cut(socket: Socket, cause: RejectionCause): void {
     this.#ending.add(socket);
     const res = responseOn(socket);
@@ -107,7 +107,7 @@ function refusal(socket: Duplex, cause: RejectionCause, { detail, exchange }: Re
   return { cause, detail, address: (socket as Socket).remoteAddress, exchange };
 }
 
-/** Ends a connection when the responses in progress on it are out: what came before is a request like any other. */
+/** Ends a connection after the responses in progress, because the requests before the invalid bytes are valid. */
 export function endAfter(socket: Duplex, res: ServerResponse): void {
   res.once('close', () => {
     const next = responseOn(socket);

@@ -3,14 +3,14 @@ import { countedElsewhere } from '../core/connection-bytes.ts';
 import type { GatewayEvents } from '../core/events.ts';
 import { rawKeptProblem } from '../core/problem.ts';
 
-/** How often early rejections are reported. */
+/** Milliseconds between two events about early rejections. */
 const TELL_MS = 100;
 
-/** Rejects requests that no parser has seen, and counts them. */
+/** Rejects requests before they are parsed, and counts them. */
 export class EarlyResponses {
   readonly #retryAfterMs: number;
   readonly #events: GatewayEvents;
-  /** Of this second. */
+  /** The response of this second, which contains the date. */
   #whole: string | undefined;
   #head: string | undefined;
   #madeAt = 0;
@@ -30,11 +30,11 @@ export class EarlyResponses {
     this.#bytesIn += bytesIn;
     this.#bytesOut += response.length;
     countedElsewhere(socket, bytesIn, response.length);
-    // As a string, as Node's HTTP server writes: for that the code is compiled when an overload begins.
+    // A string, as Node's HTTP server writes it: that code is already compiled when an overload begins.
     socket.write(response, 'latin1');
   }
 
-  /** Tells of those since the last time, if that is long enough ago, or no more come. */
+  /** Emits an event for the rejections since the last one, if enough time has passed, or if no more come. */
   tell(now: number, goesOn: boolean): void {
     if (this.#requests.size === 0 || (goesOn && Math.abs(now - this.#toldAt) < TELL_MS)) return;
     const [requests, bytesIn, bytesOut] = [this.#requests, this.#bytesIn, this.#bytesOut];
@@ -46,7 +46,7 @@ export class EarlyResponses {
   }
 
   #response(method: string, socket: Socket): string {
-    // A new date each second.
+    // The date changes each second.
     const second = Math.floor(Date.now() / 1_000);
     if (second !== this.#madeAt || this.#whole === undefined || this.#head === undefined) {
       const { keepAliveTimeout = 0 } = (socket as { server?: { keepAliveTimeout?: number } }).server ?? {};

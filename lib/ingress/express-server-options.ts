@@ -1,24 +1,24 @@
 import type { ServerOptions } from 'node:http';
 import { IncomingMessage, ServerResponse } from '../core/node-http.ts';
 
-/** The part of an Express app that says what its requests and responses can do. */
+/** The prototypes of an Express app's requests and responses. */
 export interface ExpressMessages {
-  /** What all its requests inherit from. */
+  /** The prototype of all its requests. */
   readonly request: object;
-  /** What all its responses inherit from. */
+  /** The prototype of all its responses. */
   readonly response: object;
 }
 
 /**
- * Options for the server of an Express app, so that requests and responses are made as what Express needs:
+ * Options for the server of an Express app. With them, the server creates requests and responses with Express's prototypes:
  *
  * ```ts
  * const server = createServer(expressServerOptions(app), app);
  * ```
  *
- * Express changes the prototypes of each request and response that are not, and V8 then looks for the shapes that the
- * changed objects have, at a cost of some microseconds per request. Nothing else is different. Works for `node:https` too,
- * and not for `node:http2`, whose requests are made in another way.
+ * Otherwise Express changes the prototype of each request and response, and V8 has to find the new shapes of these objects, which costs some
+ * microseconds per request. Nothing else differs. Works for `node:https` too, but not for `node:http2`, which creates its requests in another
+ * way.
  */
 export function expressServerOptions({ request, response }: ExpressMessages) {
   const options: Pick<ServerOptions, 'IncomingMessage' | 'ServerResponse'> = {
@@ -28,14 +28,14 @@ export function expressServerOptions({ request, response }: ExpressMessages) {
   return options;
 }
 
-/** A class whose instances are made by another one, and inherit from an object that inherits from that one's. */
+/** A class whose instances are created by another class and have the given prototype. */
 function inheriting<C extends typeof IncomingMessage | typeof ServerResponse>(base: C, prototype: object): C {
   function Message(...args: unknown[]): object {
     return Reflect.construct(base, args, Message);
   }
-  // Of this class V8 knows how much room an instance needs.
+  // For a class, V8 knows the size of an instance.
   Object.setPrototypeOf(Message, base);
   Message.prototype = prototype;
-  // TypeScript has no type for it: it makes instances of C, and has the static members of C by inheritance.
+  // TypeScript has no type for this: it creates instances of C, and inherits the static members of C.
   return Message as unknown as C;
 }

@@ -9,16 +9,16 @@ import { absoluteFault } from './request-target.ts';
 type Emit = (event: string, ...args: unknown[]) => boolean;
 
 /**
- * Looks at each request of a server before the app does. Requests are refused whose target is in absolute form without a valid http
- * authority, like `http://` or `http://?x`: Express shows some of them to no middleware, not even to `requestGuard()`.
+ * Checks each request of a server before the app sees it. It rejects targets in absolute form without a valid http authority, such as `http://`
+ * or `http://?x`: Express passes some of them to no middleware, not even to `requestGuard()`.
  */
 export function lookFirst(server: Server, responses: ConnectionResponses): void {
-  // A listener could not keep a request from those that an app adds later; and one for `upgrade` would change what Node does.
+  // Not with listeners: they cannot stop listeners that an app adds later, and one for `upgrade` would change what Node does.
   const emit: Emit = server.emit;
   function emitAfterLook(this: Server, event: string, ...args: unknown[]): boolean {
     switch (event) {
       case 'clientError': {
-        // Listeners may keep it for longer than what is read stays where it is.
+        // A copy, because listeners may keep it, and the buffer is reused.
         const [error] = args as [{ rawPacket?: Buffer }];
         if (error.rawPacket !== undefined) error.rawPacket = Buffer.from(error.rawPacket);
         break;
@@ -41,7 +41,7 @@ export function lookFirst(server: Server, responses: ConnectionResponses): void 
         else flow?.releaseLater();
         const fault = event === 'upgrade' ? faultOf(req) : undefined;
         if (fault === undefined) break;
-        // The HTTP server has let go of the socket: without a listener an error on it would end the process.
+        // The HTTP server has handed over the socket. Without a listener, an error on it would end the process.
         socket.on('error', () => socket.destroy());
         responses.refuse(socket, fault.cause, fault.detail);
         return true;
@@ -57,12 +57,11 @@ function faultOf({ url = '' }: IncomingMessage) {
 }
 
 /**
- * Makes a server respond to `Expect: 100-continue` when the app begins to read the content, not at once, as Node does. A
- * request that is rejected before gets its final response instead, and the client need not send the content (RFC 9110
- * §10.1.1). Such a response is the last one on its connection: the client may send the content all the same, and it must
- * not be taken for a request.
+ * Makes a server respond to `Expect: 100-continue` when the app begins to read the body. Node responds at once. A request that is rejected
+ * before gets only the final response, and the client need not send the body (RFC 9110 §10.1.1). That response is the last
+ * one on its connection: the client may send the body all the same, and it must not be taken for a request.
  *
- * Leaves a server alone whose app listens to `checkContinue` itself.
+ * Does nothing if the app listens to `checkContinue` itself.
  */
 export function continueWhenRead(server: Server): void {
   server.on('checkContinue', (req: IncomingMessage, res: ServerResponse) => {

@@ -106,9 +106,9 @@ export const hardenServerDefaults = Object.freeze({
 
 export type HardenServerSettings = HardenServerOptions & typeof hardenServerDefaults;
 
-/** Where a request line and a few fields fit in. */
+/** Enough for a request line and a few headers. */
 const LEAST_HEAD_BYTES = 1_024;
-/** Node's parser counts the fields it was given in 32 bits, twice each. */
+/** Node's parser counts each header twice, in 32 bits. */
 const MOST_FIELDS = 1_000_000;
 
 export const hardenServerChecks: Checks<HardenServerOptions> = {

@@ -12,14 +12,14 @@ import { setTargetCap } from './request-checks.ts';
 import { RequestFlows } from './request-flow.ts';
 import { SlowConnections } from './slow-connections.ts';
 
-/** What Node reads when a connection comes, or when the server begins to listen; its types know it at construction only. */
+/** Properties that Node reads when a connection comes, or when the server begins to listen. Its types have them only for construction. */
 type LateOptions = { maxHeaderSize: number; connectionsCheckingInterval: number; requireHostHeader: boolean };
 
 /**
- * Sets the bounds of a server for the open internet: times, sizes, rates and connections. Slow and too many clients lose
- * their connections, others notice nothing. What Node's parser refuses is answered with a problem document and a closed
- * connection, and so are CONNECT, unknown expectations and targets like `http://`, which Express shows to no middleware. `Expect: 100-continue` is answered when the content is read.
- * A request without `Host` is left to `requestGuard()` or `roundRobinProxy()`, which refuse it.
+ * Sets the bounds of a server on the open internet: timeouts, sizes, rates and connections. Clients that are too slow, or too many, lose their
+ * connections; other clients notice nothing. Requests that Node's parser rejects get a problem document, and their connection is
+ * closed. The same holds for CONNECT, unknown expectations, and targets like `http://`, which Express passes to no middleware. `100 Continue` is sent
+ * when the app reads the body. A request without `Host` is left to `requestGuard()` or `roundRobinProxy()`, which reject it.
  *
  * ```ts
  * hardenServer(server, { maxConnections: 50_000 });
@@ -36,20 +36,20 @@ export function hardenServer<S extends Server>(server: S, given?: HardenServerOp
   server.requestTimeout = options.requestTimeoutMs;
   server.keepAliveTimeout = options.keepAliveTimeoutMs;
   server.maxRequestsPerSocket = options.maxRequestsPerConnection;
-  // One more, so that one too many is seen where Node drops what is over: at its cap, a request is refused.
+  // One more: Node drops headers above its cap, and a request with a dropped header must be rejected.
   server.maxHeadersCount = options.maxFields + 1;
   setTargetCap(server, options.maxTargetBytes);
   Object.assign<Server, LateOptions>(server, {
     maxHeaderSize: options.maxHeadBytes,
     connectionsCheckingInterval: options.checkIntervalMs,
-    // Node's refusal is not the last response on its connection: what came behind it in the packet would be forwarded.
+    // Node does not close the connection after its own rejection, so requests behind it in the same packet would be forwarded.
     requireHostHeader: false,
   });
   if (options.maxConnections > 0) server.maxConnections = options.maxConnections;
 
   const responses = new ConnectionResponses(options.events);
   const raw: ConnectionWatcher[] = [];
-  // What a client has sent and taken is counted inside of TLS.
+  // For TLS connections, bytes are counted inside of TLS.
   const inner = server instanceof TlsServer ? [] : raw;
   if (options.maxConnectionsPerAddress > 0) raw.push(new ConnectionCap(options, responses));
   if (options.minReceiveBytesPerSecond > 0 || options.sendTimeoutMs > 0)
@@ -62,7 +62,7 @@ export function hardenServer<S extends Server>(server: S, given?: HardenServerOp
     responses.refuse(socket, refusal?.cause, refusal?.detail);
   });
   if (server instanceof TlsServer) {
-    // A second handshake costs much, and could show another client certificate (TLS 1.2). Streams of HTTP/2 come this way as well.
+    // A second handshake is expensive, and could present another client certificate (TLS 1.2). HTTP/2 streams also pass here.
     server.on('secureConnection', (socket: Partial<TLSSocket>) => socket.disableRenegotiation?.());
     server.on('tlsClientError', (error, socket) => {
       const detail = certificateRefusal(error, socket);
@@ -84,7 +84,7 @@ export function hardenServer<S extends Server>(server: S, given?: HardenServerOp
   server.on('connect', (_req, socket) => {
     // The HTTP server has let go of the socket: without a listener an error on it would end the process.
     socket.on('error', () => socket.destroy());
-    // An app may have its own use for it.
+    // An app may handle it itself.
     if (server.listenerCount('connect') === 1) responses.refuse(socket, 'method_not_allowed');
   });
   return server;

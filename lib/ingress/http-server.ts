@@ -2,7 +2,7 @@ import type { Server } from 'node:http';
 import { OptionsError } from '../core/options.ts';
 
 /**
- * Refuses what is no server of `node:http` or `node:https`, and says what to pass instead.
+ * Throws for a value that is no server of `node:http` or `node:https`, and says what to pass instead.
  *
  * @throws {OptionsError}
  */

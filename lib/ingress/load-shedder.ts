@@ -1,5 +1,5 @@
 import type { Server, Socket } from 'node:net';
-// The global of this name is a getter, which costs as much as the reading.
+// The global `performance` is a getter, which costs as much as reading the clock.
 import { performance } from 'node:perf_hooks';
 import type { GatewayEvents } from '../core/events.ts';
 import type { Exchange, ExchangeObserver } from '../core/exchange.ts';
@@ -12,17 +12,17 @@ import { type PlainRequest, plainRequest, simpleHeaders } from './plain-request.
 import { type EarlyGate, wasAdmitted } from './request-flow.ts';
 import { type Priority, SheddingGate } from './shedding-gate.ts';
 
-/** How often the delay of the event loop is measured while requests come. */
+/** Milliseconds between two samples of the event loop while requests come. */
 const SAMPLE_MS = 10;
-/** Samples without a request after which no more are taken, unless requests are still being rejected. */
+/** Samples without a request after which sampling stops, unless requests are still being rejected. */
 const IDLE_SAMPLES = 10;
-/** The part of `maxInProgress` that requests may take. */
+/** The part of `maxInProgress` that requests of each priority may take. */
 const PLACES: Readonly<Record<Priority, number>> = Object.freeze({ high: 1, normal: 0.9, low: 0.8 });
 
-/** Says how important a request is. */
+/** Gives the priority of a request. */
 type AskPriority = (req: PriorityRequest) => Priority;
 
-/** Decides about the requests of a process, in the middleware or, by their bytes, before Node's parser. */
+/** Decides about the requests of a process: in the middleware, or before Node's parser, by their bytes. */
 export class LoadShedder implements ExchangeObserver, EarlyGate {
   readonly #options: LoadSheddingSettings;
   readonly #events: GatewayEvents;
@@ -60,7 +60,7 @@ export class LoadShedder implements ExchangeObserver, EarlyGate {
   }
 
   /**
-   * Whether a request goes on; otherwise it is answered.
+   * Whether a request goes on. If not, this rejects it.
    *
    * @throws what `priority` throws, or its wrong result.
    */
@@ -103,7 +103,7 @@ export class LoadShedder implements ExchangeObserver, EarlyGate {
     };
   }
 
-  /** Nothing for a request that the middleware is to judge. */
+  /** `undefined` for a request that the middleware has to decide about. */
   #earlyPriority(request: PlainRequest): Priority | undefined {
     if (this.#options.priority === undefined) return 'normal';
     const headers = simpleHeaders(request);
@@ -111,7 +111,7 @@ export class LoadShedder implements ExchangeObserver, EarlyGate {
     try {
       return this.#priorityOf({ method: request.method, url: request.target, headers });
     } catch {
-      // The middleware asks again, and hands the error to the app.
+      // The middleware asks again, and passes the error to the app.
       return undefined;
     }
   }
@@ -123,7 +123,7 @@ export class LoadShedder implements ExchangeObserver, EarlyGate {
       if (!this.#isInTurn) {
         this.#isInTurn = true;
         this.#gate.turnBegan(now);
-        // Called when all that is ready now is read.
+        // Runs after all sockets that are readable now have been read.
         setImmediate(this.#endTurn);
       }
     }
@@ -138,9 +138,9 @@ export class LoadShedder implements ExchangeObserver, EarlyGate {
   }
 
   #begin({ req }: Exchange): void {
-    // net.Server leaves itself on each connection that it accepts.
+    // net.Server stores itself on each connection that it accepts.
     this.#sampler.watch((req.socket as { server?: Server } | undefined)?.server);
-    // What was before is no part of the next sample.
+    // The next sample begins now.
     this.#sampler.take(0, Date.now());
     this.#sampleSoon();
   }

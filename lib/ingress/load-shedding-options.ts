@@ -3,7 +3,7 @@ import { eventsCheck, type GatewayEvents } from '../core/events.ts';
 import { type Checks, durationMs, func, integer, optional, optionalDurationMs } from '../core/options.ts';
 import type { Priority } from './shedding-gate.ts';
 
-/** What `priority` knows of a request. It may be asked before Node's parser has read the request. */
+/** The parts of a request that `priority` gets. It may be called before Node's parser has read the request. */
 export interface PriorityRequest {
   readonly method?: string | undefined;
   /** The target, as the client sent it. */
@@ -60,13 +60,13 @@ export const loadSheddingChecks: Checks<LoadSheddingOptions> = {
   events: optional(eventsCheck),
 };
 
-/** What a load shedder is doing. */
+/** State of load shedding. */
 export interface LoadSheddingStatus {
   /** Whether some requests are rejected because the event loop runs late. */
   readonly isShedding: boolean;
-  /** The part of the requests that was let in lately, from 0 to 1. */
+  /** The part of the recent requests that passed, from 0 to 1. */
   readonly share: number;
-  /** Milliseconds by which the event loop was late at the last sample. */
+  /** Delay of the event loop at the last sample, in milliseconds. */
   readonly delayMs: number;
   readonly inProgress: number;
   /** Requests rejected since the start. */

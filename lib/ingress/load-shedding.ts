@@ -22,9 +22,9 @@ export interface LoadShedding extends Middleware {
   readonly events: GatewayEvents;
   status(): LoadSheddingStatus;
   /**
-   * Has requests to a server rejected by their bytes while it sheds load, before Node's parser and all middlewares: that costs a third as much. So it is
-   * for servers all of whose requests come to this middleware, whatever their path. Requests that the bytes do not fully
-   * explain come to the middleware. Those that are rejected early are counted in the metrics, and the access log has one line a second for all of them.
+   * Rejects requests to a server before Node's parser and all middlewares, by their bytes, which costs a third as much. Use it only if all
+   * requests of the server reach this middleware, whatever their path. Requests that need a parser still go to the middleware. Early
+   * rejections are in the metrics, and the access log has one line a second for all of them.
    *
    * @throws {OptionsError} for a server without `hardenServer()`, or with `maxRequestsInProgress: 0`.
    */
@@ -32,7 +32,7 @@ export interface LoadShedding extends Middleware {
 }
 
 /**
- * Rejects requests with 503 and `Retry-After` while the process has more to do than it can, so that those it lets in are served in time.
+ * Rejects requests with 503 and `Retry-After` while the process is overloaded, so that the other requests are served in time.
  * Mount it first; health checks of the gateway itself belong before it, or on another listener:
  *
  * ```ts
@@ -71,7 +71,7 @@ export function loadShedding(given?: LoadSheddingOptions): LoadShedding {
 
 const NO_FLOWS = 'call hardenServer(server) first, with maxRequestsInProgress above 0';
 
-/** @throws what the app's function throws, and {GatewayError} ERR_EXPRESSWAY_CALLBACK for what it must not give. */
+/** @throws what the app's function throws, and {GatewayError} ERR_EXPRESSWAY_CALLBACK for an invalid result. */
 function priorityOf(
   { method, url, originalUrl, headers }: PriorityRequest & { readonly originalUrl?: string },
   ask: LoadSheddingOptions['priority'],
@@ -79,7 +79,7 @@ function priorityOf(
   if (ask === undefined) return 'normal';
   const given: unknown = ask({ method, url: originalUrl ?? url, headers }) ?? 'normal';
   if (PRIORITIES.includes(given as Priority)) return given as Priority;
-  // What a promise is rejected with would end the process.
+  // Without a handler, a rejected promise would end the process.
   if (isPromise(given)) void Promise.resolve(given).catch(() => undefined);
   const what = typeof given === 'string' ? shownValue(given) : `a value of type ${typeof given}`;
   throw new GatewayError(

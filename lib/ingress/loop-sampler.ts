@@ -3,15 +3,15 @@ import { type EventLoopUtilization, performance } from 'node:perf_hooks';
 import { acceptQueueLength } from './accept-queue.ts';
 import type { LoopSample } from './overload-detector.ts';
 
-/** libuv accepts one connection per turn of the event loop: only when almost each turn brings one, more of them can wait in the kernel. */
+/** New connections per turn of the event loop from which more may wait in the kernel: libuv accepts one per turn. */
 const QUEUED_CONNECTIONS_PER_TURN = 0.9;
 
-/** A few dozen clients that connect anew for each request, and wait for each response, queue as well: no more of them come. */
+/** A shorter accept queue is ignored: a few dozen clients that open a connection for each request make one, and it does not grow. */
 const LEAST_QUEUE = 64;
 
 /** Measures the event loop, from one sample to the next. */
 export class LoopSampler {
-  /** Whose connections are counted. */
+  /** Servers whose connections are counted. */
   readonly #servers = new Set<Server>();
   #newConnections = 0;
   #turns = 0;
@@ -33,7 +33,7 @@ export class LoopSampler {
     });
   }
 
-  /** @param delayMs How much later than it was due the sample is taken. */
+  /** @param delayMs By how much the sample is late. */
   take(delayMs: number, now: number): LoopSample {
     const used = performance.eventLoopUtilization();
     const cpu = process.cpuUsage();
@@ -57,7 +57,7 @@ export class LoopSampler {
     return sample;
   }
 
-  /** How long a new connection waits until it is accepted, if they go on to be accepted as fast as now. */
+  /** How long a new connection waits until it is accepted, at the present rate of accepted connections. */
   #acceptDelayMs(turns: number, elapsedMs: number): number {
     if (this.#newConnections < QUEUED_CONNECTIONS_PER_TURN * turns) return 0;
     const length = this.#longestQueue();

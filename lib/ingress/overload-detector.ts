@@ -1,10 +1,10 @@
-/** What the event loop did since the sample before. */
+/** Measurements of the event loop since the last sample. */
 export interface LoopSample {
-  /** How much later than it was due the sample was taken. */
+  /** By how many milliseconds the sample was late. */
   readonly delayMs: number;
-  /** How long new connections wait to be accepted, without the time for which other programs had the processor. */
+  /** Milliseconds that new connections wait to be accepted, without the time in which other programs had the processor. */
   readonly acceptDelayMs: number;
-  /** The part of the time in which the event loop had nothing to do. */
+  /** The part of the time in which the event loop was idle. */
   readonly idleShare: number;
   /** Turns of the event loop, at least 1. */
   readonly turns: number;
@@ -19,23 +19,23 @@ export interface SheddingBounds {
   readonly intervalMs: number;
 }
 
-/** So many samples in a row show that requests queue: one may be a garbage collection. */
+/** Late samples in a row that prove a queue of requests. A single one may be a garbage collection. */
 const LEAST_SAMPLES = 2;
-/** For so long connections must wait: a few hundred that come at once, as at the start of a load test, are accepted within that time. */
+/** Milliseconds for which connections must wait. A few hundred that come at once, as at the start of a load test, are accepted sooner. */
 const ACCEPT_INTERVAL_MS = 1_000;
-/** A queue that is so much shorter than at both samples before is gone soon, without rejections. One turn has the requests, and the next one their responses. */
+/** A queue that shrinks by this factor, compared with the last two samples, ends soon by itself. Requests and responses take alternate turns. */
 const SHRINKS = 0.75;
-/** A part of the time since the last sample: an event loop with so much time to spare has no queue. */
+/** Idle part of the time since the last sample that proves that there is no queue. */
 const MOST_IDLE = 0.1;
-/** One slow request at a time is no queue: others would have come meanwhile, and be read in the same turn. */
+/** Requests per turn that prove a queue. A single slow request is none: others would have come meanwhile and be read in the same turn. */
 const QUEUED_REQUESTS_PER_TURN = 2;
-/** A process that has just started is slow for so many requests, until its code is compiled, and for no longer than so long: it may run later then. */
+/** A new process is slow until its code is compiled: for this many requests, and at most this many milliseconds, it may be later. */
 const YOUNG_REQUESTS = 20_000;
 const YOUNG_MS = 10_000;
 const YOUNG_FACTOR = 4;
 
 /**
- * Sees that more requests come than the event loop can serve. As in CoDel (RFC 8289), a delay is an overload only when it stays above
+ * Detects that more requests come than the event loop can serve. As in CoDel (RFC 8289), a delay is an overload only if it stays above
  * `maxDelayMs` for `intervalMs`.
  */
 export class OverloadDetector {
@@ -44,7 +44,7 @@ export class OverloadDetector {
   #samplesLate = 0;
   /** Connections that wait to be accepted. */
   readonly #waiting = new Lasting();
-  /** At the last two samples, whatever the reason. */
+  /** Delay at the last two samples, for any reason. */
   readonly #lastDelays: [number, number] = [0, 0];
   #sampledAt = 0;
   #firstAt: number | undefined;
@@ -54,7 +54,7 @@ export class OverloadDetector {
     this.#bounds = bounds;
   }
 
-  /** @param requests That have come since the sample before. */
+  /* * @param requests Number of requests since the last sample. */
   sees(sample: LoopSample, requests: number): boolean {
     const { intervalMs } = this.#bounds;
     const maxDelayMs = this.#bounds.maxDelayMs * (this.#isYoung(sample.now, requests) ? YOUNG_FACTOR : 1);
@@ -69,13 +69,13 @@ export class OverloadDetector {
     return (lateFor >= intervalMs && this.#samplesLate >= LEAST_SAMPLES) || waitsFor >= ACCEPT_INTERVAL_MS;
   }
 
-  /** How late the event loop is because of requests, and not for other reasons. */
+  /** The part of the delay that requests cause. */
   #turnMs({ delayMs, idleShare, turns, cpuMs, now }: LoopSample, requests: number): number {
     const elapsedMs = Math.max(delayMs, now - this.#sampledAt);
     this.#sampledAt = now;
     const areRequestsQueued = requests >= QUEUED_REQUESTS_PER_TURN * turns;
     if (idleShare > MOST_IDLE || !areRequestsQueued || delayMs === 0) return 0;
-    // For the rest of the time other programs had the processor: to reject requests would not shorten that.
+    // For the rest of the time other programs had the processor, which rejections would not change.
     return delayMs * Math.min(1, cpuMs / elapsedMs);
   }
 
@@ -85,7 +85,7 @@ export class OverloadDetector {
     return this.#requests < YOUNG_REQUESTS && Math.abs(now - this.#firstAt) < YOUNG_MS;
   }
 
-  /** Forgets what it has seen, at the end of an overload. */
+  /** Starts again, at the end of an overload. */
   reset(): void {
     this.#samplesLate = 0;
     this.#late.reset();
@@ -93,12 +93,12 @@ export class OverloadDetector {
   }
 }
 
-/** For how long something is so. */
+/** Measures for how long a condition has held. */
 class Lasting {
   #since: number | undefined;
 
   lasts(isSo: boolean, now: number): number {
-    // A clock that was set back would make it wait.
+    // The clock was set back.
     this.#since = isSo ? Math.min(this.#since ?? now, now) : undefined;
     return this.#since === undefined ? -1 : now - this.#since;
   }

@@ -6,11 +6,11 @@ import { MalformedRequest } from './http2/stream-request.ts';
 
 interface ParserError extends Error {
   readonly code?: string;
-  /** What was being read. */
+  /** The part of the request that was being read. */
   readonly rawPacket?: Buffer;
 }
 
-/** The response to bytes that no middleware gets to see. */
+/** The response to bytes that never reach a middleware. */
 export interface ParserRefusal {
   readonly cause: RejectionCause;
   readonly detail?: string;
@@ -29,11 +29,11 @@ const BY_CODE: Readonly<Record<string, ParserRefusal>> = {
 
 const REQUEST_LINE = new RegExp(`^${TCHAR}+ \\S+ HTTP/1\\.[01]\\r\\n`);
 const OTHER_VERSION = /^[A-Z]+ \S+ HTTP\/\d+(?:\.\d+)?\r\n/;
-/** A method, and a target that has no end. */
+/** A method, and a target without an end. */
 const ENDLESS_TARGET = /^[A-Z]+ [^\s]+(?: HTTP\/1\.[01])?(?:\r\n)?$/;
 
 /**
- * The response for a server's `clientError`; nothing when the connection failed, so that no client can get a response.
+ * The response for a server's `clientError`; `undefined` when the connection failed, so that no response is possible.
  */
 export function parserRefusal(error: ParserError, socket: Duplex): ParserRefusal | undefined {
   if (error instanceof MalformedRequest) return { cause: error.refusal, detail: error.message };
@@ -44,16 +44,16 @@ export function parserRefusal(error: ParserError, socket: Duplex): ParserRefusal
   if (code === 'HPE_HEADER_OVERFLOW') {
     return { cause: starts(rawPacket, ENDLESS_TARGET) ? 'target_too_long' : 'head_too_large' };
   }
-  // A method that this server's parser does not know (RFC 9110 §9.1); anything else that looks like none is no HTTP.
+  // An unknown method (RFC 9110 §9.1). Bytes that do not look like a method are no HTTP.
   if (code === 'HPE_INVALID_METHOD' && starts(rawPacket, REQUEST_LINE)) return { cause: 'not_implemented' };
   if (code === 'HPE_INVALID_VERSION' && starts(rawPacket, OTHER_VERSION)) return BAD_VERSION;
   return BAD_REQUEST;
 }
 
-/** OpenSSL's word for a client that shows no certificate where one is needed. */
+/** OpenSSL's error for a client without a certificate where one is required. */
 const NO_CERTIFICATE = 'ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE';
 
-/** Why a server's `tlsClientError` refuses a client for its certificate; nothing for other handshakes that fail. */
+/** Why a `tlsClientError` concerns the client's certificate; `undefined` for other failed handshakes. */
 export function certificateRefusal({ code }: NodeJS.ErrnoException, socket: TLSSocket): string | undefined {
   if (code === NO_CERTIFICATE) return 'The client has no certificate.';
   const { authorizationError: reason } = socket;

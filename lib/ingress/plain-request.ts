@@ -1,28 +1,28 @@
 import { TCHAR } from '../core/http.ts';
 
-/** What the bytes of a request say, without a parser. */
+/** A request that was read from its bytes without a parser. */
 export interface PlainRequest {
   readonly method: string;
   readonly target: string;
-  /** The lines of its headers, each with its line end. */
+  /** The lines of its headers, with their line ends. */
   readonly fields: string;
 }
 
-/** What may stand around a value (RFC 9110 §5.5). */
+/** White space around a value (RFC 9110 §5.5). */
 const AROUND = /^[ \t]+|[ \t]+$/g;
-/** Heads that are longer are left to the parser. */
+/** Longest head in bytes. Longer ones are left to the parser. */
 const MOST_BYTES = 8_192;
 const BLANK_LINE = Buffer.from('\r\n\r\n');
 
 const VALUE = '[\\t\\x20-\\x7e\\x80-\\xff]*';
-/** Say where a request ends, or what becomes of its connection. */
+/** Headers that determine the end of a request or the state of its connection. Such requests are left to the parser. */
 const FRAMING = 'host|content-length|transfer-encoding|connection|proxy-connection|upgrade|expect';
 const KEEP_ALIVE = 'connection:[ \\t]*keep-alive[ \\t]*';
 const FIELDS = `(?:(?!(?:${FRAMING}):)${TCHAR}+:${VALUE}\\r\\n|${KEEP_ALIVE}\\r\\n)*`;
 const HOST = `host:${VALUE}\\r\\n`;
 const LENGTH = 'content-length:[ \\t]*(\\d{1,5})[ \\t]*\\r\\n';
 const LINE = '^(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[\\x21-\\x7e]*) HTTP/1\\.1\\r\\n';
-/** Without content. */
+/** Methods without a body. */
 const ALONE = new RegExp(`${LINE}(${FIELDS}${HOST}${FIELDS})\\r\\n$`, 'i');
 const WITH_CONTENT = new RegExp(
   `${LINE}(${FIELDS}(?:${HOST}${FIELDS}${LENGTH}|${LENGTH}${FIELDS}${HOST})${FIELDS})\\r\\n$`,
@@ -30,8 +30,8 @@ const WITH_CONTENT = new RegExp(
 );
 
 /**
- * Reads the bytes of a request if they are one whole request without any doubt: a well-formed head, with content whose length it
- * gives once, or without any, and nothing behind it. Gives nothing for all others, which only a parser should judge.
+ * Reads the bytes of a request if they are certainly one complete request: a well-formed head, with a body of a length that it gives once, or
+ * without a body, and nothing after it. Gives `undefined` for all others, which need a parser.
  */
 export function plainRequest(bytes: Buffer): PlainRequest | undefined {
   const end = bytes.indexOf(BLANK_LINE) + BLANK_LINE.length;
@@ -46,7 +46,7 @@ export function plainRequest(bytes: Buffer): PlainRequest | undefined {
   return { method, target, fields };
 }
 
-/** The headers by name in lower case, as Node gives them. Nothing when a name is repeated: Node joins some of those, and drops others. */
+/** The headers by name in lower case, as in Node; `undefined` if a name is repeated, because Node joins some of those and drops others. */
 export function simpleHeaders({ fields }: PlainRequest): Readonly<Record<string, string>> | undefined {
   const headers: Record<string, string> = Object.create(null);
   let at = 0;

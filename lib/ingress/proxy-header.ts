@@ -1,21 +1,21 @@
 import { isIPv4, isIPv6, SocketAddress } from 'node:net';
 
-/** Who a connection comes from, as a load balancer says. */
+/** The origin of a connection, according to a load balancer. */
 export interface ProxySource {
   readonly address: string;
   readonly port: number;
   readonly family: 'IPv4' | 'IPv6';
 }
 
-/** A whole header. */
+/** A complete header. */
 export interface ProxyHeader {
-  /** Bytes that it takes: what follows is the client's. */
+  /** Length in bytes. The bytes after it come from the client. */
   readonly length: number;
-  /** Nothing where the connection is the load balancer's own (LOCAL), or where it does not know (UNKNOWN, UNSPEC, Unix sockets). */
+  /** `undefined` for a connection of the load balancer itself (LOCAL), and where it does not know the client (UNKNOWN, UNSPEC, Unix sockets). */
   readonly source: ProxySource | undefined;
 }
 
-/** Longer headers are refused: the specification asks receivers of version 2 for no more. */
+/** Longest header in bytes. The specification requires no more of receivers of version 2. */
 export const MOST_HEADER_BYTES = 536;
 
 /** §2.1: with its line end. */
@@ -27,7 +27,7 @@ const V2_HEAD_BYTES = 16;
 const V1_LINE =
   /^PROXY (TCP4|TCP6) ([\d.]{7,15}|[\da-fA-F:.]{2,45}) ([\d.]{7,15}|[\da-fA-F:.]{2,45}) (\d{1,5}) (\d{1,5})$/;
 
-/** Families of version 2 over a stream, each with the bytes of its addresses: two of them, and two ports where there are such. */
+/** Families of version 2 over a stream, with the length of their addresses: two addresses, and two ports if there are any. */
 const V2_FAMILIES: Readonly<Record<number, { readonly family?: 'IPv4' | 'IPv6'; readonly bytes: number }>> = {
   0: { bytes: 0 },
   17: { family: 'IPv4', bytes: 12 },
@@ -88,7 +88,7 @@ function readV2(bytes: Buffer): ProxyHeader | 'more' | 'invalid' {
 const textOf = (bytes: Buffer): string =>
   bytes.length === 4 ? bytes.join('.') : (bytes.toString('hex').match(/.{4}/g) as string[]).join(':');
 
-/** The spelling of an address that Node gives too: limits and logs go by it. */
+/** The address in Node's spelling, which limits and logs use. */
 function sourceOf(given: string, port: number, family: 'IPv4' | 'IPv6'): ProxySource {
   const { address } = new SocketAddress({ address: given, family: family === 'IPv4' ? 'ipv4' : 'ipv6' });
   return { address, port, family };

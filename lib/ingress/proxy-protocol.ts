@@ -35,7 +35,7 @@ const checks: Checks<ProxyProtocolOptions> = {
 };
 
 type Emit = (event: string, ...args: unknown[]) => boolean;
-/** Node keeps there the connection that TLS protects. */
+/** Node keeps the socket below a TLS socket in `_parent`. */
 type Secured = Socket & { readonly _parent?: Socket | null };
 
 /**
@@ -57,7 +57,7 @@ export function proxyProtocol<S extends Server>(server: S, given: ProxyProtocolO
   assertHttpServer('proxyProtocol', server);
   const settings = resolveOptions('proxyProtocol', given, proxyProtocolDefaults, checks);
   if (server.listening) throw new OptionsError('proxyProtocol', ['the server must not listen yet']);
-  // A listener could not keep a connection from those that others have added, nor from Node's own.
+  // Not with a listener, which could not stop other listeners, or Node's own.
   const emit: Emit = server.emit;
   const waiting = new Set<Socket>();
   const sources = new WeakMap<Socket, ProxySource>();
@@ -65,7 +65,7 @@ export function proxyProtocol<S extends Server>(server: S, given: ProxyProtocolO
     if (event === 'connection') {
       const [socket] = args as [Socket];
       const peer = foldAddress(socket.remoteAddress);
-      // Gone already, or in memory.
+      // The peer has left already, or the connection is one in memory.
       if (peer === undefined || !settings.isTrusted(peer)) return emit.call(this, event, ...args);
       waiting.add(socket);
       socket.once('close', () => waiting.delete(socket));
@@ -95,7 +95,7 @@ export function proxyProtocol<S extends Server>(server: S, given: ProxyProtocolO
   return server;
 }
 
-/** @param accept Is called in a later turn, with nothing where the address of the peer stays. */
+/** @param accept Called in a later turn, with `undefined` if the address of the peer stays. */
 function awaitHeader(
   socket: Socket,
   address: string,
@@ -113,7 +113,7 @@ function awaitHeader(
   ).unref();
   const failed = (): void => void socket.destroy();
   const ended = (): void => {
-    // Health checks of load balancers connect, and leave without a word.
+    // Health checks of load balancers connect, and close the connection without sending anything.
     if (read.length === 0) socket.destroy();
     else refuse('bad_request', 'The connection ended within the PROXY protocol header.');
   };
@@ -134,7 +134,7 @@ function awaitHeader(
     }
     done();
     if (read.length > header.length) socket.unshift(read.subarray(header.length));
-    // The stream knows by then that this listener has left.
+    // In the next tick, the stream has noticed that this listener was removed.
     process.nextTick(() => {
       socket.off('error', failed);
       if (socket.destroyed || socket.readableEnded) socket.destroy();

@@ -12,8 +12,8 @@ import { isAuthority, targetFault } from './request-target.ts';
 export type AmbiguousPaths = 'reject' | 'strict' | 'pass';
 
 /**
- * Why a request must not be forwarded, if it must not. The checks are made once per exchange. They reject
- * what Node's parser lets pass and another server may read as something else.
+ * Why a request must not be forwarded, if there is a reason. The checks run once per exchange. They reject requests that Node's parser
+ * accepts and that another server may read differently.
  */
 export function refusalOf(exchange: Exchange, ambiguousPaths: AmbiguousPaths): Rejected | undefined {
   if (exchange.fault === undefined) exchange.fault = faultOf(exchange) ?? null;
@@ -29,10 +29,10 @@ function passes({ ambiguous }: RequestFault, paths: AmbiguousPaths): boolean {
 
 function faultOf({ req, res }: Exchange): RequestFault | undefined {
   if (isAfterLastResponse(req, res)) return fault('bad_request', 'The connection has ended before this request.');
-  // Of an HTTP/2 request, which has no framing fields, only the target is left to check.
+  // An HTTP/2 request has no framing headers, so only the target is checked.
   const framing = 'stream' in req ? undefined : (versionFault(req) ?? fieldsFault(req) ?? framingFault(req));
   if (framing !== undefined) return framing;
-  // The app may have cut the path that it is mounted at off the other one.
+  // Not `url`, from which the app may have removed its mount path.
   const target = req.originalUrl ?? req.url ?? '';
   const longest = targetCap(req);
   if (longest > 0 && target.length > longest) {
@@ -43,14 +43,14 @@ function faultOf({ req, res }: Exchange): RequestFault | undefined {
 
 function versionFault({ httpVersion }: IncomingMessage): RequestFault | undefined {
   if (httpVersion === '1.1' || httpVersion === '1.0') return undefined;
-  // What Node makes of a request line that ends behind the target (RFC 9112 §3).
+  // Node reads a request line without a version as HTTP/0.9 (RFC 9112 §3).
   if (httpVersion === '0.9') return fault('bad_request', 'The request line has no HTTP version.');
   return fault('version_not_supported', 'This server speaks HTTP/1.1 here.');
 }
 
 function fieldsFault(req: IncomingMessage): RequestFault | undefined {
   const { rawHeaders, httpVersion } = req;
-  // Node reads no more fields than that, drops the others (before version 26 in silence), and frames by all of them.
+  // Node drops further headers (silently before version 26), and still uses all of them for the framing.
   const most = fieldCap(req);
   if (most > 0 && rawHeaders.length >= 2 * most) return fault('head_too_large', `Most fields allowed: ${most - 1}.`);
   let hosts = 0;
@@ -69,8 +69,8 @@ function fieldsFault(req: IncomingMessage): RequestFault | undefined {
   return isAuthority(host) ? undefined : fault('bad_request', 'The field Host is not valid.');
 }
 
-/** Framing is read as it came: a middleware that edits `req.headers` changes nothing about the bytes. */
-/** serverless-http and the like make request objects of their own, without what the checks read. */
+/** The framing is read from the raw headers, because a middleware that edits `req.headers` does not change the bytes. */
+/** Tools such as serverless-http create their own request objects, which lack what the checks read. */
 function notFromServer(): GatewayError {
   return new GatewayError(
     'ERR_EXPRESSWAY_RUNTIME',
@@ -83,14 +83,14 @@ function framingFault({ rawHeaders, headers, httpVersion }: IncomingMessage): Re
   const coding = received(rawHeaders, 'transfer-encoding');
   const length = received(rawHeaders, 'content-length');
   if (coding !== undefined) {
-    // RFC 9112 §6.1: faulty, whatever else the message says.
+    // RFC 9112 §6.1: both headers together are invalid.
     if (httpVersion === '1.0') return fault('bad_request', 'HTTP/1.0 has no transfer codings.');
     if (length !== undefined) return fault('bad_request', 'The content is framed in two ways.');
     const codings = coding.toLowerCase();
     if (codings === 'chunked') return expectationFault(headers);
-    // RFC 9112 §6.3: the end of this content is unknown.
+    // RFC 9112 §6.3: the end of this body is unknown.
     if (!/,[ \t]*chunked$/.test(codings)) return fault('bad_request', 'The last transfer coding is not chunked.');
-    // Node takes off `chunked` alone; a backend would get the rest of the codings without their names.
+    // Node decodes only `chunked`. A backend would get a body in the other codings without their names.
     return fault('not_implemented', 'This transfer coding is not supported.');
   }
   if (length !== undefined && !Number.isSafeInteger(Number(length))) {
@@ -99,7 +99,7 @@ function framingFault({ rawHeaders, headers, httpVersion }: IncomingMessage): Re
   return expectationFault(headers);
 }
 
-/** The value of a header as the client sent it, its lines joined. */
+/** The value of a header as the client sent it, with repeated lines joined. */
 function received(rawHeaders: readonly string[], name: string): string | undefined {
   let value: string | undefined;
   for (let i = 0; i < rawHeaders.length; i += 2) {
@@ -120,27 +120,27 @@ const fault = (cause: RequestFault['cause'], detail: string): RequestFault => ({
 
 const kTargetCap = Symbol('expressway.targetCap');
 
-/** Where Node's parser stops when a server sets no `maxHeadersCount`: it counts 2,000 names and values, so 1,000 fields. */
+/** Node's own limit without `maxHeadersCount`: 2,000 names and values, so 1,000 headers. */
 const NODE_FIELD_CAP = 1_000;
 
 type LimitedServer = Partial<Pick<Server, 'maxHeadersCount'>> & { [kTargetCap]?: number };
 
-/** Has the checks of requests refuse longer targets on this server; 0 for any length. */
+/** Sets the longest target for the checks of requests on this server; 0 for any length. */
 export function setTargetCap(server: Server, bytes: number): void {
   (server as LimitedServer)[kTargetCap] = bytes;
 }
 
-/** Bytes that a target on this request's server may have; 0 for any number. */
+/** Longest target in bytes on the server of this request; 0 for any length. */
 function targetCap(req: IncomingMessage): number {
   return serverOf(req)?.[kTargetCap] ?? 0;
 }
 
-/** Number of fields at which this request's server reads no further; 0 for never. */
+/** Number of headers after which the server of this request drops further ones; 0 for never. */
 function fieldCap(req: IncomingMessage): number {
   return serverOf(req)?.maxHeadersCount ?? NODE_FIELD_CAP;
 }
 
-/** net.Server leaves itself on each connection that it accepts. */
+/** net.Server stores itself on each connection that it accepts. */
 function serverOf({ socket }: IncomingMessage): LimitedServer | undefined {
   return (socket as { server?: LimitedServer } | undefined)?.server;
 }

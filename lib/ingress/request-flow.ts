@@ -16,32 +16,32 @@ type Admitted = IncomingMessage & { [kAdmittedBy]?: EarlyGate };
 
 type Flowing = Socket & {
   [kFlow]?: RequestFlow | undefined;
-  /** net.Server leaves itself on each connection that it accepts. */
+  /** net.Server stores itself on each connection that it accepts. */
   readonly server?: Server;
-  /** Nothing once Node has ended HTTP on it. */
+  /** `undefined` once Node has ended HTTP on it. */
   parser?: object | null;
-  /** Set by Node's HTTP server while it wants no more requests, because responses wait to be taken; it resumes the socket itself. */
+  /** Set by Node's HTTP server while responses are buffered and it wants no more requests. It resumes the socket itself. */
   _paused?: boolean;
 };
 
 const EMPTY = Buffer.alloc(0);
-/** Bytes of a request's chunk extensions in all, and of its trailers: as much as Node takes for one chunk (RFC 9112 §7.1.1 asks for a limit). */
+/** Most bytes of all chunk extensions and trailers of a request. Node allows as much for one chunk (RFC 9112 §7.1.1 requires a limit). */
 const MOST_EXTENSION_BYTES = 16_384;
-/** What a chunk needs: up to eight digits, and two line ends. */
+/** Bytes around the content of a chunk: up to eight digits, and two line ends. */
 const CHUNK_OVERHEAD = 12;
 /**
- * Bytes that are read behind a request in progress: of a connection that is not read, nothing tells that its client has left. Those of
- * one read more may come.
+ * Most bytes that are read after a request in progress, plus those of one more read. On a connection that is not read, Node does not notice
+ * that the client has left.
  */
 const MOST_BEHIND_BYTES = 16_384;
-/** So long a client that has sent more may wait for a response. */
+/** Milliseconds that a client which has sent more may wait for a response. */
 const LONGEST_UNREAD_MS = 10_000;
 
 /** Decides about requests before Node's parser reads them. */
 export interface EarlyGate {
-  /** Whether it is to be asked. */
+  /** Whether it must be asked. */
   readonly isShedding: boolean;
-  /** Asked once for a request, whose bytes these are. One that it has rejected, it has answered. */
+  /** Called once with the bytes of a request. If it rejects the request, it has sent the response. */
   decide(bytes: Buffer, socket: Socket): 'admitted' | 'rejected' | 'undecided';
 }
 
@@ -67,7 +67,7 @@ export class RequestFlows implements ConnectionWatcher {
       responses: this.#responses,
       shared: this.#shared,
     });
-    // Ends the fast path from the socket to the parser, too.
+    // This also ends the fast path from the socket to the parser.
     socket.on('data', take);
     this.#shared.use(socket);
   }
@@ -80,34 +80,34 @@ export function flowsOf(server: Server): RequestFlows | undefined {
   return (server as { [kFlows]?: RequestFlows })[kFlows];
 }
 
-/** The limit of a connection, which hears what its parser has found. */
+/** The limit of a connection. It is notified of what the parser finds. */
 export function flowOf(socket: Duplex): RequestFlow | undefined {
   return (socket as Flowing)[kFlow];
 }
 
-/** Whether a gate has let a request in before it was read. */
+/** Whether a gate has admitted a request before it was parsed. */
 export const wasAdmitted = (req: IncomingMessage, gate: EarlyGate): boolean => (req as Admitted)[kAdmittedBy] === gate;
 
 type Parse = (this: Socket, chunk: Buffer) => void;
 
-/** For `data`. */
+/** Listener for `data`. */
 function take(this: Socket, chunk: Buffer): void {
   (this as Flowing)[kFlow]?.take(chunk);
 }
 
-/** For reads into the shared buffer. Gives whether to go on reading. */
+/** Callback for reads into the shared buffer. @returns whether to go on reading. */
 function read(this: Socket, chunk: Buffer): boolean {
   const flow = (this as Flowing)[kFlow] as RequestFlow;
   if (flow.isReleased) return this.push(Buffer.from(chunk));
   if (this.listenerCount('data') === 1) flow.take(chunk);
-  // Other code listens too, like `linger()`, which stops reading after a while.
+  // Other code, such as `linger()`, also listens, and may stop reading.
   else this.emit('data', Buffer.from(chunk));
   return true;
 }
 
 /**
- * Gives Node's parser the bytes of one connection in pieces that end where a request may end. The parser begins a request as soon as it has
- * its head; so no more than one begins per piece, and what comes behind the last one that may be in progress stays unread.
+ * Passes the bytes of one connection to Node's parser in pieces that end where a request may end. The parser starts a request once it has the
+ * head. So at most one request starts per piece, and bytes after the last request that may be in progress stay unread.
  */
 export class RequestFlow {
   readonly #socket: Flowing;
@@ -118,26 +118,26 @@ export class RequestFlow {
   readonly #responses: ConnectionResponses;
   readonly #shared: SharedReadBuffer;
   readonly #pieces = new RequestPieces();
-  /** The one whose content is being read. */
+  /** The request whose body is being read. */
   #request: IncomingMessage | undefined;
   #isChunked = false;
-  /** Bytes of chunked content that are neither content nor what its chunks need. */
+  /** Bytes of chunk extensions and trailers so far. */
   #extra = 0;
   #isBetween = true;
   #inProgress = 0;
-  /** What came behind the requests in progress, while the next one waits for a response. */
+  /** Bytes after the requests in progress, while the next request waits for a response. */
   #behind: Buffer | undefined;
   #hasPipelined = false;
   #isOver = false;
-  /** Whether the content of a request for an upgrade is being read. */
+  /** Whether the body of an upgrade request is being read. */
   #isUpgrading = false;
-  /** Whether the connection is for another protocol. */
+  /** Whether the connection was upgraded to another protocol. */
   isReleased = false;
-  /** Whether a request was read to its end. */
+  /** Whether the parser has read a complete request. */
   #hasEnded = false;
-  /** What has let the request in that is about to be read. */
+  /** The gate that has admitted the next request. */
   #admittedBy: EarlyGate | undefined;
-  /** What came behind the piece that is being read. */
+  /** Bytes after the piece that is being parsed. */
   #rest: Buffer | undefined;
 
   constructor(
@@ -168,7 +168,7 @@ export class RequestFlow {
         return;
       }
       if (this.#isBetween) {
-        // Nothing may follow the last response of a connection (RFC 9112 §9.6).
+        // No request may follow the last response of a connection (RFC 9112 §9.6).
         if (socket.writableEnded) return;
         at = this.#pieces.skipBlank(chunk, at);
         if (this.#pieces.hasManyBlankLines) this.#refuse('Too many empty lines come before a request.');
@@ -184,7 +184,7 @@ export class RequestFlow {
       this.#rest = end === chunk.length ? undefined : chunk.subarray(end);
       const before = this.#request;
       const piece = at === 0 && end === chunk.length ? chunk : chunk.subarray(at, end);
-      // Node keeps what comes behind such content.
+      // Node keeps the bytes after such a body.
       this.#parse.call(socket, this.#isUpgrading ? Buffer.from(piece) : piece);
       if (this.#isUpgrading && socket.parser === null) {
         const rest = this.release(EMPTY);
@@ -198,7 +198,7 @@ export class RequestFlow {
     }
   }
 
-  /** The parser has read a head. */
+  /** Call it when the parser has read a head. */
   began(req: IncomingMessage, res: ServerResponse): void {
     if (this.#request === req) return;
     this.#request = req;
@@ -224,7 +224,7 @@ export class RequestFlow {
     });
   }
 
-  /** The connection is for another protocol from here on. Gives what has come of it. */
+  /** Ends HTTP on the connection after an upgrade. @returns the bytes of the other protocol that have been read. */
   release(head: Buffer): Buffer {
     this.#isOver = true;
     this.isReleased = true;
@@ -232,7 +232,7 @@ export class RequestFlow {
     return Buffer.concat([head, this.#rest ?? EMPTY]);
   }
 
-  /** The connection is for another protocol when the content of the request is read. */
+  /** Ends HTTP on the connection once the body of the upgrade request has been read. */
   releaseLater(): void {
     this.#isUpgrading = true;
   }
@@ -245,7 +245,7 @@ export class RequestFlow {
     return this.#max === 1 ? responseOn(this.#socket) !== undefined : this.#inProgress >= this.#max;
   }
 
-  /** Until the first response in progress is sent. */
+  /** Stops reading until the first response in progress is sent. */
   #wait(rest: Buffer): void {
     const socket = this.#socket;
     if (this.#isBetween && !this.#hasPipelined) {
@@ -254,7 +254,7 @@ export class RequestFlow {
     }
     const kept = this.#shared.has(rest) ? Buffer.from(rest) : rest;
     if (socket._paused === true) {
-      // A socket that flows would give it back at once.
+      // A flowing socket would emit the bytes again at once.
       socket.pause();
       socket.unshift(kept);
       return;
@@ -268,7 +268,7 @@ export class RequestFlow {
     const unread = setTimeout(() => this.#giveUp(), LONGEST_UNREAD_MS).unref();
     first.once('close', () => {
       clearTimeout(unread);
-      // Later than undici puts the connection of that response back into its pool, or the next request would open another one.
+      // After undici has put the connection of that response back into its pool. Otherwise the next request would open another one.
       setImmediate(() => this.#goOn());
     });
   }
@@ -287,7 +287,7 @@ export class RequestFlow {
     if (socket._paused !== true && !this.#isBehindFull) socket.resume();
   }
 
-  /** The client gets the responses in progress, and no more. */
+  /** Ends the connection after the responses in progress. */
   #giveUp(): void {
     if (this.#isOver || !this.#socket.isPaused()) return;
     this.#refuse(`More than ${MOST_BEHIND_BYTES} bytes came behind a request in progress.`, 'client_overload');
@@ -296,13 +296,13 @@ export class RequestFlow {
   }
 
   /**
-   * Not the first request on a connection: Node's parser would count the connection as one that sends nothing, and end it after
-   * `headTimeoutMs`. Nor one behind a response that waits to be taken, which the HTTP server bounds.
+   * Not for the first request on a connection: Node's parser would take the connection for one that sends nothing, and end it after
+   * `headTimeoutMs`. And not for a request after a response that the client has not read, which the HTTP server bounds.
    */
   #isRejected(gate: EarlyGate, chunk: Buffer, at: number): boolean {
     const socket = this.#socket;
     if (at > 0 || !this.#hasEnded || socket.writableLength > 0 || responseOn(socket) !== undefined) return false;
-    // A server that shuts down ends connections with its responses. A stream of HTTP/2 gets its response from Node's HTTP server.
+    // A server that shuts down ends connections with its responses. HTTP/2 streams need a response of Node's HTTP server.
     if (socket.server?.listening !== true || kHttp2 in socket) return false;
     const decision = gate.decide(chunk, socket);
     if (decision === 'admitted') this.#admittedBy = gate;
@@ -311,7 +311,7 @@ export class RequestFlow {
 
   /** Content is subtracted by then. A request that ends with this piece has ended: so much more than the limit may come in one read. */
   #countExtra(bytes: number): void {
-    // Of a request that has its response, Node drops the content, and says no more how much of it there is.
+    // Node drops the body of a request that has its response, and no longer tells its size.
     if ((this.#request as { readonly _dumped?: boolean } | undefined)?._dumped === true) return;
     this.#extra = Math.max(0, this.#extra + bytes);
     if (this.#extra <= MOST_EXTENSION_BYTES) return;
@@ -322,7 +322,7 @@ export class RequestFlow {
     this.#request = undefined;
     this.#hasEnded = true;
     this.#isChunked = false;
-    // Only a lenient parser takes something else for the end of a head: then a part of the next request may have been read.
+    // Only a lenient parser accepts another end of a head. Then a part of the next request may have been read.
     this.#isBetween = this.#pieces.isEnd;
     this.#pieces.ended();
   }

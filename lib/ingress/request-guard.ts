@@ -46,17 +46,16 @@ export interface RequestGuard extends Middleware {
 }
 
 /**
- * Refuses requests that do not mean the same to every server, before anything else looks at them: framing that another
- * server could read otherwise, a repeated or bad `Host`, a target that is no path, a path with several readings. The
- * response closes the connection. Of all others it normalises the path (RFC 3986 §6.2.2), so that a rule for a path applies to each
- * spelling of it, and what the routes match is what a backend gets. Mount it first:
+ * Rejects ambiguous requests, which another server could read differently (request smuggling, path confusion): ambiguous framing, a repeated
+ * or invalid `Host`, a target that is no path, an ambiguous path. The response closes the connection. For all other requests it normalises the
+ * path (RFC 3986 §6.2.2), so that a rule for a path applies to each spelling of it, and a backend gets the path that was matched. Mount it first:
  *
  * ```ts
  * app.use(requestGuard(), ipRateLimit(), roundRobinProxy({ backends }));
  * ```
  *
- * `roundRobinProxy()` makes the same checks itself; made here, they spare the middlewares before it, and the proxy does not
- * make them again.
+ * `roundRobinProxy()` makes the same checks itself. With this middleware they come before all other middlewares, and the proxy does not repeat
+ * them.
  *
  * @throws {OptionsError} that names each unknown key and each bad value.
  */
@@ -78,7 +77,7 @@ export function requestGuard(given?: RequestGuardOptions): RequestGuard {
   );
 }
 
-/** For middlewares that match the whole path, `originalUrl` is normalised too. */
+/** Also normalises `originalUrl`, for middlewares that match the whole path. */
 function normalise(req: GatewayRequest, mergeSlashes: boolean): void {
   const { url = '', originalUrl } = req;
   const normal = normalTarget(url, mergeSlashes);

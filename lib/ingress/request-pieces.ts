@@ -2,29 +2,29 @@
 const BLANK_LINE = Buffer.from('\r\n\r\n');
 const CR = 13;
 const LF = 10;
-/** Two empty lines, which some clients send behind content (RFC 9112 §2.2). */
+/** Two empty lines, which some clients send after a body (RFC 9112 §2.2). */
 const MOST_BLANK_BYTES = 4;
-/** More than a version is long. */
+/** Characters that are kept; a version is shorter. */
 const LINE_END_LENGTH = 16;
 const ENDS_IN_VERSION = / HTTP\/\d[\d.]*\r?$/;
 
-/** Cuts the bytes of one connection where a request may end, whatever Node's parser makes of them. */
+/** Finds the places in the bytes of one connection at which a request may end, independently of Node's parser. */
 export class RequestPieces {
-  /** Whether the piece ends where a head or chunked content may end, or with content of known length. */
+  /** Whether the piece ends where a head or a chunked body may end, or at the end of a body of known length. */
   isEnd = false;
-  /** Bytes of content that are still to come, where its length is known. */
+  /** Remaining bytes of a body of known length. */
   #left = 0;
-  /** The last bytes that were read, if a blank line may have begun in them. */
+  /** The last bytes that were read, if they may be the beginning of an empty line. */
   #tail = '';
   #blankBytes = 0;
-  /** The last characters of a request line that has not ended yet; nothing behind it. */
+  /** The last characters of an incomplete request line; empty after its end. */
   #line: string | undefined = '';
 
   get hasManyBlankLines(): boolean {
     return this.#blankBytes > MOST_BLANK_BYTES;
   }
 
-  /** Gives where a request may begin. */
+  /** Index at which a request may begin. */
   skipBlank(chunk: Buffer, start: number): number {
     let at = start;
     while (chunk[at] === CR || chunk[at] === LF) at += 1;
@@ -32,7 +32,7 @@ export class RequestPieces {
     return at;
   }
 
-  /** The parser has read a head, whose content is so long; 0 for chunks. */
+  /** Call it when the parser has read a head. @param length Length of the body; 0 for chunks. */
   began(length: number): void {
     this.#left = length;
   }
@@ -55,7 +55,7 @@ export class RequestPieces {
     return chunk.length;
   }
 
-  /** Node's parser takes a line without a version for HTTP/0.9, and waits for fields; and one of RTSP for HTTP. */
+  /** Whether a request line has an invalid version. Node's parser reads a line without one as HTTP/0.9 and waits for headers, and accepts RTSP. */
   isLineGood(chunk: Buffer, at: number, end: number): boolean {
     if (this.#line === undefined) return true;
     const lineEnd = chunk.indexOf(LF, at);
@@ -66,13 +66,13 @@ export class RequestPieces {
     return !isWhole || ENDS_IN_VERSION.test(line);
   }
 
-  /** The parser has the piece. */
+  /** Call it when the parser has got the piece. */
   taken(): void {
     if (this.isEnd) this.#tail = '';
     else this.#left = 0;
   }
 
-  /** The parser has read a whole request. */
+  /** Call it when the parser has read a complete request. */
   ended(): void {
     this.#left = 0;
     this.#line = this.isEnd ? '' : undefined;
@@ -80,7 +80,7 @@ export class RequestPieces {
   }
 }
 
-/** How many bytes of a chunk end the blank line that bytes before it may have begun. */
+/** Number of bytes of a chunk that complete an empty line which earlier bytes may have begun. */
 function restOfBlankLine(tail: string, chunk: Buffer): number {
   const text = tail + chunk.toString('latin1', 0, 3);
   const found = text.indexOf('\r\n\r\n');

@@ -1,25 +1,25 @@
 import type { RequestFault } from '../core/outcome.ts';
 
-/** A path that every server reads in the same way, and a query: told in one pass, without copying anything. */
+/** A path that all servers read in the same way, with a query. Found in one pass, without copies. */
 const PLAIN = /^(?:\/(?!\.)[^%\\#?/]*)+(?:\?[^#]*)?$/;
 
-/** What servers read in different ways, so that a rule for one path could be passed by under another spelling. */
+/** Ambiguous parts of a path, with which a client could bypass a rule for a path by another spelling. */
 const AMBIGUITIES: readonly (readonly [RegExp, string])[] = [
   [/%(?![\da-f]{2})/i, 'a percent sign that encodes nothing'],
   [/\\|%5c/i, 'a backslash'],
   [/%(?:[01][\da-f]|7f)/i, 'an encoded control character'],
-  // UTF-8 that is longer than it need be (RFC 3629 §3).
+  // Overlong UTF-8 (RFC 3629 §3).
   [/%(?:c[01]|e0%[89]|f0%8|f[5-9a-f])/i, 'overlong UTF-8'],
-  // In any spelling (RFC 3986 §5.2.4), with path parameters behind them too, and between encoded slashes.
+  // Dot segments in any spelling (RFC 3986 §5.2.4), also with path parameters, and between encoded slashes.
   [/(?:^|\/|%2f)(?:\.|%2e){1,2}(?:;[^/]*)?(?:\/|%2f|$)/i, 'a dot segment'],
-  // A server that decodes it would find an empty segment, which many skip.
+  // A server that decodes it finds an empty segment, which many servers ignore.
   [/(?:\/|%2f)%2f|%2f\//i, 'an encoded slash beside another slash'],
-  // A server that decodes twice would find whatever is behind it.
+  // A server that decodes twice finds another path.
   [/%2f.*%25|%25.*%2f/i, 'an encoded slash and an encoded percent sign'],
 ];
 const ENCODED_SLASH = /%2f/i;
 
-/** A port from 1 to 65535, or none behind the colon (RFC 9110 §4.2.1 lets it be empty). */
+/** A port from 1 to 65535, or an empty one (RFC 9110 §4.2.1). */
 const PORT = ':(?:0{0,4}(?:[1-9]\\d{0,3}|[1-5]\\d{4}|6[0-4]\\d{3}|65[0-4]\\d\\d|655[0-2]\\d|6553[0-5]))?';
 /** A name, an IPv4 address or a bracketed IPv6 one, with a port or without; narrower than RFC 3986, which lets a host be `a'(b)`. */
 const AUTHORITY = new RegExp(`^(?:[\\w.~-]+|\\[[\\da-f:.]+\\])(?:${PORT})?$`, 'i');
@@ -37,7 +37,7 @@ const ambiguous = (what: string, kind: RequestFault['ambiguous']): RequestFault 
 const AMBIGUOUS_PATH = AMBIGUITIES.map(([, what]) => ambiguous(what, 'path'));
 const SLASH_IN_SEGMENT = ambiguous('an encoded slash', 'encoded-slash');
 
-/** Whether a text names a host as in `Host` (RFC 9110 §7.2). */
+/** Whether a text is a valid value of `Host` (RFC 9110 §7.2). */
 export function isAuthority(text: string): boolean {
   return AUTHORITY.test(text);
 }
@@ -52,17 +52,17 @@ export function targetFault(method: string | undefined, target: string): Request
 }
 
 /**
- * What is wrong with a target in absolute form (RFC 9112 §3.2.2) before its path. In some that have no host, Express's router
- * finds no path, and shows them to no middleware; in others it takes a part of the authority for the path.
+ * What is wrong with the authority of a target in absolute form (RFC 9112 §3.2.2). For some targets without a host, Express's router finds no
+ * path and calls no middleware; for others it takes a part of the authority for the path.
  */
 export function absoluteFault(target: string): RequestFault | undefined {
   const absolute = ABSOLUTE.exec(target);
   if (absolute === null) return NO_TARGET;
-  // Credentials are among what this refuses: RFC 9110 §4.2.4.
+  // This also rejects credentials (RFC 9110 §4.2.4).
   return isAuthority(absolute[1] as string) ? undefined : BAD_AUTHORITY;
 }
 
-/** Where the path of a target begins: behind the authority, if it has one. */
+/** Index of the path in a target: after the authority, if there is one. */
 export function pathStart(target: string): number {
   return target.startsWith('/') ? 0 : (ABSOLUTE.exec(target)?.[0].length ?? target.length);
 }
@@ -75,14 +75,14 @@ function pathFault(target: string): RequestFault | undefined {
   return ENCODED_SLASH.test(path) ? SLASH_IN_SEGMENT : undefined;
 }
 
-/** Targets of which nothing is to be changed: told in one pass, without copying anything. */
+/** Targets that need no change. Found in one pass, without copies. */
 const NORMAL = /^(?:\/[^%/?]+)*\/?(?:\?|$)/;
 const NORMAL_WITH_EMPTY_SEGMENTS = /^\/[^%?]*(?:\?|$)/;
 
 const ENCODED_OCTET = /%[\da-f]{2}/gi;
 const UNRESERVED = /[\w.~-]/;
 const SLASHES = /\/{2,}/g;
-/** What `url.parse()` encodes, by which Express finds the path of a target in absolute form. */
+/** Characters that `url.parse()` encodes. Express uses it to find the path of a target in absolute form. */
 const ENCODED_BY_EXPRESS = /["'<>^`{|}]/g;
 
 /**
@@ -96,7 +96,7 @@ export function normalTarget(target: string, mergeSlashes: boolean): string {
   const end = query === -1 ? target.length : query;
   let path = target.slice(start, end).replace(ENCODED_OCTET, normalOctet);
   if (mergeSlashes) path = path.replace(SLASHES, '/');
-  // Else Express would match another path than the one that is forwarded, and cut off too much of it at a mount.
+  // Otherwise Express would match another path than the forwarded one, and remove too much of it at a mount.
   if (start > 0) path = path.replace(ENCODED_BY_EXPRESS, percentEncoded);
   return target.slice(0, start) + path + target.slice(end);
 }
