@@ -77,7 +77,7 @@ function targetOf(url: string, hostField: string | undefined): { path: string; h
 }
 
 /** What may stand in a value (RFC 9110 §5.5), to undici as well. */
-const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
+export const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 
 /** The error for a head that undici rejects. A middleware is the cause, because Node's parser has checked what the client sent. */
 export function unsendable({ fields }: RequestHead, cause: Error): GatewayError {

@@ -3,6 +3,7 @@ import { addAbortSignal, type Readable } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import { isGrpc } from '../../core/grpc.ts';
 import { TOKEN } from '../../core/http.ts';
+import { VALUE } from '../request/request-head.ts';
 import type { ResponseFields } from '../response/response-head.ts';
 import type { ResponseHandler } from './connections.ts';
 import { UnprocessedError } from './failure.ts';
@@ -10,8 +11,6 @@ import { errors } from './undici.ts';
 
 const { NGHTTP2_FLAG_END_STREAM, NGHTTP2_REFUSED_STREAM } = constants;
 
-/** What may stand in a value (RFC 9110 §5.5). */
-const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 const PATH = /^[\x21-\x7e\x80-\xff]+$/;
 
 /**
