@@ -172,12 +172,12 @@ export async function closeParts({ health, membership, queue, tunnels, connectio
 }
 
 /**
- * Lets the requests and tunnels in progress end, then closes the parts. Until then requests may still go from one backend to
- * another; no backend is looked for any more.
+ * Lets the requests and tunnels in progress end. Until then requests may still go from one backend to another; no backend is looked
+ * for any more.
  *
  * @param drainTimeoutMs After this, what still runs is cut; 0 for never.
  */
-export async function retireParts(parts: ProxyParts, drainTimeoutMs: number): Promise<void> {
+export async function drainParts(parts: ProxyParts, drainTimeoutMs: number): Promise<void> {
   const { health, membership, budget, pool, connections, tunnels } = parts;
   health.close();
   membership.stopDiscovery();
@@ -191,5 +191,4 @@ export async function retireParts(parts: ProxyParts, drainTimeoutMs: number): Pr
   const timer = drainTimeoutMs > 0 ? setTimeout(cutAll, drainTimeoutMs).unref() : undefined;
   await budget.none();
   clearTimeout(timer);
-  await closeParts(parts);
 }

@@ -14,11 +14,11 @@ import type { MirrorOptions } from './mirror/mirror-options.ts';
 import { ProxiedRequest } from './proxied-request.ts';
 import {
   closeParts,
+  drainParts,
   type ProxyParts,
   partsForRoute,
   proxyParts,
   type RouteForwarding,
-  retireParts,
 } from './proxy-parts.ts';
 import { proxySettings } from './proxy-settings.ts';
 import { watchRequests } from './request/hop-by-hop.ts';
@@ -142,8 +142,8 @@ function makeProxy(given: RoundRobinProxyOptions, isManaged: boolean): SharedPro
     forRoute: (own) => routeForwarder(partsForRoute(parts, own), firstRequest, changeHeaders),
     mirror: (options) => copies.middleware(options),
     async retire() {
-      await retireParts(parts, settings.drainTimeoutMs);
-      copies.close();
+      await drainParts(parts, settings.drainTimeoutMs);
+      await proxy.close();
     },
   };
 }
