@@ -61,7 +61,7 @@ describe('response', () => {
       {
         headers: {
           set: { 'X-Old': 'b', 'X-Client': '{clientAddress} {service}' },
-          add: { 'x-list': 'b', 'set-cookie': 'b=2' },
+          add: { 'x-list': 'b', 'set-cookie': 'b=2', 'x-new': 'b', 'www-authenticate': 'Basic' },
           remove: ['X-None'],
         },
         hideServer: true,
@@ -69,7 +69,13 @@ describe('response', () => {
       { name: 'shop' },
     );
     const { headers } = await get(url);
-    expect(Object.fromEntries(headers)).toMatchObject({ 'x-old': 'b', 'x-client': '127.0.0.1 shop', 'x-list': 'a, b' });
+    expect(Object.fromEntries(headers)).toMatchObject({
+      'x-old': 'b',
+      'x-client': '127.0.0.1 shop',
+      'x-list': 'a, b',
+      'x-new': 'b',
+      'www-authenticate': 'Basic',
+    });
     expect(headers.getSetCookie()).toEqual(['a=1', 'b=2']);
     expect([headers.get('server'), headers.get('x-powered-by')]).toEqual([null, null]);
   });

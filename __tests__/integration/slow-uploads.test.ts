@@ -45,6 +45,27 @@ describe('the time of a client that uploads slowly', () => {
     expect(failures).toEqual([]);
   });
 
+  test('nor is the time of a backend that reads slowly, as long as it reads', async () => {
+    const LENGTH = 64 * 1_048_576;
+    const PORTION = 4 * 1_048_576;
+    let read = 0;
+    const { client, failures } = await setUp(
+      (socket) => {
+        socket.removeAllListeners('data').on('data', (chunk: Buffer) => {
+          const isPortionOver = Math.floor(read / PORTION) < Math.floor((read + chunk.length) / PORTION);
+          read += chunk.length;
+          if (chunk.at(-1) === 1) socket.write('HTTP/1.1 204 No Content\r\n\r\n');
+          else if (isPortionOver) setTimeout(() => socket.resume(), 150) && socket.pause();
+        });
+      },
+      { responseTimeoutMs: 1_000 },
+    );
+    client.send(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${LENGTH}\r\n\r\n`);
+    client.send(Buffer.concat([Buffer.alloc(LENGTH - 1), Buffer.of(1)]));
+    expect((await client.response()).status).toBe(204);
+    expect(failures).toEqual([]);
+  });
+
   test('ends after idleTimeoutMs: it gets 408, and the backend neither a whole request nor the blame', async () => {
     const { backend, client, proxy, failures } = await setUp(() => {}, { responseTimeoutMs: 50, idleTimeoutMs: 400 });
     const startedAt = performance.now();

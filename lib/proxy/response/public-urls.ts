@@ -10,7 +10,7 @@ export interface UrlMapping {
 
 /** A URL or a relative reference (RFC 3986 §4.2) in a header of a backend's response. One of another host stays as it is. */
 export function publicUrl(url: string, mapping: UrlMapping): string {
-  const [, start = '', host = '', rest = ''] = /^((?:https?:)?\/\/([^/?#]*))?(.*)$/is.exec(url) ?? [];
+  const [, start = '', host = '', rest = ''] = /^((?:https?:)?\/\/([^/?#]*))(.*)$/is.exec(url) ?? [];
   if (start === '') return publicPath(url, mapping);
   const isOurs = isHost(host, mapping.backendHosts) || isHost(host, [hostOf(mapping.clientOrigin)]);
   if (!isOurs) return url;
