@@ -1,3 +1,4 @@
+import { notPromise } from '../core/http.ts';
 import { warnOfThrow } from '../core/warnings.ts';
 
 const BUCKETS = 10;
@@ -108,7 +109,7 @@ export class RollingWindow {
 /** A function that throws is a minimum that is not reached. */
 function asked(minimumRequests: () => number): number {
   try {
-    return minimumRequests();
+    return notPromise(minimumRequests(), 'minimumRequests');
   } catch (error) {
     // Thrown on, the error would break the request that happened to fail.
     const what = 'minimumRequests of a circuit threw, the circuit stays closed';

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { domainToASCII } from 'node:url';
+import { GatewayError } from './errors.ts';
 
 /** The part of an Express request that the middlewares read; Express 4 and 5 both have it. */
 export interface GatewayRequest extends IncomingMessage {
@@ -18,6 +19,19 @@ export type Middleware = (req: IncomingMessage, res: ServerResponse, next: Next)
 /** Whether code of an app gave a promise, of whatever make. */
 export const isPromise = (value: unknown): value is PromiseLike<unknown> =>
   typeof (value as PromiseLike<unknown> | null | undefined)?.then === 'function';
+
+/**
+ * What a function of the app gave, where nothing waits for a promise: every promise would count as true, and one that is rejected would
+ * end the process.
+ *
+ * @param name Of the function.
+ * @throws {GatewayError} ERR_EXPRESSWAY_CALLBACK for a promise.
+ */
+export function notPromise<T>(given: T, name: string): T {
+  if (!isPromise(given)) return given;
+  given.then(undefined, () => {});
+  throw new GatewayError('ERR_EXPRESSWAY_CALLBACK', `${name} gave a promise, and must not be async`);
+}
 
 /** The characters of a token (RFC 9110 §5.6.2), for use inside a regular expression. */
 export const TCHAR = "[\\w!#$%&'*+.^`|~-]";

@@ -1,5 +1,6 @@
 import { CAUSES, type Cause, type FailureCause, type RejectionCause } from './causes.ts';
 import { isGrpcFailure } from './grpc.ts';
+import { notPromise } from './http.ts';
 import { thrown, warnOfThrow } from './warnings.ts';
 
 export type { Cause, FailureCause, RejectionCause } from './causes.ts';
@@ -109,7 +110,7 @@ export function judge(outcome: Outcome, isFailure: ((outcome: Outcome) => boolea
   const verdict = verdictOf(outcome);
   if (isFailure === undefined || verdict === 'neutral') return verdict;
   try {
-    return isFailure(outcome) ? 'failure' : 'success';
+    return notPromise(isFailure(outcome), 'isFailure') ? 'failure' : 'success';
   } catch (error) {
     warnOfThrow(isFailure, 'WARN_EXPRESSWAY_IS_FAILURE', 'isFailure threw, the default rule is used', error);
     return verdict;

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Server } from 'node:net';
 import { inspect } from 'node:util';
 import { helpOf } from './errors.ts';
+import { isPromise } from './http.ts';
 
 /** Stable, documented codes of the process warnings of this package, and the type that each comes with. */
 const TYPES = Object.freeze({
@@ -84,6 +85,11 @@ export function warnOnceOf(place: object, code: WarningCode, message: string, wh
 export function warnOfThrow(given: object, code: WarningCode, message: string, error: unknown): void {
   if (!isNews(given, code)) return;
   warn(code, `${message}: ${thrown(error)}`, error instanceof Error ? error.stack : undefined);
+}
+
+/** Warns in the same way when the promise that a user's function gave, if it did, is rejected: that would end the process. */
+export function warnOfRejection(returned: unknown, given: object, code: WarningCode, message: string): void {
+  if (isPromise(returned)) returned.then(undefined, (error) => warnOfThrow(given, code, message, error));
 }
 
 /** What was thrown, as text. It may be anything, even a value that cannot be converted to a string. */

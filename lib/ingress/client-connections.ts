@@ -1,6 +1,8 @@
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 import { foldAddress } from '../core/connection.ts';
+import { notPromise } from '../core/http.ts';
+import { warnOfThrow } from '../core/warnings.ts';
 import type { ConnectionResponses } from './connection-responses.ts';
 import type { HardenServerSettings } from './harden-server-options.ts';
 
@@ -59,7 +61,7 @@ export class ConnectionCap implements ConnectionWatcher {
   opened(socket: Socket): void {
     const address = foldAddress(socket.remoteAddress);
     // The peer has left already.
-    if (address === undefined || this.#isUncapped?.(address) === true) return;
+    if (address === undefined || this.#exempts(address)) return;
     const peer = this.#byAddress.get(address) ?? { address, open: 0 };
     if (peer.open >= this.#max) {
       // Without a response, because that would cost too much.
@@ -69,6 +71,17 @@ export class ConnectionCap implements ConnectionWatcher {
     peer.open += 1;
     this.#byAddress.set(address, peer);
     (socket as Counted)[this.#key] = peer;
+  }
+
+  #exempts(address: string): boolean {
+    const isUncapped = this.#isUncapped;
+    if (isUncapped === undefined) return false;
+    try {
+      return notPromise(isUncapped(address), 'isUncapped') === true;
+    } catch (error) {
+      warnOfThrow(isUncapped, 'WARN_EXPRESSWAY_LISTENER', 'isUncapped of hardenServer() threw, the cap applies', error);
+      return false;
+    }
   }
 
   closed(socket: Socket): void {

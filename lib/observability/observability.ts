@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Exchange, exchangeOf } from '../core/exchange.ts';
-import type { GatewayRequest, Middleware, Next } from '../core/http.ts';
+import { type GatewayRequest, type Middleware, type Next, notPromise } from '../core/http.ts';
 import { boolean, type Check, type Checks, optional, resolveOptions } from '../core/options.ts';
 import { warnOfThrow } from '../core/warnings.ts';
 import { DEFAULT_ROUTE, RequestRecord, type RequestSink } from './request-record.ts';
@@ -96,7 +96,7 @@ export function observability(given?: ObservabilityOptions): Middleware {
 function guarded(route: (req: IncomingMessage) => string): (req: IncomingMessage) => string {
   return (req) => {
     try {
-      return String(route(req));
+      return String(notPromise(route(req), 'route'));
     } catch (error) {
       warnOfThrow(route, 'WARN_EXPRESSWAY_ROUTE', 'route threw, the request is counted as OTHER', error);
       return 'OTHER';

@@ -6,7 +6,7 @@ import { newBytes } from '../core/connection-bytes.ts';
 import type { Exchange } from '../core/exchange.ts';
 import { ABORTED, type Cause, causeOf, type Outcome, statusOf } from '../core/outcome.ts';
 import type { AttemptHead, LimiterDecision, Recorder } from '../core/recorder.ts';
-import { warnOfThrow } from '../core/warnings.ts';
+import { warnOfRejection, warnOfThrow } from '../core/warnings.ts';
 import type { RequestTrace } from './tracing/request-trace.ts';
 
 /** The route of requests for which neither the app nor a router gave a name. */
@@ -89,7 +89,7 @@ export class RequestRecord implements Recorder {
     this.#client = exchange.clientAddress;
     for (const sink of sinks) {
       try {
-        sink.started?.();
+        warnOfRejection(sink.started?.(), sink, ...OF_SINK);
       } catch (error) {
         warnOfSink(sink, error);
       }
@@ -188,7 +188,7 @@ export class RequestRecord implements Recorder {
     };
     for (const sink of this.#sinks) {
       try {
-        sink.finished(finished);
+        warnOfRejection(sink.finished(finished), sink, ...OF_SINK);
       } catch (error) {
         warnOfSink(sink, error);
       }
@@ -196,6 +196,7 @@ export class RequestRecord implements Recorder {
   }
 }
 
-/** Calls a sink. An error, such as from the app's logger, costs this one entry, and affects neither the request nor other sinks. */
-const warnOfSink = (sink: RequestSink, error: unknown): void =>
-  warnOfThrow(sink, 'WARN_EXPRESSWAY_LISTENER', 'A metrics, log or status sink threw', error);
+const OF_SINK = ['WARN_EXPRESSWAY_LISTENER', 'A metrics, log or status sink threw'] as const;
+
+/** An error of a sink, such as from the app's logger, costs this one entry, and affects neither the request nor other sinks. */
+const warnOfSink = (sink: RequestSink, error: unknown): void => warnOfThrow(sink, ...OF_SINK, error);

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Filter, Options as HpmOptions, RequestHandler } from 'http-proxy-middleware';
-import type { Middleware, Next } from '../core/http.ts';
+import { type Middleware, type Next, notPromise } from '../core/http.ts';
 import { isAuthority } from '../ingress/request-target.ts';
 import { warnOfOpenPrefixes } from './request/path-filter.ts';
 
@@ -62,7 +62,7 @@ class PathFilterErrors {
     }
     this.filter = (pathname: string, req: IncomingMessage) => {
       try {
-        return given(pathname, req);
+        return notPromise(given(pathname, req), 'pathFilter');
       } catch (error) {
         this.#thrown = { error };
         return false;

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import { GatewayError } from '../core/errors.ts';
-import type { GatewayRequest } from '../core/http.ts';
+import { type GatewayRequest, isPromise } from '../core/http.ts';
 import type {
   CostFunction,
   KeyFunction,
@@ -46,18 +46,16 @@ export class OwnClaims {
   ask(incoming: GatewayRequest): OwnClaim | undefined | Promise<OwnClaim | undefined> {
     const req = incoming as LimitedRequest;
     const skipped = this.#functions.skip?.(req);
-    if (typeof skipped !== 'object') return skipped ? undefined : this.#ask(req);
-    return skipped.then((skips) => (skips ? undefined : this.#ask(req)));
+    if (!isPromise(skipped)) return skipped ? undefined : this.#ask(req);
+    return Promise.resolve(skipped).then((skips) => (skips ? undefined : this.#ask(req)));
   }
 
   #ask(req: LimitedRequest): OwnClaim | Promise<OwnClaim> {
     const { key, limit, cost } = this.#functions;
     const keyed = key?.(req);
-    const limited = typeof limit === 'function' ? limit(req) : undefined;
-    const costing = cost === undefined ? 1 : cost(req);
-    if (typeof keyed !== 'object' && typeof limited !== 'object' && typeof costing !== 'object') {
-      return this.#claim(keyed, limited, costing);
-    }
+    const limited = askedBeside([keyed], () => (typeof limit === 'function' ? limit(req) : undefined));
+    const costing = askedBeside([keyed, limited], () => (cost === undefined ? 1 : cost(req)));
+    if (!isPromise(keyed) && !isPromise(limited) && !isPromise(costing)) return this.#claim(keyed, limited, costing);
     return Promise.all([keyed, limited, costing]).then((said) => this.#claim(...said));
   }
 
@@ -72,6 +70,16 @@ export class OwnClaims {
       throw badCallback(`ipRateLimit: cost() must give an integer from 0 up, gave ${cost}`);
     }
     return { key: key ? ownKey(key) : undefined, cost, limit: limit as number | undefined };
+  }
+}
+
+/** Where the next function throws, nothing waits for the promises of those before: rejected, they would end the process. */
+function askedBeside<T>(before: readonly unknown[], ask: () => T): T {
+  try {
+    return ask();
+  } catch (error) {
+    for (const one of before) if (isPromise(one)) one.then(undefined, () => {});
+    throw error;
   }
 }
 

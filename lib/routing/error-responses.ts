@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { CAUSES } from '../core/causes.ts';
 import type { Exchange } from '../core/exchange.ts';
+import { notPromise } from '../core/http.ts';
 import { type Check, func, group, isPlainObject, nonEmptyString, OptionsError, optional } from '../core/options.ts';
 import type { ErrorBody } from '../core/problem.ts';
 import { shownValue } from '../core/shown-value.ts';
@@ -80,7 +81,7 @@ export function errorBodies({ html, pages: others = {} }: ErrorResponseOptions):
 
 function htmlBody(render: ErrorPage, facts: ErrorFacts): ErrorBody | undefined {
   try {
-    return { type: 'text/html; charset=utf-8', content: String(render(facts)) };
+    return { type: 'text/html; charset=utf-8', content: String(notPromise(render(facts), 'the function')) };
   } catch (error) {
     // The client gets the problem document: an error page that fails must not hide the error.
     warnOfThrow(

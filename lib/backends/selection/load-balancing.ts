@@ -1,4 +1,5 @@
 import type { Exchange } from '../../core/exchange.ts';
+import { notPromise } from '../../core/http.ts';
 import { type Check, described, group, type JsonSchema, withoutUndefined } from '../../core/options.ts';
 import { warn } from '../../core/warnings.ts';
 import type { SimplePolicyName } from './plain-policies.ts';
@@ -79,7 +80,7 @@ class CustomPolicyGuard implements SelectionPolicy {
 
   select<B extends BackendView>(backends: readonly B[], exchange: Exchange, tried: readonly B[]): B | undefined {
     try {
-      const backend = this.#guarded.select(backends, exchange, tried);
+      const backend = notPromise(this.#guarded.select(backends, exchange, tried), 'select()');
       if (backend === undefined || (backends.includes(backend) && isCandidate(backend, tried))) return backend;
       this.#warn('it picked something that is no available and untried backend of the pool');
     } catch (error) {

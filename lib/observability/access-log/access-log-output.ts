@@ -1,6 +1,6 @@
 import { CAUSES } from '../../core/causes.ts';
 import type { RejectionCause } from '../../core/outcome.ts';
-import { warnOfThrow } from '../../core/warnings.ts';
+import { warnOfRejection, warnOfThrow } from '../../core/warnings.ts';
 import type { FinishedRequest } from '../request-record.ts';
 import { type AccessLogFormat, type LineFormat, lineFormat } from './access-log-format.ts';
 import { accessRecord, type LineRules } from './access-record.ts';
@@ -27,6 +27,8 @@ export interface AccessLogOutput extends RefusalOutput {
   flush(): void;
 }
 
+const OF_TARGET = ['WARN_EXPRESSWAY_LISTENER', 'The target of the access log threw, lines are lost'] as const;
+
 /** Writes through a logger. Its destination must not block. */
 export class LoggerOutput implements AccessLogOutput {
   readonly dropped = 0;
@@ -39,21 +41,25 @@ export class LoggerOutput implements AccessLogOutput {
   }
 
   request(request: FinishedRequest): void {
-    this.#logger.info(accessRecord(request, this.#rules), 'request');
+    this.#info(accessRecord(request, this.#rules), 'request');
   }
 
   flush(): void {}
 
   refusal({ client, status, cause, detail }: Refusal): void {
-    this.#logger.info({ client, status, source: 'gateway', cause, detail }, 'client refused');
+    this.#info({ client, status, source: 'gateway', cause, detail }, 'client refused');
   }
 
   omitted(count: number): void {
-    this.#logger.info({ omitted: count }, 'more clients refused');
+    this.#info({ omitted: count }, 'more clients refused');
   }
 
   rejectedEarly(count: number, cause: RejectionCause): void {
-    this.#logger.info({ rejected: count, status: CAUSES[cause].status, cause }, 'requests rejected early');
+    this.#info({ rejected: count, status: CAUSES[cause].status, cause }, 'requests rejected early');
+  }
+
+  #info(record: object, message: string): void {
+    warnOfRejection(this.#logger.info(record, message), this.#logger, ...OF_TARGET);
   }
 }
 
@@ -105,23 +111,18 @@ export class LineOutput implements AccessLogOutput {
     try {
       this.flush();
     } catch (error) {
-      warnOfThrow(
-        this.#stream,
-        'WARN_EXPRESSWAY_LISTENER',
-        'The stream of the access log threw, lines are lost',
-        error,
-      );
+      warnOfThrow(this.#stream, ...OF_TARGET, error);
     }
   };
 
   #write(request: FinishedRequest): void {
     if (!this.#hasRoom) return;
-    this.#stream.write(`${this.#format.request(accessRecord(request, this.#rules), request.startedAt)}\n`);
+    this.#put(`${this.#format.request(accessRecord(request, this.#rules), request.startedAt)}\n`);
   }
 
   refusal(refusal: Refusal): void {
     this.flush();
-    if (this.#hasRoom) this.#stream.write(`${this.#format.refusal(refusal)}\n`);
+    if (this.#hasRoom) this.#put(`${this.#format.refusal(refusal)}\n`);
   }
 
   omitted(count: number): void {
@@ -135,7 +136,11 @@ export class LineOutput implements AccessLogOutput {
   }
 
   #summary(line: string | undefined): void {
-    if (line !== undefined && this.#hasRoom) this.#stream.write(`${line}\n`);
+    if (line !== undefined && this.#hasRoom) this.#put(`${line}\n`);
+  }
+
+  #put(line: string): void {
+    warnOfRejection(this.#stream.write(line), this.#stream, ...OF_TARGET);
   }
 
   get #hasRoom(): boolean {

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { GatewayError } from '../../core/errors.ts';
-import type { GatewayRequest } from '../../core/http.ts';
+import { type GatewayRequest, notPromise } from '../../core/http.ts';
 import type { Check } from '../../core/options.ts';
 import type { Rejected } from '../../core/outcome.ts';
 import { declaredLength, endsSoon } from '../../core/unread-content.ts';
@@ -57,7 +57,8 @@ export const readBody: Check = (value) =>
  */
 export function keptBody(req: IncomingMessage, option: ReadBody | undefined): KeptBody | undefined {
   if (option === undefined) return undefined;
-  const given: unknown = typeof option === 'string' ? (req as never)[option] : option(req);
+  const given: unknown =
+    typeof option === 'string' ? (req as never)[option] : notPromise(option(req), 'the function `body`');
   if (given === undefined || given === null) return undefined;
   if (typeof given === 'string') return new KeptBody(req, Buffer.from(given));
   if (!(given instanceof Uint8Array)) {

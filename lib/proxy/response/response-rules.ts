@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { GatewayError } from '../../core/errors.ts';
 import type { Exchange } from '../../core/exchange.ts';
-import { TOKEN } from '../../core/http.ts';
+import { notPromise, TOKEN } from '../../core/http.ts';
 import { boolean, type Checks, func, optional } from '../../core/options.ts';
 import { type HeaderRules, headerRules, isHeaderValue, type Template, templates } from '../header-rules.ts';
 import { publicCookie, publicRefresh, publicUrl, type UrlMapping } from './public-urls.ts';
@@ -70,7 +70,7 @@ export class ResponseRules {
     for (const [name, value] of this.#set) headers[name] = value(exchange);
     for (const [name, value] of this.#add) headers[name] = added(name, headers[name], value(exchange));
     if (this.#change !== undefined) {
-      this.#change({ status, headers }, exchange.req);
+      notPromise(this.#change({ status, headers }, exchange.req), 'response.change()');
       assertSendable(headers);
     }
     return headers;

@@ -1,5 +1,5 @@
 import type { IncomingMessage, Server } from 'node:http';
-import { TCHAR } from '../../core/http.ts';
+import { notPromise, TCHAR } from '../../core/http.ts';
 import { type Check, resolveOptions } from '../../core/options.ts';
 import { shownValue } from '../../core/shown-value.ts';
 import { declaredLength } from '../../core/unread-content.ts';
@@ -73,7 +73,7 @@ function pathTest(path: NonNullable<UpgradeHandlerOptions['path']>): (path: stri
   }
   return (asked) => {
     try {
-      return Boolean(path(asked));
+      return Boolean(notPromise(path(asked), 'path'));
     } catch (error) {
       warnOfThrow(
         path,
