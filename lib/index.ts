@@ -83,6 +83,7 @@ export type { GatewayRequest, Middleware } from './core/http.ts';
 export { OptionsError } from './core/options.ts';
 export type { Cause, FailureCause, Outcome, RejectionCause } from './core/outcome.ts';
 export type { LimiterDecision } from './core/recorder.ts';
+export { type ExpressApp, expressListener } from './ingress/express-listener.ts';
 export { type ExpressMessages, expressServerOptions } from './ingress/express-server-options.ts';
 export { hardenServer } from './ingress/harden-server.ts';
 export { type HardenServerOptions, hardenServerDefaults } from './ingress/harden-server-options.ts';

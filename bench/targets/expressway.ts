@@ -7,6 +7,7 @@ import {
   accessLog,
   circuitBreaker,
   compose,
+  expressListener,
   expressServerOptions,
   GatewayEvents,
   hardenServer,
@@ -96,7 +97,7 @@ const mounted = [
 ];
 app.use(compose(...mounted.flat()));
 
-const server = createServer(expressServerOptions(app), app);
+const server = createServer(expressServerOptions(app), expressListener(app));
 // `connections` opens more than the defaults let anybody have.
 if (has('bounds')) hardenServer(server, { maxConnections: 100_000, maxConnectionsPerAddress: 100_000, events });
 shedding?.rejectEarly(server);

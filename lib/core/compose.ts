@@ -9,6 +9,30 @@ export type Composable = (req: never, res: never, next: never) => unknown;
 /** What a middleware gives when it is asynchronous. */
 type Returned = PromiseLike<unknown> | undefined;
 
+/** A chain that was called before the app's router: the layer of the router only passes on what it came to. */
+export interface RanChain {
+  readonly chain: Middleware;
+  readonly error: unknown;
+  /** Of the layer, once the router has called it. */
+  next: Next | undefined;
+}
+
+const kChain = Symbol('expressway.chain');
+const kRan = Symbol('expressway.ranChain');
+
+type Tagged = IncomingMessage & { [kRan]?: RanChain };
+
+/** Whether a middleware was made by `compose()`. */
+export const isChain = (handler: unknown): handler is Middleware =>
+  typeof handler === 'function' && Object.hasOwn(handler, kChain);
+
+/** The router's layer for this chain is not to call it again. */
+export function ranBefore(req: IncomingMessage, chain: Middleware, error: unknown): RanChain {
+  const ran: RanChain = { chain, error, next: undefined };
+  (req as Tagged)[kRan] = ran;
+  return ran;
+}
+
 /**
  * Several middlewares as one, in their order:
  *
@@ -32,7 +56,13 @@ export function compose(...middlewares: readonly Composable[]): Middleware {
   if (problems.length > 0) throw new OptionsError('compose', problems);
   const chain = middlewares as readonly ((req: IncomingMessage, res: ServerResponse, next: Next) => Returned)[];
 
-  return function expresswayChain(req: IncomingMessage, res: ServerResponse, done: Next): void {
+  function expresswayChain(req: IncomingMessage, res: ServerResponse, done: Next): void {
+    const ran = (req as Tagged)[kRan];
+    if (ran?.chain === expresswayChain && ran.next === undefined) {
+      ran.next = done;
+      done(ran.error);
+      return;
+    }
     let at = 0;
     function next(error?: unknown): void {
       const middleware = error ? undefined : chain[at];
@@ -49,7 +79,8 @@ export function compose(...middlewares: readonly Composable[]): Middleware {
       }
     }
     next();
-  };
+  }
+  return Object.assign(expresswayChain, { [kChain]: true });
 }
 
 /** As Express 5 says of a promise that is rejected without a reason: without one, it would seem to have gone well. */

@@ -3,6 +3,7 @@ import express from 'express';
 import { createServer } from '../core/node-http.ts';
 import {
   type CounterLink,
+  expressListener,
   expressServerOptions,
   type GatewayEvents,
   type GracefulShutdown,
@@ -324,12 +325,13 @@ function observed(
   authenticate: Middleware | undefined,
 ): RequestListener {
   const end = finalHandler(log);
+  const serve = expressListener(app);
   return (req, res) => {
     // First: what the app or a backend sets takes its place.
     if (hsts !== undefined) res.setHeader('Strict-Transport-Security', hsts);
     const handle = (error?: unknown): void => {
       if (error !== undefined) end(req, res, error);
-      else app(req as never, res as never, (uncaught: unknown) => end(req, res, uncaught));
+      else serve(req, res, (uncaught) => end(req, res, uncaught));
     };
     middleware(req, res, (error) => {
       if (error !== undefined || authenticate === undefined) handle(error);

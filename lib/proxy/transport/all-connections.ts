@@ -59,6 +59,7 @@ export class AllConnections {
   readonly #bound = new BoundConnections<Connection>();
   readonly #connectTimeoutMs: number;
   readonly #protocol: BackendProtocol;
+  readonly #reads = new DirectReads();
   #connect: Connector;
   /** The name that every certificate must be for, if the option `serverName` was given. */
   #serverName: string | undefined;
@@ -70,7 +71,7 @@ export class AllConnections {
     this.#connectTimeoutMs = connectTimeoutMs;
     this.#protocol = protocol;
     this.#serverName = tls.serverName;
-    this.#connect = backendConnector(tls, connectTimeoutMs, protocol);
+    this.#connect = backendConnector(tls, connectTimeoutMs, protocol, this.#reads);
   }
 
   get isHttp2(): boolean {
@@ -80,7 +81,7 @@ export class AllConnections {
   /** Applies to new connections. Requests in progress end on the old ones, which carry no further request. */
   setTls(tls: BackendTlsOptions): void {
     this.#serverName = tls.serverName;
-    this.#connect = backendConnector(tls, this.#connectTimeoutMs, this.#protocol);
+    this.#connect = backendConnector(tls, this.#connectTimeoutMs, this.#protocol, this.#reads);
     for (const [identity, { isSecure }] of [...this.#current]) if (isSecure) this.remove(identity);
   }
 
@@ -158,6 +159,7 @@ export function backendConnector(
   tls: BackendTlsOptions,
   connectTimeoutMs: number,
   protocol: BackendProtocol,
+  reads?: DirectReads,
 ): Connector {
   const isHttp2 = protocol === 'http2';
   const connect = buildConnector({
@@ -167,7 +169,6 @@ export function backendConnector(
     preferH2: isHttp2,
   });
   if (isHttp2) return connect;
-  const reads = new DirectReads();
   return (target, callback) => {
     connect(target, (error, socket) => {
       if (error !== null) {
@@ -184,7 +185,7 @@ export function backendConnector(
       callback(null, socket);
       // The socket has its parser now, and no response yet.
       correctHeads(socket);
-      reads.use(socket);
+      reads?.use(socket);
     });
   };
 }
