@@ -36,6 +36,13 @@ describe('URLs of a backend that is known by another path and host', () => {
     [shop, 'http://shop.internal?a', 'https://example.com/shop/?a'],
     [shop, 'http://example.com/cart', 'https://example.com/shop/cart'],
     [shop, 'https://example.com/shop/cart', 'https://example.com/shop/cart'],
+    [shop, 'http://shop.internal:80/cart', 'https://example.com/shop/cart'],
+    [shop, 'HTTPS://shop.internal:443/cart', 'https://example.com/shop/cart'],
+    [shop, 'http://shop.internal:/cart', 'https://example.com/shop/cart'],
+    [shop, 'https://example.com:443/cart', 'https://example.com/shop/cart'],
+    [{ ...shop, clientOrigin: 'http://example.com:80' }, 'http://example.com:80/a', 'http://example.com:80/shop/a'],
+    [shop, 'http://shop.internal:443/cart', 'http://shop.internal:443/cart'],
+    [shop, 'http://shop.internal:8080/cart', 'http://shop.internal:8080/cart'],
     [shop, 'http://127.0.0.1:3004/cart', 'http://127.0.0.1:3004/cart'],
     [
       shop,

@@ -8,12 +8,16 @@ export interface UrlMapping {
   readonly backendHosts: readonly string[];
 }
 
+/** What a URL need not say (RFC 9110 §4.2), and some frameworks write all the same. */
+const DEFAULT_PORTS: Readonly<Record<string, RegExp>> = { 'http:': /:(?:80)?$/, 'https:': /:(?:443)?$/ };
+
 /** A URL or a relative reference (RFC 3986 §4.2) in a header of a backend's response. One of another host stays as it is. */
 export function publicUrl(url: string, mapping: UrlMapping): string {
-  const [, start = '', host = '', rest = ''] = /^((?:https?:)?\/\/([^/?#]*))(.*)$/is.exec(url) ?? [];
+  const [, start = '', scheme = '', authority = '', rest = ''] = /^((https?:)?\/\/([^/?#]*))(.*)$/is.exec(url) ?? [];
   if (start === '') return publicPath(url, mapping);
-  const isOurs = isHost(host, mapping.backendHosts) || isHost(host, [hostOf(mapping.clientOrigin)]);
-  if (!isOurs) return url;
+  const withoutDefault = authority.replace(DEFAULT_PORTS[scheme.toLowerCase()] ?? '', '');
+  const known = [...mapping.backendHosts, hostOf(mapping.clientOrigin)];
+  if (!isHost(authority, known) && !isHost(withoutDefault, known)) return url;
   const path = publicPath(rest.startsWith('/') ? rest : `/${rest}`, mapping);
   return mapping.clientOrigin === '' ? rooted(path) : mapping.clientOrigin + path;
 }
