@@ -70,6 +70,7 @@ describe('when every backend process is down', () => {
     await all[2]?.start();
     // At once, whether or not a connection was tried since.
     expect((await fetch(url, { method: 'POST', body: 'x' })).status).toBe(200);
+    expect(circuits()[2]).toBe('closed');
     await all[0]?.start();
     await all[1]?.start();
     await eventually('all circuits are closed', () => circuits().every((state) => state === 'closed'));

@@ -316,6 +316,15 @@ describe('bounds of tunnels', () => {
     expect(() => roundRobinProxy({ backends: ['http://a'], tunnel })).toThrow(/nope.*idleTimeoutMs.*max/);
   });
 
+  test('closing the proxy ends at once a tunnel whose backend has closed', async () => {
+    const { backend, gateway, open } = await setup(rawSilence, { tunnel: { closeTimeoutMs: 3_600_000 } });
+    const client = await open();
+    onlyConnection(backend).end();
+    await client.closed();
+    await gateway.proxy.close();
+    expect(gateway.proxy.status()).toEqual([]);
+  });
+
   test.each(['client', 'backend'])(
     'closing the proxy flushes and ends tunnels, also of a %s that does not read',
     async (side) => {

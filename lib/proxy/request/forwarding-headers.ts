@@ -123,7 +123,7 @@ export function nodeName(text: string): string {
 function isList(text: string): boolean {
   MEMBER.lastIndex = 0;
   while (MEMBER.lastIndex < text.length) if (!MEMBER.test(text)) return false;
-  return !text.trimEnd().endsWith(',');
+  return !text.endsWith(',');
 }
 
 function node(address: string | undefined): string {
