@@ -4,6 +4,8 @@
  *   node --conditions=expressway-source bench/outages.ts restarts      backends restart in turn, each away for a second, for 5,000 requests
  *   node --conditions=expressway-source bench/outages.ts descriptors   64 open files, 250 new connections a second
  *   node --conditions=expressway-source bench/outages.ts deaths        50 workers die while clients open connections
+ *
+ * The variable WORKERS sets the number of workers of ours for the first two; 1 is the default.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -47,7 +49,13 @@ function start(command: readonly string[], env: NodeJS.ProcessEnv = process.env,
 }
 
 async function expressway(backends: readonly number[], env: Readonly<Record<string, string>> = {}, openFiles?: number) {
-  const usual = { HOST: '127.0.0.1', PORT: '0', ADMIN_PORT: '0', RATE_LIMIT_MAX: '100000000' };
+  const usual = {
+    HOST: '127.0.0.1',
+    PORT: '0',
+    ADMIN_PORT: '0',
+    RATE_LIMIT_MAX: '100000000',
+    WORKERS: process.env.WORKERS ?? '1',
+  };
   const urls = backends.map((port) => `http://127.0.0.1:${port}`).join();
   const command = [process.execPath, '--conditions=expressway-source', SERVER];
   const child = start(command, { ...usual, BACKENDS: urls, ...env }, openFiles);
