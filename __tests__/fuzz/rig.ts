@@ -73,7 +73,11 @@ export class Rig {
   /** O5: an innocent request, on a connection of its own or on one that was there before. */
   async #innocent(fresh: boolean): Promise<string[]> {
     const nonce = this.nonce();
-    if (this.#bystander?.over !== false) this.#bystander = new Wire(this.gateway.port);
+    if (this.#bystander?.over !== false) {
+      // On a slow machine the gateway ends it after the keep-alive timeout; its own side is open by then.
+      this.#bystander?.socket.destroy();
+      this.#bystander = new Wire(this.gateway.port);
+    }
     const wire = fresh ? new Wire(this.gateway.port) : this.#bystander;
     wire.received = Buffer.alloc(0);
     wire.socket.write(innocentRequest(nonce));
