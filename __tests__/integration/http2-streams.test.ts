@@ -17,6 +17,7 @@ import {
   uint32,
   WINDOW_UPDATE,
 } from '../support/http2-frames.ts';
+import { afterRead } from '../support/pause.ts';
 import { answer, RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { eventually, listen, standsStill } from '../support/servers.ts';
 
@@ -252,6 +253,44 @@ describe('WebSockets over HTTP/2 (RFC 8441)', () => {
     expect(await opened(stream)).toBe(200);
     stream.close(constants.NGHTTP2_CANCEL);
     await eventually('the backend sees it', () => backend.connections.size === 0);
+  });
+
+  test('one side may end before the other one', async () => {
+    const { client, gateway } = await tunnelled((socket, request, index) => {
+      socket.removeAllListeners('end');
+      echo(socket, request, index);
+      socket.on('end', () => {
+        socket.write('late');
+        afterRead(() => socket.end(' and last'));
+      });
+    });
+    const stream = client.open(EXTENDED, false);
+    expect(await opened(stream)).toBe(200);
+    stream.end('first ');
+    let text = '';
+    for await (const chunk of stream) text += chunk;
+    expect([text, stream.rstCode]).toEqual(['first late and last', 0]);
+    await eventually('nothing is left', () => gateway.proxy.status()[0]?.inFlight === 0);
+  });
+
+  test('a backend that ends still gets what the client sends', async () => {
+    const { backend, client, gateway } = await tunnelled((socket, request, index) => {
+      socket.removeAllListeners('end');
+      echo(socket, request, index);
+      socket.removeAllListeners('data');
+      socket.on('data', (chunk) => {
+        backend.received.push(chunk);
+      });
+      socket.end('bye');
+    });
+    const stream = client.open(EXTENDED, false);
+    expect(await opened(stream)).toBe(200);
+    let text = '';
+    for await (const chunk of stream) text += chunk;
+    expect(text).toBe('bye');
+    stream.end('after that');
+    await eventually('the backend has it', () => backend.received.join('').includes('after that'));
+    await eventually('nothing is left', () => gateway.proxy.status()[0]?.inFlight === 0);
   });
 
   test('a backend that breaks off resets the stream or ends it', async () => {
