@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { GatewayEvents } from 'expressway';
+import { SeededRandom } from '../fuzz/random.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { http2Gateway } from '../support/http2.ts';
 import {
@@ -22,6 +23,7 @@ import {
   uint32,
   WINDOW_UPDATE,
 } from '../support/http2-frames.ts';
+import { pause } from '../support/pause.ts';
 import { answerOk, RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { eventually } from '../support/servers.ts';
 
@@ -256,6 +258,64 @@ function statusOf(payload: Buffer | undefined): number {
   }
   return Number(status);
 }
+
+describe('frames that a seeded random spoils', () => {
+  const CONNECTIONS = 150;
+  const SMUGGLING = [...POST, ['content-length', String(SMUGGLED.length)] as Field];
+
+  /** Requests whose content looks like another request. */
+  const frames = (): Buffer[] => [
+    headers(1, GET),
+    headers(3, SMUGGLING, END_HEADERS),
+    frame(DATA, END_STREAM, 3, SMUGGLED),
+    headers(5, POST, END_HEADERS),
+    frame(DATA, 0, 5, `0\r\n\r\n${SMUGGLED}`),
+    frame(WINDOW_UPDATE, 0, 5, uint32(100)),
+    frame(DATA, END_STREAM, 5, SMUGGLED),
+    headers(7, POST, END_HEADERS),
+    frame(DATA, 0, 7, 'x'),
+    headers(7, [['x-trailer', 'y']]),
+    headers(9, POST, END_HEADERS),
+    frame(RST_STREAM, 0, 9, uint32(8)),
+    frame(SETTINGS, 0, 0, setting(4, 1_000)),
+    frame(HEADERS, END_STREAM, 11, block(GET.slice(0, 2))),
+    frame(CONTINUATION, END_HEADERS, 11, block(GET.slice(2))),
+    frame(PING, 0, 0, '12345678'),
+  ];
+
+  function spoilt(random: SeededRandom): Buffer {
+    const all = frames();
+    if (random.chance(3)) all.splice(random.below(all.length), 1 + random.below(2));
+    if (random.chance(3)) all.splice(random.below(all.length), 0, random.pick(all));
+    const bytes = Buffer.concat(all);
+    for (let left = random.below(4); left > 0; left -= 1) bytes[random.below(bytes.length)] = random.below(256);
+    return random.chance(4) ? bytes.subarray(0, random.below(bytes.length)) : bytes;
+  }
+
+  test.each([1, 2, 3])(
+    'seed %d: no request is made up, nothing is left over, and no backend is blamed',
+    async (seed) => {
+      const { backend, gateway, open } = await setUp();
+      const failures: unknown[] = [];
+      gateway.proxy.events.on('attemptFailed', (event) => failures.push(event));
+      for (let index = 0; index < CONNECTIONS; index += 1) {
+        const client = await open();
+        client.send(spoilt(SeededRandom.ofCase(seed, index)));
+        // A spoilt length takes frames behind it for its content: the server may wait for more.
+        if (index % 5 !== 0) await pause('the server reads, and may respond', 10);
+        client.close();
+      }
+      const innocent = await open();
+      innocent.send(headers(1, [...GET, ['x-nonce', 'innocent']]));
+      expect(await innocent.endOf(1)).toBe('ended');
+      await eventually('nothing is left', () => gateway.proxy.status()[0]?.inFlight === 0);
+      expect(backend.requests.length).toBeGreaterThan(CONNECTIONS / 10);
+      expect(backend.requests.filter(({ target }) => target.includes('smuggled'))).toEqual([]);
+      expect(failures).toEqual([]);
+    },
+    120_000,
+  );
+});
 
 describe('floods', () => {
   test('CVE-2023-44487, rapid reset: the connection ends, and the backend is not blamed', async () => {
