@@ -158,6 +158,38 @@ describe('flow control', () => {
     await eventually('the backend is free', () => gateway.proxy.status()[0]?.inFlight === 0);
   });
 
+  test.each(['before the heads of responses', 'behind them'])(
+    'nothing is left of a client that leaves, %s',
+    async (moment) => {
+      const { url } = cleanup.add(
+        await RecorderBackend.start(answer(`HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc`)),
+      );
+      const gateway = cleanup.add(await http2Gateway({ backends: [url] }));
+      let open = 0;
+      gateway.server.on('request', (_req, res) => {
+        open += 1;
+        res.on('close', () => {
+          open -= 1;
+        });
+      });
+      for (const end of ['FIN', 'RST'] as const) {
+        for (let round = 0; round < 10; round += 1) {
+          const client = cleanup.add(await FrameClient.connect(gateway.port));
+          // Content waits for a window.
+          client.send(frame(4, 0, 0, Buffer.concat([Buffer.from([0, 4]), uint32(0)])));
+          for (let stream = 1; stream < 20; stream += 2) client.send(headers(stream, GET));
+          if (moment === 'behind them') await client.until(({ type, stream }) => type === 1 && stream === 19);
+          else await client.settled();
+          if (end === 'RST') client.close();
+          else client.socket.end();
+          await client.closed();
+        }
+      }
+      await eventually('no response is open', () => open === 0);
+      await eventually('nothing is in flight', () => gateway.proxy.status()[0]?.inFlight === 0);
+    },
+  );
+
   test('a small response that is not taken either', async () => {
     const gateway = cleanup.add(
       await http2Gateway(
