@@ -134,8 +134,8 @@ test('a changed file of authorities is in force at once, for sessions that are r
   expect(await verified({ session })).toBe('NONE');
   expect(await verified(pair('of two'))).toBe('SUCCESS');
   trust('one');
-  await until(async () => (await verified(pair('of one'))) === 'SUCCESS');
-  expect(logged).toContainEqual(expect.objectContaining({ why: 'a certificate has changed' }));
+  await until(() => logged.some(({ why }) => why === 'a certificate has changed'));
+  expect(await verified(pair('of one'))).toBe('SUCCESS');
 });
 
 test.each([
