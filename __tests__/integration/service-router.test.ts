@@ -211,6 +211,7 @@ describe('serviceRouter()', () => {
         { path: '/secure', redirect: { scheme: 'https', hostname: 'example.com' } },
         { path: '/health', respond: { status: 200, headers: { 'content-type': 'text/plain' }, body: 'ok' } },
         { path: '/gone', respond: { status: 204 } },
+        { path: '/plain', respond: { body: '<b>' } },
       ],
     });
     const old = await ask(gw, '/old/a?b=c');
@@ -219,7 +220,9 @@ describe('serviceRouter()', () => {
     const health = await ask(gw, '/health');
     expect([health.status, health.headers.get('content-type'), health.body.body]).toEqual([200, 'text/plain', 'ok']);
     expect((await ask(gw, '/health', { method: 'HEAD' })).headers.get('content-length')).toBe('2');
-    expect((await ask(gw, '/gone')).status).toBe(204);
+    const gone = await ask(gw, '/gone');
+    expect([gone.status, gone.headers.get('content-type')]).toEqual([204, null]);
+    expect((await ask(gw, '/plain')).headers.get('content-type')).toBe('text/plain; charset=utf-8');
   });
 
   test('shares requests out among weighted services', async () => {

@@ -26,7 +26,7 @@ export interface RedirectOptions {
 export interface FixedResponse {
   /** Status of the response. Default 200. */
   status?: number;
-  /** Headers of the response. Default: none. */
+  /** Headers of the response. Default: none; with a body, `Content-Type: text/plain; charset=utf-8`. */
   headers?: Readonly<Record<string, string>>;
   /** Body of the response. Default: none. */
   body?: string;
@@ -82,6 +82,7 @@ export function responds({ status = 200, headers = {}, body = '' }: FixedRespons
   return function expresswayRespond(_req: IncomingMessage, res: ServerResponse): void {
     const bodyless = status === 204 || status === 304;
     if (!bodyless) res.setHeader('Content-Length', content.length);
+    if (content.length > 0) res.setHeader('Content-Type', 'text/plain; charset=utf-8');
     for (const [name, value] of Object.entries(headers)) res.setHeader(name, value);
     res.statusCode = status;
     res.end(bodyless ? undefined : content);
