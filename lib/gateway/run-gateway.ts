@@ -48,9 +48,13 @@ async function run(app: AppFactory): Promise<void> {
     async (signal) => {
       log.info({ signal, leadMs, timeoutMs }, 'stopping');
       const running = await starting;
-      await running.close();
-      log.info({}, 'stopped');
-      await lines.close();
+      try {
+        await running.close();
+        log.info({}, 'stopped');
+      } finally {
+        // The last lines say what went wrong.
+        await lines.close();
+      }
     },
     // Workers are ended at `timeoutMs` and have to be waited for; a start that hangs ends here.
     { timeoutMs: timeoutMs + EXIT_GRACE_MS },
