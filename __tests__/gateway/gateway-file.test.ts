@@ -121,11 +121,6 @@ describe('a file of services and routes', () => {
       'routes:\n  - &a { service: users }\n  - { <<: *a, path: /a }',
       '3:7 routes[1]: merge keys (<<) are not part of YAML 1.2: repeat the options here',
     ],
-    [
-      'lists that are nested too deeply',
-      `routes: ${'['.repeat(9_000)}`,
-      `1:768 lists and mappings are nested too deeply`,
-    ],
     ['a tag', 'routes:\n  - service: !js users', '2:14 tags (!) other than those of YAML 1.2 cannot be used'],
     [
       'a second document',
@@ -137,6 +132,12 @@ describe('a file of services and routes', () => {
     const [first, ...others] = problems(text);
     expect(first?.startsWith(`gateway.yaml:${problem}`) ? problem : first).toBe(problem);
     expect(others.filter((one) => !/^gateway.yaml:\d+:\d+ /.test(one))).toEqual([]);
+  });
+
+  test('lists that are nested too deeply are a problem', () => {
+    // How deep the parser goes depends on the stack of this version of Node.
+    const text = `routes: ${'['.repeat(9_000)}\n`;
+    expect(problems(text)[0]).toMatch(/^gateway\.yaml:1:\d+ lists and mappings are nested too deeply/);
   });
 
   test('all problems come at once, in the order of the file', () => {
