@@ -4,7 +4,6 @@ import { BackendConnections, type Connection } from './backend-connections.ts';
 import { type BackendTlsOptions, connectorTls } from './backend-tls.ts';
 import { BoundConnections } from './bound-connections.ts';
 import type { Connections } from './connections.ts';
-import { DirectReads } from './direct-reads.ts';
 import { correctHeads } from './http-version.ts';
 import { Http2Connections } from './http2-connections.ts';
 import { buildConnector, type Connector } from './undici.ts';
@@ -59,7 +58,6 @@ export class AllConnections {
   readonly #bound = new BoundConnections<Connection>();
   readonly #connectTimeoutMs: number;
   readonly #protocol: BackendProtocol;
-  readonly #reads = new DirectReads();
   #connect: Connector;
   /** The name that every certificate must be for, if the option `serverName` was given. */
   #serverName: string | undefined;
@@ -71,7 +69,7 @@ export class AllConnections {
     this.#connectTimeoutMs = connectTimeoutMs;
     this.#protocol = protocol;
     this.#serverName = tls.serverName;
-    this.#connect = backendConnector(tls, connectTimeoutMs, protocol, this.#reads);
+    this.#connect = backendConnector(tls, connectTimeoutMs, protocol);
   }
 
   get isHttp2(): boolean {
@@ -81,7 +79,7 @@ export class AllConnections {
   /** Applies to new connections. Requests in progress end on the old ones, which carry no further request. */
   setTls(tls: BackendTlsOptions): void {
     this.#serverName = tls.serverName;
-    this.#connect = backendConnector(tls, this.#connectTimeoutMs, this.#protocol, this.#reads);
+    this.#connect = backendConnector(tls, this.#connectTimeoutMs, this.#protocol);
     for (const [identity, { isSecure }] of [...this.#current]) if (isSecure) this.remove(identity);
   }
 
@@ -159,7 +157,6 @@ export function backendConnector(
   tls: BackendTlsOptions,
   connectTimeoutMs: number,
   protocol: BackendProtocol,
-  reads?: DirectReads,
 ): Connector {
   const isHttp2 = protocol === 'http2';
   const connect = buildConnector({
@@ -185,7 +182,6 @@ export function backendConnector(
       callback(null, socket);
       // The socket has its parser now, and no response yet.
       correctHeads(socket);
-      reads?.use(socket);
     });
   };
 }

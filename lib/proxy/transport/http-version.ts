@@ -1,7 +1,26 @@
 import type { Socket } from 'node:net';
 import { MOST_INFORMATIONAL } from '../response/informational.ts';
 import { ProtocolError } from './failure.ts';
-import { type Parser, parserOf } from './undici-parser.ts';
+
+/** What is used of undici's parser of one connection. None of it is public; a contract test checks that it exists. */
+interface Parser {
+  /** Its state, in the memory of llhttp. */
+  readonly ptr: number;
+  readonly llhttp: {
+    llhttp_get_http_major(ptr: number): number;
+    /** With 1, the parser reads on behind a message with `Connection: close`. */
+    llhttp_set_lenient_keep_alive(ptr: number, on: 0 | 1): void;
+  };
+  statusCode: number;
+  headers: Buffer[];
+  headersSize: number;
+  /** Called once per head, informational ones included, before undici uses it. */
+  onHeadersComplete(status: number, upgrade: boolean, keepsAlive: boolean): number;
+  /** Called for each piece of a reason phrase, one for each packet. */
+  onStatus(bytes: Buffer): number;
+  /** The reason phrase. Empty when a head begins. */
+  statusText: string;
+}
 
 /** What `onHeadersComplete()` returns when no body follows. */
 const NO_BODY = 1;
@@ -52,4 +71,15 @@ export function correctHeads(socket: Socket): void {
 function readReason(this: Parser, bytes: Buffer): number {
   this.statusText += bytes.toString('latin1');
   return 0;
+}
+
+function parserOf(socket: Socket): Parser | undefined {
+  const symbol = Object.getOwnPropertySymbols(socket).find(({ description }) => description === 'parser');
+  if (symbol === undefined) return undefined;
+  const parser: Partial<Parser> | null | undefined = Reflect.get(socket, symbol);
+  const isWhole =
+    typeof parser?.llhttp?.llhttp_get_http_major === 'function' &&
+    typeof parser.llhttp.llhttp_set_lenient_keep_alive === 'function' &&
+    typeof parser.onHeadersComplete === 'function';
+  return isWhole ? (parser as Parser) : undefined;
 }
