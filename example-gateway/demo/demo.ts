@@ -12,7 +12,7 @@ const BACKENDS = [
   { name: 'events', port: 8084, variable: 'EVENTS_URL' },
 ];
 
-/** The port itself when it can be had, else 0 (any free one), with the port noted in `taken`. */
+/** Returns the port if it is free. Otherwise it notes the port in `taken` and returns 0, which stands for any free port. */
 function portOrAny(host: string, port: number, taken: number[]): Promise<number> {
   return new Promise((resolve) => {
     const probe = createServer();

@@ -92,7 +92,7 @@ function statusIn(pathname: string): number {
 }
 
 /**
- * @throws {ListenError} when the port cannot be had.
+ * @throws {ListenError} when it cannot listen on the port.
  */
 export async function startEchoBackend({ name, port, host = '127.0.0.1' }: EchoBackendOptions): Promise<EchoBackend> {
   const backend = new EchoBackend(name);

@@ -28,7 +28,7 @@ export interface GatewayDeps {
 }
 
 /**
- * @throws {ListenError} when a port cannot be had; nothing is left open then.
+ * @throws {ListenError} when the gateway cannot listen on a port. It first closes what it has opened.
  * @throws {BackendsError} when BACKENDS_FILE holds no usable list.
  * @throws {GatewayFileError} when GATEWAY_CONFIG holds no usable declaration.
  */

@@ -113,8 +113,8 @@ export class Primary implements AdminView {
   }
 
   /**
-   * @throws {StartError} when a port cannot be had, when a file is bad, or when a worker cannot start. Nothing is left open
-   * then.
+   * @throws {StartError} when the gateway cannot listen on a port, when a file is bad, or when a worker cannot start. It first closes
+   * what it has opened.
    */
   async open(): Promise<void> {
     const { admin, host } = this.#config;
