@@ -104,17 +104,21 @@ export class TestClusters {
   }
 }
 
-/** Clients that follow `Connection: close` and send one request after the other, on kept connections or on new ones. */
+/**
+ * Clients that follow `Connection: close` and send one request after the other, each on a kept connection of its own or on new ones.
+ * With a shared Agent, some connections would stay unused for longer than a draining server waits, and a request sent on one
+ * while the server closes it fails without fault of the server (RFC 9112 §9.5).
+ */
 export class SteadyLoad {
   readonly statuses = new Map<number, number>();
   readonly failures: string[] = [];
-  readonly #agent: Agent;
+  readonly #agents: readonly Agent[];
   readonly #running: Promise<void>[];
   #isOver = false;
 
   constructor(url: string, clients: number, pauseMs: number, keepAlive = true) {
-    this.#agent = new Agent({ keepAlive });
-    this.#running = Array.from({ length: clients }, () => this.#client(url, pauseMs));
+    this.#agents = Array.from({ length: clients }, () => new Agent({ keepAlive }));
+    this.#running = this.#agents.map((agent) => this.#client(url, pauseMs, agent));
   }
 
   get answered(): number {
@@ -124,13 +128,13 @@ export class SteadyLoad {
   async stop(): Promise<void> {
     this.#isOver = true;
     await Promise.all(this.#running);
-    this.#agent.destroy();
+    for (const agent of this.#agents) agent.destroy();
   }
 
-  async #client(url: string, pauseMs: number): Promise<void> {
+  async #client(url: string, pauseMs: number, agent: Agent): Promise<void> {
     while (!this.#isOver) {
       try {
-        const { status } = await ask(url, { agent: this.#agent });
+        const { status } = await ask(url, { agent });
         this.statuses.set(status, (this.statuses.get(status) ?? 0) + 1);
       } catch (error) {
         this.failures.push((error as NodeJS.ErrnoException).code ?? String(error));
