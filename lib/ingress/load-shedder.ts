@@ -5,11 +5,11 @@ import type { GatewayEvents } from '../core/events.ts';
 import type { Exchange, ExchangeObserver } from '../core/exchange.ts';
 import type { Rejected } from '../core/outcome.ts';
 import { reject } from '../core/reject.ts';
+import { type EarlyGate, wasAdmitted } from './early-gate.ts';
 import { EarlyResponses } from './early-responses.ts';
 import type { LoadSheddingSettings, LoadSheddingStatus, PriorityRequest } from './load-shedding-options.ts';
 import { LoopSampler } from './loop-sampler.ts';
 import { type PlainRequest, plainRequest, simpleHeaders } from './plain-request.ts';
-import { type EarlyGate, wasAdmitted } from './request-flow.ts';
 import { type Priority, SheddingGate } from './shedding-gate.ts';
 
 /** Milliseconds between two samples of the event loop while requests come. */

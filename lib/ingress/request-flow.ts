@@ -3,16 +3,15 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { kHttp2 } from '../core/connection.ts';
 import type { RejectionCause } from '../core/outcome.ts';
+import { ChunkOverhead } from './chunk-overhead.ts';
 import type { ConnectionWatcher } from './client-connections.ts';
 import { type ConnectionResponses, responseOn } from './connection-responses.ts';
+import { type EarlyGate, noteAdmitted } from './early-gate.ts';
 import { RequestPieces } from './request-pieces.ts';
 import { SharedReadBuffer } from './shared-read-buffer.ts';
 
 const kFlow = Symbol('expressway.requestFlow');
 const kFlows = Symbol('expressway.requestFlows');
-const kAdmittedBy = Symbol('expressway.admittedBy');
-
-type Admitted = IncomingMessage & { [kAdmittedBy]?: EarlyGate };
 
 type Flowing = Socket & {
   [kFlow]?: RequestFlow | undefined;
@@ -25,10 +24,6 @@ type Flowing = Socket & {
 };
 
 const EMPTY = Buffer.alloc(0);
-/** Most bytes of all chunk extensions and trailers of a request. Node allows as much for one chunk (RFC 9112 §7.1.1 requires a limit). */
-const MOST_EXTENSION_BYTES = 16_384;
-/** Bytes around the content of a chunk: up to eight digits, and two line ends. */
-const CHUNK_OVERHEAD = 12;
 /**
  * Most bytes that are read after a request in progress, plus those of one more read. On a connection that is not read, Node does not notice
  * that the client has left.
@@ -36,14 +31,6 @@ const CHUNK_OVERHEAD = 12;
 const MOST_BEHIND_BYTES = 16_384;
 /** Milliseconds that a client which has sent more may wait for a response. */
 const LONGEST_UNREAD_MS = 10_000;
-
-/** Decides about requests before Node's parser reads them. */
-export interface EarlyGate {
-  /** Whether it must be asked. */
-  readonly isShedding: boolean;
-  /** Called once with the bytes of a request. If it rejects the request, it has sent the response. */
-  decide(bytes: Buffer, socket: Socket): 'admitted' | 'rejected' | 'undecided';
-}
 
 /** Limits the requests in progress on each connection of a server. */
 export class RequestFlows implements ConnectionWatcher {
@@ -85,9 +72,6 @@ export function flowOf(socket: Duplex): RequestFlow | undefined {
   return (socket as Flowing)[kFlow];
 }
 
-/** Whether a gate has admitted a request before it was parsed. */
-export const wasAdmitted = (req: IncomingMessage, gate: EarlyGate): boolean => (req as Admitted)[kAdmittedBy] === gate;
-
 type Parse = (this: Socket, chunk: Buffer) => void;
 
 /** Listener for `data`. */
@@ -120,9 +104,8 @@ export class RequestFlow {
   readonly #pieces = new RequestPieces();
   /** The request whose body is being read. */
   #request: IncomingMessage | undefined;
-  #isChunked = false;
-  /** Bytes of chunk extensions and trailers so far. */
-  #extra = 0;
+  /** Of that body, if it is chunked. */
+  #overhead: ChunkOverhead | undefined;
   #isBetween = true;
   #inProgress = 0;
   /** Bytes after the requests in progress, while the next request waits for a response. */
@@ -191,7 +174,10 @@ export class RequestFlow {
         if (rest.length > 0) socket.unshift(rest);
         return;
       }
-      if (this.#isChunked && this.#request === before && !this.#isOver) this.#countExtra(end - at);
+      if (this.#overhead !== undefined && this.#request === before && !this.#isOver) {
+        this.#overhead.add(end - at);
+        if (this.#overhead.isTooLong) this.#refuse(ChunkOverhead.LIMIT, 'content_too_large');
+      }
       at = end;
       this.#pieces.taken();
       if (this.#request?.complete === true) this.#ended();
@@ -203,20 +189,12 @@ export class RequestFlow {
     if (this.#request === req) return;
     this.#request = req;
     if (this.#admittedBy !== undefined) {
-      (req as Admitted)[kAdmittedBy] = this.#admittedBy;
+      noteAdmitted(req, this.#admittedBy);
       this.#admittedBy = undefined;
     }
     const { 'transfer-encoding': coding, 'content-length': length } = req.headers;
     this.#pieces.began(coding === undefined && length !== undefined ? Number(length) : 0);
-    this.#isChunked = coding !== undefined;
-    if (this.#isChunked) {
-      this.#extra = 0;
-      const { push } = req;
-      req.push = (piece: Buffer | null) => {
-        if (piece !== null) this.#extra -= piece.length + CHUNK_OVERHEAD;
-        return push.call(req, piece);
-      };
-    }
+    this.#overhead = coding === undefined ? undefined : new ChunkOverhead(req);
     if (this.#max === 1) return;
     this.#inProgress += 1;
     res.once('close', () => {
@@ -309,19 +287,10 @@ export class RequestFlow {
     return decision === 'rejected';
   }
 
-  /** Content is subtracted by then. A request that ends with this piece has ended: so much more than the limit may come in one read. */
-  #countExtra(bytes: number): void {
-    // Node drops the body of a request that has its response, and no longer tells its size.
-    if ((this.#request as { readonly _dumped?: boolean } | undefined)?._dumped === true) return;
-    this.#extra = Math.max(0, this.#extra + bytes);
-    if (this.#extra <= MOST_EXTENSION_BYTES) return;
-    this.#refuse(`Chunk extensions and trailers may have ${MOST_EXTENSION_BYTES} bytes in all.`, 'content_too_large');
-  }
-
   #ended(): void {
     this.#request = undefined;
     this.#hasEnded = true;
-    this.#isChunked = false;
+    this.#overhead = undefined;
     // Only a lenient parser accepts another end of a head. Then a part of the next request may have been read.
     this.#isBetween = this.#pieces.isEnd;
     this.#pieces.ended();

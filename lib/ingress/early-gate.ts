@@ -1,0 +1,21 @@
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+
+const kAdmittedBy = Symbol('expressway.admittedBy');
+
+type Admitted = IncomingMessage & { [kAdmittedBy]?: EarlyGate };
+
+/** Decides about requests before Node's parser reads them. */
+export interface EarlyGate {
+  /** Whether it must be asked. */
+  readonly isShedding: boolean;
+  /** Called once with the bytes of a request. If it rejects the request, it has sent the response. */
+  decide(bytes: Buffer, socket: Socket): 'admitted' | 'rejected' | 'undecided';
+}
+
+export function noteAdmitted(req: IncomingMessage, gate: EarlyGate): void {
+  (req as Admitted)[kAdmittedBy] = gate;
+}
+
+/** Whether a gate has admitted a request before it was parsed. */
+export const wasAdmitted = (req: IncomingMessage, gate: EarlyGate): boolean => (req as Admitted)[kAdmittedBy] === gate;
