@@ -158,7 +158,7 @@ const ALL: readonly Stage[] = [
   {
     failure: 'one of two backends is slow from the start',
     problem: 'backend_slow',
-    says: /is slow.*the other backends take/s,
+    says: /Up, but \S+ is slow.*the other backends take/s,
     async prepare(staging) {
       const [quick, slow] = [await staging.backend(), await staging.backend(answer({ delayMs: 2_000 }))];
       const gateway = await staging.gateway({ env: { BACKENDS: `${quick.url},${slow.url}` } });
@@ -183,7 +183,7 @@ const ALL: readonly Stage[] = [
     },
   },
   {
-    failure: 'a backend answers 500',
+    failure: 'a backend responds with 500',
     problem: 'backend_errors',
     says: /responded with 500 to \d+ of \d+ requests in the last 10 s.*log of the backend/s,
     async prepare(staging) {
@@ -194,7 +194,7 @@ const ALL: readonly Stage[] = [
     },
   },
   {
-    failure: 'the backend of one of two services answers 500',
+    failure: 'the backend of one of two services responds with 500',
     problem: 'route_errors',
     says: /Up, but route \/shop fails 100 % of its requests.*responded with 5xx to \d+ of \d+ requests.*backends of its service/s,
     async prepare(staging) {
@@ -318,7 +318,7 @@ const ALL: readonly Stage[] = [
     ),
   },
   {
-    failure: 'a dns:// name that DNS does not answer for',
+    failure: 'a dns:// name whose lookup fails',
     problem: 'dns_failing',
     says: /the DNS lookup of dns:\/\/nobody.test:80.*DNS_SERVERS/s,
     async prepare(staging) {

@@ -32,8 +32,10 @@ class Rig {
   readonly proxies = ['users', 'shop'].map((name) => ({
     name,
     status: () => [backend(this.up[name] === true)],
-    load: () => ({ inFlight: 0, waiting: 0, retriesLeft: 0 }),
+    load: () => ({ inFlight: this.inFlight, waiting: 0, retriesLeft: 0 }),
   }));
+  /** Requests in progress at each service. */
+  inFlight = 0;
   readonly metrics = prometheusMetrics({
     register: { registerMetric() {} },
     events: this.events,
@@ -236,6 +238,30 @@ test('load shedding is a warning, and critical when it rejects nearly everything
   rig.request('default', shed, 900);
   jest.advanceTimersByTime(2_000);
   expect(rig.headline).toMatch(/^Down: the gateway is overloaded and rejects nearly all of the requests/);
+});
+
+test.each([
+  ['fewer than 20 requests', 19, 0],
+  ['many requests in progress at a slow backend', 30, 8],
+])('rejecting all other requests is no outage with %s', (_, rejected, inFlight) => {
+  rig.inFlight = inFlight;
+  rig.events.emit('loadSheddingChange', { isShedding: true, delayMs: 150 } as never);
+  rig.request('default', { status: 503, source: 'gateway', cause: 'load_shed' }, rejected);
+  jest.advanceTimersByTime(2_000);
+  expect(rig.headline).toMatch(/^Up, but the gateway is overloaded and rejects a part of the requests/);
+});
+
+test('rejected requests are counted over ten seconds while circuits open and close', () => {
+  rig.events.emit('loadSheddingChange', { isShedding: true, delayMs: 150 } as never);
+  rig.request('users', {}, 50);
+  for (let i = 0; i < 10; i += 1) {
+    const [from, to] = i % 2 === 0 ? ['closed', 'open'] : ['open', 'closed'];
+    rig.events.emit('circuitStateChange', { proxy: 'users', circuit: 'http://a', from, to } as never);
+    jest.advanceTimersByTime(100);
+  }
+  rig.request('default', { status: 503, source: 'gateway', cause: 'load_shed' }, 50);
+  jest.advanceTimersByTime(2_000);
+  expect(rig.problem('load_shedding')?.text).toMatch(/50 of 100 requests got 503/);
 });
 
 test('a route has the state of its circuit, and who counts for each of its limiters', () => {

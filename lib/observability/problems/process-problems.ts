@@ -2,7 +2,7 @@ import { CAUSES, type Cause } from '../../core/causes.ts';
 import { type DiscoveryFailedEvent, subscribe } from '../../core/events.ts';
 import { backendKey } from '../metrics/counts.ts';
 import type { Finding, ProblemKind } from './problem-kind.ts';
-import { duration, percent, Readings } from './recent.ts';
+import { duration, LEAST_REQUESTS, percent, Readings } from './recent.ts';
 import type { TrafficSources } from './traffic-sources.ts';
 
 /** Milliseconds without a report after which a shortage is over. The proxy reports one every ten seconds. */
@@ -60,14 +60,13 @@ function nextStepFor(code: string): string | undefined {
 
 const shedding: ProblemKind<TrafficSources> = {
   problem: 'load_shedding',
-  isState: true,
   severity: 'warning',
   meaning:
     'The process has more requests than it can serve: its event loop runs late, and `loadShedding()` rejects a part of them with 503 (`load_shed`). ' +
-    'Critical when it rejects at least 90 % of the requests of ten seconds.',
+    'Critical when it rejects at least 90 % of the requests of ten seconds, and these are at least 20.',
   nextStep:
     'Use more processes (WORKERS) or more machines; if the load is unusual, lower RATE_LIMIT_MAX for the clients that cause it.',
-  detector({ events, metrics }) {
+  detector({ events, metrics, proxies }) {
     const readings = new Readings(() => metrics.totals());
     let isShedding = false;
     let at = Number.NEGATIVE_INFINITY;
@@ -84,12 +83,14 @@ const shedding: ProblemKind<TrafficSources> = {
       *look() {
         const { before, now } = readings.next();
         if (!isShedding && Math.abs(Date.now() - at) > SHEDDING_MS) return;
-        const requests = sumOf(now) - sumOf(before);
+        // Without those in progress, a slow backend would look like an overload that rejects everything.
+        const inProgress = proxies.reduce((all, proxy) => all + proxy.load().inFlight, 0);
+        const requests = sumOf(now) - sumOf(before) + inProgress;
         const rejected = (now.causes.get('load_shed') ?? 0) - (before.causes.get('load_shed') ?? 0);
         const text =
           `More requests come than the process can serve: its event loop ran ${duration(delayMs)} late, ` +
           `and ${rejected} of ${requests} requests got 503 in the last 10 s.`;
-        const isNearlyAll = rejected > 0 && rejected >= NEARLY_ALL * requests;
+        const isNearlyAll = requests >= LEAST_REQUESTS && rejected >= NEARLY_ALL * requests;
         const part = isNearlyAll ? 'nearly all' : 'a part';
         const title = `the gateway is overloaded and rejects ${part} of the requests`;
         yield { subject: '', title, text, severity: isNearlyAll ? 'critical' : 'warning' };

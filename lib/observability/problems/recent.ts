@@ -2,6 +2,8 @@ import { LOOK_EVERY_MS } from './problem-monitor.ts';
 
 /** Problems concern this many looks. */
 export const WINDOW_MS = 10_000;
+/** Requests in that time that a share of them needs to be meaningful. */
+export const LEAST_REQUESTS = 20;
 const LOOKS = WINDOW_MS / LOOK_EVERY_MS;
 
 /** The latest readings of a counter, one per look. */

@@ -1,11 +1,10 @@
 import { observabilityDefaults } from '../observability.ts';
 import type { StatusBreaker } from '../status/status-sources.ts';
 import type { Finding, ProblemKind } from './problem-kind.ts';
-import { duration, percent, Readings } from './recent.ts';
+import { duration, LEAST_REQUESTS, percent, Readings } from './recent.ts';
 import type { TrafficSources } from './traffic-sources.ts';
 
-/** Requests in ten seconds that a share needs to be meaningful, and the share of errors from which a route has a problem. */
-const LEAST_REQUESTS = 20;
+/** The share of errors from which a route has a problem. */
 const TROUBLE = 0.05;
 
 const failing: ProblemKind<TrafficSources> = {
