@@ -136,7 +136,7 @@ describe('the admin API', () => {
     const row = async () => (await api.ask('/api/backends')).json.backends[0];
     expect(await act('drain')).toMatchObject({
       status: 200,
-      json: { backend: one.url, operation: 'drain', proxies: ['default'] },
+      json: { backend: one.url, operation: 'drain', services: ['default'] },
     });
     expect(await served()).toEqual(new Set(['two']));
     expect(await row()).toMatchObject({ held: 'drained', circuit: 'closed', weight: 1, unavailableIn: 1 });
@@ -158,7 +158,7 @@ describe('the admin API', () => {
     );
   });
 
-  test('a backend of several proxies is drained in all of them, or in the one that is named', async () => {
+  test('a backend of several services is drained in all of them, or in the one that is named', async () => {
     const one = await openBackend('one');
     const app = ({ options, events }: Host): HostedApp => {
       const proxy = roundRobinProxy({ ...options.proxy, name: 'orders' });
@@ -170,21 +170,21 @@ describe('the admin API', () => {
       api.ask(`/api/backends/${idOf(one)}/${name}`, { method: 'POST', headers: BEARER });
     const held = async () =>
       Object.fromEntries(
-        (await api.ask('/api/backends')).json.backends.map(({ proxy, held }: BackendRow) => [proxy, held]),
+        (await api.ask('/api/backends')).json.backends.map(({ service, held }: BackendRow) => [service, held]),
       );
-    expect((await operate('drain?proxy=users')).json).toEqual({
+    expect((await operate('drain?service=users')).json).toEqual({
       backend: one.url,
       operation: 'drain',
-      proxies: ['users'],
+      services: ['users'],
     });
     expect(await held()).toEqual({ users: 'drained' });
-    expect((await operate('isolate')).json.proxies).toEqual(['orders', 'users']);
+    expect((await operate('isolate')).json.services).toEqual(['orders', 'users']);
     expect(await held()).toEqual({ orders: 'isolated', users: 'isolated' });
-    await operate('restore?proxy=orders');
+    await operate('restore?service=orders');
     expect(await held()).toEqual({ users: 'isolated' });
-    expect(await operate('drain?proxy=nobody')).toMatchObject({
+    expect(await operate('drain?service=nobody')).toMatchObject({
       status: 404,
-      json: { title: 'No such backend of this proxy' },
+      json: { title: 'No such backend of this service' },
     });
   });
 
@@ -244,14 +244,14 @@ describe('the admin API', () => {
       },
       { route: 'web shop', limiters: [] },
     ]);
-    expect(state.backends.map(({ proxy }: BackendRow) => proxy)).toEqual(['users', 'shop']);
+    expect(state.backends.map(({ service }: BackendRow) => service)).toEqual(['users', 'shop']);
     const drained = await api.ask(`/api/backends/${idOf(shop)}/drain`, { method: 'POST', headers: BEARER });
-    expect(drained.json).toMatchObject({ proxies: ['shop'] });
+    expect(drained.json).toMatchObject({ services: ['shop'] });
     const metrics = (await ask(`${gateway.adminUrl}/metrics`)).text;
     expect(metrics).toMatch(/expressway_requests_total\{.*route="web shop".*\} 1/);
-    expect(metrics).toMatch(/expressway_backend_up\{.*proxy="shop"/);
+    expect(metrics).toMatch(/expressway_backend_up\{.*service="shop"/);
     expect(metrics).toContain('expressway_limiter_mode{limiter="route GET /users",mode="memory"} 1');
-    expect(metrics).toContain('expressway_circuit_state{proxy="",circuit="GET /users",state="closed"} 1');
+    expect(metrics).toContain('expressway_circuit_state{service="",circuit="GET /users",state="closed"} 1');
   });
 
   test('resets the limit of a client', async () => {

@@ -309,7 +309,7 @@ describe('the example gateway', () => {
       circuit: { state: 'closed', retryAfterMs: 0 },
       backends: [
         {
-          proxy: 'default',
+          service: 'default',
           backend: one.url,
           circuit: 'closed',
           health: 'unknown',

@@ -135,7 +135,7 @@ describe('a reload of several workers', () => {
 });
 
 describe('what an operator does in several workers', () => {
-  const DRAINED: OperatorStateEntry = { proxy: 'default', backend: 'http://a', held: 'drained' };
+  const DRAINED: OperatorStateEntry = { service: 'default', backend: 'http://a', held: 'drained' };
 
   /** A worker that drains when it is asked to, and does as it is told; `replies` are others, now or later. */
   function worker(replies: Record<string, () => unknown> = {}) {

@@ -14,9 +14,9 @@ function emitAll(level: LogLevel): Record<string, unknown>[] {
     createLogger(level, (line) => lines.push(JSON.parse(line))),
   );
   const failed = { kind: 'failed', cause: 'connection_refused', error: new Error('no'), sent: false, headSent: false };
-  events.emit('circuitStateChange', { proxy: 'p', circuit: 'http://a', from: 'closed', to: 'open', retryAfterMs: 9 });
+  events.emit('circuitStateChange', { service: 'p', circuit: 'http://a', from: 'closed', to: 'open', retryAfterMs: 9 });
   events.emit('circuitStateChange', {
-    proxy: 'p',
+    service: 'p',
     circuit: 'http://a',
     from: 'open',
     to: 'half-open',
@@ -25,26 +25,38 @@ function emitAll(level: LogLevel): Record<string, unknown>[] {
   events.emit('limiterModeChange', { limiter: 'ip', from: 'redis', to: 'local', error: new Error('down') });
   events.emit('limiterModeChange', { limiter: 'ip', from: 'local', to: 'redis', error: undefined });
   events.emit('healthChange', {
-    proxy: 'p',
+    service: 'p',
     backend: 'http://a',
     from: 'healthy',
     to: 'unhealthy',
     error: new Error('late'),
   });
-  events.emit('healthChange', { proxy: 'p', backend: 'http://a', from: 'unhealthy', to: 'healthy', error: undefined });
-  events.emit('discoveryFailed', { proxy: 'p', name: 'dns://a:80', error: new Error('gone'), backends: 2 });
-  events.emit('discoveryRecovered', { proxy: 'p', name: 'dns://a:80' });
+  events.emit('healthChange', {
+    service: 'p',
+    backend: 'http://a',
+    from: 'unhealthy',
+    to: 'healthy',
+    error: undefined,
+  });
+  events.emit('discoveryFailed', { service: 'p', name: 'dns://a:80', error: new Error('gone'), backends: 2 });
+  events.emit('discoveryRecovered', { service: 'p', name: 'dns://a:80' });
   events.emit('resourceShortage', {
-    proxy: 'p',
+    service: 'p',
     code: 'EMFILE',
     description: 'EMFILE: none left',
     error: new Error('x'),
   });
-  events.emit('backendsChanged', { proxy: 'p', added: ['http://b'], removed: [] });
-  events.emit('attemptFailed', { exchange, proxy: 'p', backend: 'http://a', outcome: failed as never, retried: true });
+  events.emit('backendsChanged', { service: 'p', added: ['http://b'], removed: [] });
+  events.emit('attemptFailed', {
+    exchange,
+    service: 'p',
+    backend: 'http://a',
+    outcome: failed as never,
+    retried: true,
+  });
   events.emit('limited', { exchange, limiter: 'ip', key: '192.0.2.1', limit: 1, retryAfterMs: 5, shadow: false });
   events.emit('clientRefused', { cause: 'client_timeout', address: '192.0.2.1', exchange: undefined });
-  events.emit('rejected', { exchange, proxy: 'p', outcome: { kind: 'rejected', cause: 'no_backend' } });
+  events.emit('rejected', { exchange, service: 'p', outcome: { kind: 'rejected', cause: 'no_backend' } });
   return lines;
 }
 
@@ -71,11 +83,17 @@ test('the log has state changes and failed attempts; single refusals at debug le
 
 test('the log names backend and reason, and no request target', () => {
   const lines = emitAll('debug');
-  expect(lines[0]).toMatchObject({ proxy: 'p', circuit: 'http://a', from: 'closed', to: 'open', retryAfterMs: 9 });
+  expect(lines[0]).toMatchObject({ service: 'p', circuit: 'http://a', from: 'closed', to: 'open', retryAfterMs: 9 });
   expect(lines[2]).toMatchObject({ limiter: 'ip', from: 'redis', to: 'local', error: 'down' });
-  expect(lines[4]).toMatchObject({ proxy: 'p', backend: 'http://a', from: 'healthy', to: 'unhealthy', error: 'late' });
+  expect(lines[4]).toMatchObject({
+    service: 'p',
+    backend: 'http://a',
+    from: 'healthy',
+    to: 'unhealthy',
+    error: 'late',
+  });
   expect(lines[10]).toMatchObject({
-    proxy: 'p',
+    service: 'p',
     backend: 'http://a',
     method: 'GET',
     cause: 'connection_refused',
@@ -83,6 +101,6 @@ test('the log names backend and reason, and no request target', () => {
     retried: true,
   });
   expect(lines[12]).toMatchObject({ cause: 'client_timeout', address: '192.0.2.1' });
-  expect(lines[13]).toMatchObject({ proxy: 'p', cause: 'no_backend' });
+  expect(lines[13]).toMatchObject({ service: 'p', cause: 'no_backend' });
   expect(JSON.stringify(lines)).not.toMatch(/secret/);
 });

@@ -73,7 +73,7 @@ describe('/metrics', () => {
     }
     // It has samples only with several services.
     const mirrored = 'expressway_mirrored_requests_total';
-    expect([table.get(mirrored), real.get(mirrored)?.type]).toEqual(['counter proxy,result', 'counter']);
+    expect([table.get(mirrored), real.get(mirrored)?.type]).toEqual(['counter service,result', 'counter']);
     table.delete(mirrored);
     const own = [...real].filter(([name]) => name.startsWith('expressway_') && name !== mirrored);
     expect(new Map(own.map(([name, { type, labels }]) => [name, `${type} ${[...labels].join() || '-'}`]))).toEqual(

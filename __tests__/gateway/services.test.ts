@@ -57,7 +57,7 @@ describe('a gateway with GATEWAY_CONFIG', () => {
     expect(await backendOf(`${url}/users/1`)).toBe('users');
     expect((await ask(`${url}/shop/cart`)).json).toMatchObject({ backend: 'shop', url: '/cart' });
     expect(await ask(`${url}/other`)).toMatchObject({ status: 404, json: { cause: 'no_route' } });
-    expect((await ask(`${adminUrl}/status`)).json.backends).toMatchObject([{ proxy: 'users' }, { proxy: 'shop' }]);
+    expect((await ask(`${adminUrl}/status`)).json.backends).toMatchObject([{ service: 'users' }, { service: 'shop' }]);
     const { text } = await ask(`${adminUrl}/metrics`);
     const counted = text.split('\n').filter((line) => line.startsWith('expressway_requests_total{'));
     expect(counted).toContain('expressway_requests_total{route="/users",method="GET",status="2xx",source="backend"} 1');
@@ -111,10 +111,10 @@ describe('a gateway with GATEWAY_CONFIG', () => {
     });
     await until(async () => (await ask(`${url}/cart`)).status === 200);
     expect((await ask(`${url}/shop`)).status).toBe(404);
-    expect((await ask(`${adminUrl}/status`)).json.backends).toMatchObject([{ proxy: 'users' }, { proxy: 'cart' }]);
+    expect((await ask(`${adminUrl}/status`)).json.backends).toMatchObject([{ service: 'users' }, { service: 'cart' }]);
     const { text } = await ask(`${adminUrl}/metrics`);
-    expect(text).toContain(`proxy="cart"`);
-    expect(text).not.toMatch(/expressway_backend_available\{proxy="shop"/);
+    expect(text).toContain(`service="cart"`);
+    expect(text).not.toMatch(/expressway_backend_up\{service="shop"/);
     expect(logged).toContainEqual(
       expect.objectContaining({ msg: 'configuration reloaded', services: ['users', 'cart'], routes: 2 }),
     );

@@ -279,12 +279,12 @@ describeInChromium('the status page in Chromium', () => {
     const error = new Error(mean);
     const outcome = { kind: 'failed', cause: 'connection_refused', error, sent: false, headSent: false } as const;
     const backend = (backends[0] as BackendProcess).url;
-    events.emit('attemptFailed', { exchange, proxy: 'default', backend, outcome, retried: false });
+    events.emit('attemptFailed', { exchange, service: 'default', backend, outcome, retried: false });
     const client = { exchange, limiter: 'ip', key: mean, limit: 1, retryAfterMs: 1, shadow: false };
     events.emit('limited', client);
-    events.emit('discoveryFailed', { proxy: 'default', name: mean, error, backends: 0 });
+    events.emit('discoveryFailed', { service: 'default', name: mean, error, backends: 0 });
     events.emit('circuitStateChange', {
-      proxy: 'default',
+      service: 'default',
       circuit: backend,
       from: 'open',
       to: 'half-open',
@@ -302,7 +302,7 @@ describeInChromium('the status page in Chromium', () => {
     expect(await page.title()).toMatch(/^(\(!\) )?Expressway on [\w.-]+$/);
   }, 60_000);
 
-  test('shows two rows, with the names of the proxies, when two proxies share a backend', async () => {
+  test('shows two rows, with the names of the services, when two services share a backend', async () => {
     const events = new GatewayEvents();
     const [{ url }] = backends as [BackendProcess];
     const proxies = ['orders', 'stock'].map((name) => opened.add(roundRobinProxy({ name, backends: [url], events })));
@@ -314,8 +314,8 @@ describeInChromium('the status page in Chromium', () => {
     const admin = opened.add(await listen(() => {}, server));
     gateway = { ...gateway, adminUrl: admin.url };
     await open();
-    await page.locator('#backend-rows .proxy').nth(1).waitFor();
-    const names = await page.locator('#backend-rows .proxy').allInnerTexts();
+    await page.locator('#backend-rows .service').nth(1).waitFor();
+    const names = await page.locator('#backend-rows .service').allInnerTexts();
     expect(names).toEqual(['orders', 'stock']);
     // With another state, rows that were taken for one another would be made anew, and grow in number.
     feed.noteOperator('an operator', 'did something');
@@ -341,7 +341,7 @@ describeInChromium('the status page in Chromium', () => {
     };
     gateway = await openGateway([users.url], {}, app);
     await open();
-    expect(await page.locator('#backend-rows .proxy').allInnerTexts()).toEqual(['users', 'shop']);
+    expect(await page.locator('#backend-rows .service').allInnerTexts()).toEqual(['users', 'shop']);
     for (let i = 0; i < 30; i += 1) {
       await ask(`${gateway.url}/users/42`);
       await ask(`${gateway.url}/broken`);

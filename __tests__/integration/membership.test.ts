@@ -177,8 +177,8 @@ describe('a backend that comes back while it drains', () => {
     proxy.setBackends([other.url]);
     proxy.setBackends([other.url, slow]);
     expect(changes).toEqual([
-      { proxy: 'default', added: [], removed: [slow] },
-      { proxy: 'default', added: [slow], removed: [] },
+      { service: 'default', added: [], removed: [slow] },
+      { service: 'default', added: [slow], removed: [] },
     ]);
     expect(proxy.status()[1]).toMatchObject({ backend: slow, circuit: 'closed', inFlight: 2 });
     for (let i = 0; i < 2; i += 1) await (await fetch(url)).text();

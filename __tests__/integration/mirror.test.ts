@@ -118,7 +118,7 @@ describe('a route that mirrors', () => {
       'content-length': '8',
     });
     expect(copy.headers['x-forwarded-prefix']).toBe('/users');
-    expect(gw.told[0]).toMatchObject({ proxy: 'next', backend: next.url, result: 'sent', error: undefined });
+    expect(gw.told[0]).toMatchObject({ service: 'next', backend: next.url, result: 'sent', error: undefined });
     expect(gw.router.services.get('next')?.status()[0]).toMatchObject({ circuit: 'closed', inFlight: 0 });
   });
 
@@ -350,8 +350,8 @@ describe('a route that mirrors', () => {
     const metric = registered.find(({ name }) => name === 'expressway_mirrored_requests_total');
     expect(await metric?.get()).toMatchObject({
       values: expect.arrayContaining([
-        { labels: { proxy: 'next', result: 'sent' }, value: 1 },
-        { labels: { proxy: 'next', result: 'body_too_large' }, value: 1 },
+        { labels: { service: 'next', result: 'sent' }, value: 1 },
+        { labels: { service: 'next', result: 'body_too_large' }, value: 1 },
       ]),
     });
   });

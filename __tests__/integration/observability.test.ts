@@ -114,7 +114,7 @@ test('a successful request has one access log line with its facts', async () => 
     route: 'default',
     status: 200,
     source: 'backend',
-    proxy: 'default',
+    service: 'default',
     backend: backend.url,
     attempts: 1,
     bytesIn: expect.any(Number),

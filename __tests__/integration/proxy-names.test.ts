@@ -70,12 +70,12 @@ describe('two proxies with the same backends', () => {
       limiters: ['ip'],
     });
     const told: string[] = [];
-    events.on('forwarded', ({ proxy, exchange }) => told.push(`forwarded ${proxy} ${exchange.proxy}`));
-    events.on('rejected', ({ proxy }) => told.push(`rejected ${proxy}`));
+    events.on('forwarded', ({ service, exchange }) => told.push(`forwarded ${service} ${exchange.service}`));
+    events.on('rejected', ({ service }) => told.push(`rejected ${service}`));
     expect(proxies.map(({ name }) => name)).toEqual(['orders', 'stock']);
     for (const path of ['/0/', '/0/', '/1/bad', '/1/']) await ask(`${url}${path}`);
     await eventually('four lines', () => lines.length === 4);
-    expect(lines.map(({ proxy }) => proxy)).toEqual(['orders', 'orders', 'stock', 'stock']);
+    expect(lines.map(({ service }) => service)).toEqual(['orders', 'orders', 'stock', 'stock']);
     expect(told).toEqual([
       'forwarded orders orders',
       'forwarded orders orders',
@@ -85,15 +85,17 @@ describe('two proxies with the same backends', () => {
     const page = await register.metrics();
     const series = seriesOf(page);
     expect(series.filter((one, index) => series.indexOf(one) !== index)).toEqual([]);
-    for (const proxy of ['orders', 'stock']) {
+    for (const service of ['orders', 'stock']) {
       for (const name of ['backend_up', 'backend_requests_in_flight', 'backend_duration_seconds_count']) {
-        expect(page).toContain(`expressway_${name}{proxy="${proxy}",backend="${backend.url}"}`);
+        expect(page).toContain(`expressway_${name}{service="${service}",backend="${backend.url}"}`);
       }
-      expect(page).toContain(`expressway_circuit_state{proxy="${proxy}",circuit="${backend.url}",state="closed"} 1`);
-      expect(page).toContain(`expressway_queue_length{proxy="${proxy}"} 0`);
+      expect(page).toContain(
+        `expressway_circuit_state{service="${service}",circuit="${backend.url}",state="closed"} 1`,
+      );
+      expect(page).toContain(`expressway_queue_length{service="${service}"} 0`);
     }
     const rows = status.snapshot().backends;
-    expect(rows.map((row) => [row.proxy, row.backend])).toEqual([
+    expect(rows.map((row) => [row.service, row.backend])).toEqual([
       ['orders', backend.url],
       ['orders', down],
       ['stock', backend.url],
@@ -114,7 +116,7 @@ describe('two proxies with the same backends', () => {
     const series = seriesOf(await register.metrics());
     expect(series.length).toBeGreaterThan(50);
     expect(series.filter((one, index) => series.indexOf(one) !== index)).toEqual([]);
-    const rows = status.snapshot().backends.map(({ proxy, backend: origin }) => `${proxy} ${origin}`);
+    const rows = status.snapshot().backends.map(({ service, backend: origin }) => `${service} ${origin}`);
     expect(rows).toHaveLength(2);
     expect(new Set(rows).size).toBe(2);
   });
@@ -130,14 +132,14 @@ test('metrics of the same name are merged: flags are averaged, states are kept, 
   const proxies = [proxy(true, 'closed'), proxy(false, 'open')];
   cleanup.add(prometheusMetrics({ register, events: new GatewayEvents(), proxies }));
   const page = await register.metrics();
-  expect(page).toContain('expressway_backend_up{proxy="a",backend="http://b"} 0.5\n');
-  expect(page).toContain('expressway_backend_requests_in_flight{proxy="a",backend="http://b"} 6\n');
-  expect(page).toContain('expressway_queue_length{proxy="a"} 4\n');
+  expect(page).toContain('expressway_backend_up{service="a",backend="http://b"} 0.5\n');
+  expect(page).toContain('expressway_backend_requests_in_flight{service="a",backend="http://b"} 6\n');
+  expect(page).toContain('expressway_queue_length{service="a"} 4\n');
   for (const [state, value] of [
     ['closed', 1],
     ['open', 1],
     ['half-open', 0],
   ]) {
-    expect(page).toContain(`expressway_circuit_state{proxy="a",circuit="http://b",state="${state}"} ${value}\n`);
+    expect(page).toContain(`expressway_circuit_state{service="a",circuit="http://b",state="${state}"} ${value}\n`);
   }
 });

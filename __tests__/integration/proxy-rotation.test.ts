@@ -131,7 +131,7 @@ describe('changes of the list of backends', () => {
     const running = fetch(url);
     await eventually('the slow request arrives', () => slow.requests.length === 1);
     proxy.setBackends([other.url]);
-    expect(changes).toEqual([{ proxy: 'default', added: [], removed: [slow.url] }]);
+    expect(changes).toEqual([{ service: 'default', added: [], removed: [slow.url] }]);
     for (let i = 0; i < 4; i += 1) expect((await fetch(url)).status).toBe(200);
     expect(slow.requests).toHaveLength(1);
     finish();

@@ -170,7 +170,7 @@ test('the access log and the metrics name the route, the service and the consume
     .split('\n')
     .map((line) => JSON.parse(line) as Record<string, unknown>);
   expect(records).toMatchObject([
-    { route: 'the shop', proxy: 'shop', consumer: 'alice', status: 200 },
+    { route: 'the shop', service: 'shop', consumer: 'alice', status: 200 },
     { route: 'default', status: 404, cause: 'no_route' },
   ]);
   expect(await register.metrics()).toMatch(/expressway_requests_total\{.*route="the shop".*\} 1/);

@@ -14,8 +14,8 @@ test('status and metrics have the services of the declaration that is in force, 
   const feed = statusFeed({ events, metrics, proxies, routers: [router] });
   const shown = async () => {
     const up = registered.find(({ name }) => name === 'expressway_backend_up');
-    const { values = [] } = ((await up?.get()) ?? {}) as { values?: { labels: { proxy: string } }[] };
-    return [feed.snapshot().backends.map(({ proxy }) => proxy), values.map(({ labels }) => labels.proxy)];
+    const { values = [] } = ((await up?.get()) ?? {}) as { values?: { labels: { service: string } }[] };
+    return [feed.snapshot().backends.map(({ service }) => service), values.map(({ labels }) => labels.service)];
   };
   try {
     expect(await shown()).toEqual([

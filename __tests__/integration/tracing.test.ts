@@ -150,7 +150,7 @@ describe('the spans of one request', () => {
       'network.protocol.version': '1.1',
       'user_agent.original': 'me',
       'http.response.status_code': 200,
-      'expressway.proxy': 'default',
+      'expressway.service': 'default',
       'expressway.backend': backend.url,
       'expressway.attempts': 1,
       'expressway.request_id': headers['x-request-id'],
@@ -162,7 +162,7 @@ describe('the spans of one request', () => {
       'server.port': backend.port,
       'network.protocol.version': '1.1',
       'http.response.status_code': 200,
-      'expressway.proxy': 'default',
+      'expressway.service': 'default',
       'expressway.backend': backend.url,
     });
     expect(client?.parentSpanContext?.spanId).toBe(idsOf(server).spanId);

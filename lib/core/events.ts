@@ -31,8 +31,8 @@ export interface LimitedEvent {
 /** A response of a backend was forwarded to the client. */
 export interface ForwardedEvent {
   readonly exchange: Exchange;
-  /** Name of the proxy. */
-  readonly proxy: string;
+  /** Name of the service. */
+  readonly service: string;
   readonly backend: string;
   readonly outcome: Outcome;
   /** Milliseconds from picking the backend to the end of its response. */
@@ -56,8 +56,8 @@ export type MirrorResult =
 export interface MirroredEvent {
   /** The request that was copied. */
   readonly exchange: Exchange;
-  /** Name of the proxy that got the copy. */
-  readonly proxy: string;
+  /** Name of the service that got the copy. */
+  readonly service: string;
   /** `undefined` when no backend was chosen. */
   readonly backend: string | undefined;
   readonly result: MirrorResult;
@@ -68,8 +68,8 @@ export interface MirroredEvent {
 export interface RejectedEvent {
   readonly exchange: Exchange;
   readonly outcome: Outcome;
-  /** Name of the proxy that responded; `undefined` for the other middlewares. */
-  readonly proxy?: string;
+  /** Name of the service that responded; `undefined` for the other middlewares. */
+  readonly service?: string;
 }
 
 /** A connection that a hardened server ended. */
@@ -86,8 +86,8 @@ export interface ClientRefusedEvent {
 /** An attempt failed before the client got a byte of its response. */
 export interface AttemptFailedEvent {
   readonly exchange: Exchange;
-  /** Name of the proxy. */
-  readonly proxy: string;
+  /** Name of the service. */
+  readonly service: string;
   readonly backend: string;
   readonly outcome: Outcome;
   /** Whether another backend is asked next. */
@@ -98,8 +98,8 @@ export interface AttemptFailedEvent {
 export interface CircuitStateChangeEvent {
   /** The backend's origin, or the name of the guarded route. */
   readonly circuit: string;
-  /** Name of the proxy whose backend it is; `undefined` for a `circuitBreaker()`. */
-  readonly proxy?: string;
+  /** Name of the service whose backend it is; `undefined` for a `circuitBreaker()`. */
+  readonly service?: string;
   readonly from: CircuitStateName;
   readonly to: CircuitStateName;
   /** Milliseconds until the next trial, when `to` is `open`. */
@@ -108,8 +108,8 @@ export interface CircuitStateChangeEvent {
 
 /** A new verdict of the active health checks. */
 export interface HealthChangeEvent {
-  /** Name of the proxy. */
-  readonly proxy: string;
+  /** Name of the service. */
+  readonly service: string;
   /** The backend's origin. */
   readonly backend: string;
   readonly from: HealthVerdict;
@@ -120,8 +120,8 @@ export interface HealthChangeEvent {
 
 /** One active health check that has ended. */
 export interface HealthCheckedEvent {
-  /** Name of the proxy. */
-  readonly proxy: string;
+  /** Name of the service. */
+  readonly service: string;
   /** The backend's origin. */
   readonly backend: string;
   /** The error of the check; `undefined` when it passed. */
@@ -139,16 +139,16 @@ export interface LimiterModeChangeEvent {
 
 /** Backends were added or removed. */
 export interface BackendsChangedEvent {
-  /** Name of the proxy. */
-  readonly proxy: string;
+  /** Name of the service. */
+  readonly service: string;
   readonly added: readonly string[];
   readonly removed: readonly string[];
 }
 
 /** The DNS lookup of a name failed. */
 export interface DiscoveryFailedEvent {
-  /** Name of the proxy. */
-  readonly proxy: string;
+  /** Name of the service. */
+  readonly service: string;
   /** As in the list of backends, like `dns://api.example:8080`. */
   readonly name: string;
   readonly error: Error;
@@ -158,15 +158,15 @@ export interface DiscoveryFailedEvent {
 
 /** The DNS lookup of a name works again. */
 export interface DiscoveryRecoveredEvent {
-  /** Name of the proxy. */
-  readonly proxy: string;
+  /** Name of the service. */
+  readonly service: string;
   readonly name: string;
 }
 
 /** The gateway's own machine has run out of something that a connection needs. */
 export interface ResourceShortageEvent {
-  /** Name of the proxy. */
-  readonly proxy: string;
+  /** Name of the service. */
+  readonly service: string;
   /** `EMFILE`, `ENFILE`, `EADDRNOTAVAIL`, `ENOBUFS` or `ENOMEM`. */
   readonly code: string;
   /** What is missing, in words. */

@@ -63,8 +63,8 @@ export class Exchange {
   prefixes: { readonly client: string; readonly backend: string; readonly host: string | undefined } | undefined;
   /** Whether the gateway writes the CORS headers. Then those of the app and the backend are dropped. */
   ownsCors = false;
-  /** Name of the proxy that picked a backend last. */
-  proxy: string | undefined;
+  /** Name of the service: that of `serviceRouter()`, or the option `name` of `roundRobinProxy()`. `undefined` before it is known. */
+  service: string | undefined;
   /** Origin of the backend that was asked last. */
   backend: string | undefined;
   /** How many backends were asked. */

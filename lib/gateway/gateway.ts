@@ -54,7 +54,7 @@ export interface WorkerContext {
   readonly counter: CounterLink;
   /** Backends that an operator keeps out, in all workers. */
   readonly operatorStates: readonly {
-    readonly proxy: string;
+    readonly service: string;
     readonly backend: string;
     readonly held: 'drained' | 'isolated';
   }[];
@@ -207,7 +207,7 @@ export class Gateway implements AdminView {
     const proxies = proxiesOf(this.#hosted);
     const { limiter, router } = this.#hosted;
     await Promise.all([...proxies.map((proxy) => proxy.ready()), limiter?.ready(), router?.ready()]);
-    for (const { proxy: name, backend, held } of this.#worker?.operatorStates ?? []) {
+    for (const { service: name, backend, held } of this.#worker?.operatorStates ?? []) {
       for (const proxy of proxies) if (proxy.name === name) proxy[held === 'drained' ? 'drain' : 'isolate'](backend);
     }
     this.#url = await this.#listen(this.#server, GATEWAY, { host, port });

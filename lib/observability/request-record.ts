@@ -36,8 +36,8 @@ export interface FinishedRequest {
   readonly cause: Cause | undefined;
   /** Why the gateway rejected the request, if the cause does not say it all. */
   readonly detail?: string | undefined;
-  /** Name of the proxy that asked a backend last. */
-  readonly proxy: string | undefined;
+  /** Name of the service that asked a backend last. */
+  readonly service: string | undefined;
   /** The backend that was asked last. */
   readonly backend: string | undefined;
   readonly attempts: number;
@@ -56,8 +56,8 @@ export interface FinishedRequest {
 export interface RequestSink {
   started?(): void;
   /** Called with the time from picking a backend to the head of its response. */
-  answered?(backend: string, headMs: number, proxy: string): void;
-  attempt?(backend: string, durationMs: number, proxy: string, outcome: Outcome): void;
+  answered?(backend: string, headMs: number, service: string): void;
+  attempt?(backend: string, durationMs: number, service: string, outcome: Outcome): void;
   limiterDecided?(decision: LimiterDecision): void;
   finished(request: FinishedRequest): void;
 }
@@ -117,10 +117,10 @@ export class RequestRecord implements Recorder {
   attemptAnswered(backend: string): void {
     const tookMs = performance.now() - this.#attemptSince;
     if (Number.isNaN(tookMs)) return;
-    const { proxy = '' } = this.#exchange;
+    const { service = '' } = this.#exchange;
     for (const sink of this.#sinks) {
       try {
-        sink.answered?.(backend, tookMs, proxy);
+        sink.answered?.(backend, tookMs, service);
       } catch (error) {
         warnOfSink(sink, error);
       }
@@ -134,10 +134,10 @@ export class RequestRecord implements Recorder {
     this.#attemptSince = Number.NaN;
     this.#backendMs += tookMs;
     this.#trace?.attemptEnded(outcome);
-    const { proxy = '' } = this.#exchange;
+    const { service = '' } = this.#exchange;
     for (const sink of this.#sinks) {
       try {
-        sink.attempt?.(backend, tookMs, proxy, outcome);
+        sink.attempt?.(backend, tookMs, service, outcome);
       } catch (error) {
         warnOfSink(sink, error);
       }
@@ -155,7 +155,7 @@ export class RequestRecord implements Recorder {
   ended(): void {
     if (this.#ended) return;
     this.#ended = true;
-    const { req, res, startedAt, route, consumer, proxy, backend, attempts, upgrade } = this.#exchange;
+    const { req, res, startedAt, route, consumer, service, backend, attempts, upgrade } = this.#exchange;
     const outcome = this.#exchange.outcome ?? ABORTED;
     // The gateway may have responded during an attempt, such as for a request body that was too long or did not come.
     if (backend !== undefined) this.attemptEnded(backend, outcome);
@@ -176,7 +176,7 @@ export class RequestRecord implements Recorder {
       source: outcome.kind === 'completed' && backend !== undefined ? 'backend' : 'gateway',
       cause: causeOf(outcome),
       detail: outcome.kind === 'rejected' ? outcome.detail : undefined,
-      proxy,
+      service,
       backend,
       attempts,
       bytesIn: read,

@@ -74,7 +74,7 @@ export class BackendChoice {
     this.#backend = backend;
     this.#signsBefore = backend.timeouts.signsOfLife;
     this.#slot = slot;
-    exchange.proxy = this.#parts.name;
+    exchange.service = this.#parts.name;
     exchange.recorder?.attemptStarted(backend.origin, head);
     if (this.#parts.events.listenerCount('forwarded') > 0) this.#pickedAt = Date.now();
     exchange.backend = backend.origin;
@@ -153,7 +153,7 @@ export class BackendChoice {
     const { events, name } = this.#parts;
     if (events.listenerCount('forwarded') === 0) return;
     const durationMs = Math.max(0, Date.now() - (this.#pickedAt || this.#exchange.startedAt));
-    events.emit('forwarded', { exchange: this.#exchange, proxy: name, backend, outcome, durationMs });
+    events.emit('forwarded', { exchange: this.#exchange, service: name, backend, outcome, durationMs });
   }
 
   #attemptFailed(outcome: Outcome, retried: boolean): void {
@@ -161,7 +161,7 @@ export class BackendChoice {
     this.#exchange.recorder?.attemptEnded(backend, outcome);
     const { events, name } = this.#parts;
     if (events.listenerCount('attemptFailed') === 0) return;
-    events.emit('attemptFailed', { exchange: this.#exchange, proxy: name, backend, outcome, retried });
+    events.emit('attemptFailed', { exchange: this.#exchange, service: name, backend, outcome, retried });
   }
 
   /**

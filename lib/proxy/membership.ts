@@ -28,7 +28,7 @@ export interface MembershipOptions {
 export class Membership implements DiscoveryObserver {
   readonly #parts: MembershipParts;
   readonly #discovery: Discovery;
-  readonly #proxy: string;
+  readonly #service: string;
   readonly #drainTimeoutMs: number;
   /** When those that left are cut off. */
   readonly #deadlines = new Map<Backend, NodeJS.Timeout>();
@@ -38,7 +38,7 @@ export class Membership implements DiscoveryObserver {
 
   constructor(parts: MembershipParts, options: MembershipOptions, sources: readonly BackendSource[]) {
     this.#parts = parts;
-    this.#proxy = options.name;
+    this.#service = options.name;
     this.#drainTimeoutMs = options.drainTimeoutMs;
     this.#discovery = new Discovery(options.dns, this);
     this.#discovery.follow(sources);
@@ -80,11 +80,11 @@ export class Membership implements DiscoveryObserver {
   }
 
   failed(name: string, error: Error, backends: number): void {
-    this.#parts.events.emit('discoveryFailed', { proxy: this.#proxy, name, error, backends });
+    this.#parts.events.emit('discoveryFailed', { service: this.#service, name, error, backends });
   }
 
   recovered(name: string): void {
-    this.#parts.events.emit('discoveryRecovered', { proxy: this.#proxy, name });
+    this.#parts.events.emit('discoveryRecovered', { service: this.#service, name });
   }
 
   #applyAndTell(): void {
@@ -92,7 +92,7 @@ export class Membership implements DiscoveryObserver {
     if (change === undefined || change.added.length + change.removed.length === 0) return;
     const { events } = this.#parts;
     const added = origins(change.added);
-    events.emit('backendsChanged', { proxy: this.#proxy, added, removed: origins(change.removed) });
+    events.emit('backendsChanged', { service: this.#service, added, removed: origins(change.removed) });
   }
 
   #apply(): MembershipChange | undefined {

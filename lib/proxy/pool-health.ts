@@ -59,7 +59,7 @@ export class PoolHealth {
       ({ circuit }) => circuit.reset(),
     );
     this.#retryAfter = options.respectRetryAfter;
-    const { name: proxy, healthCheck } = options;
+    const { name: service, healthCheck } = options;
     const { path } = healthCheck;
     if (path === undefined) return;
     this.#checker = new HealthChecker(
@@ -67,12 +67,12 @@ export class PoolHealth {
       (backend, probing) => this.#probe(backend, probing),
       (backend, from, to, error) => {
         this.#ejections.reconsider(backend);
-        events.emit('healthChange', { proxy, backend: backend.origin, from, to, error });
+        events.emit('healthChange', { service, backend: backend.origin, from, to, error });
       },
       (backend, error) => {
         // After this call, the check may lift its hold on the trials of an open circuit, or readmit a backend.
         if (freed !== undefined) queueMicrotask(freed);
-        events.emit('healthChecked', { proxy, backend: backend.origin, error });
+        events.emit('healthChecked', { service, backend: backend.origin, error });
       },
     );
   }

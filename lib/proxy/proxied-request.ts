@@ -97,9 +97,9 @@ export class ProxiedRequest implements FailoverOwner {
 
   reject(outcome: Failed | Rejected): void {
     const exchange = this.#exchange;
-    const { events, name: proxy } = this.#parts;
+    const { events, name: service } = this.#parts;
     try {
-      rejectWith(exchange, outcome, events, 'rejected', { exchange, proxy, outcome });
+      rejectWith(exchange, outcome, events, 'rejected', { exchange, service, outcome });
     } finally {
       this.over();
     }

@@ -124,7 +124,7 @@ function backendMaker(settings: ProxySettings, policy: SelectionPolicy, freed: (
     const { origin } = config.url;
     const circuit = new Circuit(origin, circuitOptions);
     circuit.onStateChange((from, to, retryAfterMs) => {
-      events.emit('circuitStateChange', { circuit: origin, proxy: name, from, to, retryAfterMs });
+      events.emit('circuitStateChange', { circuit: origin, service: name, from, to, retryAfterMs });
       // Not in the middle of the change: a request that leaves the queue enters a circuit.
       if (to === 'closed' && freed !== undefined) queueMicrotask(freed);
     });

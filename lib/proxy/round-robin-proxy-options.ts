@@ -26,7 +26,7 @@ export interface RoundRobinProxyOptions extends InFlightCapOptions {
   /** The backends: origins, or names to discover, plain or with options. At least one, and none twice. */
   backends: readonly (string | BackendOptions)[];
   /**
-   * Name of this proxy in metrics, events, logs, traces and on the status page. Give each proxy its own name when an
+   * Name of this proxy: the `service` of metrics, events, logs, traces and the status page. Give each proxy its own name when an
    * app has several.
    *
    * @default `default`

@@ -7,7 +7,7 @@ beforeEach(() => {
 });
 afterEach(() => warn.mockRestore());
 
-const change = (origin: string) => ({ proxy: 'p', added: [origin], removed: [] });
+const change = (origin: string) => ({ service: 'p', added: [origin], removed: [] });
 const messages = () => warn.mock.calls.map(([message]) => message);
 
 test('a listener that throws causes a process warning, and later listeners are called', () => {

@@ -63,7 +63,7 @@ describe('accessLog', () => {
   });
 
   /** Every text of a request that something else than this package may have made. */
-  const TEXTS = ['id', 'traceId', 'client', 'method', 'route', 'proxy', 'backend', 'upgrade'] as const;
+  const TEXTS = ['id', 'traceId', 'client', 'method', 'route', 'service', 'backend', 'upgrade'] as const;
 
   test.each(['json', 'common', 'combined', 'logger'] as const)(
     '%s: every value is escaped and bounded, wherever it comes from',

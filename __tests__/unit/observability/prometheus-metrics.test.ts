@@ -66,11 +66,11 @@ describe('prometheusMetrics', () => {
     const all = (): void => {
       for (const backend of ['http://a', 'http://b']) {
         metrics.attempt?.(backend, 5, 'p', { kind: 'completed', status: 200 });
-        events.emit('healthChecked', { proxy: 'p', backend, error: undefined });
+        events.emit('healthChecked', { service: 'p', backend, error: undefined });
         const outcome = { kind: 'completed', status: 503 } as const;
-        events.emit('attemptFailed', { exchange, proxy: 'p', backend, outcome, retried: true });
+        events.emit('attemptFailed', { exchange, service: 'p', backend, outcome, retried: true });
         const change = { from: 'closed', to: 'open', retryAfterMs: 1 } as const;
-        events.emit('circuitStateChange', { proxy: 'p', circuit: backend, ...change });
+        events.emit('circuitStateChange', { service: 'p', circuit: backend, ...change });
       }
       events.emit('circuitStateChange', { circuit: 'route', from: 'closed', to: 'open', retryAfterMs: 1 });
     };
@@ -80,11 +80,11 @@ describe('prometheusMetrics', () => {
     all();
     const text = await register.metrics();
     expect(text).not.toContain('http://b');
-    expect(text).toMatch(/_circuit_transitions_total\{proxy="",circuit="route",to="open"\} 2/);
-    expect(text).toMatch(/_circuit_state\{proxy="",circuit="route",state="open"\} 1/);
-    expect(text).toMatch(/_retries_total\{proxy="p",reason="status_503"\} 4/);
-    expect(text).toMatch(/_queue_length\{proxy="p"\} 3\n/);
-    expect(text).toMatch(/_retry_budget_left\{proxy="p"\} 7\n/);
+    expect(text).toMatch(/_circuit_transitions_total\{service="",circuit="route",to="open"\} 2/);
+    expect(text).toMatch(/_circuit_state\{service="",circuit="route",state="open"\} 1/);
+    expect(text).toMatch(/_retries_total\{service="p",reason="status_503"\} 4/);
+    expect(text).toMatch(/_queue_length\{service="p"\} 3\n/);
+    expect(text).toMatch(/_retry_budget_left\{service="p"\} 7\n/);
   });
 
   test('keeps little of backends that come and go between scrapes', async () => {

@@ -19,7 +19,7 @@ class Rig {
     return new Map(
       [...this.#backends].map(([backend, heads]) => [
         backend,
-        { proxy: 'p', backend, requests: 0, seconds: 0, heads: Float64Array.from(heads.counts) },
+        { service: 'p', backend, requests: 0, seconds: 0, heads: Float64Array.from(heads.counts) },
       ]),
     );
   }
@@ -139,7 +139,7 @@ describe('a backend is not slow', () => {
 test('of backends that are gone nothing is kept', () => {
   const slow = new SlowBackends();
   const heads = Float64Array.from({ length: 15 }, () => 100);
-  const one = new Map([['a', { proxy: 'p', backend: 'a', requests: 0, seconds: 0, heads }]]);
+  const one = new Map([['a', { service: 'p', backend: 'a', requests: 0, seconds: 0, heads }]]);
   slow.look(new Map(), new Map(), one, new Map(), () => undefined);
   slow.look(one, one, new Map(), new Map(), () => undefined);
   // It is back, counts from zero again, and nothing of before is compared with.

@@ -21,7 +21,7 @@ const finished = (changes: Partial<FinishedRequest> = {}): FinishedRequest =>
     method: 'GET',
     status: 200,
     source: 'backend',
-    proxy: 'p',
+    service: 'p',
     backend: 'http://a',
     durationMs: 7,
     bytesIn: 0,
@@ -141,10 +141,10 @@ describe('the history of the status feed', () => {
     for (let i = 0; i < before; i++) rig.request({ durationMs: beforeMs });
     jest.advanceTimersByTime(10_000);
     rig.backends = ['http://b'];
-    rig.events.emit('backendsChanged', { proxy: 'default', added: [], removed: ['http://a'] });
+    rig.events.emit('backendsChanged', { service: 'default', added: [], removed: ['http://a'] });
     rig.metrics.totals();
     rig.backends = ['http://a', 'http://b'];
-    rig.events.emit('backendsChanged', { proxy: 'default', added: ['http://a'], removed: [] });
+    rig.events.emit('backendsChanged', { service: 'default', added: ['http://a'], removed: [] });
     for (let i = 0; i < after; i++) rig.request();
     jest.advanceTimersByTime(10_000);
     const a = rig.feed.history().backends.find(({ backend }) => backend === 'http://a');
@@ -188,7 +188,7 @@ describe('watching the status feed', () => {
     const after = rig.asked;
     jest.advanceTimersByTime(5_000);
     rig.events.emit('circuitStateChange', {
-      proxy: 'p',
+      service: 'p',
       circuit: 'http://a',
       from: 'closed',
       to: 'open',
@@ -202,7 +202,7 @@ describe('watching the status feed', () => {
     const seen: StatusSnapshot[] = [];
     rig.feed.watch({ snapshot: (one) => seen.push(one), history() {} });
     for (const circuit of ['http://a', 'http://b']) {
-      rig.events.emit('circuitStateChange', { proxy: 'p', circuit, from: 'closed', to: 'open', retryAfterMs: 1 });
+      rig.events.emit('circuitStateChange', { service: 'p', circuit, from: 'closed', to: 'open', retryAfterMs: 1 });
     }
     jest.advanceTimersByTime(100);
     expect(seen).toHaveLength(2);
@@ -238,13 +238,13 @@ describe('a snapshot of the status feed', () => {
     const error = new Error('connect ECONNREFUSED\u001b[31m');
     const outcome = { kind: 'failed', cause: 'connection_refused', error, sent: false, headSent: false } as const;
     const last = (): string | undefined => rig.feed.snapshot().backends[0]?.lastError?.text;
-    rig.events.emit('attemptFailed', { exchange, proxy: 'p', backend: 'http://a', outcome, retried: true });
+    rig.events.emit('attemptFailed', { exchange, service: 'p', backend: 'http://a', outcome, retried: true });
     expect(last()).toBe('connection_refused: connect ECONNREFUSED\\u001b[31m');
     rig.request({ status: 503 });
     expect(last()).toBe('answered with 503');
-    rig.events.emit('healthChecked', { proxy: 'p', backend: 'http://a', error: new Error('x'.repeat(1_000)) });
+    rig.events.emit('healthChecked', { service: 'p', backend: 'http://a', error: new Error('x'.repeat(1_000)) });
     expect(last()).toMatch(/^health check: x{186}\.\.\.$/);
-    rig.events.emit('healthChecked', { proxy: 'p', backend: 'http://a', error: undefined });
+    rig.events.emit('healthChecked', { service: 'p', backend: 'http://a', error: undefined });
     expect(last()).toMatch(/^health check/);
   });
 

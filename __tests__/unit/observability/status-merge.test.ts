@@ -9,7 +9,7 @@ import {
 } from 'expressway';
 
 const row = (changes: Partial<BackendRow> = {}): BackendRow => ({
-  proxy: 'p',
+  service: 'p',
   backend: 'http://a',
   circuit: 'closed',
   health: 'healthy',
@@ -131,7 +131,7 @@ const history = (changes: Partial<TrafficHistory>): TrafficHistory => ({
 describe('mergeHistories', () => {
   test('adds slots of the same time, in any order of the processes', () => {
     const series = (values: number[]) => ({
-      proxy: 'p',
+      service: 'p',
       backend: 'http://a',
       requests: values,
       totalMs: values,

@@ -28,7 +28,7 @@ export function adminOptions(
       config: () => shownConfig(config()),
       log,
       control: {
-        operate: ({ operation, backend, proxy: name }) =>
+        operate: ({ operation, backend, service: name }) =>
           proxiesOf(hosted)
             .filter((proxy) => (name === undefined || proxy.name === name) && proxy[operation](backend))
             .map((proxy) => proxy.name),

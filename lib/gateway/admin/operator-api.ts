@@ -12,13 +12,13 @@ export interface BackendOperation {
   readonly operation: Operation;
   /** Origin of the backend. */
   readonly backend: string;
-  /** Name of the proxy; without it, every proxy that has the backend. */
-  readonly proxy?: string | undefined;
+  /** Name of the service; without it, every service that has the backend. */
+  readonly service?: string | undefined;
 }
 
 /** Applies the actions of operators in all processes of the gateway. */
 export interface GatewayControl {
-  /** @returns the names of the proxies that have the backend. If it rejects, nothing was changed in any process. */
+  /** @returns the names of the services that have the backend. If it rejects, nothing was changed in any process. */
   operate(operation: BackendOperation): readonly string[] | Promise<readonly string[]>;
   /** Rejects when the shared store cannot be reached. */
   resetLimit(client: string): Promise<void>;
@@ -107,23 +107,23 @@ export class OperatorApi {
 
   async #operate(operation: Operation, id: string, req: IncomingMessage, res: ServerResponse): Promise<void> {
     const backend = decoded(id);
-    const proxy = new URLSearchParams(req.url?.split('?')[1]).get('proxy') ?? undefined;
-    const facts = { operation, backend, proxy: proxy?.slice(0, MAX_NAME), by: req.socket.remoteAddress };
-    let proxies: readonly string[] = [];
+    const service = new URLSearchParams(req.url?.split('?')[1]).get('service') ?? undefined;
+    const facts = { operation, backend, service: service?.slice(0, MAX_NAME), by: req.socket.remoteAddress };
+    let services: readonly string[] = [];
     try {
-      if (backend !== undefined) proxies = await this.#control.operate({ operation, backend, proxy });
+      if (backend !== undefined) services = await this.#control.operate({ operation, backend, service });
     } catch (error) {
       this.#log.error({ ...facts, error }, `an operator could not ${operation} a backend`);
       sendProblem(res, 503, 'Not done', 'A process of the gateway did not respond; the others are as they were.');
       return;
     }
-    if (backend === undefined || proxies.length === 0) {
-      sendProblem(res, 404, proxy === undefined ? 'No such backend' : 'No such backend of this proxy');
+    if (backend === undefined || services.length === 0) {
+      sendProblem(res, 404, service === undefined ? 'No such backend' : 'No such backend of this service');
       return;
     }
     this.#log.warn(facts, `backend ${PAST[operation]}`);
     this.#done(backend, PAST[operation]);
-    sendJson(res, 200, { backend, operation, proxies });
+    sendJson(res, 200, { backend, operation, services });
   }
 
   async #reset(id: string, req: IncomingMessage, res: ServerResponse): Promise<void> {

@@ -19,7 +19,7 @@ export function statusReport(hosted: HostedApp, { phase, uptimeMs, problems }: P
     limiter: limiter && { mode: limiter.mode },
     circuit: breaker && circuitOf(breaker),
     routes: router?.routes().map(routeOf),
-    backends: proxiesOf(hosted).flatMap((proxy) => proxy.status().map((row) => ({ proxy: proxy.name, ...row }))),
+    backends: proxiesOf(hosted).flatMap((proxy) => proxy.status().map((row) => ({ service: proxy.name, ...row }))),
   };
 }
 

@@ -7,7 +7,7 @@ const TIMEOUT_MS = 2_000;
 /** Applies the actions of operators in all workers, or in none. */
 export class ClusterControl implements GatewayControl {
   readonly #workers: () => readonly WorkerProcess[];
-  /** The operator states, by proxy and backend. */
+  /** The operator states, by service and backend. */
   readonly #states = new Map<string, OperatorStateEntry>();
   #last: Promise<unknown> = Promise.resolve();
 
@@ -30,11 +30,11 @@ export class ClusterControl implements GatewayControl {
       for (const worker of workers) this.ready(worker);
       throw new Error(`${silent} of ${workers.length} workers did not answer: nothing was changed`);
     }
-    const proxies = new Set(answers.flatMap((answer) => (answer.status === 'fulfilled' ? answer.value : [])));
-    for (const proxy of proxies) this.#remember(operation, proxy);
+    const services = new Set(answers.flatMap((answer) => (answer.status === 'fulfilled' ? answer.value : [])));
+    for (const service of services) this.#remember(operation, service);
     // Workers may have become ready meanwhile.
-    for (const worker of this.#workers()) if (proxies.size > 0 && !workers.includes(worker)) this.ready(worker);
-    return [...proxies];
+    for (const worker of this.#workers()) if (services.size > 0 && !workers.includes(worker)) this.ready(worker);
+    return [...services];
   }
 
   async resetLimit(client: string): Promise<void> {
@@ -72,10 +72,10 @@ export class ClusterControl implements GatewayControl {
     return done;
   }
 
-  #remember({ operation, backend }: BackendOperation, proxy: string): void {
-    const key = stateKey({ proxy, backend });
+  #remember({ operation, backend }: BackendOperation, service: string): void {
+    const key = stateKey({ service, backend });
     if (operation === 'restore') this.#states.delete(key);
-    else this.#states.set(key, { proxy, backend, held: operation === 'drain' ? 'drained' : 'isolated' });
+    else this.#states.set(key, { service, backend, held: operation === 'drain' ? 'drained' : 'isolated' });
   }
 
   #known(): readonly OperatorStateEntry[] {
@@ -83,6 +83,6 @@ export class ClusterControl implements GatewayControl {
   }
 }
 
-/** Key of a backend of a proxy. */
-export const stateKey = ({ proxy, backend }: { readonly proxy: string; readonly backend: string }): string =>
-  JSON.stringify([proxy, backend]);
+/** Key of a backend of a service. */
+export const stateKey = ({ service, backend }: { readonly service: string; readonly backend: string }): string =>
+  JSON.stringify([service, backend]);

@@ -21,8 +21,8 @@ export interface MetricValueJson {
 
 /** A backend that an operator keeps out. `setOperatorStates` tells a worker all of them when it becomes ready. */
 export interface OperatorStateEntry {
-  /** Name of the proxy. */
-  readonly proxy: string;
+  /** Name of the service. */
+  readonly service: string;
   readonly backend: string;
   readonly held: 'drained' | 'isolated';
 }

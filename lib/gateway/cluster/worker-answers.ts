@@ -33,15 +33,15 @@ export function answerPrimary(primary: Peer, gateway: Gateway): void {
   primary.on('snapshot', () => feed.snapshot());
   primary.on('history', () => feed.history());
   primary.on('operatorStates', (): OperatorStateEntry[] =>
-    backends().flatMap(({ proxy, backend, held }) => (held === undefined ? [] : [{ proxy, backend, held }])),
+    backends().flatMap(({ service, backend, held }) => (held === undefined ? [] : [{ service, backend, held }])),
   );
   primary.on<BackendOperation>('operate', (operation) => control.operate(operation));
   primary.on<readonly OperatorStateEntry[]>('setOperatorStates', (states) => {
     const wanted = new Map(states.map((state) => [stateKey(state), state.held]));
-    for (const { proxy, backend, held } of backends()) {
-      const next = wanted.get(stateKey({ proxy, backend }));
+    for (const { service, backend, held } of backends()) {
+      const next = wanted.get(stateKey({ service, backend }));
       if (next !== held)
-        control.operate({ operation: next === undefined ? 'restore' : OPERATION_OF[next], backend, proxy });
+        control.operate({ operation: next === undefined ? 'restore' : OPERATION_OF[next], backend, service });
     }
   });
   primary.on<string>('resetLimit', (client) => control.resetLimit(client));

@@ -3,11 +3,11 @@ import type { Logger } from './logger.ts';
 
 /** Writes what an operator must know to the log. Single requests are only for debugging: a flood must not fill a disk. */
 export function logEvents(events: GatewayEvents, log: Logger): void {
-  events.on('circuitStateChange', ({ proxy, circuit, from, to, retryAfterMs }) => {
-    log[to === 'open' ? 'warn' : 'info']({ proxy, circuit, from, to, retryAfterMs }, `circuit ${to}`);
+  events.on('circuitStateChange', ({ service, circuit, from, to, retryAfterMs }) => {
+    log[to === 'open' ? 'warn' : 'info']({ service, circuit, from, to, retryAfterMs }, `circuit ${to}`);
   });
-  events.on('healthChange', ({ proxy, backend, from, to, error }) => {
-    log[to === 'unhealthy' ? 'warn' : 'info']({ proxy, backend, from, to, error: error?.message }, `backend ${to}`);
+  events.on('healthChange', ({ service, backend, from, to, error }) => {
+    log[to === 'unhealthy' ? 'warn' : 'info']({ service, backend, from, to, error: error?.message }, `backend ${to}`);
   });
   events.on('limiterModeChange', ({ limiter, from, to, error }) => {
     log[error === undefined ? 'info' : 'warn'](
@@ -15,22 +15,24 @@ export function logEvents(events: GatewayEvents, log: Logger): void {
       `limiter works with ${to}`,
     );
   });
-  events.on('backendsChanged', ({ proxy, added, removed }) => log.info({ proxy, added, removed }, 'backends changed'));
-  events.on('discoveryFailed', ({ proxy, name, error, backends }) =>
-    log.warn({ proxy, name, error: error.message, backends }, 'discovery failed: what was known stays in use'),
+  events.on('backendsChanged', ({ service, added, removed }) =>
+    log.info({ service, added, removed }, 'backends changed'),
   );
-  events.on('discoveryRecovered', ({ proxy, name }) => log.info({ proxy, name }, 'discovery works again'));
-  events.on('resourceShortage', ({ proxy, code, description }) =>
-    log.error({ proxy, code }, `gateway_resources: ${description}`),
+  events.on('discoveryFailed', ({ service, name, error, backends }) =>
+    log.warn({ service, name, error: error.message, backends }, 'discovery failed: what was known stays in use'),
+  );
+  events.on('discoveryRecovered', ({ service, name }) => log.info({ service, name }, 'discovery works again'));
+  events.on('resourceShortage', ({ service, code, description }) =>
+    log.error({ service, code }, `gateway_resources: ${description}`),
   );
   events.on('problem', (event) => logProblem(log, event));
-  events.on('attemptFailed', ({ proxy, backend, outcome, retried, exchange }) => {
+  events.on('attemptFailed', ({ service, backend, outcome, retried, exchange }) => {
     const { method } = exchange.req;
     if (outcome.kind !== 'failed')
-      log.warn({ proxy, backend, method, outcome: outcome.kind, retried }, 'attempt failed');
+      log.warn({ service, backend, method, outcome: outcome.kind, retried }, 'attempt failed');
     else
       log.warn(
-        { proxy, backend, method, cause: outcome.cause, error: outcome.error.message, retried },
+        { service, backend, method, cause: outcome.cause, error: outcome.error.message, retried },
         'attempt failed',
       );
   });
@@ -38,10 +40,10 @@ export function logEvents(events: GatewayEvents, log: Logger): void {
     log.debug({ limiter, key, limit, retryAfterMs }, 'client over its limit'),
   );
   events.on('clientRefused', ({ cause, detail, address }) => log.debug({ cause, detail, address }, 'client refused'));
-  events.on('rejected', ({ proxy, outcome }) => {
+  events.on('rejected', ({ service, outcome }) => {
     const cause = 'cause' in outcome ? outcome.cause : undefined;
     const detail = 'detail' in outcome ? outcome.detail : undefined;
-    log.debug({ proxy, outcome: outcome.kind, cause, detail }, 'request rejected');
+    log.debug({ service, outcome: outcome.kind, cause, detail }, 'request rejected');
   });
 }
 

@@ -36,7 +36,7 @@ export interface AccessRecord {
   readonly source: FinishedRequest['source'];
   readonly cause: FinishedRequest['cause'];
   readonly detail: string | undefined;
-  readonly proxy: string | undefined;
+  readonly service: string | undefined;
   readonly backend: string | undefined;
   readonly attempts: number;
   readonly upgrade: string | undefined;
@@ -86,7 +86,7 @@ export function accessRecord(request: FinishedRequest, rules: LineRules): Access
     source: request.source,
     cause: request.cause,
     detail: maybeShown(request.detail),
-    proxy: maybeShown(request.proxy),
+    service: maybeShown(request.service),
     backend: maybeShown(request.backend),
     attempts: request.attempts,
     upgrade: maybeShown(request.upgrade),

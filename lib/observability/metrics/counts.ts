@@ -1,7 +1,7 @@
 import type { Sample } from './metric.ts';
 
-/** The key of one backend of one proxy, because several proxies may have the same backend. Origins contain no line break. */
-export const backendKey = (proxy: string, backend: string): string => `${proxy}\n${backend}`;
+/** The key of one backend of one service, because several services may have the same backend. Origins contain no line break. */
+export const backendKey = (service: string, backend: string): string => `${service}\n${backend}`;
 
 /** A count for each combination of label values that has occurred. For rare events, because it joins the values to a key. */
 export class Counts {

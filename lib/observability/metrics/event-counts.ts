@@ -6,14 +6,14 @@ import type { DefineMetric } from './metric.ts';
 /** Counts of events. A successful request causes none of them. */
 export class EventCounts {
   readonly #known: () => ReadonlySet<string>;
-  readonly #transitions = new Counts('proxy', 'circuit', 'to');
-  readonly #checks = new Counts('proxy', 'backend', 'result');
-  readonly #attempts = new Counts('proxy', 'backend', 'cause');
-  readonly #retries = new Counts('proxy', 'reason');
+  readonly #transitions = new Counts('service', 'circuit', 'to');
+  readonly #checks = new Counts('service', 'backend', 'result');
+  readonly #attempts = new Counts('service', 'backend', 'cause');
+  readonly #retries = new Counts('service', 'reason');
   readonly #modes = new Counts('limiter', 'to');
   readonly #refused = new Counts('cause');
-  readonly #lookups = new Counts('proxy', 'name');
-  readonly #mirrored = new Counts('proxy', 'result');
+  readonly #lookups = new Counts('service', 'name');
+  readonly #mirrored = new Counts('service', 'result');
   #pipelined = 0;
   readonly #unsubscribe: () => void;
 
@@ -21,19 +21,19 @@ export class EventCounts {
   constructor(events: GatewayEvents, known: () => ReadonlySet<string>) {
     this.#known = known;
     this.#unsubscribe = subscribe(events, {
-      circuitStateChange: ({ proxy = '', circuit, to }) => this.#transitions.add(proxy, circuit, to),
-      healthChecked: ({ proxy, backend, error }) =>
-        this.#checks.add(proxy, backend, error === undefined ? 'passed' : 'failed'),
-      attemptFailed: ({ proxy, backend, outcome, retried }) => {
+      circuitStateChange: ({ service = '', circuit, to }) => this.#transitions.add(service, circuit, to),
+      healthChecked: ({ service, backend, error }) =>
+        this.#checks.add(service, backend, error === undefined ? 'passed' : 'failed'),
+      attemptFailed: ({ service, backend, outcome, retried }) => {
         const cause = outcome.kind === 'completed' ? `status_${outcome.status}` : (causeOf(outcome) ?? outcome.kind);
-        this.#attempts.add(proxy, backend, cause);
-        if (retried) this.#retries.add(proxy, cause);
+        this.#attempts.add(service, backend, cause);
+        if (retried) this.#retries.add(service, cause);
       },
       limiterModeChange: ({ limiter, to }) => this.#modes.add(limiter, to),
       clientRefused: ({ cause }) => this.#refused.add(cause),
       backendsChanged: () => this.#prune(),
-      discoveryFailed: ({ proxy, name }) => this.#lookups.add(proxy, name),
-      mirrored: ({ proxy, result }) => this.#mirrored.add(proxy, result),
+      discoveryFailed: ({ service, name }) => this.#lookups.add(service, name),
+      mirrored: ({ service, result }) => this.#mirrored.add(service, result),
       clientPipelined: () => {
         this.#pipelined += 1;
       },

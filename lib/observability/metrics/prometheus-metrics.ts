@@ -99,8 +99,8 @@ export function prometheusMetrics(given: PrometheusMetricsOptions): PrometheusMe
   for (const owner of [requests, counts, state]) owner.define(define);
   return {
     started: () => requests.started(),
-    answered: (backend, headMs, proxy) => requests.answered(backend, headMs, proxy),
-    attempt: (backend, durationMs, proxy, outcome) => requests.attempt(backend, durationMs, proxy, outcome),
+    answered: (backend, headMs, service) => requests.answered(backend, headMs, service),
+    attempt: (backend, durationMs, service, outcome) => requests.attempt(backend, durationMs, service, outcome),
     limiterDecided: (decision) => requests.limiterDecided(decision),
     finished: (request) => requests.finished(request),
     totals: () => requests.totals(),

@@ -19,7 +19,7 @@ export class RequestCounts implements RequestSink {
   readonly #maxRoutes: number;
   readonly #knownBackends: () => ReadonlySet<string>;
   readonly #routes = new Map<string, RequestSeries>();
-  /** By proxy, then by backend: two lookups cost less than building one common key. */
+  /** By service, then by backend: two lookups cost less than building one common key. */
   readonly #backends = new Map<string, Map<string, BackendCounts>>();
   readonly #decisions = new Map<string, Map<string, DecisionCount>>();
   readonly #causes = new Counts('route', 'cause');
@@ -36,26 +36,26 @@ export class RequestCounts implements RequestSink {
     this.#inFlight += 1;
   }
 
-  answered(backend: string, headMs: number, proxy: string): void {
-    this.#countsOf(proxy, backend).heads.observe(headMs / 1000);
+  answered(backend: string, headMs: number, service: string): void {
+    this.#countsOf(service, backend).heads.observe(headMs / 1000);
   }
 
-  attempt(backend: string, durationMs: number, proxy: string, outcome: Outcome): void {
-    const counts = this.#countsOf(proxy, backend);
+  attempt(backend: string, durationMs: number, service: string, outcome: Outcome): void {
+    const counts = this.#countsOf(service, backend);
     counts.durations.observe(durationMs / 1000);
     if (outcome.kind === 'completed') counts.statuses[classOf(outcome.status)]! += 1;
   }
 
-  #countsOf(proxy: string, backend: string): BackendCounts {
-    return this.#backends.get(proxy)?.get(backend) ?? this.#newBackend(proxy, backend);
+  #countsOf(service: string, backend: string): BackendCounts {
+    return this.#backends.get(service)?.get(backend) ?? this.#newBackend(service, backend);
   }
 
-  #newBackend(proxy: string, backend: string): BackendCounts {
+  #newBackend(service: string, backend: string): BackendCounts {
     // Backends that were removed between two scrapes leave only little behind.
     if (this.#backendCount >= this.#pruneAt) this.#prune();
     const counts = { durations: new Histogram(), heads: new Histogram(), statuses: new Float64Array(CLASSES.length) };
-    const ofProxy = this.#backends.get(proxy) ?? new Map<string, BackendCounts>();
-    this.#backends.set(proxy, ofProxy.set(backend, counts));
+    const ofService = this.#backends.get(service) ?? new Map<string, BackendCounts>();
+    this.#backends.set(service, ofService.set(backend, counts));
     this.#backendCount += 1;
     return counts;
   }
@@ -115,11 +115,11 @@ export class RequestCounts implements RequestSink {
       for (const { decision, count } of cells.values()) totals.decisions.push({ limiter, decision, count });
     }
     this.#prune();
-    for (const [proxy, backends] of this.#backends) {
+    for (const [service, backends] of this.#backends) {
       for (const [backend, { durations, heads }] of backends) {
         const requests = durations.counts.reduce((all, one) => all + one, 0);
-        const total = { proxy, backend, requests, seconds: durations.sum, heads: Float64Array.from(heads.counts) };
-        totals.backends.set(backendKey(proxy, backend), total);
+        const total = { service, backend, requests, seconds: durations.sum, heads: Float64Array.from(heads.counts) };
+        totals.backends.set(backendKey(service, backend), total);
       }
     }
     return totals;
@@ -177,17 +177,17 @@ export class RequestCounts implements RequestSink {
 
   *#backendSamples(name: string, which: 'durations' | 'heads'): Iterable<Sample> {
     this.#prune();
-    for (const [proxy, backends] of this.#backends) {
-      for (const [backend, counts] of backends) yield* counts[which].samples(name, { proxy, backend });
+    for (const [service, backends] of this.#backends) {
+      for (const [backend, counts] of backends) yield* counts[which].samples(name, { service, backend });
     }
   }
 
   *#backendStatuses(): Iterable<Sample> {
     this.#prune();
-    for (const [proxy, backends] of this.#backends) {
+    for (const [service, backends] of this.#backends) {
       for (const [backend, { statuses }] of backends) {
         for (const [index, value] of statuses.entries()) {
-          if (value > 0) yield { labels: { proxy, backend, status: CLASSES[index] as string }, value };
+          if (value > 0) yield { labels: { service, backend, status: CLASSES[index] as string }, value };
         }
       }
     }
@@ -204,9 +204,9 @@ export class RequestCounts implements RequestSink {
   #prune(): void {
     const known = this.#knownBackends();
     let left = 0;
-    for (const [proxy, backends] of this.#backends) {
-      for (const backend of backends.keys()) if (!known.has(backendKey(proxy, backend))) backends.delete(backend);
-      if (backends.size === 0) this.#backends.delete(proxy);
+    for (const [service, backends] of this.#backends) {
+      for (const backend of backends.keys()) if (!known.has(backendKey(service, backend))) backends.delete(backend);
+      if (backends.size === 0) this.#backends.delete(service);
       left += backends.size;
     }
     this.#backendCount = left;

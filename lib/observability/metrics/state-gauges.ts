@@ -59,10 +59,10 @@ export class StateGauges {
 
   /** The keys of all present backends. */
   backends(): ReadonlySet<string> {
-    return new Set(this.#backends().map(({ proxy, backend }) => backendKey(proxy, backend)));
+    return new Set(this.#backends().map(({ service, backend }) => backendKey(service, backend)));
   }
 
-  /** The keys of all present circuits. Circuits of routes belong to no proxy. */
+  /** The keys of all present circuits. Circuits of routes belong to no service. */
   circuits(): ReadonlySet<string> {
     return new Set([...this.#breakers().map(({ name }) => backendKey('', name)), ...this.backends()]);
   }
@@ -70,18 +70,18 @@ export class StateGauges {
   define(define: DefineMetric): void {
     define('circuit_state', 'The state that a circuit is in: 1 for that one.', 'gauge', () => this.#circuits());
     define('backend_up', 'Whether a backend would be picked now.', 'gauge', () =>
-      this.#backends().map(({ proxy, backend, available }) => ({
-        labels: { proxy, backend },
+      this.#backends().map(({ service, backend, available }) => ({
+        labels: { service, backend },
         value: Number(available),
       })),
     );
     define('backend_healthy', 'What active checks say of a backend; missing before the first verdict.', 'gauge', () =>
       this.#backends()
         .filter(({ health }) => health !== 'unknown')
-        .map(({ proxy, backend, health }) => ({ labels: { proxy, backend }, value: Number(health === 'healthy') })),
+        .map(({ service, backend, health }) => ({ labels: { service, backend }, value: Number(health === 'healthy') })),
     );
     define('backend_requests_in_flight', 'Requests that a backend is answering.', 'gauge', () =>
-      this.#backends().map(({ proxy, backend, inFlight }) => ({ labels: { proxy, backend }, value: inFlight })),
+      this.#backends().map(({ service, backend, inFlight }) => ({ labels: { service, backend }, value: inFlight })),
     );
     define('backend_concurrency_limit', 'Requests that may wait for a response head of a backend.', 'gauge', () =>
       this.#concurrencies(({ limit }) => limit),
@@ -116,7 +116,7 @@ export class StateGauges {
   }
 
   #backends() {
-    return this.#proxies().flatMap((proxy) => proxy.status().map((status) => ({ proxy: proxy.name, ...status })));
+    return this.#proxies().flatMap((proxy) => proxy.status().map((status) => ({ service: proxy.name, ...status })));
   }
 
   #proxies(): readonly ProxySource[] {
@@ -132,21 +132,25 @@ export class StateGauges {
   }
 
   #circuits(): Sample[] {
-    const breakers = this.#breakers().map(({ name, state }) => ({ proxy: '', name, state }));
-    const backends = this.#backends().map(({ proxy, backend, circuit }) => ({ proxy, name: backend, state: circuit }));
-    return [...breakers, ...backends].flatMap(({ proxy, name, state }) =>
-      CIRCUIT_STATES.map((one) => ({ labels: { proxy, circuit: name, state: one }, value: Number(one === state) })),
+    const breakers = this.#breakers().map(({ name, state }) => ({ service: '', name, state }));
+    const backends = this.#backends().map(({ service, backend, circuit }) => ({
+      service,
+      name: backend,
+      state: circuit,
+    }));
+    return [...breakers, ...backends].flatMap(({ service, name, state }) =>
+      CIRCUIT_STATES.map((one) => ({ labels: { service, circuit: name, state: one }, value: Number(one === state) })),
     );
   }
 
   /** Has no samples for backends without an adaptive limit. */
   #concurrencies(of: (one: ConcurrencySource) => number): Sample[] {
-    return this.#backends().flatMap(({ proxy, backend, concurrency }) =>
-      concurrency === undefined ? [] : [{ labels: { proxy, backend }, value: of(concurrency) }],
+    return this.#backends().flatMap(({ service, backend, concurrency }) =>
+      concurrency === undefined ? [] : [{ labels: { service, backend }, value: of(concurrency) }],
     );
   }
 
   #loads(of: (load: ReturnType<ProxySource['load']>) => number): Sample[] {
-    return this.#proxies().map((proxy) => ({ labels: { proxy: proxy.name }, value: of(proxy.load()) }));
+    return this.#proxies().map((proxy) => ({ labels: { service: proxy.name }, value: of(proxy.load()) }));
   }
 }

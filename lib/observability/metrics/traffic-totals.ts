@@ -1,7 +1,7 @@
 import { DURATION_BUCKETS } from './histogram.ts';
 
 export interface BackendTotals {
-  readonly proxy: string;
+  readonly service: string;
   readonly backend: string;
   readonly requests: number;
   readonly seconds: number;

@@ -26,8 +26,8 @@ const nextStepFor = (reason: string): string => (isCause(reason) ? NEXT_STEPS[re
 /** `127.0.0.1:8081`, as on the status page. */
 const short = (backend: string): string => backend.replace(/^https?:\/\//, '');
 
-const statusesOf = ({ proxies }: TrafficSources): { readonly proxy: string; readonly status: StatusBackend }[] =>
-  proxies.flatMap((proxy) => proxy.status().map((status) => ({ proxy: proxy.name, status })));
+const statusesOf = ({ proxies }: TrafficSources): { readonly service: string; readonly status: StatusBackend }[] =>
+  proxies.flatMap((proxy) => proxy.status().map((status) => ({ service: proxy.name, status })));
 
 /** Why a backend gets no requests; `undefined` when it gets some, or when an operator or its weight keeps it out. */
 function whyOut({ available, held, weight, circuit, health, retryAfterMs }: StatusBackend): string | undefined {
@@ -44,7 +44,7 @@ const allOut: ProblemKind<TrafficSources> = {
   isState: true,
   severity: 'critical',
   meaning:
-    'No backend of a proxy takes requests: all are out or drained, or the list is empty. Clients get 503. It is only a warning when another proxy (service) has backends that take requests.',
+    'No backend of a service takes requests: all are out or drained, or the list is empty. Clients get 503. It is only a warning when another service has backends that take requests.',
   nextStep: 'Start or restore a backend.',
   detector: (sources) => ({
     *look() {
@@ -91,10 +91,10 @@ const out: ProblemKind<TrafficSources> = {
   nextStep: SEE_ITS_LOG,
   detector: (sources) => ({
     *look() {
-      for (const { proxy, status } of statusesOf(sources)) {
+      for (const { service, status } of statusesOf(sources)) {
         const why = whyOut(status);
         if (why === undefined) continue;
-        const last = sources.errors.last(proxy, status.backend);
+        const last = sources.errors.last(service, status.backend);
         yield {
           subject: status.backend,
           title: `${short(status.backend)} is out`,
@@ -164,7 +164,7 @@ const slow: ProblemKind<TrafficSources> = {
       *look(): Iterable<Finding> {
         const { before, lately, now } = readings.next();
         const inFlight = new Map(
-          statusesOf(sources).map(({ proxy, status }) => [backendKey(proxy, status.backend), status.inFlight]),
+          statusesOf(sources).map(({ service, status }) => [backendKey(service, status.backend), status.inFlight]),
         );
         const timeoutMs = (name: string) => sources.proxies.find((proxy) => proxy.name === name)?.responseTimeoutMs;
         for (const { backend, slowShare, slowMs, responses, than } of backends.look(

@@ -110,8 +110,8 @@ const dns: ProblemKind<TrafficSources> = {
   detector({ events }) {
     const failing = new Map<string, DiscoveryFailedEvent>();
     const close = subscribe(events, {
-      discoveryFailed: (event) => failing.set(backendKey(event.proxy, event.name), event),
-      discoveryRecovered: ({ proxy, name }) => failing.delete(backendKey(proxy, name)),
+      discoveryFailed: (event) => failing.set(backendKey(event.service, event.name), event),
+      discoveryRecovered: ({ service, name }) => failing.delete(backendKey(service, name)),
     });
     return {
       close,

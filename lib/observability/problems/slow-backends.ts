@@ -26,11 +26,11 @@ const PERCENTILE = 0.95;
 /** Standard deviations that rule out chance: if one request in twenty was always slow, two of twenty are no problem. */
 const DEVIATIONS = 4;
 
-type BackendNow = Readonly<{ proxy: string; backend: string; heads: Float64Array; ms: number; inFlight: number }>;
+type BackendNow = Readonly<{ service: string; backend: string; heads: Float64Array; ms: number; inFlight: number }>;
 
 /** One backend that is slow. */
 export interface SlowBackend {
-  readonly proxy: string;
+  readonly service: string;
   readonly backend: string;
   /** The share of its responses that took at least `slowMs` to begin. */
   readonly slowShare: number;
@@ -54,7 +54,7 @@ interface Past {
 
 /**
  * Finds slow backends. It takes the time to the response head that too many responses of the last four to ten seconds exceeded. It compares
- * that with the 95th percentile of the backend's own last minutes, with the median of the other backends of its proxy, and with
+ * that with the 95th percentile of the backend's own last minutes, with the median of the other backends of its service, and with
  * `responseTimeoutMs`. It keeps some twenty numbers per backend.
  */
 export class SlowBackends {
@@ -64,23 +64,23 @@ export class SlowBackends {
    * @param before Totals ten seconds ago.
    * @param lately Totals four seconds ago.
    * @param inFlight Requests in progress, by `backendKey()`.
-   * @param timeoutMs Gives the response timeout of a proxy, in milliseconds.
+   * @param timeoutMs Gives the response timeout of a service, in milliseconds.
    */
   look(
     before: TrafficTotals['backends'],
     lately: TrafficTotals['backends'],
     now: TrafficTotals['backends'],
     inFlight: ReadonlyMap<string, number>,
-    timeoutMs: (proxy: string) => number | undefined,
+    timeoutMs: (service: string) => number | undefined,
   ): SlowBackend[] {
     for (const key of this.#pasts.keys()) if (!now.has(key)) this.#pasts.delete(key);
     const windows = new Map<string, BackendNow>();
-    for (const [key, { proxy, backend, heads }] of now) {
+    for (const [key, { service, backend, heads }] of now) {
       const latest = difference(heads, lately.get(key)?.heads);
       const isEnough = sum(latest) >= LEAST_LATELY;
       const window = isEnough ? latest : difference(heads, before.get(key)?.heads);
       windows.set(key, {
-        proxy,
+        service,
         backend,
         heads: window,
         ms: isEnough ? LATELY_MS : WINDOW_MS,
@@ -95,7 +95,7 @@ export class SlowBackends {
       const answered = sum((now.get(key) as BackendTotals).heads);
       past.silentLooks = answered === past.answered ? past.silentLooks + 1 : 0;
       past.answered = answered;
-      const found = compare(window, past, medians.get(window.proxy), timeoutMs(window.proxy));
+      const found = compare(window, past, medians.get(window.service), timeoutMs(window.service));
       if (found !== undefined) slow.push(found);
       past.isSlow = found !== undefined;
       remember(past, window);
@@ -112,7 +112,7 @@ const emptyPast = (length: number): Past => ({
 });
 
 function compare(
-  { proxy, backend, heads, inFlight }: BackendNow,
+  { service, backend, heads, inFlight }: BackendNow,
   past: Past,
   peers: readonly { readonly backend: string; readonly ms: number }[] = [],
   timeoutMs: number | undefined,
@@ -123,7 +123,7 @@ function compare(
   // Requests wait, no response came for some looks, and before that nearly all took less than a second.
   if (past.silentLooks >= SILENT_LOOKS && inFlight > 1 && usualMs !== undefined && usualMs < 1_000) {
     return {
-      proxy,
+      service,
       backend,
       slowShare: 1,
       slowMs: undefined,
@@ -135,7 +135,7 @@ function compare(
   const slowShare = unlikelyShare(responses);
   const slowMs = percentileMs(heads, 1 - slowShare);
   const found = (what: SlowBackend['than']['what'], ms: number): SlowBackend => {
-    return { proxy, backend, slowShare, slowMs, responses, than: { what, ms } };
+    return { service, backend, slowShare, slowMs, responses, than: { what, ms } };
   };
   if (timeoutMs !== undefined && slowMs >= TIMEOUT_PART * timeoutMs) return found('timeout', timeoutMs);
   if (usualMs !== undefined && isMuchMore(slowMs, usualMs)) return found('past', usualMs);
@@ -153,13 +153,13 @@ function unlikelyShare(responses: number): number {
 
 const isMuchMore = (ms: number, usualMs: number): boolean => ms >= FACTOR * usualMs && ms - usualMs >= LEAST_MORE_MS;
 
-/** By proxy, the latency of each backend with enough responses. */
+/** By service, the latency of each backend with enough responses. */
 function mediansOf(windows: readonly BackendNow[]) {
   const busy = windows.filter(({ heads }) => sum(heads) >= LEAST_RESPONSES);
-  const ofProxy = Map.groupBy(busy, ({ proxy }) => proxy);
+  const ofService = Map.groupBy(busy, ({ service }) => service);
   return new Map(
-    [...ofProxy].map(([proxy, all]) => [
-      proxy,
+    [...ofService].map(([service, all]) => [
+      service,
       all.map(({ backend, heads }) => ({ backend, ms: percentileMs(heads) })),
     ]),
   );

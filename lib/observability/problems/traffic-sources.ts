@@ -16,7 +16,7 @@ export interface TrafficSources {
   readonly routeBreakers: readonly StatusBreaker[];
   readonly proxies: readonly StatusProxy[];
   readonly load: { loop(): Pick<ProcessStatus, 'pid' | 'loopMaxMs'> };
-  readonly errors: { last(proxy: string, backend: string): LastError | undefined };
+  readonly errors: { last(service: string, backend: string): LastError | undefined };
   /** Failed attempts, and responses with 5xx, by `backendKey()`, then by status or cause. */
   readonly failedAttempts: RecentCounts;
   readonly peers: ForwardedPeers;

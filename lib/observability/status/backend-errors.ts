@@ -24,25 +24,25 @@ export class BackendErrors {
   constructor(events: GatewayEvents, known: () => ReadonlySet<string>) {
     this.#known = known;
     this.#unsubscribe = subscribe(events, {
-      attemptFailed: ({ proxy, backend, outcome }) => this.#note(backendKey(proxy, backend), describe(outcome), 1),
-      healthChecked: ({ proxy, backend, error }) => {
-        if (error !== undefined) this.#note(backendKey(proxy, backend), `health check: ${error.message}`, 0);
+      attemptFailed: ({ service, backend, outcome }) => this.#note(backendKey(service, backend), describe(outcome), 1),
+      healthChecked: ({ service, backend, error }) => {
+        if (error !== undefined) this.#note(backendKey(service, backend), `health check: ${error.message}`, 0);
       },
     });
   }
 
   /** A response of the backend that went to the client. */
-  answered(proxy: string, backend: string, status: number): void {
-    this.#note(backendKey(proxy, backend), `answered with ${status}`, 1);
+  answered(service: string, backend: string, status: number): void {
+    this.#note(backendKey(service, backend), `answered with ${status}`, 1);
   }
 
-  last(proxy: string, backend: string): LastError | undefined {
-    return this.#records.get(backendKey(proxy, backend))?.last;
+  last(service: string, backend: string): LastError | undefined {
+    return this.#records.get(backendKey(service, backend))?.last;
   }
 
   /** Attempts that failed and responses of 5xx since the start. */
-  failures(proxy: string, backend: string): number {
-    return this.#records.get(backendKey(proxy, backend))?.failures ?? 0;
+  failures(service: string, backend: string): number {
+    return this.#records.get(backendKey(service, backend))?.failures ?? 0;
   }
 
   close(): void {

@@ -5,7 +5,7 @@ interface Series {
   readonly requests: number[];
   readonly totalMs: number[];
   readonly failures: number[];
-  readonly proxy: string;
+  readonly service: string;
   readonly backend: string;
   /** Totals at the end of the latest slot. */
   before: { readonly requests: number; readonly seconds: number; readonly failures: number };
@@ -27,8 +27,8 @@ export class BackendSeries {
     for (const [key, total] of totals) {
       let series = this.#all.get(key);
       if (series === undefined) {
-        const { proxy, backend } = total;
-        series = { proxy, backend, requests: [], totalMs: [], failures: [], before: NOTHING };
+        const { service, backend } = total;
+        series = { service, backend, requests: [], totalMs: [], failures: [], before: NOTHING };
         this.#all.set(key, series);
       }
       const { requests, seconds } = total;
@@ -46,8 +46,8 @@ export class BackendSeries {
   /** Padded at the front, for backends that were added later. */
   data(length: number): BackendSeriesData[] {
     const filled = (list: readonly number[]): number[] => [...new Array<number>(length - list.length).fill(0), ...list];
-    return [...this.#all.values()].map(({ proxy, backend, requests, totalMs, failures }) => ({
-      proxy,
+    return [...this.#all.values()].map(({ service, backend, requests, totalMs, failures }) => ({
+      service,
       backend,
       requests: filled(requests),
       totalMs: filled(totalMs),

@@ -52,8 +52,8 @@ export class LiveRate {
     };
   }
 
-  of(proxy: string, backend: string): number {
-    const key = backendKey(proxy, backend);
+  of(service: string, backend: string): number {
+    const key = backendKey(service, backend);
     const now = this.#now.backends.get(key)?.requests ?? 0;
     return this.#perSecond(now - (this.#before.backends.get(key)?.requests ?? 0));
   }

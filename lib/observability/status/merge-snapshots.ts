@@ -72,9 +72,10 @@ export function mergeSnapshots(snapshots: readonly StatusSnapshot[]): StatusSnap
   };
 }
 
-const keyOf = ({ proxy, backend }: { readonly proxy: string; readonly backend: string }) => backendKey(proxy, backend);
+const keyOf = ({ service, backend }: { readonly service: string; readonly backend: string }) =>
+  backendKey(service, backend);
 
-/** One row for each backend of each proxy. */
+/** One row for each backend of each service. */
 export const mergeRows = (rows: readonly BackendRow[]): BackendRow[] => grouped(rows, keyOf).map(mergedRow);
 
 function mergedRow(rows: readonly BackendRow[]): BackendRow {
@@ -82,7 +83,7 @@ function mergedRow(rows: readonly BackendRow[]): BackendRow {
   const sum = (of: (row: BackendRow) => number): number => total(rows.map(of));
   const errors = rows.map(({ lastError }) => lastError).filter((error) => error !== undefined);
   return {
-    proxy: first.proxy,
+    service: first.service,
     backend: first.backend,
     circuit: worstCircuit(rows.map(({ circuit }) => circuit)),
     health: worstHealth(rows.map(({ health }) => health)),
@@ -154,7 +155,7 @@ function mergeSlots(slots: readonly TrafficSlot[]): TrafficSlot {
 function mergeSeries(histories: readonly TrafficHistory[], slots: readonly number[]): BackendSeriesData[] {
   const placed = histories.flatMap(({ backendSlots, backends }) =>
     backends.map((series) => ({
-      proxy: series.proxy,
+      service: series.service,
       backend: series.backend,
       requests: slots.map((at) => series.requests[backendSlots.indexOf(at)] ?? 0),
       totalMs: slots.map((at) => series.totalMs[backendSlots.indexOf(at)] ?? 0),
@@ -168,7 +169,7 @@ function mergeSeries(histories: readonly TrafficHistory[], slots: readonly numbe
       addAll(merged.totalMs, row.totalMs);
       addAll(merged.failures, row.failures);
     }
-    const { proxy, backend } = rows[0] as BackendSeriesData;
-    return { proxy, backend, ...merged };
+    const { service, backend } = rows[0] as BackendSeriesData;
+    return { service, backend, ...merged };
   });
 }

@@ -28,23 +28,23 @@ export class RecentChanges {
   constructor(events: GatewayEvents, changed: () => void) {
     this.#changed = changed;
     this.#unsubscribe = subscribe(events, {
-      circuitStateChange: ({ proxy, circuit, to }) => {
-        this.#remember(backendKey(proxy ?? '', circuit));
-        this.note('circuit', circuit, `circuit ${to}`, to === 'open', proxy);
+      circuitStateChange: ({ service, circuit, to }) => {
+        this.#remember(backendKey(service ?? '', circuit));
+        this.note('circuit', circuit, `circuit ${to}`, to === 'open', service);
       },
-      healthChange: ({ proxy, backend, to, error }) => {
-        this.#remember(backendKey(proxy, backend));
-        this.note('health', backend, error === undefined ? to : `${to}: ${error.message}`, to === 'unhealthy', proxy);
+      healthChange: ({ service, backend, to, error }) => {
+        this.#remember(backendKey(service, backend));
+        this.note('health', backend, error === undefined ? to : `${to}: ${error.message}`, to === 'unhealthy', service);
       },
       limiterModeChange: ({ limiter, to, error }) =>
         this.note('limiter', limiter, `${COUNTING[to]}${error === undefined ? '' : `: ${error.message}`}`, !!error),
-      backendsChanged: ({ proxy, added, removed }) => {
-        for (const backend of removed) this.#changedAt.delete(backendKey(proxy, backend));
+      backendsChanged: ({ service, added, removed }) => {
+        for (const backend of removed) this.#changedAt.delete(backendKey(service, backend));
         const parts = [added.length > 0 && `${added.length} added`, removed.length > 0 && `${removed.length} removed`];
-        this.note('backends', [...added, ...removed].join(', '), parts.filter(Boolean).join(', '), false, proxy);
+        this.note('backends', [...added, ...removed].join(', '), parts.filter(Boolean).join(', '), false, service);
       },
-      discoveryFailed: ({ proxy, name, error }) => this.note('discovery', name, error.message, true, proxy),
-      discoveryRecovered: ({ proxy, name }) => this.note('discovery', name, 'looked up again', false, proxy),
+      discoveryFailed: ({ service, name, error }) => this.note('discovery', name, error.message, true, service),
+      discoveryRecovered: ({ service, name }) => this.note('discovery', name, 'looked up again', false, service),
       problem: ({ state, problem: { problem, severity, subject, title } }) => {
         // Circuits and health are noted by their own events.
         if (state === 'lasts' || problem === 'backend_unavailable') return;
@@ -62,19 +62,19 @@ export class RecentChanges {
     return this.#list;
   }
 
-  changedAt(proxy: string, backend: string): number | undefined {
-    return this.#changedAt.get(backendKey(proxy, backend));
+  changedAt(service: string, backend: string): number | undefined {
+    return this.#changedAt.get(backendKey(service, backend));
   }
 
-  /** @param proxy Name of the proxy that it concerns. */
-  note(kind: Change['kind'], subject: string, text: string, isBad: boolean, proxy?: string): void {
+  /** @param proxy Name of the service that it concerns. */
+  note(kind: Change['kind'], subject: string, text: string, isBad: boolean, service?: string): void {
     const change = {
       at: Date.now(),
       kind,
       subject: printable(subject, MAX_TEXT),
       text: printable(text, MAX_TEXT),
       isBad,
-      proxy,
+      service,
     };
     this.#list = [change, ...this.#list].slice(0, KEPT);
     this.#changed();

@@ -122,8 +122,8 @@ export function statusFeed(given: StatusFeedOptions): StatusFeed {
   const { limiters = [], breakers = [], routers = [] } = sources;
   const proxies = () => allProxies(sources.proxies, routers);
   const statuses = () =>
-    proxies().flatMap((proxy) => proxy.status().map((status) => ({ proxy: proxy.name, ...status })));
-  const keys = () => new Set(statuses().map(({ proxy, backend }) => backendKey(proxy, backend)));
+    proxies().flatMap((proxy) => proxy.status().map((status) => ({ service: proxy.name, ...status })));
+  const keys = () => new Set(statuses().map(({ service, backend }) => backendKey(service, backend)));
 
   const errors = new BackendErrors(events, keys);
   const clients = new TopClients();
@@ -140,7 +140,7 @@ export function statusFeed(given: StatusFeedOptions): StatusFeed {
   const slots = new TrafficSlots(
     {
       totals: () => metrics.totals(),
-      failures: (proxy, backend) => errors.failures(proxy, backend),
+      failures: (service, backend) => errors.failures(service, backend),
       lagMs: () => load.turn(),
     },
     () => watchers.slotEnded(),
@@ -170,7 +170,7 @@ export function statusFeed(given: StatusFeedOptions): StatusFeed {
     const routes = routeRows(routers, totals, slots.routes, rate);
     const loads = proxies().map((proxy) => proxy.load());
     const row = (status: ReturnType<typeof statuses>[number]): BackendRow => ({
-      proxy: status.proxy,
+      service: status.service,
       backend: status.backend,
       circuit: status.circuit,
       health: status.health,
@@ -178,11 +178,11 @@ export function statusFeed(given: StatusFeedOptions): StatusFeed {
       weight: status.weight,
       inFlight: status.inFlight,
       concurrency: concurrencyOf(status),
-      requestsPerSecond: rate.of(status.proxy, status.backend),
+      requestsPerSecond: rate.of(status.service, status.backend),
       retryAfterMs: status.retryAfterMs,
       lastCheckAt: status.lastCheckAt,
-      changedAt: changes.changedAt(status.proxy, status.backend),
-      lastError: errors.last(status.proxy, status.backend),
+      changedAt: changes.changedAt(status.service, status.backend),
+      lastError: errors.last(status.service, status.backend),
       processes: 1,
       unavailableIn: status.available ? 0 : 1,
     });
@@ -220,15 +220,15 @@ export function statusFeed(given: StatusFeedOptions): StatusFeed {
     countConnections: (server) => load.add(server),
     noteOperator: (subject, text) => changes.note('operator', subject, text, false),
     forgetClient: (key) => clients.forget(key),
-    attempt(backend, _durationMs, proxy, outcome) {
+    attempt(backend, _durationMs, service, outcome) {
       if (verdictOf(outcome) !== 'failure') return;
       const reason = outcome.kind === 'completed' ? String(outcome.status) : (causeOf(outcome) ?? outcome.kind);
-      failedAttempts.add(backendKey(proxy, backend), reason);
+      failedAttempts.add(backendKey(service, backend), reason);
     },
     finished(request) {
-      const { source, status, proxy = '', backend } = request;
+      const { source, status, service = '', backend } = request;
       peers.saw(request);
-      if (status >= 500 && source === 'backend' && backend !== undefined) errors.answered(proxy, backend, status);
+      if (status >= 500 && source === 'backend' && backend !== undefined) errors.answered(service, backend, status);
     },
     close() {
       unsubscribe();

@@ -58,8 +58,8 @@ export interface ConcurrencyStatus {
 
 /** One backend; for several processes, the worst state of any of them. */
 export interface BackendRow {
-  /** Name of the proxy that has it. */
-  readonly proxy: string;
+  /** Name of the service that has it. */
+  readonly service: string;
   readonly backend: string;
   readonly circuit: CircuitStateName;
   readonly health: HealthVerdict;
@@ -143,8 +143,8 @@ export interface Change {
   readonly subject: string;
   readonly text: string;
   readonly isBad: boolean;
-  /** Name of the proxy that it concerns, if it concerns one. */
-  readonly proxy?: string | undefined;
+  /** Name of the service that it concerns, if it concerns one. */
+  readonly service?: string | undefined;
 }
 
 /** The state of a gateway at one moment. `mergeSnapshots()` merges those of several processes. */
@@ -183,8 +183,8 @@ export interface TrafficSlot {
 
 /** One backend in the latest slots. */
 export interface BackendSeriesData {
-  /** Name of the proxy that has it. */
-  readonly proxy: string;
+  /** Name of the service that has it. */
+  readonly service: string;
   readonly backend: string;
   /** Attempts. */
   readonly requests: readonly number[];

@@ -2,7 +2,7 @@ import type { CircuitStateName, HealthVerdict, LimiterMode } from '../../core/ev
 import { type Check, optional } from '../../core/options.ts';
 import type { ConcurrencyStatus, HoldName, LoadStatus } from './status-snapshot.ts';
 
-/** One backend of a proxy. */
+/** One backend of a service. */
 export interface StatusBackend {
   readonly backend: string;
   readonly circuit: CircuitStateName;

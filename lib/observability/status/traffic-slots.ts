@@ -18,7 +18,7 @@ const BOUNDS_MS: readonly number[] = DURATION_BUCKETS.map((seconds) => seconds *
 export interface SlotSources {
   totals(): TrafficTotals;
   /** Failures of one backend since the start. */
-  failures(proxy: string, backend: string): number;
+  failures(service: string, backend: string): number;
   /** The lag of the event loop in this slot. The call begins the next slot. */
   lagMs(): number;
 }
@@ -84,7 +84,7 @@ export class TrafficSlots {
       loopLagMs: this.#sources.lagMs(),
     });
     if (this.#slots.length > SLOTS) this.#slots.shift();
-    this.#series.add(totals.backends, ({ proxy, backend }) => this.#sources.failures(proxy, backend));
+    this.#series.add(totals.backends, ({ service, backend }) => this.#sources.failures(service, backend));
     this.routes.slotEnded(totals.routes);
     this.#backendSlots = [...this.#backendSlots, at].slice(-BACKEND_SLOTS);
     this.#begin(totals);

@@ -121,11 +121,11 @@ export class RequestTrace implements ExchangeObserver {
     const span = this.#span;
     const { spans } = this.#parts;
     if (spans.isRecording(span)) {
-      const { backend, consumer, proxy, route } = this.#exchange;
+      const { backend, consumer, service, route } = this.#exchange;
       const attributes = endAttributes(outcome, this.#exchange);
       if (route !== undefined) attributes['http.route'] = route;
       if (consumer !== undefined) attributes['enduser.id'] = consumer.name;
-      if (proxy !== undefined) attributes['expressway.proxy'] = proxy;
+      if (service !== undefined) attributes['expressway.service'] = service;
       if (backend !== undefined) attributes['expressway.backend'] = backend;
       if (requestId !== undefined) attributes['expressway.request_id'] = requestId;
       attributes['expressway.attempts'] = this.#attempts;

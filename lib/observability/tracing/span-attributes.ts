@@ -37,7 +37,7 @@ export function serverAttributes(exchange: Exchange, route: string | undefined, 
 
 /** @param resends How many attempts there were before this one. */
 export function clientAttributes(
-  { req, proxy }: Exchange,
+  { req, service }: Exchange,
   backend: string,
   head: AttemptHead,
   resends: number,
@@ -52,7 +52,7 @@ export function clientAttributes(
   attributes['server.port'] = scheme === 'https' ? 443 : 80;
   Object.assign(attributes, hostAttributes(authority));
   attributes['network.protocol.version'] = '1.1';
-  if (proxy !== undefined) attributes['expressway.proxy'] = proxy;
+  if (service !== undefined) attributes['expressway.service'] = service;
   attributes['expressway.backend'] = backend;
   if (resends > 0) attributes['http.request.resend_count'] = resends;
   return attributes;

@@ -149,10 +149,10 @@ export class Copies implements CopyOwner {
   }
 
   #tell(exchange: Exchange, result: MirrorResult, backend?: Backend, error?: Error): void {
-    const { events, name: proxy } = this.#parts;
+    const { events, name: service } = this.#parts;
     if (events.listenerCount('mirrored') === 0) return;
     exchange.scope.runInAsyncScope(() =>
-      events.emit('mirrored', { exchange, proxy, backend: backend?.origin, result, error }),
+      events.emit('mirrored', { exchange, service, backend: backend?.origin, result, error }),
     );
   }
 }

@@ -87,14 +87,14 @@ export function shortageOutcome(error: Error): Rejected | undefined {
 /** Reports resources that the gateway lacks, at a limited rate. */
 export class ResourceShortages {
   readonly #events: GatewayEvents;
-  readonly #proxy: string;
+  readonly #service: string;
   /** `Date.now()` of the last report, by code. */
   readonly #reportedAt = new Map<string, number>();
 
-  /** @param proxy Name of the proxy. */
-  constructor(events: GatewayEvents, proxy: string) {
+  /** @param service Name of the service. */
+  constructor(events: GatewayEvents, service: string) {
     this.#events = events;
-    this.#proxy = proxy;
+    this.#service = service;
   }
 
   noticed(error: Error): void {
@@ -106,6 +106,6 @@ export class ResourceShortages {
     const now = Date.now();
     if (Math.abs(now - (this.#reportedAt.get(code) ?? 0)) < REPORT_EVERY_MS) return;
     this.#reportedAt.set(code, now);
-    this.#events.emit('resourceShortage', { proxy: this.#proxy, code, description, error });
+    this.#events.emit('resourceShortage', { service: this.#service, code, description, error });
   }
 }

@@ -21,7 +21,7 @@ export function startTable(rows) {
   }
 }
 
-export const keyOf = ({ proxy, backend }) => `${proxy} ${backend}`;
+export const keyOf = ({ service, backend }) => `${service} ${backend}`;
 
 /** The table of backends: those that are out first, the others as they are listed. */
 export function showBackends(state, series) {
@@ -30,7 +30,7 @@ export function showBackends(state, series) {
   const rows = backends
     .map((row, place) => ({ row, place, state: stateOf(row, state.at), series: series.get(keyOf(row)) }))
     .filter(({ row, state: { word, why } }) =>
-      `${row.proxy} ${row.backend} ${word} ${why}`.toLowerCase().includes(filter),
+      `${row.service} ${row.backend} ${word} ${why}`.toLowerCase().includes(filter),
     )
     .sort((a, b) => URGENCY.indexOf(a.state.level) - URGENCY.indexOf(b.state.level) || a.place - b.place);
   const taking = backends.filter(takesTraffic).length;
@@ -40,8 +40,8 @@ export function showBackends(state, series) {
   const more = rows.length > shown.length ? `, ${shown.length} shown` : '';
   setText(byId('backends-note'), backends.length === 0 ? '' : `${taking} of ${backends.length} take requests${more}`);
   setData(byId('backends'), 'operations', isUnlocked() ? 'shown' : 'hidden');
-  const hasProxies = new Set(backends.map(({ proxy }) => proxy)).size > 1;
-  const context = { now: state.at, taking, hasProxies };
+  const hasServices = new Set(backends.map(({ service }) => service)).size > 1;
+  const context = { now: state.at, taking, hasServices };
   keyed(
     byId('backend-rows'),
     shown,
@@ -74,7 +74,7 @@ function makeRow({ row }) {
       { role: 'rowheader', scope: 'row' },
       el('bdi', { title: visible(row.backend) }, short(row.backend)),
       ' ',
-      el('small', { class: 'proxy' }),
+      el('small', { class: 'service' }),
     ),
     state,
     cell('In flight'),
@@ -91,10 +91,10 @@ function makeRow({ row }) {
   return line;
 }
 
-function updateRow(line, { row, state, series }, { now, taking, hasProxies }) {
+function updateRow(line, { row, state, series }, { now, taking, hasServices }) {
   const [head, stateCell, inFlight, perSecond, latency, failed, error, operations] = line.children;
   setData(line, 'level', state.level);
-  setText(head.lastElementChild, hasProxies ? visible(row.proxy) : '');
+  setText(head.lastElementChild, hasServices ? visible(row.service) : '');
   setText(stateCell.querySelector('b'), state.word);
   setText(stateCell.querySelector('small'), state.why);
   const { concurrency } = row;
@@ -167,7 +167,7 @@ const QUESTIONS = {
 };
 const LAST = ' It is the last backend that takes requests: clients will get 503.';
 
-function button(name, { proxy, backend }) {
+function button(name, { service, backend }) {
   const { yes, text } = QUESTIONS[name];
   const shown = short(backend);
   const one = el(
@@ -179,7 +179,7 @@ function button(name, { proxy, backend }) {
     const warning = one.dataset.last === 'true' && name !== 'restore' ? LAST : '';
     await sendOperation(
       'POST',
-      `/api/backends/${encodeURIComponent(backend)}/${name}?proxy=${encodeURIComponent(proxy)}`,
+      `/api/backends/${encodeURIComponent(backend)}/${name}?service=${encodeURIComponent(service)}`,
       {
         title: `${yes} ${shown}?`,
         text: text + warning,
