@@ -1,31 +1,16 @@
-import type { RequestListener, Server } from 'node:http';
-import express from 'express';
-import { createServer } from '../core/node-http.ts';
-import {
-  type CounterLink,
-  expressListener,
-  expressServerOptions,
-  type GatewayEvents,
-  type GracefulShutdown,
-  gracefulShutdown,
-  type HardenServerOptions,
-  hardenServer,
-  type Middleware,
-  proxyProtocol,
-  upgradeHandler,
-} from '../index.ts';
-import { AcmeCertificates, acmeStore } from './acme/acme-certificates.ts';
+import type { Server } from 'node:http';
+import { type CounterLink, type GatewayEvents, type GracefulShutdown, gracefulShutdown } from '../index.ts';
+import { AcmeCertificates } from './acme/acme-certificates.ts';
 import { adminOptions } from './admin/admin-options.ts';
 import { type AdminOptions, type AdminView, createAdminServer, type Phase } from './admin/admin-server.ts';
 import { statusReport } from './admin/status-report.ts';
+import { ClientServers } from './client-servers.ts';
 import type { BackendsFile } from './config/backends-file.ts';
 import type { Config } from './config/config.ts';
 import type { GatewayFile } from './config/declaration/gateway-file.ts';
 import type { Environment } from './config/env-file.ts';
 import { certificateFiles, type WatchedFiles } from './config/watched-files.ts';
 import { type AppFactory, type HostedApp, middlewareOptions, proxiesOf } from './hosted-app.ts';
-import { httpsRedirect, REDIRECT_BOUNDS } from './https-redirect.ts';
-import { finalHandler } from './internal-error.ts';
 import { ADMIN, GATEWAY, type ListenerName, listen, REDIRECT } from './listener.ts';
 import type { Logger } from './logging/logger.ts';
 import type { GatewayState } from './observing/gateway-state.ts';
@@ -43,8 +28,8 @@ import {
   textsPart,
 } from './reload/reload-parts.ts';
 import { StartError } from './start-error.ts';
-import { TlsListener } from './tls-listener.ts';
 
+const HTTPS_PORT = 443;
 const NO_ROUTER =
   'GATEWAY_CONFIG: this app has no service router: mount serviceRouter(options.router) and return it as router, or leave the variable empty';
 
@@ -112,25 +97,19 @@ export class Gateway implements AdminView {
     this.#hosted = parts.app({ config, options, events, log });
     if (config.declaration !== undefined && this.#hosted.router === undefined) throw new StartError([NO_ROUTER]);
     this.#observer = observe({ config, events, log, lines, state }, this.#hosted);
-    const { app, limiter, proxy, router } = this.#hosted;
-    const made = expressServerOptions(app);
-    const tls = config.tls && new TlsListener(config, config.tls, made, events);
+    const { limiter, proxy, router } = this.#hosted;
+    const servers = new ClientServers(config, this.#hosted.app, this.#observer, events);
+    const { server, tls } = servers.forApp(log);
     state.certificates = tls?.certificates.facts ?? [];
-    this.#server = tls?.server ?? createServer(made);
-    this.#shutdown = this.#prepareShutdown();
-    const isTrusted: (address: string, hop: number) => boolean = app.get('trust proxy fn');
-    const bounds = { ...config.bounds, isUncapped: (address: string) => isTrusted(address, 0), events };
-    hardenServer(this.#server, bounds);
-    this.#redirect = config.httpsRedirect && this.#prepareRedirect({ ...bounds, ...REDIRECT_BOUNDS });
-    if (config.maxDelayMs > 0) this.#hosted.shedding?.rejectEarly(this.#server);
-    if (config.proxyProtocol.length > 0)
-      proxyProtocol(this.#server, { isTrusted: trusting(config.proxyProtocol), events });
-    // Else a cluster's primary would offer one connection to full workers in a circle, for as long as all are full.
-    if (worker !== undefined) Object.assign(this.#server, { dropMaxConnection: true });
-    const listener = observed(this.#hosted, this.#observer, log, config.strictTransportSecurity, tls?.clientCertAuth);
-    this.#server.on('request', listener);
-    this.#server.on('upgrade', upgradeHandler(listener));
-    this.#observer.feed.countConnections(this.#server);
+    this.#server = server;
+    // Otherwise a cluster's primary would offer one connection to full workers in a circle, for as long as all are full.
+    if (worker !== undefined) Object.assign(server, { dropMaxConnection: true });
+    if (config.maxDelayMs > 0) this.#hosted.shedding?.rejectEarly(server);
+    this.#shutdown = this.#prepareShutdown(server, () => this.#release());
+    if (config.httpsRedirect) {
+      const redirect = servers.forRedirects(() => Number(new URL(this.#url).port || HTTPS_PORT));
+      this.#redirect = { server: redirect, shutdown: this.#prepareShutdown(redirect) };
+    }
     this.#watched = [file, gatewayFile].filter((one) => one !== undefined);
     this.#reload = new Reload(config, environment, log, state);
     this.operator = adminOptions(() => this.#reload.config, this.#hosted, this.#observer, log);
@@ -257,27 +236,14 @@ export class Gateway implements AdminView {
     if (left.requests + left.streams + left.upgrades > 0) this.#log.warn(left, 'shutdown timeout: cut what still ran');
   }
 
-  #prepareRedirect(bounds: HardenServerOptions) {
-    const { httpsRedirect: to, proxyProtocol: peers, shutdownLeadMs: leadTimeMs, shutdownTimeoutMs } = this.#config;
-    const { acme, redisUrl } = this.#config;
-    const challenges = acme?.challenge === 'http-01' ? acmeStore(acme, redisUrl) : undefined;
-    const port = () => to?.toPort ?? Number(new URL(this.#url).port || 443);
-    const server = hardenServer(httpsRedirect(this.#observer.middleware, port, challenges), bounds);
-    this.#observer.feed.countConnections(server);
-    if (peers.length > 0)
-      proxyProtocol(server, { isTrusted: trusting(peers), ...(bounds.events && { events: bounds.events }) });
-    return { server, shutdown: gracefulShutdown(server, { signals: [], leadTimeMs, timeoutMs: shutdownTimeoutMs }) };
-  }
-
-  #prepareShutdown(): GracefulShutdown {
+  #prepareShutdown(server: Server, close?: () => Promise<void>): GracefulShutdown {
     const { shutdownLeadMs: leadTimeMs, shutdownTimeoutMs: timeoutMs } = this.#config;
-    return gracefulShutdown(this.#server, {
+    return gracefulShutdown(server, {
       // The program that runs the gateway handles them: the process may do more than this.
       signals: [],
       leadTimeMs,
       timeoutMs,
-      close: () => this.#release(),
-      onPhase: (phase) => this.#log.debug({ phase }, 'shutdown'),
+      ...(close && { close, onPhase: (phase) => this.#log.debug({ phase }, 'shutdown') }),
     });
   }
 
@@ -304,38 +270,6 @@ export class Gateway implements AdminView {
   }
 }
 
-/** Addresses, ranges and names of ranges, as Express takes them for `trust proxy`. */
-function trusting(peers: readonly string[]): (address: string) => boolean {
-  const isTrusted: (address: string, hop: number) => boolean = express()
-    .set('trust proxy', peers)
-    .get('trust proxy fn');
-  return (address) => isTrusted(address, 0);
-}
-
 /** For the log: what is behind the gateway. */
 export const servedBy = ({ declaration, backends }: Pick<Config, 'declaration' | 'backends'>): object =>
   declaration === undefined ? { backends } : declaredNames(declaration);
-
-/** The app with a record of each request around it, and with what it left undone behind it. */
-function observed(
-  { app }: HostedApp,
-  { middleware }: Observer,
-  log: Logger,
-  hsts: string | undefined,
-  authenticate: Middleware | undefined,
-): RequestListener {
-  const end = finalHandler(log);
-  const serve = expressListener(app);
-  return (req, res) => {
-    // First: what the app or a backend sets takes its place.
-    if (hsts !== undefined) res.setHeader('Strict-Transport-Security', hsts);
-    const handle = (error?: unknown): void => {
-      if (error !== undefined) end(req, res, error);
-      else serve(req, res, (uncaught) => end(req, res, uncaught));
-    };
-    middleware(req, res, (error) => {
-      if (error !== undefined || authenticate === undefined) handle(error);
-      else authenticate(req, res, handle);
-    });
-  };
-}

@@ -1,4 +1,5 @@
 import type { Send } from '../../rate-limit/meter.ts';
+import { importRedis } from '../../rate-limit/redis/own-redis-client.ts';
 import { RedisUrl } from '../../rate-limit/redis/redis-address.ts';
 import { RedisLink } from '../../rate-limit/redis/redis-link.ts';
 import { type Check, type Finding, failure, note } from './finding.ts';
@@ -17,6 +18,8 @@ export const redis: Check = {
       return [note('REDIS_URL is empty: each gateway counts by itself, and forgets when it ends')];
     const url = new RedisUrl(redisUrl);
     if (url.problem !== undefined) return [failure(`REDIS_URL ${url.problem}`)];
+    // So that the deadline is for Redis alone. The link reports a package that is missing.
+    await importRedis().catch(() => undefined);
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     let last: Error | undefined;
     const link = new RedisLink(url, {
