@@ -254,11 +254,11 @@ describe('circuits and health checks', () => {
 });
 
 describe('Retry-After of a backend', () => {
-  const busy = (status: number) => head(status, 'Retry-After: 1\r\n');
+  const busy = (status: number, seconds = 60) => head(status, `Retry-After: ${seconds}\r\n`);
 
   test.each([503, 429])('skips the backend for that time with the option on: %d', async (status) => {
     const [other, tired] = [await Patient.start(), await Patient.start()];
-    tired.traffic = busy(status);
+    tired.traffic = busy(status, 2);
     const gateway = await gatewayOf([tired, other], { respectRetryAfter: {} });
     expect(await statuses(gateway.url, 1)).toEqual([status]);
     const [resting] = gateway.proxy.status();
