@@ -29,7 +29,7 @@ import {
   uint32,
   WINDOW_UPDATE,
 } from '../support/http2-frames.ts';
-import { listen } from '../support/servers.ts';
+import { eventually, listen } from '../support/servers.ts';
 
 // The cases of h2spec, by the sections of RFC 9113 (and RFC 7541). Where h2spec accepts a reset of the stream, a GOAWAY or a closed connection, so do
 // these: what matters is that the frame is an error, with its code where one is given.
@@ -46,10 +46,17 @@ const NODES_OWN = Number.parseInt(process.versions.node, 10) < 24 ? [INTERNAL_ER
 
 const cleanup = new Cleanup();
 let port: number;
+let hanging = 0;
 
 beforeAll(async () => {
   const app = express();
-  app.all('/hang', (req) => void req.resume());
+  app.all('/hang', (req, res) => {
+    hanging += 1;
+    req.resume();
+    res.on('close', () => {
+      hanging -= 1;
+    });
+  });
   app.all('/{*path}', (req, res) => void req.resume().on('end', () => res.send('ok')));
   port = cleanup.add(await listen(app, http2ServerOf()(app))).port;
 });
@@ -351,7 +358,10 @@ describe('RFC 9113: errors', () => {
     client.send(...bytes());
     const code = await errorOn(client, stream);
     if (code !== undefined) expect([...codes, ...NODES_OWN]).toContain(code);
+    // §5.4.1: an error of the connection closes it, and with it ends the requests of its other streams.
+    if (client.isOver) await client.closed();
     client.close();
+    await eventually('no request of it is left', () => hanging === 0);
     // Another client does not notice.
     const other = await opened();
     other.send(whole(1));

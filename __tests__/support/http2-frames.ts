@@ -151,13 +151,10 @@ export class FrameClient {
   async endOf(stream: number): Promise<string> {
     const last = await this.until(
       (one) =>
-        // Node 22 does not close the connection behind it by itself.
-        (one.type === GOAWAY && one.payload.readUInt32BE(4) !== 0) ||
-        (one.stream === stream &&
-          one.type !== GOAWAY &&
-          (one.type === RST_STREAM || ((one.type === DATA || one.type === HEADERS) && (one.flags & END_STREAM) !== 0))),
+        one.stream === stream &&
+        (one.type === RST_STREAM || ((one.type === DATA || one.type === HEADERS) && (one.flags & END_STREAM) !== 0)),
     );
-    if (last === undefined || last.type === GOAWAY) return `closed ${this.goawayCode ?? ''}`.trim();
+    if (last === undefined) return `closed ${this.goawayCode ?? ''}`.trim();
     return last.type === RST_STREAM ? `reset ${last.payload.readUInt32BE()}` : 'ended';
   }
 

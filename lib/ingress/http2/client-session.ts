@@ -45,6 +45,8 @@ const FLOODS: ReadonlySet<number> = new Set([-904, -902]);
 /** Connections in memory that a session without a stream keeps. */
 const KEPT_CONNECTIONS = 4;
 
+const KEEPS_FAILED_CONNECTIONS = Number.parseInt(process.versions.node, 10) < 24;
+
 const kSession = Symbol('expressway.clientSession');
 
 type WithSession = Socket & { [kSession]?: ClientSession };
@@ -108,6 +110,7 @@ export class ClientSession implements StreamOwner {
     };
     const session = performServerHandshake(socket, options);
     this.#session = session;
+    whenOver(session, () => this.#over());
     (socket as WithSession)[kSession] = this;
     session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
     session.on('stream', (stream, _fields, flags, raw) => this.#began(stream, flags, raw as readonly string[]));
@@ -236,6 +239,12 @@ export class ClientSession implements StreamOwner {
     this.#session.destroy(new Error('The client makes work without use.'), NGHTTP2_ENHANCE_YOUR_CALM);
   }
 
+  /** nghttp2 neither reads nor writes any more: the client broke the protocol, or the last stream has ended after a GOAWAY. */
+  #over(): void {
+    // Streams may still come in the moment that leave() gives.
+    if (!this.#isLeaving || this.#session.closed) this.#session.destroy();
+  }
+
   /** Its streams are closed, and say so. */
   #failed({ code, errno }: NodeJS.ErrnoException): void {
     const isFlood = code?.startsWith('ERR_HTTP2_TOO_MANY') || FLOODS.has(errno ?? 0);
@@ -247,4 +256,22 @@ export class ClientSession implements StreamOwner {
     for (const connection of [...this.#idle]) connection.destroy();
     this.#host.forget(this);
   }
+}
+
+interface SessionHandle {
+  ongracefulclosecomplete?: () => void;
+  setGracefulClose?(): void;
+}
+
+/**
+ * Before Node 24, nghttp2 reads no more behind an error of the protocol, and the connection stays open: Node neither closes it nor notices that the client
+ * leaves. Node itself asks for this notice in `close()`.
+ */
+function whenOver(session: ServerHttp2Session, listener: () => void): void {
+  if (!KEEPS_FAILED_CONNECTIONS) return;
+  const symbol = Object.getOwnPropertySymbols(session).find(({ description }) => description === 'kHandle');
+  const handle: SessionHandle | undefined = symbol && Reflect.get(session, symbol);
+  if (typeof handle?.setGracefulClose !== 'function') return;
+  handle.ongracefulclosecomplete = listener;
+  handle.setGracefulClose();
 }
