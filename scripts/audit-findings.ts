@@ -69,7 +69,7 @@ export function judgeFindings(
   }
   for (const { id, package: name } of accepted) {
     if (!found.some((finding) => finding.id === id && finding.package === name)) {
-      lines.push(`note: ${name} ${id} is accepted, and was not found: take it off the list`);
+      lines.push(`note: ${name} ${id} is accepted, and was not found: remove it from the list`);
     }
   }
   return { lines, isClean };

@@ -19,6 +19,6 @@ try {
   process.stdout.write(`${found.length} advisories found\n${lines.map((line) => `${line}\n`).join('')}`);
   if (!isClean) process.exitCode = 1;
 } catch (problem) {
-  process.stderr.write(`the registry gave no answer that can be read: ${(problem as Error).message}\n${stderr}`);
+  process.stderr.write(`the registry sent no response that can be read: ${(problem as Error).message}\n${stderr}`);
   process.exitCode = 1;
 }

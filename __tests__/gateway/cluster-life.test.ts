@@ -88,7 +88,9 @@ describe('a worker that dies while its clients open new connections', () => {
     for (const signal of Object.values(KINDS)) {
       const [pid] = await cluster.pids();
       process.kill(pid as number, signal);
-      await cluster.proc.said(new RegExp(`"pid":${pid},"code":[^\\n]*"msg":"worker ended: another one follows"`));
+      await cluster.proc.said(
+        new RegExp(`"pid":${pid},"code":[^\\n]*"msg":"worker ended: the gateway starts another one"`),
+      );
       await cluster.serving(2, [pid as number]);
       const { answered } = load;
       await until(() => load.answered > answered + 100);
@@ -139,7 +141,9 @@ describe('the spare process', () => {
     const pids = await cluster.pids();
     const [spare] = childrenOf(cluster).filter((pid) => !pids.includes(pid)) as [number];
     process.kill(spare, 'SIGKILL');
-    await cluster.proc.said(new RegExp(`"pid":${spare},[^\\n]*"msg":"the spare process ended: another one follows"`));
+    await cluster.proc.said(
+      new RegExp(`"pid":${spare},[^\\n]*"msg":"the spare process ended: the gateway starts another one"`),
+    );
     await until(() => childrenOf(cluster).length === 3 && !childrenOf(cluster).includes(spare));
     const before = childrenOf(cluster);
     cluster.proc.kill('SIGUSR2');
@@ -150,7 +154,7 @@ describe('the spare process', () => {
 
   test('that hangs is replaced as well, before a worker needs it', async () => {
     const { cluster } = await clusters.open({ WORKER_HANG_TIMEOUT_MS: '4000', LOG_LEVEL: 'debug' });
-    const spare = await cluster.proc.said(/"pid":(\d+),"msg":"spare process waits for a place"/);
+    const spare = await cluster.proc.said(/"pid":(\d+),"msg":"spare process is ready to replace a worker"/);
     process.kill(Number(spare), 'SIGSTOP');
     await cluster.proc.said(new RegExp(`"pid":${spare},"silentMs":\\d+,"msg":"worker hangs: killed"`));
     await until(() => childrenOf(cluster).length === 3 && !childrenOf(cluster).includes(Number(spare)));
@@ -298,7 +302,7 @@ describe('the shutdown of a gateway with workers', () => {
     cluster.proc.kill('SIGTERM');
     expect(await cluster.proc.exit()).toBe(1);
     expect(pids.every(isGone)).toBe(true);
-    expect(cluster.proc.stderr).toContain('1 of the workers did not end in order');
+    expect(cluster.proc.stderr).toContain('1 of the workers had to be killed');
   });
 
   test('tells a worker that hangs in its exit from one that did not stop', async () => {

@@ -170,7 +170,7 @@ describe('what an operator does in several workers', () => {
     await new Promise((resolve) => setImmediate(resolve));
     expect(well.states).toEqual([DRAINED]);
     late.reject(new NoAnswer('no answer'));
-    await expect(operated).rejects.toThrow('1 of 2 workers did not answer: nothing was changed');
+    await expect(operated).rejects.toThrow('1 of 2 workers did not respond: nothing was changed');
     expect([await begun, well.states]).toEqual([[], []]);
   });
 

@@ -267,13 +267,13 @@ describe('SIGHUP with several workers', () => {
     const env = { WORKERS: '2', WORKER_HANG_TIMEOUT_MS: '0', BACKENDS: one.url, LOG_LEVEL: 'debug' };
     clusters.writeEnv(`BACKENDS=${one.url}`);
     const cluster = await clusters.start(env);
-    await cluster.proc.said(/"msg":"spare process waits for a place"/);
+    await cluster.proc.said(/"msg":"spare process is ready to replace a worker"/);
     const [other, dead] = (await cluster.pids()) as [number, number];
     clusters.writeEnv(`BACKENDS=${two.url}`);
     // The new worker waits for what the other one says of the backends.
     process.kill(other, 'SIGSTOP');
     process.kill(dead, 'SIGKILL');
-    await cluster.proc.said(/"msg":"worker ended: another one follows"/);
+    await cluster.proc.said(/"msg":"worker ended: the gateway starts another one"/);
     cluster.proc.kill('SIGHUP');
     await ask(`${cluster.adminUrl}/livez`);
     process.kill(other, 'SIGCONT');

@@ -185,7 +185,7 @@ const BAD: readonly (readonly [string, string, RegExp])[] = [
   ['RATE_LIMIT_WINDOW_MS', '60s', /from 1 to 31622400000/],
   ['RATE_LIMIT_ALGORITHM', 'leaky-bucket', /one of sliding-window, fixed-window, token-bucket/],
   ['RATE_LIMIT_BURST', '0', /from 1/],
-  ['RATE_LIMIT_ALLOW', '10.0.0.0/8, example.org,', /"example\.org" is no IP address or CIDR range, "" is no/],
+  ['RATE_LIMIT_ALLOW', '10.0.0.0/8, example.org,', /"example\.org" is not an IP address or CIDR range, "" is no/],
   ['RATE_LIMIT_LEASE', '0.6', /number over 0 and up to 0\.5/],
   ['RATE_LIMIT_IPV6_SUBNET', '65', /from 32 to 64/],
   ['RATE_LIMIT_STORE_TIMEOUT_MS', '0', /from 1/],

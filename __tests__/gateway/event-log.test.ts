@@ -69,7 +69,7 @@ test('the log has state changes and failed attempts; single refusals at debug le
     'info limiter works with redis',
     'warn backend unhealthy',
     'info backend healthy',
-    'warn discovery failed: what was known stays in use',
+    'warn discovery failed: the backends found before stay in use',
     'info discovery works again',
     'error gateway_resources: EMFILE: none left',
     'info backends changed',

@@ -174,7 +174,7 @@ describeInChromium('the status page in Chromium', () => {
     await open();
     expected = /status of 401/;
     await unlock('a-wrong-token-of-some-length');
-    await page.getByText('Wrong token. It is not the value of ADMIN_TOKEN.').waitFor();
+    await page.getByText('Wrong token. The token is not the value of ADMIN_TOKEN.').waitFor();
     expect(await page.getByLabel('Admin token').getAttribute('aria-invalid')).toBe('true');
     expect(await page.getByRole('button', { name: /^Drain/ }).count()).toBe(0);
 

@@ -132,7 +132,10 @@ describe('the option', () => {
     [{ minLimit: 0 }, 'adaptiveConcurrency: minLimit must be an integer from 1 to 1000000, got 0'],
     [{ latencyTolerance: 0.9 }, 'adaptiveConcurrency: latencyTolerance must be a number of at least 1, got 0.9'],
     [{ probeIntervalMs: 0 }, 'adaptiveConcurrency: probeIntervalMs must be an integer from 1 to 2147483647, got 0'],
-    [{ maxLimit: 10 }, 'adaptiveConcurrency: minLimit, initialLimit and maxLimit must rise, got 4, 50 and 10'],
+    [
+      { maxLimit: 10 },
+      'adaptiveConcurrency: minLimit, initialLimit and maxLimit must be in ascending order, got 4, 50 and 10',
+    ],
   ])('%j is refused', (adaptiveConcurrency, problem) => {
     const make = () => roundRobinProxy({ backends: ['http://a'], adaptiveConcurrency: adaptiveConcurrency as never });
     expect(make).toThrow(OptionsError);

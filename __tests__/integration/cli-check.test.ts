@@ -90,7 +90,7 @@ routes:
     service: users
 `;
 
-  test('says what becomes of a request, in order, and shows no secret', async () => {
+  test('shows what happens to a request, in order, and shows no secret', async () => {
     process.env.SECRET = 'hunter2';
     process.env.HASH = `scrypt$16384$8$1$${'A'.repeat(22)}$${'A'.repeat(43)}`;
     try {
@@ -186,7 +186,7 @@ routes:
     [[], 'which file?'],
     [[EXAMPLE, 'GET'], 'give a file, or a file, a method and a URL'],
     [[EXAMPLE, 'GET', 'users'], '"users" must be a URL of http or https, or a path'],
-    [[EXAMPLE, 'G T', '/'], '"G T" is no method'],
+    [[EXAMPLE, 'G T', '/'], '"G T" is not a method'],
     [[EXAMPLE, 'GET', '/', '-H', 'x'], '--header must be \'name: value\', got "x"'],
     [[EXAMPLE, '--heder', 'x'], 'there is no option --heder; did you mean --header?'],
   ])('%j is a wrong call', async (args, problem) => {

@@ -48,7 +48,7 @@ describe('expressway doctor', () => {
     const { url } = await answering(200);
     const { code, out, err } = await cli(['doctor'], { ...NOWHERE, BACKENDS: url, MAX_CONNECTIONS: '10' });
     expect([code, err]).toEqual([0, '']);
-    expect(out).toMatch(/configuration\n {2}ok {4}every variable can be used\n/);
+    expect(out).toMatch(/configuration\n {2}ok {4}all variables are valid\n/);
     expect(out).toMatch(new RegExp(`backends\n {2}ok {4}${url}: connected in [\\d.]+ ms\n`));
     expect(out).toMatch(/\nAll is well\.\n$/);
     expect(out).not.toContain('\x1b');
@@ -68,14 +68,14 @@ describe('expressway doctor', () => {
     writeFileSync(path, `BACKENDS=${url}\nRATELIMIT_MAX=3\nNODE_OPTIONS=\nMY_OWN=1\n`);
     const { code, said, found } = await examine('configuration', {}, ['--env-file', path]);
     expect(code).toBe(0);
-    expect(said).toEqual(['ok every variable can be used', 'warn RATELIMIT_MAX is no variable of the gateway']);
+    expect(said).toEqual(['ok all variables are valid', 'warn RATELIMIT_MAX is not a variable of the gateway']);
     expect(found[1]?.fix).toBe('If RATE_LIMIT_MAX is meant, write that');
   });
 
   test('names the default backends when BACKENDS is not set', async () => {
     const { said, found } = await examine('configuration', {});
     expect(said).toEqual([
-      'ok every variable can be used',
+      'ok all variables are valid',
       'warn BACKENDS is not set: requests would go to http://localhost:8081 and http://localhost:8082',
     ]);
     expect(found[1]?.fix).toBe('Name your backends in BACKENDS or BACKENDS_FILE');
@@ -227,7 +227,7 @@ describe('expressway doctor', () => {
       const taken = await answering(200);
       const free = String(await closedPort());
       expect((await examine('ports', { PORT: free })).said).toEqual([
-        `note 127.0.0.1:${free} is free: the gateway does not run, and could`,
+        `note 127.0.0.1:${free} is free: the gateway does not run, and could listen there`,
       ]);
       const other = await examine('ports', { PORT: String(taken.port) });
       expect(other.said).toEqual([`fail 127.0.0.1:${taken.port} is taken by another program`]);
@@ -314,7 +314,7 @@ describe('expressway doctor', () => {
       const field = '192.0.2.66, 203.0.113.7, 10.0.0.2';
       for (const trust of ['2', '10.0.0.0/8']) {
         expect((await sample(trust, '10.0.0.1', field)).said).toBe(
-          'ok the client would be 203.0.113.7 (what stands before it, 192.0.2.66, is ignored: anybody can write that)',
+          'ok the client would be 203.0.113.7 (what stands before it, 192.0.2.66, is ignored: any client can write that)',
         );
       }
       const ipv6 = await sample('1', '::1', '2001:db8:1:2::3');
@@ -332,7 +332,7 @@ describe('expressway doctor', () => {
       expect((await sample('', '203.0.113.7')).said).toBe(
         'ok the client would be 203.0.113.7, the other end of the connection',
       );
-      expect((await sample('1', '10.0.0.1', 'unknown')).said).toMatch(/^warn "unknown" is no address/);
+      expect((await sample('1', '10.0.0.1', 'unknown')).said).toMatch(/^warn "unknown" is not an address/);
     });
 
     test('exits with 2 for a sample without a peer or with an invalid one', async () => {
@@ -387,7 +387,7 @@ describeWithRedis('expressway doctor and Redis', (redis) => {
       expect.stringMatching(/^ok the clock of Redis is \d+ ms (behind|ahead of) this machine's$/),
       expect.stringMatching(/^ok (Redis|Valkey) \d+\./),
       'ok it has no maxmemory, so it forgets no client early',
-      'ok scripts run, and this login may do all that the limiter does on expressway:rl:ip:*',
+      'ok scripts run, and this login has all permissions that the limiter needs on expressway:rl:ip:*',
     ]);
     expect(code).toBe(0);
     expect(await redis.command('PTTL', 'expressway:rl:ip:none')).toBe(-2);
@@ -417,7 +417,7 @@ describeWithRedis('expressway doctor and Redis', (redis) => {
   test('prints the ACL line for a missing permission, which then suffices', async () => {
     await redis.command('ACL', 'SETUSER', 'less', 'on', '>pw', '~expressway:rl:ip:*', '+ping', '+time', '+eval');
     const { said, found } = await look('less:pw@');
-    expect(said).toContainEqual(expect.stringMatching(/^note Redis does not tell its version/));
+    expect(said).toContainEqual(expect.stringMatching(/^note Redis does not report its version/));
     expect(said).toContainEqual(expect.stringMatching(/^fail Redis refuses SCRIPT LOAD: NOPERM/));
     const fix = found.find(({ level }) => level === 'fail')?.fix ?? '';
     const rules = /ACL SETUSER <user> ([^(]+)/.exec(fix)?.[1]?.trim().split(' ') ?? [];

@@ -51,7 +51,7 @@ describe('advisories', () => {
   test('that are gone must be removed from the list', () => {
     expect(judgeFindings([], [known], '2027-01-01')).toEqual({
       isClean: true,
-      lines: ['note: a GHSA-1 is accepted, and was not found: take it off the list'],
+      lines: ['note: a GHSA-1 is accepted, and was not found: remove it from the list'],
     });
   });
 
@@ -100,7 +100,7 @@ describe('npm run audit', () => {
 
   test.each(['{"message":"audit endpoint returned an error"}', ''])('fails without a valid response: %j', (answer) => {
     const { status, stderr } = audit(answer);
-    expect(stderr).toMatch(/^the registry gave no answer that can be read: /);
+    expect(stderr).toMatch(/^the registry sent no response that can be read: /);
     expect(status).toBe(1);
   });
 });

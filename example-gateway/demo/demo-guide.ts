@@ -33,7 +33,7 @@ export function demoGuide({ url, adminUrl, children, taken, limit, windowMs }: D
     '  Each path has its service, and the backends of the shop take turns:',
     `    curl -s ${url}/users/1; curl -s ${url}/shop/cart; curl -s ${url}/shop/cart`,
     '',
-    '  What becomes of a request, and why:',
+    '  What happens to a request, and why:',
     '    npm run expressway -- check example-gateway/gateway.yaml GET /shop/cart',
     '',
     '  A response comes through as the backend gave it, an event stream event by event:',

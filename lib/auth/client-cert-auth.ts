@@ -81,12 +81,15 @@ export function clientCertAuth(given?: ClientCertAuthOptions): AuthenticationMid
   function judge({ req }: Exchange): Authentication {
     const certificate = clientCertificateOn(req.socket);
     if (certificate !== undefined && isMisdirected(certificate, hostOf(req))) {
-      return refused('misdirected_request', 'The certificate was shown for another host: use another connection.');
+      return refused(
+        'misdirected_request',
+        'The client certificate belongs to a connection for another host: use a new connection.',
+      );
     }
     const facts = certificate?.facts ?? NO_CERTIFICATE;
     const isVerified = certificate?.isVerified === true;
     if (required && !isVerified) {
-      return refused('client_denied', `A client certificate is needed. Of this connection: ${facts.verify}.`);
+      return refused('client_denied', `A client certificate is needed. This connection has: ${facts.verify}.`);
     }
     return {
       kind: 'authenticated',

@@ -53,7 +53,9 @@ const checks: Checks<AdaptiveConcurrencyOptions> = {
 const inOrder = ({ minLimit, initialLimit, maxLimit }: Required<AdaptiveConcurrencyOptions>): string[] =>
   minLimit <= initialLimit && initialLimit <= maxLimit
     ? []
-    : [`minLimit, initialLimit and maxLimit must rise, got ${minLimit}, ${initialLimit} and ${maxLimit}`];
+    : [
+        `minLimit, initialLimit and maxLimit must be in ascending order, got ${minLimit}, ${initialLimit} and ${maxLimit}`,
+      ];
 
 const options = group(adaptiveConcurrencyDefaults, checks, {}, inOrder);
 

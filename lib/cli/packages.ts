@@ -14,7 +14,7 @@ export function requirePackages(names: readonly string[], command: string): void
   if (missing.length === 0) return;
   throw new InputError(
     `${missing.length === 1 ? 'a package is' : 'packages are'} missing: ${missing.join(', ')}\n\n` +
-      'They are no dependencies of the library; the gateway needs them. Either\n' +
+      'The gateway needs them, and the library does not install them. Either\n' +
       `  npm install ${missing.map(versioned).join(' ')}\n` +
       'beside expressway, or without installing anything:\n' +
       `  npx -p expressway ${names.map((name) => `-p ${versioned(name)}`).join(' ')} expressway ${command} …`,

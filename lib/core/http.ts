@@ -30,7 +30,7 @@ export const isPromise = (value: unknown): value is PromiseLike<unknown> =>
 export function notPromise<T>(given: T, name: string): T {
   if (!isPromise(given)) return given;
   given.then(undefined, () => {});
-  throw new GatewayError('ERR_EXPRESSWAY_CALLBACK', `${name} gave a promise, and must not be async`);
+  throw new GatewayError('ERR_EXPRESSWAY_CALLBACK', `${name} returned a promise, but must not be async`);
 }
 
 /** The characters of a token (RFC 9110 §5.6.2), for use inside a regular expression. */

@@ -233,7 +233,8 @@ export class Gateway implements AdminView {
     this.#acme?.close();
     this.#reload.close();
     const [left] = await Promise.all([this.#shutdown.close(), this.#redirect?.shutdown.close()]);
-    if (left.requests + left.streams + left.upgrades > 0) this.#log.warn(left, 'shutdown timeout: cut what still ran');
+    if (left.requests + left.streams + left.upgrades > 0)
+      this.#log.warn(left, 'shutdown timeout: cut the remaining connections');
   }
 
   #prepareShutdown(server: Server, close?: () => Promise<void>): GracefulShutdown {

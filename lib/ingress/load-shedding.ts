@@ -84,6 +84,6 @@ function priorityOf(
   const what = typeof given === 'string' ? shownValue(given) : `a value of type ${typeof given}`;
   throw new GatewayError(
     'ERR_EXPRESSWAY_CALLBACK',
-    `loadShedding: priority() must give high, normal or low at once, or nothing, gave ${what}`,
+    `loadShedding: priority() must return high, normal, low or undefined, and no promise; it returned ${what}`,
   );
 }

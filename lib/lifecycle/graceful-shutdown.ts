@@ -138,7 +138,7 @@ class Shutdown implements GracefulShutdown {
     const late = new Promise<never>((_, reject) => {
       const error = new GatewayError(
         'ERR_EXPRESSWAY_CLOSE_TIMEOUT',
-        `gracefulShutdown: close was not done within the ${timeoutMs} ms of the whole`,
+        `gracefulShutdown: close() did not finish within timeoutMs, ${timeoutMs} ms`,
       );
       // Not unref'ed. Otherwise a process that waits for nothing else would exit here with 0.
       timer = setTimeout(() => reject(error), Math.max(1, ms));

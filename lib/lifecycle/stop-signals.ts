@@ -31,7 +31,7 @@ const isSignal = (value: unknown): boolean =>
 export const signalsCheck: Check = (value) =>
   Array.isArray(value) && value.every(isSignal) && new Set(value).size === value.length
     ? undefined
-    : 'must be a list of signals that a process can hear, like SIGTERM, none twice';
+    : 'must be a list of different signals that a process can handle, like SIGTERM';
 
 const checks: Checks<StopSignalsOptions> = { signals: signalsCheck, timeoutMs: optionalDurationMs };
 

@@ -5,8 +5,8 @@ import { noticeMaking } from '../core/made-per-request.ts';
 import { warnOnce } from '../core/warnings.ts';
 
 const MADE_PER_REQUEST =
-  'proxies were made within a minute while requests were coming: one that is made per request has connections, circuits and ' +
-  'timers of its own, which are never closed. Call roundRobinProxy() once, where the app is put together.';
+  'proxies were made within a minute while requests came in. A proxy that is made for each request has connections, circuits and ' +
+  'timers of its own, which are never closed. Call roundRobinProxy() once, where you set up the app.';
 
 /** Looks for mistakes that only a request shows, because it shows the server that the proxy is mounted in. */
 export class FirstRequest {
@@ -38,7 +38,7 @@ export class FirstRequest {
     warnOnce(
       req,
       'WARN_EXPRESSWAY_LOOP',
-      `The backend ${own.backend} is this server itself: what is forwarded to it comes back here. Take it off the list of backends.`,
+      `The backend ${own.backend} is this server itself: requests that are forwarded to it come back here. Remove it from the list of backends.`,
     );
   }
 }

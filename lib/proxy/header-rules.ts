@@ -40,7 +40,7 @@ export const headerValues: Check = described(
     if (!isPlainObject(value)) return 'must be an object: a value for each header';
     return Object.entries(value).flatMap(([name, one]) =>
       !TOKEN.test(name) || OURS.has(name.toLowerCase())
-        ? [{ path: [name], text: `"${name}" is no header that can be set` }]
+        ? [{ path: [name], text: `"${name}" is not a header that can be set` }]
         : !isHeaderValue(one)
           ? [{ path: [name], text: `"${name}" must have a text without control characters` }]
           : [],

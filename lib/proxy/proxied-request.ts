@@ -13,7 +13,7 @@ import { endsHere, refusedHere, respondToOptions } from './response/own-response
 import { Retries } from './retry/retries.ts';
 import { warnOfUpgrade } from './tunnel/upgrade-protocols.ts';
 
-const NO_UPGRADE = 'The backends speak HTTP/2, over which this proxy does not pass upgrades on.';
+const NO_UPGRADE = 'The backends speak HTTP/2, and this proxy forwards upgrades over HTTP/1.1 only.';
 
 /** One request in a proxy: checks and caps before the first attempt, and what remains to be done after the last one. */
 export class ProxiedRequest implements FailoverOwner {

@@ -29,7 +29,7 @@ export const sessionPersistenceDefaults = Object.freeze({
 export const sessionPersistenceCheck: Check = group<SessionPersistence, typeof sessionPersistenceDefaults>(
   sessionPersistenceDefaults,
   { ...stickyCookieChecks, cookie: optional(stickyCookieChecks.cookie) },
-  { sessionName: 'use cookie', absoluteTimeout: 'use maxAgeMs', idleTimeout: 'there is none: use maxAgeMs' },
+  { sessionName: 'use cookie', absoluteTimeout: 'use maxAgeMs', idleTimeout: 'is not supported: use maxAgeMs' },
   cookieProblems,
 );
 

@@ -55,7 +55,7 @@ function rangeOf(text: string): Range | undefined {
  */
 export function assertAddressList(items: readonly string[]): void {
   const bad = items.filter((item) => rangeOf(item) === undefined);
-  const problems = bad.map((item) => `${shownValue(item)} is no IP address or CIDR range`);
+  const problems = bad.map((item) => `${shownValue(item)} is not an IP address or CIDR range`);
   if (problems.length > 0) throw new OptionsError('address list', problems);
 }
 

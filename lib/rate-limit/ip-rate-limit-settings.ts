@@ -188,9 +188,10 @@ function problemsOf(
   const { redis, isRefilled } = ALGORITHMS[name];
   const { limit, windowMs, burst, windows } = options;
   const problems: string[] = [];
-  if (options.counter !== undefined && options.redis !== undefined) problems.push('counter goes without redis');
+  if (options.counter !== undefined && options.redis !== undefined)
+    problems.push('counter cannot be combined with redis');
   if (windows !== undefined && (limit ?? windowMs ?? burst) !== undefined) {
-    problems.push('windows takes the place of limit, windowMs and burst');
+    problems.push('windows replaces limit, windowMs and burst');
   }
   if (burst !== undefined && !isRefilled) problems.push(`burst is for the algorithm ${NAMES_WITH_BURST}`);
   if (burst !== undefined && typeof limit === 'function')

@@ -60,7 +60,7 @@ export class LimiterMember {
     use.isTold = true;
     warn(
       'WARN_EXPRESSWAY_LIMITER_PREFIX',
-      `Two rate limiters use the same keys in Redis, "${this.#keys?.prefix}…": what passes one is counted against the limit ` +
+      `Two rate limiters use the same keys in Redis, "${this.#keys?.prefix}…": requests that pass one also count against the limit ` +
         'of the other. Give each its own name, or mount one limiter in both places.',
     );
   }
@@ -77,8 +77,8 @@ export class LimiterMember {
       req,
       this.#madeAt,
       'WARN_EXPRESSWAY_LIMITER_PER_REQUEST',
-      'rate limiters were made within a minute while requests were coming: one that is made per request has counts of its own ' +
-        'and limits no client. Call ipRateLimit() once, where the app is put together.',
+      'rate limiters were made within a minute while requests came in. A limiter that is made for each request has its own counts ' +
+        'and limits no client. Call ipRateLimit() once, where you set up the app.',
     );
   }
 }

@@ -61,13 +61,15 @@ export class OwnClaims {
 
   #claim(key: unknown, limit: unknown, cost: unknown): OwnClaim {
     if (key !== undefined && key !== null && typeof key !== 'string') {
-      throw badCallback(`ipRateLimit: key() must give a text or nothing, gave ${typeof key}`);
+      throw badCallback(`ipRateLimit: key() must return a string or undefined, returned ${typeof key}`);
     }
     if (typeof this.#functions.limit === 'function' && !isInteger(limit, 1, this.#largestLimit)) {
-      throw badCallback(`ipRateLimit: limit() must give an integer from 1 to ${this.#largestLimit}, gave ${limit}`);
+      throw badCallback(
+        `ipRateLimit: limit() must return an integer from 1 to ${this.#largestLimit}, returned ${limit}`,
+      );
     }
     if (!isInteger(cost, 0, Number.MAX_SAFE_INTEGER)) {
-      throw badCallback(`ipRateLimit: cost() must give an integer from 0 up, gave ${cost}`);
+      throw badCallback(`ipRateLimit: cost() must return an integer of at least 0, returned ${cost}`);
     }
     return { key: key ? ownKey(key) : undefined, cost, limit: limit as number | undefined };
   }

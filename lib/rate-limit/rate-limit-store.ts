@@ -65,7 +65,7 @@ export function rateLimitStore(options: RateLimitStoreOptions = {}): RateLimitSt
 /** Of an option that is not the store's. */
 function problemOf(key: string): string {
   if (LIMITER_OPTIONS.includes(key))
-    return `"${key}" is no option of a store: rateLimit() and ipRateLimit() decide that`;
+    return `"${key}" is not an option of a store: rateLimit() and ipRateLimit() decide that`;
   return unknownOption(key, STORE_OPTIONS, FOREIGN_LIMITER_OPTIONS);
 }
 

@@ -169,7 +169,7 @@ const pathText: Check = described(
     if (typeof value !== 'string' || !value.startsWith('/')) return 'must begin with a slash';
     // Clients encode these, so that no request would match.
     if (/[^!-~]/.test(value)) return 'must be percent-encoded where it is not ASCII, and for spaces';
-    if (PATTERN.test(value)) return 'must be a path, and no pattern: a path prefix takes all paths below it';
+    if (PATTERN.test(value)) return 'must be a path, not a pattern: a path prefix matches all paths below it';
     // Requests are matched by their normalised path, so that a path in another form would match none.
     const isOdd = /[?#\\]|(?:^|\/)\.{1,2}(?:\/|$)/.test(value) || normalTarget(value, true) !== value;
     return isOdd ? 'must be a normalised path: no query, dot segments, repeated slashes or encoded letters' : undefined;

@@ -190,14 +190,15 @@ function routeProblems(route: RouteOptions): Problem[] {
   if (route.mirror !== undefined && route.service === undefined) add('mirror', 'mirror needs a service');
   const names = new Set<string>();
   for (const name of Object.keys(route.headers ?? {})) {
-    if (!TOKEN.test(name)) add('headers', `"${name}" is no header name`);
+    if (!TOKEN.test(name)) add('headers', `"${name}" is not a header name`);
     if (names.has(name.toLowerCase()))
       add('headers', `"${name}" is repeated: names of headers are compared without case`);
     names.add(name.toLowerCase());
   }
   for (const name of unknownFacts(route.requestHeaders ?? {}))
-    add('requestHeaders', `{${name}} is no fact of a request`);
-  for (const name of unknownFacts(route.response?.headers ?? {})) add('response', `{${name}} is no fact of a request`);
+    add('requestHeaders', `{${name}} is not a fact of a request`);
+  for (const name of unknownFacts(route.response?.headers ?? {}))
+    add('response', `{${name}} is not a fact of a request`);
   return problems;
 }
 

@@ -322,7 +322,7 @@ describe('expressway simulate', () => {
     ['a folder', () => folder, /folder/],
     ['a broken archive', () => logFile('no gzip', 'gz'), /incorrect header check/],
     ['an archive that is cut off', () => logFile(gzipSync('x'.repeat(9_999)).subarray(0, 20), 'gz'), /unexpected end/],
-    ['nothing but lines of another kind', () => logFile('1 2 3\n4 5 6\n'), /none of the lines can be read/],
+    ['nothing but lines of another kind', () => logFile('1 2 3\n4 5 6\n'), /no line can be read/],
   ])('exits with 1 and the reason for %s', async (_what, name, message) => {
     const { code, out, err } = await cli(['simulate', name(), '--limit', '1/1m']);
     expect([code, out]).toEqual([1, '']);

@@ -55,11 +55,11 @@ test('the next turn has another message', async () => {
 });
 
 test.each<[string, (question: CounterQuestion) => unknown, string]>([
-  ['none', () => undefined, 'did not answer some questions'],
-  ['no list', () => ({ length: 2 }), 'did not answer some questions'],
-  ['too few', () => [TRIP], 'did not answer some questions'],
-  ['too many', () => [TRIP, TRIP, TRIP], 'did not answer some questions'],
-  ['no count', () => [null, null], 'gave no count'],
+  ['none', () => undefined, 'did not reply to all requests'],
+  ['no list', () => ({ length: 2 }), 'did not reply to all requests'],
+  ['too few', () => [TRIP], 'did not reply to all requests'],
+  ['too many', () => [TRIP, TRIP, TRIP], 'did not reply to all requests'],
+  ['no count', () => [null, null], 'returned no count'],
   [
     'an error',
     () => {

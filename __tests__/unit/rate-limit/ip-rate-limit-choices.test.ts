@@ -173,9 +173,9 @@ describe('ipRateLimit', () => {
   });
 
   test.each([
-    ['key', { key: () => 7 as never }, 'key() must give a text or nothing, gave number'],
-    ['limit', { limit: () => 0 }, 'limit() must give an integer from 1'],
-    ['cost', { cost: () => Number.NaN }, 'cost() must give an integer from 0 up, gave NaN'],
+    ['key', { key: () => 7 as never }, 'key() must return a string or undefined, returned number'],
+    ['limit', { limit: () => 0 }, 'limit() must return an integer from 1'],
+    ['cost', { cost: () => Number.NaN }, 'cost() must return an integer of at least 0, returned NaN'],
     ['a rejected key', { key: () => Promise.reject(new Error('no database')) }, 'no database'],
     [
       'a throwing cost',

@@ -100,7 +100,7 @@ describe('ipRateLimit options', () => {
     expect([redis?.('redis://localhost'), redis?.(undefined)]).toEqual([undefined, undefined]);
     expect(redis?.('http://localhost')).toEqual([expect.stringMatching(/must/)]);
     expect(redis?.({ host: 'localhost' })).toMatch(
-      /these are settings: pass the client that createClient\(\) makes of them/,
+      /these are settings: pass the client that createClient\(\) makes from them/,
     );
   });
 
@@ -121,10 +121,10 @@ describe('ipRateLimit options', () => {
     [() => {}, 'call the function'],
     [Promise.resolve(), 'await the promise'],
     [new URL('redis://localhost'), 'pass its href'],
-    [{ createClient() {} }, 'pass what createClient() of the package gives'],
-    [{ host: 'localhost', port: 6379 }, 'these are settings: pass the client that createClient() makes of them'],
-    [{ url: 'redis://localhost' }, 'these are settings: pass the client that createClient() makes of them'],
-    [{ socket: {} }, 'these are settings: pass the client that createClient() makes of them'],
+    [{ createClient() {} }, 'pass the result of createClient() of the package'],
+    [{ host: 'localhost', port: 6379 }, 'these are settings: pass the client that createClient() makes from them'],
+    [{ url: 'redis://localhost' }, 'these are settings: pass the client that createClient() makes from them'],
+    [{ socket: {} }, 'these are settings: pass the client that createClient() makes from them'],
     [[], 'a URL like redis://localhost:6379'],
   ])('say what to pass in place of %p as redis', (redis, hint) => {
     expect(problemsOf({ redis })).toEqual([expect.stringContaining(hint)]);
@@ -234,12 +234,12 @@ describe('ipRateLimit options', () => {
   test('accept a counter, and not beside redis', () => {
     const counter = { ask() {}, processes: 1 };
     expect(problemsOf({ counter })).toEqual([]);
-    expect(problemsOf({ counter, redis: 'redis://localhost' })).toEqual(['counter goes without redis']);
+    expect(problemsOf({ counter, redis: 'redis://localhost' })).toEqual(['counter cannot be combined with redis']);
   });
 
   test.each([{ limit: 5 }, { windowMs: 5_000 }, { burst: 5 }])('refuse windows beside %p', (one) => {
     expect(problemsOf({ algorithm: 'token-bucket', windows: '1/1s', ...one })).toEqual([
-      'windows takes the place of limit, windowMs and burst',
+      'windows replaces limit, windowMs and burst',
     ]);
   });
 
@@ -250,7 +250,7 @@ describe('ipRateLimit options', () => {
 
   test('names all that do not go together', () => {
     expect(problemsOf({ windows: '1/1s', limit: 5, burst: 3 })).toEqual([
-      'windows takes the place of limit, windowMs and burst',
+      'windows replaces limit, windowMs and burst',
       `burst is for the algorithm ${NAMES_WITH_BURST}`,
     ]);
     expect(problemsOf({ algorithm: 'token-bucket', limit: () => 5, burst: 3 })).toEqual([

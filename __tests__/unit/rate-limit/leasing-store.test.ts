@@ -100,7 +100,7 @@ test.each([
   [['x', ...REPLY.slice(1)]],
   [[...REPLY.slice(0, -1), 1.5]],
 ])('throws for the reply %j', async (reply) => {
-  await expect(storeOf(0.25, reply).store.take(claim, 0, 0)).rejects.toThrow('Redis gave no count');
+  await expect(storeOf(0.25, reply).store.take(claim, 0, 0)).rejects.toThrow('Redis returned no count');
 });
 
 test.each([

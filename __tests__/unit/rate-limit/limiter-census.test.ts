@@ -48,7 +48,7 @@ describe('what a server sees of rate limiters', () => {
       {
         code: 'WARN_EXPRESSWAY_LIMITER_PREFIX',
         message:
-          'Two rate limiters use the same keys in Redis, "expressway:rl:login:…": what passes one is counted against ' +
+          'Two rate limiters use the same keys in Redis, "expressway:rl:login:…": requests that pass one also count against ' +
           'the limit of the other. Give each its own name, or mount one limiter in both places.',
       },
     ]);
@@ -64,8 +64,8 @@ describe('what a server sees of rate limiters', () => {
       {
         code: 'WARN_EXPRESSWAY_LIMITER_PER_REQUEST',
         message:
-          '10 rate limiters were made within a minute while requests were coming: one that is made per request has ' +
-          'counts of its own and limits no client. Call ipRateLimit() once, where the app is put together.',
+          '10 rate limiters were made within a minute while requests came in. A limiter that is made for each request has ' +
+          'its own counts and limits no client. Call ipRateLimit() once, where you set up the app.',
       },
     ]);
   });

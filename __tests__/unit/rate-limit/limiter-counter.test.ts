@@ -362,9 +362,9 @@ describe('a limiter that is counted for', () => {
   });
 });
 
-test('counter goes without redis, and is checked', () => {
+test('counter cannot be combined with redis, and is checked', () => {
   const counter = { processes: 2, ask: async () => [] };
-  expect(() => ipRateLimit({ counter, redis: 'redis://localhost' })).toThrow('counter goes without redis');
+  expect(() => ipRateLimit({ counter, redis: 'redis://localhost' })).toThrow('counter cannot be combined with redis');
   expect(() => ipRateLimit({ counter: { ...counter, processes: 0 } })).toThrow('processes, an integer from 1 up');
   expect(() => ipRateLimit({ counter: {} as never })).toThrow('must have a function ask');
 });

@@ -63,12 +63,12 @@ describe('the functions of an app', () => {
   });
 
   test.each<[Partial<ClaimFunctions>, string]>([
-    [{ key: () => 7 as never }, 'key() must give a text or nothing, gave number'],
-    [{ limit: () => 0 }, 'limit() must give an integer from 1'],
-    [{ limit: () => LARGEST + 1 }, 'limit() must give an integer from 1'],
-    [{ limit: () => 1.5 }, 'limit() must give an integer from 1'],
-    [{ cost: () => -1 }, 'cost() must give an integer from 0 up, gave -1'],
-    [{ cost: () => Number.MAX_SAFE_INTEGER + 1 }, 'cost() must give an integer from 0 up'],
+    [{ key: () => 7 as never }, 'key() must return a string or undefined, returned number'],
+    [{ limit: () => 0 }, 'limit() must return an integer from 1'],
+    [{ limit: () => LARGEST + 1 }, 'limit() must return an integer from 1'],
+    [{ limit: () => 1.5 }, 'limit() must return an integer from 1'],
+    [{ cost: () => -1 }, 'cost() must return an integer of at least 0, returned -1'],
+    [{ cost: () => Number.MAX_SAFE_INTEGER + 1 }, 'cost() must return an integer of at least 0'],
   ])('%#: must not say what makes no sense', async (functions, message) => {
     await expect((async () => ask(functions))()).rejects.toThrow(message);
   });

@@ -159,8 +159,8 @@ describe('rateLimitStore() under plain express-rate-limit', () => {
 
   test('refuses options that it would not keep to', () => {
     const problemsOf = (options: object) => () => rateLimitStore(options);
-    expect(problemsOf({ limit: 5 })).toThrow('"limit" is no option of a store');
-    expect(problemsOf({ key: () => 'k' })).toThrow('"key" is no option of a store');
+    expect(problemsOf({ limit: 5 })).toThrow('"limit" is not an option of a store');
+    expect(problemsOf({ key: () => 'k' })).toThrow('"key" is not an option of a store');
     expect(problemsOf({ prefix: 'p' })).toThrow('unknown option "prefix": use keyPrefix');
     expect(problemsOf({ redist: 'p' })).toThrow('unknown option "redist": did you mean "redis"?');
   });

@@ -164,12 +164,12 @@ describe('what is handed in as a client', () => {
     [null, ''],
     [7, ''],
     [{}, ''],
-    [nothing, ': call the function, and pass what it gives'],
+    [nothing, ': call the function, and pass its result'],
     [Promise.resolve(), ': await the promise'],
     [new URL('redis://one'), ': pass its href'],
-    [{ createClient: nothing }, ': pass what createClient() of the package gives'],
-    [{ host: 'one' }, ': these are settings: pass the client that createClient() makes of them'],
-    [{ socket: {} }, ': these are settings: pass the client that createClient() makes of them'],
+    [{ createClient: nothing }, ': pass the result of createClient() of the package'],
+    [{ host: 'one' }, ': these are settings: pass the client that createClient() makes from them'],
+    [{ socket: {} }, ': these are settings: pass the client that createClient() makes from them'],
   ])('%#: what is no client gets a message that says what to do', (value, hint) => {
     expect(redisClientProblem(value)).toMatch(/^must be a client .*, or a URL like redis:\/\/localhost:6379/);
     expect(redisClientProblem(value)?.split('6379')[1]).toBe(hint);

@@ -103,7 +103,7 @@ describe('the meter in Redis', () => {
   test.each([[null], ['OK'], [[]], [REPLY.slice(0, 4)], [[...REPLY, 1, 2, 3]], [[1, 50, 600, 1, 900, 50_000, 'x']]])(
     'rejects the reply %j',
     async (reply) => {
-      await expect(meterOf(reply).meter.take(claim)).rejects.toThrow('Redis gave no count');
+      await expect(meterOf(reply).meter.take(claim)).rejects.toThrow('Redis returned no count');
     },
   );
 

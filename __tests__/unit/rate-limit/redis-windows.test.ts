@@ -65,7 +65,7 @@ describe('fixed windows in Redis', () => {
   });
 
   test.each([[[0, 900]], [['x', 900]], [[1, 'x']], [['x', 'x']]])('the reply %j is no count', async (reply) => {
-    await expect(windowsOf(() => reply).windows.take(claim)).rejects.toThrow('Redis gave no count');
+    await expect(windowsOf(() => reply).windows.take(claim)).rejects.toThrow('Redis returned no count');
   });
 
   test('a script that is lost again and again is loaded three times at most', async () => {

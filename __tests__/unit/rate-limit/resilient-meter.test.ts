@@ -442,7 +442,7 @@ describe('the meter with Redis', () => {
     await open();
     client.sendCommand = async ([command]) => (command === 'SCRIPT' ? 'sha' : ['many', 60_000]);
     for (let hits = 1; hits < 6; hits++) expect(await hit()).toBe(hits);
-    expect(changes).toEqual(['redis -> local: Redis gave no count']);
+    expect(changes).toEqual(['redis -> local: Redis returned no count']);
   });
 
   test('counts on when Redis comes and goes', async () => {

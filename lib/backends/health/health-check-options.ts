@@ -54,7 +54,7 @@ const path: Check = described(
   (value) =>
     typeof value === 'string' && /^\/[\x21-\x7e]*$/.test(value) && !value.includes('#')
       ? undefined
-      : 'must be a path that starts with "/", percent-encoded where need be',
+      : 'must be a path that starts with "/", percent-encoded where needed',
   { type: 'string', pattern: '^/[!"$-~]*$' },
 );
 

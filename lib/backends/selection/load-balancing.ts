@@ -82,7 +82,7 @@ class CustomPolicyGuard implements SelectionPolicy {
     try {
       const backend = notPromise(this.#guarded.select(backends, exchange, tried), 'select()');
       if (backend === undefined || (backends.includes(backend) && isCandidate(backend, tried))) return backend;
-      this.#warn('it picked something that is no available and untried backend of the pool');
+      this.#warn('select() did not return an available backend of the pool that is still untried');
     } catch (error) {
       this.#warn(error instanceof Error ? (error.stack ?? error.message) : String(error));
     }

@@ -9,7 +9,7 @@ import { routesTable } from './routes-table.ts';
 
 const HELP = `Usage: expressway check <file> [<method> <url>] [options]
 
-Looks at a file of services and routes (GATEWAY_CONFIG) without starting anything. Prints its problems with line and
+Checks a file of services and routes (GATEWAY_CONFIG) without starting anything. Prints its problems with line and
 column, or its routes in the order in which they are matched. With a request, it says which route takes it, why the
 others do not, what the backend gets, and which limits, authentication and timeouts apply. Needs the package yaml.
 
@@ -31,7 +31,7 @@ export const CHECK_OPTIONS = {
 
 export const check: Command = {
   name: 'check',
-  summary: 'looks at a file of services and routes, and at what becomes of a request',
+  summary: 'checks a file of services and routes, and shows what happens to a request',
   help: HELP,
 
   async run(args, { stdout, stderr }) {
@@ -74,7 +74,7 @@ async function read(path: string, tell: (problem: string) => void): Promise<Decl
  * @throws {UsageError}
  */
 function sampleRequest(method: string, url: string, lines: readonly string[]): SampleRequest {
-  if (!/^[A-Za-z-]+$/.test(method)) throw new UsageError(`${JSON.stringify(method)} is no method`);
+  if (!/^[A-Za-z-]+$/.test(method)) throw new UsageError(`${JSON.stringify(method)} is not a method`);
   const [, scheme = 'http', authority = '', given = ''] =
     /^(?:(https?):\/\/(?:[^/?#]*@)?([^/?#]+))?([^#]*)/.exec(url) ?? [];
   if (authority === '' && !given.startsWith('/')) {

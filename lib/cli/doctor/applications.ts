@@ -59,7 +59,7 @@ function needsOfService(service: Settings, written: Written): Need[] {
     typeof loadBalancing === 'object' && 'loadFactor' in loadBalancing ? loadBalancing.loadFactor : undefined;
   if (factor !== undefined && factor !== Number.POSITIVE_INFINITY) {
     needs.push([
-      `${written('loadFactor', factor)}: a client with several requests at a time is sent to more than one backend, which polling of socket.io does not bear`,
+      `${written('loadFactor', factor)}: a client with several requests at a time is sent to more than one backend, which breaks polling of socket.io`,
       `For that, leave ${written === asVariable ? 'HASH_LOAD_FACTOR empty' : 'loadFactor out'}`,
     ]);
   }

@@ -70,7 +70,7 @@ async function look(backend: BackendConfig, { config }: Patient, options: Common
   const what = name === undefined ? url.origin : `${url.origin} (${name})`;
   if (isOwnAddress(url.origin, { address: config.host, port: config.port })) {
     return [
-      failure(`${what} is the gateway itself (PORT=${config.port})`, 'Take it off BACKENDS, or correct its port'),
+      failure(`${what} is the gateway itself (PORT=${config.port})`, 'Remove it from BACKENDS, or correct its port'),
     ];
   }
   try {
@@ -110,7 +110,9 @@ function judge(
 }
 
 const idle = (what: string, weight: number): Finding[] =>
-  weight === 0 ? [warning(`${what}: its weight is 0, so it gets no traffic`, 'Give it a weight when it should')] : [];
+  weight === 0
+    ? [warning(`${what}: its weight is 0, so it gets no traffic`, 'Set a weight above 0 when it is to get requests')]
+    : [];
 
 function failed(what: string, { step, code, message }: ProbeError, { connectTimeoutMs, healthCheck }: Config): Finding {
   if (code === 'ETIMEDOUT') {
@@ -118,7 +120,10 @@ function failed(what: string, { step, code, message }: ProbeError, { connectTime
       step === 'connect'
         ? `no connection within ${connectTimeoutMs} ms (CONNECT_TIMEOUT_MS)`
         : `no response to ${healthCheck.path} within ${healthCheck.timeoutMs} ms (HEALTH_CHECK_TIMEOUT_MS)`;
-    return failure(`${what}: ${time}`, step === 'connect' ? FIXES.ETIMEDOUT : 'Look why it is slow, or raise the time');
+    return failure(
+      `${what}: ${time}`,
+      step === 'connect' ? FIXES.ETIMEDOUT : 'Find out why it is slow, or raise this time',
+    );
   }
   const fix = FIXES[code] ?? (/^(?:UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO)/.test(code) ? UNKNOWN_AUTHORITY : undefined);
   return failure(`${what}: ${step === 'connect' ? 'no connection' : 'no response'}: ${message || code}`, fix);

@@ -40,7 +40,7 @@ async function ofSample({ config }: Patient, { forwardedFor, peer }: Sample): Pr
   if (key === undefined) {
     return [
       warning(
-        `${JSON.stringify(client)} is no address, so ${peer} would be counted in its place`,
+        `${JSON.stringify(client)} is not an address, so ${peer} would be counted in its place`,
         'Have the proxy send addresses',
       ),
     ];
@@ -53,7 +53,7 @@ async function ofSample({ config }: Patient, { forwardedFor, peer }: Sample): Pr
   if (trusts(client, hop)) {
     return [
       warning(
-        `${who}, and this address is trusted as well: a client that writes X-Forwarded-For itself could be anybody`,
+        `${who}, and this address is trusted as well: a client that writes X-Forwarded-For itself could claim any address`,
         typeof config.trustProxy === 'number'
           ? `Trust no more proxies than there are: this sample has ${listed.length} (TRUST_PROXY=${listed.length})`
           : 'List the addresses of the proxies only',
@@ -62,7 +62,9 @@ async function ofSample({ config }: Patient, { forwardedFor, peer }: Sample): Pr
   }
   const ignored = listed.slice(0, listed.length - hop);
   const rest =
-    ignored.length === 0 ? '' : ` (what stands before it, ${ignored.join(', ')}, is ignored: anybody can write that)`;
+    ignored.length === 0
+      ? ''
+      : ` (what stands before it, ${ignored.join(', ')}, is ignored: any client can write that)`;
   return [ok(`${who}${rest}`)];
 }
 

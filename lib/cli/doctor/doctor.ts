@@ -36,10 +36,10 @@ const CHECKS: readonly Check[] = [
 
 const HELP = `Usage: expressway doctor [options]
 
-Looks at what the gateway would run with, or runs with, and says what to do: its variables, the version of Node,
-open files, ports, its certificate, who a client is, settings that some applications need, each backend and Redis. It
-connects to backends and to Redis as the gateway does; to Redis it writes two keys that are gone after a second, and
-from backends it asks for HEALTH_CHECK_PATH only.
+Checks a gateway, running or not, and says what to fix: its variables, the version of Node, open files, ports, its
+certificate, how it identifies clients, settings that some applications need, each backend and Redis. It connects to
+backends and to Redis as the gateway does. It writes two keys to Redis, which expire after a second, and requests only
+HEALTH_CHECK_PATH from backends.
 
 Needs the packages ${GATEWAY_PACKAGES.join(', ')}, and redis with REDIS_URL.
 
@@ -60,7 +60,7 @@ Examples:
 
 export const doctor: Command = {
   name: 'doctor',
-  summary: 'checks a configuration and what it leads to, and says what to do',
+  summary: 'checks settings, machine, backends and Redis, and says what to fix',
   help: HELP,
 
   async run(args, streams) {
@@ -98,10 +98,10 @@ async function readConfiguration(): Promise<{ config?: Config; findings: readonl
       const backends = Object.values(declaration.services).flatMap((service) => service.backends);
       return {
         config: { ...config, backends, declaration },
-        findings: [ok('every variable and GATEWAY_CONFIG can be used')],
+        findings: [ok('all variables and GATEWAY_CONFIG are valid')],
       };
     }
-    const findings = [ok('every variable can be used'), ...undecided(config)];
+    const findings = [ok('all variables are valid'), ...undecided(config)];
     return { config: { ...config, backends: listed }, findings };
   } catch (error) {
     if (!(error instanceof StartError)) throw error;
@@ -169,5 +169,5 @@ async function misspeltVariables(path: string): Promise<readonly Finding[]> {
   const gateway = await import('../../gateway/config/misspelt-variables.ts');
   return gateway
     .misspeltVariables(parseEnv(readFileSync(path, 'utf8')))
-    .map(({ name, meant }) => warning(`${name} is no variable of the gateway`, `If ${meant} is meant, write that`));
+    .map(({ name, meant }) => warning(`${name} is not a variable of the gateway`, `If ${meant} is meant, write that`));
 }

@@ -64,7 +64,7 @@ async function look(
   if (port === 0) return [ok(`${who} takes any free port (${variable}=0)`)];
   const code = await tryToListen(host, port);
   const where = `${host.includes(':') ? `[${host}]` : host}:${port}`;
-  if (code === undefined) return [note(`${where} is free: ${who} does not run, and could`)];
+  if (code === undefined) return [note(`${where} is free: ${who} does not run, and could listen there`)];
   if (code === 'EADDRINUSE') {
     if (await isOurs()) return [ok(`${who} listens on ${where}`)];
     return [failure(`${where} is taken by another program`, `End that program, or set ${variable} to another port`)];

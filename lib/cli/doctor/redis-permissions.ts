@@ -45,7 +45,8 @@ export async function redisPermissions(send: Send): Promise<Finding[]> {
   await attempt('EVAL', () => send(['EVAL', 'return 1', '1', key], key));
   await attempt('ZREM', () => send(['ZREM', set, 'doctor'], key));
   await attempt('DEL', () => send(['DEL', key], key));
-  if (failed.length === 0) return [ok(`scripts run, and this login may do all that the limiter does on ${prefix}*`)];
+  if (failed.length === 0)
+    return [ok(`scripts run, and this login has all permissions that the limiter needs on ${prefix}*`)];
   return failed.map((one) => failure(`Redis refuses ${one}`, fixOf(one, prefix)));
 }
 

@@ -11,7 +11,7 @@ export async function redisServer(send: Send): Promise<Finding[]> {
   try {
     info = read(String(await send(['INFO'])));
   } catch (error) {
-    return [note(`Redis does not tell its version and eviction policy: ${(error as Error).message}`)];
+    return [note(`Redis does not report its version and eviction policy: ${(error as Error).message}`)];
   }
   const version = info.get('valkey_version') ?? info.get('redis_version') ?? '?';
   const findings = [
@@ -69,7 +69,7 @@ export async function redisLatency(send: Send): Promise<Finding[]> {
   }
   // Then half of the timeout is over before Redis has done anything.
   return median > storeTimeoutMs / 2
-    ? [warning(`${what}, and a request waits for it ${storeTimeoutMs} ms at most`, fix)]
+    ? [warning(`${what}, and a request waits at most ${storeTimeoutMs} ms for it`, fix)]
     : [ok(what)];
 }
 
@@ -80,5 +80,10 @@ export async function redisClock(send: Send): Promise<Finding[]> {
   const skewMs = Math.round(Number(seconds) * 1_000 + Number(micros) / 1_000 - (before + Date.now()) / 2);
   const what = `the clock of Redis is ${Math.abs(skewMs)} ms ${skewMs < 0 ? 'behind' : 'ahead of'} this machine's`;
   if (Math.abs(skewMs) <= MOST_SKEW_MS) return [ok(what)];
-  return [warning(`${what}; limits go by the one of Redis, and by this one while Redis is away`, 'Set both by NTP')];
+  return [
+    warning(
+      `${what}; limits use the clock of Redis, and this one while Redis does not respond`,
+      'Synchronise both by NTP',
+    ),
+  ];
 }

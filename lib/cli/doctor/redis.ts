@@ -15,7 +15,7 @@ export const redis: Check = {
   name: 'redis',
   async run({ config: { redisUrl } }) {
     if (redisUrl === undefined)
-      return [note('REDIS_URL is empty: each gateway counts by itself, and forgets when it ends')];
+      return [note('REDIS_URL is empty: each gateway counts by itself, and loses its counts when it stops')];
     const url = new RedisUrl(redisUrl);
     if (url.problem !== undefined) return [failure(`REDIS_URL ${url.problem}`)];
     // So that the deadline is for Redis alone. The link reports a package that is missing.

@@ -49,11 +49,11 @@ function judge({ phase, limiter, circuit, backends = [] }: Status): Finding[] {
   const findings: Finding[] = [phase === 'running' ? ok('the gateway runs') : note(`the gateway is ${phase}`)];
   const mode = limiter?.mode ?? 'memory';
   if (!['memory', 'redis'].includes(mode)) {
-    findings.push(warning(`its limiter works without Redis (${mode})`, 'See what is said of Redis below'));
+    findings.push(warning(`its limiter works without Redis (${mode})`, 'See the findings about Redis below'));
   }
   if (circuit?.state !== undefined && circuit.state !== 'closed') {
     findings.push(
-      warning(`the circuit of the whole route is ${circuit.state}`, 'See what is said of the backends below'),
+      warning(`the circuit of the whole route is ${circuit.state}`, 'See the findings about the backends below'),
     );
   }
   for (const state of backends) findings.push(...judgeBackend(state));
@@ -65,9 +65,16 @@ function judgeBackend({ backend, circuit, held, available, processes = 1, unavai
   if (out === 0) return [];
   const where = out < processes ? ` in ${out} of ${processes} workers` : '';
   if (held !== undefined) {
-    return [warning(`it sends nothing to ${backend}${where}: an operator has ${held} it`, 'Restore it when it should')];
+    return [
+      warning(
+        `it sends nothing to ${backend}${where}: an operator has ${held} it`,
+        'Restore it when it is to get requests again',
+      ),
+    ];
   }
-  return [warning(`it sends nothing to ${backend}${where} (circuit ${circuit})`, 'See what is said of it below')];
+  return [
+    warning(`it sends nothing to ${backend}${where} (circuit ${circuit})`, 'See the findings about this backend below'),
+  ];
 }
 
 /** The address of a listener from this machine. A listener on all addresses is reachable on the loopback interface. */

@@ -10,9 +10,9 @@ import { textReport } from './text-report.ts';
 
 const HELP = `Usage: expressway simulate <log...> [--limit <limit>] [options]
 
-Replays access logs through a limiter and says who would have been limited, how often and when. Nothing is sent
-anywhere. The arithmetic is that of ipRateLimit(), on the clock of the log. Says how many requests clients make per
-window, and what common limits would refuse; without --limit, that is all it says.
+Replays access logs through a limiter, and shows which clients it would have limited, how often and when. It sends
+nothing anywhere, and counts like ipRateLimit(), on the clock of the log. It also prints how many requests clients make
+per window, and how many requests common limits would refuse; without --limit, it prints only that.
 
   <log...>             files, read one after the other; names that end in .gz are gzipped, - is standard input
   --limit <limit>      requests per window and client, like 100/1m; several windows with commas: 100/1m,1000/1h
@@ -51,7 +51,7 @@ Examples:
 
 export const simulate: Command = {
   name: 'simulate',
-  summary: 'replays an access log through a rate limit and says who would have been limited',
+  summary: 'replays an access log through a rate limit, and shows which clients it would have limited',
   help: HELP,
 
   async run(args, { stdin, stdout, stderr }: Streams): Promise<0 | 1> {
@@ -74,7 +74,7 @@ export const simulate: Command = {
     const [first] = simulation.bad;
     if (simulation.requests === 0 && first !== undefined) {
       throw new InputError(
-        `none of the lines can be read (--format ${options.format}). The first ${oneLine(first.problem)}: ${JSON.stringify(first.text)}`,
+        `no line can be read (--format ${options.format}). The first ${oneLine(first.problem)}: ${JSON.stringify(first.text)}`,
       );
     }
     const report = options.json ? jsonReport : textReport;

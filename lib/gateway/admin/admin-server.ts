@@ -55,7 +55,7 @@ export function createAdminServer(view: AdminView, options: AdminOptions = {}): 
     const path = req.url?.split('?', 1)[0] ?? '';
     setBrowserFields(res);
     if (!PROBES.has(path) && !isOwnHost(req.headers.host, host)) {
-      sendProblem(res, 403, 'Forbidden', 'Ask by address, by a name without a dot, or by the name in ADMIN_HOST.');
+      sendProblem(res, 403, 'Forbidden', 'Use an IP address, a name without a dot, or the name in ADMIN_HOST.');
     } else if (register !== undefined && path === '/metrics') {
       void answerMetrics(req, res, register);
     } else if (site?.answers(path, req, res) !== true) {
@@ -78,7 +78,7 @@ async function answer(path: string, req: IncomingMessage, res: ServerResponse, v
     try {
       sendJson(res, status, content instanceof Promise ? await content : content);
     } catch {
-      sendProblem(res, 503, 'No state', 'No process of the gateway has said how it is.');
+      sendProblem(res, 503, 'No state', 'No process of the gateway has reported its state.');
     }
   }
 }

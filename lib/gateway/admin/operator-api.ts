@@ -92,14 +92,14 @@ export class OperatorApi {
     } else if (verdict === 'too-many') {
       res.setHeader('Retry-After', String(this.#guard.retryAfterSeconds));
       const seconds = this.#guard.retryAfterSeconds;
-      sendProblem(res, 429, 'Too many wrong tokens', `The gateway looks at the next one in ${seconds} s.`);
+      sendProblem(res, 429, 'Too many wrong tokens', `Try again in ${seconds} s.`);
     } else {
       this.#log.warn({ by, path: req.url?.slice(0, MAX_NAME) }, 'a request to the admin API without the right token');
       res.setHeader('WWW-Authenticate', 'Bearer');
       const [title, detail] =
         req.headers.authorization === undefined
           ? ['Token missing', 'Send the value of ADMIN_TOKEN in Authorization: Bearer.']
-          : ['Wrong token', 'It is not the value of ADMIN_TOKEN.'];
+          : ['Wrong token', 'The token is not the value of ADMIN_TOKEN.'];
       sendProblem(res, 401, title, detail);
     }
     return false;
@@ -114,7 +114,7 @@ export class OperatorApi {
       if (backend !== undefined) services = await this.#control.operate({ operation, backend, service });
     } catch (error) {
       this.#log.error({ ...facts, error }, `an operator could not ${operation} a backend`);
-      sendProblem(res, 503, 'Not done', 'A process of the gateway did not respond; the others are as they were.');
+      sendProblem(res, 503, 'Not done', 'A process of the gateway did not respond, so nothing was changed.');
       return;
     }
     if (backend === undefined || services.length === 0) {
@@ -136,12 +136,12 @@ export class OperatorApi {
     try {
       await this.#control.resetLimit(client);
     } catch (error) {
-      this.#log.error({ client, by, error }, 'an operator reset a limit: the shared store was not told');
+      this.#log.error({ client, by, error }, 'an operator reset a limit: the shared store did not reset it');
       sendProblem(
         res,
         502,
-        'The shared store was not told',
-        'This gateway has forgotten the client; others may not have.',
+        'Reset in this gateway only',
+        'The shared store did not reset the limit, so other gateways may still limit the client.',
       );
       return;
     }

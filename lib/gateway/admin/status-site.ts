@@ -93,7 +93,7 @@ export class StatusSite {
       sendJson(res, 200, await read());
     } catch (error) {
       this.#log.warn({ error }, 'the state cannot be shown');
-      sendProblem(res, 503, 'No state', 'No process of the gateway has said how it is.');
+      sendProblem(res, 503, 'No state', 'No process of the gateway has reported its state.');
     }
   }
 

@@ -28,7 +28,7 @@ export class ClusterControl implements GatewayControl {
     if (silent > 0) {
       // Messages arrive in order, so a worker that gets both late ends in the same state as the others.
       for (const worker of workers) this.ready(worker);
-      throw new Error(`${silent} of ${workers.length} workers did not answer: nothing was changed`);
+      throw new Error(`${silent} of ${workers.length} workers did not respond: nothing was changed`);
     }
     const services = new Set(answers.flatMap((answer) => (answer.status === 'fulfilled' ? answer.value : [])));
     for (const service of services) this.#remember(operation, service);

@@ -231,9 +231,7 @@ export class ClusterReload {
     try {
       const again = readAgain(this.#environment, this.#first);
       if (isTlsSwitched(this.#first, again.config)) {
-        throw new ConfigError([
-          'TLS_CERT, TLS_KEY, ACME_DOMAINS: a listener cannot begin to speak TLS, or cease to, without a restart',
-        ]);
+        throw new ConfigError(['TLS_CERT, TLS_KEY, ACME_DOMAINS: turning TLS of a listener on or off needs a restart']);
       }
       const variables = mixedVariables(this.#environment.first, again.variables, (name) => !needsRestart(name));
       const candidate = { variables, ...(await this.#readFiles(again.config.backends)) };

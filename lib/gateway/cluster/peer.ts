@@ -59,7 +59,7 @@ export class Peer {
     return new Promise<T>((resolve, reject) => {
       const late = (): void => {
         this.#questions.delete(id);
-        reject(new NoAnswer(`no answer to "${what}" within ${timeoutMs} ms`));
+        reject(new NoAnswer(`no reply to "${what}" within ${timeoutMs} ms`));
       };
       const timer = timeoutMs === Number.POSITIVE_INFINITY ? undefined : setTimeout(late, timeoutMs).unref();
       this.#questions.set(id, { resolve, reject, timer });

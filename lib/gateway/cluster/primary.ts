@@ -166,7 +166,7 @@ export class Primary implements AdminView {
     const killed = await this.#workers.stop();
     // Last, so that operators can watch the shutdown.
     this.#closeAdmin();
-    if (killed > 0) throw new Error(`${killed} of the workers did not end in order`);
+    if (killed > 0) throw new Error(`${killed} of the workers had to be killed`);
   }
 
   #introduce(worker: WorkerProcess): void {
@@ -176,7 +176,7 @@ export class Primary implements AdminView {
     peer.on('hello', (): Hello => {
       worker.greetedAt = Date.now();
       const isSpare = worker.place === 0;
-      if (isSpare) this.#log.debug({ pid: worker.pid }, 'spare process waits for a place');
+      if (isSpare) this.#log.debug({ pid: worker.pid }, 'spare process is ready to replace a worker');
       return { isSpare, usesRedis: this.#config.redisUrl !== undefined };
     });
     peer.on('begin', async (): Promise<Beginning> => {

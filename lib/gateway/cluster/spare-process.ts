@@ -56,7 +56,7 @@ export class SpareProcess {
 
   #again(facts: object, greetedAt: number | undefined): void {
     const delayMs = this.#backoff.delayMs(greetedAt && Date.now() - greetedAt);
-    this.#log.warn({ ...facts, delayMs }, 'the spare process ended: another one follows');
+    this.#log.warn({ ...facts, delayMs }, 'the spare process ended: the gateway starts another one');
     this.make(delayMs);
   }
 }

@@ -171,7 +171,10 @@ export class Workers {
     const { log } = this.#parts;
     const spare = this.#spare.take();
     const waitMs = spare === undefined ? delayMs : 0;
-    log.error({ worker: place.index, pid: worker.pid, ...exit, delayMs: waitMs }, 'worker ended: another one follows');
+    log.error(
+      { worker: place.index, pid: worker.pid, ...exit, delayMs: waitMs },
+      'worker ended: the gateway starts another one',
+    );
     if (spare === undefined) {
       place.timer = setTimeout(() => this.#succeed(place), delayMs);
       return;

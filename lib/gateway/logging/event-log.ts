@@ -19,7 +19,10 @@ export function logEvents(events: GatewayEvents, log: Logger): void {
     log.info({ service, added, removed }, 'backends changed'),
   );
   events.on('discoveryFailed', ({ service, name, error, backends }) =>
-    log.warn({ service, name, error: error.message, backends }, 'discovery failed: what was known stays in use'),
+    log.warn(
+      { service, name, error: error.message, backends },
+      'discovery failed: the backends found before stay in use',
+    ),
   );
   events.on('discoveryRecovered', ({ service, name }) => log.info({ service, name }, 'discovery works again'));
   events.on('resourceShortage', ({ service, code, description }) =>

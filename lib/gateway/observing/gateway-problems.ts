@@ -118,7 +118,7 @@ const misspelt: GatewayProblemKind = {
   nextStep: 'Correct the name, or remove the variable.',
   *find(state) {
     for (const { name, meant } of state.misspelt) {
-      const text = `${name} is no variable of the gateway, and has no effect: did you mean ${meant}?`;
+      const text = `${name} is not a variable of the gateway, and has no effect: did you mean ${meant}?`;
       yield { subject: name, title: `${name} is unknown: did you mean ${meant}?`, text };
     }
   },

@@ -236,7 +236,10 @@ export class ClientSession implements StreamOwner {
   #calm(): void {
     if (this.#session.destroyed) return;
     this.#host.refused('client_overload', this.#address.remoteAddress);
-    this.#session.destroy(new Error('The client makes work without use.'), NGHTTP2_ENHANCE_YOUR_CALM);
+    this.#session.destroy(
+      new Error('The client resets too many streams or sends too many control frames.'),
+      NGHTTP2_ENHANCE_YOUR_CALM,
+    );
   }
 
   /** nghttp2 neither reads nor writes any more: the client broke the protocol, or the last stream has ended after a GOAWAY. */

@@ -31,7 +31,7 @@ export type Http2ServerSettings = Http2ServerOptions & typeof http2ServerDefault
 const MOST_STREAMS = 2 ** 31 - 1;
 
 export const http2ServerChecks: Checks<Http2ServerOptions> = {
-  tls: optional((value) => (isPlainObject(value) ? undefined : 'must be an object of options of node:https')),
+  tls: optional((value) => (isPlainObject(value) ? undefined : 'must be an object with options of node:https')),
   maxConcurrentStreams: integer(1, MOST_STREAMS),
   maxResets: integer(0),
   events: optional(eventsCheck),

@@ -178,7 +178,7 @@ export class ResponseReader {
         return end + 1;
       }
       default:
-        throw new BadResponse('Bytes come behind the response.');
+        throw new BadResponse('Bytes follow the end of the response.');
     }
   }
 

@@ -91,14 +91,14 @@ export function readStreamRequest(raw: readonly string[], isWhole: boolean): Str
     if (BAD_IN_VALUE.test(value) || BAD_AT_EDGE.test(value)) refuse('A header has an invalid value.');
     if (name.startsWith(':')) {
       if (arePseudoOver) refuse('A pseudo-header field comes after other fields.');
-      if (!PSEUDO.has(name)) refuse('There is no such pseudo-header field.');
+      if (!PSEUDO.has(name)) refuse('A pseudo-header field is unknown.');
       if (pseudo[name as keyof Pseudo] !== undefined) refuse('A pseudo-header field is repeated.');
       pseudo[name as keyof Pseudo] = value;
       continue;
     }
     arePseudoOver = true;
     if (!FIELD_NAME.test(name)) refuse('A header has an invalid name.');
-    if (CONNECTION_SPECIFIC.has(name)) refuse('HTTP/2 has no headers of the connection.');
+    if (CONNECTION_SPECIFIC.has(name)) refuse('HTTP/2 does not allow connection headers.');
     switch (name) {
       case 'te':
         if (value.toLowerCase() !== 'trailers') refuse('The header te may only be trailers.');

@@ -87,7 +87,7 @@ export function unsendable({ fields }: RequestHead, cause: Error): GatewayError 
     at === -1
       ? `a path or a header that cannot be sent (${cause.message})`
       : at % 2 === 0
-        ? `a header with the name ${name}, which is no token (RFC 9110 §5.1)`
+        ? `a header with the name ${name}, which is not a token (RFC 9110 §5.1)`
         : `the header ${name} to a value with a character that headers must not have: encode what is not in Latin-1`;
   return new GatewayError('ERR_EXPRESSWAY_REQUEST_HEAD', `A middleware set ${what}`, { cause });
 }

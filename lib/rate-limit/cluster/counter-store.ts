@@ -25,7 +25,7 @@ export class CounterStore implements RoundTripStore {
 
   async take({ key, cost, limit }: Claim, waiting: number, wish: number): Promise<RoundTrip> {
     const trip = await this.#ask(['take', key, cost, limit ?? null, { waiting, wish }]);
-    if (trip === null) throw new TypeError('The counter gave no count');
+    if (trip === null) throw new TypeError('The counter returned no count');
     return trip;
   }
 
@@ -59,7 +59,7 @@ export class CounterStore implements RoundTripStore {
     try {
       answers = await this.#link.ask({ limiter: this.#limiter, all: asked.map(({ question }) => question) });
       if (!Array.isArray(answers) || answers.length !== asked.length) {
-        throw new TypeError('The counter did not answer some questions');
+        throw new TypeError('The counter did not reply to all requests');
       }
     } catch (error) {
       for (const { reject } of asked) reject(error);

@@ -60,7 +60,7 @@ export class LeasingStore implements RoundTripStore {
     const first = isNew ? Math.floor(limit * this.#share * NEW_OF_SHARE) : 0;
     const more = [least, wish, this.#share, early, early === 0 ? 1 : Math.max(1, everMs), first];
     const reply = await this.#meter.run(this.#script, claim, more.map(String));
-    if (!Array.isArray(reply) || !reply.every(Number.isSafeInteger)) throw new TypeError('Redis gave no count');
+    if (!Array.isArray(reply) || !reply.every(Number.isSafeInteger)) throw new TypeError('Redis returned no count');
     const [allowed, ahead, leaseMs, ...rest] = reply as number[];
     const plain: unknown[] = [allowed];
     const restsMs: number[] = [];

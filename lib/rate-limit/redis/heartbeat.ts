@@ -31,7 +31,7 @@ if isNew == 1 and ARGV[3] == '1' then redis.call('ZREM', KEYS[1], ARGV[1]) end
 return { isNew, redis.call('ZCARD', KEYS[1]) }
 `);
 
-const NO_COUNT = 'Redis gave no count of gateways';
+const NO_COUNT = 'Redis returned no count of gateways';
 
 /** What the reply to a beat tells. */
 export interface Beat {

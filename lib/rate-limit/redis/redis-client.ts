@@ -82,14 +82,14 @@ export function redisClientProblem(value: unknown): string | undefined {
 }
 
 function hintFor(value: unknown): string {
-  if (typeof value === 'function') return ': call the function, and pass what it gives';
+  if (typeof value === 'function') return ': call the function, and pass its result';
   if (typeof value !== 'object' || value === null) return '';
   const given = value as Record<string, unknown>;
   if (typeof given.then === 'function') return ': await the promise';
   if (value instanceof URL) return ': pass its href';
-  if (typeof given.createClient === 'function') return ': pass what createClient() of the package gives';
+  if (typeof given.createClient === 'function') return ': pass the result of createClient() of the package';
   if (['url', 'host', 'port', 'socket', 'path'].some((name) => Object.hasOwn(given, name))) {
-    return ': these are settings: pass the client that createClient() makes of them';
+    return ': these are settings: pass the client that createClient() makes from them';
   }
   return '';
 }

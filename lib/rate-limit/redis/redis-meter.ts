@@ -87,7 +87,7 @@ const argsOf = ({ limit, windowMs, burst }: Quota): string[] => [String(limit), 
 /** @throws {TypeError} for a reply that does not come from our scripts. */
 export function decisionOf(reply: unknown, count: number): Decision {
   if (!Array.isArray(reply) || reply.length !== 1 + 3 * count || !reply.every(Number.isSafeInteger)) {
-    throw new TypeError('Redis gave no count');
+    throw new TypeError('Redis returned no count');
   }
   const quotaStates: QuotaState[] = [];
   let retryAfterMs = 0;

@@ -45,7 +45,7 @@ export class RedisWindows implements SharedMeter {
     const count = await this.#count(key, MOST_SCRIPT_LOADS);
     // NaN would be below every limit.
     if (!(count.totalHits >= 1) || !count.resetTime || Number.isNaN(count.resetTime.getTime())) {
-      throw new TypeError('Redis gave no count');
+      throw new TypeError('Redis returned no count');
     }
     const decision = fixedWindowDecision(count, limit);
     const resetMs = (decision.quotaStates[0] as QuotaState).resetMs;
