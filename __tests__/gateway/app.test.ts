@@ -92,7 +92,7 @@ describe('the example gateway', () => {
     const statuses: number[] = [];
     for (let i = 0; i < 3; i += 1) statuses.push((await ask(url)).status);
     expect(statuses).toEqual([200, 200, 429]);
-    await until(() => logged.some(({ msg }) => msg === 'limiter works with local'));
+    await until(() => logged.some(({ msg }) => msg === 'limiter "ip" fell back to local counting'));
     expect((await ask(`${adminUrl}/status`)).json.limiter).toEqual({ mode: 'local' });
     await gateway.close();
   });

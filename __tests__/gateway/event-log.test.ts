@@ -65,8 +65,8 @@ test('the log has state changes and failed attempts; single refusals at debug le
   expect(summary).toEqual([
     'warn circuit open',
     'info circuit half-open',
-    'warn limiter works with local',
-    'info limiter works with redis',
+    'warn limiter "ip" fell back to local counting',
+    'info limiter "ip" counts in Redis again',
     'warn backend unhealthy',
     'info backend healthy',
     'warn discovery failed: the backends found before stay in use',

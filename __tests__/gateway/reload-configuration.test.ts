@@ -154,7 +154,7 @@ describeWithRedis('SIGHUP with limits in Redis', (redis) => {
     let before = Number.NaN;
     // Until Redis is reached, and has answered in time.
     while (Number.isNaN(before)) before = Number(await remaining(url));
-    const outages = () => proc.stdout.split('limiter works with closed').length;
+    const outages = () => proc.stdout.split('rejects all requests').length;
     const outagesBefore = outages();
     expect(await reload({ ...env, RATE_LIMIT_MAX: '20' })).toContain('"limit":20');
     expect(await remaining(url)).toBe(String(before + 10 - 1));

@@ -555,7 +555,11 @@ describe('problems of a declaration', () => {
     [route({ rewrite: { fullPath: '/ü' } }), 'routes/0/rewrite/fullPath', /percent-encoded/],
     [route({ rewrite: { hostname: 'a\u0001b' } }), 'routes/0/rewrite/hostname', /hostname/],
     [responds({ headers: { 'a b': '1' } }), 'routes/0/respond/headers/a b', /not a header that can be set/],
-    [responds({ headers: { 'Content-Length': '1' } }), 'routes/0/respond/headers/Content-Length', /not a header that can/],
+    [
+      responds({ headers: { 'Content-Length': '1' } }),
+      'routes/0/respond/headers/Content-Length',
+      /not a header that can/,
+    ],
     [responds({ headers: { a: 'line\nbreak' } }), 'routes/0/respond/headers/a', /control characters/],
     [route({ rateLimit: '100 per minute' }), 'routes/0/rateLimit', /like "100\/1m/],
     [route({ rateLimit: 'gold' }), 'routes/0/rateLimit', /there is no limit "gold"/],

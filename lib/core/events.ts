@@ -128,7 +128,16 @@ export interface HealthCheckedEvent {
   readonly error: Error | undefined;
 }
 
-/** A limiter counts elsewhere from now on. */
+/** What a limiter does in each mode, for the log and the status page. */
+export const LIMITER_MODE_TEXTS: Readonly<Record<LimiterMode, string>> = Object.freeze({
+  redis: 'counts in Redis again',
+  memory: 'counts in this process',
+  local: 'fell back to local counting',
+  open: 'lets all requests pass',
+  closed: 'rejects all requests',
+});
+
+/** The mode of a limiter has changed: another store counts, or none. */
 export interface LimiterModeChangeEvent {
   readonly limiter: string;
   readonly from: LimiterMode;

@@ -1,3 +1,4 @@
+import { LIMITER_MODE_TEXTS } from '../../core/events.ts';
 import type { GatewayEvents, ProblemEvent } from '../../index.ts';
 import type { Logger } from './logger.ts';
 
@@ -12,7 +13,7 @@ export function logEvents(events: GatewayEvents, log: Logger): void {
   events.on('limiterModeChange', ({ limiter, from, to, error }) => {
     log[error === undefined ? 'info' : 'warn'](
       { limiter, from, to, error: error?.message },
-      `limiter works with ${to}`,
+      `limiter "${limiter}" ${LIMITER_MODE_TEXTS[to]}`,
     );
   });
   events.on('backendsChanged', ({ service, added, removed }) =>

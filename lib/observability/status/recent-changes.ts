@@ -1,4 +1,4 @@
-import { type GatewayEvents, type LimiterMode, subscribe } from '../../core/events.ts';
+import { type GatewayEvents, LIMITER_MODE_TEXTS, subscribe } from '../../core/events.ts';
 import { printable } from '../access-log/redaction.ts';
 import { backendKey } from '../metrics/counts.ts';
 import type { Change } from './status-snapshot.ts';
@@ -6,15 +6,6 @@ import type { Change } from './status-snapshot.ts';
 const KEPT = 20;
 const MAX_TEXT = 200;
 const MAX_NAMES = 4_096;
-
-/** Texts for the modes of a limiter. */
-const COUNTING: Readonly<Record<LimiterMode, string>> = {
-  redis: 'counts in Redis again',
-  memory: 'counts in this process',
-  local: 'fell back to local counting',
-  open: 'lets all requests pass',
-  closed: 'rejects all requests',
-};
 
 /** The latest changes of state, newest first; and a callback after each. */
 export class RecentChanges {
@@ -37,7 +28,12 @@ export class RecentChanges {
         this.note('health', backend, error === undefined ? to : `${to}: ${error.message}`, to === 'unhealthy', service);
       },
       limiterModeChange: ({ limiter, to, error }) =>
-        this.note('limiter', limiter, `${COUNTING[to]}${error === undefined ? '' : `: ${error.message}`}`, !!error),
+        this.note(
+          'limiter',
+          limiter,
+          `${LIMITER_MODE_TEXTS[to]}${error === undefined ? '' : `: ${error.message}`}`,
+          !!error,
+        ),
       backendsChanged: ({ service, added, removed }) => {
         for (const backend of removed) this.#changedAt.delete(backendKey(service, backend));
         const parts = [added.length > 0 && `${added.length} added`, removed.length > 0 && `${removed.length} removed`];
