@@ -1,6 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -103,8 +103,38 @@ test('what writing fails with is known until it works again, and is said once', 
   warned.mockRestore();
 });
 
+const MODULE = fileURLToPath(new URL('../../lib/gateway/logging/log-output.ts', import.meta.url));
+
+describe('the last lines before a process ends', () => {
+  const program = (end: string): string => `
+    import { LogOutput } from ${JSON.stringify(MODULE)};
+    const out = new LogOutput(1);
+    for (let line = 0; line < 100; line += 1) out.write('line ' + line + '\\n');
+    ${end}`;
+
+  test.each([
+    ['an uncaught exception', 'throw new Error("crash");', 1],
+    ['a rejected promise', 'await Promise.reject(new Error("crash"));', 1],
+    ['process.exit()', 'process.exit(3);', 3],
+  ])('are written: %s', async (_how, end, expected) => {
+    const path = join(directory, 'log');
+    const file = openSync(path, 'w');
+    const args = ['--input-type=module', '-e', program(end)];
+    const toFile = spawn(process.execPath, args, { stdio: ['ignore', file, 'ignore'] });
+    const toPipe = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'ignore'] });
+    let piped = '';
+    toPipe.stdout.on('data', (chunk) => {
+      piped += chunk;
+    });
+    const codes = await Promise.all([once(toFile, 'close'), once(toPipe, 'close')]);
+    closeSync(file);
+    expect(codes.map(([code]) => code)).toEqual([expected, expected]);
+    const lines = Array.from({ length: 100 }, (_, line) => `line ${line}\n`).join('');
+    expect([readFileSync(path, 'utf8'), piped]).toEqual([lines, lines]);
+  });
+});
+
 describe('a process whose log cannot be written', () => {
-  const MODULE = fileURLToPath(new URL('../../lib/gateway/logging/log-output.ts', import.meta.url));
   const PAUSE = fileURLToPath(new URL('../support/pause.ts', import.meta.url));
 
   /** More than a pipe holds; then the process ends in one of these ways. */

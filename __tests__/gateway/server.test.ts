@@ -102,7 +102,7 @@ describe('npm start', () => {
   });
 
   test('cuts running requests at SHUTDOWN_TIMEOUT_MS and exits with 0', async () => {
-    const { proc, asked } = await startBusy(60_000, { SHUTDOWN_TIMEOUT_MS: '200' });
+    const { proc, asked } = await startBusy(60_000, { SHUTDOWN_TIMEOUT_MS: '1000' });
     proc.kill('SIGTERM');
     await expect(asked).rejects.toMatchObject({ code: 'ECONNRESET' });
     expect(await proc.exit()).toBe(0);

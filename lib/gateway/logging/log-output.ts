@@ -133,6 +133,8 @@ export class LogOutput {
   readonly #onExit = (): void => {
     const since = this.#writingSince;
     if (since !== undefined && performance.now() - since > STUCK_MS) process.kill(process.pid, 'SIGKILL');
+    // After an uncaught exception nothing else would write the last lines. The thread still takes them.
+    else this.#flush();
   };
 
   #send(lines: Buffer): void {
