@@ -25,8 +25,13 @@ export interface JsonFields {
 export type ReadLine = (text: string) => LogLine | string;
 
 const QUOTED = '"((?:[^"\\\\]|\\\\.)*)"';
-/** Apache's `%h %l %u %t "%r" %>s %b`, and the additions of `combined`. Servers may add more at the end. */
-const LINE = new RegExp(`^(\\S+) (\\S+) (.+?) \\[([^\\]]*)\\] ${QUOTED} (\\d{3}) (?:\\d+|-)(?: ${QUOTED} ${QUOTED})?`);
+/**
+ * Apache's `%h %l %u %t "%r" %>s %b`, and the additions of `combined`. Servers may add more at the end. The time is bounded so that a line of
+ * many `[` takes no quadratic time.
+ */
+const LINE = new RegExp(
+  `^(\\S+) (\\S+) (.+?) \\[([^\\]]{0,64})\\] ${QUOTED} (\\d{3}) (?:\\d+|-)(?: ${QUOTED} ${QUOTED})?`,
+);
 const LINE_FIELDS = ['user', 'method', 'path', 'status', 'referer', 'agent'] as const;
 /** Field names of this package, pino, nginx, Traefik, Caddy and Envoy. */
 const TIME_FIELDS: readonly string[] = [
