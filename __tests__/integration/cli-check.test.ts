@@ -51,6 +51,30 @@ describe('expressway check', () => {
     ]);
   });
 
+  test('names every option of a route that the other columns do not show', async () => {
+    const { out } = await check(
+      written(`
+services:
+  users: { backends: [http://u] }
+  next: { backends: [http://n] }
+routes:
+  - path: /users
+    service: users
+    rateLimit: 5/1s
+    mirror: { service: next }
+    sessionPersistence: { secret: 0123456789abcdef0123456789abcdef }
+    responseTimeoutMs: 5000
+    maxInFlight: 3
+    requestHeaders: { remove: [cookie] }
+    response: { rewriteUrls: true }
+`),
+    );
+    const [, row] = lines(out, 1);
+    expect(row?.split(' | ').at(-1)).toBe(
+      '5/1s, mirror, sessionPersistence, responseTimeoutMs, maxInFlight, requestHeaders, response',
+    );
+  });
+
   test('prints all problems, each with its place, and exits with 1', async () => {
     const path = written('services: { users: { backends: [http://a], maxBodyByte: 5 } }\nroutes:\n  - service: user\n');
     expect(await check(path)).toEqual({

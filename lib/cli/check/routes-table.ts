@@ -53,9 +53,22 @@ export function goal({ service, redirect, respond }: RouteOptions): string {
     : (service ?? []).map(({ name, weight }) => `${name}:${weight}`).join(' ');
 }
 
-const EXTRAS = ['allow', 'deny', 'authentication', 'cors', 'circuit', 'rewrite', 'stream', 'retry'] as const;
+/** Options that other columns show. */
+const SHOWN: ReadonlySet<string> = new Set<keyof RouteOptions>([
+  'name',
+  'hostnames',
+  'path',
+  'methods',
+  'headers',
+  'query',
+  'service',
+  'redirect',
+  'respond',
+  'rateLimit',
+]);
 
+/** The limits of a route, and the names of its other options. */
 function extras(route: RouteOptions): string {
   const limits = [route.rateLimit ?? []].flat().map((one) => (typeof one === 'string' ? one : one.limit));
-  return [...limits, ...EXTRAS.filter((name) => route[name] !== undefined)].join(', ');
+  return [...limits, ...Object.keys(route).filter((name) => !SHOWN.has(name))].join(', ');
 }
