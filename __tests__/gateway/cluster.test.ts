@@ -98,12 +98,15 @@ describeWithRedis('limits over workers with Redis', (redis) => {
 describe('the admin listener of several workers', () => {
   test('sums the metrics of all workers, and keeps them when workers are replaced', async () => {
     const { cluster } = await clusters.open({ WORKERS: '2' });
-    const series = 'expressway_requests_total{route="default",method="GET",status="2xx",source="backend"}';
+    const series =
+      'expressway_requests_total{route="default",service="default",method="GET",status="2xx",source="backend"}';
     await passed(cluster.url, 60);
     await until(async () => (await cluster.metric(series)) === 60);
-    expect(await cluster.metric('expressway_request_duration_seconds_count{route="default",source="backend"}')).toBe(
-      60,
-    );
+    expect(
+      await cluster.metric(
+        'expressway_request_duration_seconds_count{route="default",service="default",source="backend"}',
+      ),
+    ).toBe(60);
     expect(await cluster.metric('expressway_workers{state="ready"}')).toBe(2);
     const before = await cluster.pids();
     cluster.proc.kill('SIGUSR2');
@@ -118,7 +121,8 @@ describe('the admin listener of several workers', () => {
 
   test('serves /metrics while a worker does not answer, and its counters never fall', async () => {
     const { cluster } = await clusters.open({ WORKERS: '2', WORKER_HANG_TIMEOUT_MS: '0' });
-    const series = 'expressway_requests_total{route="default",method="GET",status="2xx",source="backend"}';
+    const series =
+      'expressway_requests_total{route="default",service="default",method="GET",status="2xx",source="backend"}';
     await passed(cluster.url, 20);
     await until(async () => (await cluster.metric(series)) === 20);
     const [pid] = await cluster.pids();

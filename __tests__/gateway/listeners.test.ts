@@ -133,7 +133,7 @@ describe('HTTP_REDIRECT_PORT', () => {
     const metrics = await (await fetch(`${adminUrl}/metrics`)).text();
     for (const status of ['3xx', '4xx']) {
       expect(metrics).toContain(
-        `expressway_requests_total{route="redirect to https",method="GET",status="${status}",source="gateway"} 1`,
+        `expressway_requests_total{route="redirect to https",service="",method="GET",status="${status}",source="gateway"} 1`,
       );
     }
   });

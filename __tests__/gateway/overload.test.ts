@@ -29,7 +29,7 @@ test('in an overload the gateway rejects by the bytes, counts it, and its admin 
     expect((await client.response()).status).toBe(503);
   }
   expect((await fetch(`${adminUrl}/readyz`)).status).toBe(200);
-  const rejected = 'expressway_request_failures_total{route="default",cause="load_shed"} 3';
+  const rejected = 'expressway_request_failures_total{route="default",service="",cause="load_shed"} 3';
   await eventually('all are counted', async () =>
     (await (await fetch(`${adminUrl}/metrics`)).text()).includes(rejected),
   );

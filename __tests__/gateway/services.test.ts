@@ -60,7 +60,9 @@ describe('a gateway with GATEWAY_CONFIG', () => {
     expect((await ask(`${adminUrl}/status`)).json.backends).toMatchObject([{ service: 'users' }, { service: 'shop' }]);
     const { text } = await ask(`${adminUrl}/metrics`);
     const counted = text.split('\n').filter((line) => line.startsWith('expressway_requests_total{'));
-    expect(counted).toContain('expressway_requests_total{route="/users",method="GET",status="2xx",source="backend"} 1');
+    expect(counted).toContain(
+      'expressway_requests_total{route="/users",service="users",method="GET",status="2xx",source="backend"} 1',
+    );
     expect(logged).toContainEqual(
       expect.objectContaining({ msg: 'listening', services: ['users', 'shop'], routes: 2 }),
     );

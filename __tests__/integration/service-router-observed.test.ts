@@ -1,5 +1,17 @@
+import { request } from 'node:http';
 import { expect, test } from '@jest/globals';
-import { GatewayEvents, prometheusMetrics, serviceRouter, statusFeed } from '../../lib/index.ts';
+import express from 'express';
+import {
+  type FinishedRequest,
+  GatewayEvents,
+  ipRateLimit,
+  observability,
+  prometheusMetrics,
+  roundRobinProxy,
+  serviceRouter,
+  statusFeed,
+} from '../../lib/index.ts';
+import { closedPort, eventually, listen } from '../support/servers.ts';
 
 test('status and metrics have the services of the declaration that is in force, also of one that the app sets itself', async () => {
   const events = new GatewayEvents();
@@ -31,5 +43,47 @@ test('status and metrics have the services of the declaration that is in force, 
     feed.close();
     metrics.close();
     await router.close();
+  }
+});
+
+test('observability({ routers }) finds the route of a request that a limiter in front rejected, and of no other', async () => {
+  const finished: FinishedRequest[] = [];
+  const dead = [`http://127.0.0.1:${await closedPort()}`];
+  const limiter = ipRateLimit({ limit: 4 });
+  const legacy = roundRobinProxy({ name: 'legacy', backends: dead });
+  const router = serviceRouter({
+    services: { a: { backends: dead }, web: { backends: dead } },
+    routes: [
+      { name: 'of a', hostnames: 'a.example', service: 'a' },
+      { name: 'all', service: 'web' },
+    ],
+  });
+  const app = express();
+  app.use(observability({ accessLog: { finished: (one) => void finished.push(one) }, routers: [router] }), limiter);
+  app.get('/own', (_req, res) => void res.sendStatus(200));
+  app.use('/legacy', legacy);
+  app.use(router);
+  const server = await listen(app);
+  try {
+    for (const path of ['/own', '/legacy/x', '/x', 'http://a.example', '/own', 'http://a.example']) {
+      await new Promise((resolve, reject) => {
+        request(server.url, { path }, (res) => res.resume().on('end', resolve))
+          .on('error', reject)
+          .end();
+      });
+    }
+    await eventually('six records', () => finished.length === 6);
+    expect(finished.map(({ status, route, service }) => [status, route, service])).toEqual([
+      [200, 'default', undefined],
+      [502, 'default', 'legacy'],
+      [502, 'all', 'web'],
+      [502, 'of a', 'a'],
+      // Rejected. Its handler is the app's own, which the router cannot know.
+      [429, 'all', 'web'],
+      [429, 'of a', 'a'],
+    ]);
+  } finally {
+    await server.close();
+    await Promise.all([limiter.close(), legacy.close(), router.close()]);
   }
 });

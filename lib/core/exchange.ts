@@ -63,7 +63,7 @@ export class Exchange {
   prefixes: { readonly client: string; readonly backend: string; readonly host: string | undefined } | undefined;
   /** Whether the gateway writes the CORS headers. Then those of the app and the backend are dropped. */
   ownsCors = false;
-  /** Name of the service: that of `serviceRouter()`, or the option `name` of `roundRobinProxy()`. `undefined` before it is known. */
+  /** Name of the service: that of `serviceRouter()`, or the option `name` of `roundRobinProxy()`. `undefined` where it is not known. */
   service: string | undefined;
   /** Origin of the backend that was asked last. */
   backend: string | undefined;

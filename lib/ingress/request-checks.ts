@@ -22,7 +22,8 @@ export function refusalOf(exchange: Exchange, ambiguousPaths: AmbiguousPaths): R
   return { kind: 'rejected', cause: fault.cause, detail: fault.detail };
 }
 
-function passes({ ambiguous }: RequestFault, paths: AmbiguousPaths): boolean {
+/** Whether a fault is only an ambiguity that passes. */
+export function passes({ ambiguous }: RequestFault, paths: AmbiguousPaths): boolean {
   if (ambiguous === undefined || paths === 'strict') return false;
   return paths === 'pass' || ambiguous === 'encoded-slash';
 }

@@ -4,7 +4,8 @@ import { type Exchange, exchangeOf } from '../core/exchange.ts';
 import { type GatewayRequest, type Middleware, type Next, notPromise } from '../core/http.ts';
 import { boolean, type Check, type Checks, optional, resolveOptions } from '../core/options.ts';
 import { warnOfThrow } from '../core/warnings.ts';
-import { DEFAULT_ROUTE, RequestRecord, type RequestSink } from './request-record.ts';
+import { DEFAULT_ROUTE, RequestRecord, type RequestSink, type RouteFinder } from './request-record.ts';
+import { sourcesCheck } from './status/status-sources.ts';
 import type { Tracing } from './tracing/tracing.ts';
 
 /** Options of {@link observability}. */
@@ -23,6 +24,11 @@ export interface ObservabilityOptions {
    * `OTHER`, and one process warning says so. Default `default`.
    */
   route?: string | ((req: IncomingMessage) => string);
+  /**
+   * Results of `serviceRouter()`, mounted at `/`: a request that is rejected before its router sees it, by a limiter in front, counts for
+   * the route and the service that it was for. Default: none, and it counts for `route`.
+   */
+  routers?: readonly RouteFinder[];
   /**
    * Whether every request gets an `X-Request-Id` for backend, client and log: that of a trusted peer (1 to 128
    * characters that are safe everywhere), else a new one. Default true.
@@ -49,6 +55,7 @@ const checks: Checks<ObservabilityOptions> = {
   tracing: optional((value) =>
     typeof (value as Tracing | null)?.begin === 'function' ? undefined : 'must be what tracing() gave',
   ),
+  routers: sourcesCheck('serviceRouter', 'routeOf'),
   route: (value) =>
     typeof value === 'function' || (typeof value === 'string' && value !== '')
       ? undefined
@@ -66,7 +73,7 @@ const checks: Checks<ObservabilityOptions> = {
  */
 export function observability(given?: ObservabilityOptions): Middleware {
   const options = resolveOptions('observability', given, observabilityDefaults, checks);
-  const { metrics, accessLog, status, tracing, route, serverTiming } = options;
+  const { metrics, accessLog, status, tracing, route, routers = [], serverTiming } = options;
   const sinks = [metrics, accessLog, status].filter((one) => one !== undefined);
   const ids = options.requestId ? new RequestIds() : undefined;
   const routeOf = typeof route === 'function' ? guarded(route) : () => route;
@@ -80,7 +87,7 @@ export function observability(given?: ObservabilityOptions): Middleware {
     const name = routeOf(req);
     // The default is no route of the app, so spans must not show it.
     const trace = tracing?.begin(exchange, name === DEFAULT_ROUTE ? undefined : name);
-    const record = new RequestRecord(exchange, name, sinks, trace);
+    const record = new RequestRecord(exchange, name, sinks, routers, trace);
     exchange.recorder = record;
     if (ids !== undefined) {
       record.id = ids.assign(exchange);

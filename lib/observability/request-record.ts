@@ -36,7 +36,7 @@ export interface FinishedRequest {
   readonly cause: Cause | undefined;
   /** Why the gateway rejected the request, if the cause does not say it all. */
   readonly detail?: string | undefined;
-  /** Name of the service that asked a backend last. */
+  /** Name of the service that the request was for, or would have been for if it had not been rejected. */
   readonly service: string | undefined;
   /** The backend that was asked last. */
   readonly backend: string | undefined;
@@ -62,6 +62,12 @@ export interface RequestSink {
   finished(request: FinishedRequest): void;
 }
 
+/** The result of `serviceRouter()`. */
+export interface RouteFinder {
+  /** The route and the service of a request that ended before the router saw it. */
+  routeOf(exchange: Exchange): { readonly route: string; readonly service: string | undefined } | undefined;
+}
+
 const NO_LIMITS: readonly LimiterDecision[] = [];
 
 /** Keeps the record of one request, and gives it to the sinks once, when the response is closed. */
@@ -71,6 +77,7 @@ export class RequestRecord implements Recorder {
   readonly #socket: Socket;
   readonly #route: string;
   readonly #sinks: readonly RequestSink[];
+  readonly #routers: readonly RouteFinder[];
   readonly #trace: RequestTrace | undefined;
   readonly #startedAt = performance.now();
   /** Read at the start: the address of a client that has left is unknown. */
@@ -80,10 +87,17 @@ export class RequestRecord implements Recorder {
   #limits: LimiterDecision[] | undefined;
   #ended = false;
 
-  constructor(exchange: Exchange, route: string, sinks: readonly RequestSink[], trace: RequestTrace | undefined) {
+  constructor(
+    exchange: Exchange,
+    route: string,
+    sinks: readonly RequestSink[],
+    routers: readonly RouteFinder[],
+    trace: RequestTrace | undefined,
+  ) {
     this.#exchange = exchange;
     this.#route = route;
     this.#sinks = sinks;
+    this.#routers = routers;
     this.#trace = trace;
     this.#socket = exchange.req.socket;
     this.#client = exchange.clientAddress;
@@ -155,8 +169,10 @@ export class RequestRecord implements Recorder {
   ended(): void {
     if (this.#ended) return;
     this.#ended = true;
-    const { req, res, startedAt, route, consumer, service, backend, attempts, upgrade } = this.#exchange;
     const outcome = this.#exchange.outcome ?? ABORTED;
+    // Only then: a handler of the app may have completed a request that a route would take, too.
+    if (outcome.kind !== 'completed') this.#findRoute();
+    const { req, res, startedAt, route, consumer, service, backend, attempts, upgrade } = this.#exchange;
     // The gateway may have responded during an attempt, such as for a request body that was too long or did not come.
     if (backend !== undefined) this.attemptEnded(backend, outcome);
     this.#trace?.ended(outcome, this.id);
@@ -192,6 +208,20 @@ export class RequestRecord implements Recorder {
       } catch (error) {
         warnOfSink(sink, error);
       }
+    }
+  }
+
+  /** What a limit or a check rejects before the router counts for the route that it was for. */
+  #findRoute(): void {
+    const exchange = this.#exchange;
+    // With a service, another proxy of the app had the request.
+    if (exchange.route !== undefined || exchange.service !== undefined) return;
+    for (const router of this.#routers) {
+      const found = router.routeOf(exchange);
+      if (found === undefined) continue;
+      exchange.route = found.route;
+      exchange.service = found.service;
+      return;
     }
   }
 }

@@ -74,7 +74,6 @@ export class BackendChoice {
     this.#backend = backend;
     this.#signsBefore = backend.timeouts.signsOfLife;
     this.#slot = slot;
-    exchange.service = this.#parts.name;
     exchange.recorder?.attemptStarted(backend.origin, head);
     if (this.#parts.events.listenerCount('forwarded') > 0) this.#pickedAt = Date.now();
     exchange.backend = backend.origin;

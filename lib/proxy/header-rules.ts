@@ -100,7 +100,7 @@ export function unknownFacts({ set = {}, add = {} }: HeaderRules): string[] {
 /**
  * Applies rules to the headers of a request.
  *
- * @param service The service that will get the request, where that is known: the exchange does not know it yet.
+ * @param service The service that will get the request, where the exchange does not know it.
  */
 export function requestHeaderRules(
   { set, add, remove = [] }: HeaderRules,

@@ -39,6 +39,7 @@ export class ProxiedRequest implements FailoverOwner {
   }
 
   start(): void {
+    this.#exchange.service = this.#parts.name;
     this.#exchange.scope = new AsyncResource('ExpresswayExchange');
     containListeners(this.#exchange);
     try {

@@ -31,6 +31,8 @@ export interface RouteParts {
 /** A route in use. */
 export interface Route {
   readonly name: string;
+  /** Its service, where it is the same for all requests. */
+  readonly service: string | undefined;
   readonly options: RouteOptions;
   readonly breaker: CircuitBreaker | undefined;
   readonly limiters: readonly RouteLimiter[];
@@ -66,6 +68,7 @@ export function makeRoute(options: RouteOptions, parts: RouteParts): Route {
   ].filter((one) => typeof one === 'function');
   return {
     name: routeName(options),
+    service: typeof options.service === 'string' ? options.service : undefined,
     options,
     breaker,
     limiters,
@@ -125,8 +128,7 @@ function requestTimeout(timeoutMs: number, events: GatewayEvents): Middleware {
 function requestChanges(options: RouteOptions): Middleware | undefined {
   const { rewrite, requestHeaders } = options;
   if (rewrite === undefined && requestHeaders === undefined) return undefined;
-  const service = typeof options.service === 'string' ? options.service : undefined;
-  const changeHeaders = requestHeaders && requestHeaderRules(requestHeaders, service);
+  const changeHeaders = requestHeaders && requestHeaderRules(requestHeaders);
   const prefix = prefixOf(options);
   const backendPrefix = rewrite?.prefix === undefined ? prefix : rewrite.prefix.replace(/\/$/, '');
   return function expresswayRewrite(req: IncomingMessage, res: ServerResponse, next: Next): void {

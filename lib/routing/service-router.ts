@@ -2,12 +2,14 @@ import { AsyncResource } from 'node:async_hooks';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { GatewayError } from '../core/errors.ts';
 import { GatewayEvents } from '../core/events.ts';
-import { exchangeOf } from '../core/exchange.ts';
+import { type Exchange, exchangeOf } from '../core/exchange.ts';
 import { hostnameOf, type Middleware, type Next } from '../core/http.ts';
 import { resolveOptions } from '../core/options.ts';
 import { handlerError } from '../core/outcome.ts';
 import { reject, respond } from '../core/reject.ts';
+import { passes } from '../ingress/request-checks.ts';
 import { requestGuard } from '../ingress/request-guard.ts';
+import { normalTarget, targetFault } from '../ingress/request-target.ts';
 import { toOriginForm } from '../proxy/filtered-requests.ts';
 import type { RoundRobinProxy } from '../proxy/round-robin-proxy.ts';
 import { SharedRedis } from '../rate-limit/redis/shared-redis.ts';
@@ -42,6 +44,8 @@ export interface ServiceRouter extends Middleware {
   readonly services: ReadonlyMap<string, RoundRobinProxy>;
   /** The routes in the order in which they are matched. */
   routes(): readonly RouteStatus[];
+  /** The route of a request that ended before it came here, and its service. `undefined` when no route takes it, or its path is ambiguous. */
+  routeOf(exchange: Exchange): { readonly route: string; readonly service: string | undefined } | undefined;
   /** Why each route takes a request or not, in matching order: the first without `unmet` takes it. */
   explain(request: MatchedRequest): readonly { readonly route: string; readonly unmet: readonly string[] }[];
   /**
@@ -79,6 +83,7 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
   const { limiter, ambiguousPaths, mergeSlashes, events = new GatewayEvents() } = options;
   const guardFor = (one: ReturnType<typeof check>) =>
     requestGuard({ ambiguousPaths: one.ambiguousPaths, mergeSlashes: one.mergeSlashes, events });
+  let inForce = options;
   let guard = guardFor(options);
   let errorBody = options.errors && errorBodies(options.errors);
   assertLimiterOptions(limiter ?? {});
@@ -90,24 +95,17 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
 
   function route(req: IncomingMessage, res: ServerResponse, next: Next): void {
     const exchange = exchangeOf(req, res);
-    const { url, method = '' } = req;
+    const { url } = req;
     const undo = toOriginForm(req, next);
-    const { path, query } = splitTarget(req.url ?? '/');
-    const { table } = inUse;
-    const wanted = {
-      hostname: table.usesHostnames ? hostnameOf(exchange.host) : '',
-      path,
-      search: query.slice(1),
-      method,
-      headers: req.headers,
-    };
+    const wanted = wantedOf(exchange);
     const asked = preflightRoute(wanted);
-    const found = asked ?? table.find(wanted)?.route;
+    const found = asked ?? inUse.table.find(wanted)?.route;
     if (found === undefined) {
       reject(exchange, { kind: 'rejected', cause: 'no_route' }, events);
       return;
     }
     exchange.route = found.name;
+    exchange.service = found.service;
     const handle = asked?.answerPreflight ?? found.handle;
     handle(req, res, (error) => {
       // The app's own handlers know the path that the client sent.
@@ -116,6 +114,29 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
       if (undo === undefined) respond(exchange, handlerError(error, res.headersSent));
       else undo(error);
     });
+  }
+
+  function wantedOf(exchange: Exchange): MatchedRequest {
+    const { url = '/', method = '', headers } = exchange.req;
+    const { path, query } = splitTarget(url);
+    const hostname = inUse.table.usesHostnames ? hostnameOf(exchange.host) : '';
+    return { hostname, path, search: query.slice(1), method, headers };
+  }
+
+  function routeOf(exchange: Exchange): ReturnType<ServiceRouter['routeOf']> {
+    const { req } = exchange;
+    const { url = '/', originalUrl: target = url } = req;
+    const fault = targetFault(req.method, target);
+    if (fault !== undefined && !passes(fault, inForce.ambiguousPaths)) return undefined;
+    // The guard or the router may not have seen it, so that the target is as it came.
+    req.url = normalTarget(target, inForce.mergeSlashes);
+    const undo = toOriginForm(req, () => {
+      req.url = url;
+    });
+    const wanted = wantedOf(exchange);
+    const found = preflightRoute(wanted) ?? inUse.table.find(wanted)?.route;
+    undo();
+    return found && { route: found.name, service: found.service };
   }
 
   /** The route that a preflight request asks about, if it answers such requests. */
@@ -134,6 +155,7 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
       apply() {
         prepared.apply();
         inUse = prepared.next;
+        inForce = next;
         guard = guardFor(next);
         errorBody = nextErrorBody;
       },
@@ -150,6 +172,7 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
       events,
       services: inUse.proxies,
       routes: () => inUse.routes,
+      routeOf,
       explain: (request: MatchedRequest) =>
         inUse.table.entries.map(({ route: { name }, conditions }) => ({
           route: name,

@@ -26,13 +26,13 @@ describe('prometheusMetrics', () => {
     const text = await register.metrics();
     const bucket = (le: string) =>
       Number(
-        new RegExp(`_request_duration_seconds_bucket\\{le="${le}",route="default",source="backend"\\} (\\d+)`).exec(
-          text,
-        )?.[1],
+        new RegExp(
+          `_request_duration_seconds_bucket\\{le="${le}",route="default",service="",source="backend"\\} (\\d+)`,
+        ).exec(text)?.[1],
       );
     expect(['0.001', '0.0025', '0.01', '30', '\\+Inf'].map(bucket)).toEqual([2, 2, 4, 4, 5]);
-    expect(text).toMatch(/_request_duration_seconds_sum\{route="default",source="backend"\} 40\.0155/);
-    expect(text).toMatch(/_request_duration_seconds_count\{route="default",source="backend"\} 5/);
+    expect(text).toMatch(/_request_duration_seconds_sum\{route="default",service="",source="backend"\} 40\.0155/);
+    expect(text).toMatch(/_request_duration_seconds_count\{route="default",service="",source="backend"\} 5/);
   });
 
   test('has at most maxRoutes routes, and status classes only', async () => {
@@ -44,7 +44,26 @@ describe('prometheusMetrics', () => {
     const of = (route: string) =>
       new RegExp(`^my_requests_total\\{route="${route}",[^}]*status="2xx".*\\} (\\d+)$`, 'm').exec(text)?.[1];
     expect([of('a'), of('b'), of('c'), of('OTHER')]).toEqual(['2', '1', undefined, '2']);
-    expect(text).toMatch(/my_requests_total\{route="a",method="OTHER",status="other",source="backend"\} 1/);
+    expect(text).toMatch(/my_requests_total\{route="a",service="",method="OTHER",status="other",source="backend"\} 1/);
+  });
+
+  test('has a series for each service of a route, at most four times as many as maxRoutes', async () => {
+    const register = new Registry();
+    const metrics = prometheusMetrics({ register, events: new GatewayEvents(), maxRoutes: 2 });
+    const services = [undefined, 'one', 'two', 'three', 'four', 'five', 'six'];
+    for (const service of services) metrics.finished(request({ route: 'a', service }));
+    for (const service of ['one', 'one', 'seven']) metrics.finished(request({ route: 'b', service }));
+    for (const service of ['one', 'seven']) metrics.finished(request({ route: 'c', service, cause: 'rate_limited' }));
+    const text = await register.metrics();
+    const of = (route: string) =>
+      [...text.matchAll(new RegExp(`_requests_total\\{route="${route}",service="(\\w*)",[^}]*\\} (\\d+)`, 'g'))].map(
+        ([, service, count]) => `${service} ${count}`,
+      );
+    expect(of('a')).toEqual([' 1', 'one 1', 'two 1', 'three 1', 'four 1', 'five 1', 'six 1']);
+    expect(of('b')).toEqual(['one 2', 'OTHER 1']);
+    expect(of('OTHER')).toEqual(['OTHER 2']);
+    expect(text).toContain('_request_failures_total{route="OTHER",service="OTHER",cause="rate_limited"} 2');
+    expect(metrics.totals().routes.get('b')).toMatchObject({ requests: 3 });
   });
 
   test('removes the series of a removed backend, even when its requests end later', async () => {

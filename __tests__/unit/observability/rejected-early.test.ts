@@ -29,13 +29,13 @@ test('requests that were rejected before they were read are in the metrics', asy
   reject({ GET: 1 });
   const text = await register.metrics();
   for (const line of [
-    'expressway_requests_total{route="default",method="GET",status="5xx",source="gateway"} 8',
-    'expressway_requests_total{route="default",method="HEAD",status="5xx",source="gateway"} 2',
-    'expressway_request_failures_total{route="default",cause="load_shed"} 10',
-    'expressway_request_duration_seconds_count{route="default",source="gateway"} 10',
+    'expressway_requests_total{route="default",service="",method="GET",status="5xx",source="gateway"} 8',
+    'expressway_requests_total{route="default",service="",method="HEAD",status="5xx",source="gateway"} 2',
+    'expressway_request_failures_total{route="default",service="",cause="load_shed"} 10',
+    'expressway_request_duration_seconds_count{route="default",service="",source="gateway"} 10',
     'expressway_requests_in_flight 0',
-    'expressway_received_bytes_total{route="default"} 200',
-    'expressway_sent_bytes_total{route="default"} 2000',
+    'expressway_received_bytes_total{route="default",service=""} 200',
+    'expressway_sent_bytes_total{route="default",service=""} 2000',
   ])
     expect(text).toContain(line);
   expect(metrics.totals().causes.get('load_shed')).toBe(10);

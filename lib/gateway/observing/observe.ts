@@ -49,6 +49,7 @@ export function observe({ config, events, log, lines, state }: ObserveParts, hos
       accessLog: access,
       status: feed,
       tracing: telemetry && tracing({ api: telemetry.api, redact }),
+      routers,
       serverTiming: config.serverTiming,
     }),
     register,

@@ -16,7 +16,10 @@ export interface PrometheusMetricsOptions extends MetricSources {
   events: GatewayEvents;
   /** Prefix of all names. Default `expressway`. */
   prefix?: string;
-  /** Number of routes that get a label value, from 1 to 10 000; further routes are `OTHER`. Default 100. */
+  /**
+   * Number of routes that get a label value, from 1 to 10 000; further routes are `OTHER`. All routes together have four times as many
+   * pairs of route and service; further services are `OTHER`. Default 100.
+   */
   maxRoutes?: number;
 }
 

@@ -7,10 +7,13 @@ import { backendKey, Counts } from './counts.ts';
 import { Histogram } from './histogram.ts';
 import type { DefineMetric, Sample } from './metric.ts';
 import { CLASSES, classOf, RequestSeries } from './request-series.ts';
-import { emptyTotals, type TrafficTotals } from './traffic-totals.ts';
+import { emptyRouteTotals, emptyTotals, type TrafficTotals } from './traffic-totals.ts';
 
 const TOO_MANY_REQUESTS = 429;
 const OVERFLOW = 'OTHER';
+const NO_SERVICE = '';
+/** On average: a route with one service has a second series for what was rejected before a service was chosen. */
+const SERVICES_PER_ROUTE = 4;
 /** Number of backends above which removed ones are dropped. */
 const PRUNE_AT = 64;
 
@@ -18,11 +21,13 @@ const PRUNE_AT = 64;
 export class RequestCounts implements RequestSink {
   readonly #maxRoutes: number;
   readonly #knownBackends: () => ReadonlySet<string>;
-  readonly #routes = new Map<string, RequestSeries>();
+  /** By route, then by service. */
+  readonly #routes = new Map<string, Map<string, RequestSeries>>();
   /** By service, then by backend: two lookups cost less than building one common key. */
   readonly #backends = new Map<string, Map<string, BackendCounts>>();
   readonly #decisions = new Map<string, Map<string, DecisionCount>>();
-  readonly #causes = new Counts('route', 'cause');
+  readonly #causes = new Counts('route', 'service', 'cause');
+  #seriesCount = 0;
   #backendCount = 0;
   #pruneAt = PRUNE_AT;
   #inFlight = 0;
@@ -76,28 +81,38 @@ export class RequestCounts implements RequestSink {
 
   finished(request: FinishedRequest): void {
     this.#inFlight -= 1;
-    const route = this.#routeOf(request.route);
-    this.#seriesOf(route).add(request);
-    if (request.cause !== undefined) this.#causes.add(route, request.cause);
+    const series = this.#seriesOf(request.route, request.service);
+    series.add(request);
+    if (request.cause !== undefined) this.#countCause(series, request.cause, 1);
   }
 
   /** Requests whose route is unknown. */
   rejectedEarly(event: RejectedEarlyEvent): void {
-    const route = this.#routeOf(DEFAULT_ROUTE);
-    this.#seriesOf(route).addRejected(event);
-    for (const count of event.requests.values()) this.#causes.addMany(count, route, event.cause);
+    const series = this.#seriesOf(DEFAULT_ROUTE);
+    series.addRejected(event);
+    for (const count of event.requests.values()) this.#countCause(series, event.cause, count);
   }
 
-  #routeOf(name: string): string {
-    return this.#routes.has(name) || this.#routes.size < this.#maxRoutes ? name : OVERFLOW;
+  #countCause({ labels: { route, service } }: RequestSeries, cause: Cause, count: number): void {
+    this.#causes.addMany(count, route, service, cause);
   }
 
-  #seriesOf(route: string): RequestSeries {
-    let series = this.#routes.get(route);
-    if (series === undefined) {
-      series = new RequestSeries(route);
-      this.#routes.set(route, series);
-    }
+  #seriesOf(route: string, service = NO_SERVICE): RequestSeries {
+    return this.#routes.get(route)?.get(service) ?? this.#newSeries(route, service);
+  }
+
+  /** A function of the app may make up route names, so neither routes nor their services may grow without end. */
+  #newSeries(given: string, givenService: string): RequestSeries {
+    const route = this.#routes.has(given) || this.#routes.size < this.#maxRoutes ? given : OVERFLOW;
+    const ofRoute = this.#routes.get(route) ?? new Map<string, RequestSeries>();
+    this.#routes.set(route, ofRoute);
+    const isFull = this.#seriesCount >= SERVICES_PER_ROUTE * this.#maxRoutes;
+    const service = isFull && !ofRoute.has(givenService) ? OVERFLOW : givenService;
+    const known = ofRoute.get(service);
+    if (known !== undefined) return known;
+    const series = new RequestSeries(route, service);
+    ofRoute.set(service, series);
+    this.#seriesCount += 1;
     return series;
   }
 
@@ -110,7 +125,11 @@ export class RequestCounts implements RequestSink {
       totals.causes.set(cause, (totals.causes.get(cause) ?? 0) + value);
       if (CAUSES[cause as Cause]?.status === TOO_MANY_REQUESTS) limited.set(route, (limited.get(route) ?? 0) + value);
     }
-    for (const [route, series] of this.#routes) series.addTo(totals, limited.get(route) ?? 0);
+    for (const [route, services] of this.#routes) {
+      const ofRoute = emptyRouteTotals(limited.get(route) ?? 0);
+      for (const series of services.values()) series.addTo(totals, ofRoute);
+      totals.routes.set(route, ofRoute);
+    }
     for (const [limiter, cells] of this.#decisions) {
       for (const { decision, count } of cells.values()) totals.decisions.push({ limiter, decision, count });
     }
@@ -172,7 +191,7 @@ export class RequestCounts implements RequestSink {
   }
 
   *#each(of: (series: RequestSeries) => Iterable<Sample>): Iterable<Sample> {
-    for (const series of this.#routes.values()) yield* of(series);
+    for (const services of this.#routes.values()) for (const series of services.values()) yield* of(series);
   }
 
   *#backendSamples(name: string, which: 'durations' | 'heads'): Iterable<Sample> {

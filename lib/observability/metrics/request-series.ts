@@ -2,7 +2,7 @@ import type { RejectedEarlyEvent } from '../../core/events.ts';
 import type { FinishedRequest } from '../request-record.ts';
 import { Histogram } from './histogram.ts';
 import type { Sample } from './metric.ts';
-import { addAll, type TrafficTotals } from './traffic-totals.ts';
+import { addAll, type RouteTotals, type TrafficTotals } from './traffic-totals.ts';
 
 /** RFC 9110 §9.3 and RFC 5789. All other methods are one label value, because clients can invent them. */
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE', 'CONNECT', 'OTHER'];
@@ -17,16 +17,17 @@ const SERVER_ERROR = CLASSES.indexOf('5xx');
 /** Index of a status in the list of classes. */
 export const classOf = (status: number): number => (status >= 100 && status < 600 ? Math.floor(status / 100) : 0);
 
-/** The counts of one route. They are found by position; only the names of route and method are hashed. */
+/** The counts of one route and one of its services. They are found by position; only the names of route and method are hashed. */
 export class RequestSeries {
-  readonly #route: string;
+  readonly labels: { readonly route: string; readonly service: string };
   readonly #counts = new Float64Array(METHODS.length * CLASSES.length * SOURCES.length);
   readonly #durations = [new Histogram(), new Histogram()];
   #bytesIn = 0;
   #bytesOut = 0;
 
-  constructor(route: string) {
-    this.#route = route;
+  /** @param service Empty where the request was for none. */
+  constructor(route: string, service: string) {
+    this.labels = { route, service };
   }
 
   /** Requests that load shedding rejected with a 5xx before they were parsed. */
@@ -52,22 +53,24 @@ export class RequestSeries {
     this.#bytesOut += bytesOut;
   }
 
-  /** Adds the counts of this route to the totals. */
-  addTo({ responses, durations, routes }: TrafficTotals, limited: number): void {
-    let [requests, errors] = [0, 0];
+  /** Adds these counts to the totals, and to those of the route. */
+  addTo(
+    { responses, durations }: TrafficTotals,
+    ofRoute: { -readonly [K in keyof RouteTotals]: RouteTotals[K] },
+  ): void {
     // This runs every two seconds for each route. entries() would create an array for each number.
     for (let index = 0; index < this.#counts.length; index += 1) {
       const value = this.#counts[index] as number;
       if (value === 0) continue;
       const place = Math.floor(index / SOURCES.length);
       responses[SOURCES[index % SOURCES.length] as Source][place % CLASSES.length]! += value;
-      requests += value;
-      if (place % CLASSES.length === SERVER_ERROR) errors += value;
+      ofRoute.requests += value;
+      if (place % CLASSES.length === SERVER_ERROR) ofRoute.errors += value;
     }
     // Responses of the gateway itself take no time and would hide slow backends.
     const { counts } = this.#durations[1] as Histogram;
     addAll(durations, counts);
-    routes.set(this.#route, { requests, errors, limited, durations: Float64Array.from(counts) });
+    addAll(ofRoute.durations, counts);
   }
 
   *counts(): Iterable<Sample> {
@@ -75,7 +78,7 @@ export class RequestSeries {
       if (value === 0) continue;
       const place = Math.floor(index / SOURCES.length);
       const labels = {
-        route: this.#route,
+        ...this.labels,
         method: METHODS[Math.floor(place / CLASSES.length)] as string,
         status: CLASSES[place % CLASSES.length] as string,
         source: SOURCES[index % SOURCES.length] as string,
@@ -86,15 +89,15 @@ export class RequestSeries {
 
   *durations(name: string): Iterable<Sample> {
     for (const [index, source] of SOURCES.entries()) {
-      yield* (this.#durations[index] as Histogram).samples(name, { route: this.#route, source });
+      yield* (this.#durations[index] as Histogram).samples(name, { ...this.labels, source });
     }
   }
 
   get bytesIn(): Sample {
-    return { labels: { route: this.#route }, value: this.#bytesIn };
+    return { labels: this.labels, value: this.#bytesIn };
   }
 
   get bytesOut(): Sample {
-    return { labels: { route: this.#route }, value: this.#bytesOut };
+    return { labels: this.labels, value: this.#bytesOut };
   }
 }

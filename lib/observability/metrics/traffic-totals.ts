@@ -16,7 +16,7 @@ export interface RouteTotals {
   /** Requests that got 429 from the gateway. */
   readonly limited: number;
   /** Responses of backends by duration: one count for each bound of `DURATION_BUCKETS`, and one for what took longer. */
-  readonly durations: Readonly<Float64Array>;
+  readonly durations: Float64Array;
 }
 
 /** All counts of requests since the start; they only go up. */
@@ -47,12 +47,16 @@ export interface TrafficSource {
 
 const CLASSES = 6;
 
+const noDurations = () => new Float64Array(DURATION_BUCKETS.length + 1);
+
+export const emptyRouteTotals = (limited: number) => ({ requests: 0, errors: 0, limited, durations: noDurations() });
+
 export const sum = (counts: Readonly<Float64Array>): number => counts.reduce((all, one) => all + one, 0);
 
 export function emptyTotals(): TrafficTotals {
   return {
     responses: { gateway: new Float64Array(CLASSES), backend: new Float64Array(CLASSES) },
-    durations: new Float64Array(DURATION_BUCKETS.length + 1),
+    durations: noDurations(),
     causes: new Map(),
     decisions: [],
     backends: new Map(),
