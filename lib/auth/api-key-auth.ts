@@ -33,7 +33,7 @@ export interface ApiKey {
   readonly plan?: string;
 }
 
-/** Looks a key up. Nothing for a key that does not exist; a rejected promise means that it could not be looked up (503). */
+/** Looks a key up. Return `undefined` for an unknown key. A rejected promise means that the lookup failed (503). */
 export type ApiKeyLookup = (key: string) => Consumer | undefined | Promise<Consumer | undefined>;
 
 /** Options of {@link apiKeyAuth}. */
@@ -47,9 +47,9 @@ export interface ApiKeyAuthOptions {
    * It is not forwarded. Default: none.
    */
   query?: string;
-  /** Request header in which the backend learns the name of the consumer. The client's own is removed. Default `x-consumer`. */
+  /** Request header for the backend with the name of the consumer. It replaces the client's own. Default `x-consumer`. */
   consumerHeader?: string;
-  /** Where `rejected` goes. Default: an emitter of its own, as `events`. */
+  /** Emitter of the event `rejected`. Default: a new one, as `events` of the result. */
   events?: GatewayEvents;
 }
 
@@ -110,7 +110,7 @@ export interface ApiKeyAuth extends AuthenticationMiddleware {
 }
 
 /**
- * Admits requests with a known API key, and tells the backend and the limiters which consumer it belongs to. All others get 401.
+ * Admits requests with a known API key, and passes the name of its consumer to the backend and the limiters. All others get 401.
  *
  * @throws {OptionsError} that names each unknown key and each bad value, and each problem of the file.
  */
@@ -166,7 +166,7 @@ export function takeParameter(req: { url?: string | undefined }, name: string): 
 
 const LOOK_EVERY_MS = 1_000;
 
-/** A JSON file with keys. It is looked at once a second, because change events are lost on network drives and in Kubernetes. */
+/** A JSON file with keys. It is checked for changes once a second, because change events get lost on network drives and in Kubernetes. */
 class ApiKeyFile {
   readonly #path: string;
   readonly #timer: NodeJS.Timeout;
@@ -176,7 +176,7 @@ class ApiKeyFile {
   /** @throws {OptionsError} when the file cannot be used. */
   constructor(path: string) {
     this.#path = path;
-    // Before it is read: what changes in between is seen at the next look.
+    // Before the file is read, so that the next check sees a change in between.
     this.#version = this.#look();
     this.consumers = this.#read();
     this.#timer = setInterval(() => this.#readIfChanged(), LOOK_EVERY_MS).unref();
@@ -211,7 +211,7 @@ class ApiKeyFile {
     try {
       list = JSON.parse(readFileSync(this.#path, 'utf8'));
     } catch (error) {
-      // A syntax error of JSON repeats part of the file.
+      // The message of a JSON syntax error contains a part of the file.
       const reason =
         error instanceof SyntaxError
           ? 'it is not JSON'

@@ -28,7 +28,7 @@ export const headerNames: Check = described(
 );
 
 /**
- * Ports that `fetch` connects to under no circumstances.
+ * Ports that `fetch` blocks.
  *
  * @see https://fetch.spec.whatwg.org/#port-blocking
  */
@@ -40,7 +40,7 @@ export const BLOCKED_PORTS: ReadonlySet<string> = new Set(
   ].flatMap((ports) => ports.split(' ')),
 );
 
-/** An absolute URL of http or https that `fetch` takes: without a name and a password, and with a port that it connects to. */
+/** An absolute http or https URL that `fetch` accepts: without credentials, and with a port that is not blocked. */
 export const httpUrl: Check = described(
   (value) => {
     const url = typeof value === 'string' ? URL.parse(value) : null;

@@ -6,7 +6,7 @@ import { isPromise, type Middleware, type Next } from '../core/http.ts';
 import type { Rejected } from '../core/outcome.ts';
 import { reject } from '../core/reject.ts';
 
-/** The request proves who sends it. */
+/** The request is authenticated. */
 export interface Authenticated {
   readonly kind: 'authenticated';
   readonly consumer: Consumer | undefined;
@@ -14,7 +14,7 @@ export interface Authenticated {
   readonly headers?: Readonly<Record<string, string | undefined>>;
 }
 
-/** The request does not prove it, or the proof could not be checked. */
+/** The request is not authenticated, or its credentials could not be checked. */
 export interface Refused {
   readonly kind: 'refused';
   readonly outcome: Rejected;
@@ -22,7 +22,7 @@ export interface Refused {
   readonly challenge?: string;
 }
 
-/** Another part has responded already. */
+/** The authenticator has already responded. */
 export interface Responded {
   readonly kind: 'responded';
 }
@@ -35,8 +35,8 @@ export interface AuthenticationMiddleware extends Middleware {
 }
 
 /**
- * A middleware out of a function that authenticates one request. The function does not reject: what it cannot check is refused
- * with `authentication_unavailable`.
+ * Makes a middleware from a function that authenticates one request. The function must not reject: if it cannot check a request, it
+ * refuses it with `authentication_unavailable`.
  */
 export function authenticates(
   events: GatewayEvents,
@@ -72,7 +72,7 @@ export function authenticates(
   );
 }
 
-/** Writes headers that tell a backend who the client is. What the client sent under such a name is gone, in every spelling. */
+/** Sets headers that tell a backend who the client is. Headers of the client under these names are removed, in every spelling. */
 export function setIdentityHeaders(exchange: Exchange, headers: Readonly<Record<string, string | undefined>>): void {
   const wanted = Object.entries(headers);
   if (wanted.length === 0) return;
@@ -87,17 +87,17 @@ export function setIdentityHeaders(exchange: Exchange, headers: Readonly<Record<
   }
 }
 
-/** What every server reads as the same header value. */
+/** Characters that every server reads in the same way. */
 export const PRINTABLE = /^[\x20-\x7e]+$/;
 
-/** The 401 of a request that does not prove who sends it. */
+/** The 401 for a request without valid credentials. */
 export const unauthenticated = (challenge: string, detail: string): Refused => ({
   kind: 'refused',
   outcome: { kind: 'rejected', cause: 'unauthenticated', detail },
   challenge,
 });
 
-/** The 503 of a request whose proof could not be checked. */
+/** The 503 for a request whose credentials could not be checked. */
 export const unavailable = (error: unknown): Refused => ({
   kind: 'refused',
   outcome: {
@@ -109,9 +109,9 @@ export const unavailable = (error: unknown): Refused => ({
 });
 
 /**
- * What a lookup of credentials comes to. A lookup in JavaScript may give `null` for nothing, as database clients do.
+ * Handles the result of a lookup of credentials. In JavaScript, a lookup may also return `null` for none, as database clients do.
  *
- * @param found Called with the consumer, or with nothing for credentials that are not known.
+ * @param found Called with the consumer, or with `undefined` for unknown credentials.
  */
 export function lookedUp(
   look: () => Consumer | undefined | Promise<Consumer | undefined>,

@@ -23,18 +23,18 @@ import {
   unauthenticated,
 } from './authentication.ts';
 
-/** Checks a name and a password. Nothing when they do not fit; a rejected promise means that they could not be checked (503). */
+/** Checks a name and a password. Return `undefined` when they are wrong. A rejected promise means that the check failed (503). */
 export type PasswordCheck = (name: string, password: string) => Consumer | undefined | Promise<Consumer | undefined>;
 
 /** Options of {@link basicAuth}. */
 export interface BasicAuthOptions {
-  /** Names, each with its password as `hashPassword()` gives it; or a function that checks a name and a password. */
+  /** Names with the hash of each password from `hashPassword()`, or a function that checks a name and a password. */
   users: Readonly<Record<string, string>> | PasswordCheck;
-  /** What a browser shows when it asks for the password. Default `Restricted`. */
+  /** Name of the protected area, which some browsers show with the password dialog. Default `Restricted`. */
   realm?: string;
-  /** Request header in which the backend learns the name of the user. The client's own is removed. Default `x-consumer`. */
+  /** Request header for the backend with the name of the user. It replaces the client's own. Default `x-consumer`. */
   consumerHeader?: string;
-  /** Where `rejected` goes. Default: an emitter of its own, as `events`. */
+  /** Emitter of the event `rejected`. Default: a new one, as `events` of the result. */
   events?: GatewayEvents;
 }
 
@@ -64,7 +64,7 @@ export const basicAuthChecks: Checks<BasicAuthOptions> = {
   events: optional(eventsCheck),
 };
 
-/** Cost of scrypt: 16 MiB and about 50 ms (OWASP's least for these parameters). */
+/** Cost of scrypt: 16 MiB and about 50 ms, OWASP's minimum for these parameters. */
 const COST = 2 ** 14;
 const BLOCK = 8;
 const KEY_BYTES = 32;
@@ -97,12 +97,12 @@ const MAX_RUNNING = 64;
 /** Names and hashes of passwords. */
 class Users {
   readonly #hashes: ReadonlyMap<string, PasswordHash>;
-  /** For a name that does not exist: the response takes as long as for one that does. */
+  /** Checked for an unknown name, so that its response takes as long as that for a known one. */
   readonly #decoy: PasswordHash = { salt: randomBytes(16), hash: randomBytes(KEY_BYTES) };
   readonly #secret = randomBytes(32);
-  /** What fitted once, so that scrypt costs nothing for the second request. At most one entry per user. */
+  /** Credentials that were right before, so that further requests do not cost scrypt. At most one entry per user. */
   readonly #known = new Set<string>();
-  /** Checks in progress, so that many requests with one password cost one of them. */
+  /** Checks in progress. Requests with the same credentials share one. */
   readonly #running = new Map<string, Promise<boolean>>();
 
   constructor(users: Readonly<Record<string, string>>) {
@@ -110,7 +110,7 @@ class Users {
   }
 
   check(name: string, password: string): Consumer | undefined | Promise<Consumer | undefined> {
-    // Keyed, so that the memory of the process holds no hash that can be guessed at.
+    // With a secret key, so that a dump of the memory has no hash to guess passwords with.
     const mark = createHmac('sha256', this.#secret).update(`${name.length}:${name}${password}`).digest('base64');
     const consumer = { name };
     if (this.#known.has(mark)) return consumer;
@@ -133,8 +133,8 @@ class Users {
 }
 
 /**
- * Admits requests with the name and password of a user (RFC 7617). All others get 401, for which a browser asks for a password.
- * Use it over TLS only: the password can be read from each request.
+ * Admits requests with the name and password of a user (RFC 7617). All others get 401, and a browser then asks for a password.
+ * Use it over TLS only: each request contains the password.
  *
  * @throws {OptionsError} that names each unknown key and each bad value.
  */

@@ -18,17 +18,16 @@ export interface ClientCertAuthOptions {
   /** Whether a request without a verified certificate is rejected (403). Default `true`. */
   required?: boolean;
   /**
-   * Request headers in which the backend learns about the certificate. Those that the client sends under these names are removed, also
-   * when it has no certificate. Default `{ 'client-cert': 'certificate', 'x-client-cert-verify': 'verify',
+   * Request headers for the backend with facts of the certificate. Headers of the client under these names are always removed. Default `{ 'client-cert': 'certificate', 'x-client-cert-verify': 'verify',
    * 'x-client-cert-subject': 'subject', 'x-client-cert-fingerprint': 'fingerprint' }`.
    */
   headers?: Readonly<Record<string, CertificateFact>>;
   /**
-   * Whether a certificate that was shown for one server name (SNI, empty for none) counts for requests to a host, both in lower case;
-   * else such a request gets 421. Default: where they are the same, or there is no server name and the host is an IP address.
+   * Decides whether a certificate for one server name (SNI, empty for none) counts for requests to a host, both in lower case. If not,
+   * the request gets 421. Default: both must be the same, or the host is an IP address and there is no server name.
    */
   isSameHost?: (servername: string, host: string) => boolean;
-  /** Where `rejected` goes. Default: an emitter of its own, as `events`. */
+  /** Emitter of the event `rejected`. Default: a new one, as `events` of the result. */
   events?: GatewayEvents;
 }
 
@@ -54,7 +53,7 @@ export const clientCertAuthChecks: Checks<ClientCertAuthOptions> = {
 
 const ABSOLUTE = /^https?:\/\/([^/?#]*)/i;
 
-/** The hostname that a request is for: of its target, where that has one (RFC 9112 §3.2.2), else of `Host`. */
+/** The hostname of a request: that of its target if there is one (RFC 9112 §3.2.2), else that of `Host`. */
 const hostOf = ({ url = '', headers }: IncomingMessage): string =>
   hostnameOf(ABSOLUTE.exec(url)?.[1] ?? headers.host ?? '');
 
@@ -67,8 +66,8 @@ const refused = (cause: Refused['outcome']['cause'], detail: string): Refused =>
 });
 
 /**
- * Tells backends about the certificate that a client shows in its TLS handshake, and rejects requests without one that an authority of the
- * server has issued. The server has to ask for it: `createServer({ requestCert: true, rejectUnauthorized: false, ca, … })`
+ * Passes facts of the client's TLS certificate to backends, and rejects requests without a certificate from a trusted authority. The
+ * server has to request certificates: `createServer({ requestCert: true, rejectUnauthorized: false, ca, … })`
  * of `node:https`, always with `ca`. The consumer is the subject of the certificate.
  *
  * @throws {OptionsError} that names each unknown key and each bad value.
@@ -94,7 +93,7 @@ export function clientCertAuth(given?: ClientCertAuthOptions): AuthenticationMid
     return {
       kind: 'authenticated',
       consumer: isVerified ? { name: facts.subject || (facts.fingerprint as string) } : undefined,
-      // The chain of another certificate would be believed beside this one (RFC 9440 §2.3).
+      // A backend would believe a chain that the client sent (RFC 9440 §2.3).
       headers: {
         'client-cert-chain': undefined,
         ...Object.fromEntries(wanted.map(([name, fact]) => [name, facts[fact]])),
@@ -102,7 +101,7 @@ export function clientCertAuth(given?: ClientCertAuthOptions): AuthenticationMid
     };
   }
 
-  /** A request without a host is for any. */
+  /** A request without a host fits every certificate. */
   const isMisdirected = ({ servername }: ClientCertificate, host: string): boolean =>
     servername !== undefined && host !== '' && !isSameHost(servername, host);
 

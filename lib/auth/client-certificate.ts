@@ -4,13 +4,13 @@ import type { TLSSocket } from 'node:tls';
 import { tlsSocketOf } from '../core/connection.ts';
 
 /**
- * What a backend can learn of a client certificate:
+ * Facts of a client certificate that a backend can get:
  *
  * - `certificate`: the certificate itself, as `Client-Cert` has it (RFC 9440)
  * - `subject`, `issuer`: a distinguished name like `CN=alice,O=Acme,C=SI` (RFC 4514)
  * - `serial`: the serial number in hexadecimal digits
  * - `fingerprint`: SHA-256 of the certificate in hexadecimal digits
- * - `verify`: `SUCCESS`, `NONE` where the client has shown none, or `FAILED:` with the reason of OpenSSL
+ * - `verify`: `SUCCESS`, `NONE` without a certificate, or `FAILED:` with the reason of OpenSSL
  */
 export type CertificateFact = 'certificate' | 'fingerprint' | 'issuer' | 'serial' | 'subject' | 'verify';
 
@@ -25,7 +25,7 @@ export const CERTIFICATE_FACTS: readonly CertificateFact[] = [
 
 type Facts = Readonly<Partial<Record<CertificateFact, string>>>;
 
-/** Where the client has shown none. */
+/** The facts of a connection without a client certificate. */
 export const NO_CERTIFICATE: Facts = Object.freeze({ verify: 'NONE' });
 
 const kCertificate = Symbol('expressway.clientCertificate');
@@ -35,8 +35,8 @@ type WithCertificate = TLSSocket & { [kCertificate]?: ClientCertificate | null }
 /** The certificate that the client of a connection has shown in its TLS handshake. */
 export class ClientCertificate {
   /**
-   * The hostname that the client asked for (SNI), empty for none. Nothing where that is unknown: Node does not know it of a session of TLS 1.2
-   * that was resumed.
+   * The hostname that the client asked for (SNI), empty for none. `undefined` if it is unknown: Node does not know it for a resumed TLS 1.2
+   * session.
    */
   readonly servername: string | undefined;
   readonly #facts: Facts;
@@ -47,9 +47,9 @@ export class ClientCertificate {
 
   constructor(socket: TLSSocket, certificate: X509Certificate) {
     const { raw, fingerprint256, serialNumber, subject, issuer, validTo } = certificate;
-    // What was read must stay true: with TLS 1.2, a client could show another certificate in a second handshake.
+    // With TLS 1.2, a client could otherwise show another certificate later, in a second handshake.
     socket.disableRenegotiation();
-    // Its types say `Error`; Node sets a code, and keeps it beside `authorized` when a second handshake failed.
+    // Its type is `Error`, but Node sets a code. Node keeps the code even with `authorized`, when a second handshake failed.
     const { authorized, authorizationError } = socket;
     this.#failure = authorized && !authorizationError ? undefined : String(authorizationError ?? 'UNSPECIFIED');
     this.#expiresAt = Date.parse(validTo);
@@ -64,14 +64,14 @@ export class ClientCertificate {
     };
   }
 
-  /** Whether an authority that the server trusts has issued it, and it is still valid: a connection, or a session, may outlive it. */
+  /** Whether a trusted authority has issued it, and it is still valid: a connection may outlive its certificate. */
   get isVerified(): boolean {
     return this.#reason === undefined;
   }
 
   /**
-   * Of one that is not verified, only the fingerprint: the client has shown that it owns the key, and everything else in it may be made
-   * up.
+   * An unverified certificate has only its fingerprint here. The client has proved that it owns the key, but may have made up all the
+   * rest.
    */
   get facts(): Facts {
     const reason = this.#reason;
@@ -89,7 +89,7 @@ export function clientCertificateOn(connection: Duplex | null | undefined): Clie
   const socket = tlsSocketOf(connection) as WithCertificate | undefined;
   if (socket === undefined) return undefined;
   if (socket[kCertificate] === undefined) {
-    // Not by `authorized` alone, which is about a certificate only where there is one.
+    // `authorized` alone does not say whether there is a certificate.
     const certificate = socket.getPeerX509Certificate();
     socket[kCertificate] = certificate === undefined ? null : new ClientCertificate(socket, certificate);
   }
@@ -97,14 +97,14 @@ export function clientCertificateOn(connection: Duplex | null | undefined): Clie
 }
 
 function knownServername(socket: TLSSocket): string | undefined {
-  // `false` for none, whatever its types say.
+  // Despite its type, it is `false` without a server name.
   if (socket.servername) return socket.servername.toLowerCase();
   return socket.isSessionReused() && socket.getProtocol() !== 'TLSv1.3' ? undefined : '';
 }
 
 /**
- * A distinguished name in one line (RFC 4514). Node gives a line for each of its parts, the first one first, with special characters
- * escaped; letters beyond ASCII are not, which headers cannot have, nor an (escaped) space at their end.
+ * A distinguished name in one line (RFC 4514). Node returns one line per part, in order, and escapes special characters. It does not
+ * escape non-ASCII letters and a space at the end, which headers must not have.
  */
 function distinguishedName(lines: string | undefined): string {
   const parts = (lines ?? '').split('\n').reverse();

@@ -12,14 +12,14 @@ import { type Authentication, type AuthenticationMiddleware, authenticates, unav
 export interface ForwardAuthOptions {
   /** URL of the service that decides. */
   url: string;
-  /** Milliseconds for its whole response; then `onError` decides. Default 2 000. */
+  /** Timeout of its whole response, in milliseconds. After that, `onError` decides. Default 2 000. */
   timeoutMs?: number;
   /**
    * Request headers that the service gets. Default: all, except those that concern the connection, the body or a cached copy, and
    * those in which a client could claim another address, URL or user (`X-Forwarded-User`, `X-Original-URL`), unless a trusted proxy sent them.
    */
   requestHeaders?: readonly string[];
-  /** Headers of its response that go to the backend as request headers. The client's own are removed. Default: none. */
+  /** Headers of its response that the backend gets as request headers, in place of the client's own. Default: none. */
   responseHeaders?: readonly string[];
   /** Header of its response that names the consumer. The client's own header of that name is removed. Default: none. */
   consumerHeader?: string;
@@ -28,7 +28,7 @@ export interface ForwardAuthOptions {
    * forwards the request without a consumer. Default `deny`.
    */
   onError?: 'deny' | 'allow';
-  /** Where `rejected` goes. Default: an emitter of its own, as `events`. */
+  /** Emitter of the event `rejected`. Default: a new one, as `events` of the result. */
   events?: GatewayEvents;
 }
 
@@ -57,7 +57,7 @@ export const forwardAuthChecks: Checks<ForwardAuthOptions> = {
   events: optional(eventsCheck),
 };
 
-/** Bytes of the service's response that a refused client gets at most: a login page, not a download. */
+/** Largest body of the service's response that a refused client gets: enough for a login page. */
 const MAX_BODY_BYTES = 65_536;
 
 /** Headers of a request that concern its connection or its body, which the service does not get. */
@@ -73,7 +73,7 @@ const OF_THE_REQUEST = new Set([
     'keep-alive',
   ],
   ...['proxy-authorization', 'proxy-connection', 'te', 'trailer', 'transfer-encoding', 'upgrade'],
-  // The copy that the client has is one of the backend's response, not of the service's.
+  // These concern a cached copy of the backend's response, not of the service's.
   ...['if-match', 'if-modified-since', 'if-none-match', 'if-range', 'if-unmodified-since', 'range'],
 ]);
 
@@ -103,7 +103,7 @@ export function forwardAuth(given: ForwardAuthOptions): AuthenticationMiddleware
   const { events = new GatewayEvents(), consumerHeader } = options;
   const responseHeaders = options.responseHeaders.map((name) => name.toLowerCase());
 
-  // Without a value: the client's own is removed.
+  // A header without a value only removes the client's own.
   const noIdentity: Readonly<Record<string, string | undefined>> = Object.fromEntries(
     [...responseHeaders, ...(consumerHeader === undefined ? [] : [consumerHeader])].map((name) => [name, undefined]),
   );
@@ -113,7 +113,7 @@ export function forwardAuth(given: ForwardAuthOptions): AuthenticationMiddleware
       ? { kind: 'authenticated', consumer: undefined, headers: noIdentity }
       : unavailable(error);
 
-  // As in `Via` of a proxy (RFC 9110 §7.6.3). It is of this middleware alone, so that a chain of gateways is no loop.
+  // For `Via` (RFC 9110 §7.6.3). The name is unique, so that a chain of gateways does not look like a loop.
   const hop = `1.1 expressway-auth-${randomBytes(6).toString('hex')}`;
 
   async function authenticate(exchange: Exchange): Promise<Authentication> {
@@ -130,9 +130,9 @@ export function forwardAuth(given: ForwardAuthOptions): AuthenticationMiddleware
       return failed(error);
     }
     const { status, ok } = response;
-    // It has refused, so `onError: 'allow'` must not apply when the rest of its response fails.
+    // The service has refused the request, so `onError: 'allow'` must not apply if reading its response fails.
     if (!ok && status < 500) return pass(response, exchange).catch(unavailable);
-    // The body is of no use, and may have been cut off already.
+    // The body is not needed. It may be cut off already.
     response.body?.cancel().catch(() => undefined);
     if (!ok) return failed(new Error(`the service responded ${status}`));
     const name = consumerHeader === undefined ? undefined : response.headers.get(consumerHeader);
@@ -158,7 +158,7 @@ function questionHeaders(exchange: Exchange, chosen: readonly string[] | undefin
     via: req.headers.via === undefined ? hop : `${req.headers.via}, ${hop}`,
   };
   for (const [name, value] of Object.entries(forwarded)) {
-    // What the client wrote under these names is not what the gateway says.
+    // The client's own values must not reach the service.
     headers.delete(name);
     if (value !== undefined) headers.set(name, value);
   }
@@ -166,15 +166,15 @@ function questionHeaders(exchange: Exchange, chosen: readonly string[] | undefin
 }
 
 /**
- * Services decide by headers such as `X-Original-URL` too. From a client, the gateway sends none of these, and no header that an application
- * could take for one (`X_Forwarded_Uri`).
+ * Services also decide by headers such as `X-Original-URL`. The gateway drops those of a client, and all headers that an application
+ * could take for one of them (`X_Forwarded_Uri`).
  */
 function isBelieved(name: string, { peerTrusted }: Exchange): boolean {
   const plain = canonical(name);
   return !isIdentityHeader(plain) || (peerTrusted && plain === name);
 }
 
-/** A target without scheme and host: a service that compares `http://host/admin` with `/admin` would find no rule for it. */
+/** Removes scheme and host from a target: a service would find no rule for `http://host/admin`, only for `/admin`. */
 const originForm = (target: string): string => target.replace(/^https?:\/\/[^/?#]*/i, '').replace(/^(?![/*])/, '/');
 
 function add(headers: Headers, name: string, from: IncomingHttpHeaders): void {
@@ -183,11 +183,11 @@ function add(headers: Headers, name: string, from: IncomingHttpHeaders): void {
   try {
     headers.set(name, Array.isArray(value) ? value.join(', ') : value);
   } catch {
-    // A name or value that fetch does not take (it is stricter than HTTP) says nothing about who the client is.
+    // fetch is stricter than HTTP. A header that it rejects does not identify the client, so it is left out.
   }
 }
 
-/** Gives the client the response of the service. */
+/** Sends the response of the service to the client. */
 async function pass(response: Response, { res, ownsCors }: Exchange): Promise<Authentication> {
   const body = await boundedBody(response);
   if (body === undefined)
@@ -211,7 +211,7 @@ function writeHead(res: ServerResponse, response: Response, length: number, owns
   res.setHeader('Content-Length', length);
 }
 
-/** The body; nothing when it is too large. */
+/** The body; `undefined` when it is too large. */
 async function boundedBody(response: Response): Promise<Buffer | undefined> {
   const chunks: Uint8Array[] = [];
   let size = 0;

@@ -34,7 +34,7 @@ export interface JwtAuthOptions {
   jwksUrl?: string;
   /** Milliseconds for which a fetched key set is used. Default 600 000. */
   jwksMaxAgeMs?: number;
-  /** Milliseconds to fetch the key set; then 503. Default 5 000. */
+  /** Timeout of fetching the key set, in milliseconds; then requests get 503. Default 5 000. */
   jwksTimeoutMs?: number;
   /** A public key in PEM form. Default: none. */
   publicKey?: string;
@@ -62,7 +62,7 @@ export interface JwtAuthOptions {
   consumerClaim?: string;
   /** Claim that names the consumer's plan. Default: none. */
   planClaim?: string;
-  /** Where `rejected` goes. Default: an emitter of its own, as `events`. */
+  /** Emitter of the event `rejected`. Default: a new one, as `events` of the result. */
   events?: GatewayEvents;
 }
 
@@ -125,12 +125,12 @@ export const jwtAuthChecks: Checks<JwtAuthOptions> = {
   events: optional(eventsCheck),
 };
 
-/** Says that there is one source of keys, and that the algorithms fit it. */
+/** Checks that there is exactly one source of keys, and that the algorithms fit it. */
 function keysCheck(options: JwtAuthOptions): string[] {
   const sources = (['jwksUrl', 'publicKey', 'secret'] as const).filter((name) => options[name] !== undefined);
   if (sources.length !== 1)
     return [`needs exactly one of jwksUrl, publicKey and secret, got ${sources.join(' and ') || 'none'}`];
-  // A public key used as an HMAC secret lets anybody sign.
+  // If a public key served as an HMAC secret, everyone could sign tokens.
   const fitting = options.secret === undefined ? ASYMMETRIC : HMAC;
   const odd = (options.algorithms ?? []).filter((name) => !fitting.includes(name));
   if (odd.length > 0) return [`algorithms ${odd.join(', ')} cannot be used with ${sources[0]}`];
@@ -140,7 +140,7 @@ function keysCheck(options: JwtAuthOptions): string[] {
 export { keysCheck as jwtKeysCheck };
 
 /**
- * Admits requests with a valid JSON Web Token (RFC 7519) in `Authorization: Bearer` (RFC 6750), and tells the backend who they are.
+ * Admits requests with a valid JSON Web Token (RFC 7519) in `Authorization: Bearer` (RFC 6750), and passes the consumer to the backend.
  * All others get 401 with `WWW-Authenticate`. When the key set cannot be fetched, requests get 503: the token may be valid.
  * Needs the package `jose`, which it loads on the first request.
  *
@@ -206,7 +206,7 @@ class Verifier {
     return (await this.#loaded)(token);
   }
 
-  /** Those that fit the key: a token of another one is not accepted, rather than one that could not be checked. */
+  /** The algorithms that fit the key. A token with another one gets 401, not 503. */
   #algorithms(): string[] {
     const { algorithms, secret: text } = this.#options;
     const key = this.#key;
@@ -238,7 +238,7 @@ class Verifier {
   }
 }
 
-/** Why a token is not valid, for its sender; nothing where it could not be checked. */
+/** Why a token is invalid, for its sender; `undefined` if it could not be checked. */
 function invalidity(error: unknown): string | undefined {
   const { code, claim } = error as { code?: unknown; claim?: unknown };
   switch (code) {
@@ -261,7 +261,7 @@ function invalidity(error: unknown): string | undefined {
   }
 }
 
-/** A claim as the value of a header. Nothing for an object, and for a list with a member that would read as two. */
+/** A claim as the value of a header; `undefined` for an object, and for a list with a member that looks like two. */
 function claimText(claim: unknown): string | undefined {
   if (!Array.isArray(claim)) return scalarText(claim);
   const members = claim.map(scalarText);

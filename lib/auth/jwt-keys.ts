@@ -39,11 +39,10 @@ const keyKind = ({ asymmetricKeyType, asymmetricKeyDetails }: KeyObject): string
 const codeOf = (error: unknown): unknown => (error as { code?: unknown }).code;
 
 /**
- * Tries the keys of a set one after the other, for a token that names none where several fit: the issuer has a new key, and the old one
- * is still valid.
+ * Tries the keys of a set one after the other, for a token that names no key when several fit, as while an issuer changes its key.
  *
- * @param error What the set as a whole came to.
- * @throws that error, unless several keys fit; else what the last key came to, or what is wrong with a token whose signature is valid.
+ * @param error The error of verifying with the set.
+ * @throws that error, unless several keys fit. Otherwise the error of the last key, or of a token whose signature is valid.
  */
 export async function verifiedByAny(
   error: unknown,

@@ -35,7 +35,7 @@ export interface CircuitBreakerOptions extends CircuitOptions {
   isFailure?: (outcome: Outcome) => boolean;
   /** Called on each change of state of this circuit. An error that it throws becomes a process warning. Default: none. */
   onStateChange?: (change: CircuitStateChangeEvent) => void;
-  /** Where events go. Default: an emitter of its own, as `events`. */
+  /** Emitter of the events. Default: a new one, as `events` of the result. */
   events?: GatewayEvents;
 }
 

@@ -82,7 +82,7 @@ export interface HardenServerOptions {
    * @default 1000
    */
   checkIntervalMs?: number;
-  /** Where `clientRefused` goes. Default: nowhere. */
+  /** Emitter of the event `clientRefused`. Default: none. */
   events?: GatewayEvents;
 }
 

@@ -37,7 +37,7 @@ export interface LoadSheddingOptions {
   retryAfterMs?: number;
   /** How important a request is: `low` ones are rejected first, `high` ones last. Nothing counts as `normal`. Default: all are `normal`. */
   priority?: (req: PriorityRequest) => Priority | undefined;
-  /** Where `rejected` and `loadSheddingChange` go. Default: an emitter of its own, as `events`. */
+  /** Emitter of the events `rejected` and `loadSheddingChange`. Default: a new one, as `events` of the result. */
   events?: GatewayEvents;
 }
 

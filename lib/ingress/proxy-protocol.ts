@@ -19,7 +19,7 @@ export interface ProxyProtocolOptions {
    * @default 5000
    */
   headerTimeoutMs?: number;
-  /** Where `clientRefused` goes. Default: nowhere. */
+  /** Emitter of the event `clientRefused`. Default: none. */
   events?: GatewayEvents;
 }
 

@@ -22,7 +22,7 @@ export interface RequestGuardOptions {
    * @default true
    */
   mergeSlashes?: boolean;
-  /** Where `rejected` goes. Default: an emitter of its own, as `events`. */
+  /** Emitter of the event `rejected`. Default: a new one, as `events` of the result. */
   events?: GatewayEvents;
 }
 

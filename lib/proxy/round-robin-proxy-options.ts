@@ -253,9 +253,9 @@ export interface RoundRobinProxyOptions extends InFlightCapOptions {
    */
   isFailure?: (outcome: Outcome) => boolean;
   /**
-   * Where events go.
+   * Emitter of the events.
    *
-   * @default an emitter of its own, as `events`
+   * @default a new one, as `events` of the result
    */
   events?: GatewayEvents;
 }

@@ -6,7 +6,7 @@ import { type Middleware, TOKEN } from '../core/http.ts';
 import { boolean, type Check, described, group, listOf, optional, optionalDurationMs, text } from '../core/options.ts';
 import { either, isList, isText } from './check-forms.ts';
 
-/** Which web pages of other origins may use a route (the Fetch standard's CORS protocol). The gateway responds to preflight requests itself. */
+/** Web pages of other origins that may use a route (CORS). The gateway responds to preflight requests itself. */
 export interface CorsOptions {
   /** Allowed origins, such as `https://app.example`, or `*` for all. */
   origin: string | readonly string[];
@@ -14,11 +14,11 @@ export interface CorsOptions {
   methods?: readonly string[];
   /** Allowed request headers. Default: all that the preflight request asks for. */
   allowedHeaders?: readonly string[];
-  /** Response headers that scripts may read, beside those that every page may read. Default: none. */
+  /** Additional response headers that scripts may read. Default: none. */
   exposedHeaders?: readonly string[];
-  /** Whether browsers may send cookies and other credentials. Not with the origin `*`. Default false. */
+  /** Whether browsers may send cookies and other credentials. Not allowed with the origin `*`. Default false. */
   credentials?: boolean;
-  /** Milliseconds for which a browser may remember the response to a preflight request, in whole seconds. Default: the browser decides. */
+  /** Milliseconds, in whole seconds, for which a browser may keep a preflight response. Default: the browser decides. */
   maxAgeMs?: number;
 }
 
@@ -50,21 +50,21 @@ export const corsCheck: Check = group<CorsOptions, object>(
     maxAgeMs: optional(optionalDurationMs),
   },
   { origins: 'use origin', maxAge: 'use maxAgeMs', headers: 'use allowedHeaders' },
-  // A browser refuses the combination, and reflecting any origin in its place would give every web page the user's session.
+  // Browsers reject this combination. Allowing each origin by name instead would give every web page the user's session.
   ({ origin: given, credentials }) =>
     credentials === true && [given].flat().includes('*') ? ['credentials must not be true for the origin *'] : [],
 );
 
-/** Two middlewares for two kinds of requests. */
+/** One middleware for preflight requests, and one for all others. */
 export interface Cors {
   /** Responds to a preflight request. */
   readonly preflight: Middleware;
-  /** Puts the headers on the response to any other request. */
+  /** Adds the CORS headers to the response to any other request. */
   readonly actual: Middleware;
 }
 
 /**
- * The package `cors`.
+ * Loads the package `cors`.
  *
  * @throws {GatewayError} ERR_EXPRESSWAY_RUNTIME when the package is not installed.
  */
@@ -84,7 +84,7 @@ export function corsMiddleware(options: CorsOptions, routeMethods: readonly stri
     preflight,
     actual(req, res, next) {
       exchangeOf(req, res).ownsCors = true;
-      // The package takes every OPTIONS request for a preflight request.
+      // The package treats every OPTIONS request as a preflight request.
       const asked = req.method === 'OPTIONS' ? Object.create(req, { method: { value: 'GET' } }) : req;
       preflight(asked, res, next);
     },
@@ -101,7 +101,7 @@ function loadCors(): typeof import('cors') {
   }
 }
 
-/** The method that a preflight request asks about; nothing for other requests. */
+/** The method that a preflight request asks about; `undefined` for other requests. */
 export function preflightMethod(
   method: string,
   headers: Readonly<Record<string, string | string[] | undefined>>,

@@ -19,10 +19,10 @@ interface Parts {
 }
 
 /**
- * What is wrong with a declaration that only its use shows, such as files that do not exist and packages that are missing. Makes the
- * parts and drops them; nothing is connected to.
+ * Finds problems that only the use of a declaration shows, such as missing files and packages. It makes the parts, without connecting
+ * to anything, and drops them.
  *
- * @param isBad Whether a part has problems already: it is not made.
+ * @param isBad Whether a part has problems already, so that it need not be made.
  */
 export function useProblems({ routes, authentication = {}, errors }: Parts, isBad: (path: Path) => boolean): Problem[] {
   const problems: Problem[] = [];
@@ -61,7 +61,7 @@ function problemsOf(path: Path, part: () => unknown): Problem[] {
 
 const withoutHelp = (message: string): string => message.replace(/ \(see [^)]*\)$/, '');
 
-/** As the checks of options say where something is: `routes: route 2: `, `authentication: "partners": `. */
+/** The place of a problem, in the words of the option checks: `routes: route 2: `, `authentication: "partners": `. */
 const labelOf = (path: Path): string =>
   path
     .map((key, index) => {

@@ -40,23 +40,23 @@ export interface ServiceRouterOptions {
   services: Readonly<Record<string, ServiceOptions>>;
   /** Routes, in any order: the most specific one takes a request. */
   routes: readonly RouteOptions[];
-  /** Limits that several routes share, by name. Default: none. */
+  /** Limits by name, which several routes may share. Default: none. */
   rateLimits?: Readonly<Record<string, RouteLimit>>;
-  /** Authenticators that several routes share, by name. Default: none. */
+  /** Authenticators by name, which several routes may share. Default: none. */
   authentication?: Readonly<Record<string, Authenticator>>;
-  /** Where the limits of all routes are counted, and other options that they share. Default: in this process. */
+  /** Options that all limits share, such as the Redis in which they count. Default: they count in this process. */
   limiter?: Omit<SharedLimiterOptions, 'events'>;
-  /** How the router's own responses look. Default: problem documents for all clients. */
+  /** Format of the router's own responses. Default: problem documents for all clients. */
   errors?: ErrorResponseOptions | undefined;
-  /** As in `requestGuard()`, also for services that have no `ambiguousPaths` of their own. Default `reject`. */
+  /** As in `requestGuard()`. It is also the default of the services. Default `reject`. */
   ambiguousPaths?: AmbiguousPaths;
   /** Whether several slashes in a row become one, as in `requestGuard()`. Default true. */
   mergeSlashes?: boolean;
-  /** Where events go. Default: an emitter of its own, as `events`. */
+  /** Emitter of the events. Default: a new one, as `events` of the result. */
   events?: GatewayEvents;
 }
 
-/** What a file may declare, and what `setDeclaration()` replaces. */
+/** The part of the options that a file may declare, and that `setDeclaration()` replaces. */
 export type Declaration = Omit<ServiceRouterOptions, 'limiter' | 'events'>;
 
 const NAMED = 'of lower-case letters, digits and dashes, at most 63';
@@ -70,7 +70,7 @@ const service: Check = group<ServiceOptions, object>(
 /** Defaults of {@link ServiceRouterOptions}. */
 export const serviceRouterDefaults = Object.freeze({ ...requestGuardDefaults });
 
-/** Checks of {@link ServiceRouterOptions}: the one definition of what a declaration may contain. */
+/** Checks of {@link ServiceRouterOptions}. They alone define the content of a declaration. */
 export const serviceRouterChecks: Checks<ServiceRouterOptions> = {
   services: recordOf('service', service, NAME, NAMED),
   routes: listOf('route', routeCheck, 1),
@@ -83,7 +83,7 @@ export const serviceRouterChecks: Checks<ServiceRouterOptions> = {
   events: optional(eventsCheck),
 };
 
-/** Checks of a {@link Declaration}, and the JSON Schema of a file with one. */
+/** Checks of a {@link Declaration}. They also make the JSON Schema of its file. */
 export const declarationCheck: Check = group(
   serviceRouterDefaults,
   without(serviceRouterChecks, 'limiter', 'events'),
@@ -94,8 +94,8 @@ export const declarationCheck: Check = group(
 /**
  * Checks a declaration without starting anything.
  *
- * @param options `files`: whether the files and packages that it names must be there. Default false.
- * @throws {OptionsError} that names every problem with its place, also of routes beside those that are bad themselves.
+ * @param options `files`: whether its files and packages must exist. Default false.
+ * @throws {OptionsError} that names every problem with its place, in all routes.
  */
 export function assertDeclaration(given: unknown, { files = false } = {}): asserts given is Declaration {
   const problems = [declarationCheck(given) ?? []].flat() as Problem[];
@@ -112,9 +112,9 @@ export function assertDeclaration(given: unknown, { files = false } = {}): asser
 }
 
 /**
- * What only the whole declaration shows: names that do not exist, and routes that can take no request.
+ * Finds problems that only the whole declaration shows: unknown names, and routes that can take no request.
  *
- * @param skipped Positions of routes that are not looked at.
+ * @param skipped Positions of routes that are not checked.
  */
 export function declarationProblems(
   { services, routes, rateLimits = {}, authentication = {} }: Declaration,

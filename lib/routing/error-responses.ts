@@ -8,22 +8,22 @@ import { shownValue } from '../core/shown-value.ts';
 import { thrown, warnOfThrow } from '../core/warnings.ts';
 import { either, isText } from './check-forms.ts';
 
-/** What a page about an error can say. */
+/** Facts for an error page. */
 export interface ErrorFacts {
   readonly status: number;
   readonly title: string;
-  /** Name of the cause, such as `no_backend`: the table of causes in `docs/errors.md`. */
+  /** Name of the cause, such as `no_backend`. `docs/errors.md` lists all causes. */
   readonly cause: string;
-  /** More about it, for the person who reads the response; empty where there is nothing to say. */
+  /** One more sentence about the cause, for people; may be empty. */
   readonly detail: string;
   /** `X-Request-Id` of the response; empty without `observability()`. */
   readonly requestId: string;
 }
 
-/** The HTML of a page. The facts are text: escape them. */
+/** Makes the HTML of a page. The facts are text: escape them. */
 export type ErrorPage = (facts: ErrorFacts) => string;
 
-/** How the gateway's own responses look, such as 404, 429 and 503. Responses of backends stay as they are. */
+/** Format of the gateway's own responses, such as 404, 429 and 503. Responses of backends stay as they are. */
 export interface ErrorResponseOptions {
   /**
    * Page for clients that prefer HTML, such as browsers. Either a function, or the path of a file in which `{{status}}`, `{{title}}`, `{{cause}}`,

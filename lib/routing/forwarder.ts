@@ -7,7 +7,7 @@ import type { SharedProxy } from '../proxy/round-robin-proxy.ts';
 import { sessions } from '../proxy/session-persistence.ts';
 import { type RouteOptions, routeName, type WeightedService } from './route-options.ts';
 
-/** Forwards the requests of a route to its service, or to one of them. */
+/** Forwards the requests of a route to its service, or to one of its services. */
 export function forwarder(options: RouteOptions, services: ReadonlyMap<string, SharedProxy>): Middleware {
   const { service = [] } = options;
   const at = (name: string) => atService(services.get(name) as SharedProxy, options);
@@ -52,14 +52,14 @@ function ownForwarding(options: RouteOptions): RouteForwarding | undefined {
   if (maxBodyBytes !== undefined) own.maxBodyBytes = maxBodyBytes;
   const movesUrls = rewrite?.prefix !== undefined || rewrite?.hostname !== undefined;
   if (response !== undefined || movesUrls) own.response = { ...(movesUrls && { rewriteUrls: true }), ...response };
-  // The gateway answers for CORS.
+  // The gateway sends the CORS headers itself.
   if (cors !== undefined) own.removedHeaders = CORS_HEADERS;
   if (retry !== undefined) own.retry = retry;
   if (maxInFlight > 0 || maxInFlightPerClient > 0) own.caps = { maxInFlight, maxInFlightPerClient };
   return Object.keys(own).length === 0 ? undefined : own;
 }
 
-/** Each request goes to one of several services: where its client has a session, else by their weights. */
+/** Sends each request to one of several services: to the one where its client has a session, else by weight. */
 function weighted(services: readonly WeightedService[], at: (name: string) => ServiceOfRoute): Middleware {
   const shares = services.filter(({ weight }) => weight > 0).map(({ name, weight }) => ({ ...at(name), weight }));
   const total = shares.reduce((sum, { weight }) => sum + weight, 0);

@@ -1,11 +1,11 @@
 import { type Check, described, group, optional, text } from '../core/options.ts';
 import { isAuthority } from '../ingress/request-target.ts';
 
-/** What becomes of the target of a request before it is forwarded. Give `prefix` or `fullPath`, not both. */
+/** Changes the target of a request before it is forwarded. Give `prefix` or `fullPath`, not both. */
 export interface RewriteOptions {
   /**
-   * Replaces the path prefix of the route: with `path: /shop` and `prefix: /`, `/shop/cart` becomes `/cart`. The backend learns the
-   * removed part as `X-Forwarded-Prefix`. Not for a route with an exact path. Default: the path stays.
+   * Replaces the path prefix of the route: with `path: /shop` and `prefix: /`, `/shop/cart` becomes `/cart`. The backend gets the
+   * removed part in `X-Forwarded-Prefix`. Not allowed for a route with an exact path. Default: the path stays.
    */
   prefix?: string;
   /** Replaces the whole path; the query stays. Default: the path stays. */
@@ -14,15 +14,15 @@ export interface RewriteOptions {
   hostname?: string;
 }
 
-/** The path of a target in origin form, and what follows it. */
+/** Splits a target in origin form into its path and its query. */
 export function splitTarget(target: string): { path: string; query: string } {
   const end = target.search(/[?#]/);
   return end === -1 ? { path: target, query: '' } : { path: target.slice(0, end), query: target.slice(end) };
 }
 
 /**
- * Puts `replacement` in place of `prefix`, which the path begins with, at a path segment. Empty prefixes stand for `/`. The result
- * begins with one slash: `//evil.example` would be a hostname where a client resolves it as a reference (RFC 3986 §4.2).
+ * Replaces `prefix`, with which the path begins, by `replacement`. Empty prefixes mean `/`. The result begins with one slash, because a
+ * client that resolves `//evil.example` as a reference takes it for a hostname (RFC 3986 §4.2).
  */
 export function replacePrefix(path: string, prefix: string, replacement: string): string {
   const start = replacement.endsWith('/') ? replacement.slice(0, -1) : replacement;
@@ -39,7 +39,7 @@ export function rewriteTarget(target: string, prefix: string, rewrite: RewriteOp
   return target;
 }
 
-/** A path that requests are sent to. */
+/** Checks a path that requests are sent to. */
 export const pathCheck: Check = text(
   /^\/(?!\/)(?:(?![?#\\])[!-~])*$/,
   'must be a path that begins with one slash: no query, no backslash, and percent-encoded where it is not ASCII',
@@ -51,7 +51,7 @@ const authorityCheck: Check = described(
   { type: 'string' },
 );
 
-/** Says when both kinds of path are given. */
+/** Rejects options with both kinds of path. */
 export const onePath = (one: { readonly prefix?: unknown; readonly fullPath?: unknown }): string[] =>
   one.prefix !== undefined && one.fullPath !== undefined ? ['give prefix or fullPath, not both'] : [];
 

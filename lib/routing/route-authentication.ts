@@ -13,7 +13,7 @@ import type { GatewayEvents } from '../core/events.ts';
 import { type Check, group, optional } from '../core/options.ts';
 import { without } from './check-forms.ts';
 
-/** How a request proves who sends it. Give one. */
+/** How a request is authenticated. Give one of the members. */
 export interface Authenticator {
   /** A JSON Web Token. */
   jwt?: JwtAuthOptions;
@@ -23,7 +23,7 @@ export interface Authenticator {
   basic?: BasicAuthOptions;
   /** A client certificate that the server has verified. */
   clientCert?: Pick<ClientCertAuthOptions, 'headers'>;
-  /** A service that decides. */
+  /** A service that decides about each request. */
   forwardAuth?: ForwardAuthOptions;
 }
 
@@ -59,7 +59,7 @@ export interface RunningAuthenticator {
   close(): void;
 }
 
-/** @throws {OptionsError} for what only its use shows, such as a file of keys that cannot be read. */
+/** @throws {OptionsError} for problems that only its use shows, such as an unreadable file of keys. */
 export function startAuthenticator(
   { jwt, apiKey, basic, clientCert, forwardAuth: forward }: Authenticator,
   events: GatewayEvents,
@@ -71,7 +71,7 @@ export function startAuthenticator(
   const close = () => undefined;
   if (jwt !== undefined) return { middleware: jwtAuth({ ...jwt, events }), close };
   if (basic !== undefined) return { middleware: basicAuth({ ...basic, events }), close };
-  // What belongs to which host is for the whole server to say.
+  // The whole server decides which certificate counts for which host.
   if (clientCert !== undefined)
     return { middleware: clientCertAuth({ ...clientCert, isSameHost: () => true, events }), close };
   return { middleware: forwardAuth({ ...(forward as ForwardAuthOptions), events }), close };

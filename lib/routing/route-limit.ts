@@ -21,13 +21,13 @@ export interface RouteLimit {
   /** Requests per window, such as `100/1m` or `100/1m, 1000/1h`. */
   limit: string;
   /**
-   * Who is limited: each client address, each consumer, each value of a request header, or each value of a token's
+   * What has its own count: each client address, each consumer, each value of a request header, or each value of a token's
    * claim. Default `address`.
    */
   key?: 'address' | 'consumer' | { readonly header: string } | { readonly claim: string };
-  /** Limits of consumers by their plan, such as `{ gold: '1000/1m' }`. Consumers of other plans have `limit`. Default: none. */
+  /** Limits of consumers by their plan, such as `{ gold: '1000/1m' }`. All other consumers get `limit`. Default: none. */
   plans?: Readonly<Record<string, string>>;
-  /** How requests are counted. Default `sliding-window`. */
+  /** Algorithm that counts the requests. Default `sliding-window`. */
   algorithm?: WindowsAlgorithmName;
 }
 
@@ -65,7 +65,7 @@ export const routeLimitCheck: Check = group<RouteLimit, object>(
   { windows: 'use limit, such as 100/1m', windowMs: 'use limit, such as 100/1m', max: 'use limit, such as 100/1m' },
 );
 
-// Whether there is a shared limit of that name is checked with the whole declaration.
+// The check of the whole declaration finds out whether a shared limit has that name.
 const limitOrName = described((value) => (NAME.test(value as string) ? undefined : limitText(value)), {
   type: 'string',
   examples: ['100/1m'],

@@ -11,14 +11,14 @@ import { type LimiterOptions, longestName, resolveIpRateLimitOptions } from '../
 import { without } from './check-forms.ts';
 import type { RouteLimit, SharedLimiterOptions } from './route-limit.ts';
 
-/** Characters of a name that is a hash alone. */
+/** Characters of a name that consists of a hash only. */
 const SHORTEST_NAME = 11;
 
-/** What all limits of a router use. */
+/** Parts that all limits of a router share. */
 export type LimiterParts = Omit<SharedLimiterOptions, 'redis' | 'events'> & {
   readonly redis?: LimiterOptions['redis'];
   readonly events: GatewayEvents;
-  /** The async context of the router: what a limiter starts at the first request must not belong to that request. */
+  /** The async context of the router. Work that a limiter starts at the first request must not belong to that request. */
   readonly scope: AsyncResource;
 };
 
@@ -28,17 +28,17 @@ interface Made {
 }
 
 /**
- * One limit: a limiter, and one more for each plan. They are made at the first request, because a declaration may have thousands of
- * limits, most of which see no request for a long time.
+ * One limit: a limiter, and one more for each plan. The first request creates them, because a declaration may have thousands of limits,
+ * and most of them get no request for a long time.
  */
 export class RouteLimiter {
-  /** Whether the limit needs to know no more than the address of the client. */
+  /** Whether the limit depends on the client's address only. */
   readonly isByAddress: boolean;
   readonly #name: string;
   readonly #parts: LimiterParts;
   #declared: RouteLimit;
   #made: Made | undefined;
-  /** Whether the limiters have numbers of a declaration before. */
+  /** Whether the limiters still have the numbers of an earlier declaration. */
   #isOutdated = false;
   #isClosed = false;
 
@@ -57,12 +57,12 @@ export class RouteLimiter {
     (ofPlan ?? limiter)(req, res, next);
   };
 
-  /** The limiters that there are by now. */
+  /** The limiters that exist so far. */
   get made(): readonly IpRateLimiter[] {
     return this.#made === undefined ? [] : this.#all(this.#made);
   }
 
-  /** Makes what the first request would make. */
+  /** Creates the limiters before the first request. */
   start(): void {
     void this.#current;
   }
@@ -73,12 +73,12 @@ export class RouteLimiter {
 
   async resetKey(key: string): Promise<void> {
     const { redis, counter } = this.#parts;
-    // Nothing was counted before the first request, unless other processes have counted.
+    // A limiter in memory has counted nothing yet, but other processes may have counted in a shared store.
     if (redis !== undefined || counter !== undefined) this.start();
     await Promise.all(this.made.map((one) => one.resetKey(key)));
   }
 
-  /** Other numbers for the same limit, in force from the next request. What was counted goes on as `setLimits()` says. */
+  /** Sets new numbers for the same limit, from the next request on. Counts continue as `setLimits()` describes. */
   replace(declared: RouteLimit): void {
     this.#declared = declared;
     this.#isOutdated = this.#made !== undefined;
@@ -110,7 +110,7 @@ export class RouteLimiter {
         [plan, make(`plan ${encodeURIComponent(plan.toWellFormed())} of ${this.#name}`, limit)] as const,
     );
     const made = { limiter: make(this.#name, declared.limit), plans: new Map(plans) };
-    // A request has waited for longer than its router lived.
+    // A request waited until after its router was closed.
     if (this.#isClosed) for (const one of this.#all(made)) void one.close();
     return made;
   }
@@ -129,7 +129,7 @@ export class RouteLimiter {
 }
 
 /**
- * Checks what the limiters would find only when they are made.
+ * Finds problems that the limiters would only report when they are created.
  *
  * @throws {OptionsError}
  * @throws {GatewayError} ERR_EXPRESSWAY_TRUST_PROXY
@@ -138,7 +138,7 @@ export function assertLimiterOptions(options: SharedLimiterOptions): void {
   resolveIpRateLimitOptions({ ...options, name: 'x'.repeat(SHORTEST_NAME) });
 }
 
-/** Whether a limit only has other numbers than before: the limiter goes on. */
+/** Whether only the numbers of a limit have changed, so that its limiter can stay. */
 export function keepsLimiter(before: RouteLimit, now: RouteLimit): boolean {
   const rest = ({ key, algorithm, plans = {} }: RouteLimit) => ({ key, algorithm, plans: Object.keys(plans).sort() });
   return isDeepStrictEqual(rest(before), rest(now));
@@ -151,8 +151,8 @@ const limitsOf = ({ algorithm, key: by }: RouteLimit, windows: string): IpRateLi
 });
 
 /**
- * The name of a limiter is part of its keys in Redis, where some characters have a meaning, and which must be short: the end of a long
- * name is replaced by a hash of it.
+ * The name of a limiter is part of its keys in Redis. Some characters have a meaning there, and keys must be short, so a hash replaces
+ * the end of a long name.
  */
 function limiterName(name: string, longest: number): string {
   const plain = name.toWellFormed().replaceAll(/[^\x20-\x7e]|["\\:{}]/gu, (one) => encodeURIComponent(one));
@@ -163,7 +163,7 @@ function limiterName(name: string, longest: number): string {
 
 function keyFunction(key: RouteLimit['key'] = 'address'): IpRateLimitOptions['key'] {
   if (key === 'address') return undefined;
-  // A request without a consumer, header or claim counts for its address.
+  // A request without a consumer, header or claim counts by its address.
   if (key === 'consumer') return (req) => consumerOf(req)?.name;
   if ('header' in key) {
     const name = key.header.toLowerCase();

@@ -4,7 +4,7 @@ import { type Check, type Checks, described, group, isPlainObject, listOf, optio
 import { normalTarget } from '../ingress/request-target.ts';
 import { either, isList, isText, texts } from './check-forms.ts';
 
-/** Which requests a route takes. Every condition that is given must hold; a route without conditions takes all requests. */
+/** Conditions for the requests of a route. All that are given must hold. A route without conditions takes all requests. */
 export interface RouteMatch {
   /**
    * Hostnames of the request, without a port: exact (`api.example.com`), or `*.example.com` for every name that ends with
@@ -24,7 +24,7 @@ export interface RouteMatch {
   query?: Readonly<Record<string, string>>;
 }
 
-/** What a request is matched by. */
+/** The parts of a request that routes match. */
 export interface MatchedRequest {
   /** Lower case, without port. Empty when the request names none. */
   readonly hostname: string;
@@ -58,7 +58,7 @@ export class Conditions {
     this.query = Object.entries(query);
   }
 
-  /** Whether the conditions beside hostname and path hold. */
+  /** Whether the conditions on method, headers and query hold. */
   hold(request: MatchedRequest): boolean {
     if (this.methods !== undefined && !this.methods.includes(request.method)) return false;
     for (const [name, value] of this.headers) if (headerValue(request.headers, name) !== value) return false;
@@ -155,22 +155,22 @@ export function prefixOf({ path = '/' }: RouteMatch): string {
 const withoutSlash = (prefix: string): string => (prefix.endsWith('/') ? prefix.slice(0, -1) : prefix);
 
 function headerValue(headers: IncomingHttpHeaders, name: string): string | undefined {
-  // A name such as `constructor` must not find what every object has.
+  // A name such as `constructor` must not find a property that every object has.
   if (!Object.hasOwn(headers, name)) return undefined;
   const value = headers[name];
   return Array.isArray(value) ? value.join(', ') : value;
 }
 
-/** What other routers write for any segment: `*`, `**`, `:id`, `{id}`. */
+/** Placeholders for any segment in other routers: `*`, `**`, `:id`, `{id}`. */
 const PATTERN = /\/(?:\*{1,2}|:\w[^/]*|\{[^/]*\})(?:\/|$)/;
 
 const pathText: Check = described(
   (value) => {
     if (typeof value !== 'string' || !value.startsWith('/')) return 'must begin with a slash';
-    // Clients encode these, so that no request would match.
+    // Clients percent-encode these characters, so no request would match.
     if (/[^!-~]/.test(value)) return 'must be percent-encoded where it is not ASCII, and for spaces';
     if (PATTERN.test(value)) return 'must be a path, not a pattern: a path prefix matches all paths below it';
-    // Requests are matched by their normalised path, so that a path in another form would match none.
+    // Routes match the normalised path of a request, so a path in another form would match no request.
     const isOdd = /[?#\\]|(?:^|\/)\.{1,2}(?:\/|$)/.test(value) || normalTarget(value, true) !== value;
     return isOdd ? 'must be a normalised path: no query, dot segments, repeated slashes or encoded letters' : undefined;
   },

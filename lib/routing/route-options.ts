@@ -47,8 +47,8 @@ export interface RouteOptions extends RouteMatch {
   /** Name of the service that gets the requests, or several with weights. Give `service`, `redirect` or `respond`. Default: none. */
   service?: string | readonly WeightedService[];
   /**
-   * A signed cookie keeps a client at its backend, and of several services at its service. `loadBalancing` of the service picks for
-   * new clients. Default: none.
+   * A signed cookie keeps a client at its backend, and at its service if there are several. `loadBalancing` of the service picks the
+   * backend of new clients. Default: none.
    */
   sessionPersistence?: SessionPersistence;
   /** Sends copies of the requests to another service. Default: none. */
@@ -57,11 +57,11 @@ export interface RouteOptions extends RouteMatch {
   redirect?: RedirectOptions;
   /** Responds without a backend. Default: none. */
   respond?: FixedResponse;
-  /** Who may use the route: the name of an authenticator, or an authenticator. Default: any client. */
+  /** Authentication of clients: an authenticator, or its name in `authentication`. Default: any client may use the route. */
   authentication?: string | Authenticator;
-  /** Which web pages of other origins may use the route. Needs the package `cors`. Default: the headers of the backend decide. */
+  /** Web pages of other origins that may use the route. Needs the package `cors`. Default: the headers of the backend decide. */
   cors?: CorsOptions;
-  /** Limits, all of which must admit a request: `100/1m`, the name of a shared limit, or with a key. Default: none. */
+  /** One or more limits, which must all admit a request: `100/1m`, the name of a shared limit, or an object. Default: none. */
   rateLimit?: string | RouteLimit | readonly (string | RouteLimit)[];
   /** Addresses and CIDR ranges that may use the route; others get 403. Default: all. */
   allow?: readonly string[];
@@ -74,8 +74,8 @@ export interface RouteOptions extends RouteMatch {
   /** The same for each client address; more get 429. Default 0. */
   maxInFlightPerClient?: number;
   /**
-   * Milliseconds for a whole request, from the route to the end of the response, authentication and retries included; then 504, or a
-   * cut connection when the response has begun. Not for event streams and upgrades. Default: none.
+   * Milliseconds for a whole request, from the route to the end of the response, authentication and retries included. Then the client
+   * gets 504, or a cut connection if the response has begun. Event streams and upgrades have no such limit. Default: none.
    */
   requestTimeoutMs?: number;
   /** As in `roundRobinProxy()`, for this route. Default: that of the service. */

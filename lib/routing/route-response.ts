@@ -6,7 +6,7 @@ import { headerValues } from '../proxy/header-rules.ts';
 import { anyText, without } from './check-forms.ts';
 import { onePath, pathCheck, rewriteTarget } from './rewrite.ts';
 
-/** A redirect to another URL. What is not given stays as it was in the request. */
+/** A redirect to another URL. Parts that are not given stay as in the request. */
 export interface RedirectOptions {
   /** Scheme of the new URL. Default: that of the request. */
   scheme?: 'http' | 'https';
@@ -58,19 +58,19 @@ export const respondCheck: Check = group<FixedResponse, object>(
 
 const DEFAULT_PORTS: Readonly<Record<string, number>> = { http: 80, https: 443 };
 
-/** Redirects requests, of which `prefix` is the path prefix of the route. */
+/** Redirects requests. `prefix` is the path prefix of the route. */
 export function redirects(redirect: RedirectOptions, prefix: string): Middleware {
   return function expresswayRedirect(req: IncomingMessage, res: ServerResponse): void {
     const exchange = exchangeOf(req, res);
     const scheme = redirect.scheme ?? exchange.scheme;
-    // The port of the request belongs to its scheme and host: it goes with them.
+    // The port of the request belongs to its scheme and host. If one of them changes, the port does not apply.
     const [, asked = '', ownPort] = /^(\[[^\]]*\]|[^:]*)(?::(\d*))?$/.exec(exchange.host) ?? [];
     const keepsPort = redirect.scheme === undefined && redirect.hostname === undefined;
     const port = redirect.port ?? (keepsPort && ownPort ? Number(ownPort) : DEFAULT_PORTS[scheme]);
     const host = redirect.hostname ?? asked;
     const authority = port === undefined || port === DEFAULT_PORTS[scheme] ? host : `${host}:${port}`;
     const target = rewriteTarget(req.url ?? '/', prefix, redirect);
-    // A client of HTTP/1.0 need not say which host it means. Two slashes in front would say it.
+    // Without a host (HTTP/1.0), the URL is relative. Two slashes in front would name a host.
     const location = host === '' ? target.replace(/^\/+/, '/') : `${scheme}://${authority}${target}`;
     res.writeHead(redirect.status ?? 302, { Location: location, 'Content-Length': 0 }).end();
   };

@@ -4,7 +4,7 @@ import type { Declaration } from './declaration.ts';
 import type { RouteLimit } from './route-limit.ts';
 import { type RouteOptions, routeName } from './route-options.ts';
 
-/** A route in words for people, and as it was declared. */
+/** A route, described in words and as it was declared. */
 export interface RouteSummary {
   readonly name: string;
   /** Which requests it takes: `GET|HEAD api.example.com/users, header x-beta: 1`. */
@@ -17,7 +17,7 @@ export interface RouteSummary {
   readonly options: RouteOptions;
 }
 
-/** What `routes()` tells of a route: what it does, and the parts whose state may be asked for. */
+/** A route as `routes()` shows it: its description, and the parts that have a state. */
 export interface RouteStatus extends RouteSummary {
   /** The circuit breaker of the whole route, if it has one. */
   readonly circuit: CircuitBreaker | undefined;

@@ -4,7 +4,7 @@ import { Conditions, comparePrecedence, type MatchedRequest, type RouteMatch } f
 export interface TableEntry<R> {
   readonly route: R;
   readonly conditions: Conditions;
-  /** Place in the list that was given. */
+  /** Position in the declared list. */
   readonly index: number;
 }
 
@@ -27,9 +27,9 @@ interface Label<R> {
 }
 
 /**
- * Finds the route of a request. A lookup goes along the path segments and hostname labels that routes name, and ends at the first that
- * none names. So its cost depends neither on the number of routes nor on the length of what the client sent: there is no list to go
- * through, except for routes that differ in method, headers or query alone.
+ * Finds the route of a request. A lookup follows the path segments and hostname labels of the routes, and ends at the first one that no
+ * route has. So its cost depends neither on the number of routes nor on the length of the request. Only routes that differ in nothing but
+ * method, headers or query are searched one by one.
  */
 export class RouteTable<R> {
   /** In matching order. */
@@ -77,9 +77,9 @@ export class RouteTable<R> {
 }
 
 /**
- * From the longest wildcard that the hostname ends with to the shortest. A wildcard stands for one label at least.
+ * Tries the wildcards that the hostname ends with, the longest first. A wildcard stands for at least one label.
  *
- * @param end Where the labels end that lead to this one.
+ * @param end Index in the hostname where the labels that are not read yet end.
  */
 function findUnder<R>({ next }: Label<R>, end: number, request: MatchedRequest): TableEntry<R> | undefined {
   if (next === undefined) return undefined;
@@ -100,9 +100,9 @@ function findIn<R>({ exact, prefixes }: HostTable<R>, request: MatchedRequest): 
 }
 
 /**
- * From the longest prefix of the path to the shortest. The root is the empty prefix.
+ * Tries the prefixes of the path, the longest first. The root is the empty prefix.
  *
- * @param start Of the slash behind the segments that lead to this one.
+ * @param start Index of the slash after the segments that were read.
  */
 function findBelow<R>(
   { entries, next }: Segment<R>,

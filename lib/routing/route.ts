@@ -18,7 +18,7 @@ import { type RouteOptions, routeName } from './route-options.ts';
 import { redirects, responds } from './route-response.ts';
 import type { UndecidedRequests } from './undecided-requests.ts';
 
-/** What routes share, made before them. */
+/** Parts that routes share. They are made before the routes. */
 export interface RouteParts {
   readonly services: ReadonlyMap<string, SharedProxy>;
   readonly limiters: readonly RouteLimiter[];
@@ -42,10 +42,10 @@ export interface Route {
   readonly answerPreflight: Middleware | undefined;
 }
 
-/** Puts together what happens to the requests of a route, in order. What the route does not ask for is not there. */
+/** Chains the steps for the requests of a route, in order. Steps that the route does not use are left out. */
 export function makeRoute(options: RouteOptions, parts: RouteParts): Route {
   const { limiters, authenticate, breaker, events, undecided } = parts;
-  // Limits by address go before authentication, so that guessing is limited; the others need to know the consumer.
+  // Limits by address come before authentication, so that guessing is limited. The others need the consumer.
   const early = limiters.filter((one) => one.isByAddress);
   const late = limiters.filter((one) => !one.isByAddress);
   const mayWait = limiters.length > 0 || authenticate !== undefined;
@@ -77,7 +77,7 @@ export function makeRoute(options: RouteOptions, parts: RouteParts): Route {
   };
 }
 
-/** @throws {OptionsError} for what only its use shows. */
+/** @throws {OptionsError} for problems that only its use shows. */
 export function routeBreaker(options: RouteOptions, events: GatewayEvents): CircuitBreaker | undefined {
   return options.circuit && circuitBreaker({ ...options.circuit, name: routeName(options), events });
 }
@@ -96,8 +96,8 @@ function addressGate({ allow, deny }: RouteOptions, events: GatewayEvents): Midd
 }
 
 /**
- * Ends requests that take longer than a time in all: with 504, or by cutting the connection when the response has begun. Event streams
- * and upgrades have no such end.
+ * Ends requests that take too long in total: with 504, or by cutting the connection if the response has begun. Event streams and upgrades
+ * have no such limit.
  */
 function requestTimeout(timeoutMs: number, events: GatewayEvents): Middleware {
   const detail = `The request took longer than ${timeoutMs} ms (requestTimeoutMs).`;
@@ -114,7 +114,7 @@ function requestTimeout(timeoutMs: number, events: GatewayEvents): Middleware {
       };
       exchange.scope.runInAsyncScope(() => {
         exchange.settle(failed);
-        // The proxy, if it works on the response, sends this outcome itself.
+        // If the proxy is working on the response, it sends this outcome itself.
         exchange.working?.abort();
         if (!res.writableEnded && !res.destroyed) reject(exchange, failed, events);
       });
@@ -124,7 +124,7 @@ function requestTimeout(timeoutMs: number, events: GatewayEvents): Middleware {
   };
 }
 
-/** Rewrites, and changes of headers. */
+/** Rewrites the target, and changes headers. */
 function requestChanges(options: RouteOptions): Middleware | undefined {
   const { rewrite, requestHeaders } = options;
   if (rewrite === undefined && requestHeaders === undefined) return undefined;
@@ -137,7 +137,7 @@ function requestChanges(options: RouteOptions): Middleware | undefined {
       exchange.prefixes = { client: prefix, backend: backendPrefix, host: req.headers.host };
       if (removesPrefix(rewrite, prefix)) {
         const outer = exchange.trustedField('x-forwarded-prefix') ?? '';
-        // Express has cut the path off that the router is mounted at.
+        // Express has removed the path at which the router is mounted.
         req.headers['x-forwarded-prefix'] = outer.replace(/\/+$/, '') + (exchange.req.baseUrl ?? '') + prefix;
       }
       req.url = rewriteTarget(req.url ?? '/', prefix, rewrite);

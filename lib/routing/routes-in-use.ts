@@ -11,13 +11,13 @@ import { type RouteStatus, routeSummary } from './route-summary.ts';
 import { RouteTable } from './route-table.ts';
 import { UndecidedRequests } from './undecided-requests.ts';
 
-/** Something that runs, and the declaration that it was made from. */
+/** A running part, and the declaration that it was made from. */
 interface Running<D, R> {
   readonly declared: D;
   readonly running: R;
 }
 
-/** Things that run by name. Those whose declaration has not changed are taken over from the generation before. */
+/** Running parts by name. A part whose declaration has not changed is taken over from the generation before. */
 class Kept<D, R> {
   readonly all = new Map<string, Running<D, R>>();
   readonly #before: ReadonlyMap<string, Running<D, R>>;
@@ -37,7 +37,7 @@ class Kept<D, R> {
     return running;
   }
 
-  /** Those that were taken over although their declaration has changed. */
+  /** Parts that were taken over although their declaration has changed. */
   get changed(): Running<D, R>[] {
     return [...this.all].flatMap(([name, now]) => {
       const before = this.#before.get(name);
@@ -46,12 +46,12 @@ class Kept<D, R> {
     });
   }
 
-  /** Those of this generation that were not in the one before. */
+  /** Parts that the generation before did not have. */
   get added(): R[] {
     return without(this.all, this.#before);
   }
 
-  /** Those of the generation before that are not in this one. */
+  /** Parts of the generation before that this one does not have. */
   get removed(): R[] {
     return without(this.#before, this.all);
   }
@@ -65,7 +65,7 @@ function without<D, R>(all: ReadonlyMap<string, Running<D, R>>, others: Readonly
   return runningOf(all).filter((one) => !known.has(one));
 }
 
-/** A service whose backends alone change goes on: `setBackends()` knows which of them stay. */
+/** A service keeps its proxy if only its backends change: `setBackends()` keeps those that stay. */
 function keepsProxy(before: ServiceOptions, now: ServiceOptions): boolean {
   return isDeepStrictEqual({ ...before, backends: [] }, { ...now, backends: [] });
 }
@@ -84,13 +84,13 @@ export class RoutesInUse {
   };
 
   readonly #undecided = new UndecidedRequests();
-  /** Resolves when no request is undecided that an earlier generation has let in: it may need what this one has taken over. */
+  /** Resolves when earlier generations have no undecided request, which may need parts that this generation removed. */
   #earlierDecided: Promise<unknown> = Promise.resolve();
   readonly #countsElsewhere: boolean;
-  /** What this generation and those before it removed, until the last request that may need it is decided. */
+  /** Removed parts of all generations, until the last request that may need them is decided. */
   readonly #retired: Set<Closable>;
 
-  /** @throws {OptionsError} for what only its use shows; nothing is left running then. */
+  /** @throws {OptionsError} for problems that only its use shows. Nothing is left running then. */
   constructor(declaration: Declaration, shared: LimiterParts, before?: RoutesInUse) {
     this.#countsElsewhere = (shared.redis ?? shared.counter) !== undefined;
     this.#retired = before === undefined ? new Set() : before.#retired;
@@ -104,7 +104,7 @@ export class RoutesInUse {
     try {
       const { ambiguousPaths = serviceRouterDefaults.ambiguousPaths } = declaration;
       for (const [name, own] of Object.entries(declaration.services)) {
-        // What the router lets pass, its services do not reject.
+        // Services must not reject paths that the router lets pass.
         const options = { ambiguousPaths, ...own };
         this.#kept.services.get(name, options, () => sharedProxy({ ...options, name, events: shared.events }));
       }
@@ -127,9 +127,9 @@ export class RoutesInUse {
   }
 
   /**
-   * Starts what is new in a declaration. Nothing of this generation changes before `apply()`.
+   * Starts the new parts of a declaration. This generation does not change before `apply()`.
    *
-   * @throws {OptionsError} and leaves nothing running, when the declaration cannot be used.
+   * @throws {OptionsError} when the declaration cannot be used. No new part is left running then.
    */
   replacement(declaration: Declaration, shared: LimiterParts) {
     const next = new RoutesInUse(declaration, shared, this);
@@ -146,12 +146,12 @@ export class RoutesInUse {
     };
   }
 
-  /** Connects to what the limits are counted in: the other limiters are made at their first requests. */
+  /** Connects to the shared store, by creating the first limiter. The others are created at their first requests. */
   connect(): void {
     this.#firstLimiter?.start();
   }
 
-  /** Nothing where no limit is counted elsewhere. */
+  /** `undefined` if all limits count in this process. */
   get #firstLimiter(): RouteLimiter | undefined {
     return this.#countsElsewhere ? this.#kept.limiters.all.values().next().value?.running : undefined;
   }
@@ -174,8 +174,8 @@ export class RoutesInUse {
   }
 
   /**
-   * Closes a part of the generation before when no request can need it; a moment later at least, so that the status page need not show
-   * one that is closed.
+   * Closes a part of the generation before when no request can need it. It never closes it at once, so that the status page shows no
+   * closed part.
    */
   async #retire(part: Closable): Promise<void> {
     this.#retired.add(part);
@@ -240,7 +240,7 @@ export class RoutesInUse {
 
 interface Closable {
   close(): Promise<void> | void;
-  /** Closes it when what runs in it has ended. */
+  /** Closes it when its running requests have ended. */
   readonly retire?: () => Promise<void>;
 }
 

@@ -31,39 +31,39 @@ import { RoutesInUse } from './routes-in-use.ts';
 
 /** A declaration that is ready to take over. */
 export interface PreparedDeclaration {
-  /** Puts it in force. */
+  /** Uses it from now on. */
   apply(): void;
-  /** Closes what was started for it. */
+  /** Drops it, and closes its new parts. */
   discard(): void;
 }
 
-/** The middleware of {@link serviceRouter}, and what can be asked of it. */
+/** The middleware of {@link serviceRouter}, and its functions. */
 export interface ServiceRouter extends Middleware {
   readonly events: GatewayEvents;
   /** The proxies of the services, by name. */
   readonly services: ReadonlyMap<string, RoundRobinProxy>;
   /** The routes in the order in which they are matched. */
   routes(): readonly RouteStatus[];
-  /** The route of a request that ended before it came here, and its service. `undefined` when no route takes it, or its path is ambiguous. */
+  /** Route and service of a request that ended before it reached the router; `undefined` without a route, or if its path is ambiguous. */
   routeOf(exchange: Exchange): { readonly route: string; readonly service: string | undefined } | undefined;
-  /** Why each route takes a request or not, in matching order: the first without `unmet` takes it. */
+  /** For each route in matching order, the conditions that a request does not meet. The first route without any takes the request. */
   explain(request: MatchedRequest): readonly { readonly route: string; readonly unmet: readonly string[] }[];
   /**
-   * Replaces services, routes, limits and authenticators. Those that stay the same keep circuits, health, connections, counts and
-   * running requests; a service of which only the backends change keeps what `setBackends()` keeps.
+   * Replaces services, routes, limits and authenticators. Unchanged ones keep circuits, health, connections, counts and
+   * running requests. A service in which only the backends change keeps the backends that stay.
    *
-   * @throws {OptionsError} and changes nothing, when the declaration cannot be used.
+   * @throws {OptionsError} when the declaration cannot be used. Nothing changes then.
    * @throws {GatewayError} ERR_EXPRESSWAY_CLOSED after `close()`.
    */
   setDeclaration(declaration: Declaration): void;
   /**
-   * The first half of `setDeclaration()`, for a reload that changes all or nothing: starts what is new. Call one of the two functions
-   * then, before another declaration is prepared or set.
+   * The first half of `setDeclaration()`, for a reload that changes all or nothing. It starts the new parts. Then call `apply()` or
+   * `discard()`, before you prepare or set another declaration.
    *
-   * @throws {OptionsError} and changes nothing, when the declaration cannot be used.
+   * @throws {OptionsError} when the declaration cannot be used. Nothing changes then.
    */
   prepareDeclaration(declaration: Declaration): PreparedDeclaration;
-  /** Forgets what all limits have counted for a client address, consumer or other key. Rejects when Redis could not be told. */
+  /** Forgets what all limits have counted for a client address, consumer or other key. Rejects if Redis cannot be reached. */
   resetKey(key: string): Promise<void>;
   /** Waits for the services' DNS names and for the limiters' Redis, as `ready()` of proxy and limiter do. */
   ready(): Promise<void>;
@@ -108,9 +108,9 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
     exchange.service = found.service;
     const handle = asked?.answerPreflight ?? found.handle;
     handle(req, res, (error) => {
-      // The app's own handlers know the path that the client sent.
+      // The next handlers of the app must see the path that the client sent.
       if (url !== undefined) req.url = url;
-      // A plain server gives no `next`.
+      // A plain `node:http` server passes no `next`.
       if (undo === undefined) respond(exchange, handlerError(error, res.headersSent));
       else undo(error);
     });
@@ -128,7 +128,7 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
     const { url = '/', originalUrl: target = url } = req;
     const fault = targetFault(req.method, target);
     if (fault !== undefined && !passes(fault, inForce.ambiguousPaths)) return undefined;
-    // The guard or the router may not have seen it, so that the target is as it came.
+    // If neither guard nor router has seen the request, its target is not normalised yet.
     req.url = normalTarget(target, inForce.mergeSlashes);
     const undo = toOriginForm(req, () => {
       req.url = url;
@@ -139,7 +139,7 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
     return found && { route: found.name, service: found.service };
   }
 
-  /** The route that a preflight request asks about, if it answers such requests. */
+  /** The route that a preflight request asks about, if it has `cors`. */
   function preflightRoute(wanted: MatchedRequest): Route | undefined {
     const method = preflightMethod(wanted.method, wanted.headers);
     const route = method === undefined ? undefined : inUse.table.find({ ...wanted, method })?.route;

@@ -3,14 +3,14 @@ import { type Exchange, type ExchangeObserver, exchangeOf } from '../core/exchan
 import type { Next } from '../core/http.ts';
 
 /**
- * Requests that a declaration's routes have let in and not forwarded yet: they wait for authentication or for a limiter. What a new
- * declaration removes is closed when there are none left, because they may still need it.
+ * Requests that the routes of a declaration have accepted but not forwarded yet, because authentication or a limiter still decides. They
+ * may need parts that a new declaration removes, so those parts are closed only when no such request is left.
  */
 export class UndecidedRequests implements ExchangeObserver {
   readonly #all = new Set<Exchange>();
   #waiting: (() => void)[] = [];
 
-  /** A middleware for the begin of what may take time. */
+  /** A middleware before the steps that may take time. */
   readonly enter = (req: IncomingMessage, res: ServerResponse, next: Next): void => {
     const exchange = exchangeOf(req, res);
     this.#all.add(exchange);
@@ -18,7 +18,7 @@ export class UndecidedRequests implements ExchangeObserver {
     next();
   };
 
-  /** A middleware for its end: the request counts until the handlers behind have taken it. One that has ended goes no further. */
+  /** A middleware after these steps. The request counts until the next handlers have accepted it. A request that has ended stops here. */
   readonly leave = (req: IncomingMessage, res: ServerResponse, next: Next): void => {
     const exchange = exchangeOf(req, res);
     if (exchange.outcome !== undefined) return;
@@ -26,12 +26,12 @@ export class UndecidedRequests implements ExchangeObserver {
     this.#gone(exchange);
   };
 
-  /** It was rejected, took longer than `requestTimeoutMs`, or its client has left. */
+  /** The request was rejected, took longer than `requestTimeoutMs`, or its client has left. */
   settled(_outcome: unknown, exchange: Exchange): void {
     this.#gone(exchange);
   }
 
-  /** Waits until there are none. */
+  /** Waits until no request is undecided. */
   async none(): Promise<void> {
     if (this.#all.size > 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
   }

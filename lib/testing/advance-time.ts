@@ -6,15 +6,15 @@ export type Tick = (ms: number) => unknown;
 
 /** Options of {@link advanceTime}. */
 export interface AdvanceTimeOptions {
-  /** Milliseconds of one step: what a timer starts is done before the next. Default 100. */
+  /** Milliseconds of one step. Input and output that a timer starts can finish before the next step. Default 100. */
   stepMs?: number;
 }
 
 /**
- * Lets input and output that is on its way come in, and what waits for it go on.
+ * Lets pending input and output arrive, and the code that waits for it continue.
  *
- * @param turns Of the event loop. Default 10: enough for a few exchanges over loopback on an idle machine. Where a test
- * can say what it waits for, `eventually()` is better.
+ * @param turns Turns of the event loop. Default 10: enough for a few exchanges over loopback on an idle machine. Use `eventually()`
+ * if the test can name a condition.
  */
 export async function flushIo(turns = 10): Promise<void> {
   resolveOptions('flushIo', { turns }, {}, { turns: integer(1) });
@@ -22,8 +22,8 @@ export async function flushIo(turns = 10): Promise<void> {
 }
 
 /**
- * Moves a mocked clock forward in steps, and lets input and output come in behind each. A single leap would fire the
- * time-out of a request beside the timer that sent it.
+ * Moves a mocked clock forward in steps, and lets input and output arrive after each. A single leap would fire the timeout of a request
+ * together with the timer that sends it.
  *
  * @throws {OptionsError} that names each unknown key and each bad value.
  */

@@ -4,7 +4,7 @@ import { realImmediate, realTimeout } from './eventually.ts';
 
 const TIME_TO_READ_MS = 20;
 
-/** What a scripted backend does with a request: a listener as `node:http` has it, so that one's own fit in. */
+/** Handles a request of a scripted backend. It is a `node:http` listener, so you can write your own. */
 export type Behaviour = (req: IncomingMessage, res: ServerResponse) => unknown;
 
 type Content = string | Uint8Array;
@@ -13,11 +13,11 @@ type Content = string | Uint8Array;
 export interface AnswerOptions {
   /** Default 200. */
   status?: number;
-  /** Response fields. Default: none but those that Node adds. */
+  /** Response headers. Default: only those that Node adds. */
   fields?: OutgoingHttpHeaders;
   /** Default `ok`. */
   content?: Content;
-  /** Milliseconds from the end of the request to the head of the answer. Default 0. */
+  /** Milliseconds from the end of the request to the head of the response. Default 0. */
   delayMs?: number;
 }
 
@@ -42,7 +42,7 @@ const answerChecks: Checks<AnswerOptions> = {
 };
 
 /**
- * Reads the request to its end, then answers whole.
+ * Reads the whole request, then sends a complete response.
  *
  * @throws {OptionsError} that names each unknown key and each bad value.
  */
@@ -56,7 +56,7 @@ export function answer(given?: AnswerOptions): Behaviour {
 }
 
 /**
- * An answer with a status that says so. Default 500.
+ * Responds with an error status. Default 500.
  *
  * @throws {OptionsError} for a status below 400 or above 599
  */
@@ -65,20 +65,20 @@ export function fail(code = 500): Behaviour {
   return answer({ status: code, content: '' });
 }
 
-/** Takes the request and never answers. The connection stays open until the client or `close()` ends it. */
+/** Accepts the request and never responds. The connection stays open until the client or `close()` ends it. */
 export function hang(): Behaviour {
   return (req) => void req.resume();
 }
 
 /** Options of {@link reset}. */
 export interface ResetOptions {
-  /** When: as soon as the request's head is there, or behind the head of an answer. Default `request`. */
+  /** When to reset: after the head of the request has arrived, or after sending the head of a response. Default `request`. */
   after?: 'request' | 'head';
 }
 
 /**
  * Ends the connection by a reset (RST), as a crashed process or a firewall does. Content that the client is still sending
- * is lost.
+ * gets lost.
  *
  * @throws {OptionsError} that names each unknown key and each bad value.
  */
@@ -95,14 +95,14 @@ export function reset(given?: ResetOptions): Behaviour {
 
 /** Options of {@link cut}. */
 export interface CutOptions {
-  /** What the answer's `Content-Length` promises. Default 1 024 bytes. */
+  /** The content that `Content-Length` announces. Default 1 024 bytes. */
   content?: Content;
-  /** Bytes of it that are sent, from 1 to one less than there are. Default: half of them. */
+  /** Bytes that are sent, at least 1 and fewer than the content has. Default: half of the content. */
   afterBytes?: number;
 }
 
 /**
- * A good head, a part of the content, and the end of the connection (FIN), as a process that is killed leaves it.
+ * Sends a valid head and a part of the content, then ends the connection (FIN), as a killed process does.
  *
  * @throws {OptionsError} that names each unknown key and each bad value.
  */
@@ -126,16 +126,16 @@ export function cut(given?: CutOptions): Behaviour {
 export interface SlowOptions {
   /** Default 1 024 bytes. */
   content?: Content;
-  /** Bytes sent at a time. Default 64. */
+  /** Bytes of one piece. Default 64. */
   chunkBytes?: number;
-  /** Milliseconds before each of them. The head is sent at once. Default 50. */
+  /** Milliseconds before each piece. The head is sent at once. Default 50. */
   intervalMs?: number;
 }
 
 const slowDefaults = Object.freeze({ content: 'x'.repeat(1_024) as Content, chunkBytes: 64, intervalMs: 50 });
 
 /**
- * The head at once, the content little by little. For a slow head, `answer({ delayMs })`.
+ * Sends the head at once, and the content in pieces with pauses. For a slow head, use `answer({ delayMs })`.
  *
  * @throws {OptionsError} that names each unknown key and each bad value.
  */
@@ -157,26 +157,26 @@ export function slow(given?: SlowOptions): Behaviour {
   };
 }
 
-/** Resolves at the end of the content; never, when the client leaves before, for then a response would reach no client. */
+/** Resolves at the end of the content. If the client leaves before, it never resolves, because no response could reach the client. */
 function readToEnd(req: IncomingMessage): Promise<void> {
   if (req.readableEnded) return Promise.resolve();
   return new Promise((resolve) => req.once('end', resolve).resume());
 }
 
-/** An empty write ends when all that was written before it has left. */
+/** An empty write calls back when all earlier writes have left the process. */
 function whenFlushed(req: IncomingMessage, done: () => void): void {
   req.socket.write('', done);
 }
 
 /**
- * A client that finds head and reset at once may not see that it was a reset: Node 22 takes it for an end. So it gets time to
- * read the head; the turn behind that is for a client in this process, however busy that is.
+ * A client that gets head and reset together may not notice the reset: Node 22 takes it for an end. So the client gets time to read the
+ * head, and one more turn of the event loop if it runs in this process.
  */
 function whenRead(req: IncomingMessage, done: () => void): void {
   whenFlushed(req, () => realTimeout(() => realImmediate(done), TIME_TO_READ_MS));
 }
 
-/** Whether the client is still there after that time. */
+/** Waits. @returns whether the client is still connected. */
 function pause(delayMs: number, res: ServerResponse): Promise<boolean> {
   if (res.destroyed) return Promise.resolve(false);
   return new Promise((resolve) => {

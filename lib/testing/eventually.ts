@@ -1,15 +1,15 @@
-/** Timers as they are when this module is loaded: mock timers that are switched on later do not stop them. */
+/** Real timers, taken when this module is loaded. Mock timers that are enabled later do not affect them. */
 export const { setTimeout: realTimeout, setImmediate: realImmediate } = globalThis;
-// As it is when this module is loaded, for the same reason as the timers.
+// The real clock, for the same reason.
 const now = performance.now.bind(performance);
 
 const POLL_MS = 10;
 
 /**
- * Polls until a condition holds. Real time, also under mock timers that are switched on after this module was loaded.
+ * Polls until a condition holds. It uses real time, also with mock timers that are enabled after this module was loaded.
  *
- * @param what Said when the condition does not come to hold.
- * @param condition May be async; one that throws does not hold yet.
+ * @param what Describes the condition in the error.
+ * @param condition May be async. While it throws, it does not hold.
  * @param deadlineMs Default 5 000.
  * @throws the condition's last error, or an `Error` that says `what`, when the deadline has passed
  */

@@ -1,9 +1,9 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 
-/** What clients send to set a connection up. A Redis that is loading, or cannot save, still answers these. */
+/** Commands that set up a connection. A Redis that is loading or cannot save still replies to them. */
 const SET_UP: Readonly<Record<string, (args: readonly string[]) => string>> = {
-  // With the protocol that is asked for: a client closes the connection over another one.
+  // With the requested protocol version: a client closes the connection if it gets another one.
   hello: ([version = '2']) =>
     `${version === '3' ? '%3' : '*6'}\r\n+server\r\n+redis\r\n+version\r\n+7.0.0\r\n+proto\r\n:${version}\r\n`,
   auth: () => '+OK\r\n',
@@ -11,9 +11,9 @@ const SET_UP: Readonly<Record<string, (args: readonly string[]) => string>> = {
   select: () => '+OK\r\n',
 };
 
-/** Speaks so much of RESP that a client connects to it; all other commands get an error. */
+/** A server that speaks enough RESP for clients to connect. All other commands get an error. */
 export class FailingRedis {
-  /** What the error says, like `LOADING Redis is loading the dataset in memory`. */
+  /** Text of the error, like `LOADING Redis is loading the dataset in memory`. */
   message = '';
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
@@ -46,7 +46,7 @@ export class FailingRedis {
     });
   }
 
-  /** @returns what is not answered yet */
+  /** @returns the bytes of an incomplete command. */
   #answer(bytes: Buffer, socket: Socket): Buffer {
     const sent = takeCommands(bytes);
     if (sent === undefined) {
@@ -61,7 +61,7 @@ export class FailingRedis {
   }
 }
 
-/** What a client of Redis has sent: its whole commands, and the bytes of one that is not whole yet. */
+/** Complete commands of a client, and the bytes of an incomplete one. */
 export interface SentCommands {
   readonly commands: readonly (readonly string[])[];
   readonly rest: Buffer;
@@ -69,15 +69,15 @@ export interface SentCommands {
 
 interface Element<T> {
   readonly value: T;
-  /** Where the next one begins. */
+  /** Index of the next element. */
   readonly end: number;
 }
 
-/** No whole element yet. */
+/** The element is incomplete. */
 const PART = Symbol('part');
 type PartOr<T> = typeof PART | Element<T> | undefined;
 
-/** Reads commands as clients send them, arrays of bulk strings (RESP); nothing when the bytes are something else. */
+/** Parses the commands of clients, which are arrays of bulk strings (RESP). Returns `undefined` for other bytes. */
 export function takeCommands(bytes: Buffer): SentCommands | undefined {
   const commands: (readonly string[])[] = [];
   let from = 0;
@@ -100,7 +100,7 @@ function commandAt(bytes: Buffer, from: number): PartOr<readonly string[]> {
     const length = numberAt(bytes, at, '$');
     if (length === undefined || length === PART) return length;
     const end = length.end + length.value;
-    // Behind the string stands a line end.
+    // A line end follows the string.
     if (bytes.length < end + 2) return PART;
     parts.push(bytes.toString('utf8', length.end, end));
     at = end + 2;

@@ -4,7 +4,7 @@ import { TcpRelay } from './tcp-relay.ts';
 
 /** Options of {@link startRedisSwitch}. */
 export interface RedisSwitchOptions {
-  /** Of a real Redis, `redis://` without TLS. Default: none, so that it can do all but work. */
+  /** URL of a real Redis, `redis://` without TLS. Default: none; `work()` then throws. */
   url?: string;
 }
 
@@ -13,8 +13,8 @@ const plainRedisUrl = (value: unknown) =>
   (URL.parse(value as string)?.protocol === 'redis:' ? undefined : 'must be a URL like redis://127.0.0.1:6379');
 
 /**
- * A Redis that fails on demand: give its `url` to what is tested. It works at first where there is a real one
- * behind it, and is silent where there is none.
+ * A Redis that fails on demand: pass its `url` to the code under test. It forwards to the real Redis at first. Without one, it does not
+ * reply.
  *
  * ```ts
  * const redis = await startRedisSwitch({ url: process.env.REDIS_URL });
@@ -42,14 +42,14 @@ export async function startRedisSwitch(given?: RedisSwitchOptions): Promise<Redi
 }
 
 const addressOf = ({ hostname, port }: URL) => ({
-  // IPv6 addresses stand in brackets in a URL only.
+  // Only URLs have IPv6 addresses in brackets.
   host: hostname.replace(/^\[|\]$/g, ''),
   port: Number(port || 6379),
 });
 
 /** Made by {@link startRedisSwitch}. */
 export class RedisSwitch {
-  /** For the client: the database and the credentials are those of the real one. */
+  /** URL for clients. Its database and credentials are those of the real Redis. */
   readonly url: string;
   readonly #relay: TcpRelay;
   readonly #failing: FailingRedis;
@@ -68,9 +68,9 @@ export class RedisSwitch {
   }
 
   /**
-   * All goes to the real one again. What was held by `silence()` arrives now.
+   * Forwards everything to the real Redis again, including commands that `silence()` has held back.
    *
-   * @throws {Error} when there is none
+   * @throws {Error} without a real Redis
    */
   async work(): Promise<void> {
     if (this.#real === undefined) throw new Error('startRedisSwitch() was given no url of a Redis that works');
@@ -84,20 +84,20 @@ export class RedisSwitch {
     this.#relay.release();
   }
 
-  /** Takes connections and commands, and answers nothing: as a process that is stopped, or a network that drops packets. */
+  /** Accepts connections and commands, but sends no reply, like a stopped process or a network that drops packets. */
   async silence(): Promise<void> {
     this.#relay.hold();
     await this.#relay.listen();
   }
 
-  /** As after a crash: connections that exist are reset, new ones refused. */
+  /** Resets existing connections and refuses new ones, as after a crash. */
   async refuse(): Promise<void> {
     await this.#relay.refuse();
   }
 
   /**
-   * Every command gets this error, save for those that set a connection up. Connections that exist are reset, so that no
-   * answer of the real one is mixed up with these.
+   * Replies to every command with an error, except to those that set up a connection. Existing connections are reset, so that replies of
+   * the real Redis are not mixed with these.
    *
    * @param message Default `LOADING Redis is loading the dataset in memory`.
    */

@@ -4,14 +4,14 @@ import { createServer } from '../core/node-http.ts';
 import { type Checks, func, resolveOptions } from '../core/options.ts';
 import { answer, type Behaviour } from './behaviour.ts';
 
-/** What is done with the first request, the second, and so on; or a function that is asked for each, from index 0 on. */
+/** The behaviours for the first request, the second, and so on. Or a function that returns one for each index, from 0 on. */
 export type Plan = readonly Behaviour[] | ((index: number, req: IncomingMessage) => Behaviour);
 
 /** Options of {@link startBackend}. */
 export interface BackendOptions {
-  /** Default: none, so that all requests get `otherwise`. */
+  /** Behaviours by request. Default: none, so that all requests get `otherwise`. */
   plan?: Plan;
-  /** What is done with the requests behind the end of a plan. Default `answer()`. */
+  /** Behaviour for requests after the end of the plan. Default `answer()`. */
   otherwise?: Behaviour;
 }
 
@@ -22,20 +22,20 @@ const planCheck = (value: unknown) =>
 
 const checks: Checks<BackendOptions> = { plan: planCheck, otherwise: func };
 
-/** A request as a scripted backend got it. */
+/** A request that a scripted backend has received. */
 export interface ReceivedRequest {
   readonly method: string;
   /** The target of its request line. */
   readonly url: string;
   readonly headers: IncomingHttpHeaders;
-  /** What has come of its content. */
+  /** The content that has arrived so far. */
   readonly content: Buffer;
-  /** Whether it came to its end. */
+  /** Whether the whole request has arrived. */
   readonly complete: boolean;
 }
 
 /**
- * A backend on a free port of the loopback interface that does what its plan says, and keeps what it got until `close()`.
+ * Starts a backend on a free port of the loopback interface. It follows its plan, and records its requests until `close()`.
  *
  * ```ts
  * const backend = await startBackend({ plan: [fail(503), hang(), reset()] });
@@ -52,7 +52,7 @@ export async function startBackend(given?: BackendOptions): Promise<ScriptedBack
 
 /** Made by {@link startBackend}. */
 export class ScriptedBackend {
-  /** In the order in which their heads came. */
+  /** The requests so far, in the order of their heads. */
   readonly requests: ReceivedRequest[] = [];
   readonly #otherwise: Behaviour;
   readonly #sockets = new Set<Socket>();
@@ -81,33 +81,33 @@ export class ScriptedBackend {
     return `http://127.0.0.1:${this.#port}`;
   }
 
-  /** Connections that are open now. */
+  /** Number of open connections. */
   get connections(): number {
     return this.#sockets.size;
   }
 
-  /** Connections that were ever accepted. */
+  /** Number of connections accepted so far. */
   get accepted(): number {
     return this.#accepted;
   }
 
-  /** Goes on with another plan, from its beginning. */
+  /** Follows another plan from its beginning. */
   follow(plan: Plan): void {
     resolveOptions('follow', { plan }, {}, { plan: planCheck });
     this.#plan = plan;
     this.#planned = 0;
   }
 
-  /** As after a crash: connections that exist are reset, new ones refused. */
+  /** Resets existing connections and refuses new ones, as after a crash. */
   async refuse(): Promise<void> {
     if (!this.#server.listening) return;
-    // Before `close()`, which ends idle connections in order.
+    // Before `close()`, which would end idle connections with FIN.
     for (const socket of this.#sockets) socket.resetAndDestroy();
     await new Promise((resolve) => this.#server.close(resolve));
   }
 
   /**
-   * Takes connections again, on the port that it had.
+   * Accepts connections again on the same port.
    *
    * @throws {Error} `EADDRINUSE` when another program has taken the port in the meantime
    */
@@ -123,7 +123,7 @@ export class ScriptedBackend {
     this.#port = (this.#server.address() as AddressInfo).port;
   }
 
-  /** Ends it, whatever is in progress. */
+  /** Closes it at once, with all connections. */
   async close(): Promise<void> {
     if (!this.#server.listening) return;
     for (const socket of this.#sockets) socket.destroy();
@@ -140,7 +140,7 @@ export class ScriptedBackend {
 
 function received(req: IncomingMessage): ReceivedRequest {
   const chunks: Buffer[] = [];
-  // Reads without making the content flow: whether it is taken is for the behaviour to say.
+  // Records the content without reading it from the stream: the behaviour decides whether to read.
   const push = req.push.bind(req);
   req.push = (chunk: Buffer | null, ...rest) => {
     if (chunk !== null) chunks.push(chunk);

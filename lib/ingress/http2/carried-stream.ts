@@ -11,7 +11,7 @@ export type CarriedStream = ServerHttp2Stream & {
   readonly _readableState?: { readonly ended: boolean };
 };
 
-/** What a carried stream tells. */
+/** Receives the events of a carried stream. */
 export interface StreamListener {
   contentCame(stream: CarriedStream, chunk: Buffer): void;
   trailersCame(raw: readonly string[]): void;
@@ -27,12 +27,12 @@ export function listenTo(stream: CarriedStream, listener: StreamListener): void 
 /** Whether the client has ended its request, which a reset does not do. */
 export const isEnded = (stream: CarriedStream): boolean => stream[kIsEnded] === true;
 
-/** Has the listener hear of content and trailers. */
+/** Starts to pass content and trailers to the listener of the stream. */
 export function readFrom(stream: CarriedStream): void {
   if (stream._readableState?.ended === true && !stream.closed) stream[kIsEnded] = true;
   const { push } = stream;
   stream.push = function pushAndNote(this: CarriedStream, chunk: unknown, encoding?: BufferEncoding): boolean {
-    // At a reset, the stream is closed before.
+    // A reset closes the stream before Node pushes its end.
     if (chunk === null && !this.closed) this[kIsEnded] = true;
     return push.call(this, chunk, encoding);
   };
@@ -44,14 +44,14 @@ export function readFrom(stream: CarriedStream): void {
 /**
  * Resets a stream. `close()` with an error would first send the end of what was written, and a part of a response would look whole.
  *
- * @param isTunnel A reset connection is CANCEL there (RFC 8441 §5.1), else INTERNAL_ERROR.
+ * @param isTunnel The error code of a tunnel is CANCEL (RFC 8441 §5.1), otherwise INTERNAL_ERROR.
  */
 export function breakOff(stream: ServerHttp2Stream, isTunnel: boolean): void {
   if (isTunnel) addAbortSignal(AbortSignal.abort(), stream);
   else stream.destroy(new Error('The response was broken off.'));
 }
 
-// One function for all streams, in place of some for each.
+// All streams share these functions, to save memory.
 
 function dataCame(this: CarriedStream, chunk: Buffer): void {
   this[kListener]?.contentCame(this, chunk);

@@ -16,33 +16,33 @@ import { MalformedRequest, readStreamRequest, type StreamRequest } from './strea
 
 const { NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_FLAG_END_STREAM, NGHTTP2_NO_ERROR } = constants;
 
-/** RFC 9113 §6.8: a GOAWAY with it announces the end, and takes every stream that is under way. */
+/** RFC 9113 §6.8: a GOAWAY with this number announces the end, and still accepts every stream that is on its way. */
 const EVERY_STREAM = 2 ** 31 - 1;
-/** Content that a client may send ahead, for one stream and for all: what Envoy's guide for an edge proxy says. */
+/** Flow control windows of one stream and of all: the values of Envoy's guide for edge proxies. */
 const STREAM_WINDOW_BYTES = 65_536;
 const CONNECTION_WINDOW_BYTES = 1_048_576;
-/** Bytes of the headers of a request, 32 more for each as in RFC 9113 §6.5.2. The HTTP/1.1 parser refuses far shorter ones, with a response. */
+/** Bytes of the headers of a request, plus 32 for each (RFC 9113 §6.5.2). The HTTP/1.1 parser rejects far shorter ones with a response. */
 const MOST_HEADER_BYTES = 65_536;
-/** A browser sends each cookie as a field of its own. The number is bounded by the bytes. */
+/** High, because a browser sends each cookie as a separate field. The limit of bytes bounds the number anyway. */
 const MOST_HEADERS = 2_000;
-/** Frames of a client that do nothing but cost time, within 10 seconds. */
+/** PING and SETTINGS frames that a client may send within 10 seconds. */
 const MOST_CONTROL_FRAMES = 10_000;
 const WINDOW_MS = 10_000;
 /**
- * RST_STREAM frames that nghttp2 takes, at once and in each second. Its own numbers, 1 000 and 33, would end a busy connection of a proxy
- * with all its streams: resets that are an attack are counted here.
+ * RST_STREAM frames that nghttp2 accepts, at once and in each second. Its defaults, 1 000 and 33, would end a busy connection of a proxy
+ * with all its streams. This class detects attacks by resets itself.
  */
 const MOST_RESET_FRAMES = 10_000;
 const ANY_NUMBER = 2 ** 31 - 1;
-/** The part of its streams from which resets are an attack. A proxy that carries many clients resets many, and far more of them end well. */
+/** The share of streams from which resets count as an attack. A proxy for many clients resets many streams, but a small share of all. */
 const RESET_SHARE = 0.5;
-/** Milliseconds in which a client may still open streams after the GOAWAY: they were on their way. */
+/** Milliseconds after the GOAWAY in which a client may still open streams, because it may not have read the GOAWAY yet. */
 const LEAVE_MS = 1_000;
-/** Milliseconds after which a client loses a connection without a stream, if it does not close it at the GOAWAY. */
+/** Milliseconds after the GOAWAY until the server closes a connection without streams. */
 const GONE_MS = 5_000;
-/** Errors of nghttp2 for too many acknowledgements, and of Node for too many streams. */
+/** Error numbers of nghttp2 for too many acknowledgements, and for too many streams (a callback of Node failed). */
 const FLOODS: ReadonlySet<number> = new Set([-904, -902]);
-/** Connections in memory that a session without a stream keeps. */
+/** Unused connections in memory that a session keeps for its next streams. */
 const KEPT_CONNECTIONS = 4;
 
 const KEEPS_FAILED_CONNECTIONS = Number.parseInt(process.versions.node, 10) < 24;
@@ -56,7 +56,7 @@ export function sessionOn(socket: Socket): ClientSession | undefined {
   return (socket as WithSession)[kSession];
 }
 
-/** What sessions need of their server. */
+/** The server of a session, as the session uses it. */
 export interface SessionHost {
   readonly server: Server;
   readonly settings: Http2ServerSettings;
@@ -77,10 +77,10 @@ export class ClientSession implements StreamOwner {
   /** Streams in progress. */
   #open = 0;
   #total = 0;
-  /** Since when it has no stream, or is to leave; milliseconds as of `Date.now()`. */
+  /** `Date.now()` when its last stream ended, or when the GOAWAY was sent. */
   #since = Date.now();
   #isLeaving = false;
-  // Of the last seconds.
+  // Counts of the present window of 10 seconds.
   #windowEndsAt = 0;
   #streams = 0;
   #resets = 0;
@@ -97,9 +97,9 @@ export class ClientSession implements StreamOwner {
       maxHeaderListPairs: MOST_HEADERS,
       streamResetBurst: mostResets,
       streamResetRate: mostResets,
-      // In MB. Node refuses streams beyond it: what every stream may have in flight has to fit in.
+      // In MB. Node refuses streams beyond it, so the data in flight of all streams must fit.
       maxSessionMemory: 10 + Math.ceil(maxConcurrentStreams / 4),
-      // A backend that repeats a field gets its response through, as over HTTP/1.1.
+      // A response with repeated fields reaches the client, as over HTTP/1.1.
       strictSingleValueFields: false,
       settings: {
         maxConcurrentStreams,
@@ -126,11 +126,11 @@ export class ClientSession implements StreamOwner {
     return this.#open;
   }
 
-  /** For a look at all sessions now and then. */
+  /** Ends the session if it is idle or has to leave. Called once a second. */
   look(now: number): void {
     if (this.#open > 0) return;
     for (const connection of this.#idle.splice(KEPT_CONNECTIONS)) connection.destroy();
-    // A clock that was set back would make it wait.
+    // Otherwise a clock that was set back would delay the end.
     this.#since = Math.min(this.#since, now);
     const quietMs = now - this.#since;
     const { headersTimeout, keepAliveTimeout, listening } = this.#host.server;
@@ -143,8 +143,8 @@ export class ClientSession implements StreamOwner {
   }
 
   /**
-   * Ends the connection without harm to a stream. The client hears that it is to open no more, may still do so for a moment, and all that is in
-   * progress comes to its end (RFC 9113 §6.8).
+   * Ends the connection without harm to its streams. A GOAWAY tells the client to open no more streams. Streams in progress, and those
+   * that the client opens before it has read the GOAWAY, are still served (RFC 9113 §6.8).
    */
   leave(graceMs: number): void {
     if (this.#isLeaving || this.#session.destroyed) return;
@@ -180,7 +180,7 @@ export class ClientSession implements StreamOwner {
     this.#renewWindow();
     this.#streams += 1;
     this.#total += 1;
-    // What is wrong with a stream shows when it closes.
+    // `close` handles streams with errors, too.
     stream.on('error', () => {});
     if (stream.closed || stream.destroyed) {
       this.reset();
@@ -201,7 +201,7 @@ export class ClientSession implements StreamOwner {
     this.#connection().carry(stream, request);
   }
 
-  /** One that is free, or another one. */
+  /** A free connection in memory, or a new one. */
   #connection(): StreamConnection {
     const last = this.#idle.at(-1);
     if (last?.isFree === true) {
@@ -232,7 +232,7 @@ export class ClientSession implements StreamOwner {
     if (this.#controlFrames > MOST_CONTROL_FRAMES) this.#calm();
   }
 
-  /** Ends the connection of a client that costs far more than it gets. */
+  /** Ends the connection of a client that sends too many resets or control frames. */
   #calm(): void {
     if (this.#session.destroyed) return;
     this.#host.refused('client_overload', this.#address.remoteAddress);
@@ -248,7 +248,7 @@ export class ClientSession implements StreamOwner {
     if (!this.#isLeaving || this.#session.closed) this.#session.destroy();
   }
 
-  /** Its streams are closed, and say so. */
+  /** Reports why the session failed. Its streams are closed by Node, and report that themselves. */
   #failed({ code, errno }: NodeJS.ErrnoException): void {
     const isFlood = code?.startsWith('ERR_HTTP2_TOO_MANY') || FLOODS.has(errno ?? 0);
     if (isFlood) this.#host.refused('client_overload', this.#address.remoteAddress);
@@ -267,8 +267,8 @@ interface SessionHandle {
 }
 
 /**
- * Before Node 24, nghttp2 reads no more behind an error of the protocol, and the connection stays open: Node neither closes it nor notices that the client
- * leaves. Node itself asks for this notice in `close()`.
+ * Before Node 24, nghttp2 stops reading after a protocol error, and the connection stays open: Node neither closes it nor notices that
+ * the client leaves. Node itself asks for this notice in `close()`.
  */
 function whenOver(session: ServerHttp2Session, listener: () => void): void {
   if (!KEEPS_FAILED_CONNECTIONS) return;

@@ -2,7 +2,7 @@ import { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import { kHttp2 } from '../../core/connection.ts';
 
-/** What the connection of a session shows of its two ends. Node no longer knows it once the connection is closed. */
+/** Addresses of both ends of a session's connection. They are copied, because Node forgets them when the connection closes. */
 export interface ClientAddress {
   readonly remoteAddress: string | undefined;
   readonly remoteFamily: string | undefined;

@@ -4,10 +4,10 @@ import { type Checks, integer, isPlainObject, optional } from '../../core/option
 
 /** Options of `http2Server()`. */
 export interface Http2ServerOptions {
-  /** Certificate, key and further options of `node:https`, where an app is given. A server has its own. Default: none. */
+  /** Options of `node:https` such as `cert` and `key`. Required with an app, not allowed with a server. Default: none. */
   tls?: ServerOptions;
   /**
-   * Requests in progress on one connection. Clients hear of the number, and wait. A client that ignores it loses the connection.
+   * Requests in progress on one connection. Clients get this limit, and wait. A client that ignores it loses the connection.
    * @default 100
    */
   maxConcurrentStreams?: number;
@@ -18,7 +18,7 @@ export interface Http2ServerOptions {
    * @default 200
    */
   maxResets?: number;
-  /** Where `clientRefused` goes. Default: nowhere. */
+  /** Emitter of the event `clientRefused`. Default: none. */
   events?: GatewayEvents;
 }
 
@@ -27,7 +27,7 @@ export const http2ServerDefaults = Object.freeze({ maxConcurrentStreams: 100, ma
 
 export type Http2ServerSettings = Http2ServerOptions & typeof http2ServerDefaults;
 
-/** RFC 9113 §6.5.2: a setting has 32 bits, and an identifier of a stream 31. */
+/** RFC 9113 §6.5.2: a setting has 32 bits, but a stream identifier only 31. */
 const MOST_STREAMS = 2 ** 31 - 1;
 
 export const http2ServerChecks: Checks<Http2ServerOptions> = {

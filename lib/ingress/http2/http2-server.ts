@@ -17,8 +17,8 @@ type Listener = (this: HttpsServer, socket: TLSSocket) => void;
 
 /**
  * Gives a `node:https` server HTTP/2 for clients, beside HTTP/1.1 on the same port. Each stream becomes an ordinary HTTP/1.1 request
- * to the same server, so that Express, its middlewares and `upgrade` listeners work as they do without it, and `hardenServer()` and
- * `gracefulShutdown()` see to all of it.
+ * to the same server, so Express, its middlewares and `upgrade` listeners work as over HTTP/1.1. `hardenServer()` and
+ * `gracefulShutdown()` apply to both.
  *
  * ```ts
  * const server = hardenServer(http2Server(app, { tls: { key, cert } }));
@@ -26,9 +26,9 @@ type Listener = (this: HttpsServer, socket: TLSSocket) => void;
  * server.listen(443);
  * ```
  *
- * @param target An Express app (or any Node request listener), for which it makes a server with the option `tls`; or a server.
+ * @param target An Express app (or any Node request listener), which gets a new server with the option `tls`; or an existing server.
  * @returns the server.
- * @throws {OptionsError} that names each unknown key and each bad value, for a server that already listens, and for what is
+ * @throws {OptionsError} that names each unknown key and each bad value. Also for a server that already listens, and for a target that is
  *   neither an app nor a server of `node:https`.
  */
 export function http2Server(target: RequestListener | HttpsServer, given?: Http2ServerOptions): HttpsServer {
@@ -70,14 +70,14 @@ function serverOf(target: unknown, { tls }: Http2ServerOptions): HttpsServer {
   );
 }
 
-/** Takes the connections that have agreed on HTTP/2 from the HTTP/1.1 server. Other listeners hear of them all the same. */
+/** Takes the connections that have agreed on HTTP/2 from the HTTP/1.1 server. Other `secureConnection` listeners still get them. */
 function takeSessions(server: HttpsServer, take: (socket: TLSSocket) => void): void {
   const [accept] = server.listeners('secureConnection') as Listener[];
   if (accept === undefined)
     throw new OptionsError('http2Server', ['the server has lost its listener for secureConnection']);
   server.removeListener('secureConnection', accept);
   server.prependListener('secureConnection', function acceptByProtocol(socket) {
-    // The streams of a session come this way as well.
+    // A session emits its streams as connections, too.
     if (socket instanceof StreamConnection || socket.alpnProtocol !== 'h2') accept.call(server, socket);
     else take(socket);
   });
@@ -91,7 +91,7 @@ function lookAt(sessions: ReadonlySet<ClientSession>): void {
   }, LOOK_MS).unref();
 }
 
-/** What Node closes are connections of HTTP/1.1. */
+/** Node's close functions close connections of HTTP/1.1 only. */
 function closeSessionsToo(server: HttpsServer, sessions: ReadonlySet<ClientSession>): void {
   const { closeAllConnections, closeIdleConnections } = server;
   server.closeAllConnections = () => {

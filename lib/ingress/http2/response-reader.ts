@@ -1,20 +1,20 @@
-/** What a {@link ResponseReader} finds. */
+/** Receives the parts of a response from a {@link ResponseReader}. */
 export interface ResponseSink {
   /** An informational response, 100 to 199, or the head of the response. */
   informational(status: number, lines: readonly string[]): void;
   /**
    * The head of the response.
    *
-   * @returns Whether content follows: not to HEAD, nor where a stream can have none.
+   * @returns Whether content follows. `false` for a response to HEAD, and when the stream accepts none.
    */
   head(status: number, lines: readonly string[], framing: ResponseFraming): void;
-  /** Bytes of the content, or of the protocol that was switched to. */
+  /** Bytes of the content, or of the new protocol after a switch. */
   content(bytes: Buffer, isLast: boolean): void;
-  /** The end of chunked content, with the lines of its trailers. */
+  /** Chunked content has ended. `lines` are its trailers. */
   trailers(lines: readonly string[]): void;
 }
 
-/** How the end of a response shows: there is no content, its length is known, or its chunks end; or it ends with its connection. */
+/** How a reader finds the end of a response: no content, a known length, chunks, or the end of the connection. */
 export type ResponseFraming = 'none' | 'length' | 'chunked' | 'close' | 'tunnel';
 
 type State = 'head' | 'length' | 'size' | 'data' | 'data-end' | 'trailers' | 'close' | 'done';
@@ -27,19 +27,19 @@ const HIGH = /[^\0-\x7f]/;
 const MOST_HEAD_LENGTH = 1_048_576;
 const NO_LINES: readonly string[] = [];
 
-/** What an app wrote on its connection is no HTTP/1.1 response. */
+/** An app wrote bytes to its connection that are not an HTTP/1.1 response. */
 export class BadResponse extends Error {}
 
 /**
- * Reads what an HTTP/1.1 server writes on a connection in memory, in the pieces in which it writes it. Its own server wrote it, so it is
- * no parser for strangers: it makes sure that nothing incomplete looks complete, and leaves the checks of fields to HTTP/2.
+ * Parses the responses that an HTTP/1.1 server writes to a connection in memory. The server is our own, so this is not a parser for
+ * untrusted input. It makes sure that an incomplete response never looks complete, and leaves checks of fields to HTTP/2.
  */
 export class ResponseReader {
   readonly #sink: ResponseSink;
   #state: State = 'done';
-  /** What has come of a head, a line of chunks or trailers. */
+  /** The part of a head, of a chunk line or of trailers that has arrived. */
   #text = '';
-  /** Bytes that the content, or a chunk of it, still has. */
+  /** Remaining bytes of the content, or of the present chunk. */
   #left = 0;
   #method = '';
   #mayTunnel = false;
@@ -59,7 +59,7 @@ export class ResponseReader {
     return this.#state === 'close';
   }
 
-  /** Waits for the response to a request. */
+  /** Prepares for the response to a request. */
   begin(method: string, mayTunnel: boolean): void {
     this.#state = 'head';
     this.#method = method;
@@ -81,7 +81,7 @@ export class ResponseReader {
     while (at < rest.length) at = this.#readPart(rest, at);
   }
 
-  /** Gives what comes behind a head. */
+  /** @returns the bytes after the head; `undefined` if the head is incomplete. */
   #readHead(piece: string | Buffer, encoding: BufferEncoding): Buffer | undefined {
     let text: string;
     let source: string | Buffer = piece;
@@ -119,7 +119,7 @@ export class ResponseReader {
       return;
     }
     const framing = this.#framingOf(status, lines);
-    // Before the sink hears of it: the end of the response may end the connection.
+    // Before the call of the sink, which may end the connection.
     this.#state =
       framing === 'none' ? 'done' : framing === 'chunked' ? 'size' : framing === 'length' ? 'length' : 'close';
     this.#sink.head(status, lines, framing);
@@ -147,7 +147,7 @@ export class ResponseReader {
     return length === 0 ? 'none' : 'length';
   }
 
-  /** Gives where the next part begins. */
+  /** @returns the index of the next part. */
   #readPart(bytes: Buffer, at: number): number {
     switch (this.#state) {
       case 'length':

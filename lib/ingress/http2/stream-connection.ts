@@ -13,36 +13,36 @@ const { NGHTTP2_NO_ERROR, NGHTTP2_PROTOCOL_ERROR } = constants;
 /** RFC 6455 §1.3. */
 const WEBSOCKET_GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
 
-/** Who gets a connection back. */
+/** The session that owns a connection. */
 export interface StreamOwner {
-  /** A stream is closed. */
+  /** Called when a stream has closed. */
   ended(): void;
-  /** It was closed before its response was complete, and not by the app. */
+  /** Called when a stream was closed before its response was complete, and not by the app. */
   reset(): void;
-  /** The next stream may have this connection. */
+  /** Called when the connection is free for the next stream. */
   release(connection: StreamConnection): void;
 }
 
 /**
- * A connection in memory, on which the HTTP/1.1 server of Node gets the requests of HTTP/2 streams, one after the other. To the app
- * it is a TLS connection of the same client.
+ * A connection in memory that carries the requests of HTTP/2 streams to Node's HTTP/1.1 server, one after the other. To the app it
+ * looks like a TLS connection of the same client.
  */
 export class StreamConnection extends ClientSocket implements ResponseSink, StreamListener {
-  /** Bytes of requests. With {@link bytesWritten}, as `net.Socket` counts them. */
+  /** Bytes of requests, as `net.Socket` counts them, like {@link bytesWritten}. */
   bytesRead = 0;
   readonly #owner: StreamOwner;
   readonly #reader = new ResponseReader(this);
   #stream: CarriedStream | undefined;
   #request: StreamRequest | undefined;
-  /** Bytes of content that are still to come, with the framing `length`. */
+  /** Remaining bytes of content, with the framing `length`. */
   #left = 0;
   #trailers = '';
   #isRequestDone = true;
-  /** Whether the bytes of both sides belong to another protocol. */
+  /** Whether both sides have switched to another protocol. */
   #isTunnel = false;
   #bytesTaken = 0;
   #bytesInWrite = 0;
-  /** Ends the write that waits until the stream has taken it. */
+  /** Callback of a write that waits for the stream. */
   #written: ((error?: Error | null) => void) | undefined;
   #isWaiting = false;
 
@@ -55,7 +55,7 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
     return this.#bytesTaken + this.writableLength;
   }
 
-  /** Whether the next request may come: the HTTP/1.1 server is done with the one before. */
+  /** Whether the HTTP/1.1 server has finished the last request, so that the next one may come. */
   get isFree(): boolean {
     return this.#stream === undefined && this.writable && this.readableLength === 0 && responseOn(this) === undefined;
   }
@@ -71,7 +71,7 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
     this.#give(head);
   }
 
-  /** Has the server refuse a request of which it gets nothing. */
+  /** Makes the server reject a malformed request, without passing any of its bytes on. */
   refuse(stream: CarriedStream, error: MalformedRequest): void {
     this.#attach(stream, undefined);
     this.#isRequestDone = false;
@@ -90,12 +90,12 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
     return this.push(bytes);
   }
 
-  // What the stream has to say.
+  // Events of the stream.
 
   contentCame(stream: CarriedStream, chunk: Buffer): void {
     let bytes = chunk;
     if (!this.#isTunnel) {
-      // An empty chunk would be the last one.
+      // In chunked coding, an empty chunk would end the content.
       if (chunk.length === 0) return;
       if (this.#request?.framing === 'chunked') {
         bytes = chunked(chunk);
@@ -120,7 +120,7 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
   }
 
   contentEnded(stream: CarriedStream): void {
-    // Node pushes the end for a reset as well.
+    // Node pushes an end after a reset, too.
     if (!isEnded(stream)) return;
     if (this.#isTunnel) {
       this.push(null);
@@ -145,9 +145,9 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
     this.#owner.ended();
     if (this.#stream !== stream) return;
     this.#stream = undefined;
-    // What it sent last may still be on its way to the app.
+    // The app may not have read the last bytes yet.
     if (this.#isTunnel && stream.rstCode === NGHTTP2_NO_ERROR && isEnded(stream) && this.writableEnded) return;
-    // Node closes a stream as soon as its end is sent, and then reports no write as done.
+    // Node closes a stream as soon as its end is sent, and then calls back no pending write.
     const isSent = this.#reader.isDone && (stream.rstCode === NGHTTP2_NO_ERROR || !this.#isWaiting);
     if (!isSent) this.#owner.reset();
     else this.#streamTook();
@@ -155,7 +155,7 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
     else this.destroy();
   }
 
-  // What the app writes.
+  // Writes of the app.
 
   informational(status: number, lines: readonly string[]): void {
     const stream = this.#stream;
@@ -175,7 +175,7 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
       this.#isTunnel = true;
       readFrom(stream);
     } else if (this.#request?.framing === 'tunnel') {
-      // What the client sends now would be for a tunnel that there is not.
+      // Discards bytes for a tunnel that was not opened.
       stream.resume();
     }
     const waitForTrailers = framing === 'chunked' && (hasTrailers || this.#request?.acceptsTrailers === true);
@@ -216,21 +216,21 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
     stream.end();
   }
 
-  /** The response is over for the app when the stream has taken all of it. */
+  /** Reports the end of the response to the app when the stream has taken all of it. */
   #awaitEnd(stream: CarriedStream): void {
     this.#isWaiting = true;
-    // Else the stream closes: a listener for its end, and the error that Node makes for one that is too late, cost some microseconds.
+    // If the request is done, `close` of the stream is enough. Listening for its end would cost some microseconds more.
     if (!this.#isRequestDone) stream.once('finish', this.#streamTook);
   }
 
-  /** The end of a response resets the stream, where the request has not ended. Not before its last frames are out: they would be lost. */
+  /** If the response ends before the request, the stream is reset, but only after its last frames were sent: a reset would drop them. */
   #awaitFrames(): void {
     if (this.#isRequestDone) return;
     this.#isWaiting = true;
     setImmediate(this.#streamTook);
   }
 
-  /** RFC 6455 §4.1: who sent the key checks that the backend speaks WebSocket, and that is this end, not the client. */
+  /** RFC 6455 §4.1: the sender of the key, here this class, checks that the backend speaks WebSocket. */
   #checkAccept(accept: string | undefined): void {
     const key = this.#request?.webSocketKey;
     if (key === undefined) return;
@@ -248,7 +248,7 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
     written?.();
   };
 
-  // What a stream of Node has to have.
+  // Methods of Node's Duplex.
 
   override _read(): void {
     this.#stream?.resume();
@@ -275,7 +275,7 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
         this.#reader.read(chunk, encoding);
       }
     } catch (error) {
-      // Of the reader, or of Node for what HTTP/2 cannot carry.
+      // From the reader, or from Node for a field that HTTP/2 does not allow.
       written(error as Error);
       return;
     }
@@ -287,7 +287,7 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
     const stream = this.#stream;
     if (stream !== undefined && this.#reader.endsWithConnection) stream.end();
     ended();
-    // Its end is the end of both sides, unless they speak another protocol.
+    // When the app ends its side, both sides end, except in a tunnel.
     if (!this.#isTunnel) process.nextTick(() => this.destroy());
   }
 
@@ -295,10 +295,10 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
     const stream = this.#stream;
     this.#stream = undefined;
     if (stream !== undefined) {
-      // A response that waits to be taken has not come through. The refusal of a request may come through when this connection is gone.
+      // A response that the stream has not taken is incomplete. The rejection of a malformed request may outlive this connection.
       const isSent = this.#reader.isDone && (!this.#isWaiting || this.#request === undefined);
       const isWhole = isSent || (this.#reader.endsWithConnection && this.writableEnded);
-      // RFC 9113 §8.1: with NO_ERROR the client keeps the response, and need not send the rest of its request.
+      // RFC 9113 §8.1: after NO_ERROR the client keeps the response, and stops sending its request.
       if (!isWhole) breakOff(stream, this.#isTunnel);
       else if (!this.#isRequestDone) stream.close(NGHTTP2_NO_ERROR);
     }

@@ -19,7 +19,7 @@ export interface StreamRequest {
   readonly webSocketKey: string | undefined;
 }
 
-/** A request that is not well-formed (RFC 9113 §8.1.1). Nothing of it reaches the HTTP/1.1 parser. */
+/** A malformed request (RFC 9113 §8.1.1). None of its bytes reach the HTTP/1.1 parser. */
 export class MalformedRequest extends Error {
   readonly code = 'ERR_EXPRESSWAY_HTTP2_REQUEST';
   readonly refusal: RejectionCause;
@@ -33,16 +33,16 @@ export class MalformedRequest extends Error {
 
 /** RFC 9113 §8.2.1: a token without upper case. */
 const FIELD_NAME = /^[a-z\d!#$%&'*+.^_`|~-]+$/;
-/** RFC 9110 §5.5. Space and tab may stand inside of a value. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what it looks for.
+/** RFC 9110 §5.5. Space and tab are allowed inside a value. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: it finds control characters.
 const BAD_IN_VALUE = /[\0-\x08\x0a-\x1f\x7f]|[^\0-\xff]/;
 const BAD_AT_EDGE = /^[ \t]|[ \t]$/;
-/** What could end a request target or a request line. */
+/** Characters that cannot end a request target or a request line. */
 const TARGET = /^[\x21-\x7e\x80-\xff]+$/;
 const METHOD = new RegExp(`^${TCHAR}+$`);
 const LENGTH = /^\d{1,15}$/;
 
-/** RFC 9113 §8.2.2: fields of one connection have no place in HTTP/2. */
+/** Connection-specific fields, which HTTP/2 forbids (RFC 9113 §8.2.2). */
 const CONNECTION_SPECIFIC = new Set([
   'connection',
   'proxy-connection',
@@ -69,9 +69,8 @@ const refuse = (detail: string, refusal?: RejectionCause): never => {
 };
 
 /**
- * Writes the HTTP/1.1 head of a request that came on an HTTP/2 stream. All of it is checked first, though nghttp2 checks most of it, too: a
- * line end in a name, a value or a pseudo-header field would be the end of a field in HTTP/1.1, and a second length another
- * request (request smuggling).
+ * Writes the HTTP/1.1 head of a request that came on an HTTP/2 stream. It checks everything first, although nghttp2 checks most of it.
+ * Otherwise a line end in a name or value would start another field in HTTP/1.1, and a second length another request (request smuggling).
  *
  * @param raw Names and values in turn, as they came.
  * @param isWhole Whether no content follows: END_STREAM.
@@ -113,7 +112,7 @@ export function readStreamRequest(raw: readonly string[], isWhole: boolean): Str
         length = value;
         break;
       case 'cookie':
-        // RFC 9113 §8.2.3: one field in HTTP/1.1.
+        // RFC 9113 §8.2.3: HTTP/1.1 has only one cookie field.
         cookies = cookies === undefined ? value : `${cookies}; ${value}`;
         continue;
     }
@@ -179,7 +178,7 @@ function connectRequest(
     head = `CONNECT ${authority} HTTP/1.1\r\n${lines}\r\n`;
   } else {
     const target = targetOf(pseudo, 'GET');
-    // RFC 8441 knows one; RFC 9220 §3 has the status for others.
+    // RFC 8441 defines only WebSocket. RFC 9220 §3 has the status for other protocols.
     if (protocol !== 'websocket')
       refuse('WebSocket is the only protocol that a stream can switch to.', 'not_implemented');
     webSocketKey = randomBytes(WEBSOCKET_KEY_BYTES).toString('base64');
@@ -203,9 +202,9 @@ function methodOf({ ':method': method }: Pseudo): string {
   return method as string;
 }
 
-/** RFC 9113 §8.3.1: a path, or the asterisk of OPTIONS. Other forms of a target are not for HTTP/2. */
+/** RFC 9113 §8.3.1: a path, or the asterisk of OPTIONS. HTTP/2 has no other forms. */
 function targetOf({ ':scheme': scheme, ':path': path }: Pseudo, method: string): string {
-  // A proxy in front may pass on the scheme that its own client used.
+  // A proxy in front may send `http`, the scheme of its own client.
   if (scheme !== 'https' && scheme !== 'http') refuse('The pseudo-header field :scheme is invalid.');
   const isTarget =
     path !== undefined && TARGET.test(path) && (path.startsWith('/') || (path === '*' && method === 'OPTIONS'));
@@ -214,7 +213,7 @@ function targetOf({ ':scheme': scheme, ':path': path }: Pseudo, method: string):
 }
 
 /**
- * The trailers of a request, as HTTP/1.1 has them behind the last chunk.
+ * Writes the trailers of a request as HTTP/1.1 has them, after the last chunk.
  *
  * @throws {MalformedRequest}
  */

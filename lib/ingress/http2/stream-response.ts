@@ -9,7 +9,7 @@ export interface StreamFields {
 }
 
 const SPACE = 32;
-/** Names that are not passed on; those that HTTP/2 does not have (RFC 9113 §8.2.2), and one that is checked here. */
+/** Headers that are not passed on: those that HTTP/2 forbids (RFC 9113 §8.2.2), and `Sec-WebSocket-Accept`. */
 const DROPPED = new Set([
   'connection',
   'keep-alive',
@@ -40,7 +40,7 @@ export function responseFields(status: number, lines: readonly string[]): Stream
   return { fields, hasTrailers, accept };
 }
 
-/** Trailers, without what cannot be one in HTTP/2. */
+/** Trailers, without those that HTTP/2 forbids. */
 export function trailerFields(lines: readonly string[]): OutgoingHttpHeaders {
   const fields: OutgoingHttpHeaders = {};
   for (const line of lines) {
@@ -52,7 +52,7 @@ export function trailerFields(lines: readonly string[]): OutgoingHttpHeaders {
   return fields;
 }
 
-/** Node writes one space behind the colon. */
+/** Node writes one space after the colon. */
 const valueIn = (line: string, colon: number): string =>
   line.charCodeAt(colon + 1) === SPACE ? line.slice(colon + 2) : line.slice(colon + 1).trim();
 
