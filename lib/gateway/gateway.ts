@@ -33,11 +33,11 @@ const HTTPS_PORT = 443;
 const NO_ROUTER =
   'GATEWAY_CONFIG: this app has no service router: mount serviceRouter(options.router) and return it as router, or leave the variable empty';
 
-/** What a worker has of its primary. */
+/** Parts that a worker gets from its primary. */
 export interface WorkerContext {
-  /** Counts for the limiter, unless Redis does. */
+  /** Link to the counter in the primary, for a limiter without Redis. */
   readonly counter: CounterLink;
-  /** Backends that an operator keeps out, in all workers. */
+  /** Backends that an operator has drained or isolated, in all workers. */
   readonly operatorStates: readonly {
     readonly service: string;
     readonly backend: string;
@@ -45,7 +45,7 @@ export interface WorkerContext {
   }[];
 }
 
-/** What a gateway is made of, beside its configuration. */
+/** The parts of a gateway, except its configuration. */
 export interface GatewayParts {
   readonly app: AppFactory;
   readonly log: Logger;
@@ -53,15 +53,15 @@ export interface GatewayParts {
   readonly lines: Lines;
   readonly environment: Environment | undefined;
   readonly worker: WorkerContext | undefined;
-  /** Watched. */
+  /** The file is watched for changes. */
   readonly file: BackendsFile | undefined;
   readonly gatewayFile: GatewayFile | undefined;
   readonly state: GatewayState;
-  /** Of the admin listener. */
+  /** Most connections of the admin listener. */
   readonly adminConnections: number;
 }
 
-/** One process that serves: the gateway's listener and the operator's. */
+/** One process that serves traffic, with its listeners. */
 export class Gateway implements AdminView {
   readonly #config: Config;
   readonly #log: Logger;
@@ -70,9 +70,9 @@ export class Gateway implements AdminView {
   readonly #worker: WorkerContext | undefined;
   readonly #server: Server;
   readonly #shutdown: GracefulShutdown;
-  /** Sends clients of plain http to https. */
+  /** Redirects clients of plain HTTP to https. */
   readonly #redirect: { readonly server: Server; readonly shutdown: GracefulShutdown } | undefined;
-  /** What an operator sees and does, through whichever listener. */
+  /** Data and functions of the admin listener, which may be in the primary. */
   readonly operator: AdminOptions;
   readonly #admin: Server | undefined;
   readonly #watched: readonly (BackendsFile | GatewayFile)[];
@@ -102,7 +102,7 @@ export class Gateway implements AdminView {
     const { server, tls } = servers.forApp(log);
     state.certificates = tls?.certificates.facts ?? [];
     this.#server = server;
-    // Otherwise a cluster's primary would offer one connection to full workers in a circle, for as long as all are full.
+    // Otherwise the primary of a cluster would offer a connection to full workers in turn, as long as all are full.
     if (worker !== undefined) Object.assign(server, { dropMaxConnection: true });
     if (config.maxDelayMs > 0) this.#hosted.shedding?.rejectEarly(server);
     this.#shutdown = this.#prepareShutdown(server, () => this.#release());
@@ -147,12 +147,12 @@ export class Gateway implements AdminView {
     return this.#url;
   }
 
-  /** Nothing when the admin listener is off. */
+  /** `undefined` when the admin listener is off. */
   get adminUrl(): string | undefined {
     return this.#adminUrl;
   }
 
-  /** Nothing without `HTTP_REDIRECT_PORT`. */
+  /** `undefined` without `HTTP_REDIRECT_PORT`. */
   get redirectUrl(): string | undefined {
     return this.#redirectUrl;
   }
@@ -180,9 +180,9 @@ export class Gateway implements AdminView {
     this.#certificateFiles?.watch(
       () => void this.#reload.runFiles('a certificate has changed', this.#reloadParts.certificates),
     );
-    // The operator's listener first: traffic is taken only once everything else stands.
+    // The admin listener opens first, and the listener for traffic when everything else is ready.
     if (this.#admin && admin) this.#adminUrl = await this.#listen(this.#admin, ADMIN, admin);
-    // Names are looked up by now, as far as they can be: the first requests need not get 503. And what Redis has counted is known.
+    // Wait for DNS lookups, so that the first requests do not get 503, and for the counts in Redis.
     const proxies = proxiesOf(this.#hosted);
     const { limiter, router } = this.#hosted;
     await Promise.all([...proxies.map((proxy) => proxy.ready()), limiter?.ready(), router?.ready()]);
@@ -195,7 +195,7 @@ export class Gateway implements AdminView {
     }
     this.#isOpen = true;
     this.#acme?.open();
-    // A primary says it once for all its workers.
+    // The primary logs it once for all workers.
     const level = this.#worker === undefined ? 'info' : 'debug';
     this.#log[level](
       { url: this.#url, host, adminUrl: this.#adminUrl, redirectUrl: this.#redirectUrl, ...servedBy(this.#config) },
@@ -204,14 +204,14 @@ export class Gateway implements AdminView {
   }
 
   /**
-   * Reads backends, limits, certificates and log level again. Anything bad is logged, and nothing changes then; so is what
-   * only a restart can change.
+   * Reads backends, limits, certificates and log level again. If anything is invalid, it logs the problems and changes nothing. It also
+   * logs changes that need a restart.
    */
   async reload(why: string): Promise<void> {
     if (this.#closing === undefined) await this.#reload.run(why, this.#partsOf('all'));
   }
 
-  /** For a worker: reads what the primary has found, and waits for what becomes of it. */
+  /** For a worker: prepares the configuration from the primary, which then decides whether to apply it. */
   prepareReload(next: Config, scope: ReloadScope): Promise<PreparedReload> {
     return this.#reload.prepare(next, this.#partsOf(scope));
   }
@@ -240,7 +240,7 @@ export class Gateway implements AdminView {
   #prepareShutdown(server: Server, close?: () => Promise<void>): GracefulShutdown {
     const { shutdownLeadMs: leadTimeMs, shutdownTimeoutMs: timeoutMs } = this.#config;
     return gracefulShutdown(server, {
-      // The program that runs the gateway handles them: the process may do more than this.
+      // The program that runs the gateway handles signals, because its process may do other work, too.
       signals: [],
       leadTimeMs,
       timeoutMs,
@@ -251,12 +251,12 @@ export class Gateway implements AdminView {
   async #release(): Promise<void> {
     const { limiter, proxy, proxies = [], router } = this.#hosted;
     const released = await Promise.allSettled([
-      // First: a proxy that is being closed has no backend, which is no problem then.
+      // Closed first, because a closing proxy has no backends, which it would report as a problem.
       this.#observer.close(),
       ...[limiter, proxy, router].map((part) => part?.close()),
       ...proxies.map((one) => one.close()),
     ]);
-    // Last, so that the operator can watch to the end.
+    // Closed last, so that the operator can watch the shutdown.
     this.#admin?.close();
     this.#admin?.closeAllConnections();
     const errors = released.filter((one) => one.status === 'rejected').map((one) => one.reason);
@@ -265,12 +265,12 @@ export class Gateway implements AdminView {
 
   async #listen(server: Server, name: ListenerName, address: { host: string; port: number }): Promise<string> {
     const url = await listen(server, name, address);
-    // One connection that could not be accepted (too many open files) must not end the process.
+    // An error of accepting one connection (too many open files) must not end the process.
     server.on('error', (error) => this.#log.error({ error }, `${name.what} failed`));
     return url;
   }
 }
 
-/** For the log: what is behind the gateway. */
+/** The backends or services, for the log. */
 export const servedBy = ({ declaration, backends }: Pick<Config, 'declaration' | 'backends'>): object =>
   declaration === undefined ? { backends } : declaredNames(declaration);

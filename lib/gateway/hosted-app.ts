@@ -18,13 +18,13 @@ import type { Config } from './config/config.ts';
 import { readBackendTls } from './config/tls-files.ts';
 import type { Logger } from './logging/logger.ts';
 
-/** What the gateway hands the function that makes its app. */
+/** The argument of the function that makes the app. */
 export interface Host {
-  /** What the variables of the environment say, at the time of the start. */
+  /** The configuration from the variables of the environment, as of the start. */
   readonly config: Config;
-  /** The same as options of the middlewares. In a worker, the limiter counts for all workers. */
+  /** The same configuration as options of the middlewares. In a worker, the limiter counts for all workers. */
   readonly options: MiddlewareOptions;
-  /** Of everything that the gateway logs and counts. The options have it. */
+  /** Emitter of all events that the gateway logs and counts. `options` contains it already. */
   readonly events: GatewayEvents;
   readonly log: Logger;
 }
@@ -36,19 +36,19 @@ export interface MiddlewareOptions {
   readonly limiter: IpRateLimitOptions;
   readonly breaker: CircuitBreakerOptions;
   readonly proxy: RoundRobinProxyOptions;
-  /** Only with `GATEWAY_CONFIG`: what the file declares. */
+  /** The declaration in the file of `GATEWAY_CONFIG`; `undefined` without one. */
   readonly router: ServiceRouterOptions | undefined;
 }
 
 /**
- * An app, and those of its middlewares that the gateway is to show on its status page, to count, to reload and to close. Each
- * may be missing.
+ * An app with its middlewares. The gateway shows them on the status page, counts their requests, reloads and closes them. All
+ * middlewares are optional.
  */
 export interface HostedApp {
   readonly app: Express;
   /**
-   * Of an app that mounts it before everything else: while it sheds load, requests are rejected before Node's parser
-   * (`rejectEarly()`), whatever their path.
+   * Pass it only if the app mounts it before everything else. While it sheds load, the gateway then rejects requests of any path before
+   * Node parses them (`rejectEarly()`).
    */
   readonly shedding?: LoadShedding | undefined;
   /** Follows the variables `RATE_LIMIT_*` at a reload. */
@@ -62,7 +62,7 @@ export interface HostedApp {
   readonly proxies?: readonly RoundRobinProxy[] | undefined;
 }
 
-/** All proxies of an app, as they are now: a reload may give the router others. */
+/** All present proxies of an app. A reload may change those of the router. */
 export const proxiesOf = ({ proxy, proxies = [], router }: HostedApp): readonly RoundRobinProxy[] => [
   ...(proxy === undefined ? [] : [proxy]),
   ...proxies,
@@ -73,12 +73,12 @@ export const proxiesOf = ({ proxy, proxies = [], router }: HostedApp): readonly 
 export type AppFactory = (host: Host) => HostedApp;
 
 /**
- * A primary that serves no traffic is late only where the machine has no time left: a worker waits so long for its reply, and
- * then counts alone with its part of the limit.
+ * Milliseconds that a worker waits for the counts of the primary; then it counts alone with its part of the limit. The primary serves no
+ * traffic, so it is late only if the machine is overloaded.
  */
 const COUNTER_TIMEOUT_MS = 1_000;
 
-/** What a reload gives `limiter.setLimits()`. */
+/** The argument of `limiter.setLimits()` at a reload. */
 export function limitsOf({ rateLimit, redisUrl }: Config, counter: CounterLink | undefined) {
   const isCounted = redisUrl === undefined && counter !== undefined;
   return isCounted ? { ...rateLimit, storeTimeoutMs: COUNTER_TIMEOUT_MS } : rateLimit;

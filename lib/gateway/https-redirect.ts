@@ -11,16 +11,16 @@ const CHALLENGE = /^\/\.well-known\/acme-challenge\/([\w-]{1,128})$/;
 const BEYOND_ASCII = /[^\x21-\x7e]/g;
 const HTTPS_PORT = 443;
 
-/** What the access log, metrics and the status page call its requests. */
+/** Name of the route of its requests in access log, metrics and on the status page. */
 const REDIRECT_ROUTE = 'redirect to https';
 
-/** Connections at a time: each is for one response. */
+/** Most connections. Each serves one response. */
 export const REDIRECT_CONNECTIONS = 128;
-/** Of one address, so that a single slow client does not take all. */
+/** Most connections of one address, so that a single slow client cannot use all of them. */
 const CONNECTIONS_PER_ADDRESS = 32;
 const HEAD_TIMEOUT_MS = 5_000;
 
-/** Bounds of a server that only redirects, beside those that are the same as the gateway's. */
+/** Bounds of a server that only redirects. Its other bounds are those of the gateway. */
 export const REDIRECT_BOUNDS = Object.freeze({
   maxConnections: REDIRECT_CONNECTIONS,
   maxConnectionsPerAddress: CONNECTIONS_PER_ADDRESS,
@@ -28,12 +28,12 @@ export const REDIRECT_BOUNDS = Object.freeze({
 });
 
 /**
- * Makes a server for plain HTTP that sends clients to https: the same host, path and query, with 308, so that the method stays
- * (RFC 9110 §15.4.9). Nothing else of a request decides where it goes.
+ * Makes a server for plain HTTP that redirects clients to the same host, path and query over https. The status is 308, so the method
+ * stays (RFC 9110 §15.4.9). No other part of a request affects the target.
  *
  * @param observe Records each request, under {@link REDIRECT_ROUTE}.
- * @param port Gives the port in the URL.
- * @param challenges Has what an authority may ask for (http-01, RFC 8555 §8.3).
+ * @param port Returns the port for the URL.
+ * @param challenges Stores the challenges that an authority may request (http-01, RFC 8555 §8.3).
  */
 export function httpsRedirect(observe: Middleware, port: () => number, challenges?: AcmeStore): Server {
   const redirect = (req: IncomingMessage, res: ServerResponse): void => {
@@ -62,7 +62,7 @@ function locationFor(req: IncomingMessage, port: number): string | undefined {
   const { url = '', headersDistinct } = req;
   const [host = '', ...others] = headersDistinct.host ?? [];
   const [, name] = HOST.exec(host) ?? [];
-  // A target in absolute form names a host of its own.
+  // A target in absolute form has its own host.
   if (name === undefined || others.length > 0 || !url.startsWith('/')) return undefined;
   const target = url.replace(BEYOND_ASCII, (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase()}`);
   return `https://${name}${port === HTTPS_PORT ? '' : `:${port}`}${target}`;
@@ -73,7 +73,7 @@ function respond(res: ServerResponse, status: number, content: string, location?
     ...(location === undefined ? {} : { Location: location }),
     'Content-Type': 'text/plain',
     'Content-Length': Buffer.byteLength(content),
-    // What the client sends as content is not read.
+    // The content of the request is not read.
     Connection: 'close',
   });
   res.end(content);

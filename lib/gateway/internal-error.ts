@@ -1,21 +1,21 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from './logging/logger.ts';
 
-/** Answers what the app has not: its errors with 500, and requests that no middleware took with 404. */
+/** Responds when the app does not: with 500 to errors, and with 404 to requests that no middleware handled. */
 export function finalHandler(log: Logger): (req: IncomingMessage, res: ServerResponse, error: unknown) => void {
   return (req, res, error) => {
     if (error === undefined || error === null) {
       problem(res, 404, 'Not found');
       return;
     }
-    // The client learns nothing of it, the log everything.
+    // The log gets the whole error, the client nothing of it.
     log.error({ error, method: req.method }, 'internal error');
     problem(res, 500, 'Internal error');
   };
 }
 
 function problem(res: ServerResponse, status: number, title: string): void {
-  // With the head gone, only a cut connection tells the client that the response is not whole.
+  // The head was sent, so only a cut connection shows the client that the response is incomplete.
   if (res.headersSent) {
     res.destroy();
     return;

@@ -6,7 +6,7 @@ import { StartError } from './start-error.ts';
 /** A listener that could not be opened. */
 export class ListenError extends StartError {}
 
-/** What is wrong, and with which part of the address. */
+/** The reason, and the part of the address that is wrong. */
 const REASONS: Readonly<Record<string, readonly ['host' | 'port', string]>> = {
   EADDRINUSE: ['port', 'the port is in use'],
   EACCES: ['port', 'this user may not use the port'],
@@ -14,7 +14,7 @@ const REASONS: Readonly<Record<string, readonly ['host' | 'port', string]>> = {
   ENOTFOUND: ['host', 'the host name is unknown'],
 };
 
-/** What a listener is called in errors, and the variables that its address comes from. */
+/** Name of a listener in errors, and the variables of its address. */
 export interface ListenerName {
   readonly what: string;
   readonly host: string;

@@ -3,19 +3,19 @@ import { DEFAULT_MAX_CONNECTIONS } from './config/sections/request-variables.ts'
 import { REDIRECT_CONNECTIONS } from './https-redirect.ts';
 import type { Logger } from './logging/logger.ts';
 
-/** What Node itself, listeners, log, name servers and Redis have open: 22 files at rest, and a few now and then. */
+/** Files of Node itself, listeners, log, DNS and Redis: 22 at rest, and sometimes a few more. */
 const OWN_FILES = 32;
-/** More than operators, probes and scrapers need at a time. */
+/** Most admin connections: more than operators, probes and scrapers need. */
 export const ADMIN_CONNECTIONS = 256;
-/** Few files are shared out: the admin listener gets this part of them, and has to reply throughout. */
+/** With few files, the admin listener gets this part of them, so that it always responds. */
 const ADMIN_PART = 1 / 8;
 const LEAST_ADMIN_CONNECTIONS = 8;
 
-/** How a process may spend its open files. */
+/** Shares of the open files of a process. */
 export interface OpenFiles {
-  /** Connections of clients that fit. A request holds one to its client and one to its backend. */
+  /** Most client connections. A request needs one connection to its client and one to its backend. */
   readonly connections: number;
-  /** Connections to the admin listener. */
+  /** Most connections to the admin listener. */
   readonly adminConnections: number;
 }
 
@@ -25,7 +25,7 @@ export interface OpenFiles {
  * @returns `Infinity` for no limit, and where the system has none.
  */
 export function openFileLimit(): number {
-  // Without it, a report looks up the name of each address of the machine.
+  // Otherwise a report does a DNS lookup for each address of the machine.
   Object.assign(process.report, { excludeNetwork: true });
   const { userLimits } = process.report.getReport() as {
     userLimits?: { open_files?: { soft: number | 'unlimited' } };
@@ -42,7 +42,7 @@ export function shareOut(limit: number, backends: number): OpenFiles {
   return { adminConnections, connections: Math.max(1, Math.floor(left / 2)) };
 }
 
-/** Files that so many connections of clients may need, with everything else. */
+/** Open files that the gateway may need in total for so many client connections. */
 export const filesFor = (connections: number, backends: number): number =>
   2 * connections + OWN_FILES + ADMIN_CONNECTIONS + backends;
 

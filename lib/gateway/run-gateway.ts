@@ -12,10 +12,10 @@ import { exitOnStartError } from './start-error.ts';
 import { startGateway } from './start-gateway.ts';
 import { keepNewObjectsYoung, letYoungGenerationGrow } from './v8-settings.ts';
 
-/** After `SHUTDOWN_TIMEOUT_MS`, what still runs has this long to report and to exit before it is killed. */
+/** Milliseconds after `SHUTDOWN_TIMEOUT_MS` until processes that still run are killed. */
 const EXIT_GRACE_MS = 500;
 
-/** What a start gives: the gateway in this process, or the primary of several. */
+/** The started gateway: in this process, or as the primary of workers. */
 interface Running {
   reload(why: string): Promise<void>;
   roll?(why: string): Promise<void>;
@@ -36,13 +36,13 @@ async function run(app: AppFactory): Promise<void> {
 
   async function start(): Promise<Running> {
     if (!isShared) return startGateway(config, { app, log, lines, environment, state });
-    // Not loaded by those who have one process.
+    // Loaded only with workers.
     const { startPrimary } = await import('./cluster/primary.ts');
     return startPrimary(config, { log, environment, state });
   }
 
   const starting = start();
-  // Before the start is complete: a supervisor may change its mind at any moment.
+  // Signals count already during the start: a supervisor may stop the gateway at any moment.
   const { shutdownLeadMs: leadMs, shutdownTimeoutMs: timeoutMs } = config;
   stopOnSignals(
     async (signal) => {
@@ -56,11 +56,11 @@ async function run(app: AppFactory): Promise<void> {
         await lines.close();
       }
     },
-    // Workers are ended at `timeoutMs` and have to be waited for; a start that hangs ends here.
+    // Workers end at `timeoutMs`, and this process has to wait for them. A start that hangs ends here, too.
     { timeoutMs: timeoutMs + EXIT_GRACE_MS },
   );
   const whenStarted = (signal: NodeJS.Signals, act: (running: Running) => void): void => {
-    // A start that fails is reported below.
+    // The end of this function reports a failed start.
     process.on(signal, () => void starting.then(act, () => {}));
   };
   whenStarted('SIGHUP', (running) => void running.reload('SIGHUP'));
@@ -74,16 +74,16 @@ async function run(app: AppFactory): Promise<void> {
 
 /** Options of {@link runGateway}. */
 export interface RunGatewayOptions {
-  /** Makes the app. Default: the one of `npx expressway start`, with every middleware of the suite as the variables say. */
+  /** Makes the app. Default: the one of `npx expressway start`, with every middleware of the suite, configured by the variables. */
   readonly app?: AppFactory;
 }
 
 /**
  * Runs an app as a gateway in this process: listeners with TLS, the admin listener with status page and metrics, logs,
- * graceful stop, reload at SIGHUP, and workers, all as the variables of the environment say. With `WORKERS` above 1 it starts the
+ * graceful stop, reload at SIGHUP, and workers. The variables of the environment configure it. With `WORKERS` above 1 it starts the
  * program again in each worker.
  *
- * Resolves when it serves. A configuration that cannot be used ends the process with 1 and a line for each problem.
+ * Resolves when it serves. An invalid configuration ends the process with exit code 1 and a line for each problem.
  */
 export async function runGateway({ app = standardApp }: RunGatewayOptions = {}): Promise<void> {
   keepNewObjectsYoung();

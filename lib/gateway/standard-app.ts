@@ -11,12 +11,12 @@ import {
 } from '../index.ts';
 import type { Host, HostedApp } from './hosted-app.ts';
 
-/** The app of `npx expressway start`: every middleware of the suite, as the variables say, as one layer of Express. */
+/** The app of `npx expressway start`: every middleware of the suite, configured by the variables, in one layer of Express. */
 export function standardApp(host: Host): HostedApp {
   const { config, options } = host;
   if (options.router !== undefined) return routedApp(host, options.router);
   const limiter = ipRateLimit(options.limiter);
-  // Scaled with the pool as it is then, so that one bad backend trips its own circuit and never the whole route's.
+  // Depends on the present number of backends, so that one bad backend opens its own circuit and never that of the whole route.
   const minimumRequests = () => config.circuit.minimumRequests * Math.max(1, proxy.status().length);
   const breaker = circuitBreaker({ ...options.breaker, minimumRequests });
   const proxy = roundRobinProxy(options.proxy);
@@ -26,10 +26,10 @@ export function standardApp(host: Host): HostedApp {
   return { app, shedding, limiter, breaker, proxy };
 }
 
-/** The services and routes of `GATEWAY_CONFIG` in place of one service. */
+/** The app for the services and routes of `GATEWAY_CONFIG`. */
 function routedApp(host: Host, routes: ServiceRouterOptions): HostedApp {
   const { config, options } = host;
-  // The router follows what the file says about paths. Before that, only what is bad in any case is rejected.
+  // The router applies the path rules of the file. The guard before it rejects only requests that are always invalid.
   const guard = requestGuard({ ...options.guard, ambiguousPaths: 'pass', mergeSlashes: false });
   const limiter = config.isRateLimited ? ipRateLimit(options.limiter) : undefined;
   const router = serviceRouter(routes);

@@ -24,9 +24,9 @@ export interface ConfigurationChange {
 export function readAgain(environment: Environment, first: Config): ConfigurationChange {
   const now = environment.read();
   const config = readConfig(now.variables);
-  // The files may be others, but a listener cannot begin to speak TLS, or cease to.
+  // Other files are possible, but turning TLS of a listener on or off needs a restart.
   const isSwitched = isTlsSwitched(first, config);
-  // The same goes for asking clients for certificates.
+  // The same applies to requesting client certificates.
   const isAskingSwitched = (first.clientCa === undefined) !== (config.clientCa === undefined);
   const restart = changedVariables(environment.first, now.variables).filter(
     (name) =>

@@ -1,13 +1,13 @@
-/** One variable of the environment, with all that is known about it. */
+/** Everything about one variable of the environment. */
 export interface Variable<T = unknown> {
-  /** What it means, for `.env.example`: whole sentences. White space between words does not matter. */
+  /** Its description for `.env.example`, in whole sentences. White space between words does not matter. */
   readonly text: string;
-  /** The text that stands for an absent or empty variable. Default: empty. */
+  /** Text used for an absent or empty variable. Default: empty. */
   readonly default?: string;
   /**
-   * Gives the value for a text.
+   * Parses a text.
    *
-   * @throws {Error} whose message says what is wrong, without the name of the variable; it never shows a secret.
+   * @throws {Error} whose message says what is wrong. It has no name of the variable, and never a secret.
    */
   readonly read: (text: string) => T;
   /**
@@ -15,9 +15,9 @@ export interface Variable<T = unknown> {
    * SIGUSR2 replaces the workers.
    */
   readonly takesEffect?: 'reload' | 'restart';
-  /** Whether present but empty is a value of its own, and not the default. Default false. */
+  /** Whether a variable that is set to the empty text differs from an absent one. Default false. */
   readonly isEmptyValue?: boolean;
-  /** Whether it says how a single service is run: with `GATEWAY_CONFIG`, the file has an option in its place. Default false. */
+  /** Whether it configures the single service. With `GATEWAY_CONFIG`, the file has an option for it instead. Default false. */
   readonly isOfOneService?: boolean;
   /** Whether its value must never be shown or logged. Default false. */
   readonly isSecret?: boolean;
@@ -28,12 +28,12 @@ export type Variables = Readonly<Record<string, Variable>>;
 /** The values of variables. */
 export type Values<V extends Variables> = { readonly [Name in keyof V]: ReturnType<V[Name]['read']> };
 
-/** Variables that belong together, and the part of the configuration that they make. */
+/** A group of variables, and the part of the configuration that they make. */
 export interface Section<V extends Variables, C> {
   /** Its heading in `.env.example`. */
   readonly title: string;
   readonly variables: V;
-  /** Problems of variables together, each beginning with the name of one. `given` holds the texts of those that are set. */
+  /** Problems of combined variables, each beginning with the name of one. `given` has the texts of variables that are set. */
   problems?(given: Readonly<Record<string, string>>): readonly string[];
   config(values: Values<V>): C;
 }
@@ -49,22 +49,22 @@ export const section = <const V extends Variables, C>(
   problems?: (given: Readonly<Record<string, string>>) => readonly string[],
 ): Section<V, C> => ({ title, variables, config, ...(problems === undefined ? {} : { problems }) });
 
-/** Marks all of them with `isOfOneService`. */
+/** Marks all variables with `isOfOneService`. */
 export const ofOneService = <const V extends Variables>(variables: V): V =>
   Object.fromEntries(Object.entries(variables).map(([name, one]) => [name, { ...one, isOfOneService: true }])) as V;
 
-/** Reads a text. */
+/** Parses a text. */
 type Read<T> = Variable<T>['read'];
 
-/** Node's timers hold 31 bits: a longer delay would fire at once. */
+/** Node's timers have 31 bits. A longer delay would fire at once. */
 const MAX_DELAY_MS = 2 ** 31 - 1;
 
-/** Far above any use, and far below where numbers lose their units. */
+/** Far above any use, and far below the limit of exact integers. */
 const MAX_COUNT = 1_000_000_000;
 
 export const got = (text: string): string => `got ${JSON.stringify(text)}`;
 
-/** Empty means nothing. */
+/** An empty text gives `undefined`. */
 export const optional =
   <T>(read: Read<T>): Read<T | undefined> =>
   (text) =>
@@ -80,7 +80,7 @@ export const integer =
 
 export const durationMs: Read<number> = integer(1, MAX_DELAY_MS);
 
-/** 0 has a meaning of its own, like no limit. */
+/** Also accepts 0, which has a special meaning, like no limit. */
 export const durationMsOrZero: Read<number> = integer(0, MAX_DELAY_MS);
 
 export const port: Read<number> = integer(0, 65_535);
@@ -120,7 +120,7 @@ export const secret =
     throw new Error(`must have at least ${minimumLength} characters: openssl rand -hex 32 makes one`);
   };
 
-/** What stands between commas; empty means none. */
+/** The items of a comma-separated list; an empty text has none. */
 export const list: Read<readonly string[]> = (text) =>
   text
     .split(',')

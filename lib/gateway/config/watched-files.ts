@@ -1,7 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import type { Config } from './config.ts';
 
-/** Far more than a thousand backends or routes take. */
+/** Most bytes of a file: far more than a thousand backends or routes need. */
 const MAX_BYTES = 1_048_576;
 
 const LOOK_EVERY_MS = 500;
@@ -13,7 +13,7 @@ const REASONS: Readonly<Record<string, string>> = {
 };
 
 /**
- * The text of a file of a bounded size.
+ * Reads a text file of bounded size.
  *
  * @throws {Error} whose message is the rest of a sentence that begins with the name of the file.
  */
@@ -21,7 +21,7 @@ export async function readBounded(path: string, maxBytes: number = MAX_BYTES): P
   let bytes: Buffer;
   try {
     const found = await stat(path);
-    // A pipe without a writer would never end.
+    // Reading a pipe without a writer would never end.
     if (!found.isFile() && !found.isDirectory()) throw new Error('it is not a regular file');
     if (found.size > maxBytes) throw new Error(`it is larger than ${maxBytes} bytes`);
     bytes = await readFile(path);
@@ -37,10 +37,10 @@ export async function readBounded(path: string, maxBytes: number = MAX_BYTES): P
   }
 }
 
-/** Certificate and key are two files: both have come to rest by then, as a rule. */
+/** Usually long enough for both files of a certificate and its key to be written. */
 const CERTIFICATES_EVERY_MS = 2_000;
 
-/** Those of the listener's certificates, whichever are in use. */
+/** Watches the files of the certificates that the listener uses. */
 export const certificateFiles = (config: () => Pick<Config, 'tls' | 'clientCa'>): WatchedFiles =>
   new WatchedFiles(() => {
     const { tls = [], clientCa } = config();
@@ -48,13 +48,13 @@ export const certificateFiles = (config: () => Pick<Config, 'tls' | 'clientCa'>)
   }, CERTIFICATES_EVERY_MS);
 
 /**
- * Watches files by looking at them, not by asking for events: those are lost when an editor or Kubernetes puts another
- * file in a file's place, and do not exist on network drives.
+ * Watches files by checking them at intervals. Change events get lost when an editor or Kubernetes replaces a file, and do not exist on
+ * network drives.
  */
 export class WatchedFiles {
   readonly #paths: () => readonly string[];
   readonly #lookEveryMs: number;
-  /** What told the files that were read from others, and those that were last looked at. */
+  /** Fingerprints of the files: as of the last reading, and as of the last check. */
   #read = '';
   #seen = '';
   #timer: NodeJS.Timeout | undefined;
@@ -64,17 +64,17 @@ export class WatchedFiles {
     this.#lookEveryMs = lookEveryMs;
   }
 
-  /** To be called before the files are read: what is written later is a change. */
+  /** Call it before the files are read. Anything written after that counts as a change. */
   async mark(): Promise<void> {
     this.#read = await this.#look();
   }
 
-  /** Calls back when a file has become another one. */
+  /** Calls back when a file has changed. */
   watch(changed: () => void): void {
     this.#timer = setTimeout(async () => {
       const now = await this.#look();
       if (this.#timer === undefined) return;
-      // A file that is being written is another one at each look: it is read once it has come to rest.
+      // While a file is being written, it differs at each check. It is read when two checks agree.
       const isAtRest = now === this.#seen;
       this.#seen = now;
       if (isAtRest && now !== this.#read) {

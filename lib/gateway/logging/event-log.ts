@@ -2,7 +2,7 @@ import { LIMITER_MODE_TEXTS } from '../../core/events.ts';
 import type { GatewayEvents, ProblemEvent } from '../../index.ts';
 import type { Logger } from './logger.ts';
 
-/** Writes what an operator must know to the log. Single requests are only for debugging: a flood must not fill a disk. */
+/** Logs events that an operator must know. Single requests are logged at debug level only, so that a flood does not fill the disk. */
 export function logEvents(events: GatewayEvents, log: Logger): void {
   events.on('circuitStateChange', ({ service, circuit, from, to, retryAfterMs }) => {
     log[to === 'open' ? 'warn' : 'info']({ service, circuit, from, to, retryAfterMs }, `circuit ${to}`);
@@ -53,7 +53,7 @@ export function logEvents(events: GatewayEvents, log: Logger): void {
 
 const LEVELS = { critical: 'error', warning: 'warn', notice: 'info' } as const;
 
-/** When it begins, once a minute while it lasts, and when it is over. */
+/** Logs a problem when it begins, once a minute while it lasts, and when it is over. */
 export function logProblem(log: Logger, { state, problem: found }: ProblemEvent): void {
   const { problem, severity, subject, title, text, nextStep, since } = found;
   if (state === 'over') log.info({ problem, subject, lastedMs: Date.now() - since }, `problem is over: ${title}`);

@@ -1,34 +1,34 @@
 import { destination } from 'pino';
 
-/** Bytes of lines that wait while the reader of the log, or the disk, is slow: some ten thousand lines. */
+/** Bytes of lines that may wait for a slow disk or reader. That is some ten thousand lines. */
 const MAX_BUFFER_BYTES = 16 * 1024 * 1024;
 
-/** Lines are written together: each write costs a wake-up of another thread, which is more than a line itself costs. */
+/** Lines are written together, because waking the thread that writes costs more than a line. */
 const CHUNK_BYTES = 65_536;
 const MOST_DELAY_MS = 20;
 
 /**
- * What a pipe takes as one piece at least on Linux (POSIX PIPE_BUF): for several processes that write into one, so that their
- * lines do not get into each other.
+ * Bytes that a pipe on Linux takes in one piece (PIPE_BUF of POSIX). Processes that share a pipe write no more at once, so that their
+ * lines do not mix.
  */
 export const ONE_PIECE_LENGTH = 4_096;
 
-/** That one unit of a string may need in UTF-8. */
+/** Bytes in UTF-8 that one unit of a string may need. */
 const MOST_BYTES_PER_UNIT = 3;
 const LINE_END = 0x0a;
 
-/** How long the end of the process waits for the last lines. */
+/** Milliseconds that the end of the process waits for the last lines. */
 const CLOSE_TIMEOUT_MS = 1_000;
-/** A write that lasts for longer has a reader that stands still. */
+/** Milliseconds after which a write is stuck, because its reader does not read. */
 const STUCK_MS = 900;
 
-/** With `contentMode: 'buffer'` it takes bytes, which its types do not say. */
+/** With `contentMode: 'buffer'` it accepts bytes, but its types do not allow them. */
 type Destination = Omit<ReturnType<typeof destination>, 'write'> & { write(chunk: Buffer | string): unknown };
 
 /**
- * Standard output, written to without ever waiting for it: Node's own `process.stdout` stops the whole process while a
- * pipe is full. Lines that do not fit into the buffer are dropped, and counted in a line of their own as soon as there
- * is room. A full disk is the same as a slow one. Lines are written up to 20 ms late, together.
+ * Writes to standard output without ever waiting for it. Node's own `process.stdout` stops the whole process while a pipe is full. Lines
+ * that do not fit into the buffer are dropped, and a line with their number follows when there is room. A full disk is treated like a
+ * slow one. Lines are written together, up to 20 ms late.
  *
  * The process ends whatever becomes of the log. At its exit, Node waits for the thread that writes: where that waits for a reader that
  * stands still, the process kills itself.
@@ -36,20 +36,20 @@ type Destination = Omit<ReturnType<typeof destination>, 'write'> & { write(chunk
 export class LogOutput {
   readonly #out: Destination;
   readonly #chunkBytes: number;
-  // Not a string: that would be a tree of all its pieces until it is written, and to walk through it by then, when it is in
-  // no cache any more, costs more than to copy each line at once.
+  // Not a string, which would be a tree of its pieces until it is written. Walking that tree later, when no cache has it any more, costs
+  // more than copying each line at once.
   #chunk: Buffer;
   #length = 0;
   #timer: NodeJS.Timeout | undefined;
   #dropped = 0;
   #unreported = 0;
-  /** `performance.now()` when a write began that is not done. */
+  /** `performance.now()` when the unfinished write began. */
   #writingSince: number | undefined;
   #failure: { readonly code: string; readonly message: string; readonly since: number } | undefined;
 
   /**
-   * @param dest A file's path or descriptor.
-   * @param chunkBytes How much is written together. A line that is longer is written for itself.
+   * @param dest Path or descriptor of a file.
+   * @param chunkBytes Most bytes that are written together. A longer line is written alone.
    */
   constructor(dest: number | string = 1, maxLength = MAX_BUFFER_BYTES, chunkBytes = CHUNK_BYTES) {
     this.#chunkBytes = Math.min(chunkBytes, maxLength);
@@ -68,7 +68,7 @@ export class LogOutput {
     // At the exit of the process, pino's own would try to write the rest to a full disk for ever.
     this.#out.flushSync = () => {};
     process.on('exit', this.#onExit);
-    // pino's own makes all writes do nothing after a broken pipe: uncounted, and for good.
+    // After a broken pipe, pino's own listener would discard all further lines without counting them.
     this.#out.removeAllListeners('error');
     this.#out.on('error', ({ code = 'UNKNOWN', message }: NodeJS.ErrnoException) => {
       this.#writingSince = undefined;
@@ -82,12 +82,12 @@ export class LogOutput {
     this.#out.on('close', () => process.off('exit', this.#onExit));
   }
 
-  /** Lines that were not written, so far. */
+  /** Number of dropped lines. */
   get dropped(): number {
     return this.#dropped;
   }
 
-  /** What writing fails with, until it works again. */
+  /** The present error of writing; `undefined` if writing works. */
   get failure(): { readonly code: string; readonly message: string; readonly since: number } | undefined {
     return this.#failure;
   }

@@ -1,19 +1,19 @@
 import { type Logger as PinoLogger, pino } from 'pino';
 import type { LogLevel } from '../config/sections/operation-variables.ts';
 
-/** What Node calls its own listener, which prints warnings as plain text. */
+/** Name of Node's own listener, which prints warnings as plain text. */
 const NODES_OWN = 'onWarning';
 
 type CodedWarning = Error & { readonly code?: string; readonly detail?: string };
 
-/** pino, and where its lines go: for lines that are JSON already. */
+/** A pino logger, with its destination for lines that are JSON already. */
 export type Logger = PinoLogger & { readonly lines: { write(line: string): void } };
 
 const toStdout = (line: string): void => {
   process.stdout.write(line);
 };
 
-/** Logs JSON, one object a line. */
+/** Creates a logger of JSON lines. */
 export function createLogger(
   level: LogLevel,
   write: (line: string) => void = toStdout,
@@ -32,15 +32,15 @@ export function createLogger(
   return Object.assign(logger, { lines: { write } });
 }
 
-/** Its message and stack only: what libraries hang on their errors may hold addresses and credentials. */
+/** Logs only message and stack. Other properties of errors may contain addresses and credentials. */
 function shown(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   return { type: error.name, message: error.message, stack: error.stack };
 }
 
 /**
- * Logs process warnings as lines like all others. Node would print them as text of several lines on standard error, between lines of
- * JSON. With `--no-warnings` Node prints none, and none is logged.
+ * Logs process warnings as JSON lines. Node would print them as several lines of text on standard error. With `--no-warnings` Node prints
+ * none, and none is logged.
  */
 export function logProcessWarnings(log: Logger): void {
   const own = process.listeners('warning').filter(({ name }) => name === NODES_OWN);

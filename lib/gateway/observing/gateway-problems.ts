@@ -10,16 +10,16 @@ export interface GatewayProblemKind {
   /** For `docs/problems.md`. */
   readonly meaning: string;
   readonly nextStep: string;
-  /** All there are now, from what the parts of the gateway have noted. */
+  /** Finds the present problems of the kind in the state of the gateway. */
   find(state: GatewayState): Iterable<Finding>;
 }
 
-/** Crashes within this time, and so many of them, are no accident. */
+/** So many crashes within this time are a problem. */
 const CRASH_WINDOW_MS = 30_000;
 const MOST_CRASHES = 3;
-/** What happened so long ago is no news. */
+/** Milliseconds after which an event is no longer a problem. */
 const RECENT_MS = 10_000;
-/** Lines that a slow reader costs are shown for this long. */
+/** Longest error text, in characters. */
 const MOST_TEXT = 300;
 
 const crashLoop: GatewayProblemKind = {
@@ -86,7 +86,7 @@ const certificateExpiring: GatewayProblemKind = {
   *find({ certificates }) {
     for (const { file, names, subject, expiresAt, isAwaited } of certificates) {
       const left = expiresAt - Date.now();
-      // What keeps the gateway from renewing it is a problem of its own.
+      // Another kind of problem reports why the gateway could not renew it.
       if (left >= EXPIRES_SOON_MS || isAwaited) continue;
       const what = `the certificate for ${names.slice(0, 3).join(', ') || subject}`;
       const when = left < 0 ? 'has expired' : `expires in ${Math.floor(left / DAY_MS)} days`;
@@ -138,7 +138,7 @@ const adminCrowded: GatewayProblemKind = {
   },
 };
 
-/** The registry of what can be wrong with the hosted gateway itself: of one severity, the first is the headline. */
+/** The registry of problems of the hosted gateway itself. Within one severity, the first is the headline. */
 export const GATEWAY_PROBLEMS: readonly GatewayProblemKind[] = [
   crashLoop,
   logFailing,

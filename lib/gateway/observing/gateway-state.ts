@@ -1,15 +1,15 @@
 import type { CertificateFacts } from '../config/certificates.ts';
 import type { MisspeltVariable } from '../config/misspelt-variables.ts';
 
-/** Where the log goes, and how that works out. */
+/** Whether lines of the log can be written. */
 export interface LogHealth {
-  /** Lines that were not written, so far. */
+  /** Number of dropped lines. */
   readonly dropped: number;
-  /** What writing fails with, until it works again. */
+  /** The present error of writing; `undefined` if writing works. */
   readonly failure?: { readonly code: string; readonly message: string; readonly since: number } | undefined;
 }
 
-/** How a worker ended that was not stopped on purpose. */
+/** The end of a worker that was not stopped on purpose. */
 export interface WorkerCrash {
   readonly at: number;
   readonly worker: number;
@@ -22,19 +22,19 @@ export interface AcmeFailure {
   readonly message: string;
   /** `Date.now()` of the next attempt. */
   readonly retryAt: number;
-  /** Until when the present one is valid, if there is one. */
+  /** When the present certificate expires, if there is one. */
   readonly until: number | undefined;
 }
 
 const KEPT_CRASHES = 50;
 const KEPT_ADDRESSES = 64;
 
-/** What the parts of the gateway note about themselves, for its problems: `gateway-problems.ts` looks here. */
+/** Facts that the parts of the gateway report for `gateway-problems.ts`. */
 export class GatewayState {
   log: LogHealth | undefined;
-  /** Those of the listener that are in use. */
+  /** The certificates that the listener uses. */
   certificates: readonly CertificateFacts[] = [];
-  /** By name, until it has one. */
+  /** By DNS name, until it has a certificate. */
   readonly acmeFailures = new Map<string, AcmeFailure>();
   misspelt: readonly MisspeltVariable[] = [];
   /** The last reload, if it was rejected. */
@@ -45,7 +45,7 @@ export class GatewayState {
   /** `Date.now()` when an idle admin connection of an address was last closed to make room, and how many it held. */
   readonly #crowding = new Map<string, { at: number; held: number; max: number }>();
 
-  /** Forgets those of names that are no longer wanted. */
+  /** Keeps only the failures of these names. */
   keepAcmeFailures(domains: readonly string[]): void {
     for (const domain of this.acmeFailures.keys()) if (!domains.includes(domain)) this.acmeFailures.delete(domain);
   }
@@ -62,7 +62,7 @@ export class GatewayState {
     return this.#crowding;
   }
 
-  /** Nearly all admin connections are taken. */
+  /** Reports that nearly all admin connections are in use. */
   crowded(address: string, held: number, max: number): void {
     if (!this.#crowding.has(address) && this.#crowding.size >= KEPT_ADDRESSES) this.#crowding.clear();
     this.#crowding.set(address, { at: Date.now(), held, max });

@@ -7,10 +7,10 @@ import { watchGateway } from './gateway-problems.ts';
 import type { GatewayState, LogHealth } from './gateway-state.ts';
 import { OpenTelemetry } from './open-telemetry.ts';
 
-/** Names come from the configuration: this is more than a gateway has, and bounds what many reloads with other names leave behind. */
+/** Names come from the configuration. More than a gateway has: it only bounds old names after many reloads. */
 const MOST_ROUTES = 2_000;
 
-/** Where the lines of the access log go. */
+/** Writes the lines of the access log. */
 export interface Lines extends LogHealth {
   write(line: string): void;
 }
@@ -23,20 +23,20 @@ export interface ObserveParts {
   readonly state: GatewayState;
 }
 
-/** Metrics, traces, access log and problems of the gateway: what is off costs nothing. */
+/** Metrics, traces, access log and problems of the gateway. Features that are off cost nothing. */
 export function observe({ config, events, log, lines, state }: ObserveParts, hosted: HostedApp) {
-  // The router's are asked for at each look: a declaration may give it others.
+  // Proxies of the router are read anew each time, because a declaration may change them.
   const proxies = [...given(hosted.proxy), ...(hosted.proxies ?? [])];
   const routers = given(hosted.router);
   const parts = { limiters: given(hosted.limiter), breakers: given(hosted.breaker), proxies, routers };
-  // JSON lines stand among the logger's, whatever its level, and look like them. Put together by pino they cost twice as much.
+  // JSON lines have the form of the logger's lines, but ignore its level. Formatting them with pino would cost twice as much.
   const to = config.accessLog?.format === 'json' ? log.lines : lines;
   const base = config.accessLog?.format === 'json' ? { level: 'info', ...log.bindings() } : undefined;
   const { redact } = config;
   const access = config.accessLog && accessLog({ ...config.accessLog, redact, to, base, events });
   const telemetry = config.tracing ? new OpenTelemetry(log) : undefined;
   const register = config.admin && new Registry();
-  // Without the admin listener there is no page to show the counts; problems are found in them all the same, for the log.
+  // Without the admin listener, no page shows the counts, but the log still reports problems found in them.
   if (register !== undefined) collectDefaultMetrics({ register });
   const counted = { register: register ?? NOWHERE, maxRoutes: MOST_ROUTES, accessLogs: [lines] };
   const metrics = prometheusMetrics({ ...counted, events, ...parts });

@@ -5,10 +5,10 @@ import { StartError } from '../start-error.ts';
 
 type OpenTelemetryApi = typeof import('@opentelemetry/api');
 
-/** The API knows how to make spans; that SDKs can send them at once is their own. */
+/** `forceFlush()` is not part of the API, but SDKs have it. */
 type Provider = TracerProvider & { forceFlush?(): Promise<void> };
 
-/** How long the end of the process waits for the last spans. */
+/** Milliseconds that the end of the process waits for the last spans. */
 const FLUSH_TIMEOUT_MS = 1_000;
 
 /** The OpenTelemetry SDK that was registered before the gateway was loaded, as `node --import` does it. */
@@ -17,7 +17,7 @@ export class OpenTelemetry {
   readonly #log: Logger;
 
   /**
-   * The package is looked for only when tracing is on: who does not trace need not install it.
+   * Loads the package. It is needed only with tracing.
    *
    * @throws {StartError} when it is not installed.
    */
@@ -29,7 +29,7 @@ export class OpenTelemetry {
     }
   }
 
-  /** SDKs send spans in batches: the process must not end with one in hand. A collector that is down delays nothing. */
+  /** Sends the last spans, because SDKs send them in batches. It does not wait long for a collector that is down. */
   async flush(): Promise<void> {
     const sent = Promise.resolve(this.#provider?.forceFlush?.()).catch((error: unknown) =>
       this.#log.warn({ error }, 'the last spans were not sent'),
@@ -45,7 +45,7 @@ export class OpenTelemetry {
     clearTimeout(timer);
   }
 
-  /** Nothing when no SDK is registered. */
+  /** `undefined` when no SDK is registered. */
   get #provider(): Provider | undefined {
     const { trace, ProxyTracerProvider } = this.api;
     const provider = trace.getTracerProvider();

@@ -1,34 +1,34 @@
 import type { Config } from '../config/config.ts';
 import { problemsOf } from '../start-error.ts';
 
-/** Something that was read, found good and not yet put to use. */
+/** A valid change that is ready to apply. */
 export interface Change {
   /** For the log. */
   readonly facts: object;
-  /** The part of the configuration that is in force with it. */
+  /** The new values of the configuration. */
   readonly config: Partial<Config>;
   /** Must not fail. */
   apply(): void;
-  /** Instead of `apply`, when something else was bad. */
+  /** Called instead of `apply()` when another part has problems. */
   discard?(): void;
 }
 
-/** One thing that can change while the gateway runs. */
+/** A part of the gateway that a reload can change. */
 export interface ReloadPart {
-  /** Nothing when all stays as it is. Rejects when something cannot be used. */
+  /** Resolves to `undefined` without a change. Rejects when a value cannot be used. */
   prepare(next: Config): Promise<Change | undefined>;
 }
 
-/** What is read again: everything, or only files that have changed. */
+/** The part of the configuration that is read again: everything, or only changed files. */
 export type ReloadScope = 'all' | 'backends' | 'certificates';
 
-/** All that was read, good or not. One of its two functions has to be called. */
+/** The prepared changes of all parts. Call `apply()` or `discard()`. */
 export interface PreparedReload {
-  /** Nothing of it may be applied when there is any. */
+  /** If there are any, `apply()` must not be called. */
   readonly problems: readonly string[];
   /** For the log. */
   readonly facts: object;
-  /** @returns the parts of the configuration that are in force now. */
+  /** @returns the new values of the configuration. */
   apply(): Partial<Config>;
   discard(): void;
 }

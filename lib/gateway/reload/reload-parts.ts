@@ -21,7 +21,7 @@ import type { GatewayState } from '../observing/gateway-state.ts';
 import type { TlsListener } from '../tls-listener.ts';
 import type { ReloadPart } from './prepared-reload.ts';
 
-/** @param file Wins over the configuration, where there is one. */
+/** @param file If given, it takes precedence over the configuration. */
 export const backendsPart = (proxy: RoundRobinProxy, file: BackendsFile | undefined): ReloadPart => ({
   async prepare(next) {
     const backends = (await file?.read()) ?? next.backends;
@@ -31,12 +31,12 @@ export const backendsPart = (proxy: RoundRobinProxy, file: BackendsFile | undefi
   },
 });
 
-/** @param file Nothing in a worker, whose primary has read it. */
+/** @param file `undefined` in a worker, because the primary reads it. */
 export const routerPart = (router: ServiceRouter, file: GatewayFile | undefined): ReloadPart => ({
   async prepare(next) {
     const declaration = (await file?.read()) ?? next.declaration;
     if (declaration === undefined) return undefined;
-    // What is no longer in the file is off.
+    // Without `errors` in the file, they must be turned off.
     const prepared = router.prepareDeclaration({ errors: undefined, ...declaration });
     return {
       facts: { ...declaredNames(declaration), ...(file && { file: file.name }) },
@@ -47,13 +47,13 @@ export const routerPart = (router: ServiceRouter, file: GatewayFile | undefined)
   },
 });
 
-/** For the log, which must not have what is secret in a declaration. */
+/** Facts for the log, without the secrets of a declaration. */
 export const declaredNames = ({ services, routes }: Declaration) => ({
   services: Object.keys(services),
   routes: routes.length,
 });
 
-/** @param files Watched, and as they are now once they are read. */
+/** @param files The watched files. Their present state is recorded before they are read. */
 export const certificatePart = (
   listener: TlsListener,
   state: GatewayState,
@@ -62,7 +62,7 @@ export const certificatePart = (
   async prepare(next) {
     if (next.tls === undefined) return undefined;
     await files?.mark();
-    // A listener cannot begin to ask for certificates, or cease to: what is in force stays then.
+    // Only a restart makes a listener request client certificates, or stop doing so. Until then it stays as it is.
     const { clientAuthorities: inForce } = listener.certificates;
     const clientCa = inForce && (next.clientCa ?? inForce.file);
     const certificates = readCertificates(next.tls, clientCa);
@@ -89,7 +89,7 @@ export function backendTlsPart(proxy: RoundRobinProxy, config: Config): ReloadPa
     async prepare(next) {
       const tls = readBackendTls(next.backendTls);
       const wanted = fingerprint(tls);
-      // A change costs all connections to backends over https.
+      // A change closes all connections to backends over https.
       if (wanted === current) return undefined;
       assertBackendTls(tls);
       return {
@@ -106,7 +106,7 @@ export function backendTlsPart(proxy: RoundRobinProxy, config: Config): ReloadPa
 
 const fingerprint = ({ ca, cert, key }: BackendTlsOptions): string => [ca, cert, key].map(String).join('\n');
 
-/** Counts go on in Redis as long as algorithm and window stay; those in this process begin anew. */
+/** Counts in Redis continue if algorithm and window stay the same. Counts in this process start from zero. */
 export function limitsPart(limiter: IpRateLimiter, config: Config, counter: CounterLink | undefined): ReloadPart {
   let current = JSON.stringify(config.rateLimit);
   return {
@@ -127,7 +127,7 @@ export function limitsPart(limiter: IpRateLimiter, config: Config, counter: Coun
   };
 }
 
-/** For the status page: the variables that a reload of everything puts to use. */
+/** Texts of the variables for the status page, as a full reload changes them. */
 export const textsPart = (current: () => Config['texts']): ReloadPart => ({
   async prepare({ texts }) {
     return { facts: {}, config: { texts: reloadedTexts(current(), texts) }, apply() {} };

@@ -6,7 +6,7 @@ import type { Logger } from '../logging/logger.ts';
 import type { GatewayState } from '../observing/gateway-state.ts';
 import { type PreparedReload, prepareReload, problemsIn, type ReloadPart } from './prepared-reload.ts';
 
-/** Reads the configuration again and puts it to use: all of it, or none when anything in it is bad. */
+/** Reads the configuration again, and applies all of it, or nothing if anything is invalid. */
 export class Reload {
   readonly #first: Config;
   readonly #environment: Environment | undefined;
@@ -17,8 +17,8 @@ export class Reload {
   #isClosed = false;
 
   /**
-   * @param config As it was at the start.
-   * @param environment Where it came from; without one, only the files that it names are read again.
+   * @param config The configuration of the start.
+   * @param environment Source of the variables. Without one, only the files that the configuration names are read again.
    */
   constructor(config: Config, environment: Environment | undefined, log: Logger, state: GatewayState) {
     this.#first = config;
@@ -28,13 +28,13 @@ export class Reload {
     this.#state = state;
   }
 
-  /** What is in force. */
+  /** The present configuration. */
   get config(): Config {
     return this.#config;
   }
 
   /**
-   * One after the other, so that the last one to be asked for decides.
+   * Runs a reload. Reloads run one after the other, so that the last one decides.
    *
    * @param why For the log, like `SIGHUP`.
    */
@@ -42,18 +42,18 @@ export class Reload {
     return this.#queue(() => this.#run(why, parts, this.#environment));
   }
 
-  /** For files that have changed on their own: the rest of the configuration is not read. */
+  /** Reads changed files only, without the variables. */
   runFiles(why: string, parts: readonly ReloadPart[]): Promise<void> {
     return this.#queue(() => this.#run(why, parts, undefined));
   }
 
   #queue(run: () => Promise<void>): Promise<void> {
-    // Also after one that failed: its caller knows.
+    // Also after a failed reload, whose caller gets the error.
     this.#last = this.#last.then(run, run);
     return this.#last;
   }
 
-  /** For a worker, whose primary has read the configuration and says what becomes of it. */
+  /** For a worker: its primary reads the configuration, and decides whether to apply it. */
   async prepare(next: Config, parts: readonly ReloadPart[]): Promise<PreparedReload> {
     const prepared = await prepareReload(parts, next);
     return {
@@ -66,7 +66,7 @@ export class Reload {
     };
   }
 
-  /** What is under way changes nothing any more. */
+  /** A reload in progress changes nothing from now on. */
   close(): void {
     this.#isClosed = true;
   }
@@ -109,11 +109,11 @@ export function logRefused(
   try {
     if (environment !== undefined) state.misspelt = misspeltVariables(environment.read().variables);
   } catch {
-    // That it cannot be read is one of the problems.
+    // `problems` contains this error already.
   }
 }
 
-/** A bug, and no reason to stop serving: what was to be applied had been checked before. */
+/** Applying a checked change failed. That is a bug, but no reason to stop serving. */
 export function logPartly(log: Logger, facts: object): void {
   log.error(facts, 'reloaded only in part');
 }

@@ -49,7 +49,7 @@ export class EventCounts {
       this.#prune();
       return counts.samples();
     };
-    define('circuit_transitions_total', 'Changes of state of circuits.', 'counter', pruned(this.#transitions));
+    define('circuit_transitions_total', 'State changes of circuits.', 'counter', pruned(this.#transitions));
     define('health_checks_total', 'Active health checks that have ended.', 'counter', pruned(this.#checks));
     define(
       'attempt_failures_total',
@@ -57,25 +57,20 @@ export class EventCounts {
       'counter',
       pruned(this.#attempts),
     );
-    define('retries_total', 'Attempts after which another one was made.', 'counter', () => this.#retries.samples());
-    define('limiter_mode_changes_total', 'Changes of who counts for a limiter.', 'counter', () =>
-      this.#modes.samples(),
-    );
+    define('retries_total', 'Attempts that were followed by another one.', 'counter', () => this.#retries.samples());
+    define('limiter_mode_changes_total', 'Changes of the mode of a limiter.', 'counter', () => this.#modes.samples());
     define('clients_refused_total', 'Connections ended by the hardened server.', 'counter', () =>
       this.#refused.samples(),
     );
-    define('discovery_failures_total', 'Names of backends that DNS did not answer for.', 'counter', () =>
+    define('discovery_failures_total', 'DNS lookups of names of backends that began to fail.', 'counter', () =>
       this.#lookups.samples(),
     );
     define('mirrored_requests_total', 'Copies of requests that routes mirror.', 'counter', () =>
       this.#mirrored.samples(),
     );
-    define(
-      'clients_pipelined_total',
-      'Connections on which a client pipelined requests, which waited.',
-      'counter',
-      () => [{ labels: {}, value: this.#pipelined }],
-    );
+    define('clients_pipelined_total', 'Connections on which a client pipelined requests.', 'counter', () => [
+      { labels: {}, value: this.#pipelined },
+    ]);
   }
 
   /** A removed backend may still finish requests, which cause events. */

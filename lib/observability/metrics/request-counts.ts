@@ -146,7 +146,7 @@ export class RequestCounts implements RequestSink {
 
   define(define: DefineMetric): void {
     const each = (of: (series: RequestSeries) => Iterable<Sample>) => this.#each(of);
-    define('requests_total', 'Requests that are over, by who made the response.', 'counter', () =>
+    define('requests_total', 'Completed requests, by the source of the response.', 'counter', () =>
       each((series) => series.counts()),
     );
     define(
@@ -185,8 +185,11 @@ export class RequestCounts implements RequestSink {
     define('backend_responses_total', 'Responses of backends by class of status.', 'counter', () =>
       this.#backendStatuses(),
     );
-    define('limiter_decisions_total', 'What limiters said to requests, by who counted.', 'counter', () =>
-      this.#decisionSamples(),
+    define(
+      'limiter_decisions_total',
+      'Decisions of limiters about requests, by the mode of the limiter.',
+      'counter',
+      () => this.#decisionSamples(),
     );
   }
 

@@ -68,19 +68,26 @@ export class StateGauges {
   }
 
   define(define: DefineMetric): void {
-    define('circuit_state', 'The state that a circuit is in: 1 for that one.', 'gauge', () => this.#circuits());
-    define('backend_up', 'Whether a backend would be picked now.', 'gauge', () =>
+    define('circuit_state', '1 for the present state of a circuit, 0 for the others.', 'gauge', () => this.#circuits());
+    define('backend_up', 'Whether a backend gets requests now.', 'gauge', () =>
       this.#backends().map(({ service, backend, available }) => ({
         labels: { service, backend },
         value: Number(available),
       })),
     );
-    define('backend_healthy', 'What active checks say of a backend; missing before the first verdict.', 'gauge', () =>
-      this.#backends()
-        .filter(({ health }) => health !== 'unknown')
-        .map(({ service, backend, health }) => ({ labels: { service, backend }, value: Number(health === 'healthy') })),
+    define(
+      'backend_healthy',
+      'Whether a backend passes its active checks; missing before the first result.',
+      'gauge',
+      () =>
+        this.#backends()
+          .filter(({ health }) => health !== 'unknown')
+          .map(({ service, backend, health }) => ({
+            labels: { service, backend },
+            value: Number(health === 'healthy'),
+          })),
     );
-    define('backend_requests_in_flight', 'Requests that a backend is answering.', 'gauge', () =>
+    define('backend_requests_in_flight', 'Requests in progress at a backend.', 'gauge', () =>
       this.#backends().map(({ service, backend, inFlight }) => ({ labels: { service, backend }, value: inFlight })),
     );
     define('backend_concurrency_limit', 'Requests that may wait for a response head of a backend.', 'gauge', () =>
@@ -91,7 +98,7 @@ export class StateGauges {
     );
     define(
       'backend_limited_seconds',
-      'For how long a backend has been at its adaptive limit; 0 for not now.',
+      'Seconds for which a backend has been at its adaptive limit; 0 when it is not.',
       'gauge',
       () =>
         this.#concurrencies(({ limitedSince }) =>
@@ -101,15 +108,15 @@ export class StateGauges {
     define('queue_length', 'Requests that wait for a place at a backend.', 'gauge', () =>
       this.#loads(({ waiting }) => waiting),
     );
-    define('retry_budget_left', 'Retries that might begin now.', 'gauge', () =>
+    define('retry_budget_left', 'Retries that the budget allows now.', 'gauge', () =>
       this.#loads(({ retriesLeft }) => retriesLeft),
     );
-    define('limiter_mode', 'Who counts for a limiter: 1 for that one.', 'gauge', () =>
+    define('limiter_mode', '1 for the present mode of a limiter, 0 for the others.', 'gauge', () =>
       this.#limiters().flatMap(({ name, mode }) =>
         LIMITER_MODES.map((one) => ({ labels: { limiter: name, mode: one }, value: Number(one === mode) })),
       ),
     );
-    define('access_log_dropped_total', 'Lines that the log took too slowly to be written.', 'counter', () => {
+    define('access_log_dropped_total', 'Access log lines dropped because the log was too slow.', 'counter', () => {
       const logs = this.#sources.accessLogs ?? [];
       return logs.length === 0 ? [] : [{ labels: {}, value: logs.reduce((sum, { dropped }) => sum + dropped, 0) }];
     });

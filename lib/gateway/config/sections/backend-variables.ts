@@ -7,7 +7,7 @@ import { pair } from './listener-variables.ts';
 export interface BackendsConfig {
   /** Origins, like `http://localhost:8081`, and names that are looked up. */
   readonly backends: readonly (string | BackendOptions)[];
-  /** JSON file whose list of backends takes the place of `backends`. */
+  /** JSON file whose list of backends replaces `backends`. */
   readonly backendsFile: string | undefined;
   /** Files for backends over https: authorities to trust, and the certificate that the gateway shows them. */
   readonly backendTls: BackendTlsFiles;
@@ -99,12 +99,12 @@ function readItem(item: string): BackendOptions | { readonly problem: string } {
       ...(keepAlive === undefined ? {} : { keepAlive: keepAlive === 'true' }),
     };
   }
-  // Not echoed when it may hold a password.
+  // Not shown if it may contain a password.
   const name = text.includes('@') ? 'a backend' : url;
   return { problem: `${name} may be followed by ;weight= and a number, then by ;keepAlive=false, and by nothing else` };
 }
 
-/** As status and log show it, if it is an origin. */
+/** A URL as status and log show it, if it is an origin. */
 function canonical(text: string): string {
   if (/^(?:dns|srv)[:+]/i.test(text)) return text.toLowerCase().replace(/\/$/, '');
   if (!URL.canParse(text)) return text;
@@ -112,7 +112,7 @@ function canonical(text: string): string {
   return href === `${origin}/` ? origin : text;
 }
 
-/** What the package says against a list of backends. */
+/** Problems of a list of backends. */
 function problemsWith(found: readonly (string | BackendOptions)[]): readonly string[] {
   try {
     assertBackends(found);

@@ -8,7 +8,7 @@ export interface HealthConfig {
     readonly openMs: number;
     readonly halfOpenRequests: number;
   };
-  /** Off without a path. */
+  /** There are no health checks without a path. */
   readonly healthCheck: { readonly path: string | undefined; readonly intervalMs: number; readonly timeoutMs: number };
 }
 

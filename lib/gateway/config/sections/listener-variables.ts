@@ -20,24 +20,24 @@ import {
 export interface ListenerConfig {
   readonly host: string;
   readonly port: number;
-  /** Processes that serve traffic. With 1, the process that starts serves it. */
+  /** Processes that serve traffic. With 1, the first process serves it. */
   readonly workers: number;
   /** Milliseconds after which a worker whose event loop stands still is killed; 0 is never. */
   readonly workerHangTimeoutMs: number;
   /** Whether a process that has loaded the program waits to take the place of a worker that dies. */
   readonly workerSpare: boolean;
-  /** Files of each certificate and its key, the default first; without them the listener speaks plain HTTP. */
+  /** Files of each certificate and its key, the default certificate first. Without them the listener speaks plain HTTP. */
   readonly tls: readonly TlsFiles[] | undefined;
-  /** How the gateway gets those that `tls` says it awaits. */
+  /** Settings for the certificates that the gateway gets by itself. */
   readonly acme: AcmeConfig | undefined;
   /** File of the authorities whose client certificates are accepted; without it, the listener asks for none. */
   readonly clientCa: string | undefined;
   readonly clientCert: 'require' | 'request';
   /** Whether TLS clients may use HTTP/2. */
   readonly http2: boolean;
-  /** Addresses of load balancers that send the PROXY protocol; none where it is off. */
+  /** Addresses of load balancers that send the PROXY protocol; empty when it is off. */
   readonly proxyProtocol: readonly string[];
-  /** The listener that sends clients to https: its port, and the one in the URL, where that is not the gateway's own. */
+  /** The listener that redirects clients to https: its port, and the port in the URL if that is not the gateway's own. */
   readonly httpsRedirect: { readonly port: number; readonly toPort: number | undefined } | undefined;
   /** Value of the header `Strict-Transport-Security` (RFC 6797). */
   readonly strictTransportSecurity: string | undefined;
@@ -47,7 +47,7 @@ export interface ListenerConfig {
 
 const MOST_WORKERS = 256;
 
-/** How many, or as many as there are cores for this process. */
+/** A number, or `auto` for the number of cores of this process. */
 function workers(text: string): number {
   if (text === 'auto') return Math.min(availableParallelism(), MOST_WORKERS);
   const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
@@ -55,13 +55,13 @@ function workers(text: string): number {
   throw new Error(`must be auto or an integer from 1 to ${MOST_WORKERS}, ${got(text)}`);
 }
 
-/** What a listener may listen on. */
+/** An address to listen on. */
 export function host(text: string): string {
   if (isIP(text) !== 0 || /^[\w.-]+$/.test(text)) return text;
   throw new Error(`must be an IP address or a host name, without port or brackets, ${got(text)}`);
 }
 
-/** Two variables that need each other. */
+/** Reports a variable that is set without the one that it needs. */
 export const pair = (given: Readonly<Record<string, string>>, one: string, other: string): readonly string[] =>
   (given[one] === undefined) === (given[other] === undefined) ? [] : [`${one}: goes with ${other}`];
 
@@ -76,13 +76,13 @@ function peers(text: string): readonly string[] {
   return items;
 }
 
-/** RFC 6797 §6.1, and `preload`, which browsers ask for. */
+/** RFC 6797 §6.1, and `preload`, which browsers require for their own lists. */
 function strictTransportSecurity(text: string): string {
   if (/^max-age=\d{1,10}(?:; ?(?:includeSubDomains|preload)){0,2}$/i.test(text)) return text;
   throw new Error(`must be like max-age=31536000; includeSubDomains, ${got(text)}`);
 }
 
-/** Variables that mean nothing where the gateway speaks plain http. */
+/** Reports variables that have no effect with plain HTTP. */
 function needingTls(given: Readonly<Record<string, string>>): readonly string[] {
   if (given.TLS_CERT !== undefined || given.ACME_DOMAINS !== undefined) return [];
   return ['TLS_CLIENT_CA', 'HTTP_REDIRECT_PORT', 'STRICT_TRANSPORT_SECURITY']
@@ -90,7 +90,7 @@ function needingTls(given: Readonly<Record<string, string>>): readonly string[] 
     .map((name) => `${name}: needs TLS_CERT and TLS_KEY, or ACME_DOMAINS: the gateway speaks plain http`);
 }
 
-/** Lists of files, of which each is for one of the other list. */
+/** Pairs the files of two lists, by position. */
 function unequal({ TLS_CERT, TLS_KEY }: Readonly<Record<string, string>>): readonly string[] {
   if (TLS_CERT === undefined || TLS_KEY === undefined) return [];
   const [certs, keys] = [list(TLS_CERT).length, list(TLS_KEY).length];

@@ -20,7 +20,7 @@ export interface LoadBalancingConfig {
 
 const TOKEN = /^[\w!#$%&'*+.^`|~-]+$/;
 
-/** A text that matches, or an error that says what it must be. */
+/** Accepts a text that matches; otherwise the error says what it must be. */
 const matching =
   (pattern: RegExp, mustBe: string) =>
   (text: string): string => {
@@ -39,7 +39,7 @@ export const loadBalancing = section(
       read: oneOf('round-robin', 'weighted', 'least-requests', 'latency', 'hash', 'sticky'),
     },
     HASH_BY: {
-      text: `What hash goes by: ip, header:X-Tenant, cookie:user or query:room (with names of your own). Requests without that header,
+      text: `Key of the policy hash: ip, header:X-Tenant, cookie:user or query:room (with names of your own). Requests without that header,
         cookie or parameter go round robin.`,
       default: 'ip',
       read: hashBy,
@@ -121,7 +121,7 @@ export const loadBalancing = section(
       : [],
 );
 
-/** What `hash` goes by: `ip`, or the name of a header, cookie or query parameter. */
+/** Key of the policy `hash`: `ip`, or the name of a header, cookie or query parameter. */
 function hashBy(text: string): HashBy {
   if (text === 'ip') return text;
   const [, kind, name = ''] = /^(header|cookie|query):(.+)$/.exec(text) ?? [];

@@ -2,18 +2,18 @@ import type { AccessLogFormat } from '../../../index.ts';
 import { decimal, list, oneOf, onOrOff, optional, port, secret, section } from '../variable.ts';
 import { host } from './listener-variables.ts';
 
-/** From nothing to everything. */
+/** From no lines to all lines. */
 export const LOG_LEVELS = ['silent', 'error', 'warn', 'info', 'debug'] as const;
 
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
 export interface OperationConfig {
-  /** Nothing when the admin listener is off. */
+  /** `undefined` when the admin listener is off. */
   readonly admin:
     | { readonly host: string; readonly port: number; readonly token: string | undefined; readonly name: string }
     | undefined;
   readonly logLevel: LogLevel;
-  /** Nothing when it is off. `sample` is the part of the requests without an error that gets a line. */
+  /** `undefined` when it is off. `sample` is the share of successful requests that get a line. */
   readonly accessLog: { readonly format: AccessLogFormat; readonly sample: number } | undefined;
   /** Names of parameters that the access log and traces mask, besides the usual ones. */
   readonly redact: readonly string[];

@@ -9,18 +9,18 @@ import { decimal, durationMs, durationMsOrZero, integer, oneOf, onOrOff, optiona
 
 export interface RateLimitConfig {
   readonly redisUrl: string | undefined;
-  /** Whether there is a limit of all requests of a client address. */
+  /** Whether all requests of a client address have a common limit. */
   readonly isRateLimited: boolean;
   readonly rateLimit: {
     readonly algorithm: AlgorithmName;
     readonly limit: number;
     readonly windowMs: number;
-    /** Only with a token bucket. */
+    /** For the token bucket only. */
     readonly burst: number | undefined;
     readonly allow: readonly string[];
     readonly deny: readonly string[];
     readonly onStoreError: OnStoreError;
-    /** Nothing when each request asks Redis. */
+    /** `undefined` when each request asks Redis. */
     readonly lease: { readonly share: number } | undefined;
     readonly ipv6Subnet: number;
     readonly storeTimeoutMs: number;
@@ -138,11 +138,11 @@ export const rateLimit = section(
 );
 
 function redisUrl(text: string): string {
-  // A list of hosts is no URL. ipRateLimit() checks it in full.
+  // A list of hosts is not a URL. ipRateLimit() checks it completely.
   if (/^rediss?\+(cluster|sentinel):\/\/[^/?#]/.test(text)) return text;
   const url = URL.parse(text);
   if (url === null || !/^rediss?:$/.test(url.protocol) || url.hostname === '' || !/^\/?\d*$/.test(url.pathname)) {
-    // Not echoed: it may hold a password.
+    // Not shown, because it may contain a password.
     throw new Error('must be a URL like redis://localhost:6379 or rediss://user:password@redis.example:6380/1');
   }
   return text;

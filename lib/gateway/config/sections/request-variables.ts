@@ -2,14 +2,14 @@ import type { AmbiguousPaths } from '../../../index.ts';
 import { durationMs, durationMsOrZero, integer, oneOf, onOrOff, section } from '../variable.ts';
 
 export interface RequestsConfig {
-  /** 0 for a body of any length. */
+  /** Largest body of a request, in bytes; 0 for any size. */
   readonly maxBodyBytes: number;
   readonly ambiguousPaths: AmbiguousPaths;
   /** Whether several slashes in a row in a path become one. */
   readonly mergeSlashes: boolean;
   /** Milliseconds by which the event loop may run late before requests are rejected; 0 for any time. */
   readonly maxDelayMs: number;
-  /** What a client may take of the gateway. */
+  /** Bounds for clients and their connections. */
   readonly bounds: {
     readonly headTimeoutMs: number;
     readonly maxTargetBytes: number;

@@ -2,9 +2,9 @@ import type { Declaration } from '../../../index.ts';
 import { file, optional, section } from '../variable.ts';
 
 export interface ServicesConfig {
-  /** File of services and routes, which take the place of `backends`. */
+  /** File of services and routes, which replace `backends`. */
   readonly gatewayFile: string | undefined;
-  /** What that file says. It comes from no variable: the caller that starts the gateway reads the file. */
+  /** The content of that file. The caller that starts the gateway reads it, not a variable. */
   readonly declaration: Declaration | undefined;
 }
 
