@@ -174,7 +174,7 @@ describeInstalled('the suite in an existing app', () => {
     });
 
     test.each(['/api/text', '/api/events'])(
-      'compression: what the backend has sent of %s is not held back',
+      'compression: bytes that the backend has sent of %s are not held back',
       async (path) => {
         const headers = { cookie: await signIn('alice'), 'accept-encoding': 'gzip' };
         const res = await open(path, { headers });

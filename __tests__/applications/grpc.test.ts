@@ -111,7 +111,7 @@ describeInstalled('@grpc/grpc-js through limiter, circuit breaker and proxy', ()
       expect([...statusOf(streamed), streamed.messages]).toEqual([NOT_FOUND, error.details, ['one']]);
     });
 
-    test('the backend learns the deadline, and hears that it is over', async () => {
+    test('the backend gets the deadline, and is cancelled when it is over', async () => {
       let leftMs = 0;
       let cancelled = false;
       const { url } = await grpcBackend(cleanup, 'a', {
@@ -131,7 +131,7 @@ describeInstalled('@grpc/grpc-js through limiter, circuit breaker and proxy', ()
       expect(proxy.status()[0]?.circuit).toBe('closed');
     });
 
-    test('a cancelled call ends at the backend, and counts against none', async () => {
+    test('a cancelled call ends at the backend, and counts against no backend', async () => {
       let cancelledAt = 0;
       const { url } = await grpcBackend(cleanup, 'a', {
         bidi: (call) => {
@@ -165,7 +165,7 @@ describeInstalled('@grpc/grpc-js through limiter, circuit breaker and proxy', ()
     });
   });
 
-  describe('what the gateway itself responds', () => {
+  describe('responses of the gateway itself', () => {
     test('over the limit: RESOURCE_EXHAUSTED, and when to try again', async () => {
       const { url } = await grpcBackend(cleanup, 'a');
       const { unary } = await grpcGateway(cleanup, { backends: [url] }, { limit: 1 });

@@ -59,7 +59,7 @@ const table = (defaults: Record<string, unknown>) =>
   optionsTable({ file, name: 'Options', defaults, tables: ['Other'] });
 
 describe('a table of options', () => {
-  test('has what docstrings and types say, what is required first', () => {
+  test('has the text of docstrings and types, required options first', () => {
     expect(table({ mode: 'a', waitMs: 1_000 }).split('\n')).toEqual([
       '| option | unit or type | default | meaning |',
       '| --- | --- | --- | --- |',

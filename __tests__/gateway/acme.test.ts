@@ -73,7 +73,7 @@ describeWithPebble('a certificate for each name of ACME_DOMAINS', (pebble) => {
     }
   });
 
-  test('comes by http-01, over HTTP_REDIRECT_PORT, whichever worker the authority meets', async () => {
+  test('comes by http-01, over HTTP_REDIRECT_PORT, from every worker', async () => {
     const http = { ACME_CHALLENGE: 'http-01', HTTP_REDIRECT_PORT: String(pebble.httpPort), WORKERS: '2' };
     const { cluster } = await clusters.open(variables(pebble, { ACME_DOMAINS: 'a.example.com', ...http }));
     await issued(cluster.url, 'a.example.com');

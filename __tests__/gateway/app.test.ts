@@ -15,7 +15,7 @@ afterEach(async () => {
   await endAll();
 });
 
-test('a shutdown that takes its time reports no problem: that the proxy has no backends any more is none', async () => {
+test('a slow shutdown reports no problem, although the proxy has no backends any more', async () => {
   const one = await openBackend('one');
   const { gateway, url, logged } = await openGateway([one.url], {}, (host) => {
     const hosted = standardApp(host);

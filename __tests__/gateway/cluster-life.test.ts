@@ -80,7 +80,7 @@ describe('a worker that dies while its clients open new connections', () => {
   // Node loses the event `disconnect` of a worker that has not acknowledged a connection: each kind of death can hit that.
   const KINDS = { killed: 'SIGKILL', exception: 'SIGWINCH', exit: 'SIGURG', abort: 'SIGXFSZ', hang: 'SIGPWR' } as const;
 
-  test('is replaced whatever the cause; only its own connections break, and SIGTERM still stops everything', async () => {
+  test('is replaced after every kind of death; only its own connections break, and SIGTERM still stops everything', async () => {
     const preload = `--import=data:text/javascript,${encodeURIComponent(CRASHES)}`;
     const { cluster } = await clusters.open({ NODE_OPTIONS: preload, WORKER_HANG_TIMEOUT_MS: '3000' });
     const load = new SteadyLoad(cluster.url, 24, 1, false);
@@ -114,7 +114,7 @@ describe('the spare process', () => {
   const caches = (): readonly string[] =>
     readdirSync(clusters.path('')).filter((name) => name.startsWith('expressway-cache-'));
 
-  test('has loaded the program before a worker dies, and takes its place; another one follows', async () => {
+  test('has loaded the program before a worker dies, and replaces it; then another spare process starts', async () => {
     const { cluster } = await clusters.open({ TMPDIR: clusters.path(''), NODE_COMPILE_CACHE: '' });
     for (const death of [1, 2, 3]) {
       await until(() => childrenOf(cluster).length === 3);

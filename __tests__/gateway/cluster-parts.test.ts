@@ -32,7 +32,7 @@ function channel(): readonly [Channel & { connected: boolean }, Channel & { conn
 }
 
 describe('messages between primary and workers', () => {
-  test('are answered in order, with an error where the other side fails', async () => {
+  test('get replies in order, with an error when the other side fails', async () => {
     const [here, there] = channel();
     const [asker, answerer] = [new Peer(here), new Peer(there)];
     answerer.on<number>('double', (value) => value * 2);
@@ -134,7 +134,7 @@ describe('a reload of several workers', () => {
   });
 });
 
-describe('what an operator does in several workers', () => {
+describe('actions of an operator in several workers', () => {
   const DRAINED: OperatorStateEntry = { service: 'default', backend: 'http://a', held: 'drained' };
 
   /** A worker that drains when it is asked to, and does as it is told; `replies` are others, now or later. */

@@ -119,7 +119,7 @@ describe('the admin listener of several workers', () => {
     expect(open.text).toMatch(/# EOF\n$/);
   });
 
-  test('serves /metrics while a worker does not answer, and its counters never fall', async () => {
+  test('serves /metrics while a worker does not respond, and its counters never fall', async () => {
     const { cluster } = await clusters.open({ WORKERS: '2', WORKER_HANG_TIMEOUT_MS: '0' });
     const series =
       'expressway_requests_total{route="default",service="default",method="GET",status="2xx",source="backend"}';

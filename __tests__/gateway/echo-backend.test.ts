@@ -39,7 +39,7 @@ describe('the echo backend', () => {
     expect((await ask(url)).status).toBe(200);
   });
 
-  test('survives a client that leaves before its slow answer', async () => {
+  test('survives a client that leaves before its slow response', async () => {
     const { url } = await openBackend('one');
     const req = request(`${url}/slow?ms=50`);
     req.on('error', () => {});

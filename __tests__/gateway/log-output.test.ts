@@ -72,7 +72,7 @@ test('the log output survives a full disk', async () => {
   warned.mockRestore();
 });
 
-test('what writing fails with is known until it works again, and is said once', async () => {
+test('a write error is known until writing works again, and is reported once', async () => {
   const warned = jest.spyOn(process.stderr, 'write').mockReturnValue(true);
   const path = join(directory, 'pipe');
   execFileSync('mkfifo', [path]);
@@ -159,7 +159,7 @@ describe('a process whose log cannot be written', () => {
     ['a reader that stands still', 'an orderly end', 'SIGKILL'],
     ['a reader that stands still', 'an exception', 'SIGKILL'],
     ['a reader that stands still', 'a second signal', 'SIGKILL'],
-  ] as const)('%s: comes to its end all the same, by %s', async (what, end, expected) => {
+  ] as const)('%s: the process still ends, by %s', async (what, end, expected) => {
     const fifo = join(directory, 'fifo');
     execFileSync('mkfifo', [fifo]);
     const path = what === 'a full disk' ? '/dev/full' : fifo;

@@ -20,7 +20,7 @@ describe('createLogger', () => {
     expect(linesAt(level).map((line) => JSON.parse(line).msg)).toEqual(expected);
   });
 
-  test('writes one JSON object a line, whatever the text holds', () => {
+  test('writes one JSON object per line for every text', () => {
     const lines: string[] = [];
     createLogger('info', (line) => lines.push(line)).info({ text: 'a\nb\u001b[2J', none: undefined }, 'two\nlines');
     expect(lines).toHaveLength(1);

@@ -42,7 +42,7 @@ test.each([
   expect(misspeltVariables({ [name]: 'a' })).toEqual([]);
 });
 
-test('what Kubernetes sets for services of such names is no misspelling', () => {
+test('variables that Kubernetes sets for services are not misspellings', () => {
   const env = {
     BACKENDS_SERVICE_HOST: '10.0.0.1',
     REDIS_URI: 'tcp://10.0.0.1:6379',
@@ -51,7 +51,7 @@ test('what Kubernetes sets for services of such names is no misspelling', () => 
   expect(misspeltVariables(env)).toEqual([]);
 });
 
-test('a variable beside the right one is no misspelling of it, and none of ours is one of another', () => {
+test('a variable beside the right one is not a misspelling of it, and our variables are not misspellings of each other', () => {
   expect(misspeltVariables({ REDIS_URI: 'a', REDIS_URL: 'b' })).toEqual([]);
   expect(misspeltVariables(Object.fromEntries(Object.keys(VARIABLES).map((name) => [name, '1'])))).toEqual([]);
   for (const name of Object.keys(VARIABLES)) expect(misspeltVariables({ [name]: '1' })).toEqual([]);

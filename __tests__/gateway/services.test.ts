@@ -90,7 +90,7 @@ describe('a gateway with GATEWAY_CONFIG', () => {
     expect((await ask(`${url}/users`)).status).toBe(200);
   });
 
-  test('follows what the file says about paths, at a reload as well', async () => {
+  test('applies the path rules of the file, also after a reload', async () => {
     const { declared } = await twoServices();
     write({ ...declared, ambiguousPaths: 'pass', mergeSlashes: false });
     const { url, logged } = await open();
@@ -144,7 +144,7 @@ describe('a gateway with GATEWAY_CONFIG', () => {
     expect((await ask(`${url}/new`)).status).toBe(404);
   });
 
-  test('what only the use of a declaration shows changes nothing either, and leaves nothing running', async () => {
+  test('a problem that only the use of a declaration shows changes nothing either, and leaves nothing running', async () => {
     const { declared } = await twoServices();
     write(declared);
     const { gateway, url, logged } = await open();
@@ -198,7 +198,7 @@ describe('200 reloads under load', () => {
   const handles = () =>
     process.getActiveResourcesInfo().filter((one) => /^(?:TCPSocketWrap|TCPServerWrap|Timeout)$/.test(one)).length;
 
-  test('no request fails, nothing is left over, and what has not changed goes on', async () => {
+  test('no request fails, nothing is left over, and unchanged parts keep running', async () => {
     const { users, shop, declared } = await twoServices();
     const more = await openBackend('more');
     const variants = [

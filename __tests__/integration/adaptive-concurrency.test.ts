@@ -91,7 +91,7 @@ describe('a backend at its limit', () => {
   });
 });
 
-describe('what does not fill the limit', () => {
+describe('requests that do not fill the limit', () => {
   test('event streams and downloads, once their head is there', async () => {
     const only = await backend((_req, res) => {
       res.writeHead(200, { 'Content-Type': 'text/event-stream' }).write('data: hello\n\n');

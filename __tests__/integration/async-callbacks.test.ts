@@ -119,7 +119,7 @@ describe.each(Object.entries(FUNCTIONS))('%s that is async', (name, [make, respo
 });
 
 test.each([null, {}, true])(
-  'skip of a limiter may give %j: what is true in JavaScript is not limited',
+  'skip of a limiter may return %j: a value that counts as true means no limit',
   async (given) => {
     const { url } = await gateway({ limiter: { limit: 1, skip: () => given } }, false);
     const statuses = [(await fetch(url)).status, (await fetch(url)).status];

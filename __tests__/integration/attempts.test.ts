@@ -48,7 +48,7 @@ describe('the time of an attempt', () => {
   });
 });
 
-describe('what a request may cost the backends', () => {
+describe('the cost of a request for the backends', () => {
   test('with every process away, it tries three of them', async () => {
     const backends: string[] = [];
     for (let i = 0; i < 5; i += 1) backends.push(`http://127.0.0.1:${await closedPort()}`);
@@ -92,7 +92,7 @@ describe('what a request may cost the backends', () => {
   );
 });
 
-describe('the circuit hears of a response', () => {
+describe('the circuit counts a response', () => {
   const STRICT = { minimumRequests: 1, consecutiveFailures: 1, openMs: 50, halfOpenRequests: 1 };
   const HALF = 'HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nhalf';
 

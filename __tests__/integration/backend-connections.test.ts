@@ -87,7 +87,7 @@ describe('setTls()', () => {
     ['a text for a boolean', { rejectUnauthorized: 'no' }, /rejectUnauthorized/],
   ];
 
-  test.each(INVALID)('refuses %s, as construction does, and keeps what it had', async (_name, tls, message) => {
+  test.each(INVALID)('refuses %s, as construction does, and keeps the old values', async (_name, tls, message) => {
     const { urls } = await backends();
     const { url, proxy } = cleanup.add(await proxyGateway({ backends: urls.slice(0, 1), tls: { ca: cert } }));
     expect(() => proxy.setTls(tls as never)).toThrow(OptionsError);

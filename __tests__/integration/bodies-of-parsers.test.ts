@@ -32,18 +32,21 @@ describe('the option body', () => {
     expect(backend.requests).toEqual([]);
   });
 
-  test.each([undefined, null])('that has none for a request, %s, leaves it as one whose body is lost', async (none) => {
-    const backend = cleanup.add(await RecorderBackend.start());
-    const gateway = await proxyGateway({ backends: [backend.url], body: () => none as undefined }, (app) => {
-      app.use(express.json());
-    });
-    const { url } = cleanup.add(gateway);
-    const headers = { 'content-type': 'application/json' };
-    const response = await fetch(url, { method: 'POST', body: '{"a":1}', headers });
-    const { cause } = (await response.json()) as { cause: string };
-    expect([response.status, cause]).toEqual([500, 'content_already_read']);
-    expect(backend.requests).toEqual([]);
-  });
+  test.each([undefined, null])(
+    'that returns no body for a request, %s, leaves the request without its body',
+    async (none) => {
+      const backend = cleanup.add(await RecorderBackend.start());
+      const gateway = await proxyGateway({ backends: [backend.url], body: () => none as undefined }, (app) => {
+        app.use(express.json());
+      });
+      const { url } = cleanup.add(gateway);
+      const headers = { 'content-type': 'application/json' };
+      const response = await fetch(url, { method: 'POST', body: '{"a":1}', headers });
+      const { cause } = (await response.json()) as { cause: string };
+      expect([response.status, cause]).toEqual([500, 'content_already_read']);
+      expect(backend.requests).toEqual([]);
+    },
+  );
 
   test('a body that was read leaves the connection of the client open', async () => {
     const backend = cleanup.add(await RecorderBackend.start());

@@ -112,7 +112,7 @@ describe('the queue for a place at a backend', () => {
     expect((await second).status).toBe(200);
   });
 
-  test('is answered at once when the proxy closes', async () => {
+  test('gets a response at once when the proxy closes', async () => {
     const { backend, held } = await heldBackend();
     const queue = { size: 5, timeoutMs: 60_000 };
     const { url, proxy } = await gatewayFor({ backends: [backend.url], maxRequests: 1, queue });

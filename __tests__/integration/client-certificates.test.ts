@@ -131,12 +131,15 @@ describe.each(SECURE_PROTOCOLS)('clientCertAuth() over %s', (_name, ask) => {
     'X-Client-Cert-Fingerprint': 'aa',
   };
 
-  test.each([false, true])('what a client says about certificates is removed (trust proxy: %s)', async (trustProxy) => {
-    const { port } = await gateway({ required: false }, {}, trustProxy);
-    expect(told((await ask(port, {}, FORGED)).got)).toEqual({ 'x-client-cert-verify': 'NONE' });
-    const own = told((await ask(port, pair('alice'), FORGED)).got);
-    expect(own).toEqual(told((await ask(port, pair('alice'))).got));
-  });
+  test.each([false, true])(
+    'headers of a client about certificates are removed (trust proxy: %s)',
+    async (trustProxy) => {
+      const { port } = await gateway({ required: false }, {}, trustProxy);
+      expect(told((await ask(port, {}, FORGED)).got)).toEqual({ 'x-client-cert-verify': 'NONE' });
+      const own = told((await ask(port, pair('alice'), FORGED)).got);
+      expect(own).toEqual(told((await ask(port, pair('alice'))).got));
+    },
+  );
 
   test('a request without a certificate gets 403, and the next one on a connection with one does not', async () => {
     const { port } = await gateway();
@@ -208,7 +211,7 @@ describe.each(SECURE_PROTOCOLS)('clientCertAuth() over %s', (_name, ask) => {
   );
 });
 
-test('on plain http the backend learns nothing of a certificate, whatever the client says', async () => {
+test('on plain http the backend gets no facts of a certificate, even if the client sends some', async () => {
   const backend = cleanup.add(await listen((req, res) => res.end(JSON.stringify(req.headers))));
   const forged = [
     'Client-Cert: :AAAA:',

@@ -124,7 +124,7 @@ describe('C11, R13: loops', () => {
 const options = (fields: string, target = '/x') => `OPTIONS ${target} HTTP/1.1\r\nHost: a\r\n${fields}\r\n`;
 
 describe.each(PROTOCOLS)('C10, R4: Max-Forwards, over $name', ({ serverOf, request }) => {
-  test.each(['0', '00'])('OPTIONS with %s is answered by the gateway', async (forwards) => {
+  test.each(['0', '00'])('the gateway responds to OPTIONS with %s', async (forwards) => {
     const { backend, port } = await setUp(answerOk, {}, undefined, serverOf);
     const response = await request(port, options(`Max-Forwards: ${forwards}\r\nConnection: Max-Forwards\r\n`));
     expect([response.status, response.field('allow')]).toEqual([204, 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS']);
@@ -172,8 +172,8 @@ describe.each(PROTOCOLS)('C10, R4: Max-Forwards, over $name', ({ serverOf, reque
   );
 });
 
-describe('C02: requests of HTTP/1.1 that the gateway answers itself', () => {
-  test.each(['*', 'http://gw.example'])('C02: OPTIONS %s is answered by the gateway', async (target) => {
+describe('C02: requests of HTTP/1.1 that the gateway responds to itself', () => {
+  test.each(['*', 'http://gw.example'])('C02: the gateway responds to OPTIONS %s', async (target) => {
     const { backend, port } = await setUp();
     const client = cleanup.add(await RawClient.connect(port));
     client.send(options('', target) + get());
@@ -588,7 +588,7 @@ describe.each(PROTOCOLS)('R42, A03: Forwarded, over $name', ({ name, serverOf, r
   });
 });
 
-describe('B03, K1: a client cannot take away what the gateway adds', () => {
+describe('B03, K1: a client cannot remove headers that the gateway adds', () => {
   test('a header of a middleware stays, and replaces that of the client', async () => {
     const { backend, port } = await setUp(answerOk, {}, (app) => {
       app.use((req, _res, next) => {

@@ -131,7 +131,7 @@ test('the first request of a connection is left to the middleware: afterwards No
   expect(site.seen).toEqual(['GET /a']);
 });
 
-test('what the parser rejects is still rejected by it', async () => {
+test('requests that the parser rejects are still rejected by it', async () => {
   const site = new Site();
   const { port } = await site.open();
   const client = await known(port);
@@ -141,7 +141,7 @@ test('what the parser rejects is still rejected by it', async () => {
   await client.closed();
 });
 
-test('a request is judged once: what is let in by its bytes is let in by the middleware', async () => {
+test('a request is judged once: after admission by its bytes, the middleware admits it, too', async () => {
   let asked = 0;
   const priority: LoadSheddingOptions['priority'] = ({ method, url, headers }) => {
     asked += 1;

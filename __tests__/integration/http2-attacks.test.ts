@@ -189,7 +189,7 @@ describe('request smuggling: no head of a stream becomes two requests, or anothe
     expect(backend.received.join('')).not.toMatch(/smuggled|\r\n0\r\n/);
   });
 
-  test('what a client sends behind a CONNECT that is refused goes nowhere', async () => {
+  test('bytes after a rejected CONNECT are discarded', async () => {
     const { backend, open } = await setUp();
     const client = await open();
     client.send(

@@ -249,7 +249,7 @@ describe('content and trailers', () => {
   });
 });
 
-describe('what ends early', () => {
+describe('exchanges that end early', () => {
   test('a client that leaves resets the stream of the backend with CANCEL, and its part of an upload does not look whole', async () => {
     let seen: { isWhole: boolean; stream: ServerHttp2Stream } | undefined;
     const { url, sessions } = await backend((stream, { ':path': path }) => {
@@ -315,7 +315,7 @@ describe('what ends early', () => {
 });
 
 describe('connections', () => {
-  test('GOAWAY: no request is lost, and those that the backend did not look at are sent again, whatever their method', async () => {
+  test('GOAWAY: no request is lost, and requests that the backend did not process are sent again with every method', async () => {
     let taken = 0;
     const { url, sessions } = await backend((stream) => {
       void text(stream).then((content) => {

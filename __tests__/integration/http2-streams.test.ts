@@ -305,7 +305,7 @@ describe('WebSockets over HTTP/2 (RFC 8441)', () => {
     await eventually('nothing is left', () => gateway.proxy.status()[0]?.inFlight === 0);
   });
 
-  test('a backend that ends still gets what the client sends', async () => {
+  test('a backend that has ended its side still gets bytes of the client', async () => {
     const { backend, client, gateway } = await tunnelled((socket, request, index) => {
       socket.removeAllListeners('end');
       echo(socket, request, index);

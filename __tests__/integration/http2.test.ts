@@ -28,7 +28,7 @@ async function proxied(script: Script = answerOk) {
   return { backend, ...gateway, client: cleanup.add(new Http2Client(gateway.port)) };
 }
 
-describe('what the app sees', () => {
+describe('the request in the app', () => {
   test('a secure request of HTTP/1.1 from the client itself', async () => {
     const { client } = await serve((app) => {
       app.get('/a', (req, res) => {
@@ -85,7 +85,7 @@ async function fetchOverHttp1(port: number): Promise<string> {
   return text;
 }
 
-describe('what the backend and the log see', () => {
+describe('the request at the backend and in the log', () => {
   test('https in X-Forwarded-Proto, and HTTP/2 in Via', async () => {
     const { backend, client } = await proxied();
     expect((await client.request()).status).toBe(200);
@@ -167,7 +167,7 @@ describe('content', () => {
     expect([status, content.toString()]).toEqual([200, 'ok']);
   });
 
-  test('Expect: 100-continue is answered when the app reads the content', async () => {
+  test('Expect: 100-continue gets 100 when the app reads the content', async () => {
     const { client } = await serve((app) => app.post('/', (req, res) => void req.pipe(res)));
     const stream = client.open({ ':method': 'POST', expect: '100-continue' }, false);
     const response = responseTo(stream);
@@ -240,7 +240,7 @@ describe('drain', () => {
     await client.closed();
   });
 
-  test('what still runs at the deadline is reset, and an event stream gets an orderly end', async () => {
+  test('requests that still run at the deadline are reset, and an event stream ends normally', async () => {
     const app = express();
     let running = 0;
     app.get('/hang', (_req, res) => {

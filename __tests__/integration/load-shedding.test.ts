@@ -91,7 +91,7 @@ test('clients that wait for each response, with a new connection for each reques
   expect(shedding.status()).toMatchObject({ share: 1, rejected: 0 });
 });
 
-test('maxInProgress: one more gets 503 with Retry-After, whatever the event loop does; the least important has the fewest places', async () => {
+test('maxInProgress: one more gets 503 with Retry-After, even with an idle event loop; the least important requests have the fewest places', async () => {
   const { port, shedding, held } = await site({
     maxInProgress: 10,
     retryAfterMs: 2_500,

@@ -106,7 +106,7 @@ describe('dns://', () => {
     expect(await addressesSeen(url, 1)).toEqual(['::1']);
   });
 
-  test('F10: an unknown name is not fatal: 503 until the first answer', async () => {
+  test('F10: an unknown name is not fatal: 503 until the first DNS response', async () => {
     const port = await listenOn(['127.0.0.1']);
     const { url, proxy, said } = await gateway([`dns://api.test:${port}`]);
     await proxy.ready();
@@ -176,7 +176,7 @@ describe('setBackends()', () => {
     expect(said).toEqual(['+1 -1']);
   });
 
-  test('with a new name among others: the whole list waits for the lookup, so that none gets all requests', async () => {
+  test('with a new name among others: the whole list waits for the lookup, so that no backend gets all requests', async () => {
     const old = cleanup.add(await RecorderBackend.start());
     const other = cleanup.add(await RecorderBackend.start());
     dns.records.set('mute.test', 'silent');
@@ -249,19 +249,22 @@ describe('TLS and DNS names', () => {
     expect(said).toEqual(['+1 -0', '+1 -1', '+1 -1']);
   });
 
-  test.each(['localhost', '127.0.0.1'])('https://%s: the client cannot choose what is checked', async (name) => {
-    cleanup.add(trustCertificate());
-    const port = await listenOn(['127.0.0.1'], secure);
-    const { port: entry, proxy } = await gateway([`https://${name}:${port}`]);
-    let connections = 0;
-    proxy.events.on('attemptFailed', () => {
-      connections += 1;
-    });
-    for (const host of ['shop.example', 'api.test', '[::1]', 'localhost']) {
-      expect(await ask(entry, host)).toEqual({ status: 200, text: `127.0.0.1 as ${host}` });
-    }
-    expect(connections).toBe(0);
-  });
+  test.each(['localhost', '127.0.0.1'])(
+    'https://%s: the client cannot choose the name that is checked',
+    async (name) => {
+      cleanup.add(trustCertificate());
+      const port = await listenOn(['127.0.0.1'], secure);
+      const { port: entry, proxy } = await gateway([`https://${name}:${port}`]);
+      let connections = 0;
+      proxy.events.on('attemptFailed', () => {
+        connections += 1;
+      });
+      for (const host of ['shop.example', 'api.test', '[::1]', 'localhost']) {
+        expect(await ask(entry, host)).toEqual({ status: 200, text: `127.0.0.1 as ${host}` });
+      }
+      expect(connections).toBe(0);
+    },
+  );
 
   test('https: requests for different hosts share connections', async () => {
     cleanup.add(trustCertificate());

@@ -219,7 +219,7 @@ describe('a route that mirrors', () => {
     expect(gw.results()).toEqual(['no_backend', 'no_backend']);
   });
 
-  test('what the gateway responds to itself is not copied', async () => {
+  test('requests that the gateway responds to itself are not copied', async () => {
     const [live, next] = [await backend(), await backend()];
     const gw = await gateway(live, next, {
       services: { live: { backends: [live.url], maxBodyBytes: 10 }, next: { backends: [next.url] } },

@@ -125,7 +125,7 @@ describe('content', () => {
     expect([whole.content.toString(), whole.framingComplete]).toEqual(['until the end', true]);
   });
 
-  test('C15: pipelined requests are answered in order', async () => {
+  test('C15: pipelined requests get responses in order', async () => {
     const { port } = await setUp((socket, request) => {
       const nonce = request.field('x-nonce') ?? '';
       setTimeout(

@@ -111,7 +111,7 @@ describe.each([false, true])('a request that is refused before its content is re
         await eventually('the connection is gone', () => sockets[0]?.destroyed);
         expect(sockets[0]?.bytesRead).toBeLessThan(BOUND);
       };
-      test(`content ${name}: the answer is whole, little more is read, the connection ends`, atOnce(whole));
+      test(`content ${name}: the response is complete, little more is read, the connection ends`, atOnce(whole));
     }
   });
 

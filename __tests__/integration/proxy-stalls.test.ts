@@ -36,7 +36,7 @@ describe('a process whose event loop was blocked', () => {
   test.each([
     ['the content of an answer', 'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello', 'hello'],
     ['the head of an answer', '', 'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhellohello'],
-  ])('does not time out on what has arrived: %s', async (_name, before, meanwhile) => {
+  ])('does not time out when data has arrived: %s', async (_name, before, meanwhile) => {
     const { backend, client } = await setUp((socket) => void socket.write(before));
     client.send('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
     await eventually('the backend is asked', () => backend.requests.length === 1);
@@ -45,7 +45,7 @@ describe('a process whose event loop was blocked', () => {
     expect((await client.response()).content.toString()).toBe('hellohello');
   });
 
-  test('does not time out on what has arrived: the content of a request', async () => {
+  test('does not time out when data has arrived: the content of a request', async () => {
     const { backend, client } = await setUp((socket) => {
       socket.on('data', (chunk) => chunk.includes('END') && socket.write('HTTP/1.1 204 No Content\r\n\r\n'));
     });
@@ -56,7 +56,7 @@ describe('a process whose event loop was blocked', () => {
     expect((await client.response()).status).toBe(204);
   });
 
-  test('does not time out on what has arrived: the bytes of a tunnel', async () => {
+  test('does not time out when data has arrived: the bytes of a tunnel', async () => {
     const backend = cleanup.add(await RecorderBackend.start(rawSilence));
     const tunnel = { idleTimeoutMs: TIMEOUT_MS };
     const gateway = cleanup.add(await proxyGateway({ backends: [backend.url], ...TIMEOUTS, tunnel }));

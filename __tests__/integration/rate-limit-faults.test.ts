@@ -50,7 +50,7 @@ describeWithRedis(
 );
 
 describeWithRedis('a Redis that fails under load', (redis) => {
-  test('SIGKILL: every request is answered, and sharing is taken up again after a restart', async () => {
+  test('SIGKILL: every request gets a response, and gateways share limits again after a restart', async () => {
     const [one, two] = [await gateway({ redis: redis.url }), await gateway({ redis: redis.url })];
     await countTogether(one, two);
     const traffic = cleanup.add(limiterLoad([one]));

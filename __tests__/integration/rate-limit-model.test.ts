@@ -483,7 +483,7 @@ describeWithAnyRedis('the Redis scripts', (redis) => {
             }
             await meter.take({ ...look, cost });
           }
-          // What is charged goes by as what is spent does.
+          // What is charged fades as spent hits do.
           jest.setSystemTime(now + 3 * Math.max(longest, ...quotas.map((one) => algorithm.lifetimeMs(one))));
           const end = await meter.take(look);
           expect(end.quotaStates.map(({ remaining }) => remaining)).toEqual(quotas.map((one) => algorithm.most(one)));

@@ -188,7 +188,7 @@ describe('response of a route', () => {
     expect((await get(`${url}/api/shop/cart`)).headers.get('location')).toBe(`${url}/api/shop/login`);
   });
 
-  test('keeps what the service says, except for the options that the route has itself', async () => {
+  test('keeps the options of the service, except for those that the route has itself', async () => {
     const backend = await started(
       listen((_req, res) => {
         res.writeHead(200, {

@@ -107,7 +107,7 @@ describeWithRedis('limits of routes in Redis', (redis) => {
     expect(await connections()).toEqual([]);
   });
 
-  test('what a limiter starts at a request is not in the async context of that request', async () => {
+  test('work that a limiter starts at a request is not in the async context of that request', async () => {
     const events = new GatewayEvents();
     const requests = new AsyncLocalStorage<string>();
     const seen: unknown[] = [];

@@ -192,7 +192,7 @@ describe('cors', () => {
       headers: { origin, 'access-control-request-method': method, 'access-control-request-headers': 'x-custom' },
     });
 
-  test('answers preflight requests itself, without counting them', async () => {
+  test('responds to preflight requests itself, without counting them', async () => {
     const url = `${await gateway({ routes: [route] })}/a`;
     for (let count = 0; count < 3; count += 1) {
       const { status, headers } = await preflight(url, 'https://app.example', 'PUT');
@@ -233,7 +233,7 @@ describe('cors', () => {
   /** The route with any method. */
   const { methods: _methods, ...anyMethod } = route;
 
-  test('a preflight request is answered only for the method that it asks about', async () => {
+  test('a preflight request gets a response only for the method that it asks about', async () => {
     const routes = [anyMethod, { path: '/a', methods: ['PUT'], service: 'a' }];
     const url = `${await gateway({ routes })}/a`;
     const put = await preflight(url, 'https://app.example', 'PUT');

@@ -126,7 +126,7 @@ describe('serviceRouter()', () => {
     ['/users%2f42', undefined],
     ['/users/%2e%2e/admin', 400],
     ['/users/..%2fadmin', 400],
-  ])('what is matched is what is forwarded: %s', async (path, expected) => {
+  ])('the matched path is the forwarded path: %s', async (path, expected) => {
     const gw = await gateway({
       services: { users: { backends: [await backend('users')] } },
       routes: [{ path: '/users', service: 'users' }],
@@ -422,7 +422,7 @@ describe('serviceRouter()', () => {
 });
 
 describe('a new declaration', () => {
-  test('keeps what has not changed: counts, circuits, connections and running requests', async () => {
+  test('keeps unchanged parts: counts, circuits, connections and running requests', async () => {
     let sockets = 0;
     const steady = await started(listen((_req, res) => res.end('{"name":"steady"}')));
     steady.server.on('connection', () => {
@@ -469,7 +469,7 @@ describe('a new declaration', () => {
     expect((await ask(gw)).body.name).toBe('two');
   });
 
-  test('has what it names, and no limit or authenticator of the one before', async () => {
+  test('has its own limits and authenticators, and none of the declaration before', async () => {
     const services = { a: { backends: [await backend('a')] } };
     const routes = [{ service: 'a', rateLimit: 'shared' }];
     const gw = await gateway({ services, routes, rateLimits: { shared: { limit: '1/1m' } } });

@@ -592,7 +592,7 @@ describe('without an OpenTelemetry SDK, or with a failing one', () => {
   test.each([
     ['an SDK', {}],
     ['tracing', 'off'],
-  ] as const)('%s, what the client sent passes as it came', async (_what, options) => {
+  ] as const)('%s, the header of the client passes unchanged', async (_what, options) => {
     if (options === 'off') register();
     const { url, backend } = await open({ options, trustProxy: 'loopback' });
     await ask(url, { headers });

@@ -251,7 +251,7 @@ describe('bytes in a tunnel', () => {
 });
 
 describe('bounds of tunnels', () => {
-  test('an idle tunnel is closed; one with occasional data is not, whatever the timeouts of responses', async () => {
+  test('an idle tunnel is closed; one with occasional data is not, even with short response timeouts', async () => {
     const timeouts = { responseTimeoutMs: 500, idleTimeoutMs: 500 };
     const { backend, gateway, open } = await setup(rawEcho, { ...timeouts, tunnel: { idleTimeoutMs: 1_000 } });
     const idle = await open();

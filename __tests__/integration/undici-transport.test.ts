@@ -40,7 +40,7 @@ async function both(
 
 const GET = 'GET /api/x?q=1 HTTP/1.1\r\nHost: gw.example:81\r\nX-A: 1\r\n\r\n';
 
-describe('undiciTransport() sends what the native transport sends', () => {
+describe('undiciTransport() sends the same request as the native transport', () => {
   const backendPort = /127\.0\.0\.1:\d+/;
   test.each<[string, Options]>([
     ['a plain target', {}],

@@ -30,7 +30,7 @@ function problems(files: Record<string, string | undefined>): string[] {
 }
 
 describe('the content of the tarball', () => {
-  test('is exactly what the list promises', () => {
+  test('contains exactly the files of the list', () => {
     expect(problems(good)).toEqual([]);
   });
 

@@ -33,7 +33,7 @@ const waits = (promise: Promise<unknown>): Promise<boolean> =>
   Promise.race([promise.then(() => false), pause('a silent Redis must not reply', 300).then(() => true)]);
 
 describeWithAnyRedis('redisSwitch() before a real Redis', (redis) => {
-  test('forwards, falls silent, and delivers what it held', async () => {
+  test('forwards, falls silent, and then delivers the held commands', async () => {
     const control = await start(redis.url);
     const one = await client(control.url);
     const key = `${redis.keyPrefix}silent`;

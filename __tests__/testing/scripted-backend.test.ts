@@ -143,7 +143,7 @@ describe('a scripted backend', () => {
     expect((await fetch(url)).status).toBe(200);
   });
 
-  test('close() ends what is in progress', async () => {
+  test('close() ends requests in progress', async () => {
     const backend = await startBackend({ plan: [hang()] });
     const agent = new Agent();
     const asked = new Promise<NodeJS.ErrnoException>((resolve) =>

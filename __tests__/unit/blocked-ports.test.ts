@@ -15,7 +15,7 @@ test.each(makers)('%s() refuses a URL with a port that fetch() never connects to
   for (const url of ['http://auth.example:6001/', 'http://auth.example/', 'https://auth.example:80/']) make(url);
 });
 
-test('fetch() connects to none of these ports', async () => {
+test('fetch() connects to no port of this list', async () => {
   for (const port of BLOCKED_PORTS) {
     const error = await fetch(`http://127.0.0.1:${port}/`).catch((cause: Error) => cause);
     expect([port, error]).toEqual([

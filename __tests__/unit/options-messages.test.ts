@@ -148,7 +148,7 @@ function errorOf(make: (options: object) => unknown, options: object): unknown {
 afterAll(() => metrics.close());
 
 describe.each([...documented])('%s', (name, options) => {
-  test.each(options)('%s: what is wrong with a value says what is expected, and shows no secret', (option) => {
+  test.each(options)('%s: the error for a bad value says what is expected, and shows no secret', (option) => {
     const make = MAKERS[name];
     if (make === undefined) throw new Error(`no maker for ${name}`);
     for (const value of [...NONSENSE, ...DOUBTFUL]) {

@@ -37,7 +37,7 @@ describe.each([
     expect(goodput).toBeGreaterThan(0.9 * 350);
   });
 
-  test.each(SEEDS)('at twice its capacity it does what it can, without a long queue (seed %i)', (seed) => {
+  test.each(SEEDS)('at twice its capacity the backend is fully used, without a long queue (seed %i)', (seed) => {
     const backend = backendOf({}, seed, service);
     const before = backend.run({ ...TEN, seconds: 5, rate: 300 });
     const during = backend.run({ ...TEN, seconds: 20, rate: 1_000 }, 1);
@@ -85,7 +85,7 @@ test.each(SEEDS)('a slow backend converges as well, started in the middle of an 
 });
 
 describe('bounds', () => {
-  test.each(SEEDS)('whatever happens, the limit stays between the lowest and the highest (seed %i)', (seed) => {
+  test.each(SEEDS)('the limit always stays between the lowest and the highest (seed %i)', (seed) => {
     const backend = backendOf({ minLimit: 3, maxLimit: 30, initialLimit: 10 }, seed);
     const phases = [
       { seconds: 5, rate: 2_000, servers: 100, serviceMs: 10 },

@@ -162,7 +162,7 @@ describe('failures of DNS lookups', () => {
     expect(backends()).toEqual(['10.0.0.2']);
   });
 
-  test('a resolver that never answers fails after timeoutMs', async () => {
+  test('a resolver that never responds fails after timeoutMs', async () => {
     resolver.records.set('api', { a: 'silent', aaaa: ['fd00::1'] });
     await follow(['dns://api:80'], { timeoutMs: 700 });
     await pass(699);
@@ -229,7 +229,7 @@ describe('srv://', () => {
     expect(backends()).toEqual(['10.0.0.1', '10.0.0.3']);
   });
 
-  test('a service that is said not to exist is a failure: what was known stays', async () => {
+  test('a service that does not exist in DNS is a failure: the known backends stay', async () => {
     resolver.records.set('api', { srv: [srv('one', 80)] });
     resolver.records.set('one', { a: ['10.0.0.1'] });
     await follow(['srv://api']);

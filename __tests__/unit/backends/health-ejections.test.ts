@@ -78,7 +78,7 @@ describe('unhealthy backends', () => {
     expect(new Pool(100, { maxUnavailableRatio: 0.285 }).turn(...numbers).out).toHaveLength(28);
   });
 
-  test('the last available backend is kept, whatever the weights', () => {
+  test('the last available backend is kept with any weights', () => {
     const pool = new Pool(3, {}, [1, 0, 1]).turn(-1, -2, -3);
     expect(pool.out).toEqual([1, 2]);
     expect(pool.at(3).isAvailable()).toBe(true);

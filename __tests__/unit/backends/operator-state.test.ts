@@ -53,7 +53,7 @@ describe('an operator keeps a backend out', () => {
     expect(of(A)).toMatchObject({ held: 'isolated', circuit: 'isolated' });
   });
 
-  test('restoring what is not held changes nothing; who is not there is not found', () => {
+  test('restoring a backend that is not held changes nothing; an unknown backend is not found', () => {
     const { proxy, of } = open();
     const before = of(A);
     expect(proxy.restore(A)).toBe(true);

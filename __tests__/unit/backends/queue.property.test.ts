@@ -165,7 +165,7 @@ test.each(POLICIES)('%s: no request waits while a backend is available that it w
 const sizes = POLICIES.flatMap((policy) => [3, 12, 40].map((size) => [policy, size] as const));
 
 test.each(sizes)(
-  '%s, %i backends: each gets requests once it is restored, whatever was done before',
+  '%s, %i backends: each gets requests once it is restored, after any operations',
   async (policy, size) => {
     const acts = fc.constantFrom('drain', 'isolate', 'restore', 'reload', 'pick');
     await fc.assert(

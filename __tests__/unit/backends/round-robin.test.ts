@@ -3,7 +3,7 @@ import { RoundRobin } from '../../../lib/backends/selection/round-robin.ts';
 import { counts, exchange, pool, word } from './fake-backend.ts';
 
 describe('round robin', () => {
-  test('F01: strict rotation, whatever the weights', () => {
+  test('F01: strict rotation with any weights', () => {
     expect(word(new RoundRobin(), pool(1, 1, 1), 7)).toBe('abcabca');
     expect(word(new RoundRobin(), pool(5, 1, 1), 7)).toBe('abcabca');
   });
@@ -14,7 +14,7 @@ describe('round robin', () => {
     expect(counts(new RoundRobin(), backends, 300)).toEqual([100, 0, 100, 100]);
   });
 
-  test('picks the only available backend, and nothing when there is none', () => {
+  test('picks the only available backend, and undefined without one', () => {
     const backends = pool(1, 1, 1);
     backends[0]!.available = false;
     backends[2]!.weight = 0;

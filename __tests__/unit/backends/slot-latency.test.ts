@@ -21,7 +21,7 @@ const later = (ms: number) => jest.advanceTimersByTime(ms);
 const begin = (backend: Backend) => backend.acquire() as Slot;
 
 describe('the latency of a backend', () => {
-  test('is the time from the end of the request to the head of the answer', () => {
+  test('is the time from the end of the request to the head of the response', () => {
     const backend = makeBackend();
     const slot = begin(backend);
     later(1_000);

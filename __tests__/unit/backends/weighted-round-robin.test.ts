@@ -56,7 +56,7 @@ describe('weighted round robin', () => {
 
   const weights = fc.array(fc.nat(9), { minLength: 1, maxLength: 8 });
 
-  test('picks like nginx, whichever backends are unavailable or tried', () => {
+  test('picks like nginx when any backends are unavailable or tried', () => {
     const out = fc.array(fc.nat(7), { maxLength: 2 });
     const tried = fc.array(fc.array(fc.nat(7), { maxLength: 2 }), { maxLength: 60 });
     fc.assert(
@@ -74,7 +74,7 @@ describe('weighted round robin', () => {
 
   const change = fc.record({ toggle: fc.nat(7), share: fc.constantFrom(1, 1, 1, 0.1, 0.5), picks: fc.nat(9) });
 
-  test('whatever happened before, the next requests are shared by weight to within two', () => {
+  test('after any history, the next requests are shared by weight to within two', () => {
     fc.assert(
       fc.property(weights, fc.array(change, { maxLength: 30 }), (given, changes) => {
         const backends = pool(...given);

@@ -69,7 +69,7 @@ describe('MessageReader', () => {
     return told;
   }
 
-  test('reads the same whatever the pieces in which it arrives', () => {
+  test('reads the same result from any pieces', () => {
     const whole = ['HTTP/1.1 200 OK', 'hello', 'HTTP/1.1 204 No', '', 'HTTP/1.1 200 OK', 'end'];
     for (let pieceBytes = 1; pieceBytes <= messages.length; pieceBytes += 1) expect(read(pieceBytes)).toEqual(whole);
   });

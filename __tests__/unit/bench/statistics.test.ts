@@ -24,7 +24,7 @@ describe('spreadOf', () => {
     expect(spreadOf([1, 1, 1, 1, 1, 1, 1, 900])).toEqual({ median: 1, lower: 1, upper: 1 });
   });
 
-  test('of nothing is nothing', () => {
+  test('of no values is undefined', () => {
     expect(spreadOf([])).toBeUndefined();
   });
 });

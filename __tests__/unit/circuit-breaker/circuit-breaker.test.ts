@@ -121,7 +121,7 @@ describe.each(EXPRESS_VERSIONS)('%s', (_version, createApp) => {
   });
 });
 
-describe('what counts as a failure', () => {
+describe('failures', () => {
   test('4xx never count', async () => {
     const { guard, statuses } = await guarded({}, echoStatus);
     await statuses(...new Array(20).fill('/429'), ...new Array(20).fill('/404'));
@@ -203,7 +203,7 @@ describe('what counts as a failure', () => {
     expect(guard.state).toBe('closed');
   });
 
-  test('failures that a later middleware reports count, whatever status the client got', async () => {
+  test('failures that a later middleware reports count with every status', async () => {
     const error = new Error('cut');
     const { guard, status } = await guarded({ minimumRequests: 1 }, (req, res) => {
       const cause = 'http_response_incomplete';
@@ -253,7 +253,7 @@ describe('what counts as a failure', () => {
     }
   });
 
-  test('the warning of an isFailure says what it threw, and where', async () => {
+  test('the warning about isFailure names its error and the place', async () => {
     const warned = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
     const isFailure = () => {
       throw new Error('a bug');
@@ -478,7 +478,7 @@ describe('timeoutMs', () => {
     await once(request, 'response');
   });
 
-  test('its timer keeps no process alive, goes when the answer came in time, and is not there by default', async () => {
+  test('its timer keeps no process alive, is cleared by a response in time, and does not exist by default', async () => {
     const timers = jest.spyOn(globalThis, 'setTimeout');
     const { status } = await guarded({ timeoutMs: 250 }, echoStatus);
     await status();

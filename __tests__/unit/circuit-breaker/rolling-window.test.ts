@@ -53,7 +53,7 @@ test.each([
   [-9_001, { calls: 1, failures: 1 }],
   [9_999, { calls: 2, failures: 1 }],
   [10_000, { calls: 1, failures: 1 }],
-])('a clock that jumps by %d ms keeps what is in the window: %j', (ms, counts) => {
+])('a clock that jumps by %d ms keeps the counts of the window: %j', (ms, counts) => {
   const window = new RollingWindow(rule);
   window.success();
   jest.setSystemTime(T0 + ms);
@@ -61,7 +61,7 @@ test.each([
   expect(window.counts).toEqual(counts);
 });
 
-test('a window of 0 never ends, whatever the clock does', () => {
+test('a window of 0 never ends, even if the clock is set', () => {
   const window = new RollingWindow({ ...rule, windowMs: 0 });
   for (const ms of [0, 86_400_000, -86_400_000, 365 * 86_400_000]) {
     jest.setSystemTime(T0 + ms);
@@ -72,7 +72,7 @@ test('a window of 0 never ends, whatever the clock does', () => {
   expect(window.failure()).toBe(true);
 });
 
-test('a minimum that is a function follows what it says, and is asked only when the share of failures is reached', () => {
+test('a function as minimum is called only when the share of failures is reached, and then each time', () => {
   let backends = 1;
   const asked = jest.fn(() => 2 * backends);
   const window = new RollingWindow({ ...rule, minimumRequests: asked });
@@ -102,7 +102,7 @@ test('a minimum that throws is not reached, and said to be broken', () => {
   warned.mockRestore();
 });
 
-test('failures in a row trip whatever the ratio is, as long as all of them are in the window', () => {
+test('failures in a row open the circuit at any ratio, as long as all of them are in the window', () => {
   const window = new RollingWindow({ failureRatio: 0.6, minimumRequests: 5, windowMs: 10_000, consecutiveFailures: 5 });
   for (let i = 0; i < 1_000; i += 1) window.success();
   const fail = () => window.failure();

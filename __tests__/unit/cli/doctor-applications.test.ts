@@ -74,7 +74,7 @@ test('beside GATEWAY_CONFIG, doctor names the options of the file, and no variab
   expect(said.join()).not.toMatch(/[A-Z]+_[A-Z]+/);
 });
 
-test('what is the same for several services is said once', async () => {
+test('a finding of several services is listed once', async () => {
   const one = { backends: ['http://a:1'], maxBodyBytes: 1_000 };
   const routes = [{ service: 'users' }, { path: '/shop', service: 'shop' }];
   const said = await notesOn({ services: { users: one, shop: one }, routes, ...SUITS_PATHS });

@@ -51,7 +51,7 @@ describe('expressway simulate', () => {
     ['sliding-window', '5/10s', undefined],
     ['sliding-window', '5/10s,12/1m', undefined],
     ['token-bucket', '5/10s', 8],
-  ] as const)('says with %s and %s what the model says', async (algorithm, limit, burst) => {
+  ] as const)('agrees with the model for %s and %s', async (algorithm, limit, burst) => {
     const quotas = limit.split(',').map((window) => {
       const most = Number(window.split('/')[0]);
       return { limit: most, windowMs: window.endsWith('10s') ? 10_000 : 60_000, burst: burst ?? most };
@@ -88,7 +88,7 @@ describe('expressway simulate', () => {
     expect(result.overTime.rows.length).toBeLessThanOrEqual(48);
   });
 
-  test('in fixed windows refuses what is over the limit until a window, begun by the first request, is over', async () => {
+  test('in fixed windows refuses requests over the limit until the window of the first request is over', async () => {
     const log = [0, 1, 2, 9_999, 10_000, 10_001].map((ms) => json(START + ms, '198.51.100.1')).join('');
     const result = await report([logFile(log), '--limit', '2/10s', '--algorithm', 'fixed-window']);
     expect(result).toMatchObject({ requests: 6, limited: 2, waits: { longestMs: 9_998 } });
@@ -189,7 +189,7 @@ describe('expressway simulate', () => {
     ['2026-11-24', '2026-11-24T00:00:00.000Z'],
     ['2026-11-24T10:00', '2026-11-24T10:00:00.000Z'],
     ['2026-11-24 10:00:00,25 -0530', '2026-11-24T15:30:00.250Z'],
-  ])('%s is %s, whatever the time zone of this machine', async (time, iso) => {
+  ])('%s is %s in every time zone of this machine', async (time, iso) => {
     const result = await report([logFile(`${JSON.stringify({ time, client: '198.51.100.1' })}\n`), '--limit', '1/1m']);
     expect(result.from).toBe(iso);
   });

@@ -151,7 +151,7 @@ describe('the place of a problem', () => {
     expect(resolve({ names: ['a'] })).toEqual({ names: ['a'] });
   });
 
-  test('a check says what it accepts as a JSON Schema', () => {
+  test('a check describes the accepted values as a JSON Schema', () => {
     expect(group<Outer, Outer>({ inner: {} }, checks).schema).toEqual({
       type: 'object',
       additionalProperties: false,

@@ -16,7 +16,7 @@ beforeAll(async () => {
 });
 afterAll(() => server.close());
 
-describe.each(CAUSES)('an answer that says %s', (cause) => {
+describe.each(CAUSES)('a response with the cause %s', (cause) => {
   const { status, title, proxyStatus } = REGISTRY[cause];
   const contentOf = (detail?: string) => JSON.stringify({ type: 'about:blank', title, status, cause, detail });
 

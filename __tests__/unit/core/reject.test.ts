@@ -106,7 +106,7 @@ const CALLERS: Record<string, Caller> = {
 
 const causeOf = (outcome: Outcome | undefined) => (outcome && 'cause' in outcome ? outcome.cause : outcome?.kind);
 
-test.each(Object.entries(CALLERS))('%s: settles the request, tells it, then answers', async (_, caller) => {
+test.each(Object.entries(CALLERS))('%s: settles the request, emits the event, then responds', async (_, caller) => {
   const { cause, event, mount, requests = [GET] } = caller;
   const steps: string[] = [];
   class WatchedResponse extends ServerResponse {

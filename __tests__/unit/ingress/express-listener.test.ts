@@ -140,7 +140,7 @@ describe.each(EXPRESS_VERSIONS)('expressListener() in %s', (_name, create) => {
     expect(seen).not.toHaveBeenCalled();
   });
 
-  test('what the app passes on goes to the third argument', async () => {
+  test('errors and requests that the app passes on go to the third argument', async () => {
     const app = create()
       .disable('x-powered-by')
       .use(compose(pass) as never);

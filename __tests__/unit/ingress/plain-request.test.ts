@@ -77,7 +77,7 @@ test('a head that almost matches takes no time', () => {
   for (let count = 0; count < 1_000; count += 1) expect(plainRequest(bytes)).toBeUndefined();
 });
 
-describe('what it takes for one request', () => {
+describe('bytes that it takes for one request', () => {
   const cleanup = new Cleanup();
   let port = 0;
   let seen: string[] = [];

@@ -29,7 +29,7 @@ describe.each(EXPRESS_VERSIONS)('requestGuard() in %s', (_name, create) => {
     expect([seen, rejected]).toEqual([['/a'], ['bad_request']]);
   });
 
-  test('the proxy still rejects by its own option what the guard passes', async () => {
+  test('the proxy still rejects paths by its own option when the guard passes them', async () => {
     const backend = cleanup.add(await RecorderBackend.start());
     const [strict, lenient] = [{}, { ambiguousPaths: 'pass' as const }].map((more) =>
       cleanup.add(roundRobinProxy({ backends: [backend.url], ...more })),

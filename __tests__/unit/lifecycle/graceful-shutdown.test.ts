@@ -281,7 +281,7 @@ describe('the deadline of a graceful shutdown', () => {
     client.close();
   });
 
-  test('an app without an upgrade listener answers such requests as before', async () => {
+  test('an app without an upgrade listener responds to such requests as before', async () => {
     const { port } = await serve((_, res) => void res.end('plain'), PLENTY);
     const answer = await rawRequest(port, 'GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n');
     expect([answer.status, String(answer.content)]).toEqual([200, 'plain']);

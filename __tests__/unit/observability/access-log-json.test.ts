@@ -55,7 +55,7 @@ describe('json lines to a stream', () => {
     expect(lines).toEqual([`${JSON.stringify({ time: '2026-11-04T05:06:07.008Z', ...record })}\n`]);
   });
 
-  test('say the same of whatever a request may be', () => {
+  test('describe every kind of request in the same way', () => {
     const info = jest.fn<(record: object, message: string) => void>();
     const logger = accessLog({ to: { info }, fields: ['x-a', 'cookie'] });
     const stream = open({ fields: ['x-a', 'cookie'] });
@@ -137,7 +137,7 @@ describe('json lines to a stream', () => {
     expect(lines[0]).toMatch(/^\{"level":"info","worker":2,"time":"2026-11-04T05:06:07\.008Z",.*,"msg":"request"\}\n$/);
   });
 
-  test('a base that is none, or is for a logger, is refused', () => {
+  test('an invalid base, or one for a logger, is refused', () => {
     for (const base of [{}, 'info', null]) {
       expect(() => open({ base: base as never })).toThrow(/base must be an object of at least one member/);
     }
@@ -158,7 +158,7 @@ test.each([
   expect(lines).toEqual([`${word} - - [04/Nov/2026:05:06:07 +0000] "GET /\\"a\\"\\\\ HTTP/1.1" 200 30\n`]);
 });
 
-test('IsoTime writes each moment as Date does, in whatever order they come', () => {
+test('IsoTime formats each time as Date does, in any order of times', () => {
   const iso = new IsoTime();
   for (const time of [NOW, NOW + 1, NOW + 991, NOW + 992, NOW - 5_000, 0, -1, NOW]) {
     expect(iso.of(time)).toBe(new Date(time).toISOString());

@@ -50,7 +50,7 @@ describe('accessLog', () => {
     ]);
   });
 
-  test.each(['json', 'common', 'combined'] as const)('A13: %s: one line, whatever the client sent', (format) => {
+  test.each(['json', 'common', 'combined'] as const)('A13: %s: one line for every request', (format) => {
     const nasty = `x\r\n127.0.0.1 - - forged\u001b[2J\u009b\u2028"${'y'.repeat(9_000)}`;
     const request = finished({ method: 'GET' }, { 'user-agent': nasty, referer: nasty, host: nasty });
     (request.req as { originalUrl: string }).originalUrl = `/${nasty}`;

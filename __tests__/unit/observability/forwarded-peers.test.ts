@@ -87,7 +87,7 @@ test.each<[string, readonly Kind[], readonly (readonly string[])[]]>([
   expect(after(...kinds)).toEqual(found);
 });
 
-test('what is kept is bounded, and forgotten after ten seconds', () => {
+test('its memory is bounded, and cleared after ten seconds', () => {
   const peers = new ForwardedPeers();
   for (let i = 0; i < 100_000; i += 1)
     peers.saw(finished({ peer: `10.${i >> 16}.${(i >> 8) % 256}.${i % 256}`, forwarded: `a${i}` }));

@@ -59,7 +59,7 @@ describe('ProblemMonitor', () => {
     monitor.close();
   });
 
-  test('has the worst first, whatever was found first', () => {
+  test('has the worst problem first, in any order of discovery', () => {
     const { found, monitor } = open();
     found.second = [finding('x', { severity: 'critical' }), finding('y')];
     found.first = [finding('a')];

@@ -76,13 +76,13 @@ describe('a backend is slow', () => {
     expect(rig.look()).toMatchObject([{ backend: 'a', than: { what: 'peers' } }]);
   });
 
-  test('near the time after which requests are given up, whatever is usual', () => {
+  test('near the response timeout, even if that is usual', () => {
     const rig = start();
     expect(rig.during(30, 'a', 30, 700, 2_000)).toEqual([]);
     expect(rig.during(30, 'a', 30, 1_500, 2_000)).toMatchObject([{ than: { what: 'timeout', ms: 2_000 } }]);
   });
 
-  test('when requests wait and none is answered for more than six seconds', () => {
+  test('when requests wait and get no response for more than six seconds', () => {
     const rig = start();
     rig.during(20, 'a', 100, 4);
     rig.inFlight.set('a', 7);
@@ -136,7 +136,7 @@ describe('a backend is not slow', () => {
   });
 });
 
-test('of backends that are gone nothing is kept', () => {
+test('backends that are gone leave no data behind', () => {
   const slow = new SlowBackends();
   const heads = Float64Array.from({ length: 15 }, () => 100);
   const one = new Map([['a', { service: 'p', backend: 'a', requests: 0, seconds: 0, heads }]]);

@@ -50,7 +50,7 @@ describe('traceparent', () => {
     expect(parseTraceParent(text)).toBeUndefined();
   });
 
-  test('what is written can be parsed', () => {
+  test('a written header can be parsed', () => {
     const hex = (length: number) =>
       fc
         .array(fc.constantFrom(...'0123456789abcdef'), { minLength: length, maxLength: length })

@@ -11,7 +11,7 @@ import { listen } from '../../support/servers.ts';
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
 
-test('backends at one address that prove different names share no connection, whichever is asked first', async () => {
+test('backends at one address with certificates for different names share no connection, in any order', async () => {
   let accepted = 0;
   const server = createServer(certificate, (_req, res) => res.end('ok')).on('secureConnection', () => {
     accepted += 1;

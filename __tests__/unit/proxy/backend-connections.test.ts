@@ -222,7 +222,7 @@ describe('the keep-alive time of the backend', () => {
     await eventually('all are closed', () => sockets.size === 0 && connections.isIdle);
   }
 
-  test('is learned from the connections that it closes, and none is used in its second half', async () => {
+  test('is learned from the connections that it closes, and no connection is used in its second half', async () => {
     expect([await isReused(0), await isReused(3_000)]).toEqual([false, true]);
     await closeAll(100);
     expect([await isReused(0), await isReused(49), await isReused(50), await isReused(0)]).toEqual([

@@ -19,7 +19,7 @@ test('a connection that is bound to a client that has gone is retired at once, a
   expect([connection.retired, bound.find(client, 'a')]).toEqual([1, undefined]);
 });
 
-test('a client without a connection has authenticated at no backend, whatever others did', async () => {
+test('a client without a connection has authenticated at no backend, even if others have', async () => {
   const bound = new BoundConnections<Fake>();
   const connection = new Fake();
   const client = new Socket();

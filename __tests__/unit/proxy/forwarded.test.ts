@@ -16,7 +16,7 @@ describe('R42: forwardedElement', () => {
   });
 });
 
-describe('what a trusted peer names as the client', () => {
+describe('the client that a trusted peer names', () => {
   test.each([
     ['192.0.2.1', 'for=192.0.2.1'],
     ['192.0.2.1:4711', 'for="192.0.2.1:4711"'],
@@ -75,7 +75,7 @@ describe('the list of a trusted peer', () => {
     'for="a\\"',
     'for=\xe9',
     5,
-  ])('begins anew where it is none: %j', (list) => expect(listOf(list)).toBe('for=us'));
+  ])('starts a new field when the old one is invalid: %j', (list) => expect(listOf(list)).toBe('for=us'));
 
   test('is read in one pass, however nearly it is a list', () => {
     // With backtracking, these would take longer than anybody waits.

@@ -32,7 +32,7 @@ describe('changes of headers', () => {
     expect(apply({}, headers)).toEqual(headers);
   });
 
-  test('facts of the request take the place of their names; what is no fact stays', () => {
+  test('placeholders are replaced by facts of the request; unknown placeholders stay', () => {
     const value = '{route} {plan}{service} {requestId} {host} {nothing} {constructor} {toString} {__proto__} { route }';
     expect(apply({ set: { 'x-a': value } }, { host: 'a.example' })['x-a']).toBe(
       'one gold r-1 a.example {nothing} {constructor} {toString} {__proto__} { route }',

@@ -17,7 +17,7 @@ test.each(['content-length', 'host', 'via', 'x-connection', 'constructor'])('%s 
   expect(isHopByHop(name)).toBe(false);
 });
 
-describe('what Connection names', () => {
+describe('headers that Connection names', () => {
   test.each<[string | string[] | undefined, string[]]>([
     [undefined, []],
     ['', []],
@@ -71,7 +71,7 @@ describe('a header that a client names in Connection', () => {
     expect([req.headers['x-user'], isWritten(req, 'x-user')]).toEqual([undefined, true]);
   });
 
-  test('is watched once: what was written before it is watched again stays written', () => {
+  test('is watched once: headers written before a second watch stay known', () => {
     const req = requestWith({ connection: 'x-user', 'x-user': 'eve' });
     req.headers['x-user'] = 'bob';
     watchNamed(req);
@@ -85,7 +85,7 @@ describe('a header that a client names in Connection', () => {
     expect(isWritten(req, 'x-user')).toBe(true);
   });
 
-  test('is not watched where Connection names none', () => {
+  test('is not watched when Connection names no header', () => {
     const req = requestWith({ connection: 'keep-alive', 'x-user': 'bob' });
     req.headers['x-user'] = 'eve';
     expect(isWritten(req, 'x-user')).toBe(false);

@@ -21,7 +21,7 @@ test.each([1, 2])(
   },
 );
 
-test.each([1, 2])('with a cap of %i for each client, a client has as many, whatever the others do', (max) => {
+test.each([1, 2])('with a cap of %i for each client, a client gets as many, regardless of other clients', (max) => {
   const caps = new InFlightCaps({ maxInFlight: 0, maxInFlightPerClient: max });
   for (let round = 0; round < 3; round += 1) {
     for (const client of ['a', 'b']) {

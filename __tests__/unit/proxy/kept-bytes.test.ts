@@ -31,7 +31,7 @@ describe('bytes of a body that are kept', () => {
     expect(kept.chunks().length).toBeLessThan(20);
   });
 
-  test('what was taken does not change by what comes later', () => {
+  test('bytes that were taken do not change when later bytes arrive', () => {
     const kept = new KeptBytes();
     for (const chunk of counted(Array.from({ length: 20 }, () => 2))) kept.push(chunk);
     const taken = kept.chunks();

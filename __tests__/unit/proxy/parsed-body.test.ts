@@ -53,7 +53,7 @@ describe('parsedBody() makes the body again', () => {
     ['application/json; charset=utf-16', { a: 1 }],
     ['application/json; charset=xutf-8', { a: 1 }],
     ['text/plain; charset=latin1', 'é'],
-  ])('never of what it cannot make as it was: %s, %j', (type, body) => {
+  ])('makes no body that would differ from the original: %s, %j', (type, body) => {
     expect(parsed(type, body)).toBeUndefined();
   });
 });

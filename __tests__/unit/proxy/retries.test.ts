@@ -21,7 +21,7 @@ const retries = (method = 'GET', options: RetryOptions = {}, budget = plenty()) 
   new Retries({ ...retryDefaults, ...options }, budget, method, Date.now());
 
 describe('Retries', () => {
-  test('a request that was never sent is retried, whatever the method and however often', () => {
+  test('a request that was never sent is retried with every method, any number of times', () => {
     const exchange = retries('POST', { attempts: 0 });
     for (let i = 0; i < 5; i += 1) expect(exchange.afterFailure(failure({ sent: false }), false)).toBe(true);
   });
@@ -172,7 +172,7 @@ describe('RetryBudget', () => {
     expect(seen).toEqual([0, 3, 2, 0]);
   });
 
-  test('what has left it does not leave it a second time', () => {
+  test('requests leave the window only once', () => {
     const budget = new RetryBudget(0.5, 0);
     for (let round = 0; round < 3; round += 1) {
       for (let i = 0; i < 10; i += 1) budget.requestStarted(Date.now());

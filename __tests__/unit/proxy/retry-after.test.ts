@@ -46,7 +46,7 @@ describe('Retry-After of a backend', () => {
     expect(restMs(503, { 'retry-after': ['Sun, 06 Nov 1994 08:50:00 GMT'] }, retryAfterDefaults)).toBeUndefined();
   });
 
-  test('is read by the clock of the backend, where its answer shows that', () => {
+  test('is read by the clock of the backend, if its response shows that', () => {
     const fields = { 'retry-after': 'Sun, 06 Nov 1994 10:00:05 GMT', date: 'Sun, 06 Nov 1994 10:00:00 GMT' };
     expect(restMs(503, fields, retryAfterDefaults)).toBe(5_000);
     expect(restMs(503, { ...fields, date: 'now' }, retryAfterDefaults)).toBe(60_000);

@@ -87,7 +87,7 @@ describe('ClientTable', () => {
     expect(other.sharedBy(together).size).toBeGreaterThan(1);
   });
 
-  test('when it is full, it makes room by forgetting what no longer matters', () => {
+  test('when it is full, it makes room by forgetting entries that no longer matter', () => {
     const { table, touch } = tableOf(1_000);
     for (let i = 0; i < 5_000; i++) touch(`a${i}`, 0);
     // The first one moves the generations on, the others find those of the past.

@@ -54,7 +54,7 @@ describe.each([
     expect(next).not.toHaveBeenCalled();
   });
 
-  test('lets pass in shadow mode, whatever it says, and tells the client nothing', async () => {
+  test('lets every request pass in shadow mode, and sends the client no headers', async () => {
     const { res, next } = pass(taking(LIMITED), true);
     await settled();
     expect(next.mock.calls).toEqual([[]]);
@@ -111,7 +111,7 @@ test.each([
   ]);
 });
 
-test('requests that wait together get each its own decision, in whatever order the decisions come', async () => {
+test('requests that wait together each get their own decision, in any order of the decisions', async () => {
   const decided: ((decision: Decision) => void)[] = [];
   const engine = createEngine({ take: () => new Promise((resolve) => decided.push(resolve)), reset() {} });
   const all = Array.from({ length: 20 }, () => send(engine));

@@ -20,7 +20,7 @@ function storeOf(answer: (question: CounterQuestion) => unknown) {
 const claim = { key: 'k', cost: 2, limit: undefined };
 const debt = { key: 'k', limit: undefined, owed: [{ units: 3, older: 1, restMs: 1_000, least: 0 }] };
 
-test('what is asked in one turn goes in one message, and each gets its own answer', async () => {
+test('requests of one turn go in one message, and each gets its own reply', async () => {
   const { store, asked } = storeOf(() => [TRIP, { ...TRIP, other: true }, null, null, null, null]);
   const answers = await Promise.all([
     store.take(claim, 1, 5),
@@ -67,7 +67,7 @@ test.each<[string, (question: CounterQuestion) => unknown, string]>([
     },
     'the other process is gone',
   ],
-])('where the answer is %s, all who asked hear so', async (_, answer, message) => {
+])('with the reply %s, all requests fail', async (_, answer, message) => {
   const { store } = storeOf(answer);
   const settled = await Promise.allSettled([store.take(claim, 0, 0), store.take(claim, 0, 0)]);
   expect(settled).toMatchObject(

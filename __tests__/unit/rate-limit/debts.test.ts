@@ -41,7 +41,7 @@ const owe = (debts: Debts, one: Claim, windows: number[], now: number, spent = 0
   debts.add(one, now);
 };
 
-describe.each(ALGORITHMS)('what is owed, with %s', (_name, algorithm) => {
+describe.each(ALGORITHMS)('debts, with %s', (_name, algorithm) => {
   beforeEach(() => {
     algorithmOfTest = algorithm;
   });
@@ -50,7 +50,7 @@ describe.each(ALGORITHMS)('what is owed, with %s', (_name, algorithm) => {
     for (let i = 0; i < count; i++) owe(debts, claim, [began], Date.now());
   };
 
-  test('is what was spent, no more than the limit, and nothing twice', async () => {
+  test('is the number of spent hits, at most the limit, without counting twice', async () => {
     const debts = debtsOf();
     expect(debts.empty).toBe(true);
     add(debts, 4);
@@ -63,7 +63,7 @@ describe.each(ALGORITHMS)('what is owed, with %s', (_name, algorithm) => {
     expect(await told(debts)).toEqual([]);
   });
 
-  test('goes by as what is spent does', async () => {
+  test('fades as spent hits do', async () => {
     const debts = debtsOf();
     add(debts, 6);
     jest.setSystemTime(START + WINDOW_MS / 2);
@@ -75,7 +75,7 @@ describe.each(ALGORITHMS)('what is owed, with %s', (_name, algorithm) => {
     expect(debts.empty).toBe(true);
   });
 
-  test('comes with what the store had counted, only where it may have lost that, and until all gateways have sent their hits', async () => {
+  test('includes the count of the store only if the store may have lost it, and until all gateways have sent their hits', async () => {
     const debts = debtsOf();
     owe(debts, claim, [START], START, 5);
     expect((await told(debts))[0]?.owed).toMatchObject([{ units: 1 }]);
@@ -107,7 +107,7 @@ describe.each(ALGORITHMS)('what is owed, with %s', (_name, algorithm) => {
     expect(owed).toMatchObject([algorithm.isRefilled ? { units: 0, least: 20 } : { units: 5, least: 0 }]);
   });
 
-  test('is kept when it could not be told, with what has come meanwhile', async () => {
+  test('is kept when sending fails, together with hits since then', async () => {
     const debts = debtsOf();
     add(debts, 3);
     let fail: (error: Error) => void = () => {};
@@ -153,7 +153,7 @@ describe.each(ALGORITHMS)('what is owed, with %s', (_name, algorithm) => {
     expect(await told(debts)).toEqual([]);
   });
 
-  test('of long ago is not added to what is spent now', async () => {
+  test('of long ago is not added to present hits', async () => {
     const debts = debtsOf();
     add(debts, 6);
     jest.setSystemTime(START + 2 * WINDOW_MS);
@@ -178,7 +178,7 @@ describe.each(ALGORITHMS)('what is owed, with %s', (_name, algorithm) => {
     expect(debts.empty).toBe(true);
   });
 
-  test('once the store has all hits, it counts again what it got', async () => {
+  test('once the store has all hits, it counts from them again', async () => {
     const debts = debtsOf();
     debts.restore();
     await told(debts);
@@ -219,7 +219,7 @@ test('a fixed window that Redis had begun ends when Redis would have ended it', 
   expect(await told(debts)).toEqual([]);
 });
 
-test('each of several windows is owed what was spent in it', async () => {
+test('each of several windows is owed its own hits', async () => {
   const quotas = [
     { limit: 5, windowMs: 1_000, burst: 5 },
     { limit: 100, windowMs: 3_600_000, burst: 100 },
@@ -240,7 +240,7 @@ test('at most so many clients are owed: the oldest is forgotten first', async ()
   expect([keys.length, keys[0], keys.at(-1)]).toEqual([100_000, 'c1', 'c100000']);
 });
 
-test('of a sliding window, the store also gets what was spent in the window before, without what it had counted', async () => {
+test('of a sliding window, the store also gets the hits of the window before, without those that it had counted', async () => {
   algorithmOfTest = slidingWindow;
   const spend = async (known: number, first: number, second: number) => {
     jest.setSystemTime(START);
@@ -257,7 +257,7 @@ test('of a sliding window, the store also gets what was spent in the window befo
   expect(await spend(3, 4, 2)).toEqual({ units: 5, older: 3, least: 0, restMs: 45_000 });
 });
 
-test('what ends in this millisecond is reported as ending in the next', async () => {
+test('a window that ends in this millisecond is reported as ending in the next', async () => {
   algorithmOfTest = fixedWindow;
   const debts = new Debts(fixedWindow, [{ limit: 10, windowMs: WINDOW_MS, burst: 10 }]);
   owe(debts, claim, [START], START);

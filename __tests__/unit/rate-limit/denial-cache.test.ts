@@ -63,7 +63,7 @@ test('a denial is one of this client, cost and limit only: a cheaper claim may p
   expect(cache.find(claim({ key: 'other', cost: 5 }), START)).toBeUndefined();
 });
 
-test('a claim that took all that was left says what the next one of 1 will hear', () => {
+test('a claim that took the rest knows the decision of the next claim of 1', () => {
   const quotaStates = [
     { remaining: 0, resetMs: 700 },
     { remaining: 5, resetMs: 9_000 },
@@ -118,7 +118,7 @@ test('a claim that left something says nothing, nor does one that could not be c
   expect(cache.size).toBe(0);
 });
 
-test('what was asked before everything was forgotten is not learnt', () => {
+test('replies to requests from before a reset are not cached', () => {
   const { era } = cache;
   learn(claim(), denied(1_000));
   cache.forget();

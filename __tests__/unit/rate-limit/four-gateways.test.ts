@@ -238,7 +238,7 @@ describe.each(rateLimitAlgorithms)('%s over four gateways', (algorithm) => {
   });
 
   test.each([1, 20, 30, 46])(
-    'a reply that takes %d ms is in time: no request waits for more than one, and none is decided without it',
+    'a reply that takes %d ms is in time: each request waits for one reply, and is decided by it',
     async (wayMs) => {
       const four = new FourGateways({ algorithm, counter: { wayMs } });
       await four.press(3 * WINDOW_MS);
@@ -285,7 +285,7 @@ describe.each(rateLimitAlgorithms)('%s over four gateways', (algorithm) => {
     });
   });
 
-  test('one gateway at a time is cut off for 250 ms: what it lets pass meanwhile is made up for', async () => {
+  test('one gateway at a time is cut off for 250 ms: requests that it lets pass meanwhile are charged later', async () => {
     const cutOffUntil = (gateway: number, now: number) => {
       const turn = Math.floor((now - START) / 300);
       return (turn * 7) % GATEWAYS === gateway ? START + turn * 300 + 250 : 0;

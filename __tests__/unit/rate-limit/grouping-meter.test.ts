@@ -47,7 +47,7 @@ describe.each(rateLimitAlgorithms)('%s', (algorithm) => {
   const all = ALGORITHMS[algorithm].countsRefused ? [WINDOWS] : [WINDOWS, SEVERAL];
 
   test.each(all.flatMap((quotas) => [1, 2, 6, 7, 8, 30].map((count) => [quotas, count] as const)))(
-    '%j: a group of claims hears what each would have heard on its own: %d at once',
+    '%j: a group of claims gets the same decisions as single claims: %d at once',
     async (quotas, count) => {
       const { meter } = rig(algorithm, quotas);
       const alone = new MemoryMeter({ algorithm: ALGORITHMS[algorithm], quotas, maxKeys: 100, onFull: () => {} });

@@ -102,7 +102,7 @@ test('says how many are there, of how many there were', async () => {
   expect(await beats.beat()).toEqual({ gateways: 4, present: 1 });
 });
 
-test('looks whether Redis knows it still, without a beat that others would hear', async () => {
+test('checks whether Redis still knows it, without a beat that other gateways would notice', async () => {
   reply = [1, 0];
   expect(await beats.isForgotten()).toBe(false);
   expect(sent.at(-1)?.at(-1)).toBe('1');

@@ -247,7 +247,7 @@ describe('ipRateLimit', () => {
     expect(limited.map(({ shadow, limit }) => [shadow, limit])).toEqual(Array(3).fill([true, 2]));
   });
 
-  test('several windows: a request counts in all of them, or in none', async () => {
+  test('several windows: a request counts in all of them or not at all', async () => {
     const { get, limited } = await gateway({ windows: '2/10s, 3/1m' });
     const statuses = async (count: number) => {
       const seen: number[] = [];

@@ -56,7 +56,7 @@ test('claims that come during a trip wait for it, and the rest of them make the 
   expect(leases.spend(claim(), Date.now())).toBeUndefined();
 });
 
-test('what waits with another limit is not charged with the first, and the cost of what waits counts', () => {
+test('claims that wait with another limit are not charged with the first, and the cost of waiting claims counts', () => {
   void meter.take(claim({ limit: 100 }));
   void meter.take(claim({ limit: 100, cost: 3 }));
   void meter.take(claim({ limit: 10, cost: 5 }));
@@ -77,7 +77,7 @@ test('while the share of another limit is held, nothing is charged for those tha
   expect(asked.map(({ waiting }) => waiting)).toEqual([0, 0, 0]);
 });
 
-test('a denial leaves what is known of the client as it is', async () => {
+test('a denial does not change the known state of the client', async () => {
   void meter.take(claim());
   asked[0]!.answer(trip(3));
   await turn();
@@ -89,7 +89,7 @@ test('a denial leaves what is known of the client as it is', async () => {
   expect(leases.wish(claim(), Date.now())).toBe(15);
 });
 
-test('a claim that passed and left nothing says what the next one will hear', async () => {
+test('a claim that passed and took the rest knows the decision of the next one', async () => {
   const first = meter.take(claim());
   const { decision, grant } = trip(0);
   asked[0]!.answer({ decision: { ...decision, quotaStates: [{ remaining: 0, resetMs: 400 }] }, grant });
@@ -97,7 +97,7 @@ test('a claim that passed and left nothing says what the next one will hear', as
   expect(denials.find(claim(), Date.now())?.retryAfterMs).toBe(400);
 });
 
-test('a claim that passes because of what is due ends what is known of a refusal', async () => {
+test('a claim that passes by units that have become due clears the known denial', async () => {
   void meter.take(claim());
   asked[0]!.answer(trip(0, false));
   await turn();
@@ -110,7 +110,7 @@ test('a claim that passes because of what is due ends what is known of a refusal
   expect(denials.sinceMs(claim(), Date.now())).toBe(Number.POSITIVE_INFINITY);
 });
 
-test('what a trip brings is kept when only denials were forgotten meanwhile', async () => {
+test('the result of a round trip is kept when only denials were forgotten meanwhile', async () => {
   void meter.take(claim());
   denials.forget();
   asked[0]!.answer(trip(2));
@@ -118,7 +118,7 @@ test('what a trip brings is kept when only denials were forgotten meanwhile', as
   expect(leases.spend(claim(), Date.now())).toBeDefined();
 });
 
-test('what is charged and forgotten goes to the store, and it is ready when the store is', async () => {
+test('forgotten charges go to the store, and the meter is ready when the store is', async () => {
   const calls: unknown[] = [];
   const loaded = Promise.resolve();
   const store = {
@@ -138,7 +138,7 @@ test('what is charged and forgotten goes to the store, and it is ready when the 
   expect(other.loaded).toBe(loaded);
 });
 
-test('one denial is the answer for all that wait', async () => {
+test('one denial decides all requests that wait', async () => {
   const decisions = Array.from({ length: 4 }, () => meter.take(claim()));
   asked[0]!.answer(trip(0, false));
   expect((await Promise.all(decisions)).map(({ allowed }) => allowed)).toEqual([false, false, false, false]);
@@ -175,7 +175,7 @@ describe('claims that the fallback decided while they waited', () => {
     expect(held()).toBe(0);
   });
 
-  test('one that passed, and that nothing was charged for, hears so: the store has to be told', async () => {
+  test('a hit that passed without a charge is reported, because the store has to count it', async () => {
     void meter.take(claim());
     const late = expect(meter.take(claim(), decided(true))).rejects.toThrow('decided before');
     asked[0]!.answer(trip(0));
@@ -183,7 +183,7 @@ describe('claims that the fallback decided while they waited', () => {
     expect(asked).toHaveLength(1);
   });
 
-  test('one that was refused spends nothing: what was charged is kept for those that come', async () => {
+  test('a denied hit spends nothing: its charge is kept for later hits', async () => {
     void meter.take(claim());
     const late = expect(meter.take(claim(), decided(false))).rejects.toThrow('decided before');
     asked[0]!.answer(trip(2));
@@ -216,7 +216,7 @@ test('a trip from before a reset leaves nothing behind, and who waited asks agai
   expect(await second).toMatchObject({ allowed: true });
 });
 
-test('what comes to this gateway is waited for without a trip, and a client that was refused may have more of it', async () => {
+test('a client waits for units that become due without a round trip, and a denied client may get more of them', async () => {
   const first = meter.take(claim());
   expect(asked[0]!.everMs).toBe(Number.POSITIVE_INFINITY);
   const { decision, grant } = trip(2);

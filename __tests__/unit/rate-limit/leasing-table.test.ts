@@ -43,7 +43,7 @@ test('the time counts from when Redis was asked, and a clock that is set back en
   expect(table.spend(claim(), START + 599)).toBeDefined();
 });
 
-test('of a bucket, what is not spent fades as fast as the bucket is refilled', () => {
+test('of a bucket, unspent units fade as fast as the bucket is refilled', () => {
   const table = new LeaseTable(() => 0.01);
   const lease = (): void => table.add(claim(), grant(10), START, table.era);
   lease();
@@ -58,7 +58,7 @@ test('of a bucket, what is not spent fades as fast as the bucket is refilled', (
   expect(spendAll(table, START + 2_000)).toBe(0);
 });
 
-test('a claim that costs more than what is held spends nothing; what is held is joined to what comes next', () => {
+test('a claim that costs more than the lease holds spends nothing; the rest of the lease is added to the next one', () => {
   const table = new LeaseTable(() => undefined);
   table.add(claim(), grant(4, { leaseMs: 800 }), START, table.era);
   expect(table.spend(claim({ cost: 5 }), START)).toBeUndefined();
@@ -67,7 +67,7 @@ test('a claim that costs more than what is held spends nothing; what is held is 
   expect(spendAll(table, START + 799)).toBe(10);
 });
 
-test('a lease is for one limit; while it is held, another gets none', () => {
+test('a lease is for one limit; while it is held, another limit gets no lease', () => {
   const table = new LeaseTable(() => undefined);
   table.add(claim({ limit: 100 }), grant(1), START, table.era);
   expect(table.spend(claim({ limit: 10 }), START)).toBeUndefined();
@@ -87,7 +87,7 @@ test('a lease is for one limit; while it is held, another gets none', () => {
   expect(table.spend(claim({ limit: 10, cost: 0 }), START)).toBeUndefined();
 });
 
-test('wishes grow while everything is used up, and shrink to what was used', () => {
+test('wishes grow while everything is used up, and shrink to the used part', () => {
   const table = new LeaseTable(() => undefined);
   const wishes: number[] = [];
   for (let i = 0; i < 5; i++) {
@@ -101,7 +101,7 @@ test('wishes grow while everything is used up, and shrink to what was used', () 
   expect(table.wish(claim(), START + 1_000)).toBe(6);
 });
 
-test('a wish is no more than what the client will use at its pace until the window is over', () => {
+test('a wish is no more than the client will use at its pace until the window is over', () => {
   const table = new LeaseTable(() => undefined);
   table.add(claim(), grant(9), START, table.era);
   spendAll(table, START + 400);
@@ -122,7 +122,7 @@ test('how often a client uses one is counted from the trip to the last one', () 
   expect(table.everMs(claim({ limit: 5 }))).toBe(0);
 });
 
-describe('what is charged before it is there', () => {
+describe('a charge before its units are due', () => {
   // 1 is there, then 1 more every 100 ms.
   const due: Partial<Grant> = {
     dues: [{ units: 4_000, perMs: 10, windowMs: 1_000 }],
@@ -161,7 +161,7 @@ describe('what is charged before it is there', () => {
     expect(late.later(claim(), START)?.retryAfterMs).toBe(1);
   });
 
-  test('is not told to come when the lease will have ended', () => {
+  test('is not announced as due after the end of the lease', () => {
     const short = new LeaseTable(() => undefined);
     short.add(claim(), grant(5, { ...due, leaseMs: 150 }), START, short.era);
     expect(short.later(claim({ cost: 3 }), START)?.retryAfterMs).toBe(101);
@@ -200,7 +200,7 @@ describe('what is charged before it is there', () => {
     for (let at = 0; at < 500; at += 1) expect(fading.later(claim({ cost: 0 }), START + at)).toBeUndefined();
   });
 
-  test('is not told to remain, but when it comes', () => {
+  test('does not count as remaining, but sets when the quota is reset', () => {
     const tell = () =>
       table.told(claim(), { allowed: true, retryAfterMs: 0, quotaStates: [{ remaining: 0, resetMs: 600 }] }, START);
     expect(tell().quotaStates).toEqual([{ remaining: 1, resetMs: 1_000 }]);
@@ -209,7 +209,7 @@ describe('what is charged before it is there', () => {
   });
 });
 
-test('a client of a lease gets what is left in Redis and here, and when the window is over', () => {
+test('a client of a lease gets the rest in Redis and in the lease, and the end of the window', () => {
   const table = new LeaseTable(() => undefined);
   table.add(claim(), grant(2, { quotaStates: [{ remaining: 0, resetMs: 1_500 }] }), START, table.era);
   const tell = () => table.told(claim(), table.spend(claim(), START + 100)!, START + 100).quotaStates;
@@ -217,7 +217,7 @@ test('a client of a lease gets what is left in Redis and here, and when the wind
   expect(tell()).toEqual([{ remaining: 0, resetMs: 1_400 }]);
 });
 
-test('a client that must wait for what is due gets the state of each quota', () => {
+test('a client that must wait for due units gets the state of each quota', () => {
   const table = new LeaseTable(() => undefined);
   const quotaStates = [
     { remaining: 0, resetMs: 600 },
@@ -241,7 +241,7 @@ test('a client that must wait for what is due gets the state of each quota', () 
   ]);
 });
 
-test('what comes is there in the very millisecond that was announced, and quotas that end before it have no wait', () => {
+test('due units are there in the announced millisecond, and quotas that end before it have no wait', () => {
   const table = new LeaseTable(() => undefined);
   const quotaStates = [
     { remaining: 0, resetMs: 600 },
@@ -282,7 +282,7 @@ test('a wish grows at once after a trip, and after the window', () => {
   expect(table.wish(claim(), START + 999)).toBe(1);
 });
 
-test('what was asked before a client was forgotten is not kept', () => {
+test('replies to requests from before a client was forgotten are not kept', () => {
   const table = new LeaseTable(() => undefined);
   const { era } = table;
   table.add(claim(), grant(2), START, era);

@@ -39,7 +39,7 @@ function notices(redis: FakeRedisClient, name: string): boolean {
   return warnings.length > before;
 }
 
-describe('what a server sees of rate limiters', () => {
+describe('warnings about the rate limiters of a server', () => {
   test('two that count under one prefix: one warning, which names the prefix and says what to do', () => {
     const redis = new FakeRedisClient();
     const [one, other] = [limiterOf(redis, 'login'), limiterOf(redis, 'login')];

@@ -81,13 +81,13 @@ describe('a limiter with leases from a counter', () => {
   }
   const client: Claim = { key: 'a', cost: 1, limit: undefined };
 
-  test.each([undefined, false])('none: each claim is asked for (%p)', async (lease) => {
+  test.each([undefined, false])('without leases, each claim is a request to the counter (%p)', async (lease) => {
     const { warm, atOnce } = leasing({}, lease);
     expect((await warm(client)).ahead).toBe(0);
     expect(atOnce(client)).toBe(0);
   });
 
-  test('of a window decides at once about what it was granted, until the window is over', async () => {
+  test('of a window decides at once within its grant, until the window is over', async () => {
     for (const waitMs of [0, 60_000]) {
       const { warm, atOnce } = leasing({}, true);
       const { ahead } = await warm(client);
@@ -108,21 +108,18 @@ describe('a limiter with leases from a counter', () => {
       undefined,
       1_000 / 60_000,
     ],
-  ])(
-    'of a bucket loses what it was granted as fast as the bucket is refilled: by %s',
-    async (_by, quotas, limit, perMs) => {
-      const claim = { ...client, limit };
-      for (const part of [0, 0.5, 1]) {
-        const { warm, atOnce } = leasing({ algorithm: 'token-bucket', quotas }, true);
-        const { ahead, leaseMs } = await warm(claim);
-        expect(ahead).toBeGreaterThanOrEqual(10);
-        await jest.advanceTimersByTimeAsync(leaseMs + (part * ahead) / perMs);
-        const left = atOnce(claim);
-        expect(left).toBeLessThanOrEqual(ahead * (1 - part));
-        expect(left).toBeGreaterThanOrEqual(ahead * (1 - part) - 2);
-      }
-    },
-  );
+  ])('of a bucket loses its grant as fast as the bucket is refilled: by %s', async (_by, quotas, limit, perMs) => {
+    const claim = { ...client, limit };
+    for (const part of [0, 0.5, 1]) {
+      const { warm, atOnce } = leasing({ algorithm: 'token-bucket', quotas }, true);
+      const { ahead, leaseMs } = await warm(claim);
+      expect(ahead).toBeGreaterThanOrEqual(10);
+      await jest.advanceTimersByTimeAsync(leaseMs + (part * ahead) / perMs);
+      const left = atOnce(claim);
+      expect(left).toBeLessThanOrEqual(ahead * (1 - part));
+      expect(left).toBeGreaterThanOrEqual(ahead * (1 - part) - 2);
+    }
+  });
 });
 
 describe('the counter', () => {
@@ -210,7 +207,7 @@ describe('the counter', () => {
     expect(ask(counter, take(2))?.decision.allowed).toBe(false);
   });
 
-  test('charges what was spent without it as far as it fits', () => {
+  test('charges requests that passed without it, as far as they fit', () => {
     const counter = limiterCounter();
     ask(counter, take(4));
     ask(counter, ['charge', 'a', null, [4]]);
@@ -306,7 +303,7 @@ describe('a limiter that is counted for', () => {
     return work;
   }
 
-  test('asks once for all that come in one turn, and never again what was refused', async () => {
+  test('asks once for all requests of one turn, and never again for denied ones', async () => {
     const [one] = rigs();
     const decisions = await soon(Promise.all(Array.from({ length: 15 }, () => one.claim())));
     expect(decisions.filter(({ allowed }) => allowed)).toHaveLength(10);
@@ -329,7 +326,7 @@ describe('a limiter that is counted for', () => {
     expect(one.asked).toBe(before + 2);
   });
 
-  test('says what is wrong while the primary does not respond, tries again and again, and has no timers once it is closed', async () => {
+  test('reports the problem while the primary does not respond, keeps trying, and has no timers once it is closed', async () => {
     const [one] = rigs();
     expect(one.meter().storeError).toBeUndefined();
     one.slow = true;
@@ -343,7 +340,7 @@ describe('a limiter that is counted for', () => {
     expect(jest.getTimerCount()).toBe(0);
   });
 
-  test('waits no longer than its deadline, rules with its part of the limit, and tells later what it let pass', async () => {
+  test('waits no longer than its deadline, decides with its part of the limit, and later reports the requests that it let pass', async () => {
     const [one, two] = rigs();
     for (let i = 0; i < 4; i++) expect((await soon(two.claim())).allowed).toBe(true);
     one.slow = true;

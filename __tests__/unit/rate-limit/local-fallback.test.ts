@@ -33,7 +33,7 @@ const fallbackOf = (algorithm: Algorithm, limit: number) =>
 
 let onFull = () => {};
 
-/** A store that is well until it is not, and what stands in for it. */
+/** A store that can fail, and its fallback. */
 function pair(algorithm: Algorithm, limit: number) {
   const store = meterOf(algorithm, limit);
   const fallback = fallbackOf(algorithm, limit);
@@ -45,10 +45,10 @@ function pair(algorithm: Algorithm, limit: number) {
   return { store, fallback, spend };
 }
 
-describe.each(ALGORITHMS)('what stands in, with %s', (name, algorithm) => {
+describe.each(ALGORITHMS)('the fallback, with %s', (name, algorithm) => {
   const gaps = fc.array(fc.integer({ min: 0, max: WINDOW_MS / 3 }), { minLength: 1, maxLength: 60 });
 
-  test('is no more lenient than the store would have been, and starts with exactly what was left', () =>
+  test('is no more lenient than the store would have been, and starts with exactly the remaining quota', () =>
     fc.assert(
       fc.property(gaps, gaps, (before, after) => {
         jest.setSystemTime(START);
@@ -89,7 +89,7 @@ describe.each(ALGORITHMS)('what stands in, with %s', (name, algorithm) => {
     expect(fallback.take(claim).allowed).toBe(true);
   });
 
-  test('shares the limit: all gateways together spend no more than what was left', () => {
+  test('shares the limit: all gateways together spend no more than the remaining quota', () => {
     for (const gateways of [2, 3, 4, 7]) {
       jest.setSystemTime(START);
       const store = meterOf(algorithm, 100);
@@ -106,7 +106,7 @@ describe.each(ALGORITHMS)('what stands in, with %s', (name, algorithm) => {
     }
   });
 
-  test('remembers no more clients than it may, and takes nothing from one client for what it learns of another', () => {
+  test('remembers no more clients than allowed, and news about one client does not affect another', () => {
     let told = 0;
     onFull = () => told++;
     const meter = meterOf(algorithm, 5, 1_000);
@@ -141,7 +141,7 @@ describe.each(ALGORITHMS)('what stands in, with %s', (name, algorithm) => {
   });
 });
 
-test('what is owed of a client begins with what the store had counted', async () => {
+test('the debt of a client starts with the count of the store', async () => {
   const fallback = fallbackOf(fixedWindow, 10);
   const owed = async () => {
     const all: unknown[] = [];
@@ -182,7 +182,7 @@ test('of a bucket that the store may have lost, each gateway tells what all have
   expect(leasts).toEqual([3]);
 });
 
-describe('what a store has reported of a client', () => {
+describe('the state of a client that a store has reported', () => {
   const quota = { limit: 10, windowMs: 1_000, burst: 10 };
   const open = (algorithm: Algorithm) =>
     new MemoryMeter({ algorithm, quotas: [quota], maxKeys: 1_000, onFull: () => {} });

@@ -56,7 +56,7 @@ describe.each(['sliding-window', 'token-bucket', 'fixed-window'] as const)(
       meter.close();
     });
 
-    test('a clock that is set makes no client wait longer than a window, and forgets none', () => {
+    test('a clock that is set makes no client wait longer than a window, and forgets no client', () => {
       jest.useFakeTimers();
       const limit = 3;
       for (const jumpMs of [-3_600_000, -61_000, -30_000, -1, 0, 1, 30_000, 61_000, 3_600_000]) {

@@ -1,7 +1,7 @@
 import { expect, test } from '@jest/globals';
 import { RecentMap } from '../../../lib/rate-limit/recent-map.ts';
 
-test('a recent map keeps what is asked for, and never more than its capacity', () => {
+test('a recent map keeps used entries, and never more than its capacity', () => {
   const map = new RecentMap<number>(10);
   map.set('kept', 1);
   for (let i = 0; i < 1_000; i++) {
@@ -26,7 +26,7 @@ test('a recent map has one value for a key, and forgets it when told', () => {
   expect([map.size, map.get('b'), map.get('c')]).toEqual([0, undefined, undefined]);
 });
 
-test('a recent map keeps more than half of its capacity, whatever comes', () => {
+test('a recent map always keeps more than half of its capacity', () => {
   const map = new RecentMap<number>(10);
   for (let i = 0; i < 100; i++) {
     map.set(`key-${i}`, i);

@@ -136,7 +136,7 @@ function crc16(text: string): number {
   return crc;
 }
 
-describe('what is handed in as a client', () => {
+describe('a client that is passed as an option', () => {
   const nothing = () => {};
   const methods = { connect: nothing, on: nothing, off: nothing, getMaxListeners: nothing, setMaxListeners: nothing };
   const node = { ...methods, isReady: true, sendCommand: nothing };
@@ -156,7 +156,7 @@ describe('what is handed in as a client', () => {
     [{ ...node, sendCommand: undefined }, undefined],
     ...Object.keys(methods).map((name): [object, undefined] => [{ ...node, [name]: undefined }, undefined]),
     [{}, undefined],
-  ])('%#: is recognised by what it has: %2$s', (client, kind) => {
+  ])('%#: is recognised by its properties: %2$s', (client, kind) => {
     expect(redisClientKind(client)).toBe(kind);
   });
 
@@ -170,7 +170,7 @@ describe('what is handed in as a client', () => {
     [{ createClient: nothing }, ': pass the result of createClient() of the package'],
     [{ host: 'one' }, ': these are settings: pass the client that createClient() makes from them'],
     [{ socket: {} }, ': these are settings: pass the client that createClient() makes from them'],
-  ])('%#: what is no client gets a message that says what to do', (value, hint) => {
+  ])('%#: a value that is not a client gets a message with the next step', (value, hint) => {
     expect(redisClientProblem(value)).toMatch(/^must be a client .*, or a URL like redis:\/\/localhost:6379/);
     expect(redisClientProblem(value)?.split('6379')[1]).toBe(hint);
   });

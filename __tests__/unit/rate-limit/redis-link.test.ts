@@ -54,7 +54,7 @@ describe('RedisLink to a client that was handed in', () => {
     expect(client.connects).toBe(0);
   });
 
-  test('has a connection only when the client says so, whatever its events say', () => {
+  test('has a connection only when the client says so, regardless of its events', () => {
     const client = new FakeRedisClient();
     const seen = observer();
     const link = new RedisLink(client, seen);

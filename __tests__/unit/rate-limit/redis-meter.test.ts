@@ -107,7 +107,7 @@ describe('the meter in Redis', () => {
     },
   );
 
-  test('charges what is owed: units, older ones, rests, leasts, and what need not fit, of all quotas', async () => {
+  test('charges debts of all quotas: units, older ones, rests, minimums, and units over the limit', async () => {
     const { meter, sent } = meterOf('OK', { clock: () => 77 });
     const owed = [
       { units: 1, older: 2, restMs: 3, least: 4 },

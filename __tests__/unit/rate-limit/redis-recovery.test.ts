@@ -194,7 +194,7 @@ describe('late replies', () => {
   });
 });
 
-test('what is owed of one client is no affair of another', async () => {
+test('debts of one client do not affect another', async () => {
   await open(10);
   client.mood = new Error('TRYAGAIN');
   expect(await passes('owing')).toBe(true);
@@ -220,7 +220,7 @@ test('a limiter that joins the connection of others knows how many gateways ther
 });
 
 describe('a beat of the heart', () => {
-  test('that is answered in time ends a row of requests that were not', async () => {
+  test('with a reply in time ends a row of late requests', async () => {
     await open(10, { fallbackAfterMisses: 2, fallbackAfterMs: 0 });
     await jest.advanceTimersByTimeAsync(SETTLED_MS);
     const { beats } = client;
@@ -381,7 +381,7 @@ describe('a meter that is closed', () => {
     expect(client.sent.at(-1)?.[0]).toBe('ZREM');
   });
 
-  test('neither connects its client nor asks it, whatever requests and connections still come', async () => {
+  test('neither connects its client nor asks it, even if requests and connections still come', async () => {
     client.isOpen = client.isReady = false;
     await open(10);
     await meter.close();

@@ -83,7 +83,7 @@ describe('fixed windows in Redis', () => {
     expect(sent.length).toBeLessThanOrEqual(2);
   });
 
-  test('charges what is owed, and deletes the key of a client that is reset', async () => {
+  test('charges debts, and deletes the key of a client that is reset', async () => {
     const { windows, sent } = windowsOf(() => 'OK');
     await windows.charge({ key: 'k', limit: undefined, owed: [{ units: 4, older: 0, restMs: 700, least: 0 }] });
     expect(sent.at(-1)?.args.slice(2)).toEqual(['1', 'p:k', '4', '700']);

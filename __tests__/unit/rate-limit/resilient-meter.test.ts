@@ -69,7 +69,7 @@ describe('the meter with Redis', () => {
     expect(changes).toEqual([]);
   });
 
-  test('counts here while Redis is down at the start, then shares without help, what it counted included', async () => {
+  test('counts here while Redis is down at the start, then shares by itself, including its own counts', async () => {
     await openWithoutRedis();
     expect([await hit(), await hit()]).toEqual([1, 2]);
     expect(meter.mode).toBe('local');
@@ -80,7 +80,7 @@ describe('the meter with Redis', () => {
     expect(changes).toEqual(['redis -> local: connect ECONNREFUSED', 'local -> redis']);
   });
 
-  test('waits for one deadline also where Redis first gets what the client spent without it', async () => {
+  test('waits for one deadline only, also when Redis first gets the hits that the client spent without it', async () => {
     await openWithoutRedis();
     await hit();
     client.mood = 'silent';
@@ -148,7 +148,7 @@ describe('the meter with Redis', () => {
     expect(client.increments).toBe(0);
   });
 
-  test('shares again a second after the silence began, however long the pause was, and counts what was late once', async () => {
+  test('shares again a second after the silence began, after a pause of any length, and counts late hits once', async () => {
     await open();
     client.mood = 'silent';
     await timedHit();
@@ -225,7 +225,7 @@ describe('the meter with Redis', () => {
       expect((await asked).allowed).toBe(false);
     });
 
-    test('a late request is decided by what is known, and no more pass than was left', async () => {
+    test('a late request is decided by the known counts, and no more requests pass than was left', async () => {
       client.gateways = 4;
       await open(limited(100));
       for (let i = 0; i < 60; i++) await meter.take(claimOf('k'));
@@ -292,7 +292,7 @@ describe('the meter with Redis', () => {
       return passed;
     };
 
-    test('gets what it had counted, also of a client that was only refused meanwhile', async () => {
+    test('gets its own counts back, also those of a client that was only denied meanwhile', async () => {
       for (const spent of [40, 100]) {
         await open(LIMITED);
         expect(await spend(spent)).toBe(spent);
@@ -311,7 +311,7 @@ describe('the meter with Redis', () => {
       }
     });
 
-    test('is not told so when it has kept them', async () => {
+    test('gets no such report when it has kept them', async () => {
       await open(LIMITED);
       await spend(40);
       client.lose();
@@ -470,7 +470,7 @@ describe('the meter with Redis', () => {
     expect(changes).toEqual([]);
   });
 
-  describe('what passed without Redis', () => {
+  describe('hits that passed without Redis', () => {
     const claimOf = (key: string) => ({ key, cost: 1, limit: undefined });
 
     test('is sent to Redis when it is back, client by client, without their asking', async () => {
@@ -512,7 +512,7 @@ describe('the meter with Redis', () => {
       expect(client.hits.get('rl:ip:k')).toBe(1);
     });
 
-    test('is not told when its window is over, nor when the client was forgotten', async () => {
+    test('gets no report when its window is over, nor when the client was forgotten', async () => {
       await open();
       client.lose();
       await hit();
@@ -549,7 +549,7 @@ describe('the meter with Redis', () => {
       expect(passed).toBe(9);
     });
 
-    test('local: keeps to its part of what is left, and then of each window', async () => {
+    test('local: keeps to its part of the remaining quota, and then of each window', async () => {
       client.gateways = 4;
       await lost({}, 40);
       // The first of them was the one that noticed.
@@ -629,7 +629,7 @@ describe('the meter with Redis', () => {
     expect(await closed).toBeLessThanOrEqual(SETTINGS.storeTimeoutMs + 20);
   });
 
-  test('forgets a key in both places, and says when Redis was not told', async () => {
+  test('forgets a key in both places, and reports when Redis could not', async () => {
     await open();
     await hit();
     await meter.reset('k');

@@ -39,7 +39,7 @@ describe('setLimits() in memory', () => {
     expect(await passing('192.0.2.1')).toBe(3);
   });
 
-  test('keeps name, events and prefix, and takes the default for what is not given', async () => {
+  test('keeps name, events and prefix, and uses defaults for missing options', async () => {
     const events = new GatewayEvents();
     const limited: string[] = [];
     events.on('limited', (event) => limited.push(event.limiter));

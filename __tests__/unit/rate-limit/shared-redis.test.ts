@@ -44,7 +44,7 @@ test('all limiters have one connection, which stays when one of them leaves, unt
   expect(client.isOpen).toBe(false);
 });
 
-test('a limiter that comes while Redis is away hears why', async () => {
+test('a limiter that is made while Redis is away gets the reason', async () => {
   const { redis, connects } = shared();
   redis.join(observer());
   const client = await connects(1);
@@ -80,7 +80,7 @@ test('of several limiters that say that it leads to the wrong Redis, the first h
   redis.close();
 });
 
-test('what one limiter has heard of other gateways is good for all, for ten seconds', () => {
+test('news of one limiter about other gateways counts for all limiters, for ten seconds', () => {
   jest.useFakeTimers();
   try {
     const { redis } = shared();

@@ -89,7 +89,7 @@ describe('StoreBreaker', () => {
     expect(rule.skipping).toBe(true);
   });
 
-  test('counts errors alike whatever it takes for late replies to count', () => {
+  test('counts errors in the same way with every rule for late replies', () => {
     rule = new StoreBreaker({ misses: 3, forMs: 500 });
     for (let i = 1; i < ERRORS_IN_A_ROW; i++) expect(fail('error')).toBe(false);
     expect(fail('error')).toBe(true);
@@ -106,7 +106,7 @@ describe('StoreBreaker', () => {
     expect(pausesOf(Array(7).fill('silent'))).toEqual([1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
   });
 
-  test('tries a store that answers trials with errors each second', () => {
+  test('tries a store that replies to trials with errors once a second', () => {
     expect(pausesOf(['silent', ...Array(3).fill('decisive')])).toEqual([1_000, 1_000, 1_000, 1_000]);
   });
 
@@ -161,7 +161,7 @@ describe('StoreBreaker', () => {
     expect(pauseMs()).toBe(FIRST_PAUSE_MS);
   });
 
-  test('a call that was answered ends a row of misses, unless it began before a pause', () => {
+  test('a reply ends a row of misses, unless its call began before a pause', () => {
     rule = new StoreBreaker({ misses: 2, forMs: 0 });
     const { era } = rule;
     expect(fail('silent')).toBe(false);
