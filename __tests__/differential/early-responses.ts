@@ -1,5 +1,6 @@
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { afterRead, pause } from '../support/pause.ts';
+import type { Protocol } from '../support/protocols.ts';
 import { RawClient } from '../support/raw-client.ts';
 
 const LENGTH = 'Content-Length: 9\r\n\r\ntoo large';
@@ -77,8 +78,12 @@ const PIECES = 10;
  *
  * @param round Uploads differ: of known length or in chunks, all at once or with a pause behind each piece.
  */
-export async function upload(port: number, round: number): Promise<string> {
-  const client = await RawClient.connect(port);
+export async function upload(
+  port: number,
+  round: number,
+  { connect }: Pick<Protocol, 'connect'> = RawClient,
+): Promise<string> {
+  const client = await connect(port);
   const isChunked = round % 2 === 1;
   const pauses = round % 4 >= 2;
   const framing = isChunked ? 'Transfer-Encoding: chunked' : `Content-Length: ${PIECE.length * PIECES}`;

@@ -6,7 +6,7 @@ import { createProxyMiddleware } from 'http-proxy-middleware';
 import { EARLY, EarlyBackend, upload } from '../differential/early-responses.ts';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
 import { afterRead } from '../support/pause.ts';
-import { RawClient } from '../support/raw-client.ts';
+import { PROTOCOLS, type Protocol } from '../support/protocols.ts';
 import { recordedGateway } from '../support/recorded-gateway.ts';
 import type { Script } from '../support/recorder-backend.ts';
 import { eventually, listen } from '../support/servers.ts';
@@ -16,7 +16,11 @@ afterEach(() => cleanup.run());
 
 const UPLOADS = 24;
 
-async function pluginGateway(target: string, failed: () => void): Promise<{ port: number; server: Server }> {
+async function pluginGateway(
+  target: string,
+  serverOf: Protocol['serverOf'],
+  failed: () => void,
+): Promise<{ port: number; server: Server }> {
   const app = express();
   app.use(
     createProxyMiddleware({
@@ -30,18 +34,20 @@ async function pluginGateway(target: string, failed: () => void): Promise<{ port
       },
     }),
   );
-  return cleanup.add(await listen(app));
+  return cleanup.add(await listen(app, serverOf(app)));
 }
 
-describe('a response that comes while the request is still being sent', () => {
+describe.each(PROTOCOLS)('a response that comes while the request is still being sent, over $name', (protocol) => {
+  const { serverOf } = protocol;
+
   test.each(Object.keys(EARLY))('reaches the client, every time: %s', async (kind) => {
     const backend = cleanup.add(await EarlyBackend.start(kind));
-    const { port, proxy } = cleanup.add(await proxyGateway({ backends: [backend.url] }));
+    const { port, proxy } = cleanup.add(await proxyGateway({ backends: [backend.url] }, undefined, serverOf));
     let failures = 0;
     proxy.events.on('attemptFailed', () => {
       failures += 1;
     });
-    const plugin = await pluginGateway(backend.url, () => {
+    const plugin = await pluginGateway(backend.url, serverOf, () => {
       failures += 1;
     });
     for (const [transport, through] of [
@@ -50,7 +56,7 @@ describe('a response that comes while the request is still being sent', () => {
     ] as const) {
       const seen = new Map<string, number>();
       for (let i = 0; i < UPLOADS; i += 1) {
-        const result = await upload(through, i);
+        const result = await upload(through, i, protocol);
         seen.set(result, (seen.get(result) ?? 0) + 1);
       }
       expect([transport, ...seen]).toEqual([transport, ['413', UPLOADS]]);
@@ -76,53 +82,55 @@ const slowClient = (app: Express): void => {
   });
 };
 
-describe('a backend that resets the connection behind its response, to a slow client', () => {
-  const thenReset =
-    (bytes: string): Script =>
-    (socket) => {
-      // In two pieces: the first one pauses the gateway.
-      const end = bytes.indexOf('\r\n\r\n') + 10;
-      socket.write(bytes.slice(0, end), () => {
-        afterRead(() => socket.write(bytes.slice(end), () => afterRead(() => socket.resetAndDestroy(), 5)), 5);
-      });
-    };
-  const chunked = `${CONTENT.length.toString(16)}\r\n${CONTENT}\r\n`;
+describe.each(PROTOCOLS)(
+  'a backend that resets the connection behind its response, to a slow client over $name',
+  (protocol) => {
+    const thenReset =
+      (bytes: string): Script =>
+      (socket) => {
+        // In two pieces: the first one pauses the gateway.
+        const end = bytes.indexOf('\r\n\r\n') + 10;
+        socket.write(bytes.slice(0, end), () => {
+          afterRead(() => socket.write(bytes.slice(end), () => afterRead(() => socket.resetAndDestroy(), 5)), 5);
+        });
+      };
+    const chunked = `${CONTENT.length.toString(16)}\r\n${CONTENT}\r\n`;
 
-  test.each([
-    ['length', `HTTP/1.1 200 OK\r\nContent-Length: ${CONTENT.length}\r\n\r\n${CONTENT}`],
-    ['length, to close', `HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: ${CONTENT.length}\r\n\r\n${CONTENT}`],
-    ['chunks', `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${chunked}0\r\n\r\n`],
-  ])('delivers a complete response: framed by %s', async (_framing, bytes) => {
-    const { port, proxy } = await setUp(thenReset(bytes));
-    const outcomes = outcomesOf(proxy);
-    const client = cleanup.add(await RawClient.connect(port));
-    client.send('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
-    const { content, framingComplete } = await client.response();
-    expect([content.length, framingComplete]).toEqual([CONTENT.length, true]);
-    await eventually('it is over', () => outcomes.length === 1);
-    expect(outcomes).toEqual(['completed']);
-  });
+    test.each([
+      ['length', `HTTP/1.1 200 OK\r\nContent-Length: ${CONTENT.length}\r\n\r\n${CONTENT}`],
+      [
+        'length, to close',
+        `HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: ${CONTENT.length}\r\n\r\n${CONTENT}`,
+      ],
+      ['chunks', `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${chunked}0\r\n\r\n`],
+    ])('delivers a complete response: framed by %s', async (_framing, bytes) => {
+      const { port, proxy } = await setUp(thenReset(bytes));
+      const outcomes = outcomesOf(proxy);
+      const { content, framingComplete } = await protocol.request(port, 'GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+      expect([content.length, framingComplete]).toEqual([CONTENT.length, true]);
+      await eventually('it is over', () => outcomes.length === 1);
+      expect(outcomes).toEqual(['completed']);
+    });
 
-  test.each([
-    ['length', `HTTP/1.1 200 OK\r\nContent-Length: ${CONTENT.length + 1}\r\n\r\n${CONTENT}`],
-    ['chunks', `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${chunked}`],
-    ['the end of the connection', `HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n${CONTENT}`],
-  ])('cuts an incomplete response after its last byte: framed by %s', async (_framing, bytes) => {
-    const { port, proxy } = await setUp(thenReset(bytes));
-    const outcomes = outcomesOf(proxy);
-    const client = cleanup.add(await RawClient.connect(port));
-    client.send('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
-    const { content, framingComplete } = await client.response();
-    expect([content.length, framingComplete]).toEqual([CONTENT.length, false]);
-    await eventually('it is over', () => outcomes.length === 1);
-    expect(outcomes).toEqual(['http_response_incomplete ECONNRESET']);
-  });
+    test.each([
+      ['length', `HTTP/1.1 200 OK\r\nContent-Length: ${CONTENT.length + 1}\r\n\r\n${CONTENT}`],
+      ['chunks', `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${chunked}`],
+      ['the end of the connection', `HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n${CONTENT}`],
+    ])('cuts an incomplete response after its last byte: framed by %s', async (_framing, bytes) => {
+      const { port, proxy } = await setUp(thenReset(bytes));
+      const outcomes = outcomesOf(proxy);
+      const { content, framingComplete } = await protocol.request(port, 'GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+      expect([content.length, framingComplete]).toEqual([CONTENT.length, false]);
+      await eventually('it is over', () => outcomes.length === 1);
+      expect(outcomes).toEqual(['http_response_incomplete ECONNRESET']);
+    });
 
-  async function setUp(script: Script) {
-    const { backend } = await recordedGateway(script, cleanup);
-    return cleanup.add(await proxyGateway({ backends: [backend.url] }, slowClient));
-  }
-});
+    async function setUp(script: Script) {
+      const { backend } = await recordedGateway(script, cleanup);
+      return cleanup.add(await proxyGateway({ backends: [backend.url] }, slowClient, protocol.serverOf));
+    }
+  },
+);
 
 function outcomesOf({ events }: Awaited<ReturnType<typeof proxyGateway>>['proxy']): string[] {
   const outcomes: string[] = [];

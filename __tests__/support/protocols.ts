@@ -1,6 +1,7 @@
+import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, type OutgoingHttpHeaders } from 'node:http2';
-import { addAbortSignal } from 'node:stream';
+import { addAbortSignal, type Duplex } from 'node:stream';
 import type { Express } from 'express';
 import { certificate } from './certificate.ts';
 import { http2ServerOf } from './http2.ts';
@@ -8,9 +9,19 @@ import { RawClient, type RawMessage, WHITESPACE } from './raw-client.ts';
 
 /** A client that sends requests written as HTTP/1.1, and gives responses as such, whatever it speaks. */
 export interface TextClient {
+  /** The connection of HTTP/1.1, or the stream of the last request. */
+  readonly socket: Duplex;
+  /** What came behind the response: of a tunnel, for example. */
+  readonly pending: Buffer;
+  /** How the other side closed it: `FIN` for an orderly end, or else an error code. */
+  readonly closedBy: string | undefined;
   send(text: string | Buffer): void;
   /** The next response; informational ones are given like any other. */
   response(method?: string): Promise<RawMessage>;
+  /** Waits until enough of what comes behind the response is there. */
+  until(condition: (pending: Buffer) => boolean): Promise<void>;
+  /** Waits for the end of what the other side sends. */
+  closed(): Promise<void>;
   /** Gives up the request under way: resets its stream, or the connection where it has no other. */
   abort(): void;
   /** Leaves without a word in the protocol. */
@@ -26,7 +37,7 @@ export interface Protocol {
   request(port: number, text: string, method?: string): Promise<RawMessage>;
 }
 
-async function once(client: TextClient, text: string, method?: string): Promise<RawMessage> {
+async function exchange(client: TextClient, text: string, method?: string): Promise<RawMessage> {
   try {
     client.send(text);
     return await client.response(method);
@@ -39,17 +50,20 @@ const HTTP_1: Protocol = {
   name: 'HTTP/1.1',
   serverOf: createServer,
   connect: (port) => RawClient.connect(port),
-  request: async (port, text, method) => once(await RawClient.connect(port), text, method),
+  request: async (port, text, method) => exchange(await RawClient.connect(port), text, method),
 };
 
 const HTTP_2: Protocol = {
   name: 'HTTP/2',
   serverOf: http2ServerOf(),
-  connect: async (port) => new StreamClient(port),
-  request: async (port, text, method) => once(new StreamClient(port), text, method),
+  connect: (port) => StreamClient.connect(port),
+  request: async (port, text, method) => exchange(await StreamClient.connect(port), text, method),
 };
 
 export const PROTOCOLS: readonly Protocol[] = [HTTP_1, HTTP_2];
+
+/** The status that stands for an accepted WebSocket in HTTP/1.1. */
+const SWITCHED = 101;
 
 /** Fields that HTTP/2 does not have; `host` is `:authority` there. */
 const OF_HTTP_1 = new Set(['host', 'connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade']);
@@ -62,10 +76,29 @@ class StreamClient implements TextClient {
   #last: ClientHttp2Stream | undefined;
   /** Takes the rest of the content, and ends with it. */
   #content: ((bytes: Buffer) => void) | undefined;
+  #tunnel: Buffer[] = [];
+  #wake: (() => void) | undefined;
+  closedBy: string | undefined;
 
-  constructor(port: number) {
-    this.#session = connect(`https://127.0.0.1:${port}`, { ca: certificate.cert });
-    this.#session.on('error', () => {});
+  private constructor(session: ClientHttp2Session) {
+    this.#session = session;
+  }
+
+  static async connect(port: number): Promise<StreamClient> {
+    const session = connect(`https://127.0.0.1:${port}`, { ca: certificate.cert });
+    session.on('error', () => {});
+    // They say whether it speaks WebSocket.
+    await once(session, 'remoteSettings');
+    return new StreamClient(session);
+  }
+
+  get socket(): Duplex {
+    return this.#last as Duplex;
+  }
+
+  get pending(): Buffer {
+    this.#tunnel = [Buffer.concat(this.#tunnel)];
+    return this.#tunnel[0] as Buffer;
   }
 
   send(text: string | Buffer): void {
@@ -74,49 +107,39 @@ class StreamClient implements TextClient {
       this.#content(bytes);
       return;
     }
-    const end = bytes.indexOf('\r\n\r\n');
-    const [line = '', ...lines] = bytes.toString('latin1', 0, end).split('\r\n');
-    const [method = '', target = ''] = line.split(' ');
-    const headers: OutgoingHttpHeaders = { ':method': method, ':path': target };
-    let isChunked = false;
-    let left = 0;
-    for (const one of lines) {
-      const colon = one.indexOf(':');
-      const name = one.slice(0, colon).toLowerCase();
-      const value = one.slice(colon + 1).replace(WHITESPACE, '');
-      if (name === 'host') headers[':authority'] = value;
-      if (name === 'transfer-encoding') isChunked = true;
-      if (name === 'content-length') left = Number(value);
-      if (OF_HTTP_1.has(name)) continue;
-      if (name === 'te') {
-        if (/\btrailers\b/.test(value)) headers.te = 'trailers';
-        continue;
-      }
-      headers[name] = headers[name] === undefined ? value : [headers[name], value].flat().map(String);
-    }
-    const hasContent = isChunked || left > 0;
-    const stream = this.#session.request(headers, { endStream: !hasContent });
+    const { headers, framing, length, end } = parsed(bytes);
+    const stream = this.#session.request(headers, { endStream: framing === 'none' });
     this.#last = stream;
-    this.#hear(stream);
-    if (!hasContent) return;
-    this.#content = (more) => {
-      if (isChunked) {
-        sendChunks(stream, more);
-        return;
-      }
-      left -= more.length;
+    this.closedBy = undefined;
+    this.#hear(stream, framing === 'tunnel');
+    if (framing === 'none') return;
+    let left = framing === 'tunnel' ? Number.POSITIVE_INFINITY : length;
+    const sendRest = (more: Buffer) => {
       stream.write(more);
+      left -= more.length;
       if (left > 0) return;
       stream.end();
       this.#content = undefined;
     };
-    if (end + 4 < bytes.length) this.#content(bytes.subarray(end + 4));
+    this.#content = framing === 'chunked' ? chunkSender(stream) : sendRest;
+    if (end < bytes.length) this.#content(bytes.subarray(end));
   }
 
   response(): Promise<RawMessage> {
     const message = this.#messages.shift();
     if (message !== undefined) return message;
     return new Promise((resolve) => this.#next.push(resolve));
+  }
+
+  async until(condition: (pending: Buffer) => boolean): Promise<void> {
+    while (!condition(this.pending)) {
+      if (this.closedBy !== undefined) throw new Error(`closed by ${this.closedBy} after ${this.pending}`);
+      await this.#more();
+    }
+  }
+
+  async closed(): Promise<void> {
+    while (this.closedBy === undefined) await this.#more();
   }
 
   abort(): void {
@@ -130,43 +153,108 @@ class StreamClient implements TextClient {
     this.#session.destroy();
   }
 
+  #more(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+    });
+  }
+
   #give(message: RawMessage): void {
     const waiting = this.#next.shift();
     if (waiting === undefined) this.#messages.push(Promise.resolve(message));
     else waiting(message);
   }
 
-  #hear(stream: ClientHttp2Stream): void {
+  #hear(stream: ClientHttp2Stream, asksForTunnel: boolean): void {
     const parts: Buffer[] = [];
     let head: readonly string[] = [];
+    let isTunnel = false;
     stream.on('error', () => {});
     stream.on('headers', (_fields, _flags, raw) => this.#give(message(raw as never, Buffer.alloc(0), true)));
-    stream.on('response', (_fields, _flags, raw) => {
+    stream.on('response', (fields, _flags, raw) => {
       head = raw as never;
+      isTunnel = asksForTunnel && fields[':status'] === 200;
+      if (isTunnel) this.#give({ ...message(head, Buffer.alloc(0), true), status: SWITCHED });
     });
-    stream.on('data', (chunk: Buffer) => parts.push(chunk));
+    stream.on('data', (chunk: Buffer) => {
+      (isTunnel ? this.#tunnel : parts).push(chunk);
+      this.#wake?.();
+    });
+    const closed = (by: string) => {
+      this.closedBy ??= by;
+      this.#wake?.();
+    };
     // The response is whole when the server has ended it, even if the rest of the request is not sent.
     let isEnded = false;
     stream.on('end', () => {
       isEnded = stream.rstCode === 0;
+      if (isEnded && isTunnel) closed('FIN');
     });
-    stream.on('close', () => this.#give(message(head, Buffer.concat(parts), isEnded && stream.rstCode === 0)));
+    stream.on('close', () => {
+      closed(stream.rstCode === 0 ? 'FIN' : `RST_STREAM ${stream.rstCode}`);
+      if (isTunnel) return;
+      // The next one is another request, whatever this one had still to send.
+      if (this.#last === stream) this.#content = undefined;
+      this.#give(message(head, Buffer.concat(parts), isEnded && stream.rstCode === 0));
+    });
   }
 }
 
-/** Sends what is chunked in the text. Whole chunks only: a part of one is its bytes so far. */
-function sendChunks(stream: ClientHttp2Stream, bytes: Buffer): void {
-  let at = 0;
-  while (at < bytes.length) {
-    const lineEnd = bytes.indexOf('\r\n', at);
-    const size = Number.parseInt(bytes.toString('latin1', at, lineEnd), 16);
-    if (size === 0) {
-      if (bytes.indexOf('\r\n\r\n', at) !== -1) stream.end();
-      return;
+/** A request as HTTP/2 has it; an upgrade to WebSocket is an extended CONNECT (RFC 8441). */
+function parsed(bytes: Buffer) {
+  const end = bytes.indexOf('\r\n\r\n');
+  const [line = '', ...lines] = bytes.toString('latin1', 0, end).split('\r\n');
+  const [method = '', target = ''] = line.split(' ');
+  const headers: OutgoingHttpHeaders = { ':method': method, ':path': target };
+  let framing: 'none' | 'chunked' | 'length' | 'tunnel' = 'none';
+  let length = 0;
+  for (const one of lines) {
+    const colon = one.indexOf(':');
+    const name = one.slice(0, colon).toLowerCase();
+    const value = one.slice(colon + 1).replace(WHITESPACE, '');
+    if (name === 'host') headers[':authority'] = value;
+    if (name === 'transfer-encoding') framing = 'chunked';
+    if (name === 'content-length') length = Number(value);
+    if (name === 'upgrade' && value === 'websocket') {
+      Object.assign(headers, { ':method': 'CONNECT', ':protocol': value });
+      framing = 'tunnel';
     }
-    stream.write(bytes.subarray(lineEnd + 2, lineEnd + 2 + size));
-    at = lineEnd + 2 + size + 2;
+    if (OF_HTTP_1.has(name)) continue;
+    if (name === 'te') {
+      if (/\btrailers\b/.test(value)) headers.te = 'trailers';
+      continue;
+    }
+    headers[name] = headers[name] === undefined ? value : [headers[name], value].flat().map(String);
   }
+  if (framing === 'none' && length > 0) framing = 'length';
+  return { headers, framing, length, end: end + 4 };
+}
+
+/** Sends what is chunked in the text, and ends with the last chunk. */
+function chunkSender(stream: ClientHttp2Stream): (bytes: Buffer) => void {
+  // Of a chunk, with the line end behind it.
+  let left = 0;
+  return (bytes) => {
+    for (let at = 0; at < bytes.length; ) {
+      if (left > 0) {
+        const part = bytes.subarray(at, at + left);
+        const content = part.subarray(0, Math.max(left - 2, 0));
+        if (content.length > 0) stream.write(content);
+        at += part.length;
+        left -= part.length;
+        continue;
+      }
+      const lineEnd = bytes.indexOf('\r\n', at);
+      const size = Number.parseInt(bytes.toString('latin1', at, lineEnd), 16);
+      if (Number.isNaN(size)) throw new Error('no chunk');
+      if (size === 0) {
+        if (bytes.indexOf('\r\n\r\n', at) !== -1) stream.end();
+        return;
+      }
+      at = lineEnd + 2;
+      left = size + 2;
+    }
+  };
 }
 
 function message(raw: readonly string[], content: Buffer, framingComplete: boolean): RawMessage {
