@@ -16,7 +16,7 @@ afterEach(() => cleanup.run());
 
 describe('the option body', () => {
   test.each<[string, ReadBody, string]>([
-    ['a number from a function', () => 42 as never, 'the function `body` gave a value of type number'],
+    ['a number from a function', () => 42 as never, 'the function `body` returned a value of type number'],
     ['an object in a property', 'body', 'req.body is a value of type object'],
   ])('is an error of the app that names where the value is from: %s', async (_name, body, message) => {
     const backend = cleanup.add(await RecorderBackend.start());

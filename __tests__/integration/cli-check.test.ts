@@ -213,7 +213,7 @@ routes:
     [[EXAMPLE, 'G T', '/'], '"G T" is not a method'],
     [[EXAMPLE, 'GET', '/', '-H', 'x'], '--header must be \'name: value\', got "x"'],
     [[EXAMPLE, '--heder', 'x'], 'there is no option --heder; did you mean --header?'],
-  ])('%j is a wrong call', async (args, problem) => {
+  ])('%j are invalid arguments', async (args, problem) => {
     const { code, err } = await check(...args);
     expect(code).toBe(2);
     expect(err).toContain(problem);

@@ -102,7 +102,7 @@ describe('two proxies with the same backends', () => {
       ['stock', down],
     ]);
     expect(rows[0]?.lastError).toBeUndefined();
-    expect(rows[2]?.lastError?.text).toBe('answered with 500');
+    expect(rows[2]?.lastError?.text).toBe('responded with 500');
   });
 
   test.each<[string, Names]>([

@@ -182,7 +182,7 @@ test.each<[string, (options: object) => unknown, object, string]>([
     'a sink',
     observability,
     { metrics: {} },
-    'metrics must be what prometheusMetrics() gave, or an object with a function finished(request), got an empty object',
+    'metrics must be the result of prometheusMetrics(), or an object with a function finished(request), got an empty object',
   ],
   ['a maker that was not called', observability, { metrics: prometheusMetrics }, 'got the function prometheusMetrics'],
   [
@@ -237,7 +237,7 @@ test.each<[string, (options: object) => unknown, object, string]>([
     'proxies that are none',
     MAKERS.PrometheusMetricsOptions as never,
     { proxies: [{}] },
-    'proxies must be an array of what roundRobinProxy() gave, got [an empty object]',
+    'proxies must be an array of results of roundRobinProxy(), got [an empty object]',
   ],
 ])('%s: the message says what to pass', (_what, make, options, message) => {
   expect(() => make(options)).toThrow(message);

@@ -314,4 +314,4 @@ export function subscribe(events: GatewayEvents, listeners: Listeners): () => vo
 
 /** Check of the option `events`. */
 export const eventsCheck: Check = (value) =>
-  value instanceof GatewayEvents ? undefined : 'must be what new GatewayEvents() of this copy of expressway gave';
+  value instanceof GatewayEvents ? undefined : 'must be a GatewayEvents of this copy of expressway';

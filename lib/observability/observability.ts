@@ -45,7 +45,7 @@ const sink = (maker: string): Check =>
   optional((value) =>
     typeof (value as RequestSink | null)?.finished === 'function'
       ? undefined
-      : `must be what ${maker}() gave, or an object with a function finished(request)`,
+      : `must be the result of ${maker}(), or an object with a function finished(request)`,
   );
 
 const checks: Checks<ObservabilityOptions> = {
@@ -53,7 +53,7 @@ const checks: Checks<ObservabilityOptions> = {
   accessLog: sink('accessLog'),
   status: sink('statusFeed'),
   tracing: optional((value) =>
-    typeof (value as Tracing | null)?.begin === 'function' ? undefined : 'must be what tracing() gave',
+    typeof (value as Tracing | null)?.begin === 'function' ? undefined : 'must be the result of tracing()',
   ),
   routers: sourcesCheck('serviceRouter', 'routeOf'),
   route: (value) =>

@@ -110,6 +110,6 @@ describe('access log lines of clients that were refused before there was a reque
 
 test('are refused with invalid options', () => {
   expect(() => open({ events: {} as never, maxRefusalsPerSecond: -1 })).toThrow(
-    /events must be what new GatewayEvents.*maxRefusalsPerSecond must be an integer of at least 0/,
+    /events must be a GatewayEvents of this copy.*maxRefusalsPerSecond must be an integer of at least 0/,
   );
 });

@@ -241,7 +241,7 @@ describe('a snapshot of the status feed', () => {
     rig.events.emit('attemptFailed', { exchange, service: 'p', backend: 'http://a', outcome, retried: true });
     expect(last()).toBe('connection_refused: connect ECONNREFUSED\\u001b[31m');
     rig.request({ status: 503 });
-    expect(last()).toBe('answered with 503');
+    expect(last()).toBe('responded with 503');
     rig.events.emit('healthChecked', { service: 'p', backend: 'http://a', error: new Error('x'.repeat(1_000)) });
     expect(last()).toMatch(/^health check: x{186}\.\.\.$/);
     rig.events.emit('healthChecked', { service: 'p', backend: 'http://a', error: undefined });

@@ -13,7 +13,7 @@ test('refuses bad options, all at once', () => {
   expect(() => tracing(undefined as never)).toThrow(
     /api must be the whole module: import \* as api from '@opentelemetry\/api', got undefined/,
   );
-  expect(() => observability({ tracing: {} as never })).toThrow(/tracing must be what tracing\(\) gave/);
+  expect(() => observability({ tracing: {} as never })).toThrow(/tracing must be the result of tracing\(\)/);
 });
 
 test('takes the package as it is, and its defaults are frozen', () => {

@@ -16,7 +16,7 @@ others do not, what the backend gets, and which limits, authentication and timeo
   --header 'name: value'  -H for short: a header of the request; again for each further one
   --env-file <file>       reads variables that the file refers to
 
-Exit codes: 0 when the file is good and a route takes the request, 1 if not, 2 for a wrong call.
+Exit codes: 0 when the file is good and a route takes the request, 1 if not, 2 for invalid arguments.
 
 Examples:
   expressway check gateway.yaml

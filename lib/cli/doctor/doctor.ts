@@ -43,14 +43,14 @@ HEALTH_CHECK_PATH from backends.
 
 Needs the packages ${GATEWAY_PACKAGES.join(', ')}, and redis with REDIS_URL.
 
-  --env-file <file>               reads variables from a file; those of the environment win
+  --env-file <file>               reads variables from a file; the environment wins over it
   --peer <address>                the address that a sample request comes from: that of the proxy in front
-  --sample-forwarded-for <field>  the X-Forwarded-For of that request: says who the client would be
+  --sample-forwarded-for <field>  the X-Forwarded-For of that request: shows the address of the client
   --json                          prints one JSON object in place of the text
 
 Each finding is ok, a note (for you to judge), warn or fail.
 
-Exit codes: 0, 1 if anything is fail, 2 for a wrong call.
+Exit codes: 0, 1 if anything is fail, 2 for invalid arguments.
 
 Examples:
   expressway doctor --env-file .env

@@ -18,28 +18,28 @@ per window, and how many requests common limits would refuse; without --limit, i
   --limit <limit>      requests per window and client, like 100/1m; several windows with commas: 100/1m,1000/1h
                        (units: ms, s, m, h, d)
   --algorithm <name>   ${rateLimitAlgorithms.join(', ')}; default: sliding-window
-  --burst <n>          what a full token bucket holds; default: the limit
-  --by <field>         who is counted: ip (default), or a field of the lines: any of a JSON line; user, method, path,
+  --burst <n>          size of the token bucket; default: the limit
+  --by <field>         what identifies a client: ip (default), or a field: any of a JSON line; user, method, path,
                        status, referer or agent of the other formats. Lines without it are counted by address
   --format <name>      auto (default: each line for itself), common, combined, vhost_combined or json
   --time-field <name>  the field of JSON lines that has the time
   --ip-field <name>    the one that has the address; dots name a path, as in request.remote_ip
   --max-bad <share>    lines that may be left out because they cannot be read, like 0.01 or 1% (default); with more the
                        exit code is 1
-  --top <n>            clients that are listed, default 20
+  --top <n>            number of clients in the list, default 20
   --json               prints one JSON object in place of the text
   --ipv6-subnet <n>    leading bits of an IPv6 address that make one client, 32 to 64, default 56
-  --max-keys <n>       clients that are told apart, default 1000000; it bounds the memory
+  --max-keys <n>       clients that are counted separately, default 1000000; it bounds the memory
 
 Lines:
   common, combined     as Apache and nginx write them; vhost_combined has the virtual host in front
   json                 one object per line, as this gateway, pino, nginx, Traefik, Caddy or Envoy write it; the time in
                        ISO 8601 (UTC where it has no zone), epoch milliseconds or seconds. For others name the fields
 
-A line that is earlier than one before it is taken for simultaneous with that. Lines that cannot be read, and lines
-whose time is more than an hour off, are left out and counted by what is wrong with them; the first are shown.
+A line with an earlier time than a line before it counts at the time of that line. Lines that cannot be read, and lines
+whose time is more than an hour off, are left out and counted by problem; the first are shown.
 
-Exit codes: 0, 1 if a log cannot be read or too many of its lines are left out, 2 for a wrong call.
+Exit codes: 0, 1 if a log cannot be read or too many of its lines are left out, 2 for invalid arguments.
 
 Examples:
   expressway simulate access.log

@@ -100,7 +100,7 @@ function perClient(windows: readonly WindowSummary[], { requests, clients }: Sim
   for (const [i, { p50, p90, p99, max }] of windows.entries()) {
     lines.push(`${`  in ${widths[i]}`.padEnd(30)}${[p50, p90, p99, max].map(cell).join('')}`);
   }
-  lines.push('', bold('what a limit would refuse, in fixed windows'));
+  lines.push('', bold('requests that a limit would reject, in fixed windows'));
   for (const [i, { limits }] of windows.entries()) {
     for (const { limit, limited, clients: hit } of limits) {
       const refused = `${count(limited, 'request')} (${share(limited, requests)})`;

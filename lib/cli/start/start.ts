@@ -17,16 +17,16 @@ yaml with GATEWAY_CONFIG.
   --host <address>       where to listen, default 0.0.0.0: every IPv4 address of this machine
   --limit <limit>        requests per window and client, default 100/1m (units: ms, s, m, h, d)
   --redis <url>          shares the limits between gateways, like redis://localhost:6379
-  --trust-proxy <list>   proxies in front that may name the client: how many, or their addresses; default none
-  --health-path <path>   asks each backend for it, like /healthz; default no checks
+  --trust-proxy <list>   proxies in front that may name the client: their number, or their addresses; default none
+  --health-path <path>   path of the health checks of each backend, like /healthz; default no checks
   --admin-port <n>       of the admin listener on 127.0.0.1, default 9090; '' for none
-  --access-log <format>  a line per request: json, common or combined; default off
+  --access-log <format>  one line per request: json, common or combined; default off
   --env-file <file>      reads variables of the gateway from a file; SIGHUP reads them again
 
-A flag wins over a variable of the environment, and that over the file. Every variable of the gateway may be set
-in either.
+A flag wins over a variable of the environment, and the environment over the file. Environment and file may set every
+variable of the gateway.
 
-Exit codes: 0 when it was stopped, 1 if it cannot start, 2 for a wrong call.
+Exit codes: 0 when it was stopped, 1 if it cannot start, 2 for invalid arguments.
 
 Examples:
   expressway start --backend http://localhost:3000

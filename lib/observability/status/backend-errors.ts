@@ -33,7 +33,7 @@ export class BackendErrors {
 
   /** A response of the backend that went to the client. */
   answered(service: string, backend: string, status: number): void {
-    this.#note(backendKey(service, backend), `answered with ${status}`, 1);
+    this.#note(backendKey(service, backend), `responded with ${status}`, 1);
   }
 
   last(service: string, backend: string): LastError | undefined {
@@ -68,7 +68,7 @@ export class BackendErrors {
 }
 
 function describe(outcome: Outcome): string {
-  if (outcome.kind === 'completed') return `answered with ${outcome.status}`;
+  if (outcome.kind === 'completed') return `responded with ${outcome.status}`;
   if (outcome.kind === 'failed') return `${outcome.cause}: ${outcome.error.message}`;
   return causeOf(outcome) ?? outcome.kind;
 }

@@ -66,7 +66,9 @@ export const statusFeedDefaults = Object.freeze({ intervalMs: 1_000, problems: [
 const checks: Checks<StatusFeedOptions> = {
   events: eventsCheck,
   metrics: (value) =>
-    typeof (value as TrafficSource | null)?.totals === 'function' ? undefined : 'must be what prometheusMetrics() gave',
+    typeof (value as TrafficSource | null)?.totals === 'function'
+      ? undefined
+      : 'must be the result of prometheusMetrics()',
   limiters: sourcesCheck('ipRateLimit', 'name', 'mode'),
   breakers: sourcesCheck('circuitBreaker', 'name', 'state', 'retryAfterMs'),
   proxies: sourcesCheck('roundRobinProxy', 'name', 'status', 'load'),

@@ -73,7 +73,7 @@ export const sourcesCheck = (maker: string, ...members: readonly string[]): Chec
   optional((value) =>
     Array.isArray(value) && value.every((one) => isObject(one) && members.every((member) => member in one))
       ? undefined
-      : `must be an array of what ${maker}() gave`,
+      : `must be an array of results of ${maker}()`,
   );
 
 const isObject = (value: unknown): value is object =>

@@ -62,7 +62,7 @@ export function keptBody(req: IncomingMessage, option: ReadBody | undefined): Ke
   if (given === undefined || given === null) return undefined;
   if (typeof given === 'string') return new KeptBody(req, Buffer.from(given));
   if (!(given instanceof Uint8Array)) {
-    const where = typeof option === 'string' ? `req.${option} is` : 'the function `body` gave';
+    const where = typeof option === 'string' ? `req.${option} is` : 'the function `body` returned';
     throw new GatewayError(
       'ERR_EXPRESSWAY_CALLBACK',
       `${where} a value of type ${typeof given}; it must be a Buffer, a string or undefined`,
