@@ -86,7 +86,7 @@ export interface IpRateLimitOptions {
    * - `redis+sentinel://[user:password@]host[:26379],host…/master[/database]`, with `sentinel_username` and
    *   `sentinel_password` as parameters if the Sentinels need a login.
    *
-   * Each also with `rediss` for TLS, and then with `ssl_ca_certs`, `ssl_certfile` and `ssl_keyfile` as parameters: PEM
+   * With `rediss` in place of `redis`, each uses TLS, and accepts the parameters `ssl_ca_certs`, `ssl_certfile` and `ssl_keyfile`: PEM
    * files, read at construction. Percent-encode user name and password.
    *
    * A client is one made with `createClient()`, `createCluster()` or `createSentinel()` of the package `redis`, or a

@@ -40,8 +40,8 @@ export interface AccessLogOptions {
    */
   redact?: readonly string[];
   /**
-   * The emitter that `hardenServer()` has: what it refuses before there is a request (bad heads, slow clients, too many
-   * connections) gets a line too. Default: none.
+   * The emitter of `hardenServer()`. Then clients that it refuses without a request (bad heads, slow clients, too many
+   * connections) also get a line. Default: none.
    */
   events?: GatewayEvents | undefined;
   /**
