@@ -80,6 +80,21 @@ test.each<[string, object]>([
   expect(backend.requests).toEqual([]);
 });
 
+test.each(['http://user@host/', 'http:///a', 'ftp://host/', 'a'])(
+  'a req.url that cannot be forwarded gets 400 when a middleware made it: %s',
+  async (url) => {
+    const backend = cleanup.add(await RecorderBackend.start());
+    const gateway = await proxyGateway({ backends: [backend.url] }, (app) => {
+      app.use((req, _res, next) => {
+        req.url = url;
+        next();
+      });
+    });
+    const response = await fetch(cleanup.add(gateway).url);
+    expect([response.status, backend.requests]).toEqual([400, []]);
+  },
+);
+
 test('an upgrade request causes a warning only where no upgradeHandler() serves it', async () => {
   const warn = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
   const backend = cleanup.add(await RecorderBackend.start(rawSilence));

@@ -1,11 +1,12 @@
 import type { ServerResponse } from 'node:http';
 import { afterEach, describe, expect, test } from '@jest/globals';
-import express, { type NextFunction, type Request, type Response } from 'express';
-import { type ReadBody, roundRobinProxy, undiciTransport } from 'expressway';
+import express, { type Express, type NextFunction, type Request, type Response } from 'express';
+import { parsedBody, type ReadBody, type RoundRobinProxyOptions, roundRobinProxy, undiciTransport } from 'expressway';
 import { createProxyMiddleware } from 'http-proxy-middleware';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { pause } from '../support/pause.ts';
 import { RawClient } from '../support/raw-client.ts';
-import { RecorderBackend } from '../support/recorder-backend.ts';
+import { RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { eventually, listen } from '../support/servers.ts';
 import { expectWarnings } from '../support/warnings.ts';
 
@@ -64,6 +65,62 @@ describe('the option body', () => {
   });
 });
 
+describe('a body that was read', () => {
+  async function send(script: Script, options: Partial<RoundRobinProxyOptions>) {
+    const backend = cleanup.add(await RecorderBackend.start(script));
+    const read = (app: Express) => app.use(express.text({ type: () => true }));
+    const gateway = cleanup.add(await proxyGateway({ backends: [backend.url], body: parsedBody, ...options }, read));
+    const client = cleanup.add(await RawClient.connect(gateway.port));
+    client.send('POST / HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nhi');
+    return client;
+  }
+
+  test('counts as sent: a backend that does not respond fails', async () => {
+    const client = await send(() => {}, { responseTimeoutMs: 50, retry: { attempts: 0 } });
+    expect((await client.response()).status).toBe(504);
+  });
+
+  test('does not end the event stream that responds to it', async () => {
+    const client = await send(
+      async (socket) => {
+        socket.write('HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 2\r\n\r\n');
+        await pause('six times idleTimeoutMs', 300);
+        socket.write('ok');
+      },
+      { idleTimeoutMs: 50 },
+    );
+    expect((await client.response()).content.toString()).toBe('ok');
+  });
+});
+
+test('the rest of a body that a middleware read in part is dropped, and the connection of the client stays open', async () => {
+  const LENGTH = 200_000;
+  const backend = cleanup.add(await RecorderBackend.start());
+  const gateway = await proxyGateway({ backends: [backend.url], body: 'rawBody' }, (app) => {
+    app.post('/', (req, _res, next) => {
+      req.once('data', (chunk: Buffer) => {
+        Object.assign(req.pause(), { rawBody: chunk.subarray(0, 5) });
+        next();
+      });
+    });
+  });
+  const client = cleanup.add(await RawClient.connect(cleanup.add(gateway).port));
+  client.send(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${LENGTH}\r\n\r\n${'x'.repeat(LENGTH)}`);
+  expect((await client.response()).status).toBe(200);
+  client.send('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+  expect((await client.response()).status).toBe(200);
+  expect(backend.received[0]?.toString()).toMatch(/\r\n\r\nxxxxxGET /);
+});
+
+test('a server without Express responds with 500 to a request whose body was read', async () => {
+  const proxy = cleanup.add(roundRobinProxy({ backends: ['http://127.0.0.1:1'] }));
+  const { url } = cleanup.add(
+    await listen((req, res) => void req.resume().on('end', () => proxy(req, res, () => res.end()))),
+  );
+  const response = await fetch(url, { method: 'POST', body: 'hello' });
+  expect([response.status, await response.json()]).toMatchObject([500, { cause: 'content_already_read' }]);
+});
+
 describe('a middleware that meddles with the body after next()', () => {
   const LENGTH = 'Content-Length: 5\r\n\r\nh\u00ffllo';
   const CHUNKED = 'Transfer-Encoding: chunked\r\n\r\n5\r\nh\u00ffllo\r\n0\r\n\r\n';
@@ -71,13 +128,16 @@ describe('a middleware that meddles with the body after next()', () => {
   const latin1 = (req: Request) => void req.setEncoding('latin1');
   const takeover = (req: Request) => void req.removeAllListeners('data').resume();
 
-  test.each<[string, (req: Request) => void, string]>([
-    ['setEncoding("utf8"), known length', utf8, LENGTH],
-    ['setEncoding("utf8"), chunked', utf8, CHUNKED],
-    ['setEncoding("latin1"), known length', latin1, LENGTH],
-    ['setEncoding("latin1"), chunked', latin1, CHUNKED],
-    ['removeAllListeners("data"), known length', takeover, LENGTH],
-  ])('gets 500 for it, and the backend no whole request: %s', async (_name, meddle, upload) => {
+  const DECODED = 'called req.setEncoding()';
+  const AHEAD = 'faster than the backend';
+
+  test.each<[string, (req: Request) => void, string, string]>([
+    ['setEncoding("utf8"), known length', utf8, LENGTH, DECODED],
+    ['setEncoding("utf8"), chunked', utf8, CHUNKED, DECODED],
+    ['setEncoding("latin1"), known length', latin1, LENGTH, DECODED],
+    ['setEncoding("latin1"), chunked', latin1, CHUNKED, DECODED],
+    ['removeAllListeners("data"), known length', takeover, LENGTH, AHEAD],
+  ])('gets 500 for it, and the backend no whole request: %s', async (_name, meddle, upload, why) => {
     const backend = cleanup.add(await RecorderBackend.start(() => {}));
     const gateway = await proxyGateway({ backends: [backend.url] }, (app) => {
       app.use((req, _res, next) => {
@@ -89,7 +149,11 @@ describe('a middleware that meddles with the body after next()', () => {
     const client = cleanup.add(await RawClient.connect(port));
     client.send(`POST / HTTP/1.1\r\nHost: a\r\n${upload}`);
     const response = await client.response();
-    expect([response.status, JSON.parse(response.content.toString()).cause]).toEqual([500, 'content_already_read']);
+    expect(response.status).toBe(500);
+    expect(JSON.parse(response.content.toString())).toMatchObject({
+      cause: 'content_already_read',
+      detail: expect.stringContaining(why),
+    });
     expect(backend.received.join('')).not.toContain('llo');
     expect(proxy.status()[0]).toMatchObject({ circuit: 'closed', inFlight: 0 });
   });

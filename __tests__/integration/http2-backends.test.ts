@@ -65,6 +65,13 @@ describe.each([false, true])('backends over HTTP/2, with TLS: %s', (secure) => {
     expect(headers).not.toHaveProperty('te');
   });
 
+  test('a request without a body has no Content-Length', async () => {
+    const { url } = await backend(echo, { secure });
+    const gateway = cleanup.add(await proxyGateway({ backends: [url], protocol: 'http2', ...tls }));
+    const { headers } = (await (await fetch(gateway.url)).json()) as { headers: object };
+    expect(headers).not.toHaveProperty('content-length');
+  });
+
   test('requests go to the backends in turn, over one connection to each', async () => {
     const [a, b] = [await backend(say('a'), { secure }), await backend(say('b'), { secure })];
     const { client } = await pair([a.url, b.url], tls);

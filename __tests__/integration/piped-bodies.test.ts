@@ -3,7 +3,9 @@ import { request } from 'node:http';
 import { Writable } from 'node:stream';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
-import { eventually, listen } from '../support/servers.ts';
+import { RawClient } from '../support/raw-client.ts';
+import { answerOk, RecorderBackend } from '../support/recorder-backend.ts';
+import { closedPort, eventually, listen } from '../support/servers.ts';
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
@@ -69,6 +71,27 @@ async function stands(count: () => number): Promise<number> {
   }
   return count();
 }
+
+test('after failed attempts, the rest of the body is read for the pipe, and the connection goes on', async () => {
+  const REST = 200_000;
+  const backend = cleanup.add(await RecorderBackend.start((socket) => socket.resetAndDestroy()));
+  const meter = new Meter();
+  // The second attempt does not ask for the body.
+  const backends = [backend.url, `http://127.0.0.1:${await closedPort()}`];
+  const gateway = await proxyGateway({ backends }, (app) => {
+    app.put('/', (req, _res, next) => {
+      req.pipe(meter);
+      next();
+    });
+  });
+  const client = cleanup.add(await RawClient.connect(cleanup.add(gateway).port));
+  client.send(`PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: ${REST + 1}\r\n\r\nx`);
+  expect((await client.response()).status).toBe(502);
+  backend.script = answerOk;
+  client.send(`${'x'.repeat(REST)}GET / HTTP/1.1\r\nHost: a\r\n\r\n`);
+  expect((await client.response()).status).toBe(200);
+  expect(meter.taken).toBe(REST + 1);
+});
 
 describe('a body that a middleware pipes elsewhere', () => {
   test('flows no faster than a slow backend takes it, and arrives as a whole', async () => {

@@ -258,9 +258,9 @@ describe('a header that a middleware sets in req.headers', () => {
     expect([statuses, backend.requests[0]?.all('x-user')]).toEqual([[200, 200], expected]);
   });
 
-  test.each<[string, unknown, string?]>([
-    ['null', null],
-    ['an object', { name: 'alice' }],
+  test.each<[string, unknown, string?, string?]>([
+    ['null', null, 'x-user', 'of type null'],
+    ['an object', { name: 'alice' }, 'x-user', 'of type object'],
     ['a date', new Date(0)],
     ['a symbol', Symbol('alice')],
     ['a function', () => 'alice'],
@@ -275,11 +275,12 @@ describe('a header that a middleware sets in req.headers', () => {
     ['an object as Via', {}, 'via'],
   ])(
     'to %s is an error of the app that names the header, and frees its place',
-    async (_title, value, name = 'x-user') => {
+    async (_title, value, name = 'x-user', why = JSON.stringify(name)) => {
       const { made, statuses, backend, retriesLeft } = await ask(value, name);
       expect([statuses, backend.requests]).toEqual([[500, 500], []]);
       const wanted = { code: 'ERR_EXPRESSWAY_REQUEST_HEAD', message: expect.stringContaining(JSON.stringify(name)) };
       expect(made.errors).toMatchObject([wanted, wanted]);
+      expect(made.errors).toMatchObject([{ message: expect.stringContaining(why) }, {}]);
       await eventually('nothing is in flight', () => made.proxy.load().inFlight === 0);
       expect(made.proxy.load()).toEqual({ inFlight: 0, waiting: 0, retriesLeft });
       const client = await RawClient.connect(made.port);

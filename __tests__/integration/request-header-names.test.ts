@@ -231,6 +231,12 @@ describe('the case of request header names', () => {
       ['X-CaMeL', 'SOAPAction'],
     ],
     [
+      'is kept for lines that Node joins or lists, beside what a middleware removes',
+      ['COOKIE: a=1', 'cookie: b=2', 'Set-Cookie: c=3', 'SET-COOKIE: d=4', 'X-Gone: 1'],
+      remove('x-gone'),
+      ['COOKIE', 'Set-Cookie', 'SET-COOKIE'],
+    ],
+    [
       'is kept beside what Connection removes',
       ['Connection: x-gone', 'X-CaMeL: 1', 'X-Gone: 1'],
       () => {},

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import type { Express } from 'express';
 import type { AttemptFailedEvent, RoundRobinProxyOptions } from 'expressway';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
 import { mockTimeoutsOnly } from '../support/mock-time.ts';
@@ -142,31 +143,54 @@ test('a backend that never responds fails with ETIMEDOUT, and the message names 
   expect(proxy.status()[0]?.inFlight).toBe(0);
 });
 
-test('while the retry of an upload waits, its client waits, too, and the next backend gets the body as a whole', async () => {
-  const SENT = 64 * 1_024;
-  const BUFFERED = 128 * 1_024;
-  const LENGTH = 1_048_576;
+const LONG_BACKOFF = { attempts: 2, backoffMs: 10_000, maxBackoffMs: 10_000, deadlineMs: 60_000 };
+
+/** Three backends, two of which fail once they have the first part of a body. The first retry follows at once, the second one waits. */
+async function uploads(retry: typeof LONG_BACKOFF & { bufferBytes?: number }, prepare?: (app: Express) => void) {
   const backends: RecorderBackend[] = [];
-  const urls: string[] = [];
-  for (let i = 0; i < 3; i += 1) {
-    const backend = cleanup.add(await RecorderBackend.start(() => {}));
-    backends.push(backend);
-    urls.push(backend.url);
-  }
-  const gateway = await proxyGateway({
-    backends: urls,
-    retry: { attempts: 2, backoffMs: 10_000, maxBackoffMs: 10_000, deadlineMs: 60_000, bufferBytes: BUFFERED },
-  });
-  const { port, proxy } = cleanup.add(gateway);
+  for (let i = 0; i < 3; i += 1) backends.push(cleanup.add(await RecorderBackend.start(() => {})));
+  const urls = backends.map(({ url }) => url);
+  const { port, proxy } = cleanup.add(await proxyGateway({ backends: urls, retry }, prepare));
   mockTimeoutsOnly();
   const client = cleanup.add(await RawClient.connect(port));
+  const retryWaits = async (firstPart: string) => {
+    for (const backend of backends.slice(0, 2)) {
+      await eventually('the first part arrives', () => backend.received[0]?.toString().endsWith(firstPart));
+      for (const socket of backend.connections) socket.resetAndDestroy();
+    }
+    await eventually('the retry waits', () => proxy.status().every(({ inFlight }) => inFlight === 0));
+  };
+  return { backends, client, retryWaits };
+}
+
+test('a body that ends while a retry waits, because a middleware reads it, goes to the next backend as a whole', async () => {
+  let isRead = false;
+  const { backends, client, retryWaits } = await uploads(LONG_BACKOFF, (app) => {
+    app.use((req, _res, next) => {
+      req.on('readable', () => {
+        while (req.read() !== null);
+      });
+      req.on('end', () => {
+        isRead = true;
+      });
+      next();
+    });
+  });
+  client.send(`${POST.replace('POST', 'PUT')}hello`);
+  await retryWaits('hello');
+  client.send('END');
+  await eventually('the body ends', () => isRead);
+  jest.advanceTimersByTime(10_000);
+  await eventually('all of it arrives', () => backends[2]?.received[0]?.toString().endsWith('helloEND'));
+});
+
+test('while the retry of an upload waits, its client waits, too, and the next backend gets the body as a whole', async () => {
+  const SENT = 64 * 1_024;
+  const LENGTH = 1_048_576;
+  const { backends, client, retryWaits } = await uploads({ ...LONG_BACKOFF, bufferBytes: SENT });
   client.send(`PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: ${LENGTH}\r\n\r\n`);
   client.send(Buffer.alloc(SENT, 'a'));
-  for (const backend of backends.slice(0, 2)) {
-    await eventually('the first part arrives', () => (backend.received[0]?.length ?? 0) > SENT);
-    for (const socket of backend.connections) socket.resetAndDestroy();
-  }
-  await eventually('the retry waits', () => proxy.status().every(({ inFlight }) => inFlight === 0));
+  await retryWaits('a'.repeat(SENT));
   client.send(Buffer.alloc(LENGTH - SENT, 'a'));
   // Time enough to read more than the gateway keeps.
   for (let turn = 0; turn < 100; turn += 1) await new Promise((resolve) => setImmediate(resolve));

@@ -28,7 +28,11 @@ const told = ({ requests }: RecorderBackend) =>
   requests.map((one) => [one.field('x-forwarded-for'), one.field('x-forwarded-proto'), one.field('x-forwarded-host')]);
 
 describe('trust proxy on a Unix socket', () => {
-  async function ask(trust: number | false, options: Partial<RoundRobinProxyOptions> = {}, headers = CLAIM) {
+  async function ask(
+    trust: number | false,
+    options: Partial<RoundRobinProxyOptions> = {},
+    headers: Partial<typeof CLAIM> = CLAIM,
+  ) {
     const { backend, proxy } = await made(options);
     const path = join(tmpdir(), `expressway-${randomUUID()}.sock`);
     const app = express().set('trust proxy', trust);
@@ -54,6 +58,10 @@ describe('trust proxy on a Unix socket', () => {
     const backend = await ask(1, { forwarded: 'append', forwardingFields: 'both' });
     expect(told(backend)).toEqual([['203.0.113.7', 'https', 'shop.example']]);
     expect(backend.requests[0]?.field('forwarded')).toBe('for=unknown;host=gw;proto=http');
+  });
+
+  test('a trusted peer that names no client leaves X-Forwarded-For out', async () => {
+    expect(told(await ask(1, {}, {}))).toEqual([[undefined, 'http', 'gw']]);
   });
 
   test('X-Forwarded-For of an untrusted peer is ignored', async () => {

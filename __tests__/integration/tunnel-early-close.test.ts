@@ -109,3 +109,14 @@ test.each(Object.entries(CLOSES))(
     client.close();
   },
 );
+
+test('a client that has ended before a listener of the app passes its upgrade on is not kept', async () => {
+  const handler = upgradeHandler(() => {});
+  const server = createHttpServer();
+  server.on('upgrade', (req, socket, head) => socket.resume().once('end', () => handler(req, socket, head)));
+  const { port } = cleanup.add(await listen(() => {}, server));
+  const client = cleanup.add(await RawClient.connect(port));
+  client.send(upgradeRequest());
+  client.socket.end();
+  await client.closed();
+});

@@ -11,7 +11,15 @@ import { stays } from '../support/pause.ts';
 import { PROTOCOLS, type TextClient } from '../support/protocols.ts';
 import { answer, RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { eventually, standsStill } from '../support/servers.ts';
-import { onlyConnection, rawEcho, rawSilence, switchingFor, tunnelOver, upgradeRequest } from '../support/tunnels.ts';
+import {
+  onlyConnection,
+  rawEcho,
+  rawSilence,
+  rawTunnel,
+  switchingFor,
+  tunnelOver,
+  upgradeRequest,
+} from '../support/tunnels.ts';
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
@@ -354,4 +362,21 @@ describe.each(PROTOCOLS)('over $name', (protocol) => {
       },
     );
   });
+});
+
+test('bytes in memory for a client that does not read are sent to it after its tunnel was closed as idle', async () => {
+  const backend = cleanup.add(await RecorderBackend.start(rawSilence));
+  const tunnel = { idleTimeoutMs: 200, sendTimeoutMs: 0, closeTimeoutMs: 60_000 };
+  const gateway = cleanup.add(await proxyGateway({ backends: [backend.url], tunnel }));
+  const connections: Socket[] = [];
+  gateway.server.on('connection', (socket) => connections.push(socket));
+  const client = cleanup.add(await rawTunnel(gateway.port));
+  client.socket.pause();
+  pour(onlyConnection(backend));
+  await eventually('the idle time is over', () => backend.connections.size === 0);
+  const { writableLength, bytesWritten } = connections[0] as Socket;
+  expect(writableLength).toBeGreaterThan(0);
+  client.socket.resume();
+  await client.closed();
+  expect([client.socket.bytesRead, client.closedBy]).toEqual([bytesWritten, 'FIN']);
 });

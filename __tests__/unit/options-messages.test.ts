@@ -210,6 +210,12 @@ test.each<[string, (options: object) => unknown, object, string]>([
     "pathRewrite must be an object like { '^/api': '' }",
   ],
   [
+    'no pathRewrite rule',
+    MAKERS.RoundRobinProxyOptions as never,
+    { pathRewrite: {} },
+    "pathRewrite must be an object like { '^/api': '' }",
+  ],
+  [
     'a bad pattern',
     MAKERS.RoundRobinProxyOptions as never,
     { pathRewrite: { '(': '' } },

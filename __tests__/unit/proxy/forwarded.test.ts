@@ -39,6 +39,8 @@ describe('the client that a trusted peer names', () => {
       '2001:db8::g',
       '[::1]x',
       'host.example',
+      'unknown.example',
+      'x_hidden',
       'a;for=b',
       '192.0.2.1 ',
     ].map((text) => [text, 'for=unknown'] as const),

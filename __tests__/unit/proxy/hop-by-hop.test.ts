@@ -1,3 +1,4 @@
+import { channel } from 'node:diagnostics_channel';
 import { IncomingMessage } from 'node:http';
 import { Socket } from 'node:net';
 import { describe, expect, test } from '@jest/globals';
@@ -7,6 +8,7 @@ import {
   isWritten,
   namedInConnection,
   watchNamed,
+  watchRequests,
 } from '../../../lib/proxy/request/hop-by-hop.ts';
 
 test.each([...HOP_BY_HOP])('%s is hop-by-hop', (name) => {
@@ -83,6 +85,22 @@ describe('a header that a client names in Connection', () => {
     expect(Object.keys(req.headers)).toEqual(['connection']);
     req.headers['x-user'] = 'bob';
     expect(isWritten(req, 'x-user')).toBe(true);
+  });
+
+  test('is watched by one listener, however many proxies there are', () => {
+    const looks = [0, 0];
+    for (const round of looks.keys()) {
+      watchRequests();
+      channel('http.server.request.start').publish({
+        get request() {
+          looks[round]! += 1;
+          return requestWith({});
+        },
+      });
+    }
+    // Other suites of this process may watch as well.
+    expect(looks[1]).toBe(looks[0]);
+    expect(looks[0]).toBeGreaterThan(0);
   });
 
   test('is not watched when Connection names no header', () => {

@@ -25,6 +25,13 @@ describe('bytes of a body that are kept', () => {
     expect(Buffer.concat(kept.chunks()).equals(whole)).toBe(true);
   });
 
+  test('few chunks are kept without a copy', () => {
+    const kept = new KeptBytes();
+    const chunks = counted([10, 20]);
+    for (const chunk of chunks) kept.push(chunk);
+    for (const [i, chunk] of kept.chunks().entries()) expect(chunk).toBe(chunks[i]);
+  });
+
   test('chunks of a byte each take no object each: 64 KiB in a few pages', () => {
     const kept = new KeptBytes();
     for (let i = 0; i < 65_536; i += 1) kept.push(Buffer.from([i % 256]));

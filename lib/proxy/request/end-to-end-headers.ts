@@ -7,13 +7,7 @@ import { HOP_BY_HOP, isWritten, namedInConnection } from './hop-by-hop.ts';
  * Headers that are never forwarded as they came. The proxy writes the framing of the body that it sends. Node has already sent
  * `100 Continue`, and undici rejects `Expect`. `Proxy` becomes the variable HTTP_PROXY, which many HTTP clients obey (CVE-2016-5385).
  */
-export const NEVER_FORWARDED: readonly string[] = [
-  ...HOP_BY_HOP,
-  'content-length',
-  'transfer-encoding',
-  'expect',
-  'proxy',
-];
+export const NEVER_FORWARDED: readonly string[] = [...HOP_BY_HOP, 'content-length', 'expect', 'proxy'];
 
 /** Node cannot put this header into `req.headers`. It is forwarded all the same (RFC 9110 §5.1). */
 const LOST_BY_NODE = '__proto__';
@@ -55,7 +49,7 @@ export function pushEndToEndHeaders(fields: string[], req: IncomingMessage, rule
  */
 function pushAsReceived(fields: string[], { headers, rawHeaders }: IncomingMessage, rules: EndToEndRules): boolean {
   const { names, peerTrusted, keepsCase, written, own } = rules;
-  const end = rawHeaders?.length ?? 0;
+  const end = rawHeaders.length;
   let at = 0;
   let isEdited = false;
   let isAmbiguous = false;
@@ -83,7 +77,7 @@ interface Current {
 
 function pushEdited(fields: string[], req: IncomingMessage, rules: EndToEndRules): void {
   const { names, peerTrusted, keepsCase, written } = rules;
-  const lines = receivedLines(req.rawHeaders ?? []);
+  const lines = receivedLines(req.rawHeaders);
   const named = namedInConnection(lines.get('connection')?.values);
   const current = currentFields(req, lines, named, rules.own);
   // Headers that a middleware wrote or deleted, in every spelling.
@@ -115,7 +109,7 @@ function currentFields(
     const value = headers[name];
     current.delete(lowerCase);
     if (value === undefined) continue;
-    const received = name === lowerCase ? lines.get(name)?.values : undefined;
+    const received = lines.get(name)?.values;
     const isOwn =
       received === undefined ||
       !isAsReceived(value, received) ||

@@ -54,7 +54,7 @@ export function pushForwardingHeaders(
 /** Keeps the list of a trusted peer; this hop adds what it saw of that peer. */
 function forwardedByPeer(exchange: Exchange, host: string | undefined): string {
   const { socket } = exchange.req;
-  return forwardedList(exchange, forwardedElement(foldAddress(socket?.remoteAddress), host, schemeOf(socket)));
+  return forwardedList(exchange, forwardedElement(foldAddress(socket.remoteAddress), host, schemeOf(socket)));
 }
 
 function forwardedByUs(exchange: Exchange, host: string | undefined): string {
@@ -64,14 +64,13 @@ function forwardedByUs(exchange: Exchange, host: string | undefined): string {
 
 /** The address of a socket is valid; a trusted peer may name something else. */
 function clientNode({ clientAddress, peerTrusted, req }: Exchange): string | undefined {
-  if (clientAddress === undefined || (!peerTrusted && clientAddress === req.socket?.remoteAddress))
-    return clientAddress;
+  if (clientAddress === undefined || (!peerTrusted && clientAddress === req.socket.remoteAddress)) return clientAddress;
   return nodeName(clientAddress);
 }
 
 function appended(exchange: Exchange): string | undefined {
   const before = exchange.req.headers['x-forwarded-for'];
-  const peer = foldAddress(exchange.req.socket?.remoteAddress);
+  const peer = foldAddress(exchange.req.socket.remoteAddress);
   if (before === undefined) return peer;
   const list = String(before)
     .split(',')

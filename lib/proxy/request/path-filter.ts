@@ -1,4 +1,4 @@
-import type { Check } from '../../core/options.ts';
+import { type Check, isPlainObject } from '../../core/options.ts';
 import { shownText, shownValue } from '../../core/shown-value.ts';
 import { warn } from '../../core/warnings.ts';
 
@@ -26,10 +26,10 @@ export const pathFilterCheck: Check = (value) => {
 /** Accepts what http-proxy-middleware takes as `pathRewrite`. */
 export const pathRewriteCheck: Check = (value) => {
   if (typeof value === 'function') return undefined;
-  if (typeof value !== 'object' || value === null || !isPlain(value)) return REWRITE;
+  if (!isPlainObject(value)) return REWRITE;
   const rules = Object.entries(value);
   if (rules.length === 0) return REWRITE;
-  const problems = rules.flatMap(([pattern, replacement]) => {
+  return rules.flatMap(([pattern, replacement]) => {
     if (typeof replacement !== 'string') {
       return [`${shownText(pattern)} must have a string as its replacement, got ${shownValue(replacement)}`];
     }
@@ -40,10 +40,7 @@ export const pathRewriteCheck: Check = (value) => {
       return [`must have regular expressions as keys: ${(error as Error).message}`];
     }
   });
-  return problems.length > 0 ? problems : undefined;
 };
-
-const isPlain = (value: object): boolean => [Object.prototype, null].includes(Object.getPrototypeOf(value));
 
 /**
  * Warns of each plain text in a `pathFilter` that matches more than whole path segments: http-proxy-middleware compares

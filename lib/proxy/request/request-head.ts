@@ -71,9 +71,9 @@ function targetOf(url: string, hostField: string | undefined): { path: string; h
   if (url.startsWith('/')) return { path: url, host: hostField };
   const absolute = /^https?:\/\/([^/?#]*)(.*)$/i.exec(url);
   if (absolute === null) return undefined;
-  const [, authority, rest] = absolute;
-  if (!authority || authority.includes('@')) return undefined;
-  return { path: rest?.startsWith('/') ? rest : `/${rest ?? ''}`, host: authority };
+  const [, authority = '', rest = ''] = absolute;
+  if (authority === '' || authority.includes('@')) return undefined;
+  return { path: rest.startsWith('/') ? rest : `/${rest}`, host: authority };
 }
 
 /** What may stand in a value (RFC 9110 §5.5), to undici as well. */

@@ -36,13 +36,12 @@ const PROTOCOL = new RegExp(`^${TCHAR}+(?:/${TCHAR}+)?$`);
 
 const protocolList: Check = (value) => {
   if (!Array.isArray(value)) return 'must be an array of protocol names';
-  const problems = value.flatMap((name) => {
+  return value.flatMap((name) => {
     if (typeof name !== 'string' || !PROTOCOL.test(name) || name !== name.toLowerCase()) {
       return [`${shownValue(name)} is not a protocol name in lower case`];
     }
     return CARRIES_HTTP.test(name) ? [`"${name}" would carry requests that bypass every rule`] : [];
   });
-  return problems.length > 0 ? problems : undefined;
 };
 
 const pathChoice: Check = (value) => {
