@@ -2,14 +2,14 @@ import { closeSync, openSync, readSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 
 const PAGE_BYTES = 4_096;
-/** Bytes that are read of the table: enough for some 400 listening ports. */
+/** Pages of the table that are read: enough for some 400 listening ports. */
 const MOST_PAGES = 16;
 /** A listening socket. */
 const LISTENING = / 0A [\dA-F]{8}:/;
 
 /**
- * How many connections wait in the kernel to be accepted at an address; 0 on systems other than Linux, which do not tell. It reads only the
- * beginning of the table of connections, which has the listening sockets. To read all of it takes the kernel milliseconds.
+ * Number of connections that wait in the kernel until the process accepts them; 0 on systems other than Linux, which do not publish it.
+ * Reads only the beginning of the table of connections, which has the listening sockets. The whole table would take milliseconds.
  */
 export function acceptQueueLength({ port, family }: Pick<AddressInfo, 'port' | 'family'>): number {
   const hex = port.toString(16).toUpperCase().padStart(4, '0');

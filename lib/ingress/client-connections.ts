@@ -6,7 +6,7 @@ import { warnOfThrow } from '../core/warnings.ts';
 import type { ConnectionResponses } from './connection-responses.ts';
 import type { HardenServerSettings } from './harden-server-options.ts';
 
-/** Is notified of each connection and of its end. */
+/** Gets each connection, when it opens and when it closes. */
 export interface ConnectionWatcher {
   opened(socket: Socket): void;
   closed(socket: Socket): void;
@@ -40,7 +40,7 @@ interface Peer {
 /** A connection with the address of its peer. Node no longer knows the address once a connection is closed. */
 type Counted = Socket & Record<symbol, Peer | undefined>;
 
-/** Counts connections by the address of the peer, and closes those above the cap. */
+/** Counts connections by the address of the peer, and closes new ones above the cap. */
 export class ConnectionCap implements ConnectionWatcher {
   readonly #key = Symbol('expressway.peer');
   readonly #max: number;

@@ -16,7 +16,7 @@ export function responseOn(socket: Duplex): ServerResponse | undefined {
   return (socket as { _httpMessage?: ServerResponse | null })._httpMessage ?? undefined;
 }
 
-/** The request whose content Node's parser is reading on a connection, if there is one. Its response may be out. */
+/** The request whose body Node's parser is reading on a connection, if there is one. Its response may have been sent already. */
 export function unreadOn(socket: Duplex): IncomingMessage | undefined {
   const req = (socket as { parser?: { incoming?: IncomingMessage | null } | null }).parser?.incoming;
   return req == null || req.complete ? undefined : req;
@@ -47,8 +47,8 @@ export class ConnectionResponses {
     }
     this.#tell(socket, cause, { detail });
     if (res === undefined) {
-      // Not after the last response of the connection, and not for the body of a request that has its response: the client would take
-      // it for the response to its next request.
+      // No response after the last one of the connection, nor for the body of a request that has its response: the client would take it
+      // for the response to its next request.
       if (socket.writable && unreadOn(socket) === undefined) socket.write(rawProblem(cause, detail), 'latin1');
       linger(socket);
     } else {
@@ -67,7 +67,7 @@ export class ConnectionResponses {
   #refuseContent(socket: Duplex, res: ServerResponse, cause: RejectionCause, detail?: string): void {
     const exchange = exchangeOf(res.req, res);
     const outcome = { kind: 'rejected', cause, detail } as const;
-    // First, so that the stopped work does not report that the client left.
+    // This comes first, so that the aborted work does not report that the client left.
     exchange.settle(outcome);
     exchange.working?.abort();
     rejectWith(exchange, outcome, this.#events, 'clientRefused', refusal(socket, cause, { detail, exchange }));

@@ -7,9 +7,9 @@ type Admitted = IncomingMessage & { [kAdmittedBy]?: EarlyGate };
 
 /** Decides about requests before Node's parser reads them. */
 export interface EarlyGate {
-  /** Whether it must be asked. */
+  /** Whether the gate may reject requests now; if not, `decide()` is not called. */
   readonly isShedding: boolean;
-  /** Called once with the bytes of a request. If it rejects the request, it has sent the response. */
+  /** Called once with the bytes of a request. If the gate rejects the request, it also sends the response. */
   decide(bytes: Buffer, socket: Socket): 'admitted' | 'rejected' | 'undecided';
 }
 

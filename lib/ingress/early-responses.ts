@@ -10,7 +10,7 @@ const TELL_MS = 100;
 export class EarlyResponses {
   readonly #retryAfterMs: number;
   readonly #events: GatewayEvents;
-  /** The response of this second, which contains the date. */
+  /** The response; made again each second, because it contains the date. */
   #whole: string | undefined;
   #head: string | undefined;
   #madeAt = 0;
@@ -30,11 +30,11 @@ export class EarlyResponses {
     this.#bytesIn += bytesIn;
     this.#bytesOut += response.length;
     countedElsewhere(socket, bytesIn, response.length);
-    // A string, as Node's HTTP server writes it: that code is already compiled when an overload begins.
+    // A string, because Node's HTTP server writes strings too: V8 has compiled that code when an overload begins.
     socket.write(response, 'latin1');
   }
 
-  /** Emits an event for the rejections since the last one, if enough time has passed, or if no more come. */
+  /** Emits one event for the rejections since the last event, if enough time has passed or the overload is over. */
   tell(now: number, goesOn: boolean): void {
     if (this.#requests.size === 0 || (goesOn && Math.abs(now - this.#toldAt) < TELL_MS)) return;
     const [requests, bytesIn, bytesOut] = [this.#requests, this.#bytesIn, this.#bytesOut];

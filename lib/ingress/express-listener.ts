@@ -3,17 +3,17 @@ import { isChain, type RanChain, ranBefore } from '../core/compose.ts';
 import type { GatewayRequest, Middleware, Next } from '../core/http.ts';
 import type { ExpressMessages } from './express-server-options.ts';
 
-/** An Express app, as far as it is used here. */
+/** The parts of an Express app that are used here. */
 export interface ExpressApp extends ExpressMessages {
   (req: never, res: never, next?: never): unknown;
-  /** Of Express's settings. */
+  /** Whether a setting of Express is on. */
   enabled(setting: string): boolean;
 }
 
 /** A layer of Express's router. */
 interface Layer {
   readonly handle: unknown;
-  /** Whether it is for all paths. */
+  /** Whether it gets all paths. */
   readonly slash?: boolean;
 }
 
@@ -30,18 +30,18 @@ type ExpressResponse = ServerResponse & { locals?: object };
  * const server = createServer(expressServerOptions(app), expressListener(app));
  * ```
  *
- * It calls the chain before Express's router, which costs each request some microseconds. What the chain passes on, and its errors, go
- * to the layers behind it, as without this. Any other app is called as it is: one with another first layer, one with
- * `x-powered-by` enabled, and one of Express 4. Tools that trace an app by its layers do not see a chain that responds.
+ * It calls the chain before Express's router, which costs each request some microseconds. Requests that the chain passes on, and its errors,
+ * go to the next layers as usual. Other apps get the request as usual: those with another first layer, those with `x-powered-by` enabled,
+ * and those of Express 4. Tools that trace an app by its layers do not see a chain that responds.
  *
- * @returns a listener; with a third argument, that gets what the app passes on, as with `app(req, res, next)`.
+ * @returns a listener. Its third argument, if given, is called like `next` of `app(req, res, next)`.
  */
 export function expressListener(app: ExpressApp): (req: IncomingMessage, res: ServerResponse, done?: Next) => void {
   const call = app as unknown as Routed;
   // Express 4 has layers of its own before the first one of the app.
   if ('lazyrouter' in app) return call;
   return function expresswayListener(req: ExpressRequest, res: ExpressResponse, done?: Next): void {
-    // Of a target without a path, Express's router shows nothing to any layer.
+    // For a target without a path, Express's router calls no layer.
     const chain = req.url?.startsWith('/') && !app.enabled('x-powered-by') ? firstChain(call) : undefined;
     if (chain === undefined) {
       call(req, res, done);
@@ -69,7 +69,7 @@ export function expressListener(app: ExpressApp): (req: IncomingMessage, res: Se
   };
 }
 
-/** The chain that an app calls first, if it does. */
+/** The chain that is the first layer of an app; `undefined` if the first layer is something else. */
 function firstChain({ router }: Routed): Middleware | undefined {
   const first = router.stack[0];
   return first?.slash === true && isChain(first.handle) ? first.handle : undefined;

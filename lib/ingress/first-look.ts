@@ -13,7 +13,7 @@ type Emit = (event: string, ...args: unknown[]) => boolean;
  * or `http://?x`: Express passes some of them to no middleware, not even to `requestGuard()`.
  */
 export function lookFirst(server: Server, responses: ConnectionResponses): void {
-  // Not with listeners: they cannot stop listeners that an app adds later, and one for `upgrade` would change what Node does.
+  // Not with listeners: they cannot stop later listeners of an app, and a listener for `upgrade` would change how Node handles upgrades.
   const emit: Emit = server.emit;
   function emitAfterLook(this: Server, event: string, ...args: unknown[]): boolean {
     switch (event) {
@@ -57,9 +57,9 @@ function faultOf({ url = '' }: IncomingMessage) {
 }
 
 /**
- * Makes a server respond to `Expect: 100-continue` when the app begins to read the body. Node responds at once. A request that is rejected
- * before gets only the final response, and the client need not send the body (RFC 9110 §10.1.1). That response is the last
- * one on its connection: the client may send the body all the same, and it must not be taken for a request.
+ * Makes a server respond to `Expect: 100-continue` when the app begins to read the body; Node alone responds at once. If the app rejects the
+ * request before, the client gets only the final response, and need not send the body (RFC 9110 §10.1.1). That response is the last one on
+ * its connection: if the client sends the body all the same, the server must not take it for a request.
  *
  * Does nothing if the app listens to `checkContinue` itself.
  */

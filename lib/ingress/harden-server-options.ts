@@ -1,7 +1,7 @@
 import { eventsCheck, type GatewayEvents } from '../core/events.ts';
 import { type Checks, durationMs, func, integer, optional, optionalDurationMs } from '../core/options.ts';
 
-/** Options of `hardenServer()`: bounds of a server on the open internet. Where 0 turns a bound off, nothing takes its place. */
+/** Options of `hardenServer()`: limits of a server on the open internet. If 0 turns a limit off, no other limit replaces it. */
 export interface HardenServerOptions {
   /**
    * Milliseconds in which a client must send the head of a request, and a new connection its first one; then 408. 0 for any time.
@@ -14,18 +14,18 @@ export interface HardenServerOptions {
    */
   requestTimeoutMs?: number;
   /**
-   * Milliseconds that a connection may wait for its next request: longer than a load balancer in front keeps it.
+   * Milliseconds for which a connection may wait for its next request. Set a longer time than the load balancer in front has.
    * @default 65000
    */
   keepAliveTimeoutMs?: number;
   /**
-   * Bytes of the head of a request, as Node counts them (Node 22 leaves out what is between names and values); then 431, or 414 when
-   * not even the target fits.
+   * Bytes of the head of a request, as Node counts them (Node 22 does not count separators between names and values); then 431, or 414
+   * if the target alone is too long.
    * @default 16384
    */
   maxHeadBytes?: number;
   /**
-   * Headers of a request. With more, `requestGuard()` and `roundRobinProxy()` send 431; without these two an app sees the first ones only.
+   * Headers of a request. With more, `requestGuard()` and `roundRobinProxy()` send 431. An app without these two gets only the first headers.
    * @default 100
    */
   maxFields?: number;
@@ -40,8 +40,8 @@ export interface HardenServerOptions {
    */
   maxRequestsPerConnection?: number;
   /**
-   * Requests in progress on one connection. Further requests that a client sends ahead (pipelining) wait until there is room. With
-   * 0 there is no limit, a request line without a version waits for `headTimeoutMs`, and chunk extensions are bounded per chunk only.
+   * Requests in progress on one connection. Further requests that a client sends ahead (pipelining) wait until one of them has ended. With
+   * 0 there is no limit, a request line without a version waits for `headTimeoutMs`, and chunk extensions are limited per chunk only.
    * @default 1
    */
   maxRequestsInProgress?: number;
@@ -56,13 +56,13 @@ export interface HardenServerOptions {
    */
   maxConnectionsPerAddress?: number;
   /**
-   * Peers to which `maxConnectionsPerAddress` does not apply, such as proxies in front, which bring many clients. For those that an app trusts:
-   * `(address) => app.get('trust proxy fn')(address, 0)`. Default: none.
+   * Exempts peers from `maxConnectionsPerAddress`, such as proxies in front, which bring many clients. To exempt the proxies that an app
+   * trusts: `(address) => app.get('trust proxy fn')(address, 0)`. Default: none.
    */
   isUncapped?: (address: string) => boolean;
   /**
-   * Bytes per second that a client must send while the server waits for the body of its request; then 408. It may fall behind, or send nothing, for
-   * `receiveGraceMs`. Time in which the server itself does not read does not count. 0 for any rate.
+   * Bytes per second that a client must send while the server waits for the body of its request; else 408. A client may be slower, or send
+   * nothing, for `receiveGraceMs`. Time in which the server itself does not read does not count. 0 for any rate.
    * @default 240
    */
   minReceiveBytesPerSecond?: number;
@@ -72,8 +72,8 @@ export interface HardenServerOptions {
    */
   receiveGraceMs?: number;
   /**
-   * Milliseconds in which a client must read some of a response that waits for it; then the server cuts the connection. A response of
-   * which nothing waits, like a quiet event stream, may take any time. 0 for any time.
+   * Milliseconds in which a client must read some of a response that waits for it; then the server cuts the connection. A response without
+   * unread bytes, like a quiet event stream, may take any time. 0 for any time.
    * @default 60000
    */
   sendTimeoutMs?: number;

@@ -12,21 +12,22 @@ import { setTargetCap } from './request-checks.ts';
 import { RequestFlows } from './request-flow.ts';
 import { SlowConnections } from './slow-connections.ts';
 
-/** Properties that Node reads when a connection comes, or when the server begins to listen. Its types have them only for construction. */
+/** Properties that Node reads when a connection opens, or when the server begins to listen. Its types have them only for construction. */
 type LateOptions = { maxHeaderSize: number; connectionsCheckingInterval: number; requireHostHeader: boolean };
 
 /**
- * Sets the bounds of a server on the open internet: timeouts, sizes, rates and connections. Clients that are too slow, or too many, lose their
- * connections; other clients notice nothing. Requests that Node's parser rejects get a problem document, and their connection is
- * closed. The same holds for CONNECT, unknown expectations, and targets like `http://`, which Express passes to no middleware. `100 Continue` is sent
- * when the app reads the body. A request without `Host` is left to `requestGuard()` or `roundRobinProxy()`, which reject it.
+ * Sets the limits of a server on the open internet: timeouts, sizes, rates and connections. It cuts connections that are too slow or too many;
+ * other clients notice nothing. Requests that Node's parser rejects get a problem document, and their connection is closed. So do CONNECT
+ * requests, unknown expectations, and targets like `http://`, which Express passes to no middleware. `100 Continue` is sent when the app
+ * reads the body. `requestGuard()` or `roundRobinProxy()` rejects a request without `Host`.
  *
  * ```ts
  * hardenServer(server, { maxConnections: 50_000 });
  * server.listen(8080);
  * ```
  *
- * @throws {OptionsError} that names each unknown key and each bad value, for a server that already listens, and for what is no server of `node:http` or `node:https`.
+ * @throws {OptionsError} that names each unknown key and each bad value, for a server that already listens, and for a value that is no
+ *   server of `node:http` or `node:https`.
  */
 export function hardenServer<S extends Server>(server: S, given?: HardenServerOptions): S {
   assertHttpServer('hardenServer', server);
@@ -42,7 +43,7 @@ export function hardenServer<S extends Server>(server: S, given?: HardenServerOp
   Object.assign<Server, LateOptions>(server, {
     maxHeaderSize: options.maxHeadBytes,
     connectionsCheckingInterval: options.checkIntervalMs,
-    // Node does not close the connection after its own rejection, so requests behind it in the same packet would be forwarded.
+    // Node does not close the connection after its own rejection, so it would forward further requests of the same packet.
     requireHostHeader: false,
   });
   if (options.maxConnections > 0) server.maxConnections = options.maxConnections;
@@ -82,7 +83,7 @@ export function hardenServer<S extends Server>(server: S, given?: HardenServerOp
     });
   });
   server.on('connect', (_req, socket) => {
-    // The HTTP server has let go of the socket: without a listener an error on it would end the process.
+    // The HTTP server has handed over the socket. Without a listener, an error on it would end the process.
     socket.on('error', () => socket.destroy());
     // An app may handle it itself.
     if (server.listenerCount('connect') === 1) responses.refuse(socket, 'method_not_allowed');

@@ -16,7 +16,7 @@ import { type Priority, SheddingGate } from './shedding-gate.ts';
 const SAMPLE_MS = 10;
 /** Samples without a request after which sampling stops, unless requests are still being rejected. */
 const IDLE_SAMPLES = 10;
-/** The part of `maxInProgress` that requests of each priority may take. */
+/** The part of `maxInProgress` that requests of each priority may use. */
 const PLACES: Readonly<Record<Priority, number>> = Object.freeze({ high: 1, normal: 0.9, low: 0.8 });
 
 /** Gives the priority of a request. */

@@ -8,34 +8,35 @@ export interface PriorityRequest {
   readonly method?: string | undefined;
   /** The target, as the client sent it. */
   readonly url?: string | undefined;
-  /** By name in lower case. */
+  /** The names are in lower case. */
   readonly headers: IncomingMessage['headers'];
 }
 
 /** Options of {@link loadShedding}. */
 export interface LoadSheddingOptions {
   /**
-   * Milliseconds by which the event loop may run late. Above it for `intervalMs`, requests queue faster than they are served: a part of them is rejected, so that
-   * the delay falls below half of it. 0 for any time.
+   * Milliseconds by which the event loop may run late. If it runs later for `intervalMs`, more requests come than it can serve. Then a part
+   * of them is rejected, so that the delay falls below half of this time. 0 for any time.
    * @default 100
    */
   maxDelayMs?: number;
   /**
-   * Milliseconds for which the event loop must run late before requests are rejected. Short pauses, such as a garbage collection, reject none.
+   * Milliseconds for which the event loop must run late before requests are rejected. Shorter pauses, such as a garbage collection, do no harm.
    * @default 100
    */
   intervalMs?: number;
   /**
-   * Requests in progress; more are rejected, whatever the event loop does. With `priority`, `normal` requests may take 90 % of them, and `low` ones 80 %. 0 for any number.
+   * Limit of the requests in progress; further ones are rejected even if the event loop is on time. With `priority`, `normal` requests may
+   * use 90 % of it, and `low` ones 80 %. 0 for any number.
    * @default 0
    */
   maxInProgress?: number;
   /**
-   * Milliseconds that `Retry-After` tells clients, in whole seconds.
+   * Value of `Retry-After`, in milliseconds; it is sent in whole seconds.
    * @default 1000
    */
   retryAfterMs?: number;
-  /** How important a request is: `low` ones are rejected first, `high` ones last. Nothing counts as `normal`. Default: all are `normal`. */
+  /** Gives the priority of a request: `low` ones are rejected first, `high` ones last. `undefined` means `normal`. Default: all are `normal`. */
   priority?: (req: PriorityRequest) => Priority | undefined;
   /** Emitter of the events `rejected` and `loadSheddingChange`. Default: a new one, as `events` of the result. */
   events?: GatewayEvents;
@@ -64,7 +65,7 @@ export const loadSheddingChecks: Checks<LoadSheddingOptions> = {
 export interface LoadSheddingStatus {
   /** Whether some requests are rejected because the event loop runs late. */
   readonly isShedding: boolean;
-  /** The part of the recent requests that passed, from 0 to 1. */
+  /** Part of the recent requests that was admitted, from 0 to 1. */
   readonly share: number;
   /** Delay of the event loop at the last sample, in milliseconds. */
   readonly delayMs: number;

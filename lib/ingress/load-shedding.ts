@@ -22,9 +22,9 @@ export interface LoadShedding extends Middleware {
   readonly events: GatewayEvents;
   status(): LoadSheddingStatus;
   /**
-   * Rejects requests to a server before Node's parser and all middlewares, by their bytes, which costs a third as much. Use it only if all
-   * requests of the server reach this middleware, whatever their path. Requests that need a parser still go to the middleware. Early
-   * rejections are in the metrics, and the access log has one line a second for all of them.
+   * Rejects requests to a server by their bytes, before Node's parser and all middlewares. Such a rejection costs a third as much. Use it only
+   * if this middleware gets the requests of all paths. Requests that need a parser still go to the middleware. The metrics count early
+   * rejections, and the access log has one line a second for all of them.
    *
    * @throws {OptionsError} for a server without `hardenServer()`, or with `maxRequestsInProgress: 0`.
    */

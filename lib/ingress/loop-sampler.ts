@@ -6,7 +6,7 @@ import type { LoopSample } from './overload-detector.ts';
 /** New connections per turn of the event loop from which more may wait in the kernel: libuv accepts one per turn. */
 const QUEUED_CONNECTIONS_PER_TURN = 0.9;
 
-/** A shorter accept queue is ignored: a few dozen clients that open a connection for each request make one, and it does not grow. */
+/** A shorter accept queue is ignored. A few dozen clients that open a connection for each request cause one that does not grow. */
 const LEAST_QUEUE = 64;
 
 /** Measures the event loop, from one sample to the next. */

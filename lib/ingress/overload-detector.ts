@@ -21,15 +21,15 @@ export interface SheddingBounds {
 
 /** Late samples in a row that prove a queue of requests. A single one may be a garbage collection. */
 const LEAST_SAMPLES = 2;
-/** Milliseconds for which connections must wait. A few hundred that come at once, as at the start of a load test, are accepted sooner. */
+/** Milliseconds for which connections must wait. A few hundred that open at once, as at the start of a load test, are accepted sooner. */
 const ACCEPT_INTERVAL_MS = 1_000;
 /** A queue that shrinks by this factor, compared with the last two samples, ends soon by itself. Requests and responses take alternate turns. */
 const SHRINKS = 0.75;
 /** Idle part of the time since the last sample that proves that there is no queue. */
 const MOST_IDLE = 0.1;
-/** Requests per turn that prove a queue. A single slow request is none: others would have come meanwhile and be read in the same turn. */
+/** Requests per turn that prove a queue. One slow request alone proves none: with a queue, the same turn reads several requests. */
 const QUEUED_REQUESTS_PER_TURN = 2;
-/** A new process is slow until its code is compiled: for this many requests, and at most this many milliseconds, it may be later. */
+/** A new process is slow until its code is compiled. So a longer delay is allowed for its first requests, and at most this many milliseconds. */
 const YOUNG_REQUESTS = 20_000;
 const YOUNG_MS = 10_000;
 const YOUNG_FACTOR = 4;
@@ -42,7 +42,7 @@ export class OverloadDetector {
   readonly #bounds: SheddingBounds;
   readonly #late = new Lasting();
   #samplesLate = 0;
-  /** Connections that wait to be accepted. */
+  /** How long connections have waited to be accepted. */
   readonly #waiting = new Lasting();
   /** Delay at the last two samples, for any reason. */
   readonly #lastDelays: [number, number] = [0, 0];
@@ -54,7 +54,7 @@ export class OverloadDetector {
     this.#bounds = bounds;
   }
 
-  /* * @param requests Number of requests since the last sample. */
+  /** @param requests Number of requests since the last sample. */
   sees(sample: LoopSample, requests: number): boolean {
     const { intervalMs } = this.#bounds;
     const maxDelayMs = this.#bounds.maxDelayMs * (this.#isYoung(sample.now, requests) ? YOUNG_FACTOR : 1);
@@ -75,7 +75,7 @@ export class OverloadDetector {
     this.#sampledAt = now;
     const areRequestsQueued = requests >= QUEUED_REQUESTS_PER_TURN * turns;
     if (idleShare > MOST_IDLE || !areRequestsQueued || delayMs === 0) return 0;
-    // For the rest of the time other programs had the processor, which rejections would not change.
+    // In the rest of the time other programs had the processor. Rejections would not change that.
     return delayMs * Math.min(1, cpuMs / elapsedMs);
   }
 
@@ -85,7 +85,7 @@ export class OverloadDetector {
     return this.#requests < YOUNG_REQUESTS && Math.abs(now - this.#firstAt) < YOUNG_MS;
   }
 
-  /** Starts again, at the end of an overload. */
+  /** Call it at the end of an overload. */
   reset(): void {
     this.#samplesLate = 0;
     this.#late.reset();

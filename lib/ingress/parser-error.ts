@@ -10,7 +10,7 @@ interface ParserError extends Error {
   readonly rawPacket?: Buffer;
 }
 
-/** The response to bytes that never reach a middleware. */
+/** The response to bytes that the parser rejects. */
 export interface ParserRefusal {
   readonly cause: RejectionCause;
   readonly detail?: string;
@@ -29,7 +29,7 @@ const BY_CODE: Readonly<Record<string, ParserRefusal>> = {
 
 const REQUEST_LINE = new RegExp(`^${TCHAR}+ \\S+ HTTP/1\\.[01]\\r\\n`);
 const OTHER_VERSION = /^[A-Z]+ \S+ HTTP\/\d+(?:\.\d+)?\r\n/;
-/** A method, and a target without an end. */
+/** A method, and a target that fills the rest of the packet. */
 const ENDLESS_TARGET = /^[A-Z]+ [^\s]+(?: HTTP\/1\.[01])?(?:\r\n)?$/;
 
 /**
@@ -44,7 +44,7 @@ export function parserRefusal(error: ParserError, socket: Duplex): ParserRefusal
   if (code === 'HPE_HEADER_OVERFLOW') {
     return { cause: starts(rawPacket, ENDLESS_TARGET) ? 'target_too_long' : 'head_too_large' };
   }
-  // An unknown method (RFC 9110 §9.1). Bytes that do not look like a method are no HTTP.
+  // An unknown method (RFC 9110 §9.1). Other bytes are not HTTP.
   if (code === 'HPE_INVALID_METHOD' && starts(rawPacket, REQUEST_LINE)) return { cause: 'not_implemented' };
   if (code === 'HPE_INVALID_VERSION' && starts(rawPacket, OTHER_VERSION)) return BAD_VERSION;
   return BAD_REQUEST;

@@ -1,6 +1,6 @@
 import { TCHAR } from '../core/http.ts';
 
-/** A request that was read from its bytes without a parser. */
+/** A request that was read from its bytes, without Node's parser. */
 export interface PlainRequest {
   readonly method: string;
   readonly target: string;
@@ -10,12 +10,12 @@ export interface PlainRequest {
 
 /** White space around a value (RFC 9110 §5.5). */
 const AROUND = /^[ \t]+|[ \t]+$/g;
-/** Longest head in bytes. Longer ones are left to the parser. */
+/** Longest head in bytes. The parser reads longer ones. */
 const MOST_BYTES = 8_192;
 const BLANK_LINE = Buffer.from('\r\n\r\n');
 
 const VALUE = '[\\t\\x20-\\x7e\\x80-\\xff]*';
-/** Headers that determine the end of a request or the state of its connection. Such requests are left to the parser. */
+/** Headers that determine the end of a request or the state of its connection. The parser reads such requests. */
 const FRAMING = 'host|content-length|transfer-encoding|connection|proxy-connection|upgrade|expect';
 const KEEP_ALIVE = 'connection:[ \\t]*keep-alive[ \\t]*';
 const FIELDS = `(?:(?!(?:${FRAMING}):)${TCHAR}+:${VALUE}\\r\\n|${KEEP_ALIVE}\\r\\n)*`;
@@ -30,8 +30,8 @@ const WITH_CONTENT = new RegExp(
 );
 
 /**
- * Reads the bytes of a request if they are certainly one complete request: a well-formed head, with a body of a length that it gives once, or
- * without a body, and nothing after it. Gives `undefined` for all others, which need a parser.
+ * Reads the bytes of a request if they are certainly one complete request: a well-formed head, either no body or one of a declared length,
+ * and no further bytes. Returns `undefined` for all others, which need a parser.
  */
 export function plainRequest(bytes: Buffer): PlainRequest | undefined {
   const end = bytes.indexOf(BLANK_LINE) + BLANK_LINE.length;
@@ -41,7 +41,7 @@ export function plainRequest(bytes: Buffer): PlainRequest | undefined {
   if (found === null) return undefined;
   const [, method = '', target = '', fields = '', length = found[5]] = found;
   if (end < bytes.length && Number(length) !== bytes.length - end) return undefined;
-  // The request line is case-sensitive, the flag of the expression is for names of headers.
+  // The request line is case-sensitive. The expression ignores case only for the names of headers.
   if (!head.startsWith(`${method.toUpperCase()} ${target} HTTP/1.1`)) return undefined;
   return { method, target, fields };
 }

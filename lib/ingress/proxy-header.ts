@@ -11,14 +11,14 @@ export interface ProxySource {
 export interface ProxyHeader {
   /** Length in bytes. The bytes after it come from the client. */
   readonly length: number;
-  /** `undefined` for a connection of the load balancer itself (LOCAL), and where it does not know the client (UNKNOWN, UNSPEC, Unix sockets). */
+  /** `undefined` for a connection of the load balancer itself (LOCAL), and if it does not know the client (UNKNOWN, UNSPEC, Unix sockets). */
   readonly source: ProxySource | undefined;
 }
 
-/** Longest header in bytes. The specification requires no more of receivers of version 2. */
+/** Longest header in bytes. Receivers of version 2 need not accept longer ones. */
 export const MOST_HEADER_BYTES = 536;
 
-/** §2.1: with its line end. */
+/** §2.1; includes the line end. */
 const MOST_V1_BYTES = 107;
 const V1_START = Buffer.from('PROXY ');
 /** §2.2. */
@@ -39,7 +39,7 @@ const V2_FAMILIES: Readonly<Record<number, { readonly family?: 'IPv4' | 'IPv6'; 
  * Reads the header that a connection begins with, in version 1 or 2 of the PROXY protocol
  * (https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt).
  *
- * @returns `more` while it may still become one, `invalid` once it cannot.
+ * @returns `more` while the header is incomplete, `invalid` for bytes that are no header.
  */
 export function readProxyHeader(bytes: Buffer): ProxyHeader | 'more' | 'invalid' {
   if (beginsLike(bytes, V2_START)) return bytes.length < V2_HEAD_BYTES ? 'more' : readV2(bytes);
@@ -58,7 +58,7 @@ function readV1(bytes: Buffer): ProxyHeader | 'more' | 'invalid' {
   if (text[end - 1] !== '\r') return 'invalid';
   const line = text.slice(0, end - 1);
   const length = end + 1;
-  // What follows is to be ignored.
+  // §2.1: receivers ignore the rest of the line.
   if (/^PROXY UNKNOWN(?: |$)/.test(line)) return { length, source: undefined };
   const [, protocol, from = '', to = '', port, toPort] = V1_LINE.exec(line) ?? [];
   if (protocol === undefined) return 'invalid';
@@ -75,7 +75,7 @@ function readV2(bytes: Buffer): ProxyHeader | 'more' | 'invalid' {
   if ((command !== 0x20 && command !== 0x21) || length > MOST_HEADER_BYTES) return 'invalid';
   const isLocal = command === 0x20;
   const known = V2_FAMILIES[kind];
-  // Of a LOCAL connection the family is to be ignored.
+  // §2.2: receivers ignore the family of a LOCAL connection.
   if (!isLocal && (known === undefined || length < V2_HEAD_BYTES + known.bytes)) return 'invalid';
   if (bytes.length < length) return 'more';
   const { family } = known ?? {};

@@ -10,8 +10,8 @@ import { type ProxySource, readProxyHeader } from './proxy-header.ts';
 /** Options of `proxyProtocol()`. */
 export interface ProxyProtocolOptions {
   /**
-   * Whether the peer at an address is a load balancer that sends the header. Its connections must begin with one, and those of others must not. For
-   * the peers that an app trusts: `(address) => app.get('trust proxy fn')(address, 0)`.
+   * Whether the peer at an address is a load balancer that sends the header. Its connections must begin with the header, and those of other
+   * peers must not. To use the proxies that an app trusts: `(address) => app.get('trust proxy fn')(address, 0)`.
    */
   isTrusted: (address: string) => boolean;
   /**
@@ -39,11 +39,11 @@ type Emit = (event: string, ...args: unknown[]) => boolean;
 type Secured = Socket & { readonly _parent?: Socket | null };
 
 /**
- * Reads the header of the PROXY protocol (versions 1 and 2) that a load balancer sends before the bytes of a client, TLS included. The client's
- * address and port are `remoteAddress` and `remotePort` of the connection from then on: for limits, logs, `X-Forwarded-For` and all else.
+ * Reads the header of the PROXY protocol (versions 1 and 2) that a load balancer sends before the bytes of a client, TLS included. From then
+ * on, `remoteAddress` and `remotePort` of the connection are those of the client, for limits, logs, `X-Forwarded-For` and all other code.
  *
- * A trusted peer that sends no valid header loses its connection. The connections of others are left as they are: a header from them is a bad
- * request, or a bad handshake.
+ * The server closes the connection of a trusted peer that sends no valid header. It does not read the header from other peers: their header
+ * is a bad request, or a bad handshake.
  *
  * ```ts
  * const server = proxyProtocol(hardenServer(createServer(app)), { isTrusted: (address) => address === '10.0.0.5' });
@@ -51,13 +51,14 @@ type Secured = Socket & { readonly _parent?: Socket | null };
  * ```
  *
  * @returns the server.
- * @throws {OptionsError} that names each unknown key and each bad value, for a server that already listens, and for what is no server of `node:http` or `node:https`.
+ * @throws {OptionsError} that names each unknown key and each bad value, for a server that already listens, and for a value that is no
+ *   server of `node:http` or `node:https`.
  */
 export function proxyProtocol<S extends Server>(server: S, given: ProxyProtocolOptions): S {
   assertHttpServer('proxyProtocol', server);
   const settings = resolveOptions('proxyProtocol', given, proxyProtocolDefaults, checks);
   if (server.listening) throw new OptionsError('proxyProtocol', ['the server must not listen yet']);
-  // Not with a listener, which could not stop other listeners, or Node's own.
+  // Not with a listener, because a listener cannot stop Node's own and other listeners.
   const emit: Emit = server.emit;
   const waiting = new Set<Socket>();
   const sources = new WeakMap<Socket, ProxySource>();
@@ -95,7 +96,7 @@ export function proxyProtocol<S extends Server>(server: S, given: ProxyProtocolO
   return server;
 }
 
-/** @param accept Called in a later turn, with `undefined` if the address of the peer stays. */
+/** @param accept Called in a later turn; `undefined` means that the connection keeps the address of the peer. */
 function awaitHeader(
   socket: Socket,
   address: string,

@@ -6,8 +6,8 @@ import type { Rejected, RequestFault } from '../core/outcome.ts';
 import { isAuthority, targetFault } from './request-target.ts';
 
 /**
- * What becomes of a request whose path servers read in different ways: `reject` refuses it with 400, except for an encoded
- * slash alone; `strict` refuses that too; `pass` lets all of them pass.
+ * How to treat a request whose path servers read in different ways: `reject` sends 400, except for an encoded slash alone; `strict` rejects
+ * that too; `pass` lets all of them pass.
  */
 export type AmbiguousPaths = 'reject' | 'strict' | 'pass';
 
@@ -70,8 +70,7 @@ function fieldsFault(req: IncomingMessage): RequestFault | undefined {
   return isAuthority(host) ? undefined : fault('bad_request', 'The field Host is not valid.');
 }
 
-/** The framing is read from the raw headers, because a middleware that edits `req.headers` does not change the bytes. */
-/** Tools such as serverless-http create their own request objects, which lack what the checks read. */
+/** Tools such as serverless-http create their own request objects, which lack the properties that the checks read. */
 function notFromServer(): GatewayError {
   return new GatewayError(
     'ERR_EXPRESSWAY_RUNTIME',

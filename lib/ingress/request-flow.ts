@@ -25,11 +25,11 @@ type Flowing = Socket & {
 
 const EMPTY = Buffer.alloc(0);
 /**
- * Most bytes that are read after a request in progress, plus those of one more read. On a connection that is not read, Node does not notice
- * that the client has left.
+ * Bytes after the request in progress, above which reading stops. Up to then it goes on, because Node notices that a client has left
+ * only while it reads.
  */
 const MOST_BEHIND_BYTES = 16_384;
-/** Milliseconds that a client which has sent more may wait for a response. */
+/** Milliseconds for which such a connection may stay unread while its client waits for a response. */
 const LONGEST_UNREAD_MS = 10_000;
 
 /** Limits the requests in progress on each connection of a server. */
@@ -62,12 +62,12 @@ export class RequestFlows implements ConnectionWatcher {
   closed(): void {}
 }
 
-/** The limits of the connections of a server, if it has them. */
+/** The limits for the connections of a server, if `hardenServer()` set them. */
 export function flowsOf(server: Server): RequestFlows | undefined {
   return (server as { [kFlows]?: RequestFlows })[kFlows];
 }
 
-/** The limit of a connection. It is notified of what the parser finds. */
+/** The limit of a connection. */
 export function flowOf(socket: Duplex): RequestFlow | undefined {
   return (socket as Flowing)[kFlow];
 }
@@ -104,7 +104,7 @@ export class RequestFlow {
   readonly #pieces = new RequestPieces();
   /** The request whose body is being read. */
   #request: IncomingMessage | undefined;
-  /** Of that body, if it is chunked. */
+  /** Overhead of that body, if it is chunked. */
   #overhead: ChunkOverhead | undefined;
   #isBetween = true;
   #inProgress = 0;
@@ -167,7 +167,7 @@ export class RequestFlow {
       this.#rest = end === chunk.length ? undefined : chunk.subarray(end);
       const before = this.#request;
       const piece = at === 0 && end === chunk.length ? chunk : chunk.subarray(at, end);
-      // Node keeps the bytes after such a body.
+      // A copy, because Node keeps the bytes after the body of an upgrade, and the buffer is reused.
       this.#parse.call(socket, this.#isUpgrading ? Buffer.from(piece) : piece);
       if (this.#isUpgrading && socket.parser === null) {
         const rest = this.release(EMPTY);
@@ -246,7 +246,7 @@ export class RequestFlow {
     const unread = setTimeout(() => this.#giveUp(), LONGEST_UNREAD_MS).unref();
     first.once('close', () => {
       clearTimeout(unread);
-      // After undici has put the connection of that response back into its pool. Otherwise the next request would open another one.
+      // First undici puts the connection of that response back into its pool. Otherwise the next request would open another connection.
       setImmediate(() => this.#goOn());
     });
   }
@@ -274,8 +274,8 @@ export class RequestFlow {
   }
 
   /**
-   * Not for the first request on a connection: Node's parser would take the connection for one that sends nothing, and end it after
-   * `headTimeoutMs`. And not for a request after a response that the client has not read, which the HTTP server bounds.
+   * Asks the gate about the next request, with two exceptions that go to Node's parser. If the parser sees no request, it ends a new
+   * connection after `headTimeoutMs`. If the client has not read its last response, Node's HTTP server limits the unread bytes.
    */
   #isRejected(gate: EarlyGate, chunk: Buffer, at: number): boolean {
     const socket = this.#socket;
@@ -291,7 +291,7 @@ export class RequestFlow {
     this.#request = undefined;
     this.#hasEnded = true;
     this.#overhead = undefined;
-    // Only a lenient parser accepts another end of a head. Then a part of the next request may have been read.
+    // A lenient parser accepts other ends of a head. Then it may have read a part of the next request.
     this.#isBetween = this.#pieces.isEnd;
     this.#pieces.ended();
   }

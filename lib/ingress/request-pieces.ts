@@ -1,10 +1,10 @@
-/** Ends the head of a request, chunked content, and its trailers. */
+/** The end of a head, of a chunked body, and of its trailers. */
 const BLANK_LINE = Buffer.from('\r\n\r\n');
 const CR = 13;
 const LF = 10;
 /** Two empty lines, which some clients send after a body (RFC 9112 §2.2). */
 const MOST_BLANK_BYTES = 4;
-/** Characters that are kept; a version is shorter. */
+/** Characters of the request line that are kept; a version is shorter. */
 const LINE_END_LENGTH = 16;
 const ENDS_IN_VERSION = / HTTP\/\d[\d.]*\r?$/;
 
@@ -55,7 +55,10 @@ export class RequestPieces {
     return chunk.length;
   }
 
-  /** Whether a request line has an invalid version. Node's parser reads a line without one as HTTP/0.9 and waits for headers, and accepts RTSP. */
+  /**
+   * Whether a request line has a valid version, as far as it was read. Node's parser also accepts RTSP, and reads a line without a version
+   * as HTTP/0.9 and waits for headers.
+   */
   isLineGood(chunk: Buffer, at: number, end: number): boolean {
     if (this.#line === undefined) return true;
     const lineEnd = chunk.indexOf(LF, at);
@@ -66,7 +69,7 @@ export class RequestPieces {
     return !isWhole || ENDS_IN_VERSION.test(line);
   }
 
-  /** Call it when the parser has got the piece. */
+  /** Call it when the parser has read the piece. */
   taken(): void {
     if (this.isEnd) this.#tail = '';
     else this.#left = 0;

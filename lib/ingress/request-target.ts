@@ -42,7 +42,7 @@ export function isAuthority(text: string): boolean {
   return AUTHORITY.test(text);
 }
 
-/** What is wrong with a request target (RFC 9112 §3.2), if anything. */
+/** The fault of a request target (RFC 9112 §3.2); `undefined` for a valid one. */
 export function targetFault(method: string | undefined, target: string): RequestFault | undefined {
   if (PLAIN.test(target)) return undefined;
   if (target.includes('#')) return FRAGMENT;
@@ -52,8 +52,8 @@ export function targetFault(method: string | undefined, target: string): Request
 }
 
 /**
- * What is wrong with the authority of a target in absolute form (RFC 9112 §3.2.2). For some targets without a host, Express's router finds no
- * path and calls no middleware; for others it takes a part of the authority for the path.
+ * The fault of the authority in a target in absolute form (RFC 9112 §3.2.2). For some targets without a host, Express's router finds no path
+ * and calls no middleware; for others it takes a part of the authority for the path.
  */
 export function absoluteFault(target: string): RequestFault | undefined {
   const absolute = ABSOLUTE.exec(target);

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 /** As much as Node reads at a time. */
 const READ_BYTES = 65_536;
 
-/** What `net.connect({ onread })` sets on a socket; a server has no option for it. */
+/** The properties that `net.connect({ onread })` sets on a socket; a server has no option for them. */
 interface Keys {
   readonly buffer: symbol;
   readonly callback: symbol;
@@ -13,8 +13,8 @@ type Read = (this: Socket, bytes: number, buffer: Buffer) => boolean;
 type Readable = Socket & { _handle?: { useUserBuffer?(buffer: Buffer): void } | null } & Record<symbol, Buffer | Read>;
 
 /**
- * One buffer into which all connections of a server are read. Otherwise Node allocates 64 KiB for each read of a socket with a `data`
- * listener, which costs more than the listener does. What is read is gone with the next read of any connection: copy what you keep.
+ * One buffer for the reads of all connections of a server. Otherwise Node allocates 64 KiB for each read of a socket with a `data` listener,
+ * which costs more than the listener does. The next read of any connection overwrites the bytes: copy those that you keep.
  */
 export class SharedReadBuffer {
   readonly #buffer = Buffer.allocUnsafeSlow(READ_BYTES);
@@ -28,7 +28,7 @@ export class SharedReadBuffer {
     };
   }
 
-  /** Not for sockets of another kind, like those of TLS and of HTTP/2 streams, nor where Node has changed: those keep `data`. */
+  /** Other sockets, such as those of TLS and of HTTP/2 streams, and those of a changed Node version keep their `data` events. */
   use(socket: Socket): void {
     const handle = (socket as Readable)._handle;
     if ('encrypted' in socket || typeof handle?.useUserBuffer !== 'function') return;
@@ -39,7 +39,7 @@ export class SharedReadBuffer {
     (socket as Readable)[this.#keys.callback] = this.#read;
   }
 
-  /** Whether bytes are in this buffer, and so not there for long. */
+  /** Whether bytes are in this buffer, so that the next read overwrites them. */
   has(bytes: Buffer): boolean {
     return bytes.buffer === this.#buffer.buffer;
   }

@@ -3,60 +3,60 @@ import { type LoopSample, OverloadDetector, type SheddingBounds } from './overlo
 /** How important a request is: `low` is rejected first, `high` last. */
 export type Priority = 'high' | 'normal' | 'low';
 
-/** The most important first. */
+/** In order, the most important first. */
 export const PRIORITIES: readonly Priority[] = ['high', 'normal', 'low'];
 
-/** A part of `maxDelayMs`: how long turns are to be while requests are rejected, as those that are let in wait for two or three of them. */
+/** Longest turn while requests are rejected, as a part of `maxDelayMs`. An admitted request waits for two or three turns. */
 const AIM = 0.4;
-/** The least part of that. While connections wait to be accepted, turns are this short: Node accepts one per turn. */
+/** Lower bound of the turn, as a part of the longest one. Turns become shorter while connections wait, because Node accepts one per turn. */
 const LEAST_AIM = 0.1;
-/** A part of the time since the turn before: a pause of the process brings many requests at once, and the next turn is not to reject all of them. */
+/** Lower bound of the window, as a part of the time since the last turn. Many requests come after a pause: not all of them are rejected. */
 const LEAST_PART = 0.1;
-/** A part of the aim, below which it is of no use to let in fewer. */
+/** Lower bound of the window, as a part of the intended turn. A shorter window would not shorten the turn. */
 const LEAST_WINDOW = 0.02;
-/** How much longer a turn may become for important requests. */
+/** The window of `high` requests, as a multiple of the longest turn. */
 const HIGH = 2;
-/** How the window changes from one turn to the next. */
+/** Factors by which the window changes from one turn to the next. */
 const NARROWED = 0.7;
 const WIDENED = 1.05;
-/** Without a rejection for so long the overload is over. */
+/** An overload is over after this time without a rejection. */
 const CALM_MS = 1_000;
-/** It is over as well when the event loop has had so much time to spare in about that time: then requests come in bursts, which it can serve. */
+/** It is over as well when the event loop was idle for this part of that time: requests come in bursts, and the loop can serve them. */
 const SPARE = 0.3;
-/** What is kept of the counted requests from one sample to the next. */
+/** Factor by which older counts fade at each sample. */
 const MEMORY = 0.9;
 
 /**
- * Decides which requests are let in, by how long the event loop makes things wait. As in CoDel (RFC 8289), a delay is an overload only when it
- * stays above `maxDelayMs` for `intervalMs`. From then on each turn of the event loop lets in what comes in its first milliseconds, the window,
- * and no more. So a turn has a bounded length however many requests come, from the first turn on. The window follows the length of the turns.
+ * Decides which requests are admitted, by the delay of the event loop. As in CoDel (RFC 8289), a delay is an overload only when it stays above
+ * `maxDelayMs` for `intervalMs`. From then on, each turn of the event loop admits only the requests of its first milliseconds, the window. So
+ * the length of a turn is bounded, however many requests come. The window shrinks while turns are too long, and grows while they are short.
  */
 export class SheddingGate {
   readonly #detector: OverloadDetector;
   #isShedding = false;
-  /** Since the last sample. */
+  /** Requests since the last sample. */
   #requests = 0;
   #hasRejected = false;
   #rejectedAt = 0;
-  /** Of the last samples, the older the less. */
+  /** Requests of the last samples; older samples count less. */
   #arrivedLately = 0;
   #admittedLately = 0;
-  /** How long turns may be, and how long they are to be at present. */
+  /** Longest turn, and the turn that is intended at present. */
   readonly #longestMs: number;
   #aimMs: number;
   #windowMs: number;
-  /** The part of the window in which requests that are less than `high` are let in. */
+  /** Parts of the window in which less important requests are admitted. */
   readonly #part = { normal: 1, low: 1 };
   #turnFrom = 0;
-  /** When the first important request of this turn came: their window begins there, whatever less important ones have taken. */
+  /** Time of the first `high` request in this turn. The window of `high` requests begins then, so that other requests cannot use it up. */
   #highFrom: number | undefined;
-  /** The least window of this turn. */
+  /** Lower bound of the window in this turn. */
   #leastMs = 0;
-  /** The part of the time in which the process, when it had something to do, had the processor. */
+  /** Part of its busy time in which the process had the processor. */
   #processorShare = 1;
   #idleLately = 0;
   #sampledAt = 0;
-  /** Of this turn. */
+  /** Rejections in this turn. */
   readonly #rejected: Record<Priority, number> = { high: 0, normal: 0, low: 0 };
 
   constructor(bounds: SheddingBounds) {
@@ -66,20 +66,20 @@ export class SheddingGate {
     this.#windowMs = this.#aimMs;
   }
 
-  /** Whether it rejects requests when more come than can be served. */
+  /** Whether there is an overload, so that requests may be rejected. */
   get isShedding(): boolean {
     return this.#isShedding;
   }
 
-  /** The part of the requests that was let in lately. */
+  /** Part of the recent requests that was admitted. */
   get share(): number {
     return this.#isShedding && this.#arrivedLately > 0 ? this.#admittedLately / this.#arrivedLately : 1;
   }
 
   /**
-   * Counts a request, and says whether it is let in.
+   * Counts a request, and decides whether it is admitted.
    *
-   * @param now As of `performance.now()`, while it is shedding.
+   * @param now Time of `performance.now()`; only read during an overload.
    */
   admits(priority: Priority, now: number): boolean {
     this.#requests += 1;
@@ -87,7 +87,7 @@ export class SheddingGate {
     this.#arrivedLately += 1;
     if (priority === 'high') this.#highFrom ??= now;
     const from = (priority === 'high' ? this.#highFrom : undefined) ?? this.#turnFrom;
-    // Without the time for which other programs had the processor: to let in fewer requests would not shorten that.
+    // Time in which other programs had the processor does not count, because rejections would not shorten it.
     if ((now - from) * this.#processorShare <= this.#windowOf(priority)) {
       this.#admittedLately += 1;
       return true;
@@ -96,20 +96,20 @@ export class SheddingGate {
     return false;
   }
 
-  /** The first request of a turn has come. */
+  /** Call it before the first request of a turn. */
   turnBegan(now: number): void {
     this.#leastMs = Math.min(this.#longestMs, LEAST_PART * (now - this.#turnFrom));
     this.#turnFrom = now;
     this.#highFrom = undefined;
   }
 
-  /** All that came in a turn is read. */
+  /** Call it when all requests of a turn have been read. */
   turnEnded(now: number): void {
     const { high, normal, low } = this.#rejected;
     const hasRejected = high + normal + low > 0;
     if (hasRejected) this.#hasRejected = true;
     this.#adjust((now - this.#turnFrom) * this.#processorShare, hasRejected);
-    // Less important requests make room, until the more important ones are let in however late in a turn they come.
+    // While more important requests are rejected, less important ones get a smaller part of the window.
     this.#part.normal = yielding(this.#part.normal, high > 0);
     this.#part.low = yielding(this.#part.low, high + normal > 0);
     this.#rejected.high = 0;
@@ -118,7 +118,7 @@ export class SheddingGate {
   }
 
   sample(sample: LoopSample): void {
-    // A clock that was set tells nothing.
+    // The wall clock may have been set.
     const elapsedMs = Math.min(CALM_MS, Math.max(0, sample.now - this.#sampledAt));
     this.#sampledAt = sample.now;
     const busyMs = elapsedMs * (1 - sample.idleShare);
@@ -151,7 +151,7 @@ export class SheddingGate {
         ? Math.max(LEAST_AIM * longest, this.#aimMs * NARROWED)
         : Math.min(longest, this.#aimMs * WIDENED);
     if (this.#hasRejected) this.#rejectedAt = now;
-    // A clock that was set ends it, or makes it last a little longer.
+    // If the wall clock was set, the overload ends at once, or a little later.
     if (Math.abs(now - this.#rejectedAt) < CALM_MS && this.#idleLately < SPARE) return;
     this.#isShedding = false;
     this.#detector.reset();

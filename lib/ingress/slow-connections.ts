@@ -5,13 +5,13 @@ import type { ConnectionWatcher } from './client-connections.ts';
 import { type ConnectionResponses, responseOn, unreadOn } from './connection-responses.ts';
 import type { HardenServerSettings } from './harden-server-options.ts';
 
-/** How far a client has come at the last look. */
+/** State of a connection at the last check. */
 interface Progress {
   received: number;
-  /** Bytes that it should have sent and has not. */
+  /** Bytes by which the client is behind the required rate. */
   owed: number;
   taken: number;
-  /** Milliseconds for which something waited to be taken, and nothing was. */
+  /** Milliseconds for which bytes of the response waited, and the client read none. */
   stalledMs: number;
 }
 
@@ -21,14 +21,14 @@ type Bounds = Pick<
 >;
 
 /**
- * Ends connections whose clients send content too slowly, or do not take their responses. One coarse timer looks at all
- * of them: the requests themselves pay nothing for it.
+ * Ends connections whose clients send a body too slowly, or do not read their responses. One coarse timer checks all connections, so
+ * requests need no timers of their own.
  */
 export class SlowConnections implements ConnectionWatcher {
   readonly #bounds: Bounds;
   readonly #mostOwed: number;
   readonly #responses: ConnectionResponses;
-  /** Nothing for those on which no look has found a request in progress: most connections are idle. */
+  /** `undefined` for connections on which no check has found a request in progress: most connections are idle. */
   readonly #progress = new Map<Socket, Progress | undefined>();
   #timer: NodeJS.Timeout | undefined;
   #lookedAt = 0;
@@ -50,14 +50,14 @@ export class SlowConnections implements ConnectionWatcher {
     this.#progress.delete(socket);
   }
 
-  /** A process that was held up first reads what came meanwhile: it counts as sent in time. */
+  /** A process that was held up first reads the bytes that arrived meanwhile: they count as sent in time. */
   #due(): void {
     const dueAt = Date.now();
     setImmediate(() => this.#look(dueAt));
   }
 
   #look(dueAt: number): void {
-    // A process that was stopped, or a clock that was set, is not for the clients to pay for.
+    // The process may have been stopped, or the wall clock set: clients must not lose their connections for that.
     const elapsedMs = Math.max(0, Math.min(dueAt - this.#lookedAt, 2 * this.#bounds.checkIntervalMs));
     this.#lookedAt = dueAt;
     for (const [socket, progress] of this.#progress) this.#judge(socket, progress, elapsedMs);
@@ -90,13 +90,13 @@ export class SlowConnections implements ConnectionWatcher {
     const { bytesRead } = socket;
     const received = bytesRead - progress.received;
     progress.received = bytesRead;
-    // A full buffer means that the client is not read from: it could not send faster. A call of gRPC may stay open without a message.
+    // With a full buffer, the server does not read: the client could not send faster. A gRPC call may stay open without a message.
     if (req.complete || req.readableLength >= req.readableHighWaterMark || isGrpcCall(req)) {
       progress.owed = 0;
       return false;
     }
     const due = (this.#bounds.minReceiveBytesPerSecond * elapsedMs) / 1_000;
-    // Never below nothing: who was fast at first gets no credit for it.
+    // Never below 0: a client that was fast at first gets no credit for it.
     progress.owed = Math.max(0, progress.owed + due - received);
     return this.#mostOwed > 0 && progress.owed >= this.#mostOwed;
   }
