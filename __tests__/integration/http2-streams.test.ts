@@ -14,6 +14,8 @@ import {
   GET,
   headers,
   POST,
+  SETTINGS,
+  setting,
   uint32,
   WINDOW_UPDATE,
 } from '../support/http2-frames.ts';
@@ -155,6 +157,21 @@ describe('flow control', () => {
     // The window of 65,535 bytes is all that it gets.
     client.send(headers(1, GET));
     expect(await client.endOf(1)).toBe(`reset ${constants.NGHTTP2_INTERNAL_ERROR}`);
+    await eventually('the backend is free', () => gateway.proxy.status()[0]?.inFlight === 0);
+  });
+
+  test('a client that leaves while its connection is full of a response frees the backend at once', async () => {
+    const { url, sent } = await endless(256 * MIB);
+    const gateway = cleanup.add(await http2Gateway({ backends: [url] }));
+    const client = cleanup.add(await FrameClient.connect(gateway.port));
+    const most = 2 ** 31 - 1;
+    client.send(frame(SETTINGS, 0, 0, setting(4, most)), frame(WINDOW_UPDATE, 0, 0, uint32(most - 65_535)));
+    client.socket.pause();
+    client.send(headers(1, GET));
+    expect(await standsStill('no more flows', () => sent.bytes)).toBeLessThan(256 * MIB);
+    expect(gateway.proxy.status()[0]?.inFlight).toBe(1);
+    // With bytes that it has not read, this is a reset.
+    client.close();
     await eventually('the backend is free', () => gateway.proxy.status()[0]?.inFlight === 0);
   });
 

@@ -10,6 +10,7 @@ import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { RejectionCause } from '../../core/outcome.ts';
 import type { ClientAddress } from './client-socket.ts';
+import { isGone, whenOver } from './failed-connection.ts';
 import type { Http2ServerSettings } from './http2-server-options.ts';
 import { StreamConnection, type StreamOwner } from './stream-connection.ts';
 import { MalformedRequest, readStreamRequest, type StreamRequest } from './stream-request.ts';
@@ -44,8 +45,6 @@ const GONE_MS = 5_000;
 const FLOODS: ReadonlySet<number> = new Set([-904, -902]);
 /** Unused connections in memory that a session keeps for its next streams. */
 const KEPT_CONNECTIONS = 4;
-
-const KEEPS_FAILED_CONNECTIONS = Number.parseInt(process.versions.node, 10) < 24;
 
 const kSession = Symbol('expressway.clientSession');
 
@@ -128,7 +127,10 @@ export class ClientSession implements StreamOwner {
 
   /** Ends the session if it is idle or has to leave. Called once a second. */
   look(now: number): void {
-    if (this.#open > 0) return;
+    if (this.#open > 0) {
+      if (isGone(this.#socket)) this.destroy();
+      return;
+    }
     for (const connection of this.#idle.splice(KEPT_CONNECTIONS)) connection.destroy();
     // Otherwise a clock that was set back would delay the end.
     this.#since = Math.min(this.#since, now);
@@ -259,22 +261,4 @@ export class ClientSession implements StreamOwner {
     for (const connection of [...this.#idle]) connection.destroy();
     this.#host.forget(this);
   }
-}
-
-interface SessionHandle {
-  ongracefulclosecomplete?: () => void;
-  setGracefulClose?(): void;
-}
-
-/**
- * Before Node 24, nghttp2 stops reading after a protocol error, and the connection stays open: Node neither closes it nor notices that
- * the client leaves. Node itself asks for this notice in `close()`.
- */
-function whenOver(session: ServerHttp2Session, listener: () => void): void {
-  if (!KEEPS_FAILED_CONNECTIONS) return;
-  const symbol = Object.getOwnPropertySymbols(session).find(({ description }) => description === 'kHandle');
-  const handle: SessionHandle | undefined = symbol && Reflect.get(session, symbol);
-  if (typeof handle?.setGracefulClose !== 'function') return;
-  handle.ongracefulclosecomplete = listener;
-  handle.setGracefulClose();
 }

@@ -4,13 +4,14 @@ import type { TLSSocket } from 'node:tls';
 import { OptionsError, resolveOptions } from '../../core/options.ts';
 import { type ExpressMessages, expressServerOptions } from '../express-server-options.ts';
 import { ClientSession, type SessionHost } from './client-session.ts';
+import { HIDES_FAILURES } from './failed-connection.ts';
 import { type Http2ServerOptions, http2ServerChecks, http2ServerDefaults } from './http2-server-options.ts';
 import { StreamConnection } from './stream-connection.ts';
 
 /** Protocols by preference, as TLS has them on the wire (RFC 7301 §3.1): `h2` and `http/1.1`. */
 const PROTOCOLS = Buffer.from('\x02h2\x08http/1.1', 'latin1');
-/** Milliseconds between two looks at all sessions. */
-const LOOK_MS = 1_000;
+/** Milliseconds between two looks at all sessions: fewer where only a look finds a client that is gone. */
+const LOOK_MS = HIDES_FAILURES ? 50 : 1_000;
 
 type Emit = (event: string, ...args: unknown[]) => boolean;
 type Listener = (this: HttpsServer, socket: TLSSocket) => void;
