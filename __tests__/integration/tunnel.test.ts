@@ -138,7 +138,8 @@ describe.each(PROTOCOLS)('over $name', (protocol) => {
         one.end(up.subarray(1e6));
       }
       await client.closed();
-      await eventually('the backend has it all', () => got.endsWith(up.toString('latin1')));
+      const all = up.toString('latin1');
+      await eventually('the backend has it all', () => got.endsWith(all));
       expect(client.pending.equals(down)).toBe(true);
       await eventually('nothing is left', () => gateway.proxy.status()[0]?.inFlight === 0);
     });

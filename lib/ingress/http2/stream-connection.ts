@@ -123,6 +123,7 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
     // Node pushes an end after a reset, too.
     if (!isEnded(stream)) return;
     if (this.#isTunnel) {
+      this.#isRequestDone = true;
       this.push(null);
       return;
     }
@@ -300,13 +301,19 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
       const isWhole = isSent || (this.#reader.endsWithConnection && this.writableEnded);
       // RFC 9113 §8.1: after NO_ERROR the client keeps the response, and stops sending its request.
       if (!isWhole) breakOff(stream, this.#isTunnel);
-      else if (!this.#isRequestDone) stream.close(NGHTTP2_NO_ERROR);
+      else if (!this.#isRequestDone) closeWhenSent(stream);
     }
     const written = this.#written;
     this.#written = undefined;
     done(error);
     written?.(error ?? new Error('The stream is closed.'));
   }
+}
+
+/** Not before: where the end is still to be sent, Node would destroy the stream, and nghttp2 then sends empty frames for it in an endless loop. */
+function closeWhenSent(stream: CarriedStream): void {
+  if (stream.writableFinished) stream.close(NGHTTP2_NO_ERROR);
+  else stream.once('finish', () => setImmediate(() => stream.close(NGHTTP2_NO_ERROR)));
 }
 
 /** A chunk of chunked content (RFC 9112 §7.1), in one piece. */
