@@ -10,9 +10,9 @@ export interface AttemptTimeouts {
   readonly idleTimeoutMs: number;
 }
 
-/** Hears what becomes of an attempt. */
+/** Decides about an attempt, and gets its result. */
 export interface AttemptOwner {
-  /** The request is out, with all its content. */
+  /** The request has been sent, with its whole body. */
   sent(): void;
   /**
    * Whether the client may have this response. If not, nothing of it reaches the client, the rest of it is dropped,
@@ -21,12 +21,12 @@ export interface AttemptOwner {
   accepts(status: number, fields: ResponseFields): boolean;
   /** The headers of the response as the client gets them. */
   headersForClient(status: number, fields: ResponseFields): ResponseFields;
-  /** The head of the final response is here, and about to go to the client. */
+  /** The head of the final response has arrived, and goes to the client next. */
   responded(status: number, fields: ResponseFields): void;
-  /** The backend switched protocols; the attempt is over, the connection is the owner's. */
+  /** The backend switched protocols. The attempt is over, and the connection belongs to the owner. */
   upgraded(status: number, fields: ResponseFields, socket: Duplex, spelling: HeaderSpelling | undefined): void;
-  /** Code of the app threw. The attempt is over; whatever the owner holds is to be released. Called after `ended()`, or in its place. */
+  /** Code of the app threw. The attempt is over, and the owner releases all that it holds. Called after `ended()`, or in its place. */
   threw(error: unknown): void;
-  /** Called once, unless upgraded. */
+  /** Called once, except after `upgraded()`. */
   ended(outcome: Outcome): void;
 }

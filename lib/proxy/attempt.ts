@@ -26,11 +26,11 @@ import type { Watchdog, Watched } from './watchdog.ts';
 
 const IDLE_408 = 'the backend sent 408 to close an idle connection, when this request was on its way';
 
-/** How long the news of a closed connection may take to cross a request that was just sent on it. */
+/** Milliseconds in which a backend may close a connection before a request arrives that was sent on it. */
 const IDLE_CLOSE_RACE_MS = 1_000;
 
 /**
- * One request to one backend: writes the request, streams the response to the client, and says how it went.
+ * One request to one backend: writes the request, streams the response to the client, and reports the outcome.
  * Never throws and never rejects. It sends the client only what the backend sent.
  */
 export class Attempt implements Abortable, Watched {
@@ -50,9 +50,9 @@ export class Attempt implements Abortable, Watched {
   #isResponding = false;
   /** `grpc-status` of a head that is the whole response. */
   #grpcStatus: number | undefined;
-  /** Set once the client has been too slow; it listens for the end of each pause. */
+  /** Listener for the end of each pause; set at the first pause. */
   #onDrain: (() => void) | undefined;
-  /** Why undici takes no such request. It says so before `dispatch()` returns. */
+  /** Why undici rejected the request, before `dispatch()` returned. */
   #refused: Error | undefined;
   #done = false;
 
@@ -66,8 +66,8 @@ export class Attempt implements Abortable, Watched {
 
   /**
    * @param upgrade The protocol asked for, if any.
-   * @throws {GatewayError} ERR_EXPRESSWAY_REQUEST_HEAD when a middleware made the head something that cannot be sent. Its owner
-   * hears of nothing else then.
+   * @throws {GatewayError} ERR_EXPRESSWAY_REQUEST_HEAD when a middleware set a header that cannot be sent. Then the owner gets no other
+   *   call.
    */
   start(connections: Connections, head: RequestHead, content: SendableBody | undefined, upgrade?: string): void {
     const { req } = this.#exchange;
@@ -102,7 +102,7 @@ export class Attempt implements Abortable, Watched {
     this.#stop(known?.kind === 'failed' ? known : ABORTED, 'the client closed the connection');
   }
 
-  /** Code of the app threw while it got the response, or heard of its end: the backend is not to blame. */
+  /** Code of the app threw while it got the response or its end: the backend is not to blame. */
   threw(error: unknown): void {
     this.#exchange.scope.runInAsyncScope(this.#threw, this, error);
   }
@@ -115,7 +115,7 @@ export class Attempt implements Abortable, Watched {
     }
   }
 
-  /** A head must not wait for its content. */
+  /** Sends the head without waiting for the body. */
   flushHead(): void {
     try {
       this.#response.flushHead();
@@ -124,7 +124,7 @@ export class Attempt implements Abortable, Watched {
     }
   }
 
-  /** Once the backend pauses: what it has sent must not wait for what it may send later. */
+  /** Call it when the backend pauses: the bytes that it has sent must not wait for later ones. */
   flushEncoder(): void {
     try {
       this.#response.flushEncoder();
@@ -249,11 +249,11 @@ export class Attempt implements Abortable, Watched {
     }
   }
 
-  /** The client reads slowly, for which the backend is not to blame: no time-out counts meanwhile. */
+  /** The client reads slowly, and the backend is not to blame for that: no timeout applies until the client has caught up. */
   #pause(controller: Dispatcher.DispatchController): void {
     this.timeoutMs = Number.POSITIVE_INFINITY;
     controller.pause();
-    // Once for all pauses: an encoder hands its listeners on, and never takes one back.
+    // One listener for all pauses, because encoders such as compression() cannot remove a listener again.
     if (this.#onDrain !== undefined) return;
     this.#onDrain = () => this.#resume();
     this.#exchange.res.on('drain', this.#onDrain);
@@ -268,7 +268,7 @@ export class Attempt implements Abortable, Watched {
   #progress(): void {
     const { isStream, status, upload } = this.#response;
     this.silentSince = 0;
-    // An event stream may be silent. But a client whose upload the backend does not take may leave without being noticed.
+    // An event stream may be silent. But while the backend does not read an upload, Node does not notice that the client has left.
     if (isStream && upload === undefined) this.timeoutMs = Number.POSITIVE_INFINITY;
     else this.timeoutMs = status === 0 ? this.#timeouts.responseTimeoutMs : this.#timeouts.idleTimeoutMs;
   }
@@ -300,17 +300,17 @@ export class Attempt implements Abortable, Watched {
     return unused ? { ...failed, unused } : failed;
   }
 
-  /** Whether the backend cannot have waited for this request, or for the rest of its body. */
+  /** Whether the request is so new that the backend cannot have timed out waiting for it or for the rest of its body. */
   get #startedJustNow(): boolean {
     return this.#response.upload === undefined ? this.#sentJustNow : Date.now() - this.#startedAt < IDLE_CLOSE_RACE_MS;
   }
 
-  /** A backend that worked on the request for longer than this did see it. */
+  /** Whether the request was sent so recently that the backend may have closed the connection before it read the request. */
   get #sentJustNow(): boolean {
     return this.#watchdog.silentMs(this) < IDLE_CLOSE_RACE_MS;
   }
 
-  /** Ends by our own decision: the transport must let go of the connection as well. */
+  /** Ends the attempt by the gateway's own decision, and aborts the request in the transport. */
   #stop(outcome: Outcome, why: string): void {
     if (this.#done) return;
     try {
@@ -328,7 +328,7 @@ export class Attempt implements Abortable, Watched {
       this.#response.withdraw();
       this.#owner.threw(error);
     } catch {
-      // The same function once more, most likely.
+      // Most likely the same function threw again.
       cut(this.#exchange);
     }
   }

@@ -7,26 +7,26 @@ import type { ProxyParts } from './proxy-parts.ts';
 import type { RequestHead } from './request/request-head.ts';
 import type { ResponseFields } from './response/response-head.ts';
 
-/** Backends whose process is away and that one request tries at most. */
+/** Most backends without a process that one request tries. */
 const MAX_AWAY = 3;
 
 /**
- * The backends of one request: those that it has tried, and the one that it uses now, with its slot there. Tells circuit,
- * health, events and recorder how each attempt went.
+ * The backends of one request: those that it has tried, and the current one with the request's slot there. Reports the outcome of each
+ * attempt to circuit, health, events and recorder.
  */
 export class BackendChoice {
-  /** What the client gets when no other backend can be tried. */
+  /** The failure that the client gets when no other backend can be tried. */
   lastFailure: Failed | undefined;
   readonly #parts: ProxyParts;
   readonly #exchange: Exchange;
   #tried: readonly Backend[] = [];
   #awayTried = 0;
-  /** Whether the next backend is one whose process is away. */
+  /** Whether the next backend is one that refused connections lately. */
   #isAway = false;
   #backend: Backend | undefined;
   #slot: Slot | undefined;
   #pickedAt = 0;
-  /** Signs of life of the backend at the time when the request was sent to it. */
+  /** Signs of life of the backend when the request was sent to it. */
   #signsBefore = 0;
   /** A backend that did not respond in time, which may be the fault of this request. */
   #suspect: { readonly backend: Backend; readonly signsBefore: number } | undefined;
@@ -41,12 +41,12 @@ export class BackendChoice {
     return this.#backend as Backend;
   }
 
-  /** Whether a backend that was not tried yet would do, if it were not full. */
+  /** Whether a backend that was not tried yet is suitable, but full. */
   get hasFull(): boolean {
     return this.#parts.pool.hasFull(this.#tried);
   }
 
-  /** Why a request that no backend takes now is refused: the adaptive limits, or other bounds. */
+  /** The cause of a rejection because all backends are full: adaptive limits, or other limits. */
   get fullCause(): 'concurrency_limit' | 'overloaded' {
     return this.#parts.pool.hasLimited(this.#tried) ? 'concurrency_limit' : 'overloaded';
   }
@@ -80,13 +80,13 @@ export class BackendChoice {
     exchange.attempts += 1;
   }
 
-  /** The request is out, with all its content. */
+  /** The request has been sent, with its whole body. */
   sent(): void {
     this.#signsBefore = this.current.timeouts.signsOfLife;
     this.#slot?.sent();
   }
 
-  /** The response head is here. @returns whether the response is an event stream. */
+  /** The response head has arrived. @returns whether the response is an event stream. */
   responded(outcome: Completed, fields: ResponseFields): boolean {
     this.#slot?.responded(outcome.status < 500);
     const backend = this.current;
@@ -102,18 +102,18 @@ export class BackendChoice {
     return isStream;
   }
 
-  /** Tells the circuit how it went; the slot is still in use. */
+  /** Reports the outcome to the circuit; the slot stays in use. */
   settle(outcome: Outcome): void {
     this.#slot?.settle(this.#verdict(outcome));
   }
 
-  /** Gives the slot back, and tells the circuit how it went, unless it knows already. */
+  /** Releases the slot, and reports the outcome to the circuit, unless `settle()` has done so. */
   release(outcome: Outcome): void {
     if (outcome.kind === 'failed' && this.#backend !== undefined) this.#backend.lastFailure = outcome.cause;
     this.#slot?.release(this.#verdict(outcome));
   }
 
-  /** The same where the attempt says nothing about the backend. */
+  /** The same for an attempt that says nothing about the backend. */
   releaseNeutral(): void {
     this.#slot?.release('neutral');
   }
@@ -133,19 +133,19 @@ export class BackendChoice {
   failed(outcome: Failed, retried: boolean): void {
     this.#attemptFailed(outcome, retried);
     if (!retried) return;
-    // A backend that is still away is out, as it was before: that is no news for the client.
+    // If a backend still refuses connections, the client gets the earlier failure.
     if (!this.#wasAway(outcome)) this.lastFailure = outcome;
     this.#tried = this.#triedAfter(outcome);
   }
 
-  /** Its response is dropped in favour of another backend's. */
+  /** The response of the backend is dropped, and the request goes to another backend. */
   dropped(outcome: Completed): void {
     this.release(outcome);
     this.#attemptFailed(outcome, true);
     this.#tried = [...this.#tried, this.current];
   }
 
-  /** Its response went to the client, whole or cut. */
+  /** The response of the backend went to the client, complete or cut off. */
   forwarded(outcome: Outcome): void {
     const backend = this.current.origin;
     this.#exchange.recorder?.attemptEnded(backend, outcome);
@@ -164,8 +164,8 @@ export class BackendChoice {
   }
 
   /**
-   * When all backends are out, and some only because their process was away, those are tried before the client gets 503: a
-   * refused connection costs nothing, and the process may be back.
+   * When no backend is available, tries those that are out only because they refused connections, before the client gets 503: a
+   * refused connection costs little, and the process may be back.
    */
   #away(tried: readonly Backend[]): Backend | undefined {
     const { pool } = this.#parts;
@@ -176,7 +176,7 @@ export class BackendChoice {
     return this.current.isAway && !outcome.sent;
   }
 
-  /** A connection that died unused says nothing of its backend: that one may be tried again. */
+  /** A connection that ended unused says nothing about its backend, so that backend may be tried again. */
   #triedAfter(outcome: Failed): readonly Backend[] {
     return outcome.unused === true ? this.#tried : [...this.#tried, this.current];
   }

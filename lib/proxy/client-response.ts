@@ -21,21 +21,21 @@ type SpellingOf = Parameters<typeof applyResponseHead>[4];
 
 /** The response to the client, written while a backend's response arrives: head, content, trailers. */
 export class ClientResponse {
-  /** Status of the response; 0 until its head is here. Informational responses are none. */
+  /** Status of the final response; 0 until its head has arrived. */
   status = 0;
-  /** Whether it is an event stream, which may be silent for as long as it likes. */
+  /** Whether it is an event stream, which may be silent for any time. */
   isStream = false;
-  /** Whether a middleware such as compression() keeps back what it is given. */
+  /** Whether a middleware such as compression() may hold bytes back. */
   isEncoded = false;
-  /** The content of the request, if there is any. */
+  /** The body of the request, if there is one. */
   upload: SendableBody | undefined;
   readonly #res: ServerResponse;
   #informationals = 0;
-  /** What the backend's head named as ending at the gateway. */
+  /** The `Connection` header of the backend's head. */
   #connection: ResponseFields[string];
-  /** Bytes that the backend's length field still promises; NaN when it has none. */
+  /** Bytes that are missing until the backend's `Content-Length`; NaN without that header. */
   #remaining = Number.NaN;
-  /** The head that is on the response but has not gone out. */
+  /** The head that was set on the response and has not been sent. */
   #heldHead: { readonly fields: ResponseFields; readonly own: OwnFields } | undefined;
 
   constructor(res: ServerResponse) {
@@ -47,7 +47,7 @@ export class ClientResponse {
     passInformational(this.#res, status, fields, this.#informationals, spelling);
   }
 
-  /** Puts the backend's head on the response; it goes out with the content, or by `flushHead()`. */
+  /** Sets the backend's head on the response. It is sent with the body, or by `flushHead()`. */
   begin(status: number, statusMessage: string | undefined, fields: ResponseFields, spelling: SpellingOf): void {
     this.#heldHead = { fields, own: applyResponseHead(this.#res, status, statusMessage, fields, spelling) };
     this.status = status;
@@ -58,8 +58,8 @@ export class ClientResponse {
   }
 
   /**
-   * Whether the head may wait for the content. Long polls and streams show theirs at once. Only a small response of known
-   * length goes out in one piece, and so can still be replaced when its backend dies between head and content.
+   * Whether the head may wait for the body. Heads of long polls and streams are sent at once. A small response of known length is sent in
+   * one piece, so another response can replace it if its backend dies between head and body.
    */
   get holdsHead(): boolean {
     return this.#remaining <= SMALL_RESPONSE;
@@ -78,12 +78,12 @@ export class ClientResponse {
     this.#heldHead = undefined;
   }
 
-  /** To be called when the backend pauses: what it has sent must not wait for more. */
+  /** Call it when the backend pauses: the bytes that it has sent must not wait for later ones. */
   flushEncoder(): void {
     if (!this.#res.writableEnded) (this.#res as Encoded).flush?.();
   }
 
-  /** @returns whether the client takes more at once. */
+  /** @returns whether more bytes may be written at once. */
   write(chunk: Buffer): boolean {
     this.#remaining -= chunk.length;
     if (this.#remaining !== 0) return this.#res.write(chunk);
@@ -99,13 +99,13 @@ export class ClientResponse {
     this.#res.end();
   }
 
-  /** Takes the backend's head off again, if it has not gone out: another response will. */
+  /** Removes the backend's head if it has not been sent, to make room for another response. */
   withdraw(): void {
     if (this.#heldHead === undefined || this.#res.headersSent) return;
     removeResponseHead(this.#res, this.#heldHead.fields, this.#heldHead.own);
   }
 
-  /** A client that gets an early response may have much left to send: nothing has to wait for that (RFC 9112 §9.3). */
+  /** A client that gets an early response may still send a long body: the response does not wait for that (RFC 9112 §9.3). */
   #endUpload(): void {
     if (this.upload !== undefined && !this.upload.endsSoon) lastResponse(this.#res);
   }
@@ -115,8 +115,8 @@ const { end } = ServerResponse.prototype;
 
 /** Ends a response with the last piece of its body. */
 function endWith(res: ServerResponse, chunk: Buffer): void {
-  // As a string, a small body goes out together with the head in one write, not in a vectored write of two buffers. A method that a
-  // middleware put in place of Node's gets the bytes: it may pass on, log or hash a string as UTF-8.
+  // Node writes a small body together with the head if the body is a string. A method that a middleware put in place of Node's gets the
+  // bytes, because it may pass on, log or hash a string as UTF-8.
   if (chunk.length <= SMALL_RESPONSE && !res.headersSent && res.end === end)
     res.end(chunk.toString('latin1'), 'latin1');
   else res.end(chunk);

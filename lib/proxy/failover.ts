@@ -22,17 +22,17 @@ const BAD_TARGET: Rejected = Object.freeze({
   detail: 'The proxy does not forward this request target.',
 });
 
-/** What the attempts of a request end in. */
+/** Gets the end of the attempts of a request. */
 export interface FailoverOwner {
-  /** Sends a response in the gateway's own name, and ends the request. */
+  /** Sends a response of the gateway itself, and ends the request. */
   reject(outcome: Failed | Rejected): void;
-  /** A function of the app threw, or a middleware wrote what cannot be sent: ends the request, and the app gets the error. */
+  /** Ends the request, and passes the error to the app: one of its functions threw, or set a header that cannot be sent. */
   fail(error: unknown): void;
-  /** Ends the request: what it holds is released, once. */
+  /** Ends the request, and releases all that it holds. Further calls have no effect. */
   over(): void;
 }
 
-/** The attempts of one request: picks a backend, tries it, and goes on to the next one while it may. */
+/** The attempts of one request: picks a backend, tries it, and goes on to the next one while the rules for retries allow it. */
 export class Failover implements AttemptOwner, Waiter {
   readonly #parts: ProxyParts;
   readonly #exchange: Exchange;
@@ -66,7 +66,7 @@ export class Failover implements AttemptOwner, Waiter {
 
   #tryNext(): void {
     const { queue, pool } = this.#parts;
-    // A request that comes later must not take a slot that another one waits for.
+    // Requests that have waited longer take free slots first.
     queue?.advance();
     const head = this.#enter();
     if (head !== undefined) {
@@ -84,11 +84,10 @@ export class Failover implements AttemptOwner, Waiter {
     }
   }
 
-  // Nothing may be awaited between picking a backend and entering its circuit: that is what keeps two
-  // requests from taking the same trial.
+  // No `await` may come between picking a backend and entering its circuit. Otherwise two requests could take the same trial.
   #enter(): RequestHead | undefined {
     const exchange = this.#exchange;
-    // Another reader drew the body while no attempt asked for it.
+    // Another reader took bytes of the body while no attempt asked for them.
     if (!this.#replayable) {
       this.#owner.reject(this.#body?.unsendable ?? this.#choice.lastFailure ?? alreadyRead(exchange.req));
       return undefined;
@@ -113,7 +112,7 @@ export class Failover implements AttemptOwner, Waiter {
     );
   }
 
-  /** The first in the queue takes its slot at once; the request follows when the transport is out of the way. */
+  /** Takes a slot for the first request in the queue at once. The request is sent when the current call of the transport has returned. */
   tryEnter(): boolean {
     return this.#exchange.scope.runInAsyncScope(this.#tryEnter, this);
   }
@@ -129,7 +128,7 @@ export class Failover implements AttemptOwner, Waiter {
     return true;
   }
 
-  /** Its circuit is entered: only the bytes wait. */
+  /** Sends a request a little later. It has entered its circuit already. */
   #sendSoon(head: RequestHead, soon: (send: () => void) => void): void {
     this.#exchange.working = {
       abort: () => {
@@ -150,7 +149,7 @@ export class Failover implements AttemptOwner, Waiter {
     }
   }
 
-  /** It has waited in the queue for too long, or there is no room in it. */
+  /** The request has waited in the queue for too long, or the queue is full. */
   expired(): void {
     try {
       this.#exchange.working = undefined;
@@ -173,7 +172,7 @@ export class Failover implements AttemptOwner, Waiter {
   accepts(status: number, fields: ResponseFields): boolean {
     const { health, retry } = this.#parts;
     health.responded(this.#choice.current, status, fields);
-    // Most responses need no further look: the status first, then whether another backend could do better.
+    // The cheapest checks come first: most responses need no retry.
     if (!retry.statuses.includes(status) || this.#exchange.outcome !== undefined) return true;
     if (!this.#choice.hasOther() || !this.#retries.afterResponse(status, this.#replayable)) return true;
     this.#choice.dropped({ kind: 'completed', status });
@@ -197,7 +196,7 @@ export class Failover implements AttemptOwner, Waiter {
       this.#choice.releaseNeutral();
       this.#choice.forwarded(outcome);
       this.#owner.over();
-      // For what measures the response: it is over only now.
+      // Middlewares that measure the response listen for this event.
       exchange.res.emit('close');
     };
     const switched = { backend: this.#choice.current, socket, fields, spelling };
@@ -216,8 +215,8 @@ export class Failover implements AttemptOwner, Waiter {
       this.#fail(error);
       return;
     }
-    // Express responds to an upgrade in a later tick, where a function of the response that throws once more ends the
-    // process. So the connection is cut, and the app is not asked for a response.
+    // Express responds to an upgrade in a later tick. If a function of the response throws again there, the process ends. So the
+    // connection is cut instead of asking the app for a response.
     exchange.working = undefined;
     this.#choice.releaseNeutral();
     this.#owner.over();
@@ -235,7 +234,7 @@ export class Failover implements AttemptOwner, Waiter {
         if (outcome.error !== undefined) this.#parts.shortages.noticed(outcome.error);
         this.#owner.reject(outcome);
       } else {
-        // The response alone does not show it.
+        // The exchange cannot derive the gRPC status from the response.
         if (outcome.kind === 'completed' && outcome.grpcStatus !== undefined) this.#exchange.settle(outcome);
         this.#choice.forwarded(outcome);
         this.#owner.over();
@@ -266,7 +265,7 @@ export class Failover implements AttemptOwner, Waiter {
     }
   }
 
-  /** Never in the same tick: the transport may still be in the middle of what it reported. */
+  /** Makes the next attempt, never in the same tick: the transport may still have work to do after its report. */
   #later(): void {
     const { waitMs } = this.#retries;
     const timer = waitMs === 0 ? undefined : setTimeout(() => this.#again(), waitMs).unref();
@@ -281,7 +280,7 @@ export class Failover implements AttemptOwner, Waiter {
   }
 
   #again(): void {
-    // The exchange has ended while it waited.
+    // The exchange has ended in the meantime.
     if (this.#exchange.working === undefined) return;
     this.#exchange.working = undefined;
     try {
@@ -298,7 +297,7 @@ export class Failover implements AttemptOwner, Waiter {
     this.#owner.fail(error);
   }
 
-  /** A further attempt may wait only for what the earlier ones left of the deadline. */
+  /** Further attempts get only the time that is left until the deadline. */
   get #timeouts(): AttemptTimeouts {
     const { timeouts } = this.#parts;
     if (this.#exchange.attempts < 2) return timeouts;
@@ -312,8 +311,8 @@ export class Failover implements AttemptOwner, Waiter {
 }
 
 /**
- * For a request that must not be sent twice. A backend may have closed an idle connection, and this process may not have read that yet:
- * one turn of the event loop reads what came together with the request, the next one what has come since.
+ * Delays a request that must not be sent twice, so that connections which the backend has closed are noticed first. The first turn of the
+ * event loop reads what arrived together with the request, the second one what has arrived since.
  */
 const onceClosesAreRead = (send: () => void): void => {
   setImmediate(() => setImmediate(send));

@@ -10,23 +10,23 @@ export interface FilterOptions {
 }
 
 /**
- * Puts http-proxy-middleware's `pathFilter` and `pathRewrite` in front of a middleware. Where neither is given, the requests go
- * straight to it (docs/decisions/0007).
+ * Puts http-proxy-middleware's `pathFilter` and `pathRewrite` in front of a middleware. Without both options, the middleware gets the
+ * requests directly (docs/decisions/0007).
  */
 export function filteredRequests({ pathFilter, pathRewrite }: FilterOptions, forward: Middleware): Middleware {
   if (pathFilter === undefined && pathRewrite === undefined) return forward;
   warnOfOpenPrefixes(pathFilter);
   const errors = new PathFilterErrors(pathFilter);
   const options: HpmOptions = {
-    // http-proxy-middleware demands a target, and hands it to `web()`. This one, which no resolver knows (RFC 2606), ends in
-    // the plugin below: the backend is picked behind it.
+    // http-proxy-middleware requires a target, and passes it to `web()`. The plugin below ignores this one, which does not resolve
+    // (RFC 2606), because the proxy picks the backend.
     target: 'http://unused.invalid',
     ejectPlugins: true,
     plugins: [
       (proxyServer) => {
         // Without a listener, http-proxy-middleware would throw an error of `forward()` before it calls next().
         proxyServer.on('error', () => {});
-        // What is rejected goes to next(). Nothing waits for a fulfilled promise.
+        // http-proxy-middleware passes a rejection to next(). Otherwise the promise stays pending: no code waits for it.
         proxyServer.web = (req, res) => new Promise((_resolve, reject) => forward(req, res, reject));
       },
     ],
@@ -34,11 +34,11 @@ export function filteredRequests({ pathFilter, pathRewrite }: FilterOptions, for
     ...(pathRewrite === undefined ? {} : { pathRewrite }),
   };
   let filtered: RequestHandler | undefined;
-  // Only here, for the few that filter: it is an ES module that imports `node:http` (see core/node-http.ts).
+  // Loaded only for proxies with a filter or a rewrite: it is an ES module that imports `node:http` (see core/node-http.ts).
   const loading = import('http-proxy-middleware').then(({ createProxyMiddleware }) => {
     filtered = createProxyMiddleware(options);
   });
-  // Each request that came in vain reports it.
+  // Each request reports the error, so this promise need not.
   loading.catch(() => {});
   return function expresswayFilter(req: IncomingMessage, res: ServerResponse, next: Next): void {
     const passOn = errors.passedTo(paused(req, toOriginForm(req, next)));
@@ -48,8 +48,8 @@ export function filteredRequests({ pathFilter, pathRewrite }: FilterOptions, for
 }
 
 /**
- * Keeps what a function given as `pathFilter` throws. http-proxy-middleware would take it for "not this one", and the request
- * would go to the next handler in silence.
+ * Keeps the errors of a function given as `pathFilter`. http-proxy-middleware would treat an error as "no match", so the request would go to
+ * the next handler without a report.
  */
 class PathFilterErrors {
   readonly filter: Filter | undefined;
@@ -70,23 +70,23 @@ class PathFilterErrors {
     };
   }
 
-  /** `next` for one request, which gets what the filter threw: it is called in the tick in which the filter said no. */
+  /** `next` for one request, which also gets the error of the filter. It is called in the same tick as the filter. */
   passedTo(next: Next): Next {
     if (typeof this.filter !== 'function') return next;
     return (error) => {
       const thrown = this.#thrown;
       this.#thrown = undefined;
       if (thrown === undefined) next(error);
-      // Express takes nothing for no error.
+      // Express treats a falsy value as no error.
       else next(thrown.error || new Error(`pathFilter threw ${thrown.error}`));
     };
   }
 }
 
 /**
- * A rewrite may take its time: a request that a middleware has set flowing waits meanwhile.
+ * Pauses a request that a middleware has set flowing, because an asynchronous rewrite takes time.
  *
- * @returns `next`, which first lets the request flow again.
+ * @returns `next`, which first resumes the request.
  */
 function paused(req: IncomingMessage, next: Next): Next {
   if (req.readableFlowing !== true) return next;
@@ -99,16 +99,16 @@ function paused(req: IncomingMessage, next: Next): Next {
 }
 
 /**
- * Gives a request in absolute form (`GET http://host/path`) the form that path filters and rewrites are written for: the
- * path alone, with the authority as `Host`, which it replaces in any case (RFC 9112 §3.2.2).
+ * Changes a request in absolute form (`GET http://host/path`) to the form that path filters and rewrites expect: the path alone, and the
+ * authority as `Host`, which it replaces in any case (RFC 9112 §3.2.2).
  *
- * @returns `next`, which first undoes it if it was done: Express's router relies on the form that it knows.
+ * @returns `next`, which first restores the absolute form, because Express's router relies on it.
  */
 export function toOriginForm(req: IncomingMessage, next: Next): Next {
   const { url = '', headers } = req;
   if (url.startsWith('/')) return next;
   const [, authority, rest = ''] = /^https?:\/\/([^/?#]*)(.*)$/i.exec(url) ?? [];
-  // Any other target is rejected as it is.
+  // The proxy rejects any other target.
   if (authority === undefined || !isAuthority(authority)) return next;
   const { host } = headers;
   req.url = rest.startsWith('/') ? rest : `/${rest}`;

@@ -8,15 +8,15 @@ const MADE_PER_REQUEST =
   'proxies were made within a minute while requests came in. A proxy that is made for each request has connections, circuits and ' +
   'timers of its own, which are never closed. Call roundRobinProxy() once, where you set up the app.';
 
-/** Looks for mistakes that only a request shows, because it shows the server that the proxy is mounted in. */
+/** Looks for mistakes that need a request to be found, because a request shows on which server the proxy is mounted. */
 export class FirstRequest {
   readonly #pool: BackendPool;
   readonly #madeAt = Date.now();
   #isFirstOfAll: boolean;
-  /** Whether the next request is the first one, of all or since the backends changed. */
+  /** Whether the next request is the first one since the start, or since the backends changed. */
   isDue = true;
 
-  /** @param isManaged Whether the suite itself makes the proxy, so that one that is new while traffic flows is no mistake. */
+  /** @param isManaged Whether the suite itself makes the proxy. Then a new proxy during traffic is no mistake. */
   constructor(pool: BackendPool, isManaged: boolean) {
     this.#pool = pool;
     this.#isFirstOfAll = !isManaged;
@@ -29,7 +29,7 @@ export class FirstRequest {
     this.#isFirstOfAll = false;
   }
 
-  /** With `via: false` nothing else would find the loop, until the requests that go round have used up everything. */
+  /** With `via: false`, no other check would find the loop before its requests have used up all resources. */
   #warnOfOwnAddress(req: IncomingMessage): void {
     const { localAddress: address, localPort: port } = req.socket ?? {};
     if (address === undefined || port === undefined) return;

@@ -5,7 +5,7 @@ import { alreadyRead, keptBody, type ReadBody, whyUnreadable } from './request/r
 import { type BodyOwner, RequestBody, type SendableBody } from './request/request-body.ts';
 
 export interface BodyRules {
-  /** Where the bodies are that a middleware read before the proxy. */
+  /** Where to find a body that a middleware read before the proxy. */
   readonly body: ReadBody | undefined;
   /** 0 for any number. */
   readonly maxBodyBytes: number;
@@ -13,19 +13,19 @@ export interface BodyRules {
 
 /** The body of one request, on its way to one or several backends: as the client sends it, or as a middleware read it before. */
 export class ForwardedBody implements BodyOwner {
-  /** Bytes; `Infinity` when only the end of the chunks tells. */
+  /** Length in bytes; `Infinity` for a body in chunks. */
   readonly length: number;
-  /** Whether a middleware has undone the `Content-Encoding`. */
+  /** Whether a middleware has decoded the `Content-Encoding`. */
   readonly isDecoded: boolean;
-  /** Nothing when it cannot be sent at all. */
+  /** `undefined` for a body that cannot be sent. */
   readonly content: SendableBody | undefined;
-  /** Why it cannot be sent, from the start or as it turned out on the way. */
+  /** Why the body cannot be sent; it may be set while the body is being sent. */
   unsendable: Rejected | undefined;
   readonly #exchange: Exchange;
   readonly #maxBytes: number;
 
   /**
-   * @param length What the client said.
+   * @param length Length that the client declared.
    * @param keepBytes How many bytes are kept for another attempt.
    */
   constructor(exchange: Exchange, { body, maxBodyBytes }: BodyRules, length: number, keepBytes: number) {
@@ -42,7 +42,7 @@ export class ForwardedBody implements BodyOwner {
     else this.content = new RequestBody(req, keepBytes, maxBodyBytes, this);
   }
 
-  /** Breaks the current attempt off. Between two attempts, the next one is not made. */
+  /** Aborts the current attempt. Between two attempts, it prevents the next one. */
   bodyRefused(cause: 'content_too_large' | 'content_already_read'): void {
     const { req, scope, working } = this.#exchange;
     this.unsendable = cause === 'content_too_large' ? this.#tooLarge() : alreadyRead(req);

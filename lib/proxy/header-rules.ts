@@ -22,7 +22,7 @@ const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 /** Whether a value can be sent (RFC 9110 §5.5). */
 export const isHeaderValue = (value: unknown): boolean => typeof value === 'string' && VALUE.test(value);
 
-/** Headers that say how the message is framed, or who asked: the gateway writes them itself. */
+/** Headers about the framing of the message, or about the client: the gateway writes them itself. */
 const OURS = new Set([
   'connection',
   'content-length',
@@ -58,7 +58,7 @@ export const headerRules: Check = group<HeaderRules, HeaderRules>(
   },
 );
 
-/** A value, and the facts that it asks for. */
+/** Makes the value of a header from the facts of an exchange. */
 export type Template = (exchange: Exchange) => string;
 
 const FACTS: ReadonlyMap<string, Template> = new Map<string, Template>([
@@ -79,7 +79,7 @@ function template(value: string): Template {
   return (exchange) => value.replaceAll(FACT, (whole, name: string) => sendable(FACTS.get(name)?.(exchange) ?? whole));
 }
 
-/** A fact such as the name of a consumer may have characters that no header can hold. */
+/** Encodes a fact, such as the name of a consumer, because it may have characters that are invalid in a header. */
 const sendable = (fact: string): string =>
   // Half a surrogate pair, which JSON can hold, cannot be encoded.
   fact.toWellFormed().replaceAll(/[^\t\x20-\x7e]/gu, (one) => encodeURIComponent(one));
@@ -90,7 +90,7 @@ export const templates = (
 ): (readonly [name: string, value: Template])[] =>
   Object.entries(values).map(([name, value]) => [name.toLowerCase(), template(value)]);
 
-/** Names of facts in values that do not exist: most likely misspelt. */
+/** Names of facts in values that do not exist, most likely because they are misspelt. */
 export function unknownFacts({ set = {}, add = {} }: HeaderRules): string[] {
   return [...Object.values(set), ...Object.values(add)]
     .flatMap((value) => [...value.matchAll(FACT)].map(([, name]) => name as string))
@@ -100,7 +100,7 @@ export function unknownFacts({ set = {}, add = {} }: HeaderRules): string[] {
 /**
  * Applies rules to the headers of a request.
  *
- * @param service The service that will get the request, where the exchange does not know it.
+ * @param service The service that will get the request, if the exchange does not know it.
  */
 export function requestHeaderRules(
   { set, add, remove = [] }: HeaderRules,

@@ -15,7 +15,7 @@ export const inFlightCapChecks: Checks<InFlightCapOptions> = {
   maxInFlightPerClient: integer(0),
 };
 
-/** Counts requests in flight, in all and by client, against their caps. */
+/** Counts requests in flight, in total and by client, and applies the caps. */
 export class InFlightCaps {
   readonly #max: number;
   readonly #maxPerClient: number;
@@ -32,7 +32,7 @@ export class InFlightCaps {
     return this.#inFlight;
   }
 
-  /** Takes one request in, or says why not. A request taken in must be let out once. */
+  /** Admits a request, or returns the cause of its rejection. Each admitted request needs one call of `leave()`. */
   enter(client: string | undefined): RejectionCause | undefined {
     if (this.#max > 0 && this.#inFlight >= this.#max) return 'overloaded';
     if (this.#maxPerClient > 0 && client !== undefined) {

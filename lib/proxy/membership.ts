@@ -6,7 +6,7 @@ import { GatewayError } from '../core/errors.ts';
 import type { GatewayEvents } from '../core/events.ts';
 import type { AllConnections } from './transport/all-connections.ts';
 
-/** What a change of membership concerns. */
+/** The parts of a proxy that a change of membership concerns. */
 export interface MembershipParts {
   readonly pool: BackendPool;
   readonly health: { membershipChanged(change: MembershipChange): void };
@@ -18,21 +18,21 @@ export interface MembershipParts {
 }
 
 export interface MembershipOptions {
-  /** Of the proxy. */
+  /** Name of the proxy. */
   readonly name: string;
   readonly dns: ResolvedDnsOptions;
   readonly drainTimeoutMs: number;
 }
 
-/** Decides who is in the pool: follows the list given and what DNS makes of it, and sees off those that leave. */
+/** Decides which backends are in the pool, by the configured list and DNS, and drains those that leave. */
 export class Membership implements DiscoveryObserver {
   readonly #parts: MembershipParts;
   readonly #discovery: Discovery;
   readonly #service: string;
   readonly #drainTimeoutMs: number;
-  /** When those that left are cut off. */
+  /** Timers that cut off backends which left the pool. */
   readonly #deadlines = new Map<Backend, NodeJS.Timeout>();
-  /** Whether a new list waits until its names were looked up. */
+  /** Whether a new list waits for the first look-up of its names. */
   #pending = false;
   #closed = false;
 
@@ -46,7 +46,7 @@ export class Membership implements DiscoveryObserver {
   }
 
   /**
-   * Replaces the list, at once or as soon as its new names were looked up: until then those that serve go on.
+   * Replaces the list, at once or after the first look-up of its new names. Until then the present backends stay.
    *
    * @throws {GatewayError} ERR_EXPRESSWAY_CLOSED
    */
@@ -61,7 +61,7 @@ export class Membership implements DiscoveryObserver {
     return this.#discovery.ready();
   }
 
-  /** Those that are in the pool stay, whatever becomes of their names. */
+  /** Stops the look-ups. The backends in the pool stay. */
   stopDiscovery(): void {
     this.#discovery.close();
   }
@@ -69,7 +69,7 @@ export class Membership implements DiscoveryObserver {
   close(): void {
     this.#closed = true;
     this.#discovery.close();
-    // A request that still comes must not open connections that are never closed.
+    // Late requests must not open connections that are never closed.
     this.#parts.pool.setBackends([]);
     for (const timer of this.#deadlines.values()) clearTimeout(timer);
     this.#deadlines.clear();
@@ -99,7 +99,7 @@ export class Membership implements DiscoveryObserver {
     const { pool, health, connections, queue } = this.#parts;
     if (this.#closed || (this.#pending && !this.#discovery.settled)) return undefined;
     const backends = this.#discovery.backends();
-    // New names that DNS does not know must not leave the pool empty.
+    // The pool must not become empty because DNS does not know the new names.
     if (this.#pending && backends.length === 0) return undefined;
     this.#pending = false;
     const change = pool.setBackends(backends);

@@ -13,7 +13,7 @@ import type { BackendTlsOptions } from './transport/backend-tls.ts';
 import { connectionProbe, healthProbe } from './transport/health-probe.ts';
 
 export interface PoolHealthOptions extends EjectionRule {
-  /** Of the proxy. */
+  /** Name of the proxy. */
   readonly name: string;
   /** Without a path there are no active checks. */
   readonly healthCheck: Omit<ResolvedHealthCheckOptions, 'path'> & { readonly path?: string | undefined };
@@ -24,8 +24,8 @@ export interface PoolHealthOptions extends EjectionRule {
 }
 
 /**
- * What decides about a pool's backends besides the failures of requests: active checks, backends that ask for a rest, and
- * backends that come back after their process was away.
+ * Decides about the backends of a pool by all but the failures of requests: active checks, `Retry-After` of backends, and backends that
+ * accept connections again.
  */
 export class PoolHealth {
   readonly #ejections: Ejections;
@@ -39,7 +39,7 @@ export class PoolHealth {
 
   /**
    * @param maxHoldMs Milliseconds for which failed checks may hold back the trials of an open circuit.
-   * @param freed Called when a backend may have become available; nothing when there is no queue.
+   * @param freed Called when a backend may have become available; `undefined` without a queue.
    */
   constructor(
     options: PoolHealthOptions,
@@ -70,14 +70,14 @@ export class PoolHealth {
         events.emit('healthChange', { service, backend: backend.origin, from, to, error });
       },
       (backend, error) => {
-        // After this call, the check may lift its hold on the trials of an open circuit, or readmit a backend.
+        // Later, because after this call the check may readmit a backend, or no longer hold back the trials of an open circuit.
         if (freed !== undefined) queueMicrotask(freed);
         events.emit('healthChecked', { service, backend: backend.origin, error });
       },
     );
   }
 
-  /** For checks from now on. */
+  /** Applies to later checks. */
   setTls(tls: BackendTlsOptions): void {
     this.#probe = healthProbe(tls, this.#protocol);
     this.#tryConnection = connectionProbe(tls, this.#connectTimeoutMs, this.#protocol);
@@ -89,7 +89,7 @@ export class PoolHealth {
     this.#returnWatch.membershipChanged(change);
   }
 
-  /** A backend sent the head of a response, whatever becomes of it. */
+  /** A backend sent the head of a response. The client need not get it. */
   responded(backend: Backend, status: number, fields: ResponseFields): void {
     if (this.#retryAfter === false || status < 400) return;
     const ms = restMs(status, fields, this.#retryAfter);

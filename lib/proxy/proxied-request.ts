@@ -15,21 +15,21 @@ import { warnOfUpgrade } from './tunnel/upgrade-protocols.ts';
 
 const NO_UPGRADE = 'The backends speak HTTP/2, and this proxy forwards upgrades over HTTP/1.1 only.';
 
-/** One request in a proxy: checks and caps before the first attempt, and what remains to be done after the last one. */
+/** One request in a proxy: makes the checks before the first attempt, and the cleanup after the last one. */
 export class ProxiedRequest implements FailoverOwner {
   readonly #parts: ProxyParts;
   readonly #exchange: Exchange;
   readonly #next: Next | undefined;
   readonly #retries: Retries;
-  /** Nothing where no cap applies. */
+  /** `undefined` if no cap applies. */
   #caps: RequestCaps | undefined;
-  /** Nothing where the request has none. */
+  /** `undefined` for a request without a body. */
   #body: ForwardedBody | undefined;
   #isOver = false;
 
   /**
-   * @param next Gets the errors of the app: what a middleware wrote that cannot be sent, what a function of a user threw. A
-   * plain server has none.
+   * @param next Gets the errors of the app: of a function that threw, or of a middleware that set a header which cannot be sent.
+   *   `undefined` on a server without Express.
    */
   constructor(parts: ProxyParts, exchange: Exchange, next: Next | undefined) {
     this.#parts = parts;
@@ -52,11 +52,11 @@ export class ProxiedRequest implements FailoverOwner {
     }
   }
 
-  /** Whether no backend is needed. */
+  /** Whether the request needs no backend. */
   #endsHere(): boolean {
     const exchange = this.#exchange;
     const { req, res } = exchange;
-    // The client left, or got a response, while an earlier middleware was busy with the request.
+    // The client left, or got a response, during an earlier middleware.
     if (exchange.outcome !== undefined) {
       this.over();
       return true;
@@ -90,7 +90,7 @@ export class ProxiedRequest implements FailoverOwner {
     const length = declaredLength(this.#exchange.req);
     if (length === 0) return undefined;
     const { connections, retry } = this.#parts;
-    // Over HTTP/2, a backend may refuse a request that was sent, without having looked at it.
+    // Over HTTP/2, a backend may refuse a request without having processed it, so that it can be sent again.
     const keepBytes = connections.isHttp2 ? retry.bufferBytes : this.#retries.keepBytes;
     this.#body = new ForwardedBody(this.#exchange, this.#parts, length, keepBytes);
     return this.#body.unsendable;
@@ -116,7 +116,7 @@ export class ProxiedRequest implements FailoverOwner {
     try {
       this.#next(error);
     } catch (again) {
-      // The error handlers of the app failed as well, by a wrapped method of the response, say.
+      // The error handlers of the app threw as well, for example in a wrapped method of the response.
       warnOfListener(req, 'A function of the app', again);
       cut(this.#exchange);
     }

@@ -25,20 +25,20 @@ import { ResourceShortages } from './transport/failure.ts';
 import { Tunnels } from './tunnel/tunnels.ts';
 import { Watchdog } from './watchdog.ts';
 
-/** What one route may have of its own while it shares the backends, circuits and connections of a proxy with other routes. */
+/** Settings of one route that shares the backends, circuits and connections of a proxy with other routes. */
 export interface RouteForwarding extends Partial<AttemptTimeouts> {
   readonly retry?: RetryOptions | undefined;
   readonly maxBodyBytes?: number | undefined;
-  /** In place of the service's options of the same name. */
+  /** Replaces the option of the service. */
   readonly response?: ResponseOptions | undefined;
-  /** Response headers that are removed as well. */
+  /** Additional response headers to remove. */
   readonly removedHeaders?: readonly string[] | undefined;
   readonly caps?: InFlightCapOptions | undefined;
-  /** In place of the service's. It may make use of that one. */
+  /** Replaces the policy of the service, and may use that one. */
   readonly policy?: SelectionPolicy | undefined;
 }
 
-/** What one proxy consists of: all of its requests share these. */
+/** The parts of one proxy, which all its requests share. */
 export interface ProxyParts {
   readonly name: string;
   readonly events: GatewayEvents;
@@ -52,26 +52,26 @@ export interface ProxyParts {
   readonly timeouts: AttemptTimeouts;
   readonly rules: RequestHeadRules;
   readonly ambiguousPaths: AmbiguousPaths;
-  /** Where the bodies are that a middleware read before the proxy. */
+  /** Where to find a body that a middleware read before the proxy. */
   readonly body: ReadBody | undefined;
   /** 0 for any number. */
   readonly maxBodyBytes: number;
-  /** Nothing when responses go to the client as they are. */
+  /** `undefined` if responses are not changed. */
   readonly response: ResponseRules | undefined;
   readonly retry: RetrySettings;
   readonly budget: RetryBudget;
-  /** Nothing when there are no caps. */
+  /** `undefined` without caps. */
   readonly caps: InFlightCaps | undefined;
-  /** Nothing when requests do not wait for a backend. */
+  /** `undefined` if requests do not wait for a backend. */
   readonly queue: RequestQueue | undefined;
   readonly isFailure: ((outcome: Outcome) => boolean) | undefined;
   readonly shortages: ResourceShortages;
 }
 
-/** Puts a proxy together, and starts its health checks and the look-ups of its names. */
+/** Creates the parts of a proxy, and starts its health checks and DNS look-ups. */
 export function proxyParts(settings: ProxySettings): ProxyParts {
   const { name, events, circuit, tunnel, retry, responseTimeoutMs, idleTimeoutMs } = settings;
-  // The queue asks the pool for a free slot, and the pool tells the queue of one: so the queue asks later, and by name.
+  // Queue and pool need each other. These functions are called only after the pool exists.
   const slots = { hasAny: () => pool.hasCandidate([]), nextChangeMs: () => pool.nextChangeMs() };
   const queue = settings.queue.size > 0 ? new RequestQueue(settings.queue, slots) : undefined;
   const freed = queue && (() => queue.advance());
@@ -111,7 +111,7 @@ export function proxyParts(settings: ProxySettings): ProxyParts {
 
 type BackendMaker = ConstructorParameters<typeof BackendPool>[1];
 
-/** @param freed Called when a backend may take a request that waits. */
+/** @param freed Called when a backend may be free for a waiting request. */
 function backendMaker(settings: ProxySettings, policy: SelectionPolicy, freed: (() => void) | undefined): BackendMaker {
   const { name, events, slowStartMs, maxRequests, concurrency } = settings;
   const circuitOptions = {
@@ -125,14 +125,14 @@ function backendMaker(settings: ProxySettings, policy: SelectionPolicy, freed: (
     const circuit = new Circuit(origin, circuitOptions);
     circuit.onStateChange((from, to, retryAfterMs) => {
       events.emit('circuitStateChange', { circuit: origin, service: name, from, to, retryAfterMs });
-      // Not in the middle of the change: a request that leaves the queue enters a circuit.
+      // Later, because the change is not complete, and a request that leaves the queue enters a circuit.
       if (to === 'closed' && freed !== undefined) queueMicrotask(freed);
     });
     return new Backend(config, circuit, needs);
   };
 }
 
-/** The same parts, except for what one route has of its own. In the same order: one shape of object for all requests. */
+/** The parts with the settings of one route. The order of the properties stays, so that V8 sees one shape of object for all requests. */
 export function partsForRoute(parts: ProxyParts, own: RouteForwarding): ProxyParts {
   const { retry = {}, maxBodyBytes = parts.maxBodyBytes, caps, policy = parts.policy } = own;
   const { responseTimeoutMs = parts.timeouts.responseTimeoutMs, idleTimeoutMs = parts.timeouts.idleTimeoutMs } = own;
@@ -146,7 +146,7 @@ export function partsForRoute(parts: ProxyParts, own: RouteForwarding): ProxyPar
     watchdog: isPatient ? parts.watchdog : new Watchdog(Math.min(responseTimeoutMs, idleTimeoutMs)),
     maxBodyBytes,
     response: responseForRoute(parts, own),
-    // The budget stays that of the service: routes must not add up to a storm of retries.
+    // All routes share the retry budget of the service: with one each, they could cause a storm of retries.
     retry: { ...parts.retry, ...retry },
     caps: caps === undefined ? parts.caps : new InFlightCaps({ ...inFlightCapDefaults, ...caps }),
   };
@@ -159,23 +159,22 @@ function responseForRoute({ response }: ProxyParts, own: RouteForwarding): Respo
   return new ResponseRules({ ...options, headers: { ...options.headers, remove: removed } });
 }
 
-/** Requests that still come get 503. */
+/** Closes the parts of a proxy. Later requests get 503. */
 export async function closeParts({ health, membership, queue, tunnels, connections, watchdog }: ProxyParts) {
   health.close();
   membership.close();
   queue?.close();
   void tunnels.close();
   await connections.close();
-  // Tunnels whose handshake was still under way have opened since.
+  // Tunnels whose handshake was in progress may have opened in the meantime.
   await tunnels.close();
   watchdog.close();
 }
 
 /**
- * Lets the requests and tunnels in progress end. Until then requests may still go from one backend to another; no backend is looked
- * for any more.
+ * Waits until the requests and tunnels in progress have ended. Retries may still use other backends. Health checks and DNS look-ups stop.
  *
- * @param drainTimeoutMs After this, what still runs is cut; 0 for never.
+ * @param drainTimeoutMs Milliseconds after which the remaining requests and tunnels are cut; 0 for never.
  */
 export async function drainParts(parts: ProxyParts, drainTimeoutMs: number): Promise<void> {
   const { health, membership, budget, pool, connections, tunnels } = parts;

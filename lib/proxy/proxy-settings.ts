@@ -35,7 +35,7 @@ import { type RoundRobinProxyOptions, roundRobinProxyDefaults } from './round-ro
 import { backendTls } from './transport/backend-tls.ts';
 import { tunnelChecks, tunnelDefaults } from './tunnel/tunnels.ts';
 
-/** Of http-proxy-middleware and express-http-proxy. */
+/** Options of http-proxy-middleware and express-http-proxy that users may try here. */
 export const foreignProxyOptions: ForeignOptions = Object.freeze({
   target: 'use backends, a list of origins',
   targets: 'use backends, a list of origins',
@@ -96,7 +96,7 @@ export const roundRobinProxyChecks: Checks<RoundRobinProxyOptions> = {
   events: optional(eventsCheck),
 };
 
-/** The options of one proxy, with all defaults filled in, those of the groups as well. */
+/** The options of one proxy, with all defaults, also those of groups of options. */
 export type ProxySettings = ReturnType<typeof proxySettings>;
 
 /** @throws {OptionsError} that names each unknown key and each bad value. */
@@ -108,7 +108,7 @@ export function proxySettings(given: RoundRobinProxyOptions) {
     roundRobinProxyChecks,
     foreignProxyOptions,
   );
-  // The checks of the groups are among those above: what is resolved here is valid.
+  // The checks above include those of the groups, so the values are valid here.
   const resolved = <T extends object, D extends Partial<T>>(one: T, defaults: D, its: Checks<T>): T & D =>
     resolveOptions('roundRobinProxy', one, defaults, its);
   const { respectRetryAfter } = options;

@@ -3,7 +3,7 @@ import type { Rejected, RejectionCause } from '../core/outcome.ts';
 import type { InFlightCaps } from './in-flight-caps.ts';
 import type { Tunnels } from './tunnel/tunnels.ts';
 
-/** `Retry-After` of an overload, whose end cannot be known. */
+/** `Retry-After` during an overload; its end is unknown. */
 const OVERLOAD_WAIT_MS = 1_000;
 
 export const overload = (cause: RejectionCause): Rejected => ({
@@ -12,13 +12,13 @@ export const overload = (cause: RejectionCause): Rejected => ({
   retryAfterMs: OVERLOAD_WAIT_MS,
 });
 
-/** The places that one exchange holds among those that are capped: that of a request, and that of a tunnel. */
+/** The share of one exchange in the caps of requests and tunnels. */
 export class RequestCaps {
   readonly #caps: InFlightCaps | undefined;
   readonly #tunnels: Tunnels;
   readonly #exchange: Exchange;
   #isCounted = false;
-  /** The client that was let in: the app may come to another view of it. */
+  /** The client that was admitted. The app may change its view of the client later. */
   #client: string | undefined;
 
   constructor(caps: InFlightCaps | undefined, tunnels: Tunnels, exchange: Exchange) {
@@ -27,7 +27,7 @@ export class RequestCaps {
     this.#exchange = exchange;
   }
 
-  /** Takes them until `leave()`, or says why not; what was taken by then is still to be left. */
+  /** Admits the exchange until `leave()`, or returns the rejection. Call `leave()` in both cases. */
   enter(): Rejected | undefined {
     const exchange = this.#exchange;
     this.#client = exchange.clientAddress;
@@ -38,7 +38,7 @@ export class RequestCaps {
     return noTunnel && overload(noTunnel);
   }
 
-  /** Once or more often: only what is held is left. */
+  /** Ends what `enter()` began. Further calls have no effect. */
   leave(): void {
     if (this.#isCounted) this.#caps?.leave(this.#client);
     this.#isCounted = false;

@@ -39,8 +39,7 @@ export interface RoundRobinProxyOptions extends InFlightCapOptions {
    */
   dns?: DnsOptions;
   /**
-   * Milliseconds after which the requests, event streams and tunnels of a removed backend or service are cut. With 0 they end in
-   * their own time.
+   * Milliseconds after which the requests, event streams and tunnels of a removed backend or service are cut. With 0 they are not cut.
    *
    * @default 0
    */
@@ -260,7 +259,7 @@ export interface RoundRobinProxyOptions extends InFlightCapOptions {
   events?: GatewayEvents;
 }
 
-/** Defaults of {@link RoundRobinProxyOptions}; groups of options have theirs each for themselves. */
+/** Defaults of {@link RoundRobinProxyOptions}. Each group of options has its own defaults. */
 export const roundRobinProxyDefaults = Object.freeze({
   name: 'default',
   dns: {},

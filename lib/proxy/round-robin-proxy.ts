@@ -25,15 +25,15 @@ import { watchRequests } from './request/hop-by-hop.ts';
 import type { RoundRobinProxyOptions } from './round-robin-proxy-options.ts';
 import { assertBackendTls, type BackendTlsOptions } from './transport/backend-tls.ts';
 
-/** How much a proxy works on at the moment. */
+/** The present load of a proxy. */
 export interface ProxyLoad extends QueueLoad {
-  /** Requests in progress, the waiting ones included. */
+  /** Requests in progress, including those that wait. */
   readonly inFlight: number;
-  /** Retries that the budget would still allow. */
+  /** Retries that the budget allows now. */
   readonly retriesLeft: number;
 }
 
-/** The middleware, and what can be asked of it. */
+/** The middleware, with methods to inspect and control it. */
 export interface RoundRobinProxy extends Middleware {
   /** As in the options. */
   readonly name: string;
@@ -41,28 +41,27 @@ export interface RoundRobinProxy extends Middleware {
   /** As in the options. */
   readonly responseTimeoutMs: number;
   status(): BackendStatus[];
-  /** What the proxy works on now. */
+  /** The present load. */
   load(): ProxyLoad;
   /**
-   * Replaces the backends. Those that stay keep circuit, health and connections, and take over new options; those that
-   * go get no new request, finish what they have (tunnels too, but for `drainTimeoutMs`), and are then disconnected.
-   * A list with new DNS names takes effect once those were looked up, and one of which nothing is known not before
-   * something is: `ready()` waits for the first.
+   * Replaces the backends. Those that stay keep circuit, health and connections, and get their new options. Those that leave get no new
+   * request. Their requests and tunnels may end within `drainTimeoutMs`, then their connections are closed. A list with new DNS names takes
+   * effect after their first look-up, but never while DNS knows no backend of it.
    *
-   * @throws {OptionsError} and changes nothing, when the list is not usable.
+   * @throws {OptionsError} and changes nothing, when the list is invalid.
    * @throws {GatewayError} ERR_EXPRESSWAY_CLOSED after `close()`.
    */
   setBackends(backends: readonly (string | BackendOptions)[]): void;
   /**
-   * Gives one backend, named by its origin as in `status()`, no new request. What it has goes on, event streams and
-   * tunnels too, and its health is still checked. Lasts until `restore()`, over a new list too, or until it leaves the list.
+   * Sends no new request to one backend, named by its origin as in `status()`. Its requests, event streams and tunnels go on, and so do its
+   * health checks. This lasts until `restore()`, or until the backend leaves the list; a new list with the backend does not end it.
    *
    * @returns whether there is such a backend.
    */
   drain(backend: string): boolean;
   /**
-   * The same with its circuit `isolated`: what its running requests come to counts for nothing, and when it is restored
-   * its circuit is closed, whatever it was before.
+   * The same with its circuit `isolated`: the outcomes of its running requests do not count, and `restore()` closes the circuit, whatever
+   * its state was before.
    *
    * @returns whether there is such a backend.
    */
@@ -74,27 +73,26 @@ export interface RoundRobinProxy extends Middleware {
    */
   restore(backend: string): boolean;
   /**
-   * Replaces the option `tls`, for connections and health checks made from now on. What runs ends on the connections that
-   * it has; event streams and tunnels stay.
+   * Replaces the option `tls` for later connections and health checks. Running requests, event streams and tunnels stay on their
+   * connections.
    *
-   * @throws {OptionsError} and changes nothing, when it cannot be used.
+   * @throws {OptionsError} and changes nothing, when an option is invalid.
    */
   setTls(tls: BackendTlsOptions): void;
   /**
-   * Waits until each DNS name in the list was looked up once, found or not: for at most 2 × `dns.timeoutMs`, and not at
-   * all where there are no names. Until a name is found, requests that only it could serve get 503.
+   * Waits for the first look-up of each DNS name in the list, successful or not, for at most 2 × `dns.timeoutMs`. Without names it does not
+   * wait. Requests get 503 while DNS knows no backend for them.
    */
   ready(): Promise<void>;
   /**
-   * Ends tunnels at once, and the connections to backends when their running requests have ended. Requests that still
-   * come get 503.
+   * Ends tunnels at once, and the connections to backends when their running requests have ended. Later requests get 503.
    */
   close(): Promise<void>;
 }
 
 /**
- * Forwards each request to the next available backend: strict rotation unless `loadBalancing` says otherwise, one
- * circuit per backend, and no visible error where another backend could be reached.
+ * Forwards each request to the next available backend, in strict rotation unless `loadBalancing` says otherwise. Each backend has its own
+ * circuit. A client sees no error if another backend can serve the request.
  *
  * @throws {OptionsError} that names each unknown key and each bad value.
  */
@@ -105,13 +103,13 @@ export function roundRobinProxy(given: RoundRobinProxyOptions): RoundRobinProxy 
 /** A proxy that several routes share. */
 export interface SharedProxy {
   readonly proxy: RoundRobinProxy;
-  /** How it picks a backend. */
+  /** Policy that picks a backend. */
   readonly policy: SelectionPolicy;
-  /** Forwards as the proxy does, except for what the route has of its own. */
+  /** The middleware of the proxy, with the settings of one route. */
   forRoute(own: RouteForwarding): Middleware;
-  /** Sends copies of requests to the backends, on the requests' way to the next handler. */
+  /** A middleware that sends copies of requests to the backends, and the requests to the next handler. */
   mirror(options: MirrorOptions): Middleware;
-  /** Closes the proxy when its requests and tunnels have ended, or after its `drainTimeoutMs`. It must get no further request. */
+  /** Closes the proxy when its requests and tunnels have ended, or after its `drainTimeoutMs`. Send it no further request. */
   retire(): Promise<void>;
 }
 
@@ -134,7 +132,7 @@ function makeProxy(given: RoundRobinProxyOptions, isManaged: boolean): SharedPro
   }
   const copies = new Copies(parts, changeHeaders);
   const proxy = Object.assign(expresswayProxy satisfies Middleware, controls(parts, firstRequest, copies));
-  // Not assigned: the name of a function is read-only.
+  // An assignment would fail: the name of a function is read-only.
   Object.defineProperty(proxy, 'name', { value: settings.name });
   return {
     proxy,
@@ -161,12 +159,12 @@ function routeForwarder(
   };
 }
 
-/** What can be asked of a proxy, and done to it. */
+/** The methods of a proxy. */
 function controls(parts: ProxyParts, firstRequest: FirstRequest, copies: Copies): Omit<RoundRobinProxy, 'name'> {
   const { pool, health, membership, connections, queue, budget, events } = parts;
   const operate = (backend: string, act: (backend: Backend) => void): boolean => {
     const found = pool.each(backend, act);
-    // How many may be out for their health depends on how many are left.
+    // The number of backends that health may take out depends on the number of backends in use.
     if (found) health.membershipChanged({ added: [], removed: [] });
     queue?.advance();
     return found;

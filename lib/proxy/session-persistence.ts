@@ -33,7 +33,7 @@ export const sessionPersistenceCheck: Check = group<SessionPersistence, typeof s
   cookieProblems,
 );
 
-/** The sessions of one route at one of its services, whose own policy picks for clients without a session. */
+/** The policy for sessions of one route at one of its services. The policy of the service picks for clients without a session. */
 export function sessions(
   { secret, cookie, ...attributes }: SessionPersistence,
   route: string,

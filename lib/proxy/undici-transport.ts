@@ -61,7 +61,7 @@ const checks: Checks<UndiciTransportOptions> = {
   body: readBody,
 };
 
-/** Options of http-proxy-middleware that only its native transport can follow. Its types do not know the last two. */
+/** Options of http-proxy-middleware that only its native transport supports. Its types do not have the last two. */
 const NATIVE_ONLY: readonly string[] = [
   'selfHandleResponse',
   'followRedirects',
@@ -86,7 +86,7 @@ const CONNECT = 'A middleware set req.method to CONNECT, which opens a tunnel: t
 
 /**
  * Events whose listeners get request or response objects of the native transport, with the number of listeners that the default plugins of
- * http-proxy-middleware add. Those only log: they are no reason for the native transport.
+ * http-proxy-middleware add. Those only log, so they do not need the native transport.
  */
 export const NATIVE_EVENTS = { proxyReq: 1, proxyRes: 2, start: 0, end: 0, econnreset: 1 } as const;
 
@@ -123,7 +123,7 @@ export function undiciTransport<
     const connections = new AllConnections({ ...timeouts, forgetIdle: true });
     const watchdog = new Watchdog(Math.min(timeouts.responseTimeoutMs, timeouts.idleTimeoutMs));
     const { web: native, close } = proxyServer;
-    // The native transport must not change a byte of a header either, in either direction.
+    // Keeps the native transport from changing bytes of headers, in either direction.
     proxyServer.on('proxyReq', sendHeadExactly as (proxyReq: ClientRequest) => void);
     const expected = Object.entries(NATIVE_EVENTS).map(
       ([name, byDefault]) => [name, (hpmOptions.ejectPlugins ? 0 : byDefault) + (name === 'proxyReq' ? 1 : 0)] as const,
@@ -173,7 +173,7 @@ export function undiciTransport<
       });
     };
   };
-  // It uses only what the requests and responses of every server have. TypeScript cannot see that, because the types stand in parameters as well.
+  // It uses only properties that the requests and responses of every server have. TypeScript cannot know that, because parameters use the types.
   return plugin as unknown as Plugin<TReq, TRes>;
 }
 

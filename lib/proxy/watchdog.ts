@@ -1,31 +1,30 @@
-/** Something that must make progress. It says so without reading a clock: on the request path that would add up. */
+/** Something that must make progress. It reports progress without reading a clock, which would be costly on the request path. */
 export interface Watched {
-  /** Milliseconds that it may be silent for; `Infinity` while nothing is due. */
+  /** Milliseconds for which it may be silent; `Infinity` for any time. */
   readonly timeoutMs: number;
-  /** Set to 0 at each sign of progress; the first sweep after that notes the time of the watchdog's own clock. */
+  /** Set to 0 at each sign of progress. The next sweep replaces 0 by the time of the watchdog's clock. */
   silentSince: number;
   /** Its index among those that are watched; only the watchdog sets it. */
   index: number;
-  /** Called at each sweep that finds it silent for too long: ends it, or bears with it. */
+  /** Called at each sweep that finds it silent for too long. It may end itself or go on. */
   expired(silentMs: number): void;
 }
 
-/** Sweeps this many times within the shortest time-out, so that a time-out is at most a tenth late. */
+/** Sweeps within the shortest timeout, so that a timeout is at most a tenth late. */
 const SWEEPS = 20;
 const MAX_PERIOD_MS = 500;
 const MIN_PERIOD_MS = 5;
 
 /**
- * One coarse timer for the time-outs of all requests in flight: a timer of its own for each phase of each
- * request would cost the request path more than everything else that watches over it.
+ * One coarse timer for the timeouts of all requests in flight. A timer for each phase of each request would cost the request path much more.
  */
 export class Watchdog {
   readonly #periodMs: number;
-  // No `Set`: V8 makes a new table for it after every few dozen additions, and each old one points to the next and to what
-  // it held. Once one of them has outlived two collections of young objects, all requests do, dead as they are.
+  // No `Set`: V8 replaces its table after every few dozen additions, and each old table refers to the next one and to its entries. Once a table
+  // has outlived two collections of young objects, it keeps all later requests in memory, although they have ended.
   readonly #watched: Watched[] = [];
   #timer: NodeJS.Timeout | undefined;
-  /** Milliseconds that have passed while something was watched: from 1, since 0 stands for progress. */
+  /** Milliseconds in which something was watched. It starts at 1, because 0 stands for progress. */
   #clock = 1;
   #dueAt = 0;
 
@@ -41,7 +40,7 @@ export class Watchdog {
     this.#timer = setInterval(() => this.#due(), this.#periodMs).unref();
   }
 
-  /** Milliseconds since its last sign of progress, as far as sweeps have seen. */
+  /** Milliseconds from its last sign of progress to the last sweep. */
   silentMs({ silentSince }: Watched): number {
     return silentSince === 0 ? 0 : this.#clock - silentSince;
   }
@@ -61,19 +60,19 @@ export class Watchdog {
   }
 
   /**
-   * A process that was held up finds its timers due before it reads what came meanwhile. One turn of reading goes first:
-   * a connection whose bytes have only not been read is not silent.
+   * After a process was held up, its timers run before it reads the bytes that arrived meanwhile. So the sweep waits for one turn of reading:
+   * a connection with unread bytes is not silent.
    */
   #due(): void {
     const now = Date.now();
-    // A wall clock that was set, or a process that was stopped, ends no request.
+    // No request must end because the wall clock was set or the process was stopped.
     this.#clock += Math.max(0, Math.min(now - this.#dueAt, 2 * this.#periodMs));
     this.#dueAt = now;
     setImmediate(() => this.#sweep());
   }
 
   #sweep(): void {
-    // From the end: the last one takes the slot of one that is unwatched meanwhile, and has had its turn.
+    // From the end, because `unwatch()` moves the last entry, which was checked already, into the freed slot.
     for (let index = this.#watched.length - 1; index >= 0; index -= 1) {
       const watched = this.#watched[index];
       if (watched === undefined) continue;

@@ -13,10 +13,10 @@ import type { Connections } from '../transport/connections.ts';
 import { type MirrorLimits, type MirrorOptions, mirrorDefaults } from './mirror-options.ts';
 import { type CopyOwner, RequestCopy } from './request-copy.ts';
 
-/** Tells a backend that it got a copy. */
+/** Header that marks a copy for its backend. */
 const MARK = 'x-mirrored';
 
-/** A copy, and its body where that is known already. */
+/** A copy, and its body if that is known already. */
 interface Begun {
   readonly copy: RequestCopy;
   readonly body: Buffer | undefined;
@@ -24,16 +24,16 @@ interface Begun {
 }
 
 /**
- * The copies of other services' requests that one service gets. They choose among its backends that are in use, and change nothing
- * for its own requests: no circuit, no cap, no rotation.
+ * Copies of requests to other services, which one service gets. They go to its available backends, and do not affect its own requests: no
+ * circuit, no cap, no rotation.
  */
 export class Copies implements CopyOwner {
   readonly #parts: ProxyParts;
   readonly #changeHeaders: ((exchange: Exchange) => void) | undefined;
   readonly #policy = selectionPolicy('weighted');
-  /** For the rest of their bodies, the oldest first. */
+  /** Copies that wait for the rest of their bodies, the oldest first. */
   readonly #waiting = new Set<RequestCopy>();
-  /** At the service. */
+  /** Copies in progress at the service. */
   readonly #inProgress = new Set<RequestCopy>();
   #isClosed = false;
 
@@ -76,7 +76,7 @@ export class Copies implements CopyOwner {
   }
 
   #begin(exchange: Exchange, limits: MirrorLimits): Begun | undefined {
-    // What the client left, and what the gateway responds to itself, reaches no backend.
+    // No copy of a request that reaches no backend, because the client left or the gateway itself responded.
     if (this.#isClosed || exchange.upgrade !== undefined || exchange.outcome !== undefined) return undefined;
     try {
       const begun = this.#begun(exchange, limits);
@@ -109,14 +109,14 @@ export class Copies implements CopyOwner {
     return { copy, body: kept?.reader(), isToCome };
   }
 
-  /** Clients may take their time with a body: they hold no place at the service, and keep no others out. */
+  /** Holds a copy until its body is complete. Slow clients take no place at the service meanwhile. */
   #wait(copy: RequestCopy, { maxInFlight }: MirrorLimits): void {
     const [oldest] = this.#waiting;
     if (this.#waiting.size >= maxInFlight) oldest?.drop('too_many');
     this.#waiting.add(copy);
   }
 
-  /** One that has no trouble: a trial of a circuit is for the service's own requests. */
+  /** A backend with a closed circuit, because trials are for the service's own requests. */
   #backend(exchange: Exchange): Backend | undefined {
     const { backends } = this.#parts.pool;
     const isTroubled = backends.some(({ circuit }) => circuit.state !== 'closed');
@@ -124,7 +124,7 @@ export class Copies implements CopyOwner {
     return this.#policy.select(backends, exchange, troubled);
   }
 
-  /** The head of the request as it would be if the service had got it, and a mark. The request itself stays as it is. */
+  /** The head that the service would get for this request, with the mark. The request itself is not changed. */
   #head(exchange: Exchange, { authority }: Backend, isDecoded: boolean): RequestHead | undefined {
     const { req, writtenHeaders } = exchange;
     const { headers } = req;

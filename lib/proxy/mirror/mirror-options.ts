@@ -9,15 +9,15 @@ export interface MirrorOptions {
   /** Longest body of a request that is copied, in bytes; it is kept in memory until the copy is sent. Default 65_536. */
   maxBodyBytes?: number;
   /**
-   * Copies in progress at the service at a time, those of other routes included; more are dropped. As many more may wait for the rest of
-   * their bodies: the one that waits longest is dropped for the next. Default 100.
+   * Copies in progress at the service at a time, including those of other routes; further ones are dropped. The same number may wait for the
+   * rest of their bodies; then a new one replaces the oldest. Default 100.
    */
   maxInFlight?: number;
   /** Timeout of a copy from when it is sent, in milliseconds. Default 10_000. */
   timeoutMs?: number;
 }
 
-/** What bounds the copies of a route. */
+/** Limits of the copies of a route. */
 export type MirrorLimits = Readonly<Required<Omit<MirrorOptions, 'service'>>>;
 
 /** Defaults of {@link MirrorOptions}. */

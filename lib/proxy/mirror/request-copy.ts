@@ -16,7 +16,7 @@ import type { MirrorLimits } from './mirror-options.ts';
 const MAX_RESPONSE_BYTES = 1_048_576;
 
 export interface CopyOwner {
-  /** Where the copy goes now, or why it goes nowhere. */
+  /** Returns the connections for the copy, or the reason why it is not sent. */
   begins(copy: RequestCopy, limits: MirrorLimits): Connections | 'no_backend' | 'too_many';
   /** Called once. */
   ended(copy: RequestCopy, result: MirrorResult, error?: Error): void;
@@ -45,7 +45,7 @@ export class RequestCopy implements Dispatcher.DispatchHandler {
     this.#owner = owner;
   }
 
-  /** Gathers the body while the proxy reads it. To be called when the proxy listens: a listener alone makes no body flow then. */
+  /** Collects the body while the proxy reads it. Call it after the proxy has added its listeners, so that this one does not start the flow. */
   collect(): void {
     if (this.#isOver) return;
     const { req } = this.exchange;
@@ -71,7 +71,7 @@ export class RequestCopy implements Dispatcher.DispatchHandler {
 
   readonly #onClose = (): void => this.#end('body_incomplete');
 
-  /** @param body All of it; nothing for a request without one. */
+  /** @param body The whole body; `undefined` for a request without one. */
   send(body: Buffer | undefined): void {
     if (this.#isOver) return;
     const { path, fields } = this.#head;
@@ -87,19 +87,19 @@ export class RequestCopy implements Dispatcher.DispatchHandler {
       this.#timer.unref();
       const method = this.exchange.req.method as Dispatcher.HttpMethod;
       this.#connection = connections.dispatch({ path, method, headers: fields, body: body ?? null }, this);
-      // What a client proved on a connection must not be believed of the next one.
+      // A connection on which a client authenticated must not carry another client's requests.
       if (authenticatesConnection(fields)) this.#connection?.retire();
     } catch (error) {
       this.#end('failed', error as Error);
     }
   }
 
-  /** Of one that waits for its body. */
+  /** Drops a copy that waits for its body. */
   drop(result: MirrorResult): void {
     this.#end(result);
   }
 
-  /** Breaks it off. */
+  /** Aborts the copy. */
   abort(error: Error): void {
     this.#end(this.#isAnswered ? 'sent' : 'failed', error);
     this.#controller?.abort(error);

@@ -15,7 +15,7 @@ type TargetParts = Exclude<GivenTarget, string | URL>;
 
 /** A target, as the native transport reads it. */
 export interface Target {
-  /** What listeners of `error` get. */
+  /** The target for listeners of `error`. */
   readonly given: URL | TargetParts;
   readonly origin: string;
   /** `Host` under `changeOrigin`. */
@@ -60,7 +60,7 @@ function readTarget(given: GivenTarget | undefined): Target | undefined {
   return { given: target, origin: url.origin, authority, path: pathname ?? '', query };
 }
 
-/** The same for one proxy, which remembers its last target: most have one target, as text, for every request. */
+/** The same for one proxy. It remembers the last target, because most proxies have one target, as text, for all requests. */
 export function targetReader(): (given: GivenTarget | undefined) => Target | undefined {
   let lastText: string | undefined;
   let last: Target | undefined;
@@ -123,7 +123,7 @@ function override(overrides: Map<string, string | readonly string[]>, name: stri
   overrides.set(key, Array.isArray(value) ? value.map(String) : String(value));
 }
 
-/** Like the native `xfwd`: what the client sent under these names stays. */
+/** Like the native `xfwd`: values that the client sent under these names stay. */
 function addForwardedFields(fields: Map<string, string | readonly string[]>, req: IncomingMessage): void {
   const host = req.headers.host ?? '';
   const values: Record<string, string | undefined> = {

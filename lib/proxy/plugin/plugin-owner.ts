@@ -12,7 +12,7 @@ import type { Target } from './native-like-head.ts';
 
 export type ProxyServer = Parameters<Plugin>[0];
 
-/** Reports what becomes of an attempt as the native transport does: a failure becomes an `error` event of the proxy server. */
+/** Reports the result of an attempt as the native transport does: a failure becomes an `error` event of the proxy server. */
 export class PluginOwner implements AttemptOwner, BodyOwner {
   readonly #server: ProxyServer;
   readonly #req: IncomingMessage;

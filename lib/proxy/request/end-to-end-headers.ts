@@ -4,7 +4,7 @@ import type { HeaderNames } from '../../core/header-names.ts';
 import { HOP_BY_HOP, isWritten, namedInConnection } from './hop-by-hop.ts';
 
 /**
- * Headers that are never forwarded as they came. The proxy writes the framing of the body that it sends. Node has already sent
+ * Headers that are never forwarded as the client sent them. The proxy writes the framing of the body itself. Node has already sent
  * `100 Continue`, and undici rejects `Expect`. `Proxy` becomes the variable HTTP_PROXY, which many HTTP clients obey (CVE-2016-5385).
  */
 export const NEVER_FORWARDED: readonly string[] = [...HOP_BY_HOP, 'content-length', 'expect', 'proxy'];
@@ -17,7 +17,7 @@ export interface EndToEndRules {
   readonly names: HeaderNames;
   /** Whether the peer's identity headers are believed. */
   readonly peerTrusted: boolean;
-  /** Whether names keep the spelling in which they came; otherwise they are in lower case. */
+  /** Whether names keep the spelling of the client; otherwise they are in lower case. */
   readonly keepsCase: boolean;
   /** Headers that the caller writes itself, in canonical spelling. */
   readonly written: ReadonlySet<string> | undefined;
@@ -26,9 +26,9 @@ export interface EndToEndRules {
 }
 
 /**
- * Appends the headers of a request that are meant for the backend. They come from `req.headers`, because middlewares write there
- * what backends should learn, such as a user's id. Lines that Node joined into one value go out as the lines that came in, in
- * their order (RFC 9110 §5.3).
+ * Appends the headers of a request that are meant for the backend. They come from `req.headers`, because middlewares write headers for
+ * backends there, such as a user's id. If Node joined several lines into one value, the backend gets the original lines in their order
+ * (RFC 9110 §5.3).
  *
  * Names compare case-insensitively, and the last writer wins. A client can neither remove a header that a middleware wrote, by
  * naming it in `Connection`, nor send its own value beside it in a spelling that applications confuse with it.
@@ -45,7 +45,7 @@ export function pushEndToEndHeaders(fields: string[], req: IncomingMessage, rule
 /**
  * The fast path of most requests: one line for each header, in the order of `req.headers`, none of which needs a closer look.
  *
- * @returns whether this was such a request; otherwise what was appended is not valid.
+ * @returns whether this was such a request; otherwise the appended headers are not valid.
  */
 function pushAsReceived(fields: string[], { headers, rawHeaders }: IncomingMessage, rules: EndToEndRules): boolean {
   const { names, peerTrusted, keepsCase, written, own } = rules;
@@ -124,7 +124,7 @@ function currentFields(
   return current;
 }
 
-/** Whether a value is what Node made of these lines. Of some headers it keeps the first line only; it joins cookies by a semicolon. */
+/** Whether Node made a value of these lines. It keeps only the first line of some headers, and joins cookies by a semicolon. */
 function isAsReceived(value: unknown, lines: readonly string[]): boolean {
   if (Array.isArray(value)) return value.length === lines.length && value.every((line, index) => line === lines[index]);
   return value === lines[0] || value === lines.join(', ') || value === lines.join('; ');
@@ -162,7 +162,7 @@ export function pushFraming(fields: string[], bodyLength: number): void {
   if (bodyLength > 0 && bodyLength < Infinity) fields.push('content-length', String(bodyLength));
 }
 
-/** Appends what a middleware set: a list, or one value. */
+/** Appends a header that a middleware set, as a list or one value. */
 function pushValues(fields: string[], name: string, value: unknown): void {
   if (!Array.isArray(value)) fields.push(name, fieldText(name, value));
   else for (const line of value) fields.push(name, fieldText(name, line));

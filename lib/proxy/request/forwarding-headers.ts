@@ -6,29 +6,29 @@ import { TCHAR, TOKEN } from '../../core/http.ts';
 import { type Check, described } from '../../core/options.ts';
 import { fieldText } from './end-to-end-headers.ts';
 
-/** What the proxy does with `X-Forwarded-For` and `Forwarded` headers that came with a request. */
+/** How the proxy treats `X-Forwarded-For` and `Forwarded` headers that came with a request. */
 export type ForwardedMode = 'replace' | 'append';
 
 /** The headers that tell backends about the client: `X-Forwarded-*`, `Forwarded` (RFC 7239), or both. */
 export type ForwardingFields = 'x-forwarded' | 'forwarded' | 'both';
 
-/** What the gateway adds to each request for its backend. */
+/** The headers that the gateway adds to each request for its backend. */
 export interface ForwardingRules {
   readonly forwarded: ForwardedMode;
   readonly forwardingFields: ForwardingFields;
-  /** Without it, `Via` passes as it came. */
+  /** `undefined`: `Via` of the client is forwarded unchanged. */
   readonly via: Via | undefined;
 }
 
 const X_FORWARDED = ['x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto'];
 
-/** Headers that the gateway alone writes, or replaces by those: the client's own values never reach the backend unchecked. */
+/** Headers that only the gateway writes. A value of the client never reaches the backend unchecked. */
 export function writtenHere({ forwardingFields, via }: ForwardingRules): string[] {
   const names = forwardingFields === 'x-forwarded' ? X_FORWARDED : [...X_FORWARDED, 'forwarded'];
   return via === undefined ? names : [...names, 'via'];
 }
 
-/** Appends the headers that tell a backend who the client is, as the gateway itself knows it. */
+/** Appends the headers that tell a backend about the client. */
 export function pushForwardingHeaders(
   headers: string[],
   exchange: Exchange,
@@ -51,7 +51,7 @@ export function pushForwardingHeaders(
   if (via !== undefined) headers.push('via', via.after(textOf(req.headers.via), clientVersion(req)));
 }
 
-/** Keeps the list of a trusted peer; this hop adds what it saw of that peer. */
+/** The list of a trusted peer, with an element for that peer. */
 function forwardedByPeer(exchange: Exchange, host: string | undefined): string {
   const { socket } = exchange.req;
   return forwardedList(exchange, forwardedElement(foldAddress(socket.remoteAddress), host, schemeOf(socket)));
@@ -62,7 +62,7 @@ function forwardedByUs(exchange: Exchange, host: string | undefined): string {
   return forwardedElement(clientAddress, exchange.trustedField('x-forwarded-host') || host, exchange.scheme);
 }
 
-/** The address of a socket is valid; a trusted peer may name something else. */
+/** The client's address for a header. The address of a socket is valid; that from a trusted peer may not be. */
 function clientNode({ clientAddress, peerTrusted, req }: Exchange): string | undefined {
   if (clientAddress === undefined || (!peerTrusted && clientAddress === req.socket.remoteAddress)) return clientAddress;
   return nodeName(clientAddress);
@@ -93,7 +93,7 @@ const MEMBER = new RegExp(String.raw`[ \t]*${PAIR}(?:[ \t]*;[ \t]*${PAIR})*[ \t]
 /** An address with a port, as some proxies send it; IPv6 in brackets. */
 const WITH_PORT = /^(?:\[([^[\]]+)\]|([\d.]+))(?::(\d{1,5}))?$/;
 
-/** What a proxy may send in place of an address: a name of its own (RFC 7239 §6.3), or `unknown` (§6.2). */
+/** Values that a proxy may send in place of an address: a name of its own (RFC 7239 §6.3), or `unknown` (§6.2). */
 const NO_ADDRESS = /^(?:_[\w.-]+|unknown)$/i;
 
 /**
@@ -114,7 +114,7 @@ export function forwardedList({ req }: Exchange, element: string): string {
   return before !== '' && isList(before) ? `${before}, ${element}` : element;
 }
 
-/** An entry for `X-Forwarded-For`: `unknown` where a trusted peer names something that is no address. */
+/** An entry for `X-Forwarded-For`: `unknown` if a trusted peer sent a text that is no address. */
 export function nodeName(text: string): string {
   return hostAndPort(text) !== undefined || NO_ADDRESS.test(text) ? text : 'unknown';
 }
@@ -136,7 +136,7 @@ function node(address: string | undefined): string {
   return `"[${zone === -1 ? host : host.slice(0, zone)}]${port}"`;
 }
 
-/** Gives `undefined` for what is no address. The port keeps its colon. */
+/** Returns `undefined` for a text that is no address. The port keeps its colon. */
 function hostAndPort(text: string): { readonly host: string; readonly port: string } | undefined {
   if (isIP(text) !== 0) return { host: text, port: '' };
   const [, bracketed, plain = '', port] = WITH_PORT.exec(text) ?? [];

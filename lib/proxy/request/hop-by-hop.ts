@@ -41,7 +41,7 @@ type Watched = IncomingMessage & { [kWatched]?: true };
 
 /**
  * Watches the headers that a client names in `Connection`, to learn whether a middleware writes one of them later, even with the
- * value that the client sent. A client must not be able to remove what the app sets. To be called before any middleware.
+ * value that the client sent. A client must not be able to remove a header of the app. Call it before any middleware.
  */
 export function watchNamed(req: Watched): void {
   const { headers } = req;
@@ -61,7 +61,7 @@ export function watchNamed(req: Watched): void {
   }
 }
 
-/** Whether a middleware wrote a watched header since. */
+/** Whether a middleware has written a watched header. */
 export function isWritten(req: Watched, name: string): boolean {
   return req[kWatched] === true && Object.getOwnPropertyDescriptor(req.headers, name)?.get === undefined;
 }

@@ -1,11 +1,11 @@
-/** So many chunks are kept as they are: most bodies have no more. */
+/** Number of chunks that are kept without copying; most bodies have no more. */
 const FEW = 8;
 /** Bytes that later chunks are copied into. */
 const PAGE_BYTES = 8_192;
 
 /**
- * The bytes of a body that is kept in memory. Chunks of a byte each, which cost a client next to nothing, would take more than a hundred
- * bytes each: they are copied together.
+ * The bytes of a body that is kept in memory. A chunk of one byte, which costs a client almost nothing, would take more than a hundred bytes.
+ * So later chunks are copied together.
  */
 export class KeptBytes {
   readonly #list: Buffer[] = [];
@@ -39,7 +39,7 @@ export class KeptBytes {
     this.#used += chunk.copy(this.#page, this.#used);
   }
 
-  /** What there is by now, in order. Bytes that come later change none of it. */
+  /** The bytes so far, in order. Later bytes do not change the returned chunks. */
   chunks(): Buffer[] {
     return this.#page === undefined ? [...this.#list] : [...this.#list, this.#page.subarray(0, this.#used)];
   }

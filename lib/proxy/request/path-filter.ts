@@ -9,21 +9,21 @@ const REWRITE =
 
 const isGlob = (text: string): boolean => /[*?[\]{}()!]/.test(text);
 
-/** Accepts what http-proxy-middleware takes as `pathFilter`: it would throw for anything else at the first request. */
+/** Accepts the values that http-proxy-middleware accepts as `pathFilter`. For others it would throw at the first request. */
 export const pathFilterCheck: Check = (value) => {
   if (typeof value === 'function') return undefined;
   const items: readonly unknown[] = [value].flat();
   if (items.length === 0) return FILTER;
   for (const item of items) {
     if (typeof item !== 'string') return FILTER;
-    // It is compared with the beginning of a path, and every path begins with a slash.
+    // A plain text is compared with the beginning of a path, and every path begins with a slash.
     if (!isGlob(item) && !item.startsWith('/')) return `${FILTER}: ${shownText(item)} matches no path`;
   }
   const globs = items.filter((item) => isGlob(item as string)).length;
   return globs === 0 || globs === items.length ? undefined : 'must not mix paths and globs: write all of them as globs';
 };
 
-/** Accepts what http-proxy-middleware takes as `pathRewrite`. */
+/** Accepts the values that http-proxy-middleware accepts as `pathRewrite`. */
 export const pathRewriteCheck: Check = (value) => {
   if (typeof value === 'function') return undefined;
   if (!isPlainObject(value)) return REWRITE;

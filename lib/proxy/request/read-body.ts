@@ -20,7 +20,7 @@ const AHEAD =
   'a middleware reads the body of this request faster than the backend, and the proxy cannot keep all that is between them. ' +
   'Let the middleware listen to "data" or use req.pipe() in the tick in which it calls next().';
 
-/** Why the proxy cannot forward every byte of a body; `undefined` where it can. To be called before it adds listeners. */
+/** Why the proxy cannot forward every byte of a body; `undefined` if it can. Call it before the proxy adds listeners. */
 export function whyUnreadable({ readableDidRead, readableEncoding }: IncomingMessage): string | undefined {
   if (readableDidRead) return READ;
   return readableEncoding === null ? undefined : DECODED;
@@ -52,7 +52,7 @@ export const readBody: Check = (value) =>
 /**
  * The body that a middleware read before, by the option `body`. Text is sent as UTF-8.
  *
- * @returns `undefined` where the option has none for this request.
+ * @returns `undefined` if the option has no body for this request.
  * @throws {GatewayError} ERR_EXPRESSWAY_CALLBACK for a value that is not a body.
  */
 export function keptBody(req: IncomingMessage, option: ReadBody | undefined): KeptBody | undefined {
@@ -113,9 +113,9 @@ export class KeptBody implements SendableBody {
 type Parsed = IncomingMessage & { readonly body?: unknown };
 
 /**
- * For the option `body`: makes a body again from what `express.json()`, `express.urlencoded()`, `express.text()` or `express.raw()`
- * put into `req.body`, as `fixRequestBody` does for http-proxy-middleware. The backend gets the same data but not the same bytes,
- * so that a signature over the bytes fails.
+ * For the option `body`: makes a body from the `req.body` of `express.json()`, `express.urlencoded()`, `express.text()` or `express.raw()`,
+ * as `fixRequestBody` does for http-proxy-middleware. The backend gets the same data but not the same bytes, so a signature over the bytes
+ * fails.
  *
  * @returns `undefined` for other content types; then the proxy rejects the request.
  */

@@ -9,23 +9,23 @@ export interface BodyOwner {
   bodyRefused(cause: 'content_too_large' | 'content_already_read'): void;
 }
 
-/** What an attempt needs of the body of a request. */
+/** The body of a request, for attempts to send it. */
 export interface SendableBody {
-  /** Whether another attempt can get all of it, from the start. */
+  /** Whether another attempt can send the whole body. */
   readonly replayable: boolean;
   /** Whether the rest that the client sends is short: then it is read and dropped, to keep the connection. */
   readonly endsSoon: boolean;
   /** Whether the transport waits for the client to send more. */
   readonly starved: boolean;
-  /** Whether the client is to wait until the transport takes more. */
+  /** Whether the client has to wait until the transport takes more. */
   readonly isStalled: boolean;
   /** The body from its start, for one attempt. */
   reader(): Readable | Buffer;
-  /** To be called when no attempt needs the body any more. */
+  /** Call it when no further attempt needs the body. */
   drain(): void;
 }
 
-/** What the bytes of a body are read from. */
+/** The source of the bytes of a body. */
 interface Source {
   pause(): unknown;
   resume(): unknown;
@@ -33,14 +33,14 @@ interface Source {
 }
 
 /**
- * Bytes that are kept where another reader of the request is faster than the backend. That reader sets the pace: only a pipe can
- * be made to wait.
+ * Bytes that are kept if another reader of the request is faster than the backend. That reader sets the pace, because only a pipe can be
+ * made to wait.
  */
 const MOST_AHEAD = 16_777_216;
 
 /**
- * The body of a request, which more than one attempt may need. What the client has sent is kept as long as it fits. The client is
- * read no faster than the current attempt takes the bytes.
+ * The body of a request, which more than one attempt may need. It keeps the bytes for another attempt while they fit, and reads the client
+ * no faster than the current attempt takes them.
  *
  * It listens from the tick in which it is created. Earlier listeners (a meter, a hash) get the same bytes, and take none away.
  */
@@ -60,8 +60,8 @@ export class RequestBody implements SendableBody {
   #ended: boolean;
 
   /**
-   * @param keepBytes How many bytes are kept for another attempt; 0 where there is no other attempt.
-   * @param maxBytes Longest body in bytes; more reaches no attempt. 0 for any length.
+   * @param keepBytes How many bytes are kept for another attempt; 0 if there will be none.
+   * @param maxBytes Longest body in bytes; no attempt gets more. 0 for any length.
    */
   constructor(req: IncomingMessage, keepBytes: number, maxBytes: number, owner: BodyOwner) {
     this.#req = req;
@@ -217,7 +217,7 @@ class SharedSource extends EventEmitter implements Source, NodeJS.WritableStream
   }
 }
 
-/** The stream for undici, which destroys it in any case. The client's request behind it must outlive a failed attempt. */
+/** The stream for undici, which destroys it at the end of each attempt. The client's request must outlive a failed attempt. */
 class BodyReader extends Readable {
   readonly #body: RequestBody;
   readonly #before: readonly Buffer[];

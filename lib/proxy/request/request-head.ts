@@ -14,7 +14,7 @@ export interface RequestHeadRules extends ForwardingRules {
   readonly names: HeaderNames;
 }
 
-/** Prepares what is the same for all requests. */
+/** Prepares the parts that are the same for all requests. */
 export function requestHeadRules(
   rules: ForwardingRules & { readonly changeOrigin: boolean; readonly identityHeaders: readonly string[] },
 ): RequestHeadRules {
@@ -35,7 +35,7 @@ export interface RequestHead {
  * Makes the head of the request to a backend: leaves out the headers of the client's connection, then adds the gateway's own. In this
  * order, so that a client cannot remove the gateway's headers by naming them in `Connection`.
  *
- * @param bodyLength Length of the body in bytes; `Infinity` where it is unknown, 0 for no body.
+ * @param bodyLength Length of the body in bytes; `Infinity` if it is unknown, 0 for no body.
  * @param isDecoded Whether the body is no longer in the coding that the client named.
  * @returns `undefined` for a request target that the proxy does not forward.
  * @throws {GatewayError} ERR_EXPRESSWAY_REQUEST_HEAD when a middleware gave a header a value that cannot be sent.
@@ -58,7 +58,7 @@ export function requestHead(
   const { peerTrusted, writtenHeaders: own } = exchange;
   const written = isDecoded ? ENCODING : undefined;
   pushEndToEndHeaders(fields, req, { names, peerTrusted, keepsCase: true, written, own });
-  // A route may have put another hostname in `Host`: the backend learns here which one the client used.
+  // A route may have put another hostname into `Host`. These headers tell the backend which one the client used.
   pushForwardingHeaders(fields, exchange, rules, exchange.prefixes?.host ?? target.host);
   return { path: target.path, fields };
 }
@@ -76,7 +76,7 @@ function targetOf(url: string, hostField: string | undefined): { path: string; h
   return { path: rest.startsWith('/') ? rest : `/${rest}`, host: authority };
 }
 
-/** What may stand in a value (RFC 9110 §5.5), to undici as well. */
+/** A valid value of a header (RFC 9110 §5.5), for undici too. */
 export const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 
 /** The error for a head that undici rejects. A middleware is the cause, because Node's parser has checked what the client sent. */

@@ -5,7 +5,7 @@ import type { Exchange } from '../../core/exchange.ts';
 import { cut } from '../../core/reject.ts';
 import { warnOfThrow } from '../../core/warnings.ts';
 
-/** Catches what listeners of an emitter throw. Node's streams emit outside of our calls, where an exception ends the process. */
+/** Catches the errors of an emitter's listeners. Node's streams emit outside of our calls, where an exception ends the process. */
 export function containThrows(emitter: EventEmitter, threw: (what: string, error: unknown) => void): void {
   const { emit } = emitter;
   emitter.emit = function contained(this: EventEmitter, ...args: Parameters<typeof emit>): boolean {

@@ -1,7 +1,7 @@
 import type { OutgoingMessage } from 'node:http';
 import { STATUS_CODES } from '../../core/node-http.ts';
 
-/** What is used of Node's response. Names with `_` are not public; a contract test checks that they exist. */
+/** The parts of Node's response that are used here. Names with `_` are not public; a contract test checks that they exist. */
 interface Storing {
   readonly statusCode: number;
   readonly _header: string | null;

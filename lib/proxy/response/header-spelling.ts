@@ -1,4 +1,4 @@
-/** Names that are kept. A backend sends few, each mostly in one spelling. */
+/** Number of names that are kept. A backend sends few, each mostly in one spelling. */
 const MAX_NAMES = 256;
 
 const NOTHING: readonly Buffer[] = [];

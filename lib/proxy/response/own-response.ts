@@ -19,7 +19,7 @@ const MOST_FORWARDS = 2 ** 31 - 1;
 /** A target that means the whole server: `*`, or absolute form without a path (RFC 9112 §3.2.4). */
 const WHOLE_SERVER = /^(?:\*|https?:\/\/[^/?#]*)$/i;
 
-/** Why no backend may get a request; `undefined` where one may. */
+/** Why the gateway rejects a request without a backend; `undefined` if a backend may get it. */
 export function refusedHere(exchange: Exchange, paths: AmbiguousPaths, via: Via | undefined): Rejected | undefined {
   const { req } = exchange;
   const refusal = refusalOf(exchange, paths);

@@ -8,7 +8,7 @@ export interface UrlMapping {
   readonly backendHosts: readonly string[];
 }
 
-/** What a URL need not say (RFC 9110 §4.2), and some frameworks write all the same. */
+/** Default ports. A URL need not name them (RFC 9110 §4.2), but some frameworks do. */
 const DEFAULT_PORTS: Readonly<Record<string, RegExp>> = { 'http:': /:(?:80)?$/, 'https:': /:(?:443)?$/ };
 
 /** A URL or a relative reference (RFC 3986 §4.2) in a header of a backend's response. One of another host stays as it is. */
@@ -46,7 +46,7 @@ export function publicRefresh(value: string, mapping: UrlMapping): string {
 }
 
 /**
- * A `Set-Cookie` value (RFC 6265 §4.1): its path moves, and a domain that is the backend's own host goes, so that the client's holds.
+ * A `Set-Cookie` value (RFC 6265 §4.1) with the client's path. A domain that is the backend's own host is removed, so that the client's applies.
  * Browsers accept a cookie whose name begins with `__Host-` with `Path=/` only, so its path stays.
  */
 export function publicCookie(cookie: string, mapping: UrlMapping): string {

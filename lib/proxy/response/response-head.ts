@@ -108,7 +108,7 @@ function applyFields(
 ): void {
   const named = namedInConnection(fields.connection);
   const joined: string[] = [];
-  // Express means its own responses only.
+  // Express sets it for its own responses only.
   if (res.hasHeader('x-powered-by')) res.removeHeader('x-powered-by');
   for (const name in fields) {
     const value = fields[name];
@@ -137,7 +137,7 @@ function hasWrongLength(res: ServerResponse & { readonly _hasBody?: boolean }, s
   return status === 204 || (res.req.method === 'HEAD' && res._hasBody === true);
 }
 
-/** Takes a backend's headers off again, so that the gateway or another backend can respond with those that the app set. */
+/** Removes a backend's headers and restores those of the app, so that the gateway or another backend can respond. */
 export function removeResponseHead(res: ServerResponse, fields: ResponseFields, own: OwnFields): void {
   for (const name in fields) res.removeHeader(name);
   for (const [name, value] of own) res.setHeader(name, value);

@@ -10,7 +10,7 @@ import type { ResponseFields } from './response-head.ts';
 /** The head of a backend's response, to be changed in place. */
 export interface ChangeableResponse {
   readonly status: number;
-  /** By names in lower case. Repeated headers are lists. */
+  /** Names are in lower case. Repeated headers are lists. */
   readonly headers: Record<string, string | string[] | undefined>;
 }
 
@@ -26,7 +26,7 @@ export interface ResponseOptions {
   rewriteUrls?: boolean;
   /** Whether `Server`, `X-Powered-By`, `X-AspNet-Version` and `X-AspNetMvc-Version` are removed. Default false. */
   hideServer?: boolean;
-  /** Changes everything else. When it throws, the client gets 500, and the backend is not blamed. Default: none. */
+  /** Makes any other change. If it throws, the client gets 500, and the backend is not blamed. Default: none. */
   change?: (response: ChangeableResponse, req: IncomingMessage) => void;
 }
 
@@ -40,7 +40,7 @@ export const responseChecks: Checks<ResponseOptions> = {
 
 const TELLING = ['server', 'x-powered-by', 'x-aspnet-version', 'x-aspnetmvc-version'];
 
-/** Headers that stand for themselves when repeated: their values must not be joined. */
+/** Headers that may be repeated, and whose values must not be joined. */
 const LINES = new Set(['set-cookie', 'www-authenticate', 'proxy-authenticate']);
 
 /** Applies {@link ResponseOptions}. */
@@ -62,7 +62,7 @@ export class ResponseRules {
     this.#change = change;
   }
 
-  /** @returns the headers for the client. Those that were given stay as they are. */
+  /** @returns the headers for the client. `fields` is not changed. */
   apply(status: number, fields: ResponseFields, exchange: Exchange): ResponseFields {
     const headers: Record<string, string | string[] | undefined> = { ...fields };
     if (this.#rewritesUrls) rewriteUrls(headers, exchange);
@@ -77,7 +77,7 @@ export class ResponseRules {
   }
 }
 
-/** Without this, the backend would be blamed for what the app has written. */
+/** Throws for invalid headers of the app, for which Node would throw later. Then the backend would be blamed. */
 function assertSendable(headers: ChangeableResponse['headers']): void {
   for (const [name, value] of Object.entries(headers)) {
     if (value === undefined || (TOKEN.test(name) && [value].flat().every((one) => isHeaderValue(one)))) continue;
@@ -103,12 +103,12 @@ function rewriteUrls(headers: Record<string, string | string[] | undefined>, exc
   if (cookies !== undefined) headers['set-cookie'] = [cookies].flat().map((cookie) => publicCookie(cookie, mapping));
 }
 
-/** How a client knows what the backend calls by another path and host. */
+/** How to turn the backend's paths and hosts into those of the client. */
 function mappingOf(exchange: Exchange): UrlMapping {
   const { req, backend, prefixes } = exchange;
   const { host } = exchange;
   return {
-    // What Express cut off a mounted router's path is missing at the backend as well.
+    // Express removes the mount path of a router, so the backend does not get that path either.
     clientPrefix: (req.baseUrl ?? '') + (prefixes?.client ?? ''),
     backendPrefix: prefixes?.backend ?? '',
     clientOrigin: host !== '' ? `${exchange.scheme}://${host}` : '',

@@ -6,7 +6,7 @@ import type { ResponseFields } from './response-head.ts';
 
 /** The calls that are passed on to an attempt. */
 type Calls = Pick<ScopedHandler, keyof ScopedHandler> & {
-  /** Called with what code of the app threw. */
+  /** Called with the error that code of the app threw. */
   threw(error: unknown): void;
 };
 

@@ -63,9 +63,9 @@ export function addTrailers(
     for (const line of [value].flat()) passed.push([spelled, line]);
   }
   if (passed.length === 0 || !acceptsTrailers(res)) return;
-  // A response with an empty body whose head is not out yet would get a length in place of chunks.
+  // Otherwise Node would send a response with an empty body with a length, not in chunks.
   if (!res.headersSent) res.flushHeaders();
-  // Node drops them where the response is not in chunks.
+  // Node drops them if the response is not in chunks.
   res.addTrailers(passed);
 }
 

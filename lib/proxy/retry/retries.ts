@@ -4,13 +4,13 @@ import { backoffMs, IDEMPOTENT, type RetrySettings } from './retry-rules.ts';
 
 /** The further attempts of one exchange: whether there may be another one, and when. */
 export class Retries {
-  /** Whether the request has the effect of the first time when it is sent again. */
+  /** Whether sending the request twice has the same effect as sending it once. */
   readonly isIdempotent: boolean;
   readonly #settings: RetrySettings;
   readonly #budget: RetryBudget;
   readonly #startedAt: number;
   #count = 0;
-  /** Retries out of the budget. */
+  /** Retries that were taken out of the budget. */
   #taken = 0;
   #unusedSeen = false;
 
@@ -22,12 +22,12 @@ export class Retries {
     budget.requestStarted(startedAt);
   }
 
-  /** Bytes of content worth keeping. */
+  /** Bytes of the body that are kept for a retry. */
   get keepBytes(): number {
     return this.isIdempotent ? this.#settings.bufferBytes : 0;
   }
 
-  /** Milliseconds left for all that is still to come: never more than there were, also when the wall clock is set back. */
+  /** Milliseconds until the deadline. They never increase, even if the wall clock is set back. */
   get remainingMs(): number {
     return Math.min(this.#settings.deadlineMs, this.#startedAt + this.#settings.deadlineMs - Date.now());
   }
@@ -37,16 +37,16 @@ export class Retries {
     return backoffMs(this.#count, this.#settings);
   }
 
-  /** Decides on a repetition after a failure, and takes it out of the budget. */
+  /** Decides whether the request is retried after a failure, and takes the retry out of the budget. */
   afterFailure(outcome: Failed, replayable: boolean): boolean {
     if (this.remainingMs <= 0) return false;
-    // Nothing left this machine: another backend repeats nothing, and no backend has extra load.
+    // No byte of the request was sent, so another attempt repeats nothing and adds no load.
     if (!outcome.sent) return outcome.unused !== true || this.#isFirstUnused();
     if (!this.isIdempotent || !replayable) return false;
     return (outcome.unused === true && this.#isFirstUnused()) || this.#take();
   }
 
-  /** Decides whether a response is dropped in favour of another backend's, and takes that out of the budget. */
+  /** Decides whether a response is dropped for a retry at another backend, and takes the retry out of the budget. */
   afterResponse(status: number, replayable: boolean): boolean {
     return this.#settings.statuses.includes(status) && this.isIdempotent && replayable && this.#take();
   }

@@ -2,10 +2,9 @@ const BUCKETS = 10;
 const BUCKET_MS = 1_000;
 
 /**
- * Keeps retries from multiplying the load on backends that are in trouble already: over the last ten seconds they are
- * at most a share of the requests (the idea of Finagle's retry budgets). Counted over time rather than over what is in
- * progress, because the requests that a backend takes down with it fail all at once: they are few among those
- * of ten seconds, and most of those in progress.
+ * Limits retries to a share of the requests of the last ten seconds, so that they do not multiply the load on failing backends (Finagle's
+ * retry budgets). It does not count only the requests in progress: when a backend dies, most of those fail at once, although they are few
+ * among the requests of ten seconds.
  */
 export class RetryBudget {
   readonly #ratio: number;
@@ -20,7 +19,7 @@ export class RetryBudget {
   #retriesInProgress = 0;
 
   /**
-   * @param ratio Retries per request that is none.
+   * @param ratio Retries per request; a retry is not counted as a request.
    * @param minimum Retries that may always be in progress, so that a quiet gateway can retry at all.
    */
   constructor(ratio: number, minimum: number) {
@@ -40,7 +39,7 @@ export class RetryBudget {
     return this.#requestsInProgress;
   }
 
-  /** @param at `Date.now()` when it began: a while ago, if a middleware held it. The newest bucket takes it then. */
+  /** @param at `Date.now()` when it began. That may be long ago if a middleware held it; then it counts in the newest bucket. */
   requestStarted(at: number): void {
     if (at >= (this.#bucket + 1) * BUCKET_MS) this.#roll(at);
     this.#requests[this.#bucket % BUCKETS]! += 1;
@@ -58,7 +57,7 @@ export class RetryBudget {
     if (this.#requestsInProgress > 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
   }
 
-  /** Takes one retry out of the budget, to be given back when it has ended. */
+  /** Takes one retry out of the budget. The caller gives it back when the retry has ended. */
   tryTake(): boolean {
     if (this.left === 0) return false;
     this.#retries[this.#bucket % BUCKETS]! += 1;
@@ -74,10 +73,10 @@ export class RetryBudget {
   #roll(now: number): void {
     const bucket = Math.floor(now / BUCKET_MS);
     const steps = bucket - this.#bucket;
-    // A request that began in the second after this one came here first.
+    // A request of a later second was counted before this one.
     if (steps <= 0 && steps > -BUCKETS) return;
     this.#bucket = bucket;
-    // After a clock that was set back, as after a long pause, nothing that was counted is worth anything.
+    // After a long pause, or a clock that was set back, all counts are outdated.
     for (let passed = 0; passed < (steps < 0 ? BUCKETS : Math.min(steps, BUCKETS)); passed += 1) {
       const slot = (bucket - passed) % BUCKETS;
       this.#totalRequests -= this.#requests[slot]!;

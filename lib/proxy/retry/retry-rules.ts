@@ -61,7 +61,7 @@ export const retryChecks: Checks<RetryOptions> = {
   deadlineMs: durationMs,
 };
 
-/** Methods whose repetition has the effect of the first time (RFC 9110 §9.2.2). The proxy does not forward TRACE. */
+/** Idempotent methods (RFC 9110 §9.2.2). The proxy does not forward TRACE. */
 export const IDEMPOTENT: ReadonlySet<string | undefined> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE']);
 
 /** Milliseconds to wait before a retry, from the second on: half fixed, half random. */

@@ -14,7 +14,7 @@ export interface ConnectionOptions {
   readonly connectTimeoutMs: number;
   /** TLS to backends. Default: the system's certificate authorities, and no certificate of the gateway's own. */
   readonly tls?: BackendTlsOptions;
-  /** What backends speak. Default `http1`. */
+  /** Protocol of the backends. Default `http1`. */
   readonly protocol?: BackendProtocol;
   /** Whether to forget backends that got no request for a while. Default: they stay until `remove()`. */
   readonly forgetIdle?: boolean;
@@ -23,27 +23,27 @@ export interface ConnectionOptions {
 /** `http2`: over TLS by ALPN, else with prior knowledge ("h2c"). */
 export type BackendProtocol = 'http1' | 'http2';
 
-/** So many backends are known before idle ones are looked for. */
+/** Number of known backends from which on idle ones are forgotten. */
 const FORGET_FROM = 100;
 
 const kBytesRead = Symbol('expressway.bytesRead');
 
-/** Bytes that a connection had received before this error ended it; more than 0 for one that had brought a response before. */
+/** Bytes that a connection had received before this error ended it. More than 0 means that it had carried a response before. */
 export function bytesReadBefore(error: Error): number {
   const own = (error as { [kBytesRead]?: number })[kBytesRead];
   // undici's own SocketError describes the socket.
   return own ?? (error as { socket?: { bytesRead?: number } }).socket?.bytesRead ?? 0;
 }
 
-/** Where connections go to, and what they prove. */
+/** The target of connections, and the name that its certificate must have. */
 export interface Destination {
   /**
-   * Destinations with the same identity share connections. Two that differ in the name that a certificate must be for differ in
-   * identity, though they have one address.
+   * Destinations with the same identity share connections. Two destinations with one address and different certificate names have different
+   * identities.
    */
   readonly identity: string;
   readonly origin: string;
-  /** What a certificate must be for; without it, the name in the `Host` header of a request. */
+  /** Name that a certificate must be for. Default: the name in the `Host` header of a request. */
   readonly serverName?: string;
   /** Whether a connection is used for more than one request. Default true. */
   readonly keepAlive?: boolean;
@@ -51,9 +51,9 @@ export interface Destination {
 
 /** The connections to all backends. */
 export class AllConnections {
-  /** By identity. */
+  /** Connections by identity. */
   readonly #current = new Map<string, Connections>();
-  /** Those to backends that left, until their requests have ended. */
+  /** Connections to backends that left, until their requests have ended. */
   readonly #leaving = new Map<Connections, { readonly identity: string; readonly closed: Promise<void> }>();
   readonly #bound = new BoundConnections<Connection>();
   readonly #connectTimeoutMs: number;
@@ -76,7 +76,7 @@ export class AllConnections {
     return this.#protocol === 'http2';
   }
 
-  /** Applies to new connections. Requests in progress end on the old ones, which carry no further request. */
+  /** Applies to new connections. Requests in progress end on the old ones, which then close. */
   setTls(tls: BackendTlsOptions): void {
     this.#serverName = tls.serverName;
     this.#connect = backendConnector(tls, this.#connectTimeoutMs, this.#protocol);
@@ -114,8 +114,7 @@ export class AllConnections {
   }
 
   /**
-   * Lets running requests end, then closes the connections to a backend that left the pool. Upgraded ones are no
-   * longer among them.
+   * Closes the connections to a backend that left the pool, after their running requests. Upgraded connections do not belong to them.
    */
   remove(identity: string): void {
     const connections = this.#current.get(identity);
@@ -125,13 +124,13 @@ export class AllConnections {
     this.#leaving.set(connections, { identity, closed });
   }
 
-  /** The next search follows when there are twice as many as now, because each search looks at all of them. */
+  /** The next search comes when there are twice as many backends as now, because each search checks all of them. */
   #forgetIdle(): void {
     for (const [identity, connections] of this.#current) if (connections.isIdle) this.remove(identity);
     this.#forgetFrom = Math.max(FORGET_FROM, 2 * this.#current.size);
   }
 
-  /** Ends what still runs on connections to a backend that left; those made since it came back stay. */
+  /** Ends the requests on old connections to a backend that left. If it came back, its new connections stay. */
   cut(identity: string): void {
     for (const [connections, leaving] of this.#leaving) {
       if (leaving.identity === identity) void connections.destroy(new Error('the backend was removed'));
@@ -146,7 +145,7 @@ export class AllConnections {
   }
 }
 
-/** Bun lacks what undici needs of Node's sockets: a request would fail with an error that says nothing. */
+/** Throws on Bun, whose sockets lack methods that undici needs: requests would fail with an error that does not name the cause. */
 function assertNode(): void {
   if (process.versions.bun === undefined) return;
   throw new GatewayError('ERR_EXPRESSWAY_RUNTIME', 'the proxy does not run on Bun: run the app with Node');
@@ -173,7 +172,7 @@ export function backendConnector(
         return;
       }
       deliverUnreadResponse(socket);
-      // Before undici listens: it passes the error on without the facts of the socket.
+      // Before undici's listener, which passes the error on without the facts of the socket.
       socket.on('error', (broken: NodeJS.ErrnoException) => {
         Object.assign(broken, { [kBytesRead]: socket.bytesRead });
         // undici takes a reset for the end of a body that ends with the connection.

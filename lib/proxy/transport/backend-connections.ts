@@ -6,7 +6,7 @@ import type { Connections, RequestConnection, ResponseHandler } from './connecti
 import { KeptConnections } from './kept-connections.ts';
 import { Client, type ClientOptions, type Connector, errors } from './undici.ts';
 
-/** A backend whose connections were free for so long, in milliseconds, may be forgotten. */
+/** Milliseconds after which a backend with idle connections may be forgotten. */
 const IDLE_MS = 10_000;
 
 export interface BackendConnectionsOptions {
@@ -59,15 +59,15 @@ interface ConnectionOwner {
 
 /**
  * The connections to one backend, with one request at a time on each: a slow response must not hold up another request.
- * undici's `Pool` is not used because it looks through all connections for each request, and has a queue of 16 KiB for requests
- * that wait, which they never do here.
+ * undici's `Pool` is not used because it searches all connections for each request, and has a queue of 16 KiB for waiting requests, of
+ * which there are none here.
  */
 export class BackendConnections implements Connections, ConnectionOwner {
   readonly keepAlive: boolean;
   readonly #identity: string;
   readonly #origin: URL;
   readonly #options: ClientOptions;
-  /** The same for all requests, because a change of it costs the connection. */
+  /** The same for all requests, because a connection with another name must be closed. */
   readonly #serverName: string | undefined;
   /** Spelling of the backend's header names. */
   readonly spelling = new HeaderSpelling();
@@ -144,7 +144,7 @@ export class BackendConnections implements Connections, ConnectionOwner {
     return this.#free.isIdleSince(Date.now() - IDLE_MS);
   }
 
-  /** Upgraded connections do not belong to these any more. */
+  /** Upgraded connections do not belong to these. */
   async close(): Promise<void> {
     this.#closed = true;
     await Promise.all([...this.#all].map((connection) => connection.close()));
@@ -181,7 +181,7 @@ export class BackendConnections implements Connections, ConnectionOwner {
   #disconnected(connection: Connection, error?: NodeJS.ErrnoException): void {
     if (!connection.isFree || connection.isDropped) return;
     this.#free.ended(connection, error);
-    // Else as many objects would pile up as ever ran at a time.
+    // Otherwise the objects of closed connections would pile up.
     this.#free.remove(connection);
     this.drop(connection);
   }

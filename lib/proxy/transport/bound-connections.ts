@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import { TCHAR } from '../../core/http.ts';
 
-/** What is used of a connection to a backend. */
+/** The parts of a connection to a backend that are used here. */
 interface Bindable {
   readonly isDropped: boolean;
   retire(): void;
@@ -45,7 +45,7 @@ export class BoundConnections<C extends Bindable> {
       client.once('close', () => this.#ended(client));
     }
     const before = bound.get(backend);
-    // One for each client. Of pipelined requests, all but one use connections that carry no further request.
+    // A client has one connection here. Those of its other pipelined requests carry no further request.
     if (before !== undefined && before !== connection && !before.isDropped) {
       connection.retire();
       return;
@@ -54,7 +54,7 @@ export class BoundConnections<C extends Bindable> {
     bound.set(backend, connection);
   }
 
-  /** What the client has at this backend. */
+  /** The connection of a client to a backend. */
   find(client: Socket, backend: string): C | undefined {
     if (this.#clients.size === 0) return undefined;
     const connection = this.#clients.get(client)?.get(backend);

@@ -2,14 +2,14 @@ import type { Socket } from 'node:net';
 import type { Dispatcher } from 'undici';
 import type { HeaderSpelling } from '../response/header-spelling.ts';
 
-/** Hears of a response. Its error comes without a controller when there is no connection. */
+/** Gets a response. Its error comes without a controller if there is no connection. */
 export type ResponseHandler = Dispatcher.DispatchHandler & {
   onResponseError(controller: Dispatcher.DispatchController | null, error: Error): void;
 };
 
 /** The connection that a request is on. */
 export interface RequestConnection {
-  /** Whether it has brought a response before. */
+  /** Whether it has carried a response before. */
   readonly isReused: boolean;
   /** Closes it when the request is over, so that it carries no other request. */
   retire(): void;
@@ -21,13 +21,13 @@ export interface RequestConnection {
 export interface Connections {
   /** Whether a connection is used for more than one request. */
   readonly keepAlive: boolean;
-  /** Spelling of the backend's header names; nothing where all are in lower case. */
+  /** Spelling of the backend's header names; `undefined` if all are in lower case. */
   readonly spelling: HeaderSpelling | undefined;
   readonly isSecure: boolean;
   /** Whether no request is in progress, and no connection was used a short while ago. */
   readonly isIdle: boolean;
   /**
-   * @param client Connection of the client that sent the request; nothing for a copy of one.
+   * @param client Connection of the client that sent the request; `undefined` for a copy of a request.
    * @returns `undefined` when the connections are closed; the handler gets an error then.
    */
   dispatch(

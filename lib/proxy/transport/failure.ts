@@ -7,15 +7,15 @@ interface CodedError extends Error {
   readonly code?: string;
 }
 
-/** A backend's response is invalid, in a way that undici lets pass. */
+/** A backend's response is invalid, although undici accepts it. */
 export class ProtocolError extends Error {
   readonly code = 'ERR_EXPRESSWAY_PROTOCOL';
 }
 
-/** The backend has not looked at a request over HTTP/2, and will not: it may be sent elsewhere, whatever its method (RFC 9113 §8.7). */
+/** The backend has not processed a request over HTTP/2, and will not: another backend may get it, whatever its method (RFC 9113 §8.7). */
 export class UnprocessedError extends Error {
   readonly code = 'ERR_EXPRESSWAY_UNPROCESSED';
-  /** Whether the connection was about to end anyway, for which the backend is not to blame. */
+  /** Whether the backend was closing the connection, for which it is not to blame. */
   readonly isLeaving: boolean;
 
   constructor(isLeaving: boolean) {
@@ -62,7 +62,7 @@ export function failureCause(error: CodedError, headReceived: boolean): FailureC
   return 'connection_terminated';
 }
 
-/** Where several addresses were tried, the first error that is about the backend. */
+/** The code of an error. If several addresses were tried, that of the first error about the backend. */
 function codeOf(error: CodedError & { readonly errors?: readonly CodedError[] }): string {
   const found = error.errors?.find((one) => shortageOf(one) === undefined) ?? error;
   return found.code ?? '';

@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import { MOST_INFORMATIONAL } from '../response/informational.ts';
 import { ProtocolError } from './failure.ts';
 
-/** What is used of undici's parser of one connection. None of it is public; a contract test checks that it exists. */
+/** The parts of undici's parser that are used here. They are not public; a contract test checks that they exist. */
 interface Parser {
   /** Its state, in the memory of llhttp. */
   readonly ptr: number;
@@ -22,7 +22,7 @@ interface Parser {
   statusText: string;
 }
 
-/** What `onHeadersComplete()` returns when no body follows. */
+/** Result of `onHeadersComplete()` when no body follows. */
 const NO_BODY = 1;
 
 /**

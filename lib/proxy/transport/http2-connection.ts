@@ -6,7 +6,7 @@ import type { RequestConnection } from './connections.ts';
 import type { Http2Request } from './http2-request.ts';
 import type { Connector } from './undici.ts';
 
-/** Requests in progress on one connection. The backend may ask for fewer. */
+/** Limit of the requests in progress on one connection. The backend may set a lower limit. */
 const MOST_STREAMS = 100;
 /** Content that a backend may send ahead, for one request and for all of a connection. */
 const STREAM_WINDOW_BYTES = 65_536;
@@ -15,7 +15,7 @@ const MOST_HEADERS = 1_000;
 
 const sessionOptions: SecureClientSessionOptions & { strictSingleValueFields: boolean } = {
   maxHeaderListPairs: MOST_HEADERS,
-  // In MB. Node refuses streams beyond it: what every stream may have in flight has to fit in.
+  // In MB. Node refuses streams beyond it, so it must hold the windows of all streams.
   maxSessionMemory: 10 + MOST_STREAMS / 4,
   // A backend that repeats a field gets its response through, as over HTTP/1.1.
   strictSingleValueFields: false,
@@ -25,20 +25,20 @@ const sessionOptions: SecureClientSessionOptions & { strictSingleValueFields: bo
 export interface Http2ConnectionOptions {
   readonly origin: URL;
   readonly connect: Connector;
-  /** Milliseconds in which the settings of the backend must come, once it is connected. */
+  /** Milliseconds in which the backend must send its settings on a new connection. */
   readonly connectTimeoutMs: number;
   /** The name that a certificate must be for. */
   readonly serverName: string | undefined;
 }
 
-/** One HTTP/2 connection. It sends requests when the backend's settings are here: then the backend does speak HTTP/2. */
+/** One HTTP/2 connection. It sends requests after it has got the backend's settings, which prove that the backend speaks HTTP/2. */
 export class Http2Connection implements RequestConnection {
   readonly isReused = false;
   readonly ended: Promise<void>;
   readonly #sendElsewhere: (request: Http2Request) => void;
   #socket: Socket | undefined;
   #session: ClientHttp2Session | undefined;
-  /** Those that wait for the settings. */
+  /** Requests that wait for the settings. */
   #waiting: Http2Request[] | undefined = [];
   #inProgress = new Set<Http2Request>();
   #most = MOST_STREAMS;
@@ -49,7 +49,7 @@ export class Http2Connection implements RequestConnection {
   #late: NodeJS.Timeout | undefined;
   #end: () => void = () => {};
 
-  /** @param sendElsewhere For requests beyond what the backend takes on one connection. */
+  /** @param sendElsewhere Gets the requests above the backend's limit for one connection. */
   constructor(options: Http2ConnectionOptions, sendElsewhere: (request: Http2Request) => void) {
     const { origin, connect: open, connectTimeoutMs, serverName } = options;
     this.#sendElsewhere = sendElsewhere;
@@ -66,7 +66,7 @@ export class Http2Connection implements RequestConnection {
     });
   }
 
-  /** Requests that it has. */
+  /** Requests in progress. */
   get inUse(): number {
     return this.#inProgress.size + (this.#waiting?.length ?? 0);
   }
@@ -80,7 +80,7 @@ export class Http2Connection implements RequestConnection {
     else this.#waiting.push(request);
   }
 
-  /** Its requests come to their end, and no further one is sent. */
+  /** Sends no further request. The connection closes after those in progress. */
   retire(): void {
     this.#isLeaving = true;
     // Not earlier: the GOAWAY could overtake the head of a request.
@@ -110,7 +110,7 @@ export class Http2Connection implements RequestConnection {
       this.destroy(Object.assign(new Error('the backend does not offer HTTP/2'), { code: 'ERR_TLS_ALPN' }));
       return;
     }
-    // What has come meanwhile is read first: a process that is busy must not blame the backend.
+    // A busy process first reads the bytes that have arrived, so that it does not blame the backend.
     this.#late = setTimeout(() => setImmediate(() => this.#noSettings()), timeoutMs).unref();
     const session = connect(origin, { ...sessionOptions, createConnection: () => socket });
     this.#session = session;
@@ -140,12 +140,12 @@ export class Http2Connection implements RequestConnection {
     clearTimeout(this.#late);
     this.#waiting = undefined;
     this.#session?.unref();
-    // At least one: a backend that takes none at all must not be asked for connections without end.
+    // At least one, because a backend that allows none would cause new connections without end.
     for (const [index, request] of waiting.entries()) {
       if (index === 0 || this.#inProgress.size < this.#most) this.#begin(request);
       else this.#sendElsewhere(request);
     }
-    // All of them may have ended meanwhile.
+    // All requests may have ended in the meantime.
     if (this.#isLeaving) this.retire();
   }
 
@@ -162,7 +162,7 @@ export class Http2Connection implements RequestConnection {
     stream.once('close', () => {
       this.#inProgress.delete(request);
       if (this.#inProgress.size === 0) session.unref();
-      // The backend was silent until the request was given up: the connection may be dead.
+      // If the backend was silent until the request was aborted, the connection may be dead.
       const isSilent = request.aborted && this.#socket?.bytesRead === bytesRead;
       if (isSilent || this.#isLeaving) this.retire();
     });

@@ -11,8 +11,8 @@ export interface Http2ConnectionsOptions extends Omit<Http2ConnectionOptions, 'o
 }
 
 /**
- * The HTTP/2 connections to one backend: one, as long as that takes all requests. Node's own client is used, because undici's loses
- * content of a response with trailers when the client reads slowly (docs/decisions/0092).
+ * The HTTP/2 connections to one backend: one, unless more requests are in progress than the backend allows. They use Node's own client,
+ * because undici loses bytes of a response with trailers when the client reads slowly (docs/decisions/0092).
  */
 export class Http2Connections implements Connections {
   readonly keepAlive: boolean;

@@ -5,14 +5,14 @@ import { grpcStatusIn } from '../../core/grpc.ts';
 import type { ResponseFields } from '../response/response-head.ts';
 import type { Connections, ResponseHandler } from './connections.ts';
 
-/** The method of gRPC's health checking protocol, which stands for a path here. */
+/** The method of gRPC's health checking protocol. As the path of health checks, it selects a gRPC check. */
 const GRPC_CHECK = '/grpc.health.v1.Health/Check';
 /** A message without a field: it asks about the server as a whole. */
 const EVERY_SERVICE = Buffer.alloc(5);
 /** A message that says SERVING. */
 const SERVING = Buffer.from([0, 0, 0, 0, 2, 8, 1]);
 
-/** Sends one health check over HTTP/2: a GET, or a call of gRPC where the path is that of its health checks. */
+/** Sends one health check over HTTP/2: a GET, or a gRPC call if the path is that of gRPC's health checks. */
 export function http2Probe(
   connections: Connections,
   { authority }: Backend,

@@ -16,7 +16,7 @@ const PATH = /^[\x21-\x7e\x80-\xff]+$/;
 /**
  * The head of a request, as HTTP/2 has it. Lines of one name are joined (RFC 9110 §5.3).
  *
- * @throws {InvalidArgumentError} of undici for what cannot be sent, as undici throws it over HTTP/1.1.
+ * @throws {InvalidArgumentError} of undici for a head that cannot be sent, as over HTTP/1.1.
  */
 export function http2Head(origin: URL, { method, path, headers }: Dispatcher.DispatchOptions): OutgoingHttpHeaders {
   const lines = headers as readonly string[];
@@ -33,7 +33,7 @@ export function http2Head(origin: URL, { method, path, headers }: Dispatcher.Dis
   }
   if (!PATH.test(path)) throw new errors.InvalidArgumentError('invalid path');
   const { host = origin.host, ...rest } = fields;
-  // Servers of gRPC want to know that trailers get through.
+  // gRPC servers check this header, to be sure that the client gets trailers.
   if (isGrpc(rest['content-type'])) rest.te = 'trailers';
   return { ':method': method, ':scheme': origin.protocol.slice(0, -1), ':authority': host, ':path': path, ...rest };
 }
@@ -51,7 +51,7 @@ export class Http2Request implements Dispatcher.DispatchController {
   #stream: ClientHttp2Stream | undefined;
   #error: Error | undefined;
   #trailers: ResponseFields = {};
-  /** Whether the backend ended its response, which a reset does not do. */
+  /** Whether the backend completed its response. A reset does not complete it. */
   #isEnded = false;
   #isDone = false;
   #isReused = false;
@@ -63,8 +63,8 @@ export class Http2Request implements Dispatcher.DispatchController {
   }
 
   /**
-   * @param isReused Whether the connection has brought a response before.
-   * @returns the stream; nothing when the request has ended meanwhile.
+   * @param isReused Whether the connection has carried a response before.
+   * @returns the stream; `undefined` if the request has ended in the meantime.
    */
   begin(session: ClientHttp2Session, isReused: boolean): ClientHttp2Stream | undefined {
     if (session.closed || session.destroyed) {
@@ -107,7 +107,7 @@ export class Http2Request implements Dispatcher.DispatchController {
     this.#handler.onResponseError(this.#stream === undefined ? null : this, error);
   }
 
-  /** The backend ends the connection: it has not looked at later requests than this one, and will not (RFC 9113 §6.8). */
+  /** The backend ends the connection. It will not process requests after `lastStreamId` (RFC 9113 §6.8). */
   goneAway(lastStreamId: number): void {
     if ((this.#stream?.id ?? Number.POSITIVE_INFINITY) > lastStreamId) this.#error ??= new UnprocessedError(true);
   }
@@ -158,7 +158,7 @@ export class Http2Request implements Dispatcher.DispatchController {
     this.#handler.onResponseStarted?.();
     this.#handler.onResponseStart?.(this, Number(status), fields as ResponseFields as never, '');
     if (this.#isDone) return;
-    // At once: a head that is the whole response must be that to the client as well. gRPC has its status there.
+    // At once, so that the client too gets a head that is the whole response. gRPC has its status there.
     if ((flags & NGHTTP2_FLAG_END_STREAM) !== 0) {
       this.#ended();
       return;
@@ -180,12 +180,12 @@ export class Http2Request implements Dispatcher.DispatchController {
     if (this.#isDone) return;
     let error = this.#error ?? new Error(`the backend reset the stream, with code ${rstCode}`);
     if (rstCode === NGHTTP2_REFUSED_STREAM && !(error instanceof UnprocessedError)) error = new UnprocessedError(false);
-    // A kept connection may end at the moment of a request: the owner wants to know that it was one.
+    // A kept connection may end while a request is on its way. The owner needs to know that it was a kept one.
     if (isConnectionLost && this.#isReused) Object.assign(error, { socket: { bytesRead: 1 } });
     this.fail(error);
   }
 
-  /** What the handler throws ends the request, as in undici: the backend sent what cannot be passed on. */
+  /** An error of the handler ends the request, as in undici: the backend sent a response that cannot be passed on. */
   #call(use: () => void): void {
     if (this.#isDone) return;
     try {
@@ -195,7 +195,7 @@ export class Http2Request implements Dispatcher.DispatchController {
     }
   }
 
-  /** `stream.close()` would first send the end of the request, and a part of it would look whole. */
+  /** `stream.close()` would first send the end of the request, so an incomplete request would look complete. */
   #cancel(): void {
     if (this.#stream !== undefined) addAbortSignal(AbortSignal.abort(), this.#stream);
   }

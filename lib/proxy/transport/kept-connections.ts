@@ -1,7 +1,7 @@
 /** undici closes a connection that was free for 4 s, or 2 s before the time that the backend announced. */
 const STALE_MS = 1_000;
 
-/** What is used of a connection. */
+/** The parts of a connection that are used here. */
 interface Keepable {
   readonly isFree: boolean;
   readonly stats: { readonly connected: boolean };
@@ -10,11 +10,11 @@ interface Keepable {
 }
 
 /**
- * The connections to one backend that are free for a request. The one that became free last is taken first, so that those which
- * are not needed any more time out. Those that were needed not long ago are used before they time out (docs/decisions/0032).
+ * The free connections to one backend. A request gets the one that became free last, so that unneeded connections time out. Connections that
+ * were needed a short while ago are used before they time out (docs/decisions/0032).
  */
 export class KeptConnections<C extends Keepable> {
-  /** The one that has been free longest comes first. */
+  /** Free connections; that which has been free longest comes first. */
   readonly #free: C[] = [];
   readonly #drop: (connection: C) => void;
   readonly #mostInUse = new RecentPeak();
@@ -30,7 +30,7 @@ export class KeptConnections<C extends Keepable> {
     return this.#free.length;
   }
 
-  /** So many connections are in use now. */
+  /** @param inUse Number of connections in use now. */
   observe(inUse: number): void {
     this.#mostInUse.observe(inUse);
   }
@@ -46,7 +46,7 @@ export class KeptConnections<C extends Keepable> {
 
   /** Learns from the end of a free connection how long the backend keeps connections. */
   ended({ freeSince }: C, error: NodeJS.ErrnoException | undefined): void {
-    // A connection that has brought no response yet says nothing.
+    // A connection that has carried no response yet says nothing about that time.
     if (error !== undefined && isClosedByPeer(error) && freeSince > 0) {
       this.#keepAliveTime.closedAfter(Date.now() - freeSince);
     }
@@ -58,31 +58,31 @@ export class KeptConnections<C extends Keepable> {
   }
 
   /**
-   * @param total How many connections there are, those in use included.
-   * @returns one that is free no more, or `undefined` where a new one should be opened.
+   * @param total Number of all connections, including those in use.
+   * @returns a connection for a request, or `undefined` if a new one should be opened.
    */
   take(total: number): C | undefined {
     const longest = this.#free[0];
     if (longest !== undefined && this.#keepAliveTime.isKnown) return this.#takeLasting(longest);
-    // With one or none there is no choice, and no need for the time.
+    // With at most one connection, there is no need to read the clock.
     if (longest === undefined || this.#free.length === 1) return this.#free.pop();
     const now = Date.now();
     if (now - longest.freeSince < STALE_MS) return this.#free.pop();
     if (!longest.stats.connected) {
-      // The backend closed it behind its last response: only the object is left.
+      // The backend closed it after its last response: only the object is left.
       this.#free.shift();
       this.#drop(longest);
     } else if (total <= this.#mostInUse.of(total - this.#free.length, now)) return this.#free.shift();
     return this.#free.pop();
   }
 
-  /** The one that became free last, unless the backend may be closing it at this moment. Then all others are older still. */
+  /** The connection that became free last, unless the backend may be closing it now. In that case all others are even older. */
   #takeLasting(longest: C): C | undefined {
     const now = Date.now();
     if (this.#keepAliveTime.isContradictedBy(now - longest.freeSince)) this.#checkWhetherOpen(longest);
     const last = this.#free.pop() as C;
     if (!last.stats.connected || this.#keepAliveTime.allows(now - last.freeSince)) return last;
-    // A new one takes its place. The oldest stays, to show when the backend closes.
+    // A new connection replaces it. The oldest one stays, to show when the backend closes it.
     if (last === longest) this.#free.push(last);
     else this.#drop(last);
     return undefined;
@@ -112,7 +112,7 @@ export class RecentPeak {
   #before = 0;
   #since = Date.now();
 
-  /** The count is this at present. */
+  /** Notes the present count. */
   observe(count: number): void {
     if (count > this.#now) this.#now = count;
   }
@@ -120,7 +120,7 @@ export class RecentPeak {
   /** @param present The count at this moment: a new window begins with it. */
   of(present: number, now: number): number {
     const age = now - this.#since;
-    // A wall clock that is set back must not make a window an hour longer.
+    // If the wall clock is set back, the window must not become longer.
     if (age >= WINDOW_MS || age < 0) {
       this.#before = age < 2 * WINDOW_MS ? this.#now : 0;
       this.#now = present;

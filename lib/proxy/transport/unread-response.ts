@@ -10,9 +10,9 @@ const TELLS_FIN = process.platform === 'linux';
 
 /**
  * Delivers what a backend sent before its connection broke. A backend may respond before it has read the whole request, and close
- * (RFC 9112 §9.6): with 413 to a large upload, for example. The next write then fails, and Node would close the socket at once,
- * while the response is still unread in the socket or in the kernel. Here the error waits until all of that is read. So does
- * a reset that arrives while the client is slower than the backend.
+ * (RFC 9112 §9.6): with 413 to a large upload, for example. The next write then fails, and Node would close the socket at once, although
+ * the response is still unread. Here the error waits until all bytes are read. So does a reset that arrives while the client is slower
+ * than the backend.
  *
  * It costs one function call per write. It applies while undici's parser reads the socket; an upgraded connection behaves as in Node.
  */
@@ -45,7 +45,7 @@ export function deliverUnreadResponse(socket: Socket): void {
     return socket;
   };
 
-  /** Leaves the write unfinished. Nothing more comes than what the kernel has received, so the end follows soon. */
+  /** Leaves the write unfinished. The backend sends no more, so the end follows as soon as the received bytes are read. */
   function failLater(error: NodeJS.ErrnoException): void {
     broken = error;
     // The FIN is an orderly end, which may be the end of the body.
@@ -63,7 +63,7 @@ export function deliverUnreadResponse(socket: Socket): void {
     const { read } = socket;
     socket.read = (size) => {
       const chunk = read.call(socket, size);
-      // Not while the parser works: it may have the end of the response.
+      // Later, because the parser may just be reading the end of the response.
       if (chunk === null) process.nextTick(() => destroy.call(socket, broken ?? error));
       return chunk;
     };

@@ -4,16 +4,15 @@ import type { Watchdog, Watched } from '../watchdog.ts';
 export interface TunnelTimeouts {
   /** Milliseconds without a byte in either direction; 0 for any time. */
   readonly idleTimeoutMs: number;
-  /** Milliseconds without a byte while one side does not take what the other sent; 0 for any time. */
+  /** Milliseconds without a byte while one side does not read the bytes of the other; 0 for any time. */
   readonly sendTimeoutMs: number;
   /** Milliseconds without a byte once one side has closed. */
   readonly closeTimeoutMs: number;
 }
 
 /**
- * Joins the two connections of an upgraded exchange. Bytes pass both ways unchanged, no faster than the other side takes them. When
- * one side closes, the other gets all that was sent, and then the end (RFC 9110 §9.3.6). It may still send, and is closed when it
- * ends or stays silent for too long.
+ * Joins the two connections of an upgraded exchange. Bytes pass both ways unchanged, no faster than the other side reads them. When one side
+ * closes, the other gets all bytes, and then the end (RFC 9110 §9.3.6). It may still send, until it ends or is silent for too long.
  */
 export class Tunnel implements Watched {
   timeoutMs: number;
@@ -24,7 +23,7 @@ export class Tunnel implements Watched {
   readonly #timeouts: TunnelTimeouts;
   readonly #watchdog: Watchdog;
   readonly #closed: () => void;
-  /** Sides that are paused. A socket that is not read does not tell that its other end has left. */
+  /** Sides that are paused. While a socket is not read, Node does not notice that its peer has left. */
   readonly #paused = new Set<Duplex>();
   #open = 2;
   #closing = false;
@@ -41,11 +40,11 @@ export class Tunnel implements Watched {
 
   /**
    * @param head The head of the 101 response, for the client.
-   * @param sentEarly What the client sent before it got that head.
+   * @param sentEarly Bytes that the client sent before it got that head.
    */
   open(head: string, sentEarly: Buffer): void {
     this.#watchdog.watch(this);
-    // The backend may end first, and still gets what the client sends. Sockets made by undici would close.
+    // A backend that ends first still gets the client's bytes. By default, undici's sockets would close.
     this.#backend.allowHalfOpen = true;
     this.#client.write(head, 'latin1');
     if (sentEarly.length > 0) this.#backend.write(sentEarly);
@@ -53,7 +52,7 @@ export class Tunnel implements Watched {
     this.#join(this.#backend, this.#client);
   }
 
-  /** Ends both sides when they have received everything. A side that does not take it is cut off. */
+  /** Ends both sides when they have received everything. A side that does not read is cut off. */
   close(): void {
     for (const side of [this.#client, this.#backend]) {
       this.#end(side);
@@ -63,7 +62,7 @@ export class Tunnel implements Watched {
   }
 
   expired(): void {
-    // The first time there may be bytes left to send. The second time the other side does not take them.
+    // At the first call there may be bytes left to send. At the second one, the other side does not read them.
     if (!this.#closing) {
       this.close();
       return;
@@ -89,7 +88,7 @@ export class Tunnel implements Watched {
       from.resume();
     });
     from.on('error', () => from.destroy());
-    // Each of these events comes once, perhaps before the protocol was switched.
+    // These events may have come before the protocol was switched.
     if (from.readableEnded) this.#end(to);
     else from.once('end', () => this.#end(to));
     if (from.closed) process.nextTick(() => this.#gone(to));
@@ -100,7 +99,7 @@ export class Tunnel implements Watched {
   /** One side is closed. */
   #gone(other: Duplex): void {
     this.#end(other);
-    // It may be paused because of the side that is gone. Then its end would never arrive.
+    // It may be paused because of the closed side. Then its end would never arrive.
     other.resume();
     this.#open -= 1;
     if (this.#open > 0) return;
@@ -115,7 +114,7 @@ export class Tunnel implements Watched {
     side.end();
   }
 
-  /** How long both sides may be silent as things stand. */
+  /** Milliseconds for which both sides may be silent in the present state. */
   #silenceMs(): number {
     const { idleTimeoutMs, sendTimeoutMs, closeTimeoutMs } = this.#timeouts;
     const idleMs = idleTimeoutMs || Number.POSITIVE_INFINITY;

@@ -13,16 +13,16 @@ import { failureCause, ProtocolError } from '../transport/failure.ts';
 import type { Watchdog } from '../watchdog.ts';
 import { Tunnel } from './tunnel.ts';
 
-/** A 101 response has no framing (RFC 9110 §8.6, RFC 9112 §6.1): what follows is not HTTP. */
+/** A 101 response has no framing (RFC 9110 §8.6, RFC 9112 §6.1): the bytes after it are not HTTP. */
 const FRAMING = new Set(['content-length', 'transfer-encoding']);
 
-/** What a backend switched protocols with. */
+/** The response with which a backend switched protocols. */
 export interface Switched {
   readonly backend: Backend;
-  /** Its connection. */
+  /** The backend's connection. */
   readonly socket: Duplex;
   readonly fields: ResponseFields;
-  /** Of the header names. Without it they are in lower case. */
+  /** Spelling of the header names; `undefined` for lower case. */
   readonly spelling: HeaderSpelling | undefined;
 }
 
@@ -64,7 +64,7 @@ export class Tunnels {
    * Sends the 101 response to the client and opens the tunnel.
    *
    * @param closed Called once, when the tunnel is closed.
-   * @returns an error where the backend's head is invalid. Then its connection is closed, and the client got nothing.
+   * @returns an error if the backend's head is invalid. Then its connection is closed, and the client got nothing.
    * @throws what a function of the app threw, such as a wrapped `setHeader()`. The backend's connection is closed then as well.
    */
   open(exchange: Exchange, switched: Switched, closed: () => void): Error | undefined {
@@ -94,7 +94,7 @@ export class Tunnels {
     for (const [tunnel, end] of this.#open) if (end === backend) tunnel.close();
   }
 
-  /** Closes all tunnels, and those that are still to come. Resolves when none is left, after `closeTimeoutMs` at most. */
+  /** Closes all tunnels, also later ones. Resolves when none is left, after `closeTimeoutMs` at most. */
   async close(): Promise<void> {
     this.#isClosed = true;
     for (const tunnel of this.#open.keys()) tunnel.close();
@@ -110,7 +110,7 @@ export class Tunnels {
  */
 function takeOver(res: ServerResponse, upgrade: UpgradeSocket, { fields, spelling }: Switched): string {
   const { protocol, socket } = upgrade;
-  // RFC 9110 §7.8: a 101 names what was switched to, and that must be what was asked for.
+  // RFC 9110 §7.8: a 101 names the new protocol, which must be the requested one.
   if (String(fields.upgrade).toLowerCase() !== protocol) {
     throw new ProtocolError(`the backend switched to another protocol than ${protocol}`);
   }
@@ -145,8 +145,8 @@ export interface TunnelOptions {
    */
   idleTimeoutMs?: number;
   /**
-   * Milliseconds without a byte in either direction while one side does not take what the other sent. Then both sides are closed: one
-   * that is made to wait may have left without being noticed. 0 for any time.
+   * Milliseconds without a byte in either direction while one side does not read the bytes of the other. Then both sides are closed, because
+   * the waiting side may have left without being noticed. 0 for any time.
    *
    * @default 60_000
    */

@@ -37,8 +37,8 @@ export interface UpgradeHandler {
 const UNCLAIMED_MS = 10_000;
 
 /**
- * Sends protocol upgrades through the same Express app as every other request. So everything that is mounted there (authentication,
- * limiter, circuit breaker, proxy) applies to them too, and rejected upgrades get real HTTP responses:
+ * Sends protocol upgrades through the same Express app as every other request. So all middlewares of the app (authentication, limiter,
+ * circuit breaker, proxy) apply to them too, and rejected upgrades get real HTTP responses:
  *
  * ```ts
  * server.on('upgrade', upgradeHandler(app));

@@ -15,8 +15,8 @@ export interface UpgradeHandlerOptions {
    */
   upgrades?: readonly string[];
   /**
-   * Paths whose upgrades are for the app, where the server has other listeners for `upgrade`: prefixes that end at a path
-   * segment, or a function of the path. Other upgrades are left to those listeners.
+   * Paths whose upgrades are for the app, if the server has other listeners for `upgrade`: prefixes that end at a path segment, or a function
+   * of the path. The other listeners get all other upgrades.
    *
    * @default all paths
    */
