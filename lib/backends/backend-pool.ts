@@ -10,7 +10,7 @@ export interface MembershipChange {
   readonly removed: readonly Backend[];
 }
 
-/** The backends that share the traffic. Their list is replaced whole, never changed in place. */
+/** The backends that share the traffic. The pool replaces their list as a whole, and never changes it in place. */
 export class BackendPool {
   readonly #policy: SelectionPolicy;
   readonly #makeBackend: (config: BackendConfig) => Backend;
@@ -28,7 +28,7 @@ export class BackendPool {
     return this.#backends;
   }
 
-  /** @param policy Another one than the pool's own. */
+  /** @param policy Default: the policy of the pool. */
   select(exchange: Exchange, tried: readonly Backend[], policy = this.#policy): Backend | undefined {
     return policy.select(this.#backends, exchange, tried);
   }
@@ -45,8 +45,8 @@ export class BackendPool {
   }
 
   /**
-   * A backend whose process is away, for a request that finds all other backends out as well. The one that went away first is the
-   * most likely to be back.
+   * A backend that refuses connections, for a request that finds no available one. Of several, the one that has refused them for longest is
+   * most likely back.
    */
   away(tried: readonly Backend[]): Backend | undefined {
     let found: Backend | undefined;
@@ -62,7 +62,7 @@ export class BackendPool {
     return this.#backends.some((backend) => !tried.includes(backend) && backend.isAtLimit());
   }
 
-  /** Whether a backend is out for one reason alone: it is full. */
+  /** Whether a backend is unavailable only because it is full. */
   hasFull(tried: readonly Backend[]): boolean {
     return this.#backends.some((backend) => !tried.includes(backend) && backend.isOnlyFull());
   }
@@ -86,7 +86,7 @@ export class BackendPool {
     });
     const removed = [...before.values()];
     this.#leaving = [...leaving.values(), ...removed].filter((backend) => backend.inFlight > 0);
-    // A whole pool that starts slowly would only share the same load.
+    // No slow start for a whole new pool: its backends would still share the same load.
     if (this.#backends.length > 0) for (const backend of added) backend.returned();
     // A backend that left the list loses its operator state.
     for (const backend of added) backend.restore();
@@ -95,7 +95,7 @@ export class BackendPool {
     return { added, removed };
   }
 
-  /** Once: each DNS response may bring other weights. */
+  /** Warns once, because each DNS response may have other weights. */
   #warnOfWeights(configs: readonly BackendConfig[]): void {
     const weights = new Set(configs.map(({ weight }) => weight).filter((weight) => weight > 0));
     if (this.#hasWarned || weights.size < 2) return;

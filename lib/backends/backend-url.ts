@@ -25,13 +25,13 @@ export interface BackendOptions {
 export interface BackendConfig {
   readonly url: URL;
   readonly weight: number;
-  /** Set to false where each request has a connection of its own. */
+  /** `false` if each request has its own connection. */
   readonly keepAlive?: boolean;
-  /** The name whose address it is, when it was discovered. */
+  /** The DNS name that it was discovered by. */
   readonly name?: string;
 }
 
-/** A backend with the same identity in the next list is the same backend: its origin and, under TLS, the name that it must prove. */
+/** Identifies a backend across lists, by its origin and, with TLS, the name in its certificate. */
 export function identityOf({ url, name }: BackendConfig): string {
   return url.protocol === 'https:' && name !== undefined ? `${url.origin} ${name}` : url.origin;
 }

@@ -12,7 +12,7 @@ import { SlowStart } from './selection/slow-start.ts';
 import { Slot, UNCOUNTED } from './slot.ts';
 import { TimeoutBlame } from './timeout-blame.ts';
 
-/** Longest pause, in milliseconds, between two connection attempts to a backend whose process is away. */
+/** Longest pause, in milliseconds, between two connection attempts to a backend that refuses connections. */
 export const AWAY_RETRY_MS = 2_000;
 
 /** State of one backend, for operators. */
@@ -20,7 +20,7 @@ export interface BackendStatus {
   /** Its origin, `http://host:port`. */
   readonly backend: string;
   readonly circuit: CircuitStateName;
-  /** Verdict of the active checks. An `unhealthy` backend stays in use where too few others are left. */
+  /** Verdict of the active checks. An `unhealthy` backend stays in use if too few others are left. */
   readonly health: HealthVerdict;
   /** `Date.now()` at the end of the latest check; `undefined` before the first one. */
   readonly lastCheckAt: number | undefined;
@@ -31,7 +31,7 @@ export interface BackendStatus {
   readonly available: boolean;
   /** Requests in flight at it. */
   readonly inFlight: number;
-  /** Its adaptive limit; nothing where `adaptiveConcurrency` is off. */
+  /** Its adaptive limit; `undefined` if `adaptiveConcurrency` is off. */
   readonly concurrency: BackendConcurrency | undefined;
   /** Milliseconds until its circuit admits a trial, or its rest is over; at least 1 000 when that depends on a check. */
   readonly retryAfterMs: number;
@@ -39,26 +39,26 @@ export interface BackendStatus {
   readonly held: OperatorState | undefined;
 }
 
-/** How many requests may wait for a response head of one backend at a time, and how many do. */
+/** The adaptive limit of one backend, and the requests that wait for its response heads. */
 export interface BackendConcurrency {
   readonly limit: number;
   readonly inFlight: number;
   /** Milliseconds to a response head without load; 0 while that is unknown. */
   readonly unloadedMs: number;
-  /** Since when the limit has been reached again and again (`Date.now()`); nothing when it was not in the last ten seconds. */
+  /** `Date.now()` since when requests keep reaching the limit; `undefined` if none has in the last ten seconds. */
   readonly limitedSince: number | undefined;
 }
 
-/** What a proxy wants each of its backends to do. */
+/** The settings that a proxy gives each of its backends. */
 export interface SelectionNeeds {
   /** Milliseconds of its slow start; 0 for none. */
   readonly slowStartMs: number;
   readonly observesLatency: boolean;
   /** Requests that it may have in flight; 0 for any number. */
   readonly maxRequests?: number;
-  /** Its adaptive limit; nothing for none. */
+  /** Its adaptive limit; `undefined` for none. */
   readonly concurrency?: Required<AdaptiveConcurrencyOptions> | undefined;
-  /** Called when it may take one more request. */
+  /** Called when the backend may take one more request. */
   readonly freed?: (() => void) | undefined;
 }
 
@@ -75,7 +75,7 @@ export class Backend implements BackendView {
   readonly timeouts: TimeoutBlame;
   /** Why its latest failed request failed. Set before that request's slot is released. */
   lastFailure: FailureCause | undefined;
-  /** Whether its circuit is open and it refuses connections: its process is away. Written by the return watch. */
+  /** Whether its circuit is open and it refuses connections, because its process does not run. The return watch writes this. */
   isAway = false;
   readonly #hold: OperatorSwitch;
   readonly #maxRequests: number;
@@ -112,14 +112,14 @@ export class Backend implements BackendView {
     });
   }
 
-  /** It is back in use: its slow start begins, and what was measured before is forgotten. */
+  /** Call it when the backend is back in use. Begins its slow start, and forgets its measurements. */
   returned(): void {
     this.#slowStart?.begin();
     this.#latency?.forget();
     this.#concurrency?.forget();
   }
 
-  /** Takes over the options that may change while it stays in the pool. */
+  /** Sets the options that may change while it stays in the pool. */
   configure(config: BackendConfig): void {
     if (this.#weight === 0 && config.weight > 0) this.returned();
     this.#weight = config.weight;
@@ -127,12 +127,12 @@ export class Backend implements BackendView {
     this.#authority = authorityOf(config);
   }
 
-  /** It gets no new request; its running requests go on. */
+  /** Sends it no new request. Its running requests go on. */
   drain(): void {
     this.#hold.drain();
   }
 
-  /** It gets no new request, and the outcomes of its running requests count for nothing. `restore()` closes its circuit. */
+  /** Sends it no new request, and ignores the outcomes of its running requests. `restore()` closes its circuit. */
   isolate(): void {
     this.#hold.isolate();
   }
@@ -147,7 +147,7 @@ export class Backend implements BackendView {
     return this.#authority;
   }
 
-  /** 0 as well while an operator keeps it out. */
+  /** Its configured weight; 0 while an operator keeps it out. */
   get weight(): number {
     return this.#hold.state === undefined ? this.#weight : 0;
   }
@@ -173,7 +173,7 @@ export class Backend implements BackendView {
     return (this.#inFlight >= this.#maxRequests || this.#concurrency?.hasRoom === false) && this.#isUsable();
   }
 
-  /** Whether its adaptive limit is what makes it full. */
+  /** Whether it is full because of its adaptive limit. */
   isAtLimit(): boolean {
     return this.#concurrency?.hasRoom === false && this.#isUsable();
   }
@@ -182,7 +182,7 @@ export class Backend implements BackendView {
     return this.weight > 0 && this.health.allowsTraffic && this.circuit.isAvailable();
   }
 
-  /** Milliseconds until it may be available again, as far as known; 0 when only its weight keeps it out. */
+  /** Milliseconds until it may be available again; 0 when only its weight keeps it out. */
   retryAfterMs(): number {
     const circuitMs = this.circuit.retryAfterMs();
     return Math.max(this.isAway ? Math.min(circuitMs, AWAY_RETRY_MS) : circuitMs, this.health.waitMs());
@@ -197,8 +197,8 @@ export class Backend implements BackendView {
   }
 
   /**
-   * Counts one request in flight at a backend that is away. Its circuit stays open, however the request ends. For the case that
-   * every other backend is out as well: a refused connection costs nothing.
+   * Counts one request in flight at a backend that is away. Its circuit stays open, however the request ends. Used only when no backend is
+   * available, because a refused connection costs little.
    */
   acquireAway(): Slot {
     this.#inFlight += 1;
@@ -206,8 +206,8 @@ export class Backend implements BackendView {
   }
 
   /**
-   * Another backend has responded to a request whose timeout here was `repeated`: now it counts, unless this backend has shown a
-   * sign of life since, or its circuit is not closed.
+   * Counts a `repeated` timeout, because another backend has responded to the same request. It does not count if this backend has shown a sign
+   * of life since, or if its circuit is not closed.
    */
   confirmTimeout(signsBefore: number): void {
     if (this.timeouts.signsOfLife === signsBefore && this.circuit.state === 'closed')

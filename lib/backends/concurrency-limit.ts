@@ -1,31 +1,31 @@
 import { jittered } from '../core/delay.ts';
 import type { AdaptiveConcurrencyOptions } from './concurrency-options.ts';
 
-/** Milliseconds between two decisions, and the responses that each one needs. */
+/** Least milliseconds between two decisions, and least responses for each one. */
 const WINDOW_MS = 100;
 const MIN_SAMPLES = 10;
-/** A response time counts as at most so many times the latency without load: a long poll among other requests moves little. */
+/** Upper bound of a response time, as a multiple of the latency without load. So a long poll among other requests changes little. */
 const MOST_TIMES = 8;
-/** Part of the limit that a probe allows. At half of it, a full backend would just be half as slow, which proves nothing. */
+/** Part of the limit that a probe allows. With half of it, a full backend would only be half as slow, which proves nothing. */
 const PROBED_PART = 1 / 4;
-/** Responses of a probe for each request in flight, and in all: the first responses are the fast ones. */
+/** Responses that a probe needs for each request in flight, and in total. The first responses are the fast ones, so it needs several. */
 const PROBE_ROUNDS = 4;
 const PROBE_SAMPLES = 200;
 /** Milliseconds after which a probe ends that gets too few responses. */
 const PROBE_MS = 4_000;
-/** Milliseconds after which a probe ends that gets none: all of its places are taken by long polls, or by a long queue. */
+/** Milliseconds after which a probe ends that gets no response, because long polls or a long queue take all of its places. */
 const DRAIN_MS = 200;
-/** Milliseconds from one probe to the next at least. */
+/** Least milliseconds from one probe to the next. */
 const PROBE_PAUSE_MS = 1_000;
-/** A limit shrinks to no less than this part in one step. */
+/** Lower bound of the part to which a limit shrinks in one step. */
 const STEEPEST = 1 / 4;
 /** Responses over which the latency without load is averaged. */
 const MEMORY = 600;
-/** Milliseconds without a request held back after which a backend no longer counts as limited. */
+/** Milliseconds after which a backend no longer counts as limited, if no request was held back. */
 const LIMITED_MS = 10_000;
 
 /**
- * How many requests one backend may work on at a time, by a gradient as in Netflix's `Gradient2Limit` and Envoy's adaptive
+ * Limits the requests that one backend works on at a time, by a gradient as in Netflix's `Gradient2Limit` and Envoy's adaptive
  * concurrency filter: the limit grows while the latency stays near the latency without load, and shrinks in proportion to their
  * ratio. Latency is the time from the end of a request to the response head.
  */
@@ -34,7 +34,7 @@ export class ConcurrencyLimit {
   readonly #freed: (() => void) | undefined;
   #limit: number;
   #inFlight = 0;
-  /** The window: when it began, its responses, the sum of their times, and the most requests in flight. */
+  /** The window: its begin, its responses, the sum of their times, and the most requests in flight. */
   #windowAt = 0;
   #count = 0;
   #sumMs = 0;
@@ -44,14 +44,14 @@ export class ConcurrencyLimit {
   /** When the latency without load was measured, and the highest limit since. */
   #measuredAt = 0;
   #highest = 0;
-  /** When a probe is due, unless the load is low before. */
+  /** Time of the next probe, unless the load is low before. */
   #probeAt = 0;
   #probingSince: number | undefined;
-  /** Responses to requests that were sent before this time tell nothing about the present limit. */
+  /** Responses to requests from before this time are ignored, because they say nothing about the present limit. */
   #ignoresBefore = Number.NEGATIVE_INFINITY;
-  /** Doubles until it shrinks for the first time. */
+  /** Whether the limit still doubles, which it does until it shrinks for the first time. */
   #isStarting = true;
-  /** When the limit first and last left no room, by `Date.now()`. */
+  /** `Date.now()` when a request first and last reached the limit. */
   #limitedFrom = 0;
   #limitedAt = Number.NEGATIVE_INFINITY;
 
@@ -87,7 +87,7 @@ export class ConcurrencyLimit {
     return false;
   }
 
-  /** Since when the limit has left no room again and again, by `Date.now()`; nothing when it has left room for the last ten seconds. */
+  /** `Date.now()` since when requests keep reaching the limit; `undefined` if none has in the last ten seconds. */
   get limitedSince(): number | undefined {
     return this.#isLimited(Date.now()) ? this.#limitedFrom : undefined;
   }
@@ -108,9 +108,9 @@ export class ConcurrencyLimit {
   }
 
   /**
-   * A response head came, or something else ended the wait that took at least as long as a response.
+   * Notes a response head, or another end of a wait that took at least as long as a response.
    *
-   * @param sentAt By the clock of `performance.now()`, as `now`.
+   * @param sentAt Time of `performance.now()`, like `now`.
    */
   observe(sentAt: number, now: number): void {
     if (sentAt < this.#ignoresBefore) return;
@@ -119,7 +119,7 @@ export class ConcurrencyLimit {
     if (this.#count >= MIN_SAMPLES && this.#isWindowOver(now)) this.#decide(now);
   }
 
-  /** The backend was out and is back: nothing is known of it. */
+  /** Forgets all measurements, because the backend was out and is back. */
   forget(): void {
     this.#limit = this.#options.initialLimit;
     this.#unloadedMs = 0;
@@ -152,9 +152,9 @@ export class ConcurrencyLimit {
     this.#begin(now);
   }
 
-  /** The load is low: this is the latency without load, or close to it. */
+  /** Learns the latency without load from a window with low load. */
   #learn(ms: number, now: number): void {
-    // Twice as slow all of a sudden: a queue that begins to fill looks like that too.
+    // Suddenly twice as slow: this may also be a queue that begins to fill.
     if (ms > 2 * this.#unloadedMs) this.#probeSoon(now);
     else this.#measured(this.#blend(ms, MEMORY), now);
   }
@@ -163,7 +163,7 @@ export class ConcurrencyLimit {
     const { minLimit, maxLimit, latencyTolerance } = this.#options;
     const gradient = Math.max(STEEPEST, Math.min(1, (latencyTolerance * this.#unloadedMs) / ms));
     if (gradient < 0.8) this.#isStarting = false;
-    // A little more than the gradient says: only a try shows whether the backend can do more.
+    // A little more than the gradient allows, because only a try shows whether the backend can do more.
     const more = this.#isStarting && gradient === 1 ? this.#limit : Math.sqrt(this.#limit);
     const limit = Math.max(minLimit, Math.min(maxLimit, this.#limit * gradient + more));
     if (limit < this.#limit) this.#ignoresBefore = now;
@@ -181,7 +181,7 @@ export class ConcurrencyLimit {
     this.#probeAt = now + nextProbeMs;
   }
 
-  /** A probe of a slow backend takes longer, so it comes less often. */
+  /** Milliseconds until the next probe. A probe of a slow backend takes longer, so probes are rarer there. */
   #intervalMs(ms: number): number {
     return jittered(Math.max(this.#options.probeIntervalMs, 10 * PROBE_ROUNDS * ms), 0.1);
   }
@@ -202,12 +202,12 @@ export class ConcurrencyLimit {
   #endProbe(ms: number, now: number): void {
     this.#probingSince = undefined;
     const change = ms / this.#unloadedMs;
-    // So different: what was known was wrong, and this may still be.
+    // A large difference means that the earlier value was wrong, and the new one may still be.
     const isNews = change < 0.75 || change > 1.5;
     this.#measured(this.#blend(ms, MIN_SAMPLES), now, isNews ? PROBE_PAUSE_MS : undefined);
   }
 
-  /** Too few responses came: what is known stays. */
+  /** Ends a probe with too few responses. The known latency stays. */
   #endLateProbe(since: number): void {
     const waited = performance.now() - since;
     if (waited < Math.max(this.#count === 0 ? DRAIN_MS : PROBE_MS, MOST_TIMES * this.#unloadedMs)) return;

@@ -10,8 +10,8 @@ import {
 } from '../core/options.ts';
 
 /**
- * Bounds of the limit that each backend gets from its latency. The limit counts requests whose response head has not come yet:
- * event streams, tunnels and long downloads do not take part.
+ * Bounds of the limit that each backend gets from its latency. The limit counts requests until their response head: event streams, tunnels and
+ * long downloads do not count.
  */
 export interface AdaptiveConcurrencyOptions {
   /** Limit of a backend that has not been measured yet. Default 50. */
@@ -20,11 +20,11 @@ export interface AdaptiveConcurrencyOptions {
   minLimit?: number;
   /** Upper bound. Default 1 000. */
   maxLimit?: number;
-  /** How many times its latency without load the latency of a backend may be before its limit shrinks. At least 1. Default 1.5. */
+  /** Latency of a backend, as a multiple of its latency without load, above which its limit shrinks. At least 1. Default 1.5. */
   latencyTolerance?: number;
   /**
-   * Milliseconds after which a backend under constant load gets a quarter of its limit for a moment, to measure its latency without
-   * load again; shortened or lengthened by up to a tenth at random. Default 10 000.
+   * Milliseconds between two probes. A probe cuts the limit of a backend under constant load to a quarter for a moment, to measure its latency
+   * without load again. The time is shortened or lengthened at random by up to a tenth. Default 10 000.
    */
   probeIntervalMs?: number;
 }
@@ -65,7 +65,7 @@ export const adaptiveConcurrency: Check = described(
   { anyOf: [{ type: 'boolean' }, options.schema ?? {}] },
 );
 
-/** Fills in the defaults; nothing when it is off. */
+/** Fills in the defaults; `undefined` if the option is off. */
 export function concurrencySettings(
   given: boolean | AdaptiveConcurrencyOptions,
 ): Required<AdaptiveConcurrencyOptions> | undefined {

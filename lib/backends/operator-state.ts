@@ -30,7 +30,7 @@ export class OperatorSwitch {
   /** @returns whether it was drained or isolated. */
   lift(): boolean {
     if (this.#state === undefined) return false;
-    // The state first: a listener of the circuit may pick the backend at once.
+    // The state changes first, because a listener of the circuit may pick the backend at once.
     this.#state = undefined;
     this.#release();
     return true;

@@ -3,7 +3,7 @@ import { foldAddress } from '../core/connection.ts';
 
 /** The address of a server. */
 export interface ListeningAddress {
-  /** Where it listens, or where a connection to it arrived; `0.0.0.0` and `::` stand for every address of the machine. */
+  /** Address on which it listens, or to which a client connected; `0.0.0.0` and `::` stand for all addresses of the machine. */
   readonly address: string;
   readonly port: number;
 }

@@ -4,7 +4,7 @@ import { type Checks, durationMs, integer } from '../core/options.ts';
 export interface QueueOptions {
   /** Requests that may wait while every suitable backend is full. 0 for none. Default 0. */
   size?: number;
-  /** Milliseconds that a request waits at most. Default 1 000. */
+  /** Longest wait of a request, in milliseconds. Default 1 000. */
   timeoutMs?: number;
 }
 
@@ -13,13 +13,13 @@ export const queueDefaults = Object.freeze({ size: 0, timeoutMs: 1_000 });
 
 export const queueChecks: Checks<QueueOptions> = { size: integer(0, 1_000_000), timeoutMs: durationMs };
 
-/** What `load()` of a proxy says of its queue. */
+/** The part about the queue in `load()` of a proxy. */
 export interface QueueLoad {
   /** Requests that wait in the queue for a backend. */
   readonly waiting: number;
 }
 
-/** Of a proxy without a queue. */
+/** The load of a proxy without a queue. */
 export const NO_QUEUE: QueueLoad = Object.freeze({ waiting: 0 });
 
 /** A request that waits for a slot at a backend. */
@@ -30,20 +30,20 @@ export interface Waiter {
   expired(): void;
 }
 
-/** What requests wait for. */
+/** The slots that requests wait for. */
 export interface Slots {
-  /** Whether any backend has a slot for a request that was sent to none yet. */
+  /** Whether any backend has a slot for a request without an earlier attempt. */
   hasAny(): boolean;
   /** Milliseconds until a backend may become available by time alone; `Infinity` when that is unknown. */
   nextChangeMs(): number;
 }
 
-/** A queue looks for a free slot at least this often, in milliseconds: clocks are set, checks are late. */
+/** Longest pause, in milliseconds, between two searches for a free slot, because clocks may be set and checks may be late. */
 const MAX_PAUSE_MS = 100;
 
 /**
- * Requests that wait for a slot, first come, first served; bounded in number and in time. One that cannot use a free slot,
- * since that backend failed it before, does not hold up those behind it.
+ * Requests that wait for a slot, first come, first served. Their number and time are limited. A request that cannot use a free slot, because
+ * it failed at that backend before, does not hold up later ones.
  */
 export class RequestQueue {
   readonly #size: number;
@@ -83,7 +83,7 @@ export class RequestQueue {
     this.#waiting.delete(waiter);
   }
 
-  /** A slot may have become free: the first waiting request that can use it takes it. */
+  /** Call it when a slot may be free. The first waiting request that can use the slot takes it. */
   advance(): void {
     this.#looksAgain = true;
     // A request that enters may free a slot at once.
@@ -115,7 +115,7 @@ export class RequestQueue {
     }
   }
 
-  /** Open periods and rests end without an event. */
+  /** Sets a timer, because open periods and rests end without an event. */
   #wakeInTime(): void {
     clearTimeout(this.#wake);
     if (this.#waiting.size === 0) return;

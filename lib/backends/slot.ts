@@ -11,9 +11,9 @@ export class Slot {
   readonly #permit: Permit;
   #release: (() => void) | undefined;
   readonly #latency: LatencyEstimate | undefined;
-  /** Nothing once the request no longer counts against the limit. */
+  /** `undefined` after the request no longer counts against the limit. */
   #limit: ConcurrencyLimit | undefined;
-  /** When the backend had the whole request, by `performance.now()`; NaN while no request waits for it. */
+  /** `performance.now()` when the whole request had been sent; NaN before that and after the response head. */
   #waitingSince = Number.NaN;
 
   constructor(permit: Permit, release: () => void, latency?: LatencyEstimate, limit?: ConcurrencyLimit) {
@@ -24,26 +24,26 @@ export class Slot {
     limit?.enter();
   }
 
-  /** A trial's verdict is due at the response head: a long download must not hold up recovery. */
+  /** Whether the request is a trial. Its verdict is due at the response head, so that a long download does not delay recovery. */
   get isTrial(): boolean {
     return this.#permit.isTrial;
   }
 
-  /** Tells the circuit how it went, once; the request stays in flight until `release()`. */
+  /** Reports the verdict to the circuit, once. The request stays in flight until `release()`. */
   settle(verdict: Verdict): void {
     this.responded(false);
     this.#permit.settle(verdict);
   }
 
-  /** The request is out, with all its content: until then it took the client's time, not the backend's. */
+  /** The whole request has been sent. The time before that was the client's, not the backend's. */
   sent(): void {
     if (this.#latency !== undefined || this.#limit !== undefined) this.#waitingSince = performance.now();
   }
 
   /**
-   * The response head is here.
+   * The response head has arrived.
    *
-   * @param tellsOfLoad Whether the limit learns from its time. Errors are often faster than responses, so they tell nothing.
+   * @param tellsOfLoad Whether the limit learns from its time. It does not learn from errors, which are often faster than responses.
    */
   responded(tellsOfLoad: boolean): void {
     if (this.#limit === undefined && this.#latency === undefined) return;
@@ -56,7 +56,7 @@ export class Slot {
     this.#leaveLimit();
   }
 
-  /** Ends the request; a verdict given before stands. */
+  /** Ends the request. An earlier verdict stays. */
   release(verdict: Verdict): void {
     this.#permit.settle(verdict);
     if (this.#release === undefined) return;
@@ -72,7 +72,7 @@ export class Slot {
     const waitedMs = isWaiting ? now - this.#waitingSince : 0;
     if (verdict === 'failure') this.#latency?.observeFailure(waitedMs);
     else this.#latency?.observeAtLeast(waitedMs);
-    // No response head came for longer than a response takes without load: that is news, whatever ended it.
+    // The wait was longer than a response takes without load. The limit learns from it, whatever ended the wait.
     if (this.#limit !== undefined && waitedMs > this.#limit.unloadedMs) this.#limit.observe(this.#waitingSince, now);
   }
 

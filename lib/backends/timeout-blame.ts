@@ -1,6 +1,6 @@
 import type { Circuit } from '../circuit-breaker/circuit.ts';
 
-/** Clients that are remembered for each backend; beyond that, the oldest is forgotten and may count again. */
+/** Number of clients that are remembered for each backend. Beyond that, the oldest one is forgotten and may count again. */
 const MAX_CLIENTS = 1_000;
 
 /**
@@ -9,11 +9,11 @@ const MAX_CLIENTS = 1_000;
  *
  * - A timeout does not count when the backend has shown a sign of life since the request was sent.
  * - A timeout is `repeated` when another one of the same client has counted within the circuit's window since the circuit last
- *   changed state. It counts only if another backend then responds to the same request: so the request was not the reason.
+ *   changed state. It counts only if another backend then responds to the same request, because then the request was not the reason.
  */
 export class TimeoutBlame {
   readonly #windowMs: number;
-  /** When a timeout of each client last counted, oldest first. */
+  /** Time of the last timeout that counted for each client, oldest first. */
   readonly #counted = new Map<string, number>();
   #signsOfLife = 0;
 
@@ -22,7 +22,7 @@ export class TimeoutBlame {
     circuit.onStateChange(() => this.#counted.clear());
   }
 
-  /** Responses with a status below 500 and passed health checks so far: compare two readings. */
+  /** Number of responses with a status below 500 and of passed health checks. Compare two readings. */
   get signsOfLife(): number {
     return this.#signsOfLife;
   }

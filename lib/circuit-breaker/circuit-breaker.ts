@@ -19,18 +19,17 @@ export { type CircuitOptions, circuitChecks, circuitDefaults, type Isolation } f
 
 /** Options of {@link circuitBreaker}. */
 export interface CircuitBreakerOptions extends CircuitOptions {
-  /** What the circuit is called in events, metrics and logs. Default `route`. */
+  /** Name of the circuit in events, metrics and logs. Default `route`. */
   name?: string;
   /**
-   * Milliseconds within which the guarded handler must send a response head. After that the client gets 504, the call counts as a
-   * failure, and what the handler still sends is dropped. Slow content, event streams and upgrades are not cut. 0 for no limit.
-   * Default 0.
+   * Milliseconds within which the guarded handler must send a response head. After that the client gets 504, the call counts as a failure, and
+   * the later response of the handler is dropped. Slow bodies, event streams and upgrades are not cut. 0 for no limit. Default 0.
    */
   timeoutMs?: number;
   /**
-   * Whether a completed or failed call counts as a failure. It replaces the rule that a failure and a status of 500 or more count.
-   * It is not called for clients that left and for rejections by the gateway: those count for nothing. If it throws, the rule
-   * stands, and one process warning says so. Default: none.
+   * Whether a completed or failed call counts as a failure. It replaces the rule that a failure and a status of 500 or more count. It is not
+   * called for clients that left and for rejections by the gateway, which do not count. If it throws, the rule applies, and one process
+   * warning says so. Default: none.
    */
   isFailure?: (outcome: Outcome) => boolean;
   /** Called on each change of state of this circuit. An error that it throws becomes a process warning. Default: none. */
@@ -62,7 +61,7 @@ export const circuitBreakerChecks: Checks<CircuitBreakerOptions> = {
   events: optional(eventsCheck),
 };
 
-/** Of opossum and cockatiel. */
+/** Options of opossum and cockatiel that users may try here. */
 const foreign: ForeignOptions = Object.freeze({
   timeout: 'use timeoutMs',
   errorThresholdPercentage: 'use failureRatio, from 0 to 1',
@@ -78,8 +77,8 @@ const foreign: ForeignOptions = Object.freeze({
  * Guards the handlers that are mounted after it. When too large a share of the requests fails, it opens: clients get 503 with
  * `Retry-After`, and the handlers get no requests, until some trials have succeeded.
  *
- * A status of 500 or more counts as a failure; an error that reaches Express becomes one. A client that leaves counts for
- * nothing, and neither does a rejection by a middleware that is mounted after it.
+ * A status of 500 or more counts as a failure; an error that reaches Express becomes such a status. A client that leaves does not count, and
+ * neither does a rejection by a middleware that is mounted after it.
  *
  * @throws {OptionsError} that names each unknown key and each bad value.
  */
@@ -109,7 +108,7 @@ export function circuitBreaker(given?: CircuitBreakerOptions): CircuitBreaker {
     const retryAfterMs = circuit.retryAfterMs();
     reject(exchange, { kind: 'rejected', cause: 'circuit_open', retryAfterMs }, events);
   };
-  // Not assigned: a function's name is read-only, and an assigned state would never change.
+  // An assignment would fail for the read-only name of a function, and an assigned state would never change.
   return Object.defineProperties(middleware, {
     name: { value: circuit.name },
     state: { get: () => circuit.state },

@@ -93,7 +93,7 @@ export const backendCircuitChecks: Checks<BackendCircuitOptions> = {
   openJitter: optionalRatio,
 };
 
-/** Failures in a row that open the circuit of one backend. A `minimumRequests` that is a function gives no default: it tells nothing about one backend. */
+/** Failures in a row that open the circuit of one backend. A function as `minimumRequests` is not about one backend, so it gives no default. */
 export function consecutiveFailures({
   consecutiveFailures,
   minimumRequests,
@@ -101,7 +101,7 @@ export function consecutiveFailures({
   return consecutiveFailures ?? (typeof minimumRequests === 'number' ? minimumRequests : 0);
 }
 
-/** Length of an open period by how many times in a row the circuit has opened. */
+/** Length of an open period, by the number of openings in a row. */
 export function openBackoff({
   openMs,
   maxOpenMs,
@@ -109,7 +109,7 @@ export function openBackoff({
 }: Required<Omit<BackendCircuitOptions, 'consecutiveFailures'>>): OpenMs {
   const longest = Math.max(openMs, maxOpenMs);
   return (attempt) => {
-    // The first period is exact: operators count on it, and gateways march in step only by repetition.
+    // The first period is exact, because operators rely on it, and only repetition would synchronise several gateways.
     if (attempt <= 1) return openMs;
     return jittered(Math.min(longest, openMs * 2 ** (attempt - 1)), openJitter);
   };

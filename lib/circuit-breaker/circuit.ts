@@ -34,7 +34,7 @@ const STATE_NAMES: Readonly<Record<CircuitState, CircuitStateName>> = {
  *
  * cockatiel is the state machine and makes every change of state. It executes only the failure that trips the circuit and the
  * trials, because one `execute()` costs more than our whole budget per request. The rules are those of sony/gobreaker v2: the
- * first failed trial opens the circuit, verdicts on calls of an earlier era are ignored, and neutral verdicts count for nothing.
+ * first failed trial opens the circuit, and neither verdicts on calls of an earlier era nor neutral verdicts count.
  *
  * cockatiel changes state a few microtasks after the verdict. In between, the circuit admits no call.
  */
@@ -72,7 +72,7 @@ export class Circuit {
     return this.#options.windowMs;
   }
 
-  /** It stays `open` until a trial is admitted; `isAvailable()` tells whether one would be. */
+  /** It stays `open` until a trial is admitted; `isAvailable()` says whether the next call would be one. */
   get state(): CircuitStateName {
     return this.#state;
   }
@@ -107,7 +107,7 @@ export class Circuit {
     return this.#state === 'isolated' ? Math.max(UNKNOWN_WAIT_MS, this.#openPeriod.lastsMs) : UNKNOWN_WAIT_MS;
   }
 
-  /** Admits one call, or gives nothing. The caller must settle the permit, however the call ends. */
+  /** Admits one call, or returns `undefined`. The caller must settle the permit, however the call ends. */
   tryAcquire(): Permit | undefined {
     if (this.#state === 'closed') return this.#closed.acquire();
     if (!this.isAvailable()) return undefined;
@@ -115,7 +115,7 @@ export class Circuit {
     return this.#halfOpen?.acquire();
   }
 
-  /** @returns Ends the subscription. */
+  /** @returns a function that ends the subscription. */
   onStateChange(listener: CircuitListener): () => void {
     this.#listeners.add(listener);
     return () => {
@@ -148,13 +148,13 @@ export class Circuit {
   };
 
   #changed(to: CircuitStateName): void {
-    // reset() passes through isolated, the only way from open to closed that cockatiel has. Listeners do not hear of that step.
+    // reset() passes through isolated, cockatiel's only way from open to closed. Listeners are not called for that step.
     if (this.#isResetting) return;
     const from = this.#state;
     this.#state = to;
     this.#closed.end();
     if (to === 'closed') this.#closed = this.#newClosedEra();
-    // The whole length: the remaining time would now and then be a millisecond less.
+    // The whole length, because the remaining time could be a millisecond less.
     const retryAfterMs = to === 'open' ? this.#openPeriod.lastsMs : 0;
     for (const listener of this.#listeners) listener(from, to, retryAfterMs);
   }

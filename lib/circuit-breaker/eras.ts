@@ -88,7 +88,7 @@ export class HalfOpenEra implements Era {
   #unstarted: number;
   #failed = false;
 
-  /** @param startTrial Makes cockatiel await one more trial, and returns what ends it. */
+  /** @param startTrial Makes cockatiel await one more trial, and returns the function that ends it. */
   constructor(trials: number, startTrial: () => EndTrial) {
     this.#unstarted = trials;
     this.#startTrial = startTrial;

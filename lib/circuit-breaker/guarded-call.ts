@@ -7,11 +7,11 @@ import { reject } from '../core/reject.ts';
 import { warnOfThrow, warnOnce } from '../core/warnings.ts';
 import type { Permit } from './eras.ts';
 
-/** Calls that take longer than this tell the circuit too late how things are now. */
+/** Milliseconds after which the outcome of a call comes too late to describe the present. */
 const LONG_CALL_MS = 10_000;
 
 export interface GuardRules {
-  /** Of the circuit. */
+  /** Name of the circuit. */
   readonly name: string;
   readonly timeoutMs: number;
   readonly isFailure?: ((outcome: Outcome) => boolean) | undefined;

@@ -1,6 +1,6 @@
 import type { IBackoff, IHalfOpenAfterBackoffContext } from 'cockatiel';
 
-/** Milliseconds that a circuit stays open; or a function of how many times in a row it has opened, from 1. */
+/** Milliseconds for which a circuit stays open, or a function of the number of openings in a row, from 1. */
 export type OpenMs = number | ((attempt: number) => number);
 
 /**
@@ -32,7 +32,7 @@ export class OpenPeriod implements IBackoff<IHalfOpenAfterBackoffContext> {
   remainingMs(): number {
     const now = Date.now();
     if (now >= this.#until) this.#until = Number.NEGATIVE_INFINITY;
-    // A wall clock that is set back by an hour must not keep a backend out for an hour.
+    // If the wall clock is set back, the backend must not stay out for longer.
     this.#until = Math.min(this.#until, now + this.#lastsMs);
     return Math.max(0, this.#until - now);
   }

@@ -83,7 +83,7 @@ export class RollingWindow {
     if (now >= this.#startsAt && now < this.#endsAt) return;
     const bucket = Math.floor(now / this.#bucketMs);
     const steps = bucket - this.#bucket;
-    // A clock set back a little catches up soon enough; until then the newest bucket takes the calls.
+    // After the clock was set back a little, the newest bucket takes the calls until the clock has caught up.
     if (steps < 0 && steps > -BUCKETS) return;
     this.#enter(bucket);
     // When the clock was set far back, as after a long pause, no counted call is in the window.
@@ -106,12 +106,12 @@ export class RollingWindow {
   }
 }
 
-/** A function that throws is a minimum that is not reached. */
+/** If the function throws, the minimum counts as not reached. */
 function asked(minimumRequests: () => number): number {
   try {
     return notPromise(minimumRequests(), 'minimumRequests');
   } catch (error) {
-    // Thrown on, the error would break the request that happened to fail.
+    // A thrown error would break the request that happened to fail.
     const what = 'minimumRequests of a circuit threw, the circuit stays closed';
     warnOfThrow(minimumRequests, 'WARN_EXPRESSWAY_MINIMUM_REQUESTS', what, error);
     return Number.POSITIVE_INFINITY;

@@ -1,4 +1,4 @@
-/** Whose fault it is that a client got no complete response of a backend. */
+/** The party to blame when a client got no complete response of a backend. */
 export type Blame = 'client' | 'gateway' | 'backend';
 
 /** All that belongs to one cause. */
@@ -10,18 +10,18 @@ export interface CauseEntry {
   /** Error type of the `Proxy-Status` field (RFC 9209 §2.3). */
   readonly proxyStatus: string;
   /**
-   * Whose fault it is. The gateway sends the 503 when all backends of a request are out, and still those backends are to blame.
-   * Reaching a limit for one client is the fault of that client; reaching a limit of the gateway is the gateway's.
+   * The party to blame. When the gateway sends 503 because no backend is available, the backends are to blame. When a request exceeds a limit
+   * per client, the client is to blame; for other limits, the gateway.
    */
   readonly blame: Blame;
-  /** Whether the connection closes after the response: what follows on it may not be what it seems. */
+  /** Whether the connection closes after the response, because its next bytes may not be the next request. */
   readonly closes: boolean;
 }
 
 const entry = (status: number, title: string, blame: Blame, proxyStatus: string): CauseEntry =>
   Object.freeze({ status, title, proxyStatus, blame, closes: false });
 
-/** A request that servers may read differently: the connection cannot be used any more. */
+/** A request that servers may read differently, so the connection must not be used again. */
 const malformed = (status: number, title: string): CauseEntry =>
   Object.freeze({ status, title, proxyStatus: 'http_request_error', blame: 'client', closes: true });
 

@@ -1,9 +1,9 @@
-/** More changes than this make another word. */
+/** With more changes than this, a word counts as another word. */
 const MOST_CHANGES = 3;
-/** Of the longer word, the part that must be the same. */
+/** The part of the longer word that must be the same. */
 const LEAST_ALIKE = 0.4;
 
-/** The word that a misspelt one was most likely meant to be; nothing where none is near. */
+/** The word that a misspelt one most likely stands for; `undefined` if no word is similar. */
 export function closestWord(given: string, words: Iterable<string>): string | undefined {
   let closest: string | undefined;
   let least = MOST_CHANGES + 1;
@@ -18,7 +18,7 @@ export function closestWord(given: string, words: Iterable<string>): string | un
   return closest;
 }
 
-/** Letters to add, leave out, replace or swap with the next one: the optimal string alignment distance. */
+/** Number of letters to add, remove, replace or swap with the next one: the optimal string alignment distance. */
 function changesBetween(one: string, other: string): number {
   let before: number[] = [];
   let last = Array.from({ length: other.length + 1 }, (_, j) => j);

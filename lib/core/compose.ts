@@ -3,17 +3,17 @@ import { isPromise, type Middleware, type Next } from './http.ts';
 import { OptionsError } from './options.ts';
 import { shownValue } from './shown-value.ts';
 
-/** Whatever `app.use()` takes for all requests: also those of Express's own types, and asynchronous ones. */
+/** Every middleware that `app.use()` accepts: also those with Express's own types, and asynchronous ones. */
 export type Composable = (req: never, res: never, next: never) => unknown;
 
-/** What a middleware gives when it is asynchronous. */
+/** The result of an asynchronous middleware. */
 type Returned = PromiseLike<unknown> | undefined;
 
-/** A chain that was called before the app's router: the layer of the router only passes on what it came to. */
+/** A chain that was called before the app's router. Its layer in the router only passes the result on. */
 export interface RanChain {
   readonly chain: Middleware;
   readonly error: unknown;
-  /** Of the layer, once the router has called it. */
+  /** `next` of the layer, after the router has called it. */
   next: Next | undefined;
 }
 
@@ -26,7 +26,7 @@ type Tagged = IncomingMessage & { [kRan]?: RanChain };
 export const isChain = (handler: unknown): handler is Middleware =>
   typeof handler === 'function' && Object.hasOwn(handler, kChain);
 
-/** The router's layer for this chain is not to call it again. */
+/** Notes that a chain was called already, so that its layer in the router does not call it again. */
 export function ranBefore(req: IncomingMessage, chain: Middleware, error: unknown): RanChain {
   const ran: RanChain = { chain, error, next: undefined };
   (req as Tagged)[kRan] = ran;
@@ -40,12 +40,12 @@ export function ranBefore(req: IncomingMessage, chain: Middleware, error: unknow
  * app.use(compose(observability({ metrics }), requestGuard(), limiter, breaker, proxy));
  * ```
  *
- * They do what they do when the app uses them one by one. To Express they are one layer instead of five, and each layer costs
- * every request a match of the path and some objects (`docs/performance.md`). An error (thrown, given to `next`, or as a rejected
- * promise, in Express 4 too) goes past those that follow to the app's error handlers; so do `next('route')` and `next('router')`.
- * Tools that trace an app by its layers see this one only.
+ * They work as if the app used them one by one. For Express they are one layer instead of five, and each layer costs every request a match of
+ * the path and some objects (`docs/performance.md`). After an error (thrown, passed to `next`, or as a rejected promise, in Express 4 too),
+ * `next('route')` or `next('router')`, the remaining middlewares are skipped, and Express handles it as usual. Tools that trace an app by its
+ * layers see only one layer.
  *
- * @throws {OptionsError} that names each argument that is no middleware: error handlers, with four parameters, are the app's.
+ * @throws {OptionsError} that names each argument that is no middleware. Error handlers, with four parameters, belong into the app.
  */
 export function compose(...middlewares: readonly Composable[]): Middleware {
   const problems = middlewares.flatMap((one: unknown, index) =>
@@ -83,5 +83,5 @@ export function compose(...middlewares: readonly Composable[]): Middleware {
   return Object.assign(expresswayChain, { [kChain]: true });
 }
 
-/** As Express 5 says of a promise that is rejected without a reason: without one, it would seem to have gone well. */
+/** The error for a promise that is rejected without a reason, as in Express 5. Without an error, the request would seem to succeed. */
 const unnamed = (): Error => new Error('Rejected promise');

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 const kRead = Symbol('expressway.read');
 const kWritten = Symbol('expressway.written');
 
-/** How much of a connection's bytes is accounted for; on the socket itself, of which there may be many idle ones. */
+/** Bytes of a connection that were counted already. A property of the socket, because a map for many idle sockets would cost more. */
 type Counted = Socket & { [kRead]?: number; [kWritten]?: number };
 
 /** Bytes that have passed on a connection. */
@@ -12,7 +12,7 @@ export interface Bytes {
   readonly written: number;
 }
 
-/** What has passed on a connection since the last call: so all bytes are counted, and none twice. */
+/** Bytes that have passed on a connection since the last call. So all bytes are counted once. */
 export function newBytes(socket: Socket): Bytes {
   const counted = socket as Counted;
   const { bytesRead, bytesWritten } = counted;

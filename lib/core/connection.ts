@@ -12,13 +12,13 @@ export function foldAddress(address: string | undefined): string | undefined {
 const INSIDE =
   /^(?:127\.|10\.|192\.168\.|172\.(?:1[6-9]|2\d|3[01])\.|100\.(?:6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.|169\.254\.|::1$|f[cd]|fe[89ab])/i;
 
-/** Whether an address is none of the public internet's, so that the one who has it is more likely a proxy than a client. */
+/** Whether an address is not one of the public internet, so that its owner is more likely a proxy than a client. */
 export const isInside = (address: string): boolean => INSIDE.test(address);
 
 /** Marks a connection in memory that carries requests of HTTP/2 to the HTTP/1.1 server. */
 export const kHttp2 = Symbol('expressway.http2');
 
-/** The HTTP version that a client speaks: `1.0`, `1.1` or `2.0`. Node knows the one of the HTTP/1.1 server only. */
+/** The HTTP version that a client speaks: `1.0`, `1.1` or `2.0`. Node knows only that of its HTTP/1.1 server. */
 export function clientVersion({ httpVersion, socket }: IncomingMessage): string {
   return (socket as { readonly [kHttp2]?: boolean } | null)?.[kHttp2] === true ? '2.0' : httpVersion;
 }
@@ -28,7 +28,7 @@ export function isSecure(socket: Duplex | undefined): boolean {
   return (socket as { readonly encrypted?: boolean } | undefined)?.encrypted === true;
 }
 
-/** The TLS connection that carries the requests on a connection, HTTP/2 included; nothing for plain HTTP. */
+/** The TLS connection that carries the requests on a connection, HTTP/2 included; `undefined` for plain HTTP. */
 export function tlsSocketOf(socket: Duplex | null | undefined): TLSSocket | undefined {
   const carrier = (socket as { readonly tlsSocket?: TLSSocket } | null | undefined)?.tlsSocket ?? socket;
   return carrier != null && 'getPeerX509Certificate' in carrier ? (carrier as TLSSocket) : undefined;
@@ -38,9 +38,9 @@ export function tlsSocketOf(socket: Duplex | null | undefined): TLSSocket | unde
 export const schemeOf = (socket: Duplex | undefined): 'http' | 'https' => (isSecure(socket) ? 'https' : 'http');
 
 /**
- * Breaks a connection off, with a reset where there is such a thing: an orderly end could pass for the end of a response
- * (RFC 9112 §8), and leaves the kernel with all that still waits to be sent. TLS and Unix sockets have no reset, and Node
- * throws when it is asked for one; TLS shows the break by the missing `close_notify`.
+ * Cuts a connection, if possible with a reset. An orderly end could look like the end of a response (RFC 9112 §8), and leaves unsent bytes in
+ * the kernel. TLS and Unix sockets have no reset, and Node throws when it is called for them. TLS shows the cut by the missing
+ * `close_notify`.
  */
 export function resetConnection(socket: Duplex): void {
   const { resetAndDestroy, remoteAddress } = socket as Partial<Socket>;

@@ -1,4 +1,4 @@
-/** Node's timers hold 31 bits: a longer delay would fire at once. */
+/** Node's longest timer, in milliseconds (31 bits). With a longer delay, a timer would fire at once. */
 export const MAX_DELAY_MS = 2 ** 31 - 1;
 
 /** Returns a duration, shortened or lengthened at random by up to `share` of it, in whole milliseconds that a timer can hold. */

@@ -24,7 +24,7 @@ export interface LimitedEvent {
   readonly limit: number;
   /** Milliseconds until the request would pass. */
   readonly retryAfterMs: number;
-  /** Whether the request passed all the same. */
+  /** Whether the request passed all the same (shadow mode). */
   readonly shadow: boolean;
 }
 
@@ -128,7 +128,7 @@ export interface HealthCheckedEvent {
   readonly error: Error | undefined;
 }
 
-/** What a limiter does in each mode, for the log and the status page. */
+/** Describes each mode of a limiter, for the log and the status page. */
 export const LIMITER_MODE_TEXTS: Readonly<Record<LimiterMode, string>> = Object.freeze({
   redis: 'counts in Redis again',
   memory: 'counts in this process',
@@ -161,7 +161,7 @@ export interface DiscoveryFailedEvent {
   /** As in the list of backends, like `dns://api.example:8080`. */
   readonly name: string;
   readonly error: Error;
-  /** How many of its backends are known from before and stay in use. */
+  /** Number of its backends from earlier lookups, which stay in use. */
   readonly backends: number;
 }
 
@@ -191,7 +191,7 @@ export interface GatewayProblem {
   /** Name of the kind, and label of the metric: one of those in docs/problems.md. */
   readonly problem: string;
   readonly severity: ProblemSeverity;
-  /** What it concerns: a backend, a limiter, a proxy in front, a variable; empty for the process itself. */
+  /** The subject: a backend, a limiter, a proxy in front, a variable; empty for the process itself. */
   readonly subject: string;
   /** In a few words, for a headline. */
   readonly title: string;

@@ -59,23 +59,23 @@ export class Exchange {
   writtenHeaders: Set<string> | undefined;
   /** Name of the `serviceRouter()` route that matched the request. */
   route: string | undefined;
-  /** Set when the backend gets another path prefix or host than the client sent. Prefixes do not end with a slash. */
+  /** Set if the backend gets another path prefix or host than the client sent. Prefixes do not end with a slash. */
   prefixes: { readonly client: string; readonly backend: string; readonly host: string | undefined } | undefined;
   /** Whether the gateway writes the CORS headers. Then those of the app and the backend are dropped. */
   ownsCors = false;
-  /** Name of the service: that of `serviceRouter()`, or the option `name` of `roundRobinProxy()`. `undefined` where it is not known. */
+  /** Name of the service: that of `serviceRouter()`, or the option `name` of `roundRobinProxy()`. `undefined` while it is unknown. */
   service: string | undefined;
   /** Origin of the backend that was asked last. */
   backend: string | undefined;
   /** How many backends were asked. */
   attempts = 0;
-  /** What the checks of the request found: `undefined` before they were made, `null` for nothing. */
+  /** The fault that the checks of the request found: `undefined` before the checks, `null` if there is none. */
   fault: RequestFault | null | undefined;
   /** Set by `observability()`, before any other middleware sees the request. */
   recorder: Recorder | undefined;
   /**
-   * The async context of the request: the stores of `AsyncLocalStorage`, and the active span. What is called from another
-   * connection, a timer or a queue runs in it. A proxy replaces it, because a middleware may have added a store since.
+   * The async context of the request: the stores of `AsyncLocalStorage`, and the active span. Calls from another connection, a timer or a
+   * queue run in it. A proxy replaces it, because a middleware may have added a store since.
    */
   scope = new AsyncResource('ExpresswayExchange');
   /** Work in progress on the response. It clears this when it is done. */

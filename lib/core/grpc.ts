@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { clientVersion } from './connection.ts';
 
-/** The status codes of gRPC that the gateway itself sends, or that say something about a backend. */
+/** The gRPC status codes that the gateway itself sends, or that say something about a backend. */
 const UNKNOWN = 2;
 const INVALID_ARGUMENT = 3;
 const DEADLINE_EXCEEDED = 4;
@@ -14,8 +14,8 @@ const DATA_LOSS = 15;
 const UNAUTHENTICATED = 16;
 
 /**
- * Statuses that count against a backend. Those that a client can bring about at will are not among them: a client chooses its deadline
- * (DEADLINE_EXCEEDED), and may call a method that there is not (UNIMPLEMENTED).
+ * Statuses that count against a backend. Statuses that a client can cause at will do not count: a client chooses its deadline
+ * (DEADLINE_EXCEEDED), and may call an unknown method (UNIMPLEMENTED).
  */
 const FAILURES: ReadonlySet<number | undefined> = new Set([UNKNOWN, INTERNAL, UNAVAILABLE, DATA_LOSS]);
 
@@ -41,11 +41,11 @@ const GRPC = /^application\/grpc(?:[+;]|$)/i;
 
 export const isGrpc = (contentType: unknown): boolean => typeof contentType === 'string' && GRPC.test(contentType);
 
-/** Whether a request is a call of gRPC: only over HTTP/2 is it one. */
+/** Whether a request is a gRPC call, which is possible only over HTTP/2. */
 export const isGrpcCall = (req: IncomingMessage): boolean =>
   isGrpc(req.headers['content-type']) && clientVersion(req) === '2.0';
 
-/** The status that a response has in its trailers, or in a head without content; nothing for what is no status of gRPC. */
+/** The gRPC status in the trailers of a response, or in a head without a body; `undefined` if there is no valid one. */
 export function grpcStatusIn(fields: Readonly<Record<string, string | string[] | undefined>>): number | undefined {
   const text = fields['grpc-status'];
   return typeof text === 'string' && /^\d{1,3}$/.test(text) ? Number(text) : undefined;
@@ -57,7 +57,7 @@ export const isGrpcFailure = (status: number | undefined): boolean => FAILURES.h
 /** The status of gRPC for a response that the gateway sends itself. */
 export const grpcStatusFor = (httpStatus: number): number => BY_HTTP_STATUS[httpStatus] ?? UNKNOWN;
 
-/** Text as `grpc-message` has it: what is not printable ASCII is percent-encoded, and so is the percent sign. */
+/** Encodes a text for `grpc-message`: percent signs, and all characters but printable ASCII, are percent-encoded. */
 export const grpcMessage = (text: string): string =>
   text.replace(/[^\x20-\x24\x26-\x7e]/gu, (char) =>
     [...Buffer.from(char)].map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`).join(''),

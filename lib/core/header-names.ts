@@ -1,7 +1,7 @@
 import { TOKEN } from './http.ts';
 import { type Check, described, text } from './options.ts';
 
-/** What the proxy knows of a header by its name. */
+/** Facts about a header that follow from its name. */
 export interface HeaderName {
   /** Always the same string object for the same text, which makes lookups faster. */
   readonly spelling: string;
@@ -9,9 +9,9 @@ export interface HeaderName {
   /** See {@link canonical}. */
   readonly canonical: string;
   readonly isCanonical: boolean;
-  /** Never forwarded as it came. */
+  /** Whether the header of the client is never forwarded. */
   readonly isDropped: boolean;
-  /** It says who the client is, so it is believed only from a trusted peer. */
+  /** Whether it says who the client is, so that only a trusted peer may send it. */
   readonly isIdentity: boolean;
 }
 
@@ -27,7 +27,7 @@ export function canonical(name: string): string {
   return name.toLowerCase().replace(/[^a-z0-9]/g, '-');
 }
 
-/** What a transport knows of header names, by spelling. It is worked out once for each. */
+/** The facts about header names, by spelling. Each is computed once. */
 export class HeaderNames {
   readonly #known = new Map<string, HeaderName>();
   readonly #dropped: ReadonlySet<string>;
@@ -67,7 +67,7 @@ export class HeaderNames {
  */
 const NAMES: ReadonlySet<string> = new Set([
   'forwarded',
-  // What the client asked for. Some frameworks route by these, past every rule for the path itself.
+  // The requested URL. Some frameworks route by these headers, and so bypass every rule for the path itself.
   'x-host',
   'x-http-host-override',
   'x-http-destinationurl',

@@ -16,15 +16,15 @@ export type Next = (error?: unknown) => void;
 /** An Express (4 or 5) middleware, written in Node's own types so that neither version's types are needed. */
 export type Middleware = (req: IncomingMessage, res: ServerResponse, next: Next) => void;
 
-/** Whether code of an app gave a promise, of whatever make. */
+/** Whether code of an app returned a promise, of any implementation. */
 export const isPromise = (value: unknown): value is PromiseLike<unknown> =>
   typeof (value as PromiseLike<unknown> | null | undefined)?.then === 'function';
 
 /**
- * What a function of the app gave, where nothing waits for a promise: every promise would count as true, and one that is rejected would
+ * Checks the result of a function of the app whose promise would not be awaited: every promise would count as true, and a rejected one would
  * end the process.
  *
- * @param name Of the function.
+ * @param name Name of the function.
  * @throws {GatewayError} ERR_EXPRESSWAY_CALLBACK for a promise.
  */
 export function notPromise<T>(given: T, name: string): T {
@@ -49,7 +49,7 @@ export function isEventStream(contentType: unknown): boolean {
   );
 }
 
-/** The first entry of a list. In `X-Forwarded-*` that is what the proxy nearest to the client wrote. */
+/** The first entry of a list. In `X-Forwarded-*`, the proxy nearest to the client wrote it. */
 export function firstEntry(value: string | readonly string[] | undefined): string | undefined {
   if (value === undefined) return undefined;
   const text = String(value);

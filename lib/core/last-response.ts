@@ -1,10 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 
-/** Milliseconds for which a client that has its response may still send. By then it has read the response. */
+/** Milliseconds for which a client may still send after its response, so that it has time to read the response. */
 export const LINGER_MS = 2_000;
 
-/** Bytes that are read from the client meanwhile. More bytes stay unread until the connection is closed. */
+/** Bytes that are read from the client in that time. Further bytes stay unread until the connection is closed. */
 const LINGER_BYTES = 262_144;
 
 const kLast = Symbol('expressway.lastResponse');
@@ -34,8 +34,8 @@ export function isAfterLastResponse(req: IncomingMessage, res: ServerResponse): 
 }
 
 /**
- * Ends our side of a connection, and reads for a moment before closing it. Bytes beyond the bound stay unread, and the connection stays
- * open until then all the same: a reset would overtake the response.
+ * Ends our side of a connection, and reads for a moment before closing it. Further bytes stay unread, but the connection stays open for that
+ * time, because a reset would overtake the response.
  */
 export function linger(socket: Duplex): void {
   if (socket.destroyed) return;

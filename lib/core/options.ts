@@ -3,7 +3,7 @@ import { MAX_DELAY_MS } from './delay.ts';
 import { GatewayError } from './errors.ts';
 import { shownValue } from './shown-value.ts';
 
-/** A problem of a value inside a check that looks into it: `path` leads from that value to the part that is wrong. */
+/** A problem of a part of a value: `path` leads from the value to the part. */
 export interface Problem {
   /** Keys and list positions; empty for the value itself. */
   readonly path: readonly (string | number)[];
@@ -15,24 +15,24 @@ export interface Problem {
 export type JsonSchema = { readonly [keyword: string]: unknown };
 
 /**
- * Says what is wrong with a value, as the rest of a sentence that begins with the option's name; or nothing when it is fine. A check
- * that looks into a value says it with one whole sentence for each problem.
+ * Returns the problem of a value, as the rest of a sentence that begins with the option's name; `undefined` if the value is valid. A check
+ * of the parts of a value returns one whole sentence for each problem.
  */
 export interface Check {
   (value: unknown): string | readonly (string | Problem)[] | undefined;
-  /** What the check accepts, for editors. Nothing for what a file cannot contain, such as a function. */
+  /** Schema of the accepted values, for editors. `undefined` for values that a file cannot contain, such as a function. */
   readonly schema?: JsonSchema;
 }
 
-/** A check that says what it accepts, as far as a schema can say it. */
+/** A check with a schema of the values that it accepts. */
 export const described = (accepts: (value: unknown) => ReturnType<Check>, schema: JsonSchema): Check =>
-  // A new function: the one that was given may be described in another way elsewhere.
+  // A new function, because the given one may have another schema elsewhere.
   Object.assign((value: unknown) => accepts(value), { schema });
 
-/** One check per option: the compiler asks for a check where an option is added. */
+/** One check per option. The compiler requires a check for each new option. */
 export type Checks<T> = { readonly [K in keyof Required<T>]: Check };
 
-/** Options of other libraries, each with what to use here: the end of a sentence that begins with `unknown option "max": `. */
+/** Options of other libraries, each with its replacement here: the end of a sentence that begins with `unknown option "max": `. */
 export type ForeignOptions = Readonly<Record<string, string>>;
 
 /** Bad options. Every problem is in `problems`, and all of them are in the message. */
@@ -60,8 +60,8 @@ type Whole<T> = (options: T) => readonly (string | Problem)[];
 /**
  * Fills in defaults and checks every option; an explicit `undefined` means the default.
  *
- * @param foreign Names that people bring along from other libraries. A misspelt name needs no entry: the closest one is found.
- * @param whole Rules about several options. They are not asked when one option is already bad.
+ * @param foreign Names of options in other libraries. A misspelt name needs no entry: the closest one is found.
+ * @param whole Rules about several options. They are skipped if an option has an invalid value.
  * @throws {OptionsError} that names each unknown key and each bad value.
  */
 export function resolveOptions<T extends object, D extends Partial<T>>(
@@ -120,7 +120,7 @@ export const listOf = (what: string, member: Check, minimum = 0): Check =>
     { type: 'array', items: member.schema ?? {}, ...(minimum === 0 ? {} : { minItems: minimum }) },
   );
 
-/** Whether it is an object as it is written in code or in a file: not a list, and not an object of a class. */
+/** Whether a value is a plain object: not a list, and not an object of a class. */
 export const isPlainObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && [Object.prototype, null].includes(Object.getPrototypeOf(value));
 
@@ -138,7 +138,7 @@ export const recordOf = (what: string, member: Check, name: RegExp, named: strin
     { type: 'object', additionalProperties: member.schema ?? {}, propertyNames: { pattern: name.source } },
   );
 
-/** @param isShown Whether a bad value is shown. Where names are the user's, it may be a secret: `shownValue()` cannot know. */
+/** @param isShown Whether a bad value is shown. If users choose the names, the value may be a secret that `shownValue()` does not detect. */
 function problemsWithin(
   label: string,
   key: string | number,
@@ -163,7 +163,7 @@ function resolve(
   const resolved: Record<string, unknown> = { ...defaults };
   if (isRequest(given)) return { resolved, problems: [problemOf(UNCALLED)] };
   if (given !== undefined && (typeof given !== 'object' || given === null || Array.isArray(given))) {
-    // Not the text itself: where the names of options are the user's, it may be a secret in the wrong place.
+    // Not the text itself: if users choose the names of options, it may be a secret in the wrong place.
     const shown = typeof given === 'string' ? 'a text' : shownValue(given);
     return { resolved, problems: [problemOf(`options must be an object, got ${shown}`)] };
   }
@@ -184,7 +184,7 @@ const UNCALLED =
 const isRequest = (given: unknown): boolean =>
   typeof given === 'object' && given !== null && 'httpVersion' in given && 'headers' in given;
 
-/** Says that there is no such option, and which one was probably meant. */
+/** The problem of an unknown option, with the name of the most similar one. */
 export function unknownOption(key: string, known: readonly string[], foreign: ForeignOptions = {}): string {
   const problem = `unknown option "${key}"`;
   if (Object.hasOwn(foreign, key)) return `${problem}: ${foreign[key]}`;
@@ -250,7 +250,7 @@ export const oneOf = (...allowed: readonly unknown[]): Check =>
     { enum: allowed },
   );
 
-/** Accepts a missing value beside what `accepted` accepts. */
+/** Accepts a missing value, and the values that `accepted` accepts. */
 export const optional = (accepted: Check): Check =>
   Object.assign((value: unknown) => (value === undefined ? undefined : accepted(value)), schemaOf(accepted));
 
@@ -259,7 +259,7 @@ const schemaOf = ({ schema }: Check): { schema?: JsonSchema } => (schema === und
 /** For options whose check lies elsewhere (a callback's result, an object checked by its own class). */
 export const anything: Check = () => undefined;
 
-/** Options of which those that are `undefined` do not take the place of others. */
+/** Options without those that are `undefined`, so that they do not replace others. */
 export function withoutUndefined<T extends object>(value: T): T {
   return Object.fromEntries(Object.entries(value).filter(([, item]) => item !== undefined)) as T;
 }

@@ -24,7 +24,7 @@ export interface Failed {
   readonly headSent: boolean;
   /** Set when a kept connection turned out to be closed: the race of an idle timeout, which is the fault of neither side. */
   readonly unused?: boolean;
-  /** For the client: what did not come in time, and the option that sets the timeout. */
+  /** Text for the client about a timeout, with the option that sets it. */
   readonly detail?: string | undefined;
 }
 
@@ -33,7 +33,7 @@ export interface Aborted {
   readonly kind: 'aborted';
 }
 
-/** The gateway refused, and no backend was asked (or asked again). */
+/** The gateway rejected the request, without a backend or after a failed attempt. */
 export interface Rejected {
   readonly kind: 'rejected';
   readonly cause: RejectionCause;
@@ -44,7 +44,7 @@ export interface Rejected {
   readonly error?: Error;
 }
 
-/** What is wrong with a request. */
+/** The fault of a request. */
 export interface RequestFault {
   readonly cause: RejectionCause;
   readonly detail: string;
@@ -73,7 +73,7 @@ export function statusOf(outcome: Outcome): number {
   return CAUSES[causeOf(outcome) as Cause].status;
 }
 
-/** What an outcome says about the health of the backend, or of the guarded handler. */
+/** The meaning of an outcome for the health of the backend, or of the guarded handler. */
 export type Verdict = 'success' | 'failure' | 'neutral';
 
 export const ABORTED: Aborted = Object.freeze({ kind: 'aborted' });
@@ -103,8 +103,8 @@ export function verdictOf(outcome: Outcome): Verdict {
 }
 
 /**
- * The verdict with the user's own rule. The rule is not called for outcomes that do not count anyway. If it throws, a process warning says
- * so once, and our rule decides: without a verdict, a trial would stay undecided for ever.
+ * The verdict with the user's own rule. The rule is not called for outcomes that never count. If it throws, a process warning says so once,
+ * and our rule decides: without a verdict, a trial would stay undecided for ever.
  */
 export function judge(outcome: Outcome, isFailure: ((outcome: Outcome) => boolean) | undefined): Verdict {
   const verdict = verdictOf(outcome);

@@ -14,7 +14,7 @@ export interface LimiterDecision {
   /** Whether the request passes even if it is over the limit. */
   readonly shadow: boolean;
   readonly limit: number;
-  /** What remains in the window with the least left; `undefined` when the hit could not be counted. */
+  /** Remaining requests in the window with the least left; `undefined` if the hit could not be counted. */
   readonly remaining: number | undefined;
   /** Milliseconds until more is available. */
   readonly resetMs: number | undefined;

@@ -1,6 +1,6 @@
 /**
- * Evaluated before anything else of the package: what it depends on fails on an older Node with errors that do not name the
- * cause. Takes nothing from Node but globals, and imports nothing.
+ * Node evaluates this module before the rest of the package. On an older Node, the dependencies fail with errors that do not name the cause.
+ * It uses only globals of Node, and imports nothing.
  */
 
 const LEAST = [22, 19] as const;

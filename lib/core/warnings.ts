@@ -87,10 +87,10 @@ export function warnOfThrow(given: object, code: WarningCode, message: string, e
   warn(code, `${message}: ${thrown(error)}`, error instanceof Error ? error.stack : undefined);
 }
 
-/** Warns in the same way when the promise that a user's function gave, if it did, is rejected: that would end the process. */
+/** Warns in the same way if a user's function returned a promise that is rejected. Without this, the rejection would end the process. */
 export function warnOfRejection(returned: unknown, given: object, code: WarningCode, message: string): void {
   if (isPromise(returned)) returned.then(undefined, (error) => warnOfThrow(given, code, message, error));
 }
 
-/** What was thrown, as text. It may be anything, even a value that cannot be converted to a string. */
+/** A thrown value as text. It may be any value, even one that cannot be converted to a string. */
 export const thrown = (error: unknown): string => (error instanceof Error ? String(error) : inspect(error));

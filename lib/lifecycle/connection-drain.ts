@@ -6,7 +6,7 @@ import { responseOn } from '../ingress/connection-responses.ts';
 import { sessionOn } from '../ingress/http2/client-session.ts';
 import { endAtDeadline, isUpgraded, type OpenAtDeadline } from './open-at-deadline.ts';
 
-/** Turns of the event loop in which connections are still accepted that the kernel has already made. */
+/** Turns of the event loop in which connections from the kernel's queue are still accepted. */
 const MOST_TURNS = 100;
 
 export interface DrainTimes {
@@ -41,7 +41,7 @@ export class ConnectionDrain {
    * Stops accepting connections, adds `Connection: close` to responses, closes idle connections, and ends the connections that are left
    * after `timeoutMs`.
    *
-   * @returns what that was.
+   * @returns the connections that were ended.
    */
   async run({ idleGraceMs, timeoutMs, flushMs }: DrainTimes): Promise<OpenAtDeadline> {
     let left: OpenAtDeadline = { requests: 0, streams: 0, upgrades: 0 };
@@ -168,7 +168,7 @@ class HandshakeList {
     });
   }
 
-  /** Ends connections whose handshake is not complete by then. */
+  /** Ends connections whose handshake is not complete. */
   endAfter(ms: number): void {
     if (this.#open.size > 0) setTimeout(() => this.destroyAll(), ms).unref();
   }

@@ -2,26 +2,26 @@ import { type Checks, durationMs, func, optional, optionalDurationMs } from '../
 import { type StopSignalsOptions, signalsCheck, stopSignalsDefaults } from './stop-signals.ts';
 
 /**
- * How far a shutdown has come: `serving` before it, `leaving` during the lead time, `draining` while no new connection is
- * taken and the open ones come to their end, `closing` while `close` runs, and `closed`.
+ * The phase of a shutdown: `serving` before it, `leaving` during the lead time, `draining` while the server accepts no new connection and the
+ * open ones end, `closing` while `close` runs, and `closed`.
  */
 export type ShutdownPhase = 'serving' | 'leaving' | 'draining' | 'closing' | 'closed';
 
 /** Options of `gracefulShutdown()`. */
 export interface GracefulShutdownOptions extends StopSignalsOptions {
   /**
-   * The signals that shut down and then end the process, as `stopOnSignals()` does. An empty list leaves signals and
-   * process alone: then nothing happens until `close()` is called. Default SIGTERM and SIGINT.
+   * The signals that start the shutdown and then end the process, as `stopOnSignals()` does. With an empty list, only `close()` starts it,
+   * and the process goes on. Default SIGTERM and SIGINT.
    */
   signals?: readonly NodeJS.Signals[];
   /**
-   * Milliseconds of the phase `leaving`, in which everything is still served: the time that the load balancer needs to see it
-   * and to send new connections elsewhere. Default 0.
+   * Milliseconds of the phase `leaving`, in which the server still serves everything. Set the time that the load balancer needs to notice the
+   * phase and to send new connections elsewhere. Default 0.
    */
   leadTimeMs?: number;
   /**
-   * Milliseconds that a connection without a request gets to send its next one, whose response then says `Connection:
-   * close` (RFC 9112 §9.6). One that stays silent for so long is closed. Default 1 000.
+   * Milliseconds in which a connection without a request may send its next one, whose response then has `Connection: close` (RFC 9112 §9.6).
+   * After that time, a silent connection is closed. Default 1 000.
    */
   idleGraceMs?: number;
   /**
@@ -31,8 +31,8 @@ export interface GracefulShutdownOptions extends StopSignalsOptions {
    */
   timeoutMs?: number;
   /**
-   * Called after the last connection has ended, to close what requests needed: clients of Redis, pools, timers. May
-   * return a promise. Default: nothing.
+   * Called after the last connection has ended, to close resources of requests: Redis clients, pools, timers. May return a promise. Default:
+   * none.
    */
   close?: () => unknown;
   /**
@@ -67,5 +67,5 @@ const MOST_FLUSH_MS = 500;
 /** The part of `timeoutMs` that is kept for `close`. */
 export const reservedMs = (timeoutMs: number): number => Math.min(MOST_RESERVED_MS, timeoutMs / 5);
 
-/** Milliseconds that a client gets to read the rest of a stream that is ended at the deadline. */
+/** Milliseconds in which a client may read the rest of a stream that is ended at the deadline. */
 export const flushMs = (timeoutMs: number): number => Math.min(MOST_FLUSH_MS, reservedMs(timeoutMs) / 2);

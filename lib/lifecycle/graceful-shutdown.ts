@@ -21,21 +21,21 @@ import { type StopSignals, stopOnSignals } from './stop-signals.ts';
 export interface GracefulShutdown {
   readonly phase: ShutdownPhase;
   /**
-   * Shuts down; once, however often it is called. Resolves with what was cut at the deadline. Rejects at the end with the
-   * error of `close` or `onPhase`, or if `close` did not finish in time. Never ends the process.
+   * Starts the shutdown; further calls return the same promise. Resolves with the connections that were cut at the deadline. Rejects at the end
+   * with the error of `close` or `onPhase`, or if `close` did not finish in time. Never ends the process.
    */
   close(): Promise<OpenAtDeadline>;
 }
 
 /**
- * Gives a `node:http` or `node:https` server an end in which no request is lost, at a signal or by `close()`:
+ * Shuts down a `node:http` or `node:https` server without losing a request, at a signal or by `close()`:
  *
- * 1. The phase is `leaving` for `leadTimeMs`: a readiness check should return 503 from here on; all else is as before.
+ * 1. `leaving`, for `leadTimeMs`: a readiness check should return 503 from here on. The server still serves everything.
  * 2. `draining`: no new connections. Responses have `Connection: close`; connections without a request have `idleGraceMs` for
- *    one. Requests that are running, or arriving, come to their end.
- * 3. Just before `timeoutMs`: what still runs is cut, event streams and upgraded connections get an orderly end.
- * 4. `closing`: `close` is called. Then `closed`, and after a signal the process exits with 0: `stopOnSignals()` has the
- *    codes, and what a second signal does.
+ *    one. Requests that are running, or arriving, are completed.
+ * 3. Just before `timeoutMs`: remaining requests are cut. Event streams and upgraded connections get an orderly end.
+ * 4. `closing`: `close` is called. Then `closed`, and after a signal the process exits with 0. `stopOnSignals()` describes the exit codes, and
+ *    the effect of a second signal.
  *
  * ```ts
  * const server = app.listen(8080);
@@ -43,10 +43,10 @@ export interface GracefulShutdown {
  * app.get('/readyz', (_req, res) => res.sendStatus(shutdown.phase === 'serving' ? 200 : 503)); // before the proxy
  * ```
  *
- * Call it before connections can come: before `listen()`, or right behind it. Several servers in one process get
- * `signals: []` each, and one `stopOnSignals()` that calls `close()` of all.
+ * Call it before the first connection: before `listen()`, or right after it. For several servers in one process, use `signals: []` for each,
+ * and one `stopOnSignals()` that calls `close()` of all.
  *
- * @throws {OptionsError} that names each unknown key and each bad value, and for what is no server of `node:http` or `node:https`.
+ * @throws {OptionsError} that names each unknown key and each bad value, and for a value that is no server of `node:http` or `node:https`.
  */
 export function gracefulShutdown(server: Server, given?: GracefulShutdownOptions): GracefulShutdown {
   assertHttpServer('gracefulShutdown', server);
@@ -89,7 +89,7 @@ class Shutdown implements GracefulShutdown {
 
   async #close(): Promise<OpenAtDeadline> {
     const { leadTimeMs, idleGraceMs, timeoutMs } = this.#options;
-    // Not the wall clock, which may be set during the shutdown.
+    // The monotonic clock, because the wall clock may be set during the shutdown.
     const endsAt = performance.now() + timeoutMs;
     // If the server does not listen, no health check can see the phase.
     if (leadTimeMs > 0 && this.#server.listening) {

@@ -5,7 +5,7 @@ import { isEventStream } from '../core/http.ts';
 import { responseOn } from '../ingress/connection-responses.ts';
 import { sessionOn } from '../ingress/http2/client-session.ts';
 
-/** What was still open at the deadline, and how it was ended. */
+/** Connections that were still open at the deadline, by the way in which they were ended. */
 export interface OpenAtDeadline {
   /** Requests without a complete response: their connections were reset. */
   readonly requests: number;
@@ -27,7 +27,7 @@ export function endAtDeadline(connections: Iterable<Socket>): OpenAtDeadline {
     const res = responseOn(socket);
     if (isUpgraded(socket)) {
       left.upgrades += 1;
-      // Nothing is written: it might land in the middle of a message of the upgraded protocol.
+      // Without bytes, which could land in the middle of a message of the upgraded protocol.
       socket.end();
     } else if (res === undefined) {
       socket.destroy();

@@ -46,7 +46,7 @@ export interface StopSignals {
  * the error on standard error if it fails. A second signal ends the process at once, as if it had no listener. The same
  * signal again within half a second counts as the first one, because npm doubles Ctrl-C.
  *
- * For programs with more to stop than one server; `gracefulShutdown()` does it by itself for that.
+ * Use it in programs that stop more than one server. For one server, `gracefulShutdown()` does the same.
  *
  * @throws {OptionsError} that names each unknown key and each bad value.
  */
@@ -87,10 +87,10 @@ function endLate(timeoutMs: number): void {
 }
 
 /**
- * Ends the process even where `process.exit()` would not: that waits for the threads that read files and look up host
- * names, and one that reads a dead network drive never ends. Listeners of `exit` are called as usual.
+ * Ends the process even if `process.exit()` would not. That waits for the threads that read files and look up host names, and a thread that
+ * reads a dead network drive never ends. Listeners of `exit` are called as usual.
  *
- * @param code For a process that no signal of its own can end: the first one in a container.
+ * @param code Exit code for a process that its own signal cannot end: the first one in a container.
  */
 function endNow(signal: NodeJS.Signals, code: number): void {
   process.emit('exit', code);

@@ -19,14 +19,13 @@ export interface ObservabilityOptions {
   /** The result of `tracing()`. Default: no tracing, and `traceparent` passes as it came. */
   tracing?: Tracing | undefined;
   /**
-   * Name of the route in metrics, log and traces, or a function that gives it when the request comes: one of few
-   * names, never a path. The route of `serviceRouter()` takes its place. If it throws, the request goes on as
-   * `OTHER`, and one process warning says so. Default `default`.
+   * Name of the route in metrics, log and traces, or a function of the request that returns it: one of few names, never a path. The route of
+   * `serviceRouter()` replaces it. If the function throws, the route is `OTHER`, and one process warning says so. Default `default`.
    */
   route?: string | ((req: IncomingMessage) => string);
   /**
-   * Results of `serviceRouter()`, mounted at `/`: a request that is rejected before its router sees it, by a limiter in front, counts for
-   * the route and the service that it was for. Default: none, and it counts for `route`.
+   * Results of `serviceRouter()`, mounted at `/`. A request that is rejected before its router, by a limiter in front, then counts for the route
+   * and the service that it was for. Default: none, and it counts for `route`.
    */
   routers?: readonly RouteFinder[];
   /**
@@ -65,9 +64,9 @@ const checks: Checks<ObservabilityOptions> = {
 };
 
 /**
- * Keeps a record of each request, for metrics and access log, until its response is closed: one each, however it ends.
- * Mount it once, before all others, so that refusals and other routes are seen too. What Node's parser refuses never
- * becomes a request: it emits `clientRefused`.
+ * Keeps one record of each request, for metrics and access log, until its response is closed. Mount it once, before all other middlewares, so
+ * that it gets rejected requests and all routes too. Bytes that Node's parser rejects never become a request; `hardenServer()` emits
+ * `clientRefused` for them.
  *
  * @throws {OptionsError} that names each unknown key and each bad value.
  */

@@ -30,7 +30,7 @@ export interface FinishedRequest {
   readonly method: string;
   /** 499 when the client left; 502 or 504 when a response was cut after its head. */
   readonly status: number;
-  /** Who made the response. */
+  /** Origin of the response. */
   readonly source: 'gateway' | 'backend';
   /** Why there was no complete response of a backend or of the app. */
   readonly cause: Cause | undefined;

@@ -77,7 +77,7 @@ class PathFilterErrors {
       const thrown = this.#thrown;
       this.#thrown = undefined;
       if (thrown === undefined) next(error);
-      // Express treats a falsy value as no error.
+      // Without a value, Express would see no error.
       else next(thrown.error || new Error(`pathFilter threw ${thrown.error}`));
     };
   }

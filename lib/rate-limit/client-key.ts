@@ -2,7 +2,7 @@ import type { Server } from 'node:net';
 import { foldAddress } from '../core/connection.ts';
 import type { Exchange } from '../core/exchange.ts';
 
-/** The key of all clients of a Unix domain socket, unless a trusted proxy says which client it is. */
+/** The key of all clients of a Unix domain socket, unless a trusted proxy names the client. */
 const UNIX_SOCKET_KEY = 'unix';
 
 /**
@@ -57,7 +57,7 @@ function isIPv4(text: string): boolean {
   return dots === 3 && octet >= 0;
 }
 
-/** Some proxies (Azure Application Gateway is one) add the client's port to what they forward. */
+/** Removes the client's port, which some proxies (such as Azure Application Gateway) add to the address. */
 export function withoutPort(address: string): string {
   if (address.startsWith('[')) return address.slice(1, address.indexOf(']'));
   const colon = address.indexOf(':');

@@ -13,7 +13,7 @@ import type { Claim, Decision, Meter, QuotaState } from './meter.ts';
 import type { Quota } from './quota.ts';
 import type { RateLimitFields } from './rate-limit-fields.ts';
 
-/** Shared by all requests of one limiter. */
+/** The parts that all requests of one limiter share. */
 export interface LimiterContext {
   readonly name: string;
   readonly quotas: readonly Quota[];
@@ -25,7 +25,7 @@ export interface LimiterContext {
   readonly meter: { readonly mode: LimiterMode };
 }
 
-/** One request at a limiter: its claim, and what happens to the request after the decision. */
+/** One request at a limiter: makes its claim, and applies the decision to the request. */
 export class CountedRequest implements Claim {
   readonly key: string;
   readonly cost: number;
@@ -162,7 +162,7 @@ type ExpressRequest = Parameters<RateLimitRequestHandler>[0];
 type ExpressResponse = Parameters<RateLimitRequestHandler>[1];
 
 /**
- * express-rate-limit with a limit of 1, in front of a store that counts 1 for a request that passes and 2 for one that does not. Its key
+ * express-rate-limit with a limit of 1, in front of a store that counts 1 for an admitted request and 2 for a rejected one. Its key
  * is a ticket: it names one request, not a client.
  */
 function waitingEngine(): (counted: CountedRequest, decision: Promise<Decision>, next: Next) => void {

@@ -4,8 +4,8 @@ import type { LeaseTable } from './leases/leasing-table.ts';
 import type { Claim, Decision, LimiterMeter } from './meter.ts';
 
 /**
- * Answers at once, in front of a meter that asks Redis, where Redis has said enough before: out of a lease, which may be
- * spent even while Redis fails, or with a denial that still holds, as long as Redis decides.
+ * Decides without Redis if an earlier reply of Redis is enough, in front of a meter that asks Redis. It uses a lease, even while Redis fails,
+ * or a denial that is still in force, as long as Redis decides.
  */
 export class FrontMeter implements LimiterMeter {
   readonly #meter: LimiterMeter;
@@ -60,7 +60,7 @@ export class FrontMeter implements LimiterMeter {
     return this.#meter.reset(key);
   }
 
-  /** Releases nothing that is leased: it expires. */
+  /** Does not return leases to Redis: they expire. */
   close(): void | Promise<void> {
     return this.#meter.close();
   }

@@ -16,7 +16,7 @@ declare global {
   }
 }
 
-/** A request as an app's own functions see it: with all that the app declares in `Express.Request`. */
+/** The request for an app's own functions, with all properties that the app declares in `Express.Request`. */
 export type LimitedRequest = GatewayRequest & Express.Request;
 
 /** May also be written for the `Request` of Express itself: a method's parameters are compared both ways. */
@@ -24,9 +24,9 @@ type RequestFunction<Result> = { of(req: LimitedRequest): Result | Promise<Resul
 
 /** The limit of one request: an integer from 1 up. */
 export type LimitFunction = RequestFunction<number>;
-/** What one request counts for: an integer from 0 up. */
+/** The cost of one request: an integer from 0 up. */
 export type CostFunction = RequestFunction<number>;
-/** The key that a request counts under; nothing for the address of its client. */
+/** The key that a request counts under; `undefined` for the address of its client. */
 export type KeyFunction = RequestFunction<string | undefined>;
 /** Whether one request is not limited. */
 export type SkipFunction = RequestFunction<boolean>;
@@ -42,7 +42,7 @@ export interface IpRateLimitOptions {
   limit?: number | LimitFunction | undefined;
   /** Length of the window in milliseconds, up to 366 days. It starts with a client's first request. Default 60,000. */
   windowMs?: number | undefined;
-  /** What a full token bucket holds, at least 1. Default: `limit`. Not with a function as `limit`. */
+  /** Tokens in a full bucket, at least 1. Not allowed with a function as `limit`. Default: `limit`. */
   burst?: number | undefined;
   /**
    * Several windows in place of `limit` and `windowMs`, like `100/1m, 1000/1h`. A request passes if all of them admit
@@ -50,14 +50,13 @@ export interface IpRateLimitOptions {
    */
   windows?: string | readonly RateLimitWindow[] | undefined;
   /**
-   * The key of a request's count, or a promise of it: any text. Of a text over 64 characters the SHA-256 counts.
-   * Without a key, or with an empty one, the request counts under its client's address. Default: always its client's
-   * address.
+   * Returns the key of a request's count, or a promise of it: any text. The SHA-256 replaces a text over 64 characters. Without a key, or with
+   * an empty one, the request counts under its client's address. Default: always its client's address.
    */
   key?: KeyFunction | undefined;
   /**
-   * How much a request counts for: an integer from 0, or a promise of it. More than the limit counts as the whole
-   * limit. Default: 1 for every request.
+   * Returns the cost of a request: an integer from 0, or a promise of it. A cost above the limit counts as the whole limit. Default: 1 for every
+   * request.
    */
   cost?: CostFunction | undefined;
   /** Whether a request is neither limited nor counted, or a promise of that. `deny` applies all the same. Default: none. */
@@ -71,15 +70,15 @@ export interface IpRateLimitOptions {
    * Default false.
    */
   shadow?: boolean | undefined;
-  /** Which headers tell clients their limit. A 429 always has `Retry-After`. Default `draft-8`. */
+  /** Format of the response headers about the limit. A 429 always has `Retry-After`. Default `draft-8`. */
   fields?: FieldsForm | undefined;
   /**
-   * Most clients that this process counts separately, at least 1,000. Further ones share one limit until others are
-   * forgotten. 1,000,000 take about 160 MB for each window. Default 1,000,000.
+   * Largest number of clients that this process counts separately, at least 1,000. Further ones share one limit until others are forgotten.
+   * 1,000,000 clients take about 160 MB for each window. Default 1,000,000.
    */
   maxKeys?: number | undefined;
   /**
-   * Where gateways share their counts. Default: none, each process counts alone. A URL is one of
+   * Redis in which gateways share their counts. Default: none, each process counts alone. A URL is one of
    *
    * - `redis://[user:password@]host[:6379][/database]`,
    * - `redis+cluster://[user:password@]host[:6379],host…`: some nodes of a cluster, which name the others,
@@ -124,13 +123,13 @@ export interface IpRateLimitOptions {
   /** Leading bits of an IPv6 address that make one client, 32 to 64. Default 56. */
   ipv6Subnet?: number | undefined;
   /**
-   * Milliseconds that a request waits for Redis. When the reply is late, `onStoreError` decides about this request. Its
-   * hit still counts in Redis, and other requests go on asking. Default 50.
+   * Milliseconds for which a request waits for Redis. If the reply is late, `onStoreError` decides about this request. Its hit still counts in
+   * Redis, and other requests still ask Redis. Default 50.
    */
   storeTimeoutMs?: number | undefined;
   /**
-   * Late replies in a row after which Redis counts as away, and requests no longer wait for it. At least 1.
-   * `fallbackAfterMs` must be over as well. Default 5.
+   * Late replies in a row after which Redis counts as away, and requests no longer wait for it. At least 1. `fallbackAfterMs` must have passed
+   * as well. Default 5.
    */
   fallbackAfterMisses?: number | undefined;
   /** Milliseconds for which replies must have been late in a row before Redis counts as away. 0 for no such time. Default 1,000. */
@@ -148,12 +147,12 @@ export interface IpRateLimitOptions {
    * Takes shares of a client's quota from Redis in advance, and spends them without asking: far fewer commands for clients
    * that send much. Never more requests pass than without it, but sometimes fewer: other gateways cannot use the share that
    * one gateway holds, and an unused share is lost until its window is over. `true`, or `{ share }`: at most that part of
-   * what remains, 0.25 if not given. Without `redis` it has no effect. Not for the algorithm `fixed-window`. Default false.
+   * the remaining quota, 0.25 if not given. Without `redis` it has no effect. Not allowed with the algorithm `fixed-window`. Default false.
    */
   lease?: boolean | LeaseOptions | undefined;
   /** Name of the limit in the `RateLimit` fields, in keys and in events. Default `ip`. */
   name?: string | undefined;
-  /** The app's `trust proxy` setting, only to be checked early: see `assertTrustProxy()`. Default: not checked. */
+  /** The app's `trust proxy` setting, for an early check by `assertTrustProxy()`. Default: no early check. */
   trustProxy?: TrustProxy | undefined;
   /** Emitter to report to. Default: one of its own. */
   events?: GatewayEvents | undefined;

@@ -113,7 +113,7 @@ export const IP_RATE_LIMIT_CHECKS: Checks<Given> = {
 const ANSWER = 'the limiter sends 429 itself; the event "limited" reports it, and rateLimitStore() serves rateLimit()';
 const NO_RETURN = 'a request counts when it comes; skip and cost decide before that';
 
-/** Of express-rate-limit, rate-limiter-flexible and @fastify/rate-limit. */
+/** Options of express-rate-limit, rate-limiter-flexible and @fastify/rate-limit that users may try here. */
 export const FOREIGN_LIMITER_OPTIONS: ForeignOptions = Object.freeze({
   max: 'use limit',
   points: 'use limit',
@@ -172,14 +172,14 @@ export function resolveIpRateLimitOptions(options: LimiterOptions | undefined): 
   return { ...settings, prefix, quotas };
 }
 
-/** What a function as `limit` says comes with each claim; until then, any limit will do. */
+/** Placeholder for a function as `limit`: each claim brings its own limit. */
 function quotasOf({ limit, windowMs, burst, windows }: Given & typeof IP_RATE_LIMIT_DEFAULTS): readonly Quota[] {
   if (windows !== undefined) return quotasOfWindows(windows);
   const fixed = typeof limit === 'number' ? limit : 1;
   return [{ limit: fixed, windowMs, burst: burst ?? fixed }];
 }
 
-/** What is wrong with options together that are right each. */
+/** Problems of several options together, if each one is valid. */
 function problemsOf(
   options: LimiterOptions,
   { algorithm: name }: typeof IP_RATE_LIMIT_DEFAULTS,

@@ -16,56 +16,54 @@ import { type OwnClaim, OwnClaims, ownKey } from './own-claims.ts';
 import { rateLimitFields } from './rate-limit-fields.ts';
 import { trustProxyError } from './trust-proxy.ts';
 
-/** What `setLimits()` replaces. */
+/** The options that `setLimits()` replaces. */
 export type Limits = Omit<IpRateLimitOptions, 'name' | 'redis' | 'counter' | 'keyPrefix' | 'trustProxy' | 'events'>;
 
 /** New limits that are ready to take over. */
 export interface PreparedLimits {
   /** Puts them in force. */
   apply(): void;
-  /** Releases what they hold. */
+  /** Releases their resources. */
   discard(): void;
 }
 
-/** Far longer than a limiter waits for its store. By then, the old limits have decided about all their requests. */
+/** Milliseconds after which the old limits are closed. A limiter waits far shorter for its store, so they have decided all their requests. */
 const RETIRE_AFTER_MS = 5_000;
 
-/** The middleware of {@link ipRateLimit}, and what can be asked of it. */
+/** The middleware of {@link ipRateLimit}, with methods to inspect and control it. */
 export interface IpRateLimiter extends Middleware {
   readonly name: string;
-  /** `memory` without Redis; else `redis`, or what `onStoreError` says while Redis fails. */
+  /** `memory` without Redis; else `redis`, or the value of `onStoreError` while Redis fails. */
   readonly mode: LimiterMode;
-  /** What Redis failed with last, while something else counts in its place. */
+  /** The last error of Redis, while a fallback decides. */
   readonly storeError: Error | undefined;
   readonly events: GatewayEvents;
   /**
-   * Forgets the requests of one client, given as an address, as what the option `key` gave, or as the key of a
-   * `limited` event. A text that may be more than one of these counts as each of them. Another gateway that has just refused the client goes
-   * on until the `Retry-After` that it sent is over; with leases, it also spends the lease it has. Rejects when Redis cannot be reached; this
-   * process has then forgotten the client all the same.
+   * Forgets the requests of one client. Name it by its address, by the result of the option `key`, or by the key of a `limited` event. A text
+   * that may be several of these counts as all of them. Another gateway that has just rejected the client goes on rejecting until its
+   * `Retry-After` is over; with leases, it also spends its lease. If Redis cannot be reached, the promise rejects, and only this process has
+   * forgotten the client.
    */
   resetKey(key: string): Promise<void>;
   /**
-   * Replaces the limits, and with them every option except name, store and events: what is not given is the default. Requests
-   * go on under the limits before until a new connection to Redis stands, as `ready()` waits for it. Counts in Redis go on as long as
-   * algorithm and window stay; those in this process begin anew.
+   * Replaces the limits, and with them every option except name, store and events. Missing options get their defaults. The old limits apply
+   * until a new connection to Redis is ready. Counts in Redis go on if algorithm and window stay the same; counts in this process start again.
    *
-   * @throws {OptionsError} and changes nothing, when they cannot be used.
+   * @throws {OptionsError} and changes nothing, when an option is invalid.
    */
   setLimits(limits: Limits): void;
   /**
-   * The first half of `setLimits()`, for a reload that changes all or nothing. Rejects with an `OptionsError` when the limits
-   * cannot be used; else waits until a new connection to Redis stands. Call one of the two functions then.
+   * The first half of `setLimits()`, for a reload that changes everything or nothing. Rejects with an `OptionsError` for invalid limits;
+   * otherwise waits until a new connection to Redis is ready. Then call one of the two functions.
    */
   prepareLimits(limits: Limits): Promise<PreparedLimits>;
   /**
-   * Waits until Redis was reached and other gateways have heard of this one, so that the first requests are counted together: for
-   * 5 seconds at most, and not where Redis is away. To be waited for before the server listens.
+   * Waits until Redis was reached and other gateways know of this one, so that all gateways count the first requests together. It waits for at
+   * most 5 seconds, and not if Redis is away. Wait for it before the server listens.
    */
   ready(): Promise<void>;
   /**
-   * Stops timers, and the connection to Redis if it was made from a URL. Requests that still come are treated as
-   * `onStoreError` says.
+   * Stops timers, and the connection to Redis if it was made from a URL. `onStoreError` decides about later requests.
    */
   close(): Promise<void>;
 }
@@ -74,10 +72,10 @@ export interface IpRateLimiter extends Middleware {
  * Limits how many requests a client may make per window: by IP address under the app's `trust proxy`, IPv6 by
  * network, or by a key of the app's own. Over the limit, the client gets 429 with the true wait as `Retry-After`.
  *
- * With Redis, gateways share the counts. A Redis that is down, silent or failing never costs a request more than
- * `storeTimeoutMs`: `onStoreError` says what becomes of it, and the shared counts are taken up again once Redis is back.
+ * With Redis, gateways share the counts. If Redis is down, silent or failing, a request waits for `storeTimeoutMs` at most, and `onStoreError`
+ * decides about it. The gateways share their counts again as soon as Redis is back.
  *
- * An app with `trust proxy: true` has every request passed on as an error: see `assertTrustProxy()`.
+ * In an app with `trust proxy: true`, every request ends in an error: see `assertTrustProxy()`.
  *
  * @throws {OptionsError} `ERR_EXPRESSWAY_OPTIONS`, with every problem
  * @throws {GatewayError} `ERR_EXPRESSWAY_TRUST_PROXY` for a bad `trustProxy`
@@ -86,7 +84,7 @@ export function ipRateLimit(options?: IpRateLimitOptions): IpRateLimiter {
   return makeLimiter(options, false);
 }
 
-/** A limiter of a route, which a new declaration or a first request may make while requests come. */
+/** A limiter of a route. A new declaration or a first request may create it during traffic. */
 export const routeRateLimit = (options: LimiterOptions): IpRateLimiter => makeLimiter(options, true);
 
 function makeLimiter(options: LimiterOptions | undefined, isManaged: boolean): IpRateLimiter {
@@ -177,7 +175,7 @@ class Limiter {
   }
 }
 
-/** What decides about requests, from one set of options. */
+/** Decides about requests, by one set of options. */
 class LimitsInForce {
   readonly settings: IpRateLimitSettings;
   readonly meter: LimiterMeter;

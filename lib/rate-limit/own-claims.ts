@@ -18,7 +18,7 @@ export interface ClaimFunctions {
   readonly skip?: SkipFunction | undefined;
 }
 
-/** What the app's functions (`key`, `limit`, `cost`) return for one request. */
+/** Results of the app's functions (`key`, `limit`, `cost`) for one request. */
 export interface OwnClaim {
   /** `undefined`: the client's address is the key. */
   readonly key: string | undefined;
@@ -26,7 +26,7 @@ export interface OwnClaim {
   readonly limit: number | undefined;
 }
 
-/** Calls the app's functions. Throws or rejects when they do, and for values that they must not return. */
+/** Calls the app's functions. Throws or rejects if they do, and for invalid results. */
 export class OwnClaims {
   readonly #functions: ClaimFunctions;
   readonly #largestLimit: number;
@@ -42,7 +42,7 @@ export class OwnClaims {
     return key !== undefined || cost !== undefined || skip !== undefined || typeof limit === 'function';
   }
 
-  /** Gives `undefined` for a request that is not limited. A promise only if one of the functions returns one. */
+  /** Returns `undefined` for a request that is not limited. Returns a promise only if one of the functions does. */
   ask(incoming: GatewayRequest): OwnClaim | undefined | Promise<OwnClaim | undefined> {
     const req = incoming as LimitedRequest;
     const skipped = this.#functions.skip?.(req);
@@ -75,7 +75,7 @@ export class OwnClaims {
   }
 }
 
-/** Where the next function throws, nothing waits for the promises of those before: rejected, they would end the process. */
+/** If the next function throws, no code awaits the promises of the earlier ones. Their rejection would end the process. */
 function askedBeside<T>(before: readonly unknown[], ask: () => T): T {
   try {
     return ask();

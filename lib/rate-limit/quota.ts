@@ -1,6 +1,6 @@
 import { type Check, integer } from '../core/options.ts';
 
-/** How much a client may spend in how much time. */
+/** Amount that a client may spend per window. */
 export interface Quota {
   /** Units that one client may spend per window. */
   readonly limit: number;
@@ -19,7 +19,7 @@ export function shareOf(quota: Quota, gateways: number): Quota {
   return { limit, windowMs: quota.windowMs, burst: Math.min(burst, Math.max(1, Math.floor(quota.burst / gateways))) };
 }
 
-/** Says why the arithmetic of a quota would not be exact. Here and in Lua, it multiplies counts by milliseconds. */
+/** Why the arithmetic of a quota would not be exact; `undefined` if it is. Here and in Lua, it multiplies counts by milliseconds. */
 export function quotaProblem({ limit, windowMs, burst }: Quota): string | undefined {
   const largest = (Math.max(limit, burst) + 1) * windowMs;
   return largest <= Number.MAX_SAFE_INTEGER

@@ -22,7 +22,7 @@ export interface RateLimitFields {
 
 const seconds = (ms: number): number => Math.ceil(ms / 1000);
 
-/** What a client may spend at once (`q`), and the seconds in which it gets that much again (`w`). */
+/** The amount that a client may spend at once (`q`), and the seconds in which it gets that amount again (`w`). */
 function policyOf(quota: Quota, limit: number | undefined): { q: number; w: number } {
   if (limit !== undefined) return { q: limit, w: seconds(quota.windowMs) };
   return { q: quota.burst, w: seconds((quota.windowMs * quota.burst) / quota.limit) };

@@ -37,7 +37,7 @@ export type RateLimitStoreOptions = Pick<IpRateLimitOptions, (typeof STORE_OPTIO
 
 /** A store for one `rateLimit()` of express-rate-limit. */
 export interface RateLimitStore extends Store {
-  /** `memory` without Redis; else `redis`, or what `onStoreError` says while Redis fails. */
+  /** `memory` without Redis; else `redis`, or the value of `onStoreError` while Redis fails. */
   readonly mode: LimiterMode;
   readonly events: GatewayEvents;
   /** Stops timers, and the connection to Redis if it was made from a URL. */
@@ -45,16 +45,16 @@ export interface RateLimitStore extends Store {
 }
 
 /**
- * What `ipRateLimit()` counts with, for those who use express-rate-limit by itself: `rateLimit({ store:
- * rateLimitStore({ algorithm: 'token-bucket', redis: 'redis://localhost' }) })`. It rejects because of Redis only where
- * `onStoreError` is `closed`: with a `LimiterUnavailableError`, of which Express makes a 503 with `Retry-After`. Where it
- * is `open`, express-rate-limit tells every client that it has made one request.
+ * The store of `ipRateLimit()`, for apps that use express-rate-limit directly: `rateLimit({ store:
+ * rateLimitStore({ algorithm: 'token-bucket', redis: 'redis://localhost' }) })`. It rejects because of Redis only if `onStoreError` is
+ * `closed`: with a `LimiterUnavailableError`, which Express turns into 503 with `Retry-After`. With `open`, express-rate-limit tells every
+ * client that it has made one request.
  *
- * It serves one `rateLimit()` only: a second one with another `limit` or `windowMs` gets the same kind of error. `getKey()` says how
- * a client stands, without counting; `resetAll()` exists without Redis only.
+ * It serves one `rateLimit()` only: a second one with another `limit` or `windowMs` gets the same kind of error. `getKey()` returns the state
+ * of a client, without counting; `resetAll()` exists without Redis only.
  *
- * A function as express-rate-limit's `limit`, `skipFailedRequests` and `skipSuccessfulRequests` cannot be served: the
- * store must know the limit, and takes nothing back. Every request is then passed on as an error that says so.
+ * The store does not support a function as express-rate-limit's `limit`, `skipFailedRequests` and `skipSuccessfulRequests`, because it must
+ * know the limit, and cannot undo a hit. With these, every request ends in an error that says so.
  *
  * @throws {OptionsError} `ERR_EXPRESSWAY_OPTIONS`, with every problem
  */
@@ -62,7 +62,7 @@ export function rateLimitStore(options: RateLimitStoreOptions = {}): RateLimitSt
   return new MeterStore(options);
 }
 
-/** Of an option that is not the store's. */
+/** Message for an option that does not belong to the store. */
 function problemOf(key: string): string {
   if (LIMITER_OPTIONS.includes(key))
     return `"${key}" is not an option of a store: rateLimit() and ipRateLimit() decide that`;
@@ -125,7 +125,7 @@ class MeterStore implements RateLimitStore {
       : { totalHits: 1, resetTime: undefined };
   }
 
-  /** Nothing for a client that has all of its limit, or that is not counted. */
+  /** `undefined` for a client that has spent nothing, or that is not counted. */
   async get(key: string): Promise<ClientRateLimitInfo | undefined> {
     if (this.#closedWindowMs > 0 && this.#misuse === undefined) return undefined;
     const decision = await this.#take(key, 0);
@@ -198,7 +198,7 @@ function infoOf({ allowed, retryAfterMs, quotaStates }: Decision, limit: number)
 
 const { status, title } = CAUSES.limiter_unavailable;
 
-/** A request could not be counted, and the limiter lets none pass uncounted. Express takes status and fields from it. */
+/** A request could not be counted, and the limiter rejects uncounted requests. Express takes status and headers from this error. */
 export class LimiterUnavailableError extends Error {
   readonly code = 'ERR_EXPRESSWAY_LIMITER_UNAVAILABLE';
   readonly status = status;

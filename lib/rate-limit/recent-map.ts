@@ -1,6 +1,6 @@
 import { ownCopy } from './client-key.ts';
 
-/** A map that forgets what was not asked for lately, so that it never has more than `capacity` entries. */
+/** A map that forgets the entries which were not used for longest, so that it never has more than `capacity` entries. */
 export class RecentMap<Value> {
   readonly #half: number;
   #young = new Map<string, Value>();

@@ -3,7 +3,7 @@ import { GatewayError } from '../core/errors.ts';
 import { shownValue } from '../core/shown-value.ts';
 
 /**
- * What Express's `trust proxy` may be when limits go by address: no proxy (`false`, 0), a number of proxies,
+ * Values of Express's `trust proxy` that are safe with limits by address: no proxy (`false`, 0), a number of proxies,
  * their addresses as IPs, CIDRs or one of Express's named ranges, or a function.
  */
 export type TrustProxy = false | number | string | readonly string[] | ((address: string, hop: number) => boolean);
@@ -11,7 +11,7 @@ export type TrustProxy = false | number | string | readonly string[] | ((address
 const NAMED_RANGES: readonly string[] = ['loopback', 'linklocal', 'uniquelocal'];
 
 /**
- * Refuses a `trust proxy` value under which a limit by address means nothing, or that Express would misread.
+ * Throws for a `trust proxy` value with which a limit by address has no effect, or that Express would misread.
  * `true` makes Express believe the leftmost address of `X-Forwarded-For`, which the client writes itself: each
  * request could then come from a new address (CVE-2026-3635 is that mistake in another framework).
  *
@@ -22,7 +22,7 @@ export function assertTrustProxy(value: unknown): void {
   if (error !== undefined) throw error;
 }
 
-/** The error that `assertTrustProxy()` throws, for where nothing may be thrown. */
+/** The error of `assertTrustProxy()`, for code that must not throw. */
 export function trustProxyError(value: unknown): GatewayError | undefined {
   const problem = problemOf(value);
   return problem === undefined ? undefined : new GatewayError('ERR_EXPRESSWAY_TRUST_PROXY', `trust proxy ${problem}`);
@@ -53,7 +53,7 @@ const TRUSTS_EVERYBODY =
 function listProblem(items: readonly unknown[]): string | undefined {
   const wrong = items.filter((item) => typeof item !== 'string' || !isRange(item.trim()));
   if (wrong.length === 0) return undefined;
-  // Express takes the text "1" for the address 0.0.0.1, and "true" for junk: both are what an .env file gives.
+  // The values of an .env file are texts. Express would read "1" as the address 0.0.0.1, and "true" as an invalid address.
   return `has ${wrong.map((item) => shownValue(item)).join(', ')}, must be ${ALLOWED}`;
 }
 

@@ -4,7 +4,7 @@ import { shownText } from '../../core/shown-value.ts';
 
 /** A DNS name whose addresses are backends. */
 export interface DiscoveryName {
-  /** As the user would write it. Events show it, and the same text in the next list is the same name. */
+  /** The text of the user, which events show. It also identifies the name in the next list. */
   readonly url: string;
   /** `dns`: every A and AAAA address, all on one port. `srv`: every address of every server that the SRV records name. */
   readonly kind: 'dns' | 'srv';
@@ -14,13 +14,13 @@ export interface DiscoveryName {
   readonly protocol: 'http:' | 'https:';
   /** Multiplies the weight of each backend; for `srv`, whose records have weights, 0 or 1. */
   readonly weight: number;
-  /** Set to false where each request has a connection of its own. */
+  /** `false` if each request has its own connection. */
   readonly keepAlive?: boolean;
 }
 
 const SHAPE = /^(dns|dns\+https|srv|srv\+https):\/\/([^/?#@:[\]]+)(?::(\d*))?\/?$/i;
 
-/** Whether the text is meant as a name to look up, valid or not. */
+/** Whether the text names something to look up, valid or not. */
 export function looksDiscovered(text: string): boolean {
   return /^(?:dns|srv)(?:\+\w*)?:/i.test(text);
 }
@@ -46,8 +46,8 @@ function readName(text: string, weight: number): DiscoveryName | string {
     const protocol = tls === undefined ? 'http:' : 'https:';
     return { url: `${scheme.toLowerCase()}://${name}:${number}`, kind, name, port: number, protocol, weight };
   }
-  // The certificate would be checked for a name that DNS itself gave: an attacker who forges the record can have a certificate
-  // for that name (RFC 9525 §6.1).
+  // The certificate would be checked for a name from DNS. An attacker who forges the record may have a certificate for that name
+  // (RFC 9525 §6.1).
   if (tls !== undefined) return `${shown}: TLS is not offered for srv://, only for dns+https://name:port`;
   if (port !== undefined) return `${shown} must not have a port: the SRV records say it`;
   if (weight > 1) return `${shown} must not have a weight of ${weight}: the SRV records say it (0 takes them all out)`;

@@ -27,7 +27,7 @@ export interface ServerRecord {
 }
 
 /**
- * How names of backends are looked up. Only DNS is used, no hosts file and no search domains, so names must be complete
+ * How to look up names of backends. Look-ups use only DNS, no hosts file and no search domains, so names must be complete
  * (`api.shop.svc.cluster.local`).
  */
 export interface DnsOptions {

@@ -23,7 +23,7 @@ export interface Answer {
   readonly backends: readonly BackendConfig[];
   /** Milliseconds until the first record expires; `Infinity` without a TTL. */
   readonly ttlMs: number;
-  /** Why some or all of it is from an earlier lookup. */
+  /** Why some or all addresses are from an earlier lookup. */
   readonly error: Error | undefined;
 }
 
@@ -39,7 +39,7 @@ const MAX_BACKENDS = 1_000;
 
 const NO_ADDRESSES: Addresses = Object.freeze({ v4: [], v6: [] });
 
-/** One lookup of one discovered name. It never rejects: what it could not get is taken from the lookup before. */
+/** One lookup of one discovered name. It never rejects: if a part of it fails, it uses the addresses of the previous lookup. */
 export class Lookup {
   readonly #source: DiscoveryName;
   readonly #options: ResolvedDnsOptions;

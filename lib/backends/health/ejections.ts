@@ -3,23 +3,23 @@ import type { Backend } from '../backend.ts';
 export interface EjectionRule {
   /** Share of the backends, from 0 to 1, that may be out at once because of their health. */
   readonly maxUnavailableRatio: number;
-  /** Whether all are used when more than that share would have to be out. */
+  /** Whether to use all backends when more than that share would have to be out. */
   readonly panic: boolean;
 }
 
 /**
- * Decides which suspects of a pool are out: backends that are unhealthy, or asked for a rest by `Retry-After`. The last backend is
- * never out: if the checks were wrong, there would be no service at all, and if they were right, nothing is lost. Backends of weight
- * 0 do not count, and neither do open circuits.
+ * Decides which suspects of a pool get no requests: backends that are unhealthy, or asked for a rest by `Retry-After`. The last backend always
+ * stays in use: if the checks are wrong, it still serves, and if they are right, nothing is lost. Backends of weight 0 do not count, and
+ * neither do open circuits.
  *
- * It works when a verdict or the membership changes, never per request.
+ * It runs when a verdict or the membership changes, never per request.
  */
 export class Ejections {
   readonly #rule: EjectionRule;
   readonly #members: () => readonly Backend[];
   readonly #readmitted: (() => void) | undefined;
   #hasReadmitted = false;
-  /** In the order in which they became suspect. */
+  /** Suspects, in the order in which they became suspect. */
   readonly #suspects = new Set<Backend>();
   readonly #rests = new Map<Backend, NodeJS.Timeout>();
 
@@ -90,7 +90,7 @@ export class Ejections {
     this.#hasReadmitted = true;
   }
 
-  /** After all is decided, because the callback may send a request at once. */
+  /** Calls back after all decisions, because the callback may send a request at once. */
   #tell(): void {
     if (!this.#hasReadmitted) return;
     this.#hasReadmitted = false;
@@ -109,7 +109,7 @@ export class Ejections {
   }
 }
 
-/** How many of `count` may be out: as many as keep the share of those out within `ratio`, and never all. */
+/** How many of `count` backends may be out: at most a share of `ratio`, and never all. */
 function mostOut(count: number, ratio: number): number {
   let most = Math.floor(count * ratio);
   // The product may be rounded down below a whole number: 0.29 * 100 is less than 29.

@@ -7,7 +7,7 @@ import type { ResolvedHealthCheckOptions } from './health-check-options.ts';
 export interface ProbeOptions {
   readonly path: string;
   readonly timeoutMs: number;
-  /** Aborted when the time is up or the check is closed: the probe must then settle at once. */
+  /** Aborted at the timeout or when the check is closed. The probe must then settle at once. */
   readonly signal: AbortSignal;
 }
 
@@ -24,7 +24,7 @@ export interface HealthCheckRules extends ResolvedHealthCheckOptions {
   readonly maxHoldMs: number;
 }
 
-/** Called on each change of verdict, after it. `error` is the error of the last check. */
+/** Called after each change of verdict. `error` is the error of the last check. */
 export type VerdictListener = (
   backend: Backend,
   from: HealthVerdict,
@@ -46,14 +46,14 @@ export class HealthCheck {
   readonly #onVerdict: VerdictListener;
   readonly #onCheck: CheckListener | undefined;
   readonly #unsubscribe: () => void;
-  /** For the next check, or for the timeout of the running one. */
+  /** Timer for the next check, or for the timeout of the running one. */
   #timer: NodeJS.Timeout | undefined;
   #running: AbortController | undefined;
-  /** Whether the circuit opened during the running check, whose result then tells nothing about the time since. */
+  /** Whether the circuit opened during the running check. Then its result says nothing about the time since. */
   #isStale = false;
   #openSince = 0;
   #closed = false;
-  /** Whether the latest check was refused because the process is away. Then the next check that passes is enough. */
+  /** Whether the backend refused the connection of the latest check. Then one passed check is enough. */
   #wasAway = false;
   #passes = 0;
   #failures = 0;
@@ -85,7 +85,7 @@ export class HealthCheck {
     const running = this.#running;
     this.#running = undefined;
     running?.abort();
-    // It may come back to the pool later, unchecked in between.
+    // The backend may come back to the pool later, without checks in between.
     this.#backend.health.verdict = 'unknown';
     this.#backend.health.holdsTrials = false;
   }
@@ -93,7 +93,7 @@ export class HealthCheck {
   #circuitChanged(to: CircuitStateName): void {
     const { health } = this.#backend;
     health.holdsTrials = to === 'open';
-    // Its circuit closed, but it gets requests only after a check has passed: check now.
+    // Its circuit closed, but it gets requests only after a passed check. So the check runs now.
     if (to === 'closed' && health.verdict === 'unhealthy' && this.#running === undefined) this.#wait(0);
     if (to !== 'open') return;
     this.#openSince = Date.now();
@@ -157,7 +157,7 @@ export class HealthCheck {
     const now = Date.now();
     // A wall clock that is set back must not make the delay longer.
     this.#openSince = Math.min(this.#openSince, now);
-    // Bounded: checks of a wrong path must not keep a backend out for ever.
+    // For a limited time, because checks of a wrong path must not keep a backend out for ever.
     health.holdsTrials = error !== undefined && now - this.#openSince < this.#rules.maxHoldMs;
   }
 

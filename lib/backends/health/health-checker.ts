@@ -8,7 +8,7 @@ import {
   type VerdictListener,
 } from './health-check.ts';
 
-/** Milliseconds between the first checks of backends that are added together: not a thousand connections in one tick. */
+/** Milliseconds between the first checks of backends that are added together, to avoid a thousand connections in one tick. */
 const SPREAD_MS = 1;
 
 /** The health checks of a pool's backends, each with its own schedule. */

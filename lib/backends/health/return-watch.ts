@@ -9,10 +9,9 @@ const FIRST_MS = 100;
 export type TryConnection = (backend: Backend) => Promise<FailureCause | undefined>;
 
 /**
- * Notices that a backend is back after its process was away. While the circuit is open it tries to connect again and again, since a
- * refused connection costs the backend nothing. When a connection succeeds after a refused one, the circuit closes at once. No
- * client's request takes part in this. Circuits that opened because of responses and timeouts stay open: there the pause protects
- * the backend.
+ * Notices when a backend accepts connections again. While the circuit is open, it keeps trying to connect, because a refused connection costs
+ * the backend nothing. When a connection succeeds after a refused one, the circuit closes at once. No client's request takes part in this.
+ * Circuits that opened because of responses and timeouts stay open: there the pause protects the backend.
  */
 export class ReturnWatch {
   readonly #tryConnection: TryConnection;
@@ -41,14 +40,14 @@ export class ReturnWatch {
   }
 }
 
-/** One backend. It writes `backend.isAway`. */
+/** Watches one backend, and writes its `isAway`. */
 class Watch {
   readonly #backend: Backend;
   readonly #tryConnection: TryConnection;
   readonly #returned: (backend: Backend) => void;
   readonly #unsubscribe: () => void;
   #timer: NodeJS.Timeout | undefined;
-  /** Whether the machine or the process was found missing. */
+  /** Whether a connection attempt found no machine or no process. */
   #wasMissing = false;
   /** Counts the openings of the circuit: the result of an attempt from an earlier one is ignored. */
   #opening = 0;
@@ -78,7 +77,7 @@ class Watch {
   #opened(): void {
     const { lastFailure } = this.#backend;
     this.#note(lastFailure);
-    // A process that was killed resets its connections first, and refuses new ones after.
+    // A killed process first resets its connections, and refuses new ones afterwards.
     if (this.#wasMissing || lastFailure === 'connection_terminated') this.#tryAfter(FIRST_MS);
   }
 

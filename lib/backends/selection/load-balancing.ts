@@ -57,12 +57,11 @@ function isPolicy(value: unknown): value is SelectionPolicy {
   return typeof value === 'object' && value !== null && typeof (value as SelectionPolicy).select === 'function';
 }
 
-/** An explicit `undefined` means the default. */
-/** Milliseconds between two warnings: a policy with a bug has it on every request. */
+/** Milliseconds between two warnings, because a policy with a bug may fail for every request. */
 const QUIET_MS = 60_000;
 
 /**
- * Wraps a policy of the user. When that policy throws, or picks a backend that it must not pick, the request goes round robin and
+ * Wraps a policy of the user. If that policy throws, or picks a backend that it must not pick, the request goes round robin and
  * the error becomes a process warning, because no caller could handle it.
  */
 class CustomPolicyGuard implements SelectionPolicy {

@@ -7,9 +7,9 @@ const SLICE = 8;
 
 /**
  * Sums over all backends of a pool, kept in flat arrays. In a large pool, counting every backend on every pick would cost more
- * than the rest of the request, so each pick counts the next few. A backend that has just become unavailable may still be
- * counted, so the policy must check it before it picks it. A backend that is back, or on a slow start, is noticed within as many
- * picks as there are slices.
+ * than the rest of the request, so each pick counts the next few. A backend that has just become unavailable may still be counted, so the
+ * policy must check it before it picks it. The census notices a backend that is back, or on a slow start, within as many picks as there are
+ * slices.
  */
 export class PoolCensus {
   /** Effective weight of each backend; 0 for one that is not available. */
@@ -43,7 +43,7 @@ export class PoolCensus {
 
   /** Counts all. */
   recount(backends: readonly BackendView[]): void {
-    // From zero: sums of fractions would keep their rounding errors for ever.
+    // From zero, because sums of fractions would keep their rounding errors for ever.
     this.totalWeight = 0;
     this.totalInFlight = 0;
     this.weights.fill(0);

@@ -1,4 +1,4 @@
-/** Share at the begin of a slow start: Envoy's default for `min_weight_percent`. */
+/** Share at the beginning of a slow start: Envoy's default for `min_weight_percent`. */
 const FIRST_SHARE = 0.1;
 
 /**
@@ -23,7 +23,7 @@ export class SlowStart {
   get share(): number {
     if (this.#startedAt === Number.NEGATIVE_INFINITY) return 1;
     const now = Date.now();
-    // A wall clock that is set back by an hour must not make it last an hour longer.
+    // If the wall clock is set back, the slow start must not last longer.
     if (now < this.#startedAt) this.#startedAt = now;
     const share = (now - this.#startedAt) / this.#lastsMs;
     if (share < 1) return Math.max(FIRST_SHARE, share);

@@ -91,7 +91,7 @@ export class StickyCookie implements SelectionPolicy {
     this.#tokens = new StickyTokens(secrets, cookie, scope);
   }
 
-  /** Whether the cookie of the client is for a backend of this scope, be it one that has left the pool. */
+  /** Whether the cookie of the client is for a backend of this scope, including backends that have left the pool. */
   holds({ req }: Exchange): boolean {
     const value = cookieValue(req.headers.cookie, this.#cookie);
     return value !== undefined && this.#tokens.isOfScope(value);
@@ -194,7 +194,7 @@ export const stickyCookieChecks = {
   partitioned: boolean,
 };
 
-/** Browsers drop such cookies without a word (RFC 6265bis §4.1.3.2). */
+/** Browsers drop such cookies without a report (RFC 6265bis §4.1.3.2). */
 export function cookieProblems({ cookie, path = '/', domain }: Partial<StickySettings>): string[] {
   if (!/^__Host-/i.test(String(cookie)) || (path === '/' && domain === undefined)) return [];
   return ["cookie must not begin with __Host- beside a domain, or a path other than '/': browsers drop it"];

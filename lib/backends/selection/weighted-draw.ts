@@ -1,8 +1,8 @@
 import { type BackendView, isCandidate } from './selection-policy.ts';
 
-/** Up to this size one pass over the pool is cheaper than drawing and missing. */
+/** In pools up to this size, one pass over all backends is cheaper than draws that miss. */
 const SMALL = 8;
-/** Draws before a pass over the whole pool: nine of ten backends may be out. */
+/** Draws before a pass over the whole pool, because most draws may hit unavailable backends. */
 const DRAWS = 8;
 
 /** Draws available backends at random, each with a chance in proportion to its effective weight. */

@@ -11,9 +11,9 @@ export type AccessLogFormat = 'json' | 'common' | 'combined';
 export interface LineFormat {
   request(record: AccessRecord, time: number): string;
   refusal(refusal: Refusal): string;
-  /** A line that tells how many more clients were refused; `undefined` for formats without such a line. */
+  /** A line with the number of further refused clients; `undefined` for formats without such a line. */
   omitted(count: number, time: number): string | undefined;
-  /** A line that tells how many requests were rejected before they were parsed; `undefined` for formats without such a line. */
+  /** A line with the number of requests that were rejected before parsing; `undefined` for formats without such a line. */
   rejectedEarly(count: number, cause: RejectionCause, time: number): string | undefined;
 }
 

@@ -19,7 +19,7 @@ export type { AccessLogFormat } from './access-log-format.ts';
 
 /** Options of {@link accessLog}. */
 export interface AccessLogOptions {
-  /** Where lines go: a logger like pino's (`json` only), or anything with `write()`. */
+  /** Output of the lines: a logger like pino's (`json` only), or any object with `write()`. */
   to: LogTarget | LineTarget;
   /** How a request is written. Default `json`. */
   format?: AccessLogFormat;
@@ -83,22 +83,21 @@ const checks: Checks<AccessLogOptions> = {
 export interface AccessLog extends RequestSink {
   /** Lines that were not written because the stream took them too slowly. */
   readonly dropped: number;
-  /** Stops listening to events, and writes the lines that are still to be written. */
+  /** Stops listening to events, and writes the remaining lines. */
   close(): void;
 }
 
 /**
- * One line for each request that is over, whatever became of it; of an upgraded connection when it is closed; and, with
- * `events`, for clients that were refused before they had made a request. Give it to `observability()`.
+ * Writes one line for each request when it has ended, in any way; for an upgraded connection, when it is closed. With `events`, clients that
+ * were refused before they had made a request get a line too. Give it to `observability()`.
  *
  * ```ts
  * app.use(observability({ accessLog: accessLog({ to: pino() }) }));
  * ```
  *
- * What clients send is shown without control characters and cut to a bounded length, and never their credentials,
- * cookies, and parameters with secret names. Lines to a stream are written at the end of the turn of the event loop in which the
- * requests ended, together. Nothing waits for the log: what a slow stream cannot take is dropped and
- * counted. A logger has a destination of its own, which must do the same.
+ * Texts of clients have no control characters and a bounded length. Credentials, cookies, and parameters with secret names are masked. Lines to
+ * a stream are written together, at the end of the turn of the event loop in which the requests ended. Requests do not wait for the log: lines
+ * for which a slow stream has no room are dropped and counted. The destination of a logger must do the same.
  *
  * @throws {OptionsError} that names each unknown key and each bad value.
  */

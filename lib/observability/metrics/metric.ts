@@ -8,7 +8,7 @@ export interface Sample {
 
 export type MetricType = 'counter' | 'gauge' | 'histogram';
 
-/** How the values of several workers become one. */
+/** How to merge the values of several workers. */
 export type MetricAggregator = 'sum' | 'max' | 'average';
 
 /**

@@ -27,8 +27,8 @@ export interface PrometheusMetricsOptions extends MetricSources {
 export const prometheusMetricsDefaults = Object.freeze({ prefix: 'expressway', maxRoutes: 100 });
 
 /**
- * How metrics of several workers become one where they are not a sum: a state is 1 if any worker is in it, and availability of a backend
- * is the share of workers that would pick it.
+ * Metrics of several workers that are not merged to a sum: a state is 1 if any worker is in it, and availability of a backend is the share of
+ * workers that would pick it.
  */
 const AGGREGATORS: Readonly<Record<string, MetricAggregator>> = {
   circuit_state: 'max',
