@@ -2,6 +2,7 @@ import { createServer } from 'node:http';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
 import { afterRead } from '../support/pause.ts';
+import { PROTOCOLS } from '../support/protocols.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { answer, answerOk, RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { eventually, listen } from '../support/servers.ts';
@@ -56,32 +57,6 @@ describe('after a reset before the head', () => {
     expect(seen(backends)).toEqual([1, 1, 1, 0]);
   });
 
-  test.each([
-    ['that has ended', 'Transfer-Encoding: chunked', '3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n', '', 'end'],
-    ['that goes on', 'Transfer-Encoding: chunked', '3\r\nabc\r\n', '3\r\ndef\r\n0\r\n\r\n', 'data'],
-    ['of a known length that goes on', 'Content-Length: 6', 'abc', 'def', 'data'],
-  ])('content %s arrives whole at the next backend', async (_name, framing, before, after, event) => {
-    const breaksOff = createServer((req) => {
-      req.on(event, () => req.socket.resetAndDestroy()).resume();
-    });
-    const failing = cleanup.add(await listen(() => {}, breaksOff));
-    const asked: string[] = [];
-    const next = cleanup.add(
-      await listen(async (req, res) => {
-        asked.push('');
-        for await (const chunk of req) asked[0] += String(chunk);
-        res.end('whole');
-      }),
-    );
-    const { port } = cleanup.add(await proxyGateway({ backends: [failing.url, next.url] }));
-    const client = cleanup.add(await RawClient.connect(port));
-    client.send(`PUT / HTTP/1.1\r\nHost: a\r\n${framing}\r\n\r\n${before}`);
-    await eventually('the next backend has what came', () => asked[0]?.startsWith('abc'));
-    client.send(after);
-    const response = await client.response();
-    expect([response.status, response.content.toString(), asked]).toEqual([200, 'whole', ['abcdef']]);
-  });
-
   test('there are no more attempts than configured, and each backend is tried once', async () => {
     const three = await setUp([reset, reset, reset, answerOk]);
     expect((await fetch(three.url)).status).toBe(502);
@@ -105,6 +80,35 @@ describe('after a reset before the head', () => {
     // A request that waits is in no backend's count, but in the proxy's: not cancelled, it would leave that by its third attempt.
     await eventually('the request is over', () => proxy.load().inFlight === 0);
     expect(seen(backends)).toEqual([1, 1, 0]);
+  });
+});
+
+describe.each(PROTOCOLS)('a retry of an upload over $name', ({ serverOf, connect }) => {
+  test.each([
+    ['that has ended', 'Transfer-Encoding: chunked', '3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n', '', 'end'],
+    ['that goes on', 'Transfer-Encoding: chunked', '3\r\nabc\r\n', '3\r\ndef\r\n0\r\n\r\n', 'data'],
+    ['of a known length that goes on', 'Content-Length: 6', 'abc', 'def', 'data'],
+  ])('content %s arrives whole at the next backend', async (_name, framing, before, after, event) => {
+    const breaksOff = createServer((req) => {
+      req.on(event, () => req.socket.resetAndDestroy()).resume();
+    });
+    const failing = cleanup.add(await listen(() => {}, breaksOff));
+    const asked: string[] = [];
+    const next = cleanup.add(
+      await listen(async (req, res) => {
+        asked.push('');
+        for await (const chunk of req) asked[0] += String(chunk);
+        res.end('whole');
+      }),
+    );
+    const backends = [failing.url, next.url];
+    const { port } = cleanup.add(await proxyGateway({ backends }, undefined, serverOf));
+    const client = cleanup.add(await connect(port));
+    client.send(`PUT / HTTP/1.1\r\nHost: a\r\n${framing}\r\n\r\n${before}`);
+    await eventually('the next backend has what came', () => asked[0]?.startsWith('abc'));
+    client.send(after);
+    const response = await client.response();
+    expect([response.status, response.content.toString(), asked]).toEqual([200, 'whole', ['abcdef']]);
   });
 });
 

@@ -8,9 +8,9 @@ import {
   hardenServer,
   roundRobinProxy,
 } from 'expressway';
-import { Cleanup } from '../support/gateway.ts';
-import { hardenedGateway } from '../support/hardened-gateway.ts';
+import { Cleanup, proxyGateway } from '../support/gateway.ts';
 import { pause, stays } from '../support/pause.ts';
+import { PROTOCOLS, type Protocol } from '../support/protocols.ts';
 import { RawClient, rawRequest } from '../support/raw-client.ts';
 import { answerOk, RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { eventually, listen } from '../support/servers.ts';
@@ -26,15 +26,24 @@ const CHUNKED = 'Transfer-Encoding: chunked';
 /** Small times for small tests; generous ones for what a case is not about. */
 const BOUNDS: HardenServerOptions = { checkIntervalMs: 20, headTimeoutMs: 20_000, receiveGraceMs: 20_000 };
 
-async function setUp(bounds: HardenServerOptions, options: Partial<RoundRobinProxyOptions> = {}, script = answerOk) {
+async function setUp(
+  bounds: HardenServerOptions,
+  options: Partial<RoundRobinProxyOptions> = {},
+  script = answerOk,
+  protocol = PROTOCOLS[0] as Protocol,
+) {
   const backend = cleanup.add(await RecorderBackend.start(script));
   const events = new GatewayEvents();
   const told: ClientRefusedEvent[] = [];
   events.on('clientRefused', (event) => told.push(event));
   const gateway = cleanup.add(
-    await hardenedGateway({ backends: [backend.url], ...options }, { ...BOUNDS, events, ...bounds }),
+    await proxyGateway(
+      { backends: [backend.url], ...options },
+      undefined,
+      protocol.hardened({ ...BOUNDS, events, ...bounds }),
+    ),
   );
-  const client = async () => cleanup.add(await RawClient.connect(gateway.port));
+  const client = async () => cleanup.add((await protocol.connect(gateway.port)) as RawClient);
   return { backend, told, client, ...gateway };
 }
 
@@ -185,34 +194,40 @@ describe('responses that clients do not read', () => {
   });
 });
 
-describe('maxBodyBytes', () => {
+describe.each(PROTOCOLS)('maxBodyBytes, over $name', (protocol) => {
+  const isHttp1 = protocol.name === 'HTTP/1.1';
   const LIMIT = 1_000;
 
   test('G05: a larger Content-Length is refused at once, before any backend is involved', async () => {
-    const { port, client, backend } = await setUp({}, { maxBodyBytes: LIMIT });
+    const { port, client, backend } = await setUp({}, { maxBodyBytes: LIMIT }, answerOk, protocol);
     const large = await client();
     large.send(upload(`Content-Length: ${LIMIT + 1}`));
     const answer = await large.response();
-    expect([answer.status, answer.field('connection')]).toEqual([413, 'close']);
+    expect([answer.status, answer.field('connection')]).toEqual([413, isHttp1 ? 'close' : undefined]);
     // Still sending: the answer is not lost to a reset.
-    large.send('a'.repeat(LIMIT + 1));
+    if (isHttp1) large.send('a'.repeat(LIMIT + 1));
     large.socket.end();
     await large.closed();
     expect([large.closedBy, backend.requests.length]).toEqual(['FIN', 0]);
-    expect((await rawRequest(port, upload(`Content-Length: ${LIMIT}`) + 'a'.repeat(LIMIT))).status).toBe(200);
+    expect((await protocol.request(port, upload(`Content-Length: ${LIMIT}`) + 'a'.repeat(LIMIT))).status).toBe(200);
   });
 
   test('G05: chunked content is cut at the maximum, and never looks complete to the backend', async () => {
-    const { port, client, backend, proxy } = await setUp({}, { maxBodyBytes: LIMIT }, (socket, request, index) => {
-      if (request.method === 'GET') answerOk(socket, request, index);
-    });
+    const { port, client, backend, proxy } = await setUp(
+      {},
+      { maxBodyBytes: LIMIT },
+      (socket, request, index) => {
+        if (request.method === 'GET') answerOk(socket, request, index);
+      },
+      protocol,
+    );
     const large = await client();
     large.send(`${upload(CHUNKED)}64\r\n${'a'.repeat(100)}\r\n`);
     await eventually('the backend is asked', () => backend.requests.length === 1);
     for (let i = 0; i < 10; i += 1) large.send(`64\r\n${'a'.repeat(100)}\r\n`);
     const answer = await large.response();
     expect([answer.status, JSON.parse(answer.content.toString()).cause]).toEqual([413, 'content_too_large']);
-    large.send('0\r\n\r\n');
+    if (isHttp1) large.send('0\r\n\r\n');
     large.socket.end();
     await large.closed();
     expect(large.closedBy).toBe('FIN');
@@ -220,13 +235,13 @@ describe('maxBodyBytes', () => {
     expect(backend.received[0]?.toString('latin1')).not.toMatch(/\r\n0\r\n\r\n$/);
     expect(proxy.status()[0]).toMatchObject({ circuit: 'closed', inFlight: 0 });
     expect(proxy.load().inFlight).toBe(0);
-    expect((await rawRequest(port, get('next'))).content.toString()).toBe('next');
+    expect((await protocol.request(port, get('next'))).content.toString()).toBe('next');
   });
 
   test('chunked content up to the limit passes', async () => {
-    const { port, backend } = await setUp({}, { maxBodyBytes: LIMIT });
+    const { port, backend } = await setUp({}, { maxBodyBytes: LIMIT }, answerOk, protocol);
     const chunk = `${LIMIT.toString(16)}\r\n${'a'.repeat(LIMIT)}\r\n`;
-    expect((await rawRequest(port, `${upload(CHUNKED)}${chunk}0\r\n\r\n`)).status).toBe(200);
+    expect((await protocol.request(port, `${upload(CHUNKED)}${chunk}0\r\n\r\n`)).status).toBe(200);
     await eventually('it ends', () => /\r\n0\r\n\r\n$/.test(backend.received[0]?.toString('latin1') ?? ''));
   });
 });
@@ -306,6 +321,11 @@ describe('bounds of connections', () => {
     one.send(get('3'));
     expect((await one.response()).status).toBe(503);
   });
+});
+
+test('hardenServer() refuses a server that has its bounds', () => {
+  const server = hardenServer(createServer());
+  expect(() => hardenServer(server)).toThrow(/the server has its bounds already/);
 });
 
 test("assumptions about Node's server: options of construction, and the response in progress", async () => {

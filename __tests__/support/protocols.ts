@@ -3,6 +3,7 @@ import { createServer, type Server } from 'node:http';
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, type OutgoingHttpHeaders } from 'node:http2';
 import { addAbortSignal, type Duplex } from 'node:stream';
 import type { Express } from 'express';
+import { type HardenServerOptions, hardenServer } from 'expressway';
 import { certificate } from './certificate.ts';
 import { http2ServerOf } from './http2.ts';
 import { RawClient, type RawMessage, WHITESPACE } from './raw-client.ts';
@@ -32,6 +33,8 @@ export interface TextClient {
 export interface Protocol {
   readonly name: string;
   readonly serverOf: (app: Express) => Server;
+  /** A server with bounds. */
+  readonly hardened: (bounds: HardenServerOptions) => (app: Express) => Server;
   connect(port: number): Promise<TextClient>;
   /** One request on a connection of its own. */
   request(port: number, text: string, method?: string): Promise<RawMessage>;
@@ -49,6 +52,7 @@ async function exchange(client: TextClient, text: string, method?: string): Prom
 const HTTP_1: Protocol = {
   name: 'HTTP/1.1',
   serverOf: createServer,
+  hardened: (bounds) => (app) => hardenServer(createServer(app), bounds),
   connect: (port) => RawClient.connect(port),
   request: async (port, text, method) => exchange(await RawClient.connect(port), text, method),
 };
@@ -56,6 +60,7 @@ const HTTP_1: Protocol = {
 const HTTP_2: Protocol = {
   name: 'HTTP/2',
   serverOf: http2ServerOf(),
+  hardened: http2ServerOf,
   connect: (port) => StreamClient.connect(port),
   request: async (port, text, method) => exchange(await StreamClient.connect(port), text, method),
 };

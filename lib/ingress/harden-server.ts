@@ -15,6 +15,8 @@ import { SlowConnections } from './slow-connections.ts';
 /** Properties that Node reads when a connection opens, or when the server begins to listen. Its types have them only for construction. */
 type LateOptions = { maxHeaderSize: number; connectionsCheckingInterval: number; requireHostHeader: boolean };
 
+const kHardened = Symbol('expressway.hardened');
+
 /**
  * Sets the limits of a server on the open internet: timeouts, sizes, rates and connections. It cuts connections that are too slow or too many;
  * other clients notice nothing. Requests that Node's parser rejects get a problem document, and their connection is closed. So do CONNECT
@@ -26,13 +28,16 @@ type LateOptions = { maxHeaderSize: number; connectionsCheckingInterval: number;
  * server.listen(8080);
  * ```
  *
- * @throws {OptionsError} that names each unknown key and each bad value, for a server that already listens, and for a value that is no
- *   server of `node:http` or `node:https`.
+ * @throws {OptionsError} that names each unknown key and each bad value, for a server that already listens or has its bounds, and for a
+ *   value that is no server of `node:http` or `node:https`.
  */
 export function hardenServer<S extends Server>(server: S, given?: HardenServerOptions): S {
   assertHttpServer('hardenServer', server);
   const options = resolveOptions('hardenServer', given, hardenServerDefaults, hardenServerChecks);
   if (server.listening) throw new OptionsError('hardenServer', ['the server must not listen yet']);
+  // Limits of requests in progress that share a connection would read it in turns without end.
+  if (kHardened in server) throw new OptionsError('hardenServer', ['the server has its bounds already']);
+  Object.assign(server, { [kHardened]: true });
   server.headersTimeout = options.headTimeoutMs;
   server.requestTimeout = options.requestTimeoutMs;
   server.keepAliveTimeout = options.keepAliveTimeoutMs;

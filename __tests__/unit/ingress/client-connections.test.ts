@@ -4,7 +4,7 @@ import { connect, type Socket } from 'node:net';
 import { afterEach, expect, test } from '@jest/globals';
 import { hardenServer } from 'expressway';
 import { Cleanup } from '../../support/gateway.ts';
-import { eventually, listen } from '../../support/servers.ts';
+import { listen } from '../../support/servers.ts';
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
@@ -31,21 +31,4 @@ test('all bounds together add at most one listener to a connection', async () =>
   cleanup.add(await listen(() => {}, bounded));
   const usual = listeners((await opened(plain)).socket);
   expect(listeners((await opened(bounded)).socket)).toBeLessThanOrEqual(usual + 1);
-});
-
-test('two maxima on one server count independently', async () => {
-  const server = createServer();
-  hardenServer(server, { maxConnectionsPerAddress: 3 });
-  hardenServer(server, { maxConnectionsPerAddress: 2 });
-  cleanup.add(await listen(() => {}, server));
-  // More often than either allows at a time: a connection that is gone must be forgotten by both.
-  for (let i = 0; i < 4; i += 1) {
-    const { client, socket } = await opened(server);
-    expect(socket.destroyed).toBe(false);
-    client.destroy();
-    await eventually('it is closed', () => socket.closed);
-  }
-  await opened(server);
-  await opened(server);
-  expect((await opened(server)).socket.destroyed).toBe(true);
 });
