@@ -356,6 +356,7 @@ describe.each(PROTOCOLS)('over $name', (protocol) => {
         [...backend.connections].at(-1)?.write('the end');
         await reader.until((bytes) => bytes.includes('the end'));
         await gateway.proxy.close();
+        expect(gateway.proxy.load().inFlight).toBe(0);
         await reader.closed();
         stuck.resume();
         await eventually('all are gone', () => backend.connections.size === 0);

@@ -1,3 +1,4 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { createServer } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
@@ -8,6 +9,7 @@ import { AllConnections } from '../../lib/proxy/transport/all-connections.ts';
 import { certificate } from '../support/certificate.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { mockDateOnly } from '../support/mock-time.ts';
+import { rawRequest } from '../support/raw-client.ts';
 import { eventually, listen } from '../support/servers.ts';
 
 const NOW = Date.UTC(2026, 0, 1);
@@ -72,6 +74,29 @@ describe('connections to the targets of a router', () => {
       for (let port = 2; port <= 101; port += 1) to(port);
       expect(to(1) === first).toBe(!forgetIdle);
     }
+  });
+});
+
+describe('undici sends a request', () => {
+  const parts = { protocol: 'http:', hostname: '127.0.0.1' };
+
+  test.each<[string, (port: number) => object | string, boolean]>([
+    ['a path', (port) => `http://127.0.0.1:${port}/base`, true],
+    ['an IPv6 address', (port) => `http://[::1]:${port}`, true],
+    ['parts with a path', (port) => ({ ...parts, port, pathname: '/base' }), true],
+    ['parts for TLS, which the native transport understands', (port) => ({ ...parts, port, passphrase: 'x' }), false],
+  ])('to a target with %s', async (_name, target, isSentByUndici) => {
+    let sent = 0;
+    const count = () => {
+      sent += 1;
+    };
+    subscribe('undici:request:create', count);
+    cleanup.add({ close: () => unsubscribe('undici:request:create', count) });
+    const server = cleanup.add(createServer((_req, res) => res.end()));
+    await new Promise<void>((resolve) => server.listen(0, '::', resolve));
+    const { port } = await proxied({ target: target((server.address() as AddressInfo).port) as never });
+    const response = await rawRequest(port, 'GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
+    expect([response.status, sent > 0]).toEqual([200, isSentByUndici]);
   });
 });
 

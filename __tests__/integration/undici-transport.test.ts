@@ -69,6 +69,11 @@ describe('undiciTransport() sends the same request as the native transport', () 
     expect([native.response.status, ours.response.status]).toEqual([404, 404]);
   });
 
+  test('xfwd has the default port for a Host that is an IPv6 address without a port', async () => {
+    const { ours } = await both({ xfwd: true }, GET.replace('gw.example:81', '[::1]'));
+    expect(ours.request?.field('x-forwarded-port')).toBe('80');
+  });
+
   test('hop-by-hop headers are not forwarded', async () => {
     const request = 'GET / HTTP/1.1\r\nHost: a\r\nConnection: X-Gone\r\nX-Gone: 1\r\nTE: trailers\r\nX-Stay: 1\r\n\r\n';
     const { ours } = await both({}, request);

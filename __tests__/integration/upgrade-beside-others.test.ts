@@ -111,6 +111,7 @@ describe('upgradeHandler() beside another upgrade listener on the same server', 
   )('%s, %s: without path, upgrades that the other listener accepted are left to it', async (other, order) => {
     const { port, calls } = await setup(other, order);
     expect(await greeting(port, '/other/ws')).toBe('other');
+    expect(codes()).toEqual([]);
     expect(calls()).toBe(other === 'express-ws' ? 1 : 0);
   });
 
@@ -122,6 +123,7 @@ describe('upgradeHandler() beside another upgrade listener on the same server', 
       undefined,
     ]) {
       const { port } = await setup('socket.io', order, options);
+      expect(codes()).toEqual([]);
       expect(await greeting(port, '/proxied/ws')).toBe('backend');
     }
   });

@@ -1,5 +1,6 @@
-import { createServer, type ServerOptions } from 'node:http';
+import { createServer, type ServerOptions, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { Readable } from 'node:stream';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import express from 'express';
 import { type RoundRobinProxyOptions, roundRobinProxy, type UpgradeHandlerOptions, upgradeHandler } from 'expressway';
@@ -185,6 +186,37 @@ describe('no tunnel without a 101', () => {
     await eventually('the app is asked once more', () => asked.length === 2);
     asked[1]?.refuse();
     expect((await other.response()).status).toBe(403);
+  });
+
+  test('an upgrade that comes before an earlier response ends the connection behind that response', async () => {
+    const held: ServerResponse[] = [];
+    const app = express().use((_req, res) => void held.push(res));
+    const server = createServer(app);
+    let upgrades = 0;
+    server.on('upgrade', () => {
+      upgrades += 1;
+    });
+    server.on('upgrade', upgradeHandler(app, { path: '/ws' }));
+    const { port } = cleanup.add(await listen(app, server));
+    const client = await send(port, `GET / HTTP/1.1\r\nHost: a\r\n\r\n${upgradeRequest()}`);
+    await eventually('the server has both', () => held.length === 1 && upgrades === 1);
+    held[0]?.end('ok');
+    expect((await client.response()).content.toString()).toBe('ok');
+    await client.closed();
+    expect(held).toHaveLength(1);
+  });
+
+  test('a client that is refused with a long response gets all of it', async () => {
+    const content = Buffer.alloc(16 * 1_048_576, 'a');
+    const app = express().use((_req, res) => {
+      res.set('Content-Length', String(content.length));
+      Readable.from([content.subarray(1), content.subarray(0, 1)]).pipe(res);
+    });
+    const server = createServer(app);
+    server.on('upgrade', upgradeHandler(app));
+    const { port } = cleanup.add(await listen(app, server));
+    const client = await send(port, upgradeRequest());
+    expect((await client.response()).content.equals(content)).toBe(true);
   });
 
   test('a client that was refused and does not close is cut off', async () => {

@@ -1,3 +1,4 @@
+import { EventEmitter } from 'node:events';
 import { IncomingMessage } from 'node:http';
 import { Socket } from 'node:net';
 import { describe, expect, test } from '@jest/globals';
@@ -25,9 +26,12 @@ describe('upgradeHandler()', () => {
     expect(upgradeHandler(app, { upgrades: [name] }).accepts(asks(name))).toBe(true);
   });
 
-  test.each(['', 'WebSocket', 'a b', 'a/', '/1', 'a/1/2'])('takes %j for no protocol name', (name) => {
-    expect(() => upgradeHandler(app, { upgrades: [name] })).toThrow('is not a protocol name in lower case');
-  });
+  test.each<unknown>(['', 'WebSocket', 'a b', 'a/', '/1', 'a/1/2', 5, null])(
+    'takes %j for no protocol name',
+    (name) => {
+      expect(() => upgradeHandler(app, { upgrades: [name as string] })).toThrow('is not a protocol name in lower case');
+    },
+  );
 
   test.each<[string, IncomingMessage, boolean]>([
     ['WebSocket', asks('WebSocket'), true],
@@ -42,5 +46,17 @@ describe('upgradeHandler()', () => {
     ['a body in chunks', asks('websocket', 'GET', { 'transfer-encoding': 'chunked' }), false],
   ])('accepts() a request with %s: %p', (_name, req, accepted) => {
     expect(upgradeHandler(app, { upgrades: ['websocket', 'derp'] }).accepts(req)).toBe(accepted);
+  });
+
+  test.each([
+    [0, '/ws', true],
+    [1, '/other', false],
+    [2, '/other', true],
+  ])('beside %i upgrade listeners accepts() an upgrade for %s: %p', (listeners, url, accepted) => {
+    const server = new EventEmitter();
+    for (let i = 0; i < listeners; i += 1) server.on('upgrade', () => {});
+    const req = Object.assign(asks('websocket'), { url });
+    Object.assign(req.socket, { server });
+    expect(upgradeHandler(app, { path: '/ws' }).accepts(req)).toBe(accepted);
   });
 });
