@@ -4,7 +4,7 @@ import express, { type Express } from 'express';
 import { roundRobinProxy, undiciTransport, upgradeHandler } from 'expressway';
 import fc from 'fast-check';
 import { createProxyMiddleware } from 'http-proxy-middleware';
-import { Cleanup } from '../support/gateway.ts';
+import { Cleanup, proxyGateway } from '../support/gateway.ts';
 import { afterRead } from '../support/pause.ts';
 import { RawClient, type RawMessage, rawRequest } from '../support/raw-client.ts';
 import { answer, RecorderBackend } from '../support/recorder-backend.ts';
@@ -296,6 +296,12 @@ test('an informational response arrives with every byte of its headers', async (
   const { port } = cleanup.add(await listen(express().use(proxy)));
   const { status, all } = await rawRequest(port, 'GET / HTTP/1.1\r\nHost: a\r\n\r\n');
   expect([status, all('link')]).toEqual([103, ['</\xe9\xc4\x8a>']]);
+});
+
+test.each([200, 299])('an empty reason phrase stays empty: %i', async (status) => {
+  const backend = cleanup.add(await RecorderBackend.start(answer(`HTTP/1.1 ${status} \r\nContent-Length: 0\r\n\r\n`)));
+  const { port } = cleanup.add(await proxyGateway({ backends: [backend.url] }));
+  expect((await rawRequest(port, 'GET / HTTP/1.1\r\nHost: a\r\n\r\n')).startLine).toBe(`HTTP/1.1 ${status} `);
 });
 
 test('a reason phrase that comes in several packets arrives whole', async () => {

@@ -69,7 +69,7 @@ describe('undiciTransport() sends the same request as the native transport', () 
     expect([native.response.status, ours.response.status]).toEqual([404, 404]);
   });
 
-  test('xfwd has the default port for a Host that is an IPv6 address without a port', async () => {
+  test('X-Forwarded-Port is the default port when Host is an IPv6 address without a port', async () => {
     const { ours } = await both({ xfwd: true }, GET.replace('gw.example:81', '[::1]'));
     expect(ours.request?.field('x-forwarded-port')).toBe('80');
   });

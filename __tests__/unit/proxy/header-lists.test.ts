@@ -4,7 +4,7 @@ import { expect, jest, test } from '@jest/globals';
 import { Exchange } from '../../../lib/core/exchange.ts';
 import type { FailureCause } from '../../../lib/core/outcome.ts';
 import { headerRules } from '../../../lib/proxy/header-rules.ts';
-import { applyResponseHead } from '../../../lib/proxy/response/response-head.ts';
+import { applyResponseHead, closesIdleConnection } from '../../../lib/proxy/response/response-head.ts';
 import { ResponseRules } from '../../../lib/proxy/response/response-rules.ts';
 import { addTrailers } from '../../../lib/proxy/response/trailers.ts';
 import { failureCause } from '../../../lib/proxy/transport/failure.ts';
@@ -37,6 +37,17 @@ test.each([
   res.setHeader(name, 'app');
   applyResponseHead(res, 200, undefined, { [name]: 'backend' });
   expect([res.getHeader(name)].flat().join(', ').split(', ').sort()).toEqual(['app', 'backend']);
+});
+
+test.each<[number, string | undefined, boolean]>([
+  [408, 'close', true],
+  [408, 'x-a, Close\t, x-b', true],
+  [408, 'closed', false],
+  [408, 'x-close', false],
+  [408, undefined, false],
+  [503, 'close', false],
+])('a %i with Connection: %s is the end of an idle connection: %p', (status, connection, expected) => {
+  expect(closesIdleConnection(status, connection === undefined ? {} : { connection })).toBe(expected);
 });
 
 test.each(['content-type', 'cache-control', 'etag', 'content-security-policy'])(

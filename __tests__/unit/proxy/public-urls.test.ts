@@ -63,6 +63,7 @@ describe('URLs of a backend that is known by another path and host', () => {
     [root, '/app/cart', '/cart'],
     [root, '/app', '/'],
     [root, '/app?a', '/?a'],
+    [root, '/app?next=/a', '/?next=/a'],
     [root, '/app//evil.example/', '/evil.example/'],
     [root, '/app/\\evil.example/', '/evil.example/'],
     [root, 'http://shop.internal/app//evil.example/', 'https://example.com/evil.example/'],
@@ -79,6 +80,7 @@ describe('URLs of a backend that is known by another path and host', () => {
     ['5', '5'],
     ['5; url=', '5; url='],
     ['soon; url=/a', 'soon; url=/a'],
+    ['in 5; url=/a', 'in 5; url=/a'],
     [' 5 ; url = /a ', ' 5 ; url = /shop/a'],
     ['5.5,/a', '5.5,/shop/a'],
   ])('Refresh: %s becomes %s', (value, expected) => {
