@@ -48,7 +48,7 @@ describe('the supply chain', () => {
     expect(LEAST.filter(({ why }) => why.length < 20)).toEqual([]);
   });
 
-  test('no range allows an older version, and the lockfile has none', () => {
+  test('no range allows an older version, and the lockfile has no older version', () => {
     for (const { name, version } of LEAST) {
       for (const start of (ranges[name] ?? '').match(/\d+\.\d+\.\d+/g) ?? []) {
         expect([name, start, isAtLeast(start, version)]).toEqual([name, start, true]);
@@ -83,7 +83,7 @@ describe('the supply chain', () => {
   });
 
   // Its files import both: they load the nearer copy.
-  test('bench/package-lock.json has what the package depends on in the version of the repository, where it has it', () => {
+  test('bench/package-lock.json has the dependencies of the package in the versions of the repository', () => {
     const { packages: nearer } = JSON.parse(read('bench/package-lock.json')) as typeof lock;
     const both = Object.keys(ranges).filter((name) => nearer[`node_modules/${name}`] !== undefined);
     expect(both).toContain('undici');

@@ -225,7 +225,7 @@ describe('cockatiel, half-open', () => {
     expect(order).toEqual(['HalfOpen', 'ran']);
   });
 
-  test('as many calls as there are trials run in the same tick; further calls wait, so the suite makes none', async () => {
+  test('as many calls as there are trials run in the same tick; further calls would wait, so the suite never makes them', async () => {
     const { begin, halfOpen } = setUp();
     await halfOpen();
     expect([begin().ran, begin().ran, begin().ran]).toEqual([true, true, false]);

@@ -51,7 +51,7 @@ test('it accepts every declaration in docs/services.md', () => {
   }
 });
 
-test('every option has a description, and none is a function or an emitter', () => {
+test('every option has a description, and no option is a function or an emitter', () => {
   const missing: string[] = [];
   const names = new Set<string>();
   const look = (one: Record<string, never>, path: string): void => {

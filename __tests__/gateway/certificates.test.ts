@@ -104,7 +104,7 @@ describe('several certificates', () => {
     }
   });
 
-  test('a reload takes all of them, or none', async () => {
+  test('a reload takes all certificates, or keeps all old ones', async () => {
     const backend = await openBackend('one');
     const pairs = [make('first', ['DNS:first.test']), make('second', ['DNS:second.test'])];
     const { url, gateway, logged } = await openGateway([backend.url], listed(...pairs));
@@ -135,7 +135,7 @@ describe('several certificates', () => {
     );
   });
 
-  test('a changed file reaches all workers, and none when one of the files is bad', async () => {
+  test('all workers get a changed file; if one file is invalid, all keep the old ones', async () => {
     const pairs = [make('first', ['DNS:first.test']), make('second', ['DNS:second.test'])];
     const { cluster } = await clusters.open(listed(...pairs));
     const before = fingerprint(pairs[0] as MadeCertificate);

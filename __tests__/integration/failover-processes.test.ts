@@ -130,7 +130,7 @@ describe('three backend processes under load of fifty connections', () => {
     expect(Object.keys(statuses)).toEqual(['200']);
   });
 
-  test('F04: kill -9 and SIGSTOP during POSTs: none is executed twice, and failed ones get an error', async () => {
+  test('F04: kill -9 and SIGSTOP during POSTs: no POST is executed twice, and failed ones get an error', async () => {
     const { backends, gateway } = await setUp();
     const load = new Load(gateway.port, 50, 'POST');
     await served(load, 500);

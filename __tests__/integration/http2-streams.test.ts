@@ -176,7 +176,7 @@ describe('flow control', () => {
   });
 
   test.each(['before the heads of responses', 'behind them'])(
-    'nothing is left of a client that leaves, %s',
+    'a client that leaves keeps no resources in use, %s',
     async (moment) => {
       const { url } = cleanup.add(
         await RecorderBackend.start(answer(`HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc`)),

@@ -412,7 +412,7 @@ describeWithAnyRedis('the Redis scripts', (redis) => {
     }
   });
 
-  test('of a token bucket charge at least what all gateways spent, however often it is reported', async () => {
+  test('of a token bucket charge at least the hits of all gateways, however often they are reported', async () => {
     const quotas = [{ limit: 100, windowMs: 120_000, burst: 100 }];
     const [, [, , scripts]] = ALGORITHMS;
     const clock = () => START;

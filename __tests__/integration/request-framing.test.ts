@@ -239,7 +239,7 @@ describe('a plain server', () => {
       name,
     ),
   );
-  test.each(OURS)('%s: the proxy itself refuses what Node accepts', async (name, bytes, status) => {
+  test.each(OURS)('%s: the proxy rejects it, although Node accepts it', async (name, bytes, status) => {
     if (name.startsWith('S04')) return;
     const { port } = cleanup.add(await proxyGateway({ backends: [backend.url] }));
     await refused(port, bytes, status);

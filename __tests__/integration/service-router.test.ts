@@ -469,7 +469,7 @@ describe('a new declaration', () => {
     expect((await ask(gw)).body.name).toBe('two');
   });
 
-  test('has its own limits and authenticators, and none of the declaration before', async () => {
+  test('has its own limits and authenticators, without those of the previous declaration', async () => {
     const services = { a: { backends: [await backend('a')] } };
     const routes = [{ service: 'a', rateLimit: 'shared' }];
     const gw = await gateway({ services, routes, rateLimits: { shared: { limit: '1/1m' } } });

@@ -309,7 +309,7 @@ describe('the trace that a client sends', () => {
     expect(idsOf((await spans(2)).server).traceId).toBe(TRACE);
   });
 
-  test('trustIncoming: all peers, or none', async () => {
+  test('trustIncoming trusts all peers, or no peer', async () => {
     register();
     const all = await open({ options: { trustIncoming: 'everybody' } });
     await ask(all.url, { headers: { traceparent: SAMPLED } });

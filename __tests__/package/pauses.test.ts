@@ -18,7 +18,7 @@ const SLEEPS = [
 
 const sleeps = (text: string): boolean => SLEEPS.some((pattern) => pattern.test(text));
 
-test('a test that lets time pass says what for: pause(), stays() and afterRead() do it, and eventually() where it waits for something', () => {
+test('a test that lets time pass names its reason: by pause(), stays(), afterRead(), or eventually() if it waits for something', () => {
   const files = globSync('__tests__/**/*.{ts,js,mjs}', { exclude: ['**/node_modules/**'] });
   expect(files.length).toBeGreaterThan(300);
   const found = files.filter((file) => sleeps(readFileSync(file, 'utf8'))).sort();

@@ -77,7 +77,7 @@ async function recover({ circuit }: Backend): Promise<void> {
 }
 
 describe('which backends start slowly', () => {
-  test('none when the whole pool is new', () => {
+  test('a whole new pool has no slow start', () => {
     const pool = makePool('weighted');
     pool.setBackends(configs('a', 'b'));
     expect(shares(pool)).toEqual([1, 1]);
@@ -127,7 +127,7 @@ describe('which backends start slowly', () => {
     expect(shares(pool)).toEqual([1, 0.1]);
   });
 
-  test('none when slow start is off', async () => {
+  test('without slowStartMs there is no slow start', async () => {
     const pool = makePool('weighted', 0);
     pool.setBackends(configs('a', 'b'));
     await trip(pool.backends[1]!);

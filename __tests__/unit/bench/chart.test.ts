@@ -32,7 +32,7 @@ test('a whisker goes from the least to the most, on the scale of the bars', () =
   expect(to / (widthsOf(svg)[1] as number)).toBeCloseTo(4 / 2, 2);
 });
 
-test('nothing is drawn beyond the picture', () => {
+test('no line is drawn beyond the picture', () => {
   const svg = chart({ mark: 9 });
   const width = Number(/viewBox="0 0 (\d+)/.exec(svg)?.[1]);
   const ends = [...svg.matchAll(/ x[12]?="([\d.]+)"/g)].map(([, x]) => Number(x));

@@ -20,7 +20,7 @@ describe('spreadOf', () => {
     expect(spreadOf([4])).toEqual({ median: 4, lower: 4, upper: 4 });
   });
 
-  test('leaves out what a disturbance did to a quarter of the rounds', () => {
+  test('ignores a disturbance of a quarter of the rounds', () => {
     expect(spreadOf([1, 1, 1, 1, 1, 1, 1, 900])).toEqual({ median: 1, lower: 1, upper: 1 });
   });
 
@@ -68,7 +68,7 @@ describe('lastThirdOverFirst', () => {
     expect(lastThirdOverFirst([10, 10, 99, 50, 50, 50, 20, 20, 0])).toBe(2);
   });
 
-  test('leaves out of the first and the last third what does not divide by three', () => {
+  test('leaves the remainder of a division by three out of the first and the last third', () => {
     expect(lastThirdOverFirst([1, 5, 5, 5, 3])).toBe(3);
   });
 

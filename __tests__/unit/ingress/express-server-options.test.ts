@@ -54,7 +54,7 @@ describe.each(EXPRESS_VERSIONS)('expressServerOptions() in %s', (_name, create) 
     expect(prototypes.size).toBe(2);
   });
 
-  test("what an app adds to its requests later is there, and a mounted app's is there in that app", async () => {
+  test('requests have the properties that an app adds later, and in a mounted app those of that app', async () => {
     const [outer, inner] = [create(), create()];
     Object.assign(inner.request, { who: () => 'inner' });
     inner.get('/', (req, res) => res.json((req as unknown as { who(): string }).who()));

@@ -33,7 +33,7 @@ const canonical = (address: string) =>
   address.includes(':') ? new URL(`http://[${address}]`).hostname.slice(1, -1) : address;
 
 describe('PROXY protocol', () => {
-  test('names the client, wherever its bytes are split, and leaves what follows', () => {
+  test('names the client, wherever its bytes are split, and leaves the bytes after it', () => {
     fc.assert(
       fc.property(fc.oneof(v1, v2), fc.uint8Array({ maxLength: 40 }), ([header, address, from], rest) => {
         for (let at = 0; at < header.length; at += 1) expect(readProxyHeader(header.subarray(0, at))).toBe('more');

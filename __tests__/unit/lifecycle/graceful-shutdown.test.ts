@@ -368,7 +368,7 @@ describe('phases of a graceful shutdown', () => {
     await expect(shutdown.close()).rejects.toThrow('close() did not finish within timeoutMs, 200 ms');
   });
 
-  test('nothing is left behind: no listener of signals or of the server, no timer', async () => {
+  test('a shutdown leaves no listener of signals or of the server, and no timer', async () => {
     const before = process.listenerCount('SIGTERM');
     const server = createServer((_, res) => void res.end('ok'));
     const shutdown = gracefulShutdown(server);

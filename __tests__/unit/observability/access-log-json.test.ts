@@ -45,7 +45,7 @@ describe('json lines to a stream', () => {
     return accessLog({ to: { write: (line: string) => lines.push(line) }, events, ...options });
   }
 
-  test('say what a logger is given, and when', () => {
+  test('have the record that a logger gets, and the time', () => {
     const info = jest.fn<(record: object, message: string) => void>();
     accessLog({ to: { info } }).finished(REQUEST);
     const stream = open();

@@ -121,7 +121,7 @@ describe('accessLog', () => {
     expect(written({ sample: 0 }, finished())).toEqual([]);
   });
 
-  test('drops and counts what a slow stream cannot take', () => {
+  test('drops and counts lines for which a slow stream has no room', () => {
     const lines: string[] = [];
     const to = { writableLength: 0, write: (line: string) => lines.push(line) };
     const log = accessLog({ to, maxBufferBytes: 1_000 });

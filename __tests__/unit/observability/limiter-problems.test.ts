@@ -50,7 +50,7 @@ test.each([
   expect(found[0]?.text).toContain('each gateway counts for itself');
 });
 
-test('who refuses everybody is critical, and who lets everybody pass says so', () => {
+test('a limiter that rejects all clients is critical, and one that admits all clients reports it', () => {
   const storeError = new Error('NOAUTH Authentication required.');
   expect(watch({ storeError, mode: 'closed' })()).toMatchObject([
     { severity: 'critical', title: expect.stringContaining('all requests are rejected') },
@@ -60,7 +60,7 @@ test('who refuses everybody is critical, and who lets everybody pass says so', (
   ]);
 });
 
-test('nothing of a limiter that counts where it should, and for three seconds nothing where it is not known why', () => {
+test('does not report a limiter with its store, and waits three seconds before it reports one without a known reason', () => {
   for (const mode of ['redis', 'memory'] as const)
     expect(watch({ mode, storeError: new Error('NOAUTH') })()).toEqual([]);
   const look = watch({});

@@ -44,7 +44,7 @@ const snapshot = (pid: number, changes: Partial<StatusSnapshot> = {}): StatusSna
 });
 
 describe('mergeSnapshots', () => {
-  test('adds what can be added, and shows the worst of what cannot', () => {
+  test('adds numbers, and shows the worst state of all processes', () => {
     const open = row({
       circuit: 'open',
       health: 'unhealthy',

@@ -252,7 +252,7 @@ describe('the keep-alive time of the backend', () => {
     expect([await isReused(0), await isReused(3_000)]).toEqual([false, true]);
   });
 
-  test('is not what undici, or a connection without a response, makes of it', async () => {
+  test('does not come from closes by undici, or from connections without a response', async () => {
     // Closed behind its response, and before the first one.
     for (const leave of [
       (res: ServerResponse) => void res.setHeader('connection', 'close').end(),

@@ -77,7 +77,7 @@ describe('the free connections to a backend', () => {
     expect([dropped, kept.length]).toEqual([['gone'], 1]);
   });
 
-  test('after a close by the backend, none is used that the backend may be closing', () => {
+  test('after a close by the backend, no connection is used that the backend may be closing', () => {
     closesAfter(100);
     free('old');
     free('new');

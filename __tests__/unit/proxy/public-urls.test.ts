@@ -113,7 +113,7 @@ describe('URLs of a backend that is known by another path and host', () => {
     expect(publicCookie('a=1; Path=/', mapping)).toBe('a=1; Path=/');
   });
 
-  test('a URL without a host stays as it is, also for a client that named none', () => {
+  test('a URL without a host stays as it is, also for a client that named no host', () => {
     expect(publicUrl('http:///cart', { ...shop, clientOrigin: 'http://' })).toBe('http:///cart');
   });
 });

@@ -132,7 +132,7 @@ describe('RetryBudget', () => {
     expect(budget.left).toBe(3);
   });
 
-  test('each retry counts, and a request returns what it took', () => {
+  test('each retry counts, and a request returns its retries to the budget', () => {
     const budget = new RetryBudget(0, 2);
     const exchange = retries('GET', { attempts: 3 }, budget);
     expect([fail(exchange), fail(exchange), fail(exchange)]).toEqual([true, true, false]);

@@ -73,7 +73,7 @@ test.each([0, 1, 2])('the watchdog forgets the one that is unwatched (%i of thre
   expect(jest.getTimerCount()).toBe(0);
 });
 
-test('the watchdog has one timer, and none once it is closed', () => {
+test('the watchdog has one timer, which ends when it is closed', () => {
   const watchdog = new Watchdog(1_000);
   const all = watchedBy(watchdog, 3);
   expect(jest.getTimerCount()).toBe(1);
@@ -83,7 +83,7 @@ test('the watchdog has one timer, and none once it is closed', () => {
   expect(all.map(({ expiredAfter }) => expiredAfter)).toEqual([undefined, undefined, undefined]);
 });
 
-test('those that time out may unwatch themselves, and close the watchdog', () => {
+test('a watched object that times out may unwatch itself, and close the watchdog', () => {
   const watchdog = new Watchdog(1_000);
   const all = watchedBy(watchdog, 4);
   for (const one of all.slice(1)) one.onExpired = () => watchdog.unwatch(one);

@@ -90,7 +90,7 @@ describe('clientKey', () => {
     return new Exchange(req, { on: jest.fn(), prependListener: jest.fn() } as unknown as ServerResponse);
   }
 
-  test('goes by the peer, and by what a trusted peer forwards', () => {
+  test('is that of the peer, or that which a trusted peer forwards', () => {
     const peer = { remoteAddress: '::ffff:192.0.2.9' };
     expect(clientKey(exchangeOf(peer, '198.51.100.1'), 56)).toBe('192.0.2.9');
     expect(clientKey(exchangeOf(peer, '198.51.100.1', true), 56)).toBe('198.51.100.1');

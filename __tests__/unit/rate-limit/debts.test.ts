@@ -98,7 +98,7 @@ describe.each(ALGORITHMS)('debts, with %s', (_name, algorithm) => {
     expect(await told(debts)).toEqual([]);
   });
 
-  test('of a store that may have lost its counts: windows add up, a bucket gets what all gateways have spent', async () => {
+  test('for a store that may have lost its counts: windows add up, a bucket gets the hits of all gateways', async () => {
     const debts = debtsOf(40);
     debts.shareWith(4);
     debts.restore();

@@ -167,7 +167,7 @@ describe('claims that the fallback decided while they waited', () => {
     return count;
   };
 
-  test('a hit that passed spends what was charged for it, so that no other hit does', async () => {
+  test('a hit that passed spends its own charge, so that no other hit can spend it', async () => {
     void meter.take(claim());
     const late = meter.take(claim(), decided(true));
     asked[0]!.answer(trip(1));

@@ -68,7 +68,7 @@ test('a limit of the request own, and the burst, count where they are the least'
   expect(more()).toEqual([8, 500, 0.25, 20, 1, 4]);
 });
 
-test('reads what Redis says of each quota', async () => {
+test('reads the reply of Redis about each quota', async () => {
   expect(await storeOf(0.25).store.take(claim, 0, 7)).toStrictEqual({
     decision: {
       allowed: true,

@@ -70,7 +70,7 @@ describe('warnings about the rate limiters of a server', () => {
     ]);
   });
 
-  test('those that the suite itself makes for routes may be made while requests come', () => {
+  test('the suite itself may make limiters for routes while requests come', () => {
     const redis = new FakeRedisClient();
     for (let i = 0; i < 20; i++) {
       visit(cleanup.add(routeRateLimit({ redis, name: `route ${i}` })));

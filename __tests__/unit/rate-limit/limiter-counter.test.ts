@@ -133,7 +133,7 @@ describe('the counter', () => {
     expect(ask(counter, take())?.decision.allowed).toBe(true);
   });
 
-  test('gives ahead what waits, and a share of what remains, and never more than the limit in all', () => {
+  test('charges waiting claims and a share of the remaining quota in advance, and never more than the limit in all', () => {
     for (const algorithm of ['sliding-window', 'token-bucket'] as const) {
       const counter = limiterCounter();
       const of = limiter({ algorithm, quotas: [{ limit: 100, windowMs: 60_000, burst: 100 }] });
@@ -175,7 +175,7 @@ describe('the counter', () => {
     });
   });
 
-  test('gives ahead what all quotas have, for as long as the shortest one', () => {
+  test('charges in advance only units that all quotas have, for the time of the shortest one', () => {
     const counter = limiterCounter();
     const quotas = [
       { limit: 8, windowMs: 1_000, burst: 8 },
@@ -216,7 +216,7 @@ describe('the counter', () => {
     expect(ask(counter, take())?.decision.allowed).toBe(false);
   });
 
-  test('charges what passed although it was refused here even where it does not fit, up to the limit once more', () => {
+  test('charges hits that passed although it refused them, even above the limit, up to twice the limit', () => {
     const counter = limiterCounter();
     ask(counter, take(10));
     ask(counter, ['charge', 'a', null, [0], [4]]);

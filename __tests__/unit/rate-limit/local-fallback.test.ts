@@ -123,7 +123,7 @@ describe.each(ALGORITHMS)('the fallback, with %s', (name, algorithm) => {
     onFull = () => {};
   });
 
-  test('owes the store what clients spent together that it cannot tell apart', async () => {
+  test('owes the store the hits of clients that share a record', async () => {
     const fallback = new LocalFallback(meterOf(algorithm, 5, 1), new Debts(algorithm, [quotaOf(5)]));
     const paid: [key: string, units: number | undefined][] = [];
     for (const key of ['first', 'second', 'third']) {
@@ -172,7 +172,7 @@ test('the debt of a client starts with the count of the store', async () => {
   expect(await owed()).toEqual([['shared', 1]]);
 });
 
-test('of a bucket that the store may have lost, each gateway tells what all have spent', async () => {
+test('each gateway reports the hits of all gateways for a bucket that the store may have lost', async () => {
   const fallback = fallbackOf(tokenBucket, 10);
   fallback.shareWith(3);
   fallback.owe(claim, fallback.take(claim).allowed);

@@ -118,7 +118,7 @@ describe.each(ALGORITHMS)('memory of the meter with %s', (_name, algorithm) => {
       { numRuns: 100 },
     ));
 
-  test('keeps nothing of what costs nothing', () =>
+  test('keeps no record of requests that cost 0', () =>
     fc.assert(
       fc.property(
         fc.array(

@@ -17,7 +17,7 @@ afterEach(() => {
 const told = (overspending: Overspending) =>
   overspending.take().map(({ key, limit, owed }) => [key, limit, ...owed.map(({ over }) => over)]);
 
-test('tells what passed here only, for each client and limit, once', () => {
+test('returns once, for each client and limit, the hits that only this gateway admitted', () => {
   const overspending = new Overspending(slidingWindow, QUOTAS);
   expect(overspending.add(claim, true)).toBe(true);
   expect(overspending.add({ ...claim, cost: 2 }, true)).toBe(false);

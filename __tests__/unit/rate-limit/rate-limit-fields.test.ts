@@ -136,7 +136,7 @@ describe('rateLimitFields()', () => {
       expect(tell(response(), states)).toEqual(told);
     });
 
-    test('keeps what another limiter told, unless less is left here', () => {
+    test('keeps the headers of another limiter, unless this one has less left', () => {
       jest.useFakeTimers({ now: 1_790_000_000_000 });
       const res = response();
       expect(tell(res, [[5, 5_000]])).toEqual([10, 5, 5]);

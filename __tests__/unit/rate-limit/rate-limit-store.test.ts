@@ -233,7 +233,7 @@ describe('rateLimitStore() by itself', () => {
     expect(() => rateLimitStore().shutdown?.()).not.toThrow();
   });
 
-  test('gives what a client has used, and nothing of one that has all of its limit', async () => {
+  test('returns the hits of a client, and undefined for a client that has spent nothing', async () => {
     const store = open({ limit: 5 });
     expect(await store.get?.('k')).toBeUndefined();
     await store.increment('k');

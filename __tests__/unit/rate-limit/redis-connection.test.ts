@@ -24,7 +24,7 @@ describe('a connection to a cluster', () => {
     expect(sendCommand).toHaveBeenCalledWith('k', false, ['DEL', 'k'], { timeout: undefined });
   });
 
-  test('rejects at once what belongs to a node that is down, and goes on with the others', async () => {
+  test('rejects commands for a node that is down at once, and goes on with the other nodes', async () => {
     const { connection, nodeOf, sendCommand } = fakeCluster();
     nodeOf('foo').client.isReady = false;
     await expect(connection.send(['DEL', 'foo'], 'foo')).rejects.toThrow('not connected');
@@ -53,7 +53,7 @@ describe('a connection to a cluster', () => {
   });
 });
 
-test('a connection by way of Sentinels is down while there is none to the master', async () => {
+test('a connection by way of Sentinels is down while the master cannot be reached', async () => {
   let master: object | undefined = { host: 'one', port: 1 };
   const sendCommand = ok();
   const parts = {
@@ -95,7 +95,7 @@ describe('a connection of ioredis', () => {
   });
 });
 
-test('clients are told apart by what they have', () => {
+test('clients are recognised by their methods', () => {
   expect(redisClientKind(new FakeRedisClient())).toBe('node-redis');
   expect(redisClientKind(fakeCluster().client)).toBe('node-redis-cluster');
   expect(redisClientProblem({ status: 'ready', call() {} })).toMatch(/must be a client made with createClient/);

@@ -90,7 +90,7 @@ async function passedWith(algorithm: Algorithm, seed: number, hiccup: (rig: Rig,
 const SEEDS = [1, 2];
 
 describe.each(['sliding-window', 'token-bucket'] as const)('%s', (algorithm) => {
-  test('Redis replies late to one gateway at a time: what that lets pass meanwhile is made up for', async () => {
+  test('Redis replies late to one gateway at a time: requests that pass meanwhile are charged afterwards', async () => {
     for (const seed of SEEDS) {
       const { others, mean } = await passedWith(algorithm, seed, ({ clients, random }, now) => {
         if (now % 400 !== 0) return;

@@ -232,7 +232,7 @@ describe('RedisLink to a URL', () => {
     expect(jest.getTimerCount()).toBe(0);
   });
 
-  test('a cluster that cannot be reached is asked anew as well, and what came of the first try does not matter', async () => {
+  test('a cluster that cannot be reached is tried again as well, whatever the result of the first try', async () => {
     const first = Promise.withResolvers<never>();
     const { link, seen, clients } = opening('redis+cluster', first.promise);
     await jest.advanceTimersByTimeAsync(5_000);

@@ -140,7 +140,7 @@ describe('while Redis is away', () => {
 });
 
 describe('late replies', () => {
-  test('tell the fallback what others have spent, also in a pause', async () => {
+  test('give the fallback the hits of other gateways, also in a pause', async () => {
     for (const rule of [ATONCE, SLOW]) {
       await open(10, rule);
       client.hits.set('rl:ip:k', 7);

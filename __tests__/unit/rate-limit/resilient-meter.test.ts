@@ -210,7 +210,7 @@ describe('the meter with Redis', () => {
       expect(client.hits.get('rl:ip:k')).toBe(81);
     });
 
-    test('the late reply corrects what decides without Redis', async () => {
+    test('the late reply corrects the fallback', async () => {
       await open(limited(10));
       await hit();
       client.mood = 'silent';
@@ -482,7 +482,7 @@ describe('the meter with Redis', () => {
       for (let i = 0; i < 100; i++) expect(client.hits.get(`rl:ip:c${i}`)).toBe((i % 3) + 1);
     });
 
-    test('is counted before what comes next, also by those who ask at the same time', async () => {
+    test('are counted before the next request, also for requests at the same time', async () => {
       await open();
       client.lose();
       for (let i = 0; i < 7; i++) await hit();
@@ -542,7 +542,7 @@ describe('the meter with Redis', () => {
       await take();
     }
 
-    test('local: counts on from what Redis has said, to the limit and not beyond it', async () => {
+    test('local: goes on counting from the last reply of Redis, up to the limit', async () => {
       await lost({}, 90);
       let passed = 0;
       for (let i = 0; i < 30; i++) if ((await take()).allowed) passed++;
