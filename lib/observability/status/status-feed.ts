@@ -103,8 +103,8 @@ export interface StatusFeed extends RequestSink {
 const CLIENTS = 20;
 
 /**
- * The state of a gateway for people: which backends are up, which clients are limited, what causes errors, and how much
- * headroom is left. The counts are those of the metrics, read every ten seconds; the rest is read when a client asks.
+ * The state of a gateway for people: backends, limited clients, causes of errors, and headroom. It reads the counts of the metrics every ten
+ * seconds, and all other values when a client asks.
  *
  * ```ts
  * const status = statusFeed({ events, metrics, limiters: [limiter], breakers: [breaker], proxies: [proxy] });

@@ -52,7 +52,7 @@ export interface ConcurrencyStatus {
   readonly limit: number;
   /** How many requests wait for a response head. */
   readonly inFlight: number;
-  /** Since when the limit has been reached repeatedly; `undefined` when it was not in the last ten seconds. */
+  /** `Date.now()` since when requests keep reaching the limit; `undefined` if none has in the last ten seconds. */
   readonly limitedSince: number | undefined;
 }
 
@@ -150,7 +150,7 @@ export interface Change {
 /** The state of a gateway at one moment. `mergeSnapshots()` merges those of several processes. */
 export interface StatusSnapshot {
   readonly at: number;
-  /** What an operator should know of, the worst first. */
+  /** Present problems, the worst first. */
   readonly problems: readonly GatewayProblem[];
   readonly processes: readonly ProcessStatus[];
   readonly load: LoadStatus;

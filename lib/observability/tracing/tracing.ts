@@ -7,7 +7,7 @@ import { Spans } from './spans.ts';
 import { readTraceFields, writeTraceFields } from './trace-context.ts';
 import type { Context, Span, SpanContext, TracingApi } from './tracing-api.ts';
 
-/** Which peers may continue their trace, and so decide about sampling, by `traceparent`. */
+/** Peers that may continue their trace by `traceparent`, and so decide about sampling. */
 export type TrustIncoming = 'trusted-peers' | 'everybody' | 'nobody';
 
 /** Options of {@link tracing}. */
@@ -15,8 +15,8 @@ export interface TracingOptions {
   /** `import * as api from '@opentelemetry/api'`. Nothing of that package is loaded here. */
   api: TracingApi;
   /**
-   * Which traces are continued: those of peers that the app's `trust proxy` names, of all clients, or none. Any other valid
-   * `traceparent` becomes a link of a new trace: a client that is not trusted must not force sampling, or choose the trace.
+   * Peers whose traces are continued: those that the app's `trust proxy` names, all, or none. Any other valid `traceparent` becomes a link of
+   * a new trace, because a client that is not trusted must not force sampling, or choose the trace.
    * Default `trusted-peers`.
    */
   trustIncoming?: TrustIncoming;
@@ -75,7 +75,7 @@ export interface Tracing {
 }
 
 /**
- * Traces requests through `@opentelemetry/api`, for whichever SDK the process has registered; without one it does nothing.
+ * Traces requests through `@opentelemetry/api`, with the SDK that the process has registered. Without an SDK it does nothing.
  * Give it to `observability()`.
  *
  * ```ts
@@ -84,9 +84,9 @@ export interface Tracing {
  * app.use(observability({ tracing: tracing({ api }) }));
  * ```
  *
- * Each request has a span of kind SERVER (a child of kind INTERNAL, when the app or an instrumentation has made a span active before), which is active for whatever is mounted after it, and a CLIENT span for each
- * attempt, whose id the backend gets in `traceparent` in place of what the client sent (W3C Trace Context).
- * `docs/tracing.md` has the attributes.
+ * Each request has a span of kind SERVER, which is active in all middlewares after it. If the app or an instrumentation has made a span active
+ * before, the request has a child of that span, of kind INTERNAL. Each attempt has a CLIENT span, whose id replaces the client's in the
+ * `traceparent` for the backend (W3C Trace Context). `docs/tracing.md` has the attributes.
  *
  * @throws {OptionsError} that names each unknown key and each bad value.
  */
