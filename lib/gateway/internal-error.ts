@@ -8,7 +8,7 @@ export function finalHandler(log: Logger): (req: IncomingMessage, res: ServerRes
       problem(res, 404, 'Not found');
       return;
     }
-    // The log gets the whole error, the client nothing of it.
+    // The log gets the whole error, the client no part of it.
     log.error({ error, method: req.method }, 'internal error');
     problem(res, 500, 'Internal error');
   };

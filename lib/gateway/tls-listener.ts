@@ -14,7 +14,7 @@ const HANDSHAKE_TIMEOUT_MS = 15_000;
 /** A listener that speaks TLS, and its certificates, which can change. */
 export class TlsListener {
   readonly server: Server;
-  /** Tells backends about the certificates of clients; nothing where it asks for none. */
+  /** Passes the certificates of clients to backends; `undefined` if the listener asks for no certificate. */
   readonly clientCertAuth: Middleware | undefined;
   #certificates: Certificates;
 

@@ -1,17 +1,17 @@
 import { setFlagsFromString } from 'node:v8';
 
 /**
- * Has V8 make all new objects in the young generation. By default it makes some in the old one, where those from the same place in the
- * code lived long before. Of 24 gateways under load 5 came into a state in which nearly all that requests had made was kept until the next
- * full collection; with this, none of 27 did (docs/performance.md). V8 says so on stderr should the flag go.
+ * Makes V8 create all new objects in the young generation. By default it creates an object in the old one if earlier objects from the same
+ * place in the code lived long. Under load, 5 of 24 gateways then kept nearly all objects of requests until the next full collection; with
+ * this setting, 0 of 27 did (docs/performance.md). If V8 removes the flag, it prints that on stderr.
  */
 export function keepNewObjectsYoung(): void {
   setFlagsFromString('--no-allocation-site-pretenuring');
 }
 
 /**
- * Keeps V8's young generation at its first size, 1 MB, until {@link letYoungGenerationGrow}. What a start makes stays: a young
- * generation that grows to 16 MB meanwhile holds nothing of use afterwards, and is given back late.
+ * Keeps V8's young generation at its first size, 1 MB, until {@link letYoungGenerationGrow}. The objects of a start stay, so a young generation
+ * that grows to 16 MB for them is of no use afterwards, and V8 releases it late.
  */
 export function keepYoungGenerationSmall(): void {
   setFlagsFromString('--semi-space-growth-factor=1');

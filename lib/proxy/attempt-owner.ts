@@ -15,8 +15,7 @@ export interface AttemptOwner {
   /** The request has been sent, with its whole body. */
   sent(): void;
   /**
-   * Whether the client may have this response. If not, nothing of it reaches the client, the rest of it is dropped,
-   * and the attempt has ended without a call of `ended()`.
+   * Whether the client may get this response. If not, the whole response is dropped, and the attempt has ended without a call of `ended()`.
    */
   accepts(status: number, fields: ResponseFields): boolean;
   /** The headers of the response as the client gets them. */

@@ -45,8 +45,8 @@ export interface RoundRobinProxy extends Middleware {
   load(): ProxyLoad;
   /**
    * Replaces the backends. Those that stay keep circuit, health and connections, and get their new options. Those that leave get no new
-   * request. Their requests and tunnels may end within `drainTimeoutMs`, then their connections are closed. A list with new DNS names takes
-   * effect after their first look-up, but never while DNS knows no backend of it.
+   * request. Their requests and tunnels go on until they end, or for `drainTimeoutMs`; then their connections are closed. A list with new DNS
+   * names takes effect after their first look-up, but never while DNS knows no backend of it.
    *
    * @throws {OptionsError} and changes nothing, when the list is invalid.
    * @throws {GatewayError} ERR_EXPRESSWAY_CLOSED after `close()`.

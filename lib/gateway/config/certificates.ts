@@ -87,7 +87,7 @@ export class Certificates {
     return this.#optionsOf(this.all[0]);
   }
 
-  /** Nothing where there is but one. A wildcard stands for one label (RFC 9525 §6.3). */
+  /** `undefined` if there is only one. A wildcard stands for one label (RFC 9525 §6.3). */
   contextFor(servername: string): SecureContext | undefined {
     if (this.all.length === 1) return undefined;
     const name = servername.toLowerCase();

@@ -30,7 +30,7 @@ type Destination = Omit<ReturnType<typeof destination>, 'write'> & { write(chunk
  * that do not fit into the buffer are dropped, and a line with their number follows when there is room. A full disk is treated like a
  * slow one. Lines are written together, up to 20 ms late.
  *
- * The process ends whatever becomes of the log. At its exit, Node waits for the thread that writes: where that waits for a reader that
+ * The log never keeps the process from ending. At its exit, Node waits for the thread that writes. If that thread waits for a reader that
  * stands still, the process kills itself.
  */
 export class LogOutput {
@@ -101,7 +101,7 @@ export class LogOutput {
       return;
     }
     this.#length += this.#chunk.write(line, this.#length);
-    // Not unref'ed: a process that has come to its end without close() ends with its last lines.
+    // Not unref'ed, so that a process that ends without close() writes its last lines.
     this.#timer ??= setTimeout(this.#flush, MOST_DELAY_MS);
   }
 

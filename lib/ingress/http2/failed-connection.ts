@@ -1,7 +1,7 @@
 import type { ServerHttp2Session } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
 
-/** Node 22 says nothing of some connections that have failed. The functions here find them; later versions close them by themselves. */
+/** Node 22 does not report some connections that have failed. The functions here find them; later versions close them by themselves. */
 export const HIDES_FAILURES = Number.parseInt(process.versions.node, 10) < 24;
 
 interface SessionHandle {
