@@ -311,12 +311,12 @@ describe('the trace that a client sends', () => {
 
   test('trustIncoming trusts all peers, or no peer', async () => {
     register();
-    const all = await open({ options: { trustIncoming: 'everybody' } });
+    const all = await open({ options: { trustIncoming: 'all' } });
     await ask(all.url, { headers: { traceparent: SAMPLED } });
     expect((await spans(2)).server.parentSpanContext?.spanId).toBe(PARENT);
     exporter.reset();
     started = 0;
-    const none = await open({ options: { trustIncoming: 'nobody' }, trustProxy: 'loopback' });
+    const none = await open({ options: { trustIncoming: 'none' }, trustProxy: 'loopback' });
     await ask(none.url, { headers: { traceparent: SAMPLED } });
     expect((await spans(2)).server.parentSpanContext).toBeUndefined();
   });
@@ -729,7 +729,7 @@ describe('a tracer that throws', () => {
     const warned = jest.spyOn(process, 'emitWarning').mockReturnValue(undefined);
     register();
     const trace = { ...facade(api.trace), getTracer: api.trace.getTracer.bind(api.trace), [name]: broken(name) };
-    const { url } = await open({ options: { api: { ...api, trace } as never, trustIncoming: 'everybody' } });
+    const { url } = await open({ options: { api: { ...api, trace } as never, trustIncoming: 'all' } });
     const headers = { traceparent: SAMPLED };
     expect([(await ask(url, { headers })).status, (await ask(url, { headers })).status]).toEqual([200, 200]);
     expect(warned.mock.calls.map(([message]) => String(message))).toEqual([expect.stringContaining(`${name} fails`)]);

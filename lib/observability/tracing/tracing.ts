@@ -8,7 +8,7 @@ import { readTraceFields, writeTraceFields } from './trace-context.ts';
 import type { Context, Span, SpanContext, TracingApi } from './tracing-api.ts';
 
 /** Peers that may continue their trace by `traceparent`, and so decide about sampling. */
-export type TrustIncoming = 'trusted-peers' | 'everybody' | 'nobody';
+export type TrustIncoming = 'trusted-peers' | 'all' | 'none';
 
 /** Options of {@link tracing}. */
 export interface TracingOptions {
@@ -59,7 +59,7 @@ const isApi = (value: unknown): boolean => {
 
 const checks: Checks<TracingOptions> = {
   api: (value) => (isApi(value) ? undefined : "must be the whole module: import * as api from '@opentelemetry/api'"),
-  trustIncoming: oneOf('trusted-peers', 'everybody', 'nobody'),
+  trustIncoming: oneOf('trusted-peers', 'all', 'none'),
   query: boolean,
   redact: nonEmptyStrings,
   methods: nonEmptyStrings,
@@ -146,7 +146,7 @@ export function tracing(given: TracingOptions): Tracing {
       const incoming = readTraceFields(headers, api);
       const around = active();
       const joined = openSpanIn(around);
-      const isContinued = trustIncoming === 'everybody' || (trustIncoming === 'trusted-peers' && exchange.peerTrusted);
+      const isContinued = trustIncoming === 'all' || (trustIncoming === 'trusted-peers' && exchange.peerTrusted);
       const parent = joined ?? (isContinued ? incoming : undefined);
       const outer = joined === undefined ? contextWith(around, parent) : around;
       if (outer === undefined) return undefined;
