@@ -678,6 +678,7 @@ describe('a tracer that throws', () => {
     setSpanContext: trace.setSpanContext.bind(trace),
     getSpan: trace.getSpan.bind(trace),
     deleteSpan: trace.deleteSpan.bind(trace),
+    getTracerProvider: () => ({}),
   });
 
   test.each(['setAttributes', 'addEvent', 'setStatus', 'isRecording', 'spanContext', 'end'])(

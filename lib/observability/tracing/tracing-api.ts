@@ -50,6 +50,7 @@ export interface TracingApi {
   readonly SpanStatusCode: { readonly ERROR: number };
   readonly trace: {
     getTracer(name: string): Tracer;
+    getTracerProvider(): object;
     setSpan(context: Context, span: Span): Context;
     setSpanContext(context: Context, spanContext: SpanContext): Context;
     getSpan(context: Context): Span | undefined;

@@ -65,6 +65,13 @@ const checks: Checks<TracingOptions> = {
   methods: nonEmptyStrings,
 };
 
+const TRACER = 'expressway';
+
+/** The provider of the API itself gives the tracer of the SDK, or `undefined` without an SDK. */
+interface ApiProvider {
+  getDelegateTracer?(name: string): object | undefined;
+}
+
 /** The flag of a sampled span (W3C Trace Context §3.2.2.5.1). */
 const SAMPLED = 1;
 
@@ -95,8 +102,17 @@ export function tracing(given: TracingOptions): Tracing {
   const { api, trustIncoming, query } = options;
   const rules: AttributeRules = { methods: new Set(options.methods), redaction: new Redaction(options.redact), query };
   // The tracer looks for the registered SDK at its first span, so the SDK may be registered later.
-  const spans = new Spans(api.trace.getTracer('expressway'));
+  const spans = new Spans(api.trace.getTracer(TRACER));
   const parts: TraceParts = { api, rules, spans };
+  let hasSdk = false;
+
+  /** Saves all the work for a span that leads nowhere. */
+  function isTraced(): boolean {
+    if (hasSdk) return true;
+    const provider: ApiProvider = api.trace.getTracerProvider();
+    hasSdk = provider.getDelegateTracer === undefined || provider.getDelegateTracer(TRACER) !== undefined;
+    return hasSdk;
+  }
 
   /** The context that the app, or an instrumentation, has made active before: baggage and other values, and perhaps a span. */
   function active(): Context {
@@ -142,6 +158,7 @@ export function tracing(given: TracingOptions): Tracing {
 
   return {
     begin(exchange, route) {
+      if (!isTraced()) return undefined;
       const { headers, method } = exchange.req;
       const incoming = readTraceFields(headers, api);
       const around = active();
