@@ -138,7 +138,7 @@ export const EXAMPLES: Readonly<Record<string, Example>> = {
     asked: [['/1']],
     got: ['200 a GET /1 foobar'],
   },
-  'on.proxyRes: fields of the answer': {
+  'on.proxyRes: headers of the response': {
     transport: 'native',
     options: to({
       on: {
