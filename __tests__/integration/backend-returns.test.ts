@@ -77,6 +77,20 @@ describe('when every backend process is down', () => {
     expect(all[2]?.served).toBe(1);
   });
 
+  test('the gateway notices the return of a backend that reset its connections before it was away', async () => {
+    const [back] = (await backends(1)) as [RestartingBackend];
+    const { url, circuits } = await behind([back], { circuit: { minimumRequests: 1, openMs: 600_000 } });
+    const dying = createServer((req) => void req.socket.resetAndDestroy());
+    await new Promise<void>((resolve) => dying.listen(back.port, '127.0.0.1', resolve));
+    expect((await fetch(url)).status).toBe(502);
+    expect(circuits()).toEqual(['open']);
+    dying.close();
+    await eventually('connections are refused', async () => Number((await fetch(url)).headers.get('retry-after')) < 60);
+    await back.start();
+    await eventually('its circuit is closed', () => circuits()[0] === 'closed');
+    expect(back.served).toBe(0);
+  });
+
   test('drained backends, and those whose circuit a status opened, are not tried', async () => {
     const [away, broken] = (await backends(2)) as [RestartingBackend, RestartingBackend];
     const { url, proxy, circuits } = await behind([away, broken], { circuit: { minimumRequests: 1 } });

@@ -7,14 +7,17 @@ import { EARLY, EarlyBackend, upload } from '../differential/early-responses.ts'
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
 import { afterRead } from '../support/pause.ts';
 import { PROTOCOLS, type Protocol } from '../support/protocols.ts';
+import { RawClient } from '../support/raw-client.ts';
 import { recordedGateway } from '../support/recorded-gateway.ts';
-import type { Script } from '../support/recorder-backend.ts';
+import { RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { eventually, listen } from '../support/servers.ts';
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
 
 const UPLOADS = 24;
+/** More than the buffers of two sockets take. */
+const UPLOAD_BYTES = 33_554_432;
 
 async function pluginGateway(
   target: string,
@@ -131,6 +134,42 @@ describe.each(PROTOCOLS)(
     }
   },
 );
+
+test('a reset that the upload meets before it is read cuts a response that ends with the connection', async () => {
+  let resume = (): void => {};
+  const thenReset: Script = (socket) => {
+    socket.pause().write('HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nfirst');
+    afterRead(() => {
+      // More than a gateway reads while its client reads nothing.
+      socket.write(Buffer.alloc(500_000));
+      afterRead(() => {
+        socket.resetAndDestroy();
+        afterRead(resume);
+      });
+    });
+  };
+  const { url } = cleanup.add(await RecorderBackend.start(thenReset));
+  const holdingClient = (app: Express): void => {
+    app.use((_req, res, next) => {
+      const write = res.write.bind(res) as (chunk: unknown) => boolean;
+      let isHeld = true;
+      resume = () => {
+        isHeld = false;
+        res.emit('drain');
+      };
+      res.write = (chunk: unknown) => write(chunk) && !isHeld;
+      next();
+    });
+  };
+  const { port, proxy } = cleanup.add(await proxyGateway({ backends: [url] }, holdingClient));
+  const outcomes = outcomesOf(proxy);
+  const client = cleanup.add(await RawClient.connect(port));
+  client.send(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${UPLOAD_BYTES}\r\n\r\n`);
+  client.send(Buffer.alloc(UPLOAD_BYTES));
+  await eventually('it is over', () => outcomes.length === 1);
+  // The connection is still being closed: docs/errors.md.
+  expect(outcomes).toEqual(['http_response_incomplete ERR_EXPRESSWAY_RESET']);
+});
 
 function outcomesOf({ events }: Awaited<ReturnType<typeof proxyGateway>>['proxy']): string[] {
   const outcomes: string[] = [];

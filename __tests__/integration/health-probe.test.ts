@@ -4,6 +4,7 @@ import type { ProbeAnswer } from '../../lib/backends/health/health-check.ts';
 import { Circuit, circuitDefaults } from '../../lib/circuit-breaker/circuit.ts';
 import { healthProbe } from '../../lib/proxy/transport/health-probe.ts';
 import { Cleanup } from '../support/gateway.ts';
+import { Http2Backend, type OnStream, respondWithStatus, respondWithTrailers } from '../support/http2-backend.ts';
 import { answer, RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { closedPort, eventually } from '../support/servers.ts';
 
@@ -13,6 +14,13 @@ afterEach(() => cleanup.run());
 function probe(url: string, abort = new AbortController(), timeoutMs = 5_000): Promise<ProbeAnswer | Error> {
   const backend = new Backend({ url: new URL(url), weight: 1 }, new Circuit(url, circuitDefaults));
   return healthProbe()(backend, { path: '/healthz?full=1', timeoutMs, signal: abort.signal });
+}
+
+/** Checks a backend by the protocol of gRPC. */
+function grpcProbe(url: string, abort = new AbortController()): Promise<ProbeAnswer | Error> {
+  const backend = new Backend({ url: new URL(url), weight: 1 }, new Circuit(url, circuitDefaults));
+  const path = '/grpc.health.v1.Health/Check';
+  return healthProbe({}, 'http2')(backend, { path, timeoutMs: 5_000, signal: abort.signal });
 }
 
 const recorder = async (script: Script) => cleanup.add(await RecorderBackend.start(script));
@@ -86,5 +94,50 @@ describe('a health check request', () => {
     abort.abort(new Error('late'));
     expect(await result).toMatchObject({ message: 'late' });
     await eventually('the connection is closed', () => backend.connections.size === 0);
+  });
+});
+
+describe('a health check of gRPC', () => {
+  const saying =
+    (serving: number, status?: string): OnStream =>
+    (stream) =>
+      respondWithTrailers(stream, Buffer.from([0, 0, 0, 0, 2, 8, serving]), status);
+
+  test('is a call about the server as a whole, and passes if that serves', async () => {
+    let seen: object | undefined;
+    const { url, port } = cleanup.add(
+      await Http2Backend.start((stream, headers) => {
+        stream.on('data', (content: Buffer) => {
+          const { ':method': method, ':authority': authority, 'content-type': type } = headers;
+          seen = { method, authority, type, content: [...content] };
+          saying(1)(stream, headers);
+        });
+      }),
+    );
+    expect(await grpcProbe(url)).toMatchObject({ status: 200 });
+    const authority = `127.0.0.1:${port}`;
+    expect(seen).toEqual({ method: 'POST', authority, type: 'application/grpc', content: [0, 0, 0, 0, 0] });
+  });
+
+  test.each<[string, OnStream, RegExp]>([
+    ['a server that does not serve', saying(2), /says that the server does not serve/],
+    ['an error after its content', saying(1, '14'), /got status 200 and the gRPC status 14$/],
+    ['an error alone', (stream) => respondWithStatus(stream, '12'), /got status 200 and the gRPC status 12$/],
+    ['a response that is not of gRPC', (stream) => stream.respond({}, { endStream: true }), /the gRPC status none$/],
+    ['a reset', (stream) => stream.close(2), /NGHTTP2_INTERNAL_ERROR$/],
+  ])('gives %s as an error value', async (_name, onStream, message) => {
+    const { url } = cleanup.add(await Http2Backend.start(onStream));
+    expect(((await grpcProbe(url)) as Error).message).toMatch(message);
+  });
+
+  test('gives a refused connection as an error value', async () => {
+    expect(await grpcProbe(`http://127.0.0.1:${await closedPort()}`)).toMatchObject({ code: 'ECONNREFUSED' });
+  });
+
+  test('ends at once when it is aborted, and closes the connection', async () => {
+    const { url, sessions } = cleanup.add(await Http2Backend.start(() => abort.abort(new Error('late'))));
+    const abort = new AbortController();
+    expect(await grpcProbe(url, abort)).toMatchObject({ message: 'late' });
+    await eventually('the connection is closed', () => sessions[0]?.destroyed);
   });
 });

@@ -11,7 +11,7 @@ import { certificate } from '../support/certificate.ts';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
 import { Http2Client, http2Gateway, responseTo } from '../support/http2.ts';
 import { Http2Backend, type OnStream, respondWithTrailers } from '../support/http2-backend.ts';
-import { frame, GOAWAY, SETTINGS } from '../support/http2-frames.ts';
+import { DATA, frame, GOAWAY, SETTINGS } from '../support/http2-frames.ts';
 import { afterRead, pause } from '../support/pause.ts';
 import { eventually, listen, standsStill } from '../support/servers.ts';
 
@@ -106,19 +106,25 @@ describe('heads', () => {
     expect(headers).toMatchObject({ 'set-cookie': ['a=1', 'b=2'], 'x-name': 'caf\xe9' });
   });
 
-  test('a middleware that writes an impossible header gets the error, and no backend is to blame', async () => {
-    const { url } = await backend(say('a'));
-    const gateway = cleanup.add(
-      await proxyGateway({ backends: [url], protocol: 'http2' }, (app) =>
-        app.use((req, _res, next) => {
-          req.headers['x-bad'] = 'line\nend';
-          next();
-        }),
-      ),
-    );
-    expect((await fetch(gateway.url)).status).toBe(500);
-    expect(gateway.proxy.status()[0]).toMatchObject({ circuit: 'closed', inFlight: 0 });
-  });
+  test.each([
+    ['value', 'x-bad', 'line\nend'],
+    ['name', 'x bad', 'value'],
+  ])(
+    'a middleware that writes a header with an impossible %s gets the error, and no backend is to blame',
+    async (_what, name, value) => {
+      const { url } = await backend(say('a'));
+      const gateway = cleanup.add(
+        await proxyGateway({ backends: [url], protocol: 'http2' }, (app) =>
+          app.use((req, _res, next) => {
+            req.headers[name] = value;
+            next();
+          }),
+        ),
+      );
+      expect((await fetch(gateway.url)).status).toBe(500);
+      expect(gateway.proxy.status()[0]).toMatchObject({ circuit: 'closed', inFlight: 0 });
+    },
+  );
 });
 
 describe('content and trailers', () => {
@@ -370,6 +376,24 @@ describe('connections', () => {
     expect(gateway.proxy.status()[0]?.inFlight).toBe(0);
   });
 
+  test('a request is not sent again if the stream is reset for another reason: the backend may have processed it', async () => {
+    const resetting = await backend((stream) => stream.close(constants.NGHTTP2_INTERNAL_ERROR));
+    const taking = await backend(echo);
+    const { client } = await pair([resetting.url, taking.url]);
+    const plain = { ':method': 'POST' };
+    const statuses = [(await client.request(plain, 'x')).status, (await client.request(plain, 'x')).status];
+    expect([statuses.sort(), resetting.requests, taking.requests]).toEqual([[200, 502], 1, 1]);
+  });
+
+  test('a request waits on its connection while the backend allows none there', async () => {
+    const { url, sessions } = await backend(say('a'), { settings: { maxConcurrentStreams: 0 } });
+    const { client } = await pair([url]);
+    const response = client.request();
+    await eventually('the gateway has the settings', () => sessions[0]?.pendingSettingsAck === false);
+    sessions[0]?.settings({ maxConcurrentStreams: 1 });
+    expect([(await response).status, sessions.length]).toEqual([200, 1]);
+  });
+
   test('a backend that takes few requests on a connection gets more connections', async () => {
     let open = 0;
     const held: ServerHttp2Stream[] = [];
@@ -459,6 +483,17 @@ describe('backends that cannot be used', () => {
       expect([status, String(content)]).toEqual([200, 'good']);
     }
     expect(new Set(causes)).toEqual(new Set([cause]));
+  });
+
+  test('one that breaks the protocol during a request gets the blame for it', async () => {
+    const port = await tcpServer((socket) => {
+      socket.write(frame(SETTINGS, 0, 0));
+      // Content must have a stream (RFC 9113 §6.1).
+      socket.on('data', (bytes) => bytes.includes('some content') && socket.write(frame(DATA, 0, 0, 'x')));
+    });
+    const { client } = await pair([`http://127.0.0.1:${port}`]);
+    const { headers } = await client.request({ ':method': 'POST' }, 'some content');
+    expect(headers['proxy-status']).toBe('expressway; error=http_protocol_error');
   });
 
   test('certificates are checked for the name in the URL', async () => {

@@ -96,7 +96,6 @@ export class BackendConnections implements Connections, ConnectionOwner {
       connect: this.#serverName === undefined ? connect : connectAs(this.#serverName, connect),
       // With 0, undici asks the backend to close, and closes behind each response.
       pipelining: keepAlive ? 1 : 0,
-      allowH2: false,
       // The watchdog does both at a lower cost, and does not cut event streams.
       headersTimeout: 0,
       bodyTimeout: 0,
@@ -178,7 +177,7 @@ export class BackendConnections implements Connections, ConnectionOwner {
     if (!connection.isBound) this.#free.add(connection);
   }
 
-  #disconnected(connection: Connection, error?: NodeJS.ErrnoException): void {
+  #disconnected(connection: Connection, error: NodeJS.ErrnoException): void {
     if (!connection.isFree || connection.isDropped) return;
     this.#free.ended(connection, error);
     // Otherwise the objects of closed connections would pile up.

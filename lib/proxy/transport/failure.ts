@@ -70,7 +70,7 @@ function codeOf(error: CodedError & { readonly errors?: readonly CodedError[] })
 
 /** Whether undici rejected a request before it opened a connection. The app is the cause, because Node's parser has checked the client's head. */
 export function isRefusedRequest(error: CodedError): boolean {
-  return error.code === 'UND_ERR_INVALID_ARG' || error.code === 'UND_ERR_NOT_SUPPORTED';
+  return error.code === 'UND_ERR_INVALID_ARG';
 }
 
 /** `Retry-After` in milliseconds: other connections end in the meantime. */

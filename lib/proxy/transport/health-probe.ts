@@ -42,7 +42,6 @@ async function probe(
 ): Promise<ProbeAnswer | Error> {
   const client = new Client(origin, {
     pipelining: 0,
-    allowH2: false,
     // The signal does not end an attempt to connect, which could go on for minutes.
     connect: backendConnector(tls, timeoutMs, 'http1'),
     headersTimeout: 0,

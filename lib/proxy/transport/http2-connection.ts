@@ -85,10 +85,6 @@ export class Http2Connection implements RequestConnection {
     this.#isLeaving = true;
     // Not earlier: the GOAWAY could overtake the head of a request.
     if (this.inUse > 0) return;
-    if (this.#waiting !== undefined) {
-      this.destroy(new Error('the connection is not needed'));
-      return;
-    }
     this.#session?.destroy();
     // Node itself would wait for the backend to close its side.
     setImmediate(() => this.#socket?.destroy());

@@ -151,7 +151,7 @@ export class Http2Request implements Dispatcher.DispatchController {
 
   #informational({ ':status': status, ...fields }: Record<string, unknown>): void {
     // Node itself has sent it to the client.
-    if (status !== 100) this.#handler.onResponseStart?.(this, Number(status), fields as ResponseFields as never, '');
+    if (status !== 100) this.#handler.onResponseStart?.(this, Number(status), fields as ResponseFields as never);
   }
 
   #responded({ ':status': status, ...fields }: Record<string, unknown>, flags: number): void {

@@ -45,9 +45,9 @@ export class KeptConnections<C extends Keepable> {
   }
 
   /** Learns from the end of a free connection how long the backend keeps connections. */
-  ended({ freeSince }: C, error: NodeJS.ErrnoException | undefined): void {
+  ended({ freeSince }: C, error: NodeJS.ErrnoException): void {
     // A connection that has carried no response yet says nothing about that time.
-    if (error !== undefined && isClosedByPeer(error) && freeSince > 0) {
+    if (isClosedByPeer(error) && freeSince > 0) {
       this.#keepAliveTime.closedAfter(Date.now() - freeSince);
     }
   }
