@@ -1,7 +1,8 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { resolve } from 'node:path';
+import { isAbsolute, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { LIBRARY_FLAGS } from '../support/library.ts';
 import { until } from './until.ts';
 
 /** Fits into the limit of open files of any machine: a warning that it was lowered must not decide a test. */
@@ -32,7 +33,9 @@ export class Proc {
     openFiles?: number,
   ) {
     const path = resolve(fileURLToPath(new URL('../../example-gateway', import.meta.url)), script);
-    const command = [process.execPath, '--conditions=expressway-source', path, ...args];
+    // A script of the tests may import sources, too, and all modules must exist once.
+    const flags = isAbsolute(script) ? ['--conditions=expressway-source'] : LIBRARY_FLAGS;
+    const command = [process.execPath, ...flags, path, ...args];
     const limited = openFiles === undefined ? [] : ['sh', '-c', `ulimit -n ${openFiles}; exec "$0" "$@"`];
     const [program = '', ...words] = [...limited, ...command];
     this.#child = spawn(program, words, {

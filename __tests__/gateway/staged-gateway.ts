@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { GatewayProblem } from 'expressway';
+import { LIBRARY_FLAGS } from '../support/library.ts';
 import { closedPort } from '../support/servers.ts';
 import { until } from './until.ts';
 
@@ -43,7 +44,7 @@ export class StagedGateway {
     this.adminUrl = `http://127.0.0.1:${adminPort}`;
     const limit = openFiles === undefined ? '' : `ulimit -n ${openFiles};`;
     const to = stdout === undefined ? '' : `> ${stdout}`;
-    const command = [process.execPath, '--conditions=expressway-source', APP];
+    const command = [process.execPath, ...LIBRARY_FLAGS, APP];
     this.#child = spawn('sh', ['-c', `${limit} exec "$0" "$@" ${to}`, ...command], {
       env: {
         NODE_COMPILE_CACHE,
