@@ -1,6 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
+import { LIBRARY_FLAGS } from '../support/library.ts';
 import { eventually } from '../support/servers.ts';
 import { ExampleProject } from './example-project.ts';
 import { BLOCKS, type Block, ROOT } from './pages.ts';
@@ -82,7 +83,7 @@ export function runBlock({ code, language, page, line }: Block, replacements: Re
   const project = new ExampleProject();
   const child = fork(project.write(`example.${language}`, program), {
     cwd: project.folder,
-    execArgv: ['--conditions=expressway-source', '--import', join(ROOT, '__tests__/docs/any-port.ts')],
+    execArgv: [...LIBRARY_FLAGS, '--import', join(ROOT, '__tests__/docs/any-port.ts')],
     env: { ...process.env, NODE_OPTIONS: '' },
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
   });

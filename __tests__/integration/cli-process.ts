@@ -1,9 +1,7 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
+import { CLI, LIBRARY_FLAGS } from '../support/library.ts';
 import { eventually } from '../support/servers.ts';
-
-const MAIN = fileURLToPath(new URL('../../lib/cli/main.ts', import.meta.url));
 
 export interface CliResult {
   readonly code: number | NodeJS.Signals | null;
@@ -19,7 +17,7 @@ export class CliProcess {
   readonly done: Promise<CliResult>;
 
   constructor(args: readonly string[], env: Readonly<Record<string, string>> = {}) {
-    this.#child = spawn(process.execPath, ['--conditions=expressway-source', MAIN, ...args], {
+    this.#child = spawn(process.execPath, [...LIBRARY_FLAGS, CLI, ...args], {
       env: { NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE, ...env },
     });
     this.#child.stdout.setEncoding('utf8').on('data', (text: string) => {
