@@ -11,6 +11,8 @@ const PATTERNS: readonly { readonly pattern: RegExp; readonly instead: string; r
   },
   { pattern: /\b(?:is|are) meant by\b|\bcan be meant\b/i, instead: 'means, is valid' },
   { pattern: /\banswer(?:s|ed)? (?:with )?[1-5]\d\d\b/i, instead: 'responds with 404, gets 404' },
+  // In lib, texts of Lua scripts would match.
+  { pattern: /\b([a-z]{2,}) \1\b/i, instead: 'a word is there twice', docsOnly: true },
   { pattern: /\banswers\b/i, instead: 'responses, responds', docsOnly: true },
 ];
 
@@ -56,6 +58,7 @@ describe('prose', () => {
     ['It has none that can be used.', 'none that'],
     ['The operator is told.', 'is told'],
     ['The backend answers 503.', 'answers 503'],
+    ['Then the the request ends.', 'the the'],
     [`One ${'word '.repeat(35)}end.`, 'a sentence of 37 words'],
   ])('%s is detected', (text, problem) => {
     expect(problemsOf({ text, line: 1 }, true, 'docs/x.md').join()).toContain(problem);

@@ -92,7 +92,7 @@ export interface IpRateLimitOptions {
    * `Redis` or `Cluster` of ioredis.
    *
    * A login needs the keys `<keyPrefix><name>:*` and these commands: evalsha, eval, script|load, del, zrem and ping; in
-   * scripts get, set, time, pttl, incr, zadd, zremrangebyscore, zcard and pexpire; for a cluster cluster|slots.
+   * scripts get, set, time, pttl, incr, zadd, zremrangebyscore, zcard and pexpire; for Redis Cluster also cluster|slots.
    *
    * The package `redis` is loaded only for a URL. If that fails, the limiter counts in this process: a
    * `limiterModeChange` event and a process warning of type `ExpresswayRedisWarning` carry the error.
