@@ -2,7 +2,7 @@ import type { RejectedEarlyEvent } from '../../core/events.ts';
 import type { FinishedRequest } from '../request-record.ts';
 import { Histogram } from './histogram.ts';
 import type { Sample } from './metric.ts';
-import { addAll, type RouteTotals, type TrafficTotals } from './traffic-totals.ts';
+import { addAll, type GrowingRouteTotals, type TrafficTotals } from './traffic-totals.ts';
 
 /** RFC 9110 §9.3 and RFC 5789. All other methods are one label value, because clients can invent them. */
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE', 'CONNECT', 'OTHER'];
@@ -54,10 +54,7 @@ export class RequestSeries {
   }
 
   /** Adds these counts to the totals, and to those of the route. */
-  addTo(
-    { responses, durations }: TrafficTotals,
-    ofRoute: { -readonly [K in keyof RouteTotals]: RouteTotals[K] },
-  ): void {
+  addTo({ responses, durations }: TrafficTotals, ofRoute: GrowingRouteTotals): void {
     // This runs every two seconds for each route. entries() would create an array for each number.
     for (let index = 0; index < this.#counts.length; index += 1) {
       const value = this.#counts[index] as number;

@@ -47,9 +47,18 @@ export interface TrafficSource {
 
 const CLASSES = 6;
 
-const noDurations = () => new Float64Array(DURATION_BUCKETS.length + 1);
+const noDurations = (): Float64Array => new Float64Array(DURATION_BUCKETS.length + 1);
 
-export const emptyRouteTotals = (limited: number) => ({ requests: 0, errors: 0, limited, durations: noDurations() });
+/** The totals of a route while they are added up. */
+export type GrowingRouteTotals = { -readonly [K in keyof RouteTotals]: RouteTotals[K] };
+
+// A type that TypeScript infers would be of TypeScript 5.7 and newer: `Float64Array<ArrayBuffer>`.
+export const emptyRouteTotals = (limited: number): GrowingRouteTotals => ({
+  requests: 0,
+  errors: 0,
+  limited,
+  durations: noDurations(),
+});
 
 export const sum = (counts: Readonly<Float64Array>): number => counts.reduce((all, one) => all + one, 0);
 
