@@ -491,9 +491,12 @@ describe('backends that cannot be used', () => {
       // Content must have a stream (RFC 9113 §6.1).
       socket.on('data', (bytes) => bytes.includes('some content') && socket.write(frame(DATA, 0, 0, 'x')));
     });
-    const { client } = await pair([`http://127.0.0.1:${port}`]);
+    // Node 22 does not report it. There the request ends by its timeout.
+    const isReported = Number.parseInt(process.versions.node, 10) >= 24;
+    const { client } = await pair([`http://127.0.0.1:${port}`], isReported ? {} : { responseTimeoutMs: 500 });
     const { headers } = await client.request({ ':method': 'POST' }, 'some content');
-    expect(headers['proxy-status']).toBe('expressway; error=http_protocol_error');
+    const error = isReported ? 'http_protocol_error' : 'http_response_timeout';
+    expect(headers['proxy-status']).toBe(`expressway; error=${error}`);
   });
 
   test('certificates are checked for the name in the URL', async () => {
