@@ -68,6 +68,7 @@ const by: Check = described(
 
 export const hash: PolicyEntry<'hash', HashSettings> = {
   name: 'hash',
+  brief: 'the same client address, the same backend',
   summary: "by the client's address, or by a header, cookie or query parameter: the same key, the same backend",
   weights: 'respected',
   defaults: hashDefaults,

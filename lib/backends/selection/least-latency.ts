@@ -32,6 +32,7 @@ export class LeastLatency implements SelectionPolicy {
 
 export const leastLatency: PolicyEntry<'latency'> = {
   name: 'latency',
+  brief: 'the faster of two',
   summary: 'the faster of two drawn at random, by a moving average of their latency that follows peaks ("peak EWMA")',
   weights: 'respected',
   defaults: {},

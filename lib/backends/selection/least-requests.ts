@@ -60,6 +60,7 @@ export class LeastRequests implements SelectionPolicy {
 
 export const leastRequests: PolicyEntry<'least-requests'> = {
   name: 'least-requests',
+  brief: 'the fewest in flight for its weight',
   summary: `the fewest requests in flight for its weight; the better of two drawn at random when there are more than ${EXACT} backends`,
   weights: 'respected',
   defaults: {},

@@ -44,6 +44,7 @@ export class RoundRobin implements SelectionPolicy {
 
 export const roundRobin: PolicyEntry<'round-robin'> = {
   name: 'round-robin',
+  brief: 'in turn, whatever the weights',
   summary: 'in strict rotation',
   weights: 'ignored',
   defaults: {},

@@ -53,6 +53,8 @@ export function isCandidate(backend: BackendView, tried: readonly BackendView[])
  */
 export interface PolicyEntry<N extends string = string, O extends object = object> {
   readonly name: N;
+  /** How it picks, in a few words: for `.env.example`. */
+  readonly brief: string;
   /** How it picks: its line in the documentation. */
   readonly summary: string;
   /** Whether it respects the weights of backends; `fallback` when its fallback decides that. */

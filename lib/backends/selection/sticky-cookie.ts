@@ -202,6 +202,7 @@ export function cookieProblems({ cookie, path = '/', domain }: Partial<StickySet
 
 export const sticky: PolicyEntry<'sticky', StickySettings> = {
   name: 'sticky',
+  brief: 'a cookie keeps a client at its backend',
   summary: 'by a signed cookie: a client stays at its backend; `fallback` picks for the others',
   weights: 'fallback',
   required: 'secret',

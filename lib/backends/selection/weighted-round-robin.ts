@@ -102,6 +102,7 @@ export class WeightedTurns {
 
 export const weightedRoundRobin: PolicyEntry<'weighted'> = {
   name: 'weighted',
+  brief: 'in turn, by weight',
   summary: 'round robin by weight, smooth as in nginx',
   weights: 'respected',
   defaults: {},

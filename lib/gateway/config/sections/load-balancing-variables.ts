@@ -1,3 +1,4 @@
+import { policies } from '../../../backends/selection/policies.ts';
 import type { HashBy, LoadBalancing, StickyOptions } from '../../../index.ts';
 import {
   decimal,
@@ -32,11 +33,9 @@ export const loadBalancing = section(
   'Load balancing',
   ofOneService({
     LOAD_BALANCING: {
-      text: `How a backend is picked: round-robin (in turn, whatever the weights), weighted (in turn, by weight), least-requests (the
-        fewest in flight for its weight), latency (the faster of two), hash (the same client address, the same backend) or sticky (a
-        cookie keeps a client at its backend).`,
+      text: `How a backend is picked: ${policies.map(({ name, brief }) => `${name} (${brief})`).join(', ')}.`,
       default: 'round-robin',
-      read: oneOf('round-robin', 'weighted', 'least-requests', 'latency', 'hash', 'sticky'),
+      read: oneOf(...policies.map(({ name }) => name)),
     },
     HASH_BY: {
       text: `Key of the policy hash: ip, header:X-Tenant, cookie:user or query:room (with names of your own). Requests without that header,
