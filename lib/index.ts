@@ -50,35 +50,34 @@ export {
 export { type BackendCircuitOptions, backendCircuitDefaults } from './circuit-breaker/circuit-options.ts';
 export { type Composable, compose } from './core/compose.ts';
 export { GatewayError, type GatewayErrorCode } from './core/errors.ts';
-export {
-  type AttemptFailedEvent,
-  type BackendsChangedEvent,
-  type CircuitStateChangeEvent,
-  type CircuitStateName,
-  type ClientPipelinedEvent,
-  type ClientRefusedEvent,
-  type DiscoveryFailedEvent,
-  type DiscoveryRecoveredEvent,
-  type ForwardedEvent,
-  type GatewayEventMap,
-  GatewayEvents,
-  type GatewayProblem,
-  type HealthChangeEvent,
-  type HealthCheckedEvent,
-  type HealthVerdict,
-  type LimitedEvent,
-  type LimiterMode,
-  type LimiterModeChangeEvent,
-  type LoadSheddingChangeEvent,
-  type MirroredEvent,
-  type MirrorResult,
-  type ProblemEvent,
-  type ProblemSeverity,
-  type RejectedEarlyEvent,
-  type RejectedEvent,
-  type ResourceShortageEvent,
+export type {
+  AttemptFailedEvent,
+  BackendsChangedEvent,
+  CircuitStateChangeEvent,
+  CircuitStateName,
+  ClientPipelinedEvent,
+  ClientRefusedEvent,
+  DiscoveryFailedEvent,
+  DiscoveryRecoveredEvent,
+  ForwardedEvent,
+  GatewayProblem,
+  HealthChangeEvent,
+  HealthCheckedEvent,
+  HealthVerdict,
+  LimitedEvent,
+  LimiterMode,
+  LimiterModeChangeEvent,
+  LoadSheddingChangeEvent,
+  MirroredEvent,
+  MirrorResult,
+  ProblemEvent,
+  ProblemSeverity,
+  RejectedEarlyEvent,
+  RejectedEvent,
+  ResourceShortageEvent,
 } from './core/events.ts';
 export type { Exchange } from './core/exchange.ts';
+export { type GatewayEventMap, GatewayEvents } from './core/gateway-events.ts';
 export type { GatewayRequest, Middleware } from './core/http.ts';
 export { OptionsError } from './core/options.ts';
 export type { Cause, FailureCause, Outcome, RejectionCause } from './core/outcome.ts';

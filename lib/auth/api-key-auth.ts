@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
-import { eventsCheck, GatewayEvents } from '../core/events.ts';
 import type { Consumer, Exchange } from '../core/exchange.ts';
+import { eventsCheck, GatewayEvents } from '../core/gateway-events.ts';
 import { headerName } from '../core/header-names.ts';
 import {
   type Check,

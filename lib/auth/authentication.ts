@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { GatewayEvents } from '../core/events.ts';
 import { type Consumer, type Exchange, exchangeOf } from '../core/exchange.ts';
+import type { GatewayEvents } from '../core/gateway-events.ts';
 import { canonical } from '../core/header-names.ts';
 import { isPromise, type Middleware, type Next } from '../core/http.ts';
 import type { Rejected } from '../core/outcome.ts';

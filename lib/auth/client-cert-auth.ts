@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { isIP } from 'node:net';
-import { eventsCheck, GatewayEvents } from '../core/events.ts';
 import type { Exchange } from '../core/exchange.ts';
+import { eventsCheck, GatewayEvents } from '../core/gateway-events.ts';
 import { hostnameOf, TOKEN } from '../core/http.ts';
 import { boolean, type Check, type Checks, func, oneOf, optional, recordOf, resolveOptions } from '../core/options.ts';
 import { type Authentication, type AuthenticationMiddleware, authenticates, type Refused } from './authentication.ts';

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
-import { eventsCheck, GatewayEvents } from '../core/events.ts';
 import type { Exchange } from '../core/exchange.ts';
+import { eventsCheck, GatewayEvents } from '../core/gateway-events.ts';
 import { CORS_HEADERS, canonical, headerName, isIdentityHeader } from '../core/header-names.ts';
 import { TOKEN } from '../core/http.ts';
 import { type Check, type Checks, described, durationMs, oneOf, optional, resolveOptions } from '../core/options.ts';

@@ -1,7 +1,7 @@
 import { createPublicKey, createSecretKey, type KeyObject } from 'node:crypto';
 import type * as Jose from 'jose';
-import { eventsCheck, GatewayEvents } from '../core/events.ts';
 import type { Exchange } from '../core/exchange.ts';
+import { eventsCheck, GatewayEvents } from '../core/gateway-events.ts';
 import { cookieValue } from '../core/http.ts';
 import {
   type Check,

@@ -1,5 +1,6 @@
-import { type CircuitStateChangeEvent, type CircuitStateName, eventsCheck, GatewayEvents } from '../core/events.ts';
+import type { CircuitStateChangeEvent, CircuitStateName } from '../core/events.ts';
 import { exchangeOf } from '../core/exchange.ts';
+import { eventsCheck, GatewayEvents } from '../core/gateway-events.ts';
 import type { Middleware } from '../core/http.ts';
 import {
   type Checks,

@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
-import type { GatewayEvents } from '../core/events.ts';
 import type { Exchange, ExchangeObserver } from '../core/exchange.ts';
+import type { GatewayEvents } from '../core/gateway-events.ts';
 import { isEventStream } from '../core/http.ts';
 import { type Failed, judge, type Outcome } from '../core/outcome.ts';
 import { reject } from '../core/reject.ts';

@@ -1,6 +1,6 @@
 import { resetConnection } from './connection.ts';
-import type { GatewayEventMap, GatewayEvents } from './events.ts';
 import type { Exchange } from './exchange.ts';
+import type { GatewayEventMap, GatewayEvents } from './gateway-events.ts';
 import type { Failed, Rejected } from './outcome.ts';
 import { sendProblem } from './problem.ts';
 

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import { countedElsewhere } from '../core/connection-bytes.ts';
-import type { GatewayEvents } from '../core/events.ts';
+import type { GatewayEvents } from '../core/gateway-events.ts';
 import { rawKeptProblem } from '../core/problem.ts';
 
 /** Milliseconds between two events about early rejections. */

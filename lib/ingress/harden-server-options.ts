@@ -1,4 +1,4 @@
-import { eventsCheck, type GatewayEvents } from '../core/events.ts';
+import { eventsCheck, type GatewayEvents } from '../core/gateway-events.ts';
 import { type Checks, durationMs, func, integer, optional, optionalDurationMs } from '../core/options.ts';
 
 /** Options of `hardenServer()`: limits of a server on the open internet. If 0 turns a limit off, no other limit replaces it. */

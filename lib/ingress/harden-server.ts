@@ -9,7 +9,7 @@ import { type HardenServerOptions, hardenServerChecks, hardenServerDefaults } fr
 import { assertHttpServer } from './http-server.ts';
 import { certificateRefusal, parserRefusal } from './parser-error.ts';
 import { setTargetCap } from './request-checks.ts';
-import { RequestFlows } from './request-flow.ts';
+import { RequestFlows } from './request-flows.ts';
 import { SlowConnections } from './slow-connections.ts';
 
 /** Properties that Node reads when a connection opens, or when the server begins to listen. Its types have them only for construction. */

@@ -1,8 +1,8 @@
 import type { Server, Socket } from 'node:net';
 // The global `performance` is a getter, which costs as much as reading the clock.
 import { performance } from 'node:perf_hooks';
-import type { GatewayEvents } from '../core/events.ts';
 import type { Exchange, ExchangeObserver } from '../core/exchange.ts';
+import type { GatewayEvents } from '../core/gateway-events.ts';
 import type { Rejected } from '../core/outcome.ts';
 import { reject } from '../core/reject.ts';
 import { type EarlyGate, wasAdmitted } from './early-gate.ts';

@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import { eventsCheck, type GatewayEvents } from '../core/events.ts';
+import { eventsCheck, type GatewayEvents } from '../core/gateway-events.ts';
 import { type Checks, durationMs, func, integer, optional, optionalDurationMs } from '../core/options.ts';
 import type { Priority } from './shedding-gate.ts';
 

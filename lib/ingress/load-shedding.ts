@@ -1,7 +1,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { GatewayError } from '../core/errors.ts';
-import { GatewayEvents } from '../core/events.ts';
 import { exchangeOf } from '../core/exchange.ts';
+import { GatewayEvents } from '../core/gateway-events.ts';
 import { isPromise, type Middleware, type Next } from '../core/http.ts';
 import { OptionsError, resolveOptions } from '../core/options.ts';
 import { shownValue } from '../core/shown-value.ts';
@@ -14,7 +14,7 @@ import {
   loadSheddingDefaults,
   type PriorityRequest,
 } from './load-shedding-options.ts';
-import { flowsOf } from './request-flow.ts';
+import { flowsOf } from './request-flows.ts';
 import { PRIORITIES, type Priority } from './shedding-gate.ts';
 
 /** The middleware of {@link loadShedding}, and its events. */

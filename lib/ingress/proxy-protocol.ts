@@ -1,7 +1,7 @@
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 import { foldAddress } from '../core/connection.ts';
-import { eventsCheck, type GatewayEvents } from '../core/events.ts';
+import { eventsCheck, type GatewayEvents } from '../core/gateway-events.ts';
 import { type Checks, durationMs, func, OptionsError, optional, resolveOptions } from '../core/options.ts';
 import type { RejectionCause } from '../core/outcome.ts';
 import { assertHttpServer } from './http-server.ts';

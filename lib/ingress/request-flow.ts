@@ -4,14 +4,12 @@ import type { Duplex } from 'node:stream';
 import { kHttp2 } from '../core/connection.ts';
 import type { RejectionCause } from '../core/outcome.ts';
 import { ChunkOverhead } from './chunk-overhead.ts';
-import type { ConnectionWatcher } from './client-connections.ts';
 import { type ConnectionResponses, responseOn } from './connection-responses.ts';
 import { type EarlyGate, noteAdmitted } from './early-gate.ts';
 import { RequestPieces } from './request-pieces.ts';
-import { SharedReadBuffer } from './shared-read-buffer.ts';
+import type { SharedReadBuffer } from './shared-read-buffer.ts';
 
 const kFlow = Symbol('expressway.requestFlow');
-const kFlows = Symbol('expressway.requestFlows');
 
 type Flowing = Socket & {
   [kFlow]?: RequestFlow | undefined;
@@ -32,42 +30,31 @@ const MOST_BEHIND_BYTES = 16_384;
 /** Milliseconds for which such a connection may stay unread while its client waits for a response. */
 const LONGEST_UNREAD_MS = 10_000;
 
-/** Limits the requests in progress on each connection of a server. */
-export class RequestFlows implements ConnectionWatcher {
-  gate: EarlyGate | undefined;
-  readonly #max: number;
-  readonly #responses: ConnectionResponses;
-  readonly #shared = new SharedReadBuffer(read);
-
-  constructor(server: Server, max: number, responses: ConnectionResponses) {
-    this.#max = max;
-    this.#responses = responses;
-    Object.assign(server, { [kFlows]: this });
-  }
-
-  opened(socket: Socket): void {
-    const [parse] = socket.listeners('data') as Parse[];
-    if (parse === undefined) return;
-    socket.removeListener('data', parse);
-    (socket as Flowing)[kFlow] = new RequestFlow(socket, parse, this, {
-      max: this.#max,
-      responses: this.#responses,
-      shared: this.#shared,
-    });
-    // This also ends the fast path from the socket to the parser.
-    socket.on('data', take);
-    this.#shared.use(socket);
-  }
-
-  closed(): void {}
+/** The gate of a server, which may be set later. */
+export interface Gates {
+  readonly gate: EarlyGate | undefined;
 }
 
-/** The limits for the connections of a server, if `hardenServer()` set them. */
-export function flowsOf(server: Server): RequestFlows | undefined {
-  return (server as { [kFlows]?: RequestFlows })[kFlows];
+/** What the connections of a server share. */
+export interface FlowParts {
+  /** Requests in progress on a connection. */
+  readonly max: number;
+  readonly responses: ConnectionResponses;
+  readonly shared: SharedReadBuffer;
 }
 
-/** The limit of a connection. */
+/** Puts a flow between a new connection and Node's parser. */
+export function startFlow(socket: Socket, gates: Gates, parts: FlowParts): void {
+  const [parse] = socket.listeners('data') as Parse[];
+  if (parse === undefined) return;
+  socket.removeListener('data', parse);
+  (socket as Flowing)[kFlow] = new RequestFlow(socket, parse, gates, parts);
+  // This also ends the fast path from the socket to the parser.
+  socket.on('data', take);
+  parts.shared.use(socket);
+}
+
+/** The flow of a connection. */
 export function flowOf(socket: Duplex): RequestFlow | undefined {
   return (socket as Flowing)[kFlow];
 }
@@ -79,16 +66,6 @@ function take(this: Socket, chunk: Buffer): void {
   (this as Flowing)[kFlow]?.take(chunk);
 }
 
-/** Callback for reads into the shared buffer. @returns whether to go on reading. */
-function read(this: Socket, chunk: Buffer): boolean {
-  const flow = (this as Flowing)[kFlow] as RequestFlow;
-  if (flow.isReleased) return this.push(Buffer.from(chunk));
-  if (this.listenerCount('data') === 1) flow.take(chunk);
-  // Other code, such as `linger()`, also listens, and may stop reading.
-  else this.emit('data', Buffer.from(chunk));
-  return true;
-}
-
 /**
  * Passes the bytes of one connection to Node's parser in pieces that end where a request may end. The parser starts a request once it has the
  * head. So at most one request starts per piece, and bytes after the last request that may be in progress stay unread.
@@ -97,7 +74,7 @@ export class RequestFlow {
   readonly #socket: Flowing;
   /** Node's own listener. */
   readonly #parse: Parse;
-  readonly #flows: RequestFlows;
+  readonly #gates: Gates;
   readonly #max: number;
   readonly #responses: ConnectionResponses;
   readonly #shared: SharedReadBuffer;
@@ -123,15 +100,10 @@ export class RequestFlow {
   /** Bytes after the piece that is being parsed. */
   #rest: Buffer | undefined;
 
-  constructor(
-    socket: Socket,
-    parse: Parse,
-    flows: RequestFlows,
-    { max, responses, shared }: { max: number; responses: ConnectionResponses; shared: SharedReadBuffer },
-  ) {
+  constructor(socket: Socket, parse: Parse, gates: Gates, { max, responses, shared }: FlowParts) {
     this.#socket = socket;
     this.#parse = parse;
-    this.#flows = flows;
+    this.#gates = gates;
     this.#max = max;
     this.#responses = responses;
     this.#shared = shared;
@@ -156,7 +128,7 @@ export class RequestFlow {
         at = this.#pieces.skipBlank(chunk, at);
         if (this.#pieces.hasManyBlankLines) this.#refuse('Too many empty lines come before a request.');
         if (at === chunk.length || this.#isOver) return;
-        if (this.#flows.gate?.isShedding === true && this.#isRejected(this.#flows.gate, chunk, at)) return;
+        if (this.#gates.gate?.isShedding === true && this.#isRejected(this.#gates.gate, chunk, at)) return;
         this.#isBetween = false;
       }
       const end = this.#pieces.endOfPiece(chunk, at);

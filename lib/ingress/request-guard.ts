@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { eventsCheck, GatewayEvents } from '../core/events.ts';
 import { exchangeOf } from '../core/exchange.ts';
+import { eventsCheck, GatewayEvents } from '../core/gateway-events.ts';
 import type { GatewayRequest, Middleware, Next } from '../core/http.ts';
 import { boolean, type Checks, oneOf, optional, resolveOptions } from '../core/options.ts';
 import { reject } from '../core/reject.ts';

@@ -4,6 +4,7 @@ import type { Abortable, Exchange } from '../core/exchange.ts';
 import { grpcStatusIn } from '../core/grpc.ts';
 import { ABORTED, type Failed, type FailureCause, type Outcome } from '../core/outcome.ts';
 import { cut } from '../core/reject.ts';
+import { failedOutcome, IDLE_CLOSE_RACE_MS, timeoutAfter } from './attempt-failure.ts';
 import type { AttemptOwner, AttemptTimeouts } from './attempt-owner.ts';
 import { ClientResponse } from './client-response.ts';
 import type { SendableBody } from './request/request-body.ts';
@@ -18,16 +19,12 @@ import {
 } from './response/response-head.ts';
 import { ScopedHandler } from './response/scoped-handler.ts';
 import { endsConnection } from './response/trailers.ts';
-import { bytesReadBefore } from './transport/all-connections.ts';
 import { asksForConnection, authenticatesConnection } from './transport/bound-connections.ts';
 import type { Connections, RequestConnection } from './transport/connections.ts';
-import { failureCause, isRefusedRequest, shortageOutcome, UnprocessedError } from './transport/failure.ts';
+import { failureCause, isRefusedRequest, shortageOutcome } from './transport/failure.ts';
 import type { Watchdog, Watched } from './watchdog.ts';
 
 const IDLE_408 = 'the backend sent 408 to close an idle connection, when this request was on its way';
-
-/** Milliseconds in which a backend may close a connection before a request arrives that was sent on it. */
-const IDLE_CLOSE_RACE_MS = 1_000;
 
 /**
  * One request to one backend: writes the request, streams the response to the client, and reports the outcome.
@@ -50,8 +47,7 @@ export class Attempt implements Abortable, Watched {
   #isResponding = false;
   /** `grpc-status` of a head that is the whole response. */
   #grpcStatus: number | undefined;
-  /** Listener for the end of each pause; set at the first pause. */
-  #onDrain: (() => void) | undefined;
+  #hasPaused = false;
   /** Why undici rejected the request, before `dispatch()` returned. */
   #refused: Error | undefined;
   #done = false;
@@ -115,39 +111,29 @@ export class Attempt implements Abortable, Watched {
     }
   }
 
-  /** Sends the head without waiting for the body. */
-  flushHead(): void {
+  /** Sends bytes of the response that must not wait for later ones. */
+  flush(what: Flush): void {
     try {
-      this.#response.flushHead();
-    } catch (error) {
-      this.threw(error);
-    }
-  }
-
-  /** Call it when the backend pauses: the bytes that it has sent must not wait for later ones. */
-  flushEncoder(): void {
-    try {
-      this.#response.flushEncoder();
+      this.#response[what]();
     } catch (error) {
       this.threw(error);
     }
   }
 
   #expired(silentMs: number): void {
-    if (this.#response.isStream && this.#response.upload?.isStalled !== true) {
+    const { isStream, upload } = this.#response;
+    if (isStream && upload?.isStalled !== true) {
       this.silentSince = 0;
-    } else if (this.#response.status !== 0) {
-      const { idleTimeoutMs } = this.#timeouts;
-      this.#timedOut(
-        'connection_read_timeout',
-        `The backend sent nothing for ${idleTimeoutMs} ms (idleTimeoutMs, IDLE_TIMEOUT_MS)`,
-      );
-    } else if (this.#response.upload?.starved !== true) {
-      const { responseTimeoutMs } = this.#timeouts;
-      const message = `The backend sent no response within ${responseTimeoutMs} ms (responseTimeoutMs, RESPONSE_TIMEOUT_MS)`;
-      this.#timedOut('http_response_timeout', message, `${message}.`);
-    } else if (silentMs >= this.#timeouts.idleTimeoutMs) {
-      this.#stop({ kind: 'rejected', cause: 'client_timeout' }, 'the client stopped sending');
+      return;
+    }
+    const timeout = timeoutAfter(silentMs, this.#response, this.#timeouts);
+    if (timeout === undefined) return;
+    const { cause, message, detail } = timeout;
+    if (cause === 'client_timeout') {
+      this.#stop({ kind: 'rejected', cause }, message);
+    } else {
+      const failed = this.#failed(cause, Object.assign(new Error(message), { code: 'ETIMEDOUT' }));
+      this.#stop({ ...failed, detail }, message);
     }
   }
 
@@ -203,14 +189,14 @@ export class Attempt implements Abortable, Watched {
     this.#progress();
     if (response.holdsHead) return;
     if (response.isStream) response.flushHead();
-    else process.nextTick(flushHeadOf, this);
+    else process.nextTick(flush, this, 'flushHead');
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
     if (this.#done) return;
     const response = this.#response;
     const takesMore = response.write(chunk);
-    if (response.isEncoded && !response.isEnded) setImmediate(flushEncoderOf, this);
+    if (response.isEncoded && !response.isEnded) setImmediate(flush, this, 'flushEncoder');
     if (takesMore) this.#progress();
     else this.#pause(controller);
   }
@@ -253,16 +239,14 @@ export class Attempt implements Abortable, Watched {
   #pause(controller: Dispatcher.DispatchController): void {
     this.timeoutMs = Number.POSITIVE_INFINITY;
     controller.pause();
+    if (this.#hasPaused) return;
+    this.#hasPaused = true;
     // One listener for all pauses, because encoders such as compression() cannot remove a listener again.
-    if (this.#onDrain !== undefined) return;
-    this.#onDrain = () => this.#resume();
-    this.#exchange.res.on('drain', this.#onDrain);
-  }
-
-  #resume(): void {
-    if (this.#done) return;
-    this.#progress();
-    this.#controller?.resume();
+    this.#exchange.res.on('drain', () => {
+      if (this.#done) return;
+      this.#progress();
+      controller.resume();
+    });
   }
 
   #progress(): void {
@@ -273,41 +257,19 @@ export class Attempt implements Abortable, Watched {
     else this.timeoutMs = status === 0 ? this.#timeouts.responseTimeoutMs : this.#timeouts.idleTimeoutMs;
   }
 
-  #timedOut(cause: FailureCause, message: string, detail?: string): void {
-    const failed = this.#failed(cause, Object.assign(new Error(message), { code: 'ETIMEDOUT' }));
-    this.#stop(detail === undefined ? failed : { ...failed, detail }, message);
-  }
-
   #failed(cause: FailureCause, error: Error): Failed {
-    if (error instanceof UnprocessedError) {
-      return {
-        kind: 'failed',
-        cause,
-        error,
-        sent: false,
-        headSent: this.#response.headersSent,
-        unused: error.isLeaving,
-      };
-    }
-    const sent = this.#controller !== undefined;
-    const failed = { kind: 'failed', cause, error, sent, headSent: this.#response.headersSent } as const;
-    const unused =
-      cause === 'connection_terminated' &&
-      sent &&
-      !this.#isResponding &&
-      bytesReadBefore(error) > 0 &&
-      this.#sentJustNow;
-    return unused ? { ...failed, unused } : failed;
+    return failedOutcome(cause, error, {
+      sent: this.#controller !== undefined,
+      isResponding: this.#isResponding,
+      headSent: this.#response.headersSent,
+      silentMs: this.#watchdog.silentMs(this),
+    });
   }
 
   /** Whether the request is so new that the backend cannot have timed out waiting for it or for the rest of its body. */
   get #startedJustNow(): boolean {
-    return this.#response.upload === undefined ? this.#sentJustNow : Date.now() - this.#startedAt < IDLE_CLOSE_RACE_MS;
-  }
-
-  /** Whether the request was sent so recently that the backend may have closed the connection before it read the request. */
-  get #sentJustNow(): boolean {
-    return this.#watchdog.silentMs(this) < IDLE_CLOSE_RACE_MS;
+    const ageMs = this.#response.upload === undefined ? this.#watchdog.silentMs(this) : Date.now() - this.#startedAt;
+    return ageMs < IDLE_CLOSE_RACE_MS;
   }
 
   /** Ends the attempt by the gateway's own decision, and aborts the request in the transport. */
@@ -347,5 +309,6 @@ export class Attempt implements Abortable, Watched {
   }
 }
 
-const flushHeadOf = (attempt: Attempt): void => attempt.flushHead();
-const flushEncoderOf = (attempt: Attempt): void => attempt.flushEncoder();
+type Flush = 'flushHead' | 'flushEncoder';
+
+const flush = (attempt: Attempt, what: Flush): void => attempt.flush(what);

@@ -10,17 +10,11 @@ import { BackendChoice } from './backend-choice.ts';
 import type { ForwardedBody } from './forwarded-body.ts';
 import type { ProxyParts } from './proxy-parts.ts';
 import { alreadyRead } from './request/read-body.ts';
-import { type RequestHead, requestHead } from './request/request-head.ts';
+import { BAD_TARGET, type RequestHead, requestHead } from './request/request-head.ts';
 import { overload } from './request-caps.ts';
 import type { HeaderSpelling } from './response/header-spelling.ts';
 import type { ResponseFields } from './response/response-head.ts';
 import type { Retries } from './retry/retries.ts';
-
-const BAD_TARGET: Rejected = Object.freeze({
-  kind: 'rejected',
-  cause: 'bad_request',
-  detail: 'The proxy does not forward this request target.',
-});
 
 /** Gets the end of the attempts of a request. */
 export interface FailoverOwner {
@@ -78,7 +72,7 @@ export class Failover implements AttemptOwner, Waiter {
       const none = { kind: 'rejected', cause: 'no_backend', retryAfterMs: pool.retryAfterMs() } as const;
       this.#owner.reject(this.#choice.lastFailure ?? none);
     } else if (queue?.join(this) === true) {
-      this.#exchange.working = { abort: () => this.#leaveQueue() };
+      this.#waits(() => queue.leave(this));
     } else {
       this.expired();
     }
@@ -159,22 +153,15 @@ export class Failover implements AttemptOwner, Waiter {
     }
   }
 
-  #leaveQueue(): void {
-    this.#parts.queue?.leave(this);
-    this.#exchange.working = undefined;
-    this.#owner.over();
-  }
-
   sent(): void {
     this.#choice.sent();
   }
 
   accepts(status: number, fields: ResponseFields): boolean {
-    const { health, retry } = this.#parts;
-    health.responded(this.#choice.current, status, fields);
-    // The cheapest checks come first: most responses need no retry.
-    if (!retry.statuses.includes(status) || this.#exchange.outcome !== undefined) return true;
-    if (!this.#choice.hasOther() || !this.#retries.afterResponse(status, this.#replayable)) return true;
+    this.#parts.health.responded(this.#choice.current, status, fields);
+    // The cheapest check comes first: most responses need no retry.
+    if (!this.#retries.isWorthwhile(status) || this.#exchange.outcome !== undefined) return true;
+    if (!this.#choice.hasOther() || !this.#retries.afterResponse(this.#replayable)) return true;
     this.#choice.dropped({ kind: 'completed', status });
     this.#later();
     return false;
@@ -270,9 +257,14 @@ export class Failover implements AttemptOwner, Waiter {
     const { waitMs } = this.#retries;
     const timer = waitMs === 0 ? undefined : setTimeout(() => this.#again(), waitMs).unref();
     if (timer === undefined) process.nextTick(() => this.#again());
+    this.#waits(() => clearTimeout(timer));
+  }
+
+  /** @param stop Called when the client leaves meanwhile. */
+  #waits(stop: () => void): void {
     this.#exchange.working = {
       abort: () => {
-        clearTimeout(timer);
+        stop();
         this.#exchange.working = undefined;
         this.#owner.over();
       },

@@ -3,7 +3,7 @@ import type { BackendPool, MembershipChange } from '../backends/backend-pool.ts'
 import { type BackendSource, Discovery, type DiscoveryObserver } from '../backends/discovery/discovery.ts';
 import type { ResolvedDnsOptions } from '../backends/discovery/discovery-options.ts';
 import { GatewayError } from '../core/errors.ts';
-import type { GatewayEvents } from '../core/events.ts';
+import type { GatewayEvents } from '../core/gateway-events.ts';
 import type { AllConnections } from './transport/all-connections.ts';
 
 /** The parts of a proxy that a change of membership concerns. */

@@ -5,7 +5,7 @@ import type { Probe } from '../backends/health/health-check.ts';
 import type { ResolvedHealthCheckOptions } from '../backends/health/health-check-options.ts';
 import { HealthChecker } from '../backends/health/health-checker.ts';
 import { ReturnWatch, type TryConnection } from '../backends/health/return-watch.ts';
-import type { GatewayEvents } from '../core/events.ts';
+import type { GatewayEvents } from '../core/gateway-events.ts';
 import type { ResponseFields } from './response/response-head.ts';
 import { type RetryAfterOptions, restMs } from './response/retry-after.ts';
 import type { BackendProtocol } from './transport/all-connections.ts';

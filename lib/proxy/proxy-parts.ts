@@ -6,7 +6,7 @@ import { selectionPolicy } from '../backends/selection/load-balancing.ts';
 import type { SelectionPolicy } from '../backends/selection/selection-policy.ts';
 import { Circuit } from '../circuit-breaker/circuit.ts';
 import { consecutiveFailures, openBackoff } from '../circuit-breaker/circuit-options.ts';
-import type { GatewayEvents } from '../core/events.ts';
+import type { GatewayEvents } from '../core/gateway-events.ts';
 import type { Outcome } from '../core/outcome.ts';
 import type { AmbiguousPaths } from '../ingress/request-checks.ts';
 import type { AttemptTimeouts } from './attempt-owner.ts';

@@ -5,7 +5,7 @@ import { healthCheckChecks, healthCheckDefaults } from '../backends/health/healt
 import { queueChecks, queueDefaults } from '../backends/queue.ts';
 import { loadBalancing } from '../backends/selection/load-balancing.ts';
 import { backendCircuitChecks, backendCircuitDefaults } from '../circuit-breaker/circuit-options.ts';
-import { eventsCheck, GatewayEvents } from '../core/events.ts';
+import { eventsCheck, GatewayEvents } from '../core/gateway-events.ts';
 import { identityHeaderList } from '../core/header-names.ts';
 import {
   boolean,

@@ -6,7 +6,7 @@ import type { HealthCheckOptions } from '../backends/health/health-check-options
 import type { QueueOptions } from '../backends/queue.ts';
 import type { LoadBalancing } from '../backends/selection/load-balancing.ts';
 import type { BackendCircuitOptions } from '../circuit-breaker/circuit-options.ts';
-import type { GatewayEvents } from '../core/events.ts';
+import type { GatewayEvents } from '../core/gateway-events.ts';
 import type { Outcome } from '../core/outcome.ts';
 import type { AmbiguousPaths } from '../ingress/request-checks.ts';
 import { requestGuardDefaults } from '../ingress/request-guard.ts';

@@ -1,7 +1,7 @@
 import { BlockList, isIP } from 'node:net';
 import { foldAddress } from '../core/connection.ts';
-import type { GatewayEvents } from '../core/events.ts';
 import type { Exchange } from '../core/exchange.ts';
+import type { GatewayEvents } from '../core/gateway-events.ts';
 import { type Check, described, OptionsError } from '../core/options.ts';
 import { reject } from '../core/reject.ts';
 import { shownValue } from '../core/shown-value.ts';

@@ -4,8 +4,9 @@ import {
   type RateLimitRequestHandler,
   rateLimit,
 } from 'express-rate-limit';
-import type { GatewayEvents, LimiterMode } from '../core/events.ts';
+import type { LimiterMode } from '../core/events.ts';
 import type { Exchange } from '../core/exchange.ts';
+import type { GatewayEvents } from '../core/gateway-events.ts';
 import type { Next } from '../core/http.ts';
 import type { Recorder } from '../core/recorder.ts';
 import { reject, rejectWith } from '../core/reject.ts';

@@ -1,4 +1,4 @@
-import type { GatewayEvents } from '../core/events.ts';
+import type { GatewayEvents } from '../core/gateway-events.ts';
 import type { GatewayRequest } from '../core/http.ts';
 import type { AlgorithmName } from './algorithms/registry.ts';
 import type { CounterLink } from './cluster/counter-question.ts';

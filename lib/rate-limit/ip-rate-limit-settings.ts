@@ -1,4 +1,4 @@
-import { eventsCheck } from '../core/events.ts';
+import { eventsCheck } from '../core/gateway-events.ts';
 import {
   anything,
   boolean,

@@ -1,7 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { GatewayError } from '../core/errors.ts';
-import { GatewayEvents, type LimiterMode } from '../core/events.ts';
+import type { LimiterMode } from '../core/events.ts';
 import { type Exchange, exchangeOf } from '../core/exchange.ts';
+import { GatewayEvents } from '../core/gateway-events.ts';
 import type { GatewayRequest, Middleware, Next } from '../core/http.ts';
 import { withoutUndefined } from '../core/options.ts';
 import { AddressGate, deny } from './address-list.ts';

@@ -1,7 +1,8 @@
 import type { ClientRateLimitInfo, Options, Store } from 'express-rate-limit';
 import { CAUSES } from '../core/causes.ts';
 import { GatewayError } from '../core/errors.ts';
-import { GatewayEvents, type LimiterMode } from '../core/events.ts';
+import type { LimiterMode } from '../core/events.ts';
+import { GatewayEvents } from '../core/gateway-events.ts';
 import { OptionsError, unknownOption } from '../core/options.ts';
 import { retryAfterSeconds } from '../core/problem.ts';
 import type { IpRateLimitOptions } from './ip-rate-limit-options.ts';

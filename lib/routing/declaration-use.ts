@@ -1,5 +1,5 @@
 import { GatewayError } from '../core/errors.ts';
-import { GatewayEvents } from '../core/events.ts';
+import { GatewayEvents } from '../core/gateway-events.ts';
 import { OptionsError, type Problem } from '../core/options.ts';
 import { type CorsOptions, corsMiddleware } from './cors.ts';
 import { type ErrorResponseOptions, errorBodies } from './error-responses.ts';

@@ -1,5 +1,5 @@
 import { closestWord } from '../core/closest-word.ts';
-import { eventsCheck, type GatewayEvents } from '../core/events.ts';
+import { eventsCheck, type GatewayEvents } from '../core/gateway-events.ts';
 import {
   boolean,
   type Check,

@@ -9,7 +9,7 @@ import {
 } from '../auth/client-cert-auth.ts';
 import { type ForwardAuthOptions, forwardAuth, forwardAuthChecks, forwardAuthDefaults } from '../auth/forward-auth.ts';
 import { type JwtAuthOptions, jwtAuth, jwtAuthChecks, jwtAuthDefaults, jwtKeysCheck } from '../auth/jwt-auth.ts';
-import type { GatewayEvents } from '../core/events.ts';
+import type { GatewayEvents } from '../core/gateway-events.ts';
 import { type Check, group, optional } from '../core/options.ts';
 import { without } from './check-forms.ts';
 

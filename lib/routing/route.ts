@@ -1,8 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type CircuitBreaker, circuitBreaker } from '../circuit-breaker/circuit-breaker.ts';
 import { compose } from '../core/compose.ts';
-import type { GatewayEvents } from '../core/events.ts';
 import { exchangeOf } from '../core/exchange.ts';
+import type { GatewayEvents } from '../core/gateway-events.ts';
 import type { Middleware, Next } from '../core/http.ts';
 import type { Failed } from '../core/outcome.ts';
 import { reject } from '../core/reject.ts';

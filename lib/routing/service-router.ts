@@ -1,8 +1,8 @@
 import { AsyncResource } from 'node:async_hooks';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { GatewayError } from '../core/errors.ts';
-import { GatewayEvents } from '../core/events.ts';
 import { type Exchange, exchangeOf } from '../core/exchange.ts';
+import { GatewayEvents } from '../core/gateway-events.ts';
 import { hostnameOf, type Middleware, type Next } from '../core/http.ts';
 import { resolveOptions } from '../core/options.ts';
 import { handlerError } from '../core/outcome.ts';

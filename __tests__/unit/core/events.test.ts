@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
-import { GatewayEvents } from '../../../lib/core/events.ts';
+import { GatewayEvents } from '../../../lib/core/gateway-events.ts';
 
 let warn: jest.SpiedFunction<typeof process.emitWarning>;
 beforeEach(() => {

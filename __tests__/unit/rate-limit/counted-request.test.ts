@@ -1,8 +1,8 @@
 import { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 import { describe, expect, jest, test } from '@jest/globals';
-import { GatewayEvents } from '../../../lib/core/events.ts';
 import { exchangeOf } from '../../../lib/core/exchange.ts';
+import { GatewayEvents } from '../../../lib/core/gateway-events.ts';
 import { CountedRequest, createEngine, type Engine } from '../../../lib/rate-limit/counted-request.ts';
 import type { Decision, Meter } from '../../../lib/rate-limit/meter.ts';
 import { rateLimitFields } from '../../../lib/rate-limit/rate-limit-fields.ts';

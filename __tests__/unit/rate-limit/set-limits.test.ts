@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import express from 'express';
 import supertest from 'supertest';
-import { GatewayEvents } from '../../../lib/core/events.ts';
+import { GatewayEvents } from '../../../lib/core/gateway-events.ts';
 import { OptionsError } from '../../../lib/core/options.ts';
 import { type IpRateLimiter, ipRateLimit } from '../../../lib/rate-limit/ip-rate-limit.ts';
 import type { IpRateLimitOptions } from '../../../lib/rate-limit/ip-rate-limit-options.ts';

@@ -1,5 +1,5 @@
 import type { ServerOptions } from 'node:https';
-import { eventsCheck, type GatewayEvents } from '../../core/events.ts';
+import { eventsCheck, type GatewayEvents } from '../../core/gateway-events.ts';
 import { type Checks, integer, isPlainObject, optional } from '../../core/options.ts';
 
 /** Options of `http2Server()`. */

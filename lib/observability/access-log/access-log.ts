@@ -1,4 +1,4 @@
-import { eventsCheck, type GatewayEvents } from '../../core/events.ts';
+import { eventsCheck, type GatewayEvents } from '../../core/gateway-events.ts';
 import {
   type Checks,
   integer,

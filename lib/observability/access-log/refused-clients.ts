@@ -1,6 +1,7 @@
 import { CAUSES } from '../../core/causes.ts';
 import { foldAddress } from '../../core/connection.ts';
-import { type ClientRefusedEvent, type GatewayEvents, type RejectedEarlyEvent, subscribe } from '../../core/events.ts';
+import type { ClientRefusedEvent, RejectedEarlyEvent } from '../../core/events.ts';
+import { type GatewayEvents, subscribe } from '../../core/gateway-events.ts';
 import type { RejectionCause } from '../../core/outcome.ts';
 
 /** A client whose connection was ended before a request reached the middlewares. */

@@ -1,4 +1,4 @@
-import { type GatewayEvents, subscribe } from '../../core/events.ts';
+import { type GatewayEvents, subscribe } from '../../core/gateway-events.ts';
 import { causeOf } from '../../core/outcome.ts';
 import { Counts } from './counts.ts';
 import type { DefineMetric } from './metric.ts';

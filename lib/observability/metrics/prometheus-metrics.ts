@@ -1,4 +1,4 @@
-import { eventsCheck, type GatewayEvents, subscribe } from '../../core/events.ts';
+import { eventsCheck, type GatewayEvents, subscribe } from '../../core/gateway-events.ts';
 import { type Checks, integer, nonEmptyString, resolveOptions } from '../../core/options.ts';
 import type { RequestSink } from '../request-record.ts';
 import { sourcesCheck } from '../status/status-sources.ts';

@@ -1,5 +1,5 @@
 import { foldAddress } from '../../core/connection.ts';
-import { subscribe } from '../../core/events.ts';
+import { subscribe } from '../../core/gateway-events.ts';
 import { type WarningCode, warnOnceOf } from '../../core/warnings.ts';
 import type { ProblemKind } from './problem-kind.ts';
 import { percent, RecentCounts } from './recent.ts';

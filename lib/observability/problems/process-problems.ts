@@ -1,5 +1,6 @@
 import { CAUSES, type Cause } from '../../core/causes.ts';
-import { type DiscoveryFailedEvent, subscribe } from '../../core/events.ts';
+import type { DiscoveryFailedEvent } from '../../core/events.ts';
+import { subscribe } from '../../core/gateway-events.ts';
 import { backendKey } from '../metrics/counts.ts';
 import type { Finding, ProblemKind } from './problem-kind.ts';
 import { duration, LEAST_REQUESTS, percent, Readings } from './recent.ts';

@@ -1,4 +1,4 @@
-import type { GatewayEvents } from '../../core/events.ts';
+import type { GatewayEvents } from '../../core/gateway-events.ts';
 import type { TrafficSource } from '../metrics/traffic-totals.ts';
 import type { LastError, ProcessStatus } from '../status/status-snapshot.ts';
 import type { StatusBreaker, StatusLimiter, StatusProxy } from '../status/status-sources.ts';

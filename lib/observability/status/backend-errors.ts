@@ -1,4 +1,4 @@
-import { type GatewayEvents, subscribe } from '../../core/events.ts';
+import { type GatewayEvents, subscribe } from '../../core/gateway-events.ts';
 import { causeOf, type Outcome } from '../../core/outcome.ts';
 import { printable } from '../access-log/redaction.ts';
 import { backendKey } from '../metrics/counts.ts';

@@ -1,4 +1,5 @@
-import { type GatewayEvents, LIMITER_MODE_TEXTS, subscribe } from '../../core/events.ts';
+import { LIMITER_MODE_TEXTS } from '../../core/events.ts';
+import { type GatewayEvents, subscribe } from '../../core/gateway-events.ts';
 import { printable } from '../access-log/redaction.ts';
 import { backendKey } from '../metrics/counts.ts';
 import type { Change } from './status-snapshot.ts';

@@ -1,10 +1,5 @@
-import {
-  eventsCheck,
-  type GatewayEvents,
-  type GatewayProblem,
-  type ProblemEvent,
-  subscribe,
-} from '../../core/events.ts';
+import type { GatewayProblem, ProblemEvent } from '../../core/events.ts';
+import { eventsCheck, type GatewayEvents, subscribe } from '../../core/gateway-events.ts';
 import { type Checks, durationMs, optional, resolveOptions } from '../../core/options.ts';
 import { causeOf, verdictOf } from '../../core/outcome.ts';
 import { backendKey } from '../metrics/counts.ts';

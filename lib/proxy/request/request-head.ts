@@ -2,6 +2,7 @@ import { GatewayError } from '../../core/errors.ts';
 import type { Exchange } from '../../core/exchange.ts';
 import { HeaderNames, identityHeaders } from '../../core/header-names.ts';
 import { TOKEN } from '../../core/http.ts';
+import type { Rejected } from '../../core/outcome.ts';
 import { fieldText, NEVER_FORWARDED, pushEndToEndHeaders, pushFraming } from './end-to-end-headers.ts';
 import { type ForwardingRules, pushForwardingHeaders, writtenHere } from './forwarding-headers.ts';
 
@@ -23,6 +24,12 @@ export function requestHeadRules(
   const names = new HeaderNames(dropped, identityHeaders(rules.identityHeaders));
   return { forwarded, forwardingFields, via, changeOrigin, names };
 }
+
+export const BAD_TARGET: Rejected = Object.freeze({
+  kind: 'rejected',
+  cause: 'bad_request',
+  detail: 'The proxy does not forward this request target.',
+});
 
 /** The head of a request to a backend. */
 export interface RequestHead {

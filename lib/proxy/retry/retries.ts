@@ -46,9 +46,14 @@ export class Retries {
     return (outcome.unused === true && this.#isFirstUnused()) || this.#take();
   }
 
-  /** Decides whether a response is dropped for a retry at another backend, and takes the retry out of the budget. */
-  afterResponse(status: number, replayable: boolean): boolean {
-    return this.#settings.statuses.includes(status) && this.isIdempotent && replayable && this.#take();
+  /** Whether another backend may have a better response than one with this status. */
+  isWorthwhile(status: number): boolean {
+    return this.#settings.statuses.includes(status);
+  }
+
+  /** Decides whether such a response is dropped for a retry at another backend, and takes the retry out of the budget. */
+  afterResponse(replayable: boolean): boolean {
+    return this.isIdempotent && replayable && this.#take();
   }
 
   /** The exchange is over. */

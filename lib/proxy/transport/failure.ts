@@ -1,5 +1,5 @@
 import { describeShortage, shortageOf } from '../../backends/health/gateway-resources.ts';
-import type { GatewayEvents } from '../../core/events.ts';
+import type { GatewayEvents } from '../../core/gateway-events.ts';
 import type { FailureCause, Rejected } from '../../core/outcome.ts';
 import { warnOnceOf } from '../../core/warnings.ts';
 
