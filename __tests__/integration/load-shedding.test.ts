@@ -1,5 +1,6 @@
-import { createServer } from 'node:http';
-import { afterEach, expect, test } from '@jest/globals';
+import { createServer, IncomingMessage, ServerResponse } from 'node:http';
+import { Socket } from 'node:net';
+import { afterEach, expect, jest, test } from '@jest/globals';
 import express from 'express';
 import { GatewayEvents, type LoadSheddingChangeEvent, type LoadSheddingOptions, loadShedding } from 'expressway';
 import { Cleanup } from '../support/gateway.ts';
@@ -71,6 +72,34 @@ test('while the event loop is late requests get 503 at once, important ones last
   client.send(get('/'));
   expect((await client.response()).status).toBe(200);
 }, 150_000);
+
+test('in a turn of the event loop that does not end, requests are rejected as well', () => {
+  jest.useFakeTimers({ now: 1e12 });
+  let cpuMs = 0;
+  jest.spyOn(process, 'cpuUsage').mockImplementation((since) => ({
+    user: cpuMs * 1_000 - (since?.user ?? 0),
+    system: 0,
+  }));
+  cleanup.add({
+    close() {
+      jest.useRealTimers();
+      jest.restoreAllMocks();
+    },
+  });
+  const shedding = loadShedding();
+  let requests = 0;
+  for (; shedding.status().rejected === 0 && requests < 2_000; requests += 1) {
+    const req = new IncomingMessage(new Socket());
+    shedding(req, new ServerResponse(req), () => {
+      cpuMs += 1;
+      jest.setSystemTime(Date.now() + 1);
+    });
+  }
+  expect(shedding.status()).toMatchObject({ isShedding: true, rejected: 1 });
+  // A process that has just started may run 400 ms late.
+  expect(requests).toBeGreaterThan(400);
+  expect(requests).toBeLessThan(450);
+});
 
 test('clients that wait for each response, with a new connection for each request, are no overload', async () => {
   const { port, shedding } = await site({});

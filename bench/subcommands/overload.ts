@@ -29,9 +29,9 @@ const NEW_CONNECTIONS_FACTOR = 0.5;
 const CONNECTIONS = 6_000;
 /** For opening them. */
 const OPENING_SECONDS = 25;
-/** For the capacity: all of them are busy all the time. */
+/** For the capacity: all of them are busy all the time, and before that until all code is compiled. Otherwise twice the capacity would be less. */
 const BUSY_CONNECTIONS = 500;
-const SATURATION_SECONDS = { warmupSeconds: 3, seconds: 3 };
+const SATURATION_SECONDS = { warmupSeconds: 8, seconds: 4 };
 const SMOKE_SATURATION_SECONDS = { warmupSeconds: 0.5, seconds: 0.5 };
 /** For how long the load is light after each overload, to see when all is well again. */
 const RECOVERY_SECONDS = 3;
@@ -44,7 +44,7 @@ export const overload: Subcommand = {
   atMostSeconds: ({ rounds, seconds, warmupSeconds }: Flags) =>
     rounds *
       TARGETS.length *
-      ((FACTORS.length + 1) * (seconds + warmupSeconds + RECOVERY_SECONDS + OPENING_SECONDS + 10) + 30) +
+      ((FACTORS.length + 1) * (seconds + warmupSeconds + RECOVERY_SECONDS + OPENING_SECONDS + 10) + 40) +
     60,
 
   async run(bench: Bench): Promise<boolean> {

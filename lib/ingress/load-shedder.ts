@@ -14,6 +14,8 @@ import { type Priority, SheddingGate } from './shedding-gate.ts';
 
 /** Milliseconds between two samples of the event loop while requests come. */
 const SAMPLE_MS = 10;
+/** Requests after which the present turn is looked at. */
+const LOOK_EVERY = 16;
 /** Samples without a request after which sampling stops, unless requests are still being rejected. */
 const IDLE_SAMPLES = 10;
 /** The part of `maxInProgress` that requests of each priority may use. */
@@ -39,6 +41,8 @@ export class LoadShedder implements ExchangeObserver, EarlyGate {
   #dueAt = 0;
   /** Samples since the last request. */
   #idle = 0;
+  /** Requests since the last look at the turn. */
+  #unseen = 0;
   /** Whether a request has come in this turn of the event loop. */
   #isInTurn = false;
   readonly #endTurn = (): void => {
@@ -118,16 +122,29 @@ export class LoadShedder implements ExchangeObserver, EarlyGate {
 
   #admits(priority: Priority): boolean {
     let now = 0;
+    this.#unseen += 1;
+    if (this.#unseen >= LOOK_EVERY) this.#look();
     if (this.#gate.isShedding) {
       now = performance.now();
-      if (!this.#isInTurn) {
-        this.#isInTurn = true;
-        this.#gate.turnBegan(now);
-        // Runs after all sockets that are readable now have been read.
-        setImmediate(this.#endTurn);
-      }
+      if (!this.#isInTurn) this.#beginTurn(now);
     }
     return this.#gate.admits(priority, now) && this.#hasPlace(priority);
+  }
+
+  #look(): void {
+    this.#unseen = 0;
+    if (this.#timer === undefined) return;
+    const now = Date.now();
+    if (!this.#gate.look(now - this.#dueAt, now, this.#sampler.cpuMs)) return;
+    // This turn has read more requests than it may.
+    this.#beginTurn(performance.now() - this.#options.maxDelayMs);
+  }
+
+  #beginTurn(from: number): void {
+    this.#isInTurn = true;
+    this.#gate.turnBegan(from);
+    // Runs after all sockets that are readable now have been read.
+    setImmediate(this.#endTurn);
   }
 
   #hasPlace(priority: Priority): boolean {

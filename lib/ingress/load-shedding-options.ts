@@ -21,7 +21,8 @@ export interface LoadSheddingOptions {
    */
   maxDelayMs?: number;
   /**
-   * Milliseconds for which the event loop must run late before requests are rejected. Shorter pauses, such as a garbage collection, do no harm.
+   * Milliseconds for which the event loop must run late before requests are rejected. Shorter pauses, such as a garbage collection, do no harm;
+   * nor do bursts of requests that are read within this time.
    * @default 100
    */
   intervalMs?: number;

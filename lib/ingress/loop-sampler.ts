@@ -33,6 +33,12 @@ export class LoopSampler {
     });
   }
 
+  /** Processor time since the last sample, in milliseconds. */
+  readonly cpuMs = (): number => {
+    const { user, system } = process.cpuUsage(this.#cpu);
+    return (user + system) / 1_000;
+  };
+
   /** @param delayMs By how much the sample is late. */
   take(delayMs: number, now: number): LoopSample {
     const used = performance.eventLoopUtilization();

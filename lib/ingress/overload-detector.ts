@@ -14,6 +14,18 @@ export interface LoopSample {
   readonly now: number;
 }
 
+/** A turn of the event loop that has not ended. */
+export interface TurnSoFar {
+  /** By how many milliseconds the next sample is late. */
+  readonly delayMs: number;
+  /** Requests since the last sample. */
+  readonly requests: number;
+  /** Milliseconds, as of `Date.now()`. */
+  readonly now: number;
+  /** Gives the processor time since the last sample, in milliseconds. */
+  cpuMs(): number;
+}
+
 export interface SheddingBounds {
   readonly maxDelayMs: number;
   readonly intervalMs: number;
@@ -34,6 +46,9 @@ const YOUNG_REQUESTS = 20_000;
 const YOUNG_MS = 10_000;
 const YOUNG_FACTOR = 4;
 
+/** Time between two looks at a turn that counts as a pause, as a part of `maxDelayMs`: a garbage collection, or a slow request. */
+const PAUSE = 0.5;
+
 /**
  * Detects that more requests come than the event loop can serve. As in CoDel (RFC 8289), a delay is an overload only if it stays above
  * `maxDelayMs` for `intervalMs`.
@@ -47,6 +62,9 @@ export class OverloadDetector {
   /** Delay at the last two samples, for any reason. */
   readonly #lastDelays: [number, number] = [0, 0];
   #sampledAt = 0;
+  /** Last look at the present turn, and the pauses in it. */
+  #lookedAt = 0;
+  #pausedMs = 0;
   #firstAt: number | undefined;
   #requests = 0;
 
@@ -57,7 +75,11 @@ export class OverloadDetector {
   /** @param requests Number of requests since the last sample. */
   sees(sample: LoopSample, requests: number): boolean {
     const { intervalMs } = this.#bounds;
-    const maxDelayMs = this.#bounds.maxDelayMs * (this.#isYoung(sample.now, requests) ? YOUNG_FACTOR : 1);
+    this.#firstAt ??= sample.now;
+    this.#requests += requests;
+    this.#lookedAt = sample.now;
+    this.#pausedMs = 0;
+    const maxDelayMs = this.#maxDelayMs(sample.now, 0);
     const turnMs = this.#turnMs(sample, requests);
     const isLate = turnMs > maxDelayMs && sample.delayMs >= SHRINKS * Math.min(...this.#lastDelays);
     this.#samplesLate = isLate ? this.#samplesLate + 1 : 0;
@@ -79,10 +101,25 @@ export class OverloadDetector {
     return delayMs * Math.min(1, cpuMs / elapsedMs);
   }
 
-  #isYoung(now: number, requests: number): boolean {
-    this.#firstAt ??= now;
-    this.#requests += requests;
-    return this.#requests < YOUNG_REQUESTS && Math.abs(now - this.#firstAt) < YOUNG_MS;
+  /**
+   * Whether the present turn is an overload already. If requests come faster than they are read, the turn lasts for seconds: libuv reads
+   * up to 48 times 1,024 sockets in it, and no timer runs.
+   */
+  seesTurn({ delayMs, requests, now, cpuMs }: TurnSoFar): boolean {
+    const pauseMs = now - Math.max(this.#lookedAt, now - delayMs);
+    this.#lookedAt = now;
+    if (pauseMs > PAUSE * this.#bounds.maxDelayMs) this.#pausedMs += pauseMs;
+    // Requests that came during a pause, or during a longer turn before, are a queue that shrinks.
+    const least = Math.max(this.#maxDelayMs(now, requests), this.#bounds.intervalMs);
+    const mostMs = Math.max(least, ...this.#lastDelays, this.#pausedMs);
+    const readingMs = delayMs - this.#pausedMs;
+    return readingMs > mostMs && readingMs * Math.min(1, cpuMs() / delayMs) > mostMs;
+  }
+
+  /** @param requests Requests since the last sample. */
+  #maxDelayMs(now: number, requests: number): number {
+    const isYoung = this.#requests + requests < YOUNG_REQUESTS && Math.abs(now - (this.#firstAt ?? now)) < YOUNG_MS;
+    return this.#bounds.maxDelayMs * (isYoung ? YOUNG_FACTOR : 1);
   }
 
   /** Call it at the end of an overload. */

@@ -96,6 +96,19 @@ export class SheddingGate {
     return false;
   }
 
+  /**
+   * Call it after every few requests, because no sample is taken before the turn ends.
+   *
+   * @param delayMs By how much the next sample is late.
+   * @param cpuMs Gives the processor time since the last sample.
+   * @returns whether this is the begin of an overload.
+   */
+  look(delayMs: number, now: number, cpuMs: () => number): boolean {
+    if (this.#isShedding || !this.#detector.seesTurn({ delayMs, requests: this.#requests, now, cpuMs })) return false;
+    this.#begin(now);
+    return true;
+  }
+
   /** Call it before the first request of a turn. */
   turnBegan(now: number): void {
     this.#leastMs = Math.min(this.#longestMs, LEAST_PART * (now - this.#turnFrom));
@@ -125,14 +138,14 @@ export class SheddingGate {
     if (busyMs > 0) this.#processorShare = Math.min(1, sample.cpuMs / busyMs);
     this.#idleLately += (sample.idleShare - this.#idleLately) * (elapsedMs / CALM_MS);
     if (this.#isShedding) this.#sampleShedding(sample);
-    else if (this.#detector.sees(sample, this.#requests)) this.#begin(sample);
+    else if (this.#detector.sees(sample, this.#requests)) this.#begin(sample.now);
     this.#requests = 0;
     this.#hasRejected = false;
     this.#arrivedLately *= MEMORY;
     this.#admittedLately *= MEMORY;
   }
 
-  #begin({ now }: LoopSample): void {
+  #begin(now: number): void {
     this.#isShedding = true;
     this.#rejectedAt = now;
     this.#idleLately = 0;
