@@ -4,6 +4,7 @@ import { Processes } from './harness/processes.ts';
 import { backends } from './subcommands/backends.ts';
 import { connections } from './subcommands/connections.ts';
 import { failover } from './subcommands/failover.ts';
+import { features } from './subcommands/features.ts';
 import { gate } from './subcommands/gate.ts';
 import { latency } from './subcommands/latency.ts';
 import { layers } from './subcommands/layers.ts';
@@ -13,12 +14,14 @@ import { profile } from './subcommands/profile.ts';
 import { routes } from './subcommands/routes.ts';
 import { sizes } from './subcommands/sizes.ts';
 import { soak } from './subcommands/soak.ts';
+import { start } from './subcommands/start.ts';
 import type { Subcommand } from './subcommands/subcommand.ts';
 import { suite } from './subcommands/suite.ts';
 import { workers } from './subcommands/workers.ts';
 
 const SUBCOMMANDS: readonly Subcommand[] = [
   suite,
+  features,
   layers,
   sizes,
   latency,
@@ -28,6 +31,7 @@ const SUBCOMMANDS: readonly Subcommand[] = [
   backends,
   failover,
   workers,
+  start,
   overload,
   routes,
   profile,

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { freePort } from '../failover/free-port.ts';
 import type { Usage } from './child-side.ts';
@@ -7,6 +7,7 @@ import { SystemServer } from './system-server.ts';
 import type { Target, TargetContext } from './target.ts';
 
 const SERVER = fileURLToPath(new URL('../../example-gateway/server.ts', import.meta.url));
+const BUILT = fileURLToPath(new URL('../../dist/lib/cli/main.js', import.meta.url));
 
 /** A gateway that may be several processes. */
 export interface RunningGateway {
@@ -18,19 +19,31 @@ export interface RunningGateway {
   stop(): Promise<void>;
 }
 
-/** The example gateway as it is started, on whichever cores it gets. */
+/** The example gateway as it is started, on whichever cores it gets; or another command that reads the same variables. */
 export class GatewayTarget implements Pick<Target, 'name' | 'title'> {
   readonly name: string;
   readonly title: string;
   readonly #env: Readonly<Record<string, string>>;
+  readonly #args: readonly string[];
 
-  constructor(name: string, title: string, env: Readonly<Record<string, string>>) {
+  constructor(
+    name: string,
+    title: string,
+    env: Readonly<Record<string, string>>,
+    args: readonly string[] = [...process.execArgv, SERVER],
+  ) {
     this.name = name;
     this.title = title;
     this.#env = env;
+    this.#args = args;
   }
 
-  async start({ processes, backends }: Omit<TargetContext, 'placement' | 'folder'>): Promise<RunningGateway> {
+  /** @param placement Where it is pinned to one core. */
+  async start({
+    processes,
+    backends,
+    placement,
+  }: Pick<TargetContext, 'processes' | 'backends'> & Partial<TargetContext>): Promise<RunningGateway> {
     const port = await freePort();
     const env = {
       HOST: '127.0.0.1',
@@ -43,14 +56,27 @@ export class GatewayTarget implements Pick<Target, 'name' | 'title'> {
       LOG_LEVEL: 'error',
       ...this.#env,
     };
-    const command = [process.execPath, ...process.execArgv, SERVER];
-    const server = await SystemServer.start({ name: this.name, command, env, port, cpus: undefined }, processes);
+    const command = [process.execPath, ...this.#args];
+    const cpus = placement?.gateway;
+    const server = await SystemServer.start({ name: this.name, command, env, port, cpus }, processes);
     return {
       port,
       firstUsage: () => server.usage(),
       usage: async () => sumOf([server.pid, ...childrenOf(server.pid)].map(processUsage)),
       stop: () => server.stop(),
     };
+  }
+}
+
+/** `expressway start` of the package that `npm run build` made, with everything on. */
+export class BuiltTarget extends GatewayTarget implements Target {
+  constructor(name: string, title: string) {
+    const env = { LOG_LEVEL: 'info', ACCESS_LOG: 'json', HEALTH_CHECK_PATH: '/healthz' };
+    super(name, title, env, [BUILT, 'start']);
+  }
+
+  missing(): string | undefined {
+    return existsSync(BUILT) ? undefined : 'there is no dist: npm run build';
   }
 }
 

@@ -8,7 +8,8 @@ import { processUsage } from './process-usage.ts';
 import type { Processes } from './processes.ts';
 
 const START_MS = 10_000;
-const POLL_MS = 20;
+/** `start` measures with it. */
+const POLL_MS = 5;
 const STDERR_KEPT = 2_000;
 
 export interface SystemServerSpec {

@@ -18,18 +18,20 @@ export type SystemSetUp = (ground: SystemGround) => Pick<SystemServerSpec, 'comm
 
 /** A proxy that is a program of the system; left out, and named, where the machine does not have it. */
 export class SystemTarget implements Target {
-  readonly name: BinaryName;
+  readonly name: string;
   readonly title: string;
+  readonly #program: BinaryName;
   readonly #setUp: SystemSetUp;
 
-  constructor(name: BinaryName, title: string, setUp: SystemSetUp) {
+  constructor(program: BinaryName, title: string, setUp: SystemSetUp, name: string = program) {
     this.name = name;
     this.title = title;
+    this.#program = program;
     this.#setUp = setUp;
   }
 
   missing(): string | undefined {
-    return binaryVersion(this.name) === undefined ? `no ${this.name} on the path` : undefined;
+    return binaryVersion(this.#program) === undefined ? `no ${this.#program} on the path` : undefined;
   }
 
   async start({ processes, placement, backends, folder }: TargetContext): Promise<RunningTarget> {

@@ -14,11 +14,17 @@ const PACKAGES = [
   'cockatiel',
   'fastify',
   '@fastify/http-proxy',
+  '@fastify/rate-limit',
+  '@fastify/circuit-breaker',
+  'fastify-metrics',
+  '@platformatic/prom-client',
+  'opossum',
   'autocannon',
   'fast-gateway',
   'fast-proxy-lite',
   'express-http-proxy',
   'pino',
+  'pino-http',
   'prom-client',
 ] as const;
 

@@ -21,6 +21,8 @@ const OVERHEAD_SECONDS = 10;
 export interface ComparisonSpec {
   readonly name: string;
   readonly about: string;
+  /** Name and `about`, when it does not say. */
+  readonly chartTitle?: string;
   readonly targets: readonly Target[];
   /** How many there are to forward to; 2 when it does not say. */
   readonly backends?: number;
@@ -99,7 +101,7 @@ export class Comparison implements Subcommand {
     // What a summary says of its samples is all that the file keeps of them.
     const targets = summaries.map(({ samples, ...summary }) => ({ ...summary, rounds: samples.length }));
     progress(`written: ${writeResult(`${name}.json`, { ...head, targets, panels })}`);
-    progress(`written: ${writeChart(name, `${this.name}: ${this.about}`, facts, panels)}`);
+    progress(`written: ${writeChart(name, this.#spec.chartTitle ?? `${this.name}: ${this.about}`, facts, panels)}`);
   }
 
   #lines(summaries: readonly Summary[], facts: RunFacts, load: string): string[] {

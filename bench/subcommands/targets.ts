@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { SystemTarget } from '../harness/system-target.ts';
 import { NodeTarget } from '../harness/target.ts';
-import { caddy } from '../peers/caddy.ts';
+import { caddy, caddyFull } from '../peers/caddy.ts';
 import { go } from '../peers/go.ts';
 import { haproxy } from '../peers/haproxy.ts';
 import { nginx } from '../peers/nginx.ts';
@@ -50,6 +50,14 @@ export const SYSTEM_PEERS = [
   new SystemTarget('go', 'httputil.ReverseProxy of Go, GOMAXPROCS=1', go),
 ];
 
+/** With what the suite does, as far as their ecosystem has it. */
+export const FULL_PEERS = [
+  full('hpm-full', 'hpm with prom-client and pino-http'),
+  full('fastify-full', '@fastify/http-proxy with rate-limit, circuit-breaker, fastify-metrics and its logger'),
+  full('fast-gateway-full', 'fast-gateway with express-rate-limit, opossum, prom-client and pino-http'),
+  new SystemTarget('caddy', 'Caddy with metrics and access log; no limiter, no breaker', caddyFull, 'caddy-full'),
+];
+
 export const NODE_PEERS = [HPM, FASTIFY, FAST_GATEWAY, EXPRESS_HTTP_PROXY];
 
 /** Those that run on Node, and so can be profiled. */
@@ -62,4 +70,8 @@ function layered(name: string, top: LayerName | 'bounds+shedding', title: string
     script: 'expressway',
     args: ({ folder }) => [top, join(folder, `${name}.access.log`)],
   });
+}
+
+function full(name: string, title: string): NodeTarget {
+  return new NodeTarget(name, title, { isPeer: true, args: ({ folder }) => [join(folder, `${name}.access.log`)] });
 }
