@@ -36,7 +36,7 @@ async function behind(auth: Middleware): Promise<(...lines: string[]) => Promise
     const client = await RawClient.connect(gateway.port);
     const ending = lines.some((line) => line.startsWith('Connection:')) ? [] : ['Connection: close'];
     const request = lines[0]?.startsWith('GET ') ? lines : ['GET / HTTP/1.1', ...lines];
-    client.send(`${[...request, 'Host: gw', ...ending].join('\r\n')}\r\n\r\n`);
+    client.send(`${[...request.toSpliced(1, 0, 'Host: gw'), ...ending].join('\r\n')}\r\n\r\n`);
     const response = await client.response();
     client.close();
     return response;
@@ -64,6 +64,14 @@ describe('a client that claims an identity', () => {
     const headers = got(await ask('X-API-Key: key', ...lines));
     const named = Object.entries(headers).filter(([name]) => name.replaceAll(/[^a-z]/g, '-') === 'x-consumer');
     expect(named).toEqual([['x-consumer', 'acme']]);
+  });
+
+  test('the backend learns an identity that the client claims if authentication confirms it', async () => {
+    const confirms = await serve((_req, res) => res.setHeader('X-Auth-Request-User', 'alice').end());
+    const ask = await behind(forwardAuth({ url: confirms.url, responseHeaders: ['x-auth-request-user'] }));
+    const claims = ['Connection: close', 'X-Auth-Request-User: alice'];
+    expect(got(await ask(...claims))['x-auth-request-user']).toBe('alice');
+    expect(got(await ask(...claims.toReversed()))['x-auth-request-user']).toBe('alice');
   });
 
   test.each(['x-role', 'x_role', 'x.role', 'x!role', 'x~role', "x'role"])(

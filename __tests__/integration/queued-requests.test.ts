@@ -113,10 +113,13 @@ describe('a request that waits for a backend', () => {
     expect((await failing.response()).status).toBe(200);
   });
 
-  test('gets 500 when another reader drew more of its body meanwhile than the gateway keeps', async () => {
+  test.each([
+    ['the gateway keeps', 500, 0],
+    ['maxBodyBytes', 413, 1_048_576],
+  ])('whose body another reader draws meanwhile, more of it than %s, gets %i', async (_name, status, maxBodyBytes) => {
     const backend = await heldBackend();
     let drawn = 0;
-    const { proxy, ask } = await gatewayOf([backend], {}, (app) => {
+    const { proxy, ask } = await gatewayOf([backend], { maxBodyBytes }, (app) => {
       app.use((req, _res, next) => {
         req.on('readable', () => {
           for (let chunk = req.read(); chunk !== null; chunk = req.read()) drawn += chunk.length;
@@ -127,13 +130,14 @@ describe('a request that waits for a backend', () => {
     const first = await ask('/1');
     await arrival(backend, '/1');
     const length = 17 * 1_048_576;
-    const upload = await ask('/upload', `Content-Length: ${length}\r\n\r\n`);
+    const upload = await ask('/upload', `Transfer-Encoding: chunked\r\n\r\n${length.toString(16)}\r\n`);
     upload.send(Buffer.alloc(length));
+    upload.send('\r\n0\r\n\r\n');
     await eventually('the other reader has it all', () => drawn === length);
     expect(proxy.load().waiting).toBe(1);
     backend.held[0]?.ok();
     expect((await first.response()).status).toBe(200);
-    expect((await upload.response()).status).toBe(500);
+    expect((await upload.response()).status).toBe(status);
     expect(backend.held).toHaveLength(1);
     expect(proxy.status()[0]).toMatchObject({ inFlight: 0, available: true });
   });

@@ -1,7 +1,8 @@
 import type { ServerResponse } from 'node:http';
-import { afterEach, describe, expect, test } from '@jest/globals';
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import express from 'express';
 import { type ServiceOptions, serviceRouter, upgradeHandler } from '../../lib/index.ts';
+import { mockTimeoutsOnly } from '../support/mock-time.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { eventually, listen } from '../support/servers.ts';
 import { SWITCHING, upgradeRequest } from '../support/tunnels.ts';
@@ -9,6 +10,7 @@ import { SWITCHING, upgradeRequest } from '../support/tunnels.ts';
 const open: { close(): unknown }[] = [];
 
 afterEach(async () => {
+  jest.useRealTimers();
   for (const one of open.splice(0).reverse()) await one.close();
 });
 
@@ -50,15 +52,15 @@ async function gateway(service: ServiceOptions) {
   return { router, port: server.port, url: server.url, replace, isClosed };
 }
 
-describe.each(['removed', 'changed'])('a service that a new declaration has %s', (how) => {
-  async function tunnelOf(gw: Awaited<ReturnType<typeof gateway>>): Promise<RawClient> {
-    const client = await RawClient.connect(gw.port);
-    open.push(client);
-    client.send(upgradeRequest());
-    expect((await client.response()).status).toBe(101);
-    return client;
-  }
+async function tunnelOf(gw: Awaited<ReturnType<typeof gateway>>): Promise<RawClient> {
+  const client = await RawClient.connect(gw.port);
+  open.push(client);
+  client.send(upgradeRequest());
+  expect((await client.response()).status).toBe(101);
+  return client;
+}
 
+describe.each(['removed', 'changed'])('a service that a new declaration has %s', (how) => {
   test('keeps its tunnels until they end, and is closed then', async () => {
     const gw = await gateway({ backends: [(await heldBackend()).url] });
     const client = await tunnelOf(gw);
@@ -117,4 +119,25 @@ describe.each(['removed', 'changed'])('a service that a new declaration has %s',
     await client.closed();
     expect(gw.isClosed()).toBe(true);
   });
+});
+
+test('a service that was removed looks its backends up no more, while its tunnels stay', async () => {
+  mockTimeoutsOnly();
+  let lookups = 0;
+  const resolver = {
+    resolve4: async () => {
+      lookups += 1;
+      return [{ address: '127.0.0.1', ttl: 60 }];
+    },
+    resolve6: async () => [],
+    resolveSrv: async () => [],
+  };
+  const { port } = new URL((await heldBackend()).url);
+  const gw = await gateway({ backends: [`dns://api.test:${port}`], dns: { refreshMs: 1_000, resolver } });
+  await tunnelOf(gw);
+  await jest.advanceTimersByTimeAsync(1_000);
+  expect(lookups).toBe(2);
+  gw.replace('removed');
+  await jest.advanceTimersByTimeAsync(60_000);
+  expect([lookups, gw.isClosed()]).toEqual([2, false]);
 });

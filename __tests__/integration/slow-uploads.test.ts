@@ -20,11 +20,24 @@ const IDLE_408 = 'HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-L
 /** One failure opens the circuit. */
 const STRICT = { minimumRequests: 1, failureRatio: 0.1 };
 
+/** A middleware that reads bodies at its own pace, and calls `next()` at once. */
+const readsToo = (app: Express) =>
+  app.use((req, _res, next) => {
+    req.on('readable', () => {
+      while (req.read() !== null);
+    });
+    next();
+  });
+
 describe.each(PROTOCOLS)('over $name', (protocol) => {
-  async function setUp(script: Script, options: Partial<RoundRobinProxyOptions> = {}) {
+  async function setUp(
+    script: Script,
+    options: Partial<RoundRobinProxyOptions> = {},
+    prepare?: (app: Express) => void,
+  ) {
     const backend = cleanup.add(await RecorderBackend.start(script));
     const gateway = cleanup.add(
-      await proxyGateway({ backends: [backend.url], circuit: STRICT, ...options }, undefined, protocol.serverOf),
+      await proxyGateway({ backends: [backend.url], circuit: STRICT, ...options }, prepare, protocol.serverOf),
     );
     const failures: AttemptFailedEvent[] = [];
     gateway.proxy.events.on('attemptFailed', (event) => failures.push(event));
@@ -70,8 +83,12 @@ describe.each(PROTOCOLS)('over $name', (protocol) => {
       expect(failures).toEqual([]);
     });
 
-    test('ends after idleTimeoutMs: it gets 408, and the backend neither a whole request nor the blame', async () => {
-      const { backend, client, proxy, failures } = await setUp(() => {}, { responseTimeoutMs: 50, idleTimeoutMs: 400 });
+    test.each([
+      ['idleTimeoutMs', undefined],
+      ['idleTimeoutMs where a middleware reads the body as well', readsToo],
+    ])('ends after %s: it gets 408, and the backend neither a whole request nor the blame', async (_name, prepare) => {
+      const timeouts = { responseTimeoutMs: 50, idleTimeoutMs: 400 };
+      const { backend, client, proxy, failures } = await setUp(() => {}, timeouts, prepare);
       const startedAt = performance.now();
       client.send(`${POST}hello`);
       const response = await client.response();
@@ -166,25 +183,35 @@ describe.each(PROTOCOLS)('over $name', (protocol) => {
     return { backends, client, retryWaits };
   }
 
-  test('a body that ends while a retry waits, because a middleware reads it, goes to the next backend as a whole', async () => {
+  /** The client sends the rest of its body while a retry waits, and a middleware reads it to its end. Then the retry is due. */
+  async function readWhileRetryWaits(retry: Parameters<typeof uploads>[0]) {
     let isRead = false;
-    const { backends, client, retryWaits } = await uploads(LONG_BACKOFF, (app) => {
+    const { backends, client, retryWaits } = await uploads(retry, (app) => {
       app.use((req, _res, next) => {
-        req.on('readable', () => {
-          while (req.read() !== null);
-        });
         req.on('end', () => {
           isRead = true;
         });
         next();
       });
+      readsToo(app);
     });
     client.send(`${POST.replace('POST', 'PUT')}hello`);
     await retryWaits('hello');
     client.send('END');
     await eventually('the body ends', () => isRead);
     jest.advanceTimersByTime(10_000);
-    await eventually('all of it arrives', () => backends[2]?.received[0]?.toString().endsWith('helloEND'));
+    return { last: backends[2] as RecorderBackend, client };
+  }
+
+  test('a body that ends while a retry waits, because a middleware reads it, goes to the next backend as a whole', async () => {
+    const { last } = await readWhileRetryWaits(LONG_BACKOFF);
+    await eventually('all of it arrives', () => last.received[0]?.toString().endsWith('helloEND'));
+  });
+
+  test('a body that grows longer than bufferBytes while a retry waits gets the response to the last failure', async () => {
+    const { last, client } = await readWhileRetryWaits({ ...LONG_BACKOFF, bufferBytes: 6 });
+    expect((await client.response()).status).toBe(502);
+    expect(last.requests).toEqual([]);
   });
 
   test('while the retry of an upload waits, its client waits, too, and the next backend gets the body as a whole', async () => {

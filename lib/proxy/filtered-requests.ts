@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Filter, Options as HpmOptions, RequestHandler } from 'http-proxy-middleware';
+import type { Filter, Options as HpmOptions } from 'http-proxy-middleware';
 import { type Middleware, type Next, notPromise } from '../core/http.ts';
 import { isAuthority } from '../ingress/request-target.ts';
 import { warnOfOpenPrefixes } from './request/path-filter.ts';
@@ -33,17 +33,13 @@ export function filteredRequests({ pathFilter, pathRewrite }: FilterOptions, for
     ...(errors.filter === undefined ? {} : { pathFilter: errors.filter }),
     ...(pathRewrite === undefined ? {} : { pathRewrite }),
   };
-  let filtered: RequestHandler | undefined;
   // Loaded only for proxies with a filter or a rewrite: it is an ES module that imports `node:http` (see core/node-http.ts).
-  const loading = import('http-proxy-middleware').then(({ createProxyMiddleware }) => {
-    filtered = createProxyMiddleware(options);
-  });
+  const loading = import('http-proxy-middleware').then(({ createProxyMiddleware }) => createProxyMiddleware(options));
   // Each request reports the error, so this promise need not.
   loading.catch(() => {});
   return function expresswayFilter(req: IncomingMessage, res: ServerResponse, next: Next): void {
     const passOn = errors.passedTo(paused(req, toOriginForm(req, next)));
-    if (filtered !== undefined) void filtered(req, res, passOn);
-    else loading.then(() => filtered?.(req, res, passOn), passOn);
+    loading.then((filtered) => filtered(req, res, passOn), passOn);
   };
 }
 

@@ -46,7 +46,7 @@ export class InFlightCaps {
 
   leave(client: string | undefined): void {
     this.#inFlight -= 1;
-    if (this.#maxPerClient === 0 || client === undefined) return;
+    if (client === undefined) return;
     const own = this.#byClient.get(client) ?? 0;
     if (own > 1) this.#byClient.set(client, own - 1);
     else this.#byClient.delete(client);

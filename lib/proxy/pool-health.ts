@@ -91,7 +91,7 @@ export class PoolHealth {
 
   /** A backend sent the head of a response. The client need not get it. */
   responded(backend: Backend, status: number, fields: ResponseFields): void {
-    if (this.#retryAfter === false || status < 400) return;
+    if (this.#retryAfter === false) return;
     const ms = restMs(status, fields, this.#retryAfter);
     if (ms !== undefined) this.#ejections.rest(backend, ms);
   }

@@ -105,6 +105,7 @@ describe('URLs of a backend that is known by another path and host', () => {
     ['a=1; Comment=shop.internal', 'a=1; Comment=shop.internal'],
     ['a=1; Path; Domain; Secure', 'a=1; Path; Domain; Secure'],
     ['a=1; Path=; Domain=', 'a=1; Path=; Domain='],
+    ['a=1; Paths; Domains', 'a=1; Paths; Domains'],
   ])('Set-Cookie: %s becomes %s', (cookie, expected) => {
     expect(publicCookie(cookie, shop)).toBe(expected);
   });

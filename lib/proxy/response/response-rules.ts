@@ -112,9 +112,6 @@ function mappingOf(exchange: Exchange): UrlMapping {
     clientPrefix: (req.baseUrl ?? '') + (prefixes?.client ?? ''),
     backendPrefix: prefixes?.backend ?? '',
     clientOrigin: host !== '' ? `${exchange.scheme}://${host}` : '',
-    backendHosts: [
-      backend === undefined ? '' : new URL(backend).host,
-      prefixes === undefined ? '' : (req.headers.host ?? ''),
-    ],
+    backendHosts: [backend && new URL(backend).host, prefixes && req.headers.host].filter((host) => host !== undefined),
   };
 }
