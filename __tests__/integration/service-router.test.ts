@@ -203,6 +203,23 @@ describe('serviceRouter()', () => {
     expect(seen.body.headers).not.toHaveProperty('x-secret');
   });
 
+  test.each(['stable', 'canary'])(
+    '{service} in request headers of a weighted route names the service %s',
+    async (name) => {
+      const gw = await gateway({
+        services: { stable: { backends: [await backend('stable')] }, canary: { backends: [await backend('canary')] } },
+        routes: [
+          {
+            service: ['stable', 'canary'].map((one) => ({ name: one, weight: one === name ? 1 : 0 })),
+            requestHeaders: { set: { 'x-service': '{service}' } },
+          },
+        ],
+      });
+      const { body } = await ask(gw, '/');
+      expect([body.name, body.headers]).toEqual([name, expect.objectContaining({ 'x-service': name })]);
+    },
+  );
+
   test('redirects and responds without a backend', async () => {
     const gw = await gateway({
       services: {},

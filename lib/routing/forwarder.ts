@@ -7,11 +7,17 @@ import type { SharedProxy } from '../proxy/round-robin-proxy.ts';
 import { sessions } from '../proxy/session-persistence.ts';
 import { type RouteOptions, routeName, type WeightedService } from './route-options.ts';
 
-/** Forwards the requests of a route to its service, or to one of its services. */
-export function forwarder(options: RouteOptions, services: ReadonlyMap<string, SharedProxy>): Middleware {
+/** Forwards the requests of a route to its service, or to one of several services. */
+export interface Forwarder {
+  /** Picks one of the services. It comes before changes of headers, which may name the service. */
+  readonly pick?: Middleware;
+  readonly forward: Middleware;
+}
+
+export function forwarder(options: RouteOptions, services: ReadonlyMap<string, SharedProxy>): Forwarder {
   const { service = [] } = options;
   const at = (name: string) => atService(services.get(name) as SharedProxy, options);
-  return typeof service === 'string' ? at(service).forward : weighted(service, at);
+  return typeof service === 'string' ? at(service) : weighted(service, at);
 }
 
 /** A service as one route uses it. */
@@ -60,8 +66,9 @@ function ownForwarding(options: RouteOptions): RouteForwarding | undefined {
 }
 
 /** Sends each request to one of several services: to the one where its client has a session, else by weight. */
-function weighted(services: readonly WeightedService[], at: (name: string) => ServiceOfRoute): Middleware {
-  const shares = services.filter(({ weight }) => weight > 0).map(({ name, weight }) => ({ ...at(name), weight }));
+function weighted(services: readonly WeightedService[], at: (name: string) => ServiceOfRoute): Forwarder {
+  const shares = services.filter(({ weight }) => weight > 0).map(({ name, weight }) => ({ ...at(name), name, weight }));
+  const byName = new Map(shares.map((share) => [share.name, share]));
   const total = shares.reduce((sum, { weight }) => sum + weight, 0);
   const hasSessions = shares.some(({ hasSession }) => hasSession !== undefined);
   const sessionOf = (exchange: Exchange) => shares.find(({ hasSession }) => hasSession?.(exchange));
@@ -73,8 +80,15 @@ function weighted(services: readonly WeightedService[], at: (name: string) => Se
     });
     return found ?? (shares[0] as (typeof shares)[number]);
   };
-  return function expresswayWeighted(req: IncomingMessage, res: ServerResponse, next: Next): void {
-    const chosen = (hasSessions ? sessionOf(exchangeOf(req, res)) : undefined) ?? drawn();
-    chosen.forward(req, res, next);
+  return {
+    pick: function expresswayPickService(req: IncomingMessage, res: ServerResponse, next: Next): void {
+      const exchange = exchangeOf(req, res);
+      exchange.service = ((hasSessions ? sessionOf(exchange) : undefined) ?? drawn()).name;
+      next();
+    },
+    forward: function expresswayWeighted(req: IncomingMessage, res: ServerResponse, next: Next): void {
+      const { forward } = byName.get(exchangeOf(req, res).service as string) as ServiceOfRoute;
+      forward(req, res, next);
+    },
   };
 }

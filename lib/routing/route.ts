@@ -10,7 +10,7 @@ import { requestHeaderRules } from '../proxy/header-rules.ts';
 import type { SharedProxy } from '../proxy/round-robin-proxy.ts';
 import { AddressList } from '../rate-limit/address-list.ts';
 import { corsMiddleware } from './cors.ts';
-import { forwarder } from './forwarder.ts';
+import { type Forwarder, forwarder } from './forwarder.ts';
 import { type RewriteOptions, rewriteTarget } from './rewrite.ts';
 import type { RouteLimiter } from './route-limiter.ts';
 import { prefixOf } from './route-match.ts';
@@ -52,6 +52,7 @@ export function makeRoute(options: RouteOptions, parts: RouteParts): Route {
   const gate = addressGate(options, events);
   // Before limits and authentication: a preflight request has no credentials, and a page must be able to read a 401 and a 429.
   const cors = options.cors && corsMiddleware(options.cors, options.methods);
+  const last = lastSteps(options, parts);
   const chain = [
     gate,
     cors?.actual,
@@ -62,9 +63,10 @@ export function makeRoute(options: RouteOptions, parts: RouteParts): Route {
     ...late.map((one) => one.middleware),
     mayWait && undecided.leave,
     breaker,
+    last.pick,
     requestChanges(options),
     options.mirror && parts.services.get(options.mirror.service)?.mirror(options.mirror),
-    lastHandler(options, parts),
+    last.forward,
   ].filter((one) => typeof one === 'function');
   return {
     name: routeName(options),
@@ -151,9 +153,9 @@ function requestChanges(options: RouteOptions): Middleware | undefined {
 const removesPrefix = ({ prefix: replacement }: RewriteOptions, prefix: string): boolean =>
   replacement === '/' && prefix !== '';
 
-function lastHandler(options: RouteOptions, { services }: RouteParts): Middleware {
+function lastSteps(options: RouteOptions, { services }: RouteParts): Forwarder {
   const { redirect, respond } = options;
-  if (redirect !== undefined) return redirects(redirect, prefixOf(options));
-  if (respond !== undefined) return responds(respond);
+  if (redirect !== undefined) return { forward: redirects(redirect, prefixOf(options)) };
+  if (respond !== undefined) return { forward: responds(respond) };
   return forwarder(options, services);
 }
