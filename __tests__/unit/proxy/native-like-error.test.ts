@@ -13,7 +13,6 @@ test.each<[Error, string, FailureCause?]>([
   [new errors.HeadersOverflowError('head'), 'HPE_HEADER_OVERFLOW'],
   [new errors.ResponseContentLengthMismatchError('length'), 'HPE_INVALID_CONTENT_LENGTH'],
   [coded('ERR_EXPRESSWAY_PROTOCOL'), 'HPE_INVALID_CONSTANT'],
-  [coded('ERR_EXPRESSWAY_RESET'), 'ECONNRESET'],
   [coded('ETIMEDOUT'), 'ECONNRESET', 'http_response_timeout'],
   [coded('ERR_SSL_WRONG_VERSION_NUMBER'), 'EPROTO'],
   [parser('Expected HTTP/, RTSP/ or ICE/'), 'HPE_INVALID_CONSTANT'],
@@ -38,7 +37,7 @@ test.each(['ECONNREFUSED', 'ENOTFOUND', 'ECONNRESET', 'DEPTH_ZERO_SELF_SIGNED_CE
   },
 );
 
-test.each([coded('ECONNRESET'), coded('UND_ERR_SOCKET'), coded('ERR_EXPRESSWAY_RESET')])(
+test.each([coded('ECONNRESET'), coded('UND_ERR_SOCKET')])(
   '%s, behind the head of the response, is the "aborted" of the native transport',
   (error) => {
     const failed = { kind: 'failed', cause: 'http_response_incomplete', error, sent: true, headSent: true } as const;

@@ -120,7 +120,6 @@ class NativeError extends Error {
 /** Codes of undici and of our transport, and the code and message of `node:http` for the same failure. */
 const BY_CODE: Readonly<Record<string, readonly [code: string, message: string]>> = {
   UND_ERR_SOCKET: ['ECONNRESET', 'socket hang up'],
-  ERR_EXPRESSWAY_RESET: ['ECONNRESET', 'read ECONNRESET'],
   UND_ERR_CONNECT_TIMEOUT: ['ETIMEDOUT', 'connect ETIMEDOUT'],
   UND_ERR_HEADERS_OVERFLOW: ['HPE_HEADER_OVERFLOW', 'Parse Error: Header overflow'],
   UND_ERR_RES_CONTENT_LENGTH_MISMATCH: ['HPE_INVALID_CONTENT_LENGTH', 'Parse Error: Invalid Content-Length'],

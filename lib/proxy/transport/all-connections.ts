@@ -4,7 +4,7 @@ import { BackendConnections, type Connection } from './backend-connections.ts';
 import { type BackendTlsOptions, connectorTls } from './backend-tls.ts';
 import { BoundConnections } from './bound-connections.ts';
 import type { Connections } from './connections.ts';
-import { correctHeads } from './http-version.ts';
+import { correctHeads, failsAtReset } from './http-version.ts';
 import { Http2Connections } from './http2-connections.ts';
 import { buildConnector, type Connector } from './undici.ts';
 import { deliverUnreadResponse } from './unread-response.ts';
@@ -175,8 +175,7 @@ export function backendConnector(
       // Before undici's listener, which passes the error on without the facts of the socket.
       socket.on('error', (broken: NodeJS.ErrnoException) => {
         Object.assign(broken, { [kBytesRead]: socket.bytesRead });
-        // undici takes a reset for the end of a body that ends with the connection.
-        if (broken.code === 'ECONNRESET') hideReset(socket, broken);
+        if (broken.code === 'ECONNRESET' && !failsAtReset(socket)) hideReset(socket, broken);
       });
       callback(null, socket);
       // The socket has its parser now, and no response yet.
@@ -185,9 +184,9 @@ export function backendConnector(
   };
 }
 
-/** Gives a reset another code until the socket is closed, so that undici treats it like any other error. */
+/** Gives a reset another code until the socket is closed, so that an undici with another parser treats it like any other error. */
 function hideReset(socket: Socket, error: NodeJS.ErrnoException): void {
-  error.code = 'ERR_EXPRESSWAY_RESET';
+  error.code = 'RESET';
   // Before undici's own listener, which passes the error on.
   socket.prependOnceListener('close', () => {
     error.code = 'ECONNRESET';

@@ -12,6 +12,8 @@ interface Parser {
     llhttp_set_lenient_keep_alive(ptr: number, on: 0 | 1): void;
   };
   statusCode: number;
+  /** Whether the connection stays open after the response that is being read. */
+  shouldKeepAlive: boolean;
   headers: Buffer[];
   headersSize: number;
   /** Called once per head, informational ones included, before undici uses it. */
@@ -71,6 +73,18 @@ export function correctHeads(socket: Socket): void {
 function readReason(this: Parser, bytes: Buffer): number {
   this.statusText += bytes.toString('latin1');
   return 0;
+}
+
+/**
+ * Makes undici treat a reset of this connection as an error. Otherwise it takes the reset for the end of a body that ends with the connection.
+ *
+ * @returns `false` if undici has another parser, or none any more.
+ */
+export function failsAtReset(socket: Socket): boolean {
+  const parser = parserOf(socket);
+  if (typeof parser?.shouldKeepAlive !== 'boolean') return false;
+  parser.shouldKeepAlive = true;
+  return true;
 }
 
 function parserOf(socket: Socket): Parser | undefined {
