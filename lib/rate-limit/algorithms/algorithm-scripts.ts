@@ -59,7 +59,8 @@ export class AlgorithmScripts {
 /**
  * The beginning of all scripts: reads the records of all KEYS into `claims`, settles them to `now`, and finds out whether `ARGV[1]` fits
  * into each. If a record is later than now, the clock was set back: the record is rewritten, even if the claim is refused. Each write sets
- * an expiry in the same command, so no key is ever without one.
+ * an expiry in the same command, so no key is ever without one. A key that holds something else, whatever its type, is taken for a
+ * client without a record.
  *
  * @param first Index in ARGV where limit, window and burst of each quota begin.
  */
@@ -78,8 +79,12 @@ local allowed = 1
 for i, key in ipairs(KEYS) do
   local at = 3 * i + ${first - 3}
   local c = { limit = tonumber(ARGV[at]), window = tonumber(ARGV[at + 1]), burst = tonumber(ARGV[at + 2]) }
-  local text = redis.call('GET', key)
-  local at, spent, before = string.match(text or '', '^(%d+) (%d+) (%d+)$')
+  local text = redis.pcall('GET', key) or ''
+  if type(text) == 'table' then
+    if not string.find(text.err, 'WRONGTYPE') then return text end
+    text = ''
+  end
+  local at, spent, before = string.match(text, '^(%d+) (%d+) (%d+)$')
   c.at = tonumber(at) or now
   c.spent = tonumber(spent) or 0
   c.before = tonumber(before) or 0

@@ -4,7 +4,9 @@ import type { Claim, Debt, Decision, Owed, QuotaState, Send, SharedMeter } from 
 import type { Quota } from '../quota.ts';
 import { LuaScript } from './lua.ts';
 
-const MOST_SCRIPT_LOADS = 3;
+const MOST_ATTEMPTS = 3;
+/** A key holds something else than a count. */
+const NO_COUNT = /WRONGTYPE|not an integer/;
 const NO_HITS: ClientRateLimitInfo = Object.freeze({ totalHits: 0, resetTime: undefined });
 
 /**
@@ -13,7 +15,9 @@ const NO_HITS: ClientRateLimitInfo = Object.freeze({ totalHits: 0, resetTime: un
 const chargeScript = new LuaScript(`
 local ttl = redis.call('PTTL', KEYS[1])
 local count = tonumber(ARGV[1])
-if ttl > 0 then count = count + tonumber(redis.call('GET', KEYS[1])) end
+local before = ttl > 0 and redis.pcall('GET', KEYS[1])
+if type(before) == 'table' and not string.find(before.err, 'WRONGTYPE') then return before end
+if type(before) == 'string' then count = count + (tonumber(before) or 0) end
 return redis.call('SET', KEYS[1], string.format('%.0f', count), 'PX', ttl > 0 and ttl or ARGV[2])
 `);
 
@@ -42,7 +46,7 @@ export class RedisWindows implements SharedMeter {
 
   async take({ key, cost, limit = this.#limit }: Claim): Promise<Decision> {
     if (cost === 0) return this.#look(key, limit);
-    const count = await this.#count(key, MOST_SCRIPT_LOADS);
+    const count = await this.#retried(key, () => this.#store.increment(key));
     // NaN would be below every limit.
     if (!(count.totalHits >= 1) || !count.resetTime || Number.isNaN(count.resetTime.getTime())) {
       throw new TypeError('Redis returned no count');
@@ -54,7 +58,7 @@ export class RedisWindows implements SharedMeter {
 
   /** Reads without counting. A client without a window has its whole limit. */
   async #look(key: string, limit: number): Promise<Decision> {
-    const count = (await this.#store.get(key)) ?? NO_HITS;
+    const count = (await this.#retried(key, () => this.#store.get(key))) ?? NO_HITS;
     const { quotaStates } = fixedWindowDecision(count.totalHits >= 1 ? count : NO_HITS, limit);
     return { allowed: true, retryAfterMs: 0, quotaStates };
   }
@@ -68,15 +72,18 @@ export class RedisWindows implements SharedMeter {
   }
 
   /**
-   * Tries again after NOSCRIPT, which means that nothing was counted. rate-limit-redis loads a lost script once, and gives up when the
-   * script is lost again before it runs.
+   * Asks again after NOSCRIPT: nothing was counted. rate-limit-redis loads a lost script once, and gives up when the script is lost again
+   * before it runs. It also asks again after it has deleted a value that is no count; the other algorithms overwrite such a value.
    */
-  async #count(key: string, attempts: number): Promise<ClientRateLimitInfo> {
+  async #retried<T>(key: string, ask: () => T | Promise<T>, attempts = MOST_ATTEMPTS): Promise<T> {
     try {
-      return await this.#store.increment(key);
+      return await ask();
     } catch (error) {
-      if (attempts <= 1 || !(error as Error).message.startsWith('NOSCRIPT')) throw error;
-      return this.#count(key, attempts - 1);
+      const { message } = error as Error;
+      const isNoCount = NO_COUNT.test(message);
+      if (attempts <= 1 || !(isNoCount || message.startsWith('NOSCRIPT'))) throw error;
+      if (isNoCount) await this.#store.resetKey(key);
+      return this.#retried(key, ask, attempts - 1);
     }
   }
 
