@@ -160,6 +160,16 @@ describe('the spare process', () => {
     await until(() => childrenOf(cluster).length === 3 && !childrenOf(cluster).includes(Number(spare)));
   });
 
+  test('removes the compile cache when the primary is killed', async () => {
+    const { cluster } = await clusters.open({ TMPDIR: clusters.path(''), NODE_COMPILE_CACHE: '', LOG_LEVEL: 'debug' });
+    await cluster.proc.said(/"msg":"spare process is ready to replace a worker"/);
+    expect(caches()).toHaveLength(1);
+    const children = childrenOf(cluster);
+    cluster.proc.kill('SIGKILL');
+    await until(() => children.every(isGone));
+    expect(caches()).toEqual([]);
+  });
+
   test('and the compile cache can be turned off', async () => {
     const env = {
       WORKER_SPARE: 'off',

@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events';
-import { describe, expect, test } from '@jest/globals';
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import type { GatewayProblem } from 'expressway';
 import { ClusterControl } from '../../lib/gateway/cluster/cluster-control.ts';
 import { ClusterFeed } from '../../lib/gateway/cluster/cluster-feed.ts';
@@ -8,7 +8,8 @@ import { ClusterReload } from '../../lib/gateway/cluster/cluster-reload.ts';
 import type { MetricJson, OperatorStateEntry } from '../../lib/gateway/cluster/messages.ts';
 import { type Channel, NoAnswer, Peer } from '../../lib/gateway/cluster/peer.ts';
 import { RestartBackoff } from '../../lib/gateway/cluster/restart-backoff.ts';
-import type { WorkerProcess } from '../../lib/gateway/cluster/worker-process.ts';
+import { SpareProcess } from '../../lib/gateway/cluster/spare-process.ts';
+import type { Exit, WorkerProcess } from '../../lib/gateway/cluster/worker-process.ts';
 import type { Workers } from '../../lib/gateway/cluster/workers.ts';
 import { readConfig } from '../../lib/gateway/config/config.ts';
 import type { Logger } from '../../lib/gateway/logging/logger.ts';
@@ -30,6 +31,54 @@ function channel(): readonly [Channel & { connected: boolean }, Channel & { conn
   two.send = sendTo(one);
   return [one as never, two as never];
 }
+
+describe('the spare process', () => {
+  afterEach(() => {
+    jest.useRealTimers();
+  });
+
+  test('is killed and replaced when it has not loaded the program after 60 s', async () => {
+    jest.useFakeTimers();
+    const { made, lines, spare } = spares();
+    spare.make(0);
+    await jest.advanceTimersByTimeAsync(59_999);
+    expect(made).toHaveLength(1);
+    await jest.advanceTimersByTimeAsync(1);
+    expect(lines).toEqual([
+      'the spare process does not become ready: killed',
+      'the spare process ended: the gateway starts another one',
+    ]);
+    await jest.advanceTimersByTimeAsync(1);
+    expect(made).toHaveLength(2);
+    expect(spare.process).toBe(made[1]);
+  });
+
+  test.each(['loaded', 'taken'])('has no such timeout once it is %s', async (state) => {
+    jest.useFakeTimers();
+    const { made, lines, spare } = spares();
+    spare.make(0);
+    await jest.advanceTimersByTimeAsync(1_000);
+    if (state === 'taken') spare.take();
+    else Object.assign(made[0] as WorkerProcess, { greetedAt: Date.now() });
+    await jest.advanceTimersByTimeAsync(120_000);
+    expect([made.length, lines]).toEqual([1, []]);
+  });
+
+  /** A spare process whose processes end only when they are killed. */
+  function spares() {
+    const made: WorkerProcess[] = [];
+    const lines: string[] = [];
+    const create = () => {
+      const { promise: exited, resolve } = Promise.withResolvers<Exit>();
+      const kill = () => resolve({ code: null, signal: 'SIGKILL' });
+      const one = { pid: made.length + 1, greetedAt: undefined, exited, kill } as unknown as WorkerProcess;
+      made.push(one);
+      return one;
+    };
+    const log = (_facts: object, line: string) => lines.push(line);
+    return { made, lines, spare: new SpareProcess(create, { warn: log, error: log } as unknown as Logger) };
+  }
+});
 
 describe('messages between primary and workers', () => {
   test('get replies in order, with an error when the other side fails', async () => {

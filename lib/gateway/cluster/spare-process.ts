@@ -1,6 +1,6 @@
 import type { Logger } from '../logging/logger.ts';
 import { RestartBackoff } from './restart-backoff.ts';
-import type { WorkerProcess } from './worker-process.ts';
+import { START_TIMEOUT_MS, type WorkerProcess } from './worker-process.ts';
 
 /** A process that has loaded the program and waits. It replaces a worker that dies as fast as it can open a listener. */
 export class SpareProcess {
@@ -42,7 +42,14 @@ export class SpareProcess {
     try {
       const made = this.#create();
       this.#process = made;
+      // One that was taken is a worker, which has a timeout of its own.
+      const late = setTimeout(() => {
+        if (this.#process !== made || made.greetedAt !== undefined) return;
+        this.#log.error({ pid: made.pid }, 'the spare process does not become ready: killed');
+        made.kill();
+      }, START_TIMEOUT_MS).unref();
       void made.exited.then((exit) => {
+        clearTimeout(late);
         // One that was taken, or ended here, is none any more.
         if (this.#process !== made) return;
         this.#process = undefined;

@@ -7,6 +7,9 @@ import { Peer } from './peer.ts';
 /** Milliseconds that the last messages of an ended process may take to arrive. */
 const LAST_MESSAGES_MS = 100;
 
+/** Milliseconds after which a worker that does not serve yet, or a spare process that has not loaded the program, has failed. */
+export const START_TIMEOUT_MS = 60_000;
+
 const kOwner = Symbol('expressway.worker');
 
 /** A connection on its way to a worker. A second `close()` does nothing. */

@@ -8,6 +8,7 @@ import { createLogger, logProcessWarnings } from '../logging/logger.ts';
 import { problemsOf } from '../start-error.ts';
 import { startGateway } from '../start-gateway.ts';
 import { letYoungGenerationGrow } from '../v8-settings.ts';
+import { removeOrphanedCache } from './compile-cache.ts';
 import type { Beginning, Hello } from './messages.ts';
 import { type Channel, Peer } from './peer.ts';
 import { answerPrimary, finalReport } from './worker-answers.ts';
@@ -24,11 +25,19 @@ const SIGNALS: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGU
 /** Runs the gateway in this process as a worker. It ends when the primary says so, or when the primary has ended. */
 export async function runWorker(app: AppFactory): Promise<void> {
   for (const signal of SIGNALS) process.on(signal, () => {});
+  const primaryPid = process.ppid;
+  const isOrphan = (): boolean => !process.connected || process.ppid !== primaryPid;
+  removeOrphanedCache(isOrphan);
   const primary = new Peer(process as Channel);
   setInterval(() => void primary.send('beat'), BEAT_EVERY_MS).unref();
   const stopped = new Promise<'stopped'>((resolve) => primary.on('stop', () => resolve('stopped')));
   const lines = new LogOutput(1, undefined, ONE_PIECE_LENGTH);
-  const gateway = await Promise.race([start(app, primary, lines), stopped]);
+  const started = start(app, primary, lines).catch((error) => {
+    // A question to a primary that was killed. Node ends this process, too.
+    if (isOrphan()) return undefined;
+    throw error;
+  });
+  const gateway = await Promise.race([started, stopped]);
   if (gateway === undefined) process.exit(1);
   if (gateway === 'stopped') {
     // It has no client yet, and what it waits for (DNS, Redis) may take too long.

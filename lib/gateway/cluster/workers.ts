@@ -3,10 +3,8 @@ import { problemsIn } from '../reload/prepared-reload.ts';
 import type { Plan } from './messages.ts';
 import { RestartBackoff } from './restart-backoff.ts';
 import { SpareProcess } from './spare-process.ts';
-import { type Exit, WorkerProcess } from './worker-process.ts';
+import { type Exit, START_TIMEOUT_MS, WorkerProcess } from './worker-process.ts';
 
-/** Milliseconds after which a worker that does not serve yet has failed. */
-const START_TIMEOUT_MS = 60_000;
 const LOOK_EVERY_MS = 1_000;
 
 export interface WorkersParts {
