@@ -1,4 +1,4 @@
-import type { ServerHttp2Stream } from 'node:http2';
+import { constants, type ServerHttp2Stream } from 'node:http2';
 import { addAbortSignal } from 'node:stream';
 
 const kListener = Symbol('expressway.streamListener');
@@ -49,6 +49,15 @@ export function readFrom(stream: CarriedStream): void {
 export function breakOff(stream: ServerHttp2Stream, isTunnel: boolean): void {
   if (isTunnel) addAbortSignal(AbortSignal.abort(), stream);
   else stream.destroy(new Error('The response was broken off.'));
+}
+
+/**
+ * Closes a stream whose request is not over, once its response is sent. Any earlier, Node would destroy the stream, and nghttp2 would then
+ * send empty frames for it in an endless loop.
+ */
+export function closeWhenSent(stream: CarriedStream): void {
+  if (stream.writableFinished) stream.close(constants.NGHTTP2_NO_ERROR);
+  else stream.once('finish', () => setImmediate(() => stream.close(constants.NGHTTP2_NO_ERROR)));
 }
 
 // All streams share these functions, to save memory.

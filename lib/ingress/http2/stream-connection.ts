@@ -1,17 +1,29 @@
-import { createHash } from 'node:crypto';
 import { constants, type ServerStreamResponseOptions } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
 import { responseOn } from '../connection-responses.ts';
-import { breakOff, type CarriedStream, isEnded, listenTo, readFrom, type StreamListener } from './carried-stream.ts';
+import {
+  breakOff,
+  type CarriedStream,
+  closeWhenSent,
+  isEnded,
+  listenTo,
+  readFrom,
+  type StreamListener,
+} from './carried-stream.ts';
 import { type ClientAddress, ClientSocket } from './client-socket.ts';
-import { BadResponse, type ResponseFraming, ResponseReader, type ResponseSink } from './response-reader.ts';
-import { type MalformedRequest, type StreamRequest, trailerLines } from './stream-request.ts';
-import { responseFields, trailerFields } from './stream-response.ts';
+import { type ResponseFraming, ResponseReader, type ResponseSink } from './response-reader.ts';
+import { chunked, type MalformedRequest, type StreamRequest, trailerLines } from './stream-request.ts';
+import { checkAccept, responseFields, trailerFields } from './stream-response.ts';
 
 const { NGHTTP2_NO_ERROR, NGHTTP2_PROTOCOL_ERROR } = constants;
 
-/** RFC 6455 §1.3. */
-const WEBSOCKET_GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
+type Done = (error?: Error | null) => void;
+
+/** One write of the app. */
+interface Piece {
+  readonly chunk: string | Buffer;
+  readonly encoding: BufferEncoding;
+}
 
 /** The session that owns a connection. */
 export interface StreamOwner {
@@ -43,7 +55,7 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
   #bytesTaken = 0;
   #bytesInWrite = 0;
   /** Callback of a write that waits for the stream. */
-  #written: ((error?: Error | null) => void) | undefined;
+  #written: Done | undefined;
   #isWaiting = false;
 
   constructor(tlsSocket: TLSSocket, address: ClientAddress, owner: StreamOwner) {
@@ -170,7 +182,7 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
     const { fields, hasTrailers, accept } = responseFields(status, lines);
     if (framing === 'tunnel') {
       if (status === 101) {
-        this.#checkAccept(accept);
+        checkAccept(accept, this.#request?.webSocketKey);
         fields[':status'] = 200;
       }
       this.#isTunnel = true;
@@ -231,15 +243,6 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
     setImmediate(this.#streamTook);
   }
 
-  /** RFC 6455 §4.1: the sender of the key, here this class, checks that the backend speaks WebSocket. */
-  #checkAccept(accept: string | undefined): void {
-    const key = this.#request?.webSocketKey;
-    if (key === undefined) return;
-    const wanted = createHash('sha1').update(`${key}${WEBSOCKET_GUID}`).digest('base64');
-    if (accept !== wanted)
-      throw new BadResponse('The response switches to WebSocket without the right Sec-WebSocket-Accept.');
-  }
-
   readonly #streamTook = (): void => {
     this.#isWaiting = false;
     this.#bytesTaken += this.#bytesInWrite;
@@ -255,21 +258,15 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
     this.#stream?.resume();
   }
 
-  override _write(piece: string | Buffer, encoding: BufferEncoding, written: (error?: Error | null) => void): void {
+  override _write(piece: string | Buffer, encoding: BufferEncoding, written: Done): void {
     this.#take([{ chunk: piece, encoding }], written);
   }
 
-  override _writev(
-    pieces: { chunk: string | Buffer; encoding: BufferEncoding }[],
-    written: (error?: Error | null) => void,
-  ): void {
+  override _writev(pieces: Piece[], written: Done): void {
     this.#take(pieces, written);
   }
 
-  #take(
-    pieces: readonly { chunk: string | Buffer; encoding: BufferEncoding }[],
-    written: (error?: Error | null) => void,
-  ): void {
+  #take(pieces: readonly Piece[], written: Done): void {
     try {
       for (const { chunk, encoding } of pieces) {
         this.#bytesInWrite += chunk.length;
@@ -284,7 +281,7 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
     if (!this.#isWaiting) this.#streamTook();
   }
 
-  override _final(ended: (error?: Error | null) => void): void {
+  override _final(ended: Done): void {
     const stream = this.#stream;
     if (stream !== undefined && this.#reader.endsWithConnection) stream.end();
     ended();
@@ -292,7 +289,7 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
     if (!this.#isTunnel) process.nextTick(() => this.destroy());
   }
 
-  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+  override _destroy(error: Error | null, done: Done): void {
     const stream = this.#stream;
     this.#stream = undefined;
     if (stream !== undefined) {
@@ -308,20 +305,4 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
     done(error);
     written?.(error ?? new Error('The stream is closed.'));
   }
-}
-
-/** Not before: where the end is still to be sent, Node would destroy the stream, and nghttp2 then sends empty frames for it in an endless loop. */
-function closeWhenSent(stream: CarriedStream): void {
-  if (stream.writableFinished) stream.close(NGHTTP2_NO_ERROR);
-  else stream.once('finish', () => setImmediate(() => stream.close(NGHTTP2_NO_ERROR)));
-}
-
-/** A chunk of chunked content (RFC 9112 §7.1), in one piece. */
-function chunked(bytes: Buffer): Buffer {
-  const size = `${bytes.length.toString(16)}\r\n`;
-  const chunk = Buffer.allocUnsafe(size.length + bytes.length + 2);
-  chunk.write(size, 0, 'latin1');
-  bytes.copy(chunk, size.length);
-  chunk.write('\r\n', size.length + bytes.length, 'latin1');
-  return chunk;
 }

@@ -1,4 +1,9 @@
+import { createHash } from 'node:crypto';
 import type { OutgoingHttpHeaders } from 'node:http2';
+import { BadResponse } from './response-reader.ts';
+
+/** RFC 6455 §1.3. */
+const WEBSOCKET_GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
 
 /** The head of a response, for HTTP/2. */
 export interface StreamFields {
@@ -61,4 +66,16 @@ function add(fields: OutgoingHttpHeaders, name: string, value: string): void {
   if (before === undefined) fields[name] = value;
   else if (Array.isArray(before)) before.push(value);
   else fields[name] = [String(before), value];
+}
+
+/**
+ * RFC 6455 §4.1: the sender of the key, here the gateway, checks that the backend speaks WebSocket.
+ *
+ * @throws {BadResponse} when it does not.
+ */
+export function checkAccept(accept: string | undefined, key: string | undefined): void {
+  if (key === undefined) return;
+  const wanted = createHash('sha1').update(`${key}${WEBSOCKET_GUID}`).digest('base64');
+  if (accept !== wanted)
+    throw new BadResponse('The response switches to WebSocket without the right Sec-WebSocket-Accept.');
 }
