@@ -166,8 +166,13 @@ export const CLIENT_CORPUS: readonly (readonly [id: string, bytes: string])[] = 
   ['A08 a fragment', get('/a#b')],
   ['A08 latin1 in the target', get('/caf\xe9')],
   ['A11 __proto__', get('/', '__proto__: x\r\nconstructor: y\r\ntoString: z\r\n')],
-  // biome-ignore format: one case, one line
-  ['W01 a WebSocket', get('/ws', 'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n')],
+  [
+    'W01 a WebSocket',
+    get(
+      '/ws',
+      'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n',
+    ),
+  ],
   ['W03 bytes behind an upgrade', get('/ws', 'Connection: Upgrade\r\nUpgrade: websocket\r\n') + SMUGGLED],
   ['W03 an upgrade with content', post('Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 5\r\n')],
   ['W04 an upgrade in HTTP/1.0', get('/', 'Connection: Upgrade\r\nUpgrade: websocket\r\n', '1.0') + SMUGGLED],

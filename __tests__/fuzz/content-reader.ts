@@ -1,4 +1,4 @@
-import { all, type Field, INCOMPLETE, members, ReadError, readHead } from './head-reader.ts';
+import { all, CONTROL, type Field, INCOMPLETE, members, ReadError, readHead } from './head-reader.ts';
 
 export type Framing =
   | { readonly kind: 'none' }
@@ -51,9 +51,8 @@ function readChunks(bytes: Buffer, start: number): Content {
     const lineEnd = bytes.indexOf('\r\n', at);
     if (lineEnd === -1) return result(false, bytes.length);
     const line = bytes.toString('latin1', at, lineEnd);
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: they must not be in an extension.
-    const size = /^([\da-f]+)(?:[ \t]*;[^\x00-\x08\x0a-\x1f\x7f]*)?$/i.exec(line)?.[1];
-    if (size === undefined) throw new ReadError('a chunk size that is none');
+    const size = /^([\da-f]+)(?:[ \t]*;.*)?$/i.exec(line)?.[1];
+    if (size === undefined || CONTROL.test(line)) throw new ReadError('a chunk size that is none');
     const length = Number.parseInt(size, 16);
     if (!Number.isSafeInteger(length)) throw new ReadError('a chunk size that cannot be counted');
     if (length === 0) {

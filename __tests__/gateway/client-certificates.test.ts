@@ -1,16 +1,10 @@
 import { once } from 'node:events';
-import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { copyFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connect } from 'node:tls';
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { readConfig } from '../../lib/gateway/config/config.ts';
-import {
-  type CertificateFacts,
-  type MadeCertificate,
-  makeCertificate,
-  readCertificate,
-} from '../support/made-certificate.ts';
+import { MadeCertificates } from '../support/made-certificate.ts';
 import { overHttp1, overHttp2, SECURE_PROTOCOLS } from '../support/secure-ask.ts';
 import { TestClusters } from './clusters.ts';
 import { closeAll, openBackend, openGateway } from './gateways.ts';
@@ -18,15 +12,10 @@ import { until } from './until.ts';
 
 const DAY_MS = 86_400_000;
 const clusters = new TestClusters('2');
-const folder = mkdtempSync(join(tmpdir(), 'expressway-client-ca-'));
-const made: Record<string, MadeCertificate> = {};
+const certificates = new MadeCertificates();
 
 beforeAll(() => {
-  const make = (file: string, facts: CertificateFacts = {}): MadeCertificate => {
-    const one = makeCertificate(folder, file, facts);
-    made[file] = one;
-    return one;
-  };
+  const make = certificates.make.bind(certificates);
   make('a', { names: ['DNS:a.test', 'DNS:aa.test'] });
   make('b', { names: ['DNS:b.test'] });
   for (const name of ['one', 'two']) make(`of ${name}`, { authority: make(name) });
@@ -37,20 +26,20 @@ afterEach(async () => {
   await closeAll();
 });
 
-afterAll(() => rmSync(folder, { recursive: true }));
+afterAll(() => certificates.remove());
 
-const pair = (name: string) => readCertificate(made[name] as MadeCertificate);
+const pair = (name: string) => certificates.pair(name);
 const portOf = (url: string) => Number(new URL(url).port);
 
 /** Variables of a gateway with both certificates, and a file of authorities that a test may change. */
 function variables(more: Record<string, string> = {}): Record<string, string> {
-  const [a, b] = [made.a, made.b] as [MadeCertificate, MadeCertificate];
+  const [a, b] = [certificates.files('a'), certificates.files('b')];
   return { TLS_CERT: `${a.cert},${b.cert}`, TLS_KEY: `${a.key},${b.key}`, TLS_CLIENT_CA: trust('one'), ...more };
 }
 
 function trust(name: string): string {
-  const file = join(folder, 'clients.pem');
-  copyFileSync(made[name]?.cert ?? '', file);
+  const file = join(certificates.folder, 'clients.pem');
+  copyFileSync(certificates.files(name).cert, file);
   return file;
 }
 
@@ -158,7 +147,7 @@ test.each([
 });
 
 function writtenTo(name: string, text: string): string {
-  const file = join(folder, name);
+  const file = join(certificates.folder, name);
   writeFileSync(file, text);
   return file;
 }

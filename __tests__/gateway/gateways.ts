@@ -4,14 +4,14 @@ import type { Gateway } from '../../lib/gateway/gateway.ts';
 import type { AppFactory } from '../../lib/gateway/hosted-app.ts';
 import { createLogger } from '../../lib/gateway/logging/logger.ts';
 import { startGateway } from '../../lib/gateway/start-gateway.ts';
+import type { Json } from '../support/ask.ts';
 
 /** A gateway in this process, and what it logged. */
 export interface TestGateway {
   readonly gateway: Gateway;
   readonly url: string;
   readonly adminUrl: string;
-  // biome-ignore lint/suspicious/noExplicitAny: tests look into whatever was logged.
-  readonly logged: readonly any[];
+  readonly logged: readonly Json[];
 }
 
 const opened: { close(): Promise<void> }[] = [];

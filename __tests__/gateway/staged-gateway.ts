@@ -1,15 +1,12 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { Agent, get, type IncomingMessage } from 'node:http';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { GatewayProblem } from 'expressway';
 import { LIBRARY_FLAGS } from '../support/library.ts';
 import { closedPort } from '../support/servers.ts';
 import { until } from './until.ts';
 
-const NODE_COMPILE_CACHE = join(tmpdir(), 'expressway-test-compile-cache');
 const APP = fileURLToPath(new URL('./problem-app.ts', import.meta.url));
 
 export interface PageState {
@@ -47,7 +44,7 @@ export class StagedGateway {
     const command = [process.execPath, ...LIBRARY_FLAGS, APP];
     this.#child = spawn('sh', ['-c', `${limit} exec "$0" "$@" ${to}`, ...command], {
       env: {
-        NODE_COMPILE_CACHE,
+        NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
         PATH: process.env.PATH,
         HOST: '127.0.0.1',
         PORT: String(port),

@@ -1,4 +1,4 @@
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { Agent, get } from 'node:http';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -47,6 +47,13 @@ export class Staging {
     const gateway = await StagedGateway.start(options);
     this.onEnd(() => gateway.close());
     return gateway;
+  }
+
+  /** A new folder. */
+  folder(): string {
+    const folder = mkdtempSync(join(tmpdir(), 'expressway-staged-'));
+    this.onEnd(() => rmSync(folder, { recursive: true }));
+    return folder;
   }
 
   /** Requests one after the other, some at a time, until the stage ends. */
@@ -199,7 +206,7 @@ const ALL: readonly Stage[] = [
     says: /Up, but route \/shop fails 100 % of its requests.*responded with 5xx to \d+ of \d+ requests.*backends of its service/s,
     async prepare(staging) {
       const [good, bad] = [await staging.backend(), await staging.backend(fail(500))];
-      const file = join(mkdtempSync(join(tmpdir(), 'expressway-staged-')), 'gateway.json');
+      const file = join(staging.folder(), 'gateway.json');
       const circuit = { minimumRequests: 100_000 };
       const services = { users: { backends: [good.url] }, shop: { backends: [bad.url], circuit } };
       const routes = [
@@ -222,7 +229,7 @@ const ALL: readonly Stage[] = [
     says: /Up, but route \/shop rejects its requests.*Too many requests of route \/shop failed.*backends of its service/s,
     async prepare(staging) {
       const [good, bad] = [await staging.backend(), await staging.backend(fail(500))];
-      const file = join(mkdtempSync(join(tmpdir(), 'expressway-staged-')), 'gateway.json');
+      const file = join(staging.folder(), 'gateway.json');
       const never = { circuit: { minimumRequests: 100_000 } };
       const services = { users: { backends: [good.url] }, shop: { backends: [bad.url], ...never } };
       const circuit = { minimumRequests: 5, openMs: 60_000 };
@@ -359,7 +366,7 @@ const ALL: readonly Stage[] = [
     problem: 'reload_rejected',
     says: /the last reload was rejected.*RATE_LIMIT_WINDOW_MS: must be.*RATE_LIMT_MAX is unknown: did you mean RATE_LIMIT_MAX/s,
     async prepare(staging) {
-      const file = join(mkdtempSync(join(tmpdir(), 'expressway-staged-')), '.env');
+      const file = join(staging.folder(), '.env');
       writeFileSync(file, '');
       const backend = await staging.backend();
       const gateway = await staging.gateway({
@@ -380,7 +387,7 @@ const ALL: readonly Stage[] = [
     problem: 'certificate_expiring',
     says: /the certificate for soon.test expires in 4 days.*Renew it/s,
     async prepare(staging) {
-      const folder = mkdtempSync(join(tmpdir(), 'expressway-staged-'));
+      const folder = staging.folder();
       const { cert, key } = makeCertificate(folder, 'soon', { names: ['DNS:soon.test'], days: 5 });
       return plain({ TLS_CERT: cert, TLS_KEY: key }, () => {})(staging);
     },

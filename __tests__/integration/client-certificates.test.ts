@@ -1,10 +1,9 @@
 import { spawn } from 'node:child_process';
 import { constants, X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import type { IncomingHttpHeaders } from 'node:http';
 import { createServer } from 'node:https';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect, createSecureContext, type SecureContext, type TlsOptions } from 'node:tls';
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
@@ -19,27 +18,17 @@ import {
   serviceRouter,
 } from 'expressway';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
-import {
-  type CertificateFacts,
-  type MadeCertificate,
-  makeCertificate,
-  readCertificate,
-} from '../support/made-certificate.ts';
+import { MadeCertificates } from '../support/made-certificate.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { overHttp1, SECURE_PROTOCOLS } from '../support/secure-ask.ts';
 import { listen } from '../support/servers.ts';
 
 const DAY_MS = 86_400_000;
-const folder = mkdtempSync(join(tmpdir(), 'expressway-client-cert-'));
+const certificates = new MadeCertificates();
 const cleanup = new Cleanup();
-const made: Record<string, MadeCertificate> = {};
 
 beforeAll(() => {
-  const make = (file: string, facts: CertificateFacts = {}): MadeCertificate => {
-    const one = makeCertificate(folder, file, facts);
-    made[file] = one;
-    return one;
-  };
+  const make = certificates.make.bind(certificates);
   make('server', { names: ['DNS:a.test', 'DNS:b.test', 'IP:127.0.0.1'] });
   const authority = make('authority', { subject: '/C=SI/CN=Authority' });
   make('alice', { authority, subject: '/C=SI/O=Acme/CN=alice' });
@@ -55,10 +44,9 @@ afterEach(async () => {
   await cleanup.run();
 });
 
-afterAll(() => rmSync(folder, { recursive: true }));
+afterAll(() => certificates.remove());
 
-/** Certificate and key as options of TLS. */
-const pair = (name: string) => readCertificate(made[name] as MadeCertificate);
+const pair = (name: string) => certificates.pair(name);
 const certificateOf = (name: string) => new X509Certificate(pair(name).cert);
 const fingerprintOf = (name: string) => certificateOf(name).fingerprint256.replaceAll(':', '').toLowerCase();
 
@@ -68,7 +56,11 @@ async function gateway(given: ClientCertAuthOptions = {}, tls: TlsOptions = {}, 
   const events = new GatewayEvents();
   const refused: ClientRefusedEvent[] = [];
   events.on('clientRefused', (event) => refused.push(event));
-  const asking = { requestCert: true, rejectUnauthorized: false, ca: readFileSync(made.authority?.cert ?? '') };
+  const asking = {
+    requestCert: true,
+    rejectUnauthorized: false,
+    ca: readFileSync(certificates.files('authority').cert),
+  };
   const running = await proxyGateway(
     { backends: [backend.url] },
     (app) => {
@@ -272,8 +264,8 @@ test('a route of serviceRouter() may need a certificate, and limit each subject'
 });
 
 test('the consumer is the subject, or the fingerprint where that is empty', async () => {
-  const nameless = makeCertificate(folder, 'nameless', {
-    authority: made.authority as MadeCertificate,
+  certificates.make('nameless', {
+    authority: certificates.files('authority'),
     subject: '/',
     names: ['URI:spiffe://acme/alice'],
   });
@@ -290,8 +282,8 @@ test('the consumer is the subject, or the fingerprint where that is empty', asyn
     ),
   );
   expect((await overHttp1(port, pair('alice'))).got['x-who']).toBe('CN=alice,O=Acme,C=SI');
-  const fingerprint = new X509Certificate(readFileSync(nameless.cert)).fingerprint256;
-  const { got } = await overHttp1(port, readCertificate(nameless));
+  const fingerprint = certificateOf('nameless').fingerprint256;
+  const { got } = await overHttp1(port, pair('nameless'));
   expect(got['x-who']).toBe(fingerprint.replaceAll(':', '').toLowerCase());
 });
 
@@ -300,7 +292,7 @@ test.each([
   ['/O=Acme\nX-Admin: 1/CN=a "b" # ; =', 'CN=a \\"b\\" # \\; =,O=Acme\\0AX-Admin: 1'],
   ['/O= Čš 日 /CN=Zoë', 'CN=Zo\\C3\\AB,O=\\ \\C4\\8C\\C5\\A1 \\E6\\97\\A5\\20'],
 ])('the subject %j is one line of ASCII', async (subject, line) => {
-  made.odd = makeCertificate(folder, 'odd', { authority: made.authority as MadeCertificate, subject });
+  certificates.make('odd', { authority: certificates.files('authority'), subject });
   const { port } = await gateway();
   expect((await overHttp1(port, pair('odd'))).got['x-client-cert-subject']).toBe(line);
 });
@@ -331,7 +323,7 @@ describe('a server that ends handshakes without a good certificate', () => {
 describe('names with authorities of their own', () => {
   /** A TLS session of openssl, which resumes under any name, unlike newer clients of Node. */
   async function resumedUnder(port: number, version: string): Promise<string> {
-    const session = join(folder, `session-${version}`);
+    const session = join(certificates.folder, `session-${version}`);
     const run = async (...args: string[]) => {
       const child = spawn('openssl', ['s_client', '-connect', `127.0.0.1:${port}`, `-${version}`, ...args]);
       let text = '';
@@ -344,7 +336,7 @@ describe('names with authorities of their own', () => {
       await once(child, 'close');
       return text;
     };
-    const { cert, key } = made.alice as MadeCertificate;
+    const { cert, key } = certificates.files('alice');
     await run('-servername', 'a.test', '-sess_out', session, '-cert', cert, '-key', key, '-ign_eof');
     return run('-servername', 'b.test', '-sess_in', session, '-ign_eof');
   }

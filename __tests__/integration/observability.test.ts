@@ -16,7 +16,7 @@ import {
   upgradeHandler,
 } from 'expressway';
 import { Registry } from 'prom-client';
-import { ask } from '../support/ask.ts';
+import { ask, type Json } from '../support/ask.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { afterRead } from '../support/pause.ts';
 import { closedPort, eventually, listen, type RunningServer } from '../support/servers.ts';
@@ -24,10 +24,7 @@ import { closedPort, eventually, listen, type RunningServer } from '../support/s
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
 
-// biome-ignore lint/suspicious/noExplicitAny: tests look into whatever was logged.
-type Line = any;
-
-let lines: Line[];
+let lines: Json[];
 let register: Registry;
 let backend: RunningServer;
 

@@ -120,21 +120,18 @@ describeWithAnyRedis('the Redis scripts', (redis) => {
   afterAll(() => client.destroy());
 
   const send = (args: readonly string[]) => client.sendCommand(args);
+  const freshPrefix = () => `${redis.keyPrefix}${freshKey()}:`;
+  /** One that knows no client yet, on the clock of this process. */
+  const freshMeter = (scripts: AlgorithmScripts, quotas: readonly Quota[], prefix = freshPrefix()) =>
+    new RedisMeter({ send, scripts, quotas, prefix, clock: () => Date.now() });
 
   test.each(ALGORITHMS)(
     'of %s decide like the model, on a simulated clock',
     (name, _algorithm, scripts) =>
       fc.assert(
         fc.asyncProperty(run, (one) => {
-          const prefix = `${redis.keyPrefix}${freshKey()}:`;
           const { quotas } = one;
-          const meter = new RedisMeter({
-            send,
-            scripts,
-            quotas,
-            prefix,
-            clock: () => Date.now(),
-          });
+          const meter = freshMeter(scripts, quotas);
           return compare(name, meter, 'k', one);
         }),
         { numRuns: 60 },
@@ -149,7 +146,7 @@ describeWithAnyRedis('the Redis scripts', (redis) => {
         { limit: 7, windowMs: 60_000, burst: 7 },
         { limit: 700, windowMs: 3_600_000, burst: 900 },
       ];
-      const prefix = `${redis.keyPrefix}${freshKey()}:`;
+      const prefix = freshPrefix();
       const meter = new RedisMeter({ send, scripts, quotas, prefix });
       for (let i = 0; i < 7; i++) {
         expect(await meter.take({ key: 'k', cost: 1, limit: undefined })).toMatchObject({ allowed: true });
@@ -179,7 +176,7 @@ describeWithAnyRedis('the Redis scripts', (redis) => {
     'of %s let the next request pass after exactly the wait that they return',
     async (_n, _a, scripts) => {
       const quotas = [{ limit: 3, windowMs: 600, burst: 3 }];
-      const prefix = `${redis.keyPrefix}${freshKey()}:`;
+      const prefix = freshPrefix();
       const meter = new RedisMeter({ send, scripts, quotas, prefix });
       const take = () => meter.take({ key: 'k', cost: 1, limit: undefined });
       const decisions = [await take(), await take(), await take(), await take()];
@@ -195,7 +192,7 @@ describeWithAnyRedis('the Redis scripts', (redis) => {
     async (name, _a, scripts) => {
       const [limit, windowMs] = [20, 500];
       const quotas = [{ limit, windowMs, burst: limit }];
-      const prefix = `${redis.keyPrefix}${freshKey()}:`;
+      const prefix = freshPrefix();
       const real = () => performance.timeOrigin + performance.now();
       const start = real();
       const passed: number[] = [];
@@ -231,14 +228,7 @@ describeWithAnyRedis('the Redis scripts', (redis) => {
         fc.asyncProperty(fc.array(jump, { minLength: 1, maxLength: 25 }), async (jumps) => {
           const windowMs = 150_000;
           const quotas = [{ limit: 3, windowMs, burst: 3 }];
-          const prefix = `${redis.keyPrefix}${freshKey()}:`;
-          const meter = new RedisMeter({
-            send,
-            scripts,
-            quotas,
-            prefix,
-            clock: () => Date.now(),
-          });
+          const meter = freshMeter(scripts, quotas);
           const memory = memoryMeter(algorithm, quotas);
           const claim = { key: 'k', cost: 1, limit: undefined };
           let now = START;
@@ -274,9 +264,7 @@ describeWithAnyRedis('the Redis scripts', (redis) => {
         fc.asyncProperty(fc.array(ownLimit, { minLength: 1, maxLength: 40 }), async (hits) => {
           const windowMs = 150_000;
           const quotas = [{ limit: 1, windowMs, burst: 1 }];
-          const prefix = `${redis.keyPrefix}${freshKey()}:`;
-          const clock = () => Date.now();
-          const meter = new RedisMeter({ send, scripts, quotas, prefix, clock });
+          const meter = freshMeter(scripts, quotas);
           const memory = memoryMeter(algorithm, quotas);
           let now = START;
           for (const { gap, cost, limit } of hits) {
@@ -304,9 +292,8 @@ describeWithAnyRedis('the Redis scripts', (redis) => {
         fc.asyncProperty(fc.array(ownLimit, { minLength: 1, maxLength: 40 }), async (hits) => {
           const windowMs = 150_000;
           const quotas = [{ limit: 1, windowMs, burst: 1 }];
-          const prefix = `${redis.keyPrefix}${freshKey()}:`;
           const denials = new DenialCache();
-          const meter = new RedisMeter({ send, scripts, quotas, prefix, clock: () => Date.now() });
+          const meter = freshMeter(scripts, quotas);
           const remembering = new RememberingMeter(meter, denials);
           const memory = memoryMeter(algorithm, quotas);
           let now = START;
@@ -340,7 +327,7 @@ describeWithAnyRedis('the Redis scripts', (redis) => {
       fc.asyncProperty(fc.array(ownLimit, { minLength: 1, maxLength: 40 }), async (hits) => {
         jest.setSystemTime(START);
         const quotas = [{ limit: 1, windowMs: 150_000, burst: 1 }];
-        const windows = new RedisWindows(send, `${redis.keyPrefix}${freshKey()}:`, quotas[0] as Quota);
+        const windows = new RedisWindows(send, freshPrefix(), quotas[0] as Quota);
         await windows.loaded;
         const memory = memoryMeter(fixedWindow, quotas);
         for (const { cost, limit } of hits) {
@@ -354,7 +341,7 @@ describeWithAnyRedis('the Redis scripts', (redis) => {
     ));
 
   test('return the state of a fixed window for a free hit without counting it', async () => {
-    const prefix = `${redis.keyPrefix}${freshKey()}:`;
+    const prefix = freshPrefix();
     const windows = new RedisWindows(send, prefix, { limit: 2, windowMs: 60_000, burst: 2 });
     const take = (cost: number) => windows.take({ key: 'k', cost, limit: undefined });
     expect(await take(0)).toEqual({ allowed: true, retryAfterMs: 0, quotaStates: [{ remaining: 2, resetMs: 0 }] });
@@ -367,7 +354,7 @@ describeWithAnyRedis('the Redis scripts', (redis) => {
   });
 
   test('end a fixed window after its length although the clock of Redis was set back', async () => {
-    const prefix = `${redis.keyPrefix}${freshKey()}:`;
+    const prefix = freshPrefix();
     const windows = new RedisWindows(send, prefix, { limit: 1, windowMs: 2_000, burst: 1 });
     const claim = { key: 'k', cost: 1, limit: undefined };
     expect((await windows.take(claim)).allowed).toBe(true);
@@ -382,14 +369,7 @@ describeWithAnyRedis('the Redis scripts', (redis) => {
   test('of a sliding window restore a lost record with the hits of the previous window apart', async () => {
     const quotas = [{ limit: 100, windowMs: 120_000, burst: 100 }];
     const [[, , scripts]] = ALGORITHMS;
-    const clock = () => Date.now();
-    const meter = new RedisMeter({
-      send,
-      scripts,
-      quotas,
-      prefix: `${redis.keyPrefix}${freshKey()}:`,
-      clock,
-    });
+    const meter = freshMeter(scripts, quotas);
     const memory = memoryMeter(slidingWindow, quotas);
     jest.setSystemTime(START);
     const hit = { key: 'k', cost: 10, limit: undefined };
@@ -415,9 +395,8 @@ describeWithAnyRedis('the Redis scripts', (redis) => {
   test('of a token bucket charge at least the hits of all gateways, however often they are reported', async () => {
     const quotas = [{ limit: 100, windowMs: 120_000, burst: 100 }];
     const [, [, , scripts]] = ALGORITHMS;
-    const clock = () => START;
-    const prefix = `${redis.keyPrefix}${freshKey()}:`;
-    const meter = new RedisMeter({ send, scripts, quotas, prefix, clock });
+    jest.setSystemTime(START);
+    const meter = freshMeter(scripts, quotas);
     const owed = [{ units: 2, older: 0, restMs: 1, least: 60 }];
     for (const remaining of [38, 36, 34]) {
       await meter.charge({ key: 'k', limit: undefined, owed });
@@ -433,8 +412,7 @@ describeWithAnyRedis('the Redis scripts', (redis) => {
     (_n, algorithm, scripts) =>
       fc.assert(
         fc.asyncProperty(run, fc.array(overcharge, { minLength: 1, maxLength: 12 }), async ({ quotas }, charges) => {
-          const prefix = `${redis.keyPrefix}${freshKey()}:`;
-          const meter = new RedisMeter({ send, scripts, quotas, prefix, clock: () => Date.now() });
+          const meter = freshMeter(scripts, quotas);
           const memory = memoryMeter(algorithm, quotas);
           const look = { key: 'k', cost: 0, limit: undefined };
           const longest = Math.max(...quotas.map(({ windowMs }) => windowMs));
@@ -462,9 +440,8 @@ describeWithAnyRedis('the Redis scripts', (redis) => {
     (_n, algorithm, scripts) =>
       fc.assert(
         fc.asyncProperty(run, fc.array(charge, { minLength: 1, maxLength: 12 }), async ({ quotas }, charges) => {
-          const prefix = `${redis.keyPrefix}${freshKey()}:`;
-          const clock = () => Date.now();
-          const meter = new RedisMeter({ send, scripts, quotas, prefix, clock });
+          const prefix = freshPrefix();
+          const meter = freshMeter(scripts, quotas, prefix);
           const look = { key: 'k', cost: 0, limit: undefined };
           const longest = Math.max(...quotas.map(({ windowMs }) => windowMs));
           let now = START;
@@ -495,7 +472,7 @@ describeWithAnyRedis('the Redis scripts', (redis) => {
 
   test('ignore a foreign value, and count the largest numbers exactly', async () => {
     const quotas = [{ limit: 9_000_000_000, windowMs: 1_000_000, burst: 9_000_000_000 }];
-    const prefix = `${redis.keyPrefix}${freshKey()}:`;
+    const prefix = freshPrefix();
     await send(['SET', `${prefix}{k}${ALGORITHMS[0][2].keyLetter}1000000`, 'junk']);
     for (const [, algorithm, scripts] of ALGORITHMS) {
       const own = `${prefix}${scripts.keyLetter}:`;

@@ -26,7 +26,7 @@ import {
   tracing,
   upgradeHandler,
 } from 'expressway';
-import { ask } from '../support/ask.ts';
+import { ask, type Json } from '../support/ask.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { afterRead, pause } from '../support/pause.ts';
 import { answer, RecorderBackend, type Script } from '../support/recorder-backend.ts';
@@ -44,8 +44,7 @@ const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
 const cleanup = new Cleanup();
 let exporter: InMemorySpanExporter;
 let started: number;
-// biome-ignore lint/suspicious/noExplicitAny: tests look into whatever was logged.
-let lines: any[];
+let lines: Json[];
 
 beforeEach(() => {
   exporter = new InMemorySpanExporter();

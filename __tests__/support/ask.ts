@@ -1,11 +1,13 @@
 import { type Agent, type IncomingHttpHeaders, request } from 'node:http';
 
+// biome-ignore lint/suspicious/noExplicitAny: tests look into whatever came, or was logged.
+export type Json = any;
+
 export interface Answer {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
   readonly text: string;
-  // biome-ignore lint/suspicious/noExplicitAny: tests look into whatever came.
-  readonly json: any;
+  readonly json: Json;
 }
 
 export interface Asking {

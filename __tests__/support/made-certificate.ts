@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 /** A certificate in a folder, with its key. */
@@ -61,3 +62,28 @@ export const readCertificate = ({ cert, key }: MadeCertificate) => ({
   cert: readFileSync(cert),
   key: readFileSync(key),
 });
+
+/** Certificates in a folder of their own, by name. */
+export class MadeCertificates {
+  readonly folder = mkdtempSync(join(tmpdir(), 'expressway-certificates-'));
+  readonly #made = new Map<string, MadeCertificate>();
+
+  make(name: string, facts: CertificateFacts = {}): MadeCertificate {
+    const one = makeCertificate(this.folder, name, facts);
+    this.#made.set(name, one);
+    return one;
+  }
+
+  files(name: string): MadeCertificate {
+    return this.#made.get(name) as MadeCertificate;
+  }
+
+  /** Certificate and key as options of TLS. */
+  pair(name: string) {
+    return readCertificate(this.files(name));
+  }
+
+  remove(): void {
+    rmSync(this.folder, { recursive: true });
+  }
+}
