@@ -16,7 +16,7 @@ export default {
   testMatch: ['**/*.test.ts'],
   extensionsToTreatAsEsm: ['.ts'],
   transform: {
-    '^.+\\.ts$': '<rootDir>/jest.transform.js',
+    '^.+\\.ts$': '<rootDir>/__tests__/jest.transform.js',
   },
   moduleNameMapper: {
     '^expressway$': '<rootDir>/lib/index.ts',
@@ -27,7 +27,7 @@ export default {
   testTimeout: 60_000,
   // Suites wait for processes, sockets and Redis more than they compute: with one for each core, the cores idle half of the time.
   maxWorkers: availableParallelism() + 1,
-  testSequencer: '<rootDir>/jest.sequencer.js',
+  testSequencer: '<rootDir>/__tests__/jest.sequencer.js',
   // The modules of a suite stay in memory after it: one process for all of them grows beyond 1 GB, and is slow by then.
   workerIdleMemoryLimit: '512MB',
 };

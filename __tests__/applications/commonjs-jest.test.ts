@@ -1,10 +1,11 @@
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Cleanup } from '../support/gateway.ts';
 import { describeInstalled } from './installed.ts';
 import { CompiledPackage, Project } from './project.ts';
 
-const JEST = ['node_modules/jest/bin/jest.js', '--no-cache', '--watchman=false'];
+const JEST = [join(import.meta.dirname, '../node_modules/jest/bin/jest.js'), '--no-cache', '--watchman=false'];
 const TEST = (load: string) => `
 test('a proxy can be made', async () => {
   const { roundRobinProxy, undiciTransport } = ${load};

@@ -3,14 +3,15 @@ import { join } from 'node:path';
 import { run } from '../../lib/cli/run.ts';
 import { ROOT } from './pages.ts';
 
-const manifest = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
-/** The tests with packages of readers have a manifest of their own. */
-const applications = JSON.parse(readFileSync(join(ROOT, '__tests__/applications/package.json'), 'utf8'));
+const manifestOf = (folder: string) => JSON.parse(readFileSync(join(ROOT, folder, 'package.json'), 'utf8'));
+const manifest = manifestOf('.');
 const SCRIPTS = new Set(Object.keys(manifest.scripts));
 const PACKAGES = new Set([
   manifest.name,
-  ...Object.keys({ ...manifest.dependencies, ...manifest.peerDependencies, ...manifest.devDependencies }),
-  ...Object.keys({ ...applications.dependencies, ...applications.devDependencies }),
+  ...[manifest, manifestOf('__tests__'), manifestOf('__tests__/applications')].flatMap(
+    ({ dependencies, peerDependencies, devDependencies }) =>
+      Object.keys({ ...dependencies, ...peerDependencies, ...devDependencies }),
+  ),
 ]);
 /** Of the machine of a reader, not of this package. */
 const PROGRAMS = new Set(['curl', 'docker', 'git', 'kubectl', 'bash', 'cat', 'echo', 'brew', 'apt-get', 'sudo']);

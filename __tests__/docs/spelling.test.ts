@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
-import { misspeltWords, OWN_WORDS, unknownWords } from '../../scripts/spelling.ts';
 import { PROSE_FILES, passagesOf } from './prose.ts';
+import { misspeltWords, OWN_WORDS, unknownWords } from './spelling.ts';
 
 test.each([
   ['The reqest was recieved.', ['reqest', 'recieved']],

@@ -24,7 +24,7 @@ const jestConfig = {
   testMatch: ['**/gateway.test.js'],
   extensionsToTreatAsEsm: ['.ts'],
   transform: {
-    '^.+\\.ts$': join(root, 'jest.transform.js'),
+    '^.+\\.ts$': join(root, '__tests__/jest.transform.js'),
   },
 };
 
@@ -34,8 +34,9 @@ describe('docs/testing.md', () => {
   beforeAll(() => {
     project = mkdtempSync(join(tmpdir(), 'expressway-testing-'));
     mkdirSync(join(project, 'node_modules/@jest'), { recursive: true });
-    for (const name of ['express', 'supertest', '@jest/globals']) {
-      symlinkSync(join(root, 'node_modules', name), join(project, 'node_modules', name));
+    symlinkSync(join(root, 'node_modules/express'), join(project, 'node_modules/express'));
+    for (const name of ['supertest', '@jest/globals']) {
+      symlinkSync(join(root, '__tests__/node_modules', name), join(project, 'node_modules', name));
     }
     symlinkSync(root, join(project, 'node_modules/expressway'));
     writeFileSync(join(project, 'package.json'), JSON.stringify({ private: true, type: 'module' }));
@@ -75,7 +76,7 @@ describe('docs/testing.md', () => {
   );
 
   test('gateway.test.js runs with Jest and supertest', async () => {
-    const jest = join(root, 'node_modules/jest/bin/jest.js');
+    const jest = join(root, '__tests__/node_modules/jest/bin/jest.js');
     const { stderr } = await node('--experimental-vm-modules', jest, '--config', 'jest.config.json');
     expect(stderr).toMatch(/^Tests: +1 passed, 1 total$/m);
   }, 60_000);

@@ -1,8 +1,8 @@
 import { execFileSync } from 'node:child_process';
-import { cpSync, existsSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { peers } from '../harness/peers.ts';
+import { install } from '../../scripts/install.ts';
 
 export interface Mutant {
   readonly id: string;
@@ -22,10 +22,18 @@ export function filesOf(...paths: readonly string[]): string[] {
 
 /** Copies the repository to `folder`, and puts all mutants of `files` into the copy, each behind a switch. */
 export async function instrument(folder: string, files: readonly string[]): Promise<Mutant[]> {
-  const why = peers.missing();
-  if (why !== undefined) throw new Error(why);
+  for (const name of ['bench', '__tests__']) {
+    const why = install(name);
+    if (why !== undefined) throw new Error(why);
+  }
   for (const path of filesOf('.')) cpSync(join(ROOT, path), join(folder, path));
   for (const path of ['node_modules', 'bench/node_modules']) symlinkSync(join(ROOT, path), join(folder, path));
+  const tools = '__tests__/node_modules';
+  mkdirSync(join(folder, tools));
+  for (const name of readdirSync(join(ROOT, tools))) {
+    // Suites import the package by its name, and must get the copy.
+    symlinkSync(name === 'expressway' ? folder : join(ROOT, tools, name), join(folder, tools, name));
+  }
   const { Instrumenter } = await import('@stryker-mutator/instrumenter');
   const silent = { isDebugEnabled: () => false, debug() {}, info() {}, warn() {} };
   const contents = new Map(files.map((name) => [name, readFileSync(join(ROOT, name), 'utf8')]));

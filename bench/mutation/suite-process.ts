@@ -1,6 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { join } from 'node:path';
-import type { Order, Report } from './worker.ts';
+import type { Order, Report } from '../../__tests__/mutation/worker.ts';
 
 /** A process that has loaded one suite, and runs its tests as often as it is asked to. */
 export class SuiteProcess {
@@ -9,7 +9,7 @@ export class SuiteProcess {
 
   /** @param mutant The one that is active while the suite and the code are loaded. */
   constructor(folder: string, suite: string, mutant = '') {
-    this.#child = fork(join(folder, 'bench/mutation/worker.ts'), [join(folder, suite)], {
+    this.#child = fork(join(folder, '__tests__/mutation/worker.ts'), [join(folder, suite)], {
       cwd: folder,
       execArgv: ['--conditions=expressway-source', '--disable-warning=ExperimentalWarning'],
       env: { ...process.env, NODE_COMPILE_CACHE: join(folder, '.compiled'), __STRYKER_ACTIVE_MUTANT__: mutant },

@@ -18,7 +18,7 @@ export interface RetryAfterOptions {
   /**
    * Statuses of responses whose `Retry-After` counts.
    *
-   * @default [503, 429]
+   * @default `[503, 429]`
    */
   statuses?: readonly number[];
 }

@@ -11,7 +11,7 @@ export interface UpgradeHandlerOptions {
    * Allowed protocols, in lower case. Each opens a tunnel that no later rule looks into. `h2c` and TLS are not allowed, because
    * requests inside them would bypass all other rules.
    *
-   * @default ['websocket']
+   * @default `['websocket']`
    */
   upgrades?: readonly string[];
   /**

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import nspell from 'nspell';
-import { type Passage, PROSE_FILES, passagesOf } from '../__tests__/docs/prose.ts';
+import { type Passage, PROSE_FILES, passagesOf } from './prose.ts';
 
 const read = (path: string): string => readFileSync(new URL(path, import.meta.url), 'utf8');
 const dictionary = (part: 'aff' | 'dic'): string => read(`../node_modules/dictionary-en-gb/index.${part}`);
@@ -38,7 +38,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     passagesOf(file).flatMap((passage) => misspeltWords(passage.text).map((word) => problem(file, passage, word))),
   );
   if (problems.length > 0) {
-    const hint = 'Mend them, or add words that are right to scripts/spelling-words.txt.';
+    const hint = 'Mend them, or add words that are right to __tests__/docs/spelling-words.txt.';
     process.stderr.write([...problems, hint, ''].join('\n'));
     process.exitCode = 1;
   }
