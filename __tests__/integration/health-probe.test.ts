@@ -12,15 +12,18 @@ const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
 
 function probe(url: string, abort = new AbortController(), timeoutMs = 5_000): Promise<ProbeAnswer | Error> {
-  const backend = new Backend({ url: new URL(url), weight: 1 }, new Circuit(url, circuitDefaults));
-  return healthProbe()(backend, { path: '/healthz?full=1', timeoutMs, signal: abort.signal });
+  return healthProbe()(backendAt(url), { path: '/healthz?full=1', timeoutMs, signal: abort.signal });
 }
 
-/** Checks a backend by the protocol of gRPC. */
-function grpcProbe(url: string, abort = new AbortController()): Promise<ProbeAnswer | Error> {
-  const backend = new Backend({ url: new URL(url), weight: 1 }, new Circuit(url, circuitDefaults));
-  const path = '/grpc.health.v1.Health/Check';
-  return healthProbe({}, 'http2')(backend, { path, timeoutMs: 5_000, signal: abort.signal });
+const GRPC_CHECK = '/grpc.health.v1.Health/Check';
+
+/** Checks a backend over HTTP/2, by the protocol of gRPC unless there is another path. */
+function http2Probe(url: string, abort = new AbortController(), path = GRPC_CHECK): Promise<ProbeAnswer | Error> {
+  return healthProbe({}, 'http2')(backendAt(url), { path, timeoutMs: 5_000, signal: abort.signal });
+}
+
+function backendAt(url: string): Backend {
+  return new Backend({ url: new URL(url), weight: 1 }, new Circuit(url, circuitDefaults));
 }
 
 const recorder = async (script: Script) => cleanup.add(await RecorderBackend.start(script));
@@ -97,6 +100,17 @@ describe('a health check request', () => {
   });
 });
 
+test('a health check over HTTP/2 reads at most 64 KiB of endless content', async () => {
+  const { url } = cleanup.add(
+    await Http2Backend.start((stream) => {
+      stream.respond({ ':status': 200 });
+      const more = () => !stream.destroyed && stream.write('x'.repeat(16_384), more);
+      more();
+    }),
+  );
+  expect(await http2Probe(url, undefined, '/healthz')).toEqual({ status: 200, content: 'x'.repeat(65_536) });
+});
+
 describe('a health check of gRPC', () => {
   const saying =
     (serving: number, status?: string): OnStream =>
@@ -114,7 +128,7 @@ describe('a health check of gRPC', () => {
         });
       }),
     );
-    expect(await grpcProbe(url)).toMatchObject({ status: 200 });
+    expect(await http2Probe(url)).toMatchObject({ status: 200 });
     const authority = `127.0.0.1:${port}`;
     expect(seen).toEqual({ method: 'POST', authority, type: 'application/grpc', content: [0, 0, 0, 0, 0] });
   });
@@ -127,17 +141,17 @@ describe('a health check of gRPC', () => {
     ['a reset', (stream) => stream.close(2), /NGHTTP2_INTERNAL_ERROR$/],
   ])('gives %s as an error value', async (_name, onStream, message) => {
     const { url } = cleanup.add(await Http2Backend.start(onStream));
-    expect(((await grpcProbe(url)) as Error).message).toMatch(message);
+    expect(((await http2Probe(url)) as Error).message).toMatch(message);
   });
 
   test('gives a refused connection as an error value', async () => {
-    expect(await grpcProbe(`http://127.0.0.1:${await closedPort()}`)).toMatchObject({ code: 'ECONNREFUSED' });
+    expect(await http2Probe(`http://127.0.0.1:${await closedPort()}`)).toMatchObject({ code: 'ECONNREFUSED' });
   });
 
   test('ends at once when it is aborted, and closes the connection', async () => {
     const { url, sessions } = cleanup.add(await Http2Backend.start(() => abort.abort(new Error('late'))));
     const abort = new AbortController();
-    expect(await grpcProbe(url, abort)).toMatchObject({ message: 'late' });
+    expect(await http2Probe(url, abort)).toMatchObject({ message: 'late' });
     await eventually('the connection is closed', () => sessions[0]?.destroyed);
   });
 });

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
-import { type IncomingMessage, request } from 'node:http';
-import { constants, type Http2Stream, type ServerHttp2Stream } from 'node:http2';
+import { createServer, type IncomingMessage, request } from 'node:http';
+import { constants, type Http2Stream, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
 import { createServer as createTlsServer } from 'node:https';
 import { type AddressInfo, connect, createServer as createTcpServer, type Server, type Socket } from 'node:net';
 import { addAbortSignal } from 'node:stream';
@@ -107,24 +107,38 @@ describe('heads', () => {
   });
 
   test.each([
-    ['value', 'x-bad', 'line\nend'],
-    ['name', 'x bad', 'value'],
-  ])(
-    'a middleware that writes a header with an impossible %s gets the error, and no backend is to blame',
-    async (_what, name, value) => {
-      const { url } = await backend(say('a'));
-      const gateway = cleanup.add(
-        await proxyGateway({ backends: [url], protocol: 'http2' }, (app) =>
-          app.use((req, _res, next) => {
-            req.headers[name] = value;
-            next();
-          }),
-        ),
-      );
-      expect((await fetch(gateway.url)).status).toBe(500);
-      expect(gateway.proxy.status()[0]).toMatchObject({ circuit: 'closed', inFlight: 0 });
-    },
+    ['a header with an impossible value', { headers: { 'x-bad': 'line\nend' } }],
+    ['a header with an impossible name', { headers: { 'x bad': 'value' } }],
+    ['an impossible path', { url: '/a b' }],
+  ])('a middleware that writes %s gets the error, and no backend is to blame', async (_what, written) => {
+    const { url } = await backend(say('a'));
+    const gateway = cleanup.add(
+      await proxyGateway({ backends: [url], protocol: 'http2' }, (app) =>
+        app.use((req, _res, next) => {
+          Object.assign(req, written);
+          next();
+        }),
+      ),
+    );
+    expect((await fetch(gateway.url)).status).toBe(500);
+    expect(gateway.proxy.status()[0]).toMatchObject({ circuit: 'closed', inFlight: 0 });
+  });
+});
+
+test('a request head that is too long for HTTP/2 gets 431, and no backend is to blame', async () => {
+  const [a, b] = [await backend(say('a')), await backend(say('b'))];
+  const circuit = { consecutiveFailures: 1, minimumRequests: 1 };
+  const gateway = cleanup.add(
+    await proxyGateway({ backends: [a.url, b.url], protocol: 'http2', circuit }, undefined, (app) =>
+      createServer({ maxHeaderSize: MIB }, app),
+    ),
   );
+  const ask = async (bytes: number) => {
+    const headers = Array.from({ length: 10 }, (_, i) => [`x-${i}`, 'v'.repeat(bytes / 10)] as [string, string]);
+    return (await fetch(gateway.url, { headers })).status;
+  };
+  expect([await ask(60_000), await ask(66_000), await ask(600_000), await ask(100)]).toEqual([200, 431, 431, 200]);
+  expect(gateway.proxy.status()).toMatchObject([{ circuit: 'closed' }, { circuit: 'closed' }]);
 });
 
 describe('content and trailers', () => {
@@ -410,6 +424,25 @@ describe('connections', () => {
     for (const stream of held) respondWithTrailers(stream, 'done');
     expect((await Promise.all(responses)).map(({ content }) => String(content))).toEqual(Array(40).fill('done'));
     expect(sessions).toHaveLength(8);
+  });
+
+  test('a backend may send 1 MiB ahead on a connection, and 64 KiB of it on one stream', async () => {
+    const { url, sessions } = await backend((stream) => stream.respond({}, { endStream: true }));
+    const { client } = await pair([url]);
+    await client.request();
+    const { state, remoteSettings } = sessions[0] as ServerHttp2Session;
+    expect([state.remoteWindowSize, remoteSettings.initialWindowSize]).toEqual([MIB, 65_536]);
+  });
+
+  test('setTls() replaces connections over TLS, and no others', async () => {
+    const [secure, plain] = [await backend(say('tls'), { secure: true }), await backend(say('tcp'))];
+    const { gateway, client } = await pair([secure.url, plain.url], { tls: { ca: certificate.cert } });
+    const two = async () =>
+      [await client.request(), await client.request()].map(({ content }) => String(content)).sort();
+    expect(await two()).toEqual(['tcp', 'tls']);
+    gateway.proxy.setTls({ ca: certificate.cert });
+    expect(await two()).toEqual(['tcp', 'tls']);
+    expect([secure.sessions.length, plain.sessions.length]).toEqual([2, 1]);
   });
 
   test('keepAlive: false gives each request a connection of its own', async () => {

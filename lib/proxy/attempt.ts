@@ -21,7 +21,7 @@ import { ScopedHandler } from './response/scoped-handler.ts';
 import { endsConnection } from './response/trailers.ts';
 import { asksForConnection, authenticatesConnection } from './transport/bound-connections.ts';
 import type { Connections, RequestConnection } from './transport/connections.ts';
-import { failureCause, isRefusedRequest, shortageOutcome } from './transport/failure.ts';
+import { failureCause, isRefusedRequest, rejection } from './transport/failure.ts';
 import type { Watchdog, Watched } from './watchdog.ts';
 
 const IDLE_408 = 'the backend sent 408 to close an idle connection, when this request was on its way';
@@ -216,8 +216,7 @@ export class Attempt implements Abortable, Watched {
     if (isRefusedRequest(error) && this.#controller === undefined) {
       this.#refused = error;
     } else {
-      const shortage = shortageOutcome(error);
-      this.#end(shortage ?? this.#failed(failureCause(error, this.#response.status !== 0), error));
+      this.#end(rejection(error) ?? this.#failed(failureCause(error, this.#response.status !== 0), error));
     }
   }
 

@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import type { Dispatcher } from 'undici';
 import type { HeaderSpelling } from '../response/header-spelling.ts';
 
-/** Gets a response. Its error comes without a controller if there is no connection. */
+/** Gets a response. Its error comes without a controller if the request was not taken. */
 export type ResponseHandler = Dispatcher.DispatchHandler & {
   onResponseError(controller: Dispatcher.DispatchController | null, error: Error): void;
 };
@@ -24,8 +24,8 @@ export interface Connections {
   /** Spelling of the backend's header names; `undefined` if all are in lower case. */
   readonly spelling: HeaderSpelling | undefined;
   readonly isSecure: boolean;
-  /** Whether no request is in progress, and no connection was used a short while ago. */
-  readonly isIdle: boolean;
+  /** Whether no request is in progress, and no connection was used a short while ago. Only `undiciTransport()` asks, which has no HTTP/2. */
+  readonly isIdle?: boolean;
   /**
    * @param client Connection of the client that sent the request; `undefined` for a copy of a request.
    * @returns `undefined` when the connections are closed; the handler gets an error then.

@@ -24,6 +24,13 @@ export class UnprocessedError extends Error {
   }
 }
 
+/** A request has a longer head than HTTP/2 can carry. No backend has seen it. */
+export class HeadTooLargeError extends Error {
+  constructor(mostBytes: number) {
+    super(`Longest head to this service: ${mostBytes} bytes.`);
+  }
+}
+
 const BY_CODE: Readonly<Record<string, FailureCause>> = {
   ENOTFOUND: 'dns_error',
   EAI_AGAIN: 'dns_error',
@@ -78,8 +85,9 @@ const RETRY_AFTER_MS = 1_000;
 /** Milliseconds between two events for the same shortage. */
 const REPORT_EVERY_MS = 10_000;
 
-/** The outcome of an attempt that failed because the gateway lacks a resource; `undefined` for other errors. */
-export function shortageOutcome(error: Error): Rejected | undefined {
+/** The outcome of an attempt that failed because of the request, or because the gateway lacks a resource; `undefined` for other errors. */
+export function rejection(error: Error): Rejected | undefined {
+  if (error instanceof HeadTooLargeError) return { kind: 'rejected', cause: 'head_too_large', detail: error.message };
   if (shortageOf(error) === undefined) return undefined;
   return { kind: 'rejected', cause: 'gateway_resources', retryAfterMs: RETRY_AFTER_MS, error };
 }

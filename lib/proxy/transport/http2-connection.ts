@@ -67,12 +67,12 @@ export class Http2Connection implements RequestConnection {
   }
 
   /** Requests in progress. */
-  get inUse(): number {
+  get #inUse(): number {
     return this.#inProgress.size + (this.#waiting?.length ?? 0);
   }
 
   get hasRoom(): boolean {
-    return !this.#isLeaving && this.#session?.destroyed !== true && this.inUse < this.#most;
+    return !this.#isLeaving && this.#session?.destroyed !== true && this.#inUse < this.#most;
   }
 
   send(request: Http2Request): void {
@@ -84,7 +84,7 @@ export class Http2Connection implements RequestConnection {
   retire(): void {
     this.#isLeaving = true;
     // Not earlier: the GOAWAY could overtake the head of a request.
-    if (this.inUse > 0) return;
+    if (this.#inUse > 0) return;
     this.#session?.destroy();
     // Node itself would wait for the backend to close its side.
     setImmediate(() => this.#socket?.destroy());

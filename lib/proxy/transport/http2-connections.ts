@@ -48,10 +48,6 @@ export class Http2Connections implements Connections {
     return this.#origin.protocol === 'https:';
   }
 
-  get isIdle(): boolean {
-    return [...this.#all].every(({ inUse }) => inUse === 0);
-  }
-
   async close(): Promise<void> {
     this.#closed = true;
     await Promise.all(

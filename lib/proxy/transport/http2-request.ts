@@ -6,17 +6,22 @@ import { TOKEN } from '../../core/http.ts';
 import { VALUE } from '../request/request-head.ts';
 import type { ResponseFields } from '../response/response-head.ts';
 import type { ResponseHandler } from './connections.ts';
-import { UnprocessedError } from './failure.ts';
+import { HeadTooLargeError, UnprocessedError } from './failure.ts';
 import { errors } from './undici.ts';
 
 const { NGHTTP2_FLAG_END_STREAM, NGHTTP2_REFUSED_STREAM } = constants;
 
 const PATH = /^[\x21-\x7e\x80-\xff]+$/;
 
+/** Bytes of a head, as RFC 9113 §6.5.2 counts them. nghttp2 sends no longer one. */
+const MOST_HEAD_BYTES = 65_536;
+const BYTES_PER_FIELD = 32;
+
 /**
  * The head of a request, as HTTP/2 has it. Lines of one name are joined (RFC 9110 §5.3).
  *
  * @throws {InvalidArgumentError} of undici for a head that cannot be sent, as over HTTP/1.1.
+ * @throws {HeadTooLargeError}
  */
 export function http2Head(origin: URL, { method, path, headers }: Dispatcher.DispatchOptions): OutgoingHttpHeaders {
   const lines = headers as readonly string[];
@@ -35,7 +40,17 @@ export function http2Head(origin: URL, { method, path, headers }: Dispatcher.Dis
   const { host = origin.host, ...rest } = fields;
   // gRPC servers check this header, to be sure that the client gets trailers.
   if (isGrpc(rest['content-type'])) rest.te = 'trailers';
-  return { ':method': method, ':scheme': origin.protocol.slice(0, -1), ':authority': host, ':path': path, ...rest };
+  const head = {
+    ':method': method,
+    ':scheme': origin.protocol.slice(0, -1),
+    ':authority': host,
+    ':path': path,
+    ...rest,
+  };
+  let bytes = 0;
+  for (const [name, value] of Object.entries(head)) bytes += name.length + value.length + BYTES_PER_FIELD;
+  if (bytes > MOST_HEAD_BYTES) throw new HeadTooLargeError(MOST_HEAD_BYTES);
+  return head;
 }
 
 /** One request on one HTTP/2 stream. It calls the handler in the order in which undici does for HTTP/1.1. */
@@ -90,9 +105,9 @@ export class Http2Request implements Dispatcher.DispatchController {
     stream.on('error', (error) => {
       this.#error ??= error;
     });
-    // nghttp2 cannot send the head: the connection ends, or the head is longer than the backend takes.
+    // nghttp2 did not send the head, because the backend ends the connection.
     stream.on('frameError', () => {
-      this.#error ??= new UnprocessedError(session.closed);
+      this.#error ??= new UnprocessedError(true);
     });
     stream.on('close', () => this.#closed(stream, session.destroyed));
     this.#send(stream);
@@ -104,7 +119,7 @@ export class Http2Request implements Dispatcher.DispatchController {
     if (this.#isDone) return;
     this.#isDone = true;
     this.#dropBody();
-    this.#handler.onResponseError(this.#stream === undefined ? null : this, error);
+    this.#handler.onResponseError(this, error);
   }
 
   /** The backend ends the connection. It will not process requests after `lastStreamId` (RFC 9113 §6.8). */
