@@ -1,5 +1,6 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
-import { connect } from 'node:net';
+import { createServer as createTlsServer } from 'node:https';
+import { connect, type Socket } from 'node:net';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import express from 'express';
 import {
@@ -12,9 +13,12 @@ import {
   upgradeHandler,
 } from '../../lib/index.ts';
 import { eventually } from '../../lib/testing/index.ts';
+import { certificate } from '../support/certificate.ts';
 import { Cleanup } from '../support/gateway.ts';
+import { afterRead } from '../support/pause.ts';
 import { answerOk, RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { listen } from '../support/servers.ts';
+import { TcpRelay } from '../support/tcp-relay.ts';
 import { rawSilence, rawTunnel } from '../support/tunnels.ts';
 import { expectWarnings } from '../support/warnings.ts';
 
@@ -78,6 +82,17 @@ async function gateway(live: { url: string }, next: { url: string }, { mirror, b
   return { url: server.url, port: server.port, router, events, told, results };
 }
 
+/** A request that is at its backend, with the first half of its body. */
+async function halfUpload({ router, port }: Awaited<ReturnType<typeof gateway>>, path: string): Promise<Socket> {
+  const inFlight = () => router.services.get('live')?.load().inFlight ?? 0;
+  const before = inFlight();
+  const socket = connect(port, '127.0.0.1').resume();
+  cleanup.add({ close: () => void socket.destroy() });
+  socket.write(`POST ${path} HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\nhalf`);
+  await becomes(() => expect(inFlight()).toBe(before + 1));
+  return socket;
+}
+
 describe('a route that mirrors', () => {
   test('sends a copy of the request as it is forwarded, with a mark, and drops the response', async () => {
     const live = await backend((_req, res) => void res.end('live'));
@@ -100,7 +115,7 @@ describe('a route that mirrors', () => {
     });
     const response = await fetch(`${gw.url}/users/1?a=b`, {
       method: 'POST',
-      headers: { 'Content-Type': 'text/plain', 'X-Mirrored': 'true', 'X-Own': 'o', Host: 'api.example' },
+      headers: { 'Content-Encoding': 'x-own', 'X-Mirrored': 'true', 'X-Own': 'o', Host: 'api.example' },
       body: 'the body',
     });
     expect([response.status, await response.text(), response.headers.get('set-cookie')]).toEqual([200, 'live', null]);
@@ -169,15 +184,7 @@ describe('a route that mirrors', () => {
   test('uploads that do not end take no place: other requests are copied, and the upload that waits longest makes room', async () => {
     const [live, next] = [await backend(), await backend()];
     const gw = await gateway(live, next, { mirror: { maxInFlight: 2 } });
-    const upload = async (path: string) => {
-      const arrived = gw.router.services.get('live')?.load().inFlight ?? 0;
-      const socket = connect(gw.port, '127.0.0.1').resume();
-      cleanup.add({ close: () => void socket.destroy() });
-      socket.write(`POST ${path} HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\nhalf`);
-      await becomes(() => expect(gw.router.services.get('live')?.load().inFlight).toBe(arrived + 1));
-      return socket;
-    };
-    const [first, second] = [await upload('/1'), await upload('/2')];
+    const [first, second] = [await halfUpload(gw, '/1'), await halfUpload(gw, '/2')];
     expect((await fetch(`${gw.url}/get`)).status).toBe(200);
     await becomes(() => expect(gw.results()).toEqual(['sent']));
     expect((await fetch(`${gw.url}/put`, { method: 'PUT', body: 'x' })).status).toBe(200);
@@ -186,6 +193,19 @@ describe('a route that mirrors', () => {
     second.write('done');
     await becomes(() => expect(live.seen.map(({ url }) => url)).toEqual(['/get', '/put', '/1', '/2']));
     await becomes(() => expect(next.seen.map(({ url }) => url)).toEqual(['/get', '/put', '/2']));
+  });
+
+  test('copies in progress make no room for uploads', async () => {
+    const held: ServerResponse[] = [];
+    const gw = await gateway(await backend(), await backend((_req, res) => void held.push(res)), {
+      mirror: { maxInFlight: 2 },
+    });
+    expect((await fetch(gw.url, { method: 'POST', body: 'x' })).status).toBe(200);
+    await becomes(() => expect(held).toHaveLength(1));
+    await halfUpload(gw, '/1');
+    await halfUpload(gw, '/2');
+    held[0]?.end();
+    await becomes(() => expect(gw.results()).toEqual(['sent']));
   });
 
   test('a mirror that is down, resets or hangs changes no circuit', async () => {
@@ -206,6 +226,41 @@ describe('a route that mirrors', () => {
     expect((await fetch(gw.url)).status).toBe(200);
     await becomes(() => expect(gw.told[9]?.error).toMatchObject({ code: 'ECONNREFUSED' }));
     expect(gw.router.services.get('next')?.status()[0]?.circuit).toBe('closed');
+  });
+
+  test('a copy whose response breaks off has been sent', async () => {
+    const next = await backend(
+      (_req, res) => void res.writeHead(200).write('half', () => afterRead(() => res.destroy())),
+    );
+    const gw = await gateway(await backend(), next);
+    await fetch(gw.url);
+    await becomes(() => expect(gw.told).toMatchObject([{ result: 'sent', error: undefined }]));
+  });
+
+  test('a copy that times out while it waits for a connection is not sent later', async () => {
+    let [requests, closed] = [0, 0];
+    const secure = createTlsServer(certificate, (_req, res) => {
+      requests += 1;
+      res.end();
+    });
+    secure.on('connection', (socket: Socket) => {
+      socket.on('close', () => {
+        closed += 1;
+      });
+    });
+    const { port } = cleanup.add(await listen(() => {}, secure as never));
+    const relay = cleanup.add(new TcpRelay(port));
+    const url = `https://127.0.0.1:${await relay.listen()}`;
+    const live = await backend();
+    const services = { live: { backends: [live.url] }, next: { backends: [url], tls: { ca: certificate.cert } } };
+    const gw = await gateway(live, { url }, { services, mirror: { timeoutMs: 100 } });
+    // The TLS handshake waits.
+    relay.hold();
+    await fetch(gw.url);
+    await becomes(() => expect(gw.told[0]?.error?.message).toBe('no response within 100 ms'));
+    relay.release();
+    await eventually('its connection is closed', () => closed === 1);
+    expect([gw.results(), requests]).toEqual([['failed'], 0]);
   });
 
   test('a backend whose circuit is open, or that is drained, gets no copy', async () => {

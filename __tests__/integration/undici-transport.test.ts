@@ -84,6 +84,17 @@ describe('undiciTransport() sends the same request as the native transport', () 
   });
 });
 
+test('undiciTransport() ignores headers of the connection and of the framing in the option headers', async () => {
+  const backend = cleanup.add(await RecorderBackend.start(answerOk));
+  const headers = { 'Keep-Alive': 'timeout=9', 'Transfer-Encoding': 'chunked', 'Content-Length': '9', Expect: 'x' };
+  const app = express();
+  app.use(createProxyMiddleware({ target: backend.url, headers, plugins: [undiciTransport()] }));
+  const { port } = cleanup.add(await listen(app));
+  const response = await rawRequest(port, 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nok');
+  const values = Object.keys(headers).flatMap((name) => backend.requests[0]?.all(name.toLowerCase()) ?? []);
+  expect([response.status, values]).toEqual([200, ['2']]);
+});
+
 describe('failures with undiciTransport()', () => {
   test("a refused connection reaches the user's error handler, once", async () => {
     const app = express();
@@ -119,6 +130,25 @@ describe('failures with undiciTransport()', () => {
       socket.write('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf', () => afterRead(() => socket.destroy()));
     });
     expect([cut.ours.response.status, cut.ours.response.framingComplete]).toEqual([200, false]);
+  });
+
+  test.each([
+    ['before its head is an error for the next handler', '', 1],
+    ['after its head is not: the client has the head', 'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf', 0],
+  ])('without any error listener, a response that breaks off %s', async (_when, bytes, count) => {
+    const backend = cleanup.add(
+      await RecorderBackend.start((socket) => void socket.write(bytes, () => afterRead(() => socket.destroy()))),
+    );
+    const errors: unknown[] = [];
+    const app = express();
+    app.use(createProxyMiddleware({ target: backend.url, ejectPlugins: true, plugins: [undiciTransport()] }));
+    app.use(((error, _req, res, _next) => {
+      errors.push(error);
+      res.end();
+    }) satisfies express.ErrorRequestHandler);
+    const { port } = cleanup.add(await listen(app));
+    await rawRequest(port, GET);
+    expect(errors).toHaveLength(count);
   });
 });
 

@@ -193,11 +193,10 @@ function sendUpgradeHeadsExactly(proxyServer: ProxyServer): void {
 function correctNextWrite(client: Duplex, rawHeaders: readonly string[]): void {
   const own = Object.getOwnPropertyDescriptor(client, 'write');
   const { write } = client;
-  client.write = (chunk: unknown, ...rest: unknown[]): boolean => {
+  client.write = (head: string, ...rest: unknown[]): boolean => {
     if (own === undefined) Reflect.deleteProperty(client, 'write');
     else Object.defineProperty(client, 'write', own);
-    const args = typeof chunk === 'string' ? [spelled(chunk, rawHeaders), 'latin1', ...rest] : [chunk, ...rest];
-    return Reflect.apply(write, client, args);
+    return Reflect.apply(write, client, [spelled(head, rawHeaders), 'latin1', ...rest]);
   };
 }
 

@@ -89,8 +89,7 @@ export function failsAtReset(socket: Socket): boolean {
 
 function parserOf(socket: Socket): Parser | undefined {
   const symbol = Object.getOwnPropertySymbols(socket).find(({ description }) => description === 'parser');
-  if (symbol === undefined) return undefined;
-  const parser: Partial<Parser> | null | undefined = Reflect.get(socket, symbol);
+  const parser: Partial<Parser> | null | undefined = symbol && Reflect.get(socket, symbol);
   const isWhole =
     typeof parser?.llhttp?.llhttp_get_http_major === 'function' &&
     typeof parser.llhttp.llhttp_set_lenient_keep_alive === 'function' &&

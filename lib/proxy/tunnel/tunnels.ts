@@ -8,7 +8,7 @@ import { InFlightCaps } from '../in-flight-caps.ts';
 import { isHopByHop } from '../request/hop-by-hop.ts';
 import { rawHeaderNames } from '../response/exact-head.ts';
 import type { HeaderSpelling } from '../response/header-spelling.ts';
-import { applyResponseHead, type ResponseFields, removeResponseHead } from '../response/response-head.ts';
+import { applyResponseHead, type ResponseFields } from '../response/response-head.ts';
 import { failureCause, ProtocolError } from '../transport/failure.ts';
 import type { Watchdog } from '../watchdog.ts';
 import { Tunnel } from './tunnel.ts';
@@ -40,10 +40,6 @@ export class Tunnels {
     this.#options = options;
     this.#caps = new InFlightCaps({ maxInFlight: options.max, maxInFlightPerClient: options.maxPerClient });
     this.#watchdog = watchdog;
-  }
-
-  get size(): number {
-    return this.#open.size;
   }
 
   /** Admits one upgrade request until `leave()`, or returns the cause of its rejection. */
@@ -114,15 +110,10 @@ function takeOver(res: ServerResponse, upgrade: UpgradeSocket, { fields, spellin
   if (String(fields.upgrade).toLowerCase() !== protocol) {
     throw new ProtocolError(`the backend switched to another protocol than ${protocol}`);
   }
-  const own = applyResponseHead(res, 101, undefined, fields, spelling);
-  try {
-    const head = switchingProtocolsHead(res, protocol);
-    res.detachSocket(socket as never);
-    return head;
-  } catch (error) {
-    removeResponseHead(res, fields, own);
-    throw error;
-  }
+  applyResponseHead(res, 101, undefined, fields, spelling);
+  const head = switchingProtocolsHead(res, protocol);
+  res.detachSocket(socket as never);
+  return head;
 }
 
 /** The head of the 101 response, with the app's own headers, as in any response. */
