@@ -10,7 +10,7 @@ const LABELS: Readonly<Record<string, string>> = {
   'fastify-full': '@fastify/http-proxy, Fastify',
   'fast-gateway-full': 'fast-gateway',
   'caddy-full': 'Caddy (no limiter, no breaker)',
-  [FLOOR.name]: 'bare node:http proxy, nothing on',
+  [FLOOR.name]: 'bare proxy without features',
 };
 
 export const features = new Comparison({
