@@ -113,6 +113,29 @@ describe('a request that waits for a backend', () => {
     expect((await failing.response()).status).toBe(200);
   });
 
+  test('is the trial of a backend with an open circuit as soon as a health check there passes', async () => {
+    mockTimeoutsOnly();
+    const [busy, failing] = [await heldBackend(), await heldBackend()];
+    const circuit = { minimumRequests: 1, failureRatio: 1, openMs: 1 };
+    const { proxy, ask } = await gatewayOf([busy, failing], { circuit, healthCheck: { path: '/healthz' } });
+    await ask('/1');
+    await arrival(busy, '/1');
+    const fails = await ask('/2', 'Content-Length: 5\r\n\r\nhello');
+    await arrival(failing, '/2');
+    failing.held[0]?.reset();
+    expect((await fails.response()).status).toBe(502);
+    const waits = await ask('/3');
+    await eventually('it waits', () => proxy.load().waiting === 1);
+    // The circuit has opened, so a check is due.
+    jest.advanceTimersByTime(10);
+    await arrival(failing, '/healthz');
+    expect(proxy.load().waiting).toBe(1);
+    failing.held[1]?.ok();
+    await arrival(failing, '/3');
+    failing.held[2]?.ok();
+    expect((await waits.response()).status).toBe(200);
+  });
+
   test.each([
     ['the gateway keeps', 500, 0],
     ['maxBodyBytes', 413, 1_048_576],

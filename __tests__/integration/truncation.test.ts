@@ -53,6 +53,16 @@ describe.each(PROTOCOLS)('T01, R27: a truncated response looks truncated, over $
     await eventually('nothing is in flight', () => proxy.status()[0]?.inFlight === 0);
   });
 
+  test('no other backend gets the request', async () => {
+    const cut: Script = (socket) => void socket.end(`HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n${LONG}`);
+    const [first, second] = [await RecorderBackend.start(cut), await RecorderBackend.start(answerOk)];
+    const backends = [cleanup.add(first).url, cleanup.add(second).url];
+    const { port } = cleanup.add(await proxyGateway({ backends }, undefined, protocol.serverOf));
+    const { status, content, framingComplete } = await protocol.request(port, GET);
+    expect([status, content.toString(), framingComplete]).toEqual([200, LONG, false]);
+    expect([first.requests.length, second.requests.length]).toEqual([1, 0]);
+  });
+
   test('a reset keeps its error code in events', async () => {
     const { port, proxy } = await setUp((socket) => {
       socket.write(`HTTP/1.0 200 OK\r\n\r\n${LONG}`, () => afterRead(() => socket.resetAndDestroy()));

@@ -33,12 +33,12 @@ describe('Retry-After of a backend', () => {
     expect(restMs(503, { 'retry-after': value }, retryAfterDefaults)).toBe(ms);
   });
 
-  test.each(['', '-5', '1.5', '7s', 'soon', '2 Nov 1994', 'Sun, soon', '0x10', '1994-11-06T08:50:00Z'])(
-    'means nothing when it is %j',
-    (value) => {
-      expect(restMs(503, { 'retry-after': value }, retryAfterDefaults)).toBeUndefined();
-    },
-  );
+  test.each([
+    ...['', '-5', '1.5', '7s', 'soon', '2 Nov 1994', 'Sun, soon', '0x10', '1994-11-06T08:50:00Z'],
+    'on Sun, 06 Nov 1994 08:50:00 GMT',
+  ])('means nothing when it is %j', (value) => {
+    expect(restMs(503, { 'retry-after': value }, retryAfterDefaults)).toBeUndefined();
+  });
 
   test('means nothing when it is missing or stands there twice', () => {
     expect(restMs(503, {}, retryAfterDefaults)).toBeUndefined();
