@@ -1,4 +1,4 @@
-import { createServer } from 'node:http';
+import { createServer, type RequestListener } from 'node:http';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import express, { type Express } from 'express';
 import { hardenServer, ipRateLimit, undiciTransport } from 'expressway';
@@ -453,7 +453,7 @@ describe('C13, R17: trailers', () => {
 
 const post = (fields: string) => `POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n${fields}\r\n`;
 
-const hardened = (app: Express) => hardenServer(createServer(app));
+const hardened = (app: RequestListener) => hardenServer(createServer(app));
 
 /** A limiter before the proxy, on a hardened server. */
 async function limited(limit: number, serverOf = hardened) {

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { createServer as createPlainServer } from 'node:http';
+import { createServer as createPlainServer, type ServerResponse } from 'node:http';
 import { constants } from 'node:http2';
 import { createServer } from 'node:https';
 import { afterEach, describe, expect, test } from '@jest/globals';
@@ -214,6 +214,33 @@ describe('aborts', () => {
     });
     const response = await client.request();
     expect([response.status, response.rstCode]).toEqual([200, constants.NGHTTP2_INTERNAL_ERROR]);
+  });
+});
+
+describe('a response of the app that HTTP/2 does not allow', () => {
+  test.each<[string, (res: ServerResponse) => unknown]>([
+    ['a status above 599', (res) => res.writeHead(600, { 'Content-Length': 0 }).end()],
+    ['a transfer coding', (res) => res.writeHead(200, { 'Transfer-Encoding': 'gzip, chunked' }).end('abc')],
+    ['an end before its length', (res) => res.writeHead(200, { 'Content-Length': 5 }).end('abc')],
+    ['more than its length', (res) => res.writeHead(200, { 'Content-Length': 2 }).end('abc')],
+  ])('%s: its stream is reset, and the next one gets its response', async (_what, respond) => {
+    const { client } = await serve((app) => {
+      app.get('/bad', (_req, res) => void respond(res));
+      app.get('/', (_req, res) => void res.send('ok'));
+    });
+    for (const path of ['/', '/bad', '/', '/bad']) {
+      const { rstCode, content } = await client.request({ ':path': path });
+      if (path === '/bad') expect(rstCode).toBe(constants.NGHTTP2_INTERNAL_ERROR);
+      else expect([rstCode, content.toString()]).toEqual([0, 'ok']);
+    }
+  });
+
+  test('spaces around the value of a header are not sent, which a client would refuse', async () => {
+    const { client } = await serve((app) => {
+      app.get('/', (_req, res) => void res.setHeader('X-Spaced', ' \ta b\t ').end('ok'));
+    });
+    const { status, headers, rstCode } = await client.request();
+    expect([status, headers['x-spaced'], rstCode]).toEqual([200, 'a b', 0]);
   });
 });
 

@@ -4,12 +4,14 @@ import { roundRobinProxy, undiciTransport } from 'expressway';
 import { createProxyMiddleware } from 'http-proxy-middleware';
 import { Cleanup } from '../support/gateway.ts';
 import { afterRead } from '../support/pause.ts';
-import { RawClient, rawRequest } from '../support/raw-client.ts';
+import { PROTOCOLS } from '../support/protocols.ts';
+import { rawRequest } from '../support/raw-client.ts';
 import { answer, RecorderBackend } from '../support/recorder-backend.ts';
 import { listen } from '../support/servers.ts';
 
 const cleanup = new Cleanup();
-const ports: Record<string, number> = {};
+/** By protocol and gateway. */
+const ports = new Map<string, number>();
 let appLine: readonly [name: string, value: string];
 let backend: RecorderBackend;
 
@@ -18,20 +20,28 @@ beforeAll(async () => {
   const proxy = cleanup.add(roundRobinProxy({ backends: [backend.url] }));
   const plugin = createProxyMiddleware({ target: backend.url, plugins: [undiciTransport()] });
   for (const [name, middleware] of Object.entries({ 'roundRobinProxy()': proxy, 'undiciTransport()': plugin })) {
-    const app = express();
-    app.use((_req, res, next) => {
-      if (appLine !== undefined) res.setHeader(...appLine);
-      next();
-    });
-    app.use(middleware);
-    ports[name] = cleanup.add(await listen(app)).port;
+    for (const protocol of PROTOCOLS) {
+      const app = express();
+      app.use((_req, res, next) => {
+        if (appLine !== undefined) res.setHeader(...appLine);
+        next();
+      });
+      app.use(middleware);
+      ports.set(`${protocol.name} ${name}`, cleanup.add(await listen(app, protocol.serverOf(app))).port);
+    }
   }
 });
 afterAll(() => cleanup.run());
 
 const GET = 'GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n';
 
-describe.each(['roundRobinProxy()', 'undiciTransport()'])('%s', (gateway) => {
+const GATEWAYS = PROTOCOLS.flatMap((protocol) =>
+  ['roundRobinProxy()', 'undiciTransport()'].map((gateway) => ({ gateway, name: protocol.name, protocol })),
+);
+
+describe.each(GATEWAYS)('$gateway over $name', ({ gateway, protocol }) => {
+  const get = () => protocol.request(ports.get(`${protocol.name} ${gateway}`) as number, GET);
+
   test.each([
     ['Vary', 'Origin', 'Accept-Encoding'],
     ['Link', '</app.css>; rel=preload', '</b>; rel=next'],
@@ -48,9 +58,9 @@ describe.each(['roundRobinProxy()', 'undiciTransport()'])('%s', (gateway) => {
   ])('the values of %s of app and backend both arrive', async (name, ours, theirs) => {
     appLine = [name, ours];
     backend.script = answer(`HTTP/1.1 200 OK\r\n${name}: ${theirs}\r\nContent-Length: 0\r\n\r\n`);
-    expect((await rawRequest(ports[gateway] as number, GET)).all(name.toLowerCase())).toEqual([ours, theirs]);
+    expect((await get()).all(name.toLowerCase())).toEqual([ours, theirs]);
     backend.script = answer('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n');
-    expect((await rawRequest(ports[gateway] as number, GET)).all(name.toLowerCase())).toEqual([ours]);
+    expect((await get()).all(name.toLowerCase())).toEqual([ours]);
   });
 
   test.each([
@@ -65,7 +75,7 @@ describe.each(['roundRobinProxy()', 'undiciTransport()'])('%s', (gateway) => {
   ])('%s of the backend replaces that of the app', async (name) => {
     appLine = [name, 'app'];
     backend.script = answer(`HTTP/1.1 200 OK\r\n${name}: backend\r\nContent-Length: 0\r\n\r\n`);
-    expect((await rawRequest(ports[gateway] as number, GET)).all(name.toLowerCase())).toEqual(['backend']);
+    expect((await get()).all(name.toLowerCase())).toEqual(['backend']);
   });
 
   test('headers named like members of Object.prototype arrive in the head, in informational responses and in trailers', async () => {
@@ -75,9 +85,9 @@ describe.each(['roundRobinProxy()', 'undiciTransport()'])('%s', (gateway) => {
     backend.script = answer(
       `HTTP/1.1 103 Early Hints\r\n${lines}\r\nHTTP/1.1 200 OK\r\n${lines}Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n${lines}\r\n`,
     );
-    const client = await RawClient.connect(ports[gateway] as number);
+    const client = await protocol.connect(ports.get(`${protocol.name} ${gateway}`) as number);
     client.send(GET);
-    await client.until((bytes) => bytes.includes('\r\n0\r\n') && bytes.subarray(-4).toString() === '\r\n\r\n');
+    await client.until((bytes) => bytes.toString().split('\r\n\r\n').length === 4);
     const sections = client.pending.toString('latin1').toLowerCase();
     client.close();
     for (const name of names) {

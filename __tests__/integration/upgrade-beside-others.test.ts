@@ -1,10 +1,11 @@
-import { createServer, type IncomingMessage, type Server, ServerResponse } from 'node:http';
+import { type IncomingMessage, type Server, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import express, { type Express } from 'express';
 import { roundRobinProxy, type UpgradeHandlerOptions, upgradeHandler } from 'expressway';
-import { WebSocket, WebSocketServer } from 'ws';
+import { type WebSocket, WebSocketServer } from 'ws';
 import { Cleanup } from '../support/gateway.ts';
+import { PROTOCOLS, type Protocol } from '../support/protocols.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { answerOk, RecorderBackend } from '../support/recorder-backend.ts';
 import { listen } from '../support/servers.ts';
@@ -18,15 +19,14 @@ const greet = (sockets: WebSocketServer, name: string): WebSocketServer =>
   cleanup.add(sockets.on('connection', (socket) => socket.send(name)));
 
 /** What a client is told first, or the status that it is refused with. */
-function greeting(port: number, path: string): Promise<string> {
-  const socket = new WebSocket(`ws://127.0.0.1:${port}${path}`);
-  cleanup.add({ close: () => socket.terminate() });
-  return new Promise((resolve) => {
-    socket.on('message', (data) => resolve(String(data)));
-    socket.on('unexpected-response', (_req, res) => resolve(`refused with ${res.statusCode}`));
-    socket.on('error', (error) => resolve(error.message));
-    socket.on('close', () => resolve('closed'));
-  });
+async function greeting({ connect }: Protocol, port: number, path: string): Promise<string> {
+  const client = cleanup.add(await connect(port));
+  client.send(upgradeRequest(`Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${'A'.repeat(22)}==\r\n`, path));
+  const { status } = await client.response();
+  if (status !== 101) return `refused with ${status}`;
+  // A short frame: two bytes, and the text.
+  await client.until((bytes) => bytes.length > 2);
+  return client.pending.toString('latin1', 2);
 }
 
 /** As engine.io 6 attaches itself for socket.io; `later` as with an asynchronous `allowRequest`. */
@@ -58,7 +58,7 @@ const LISTENERS: Readonly<Record<string, (server: Server, app: Express) => void>
   'express-ws': expressWs,
 };
 
-async function setup(other: string, order: string, options?: UpgradeHandlerOptions) {
+async function setup({ serverOf }: Protocol, other: string, order: string, options?: UpgradeHandlerOptions) {
   const backend = await listen((_req, res) => res.end());
   cleanup.add(backend);
   greet(new WebSocketServer({ server: backend.server }), 'backend');
@@ -70,7 +70,7 @@ async function setup(other: string, order: string, options?: UpgradeHandlerOptio
   });
   app.get('/other/ws.websocket', (req) => (req as unknown as { ws: WebSocket }).ws.send('other'));
   app.use(cleanup.add(roundRobinProxy({ backends: [backend.url] })));
-  const server = createServer(app);
+  const server = serverOf(app);
   const add = {
     other: () => LISTENERS[other]?.(server, app),
     ours: () => server.on('upgrade', upgradeHandler(app, options)),
@@ -94,74 +94,81 @@ const codes = () => warned.mock.calls.map(([, options]) => (options as unknown a
 const orders = ['ours first', 'ours last'];
 const path = '/proxied';
 
-describe('upgradeHandler() beside another upgrade listener on the same server', () => {
-  test.each(Object.keys(LISTENERS).flatMap((other) => orders.map((order) => [other, order])))(
-    '%s, %s: with path, the other listener gets upgrades on other paths',
-    async (other, order) => {
-      const { port, calls } = await setup(other, order, { path });
-      expect(await greeting(port, '/other/ws')).toBe('other');
-      expect(calls()).toBe(other === 'express-ws' ? 1 : 0);
-    },
-  );
+describe.each(PROTOCOLS)(
+  'upgradeHandler() beside another upgrade listener on the same server, over $name',
+  (protocol) => {
+    test.each(Object.keys(LISTENERS).flatMap((other) => orders.map((order) => [other, order])))(
+      '%s, %s: with path, the other listener gets upgrades on other paths',
+      async (other, order) => {
+        const { port, calls } = await setup(protocol, other, order, { path });
+        expect(await greeting(protocol, port, '/other/ws')).toBe('other');
+        expect(calls()).toBe(other === 'express-ws' ? 1 : 0);
+      },
+    );
 
-  test.each(
-    ['socket.io', 'express-ws', 'a ws server of the same path'].flatMap((other) =>
-      orders.map((order) => [other, order]),
-    ),
-  )('%s, %s: without path, upgrades that the other listener accepted are left to it', async (other, order) => {
-    const { port, calls } = await setup(other, order);
-    expect(await greeting(port, '/other/ws')).toBe('other');
-    expect(codes()).toEqual([]);
-    expect(calls()).toBe(other === 'express-ws' ? 1 : 0);
-  });
-
-  test.each(orders)('socket.io, %s: upgrades for the app reach it', async (order) => {
-    for (const options of [
-      { path },
-      { path: ['/x', '/proxied/'] },
-      { path: (asked: string) => asked === '/proxied/ws' },
-      undefined,
-    ]) {
-      const { port } = await setup('socket.io', order, options);
+    test.each(
+      ['socket.io', 'express-ws', 'a ws server of the same path'].flatMap((other) =>
+        orders.map((order) => [other, order]),
+      ),
+    )('%s, %s: without path, upgrades that the other listener accepted are left to it', async (other, order) => {
+      const { port, calls } = await setup(protocol, other, order);
+      expect(await greeting(protocol, port, '/other/ws')).toBe('other');
       expect(codes()).toEqual([]);
-      expect(await greeting(port, '/proxied/ws')).toBe('backend');
-    }
-  });
+      expect(calls()).toBe(other === 'express-ws' ? 1 : 0);
+    });
 
-  test.each(orders)(
-    'a ws server with a path, %s: it refuses upgrades for the app, which a warning says',
-    async (order) => {
-      const { port } = await setup('a ws server of the same path', order, { path });
-      expect(await greeting(port, '/proxied/ws')).toBe('refused with 400');
+    test.each(orders)('socket.io, %s: upgrades for the app reach it', async (order) => {
+      for (const options of [
+        { path },
+        { path: ['/x', '/proxied/'] },
+        { path: (asked: string) => asked === '/proxied/ws' },
+        undefined,
+      ]) {
+        const { port } = await setup(protocol, 'socket.io', order, options);
+        expect(codes()).toEqual([]);
+        expect(await greeting(protocol, port, '/proxied/ws')).toBe('backend');
+      }
+    });
+
+    test.each(orders)(
+      'a ws server with a path, %s: it refuses upgrades for the app, which a warning says',
+      async (order) => {
+        const { port } = await setup(protocol, 'a ws server of the same path', order, { path });
+        expect(await greeting(protocol, port, '/proxied/ws')).toBe('refused with 400');
+        expect(codes()).toEqual(['WARN_EXPRESSWAY_UPGRADE_LISTENERS']);
+      },
+    );
+
+    test('without path, a warning says that other listeners may decide later', async () => {
+      const { port } = await setup(protocol, 'socket.io', 'ours last');
+      expect(await greeting(protocol, port, '/proxied/ws')).toBe('backend');
       expect(codes()).toEqual(['WARN_EXPRESSWAY_UPGRADE_LISTENERS']);
-    },
-  );
+    });
+  },
+);
 
-  test('without path, a warning says that other listeners may decide later', async () => {
-    const { port } = await setup('socket.io', 'ours last');
-    expect(await greeting(port, '/proxied/ws')).toBe('backend');
-    expect(codes()).toEqual(['WARN_EXPRESSWAY_UPGRADE_LISTENERS']);
-  });
-});
+describe.each(PROTOCOLS)('the option path, over $name', ({ name, serverOf, connect }) => {
+  const isHttp1 = name === 'HTTP/1.1';
 
-describe('the option path', () => {
-  test.each([
+  test.each<readonly [string, boolean]>([
     ['/proxied', true],
     ['/proxied?a=/b', true],
     ['/proxied/ws', true],
-    ['http://gw/proxied/ws', true],
+    // HTTP/2 has no absolute form.
+    ...(isHttp1 ? ([['http://gw/proxied/ws', true]] as const) : []),
     ['/proxiedX', false],
     ['/', false],
     ['/other?/proxied', false],
   ])('without other listeners, %s is an upgrade: %s', async (target, isUpgrade) => {
     const backend = cleanup.add(await RecorderBackend.start(isUpgrade ? rawEcho : answerOk));
     const app = express().use(cleanup.add(roundRobinProxy({ backends: [backend.url] })));
-    const server = createServer(app);
+    const server = serverOf(app);
     server.on('upgrade', upgradeHandler(app, { path }));
     const { port } = cleanup.add(await listen(app, server));
-    const client = cleanup.add(await RawClient.connect(port));
+    const client = cleanup.add(await connect(port));
     client.send(upgradeRequest('', target));
-    expect((await client.response()).status).toBe(isUpgrade ? 101 : 200);
+    // Over HTTP/2, 200 would say that the tunnel is open.
+    expect((await client.response()).status).toBe(isUpgrade ? 101 : isHttp1 ? 200 : 502);
     expect(backend.requests[0]?.field('upgrade')).toBe(isUpgrade ? 'websocket' : undefined);
   });
 

@@ -1,12 +1,13 @@
-import { createServer } from 'node:http';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import express from 'express';
 import { circuitBreaker, ipRateLimit, roundRobinProxy, upgradeHandler } from 'expressway';
 import { WebSocket, WebSocketServer } from 'ws';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { PROTOCOLS } from '../support/protocols.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { answer, RecorderBackend } from '../support/recorder-backend.ts';
 import { closedPort, eventually, listen } from '../support/servers.ts';
+import { rawSilence, upgradeRequest } from '../support/tunnels.ts';
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
@@ -42,18 +43,6 @@ async function open(url: string, protocols: string[] = []) {
   return { socket, messages };
 }
 
-async function refusal(url: string): Promise<{ status: number | undefined; retryAfter: string | undefined }> {
-  const socket = new WebSocket(url.replace('http', 'ws'));
-  return new Promise((resolve, reject) => {
-    socket.on('unexpected-response', (_request, response) => {
-      resolve({ status: response.statusCode, retryAfter: response.headers['retry-after'] });
-      response.destroy();
-    });
-    socket.on('open', () => reject(new Error('opened')));
-    socket.on('error', reject);
-  });
-}
-
 describe('WebSocket', () => {
   test('the first request of a gateway may be an upgrade, and bytes pass both ways', async () => {
     const backend = await echoBackend('one');
@@ -70,50 +59,6 @@ describe('WebSocket', () => {
     await eventually('nothing in flight', () => gateway.proxy.status()[0]?.inFlight === 0);
   });
 
-  test('upgrades rotate, and skip a backend that refuses', async () => {
-    const [one, two] = [await echoBackend('one'), await echoBackend('two')];
-    const dead = `http://127.0.0.1:${await closedPort()}`;
-    const gateway = cleanup.add(await proxyGateway({ backends: [one.url, dead, two.url] }));
-    const greetings: string[] = [];
-    for (let i = 0; i < 4; i += 1) {
-      const { messages } = await open(gateway.url);
-      await eventually('the greeting', () => messages[0]);
-      greetings.push(messages[0] as string);
-    }
-    expect(greetings.filter((g) => g.endsWith('one')).length).toBeGreaterThan(0);
-    expect(greetings.filter((g) => g.endsWith('two')).length).toBeGreaterThan(0);
-    expect((await fetch(gateway.url)).status).toBe(200);
-  });
-
-  test('W01: limiter and circuit apply to upgrades, with real statuses', async () => {
-    const backend = await echoBackend('one');
-    const app = express();
-    const breaker = circuitBreaker();
-    const proxy = cleanup.add(roundRobinProxy({ backends: [backend.url] }));
-    app.use(ipRateLimit({ limit: 2 }), breaker, proxy);
-    const server = createServer(app);
-    server.on('upgrade', upgradeHandler(app));
-    const gateway = cleanup.add(await listen(app, server));
-    await open(gateway.url);
-    const isolation = breaker.isolate();
-    expect(await refusal(gateway.url)).toMatchObject({ status: 503 });
-    isolation.dispose();
-    const limited = await refusal(gateway.url);
-    expect(limited.status).toBe(429);
-    expect(Number(limited.retryAfter)).toBeGreaterThan(0);
-  });
-
-  test('a refusal of the backend is forwarded unchanged; a dead backend gives 502', async () => {
-    const refusing = cleanup.add(
-      await RecorderBackend.start(answer('HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno')),
-    );
-    const gateway = cleanup.add(await proxyGateway({ backends: [refusing.url] }));
-    expect((await refusal(gateway.url)).status).toBe(403);
-    expect(refusing.requests[0]?.field('upgrade')).toBe('websocket');
-    const dead = cleanup.add(await proxyGateway({ backends: [`http://127.0.0.1:${await closedPort()}`] }));
-    expect((await refusal(dead.url)).status).toBe(502);
-  });
-
   test('W04: another protocol is not accepted: the request gets a response, and the connection closes', async () => {
     const backend = cleanup.add(await RecorderBackend.start());
     const gateway = cleanup.add(await proxyGateway({ backends: [backend.url] }));
@@ -126,29 +71,83 @@ describe('WebSocket', () => {
     await client.closed();
     expect(backend.requests[0]?.field('upgrade')).toBeUndefined();
   });
+});
+
+describe.each(PROTOCOLS)('WebSocket over $name', ({ serverOf, connect, request }) => {
+  /** A WebSocket whose frames are read as they stand: over HTTP/2 the gateway replaces the key. */
+  async function opened(port: number) {
+    const client = cleanup.add(await connect(port));
+    client.send(upgradeRequest(`Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${'A'.repeat(22)}==\r\n`));
+    expect((await client.response()).status).toBe(101);
+    return client;
+  }
+
+  test('upgrades rotate, and skip a backend that refuses', async () => {
+    const [one, two] = [await echoBackend('one'), await echoBackend('two')];
+    const dead = `http://127.0.0.1:${await closedPort()}`;
+    const gateway = cleanup.add(await proxyGateway({ backends: [one.url, dead, two.url] }, undefined, serverOf));
+    const greetings: string[] = [];
+    for (let i = 0; i < 4; i += 1) {
+      const client = await opened(gateway.port);
+      await client.until((bytes) => bytes.includes('hello from'));
+      greetings.push(client.pending.toString());
+    }
+    expect(greetings.filter((g) => g.endsWith('one')).length).toBeGreaterThan(0);
+    expect(greetings.filter((g) => g.endsWith('two')).length).toBeGreaterThan(0);
+    expect((await request(gateway.port, 'GET / HTTP/1.1\r\nHost: a\r\n\r\n')).status).toBe(200);
+  });
+
+  test('W01: limiter and circuit apply to upgrades, with real statuses', async () => {
+    const backend = await echoBackend('one');
+    const app = express();
+    const breaker = circuitBreaker();
+    const proxy = cleanup.add(roundRobinProxy({ backends: [backend.url] }));
+    app.use(ipRateLimit({ limit: 2 }), breaker, proxy);
+    const server = serverOf(app);
+    server.on('upgrade', upgradeHandler(app));
+    const gateway = cleanup.add(await listen(app, server));
+    await opened(gateway.port);
+    const isolation = breaker.isolate();
+    expect((await request(gateway.port, upgradeRequest())).status).toBe(503);
+    isolation.dispose();
+    const limited = await request(gateway.port, upgradeRequest());
+    expect(limited.status).toBe(429);
+    expect(Number(limited.field('retry-after'))).toBeGreaterThan(0);
+  });
+
+  test('a refusal of the backend is forwarded unchanged; a dead backend gives 502', async () => {
+    const refusing = cleanup.add(
+      await RecorderBackend.start(answer('HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno')),
+    );
+    const gateway = cleanup.add(await proxyGateway({ backends: [refusing.url] }, undefined, serverOf));
+    expect((await request(gateway.port, upgradeRequest())).status).toBe(403);
+    expect(refusing.requests[0]?.field('upgrade')).toBe('websocket');
+    const options = { backends: [`http://127.0.0.1:${await closedPort()}`] };
+    const dead = cleanup.add(await proxyGateway(options, undefined, serverOf));
+    expect((await request(dead.port, upgradeRequest())).status).toBe(502);
+  });
 
   test('W02: the tunnel ends when the backend disconnects, and when the proxy closes', async () => {
     const backend = await echoBackend('one');
-    const gateway = cleanup.add(await proxyGateway({ backends: [backend.url] }));
-    const first = await open(gateway.url);
-    const gone = new Promise((resolve) => first.socket.once('close', resolve));
+    const gateway = cleanup.add(await proxyGateway({ backends: [backend.url] }, undefined, serverOf));
+    const first = await opened(gateway.port);
     for (const socket of backend.sockets.clients) socket.terminate();
-    await gone;
-    const second = await open(gateway.url);
-    const ended = new Promise((resolve) => second.socket.once('close', resolve));
+    await first.closed();
+    const second = await opened(gateway.port);
     await gateway.proxy.close();
-    await ended;
+    await second.closed();
   });
 
   test('bytes that the client sends right after its handshake are not lost', async () => {
     const backend = cleanup.add(
-      await RecorderBackend.start(
-        answer('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nfirst'),
-      ),
+      await RecorderBackend.start((socket, request, index) => {
+        rawSilence(socket, request, index);
+        socket.write('first');
+      }),
     );
-    const gateway = cleanup.add(await proxyGateway({ backends: [backend.url] }));
-    const client = cleanup.add(await RawClient.connect(gateway.port));
-    client.send('GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nearly bytes');
+    const gateway = cleanup.add(await proxyGateway({ backends: [backend.url] }, undefined, serverOf));
+    const client = cleanup.add(await connect(gateway.port));
+    client.send(`${upgradeRequest()}early bytes`);
     expect((await client.response()).status).toBe(101);
     await client.until((bytes) => bytes.includes('first'));
     await eventually('the early bytes arrive', () => backend.received[0]?.includes('early bytes'));

@@ -1,4 +1,4 @@
-import type { Server } from 'node:http';
+import type { RequestListener, Server } from 'node:http';
 import {
   type ClientHttp2Session,
   type ClientHttp2Stream,
@@ -15,7 +15,7 @@ import { proxyGateway, type TestGateway } from './gateway.ts';
 /** The server of an app, with HTTP/2 and bounds. */
 export const http2ServerOf =
   (bounds: HardenServerOptions = {}) =>
-  (app: Express): Server =>
+  (app: RequestListener): Server =>
     hardenServer(http2Server(app, { tls: certificate, ...(bounds.events && { events: bounds.events }) }), bounds);
 
 /** The proxy alone, in an app on a server with HTTP/2. */

@@ -7,7 +7,7 @@ import { undiciTransport } from 'expressway';
 import { createProxyMiddleware, type Options } from 'http-proxy-middleware';
 import { certificate } from './certificate.ts';
 import { Cleanup } from './gateway.ts';
-import { RawClient } from './raw-client.ts';
+import { PROTOCOLS, type Protocol } from './protocols.ts';
 import { RecorderBackend, type Script } from './recorder-backend.ts';
 import { closedPort, listen } from './servers.ts';
 
@@ -62,10 +62,17 @@ export class TransportPair {
   #listener: RequestListener = () => {};
   #gateway = 0;
   #at!: Places;
+  readonly #protocol: Protocol;
 
-  static async start(): Promise<TransportPair> {
-    const pair = new TransportPair();
-    const gateway = pair.#cleanup.add(await listen((req, res) => pair.#listener(req, res)));
+  private constructor(protocol: Protocol) {
+    this.#protocol = protocol;
+  }
+
+  /** @param protocol What the client speaks. */
+  static async start(protocol = PROTOCOLS[0] as Protocol): Promise<TransportPair> {
+    const pair = new TransportPair(protocol);
+    const server = protocol.serverOf((req, res) => pair.#listener(req, res));
+    const gateway = pair.#cleanup.add(await listen(() => {}, server));
     gateway.server.setMaxListeners(0);
     pair.#gateway = gateway.port;
     const record: RequestListener = (req, res) => pair.#record(req).then(() => res.end('ok'));
@@ -123,12 +130,17 @@ export class TransportPair {
   }
 
   async #ask(request: string, at: Places): Promise<Omit<Seen, 'errors'>> {
-    const client = await RawClient.connect(this.#gateway);
+    const client = await this.#protocol.connect(this.#gateway);
     client.send(request);
     const method = request.slice(0, request.indexOf(' '));
-    let response = await client.response(method).catch(() => undefined);
-    while (response !== undefined && response.status < 200)
-      response = await client.response(method).catch(() => undefined);
+    // A stream that ends without a response has the status 0.
+    const next = () =>
+      client.response(method).then(
+        (one) => (one.status === 0 ? undefined : one),
+        () => undefined,
+      );
+    let response = await next();
+    while (response !== undefined && response.status < 200) response = await next();
     if (response?.framingComplete !== true) await client.closed();
     client.close();
     return {

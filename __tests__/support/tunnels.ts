@@ -6,12 +6,14 @@ import type { RecorderBackend, Script } from './recorder-backend.ts';
 
 export const SWITCHING = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n';
 
+/** `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key`. */
+export const acceptOf = (key: string): string =>
+  createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64');
+
 /** Switches for the request with this head. Over HTTP/2 the gateway makes the key, and checks what comes of it (RFC 6455 §4.1). */
 export function switchingFor(head: Buffer | string): string {
   const key = /^sec-websocket-key: (.*)\r$/im.exec(String(head))?.[1];
-  if (key === undefined) return SWITCHING;
-  const accept = createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64');
-  return SWITCHING.replace(/\r\n$/, `Sec-WebSocket-Accept: ${accept}\r\n\r\n`);
+  return key === undefined ? SWITCHING : SWITCHING.replace(/\r\n$/, `Sec-WebSocket-Accept: ${acceptOf(key)}\r\n\r\n`);
 }
 
 export const upgradeRequest = (more = '', target = '/ws'): string =>

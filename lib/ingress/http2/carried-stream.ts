@@ -39,6 +39,8 @@ export function readFrom(stream: CarriedStream): void {
   stream.on('data', dataCame);
   stream.on('end', dataEnded);
   stream.on('trailers', trailersCame);
+  // Node reports the end of a stream without content even before anything reads from it.
+  if (stream.readableEnded) stream[kListener]?.contentEnded(stream);
 }
 
 /**

@@ -59,6 +59,11 @@ export class ResponseReader {
     return this.#state === 'close';
   }
 
+  /** Whether the head has come, and content is still due by its length or its chunks. */
+  get lacksContent(): boolean {
+    return this.#state !== 'head' && this.#state !== 'close' && this.#state !== 'done';
+  }
+
   /** Prepares for the response to a request. */
   begin(method: string, mayTunnel: boolean): void {
     this.#state = 'head';
@@ -134,7 +139,10 @@ export class ResponseReader {
     for (let i = 1; i < lines.length; i += 1) {
       const line = lines[i] as string;
       // `Transfer-Encoding` has 17 characters, `Content-Length` 14.
-      if (line.charCodeAt(17) === 58 && /^transfer-encoding:[ \t]*chunked[ \t]*$/i.test(line)) return 'chunked';
+      if (line.charCodeAt(17) === 58 && /^transfer-encoding:/i.test(line)) {
+        if (line.slice(18).trim().toLowerCase() === 'chunked') return 'chunked';
+        throw new BadResponse('The response has a transfer coding, which HTTP/2 does not have.');
+      }
       if (line.charCodeAt(14) !== 58 || !/^content-length:/i.test(line)) continue;
       const value = line.slice(15).trim();
       if (!/^\d{1,15}$/.test(value) || (length !== undefined && length !== Number(value))) {

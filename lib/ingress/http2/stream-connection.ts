@@ -1,6 +1,6 @@
 import { constants, type ServerStreamResponseOptions } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
-import { responseOn } from '../connection-responses.ts';
+import { responseOn, unreadOn } from '../connection-responses.ts';
 import {
   breakOff,
   type CarriedStream,
@@ -13,7 +13,7 @@ import {
 import { type ClientAddress, ClientSocket } from './client-socket.ts';
 import { type ResponseFraming, ResponseReader, type ResponseSink } from './response-reader.ts';
 import { chunked, type MalformedRequest, type StreamRequest, trailerLines } from './stream-request.ts';
-import { checkAccept, responseFields, trailerFields } from './stream-response.ts';
+import { checkAccept, responseFields, sendFields, trailerFields } from './stream-response.ts';
 
 const { NGHTTP2_NO_ERROR, NGHTTP2_PROTOCOL_ERROR } = constants;
 
@@ -173,7 +173,7 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
   informational(status: number, lines: readonly string[]): void {
     const stream = this.#stream;
     if (stream === undefined || stream.closed || stream.headersSent) return;
-    stream.additionalHeaders(responseFields(status, lines).fields);
+    sendFields(responseFields(status, lines).fields, (fields) => stream.additionalHeaders(fields));
   }
 
   head(status: number, lines: readonly string[], framing: ResponseFraming): void {
@@ -188,6 +188,8 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
       this.#isTunnel = true;
       readFrom(stream);
     } else if (this.#request?.framing === 'tunnel') {
+      // RFC 9110 §9.3.6: each status from 200 to 299 would tell the client that its tunnel is open.
+      if (status < 300) fields[':status'] = 502;
       // Discards bytes for a tunnel that was not opened.
       stream.resume();
     }
@@ -197,7 +199,7 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
       waitForTrailers,
       sendDate: false,
     };
-    stream.respond(fields, options);
+    sendFields(fields, (sent) => stream.respond(sent, options));
     if (framing === 'none') this.#awaitFrames();
   }
 
@@ -223,7 +225,7 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
     }
     this.#isWaiting = true;
     stream.once('wantTrailers', () => {
-      stream.sendTrailers(trailerFields(lines));
+      sendFields(trailerFields(lines), (fields) => stream.sendTrailers(fields));
       this.#awaitFrames();
     });
     stream.end();
@@ -250,12 +252,27 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
     const written = this.#written;
     this.#written = undefined;
     written?.();
+    // After the server has finished the response.
+    if (this.#reader.isDone && !this.#isRequestDone) setImmediate(this.#endUnread);
+  };
+
+  /** Ends the stream of a request whose content the server only discards. An app that reads on after its response gets all of it. */
+  readonly #endUnread = (): void => {
+    const unread = unreadOn(this) as { readonly _dumped?: boolean } | undefined;
+    if (unread?._dumped === true) this.destroy();
   };
 
   // Methods of Node's Duplex.
 
+  /** Node's server calls this, too, when the app has ended a response and the connection is kept. */
+  override setTimeout(): this {
+    if (this.#stream !== undefined && this.#reader.lacksContent && responseOn(this) === undefined) this.destroy();
+    return this;
+  }
+
   override _read(): void {
-    this.#stream?.resume();
+    // Bytes for a tunnel wait until it is open.
+    if (this.#request?.framing !== 'tunnel' || this.#isTunnel) this.#stream?.resume();
   }
 
   override _write(piece: string | Buffer, encoding: BufferEncoding, written: Done): void {
@@ -273,7 +290,8 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
         this.#reader.read(chunk, encoding);
       }
     } catch (error) {
-      // From the reader, or from Node for a field that HTTP/2 does not allow.
+      // From the reader, or from Node for a status or field that HTTP/2 does not allow.
+      if (this.#stream !== undefined) breakOff(this.#stream, this.#isTunnel);
       written(error as Error);
       return;
     }

@@ -14,6 +14,7 @@ export interface StreamFields {
 }
 
 const SPACE = 32;
+const TAB = 9;
 /** Headers that are not passed on: those that HTTP/2 forbids (RFC 9113 §8.2.2), and `Sec-WebSocket-Accept`. */
 const DROPPED = new Set([
   'connection',
@@ -24,9 +25,13 @@ const DROPPED = new Set([
   'sec-websocket-accept',
 ]);
 
+/** Without a prototype: a header may be named `constructor` or `__proto__`. */
+const noFields = (): OutgoingHttpHeaders => Object.create(null);
+
 /** @param lines The status line, and one line for each field. */
 export function responseFields(status: number, lines: readonly string[]): StreamFields {
-  const fields: OutgoingHttpHeaders = { ':status': status };
+  const fields = noFields();
+  fields[':status'] = status;
   let hasTrailers = false;
   let accept: string | undefined;
   for (let i = 1; i < lines.length; i += 1) {
@@ -47,7 +52,7 @@ export function responseFields(status: number, lines: readonly string[]): Stream
 
 /** Trailers, without those that HTTP/2 forbids. */
 export function trailerFields(lines: readonly string[]): OutgoingHttpHeaders {
-  const fields: OutgoingHttpHeaders = {};
+  const fields = noFields();
   for (const line of lines) {
     const colon = line.indexOf(':');
     if (colon < 1) continue;
@@ -57,9 +62,36 @@ export function trailerFields(lines: readonly string[]): OutgoingHttpHeaders {
   return fields;
 }
 
-/** Node writes one space after the colon. */
-const valueIn = (line: string, colon: number): string =>
-  line.charCodeAt(colon + 1) === SPACE ? line.slice(colon + 2) : line.slice(colon + 1).trim();
+/** Without the white space around it, which HTTP/2 does not allow (RFC 9113 §8.2.1). `trim()` would take more than that. */
+function valueIn(line: string, colon: number): string {
+  let start = colon + 1;
+  let end = line.length;
+  while (start < end && isBlank(line.charCodeAt(start))) start += 1;
+  while (end > start && isBlank(line.charCodeAt(end - 1))) end -= 1;
+  return line.slice(start, end);
+}
+
+const isBlank = (code: number): boolean => code === SPACE || code === TAB;
+
+const REPEATED = /^Header field "(.+)" must only have a single value$/;
+
+/**
+ * Sends headers with a method of a stream. Node 22 refuses some that are repeated, such as `ETag`. Their first value is sent then, which counts
+ * in `node:http`, too.
+ */
+export function sendFields(fields: OutgoingHttpHeaders, send: (fields: OutgoingHttpHeaders) => void): void {
+  for (;;) {
+    try {
+      send(fields);
+      return;
+    } catch (error) {
+      const name = REPEATED.exec((error as Error).message)?.[1] ?? '';
+      const values = fields[name];
+      if (!Array.isArray(values)) throw error;
+      fields[name] = values[0];
+    }
+  }
+}
 
 function add(fields: OutgoingHttpHeaders, name: string, value: string): void {
   const before = fields[name];
