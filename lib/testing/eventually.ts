@@ -3,10 +3,13 @@ export const { setTimeout: realTimeout, setImmediate: realImmediate } = globalTh
 // The real clock, for the same reason.
 const now = performance.now.bind(performance);
 
-const POLL_MS = 10;
+/** Milliseconds between two looks: a tenth of the time waited so far, so that a long wait costs little CPU, within these bounds. */
+const SHORTEST_POLL_MS = 10;
+const LONGEST_POLL_MS = 50;
 
 /**
- * Polls until a condition holds. It uses real time, also with mock timers that are enabled after this module was loaded.
+ * Polls until a condition holds: every 10 ms at first, and every 50 ms after half a second. It uses real time, also with mock timers that
+ * are enabled after this module was loaded.
  *
  * @param what Describes the condition in the error.
  * @param condition May be async. While it throws, it does not hold.
@@ -14,7 +17,7 @@ const POLL_MS = 10;
  * @throws the condition's last error, or an `Error` that says `what`, when the deadline has passed
  */
 export async function eventually(what: string, condition: () => unknown, deadlineMs = 5_000): Promise<void> {
-  const end = now() + deadlineMs;
+  const began = now();
   let last: unknown;
   for (;;) {
     try {
@@ -23,7 +26,9 @@ export async function eventually(what: string, condition: () => unknown, deadlin
     } catch (error) {
       last = error;
     }
-    if (now() > end) throw last ?? new Error(`not within ${deadlineMs} ms: ${what}`);
-    await new Promise((resolve) => realTimeout(resolve, POLL_MS));
+    const waitedMs = now() - began;
+    if (waitedMs > deadlineMs) throw last ?? new Error(`not within ${deadlineMs} ms: ${what}`);
+    const pollMs = Math.min(Math.max(waitedMs / 10, SHORTEST_POLL_MS), LONGEST_POLL_MS);
+    await new Promise((resolve) => realTimeout(resolve, pollMs));
   }
 }
