@@ -12,7 +12,7 @@ import { makeCertificate } from '../support/made-certificate.ts';
 import { describeWithPebble, Pebble } from '../support/pebble.ts';
 import { RedisServer } from '../support/redis.ts';
 import { closedPort } from '../support/servers.ts';
-import { type Cluster, TestClusters } from './clusters.ts';
+import { type Cluster, NO_SPARE, TestClusters } from './clusters.ts';
 import { until } from './until.ts';
 
 const clusters = new TestClusters('1');
@@ -74,7 +74,7 @@ describeWithPebble('a certificate for each name of ACME_DOMAINS', (pebble) => {
   });
 
   test('comes by http-01, over HTTP_REDIRECT_PORT, from every worker', async () => {
-    const http = { ACME_CHALLENGE: 'http-01', HTTP_REDIRECT_PORT: String(pebble.httpPort), WORKERS: '2' };
+    const http = { ACME_CHALLENGE: 'http-01', HTTP_REDIRECT_PORT: String(pebble.httpPort), WORKERS: '2', ...NO_SPARE };
     const { cluster } = await clusters.open(variables(pebble, { ACME_DOMAINS: 'a.example.com', ...http }));
     await issued(cluster.url, 'a.example.com');
     const unknown = await ask(`http://127.0.0.1:${pebble.httpPort}/.well-known/acme-challenge/abc`);
@@ -82,7 +82,9 @@ describeWithPebble('a certificate for each name of ACME_DOMAINS', (pebble) => {
   });
 
   test('comes by tls-alpn-01 with workers', async () => {
-    const { cluster } = await clusters.open(variables(pebble, { ACME_DOMAINS: 'a.example.com', WORKERS: '2' }));
+    const { cluster } = await clusters.open(
+      variables(pebble, { ACME_DOMAINS: 'a.example.com', WORKERS: '2', ...NO_SPARE }),
+    );
     await issued(cluster.url, 'a.example.com');
   });
 

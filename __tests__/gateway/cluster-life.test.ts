@@ -5,7 +5,7 @@ import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { ask } from '../support/ask.ts';
 import { DnsServer } from '../support/dns-server.ts';
 import { accepts, closedPort } from '../support/servers.ts';
-import { Cluster, SteadyLoad, TestClusters } from './clusters.ts';
+import { Cluster, NO_SPARE, SteadyLoad, TestClusters } from './clusters.ts';
 import { openBackend } from './gateways.ts';
 import { until } from './until.ts';
 
@@ -91,7 +91,10 @@ describe('a worker that dies while its clients open new connections', () => {
       await cluster.proc.said(
         new RegExp(`"pid":${pid},"code":[^\\n]*"msg":"worker ended: the gateway starts another one"`),
       );
+      // At its full pace, the load would take the CPU from the worker that starts.
+      load.pauseMs = 25;
       await cluster.serving(2, [pid as number]);
+      load.pauseMs = 1;
       const { answered } = load;
       await until(() => load.answered > answered + 100);
     }
@@ -206,7 +209,7 @@ describe('a rolling reload', () => {
 
   test('applies settings that SIGHUP cannot, and names those that need a restart', async () => {
     clusters.writeEnv('MAX_BODY_BYTES=1000');
-    const { cluster } = await clusters.open({ MAX_BODY_BYTES: '1000' });
+    const { cluster } = await clusters.open({ ...NO_SPARE, MAX_BODY_BYTES: '1000' });
     const before = await cluster.pids();
     clusters.writeEnv('MAX_BODY_BYTES=5\nKEEP_ALIVE_TIMEOUT_MS=1000\nSHUTDOWN_TIMEOUT_MS=5000');
     cluster.proc.kill('SIGUSR2');
@@ -225,7 +228,7 @@ describe('a rolling reload', () => {
   });
 
   test('replaces no worker when the file is bad, also if only a worker notices', async () => {
-    const { cluster } = await clusters.open();
+    const { cluster } = await clusters.open(NO_SPARE);
     const before = await cluster.pids();
     clusters.writeEnv('MAX_BODY_BYTES=none');
     cluster.proc.kill('SIGUSR2');
@@ -254,7 +257,7 @@ describe('the shutdown of a gateway with workers', () => {
   });
 
   test('serves every request during SHUTDOWN_LEAD_MS, while it is not ready', async () => {
-    const { cluster } = await clusters.open({ SHUTDOWN_LEAD_MS: '1500' });
+    const { cluster } = await clusters.open({ ...NO_SPARE, SHUTDOWN_LEAD_MS: '1500' });
     cluster.proc.kill('SIGTERM');
     await until(async () => (await ask(`${cluster.adminUrl}/readyz`)).status === 503);
     expect((await ask(cluster.url)).status).toBe(200);
@@ -306,7 +309,7 @@ describe('the shutdown of a gateway with workers', () => {
   });
 
   test('kills a worker that does not stop within SHUTDOWN_TIMEOUT_MS, and exits with 1', async () => {
-    const { cluster } = await clusters.open({ SHUTDOWN_TIMEOUT_MS: '2000', WORKER_HANG_TIMEOUT_MS: '0' });
+    const { cluster } = await clusters.open({ ...NO_SPARE, SHUTDOWN_TIMEOUT_MS: '2000', WORKER_HANG_TIMEOUT_MS: '0' });
     const pids = await cluster.pids();
     process.kill(pids[0] as number, 'SIGSTOP');
     cluster.proc.kill('SIGTERM');
@@ -328,7 +331,7 @@ describe('the shutdown of a gateway with workers', () => {
   });
 
   test('a second signal stops everything at once, even when a worker hangs', async () => {
-    const { cluster } = await clusters.open({ WORKER_HANG_TIMEOUT_MS: '0' });
+    const { cluster } = await clusters.open({ ...NO_SPARE, WORKER_HANG_TIMEOUT_MS: '0' });
     const pids = await cluster.pids();
     process.kill(pids[0] as number, 'SIGSTOP');
     cluster.proc.kill('SIGTERM');
@@ -373,7 +376,7 @@ describe('the start of a gateway with workers', () => {
   });
 
   test('writes the lines of all processes unbroken to one log', async () => {
-    const { cluster } = await clusters.open({ ACCESS_LOG: 'json' });
+    const { cluster } = await clusters.open({ ...NO_SPARE, ACCESS_LOG: 'json' });
     const load = new SteadyLoad(cluster.url, 40, 1);
     await until(() => load.answered > 600, 60_000);
     await load.stop();

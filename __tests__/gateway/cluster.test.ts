@@ -6,7 +6,7 @@ import { ask } from '../support/ask.ts';
 import { DnsServer } from '../support/dns-server.ts';
 import { describeWithRedis } from '../support/redis.ts';
 import { closedPort } from '../support/servers.ts';
-import { type Cluster, TestClusters } from './clusters.ts';
+import { type Cluster, NO_SPARE, TestClusters } from './clusters.ts';
 import { openBackend } from './gateways.ts';
 import { until } from './until.ts';
 
@@ -32,6 +32,7 @@ async function passed(url: string, count: number): Promise<number> {
 
 describe('limits over workers without Redis', () => {
   const limits = (algorithm: string) => ({
+    ...NO_SPARE,
     RATE_LIMIT_MAX: '100',
     // A worker may get more than its even part of the connections.
     MAX_CONNECTIONS: '4000',
@@ -65,7 +66,7 @@ describe('limits over workers without Redis', () => {
   );
 
   test('counts survive the replacement of all workers', async () => {
-    const { cluster } = await clusters.open({ WORKERS: '2', RATE_LIMIT_MAX: '50' });
+    const { cluster } = await clusters.open({ ...NO_SPARE, WORKERS: '2', RATE_LIMIT_MAX: '50' });
     expect(await passed(cluster.url, 30)).toBe(30);
     const before = await cluster.pids();
     cluster.proc.kill('SIGUSR2');
@@ -76,7 +77,7 @@ describe('limits over workers without Redis', () => {
 
 describeWithRedis('limits over workers with Redis', (redis) => {
   test('share their counts in Redis', async () => {
-    const { cluster } = await clusters.open({ WORKERS: '2', RATE_LIMIT_MAX: '20', REDIS_URL: redis.url });
+    const { cluster } = await clusters.open({ ...NO_SPARE, WORKERS: '2', RATE_LIMIT_MAX: '20', REDIS_URL: redis.url });
     const workersIn = (mode: string) => cluster.metric(`expressway_limiter_mode{limiter="ip",mode="${mode}"}`);
     const lapses = async () =>
       (await cluster.metric('expressway_limiter_mode_changes_total{limiter="ip",to="local"}')) ?? 0;
@@ -97,7 +98,7 @@ describeWithRedis('limits over workers with Redis', (redis) => {
 
 describe('the admin listener of several workers', () => {
   test('sums the metrics of all workers, and keeps them when workers are replaced', async () => {
-    const { cluster } = await clusters.open({ WORKERS: '2' });
+    const { cluster } = await clusters.open({ ...NO_SPARE, WORKERS: '2' });
     const series =
       'expressway_requests_total{route="default",service="default",method="GET",status="2xx",source="backend"}';
     await passed(cluster.url, 60);
@@ -120,7 +121,7 @@ describe('the admin listener of several workers', () => {
   });
 
   test('serves /metrics while a worker does not respond, and its counters never fall', async () => {
-    const { cluster } = await clusters.open({ WORKERS: '2', WORKER_HANG_TIMEOUT_MS: '0' });
+    const { cluster } = await clusters.open({ ...NO_SPARE, WORKERS: '2', WORKER_HANG_TIMEOUT_MS: '0' });
     const series =
       'expressway_requests_total{route="default",service="default",method="GET",status="2xx",source="backend"}';
     await passed(cluster.url, 20);
@@ -210,7 +211,7 @@ describe('the admin listener of several workers', () => {
   });
 
   test('undoes an operator action everywhere when one worker did not confirm it', async () => {
-    const { cluster, backend } = await clusters.open({ WORKERS: '2', WORKER_HANG_TIMEOUT_MS: '0' });
+    const { cluster, backend } = await clusters.open({ ...NO_SPARE, WORKERS: '2', WORKER_HANG_TIMEOUT_MS: '0' });
     const [pid] = await cluster.pids();
     process.kill(pid as number, 'SIGSTOP');
     const answer = await cluster.act(`/api/backends/${encodeURIComponent(backend.url)}/drain`);
@@ -253,7 +254,7 @@ describe('SIGHUP with several workers', () => {
   });
 
   test('changes no worker when one of them refuses the configuration', async () => {
-    const { cluster } = await clusters.open({ WORKERS: '2', RATE_LIMIT_MAX: '10' });
+    const { cluster } = await clusters.open({ ...NO_SPARE, WORKERS: '2', RATE_LIMIT_MAX: '10' });
     // Good one by one, and refused by the limiter together: only a worker finds that.
     const lines = [
       'RATE_LIMIT_WINDOW_MS=2147483647',

@@ -11,6 +11,9 @@ import { until } from './until.ts';
 
 const TOKEN = '0123456789abcdef';
 
+/** For tests without a worker that dies: no other process has to load the program, which takes as much CPU as a worker. */
+export const NO_SPARE = { WORKER_SPARE: 'off' };
+
 const ANY_PORT = { HOST: '127.0.0.1', PORT: '0', ADMIN_PORT: '0', ADMIN_TOKEN: TOKEN };
 
 interface WorkerRow {
@@ -112,13 +115,16 @@ export class TestClusters {
 export class SteadyLoad {
   readonly statuses = new Map<number, number>();
   readonly failures: string[] = [];
+  /** Milliseconds that each client waits between two requests. */
+  pauseMs: number;
   readonly #agents: readonly Agent[];
   readonly #running: Promise<void>[];
   #isOver = false;
 
   constructor(url: string, clients: number, pauseMs: number, keepAlive = true) {
     this.#agents = Array.from({ length: clients }, () => new Agent({ keepAlive }));
-    this.#running = this.#agents.map((agent) => this.#client(url, pauseMs, agent));
+    this.pauseMs = pauseMs;
+    this.#running = this.#agents.map((agent) => this.#client(url, agent));
   }
 
   get answered(): number {
@@ -131,7 +137,7 @@ export class SteadyLoad {
     for (const agent of this.#agents) agent.destroy();
   }
 
-  async #client(url: string, pauseMs: number, agent: Agent): Promise<void> {
+  async #client(url: string, agent: Agent): Promise<void> {
     while (!this.#isOver) {
       try {
         const { status } = await ask(url, { agent });
@@ -139,7 +145,7 @@ export class SteadyLoad {
       } catch (error) {
         this.failures.push((error as NodeJS.ErrnoException).code ?? String(error));
       }
-      await pause('the pace of the load', pauseMs);
+      await pause('the pace of the load', this.pauseMs);
     }
   }
 }

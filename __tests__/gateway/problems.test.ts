@@ -9,6 +9,8 @@ import { until } from './until.ts';
 
 /** They wait more than they compute. */
 const AT_ONCE = 6;
+/** The table has tenths of seconds. Without it, a look costs more than its precision is worth: each one has all metrics made. */
+const LOOK_EVERY_MS = process.env.PROBLEMS_TABLE === 'on' ? 100 : 300;
 /** For a loaded machine; the table has the times. */
 const PATIENCE_MS = 40_000;
 
@@ -53,7 +55,7 @@ async function watch(stage: Stage, gateway: StagedGateway, seen: Seen): Promise<
       stage.log === 'stderr' ? /cannot be written: ENOSPC/.test(gateway.stderr) : gateway.logged(problem);
     if (isLogged && seen.log === undefined) seen.log = now();
     if ([seen.page, seen.status, seen.metric, seen.log].every((one) => one !== undefined)) return;
-    await pause('until the next look everywhere', 100);
+    await pause('until the next look everywhere', LOOK_EVERY_MS);
   }
   seen.words = JSON.stringify(gateway.page) + gateway.stdout.slice(-2_000) + gateway.stderr.slice(-1_000);
 }

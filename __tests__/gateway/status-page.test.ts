@@ -80,14 +80,18 @@ describeInChromium('the status page in Chromium', () => {
 
   beforeAll(async () => {
     browser = await launchChromium();
+    // For all tests: one that kills a backend starts it again.
+    backends = await Promise.all(['one', 'two', 'three'].map((name) => BackendProcess.start(name)));
   }, 60_000);
 
-  afterAll(() => browser?.close());
+  afterAll(async () => {
+    await browser?.close();
+    await Promise.all(backends.map((backend) => backend.close()));
+  });
 
   beforeEach(async () => {
     complaints = [];
     expected = undefined;
-    backends = await Promise.all(['one', 'two', 'three'].map((name) => BackendProcess.start(name)));
     gateway = await openGateway(
       backends.map(({ url }) => url),
       ENV,
@@ -100,7 +104,6 @@ describeInChromium('the status page in Chromium', () => {
     traffic = undefined;
     await opened.run();
     await closeAll();
-    await Promise.all(backends.map((backend) => backend.close()));
     expect(complaints.filter((one) => expected?.test(one) !== true)).toEqual([]);
   }, 60_000);
 

@@ -4,7 +4,7 @@ import { accessSync, constants, mkdtempSync, rmSync, writeFileSync } from 'node:
 import { request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
-import { afterEach, beforeEach, describe, test } from '@jest/globals';
+import { afterAll, beforeAll, describe, test } from '@jest/globals';
 import { makeCertificate } from './made-certificate.ts';
 import { closedPort, eventually } from './servers.ts';
 
@@ -118,13 +118,13 @@ const isThere = (program: string): boolean =>
     }
   });
 
-/** A group of tests with a Pebble of their own for each. Without it: one line that says so, and a failure in CI. */
+/** A group of tests with a Pebble of its own. Without it: one line that says so, and a failure in CI. */
 export function describeWithPebble(name: string, fn: (pebble: Pebble) => void): void {
   if (isThere('pebble') && isThere('pebble-challtestsrv')) {
     describe(name, () => {
       const pebble = new Pebble();
-      beforeEach(() => pebble.start());
-      afterEach(() => pebble.stop());
+      beforeAll(() => pebble.start(), 60_000);
+      afterAll(() => pebble.stop());
       fn(pebble);
     });
     return;

@@ -16,7 +16,8 @@ const TURN_MS = 2;
 /** The deadline, from the end of the turn of the event loop on, and the turn in which replies are read that are there by then. */
 const LONGEST_MS = TIMEOUT_MS + 3 * TURN_MS;
 const GATEWAYS = 4;
-const WINDOWS = 20;
+/** The failures of all tests repeat after three windows at most: two rounds, and the first window. */
+const WINDOWS = 8;
 const LONGEST_STALL_MS = 300;
 const START = 1_790_000_000_000;
 
