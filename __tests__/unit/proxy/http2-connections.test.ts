@@ -8,11 +8,15 @@ import { Http2Connections } from '../../../lib/proxy/transport/http2-connections
 import { buildConnector, type Connector } from '../../../lib/proxy/transport/undici.ts';
 import { Cleanup } from '../../support/gateway.ts';
 import { Http2Backend } from '../../support/http2-backend.ts';
-import { frame, GOAWAY, SETTINGS, uint32 } from '../../support/http2-frames.ts';
+import { DATA, frame, GOAWAY, SETTINGS, uint32 } from '../../support/http2-frames.ts';
 import { eventually } from '../../support/servers.ts';
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
+
+/** Before Node 24, a session does not notice that a backend breaks the protocol. */
+const NOTICES_ERRORS = Number.parseInt(process.versions.node, 10) >= 24;
+if (!NOTICES_ERRORS) process.stderr.write('SKIPPED: connections that end with an error of the protocol need Node 24\n');
 
 const connectionsTo = (origin: string, connect: Connector = buildConnector({})) =>
   new Http2Connections({ origin, connect, connectTimeoutMs: 30_000, serverName: undefined, keepAlive: true });
@@ -68,19 +72,21 @@ test('a request that is aborted at the head of its response: no call follows, th
   await connections.close();
 });
 
-test('a request that follows the loss of a connection at once gets another connection', async () => {
-  const backend = cleanup.add(
-    await Http2Backend.start((stream) => {
-      if (backend.requests === 1) stream.session?.destroy();
-      else stream.respond({ ':status': 204 }, { endStream: true });
-    }),
-  );
-  const connections = connectionsTo(backend.url);
-  const second = await new Promise((resolve) => {
-    const onResponseStart = (_controller: unknown, status: number) => resolve(status);
-    const again = { onResponseStart, onResponseError: (_controller: unknown, error: Error) => resolve(error) };
-    ask(connections, { onResponseError: () => ask(connections, again) });
+(NOTICES_ERRORS ? test : test.skip)('a request right after the loss of a connection gets another one', async () => {
+  let opened = 0;
+  const connections = connectionsTo('http://a', (_target, callback) => {
+    const [near, far] = duplexPair();
+    cleanup.add({ close: () => near.destroy() });
+    opened += 1;
+    far.write(frame(SETTINGS, 0, 0));
+    let received = 0;
+    far.on('data', (chunk: Buffer) => {
+      received += chunk.length;
+      // The request is there. Content must have a stream (RFC 9113 §6.1).
+      if (received > 80) far.write(frame(DATA, 0, 0, 'x'));
+    });
+    callback(null, Object.assign(near, { bytesRead: 0 }) as unknown as Socket);
   });
-  expect(second).toBe(204);
-  await connections.close();
+  const lost = () => new Promise<number>((resolve) => ask(connections, { onResponseError: () => resolve(opened) }));
+  expect([await lost(), await lost()]).toEqual([1, 2]);
 });
