@@ -1,11 +1,11 @@
 /**
- * CPU per request of the suite over HTTP/2, over HTTP/1.1 with TLS, and of fast-gateway on Node's own HTTP/2 server, in turns:
+ * CPU per request of the suite over HTTP/2, over HTTP/1.1 with TLS, and of fast-gateway on Node's own HTTP/2 server, in turns, also to `results/http2.json`:
  * `node --conditions=expressway-source bench/http2.ts [rounds] [requests]`. Needs h2load (Debian: nghttp2-client), and `npm ci` in `bench` for fast-gateway.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -109,13 +109,31 @@ try {
     for (const [i, target] of targets.entries()) results[i]?.push(await measured(target, requests));
   }
   const first = results[0] as number[];
+  const summary: { name: string; load: string; cpuMicros: number; ratio: number }[] = [];
   for (const [i, { name }] of targets.entries()) {
     const own = results[i] as number[];
     const ratio = median(own.map((micros, round) => micros / (first[round] as number)));
+    summary.push({
+      name,
+      load: targets[i]?.load.join(' ') ?? '',
+      cpuMicros: Number(median(own).toFixed(1)),
+      ratio: Number(ratio.toFixed(2)),
+    });
     process.stdout.write(
       `${name.padEnd(28)}${median(own).toFixed(1).padStart(8)} µs/request${ratio.toFixed(2).padStart(8)} ÷ HTTP/1.1\n`,
     );
   }
+  const conditions = {
+    date: new Date().toISOString(),
+    node: process.versions.node,
+    cores: availableParallelism(),
+    rounds,
+    requests,
+  };
+  writeFileSync(
+    here('results/http2.json'),
+    `${JSON.stringify({ name: 'http2', ...conditions, targets: summary }, null, 2)}\n`,
+  );
 } finally {
   for (const child of children) child.kill();
   backend.close();
