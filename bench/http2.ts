@@ -5,15 +5,24 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { availableParallelism, tmpdir } from 'node:os';
+import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { certificate } from '../__tests__/support/certificate.ts';
 import { freePort } from './failover/free-port.ts';
 import { processUsage } from './harness/process-usage.ts';
+import { describeMachine } from './harness/versions.ts';
+import { resultText } from './report/result-text.ts';
 
 const [rounds = 10, requests = 20_000] = process.argv.slice(2).map(Number);
+const facts = {
+  name: 'http2',
+  date: new Date().toISOString(),
+  machine: describeMachine(),
+  loadAverageBefore: loadavg()[0],
+  flags: { rounds, requests },
+};
 const run = promisify(execFile);
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'expressway-bench-'));
@@ -116,24 +125,14 @@ try {
     summary.push({
       name,
       load: targets[i]?.load.join(' ') ?? '',
-      cpuMicros: Number(median(own).toFixed(1)),
-      ratio: Number(ratio.toFixed(2)),
+      cpuMicros: median(own),
+      ratio,
     });
     process.stdout.write(
       `${name.padEnd(28)}${median(own).toFixed(1).padStart(8)} µs/request${ratio.toFixed(2).padStart(8)} ÷ HTTP/1.1\n`,
     );
   }
-  const conditions = {
-    date: new Date().toISOString(),
-    node: process.versions.node,
-    cores: availableParallelism(),
-    rounds,
-    requests,
-  };
-  writeFileSync(
-    here('results/http2.json'),
-    `${JSON.stringify({ name: 'http2', ...conditions, targets: summary }, null, 2)}\n`,
-  );
+  writeFileSync(here('results/http2.json'), resultText({ ...facts, targets: summary }));
 } finally {
   for (const child of children) child.kill();
   backend.close();
