@@ -21,7 +21,9 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-const NOWHERE = { HOST: '127.0.0.1', PORT: '0', ADMIN_PORT: '' };
+// The times are for a machine that is too busy to respond soon: a test whose backend must miss one has its own.
+const PATIENT = { CONNECT_TIMEOUT_MS: '60000', HEALTH_CHECK_TIMEOUT_MS: '60000' };
+const NOWHERE = { HOST: '127.0.0.1', PORT: '0', ADMIN_PORT: '', ...PATIENT };
 
 interface Found {
   readonly check: string;
@@ -132,25 +134,34 @@ describe('expressway doctor', () => {
       expect(said).toEqual([expect.stringMatching(/^ok .*: connected in [\d.]+ ms$/)]);
     });
 
-    test('reports backends that are down, unhealthy, silent or out of rotation', async () => {
+    test('reports backends that are down, unhealthy or out of rotation', async () => {
       const down = `http://127.0.0.1:${await closedPort()}`;
       const ill = (await answering(503)).url;
-      const mute = cleanup.add(await listen(() => {})).url;
       const idle = (await answering(204)).url;
       const { code, said, found } = await examine('backends', {
-        BACKENDS: `${down},${ill},${mute},${idle};weight=0`,
+        BACKENDS: `${down},${ill},${idle};weight=0`,
         HEALTH_CHECK_PATH: '/',
-        HEALTH_CHECK_TIMEOUT_MS: '300',
       });
       expect(code).toBe(1);
       expect(said).toEqual([
         expect.stringMatching(new RegExp(`^fail ${down}: no connection: .*ECONNREFUSED`)),
         expect.stringMatching(new RegExp(`^fail ${ill}: .*but / responded with 503: health checks would take it out`)),
-        `fail ${mute}: no response to / within 300 ms (HEALTH_CHECK_TIMEOUT_MS)`,
         expect.stringMatching(new RegExp(`^ok ${idle}: `)),
         expect.stringMatching(new RegExp(`^warn ${idle}: its weight is 0`)),
       ]);
       expect(found.filter(({ level }) => level === 'fail').every(({ fix }) => fix !== undefined)).toBe(true);
+    });
+
+    test('reports a backend that does not respond within the time of health checks', async () => {
+      const mute = cleanup.add(await listen(() => {})).url;
+      const { code, said, found } = await examine('backends', {
+        BACKENDS: mute,
+        HEALTH_CHECK_PATH: '/',
+        HEALTH_CHECK_TIMEOUT_MS: '300',
+      });
+      expect(code).toBe(1);
+      expect(said).toEqual([`fail ${mute}: no response to / within 300 ms (HEALTH_CHECK_TIMEOUT_MS)`]);
+      expect(found[0]?.fix).toBeDefined();
     });
 
     test('checks the certificate of an https backend as the gateway would', async () => {
