@@ -84,6 +84,36 @@ describe('a response that ends before the request does', () => {
   });
 });
 
+describe('a response that the app ends before its Content-Length', () => {
+  test.each([
+    ['in one piece', 5_000, 'one'],
+    ['in two pieces', 5_000, 'two'],
+    ['without content', 5_000, 'none'],
+    ['in one piece, on a server that keeps no connection', 0, 'one'],
+    ['in two pieces, on a server that keeps no connection', 0, 'two'],
+    ['without content, on a server that keeps no connection', 0, 'none'],
+  ])('%s is reset, and the next request of the connection is served', async (_title, keepAliveMs, pieces) => {
+    const app = express();
+    app.get('/whole', (_req, res) => void res.send('whole'));
+    app.use((_req, res) => {
+      res.writeHead(200, { 'Content-Length': 10 });
+      if (pieces === 'none') res.flushHeaders();
+      else res.write('abc');
+      if (pieces === 'two') setImmediate(() => res.end('def'));
+      else res.end();
+    });
+    const server = http2Server(app, { tls: certificate });
+    server.keepAliveTimeout = keepAliveMs;
+    const { port } = cleanup.add(await listen(() => {}, server));
+    const client = cleanup.add(new Http2Client(port));
+    for (const method of ['GET', 'POST']) {
+      const { rstCode } = await client.request({ ':method': method }, method === 'POST' ? 'content' : undefined);
+      expect(rstCode).toBe(constants.NGHTTP2_INTERNAL_ERROR);
+      expect(String((await client.request({ ':path': '/whole' })).content)).toBe('whole');
+    }
+  });
+});
+
 describe('flow control', () => {
   test('a slow reader pauses the backend, and the other streams go on', async () => {
     const { sent, url } = await endless(64 * MIB);

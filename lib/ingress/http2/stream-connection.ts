@@ -11,11 +11,15 @@ import {
   type StreamListener,
 } from './carried-stream.ts';
 import { type ClientAddress, ClientSocket } from './client-socket.ts';
+import { RequestContent } from './request-content.ts';
 import { type ResponseFraming, ResponseReader, type ResponseSink } from './response-reader.ts';
-import { chunked, type MalformedRequest, type StreamRequest, trailerLines } from './stream-request.ts';
+import { MalformedRequest, type StreamRequest } from './stream-request.ts';
 import { checkAccept, responseFields, sendFields, trailerFields } from './stream-response.ts';
 
 const { NGHTTP2_NO_ERROR, NGHTTP2_PROTOCOL_ERROR } = constants;
+
+/** Content of a malformed request. */
+const UNREAD = new RequestContent('chunked', 0);
 
 type Done = (error?: Error | null) => void;
 
@@ -46,10 +50,8 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
   readonly #reader = new ResponseReader(this);
   #stream: CarriedStream | undefined;
   #request: StreamRequest | undefined;
-  /** Remaining bytes of content, with the framing `length`. */
-  #left = 0;
-  #trailers = '';
-  #isRequestDone = true;
+  /** Content of the request, if there is any. */
+  #content: RequestContent | undefined;
   /** Whether both sides have switched to another protocol. */
   #isTunnel = false;
   #bytesTaken = 0;
@@ -57,10 +59,15 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
   /** Callback of a write that waits for the stream. */
   #written: Done | undefined;
   #isWaiting = false;
+  #isEndAwaited = false;
 
   constructor(tlsSocket: TLSSocket, address: ClientAddress, owner: StreamOwner) {
     super(tlsSocket, address);
     this.#owner = owner;
+  }
+
+  get #isRequestDone(): boolean {
+    return this.#content === undefined || this.#content.isDone;
   }
 
   get bytesWritten(): number {
@@ -76,9 +83,7 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
   carry(stream: CarriedStream, request: StreamRequest): void {
     this.#attach(stream, request);
     const { framing, head, length } = request;
-    this.#isRequestDone = framing === 'none';
-    this.#left = length;
-    this.#trailers = '';
+    if (framing !== 'none') this.#content = new RequestContent(framing, length);
     if (framing === 'length' || framing === 'chunked') readFrom(stream);
     this.#give(head);
   }
@@ -86,13 +91,15 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
   /** Makes the server reject a malformed request, without passing any of its bytes on. */
   refuse(stream: CarriedStream, error: MalformedRequest): void {
     this.#attach(stream, undefined);
-    this.#isRequestDone = false;
+    this.#content = UNREAD;
     this.emit('error', error);
   }
 
   #attach(stream: CarriedStream, request: StreamRequest | undefined): void {
     this.#stream = stream;
     this.#request = request;
+    this.#content = undefined;
+    this.#isEndAwaited = false;
     this.#reader.begin(request?.method ?? 'GET', request?.framing === 'tunnel');
     listenTo(stream, this);
   }
@@ -105,53 +112,33 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
   // Events of the stream.
 
   contentCame(stream: CarriedStream, chunk: Buffer): void {
-    let bytes = chunk;
-    if (!this.#isTunnel) {
-      // In chunked coding, an empty chunk would end the content.
-      if (chunk.length === 0) return;
-      if (this.#request?.framing === 'chunked') {
-        bytes = chunked(chunk);
-      } else {
-        this.#left -= chunk.length;
-        if (this.#left < 0) {
-          this.#isMalformed();
-          return;
-        }
-        if (this.#left === 0) this.#isRequestDone = true;
-      }
-    }
-    if (!this.#give(bytes)) stream.pause();
+    const bytes = this.#orReset(() => this.#content?.part(chunk));
+    if (bytes !== undefined && bytes.length > 0 && !this.#give(bytes)) stream.pause();
   }
 
   trailersCame(raw: readonly string[]): void {
-    try {
-      this.#trailers = trailerLines(raw);
-    } catch {
-      this.#isMalformed();
-    }
+    this.#orReset(() => this.#content?.trailers(raw));
   }
 
   contentEnded(stream: CarriedStream): void {
     // Node pushes an end after a reset, too.
     if (!isEnded(stream)) return;
-    if (this.#isTunnel) {
-      this.#isRequestDone = true;
-      this.push(null);
-      return;
-    }
-    if (this.#left > 0) {
-      this.#isMalformed();
-      return;
-    }
-    this.#isRequestDone = true;
-    if (this.#request?.framing === 'chunked') this.#give(Buffer.from(`0\r\n${this.#trailers}\r\n`, 'latin1'));
+    const bytes = this.#orReset(() => this.#content?.end());
+    if (this.#isTunnel) this.push(null);
+    else if (bytes !== undefined && bytes.length > 0) this.#give(bytes);
   }
 
-  /** The content does not have the length that was announced, or its trailers are invalid (RFC 9113 §8.1.1). */
-  #isMalformed(): void {
-    const stream = this.#stream;
-    if (stream?.headersSent === true) breakOff(stream, false);
-    else stream?.close(NGHTTP2_PROTOCOL_ERROR);
+  /** Calls a function of the content, and ends the stream if the content is malformed. */
+  #orReset<T>(use: () => T): T | undefined {
+    try {
+      return use();
+    } catch (error) {
+      if (!(error instanceof MalformedRequest)) throw error;
+      const stream = this.#stream;
+      if (stream?.headersSent === true) breakOff(stream, false);
+      else stream?.close(NGHTTP2_PROTOCOL_ERROR);
+      return undefined;
+    }
   }
 
   streamClosed(stream: CarriedStream): void {
@@ -264,26 +251,12 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
 
   // Methods of Node's Duplex.
 
-  /** Node's server calls this, too, when the app has ended a response and the connection is kept. */
-  override setTimeout(): this {
-    if (this.#stream !== undefined && this.#reader.lacksContent && responseOn(this) === undefined) this.destroy();
-    return this;
-  }
-
   override _read(): void {
     // Bytes for a tunnel wait until it is open.
     if (this.#request?.framing !== 'tunnel' || this.#isTunnel) this.#stream?.resume();
   }
 
-  override _write(piece: string | Buffer, encoding: BufferEncoding, written: Done): void {
-    this.#take([{ chunk: piece, encoding }], written);
-  }
-
-  override _writev(pieces: Piece[], written: Done): void {
-    this.#take(pieces, written);
-  }
-
-  #take(pieces: readonly Piece[], written: Done): void {
+  override _writev(pieces: readonly Piece[], written: Done): void {
     try {
       for (const { chunk, encoding } of pieces) {
         this.#bytesInWrite += chunk.length;
@@ -296,8 +269,17 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
       return;
     }
     this.#written = written;
+    if (this.#reader.lacksContent && !this.#isEndAwaited) {
+      this.#isEndAwaited = true;
+      responseOn(this)?.once('finish', this.#responseEnded);
+    }
     if (!this.#isWaiting) this.#streamTook();
   }
+
+  /** An app may end its response before all content that it announced. Then nothing more comes, and only a reset tells the client. */
+  readonly #responseEnded = (): void => {
+    if (this.#reader.lacksContent) this.destroy();
+  };
 
   override _final(ended: Done): void {
     const stream = this.#stream;

@@ -229,13 +229,3 @@ export function trailerLines(raw: readonly string[]): string {
   }
   return lines;
 }
-
-/** A chunk of chunked content (RFC 9112 §7.1), in one piece. */
-export function chunked(bytes: Buffer): Buffer {
-  const size = `${bytes.length.toString(16)}\r\n`;
-  const chunk = Buffer.allocUnsafe(size.length + bytes.length + 2);
-  chunk.write(size, 0, 'latin1');
-  bytes.copy(chunk, size.length);
-  chunk.write('\r\n', size.length + bytes.length, 'latin1');
-  return chunk;
-}
