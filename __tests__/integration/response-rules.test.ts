@@ -1,6 +1,7 @@
 import type { RequestListener } from 'node:http';
-import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { afterAll, afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import express from 'express';
+import { Agent, fetch, type RequestInit } from 'undici';
 import {
   type ResponseOptions,
   type RoundRobinProxyOptions,
@@ -8,6 +9,8 @@ import {
   roundRobinProxy,
   serviceRouter,
 } from '../../lib/index.ts';
+import { certificate } from '../support/certificate.ts';
+import { PROTOCOLS } from '../support/protocols.ts';
 import { listen, type RunningServer } from '../support/servers.ts';
 
 const open: { close(): Promise<void> }[] = [];
@@ -27,209 +30,221 @@ async function started(server: Promise<RunningServer>): Promise<RunningServer> {
   return one;
 }
 
-async function proxied(
-  listener: RequestListener,
-  response: ResponseOptions,
-  more: Partial<RoundRobinProxyOptions> = {},
-  mount = '/',
-): Promise<string> {
-  const backend = await started(listen(listener));
-  const proxy = roundRobinProxy({ backends: [backend.url], response, ...more });
-  open.push(proxy);
-  const app = express().disable('x-powered-by').use(mount, proxy);
-  app.use((_error: Error, _req: express.Request, res: express.Response, _next: express.NextFunction) => {
-    res.status(500).send('handled');
-  });
-  return (await started(listen(app))).url;
-}
+/** Speaks HTTP/2 with servers that do. */
+const dispatcher = new Agent({ allowH2: true, connect: { ca: certificate.cert } });
+afterAll(() => dispatcher.close());
 
-const get = (url: string, init: RequestInit = {}) => fetch(url, { redirect: 'manual', ...init });
+const get = (url: string, init: RequestInit = {}) => fetch(url, { redirect: 'manual', dispatcher, ...init });
 
-describe('response', () => {
-  test('sets, adds and removes headers, with facts of the request', async () => {
-    const url = await proxied(
-      (_req, res) => {
-        res.writeHead(200, {
-          'X-Old': 'a',
-          'X-List': 'a',
-          'Set-Cookie': 'a=1',
-          Server: 'secret/1',
-          'X-Powered-By': 'secret',
-        });
-        res.end('ok');
-      },
-      {
-        headers: {
-          set: { 'X-Old': 'b', 'X-Client': '{clientAddress} {service}' },
-          add: { 'x-list': 'b', 'set-cookie': 'b=2', 'x-new': 'b', 'www-authenticate': 'Basic' },
-          remove: ['X-None'],
-        },
-        hideServer: true,
-      },
-      { name: 'shop' },
-    );
-    const { headers } = await get(url);
-    expect(Object.fromEntries(headers)).toMatchObject({
-      'x-old': 'b',
-      'x-client': '127.0.0.1 shop',
-      'x-list': 'a, b',
-      'x-new': 'b',
-      'www-authenticate': 'Basic',
-    });
-    expect(headers.getSetCookie()).toEqual(['a=1', 'b=2']);
-    expect([headers.get('server'), headers.get('x-powered-by')]).toEqual([null, null]);
-  });
-
-  test('leaves the responses of the gateway itself as they are', async () => {
-    const proxy = roundRobinProxy({
-      backends: ['http://127.0.0.1:1'],
-      response: { headers: { set: { 'x-a': '1' } } },
-      retry: { attempts: 1 },
-    });
-    open.push(proxy);
-    const { url } = await started(listen(express().use(proxy)));
-    const response = await get(url);
-    expect([response.status, response.headers.get('x-a')]).toEqual([502, null]);
-  });
-
-  test('rewriteUrls makes the URLs of a mounted service public', async () => {
-    const url = await proxied(
-      (req, res) => {
-        const own = `http://${req.headers.host}`;
-        res.writeHead(302, {
-          Location: req.url === '/absolute' ? `${own}/cart` : '/cart',
-          'Content-Location': '/item/1',
-          Refresh: '1; url=/later',
-          'Set-Cookie': ['a=1; Path=/', 'b=2; Path=/cart'],
-        });
-        res.end();
-      },
-      { rewriteUrls: true },
-      { changeOrigin: true },
-      '/shop',
-    );
-    const { headers } = await get(`${url}/shop/x`);
-    expect(headers.get('location')).toBe('/shop/cart');
-    expect(headers.get('content-location')).toBe('/shop/item/1');
-    expect(headers.get('refresh')).toBe('1; url=/shop/later');
-    expect(headers.getSetCookie()).toEqual(['a=1; Path=/shop', 'b=2; Path=/shop/cart']);
-    expect((await get(`${url}/shop/absolute`)).headers.get('location')).toBe(`${url}/shop/cart`);
-  });
-
-  test('change() may change everything else; when it throws, the backend is not blamed', async () => {
-    let fails = false;
-    const url = await proxied((_req, res) => res.setHeader('X-Gone', '1').end('ok'), {
-      change: ({ status, headers }, req) => {
-        if (fails) throw new Error('a bug');
-        headers['x-seen'] = `${status} ${req.url}`;
-        headers['x-gone'] = undefined;
-      },
-    });
-    const changed = await get(`${url}/a`);
-    expect([changed.headers.get('x-seen'), changed.headers.get('x-gone')]).toEqual(['200 /a', null]);
-    fails = true;
-    for (let count = 0; count < 10; count += 1) {
-      const response = await get(url);
-      expect([response.status, await response.text()]).toEqual([500, 'handled']);
-    }
-    fails = false;
-    expect((await get(url)).status).toBe(200);
-  });
-
-  test('a header that change() makes unsendable is an error of the app', async () => {
-    const url = await proxied((_req, res) => res.end('ok'), {
-      change: ({ headers }) => {
-        headers['x-bad'] = 'a\nb';
-      },
-    });
-    for (let count = 0; count < 10; count += 1) expect((await get(url)).status).toBe(500);
-  });
-
-  test('requestHeaders changes what the backend sees', async () => {
-    const url = await proxied(
-      (req, res) => res.end(JSON.stringify(req.headers)),
-      {},
-      { requestHeaders: { set: { 'x-gateway': 'yes' }, remove: ['cookie'] } },
-    );
-    const headers = (await (await get(url, { headers: { cookie: 'a=1', 'x-gateway': 'no' } })).json()) as Record<
-      string,
-      string
-    >;
-    expect(headers['x-gateway']).toBe('yes');
-    expect(headers).not.toHaveProperty('cookie');
-  });
-});
-
-describe('response of a route', () => {
-  async function routed(route: RouteOptions, listener: RequestListener, mount = '/'): Promise<string> {
-    const backend = await started(listen(listener));
-    const router = serviceRouter({
-      services: { shop: { backends: [backend.url] } },
-      routes: [{ service: 'shop', ...route }],
-    });
-    open.push(router);
-    return (await started(listen(express().use(mount, router)))).url;
+describe.each(PROTOCOLS)('over $name', ({ name, serverOf }) => {
+  /** @returns its URL for clients. */
+  async function served(app: RequestListener): Promise<string> {
+    const { url } = await started(listen(app, serverOf(app)));
+    return name === 'HTTP/2' ? url.replace('http:', 'https:') : url;
   }
 
-  const redirecting: RequestListener = (req, res) => {
-    res.writeHead(302, { Location: `http://${req.headers.host}/login`, 'Set-Cookie': 'a=1; Path=/' }).end();
-  };
-
-  test('a rewritten prefix makes redirects and cookies public', async () => {
-    const url = await routed({ path: '/shop', rewrite: { prefix: '/' } }, redirecting);
-    const { headers } = await get(`${url}/shop/cart`);
-    expect([headers.get('location'), headers.getSetCookie()]).toEqual([`${url}/shop/login`, ['a=1; Path=/shop']]);
-  });
-
-  test('so does a router that is mounted under a path, and a rewritten hostname', async () => {
-    const url = await routed(
-      { path: '/shop', rewrite: { prefix: '/', hostname: 'shop.internal' } },
-      redirecting,
-      '/api',
-    );
-    expect((await get(`${url}/api/shop/cart`)).headers.get('location')).toBe(`${url}/api/shop/login`);
-  });
-
-  test('keeps the options of the service, except for those that the route has itself', async () => {
-    const backend = await started(
-      listen((_req, res) => {
-        res.writeHead(200, {
-          Server: 'secret/1',
-          'X-A': '1',
-          'X-B': '1',
-          Location: '/login',
-          'Access-Control-Allow-Origin': '*',
-        });
-        res.end('ok');
-      }),
-    );
-    const service = { backends: [backend.url], response: { hideServer: true, headers: { remove: ['x-a'] } } };
-    const router = serviceRouter({
-      services: { shop: service },
-      routes: [
-        { path: '/moved', service: 'shop', rewrite: { prefix: '/' } },
-        { path: '/own', service: 'shop', response: { headers: { remove: ['x-b'] } } },
-        { path: '/cors', service: 'shop', cors: { origin: 'https://app.example' } },
-      ],
+  async function proxied(
+    listener: RequestListener,
+    response: ResponseOptions,
+    more: Partial<RoundRobinProxyOptions> = {},
+    mount = '/',
+  ): Promise<string> {
+    const backend = await started(listen(listener));
+    const proxy = roundRobinProxy({ backends: [backend.url], response, ...more });
+    open.push(proxy);
+    const app = express().disable('x-powered-by').use(mount, proxy);
+    app.use((_error: Error, _req: express.Request, res: express.Response, _next: express.NextFunction) => {
+      res.status(500).send('handled');
     });
-    open.push(router);
-    const { url } = await started(listen(express().use(router)));
-    const seen = async (path: string) => {
-      const { headers } = await get(url + path);
-      return ['server', 'x-a', 'x-b', 'location', 'access-control-allow-origin'].map((name) => headers.get(name));
-    };
-    expect(await seen('/moved')).toEqual([null, null, '1', '/moved/login', '*']);
-    expect(await seen('/own')).toEqual([null, '1', null, '/login', '*']);
-    expect(await seen('/cors')).toEqual([null, null, '1', '/login', null]);
+    return served(app);
+  }
+
+  describe('response', () => {
+    test('sets, adds and removes headers, with facts of the request', async () => {
+      const url = await proxied(
+        (_req, res) => {
+          res.writeHead(200, {
+            'X-Old': 'a',
+            'X-List': 'a',
+            'Set-Cookie': 'a=1',
+            Server: 'secret/1',
+            'X-Powered-By': 'secret',
+          });
+          res.end('ok');
+        },
+        {
+          headers: {
+            set: { 'X-Old': 'b', 'X-Client': '{clientAddress} {service}' },
+            add: { 'x-list': 'b', 'set-cookie': 'b=2', 'x-new': 'b', 'www-authenticate': 'Basic' },
+            remove: ['X-None'],
+          },
+          hideServer: true,
+        },
+        { name: 'shop' },
+      );
+      const { headers } = await get(url);
+      expect(Object.fromEntries(headers)).toMatchObject({
+        'x-old': 'b',
+        'x-client': '127.0.0.1 shop',
+        'x-list': 'a, b',
+        'x-new': 'b',
+        'www-authenticate': 'Basic',
+      });
+      expect(headers.getSetCookie()).toEqual(['a=1', 'b=2']);
+      expect([headers.get('server'), headers.get('x-powered-by')]).toEqual([null, null]);
+    });
+
+    test('leaves the responses of the gateway itself as they are', async () => {
+      const proxy = roundRobinProxy({
+        backends: ['http://127.0.0.1:1'],
+        response: { headers: { set: { 'x-a': '1' } } },
+        retry: { attempts: 1 },
+      });
+      open.push(proxy);
+      const url = await served(express().use(proxy));
+      const response = await get(url);
+      expect([response.status, response.headers.get('x-a')]).toEqual([502, null]);
+    });
+
+    test('rewriteUrls makes the URLs of a mounted service public', async () => {
+      const url = await proxied(
+        (req, res) => {
+          const own = `http://${req.headers.host}`;
+          res.writeHead(302, {
+            Location: req.url === '/absolute' ? `${own}/cart` : '/cart',
+            'Content-Location': '/item/1',
+            Refresh: '1; url=/later',
+            'Set-Cookie': ['a=1; Path=/', 'b=2; Path=/cart'],
+          });
+          res.end();
+        },
+        { rewriteUrls: true },
+        { changeOrigin: true },
+        '/shop',
+      );
+      const { headers } = await get(`${url}/shop/x`);
+      expect(headers.get('location')).toBe('/shop/cart');
+      expect(headers.get('content-location')).toBe('/shop/item/1');
+      expect(headers.get('refresh')).toBe('1; url=/shop/later');
+      expect(headers.getSetCookie()).toEqual(['a=1; Path=/shop', 'b=2; Path=/shop/cart']);
+      expect((await get(`${url}/shop/absolute`)).headers.get('location')).toBe(`${url}/shop/cart`);
+    });
+
+    test('change() may change everything else; when it throws, the backend is not blamed', async () => {
+      let fails = false;
+      const url = await proxied((_req, res) => res.setHeader('X-Gone', '1').end('ok'), {
+        change: ({ status, headers }, req) => {
+          if (fails) throw new Error('a bug');
+          headers['x-seen'] = `${status} ${req.url}`;
+          headers['x-gone'] = undefined;
+        },
+      });
+      const changed = await get(`${url}/a`);
+      expect([changed.headers.get('x-seen'), changed.headers.get('x-gone')]).toEqual(['200 /a', null]);
+      fails = true;
+      for (let count = 0; count < 10; count += 1) {
+        const response = await get(url);
+        expect([response.status, await response.text()]).toEqual([500, 'handled']);
+      }
+      fails = false;
+      expect((await get(url)).status).toBe(200);
+    });
+
+    test('a header that change() makes unsendable is an error of the app', async () => {
+      const url = await proxied((_req, res) => res.end('ok'), {
+        change: ({ headers }) => {
+          headers['x-bad'] = 'a\nb';
+        },
+      });
+      for (let count = 0; count < 10; count += 1) expect((await get(url)).status).toBe(500);
+    });
+
+    test('requestHeaders changes what the backend sees', async () => {
+      const url = await proxied(
+        (req, res) => res.end(JSON.stringify(req.headers)),
+        {},
+        { requestHeaders: { set: { 'x-gateway': 'yes' }, remove: ['cookie'] } },
+      );
+      const headers = (await (await get(url, { headers: { cookie: 'a=1', 'x-gateway': 'no' } })).json()) as Record<
+        string,
+        string
+      >;
+      expect(headers['x-gateway']).toBe('yes');
+      expect(headers).not.toHaveProperty('cookie');
+    });
   });
 
-  test('without a rewrite, and with rewriteUrls: false, they stay as they are', async () => {
-    const plain = await routed({ path: '/shop' }, redirecting);
-    expect((await get(`${plain}/shop/cart`)).headers.get('location')).toBe(`${plain}/login`);
-    const off = await routed(
-      { path: '/shop', rewrite: { prefix: '/' }, response: { rewriteUrls: false } },
-      redirecting,
-    );
-    expect((await get(`${off}/shop/cart`)).headers.getSetCookie()).toEqual(['a=1; Path=/']);
+  describe('response of a route', () => {
+    async function routed(route: RouteOptions, listener: RequestListener, mount = '/'): Promise<string> {
+      const backend = await started(listen(listener));
+      const router = serviceRouter({
+        services: { shop: { backends: [backend.url] } },
+        routes: [{ service: 'shop', ...route }],
+      });
+      open.push(router);
+      return served(express().use(mount, router));
+    }
+
+    const redirecting: RequestListener = (req, res) => {
+      res.writeHead(302, { Location: `http://${req.headers.host}/login`, 'Set-Cookie': 'a=1; Path=/' }).end();
+    };
+
+    test('a rewritten prefix makes redirects and cookies public', async () => {
+      const url = await routed({ path: '/shop', rewrite: { prefix: '/' } }, redirecting);
+      const { headers } = await get(`${url}/shop/cart`);
+      expect([headers.get('location'), headers.getSetCookie()]).toEqual([`${url}/shop/login`, ['a=1; Path=/shop']]);
+    });
+
+    test('so does a router that is mounted under a path, and a rewritten hostname', async () => {
+      const url = await routed(
+        { path: '/shop', rewrite: { prefix: '/', hostname: 'shop.internal' } },
+        redirecting,
+        '/api',
+      );
+      expect((await get(`${url}/api/shop/cart`)).headers.get('location')).toBe(`${url}/api/shop/login`);
+    });
+
+    test('keeps the options of the service, except for those that the route has itself', async () => {
+      const backend = await started(
+        listen((_req, res) => {
+          res.writeHead(200, {
+            Server: 'secret/1',
+            'X-A': '1',
+            'X-B': '1',
+            Location: '/login',
+            'Access-Control-Allow-Origin': '*',
+          });
+          res.end('ok');
+        }),
+      );
+      const service = { backends: [backend.url], response: { hideServer: true, headers: { remove: ['x-a'] } } };
+      const router = serviceRouter({
+        services: { shop: service },
+        routes: [
+          { path: '/moved', service: 'shop', rewrite: { prefix: '/' } },
+          { path: '/own', service: 'shop', response: { headers: { remove: ['x-b'] } } },
+          { path: '/cors', service: 'shop', cors: { origin: 'https://app.example' } },
+        ],
+      });
+      open.push(router);
+      const url = await served(express().use(router));
+      const seen = async (path: string) => {
+        const { headers } = await get(url + path);
+        return ['server', 'x-a', 'x-b', 'location', 'access-control-allow-origin'].map((name) => headers.get(name));
+      };
+      expect(await seen('/moved')).toEqual([null, null, '1', '/moved/login', '*']);
+      expect(await seen('/own')).toEqual([null, '1', null, '/login', '*']);
+      expect(await seen('/cors')).toEqual([null, null, '1', '/login', null]);
+    });
+
+    test('without a rewrite, and with rewriteUrls: false, they stay as they are', async () => {
+      const plain = await routed({ path: '/shop' }, redirecting);
+      expect((await get(`${plain}/shop/cart`)).headers.get('location')).toBe(`http://${new URL(plain).host}/login`);
+      const off = await routed(
+        { path: '/shop', rewrite: { prefix: '/' }, response: { rewriteUrls: false } },
+        redirecting,
+      );
+      expect((await get(`${off}/shop/cart`)).headers.getSetCookie()).toEqual(['a=1; Path=/']);
+    });
   });
 });
