@@ -51,7 +51,7 @@ export async function startReference(name: ReferenceName, backendPort: number): 
   const script = '"$@" & cat > /dev/null; kill -9 $! 2> /dev/null; wait';
   const keeper = spawn('sh', ['-c', script, 'sh', binary, ...args(folder)], { stdio: ['pipe', 'ignore', 'ignore'] });
   const gone = new Promise<void>((resolve) => keeper.once('exit', () => resolve()));
-  await eventually(`${name} listens on port ${port}`, () => accepts(port), 10_000);
+  await eventually(`${name} listens on port ${port}`, () => accepts(port));
   return {
     port,
     async close() {

@@ -33,7 +33,7 @@ export class Example {
   /** The port in the place of one that the program names, once it listens there. */
   async port(asked = 8080): Promise<number> {
     const listens = () => this.#ports.has(asked) || this.#child.exitCode !== null;
-    await eventually(`the example listens on ${asked}`, listens, 30_000);
+    await eventually(`the example listens on ${asked}`, listens);
     const port = this.#ports.get(asked);
     if (port === undefined) throw new Error(`the example has ended: ${this.output}`);
     return port;

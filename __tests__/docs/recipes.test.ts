@@ -160,7 +160,7 @@ describe('behind nginx', () => {
           rmSync(folder, { recursive: true, force: true });
         },
       });
-      await eventually('nginx listens', () => accepts(port), 15_000);
+      await eventually('nginx listens', () => accepts(port));
 
       const answered = await fetch(`http://127.0.0.1:${port}/`, { headers: { 'x-forwarded-for': '198.51.100.7' } });
       expect(await answered.json()).toMatchObject({

@@ -13,7 +13,7 @@ import { StagedGateway, type StagedOptions } from './staged-gateway.ts';
 
 /** A comparison with the past needs some of it. */
 async function learn({ requests }: ScriptedBackend): Promise<void> {
-  await eventually('the backend has had some traffic', () => requests.length >= 100, 30_000);
+  await eventually('the backend has had some traffic', () => requests.length >= 100);
   await pause('two looks find out what is usual for a backend', 2 * LOOK_EVERY_MS + 500);
 }
 

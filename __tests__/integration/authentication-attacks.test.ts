@@ -193,7 +193,7 @@ describe('forwardAuth()', () => {
     ['is cut', (_req, res) => void res.writeHead(401, { 'Content-Length': 9 }).write('x', () => res.destroy())],
   ])('with onError: allow, a refusal whose body %s stays one', async (_title, listener) => {
     const { url } = await serve(listener);
-    const ask = await behind(forwardAuth({ url, timeoutMs: 200, onError: 'allow' }));
+    const ask = await behind(forwardAuth({ url, timeoutMs: 2_000, onError: 'allow' }));
     expect((await ask()).status).toBe(503);
   });
 

@@ -32,7 +32,10 @@ async function blackHole(): Promise<number> {
 
 async function connects(socket: Socket): Promise<boolean> {
   const connected = once(socket, 'connect').then(() => true);
-  const late = pause('loopback connects far sooner, or not at all', 500).then(() => false);
+  const late = pause('loopback connects far sooner, or not at all', 500)
+    // This process may not have had the time to see it.
+    .then(() => new Promise(setImmediate))
+    .then(() => false);
   return Promise.race([connected, late]);
 }
 

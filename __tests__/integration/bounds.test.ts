@@ -51,7 +51,7 @@ describe('the queue for a place at a backend', () => {
     const { url, proxy } = await gatewayFor({
       backends: [backend.url],
       maxRequests: 1,
-      queue: { size: 2, timeoutMs: 10_000 },
+      queue: { size: 2, timeoutMs: 60_000 },
     });
     const first = ask(url, '1');
     await eventually('the first arrives', () => held.length === 1);
@@ -68,13 +68,23 @@ describe('the queue for a place at a backend', () => {
     expect(proxy.load()).toMatchObject({ waiting: 0 });
   });
 
-  test('responds with 503 after its timeout, and drops clients that leave', async () => {
+  test('responds with 503 after its timeout', async () => {
     const { backend, held } = await heldBackend();
-    const { url, port, proxy } = await gatewayFor({
-      backends: [backend.url],
-      maxRequests: 1,
-      queue: { size: 5, timeoutMs: 300 },
-    });
+    const queue = { size: 5, timeoutMs: 300 };
+    const { url, proxy } = await gatewayFor({ backends: [backend.url], maxRequests: 1, queue });
+    const first = ask(url, '1');
+    await eventually('the first arrives', () => held.length === 1);
+    expect(await ask(url, '2')).toMatchObject({ status: 503, retryAfter: '1' });
+    held[0]?.answer();
+    expect((await first).status).toBe(200);
+    expect(held).toHaveLength(1);
+    await eventually('nothing is in flight', () => proxy.load().inFlight === 0);
+  });
+
+  test('drops clients that leave', async () => {
+    const { backend, held } = await heldBackend();
+    const queue = { size: 5, timeoutMs: 60_000 };
+    const { url, port, proxy } = await gatewayFor({ backends: [backend.url], maxRequests: 1, queue });
     const first = ask(url, '1');
     await eventually('the first arrives', () => held.length === 1);
     const client = await RawClient.connect(port);
@@ -82,7 +92,6 @@ describe('the queue for a place at a backend', () => {
     await eventually('it waits', () => proxy.load().waiting === 1);
     client.close();
     await eventually('it left', () => proxy.load().waiting === 0);
-    expect(await ask(url, '2')).toMatchObject({ status: 503, retryAfter: '1' });
     held[0]?.answer();
     expect((await first).status).toBe(200);
     expect(held).toHaveLength(1);

@@ -41,7 +41,7 @@ export class CliProcess {
   async said(pattern: RegExp): Promise<string> {
     const match = (): RegExpExecArray | null => pattern.exec(this.out);
     const ended = (): boolean => this.#child.exitCode !== null || this.#child.signalCode !== null;
-    await eventually(`the output ${pattern}`, () => match() !== null || ended(), 30_000);
+    await eventually(`the output ${pattern}`, () => match() !== null || ended());
     const found = match();
     if (found === null) throw new Error(`it ended without ${pattern}:\n${this.out}\n${this.err}`);
     return found[1] ?? '';

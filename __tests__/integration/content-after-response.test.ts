@@ -59,7 +59,7 @@ describe('a client that sends the body of a request that has its response', () =
 
   test.each<[string, HardenServerOptions]>([
     ['minReceiveBytesPerSecond', { minReceiveBytesPerSecond: 10_000, receiveGraceMs: 200 }],
-    ['requestTimeoutMs', { minReceiveBytesPerSecond: 0, requestTimeoutMs: 300, headTimeoutMs: 300 }],
+    ['requestTimeoutMs', { minReceiveBytesPerSecond: 0, requestTimeoutMs: 1_500, headTimeoutMs: 1_500 }],
   ])('slowly: %s ends the connection without another response', async (_what, bounds) => {
     for (const framing of [`Content-Length: ${MUCH}`, CHUNKED]) {
       const { client, told } = await answered(framing, bounds);

@@ -115,14 +115,14 @@ test.each<[string, string, string]>([
 });
 
 test('the first request of a connection is left to the middleware: afterwards Node no longer waits for it', async () => {
-  const site = new Site({}, { headTimeoutMs: 300, checkIntervalMs: 50 });
+  const site = new Site({}, { headTimeoutMs: 2_000, checkIntervalMs: 50 });
   const { port } = await site.open();
   site.forced.isShedding = true;
   const client = cleanup.add(await RawClient.connect(port));
   client.send(get('/a'));
   expect((await client.response()).status).toBe(503);
   expect(site.seen).toEqual(['GET /a']);
-  const until = Date.now() + 600;
+  const until = Date.now() + 3_000;
   while (Date.now() < until) {
     client.send(get('/b'));
     expect((await client.response()).status).toBe(503);

@@ -78,8 +78,9 @@ async function setUp(options: Partial<Parameters<typeof proxyGateway>[0]> = {}) 
     await proxyGateway({
       backends: backends.map((backend) => backend.url),
       circuit: { openMs: 500 },
-      responseTimeoutMs: 400,
-      connectTimeoutMs: 300,
+      // A stopped process misses it. The others must not, however busy the machine is.
+      responseTimeoutMs: 3_000,
+      connectTimeoutMs: 3_000,
       ...options,
     }),
   );
@@ -88,7 +89,7 @@ async function setUp(options: Partial<Parameters<typeof proxyGateway>[0]> = {}) 
 
 const served = async (load: Load, more: number) => {
   const before = load.sent;
-  await eventually(`${more} more requests`, () => load.sent >= before + more, 15_000);
+  await eventually(`${more} more requests`, () => load.sent >= before + more);
 };
 
 async function executions(backends: readonly BackendProcess[]): Promise<Record<string, number>> {
@@ -109,7 +110,7 @@ describe('three backend processes under load of fifty connections', () => {
     await served(load, 1_000);
     const before = load.tally.names.one ?? 0;
     await backends[0].restart();
-    await eventually('it takes traffic again', () => (load.tally.names.one ?? 0) > before + 50, 15_000);
+    await eventually('it takes traffic again', () => (load.tally.names.one ?? 0) > before + 50);
     const { statuses, wrong } = await load.stop();
     expect(wrong).toBe(0);
     expect(Object.keys(statuses)).toEqual(['200']);
@@ -120,24 +121,25 @@ describe('three backend processes under load of fifty connections', () => {
     const load = new Load(gateway.port, 50, 'GET');
     await served(load, 500);
     backends[1].signal('SIGSTOP');
-    await eventually('its circuit opens', () => gateway.proxy.status()[1]?.circuit === 'open', 15_000);
+    await eventually('its circuit opens', () => gateway.proxy.status()[1]?.circuit === 'open');
     await served(load, 500);
     const before = load.tally.names.two ?? 0;
     backends[1].signal('SIGCONT');
-    await eventually('it takes traffic again', () => (load.tally.names.two ?? 0) > before + 50, 15_000);
+    await eventually('it takes traffic again', () => (load.tally.names.two ?? 0) > before + 50);
     const { statuses, wrong } = await load.stop();
     expect(wrong).toBe(0);
     expect(Object.keys(statuses)).toEqual(['200']);
   });
 
   test('F04: kill -9 and SIGSTOP during POSTs: no POST is executed twice, and failed ones get an error', async () => {
-    const { backends, gateway } = await setUp();
+    // A POST that misses it is not repeated, and may fail.
+    const { backends, gateway } = await setUp({ responseTimeoutMs: 400 });
     const load = new Load(gateway.port, 50, 'POST');
     await served(load, 500);
     await backends[0].kill();
     await served(load, 300);
     backends[1].signal('SIGSTOP');
-    await eventually('its circuit opens', () => gateway.proxy.status()[1]?.circuit === 'open', 15_000);
+    await eventually('its circuit opens', () => gateway.proxy.status()[1]?.circuit === 'open');
     backends[1].signal('SIGCONT');
     await backends[0].restart();
     await served(load, 300);

@@ -108,7 +108,7 @@ describe('a gateway that has no file descriptor left', () => {
     );
     const { get, state } = await starvedGateway({
       backends: [url],
-      healthCheck: { path: '/health', intervalMs: 20, unhealthyIntervalMs: 20, unhealthyAfter: 1 },
+      healthCheck: { path: '/health', intervalMs: 20, unhealthyIntervalMs: 20, unhealthyAfter: 1, timeoutMs: 60_000 },
     });
     await eventually('it is healthy', async () => (await state()).backends[0].health === 'healthy');
     await get('/-/starve');

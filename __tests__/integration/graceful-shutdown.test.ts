@@ -82,7 +82,8 @@ describe('SIGTERM', () => {
     closers.push(() => silent.close());
     const { url: backend } = await openBackend('one');
     const env = { SHUTDOWN_TIMEOUT_MS: '2000', LOAD_BALANCING: 'round-robin' };
-    const webSockets = await start(backend, env);
+    // Long enough for an echo on a busy machine.
+    const webSockets = await start(backend, { ...env, SHUTDOWN_TIMEOUT_MS: '7000' });
     const requests = await start(silent.url, env);
     const socket = new WebSocket(webSockets.url.replace('http', 'ws'));
     closers.push(() => socket.terminate());
@@ -114,7 +115,10 @@ describe('SIGTERM', () => {
 
   test('is not ready during SHUTDOWN_LEAD_MS, but serves everything, new connections included', async () => {
     const { url: backend } = await openBackend('one');
-    const { proc, url, readiness, refuses } = await start(backend, { SHUTDOWN_LEAD_MS: '3000' });
+    const { proc, url, readiness, refuses } = await start(backend, {
+      SHUTDOWN_LEAD_MS: '7000',
+      SHUTDOWN_TIMEOUT_MS: '30000',
+    });
     expect(await readiness()).toBe(200);
     const agent = new Agent({ keepAlive: true });
     closers.push(() => agent.destroy());

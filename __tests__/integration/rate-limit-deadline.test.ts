@@ -53,7 +53,7 @@ const KINDS = [
 ] as const satisfies readonly Omit<Kind, 'storeTimeoutMs'>[];
 
 /** So long that a busy machine does not make Redis late. */
-const LONG_MS = 400;
+const LONG_MS = 800;
 
 describeWithRedis('a limiter whose event loop stands still', (redis) => {
   test.each(KINDS)('$algorithm, lease $lease: takes the reply that waits in the socket', async (kind) => {

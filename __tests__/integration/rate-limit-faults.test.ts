@@ -20,7 +20,7 @@ const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
 
 /** With a deadline so long that a busy machine does not take its own slowness for an outage. */
-const gateway = (options: IpRateLimitOptions) => limiterGateway({ storeTimeoutMs: 1_500, ...options }, cleanup);
+const gateway = (options: IpRateLimitOptions) => limiterGateway({ storeTimeoutMs: 4_000, ...options }, cleanup);
 
 /** The hits that the gateway has counted for this address. */
 async function hit({ url }: LimiterGateway, from: string): Promise<number> {
@@ -137,7 +137,7 @@ describeWithRedis('a Redis that fails under load', (redis) => {
     child.stderr.on('data', (chunk) => {
       output += chunk;
     });
-    await eventually('it listens', () => /^\d+\n/.test(output), 15_000);
+    await eventually('it listens', () => /^\d+\n/.test(output));
     const url = `http://127.0.0.1:${Number.parseInt(output, 10)}`;
     const statuses = new Set<number>();
     const ask = async (count: number) => {

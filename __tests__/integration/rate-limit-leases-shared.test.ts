@@ -35,7 +35,7 @@ async function gateway(redis: RedisServer, { limit, windowMs, algorithm, lease, 
         redis: new RedisUrl(redis.url),
         prefix: `${name}:`,
         // The deadline has its own tests; here, a busy machine must not decide what is counted where.
-        storeTimeoutMs: 5_000,
+        storeTimeoutMs: 30_000,
         fallbackAfterMisses: 5,
         fallbackAfterMs: 1_000,
         onStoreError: 'closed',
@@ -55,6 +55,20 @@ async function gateway(redis: RedisServer, { limit, windowMs, algorithm, lease, 
 async function scriptCalls(redis: RedisServer): Promise<number> {
   const stats = String(await redis.command('INFO', 'commandstats'));
   return Number(/cmdstat_get:calls=(\d+)/.exec(stats)?.[1]);
+}
+
+/** The time in which somebody asked: without that in which a busy machine stood still, and nothing could pass. */
+class AskingTime {
+  ms = 0;
+  #before = real();
+
+  /** For each question. */
+  next(): number {
+    const now = real();
+    this.ms += Math.min(now - this.#before, 25);
+    this.#before = now;
+    return this.ms;
+  }
 }
 
 /** The most that passed in any window of this length. */
@@ -138,25 +152,26 @@ describeWithRedis('leases of four limiters, each with its own connection', (redi
     const meters = await Promise.all(Array.from({ length: 4 }, () => gateway(redis, limits)));
     let [asked, passed] = [0, 0];
     const press = async (durationMs: number) => {
-      const start = real();
+      const asking = new AskingTime();
       const first = asked;
-      while (real() - start < durationMs) {
-        while (asked - first < ((real() - start) * 2 * limit) / windowMs) {
+      while (asking.next() < durationMs) {
+        while (asked - first < (asking.ms * 2 * limit) / windowMs) {
           if ((await meters[asked++ % 4]!.take(claim)).allowed) passed++;
         }
         await pause('the pace of the load', 5);
       }
+      return asking.ms;
     };
     await press(2_000);
     const [calls, start] = [await scriptCalls(redis), real()];
     asked = passed = 0;
-    await press(3_000);
+    const pressedMs = await press(3_000);
     const refilled = (limit * (real() - start)) / windowMs;
     // 0.05 to 0.1: many requests are made in the same few milliseconds, and tests next to this one take the processor.
     expect(((await scriptCalls(redis)) - calls) / asked).toBeLessThanOrEqual(0.15);
-    expect(passed).toBeGreaterThan(refilled * 0.75);
+    expect(passed).toBeGreaterThan(((limit * pressedMs) / windowMs) * 0.75);
     expect(passed).toBeLessThanOrEqual(limit + refilled + 1);
-  }, 15_000);
+  });
 
   test.each(['sliding-window', 'token-bucket'] as const)(
     '%s: the limit holds in real time over several windows',
@@ -165,9 +180,10 @@ describeWithRedis('leases of four limiters, each with its own connection', (redi
       const limits = { limit, windowMs, algorithm, lease: { share: 0.5 }, name: `log-${algorithm}` };
       const meters = await Promise.all(Array.from({ length: 4 }, () => gateway(redis, limits)));
       const start = real();
+      const asking = new AskingTime();
       const passed: number[] = [];
       const client = async (i: number) => {
-        while (real() - start < 3_000) {
+        while (asking.next() < 3_000) {
           if ((await meters[i % 4]!.take(claim)).allowed) passed.push(real());
           await pause('the pace of the load', 5 + (i % 7));
         }
@@ -175,7 +191,7 @@ describeWithRedis('leases of four limiters, each with its own connection', (redi
       await Promise.all(Array.from({ length: 40 }, (_, i) => client(i)));
       const sustained = (limit * (real() - start)) / windowMs;
       expect(passed.length).toBeLessThanOrEqual(limit + sustained + 1);
-      expect(passed.length).toBeGreaterThan(sustained * 0.5);
+      expect(passed.length).toBeGreaterThan(((limit * asking.ms) / windowMs) * 0.5);
       expect(most(passed, windowMs * 0.8)).toBeLessThanOrEqual(2 * limit);
     },
   );
@@ -208,10 +224,11 @@ describeWithRedis('leases of four limiters, each with its own connection', (redi
         lease: false,
         name: `end-${algorithm}`,
       });
-      for (let i = 0; i < 2; i++) await meter.take(claim);
-      const { allowed, retryAfterMs } = await meter.take(claim);
-      expect(allowed).toBe(false);
-      await pause('what the decision says', retryAfterMs + 1);
+      let decision = await meter.take(claim);
+      expect(decision.allowed).toBe(true);
+      // On a busy machine a window can end before the limit is reached.
+      while (decision.allowed) decision = await meter.take(claim);
+      await pause('what the decision says', decision.retryAfterMs + 1);
       expect(await meter.take(claim)).toMatchObject({ allowed: true });
     }
   });
@@ -261,7 +278,7 @@ describeWithRedis('leases and failures', (redis) => {
       import { RedisUrl } from '${new URL('lib/rate-limit/redis/redis-address.ts', root).href}';
       const meter = openLimiterMeter({
         algorithm: 'sliding-window', quotas: [{ limit: ${limit}, windowMs: ${windowMs}, burst: ${limit} }], name: 'killed',
-        maxKeys: 1000, redis: new RedisUrl('${redis.url}'), prefix: 'killed:', storeTimeoutMs: 5000,
+        maxKeys: 1000, redis: new RedisUrl('${redis.url}'), prefix: 'killed:', storeTimeoutMs: 30000,
         onStoreError: 'closed', lease: { share: 0.5 },
       }, () => {});
       while (!(await meter.take({ key: 'other', cost: 1, limit: undefined })).allowed) {
@@ -284,9 +301,10 @@ describeWithRedis('leases and failures', (redis) => {
         output += chunk;
       });
     }
-    await eventually('it is ready', () => output.includes('ready'), 15_000);
+    await eventually('it is ready', () => output.includes('ready'));
     const lease = { share: 0.5 };
     const meter = await gateway(redis, { limit, windowMs, algorithm: 'sliding-window', lease, name: 'killed' });
+    const spentAt = real();
     child.stdin!.write('go\n');
     await eventually('it has spent 20', () => output.includes('passed 20'));
     child.kill('SIGKILL');
@@ -294,13 +312,17 @@ describeWithRedis('leases and failures', (redis) => {
     let passed = 0;
     while ((await meter.take(claim)).allowed) passed++;
     expect(passed).toBeGreaterThan(20);
-    expect(passed).toBeLessThan(80);
+    // What becomes free meanwhile passes as well.
+    expect(passed).toBeLessThan(80 + (limit * (real() - spentAt)) / windowMs);
     for (const key of (await redis.command('KEYS', 'killed:*')) as string[]) {
-      expect(Number(await redis.command('PTTL', key))).toBeGreaterThan(0);
+      // -1 would be a key without an end, -2 is one that has ended.
+      expect(Number(await redis.command('PTTL', key))).not.toBe(-1);
     }
     await pause('two windows end', 2 * windowMs + 50);
+    const laterAt = real();
     let later = 0;
     for (let i = 0; i < 2 * limit; i++) if ((await meter.take(claim)).allowed) later++;
-    expect(later).toBe(limit);
-  }, 30_000);
+    expect(later).toBeGreaterThanOrEqual(limit);
+    expect(later).toBeLessThanOrEqual(limit + (limit * (real() - laterAt)) / windowMs);
+  });
 });

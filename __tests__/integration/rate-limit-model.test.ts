@@ -179,10 +179,11 @@ describeWithAnyRedis('the Redis scripts', (redis) => {
       const prefix = freshPrefix();
       const meter = new RedisMeter({ send, scripts, quotas, prefix });
       const take = () => meter.take({ key: 'k', cost: 1, limit: undefined });
-      const decisions = [await take(), await take(), await take(), await take()];
-      expect(decisions.map(({ allowed }) => allowed)).toEqual([true, true, true, false]);
-      const { retryAfterMs } = decisions[3]!;
-      await pause('what the decision says', retryAfterMs);
+      let decision = await take();
+      expect(decision.allowed).toBe(true);
+      // On a busy machine a window can end before the limit is reached.
+      while (decision.allowed) decision = await take();
+      await pause('what the decision says', decision.retryAfterMs);
       expect(await take()).toMatchObject({ allowed: true });
     },
   );
@@ -196,23 +197,28 @@ describeWithAnyRedis('the Redis scripts', (redis) => {
       const real = () => performance.timeOrigin + performance.now();
       const start = real();
       const passed: number[] = [];
+      // Nothing passes while nobody asks, as on a machine that stands still for a while.
+      let [askedAt, busyMs] = [start, 0];
       const gatewayOf = async () => {
         const meter = new RedisMeter({ send, scripts, quotas, prefix });
-        while (real() - start < 2_500) {
+        while (busyMs < 2_500) {
           const asked = real();
+          busyMs += Math.min(asked - askedAt, 25);
+          askedAt = asked;
           if ((await meter.take({ key: 'k', cost: 1, limit: undefined })).allowed) passed.push(asked);
         }
       };
       await Promise.all(Array.from({ length: 8 }, gatewayOf));
       const elapsed = real() - start;
       const sustained = (limit * elapsed) / windowMs;
+      const asked = (limit * busyMs) / windowMs;
       if (name === 'token-bucket') {
         expect(passed.length).toBeLessThanOrEqual(limit + sustained + 1);
-        expect(passed.length).toBeGreaterThan(limit + sustained * 0.8 - 5);
+        expect(passed.length).toBeGreaterThan(limit + asked * 0.8 - 5);
       } else {
         // The first window is spent at once; then each one slides away before it can be spent again.
         expect(passed.length).toBeLessThanOrEqual(limit + sustained + 1);
-        expect(passed.length).toBeGreaterThan(sustained * 0.8 - 5);
+        expect(passed.length).toBeGreaterThan(asked * 0.8 - 5);
       }
       // The moments are those of the questions, so that a slow reply moves them by as much as it is slow.
       expect(most(passed, windowMs * 0.8)).toBeLessThanOrEqual(2 * limit);

@@ -13,7 +13,7 @@ import { eventually } from '../support/servers.ts';
 import { TcpRelay } from '../support/tcp-relay.ts';
 
 /** So long that a busy machine does not take it for an outage. */
-const TIMEOUT_MS = 2_000;
+const TIMEOUT_MS = 5_000;
 /** Of the client that is watched; the others have as good as none. */
 const LIMIT = 40;
 

@@ -46,7 +46,7 @@ test('a Redis that takes no writes any more is looked for anew at each trial; on
     });
     near.pipe(far).pipe(near);
   });
-  const limiter = cleanup.add(ipRateLimit({ redis: `redis://${address}`, storeTimeoutMs: 2_000 }));
+  const limiter = cleanup.add(ipRateLimit({ redis: `redis://${address}`, storeTimeoutMs: 30_000 }));
   await eventually('two trials', () => connections >= 3);
   expect(limiter.storeError?.message).toMatch(/^READONLY/);
   failing.message = 'OOM command not allowed when used memory > maxmemory, not even READONLY';

@@ -18,9 +18,9 @@ afterEach(() => cleanup.run());
 type Gateway = LimiterGateway;
 
 const gateway = (options: IpRateLimitOptions): Promise<Gateway> =>
-  limiterGateway({ storeTimeoutMs: 2_000, limit: 3, ...options }, cleanup);
+  limiterGateway({ storeTimeoutMs: 5_000, limit: 3, ...options }, cleanup);
 
-async function shared(one: Gateway, deadlineMs = 15_000): Promise<void> {
+async function shared(one: Gateway, deadlineMs?: number): Promise<void> {
   const ask = async () => {
     await one.status('203.0.113.1');
     return one.limiter.mode === 'redis';
@@ -45,7 +45,7 @@ async function expectSharedLimitSoon(one: Gateway, other: Gateway): Promise<void
     await expectSharedLimit(one, other, `198.19.${++network}`);
     return true;
   };
-  await eventually('all counts are shared', attempt, 20_000);
+  await eventually('all counts are shared', attempt);
 }
 
 describeWithServers('a Redis Cluster', () => {
@@ -69,7 +69,6 @@ describeWithServers('a Redis Cluster', () => {
       const sizes = await Promise.all(cluster.masters.map((master) => master.command('DBSIZE')));
       expect(sizes.every((size) => Number(size) > 0)).toBe(true);
     },
-    30_000,
   );
 
   test('keeps several windows of a client in one slot', async () => {
@@ -100,7 +99,7 @@ describeWithServers('a Redis Cluster', () => {
     expect([one.limiter.mode, other.limiter.mode]).toEqual(['redis', 'redis']);
     await Promise.all([one.limiter.close(), other.limiter.close()]);
     expect([ours.isReady, io.status]).toEqual([true, 'ready']);
-  }, 30_000);
+  });
 
   test('keeps counting while it is resharded: MOVED is followed', async () => {
     const keyPrefix = prefix();
@@ -119,7 +118,7 @@ describeWithServers('a Redis Cluster', () => {
     expect(statuses).toEqual([200, 200, 200, 200, 429, 429]);
     expect(await target.command('CLUSTER', 'COUNTKEYSINSLOT', `${slot}`)).toBe(1);
     expect(modes).toEqual([]);
-  }, 30_000);
+  });
 
   test('that loses a master under load causes no 5xx, and limits are shared again after the failover', async () => {
     const options = { redis: cluster.url, keyPrefix: prefix(), limit: 1_000_000, storeTimeoutMs: 100 };
@@ -140,35 +139,31 @@ describeWithServers('a Redis Cluster', () => {
       }
     };
     const loads = [one, other, third].map(load);
-    await cluster.masters[0]?.kill();
-    const [replica] = cluster.replicas as [RedisServer];
-    const promoted = async () => String(await replica.command('ROLE')).startsWith('master');
-    await eventually('the replica has taken over', promoted, 20_000);
-    await eventually('a mode was left', () => modes.length > 0, 10_000);
+    const replaced = await cluster.fail(0);
+    await replaced();
+    await eventually('a mode was left', () => modes.length > 0);
     const strict = { ...options, limit: 3, keyPrefix: prefix() };
     const [late, later] = [await gateway(strict), await gateway({ ...strict, redis: io })];
-    await Promise.all([one, other, third, late, later].map((each) => shared(each, 20_000)));
+    await Promise.all([one, other, third, late, later].map((each) => shared(each)));
     loading = false;
     await Promise.all(loads);
     expect([...statuses.keys()]).toEqual([200]);
-    await eventually('nothing is left to other modes', () => modes.at(-1) === 'redis', 10_000);
+    await eventually('nothing is left to other modes', () => modes.at(-1) === 'redis');
     await expectSharedLimitSoon(late, later);
     // A gateway that starts now is told of the dead node, by the cluster or by its own configuration.
     const fresh = await gateway({ ...strict, redis: cluster.url });
     await shared(fresh);
     await expectSharedLimitSoon(fresh, later);
-  }, 60_000);
+  }, 120_000);
 
   test('is used after a failover that was in progress when the gateway started', async () => {
-    const [victim, replica] = [cluster.masters[1], cluster.replicas[1]] as [RedisServer, RedisServer];
-    await victim.kill();
+    const replaced = await cluster.fail(1);
     // It still says that the dead one has its slots.
     const one = await gateway({ redis: cluster.url, keyPrefix: prefix() });
     expect(await one.status('198.51.107.1')).toBe(200);
-    const promoted = async () => String(await replica.command('ROLE')).startsWith('master');
-    await eventually('the replica has taken over', promoted, 20_000);
-    await shared(one, 20_000);
-  }, 60_000);
+    await replaced();
+    await shared(one);
+  });
 });
 
 describeWithServers('a Redis with Sentinels', () => {
@@ -186,8 +181,8 @@ describeWithServers('a Redis with Sentinels', () => {
     const gateways = await Promise.all([set.url, ours, io].map((redis) => gateway({ ...options, redis })));
     const [one, other, third] = gateways as [Gateway, Gateway, Gateway];
     await Promise.all(gateways.map((each) => shared(each)));
-    await expectSharedLimit(one, other, '198.51.100');
-    await expectSharedLimit(other, third, '198.51.101');
+    await expectSharedLimitSoon(one, other);
+    await expectSharedLimitSoon(other, third);
     const statuses = new Set<number>();
     let loading = true;
     const loads = gateways.map(async (each) => {
@@ -198,14 +193,15 @@ describeWithServers('a Redis with Sentinels', () => {
     });
     await set.master.kill();
     const promoted = async () => String(await set.replica.command('ROLE')).startsWith('master');
-    await eventually('the replica has taken over', promoted, 30_000);
-    await Promise.all(gateways.map((each) => shared(each, 20_000)));
+    // A Sentinel that stood still for 2 s does nothing for 30 s (TILT).
+    await eventually('the replica has taken over', promoted, 90_000);
+    await Promise.all(gateways.map((each) => shared(each)));
     loading = false;
     await Promise.all(loads);
     expect([...statuses].every((status) => status < 500)).toBe(true);
     await expectSharedLimitSoon(one, other);
     await expectSharedLimitSoon(other, third);
-  }, 90_000);
+  }, 180_000);
 });
 
 describeWithServers('a single Redis', () => {
@@ -242,7 +238,7 @@ describeWithServers('a single Redis', () => {
     const told = () => redis.command('GET', 'lost:ip:{198.51.104.1}s60000');
     await eventually('Redis is told', async () => (await told()) !== null);
     expect(await told()).toMatch(/^\d+ 20 0$/);
-  }, 30_000);
+  });
 
   test('with the documented commands and keys only is sufficient', async () => {
     const rights = ['~expressway:rl:*', '+evalsha', '+eval', '+script|load', '+del', '+zrem', '+ping'];
@@ -252,7 +248,8 @@ describeWithServers('a single Redis', () => {
     const algorithms = ['sliding-window', 'token-bucket', 'fixed-window'] as const;
     const gateways = await Promise.all(
       algorithms.map(async (algorithm) => {
-        const options = { redis: url, algorithm, name: algorithm };
+        // The first late reply tells enough.
+        const options = { redis: url, algorithm, name: algorithm, fallbackAfterMisses: 1, fallbackAfterMs: 0 };
         const [one, other] = [await gateway(options), await gateway(options)];
         await Promise.all([shared(one), shared(other)]);
         await expectSharedLimit(one, other, '198.51.100');
@@ -279,5 +276,5 @@ describeWithServers('a single Redis', () => {
     const denied = (await redis.command('ACL', 'LOG')) as { object: string }[];
     // What node-redis tells of itself, and does without.
     expect(denied.map(({ object }) => object).filter((object) => !object.startsWith('client'))).toEqual([]);
-  }, 30_000);
+  });
 });

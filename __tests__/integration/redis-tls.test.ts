@@ -46,7 +46,7 @@ describeWithServers('a Redis over TLS', () => {
 
     test('is trusted with the authority of ssl_ca_certs', async () => {
       const url = `${redis.url}?ssl_ca_certs=${encodeURIComponent(cert)}`;
-      const limiter = cleanup.add(ipRateLimit({ redis: url, onStoreError: 'closed', storeTimeoutMs: 2_000 }));
+      const limiter = cleanup.add(ipRateLimit({ redis: url, onStoreError: 'closed', storeTimeoutMs: 10_000 }));
       await eventually('the counts are shared', async () => {
         const keys = (await redis.command('KEYS', '*gateways*')) as string[];
         return limiter.mode === 'redis' && keys.length === 1;

@@ -66,5 +66,4 @@ test.each(TRANSPORTS)(
     const next = await client.response();
     expect([next.status, next.content.toString()]).toEqual([200, 'ok']);
   },
-  10_000,
 );

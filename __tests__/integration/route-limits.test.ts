@@ -121,7 +121,7 @@ describeWithRedis('limits of routes in Redis', (redis) => {
     redis.pause();
     try {
       // Heartbeats notice it: no request comes.
-      await eventually('both limiters notice', () => seen.length === 2, 15_000);
+      await eventually('both limiters notice', () => seen.length === 2);
     } finally {
       redis.resume();
     }

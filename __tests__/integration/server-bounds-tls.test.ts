@@ -29,7 +29,9 @@ test.each([
 ])('%s under TLS', async (_name, bytes, status) => {
   const app = express();
   app.use(requestGuard(), (req, res) => req.resume().on('end', () => res.end('ok')));
-  const bounds = { checkIntervalMs: 20, headTimeoutMs: 300, minReceiveBytesPerSecond: 1_000, receiveGraceMs: 200 };
+  // What is complete must not miss them on a busy machine.
+  const short = status === 408 ? { headTimeoutMs: 300, receiveGraceMs: 200 } : {};
+  const bounds = { checkIntervalMs: 20, minReceiveBytesPerSecond: 1_000, ...short };
   const server = hardenServer(createServer(certificate, app), bounds);
   const { port } = cleanup.add(await listen(() => {}, server as never));
   const text = await exchange(port, bytes);

@@ -69,7 +69,7 @@ export function limiterLoad(gateways: readonly LimiterGateway[], addresses = add
     /** Waits until so many more answers have come. */
     more: (count: number) => {
       const goal = answers.length + count;
-      return eventually(`${count} more answers`, () => answers.length >= goal, 15_000);
+      return eventually(`${count} more answers`, () => answers.length >= goal);
     },
     close: async () => {
       stopped = true;
@@ -84,7 +84,7 @@ export const addressesOf = (network: string, count: number): string[] =>
 let lastClient = 0;
 
 /** Waits until each gateway sees what the other has counted. */
-export async function countTogether(one: LimiterGateway, two: LimiterGateway, deadlineMs = 15_000): Promise<void> {
+export async function countTogether(one: LimiterGateway, two: LimiterGateway, deadlineMs?: number): Promise<void> {
   const sharing = async () => {
     const from = `198.51.100.${++lastClient % 256}`;
     const [first, second] = [await askLimiter(one.url, from), await askLimiter(two.url, from)];
@@ -116,7 +116,7 @@ export async function knowEachOther(redis: string, count: number): Promise<void>
     // Those of earlier tests are still listed, and say nothing any more.
     return [...times.values()].filter((one) => one.told >= 2).length >= count;
   };
-  await eventually(`${count} gateways know of each other`, told, 15_000);
+  await eventually(`${count} gateways know of each other`, told);
 }
 
 /** How many of so many requests pass, by turns on each gateway. */

@@ -35,7 +35,7 @@ export class LimiterProcess {
       if (this.#child.exitCode !== null) throw new Error(this.#errors);
       return this.#output.includes('\n');
     };
-    await eventually('a gateway listens', listens, 30_000);
+    await eventually('a gateway listens', listens);
     const { port } = JSON.parse(this.#output.split('\n')[0] as string) as { port: number };
     return `http://127.0.0.1:${port}`;
   }

@@ -3,13 +3,16 @@ import { closedPort, eventually } from './servers.ts';
 
 const SLOTS = 16_384;
 const MASTERS = 3;
-/** A node that is silent for so long has failed; a replica takes over about twice as much later. */
-const NODE_TIMEOUT_MS = 800;
+/** A node that is silent for so long has failed; a replica takes over about twice as much later. No busy machine may decide that. */
+const NODE_TIMEOUT_MS = 30_000;
+/** For as long as a node that is dead must be replaced. */
+const SHORT_NODE_TIMEOUT_MS = 800;
 
 /** Three masters, each with a replica. */
 export class TestCluster {
   readonly masters: RedisServer[] = [];
   readonly replicas: RedisServer[] = [];
+  readonly #dead = new Set<RedisServer>();
 
   get url(): string {
     return `redis+cluster://${this.masters.map(({ port }) => `127.0.0.1:${port}`).join(',')}`;
@@ -32,18 +35,36 @@ export class TestCluster {
     }
     for (const [i, replica] of this.replicas.entries()) {
       const id = String(await (this.masters[i] as RedisServer).command('CLUSTER', 'MYID'));
-      await eventually('the nodes have met', () => replica.command('CLUSTER', 'REPLICATE', id), 15_000);
+      await eventually('the nodes have met', () => replica.command('CLUSTER', 'REPLICATE', id));
     }
     const healthy = async (node: RedisServer) => String(await node.command('CLUSTER', 'INFO')).includes('state:ok');
-    for (const node of nodes) await eventually('the cluster is whole', () => healthy(node), 15_000);
+    for (const node of nodes) await eventually('the cluster is whole', () => healthy(node));
     for (const replica of this.replicas) {
       const linked = async () => String(await replica.command('INFO', 'replication')).includes('link_status:up');
-      await eventually('the replica has caught up', linked, 15_000);
+      await eventually('the replica has caught up', linked);
     }
   }
 
   async stop(): Promise<void> {
     await Promise.all([...this.masters, ...this.replicas].map((node) => node.kill()));
+  }
+
+  /** Kills a master. What is returned waits until its replica has taken over. */
+  async fail(index: number): Promise<() => Promise<void>> {
+    const [master, replica] = [this.masters[index], this.replicas[index]] as [RedisServer, RedisServer];
+    await master.kill();
+    this.#dead.add(master);
+    await this.#setTimeouts(SHORT_NODE_TIMEOUT_MS);
+    return async () => {
+      const promoted = async () => String(await replica.command('ROLE')).startsWith('master');
+      await eventually('the replica has taken over', promoted);
+      await this.#setTimeouts(NODE_TIMEOUT_MS);
+    };
+  }
+
+  async #setTimeouts(ms: number): Promise<void> {
+    const alive = [...this.masters, ...this.replicas].filter((node) => !this.#dead.has(node));
+    await Promise.all(alive.map((node) => node.command('CONFIG', 'SET', 'cluster-node-timeout', `${ms}`)));
   }
 
   /** Moves a slot with its keys from one master to another, as `redis-cli --cluster reshard` does it. */

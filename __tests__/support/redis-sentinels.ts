@@ -21,7 +21,7 @@ export class SentinelSet {
     await this.master.command('CONFIG', 'SET', 'repl-diskless-sync-delay', '0');
     await this.replica.command('REPLICAOF', '127.0.0.1', `${this.master.port}`);
     const linked = async () => String(await this.replica.command('INFO', 'replication')).includes('link_status:up');
-    await eventually('the replica has caught up', linked, 15_000);
+    await eventually('the replica has caught up', linked);
     for (let i = 0; i < 2; i++) {
       this.sentinels.push(new RedisServer({ args: (port, dir) => sentinelArgs(port, dir, this.master.port) }));
     }
@@ -33,7 +33,7 @@ export class SentinelSet {
       ]);
       return replicas.length === 1 && others.length === 1;
     };
-    for (const one of this.sentinels) await eventually('the Sentinels know of all', () => knowing(one), 20_000);
+    for (const one of this.sentinels) await eventually('the Sentinels know of all', () => knowing(one));
   }
 
   async stop(): Promise<void> {

@@ -51,7 +51,7 @@ export class RedisServer {
     const [pid] = (await once(keeper.stdout, 'data')) as [Buffer];
     this.#pid = Number(pid.toString());
     const ready = async () => String(await this.command('INFO', 'server')).includes(`process_id:${this.#pid}`);
-    await eventually(`Redis answers on port ${this.port}`, ready, 10_000);
+    await eventually(`Redis answers on port ${this.port}`, ready);
   }
 
   /** Finds a free port without starting, for tests that begin without Redis. */
@@ -102,7 +102,7 @@ export function redisCommand(url: string, ...args: string[]): Promise<unknown> {
 
 async function sendTo(url: string, ca: string | undefined, args: string[]): Promise<unknown> {
   const tls = ca === undefined ? {} : { tls: true as const, ca };
-  const client = createClient({ url, socket: { reconnectStrategy: false, connectTimeout: 2_000, ...tls } });
+  const client = createClient({ url, socket: { reconnectStrategy: false, connectTimeout: 30_000, ...tls } });
   client.on('error', () => {}); // connect() rejects with the same error
   await client.connect();
   try {

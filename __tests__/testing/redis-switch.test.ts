@@ -98,7 +98,7 @@ describeWithAnyRedis('redisSwitch() before a real Redis', (redis) => {
           await asks();
           return limiter.mode === mode;
         },
-        15_000,
+        30_000,
       );
     await becomes('redis');
     for (const turnOff of [() => control.silence(), () => control.refuse(), () => control.fail()]) {
