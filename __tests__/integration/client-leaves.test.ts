@@ -1,13 +1,19 @@
 import type { ServerResponse } from 'node:http';
-import { afterEach, describe, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import type { RoundRobinProxyOptions } from 'expressway';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { stopTimers } from '../support/mock-time.ts';
 import { PROTOCOLS, type Protocol } from '../support/protocols.ts';
 import { RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { eventually } from '../support/servers.ts';
 
 const cleanup = new Cleanup();
-afterEach(() => cleanup.run());
+// The end of a request must not wait for a timer.
+beforeEach(stopTimers);
+afterEach(async () => {
+  jest.useRealTimers();
+  await cleanup.run();
+});
 
 const GET = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
 const HALF_SENT = 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf';
@@ -33,11 +39,9 @@ async function setUp(protocol: Protocol, options: Partial<RoundRobinProxyOptions
   );
   const open = async () => cleanup.add(await protocol.connect(port));
   const last = backends.at(-1) as RecorderBackend;
-
   return { open, proxy, backends, last, responses };
 }
 
-// Within the time of `eventually()`: no timeout of the gateway is as short as that.
 const isBusy = ({ connections }: RecorderBackend) => connections.size > 0;
 
 describe.each(PROTOCOLS)(

@@ -24,19 +24,22 @@ export function mockDateOnly(now: number): void {
   });
 }
 
+const NO_TIMERS = [
+  'nextTick',
+  'queueMicrotask',
+  'setImmediate',
+  'clearImmediate',
+  'Date',
+  'hrtime',
+  'performance',
+] as const;
+
 /** `setTimeout()` waits for the test, until `jest.useRealTimers()`; all else goes on. */
 export function mockTimeoutsOnly(): void {
-  jest.useFakeTimers({
-    doNotFake: [
-      'nextTick',
-      'queueMicrotask',
-      'setImmediate',
-      'clearImmediate',
-      'setInterval',
-      'clearInterval',
-      'Date',
-      'hrtime',
-      'performance',
-    ],
-  });
+  jest.useFakeTimers({ doNotFake: [...NO_TIMERS, 'setInterval', 'clearInterval'] });
+}
+
+/** No timer fires any more, until `jest.useRealTimers()`: what happens then waits for no time. */
+export function stopTimers(): void {
+  jest.useFakeTimers({ doNotFake: [...NO_TIMERS] });
 }
