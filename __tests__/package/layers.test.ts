@@ -145,7 +145,7 @@ describe('layers', () => {
       ({ from, isType, isDynamic }) =>
         from.startsWith('lib/') && !from.startsWith('lib/gateway/') && !isType && !isDynamic,
     );
-    expect(loaded.map(({ to }) => to)).toContain('express-rate-limit');
+    expect(loaded.map(({ to }) => to)).toContain('cockatiel');
     expect(loaded.filter(({ to }) => optional.includes(to))).toEqual([]);
   });
 });

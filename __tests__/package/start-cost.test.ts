@@ -32,7 +32,8 @@ test.each(['expressway', 'expressway/gateway'])(
     // An ES module that imports `node:http` loads it: see lib/core/node-http.ts.
     expect(builtIn).not.toContain('NativeModule internal/deps/undici/undici');
     expect(packages).toContain('undici');
-    for (const rare of ['http-proxy-middleware', 'redis', 'jose', 'yaml', 'cors']) expect(packages).not.toContain(rare);
+    for (const rare of ['http-proxy-middleware', 'express-rate-limit', 'redis', 'jose', 'yaml', 'cors'])
+      expect(packages).not.toContain(rare);
   },
 );
 

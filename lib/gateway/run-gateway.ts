@@ -10,7 +10,7 @@ import { GatewayState } from './observing/gateway-state.ts';
 import { standardApp } from './standard-app.ts';
 import { exitOnStartError } from './start-error.ts';
 import { startGateway } from './start-gateway.ts';
-import { keepNewObjectsYoung, letYoungGenerationGrow } from './v8-settings.ts';
+import { keepNewObjectsYoung, setForTraffic } from './v8-settings.ts';
 
 /** Milliseconds after `SHUTDOWN_TIMEOUT_MS` until processes that still run are killed. */
 const EXIT_GRACE_MS = 500;
@@ -30,7 +30,6 @@ async function run(app: AppFactory): Promise<void> {
   logProcessWarnings(log);
   const state = new GatewayState();
   state.log = lines;
-  state.misspelt = misspeltVariables(process.env);
   const { EXPRESSWAY_ENV_FILE = '.env', EXPRESSWAY_ENV_PROPER = '' } = process.env;
   const environment = new EnvFile(EXPRESSWAY_ENV_FILE, process.env, EXPRESSWAY_ENV_PROPER.split(','));
 
@@ -69,7 +68,9 @@ async function run(app: AppFactory): Promise<void> {
     else void running.roll('SIGUSR2');
   });
   await starting;
-  letYoungGenerationGrow();
+  // No request waits for it, so it comes after the start.
+  state.misspelt = misspeltVariables(process.env);
+  setForTraffic();
 }
 
 /** Options of {@link runGateway}. */

@@ -1,8 +1,8 @@
-import {
-  type ClientRateLimitInfo,
-  type RateLimitInfo,
-  type RateLimitRequestHandler,
-  rateLimit,
+import type {
+  ClientRateLimitInfo,
+  RateLimitInfo,
+  Options as RateLimitOptions,
+  RateLimitRequestHandler,
 } from 'express-rate-limit';
 import type { LimiterMode } from '../core/events.ts';
 import type { Exchange } from '../core/exchange.ts';
@@ -10,6 +10,7 @@ import type { GatewayEvents } from '../core/gateway-events.ts';
 import type { Next } from '../core/http.ts';
 import type { Recorder } from '../core/recorder.ts';
 import { reject, rejectWith } from '../core/reject.ts';
+import { MemoryMeter } from './memory/memory-meter.ts';
 import type { Claim, Decision, Meter, QuotaState } from './meter.ts';
 import type { Quota } from './quota.ts';
 import type { RateLimitFields } from './rate-limit-fields.ts';
@@ -106,12 +107,13 @@ export type Engine = (counted: CountedRequest, next: Next) => void;
  * it and applies it (docs/decisions/0039).
  */
 export function createEngine(meter: Meter): Engine {
-  const waits = waitingEngine();
+  let waits = meter instanceof MemoryMeter ? undefined : waitingEngine();
   return (counted, next) => {
     let passes: boolean;
     try {
       const decision = meter.take(counted);
       if (decision instanceof Promise) {
+        waits ??= waitingEngine();
         waits(counted, decision, next);
         return;
       }
@@ -198,7 +200,7 @@ function waitingEngine(): (counted: CountedRequest, decision: Promise<Decision>,
     return counted.refuse();
   }
 
-  const limiter: RateLimitRequestHandler = rateLimit({
+  const options: Partial<RateLimitOptions> = {
     limit: 1,
     // The other two functions belong to options that are not used here. They are never called.
     store: { increment, decrement() {}, resetKey() {} },
@@ -211,9 +213,22 @@ function waitingEngine(): (counted: CountedRequest, decision: Promise<Decision>,
     handler: (req: ExpressRequest & { [INFO]?: RateLimitInfo }, _res, next) => {
       if (refuse((req[INFO] as RateLimitInfo).key)) next();
     },
+  };
+  let limiter: RateLimitRequestHandler | undefined;
+  // A meter in memory never needs it, and loading it takes 20 ms.
+  const loading = import('express-rate-limit').then(({ rateLimit }) => {
+    limiter = rateLimit(options);
   });
+  // Each request reports the error, so this promise need not.
+  loading.catch(() => {});
 
-  return (counted, decision, next) => {
+  return function wait(counted, decision, next): void {
+    if (limiter === undefined) {
+      // express-rate-limit takes care of an error later.
+      decision.catch(() => {});
+      loading.then(() => wait(counted, decision, next), next);
+      return;
+    }
     const { req, res } = counted.exchange;
     called.push({ counted, decision });
     // It reads only `originalUrl` and `ip`, for its debug log. A plain Node request does not have them.

@@ -25,8 +25,11 @@ function send(engine: Engine, shadow = false) {
   return { res, next };
 }
 
-/** All that is waiting to be done in this turn of the event loop. */
-const settled = () => new Promise((resolve) => setImmediate(resolve));
+/** All that is waiting to be done in this turn of the event loop, and before that the loading of express-rate-limit. */
+async function settled() {
+  await import('express-rate-limit');
+  await new Promise((resolve) => setImmediate(resolve));
+}
 
 describe.each([
   ['at once', (decision: Decision) => () => decision],

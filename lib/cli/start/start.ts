@@ -1,4 +1,4 @@
-import { keepYoungGenerationSmall } from '../../gateway/v8-settings.ts';
+import { setForStart } from '../../gateway/v8-settings.ts';
 import { quotasOfWindows, windowsCheck } from '../../rate-limit/quota.ts';
 import { readArguments, readEnvFile } from '../arguments.ts';
 import { type Command, UsageError } from '../command.ts';
@@ -61,7 +61,7 @@ export const start: Command = {
     env.EXPRESSWAY_NEEDS_BACKENDS = '1';
     const further = [...(env.REDIS_URL ? ['redis'] : []), ...(env.GATEWAY_CONFIG ? ['yaml'] : [])];
     requirePackages([...GATEWAY_PACKAGES, ...further], 'start');
-    keepYoungGenerationSmall();
+    setForStart();
     // From here on, this process is the gateway: it reads the environment and handles signals.
     const { runGateway } = await import('../../gateway/run-gateway.ts');
     await runGateway();

@@ -7,7 +7,7 @@ import { LogOutput, ONE_PIECE_LENGTH } from '../logging/log-output.ts';
 import { createLogger, logProcessWarnings } from '../logging/logger.ts';
 import { problemsOf } from '../start-error.ts';
 import { startGateway } from '../start-gateway.ts';
-import { letYoungGenerationGrow } from '../v8-settings.ts';
+import { setForTraffic } from '../v8-settings.ts';
 import { removeOrphanedCache } from './compile-cache.ts';
 import type { Beginning, Hello } from './messages.ts';
 import { type Channel, Peer } from './peer.ts';
@@ -45,7 +45,7 @@ export async function runWorker(app: AppFactory): Promise<void> {
     process.exit(0);
   }
   answerPrimary(primary, gateway);
-  letYoungGenerationGrow();
+  setForTraffic();
   await primary.send('ready', { url: gateway.url });
   await stopped;
   let code = 0;
