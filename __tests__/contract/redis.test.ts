@@ -95,8 +95,8 @@ describeWithRedis('redis 6 (node-redis)', (redis) => {
   });
 
   test('stops reconnecting after a socket timeout, unless its strategy returns a delay', async () => {
-    const byDefault = newClient({ socket: { socketTimeout: 100 } });
-    const stubborn = newClient({ socket: { socketTimeout: 100, reconnectStrategy: 50 } });
+    const byDefault = newClient({ socket: { socketTimeout: 1_000 } });
+    const stubborn = newClient({ socket: { socketTimeout: 1_000, reconnectStrategy: 50 } });
     await Promise.all([byDefault.connect(), stubborn.connect()]);
     const again = jest.fn();
     stubborn.on('reconnecting', again);

@@ -184,11 +184,10 @@ describe('while a gateway awaits its first certificate', () => {
   test('it starts, fails handshakes, and says that the authority cannot be reached', async () => {
     const { cluster } = await start();
     expect(await given(cluster.url, 'a.example.com')).toBeUndefined();
-    await until(async () => (await problems(cluster)).length > 0);
-    const [{ text = '' } = {}] = await problems(cluster);
-    expect(text).toMatch(
-      /^No new certificate for a\.example\.com: the authority cannot be reached: connect ECONNREFUSED [\d.:]+\. There is none yet/,
-    );
+    const text =
+      /^No new certificate for a\.example\.com: the authority cannot be reached: connect ECONNREFUSED [\d.:]+\. There is none yet/;
+    // On a busy machine there are others.
+    await until(async () => (await problems(cluster)).some((one) => text.test(one.text ?? '')));
   });
 
   test('connections get as far as with any other certificate, however their first bytes come', async () => {

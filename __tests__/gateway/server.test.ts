@@ -3,13 +3,14 @@ import { Agent } from 'node:http';
 import { type AddressInfo, createServer, type Server } from 'node:net';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { ask } from '../support/ask.ts';
-import { accepts } from '../support/servers.ts';
-import { closeAll, openBackend } from './gateways.ts';
+import { Cleanup } from '../support/gateway.ts';
+import { accepts, listen } from '../support/servers.ts';
 import { endAll, Proc } from './proc.ts';
 import { until } from './until.ts';
 
 const ANY_PORT = { HOST: '127.0.0.1', PORT: '0', ADMIN_PORT: '0' };
 
+const cleanup = new Cleanup();
 let occupant: Server | undefined;
 
 async function occupyPort(): Promise<string> {
@@ -18,25 +19,29 @@ async function occupyPort(): Promise<string> {
   return String((occupant.address() as AddressInfo).port);
 }
 
-/** The program in front of one backend, with a request under way that takes `slowMs`. */
-async function startBusy(slowMs: number, env: Readonly<Record<string, string>> = {}) {
-  const backend = await openBackend('one');
-  const proc = new Proc('server.ts', { ...ANY_PORT, BACKENDS: backend.url, ...env });
+/** The program in front of one backend, with a request under way until `respond()` is called. */
+async function startBusy(env: Readonly<Record<string, string>> = {}) {
+  let respond = () => {};
+  const backend = await listen((_req, res) => {
+    respond = () => res.setHeader('content-type', 'application/json').end('{"backend":"one"}');
+  });
+  cleanup.add(backend);
+  const proc = new Proc('server.ts', { ...ANY_PORT, BACKENDS: backend.url, SHUTDOWN_TIMEOUT_MS: '60000', ...env });
   const url = await proc.said(/"url":"([^"]+)"/);
   const adminUrl = await proc.said(/"adminUrl":"([^"]+)"/);
   const agent = new Agent({ keepAlive: true });
-  const asked = ask(`${url}/slow?ms=${slowMs}`, { agent }).finally(() => agent.destroy());
+  const asked = ask(url, { agent }).finally(() => agent.destroy());
   // A rejection is looked at later.
   asked.catch(() => {});
   const inFlight = async () => (await ask(`${adminUrl}/status`)).json.backends[0].inFlight;
   await until(async () => (await inFlight()) === 1);
   const isStopping = async () => (await ask(`${adminUrl}/readyz`)).status === 503;
-  return { proc, url, adminUrl, asked, isStopping };
+  return { proc, url, adminUrl, asked, isStopping, respond: () => respond() };
 }
 
 afterEach(async () => {
   await endAll();
-  await closeAll();
+  await cleanup.run();
   occupant?.close();
   occupant = undefined;
 });
@@ -89,10 +94,11 @@ describe('npm start', () => {
   });
 
   test('SIGTERM makes it not ready, closes its listener, lets the running request end, and exits with 0', async () => {
-    const { proc, url, asked, isStopping } = await startBusy(2_000);
+    const { proc, url, asked, isStopping, respond } = await startBusy();
     proc.kill('SIGTERM');
     await until(isStopping);
     await until(async () => !(await accepts(Number(new URL(url).port))));
+    respond();
     const answer = await asked;
     expect(answer).toMatchObject({ status: 200, json: { backend: 'one' } });
     expect(answer.headers.connection).toBe('close');
@@ -102,7 +108,7 @@ describe('npm start', () => {
   });
 
   test('cuts running requests at SHUTDOWN_TIMEOUT_MS and exits with 0', async () => {
-    const { proc, asked } = await startBusy(60_000, { SHUTDOWN_TIMEOUT_MS: '1000' });
+    const { proc, asked } = await startBusy({ SHUTDOWN_TIMEOUT_MS: '1000' });
     proc.kill('SIGTERM');
     await expect(asked).rejects.toMatchObject({ code: 'ECONNRESET' });
     expect(await proc.exit()).toBe(0);
@@ -110,7 +116,7 @@ describe('npm start', () => {
   });
 
   test('a second signal of another kind stops it at once', async () => {
-    const { proc, asked, isStopping } = await startBusy(60_000);
+    const { proc, asked, isStopping } = await startBusy();
     proc.kill('SIGTERM');
     await until(isStopping);
     proc.kill('SIGINT');
@@ -119,10 +125,11 @@ describe('npm start', () => {
   });
 
   test('stops gracefully when one Ctrl-C arrives twice, from the terminal and from npm', async () => {
-    const { proc, asked, isStopping } = await startBusy(1_500);
+    const { proc, asked, isStopping, respond } = await startBusy();
     proc.kill('SIGINT');
     await until(isStopping);
     proc.kill('SIGINT');
+    respond();
     expect((await asked).status).toBe(200);
     expect(await proc.exit()).toBe(0);
   });

@@ -26,7 +26,7 @@ const TOKEN = 'the-token-of-this-test';
 const IMAGES = new URL('../../docs/images/', import.meta.url);
 const CONTRASTS = readFileSync(new URL('./status-page-contrasts.js', import.meta.url), 'utf8');
 /** For a loaded machine: how soon something happens is measured where it matters. */
-const PATIENCE_MS = 15_000;
+const PATIENCE_MS = 30_000;
 
 const ENV = {
   ADMIN_TOKEN: TOKEN,
