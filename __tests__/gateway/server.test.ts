@@ -108,7 +108,7 @@ describe('npm start', () => {
   });
 
   test('cuts running requests at SHUTDOWN_TIMEOUT_MS and exits with 0', async () => {
-    const { proc, asked } = await startBusy({ SHUTDOWN_TIMEOUT_MS: '1000' });
+    const { proc, asked } = await startBusy({ SHUTDOWN_TIMEOUT_MS: '5000' });
     proc.kill('SIGTERM');
     await expect(asked).rejects.toMatchObject({ code: 'ECONNRESET' });
     expect(await proc.exit()).toBe(0);

@@ -81,9 +81,9 @@ describe('SIGTERM', () => {
     });
     closers.push(() => silent.close());
     const { url: backend } = await openBackend('one');
-    const env = { SHUTDOWN_TIMEOUT_MS: '2000', LOAD_BALANCING: 'round-robin' };
-    // Long enough for an echo on a busy machine.
-    const webSockets = await start(backend, { ...env, SHUTDOWN_TIMEOUT_MS: '7000' });
+    // Long enough for an echo, and for its end, on a busy machine.
+    const env = { SHUTDOWN_TIMEOUT_MS: '7000', LOAD_BALANCING: 'round-robin' };
+    const webSockets = await start(backend, env);
     const requests = await start(silent.url, env);
     const socket = new WebSocket(webSockets.url.replace('http', 'ws'));
     closers.push(() => socket.terminate());

@@ -2,13 +2,10 @@ import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmdirSync, rmSync } f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
-import type { AlgorithmName } from '../../lib/index.ts';
-import { ERRORS_IN_A_ROW } from '../../lib/rate-limit/fallback/store-breaker.ts';
 import { clusterSlot } from '../../lib/rate-limit/redis/redis-connection.ts';
 import { Cleanup } from '../support/gateway.ts';
 import {
   addressesOf,
-  askLimiter,
   countTogether,
   knowEachOther,
   type LimiterAnswer,
@@ -30,13 +27,6 @@ const LIMIT = 40;
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
-
-/** Where each algorithm counts the client 192.0.2.1. */
-const KEYS_OF: Readonly<Record<AlgorithmName, string>> = {
-  'sliding-window': '{192.0.2.1}s3600000',
-  'token-bucket': '{192.0.2.1}b3600000',
-  'fixed-window': '192.0.2.1',
-};
 
 const gatewaysAt = async (redis: string): Promise<[LimiterGateway, LimiterGateway]> => {
   const options = { redis, storeTimeoutMs: TIMEOUT_MS };
@@ -137,29 +127,6 @@ describeWithRedis(
   },
   { parts: inFolder },
 );
-
-describeWithRedis('WRONGTYPE: a key that holds something else', (redis) => {
-  test.each(Object.entries(KEYS_OF))(
-    '%s counts that client anew, and all others in Redis as before',
-    async (algorithm, key) => {
-      await redis.flush();
-      const options = { redis: redis.url, storeTimeoutMs: TIMEOUT_MS, algorithm: algorithm as AlgorithmName };
-      const gateway = await limiterGateway(options, cleanup);
-      const left = async (from: string) => (await askLimiter(gateway.url, from, LIMIT)).left;
-      expect(await left('192.0.2.2')).toBe(LIMIT - 1);
-      const bad = `expressway:rl:ip:${key}`;
-      await redis.command('HSET', bad, 'a', 'b');
-      // A key that does not expire would be overwritten by rate-limit-redis itself.
-      await redis.command('PEXPIRE', bad, '600000');
-      const seen: number[] = [];
-      for (let i = 0; i < 2 * ERRORS_IN_A_ROW; i += 1) seen.push(await left('192.0.2.1'));
-      expect(seen).toEqual(seen.map((_, i) => LIMIT - 1 - i));
-      expect(await redis.command('TYPE', bad)).toBe('string');
-      expect([gateway.changes, gateway.limiter.mode]).toEqual([[], 'redis']);
-      expect(await left('192.0.2.2')).toBe(LIMIT - 2);
-    },
-  );
-});
 
 describeWithRedis('NOAUTH, WRONGPASS: a Redis whose password changes, and whose connections are cut', (redis) => {
   test.each([

@@ -20,7 +20,7 @@ const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
 
 /** With a deadline so long that a busy machine does not take its own slowness for an outage. */
-const gateway = (options: IpRateLimitOptions) => limiterGateway({ storeTimeoutMs: 4_000, ...options }, cleanup);
+const gateway = (options: IpRateLimitOptions) => limiterGateway({ storeTimeoutMs: 2_500, ...options }, cleanup);
 
 /** The hits that the gateway has counted for this address. */
 async function hit({ url }: LimiterGateway, from: string): Promise<number> {

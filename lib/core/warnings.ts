@@ -13,6 +13,7 @@ const TYPES = Object.freeze({
   WARN_EXPRESSWAY_POLICY: 'ExpresswayPolicyWarning',
   WARN_EXPRESSWAY_WEIGHTS: 'ExpresswayPolicyWarning',
   WARN_EXPRESSWAY_REDIS_CLIENT: 'ExpresswayRedisWarning',
+  WARN_EXPRESSWAY_REDIS_KEY: 'ExpresswayRedisWarning',
   WARN_EXPRESSWAY_MAX_KEYS: 'ExpresswayRateLimitWarning',
   WARN_EXPRESSWAY_LIMITER_NAME: 'ExpresswayRateLimitWarning',
   WARN_EXPRESSWAY_LIMITER_PREFIX: 'ExpresswayMisuseWarning',

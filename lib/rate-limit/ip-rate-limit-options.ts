@@ -94,8 +94,9 @@ export interface IpRateLimitOptions {
    * A login needs the keys `<keyPrefix><name>:*` and these commands: evalsha, eval, script|load, del, zrem and ping; in
    * scripts get, set, time, pttl, incr, zadd, zremrangebyscore, zcard and pexpire; for Redis Cluster also cluster|slots.
    *
-   * If a key of a client holds something else, such as a hash, the limiter overwrites it: that client begins anew, and no
-   * other client notices.
+   * If a key of a client holds something else, such as a hash of another program, the limiter leaves it as it is, and
+   * `onStoreError` decides about that client alone. The warning `WARN_EXPRESSWAY_REDIS_KEY` names the key. If it is the key of
+   * the gateways, `<keyPrefix><name>:{gateways}`, the limiter uses Redis for no client.
    *
    * The package `redis` is loaded only for a URL. If that fails, the limiter counts in this process: a
    * `limiterModeChange` event and a process warning of type `ExpresswayRedisWarning` carry the error.

@@ -25,7 +25,7 @@ const REASONS: readonly (readonly [Reason, RegExp])[] = [
   ],
   ['permission', /NOPERM/],
   ['tls', /EPROTO|SSL|TLS|wrong version number|CERT_|certificate|self[- ]signed|UNABLE_TO_VERIFY|ERR_TLS/i],
-  ['failing', /LOADING|READONLY|MISCONF|MASTERDOWN|CLUSTERDOWN|OOM|BUSY|NOREPLICAS/],
+  ['failing', /LOADING|READONLY|MISCONF|WRONGTYPE|MASTERDOWN|CLUSTERDOWN|OOM|BUSY|NOREPLICAS/],
 ];
 
 /** The message of an error, followed by those of its causes. */
@@ -112,7 +112,7 @@ export const LIMITER_PROBLEMS: readonly ProblemKind<TrafficSources>[] = [
   }),
   storeProblem('redis_failing', 'failing', 'Redis replies with errors', {
     meaning:
-      'Redis replies but refuses commands: it is loading its data, is a replica, is out of memory, or cannot save.',
+      'Redis replies but refuses commands: it is loading its data, is a replica, is out of memory, cannot save, or a key of the limiter holds something else.',
     nextStep: 'Look into the log of Redis; the error in the text says which of these it is.',
   }),
   storeProblem('redis_unreachable', 'unreachable', 'Redis cannot be reached', {

@@ -1,3 +1,4 @@
+import { refuseForeign } from '../redis/foreign-key.ts';
 import { LuaScript } from '../redis/lua.ts';
 
 /** The Lua functions of an algorithm. */
@@ -56,11 +57,14 @@ export class AlgorithmScripts {
   }
 }
 
+/** Lua pattern of what a key holds. */
+const RECORD = '^(%d+) (%d+) (%d+)$';
+
 /**
  * The beginning of all scripts: reads the records of all KEYS into `claims`, settles them to `now`, and finds out whether `ARGV[1]` fits
  * into each. If a record is later than now, the clock was set back: the record is rewritten, even if the claim is refused. Each write sets
- * an expiry in the same command, so no key is ever without one. A key that holds something else, whatever its type, is taken for a
- * client without a record.
+ * an expiry in the same command, so no key is ever without one. A key that holds something else ends the script before it
+ * writes.
  *
  * @param first Index in ARGV where limit, window and burst of each quota begin.
  */
@@ -79,12 +83,9 @@ local allowed = 1
 for i, key in ipairs(KEYS) do
   local at = 3 * i + ${first - 3}
   local c = { limit = tonumber(ARGV[at]), window = tonumber(ARGV[at + 1]), burst = tonumber(ARGV[at + 2]) }
-  local text = redis.pcall('GET', key) or ''
-  if type(text) == 'table' then
-    if not string.find(text.err, 'WRONGTYPE') then return text end
-    text = ''
-  end
-  local at, spent, before = string.match(text, '^(%d+) (%d+) (%d+)$')
+  local text = redis.pcall('GET', key)
+  ${refuseForeign('i', `string.find(text, '${RECORD}')`)}
+  local at, spent, before = string.match(text or '', '${RECORD}')
   c.at = tonumber(at) or now
   c.spent = tonumber(spent) or 0
   c.before = tonumber(before) or 0

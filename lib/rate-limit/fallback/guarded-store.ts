@@ -1,5 +1,7 @@
 import type { LimiterMode } from '../../core/events.ts';
+import { warn } from '../../core/warnings.ts';
 import type { Claim, Debt, Decision, ModeListener, SharedMeter, Wait } from '../meter.ts';
+import { ForeignKeyError } from '../redis/foreign-key.ts';
 import { DeadlineError, Turns, withDeadline } from './deadline.ts';
 import type { Fallback } from './fallback.ts';
 import { type MissRule, StoreBreaker, type StoreFailure } from './store-breaker.ts';
@@ -24,6 +26,8 @@ export interface GuardedStoreParts {
 
 /** Longest wait, in milliseconds, for a reply that no request waits for. */
 const PATIENCE_MS = 1_000;
+/** Least time, in milliseconds, between two warnings of keys that hold something else: any number of clients may have one. */
+const WARN_EVERY_MS = 600_000;
 
 /**
  * Asks a store with a deadline. While the store fails, a fallback decides, and reports to the store afterwards what it admitted.
@@ -38,6 +42,7 @@ export class GuardedStore {
   readonly #turns = new Turns();
   #mode: LimiterMode;
   #closed = false;
+  #warnedAt = Number.NEGATIVE_INFINITY;
 
   constructor(parts: GuardedStoreParts) {
     this.#parts = parts;
@@ -79,11 +84,14 @@ export class GuardedStore {
     try {
       decision = await this.timed(asked);
     } catch (error) {
-      this.#failed(era, error as Error, 'error');
+      // The store works. Nothing of this client can be kept there, so nothing is reported to it either.
+      const isForeign = error instanceof ForeignKeyError;
+      if (isForeign) this.#foreign(error, era);
+      else this.#failed(era, error as Error, 'error');
       const stood = part ?? this.#decide(claim);
       wait.decided = stood;
       if (error instanceof DeadlineError) this.#awaitLate(claim, stood, asked);
-      else this.#fallback.owe(claim, stood.allowed);
+      else if (!isForeign) this.#fallback.owe(claim, stood.allowed);
       return stood;
     }
     if (this.#skip.succeeded(era)) this.#become(this.#parts.mode, undefined);
@@ -206,7 +214,15 @@ export class GuardedStore {
     });
   }
 
-  readonly #charge = (debt: Debt): Promise<void> => this.patiently(this.#parts.shared().charge(debt));
+  readonly #charge = async (debt: Debt): Promise<void> => {
+    const { era } = this.#skip;
+    try {
+      await this.patiently(this.#parts.shared().charge(debt));
+    } catch (error) {
+      if (!(error instanceof ForeignKeyError)) throw error;
+      this.#foreign(error, era);
+    }
+  };
 
   readonly #onLate = (): void => {
     if (!this.#skip.skipping) return;
@@ -214,7 +230,21 @@ export class GuardedStore {
     this.awaitTrial();
   };
 
+  /** A key of one client holds something else. */
+  #foreign(error: ForeignKeyError, era: number): void {
+    this.#skip.answered(era);
+    this.#warnOf(error);
+  }
+
+  #warnOf({ message }: ForeignKeyError): void {
+    const now = Date.now();
+    if (Math.abs(now - this.#warnedAt) < WARN_EVERY_MS) return;
+    this.#warnedAt = now;
+    warn('WARN_EXPRESSWAY_REDIS_KEY', message);
+  }
+
   #failed(era: number, error: Error, otherwise: StoreFailure): void {
+    if (error instanceof ForeignKeyError) this.#warnOf(error);
     const late = otherwise === 'decisive' ? 'unanswered' : 'silent';
     const failure = error instanceof DeadlineError ? late : otherwise;
     if (!this.#skip.failed(era, Date.now(), failure)) return;

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Send } from '../meter.ts';
+import { namingForeign } from './foreign-key.ts';
 
 /** A script that runs inside Redis. No other command runs between its reads and its writes. */
 export class LuaScript {
@@ -19,14 +20,18 @@ export class LuaScript {
   /**
    * Runs the script with one command, or with two when Redis has lost it (SCRIPT FLUSH, a restart, a failover). NOSCRIPT means that
    * nothing ran, so the second command, which has the source, counts nothing twice.
+   *
+   * @throws {ForeignKeyError} when one of the keys holds something else.
    */
   async run(send: Send, keys: readonly string[], args: readonly string[]): Promise<unknown> {
     const rest = [String(keys.length), ...keys, ...args];
     try {
-      return await send(['EVALSHA', this.#sha, ...rest], keys[0]);
+      return await send(['EVALSHA', this.#sha, ...rest], keys[0]).catch((error: Error) => {
+        if (!error.message.startsWith('NOSCRIPT')) throw error;
+        return send(['EVAL', this.source, ...rest], keys[0]);
+      });
     } catch (error) {
-      if (!(error as Error).message.startsWith('NOSCRIPT')) throw error;
-      return send(['EVAL', this.source, ...rest], keys[0]);
+      throw namingForeign(error as Error, keys);
     }
   }
 }

@@ -2,22 +2,22 @@ import type { ClientRateLimitInfo, Options } from 'express-rate-limit';
 import { type RedisReply, RedisStore } from 'rate-limit-redis';
 import type { Claim, Debt, Decision, Owed, QuotaState, Send, SharedMeter } from '../meter.ts';
 import type { Quota } from '../quota.ts';
+import { namingForeign, refuseForeign } from './foreign-key.ts';
 import { LuaScript } from './lua.ts';
 
 const MOST_ATTEMPTS = 3;
-/** A key holds something else than a count. */
-const NO_COUNT = /WRONGTYPE|not an integer/;
 const NO_HITS: ClientRateLimitInfo = Object.freeze({ totalHits: 0, resetTime: undefined });
+
+/** The beginning of all scripts, those of rate-limit-redis included: they would overwrite a key without an expiry, whatever it holds. */
+const ONLY_COUNTS = `local text = redis.pcall('GET', KEYS[1])${refuseForeign('1', "string.find(text, '^%d+$')")}`;
 
 /**
  * KEYS: a client's count, as rate-limit-redis keeps it. ARGV: what to add; the length in milliseconds of a window that begins with it.
  */
-const chargeScript = new LuaScript(`
+const chargeScript = new LuaScript(`${ONLY_COUNTS}
 local ttl = redis.call('PTTL', KEYS[1])
 local count = tonumber(ARGV[1])
-local before = ttl > 0 and redis.pcall('GET', KEYS[1])
-if type(before) == 'table' and not string.find(before.err, 'WRONGTYPE') then return before end
-if type(before) == 'string' then count = count + (tonumber(before) or 0) end
+if ttl > 0 then count = count + (tonumber(text) or 0) end
 return redis.call('SET', KEYS[1], string.format('%.0f', count), 'PX', ttl > 0 and ttl or ARGV[2])
 `);
 
@@ -37,7 +37,7 @@ export class RedisWindows implements SharedMeter {
     this.#limit = limit;
     this.#store = new RedisStore({
       prefix,
-      sendCommandCluster: ({ key, command }) => send(command, key) as Promise<RedisReply>,
+      sendCommandCluster: ({ key, command }) => this.#guarded(command, key),
     });
     this.loaded = this.#store.init({ windowMs } as Options);
     // Nothing is lost: take() waits for the same script and rejects with the same error.
@@ -46,7 +46,7 @@ export class RedisWindows implements SharedMeter {
 
   async take({ key, cost, limit = this.#limit }: Claim): Promise<Decision> {
     if (cost === 0) return this.#look(key, limit);
-    const count = await this.#retried(key, () => this.#store.increment(key));
+    const count = await this.#retried(() => this.#store.increment(key));
     // NaN would be below every limit.
     if (!(count.totalHits >= 1) || !count.resetTime || Number.isNaN(count.resetTime.getTime())) {
       throw new TypeError('Redis returned no count');
@@ -58,7 +58,7 @@ export class RedisWindows implements SharedMeter {
 
   /** Reads without counting. A client without a window has its whole limit. */
   async #look(key: string, limit: number): Promise<Decision> {
-    const count = (await this.#retried(key, () => this.#store.get(key))) ?? NO_HITS;
+    const count = (await this.#retried(() => this.#store.get(key))) ?? NO_HITS;
     const { quotaStates } = fixedWindowDecision(count.totalHits >= 1 ? count : NO_HITS, limit);
     return { allowed: true, retryAfterMs: 0, quotaStates };
   }
@@ -71,19 +71,27 @@ export class RedisWindows implements SharedMeter {
     return { allowed, retryAfterMs: allowed ? 0 : resetMs, quotaStates: [{ remaining, resetMs }] };
   }
 
+  /** Has the scripts of rate-limit-redis leave alone what is no count. It runs them by the digests that Redis returns here. */
+  async #guarded([first = '', second, ...rest]: string[], key?: string): Promise<RedisReply> {
+    const isLoad = first === 'SCRIPT' && second === 'LOAD';
+    const more = isLoad ? rest.map((source) => ONLY_COUNTS + source) : rest;
+    try {
+      return (await this.#send([first, ...(second === undefined ? [] : [second]), ...more], key)) as RedisReply;
+    } catch (error) {
+      throw namingForeign(error as Error, key === undefined ? [] : [key]);
+    }
+  }
+
   /**
    * Asks again after NOSCRIPT: nothing was counted. rate-limit-redis loads a lost script once, and gives up when the script is lost again
-   * before it runs. It also asks again after it has deleted a value that is no count; the other algorithms overwrite such a value.
+   * before it runs.
    */
-  async #retried<T>(key: string, ask: () => T | Promise<T>, attempts = MOST_ATTEMPTS): Promise<T> {
+  async #retried<T>(ask: () => T | Promise<T>, attempts = MOST_ATTEMPTS): Promise<T> {
     try {
       return await ask();
     } catch (error) {
-      const { message } = error as Error;
-      const isNoCount = NO_COUNT.test(message);
-      if (attempts <= 1 || !(isNoCount || message.startsWith('NOSCRIPT'))) throw error;
-      if (isNoCount) await this.#store.resetKey(key);
-      return this.#retried(key, ask, attempts - 1);
+      if (attempts <= 1 || !(error as Error).message.startsWith('NOSCRIPT')) throw error;
+      return this.#retried(ask, attempts - 1);
     }
   }
 
