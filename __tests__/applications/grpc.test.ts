@@ -123,9 +123,8 @@ describeInstalled('@grpc/grpc-js through limiter, circuit breaker and proxy', ()
         },
       });
       const { unary, proxy } = await grpcGateway(cleanup, { backends: [url] });
-      // On a busy machine the time can be over before the backend has the call.
-      do expect((await unary('x', 1_000)).code).toBe(DEADLINE_EXCEEDED);
-      while (leftMs <= 0);
+      expect((await unary('x', 1_000)).code).toBe(DEADLINE_EXCEEDED);
+      expect(leftMs).toBeGreaterThan(0);
       expect(leftMs).toBeLessThanOrEqual(1_000);
       await eventually('the backend hears of it', () => cancelled);
       await eventually('the slot is free', () => proxy.status()[0]?.inFlight === 0);
@@ -133,27 +132,35 @@ describeInstalled('@grpc/grpc-js through limiter, circuit breaker and proxy', ()
     });
 
     test('a cancelled call ends at the backend, and counts against no backend', async () => {
-      let cancelled = 0;
+      let cancelledAt = 0;
       const { url } = await grpcBackend(cleanup, 'a', {
         bidi: (call) => {
           call.on('data', (message: Buffer) => call.write(message));
           call.on('cancelled', () => {
-            cancelled += 1;
+            cancelledAt = performance.now();
           });
         },
       });
       const { client, ended, proxy } = await grpcGateway(cleanup, { backends: [url], circuit: { minimumRequests: 3 } });
-      for (let i = 1; i <= 10; i += 1) {
+      const tookMs: number[] = [];
+      for (let i = 0; i < 10; i += 1) {
+        cancelledAt = 0;
+        let at = 0;
         const { code } = await ended(() => {
           const call = client.bidi();
-          call.on('data', () => call.cancel());
+          call.on('data', () => {
+            at = performance.now();
+            call.cancel();
+          });
           call.write(Buffer.from('x'));
           return call;
         });
         expect(code).toBe(CANCELLED);
-        // No timeout of the gateway ends within that time.
-        await eventually('the backend hears of it', () => cancelled === i);
+        await eventually('the backend hears of it', () => cancelledAt > 0);
+        tookMs.push(cancelledAt - at);
       }
+      // The machine may be busy for some of them, not for all.
+      expect(Math.min(...tookMs)).toBeLessThan(100);
       expect(proxy.status()[0]).toMatchObject({ circuit: 'closed', inFlight: 0 });
     });
   });

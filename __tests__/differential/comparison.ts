@@ -86,7 +86,7 @@ async function judge(port: number, backend: RecorderBackend, bytes: string, quie
   const started = Date.now();
   let last = news();
   let since = started;
-  while (Date.now() - since < quietMs && Date.now() - started < Math.max(MOST_MS, 2 * quietMs)) {
+  while (Date.now() - since < quietMs && Date.now() - started < MOST_MS) {
     await pause('until the next look', 10);
     if (news() === last) continue;
     last = news();

@@ -7,7 +7,7 @@ import type { Row } from './table.ts';
 
 const UPLOADS = 20;
 /** Milliseconds until a client gives up. */
-const PATIENCE_MS = 1_500;
+const PATIENCE_MS = 500;
 
 const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
 const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n';

@@ -7,6 +7,8 @@ const MOST_BLANK_BYTES = 4;
 /** Characters of the request line that are kept; a version is shorter. */
 const LINE_END_LENGTH = 16;
 const ENDS_IN_VERSION = / HTTP\/\d[\d.]*\r?$/;
+/** End of nearly all request lines. Comparing bytes is cheaper than making a string of them. */
+const USUAL_END = Buffer.from(' HTTP/1.1\r\n');
 
 /** Finds the places in the bytes of one connection at which a request may end, independently of Node's parser. */
 export class RequestPieces {
@@ -63,6 +65,10 @@ export class RequestPieces {
     if (this.#line === undefined) return true;
     const lineEnd = chunk.indexOf(LF, at);
     const isWhole = lineEnd !== -1 && lineEnd < end;
+    if (isWhole && this.#line === '' && endsAsUsual(chunk, at, lineEnd)) {
+      this.#line = undefined;
+      return true;
+    }
     const until = isWhole ? lineEnd : end;
     const line = `${this.#line}${chunk.toString('latin1', Math.max(at, until - LINE_END_LENGTH), until)}`;
     this.#line = isWhole ? undefined : line.slice(-LINE_END_LENGTH);
@@ -81,6 +87,14 @@ export class RequestPieces {
     this.#line = this.isEnd ? '' : undefined;
     this.#blankBytes = 0;
   }
+}
+
+/** @param lineEnd Index of the line feed of a line that begins at `at`. */
+function endsAsUsual(chunk: Buffer, at: number, lineEnd: number): boolean {
+  const start = lineEnd + 1 - USUAL_END.length;
+  if (start < at) return false;
+  for (let i = 0; i < USUAL_END.length; i += 1) if (chunk[start + i] !== USUAL_END[i]) return false;
+  return true;
 }
 
 /** Number of bytes of a chunk that complete an empty line which earlier bytes may have begun. */

@@ -25,7 +25,8 @@ export class RequestCounts implements RequestSink {
   readonly #routes = new Map<string, Map<string, RequestSeries>>();
   /** By service, then by backend: two lookups cost less than building one common key. */
   readonly #backends = new Map<string, Map<string, BackendCounts>>();
-  readonly #decisions = new Map<string, Map<string, DecisionCount>>();
+  /** By limiter, then by its mode. */
+  readonly #decisions = new Map<string, Map<string, DecisionCounts>>();
   readonly #causes = new Counts('route', 'service', 'cause');
   #seriesCount = 0;
   #backendCount = 0;
@@ -66,17 +67,17 @@ export class RequestCounts implements RequestSink {
   }
 
   limiterDecided({ limiter, mode, allowed, shadow }: LimiterDecision): void {
-    const decision = allowed ? 'allowed' : shadow ? 'shadowed' : 'limited';
-    let ofLimiter = this.#decisions.get(limiter);
-    if (ofLimiter === undefined) {
-      ofLimiter = new Map();
-      this.#decisions.set(limiter, ofLimiter);
-    }
-    // Modes and decisions are words without spaces, so the key is unique.
-    const key = `${mode} ${decision}`;
-    const cell = ofLimiter.get(key);
-    if (cell === undefined) ofLimiter.set(key, { mode, decision, count: 1 });
-    else cell.count += 1;
+    const counts = this.#decisions.get(limiter)?.get(mode) ?? this.#newDecisions(limiter, mode);
+    if (allowed) counts.allowed += 1;
+    else if (shadow) counts.shadowed += 1;
+    else counts.limited += 1;
+  }
+
+  #newDecisions(limiter: string, mode: string): DecisionCounts {
+    const counts = { allowed: 0, limited: 0, shadowed: 0 };
+    const ofLimiter = this.#decisions.get(limiter) ?? new Map<string, DecisionCounts>();
+    this.#decisions.set(limiter, ofLimiter.set(mode, counts));
+    return counts;
   }
 
   finished(request: FinishedRequest): void {
@@ -130,9 +131,8 @@ export class RequestCounts implements RequestSink {
       for (const series of services.values()) series.addTo(totals, ofRoute);
       totals.routes.set(route, ofRoute);
     }
-    for (const [limiter, cells] of this.#decisions) {
-      for (const { decision, count } of cells.values()) totals.decisions.push({ limiter, decision, count });
-    }
+    for (const { limiter, decision, count } of this.#eachDecision())
+      totals.decisions.push({ limiter, decision, count });
     this.#prune();
     for (const [service, backends] of this.#backends) {
       for (const [backend, { durations, heads }] of backends) {
@@ -216,9 +216,15 @@ export class RequestCounts implements RequestSink {
   }
 
   *#decisionSamples(): Iterable<Sample> {
-    for (const [limiter, cells] of this.#decisions) {
-      for (const { mode, decision, count } of cells.values()) {
-        yield { labels: { limiter, mode, decision }, value: count };
+    for (const { limiter, mode, decision, count } of this.#eachDecision()) {
+      yield { labels: { limiter, mode, decision }, value: count };
+    }
+  }
+
+  *#eachDecision() {
+    for (const [limiter, modes] of this.#decisions) {
+      for (const [mode, counts] of modes) {
+        for (const [decision, count] of Object.entries(counts)) if (count > 0) yield { limiter, mode, decision, count };
       }
     }
   }
@@ -245,8 +251,8 @@ interface BackendCounts {
   readonly statuses: Float64Array;
 }
 
-interface DecisionCount {
-  readonly mode: string;
-  readonly decision: string;
-  count: number;
+interface DecisionCounts {
+  allowed: number;
+  limited: number;
+  shadowed: number;
 }

@@ -1,9 +1,11 @@
-import type { EventEmitter } from 'node:events';
-import type { IncomingMessage } from 'node:http';
+import { EventEmitter } from 'node:events';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import type { Exchange } from '../../core/exchange.ts';
+import { type Exchange, knownExchange } from '../../core/exchange.ts';
 import { cut } from '../../core/reject.ts';
 import { warnOfThrow } from '../../core/warnings.ts';
+
+const { emit: nodeEmit } = EventEmitter.prototype;
 
 /** Catches the errors of an emitter's listeners. Node's streams emit outside of our calls, where an exception ends the process. */
 export function containThrows(emitter: EventEmitter, threw: (what: string, error: unknown) => void): void {
@@ -12,7 +14,7 @@ export function containThrows(emitter: EventEmitter, threw: (what: string, error
     try {
       return Reflect.apply(emit, this, args);
     } catch (error) {
-      threw(`A listener of "${String(args[0])}"`, error);
+      threw(whatThrew(args[0]), error);
       return true;
     }
   };
@@ -22,12 +24,32 @@ export function containThrows(emitter: EventEmitter, threw: (what: string, error
 export function containListeners(exchange: Exchange): void {
   // `upgradeHandler()` has done it.
   if (exchange.upgrade !== undefined) return;
-  const threw = (what: string, error: unknown): void => {
-    warnOfListener(exchange.req, `${what} on a request or response`, error);
-    if (!exchange.res.writableFinished) cut(exchange);
-  };
-  containThrows(exchange.req, threw);
-  containThrows(exchange.res, threw);
+  for (const message of [exchange.req, exchange.res]) {
+    // One function for all messages: with a function for each, every call of `emit` would cost more.
+    if (message.emit === nodeEmit) message.emit = emitContained;
+    else if (message.emit !== emitContained)
+      containThrows(message, (what, error) => listenerThrew(exchange, what, error));
+  }
+}
+
+function emitContained(
+  this: IncomingMessage | ServerResponse,
+  ...args: [event: string | symbol, ...unknown[]]
+): boolean {
+  try {
+    return Reflect.apply(nodeEmit, this, args);
+  } catch (error) {
+    const exchange = knownExchange(this as IncomingMessage) ?? knownExchange((this as ServerResponse).req);
+    listenerThrew(exchange as Exchange, whatThrew(args[0]), error);
+    return true;
+  }
+}
+
+const whatThrew = (event: string | symbol): string => `A listener of "${String(event)}"`;
+
+function listenerThrew(exchange: Exchange, what: string, error: unknown): void {
+  warnOfListener(exchange.req, `${what} on a request or response`, error);
+  if (!exchange.res.writableFinished) cut(exchange);
 }
 
 /** Warns of code of the app that threw in the middle of an exchange, once per server. */

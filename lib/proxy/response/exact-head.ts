@@ -14,7 +14,7 @@ interface Storing {
   getRawHeaderNames(): string[];
 }
 
-type Send = (this: Storing, data: unknown, encoding?: unknown, ...rest: unknown[]) => boolean;
+type Send = (this: Storing, data: unknown, encoding?: unknown, callback?: unknown, byteLength?: unknown) => boolean;
 
 const NOT_ASCII = /[^\t\x20-\x7e]/;
 const HAS_HIGH_BYTES = /[\x80-\xff]/;
@@ -31,7 +31,9 @@ const HAS_HIGH_BYTES = /[\x80-\xff]/;
  * @param withoutReason Whether the response has an empty reason phrase, which Node would replace by its own.
  */
 export function sendHeadExactly(message: OutgoingMessage, withoutReason?: unknown): void {
-  Object.assign(message, { _storeHeader: withoutReason === true ? storeWithoutReason : storeExactly });
+  const storing = message as unknown as Storing;
+  storing._storeHeader = withoutReason === true ? storeWithoutReason : storeExactly;
+  storing._send = sendExactly;
 }
 
 function storeExactly(this: Storing, startLine: string, headers: unknown): void {
@@ -39,7 +41,6 @@ function storeExactly(this: Storing, startLine: string, headers: unknown): void 
   const isChanged = disposition !== undefined && NOT_ASCII.test(String(disposition));
   if (isChanged || Array.isArray(this.getHeader('cookie'))) storeLines(this, startLine);
   else prototypeOf(this)._storeHeader.call(this, startLine, headers);
-  if (HAS_HIGH_BYTES.test(this._header ?? '')) this._send = sendAsLatin1;
 }
 
 function storeLines(res: Storing, startLine: string): void {
@@ -60,10 +61,12 @@ function storeWithoutReason(this: Storing, startLine: string, headers: unknown):
   storeExactly.call(this, isNodes ? `HTTP/1.1 ${this.statusCode} \r\n` : startLine, headers);
 }
 
-const sendAsLatin1: Send = function (data, encoding, ...rest) {
+const sendExactly: Send = function (data, encoding, callback, byteLength) {
   const send = prototypeOf(this)._send;
-  if (!this._headerSent && typeof data === 'string') send.call(this, '', 'latin1');
-  return send.call(this, data, encoding, ...rest);
+  // Node writes the head in the encoding of this text.
+  const isMixed = !this._headerSent && typeof data === 'string' && encoding !== 'latin1';
+  if (isMixed && HAS_HIGH_BYTES.test(this._header ?? '')) send.call(this, '', 'latin1');
+  return send.call(this, data, encoding, callback, byteLength);
 };
 
 /** The names of the headers as they were set. Node's types do not know the method. */

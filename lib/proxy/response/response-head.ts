@@ -91,11 +91,12 @@ export function applyResponseHead(
 
 function ownFields(res: ServerResponse, fields: ResponseFields): OwnFields {
   const own: [string, OutgoingHttpHeader][] = [];
-  for (const name of rawHeaderNames(res)) {
-    if (fields[name.toLowerCase()] === undefined) continue;
-    const value = res.getHeader(name) as OutgoingHttpHeader;
+  for (const name in fields) {
+    const value = fields[name] === undefined ? undefined : res.getHeader(name);
+    if (value === undefined) continue;
+    const spelling = rawHeaderNames(res).find((one) => one.toLowerCase() === name) ?? name;
     // Node adds further lines to the same array.
-    own.push([name, Array.isArray(value) ? [...value] : value]);
+    own.push([spelling, Array.isArray(value) ? [...value] : value]);
   }
   return own;
 }
