@@ -3,8 +3,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import * as yaml from 'yaml';
-import { ConfigError, readConfig } from '../../lib/gateway/config/config.ts';
+import { ConfigError, readConfig, VARIABLES } from '../../lib/gateway/config/config.ts';
 import { GatewayFile, GatewayFileError, parseDeclaration } from '../../lib/gateway/config/declaration/gateway-file.ts';
+import { middlewareOptions } from '../../lib/gateway/hosted-app.ts';
+import {
+  backendCircuitDefaults,
+  dnsDefaults,
+  GatewayEvents,
+  healthCheckDefaults,
+  type RoundRobinProxyOptions,
+  retryDefaults,
+  roundRobinProxyDefaults,
+} from '../../lib/index.ts';
 import { until } from './until.ts';
 
 // biome-ignore-start lint/suspicious/noTemplateCurlyInString: these are references of the file.
@@ -301,6 +311,37 @@ describe('GATEWAY_CONFIG', () => {
       'RATE_LIMIT: can be off only with GATEWAY_CONFIG, whose routes have limits of their own',
     ]);
   });
+
+  test.each(Object.entries(VARIABLES))('%s beside it is either in effect, or refused by name', (name, variable) => {
+    const refused = configProblems({ GATEWAY_CONFIG: 'gateway.yaml', [name]: 'none of its values' }).filter((problem) =>
+      problem.startsWith('GATEWAY_CONFIG: '),
+    );
+    expect(refused).toEqual(variable.isOfOneService === true ? [expect.stringContaining(name)] : []);
+  });
+
+  test('a service without options has the same settings as BACKENDS without further variables', () => {
+    const events = new GatewayEvents();
+    const services = { users: { backends: ['http://a'] } };
+    const config = {
+      ...readConfig({ BACKENDS: 'http://a' }),
+      declaration: { services, routes: [{ service: 'users' }] },
+    };
+    const { proxy, router } = middlewareOptions(config, events);
+    expect(complete(router?.services.users as RoundRobinProxyOptions)).toEqual(complete(proxy));
+  });
+
+  /** The options with the defaults of those that are missing, also within the groups. */
+  function complete({ events, ...options }: RoundRobinProxyOptions) {
+    const { servers, ...dns } = { ...dnsDefaults, ...options.dns };
+    return {
+      ...roundRobinProxyDefaults,
+      ...options,
+      dns: { ...dns, ...(servers && { servers }) },
+      circuit: { ...backendCircuitDefaults, ...options.circuit },
+      retry: { ...retryDefaults, ...options.retry },
+      healthCheck: { path: undefined, ...healthCheckDefaults, ...options.healthCheck },
+    };
+  }
 
   test.each([
     ['that does not exist', () => join(folder, 'none.yaml'), /none.yaml: cannot be read: no such file$/],

@@ -102,6 +102,27 @@ describe('a gateway with GATEWAY_CONFIG', () => {
     expect((await ask(`${url}/users//b`)).json.url).toBe('/users/b');
   });
 
+  test('bounds the bodies of requests by MAX_BODY_BYTES, where neither service nor route says more, also after a reload', async () => {
+    const { declared } = await twoServices();
+    const { users, shop } = declared.services;
+    const routes = [...declared.routes, { path: '/shop/files', service: 'shop', maxBodyBytes: 0 }];
+    write({ services: { users, shop: { ...shop, maxBodyBytes: 20 } }, routes });
+    const { url, logged } = await open({ MAX_BODY_BYTES: '10' });
+    const posted = async (path: string, bytes: number) =>
+      (await ask(url + path, { method: 'POST', content: 'x'.repeat(bytes) })).status;
+    const found = async () => [
+      await posted('/users', 10),
+      await posted('/users', 11),
+      await posted('/shop', 20),
+      await posted('/shop', 21),
+      await posted('/shop/files', 30),
+    ];
+    expect(await found()).toEqual([200, 413, 200, 413, 200]);
+    write({ services: { users: { ...users, slowStartMs: 1 }, shop: { ...shop, maxBodyBytes: 20 } }, routes });
+    await until(() => logged.some(({ msg }) => msg === 'configuration reloaded'));
+    expect(await found()).toEqual([200, 413, 200, 413, 200]);
+  });
+
   test('a change takes effect: services, routes, metrics and status', async () => {
     const { declared } = await twoServices();
     const cart = await openBackend('cart');

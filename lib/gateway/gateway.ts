@@ -131,7 +131,7 @@ export class Gateway implements AdminView {
     this.#reloadParts = {
       backends: [
         ...(proxy === undefined ? [] : [backendsPart(proxy, file)]),
-        ...(router === undefined ? [] : [routerPart(router, gatewayFile)]),
+        ...(router === undefined ? [] : [routerPart(router, gatewayFile, config)]),
       ],
       certificates: tls === undefined ? [] : [certificatePart(tls, state, this.#certificateFiles)],
       others: [

@@ -3,6 +3,7 @@ import type {
   CircuitBreaker,
   CircuitBreakerOptions,
   CounterLink,
+  Declaration,
   GatewayEvents,
   IpRateLimiter,
   IpRateLimitOptions,
@@ -84,6 +85,15 @@ export function limitsOf({ rateLimit, redisUrl }: Config, counter: CounterLink |
   return isCounted ? { ...rateLimit, storeTimeoutMs: COUNTER_TIMEOUT_MS } : rateLimit;
 }
 
+/** A declaration whose services have the defaults that variables set. An option of a service or a route wins. */
+export function withServiceDefaults(
+  declaration: Declaration,
+  { maxBodyBytes }: Pick<Config, 'maxBodyBytes'>,
+): Declaration {
+  const services = Object.entries(declaration.services).map(([name, own]) => [name, { maxBodyBytes, ...own }]);
+  return { ...declaration, services: Object.fromEntries(services) };
+}
+
 /** @throws {TlsFilesError} when a file for backends over https cannot be used. */
 export function middlewareOptions(config: Config, events: GatewayEvents, counter?: CounterLink): MiddlewareOptions {
   const { ambiguousPaths, mergeSlashes, trustProxy, redisUrl, circuit } = config;
@@ -97,7 +107,7 @@ export function middlewareOptions(config: Config, events: GatewayEvents, counter
     limiter: { ...limits, ...store, trustProxy, events },
     breaker: { ...circuit, name: 'route', events },
     router: config.declaration && {
-      ...config.declaration,
+      ...withServiceDefaults(config.declaration, config),
       limiter: { ...store, onStoreError, ipv6Subnet, storeTimeoutMs, trustProxy },
       events,
     },

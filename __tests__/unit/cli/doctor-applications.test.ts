@@ -55,8 +55,8 @@ test.each([
 });
 
 /** Notes beside a file of services and routes. */
-async function notesOn(declaration: object) {
-  const config = readConfig({ GATEWAY_CONFIG: 'gateway.yaml', MAX_TARGET_BYTES: '0' });
+async function notesOn(declaration: object, env: Readonly<Record<string, string>> = { MAX_BODY_BYTES: '0' }) {
+  const config = readConfig({ GATEWAY_CONFIG: 'gateway.yaml', MAX_TARGET_BYTES: '0', ...env });
   const findings = await applications.run({ config: { ...config, declaration } as never, sample: undefined });
   return findings.map(({ what, fix }) => `${what}. ${fix}`);
 }
@@ -72,6 +72,15 @@ test('beside GATEWAY_CONFIG, doctor names the options of the file, and no variab
     expect.stringMatching(/^mergeSlashes: true: S3.*set mergeSlashes: false/),
   ]);
   expect(said.join()).not.toMatch(/[A-Z]+_[A-Z]+/);
+});
+
+test.each([
+  [{}, '10485760'],
+  [{ MAX_BODY_BYTES: '5000' }, '5000'],
+] as const)('with %j, doctor notes the bound of bodies that a service gets from it', async (env, bytes) => {
+  const services = { users: { backends: ['http://a:1'] }, shop: { backends: ['http://b:1'], maxBodyBytes: 0 } };
+  const said = await notesOn({ services, routes: [{ service: 'users' }], ...SUITS_PATHS }, env);
+  expect(said).toEqual([expect.stringContaining(`service users, maxBodyBytes: ${bytes}: larger uploads`)]);
 });
 
 test('a finding of several services is listed once', async () => {

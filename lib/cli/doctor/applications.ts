@@ -1,4 +1,5 @@
 import type { Config } from '../../gateway/config/config.ts';
+import { withServiceDefaults } from '../../gateway/hosted-app.ts';
 import { type RoundRobinProxyOptions, roundRobinProxyDefaults, serviceRouterDefaults } from '../../index.ts';
 import { serviceNames } from '../../routing/route-options.ts';
 import { type Check, type Finding, note } from './finding.ts';
@@ -133,7 +134,7 @@ export const applications: Check = {
       declaration === undefined
         ? [...needsOfService(config, asVariable), ...needsOfPaths(config, asVariable), ...needsOfListener(config)]
         : [
-            ...needsOfServices(declaration),
+            ...needsOfServices(withServiceDefaults(declaration, config)),
             ...needsOfPaths({ ...serviceRouterDefaults, ...declaration }, inFile),
             ...needsOfListener(config),
           ];

@@ -15,7 +15,7 @@ import { reloadedTexts } from '../config/configuration-change.ts';
 import type { GatewayFile } from '../config/declaration/gateway-file.ts';
 import { readBackendTls } from '../config/tls-files.ts';
 import type { WatchedFiles } from '../config/watched-files.ts';
-import { limitsOf } from '../hosted-app.ts';
+import { limitsOf, withServiceDefaults } from '../hosted-app.ts';
 import type { Logger } from '../logging/logger.ts';
 import type { GatewayState } from '../observing/gateway-state.ts';
 import type { TlsListener } from '../tls-listener.ts';
@@ -31,13 +31,16 @@ export const backendsPart = (proxy: RoundRobinProxy, file: BackendsFile | undefi
   },
 });
 
-/** @param file `undefined` in a worker, because the primary reads it. */
-export const routerPart = (router: ServiceRouter, file: GatewayFile | undefined): ReloadPart => ({
+/**
+ * @param file `undefined` in a worker, because the primary reads it.
+ * @param config That of the start, for the defaults of services.
+ */
+export const routerPart = (router: ServiceRouter, file: GatewayFile | undefined, config: Config): ReloadPart => ({
   async prepare(next) {
     const declaration = (await file?.read()) ?? next.declaration;
     if (declaration === undefined) return undefined;
     // Without `errors` in the file, they must be turned off.
-    const prepared = router.prepareDeclaration({ errors: undefined, ...declaration });
+    const prepared = router.prepareDeclaration({ errors: undefined, ...withServiceDefaults(declaration, config) });
     return {
       facts: { ...declaredNames(declaration), ...(file && { file: file.name }) },
       config: { declaration },

@@ -26,10 +26,10 @@ export const requests = section(
   'Requests and connections of clients',
   {
     MAX_BODY_BYTES: {
-      text: 'Bytes of the body of a request; more gets 413. 0 is any number.',
+      text: `Bytes of the body of a request; more gets 413. 0 is any number. With GATEWAY_CONFIG it is the default of all services:
+        maxBodyBytes of a service or a route wins.`,
       default: '10485760',
       read: integer(0, Number.MAX_SAFE_INTEGER),
-      isOfOneService: true,
     },
     MAX_TARGET_BYTES: {
       text: 'Bytes of the target of a request (path and query); more gets 414. 0 is any number that fits into a head of 16 KiB.',
