@@ -6,7 +6,7 @@ import { headerValues } from '../proxy/header-rules.ts';
 import { anyText, without } from './check-forms.ts';
 import { onePath, pathCheck, rewriteTarget } from './rewrite.ts';
 
-/** A redirect to another URL. Parts that are not given stay as in the request. */
+/** A redirect to another URL. Parts that are not given stay as in the request, with the path at which the app mounts the router. */
 export interface RedirectOptions {
   /** Scheme of the new URL. Default: that of the request. */
   scheme?: 'http' | 'https';
@@ -14,9 +14,9 @@ export interface RedirectOptions {
   hostname?: string;
   /** Port of the new URL. Default: that of the request where scheme and hostname stay, else that of the scheme. */
   port?: number;
-  /** Replaces the path prefix of the route. Default: the path stays. */
+  /** Replaces the path prefix of the route; the path at which the app mounts the router stays before it. Default: the path stays. */
   prefix?: string;
-  /** Replaces the whole path. Default: the path stays. */
+  /** Replaces the whole path that the client sees, also the path at which the app mounts the router. Default: the path stays. */
   fullPath?: string;
   /** Status of the response. Default 302. */
   status?: 301 | 302 | 303 | 307 | 308;
@@ -69,9 +69,11 @@ export function redirects(redirect: RedirectOptions, prefix: string): Middleware
     const port = redirect.port ?? (keepsPort && ownPort ? Number(ownPort) : DEFAULT_PORTS[scheme]);
     const host = redirect.hostname ?? asked;
     const authority = port === undefined || port === DEFAULT_PORTS[scheme] ? host : `${host}:${port}`;
-    const target = rewriteTarget(req.url ?? '/', prefix, redirect);
+    // Express has removed the path at which the router is mounted.
+    const mount = redirect.fullPath === undefined ? (exchange.req.baseUrl ?? '') : '';
+    const target = mount + rewriteTarget(req.url ?? '/', prefix, redirect);
     // Without a host (HTTP/1.0), the URL is relative. Two slashes in front would name a host.
-    const location = host === '' ? target.replace(/^\/+/, '/') : `${scheme}://${authority}${target}`;
+    const location = host === '' ? target.replace(/^[/\\]+/, '/') : `${scheme}://${authority}${target}`;
     res.writeHead(redirect.status ?? 302, { Location: location, 'Content-Length': 0 }).end();
   };
 }

@@ -139,6 +139,9 @@ function requestChanges(options: RouteOptions): Middleware | undefined {
       exchange.prefixes = { client: prefix, backend: backendPrefix, host: req.headers.host };
       if (removesPrefix(rewrite, prefix)) {
         const outer = exchange.trustedField('x-forwarded-prefix') ?? '';
+        // A client that sends the same value must not remove it.
+        if (req.headers['x-forwarded-prefix'] !== undefined)
+          exchange.writtenHeaders = (exchange.writtenHeaders ?? new Set()).add('x-forwarded-prefix');
         // Express has removed the path at which the router is mounted.
         req.headers['x-forwarded-prefix'] = outer.replace(/\/+$/, '') + (exchange.req.baseUrl ?? '') + prefix;
       }

@@ -4,13 +4,16 @@ import { publicCookie, publicRefresh, publicUrl, type UrlMapping } from '../../.
 const shop: UrlMapping = {
   clientPrefix: '/shop',
   backendPrefix: '',
-  clientOrigin: 'https://example.com',
+  toldPrefix: '',
+  clientScheme: 'https',
+  clientHost: 'example.com',
+  backendScheme: 'http',
   backendHosts: ['127.0.0.1:3003', '[::1]:3003', 'shop.internal'],
 };
 const moved: UrlMapping = { ...shop, backendPrefix: '/v2' };
 const plain: UrlMapping = { ...shop, clientPrefix: '' };
 /** HTTP/1.0 lets a client name no host. */
-const hostless: UrlMapping = { ...shop, clientOrigin: '' };
+const hostless: UrlMapping = { ...shop, clientHost: '' };
 /** The backend's own URLs begin with a part of what clients see. */
 const deeper: UrlMapping = { ...shop, clientPrefix: '/api/v2', backendPrefix: '/api' };
 const root: UrlMapping = { ...shop, clientPrefix: '', backendPrefix: '/app' };
@@ -40,7 +43,11 @@ describe('URLs of a backend that is known by another path and host', () => {
     [shop, 'HTTPS://shop.internal:443/cart', 'https://example.com/shop/cart'],
     [shop, 'http://shop.internal:/cart', 'https://example.com/shop/cart'],
     [shop, 'https://example.com:443/cart', 'https://example.com/shop/cart'],
-    [{ ...shop, clientOrigin: 'http://example.com:80' }, 'http://example.com:80/a', 'http://example.com:80/shop/a'],
+    [
+      { ...shop, clientScheme: 'http', clientHost: 'example.com:80' },
+      'http://example.com:80/a',
+      'http://example.com:80/shop/a',
+    ],
     [shop, 'http://shop.internal:443/cart', 'http://shop.internal:443/cart'],
     [shop, 'http://shop.internal:8080/cart', 'http://shop.internal:8080/cart'],
     [shop, 'http://127.0.0.1:3004/cart', 'http://127.0.0.1:3004/cart'],
@@ -115,6 +122,7 @@ describe('URLs of a backend that is known by another path and host', () => {
   });
 
   test('a URL without a host stays as it is, also for a client that named no host', () => {
-    expect(publicUrl('http:///cart', { ...shop, clientOrigin: 'http://' })).toBe('http:///cart');
+    expect(publicUrl('http://:80/cart', { ...hostless, backendHosts: [''] })).toBe('http://:80/cart');
+    expect(publicUrl('http:///cart', hostless)).toBe('http:///cart');
   });
 });

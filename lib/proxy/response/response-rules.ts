@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { GatewayError } from '../../core/errors.ts';
 import type { Exchange } from '../../core/exchange.ts';
-import { notPromise, TOKEN } from '../../core/http.ts';
+import { firstEntry, notPromise, TOKEN } from '../../core/http.ts';
 import { boolean, type Checks, func, optional } from '../../core/options.ts';
 import { type HeaderRules, headerRules, isHeaderValue, type Template, templates } from '../header-rules.ts';
 import { publicCookie, publicRefresh, publicUrl, type UrlMapping } from './public-urls.ts';
@@ -20,8 +20,9 @@ export interface ResponseOptions {
   headers?: HeaderRules;
   /**
    * Whether URLs in `Location`, `Content-Location` and `Refresh`, and the path and domain in `Set-Cookie`, become those under which
-   * clients know the service: behind its path prefix, with the scheme and host of the request. URLs of other hosts stay. Default false;
-   * true for a route of `serviceRouter()` that rewrites the prefix or the hostname.
+   * clients know the service: behind its path prefix, with the scheme and host of the request. URLs of other origins stay: other hosts,
+   * ports and schemes, so that a backend can send clients from http to https. Default false; true for a route of `serviceRouter()` that
+   * rewrites the prefix or the hostname.
    */
   rewriteUrls?: boolean;
   /** Whether `Server`, `X-Powered-By`, `X-AspNet-Version` and `X-AspNetMvc-Version` are removed. Default false. */
@@ -106,12 +107,26 @@ function rewriteUrls(headers: Record<string, string | string[] | undefined>, exc
 /** How to turn the backend's paths and hosts into those of the client. */
 function mappingOf(exchange: Exchange): UrlMapping {
   const { req, backend, prefixes } = exchange;
-  const { host } = exchange;
+  const asked = backend === undefined ? undefined : new URL(backend);
   return {
     // Express removes the mount path of a router, so the backend does not get that path either.
     clientPrefix: (req.baseUrl ?? '') + (prefixes?.client ?? ''),
     backendPrefix: prefixes?.backend ?? '',
-    clientOrigin: host !== '' ? `${exchange.scheme}://${host}` : '',
-    backendHosts: [backend && new URL(backend).host, prefixes && req.headers.host].filter((host) => host !== undefined),
+    toldPrefix: toldPrefix(exchange),
+    clientScheme: exchange.scheme.toLowerCase(),
+    clientHost: exchange.host,
+    backendScheme: asked?.protocol.slice(0, -1) ?? '',
+    backendHosts: [asked?.host, req.headers.host].filter((host) => host !== undefined),
   };
+}
+
+const PREFIX = 'x-forwarded-prefix';
+
+/** `X-Forwarded-Prefix` as the backend got it. The gateway does not forward the one of an untrusted client. */
+function toldPrefix({ req, peerTrusted, writtenHeaders }: Exchange): string {
+  const value = req.headers[PREFIX];
+  if (value === undefined) return '';
+  const isForwarded =
+    peerTrusted || writtenHeaders?.has(PREFIX) === true || value !== req.headersDistinct[PREFIX]?.join(', ');
+  return isForwarded ? (firstEntry(value) ?? '').replace(/\/+$/, '') : '';
 }
